@@ -1,0 +1,56 @@
+"""What a user is told when something cannot be done.
+
+Every failure that a user can cause or meet is an `RkdeployError`: one message that says what failed (expected and got)
+and, where there is one, a hint that says what to do.  The command line prints it without a traceback and exits with 1.
+"""
+
+from __future__ import annotations
+
+
+class RkdeployError(Exception):
+    """A known failure.
+
+    Attributes:
+        message: what failed, naming the thing in quotes, with expected and got.
+        hint: what the user can do about it; empty when the message says it all.
+    """
+
+    def __init__(self, message: str, hint: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+    def __str__(self) -> str:
+        return f"{self.message} {self.hint}".strip()
+
+
+class CheckpointError(RkdeployError):
+    """A checkpoint that cannot be read, or that names something which is not plain model data."""
+
+
+class GraphError(RkdeployError):
+    """An ONNX graph that cannot be written, read, simplified or cut."""
+
+
+class VerificationError(RkdeployError):
+    """A numerical proof that did not hold."""
+
+
+class CalibrationError(RkdeployError):
+    """A calibration set that is missing or unusable."""
+
+
+class ToolkitError(RkdeployError):
+    """The vendor's toolkit is missing, or failed in its own process."""
+
+
+class BundleError(RkdeployError):
+    """A bundle that is missing, damaged, or of another schema version."""
+
+
+class BackendError(RkdeployError):
+    """A runtime backend that cannot be opened or that failed on a frame."""
+
+
+class SourceError(RkdeployError):
+    """An image, video, camera or stream that cannot be read."""
