@@ -1,0 +1,262 @@
+"""The bundle: one folder with the model, its contract, and how both came to be.
+
+    best-rk3588-int8/
+      best.rknn  contract.json  build.json  best.onnx  best-cut.onnx  toolkit.log  SHA256SUMS  quantization/
+
+It is written beside its place and renamed into it, so that a bundle is whole or not there.  docs/bundle.md describes it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import hashlib
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import msgspec
+
+from rkdeploy.errors import BundleError
+from rkdeploy.record import BuildRecord
+from rkdeploy.spec import SCHEMA_VERSION, ModelSpec
+
+CONTRACT, BUILD, SUMS, LOG, QUANTIZATION = "contract.json", "build.json", "SHA256SUMS", "toolkit.log", "quantization"
+_PARTIAL = ".partial-"
+_CUSTOM_STRING_BYTES = 1023
+_REBUILD = "Build it again with rkdeploy build, or copy it again."
+_Decoded = TypeVar("_Decoded")
+
+
+@dataclass(frozen=True, slots=True)
+class Bundle:
+    """A bundle on disk, read and checked.
+
+    Attributes:
+        folder: where it is.
+        spec: its contract.
+        record: how it was built.
+    """
+
+    folder: Path
+    spec: ModelSpec
+    record: BuildRecord
+
+    @property
+    def stem(self) -> str:
+        """File name of the model without its suffix."""
+        return Path(self.record.source.file).stem
+
+    @property
+    def rknn(self) -> Path:
+        """The model for the NPU."""
+        return self.folder / f"{self.stem}.rknn"
+
+    @property
+    def full_onnx(self) -> Path:
+        """The network with its decode."""
+        return self.folder / f"{self.stem}.onnx"
+
+    @property
+    def cut_onnx(self) -> Path:
+        """The network up to the head's tensors, in float."""
+        return self.folder / f"{self.stem}-cut.onnx"
+
+    @property
+    def quantization(self) -> Path:
+        """The toolkit's own files, from which the simulator opens without calibrating again."""
+        return self.folder / QUANTIZATION
+
+
+@contextlib.contextmanager
+def new_bundle(folder: Path) -> Iterator[Path]:
+    """A folder to fill; on leaving without an error it gets its hashes and takes the place of `folder`.
+
+    An error, or the death of the process, leaves `folder` as it was.  What killed builds left is cleared away.
+
+    Raises:
+        BundleError: when the place cannot be written, or is a folder with something else in it.
+    """
+    if folder.exists() and not (folder / CONTRACT).is_file() and (not folder.is_dir() or any(folder.iterdir())):
+        raise BundleError(f'"{folder}" exists and is no bundle; it will not be replaced.', "Choose another --out.")
+    had_parent = folder.parent.exists()
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        _clear_partial(folder)
+        partial = Path(tempfile.mkdtemp(prefix=f".{folder.name}{_PARTIAL}{os.getpid()}-", dir=folder.parent))
+    except OSError as error:
+        raise BundleError(f'Cannot write a bundle in "{folder.parent}": {error.strerror}.') from error
+    try:
+        yield partial
+        _write_sums(partial)
+        partial.chmod(0o755)
+        _replace(partial, folder)
+    except OSError as error:
+        raise BundleError(f'Cannot write the bundle "{folder}": {error.strerror or error}.') from error
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+        if not had_parent:
+            with contextlib.suppress(OSError):  # holds the bundle, or a failed build's log
+                folder.parent.rmdir()
+
+
+def write_json(path: Path, value: object) -> None:
+    """Write plain data as indented JSON."""
+    path.write_bytes(msgspec.json.format(msgspec.json.encode(value), indent=2) + b"\n")
+
+
+def read_bundle(folder: Path, *, check_hashes: bool = True) -> Bundle:
+    """Read a bundle and check that it is whole.
+
+    Raises:
+        BundleError: missing, damaged, changed since it was built, or of another schema version.
+    """
+    if not folder.is_dir():
+        raise BundleError(f'"{folder}" is not a bundle: no such folder.', 'Build one with "rkdeploy build best.pt".')
+    if not (folder / CONTRACT).is_file():
+        raise BundleError(f'"{folder}" is not a bundle: it has no {CONTRACT}.', 'Build one with "rkdeploy build best.pt".')
+    version = _decode(folder / CONTRACT, dict[str, Any]).get("schema_version")
+    if version != SCHEMA_VERSION:
+        raise BundleError(
+            f'"{folder / CONTRACT}" has schema version {version!r:.40}, expected {SCHEMA_VERSION}.',
+            "Use the rkdeploy that built it, or build it again with this one.",
+        )
+    if check_hashes:
+        _check_sums(folder)
+    return Bundle(folder, _decode(folder / CONTRACT, ModelSpec), _decode(folder / BUILD, BuildRecord))
+
+
+def custom_string(spec: ModelSpec) -> str:
+    """The essential contract as short JSON, for the model's own custom string, so that a lone `.rknn` can be told apart.
+
+    ASCII, fewer than 1,024 bytes: class names go in as far as they fit, their number always.
+    """
+    essential: dict[str, object] = {
+        "rkdeploy": spec.schema_version,
+        "family": spec.family,
+        "task": spec.task,
+        "input": [spec.input.height, spec.input.width, spec.input.color],
+        "outputs": [[o.role, o.stride, o.activation] for o in spec.outputs],
+        "anchors": spec.anchors.levels_px if spec.anchors else None,
+        "classes": len(spec.class_names),
+    }
+    names: list[str] = []
+    text = _ascii_json({**essential, "names": names})
+    for name in spec.class_names:
+        longer = _ascii_json({**essential, "names": [*names, name]})
+        if len(longer) > _CUSTOM_STRING_BYTES:
+            break
+        names.append(name)
+        text = longer
+    if len(text) > _CUSTOM_STRING_BYTES:
+        text = _ascii_json({key: essential[key] for key in ("rkdeploy", "family", "task", "input", "classes")})
+    return text
+
+
+def find_bundle(near: Path) -> tuple[Bundle, str]:
+    """The only or newest bundle in `near`, `near`/build or `near`'s own folder, and a sentence saying which and why.
+
+    Raises:
+        BundleError: when there is none.
+    """
+    places = [near, *sorted(p for place in (near, near / "build") if place.is_dir() for p in place.iterdir())]
+    found = [p for p in places if (p / CONTRACT).is_file() and _PARTIAL not in p.name]
+    if not found:
+        raise BundleError(
+            f'There is no bundle in "{near}" or "{near / "build"}".', "Build one, or name one with --model BUNDLE."
+        )
+    newest = max(found, key=lambda p: (p / CONTRACT).stat().st_mtime_ns)
+    why = "the only bundle near by" if len(found) == 1 else f"the newest of {len(found)} bundles near by"
+    return read_bundle(newest), f'Using "{newest}", {why}.'
+
+
+def _ascii_json(value: object) -> str:
+    import json  # msgspec writes UTF-8; the vendor's tools want ASCII
+
+    return json.dumps(value, ensure_ascii=True, separators=(",", ":"))
+
+
+def _decode(path: Path, kind: type[_Decoded]) -> _Decoded:
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=kind)
+    except OSError as error:
+        raise BundleError(f'Cannot read "{path}": {error.strerror}.', _REBUILD) from error
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise BundleError(f'"{path}" is not what a bundle holds there: {error}.', _REBUILD) from error
+
+
+def _files(folder: Path) -> list[Path]:
+    return sorted(p for p in folder.rglob("*") if p.is_file() and p.name != SUMS)
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as stream:
+        digest = hashlib.sha256()
+        while block := stream.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def _write_sums(folder: Path) -> None:
+    lines = [f"{_sha256(p)}  {p.relative_to(folder).as_posix()}\n" for p in _files(folder)]
+    (folder / SUMS).write_text("".join(lines))
+
+
+def _check_sums(folder: Path) -> None:
+    try:
+        lines = (folder / SUMS).read_text().splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise BundleError(f'"{folder}" has no readable {SUMS}.', _REBUILD) from error
+    listed = {}
+    for line in lines:
+        digest, _, name = line.partition("  ")
+        if Path(name).is_absolute() or ".." in Path(name).parts:
+            raise BundleError(f'"{folder / SUMS}" names "{name}", which is outside the bundle.', _REBUILD)
+        listed[name] = digest
+    for name, digest in listed.items():
+        path = folder / name
+        if not path.is_file():
+            raise BundleError(f'"{folder}" lacks "{name}", which {SUMS} lists.', _REBUILD)
+        found = _sha256(path)
+        if found != digest:
+            raise BundleError(
+                f'"{path}" has SHA-256 {found[:12]}..., expected {digest[:12]}...: it changed since the bundle was built.',
+                _REBUILD,
+            )
+    for required in (CONTRACT, BUILD):
+        if required not in listed:
+            raise BundleError(f'"{folder / SUMS}" does not list "{required}".', _REBUILD)
+
+
+def _replace(source: Path, target: Path) -> None:
+    """Rename a folder into place; where one is there already, exchange the two in one step."""
+    if not target.exists():
+        source.rename(target)
+        return
+    if not _exchange(source, target):  # a file system without exchange: a moment without a bundle remains
+        aside = Path(tempfile.mkdtemp(prefix=f".{target.name}{_PARTIAL}{os.getpid()}-", dir=target.parent))
+        target.rename(aside / "old")
+        source.rename(target)
+        shutil.rmtree(aside, ignore_errors=True)
+
+
+def _exchange(a: Path, b: Path) -> bool:
+    """renameat2 with RENAME_EXCHANGE; False where the C library or the file system has none."""
+    at_fdcwd, rename_exchange = -100, 2
+    renameat2 = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None)
+    if renameat2 is None:
+        return False
+    result: int = renameat2(at_fdcwd, os.fsencode(a), at_fdcwd, os.fsencode(b), rename_exchange)
+    return result == 0
+
+
+def _clear_partial(folder: Path) -> None:
+    """Remove what builds that were killed left beside `folder`; a build that still runs is left alone."""
+    for partial in folder.parent.glob(f".{folder.name}{_PARTIAL}*"):
+        owner = partial.name.rpartition(_PARTIAL)[2].partition("-")[0]
+        if not owner.isdigit() or not Path(f"/proc/{owner}").exists():
+            shutil.rmtree(partial, ignore_errors=True)

@@ -1,0 +1,178 @@
+"""The two file formats of torch.save: a zip archive (since torch 1.6) and the older sequence of pickles."""
+
+from __future__ import annotations
+
+import io
+import mmap
+import pickle
+import struct
+import zipfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rkdeploy.checkpoint.inert import InertUnpickler
+from rkdeploy.checkpoint.tensor import NUMPY_DTYPES, Storage
+from rkdeploy.errors import CheckpointError
+
+_LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
+_LOCAL_HEADER = struct.Struct("<4s5H3I2H")
+_MAX_PICKLE_BYTES = 256 << 20
+_MAX_EXPANSION = 20  # weights hardly compress; a higher ratio is not a checkpoint
+_RETRAIN = "Copy the file again, or export it again where it was trained."
+
+
+@dataclass(slots=True)
+class _File:
+    """The checkpoint as mapped memory: pages are read when a tensor is, and belong to the page cache."""
+
+    path: Path
+    data: mmap.mmap
+
+    def slice(self, start: int, size: int) -> NDArray[np.uint8]:
+        if start < 0 or size < 0 or start + size > len(self.data):
+            raise CheckpointError(f'"{self.path.name}" is truncated: data ends at {len(self.data)} bytes. {_RETRAIN}')
+        return np.frombuffer(self.data, np.uint8, count=size, offset=start)
+
+
+def read_pickled(path: Path) -> Any:
+    """Read a file that torch.save wrote, as plain data, `Inert` stand-ins and `LazyTensor`s.  Nothing is executed.
+
+    Raises:
+        CheckpointError: no such file, not a checkpoint, damaged, or naming things that are not model data.
+    """
+    try:
+        with path.open("rb") as stream:
+            if stream.seek(0, io.SEEK_END) == 0:
+                raise CheckpointError(f'"{path}" is empty.', _RETRAIN)
+            file = _File(path, mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ))
+    except OSError as error:
+        raise CheckpointError(f'Cannot read "{path}": {error.strerror}.') from error
+    read = _read_zip if file.data[:4] == b"PK\x03\x04" else _read_legacy
+    try:
+        return read(file)
+    except CheckpointError:
+        raise
+    except (pickle.UnpicklingError, EOFError, struct.error, zipfile.BadZipFile, zipfile.LargeZipFile) as error:
+        raise CheckpointError(f'"{path}" is not a whole checkpoint: {error}.', _RETRAIN) from error
+    except (
+        ValueError, TypeError, KeyError, IndexError, AttributeError, OverflowError, UnicodeError, RuntimeError,
+        NotImplementedError, MemoryError, ImportError,
+    ) as error:  # fmt: skip
+        # Whatever a damaged or hostile pickle makes the unpickler trip over.
+        raise CheckpointError(f'"{path}" is damaged: {type(error).__name__}: {error!s:.200}', _RETRAIN) from error
+
+
+def _read_zip(file: _File) -> Any:
+    with zipfile.ZipFile(file.path) as archive:
+        entries = {info.filename: info for info in archive.infolist()}
+        declared = sum(info.file_size for info in entries.values())
+        if declared > _MAX_EXPANSION * len(file.data):
+            raise CheckpointError(
+                f'"{file.path.name}" would unpack from {len(file.data)} to {declared} bytes; this is no checkpoint.'
+            )
+        pickles = [name for name in entries if name.rpartition("/")[2] == "data.pkl"]
+        if len(pickles) != 1:
+            what = "a TorchScript archive" if any(n.endswith("constants.pkl") for n in entries) else "a zip file"
+            raise CheckpointError(
+                f'"{file.path.name}" is {what} without one data.pkl, expected a checkpoint that torch.save wrote.'
+            )
+        if any(n.endswith("constants.pkl") for n in entries):
+            raise CheckpointError(
+                f'"{file.path.name}" is a TorchScript archive, expected a training checkpoint.',
+                "Use the best.pt of the training run, not its exported .torchscript.",
+            )
+        root = pickles[0].rpartition("/")[0]
+        prefix = f"{root}/" if root else ""
+        if f"{prefix}byteorder" in entries and _entry(file, archive, entries[f"{prefix}byteorder"]).tobytes() == b"big":
+            raise CheckpointError(f'"{file.path.name}" was written on a big-endian machine, which is not supported.')
+        storages: dict[str, Storage] = {}
+
+        def storage(dtype: str, key: str, numel: int) -> Storage:
+            if key not in storages:
+                entry = entries.get(f"{prefix}data/{key}")
+                if entry is None:
+                    raise CheckpointError(f'"{file.path.name}" has no data for storage "{key}".', _RETRAIN)
+                _check_size(entry.file_size, dtype, key, numel)
+                storages[key] = Storage(key, dtype, numel, _entry_reader(file, entry))
+            return storages[key]
+
+        if entries[pickles[0]].file_size > _MAX_PICKLE_BYTES:
+            raise CheckpointError(f'"{file.path.name}" describes its model in {entries[pickles[0]].file_size} bytes.')
+        stream = io.BytesIO(_entry(file, archive, entries[pickles[0]]).tobytes())
+        return InertUnpickler(stream, storage).load()
+
+
+def _check_size(stored_bytes: int, dtype: str, key: str, numel: int) -> None:
+    expected = numel * (np.dtype(NUMPY_DTYPES[dtype]).itemsize if dtype else 1)
+    if stored_bytes != expected:
+        raise CheckpointError(
+            f'Storage "{key}" holds {stored_bytes} bytes, expected {expected} ({numel} x {dtype or "byte"}).', _RETRAIN
+        )
+
+
+def _entry(file: _File, archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> NDArray[np.uint8]:
+    """The bytes of one archive entry: a view of the file where it is stored as it is, else unpacked."""
+    if info.compress_type != zipfile.ZIP_STORED:
+        return np.frombuffer(archive.read(info), np.uint8)
+    header = file.slice(info.header_offset, _LOCAL_HEADER.size).tobytes()
+    signature, *_, name_bytes, extra_bytes = _LOCAL_HEADER.unpack(header)
+    if signature != b"PK\x03\x04":
+        raise CheckpointError(f'"{file.path.name}" has no entry "{info.filename}" where its table says.', _RETRAIN)
+    return file.slice(info.header_offset + _LOCAL_HEADER.size + name_bytes + extra_bytes, info.file_size)
+
+
+def _entry_reader(file: _File, info: zipfile.ZipInfo) -> Callable[[], NDArray[np.uint8]]:
+    def read() -> NDArray[np.uint8]:
+        with zipfile.ZipFile(file.path) as archive:
+            return _entry(file, archive, info)
+
+    return read
+
+
+def _read_legacy(file: _File) -> Any:
+    """Magic number, protocol, system, the object, the list of storage keys, then every storage's bytes."""
+    stream: IO[bytes] = io.BytesIO(file.data)
+    storages: dict[str, Storage] = {}
+
+    def storage(dtype: str, key: str, numel: int) -> Storage:
+        return storages.setdefault(key, Storage(key, dtype, numel))
+
+    def load() -> Any:
+        return InertUnpickler(stream, storage).load()
+
+    try:
+        magic = load()
+    except (pickle.UnpicklingError, EOFError, ValueError, KeyError, IndexError, AttributeError, TypeError) as error:
+        raise CheckpointError(f'"{file.path.name}" is neither a zip archive nor a pickle: no checkpoint.') from error
+    if magic != _LEGACY_MAGIC:
+        raise CheckpointError(f'"{file.path.name}" is a pickle, but not one that torch.save wrote.')
+    load()  # protocol version
+    system = load()
+    if isinstance(system, dict) and system.get("little_endian") is False:
+        raise CheckpointError(f'"{file.path.name}" was written on a big-endian machine, which is not supported.')
+    value = load()
+    keys = load()
+    if not isinstance(keys, list):
+        raise CheckpointError(f'"{file.path.name}" has no list of storages.', _RETRAIN)
+    position = stream.tell()
+    for key in keys:
+        held = storages.get(key) if isinstance(key, str) else None
+        if held is None:
+            raise CheckpointError(f'"{file.path.name}" holds a storage {key!r:.40} that no tensor uses.', _RETRAIN)
+        (numel,) = struct.unpack("<q", file.slice(position, 8).tobytes())
+        size = numel * (np.dtype(NUMPY_DTYPES[held.dtype]).itemsize if held.dtype else 1)
+        if numel != held.numel:
+            raise CheckpointError(f'Storage "{key}" holds {numel} elements, expected {held.numel}.', _RETRAIN)
+        file.slice(position + 8, size)  # it must be there
+        held.read = _slice_reader(file, position + 8, size)
+        position += 8 + size
+    return value
+
+
+def _slice_reader(file: _File, start: int, size: int) -> Callable[[], NDArray[np.uint8]]:
+    return lambda: file.slice(start, size)

@@ -1,0 +1,104 @@
+"""A checkpoint file as one frozen value: the module tree and what the training run wrote beside it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rkdeploy.checkpoint.archive import read_pickled
+from rkdeploy.checkpoint.inert import Inert
+from rkdeploy.checkpoint.module import Module, is_module, module_from_inert
+from rkdeploy.checkpoint.tensor import LazyTensor
+from rkdeploy.errors import CheckpointError
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """A trained model and its circumstances.
+
+    Attributes:
+        path: the file.
+        root: the module tree.
+        weights: which weights were taken: `ema`, `model` or `whole file`.
+        epoch: last epoch, None when the file does not say (a stripped checkpoint says -1).
+        date: when it was saved, as the trainer wrote it.
+        train_arguments: the training run's arguments where the file keeps them.
+    """
+
+    path: Path
+    root: Module
+    weights: str
+    epoch: int | None
+    date: str | None
+    train_arguments: Mapping[str, Any]
+
+    @property
+    def parameters(self) -> int:
+        """Number of trained parameters (running statistics and other buffers are not counted)."""
+        buffers = ("running_mean", "running_var", "num_batches_tracked", "anchors", "anchor_grid", "stride")
+        return sum(t.numel for m in self.root.walk() for n, t in m.tensors.items() if n not in buffers)
+
+    @property
+    def dtype(self) -> str:
+        """Element type of most weights in the file, for example `float16`."""
+        counts: dict[str, int] = {}
+        for module in self.root.walk():
+            for tensor in module.tensors.values():
+                counts[tensor.dtype] = counts.get(tensor.dtype, 0) + tensor.numel
+        return max(counts, key=lambda d: counts[d], default="none")
+
+
+def read_checkpoint(path: Path) -> Checkpoint:
+    """Read a `.pt` or `.pth` without torch and without executing anything in it.
+
+    The exponential moving average (`ema`) is taken where it is present, as upstream's own loader does, else `model`.
+
+    Raises:
+        CheckpointError: not a checkpoint, damaged, hostile, or without a model in it.
+    """
+    content = read_pickled(path)
+    if is_module(content):
+        return Checkpoint(path, _unwrapped(content), "whole file", None, None, {})
+    if not isinstance(content, dict):
+        raise CheckpointError(f'"{path.name}" holds {type(content).__name__}, expected a training checkpoint.')
+    for weights in ("ema", "model"):
+        if is_module(content.get(weights)):
+            root = _unwrapped(content[weights])
+            break
+    else:
+        raise CheckpointError(*_no_model(path, content))
+    epoch, date, arguments = content.get("epoch"), content.get("date"), content.get("train_args", content.get("opt"))
+    if isinstance(arguments, Inert):
+        arguments = arguments.state
+    return Checkpoint(
+        path=path,
+        root=root,
+        weights=weights,
+        epoch=epoch if type(epoch) is int else None,
+        date=date if isinstance(date, str) else None,
+        train_arguments=dict(arguments) if isinstance(arguments, dict) else {},
+    )
+
+
+def _unwrapped(model: Inert) -> Module:
+    """The model without the wrapper of (Distributed)DataParallel."""
+    while model.class_name in ("DataParallel", "DistributedDataParallel") and is_module(
+        model.state["_modules"].get("module")
+    ):
+        model = model.state["_modules"]["module"]
+    return module_from_inert(model)
+
+
+def _no_model(path: Path, content: dict[Any, Any]) -> tuple[str, str]:
+    tensors = [k for k, v in content.items() if isinstance(v, LazyTensor)]
+    nested = [k for k in ("model", "state_dict", "ema") if isinstance(content.get(k), dict)]
+    if tensors or nested:
+        return (
+            f'"{path.name}" is a state dict: it holds weights but not the model they belong to.',
+            "Use the best.pt that the training run saved, or export ONNX where it was trained and run "
+            f'"rkdeploy build model.onnx --weights {path.name}".',
+        )
+    keys = ", ".join(str(k) for k in list(content)[:8])
+    return f'"{path.name}" has no model in it (keys: {keys or "none"}).', "Use the best.pt that the training run saved."

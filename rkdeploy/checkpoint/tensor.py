@@ -1,0 +1,129 @@
+"""Tensors of a checkpoint, read from the file only when they are asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from math import prod
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rkdeploy.errors import CheckpointError
+
+# Storage dtypes of torch, as numpy reads their bytes.  bfloat16 has no numpy type: its 16 bits are the upper half of a
+# float32, and `to_float32` puts them back there.
+NUMPY_DTYPES: dict[str, str] = {
+    "float64": "<f8",
+    "float32": "<f4",
+    "float16": "<f2",
+    "bfloat16": "<u2",
+    "int64": "<i8",
+    "int32": "<i4",
+    "int16": "<i2",
+    "int8": "|i1",
+    "uint8": "|u1",
+    "bool": "|b1",
+}
+
+
+@dataclass(slots=True)
+class Storage:
+    """A flat run of elements in the file, shared by every tensor that views it.
+
+    Attributes:
+        key: the archive's name for it.
+        dtype: torch's name of the element type; empty while an untyped storage waits for its tensor's type.
+        numel: number of elements that the pickle declares (bytes, for an untyped storage).
+        read: returns the raw bytes as a uint8 array; set by the archive.
+    """
+
+    key: str
+    dtype: str
+    numel: int
+    read: Callable[[], NDArray[np.uint8]] | None = field(default=None, repr=False)
+
+    def elements(self, dtype: str) -> NDArray[Any]:
+        """All elements, (numel,), in the file's own type.  A view of the file where it is not compressed."""
+        if self.read is None:
+            raise CheckpointError(f'Storage "{self.key}" is named in the checkpoint but its data is not in the file.')
+        raw = self.read()
+        numpy_dtype = np.dtype(NUMPY_DTYPES[dtype])
+        if raw.size % numpy_dtype.itemsize:
+            raise CheckpointError(f'Storage "{self.key}" has {raw.size} bytes, which is not a whole number of {dtype}.')
+        return raw.view(numpy_dtype)
+
+
+@dataclass(frozen=True, slots=True)
+class LazyTensor:
+    """A strided view of a storage.  Reading it gives numpy; until then it costs nothing.
+
+    Attributes:
+        storage: where the elements are.
+        dtype: torch's name of the element type.
+        shape: dimensions.
+        stride: step in elements for each dimension, never negative.
+        offset: first element.
+    """
+
+    storage: Storage
+    dtype: str
+    shape: tuple[int, ...]
+    stride: tuple[int, ...]
+    offset: int
+
+    @property
+    def numel(self) -> int:
+        """Number of elements."""
+        return prod(self.shape)
+
+    def numpy(self) -> NDArray[Any]:
+        """The tensor in its own type (bfloat16 and float16 as float32), contiguous, shape `shape`.
+
+        Raises:
+            CheckpointError: when the view reaches outside its storage.
+        """
+        elements = self.storage.elements(self.dtype)
+        last = self.offset + sum((n - 1) * s for n, s in zip(self.shape, self.stride, strict=True)) if self.numel else -1
+        if last >= elements.size:
+            raise CheckpointError(
+                f'A tensor of shape {self.shape} needs element {last} of storage "{self.storage.key}", '
+                f"which holds {elements.size}. The file is truncated or damaged."
+            )
+        if not self.numel:
+            return np.zeros(self.shape, np.float32)
+        itemsize = elements.itemsize
+        view = np.lib.stride_tricks.as_strided(
+            elements[self.offset :], self.shape, tuple(s * itemsize for s in self.stride), writeable=False
+        )
+        if self.dtype == "bfloat16":
+            return (view.astype(np.uint32) << 16).view(np.float32).reshape(self.shape)
+        if self.dtype == "float16":
+            return view.astype(np.float32)
+        return np.ascontiguousarray(view).reshape(self.shape)
+
+
+def make_tensor(storage: Storage, offset: object, shape: object, stride: object, dtype: str) -> LazyTensor:
+    """Check a view as the pickle describes it and make it a `LazyTensor`.
+
+    Raises:
+        CheckpointError: negative or non-integer sizes and strides, or more elements than the storage has.
+    """
+
+    def whole_numbers(value: object, what: str) -> tuple[int, ...]:
+        if not isinstance(value, (tuple, list)) or not all(type(v) is int and 0 <= v < 2**48 for v in value):
+            raise CheckpointError(f"A tensor has {what} {value!r:.80}, expected non-negative integers.")
+        return tuple(value)
+
+    sizes = whole_numbers(shape, "shape")
+    steps = whole_numbers(stride, "stride")
+    (start,) = whole_numbers((offset,), "offset")
+    if len(sizes) != len(steps) or len(sizes) > 16:
+        raise CheckpointError(f"A tensor has {len(sizes)} sizes and {len(steps)} strides, expected as many of each.")
+    if dtype not in NUMPY_DTYPES:
+        raise CheckpointError(f'A tensor has the element type "{dtype}", expected one of {", ".join(NUMPY_DTYPES)}.')
+    tensor = LazyTensor(storage, dtype, sizes, steps, start)
+    if storage.numel >= 0 and tensor.numel > storage.numel:
+        raise CheckpointError(f'A tensor of shape {sizes} is larger than its storage "{storage.key}" ({storage.numel}).')
+    return tensor

@@ -1,0 +1,234 @@
+"""`rkdeploy build`: from a checkpoint to a verified bundle."""
+
+from __future__ import annotations
+
+import contextlib
+from enum import Enum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.markup import escape
+from rich.table import Table
+
+from rkdeploy.cli.console import err, out, print_warning
+from rkdeploy.cli.size import parse_size
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from rkdeploy.build.network import Network
+    from rkdeploy.record import Agreement, Verification
+
+
+class Algorithm(str, Enum):
+    """The toolkit's ways to find quantization ranges."""
+
+    normal = "normal"
+    mmse = "mmse"
+    kl_divergence = "kl_divergence"
+
+
+class Method(str, Enum):
+    """One weight scale a channel or one a layer."""
+
+    channel = "channel"
+    layer = "layer"
+
+
+class Focus(str, Enum):
+    """Forms of a Focus stem."""
+
+    slices = "slices"
+    convolution = "convolution"
+
+
+class Split(str, Enum):
+    """Which head channels share a tensor."""
+
+    none = "none"
+    boxes_scores = "boxes_scores"
+    xy_wh_scores = "xy_wh_scores"
+
+
+class Sigmoid(str, Enum):
+    """Head tensors whose sigmoid the NPU computes."""
+
+    none = "none"
+    all = "all"
+    boxes = "boxes"
+    scores = "scores"
+
+
+_INPUT, _QUANTIZATION, _GRAPH, _OUTPUT = "Input", "Quantization", "Graph", "Output"
+
+
+def build_command(
+    model: Annotated[Path, typer.Argument(help="best.pt, or an ONNX file exported from it.", show_default=False)],
+    weights: Annotated[
+        Path | None, typer.Option(help="With an ONNX file: the .pt it came from (anchors, names).", rich_help_panel=_INPUT)
+    ] = None,
+    imgsz: Annotated[
+        str | None,
+        typer.Option(help="Network input: one number, or height and width (--imgsz 384 640). "
+                     "Default: the training size.", metavar="H [W]", rich_help_panel=_INPUT),
+    ] = None,
+    target: Annotated[str, typer.Option(help="SoC, any that the installed toolkit knows.")] = "rk3588",
+    dtype: Annotated[
+        str, typer.Option(help="int8, fp16, or another type of the toolkit's.", rich_help_panel=_QUANTIZATION)
+    ] = "int8",
+    calib: Annotated[
+        Path | None,
+        typer.Option(help="Calibration images: a folder, a list file or a data.yaml. Default: ./calib_data.",
+                     rich_help_panel=_QUANTIZATION),
+    ] = None,
+    calib_count: Annotated[int, typer.Option(help="Calibration images at most.", rich_help_panel=_QUANTIZATION)] = 100,
+    seed: Annotated[int, typer.Option(help="Seed of the choice of images.", rich_help_panel=_QUANTIZATION)] = 0,
+    algorithm: Annotated[
+        Algorithm, typer.Option(help="How ranges are found.", rich_help_panel=_QUANTIZATION)
+    ] = Algorithm.normal,
+    method: Annotated[
+        Method, typer.Option(help="Weight scales.", rich_help_panel=_QUANTIZATION)
+    ] = Method.channel,
+    min_agreement: Annotated[
+        float,
+        typer.Option(help="Share of float's detections that the built model must match (0 to 1).",
+                     rich_help_panel=_QUANTIZATION),
+    ] = 0.9,
+    proof_count: Annotated[
+        int, typer.Option(help="Held-back images to compare on.", rich_help_panel=_QUANTIZATION)
+    ] = 24,
+    focus: Annotated[Focus, typer.Option(help="How a Focus stem is written.", rich_help_panel=_GRAPH)] = Focus.slices,
+    split: Annotated[
+        Split, typer.Option(help="Head channels that get a tensor of their own.", rich_help_panel=_GRAPH)
+    ] = Split.none,
+    sigmoid: Annotated[
+        Sigmoid, typer.Option(help="Head tensors whose sigmoid the NPU computes.", rich_help_panel=_GRAPH)
+    ] = Sigmoid.all,
+    optimization_level: Annotated[
+        int, typer.Option(help="The toolkit's, 0 to 3.", min=0, max=3, rich_help_panel=_GRAPH)
+    ] = 3,
+    out_dir: Annotated[
+        Path, typer.Option("--out", help="Folder for bundles.", rich_help_panel=_OUTPUT)
+    ] = Path("build"),
+    toolkit_python: Annotated[
+        Path | None,
+        typer.Option(help="Interpreter that has rknn-toolkit2, if it is not this one.",
+                     envvar="RKDEPLOY_TOOLKIT_PYTHON", rich_help_panel=_OUTPUT),
+    ] = None,
+) -> None:
+    """Turn a checkpoint into a verified .rknn bundle: export, cut, verify, quantize, build, compare."""
+    from rkdeploy.build.options import BuildOptions
+    from rkdeploy.build.pipeline import build
+    from rkdeploy.graph.cut import CutOptions
+
+    options = BuildOptions(
+        model=model,
+        weights=weights,
+        imgsz=parse_size(imgsz) if imgsz else None,
+        target=target,
+        dtype=dtype,
+        calib=calib,
+        calib_count=calib_count,
+        seed=seed,
+        algorithm=algorithm.value,
+        method=method.value,
+        optimization_level=optimization_level,
+        focus=focus.value,
+        cut=CutOptions(split.value, sigmoid.value),
+        min_agreement=min_agreement,
+        proof_images=proof_count,
+        out=out_dir,
+        toolkit_python=toolkit_python,
+    )
+    with _watch() as events:
+        bundle = build(options, events)
+    record = bundle.record
+    out.print(f"\n[bold green]{escape(str(bundle.folder))}[/]  ({record.toolkit.name} {record.toolkit.version}, "
+              f"{record.toolkit.target}, {record.toolkit.dtype}, {sum(record.seconds.values()):.1f} s)")
+    for file in sorted(p for p in bundle.folder.iterdir() if p.is_file()):
+        out.print(f"  {file.stat().st_size / 1024:9,.1f} KiB  {escape(file.name)}")
+
+
+class _Events:
+    """Prints a build as it goes: a spinner on a terminal, one line a stage elsewhere."""
+
+    def __init__(self) -> None:
+        self._status = err.status("Starting") if err.is_terminal else None
+        self._title = ""
+
+    def start(self) -> None:
+        if self._status is not None:
+            self._status.start()
+
+    def stop(self) -> None:
+        if self._status is not None:
+            self._status.stop()
+
+    def stage(self, title: str) -> None:
+        self._title = title
+        if self._status is not None:
+            self._status.update(escape(title))
+
+    def detail(self, text: str) -> None:
+        if self._status is not None:
+            self._status.update(f"{escape(self._title)}: {escape(text)}")
+
+    def network(self, network: Network) -> None:
+        out.print(f"[bold]Input[/]     {network.input_hw[1]}x{network.input_hw[0]} (width x height), "
+                  f"{len(network.class_names)} classes")
+        out.print(f"[bold]Anchors[/]   from the {network.anchors_from}, px"
+                  + ("" if _are_coco(network) else "; not COCO's defaults"))
+        for conv, level in zip(network.head.convs, network.anchors.levels_px, strict=True):
+            listed = "  ".join(f"{w:.6g},{h:.6g}" for w, h in level)
+            out.print(f"            stride {conv.stride:3}: {listed}")
+        out.print("[bold]Cut at[/]    " + escape(", ".join(f"{c.node} ({c.shape[1]} channels)" for c in network.head.convs)))
+
+    def verified(self, verification: Verification) -> None:
+        box = max(verification.max_xy_error_px, verification.max_wh_error_px)
+        out.print(f"[bold]Verified[/]  {verification.rows:,} rows on {verification.images} images: boxes within {box:.2g} px, "
+                  f"scores within {verification.max_score_error:.2g} of the trained decode")
+
+    def compared(self, agreement: Agreement) -> None:
+        out.print(agreement_table(agreement))
+        share = agreement.share
+        if share is not None:
+            out.print(f"[bold]Agreement[/] {agreement.matched} of {agreement.float_detections} float detections matched "
+                      f"({100 * share:.1f} %) at IoU {agreement.iou}, score within {agreement.score_difference}; "
+                      f"{agreement.images} images from {escape(agreement.source)}; {escape(agreement.figures_from)}")
+
+    def warning(self, text: str) -> None:
+        print_warning(text)
+
+
+def agreement_table(agreement: Agreement) -> Table:
+    """The built model against float, tensor by tensor."""
+    table = Table(title="Built model against float", title_justify="left", box=None, pad_edge=False)
+    for name in ("output", "cosine", "max error", "at range end", "score peak float", "built", "reachable"):
+        table.add_column(name, justify="left" if name == "output" else "right")
+
+    def text(value: float | None, form: str) -> str:
+        return "-" if value is None else format(value, form)
+
+    for o in agreement.outputs:
+        table.add_row(
+            o.name, f"{o.cosine:.5f}", f"{o.max_error:.3g}", text(o.saturated, ".1%"), text(o.float_peak, ".3f"),
+            text(o.built_peak, ".3f"), text(o.reachable_score, ".3f"),
+        )  # fmt: skip
+    return table
+
+
+def _are_coco(network: Network) -> bool:
+    from rkdeploy.families.yolov5 import compare_anchors
+
+    return compare_anchors(network.anchors).are_defaults
+
+
+@contextlib.contextmanager
+def _watch() -> Iterator[_Events]:
+    events = _Events()
+    events.start()
+    try:
+        yield events
+    finally:
+        events.stop()

@@ -1,0 +1,32 @@
+"""What the commands print with: results to stdout, progress and messages to stderr, quiet where that is no terminal."""
+
+from __future__ import annotations
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from rkdeploy.errors import RkdeployError
+
+out = Console(highlight=False, soft_wrap=True)
+err = Console(stderr=True, highlight=False, soft_wrap=True)
+
+
+def print_error(error: RkdeployError) -> None:
+    """One message, then the way out on a line of its own."""
+    err.print(f"[bold red]error:[/] {escape(error.message)}")
+    if error.hint:
+        err.print(f"  {escape(error.hint)}")
+
+
+def print_warning(text: str) -> None:
+    """Something that the user should know."""
+    err.print(f"[yellow]warning:[/] {escape(text)}")
+
+
+def facts_table(title: str | None = None) -> Table:
+    """A borderless table of names and values."""
+    table = Table(title=title, title_justify="left", show_header=False, box=None, pad_edge=False)
+    table.add_column(style="bold")
+    table.add_column(overflow="fold")
+    return table

@@ -1,0 +1,71 @@
+"""`rkdeploy inspect`: what a checkpoint says about its model."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import msgspec
+import typer
+from rich.markup import escape
+
+from rkdeploy.cli.console import facts_table, out
+
+if TYPE_CHECKING:
+    from rkdeploy.families.model_info import ModelInfo
+
+
+def inspect_command(
+    model: Annotated[Path, typer.Argument(help="A trained checkpoint, .pt or .pth.", show_default=False)],
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Show a checkpoint's family, classes, anchors and training facts. Nothing in it is executed."""
+    from rkdeploy.checkpoint import read_checkpoint
+    from rkdeploy.families.registry import family_of
+
+    checkpoint = read_checkpoint(model)
+    info = family_of(checkpoint).describe(checkpoint)
+    if as_json:
+        document = {"file": model.name, **msgspec.to_builtins(info)}
+        print(msgspec.json.format(msgspec.json.encode(document), indent=2).decode())
+        return
+    table = facts_table()
+    for name, value in _rows(info):
+        table.add_row(name, escape(value))
+    out.print(table)
+
+
+def _rows(info: ModelInfo) -> list[tuple[str, str]]:
+    names = ", ".join(info.class_names[:12]) + (", ..." if len(info.class_names) > 12 else "")
+    rows = [
+        ("family", f"{info.family}, {info.generation}"),
+        ("task", info.task),
+        ("classes", f"{len(info.class_names)}: {names}"),
+        ("strides", " ".join(str(s) for s in info.strides)),
+    ]
+    if info.anchors is not None:
+        for stride, level in zip(info.strides, info.anchors.levels_px, strict=True):
+            rows.append((f"anchors, stride {stride}", "  ".join(f"{w:.6g},{h:.6g}" for w, h in level) + " px"))
+        rows.append(("", anchor_sentence(info)))
+    rows += [
+        ("activation", ", ".join(info.activation)),
+        ("blocks", ", ".join(f"{count} {name}" for name, count in info.blocks)),
+        ("parameters", f"{info.parameters:,}"),
+        ("training size", f"{info.image_size} px" if info.image_size else "not in the file"),
+        ("weights", f"{info.weights}, stored as {info.stored_dtype}"),
+        ("epoch", {None: "not in the file", -1: "stripped after training"}.get(info.epoch, str(info.epoch))),
+        ("saved", info.date or "not in the file"),
+    ]
+    return rows
+
+
+def anchor_sentence(info: ModelInfo) -> str:
+    """How the anchors compare with the published defaults."""
+    comparison = info.anchor_comparison
+    if comparison is None:
+        return ""
+    if comparison.are_defaults:
+        return "These are COCO's default anchors."
+    if comparison.largest_ratio is None:
+        return "Not COCO's default anchors, which have another number of them."
+    return f"Not COCO's default anchors: sides differ by a factor of up to {comparison.largest_ratio:.2f}."

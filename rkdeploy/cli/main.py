@@ -1,0 +1,70 @@
+"""Entry point: hands over to a command and turns what went wrong into one message and an exit code."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from types import FrameType
+from typing import Annotated, NoReturn
+
+import typer
+
+from rkdeploy import __version__
+from rkdeploy.cli.build import build_command
+from rkdeploy.cli.console import err, print_error
+from rkdeploy.cli.inspect import inspect_command
+from rkdeploy.cli.run import run_command
+from rkdeploy.cli.size import SizeCommand
+from rkdeploy.errors import RkdeployError
+
+app = typer.Typer(
+    name="rkdeploy",
+    help="From a trained YOLO checkpoint to a verified model on a Rockchip NPU.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.command("inspect")(inspect_command)
+app.command("build", cls=SizeCommand)(build_command)
+app.command("run")(run_command)
+
+
+def _print_version(wanted: bool) -> None:  # noqa: FBT001  (typer calls it with the flag's value)
+    if wanted:
+        print(f"rkdeploy {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[  # noqa: ARG001  (its callback does the work)
+        bool, typer.Option("--version", help="Show the version and exit.", callback=_print_version, is_eager=True)
+    ] = False,
+) -> None:
+    """From a trained YOLO checkpoint to a verified model on a Rockchip NPU."""
+
+
+def main() -> NoReturn:
+    """Run the command line; exits with its code."""
+    signal.signal(signal.SIGTERM, _terminated)
+    try:
+        app(standalone_mode=True)
+    except RkdeployError as error:
+        print_error(error)
+        sys.exit(1)
+    except KeyboardInterrupt:
+        err.print("interrupted")
+        sys.exit(130)
+    except BrokenPipeError:  # whoever read our output has gone
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
+    except OSError as error:  # disk full, permission denied: nothing we could have known before
+        print_error(RkdeployError(f"{error.strerror or error}{f': {error.filename}' if error.filename else ''}."))
+        sys.exit(1)
+    sys.exit(0)
+
+
+def _terminated(_signal: int, _frame: FrameType | None) -> NoReturn:
+    sys.exit(143)  # unwinds, so that nothing half-written stays

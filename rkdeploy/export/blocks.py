@@ -1,0 +1,336 @@
+"""One emitter for each block class of the YOLOv5 model zoo, written from the module tree.
+
+An emitter takes the builder, the block and its inputs (tensors (N, C, H, W)) and returns its output.  Formulas are those of
+the blocks' forward passes in inference mode.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rkdeploy.checkpoint import Module
+from rkdeploy.errors import GraphError
+from rkdeploy.export import layers
+from rkdeploy.export.builder import GraphBuilder, Value
+
+FocusForm = Literal["slices", "convolution"]
+
+
+@dataclass(frozen=True, slots=True)
+class Emission:
+    """What emitters share: the graph under construction and the choices that leave its values unchanged.
+
+    Attributes:
+        builder: the graph.
+        focus: a Focus stem as four slices, or as the equal convolution with a kernel twice as large and stride 2.
+    """
+
+    builder: GraphBuilder
+    focus: FocusForm = "slices"
+
+
+def emit(emission: Emission, module: Module, inputs: Sequence[Value]) -> Value:
+    """Emit one module, whatever its class.
+
+    Raises:
+        GraphError: for a class that nobody wrote an emitter for, with the way out.
+    """
+    block = BLOCKS.get(module.class_name)
+    if block is not None:
+        return block(emission, module, inputs)
+    layer = layers.LAYERS.get(module.class_name)
+    if layer is not None:
+        return layer(emission.builder, module, _one(module, inputs))
+    raise GraphError(
+        f'Block "{module.module_name}.{module.class_name}" at "{module.path}" is not known.',
+        "Export ONNX where the model was trained and build from that: rkdeploy build best.onnx --weights best.pt",
+    )
+
+
+def _one(module: Module, inputs: Sequence[Value]) -> Value:
+    if len(inputs) != 1:
+        raise GraphError(f'"{module.path}" ({module.class_name}) is given {len(inputs)} inputs, expected one.')
+    return inputs[0]
+
+
+def _child(emission: Emission, module: Module, name: str, *inputs: Value) -> Value:
+    return emit(emission, module.child(name), inputs)
+
+
+def _conv(emission: Emission, module: Module, inputs: Sequence[Value]) -> Value:
+    """Convolution, BatchNorm, activation.  A fused checkpoint has no `bn`."""
+    conv = module.child("conv")
+    value = layers.convolution(emission.builder, conv, _one(module, inputs), module.children.get("bn"))
+    return _child(emission, module, "act", value) if "act" in module.children else value
+
+
+def _sequential(emission: Emission, module: Module, inputs: Sequence[Value]) -> Value:
+    values = list(inputs)
+    for child in module.children.values():
+        values = [emit(emission, child, values)]
+    return _one(module, values)
+
+
+def _residual(emission: Emission, module: Module, inputs: Sequence[Value]) -> Value:
+    """Two convolutions, added to the input where `add` is set (Bottleneck, CrossConv)."""
+    value = _one(module, inputs)
+    out = _child(emission, module, "cv2", _child(emission, module, "cv1", value))
+    return emission.builder.elementwise("Add", module.path, value, out) if module.attribute("add") else out
+
+
+def _bottleneck_csp(emission: Emission, module: Module, inputs: Sequence[Value]) -> Value:
+    """cv4(act(bn(cat(cv3(m(cv1(x))), cv2(x))))).
+
+    The BatchNorm behind the concatenation is folded into the two convolutions before it, a half each: exact, since a
+    concatenation does not mix channels.
+    """
+    value = _one(module, inputs)
+    inner = _child(emission, module, "m", _child(emission, module, "cv1", value))
+    norm = module.child("bn")
+    scale, shift = layers.batch_norm_scale(norm)
+    halves = []
+    start = 0
+    for name, source in (("cv3", inner), ("cv2", value)):
+        conv = module.child(name)
+        weight = conv.array("weight")
+        end = start + weight.shape[0]
+        halves.append(_scaled_convolution(emission, conv, source, scale[start:end], shift[start:end]))
+        start = end
+    joined = emission.builder.concat(module.path, halves, 1)
+    return _child(emission, module, "cv4", _child(emission, module, "act", joined))
+
+
+def _scaled_convolution(
+    emission: Emission, conv: Module, value: Value, scale: NDArray[np.float64], shift: NDArray[np.float64]
+) -> Value:
+    """A 1x1 convolution followed by scale * y + shift a channel, as one convolution."""
+    weight = (conv.array("weight").astype(np.float64) * scale[:, None, None, None]).astype(np.float32)
+    if "bias" in conv.tensors:
+        shift = shift + conv.array("bias").astype(np.float64) * scale
+    builder = emission.builder
+    return builder.add(
+        "Conv",
+        conv.path,
+        [
+            value,
+            builder.constant(f"{conv.path}.weight", weight),
+            builder.constant(f"{conv.path}.bias", shift.astype(np.float32)),
+        ],
+        (value.shape[0], weight.shape[0], *value.shape[2:]),
+        {"kernel_shape": [1, 1], "strides": [1, 1], "pads": [0, 0, 0, 0], "dilations": [1, 1], "group": 1},
+    )
+
+
+def _c3(emission: Emission, module: Module, inputs: Sequence[Value]) -> Value:
+    """cv3(cat(m(cv1(x)), cv2(x))); `m` makes it C3, C3TR, C3SPP, C3Ghost or C3x."""
+    if "cv4" in module.children:  # before v4.0 the name C3 belonged to a BottleneckCSP of cross convolutions
+        return _bottleneck_csp(emission, module, inputs)
+    value = _one(module, inputs)
+    inner = _child(emission, module, "m", _child(emission, module, "cv1", value))
+    joined = emission.builder.concat(module.path, [inner, _child(emission, module, "cv2", value)], 1)
+    return _child(emission, module, "cv3", joined)
+
+
+def _spp(emission: Emission, module: Module, inputs: Sequence[Value]) -> Value:
+    """cv2(cat(y, pool5(y), pool9(y), pool13(y))) with y = cv1(x)."""
+    value = _child(emission, module, "cv1", _one(module, inputs))
+    pooled = [emit(emission, pool, [value]) for pool in module.child("m").children.values()]
+    return _child(emission, module, "cv2", emission.builder.concat(module.path, [value, *pooled], 1))
+
+
+def _sppf(emission: Emission, module: Module, inputs: Sequence[Value]) -> Value:
+    """cv2(cat(y, p(y), p(p(y)), p(p(p(y))))) with y = cv1(x)."""
+    values = [_child(emission, module, "cv1", _one(module, inputs))]
+    for _ in range(3):
+        values.append(_child(emission, module, "m", values[-1]))
+    return _child(emission, module, "cv2", emission.builder.concat(module.path, values, 1))
+
+
+def _focus(emission: Emission, module: Module, inputs: Sequence[Value]) -> Value:
+    """conv(cat(x[::2, ::2], x[1::2, ::2], x[::2, 1::2], x[1::2, 1::2])) over (height, width)."""
+    value = _one(module, inputs)
+    block = module.child("conv")
+    conv = block.child("conv")
+    plain = (
+        conv.attribute("groups", 1) == 1
+        and layers.pair(conv.attribute("stride", 1), conv, "stride") == (1, 1)
+        and layers.pair(conv.attribute("dilation", 1), conv, "dilation") == (1, 1)
+    )
+    if emission.focus == "convolution" and plain:
+        padding = layers.pair(conv.attribute("padding", 0), conv, "padding")
+        out = layers.convolution(
+            emission.builder,
+            conv,
+            value,
+            block.children.get("bn"),
+            focus_weight(conv.array("weight")),
+            stride=(2, 2),
+            padding=(2 * padding[0], 2 * padding[1]),
+        )
+        return _child(emission, block, "act", out) if "act" in block.children else out
+    n, c, h, w = value.shape
+    if h % 2 or w % 2:
+        raise GraphError(f'"{module.path}" (Focus) needs an even input size, got {h}x{w}.')
+    builder = emission.builder
+    parts = []
+    for y, x in ((0, 0), (1, 0), (0, 1), (1, 1)):
+        bounds = [
+            builder.constant(f"{module.path}.{what}", np.array(v, np.int64))
+            for what, v in (("starts", (y, x)), ("ends", (h, w)), ("axes", (2, 3)), ("steps", (2, 2)))
+        ]
+        parts.append(builder.add("Slice", module.path, [value, *bounds], (n, c, h // 2, w // 2)))
+    return emit(emission, block, [builder.concat(module.path, parts, 1)])
+
+
+def focus_weight(weight: NDArray[np.float32]) -> NDArray[np.float32]:
+    """The kernel of the stride-2 convolution that equals Focus: (out, 4 c, k, k) -> (out, c, 2 k, 2 k).
+
+    Focus channel q * c + i at (u, v) is input channel i at (2 u + dy, 2 v + dx), with (dy, dx) the q-th of
+    (0, 0), (1, 0), (0, 1), (1, 1); so tap (a, b) of that channel is tap (2 a + dy, 2 b + dx) of input channel i.
+    """
+    out, four_c, kh, kw = weight.shape
+    c = four_c // 4
+    spread = np.zeros((out, c, 2 * kh, 2 * kw), np.float32)
+    for q, (dy, dx) in enumerate(((0, 0), (1, 0), (0, 1), (1, 1))):
+        spread[:, :, dy::2, dx::2] = weight[:, q * c : (q + 1) * c]
+    return spread
+
+
+def _ghost_conv(emission: Emission, module: Module, inputs: Sequence[Value]) -> Value:
+    """cat(y, cv2(y)) with y = cv1(x)."""
+    value = _child(emission, module, "cv1", _one(module, inputs))
+    return emission.builder.concat(module.path, [value, _child(emission, module, "cv2", value)], 1)
+
+
+def _ghost_bottleneck(emission: Emission, module: Module, inputs: Sequence[Value]) -> Value:
+    value = _one(module, inputs)
+    return emission.builder.elementwise(
+        "Add", module.path, _child(emission, module, "conv", value), _child(emission, module, "shortcut", value)
+    )
+
+
+def _mix_conv(emission: Emission, module: Module, inputs: Sequence[Value]) -> Value:
+    """act(bn(cat of convolutions with several kernel sizes)); the oldest releases add the input."""
+    value = _one(module, inputs)
+    parts = [layers.convolution(emission.builder, conv, value) for conv in module.child("m").children.values()]
+    normed = layers.batch_norm(emission.builder, module.child("bn"), emission.builder.concat(module.path, parts, 1))
+    return _child(emission, module, "act", normed)
+
+
+def _contract(emission: Emission, module: Module, inputs: Sequence[Value]) -> Value:
+    """(N, C, H, W) -> (N, s s C, H / s, W / s): rows and columns go into channels."""
+    s = int(module.attribute("gain", 2))
+    n, c, h, w = _one(module, inputs).shape
+    if h % s or w % s:
+        raise GraphError(f'"{module.path}" (Contract) needs an input size divisible by {s}, got {h}x{w}.')
+    builder = emission.builder
+    value = builder.reshape(module.path, inputs[0], (n, c, h // s, s, w // s, s))
+    value = builder.transpose(module.path, value, (0, 3, 5, 1, 2, 4))
+    return builder.reshape(module.path, value, (n, c * s * s, h // s, w // s))
+
+
+def _expand(emission: Emission, module: Module, inputs: Sequence[Value]) -> Value:
+    """(N, C, H, W) -> (N, C / s s, H s, W s): channels go into rows and columns."""
+    s = int(module.attribute("gain", 2))
+    n, c, h, w = _one(module, inputs).shape
+    builder = emission.builder
+    value = builder.reshape(module.path, inputs[0], (n, s, s, c // (s * s), h, w))
+    value = builder.transpose(module.path, value, (0, 3, 4, 1, 5, 2))
+    return builder.reshape(module.path, value, (n, c // (s * s), h * s, w * s))
+
+
+def _concat(emission: Emission, module: Module, inputs: Sequence[Value]) -> Value:
+    return emission.builder.concat(module.path, inputs, int(module.attribute("d", 1)))
+
+
+def _sum(emission: Emission, module: Module, inputs: Sequence[Value]) -> Value:
+    """Sum of the inputs, the second and later ones weighted by 2 sigmoid(w) where the block learned weights."""
+    total = inputs[0]
+    gains = 2 / (1 + np.exp(-module.array("w").astype(np.float64))) if module.attribute("weight") else None
+    for index, value in enumerate(inputs[1:]):
+        term = value if gains is None else emission.builder.elementwise("Mul", module.path, value, float(gains[index]))
+        total = emission.builder.elementwise("Add", module.path, total, term)
+    return total
+
+
+def _transformer_block(emission: Emission, module: Module, inputs: Sequence[Value]) -> Value:
+    """tr(p + linear(p)) over the cells p of (N, C, H, W)."""
+    builder = emission.builder
+    value = _one(module, inputs)
+    if "conv" in module.children:
+        value = _child(emission, module, "conv", value)
+    n, c, h, w = value.shape
+    cells = builder.transpose(module.path, builder.reshape(module.path, value, (n, c, h * w)), (0, 2, 1))
+    cells = builder.elementwise("Add", module.path, cells, _child(emission, module, "linear", cells))
+    for layer in module.child("tr").children.values():
+        cells = _transformer_layer(emission, layer, cells)
+    return builder.reshape(module.path, builder.transpose(module.path, cells, (0, 2, 1)), (n, c, h, w))
+
+
+def _transformer_layer(emission: Emission, module: Module, value: Value) -> Value:
+    """x = attention(q(x), k(x), v(x)) + x; x = fc2(fc1(x)) + x, over (N, cells, C)."""
+    builder = emission.builder
+    if "ln1" in module.children or "ma" not in module.children:
+        raise GraphError(f'"{module.path}" is a transformer layer of another design than YOLOv5 released.')
+    q, k, v = (_child(emission, module, name, value) for name in "qkv")
+    mixed = _attention(emission, module.child("ma"), q, k, v)
+    value = builder.elementwise("Add", module.path, mixed, value)
+    inner = _child(emission, module, "fc2", _child(emission, module, "fc1", value))
+    return builder.elementwise("Add", module.path, inner, value)
+
+
+def _attention(emission: Emission, module: Module, q: Value, k: Value, v: Value) -> Value:
+    """nn.MultiheadAttention: softmax(Q K^T / sqrt(d)) V a head, on (N, cells, C)."""
+    builder = emission.builder
+    n, cells, c = q.shape
+    heads = int(module.attribute("num_heads"))
+    depth = c // heads
+    weights = np.split(module.array("in_proj_weight"), 3)
+    biases = np.split(module.array("in_proj_bias"), 3)
+    # The scale goes into Q's projection: (W q + b) / sqrt(d).
+    scale = np.float32(depth**-0.5)
+    parts = []
+    for name, value, weight, bias, gain in zip(
+        "qkv", (q, k, v), weights, biases, (scale, np.float32(1), np.float32(1)), strict=True
+    ):
+        projected = layers.linear(builder, f"{module.path}.{name}", value, weight * gain, bias * gain)
+        split = builder.reshape(f"{module.path}.{name}", projected, (n, cells, heads, depth))
+        parts.append(builder.transpose(f"{module.path}.{name}", split, (0, 2, 3, 1) if name == "k" else (0, 2, 1, 3)))
+    logits = builder.add("MatMul", module.path, parts[:2], (n, heads, cells, cells))
+    attention = builder.add("Softmax", module.path, [logits], logits.shape, {"axis": -1})
+    mixed = builder.add("MatMul", module.path, [attention, parts[2]], (n, heads, cells, depth))
+    joined = builder.reshape(module.path, builder.transpose(module.path, mixed, (0, 2, 1, 3)), (n, cells, c))
+    return _child(emission, module, "out_proj", joined)
+
+
+BLOCKS: dict[str, Callable[[Emission, Module, Sequence[Value]], Value]] = {
+    "Conv": _conv,
+    "DWConv": _conv,
+    "Sequential": _sequential,
+    "Bottleneck": _residual,
+    "CrossConv": _residual,
+    "BottleneckCSP": _bottleneck_csp,
+    "C3": _c3,
+    "C3TR": _c3,
+    "C3SPP": _c3,
+    "C3Ghost": _c3,
+    "C3x": _c3,
+    "SPP": _spp,
+    "SPPF": _sppf,
+    "Focus": _focus,
+    "GhostConv": _ghost_conv,
+    "GhostBottleneck": _ghost_bottleneck,
+    "MixConv2d": _mix_conv,
+    "Contract": _contract,
+    "Expand": _expand,
+    "Concat": _concat,
+    "Sum": _sum,
+    "TransformerBlock": _transformer_block,
+    "NonDynamicallyQuantizableLinear": lambda e, m, v: layers.linear_module(e.builder, m, _one(m, v)),
+    "_LinearWithBias": lambda e, m, v: layers.linear_module(e.builder, m, _one(m, v)),
+}

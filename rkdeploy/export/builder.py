@@ -1,0 +1,152 @@
+"""Writes an ONNX graph node by node, with every shape known as it goes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from math import prod
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+from onnx import TensorProto, helper, numpy_helper
+
+from rkdeploy import __version__
+from rkdeploy.errors import GraphError
+
+# The vendor's toolkit takes 12 to 19.  13 has every operator that is written here and is read by OpenCV's importer too.
+OPSET = 13
+
+
+@dataclass(frozen=True, slots=True)
+class Value:
+    """A float32 tensor in the graph: its name and its static shape."""
+
+    name: str
+    shape: tuple[int, ...]
+
+    @property
+    def channels(self) -> int:
+        """Size of dimension 1."""
+        return self.shape[1]
+
+
+class GraphBuilder:
+    """Collects nodes and constants; `finish` makes the model.
+
+    Every method that adds a node takes the path of the module it stands for; node and tensor names follow from it, so
+    that the vendor's per-layer tables speak of `model.0.conv`.
+    """
+
+    def __init__(self) -> None:
+        self._nodes: list[onnx.NodeProto] = []
+        self._constants: list[onnx.TensorProto] = []
+        self._inputs: list[onnx.ValueInfoProto] = []
+        self._names: set[str] = set()
+
+    def input(self, name: str, shape: Sequence[int]) -> Value:
+        """Declare a graph input."""
+        self._names.add(name)
+        self._inputs.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, list(shape)))
+        return Value(name, tuple(shape))
+
+    def constant(self, path: str, values: NDArray[np.float32] | NDArray[np.int64]) -> str:
+        """Store a constant (float32, or int64 for shapes); returns its name."""
+        name = self._unique(path)
+        self._constants.append(numpy_helper.from_array(np.ascontiguousarray(values), name))
+        return name
+
+    def add(
+        self,
+        op: str,
+        path: str,
+        inputs: Sequence[Value | str],
+        shape: Sequence[int],
+        attributes: Mapping[str, int | float | str | Sequence[int]] | None = None,
+    ) -> Value:
+        """Add a node with one output of the given shape."""
+        return self.add_many(op, path, inputs, [shape], attributes)[0]
+
+    def add_many(
+        self,
+        op: str,
+        path: str,
+        inputs: Sequence[Value | str],
+        shapes: Sequence[Sequence[int]],
+        attributes: Mapping[str, int | float | str | Sequence[int]] | None = None,
+    ) -> tuple[Value, ...]:
+        """Add a node with several outputs."""
+        name = self._unique(f"{path}/{op}")
+        values = tuple(
+            Value(f"{name}_output_{index}", tuple(int(n) for n in shape)) for index, shape in enumerate(shapes)
+        )
+        names = [v.name if isinstance(v, Value) else v for v in inputs]
+        self._nodes.append(helper.make_node(op, names, [v.name for v in values], name=name, **dict(attributes or {})))
+        return values
+
+    def reshape(self, path: str, value: Value, shape: Sequence[int]) -> Value:
+        """Reshape to a static shape."""
+        if prod(shape) != prod(value.shape):
+            raise GraphError(f'"{path}" reshapes {value.shape} to {tuple(shape)}, which has another number of elements.')
+        target = self.constant(f"{path}.shape", np.array(shape, np.int64))
+        return self.add("Reshape", path, [value, target], shape)
+
+    def transpose(self, path: str, value: Value, order: Sequence[int]) -> Value:
+        """Permute the dimensions."""
+        return self.add("Transpose", path, [value], [value.shape[i] for i in order], {"perm": list(order)})
+
+    def concat(self, path: str, values: Sequence[Value], axis: int) -> Value:
+        """Concatenate along `axis`.
+
+        Raises:
+            GraphError: when the other dimensions differ, as they do when the input size does not fit the strides.
+        """
+        first = values[0].shape
+        for value in values[1:]:
+            if len(value.shape) != len(first) or any(
+                a != b for i, (a, b) in enumerate(zip(first, value.shape, strict=True)) if i != axis % len(first)
+            ):
+                raise GraphError(f'"{path}" joins tensors of shapes {", ".join(str(v.shape) for v in values)}.')
+        shape = list(first)
+        shape[axis] = sum(v.shape[axis] for v in values)
+        return self.add("Concat", path, list(values), shape, {"axis": axis})
+
+    def elementwise(self, op: str, path: str, a: Value, b: Value | NDArray[np.float32] | float) -> Value:
+        """Add, Mul, Pow and their like, with broadcasting; `b` may be a constant."""
+        if isinstance(b, Value):
+            return self.add(op, path, [a, b], np.broadcast_shapes(a.shape, b.shape))
+        values = np.asarray(b, np.float32)
+        return self.add(op, path, [a, self.constant(f"{path}.{op.lower()}", values)], np.broadcast_shapes(a.shape, values.shape))
+
+    def finish(self, outputs: Mapping[str, Value], metadata: Mapping[str, str]) -> onnx.ModelProto:
+        """Make the checked model with the given outputs (graph output name -> value).
+
+        Raises:
+            GraphError: when onnx's checker refuses the graph.
+        """
+        infos = []
+        for name, value in outputs.items():
+            self._nodes.append(helper.make_node("Identity", [value.name], [name], name=self._unique(f"{name}/Identity")))
+            infos.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, list(value.shape)))
+        graph = helper.make_graph(self._nodes, "rkdeploy", self._inputs, infos, self._constants)
+        model = helper.make_model(
+            graph,
+            opset_imports=[helper.make_opsetid("", OPSET)],
+            ir_version=8,
+            producer_name="rkdeploy",
+            producer_version=__version__,
+        )
+        helper.set_model_props(model, dict(metadata))
+        try:
+            onnx.checker.check_model(model, full_check=True)
+        except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
+            raise GraphError(f"The exported graph is not valid ONNX: {error}") from error
+        return model
+
+    def _unique(self, path: str) -> str:
+        name, count = path, 1
+        while name in self._names:
+            count += 1
+            name = f"{path}_{count}"
+        self._names.add(name)
+        return name

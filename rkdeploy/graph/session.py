@@ -1,0 +1,47 @@
+"""onnxruntime, opened the same way everywhere."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import onnx
+import onnxruntime
+from numpy.typing import NDArray
+
+from rkdeploy.errors import GraphError
+
+
+class Session:
+    """A model in onnxruntime on the CPU.
+
+    Raises:
+        GraphError: when onnxruntime refuses the model.
+    """
+
+    def __init__(self, model: onnx.ModelProto) -> None:
+        options = onnxruntime.SessionOptions()
+        options.log_severity_level = 4  # its failures come as exceptions
+        try:
+            self._session = onnxruntime.InferenceSession(
+                model.SerializeToString(), options, providers=["CPUExecutionProvider"]
+            )
+        except Exception as error:  # onnxruntime's exceptions share no base class below Exception
+            raise GraphError(f"onnxruntime cannot open the graph: {_first_line(error)}") from error
+        self.output_names = tuple(o.name for o in self._session.get_outputs())
+
+    def run(self, inputs: Mapping[str, NDArray[np.float32]]) -> dict[str, NDArray[np.float32]]:
+        """All outputs by name.
+
+        Raises:
+            GraphError: when onnxruntime fails on the inputs.
+        """
+        try:
+            values = self._session.run(None, dict(inputs))
+        except Exception as error:  # as above
+            raise GraphError(f"onnxruntime cannot run the graph: {_first_line(error)}") from error
+        return dict(zip(self.output_names, values, strict=True))
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().partition("\n")[0][:300]

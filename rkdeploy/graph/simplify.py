@@ -1,0 +1,28 @@
+"""Simplification by onnxsim: constants folded, shapes computed.  `verify` proves the result."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import onnx
+import onnxsim
+
+from rkdeploy.errors import GraphError
+
+
+def simplify(model: onnx.ModelProto, input_shapes: Mapping[str, Sequence[int]] | None = None) -> onnx.ModelProto:
+    """Simplify a graph.
+
+    Args:
+        model: the graph.
+        input_shapes: input name -> static shape, to fix dynamic axes.
+
+    Raises:
+        GraphError: when onnxsim fails.
+    """
+    shapes = {name: list(shape) for name, shape in (input_shapes or {}).items()}
+    try:
+        simplified, _ = onnxsim.simplify(model, check_n=0, overwrite_input_shapes=shapes or None)
+    except Exception as error:  # it raises whatever its C++ side met
+        raise GraphError(f"onnxsim cannot simplify the graph: {str(error).strip().partition(chr(10))[0][:300]}") from error
+    return onnx.shape_inference.infer_shapes(simplified, data_prop=True)

@@ -1,0 +1,26 @@
+"""Boxes as arrays: xyxy corners in pixels."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+def pairwise_iou(a: NDArray[np.float32], b: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Intersection over union of every pair.
+
+    Args:
+        a: (N, 4) x1, y1, x2, y2.
+        b: (M, 4) likewise, in the same frame.
+
+    Returns:
+        (N, M) float32, 0 where either box has no area.
+    """
+    low = np.maximum(a[:, None, :2], b[None, :, :2])
+    high = np.minimum(a[:, None, 2:], b[None, :, 2:])
+    shared = np.prod(np.clip(high - low, 0, None), axis=2)
+    area_a = np.prod(np.clip(a[:, 2:] - a[:, :2], 0, None), axis=1)
+    area_b = np.prod(np.clip(b[:, 2:] - b[:, :2], 0, None), axis=1)
+    union = area_a[:, None] + area_b[None, :] - shared
+    iou: NDArray[np.float32] = np.divide(shared, union, out=np.zeros_like(shared, np.float32), where=union > 0)
+    return iou

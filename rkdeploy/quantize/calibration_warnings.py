@@ -1,0 +1,113 @@
+"""What can be wrong with a calibration set that is readable: too small, all alike, flat, of very mixed sizes."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import cv2
+import numpy as np
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+FEW_IMAGES = 20
+THUMBNAIL_SIDE = 32
+FLAT_STD = 2.0
+"""Grey levels of standard deviation in the thumbnail below which a picture counts as one flat colour."""
+NEAR_DUPLICATE = 0.98
+"""Thumbnail correlation above which two pictures of about the same brightness count as near-duplicates."""
+ALIKE = 0.9
+"""Median thumbnail correlation of all pairs above which the whole set counts as one scene."""
+BRIGHTNESS_STEP = 8.0
+SIZE_RATIO = 6.0
+_COMPARED_AT_MOST = 1000  # pairs grow with the square
+_NAMED_AT_MOST = 5
+
+
+def named(names: Sequence[str]) -> str:
+    """Up to five of the names, then how many more there are."""
+    more = len(names) - _NAMED_AT_MOST
+    return ", ".join(names[:_NAMED_AT_MOST]) + (f", and {more} more" if more > 0 else "")
+
+
+def thumbnail(image: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """A small grey version for comparing: (H, W, 3) uint8 BGR -> (THUMBNAIL_SIDE ** 2,) float32, levels 0..255."""
+    small = cv2.resize(image, (THUMBNAIL_SIDE, THUMBNAIL_SIDE), interpolation=cv2.INTER_AREA)
+    return cv2.cvtColor(small, cv2.COLOR_BGR2GRAY).astype(np.float32).reshape(-1)
+
+
+def content_warnings(sizes: Sequence[tuple[str, int, int]], thumbnails: NDArray[np.float32]) -> list[str]:
+    """What a user should know about the set, one text each.
+
+    Args:
+        sizes: (path, width, height) of every image.
+        thumbnails: (len(sizes), THUMBNAIL_SIDE ** 2) float32, in the same order.
+    """
+    if not sizes:
+        return []
+    warnings: list[str] = []
+    if len(sizes) < FEW_IMAGES:
+        warnings.append(
+            f"{len(sizes)} calibration images are few. INT8 takes every tensor's range from them: what they do not "
+            "show (bright light, dark, large and small objects, every class) is clipped later, and the figures of the "
+            "build say less. 100 to 300 images from the place of use are usual."
+        )
+    names = [path for path, _, _ in sizes]
+    flat = thumbnails.std(axis=1) < FLAT_STD
+    if flat.any():
+        brightness = [(names[i], float(thumbnails[i].mean())) for i in np.flatnonzero(flat)]
+        black = sum(mean < 16 for _, mean in brightness)
+        listed = named([name for name, _ in brightness])
+        of_them = f" ({black} of them black)" if black else ""
+        warnings.append(
+            f"{len(brightness)} of {len(names)} images are one flat colour{of_them}: {listed}."
+            " They add nothing to calibration; a camera that was covered or not ready makes such pictures."
+        )
+    warnings.extend(_alike([name for name, skip in zip(names, flat, strict=True) if not skip], thumbnails[~flat]))
+    warnings.extend(_sizes(sizes))
+    return warnings
+
+
+def _alike(names: Sequence[str], thumbnails: NDArray[np.float32]) -> list[str]:
+    names, thumbnails = names[:_COMPARED_AT_MOST], thumbnails[:_COMPARED_AT_MOST]
+    n = len(names)
+    if n < 2:
+        return []
+    brightness = thumbnails.mean(axis=1)
+    centred = thumbnails - brightness[:, None]
+    centred /= np.linalg.norm(centred, axis=1, keepdims=True)
+    correlation = centred @ centred.T
+    near = np.abs(brightness[:, None] - brightness[None, :]) < BRIGHTNESS_STEP
+    pairs = np.triu_indices(n, 1)
+    median = float(np.median(correlation[pairs]))
+    if median > ALIKE and float(near[pairs].mean()) > 0.5:
+        text = (
+            f"The {n} images are all alike (median correlation {median:.2f}), like frames of one video or one fixed "
+            "camera. INT8 ranges will fit this scene only; take images from different times, light and contents."
+        )
+        return [text]
+    twins = np.triu((correlation > NEAR_DUPLICATE) & near, 1).any(axis=0)
+    if twins.sum() * 10 > n:
+        listed = named([names[i] for i in np.flatnonzero(twins)])
+        text = (
+            f"{int(twins.sum())} of {n} images are nearly the same as another one: {listed}. They make the set smaller "
+            "than it looks; take frames that are further apart."
+        )
+        return [text]
+    return []
+
+
+def _sizes(sizes: Sequence[tuple[str, int, int]]) -> list[str]:
+    smallest = min(sizes, key=lambda size: size[1] * size[2])
+    largest = max(sizes, key=lambda size: size[1] * size[2])
+    ratio = float(np.sqrt(largest[1] * largest[2] / (smallest[1] * smallest[2])))
+    if ratio <= SIZE_RATIO:
+        return []
+    text = (
+        f"Image sizes are very mixed: from {smallest[1]}x{smallest[2]} ({smallest[0]}) to {largest[1]}x{largest[2]} "
+        f"({largest[0]}). Scaled to the network's input they differ in sharpness; thumbnails and crops among "
+        "camera pictures are not what the model will see."
+    )
+    return [text]

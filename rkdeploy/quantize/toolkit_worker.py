@@ -1,0 +1,437 @@
+"""The child process in which the vendor's toolkit runs.  Started by `rkdeploy.quantize.toolkit`, never by hand.
+
+A standalone script, run by its path with the interpreter that has rknn-toolkit2, which need not be rkdeploy's own: it
+imports the standard library, and (late) numpy and the toolkit with what the toolkit itself requires.
+
+    python toolkit_worker.py REQUEST_FD RESPONSE_FD WORK_DIR
+
+Messages travel over two private pipes, because the toolkit prints on stdout and stderr; both of those are the log
+file.  One message is two big-endian uint32 lengths, a JSON object, and raw bytes (the arrays of that message, one after
+the other).  The first answer is the hello: the toolkit's version, or why it cannot be imported.  Then every request
+`{"op": name, ...}` gets one answer, `{"ok": ...}` or `{"error": {"call", "how", "text"}}`.  A new operation is one more
+method `op_<name>`.
+
+The process ends when the request pipe closes or its parent is gone, and then takes its working directory with it.
+"""
+
+from __future__ import annotations
+
+import sys
+
+# Run by path, Python puts this file's folder first: the toolkit must not find our modules under its names.
+_HERE = __file__.rpartition("/")[0]
+sys.path[:] = [entry for entry in sys.path if entry != _HERE]
+
+import ast  # noqa: E402
+import contextlib  # noqa: E402
+import ctypes  # noqa: E402
+import json  # noqa: E402
+import os  # noqa: E402
+import pickle  # noqa: E402
+import queue  # noqa: E402
+import re  # noqa: E402
+import select  # noqa: E402
+import shutil  # noqa: E402
+import signal  # noqa: E402
+import struct  # noqa: E402
+import tempfile  # noqa: E402
+import threading  # noqa: E402
+import time  # noqa: E402
+import traceback  # noqa: E402
+from argparse import Namespace  # noqa: E402
+from pathlib import Path  # noqa: E402
+from typing import TYPE_CHECKING, Any, BinaryIO  # noqa: E402
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+FRAME = struct.Struct(">II")  # bytes of JSON, bytes of payload
+ATTENTION_RULE = "fuse_exmatmul_add_mul_exsoftmax13_exmatmul_to_sdpa"
+RKNN_HEADER_BYTES = 64
+
+
+class CallFailedError(Exception):
+    """A call of the toolkit that answered -1 or None; its own error line stands in the log."""
+
+
+class RefusedError(Exception):
+    """Something this script will not do; the message is complete."""
+
+
+# ---------------------------------------------------------------------------------------------------- the two pipes
+
+
+def encode(message: dict[str, Any], payload: bytes = b"") -> bytes:
+    """One message as it travels."""
+    text = json.dumps(message).encode()
+    return FRAME.pack(len(text), len(payload)) + text + payload
+
+
+def read_message(stream: BinaryIO) -> tuple[dict[str, Any], bytes] | None:
+    """The next message, or None when the other side has closed the pipe."""
+    head = stream.read(FRAME.size)
+    if len(head) < FRAME.size:
+        return None
+    text_bytes, payload_bytes = FRAME.unpack(head)
+    text, payload = stream.read(text_bytes), stream.read(payload_bytes)
+    if len(text) < text_bytes or len(payload) < payload_bytes:
+        return None
+    message: dict[str, Any] = json.loads(text)
+    return message, payload
+
+
+def watch_parent(request_fd: int, requests: queue.Queue[tuple[dict[str, Any], bytes]], work_dir: Path) -> None:
+    """Hand requests to the main thread; end the process when nobody is left to send any.
+
+    The end of the pipe is the first sign.  A changed parent is the second: a process forked from the parent may hold
+    the pipe open after the parent was killed.
+    """
+    parent = os.getppid()
+    with os.fdopen(request_fd, "rb", buffering=0) as raw:
+        stream = WholeReads(raw)
+        while os.getppid() == parent:
+            if not select.select([raw], [], [], 1.0)[0]:
+                continue
+            received = read_message(stream)  # type: ignore[arg-type]  # read() is all it needs
+            if received is None:
+                break
+            requests.put(received)
+    os.chdir("/")
+    shutil.rmtree(work_dir, ignore_errors=True)
+    if os.getpgrp() == os.getpid():
+        os.killpg(os.getpid(), signal.SIGKILL)  # and whatever the toolkit has started
+    os._exit(1)
+
+
+class WholeReads:
+    """An unbuffered pipe of which `read(n)` gives n bytes, fewer only at its end (select must see what is unread)."""
+
+    def __init__(self, raw: Any) -> None:
+        self._raw = raw
+
+    def read(self, size: int) -> bytes:
+        parts = []
+        while size > 0:
+            part = self._raw.read(size)
+            if not part:
+                break
+            parts.append(part)
+            size -= len(part)
+        return b"".join(parts)
+
+
+# ------------------------------------------------------------------------------------- what the toolkit's files say
+
+
+class PlainUnpickler(pickle.Unpickler):
+    """Reads step 1's `.data` only if it holds plain data: the toolkit itself would run whatever is in it."""
+
+    def find_class(self, module: str, name: str) -> Any:
+        if (module, name) == ("argparse", "Namespace"):
+            return Namespace
+        message = f"it names the global {module}.{name}; only plain data is expected there"
+        raise RefusedError(message)
+
+
+def check_step1_data(path: str, expected: dict[str, Any]) -> None:
+    """Refuse a `.data` file that is not plain data, or that was made with other options than `expected`."""
+    try:
+        with Path(path).open("rb") as file:
+            data = PlainUnpickler(file).load()
+    except RefusedError as error:
+        message = f"The kept file '{path}' is not safe to open: {error}."
+        raise RefusedError(message) from None
+    except Exception as error:  # noqa: BLE001 - a damaged pickle raises anything
+        message = f"The kept file '{path}' is damaged: {type(error).__name__}: {error}."
+        raise RefusedError(message) from None
+    made_with = data.get("args") if isinstance(data, dict) else None
+    for key, value in expected.items():
+        was = getattr(made_with, key, None)
+        if was != value:
+            message = f"The kept file '{path}' was made with {key} {was!r}, expected {value!r}."
+            raise RefusedError(message)
+
+
+def read_rknn_tensors(path: Path) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """Inputs and outputs of a `.rknn` in runtime order: name, shape and dtype, as its own trailer states them.
+
+    Layout (file versions 1 to 6): 64 bytes, of which uint64 number 2 is the size of the model that follows; then a
+    uint64 size and that many bytes of JSON.
+    """
+    blob = path.read_bytes()
+    try:
+        start = RKNN_HEADER_BYTES + struct.unpack_from("<Q", blob, 16)[0]
+        size = struct.unpack_from("<Q", blob, start)[0]
+        facts = json.loads(blob[start + 8 : start + 8 + size])
+        tensors = {tensor["tensor_id"]: tensor for tensor in facts["norm_tensor"]}
+        sides: dict[str, list[tuple[int, dict[str, Any]]]] = {"input": [], "output": []}
+        for edge in facts["graph"]:
+            tensor = tensors[edge["right_tensor_id"]]
+            entry = {
+                "name": tensor["url"],
+                "shape": tensor["size"],
+                "dtype": tensor["dtype"]["vx_type"] or "float16",
+            }
+            sides[edge["left"]].append((edge["left_tensor_id"], entry))
+    except (struct.error, ValueError, KeyError, TypeError) as error:
+        message = f"The toolkit wrote a .rknn whose trailer cannot be read: {type(error).__name__}: {error}."
+        raise RefusedError(message) from None
+    ordered = {side: [entry for _, entry in sorted(found, key=lambda pair: pair[0])] for side, found in sides.items()}
+    return ordered["input"], ordered["output"]
+
+
+def add_quantization(outputs: list[dict[str, Any]], model: Any, table: dict[str, Any], rknn: Path) -> None:
+    """Give every integer output the scale and zero point which the toolkit's `.quantization.cfg` states for it.
+
+    In step 1's graph an output is what `exDataConvert` makes of the quantized tensor, so the entry is that node's
+    input.  The same two numbers must stand, side by side, in the `.rknn` itself.
+    """
+    converted = {node.output[0]: node.input[0] for node in model.graph.node if node.op_type == "exDataConvert"}
+    blob = rknn.read_bytes()
+    for output in outputs:
+        if output["dtype"] == "float16":
+            continue
+        name = output["name"]
+        entry = table.get(converted.get(name, name), {})
+        scales, zero_points = list(entry.get("scale", ())), list(entry.get("zero_point", ()))
+        if entry.get("dtype") != output["dtype"] or len(scales) != 1 or len(zero_points) != 1:
+            message = (
+                f"The toolkit states no single scale and zero point for output '{name}' ({output['dtype']}): "
+                f"its quantization.cfg has dtype {entry.get('dtype')}, scale {scales}, zero_point {zero_points}."
+            )
+            raise RefusedError(message)
+        output["scale"], output["zero_point"] = float(scales[0]), int(zero_points[0])
+        stated = struct.pack("<iIf", output["zero_point"], 1, output["scale"])
+        if stated not in blob:
+            message = (
+                f"The .rknn does not hold scale {output['scale']} and zero point {output['zero_point']}, "
+                f"which the toolkit's quantization.cfg states for output '{name}'."
+            )
+            raise RefusedError(message)
+
+
+# ------------------------------------------------------------------------------------------------- the operations
+
+
+class Worker:
+    """One toolkit, at most one open model."""
+
+    def __init__(self, rknn_class: Any, version: str) -> None:
+        self._rknn_class = rknn_class
+        self.version = version
+        self._temporary = os.environ["TMPDIR"]
+        self._model: Any = None
+        self._runtime_open = False
+        self._folder: Path | None = None
+
+    def enter_new_folder(self) -> None:
+        """An empty working directory for the next model: nothing of the last one is met, followed or overwritten."""
+        last, self._folder = self._folder, Path(tempfile.mkdtemp(dir=self._temporary))
+        os.chdir(self._folder)
+        if last is not None:
+            shutil.rmtree(last, ignore_errors=True)  # removes links, not what they point to
+
+    def new(self) -> Any:
+        os.environ["TMPDIR"] = self._temporary  # the toolkit unsets it now and then
+        self._runtime_open = False
+        return self._rknn_class(verbose=True)
+
+    def op_describe(self, _request: dict[str, Any], _payload: bytes) -> tuple[dict[str, Any], bytes]:
+        """Which targets and dtypes this toolkit knows.  It says so only when it refuses one."""
+        print("# rkdeploy: asking the toolkit for its targets and dtypes by giving it none; the errors are wanted")
+        targets = self._listed(lambda: self.new().config(target_platform=None))
+        some = targets[0] if targets else "rk3588"
+        dtypes = self._listed(lambda: self.new().config(target_platform=some, quantized_dtype="?"))
+        return {"targets": targets, "dtypes": dtypes}, b""
+
+    @staticmethod
+    def _listed(refused: Callable[[], Any]) -> list[str]:
+        try:
+            refused()
+        except Exception as error:  # noqa: BLE001 - its text is the answer
+            found = re.findall(r"\[(?:'[\w{}.-]+'(?:, )?)+\]", str(error))
+            return [str(item) for item in ast.literal_eval(found[-1])] if found else []
+        return []
+
+    def op_build(self, request: dict[str, Any], _payload: bytes) -> tuple[dict[str, Any], bytes]:
+        """ONNX to `model.rknn` in the working directory, and keep the model open for the simulator."""
+        import onnx  # noqa: PLC0415 - the toolkit's own
+
+        self.enter_new_folder()
+        config = dict(request["config"])
+        try:
+            graph = onnx.load(request["onnx"], load_external_data=False).graph
+        except Exception as error:  # noqa: BLE001 - onnx raises what protobuf raises
+            message = f"The ONNX file '{request['onnx']}' cannot be read: {error}."
+            raise RefusedError(message) from None
+        onnx_path = self._link_onnx(Path(request["onnx"]), graph)
+        rules = []
+        if self.version.startswith("2.5.") and {"MatMul", "Softmax"} <= {node.op_type for node in graph.node}:
+            rules = [ATTENTION_RULE]
+            config["disable_rules"] = rules
+
+        self._model = self.new()
+        checked("config", self._model.config, **config)
+        checked("load_onnx", self._model.load_onnx, str(onnx_path))
+        started = time.monotonic()
+        kept = {}
+        if request["dataset"] is None:
+            checked("build", self._model.build, do_quantization=False)
+        else:
+            checked("hybrid_quantization_step1", self._model.hybrid_quantization_step1, dataset=request["dataset"])
+            kept = {key: str(Path.cwd() / f"model.{key}") for key in ("model", "data", "quantization.cfg")}
+            self._step2(kept)
+        answer = self._describe_model([output.name for output in graph.output], kept)
+        return {**answer, "kept": kept, "disabled_rules": rules, "build_s": time.monotonic() - started}, b""
+
+    def op_open(self, request: dict[str, Any], _payload: bytes) -> tuple[dict[str, Any], bytes]:
+        """Step 2 alone, from the files that step 1 left: no calibration images are needed."""
+        import onnx  # noqa: PLC0415 - the toolkit's own
+
+        self.enter_new_folder()
+        kept = request["kept"]
+        check_step1_data(kept["data"], request["expected"])
+        started = time.monotonic()
+        self._step2(kept)
+        names = [output.name for output in onnx.load(kept["model"]).graph.output]
+        answer = self._describe_model(names, kept)
+        return {**answer, "kept": kept, "disabled_rules": [], "build_s": time.monotonic() - started}, b""
+
+    def op_simulate(self, request: dict[str, Any], payload: bytes) -> tuple[dict[str, Any], bytes]:
+        """One image (1, H, W, 3) uint8 through the simulator; float32 outputs in the model's order."""
+        import numpy as np  # noqa: PLC0415
+
+        if self._model is None:
+            message = "No model is open: build or open one first."
+            raise RefusedError(message)
+        if not self._runtime_open:
+            checked("init_runtime", self._model.init_runtime)
+            self._runtime_open = True
+        image = np.frombuffer(payload, np.uint8).reshape(request["shape"])
+        outputs = self._model.inference(inputs=[image], data_format=["nhwc"])
+        if outputs is None:
+            message = "inference"
+            raise CallFailedError(message)
+        arrays = [np.ascontiguousarray(output, np.float32) for output in outputs]
+        return {"shapes": [list(array.shape) for array in arrays]}, b"".join(array.tobytes() for array in arrays)
+
+    @staticmethod
+    def _link_onnx(path: Path, graph: Any) -> Path:
+        """The graph and its weight files under a neutral name here: step 1 writes the path it is given into `.data`."""
+        link = Path.cwd() / "model.onnx"
+        link.symlink_to(path)
+        for tensor in graph.initializer:
+            for entry in tensor.external_data:
+                beside = link.with_name(entry.value)
+                if entry.key == "location" and Path(entry.value).name == entry.value and not beside.exists():
+                    beside.symlink_to(path.with_name(entry.value))
+        return link
+
+    def _step2(self, kept: dict[str, str]) -> None:
+        # A fresh object and no config(): 2.5.0 refuses both a loaded model and options given a second time.
+        self._model = self.new()
+        checked(
+            "hybrid_quantization_step2",
+            self._model.hybrid_quantization_step2,
+            model_input=kept["model"],
+            data_input=kept["data"],
+            model_quantization_cfg=kept["quantization.cfg"],
+        )
+
+    def _describe_model(self, names: list[str], kept: dict[str, str]) -> dict[str, Any]:
+        rknn = Path.cwd() / "model.rknn"
+        checked("export_rknn", self._model.export_rknn, str(rknn))
+        inputs, outputs = read_rknn_tensors(rknn)
+        if [output["name"] for output in outputs] != names:
+            message = (
+                f"The .rknn has outputs {[output['name'] for output in outputs]}, expected {names} as in the ONNX."
+            )
+            raise RefusedError(message)
+        if kept:
+            import onnx  # noqa: PLC0415
+            from ruamel.yaml import YAML  # noqa: PLC0415 - what the toolkit itself reads and writes it with
+
+            table = YAML(typ="safe", pure=True).load(Path(kept["quantization.cfg"]).read_text())["quantize_parameters"]
+            add_quantization(outputs, onnx.load(kept["model"]), table, rknn)
+        return {"rknn": str(rknn), "inputs": inputs, "outputs": outputs}
+
+
+def checked(call: str, function: Callable[..., Any], *args: Any, **options: Any) -> None:
+    """Call the toolkit; anything but 0 is a failure."""
+    print(f"# rkdeploy: {call}", flush=True)
+    if function(*args, **options) != 0:
+        raise CallFailedError(call)
+
+
+# ------------------------------------------------------------------------------------------------------- the loop
+
+
+def failure(error: BaseException) -> dict[str, Any]:
+    """How an operation failed, for the parent to put into words."""
+    if isinstance(error, CallFailedError):
+        return {"error": {"how": "returned", "call": str(error), "text": ""}}
+    if isinstance(error, RefusedError):
+        return {"error": {"how": "refused", "call": "", "text": str(error)}}
+    if isinstance(error, SystemExit):
+        return {"error": {"how": "exited", "call": "", "text": str(error.code)}}
+    traceback.print_exc()
+    return {"error": {"how": "raised", "call": "", "text": f"{type(error).__name__}: {error}"}}
+
+
+def flush_output() -> None:
+    """Bring everything printed so far, by Python and by the toolkit's C++, into the log."""
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(Exception):
+            stream.flush()
+    ctypes.CDLL(None).fflush(None)
+
+
+def start_toolkit() -> tuple[Worker | None, dict[str, Any]]:
+    """Import the toolkit: the hello, and the worker if it came."""
+    started = time.monotonic()
+    try:
+        import numpy as np  # noqa: F401, PLC0415 - is it there at all
+        from rknn.api import RKNN  # noqa: PLC0415
+    except (Exception, SystemExit) as error:  # noqa: BLE001 - a broken installation raises anything
+        answer = failure(error)
+        answer["error"]["call"] = "import"
+        return None, answer
+    from importlib.metadata import PackageNotFoundError, version  # noqa: PLC0415
+
+    try:
+        installed = version("rknn-toolkit2")
+    except PackageNotFoundError:
+        installed = "unknown"
+    return Worker(RKNN, installed), {"ok": {"version": installed, "import_s": time.monotonic() - started}}
+
+
+def main() -> None:
+    request_fd, response_fd, work_dir = int(sys.argv[1]), int(sys.argv[2]), Path(sys.argv[3])
+    for descriptor in (request_fd, response_fd):
+        os.set_inheritable(descriptor, False)
+    libc = ctypes.CDLL(None)
+    libc.setvbuf(ctypes.c_void_p.in_dll(libc, "stdout"), None, 1, 0)  # _IOLBF: lines keep their order in the log
+    requests: queue.Queue[tuple[dict[str, Any], bytes]] = queue.Queue()
+    threading.Thread(target=watch_parent, args=(request_fd, requests, work_dir), daemon=True).start()
+
+    with os.fdopen(response_fd, "wb") as responses:
+
+        def answer(message: dict[str, Any], payload: bytes = b"") -> None:
+            flush_output()
+            responses.write(encode(message, payload))
+            responses.flush()
+
+        worker, hello = start_toolkit()
+        answer(hello)
+        while worker is not None:
+            request, payload = requests.get()
+            try:
+                done, arrays = getattr(worker, f"op_{request['op']}")(request, payload)
+            except (Exception, SystemExit) as error:  # noqa: BLE001 - all of the toolkit's ways to fail are one answer
+                answer(failure(error))
+            else:
+                answer({"ok": done}, arrays)
+
+
+if __name__ == "__main__":
+    main()

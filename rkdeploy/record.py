@@ -1,0 +1,193 @@
+"""What a build did and proved, as plain data: `build.json` in a bundle."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from rkdeploy.spec import Anchors, OutputRole
+
+
+@dataclass(frozen=True, slots=True)
+class Verification:
+    """The contract's decode against the trained model's own, float32 on the host.
+
+    Attributes:
+        images: number of images.
+        image_names: what they were.
+        rows: decoded rows compared, over all images.
+        max_xy_error_px, max_wh_error_px: largest difference of a centre and of a size, input pixels.
+        max_score_error: largest difference of an objectness or class probability.
+        box_tolerance_px, score_tolerance: what was allowed.
+    """
+
+    images: int
+    image_names: tuple[str, ...]
+    rows: int
+    max_xy_error_px: float
+    max_wh_error_px: float
+    max_score_error: float
+    box_tolerance_px: float
+    score_tolerance: float
+
+
+@dataclass(frozen=True, slots=True)
+class OutputAgreement:
+    """One head tensor, the built model in the simulator against float.
+
+    Attributes:
+        name, role: of the output.
+        cosine: cosine similarity over all images, 1.0 when parallel.
+        max_error: largest absolute difference, in the tensor's own unit (logits, or 0..1 after a sigmoid).
+        saturated: share of the simulator's values at either end of the integer range; None for float outputs.
+        reachable_score: largest score (0..1) that the tensor can represent; None for tensors without scores.
+        float_peak, built_peak: largest objectness found, float and simulator; None for tensors without scores.
+    """
+
+    name: str
+    role: OutputRole
+    cosine: float
+    max_error: float
+    saturated: float | None
+    reachable_score: float | None
+    float_peak: float | None
+    built_peak: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Agreement:
+    """The built model in the simulator against float, on images that calibration never saw.
+
+    A float detection is matched by a simulated one of its class with IoU of at least `iou` and a score that differs by
+    less than `score_difference`; each is used once.
+
+    Attributes:
+        figures_from: the simulator and its version.
+        images: number of images.
+        source: where they come from.
+        confidence: detections from this score upwards were compared.
+        outputs: tensor by tensor.
+        float_detections, built_detections: how many each found.
+        matched: how many float detections were matched.
+        iou, score_difference: the rule above.
+        mean_iou: of the matched pairs, None when there is none.
+        mean_score_difference: of the matched pairs, None when there is none.
+    """
+
+    figures_from: str
+    images: int
+    source: str
+    confidence: float
+    outputs: tuple[OutputAgreement, ...]
+    float_detections: int
+    built_detections: int
+    matched: int
+    iou: float
+    score_difference: float
+    mean_iou: float | None
+    mean_score_difference: float | None
+
+    @property
+    def share(self) -> float | None:
+        """Matched float detections over all, None when float found nothing."""
+        return self.matched / self.float_detections if self.float_detections else None
+
+
+@dataclass(frozen=True, slots=True)
+class CalibrationImageRecord:
+    """One calibration image: path relative to its source, hash of the file."""
+
+    path: str
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True)
+class CalibrationRecord:
+    """What quantization was calibrated on."""
+
+    source: str
+    seed: int
+    images: tuple[CalibrationImageRecord, ...]
+    warnings: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ToolkitRecord:
+    """The vendor's toolkit and what it was told.
+
+    Attributes:
+        name, version: the package.
+        target: SoC.
+        dtype, algorithm, method: quantization; algorithm and method are None for a float build.
+        optimization_level: the toolkit's own.
+        disabled_rules: toolkit rules that were switched off because they fail on this graph.
+    """
+
+    name: str
+    version: str
+    target: str
+    dtype: str
+    algorithm: str | None
+    method: str | None
+    optimization_level: int
+    disabled_rules: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class HeadNode:
+    """A convolution at which the graph was cut: its name, stride and output channels."""
+
+    node: str
+    stride: int
+    channels: int
+
+
+@dataclass(frozen=True, slots=True)
+class SourceRecord:
+    """What was built from.
+
+    Attributes:
+        file: name of the checkpoint or ONNX file.
+        sha256: of that file.
+        weights: name of the `.pt` given beside an ONNX file, else None.
+        family, generation: of the model.
+        anchors_from: `checkpoint` or `graph`.
+        coco_anchors: whether the anchors are COCO's defaults.
+        parameters: trained parameters, None for an ONNX file without its checkpoint.
+    """
+
+    file: str
+    sha256: str
+    weights: str | None
+    family: str
+    generation: str
+    anchors_from: str
+    anchors: Anchors
+    coco_anchors: bool
+    parameters: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class BuildRecord:
+    """`build.json`: everything that a report needs to know of a build.
+
+    Attributes:
+        rkdeploy_version: of the kit that built.
+        created: UTC, ISO 8601.
+        source, head, verification, toolkit, calibration, agreement: see there; calibration is None for a float build,
+            agreement is None where there was no image to compare on.
+        host: Python and packages that took part, name to version.
+        seconds: wall time a stage.
+        warnings: everything that the user was warned of.
+    """
+
+    rkdeploy_version: str
+    created: str
+    source: SourceRecord
+    head: tuple[HeadNode, ...]
+    verification: Verification
+    toolkit: ToolkitRecord
+    calibration: CalibrationRecord | None
+    agreement: Agreement | None
+    host: dict[str, str]
+    seconds: dict[str, float]
+    warnings: tuple[str, ...]

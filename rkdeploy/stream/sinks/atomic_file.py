@@ -1,0 +1,53 @@
+"""Files that appear under their name only when they are complete."""
+
+from __future__ import annotations
+
+import secrets
+from typing import TYPE_CHECKING
+
+from rkdeploy.errors import RkdeployError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def path_beside(target: Path) -> Path:
+    """A fresh hidden name in the same folder, with the same ending (writers choose a format by it)."""
+    return target.with_name(f".{target.stem}.{secrets.token_hex(4)}.partial{target.suffix}")
+
+
+def make_folder(folder: Path) -> None:
+    """Make a folder for results, with those above it.
+
+    Raises:
+        RkdeployError: when that is not possible.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise RkdeployError(f'Folder "{folder}" cannot be made: {error.strerror}.') from error
+
+
+def refuse_folder(target: Path) -> None:
+    """Raise an RkdeployError when a folder stands where a file is to be written."""
+    if target.is_dir():
+        raise RkdeployError(f'"{target}" is a folder, expected the name of a file to write.')
+
+
+def write_atomically(target: Path, data: bytes) -> None:
+    """Write a whole file: beside it first, then renamed over it.
+
+    Raises:
+        RkdeployError: when it cannot be written; nothing is left behind then.
+    """
+    refuse_folder(target)
+    partial = path_beside(target)
+    try:
+        partial.write_bytes(data)
+        partial.replace(target)
+    except OSError as error:
+        partial.unlink(missing_ok=True)
+        raise RkdeployError(f'"{target}" cannot be written: {error.strerror}.') from error
+    except BaseException:
+        partial.unlink(missing_ok=True)
+        raise

@@ -1,0 +1,113 @@
+r"""Detections as JSON lines: one object a frame.
+
+    {"source": "a.jpg", "frame": 0, "detections": [
+        {"xyxy": [x1, y1, x2, y2], "score": 0.9, "class_id": 0, "class_name": "bolt"}]}
+
+`xyxy` is in source pixels with 2 decimals, `score` has 5; a frame without objects has an empty list.  The text is ASCII
+(other characters as `\uXXXX`), so that it survives every terminal and locale.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rkdeploy.errors import RkdeployError
+from rkdeploy.stream.sinks.atomic_file import make_folder, path_beside, refuse_folder
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from types import TracebackType
+    from typing import TextIO
+
+    from typing_extensions import Self  # for type checkers only; typing has it from Python 3.11 on
+
+    from rkdeploy.postprocess.detections import Detections
+    from rkdeploy.stream.frames import Frame
+
+STDOUT = "-"
+
+
+def jsonl_line(frame: Frame, detections: Detections, class_names: Sequence[str]) -> str:
+    """One frame as one line of JSON, without the line end."""
+    rows = zip(detections.xyxy.tolist(), detections.scores.tolist(), detections.class_ids.tolist(), strict=True)
+    found = [
+        {
+            "xyxy": [round(value, 2) for value in xyxy],
+            "score": round(score, 5),
+            "class_id": class_id,
+            "class_name": class_names[class_id],
+        }
+        for xyxy, score, class_id in rows
+    ]
+    return json.dumps({"source": frame.source, "frame": frame.index, "detections": found}, allow_nan=False)
+
+
+class JsonlSink:
+    """Writes JSON lines to a file or, for `-`, to stdout, each line flushed.
+
+    A file is written beside its name and renamed when the context is left without an exception; with one, it is
+    removed.  A reader of stdout that goes away (`| head`) shows as BrokenPipeError, as Python has it.
+
+    Args:
+        target: the file, or `-`.
+        class_names: of the contract.
+    """
+
+    def __init__(self, target: str | Path, class_names: Sequence[str]) -> None:
+        self._target = None if str(target) == STDOUT else Path(target)
+        self._class_names = tuple(class_names)
+        self._partial: Path | None = None
+        self._file: TextIO | None = None
+
+    def __enter__(self) -> Self:
+        if self._target is None:
+            self._file = sys.stdout
+            return self
+        refuse_folder(self._target)
+        make_folder(self._target.parent)
+        self._partial = path_beside(self._target)
+        try:
+            self._file = self._partial.open("x", encoding="ascii", newline="\n")
+        except OSError as error:
+            raise RkdeployError(f'"{self._target}" cannot be written: {error.strerror}.') from error
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        file, self._file = self._file, None
+        if file is None or self._partial is None or self._target is None:
+            return
+        try:
+            if kind is None:
+                file.flush()
+                os.fsync(file.fileno())
+            file.close()
+            if kind is None:
+                self._partial.replace(self._target)
+        except OSError as failure:
+            if kind is None:
+                raise RkdeployError(f'"{self._target}" cannot be written: {failure.strerror}.') from failure
+        finally:
+            self._partial.unlink(missing_ok=True)
+
+    def write(self, frame: Frame, detections: Detections) -> None:
+        """Write one line.
+
+        Raises:
+            RkdeployError: when the file cannot be written.
+        """
+        assert self._file is not None, "a sink takes frames between enter and exit"
+        line = jsonl_line(frame, detections, self._class_names)
+        try:
+            self._file.write(line + "\n")
+            self._file.flush()
+        except BrokenPipeError:
+            raise
+        except OSError as error:
+            name = self._target or "stdout"
+            raise RkdeployError(f'"{name}" cannot be written: {error.strerror}.') from error

@@ -1,0 +1,111 @@
+"""An annotated video file."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import cv2
+
+from rkdeploy.errors import RkdeployError
+from rkdeploy.image_file import opencv_log_silenced
+from rkdeploy.stream.drawing import draw_detections
+from rkdeploy.stream.sinks.atomic_file import make_folder, path_beside, refuse_folder
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from types import TracebackType
+
+    from typing_extensions import Self  # for type checkers only; typing has it from Python 3.11 on
+
+    from rkdeploy.postprocess.detections import Detections
+    from rkdeploy.stream.frames import Frame
+
+DEFAULT_FRAMES_PER_SECOND = 25.0
+
+
+class VideoSink:
+    """Draws every frame into one mp4 file (MPEG-4 part 2: what OpenCV's own FFmpeg can always encode).
+
+    Written beside its name; renamed when the context is left without an exception, removed otherwise.  The size is that
+    of the first frame; the encoder drops the last column or row of an odd one.
+
+    Args:
+        target: ends in `.mp4`.
+        class_names: of the contract.
+        frames_per_second: of the source; None for 25.
+    """
+
+    def __init__(self, target: Path, class_names: Sequence[str], frames_per_second: float | None = None) -> None:
+        self._target = target
+        self._class_names = tuple(class_names)
+        self._frames_per_second = frames_per_second or DEFAULT_FRAMES_PER_SECOND
+        self._partial: Path | None = None
+        self._writer: cv2.VideoWriter | None = None
+        self._size_wh = (0, 0)
+
+    def __enter__(self) -> Self:
+        if self._target.suffix.lower() != ".mp4":
+            raise RkdeployError(f'Video "{self._target}" ends in "{self._target.suffix}", expected ".mp4".')
+        refuse_folder(self._target)
+        make_folder(self._target.parent)
+        if not os.access(self._target.parent, os.W_OK):
+            raise RkdeployError(f'Folder "{self._target.parent}" is not writable.')
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._writer is None or self._partial is None:
+            return  # no frame came: there is no such thing as a video without one
+        self._writer.release()
+        self._writer = None
+        try:
+            if kind is None:
+                if not self._partial.is_file() or self._partial.stat().st_size == 0:
+                    raise RkdeployError(f'Video "{self._target}" was not written.', "Is the disk full?")
+                self._partial.replace(self._target)
+        except OSError as failure:
+            raise RkdeployError(f'Video "{self._target}" cannot be written: {failure.strerror}.') from failure
+        finally:
+            self._partial.unlink(missing_ok=True)
+
+    def write(self, frame: Frame, detections: Detections) -> None:
+        """Draw and append one frame.
+
+        Raises:
+            RkdeployError: when the target is the source itself, the encoder cannot be opened, or the frame has another
+                size than the first one (the encoder would leave it out without a word).
+        """
+        height, width = frame.image.shape[:2]
+        if self._writer is None:
+            if Path(frame.source).resolve() == self._target.resolve():
+                raise RkdeployError(
+                    f'"{self._target}" is the source itself, which would be overwritten.', "Save into another folder."
+                )
+            self._open(width, height)
+        assert self._writer is not None
+        if (width, height) != self._size_wh:
+            raise RkdeployError(
+                f'Frame {frame.index} of "{frame.source}" is {width}x{height}, expected '
+                f"{self._size_wh[0]}x{self._size_wh[1]} as the first one.",
+                "Save sources of different sizes as images.",
+            )
+        self._writer.write(draw_detections(frame.image, detections, self._class_names))
+
+    def _open(self, width: int, height: int) -> None:
+        self._partial = path_beside(self._target)
+        self._size_wh = (width, height)
+        with opencv_log_silenced():
+            fourcc = cv2.VideoWriter.fourcc(*"mp4v")
+            writer = cv2.VideoWriter(str(self._partial), fourcc, self._frames_per_second, self._size_wh)
+        if not writer.isOpened():
+            writer.release()
+            self._partial.unlink(missing_ok=True)
+            raise RkdeployError(
+                f'Video "{self._target}" cannot be written: OpenCV {cv2.__version__} has no encoder for '
+                f"{width}x{height} at {self._frames_per_second:g} frames a second.",
+                "Save images or JSON lines instead.",
+            )
+        self._writer = writer

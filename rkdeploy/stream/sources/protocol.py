@@ -1,0 +1,34 @@
+"""What every source of frames offers."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from types import TracebackType
+
+    from rkdeploy.stream.frames import Frame
+
+
+class Source(Protocol):
+    """Frames, one after the other.  Opened and closed as a context manager; entering it gives the frames.
+
+    Attributes:
+        text: what it was opened with.
+        frame_count: how many frames to expect, None where that cannot be known (a camera).  A video's is what its
+            header says.
+        frames_per_second: of a video or camera, None for images.
+    """
+
+    text: str
+    frame_count: int | None
+    frames_per_second: float | None
+
+    def __enter__(self) -> Iterator[Frame]:
+        """Open it.  The frames end with the source; reading one may raise SourceError."""
+        ...
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None: ...
