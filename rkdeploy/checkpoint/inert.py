@@ -41,7 +41,7 @@ DTYPE_NAMES: dict[str, str] = {
 # Where the classes of model code live.  What they name becomes an inert stand-in, whatever it is.
 MODEL_NAMESPACES = (
     "models", "utils", "ultralytics", "yolov5", "yolo", "lib",
-    "torch.nn", "torch.optim", "torch.distributed", "torchvision.ops", "torchvision.models", "timm",
+    "torch.nn", "torch.optim", "torch.distributed", "torchvision", "timm",
 )  # fmt: skip
 
 
@@ -158,6 +158,11 @@ def _path(*parts: object) -> str:
     return "/".join(str(p) for p in parts if isinstance(p, str)).replace("//", "/")
 
 
+def _bound_attribute(*_: object) -> Inert:
+    """Stands in for getattr(object, name), by which a pickle stores a bound method.  No attribute is looked up."""
+    return Inert()
+
+
 class _Mapping(dict[Any, Any]):
     """An OrderedDict or defaultdict.  Its attributes cannot be set, so that no method of it can be replaced."""
 
@@ -175,6 +180,7 @@ CONSTRUCTORS: dict[tuple[str, str], Callable[..., Any]] = {
     # int, float and their like appear as a default factory or a type tag, never to be called.
     **{(m, n): c for m in ("builtins", "__builtin__") for n, c in (("set", set), ("frozenset", frozenset),
        ("list", list), ("tuple", tuple), ("dict", dict), ("slice", slice),
+       ("getattr", _bound_attribute),
        *((kind, Inert) for kind in ("int", "float", "bool", "complex", "str", "object")))},
     ("torch._utils", "_rebuild_tensor"): _rebuild_tensor,
     ("torch._utils", "_rebuild_tensor_v2"): _rebuild_tensor,
@@ -241,7 +247,9 @@ class InertUnpickler(pickle._Unpickler):
             )
         return self._stand_ins[key]
 
-    def persistent_load(self, identity: Any) -> Storage:
+    def persistent_load(self, identity: Any) -> Any:
+        if isinstance(identity, tuple) and len(identity) == 4 and identity[0] == "module":
+            return identity[1]  # the legacy format stores a class beside its source text
         if not isinstance(identity, tuple) or len(identity) < 5 or identity[0] != "storage":
             raise CheckpointError(f"The checkpoint refers to {identity!r:.80}, expected a tensor storage.")
         _, kind, key, _, numel, *_ = identity

@@ -28,6 +28,9 @@ NUMPY_DTYPES: dict[str, str] = {
 }
 
 
+_MAX_EXPANDED = 1 << 26
+
+
 @dataclass(slots=True)
 class Storage:
     """A flat run of elements in the file, shared by every tensor that views it.
@@ -124,6 +127,8 @@ def make_tensor(storage: Storage, offset: object, shape: object, stride: object,
     if dtype not in NUMPY_DTYPES:
         raise CheckpointError(f'A tensor has the element type "{dtype}", expected one of {", ".join(NUMPY_DTYPES)}.')
     tensor = LazyTensor(storage, dtype, sizes, steps, start)
-    if storage.numel >= 0 and tensor.numel > storage.numel:
+    # Only an expanded tensor (stride 0) may have more elements than its storage.
+    limit = _MAX_EXPANDED if 0 in steps else storage.numel
+    if tensor.numel > limit:
         raise CheckpointError(f'A tensor of shape {sizes} is larger than its storage "{storage.key}" ({storage.numel}).')
     return tensor

@@ -218,12 +218,25 @@ def upsample(builder: GraphBuilder, module: Module, value: Value) -> Value:
 
 
 def zero_pad(builder: GraphBuilder, module: Module, value: Value) -> Value:
-    """nn.ZeroPad2d, (left, right, top, bottom)."""
+    """nn.ZeroPad2d, (left, right, top, bottom), as concatenations with zeros.
+
+    Not as a Pad node: onnxruntime (seen in 1.20) fuses one into a MaxPool behind it, whose padding is not zero but
+    minus infinity, and changes the values.
+    """
     padding = module.attribute("padding", 0)
     left, right, top, bottom = padding if isinstance(padding, (tuple, list)) else (padding,) * 4
-    pads = builder.constant(f"{module.path}.pads", np.array([0, 0, top, left, 0, 0, bottom, right], np.int64))
-    n, c, h, w = value.shape
-    return builder.add("Pad", module.path, [value, pads], (n, c, h + top + bottom, w + left + right))
+    for axis, before, after in ((3, left, right), (2, top, bottom)):
+        parts = [*_zeros(builder, module, value, axis, before), value, *_zeros(builder, module, value, axis, after)]
+        value = builder.concat(module.path, parts, axis) if len(parts) > 1 else value
+    return value
+
+
+def _zeros(builder: GraphBuilder, module: Module, value: Value, axis: int, size: int) -> list[Value]:
+    if type(size) is not int or size < 0:
+        raise GraphError(f'"{module.path}" (ZeroPad2d) pads by {size!r:.40}, expected whole numbers from 0.')
+    shape = (*value.shape[:axis], size, *value.shape[axis + 1 :])
+    zeros = builder.constant(f"{module.path}.zeros", np.zeros(shape, np.float32)) if size else ""
+    return [Value(zeros, shape)] if size else []
 
 
 def linear(builder: GraphBuilder, path: str, value: Value, weight: NDArray[Any], bias: NDArray[Any] | None) -> Value:

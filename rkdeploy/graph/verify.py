@@ -69,7 +69,16 @@ def verify(
         names.append(name)
     if not names:
         raise VerificationError("There is no image to verify the contract with.")
-    result = Verification(len(names), tuple(names), rows, *(float(e) for e in errors), BOX_TOLERANCE_PX, SCORE_TOLERANCE)
+    result = Verification(
+        images=len(names),
+        image_names=tuple(names),
+        rows=rows,
+        max_xy_error_px=float(errors[0]),
+        max_wh_error_px=float(errors[1]),
+        max_score_error=float(errors[2]),
+        box_tolerance_px=BOX_TOLERANCE_PX,
+        score_tolerance=SCORE_TOLERANCE,
+    )
     _require(result)
     return result
 

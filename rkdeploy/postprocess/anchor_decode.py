@@ -276,7 +276,8 @@ def _raw_limit(part: _Part, tensor: HeadTensor, threshold: np.float32) -> Any | 
     elif lowest >= 1.0:
         return None
     else:
-        real = math.log(lowest) - math.log1p(-lowest) if lowest > 0.0 else -math.inf
+        # Below that the sigmoid's own cut-off decides: everything passes on to the exact rule.
+        real = math.log(lowest) - math.log1p(-lowest) if lowest > 1e-34 else -math.inf
     raw = real / tensor.scale
     raw += tensor.zero_point - abs(raw) * 1e-6 if math.isfinite(raw) else 0.0
     dtype = tensor.values.dtype

@@ -133,7 +133,7 @@ class BuiltModel:
         input: the image input, as the graph has it.
         outputs: in runtime order, which is the ONNX graph's.
         toolkit_version: version of rknn-toolkit2.
-        disabled_rules: the toolkit's graph rules that were turned off because they fail on this graph.
+        disabled_rules: graph optimizations of the toolkit that failed on this graph and were left out.
         seconds: what the whole build took.
         log: everything the toolkit printed, with its per-layer table.
     """
@@ -159,7 +159,7 @@ class Toolkit:
         python: interpreter that has rknn-toolkit2; default the environment variable RKDEPLOY_TOOLKIT_PYTHON, then
             the running one.
         timeout_s: how long one call may take before the child is ended; None waits for ever.
-        on_progress: told the stage of a build, for example `calibrating 12/20`.
+        on_progress: told the stage of a build, for example `calibrating layer 12/142`.
     """
 
     def __init__(

@@ -34,7 +34,7 @@ _ANSI = re.compile(r"\x1b\[[0-9;]*m")
 _ERROR_LINE = re.compile(r"E (?!rknn-toolkit2 version)([\w ]+): (?!Traceback)(?:\[[\d:.]+\] )?(.*\S)")
 _EXCEPTION_LINE = re.compile(r"[A-Za-z_][\w.]*: ")
 _PROGRESS_BAR = re.compile(r"I (\w[\w ]*?)\s*:\s*\d+%\|.*\| *(\d+)/(\d+) \[")
-_STAGES = {"Loading": "loading the graph", "OpFusing": "optimizing the graph", "Quantizating": "calibrating"}
+_STAGES = {"Loading": "loading the graph", "OpFusing": "optimizing the graph", "Quantizating": "calibrating layer"}
 
 _BROKEN_INSTALLATIONS = (
     (r"No module named 'rknn(\.|')", "rknn-toolkit2 is not installed there"),
@@ -248,7 +248,7 @@ class ToolkitProcess:
             if bar := _PROGRESS_BAR.search(line):
                 name, done, total = bar.groups()
                 stage = _STAGES.get(name.split()[0], name)
-                return f"{stage} {done}/{total}" if stage == "calibrating" else stage
+                return f"{stage} {done}/{total}" if stage == "calibrating layer" else stage
             if "rknn building ..." in line:
                 return "compiling for the NPU"
         return ""

@@ -18,35 +18,39 @@ from __future__ import annotations
 
 import sys
 
-# Run by path, Python puts this file's folder first: the toolkit must not find our modules under its names.
-_HERE = __file__.rpartition("/")[0]
-sys.path[:] = [entry for entry in sys.path if entry != _HERE]
+if __name__ == "__main__":
+    # Run by path, Python puts this file's folder first: the toolkit must not find our modules under its names.
+    _HERE = __file__.rpartition("/")[0]
+    sys.path[:] = [entry for entry in sys.path if entry != _HERE]
 
-import ast  # noqa: E402
-import contextlib  # noqa: E402
-import ctypes  # noqa: E402
-import json  # noqa: E402
-import os  # noqa: E402
-import pickle  # noqa: E402
-import queue  # noqa: E402
-import re  # noqa: E402
-import select  # noqa: E402
-import shutil  # noqa: E402
-import signal  # noqa: E402
-import struct  # noqa: E402
-import tempfile  # noqa: E402
-import threading  # noqa: E402
-import time  # noqa: E402
-import traceback  # noqa: E402
-from argparse import Namespace  # noqa: E402
-from pathlib import Path  # noqa: E402
-from typing import TYPE_CHECKING, Any, BinaryIO  # noqa: E402
+import ast
+import contextlib
+import ctypes
+import json
+import os
+import pickle
+import queue
+import re
+import select
+import shutil
+import signal
+import struct
+import tempfile
+import threading
+import time
+import traceback
+from argparse import Namespace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 FRAME = struct.Struct(">II")  # bytes of JSON, bytes of payload
-ATTENTION_RULE = "fuse_exmatmul_add_mul_exsoftmax13_exmatmul_to_sdpa"
+# Where the toolkit's traceback ends when one of its graph optimizations fails.  In 2.5.0 the one that makes attention a
+# single NPU operation does so where a MatMul goes straight into a Softmax; elsewhere it works, and is worth having.
+FAILED_RULE = re.compile(r"rknn\.api\.rules\.\w+\._p_(\w+)")
+MOST_DISABLED_RULES = 3
 RKNN_HEADER_BYTES = 64
 
 
@@ -152,6 +156,18 @@ def check_step1_data(path: str, expected: dict[str, Any]) -> None:
             raise RefusedError(message)
 
 
+def read_quantization_table(path: str) -> dict[str, Any]:
+    """Step 1's table: tensor name -> its quantization.  Plain YAML or nothing: tags could name code."""
+    from ruamel.yaml import YAML
+
+    try:
+        table: dict[str, Any] = YAML(typ="safe", pure=True).load(Path(path).read_text())["quantize_parameters"]
+    except Exception as error:  # noqa: BLE001 - whatever the parser raises, the file is not what step 1 writes
+        message = f"The kept file '{path}' is not a quantization table: {' '.join(str(error).split())}."
+        raise RefusedError(message) from None
+    return table
+
+
 def read_rknn_tensors(path: Path) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     """Inputs and outputs of a `.rknn` in runtime order: name, shape and dtype, as its own trailer states them.
 
@@ -254,8 +270,11 @@ class Worker:
         return []
 
     def op_build(self, request: dict[str, Any], _payload: bytes) -> tuple[dict[str, Any], bytes]:
-        """ONNX to `model.rknn` in the working directory, and keep the model open for the simulator."""
-        import onnx  # noqa: PLC0415 - the toolkit's own
+        """ONNX to `model.rknn` in the working directory, and keep the model open for the simulator.
+
+        An optimization of the toolkit that fails on the graph is left out, as it advises itself; the answer names it.
+        """
+        import onnx
 
         self.enter_new_folder()
         config = dict(request["config"])
@@ -265,32 +284,30 @@ class Worker:
             message = f"The ONNX file '{request['onnx']}' cannot be read: {error}."
             raise RefusedError(message) from None
         onnx_path = self._link_onnx(Path(request["onnx"]), graph)
-        rules = []
-        if self.version.startswith("2.5.") and {"MatMul", "Softmax"} <= {node.op_type for node in graph.node}:
-            rules = [ATTENTION_RULE]
-            config["disable_rules"] = rules
-
-        self._model = self.new()
-        checked("config", self._model.config, **config)
-        checked("load_onnx", self._model.load_onnx, str(onnx_path))
         started = time.monotonic()
-        kept = {}
-        if request["dataset"] is None:
-            checked("build", self._model.build, do_quantization=False)
-        else:
-            checked("hybrid_quantization_step1", self._model.hybrid_quantization_step1, dataset=request["dataset"])
-            kept = {key: str(Path.cwd() / f"model.{key}") for key in ("model", "data", "quantization.cfg")}
-            self._step2(kept)
+        rules: list[str] = []
+        while True:
+            try:
+                kept = self._convert(onnx_path, config, request["dataset"])
+                break
+            except Exception as error:
+                found = FAILED_RULE.findall(str(error))
+                if not found or found[-1] in rules or len(rules) == MOST_DISABLED_RULES:
+                    raise
+                rules.append(found[-1])
+                config["disable_rules"] = rules
+                print(f"# rkdeploy: the graph rule {rules[-1]} failed on this graph; once more without it")
         answer = self._describe_model([output.name for output in graph.output], kept)
         return {**answer, "kept": kept, "disabled_rules": rules, "build_s": time.monotonic() - started}, b""
 
     def op_open(self, request: dict[str, Any], _payload: bytes) -> tuple[dict[str, Any], bytes]:
         """Step 2 alone, from the files that step 1 left: no calibration images are needed."""
-        import onnx  # noqa: PLC0415 - the toolkit's own
+        import onnx
 
         self.enter_new_folder()
         kept = request["kept"]
         check_step1_data(kept["data"], request["expected"])
+        read_quantization_table(kept["quantization.cfg"])
         started = time.monotonic()
         self._step2(kept)
         names = [output.name for output in onnx.load(kept["model"]).graph.output]
@@ -299,7 +316,7 @@ class Worker:
 
     def op_simulate(self, request: dict[str, Any], payload: bytes) -> tuple[dict[str, Any], bytes]:
         """One image (1, H, W, 3) uint8 through the simulator; float32 outputs in the model's order."""
-        import numpy as np  # noqa: PLC0415
+        import numpy as np
 
         if self._model is None:
             message = "No model is open: build or open one first."
@@ -314,6 +331,19 @@ class Worker:
             raise CallFailedError(message)
         arrays = [np.ascontiguousarray(output, np.float32) for output in outputs]
         return {"shapes": [list(array.shape) for array in arrays]}, b"".join(array.tobytes() for array in arrays)
+
+    def _convert(self, onnx_path: Path, config: dict[str, Any], dataset: str | None) -> dict[str, str]:
+        """The graph through the toolkit, ready for export: step 1's files, none for a float model."""
+        self._model = self.new()
+        checked("config", self._model.config, **config)
+        checked("load_onnx", self._model.load_onnx, str(onnx_path))
+        if dataset is None:
+            checked("build", self._model.build, do_quantization=False)
+            return {}
+        checked("hybrid_quantization_step1", self._model.hybrid_quantization_step1, dataset=dataset)
+        kept = {key: str(Path.cwd() / f"model.{key}") for key in ("model", "data", "quantization.cfg")}
+        self._step2(kept)
+        return kept
 
     @staticmethod
     def _link_onnx(path: Path, graph: Any) -> Path:
@@ -348,10 +378,9 @@ class Worker:
             )
             raise RefusedError(message)
         if kept:
-            import onnx  # noqa: PLC0415
-            from ruamel.yaml import YAML  # noqa: PLC0415 - what the toolkit itself reads and writes it with
+            import onnx
 
-            table = YAML(typ="safe", pure=True).load(Path(kept["quantization.cfg"]).read_text())["quantize_parameters"]
+            table = read_quantization_table(kept["quantization.cfg"])
             add_quantization(outputs, onnx.load(kept["model"]), table, rknn)
         return {"rknn": str(rknn), "inputs": inputs, "outputs": outputs}
 
@@ -390,13 +419,13 @@ def start_toolkit() -> tuple[Worker | None, dict[str, Any]]:
     """Import the toolkit: the hello, and the worker if it came."""
     started = time.monotonic()
     try:
-        import numpy as np  # noqa: F401, PLC0415 - is it there at all
-        from rknn.api import RKNN  # noqa: PLC0415
+        import numpy as np  # noqa: F401 - is it there at all
+        from rknn.api import RKNN
     except (Exception, SystemExit) as error:  # noqa: BLE001 - a broken installation raises anything
         answer = failure(error)
         answer["error"]["call"] = "import"
         return None, answer
-    from importlib.metadata import PackageNotFoundError, version  # noqa: PLC0415
+    from importlib.metadata import PackageNotFoundError, version
 
     try:
         installed = version("rknn-toolkit2")

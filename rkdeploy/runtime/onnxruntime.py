@@ -17,9 +17,15 @@ if TYPE_CHECKING:
     from typing_extensions import Self  # for type checkers only; typing has it from Python 3.11 on
 
     from rkdeploy.runtime.protocol import HeadTensor
+    from rkdeploy.bundle import Bundle
     from rkdeploy.spec import ModelSpec
 
 _FATAL_ONLY = 4
+
+
+def open_bundle(bundle: Bundle) -> OnnxRuntime:
+    """The float network of a bundle, cut as the built one is."""
+    return OnnxRuntime(bundle.cut_onnx, bundle.spec)
 
 
 class OnnxRuntime:

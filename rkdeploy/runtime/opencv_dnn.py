@@ -20,11 +20,17 @@ if TYPE_CHECKING:
     from typing_extensions import Self  # for type checkers only; typing has it from Python 3.11 on
 
     from rkdeploy.runtime.protocol import HeadTensor
+    from rkdeploy.bundle import Bundle
     from rkdeploy.spec import ModelSpec
 
 _UNKNOWN_LAYER = re.compile(r'Can\'t create layer "[^"]*" of type "([^"]+)"')
 _NODE = re.compile(r"Node \[([^\]@]+)[^\]]*\]:\(([^)]*)\)")
 _WHERE = re.compile(r"OpenCV\([^)]*\) \S+:\d+: error: |\(-\d+:[^)]*\) |in function '[^']*'|^\s*>|\s>\s")
+
+
+def open_bundle(bundle: Bundle) -> OpencvDnn:
+    """The float network of a bundle, cut as the built one is."""
+    return OpencvDnn(bundle.cut_onnx, bundle.spec)
 
 
 class OpencvDnn:
@@ -38,7 +44,7 @@ class OpencvDnn:
         BackendError: when the file is none, damaged, of another contract, or has a layer that OpenCV cannot read.
     """
 
-    name = "opencv-dnn"
+    name = "opencv_dnn"
 
     def __init__(self, onnx: Path, spec: ModelSpec) -> None:
         self.figures_from = f"OpenCV {cv2.__version__} dnn on this PC"

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import tempfile
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rkdeploy.errors import BackendError, ToolkitError
@@ -9,14 +12,34 @@ from rkdeploy.quantize.toolkit import BuiltModel, KeptFiles, Toolkit, ToolkitOpt
 from rkdeploy.runtime.protocol import HeadTensor
 
 if TYPE_CHECKING:
-    from pathlib import Path
     from types import TracebackType
 
     import numpy as np
     from numpy.typing import NDArray
     from typing_extensions import Self
 
+    from rkdeploy.bundle import Bundle
     from rkdeploy.spec import Quantization
+
+
+def open_bundle(bundle: Bundle) -> SimulatorRuntime:
+    """The built model of a bundle, from the files that the toolkit left in it."""
+    spec, told = bundle.spec, bundle.record.toolkit
+    options = ToolkitOptions(
+        target=told.target,
+        dtype=told.dtype,
+        optimization_level=told.optimization_level,
+        mean=spec.input.mean,
+        std=spec.input.std,
+    )
+    kept = bundle.quantization / bundle.stem
+    files = (
+        KeptFiles(kept.with_name(f"{bundle.stem}.model"), kept.with_name(f"{bundle.stem}.data"),
+                  kept.with_name(f"{bundle.stem}.quantization.cfg"))
+        if options.quantized
+        else KeptFiles(bundle.cut_onnx)
+    )
+    return SimulatorRuntime(files, options)
 
 
 class SimulatorRuntime:
@@ -29,7 +52,7 @@ class SimulatorRuntime:
     Args:
         kept: the kept files.
         options: what the model was built with; the files are refused if they differ.
-        log: where the toolkit's output goes.
+        log: where the toolkit's output goes; None takes a temporary file, kept only if the toolkit fails.
         python: interpreter that has rknn-toolkit2, as for `Toolkit`.
         timeout_s: how long one image may take; None waits for ever.
     """
@@ -41,14 +64,16 @@ class SimulatorRuntime:
         kept: KeptFiles,
         options: ToolkitOptions,
         *,
-        log: Path,
+        log: Path | None = None,
         python: Path | None = None,
         timeout_s: float | None = None,
     ) -> None:
         self.figures_from = "simulator (rknn-toolkit2)"  # its version is known once it is open
         self._kept = kept
         self._options = options
-        self._toolkit = Toolkit(log=log, python=python, timeout_s=timeout_s)
+        own = Path(tempfile.gettempdir()) / f"rkdeploy-simulator-{os.getpid()}.log"
+        self._own_log = own if log is None else None
+        self._toolkit = Toolkit(log=log or own, python=python, timeout_s=timeout_s)
         self._model: BuiltModel | None = None
 
     def __enter__(self) -> Self:
@@ -71,6 +96,8 @@ class SimulatorRuntime:
     ) -> None:
         self._model = None
         self._toolkit.__exit__(kind, error, trace)
+        if self._own_log is not None and not isinstance(error, BackendError):
+            self._own_log.unlink(missing_ok=True)
 
     def infer(self, image: NDArray[np.uint8]) -> tuple[HeadTensor, ...]:
         """Simulate one image: see `Runtime.infer`."""

@@ -16,6 +16,8 @@ from rkdeploy.postprocess.decoder import Candidates, DenseDecode
 from rkdeploy.runtime.protocol import HeadTensor
 from rkdeploy.spec import Activation, Anchors
 
+DTYPES = ["float32", "float32", "int32"]
+
 
 def logit(probability: float) -> float:
     return float(np.log(probability / (1 - probability)))
@@ -71,7 +73,7 @@ def test_by_hand() -> None:
     np.testing.assert_allclose(found.xyxy, [[34.5, -136.32, 93.5, 168.32]], atol=1e-4)
     np.testing.assert_allclose(found.scores, [0.9 * 0.6], atol=1e-6)
     assert found.class_ids.tolist() == [1]
-    assert (found.xyxy.dtype, found.scores.dtype, found.class_ids.dtype) == (np.float32, np.float32, np.int32)
+    assert [found.xyxy.dtype.name, found.scores.dtype.name, found.class_ids.dtype.name] == DTYPES
 
 
 @pytest.mark.parametrize("dtype", ["int8", "uint8", "int16", "float16", "float32"])
@@ -83,7 +85,7 @@ def test_nothing_found(roles: Any, dtype: str) -> None:
     tensors = head.tensors(head.full(10.0), dtype, scale=0.1, zero_point=zero_point + 30)
     found = AnchorDecoder(head.spec).candidates(tensors, thresholds(0.5, 0.6, 0.7))
     assert (found.xyxy.shape, found.scores.shape, found.class_ids.shape) == ((0, 4), (0,), (0,))
-    assert (found.xyxy.dtype, found.scores.dtype, found.class_ids.dtype) == (np.float32, np.float32, np.int32)
+    assert [found.xyxy.dtype.name, found.scores.dtype.name, found.class_ids.dtype.name] == DTYPES
 
 
 @pytest.mark.parametrize("input_hw", [(32, 64), (64, 32), (48, 16)])
@@ -295,12 +297,45 @@ def test_quantized_equals_float_rule(case: dict[str, Any]) -> None:
         found = decoder.candidates(tensors, limits)
         as_float = decoder.candidates([HeadTensor(tensor.dequantized()) for tensor in tensors], limits)
         dense = decoder.decode_dense(tensors)
-    rows, scores, class_ids = kept_densely(dense, class_rank(raw), limits)
+        rows, scores, class_ids = kept_densely(dense, class_rank(raw), limits)
     np.testing.assert_array_equal(found.class_ids, class_ids)
     np.testing.assert_array_equal(found.scores, scores)
-    np.testing.assert_array_equal(found.xyxy[:, 2:] + found.xyxy[:, :2], as_float.xyxy[:, 2:] + as_float.xyxy[:, :2])
     assert_equal(found, as_float)
-    assert len(rows) == len(found.xyxy)
+    with np.errstate(over="ignore", invalid="ignore"):
+        half = dense.xywh[rows, 2:] * np.float32(0.5)
+        corners = np.concatenate((dense.xywh[rows, :2] - half, dense.xywh[rows, :2] + half), axis=1)
+    np.testing.assert_array_equal(found.xyxy, corners)
+
+
+@pytest.mark.parametrize("scale", [1e-5, 3e-4, 0.00392, 0.02])
+@pytest.mark.parametrize("zero_point", [-32768, 0, 32767])
+def test_neighbouring_raw_values(scale: float, zero_point: int) -> None:
+    """Around each threshold that a raw value just exceeds, or just fails to, neighbouring raw values part exactly."""
+    head = AnchorHead(class_count=1)
+    decoder = AnchorDecoder(head.spec)
+    for first in range(-32768, 32768 - 80, 2003):
+        raw = head.full(32767)
+        for fields, run in zip(raw, np.split(np.arange(first, first + 80), [64]), strict=True):
+            fields[:, 4] = run.reshape(fields[:, 4].shape)
+        tensors = head.tensors(raw, "int16", scale, zero_point)
+        dense = decoder.decode_dense(tensors)
+        score = dense.objectness[40] * dense.class_probabilities[0, 0]
+        for exact in (score, dense.objectness[40]):
+            for limit in (exact, np.nextafter(exact, np.float32(0)), np.nextafter(exact, np.float32(1))):
+                found = decoder.candidates(tensors, thresholds(limit))
+                _, scores, _ = kept_densely(dense, class_rank(raw), thresholds(limit))
+                np.testing.assert_array_equal(found.scores, scores)
+
+
+def test_threshold_below_every_probability() -> None:
+    """A threshold near the smallest float32 still follows the rule, where the sigmoid itself ends."""
+    head = AnchorHead(class_count=1)
+    levels = head.full(-117.0)
+    for fields in levels:
+        fields[:, 5] = 20.0
+    decoder, tensors = AnchorDecoder(head.spec), head.tensors(levels)
+    assert len(decoder.candidates(tensors, thresholds(1e-45)).scores) == 80
+    assert len(decoder.candidates(tensors, thresholds(1e-30)).scores) == 0
 
 
 @settings(deadline=None, max_examples=100)

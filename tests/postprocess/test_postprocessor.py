@@ -31,11 +31,15 @@ def test_source_pixels_by_hand() -> None:
     """Boxes come back in source pixels, clipped, the best first."""
     tensors = tensors_with({(0, 0, 0, 0): (0.0, 2), (0, 0, 2, 4): (2.0, 1)})
     found = Postprocessor(HEAD.spec, Thresholds())(tensors, TRANSFORM)
-    # Centres (36, 20) and (4, 4), both 10x13; the second lies in the left padding but for nothing.
+    # Input boxes (31, 13.5, 41, 26.5) and (-1, -2.5, 9, 10.5): the second lies wholly in the padding on the left.
     np.testing.assert_allclose(found.xyxy, [[60, 54, 100, 106], [0, 0, 0, 42]], atol=1e-3)
     np.testing.assert_allclose(found.scores, [1 / (1 + np.exp(-2.0)), 0.5], atol=1e-6)
     assert found.class_ids.tolist() == [1, 2]
-    assert (found.xyxy.dtype, found.scores.dtype, found.class_ids.dtype) == (np.float32, np.float32, np.int32)
+    assert [found.xyxy.dtype.name, found.scores.dtype.name, found.class_ids.dtype.name] == [
+        "float32",
+        "float32",
+        "int32",
+    ]
 
 
 def test_overlap_within_and_between_classes() -> None:

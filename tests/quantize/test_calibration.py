@@ -129,7 +129,7 @@ def test_a_mostly_unreadable_set_is_an_error(tmp_path: Path) -> None:
 def test_exact_duplicates_are_left_out_of_the_choice(tmp_path: Path) -> None:
     """The same pixels count once, in another file format too, and others take their places."""
     folder = copy_images(CALIB, tmp_path, 22)
-    first = sorted(folder.iterdir())[0]
+    first = min(folder.iterdir())
     write_image(folder / "again.png", cv2.imread(str(first)))
     shutil.copy(first, folder / "copy.jpg")
     chosen = find_calibration(folder, tmp_path, 22, 0)

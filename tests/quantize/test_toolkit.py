@@ -113,6 +113,49 @@ def tiny_onnx(path: Path) -> Path:
     return path
 
 
+def attention_onnx(path: Path, *, scaled: bool) -> Path:
+    """One attention head; `scaled` has a Mul between MatMul and Softmax."""
+    random = np.random.default_rng(1)
+    weights = {"stem": (16, 3, 3, 3), "qkv": (64, 16, 1, 1), "head": (8, 32, 1, 1)}
+    initializers = [
+        numpy_helper.from_array((0.2 * random.standard_normal(shape)).astype(np.float32), f"{name}.weight")
+        for name, shape in weights.items()
+    ]
+    initializers += [
+        numpy_helper.from_array(np.array([1, 1, 64, 128]), "rows"),
+        numpy_helper.from_array(np.array([16, 16, 32]), "parts"),
+        numpy_helper.from_array(np.array([1, 32, 8, 16]), "map"),
+        numpy_helper.from_array(np.array(0.25, np.float32), "scale"),
+    ]
+    make = helper.make_node
+    nodes = [
+        make("Conv", ["images", "stem.weight"], ["stem"], kernel_shape=[3, 3], strides=[4, 4], pads=[1, 1, 1, 1]),
+        make("Conv", ["stem", "qkv.weight"], ["qkv"], kernel_shape=[1, 1]),
+        make("Reshape", ["qkv", "rows"], ["qkv_rows"]),
+        make("Split", ["qkv_rows", "parts"], ["q", "k", "v"], axis=2),
+        make("Transpose", ["q"], ["qt"], perm=[0, 1, 3, 2]),
+        make("MatMul", ["qt", "k"], ["qk"]),
+        *([make("Mul", ["qk", "scale"], ["qk_scaled"])] if scaled else []),
+        make("Softmax", ["qk_scaled" if scaled else "qk"], ["attention"], axis=-1),
+        make("Transpose", ["attention"], ["attention_t"], perm=[0, 1, 3, 2]),
+        make("MatMul", ["v", "attention_t"], ["mixed"]),
+        make("Reshape", ["mixed", "map"], ["mixed_map"]),
+        make("Conv", ["mixed_map", "head.weight"], ["out"], kernel_shape=[1, 1]),
+    ]
+    graph = helper.make_graph(
+        nodes,
+        "attention",
+        [helper.make_tensor_value_info("images", TensorProto.FLOAT, [1, 3, HEIGHT, WIDTH])],
+        [helper.make_tensor_value_info("out", TensorProto.FLOAT, [1, 8, 8, 16])],
+        initializers if scaled else [tensor for tensor in initializers if tensor.name != "scale"],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)])
+    model.ir_version = 8
+    onnx.checker.check_model(model, full_check=True)
+    onnx.save(model, path)
+    return path
+
+
 def images(count: int, seed: int = 0) -> list[NDArray[np.uint8]]:
     random = np.random.default_rng(seed)
     coarse = random.integers(0, 256, (count, HEIGHT // 8, WIDTH // 8, 3), dtype=np.uint8)
@@ -445,6 +488,9 @@ def test_kept_files_are_judged_before_the_toolkit_opens_them(built: Built, tmp_p
             toolkit.open_kept(KeptFiles(model.kept.model, tmp_path / "evil.data", model.kept.config), INT8)
         with pytest.raises(ToolkitError, match=r"'.*short.data' is damaged"):
             toolkit.open_kept(KeptFiles(model.kept.model, tmp_path / "short.data", model.kept.config), INT8)
+        (tmp_path / "evil.cfg").write_text(f"quantize_parameters: !!python/object/apply:os.mkdir ['{tmp_path}/it ran']")
+        with pytest.raises(ToolkitError, match=r"'.*evil.cfg' is not a quantization table"):
+            toolkit.open_kept(KeptFiles(model.kept.model, model.kept.data, tmp_path / "evil.cfg"), INT8)
         other = ToolkitOptions("rk3576", "int8", mean=INT8.mean, std=INT8.std)
         with pytest.raises(ToolkitError, match="made with target_platform 'rk3588', expected 'rk3576'"):
             toolkit.open_kept(model.kept, other)
@@ -472,6 +518,26 @@ def test_fp16_equals_the_graph_on_scaled_pixels(tiny: Path, tmp_path: Path) -> N
         tensors = runtime.infer(image)
     assert [tensor.values.dtype for tensor in tensors] == [np.float32] * 3
     assert all(np.array_equal(t.values, s) for t, s in zip(tensors, simulated.values(), strict=True))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("scaled", [True, False])
+@pytest.mark.parametrize("options", [FP16, INT8], ids=["fp16", "int8"])
+def test_attention_builds_and_a_failing_rule_is_left_out(scaled: bool, options: ToolkitOptions, tmp_path: Path) -> None:
+    """Attention that breaks a rule of toolkit 2.5.0 builds without that rule, says so, and stays right."""
+    graph = attention_onnx(tmp_path / "attention.onnx", scaled=scaled)
+    image = images(1, seed=5)[0][None]
+    with Toolkit(log=tmp_path / "toolkit.log") as toolkit:
+        model = toolkit.build(graph, options, images(4), tmp_path / "model.rknn", keep=tmp_path / "kept")
+        simulated = toolkit.simulate(image)["out"]
+        rule = "fuse_exmatmul_add_mul_exsoftmax13_exmatmul_to_sdpa"
+        assert model.disabled_rules == ((rule,) if toolkit.version == "2.5.0" and not scaled else ())
+        assert model.kept is not None
+        if options.quantized:
+            toolkit.open_kept(model.kept, options)
+        assert np.array_equal(toolkit.simulate(image)["out"], simulated)
+    expected = onnx_outputs(graph, image, options)["out"]
+    assert np.abs(simulated - expected).max() < (0.1 if options.quantized else 0.01) * np.abs(expected).max()
 
 
 @pytest.mark.slow

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from itertools import starmap
 from pathlib import Path
 
 import cv2
@@ -55,12 +56,17 @@ def test_jsonl_appears_only_when_complete(tmp_path: Path) -> None:
     """While it is written the old file stays; a failure leaves the old file and nothing else."""
     target = tmp_path / "out.jsonl"
     target.write_text("old\n")
-    with pytest.raises(KeyboardInterrupt), JsonlSink(target, NAMES) as sink:
-        sink.write(frame(), FOUND)
-        (partial,) = (path for path in tmp_path.iterdir() if path != target)
-        assert partial.read_text().endswith("}\n")  # flushed
-        assert target.read_text() == "old\n"
-        raise KeyboardInterrupt
+
+    def interrupted() -> None:
+        with JsonlSink(target, NAMES) as sink:
+            sink.write(frame(), FOUND)
+            (partial,) = (path for path in tmp_path.iterdir() if path != target)
+            assert partial.read_text().endswith("}\n")  # flushed
+            assert target.read_text() == "old\n"
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
     assert [path.name for path in tmp_path.iterdir()] == ["out.jsonl"]
     assert target.read_text() == "old\n"
 
@@ -120,9 +126,10 @@ def test_a_video_holds_every_frame(tmp_path: Path, width: int, height: int) -> N
 
 def test_a_video_refuses_frames_of_another_size(tmp_path: Path) -> None:
     """A frame that the encoder would silently leave out is an error, and no half video stays."""
-    with pytest.raises(RkdeployError, match="is 32x48, expected 64x48"), VideoSink(tmp_path / "v.mp4", NAMES) as sink:
-        sink.write(frame("v.avi", 0), FOUND)
-        sink.write(frame("v.avi", 1, width=32), FOUND)
+    sink = VideoSink(tmp_path / "v.mp4", NAMES)
+    found = [(frame("v.avi", 0), FOUND), (frame("v.avi", 1, width=32), FOUND)]
+    with pytest.raises(RkdeployError, match="is 32x48, expected 64x48"), sink:
+        list(starmap(sink.write, found))
     assert list(tmp_path.iterdir()) == []
 
 

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
 import pytest
 
 from rkdeploy.errors import SourceError
-from rkdeploy.stream.frames import Frame
 from rkdeploy.stream.sources import open_source
 from rkdeploy.stream.sources.video import VideoFile
+
+if TYPE_CHECKING:
+    from rkdeploy.stream.frames import Frame
 
 VAL = Path(__file__).parents[2] / "calib_data" / "images" / "val"
 
@@ -46,7 +49,8 @@ def test_an_image_file_is_one_frame() -> None:
     path = str(VAL / "val_0000.jpg")
     (frame,) = frames_of(path)
     assert (frame.source, frame.index, frame.timestamp_ms) == (path, 0, None)
-    assert (frame.image.shape, frame.image.dtype) == ((480, 640, 3), np.uint8)
+    assert frame.image.shape == (480, 640, 3)
+    assert frame.image.dtype == np.uint8
 
 
 def test_a_folder_gives_its_images_sorted(folder: Path) -> None:
@@ -61,7 +65,7 @@ def test_a_folder_gives_its_images_sorted(folder: Path) -> None:
 def test_a_glob_gives_its_images_sorted(folder: Path) -> None:
     """A pattern gives the images that match it, from folders below with `**`."""
     assert [Path(frame.source).name for frame in frames_of(f"{folder}/*.jpg")] == ["b.jpg", "c.jpg"]
-    assert len(frames_of(f"{folder.parent}/**/[ab].*")) == 2
+    assert len(frames_of(f"{folder}/**/[ab].*")) == 2
 
 
 def test_a_file_whose_name_looks_like_a_glob_is_that_file(folder: Path) -> None:
@@ -92,15 +96,14 @@ def test_a_cut_off_video_says_at_which_frame(tmp_path: Path, capfd: pytest.Captu
     """A video that ends before its header says gives its frames, then an error with the frame's number."""
     data = write_video(tmp_path / "whole.avi", 40, "MJPG").read_bytes()
     (tmp_path / "cut.avi").write_bytes(data[: len(data) // 2])
-    seen = 0
+    seen: list[int] = []
     with (
         pytest.raises(SourceError, match=r"cannot be decoded from frame \d+ on; its header says 40") as caught,
         open_source(str(tmp_path / "cut.avi")) as frames,
     ):
-        for _ in frames:
-            seen += 1
-    assert 10 < seen < 30
-    assert f"frame {seen} on" in caught.value.message
+        seen.extend(frame.index for frame in frames)
+    assert 10 < len(seen) < 30
+    assert f"frame {len(seen)} on" in caught.value.message
     assert "OpenCV" not in capfd.readouterr().err
 
 
