@@ -118,7 +118,9 @@ def read_bundle(folder: Path, *, check_hashes: bool = True) -> Bundle:
     if not folder.is_dir():
         raise BundleError(f'"{folder}" is not a bundle: no such folder.', 'Build one with "rkdeploy build best.pt".')
     if not (folder / CONTRACT).is_file():
-        raise BundleError(f'"{folder}" is not a bundle: it has no {CONTRACT}.', 'Build one with "rkdeploy build best.pt".')
+        raise BundleError(
+            f'"{folder}" is not a bundle: it has no {CONTRACT}.', 'Build one with "rkdeploy build best.pt".'
+        )
     version = _decode(folder / CONTRACT, dict[str, Any]).get("schema_version")
     if version != SCHEMA_VERSION:
         raise BundleError(

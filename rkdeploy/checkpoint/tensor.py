@@ -88,7 +88,9 @@ class LazyTensor:
             CheckpointError: when the view reaches outside its storage.
         """
         elements = self.storage.elements(self.dtype)
-        last = self.offset + sum((n - 1) * s for n, s in zip(self.shape, self.stride, strict=True)) if self.numel else -1
+        last = (
+            self.offset + sum((n - 1) * s for n, s in zip(self.shape, self.stride, strict=True)) if self.numel else -1
+        )
         if last >= elements.size:
             raise CheckpointError(
                 f'A tensor of shape {self.shape} needs element {last} of storage "{self.storage.key}", '
@@ -130,5 +132,7 @@ def make_tensor(storage: Storage, offset: object, shape: object, stride: object,
     # Only an expanded tensor (stride 0) may have more elements than its storage.
     limit = _MAX_EXPANDED if 0 in steps else storage.numel
     if tensor.numel > limit:
-        raise CheckpointError(f'A tensor of shape {sizes} is larger than its storage "{storage.key}" ({storage.numel}).')
+        raise CheckpointError(
+            f'A tensor of shape {sizes} is larger than its storage "{storage.key}" ({storage.numel}).'
+        )
     return tensor

@@ -66,12 +66,16 @@ _INPUT, _QUANTIZATION, _GRAPH, _OUTPUT = "Input", "Quantization", "Graph", "Outp
 def build_command(
     model: Annotated[Path, typer.Argument(help="best.pt, or an ONNX file exported from it.", show_default=False)],
     weights: Annotated[
-        Path | None, typer.Option(help="With an ONNX file: the .pt it came from (anchors, names).", rich_help_panel=_INPUT)
+        Path | None,
+        typer.Option(help="With an ONNX file: the .pt it came from (anchors, names).", rich_help_panel=_INPUT),
     ] = None,
     imgsz: Annotated[
         str | None,
-        typer.Option(help="Network input: one number, or height and width (--imgsz 384 640). "
-                     "Default: the training size.", metavar="H [W]", rich_help_panel=_INPUT),
+        typer.Option(
+            help="Network input: one number, or height and width (--imgsz 384 640). Default: the training size.",
+            metavar="H [W]",
+            rich_help_panel=_INPUT,
+        ),
     ] = None,
     target: Annotated[str, typer.Option(help="SoC, any that the installed toolkit knows.")] = "rk3588",
     dtype: Annotated[
@@ -79,21 +83,22 @@ def build_command(
     ] = "int8",
     calib: Annotated[
         Path | None,
-        typer.Option(help="Calibration images: a folder, a list file or a data.yaml. Default: ./calib_data.",
-                     rich_help_panel=_QUANTIZATION),
+        typer.Option(
+            help="Calibration images: a folder, a list file or a data.yaml. Default: ./calib_data.",
+            rich_help_panel=_QUANTIZATION,
+        ),
     ] = None,
     calib_count: Annotated[int, typer.Option(help="Calibration images at most.", rich_help_panel=_QUANTIZATION)] = 100,
     seed: Annotated[int, typer.Option(help="Seed of the choice of images.", rich_help_panel=_QUANTIZATION)] = 0,
     algorithm: Annotated[
         Algorithm, typer.Option(help="How ranges are found.", rich_help_panel=_QUANTIZATION)
     ] = Algorithm.normal,
-    method: Annotated[
-        Method, typer.Option(help="Weight scales.", rich_help_panel=_QUANTIZATION)
-    ] = Method.channel,
+    method: Annotated[Method, typer.Option(help="Weight scales.", rich_help_panel=_QUANTIZATION)] = Method.channel,
     min_agreement: Annotated[
         float,
-        typer.Option(help="Share of float's detections that the built model must match (0 to 1).",
-                     rich_help_panel=_QUANTIZATION),
+        typer.Option(
+            help="Share of float's detections that the built model must match (0 to 1).", rich_help_panel=_QUANTIZATION
+        ),
     ] = 0.9,
     proof_count: Annotated[
         int, typer.Option(help="Held-back images to compare on.", rich_help_panel=_QUANTIZATION)
@@ -108,13 +113,16 @@ def build_command(
     optimization_level: Annotated[
         int, typer.Option(help="The toolkit's, 0 to 3.", min=0, max=3, rich_help_panel=_GRAPH)
     ] = 3,
-    out_dir: Annotated[
-        Path, typer.Option("--out", help="Folder for bundles.", rich_help_panel=_OUTPUT)
-    ] = Path("build"),
+    out_dir: Annotated[Path, typer.Option("--out", help="Folder for bundles.", rich_help_panel=_OUTPUT)] = Path(
+        "build"
+    ),
     toolkit_python: Annotated[
         Path | None,
-        typer.Option(help="Interpreter that has rknn-toolkit2, if it is not this one.",
-                     envvar="RKDEPLOY_TOOLKIT_PYTHON", rich_help_panel=_OUTPUT),
+        typer.Option(
+            help="Interpreter that has rknn-toolkit2, if it is not this one.",
+            envvar="RKDEPLOY_TOOLKIT_PYTHON",
+            rich_help_panel=_OUTPUT,
+        ),
     ] = None,
 ) -> None:
     """Turn a checkpoint into a verified .rknn bundle: export, cut, verify, quantize, build, compare."""
@@ -144,8 +152,10 @@ def build_command(
     with _watch() as events:
         bundle = build(options, events)
     record = bundle.record
-    out.print(f"\n[bold green]{escape(str(bundle.folder))}[/]  ({record.toolkit.name} {record.toolkit.version}, "
-              f"{record.toolkit.target}, {record.toolkit.dtype}, {sum(record.seconds.values()):.1f} s)")
+    out.print(
+        f"\n[bold green]{escape(str(bundle.folder))}[/]  ({record.toolkit.name} {record.toolkit.version}, "
+        f"{record.toolkit.target}, {record.toolkit.dtype}, {sum(record.seconds.values()):.1f} s)"
+    )
     for file in sorted(p for p in bundle.folder.iterdir() if p.is_file()):
         out.print(f"  {file.stat().st_size / 1024:9,.1f} KiB  {escape(file.name)}")
 
@@ -175,27 +185,37 @@ class _Events:
             self._status.update(f"{escape(self._title)}: {escape(text)}")
 
     def network(self, network: Network) -> None:
-        out.print(f"[bold]Input[/]     {network.input_hw[1]}x{network.input_hw[0]} (width x height), "
-                  f"{len(network.class_names)} classes")
-        out.print(f"[bold]Anchors[/]   from the {network.anchors_from}, px"
-                  + ("" if _are_coco(network) else "; not COCO's defaults"))
+        out.print(
+            f"[bold]Input[/]     {network.input_hw[1]}x{network.input_hw[0]} (width x height), "
+            f"{len(network.class_names)} classes"
+        )
+        out.print(
+            f"[bold]Anchors[/]   from the {network.anchors_from}, px"
+            + ("" if _are_coco(network) else "; not COCO's defaults")
+        )
         for conv, level in zip(network.head.convs, network.anchors.levels_px, strict=True):
             listed = "  ".join(f"{w:.6g},{h:.6g}" for w, h in level)
             out.print(f"            stride {conv.stride:3}: {listed}")
-        out.print("[bold]Cut at[/]    " + escape(", ".join(f"{c.node} ({c.shape[1]} channels)" for c in network.head.convs)))
+        out.print(
+            "[bold]Cut at[/]    " + escape(", ".join(f"{c.node} ({c.shape[1]} channels)" for c in network.head.convs))
+        )
 
     def verified(self, verification: Verification) -> None:
         box = max(verification.max_xy_error_px, verification.max_wh_error_px)
-        out.print(f"[bold]Verified[/]  {verification.rows:,} rows on {verification.images} images: boxes within {box:.2g} px, "
-                  f"scores within {verification.max_score_error:.2g} of the trained decode")
+        out.print(
+            f"[bold]Verified[/]  {verification.rows:,} rows on {verification.images} images: boxes within {box:.2g} px, "
+            f"scores within {verification.max_score_error:.2g} of the trained decode"
+        )
 
     def compared(self, agreement: Agreement) -> None:
         out.print(agreement_table(agreement))
         share = agreement.share
         if share is not None:
-            out.print(f"[bold]Agreement[/] {agreement.matched} of {agreement.float_detections} float detections matched "
-                      f"({100 * share:.1f} %) at IoU {agreement.iou}, score within {agreement.score_difference}; "
-                      f"{agreement.images} images from {escape(agreement.source)}; {escape(agreement.figures_from)}")
+            out.print(
+                f"[bold]Agreement[/] {agreement.matched} of {agreement.float_detections} float detections matched "
+                f"({100 * share:.1f} %) at IoU {agreement.iou}, score within {agreement.score_difference}; "
+                f"{agreement.images} images from {escape(agreement.source)}; {escape(agreement.figures_from)}"
+            )
 
     def warning(self, text: str) -> None:
         print_warning(text)

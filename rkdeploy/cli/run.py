@@ -43,8 +43,10 @@ def run_command(
     ] = None,
     backend: Annotated[
         Backend,
-        typer.Option(help="onnxruntime and opencv_dnn run the float network on this PC; simulator runs the built one "
-                     "in the toolkit's NPU simulator."),
+        typer.Option(
+            help="onnxruntime and opencv_dnn run the float network on this PC; simulator runs the built one "
+            "in the toolkit's NPU simulator."
+        ),
     ] = Backend.auto,
     save: Annotated[Path | None, typer.Option(help="Folder for images or a video with the boxes drawn.")] = None,
     jsonl: Annotated[str | None, typer.Option(help="File for one JSON object a frame; - for stdout.")] = None,

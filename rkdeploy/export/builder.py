@@ -87,7 +87,9 @@ class GraphBuilder:
     def reshape(self, path: str, value: Value, shape: Sequence[int]) -> Value:
         """Reshape to a static shape."""
         if prod(shape) != prod(value.shape):
-            raise GraphError(f'"{path}" reshapes {value.shape} to {tuple(shape)}, which has another number of elements.')
+            raise GraphError(
+                f'"{path}" reshapes {value.shape} to {tuple(shape)}, which has another number of elements.'
+            )
         target = self.constant(f"{path}.shape", np.array(shape, np.int64))
         return self.add("Reshape", path, [value, target], shape)
 
@@ -116,7 +118,9 @@ class GraphBuilder:
         if isinstance(b, Value):
             return self.add(op, path, [a, b], np.broadcast_shapes(a.shape, b.shape))
         values = np.asarray(b, np.float32)
-        return self.add(op, path, [a, self.constant(f"{path}.{op.lower()}", values)], np.broadcast_shapes(a.shape, values.shape))
+        return self.add(
+            op, path, [a, self.constant(f"{path}.{op.lower()}", values)], np.broadcast_shapes(a.shape, values.shape)
+        )
 
     def finish(self, outputs: Mapping[str, Value], metadata: Mapping[str, str]) -> onnx.ModelProto:
         """Make the checked model with the given outputs (graph output name -> value).
@@ -126,7 +130,9 @@ class GraphBuilder:
         """
         infos = []
         for name, value in outputs.items():
-            self._nodes.append(helper.make_node("Identity", [value.name], [name], name=self._unique(f"{name}/Identity")))
+            self._nodes.append(
+                helper.make_node("Identity", [value.name], [name], name=self._unique(f"{name}/Identity"))
+            )
             infos.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, list(value.shape)))
         graph = helper.make_graph(self._nodes, "rkdeploy", self._inputs, infos, self._constants)
         model = helper.make_model(

@@ -47,9 +47,7 @@ def anchor_detect(
                 f'"{conv.path}" gives {channels} channels, expected {count * fields}: {count} anchors x (5 + {classes} classes).'
             )
         path = conv.path
-        cells = builder.transpose(
-            path, builder.reshape(path, raw, (n, count, fields, height, width)), (0, 1, 3, 4, 2)
-        )
+        cells = builder.transpose(path, builder.reshape(path, raw, (n, count, fields, height, width)), (0, 1, 3, 4, 2))
         activated = builder.add("Sigmoid", path, [cells], cells.shape)
         split = builder.constant(f"{path}.split", np.array([2, 2, fields - 4], np.int64))
         lead = activated.shape[:4]

@@ -18,7 +18,9 @@ def pair(value: Any, module: Module, name: str) -> tuple[int, int]:
     """A kernel size, stride or padding as (height, width), which torch keeps as one number or as two."""
     values = value if isinstance(value, (tuple, list)) else (value, value)
     if len(values) != 2 or not all(type(v) is int for v in values):
-        raise GraphError(f'"{module.path}" ({module.class_name}) has {name} {value!r:.40}, expected one or two integers.')
+        raise GraphError(
+            f'"{module.path}" ({module.class_name}) has {name} {value!r:.40}, expected one or two integers.'
+        )
     return (values[0], values[1])
 
 

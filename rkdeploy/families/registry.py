@@ -23,7 +23,13 @@ class Family(Protocol):
     def describe(self, checkpoint: Checkpoint) -> ModelInfo: ...
 
     def export(
-        self, checkpoint: Checkpoint, info: ModelInfo, height: int, width: int, batch: int = 1, focus: FocusForm = "slices"
+        self,
+        checkpoint: Checkpoint,
+        info: ModelInfo,
+        height: int,
+        width: int,
+        batch: int = 1,
+        focus: FocusForm = "slices",
     ) -> onnx.ModelProto: ...
 
 

@@ -53,7 +53,9 @@ def image_input(model: onnx.ModelProto) -> tuple[str, tuple[int | None, ...]]:
     constants = {c.name for c in model.graph.initializer}
     inputs = [i for i in model.graph.input if i.name not in constants]
     if len(inputs) != 1:
-        raise GraphError(f"The graph has {len(inputs)} inputs ({', '.join(i.name for i in inputs)}), expected one image.")
+        raise GraphError(
+            f"The graph has {len(inputs)} inputs ({', '.join(i.name for i in inputs)}), expected one image."
+        )
     dims = inputs[0].type.tensor_type.shape.dim
     shape = tuple(d.dim_value if d.HasField("dim_value") and d.dim_value > 0 else None for d in dims)
     if len(shape) != 4 or shape[1] not in (3, None):
@@ -112,7 +114,9 @@ def to_float32(model: onnx.ModelProto) -> onnx.ModelProto:
     graph = converted.graph
     for constant in graph.initializer:
         if constant.data_type == TensorProto.FLOAT16:
-            constant.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(constant).astype(np.float32), constant.name))
+            constant.CopyFrom(
+                numpy_helper.from_array(numpy_helper.to_array(constant).astype(np.float32), constant.name)
+            )
     for info in (*graph.input, *graph.output, *graph.value_info):
         if info.type.tensor_type.elem_type == TensorProto.FLOAT16:
             info.type.tensor_type.elem_type = TensorProto.FLOAT

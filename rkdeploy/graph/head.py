@@ -138,7 +138,9 @@ def _last_convolutions(model: onnx.ModelProto, shapes: dict[str, tuple[int, ...]
     strides = [c.stride for c in convs]
     if len(set(strides)) != len(strides):
         listed = ", ".join(f"{c.node} {c.shape}" for c in convs)
-        raise GraphError(f"The graph ends in several convolutions of one stride ({listed}); no anchor head does.", _NO_HEAD)
+        raise GraphError(
+            f"The graph ends in several convolutions of one stride ({listed}); no anchor head does.", _NO_HEAD
+        )
     return tuple(convs)
 
 
@@ -153,7 +155,11 @@ def _probe_decode(
     start = 0
     while start < len(rows):
         level = next(
-            (i for i, c in enumerate(convs) if i not in anchors and abs(rows[start, 0] - c.stride / 2) < 1e-3 * c.stride),
+            (
+                i
+                for i, c in enumerate(convs)
+                if i not in anchors and abs(rows[start, 0] - c.stride / 2) < 1e-3 * c.stride
+            ),
             None,
         )
         if level is None:
@@ -186,7 +192,9 @@ def _tail(model: onnx.ModelProto, convs: tuple[HeadConv, ...], output: str) -> o
     try:
         return onnx.utils.Extractor(model).extract_model([c.tensor for c in convs], [output])
     except Exception as error:  # the extractor raises whatever its checks meet
-        raise GraphError(f'Cannot take the decode out of the graph between its last convolutions and "{output}".') from error
+        raise GraphError(
+            f'Cannot take the decode out of the graph between its last convolutions and "{output}".'
+        ) from error
 
 
 def _same(counts: list[int], what: str) -> int:

@@ -24,5 +24,7 @@ def simplify(model: onnx.ModelProto, input_shapes: Mapping[str, Sequence[int]] |
     try:
         simplified, _ = onnxsim.simplify(model, check_n=0, overwrite_input_shapes=shapes or None)
     except Exception as error:  # it raises whatever its C++ side met
-        raise GraphError(f"onnxsim cannot simplify the graph: {str(error).strip().partition(chr(10))[0][:300]}") from error
+        raise GraphError(
+            f"onnxsim cannot simplify the graph: {str(error).strip().partition(chr(10))[0][:300]}"
+        ) from error
     return onnx.shape_inference.infer_shapes(simplified, data_prop=True)

@@ -34,8 +34,11 @@ def open_bundle(bundle: Bundle) -> SimulatorRuntime:
     )
     kept = bundle.quantization / bundle.stem
     files = (
-        KeptFiles(kept.with_name(f"{bundle.stem}.model"), kept.with_name(f"{bundle.stem}.data"),
-                  kept.with_name(f"{bundle.stem}.quantization.cfg"))
+        KeptFiles(
+            kept.with_name(f"{bundle.stem}.model"),
+            kept.with_name(f"{bundle.stem}.data"),
+            kept.with_name(f"{bundle.stem}.quantization.cfg"),
+        )
         if options.quantized
         else KeptFiles(bundle.cut_onnx)
     )

@@ -109,8 +109,11 @@ def pyramid(low: int, high: int, focus: bool = False) -> dict[str, list[list[Any
     head: list[list[Any]] = []
     outputs = [high]  # layer of each level: P1 is layer 0, the pooling block comes after the top
     for level in range(high - 1, low - 1, -1):
-        head += [[-1, 1, "nn.Upsample", [None, 2, "nearest"]], [[-1, level - 1], 1, "Concat", [1]],
-                 [-1, 1, "Conv", [min(32 << level, 1024), 1, 1]]]
+        head += [
+            [-1, 1, "nn.Upsample", [None, 2, "nearest"]],
+            [[-1, level - 1], 1, "Concat", [1]],
+            [-1, 1, "Conv", [min(32 << level, 1024), 1, 1]],
+        ]
         outputs.insert(0, high + len(head))
     head.append([outputs, 1, "Detect", ["nc", "anchors"]])
     return {"backbone": [stem, *downs, pool], "head": head}
@@ -150,15 +153,31 @@ UP_DWT = [[-1, 1, "DWConvTranspose2d", [512, 4, 2, 1]]]
 
 CASES = (
     # generations
-    Case("v1_s", "v1.0", "models/yolov5s.yaml",
-         "head convolutions are layers of their own, Detect has none; legacy file", legacy=True, save="final"),
-    Case("v2_csp_leaky", "v2.0", small_v5(CSP), "BottleneckCSP, LeakyReLU; legacy file as torch 1.5 wrote",
-         legacy=True, save="final"),
+    Case(
+        "v1_s",
+        "v1.0",
+        "models/yolov5s.yaml",
+        "head convolutions are layers of their own, Detect has none; legacy file",
+        legacy=True,
+        save="final",
+    ),
+    Case(
+        "v2_csp_leaky",
+        "v2.0",
+        small_v5(CSP),
+        "BottleneckCSP, LeakyReLU; legacy file as torch 1.5 wrote",
+        legacy=True,
+        save="final",
+    ),
     Case("v3_csp_leaky", "v3.0", small_v5(CSP), "BottleneckCSP, LeakyReLU", save="final"),
-    Case("v3_1_csp_hardswish", "v3.1", small_v5(CSP), "Hardswish in Conv, LeakyReLU in BottleneckCSP",
-         save="final"),
-    Case("v3_1_small_c3", "v3.1", small_v5(),
-         "C3 is models.experimental.C3: CrossConvs and four convolutions", save="final"),
+    Case("v3_1_csp_hardswish", "v3.1", small_v5(CSP), "Hardswish in Conv, LeakyReLU in BottleneckCSP", save="final"),
+    Case(
+        "v3_1_small_c3",
+        "v3.1",
+        small_v5(),
+        "C3 is models.experimental.C3: CrossConvs and four convolutions",
+        save="final",
+    ),
     Case("v4_s", "v4.0", small_v5(), "Focus, SPP, C3, SiLU; wandb_id", save="final"),
     Case("v5_s_focus_spp", "v5.0", "models/yolov5s.yaml", "Focus, SPP, C3, SiLU"),
     Case("v5_p6", "v5.0", pyramid(3, 6, focus=True), "four levels P3-P6 with Focus", hw=(64, 128)),
@@ -183,57 +202,129 @@ CASES = (
     Case("eighty_classes", V7, small(), "nc=80", nc=80),
     # hub structures
     Case("c3tr", V7, small([[-1, 6, "C3TR", [256]]]), "C3TR: attention, two layers", width=1 / 16, depth=0.33),
-    Case("ghost", V7, small([[-1, 1, "GhostConv", [256, 3, 1]], [-1, 6, "C3Ghost", [256]]]), "GhostConv, C3Ghost",
-         width=1 / 16, depth=0.33),
+    Case(
+        "ghost",
+        V7,
+        small([[-1, 1, "GhostConv", [256, 3, 1]], [-1, 6, "C3Ghost", [256]]]),
+        "GhostConv, C3Ghost",
+        width=1 / 16,
+        depth=0.33,
+    ),
     Case("p2", V7, pyramid(2, 5), "four levels P2-P5"),
     Case("p7", V7, pyramid(3, 7), "five levels P3-P7", hw=(128, 128)),
     Case("fpn", V7, pyramid(3, 5), "FPN head: top-down path alone"),
     Case("bifpn", V7, BIFPN, "Concat of three, as in the hub's bifpn"),
     Case("v5_csp", "v5.0", small_v5(CSP), "BottleneckCSP with LeakyReLU beside SiLU Convs, as in v5.0's panet"),
-    Case("yolov3_spp", V7, HUB + "yolov3-spp.yaml", "SPP; Bottlenecks repeated in a Sequential", width=1 / 64,
-         depth=0.25),
+    Case(
+        "yolov3_spp", V7, HUB + "yolov3-spp.yaml", "SPP; Bottlenecks repeated in a Sequential", width=1 / 64, depth=0.25
+    ),
     Case("yolov3_tiny", V7, HUB + "yolov3-tiny.yaml", "MaxPool2d, ZeroPad2d; levels P4, P5", width=1 / 64),
     # blocks
     Case("c3spp", V7, small([[-1, 1, "C3SPP", [256, [3, 5]]]]), "C3SPP"),
     Case("c3x", V7, small([[-1, 6, "C3x", [256]]]), "C3x, n=2", depth=0.33),
-    Case("crossconv", V7, small([[-1, 1, "CrossConv", [256, 3, 1, 1, 1.0, True]], [-1, 1, "CrossConv", [256, 5, 1]]]),
-         "CrossConv with and without shortcut"),
-    Case("dwconv", V7, small([[-1, 1, "DWConv", [256, 3, 1]], [-1, 1, "Conv", [256, 3, 1, "None", 1, 2]],
-                              [-1, 1, "Conv", [256, 3, 1, "None", 4]]]),
-         "DWConv, dilated Conv, grouped Conv"),
+    Case(
+        "crossconv",
+        V7,
+        small([[-1, 1, "CrossConv", [256, 3, 1, 1, 1.0, True]], [-1, 1, "CrossConv", [256, 5, 1]]]),
+        "CrossConv with and without shortcut",
+    ),
+    Case(
+        "dwconv",
+        V7,
+        small(
+            [
+                [-1, 1, "DWConv", [256, 3, 1]],
+                [-1, 1, "Conv", [256, 3, 1, "None", 1, 2]],
+                [-1, 1, "Conv", [256, 3, 1, "None", 4]],
+            ]
+        ),
+        "DWConv, dilated Conv, grouped Conv",
+    ),
     Case("mixconv", V7, small([[-1, 1, "MixConv2d", [256, [1, 3, 5], 1]]]), "MixConv2d", activation="nn.ReLU()"),
-    Case("bottleneck", V7, small([[-1, 6, "Bottleneck", [256]], [-1, 1, "BottleneckCSP", [256]],
-                                  [-1, 1, "nn.BatchNorm2d", []]]),
-         "Sequential of Bottlenecks, BottleneckCSP (SiLU inside a ReLU model), bare BatchNorm2d", depth=0.33,
-         activation="nn.ReLU()"),
-    Case("ghostbottleneck", V7, small([[-1, 1, "GhostBottleneck", [256, 3, 1]], [-1, 1, "GhostBottleneck", [256, 3, 2]],
-                                       [-1, 1, "nn.Upsample", [None, 2, "nearest"]]]),
-         "GhostBottleneck at stride 1 and 2"),
-    Case("focus_v7", V7, small([[-1, 1, "Focus", [256, 3]], [-1, 1, "nn.Upsample", [None, 2, "nearest"]],
-                                [-1, 1, "SPP", [256, [3, 5]]]]), "Focus and SPP as v7.0 has them, inside the net"),
-    Case("contract_expand", V7, small([[-1, 1, "Contract", [2]], [-1, 1, "Conv", [512, 1, 1]], [-1, 1, "Expand", [2]],
-                                       [-1, 1, "Conv", [256, 1, 1]]], up=[[-1, 1, "Expand", [2]]]),
-         "Contract, Expand"),
+    Case(
+        "bottleneck",
+        V7,
+        small([[-1, 6, "Bottleneck", [256]], [-1, 1, "BottleneckCSP", [256]], [-1, 1, "nn.BatchNorm2d", []]]),
+        "Sequential of Bottlenecks, BottleneckCSP (SiLU inside a ReLU model), bare BatchNorm2d",
+        depth=0.33,
+        activation="nn.ReLU()",
+    ),
+    Case(
+        "ghostbottleneck",
+        V7,
+        small(
+            [
+                [-1, 1, "GhostBottleneck", [256, 3, 1]],
+                [-1, 1, "GhostBottleneck", [256, 3, 2]],
+                [-1, 1, "nn.Upsample", [None, 2, "nearest"]],
+            ]
+        ),
+        "GhostBottleneck at stride 1 and 2",
+    ),
+    Case(
+        "focus_v7",
+        V7,
+        small(
+            [[-1, 1, "Focus", [256, 3]], [-1, 1, "nn.Upsample", [None, 2, "nearest"]], [-1, 1, "SPP", [256, [3, 5]]]]
+        ),
+        "Focus and SPP as v7.0 has them, inside the net",
+    ),
+    Case(
+        "contract_expand",
+        V7,
+        small(
+            [
+                [-1, 1, "Contract", [2]],
+                [-1, 1, "Conv", [512, 1, 1]],
+                [-1, 1, "Expand", [2]],
+                [-1, 1, "Conv", [256, 1, 1]],
+            ],
+            up=[[-1, 1, "Expand", [2]]],
+        ),
+        "Contract, Expand",
+    ),
     Case("convtranspose", V7, small(up=UP_T), "nn.ConvTranspose2d instead of Upsample"),
     Case("dwconvtranspose", V7, small(up=UP_DWT), "DWConvTranspose2d instead of Upsample"),
     Case("bilinear", V7, small(up=[[-1, 1, "nn.Upsample", [None, 2, "bilinear", False]]]), "bilinear Upsample"),
     # file formats
-    Case("legacy_format", V7, small(), "file format before torch 1.6 (no zip), class sources in persistent ids",
-         legacy=True),
+    Case(
+        "legacy_format",
+        V7,
+        small(),
+        "file format before torch 1.6 (no zip), class sources in persistent ids",
+        legacy=True,
+    ),
     Case("bfloat16", V7, small(), "bfloat16 weights", dtype="bfloat16"),
     Case("float32", V7, small(), "float32 weights", dtype="float"),
-    Case("with_ema", V7, small(), "last.pt: model and ema differ, optimizer with momentum; output is ema's",
-         save="last"),
+    Case(
+        "with_ema", V7, small(), "last.pt: model and ema differ, optimizer with momentum; output is ema's", save="last"
+    ),
     Case("names_list", V7, small(), "names as a list", names="list"),
-    Case("strided", V7, small(), "channels-last weights, tied weights, views of one shared storage",
-         dtype="float", tweak="strided"),
+    Case(
+        "strided",
+        V7,
+        small(),
+        "channels-last weights, tied weights, views of one shared storage",
+        dtype="float",
+        tweak="strided",
+    ),
     Case("fused", V7, small(), "saved after model.fuse(): no BatchNorm, biases in the convolutions", tweak="fuse"),
     Case("state_dict", V7, small(), "bare state_dict, no module tree", save="state_dict"),
     # other tasks
-    Case("seg", V7, {**small(), "head": [*small()["head"][:-1], [[8, 5], 1, "Segment", ["nc", "anchors", 16, 256]]]},
-         "SegmentationModel, 16 masks; proto recorded", kind="segment"),
-    Case("cls", V7, {"backbone": small()["backbone"], "head": small()["head"]},
-         "ClassificationModel cut from the detector; logits recorded", kind="classify"),
+    Case(
+        "seg",
+        V7,
+        {**small(), "head": [*small()["head"][:-1], [[8, 5], 1, "Segment", ["nc", "anchors", 16, 256]]]},
+        "SegmentationModel, 16 masks; proto recorded",
+        kind="segment",
+    ),
+    Case(
+        "cls",
+        V7,
+        {"backbone": small()["backbone"], "head": small()["head"]},
+        "ClassificationModel cut from the detector; logits recorded",
+        kind="classify",
+    ),
 )
 
 # --------------------------------------------------------------------------------------------------------------------
@@ -475,24 +566,51 @@ def checkpoint(case: Case, model: Any, torch: Any) -> dict[str, Any]:
         ema.ema.eval()(torch.zeros(1, 3, 2 * stride, stride))  # validation ran: grids of that size stay in the file
 
     fitness = np.array([0.4321])
-    opt = {"weights": "", "cfg": "models/custom.yaml", "data": "data.yaml", "hyp": hyp, "epochs": 300, "batch_size": 16,
-           "imgsz": 640, "rect": False, "freeze": [0], "save_dir": "runs/train/exp"}
+    opt = {
+        "weights": "",
+        "cfg": "models/custom.yaml",
+        "data": "data.yaml",
+        "hyp": hyp,
+        "epochs": 300,
+        "batch_size": 16,
+        "imgsz": 640,
+        "rect": False,
+        "freeze": [0],
+        "save_dir": "runs/train/exp",
+    }
     git = {"remote": "https://github.com/ultralytics/yolov5", "branch": "master", "commit": "915bbf2"}
     results = "     0/299     3.02G   0.07   0.03   0.02   0.12   34   640\n"
     if case.kind == "classify":
-        return {"epoch": 9, "best_fitness": 0.5, "model": narrow(deepcopy(ema.ema), case.dtype), "ema": None,
-                "updates": ema.updates, "optimizer": None, "opt": opt, "git": git, "date": DATE}
+        return {
+            "epoch": 9,
+            "best_fitness": 0.5,
+            "model": narrow(deepcopy(ema.ema), case.dtype),
+            "ema": None,
+            "updates": ema.updates,
+            "optimizer": None,
+            "opt": opt,
+            "git": git,
+            "date": DATE,
+        }
     if case.tag < "v5":
-        ckpt = {"epoch": 299, "best_fitness": fitness, "training_results": results, "model": ema.ema,
-                "optimizer": None if case.save == "final" else optimizer.state_dict()}
+        ckpt = {
+            "epoch": 299,
+            "best_fitness": fitness,
+            "training_results": results,
+            "model": ema.ema,
+            "optimizer": None if case.save == "final" else optimizer.state_dict(),
+        }
         return {**ckpt, "wandb_id": None} if case.tag >= "v4" else ckpt
     ckpt = {"epoch": 299, "best_fitness": fitness}
     if case.tag < "v6":
         ckpt["training_results"] = results
     same = case.tweak == "strided"  # a copy would keep neither views nor ties
-    ckpt |= {"model": model if same else narrow(deepcopy(model), case.dtype),
-             "ema": model if same else narrow(deepcopy(ema.ema), case.dtype),
-             "updates": ema.updates, "optimizer": optimizer.state_dict()}
+    ckpt |= {
+        "model": model if same else narrow(deepcopy(model), case.dtype),
+        "ema": model if same else narrow(deepcopy(ema.ema), case.dtype),
+        "updates": ema.updates,
+        "optimizer": optimizer.state_dict(),
+    }
     if case.tag < "v7":
         ckpt["wandb_id"] = None
     if case.tag in ("v6.2", V7):
@@ -557,10 +675,22 @@ def record(case: Case, path: Path, rng: np.random.Generator, torch: Any, built: 
     blocks, acts = class_paths(model)
     import cv2
 
-    meta = {"case": case.name, "tag": case.tag, "kind": case.kind, "nc": case.nc, "special": case.special,
-            "weights_from": source, "dtype": case.dtype, "legacy": case.legacy, "activations": acts, "classes": blocks,
-            "names": model.names if isinstance(model.names, list) else {str(k): v for k, v in model.names.items()},
-            "input_hw": list(case.hw), "torch": torch.__version__, "opencv": cv2.__version__}
+    meta = {
+        "case": case.name,
+        "tag": case.tag,
+        "kind": case.kind,
+        "nc": case.nc,
+        "special": case.special,
+        "weights_from": source,
+        "dtype": case.dtype,
+        "legacy": case.legacy,
+        "activations": acts,
+        "classes": blocks,
+        "names": model.names if isinstance(model.names, list) else {str(k): v for k, v in model.names.items()},
+        "input_hw": list(case.hw),
+        "torch": torch.__version__,
+        "opencv": cv2.__version__,
+    }
     arrays: dict[str, Any] = {"input": x8}
     if case.kind == "classify":
         arrays["logits"] = out.numpy()
@@ -577,8 +707,12 @@ def record(case: Case, path: Path, rng: np.random.Generator, torch: Any, built: 
         assert sum(counts) == len(pred), (counts, pred.shape)
         limit = ROWS_KEPT if case.nc < 20 else ROWS_KEPT // 2
         rows = np.arange(len(pred), dtype=np.int32) if case.name == "v7_n" else kept_rows(len(pred), counts, limit, rng)
-        arrays |= {"rows": rows, "pred": pred[rows].astype(np.float32), "anchors_px": grid.numpy(),
-                   "strides": stride.numpy()}
+        arrays |= {
+            "rows": rows,
+            "pred": pred[rows].astype(np.float32),
+            "anchors_px": grid.numpy(),
+            "strides": stride.numpy(),
+        }
         meta |= {"rows_total": len(pred), "masks": 16 * (case.kind == "segment")}
         score = pred[:, 4] * pred[:, 5 : 5 + case.nc].max(1)
         meta["score_min_mean_max"] = [round(float(v), 4) for v in (score.min(), score.mean(), score.max())]
@@ -669,14 +803,18 @@ def pickle_globals(path: Path) -> set[str]:
 
 def write_readme(out: Path) -> None:
     lines = [
-        "# YOLOv5 reference vectors", "",
+        "# YOLOv5 reference vectors",
+        "",
         "Written by `make_vectors.py` (see its docstring) with the real upstream code; do not edit by hand. The",
-        "weights are random and seeded, the checkpoints hold no upstream source code.", "",
+        "weights are random and seeded, the checkpoints hold no upstream source code.",
+        "",
         "`<case>.pt` is the checkpoint; `<case>.npz` holds `input` (1, 3, H, W) uint8 RGB, fed as input / 255; `pred`",
         "(rows, 5 + nc [+ masks]) float32, upstream's decoded output (xywh px, objectness, classes) at `rows` of all",
         "rows; `anchors_px` (nl, na, 2) and `strides` (nl,) in the order of the Detect layer; `proto` or `logits` for",
-        "the other tasks; `meta`, a JSON string. `sample.npz` belongs to `calib_data/best.pt`.", "",
-        "| case | upstream | what is special | input | .pt KB | .npz KB |", "|---|---|---|---|---:|---:|",
+        "the other tasks; `meta`, a JSON string. `sample.npz` belongs to `calib_data/best.pt`.",
+        "",
+        "| case | upstream | what is special | input | .pt KB | .npz KB |",
+        "|---|---|---|---|---:|---:|",
     ]
     total, seen = 0, set()
     versions = ""
@@ -690,10 +828,19 @@ def write_readme(out: Path) -> None:
         if pt.exists():
             seen |= pickle_globals(pt)
         h, w = meta["input_hw"]
-        lines.append(f"| {meta['case']} | {meta['tag']} | {meta['special']} | {h}x{w} | "
-                     f"{size / 1024:.0f} | {npz.stat().st_size / 1024:.0f} |")
-    lines += ["", f"{total / 1e6:.1f} MB in all, made with {versions}.", "",
-              "Globals named by these pickles:", "", *(f"- `{g}`" for g in sorted(seen)), ""]
+        lines.append(
+            f"| {meta['case']} | {meta['tag']} | {meta['special']} | {h}x{w} | "
+            f"{size / 1024:.0f} | {npz.stat().st_size / 1024:.0f} |"
+        )
+    lines += [
+        "",
+        f"{total / 1e6:.1f} MB in all, made with {versions}.",
+        "",
+        "Globals named by these pickles:",
+        "",
+        *(f"- `{g}`" for g in sorted(seen)),
+        "",
+    ]
     (out / "README.md").write_text("\n".join(lines))
 
 

@@ -1,0 +1,165 @@
+"""Bundles: written whole or not at all, read only when nothing changed."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from dataclasses import replace
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from rkdeploy.bundle import CONTRACT, SUMS, custom_string, find_bundle, new_bundle, read_bundle, write_json
+from rkdeploy.errors import BundleError, VerificationError
+from rkdeploy.record import BuildRecord, SourceRecord, ToolkitRecord, Verification
+from rkdeploy.schema import contract_schema
+from rkdeploy.spec import Anchors, HeadOutput, InputSpec, ModelSpec, Quantization
+
+ANCHORS = Anchors((((10.0, 13.0), (16.0, 30.0)),))
+SPEC = ModelSpec(
+    family="yolov5",
+    task="detect",
+    class_names=("bolt", "螺母"),
+    input=InputSpec("images", 64, 96),
+    outputs=(
+        HeadOutput("stride8_map", "anchor_map", 0, 8, (1, 14, 8, 12), "sigmoid", Quantization("int8", 0.0039, -128)),
+    ),
+    anchors=ANCHORS,
+)
+RECORD = BuildRecord(
+    rkdeploy_version="0",
+    created="2026-01-01T00:00:00+00:00",
+    source=SourceRecord(
+        "best.pt", "0" * 64, None, "yolov5", "v7.0", "checkpoint", ANCHORS, coco_anchors=False, parameters=1
+    ),
+    head=(),
+    verification=Verification(1, ("a.jpg",), 10, 0.0, 0.0, 0.0, 1e-3, 1e-4),
+    toolkit=ToolkitRecord("rknn-toolkit2", "2.5.0", "rk3588", "int8", "normal", "channel", 3, ()),
+    calibration=None,
+    agreement=None,
+    host={},
+    seconds={},
+    warnings=(),
+)
+
+
+def write(folder: Path, model: bytes = b"RKNN") -> Path:
+    with new_bundle(folder) as partial:
+        write_json(partial / CONTRACT, SPEC)
+        write_json(partial / "build.json", RECORD)
+        (partial / "best.rknn").write_bytes(model)
+    return folder
+
+
+def test_round_trip(tmp_path: Path) -> None:
+    """What is written is read back equal, non-ASCII class names and scales included."""
+    bundle = read_bundle(write(tmp_path / "out" / "b"))
+    assert bundle.spec == SPEC
+    assert bundle.record == RECORD
+    assert bundle.rknn.read_bytes() == b"RKNN"
+
+
+def test_sums_are_the_standard_tools(tmp_path: Path) -> None:
+    """The hashes can be checked with sha256sum, without this kit."""
+    subprocess.run(["sha256sum", "--check", "--quiet", SUMS], cwd=write(tmp_path / "b"), check=True)
+
+
+def test_a_bundle_is_replaced_as_a_whole(tmp_path: Path) -> None:
+    """Building again replaces the old bundle and leaves nothing beside it."""
+    folder = write(tmp_path / "b", b"old")
+    (folder / "stray").write_text("x")
+    write(folder, b"new")
+    assert read_bundle(folder).rknn.read_bytes() == b"new"
+    assert not (folder / "stray").exists()
+    assert os.listdir(tmp_path) == ["b"]
+
+
+def test_an_error_leaves_the_old_bundle(tmp_path: Path) -> None:
+    """A build that fails half way leaves what was there, and nothing else."""
+    folder = write(tmp_path / "b", b"old")
+    with pytest.raises(VerificationError), new_bundle(folder) as partial:
+        (partial / "best.rknn").write_bytes(b"half")
+        raise VerificationError("no")
+    assert read_bundle(folder).rknn.read_bytes() == b"old"
+    assert os.listdir(tmp_path) == ["b"]
+
+
+def test_an_error_leaves_no_new_folder(tmp_path: Path) -> None:
+    """A build that fails does not leave the folder that it made for bundles."""
+    with pytest.raises(VerificationError), new_bundle(tmp_path / "out" / "b"):
+        raise VerificationError("no")
+    assert not (tmp_path / "out").exists()
+
+
+def test_what_killed_builds_left_is_cleared(tmp_path: Path) -> None:
+    """Partial folders of dead processes go; one of a living process stays."""
+    dead = subprocess.Popen(["true"])
+    dead.wait()
+    (tmp_path / f".b.partial-{dead.pid}-x").mkdir()
+    (tmp_path / f".b.partial-{os.getpid()}-y").mkdir()
+    write(tmp_path / "b")
+    assert sorted(os.listdir(tmp_path)) == [f".b.partial-{os.getpid()}-y", "b"]
+
+
+def test_a_folder_with_other_things_is_not_replaced(tmp_path: Path) -> None:
+    """A folder that is no bundle is never deleted."""
+    (tmp_path / "b").mkdir()
+    (tmp_path / "b" / "thesis.tex").write_text("x")
+    with pytest.raises(BundleError, match="is no bundle"):
+        write(tmp_path / "b")
+    assert (tmp_path / "b" / "thesis.tex").exists()
+
+
+@pytest.mark.parametrize("name", ["best.rknn", CONTRACT, "build.json"])
+def test_a_changed_file_is_noticed(tmp_path: Path, name: str) -> None:
+    """One changed byte anywhere is an error that names the file."""
+    folder = write(tmp_path / "b")
+    path = folder / name
+    path.write_bytes(path.read_bytes() + b" ")
+    with pytest.raises(BundleError, match=f'{name}" has SHA-256'):
+        read_bundle(folder)
+
+
+def test_a_missing_file_is_noticed(tmp_path: Path) -> None:
+    """A file that is listed but gone is an error that names it."""
+    folder = write(tmp_path / "b")
+    (folder / "best.rknn").unlink()
+    with pytest.raises(BundleError, match='lacks "best.rknn"'):
+        read_bundle(folder)
+
+
+def test_another_schema_version_is_explained(tmp_path: Path) -> None:
+    """A contract of another version is refused before it is read as ours."""
+    folder = write(tmp_path / "b")
+    write_json(folder / CONTRACT, replace(SPEC, schema_version=99))
+    with pytest.raises(BundleError, match="schema version 99, expected 1"):
+        read_bundle(folder)
+
+
+def test_custom_string_fits() -> None:
+    """The model's own string is ASCII below 1,024 bytes, whatever the number of classes, and keeps the anchors."""
+    many = replace(SPEC, class_names=tuple(f"类别{i}" for i in range(500)))
+    for spec in (SPEC, many):
+        text = custom_string(spec)
+        assert len(text.encode("ascii")) < 1024
+        assert msgspec.json.decode(text)["anchors"] == [[[10.0, 13.0], [16.0, 30.0]]]
+        assert msgspec.json.decode(text)["classes"] == len(spec.class_names)
+
+
+def test_newest_bundle_is_found(tmp_path: Path) -> None:
+    """Without a name the newest bundle near by is taken, and the sentence says so."""
+    with pytest.raises(BundleError, match="There is no bundle"):
+        find_bundle(tmp_path)
+    write(tmp_path / "build" / "a")
+    assert "the only bundle" in find_bundle(tmp_path)[1]
+    newer = write(tmp_path / "build" / "b")
+    os.utime(newer / CONTRACT, (2e9, 2e9))
+    bundle, sentence = find_bundle(tmp_path)
+    assert bundle.folder == newer
+    assert "the newest of 2" in sentence
+
+
+def test_schema_file_is_up_to_date() -> None:
+    """docs/contract.schema.json is what the types say (make schema)."""
+    assert (Path(__file__).parents[1] / "docs" / "contract.schema.json").read_text() == contract_schema()
