@@ -3,7 +3,7 @@
     best-rk3588-int8/
       best.rknn  contract.json  build.json  best.onnx  best-cut.onnx  toolkit.log  SHA256SUMS  quantization/
 
-It is written beside its place and renamed into it, so that a bundle is whole or not there.  docs/bundle.md describes it.
+It is written beside its place and renamed into it, so that a bundle is whole or not there.  See docs/bundle.md.
 """
 
 from __future__ import annotations
@@ -133,7 +133,7 @@ def read_bundle(folder: Path, *, check_hashes: bool = True) -> Bundle:
 
 
 def custom_string(spec: ModelSpec) -> str:
-    """The essential contract as short JSON, for the model's own custom string, so that a lone `.rknn` can be told apart.
+    """The essential contract as short JSON for the model's own custom string, so that a lone `.rknn` can be told apart.
 
     ASCII, fewer than 1,024 bytes: class names go in as far as they fit, their number always.
     """
@@ -226,7 +226,7 @@ def _check_sums(folder: Path) -> None:
         found = _sha256(path)
         if found != digest:
             raise BundleError(
-                f'"{path}" has SHA-256 {found[:12]}..., expected {digest[:12]}...: it changed since the bundle was built.',
+                f'"{path}" has SHA-256 {found[:12]}..., expected {digest[:12]}...: it changed after the build.',
                 _REBUILD,
             )
     for required in (CONTRACT, BUILD):

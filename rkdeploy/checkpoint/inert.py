@@ -174,14 +174,17 @@ class _Mapping(dict[Any, Any]):
     def __setstate__(self, _state: object) -> None: ...
 
 
+_BUILTINS: dict[str, Callable[..., Any]] = {
+    "set": set, "frozenset": frozenset, "list": list, "tuple": tuple, "dict": dict, "slice": slice,
+    "getattr": _bound_attribute,
+    # These appear as a default factory or a type tag, never to be called.
+    "int": Inert, "float": Inert, "bool": Inert, "complex": Inert, "str": Inert, "object": Inert,
+}  # fmt: skip
+
 CONSTRUCTORS: dict[tuple[str, str], Callable[..., Any]] = {
     ("collections", "OrderedDict"): _Mapping,
     ("collections", "defaultdict"): _Mapping,
-    # int, float and their like appear as a default factory or a type tag, never to be called.
-    **{(m, n): c for m in ("builtins", "__builtin__") for n, c in (("set", set), ("frozenset", frozenset),
-       ("list", list), ("tuple", tuple), ("dict", dict), ("slice", slice),
-       ("getattr", _bound_attribute),
-       *((kind, Inert) for kind in ("int", "float", "bool", "complex", "str", "object")))},
+    **{(m, n): c for m in ("builtins", "__builtin__") for n, c in _BUILTINS.items()},
     ("torch._utils", "_rebuild_tensor"): _rebuild_tensor,
     ("torch._utils", "_rebuild_tensor_v2"): _rebuild_tensor,
     ("torch._utils", "_rebuild_tensor_v3"): _rebuild_tensor,
@@ -204,10 +207,10 @@ CONSTRUCTORS: dict[tuple[str, str], Callable[..., Any]] = {
 }  # fmt: skip
 
 
-class InertUnpickler(pickle._Unpickler):
+class InertUnpickler(pickle._Unpickler):  # noqa: SLF001  (the documented class is the one in C)
     """Reads a checkpoint's pickle into plain data, stand-ins and lazy tensors.
 
-    It builds on the standard library's unpickler in Python, not on the one in C: a hostile memo index makes the one in C
+    It builds on the standard library's unpickler in Python, not on the one in C: a hostile memo index makes the latter
     allocate gigabytes.
 
     Args:

@@ -97,8 +97,7 @@ def _no_model(path: Path, content: dict[Any, Any]) -> tuple[str, str]:
     if tensors or nested:
         return (
             f'"{path.name}" is a state dict: it holds weights but not the model they belong to.',
-            "Use the best.pt that the training run saved, or export ONNX where it was trained and run "
-            f'"rkdeploy build model.onnx --weights {path.name}".',
+            "Use the best.pt that the training run saved, or export ONNX where it was trained and build from that.",
         )
     keys = ", ".join(str(k) for k in list(content)[:8])
     return f'"{path.name}" has no model in it (keys: {keys or "none"}).', "Use the best.pt that the training run saved."

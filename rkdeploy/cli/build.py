@@ -203,7 +203,7 @@ class _Events:
     def verified(self, verification: Verification) -> None:
         box = max(verification.max_xy_error_px, verification.max_wh_error_px)
         out.print(
-            f"[bold]Verified[/]  {verification.rows:,} rows on {verification.images} images: boxes within {box:.2g} px, "
+            f"[bold]Verified[/]  {verification.rows:,} rows, {verification.images} images: boxes within {box:.2g} px, "
             f"scores within {verification.max_score_error:.2g} of the trained decode"
         )
 

@@ -17,7 +17,9 @@ if TYPE_CHECKING:
 
 def inspect_command(
     model: Annotated[Path, typer.Argument(help="A trained checkpoint, .pt or .pth.", show_default=False)],
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    as_json: Annotated[  # noqa: FBT002  (a flag)
+        bool, typer.Option("--json", help="Print JSON.")
+    ] = False,
 ) -> None:
     """Show a checkpoint's family, classes, anchors and training facts. Nothing in it is executed."""
     from rkdeploy.checkpoint import read_checkpoint

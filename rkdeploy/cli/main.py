@@ -39,7 +39,7 @@ def _print_version(wanted: bool) -> None:  # noqa: FBT001  (typer calls it with 
 
 @app.callback()
 def _options(
-    version: Annotated[  # noqa: ARG001  (its callback does the work)
+    version: Annotated[  # noqa: FBT002  (a flag; its callback does the work)
         bool, typer.Option("--version", help="Show the version and exit.", callback=_print_version, is_eager=True)
     ] = False,
 ) -> None:

@@ -18,7 +18,6 @@ from rkdeploy.cli.console import err, out, print_warning
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from rkdeploy.bundle import Bundle
     from rkdeploy.errors import RkdeployError
     from rkdeploy.postprocess.detections import Detections
     from rkdeploy.stream.frames import Frame
@@ -109,7 +108,7 @@ def run_command(
             count += 1
             progress.advance(task)
         figures_from = runtime.figures_from
-    _summarise(bundle, count, found, seconds, figures_from, save, jsonl, skipped)
+    _summarise(count, found, seconds, figures_from, save, jsonl, skipped)
 
 
 def _line(frame: Frame, detections: Detections, names: Sequence[str]) -> str:
@@ -119,7 +118,7 @@ def _line(frame: Frame, detections: Detections, names: Sequence[str]) -> str:
 
 
 def _summarise(
-    bundle: Bundle, count: int, found: Counter[str], seconds: float, figures_from: str, save: Path | None,
+    count: int, found: Counter[str], seconds: float, figures_from: str, save: Path | None,
     jsonl: str | None, skipped: Sequence[str],
 ) -> None:  # fmt: skip
     target = err if jsonl == "-" else out

@@ -1,7 +1,7 @@
 """One emitter for each block class of the YOLOv5 model zoo, written from the module tree.
 
-An emitter takes the builder, the block and its inputs (tensors (N, C, H, W)) and returns its output.  Formulas are those of
-the blocks' forward passes in inference mode.
+An emitter takes the builder, the block and its inputs (tensors (N, C, H, W)) and returns its output.  Formulas are
+those of the blocks' forward passes in inference mode.
 """
 
 from __future__ import annotations
@@ -273,7 +273,7 @@ def _transformer_block(emission: Emission, module: Module, inputs: Sequence[Valu
 
 
 def _transformer_layer(emission: Emission, module: Module, value: Value) -> Value:
-    """x = attention(q(x), k(x), v(x)) + x; x = fc2(fc1(x)) + x, over (N, cells, C)."""
+    """X = attention(q(x), k(x), v(x)) + x; x = fc2(fc1(x)) + x, over (N, cells, C)."""
     builder = emission.builder
     if "ln1" in module.children or "ma" not in module.children:
         raise GraphError(f'"{module.path}" is a transformer layer of another design than YOLOv5 released.')

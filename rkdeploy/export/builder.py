@@ -18,6 +18,9 @@ from rkdeploy.errors import GraphError
 OPSET = 13
 
 
+Attribute = int | float | str | Sequence[int]
+
+
 @dataclass(frozen=True, slots=True)
 class Value:
     """A float32 tensor in the graph: its name and its static shape."""
@@ -62,7 +65,7 @@ class GraphBuilder:
         path: str,
         inputs: Sequence[Value | str],
         shape: Sequence[int],
-        attributes: Mapping[str, int | float | str | Sequence[int]] | None = None,
+        attributes: Mapping[str, Attribute] | None = None,
     ) -> Value:
         """Add a node with one output of the given shape."""
         return self.add_many(op, path, inputs, [shape], attributes)[0]
@@ -73,7 +76,7 @@ class GraphBuilder:
         path: str,
         inputs: Sequence[Value | str],
         shapes: Sequence[Sequence[int]],
-        attributes: Mapping[str, int | float | str | Sequence[int]] | None = None,
+        attributes: Mapping[str, Attribute] | None = None,
     ) -> tuple[Value, ...]:
         """Add a node with several outputs."""
         name = self._unique(f"{path}/{op}")
@@ -81,7 +84,9 @@ class GraphBuilder:
             Value(f"{name}_output_{index}", tuple(int(n) for n in shape)) for index, shape in enumerate(shapes)
         )
         names = [v.name if isinstance(v, Value) else v for v in inputs]
-        self._nodes.append(helper.make_node(op, names, [v.name for v in values], name=name, **dict(attributes or {})))
+        node = helper.make_node(op, names, [v.name for v in values], name=name)
+        node.attribute.extend(helper.make_attribute(key, value) for key, value in sorted((attributes or {}).items()))
+        self._nodes.append(node)
         return values
 
     def reshape(self, path: str, value: Value, shape: Sequence[int]) -> Value:

@@ -33,8 +33,8 @@ def anchor_detect(
     convs = list(head.child("m").children.values())
     if not len(convs) == len(inputs) == len(anchors.levels_px) == len(strides):
         raise GraphError(
-            f'"{head.path}" has {len(convs)} convolutions, {len(inputs)} inputs, {len(anchors.levels_px)} anchor levels '
-            f"and {len(strides)} strides, expected as many of each."
+            f'"{head.path}" has {len(convs)} convolutions, {len(inputs)} inputs, {len(anchors.levels_px)} anchor '
+            f"levels and {len(strides)} strides, expected as many of each."
         )
     fields = 5 + classes
     rows = []
@@ -44,7 +44,8 @@ def anchor_detect(
         count = len(level_anchors)
         if channels != count * fields:
             raise GraphError(
-                f'"{conv.path}" gives {channels} channels, expected {count * fields}: {count} anchors x (5 + {classes} classes).'
+                f'"{conv.path}" gives {channels} channels, expected {count * fields}: '
+                f"{count} anchors x (5 + {classes} classes)."
             )
         path = conv.path
         cells = builder.transpose(path, builder.reshape(path, raw, (n, count, fields, height, width)), (0, 1, 3, 4, 2))

@@ -1,4 +1,4 @@
-"""Emitters for torch's own layers: convolution with its normalization folded, pooling, resizing, activations, linear."""
+"""Emitters for torch's own layers: convolution with normalization folded, pooling, resizing, activations, linear."""
 
 from __future__ import annotations
 
@@ -51,6 +51,7 @@ def convolution(
     """Conv2d, with a BatchNorm that follows it folded into its weights (in float64).
 
     Args:
+        builder: the graph.
         conv: the nn.Conv2d.
         value: (N, C, H, W).
         norm: the BatchNorm behind it.
@@ -242,7 +243,7 @@ def _zeros(builder: GraphBuilder, module: Module, value: Value, axis: int, size:
 
 
 def linear(builder: GraphBuilder, path: str, value: Value, weight: NDArray[Any], bias: NDArray[Any] | None) -> Value:
-    """y = x W^T + b over the last dimension; weight (out, in)."""
+    """Y = x W^T + b over the last dimension; weight (out, in)."""
     matrix = builder.constant(f"{path}.weight", np.ascontiguousarray(weight.T.astype(np.float32)))
     product = builder.add("MatMul", path, [value, matrix], (*value.shape[:-1], weight.shape[0]))
     return product if bias is None else builder.elementwise("Add", path, product, bias.astype(np.float32))

@@ -78,7 +78,7 @@ def describe(checkpoint: Checkpoint) -> ModelInfo:
 def export(
     checkpoint: Checkpoint, info: ModelInfo, height: int, width: int, batch: int = 1, focus: FocusForm = "slices"
 ) -> onnx.ModelProto:
-    """The whole network with its decode: `images` (batch, 3, height, width) RGB 0..1 to `output0` (batch, rows, 5 + nc).
+    """The network with its decode: `images` (batch, 3, height, width) RGB 0..1 to `output0` (batch, rows, 5 + nc).
 
     Raises:
         CheckpointError, GraphError: when a block is unknown, or a size does not fit.

@@ -1,8 +1,8 @@
 """Cuts a graph at its head: what the NPU runs ends in the head's own tensors, not in one concatenated output.
 
-The cut may split a level's last convolution by what its channels mean, so that boxes and scores get a quantization scale
-each, and may keep the sigmoid on the NPU's side.  Both leave every value as it was: output channels of a convolution do
-not depend on each other, and the decode knows which activation is done.
+The cut may split a level's last convolution by what its channels mean, so that boxes and scores get a quantization
+scale each, and may keep the sigmoid on the NPU's side.  Both leave every value as it was: output channels of a
+convolution do not depend on each other, and the decode knows which activation is done.
 """
 
 from __future__ import annotations
@@ -90,7 +90,7 @@ def _channels(head: AnchorHead, conv: HeadConv, role: OutputRole) -> list[int]:
 def _has_sigmoid(role: OutputRole, sigmoid: Sigmoid) -> bool:
     if role == "anchor_map":
         return sigmoid == "all"
-    return sigmoid == "all" or sigmoid == ("scores" if role == "anchor_scores" else "boxes")
+    return sigmoid in {"all", "scores" if role == "anchor_scores" else "boxes"}
 
 
 def _add_part(
@@ -131,7 +131,11 @@ def _prune(graph: onnx.GraphProto) -> None:
     kept.reverse()
     constants = [c for c in graph.initializer if c.name in needed]
     notes = [v for v in graph.value_info if v.name in needed]
-    for field, values in ((graph.node, kept), (graph.initializer, constants), (graph.value_info, notes)):
-        copies = list(values)
-        del field[:]
-        field.extend(copies)
+    pruned = onnx.GraphProto()
+    pruned.name = graph.name
+    pruned.node.extend(kept)
+    pruned.initializer.extend(constants)
+    pruned.input.extend(graph.input)
+    pruned.output.extend(graph.output)
+    pruned.value_info.extend(notes)
+    graph.CopyFrom(pruned)

@@ -1,8 +1,8 @@
 """The proof that the contract reads the network right: two ways to the same boxes must agree.
 
-One way is the trained model's own decode inside the full graph.  The other is the cut graph's raw tensors put through the
-numpy decode that runs on the board, with the contract's anchors, strides, roles and activations.  A wrong anchor, stride,
-order or activation cannot pass.
+One way is the trained model's own decode inside the full graph.  The other is the cut graph's raw tensors put through
+the numpy decode that runs on the board, with the contract's anchors, strides, roles and activations.  A wrong anchor,
+stride, order or activation cannot pass.
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ import onnx
 from numpy.typing import NDArray
 
 from rkdeploy.errors import VerificationError
-from rkdeploy.graph.head import AnchorHead
 from rkdeploy.graph.session import Session
 from rkdeploy.postprocess.anchor_decode import AnchorDecoder
 from rkdeploy.record import Verification

@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from typing_extensions import Self  # for type checkers only; typing has it from Python 3.11 on
 
-    from rkdeploy.runtime.protocol import HeadTensor
     from rkdeploy.bundle import Bundle
+    from rkdeploy.runtime.protocol import HeadTensor
     from rkdeploy.spec import ModelSpec
 
 _FATAL_ONLY = 4

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from typing_extensions import Self  # typing has it from Python 3.11 on
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +40,7 @@ class Runtime(Protocol):
     figures_from: str
     """Where figures of this backend come from, as a user reads it: `simulator`, `onnxruntime on this PC`, ..."""
 
-    def __enter__(self) -> Runtime: ...
+    def __enter__(self) -> Self: ...
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None

@@ -1,0 +1,5 @@
+"""`python -m rkdeploy`."""
+
+from rkdeploy.cli import main
+
+main()
