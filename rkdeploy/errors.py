@@ -6,6 +6,9 @@ and, where there is one, a hint that says what to do.  The command line prints i
 
 from __future__ import annotations
 
+import reprlib
+from typing import Any
+
 
 class RkdeployError(Exception):
     """A known failure.
@@ -54,3 +57,31 @@ class BackendError(RkdeployError):
 
 class SourceError(RkdeployError):
     """An image, video, camera or stream that cannot be read."""
+
+
+def shown(value: object, width: int = 60) -> str:
+    """A value out of somebody's file as a message shows it: at most `width` characters, printable, on one line.
+
+    Not `repr`: that takes exponential time where containers share their parts, and fails on integers of 4,300 digits.
+    """
+    text = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in _BRIEF.repr(value))
+    return text if len(text) <= width else f"{text[: width - 3]}..."
+
+
+class _Brief(reprlib.Repr):
+    """Two levels, a few items each, whatever subclass of a container it is."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.maxlevel, self.maxstring = 2, 200
+
+    def repr1(self, x: Any, level: int) -> str:
+        for kind, show in ((dict, self.repr_dict), (list, self.repr_list), (tuple, self.repr_tuple)):
+            if isinstance(x, kind):
+                return show(x, level)
+        if type(x) is int and x.bit_length() > 200:
+            return f"an integer of {x.bit_length()} bits"
+        return super().repr1(x, level)
+
+
+_BRIEF = _Brief()

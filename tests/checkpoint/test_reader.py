@@ -95,4 +95,4 @@ def test_state_dict_is_explained() -> None:
     """Weights without a model are refused with the way out."""
     with pytest.raises(CheckpointError, match="state dict") as caught:
         read_checkpoint(DATA / "state_dict.pt")
-    assert "--weights" in caught.value.hint
+    assert "best.pt that the training run saved" in caught.value.hint

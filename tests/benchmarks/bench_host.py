@@ -1,0 +1,96 @@
+"""What a build costs on the host without the vendor's toolkit: read, export, simplify, cut, verify on 4 images, bundle.
+
+    python tests/benchmarks/bench_host.py [--model calib_data/best.pt] [--runs 5]
+
+Each run is a process of its own, imports included; wall time is taken from outside, peak memory from the kernel's
+accounting of the finished process.  The inspect command is timed beside it, as the floor of what reading takes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import statistics
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+GOAL_S = 4.0
+
+
+def host_stages(model: Path, out: Path) -> None:
+    """Everything of a build that is ours; the child of a run."""
+    import onnx
+
+    from rkdeploy.build.network import open_network
+    from rkdeploy.build.pipeline import VERIFY_IMAGES
+    from rkdeploy.bundle import CONTRACT, new_bundle, write_json
+    from rkdeploy.graph.cut import CutOptions, cut
+    from rkdeploy.graph.verify import verify
+    from rkdeploy.preprocess import Letterbox
+    from rkdeploy.quantize.calibration import find_calibration
+    from rkdeploy.spec import InputSpec, ModelSpec
+
+    network = open_network(model)
+    cut_graph, outputs = cut(network.simplified, network.head, CutOptions())
+    spec = ModelSpec(
+        family="yolov5",
+        task="detect",
+        class_names=network.class_names,
+        input=InputSpec(network.input_name, *network.input_hw),
+        outputs=outputs,
+        anchors=network.anchors,
+    )
+    images = find_calibration(ROOT / "calib_data", ROOT, VERIFY_IMAGES, 0).images
+    letterbox = Letterbox(spec.input)
+    decoded = network.reference_head.decoded
+    assert decoded is not None
+    pictures = ((image.path, letterbox(image.read()).image) for image in images)
+    proof = verify(network.reference, decoded, network.reference_head.row_levels, cut_graph, spec, pictures)
+    with new_bundle(out) as folder:
+        onnx.save(network.reference, str(folder / "best.onnx"))
+        onnx.save(cut_graph, str(folder / "best-cut.onnx"))
+        write_json(folder / CONTRACT, spec)
+    print(f"verified {proof.rows} rows on {proof.images} images")
+
+
+def timed(command: list[str]) -> tuple[float, float]:
+    """Wall seconds and peak MiB of one process."""
+    started = time.perf_counter()
+    process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL)
+    _, status, usage = os.wait4(process.pid, 0)
+    if status:
+        sys.exit(f"{' '.join(command)} failed")
+    return time.perf_counter() - started, usage.ru_maxrss / 1024
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("--model", type=Path, default=ROOT / "calib_data" / "best.pt")
+    parser.add_argument("--runs", type=int, default=5)
+    parser.add_argument("--child", type=Path, help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.child:
+        host_stages(options.model, options.child)
+        return
+    import tempfile
+
+    with tempfile.TemporaryDirectory() as scratch:
+        build = [sys.executable, __file__, "--model", str(options.model), "--child", f"{scratch}/bundle"]
+        inspect = [sys.executable, "-m", "rkdeploy", "inspect", str(options.model)]
+        timed(build), timed(inspect)  # warm the file cache
+        pairs = [(timed(build), timed(inspect)) for _ in range(options.runs)]
+    for name, column in (("host stages", 0), ("inspect", 1)):
+        seconds = [p[column][0] for p in pairs]
+        memory = [p[column][1] for p in pairs]
+        print(
+            f"{name:12} median {statistics.median(seconds):.2f} s ({min(seconds):.2f} to {max(seconds):.2f}), "
+            f"peak {max(memory):.0f} MiB, {options.runs} runs, this PC"
+        )
+    print(f"goal for the host stages: {GOAL_S} s")
+
+
+if __name__ == "__main__":
+    main()
