@@ -27,6 +27,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import types
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -74,6 +75,9 @@ class Case:
 
 def by_script(case: Case, weights: Path, torch: Any) -> None:
     """v3.0 to v5.0 and the fork of 2021: models/export.py has nothing but a command line."""
+    import requests
+
+    requests.get = lambda *a, **k: types.SimpleNamespace(json=lambda: {"assets": [], "tag_name": ""})  # v4.0 asks GitHub
     torch.jit.trace = _left_out  # the TorchScript export before it; the script reports the failure and goes on
     flags = [f"--{key}" for key, on in case.arguments.items() if on]
     sys.argv = ["export.py", "--weights", str(weights), "--img-size", *map(str, case.hw), *flags]
@@ -120,12 +124,31 @@ def fork_sigmoid(case: Case, weights: Path, torch: Any) -> None:
     import export
     from models.yolo import Detect
 
-    def forward(self: Any, x: list[Any]) -> list[Any]:
-        return [torch.sigmoid(conv(value)) for conv, value in zip(self.m, x, strict=True)]
+    def forward(self: Any, x: list[Any]) -> tuple[Any, ...]:
+        return tuple(torch.sigmoid(conv(value)) for conv, value in zip(self.m, x, strict=True))
 
     Detect.forward = forward
     export.check_requirements = lambda *a, **k: None
     export.run(weights=str(weights), imgsz=list(case.hw), include=("onnx",))
+
+
+def fork_2021(case: Case, weights: Path, torch: Any) -> None:
+    """The fork's own script.  Its Focus is a strided convolution; the checkpoint's is upstream's, and stays so."""
+    from models import common
+
+    def forward(self: Any, x: Any) -> Any:
+        return self.conv(torch.cat([x[..., row::2, column::2] for column in (0, 1) for row in (0, 1)], 1))
+
+    common.Focus.forward = forward
+    by_script(case, weights, torch)
+
+
+def without_traces(path: Path) -> None:
+    """Drop the stack traces (with file paths of the machine) that torch's newer exporter writes into every node."""
+    model = onnx.load(path)
+    for part in (*model.graph.node, *model.graph.value_info, *model.graph.input, *model.graph.output, model.graph):
+        del part.metadata_props[:]
+    onnx.save(model, str(path))
 
 
 def external(path: Path) -> None:
@@ -152,11 +175,11 @@ CASES = (
     Case("v7_opset17_simplify", "v7.0", "v7_autoanchor", "--opset 17 --simplify",
          arguments={"opset": 17, "simplify": True}),
     Case("v7_half", "v7.0", "v7_autoanchor", "--half: float16 weights, input and output", make=half),
-    Case("v7_dynamo", "v7.0", "v7_autoanchor", "the exporter that torch 2.9 and later take by default, --opset 17",
-         arguments={"opset": 17}, dynamo=True),
+    Case("v7_dynamo", "v7.0", "v7_autoanchor", "the exporter that torch 2.9 and later take by default",
+         dynamo=True, after=without_traces),
     Case("v7_external", "v7.0", "two_anchors", "external data", after=external),
     Case("yolov3_tiny", "v7.0", "yolov3_tiny", "Pad before MaxPool; two levels"),
-    Case("fork_2021", "airockchip", "v3_1_csp_hardswish", "bare 4-D convolutions, opset 10"),
+    Case("fork_2021", "airockchip", "v3_1_csp_hardswish", "bare 4-D convolutions, opset 10", make=fork_2021),
     Case("fork_sigmoid", "v7.0", "v7_autoanchor", "4-D outputs after sigmoid", make=fork_sigmoid),
     Case("classifier", "v7.0", "cls", "no detection head", (64, 64)),
     Case("segment", "v7.0", "seg", "boxes with 16 mask fields, and prototypes"),
@@ -176,9 +199,10 @@ def make_case(case: Case, upstream: Path, out: Path) -> None:
         path = weights.with_suffix(".onnx")
         if case.after:
             case.after(path)
-        for made in (path, path.with_name(f"{path.name}.data")):
-            if made.exists():
-                shutil.copyfile(made, out / made.name)
+        shutil.copyfile(path, out / path.name)
+        data = path.with_name(f"{path.name}.data")
+        if case.after is external:  # torch's newer exporter leaves one too, but the script then saves all in one file
+            shutil.copyfile(data, out / data.name)
 
 
 def write_readme(out: Path) -> None:
@@ -187,7 +211,7 @@ def write_readme(out: Path) -> None:
         "",
         "Written by `make_onnx.py` (see its docstring) with the real upstream export scripts; do not edit by hand.",
         "`checkpoint` is in `../yolov5`, whose `.npz` holds the recorded output. `v7_half` and `fork_sigmoid` are made",
-        "by lines of our own around the release's exporter.",
+        "by lines of our own around the release's exporter; `fork_2021` keeps upstream's Focus.",
         "",
         "| file | exporter | checkpoint | opset | what is special | outputs | KB |",
         "|---|---|---|---:|---|---|---:|",

@@ -1,0 +1,1 @@
+"""The host's build: from a checkpoint or an ONNX file to a verified bundle."""

@@ -1,0 +1,264 @@
+"""The network that a build starts from, whether it was given as a checkpoint or as somebody's ONNX file."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import onnx
+
+from rkdeploy.checkpoint import read_checkpoint
+from rkdeploy.errors import GraphError, RkdeployError
+from rkdeploy.export.blocks import FocusForm
+from rkdeploy.families.model_info import ModelInfo
+from rkdeploy.families.registry import family_of
+from rkdeploy.graph.foreign import class_names, image_input, load_onnx, to_float32, to_supported_opset, with_static_input
+from rkdeploy.graph.head import AnchorHead, find_anchor_head
+from rkdeploy.graph.simplify import simplify
+from rkdeploy.spec import Anchors
+
+CHECKPOINT_SUFFIXES = (".pt", ".pth")
+_ANCHOR_TOLERANCE = 1e-3  # px, for anchors that went through float32 decode arithmetic
+_HALF_TOLERANCE = 2e-3  # relative, for anchors that an exporter stored as float16
+
+
+@dataclass(frozen=True, slots=True)
+class Network:
+    """A network ready to be cut.
+
+    Attributes:
+        file: what the user gave.
+        sha256: of that file.
+        weights: the `.pt` beside an ONNX file, else None.
+        reference: the graph with the trained decode, before simplification: what the build is verified against.
+        simplified: the graph to cut, with static shapes.
+        head: its anchor head.
+        reference_head: the head of `reference` (output name and row order of its decode).
+        anchors: pixels.
+        anchors_from: `checkpoint` or `graph`.
+        class_names: one a class.
+        input_name: the image input.
+        input_hw: network input size in pixels.
+        info: what the checkpoint says, None for a lone ONNX file.
+        notes: what the user should know.
+    """
+
+    file: Path
+    sha256: str
+    weights: Path | None
+    reference: onnx.ModelProto
+    simplified: onnx.ModelProto
+    head: AnchorHead
+    reference_head: AnchorHead
+    anchors: Anchors
+    anchors_from: str
+    class_names: tuple[str, ...]
+    input_name: str
+    input_hw: tuple[int, int]
+    info: ModelInfo | None
+    notes: tuple[str, ...]
+
+
+def open_network(
+    file: Path, weights: Path | None = None, imgsz: tuple[int, int] | None = None, focus: FocusForm = "slices"
+) -> Network:
+    """Read a `.pt`, `.pth` or `.onnx` and find its head.
+
+    Args:
+        file: the checkpoint or ONNX file.
+        weights: for an ONNX file: the checkpoint that it was exported from, whose anchors and names count.
+        imgsz: (height, width) of the network input; None takes the training size.
+        focus: how a Focus stem of a checkpoint is written.
+
+    Raises:
+        RkdeployError: whatever is wrong with the files, or when they do not belong together.
+    """
+    suffix = file.suffix.lower()
+    if suffix in CHECKPOINT_SUFFIXES:
+        if weights is not None:
+            raise RkdeployError(f'"{file.name}" is a checkpoint itself.', "--weights goes with an ONNX file.")
+        return _from_checkpoint(file, imgsz, focus)
+    if suffix == ".onnx":
+        return _from_onnx(file, weights, imgsz)
+    raise RkdeployError(
+        f'"{file.name}" has the suffix "{file.suffix}", expected .pt, .pth or .onnx.',
+        "Give the best.pt of the training run, or an ONNX file exported from it.",
+    )
+
+
+def choose_size(info: ModelInfo, imgsz: tuple[int, int] | None) -> tuple[tuple[int, int], str]:
+    """Network input (height, width), and a note for the user when it had to be assumed.
+
+    Raises:
+        RkdeployError: when the size is no multiple of the largest stride.
+    """
+    largest = max(info.strides)
+    note = ""
+    if imgsz is None:
+        assumed = 1280 if largest >= 64 else 640
+        size = info.image_size or assumed
+        if info.image_size is None:
+            note = (
+                f"The checkpoint does not say what image size it was trained at; {assumed} is assumed. "
+                "Give --imgsz if it was another."
+            )
+        rounded = -(-size // largest) * largest
+        imgsz = (rounded, rounded)
+    if any(n < largest or n % largest for n in imgsz):
+        near = tuple(max(largest, round(n / largest) * largest) for n in imgsz)
+        raise RkdeployError(
+            f"The input size {imgsz[0]}x{imgsz[1]} (height x width) is no multiple of the largest stride, {largest}.",
+            f"Use --imgsz {near[0]} {near[1]}.",
+        )
+    return imgsz, note
+
+
+def _from_checkpoint(file: Path, imgsz: tuple[int, int] | None, focus: FocusForm) -> Network:
+    checkpoint = read_checkpoint(file)
+    family = family_of(checkpoint)
+    info = family.describe(checkpoint)
+    hw, note = choose_size(info, imgsz)
+    reference = family.export(checkpoint, info, *hw, focus=focus)
+    simplified = simplify(reference)
+    head = find_anchor_head(simplified)
+    assert info.anchors is not None
+    return Network(
+        file=file,
+        sha256=_sha256(file),
+        weights=None,
+        reference=reference,
+        simplified=simplified,
+        head=head,
+        reference_head=head,
+        anchors=info.anchors,
+        anchors_from="checkpoint",
+        class_names=info.class_names,
+        input_name="images",
+        input_hw=hw,
+        info=info,
+        notes=(note,) if note else (),
+    )
+
+
+def _from_onnx(file: Path, weights: Path | None, imgsz: tuple[int, int] | None) -> Network:
+    model = to_supported_opset(to_float32(load_onnx(file)))
+    name, shape = image_input(model)
+    if shape[0] not in (None, 1):
+        raise GraphError(f'Input "{name}" has a batch of {shape[0]}, expected 1.', "Export it with --batch-size 1.")
+    checkpoint = read_checkpoint(weights) if weights is not None else None
+    info = family_of(checkpoint).describe(checkpoint) if checkpoint is not None else None
+    hw, notes = _onnx_size(name, shape, imgsz, info)
+    reference = with_static_input(model, (1, 3, *hw))
+    simplified = simplify(reference, {name: (1, 3, *hw)})
+    head = find_anchor_head(simplified, len(info.class_names) if info else None)
+    names = _onnx_names(model, head, info, notes)
+    reference_head = head
+    if head.anchors is None:  # raw outputs: the graph cannot prove a decode, the checkpoint's own graph can
+        if checkpoint is None or info is None:
+            raise GraphError(
+                f'"{file.name}" ends in raw head outputs: it has no decode, and so no anchors.',
+                f"Give the checkpoint it was exported from: rkdeploy build {file.name} --weights best.pt",
+            )
+        reference = family_of(checkpoint).export(checkpoint, info, *hw)
+        reference_head = find_anchor_head(simplify(reference))
+        simplified = _with_input_name(simplified, name, "images")
+        name = "images"
+    anchors, anchors_from = _agreed_anchors(head.anchors, info)
+    return Network(
+        file=file,
+        sha256=_sha256(file),
+        weights=weights,
+        reference=reference,
+        simplified=simplified,
+        head=head,
+        reference_head=reference_head,
+        anchors=anchors,
+        anchors_from=anchors_from,
+        class_names=names,
+        input_name=name,
+        input_hw=hw,
+        info=info,
+        notes=tuple(notes),
+    )
+
+
+def _onnx_size(
+    name: str, shape: tuple[int | None, ...], imgsz: tuple[int, int] | None, info: ModelInfo | None
+) -> tuple[tuple[int, int], list[str]]:
+    height, width = shape[2], shape[3]
+    if height is not None and width is not None:
+        if imgsz is not None and imgsz != (height, width):
+            raise GraphError(
+                f'Input "{name}" is fixed at {height}x{width} (height x width), expected {imgsz[0]}x{imgsz[1]} from '
+                "--imgsz.",
+                f"Export it again with --imgsz {imgsz[0]} {imgsz[1]}, or build from the .pt.",
+            )
+        return (height, width), []
+    if imgsz is not None:
+        return imgsz, []
+    if info is not None and info.image_size is not None:
+        return choose_size(info, None)[0], [f"The graph's input size is free; the training size {info.image_size} is used."]
+    raise GraphError(f'Input "{name}" has dynamic axes {shape}.', "Fix them with --imgsz HEIGHT WIDTH.")
+
+
+def _onnx_names(
+    model: onnx.ModelProto, head: AnchorHead, info: ModelInfo | None, notes: list[str]
+) -> tuple[str, ...]:
+    written = class_names(model)
+    names = info.class_names if info is not None else written
+    if names is None:
+        notes.append("The ONNX file has no class names and no --weights was given; they are class_0, class_1, ...")
+        return tuple(f"class_{i}" for i in range(head.classes))
+    if len(names) != head.classes:
+        raise GraphError(
+            f"The head predicts {head.classes} classes, but there are {len(names)} class names.",
+            "The ONNX file and its names do not belong together; give the checkpoint it was exported from.",
+        )
+    return names
+
+
+def _agreed_anchors(in_graph: Anchors | None, info: ModelInfo | None) -> tuple[Anchors, str]:
+    """The checkpoint's anchors where there is one, which must then be the graph's too."""
+    if info is None or info.anchors is None:
+        assert in_graph is not None
+        return in_graph, "graph"
+    if in_graph is not None:
+        own, graph = (np.array(a.levels_px, np.float64) for a in (info.anchors, in_graph))
+        if own.shape != graph.shape or (np.abs(own - graph) > _ANCHOR_TOLERANCE + _HALF_TOLERANCE * own).any():
+            raise GraphError(
+                f"The ONNX graph and the checkpoint have different anchors (px).\n"
+                f"  checkpoint: {describe_anchors(info.anchors)}\n  graph:      {describe_anchors(in_graph)}",
+                "They are of different models, or the graph was exported before autoanchor chose new ones: "
+                "give the checkpoint that the graph was exported from.",
+            )
+        if (np.abs(own - graph) > _ANCHOR_TOLERANCE).any():
+            # Exported as float16: this graph decodes with the rounded anchors, and so must we.
+            return in_graph, "graph, as the checkpoint's rounded to float16"
+    return info.anchors, "checkpoint"
+
+
+def describe_anchors(anchors: Anchors) -> str:
+    """Anchors as people write them: w,h w,h w,h | ... in pixels."""
+    return " | ".join(" ".join(f"{w:.6g},{h:.6g}" for w, h in level) for level in anchors.levels_px)
+
+
+def _with_input_name(model: onnx.ModelProto, old: str, new: str) -> onnx.ModelProto:
+    renamed = onnx.ModelProto()
+    renamed.CopyFrom(model)
+    for node in renamed.graph.node:
+        for index, value in enumerate(node.input):
+            if value == old:
+                node.input[index] = new
+    for info in renamed.graph.input:
+        if info.name == old:
+            info.name = new
+    return renamed
+
+
+def _sha256(file: Path) -> str:
+    with file.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest() if hasattr(hashlib, "file_digest") else (
+            hashlib.sha256(stream.read()).hexdigest()
+        )

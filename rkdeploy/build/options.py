@@ -1,0 +1,68 @@
+"""What a user may choose about a build."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from rkdeploy.errors import RkdeployError
+from rkdeploy.export.blocks import FocusForm
+from rkdeploy.graph.cut import CutOptions
+
+
+@dataclass(frozen=True, slots=True)
+class BuildOptions:
+    """One build.
+
+    Attributes:
+        model: a `.pt`, `.pth` or `.onnx`.
+        weights: the checkpoint of an ONNX file, whose anchors and names count.
+        imgsz: (height, width) in pixels; None takes the training size.
+        target: SoC, any that the installed toolkit knows.
+        dtype: `int8`, `fp16`, or another type of the toolkit's.
+        calib: folder, list file or data.yaml; None looks for ./calib_data.
+        calib_count: how many calibration images at most.
+        seed: of the choice of images.
+        algorithm, method: of the toolkit's quantization.
+        optimization_level: of the toolkit, 0 to 3.
+        focus: how a Focus stem is written.
+        cut: where the graph is cut.
+        min_agreement: share of float's detections that the built model must match, 0..1.
+        proof_images: how many held-back images it is proven on.
+        out: folder for bundles.
+        toolkit_python: interpreter that has rknn-toolkit2; None is this one.
+    """
+
+    model: Path
+    weights: Path | None = None
+    imgsz: tuple[int, int] | None = None
+    target: str = "rk3588"
+    dtype: str = "int8"
+    calib: Path | None = None
+    calib_count: int = 100
+    seed: int = 0
+    algorithm: str = "normal"
+    method: str = "channel"
+    optimization_level: int = 3
+    focus: FocusForm = "slices"
+    cut: CutOptions = field(default_factory=CutOptions)
+    min_agreement: float = 0.9
+    proof_images: int = 24
+    out: Path = Path("build")
+    toolkit_python: Path | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse numbers that mean nothing.
+
+        Raises:
+            RkdeployError: naming the option.
+        """
+        if not 0 <= self.min_agreement <= 1:
+            raise RkdeployError(f"--min-agreement is {self.min_agreement}, expected a share from 0 to 1.")
+        if self.proof_images < 1 or self.calib_count < 1:
+            raise RkdeployError("--calib-count and --proof-count must be 1 or more.")
+
+    @property
+    def folder(self) -> Path:
+        """Where the bundle goes."""
+        return self.out / f"{self.model.stem}-{self.target}-{self.dtype}"

@@ -1,0 +1,325 @@
+"""The build, stage by stage: read, simplify, cut, verify, calibrate, build, compare, write."""
+
+from __future__ import annotations
+
+import datetime
+import platform
+import shutil
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from importlib.metadata import version
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+
+from rkdeploy import __version__
+from rkdeploy.build.agreement import AgreementMeter, require_agreement
+from rkdeploy.build.network import Network, open_network
+from rkdeploy.build.options import BuildOptions
+from rkdeploy.bundle import (
+    BUILD, CONTRACT, LOG, QUANTIZATION, Bundle, custom_string, new_bundle, read_bundle, write_json,
+)  # fmt: skip
+from rkdeploy.errors import CalibrationError, ToolkitError
+from rkdeploy.families import yolov5
+from rkdeploy.graph.cut import cut
+from rkdeploy.graph.session import Session
+from rkdeploy.graph.verify import network_input, verify
+from rkdeploy.preprocess import Letterbox
+from rkdeploy.quantize.calibration import (
+    CalibrationImage, CalibrationSet, find_calibration, load_letterboxed,
+)  # fmt: skip
+from rkdeploy.quantize.toolkit import BuiltModel, Toolkit, ToolkitOptions
+from rkdeploy.record import (
+    Agreement, BuildRecord, CalibrationImageRecord, CalibrationRecord, HeadNode, SourceRecord, ToolkitRecord,
+    Verification,
+)  # fmt: skip
+from rkdeploy.runtime.protocol import HeadTensor
+from rkdeploy.runtime.simulator import head_tensor
+from rkdeploy.spec import HeadOutput, InputSpec, ModelSpec
+
+VERIFY_IMAGES = 4
+
+
+class BuildEvents(Protocol):
+    """What a build tells whoever watches it."""
+
+    def stage(self, title: str) -> None:
+        """A stage begins."""
+
+    def detail(self, text: str) -> None:
+        """Where the stage is, for example `12/20`."""
+
+    def network(self, network: Network) -> None:
+        """The network was read and its head found."""
+
+    def verified(self, verification: Verification) -> None:
+        """The contract's decode was proven."""
+
+    def compared(self, agreement: Agreement) -> None:
+        """The built model was compared with float."""
+
+    def warning(self, text: str) -> None:
+        """Something that the user should know."""
+
+
+@dataclass(slots=True)
+class _Clock:
+    """Wall time of the stages."""
+
+    events: BuildEvents
+    seconds: dict[str, float]
+
+    @contextmanager
+    def stage(self, key: str, title: str) -> Iterator[None]:
+        self.events.stage(title)
+        started = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.seconds[key] = round(time.perf_counter() - started, 3)
+
+
+@dataclass(frozen=True, slots=True)
+class _Images:
+    """The images of a build.
+
+    Attributes:
+        calibration: what quantization measures on; None for a float build without images.
+        proof: held-back images.
+        proof_source: where those come from.
+    """
+
+    calibration: CalibrationSet | None
+    proof: tuple[CalibrationImage, ...]
+    proof_source: str
+
+
+def build(options: BuildOptions, events: BuildEvents) -> Bundle:
+    """Build a bundle.
+
+    Raises:
+        RkdeployError: whatever failed.  Nothing is left behind then, but the toolkit's log where that names the cause.
+    """
+    warnings: list[str] = []
+
+    def warn(text: str) -> None:
+        warnings.append(text)
+        events.warning(text)
+
+    clock = _Clock(events, {})
+    toolkit_options = _toolkit_options(options)
+    with (
+        new_bundle(options.folder) as folder,
+        Toolkit(log=folder / LOG, python=options.toolkit_python, on_progress=events.detail) as toolkit,
+    ):
+        with clock.stage("read", f"Reading {options.model.name}"):
+            network = open_network(options.model, options.weights, options.imgsz, options.focus)
+            events.network(network)
+            for note in network.notes:
+                warn(note)
+        with clock.stage("cut", "Cutting the graph at its head"):
+            cut_graph, outputs = cut(network.simplified, network.head, options.cut)
+            spec = _contract(network, outputs)
+            full_onnx, cut_onnx = folder / f"{options.model.stem}.onnx", folder / f"{options.model.stem}-cut.onnx"
+            onnx.save(network.reference, str(full_onnx))
+            onnx.save(cut_graph, str(cut_onnx))
+        with clock.stage("images", "Choosing images"):
+            images = _choose_images(options, warn)
+        with clock.stage("verify", "Verifying the contract against the trained decode"):
+            verification = _verify(network, cut_graph, spec, images)
+            events.verified(verification)
+        try:
+            with clock.stage("toolkit", f"Building for {options.target} with rknn-toolkit2"):
+                model = toolkit.build(
+                    cut_onnx,
+                    replace(toolkit_options, mean=spec.input.mean, std=spec.input.std, custom_string=custom_string(spec)),
+                    _calibration_input(spec, images) if toolkit_options.quantized else (),
+                    folder / f"{options.model.stem}.rknn",
+                    folder / QUANTIZATION if toolkit_options.quantized else None,
+                )
+                spec = _with_quantization(spec, model)
+            with clock.stage("compare", f"Comparing {options.dtype} with float in the simulator"):
+                agreement = _compare(toolkit, spec, cut_graph, images, events)
+        except ToolkitError as error:
+            raise _with_log_kept(error, folder / LOG, options.folder) from error
+        if agreement is None:
+            warn("The built model was not compared with float: there is no image left to compare on.")
+        else:
+            events.compared(agreement)
+            require_agreement(agreement, options.min_agreement)
+            if agreement.share is None:
+                warn("Float finds nothing on the held-back images, so there is nothing to compare.")
+        write_json(folder / CONTRACT, spec)
+        write_json(
+            folder / BUILD,
+            BuildRecord(
+                rkdeploy_version=__version__,
+                created=datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
+                source=_source_record(network),
+                head=tuple(HeadNode(c.node, c.stride, c.shape[1]) for c in network.head.convs),
+                verification=verification,
+                toolkit=_toolkit_record(options, model),
+                calibration=_calibration_record(images.calibration) if toolkit_options.quantized else None,
+                agreement=agreement,
+                host=_host(),
+                seconds=clock.seconds,
+                warnings=tuple(warnings),
+            ),
+        )
+    return read_bundle(options.folder, check_hashes=False)
+
+
+def _toolkit_options(options: BuildOptions) -> ToolkitOptions:
+    return ToolkitOptions(
+        target=options.target,
+        dtype=options.dtype,
+        algorithm=options.algorithm,
+        method=options.method,
+        optimization_level=options.optimization_level,
+    )
+
+
+def _contract(network: Network, outputs: tuple[HeadOutput, ...]) -> ModelSpec:
+    height, width = network.input_hw
+    return ModelSpec(
+        family=network.info.family if network.info else yolov5.NAME,
+        task="detect",
+        class_names=network.class_names,
+        input=InputSpec(network.input_name, height, width),
+        outputs=outputs,
+        anchors=network.anchors,
+    )
+
+
+def _choose_images(options: BuildOptions, warn: Callable[[str], None]) -> _Images:
+    """Calibration and held-back images.  A float build does without, where there are none and none were asked for."""
+    try:
+        calibration = find_calibration(options.calib, Path.cwd(), options.calib_count, options.seed)
+    except CalibrationError:
+        if options.dtype != "fp16" or options.calib is not None:
+            raise
+        return _Images(None, (), "")
+    for text in calibration.warnings:
+        warn(text)
+    proof = calibration.held_back(options.proof_images)
+    if proof.note:
+        warn(proof.note)
+    return _Images(calibration, proof.images, proof.source)
+
+
+def _verify(network: Network, cut_graph: onnx.ModelProto, spec: ModelSpec, images: _Images) -> Verification:
+    decoded = network.reference_head.decoded
+    assert decoded is not None
+    return verify(
+        network.reference, decoded, network.reference_head.row_levels, cut_graph, spec, _verify_images(spec, images)
+    )
+
+
+def _verify_images(spec: ModelSpec, images: _Images) -> Iterator[tuple[str, NDArray[np.uint8]]]:
+    """Real images where there are any, else seeded noise, which exercises the decode all the same."""
+    chosen = images.proof or (images.calibration.images if images.calibration else ())
+    letterbox = Letterbox(spec.input)
+    for image in chosen[:VERIFY_IMAGES]:
+        yield image.path, letterbox(image.read()).image
+    if not chosen:
+        noise = np.random.default_rng(0).integers(0, 256, (1, spec.input.height, spec.input.width, 3), np.uint8)
+        yield "seeded noise (no images given)", noise
+
+
+def _calibration_input(spec: ModelSpec, images: _Images) -> Iterator[NDArray[np.uint8]]:
+    assert images.calibration is not None
+    return load_letterboxed(images.calibration, Letterbox(spec.input), "nchw")
+
+
+def _with_quantization(spec: ModelSpec, model: BuiltModel) -> ModelSpec:
+    """The contract with the scales and zero points that the toolkit chose, checked to speak of the same tensors."""
+    got = [(o.name, o.shape) for o in model.outputs]
+    expected = [(o.name, o.shape) for o in spec.outputs]
+    if got != expected:
+        raise ToolkitError(f"The built model has the outputs {got}, expected {expected}.")
+    outputs = tuple(
+        replace(output, quantization=tensor.quantization)
+        for output, tensor in zip(spec.outputs, model.outputs, strict=True)
+    )
+    return replace(spec, outputs=outputs)
+
+
+def _compare(
+    toolkit: Toolkit, spec: ModelSpec, cut_graph: onnx.ModelProto, images: _Images, events: BuildEvents
+) -> Agreement | None:
+    """Simulator beside float on the held-back images; None without images."""
+    if not images.proof:
+        return None
+    session = Session(cut_graph)
+    letterbox = Letterbox(spec.input)
+    meter = AgreementMeter(spec)
+    for index, image in enumerate(images.proof):
+        events.detail(f"{index + 1}/{len(images.proof)}")
+        boxed = letterbox(image.read())
+        reference = session.run({spec.input.name: network_input(boxed.image, spec)})
+        simulated = toolkit.simulate(boxed.image)
+        meter.add(
+            [HeadTensor(reference[o.name]) for o in spec.outputs],
+            [head_tensor(simulated[o.name], o.quantization) for o in spec.outputs],
+            boxed.transform,
+        )
+    return meter.result(f"simulator (rknn-toolkit2 {toolkit.version})", images.proof_source)
+
+
+def _with_log_kept(error: ToolkitError, log: Path, folder: Path) -> ToolkitError:
+    """Keep the toolkit's log of a failed build beside the place of its bundle, and say where."""
+    if not log.is_file() or not log.stat().st_size:
+        return error
+    kept = folder.with_name(f"{folder.name}-failed.log")
+    shutil.copyfile(log, kept)
+    return ToolkitError(error.message.replace(str(log), str(kept)), error.hint.replace(str(log), str(kept)))
+
+
+def _source_record(network: Network) -> SourceRecord:
+    info = network.info
+    return SourceRecord(
+        file=network.file.name,
+        sha256=network.sha256,
+        weights=network.weights.name if network.weights else None,
+        family=info.family if info else yolov5.NAME,
+        generation=info.generation if info else "unknown (ONNX)",
+        anchors_from=network.anchors_from,
+        anchors=network.anchors,
+        coco_anchors=yolov5.compare_anchors(network.anchors).are_defaults,
+        parameters=info.parameters if info else None,
+    )
+
+
+def _toolkit_record(options: BuildOptions, model: BuiltModel) -> ToolkitRecord:
+    quantized = options.dtype != "fp16"
+    return ToolkitRecord(
+        name="rknn-toolkit2",
+        version=model.toolkit_version,
+        target=options.target,
+        dtype=options.dtype,
+        algorithm=options.algorithm if quantized else None,
+        method=options.method if quantized else None,
+        optimization_level=options.optimization_level,
+        disabled_rules=model.disabled_rules,
+    )
+
+
+def _calibration_record(calibration: CalibrationSet | None) -> CalibrationRecord | None:
+    if calibration is None:
+        return None
+    return CalibrationRecord(
+        source=calibration.source,
+        seed=calibration.seed,
+        images=tuple(CalibrationImageRecord(i.path, i.sha256) for i in calibration.images),
+        warnings=calibration.warnings,
+    )
+
+
+def _host() -> dict[str, str]:
+    packages = ("numpy", "opencv-python", "onnx", "onnxsim", "onnxruntime")
+    return {"python": platform.python_version(), "machine": platform.machine()} | {p: version(p) for p in packages}

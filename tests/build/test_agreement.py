@@ -1,0 +1,118 @@
+"""Comparing a built model with float: matching by hand, and what is refused."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from rkdeploy.build.agreement import AgreementMeter, match_detections, require_agreement
+from rkdeploy.errors import VerificationError
+from rkdeploy.postprocess.detections import Detections
+from rkdeploy.preprocess import LetterboxTransform
+from rkdeploy.runtime.protocol import HeadTensor
+from rkdeploy.spec import Anchors, HeadOutput, InputSpec, ModelSpec, Quantization
+
+# One level of 2x2 cells, one anchor, one class: channels x, y, w, h, objectness, class.
+SPEC = ModelSpec(
+    family="yolov5",
+    task="detect",
+    class_names=("bolt",),
+    input=InputSpec("images", 16, 16),
+    outputs=(
+        HeadOutput("stride8_map", "anchor_map", 0, 8, (1, 6, 2, 2), "sigmoid", Quantization("int8", 1 / 255, -128)),
+    ),
+    anchors=Anchors((((8.0, 8.0),),)),
+)
+WHOLE = LetterboxTransform(1.0, 1.0, 0.0, 0.0, (16, 16))
+
+
+def found(*rows: tuple[float, float, float, float, float, int]) -> Detections:
+    table = np.array(rows, np.float32).reshape(-1, 6)
+    return Detections(table[:, :4], table[:, 4], table[:, 5].astype(np.int32))
+
+
+def head(objectness: float) -> HeadTensor:
+    """One object in the first cell with the given objectness."""
+    values = np.zeros((1, 6, 2, 2), np.float32)
+    values[0, :4] = 0.5
+    values[0, 5] = 1.0
+    values[0, 4, 0, 0] = objectness
+    return HeadTensor(values)
+
+
+def quantized(tensor: HeadTensor, scale: float = 1 / 255, zero_point: int = -128) -> HeadTensor:
+    values = np.clip(np.rint(tensor.values / scale) + zero_point, -128, 127).astype(np.int8)
+    return HeadTensor(values, scale, zero_point)
+
+
+def test_matching_by_hand() -> None:
+    """Each detection is used once, the best overlap first; another class or a far score does not match."""
+    reference = found((0, 0, 10, 10, 0.9, 0), (0, 0, 10, 9, 0.9, 0), (20, 20, 30, 30, 0.8, 1))
+    compared = found((0, 0, 10, 10, 0.85, 0), (20, 20, 30, 30, 0.8, 0), (20, 20, 30, 30, 0.5, 1))
+    matches = match_detections(reference, compared, 0.85, 0.15)
+    assert matches.ious == (1.0,)
+    assert matches.score_differences == pytest.approx((0.05,), abs=1e-6)
+    assert (matches.reference, matches.compared) == (3, 3)
+
+
+def test_nothing_to_match() -> None:
+    """No detections on either side is no error."""
+    assert match_detections(Detections.empty(), Detections.empty(), 0.85, 0.15).ious == ()
+    assert match_detections(found((0, 0, 1, 1, 0.5, 0)), Detections.empty(), 0.85, 0.15).reference == 1
+
+
+def test_quantized_tensor_is_measured() -> None:
+    """Cosine, error, saturation and the reachable score of a well quantized tensor."""
+    meter = AgreementMeter(SPEC)
+    meter.add([head(0.9)], [quantized(head(0.9))], WHOLE)
+    agreement = meter.result("simulator", "by hand")
+    (output,) = agreement.outputs
+    assert output.cosine > 0.9999
+    assert output.max_error <= 0.5 / 255 + 1e-6
+    assert output.reachable_score == pytest.approx(1.0)
+    assert output.float_peak == pytest.approx(0.9)
+    assert agreement.share == 1.0
+    require_agreement(agreement, 1.0)
+
+
+def test_score_tensor_that_cannot_reach_the_threshold_is_refused() -> None:
+    """A scale too small for scores is named, with what it can represent."""
+    narrow = 0.2 / 255
+    meter = AgreementMeter(SPEC)
+    meter.add([head(0.9)], [quantized(head(0.9), narrow)], WHOLE)
+    agreement = meter.result("simulator", "by hand")
+    with pytest.raises(VerificationError, match=r'"stride8_map" can represent scores up to 0\.200 only'):
+        require_agreement(agreement, 0.0)
+
+
+def test_lost_detections_are_refused() -> None:
+    """A model that finds nothing where float finds something fails, even with --min-agreement 0."""
+    meter = AgreementMeter(SPEC)
+    meter.add([head(0.9)], [quantized(head(0.1))], WHOLE)
+    with pytest.raises(VerificationError, match="finds nothing"):
+        require_agreement(meter.result("simulator", "by hand"), 0.0)
+
+
+def test_agreement_below_the_limit_is_refused() -> None:
+    """The message says how many of how many, and the limit."""
+    meter = AgreementMeter(SPEC)
+    meter.add([head(0.9)], [quantized(head(0.9))], WHOLE)
+    meter.add([head(0.9)], [quantized(head(0.6))], WHOLE)
+    agreement = meter.result("simulator", "by hand")
+    assert agreement.share == 0.5
+    with pytest.raises(VerificationError, match=r"Only 1 of 2 .* \(50\.0 %\) .* at least 90\.0 %"):
+        require_agreement(agreement, 0.9)
+    require_agreement(agreement, 0.5)
+
+
+def test_linear_outputs_are_compared_as_probabilities() -> None:
+    """With the sigmoid left to the CPU, peaks are still scores from 0 to 1."""
+    spec = replace(SPEC, outputs=(replace(SPEC.outputs[0], activation="linear", quantization=None),))
+    meter = AgreementMeter(spec)
+    logits = HeadTensor(np.full((1, 6, 2, 2), -2.0, np.float32))
+    meter.add([logits], [logits], WHOLE)
+    agreement = meter.result("simulator", "by hand")
+    assert agreement.outputs[0].float_peak == pytest.approx(1 / (1 + np.exp(2)))
+    assert agreement.share is None

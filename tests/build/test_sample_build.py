@@ -1,0 +1,109 @@
+"""The sample checkpoint built with the real toolkit, and what its backends detect on the 100 validation images."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from rkdeploy.build.agreement import Matches, match_detections
+from rkdeploy.build.network import Network
+from rkdeploy.build.options import BuildOptions
+from rkdeploy.build.pipeline import build
+from rkdeploy.bundle import Bundle, read_bundle
+from rkdeploy.image_file import read_image
+from rkdeploy.postprocess.detections import Detections
+from rkdeploy.postprocess.thresholds import Thresholds
+from rkdeploy.record import Agreement, Verification
+from rkdeploy.runtime.registry import open_runtime
+from rkdeploy.stream.detector import Detector
+
+ROOT = Path(__file__).parents[2]
+SAMPLE = ROOT / "calib_data"
+UPSTREAM = json.loads((ROOT / "tests" / "data" / "upstream_detections.json").read_text())
+THRESHOLDS = Thresholds(confidence=0.25, iou=0.45, max_det=1000)
+
+pytestmark = pytest.mark.slow
+
+
+class Silent:
+    """A build that nobody watches."""
+
+    def stage(self, title: str) -> None: ...
+
+    def detail(self, text: str) -> None: ...
+
+    def network(self, network: Network) -> None: ...
+
+    def verified(self, verification: Verification) -> None: ...
+
+    def compared(self, agreement: Agreement) -> None: ...
+
+    def warning(self, text: str) -> None: ...
+
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    out = tmp_path_factory.mktemp("bundles")
+    return build(BuildOptions(SAMPLE / "best.pt", calib=SAMPLE, out=out), Silent())
+
+
+def detections(backend: str, bundle: Bundle) -> Iterator[tuple[str, Detections]]:
+    with open_runtime(backend, bundle) as runtime:
+        detector = Detector(runtime, bundle.spec, THRESHOLDS)
+        for name in sorted(UPSTREAM["images"]):
+            yield name, detector(read_image(SAMPLE / "images" / "val" / name))
+
+
+def upstream(name: str) -> Detections:
+    rows = np.array(UPSTREAM["images"][name], np.float32).reshape(-1, 6)
+    return Detections(rows[:, :4], rows[:, 4], rows[:, 5].astype(np.int32))
+
+
+def total(matches: list[Matches]) -> tuple[int, int, int]:
+    return sum(len(m.ious) for m in matches), sum(m.reference for m in matches), sum(m.compared for m in matches)
+
+
+def test_bundle_is_whole(bundle: Bundle) -> None:
+    """A build leaves a bundle whose hashes hold, with the sample's own anchors and the scales of an int8 model."""
+    again = read_bundle(bundle.folder)
+    assert again.spec == bundle.spec
+    assert again.spec.anchors is not None
+    assert np.abs(np.array(again.spec.anchors.levels_px) - np.array(UPSTREAM["anchors_px"])).max() < 1e-3
+    assert all(o.quantization is not None and o.quantization.dtype == "int8" for o in again.spec.outputs)
+    assert again.rknn.read_bytes()[:4] == b"RKNN"
+    assert again.record.calibration is not None
+    assert len(again.record.calibration.images) == 40
+
+
+def test_onnxruntime_detects_what_upstream_detects(bundle: Bundle) -> None:
+    """On the 100 images, at least 99.5 % of upstream's boxes at IoU 0.99 with scores closer than 1e-3."""
+    matches = [match_detections(upstream(n), d, 0.99, 1e-3) for n, d in detections("onnxruntime", bundle)]
+    matched, expected, found = total(matches)
+    print(f"onnxruntime against upstream: {matched} of {expected} matched, {found} found")
+    assert expected == 919
+    assert matched >= 0.995 * expected
+    assert found <= 1.005 * expected
+
+
+def test_simulated_int8_detects_what_float_detects(bundle: Bundle) -> None:
+    """On the 100 images, at least 97.5 % of float's boxes at IoU 0.85 with scores closer than 0.15."""
+    matches = [
+        match_detections(float_, built, 0.85, 0.15)
+        for (_, float_), (_, built) in zip(
+            detections("onnxruntime", bundle), detections("simulator", bundle), strict=True
+        )
+    ]
+    matched, expected, found = total(matches)
+    print(f"simulator against float: {matched} of {expected} matched ({100 * matched / expected:.2f} %), {found} found")
+    assert matched >= 0.975 * expected
+
+
+def test_opencv_equals_onnxruntime(bundle: Bundle) -> None:
+    """The two float backends give the same detections."""
+    pairs = zip(detections("onnxruntime", bundle), detections("opencv_dnn", bundle), strict=True)
+    for (name, a), (_, b) in pairs:
+        assert len(match_detections(a, b, 0.99, 1e-3).ious) == len(a) == len(b), name
