@@ -28,6 +28,7 @@ from rkdeploy.spec import SCHEMA_VERSION, ModelSpec
 CONTRACT, BUILD, SUMS, LOG, QUANTIZATION = "contract.json", "build.json", "SHA256SUMS", "toolkit.log", "quantization"
 _PARTIAL = ".partial-"
 _CUSTOM_STRING_BYTES = 1023
+_MAX_JSON_BYTES = 64 << 20
 _REBUILD = "Build it again with rkdeploy build, or copy it again."
 _Decoded = TypeVar("_Decoded")
 
@@ -184,6 +185,8 @@ def _ascii_json(value: object) -> str:
 
 def _decode(path: Path, kind: type[_Decoded]) -> _Decoded:
     try:
+        if not path.is_file() or path.stat().st_size > _MAX_JSON_BYTES:
+            raise BundleError(f'"{path}" is no regular file of at most {_MAX_JSON_BYTES} bytes.', _REBUILD)
         return msgspec.json.decode(path.read_bytes(), type=kind)
     except OSError as error:
         raise BundleError(f'Cannot read "{path}": {error.strerror}.', _REBUILD) from error
@@ -210,6 +213,8 @@ def _write_sums(folder: Path) -> None:
 
 def _check_sums(folder: Path) -> None:
     try:
+        if not (folder / SUMS).is_file():
+            raise BundleError(f'"{folder}" has no {SUMS}.', _REBUILD)
         lines = (folder / SUMS).read_text().splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise BundleError(f'"{folder}" has no readable {SUMS}.', _REBUILD) from error

@@ -95,6 +95,8 @@ def paths_in_list(list_file: Path) -> tuple[Path, ...]:
         SourceError: when the list cannot be read, is no text, or names nothing.
     """
     try:
+        if list_file.exists() and not list_file.is_file():
+            raise SourceError(f'List file "{list_file}" is a folder, device or pipe, expected a text file.')
         size = list_file.stat().st_size
         if size > _MAX_LIST_BYTES:
             raise SourceError(f'List file "{list_file}" has {size} bytes, expected at most {_MAX_LIST_BYTES}.')

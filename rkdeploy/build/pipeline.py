@@ -57,6 +57,9 @@ class BuildEvents(Protocol):
     def network(self, network: Network) -> None:
         """The network was read and its head found."""
 
+    def calibration(self, calibration: CalibrationSet) -> None:
+        """The calibration images were chosen."""
+
     def verified(self, verification: Verification) -> None:
         """The contract's decode was proven."""
 
@@ -130,6 +133,8 @@ def build(options: BuildOptions, events: BuildEvents) -> Bundle:
             onnx.save(cut_graph, str(cut_onnx))
         with clock.stage("images", "Choosing images"):
             images = _choose_images(options, warn)
+            if images.calibration is not None and toolkit_options.quantized:
+                events.calibration(images.calibration)
         with clock.stage("verify", "Verifying the contract against the trained decode"):
             verification = _verify(network, cut_graph, spec, images)
             events.verified(verification)

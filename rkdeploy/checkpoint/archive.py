@@ -7,21 +7,22 @@ import mmap
 import pickle
 import struct
 import zipfile
+import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from rkdeploy.checkpoint.inert import InertUnpickler
 from rkdeploy.checkpoint.tensor import NUMPY_DTYPES, Storage
-from rkdeploy.errors import CheckpointError
+from rkdeploy.checkpoint.unpickler import InertUnpickler
+from rkdeploy.errors import CheckpointError, shown
 
 _LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
 _LOCAL_HEADER = struct.Struct("<4s5H3I2H")
-_MAX_PICKLE_BYTES = 256 << 20
+_MAX_PICKLE_BYTES = 64 << 20
 _MAX_EXPANSION = 20  # weights hardly compress; a higher ratio is not a checkpoint
 _RETRAIN = "Copy the file again, or export it again where it was trained."
 
@@ -46,12 +47,14 @@ def read_pickled(path: Path) -> Any:
         CheckpointError: no such file, not a checkpoint, damaged, or naming things that are not model data.
     """
     try:
+        if path.exists() and not path.is_file():
+            raise CheckpointError(f'"{path}" is a {"folder" if path.is_dir() else "device or pipe"}, expected a file.')
         with path.open("rb") as stream:
             if stream.seek(0, io.SEEK_END) == 0:
                 raise CheckpointError(f'"{path}" is empty.', _RETRAIN)
             file = _File(path, mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ))
     except OSError as error:
-        raise CheckpointError(f'Cannot read "{path}": {error.strerror}.') from error
+        raise CheckpointError(f'Cannot read "{path}": {error.strerror or error}.') from error
     read = _read_zip if file.data[:4] == b"PK\x03\x04" else _read_legacy
     try:
         return read(file)
@@ -61,7 +64,7 @@ def read_pickled(path: Path) -> Any:
         raise CheckpointError(f'"{path}" is not a whole checkpoint: {error}.', _RETRAIN) from error
     except (
         ValueError, TypeError, KeyError, IndexError, AttributeError, OverflowError, UnicodeError, RuntimeError,
-        NotImplementedError, MemoryError, ImportError,
+        NotImplementedError, MemoryError, ImportError, OSError,
     ) as error:  # fmt: skip
         # Whatever a damaged or hostile pickle makes the unpickler trip over.
         raise CheckpointError(f'"{path}" is damaged: {type(error).__name__}: {error!s:.200}', _RETRAIN) from error
@@ -88,7 +91,7 @@ def _read_zip(file: _File) -> Any:
             )
         root = pickles[0].rpartition("/")[0]
         prefix = f"{root}/" if root else ""
-        if f"{prefix}byteorder" in entries and _entry(file, archive, entries[f"{prefix}byteorder"]).tobytes() == b"big":
+        if f"{prefix}byteorder" in entries and _entry(file, entries[f"{prefix}byteorder"]).tobytes() == b"big":
             raise CheckpointError(f'"{file.path.name}" was written on a big-endian machine, which is not supported.')
         storages: dict[str, Storage] = {}
 
@@ -103,7 +106,7 @@ def _read_zip(file: _File) -> Any:
 
         if entries[pickles[0]].file_size > _MAX_PICKLE_BYTES:
             raise CheckpointError(f'"{file.path.name}" describes its model in {entries[pickles[0]].file_size} bytes.')
-        stream = io.BytesIO(_entry(file, archive, entries[pickles[0]]).tobytes())
+        stream = io.BytesIO(_entry(file, entries[pickles[0]]).tobytes())
         return InertUnpickler(stream, storage).load()
 
 
@@ -115,28 +118,41 @@ def _check_size(stored_bytes: int, dtype: str, key: str, numel: int) -> None:
         )
 
 
-def _entry(file: _File, archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> NDArray[np.uint8]:
-    """The bytes of one archive entry: a view of the file where it is stored as it is, else unpacked."""
-    if info.compress_type != zipfile.ZIP_STORED:
-        return np.frombuffer(archive.read(info), np.uint8)
+def _entry(file: _File, info: zipfile.ZipInfo) -> NDArray[np.uint8]:
+    """The bytes of one archive entry: a view of the file where it is stored as it is, else unpacked.
+
+    Never more than the table says: zipfile would unpack a lying entry whole before it looks.
+    """
     header = file.slice(info.header_offset, _LOCAL_HEADER.size).tobytes()
     signature, *_, name_bytes, extra_bytes = _LOCAL_HEADER.unpack(header)
     if signature != b"PK\x03\x04":
         raise CheckpointError(f'"{file.path.name}" has no entry "{info.filename}" where its table says.', _RETRAIN)
-    return file.slice(info.header_offset + _LOCAL_HEADER.size + name_bytes + extra_bytes, info.file_size)
+    start = info.header_offset + _LOCAL_HEADER.size + name_bytes + extra_bytes
+    if info.compress_type == zipfile.ZIP_STORED:
+        data = file.slice(start, info.file_size)
+    elif info.compress_type == zipfile.ZIP_DEFLATED:
+        packed = file.slice(start, info.compress_size)
+        try:
+            data = np.frombuffer(zlib.decompressobj(-zlib.MAX_WBITS).decompress(packed, info.file_size + 1), np.uint8)
+        except zlib.error as error:
+            raise CheckpointError(f'Entry "{info.filename}" of "{file.path.name}" is damaged.', _RETRAIN) from error
+    else:
+        raise CheckpointError(f'"{file.path.name}" is packed by a method that torch does not use.')
+    # torch can be told to leave the checksums out; they are zero then.
+    if data.size != info.file_size or (info.CRC and zlib.crc32(data) != info.CRC):
+        raise CheckpointError(
+            f'Entry "{info.filename}" of "{file.path.name}" is damaged: its checksum does not hold.', _RETRAIN
+        )
+    return data
 
 
 def _entry_reader(file: _File, info: zipfile.ZipInfo) -> Callable[[], NDArray[np.uint8]]:
-    def read() -> NDArray[np.uint8]:
-        with zipfile.ZipFile(file.path) as archive:
-            return _entry(file, archive, info)
-
-    return read
+    return lambda: _entry(file, info)
 
 
 def _read_legacy(file: _File) -> Any:
     """Magic number, protocol, system, the object, the list of storage keys, then every storage's bytes."""
-    stream: IO[bytes] = io.BytesIO(file.data)
+    stream = file.data
     storages: dict[str, Storage] = {}
 
     def storage(dtype: str, key: str, numel: int) -> Storage:
@@ -163,7 +179,7 @@ def _read_legacy(file: _File) -> Any:
     for key in keys:
         held = storages.get(key) if isinstance(key, str) else None
         if held is None:
-            raise CheckpointError(f'"{file.path.name}" holds a storage {key!r:.40} that no tensor uses.', _RETRAIN)
+            raise CheckpointError(f'"{file.path.name}" holds a storage {shown(key)} that no tensor uses.', _RETRAIN)
         (numel,) = struct.unpack("<q", file.slice(position, 8).tobytes())
         size = numel * (np.dtype(NUMPY_DTYPES[held.dtype]).itemsize if held.dtype else 1)
         if numel != held.numel:
@@ -171,6 +187,9 @@ def _read_legacy(file: _File) -> Any:
         file.slice(position + 8, size)  # it must be there
         held.read = _slice_reader(file, position + 8, size)
         position += 8 + size
+    for key, unread in storages.items():
+        if unread.read is None:
+            raise CheckpointError(f'"{file.path.name}" has no data for storage "{key}".', _RETRAIN)
     return value
 
 

@@ -1,18 +1,16 @@
-"""The pickle of a checkpoint, read as data: nothing that it names is imported or called.
+"""What the names in a checkpoint's pickle become: plain data and stand-ins, never what they name.
 
-`InertUnpickler.find_class` never looks a global up.  A name is either in the short table of constructors below (plain
-containers, and tensors as descriptions of where their bytes lie), or belongs to a model-code namespace and becomes an
-inert stand-in that only remembers its name and state, or is refused by name.
+A name is either in the short table of constructors below (plain containers, and tensors as descriptions of where their
+bytes lie), or belongs to a model-code namespace and becomes an inert stand-in that only remembers its name and state.
 """
 
 from __future__ import annotations
 
-import pickle
 from collections.abc import Callable
-from typing import IO, Any
+from typing import Any
 
 from rkdeploy.checkpoint.tensor import LazyTensor, Storage, make_tensor
-from rkdeploy.errors import CheckpointError
+from rkdeploy.errors import CheckpointError, shown
 
 STORAGE_DTYPES: dict[str, str] = {
     "DoubleStorage": "float64",
@@ -43,6 +41,10 @@ MODEL_NAMESPACES = (
     "models", "utils", "ultralytics", "yolov5", "yolo", "lib",
     "torch.nn", "torch.optim", "torch.distributed", "torchvision", "timm",
 )  # fmt: skip
+
+_MAX_INTEGER = 1 << 60  # larger integers can be made to collide in a dictionary
+_MAX_TUPLE_KEY = 16
+_MAX_PATH = 4096
 
 
 class Inert:
@@ -96,13 +98,13 @@ class Inert:
         return f"<{self.module_name}.{self.class_name}>"
 
 
-class _Dtype(str):
+class Dtype(str):
     """A torch dtype by name."""
 
     __slots__ = ()
 
 
-class _StorageType(str):
+class StorageType(str):
     """A torch storage class, as the name of its element type."""
 
     __slots__ = ()
@@ -110,8 +112,8 @@ class _StorageType(str):
 
 def _rebuild_tensor(storage: object, offset: object, size: object, stride: object, *rest: object) -> LazyTensor:
     if not isinstance(storage, Storage):
-        raise CheckpointError(f"A tensor is built from {storage!r:.60}, expected a storage of the checkpoint.")
-    dtype = next((str(r) for r in rest if isinstance(r, _Dtype)), storage.dtype)
+        raise CheckpointError(f"A tensor is built from {shown(storage)}, expected a storage of the checkpoint.")
+    dtype = next((str(r) for r in rest if isinstance(r, Dtype)), storage.dtype)
     return make_tensor(storage, offset, size, stride, dtype)
 
 
@@ -123,11 +125,11 @@ def _rebuild_from_type(_function: object, _kind: object, arguments: Any, _state:
     return _rebuild_tensor(*arguments) if isinstance(arguments, tuple) and len(arguments) >= 4 else None
 
 
-class _NumpyDtype:
+class NumpyDtype:
     """A numpy dtype as far as a checkpoint's metadata needs it."""
 
     def __init__(self, kind: object = "", *_: object) -> None:
-        self.kind = str(kind)
+        self.kind = kind if isinstance(kind, str) else ""
 
     def __setstate__(self, _state: object) -> None: ...
 
@@ -137,7 +139,7 @@ def _numpy_scalar(dtype: object, data: object = b"", *_: object) -> float | int 
 
     if isinstance(data, str):  # pickle protocol 2 writes bytes as latin-1 text
         data = data.encode("latin-1", "replace")
-    if not isinstance(dtype, _NumpyDtype) or not isinstance(data, bytes) or dtype.kind[:1] not in tuple("fiub"):
+    if not isinstance(dtype, NumpyDtype) or not isinstance(data, bytes) or dtype.kind[:1] not in tuple("fiub"):
         return None
     try:
         value = np.frombuffer(data, np.dtype("<" + dtype.kind), count=1)[0].item()
@@ -155,7 +157,7 @@ def _size(values: Any = ()) -> tuple[Any, ...]:
 
 
 def _path(*parts: object) -> str:
-    return "/".join(str(p) for p in parts if isinstance(p, str)).replace("//", "/")
+    return "/".join(p for p in parts if isinstance(p, str)).replace("//", "/")[:_MAX_PATH]
 
 
 def _bound_attribute(*_: object) -> Inert:
@@ -163,27 +165,64 @@ def _bound_attribute(*_: object) -> Inert:
     return Inert()
 
 
-class _Mapping(dict[Any, Any]):
+def plain_key(key: Any) -> Any:
+    """A dictionary key or set member that is safe to hash.
+
+    Hashing tuples that share their parts takes exponential time, and deeply nested ones overflow the C stack.
+
+    Raises:
+        CheckpointError: when it is not.
+    """
+    if isinstance(key, (str, bytes, float, Inert, type, type(None))) or (
+        isinstance(key, int) and -_MAX_INTEGER < key < _MAX_INTEGER
+    ):
+        return key
+    if isinstance(key, tuple) and len(key) <= _MAX_TUPLE_KEY and not any(isinstance(k, tuple) for k in key):
+        return tuple(plain_key(k) for k in key)
+    raise CheckpointError(f"The checkpoint uses {shown(key)} as a dictionary key, which no model does.")
+
+
+def _dict(items: object = (), *_: object) -> dict[Any, Any]:
+    if isinstance(items, dict):
+        return dict(items)
+    pairs = items if isinstance(items, (list, tuple)) else ()
+    return {plain_key(p[0]): p[1] for p in pairs if isinstance(p, (list, tuple)) and len(p) == 2}
+
+
+def _list(items: object = (), *_: object) -> list[Any]:
+    return list(items) if isinstance(items, (list, tuple, set, frozenset)) else []
+
+
+def _set(items: object = (), *_: object) -> set[Any]:
+    return {plain_key(i) for i in items} if isinstance(items, (list, tuple, set, frozenset)) else set()
+
+
+def frozen_set(items: object = (), *_: object) -> frozenset[Any]:
+    """A frozenset of safe members."""
+    return frozenset(_set(items))
+
+
+class Mapping(dict[Any, Any]):
     """An OrderedDict or defaultdict.  Its attributes cannot be set, so that no method of it can be replaced."""
 
     __slots__ = ()
 
     def __init__(self, items: object = (), *_: object) -> None:
-        super().__init__(items if isinstance(items, (dict, list, tuple)) else ())
+        super().__init__(_dict(items))
 
     def __setstate__(self, _state: object) -> None: ...
 
 
 _BUILTINS: dict[str, Callable[..., Any]] = {
-    "set": set, "frozenset": frozenset, "list": list, "tuple": tuple, "dict": dict, "slice": slice,
+    "set": _set, "frozenset": frozen_set, "list": _list, "tuple": _size, "dict": _dict, "slice": Inert,
     "getattr": _bound_attribute,
     # These appear as a default factory or a type tag, never to be called.
     "int": Inert, "float": Inert, "bool": Inert, "complex": Inert, "str": Inert, "object": Inert,
 }  # fmt: skip
 
 CONSTRUCTORS: dict[tuple[str, str], Callable[..., Any]] = {
-    ("collections", "OrderedDict"): _Mapping,
-    ("collections", "defaultdict"): _Mapping,
+    ("collections", "OrderedDict"): Mapping,
+    ("collections", "defaultdict"): Mapping,
     **{(m, n): c for m in ("builtins", "__builtin__") for n, c in _BUILTINS.items()},
     ("torch._utils", "_rebuild_tensor"): _rebuild_tensor,
     ("torch._utils", "_rebuild_tensor_v2"): _rebuild_tensor,
@@ -196,7 +235,7 @@ CONSTRUCTORS: dict[tuple[str, str], Callable[..., Any]] = {
     ("_codecs", "encode"): _encode,
     **{(m, n): c for m in ("numpy.core.multiarray", "numpy._core.multiarray")
        for n, c in (("scalar", _numpy_scalar), ("_reconstruct", Inert))},
-    ("numpy", "dtype"): _NumpyDtype,
+    ("numpy", "dtype"): NumpyDtype,
     ("numpy", "ndarray"): Inert,
     **{("pathlib", n): _path for n in ("Path", "PurePath", "PosixPath", "PurePosixPath", "WindowsPath",
                                         "PureWindowsPath")},
@@ -205,57 +244,3 @@ CONSTRUCTORS: dict[tuple[str, str], Callable[..., Any]] = {
     ("datetime", "datetime"): Inert,
     ("types", "SimpleNamespace"): Inert,
 }  # fmt: skip
-
-
-class InertUnpickler(pickle._Unpickler):  # noqa: SLF001  (the documented class is the one in C)
-    """Reads a checkpoint's pickle into plain data, stand-ins and lazy tensors.
-
-    It builds on the standard library's unpickler in Python, not on the one in C: a hostile memo index makes the latter
-    allocate gigabytes.
-
-    Args:
-        stream: the pickle.
-        storage: gives the storage for a persistent id `("storage", type, key, location, numel, ...)`.
-    """
-
-    def __init__(self, stream: IO[bytes], storage: Callable[[str, str, int], Storage]) -> None:
-        # latin-1 lets the byte strings of Python 2 pickles through; nothing is decoded that matters.
-        super().__init__(stream, encoding="latin-1")
-        self._storage = storage
-        self._stand_ins: dict[tuple[str, str], type[Inert]] = {}
-
-    def find_class(self, module_name: str, global_name: str) -> Any:
-        constructor = CONSTRUCTORS.get((module_name, global_name))
-        if constructor is not None and constructor is not Inert:
-            return constructor
-        if module_name in ("torch", "torch.storage"):
-            if global_name in STORAGE_DTYPES:
-                return _StorageType(STORAGE_DTYPES[global_name])
-            if global_name in DTYPE_NAMES:
-                return _Dtype(DTYPE_NAMES[global_name])
-        top = tuple(module_name == n or module_name.startswith(n + ".") for n in MODEL_NAMESPACES)
-        if constructor is Inert or (any(top) and global_name.replace(".", "_").isidentifier()):
-            return self._stand_in(module_name, global_name)
-        raise CheckpointError(
-            f'The checkpoint names "{module_name}.{global_name}", which is not model data. Nothing was executed.',
-            "If you trust the file, load it where it was trained and save it again with only the model in it "
-            '(torch.save({"model": model}, "clean.pt")); if you do not know where it comes from, do not load it.',
-        )
-
-    def _stand_in(self, module_name: str, class_name: str) -> type[Inert]:
-        key = (module_name, class_name)
-        if key not in self._stand_ins:
-            self._stand_ins[key] = type(
-                "Inert", (Inert,), {"module_name": module_name, "class_name": class_name, "__slots__": ()}
-            )
-        return self._stand_ins[key]
-
-    def persistent_load(self, identity: Any) -> Any:
-        if isinstance(identity, tuple) and len(identity) == 4 and identity[0] == "module":
-            return identity[1]  # the legacy format stores a class beside its source text
-        if not isinstance(identity, tuple) or len(identity) < 5 or identity[0] != "storage":
-            raise CheckpointError(f"The checkpoint refers to {identity!r:.80}, expected a tensor storage.")
-        _, kind, key, _, numel, *_ = identity
-        if not isinstance(kind, _StorageType) or type(numel) is not int or numel < 0 or not isinstance(key, str):
-            raise CheckpointError(f"The checkpoint describes a tensor storage as {identity!r:.80}, which is not valid.")
-        return self._storage(str(kind), key, numel)

@@ -11,9 +11,11 @@ from numpy.typing import NDArray
 
 from rkdeploy.checkpoint.inert import Inert
 from rkdeploy.checkpoint.tensor import LazyTensor
-from rkdeploy.errors import CheckpointError
+from rkdeploy.errors import CheckpointError, shown
 
 _MAX_DEPTH = 64
+_MAX_ENTRIES = 1_000_000  # modules, tensors and attributes; a large model has 50,000
+_MAX_NAME = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +66,8 @@ class Module:
         tensor = self.tensors.get(name)
         if tensor is None:
             raise CheckpointError(f'Module "{self.path}" ({self.class_name}) has no tensor "{name}".')
-        values = tensor.numpy().astype(np.float32, copy=False)
+        with np.errstate(over="ignore"):  # a float64 beyond float32 becomes infinite and is refused below
+            values = tensor.numpy().astype(np.float32, copy=False)
         if not np.isfinite(values).all():
             bad = int((~np.isfinite(values)).sum())
             raise CheckpointError(
@@ -84,7 +87,7 @@ def module_from_inert(root: object, path: str = "") -> Module:
     Raises:
         CheckpointError: when `root` is no module, or the tree nests without end.
     """
-    return _convert(root, path, ())
+    return _Tree().convert(root, path, ())
 
 
 def is_module(value: object) -> bool:
@@ -92,27 +95,41 @@ def is_module(value: object) -> bool:
     return isinstance(value, Inert) and isinstance(value.state.get("_modules"), dict)
 
 
-def _convert(value: object, path: str, above: tuple[int, ...]) -> Module:
-    if not is_module(value):
-        raise CheckpointError(f'"{path or "model"}" is {value!r:.60}, expected a module.')
-    assert isinstance(value, Inert)
-    if id(value) in above or len(above) > _MAX_DEPTH:
-        raise CheckpointError(f'Module "{path}" contains itself, which no trained model does.')
-    state = value.state
-    tensors = {
-        name: tensor
-        for group in ("_parameters", "_buffers")
-        for name, tensor in _items(state.get(group))
-        if isinstance(tensor, LazyTensor)
-    }
-    children = {
-        name: _convert(child, f"{path}.{name}" if path else name, (*above, id(value)))
-        for name, child in _items(state["_modules"])
-        if child is not None
-    }
-    attributes = {k: v for k, v in state.items() if k not in ("_parameters", "_buffers", "_modules")}
-    return Module(value.class_name, value.module_name, path, attributes, tensors, children)
+class _Tree:
+    """Turns stand-ins into modules, one for each place in the tree: shared sub-modules must not multiply without end."""
+
+    def __init__(self) -> None:
+        self._entries = 0
+
+    def convert(self, value: object, path: str, above: tuple[int, ...]) -> Module:
+        if not is_module(value):
+            raise CheckpointError(f'"{path or "model"}" is {shown(value)}, expected a module.')
+        assert isinstance(value, Inert)
+        if id(value) in above or len(above) > _MAX_DEPTH:
+            raise CheckpointError(f'Module "{shown(path)[1:-1]}" contains itself, which no trained model does.')
+        state = value.state
+        parameters, buffers, modules = (_items(state.get(group)) for group in ("_parameters", "_buffers", "_modules"))
+        self._entries += 1 + len(state) + len(parameters) + len(buffers) + len(modules)
+        if self._entries > _MAX_ENTRIES:
+            raise CheckpointError(f"The model has more than {_MAX_ENTRIES:,} parts, which no trained model has.")
+        return Module(
+            class_name=value.class_name,
+            module_name=value.module_name,
+            path=path,
+            attributes={k: v for k, v in state.items() if k not in ("_parameters", "_buffers", "_modules")},
+            tensors={name: tensor for name, tensor in (*parameters, *buffers) if isinstance(tensor, LazyTensor)},
+            children={
+                name: self.convert(child, f"{path}.{name}" if path else name, (*above, id(value)))
+                for name, child in modules
+                if child is not None
+            },
+        )
 
 
 def _items(mapping: object) -> list[tuple[str, object]]:
-    return [(k, v) for k, v in mapping.items() if isinstance(k, str)] if isinstance(mapping, dict) else []
+    """The named entries; names are what torch allows: not empty, without a dot (here also: printable and short)."""
+    items = [(k, v) for k, v in mapping.items() if isinstance(k, str)] if isinstance(mapping, dict) else []
+    for name, _ in items:
+        if not name or "." in name or len(name) > _MAX_NAME or not name.isprintable():
+            raise CheckpointError(f"A part of the model has the name {shown(name)}, which torch does not allow.")
+    return items

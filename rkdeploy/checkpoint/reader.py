@@ -11,7 +11,7 @@ from rkdeploy.checkpoint.archive import read_pickled
 from rkdeploy.checkpoint.inert import Inert
 from rkdeploy.checkpoint.module import Module, is_module, module_from_inert
 from rkdeploy.checkpoint.tensor import LazyTensor
-from rkdeploy.errors import CheckpointError
+from rkdeploy.errors import CheckpointError, shown
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,18 +76,18 @@ def read_checkpoint(path: Path) -> Checkpoint:
         path=path,
         root=root,
         weights=weights,
-        epoch=epoch if type(epoch) is int else None,
-        date=date if isinstance(date, str) else None,
+        epoch=epoch if type(epoch) is int and -1 <= epoch < 1 << 31 else None,
+        date=date if isinstance(date, str) and date.isprintable() and len(date) < 100 else None,
         train_arguments=dict(arguments) if isinstance(arguments, dict) else {},
     )
 
 
 def _unwrapped(model: Inert) -> Module:
     """The model without the wrapper of (Distributed)DataParallel."""
-    while model.class_name in ("DataParallel", "DistributedDataParallel") and is_module(
-        model.state["_modules"].get("module")
-    ):
-        model = model.state["_modules"]["module"]
+    for _ in range(2):
+        inner = model.state["_modules"].get("module")
+        if model.class_name in ("DataParallel", "DistributedDataParallel") and is_module(inner):
+            model = inner
     return module_from_inert(model)
 
 
@@ -99,5 +99,5 @@ def _no_model(path: Path, content: dict[Any, Any]) -> tuple[str, str]:
             f'"{path.name}" is a state dict: it holds weights but not the model they belong to.',
             "Use the best.pt that the training run saved, or export ONNX where it was trained and build from that.",
         )
-    keys = ", ".join(str(k) for k in list(content)[:8])
+    keys = ", ".join(shown(k) for k in list(content)[:8])
     return f'"{path.name}" has no model in it (keys: {keys or "none"}).', "Use the best.pt that the training run saved."

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from rkdeploy.errors import CheckpointError
+from rkdeploy.errors import CheckpointError, shown
 
 # Storage dtypes of torch, as numpy reads their bytes.  bfloat16 has no numpy type: its 16 bits are the upper half of a
 # float32, and `to_float32` puts them back there.
@@ -28,7 +28,8 @@ NUMPY_DTYPES: dict[str, str] = {
 }
 
 
-_MAX_EXPANDED = 1 << 26
+_MAX_EXPANDED = 1 << 20  # elements of a tensor that repeats few numbers; upstream's largest have some hundred
+_MAX_EXTENT = 1 << 48  # product of the sizes that are not zero: beyond, numpy refuses even an empty array
 
 
 @dataclass(slots=True)
@@ -118,7 +119,7 @@ def make_tensor(storage: Storage, offset: object, shape: object, stride: object,
 
     def whole_numbers(value: object, what: str) -> tuple[int, ...]:
         if not isinstance(value, (tuple, list)) or not all(type(v) is int and 0 <= v < 2**48 for v in value):
-            raise CheckpointError(f"A tensor has {what} {value!r:.80}, expected non-negative integers.")
+            raise CheckpointError(f"A tensor has {what} {shown(value)}, expected non-negative integers.")
         return tuple(value)
 
     sizes = whole_numbers(shape, "shape")
@@ -129,6 +130,8 @@ def make_tensor(storage: Storage, offset: object, shape: object, stride: object,
     if dtype not in NUMPY_DTYPES:
         raise CheckpointError(f'A tensor has the element type "{dtype}", expected one of {", ".join(NUMPY_DTYPES)}.')
     tensor = LazyTensor(storage, dtype, sizes, steps, start)
+    if prod(max(n, 1) for n in sizes) > _MAX_EXTENT:
+        raise CheckpointError(f"A tensor has the shape {shown(sizes)}, which is no tensor's.")
     # Only an expanded tensor (stride 0) may have more elements than its storage.
     limit = _MAX_EXPANDED if 0 in steps else storage.numel
     if tensor.numel > limit:

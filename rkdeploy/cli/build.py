@@ -8,16 +8,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.markup import escape
 from rich.table import Table
 
-from rkdeploy.cli.console import err, out, print_warning
+from rkdeploy.cli.console import err, out, plain, print_warning
 from rkdeploy.cli.size import parse_size
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from rkdeploy.build.network import Network
+    from rkdeploy.quantize.calibration import CalibrationSet
     from rkdeploy.record import Agreement, Verification
 
 
@@ -153,11 +153,11 @@ def build_command(
         bundle = build(options, events)
     record = bundle.record
     out.print(
-        f"\n[bold green]{escape(str(bundle.folder))}[/]  ({record.toolkit.name} {record.toolkit.version}, "
+        f"\n[bold green]{plain(str(bundle.folder))}[/]  ({record.toolkit.name} {record.toolkit.version}, "
         f"{record.toolkit.target}, {record.toolkit.dtype}, {sum(record.seconds.values()):.1f} s)"
     )
     for file in sorted(p for p in bundle.folder.iterdir() if p.is_file()):
-        out.print(f"  {file.stat().st_size / 1024:9,.1f} KiB  {escape(file.name)}")
+        out.print(f"  {file.stat().st_size / 1024:9,.1f} KiB  {plain(file.name)}")
 
 
 class _Events:
@@ -178,11 +178,11 @@ class _Events:
     def stage(self, title: str) -> None:
         self._title = title
         if self._status is not None:
-            self._status.update(escape(title))
+            self._status.update(plain(title))
 
     def detail(self, text: str) -> None:
         if self._status is not None:
-            self._status.update(f"{escape(self._title)}: {escape(text)}")
+            self._status.update(f"{plain(self._title)}: {plain(text)}")
 
     def network(self, network: Network) -> None:
         out.print(
@@ -197,8 +197,11 @@ class _Events:
             listed = "  ".join(f"{w:.6g},{h:.6g}" for w, h in level)
             out.print(f"            stride {conv.stride:3}: {listed}")
         out.print(
-            "[bold]Cut at[/]    " + escape(", ".join(f"{c.node} ({c.shape[1]} channels)" for c in network.head.convs))
+            "[bold]Cut at[/]    " + plain(", ".join(f"{c.node} ({c.shape[1]} channels)" for c in network.head.convs))
         )
+
+    def calibration(self, calibration: CalibrationSet) -> None:
+        out.print(f"[bold]Calibrate[/] on {len(calibration.images)} images of {plain(calibration.source)}")
 
     def verified(self, verification: Verification) -> None:
         box = max(verification.max_xy_error_px, verification.max_wh_error_px)
@@ -214,7 +217,7 @@ class _Events:
             out.print(
                 f"[bold]Agreement[/] {agreement.matched} of {agreement.float_detections} float detections matched "
                 f"({100 * share:.1f} %) at IoU {agreement.iou}, score within {agreement.score_difference}; "
-                f"{agreement.images} images from {escape(agreement.source)}; {escape(agreement.figures_from)}"
+                f"{agreement.images} images from {plain(agreement.source)}; {plain(agreement.figures_from)}"
             )
 
     def warning(self, text: str) -> None:

@@ -12,16 +12,23 @@ out = Console(highlight=False, soft_wrap=True)
 err = Console(stderr=True, highlight=False, soft_wrap=True)
 
 
+def plain(text: str) -> str:
+    """Text that may come out of a stranger's file, as it may reach a terminal: no markup, no control characters."""
+    return escape("".join(c if c.isprintable() else ascii(c)[1:-1] for c in text))
+
+
 def print_error(error: RkdeployError) -> None:
-    """One message, then the way out on a line of its own."""
-    err.print(f"[bold red]error:[/] {escape(error.message)}")
-    if error.hint:
-        err.print(f"  {escape(error.hint)}")
+    """One message, then the way out on a line of its own.  Further lines are indented: none can pass for a message."""
+    message, *more = error.message.split("\n")
+    err.print(f"[bold red]error:[/] {plain(message)}")
+    for line in (*more, error.hint):
+        if line:
+            err.print(f"  {plain(line)}")
 
 
 def print_warning(text: str) -> None:
     """Something that the user should know."""
-    err.print(f"[yellow]warning:[/] {escape(text)}")
+    err.print(f"[yellow]warning:[/] {plain(text)}")
 
 
 def facts_table(title: str | None = None) -> Table:

@@ -7,9 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import msgspec
 import typer
-from rich.markup import escape
 
-from rkdeploy.cli.console import facts_table, out
+from rkdeploy.cli.console import facts_table, out, plain
 
 if TYPE_CHECKING:
     from rkdeploy.families.model_info import ModelInfo
@@ -33,7 +32,7 @@ def inspect_command(
         return
     table = facts_table()
     for name, value in _rows(info):
-        table.add_row(name, escape(value))
+        table.add_row(name, plain(value))
     out.print(table)
 
 

@@ -57,6 +57,9 @@ def main() -> NoReturn:
     except KeyboardInterrupt:
         err.print("interrupted")
         sys.exit(130)
+    except MemoryError:
+        print_error(RkdeployError("There is not enough memory for this."))
+        sys.exit(1)
     except BrokenPipeError:  # whoever read our output has gone
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)

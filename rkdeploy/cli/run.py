@@ -10,10 +10,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from rkdeploy.cli.console import err, out, print_warning
+from rkdeploy.cli.console import err, out, plain, print_warning
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -67,7 +66,7 @@ def run_command(
 
     if model is None:
         bundle, sentence = find_bundle(Path())
-        err.print(escape(sentence))
+        err.print(plain(sentence))
     else:
         bundle = read_bundle(model)
     names = bundle.spec.class_names
@@ -81,7 +80,7 @@ def run_command(
     opened = open_source(source, on_unreadable=skip)
     with ExitStack() as stack:
         runtime = stack.enter_context(open_runtime(backend.value, bundle))
-        err.print(f"Running {escape(bundle.folder.name)} with {escape(runtime.figures_from)}")
+        err.print(f"Running {plain(bundle.folder.name)} with {plain(runtime.figures_from)}")
         detector = Detector(runtime, bundle.spec, thresholds)
         frames = stack.enter_context(opened)
         sinks: list[Sink] = []
@@ -103,7 +102,7 @@ def run_command(
             for sink in sinks:
                 sink.write(frame, detections)
             if not sinks:
-                progress.console.print(escape(_line(frame, detections, names)))
+                progress.console.print(plain(_line(frame, detections, names)))
             found.update(names[i] for i in detections.class_ids.tolist())
             count += 1
             progress.advance(task)
@@ -124,10 +123,10 @@ def _summarise(
     target = err if jsonl == "-" else out
     listed = ", ".join(f"{n} {name}" for name, n in found.most_common()) or "nothing"
     rate = f", {1000 * seconds / count:.1f} ms a frame ({figures_from}, not an NPU)" if count else ""
-    target.print(f"{count} frames: {escape(listed)}{escape(rate)}")
+    target.print(f"{count} frames: {plain(listed)}{plain(rate)}")
     if skipped:
         target.print(f"{len(skipped)} files could not be read and were left out.")
     if save is not None:
-        target.print(f"Drawn: {escape(str(save))}")
+        target.print(f"Drawn: {plain(str(save))}")
     if jsonl not in (None, "-"):
-        target.print(f"JSON lines: {escape(str(jsonl))}")
+        target.print(f"JSON lines: {plain(str(jsonl))}")

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rkdeploy.checkpoint import Module
-from rkdeploy.errors import GraphError
+from rkdeploy.errors import GraphError, shown
 from rkdeploy.export import layers
 from rkdeploy.export.builder import GraphBuilder, Value
 
@@ -224,7 +224,7 @@ def _mix_conv(emission: Emission, module: Module, inputs: Sequence[Value]) -> Va
 
 def _contract(emission: Emission, module: Module, inputs: Sequence[Value]) -> Value:
     """(N, C, H, W) -> (N, s s C, H / s, W / s): rows and columns go into channels."""
-    s = int(module.attribute("gain", 2))
+    s = layers.whole_number(module, "gain", 2)
     n, c, h, w = _one(module, inputs).shape
     if h % s or w % s:
         raise GraphError(f'"{module.path}" (Contract) needs an input size divisible by {s}, got {h}x{w}.')
@@ -236,7 +236,7 @@ def _contract(emission: Emission, module: Module, inputs: Sequence[Value]) -> Va
 
 def _expand(emission: Emission, module: Module, inputs: Sequence[Value]) -> Value:
     """(N, C, H, W) -> (N, C / s s, H s, W s): channels go into rows and columns."""
-    s = int(module.attribute("gain", 2))
+    s = layers.whole_number(module, "gain", 2)
     n, c, h, w = _one(module, inputs).shape
     builder = emission.builder
     value = builder.reshape(module.path, inputs[0], (n, s, s, c // (s * s), h, w))
@@ -245,7 +245,10 @@ def _expand(emission: Emission, module: Module, inputs: Sequence[Value]) -> Valu
 
 
 def _concat(emission: Emission, module: Module, inputs: Sequence[Value]) -> Value:
-    return emission.builder.concat(module.path, inputs, int(module.attribute("d", 1)))
+    axis = module.attribute("d", 1)
+    if type(axis) is not int or not all(-len(v.shape) <= axis < len(v.shape) for v in inputs) or not inputs:
+        raise GraphError(f'"{module.path}" (Concat) joins {len(inputs)} tensors along dimension {shown(axis)}.')
+    return emission.builder.concat(module.path, inputs, axis)
 
 
 def _sum(emission: Emission, module: Module, inputs: Sequence[Value]) -> Value:
@@ -288,7 +291,7 @@ def _attention(emission: Emission, module: Module, q: Value, k: Value, v: Value)
     """nn.MultiheadAttention: softmax(Q K^T / sqrt(d)) V a head, on (N, cells, C)."""
     builder = emission.builder
     n, cells, c = q.shape
-    heads = int(module.attribute("num_heads"))
+    heads = layers.whole_number(module, "num_heads", 0)
     depth = c // heads
     weights = np.split(module.array("in_proj_weight"), 3)
     biases = np.split(module.array("in_proj_bias"), 3)

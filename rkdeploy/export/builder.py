@@ -12,10 +12,12 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
 from rkdeploy import __version__
-from rkdeploy.errors import GraphError
+from rkdeploy.errors import GraphError, shown
 
 # The vendor's toolkit takes 12 to 19.  13 has every operator that is written here and is read by OpenCV's importer too.
 OPSET = 13
+_MAX_ELEMENTS = 1 << 29
+_MAX_CONSTANT_BYTES = 2_000_000_000
 
 
 Attribute = int | float | str | Sequence[int]
@@ -46,6 +48,7 @@ class GraphBuilder:
         self._constants: list[onnx.TensorProto] = []
         self._inputs: list[onnx.ValueInfoProto] = []
         self._names: set[str] = set()
+        self._constant_bytes = 0
 
     def input(self, name: str, shape: Sequence[int]) -> Value:
         """Declare a graph input."""
@@ -55,6 +58,9 @@ class GraphBuilder:
 
     def constant(self, path: str, values: NDArray[np.float32] | NDArray[np.int64]) -> str:
         """Store a constant (float32, or int64 for shapes); returns its name."""
+        self._constant_bytes += values.nbytes
+        if self._constant_bytes > _MAX_CONSTANT_BYTES:
+            raise GraphError("The network has more than 2 GB of weights, which an ONNX file cannot hold.")
         name = self._unique(path)
         self._constants.append(numpy_helper.from_array(np.ascontiguousarray(values), name))
         return name
@@ -79,6 +85,9 @@ class GraphBuilder:
         attributes: Mapping[str, Attribute] | None = None,
     ) -> tuple[Value, ...]:
         """Add a node with several outputs."""
+        for shape in shapes:
+            if any(n < 1 for n in shape) or prod(shape) > _MAX_ELEMENTS:
+                raise GraphError(f'"{path}" ({op}) gives a tensor of shape {shown(tuple(shape))}, which cannot be computed.')
         name = self._unique(f"{path}/{op}")
         values = tuple(
             Value(f"{name}_output_{index}", tuple(int(n) for n in shape)) for index, shape in enumerate(shapes)

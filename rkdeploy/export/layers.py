@@ -10,18 +10,40 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rkdeploy.checkpoint import Module
-from rkdeploy.errors import GraphError
+from rkdeploy.errors import GraphError, shown
 from rkdeploy.export.builder import GraphBuilder, Value
+
+
+_MAX_EXTENT = 4096
+_MAX_FACTOR = 64
 
 
 def pair(value: Any, module: Module, name: str) -> tuple[int, int]:
     """A kernel size, stride or padding as (height, width), which torch keeps as one number or as two."""
     values = value if isinstance(value, (tuple, list)) else (value, value)
-    if len(values) != 2 or not all(type(v) is int for v in values):
+    least = 0 if "padding" in name else 1
+    if len(values) != 2 or not all(type(v) is int and least <= v <= _MAX_EXTENT for v in values):
         raise GraphError(
-            f'"{module.path}" ({module.class_name}) has {name} {value!r:.40}, expected one or two integers.'
+            f'"{module.path}" ({module.class_name}) has {name} {shown(value)}, expected one or two integers from {least} '
+            f"to {_MAX_EXTENT}."
         )
     return (values[0], values[1])
+
+
+def number(module: Module, name: str, default: float) -> float:
+    """A finite number that the module keeps as a plain attribute."""
+    value = module.attribute(name, default)
+    if not isinstance(value, (int, float)) or not abs(value) < 1e9:
+        raise GraphError(f'"{module.path}" ({module.class_name}) has {name} {shown(value)}, expected a number.')
+    return float(value)
+
+
+def whole_number(module: Module, name: str, default: int) -> int:
+    """A number of groups, heads or the like: 1 or more."""
+    value = module.attribute(name, default)
+    if type(value) is not int or not 1 <= value <= 1 << 16:
+        raise GraphError(f'"{module.path}" ({module.class_name}) has {name} {shown(value)}, expected 1 or more.')
+    return value
 
 
 def batch_norm_scale(norm: Module) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -31,8 +53,8 @@ def batch_norm_scale(norm: Module) -> tuple[NDArray[np.float64], NDArray[np.floa
     """
     mean = norm.array("running_mean").astype(np.float64)
     variance = norm.array("running_var").astype(np.float64)
-    eps = norm.attribute("eps", 1e-5)
-    if not isinstance(eps, (int, float)) or (variance + eps <= 0).any():
+    eps = number(norm, "eps", 1e-5)
+    if (variance + eps <= 0).any():
         raise GraphError(f'"{norm.path}" has a running variance below zero; the checkpoint is damaged.')
     weight = norm.array("weight").astype(np.float64) if "weight" in norm.tensors else np.ones_like(mean)
     bias = norm.array("bias").astype(np.float64) if "bias" in norm.tensors else np.zeros_like(mean)
@@ -62,7 +84,7 @@ def convolution(
         weight = conv.array("weight")
     if weight.ndim != 4:
         raise GraphError(f'"{conv.path}.weight" has shape {weight.shape}, expected (out, in, height, width).')
-    groups = conv.attribute("groups", 1)
+    groups = whole_number(conv, "groups", 1)
     stride = changes.get("stride") or pair(conv.attribute("stride", 1), conv, "stride")
     dilation = changes.get("dilation") or pair(conv.attribute("dilation", 1), conv, "dilation")
     kernel = (weight.shape[2], weight.shape[3])
@@ -73,7 +95,7 @@ def convolution(
     else:
         padding = pair(conv.attribute("padding", 0), conv, "padding")
     if conv.attribute("padding_mode", "zeros") != "zeros":
-        raise GraphError(f'"{conv.path}" pads with "{conv.attribute("padding_mode")}", expected zeros.')
+        raise GraphError(f'"{conv.path}" pads with {shown(conv.attribute("padding_mode"))}, expected zeros.')
     if len(value.shape) != 4 or weight.shape[1] * groups != value.channels:
         raise GraphError(
             f'"{conv.path}" takes {weight.shape[1] * groups} channels, but is given a tensor of shape {value.shape}.'
@@ -114,7 +136,7 @@ def convolution(
 def transposed_convolution(builder: GraphBuilder, conv: Module, value: Value, norm: Module | None = None) -> Value:
     """ConvTranspose2d, with a BatchNorm that follows it folded into its weights (in, out / groups, kh, kw)."""
     weight = conv.array("weight").astype(np.float64)
-    groups = conv.attribute("groups", 1)
+    groups = whole_number(conv, "groups", 1)
     stride = pair(conv.attribute("stride", 1), conv, "stride")
     padding = pair(conv.attribute("padding", 0), conv, "padding")
     dilation = pair(conv.attribute("dilation", 1), conv, "dilation")
@@ -196,12 +218,14 @@ def upsample(builder: GraphBuilder, module: Module, value: Value) -> Value:
     height, width = value.shape[2:]
     if size is not None:
         target = pair(size, module, "size")
-    elif isinstance(factor, (int, float)):
-        target = (floor(height * factor), floor(width * factor))
-    elif isinstance(factor, (tuple, list)) and len(factor) == 2:
-        target = (floor(height * factor[0]), floor(width * factor[1]))
     else:
-        raise GraphError(f'"{module.path}" (Upsample) has neither a size nor a scale factor.')
+        factors = factor if isinstance(factor, (tuple, list)) else (factor, factor)
+        if len(factors) != 2 or not all(isinstance(f, (int, float)) and 0 < f <= _MAX_FACTOR for f in factors):
+            raise GraphError(
+                f'"{module.path}" (Upsample) has the scale factor {shown(factor)} and no size, expected a factor up to '
+                f"{_MAX_FACTOR}."
+            )
+        target = (floor(height * factors[0]), floor(width * factors[1]))
     if mode == "nearest":
         attributes: dict[str, str] = {
             "mode": "nearest", "coordinate_transformation_mode": "asymmetric", "nearest_mode": "floor",
@@ -213,7 +237,7 @@ def upsample(builder: GraphBuilder, module: Module, value: Value) -> Value:
             "coordinate_transformation_mode": "align_corners" if corners else "half_pixel",
         }
     else:
-        raise GraphError(f'"{module.path}" (Upsample) interpolates with "{mode}", expected nearest or bilinear.')
+        raise GraphError(f'"{module.path}" (Upsample) interpolates with {shown(mode)}, expected nearest or bilinear.')
     scales = builder.constant(
         f"{module.path}.scales", np.array([1, 1, target[0] / height, target[1] / width], np.float32)
     )
@@ -235,8 +259,8 @@ def zero_pad(builder: GraphBuilder, module: Module, value: Value) -> Value:
 
 
 def _zeros(builder: GraphBuilder, module: Module, value: Value, axis: int, size: int) -> list[Value]:
-    if type(size) is not int or size < 0:
-        raise GraphError(f'"{module.path}" (ZeroPad2d) pads by {size!r:.40}, expected whole numbers from 0.')
+    if type(size) is not int or not 0 <= size <= _MAX_EXTENT:
+        raise GraphError(f'"{module.path}" (ZeroPad2d) pads by {shown(size)}, expected 0 to {_MAX_EXTENT}.')
     shape = (*value.shape[:axis], size, *value.shape[axis + 1 :])
     zeros = builder.constant(f"{module.path}.zeros", np.zeros(shape, np.float32)) if size else ""
     return [Value(zeros, shape)] if size else []
@@ -279,7 +303,7 @@ def _mish(builder: GraphBuilder, module: Module, value: Value) -> Value:
 
 
 def _leaky_relu(builder: GraphBuilder, module: Module, value: Value) -> Value:
-    slope = float(module.attribute("negative_slope", 0.01))
+    slope = number(module, "negative_slope", 0.01)
     return builder.add("LeakyRelu", module.path, [value], value.shape, {"alpha": slope})
 
 
@@ -295,7 +319,7 @@ def _prelu(builder: GraphBuilder, module: Module, value: Value) -> Value:
 
 
 def _elu(builder: GraphBuilder, module: Module, value: Value) -> Value:
-    return builder.add("Elu", module.path, [value], value.shape, {"alpha": float(module.attribute("alpha", 1.0))})
+    return builder.add("Elu", module.path, [value], value.shape, {"alpha": number(module, "alpha", 1.0)})
 
 
 def _gelu(builder: GraphBuilder, module: Module, value: Value) -> Value:

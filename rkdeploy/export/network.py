@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from rkdeploy.checkpoint import Module
-from rkdeploy.errors import CheckpointError
+from rkdeploy.errors import CheckpointError, GraphError, shown
 from rkdeploy.export.blocks import Emission, emit
 from rkdeploy.export.builder import Value
 
@@ -21,7 +21,7 @@ def layer_sources(layer: Module, index: int) -> tuple[int, ...]:
     resolved = []
     for value in sources:
         if type(value) is not int or not -index - 1 <= value < index:
-            raise CheckpointError(f'Layer "{layer.path}" reads from layer {value!r:.40}, expected one before {index}.')
+            raise CheckpointError(f'Layer "{layer.path}" reads from layer {shown(value)}, expected one before {index}.')
         resolved.append(value if value >= 0 else index + value)
     return tuple(resolved)
 
@@ -30,7 +30,15 @@ def emit_layers(emission: Emission, layers: Sequence[Module], image: Value) -> l
     """Emit all layers but the last, the head; returns the head's inputs."""
     outputs: list[Value] = []
     for index, layer in enumerate(layers[:-1]):
-        outputs.append(emit(emission, layer, [_output(outputs, image, s) for s in layer_sources(layer, index)]))
+        inputs = [_output(outputs, image, s) for s in layer_sources(layer, index)]
+        try:
+            outputs.append(emit(emission, layer, inputs))
+        except (TypeError, ValueError, ArithmeticError, LookupError) as error:
+            # What a block computes with is the file's: weights of another shape, numbers that are text, ...
+            raise GraphError(
+                f'Layer "{layer.path}" ({layer.class_name}) does not fit together: {str(error)[:200]}.',
+                "The checkpoint is damaged, or the class is not the one that YOLOv5 released.",
+            ) from error
     head = layers[-1]
     return [_output(outputs, image, s) for s in layer_sources(head, len(layers) - 1)]
 

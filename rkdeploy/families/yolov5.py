@@ -10,7 +10,7 @@ import onnx
 
 from rkdeploy.checkpoint import Checkpoint, Module
 from rkdeploy.checkpoint.tensor import LazyTensor
-from rkdeploy.errors import CheckpointError
+from rkdeploy.errors import CheckpointError, shown
 from rkdeploy.export.blocks import Emission, FocusForm
 from rkdeploy.export.builder import GraphBuilder
 from rkdeploy.export.heads import anchor_detect
@@ -35,6 +35,11 @@ COCO_ANCHORS = {
         ((436.0, 615.0), (739.0, 380.0), (925.0, 792.0)),
     ),
 }
+
+_MAX_ANCHOR_PX = 1e5
+_MAX_STRIDE = 1024
+_MAX_LEVELS = 16
+_MAX_CLASS_NAME = 1000
 
 
 def recognise(checkpoint: Checkpoint) -> bool:
@@ -131,24 +136,24 @@ def _anchors(head: Module) -> Anchors:
                 f'"{head.path}" has {len(stride)} strides for {len(grid_units)} levels of anchors, expected as many.'
             )
         pixels = grid_units * np.array(stride, np.float32)[:, None, None]
-    if (pixels <= 0).any():
-        raise CheckpointError(f'"{head.path}" has anchors of no size; the checkpoint is damaged.')
+    if grid_units.size == 0 or not ((pixels > 0) & (pixels < _MAX_ANCHOR_PX)).all():
+        raise CheckpointError(f'"{head.path}" has anchors that are no sizes in pixels; the checkpoint is damaged.')
     return Anchors(tuple(tuple((float(w), float(h)) for w, h in level) for level in pixels))
 
 
 def _strides(checkpoint: Checkpoint, head: Module) -> tuple[int, ...]:
     strides = _numbers(head.attribute("stride")) or _numbers(checkpoint.root.attribute("stride"))
     levels = head.array("anchors").shape[0]
-    whole = tuple(round(s) for s in strides)
+    whole = tuple(round(s) if 1 <= s <= _MAX_STRIDE else 0 for s in strides)
     if len(whole) != levels or any(s < 1 or abs(s - v) > 1e-3 for s, v in zip(whole, strides, strict=True)):
-        raise CheckpointError(f'"{head.path}" has strides {strides}, expected {levels} whole numbers of pixels.')
+        raise CheckpointError(f'"{head.path}" has strides {shown(strides)}, expected {levels} whole numbers of pixels.')
     return whole
 
 
 def _numbers(value: object) -> tuple[float, ...]:
-    if isinstance(value, LazyTensor):
+    if isinstance(value, LazyTensor) and value.numel <= _MAX_LEVELS:
         value = value.numpy().ravel().tolist()
-    if isinstance(value, (list, tuple)) and all(isinstance(v, (int, float)) for v in value):
+    if isinstance(value, (list, tuple)) and all(isinstance(v, (int, float)) and abs(v) < 1e6 for v in value):
         return tuple(float(v) for v in value)
     return ()
 
@@ -156,7 +161,7 @@ def _numbers(value: object) -> tuple[float, ...]:
 def _class_names(checkpoint: Checkpoint, head: Module) -> tuple[str, ...]:
     classes = head.attribute("nc")
     if type(classes) is not int or not 1 <= classes <= 100_000:
-        raise CheckpointError(f'"{head.path}" has {classes!r:.40} classes, expected a positive number.')
+        raise CheckpointError(f'"{head.path}" has {shown(classes)} classes, expected a positive number.')
     names = checkpoint.root.attribute("names")
     if isinstance(names, dict):
         names = [names.get(i) for i in range(max(len(names), classes))]
@@ -167,6 +172,9 @@ def _class_names(checkpoint: Checkpoint, head: Module) -> tuple[str, ...]:
             f"The checkpoint has {len(names)} class names but its head predicts {classes} classes.",
             "Its names and weights do not belong together; train or save it again.",
         )
+    for name in names:
+        if len(name) > _MAX_CLASS_NAME or any("\ud800" <= c <= "\udfff" for c in name):  # half characters
+            raise CheckpointError(f"The checkpoint has the class name {shown(name)}, which is no text.")
     return tuple(names)
 
 

@@ -27,4 +27,7 @@ def simplify(model: onnx.ModelProto, input_shapes: Mapping[str, Sequence[int]] |
         raise GraphError(
             f"onnxsim cannot simplify the graph: {str(error).strip().partition(chr(10))[0][:300]}"
         ) from error
-    return onnx.shape_inference.infer_shapes(simplified, data_prop=True)
+    try:
+        return onnx.shape_inference.infer_shapes(simplified, data_prop=True)
+    except onnx.shape_inference.InferenceError as error:
+        raise GraphError(f"The graph's shapes do not fit: {str(error).strip().partition(chr(10))[0][:300]}") from error

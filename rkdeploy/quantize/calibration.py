@@ -172,8 +172,6 @@ def find_calibration(option: Path | None, cwd: Path, count: int, seed: int) -> C
             f"{len(reading.duplicates)} images have the same pixels as another and were left out: "
             f"{named(reading.duplicates)}."
         )
-    if len(reading.images) < count:
-        warnings.append(f"{count} calibration images were asked for; {candidates.source} has {len(reading.images)}.")
     sizes = [(image.path, image.width, image.height) for image in reading.images]
     warnings.extend(content_warnings(sizes, reading.thumbnails))
     return CalibrationSet(

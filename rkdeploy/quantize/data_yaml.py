@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import importlib
 import os
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from rkdeploy.errors import CalibrationError, SourceError
+from rkdeploy.errors import CalibrationError, SourceError, shown
 from rkdeploy.image_file import is_image_name, paths_in_list
 
 YAML_SUFFIXES = frozenset({".yaml", ".yml"})
+_MAX_YAML_BYTES = 4 << 20
+_MERGE_KEY = re.compile(r"<<\s*:|!!merge|tag:yaml\.org,2002:merge")
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,11 +128,18 @@ def _load_yaml(path: Path) -> dict[Any, Any]:
             f'Reading "{path}" needs the package "pyyaml".', 'Install it with: pip install "rkdeploy[graph]"'
         ) from error
     try:
-        content = yaml.safe_load(path.read_text("utf-8-sig"))
+        if not path.is_file():
+            raise CalibrationError(f'"{path}" is no regular file.')
+        if path.stat().st_size > _MAX_YAML_BYTES:
+            raise CalibrationError(f'"{path}" has {path.stat().st_size} bytes, expected at most {_MAX_YAML_BYTES}.')
+        text = path.read_text("utf-8-sig")
+        if _MERGE_KEY.search(text):  # ten lines of merges can make billions of entries
+            raise CalibrationError(f'"{path}" merges mappings ("<<"), which no data.yaml needs.')
+        content = yaml.safe_load(text)
     except OSError as error:
         raise CalibrationError(f'"{path}" cannot be read: {error.strerror}.') from error
     except (yaml.YAMLError, UnicodeDecodeError, ValueError, RecursionError) as error:
-        raise CalibrationError(f'"{path}" is no valid YAML: {" ".join(str(error).split())}.') from error
+        raise CalibrationError(f'"{path}" is no valid YAML: {" ".join(str(error).split())[:300]}.') from error
     if not isinstance(content, dict):
         raise CalibrationError(
             f'"{path}" holds a {type(content).__name__}, expected a mapping with "train" or "val".',
@@ -152,7 +162,7 @@ def _split(value: object, name: str, root: Path, path: Path) -> Split | None:
     entries: list[Any] = value if isinstance(value, list) else [value]
     if not all(isinstance(entry, str) for entry in entries):
         raise CalibrationError(
-            f'"{name}" in "{path}" is {value!r}, expected a folder, a list file, or a list of those.',
+            f'"{name}" in "{path}" is {shown(value)}, expected a folder, a list file, or a list of those.',
         )
     files: set[Path] = set()
     missing: list[Path] = []
@@ -179,8 +189,8 @@ def _class_names(value: object, path: Path) -> tuple[str, ...]:
     if isinstance(value, dict):
         ids = sorted(value) if all(type(key) is int for key in value) else []
         if ids != list(range(len(value))):
-            raise CalibrationError(f'"names" in "{path}" has the ids {list(value)}, expected 0 to {len(value) - 1}.')
+            raise CalibrationError(f'"names" in "{path}" has the ids {shown(list(value))}, expected 0 to {len(value) - 1}.')
         value = [value[i] for i in ids]
     if not isinstance(value, list):
         raise CalibrationError(f'"names" in "{path}" is a {type(value).__name__}, expected a list or a mapping.')
-    return tuple(str(name) for name in value)
+    return tuple(name if isinstance(name, str) else shown(name) for name in value)

@@ -17,6 +17,7 @@ from rkdeploy.bundle import Bundle, read_bundle
 from rkdeploy.image_file import read_image
 from rkdeploy.postprocess.detections import Detections
 from rkdeploy.postprocess.thresholds import Thresholds
+from rkdeploy.quantize.calibration import CalibrationSet
 from rkdeploy.record import Agreement, Verification
 from rkdeploy.runtime.registry import open_runtime
 from rkdeploy.stream.detector import Detector
@@ -37,6 +38,8 @@ class Silent:
     def detail(self, text: str) -> None: ...
 
     def network(self, network: Network) -> None: ...
+
+    def calibration(self, calibration: CalibrationSet) -> None: ...
 
     def verified(self, verification: Verification) -> None: ...
 

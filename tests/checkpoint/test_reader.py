@@ -87,7 +87,7 @@ def test_tensors_are_views_of_the_file(tmp_path: Path) -> None:
     damaged.write_bytes(bytes(data))
     checkpoint = read_checkpoint(damaged)
     assert checkpoint.parameters == 1_767_976
-    with pytest.raises(CheckpointError, match="NaN or infinite"):
+    with pytest.raises(CheckpointError, match="checksum"):
         first_convolution(checkpoint.root).array("weight")
 
 
