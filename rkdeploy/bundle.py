@@ -16,6 +16,7 @@ import shutil
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
+from math import isfinite
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -26,9 +27,11 @@ from rkdeploy.record import BuildRecord
 from rkdeploy.spec import SCHEMA_VERSION, ModelSpec
 
 CONTRACT, BUILD, SUMS, LOG, QUANTIZATION = "contract.json", "build.json", "SHA256SUMS", "toolkit.log", "quantization"
+BOARD_HOME, CURRENT = "/var/lib/rkdeploy", "current"  # where rkdeploy push puts bundles on a board
 _PARTIAL = ".partial-"
 _CUSTOM_STRING_BYTES = 1023
 _MAX_JSON_BYTES = 64 << 20
+_MAX_SIDE = 8192
 _REBUILD = "Build it again with rkdeploy build, or copy it again."
 _Decoded = TypeVar("_Decoded")
 
@@ -130,7 +133,11 @@ def read_bundle(folder: Path, *, check_hashes: bool = True) -> Bundle:
         )
     if check_hashes:
         _check_sums(folder)
-    return Bundle(folder, _decode(folder / CONTRACT, ModelSpec), _decode(folder / BUILD, BuildRecord))
+    spec = _decode(folder / CONTRACT, ModelSpec)
+    impossible = [what for what, holds in _possible(spec).items() if not holds]
+    if impossible:
+        raise BundleError(f'"{folder / CONTRACT}" is impossible; expected that {"; ".join(impossible)}.', _REBUILD)
+    return Bundle(folder, spec, _decode(folder / BUILD, BuildRecord))
 
 
 def custom_string(spec: ModelSpec) -> str:
@@ -160,14 +167,27 @@ def custom_string(spec: ModelSpec) -> str:
     return text
 
 
-def find_bundle(near: Path) -> tuple[Bundle, str]:
+def find_bundle(near: Path, *, installed: bool = True) -> tuple[Bundle, str]:
     """The only or newest bundle in `near`, `near`/build or `near`'s own folder, and a sentence saying which and why.
+
+    With `installed`, and none near by: the board's current bundle, which `rkdeploy push` switches (RKDEPLOY_HOME, by
+    default /var/lib/rkdeploy, has it as the symlink "current").  Its own folder is returned: a later switch does not
+    mix two bundles.
 
     Raises:
         BundleError: when there is none.
     """
     places = [near, *sorted(p for place in (near, near / "build") if place.is_dir() for p in place.iterdir())]
     found = [p for p in places if (p / CONTRACT).is_file() and _PARTIAL not in p.name]
+    current = Path(os.environ.get("RKDEPLOY_HOME") or BOARD_HOME) / CURRENT
+    if not found and installed and current.is_symlink():
+        if not current.is_dir():
+            raise BundleError(
+                f'The board\'s current bundle "{current}" points to "{current.readlink()}", which is not there.',
+                "Push a bundle again, or name one with --model BUNDLE.",
+            )
+        folder = current.resolve()
+        return read_bundle(folder), f'Using "{folder}", the board\'s current bundle ("{current}"); none is near by.'
     if not found:
         raise BundleError(
             f'There is no bundle in "{near}" or "{near / "build"}".', "Build one, or name one with --model BUNDLE."
@@ -192,6 +212,22 @@ def _decode(path: Path, kind: type[_Decoded]) -> _Decoded:
         raise BundleError(f'Cannot read "{path}": {error.strerror}.', _REBUILD) from error
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise BundleError(f'"{path}" is not what a bundle holds there: {error}.', _REBUILD) from error
+
+
+def _possible(spec: ModelSpec) -> dict[str, bool]:
+    """What the types do not say of a contract's numbers, and whether it holds.  How they fit is for the decoder."""
+    sizes, outputs = (spec.input.height, spec.input.width), spec.outputs
+    anchors = [side for level in spec.anchors.levels_px for wh in level for side in wh] if spec.anchors else []
+    scales = [o.quantization.scale for o in outputs if o.quantization is not None]
+    return {
+        f"the input has 1 to {_MAX_SIDE} pixels a side": all(1 <= side <= _MAX_SIDE for side in sizes),
+        "mean and std are numbers, std above 0": all(map(isfinite, spec.input.mean))
+        and all(isfinite(std) and std > 0 for std in spec.input.std),
+        "the padding is a grey level": 0 <= spec.input.pad_value <= 255,
+        "there are classes and outputs": bool(spec.class_names and outputs),
+        "strides and shapes are above 0": all(o.stride > 0 and all(0 < n <= 1 << 24 for n in o.shape) for o in outputs),
+        "anchors and scales are above 0": all(isfinite(v) and v > 0 for v in (*anchors, *scales)),
+    }
 
 
 def _files(folder: Path) -> list[Path]:

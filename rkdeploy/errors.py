@@ -76,9 +76,8 @@ class _Brief(reprlib.Repr):
         self.maxlevel, self.maxstring = 2, 200
 
     def repr1(self, x: Any, level: int) -> str:
-        for kind, show in ((dict, self.repr_dict), (list, self.repr_list), (tuple, self.repr_tuple)):
-            if isinstance(x, kind):
-                return show(x, level)
+        if isinstance(x, dict):
+            return self.repr_dict(x, level)
         if type(x) is int and x.bit_length() > 200:
             return f"an integer of {x.bit_length()} bits"
         return super().repr1(x, level)

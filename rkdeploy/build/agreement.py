@@ -89,9 +89,7 @@ class AgreementMeter:
         self._sums = [_Sums() for _ in spec.outputs]
         self._matches: list[Matches] = []
 
-    def add(
-        self, reference: Sequence[HeadTensor], built: Sequence[HeadTensor], transform: LetterboxTransform
-    ) -> None:
+    def add(self, reference: Sequence[HeadTensor], built: Sequence[HeadTensor], transform: LetterboxTransform) -> None:
         """Compare one image."""
         for output, sums, expected, got in zip(self._spec.outputs, self._sums, reference, built, strict=True):
             self._add_tensor(output, sums, expected.dequantized(), got)
@@ -104,9 +102,7 @@ class AgreementMeter:
             )
         )
 
-    def _add_tensor(
-        self, output: HeadOutput, sums: _Sums, expected: NDArray[np.float32], got: HeadTensor
-    ) -> None:
+    def _add_tensor(self, output: HeadOutput, sums: _Sums, expected: NDArray[np.float32], got: HeadTensor) -> None:
         real = got.dequantized()
         a, b = expected.ravel().astype(np.float64), real.ravel().astype(np.float64)
         sums.dot += float(a @ b)

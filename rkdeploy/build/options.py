@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from rkdeploy.errors import RkdeployError
-from rkdeploy.export.blocks import FocusForm
+from rkdeploy.errors import RkdeployError, shown
+from rkdeploy.export.blocks import StemForm
 from rkdeploy.graph.cut import CutOptions
 
 
@@ -25,7 +26,7 @@ class BuildOptions:
         seed: of the choice of images.
         algorithm, method: of the toolkit's quantization.
         optimization_level: of the toolkit, 0 to 3.
-        focus: how a Focus stem is written.
+        stem: how the first layer is written.
         cut: where the graph is cut.
         min_agreement: share of float's detections that the built model must match, 0..1.
         proof_images: how many held-back images it is proven on.
@@ -39,12 +40,12 @@ class BuildOptions:
     target: str = "rk3588"
     dtype: str = "int8"
     calib: Path | None = None
-    calib_count: int = 100
+    calib_count: int = 20
     seed: int = 0
     algorithm: str = "normal"
     method: str = "channel"
     optimization_level: int = 3
-    focus: FocusForm = "slices"
+    stem: StemForm = "space_to_depth"
     cut: CutOptions = field(default_factory=CutOptions)
     min_agreement: float = 0.9
     proof_images: int = 24
@@ -57,6 +58,9 @@ class BuildOptions:
         Raises:
             RkdeployError: naming the option.
         """
+        for option, value in (("--target", self.target), ("--dtype", self.dtype)):
+            if not re.fullmatch(r"[\w.-]+", value):  # they become part of the folder's name
+                raise RkdeployError(f"{option} is {shown(value)}, expected a name like rk3588 or int8.")
         if not 0 <= self.min_agreement <= 1:
             raise RkdeployError(f"--min-agreement is {self.min_agreement}, expected a share from 0 to 1.")
         if self.proof_images < 1 or self.calib_count < 1:

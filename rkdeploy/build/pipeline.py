@@ -121,7 +121,7 @@ def build(options: BuildOptions, events: BuildEvents) -> Bundle:
         Toolkit(log=folder / LOG, python=options.toolkit_python, on_progress=events.detail) as toolkit,
     ):
         with clock.stage("read", f"Reading {options.model.name}"):
-            network = open_network(options.model, options.weights, options.imgsz, options.focus)
+            network = open_network(options.model, options.weights, options.imgsz, options.stem)
             events.network(network)
             for note in network.notes:
                 warn(note)
@@ -142,7 +142,9 @@ def build(options: BuildOptions, events: BuildEvents) -> Bundle:
             with clock.stage("toolkit", f"Building for {options.target} with rknn-toolkit2"):
                 model = toolkit.build(
                     cut_onnx,
-                    replace(toolkit_options, mean=spec.input.mean, std=spec.input.std, custom_string=custom_string(spec)),
+                    replace(
+                        toolkit_options, mean=spec.input.mean, std=spec.input.std, custom_string=custom_string(spec)
+                    ),
                     _calibration_input(spec, images) if toolkit_options.quantized else (),
                     folder / f"{options.model.stem}.rknn",
                     folder / QUANTIZATION if toolkit_options.quantized else None,

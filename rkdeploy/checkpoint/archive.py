@@ -133,13 +133,15 @@ def _entry(file: _File, info: zipfile.ZipInfo) -> NDArray[np.uint8]:
     elif info.compress_type == zipfile.ZIP_DEFLATED:
         packed = file.slice(start, info.compress_size)
         try:
-            data = np.frombuffer(zlib.decompressobj(-zlib.MAX_WBITS).decompress(packed, info.file_size + 1), np.uint8)
+            data = np.frombuffer(
+                zlib.decompressobj(-zlib.MAX_WBITS).decompress(packed.data, info.file_size + 1), np.uint8
+            )
         except zlib.error as error:
             raise CheckpointError(f'Entry "{info.filename}" of "{file.path.name}" is damaged.', _RETRAIN) from error
     else:
         raise CheckpointError(f'"{file.path.name}" is packed by a method that torch does not use.')
     # torch can be told to leave the checksums out; they are zero then.
-    if data.size != info.file_size or (info.CRC and zlib.crc32(data) != info.CRC):
+    if data.size != info.file_size or (info.CRC and zlib.crc32(data.data) != info.CRC):
         raise CheckpointError(
             f'Entry "{info.filename}" of "{file.path.name}" is damaged: its checksum does not hold.', _RETRAIN
         )

@@ -96,7 +96,7 @@ def is_module(value: object) -> bool:
 
 
 class _Tree:
-    """Turns stand-ins into modules, one for each place in the tree: shared sub-modules must not multiply without end."""
+    """Turns stand-ins into modules, one for each place in the tree: shared ones must not multiply without end."""
 
     def __init__(self) -> None:
         self._entries = 0

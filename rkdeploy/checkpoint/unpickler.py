@@ -14,8 +14,17 @@ from collections.abc import Callable
 from typing import Any, Protocol
 
 from rkdeploy.checkpoint.inert import (
-    CONSTRUCTORS, DTYPE_NAMES, MODEL_NAMESPACES, STORAGE_DTYPES, Dtype, Inert, Mapping, NumpyDtype, StorageType,
-    frozen_set, plain_key,
+    CONSTRUCTORS,
+    DTYPE_NAMES,
+    MODEL_NAMESPACES,
+    STORAGE_DTYPES,
+    Dtype,
+    Inert,
+    Mapping,
+    NumpyDtype,
+    StorageType,
+    frozen_set,
+    plain_key,
 )  # fmt: skip
 from rkdeploy.checkpoint.tensor import Storage
 from rkdeploy.errors import CheckpointError, shown
@@ -46,10 +55,16 @@ class InertUnpickler(pickle._Unpickler):  # noqa: SLF001  (the documented class 
         storage: gives the storage for a persistent id `("storage", type, key, location, numel, ...)`.
     """
 
+    # What the standard library's class keeps and its type stubs do not tell.
+    stack: list[Any]
+    append: Callable[[Any], None]
+    read: Callable[[int], bytes]
+    pop_mark: Callable[[], list[Any]]
+
     def __init__(self, stream: ByteStream, storage: Callable[[str, str, int], Storage]) -> None:
         # latin-1 lets the byte strings of Python 2 pickles through; nothing is decoded that matters.
         super().__init__(stream, encoding="latin-1")
-        self.dispatch = _Counted(_OPCODES)
+        self.dispatch = _Counted(_OPCODES)  # type: ignore[misc]  # the count is this pickle's own
         self._storage = storage
         self._stand_ins: dict[tuple[str, str], type[Inert]] = {}
         self._copied = 0
@@ -88,7 +103,9 @@ class InertUnpickler(pickle._Unpickler):  # noqa: SLF001  (the documented class 
             raise CheckpointError(f"The checkpoint refers to {shown(identity)}, expected a tensor storage.")
         _, kind, key, _, numel, *_ = identity
         if not isinstance(kind, StorageType) or type(numel) is not int or numel < 0 or not isinstance(key, str):
-            raise CheckpointError(f"The checkpoint describes a tensor storage as {shown(identity)}, which is not valid.")
+            raise CheckpointError(
+                f"The checkpoint describes a tensor storage as {shown(identity)}, which is not valid."
+            )
         return self._storage(str(kind), key, numel)
 
     # ------------------------------------------------------------------- opcodes, under the standard library's names

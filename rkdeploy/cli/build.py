@@ -36,11 +36,13 @@ class Method(str, Enum):
     layer = "layer"
 
 
-class Focus(str, Enum):
-    """Forms of a Focus stem."""
+class Stem(str, Enum):
+    """Forms of the first layer."""
 
+    space_to_depth = "space_to_depth"
     slices = "slices"
     convolution = "convolution"
+    trained = "trained"
 
 
 class Split(str, Enum):
@@ -88,7 +90,7 @@ def build_command(
             rich_help_panel=_QUANTIZATION,
         ),
     ] = None,
-    calib_count: Annotated[int, typer.Option(help="Calibration images at most.", rich_help_panel=_QUANTIZATION)] = 100,
+    calib_count: Annotated[int, typer.Option(help="Calibration images at most.", rich_help_panel=_QUANTIZATION)] = 20,
     seed: Annotated[int, typer.Option(help="Seed of the choice of images.", rich_help_panel=_QUANTIZATION)] = 0,
     algorithm: Annotated[
         Algorithm, typer.Option(help="How ranges are found.", rich_help_panel=_QUANTIZATION)
@@ -103,7 +105,10 @@ def build_command(
     proof_count: Annotated[
         int, typer.Option(help="Held-back images to compare on.", rich_help_panel=_QUANTIZATION)
     ] = 24,
-    focus: Annotated[Focus, typer.Option(help="How a Focus stem is written.", rich_help_panel=_GRAPH)] = Focus.slices,
+    stem: Annotated[
+        Stem,
+        typer.Option(help="How a Focus or 6x6 first layer is written; the values are equal.", rich_help_panel=_GRAPH),
+    ] = Stem.space_to_depth,
     split: Annotated[
         Split, typer.Option(help="Head channels that get a tensor of their own.", rich_help_panel=_GRAPH)
     ] = Split.none,
@@ -142,7 +147,7 @@ def build_command(
         algorithm=algorithm.value,
         method=method.value,
         optimization_level=optimization_level,
-        focus=focus.value,
+        stem=stem.value,
         cut=CutOptions(split.value, sigmoid.value),
         min_agreement=min_agreement,
         proof_images=proof_count,

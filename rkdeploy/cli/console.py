@@ -8,8 +8,10 @@ from rich.table import Table
 
 from rkdeploy.errors import RkdeployError
 
-out = Console(highlight=False, soft_wrap=True)
-err = Console(stderr=True, highlight=False, soft_wrap=True)
+out = Console(highlight=False, soft_wrap=True, emoji=False)
+err = Console(stderr=True, highlight=False, soft_wrap=True, emoji=False)
+
+_MAX_LINE = 1500  # names out of a hostile file have any length
 
 
 def plain(text: str) -> str:
@@ -19,7 +21,9 @@ def plain(text: str) -> str:
 
 def print_error(error: RkdeployError) -> None:
     """One message, then the way out on a line of its own.  Further lines are indented: none can pass for a message."""
-    message, *more = error.message.split("\n")
+    message, *more = (
+        line if len(line) <= _MAX_LINE else f"{line[:_MAX_LINE]}..." for line in error.message.split("\n")
+    )
     err.print(f"[bold red]error:[/] {plain(message)}")
     for line in (*more, error.hint):
         if line:
@@ -28,7 +32,7 @@ def print_error(error: RkdeployError) -> None:
 
 def print_warning(text: str) -> None:
     """Something that the user should know."""
-    err.print(f"[yellow]warning:[/] {plain(text)}")
+    err.print(f"[yellow]warning:[/] {plain(text[:_MAX_LINE])}")
 
 
 def facts_table(title: str | None = None) -> Table:

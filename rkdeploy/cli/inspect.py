@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -28,7 +29,7 @@ def inspect_command(
     info = family_of(checkpoint).describe(checkpoint)
     if as_json:
         document = {"file": model.name, **msgspec.to_builtins(info)}
-        print(msgspec.json.format(msgspec.json.encode(document), indent=2).decode())
+        print(json.dumps(document, indent=2))  # ASCII: a class name cannot drive the terminal
         return
     table = facts_table()
     for name, value in _rows(info):

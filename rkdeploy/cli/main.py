@@ -18,6 +18,9 @@ from rkdeploy.cli.run import run_command
 from rkdeploy.cli.size import SizeCommand
 from rkdeploy.errors import RkdeployError
 
+_TERMINATED, _INTERRUPTED = 128 + signal.SIGTERM, 128 + signal.SIGINT
+_ENDED_BY: dict[object, str] = {_TERMINATED: "terminated", _INTERRUPTED: "interrupted"}
+
 app = typer.Typer(
     name="rkdeploy",
     help="From a trained YOLO checkpoint to a verified model on a Rockchip NPU.",
@@ -54,6 +57,10 @@ def main() -> NoReturn:
     except RkdeployError as error:
         print_error(error)
         sys.exit(1)
+    except SystemExit as end:
+        if end.code in _ENDED_BY:  # typer makes Ctrl-C an exit code
+            err.print(_ENDED_BY[end.code])
+        raise
     except KeyboardInterrupt:
         err.print("interrupted")
         sys.exit(130)
@@ -70,4 +77,4 @@ def main() -> NoReturn:
 
 
 def _terminated(_signal: int, _frame: FrameType | None) -> NoReturn:
-    sys.exit(143)  # unwinds, so that nothing half-written stays
+    sys.exit(_TERMINATED)  # unwinds, so that nothing half-written stays

@@ -15,10 +15,11 @@ from numpy.typing import NDArray
 
 from rkdeploy.checkpoint import Module
 from rkdeploy.errors import GraphError, shown
-from rkdeploy.export import layers
+from rkdeploy.export import layers, stem
 from rkdeploy.export.builder import GraphBuilder, Value
 
-FocusForm = Literal["slices", "convolution"]
+StemForm = Literal["trained", "space_to_depth", "slices", "convolution"]
+"""How the first layer is written; the values are equal.  See `rkdeploy.export.stem`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,11 +28,11 @@ class Emission:
 
     Attributes:
         builder: the graph.
-        focus: a Focus stem as four slices, or as the equal convolution with a kernel twice as large and stride 2.
+        stem: how a Focus or 6x6 stem is written.
     """
 
     builder: GraphBuilder
-    focus: FocusForm = "slices"
+    stem: StemForm = "trained"
 
 
 def emit(emission: Emission, module: Module, inputs: Sequence[Value]) -> Value:
@@ -64,8 +65,12 @@ def _child(emission: Emission, module: Module, name: str, *inputs: Value) -> Val
 
 def _conv(emission: Emission, module: Module, inputs: Sequence[Value]) -> Value:
     """Convolution, BatchNorm, activation.  A fused checkpoint has no `bn`."""
-    conv = module.child("conv")
-    value = layers.convolution(emission.builder, conv, _one(module, inputs), module.children.get("bn"))
+    conv, norm, value = module.child("conv"), module.children.get("bn"), _one(module, inputs)
+    if emission.stem in {"space_to_depth", "slices"} and stem.is_strided_stem(conv, value):
+        phases = stem.phases(emission.builder, module.path, value, by_slices=emission.stem == "slices")
+        value = stem.phase_convolution(emission.builder, conv, norm, phases)
+    else:
+        value = layers.convolution(emission.builder, conv, value, norm)
     return _child(emission, module, "act", value) if "act" in module.children else value
 
 
@@ -152,53 +157,17 @@ def _sppf(emission: Emission, module: Module, inputs: Sequence[Value]) -> Value:
 
 
 def _focus(emission: Emission, module: Module, inputs: Sequence[Value]) -> Value:
-    """conv(cat(x[::2, ::2], x[1::2, ::2], x[::2, 1::2], x[1::2, 1::2])) over (height, width)."""
+    """Focus: the four pixel phases as channels, then a convolution block of stride 1."""
     value = _one(module, inputs)
     block = module.child("conv")
     conv = block.child("conv")
-    plain = (
-        conv.attribute("groups", 1) == 1
-        and layers.pair(conv.attribute("stride", 1), conv, "stride") == (1, 1)
-        and layers.pair(conv.attribute("dilation", 1), conv, "dilation") == (1, 1)
-    )
-    if emission.focus == "convolution" and plain:
-        padding = layers.pair(conv.attribute("padding", 0), conv, "padding")
-        out = layers.convolution(
-            emission.builder,
-            conv,
-            value,
-            block.children.get("bn"),
-            focus_weight(conv.array("weight")),
-            stride=(2, 2),
-            padding=(2 * padding[0], 2 * padding[1]),
-        )
+    if conv.array("weight").shape[1] == value.channels:  # Rockchip's fork of 2021: a convolution of stride 2 instead
+        return emit(emission, block, [value])
+    if emission.stem == "convolution" and stem.is_plain(conv):
+        out = stem.strided_convolution(emission.builder, conv, block.children.get("bn"), value)
         return _child(emission, block, "act", out) if "act" in block.children else out
-    n, c, h, w = value.shape
-    if h % 2 or w % 2:
-        raise GraphError(f'"{module.path}" (Focus) needs an even input size, got {h}x{w}.')
-    builder = emission.builder
-    parts = []
-    for y, x in ((0, 0), (1, 0), (0, 1), (1, 1)):
-        bounds = [
-            builder.constant(f"{module.path}.{what}", np.array(v, np.int64))
-            for what, v in (("starts", (y, x)), ("ends", (h, w)), ("axes", (2, 3)), ("steps", (2, 2)))
-        ]
-        parts.append(builder.add("Slice", module.path, [value, *bounds], (n, c, h // 2, w // 2)))
-    return emit(emission, block, [builder.concat(module.path, parts, 1)])
-
-
-def focus_weight(weight: NDArray[np.float32]) -> NDArray[np.float32]:
-    """The kernel of the stride-2 convolution that equals Focus: (out, 4 c, k, k) -> (out, c, 2 k, 2 k).
-
-    Focus channel q * c + i at (u, v) is input channel i at (2 u + dy, 2 v + dx), with (dy, dx) the q-th of
-    (0, 0), (1, 0), (0, 1), (1, 1); so tap (a, b) of that channel is tap (2 a + dy, 2 b + dx) of input channel i.
-    """
-    out, four_c, kh, kw = weight.shape
-    c = four_c // 4
-    spread = np.zeros((out, c, 2 * kh, 2 * kw), np.float32)
-    for q, (dy, dx) in enumerate(((0, 0), (1, 0), (0, 1), (1, 1))):
-        spread[:, :, dy::2, dx::2] = weight[:, q * c : (q + 1) * c]
-    return spread
+    phases = stem.phases(emission.builder, module.path, value, by_slices=emission.stem != "space_to_depth")
+    return emit(emission, block, [phases])
 
 
 def _ghost_conv(emission: Emission, module: Module, inputs: Sequence[Value]) -> Value:

@@ -87,7 +87,9 @@ class GraphBuilder:
         """Add a node with several outputs."""
         for shape in shapes:
             if any(n < 1 for n in shape) or prod(shape) > _MAX_ELEMENTS:
-                raise GraphError(f'"{path}" ({op}) gives a tensor of shape {shown(tuple(shape))}, which cannot be computed.')
+                raise GraphError(
+                    f'"{path}" ({op}) gives a tensor of shape {shown(tuple(shape))}, which cannot be computed.'
+                )
         name = self._unique(f"{path}/{op}")
         values = tuple(
             Value(f"{name}_output_{index}", tuple(int(n) for n in shape)) for index, shape in enumerate(shapes)

@@ -13,7 +13,6 @@ from rkdeploy.checkpoint import Module
 from rkdeploy.errors import GraphError, shown
 from rkdeploy.export.builder import GraphBuilder, Value
 
-
 _MAX_EXTENT = 4096
 _MAX_FACTOR = 64
 
@@ -24,8 +23,8 @@ def pair(value: Any, module: Module, name: str) -> tuple[int, int]:
     least = 0 if "padding" in name else 1
     if len(values) != 2 or not all(type(v) is int and least <= v <= _MAX_EXTENT for v in values):
         raise GraphError(
-            f'"{module.path}" ({module.class_name}) has {name} {shown(value)}, expected one or two integers from {least} '
-            f"to {_MAX_EXTENT}."
+            f'"{module.path}" ({module.class_name}) has {name} {shown(value)}, expected one or two integers '
+            f"from {least} to {_MAX_EXTENT}."
         )
     return (values[0], values[1])
 
@@ -58,6 +57,11 @@ def batch_norm_scale(norm: Module) -> tuple[NDArray[np.float64], NDArray[np.floa
         raise GraphError(f'"{norm.path}" has a running variance below zero; the checkpoint is damaged.')
     weight = norm.array("weight").astype(np.float64) if "weight" in norm.tensors else np.ones_like(mean)
     bias = norm.array("bias").astype(np.float64) if "bias" in norm.tensors else np.zeros_like(mean)
+    if not mean.shape == variance.shape == weight.shape == bias.shape == (mean.size,):
+        raise GraphError(
+            f'"{norm.path}" has mean {mean.shape}, variance {variance.shape}, weight {weight.shape} and bias '
+            f"{bias.shape}, expected one number a channel in each."
+        )
     scale = weight / np.sqrt(variance + eps)
     return scale, bias - mean * scale
 

@@ -8,7 +8,7 @@ import onnx
 
 from rkdeploy.checkpoint import Checkpoint
 from rkdeploy.errors import CheckpointError
-from rkdeploy.export.blocks import FocusForm
+from rkdeploy.export.blocks import StemForm
 from rkdeploy.families import yolov5
 from rkdeploy.families.model_info import ModelInfo
 
@@ -29,7 +29,7 @@ class Family(Protocol):
         height: int,
         width: int,
         batch: int = 1,
-        focus: FocusForm = "slices",
+        stem: StemForm = "trained",
     ) -> onnx.ModelProto: ...
 
 

@@ -11,7 +11,7 @@ import onnx
 from rkdeploy.checkpoint import Checkpoint, Module
 from rkdeploy.checkpoint.tensor import LazyTensor
 from rkdeploy.errors import CheckpointError, shown
-from rkdeploy.export.blocks import Emission, FocusForm
+from rkdeploy.export.blocks import Emission, StemForm
 from rkdeploy.export.builder import GraphBuilder
 from rkdeploy.export.heads import anchor_detect
 from rkdeploy.export.layers import ACTIVATIONS
@@ -81,7 +81,7 @@ def describe(checkpoint: Checkpoint) -> ModelInfo:
 
 
 def export(
-    checkpoint: Checkpoint, info: ModelInfo, height: int, width: int, batch: int = 1, focus: FocusForm = "slices"
+    checkpoint: Checkpoint, info: ModelInfo, height: int, width: int, batch: int = 1, stem: StemForm = "trained"
 ) -> onnx.ModelProto:
     """The network with its decode: `images` (batch, 3, height, width) RGB 0..1 to `output0` (batch, rows, 5 + nc).
 
@@ -92,7 +92,7 @@ def export(
     layers = tuple(_layers(checkpoint))
     builder = GraphBuilder()
     image = builder.input("images", (batch, 3, height, width))
-    features = emit_layers(Emission(builder, focus), layers, image)
+    features = emit_layers(Emission(builder, stem), layers, image)
     output = anchor_detect(builder, layers[-1], features, info.anchors, info.strides, len(info.class_names))
     metadata = {
         "stride": str(max(info.strides)),

@@ -1,9 +1,9 @@
-"""Finds an anchor head in a graph: the last convolutions before the reshape, their strides, and the anchors behind them.
+"""Finds an anchor head in a graph: the last convolutions before the reshape, their strides, the anchors behind them.
 
-Nothing is looked up by layer name.  The graph is walked back from its outputs to the first convolutions; what lies behind
-them, the decode, is then asked what it computes: for raw outputs of zero, sigmoid gives 0.5, so a decoded row is
-(cx + 0.5) stride, (cy + 0.5) stride, anchor width, anchor height.  One run over zeros reads strides, anchors and row order
-out of any exporter's graph.
+Nothing is looked up by layer name.  The graph is walked back from its outputs to the first convolutions; what lies
+behind them, the decode, is then asked what it computes: for raw outputs of zero, sigmoid gives 0.5, so a decoded row is
+(cx + 0.5) stride, (cy + 0.5) stride, anchor width, anchor height.  One run over zeros reads strides, anchors and row
+order out of any exporter's graph.
 """
 
 from __future__ import annotations
@@ -18,7 +18,10 @@ from rkdeploy.errors import GraphError
 from rkdeploy.graph.session import Session
 from rkdeploy.spec import Anchors
 
-_NO_HEAD = "Give the .pt instead, or export with the detection head in the graph."
+_NO_HEAD = (
+    "YOLOv5 detection models can be built, with their head and without non-maximum suppression in the graph; "
+    "classification and segmentation models cannot."
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,12 +89,41 @@ def find_anchor_head(model: onnx.ModelProto, classes: int | None = None) -> Anch
                 return AnchorHead(convs, per_level, fields - 5, anchors, name, order)
     raw = [shape for _, shape in outputs if len(shape) == 5]
     if raw and len(raw) == len(convs):  # (N, anchors, H, W, fields), upstream's training form
-        return AnchorHead(convs, _same([s[1] for s in raw], "anchors"), raw[0][4] - 5, None, None, _in_order(convs))
-    if classes is not None and all(c.shape[1] % (5 + classes) == 0 for c in convs):
-        counts = [c.shape[1] // (5 + classes) for c in convs]
-        return AnchorHead(convs, _same(counts, "anchors"), classes, None, None, _in_order(convs))
+        return _raw_head(convs, _same([shape[4] for shape in raw], "fields") - 5, "its raw outputs")
     found = ", ".join(f"{name} {shape}" for name, shape in outputs)
+    if _ends_in(model, tensors):  # the convolutions themselves, or a sigmoid of each
+        if classes is None:
+            raise GraphError(
+                f"The graph ends in the head's convolutions ({found}): it has no decode, and so no anchors.",
+                "Give the checkpoint it was exported from with --weights best.pt.",
+            )
+        return _raw_head(convs, classes, "the checkpoint")
     raise GraphError(f"The graph has no anchor head: its outputs are {found}.", _NO_HEAD)
+
+
+def _raw_head(convs: tuple[HeadConv, ...], classes: int, source: str) -> AnchorHead:
+    """The head of a graph without a decode, which has `classes` according to `source`."""
+    fields = 5 + classes
+    channels = [c.shape[1] for c in convs]
+    if classes < 1 or any(n % fields for n in channels):
+        raise GraphError(
+            f"The head's convolutions have {channels} channels, expected multiples of {fields}: 5 + {classes} classes "
+            f"of {source}.",
+            "The ONNX file and the checkpoint do not belong together.",
+        )
+    return AnchorHead(convs, _same([n // fields for n in channels], "anchors"), classes, None, None, _in_order(convs))
+
+
+def _ends_in(model: onnx.ModelProto, tensors: set[str]) -> bool:
+    """Whether every output is one of `tensors`, or its sigmoid, and all of them are there."""
+    producers = {name: node for node in model.graph.node for name in node.output}
+    ends = set()
+    for output in model.graph.output:
+        name = output.name
+        while name not in tensors and name in producers and producers[name].op_type in ("Sigmoid", "Identity"):
+            name = producers[name].input[0]
+        ends.add(name)
+    return ends == tensors
 
 
 def tensor_shapes(model: onnx.ModelProto) -> dict[str, tuple[int, ...]]:
@@ -149,7 +181,15 @@ def _probe_decode(
 ) -> tuple[Anchors, tuple[int, ...]]:
     """Run the graph behind the convolutions on zeros and read anchors and row order out of the rows."""
     tail = _tail(model, convs, output)
-    rows = Session(tail).run({c.tensor: np.zeros(c.shape, np.float32) for c in convs})[output][0]
+    try:
+        rows = Session(tail).run({c.tensor: np.zeros(c.shape, np.float32) for c in convs})[output][0]
+    except GraphError as error:
+        grids = ", ".join(f"{c.shape[2]}x{c.shape[3]}" for c in convs)
+        raise GraphError(
+            f"The decode behind the last convolutions cannot run on their {grids} cells: {error.message}",
+            "YOLOv5 v5.0 writes a grid of fixed size even with --dynamic: use the --imgsz of the export, or build from "
+            "the .pt.",
+        ) from error
     anchors: dict[int, tuple[tuple[float, float], ...]] = {}
     order: list[int] = []
     start = 0
@@ -163,9 +203,9 @@ def _probe_decode(
             None,
         )
         if level is None:
+            box = [round(float(v), 3) for v in rows[start, :4]]
             raise GraphError(
-                f'Row {start} of "{output}" decodes zeros to {np.round(rows[start, :4], 3).tolist()}, expected the first '
-                "cell's centre, half a stride.",
+                f'Row {start} of "{output}" decodes zeros to {box}, expected the first cell\'s centre, half a stride.',
                 "This is not YOLOv5's decode in pixels; export again without normalization or extra outputs.",
             )
         conv = convs[level]
@@ -184,7 +224,7 @@ def _check_block(block: NDArray[np.float32], conv: HeadConv, output: str) -> Non
     centres = (np.stack((cx, cy), -1).reshape(-1, 2) + 0.5) * conv.stride
     if np.abs(block[:, :, :2] - centres).max() > 1e-3 * conv.stride or np.ptp(block[:, :, 2:], axis=1).max() > 1e-3:
         raise GraphError(
-            f'The rows of "{output}" at stride {conv.stride} are not ordered by anchor, row, column, as YOLOv5 writes them.'
+            f'The rows of "{output}" at stride {conv.stride} are not in YOLOv5\'s order: anchor, row, column.'
         )
 
 

@@ -9,6 +9,9 @@ import onnxsim
 
 from rkdeploy.errors import GraphError
 
+# Moves a Pad of zeros into the MaxPool behind it, which pads with minus infinity (onnxsim issue 290, seen in 0.4.36).
+_WRONG_PASSES = ["fuse_pad_into_pool"]
+
 
 def simplify(model: onnx.ModelProto, input_shapes: Mapping[str, Sequence[int]] | None = None) -> onnx.ModelProto:
     """Simplify a graph.
@@ -22,7 +25,9 @@ def simplify(model: onnx.ModelProto, input_shapes: Mapping[str, Sequence[int]] |
     """
     shapes = {name: list(shape) for name, shape in (input_shapes or {}).items()}
     try:
-        simplified, _ = onnxsim.simplify(model, check_n=0, overwrite_input_shapes=shapes or None)
+        simplified, _ = onnxsim.simplify(
+            model, check_n=0, overwrite_input_shapes=shapes or None, skipped_optimizers=_WRONG_PASSES
+        )
     except Exception as error:  # it raises whatever its C++ side met
         raise GraphError(
             f"onnxsim cannot simplify the graph: {str(error).strip().partition(chr(10))[0][:300]}"

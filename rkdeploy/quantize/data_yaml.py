@@ -189,7 +189,9 @@ def _class_names(value: object, path: Path) -> tuple[str, ...]:
     if isinstance(value, dict):
         ids = sorted(value) if all(type(key) is int for key in value) else []
         if ids != list(range(len(value))):
-            raise CalibrationError(f'"names" in "{path}" has the ids {shown(list(value))}, expected 0 to {len(value) - 1}.')
+            raise CalibrationError(
+                f'"names" in "{path}" has the ids {shown(list(value))}, expected 0 to {len(value) - 1}.'
+            )
         value = [value[i] for i in ids]
     if not isinstance(value, list):
         raise CalibrationError(f'"names" in "{path}" is a {type(value).__name__}, expected a list or a mapping.')

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from rkdeploy.errors import BackendError
+from rkdeploy.runtime.contract_check import require_image
 from rkdeploy.runtime.protocol import HeadTensor
 
 if TYPE_CHECKING:
@@ -25,7 +26,7 @@ class FloatInput:
     """
 
     def __init__(self, spec: InputSpec) -> None:
-        self._shape = (1, spec.height, spec.width, 3)
+        self._spec = spec
         self._buffer = np.empty((1, 3, spec.height, spec.width), np.float32)
         self._mean = np.array(spec.mean, np.float32).reshape(1, 3, 1, 1)
         self._std = np.array(spec.std, np.float32).reshape(1, 3, 1, 1)
@@ -36,12 +37,7 @@ class FloatInput:
         Raises:
             BackendError: when the image has another shape or type than the contract says, or is not contiguous.
         """
-        if image.shape != self._shape or image.dtype != np.uint8 or not image.flags.c_contiguous:
-            order = "" if image.flags.c_contiguous else ", not contiguous"
-            raise BackendError(
-                f"The image is {image.shape} {image.dtype}{order}, expected contiguous {self._shape} uint8 "
-                "(batch, height, width, channels)."
-            )
+        require_image(image, self._spec)
         np.subtract(image.transpose(0, 3, 1, 2), self._mean, out=self._buffer)
         np.divide(self._buffer, self._std, out=self._buffer)
         return self._buffer

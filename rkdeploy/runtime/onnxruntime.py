@@ -23,8 +23,9 @@ if TYPE_CHECKING:
 _FATAL_ONLY = 4
 
 
-def open_bundle(bundle: Bundle) -> OnnxRuntime:
+def open_bundle(bundle: Bundle, core: object = None) -> OnnxRuntime:
     """The float network of a bundle, cut as the built one is."""
+    del core  # this one has none
     return OnnxRuntime(bundle.cut_onnx, bundle.spec)
 
 
@@ -42,6 +43,7 @@ class OnnxRuntime:
     name = "onnxruntime"
 
     def __init__(self, onnx: Path, spec: ModelSpec) -> None:
+        self.notes: tuple[str, ...] = ()
         self.figures_from = "onnxruntime on this PC"
         self._onnx = onnx
         self._spec = spec

@@ -28,8 +28,9 @@ _NODE = re.compile(r"Node \[([^\]@]+)[^\]]*\]:\(([^)]*)\)")
 _WHERE = re.compile(r"OpenCV\([^)]*\) \S+:\d+: error: |\(-\d+:[^)]*\) |in function '[^']*'|^\s*>|\s>\s")
 
 
-def open_bundle(bundle: Bundle) -> OpencvDnn:
+def open_bundle(bundle: Bundle, core: object = None) -> OpencvDnn:
     """The float network of a bundle, cut as the built one is."""
+    del core  # this one has none
     return OpencvDnn(bundle.cut_onnx, bundle.spec)
 
 
@@ -47,6 +48,7 @@ class OpencvDnn:
     name = "opencv_dnn"
 
     def __init__(self, onnx: Path, spec: ModelSpec) -> None:
+        self.notes: tuple[str, ...] = ()
         self.figures_from = f"OpenCV {cv2.__version__} dnn on this PC"
         self._onnx = onnx
         self._spec = spec

@@ -15,22 +15,42 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class HeadTensor:
-    """One head tensor as a runtime returns it.
+    """One head tensor as a runtime hands it over, in the memory layout in which the runtime has it.
 
     Attributes:
-        values: (1, C, H, W), int8 (or another integer type) when quantized, else float32.
-        scale, zero_point: real = (values - zero_point) * scale; 1.0 and 0 for float32.
+        values: int8 (or another integer type) when quantized, else float32 or float16.  Either (1, C, H, W), with any
+            strides (a runtime's NHWC is such a view), or packed (1, C1, H, W, C2), the NPU's own NC1HWC2, where channel
+            c lies at [0, c // C2, :, :, c % C2] and the last places are padding.
+        scale, zero_point: real = (values - zero_point) * scale; 1.0 and 0 for floating point.
+        packed_channels: C of packed values, None for (1, C, H, W).
     """
 
     values: NDArray[Any]
     scale: float = 1.0
     zero_point: int = 0
+    packed_channels: int | None = None
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The logical shape, (1, C, H, W)."""
+        if self.packed_channels is None:
+            return self.values.shape
+        batch, _, height, width, _ = self.values.shape
+        return (batch, self.packed_channels, height, width)
+
+    def nchw(self) -> NDArray[Any]:
+        """The raw values as (1, C, H, W): a view, or a copy where they are packed.  Decoding never needs it."""
+        if self.packed_channels is None:
+            return self.values
+        batch, _, height, width, _ = self.values.shape
+        return self.values.transpose(0, 1, 4, 2, 3).reshape(batch, -1, height, width)[:, : self.packed_channels]
 
     def dequantized(self) -> NDArray[np.float32]:
         """The whole tensor as real numbers, (1, C, H, W) float32.  For comparisons; decoding never needs it."""
-        if self.values.dtype == np.float32 and self.scale == 1.0 and self.zero_point == 0:
-            return self.values
-        return (self.values.astype(np.float32) - np.float32(self.zero_point)) * np.float32(self.scale)
+        values = self.nchw()
+        if values.dtype == np.float32 and self.scale == 1.0 and self.zero_point == 0:
+            return values
+        return (values.astype(np.float32) - np.float32(self.zero_point)) * np.float32(self.scale)
 
 
 class Runtime(Protocol):
@@ -39,6 +59,8 @@ class Runtime(Protocol):
     name: str
     figures_from: str
     """Where figures of this backend come from, as a user reads it: `simulator`, `onnxruntime on this PC`, ..."""
+    notes: tuple[str, ...]
+    """What a user should know before trusting it: why it was chosen, versions that do not match.  Complete once open."""
 
     def __enter__(self) -> Self: ...
 
@@ -53,7 +75,8 @@ class Runtime(Protocol):
             image: (1, height, width, 3) uint8, contiguous, in the contract's colour order.
 
         Returns:
-            One tensor for every output of the contract, in its order.  Valid until the next call.
+            One tensor for every output of the contract, in its order.  Valid until the next call, and no longer than
+            the runtime is open: the values may lie in the NPU's own memory.
 
         Raises:
             BackendError: when the runtime refused the image or failed.

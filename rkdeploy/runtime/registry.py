@@ -5,42 +5,119 @@ from __future__ import annotations
 import difflib
 import importlib
 import importlib.util
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from rkdeploy.errors import BackendError
+from rkdeploy.runtime.board import read_board
+from rkdeploy.runtime.cores import CoreMask
+from rkdeploy.runtime.librknnrt.library import LIBRARY_VARIABLE, Library, library_path
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from types import ModuleType
 
     from rkdeploy.bundle import Bundle
     from rkdeploy.runtime.protocol import Runtime
 
 BACKENDS: dict[str, str] = {
+    "librknnrt": "rkdeploy.runtime.librknnrt",
     "onnxruntime": "rkdeploy.runtime.onnxruntime",
     "opencv_dnn": "rkdeploy.runtime.opencv_dnn",
+    "replay": "rkdeploy.runtime.replay",
+    "rknnlite": "rkdeploy.runtime.rknnlite",
     "simulator": "rkdeploy.runtime.simulator",
 }
-"""Name on the command line -> module, which offers `open_bundle(bundle) -> Runtime`, not yet entered."""
+"""Name on the command line -> module, which offers `open_bundle(bundle, core=None) -> Runtime`, not yet entered, and,
+where several contexts share something, `open_bundles(bundle, cores) -> list[Runtime]`."""
 
-AUTO = ("onnxruntime", "opencv_dnn")
-"""What `auto` tries, best first."""
+NPU_BACKENDS = frozenset({"librknnrt", "rknnlite"})
+"""Backends whose figures are those of an NPU, or of what stands in for its library."""
+
+_HOST_PACKAGES = {"onnxruntime": "onnxruntime", "opencv_dnn": "cv2"}
+"""What `auto` tries without an NPU, best first -> the package that it needs."""
 
 
-def open_runtime(name: str, bundle: Bundle) -> Runtime:
-    """The backend `name` for a bundle, to be entered; `auto` takes the first of `AUTO` whose package is installed.
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """What `auto` takes.
+
+    Attributes:
+        backend: its name.
+        reason: one sentence saying why.
+    """
+
+    backend: str
+    reason: str
+
+
+def open_runtime(name: str, bundle: Bundle, core: CoreMask | None = None) -> Runtime:
+    """The backend `name` for a bundle, to be entered; `auto` is what `choose_backend` takes, with its reason in `notes`.
+
+    Args:
+        name: of the backend.
+        bundle: whose model is run.
+        core: NPU cores; None leaves them to the runtime, and backends without an NPU ignore them.
 
     Raises:
         BackendError: when no backend has that name, or it cannot be loaded.
     """
-    if name == "auto":
-        name = next((n for n in AUTO if _is_installed(n)), AUTO[-1])
-    runtime: Runtime = backend_module(name).open_bundle(bundle)
+    name, notes = _resolved(name)
+    runtime: Runtime = backend_module(name).open_bundle(bundle, core)
+    runtime.notes = (*notes, *runtime.notes)
     return runtime
 
 
-def _is_installed(name: str) -> bool:
-    package = {"onnxruntime": "onnxruntime", "opencv_dnn": "cv2"}[name]
-    return importlib.util.find_spec(package) is not None
+def open_runtimes(name: str, bundle: Bundle, cores: Sequence[int]) -> list[Runtime]:
+    """One runtime a core, each to be entered and then used by one thread.
+
+    With librknnrt the second and further ones share the weights of the first; with every other backend they are
+    independent, and without an NPU they are as many copies.  They may be entered and left in any order.
+
+    Args:
+        name: of the backend.
+        bundle: whose model is run.
+        cores: NPU cores, counted from 0, one for every runtime.
+
+    Raises:
+        BackendError: when no backend has that name, it cannot be loaded, or a core does not exist.
+    """
+    name, notes = _resolved(name)
+    masks = [CoreMask.of_core(core) for core in cores]
+    module = backend_module(name)
+    runtimes: list[Runtime] = (
+        module.open_bundles(bundle, masks)
+        if hasattr(module, "open_bundles")
+        else [module.open_bundle(bundle, mask) for mask in masks]
+    )
+    for runtime in runtimes:
+        runtime.notes = (*notes, *runtime.notes)
+    return runtimes
+
+
+def choose_backend() -> Choice:
+    """The best backend that works here: librknnrt, then rknnlite on a board; onnxruntime, then OpenCV on a PC.
+
+    A board whose NPU runtime is missing gets a host backend, and the reason says so: it runs the float network.
+    """
+    soc = read_board().soc
+    if soc is not None or library_path().is_file():
+        where = f"this board has an {soc}" if soc else f"{library_path()} is there"
+        try:
+            Library()
+        except BackendError as error:
+            failure = error.message
+        else:
+            return Choice("librknnrt", f"Backend librknnrt, because {where}.")
+        if _is_installed("rknnlite"):
+            return Choice("rknnlite", f"Backend rknnlite, because {where}, but: {failure}")
+        name = _host_backend()
+        return Choice(
+            name,
+            f"Backend {name}, which runs the float network on the CPU: {where}, but its NPU is not used. {failure}",
+        )
+    name = _host_backend()
+    return Choice(name, f"Backend {name}: this is no Rockchip board, and {LIBRARY_VARIABLE} names no runtime.")
 
 
 def backend_module(name: str) -> ModuleType:
@@ -58,3 +135,19 @@ def backend_module(name: str) -> ModuleType:
         return importlib.import_module(module)
     except ImportError as error:
         raise BackendError(f'Backend "{name}" cannot be loaded: {error}.') from error
+
+
+def _resolved(name: str) -> tuple[str, tuple[str, ...]]:
+    """A backend's name, and for `auto` why."""
+    if name != "auto":
+        return name, ()
+    choice = choose_backend()
+    return choice.backend, (choice.reason,)
+
+
+def _host_backend() -> str:
+    return next((name for name, package in _HOST_PACKAGES.items() if _is_installed(package)), "opencv_dnn")
+
+
+def _is_installed(package: str) -> bool:
+    return importlib.util.find_spec(package) is not None

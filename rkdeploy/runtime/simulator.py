@@ -22,8 +22,9 @@ if TYPE_CHECKING:
     from rkdeploy.spec import Quantization
 
 
-def open_bundle(bundle: Bundle) -> SimulatorRuntime:
+def open_bundle(bundle: Bundle, core: object = None) -> SimulatorRuntime:
     """The built model of a bundle, from the files that the toolkit left in it."""
+    del core  # this one has none
     spec, told = bundle.spec, bundle.record.toolkit
     options = ToolkitOptions(
         target=told.target,
@@ -71,6 +72,7 @@ class SimulatorRuntime:
         python: Path | None = None,
         timeout_s: float | None = None,
     ) -> None:
+        self.notes: tuple[str, ...] = ()
         self.figures_from = "simulator (rknn-toolkit2)"  # its version is known once it is open
         self._kept = kept
         self._options = options

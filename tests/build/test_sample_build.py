@@ -79,7 +79,7 @@ def test_bundle_is_whole(bundle: Bundle) -> None:
     assert all(o.quantization is not None and o.quantization.dtype == "int8" for o in again.spec.outputs)
     assert again.rknn.read_bytes()[:4] == b"RKNN"
     assert again.record.calibration is not None
-    assert len(again.record.calibration.images) == 40
+    assert len(again.record.calibration.images) == 20
 
 
 def test_onnxruntime_detects_what_upstream_detects(bundle: Bundle) -> None:

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from rkdeploy.checkpoint import read_checkpoint
-from rkdeploy.export.blocks import FocusForm, focus_weight
+from rkdeploy.export.blocks import StemForm
+from rkdeploy.export.stem import phase_weight, strided_weight
 from rkdeploy.families import yolov5
 from rkdeploy.families.registry import family_of
 from rkdeploy.graph.head import find_anchor_head
@@ -40,10 +41,10 @@ def test_full_graph_equals_upstream(case: str) -> None:
     assert info.anchors is not None
     assert np.abs(np.array(info.anchors.levels_px) - recorded["anchors_px"]).max() < 1e-3
     assert np.array(info.strides).tolist() == recorded["strides"].tolist()
-    forms: tuple[FocusForm, ...] = ("slices", "convolution") if "Focus" in dict(info.blocks) else ("slices",)
+    forms: tuple[StemForm, ...] = ("trained", "space_to_depth", "slices", "convolution")
     image = recorded["input"]
-    for focus in forms:
-        model = family.export(checkpoint, info, image.shape[2], image.shape[3], focus=focus)
+    for stem in forms:
+        model = family.export(checkpoint, info, image.shape[2], image.shape[3], stem=stem)
         decoded = Session(model).run({"images": image.astype(np.float32) / 255})["output0"][0]
         difference = np.abs(decoded[recorded["rows"]] - recorded["pred"])
         assert difference[..., :4].max() < 1e-3
@@ -64,7 +65,8 @@ def test_anchors_read_back_from_the_graph(case: str) -> None:
 
 
 def test_focus_kernel_by_hand() -> None:
-    """One tap of Focus's kernel lands on the input pixel that it reads through the slices."""
+    """One tap of Focus's kernel lands on the input pixel that it reads through the phases, and back."""
     weight = np.zeros((1, 4, 1, 1), np.float32)
     weight[0, :, 0, 0] = [1, 2, 3, 4]  # slices (0, 0), (1, 0), (0, 1), (1, 1) over (row, column)
-    assert focus_weight(weight)[0, 0].tolist() == [[1, 3], [2, 4]]
+    assert strided_weight(weight)[0, 0].tolist() == [[1, 3], [2, 4]]
+    assert np.array_equal(phase_weight(strided_weight(weight)), weight)

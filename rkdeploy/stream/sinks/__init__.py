@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -23,5 +25,10 @@ def open_save_folder(folder: Path, source: Source, class_names: Sequence[str]) -
     """
     if isinstance(source, ImageFiles):
         return ImagesSink(folder, class_names)
-    stem = Path(source.text).stem or "video"
-    return VideoSink(folder / f"{stem}.mp4", class_names, source.frames_per_second)
+    if source.live:
+        # rtsp://***@10.0.0.7:554/cam1?x=1 becomes 10.0.0.7_554_cam1_x_1; a run that is started again overwrites nothing
+        words = re.findall(r"[A-Za-z0-9.-]+", re.sub(r"^[a-z]+://", "", source.text))
+        stem = f"{'_'.join(words) or 'live'}_{time.strftime('%Y%m%d-%H%M%S')}"
+    else:
+        stem = Path(source.text.partition("?")[0]).stem or "video"
+    return VideoSink(folder / f"{stem[:120]}.mp4", class_names, source.frames_per_second, keep_time=source.live)

@@ -17,12 +17,15 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from types import TracebackType
 
+    import numpy as np
+    from numpy.typing import NDArray
     from typing_extensions import Self  # for type checkers only; typing has it from Python 3.11 on
 
     from rkdeploy.postprocess.detections import Detections
     from rkdeploy.stream.frames import Frame
 
 DEFAULT_FRAMES_PER_SECOND = 25.0
+_MAX_STILL_S = 10.0
 
 
 class VideoSink:
@@ -35,15 +38,28 @@ class VideoSink:
         target: ends in `.mp4`.
         class_names: of the contract.
         frames_per_second: of the source; None for 25.
+        keep_time: for live sources, which drop frames: a picture is repeated until the time of the next one (for at
+            most 10 s), and left out when it comes too early, so that the video runs as fast as life.
     """
 
-    def __init__(self, target: Path, class_names: Sequence[str], frames_per_second: float | None = None) -> None:
+    def __init__(
+        self,
+        target: Path,
+        class_names: Sequence[str],
+        frames_per_second: float | None = None,
+        *,
+        keep_time: bool = False,
+    ) -> None:
         self._target = target
         self._class_names = tuple(class_names)
         self._frames_per_second = frames_per_second or DEFAULT_FRAMES_PER_SECOND
         self._partial: Path | None = None
         self._writer: cv2.VideoWriter | None = None
         self._size_wh = (0, 0)
+        self._keep_time = keep_time
+        self._start_ms = 0.0
+        self._written = 0
+        self._last: NDArray[np.uint8] | None = None
 
     def __enter__(self) -> Self:
         if self._target.suffix.lower() != ".mp4":
@@ -92,7 +108,25 @@ class VideoSink:
                 f"{self._size_wh[0]}x{self._size_wh[1]} as the first one.",
                 "Save sources of different sizes as images.",
             )
-        self._writer.write(draw_detections(frame.image, detections, self._class_names))
+        if not self._keep_time or frame.timestamp_ms is None:
+            self._writer.write(draw_detections(frame.image, detections, self._class_names))
+            return
+        if self._last is None:
+            self._start_ms = frame.timestamp_ms
+        position = round((frame.timestamp_ms - self._start_ms) * self._frames_per_second / 1000)
+        missing = position - self._written
+        if missing < 0:
+            return
+        most = round(_MAX_STILL_S * self._frames_per_second)
+        if missing > most:  # the time that is cut out must not be made up for later
+            self._start_ms += (missing - most) * 1000 / self._frames_per_second
+            missing = most
+        if self._last is not None:
+            for _ in range(missing):
+                self._writer.write(self._last)
+        self._last = draw_detections(frame.image, detections, self._class_names)
+        self._writer.write(self._last)
+        self._written += missing + 1
 
     def _open(self, width: int, height: int) -> None:
         self._partial = path_beside(self._target)

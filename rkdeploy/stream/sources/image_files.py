@@ -34,6 +34,8 @@ class ImageFiles:
         self.paths = tuple(paths)
         self.frame_count: int | None = len(self.paths)
         self.frames_per_second: float | None = None
+        self.live = False
+        self.reconnects = 0
         self._on_unreadable = on_unreadable
 
     def __enter__(self) -> Iterator[Frame]:
@@ -43,6 +45,9 @@ class ImageFiles:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """Nothing stays open between images."""
+
+    def stop(self) -> None:
+        """Files never keep anybody waiting."""
 
     def _frames(self) -> Iterator[Frame]:
         for index, path in enumerate(self.paths):

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 VIDEO_SUFFIXES = frozenset(
     {".avi", ".flv", ".h264", ".h265", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".mts", ".ts", ".webm", ".wmv"}
 )
-_FFMPEG_FATAL_ONLY = "8"
+FFMPEG_FATAL_ONLY = "8"
 
 
 class VideoFile:
@@ -39,11 +39,13 @@ class VideoFile:
         self.path = path
         self.frame_count: int | None = None
         self.frames_per_second: float | None = None
+        self.live = False
+        self.reconnects = 0
         self._capture: cv2.VideoCapture | None = None
 
     def __enter__(self) -> Iterator[Frame]:
         # FFmpeg reports every damaged block on stderr; what matters of it becomes one SourceError.
-        os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", _FFMPEG_FATAL_ONLY)
+        os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", FFMPEG_FATAL_ONLY)
         try:
             with self.path.open("rb") as file:
                 begin = file.read(16)
@@ -75,6 +77,9 @@ class VideoFile:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._release()
+
+    def stop(self) -> None:
+        """Files never keep anybody waiting."""
 
     def _release(self) -> None:
         if self._capture is not None:

@@ -33,12 +33,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import onnx
 
 CHECKPOINTS = Path(__file__).resolve().parents[1] / "yolov5"
 sys.path.insert(0, str(CHECKPOINTS))
 
-from make_vectors import prepare  # noqa: E402  # stand-ins for torchvision and the network, shared with the vectors
+import make_vectors  # noqa: E402  # tiny models, stand-ins for torchvision and the network
 
 
 @dataclass(frozen=True)
@@ -48,7 +49,7 @@ class Case:
     Attributes:
         name: of the file.
         tag: the release, a folder of --upstream.
-        weights: the checkpoint in ../yolov5.
+        weights: the checkpoint in ../yolov5; empty where `make` makes one, which is then kept beside the file.
         special: what is different about it.
         hw: export size.
         arguments: of the release's command line (to v5.0) or of its `run` (from v6.0).
@@ -77,7 +78,9 @@ def by_script(case: Case, weights: Path, torch: Any) -> None:
     """v3.0 to v5.0 and the fork of 2021: models/export.py has nothing but a command line."""
     import requests
 
-    requests.get = lambda *a, **k: types.SimpleNamespace(json=lambda: {"assets": [], "tag_name": ""})  # v4.0 asks GitHub
+    requests.get = lambda *a, **k: types.SimpleNamespace(
+        json=lambda: {"assets": [], "tag_name": ""}
+    )  # v4.0 asks GitHub
     torch.jit.trace = _left_out  # the TorchScript export before it; the script reports the failure and goes on
     flags = [f"--{key}" for key, on in case.arguments.items() if on]
     sys.argv = ["export.py", "--weights", str(weights), "--img-size", *map(str, case.hw), *flags]
@@ -133,13 +136,16 @@ def fork_sigmoid(case: Case, weights: Path, torch: Any) -> None:
 
 
 def fork_2021(case: Case, weights: Path, torch: Any) -> None:
-    """The fork's own script.  Its Focus is a strided convolution; the checkpoint's is upstream's, and stays so."""
-    from models import common
-
-    def forward(self: Any, x: Any) -> Any:
-        return self.conv(torch.cat([x[..., row::2, column::2] for column in (0, 1) for row in (0, 1)], 1))
-
-    common.Focus.forward = forward
+    """The fork's own script on a checkpoint of its own: its Focus is a convolution of stride 2, its activation ReLU."""
+    upstream, tag = Path(sys.path[0]).parent, Path(sys.path[0]).name
+    made = make_vectors.Case(case.name, tag, make_vectors.small_v5(make_vectors.CSP), case.special, save="final")
+    torch.manual_seed(0)
+    rng = np.random.default_rng(0)
+    pixels = make_vectors.image(case.hw, rng)
+    model = make_vectors.build(made, torch, upstream, torch.from_numpy(pixels).float() / 255)
+    torch.save(make_vectors.checkpoint(made, model, torch), weights)
+    make_vectors.strip(weights, made)
+    np.savez_compressed(weights.with_suffix(".npz"), **make_vectors.record(made, weights, rng, torch, model, pixels))
     by_script(case, weights, torch)
 
 
@@ -179,7 +185,7 @@ CASES = (
          dynamo=True, after=without_traces),
     Case("v7_external", "v7.0", "two_anchors", "external data", after=external),
     Case("yolov3_tiny", "v7.0", "yolov3_tiny", "Pad before MaxPool; two levels"),
-    Case("fork_2021", "airockchip", "v3_1_csp_hardswish", "bare 4-D convolutions, opset 10", make=fork_2021),
+    Case("fork_2021", "airockchip", "", "bare 4-D convolutions, opset 10; checkpoint by the fork too", make=fork_2021),
     Case("fork_sigmoid", "v7.0", "v7_autoanchor", "4-D outputs after sigmoid", make=fork_sigmoid),
     Case("classifier", "v7.0", "cls", "no detection head", (64, 64)),
     Case("segment", "v7.0", "seg", "boxes with 16 mask fields, and prototypes"),
@@ -189,17 +195,20 @@ CASES = (
 def make_case(case: Case, upstream: Path, out: Path) -> None:
     with tempfile.TemporaryDirectory() as scratch:
         os.chdir(scratch)
-        torch = prepare(upstream, case.tag)
+        torch = make_vectors.prepare(upstream, case.tag)
         if not case.dynamo:
             torch.onnx.export = functools.partial(torch.onnx.export, dynamo=False)
         weights = Path(scratch) / f"{case.name}.pt"
-        shutil.copyfile(CHECKPOINTS / f"{case.weights}.pt", weights)
+        if case.weights:
+            shutil.copyfile(CHECKPOINTS / f"{case.weights}.pt", weights)
         script = by_script if (upstream / case.tag / "models" / "export.py").is_file() else by_run
         (case.make or script)(case, weights, torch)
         path = weights.with_suffix(".onnx")
         if case.after:
             case.after(path)
-        shutil.copyfile(path, out / path.name)
+        own = () if case.weights else (weights, weights.with_suffix(".npz"))
+        for file in (path, *own):
+            shutil.copyfile(file, out / file.name)
         data = path.with_name(f"{path.name}.data")
         if case.after is external:  # torch's newer exporter leaves one too, but the script then saves all in one file
             shutil.copyfile(data, out / data.name)
@@ -211,7 +220,7 @@ def write_readme(out: Path) -> None:
         "",
         "Written by `make_onnx.py` (see its docstring) with the real upstream export scripts; do not edit by hand.",
         "`checkpoint` is in `../yolov5`, whose `.npz` holds the recorded output. `v7_half` and `fork_sigmoid` are made",
-        "by lines of our own around the release's exporter; `fork_2021` keeps upstream's Focus.",
+        "by lines of our own around the release's exporter.",
         "",
         "| file | exporter | checkpoint | opset | what is special | outputs | KB |",
         "|---|---|---|---:|---|---|---:|",
@@ -219,17 +228,15 @@ def write_readme(out: Path) -> None:
     total = 0
     for case in CASES:
         path = out / f"{case.name}.onnx"
-        data = out / f"{case.name}.onnx.data"
         model = onnx.load(path, load_external_data=False)
-        size = path.stat().st_size + (data.stat().st_size if data.exists() else 0)
+        size = sum(f.stat().st_size for f in out.glob(f"{case.name}.*"))
         total += size
         outputs = ", ".join(
-            "x".join(d.dim_param or str(d.dim_value) for d in o.type.tensor_type.shape.dim) for o in model.graph.output
+            "x".join(str(d.dim_value or "?") for d in o.type.tensor_type.shape.dim) for o in model.graph.output
         )
         opset = next(o.version for o in model.opset_import if o.domain == "")
-        lines.append(
-            f"| {case.name} | {case.tag} | {case.weights} | {opset} | {case.special} | {outputs} | {size / 1024:.0f} |"
-        )
+        cells = (case.name, case.tag, case.weights or "beside it", opset, case.special, outputs, f"{size / 1024:.0f}")
+        lines.append(f"| {' | '.join(map(str, cells))} |")
     lines += ["", f"{total / 1e6:.1f} MB in all.", ""]
     (out / "README.md").write_text("\n".join(lines))
 
@@ -251,7 +258,11 @@ def main() -> None:
         command = [sys.executable, __file__, "--upstream", str(upstream), "--out", str(out), "--case", case.name]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         made = out / f"{case.name}.onnx"
-        result = f"{made.stat().st_size / 1024:6.0f} KB" if made.exists() else f"FAILED\n{(done.stdout + done.stderr)[-1500:]}"
+        result = (
+            f"{made.stat().st_size / 1024:6.0f} KB"
+            if made.exists()
+            else f"FAILED\n{(done.stdout + done.stderr)[-1500:]}"
+        )
         print(f"{case.name:20s} {result}", flush=True)
         failed += [case.name] * (not made.exists())
     if failed:

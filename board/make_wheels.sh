@@ -1,0 +1,53 @@
+#!/usr/bin/env bash
+# On the host: makes a folder that installs rkdeploy on a board without a network.
+# usage: make_wheels.sh [--python 3.11] [--window] [--out DIR]
+#   --python  the board's Python: 3.10 (Ubuntu 22.04), 3.11 (Debian 12), 3.12 (Ubuntu 24.04)
+#   --window  with OpenCV's windows, for a board with a screen
+# Then: copy the folder to the board and run install.sh in it.
+set -euo pipefail
+
+fail() {
+  printf 'error: %s\n' "$1" >&2
+  exit "${2:-1}"
+}
+
+HERE=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+VERSION=3.11 WINDOW=no OUT=''
+while [ $# -gt 0 ]; do
+  case $1 in
+    --python | --out)
+      if [ $# -lt 2 ] || [ -z "$2" ]; then fail "$1 needs a value." 2; fi
+      case $1 in --python) VERSION=$2 ;; --out) OUT=$2 ;; esac
+      shift
+      ;;
+    --window) WINDOW=yes ;;
+    -h | --help) sed -n '2,7s/^# //p' "$0" && exit 0 ;;
+    *) fail "Unknown option \"$1\"; see --help." 2 ;;
+  esac
+  shift
+done
+case $VERSION in 3.10 | 3.11 | 3.12) ;; *) fail "--python \"$VERSION\": expected 3.10, 3.11 or 3.12." 2 ;; esac
+OUT=${OUT:-$HERE/../build/board-py$VERSION}
+PYTHON=${PYTHON:-python3}
+"$PYTHON" -m pip --version >/dev/null 2>&1 || fail "\"$PYTHON\" has no pip; name another one with PYTHON=."
+if [ -e "$OUT" ] && [ ! -f "$OUT/install.sh" ]; then fail "\"$OUT\" exists and was not made by this script."; fi
+
+PARTIAL=$(mktemp -d)
+trap 'rm -rf "$PARTIAL"' EXIT
+OPENCV='opencv-python-headless'
+if [ $WINDOW = yes ]; then OPENCV='opencv-python'; fi
+sed -e 's/ *#.*//' -e '/^$/d' -e "s/^opencv-python-headless==/$OPENCV==/" "$HERE/requirements.txt" >"$PARTIAL/pins.txt"
+PIP=("$PYTHON" -m pip --disable-pip-version-check --quiet)
+"${PIP[@]}" download --no-deps --only-binary=:all: --implementation cp --python-version "$VERSION" \
+  --platform manylinux2014_aarch64 --platform manylinux_2_17_aarch64 --platform manylinux_2_28_aarch64 \
+  --requirement "$PARTIAL/pins.txt" --dest "$PARTIAL/wheels"
+"${PIP[@]}" download --no-deps --only-binary=:all: --python-version "$VERSION" 'pip>=23' --dest "$PARTIAL/wheels"
+"${PIP[@]}" wheel --no-deps "$HERE/.." --wheel-dir "$PARTIAL/wheels"
+(cd "$PARTIAL/wheels" && sha256sum -- *.whl >SHA256SUMS)
+
+mkdir -p "$OUT"
+rm -rf "$OUT/wheels"
+cp -r "$PARTIAL/wheels" "$OUT/wheels"
+cp "$HERE"/{install.sh,requirements.txt,rkdeploy.service,50-backoff.conf,99-rkdeploy-npu.rules,run.conf,README.md} "$OUT"
+WHEELS=("$OUT"/wheels/*.whl)
+echo "$OUT: ${#WHEELS[@]} wheels for Python $VERSION, $(du -sh "$OUT" | cut -f1)"

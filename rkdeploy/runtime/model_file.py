@@ -1,0 +1,73 @@
+"""What a `.rknn` file says of itself, read without the vendor's runtime."""
+
+from __future__ import annotations
+
+import json
+import os
+import struct
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from rkdeploy.errors import BackendError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+_HEADER_BYTES = 64
+_MAX_TRAILER_BYTES = 16 << 20
+_COPY_AGAIN = "Copy the bundle again, or build it again."
+
+
+@dataclass(frozen=True, slots=True)
+class ModelFile:
+    """The facts that decide whether a runtime can load a model.
+
+    Attributes:
+        file_version: version of the file format, from the header.
+        toolkit_version: of rknn-toolkit2, as it wrote it into the trailer; None where there is no readable trailer.
+        targets: SoCs it was built for, lower case; empty when unknown.
+    """
+
+    file_version: int
+    toolkit_version: str | None
+    targets: tuple[str, ...]
+
+
+def read_model_file(path: Path) -> ModelFile:
+    """Read header and trailer of a `.rknn`.
+
+    Layout (file versions 1 to 6): 64 bytes, "RKNN" and as uint64 number 1 the file version, number 2 the size of the
+    model that follows; behind it a uint64 size and that many bytes of JSON.
+
+    Raises:
+        BackendError: when there is no such file, or it is no `.rknn`, or it ends too early.
+    """
+    try:
+        with path.open("rb") as file:
+            header = file.read(_HEADER_BYTES)
+            if header[:4] != b"RKNN" or len(header) < _HEADER_BYTES:
+                raise BackendError(f'"{path}" is no RKNN model: it begins with {header[:8]!r}.', _COPY_AGAIN)
+            version, model_bytes = struct.unpack_from("<QQ", header, 8)
+            present = os.fstat(file.fileno()).st_size - _HEADER_BYTES
+            if model_bytes > present:
+                raise BackendError(
+                    f'"{path}" ends too early: {present} bytes of model, expected {model_bytes}.', _COPY_AGAIN
+                )
+            file.seek(_HEADER_BYTES + model_bytes)
+            trailer = file.read(_MAX_TRAILER_BYTES)
+    except OSError as error:
+        raise BackendError(f'Cannot read the model "{path}": {error.strerror}.', _COPY_AGAIN) from error
+    toolkit_version, targets = _trailer_facts(trailer)
+    return ModelFile(version, toolkit_version, targets)
+
+
+def _trailer_facts(trailer: bytes) -> tuple[str | None, tuple[str, ...]]:
+    """Toolkit version and targets; what a later file format says otherwise is unknown, not an error."""
+    try:
+        size = struct.unpack_from("<Q", trailer)[0]
+        facts = json.loads(trailer[8 : 8 + size])
+        version, targets = facts.get("version"), facts.get("target_platform", [])
+    except (struct.error, ValueError, AttributeError, RecursionError):
+        return None, ()
+    known_targets = tuple(str(target).lower() for target in targets) if isinstance(targets, list) else ()
+    return (version if isinstance(version, str) else None), known_targets

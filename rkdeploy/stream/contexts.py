@@ -1,0 +1,187 @@
+"""The contexts of a model on the NPU's cores: lent to one worker at a time, opened again when they fail."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections import deque
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from rkdeploy.errors import BackendError, RkdeployError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from types import TracebackType
+
+    from typing_extensions import Self  # for type checkers only; typing has it from Python 3.11 on
+
+    from rkdeploy.runtime.protocol import Runtime
+    from rkdeploy.stream.backoff import Backoff
+
+
+@dataclass(slots=True, eq=False)
+class Context:
+    """One context; whoever has taken it may use it.
+
+    Attributes:
+        position: in the list of contexts.
+        runtime: open, or None while it is being opened again.
+        failures: in a row, of frames and of opening.
+    """
+
+    position: int
+    runtime: Runtime | None
+    failures: int = 0
+
+
+class ContextPool:
+    """Opens the contexts when entered, closes them when left.
+
+    Args:
+        runtimes: one a core, not entered yet.
+        reopen: makes a replacement, not entered, for the runtime at a position.
+        backoff: how long to wait before a failed context is opened again.
+        max_failures: when every context has failed this often in a row, the run ends.
+        pause: waits some seconds; True when no context is needed any more.
+    """
+
+    def __init__(
+        self,
+        runtimes: Sequence[Runtime],
+        reopen: Callable[[int], Runtime],
+        backoff: Backoff,
+        max_failures: int,
+        pause: Callable[[float], bool],
+    ) -> None:
+        self._runtimes = tuple(runtimes)
+        self._reopen = reopen
+        self._backoff = backoff
+        self._max_failures = max_failures
+        self._pause = pause
+        self._contexts: list[Context] = []
+        self._free: deque[Context] = deque()
+        self._changed = threading.Condition()
+        self._given_up = self._rebuilt = 0
+        self._aborted = False
+        self._last_failure = ""
+
+    def __enter__(self) -> Self:
+        """Open all contexts.
+
+        Raises:
+            BackendError: when one cannot be opened; none stays open then.
+        """
+        try:
+            for position, runtime in enumerate(self._runtimes):
+                self._contexts.append(Context(position, runtime.__enter__()))
+        except BaseException:
+            self.__exit__(None, None, None)
+            raise
+        self._free.extend(self._contexts)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Close all, the last first, even if closing one fails; the first such failure is raised then."""
+        with contextlib.ExitStack() as stack:
+            for context in self._contexts:
+                if context.runtime is not None:
+                    stack.push(context.runtime.__exit__)
+                    context.runtime = None
+        self._contexts.clear()
+        self._free.clear()
+
+    def __len__(self) -> int:
+        return len(self._runtimes)
+
+    @property
+    def figures_from(self) -> str:
+        """Where figures of these contexts come from."""
+        opened = next((c.runtime for c in self._contexts if c.runtime is not None), self._runtimes[0])
+        return opened.figures_from
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What the open runtimes want the user to know, each once."""
+        runtimes = [context.runtime for context in self._contexts if context.runtime is not None]
+        return tuple(dict.fromkeys(note for runtime in runtimes for note in runtime.notes))
+
+    @property
+    def working(self) -> int:
+        """How many contexts are open."""
+        return sum(context.runtime is not None for context in self._contexts)
+
+    @property
+    def rebuilt(self) -> int:
+        """How often a context was opened again."""
+        return self._rebuilt
+
+    @property
+    def last_failure(self) -> str:
+        """Message of the last failure, empty when there was none."""
+        return self._last_failure
+
+    def take(self) -> Context | None:
+        """A free context, waited for; None when there will be none any more."""
+        with self._changed:
+            while not self._aborted and self._given_up < len(self._contexts):
+                if self._free:
+                    return self._free.popleft()
+                self._changed.wait()
+            return None
+
+    def give_back(self, context: Context, *, succeeded: bool = True) -> None:
+        """Return a context that was taken."""
+        with self._changed:
+            if succeeded:
+                context.failures = 0
+            self._free.append(context)
+            self._changed.notify()
+
+    def rebuild(self, context: Context, failure: BackendError) -> None:
+        """Close a failed context and open it again, after a while; it is free then.
+
+        Returns without it when the run needs no context any more.
+
+        Raises:
+            BackendError: when this was one failure too many, of all contexts.
+        """
+        self._note(context, failure)
+        failed, context.runtime = context.runtime, None
+        if failed is not None:
+            # A context that failed may fail to close as well: what is to be told was told by the first failure.
+            with contextlib.suppress(Exception):
+                failed.__exit__(type(failure), failure, failure.__traceback__)
+        while not self._pause(self._backoff.delay_s(context.failures)):
+            try:
+                context.runtime = self._reopen(context.position).__enter__()
+            except RkdeployError as error:
+                self._note(context, error)
+                continue
+            with self._changed:
+                self._rebuilt += 1
+            self.give_back(context, succeeded=False)
+            return
+        with self._changed:
+            self._given_up += 1
+            self._changed.notify_all()
+
+    def abort(self) -> None:
+        """Whoever waits for a context gets none."""
+        with self._changed:
+            self._aborted = True
+            self._changed.notify_all()
+
+    def _note(self, context: Context, failure: RkdeployError) -> None:
+        with self._changed:
+            context.failures += 1
+            self._last_failure = str(failure)
+            fewest = min(c.failures for c in self._contexts)
+        if fewest >= self._max_failures:
+            count = len(self._contexts)
+            which = "The only context has" if count == 1 else f"All {count} contexts have"
+            raise BackendError(
+                f"{which} failed {self._max_failures} times in a row. The last failure: {failure.message}", failure.hint
+            ) from failure

@@ -1,0 +1,154 @@
+"""Counts, rate and latencies of a running pipeline, readable from any thread at any time."""
+
+from __future__ import annotations
+
+import threading
+import time
+from dataclasses import dataclass, fields
+
+import numpy as np
+
+RATE_WINDOW_S = 5.0
+_LATENCIES_KEPT = 1024
+_ARRIVALS_KEPT = 4096
+
+
+@dataclass(frozen=True, slots=True)
+class Latency:
+    """How long a stage takes, over its last 1,024 frames.
+
+    Attributes:
+        count: frames in these figures.
+        p50_ms, p90_ms, p99_ms: percentiles in milliseconds; 0 without frames.
+    """
+
+    count: int = 0
+    p50_ms: float = 0.0
+    p90_ms: float = 0.0
+    p99_ms: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class StageLatencies:
+    """The stages in a frame's order.
+
+    Attributes:
+        capture: waiting for the source's next frame, its decoding included.
+        preprocess: letterbox.
+        context: waiting for a free context: more than nothing means that the network is the bottleneck.
+        infer: the runtime's call.
+        decode: head tensors to boxes, with non-maximum suppression.
+        sink: drawing, encoding, writing; all sinks together.
+        age: from the frame's arrival until every sink has it.
+    """
+
+    capture: Latency = Latency()
+    preprocess: Latency = Latency()
+    context: Latency = Latency()
+    infer: Latency = Latency()
+    decode: Latency = Latency()
+    sink: Latency = Latency()
+    age: Latency = Latency()
+
+
+STAGES = tuple(field.name for field in fields(StageLatencies))
+
+
+@dataclass(frozen=True, slots=True)
+class PipelineStats:
+    """A moment of a pipeline.
+
+    Attributes:
+        captured: frames that came from the source.
+        processed: frames that every sink has taken, with their detections.
+        failed: frames that the runtime failed on; they have no result.
+        dropped_before_network: frames of a live source that a newer one replaced before the network had time.
+        dropped_before_sinks: frames of a live source that later ones replaced before the sinks had time.
+        reconnects: times that a lost source was opened again.
+        contexts_rebuilt: times that a failed context was opened again.
+        contexts: how many contexts the run has, and
+        contexts_working: how many of them are open.
+        frames_per_second: processed frames a second over the last 5 seconds (or since the first one).
+        running_s: seconds since the start, until the end.
+        last_failure: message of the last failed frame or context; empty when there was none.
+        stages: where the time goes.
+    """
+
+    captured: int
+    processed: int
+    failed: int
+    dropped_before_network: int
+    dropped_before_sinks: int
+    reconnects: int
+    contexts_rebuilt: int
+    contexts: int
+    contexts_working: int
+    frames_per_second: float
+    running_s: float
+    last_failure: str
+    stages: StageLatencies
+
+    @property
+    def dropped(self) -> int:
+        """All dropped frames."""
+        return self.dropped_before_network + self.dropped_before_sinks
+
+
+class Recorder:
+    """Takes times of stages from all threads; keeps a fixed number of them."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._seconds = np.zeros((len(STAGES), _LATENCIES_KEPT), np.float64)
+        self._counts = [0] * len(STAGES)
+        self._arrivals = np.zeros(_ARRIVALS_KEPT, np.float64)
+        self._processed = 0
+
+    def add(self, stage: str, seconds: float) -> None:
+        """One more time of a stage, named as in `StageLatencies`."""
+        row = _ROWS[stage]
+        with self._lock:
+            self._seconds[row, self._counts[row] % _LATENCIES_KEPT] = seconds
+            self._counts[row] += 1
+
+    def add_processed(self, now_s: float) -> None:
+        """One more frame has passed all sinks."""
+        with self._lock:
+            self._arrivals[self._processed % _ARRIVALS_KEPT] = now_s
+            self._processed += 1
+
+    def processed(self) -> int:
+        """Frames that have passed all sinks."""
+        with self._lock:
+            return self._processed
+
+    def frames_per_second(self, now_s: float | None = None) -> float:
+        """Processed frames a second over the window; it falls while none comes."""
+        now = time.perf_counter() if now_s is None else now_s
+        with self._lock:
+            kept = min(self._processed, _ARRIVALS_KEPT)
+            arrivals = self._arrivals[:kept].copy()
+        # from the arrival before the first counted one, or from the window's begin if that is later
+        recent = arrivals[arrivals > now - RATE_WINDOW_S]
+        if len(recent) == 0:
+            return 0.0
+        if len(recent) == kept:  # no arrival is older than the window: the first one opens it
+            span = now - float(recent.min())
+            return (len(recent) - 1) / span if len(recent) > 1 and span > 0 else 0.0
+        return len(recent) / RATE_WINDOW_S
+
+    def stages(self) -> StageLatencies:
+        """Percentiles of all stages."""
+        with self._lock:
+            kept = [self._seconds[i, : min(count, _LATENCIES_KEPT)].copy() for i, count in enumerate(self._counts)]
+        return StageLatencies(*(_latency(seconds) for seconds in kept))
+
+
+_ROWS = {name: row for row, name in enumerate(STAGES)}
+
+
+def _latency(seconds: np.ndarray[tuple[int], np.dtype[np.float64]]) -> Latency:
+    if len(seconds) == 0:
+        return Latency()
+    p50, p90, p99 = (float(value) for value in np.percentile(seconds, (50, 90, 99)) * 1e3)
+    return Latency(len(seconds), p50, p90, p99)

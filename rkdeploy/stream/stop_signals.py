@@ -1,0 +1,57 @@
+"""SIGINT, SIGTERM and SIGHUP as a wish that a loop looks at, so that what is under way can be finished."""
+
+from __future__ import annotations
+
+import signal
+import sys
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from types import FrameType, TracebackType
+
+    from typing_extensions import Self  # for type checkers only; typing has it from Python 3.11 on
+
+
+class StopSignals:
+    """Takes the signals while it is entered; in the main thread only.
+
+    While `gentle`, the first one is kept in `received`; the second one, or one before that, ends the program where it
+    stands.  A signal that was ignored
+    before (`nohup`) stays ignored.
+
+    Attributes:
+        gentle: whether somebody looks at `received` now.
+        received: the first signal that came while `gentle`, None before.
+    """
+
+    def __init__(self) -> None:
+        self.gentle = False
+        self.received: signal.Signals | None = None
+        self._before: dict[signal.Signals, Any] = {}
+
+    def __enter__(self) -> Self:
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            if signal.getsignal(number) is not signal.SIG_IGN:
+                self._before[number] = signal.signal(number, self._take)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for number, before in self._before.items():
+            signal.signal(number, before)
+        self._before.clear()
+
+    @property
+    def exit_code(self) -> int:
+        """What a program that this signal ended exits with; 0 when none came."""
+        return 0 if self.received is None else 128 + self.received
+
+    def _take(self, number: int, _frame: FrameType | None) -> None:
+        # Nothing but this: the handler runs between two instructions of the main thread, which may hold any lock.
+        if self.gentle and self.received is None:
+            self.received = signal.Signals(number)
+        elif number == signal.SIGINT:
+            raise KeyboardInterrupt
+        else:
+            sys.exit(128 + number)

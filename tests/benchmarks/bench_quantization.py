@@ -1,0 +1,119 @@
+"""Which cut of the head, and how many calibration images, keep INT8 closest to float: the tables of docs/quantization.md.
+
+    python tests/benchmarks/bench_quantization.py [--seeds 0 1 2] [--images 100] > table.md
+
+Every row is a real build with the vendor's toolkit, compared with float in its simulator on held-back images.  Cycles and
+memory are what the toolkit's compile log predicts, not measurements.
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+import statistics
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+from rkdeploy.building.network import Network
+from rkdeploy.building.options import BuildOptions
+from rkdeploy.building.pipeline import build
+from rkdeploy.bundle import LOG, Bundle
+from rkdeploy.graph.cut import CutOptions, Sigmoid, Split
+from rkdeploy.quantize.calibration import CalibrationSet
+from rkdeploy.record import Agreement, Verification
+
+ROOT = Path(__file__).parents[2]
+CUTS: tuple[tuple[Split, Sigmoid], ...] = (
+    ("none", "none"), ("none", "all"), ("boxes_scores", "none"), ("boxes_scores", "scores"), ("boxes_scores", "all"),
+    ("xy_wh_scores", "none"), ("xy_wh_scores", "all"),
+)  # fmt: skip
+COUNTS = (5, 10, 20, 40)
+ALGORITHMS = ("normal", "kl_divergence")
+
+
+class Silent:
+    """A build that nobody watches."""
+
+    def stage(self, title: str) -> None: ...
+
+    def detail(self, text: str) -> None: ...
+
+    def network(self, network: Network) -> None: ...
+
+    def calibration(self, calibration: CalibrationSet) -> None: ...
+
+    def verified(self, verification: Verification) -> None: ...
+
+    def compared(self, agreement: Agreement) -> None: ...
+
+    def warning(self, text: str) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One configuration over several draws of calibration images."""
+
+    shares: tuple[float, ...]
+    found: int
+    score_difference: float
+    megacycles: float
+    internal_kb: int
+
+
+def compile_totals(bundle: Bundle) -> tuple[float, int]:
+    """Total cycles in millions and internal memory in KB, as the compile log states them."""
+    log = (bundle.folder / LOG).read_text(errors="replace")
+    totals = [int(t) for t in re.findall(r"\s\d+/\d+/(\d+)\s", log)]
+    memory = re.findall(r"Total Internal Memory Size:\s*([\d.]+)\s*KB", log)
+    return sum(totals) / 1e6, round(float(memory[-1])) if memory else 0
+
+
+def measure(options: list[BuildOptions]) -> Row:
+    """Build every option and compare."""
+    shares, found, differences, totals = [], 0, [], (0.0, 0)
+    for option in options:
+        bundle = build(option, Silent())
+        agreement = bundle.record.agreement
+        assert agreement is not None
+        assert agreement.share is not None
+        shares.append(100 * agreement.share)
+        found += agreement.built_detections
+        differences.append(agreement.mean_score_difference or 0.0)
+        totals = compile_totals(bundle)
+    return Row(tuple(shares), found, statistics.mean(differences), *totals)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--images", type=int, default=100)
+    arguments = parser.parse_args()
+    with tempfile.TemporaryDirectory() as scratch:
+
+        def options(count: int = 20, cut: CutOptions | None = None, algorithm: str = "normal") -> list[BuildOptions]:
+            return [
+                BuildOptions(
+                    ROOT / "calib_data" / "best.pt", calib=ROOT / "calib_data", calib_count=count, seed=seed,
+                    cut=cut or CutOptions(), algorithm=algorithm, proof_images=arguments.images, min_agreement=0.0,
+                    out=Path(scratch),
+                )
+                for seed in arguments.seeds
+            ]  # fmt: skip
+
+        rows = {f"split {s}, sigmoid {g}": options(cut=CutOptions(s, g)) for s, g in CUTS}
+        rows |= {f"{n} calibration images": options(count=n) for n in COUNTS}
+        rows |= {f"algorithm {a}": options(algorithm=a) for a in ALGORITHMS}
+        print("| build | matched %, mean | lowest to highest | score difference | Mcycles (predicted) | internal KB |")
+        print("|---|---|---|---|---|---|")
+        for name, builds in rows.items():
+            row = measure(builds)
+            print(
+                f"| {name} | {statistics.mean(row.shares):.2f} | {min(row.shares):.1f} to {max(row.shares):.1f} | "
+                f"{row.score_difference:.4f} | {row.megacycles:.3f} | {row.internal_kb} |",
+                flush=True,
+            )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,142 @@
+"""The build's proof: a contract that reads the network wrongly cannot pass."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from numpy.typing import NDArray
+
+from rkdeploy.build.network import Network, open_network
+from rkdeploy.build.pipeline import _contract
+from rkdeploy.errors import RkdeployError, VerificationError
+from rkdeploy.families.yolov5 import COCO_ANCHORS
+from rkdeploy.graph.cut import CutOptions, cut
+from rkdeploy.graph.verify import BOX_TOLERANCE_PX, SCORE_TOLERANCE, verify
+from rkdeploy.record import Verification
+from rkdeploy.spec import Anchors, ModelSpec
+
+CHECKPOINT = Path(__file__).parents[1] / "data" / "yolov5" / "v7_n.pt"
+HW = (64, 96)  # not square: a swap of height and width would show
+OPTIONS = CutOptions("boxes_scores", "scores")
+
+
+@pytest.fixture(scope="module")
+def network() -> Network:
+    return open_network(CHECKPOINT, imgsz=HW)
+
+
+@pytest.fixture(scope="module")
+def cut_graph(network: Network) -> onnx.ModelProto:
+    return cut(network.simplified, network.head, OPTIONS)[0]
+
+
+@pytest.fixture
+def spec(network: Network) -> ModelSpec:
+    return _contract(network, cut(network.simplified, network.head, OPTIONS)[1])
+
+
+def noise(hw: tuple[int, int] = HW) -> Iterator[tuple[str, NDArray[np.uint8]]]:
+    yield "noise", np.random.default_rng(0).integers(0, 256, (1, *hw, 3), np.uint8)
+
+
+def check(
+    network: Network, graph: onnx.ModelProto, spec: ModelSpec, row_levels: tuple[int, ...] | None = None
+) -> Verification:
+    assert network.reference_head.decoded is not None
+    levels = network.reference_head.row_levels if row_levels is None else row_levels
+    return verify(network.reference, network.reference_head.decoded, levels, graph, spec, noise(network.input_hw))
+
+
+def test_the_right_contract_passes(network: Network, cut_graph: onnx.ModelProto, spec: ModelSpec) -> None:
+    """The derived contract agrees within the stated tolerances on every row."""
+    result = check(network, cut_graph, spec)
+    assert result.rows == 3 * (8 * 12 + 4 * 6 + 2 * 3)
+    assert max(result.max_xy_error_px, result.max_wh_error_px) <= BOX_TOLERANCE_PX
+    assert result.max_score_error <= SCORE_TOLERANCE
+
+
+@pytest.mark.parametrize("hw", [(96, 64), (32, 128), (160, 96)])
+@pytest.mark.parametrize("options", [CutOptions("none", "none"), CutOptions("xy_wh_scores", "boxes")])
+def test_sizes_that_are_not_square(hw: tuple[int, int], options: CutOptions) -> None:
+    """The proof holds at tall and wide sizes, cut in any way."""
+    tall = open_network(CHECKPOINT, imgsz=hw)
+    graph, outputs = cut(tall.simplified, tall.head, options)
+    assert check(tall, graph, _contract(tall, outputs)).rows == 3 * hw[0] * hw[1] * 21 // 1024
+
+
+def test_default_anchors_of_coco(network: Network, cut_graph: onnx.ModelProto, spec: ModelSpec) -> None:
+    """COCO's anchors in place of the trained ones fail, and the message speaks of box sizes and anchors."""
+    with pytest.raises(VerificationError, match=r"box sizes differ by .* px \(anchors\)") as caught:
+        check(network, cut_graph, replace(spec, anchors=Anchors(COCO_ANCHORS[3])))
+    assert "box centres" not in str(caught.value)
+    assert "scores differ" not in str(caught.value)
+
+
+def test_one_anchor_off_by_a_hundredth(network: Network, cut_graph: onnx.ModelProto, spec: ModelSpec) -> None:
+    """A single anchor that is 0.01 px too wide is found."""
+    assert spec.anchors is not None
+    (first, *others), *levels = spec.anchors.levels_px
+    wrong = Anchors((((first[0] + 0.01, first[1]), *others), *levels))
+    with pytest.raises(VerificationError, match=r"box sizes .*\(anchors\)"):
+        check(network, cut_graph, replace(spec, anchors=wrong))
+
+
+@pytest.mark.parametrize("change", ["levels", "anchors", "wh"])
+def test_anchors_in_another_order(network: Network, cut_graph: onnx.ModelProto, spec: ModelSpec, change: str) -> None:
+    """Anchors with levels swapped, swapped within their level, or as height and width, fail."""
+    assert spec.anchors is not None
+    levels = spec.anchors.levels_px
+    wrong = {
+        "levels": levels[::-1],
+        "anchors": tuple(level[::-1] for level in levels),
+        "wh": tuple(tuple((h, w) for w, h in level) for level in levels),
+    }[change]
+    with pytest.raises(VerificationError, match=r"box sizes .*\(anchors\)"):
+        check(network, cut_graph, replace(spec, anchors=Anchors(wrong)))
+
+
+@pytest.mark.parametrize("role", ["anchor_boxes", "anchor_scores"])
+def test_wrong_activation(network: Network, cut_graph: onnx.ModelProto, spec: ModelSpec, role: str) -> None:
+    """A tensor taken for logits after its sigmoid, or for probabilities before it, fails."""
+    outputs = tuple(
+        replace(o, activation="linear" if o.activation == "sigmoid" else "sigmoid") if o.role == role else o
+        for o in spec.outputs
+    )
+    expected = "box centres" if role == "anchor_boxes" else r"scores differ by .* \(activation or order\)"
+    with pytest.raises(VerificationError, match=expected):
+        check(network, cut_graph, replace(spec, outputs=outputs))
+
+
+def test_rows_of_the_reference_in_another_order(network: Network, cut_graph: onnx.ModelProto, spec: ModelSpec) -> None:
+    """Levels listed in another order than the reference has them fail."""
+    with pytest.raises(VerificationError, match=r"box centres .*\(strides or order\)"):
+        check(network, cut_graph, spec, row_levels=(2, 1, 0))
+
+
+def test_swapped_strides(network: Network, cut_graph: onnx.ModelProto, spec: ModelSpec) -> None:
+    """Strides swapped between levels do not fit the shapes, and are refused as that."""
+    swapped = {8: 32, 16: 16, 32: 8}
+    outputs = tuple(replace(o, stride=swapped[o.stride]) for o in spec.outputs)
+    with pytest.raises(RkdeployError, match="stride"):
+        check(network, cut_graph, replace(spec, outputs=outputs))
+
+
+def test_boxes_of_two_levels_swapped(network: Network, cut_graph: onnx.ModelProto, spec: ModelSpec) -> None:
+    """A tensor of one level named as another's is refused."""
+    first, second = (o for o in spec.outputs if o.role == "anchor_boxes" and o.level < 2)
+    names = {first.name: second.name, second.name: first.name}
+    outputs = tuple(replace(o, name=names.get(o.name, o.name)) for o in spec.outputs)
+    with pytest.raises(RkdeployError, match="shape"):
+        check(network, cut_graph, replace(spec, outputs=outputs))
+
+
+def test_no_images(network: Network, cut_graph: onnx.ModelProto, spec: ModelSpec) -> None:
+    """A proof on nothing is none."""
+    assert network.reference_head.decoded is not None
+    with pytest.raises(VerificationError, match="no image"):
+        verify(network.reference, network.reference_head.decoded, (0, 1, 2), cut_graph, spec, [])

@@ -1,0 +1,144 @@
+"""Runs the command line in a process of its own, and judges how it refused."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+import resource
+import signal
+import sys
+import tempfile
+import time
+import traceback
+from dataclasses import dataclass
+from pathlib import Path
+
+import rkdeploy.build.pipeline
+import rkdeploy.runtime.onnxruntime
+import rkdeploy.stream.sinks
+import rkdeploy.stream.sources  # noqa: F401
+from rkdeploy.cli.main import app, main
+
+# A command imports what it needs when it runs: that happens once here, instead of in every fork.
+with contextlib.redirect_stdout(io.StringIO()):
+    app(["inspect", str(Path(__file__).parents[1] / "data" / "yolov5" / "v7_n.pt")], standalone_mode=False)
+
+GIB = 1 << 30
+_PARTIAL = ".partial-"
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How a command ended.
+
+    Attributes:
+        code: exit code; minus the signal's number where one ended it.
+        peak_growth_bytes: how much its resident memory grew over what it started with.
+    """
+
+    code: int
+    stdout: str
+    stderr: str
+    seconds: float
+    peak_growth_bytes: int
+
+
+def run(arguments: list[str], folder: Path, limit_s: float = 20.0) -> Outcome:
+    """Run `rkdeploy ARGUMENTS` in a fork of this process: nothing to import again, and a crash stays its own.
+
+    Args:
+        arguments: without the program's name.
+        folder: the working directory; temporary files go into its `tmp`.
+        limit_s: after this long it is killed.
+    """
+    (folder / "tmp").mkdir(exist_ok=True)
+    streams = [folder / "tmp.stdout", folder / "tmp.stderr"]
+    started = time.monotonic()
+    pid = os.fork()
+    if pid == 0:
+        _child(arguments, folder, streams)
+    while True:
+        done, status, usage = os.wait4(pid, os.WNOHANG)
+        if done:
+            break
+        if time.monotonic() - started > limit_s:
+            os.kill(pid, signal.SIGKILL)
+            _, status, usage = os.wait4(pid, 0)
+            break
+        time.sleep(0.002)
+    code = os.waitstatus_to_exitcode(status)
+    before = int((folder / "tmp.rss").read_text())
+    out, err = (s.read_text(errors="replace") for s in streams)
+    for file in (*streams, folder / "tmp.rss"):
+        file.unlink()
+    return Outcome(code, out, err, time.monotonic() - started, usage.ru_maxrss * 1024 - before)
+
+
+def _child(arguments: list[str], folder: Path, streams: list[Path]) -> None:
+    code = 70
+    try:
+        os.setsid()
+        os.chdir(folder)
+        (folder / "tmp.rss").write_text(str(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024))
+        os.environ["TMPDIR"] = str(folder / "tmp")
+        tempfile.tempdir = None
+        for number, file in enumerate(streams, 1):
+            os.dup2(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), number)
+        sys.stdout = open(1, "w", closefd=False, encoding="utf-8")  # noqa: SIM115  (until the process ends)
+        sys.stderr = open(2, "w", closefd=False, encoding="utf-8")  # noqa: SIM115
+        sys.argv = ["rkdeploy", *arguments]
+        main()
+    except SystemExit as end:
+        code = end.code if isinstance(end.code, int) else 71
+    except BaseException:  # noqa: BLE001  (it is what the test looks for)
+        traceback.print_exc()
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+
+
+def assert_refused(outcome: Outcome, folder: Path, *, says: str = "", limit_s: float = 10.0) -> None:
+    """One message and exit code 1; nothing executed, nothing left behind, in bounded time and memory.
+
+    Args:
+        outcome: of the command.
+        folder: its working directory.
+        says: what the message must name.
+        limit_s: how long it may have taken.
+    """
+    shown = f"{outcome.stdout}\n{outcome.stderr}"
+    assert "Traceback" not in shown, shown
+    assert outcome.code == 1, f"exit code {outcome.code} after {outcome.seconds:.1f} s: {shown}"
+    errors = [line for line in outcome.stderr.splitlines() if line.startswith("error:")]
+    assert len(errors) == 1, shown
+    assert len(outcome.stderr) < 4000, f"{len(outcome.stderr)} characters: {outcome.stderr[:500]}"
+    assert says in " ".join(outcome.stderr.split()), shown
+    assert all(c.isprintable() or c == "\n" for c in shown), repr(shown)
+    assert_nothing_left(folder)
+    assert outcome.seconds < limit_s, f"{outcome.seconds:.1f} s"
+    assert outcome.peak_growth_bytes < GIB, f"{outcome.peak_growth_bytes / GIB:.2f} GiB"
+
+
+def assert_nothing_left(folder: Path) -> None:
+    """No payload's marker, no bundle, no half of one, no temporary file."""
+    assert not (folder / "executed").exists(), "a payload ran"
+    assert not list((folder / "tmp").iterdir())
+    out = folder / "out"
+    left = [p for p in out.rglob("*") if not p.name.endswith("-failed.log")] if out.exists() else []
+    assert not left, left
+    assert not list(folder.rglob(f"*{_PARTIAL}*"))
+
+
+def idle_toolkit(folder: Path) -> Path:
+    """An interpreter for --toolkit-python that never answers: for builds that must fail before they ask it."""
+    script = folder / "idle-toolkit"
+    script.write_text("#!/bin/sh\nexec sleep 600\n")
+    script.chmod(0o755)
+    return script
+
+
+def build_arguments(model: Path, folder: Path, *more: str) -> list[str]:
+    """A build into `out` with the idle toolkit."""
+    return ["build", str(model), "--out", "out", "--toolkit-python", str(idle_toolkit(folder)), *more]

@@ -1,0 +1,126 @@
+"""Builds that are killed, terminated or interrupted, with the real toolkit: a whole bundle or none, and no orphans."""
+
+from __future__ import annotations
+
+import os
+import random
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from rkdeploy.bundle import read_bundle
+
+ROOT = Path(__file__).parents[2]
+SAMPLE = ROOT / "calib_data"
+BUNDLE = "best-rk3588-int8"
+MOMENTS = 10
+TYPICAL_S = 5.5
+
+pytestmark = pytest.mark.slow
+
+
+class Build:
+    """A build in a session of its own."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        (folder / "tmp").mkdir(exist_ok=True)
+        command = [sys.executable, "-m", "rkdeploy", "build", SAMPLE / "best.pt", "--calib", SAMPLE, "--out", "out"]
+        self.process = subprocess.Popen(
+            [*map(str, command), "--calib-count", "8", "--proof-count", "2", "--min-agreement", "0"],
+            cwd=folder,
+            env={**os.environ, "TMPDIR": str(folder / "tmp"), "OMP_NUM_THREADS": "1"},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        )
+
+    def end(self, sign: signal.Signals) -> tuple[int, str, str]:
+        """Send a signal to the parent alone."""
+        self.process.send_signal(sign)
+        out, err = self.process.communicate(timeout=20)
+        return self.process.returncode, out, err
+
+    def children(self) -> list[int]:
+        """Processes, toolkits among them, that work in this build's temporary folder."""
+        found = []
+        for entry in Path("/proc").iterdir():
+            if entry.name.isdigit() and int(entry.name) != self.process.pid:
+                try:
+                    command = (entry / "cmdline").read_bytes().decode(errors="replace")
+                except OSError:
+                    continue
+                if str(self.folder / "tmp") in command:
+                    found.append(int(entry.name))
+        return found
+
+    def assert_no_orphans(self, within_s: float = 5.0) -> None:
+        deadline = time.monotonic() + within_s
+        while self.children() and time.monotonic() < deadline:
+            time.sleep(0.1)
+        assert not self.children()
+
+
+def partials(folder: Path) -> list[Path]:
+    return list((folder / "out").glob(".*")) if (folder / "out").exists() else []
+
+
+def assert_whole_or_absent(folder: Path) -> bool:
+    """Whether there is a bundle; one that is there is whole."""
+    if not (folder / "out" / BUNDLE).exists():
+        return False
+    read_bundle(folder / "out" / BUNDLE, check_hashes=True)
+    return True
+
+
+def test_killed_builds_leave_a_whole_bundle_or_none(tmp_path: Path) -> None:
+    """kill -9 at ten moments spread over a build: no bundle, or the old one, or a whole new one; the next clears up."""
+    rng = random.Random(7)
+    moments = sorted((i + rng.random()) * TYPICAL_S / MOMENTS for i in range(MOMENTS))
+    present = []
+    for index, moment in enumerate(moments):
+        if index == 5:  # from here on over an older bundle
+            first = Build(tmp_path)
+            _, errors = first.process.communicate(timeout=120)
+            assert first.process.returncode == 0, errors
+            assert not partials(tmp_path), "what the killed builds left is cleared by the next one"
+            old = read_bundle(tmp_path / "out" / BUNDLE).record.created
+        build = Build(tmp_path)
+        time.sleep(moment)
+        build.end(signal.SIGKILL)
+        build.assert_no_orphans()
+        present.append(assert_whole_or_absent(tmp_path))
+        if index >= 5:
+            assert present[-1], "the older bundle stays until the new one is whole"
+            assert read_bundle(tmp_path / "out" / BUNDLE).record.created >= old
+    last = Build(tmp_path)
+    _, errors = last.process.communicate(timeout=120)
+    assert last.process.returncode == 0, errors
+    assert not partials(tmp_path)
+    left = [p for p in (tmp_path / "tmp").iterdir() if p.is_dir() and any(p.iterdir())]
+    assert not left, "the toolkit's folders go with it"
+
+
+@pytest.mark.parametrize("moment", [1.0, 2.0, 3.5])
+@pytest.mark.parametrize(("sign", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_interrupted_builds_leave_nothing(sign: signal.Signals, code: int, moment: float, tmp_path: Path) -> None:
+    """Ctrl-C and SIGTERM end a build at once with their exit code, one word, and nothing left behind."""
+    build = Build(tmp_path)
+    time.sleep(moment)
+    assert build.process.poll() is None, build.process.communicate()
+    started = time.monotonic()
+    returned, out, err = build.end(sign)
+    assert returned == code, err
+    assert time.monotonic() - started < 3
+    assert "Traceback" not in out + err
+    said = [line for line in err.splitlines() if line and not re.match(r"warning: ", line)]
+    assert said == ["terminated" if sign == signal.SIGTERM else "interrupted"]
+    build.assert_no_orphans()
+    assert not (tmp_path / "out").exists() or not list((tmp_path / "out").iterdir())
+    assert not list((tmp_path / "tmp").iterdir())
