@@ -59,6 +59,10 @@ class SourceError(RkdeployError):
     """An image, video, camera or stream that cannot be read."""
 
 
+class PushError(RkdeployError):
+    """A board that cannot be reached, or that cannot take a bundle."""
+
+
 def shown(value: object, width: int = 60) -> str:
     """A value out of somebody's file as a message shows it: at most `width` characters, printable, on one line.
 

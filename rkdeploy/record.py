@@ -17,6 +17,8 @@ class Verification:
         rows: decoded rows compared, over all images.
         max_xy_error_px, max_wh_error_px: largest difference of a centre and of a size, input pixels.
         max_score_error: largest difference of an objectness or class probability.
+        rewrite_error: largest difference (px or score) between the graph as trained and as it is built, both decoded;
+            None where nothing was rewritten.
         box_tolerance_px, score_tolerance: what was allowed.
     """
 
@@ -28,6 +30,7 @@ class Verification:
     max_score_error: float
     box_tolerance_px: float
     score_tolerance: float
+    rewrite_error: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

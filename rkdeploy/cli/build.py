@@ -16,7 +16,7 @@ from rkdeploy.cli.size import parse_size
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from rkdeploy.build.network import Network
+    from rkdeploy.building.network import Network
     from rkdeploy.quantize.calibration import CalibrationSet
     from rkdeploy.record import Agreement, Verification
 
@@ -131,8 +131,8 @@ def build_command(
     ] = None,
 ) -> None:
     """Turn a checkpoint into a verified .rknn bundle: export, cut, verify, quantize, build, compare."""
-    from rkdeploy.build.options import BuildOptions
-    from rkdeploy.build.pipeline import build
+    from rkdeploy.building.options import BuildOptions
+    from rkdeploy.building.pipeline import build
     from rkdeploy.graph.cut import CutOptions
 
     options = BuildOptions(
@@ -209,10 +209,12 @@ class _Events:
         out.print(f"[bold]Calibrate[/] on {len(calibration.images)} images of {plain(calibration.source)}")
 
     def verified(self, verification: Verification) -> None:
+        rewrite = verification.rewrite_error
         box = max(verification.max_xy_error_px, verification.max_wh_error_px)
         out.print(
             f"[bold]Verified[/]  {verification.rows:,} rows, {verification.images} images: boxes within {box:.2g} px, "
             f"scores within {verification.max_score_error:.2g} of the trained decode"
+            + (f"; rewritten first layer within {rewrite:.2g}" if rewrite is not None else "")
         )
 
     def compared(self, agreement: Agreement) -> None:

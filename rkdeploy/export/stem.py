@@ -1,9 +1,9 @@
 """The first layer of a network on the image, in forms that compute the same and cost the NPU differently.
 
-YOLOv5 up to v5.0 begins with Focus: the four pixel phases of the image become 12 channels, then a 3x3 convolution.  From
-v6.0 it begins with one 6x6 convolution of stride 2, which is the same thing in other words.  An NPU that pads three input
-channels to 16 or 32 wastes most of a 6x6x3 kernel, so the compile log predicts fewer cycles for phases; docs/build.md has
-the figures.  Three forms, for either kind of stem:
+YOLOv5 up to v5.0 begins with Focus: the four pixel phases of the image become 12 channels, then a 3x3 convolution.
+From v6.0 it begins with one 6x6 convolution of stride 2, which is the same thing in other words.  An NPU that pads
+three input channels to 16 or 32 wastes most of a 6x6x3 kernel, so the compile log predicts fewer cycles for phases;
+docs/build.md has the figures.  Three forms, for either kind of stem:
 
 - `space_to_depth`: the phases by a 2x2 convolution of stride 2 whose kernel has a single one an output channel;
 - `slices`: the phases by four strided slices and a concatenation;
@@ -106,8 +106,8 @@ def phase_convolution(builder: GraphBuilder, conv: Module, norm: Module | None, 
 def strided_weight(weight: NDArray[np.float32]) -> NDArray[np.float32]:
     """(out, 4 C, k, k) over phases to (out, C, 2 k, 2 k) over pixels, stride 2.
 
-    Phase channel q * C + c at (u, v) is input channel c at (2 u + row, 2 v + column), with (row, column) the q-th phase;
-    so tap (a, b) of that channel is tap (2 a + row, 2 b + column) of input channel c.
+    Phase channel q * C + c at (u, v) is input channel c at (2 u + row, 2 v + column), with (row, column) the q-th
+    phase; so tap (a, b) of that channel is tap (2 a + row, 2 b + column) of input channel c.
     """
     out, four_c, kh, kw = weight.shape
     c = four_c // 4

@@ -31,6 +31,8 @@ def load_onnx(path: Path) -> onnx.ModelProto:
     Raises:
         GraphError: no such file, not ONNX, damaged, too new, or its external data is missing.
     """
+    if path.exists() and not path.is_file():
+        raise GraphError(f'"{path}" is a {"folder" if path.is_dir() else "device or pipe"}, expected a file.')
     try:
         model = onnx.load(str(path), load_external_data=False)
     except OSError as error:

@@ -131,7 +131,7 @@ class AnchorDecoder:
             cells = np.unravel_index(np.arange(level.end - level.start), level.grid)
             for part in level.parts:
                 tensor = tensors[part.index]
-                raw = _fields_last(part, tensor, level.grid)[cells]
+                raw = _gather(part, tensor, level.grid, cells)
                 _dequantize(tensor, raw.T, fields[part.first : part.end, level.start : level.end])
         self._activate(fields, self._level_ends)
         return DenseDecode(
@@ -169,9 +169,9 @@ class AnchorDecoder:
             raise BackendError(f"The runtime returned {len(tensors)} outputs, expected {len(self._outputs)}.")
         for output, tensor in zip(self._outputs, tensors, strict=True):
             values = tensor.values
-            if values.shape != output.shape:
+            if tensor.shape != output.shape:
                 raise BackendError(
-                    f'Output "{output.name}" has shape {values.shape}, expected {output.shape} '
+                    f'Output "{output.name}" has shape {tensor.shape}, expected {output.shape} '
                     f"for {output.role} at stride {output.stride}.",
                     "The model file and its contract do not belong together: build the bundle again.",
                 )
@@ -240,28 +240,47 @@ def _part_of(index: int, output: HeadOutput, anchor_count: int, spec: ModelSpec)
     return _Part(index, output, first, end)
 
 
-def _fields_first(part: _Part, tensor: HeadTensor, grid: tuple[int, int, int]) -> NDArray[Any]:
-    """(anchors, fields, H, W) view.  Splitting an axis never copies, whatever the strides."""
-    fields: NDArray[Any] = tensor.values.reshape(grid[0], part.end - part.first, grid[1], grid[2])
-    return fields
+def _objectness_planes(part: _Part, tensor: HeadTensor, grid: tuple[int, int, int]) -> list[NDArray[Any]]:
+    """The objectness of every anchor, (H, W) views of the tensor in whatever layout it has."""
+    field_count = part.end - part.first
+    channels = range(_OBJECTNESS - part.first, grid[0] * field_count, field_count)
+    if tensor.packed_channels is None:
+        return [tensor.values[0, channel] for channel in channels]
+    lanes = tensor.values.shape[4]
+    return [tensor.values[0, channel // lanes, :, :, channel % lanes] for channel in channels]
 
 
-def _fields_last(part: _Part, tensor: HeadTensor, grid: tuple[int, int, int]) -> NDArray[Any]:
-    """(anchors, H, W, fields) view; indexed with arrays of anchor, y and x it gathers rows without copying the rest."""
-    fields: NDArray[Any] = _fields_first(part, tensor, grid).transpose(0, 2, 3, 1)
-    return fields
+def _gather(
+    part: _Part, tensor: HeadTensor, grid: tuple[int, int, int], cells: tuple[NDArray[np.intp], ...]
+) -> NDArray[Any]:
+    """The raw fields of the given cells, (n, fields), read from the tensor without converting the rest of it.
+
+    Args:
+        part: which fields the tensor holds.
+        tensor: in any layout.
+        grid: anchors, rows and columns of the level.
+        cells: anchor, y and x indices, (n,) each.
+    """
+    field_count = part.end - part.first
+    if tensor.packed_channels is None:
+        # Splitting an axis never copies, whatever the strides: NHWC memory is read as it lies.
+        rows: NDArray[Any] = tensor.values.reshape(grid[0], field_count, grid[1], grid[2]).transpose(0, 2, 3, 1)
+        return rows[cells]
+    anchor, y, x = (index[:, None] for index in cells)
+    block, lane = np.divmod(anchor * field_count + np.arange(field_count), tensor.values.shape[4])
+    return np.asarray(tensor.values[0, block, y, x, lane])
 
 
 def _mark_objectness_above(
     part: _Part, tensor: HeadTensor, grid: tuple[int, int, int], threshold: np.float32, passes: NDArray[np.bool_]
 ) -> None:
     """Write into `passes` (rows of the level,) where the objectness may exceed `threshold`, and nowhere less."""
-    planes = _fields_first(part, tensor, grid)[:, _OBJECTNESS - part.first]
     limit = _raw_limit(part, tensor, threshold)
     if limit is None:
         passes.fill(False)
-    else:
-        np.greater_equal(planes, limit, out=passes.reshape(grid))
+        return
+    for plane, marks in zip(_objectness_planes(part, tensor, grid), passes.reshape(grid), strict=True):
+        np.greater_equal(plane, limit, out=marks)
 
 
 def _raw_limit(part: _Part, tensor: HeadTensor, threshold: np.float32) -> Any | None:
@@ -310,7 +329,7 @@ def _gather_best(
     """
     for part in level.parts:
         tensor = tensors[part.index]
-        raw = _fields_last(part, tensor, level.grid)[cells]
+        raw = _gather(part, tensor, level.grid, cells)
         if part is level.scores:
             # Raw values are ordered as the probabilities are: the best class is known before dequantizing.
             first_class = _OBJECTNESS + 1 - part.first

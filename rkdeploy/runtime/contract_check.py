@@ -54,7 +54,8 @@ def require_contract(inputs: Sequence[TensorFacts], outputs: Sequence[TensorFact
     """Raise a BackendError unless the model's tensors are those of the contract, in its order.
 
     Args:
-        inputs, outputs: of the model, in runtime order.
+        inputs: of the model, in runtime order.
+        outputs: likewise.
         spec: the contract.
     """
     image = spec.input

@@ -28,3 +28,8 @@ class CoreMask(IntEnum):
         if core not in (0, 1, 2):
             raise BackendError(f"NPU core {core} does not exist, expected 0, 1 or 2.")
         return cls(1 << core)
+
+
+def core_count(soc: str) -> int:
+    """Number of NPU cores of an SoC: three on the RK3588 family, two on RK3576, one on all others."""
+    return {"rk3588": 3, "rk3582": 3, "rk3583": 3, "rk3576": 2}.get(soc[:6], 1)

@@ -60,7 +60,7 @@ class Runtime(Protocol):
     figures_from: str
     """Where figures of this backend come from, as a user reads it: `simulator`, `onnxruntime on this PC`, ..."""
     notes: tuple[str, ...]
-    """What a user should know before trusting it: why it was chosen, versions that do not match.  Complete once open."""
+    """What a user should know: why it was chosen, versions that do not match.  Complete when open."""
 
     def __enter__(self) -> Self: ...
 

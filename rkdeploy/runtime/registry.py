@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING
 
 from rkdeploy.errors import BackendError
 from rkdeploy.runtime.board import read_board
-from rkdeploy.runtime.cores import CoreMask
-from rkdeploy.runtime.librknnrt.library import LIBRARY_VARIABLE, Library, library_path
+from rkdeploy.runtime.cores import CoreMask, core_count
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -31,8 +30,7 @@ BACKENDS: dict[str, str] = {
 """Name on the command line -> module, which offers `open_bundle(bundle, core=None) -> Runtime`, not yet entered, and,
 where several contexts share something, `open_bundles(bundle, cores) -> list[Runtime]`."""
 
-NPU_BACKENDS = frozenset({"librknnrt", "rknnlite"})
-"""Backends whose figures are those of an NPU, or of what stands in for its library."""
+_NPU_BACKENDS = frozenset({"librknnrt", "rknnlite"})
 
 _HOST_PACKAGES = {"onnxruntime": "onnxruntime", "opencv_dnn": "cv2"}
 """What `auto` tries without an NPU, best first -> the package that it needs."""
@@ -52,7 +50,7 @@ class Choice:
 
 
 def open_runtime(name: str, bundle: Bundle, core: CoreMask | None = None) -> Runtime:
-    """The backend `name` for a bundle, to be entered; `auto` is what `choose_backend` takes, with its reason in `notes`.
+    """The backend `name` for a bundle, to be entered.  For `auto` see `choose_backend`; its reason goes into `notes`.
 
     Args:
         name: of the backend.
@@ -68,7 +66,7 @@ def open_runtime(name: str, bundle: Bundle, core: CoreMask | None = None) -> Run
     return runtime
 
 
-def open_runtimes(name: str, bundle: Bundle, cores: Sequence[int]) -> list[Runtime]:
+def open_runtimes(name: str, bundle: Bundle, cores: Sequence[int] | None = None) -> list[Runtime]:
     """One runtime a core, each to be entered and then used by one thread.
 
     With librknnrt the second and further ones share the weights of the first; with every other backend they are
@@ -77,14 +75,15 @@ def open_runtimes(name: str, bundle: Bundle, cores: Sequence[int]) -> list[Runti
     Args:
         name: of the backend.
         bundle: whose model is run.
-        cores: NPU cores, counted from 0, one for every runtime.
+        cores: NPU cores, counted from 0, one for every runtime; None takes all that the board has, and one runtime
+            where there is no NPU.
 
     Raises:
-        BackendError: when no backend has that name, it cannot be loaded, or a core does not exist.
+        BackendError: when no backend has that name, it cannot be loaded, or the board lacks a core.
     """
     name, notes = _resolved(name)
-    masks = [CoreMask.of_core(core) for core in cores]
     module = backend_module(name)
+    masks = _core_masks(cores) if name in _NPU_BACKENDS else [None] * (1 if cores is None else len(cores))
     runtimes: list[Runtime] = (
         module.open_bundles(bundle, masks)
         if hasattr(module, "open_bundles")
@@ -95,11 +94,30 @@ def open_runtimes(name: str, bundle: Bundle, cores: Sequence[int]) -> list[Runti
     return runtimes
 
 
+def _core_masks(cores: Sequence[int] | None) -> list[CoreMask | None]:
+    """The mask of each core; None where there is only one, because such an NPU has no choice to make."""
+    soc = read_board().soc
+    present = core_count(soc) if soc else None
+    if cores is None:
+        cores = range(present or 1)
+        if present is None:
+            return [None]
+    missing = [core for core in cores if present is not None and core >= present]
+    if missing:
+        raise BackendError(
+            f"NPU core {missing[0]} does not exist: an {soc} has {present} core{'' if present == 1 else 's'}.",
+            f"Choose from {', '.join(map(str, range(present or 0)))}.",
+        )
+    return [None if present == 1 else CoreMask.of_core(core) for core in cores]
+
+
 def choose_backend() -> Choice:
     """The best backend that works here: librknnrt, then rknnlite on a board; onnxruntime, then OpenCV on a PC.
 
     A board whose NPU runtime is missing gets a host backend, and the reason says so: it runs the float network.
     """
+    from rkdeploy.runtime.librknnrt.library import LIBRARY_VARIABLE, Library, library_path
+
     soc = read_board().soc
     if soc is not None or library_path().is_file():
         where = f"this board has an {soc}" if soc else f"{library_path()} is there"

@@ -200,7 +200,7 @@ def _write_tensors(path: Path, tensors: Sequence[HeadTensor]) -> None:
     arrays = {f"values{number}": tensor.values for number, tensor in enumerate(tensors)}
     # scale, zero point, packed channels (0 for none)
     facts = np.array([(t.scale, t.zero_point, t.packed_channels or 0) for t in tensors], np.float64)
-    np.savez_compressed(path, facts=facts, **arrays)  # type: ignore[arg-type]
+    np.savez_compressed(path, facts=facts, **arrays)
 
 
 def _read_tensors(path: Path) -> tuple[HeadTensor, ...]:

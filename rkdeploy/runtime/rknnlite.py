@@ -28,6 +28,7 @@ from rkdeploy.errors import BackendError
 from rkdeploy.runtime.board import read_board
 from rkdeploy.runtime.contract_check import require_contract, require_image
 from rkdeploy.runtime.librknnrt.abi import Query, TensorFormat
+from rkdeploy.runtime.librknnrt.context import Context, dims_of
 from rkdeploy.runtime.librknnrt.library import DEFAULT_LIBRARY, CallError, Library, version_in_file
 from rkdeploy.runtime.model_file import read_model_file
 from rkdeploy.runtime.protocol import HeadTensor
@@ -65,7 +66,7 @@ class RknnLite:
         core: cores to run on; None leaves it to the runtime.
 
     Entering raises:
-        BackendError: when the package, library, driver or model are missing or do not fit together or with the contract.
+        BackendError: when package, library, driver or model are missing, or do not fit together or with the contract.
     """
 
     name = "rknnlite"
@@ -222,8 +223,8 @@ def _private_parts(lite: Any) -> tuple[Any, Any]:
     library = getattr(opened, "lib", None)
     if not isinstance(getattr(opened, "context", None), int) or not hasattr(library, "_name"):
         raise BackendError(
-            f"{_PACKAGE} {_package_version()} hides its library, so that the return code of rknn_run, which it ignores, "
-            "cannot be seen.",
+            f"{_PACKAGE} {_package_version()} hides its library, so that the return code of rknn_run, which it "
+            "ignores, cannot be seen.",
             _USE_LIBRKNNRT,
         )
     return opened, library

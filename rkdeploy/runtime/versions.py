@@ -92,7 +92,10 @@ def _file_version(model: ModelFile, runtime: Version | None) -> list[Finding]:
     if runtime is None or highest is None or model.file_version <= highest:
         return []
     known_to_all = _HIGHEST_FILE_VERSION[-1][1]
-    message = f"The model has file version {model.file_version}, but librknnrt {dotted(runtime)} reads versions up to {highest}"
+    message = (
+        f"The model has file version {model.file_version}, but librknnrt {dotted(runtime)} reads versions up to "
+        f"{highest}"
+    )
     if model.file_version > known_to_all:
         return [Finding("warning", f"{message}, as far as rkdeploy knows.", _update(model))]
     return [
@@ -111,7 +114,7 @@ def _target(model: ModelFile, soc: str | None) -> list[Finding]:
         Finding(
             "error",
             f"The model was built for {built_for}, but this board has an {soc}.",
-            f"Build it again with --target {min(same, key=len) if len(same) == 1 else sorted(same)[0]}.",
+            f"Build it again with --target {min(same)}.",
         )
     ]
 
@@ -155,7 +158,7 @@ def _driver(driver: Version | None) -> list[Finding]:
 def _update(model: ModelFile) -> str:
     toolkit = parse_version(model.toolkit_version)
     wanted = f"version {dotted(toolkit)} or later" if toolkit else "the version of the toolkit that built the model"
-    return f"Install librknnrt.so of {wanted} as /usr/lib/librknnrt.so, or build with the toolkit of the runtime's version."
+    return f"Install librknnrt.so of {wanted} in /usr/lib, or build with the toolkit of the runtime's version."
 
 
 def dotted(version: Version) -> str:

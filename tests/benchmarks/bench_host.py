@@ -24,8 +24,8 @@ def host_stages(model: Path, out: Path) -> None:
     """Everything of a build that is ours; the child of a run."""
     import onnx
 
-    from rkdeploy.build.network import open_network
-    from rkdeploy.build.pipeline import VERIFY_IMAGES
+    from rkdeploy.building.network import open_network
+    from rkdeploy.building.pipeline import VERIFY_IMAGES
     from rkdeploy.bundle import CONTRACT, new_bundle, write_json
     from rkdeploy.graph.cut import CutOptions, cut
     from rkdeploy.graph.verify import verify

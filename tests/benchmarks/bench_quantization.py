@@ -1,9 +1,9 @@
-"""Which cut of the head, and how many calibration images, keep INT8 closest to float: the tables of docs/quantization.md.
+"""Which cut of the head, and how many calibration images, keep INT8 closest to float (docs/quantization.md).
 
     python tests/benchmarks/bench_quantization.py [--seeds 0 1 2] [--images 100] > table.md
 
-Every row is a real build with the vendor's toolkit, compared with float in its simulator on held-back images.  Cycles and
-memory are what the toolkit's compile log predicts, not measurements.
+Every row is a real build with the vendor's toolkit, compared with float in its simulator on held-back images.  Cycles
+and memory are what the toolkit's compile log predicts, not measurements.
 """
 
 from __future__ import annotations

@@ -11,8 +11,8 @@ import onnx
 import pytest
 from numpy.typing import NDArray
 
-from rkdeploy.build.network import Network, open_network
-from rkdeploy.build.pipeline import _contract
+from rkdeploy.building.network import Network, open_network
+from rkdeploy.building.pipeline import _contract
 from rkdeploy.errors import RkdeployError, VerificationError
 from rkdeploy.families.yolov5 import COCO_ANCHORS
 from rkdeploy.graph.cut import CutOptions, cut

@@ -14,7 +14,7 @@ import traceback
 from dataclasses import dataclass
 from pathlib import Path
 
-import rkdeploy.build.pipeline
+import rkdeploy.building.pipeline
 import rkdeploy.runtime.onnxruntime
 import rkdeploy.stream.sinks
 import rkdeploy.stream.sources  # noqa: F401

@@ -19,7 +19,7 @@ def open_bundle(bundle: Bundle, core: CoreMask | None = None) -> LibRknnRt:
     return LibRknnRt(SharedModel(bundle.rknn), bundle.spec, core=core)
 
 
-def open_bundles(bundle: Bundle, cores: Sequence[CoreMask]) -> list[LibRknnRt]:
+def open_bundles(bundle: Bundle, cores: Sequence[CoreMask | None]) -> list[LibRknnRt]:
     """One runtime a core, all on the weights of one."""
     model = SharedModel(bundle.rknn)
     return [LibRknnRt(model, bundle.spec, core=core) for core in cores]

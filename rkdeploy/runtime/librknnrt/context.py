@@ -90,7 +90,7 @@ class Context:
         self.library = library
         self._model = model
         self._core = core
-        self._collect_perf = model._collect_perf if isinstance(model, Context) else collect_perf  # noqa: SLF001
+        self.collect_perf: bool = model.collect_perf if isinstance(model, Context) else collect_perf
         self._handle: abi.rknn_context | None = None
         self._owned = True
         self._has_run = False
@@ -134,7 +134,7 @@ class Context:
         self.close()
 
     def _create(self, handle: abi.rknn_context) -> None:
-        flags = abi.FLAG_COLLECT_PERF if self._collect_perf else 0
+        flags = abi.FLAG_COLLECT_PERF if self.collect_perf else 0
         if isinstance(self._model, Context):
             self.library.call("rknn_dup_context", ctypes.byref(self._model.handle), ctypes.byref(handle))
         elif isinstance(self._model, Path):  # size 0: the runtime reads the file itself
@@ -237,7 +237,7 @@ class Context:
         Raises:
             BackendError: without `collect_perf` or before the first run: the runtime would answer with nothing.
         """
-        if not self._collect_perf:
+        if not self.collect_perf:
             raise BackendError("The per-layer profile was not collected.", "Open the context with collect_perf.")
         self._require_run()
         detail = self._query(abi.Query.PERF_DETAIL, abi.PerfDetail())
@@ -293,7 +293,7 @@ class Context:
 
 
 def dtype_of(attr: abi.TensorAttr) -> str:
-    """numpy name of a tensor's type; `type 99` when the header has none."""
+    """The numpy name of a tensor's type; `type 99` when the header has none."""
     return abi.TENSOR_DTYPES[attr.type] if 0 <= attr.type < len(abi.TENSOR_DTYPES) else f"type {attr.type}"
 
 

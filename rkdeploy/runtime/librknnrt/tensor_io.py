@@ -14,6 +14,7 @@ from rkdeploy.runtime.librknnrt import abi
 from rkdeploy.runtime.librknnrt.context import dims_of, dtype_of, tensor_facts
 from rkdeploy.runtime.librknnrt.library import CallError
 from rkdeploy.runtime.protocol import HeadTensor
+from rkdeploy.spec import Quantization
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from rkdeploy.runtime.librknnrt.context import Context
 
 ZERO_COPY_FUNCTIONS = ("rknn_create_mem", "rknn_destroy_mem", "rknn_set_io_mem")
+_UNQUANTIZED = Quantization("float32", 1.0, 0)
 _ABI_HINT = "This librknnrt may have another ABI than the one rkdeploy knows (rknn_api.h 2.3.2)."
 
 
@@ -116,21 +118,20 @@ class ZeroCopyIo:
         values = memory[:size].view(dtype).reshape(dims)
         channels = facts.shape[1]
         if native.fmt == abi.TensorFormat.NC1HWC2 and len(dims) == 5 and dims[1] * dims[4] >= channels:
-            shape, packed = (dims[0], channels, dims[2], dims[3]), channels
+            packed: int | None = channels
         else:
+            packed = None
             if native.fmt == abi.TensorFormat.NHWC and len(dims) == 4:
                 values = values.transpose(0, 3, 1, 2)
-            shape, packed = values.shape, None
-        if shape != facts.shape:
+        quantization = facts.quantization or _UNQUANTIZED
+        tensor = HeadTensor(values, quantization.scale, quantization.zero_point, packed)
+        if tensor.shape != facts.shape:
             raise BackendError(
                 f'The runtime gives the output "{facts.name}" the native axes {dims}, layout {native.fmt}, expected a '
                 f"layout of {facts.shape}.",
                 _ABI_HINT,
             )
-        quantization = facts.quantization
-        if quantization is None:
-            return HeadTensor(values, packed_channels=packed)
-        return HeadTensor(values, quantization.scale, quantization.zero_point, packed)
+        return tensor
 
     def _bind(self, stack: ExitStack, name: str, attr: abi.TensorAttr, size: int) -> NDArray[np.uint8]:
         """Make I/O memory of `size` bytes for a tensor and give it to the runtime; as (size,) bytes."""
@@ -146,7 +147,7 @@ class ZeroCopyIo:
             )
         context.library.call("rknn_set_io_mem", context.handle, memory, ctypes.byref(attr))
         self._memory[name] = memory
-        return np.frombuffer((ctypes.c_uint8 * size).from_address(memory.contents.virt_addr), np.uint8)
+        return np.ctypeslib.as_array((ctypes.c_uint8 * size).from_address(memory.contents.virt_addr))
 
     def _sync(self, name: str, direction: int) -> None:
         if self._context.library.has("rknn_mem_sync"):
@@ -171,10 +172,8 @@ class CopiedIo:
                 want_float=0, is_prealloc=1, index=index, buf=values.ctypes.data, size=values.nbytes
             )
             view = values.transpose(0, 3, 1, 2) if attr.fmt == abi.TensorFormat.NHWC else values
-            quantization = facts.quantization
-            tensors.append(
-                HeadTensor(view, quantization.scale, quantization.zero_point) if quantization else HeadTensor(view)
-            )
+            quantization = facts.quantization or _UNQUANTIZED
+            tensors.append(HeadTensor(view, quantization.scale, quantization.zero_point))
         self._outputs, self._tensors = outputs, tuple(tensors)
         return self
 

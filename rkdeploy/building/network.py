@@ -42,7 +42,9 @@ class Network:
         file: what the user gave.
         sha256: of that file.
         weights: the `.pt` beside an ONNX file, else None.
-        reference: the graph with the trained decode, before simplification: what the build is verified against.
+        trained: the graph as it was trained, with its decode.
+        reference: the same before simplification, with the first layer in the form that is built: what the contract is
+            verified against.
         simplified: the graph to cut, with static shapes.
         head: its anchor head.
         reference_head: the head of `reference` (output name and row order of its decode).
@@ -58,6 +60,7 @@ class Network:
     file: Path
     sha256: str
     weights: Path | None
+    trained: onnx.ModelProto
     reference: onnx.ModelProto
     simplified: onnx.ModelProto
     head: AnchorHead
@@ -130,13 +133,15 @@ def _from_checkpoint(file: Path, imgsz: tuple[int, int] | None, stem: StemForm) 
     family = family_of(checkpoint)
     info = family.describe(checkpoint)
     hw, note = choose_size(info, imgsz)
-    reference = family.export(checkpoint, info, *hw)
-    simplified = simplify(family.export(checkpoint, info, *hw, stem=stem))
+    trained = family.export(checkpoint, info, *hw)
+    reference = trained if stem == "trained" else family.export(checkpoint, info, *hw, stem=stem)
+    simplified = simplify(reference)
     head = find_anchor_head(simplified)
     return Network(
         file=file,
         sha256=_sha256(file),
         weights=None,
+        trained=trained,
         reference=reference,
         simplified=simplified,
         head=head,
@@ -183,6 +188,7 @@ def _from_onnx(file: Path, weights: Path | None, imgsz: tuple[int, int] | None) 
         file=file,
         sha256=_sha256(file),
         weights=weights,
+        trained=reference,
         reference=reference,
         simplified=simplified,
         head=head,

@@ -185,14 +185,12 @@ def require_agreement(agreement: Agreement, min_agreement: float) -> None:
                 "The calibration images show none of its objects, or boxes and scores share one scale: calibrate on "
                 "images like those the model will see, or build with --split boxes_scores.",
             )
-    peaks = [(o.float_peak, o.built_peak) for o in agreement.outputs if o.float_peak is not None]
-    if peaks and max(f for f, _ in peaks) > agreement.confidence and not agreement.built_detections:
-        if agreement.float_detections:
-            raise VerificationError(
-                f"The built model finds nothing on {agreement.images} images where float finds "
-                f"{agreement.float_detections} objects.",
-                "Calibrate on images like those the model will see (--calib), or build with --dtype fp16.",
-            )
+    if agreement.float_detections and not agreement.built_detections:
+        raise VerificationError(
+            f"The built model finds nothing on {agreement.images} images where float finds "
+            f"{agreement.float_detections} objects.",
+            "Calibrate on images like those the model will see (--calib), or build with --dtype fp16.",
+        )
     if agreement.share is not None and agreement.share < min_agreement:
         raise VerificationError(
             f"Only {agreement.matched} of {agreement.float_detections} float detections "

@@ -9,10 +9,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from rkdeploy.build.agreement import Matches, match_detections
-from rkdeploy.build.network import Network
-from rkdeploy.build.options import BuildOptions
-from rkdeploy.build.pipeline import build
+from rkdeploy.building.agreement import Matches, match_detections
+from rkdeploy.building.network import Network
+from rkdeploy.building.options import BuildOptions
+from rkdeploy.building.pipeline import build
 from rkdeploy.bundle import Bundle, read_bundle
 from rkdeploy.image_file import read_image
 from rkdeploy.postprocess.detections import Detections

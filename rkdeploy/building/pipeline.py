@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import datetime
+import datetime as dt
 import platform
 import shutil
 import time
@@ -18,24 +18,41 @@ import onnx
 from numpy.typing import NDArray
 
 from rkdeploy import __version__
-from rkdeploy.build.agreement import AgreementMeter, require_agreement
-from rkdeploy.build.network import Network, open_network
-from rkdeploy.build.options import BuildOptions
+from rkdeploy.building.agreement import AgreementMeter, require_agreement
+from rkdeploy.building.network import Network, open_network
+from rkdeploy.building.options import BuildOptions
 from rkdeploy.bundle import (
-    BUILD, CONTRACT, LOG, QUANTIZATION, Bundle, custom_string, new_bundle, read_bundle, write_json,
+    BUILD,
+    CONTRACT,
+    LOG,
+    QUANTIZATION,
+    Bundle,
+    custom_string,
+    new_bundle,
+    read_bundle,
+    write_json,
 )  # fmt: skip
 from rkdeploy.errors import CalibrationError, ToolkitError
 from rkdeploy.families import yolov5
 from rkdeploy.graph.cut import cut
 from rkdeploy.graph.session import Session
-from rkdeploy.graph.verify import network_input, verify
+from rkdeploy.graph.verify import network_input, verify, verify_rewrite
 from rkdeploy.preprocess import Letterbox
 from rkdeploy.quantize.calibration import (
-    CalibrationImage, CalibrationSet, find_calibration, load_letterboxed,
+    CalibrationImage,
+    CalibrationSet,
+    find_calibration,
+    load_letterboxed,
 )  # fmt: skip
 from rkdeploy.quantize.toolkit import BuiltModel, Toolkit, ToolkitOptions
 from rkdeploy.record import (
-    Agreement, BuildRecord, CalibrationImageRecord, CalibrationRecord, HeadNode, SourceRecord, ToolkitRecord,
+    Agreement,
+    BuildRecord,
+    CalibrationImageRecord,
+    CalibrationRecord,
+    HeadNode,
+    SourceRecord,
+    ToolkitRecord,
     Verification,
 )  # fmt: skip
 from rkdeploy.runtime.protocol import HeadTensor
@@ -129,7 +146,7 @@ def build(options: BuildOptions, events: BuildEvents) -> Bundle:
             cut_graph, outputs = cut(network.simplified, network.head, options.cut)
             spec = _contract(network, outputs)
             full_onnx, cut_onnx = folder / f"{options.model.stem}.onnx", folder / f"{options.model.stem}-cut.onnx"
-            onnx.save(network.reference, str(full_onnx))
+            onnx.save(network.trained, str(full_onnx))
             onnx.save(cut_graph, str(cut_onnx))
         with clock.stage("images", "Choosing images"):
             images = _choose_images(options, warn)
@@ -166,7 +183,7 @@ def build(options: BuildOptions, events: BuildEvents) -> Bundle:
             folder / BUILD,
             BuildRecord(
                 rkdeploy_version=__version__,
-                created=datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
+                created=dt.datetime.now(dt.timezone.utc).isoformat(timespec="seconds"),
                 source=_source_record(network),
                 head=tuple(HeadNode(c.node, c.stride, c.shape[1]) for c in network.head.convs),
                 verification=verification,
@@ -222,9 +239,13 @@ def _choose_images(options: BuildOptions, warn: Callable[[str], None]) -> _Image
 def _verify(network: Network, cut_graph: onnx.ModelProto, spec: ModelSpec, images: _Images) -> Verification:
     decoded = network.reference_head.decoded
     assert decoded is not None
-    return verify(
+    proof = verify(
         network.reference, decoded, network.reference_head.row_levels, cut_graph, spec, _verify_images(spec, images)
     )
+    if network.trained is network.reference:
+        return proof
+    rewrite = verify_rewrite(network.trained, network.reference, decoded, spec, _verify_images(spec, images))
+    return replace(proof, rewrite_error=rewrite)
 
 
 def _verify_images(spec: ModelSpec, images: _Images) -> Iterator[tuple[str, NDArray[np.uint8]]]:

@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from rkdeploy.build.agreement import AgreementMeter, match_detections, require_agreement
+from rkdeploy.building.agreement import AgreementMeter, match_detections, require_agreement
 from rkdeploy.errors import VerificationError
 from rkdeploy.postprocess.detections import Detections
 from rkdeploy.preprocess import LetterboxTransform

@@ -13,8 +13,8 @@ import pytest
 from numpy.typing import NDArray
 from onnx import TensorProto, helper
 
-from rkdeploy.build.network import Network, _finest_first, open_network
-from rkdeploy.build.pipeline import _contract
+from rkdeploy.building.network import Network, _finest_first, open_network
+from rkdeploy.building.pipeline import _contract
 from rkdeploy.checkpoint import read_checkpoint
 from rkdeploy.errors import CheckpointError, GraphError, RkdeployError, VerificationError
 from rkdeploy.families import yolov5

@@ -1,0 +1,99 @@
+"""`rkdeploy push`: a bundle onto a board, over ssh."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
+
+from rkdeploy.bundle import BOARD_HOME
+from rkdeploy.cli.console import err, out, plain, print_warning
+
+if TYPE_CHECKING:
+    from rkdeploy.bundle import Bundle
+    from rkdeploy.push import BoardState, Parcel, Ssh
+
+
+def push_command(
+    target: Annotated[str, typer.Argument(help="user@board, as ssh takes it.", show_default=False)],
+    bundle: Annotated[
+        Path | None, typer.Argument(help="A bundle. Default: the only or newest one in . or ./build.")
+    ] = None,
+    activate: Annotated[  # noqa: FBT002  (a flag)
+        bool, typer.Option("--activate/--no-activate", help="Make it the board's current bundle.")
+    ] = True,
+    rollback: Annotated[  # noqa: FBT002  (a flag)
+        bool, typer.Option("--rollback", help="Send nothing: make the previous bundle current again.")
+    ] = False,
+    restart: Annotated[  # noqa: FBT002  (a flag)
+        bool, typer.Option("--restart", help="Then restart rkdeploy.service, and see that it runs.")
+    ] = False,
+    port: Annotated[
+        int | None, typer.Option(help="ssh's port.", min=1, max=65535, show_default="as ssh is set up")
+    ] = None,
+    identity: Annotated[
+        Path | None, typer.Option(help="A private key's file.", show_default="as ssh is set up")
+    ] = None,
+    home: Annotated[str, typer.Option(help="The board's folder for bundles; RKDEPLOY_HOME there.")] = BOARD_HOME,
+) -> None:
+    """Copy a bundle to a board over ssh, check it there, and make it current in one step."""
+    from rkdeploy.bundle import find_bundle, read_bundle
+    from rkdeploy.push import Parcel, Ssh, examine, restart_service, roll_back
+    from rkdeploy.push import activate as make_current
+
+    if rollback and bundle is not None:
+        raise typer.BadParameter("--rollback sends nothing: leave the bundle out.", param_hint="BUNDLE")
+    if (rollback or restart) and not activate:
+        raise typer.BadParameter("--no-activate does not go with --rollback or --restart.", param_hint="--no-activate")
+    ssh = Ssh(target, port, identity)
+    if rollback:
+        now, before = roll_back(ssh, home)
+        out.print(plain(f"Current on {target}: {now}. Before: {before}."))
+    else:
+        if bundle is None:
+            found, sentence = find_bundle(Path(), installed=False)
+            err.print(plain(sentence))
+        else:
+            found = read_bundle(bundle)
+        parcel = Parcel.of(found)
+        state = examine(ssh, home, parcel.name)
+        _warn(found, state, target)
+        if state.present:
+            out.print(plain(f"{parcel.name} is on {target} already, and whole."))
+        else:
+            _upload(ssh, home, parcel, state)
+        if activate:
+            replaced = make_current(ssh, home, parcel.name)
+            before = "It was before." if replaced is None else f"Before: {replaced or 'none'}."
+            out.print(plain(f"Current on {target}: {parcel.name}. {before}"))
+    if restart:
+        restart_service(ssh, home)
+        out.print(plain(f"rkdeploy.service on {target} runs it."))
+    elif activate:
+        out.print("What runs there already keeps its bundle until it is restarted (--restart).")
+
+
+def _upload(ssh: Ssh, home: str, parcel: Parcel, state: BoardState) -> None:
+    from rkdeploy.push import upload
+
+    started = time.perf_counter()
+    with Progress(
+        TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn(),
+        console=err, transient=True, disable=not err.is_terminal,
+    ) as progress:  # fmt: skip
+        task = progress.add_task("copying", total=parcel.size_bytes)
+        upload(ssh, home, parcel, state, lambda count: progress.advance(task, count))
+    seconds = time.perf_counter() - started
+    size = f"{parcel.size_bytes / 1e6:.1f} MB in {seconds:.1f} s"
+    out.print(plain(f"Copied {parcel.name} to {ssh.address}: {size}. The board checked its hashes."))
+
+
+def _warn(bundle: Bundle, state: BoardState, target: str) -> None:
+    soc = bundle.record.toolkit.target
+    if state.compatible and not any(name.partition(",")[2].startswith(soc) for name in state.compatible):
+        print_warning(f"The bundle is for {soc}; {target} says it is {', '.join(state.compatible)}.")
+    if not state.has_program:
+        print_warning(f"rkdeploy is not installed on {target}; board/install.sh does that.")

@@ -1,0 +1,170 @@
+"""What is done on a board, step by step; each step is one connection and can be repeated."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+
+from rkdeploy.bundle import BOARD_HOME
+from rkdeploy.errors import PushError, shown
+from rkdeploy.push import scripts
+from rkdeploy.push.parcel import Parcel
+from rkdeploy.push.ssh import Answer, Ssh, last_line
+
+_SPARE_BYTES = 8 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class BoardState:
+    """What is on a board.
+
+    Attributes:
+        free_bytes: for bundles.
+        current, previous: names of the bundles they point to; empty when there is none.
+        present: the asked bundle is there, and its hashes are right.
+        compatible: what the device tree says the machine is; empty when it has none.
+        has_program: `rkdeploy` itself is installed.
+    """
+
+    free_bytes: int
+    current: str
+    previous: str
+    present: bool
+    compatible: tuple[str, ...]
+    has_program: bool
+
+
+def check_home(home: str) -> str:
+    """The board's folder for bundles, normalised.
+
+    Raises:
+        PushError: when it is no absolute path.
+    """
+    path = PurePosixPath(home)
+    if not path.is_absolute() or ".." in path.parts or not home.isprintable():
+        raise PushError(f"{shown(home)} is no absolute path on the board.", f"The default is {BOARD_HOME}.")
+    return str(path)
+
+
+def examine(ssh: Ssh, home: str, name: str = "") -> BoardState:
+    """Look before anything is sent.
+
+    Raises:
+        PushError: not reachable, not installed, not writable, or a program is missing.
+    """
+    facts = _facts(ssh, home, ssh.run(scripts.EXAMINE, check_home(home), name))
+    free = facts.get("free_kb", "")
+    if not free.isdecimal():
+        raise PushError(f'The board "{ssh.address}" does not say how much room it has: {shown(free)}.')
+    return BoardState(
+        free_bytes=int(free) << 10,
+        current=PurePosixPath(facts.get("current", "")).name,
+        previous=PurePosixPath(facts.get("previous", "")).name,
+        present=bool(name) and facts.get("present") == name,
+        compatible=tuple(facts.get("compatible", "").split()),
+        has_program="program" in facts,
+    )
+
+
+def upload(ssh: Ssh, home: str, parcel: Parcel, state: BoardState, on_bytes: Callable[[int], None]) -> None:
+    """Copy a bundle, have the board check its hashes, then give it its name.  A failure leaves nothing behind.
+
+    Raises:
+        PushError: no room, the connection broke, or what arrived is not what was sent.
+    """
+    needed = parcel.size_bytes + _SPARE_BYTES
+    if state.free_bytes < needed:
+        raise _no_room(ssh, home, f"{state.free_bytes >> 20} MiB free, {needed >> 20} MiB are needed")
+    _facts(
+        ssh, home,
+        ssh.run(scripts.UPLOAD, check_home(home), parcel.name, send=lambda stream: parcel.write_tar(stream, on_bytes)),
+    )  # fmt: skip
+
+
+def activate(ssh: Ssh, home: str, name: str) -> str | None:
+    """Point `current` to a bundle in one step and `previous` to what was current.
+
+    Returns:
+        The bundle that was current, empty for none; None when nothing had to change.
+    """
+    return _replaced(_facts(ssh, home, ssh.run(scripts.ACTIVATE, check_home(home), name)))
+
+
+def roll_back(ssh: Ssh, home: str) -> tuple[str, str]:
+    """Exchange `current` and `previous`.
+
+    Returns:
+        The bundle that is current now, and the one that was.
+
+    Raises:
+        PushError: also when there is no previous bundle, or it is damaged.
+    """
+    facts = _facts(ssh, home, ssh.run(scripts.ROLL_BACK, check_home(home)))
+    return PurePosixPath(facts.get("current", "")).name, _replaced(facts) or ""
+
+
+def restart_service(ssh: Ssh, home: str) -> None:
+    """Restart rkdeploy.service and look at it two seconds later.
+
+    Raises:
+        PushError: when it does not run then.
+    """
+    answer = ssh.run(scripts.RESTART, check_home(home))
+    state = _facts(ssh, home, answer).get("state", "unknown")
+    if state != "active":
+        said = f": {last_line(answer)}" if answer.stderr.strip() else ""
+        raise PushError(
+            f'rkdeploy.service on "{ssh.address}" is {state} after the restart{said}.',
+            "On the board: journalctl -u rkdeploy. To undo the push: --rollback --restart",
+        )
+
+
+def _replaced(facts: dict[str, str]) -> str | None:
+    return None if "unchanged" in facts else PurePosixPath(facts.get("replaced", "")).name
+
+
+def _no_room(ssh: Ssh, home: str, figures: str) -> PushError:
+    return PushError(
+        f'The board "{ssh.address}" has no room in "{home}": {figures}.',
+        f'Remove bundles there that are neither current nor previous: ls -l "{home}" "{home}/bundles"',
+    )
+
+
+def _facts(ssh: Ssh, home: str, answer: Answer) -> dict[str, str]:
+    """The facts of a script that ended well; anything else becomes one error."""
+    if answer.code == 0:
+        return answer.facts
+    reason, _, detail = answer.facts.get("refused", "").partition(" ")
+    board = f'The board "{ssh.address}"'
+    if "no space left" in answer.stderr.lower() or "disk quota" in answer.stderr.lower():
+        raise _no_room(ssh, home, "it ran full while the bundle was written, and what was written is removed")
+    if "read-only file system" in answer.stderr.lower():
+        raise PushError(f'{board} has a read-only file system at "{home}".', "Check the board's storage.")
+    if reason == "tool":
+        raise PushError(f'{board} lacks the program "{detail}".', "On the board: apt-get install coreutils tar")
+    if reason == "no-home":
+        raise PushError(
+            f'{board} has no folder "{home}".', "Install rkdeploy there first (board/install.sh), or give --home."
+        )
+    if reason == "not-writable":
+        raise PushError(
+            f'User "{detail}" on "{ssh.address}" may not write in "{home}".',
+            f"On the board: sudo usermod -aG rkdeploy {detail}  and log in again; or push as root.",
+        )
+    if reason == "sums":
+        raise PushError(f"{board} has a bundle whose files are not what SHA256SUMS says.", "Push it again.")
+    if reason == "gone":
+        raise PushError(f'{board} does not have the bundle "{detail}" any more.', "Push it again.")
+    if reason == "no-previous":
+        raise PushError(f"{board} has no previous bundle to go back to.")
+    if reason == "no-link":
+        raise PushError(f'"{home}/{detail}" on "{ssh.address}" is no symbolic link.', "Move it away.")
+    if reason == "no-root":
+        raise PushError(
+            f'User "{detail}" on "{ssh.address}" may not restart a service.',
+            "Push as root, or allow it sudo.",
+        )
+    if reason == "not-started":
+        raise PushError(f"rkdeploy.service did not restart: {last_line(answer)}.", "There: journalctl -u rkdeploy")
+    raise PushError(f"{board} could not do it (code {answer.code}): {last_line(answer)}.")

@@ -1,0 +1,174 @@
+"""The system's own ssh, so that the user's keys, agent, jump hosts and host aliases work as they do everywhere."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import shlex
+import subprocess
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+from rkdeploy.errors import PushError, shown
+
+_USER, _HOST, _IPV6 = (
+    r"[A-Za-z0-9_][\w.+-]*@",
+    r"[A-Za-z0-9_][\w.-]*",
+    r"[0-9A-Fa-f]*:[0-9A-Fa-f]*:[0-9A-Fa-f:]*(?:%\w+)?",
+)
+_ADDRESS = re.compile(f"(?:{_USER})?(?:{_HOST}|{_IPV6})", re.ASCII)
+_FACT = "rkdeploy: "
+_MAX_ANSWER_BYTES = 1 << 16
+_NO_WAY = ("timed out", "no route to host", "unreachable", "host is down", "not responding")
+_OPTIONS = (
+    "BatchMode=yes",  # never asks: no password, no passphrase, no "continue connecting?"
+    "ConnectTimeout=10",
+    "ServerAliveInterval=10",
+    "ServerAliveCountMax=3",
+    "ClearAllForwardings=yes",
+    "ForwardAgent=no",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a script on the board said.
+
+    Attributes:
+        code: its exit code; 255 is ssh's own.
+        facts: its facts by key.
+        stderr: what it and ssh printed beside that.
+    """
+
+    code: int
+    facts: dict[str, str]
+    stderr: str
+
+
+@dataclass(frozen=True, slots=True)
+class Ssh:
+    """How to reach a board.
+
+    Attributes:
+        address: `user@host`, or a host that ssh's configuration knows.
+        port: None leaves it to ssh's configuration.
+        identity: a private key's file; None leaves it to ssh's configuration and agent.
+    """
+
+    address: str
+    port: int | None = None
+    identity: Path | None = None
+
+    def __post_init__(self) -> None:
+        if not _ADDRESS.fullmatch(self.address):
+            raise PushError(
+                f"{shown(self.address)} is no address of a board, expected user@host.", "A port goes into --port."
+            )
+        if self.identity is not None and not self.identity.is_file():
+            raise PushError(f'There is no key file "{self.identity}".', "Name a private key with --identity.")
+
+    def command(self, script: str, *parameters: str) -> list[str]:
+        """The words that start ssh.  The board's login shell sees one command whose every word is quoted."""
+        remote = " ".join(["exec sh -c", shlex.quote(script), "rkdeploy-push", *map(shlex.quote, parameters)])
+        words = ["ssh", "-T", "-x"]
+        for option in _OPTIONS:
+            words += ["-o", option]
+        if self.port is not None:
+            words += ["-p", str(self.port)]
+        if self.identity is not None:
+            words += ["-i", str(self.identity), "-o", "IdentitiesOnly=yes"]
+        return [*words, "--", self.address, remote]
+
+    def run(self, script: str, *parameters: str, send: Callable[[BinaryIO], None] | None = None) -> Answer:
+        """Run a script on the board; `send` writes to its stdin.
+
+        Raises:
+            PushError: when ssh is missing, or the connection failed.
+        """
+        environment = {**os.environ, "LC_ALL": "C"}
+        with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
+            try:
+                process = subprocess.Popen(  # noqa: S603  (no local shell; the remote words are quoted)
+                    self.command(script, *parameters),
+                    stdin=subprocess.DEVNULL if send is None else subprocess.PIPE,
+                    stdout=out, stderr=err, env=environment,
+                )  # fmt: skip
+            except FileNotFoundError as error:
+                raise PushError('The program "ssh" is missing.', "apt-get install openssh-client") from error
+            try:
+                if send is not None:
+                    _send(process, send)
+                code = process.wait()
+            except BaseException:  # the board sees the stream end too early, and puts away what it has
+                process.kill()
+                process.wait()
+                raise
+            finally:
+                if process.stdin is not None:
+                    with contextlib.suppress(OSError):
+                        process.stdin.close()
+            answer = Answer(code, _facts(_text(out)), _text(err))
+        if "refused" not in answer.facts and code != 0 and (code in {127, 255} or code < 0):
+            raise connection_failure(self, answer)
+        return answer
+
+
+def connection_failure(ssh: Ssh, answer: Answer) -> PushError:
+    """What ssh printed, as what failed and what to do."""
+    said, where = answer.stderr.lower(), f'"{ssh.address}"'
+    own = f"ssh{f' -p {ssh.port}' if ssh.port else ''} {ssh.address}"
+    if answer.code == 127:
+        return PushError(f"The board {where} has no usable shell: {last_line(answer)}.", f"Try: {own} sh -c true")
+    if "identification has changed" in said:
+        return PushError(
+            f"The host key of {where} is not the one known from before: another board, a new image, or an attack.",
+            f"If you know why: ssh-keygen -R HOST, then {own}",
+        )
+    if "host key verification failed" in said:
+        return PushError(f"The host key of {where} is not known here.", f"Connect once and compare it: {own}")
+    if "permission denied" in said or "too many authentication failures" in said:
+        key = f' with the key "{ssh.identity}"' if ssh.identity else ""
+        return PushError(
+            f"The board {where} refused the login{key}. Passwords are not asked for.",
+            f"Give the board your key: ssh-copy-id {own.removeprefix('ssh ')}",
+        )
+    if "could not resolve" in said:
+        return PushError(f"The host of {where} is not known: no such name.", "Check it, or use the IP address.")
+    if "connection refused" in said:
+        return PushError(
+            f"The host of {where} is there, but no ssh server answers.", "On the board: apt-get install openssh-server"
+        )
+    if any(words in said for words in _NO_WAY):
+        return PushError(f"The board {where} cannot be reached: {last_line(answer)}.", "Check its power and network.")
+    return PushError(f"The connection to {where} failed: {last_line(answer)}.", f"Try: {own}")
+
+
+def _send(process: subprocess.Popen[bytes], send: Callable[[BinaryIO], None]) -> None:
+    assert process.stdin is not None
+    stream = process.stdin
+    try:
+        send(stream)  # type: ignore[arg-type]
+        stream.close()
+    except BrokenPipeError:
+        pass  # its exit code and what it printed tell more
+
+
+def _facts(text: str) -> dict[str, str]:
+    lines = (line.removeprefix(_FACT) for line in text.splitlines() if line.startswith(_FACT))
+    return {key: value.strip() for key, _, value in (line.partition(" ") for line in lines)}
+
+
+def _text(stream: BinaryIO) -> str:
+    size = stream.seek(0, os.SEEK_END)
+    stream.seek(max(0, size - _MAX_ANSWER_BYTES))
+    return stream.read().decode(errors="replace")
+
+
+def last_line(answer: Answer) -> str:
+    """The last thing that the board or ssh printed, without its full stop."""
+    lines = [line.strip() for line in answer.stderr.splitlines() if line.strip()]
+    return lines[-1].rstrip(".") if lines else f"ssh ended with code {answer.code} and said nothing"

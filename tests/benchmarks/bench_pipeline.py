@@ -1,0 +1,271 @@
+"""How busy the pipeline keeps three contexts, and whether its memory grows.
+
+Rate: a stand-in for the NPU sleeps 15 ms a frame without Python's lock, so that three contexts can do 200 frames a
+second at best.  Around it everything is real: letterbox of a camera picture, the decode of an int8 head of YOLOv5's size
+with 8 objects, a sink that draws or one that counts.  Beside ours, in turns with it: one thread that does all (one
+context), and the usual pool of three threads of which each does all for one frame, with results taken in order.
+
+Memory: a stand-in that takes no time, 20,000 frames, and the slope of the resident memory over the frames, from the
+10th hundredth on.
+
+It says nothing about an NPU: what is measured is this PC's share of the work, and the waiting.
+
+    python tests/benchmarks/bench_pipeline.py --frames 600 --rounds 3
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import statistics
+import time
+from collections import deque
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from bench_decode import head, head_logits
+from numpy.typing import NDArray
+
+from rkdeploy.postprocess.detections import Detections
+from rkdeploy.postprocess.thresholds import Thresholds
+from rkdeploy.runtime.protocol import HeadTensor
+from rkdeploy.spec import ModelSpec
+from rkdeploy.stream.detector import Detector
+from rkdeploy.stream.drawing import draw_detections
+from rkdeploy.stream.frames import Frame
+from rkdeploy.stream.pipeline import Pipeline, PipelineOptions
+
+CONTEXTS = 3
+
+
+class SleepingRuntime:
+    """Answers with the same head after a while."""
+
+    name = "stand-in"
+    figures_from = "a stand-in"
+    notes: tuple[str, ...] = ()
+
+    def __init__(self, tensors: list[HeadTensor], seconds: float) -> None:
+        self._tensors = tuple(tensors)
+        self._seconds = seconds
+
+    def __enter__(self) -> SleepingRuntime:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+    def infer(self, _image: NDArray[np.uint8]) -> tuple[HeadTensor, ...]:
+        """The head, after the pause."""
+        if self._seconds:
+            time.sleep(self._seconds)
+        return self._tensors
+
+
+class Pictures:
+    """A file of the same picture, each in memory of its own, as a decoder gives them."""
+
+    text = "pictures"
+    frames_per_second: float | None = None
+    live = False
+    reconnects = 0
+
+    def __init__(self, picture: NDArray[np.uint8], count: int) -> None:
+        self._picture = picture
+        self.frame_count: int | None = count
+
+    def __enter__(self) -> Iterator[Frame]:
+        return (Frame(self._picture.copy(), "x", i) for i in range(self.frame_count or 0))
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+    def stop(self) -> None:
+        """Nothing waits."""
+
+
+class DrawingSink:
+    """Draws, or only counts; can look at the memory now and then."""
+
+    def __init__(self, spec: ModelSpec, *, draws: bool, look_every: int = 0) -> None:
+        self._spec = spec
+        self._draws = draws
+        self._look_every = look_every
+        self.count = 0
+        self.resident: list[tuple[int, int]] = []
+
+    def __enter__(self) -> DrawingSink:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+    def write(self, frame: Frame, detections: Detections) -> None:
+        """Take one frame."""
+        assert frame.index == self.count
+        self.count += 1
+        if self._draws:
+            draw_detections(frame.image, detections, self._spec.class_names)
+        if self._look_every and self.count % self._look_every == 0:
+            self.resident.append((self.count, resident_bytes()))
+
+
+@dataclass
+class Case:
+    """What every design runs."""
+
+    spec: ModelSpec
+    tensors: list[HeadTensor]
+    picture: NDArray[np.uint8]
+    frames: int
+    seconds: float
+    draws: bool
+
+    def runtime(self) -> SleepingRuntime:
+        """One context."""
+        return SleepingRuntime(self.tensors, self.seconds)
+
+    def sink(self) -> DrawingSink:
+        """The sink."""
+        return DrawingSink(self.spec, draws=self.draws)
+
+
+def one_thread(case: Case) -> tuple[float, list[float]]:
+    """Everything in a row, one context: (seconds, ages of the frames)."""
+    detector, sink, ages = Detector(case.runtime(), case.spec, Thresholds()), case.sink(), []
+    started = time.perf_counter()
+    with Pictures(case.picture, case.frames) as frames:
+        for frame in frames:
+            begun = time.perf_counter()
+            sink.write(frame, detector(frame.image))
+            ages.append(time.perf_counter() - begun)
+    return time.perf_counter() - started, ages
+
+
+def thread_pool(case: Case) -> tuple[float, list[float]]:
+    """The usual design: one thread a context, each with all stages of a frame; the caller takes results in order."""
+    free = deque(Detector(case.runtime(), case.spec, Thresholds()) for _ in range(CONTEXTS))
+    sink, ages = case.sink(), []
+
+    def detect(frame: Frame) -> Detections:
+        detector = free.popleft()
+        try:
+            return detector(frame.image)
+        finally:
+            free.append(detector)
+
+    waiting: deque[tuple[float, Frame, Future[Detections]]] = deque()
+
+    def take() -> None:
+        begun, frame, future = waiting.popleft()
+        sink.write(frame, future.result())
+        ages.append(time.perf_counter() - begun)
+
+    started = time.perf_counter()
+    with ThreadPoolExecutor(CONTEXTS) as pool, Pictures(case.picture, case.frames) as frames:
+        for frame in frames:
+            waiting.append((time.perf_counter(), frame, pool.submit(detect, frame)))
+            if len(waiting) > CONTEXTS:
+                take()
+        while waiting:
+            take()
+    return time.perf_counter() - started, ages
+
+
+def ours(case: Case, spare_workers: int) -> tuple[float, list[float]]:
+    """The pipeline."""
+    source, sink = Pictures(case.picture, case.frames), case.sink()
+    options = PipelineOptions(spare_workers=spare_workers)
+    started = time.perf_counter()
+    with source as frames:
+        runtimes = [case.runtime() for _ in range(CONTEXTS)]
+        pipeline = Pipeline(
+            source, frames, runtimes, case.spec, Thresholds(), [sink], reopen=lambda _: case.runtime(), options=options
+        )
+        with pipeline:
+            pipeline.wait()
+    seconds = time.perf_counter() - started
+    assert sink.count == case.frames
+    ages = pipeline._recorder._seconds[-1, : min(case.frames, 1024)]  # noqa: SLF001
+    return seconds, [float(age) for age in ages]
+
+
+def resident_bytes() -> int:
+    """Resident memory of this process."""
+    return int(Path("/proc/self/statm").read_text().split()[1]) * 4096
+
+
+def memory_slope(case: Case) -> None:
+    """Print the slope of the resident memory."""
+    sink = DrawingSink(case.spec, draws=False, look_every=max(1, case.frames // 100))
+    source = Pictures(case.picture, case.frames)
+    started = time.perf_counter()
+    with source as frames:
+        runtimes = [case.runtime() for _ in range(CONTEXTS)]
+        pipeline = Pipeline(
+            source, frames, runtimes, case.spec, Thresholds(), [sink], reopen=lambda _: case.runtime()
+        )
+        with pipeline:
+            while not pipeline.wait(0.1):
+                pipeline.stats()
+    seconds = time.perf_counter() - started
+    counts, resident = np.array(sink.resident[10:], np.float64).T
+    slope = float(np.polyfit(counts, resident, 1)[0])
+    verdict = "held" if slope < 20 else "NOT HELD"
+    print(
+        f"memory: {case.frames} frames at {case.frames / seconds:.0f} a second, {resident[0] / 1e6:.1f} MB at frame "
+        f"{counts[0]:.0f}, {resident[-1] / 1e6:.1f} MB at the end, slope {slope:.2f} bytes a frame (below 20: {verdict})"
+    )
+
+
+def main() -> None:
+    """Run and print the tables."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("--frames", type=int, default=600)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--inference-ms", type=float, default=15.0)
+    parser.add_argument("--size", type=int, default=640, help="network input, a square")
+    parser.add_argument("--classes", type=int, default=80)
+    parser.add_argument("--memory-frames", type=int, default=20_000)
+    parser.add_argument("--memory-only", action="store_true")
+    arguments = parser.parse_args()
+    rng = np.random.default_rng(0)
+    levels = head_logits(arguments.size, arguments.classes, 8, rng)
+    spec, tensors = head(levels, arguments.size, arguments.classes, ("anchor_boxes", "anchor_scores"), "int8")
+    picture = rng.integers(0, 256, (480, 640, 3), np.uint8)
+    seconds = arguments.inference_ms / 1e3
+    ideal = CONTEXTS / seconds
+    if not arguments.memory_only:
+        print(f"ideal: {CONTEXTS} contexts of {arguments.inference_ms:g} ms: {ideal:.1f} frames a second")
+        print(f"{'sink':>7} {'design':>22} {'fps':>7} {'of ideal':>9} {'p50 ms':>7} {'p99 ms':>7}   fps of each round")
+        designs: dict[str, Any] = {
+            "one thread, 1 context": one_thread,
+            "pool of 3 threads": thread_pool,
+            "ours, no spare worker": lambda case: ours(case, 0),
+            "ours": lambda case: ours(case, 1),
+        }
+        for draws in (False, True):
+            case = Case(spec, tensors, picture, arguments.frames, seconds, draws)
+            rates: dict[str, list[float]] = {name: [] for name in designs}
+            ages: dict[str, list[float]] = {name: [] for name in designs}
+            for _, (name, design) in itertools.product(range(arguments.rounds), designs.items()):
+                spent, spent_ages = design(case)
+                rates[name].append(case.frames / spent)
+                ages[name] += spent_ages
+            for name, found in rates.items():
+                rate = statistics.median(found)
+                p50, p99 = np.percentile(ages[name], (50, 99)) * 1e3
+                print(
+                    f"{'draws' if draws else 'counts':>7} {name:>22} {rate:7.1f} {rate / ideal:9.1%} {p50:7.1f} "
+                    f"{p99:7.1f}   {' '.join(f'{one:.1f}' for one in found)}"
+                )
+    small = Case(spec, tensors, picture, arguments.memory_frames, 0.0, draws=False)
+    memory_slope(small)
+
+
+if __name__ == "__main__":
+    main()
