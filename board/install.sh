@@ -253,7 +253,7 @@ check_wheels() {
     fi
     while read -r pin; do
       [ -n "$(wheel_of "$pin")" ] || missing="$missing $pin"
-    done < <(requirements)
+    done <<<"$(requirements)"
     PIP_WHEEL=$(newest "$WHEELS"/pip-*.whl)
     [ -n "$PIP_WHEEL" ] || missing="$missing pip"
     PROGRAM=$(newest "$WHEELS"/rkdeploy-*.whl)

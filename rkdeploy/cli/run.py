@@ -10,11 +10,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, TextColumn, TimeRemainingColumn
 
-from rkdeploy.cli.console import err, out, print_warning
-from rkdeploy.runtime.registry import BACKENDS
+from rkdeploy.cli.console import err, out, plain, print_warning
+from rkdeploy.runtime.registry import BACKENDS, choose_backend
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -127,7 +126,7 @@ def run_command(
     if model is None:
         bundle, sentence = find_bundle(Path())
         if not quiet:
-            err.print(escape(sentence))
+            err.print(plain(sentence))
     else:
         bundle = read_bundle(model)
     names = bundle.spec.class_names
@@ -145,6 +144,13 @@ def run_command(
         opened = Camera(camera, size_wh=size_wh, frames_per_second=fps, notify=print_warning)
     else:
         opened = open_source(str(source), on_unreadable=skip, notify=print_warning)
+    if backend == _AUTO:
+        choice = choose_backend()
+        backend = choice.backend
+        if choice.degraded:
+            print_warning(choice.reason)
+        elif not quiet:
+            err.print(plain(choice.reason))
     runtimes, reopen = _runtimes(backend, bundle, cores)
     tally = _Tally(names)
     failure: BaseException | None = None
@@ -169,7 +175,7 @@ def run_command(
                 signals.gentle = True
                 if not quiet:
                     where = f"{pipeline.figures_from}, {_many(len(runtimes), 'context')}"
-                    err.print(f"Running {escape(bundle.folder.name)} with {escape(where)}")
+                    err.print(f"Running {plain(bundle.folder.name)} with {plain(where)}")
                 for note in pipeline.notes:
                     print_warning(note)
                 _watch(pipeline, opened, window, signals, max_frames, quiet=quiet)
@@ -211,7 +217,7 @@ class _Tally:
         counts = Counter(self._class_names[i] for i in detections.class_ids.tolist())
         self.found.update(counts)
         if self.prints:
-            err.print(escape(f"{frame.source} [{frame.index}]: {_listed(counts)}"))
+            err.print(plain(f"{frame.source} [{frame.index}]: {_listed(counts)}"))
 
 
 def _watch(
@@ -241,7 +247,7 @@ def _watch(
                 progress.update(task, description=_status(stats), completed=stats.processed)
             if logged and now >= next_log:
                 next_log = now + _LOG_EVERY_S
-                err.print(escape(_status(pipeline.stats())))
+                err.print(plain(_status(pipeline.stats())))
 
 
 def _status(stats: PipelineStats) -> str:
@@ -291,12 +297,12 @@ def _summarise(
     skipped: Sequence[str],
 ) -> None:  # fmt: skip
     target = err if jsonl == "-" else out
-    target.print(f"{_many(stats.processed, 'frame')}: {escape(_listed(tally.found))}")
+    target.print(f"{_many(stats.processed, 'frame')}: {plain(_listed(tally.found))}")
     if stats.processed:
         rate = stats.processed / stats.running_s if stats.running_s else 0.0
         target.print(
             f"{rate:.1f} frames a second over {stats.running_s:.1f} s, {_many(stats.contexts, 'context')} "
-            f"({escape(figures_from)})"
+            f"({plain(figures_from)})"
         )
         stages = stats.stages
         timed = (
@@ -317,9 +323,9 @@ def _summarise(
     if skipped:
         target.print(f"{len(skipped)} files could not be read and were left out.")
     if save is not None:
-        target.print(f"Drawn: {escape(str(save))}")
+        target.print(f"Drawn: {plain(str(save))}")
     if jsonl not in (None, "-"):
-        target.print(f"JSON lines: {escape(str(jsonl))}")
+        target.print(f"JSON lines: {plain(str(jsonl))}")
 
 
 def _listed(found: Counter[str]) -> str:

@@ -15,11 +15,8 @@ from typing import BinaryIO
 
 from rkdeploy.errors import PushError, shown
 
-_USER, _HOST, _IPV6 = (
-    r"[A-Za-z0-9_][\w.+-]*@",
-    r"[A-Za-z0-9_][\w.-]*",
-    r"[0-9A-Fa-f]*:[0-9A-Fa-f]*:[0-9A-Fa-f:]*(?:%\w+)?",
-)
+_USER, _HOST = r"[A-Za-z0-9_][\w.+-]*@", r"[A-Za-z0-9_][\w.-]*"
+_IPV6 = r"[0-9A-Fa-f]*:[0-9A-Fa-f]*:[0-9A-Fa-f:]*(?:%\w+)?"
 _ADDRESS = re.compile(f"(?:{_USER})?(?:{_HOST}|{_IPV6})", re.ASCII)
 _FACT = "rkdeploy: "
 _MAX_ANSWER_BYTES = 1 << 16

@@ -43,14 +43,16 @@ class Choice:
     Attributes:
         backend: its name.
         reason: one sentence saying why.
+        degraded: whether an NPU is there and goes unused, or a lesser backend drives it; worth a warning.
     """
 
     backend: str
     reason: str
+    degraded: bool = False
 
 
 def open_runtime(name: str, bundle: Bundle, core: CoreMask | None = None) -> Runtime:
-    """The backend `name` for a bundle, to be entered.  For `auto` see `choose_backend`; its reason goes into `notes`.
+    """The backend `name` for a bundle, to be entered.  For `auto` see `choose_backend`.
 
     Args:
         name: of the backend.
@@ -128,11 +130,12 @@ def choose_backend() -> Choice:
         else:
             return Choice("librknnrt", f"Backend librknnrt, because {where}.")
         if _is_installed("rknnlite"):
-            return Choice("rknnlite", f"Backend rknnlite, because {where}, but: {failure}")
+            return Choice("rknnlite", f"Backend rknnlite, because {where}, but: {failure}", degraded=True)
         name = _host_backend()
         return Choice(
             name,
             f"Backend {name}, which runs the float network on the CPU: {where}, but its NPU is not used. {failure}",
+            degraded=True,
         )
     name = _host_backend()
     return Choice(name, f"Backend {name}: this is no Rockchip board, and {LIBRARY_VARIABLE} names no runtime.")
@@ -156,11 +159,11 @@ def backend_module(name: str) -> ModuleType:
 
 
 def _resolved(name: str) -> tuple[str, tuple[str, ...]]:
-    """A backend's name, and for `auto` why."""
+    """A backend's name, and for `auto` why where that is worth a warning."""
     if name != "auto":
         return name, ()
     choice = choose_backend()
-    return choice.backend, (choice.reason,)
+    return choice.backend, (choice.reason,) if choice.degraded else ()
 
 
 def _host_backend() -> str:

@@ -1,10 +1,9 @@
-"""The contexts of a model on the NPU's cores: lent to one worker at a time, opened again when they fail."""
+"""The contexts of a model on the cores of the NPU: opened together, one thread each, opened again when they fail."""
 
 from __future__ import annotations
 
 import contextlib
 import threading
-from collections import deque
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -22,11 +21,11 @@ if TYPE_CHECKING:
 
 @dataclass(slots=True, eq=False)
 class Context:
-    """One context; whoever has taken it may use it.
+    """One context, used by one thread.
 
     Attributes:
         position: in the list of contexts.
-        runtime: open, or None while it is being opened again.
+        runtime: open, or None while it is being opened again, or when it was given up.
         failures: in a row, of frames and of opening.
     """
 
@@ -35,7 +34,7 @@ class Context:
     failures: int = 0
 
 
-class ContextPool:
+class Contexts:
     """Opens the contexts when entered, closes them when left.
 
     Args:
@@ -60,10 +59,8 @@ class ContextPool:
         self._max_failures = max_failures
         self._pause = pause
         self._contexts: list[Context] = []
-        self._free: deque[Context] = deque()
-        self._changed = threading.Condition()
-        self._given_up = self._rebuilt = 0
-        self._aborted = False
+        self._noting = threading.Lock()
+        self._rebuilt = 0
         self._last_failure = ""
 
     def __enter__(self) -> Self:
@@ -78,7 +75,6 @@ class ContextPool:
         except BaseException:
             self.__exit__(None, None, None)
             raise
-        self._free.extend(self._contexts)
         return self
 
     def __exit__(
@@ -91,10 +87,12 @@ class ContextPool:
                     stack.push(context.runtime.__exit__)
                     context.runtime = None
         self._contexts.clear()
-        self._free.clear()
 
     def __len__(self) -> int:
         return len(self._runtimes)
+
+    def __getitem__(self, position: int) -> Context:
+        return self._contexts[position]
 
     @property
     def figures_from(self) -> str:
@@ -123,27 +121,14 @@ class ContextPool:
         """Message of the last failure, empty when there was none."""
         return self._last_failure
 
-    def take(self) -> Context | None:
-        """A free context, waited for; None when there will be none any more."""
-        with self._changed:
-            while not self._aborted and self._given_up < len(self._contexts):
-                if self._free:
-                    return self._free.popleft()
-                self._changed.wait()
-            return None
-
-    def give_back(self, context: Context, *, succeeded: bool = True) -> None:
-        """Return a context that was taken."""
-        with self._changed:
-            if succeeded:
-                context.failures = 0
-            self._free.append(context)
-            self._changed.notify()
+    def succeeded(self, context: Context) -> None:
+        """A context has answered: its failures are forgotten."""
+        context.failures = 0
 
     def rebuild(self, context: Context, failure: BackendError) -> None:
-        """Close a failed context and open it again, after a while; it is free then.
+        """Close a failed context and open it again after a while.
 
-        Returns without it when the run needs no context any more.
+        Leaves it closed when the run needs no context any more.
 
         Raises:
             BackendError: when this was one failure too many, of all contexts.
@@ -160,22 +145,12 @@ class ContextPool:
             except RkdeployError as error:
                 self._note(context, error)
                 continue
-            with self._changed:
+            with self._noting:
                 self._rebuilt += 1
-            self.give_back(context, succeeded=False)
             return
-        with self._changed:
-            self._given_up += 1
-            self._changed.notify_all()
-
-    def abort(self) -> None:
-        """Whoever waits for a context gets none."""
-        with self._changed:
-            self._aborted = True
-            self._changed.notify_all()
 
     def _note(self, context: Context, failure: RkdeployError) -> None:
-        with self._changed:
+        with self._noting:
             context.failures += 1
             self._last_failure = str(failure)
             fewest = min(c.failures for c in self._contexts)

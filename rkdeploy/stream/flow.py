@@ -1,13 +1,13 @@
 """The way of frames through the pipeline: who waits for whom, what is dropped, and that the order is kept.
 
-    put -> waiting -> take -> (a worker) -> finish -> deliver -> (the sinks)
+    put -> waiting -> take -> (the network) -> finish -> deliver -> (the sinks)
 
-Every frame that a worker takes gets the next ticket, and frames are delivered by ticket.  All waiting happens here,
+Every frame that is taken gets the next ticket, and frames are delivered by ticket.  All waiting happens here,
 under one lock, so that the counts always add up:
 
     captured = waiting + under way + ready + delivered + failed + dropped
 
-For files nothing is dropped: `put` waits for room, and a worker waits while too many tickets are not delivered yet.
+For files nothing is dropped: `put` waits for room, and `take` waits while too many tickets are not delivered yet.
 For live sources nothing waits that could be late: the newest frame replaces the one that waits, and a frame that the
 sinks have not come to is replaced by later ones.
 """
@@ -62,9 +62,9 @@ class FrameFlow:
 
     Args:
         live: whether the newest frame wins (see the module).
-        tickets: how many frames may be under way at once: in a worker's hands or held back by an earlier one; for files
+        tickets: how many frames may be under way at once: being worked on, or held back by an earlier one; for files
             those that the sinks have not taken count too.
-        waiting: how many frames may wait for a worker (a live source: 1 is best).
+        waiting: how many frames may wait to be taken (a live source: 1 is best).
         ready: how many frames of a live source may wait for the sinks.
     """
 

@@ -1,11 +1,13 @@
 """From a source to the sinks, with every core of the NPU busy.
 
-    source -> [capture thread] -> [workers: letterbox, a context, decode] -> in order -> [sink thread] -> sinks
+    source -> capture -> preprocess -> a context a core -> decode -> in order -> sinks
+              thread     thread        thread each         thread               thread
 
-A context is a model on one core.  There is one worker more than contexts: while all contexts are at work, the spare
-worker letterboxes the next frame or decodes the last one, so that no core waits for the CPU.  NumPy, OpenCV, ctypes
-and the runtimes let go of Python's lock while they work, so threads are enough.  Each worker has a letterbox and a
-decoder of its own, because those reuse buffers.
+A context is a model on one core.  Its thread does nothing but run it: the next input lies ready when it comes back, and
+what came out is copied aside for the decode.  So no core waits for the CPU, nor for another thread to wake up.  NumPy,
+OpenCV, ctypes and the runtimes let go of Python's lock while they work, so threads are enough.
+
+The frames under way each have a slot, with a letterbox and a decoder of its own, because those reuse buffers.
 """
 
 from __future__ import annotations
@@ -15,15 +17,16 @@ import threading
 import time
 from dataclasses import dataclass, replace
 from functools import partial
+from queue import SimpleQueue
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from rkdeploy.errors import BackendError, RkdeployError
 from rkdeploy.postprocess.postprocessor import Postprocessor
-from rkdeploy.preprocess import Letterbox
+from rkdeploy.preprocess import Letterbox, Letterboxed
 from rkdeploy.stream.backoff import Backoff
-from rkdeploy.stream.contexts import ContextPool
+from rkdeploy.stream.contexts import Contexts
 from rkdeploy.stream.flow import FrameFlow
 from rkdeploy.stream.statistics import PipelineStats, Recorder
 
@@ -35,9 +38,11 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from typing_extensions import Self  # for type checkers only; typing has it from Python 3.11 on
 
+    from rkdeploy.postprocess.detections import Detections
     from rkdeploy.postprocess.thresholds import Thresholds
     from rkdeploy.runtime.protocol import HeadTensor, Runtime
     from rkdeploy.spec import ModelSpec
+    from rkdeploy.stream.flow import Job
     from rkdeploy.stream.frames import Frame
     from rkdeploy.stream.sinks.protocol import Sink
     from rkdeploy.stream.sources.protocol import Source
@@ -52,14 +57,15 @@ class PipelineOptions:
 
     Attributes:
         max_frames: end after this many frames have reached the sinks; None for all.
-        spare_workers: workers beyond one a context.
+        spare_slots: frames under way beyond one a context: letterboxed ahead, or being decoded.  More smooths out
+            what the CPU does; fewer keep the frames of a camera younger.
         backoff: for contexts that failed.
         max_failures: the run ends when every context has failed this often in a row.
         join_s: how long the threads may take to end once they are told; longer is an error.
     """
 
     max_frames: int | None = None
-    spare_workers: int = 1
+    spare_slots: int = 2
     backoff: Backoff = _REBUILD
     max_failures: int = 5
     join_s: float = 30.0
@@ -104,18 +110,20 @@ class Pipeline:
         self._source, self._frames = source, frames
         self._sinks = tuple(sinks)
         self._options = options or PipelineOptions()
-        workers = len(runtimes) + self._options.spare_workers
-        self._workers = [_Worker(spec, thresholds) for _ in range(workers)]
+        slots = len(runtimes) + self._options.spare_slots
         self._flow = FrameFlow(
-            live=source.live, tickets=2 * workers, waiting=1 if source.live else 2, ready=2 if source.live else 1
+            live=source.live, tickets=2 * slots, waiting=1 if source.live else 2, ready=2 if source.live else 1
         )
-        self._pool = ContextPool(
-            runtimes,
-            reopen,
-            self._options.backoff,
-            self._options.max_failures,
-            self._flow.pause,
-        )
+        self._contexts = Contexts(runtimes, reopen, self._options.backoff, self._options.max_failures, self._flow.pause)
+        # None ends the thread that takes it.
+        self._free: SimpleQueue[_Slot | None] = SimpleQueue()
+        self._prepared: SimpleQueue[_Slot | None] = SimpleQueue()
+        self._answered: SimpleQueue[_Slot | None] = SimpleQueue()
+        for _ in range(slots):
+            self._free.put(_Slot(spec, thresholds))
+        self._contexts_left = len(runtimes)
+        self._leaving = threading.Lock()
+        self._aborted = False
         self._recorder = Recorder()
         self._threads: list[threading.Thread] = []
         self._ended = threading.Event()
@@ -125,13 +133,18 @@ class Pipeline:
         self._switch_interval = sys.getswitchinterval()
 
     def __enter__(self) -> Self:
-        self._pool.__enter__()
+        self._contexts.__enter__()
         # A worker that comes back from the NPU needs Python's lock for the next call; drawing in another thread keeps
         # it for 5 ms by default, a third of an inference.
         sys.setswitchinterval(_SWITCH_INTERVAL_S)
         self._started_s = time.perf_counter()
-        bodies: list[tuple[str, Callable[[], None]]] = [("capture", self._capture), ("sinks", self._deliver)]
-        bodies += [(f"worker-{i}", partial(self._work, worker)) for i, worker in enumerate(self._workers)]
+        bodies: list[tuple[str, Callable[[], None]]] = [
+            ("capture", self._capture),
+            ("preprocess", self._preprocess),
+            *((f"context-{position}", partial(self._infer, position)) for position in range(len(self._contexts))),
+            ("decode", self._decode),
+            ("sinks", self._deliver),
+        ]
         # Daemons: they are always joined, but a driver call that never returns must not keep the process.
         self._threads = [
             threading.Thread(target=self._guarded, args=(run,), name=f"rkdeploy-{name}", daemon=True)
@@ -160,7 +173,7 @@ class Pipeline:
                 "A driver call hangs. See `dmesg`; restart the program, or the board if that does not help.",
             ) from self._error
         try:
-            self._pool.__exit__(kind, error, trace)
+            self._contexts.__exit__(kind, error, trace)
         except BaseException:
             if self._error is None and error is None:
                 raise
@@ -170,12 +183,12 @@ class Pipeline:
     @property
     def notes(self) -> tuple[str, ...]:
         """What the runtimes want the user to know, each once."""
-        return self._pool.notes
+        return self._contexts.notes
 
     @property
     def figures_from(self) -> str:
         """Where the figures come from, as a user reads it."""
-        return self._pool.figures_from
+        return self._contexts.figures_from
 
     def wait(self, timeout_s: float | None = None) -> bool:
         """Wait until the last frame is through, or something failed (raised on leaving).  True when it is over."""
@@ -199,12 +212,12 @@ class Pipeline:
             dropped_before_network=counts.dropped_before_network,
             dropped_before_sinks=counts.dropped_before_sinks,
             reconnects=self._source.reconnects,
-            contexts_rebuilt=self._pool.rebuilt,
-            contexts=len(self._pool),
-            contexts_working=self._pool.working,
+            contexts_rebuilt=self._contexts.rebuilt,
+            contexts=len(self._contexts),
+            contexts_working=self._contexts.working,
             frames_per_second=self._recorder.frames_per_second(now),
             running_s=now - self._started_s if self._started_s else 0.0,
-            last_failure=self._pool.last_failure,
+            last_failure=self._contexts.last_failure,
             stages=self._recorder.stages(),
         )
 
@@ -219,7 +232,9 @@ class Pipeline:
     def _abort(self) -> None:
         self._source.stop()
         self._flow.abort()
-        self._pool.abort()
+        self._aborted = True
+        for queue in (self._free, self._answered, *(self._prepared for _ in range(len(self._contexts)))):
+            queue.put(None)
         self._ended.set()
 
     def _capture(self) -> None:
@@ -235,32 +250,61 @@ class Pipeline:
             asked = time.perf_counter()
         self._flow.close()
 
-    def _work(self, worker: _Worker) -> None:
-        add = self._recorder.add
-        while (job := self._flow.take()) is not None:
-            started = time.perf_counter()
-            boxed = worker.letterbox(job.frame.image)
-            letterboxed = time.perf_counter()
-            add("preprocess", letterboxed - started)
-            context = self._pool.take()
-            if context is None or context.runtime is None:
-                self._flow.finish(job, None)
-                continue
-            free = time.perf_counter()
-            add("context", free - letterboxed)
-            try:
-                tensors = context.runtime.infer(boxed.image)
-            except BackendError as failure:
-                self._flow.finish(job, None)
-                self._pool.rebuild(context, failure)
-                continue
-            add("infer", time.perf_counter() - free)
-            tensors = worker.keep(tensors)
-            self._pool.give_back(context)
+    def _preprocess(self) -> None:
+        # The slot first: the frame that is taken then is the newest one.
+        while (slot := self._free.get()) is not None and (job := self._flow.take()) is not None:
             begun = time.perf_counter()
-            detections = worker.postprocess(tensors, boxed.transform)
-            add("decode", time.perf_counter() - begun)
-            self._flow.finish(job, detections)
+            slot.load(job)
+            slot.since_s = time.perf_counter()
+            self._recorder.add("preprocess", slot.since_s - begun)
+            self._prepared.put(slot)
+        for _ in range(len(self._contexts)):
+            self._prepared.put(None)
+
+    def _infer(self, position: int) -> None:
+        context = self._contexts[position]
+        add = self._recorder.add
+        while (slot := self._prepared.get()) is not None and not self._aborted:
+            if context.runtime is None:  # given up, and no other context is left
+                self._fail(slot)
+                continue
+            begun = time.perf_counter()
+            try:
+                tensors = context.runtime.infer(slot.input)
+            except BackendError as failure:
+                self._fail(slot)
+                self._contexts.rebuild(context, failure)
+                if context.runtime is None and not self._is_last_context():
+                    return
+                continue
+            done = time.perf_counter()
+            slot.keep(tensors)
+            self._answered.put(slot)
+            self._contexts.succeeded(context)
+            add("context", begun - slot.since_s)
+            add("infer", done - begun)
+        if self._is_last_context():
+            self._answered.put(None)
+
+    def _is_last_context(self) -> bool:
+        """Whether the thread that asks is the last one of a context; if not, it must end."""
+        with self._leaving:
+            if self._contexts_left > 1:
+                self._contexts_left -= 1
+                return False
+            return True
+
+    def _fail(self, slot: _Slot) -> None:
+        self._flow.finish(slot.unload(), None)
+        self._free.put(slot)
+
+    def _decode(self) -> None:
+        while (slot := self._answered.get()) is not None:
+            begun = time.perf_counter()
+            detections = slot.decoded()
+            self._recorder.add("decode", time.perf_counter() - begun)
+            self._flow.finish(slot.unload(), detections)
+            self._free.put(slot)
 
     def _deliver(self) -> None:
         count = 0
@@ -282,16 +326,35 @@ class Pipeline:
         self._ended.set()
 
 
-class _Worker:
-    """What one worker keeps for itself."""
+class _Slot:
+    """The buffers of one frame under way; used by one thread at a time.
+
+    Attributes:
+        since_s: when its input was ready, by `time.perf_counter`.
+    """
 
     def __init__(self, spec: ModelSpec, thresholds: Thresholds) -> None:
-        self.letterbox = Letterbox(spec.input)
-        self.postprocess = Postprocessor(spec, thresholds)
+        self._letterbox = Letterbox(spec.input)
+        self._postprocess = Postprocessor(spec, thresholds)
         self._kept: list[NDArray[Any]] = []
+        self._tensors: tuple[HeadTensor, ...] = ()
+        self._job: Job | None = None
+        self._boxed: Letterboxed | None = None
+        self.since_s = 0.0
 
-    def keep(self, tensors: Sequence[HeadTensor]) -> tuple[HeadTensor, ...]:
-        """The tensors in buffers of our own: a runtime's are valid until its next call, and the next frame waits."""
+    def load(self, job: Job) -> None:
+        """Take a frame and letterbox it."""
+        self._job = job
+        self._boxed = self._letterbox(job.frame.image)
+
+    @property
+    def input(self) -> NDArray[np.uint8]:
+        """What the network is to see."""
+        assert self._boxed is not None, "a slot is loaded before it is inferred"
+        return self._boxed.image
+
+    def keep(self, tensors: Sequence[HeadTensor]) -> None:
+        """Copy the tensors into buffers of our own: a runtime's are valid until its next call."""
         fits = len(self._kept) == len(tensors) and all(
             kept.shape == tensor.values.shape and kept.dtype == tensor.values.dtype
             for kept, tensor in zip(self._kept, tensors, strict=True)
@@ -300,4 +363,15 @@ class _Worker:
             self._kept = [np.empty_like(tensor.values) for tensor in tensors]  # keeps the layout: one plain copy
         for kept, tensor in zip(self._kept, tensors, strict=True):
             np.copyto(kept, tensor.values)
-        return tuple(replace(tensor, values=kept) for kept, tensor in zip(self._kept, tensors, strict=True))
+        self._tensors = tuple(replace(tensor, values=kept) for kept, tensor in zip(self._kept, tensors, strict=True))
+
+    def decoded(self) -> Detections:
+        """What is in the kept tensors, in source pixels."""
+        assert self._boxed is not None, "a slot is loaded before it is decoded"
+        return self._postprocess(self._tensors, self._boxed.transform)
+
+    def unload(self) -> Job:
+        """Give the frame back; the buffers stay."""
+        job, self._job, self._boxed = self._job, None, None
+        assert job is not None, "a slot gives its frame back once"
+        return job

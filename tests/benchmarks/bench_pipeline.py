@@ -176,10 +176,10 @@ def thread_pool(case: Case) -> tuple[float, list[float]]:
     return time.perf_counter() - started, ages
 
 
-def ours(case: Case, spare_workers: int) -> tuple[float, list[float]]:
+def ours(case: Case, spare_slots: int) -> tuple[float, list[float]]:
     """The pipeline."""
     source, sink = Pictures(case.picture, case.frames), case.sink()
-    options = PipelineOptions(spare_workers=spare_workers)
+    options = PipelineOptions(spare_slots=spare_slots)
     started = time.perf_counter()
     with source as frames:
         runtimes = [case.runtime() for _ in range(CONTEXTS)]
@@ -245,8 +245,8 @@ def main() -> None:
         designs: dict[str, Any] = {
             "one thread, 1 context": one_thread,
             "pool of 3 threads": thread_pool,
-            "ours, no spare worker": lambda case: ours(case, 0),
-            "ours": lambda case: ours(case, 1),
+            "ours, no spare slot": lambda case: ours(case, 0),
+            "ours": lambda case: ours(case, 2),
         }
         for draws in (False, True):
             case = Case(spec, tensors, picture, arguments.frames, seconds, draws)

@@ -429,15 +429,23 @@ int rknn_init(rknn_context *out, void *model, uint32_t size, uint32_t flag, void
   }
   char *d = model, *own = NULL;
   size_t n = size;
-  FILE *f = NULL;
   const char *spec = getenv("RKNN_SHIM_SPEC");
-  if (!size) {
-    f = fopen(model, "rb"); /* size 0: model is a path */
-  }
+  char start[10] = "";
+  FILE *f = size ? NULL : fopen(model, "rb"); /* size 0: model is a path */
   if (!size && !f) {
     return E_MODEL;
   }
-  if (!f && (n < 9 || memcmp(d, "#RKNNSHIM", 9)) && spec) {
+  if (f) {
+    size_t got = fread(start, 1, 9, f);
+    start[got] = 0;
+    rewind(f);
+  } else {
+    memcpy(start, d, n < 9 ? n : 9);
+  }
+  if (spec && strcmp(start, "#RKNNSHIM")) { /* any other bytes: what the environment says */
+    if (f) {
+      fclose(f);
+    }
     f = fopen(spec, "rb");
   }
   if (f) {

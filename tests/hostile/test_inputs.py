@@ -488,13 +488,24 @@ def test_the_bundle_runs_unchanged(tmp_path: Path) -> None:
     assert outcome.code == 0, outcome.stderr
 
 
+@pytest.mark.parametrize("name", ["\x1b[2J.png", "a\nerror: owned.png", "[bold red].png"])
+def test_file_names_cannot_drive_the_terminal(name: str, tmp_path: Path) -> None:
+    """A frame's file name is printed as text."""
+    make_bundle(tmp_path)
+    (tmp_path / name).write_bytes((tmp_path / image(tmp_path)).read_bytes())
+    outcome = run(["run", "--model", "bundle", "--source", name if name[0] != "[" else "."], tmp_path)
+    assert outcome.code == 0, outcome.stderr
+    assert all(c.isprintable() or c == "\n" for c in outcome.stdout + outcome.stderr)
+    assert not any(line.startswith("error:") for line in (outcome.stdout + outcome.stderr).splitlines())
+
+
 @pytest.mark.parametrize(
     "arguments",
     [
         ["--conf", "person=0.4"], ["--conf", "\x1b[2J=0.4"], ["--conf", "2"], ["--conf", "nan"], ["--conf", "x"],
         ["--source", "nowhere.jpg"], ["--source", "nowhere/*.jpg"], ["--source", ""], ["--source", "a" * 100_000],
         ["--source", "broken.mp4"], ["--source", "empty.mp4"], ["--source", "broken.txt"], ["--source", "/dev/zero"],
-        ["--source", "pipe"], ["--source", "0"], ["--source", "rtsp://nowhere/"], ["--source", "folder"],
+        ["--source", "pipe"], ["--source", "0"], ["--source", "ftp://nowhere/"], ["--source", "folder"],
         ["--source", "\x1b[2J\nerror: owned"], ["--model", "nowhere"], ["--model", "image.png"],
         ["--save", "image.png"], ["--jsonl", "folder"], ["--jsonl", "/proc/nowhere/x.jsonl"],
     ],

@@ -1,0 +1,44 @@
+"""Fixtures of all tests."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent / "board"))
+
+from sample_model import shim_text
+from shim import Shim, build_shim
+
+
+@pytest.fixture(scope="session")
+def built_shims(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """The stand-in for librknnrt.so: as today's, and as an early runtime's."""
+    folder = tmp_path_factory.mktemp("shim")
+    return {
+        "today": build_shim(folder / "today.so"),
+        "old": build_shim(folder / "old.so", "-DSHIM_OLD"),
+    }
+
+
+@pytest.fixture
+def make_shim(
+    built_shims: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Callable[..., Shim]:
+    """Make a copy of the stand-in the runtime of this test: `make_shim(text, age="today", fail="rknn_run:-2@3")`."""
+
+    def make(text: str | None = None, *, age: str = "today", fail: str = "") -> Shim:
+        shim = Shim(tmp_path / "librknnrt.so", tmp_path / "shim.log", tmp_path / "shim.txt")
+        shutil.copyfile(built_shims[age], shim.library)
+        shim.spec.write_text(shim_text() if text is None else text)
+        monkeypatch.setenv("RKDEPLOY_LIBRKNNRT", str(shim.library))
+        monkeypatch.setenv("RKNN_SHIM_LOG", str(shim.log))
+        monkeypatch.setenv("RKNN_SHIM_SPEC", str(shim.spec))
+        monkeypatch.setenv("RKNN_SHIM_FAIL", fail)
+        return shim
+
+    return make
