@@ -365,13 +365,16 @@ build_program() { # beside its place, then renamed into it
     "$PYTHON" -m venv "$NEW"
     pip=("$NEW/bin/python" -m pip install)
   fi
-  pip+=(--quiet --disable-pip-version-check --no-cache-dir --root-user-action ignore --no-deps)
+  pip+=(--quiet --disable-pip-version-check --no-cache-dir --root-user-action ignore --no-compile --no-deps)
   requirements >"$NEW/requirements.txt"
   "${pip[@]}" --requirement "$NEW/requirements.txt" || fail "pip could not install the packages; its message is above."
   "${pip[@]}" "$PROGRAM" || fail "pip could not install rkdeploy; its message is above."
-  "$NEW/bin/python" -c 'import cv2, msgspec, numpy, rkdeploy.cli' ||
+  # The service cannot write bytecode later.  What is imported here and the program itself is enough; all of it takes
+  # longer than the rest of the installation.
+  PYTHONDONTWRITEBYTECODE='' "$NEW/bin/python" -c 'import cv2, msgspec, numpy, rich.progress, rkdeploy.cli' ||
     fail "What was installed cannot be imported; Python's message is above." \
       "$([ $WINDOW = no ] || echo 'apt-get install libgl1 libglib2.0-0, or leave out --window.')"
+  "$NEW/bin/python" -m compileall -q "$NEW"/lib/python*/site-packages/rkdeploy
   find "$NEW/bin" -type f -exec sed -i "s|$NEW|$PREFIX|g" {} +
   sed -i "s|$NEW|$PREFIX|g" "$NEW/pyvenv.cfg"
   echo "$FINGERPRINT" >"$NEW/fingerprint"
@@ -412,12 +415,17 @@ plan_folder() { # PATH and every missing one above it
 }
 
 plan_file() { # NAME PATH: ours, replaced when it differs
-  local wanted found listed by_hand=''
+  local wanted found
   wanted=$(content_of "$1" | sha256sum | cut -d' ' -f1)
   found=$([ ! -f "$ROOT$2" ] || sha256_of "$ROOT$2")
-  listed=$(printf '%s\n' "${ENTRIES[@]}" | sed -n "s|^file \\([0-9a-f]*\\) $2\$|\\1|p")
+  [ "$found" = "$wanted" ] || plan_write "$@"
   note file "$wanted" "$2"
-  [ "$found" != "$wanted" ] || return 0
+}
+
+plan_write() {
+  local found listed by_hand=''
+  found=$([ ! -f "$ROOT$2" ] || sha256_of "$ROOT$2")
+  listed=$(printf '%s\n' "${ENTRIES[@]}" | sed -n "s|^file \\([0-9a-f]*\\) $2\$|\\1|p")
   if [ -n "$found" ] && [ -z "$listed" ]; then
     fail "\"$ROOT$2\" exists and was not made by this script." "Move it away."
   fi
@@ -467,7 +475,7 @@ plan_home() { # PATH OWNER MODE
   if [ ! -d "$ROOT$1" ]; then
     plan "make the folder \"$1\", for $2:$GROUP_NAME" own_folder "$1" "$2" "$3"
     note dir "$1"
-  elif [ -z "$ROOT" ] && [ "$(stat -c %U:%G:%a "$1")" != "$2:$GROUP_NAME:$3" ]; then
+  elif [ -z "$ROOT" ] && [ "$(stat -c %U:%G:%04a "$1")" != "$2:$GROUP_NAME:$3" ]; then
     plan "give \"$1\" to $2:$GROUP_NAME" own_folder "$1" "$2" "$3"
   fi
 }
@@ -475,7 +483,7 @@ plan_home() { # PATH OWNER MODE
 own_folder() {
   mkdir -p "$ROOT$1"
   [ -n "$ROOT" ] || chown "$2:$GROUP_NAME" "$1"
-  chmod "$3" "$ROOT$1"
+  chmod "0$3" "$ROOT$1" # five digits: four would leave a set-group-ID bit that a folder inherited
 }
 
 systemd_version() { systemctl --version 2>/dev/null | sed -n '1s/^systemd \([0-9]*\).*/\1/p'; }
@@ -519,7 +527,7 @@ install_all() {
   plan_user
   plan_home "$HOME_DIR" root 2775
   plan_home "$HOME_DIR/bundles" root 2775
-  plan_home "$HOME_DIR/output" "$USER_NAME" 750
+  plan_home "$HOME_DIR/output" "$USER_NAME" 0750
   plan_conf run.conf "$CONF"
   plan_file rkdeploy.service "$UNIT"
   if [ "$(systemd_version)" -ge 254 ] 2>/dev/null; then plan_file 50-backoff.conf "$BACKOFF"; fi

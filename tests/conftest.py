@@ -26,9 +26,7 @@ def built_shims(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 
 @pytest.fixture
-def make_shim(
-    built_shims: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> Callable[..., Shim]:
+def make_shim(built_shims: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Shim]:
     """Make a copy of the stand-in the runtime of this test: `make_shim(text, age="today", fail="rknn_run:-2@3")`."""
 
     def make(text: str | None = None, *, age: str = "today", fail: str = "") -> Shim:

@@ -20,6 +20,10 @@ from rkdeploy.spec import HeadOutput, ModelSpec
 
 MATCH_IOU = 0.85
 MATCH_SCORE_DIFFERENCE = 0.15
+_MEND = (
+    "INT8: calibrate on 20 to 40 images like those the model will see (--calib), all classes among them; "
+    "docs/quantization.md has what else helps. If --dtype fp16 disagrees too, it is not quantization: please report the model."
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,15 +193,14 @@ def require_agreement(agreement: Agreement, min_agreement: float) -> None:
         raise VerificationError(
             f"The built model finds nothing on {agreement.images} images where float finds "
             f"{agreement.float_detections} objects.",
-            "Calibrate on images like those the model will see (--calib), or build with --dtype fp16.",
+            _MEND,
         )
     if agreement.share is not None and agreement.share < min_agreement:
         raise VerificationError(
             f"Only {agreement.matched} of {agreement.float_detections} float detections "
             f"({100 * agreement.share:.1f} %) are matched by the built model at IoU {agreement.iou}, expected at least "
             f"{100 * min_agreement:.1f} %.",
-            "Calibrate on more images like those the model will see (--calib, --calib-count), try --algorithm or "
-            "--dtype fp16, or lower --min-agreement if this is good enough.",
+            f"{_MEND} Or lower --min-agreement if this is good enough.",
         )
 
 

@@ -166,7 +166,9 @@ def _read_legacy(file: _File) -> Any:
     try:
         magic = load()
     except (pickle.UnpicklingError, EOFError, ValueError, KeyError, IndexError, AttributeError, TypeError) as error:
-        raise CheckpointError(f'"{file.path.name}" is neither a zip archive nor a pickle: no checkpoint.') from error
+        raise CheckpointError(
+            f'"{file.path.name}" is no checkpoint: neither a zip archive nor a pickle.', _RETRAIN
+        ) from error
     if magic != _LEGACY_MAGIC:
         raise CheckpointError(f'"{file.path.name}" is a pickle, but not one that torch.save wrote.')
     load()  # protocol version

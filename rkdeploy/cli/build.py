@@ -209,11 +209,11 @@ class _Events:
         out.print(f"[bold]Calibrate[/] on {len(calibration.images)} images of {plain(calibration.source)}")
 
     def verified(self, verification: Verification) -> None:
-        rewrite = verification.rewrite_error
         box = max(verification.max_xy_error_px, verification.max_wh_error_px)
+        score, rewrite = verification.max_score_error, verification.rewrite_error
+        found = "identical to" if box == score == 0 else f"boxes within {box:.2g} px, scores within {score:.2g} of"
         out.print(
-            f"[bold]Verified[/]  {verification.rows:,} rows, {verification.images} images: boxes within {box:.2g} px, "
-            f"scores within {verification.max_score_error:.2g} of the trained decode"
+            f"[bold]Verified[/]  {verification.rows:,} rows, {verification.images} images: {found} the trained decode"
             + (f"; rewritten first layer within {rewrite:.2g}" if rewrite is not None else "")
         )
 
@@ -235,7 +235,8 @@ def agreement_table(agreement: Agreement) -> Table:
     """The built model against float, tensor by tensor."""
     table = Table(title="Built model against float", title_justify="left", box=None, pad_edge=False)
     for name in ("output", "cosine", "max error", "at range end", "score peak float", "built", "reachable"):
-        table.add_column(name, justify="left" if name == "output" else "right")
+        # An output's name is never shortened: it says which tensor a line is about.
+        table.add_column(name, justify="left" if name == "output" else "right", no_wrap=name == "output")
 
     def text(value: float | None, form: str) -> str:
         return "-" if value is None else format(value, form)

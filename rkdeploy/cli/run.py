@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import signal
 import time
 from collections import Counter
 from contextlib import ExitStack
@@ -190,7 +191,8 @@ def run_command(
     if failure is not None:
         raise failure
     if signals.received is not None:
-        err.print(f"Stopped by {signals.received.name} after {_many(stats.processed, 'frame')}.")
+        if signals.received is signal.SIGHUP:
+            err.print("hung up")  # `main` has a line for the others
         raise typer.Exit(signals.exit_code)
     if stats.failed:
         _report_failed(stats, live=opened.live)

@@ -49,6 +49,7 @@ def family_of(checkpoint: Checkpoint) -> Family:
     last = list(model.children.values())[-1].class_name if model is not None and model.children else "none"
     raise CheckpointError(
         f'"{checkpoint.path.name}" is a {checkpoint.root.module_name}.{checkpoint.root.class_name} whose last layer is '
-        f"{last}; no known family has that. Known: {', '.join(f.NAME for f in FAMILIES)}.",
-        "Export ONNX where it was trained and build from that: rkdeploy build best.onnx",
+        f"{last}; no known family has that. Known: {', '.join(f.NAME for f in FAMILIES)} (detection).",
+        "Other families and tasks are not supported yet. A YOLOv5 detection model of an unusual shape may build from "
+        "ONNX: export it where it was trained, then rkdeploy build best.onnx",
     )

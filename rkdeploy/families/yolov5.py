@@ -196,4 +196,4 @@ def _generation(checkpoint: Checkpoint, blocks: Counter[str], active: Counter[st
         return "v3.x (Focus, Hardswish)"
     if "Focus" in blocks:
         return "v4.0 to v5.0 (Focus, C3)"
-    return f"v3.0 to v7.0, own architecture ({checkpoint.root.class_name})"
+    return f"v2.0 to v7.0, own architecture ({checkpoint.root.class_name})"

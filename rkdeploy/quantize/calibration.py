@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 DEFAULT_FOLDER = "calib_data"
 _FORMS = "Give a folder of images, a text file with one image path a line, or a YOLO data.yaml."
 _WAY_OUT = (
-    "INT8 needs images like those the model will see; 100 to 300 are usual.  "
+    "INT8 needs 20 or more images like those the model will see.  "
     f"Give a folder, a list file or a data.yaml with --calib, or put images into ./{DEFAULT_FOLDER}."
 )
 

@@ -52,7 +52,7 @@ def content_warnings(sizes: Sequence[tuple[str, int, int]], thumbnails: NDArray[
         warnings.append(
             f"{len(sizes)} calibration images are few. INT8 takes every tensor's range from them: what they do not "
             "show (bright light, dark, large and small objects, every class) is clipped later, and the figures of the "
-            "build say less. 100 to 300 images from the place of use are usual."
+            "build say less. 20 to 40 from the place of use are enough."
         )
     names = [path for path, _, _ in sizes]
     flat = thumbnails.std(axis=1) < FLAT_STD

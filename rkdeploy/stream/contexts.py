@@ -125,10 +125,11 @@ class Contexts:
         """A context has answered: its failures are forgotten."""
         context.failures = 0
 
-    def rebuild(self, context: Context, failure: BackendError) -> None:
+    def rebuild(self, context: Context, failure: BackendError) -> bool:
         """Close a failed context and open it again after a while.
 
-        Leaves it closed when the run needs no context any more.
+        Returns:
+            False when it stays closed, because the run needs no context any more.
 
         Raises:
             BackendError: when this was one failure too many, of all contexts.
@@ -147,7 +148,8 @@ class Contexts:
                 continue
             with self._noting:
                 self._rebuilt += 1
-            return
+            return True
+        return False
 
     def _note(self, context: Context, failure: RkdeployError) -> None:
         with self._noting:

@@ -273,8 +273,7 @@ class Pipeline:
                 tensors = context.runtime.infer(slot.input)
             except BackendError as failure:
                 self._fail(slot)
-                self._contexts.rebuild(context, failure)
-                if context.runtime is None and not self._is_last_context():
+                if not self._contexts.rebuild(context, failure) and not self._is_last_context():
                     return
                 continue
             done = time.perf_counter()

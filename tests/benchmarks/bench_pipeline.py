@@ -1,8 +1,8 @@
 """How busy the pipeline keeps three contexts, and whether its memory grows.
 
 Rate: a stand-in for the NPU sleeps 15 ms a frame without Python's lock, so that three contexts can do 200 frames a
-second at best.  Around it everything is real: letterbox of a camera picture, the decode of an int8 head of YOLOv5's size
-with 8 objects, a sink that draws or one that counts.  Beside ours, in turns with it: one thread that does all (one
+second at best.  Around it everything is real: letterbox of a camera picture, the decode of an int8 head of YOLOv5's
+size with 8 objects, a sink that draws or one that counts.  Beside ours, in turns with it: one thread that does all (one
 context), and the usual pool of three threads of which each does all for one frame, with results taken in order.
 
 Memory: a stand-in that takes no time, 20,000 frames, and the slope of the resident memory over the frames, from the
@@ -29,6 +29,7 @@ from typing import Any
 import numpy as np
 from bench_decode import head, head_logits
 from numpy.typing import NDArray
+from typing_extensions import Self
 
 from rkdeploy.postprocess.detections import Detections
 from rkdeploy.postprocess.thresholds import Thresholds
@@ -53,7 +54,7 @@ class SleepingRuntime:
         self._tensors = tuple(tensors)
         self._seconds = seconds
 
-    def __enter__(self) -> SleepingRuntime:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -98,7 +99,7 @@ class DrawingSink:
         self.count = 0
         self.resident: list[tuple[int, int]] = []
 
-    def __enter__(self) -> DrawingSink:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -190,7 +191,7 @@ def ours(case: Case, spare_slots: int) -> tuple[float, list[float]]:
             pipeline.wait()
     seconds = time.perf_counter() - started
     assert sink.count == case.frames
-    ages = pipeline._recorder._seconds[-1, : min(case.frames, 1024)]  # noqa: SLF001
+    ages = pipeline._recorder._seconds[-1, : min(case.frames, 1024)]
     return seconds, [float(age) for age in ages]
 
 
@@ -206,9 +207,7 @@ def memory_slope(case: Case) -> None:
     started = time.perf_counter()
     with source as frames:
         runtimes = [case.runtime() for _ in range(CONTEXTS)]
-        pipeline = Pipeline(
-            source, frames, runtimes, case.spec, Thresholds(), [sink], reopen=lambda _: case.runtime()
-        )
+        pipeline = Pipeline(source, frames, runtimes, case.spec, Thresholds(), [sink], reopen=lambda _: case.runtime())
         with pipeline:
             while not pipeline.wait(0.1):
                 pipeline.stats()
@@ -218,7 +217,8 @@ def memory_slope(case: Case) -> None:
     verdict = "held" if slope < 20 else "NOT HELD"
     print(
         f"memory: {case.frames} frames at {case.frames / seconds:.0f} a second, {resident[0] / 1e6:.1f} MB at frame "
-        f"{counts[0]:.0f}, {resident[-1] / 1e6:.1f} MB at the end, slope {slope:.2f} bytes a frame (below 20: {verdict})"
+        f"{counts[0]:.0f}, {resident[-1] / 1e6:.1f} MB at the end, "
+        f"slope {slope:.2f} bytes a frame (below 20: {verdict})"
     )
 
 

@@ -21,11 +21,12 @@
      RKNN_SHIM_FAIL=rknn_run:-2@3,...   the third call answers -2; without @ every call does
      RKNN_SHIM_API_VERSION, RKNN_SHIM_DRV_VERSION
 
-   Return codes follow a real librknnrt 1.5.2 (run under qemu-arm with a faked DRM driver) where it reports errors: bad or
-   missing model -6 with a non-zero context, context 0 -7, query size, command or index -5, dynamic queries on a static
-   model -6, bad core mask -1, I/O memory too small -1; PERF_RUN before run is 0 and garbage, PERF_DETAIL without the flag
-   0 and empty.  Stricter than the real one on purpose, which answers 0 with only a log line or crashes: outputs_get before
-   run (-1), preallocated buffer too small, wrong count or index (-5), NULL input buffer (-8), destroy twice (-7). */
+   Return codes follow a real librknnrt 1.5.2 (run under qemu-arm with a faked DRM driver) where it reports errors: bad
+   or missing model -6 with a non-zero context, context 0 -7, query size, command or index -5, dynamic queries on a
+   static model -6, bad core mask -1, I/O memory too small -1; PERF_RUN before run is 0 and garbage, PERF_DETAIL without
+   the flag 0 and empty.  Stricter than the real one on purpose, which answers 0 with only a log line or crashes:
+   outputs_get before run (-1), preallocated buffer too small, wrong count or index (-5), NULL input buffer (-8), destroy
+   twice (-7). */
 #include <math.h>
 #include <pthread.h>
 #include <stdarg.h>
@@ -504,7 +505,8 @@ int rknn_destroy(rknn_context id) {
 int rknn_dup_context(rknn_context *a, rknn_context *b) {
   rknn_context id = *a;
   GET(c);
-  lg("rknn_dup_context(%llx)", (unsigned long long)id);
+  lg("rknn_dup_context(ctx=%llx)", (unsigned long long)id);
+  FAILPT();
   ctx_t *d = malloc(sizeof *d);
   *d = *c;
   for (int i = 0; i < MAXT; i++) {

@@ -46,12 +46,14 @@ def write_rknn(path: Path, *, file_version: int = 6, toolkit: str = "2.3.2", tar
     return path
 
 
-def shim_text(spec: ModelSpec = SPEC, *, fmt: str = "nchw", native: str = "nc1hwc2", fill: str = "echo", **tensor: Any) -> str:
+def shim_text(
+    spec: ModelSpec = SPEC, *, fmt: str = "nchw", native: str = "nc1hwc2", fill: str = "echo", **tensor: Any
+) -> str:
     """What the stand-in is to answer for a contract; `tensor` overrides facts of the first output."""
+    image = spec.input
     lines = [
         "#RKNNSHIM",
-        f"input name={spec.input.name} dims=1,{spec.input.height},{spec.input.width},3 fmt=nhwc type=int8 zp=-128 "
-        "scale=0.00392157",
+        f"input name={image.name} dims=1,{image.height},{image.width},3 fmt=nhwc type=int8 zp=-128 scale=0.00392157",
     ]
     for index, output in enumerate(spec.outputs):
         _, channels, height, width = output.shape
@@ -82,8 +84,6 @@ def echoed(image: NDArray[np.uint8]) -> list[HeadTensor]:
     """What `fill=echo` answers to an image: its bytes - 128, in the order of a logical NCHW tensor."""
     data = image.ravel().astype(np.int16) - 128
     return [
-        HeadTensor(
-            np.resize(data, int(np.prod(output.shape))).astype(np.int8).reshape(output.shape), SCALE, ZERO_POINT
-        )
+        HeadTensor(np.resize(data, int(np.prod(output.shape))).astype(np.int8).reshape(output.shape), SCALE, ZERO_POINT)
         for output in SPEC.outputs
     ]

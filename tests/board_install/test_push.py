@@ -247,7 +247,7 @@ def test_no_secret_is_in_the_arguments(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "address", ["", "-oProxyCommand=id", "pi@-board", "pi@board:22", "bad:22", "pi@board/x", "a b", "p@b;d", "p$i@b", "x\n"]
+    "address", ["", "-oProxyCommand=id", "pi@-board", "pi@board:22", "bad:22", "pi@board/x", "a b", "p@b;d", "x\n"]
 )  # fmt: skip
 def test_an_address_that_ssh_could_misread_is_refused(address: str) -> None:
     """Options, ports, paths and shell characters are no address."""

@@ -4,11 +4,30 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Callable
+from contextlib import ExitStack
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
+from sample_model import SPEC, picture, write_rknn
+from shim import Shim
 
+from rkdeploy.bundle import Bundle
 from rkdeploy.errors import BackendError
-from rkdeploy.runtime.registry import BACKENDS, backend_module
+from rkdeploy.runtime import registry
+from rkdeploy.runtime.board import Board
+from rkdeploy.runtime.cores import CoreMask
+from rkdeploy.runtime.registry import BACKENDS, Choice, backend_module, choose_backend, open_runtime, open_runtimes
+
+
+@pytest.fixture
+def bundle(tmp_path: Path) -> Bundle:
+    """A bundle with a model for the stand-in runtime; its record says no more than its file name."""
+    record: Any = SimpleNamespace(source=SimpleNamespace(file="best.pt"))
+    write_rknn(tmp_path / "best.rknn")
+    return Bundle(tmp_path, SPEC, record)
 
 
 @pytest.mark.parametrize("name", ["onnxruntime", "opencv_dnn"])
@@ -34,3 +53,90 @@ def test_backends_are_imported_only_when_chosen() -> None:
         "assert not {'onnx', 'onnxruntime', 'torch', 'yaml'} & set(sys.modules)\n"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+@pytest.fixture
+def on_a_pc(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """No Rockchip board and no NPU runtime, whatever this machine is; returns where a runtime would be looked for."""
+    monkeypatch.setattr(registry, "read_board", lambda: Board(None, None))
+    library = tmp_path / "no" / "librknnrt.so"
+    monkeypatch.setenv("RKDEPLOY_LIBRKNNRT", str(library))
+    return library
+
+
+def installed(monkeypatch: pytest.MonkeyPatch, *packages: str) -> None:
+    monkeypatch.setattr(registry, "_is_installed", lambda package: package in packages)
+
+
+def test_auto_on_a_pc(on_a_pc: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """onnxruntime is better than OpenCV, and the choice is explained."""
+    installed(monkeypatch, "onnxruntime", "cv2")
+    assert choose_backend().backend == "onnxruntime"
+    installed(monkeypatch, "cv2")
+    assert choose_backend() == Choice(
+        "opencv_dnn", "Backend opencv_dnn: this is no Rockchip board, and RKDEPLOY_LIBRKNNRT names no runtime."
+    )
+
+
+def test_auto_on_a_board(make_shim: Callable[..., Shim], monkeypatch: pytest.MonkeyPatch) -> None:
+    """librknnrt is best; without it rknnlite, then the CPU, each with the reason and a warning."""
+    monkeypatch.setattr(registry, "read_board", lambda: Board("rk3588", "0.9.8"))
+    installed(monkeypatch, "rknnlite", "cv2")
+    shim = make_shim()
+    assert choose_backend() == Choice("librknnrt", "Backend librknnrt, because this board has an rk3588.")
+    shim.library.unlink()
+    lite = choose_backend()
+    assert (lite.backend, lite.degraded) == ("rknnlite", True)
+    assert "does not exist" in lite.reason
+    installed(monkeypatch, "cv2")
+    host = choose_backend()
+    assert (host.backend, host.degraded) == ("opencv_dnn", True)
+    assert "its NPU is not used" in host.reason
+
+
+def test_a_library_that_is_named_is_taken(make_shim: Callable[..., Shim], bundle: Bundle) -> None:
+    """Where no board is recognised, a librknnrt.so that is there decides, and one context is opened without a core."""
+    shim = make_shim()
+    (runtime,) = open_runtimes("auto", bundle)
+    with runtime:
+        assert runtime.name == "librknnrt"
+        assert runtime.infer(picture(0))[0].shape == SPEC.outputs[0].shape
+    assert shim.calls()["rknn_set_core_mask"] == 0
+
+
+def test_one_runtime_a_core(make_shim: Callable[..., Shim], bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All cores of the board, or those that were asked for, in that order, with the weights loaded once."""
+    monkeypatch.setattr(registry, "read_board", lambda: Board("rk3588", None))
+    shim = make_shim()
+    with ExitStack() as stack:
+        for runtime in [*open_runtimes("librknnrt", bundle), *open_runtimes("librknnrt", bundle, [2, 0])]:
+            stack.enter_context(runtime).infer(picture(0))
+    masks = [line.rpartition("=")[2].rstrip(")") for line in shim.lines() if "set_core_mask" in line]
+    assert masks == ["1", "2", "4", "4", "1"]
+    assert (shim.calls()["rknn_init"], shim.calls()["rknn_dup_context"]) == (2, 3)
+    assert shim.open_contexts() == 0
+
+
+def test_cores_that_the_board_lacks(bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A core beyond the SoC's is refused by name; an NPU of one core is given no mask."""
+    monkeypatch.setattr(registry, "read_board", lambda: Board("rk3576", None))
+    with pytest.raises(BackendError, match="NPU core 2 does not exist: an rk3576 has 2 cores") as caught:
+        open_runtimes("librknnrt", bundle, [0, 2])
+    assert "Choose from 0, 1." in caught.value.hint
+    monkeypatch.setattr(registry, "read_board", lambda: Board("rk3568", None))
+    assert registry._core_masks(None) == registry._core_masks([0]) == [None]
+
+
+def test_copies_on_the_host(bundle: Bundle) -> None:
+    """Without an NPU a runtime a core is as many copies, and without cores one."""
+    assert [runtime.name for runtime in open_runtimes("opencv_dnn", bundle, [0, 1])] == ["opencv_dnn"] * 2
+    assert len(open_runtimes("opencv_dnn", bundle)) == 1
+    assert open_runtime("opencv_dnn", bundle, CoreMask.CORE_1).name == "opencv_dnn"
+
+
+def test_replay_needs_a_folder(bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The recording is named by an environment variable, and its absence is explained."""
+    monkeypatch.delenv("RKDEPLOY_REPLAY", raising=False)
+    with pytest.raises(BackendError, match="needs a recording") as caught:
+        open_runtime("replay", bundle)
+    assert "RKDEPLOY_REPLAY" in caught.value.hint

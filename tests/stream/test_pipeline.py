@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import random
 import sys
@@ -12,6 +13,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 import numpy as np
 import pytest
 from stand_ins import CLASSES, SPEC, THRESHOLDS, WAIT_S, ListSink, StandInRuntime, StandInSource, frame
+from typing_extensions import Self
 
 from rkdeploy.errors import BackendError, RkdeployError, SourceError
 from rkdeploy.runtime.protocol import Runtime
@@ -210,7 +212,7 @@ def test_an_open_failure_closes_what_is_open() -> None:
     """When the second context cannot be opened, the first is closed, and no thread is started."""
 
     class Unopenable(StandInRuntime):
-        def __enter__(self) -> Unopenable:
+        def __enter__(self) -> Self:
             raise BackendError("No core 1.")
 
     first = StandInRuntime()
@@ -276,23 +278,20 @@ def test_stop_finishes_what_is_under_way(live: bool) -> None:
     assert live or stats.dropped == 0
 
 
-def test_leaving_early_is_a_stop_and_an_exception_is_passed_on() -> None:
-    """The body's own exception ends everything and is not replaced."""
-    for error in (None, KeyboardInterrupt()):
-        source = StandInSource(map(frame, itertools.count()))
-        runtime = StandInRuntime()
-        try:
-            with (
-                source as frames,
-                Pipeline(
-                    source, frames, [runtime], SPEC, THRESHOLDS, [ListSink()], reopen=lambda _: StandInRuntime()
-                ),
-            ):
-                if error is not None:
-                    raise error
-        except KeyboardInterrupt as caught:
-            assert caught is error
-        assert not runtime.is_open
+@pytest.mark.parametrize("error", [None, KeyboardInterrupt()])
+def test_leaving_early_ends_everything(error: BaseException | None) -> None:
+    """Leaving is a stop; the body's own exception is passed on."""
+    source = StandInSource(map(frame, itertools.count()))
+    runtime = StandInRuntime()
+    raises = contextlib.nullcontext() if error is None else pytest.raises(KeyboardInterrupt)
+    with (
+        raises,
+        source as frames,
+        Pipeline(source, frames, [runtime], SPEC, THRESHOLDS, [ListSink()], reopen=lambda _: StandInRuntime()),
+    ):
+        if error is not None:
+            raise error
+    assert not runtime.is_open
 
 
 def test_a_stop_does_not_wait_for_a_broken_context() -> None:
@@ -300,7 +299,7 @@ def test_a_stop_does_not_wait_for_a_broken_context() -> None:
     failed = threading.Event()
 
     class Broken(StandInRuntime):
-        def infer(self, image: np.ndarray) -> tuple[()]:  # type: ignore[type-arg, override]
+        def infer(self, image: np.ndarray) -> tuple[()]:  # type: ignore[type-arg]
             failed.set()
             raise BackendError("Gone.")
 
@@ -322,7 +321,10 @@ def test_max_frames(live: bool) -> None:
     """The sinks get exactly that many frames; of a file no more are read."""
     sink = ListSink()
     stats = run(
-        StandInSource(map(frame, itertools.count()), live=live), [StandInRuntime(), StandInRuntime()], sink, max_frames=7
+        StandInSource(map(frame, itertools.count()), live=live),
+        [StandInRuntime(), StandInRuntime()],
+        sink,
+        max_frames=7,
     )
     assert len(sink.indices) == stats.processed == 7
     assert stats.captured == stats.processed + stats.dropped

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from itertools import starmap
 from pathlib import Path
 
@@ -149,3 +150,36 @@ def test_the_save_folder_suits_the_source(tmp_path: Path) -> None:
     sink = open_save_folder(tmp_path, open_source(str(tmp_path / "clip.mov")), NAMES)
     assert isinstance(sink, VideoSink)
     assert sink._target == tmp_path / "clip.mp4"
+
+
+def live_frame(index: int, timestamp_ms: float) -> Frame:
+    return Frame(np.full((48, 64, 3), index, np.uint8), "cam", index, timestamp_ms)
+
+
+def test_a_live_video_runs_as_fast_as_life(tmp_path: Path) -> None:
+    """Dropped frames are made up for by the one before, frames that come too early are left out."""
+    target = tmp_path / "v.mp4"
+    with VideoSink(target, NAMES, 10, keep_time=True) as sink:
+        for index, at_ms in enumerate((5000, 5100, 5110, 5120, 5500, 6000)):
+            sink.write(live_frame(40 * index, at_ms), Detections.empty())
+    with open_source(str(target)) as frames:
+        values = [round(float(got.image.mean()) / 40) for got in frames]
+    assert values == [0, 1, 1, 1, 1, 4, 4, 4, 4, 4, 5]
+
+
+def test_a_long_gap_of_a_live_video_is_cut(tmp_path: Path) -> None:
+    """While a camera is away for an hour, 10 s of its last picture are kept, and time goes on from there."""
+    target = tmp_path / "v.mp4"
+    with VideoSink(target, NAMES, 10, keep_time=True) as sink:
+        for at_ms in (0, 3_600_000, 3_600_100, 3_600_300):
+            sink.write(live_frame(0, at_ms), Detections.empty())
+    with open_source(str(target)) as frames:
+        assert len(list(frames)) == 1 + 100 + 1 + 1 + 2
+
+
+def test_live_videos_are_named_by_address_and_time(tmp_path: Path) -> None:
+    """No password, nothing that a file system dislikes, and a second run has another name."""
+    source = open_source("rtsp://admin:secret@10.0.0.7:554/live/ch0?x=1")
+    sink = open_save_folder(tmp_path, source, NAMES)
+    assert isinstance(sink, VideoSink)
+    assert re.fullmatch(r"10\.0\.0\.7_554_live_ch0_x_1_\d{8}-\d{6}\.mp4", sink._target.name)

@@ -137,7 +137,7 @@ def test_files_that_are_no_video(tmp_path: Path, name: str, data: bytes, says: s
         ("no/such.jpg", "does not exist"),
         ("no/such/*.jpg", "matches nothing"),
         ("0", "camera number"),
-        ("rtsp://host/stream", "network stream"),
+        ("ftp://host/stream", 'unknown scheme "ftp"'),
         ("/dev/null", "device or pipe"),
         ("a\0b", "no valid path|does not exist"),
         ("x" * 5000, "no valid path"),

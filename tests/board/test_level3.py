@@ -1,0 +1,180 @@
+"""`rkdeploy run` as on a board: aarch64 under emulation, with the real rknn-toolkit-lite2 and with our own binding.
+
+The built sample model runs in the toolkit's simulator on this machine; its raw int8 outputs are recorded and played by
+the stand-in librknnrt.so on the emulated side, which finds them by the CRC of the network input.  So the letterbox, the
+way to the runtime and back, decode and output are all proven to be the same; numbers and speed of an NPU are not.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import zlib
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+from sample_model import shim_text
+
+from rkdeploy.bundle import Bundle, read_bundle
+from rkdeploy.image_file import read_image
+from rkdeploy.preprocess import Letterbox
+from rkdeploy.runtime.registry import open_runtime
+
+ROOT = Path(__file__).parents[2]
+SAMPLE = ROOT / "calib_data"
+IMAGES = [SAMPLE / "images" / "val" / f"val_{number:04}.jpg" for number in range(4)]
+SKIP = "RKDEPLOY_SKIP_LEVEL3"
+ROOT_VARIABLE = "RKDEPLOY_ARM64_ROOT"
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(os.environ.get(SKIP) == "1", reason=f"{SKIP}=1: emulated boards are left out"),
+]
+
+
+@dataclass(frozen=True)
+class EmulatedBoard:
+    """An arm64 folder, the stand-in's model and log, and how to run rkdeploy there."""
+
+    root: Path
+    spec: Path
+    log: Path
+
+    def rkdeploy(self, *arguments: str | Path, fail: str = "", **environment: str) -> subprocess.CompletedProcess[str]:
+        """Run the command line of this source tree under qemu."""
+        self.log.unlink(missing_ok=True)
+        command = ["qemu-aarch64-static", "-L", str(self.root), str(self.root / "usr" / "bin" / "python3.11")]
+        inside = {
+            "PATH": os.environ["PATH"],
+            "PYTHONPATH": f"{self.root / 'opt' / 'site'}:{ROOT}",
+            "PYTHONPYCACHEPREFIX": str(self.root / "pycache"),  # compiling under emulation costs most of the time
+            "RKNN_SHIM_SPEC": str(self.spec),
+            "RKNN_SHIM_LOG": str(self.log),
+            "RKNN_SHIM_FAIL": fail,
+            **environment,
+        }
+        return subprocess.run(
+            [*command, "-m", "rkdeploy", *map(str, arguments)],
+            cwd=ROOT, env=inside, capture_output=True, text=True, timeout=300, check=False,
+        )  # fmt: skip
+
+    def calls(self, function: str) -> int:
+        """How often the stand-in was called."""
+        return sum(line.startswith(f"{function}(") for line in self.log.read_text().splitlines())
+
+
+@pytest.fixture(scope="module")
+def arm64_root() -> Path:
+    """The arm64 folder; made when it is not there."""
+    root = Path(os.environ.get(ROOT_VARIABLE) or ROOT / ".cache" / "arm64-root")
+    made = subprocess.run(
+        [str(Path(__file__).with_name("make_arm64_root.sh")), str(root)],
+        env={**os.environ, "PYTHON": sys.executable}, capture_output=True, text=True, timeout=900, check=False,
+    )  # fmt: skip
+    if made.returncode != 0:
+        pytest.fail(
+            f"The arm64 folder cannot be made (set {SKIP}=1 where that is so):\n{made.stdout}{made.stderr}"[-3000:],
+            pytrace=False,
+        )
+    return root
+
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    """The sample model, built by the real toolkit."""
+    out = tmp_path_factory.mktemp("level3") / "build"
+    subprocess.run(
+        [sys.executable, "-m", "rkdeploy", "build", SAMPLE / "best.pt", "--calib", SAMPLE, "--proof-count", "2",
+         "--out", out],
+        cwd=ROOT, check=True, capture_output=True, timeout=300,
+    )  # fmt: skip
+    return read_bundle(next(out.iterdir()))
+
+
+@pytest.fixture(scope="module")
+def board(arm64_root: Path, bundle: Bundle, tmp_path_factory: pytest.TempPathFactory) -> EmulatedBoard:
+    """The emulated board, whose runtime answers with what the simulator answered on this machine."""
+    folder = tmp_path_factory.mktemp("recorded")
+    letterbox = Letterbox(bundle.spec.input)
+    with open_runtime("simulator", bundle) as simulator:
+        for path in IMAGES:
+            image = letterbox(read_image(path)).image
+            for index, tensor in enumerate(simulator.infer(image)):
+                assert tensor.values.dtype == np.int8
+                name = f"output{index}-{zlib.crc32(image.tobytes()):08x}.bin"
+                np.ascontiguousarray(tensor.values).tofile(folder / name)
+    spec = folder / "shim.txt"
+    spec.write_text(shim_text(bundle.spec, fill=f"crc:{folder}/output{{index}}"))
+    return EmulatedBoard(arm64_root, spec, folder / "shim.log")
+
+
+@pytest.fixture(scope="module")
+def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A list of the images."""
+    listed = tmp_path_factory.mktemp("source") / "images.txt"
+    listed.write_text("".join(f"{path}\n" for path in IMAGES))
+    return listed
+
+
+@pytest.fixture(scope="module")
+def expected(bundle: Bundle, source: Path) -> list[str]:
+    """The JSON lines of the simulator on this machine."""
+    ran = subprocess.run(
+        [sys.executable, "-m", "rkdeploy", "run", "--model", bundle.folder, "--backend", "simulator",
+         "--source", source, "--jsonl", "-"],
+        cwd=ROOT, check=True, capture_output=True, text=True, timeout=300,
+    )  # fmt: skip
+    return ran.stdout.splitlines()
+
+
+@pytest.mark.parametrize(("backend", "initialized", "duplicated"), [("auto", 1, 2), ("rknnlite", 3, 0)])
+def test_the_board_says_what_the_simulator_says(
+    board: EmulatedBoard,
+    bundle: Bundle,
+    source: Path,
+    expected: list[str],
+    backend: str,
+    initialized: int,
+    duplicated: int,
+) -> None:
+    """The JSON lines of the emulated board, on three cores, equal those of the simulator on this machine.
+
+    `auto` is librknnrt there, which shares the weights; rknnlite loads the model three times.
+    """
+    ran = board.rkdeploy("run", "--model", bundle.folder, "--backend", backend, "--source", source, "--jsonl", "-")
+    assert ran.returncode == 0, ran.stderr
+    assert len(expected) == len(IMAGES)
+    assert sum(len(json.loads(line)["detections"]) for line in expected) > 10
+    assert ran.stdout.splitlines() == expected
+    said = " ".join(ran.stderr.split())
+    assert "(shim@" in said
+    assert ("rknn-toolkit-lite2" in said) == (backend == "rknnlite")
+    assert ("Backend librknnrt, because this board has an rk3588" in said) == (backend == "auto")
+    counts = [board.calls(function) for function in ("rknn_init", "rknn_dup_context", "rknn_run", "rknn_destroy")]
+    assert counts == [initialized, duplicated, len(IMAGES), 3]
+
+
+@pytest.mark.parametrize(
+    ("fail", "message"),
+    [
+        ("rknn_run:-1@2", "rknn_run failed with -1, RKNN_ERR_FAIL"),
+        ("rknn_init:-6", "init_runtime answered -1 (RKNN init failed. error code: RKNN_ERR_MODEL_INVALID)"),
+    ],
+)
+def test_the_real_package_fails_loudly(
+    board: EmulatedBoard, bundle: Bundle, source: Path, expected: list[str], fail: str, message: str
+) -> None:
+    """What rknn-toolkit-lite2 keeps to itself is a message and exit code 1; no frame has another frame's boxes."""
+    ran = board.rkdeploy(
+        "run", "--model", bundle.folder, "--backend", "rknnlite", "--source", source, "--cores", "0", "--jsonl", "-",
+        fail=fail,
+    )  # fmt: skip
+    assert ran.returncode == 1
+    assert message in " ".join(ran.stderr.split())
+    assert "Traceback" not in ran.stderr
+    assert set(ran.stdout.splitlines()) <= set(expected)
+    assert board.calls("rknn_destroy") == board.log.read_text().count("  -> ctx=")

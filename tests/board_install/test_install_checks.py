@@ -1,0 +1,241 @@
+"""What install.sh finds out before it changes anything, with stand-ins for the machine's own programs."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from small_bundle import program, write_program
+
+BOARD = Path(__file__).parents[2] / "board"
+PINS = [line.split("#")[0].strip() for line in (BOARD / "requirements.txt").read_text().splitlines()]
+PINS = [pin for pin in PINS if pin]
+TAG = f"cp3{sys.version_info.minor}"
+
+
+class Machine:
+    """A root to install below, a wheel folder, and programs that answer as a board's would."""
+
+    def __init__(self, folder: Path) -> None:
+        self.root, self.wheels, self.bin = folder / "root", folder / "wheels", folder / "bin"
+        for made in (self.root, self.wheels):
+            made.mkdir()
+        self.program("uname", "echo aarch64")
+        (self.bin / "python3").symlink_to(sys.executable)
+        for pin in PINS:
+            name, _, version = pin.partition("==")
+            tag = f"{TAG}-{TAG}-manylinux2014_aarch64" if name == "numpy" else "py3-none-any"
+            self.wheel(f"{name.replace('-', '_')}-{version}-{tag}")
+        self.wheel("pip-26.0-py3-none-any")
+        self.wheel("rkdeploy-0.1.0-py3-none-any")
+
+    def wheel(self, name: str) -> None:
+        (self.wheels / f"{name}.whl").write_bytes(b"")
+
+    def program(self, name: str, text: str) -> Path:
+        return write_program(self.bin / name, f"#!/bin/sh\n{text}\n")
+
+    def install(self, *words: str | Path, wheels: bool = True) -> subprocess.CompletedProcess[str]:
+        given = ["--wheels", str(self.wheels)] if wheels else []
+        return subprocess.run(
+            [BOARD / "install.sh", "--root", self.root, *given, *map(str, words)],
+            env={**os.environ, "PATH": f"{self.bin}:{os.environ['PATH']}"},
+            capture_output=True, text=True, timeout=60, check=False,
+        )  # fmt: skip
+
+    def listing(self) -> list[str]:
+        return sorted(str(p.relative_to(self.root)) for p in self.root.rglob("*"))
+
+
+@pytest.fixture
+def machine(tmp_path: Path) -> Machine:
+    return Machine(tmp_path)
+
+
+def refused(result: subprocess.CompletedProcess[str], message: str) -> None:
+    """Code 1 and one message that says what it is about."""
+    errors = [line for line in result.stderr.splitlines() if line.startswith("error: ")]
+    assert (result.returncode, len(errors)) == (1, 1), result.stderr
+    assert message in result.stderr
+
+
+def test_a_dry_run_says_all_and_does_nothing(machine: Machine) -> None:
+    """Every change is named, and the root stays empty."""
+    result = machine.install("--dry-run", "--user", "radxa", "--prefix", "/srv/rkdeploy")
+    assert result.returncode == 0, result.stderr
+    for thing in ("/srv/rkdeploy", "/var/lib/rkdeploy/bundles", "/etc/rkdeploy/run.conf", "rkdeploy.service",
+                  "99-rkdeploy-npu.rules", "/usr/local/bin/rkdeploy"):  # fmt: skip
+        assert thing in result.stdout
+    assert machine.listing() == []
+
+
+def test_a_pc_is_no_board(machine: Machine) -> None:
+    """The wrong architecture is said first, with what to do on a PC."""
+    machine.program("uname", "echo x86_64")
+    refused(machine.install(), 'This machine is "x86_64", expected aarch64')
+
+
+def test_wheels_for_another_python_are_told_apart(machine: Machine) -> None:
+    """The wheels' Python and the board's are both named, with the command that makes the right ones."""
+    other = "3.10" if TAG != "cp310" else "3.12"
+    (numpy,) = machine.wheels.glob("numpy-*")
+    numpy.rename(machine.wheels / numpy.name.replace(TAG, "cp" + other.replace(".", "")))
+    result = machine.install("--python", sys.executable)
+    refused(result, f"are for Python {other}; this board has 3.{sys.version_info.minor}.")
+    assert f"make_wheels.sh --python 3.{sys.version_info.minor}" in result.stderr
+
+
+def test_an_old_python_is_refused(machine: Machine) -> None:
+    """Python 3.8 alone is not enough."""
+    refused(machine.install("--python", machine.program("old", "echo 3.8"), wheels=False), "only 3.8")
+
+
+def test_minimal_python_is_told_from_a_whole_one(machine: Machine) -> None:
+    """Without venv, and online without ensurepip, the Debian package is named."""
+    minor = f"3.{sys.version_info.minor}"
+    no_venv = machine.program("p1", f'case "$2" in *sys*) echo {minor};; *venv*) exit 1;; esac')
+    refused(machine.install("--python", no_venv), "python3-minimal is not enough")
+    no_ensurepip = machine.program("p2", f'case "$2" in *sys*) echo {minor};; *ensurepip*) exit 1;; esac')
+    refused(machine.install("--python", no_ensurepip, wheels=False), f"python{minor}-venv, or install with --wheels")
+
+
+def test_missing_wheels_are_listed(machine: Machine) -> None:
+    """Every missing wheel in one message."""
+    for name in ("rich", "ruamel.yaml", "pip"):
+        next(machine.wheels.glob(f"{name}-*")).unlink()
+    refused(machine.install(), "lacks a wheel for: rich==")
+    assert re.search(r"rich==\S+ ruamel\.yaml==\S+ pip\.", machine.install().stderr)
+
+
+def test_a_damaged_wheel_folder_is_refused(machine: Machine) -> None:
+    """A file that is not what SHA256SUMS says stops it."""
+    (machine.wheels / "SHA256SUMS").write_text("0" * 64 + "  pip-26.0-py3-none-any.whl\n")
+    refused(machine.install(), "is not as its SHA256SUMS says")
+
+
+def test_a_full_disk_is_refused(machine: Machine) -> None:
+    """The free space and what is needed, before anything is written."""
+    machine.program("df", "echo Filesystem; echo /dev/x 100 90 12000 90% /")
+    refused(machine.install(), "has 12 MB free, expected 500 MB")
+    assert machine.listing() == []
+
+
+@pytest.mark.parametrize("path", ["opt/rkdeploy/mine", "usr/local/bin/rkdeploy", "etc/systemd/system/rkdeploy.service"])
+def test_what_others_made_is_not_replaced(machine: Machine, path: str) -> None:
+    """A folder, link or unit that this script did not make is left alone."""
+    (machine.root / path).parent.mkdir(parents=True)
+    (machine.root / path).write_text("mine")
+    before = machine.listing()
+    refused(machine.install(), "exists and")
+    assert (machine.listing(), (machine.root / path).read_text()) == (before, "mine")
+
+
+def test_a_failed_build_leaves_nothing(machine: Machine) -> None:
+    """When pip fails, here because its wheel is empty, the root is as it was."""
+    refused(machine.install(), "pip could not install the packages")
+    assert machine.listing() == []
+
+
+def test_an_old_runtime_and_a_missing_device_are_warnings(machine: Machine) -> None:
+    """Neither stops an installation; both are said."""
+    (machine.root / "usr/lib").mkdir(parents=True)
+    (machine.root / "usr/lib/librknnrt.so").write_bytes(b"\x00librknnrt version: 1.6.0 (9a7b5d24c@2023-12-13)\x00")
+    result = machine.install("--dry-run")
+    assert result.returncode == 0
+    assert "is 1.6.0, older than rknn-toolkit-lite2" in result.stderr
+    assert "no /dev/dri/renderD129 and no /dev/rknpu" in result.stderr
+
+
+@pytest.mark.parametrize(
+    "words", [["--prefix", "/"], ["--prefix", "/opt/a b"], ["--prefix", "/opt/../etc"], ["--user", "a;b"], ["--what"],
+              ["--user"], ["--purge"], ["--uninstall", "--enable"]]
+)  # fmt: skip
+def test_wrong_usage_is_code_2(machine: Machine, words: list[str]) -> None:
+    """Values that could reach a shell, a unit or a root folder are usage errors."""
+    result = machine.install(*words)
+    assert (result.returncode, machine.listing()) == (2, []), result.stderr
+
+
+def test_uninstall_without_an_installation(machine: Machine) -> None:
+    """Nothing there: a message, not a success."""
+    refused(machine.install("--uninstall"), "There is no installation in")
+
+
+def test_a_strange_manifest_removes_nothing(machine: Machine) -> None:
+    """A manifest with a line that is no entry is not acted on."""
+    (machine.root / "opt/rkdeploy").mkdir(parents=True)
+    (machine.root / "opt/rkdeploy/manifest").write_text("dir /opt\nrm -rf /\n")
+    before = machine.listing()
+    refused(machine.install("--uninstall"), "has a line that is no entry")
+    assert machine.listing() == before
+
+
+def test_removal_keeps_what_was_changed_until_purged(machine: Machine) -> None:
+    """Changed configuration and bundles stay after --uninstall, and go with --purge."""
+    for path in ("opt/rkdeploy/bin", "etc/rkdeploy", "var/lib/rkdeploy/bundles/b"):
+        (machine.root / path).mkdir(parents=True)
+    manifest = (
+        "dir /opt\ndir /var\ndir /var/lib\ndir /var/lib/rkdeploy\ndir /var/lib/rkdeploy/bundles\ndir /etc\n"
+        f"dir /etc/rkdeploy\nconf {'0' * 64} /etc/rkdeploy/run.conf\n"
+    )
+    for extra, left in (([], True), (["--purge"], False)):
+        (machine.root / "opt/rkdeploy").mkdir(parents=True, exist_ok=True)
+        (machine.root / "opt/rkdeploy/manifest").write_text(manifest)
+        (machine.root / "etc/rkdeploy/run.conf").write_text("changed")
+        result = machine.install("--uninstall", *extra)
+        assert result.returncode == 0, result.stderr
+        assert (machine.root / "etc/rkdeploy/run.conf").exists() is left
+        assert (machine.root / "var/lib/rkdeploy/bundles/b").exists() is left
+    assert machine.listing() == []
+
+
+def test_the_pins_cover_the_package() -> None:
+    """Every dependency of rkdeploy is pinned for the board, OpenCV without windows, and nothing else is resolved."""
+    text = (BOARD.parent / "pyproject.toml").read_text()
+    block = text.split("\ndependencies = [")[1].split("\n]")[0]
+    needed = set(re.findall(r'"([a-z0-9-]+)', block)) - {"opencv-python"} | {"opencv-python-headless"}
+    assert needed <= {pin.partition("==")[0] for pin in PINS}
+    assert all(re.fullmatch(r"[a-z0-9.-]+==[0-9.]+", pin) for pin in PINS)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("version", ["3.10", "3.12"])
+def test_every_pin_has_a_wheel_for_the_board(tmp_path: Path, version: str) -> None:
+    """A wheel folder can be made for each Python that boards have; 3.11's is installed in another test."""
+    result = subprocess.run(
+        [BOARD / "make_wheels.sh", "--python", version, "--out", tmp_path / "kit"],
+        env={**os.environ, "PYTHON": sys.executable}, capture_output=True, text=True, timeout=300, check=False,
+    )  # fmt: skip
+    assert result.returncode == 0, result.stderr
+    assert len(list((tmp_path / "kit" / "wheels").glob("*.whl"))) == len(PINS) + 2
+    subprocess.run(["sha256sum", "--check", "--quiet", "SHA256SUMS"], cwd=tmp_path / "kit" / "wheels", check=True)
+
+
+def test_the_scripts_pass_shellcheck() -> None:
+    """No finding in any script that is installed from, or that tests it."""
+    if not program("shellcheck"):
+        pytest.skip("shellcheck is not installed")
+    found = subprocess.run(
+        ["shellcheck", *BOARD.glob("*.sh"), *Path(__file__).parent.glob("*.sh")],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert found.returncode == 0, found.stdout
+
+
+def test_the_unit_is_valid_and_closed(tmp_path: Path) -> None:
+    """systemd finds no fault in the unit, and rates its exposure 2.0 or better (0 is best, 10 worst)."""
+    if not program("systemd-analyze"):
+        pytest.skip("systemd is not installed")
+    unit = tmp_path / "rkdeploy.service"
+    unit.write_text((BOARD / "rkdeploy.service").read_text().replace("/opt/rkdeploy/bin/rkdeploy", "/bin/true"))
+    checked = subprocess.run(["systemd-analyze", "verify", unit], capture_output=True, text=True, check=False)
+    assert (checked.returncode, checked.stderr) == (0, "")
+    rated = subprocess.run(
+        ["systemd-analyze", "security", "--offline=yes", "--no-pager", "--threshold=20", unit],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert rated.returncode == 0, rated.stdout[-300:]

@@ -1,0 +1,160 @@
+"""`rkdeploy run` as a user meets it, with a stand-in network."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+SCRIPT = Path(__file__).with_name("run_with_stand_ins.py")
+BACKEND = ("--backend", "onnxruntime")  # never opened
+VAL = Path(__file__).parents[2] / "calib_data" / "images" / "val"
+
+
+def command(*arguments: str | Path, ms: float = 0.0, failing: str = "-") -> list[str]:
+    return [sys.executable, str(SCRIPT), str(ms), failing, "run", "--model", "x", *BACKEND, *map(str, arguments)]
+
+
+def run(*arguments: str | Path, ms: float = 0.0, failing: str = "-") -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        command(*arguments, ms=ms, failing=failing), capture_output=True, text=True, timeout=60, check=False
+    )
+
+
+def write_video(path: Path, count: int) -> Path:
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"MJPG"), 25, (64, 48))
+    for i in range(count):
+        writer.write(np.full((48, 64, 3), i % 200, np.uint8))
+    writer.release()
+    return path
+
+
+def frame_count(path: Path) -> int:
+    capture = cv2.VideoCapture(str(path))
+    count = 0
+    while capture.read()[0]:
+        count += 1
+    return count
+
+
+def test_a_video_on_three_contexts(tmp_path: Path) -> None:
+    """Every frame of a file goes to both sinks in order; the summary says how fast, and that it is no NPU's figure."""
+    video = write_video(tmp_path / "v.avi", 60)
+    result = run("--source", video, "--cores", "0,1,2", "--save", tmp_path / "o", "--jsonl", tmp_path / "o.jsonl", ms=2)
+    assert result.returncode == 0, result.stderr
+    lines = [json.loads(line) for line in (tmp_path / "o.jsonl").read_text().splitlines()]
+    assert [line["frame"] for line in lines] == list(range(60))
+    assert {line["detections"][0]["class_name"] for line in lines} == {"value 7"}
+    assert frame_count(tmp_path / "o" / "v.mp4") == 60
+    assert "60 frames: 60 value 7" in result.stdout
+    assert "3 contexts (a stand-in)" in result.stdout
+    assert "p50/p99 ms: capture" in result.stdout
+
+
+@pytest.mark.parametrize(
+    ("number", "line"),
+    [(signal.SIGINT, "interrupted"), (signal.SIGTERM, "terminated"), (signal.SIGHUP, "hung up")],
+)
+def test_a_signal_ends_it_cleanly(number: signal.Signals, line: str, tmp_path: Path) -> None:
+    """The signal's exit code, one line that says so, a video that plays and as many JSON lines as it has frames."""
+    video = write_video(tmp_path / "v.avi", 3000)
+    save, jsonl = tmp_path / "o", tmp_path / "o.jsonl"
+    with subprocess.Popen(
+        command("--source", video, "--save", save, "--jsonl", jsonl, ms=5),
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    ) as process:  # fmt: skip
+        end = time.monotonic() + 30
+        while sum(path.stat().st_size for path in tmp_path.glob(".o.*")) < 2000:
+            assert process.poll() is None, process.communicate()
+            assert time.monotonic() < end
+            time.sleep(0.01)
+        process.send_signal(number)
+        stdout, stderr = process.communicate(timeout=30)
+    assert process.returncode == 128 + number, stderr
+    assert stderr.splitlines()[1:] == [line]
+    assert "Traceback" not in stderr
+    lines = jsonl.read_text().splitlines()
+    assert 10 < len(lines) < 3000
+    assert [json.loads(line)["frame"] for line in lines] == list(range(len(lines)))
+    assert frame_count(save / "v.mp4") == len(lines)
+    assert f"{len(lines)} frames: " in stdout
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["o", "o.jsonl", "v.avi"]
+
+
+def test_a_failed_frame_of_a_file_is_told(tmp_path: Path) -> None:
+    """The other frames are answered and written; the run says which share failed and why, and is no success."""
+    jsonl = tmp_path / "o.jsonl"
+    result = run("--source", write_video(tmp_path / "v.avi", 10), "--jsonl", jsonl, failing="3")
+    assert result.returncode == 1
+    assert result.stderr.count("error:") == 1
+    assert "rknn_run answered -1" in result.stderr
+    assert "3 of 10 frames failed" in result.stderr
+    assert "Contexts were opened again 3 times." in result.stdout  # the third call of each new one fails, too
+    frames = [json.loads(line)["frame"] for line in jsonl.read_text().splitlines()]
+    assert frames == [0, 1, 3, 4, 6, 7, 9]
+
+
+def test_a_dead_runtime_ends_it(tmp_path: Path) -> None:
+    """When every call fails there is one error with the cause, code 1, and no half-written file."""
+    result = run("--source", write_video(tmp_path / "v.avi", 30), "--jsonl", tmp_path / "o.jsonl", failing="all")
+    assert result.returncode == 1
+    assert "failed 5 times in a row. The last failure: rknn_run answered -1." in result.stderr
+    assert "Traceback" not in result.stderr
+    assert [path.name for path in tmp_path.iterdir()] == ["v.avi"]
+
+
+def test_quiet_and_max_frames(tmp_path: Path) -> None:
+    """--quiet leaves nothing but the JSON lines; --max-frames ends after so many."""
+    result = run("--source", write_video(tmp_path / "v.avi", 30), "--jsonl", "-", "--quiet", "--max-frames", "4")
+    assert result.returncode == 0
+    assert [json.loads(line)["frame"] for line in result.stdout.splitlines()] == [0, 1, 2, 3]
+    assert result.stderr == ""
+
+
+def test_without_sinks_a_line_a_frame() -> None:
+    """With nothing to save, each frame is told on stderr."""
+    result = run("--source", VAL / "val_0000.jpg")
+    assert result.returncode == 0
+    assert "val_0000.jpg [0]: 1 value 7" in result.stderr
+    assert result.stdout.startswith("1 frame: 1 value 7\n")
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        [],
+        ["--source", "x.mp4", "--camera", "0"],
+        ["--source", "x.mp4", "--size", "640x480"],
+        ["--camera", "0", "--size", "big"],
+        ["--source", "x.mp4", "--cores", "a"],
+        ["--source", "x.mp4", "--backend", "tpu"],
+        ["--camera", "-1"],
+    ],
+)
+def test_wrong_usage_is_code_2(arguments: list[str]) -> None:
+    """What cannot be meant is refused before anything is opened."""
+    assert run(*arguments).returncode == 2
+
+
+def test_known_failures(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A missing camera, a stream that is not there and a missing display are one message each."""
+    monkeypatch.delenv("DISPLAY", raising=False)
+    monkeypatch.delenv("WAYLAND_DISPLAY", raising=False)
+    for arguments, says in (
+        (["--camera", "63"], "Camera 63 cannot be opened"),
+        (["--source", "rtsp://admin:secret@127.0.0.1:1/x"], 'Stream "rtsp://***@127.0.0.1:1/x" cannot be opened'),
+        (["--source", str(VAL), "--show"], "--show needs a display"),
+    ):
+        result = run(*arguments)
+        assert result.returncode == 1
+        assert says in result.stderr
+        assert "secret" not in result.stdout + result.stderr
+        assert result.stderr.startswith("error:")  # OpenCV and FFmpeg say nothing of their own
+        assert result.stderr.count("\n") == 2, result.stderr
