@@ -7,7 +7,7 @@ export LC_ALL=C PYTHONDONTWRITEBYTECODE=1
 
 HERE=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 readonly HERE
-readonly NEEDED_KB=500000            # measured: 260 MB installed, twice during an upgrade
+readonly NEEDED_KB=500000            # 150 MB installed, twice during an update, and room for pip
 readonly HOME_DIR=/var/lib/rkdeploy  # rkdeploy/push.py and rkdeploy.service know it too
 readonly UNIT=/etc/systemd/system/rkdeploy.service
 readonly CONF=/etc/rkdeploy/run.conf
@@ -355,23 +355,31 @@ plan_program() {
   plan "make \"$PREFIX\": rkdeploy and $(requirements | wc -l) packages from $source, Python $PYTHON_VERSION" build_program
 }
 
+# The service cannot write bytecode later.  What is imported here and the program itself is enough: all of it would take
+# longer than the rest of the installation.  Nothing outside the environment is written.
+readonly COMPILE_IMPORTED='
+import py_compile, sys
+import cv2, msgspec, numpy, rich.progress, rkdeploy.cli
+for path in [getattr(module, "__file__", None) or "" for module in list(sys.modules.values())]:
+    if path.startswith(sys.prefix) and path.endswith(".py"):
+        py_compile.compile(path)
+'
+
 build_program() { # beside its place, then renamed into it
   local pip
   rm -rf "$NEW"
   if [ -n "$WHEELS" ]; then
-    "$PYTHON" -m venv --without-pip "$NEW"
+    "$PYTHON" -m venv --prompt rkdeploy --without-pip "$NEW"
     pip=("$NEW/bin/python" "$PIP_WHEEL/pip" --isolated install --no-index --find-links "$WHEELS")
   else
-    "$PYTHON" -m venv "$NEW"
+    "$PYTHON" -m venv --prompt rkdeploy "$NEW"
     pip=("$NEW/bin/python" -m pip install)
   fi
   pip+=(--quiet --disable-pip-version-check --no-cache-dir --root-user-action ignore --no-compile --no-deps)
   requirements >"$NEW/requirements.txt"
   "${pip[@]}" --requirement "$NEW/requirements.txt" || fail "pip could not install the packages; its message is above."
   "${pip[@]}" "$PROGRAM" || fail "pip could not install rkdeploy; its message is above."
-  # The service cannot write bytecode later.  What is imported here and the program itself is enough; all of it takes
-  # longer than the rest of the installation.
-  PYTHONDONTWRITEBYTECODE='' "$NEW/bin/python" -c 'import cv2, msgspec, numpy, rich.progress, rkdeploy.cli' ||
+  "$NEW/bin/python" -c "$COMPILE_IMPORTED" ||
     fail "What was installed cannot be imported; Python's message is above." \
       "$([ $WINDOW = no ] || echo 'apt-get install libgl1 libglib2.0-0, or leave out --window.')"
   "$NEW/bin/python" -m compileall -q "$NEW"/lib/python*/site-packages/rkdeploy

@@ -26,12 +26,13 @@ Images = tuple["NDArray[np.uint8]", ...]
 
 
 def noise(width: int, height: int) -> tuple[Images, InputFrames]:
-    """Seeded noise with soft blobs, (H, W, 3) uint8 BGR: what a camera delivers in size, with nothing in it."""
+    """Seeded noise, (H, W, 3) uint8 BGR: large soft shades and fine grain, of a camera's size, with nothing in it."""
     rng = np.random.default_rng(_SEED)
     images = []
     for _ in range(_NOISE_FRAMES):
-        small = rng.integers(0, 256, (max(1, height // 8), max(1, width // 8), 3), np.uint8)
-        images.append(np.ascontiguousarray(cv2.resize(small, (width, height)), np.uint8))
+        shades = rng.integers(64, 160, (5, 8, 3), np.uint8)
+        grain = rng.integers(0, 32, (height, width, 3), np.uint8)
+        images.append(np.ascontiguousarray(cv2.resize(shades, (width, height)) + grain, np.uint8))
     return tuple(images), InputFrames("seeded noise", len(images), width, height, is_noise=True)
 
 
@@ -44,7 +45,7 @@ def of_source(text: str) -> tuple[Images, InputFrames]:
     if is_stream_address(text):
         raise SourceError(
             "A profile needs frames that are there at once, and a stream delivers them at its own rate.",
-            'Give images or a video file: "rkdeploy run --source URL --save DIR --max-frames 50" records some.',
+            "Give images or a video file.",
         )
     with open_source(text) as frames:
         images = _taken(frame.image for frame in frames)

@@ -1,6 +1,6 @@
-"""What the vendor's library prints while it opens a model: kept off stdout, and used as the reason of a failure.
+"""What the vendor's library prints while it opens a model: used as the reason of a failure, else kept quiet.
 
-It writes to file descriptors 1 and 2 past Python, and its return codes say little: the reason is only in that text.
+It writes to file descriptor 2 past Python, and its return codes say little: the reason is only in that text.
 """
 
 from __future__ import annotations
@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 _ONE_AT_A_TIME = threading.Lock()
 _ERROR_LINE = re.compile(r"^E (?!Traceback|Catch exception)(?:RKNN[^:]*: )?(?:\[[\d:.]+\] ?)?(.*\S)")
+_VENDOR_LINE = re.compile(r"[EWID] |Exception: | {2}|\s*$")
+"""Its log lines, and the tracebacks that its Python package prints."""
 _EXCEPTION_LINE = re.compile(r"^Exception: (.*\S)")
 
 
@@ -38,25 +40,34 @@ class VendorLog:
 
 @contextlib.contextmanager
 def captured() -> Iterator[VendorLog]:
-    """Everything that this process prints to descriptors 1 and 2 meanwhile, complete on leaving.
+    """Everything that this process prints to descriptor 2 meanwhile, complete on leaving.
 
-    For opening and closing only: what other threads print at that moment is caught, too, and one thread at a time.
+    For opening and closing only, one thread at a time.  What other threads print there at that moment comes out a
+    little later.  Descriptor 1 is left alone: results may be on their way through it.
     """
     log = VendorLog()
     with _ONE_AT_A_TIME, tempfile.TemporaryFile() as file:
-        saved = []
-        for stream in (sys.stdout, sys.stderr):
-            with contextlib.suppress(AttributeError, ValueError, OSError):  # closed or replaced streams
-                stream.flush()
+        _flush_stderr()
         try:
-            for descriptor in (1, 2):
-                with contextlib.suppress(OSError):  # closed, as in a daemon
-                    saved.append((descriptor, os.dup(descriptor)))
-                    os.dup2(file.fileno(), descriptor)
+            saved = os.dup(2)
+        except OSError:  # closed, as in a daemon
+            yield log
+            return
+        try:
+            os.dup2(file.fileno(), 2)
             yield log
         finally:
-            for descriptor, copy in saved:
-                os.dup2(copy, descriptor)
-                os.close(copy)
+            _flush_stderr()
+            os.dup2(saved, 2)
+            os.close(saved)
             file.seek(0)
             log.text = file.read().decode("utf-8", "replace")
+            others = "".join(line for line in log.text.splitlines(keepends=True) if not _VENDOR_LINE.match(line))
+            if others:
+                with contextlib.suppress(OSError):
+                    os.write(2, others.encode())
+
+
+def _flush_stderr() -> None:
+    with contextlib.suppress(AttributeError, ValueError, OSError):  # a closed or replaced stream
+        sys.stderr.flush()

@@ -3,7 +3,8 @@
 Prints one table: for each layout and dtype of the head, the median time of both (decode and NMS), and their ratio.
 Both are run in interleaved pairs on the same tensors, and must find the same boxes before anything is timed.
 `ours` is timed in calls that follow one of its own, `cold` in the first call after the dense side, which leaves the
-caches full of its own 50 MB.  `NMS` is the part of it that both sides share.
+caches full of its own 50 MB.  `NMS` is the part of it that both sides share.  `nhwc` and `nc1hwc2` are ours on the
+same tensors as an NPU lays them out in memory.
 The dense side is the usual numpy code: dequantize, sigmoid over everything, xywh to xyxy, filter, then the same NMS.
 
     python tests/benchmarks/bench_decode.py --repeats 40
@@ -131,6 +132,23 @@ def head(
     return spec, tensors
 
 
+def as_nhwc(tensor: HeadTensor) -> HeadTensor:
+    """The same tensor, in memory as NHWC."""
+    values = np.ascontiguousarray(tensor.values.transpose(0, 2, 3, 1)).transpose(0, 3, 1, 2)
+    return HeadTensor(values, tensor.scale, tensor.zero_point)
+
+
+def as_nc1hwc2(tensor: HeadTensor) -> HeadTensor:
+    """The same tensor, in memory as an NPU's NC1HWC2 of 16 bytes."""
+    _, channels, height, width = tensor.values.shape
+    lanes = 16 // tensor.values.itemsize
+    blocks = -(-channels // (2 * lanes)) * 2
+    padded = np.zeros((1, blocks * lanes, height, width), tensor.values.dtype)
+    padded[:, :channels] = tensor.values
+    packed = padded.reshape(1, blocks, lanes, height, width).transpose(0, 1, 3, 4, 2)
+    return HeadTensor(np.ascontiguousarray(packed), tensor.scale, tensor.zero_point, channels)
+
+
 def dense_candidates(spec: ModelSpec, tensors: list[HeadTensor], grids: list[NDArray[np.float32]]) -> Candidates:
     """The usual numpy decode: everything dequantized, activated and decoded, then filtered."""
     class_count = len(spec.class_names)
@@ -187,7 +205,7 @@ def main() -> None:
     thresholds = np.full(arguments.classes, CONFIDENCE, np.float32)
     print(
         f"{'head':14} {'dtype':8} {'found':>5} {'kept':>5} {'dense ms':>9} {'ours ms':>8} {'NMS ms':>7} {'ratio':>6} "
-        f"{'cold ms':>8} {'cold ratio':>10}"
+        f"{'cold ms':>8} {'cold ratio':>10} {'nhwc ms':>8} {'nc1hwc2 ms':>10}"
     )
     for layout, roles in LAYOUTS.items():
         for dtype in ("int8", "float32"):
@@ -214,12 +232,20 @@ def main() -> None:
             def nms_alone(found: Candidates = found) -> NDArray[np.intp]:
                 return suppressed(found)
 
+            def of_layout(others: list[HeadTensor], decoder: AnchorDecoder = decoder) -> Callable[[], object]:
+                return lambda: suppressed(decoder.candidates(others, thresholds))
+
+            laid_out = [[lay(tensor) for tensor in tensors] for lay in (as_nhwc, as_nc1hwc2)]
+            for others in laid_out:
+                np.testing.assert_array_equal(decoder.candidates(others, thresholds).xyxy, found.xyxy)
+            layouts = [of_layout(others) for others in laid_out]
+            nhwc_side, packed_side = median_ms(layouts, arguments.repeats)
             dense_side, our_side = median_ms([dense, ours], arguments.repeats)
             nms_ms = median_ms([nms_alone], arguments.repeats)[0][1]
             print(
                 f"{layout:14} {dtype:8} {len(found.scores):5} {len(kept):5} {dense_side[1]:9.2f} {our_side[1]:8.3f} "
                 f"{nms_ms:7.3f} {dense_side[1] / our_side[1]:6.0f} {our_side[0]:8.3f} "
-                f"{dense_side[0] / our_side[0]:10.0f}"
+                f"{dense_side[0] / our_side[0]:10.0f} {nhwc_side[1]:8.3f} {packed_side[1]:10.3f}"
             )
 
 

@@ -5,8 +5,11 @@ second at best.  Around it everything is real: letterbox of a camera picture, th
 size with 8 objects, a sink that draws or one that counts.  Beside ours, in turns with it: one thread that does all (one
 context), and the usual pool of three threads of which each does all for one frame, with results taken in order.
 
-Memory: a stand-in that takes no time, 20,000 frames, and the slope of the resident memory over the frames, from the
-10th hundredth on.
+Camera: the same with a live source, below and above what the contexts can do: rate, drops and the age of the frames
+when the sinks have them.
+
+Memory: a stand-in that takes no time, 20,000 frames, and the slope (least squares) of the resident memory over the
+frames, without the first tenth.  All queues are filled once before, so that a deeper queue is not taken for growth.
 
 It says nothing about an NPU: what is measured is this PC's share of the work, and the waiting.
 
@@ -41,6 +44,7 @@ from rkdeploy.stream.frames import Frame
 from rkdeploy.stream.pipeline import Pipeline, PipelineOptions
 
 CONTEXTS = 3
+_STALL_AT = 100
 
 
 class SleepingRuntime:
@@ -68,19 +72,28 @@ class SleepingRuntime:
 
 
 class Pictures:
-    """A file of the same picture, each in memory of its own, as a decoder gives them."""
+    """A file (or a camera of some rate) of the same picture, each in memory of its own, as a decoder gives them."""
 
     text = "pictures"
     frames_per_second: float | None = None
-    live = False
     reconnects = 0
 
-    def __init__(self, picture: NDArray[np.uint8], count: int) -> None:
+    def __init__(self, picture: NDArray[np.uint8], count: int, camera_rate: float | None = None) -> None:
         self._picture = picture
+        self._pause_s = 1 / camera_rate if camera_rate else 0.0
+        self.live = camera_rate is not None
         self.frame_count: int | None = count
 
     def __enter__(self) -> Iterator[Frame]:
-        return (Frame(self._picture.copy(), "x", i) for i in range(self.frame_count or 0))
+        return self._frames()
+
+    def _frames(self) -> Iterator[Frame]:
+        started = time.perf_counter()
+        for i in range(self.frame_count or 0):
+            wait = started + i * self._pause_s - time.perf_counter()
+            if self._pause_s and wait > 0:
+                time.sleep(wait)
+            yield Frame(self._picture.copy(), "x", i)
 
     def __exit__(self, *_: object) -> None:
         pass
@@ -107,10 +120,12 @@ class DrawingSink:
 
     def write(self, frame: Frame, detections: Detections) -> None:
         """Take one frame."""
-        assert frame.index == self.count
+        assert frame.index >= self.count
         self.count += 1
         if self._draws:
             draw_detections(frame.image, detections, self._spec.class_names)
+        if self._look_every and self.count == _STALL_AT:
+            time.sleep(0.5)  # every queue fills up once: what it may hold is no growth
         if self._look_every and self.count % self._look_every == 0:
             self.resident.append((self.count, resident_bytes()))
 
@@ -195,6 +210,24 @@ def ours(case: Case, spare_slots: int) -> tuple[float, list[float]]:
     return seconds, [float(age) for age in ages]
 
 
+def camera(case: Case, rate: float) -> None:
+    """Print one line of the camera's table."""
+    source = Pictures(case.picture, case.frames, rate)
+    with source as frames:
+        runtimes = [case.runtime() for _ in range(CONTEXTS)]
+        pipeline = Pipeline(
+            source, frames, runtimes, case.spec, Thresholds(), [case.sink()], reopen=lambda _: case.runtime()
+        )
+        with pipeline:
+            pipeline.wait()
+    stats = pipeline.stats()
+    age = stats.stages.age
+    print(
+        f"{rate:7.0f} {stats.processed / stats.running_s:9.1f} {stats.dropped_before_network:8} "
+        f"{stats.dropped_before_sinks:6} {age.p50_ms:7.1f} {age.p90_ms:7.1f} {age.p99_ms:7.1f}"
+    )
+
+
 def resident_bytes() -> int:
     """Resident memory of this process."""
     return int(Path("/proc/self/statm").read_text().split()[1]) * 4096
@@ -263,6 +296,12 @@ def main() -> None:
                     f"{'draws' if draws else 'counts':>7} {name:>22} {rate:7.1f} {rate / ideal:9.1%} {p50:7.1f} "
                     f"{p99:7.1f}   {' '.join(f'{one:.1f}' for one in found)}"
                 )
+        print(
+            f"{'camera':>7} {'processed':>9} {'network':>8} {'sinks':>6} {'p50 ms':>7} {'p90 ms':>7} {'p99 ms':>7}"
+            "   (dropped before; age)"
+        )
+        for rate in (30.0, 100.0, 180.0, 400.0):
+            camera(Case(spec, tensors, picture, arguments.frames, seconds, draws=True), rate)
     small = Case(spec, tensors, picture, arguments.memory_frames, 0.0, draws=False)
     memory_slope(small)
 

@@ -152,7 +152,7 @@ def test_a_second_context_that_cannot_be_made(make_shim: MakeShim, rknn: Path) -
 def test_the_runtimes_own_words_are_the_reason(
     make_shim: MakeShim, rknn: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    """What the library prints when it refuses a model goes into the error, not onto stdout (case init-not-a-model)."""
+    """What the library prints when it refuses a model goes into the error and nowhere else (case init-not-a-model)."""
     shim = make_shim("no model at all")
     with pytest.raises(BackendError, match="RKNN_ERR_MODEL_INVALID") as caught, LibRknnRt(SharedModel(rknn), SPEC):
         pass

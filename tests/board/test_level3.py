@@ -176,5 +176,6 @@ def test_the_real_package_fails_loudly(
     assert ran.returncode == 1
     assert message in " ".join(ran.stderr.split())
     assert "Traceback" not in ran.stderr
-    assert set(ran.stdout.splitlines()) <= set(expected)
+    others = [] if fail.startswith("rknn_init") else [expected[0], *expected[2:]]  # one context: frames run in order
+    assert ran.stdout.splitlines() == others
     assert board.calls("rknn_destroy") == board.log.read_text().count("  -> ctx=")

@@ -33,6 +33,16 @@ def assert_equal(found: Candidates, expected: Candidates, tolerance: float = 0.0
     np.testing.assert_allclose(found.xyxy, expected.xyxy, rtol=tolerance, atol=tolerance * 10)
 
 
+def packed_tensor(tensor: HeadTensor, lanes: int) -> HeadTensor:
+    """The same tensor as (1, C1, H, W, C2): channel c at block c // lanes, lane c % lanes; rubbish in the padding."""
+    _, channels, height, width = tensor.values.shape
+    blocks = -(-channels // (2 * lanes)) * 2
+    packed = np.full((1, blocks, height, width, lanes), 99, tensor.values.dtype)
+    for channel in range(channels):
+        packed[0, channel // lanes, :, :, channel % lanes] = tensor.values[0, channel]
+    return HeadTensor(packed, tensor.scale, tensor.zero_point, channels)
+
+
 def reference_rows(levels: list[NDArray[np.float32]]) -> NDArray[np.float64]:
     """Upstream's Detect.forward, cell by cell in double: rows of x, y, w, h, objectness, classes."""
     rows = []
@@ -165,10 +175,10 @@ def test_outputs_in_any_order() -> None:
     assert_equal(found, expected)
 
 
-@pytest.mark.parametrize("dtype", ["int8", "float32"])
+@pytest.mark.parametrize(("dtype", "lanes"), [("int8", 16), ("int8", 1), ("float32", 4), ("float16", 64)])
 @pytest.mark.parametrize("roles", LAYOUTS.values(), ids=LAYOUTS)
-def test_other_memory_layouts(roles: Any, dtype: str) -> None:
-    """Tensors that lie in memory as NHWC, or inside a padded buffer, decode alike."""
+def test_other_memory_layouts(roles: Any, dtype: str, lanes: int) -> None:
+    """Tensors that lie in memory as NHWC, inside a padded buffer, or packed as the NPU has them, decode alike."""
     head = AnchorHead(roles=roles)
     levels = [np.round(fields * 20) for fields in head.random(7)]
     tensors = head.tensors(levels, dtype, 0.05, 3)
@@ -180,11 +190,16 @@ def test_other_memory_layouts(roles: Any, dtype: str) -> None:
         values[:, : tensor.values.shape[1], : tensor.values.shape[2], : tensor.values.shape[3]]
         for values, tensor in zip(padded, tensors, strict=True)
     ]
-    for views in (nhwc, sliced):
-        found = AnchorDecoder(head.spec).candidates(
-            [HeadTensor(values, 0.05, 3) for values in views], thresholds(0.2, 0.2, 0.2)
-        )
-        assert_equal(found, expected)
+    as_packed = [packed_tensor(tensor, lanes) for tensor in tensors]
+    views = [[HeadTensor(values, 0.05, 3) for values in arrays] for arrays in (nhwc, sliced)]
+    dense = AnchorDecoder(head.spec).decode_dense(tensors)
+    for others in (*views, as_packed):
+        assert_equal(AnchorDecoder(head.spec).candidates(others, thresholds(0.2, 0.2, 0.2)), expected)
+        for ours, wanted in zip(AnchorDecoder(head.spec).decode_dense(others), dense, strict=True):
+            np.testing.assert_array_equal(ours, wanted)
+    for tensor, plain in zip(as_packed, tensors, strict=True):
+        assert tensor.shape == plain.shape
+        np.testing.assert_array_equal(tensor.dequantized(), plain.dequantized())
 
 
 def test_per_class_thresholds() -> None:
@@ -372,6 +387,10 @@ def test_values_that_are_no_numbers() -> None:
 @pytest.mark.parametrize(
     ("tensor", "message"),
     [
+        (
+            HeadTensor(np.zeros((1, 2, 4, 8, 16), np.int8), 0.1, 0, 17),
+            r"has shape \(1, 17, 4, 8\), expected \(1, 16, 4, 8\)",
+        ),
         (
             HeadTensor(np.zeros((1, 16, 8, 4), np.float32)),
             r'Output "anchor_map.0" has shape \(1, 16, 8, 4\), expected \(1, 16, 4, 8\) for anchor_map at stride 8',

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,7 @@ from rkdeploy.runtime.board import Board, read_board
 from rkdeploy.runtime.cores import CoreMask, core_count
 from rkdeploy.runtime.librknnrt.library import version_in_file
 from rkdeploy.runtime.model_file import ModelFile, read_model_file
-from rkdeploy.runtime.vendor_log import VendorLog
+from rkdeploy.runtime.vendor_log import VendorLog, captured
 
 
 def test_a_model_file_says_its_versions(tmp_path: Path) -> None:
@@ -113,3 +114,13 @@ def test_the_vendors_reason_is_found_in_its_log() -> None:
     )
     assert log.reason() == "Invalid RKNN model version 6; RKNN init failed. error code: RKNN_ERR_FAIL"
     assert VendorLog().reason() == ""
+
+
+def test_nobody_elses_output_is_lost(capfd: pytest.CaptureFixture[str]) -> None:
+    """While the vendor's text is caught, results pass through stdout, and others' stderr comes afterwards."""
+    with captured() as log:
+        os.write(1, b"a result\n")
+        os.write(2, b"E RKNN: [00:00:00.000] the reason\nwarning: of another thread\n")
+        assert capfd.readouterr() == ("a result\n", "")
+    assert log.reason() == "the reason"
+    assert capfd.readouterr() == ("", "warning: of another thread\n")
