@@ -44,7 +44,9 @@ def print_profile(profile: Profile, console: Console, layer_rows: int) -> None:
         console.print()
         console.print(_ranking(profile.layers))
         console.print()
-        console.print(_layers(profile.layers, layer_rows))
+        # As wide as its names: a terminal wraps, a file does not.
+        longest = max(len(layer.name) for layer in profile.layers.layers)
+        console.print(_layers(profile.layers, layer_rows), width=max(console.width, 80 + min(longest, 120)))
         console.print(plain(_below_layers(profile.layers)))
     console.print()
     console.print(_machine(profile))
@@ -96,20 +98,30 @@ def _stages(stages: Stages) -> Table:
 
 
 def _below_stages(stages: Stages) -> list[str]:
+    lines = []
+    if stages.npu is not None:
+        total, npu = stages.total.p50_ms, stages.npu.p50_ms
+        copy = max(0.0, stages.infer.p50_ms - npu)
+        lines.append(
+            f"Per frame {total:.1f} ms, network {npu:.1f} ms: {max(0.0, total - npu):.1f} ms elsewhere, in preprocess "
+            f"{stages.preprocess.p50_ms:.1f}, decode {stages.decode.p50_ms:.1f}, copying in and out {copy:.1f}."
+        )
     rate = 1000 / stages.total.p50_ms if stages.total.p50_ms > 0 else 0.0
     return [
+        *lines,
         f"{rate:.1f} frames a second this way; {stages.cpu_ms_per_frame:.1f} ms of processor time and "
         f"{stages.detections_per_frame:.1f} detections a frame."
     ]
 
 
 def _throughput(measured: Sequence[Throughput]) -> Table:
-    table = _columns("Several contexts at once", "contexts", "")
+    title = "Several contexts at once: frames a second of the whole pipeline, and of the network alone"
+    table = _columns(title, "contexts", "")
     has_cores = any(item.cores is not None for item in measured)
     has_load = any(item.npu_load_percent is not None for item in measured)
     gain = ["gain"] if len(measured) > 1 else []
-    headings = ["pipeline fps", *gain, "network alone/s", *gain, "infer p50 ms", "CPU ms/frame"]
-    for heading in (*(["cores"] if has_cores else []), *headings, *(["NPU load %"] if has_load else [])):
+    headings = ["pipeline/s", *gain, "network/s", *gain, "infer ms", "CPU ms"]
+    for heading in (*(["cores"] if has_cores else []), *headings, *(["NPU %"] if has_load else [])):
         table.add_column(heading, justify="right", no_wrap=True)
     first = measured[0]
     for item in measured:
@@ -151,12 +163,10 @@ def _layers(layers: LayerProfile, rows: int) -> Table:
         shown = sorted(shown, key=lambda layer: -(layer.time_us or 0.0))[:rows]
         title = f"The {rows} slowest of {len(layers.layers)} layers"
     table = _columns(title, "#", "operator")
-    table.add_column("type")
-    table.add_column("runs on")
-    for heading in ("us", "share", "RW KiB"):
-        table.add_column(heading, justify="right")
-    table.add_column("waits for")
-    table.add_column("layer", overflow="fold")
+    for heading, justify in (("type", "left"), ("on", "left"), ("us", "right"), ("share", "right"), ("RW KiB", "right")):
+        table.add_column(heading, justify=justify, no_wrap=True)  # type: ignore[arg-type]  # the two words are Rich's
+    table.add_column("waits for", no_wrap=True)
+    table.add_column("layer", no_wrap=True)
     for layer in shown:
         cycles = layer.total_cycles or 0
         table.add_row(
@@ -242,9 +252,9 @@ def _clock(clock: ClockProfile) -> str:
 
 def _columns(title: str, first: str, second: str) -> Table:
     table = Table(title=plain(title), title_justify="left", title_style="bold", box=None, pad_edge=False)
-    table.add_column(first)
+    table.add_column(first, no_wrap=True)
     if second:
-        table.add_column(second)
+        table.add_column(second, no_wrap=True)
     return table
 
 

@@ -44,6 +44,14 @@ def advise(profile: Profile) -> tuple[Advice, ...]:
 def _origin(profile: Profile) -> list[Advice]:
     if profile.on_npu:
         return []
+    if profile.versions.runtime is not None and profile.versions.soc is not None:
+        return [
+            Advice(
+                "stand_in_board",
+                "warning",
+                "The board's files come from a folder that stands in for one: no time here is an NPU's.",
+            )
+        ]
     if profile.versions.runtime is not None:
         return [
             Advice(
@@ -121,7 +129,8 @@ def _heat(profile: Profile) -> list[Advice]:
 
 def _clocks(profile: Profile) -> list[Advice]:
     found = []
-    clocks = profile.conditions.clocks if profile.on_npu else ()
+    runs_on_board = profile.versions.soc is not None and profile.versions.runtime is not None
+    clocks = profile.conditions.clocks if runs_on_board else ()
     for clock in clocks:
         if clock.limit_hz is not None and clock.highest_hz is not None and clock.limit_hz < clock.highest_hz:
             found.append(
@@ -139,7 +148,7 @@ def _clocks(profile: Profile) -> list[Advice]:
                     "warning",
                     f"The NPU ran at {_mhz(clock.lowest_hz)} at its slowest ({_mhz(clock.median_hz)} most of the time), "
                     f"and can do {_mhz(clock.limit_hz)}.",
-                    _governor_cure(clock),
+                    "sudo dmesg | grep -iE 'npu|thermal|opp'" if clock.governor in _STEADY else "",
                 )
             )
     moving = [clock for clock in clocks if clock.governor is not None and clock.governor not in _STEADY]

@@ -149,7 +149,7 @@ def measure_profile(
         model_sha256=_sha256(bundle.rknn),
         backend=name,
         figures_from=figures_from,
-        on_npu=on_npu_backend and board.soc is not None,
+        on_npu=on_npu_backend and board.soc is not None and sysroot == Path("/"),
         input_width=bundle.spec.input.width,
         input_height=bundle.spec.input.height,
         frames=frames,

@@ -1,0 +1,295 @@
+"""A snapshot of a machine: everything that the doctor judges, read once.  Reading judges nothing."""
+
+from __future__ import annotations
+
+import grp
+import os
+import platform
+import pwd
+import re
+import shutil
+import stat
+import struct
+import sys
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from rkdeploy.bundle import BOARD_HOME
+from rkdeploy.profiling.kernel_files import (
+    ClockFiles,
+    board_model,
+    clocks,
+    entries_of,
+    kernel_release,
+    memory_bytes,
+    text_of,
+)
+from rkdeploy.runtime.board import Board, read_board
+from rkdeploy.runtime.librknnrt.library import DEFAULT_LIBRARY, LIBRARY_VARIABLE, version_in_file
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+PACKAGES: Final = (
+    "numpy", "opencv-python", "opencv-python-headless", "opencv-contrib-python", "msgspec", "typer", "rich",
+    "onnx", "onnxsim", "ml_dtypes", "onnxruntime", "pyyaml", "protobuf", "setuptools", "torch",
+    "rknn-toolkit2", "rknn-toolkit-lite2",
+)  # fmt: skip
+NPU_NODE, OLD_NPU_NODE = "/dev/dri/renderD129", "/dev/rknpu"
+_MACHINES: Final = {183: "aarch64", 62: "x86_64", 40: "arm", 3: "x86", 243: "riscv64"}  # e_machine of an ELF header
+_NAME: Final = re.compile(r'^PRETTY_NAME="?([^"\n]*)"?$', re.MULTILINE)
+
+
+@dataclass(frozen=True, slots=True)
+class User:
+    """Who runs this process: its number and name, and the numbers and names of its groups."""
+
+    uid: int
+    name: str
+    gids: tuple[int, ...]
+    groups: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """A device node.
+
+    Attributes:
+        path: as a program opens it, `/dev/dri/renderD129`.
+        uid, gid, mode: whose it is, and its permission bits.
+        group: name of the group; its number where it has none.
+        label: what the driver calls the device; empty when unknown.
+    """
+
+    path: str
+    uid: int
+    gid: int
+    mode: int
+    group: str
+    label: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class LibraryFile:
+    """The NPU runtime's file.
+
+    Attributes:
+        path: where it is looked for.
+        by_variable: whether the environment variable names that place.
+        exists: whether there is a file.
+        machine: what it is built for, `aarch64`; None when it is no ELF file.
+        version: that it carries as text.
+    """
+
+    path: str
+    by_variable: bool
+    exists: bool
+    machine: str | None
+    version: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Disk:
+    """Space in a folder."""
+
+    folder: str
+    free_bytes: int
+    total_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class ToolkitTrial:
+    """What came of importing rknn-toolkit2 in a child process.
+
+    Attributes:
+        python: the interpreter that tried.
+        version: of the toolkit; None when it cannot be imported.
+        error, hint: why not, and what to do.
+    """
+
+    python: str
+    version: str | None
+    error: str = ""
+    hint: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class System:
+    """Everything that is judged.
+
+    Attributes:
+        python: version; python_path: the interpreter.
+        packages: installed ones of `PACKAGES`, name to version.
+        machine: `aarch64`.
+        os_name, kernel, board_model: as they call themselves.
+        board: SoC and driver.
+        user: who runs this.
+        library: the NPU runtime's file.
+        npu_nodes: device nodes of the NPU that exist; other_render_nodes: the GPU's and others'.
+        dma_heaps: device nodes of DMA memory.
+        cameras: /dev/video*.
+        clocks: with their governors.
+        memory: of /proc/meminfo, in bytes.
+        disks: folders that are written to.
+        in_docker: whether /.dockerenv exists.
+        toolkit: None where it was not tried.
+    """
+
+    python: tuple[int, int, int]
+    python_path: str
+    packages: dict[str, str]
+    machine: str
+    os_name: str | None
+    kernel: str | None
+    board_model: str | None
+    board: Board
+    user: User
+    library: LibraryFile
+    npu_nodes: tuple[Node, ...]
+    other_render_nodes: tuple[Node, ...]
+    dma_heaps: tuple[Node, ...]
+    cameras: tuple[Node, ...]
+    clocks: tuple[ClockFiles, ...]
+    memory: dict[str, int]
+    disks: tuple[Disk, ...]
+    in_docker: bool
+    toolkit: ToolkitTrial | None = None
+
+    @property
+    def is_board(self) -> bool:
+        """Whether this machine is to run models on an NPU."""
+        return self.board.soc is not None or bool(self.npu_nodes)
+
+
+def read_system(sysroot: Path = Path("/"), toolkit: ToolkitTrial | None = None) -> System:
+    """Read the machine.  What cannot be read is empty or None.
+
+    Args:
+        sysroot: folder in which `proc`, `sys`, `dev`, `usr` and `etc` are looked for.
+        toolkit: what came of trying it, for the snapshot.
+    """
+    render = _nodes(sysroot, "dev/dri", "renderD*")
+    npu = [node for node in render if _is_npu(sysroot, node)]
+    return System(
+        python=(sys.version_info.major, sys.version_info.minor, sys.version_info.micro),
+        python_path=sys.executable,
+        packages=installed(PACKAGES),
+        machine=platform.machine(),
+        os_name=_os_name(sysroot),
+        kernel=kernel_release(sysroot),
+        board_model=board_model(sysroot),
+        board=read_board(sysroot),
+        user=_user(),
+        library=_library(sysroot),
+        npu_nodes=(*npu, *_nodes(sysroot, "dev", "rknpu")),
+        other_render_nodes=tuple(node for node in render if node not in npu),
+        dma_heaps=_nodes(sysroot, "dev/dma_heap", "*"),
+        cameras=_nodes(sysroot, "dev", "video[0-9]*"),
+        clocks=clocks(sysroot),
+        memory=memory_bytes(sysroot),
+        disks=_disks(sysroot),
+        in_docker=(sysroot / ".dockerenv").exists(),
+        toolkit=toolkit,
+    )
+
+
+def installed(names: Iterable[str]) -> dict[str, str]:
+    """Versions of those packages that are installed here, by their metadata: nothing is imported."""
+    found = {}
+    for name in names:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def _user() -> User:
+    gids = tuple(sorted({os.getegid(), *os.getgroups()}))
+    try:
+        name = pwd.getpwuid(os.geteuid()).pw_name
+    except KeyError:  # a container's user without an entry
+        name = str(os.geteuid())
+    return User(os.geteuid(), name, gids, tuple(_group_name(gid) for gid in gids))
+
+
+def _group_name(gid: int) -> str:
+    try:
+        return grp.getgrgid(gid).gr_name
+    except KeyError:
+        return str(gid)
+
+
+def _nodes(sysroot: Path, folder: str, pattern: str) -> tuple[Node, ...]:
+    found = []
+    for path in entries_of(sysroot / folder, pattern):
+        try:
+            facts = path.stat()
+        except OSError:
+            continue
+        label = text_of(sysroot / "sys/class/video4linux" / path.name / "name") or ""
+        found.append(
+            Node(
+                f"/{path.relative_to(sysroot).as_posix()}",
+                facts.st_uid,
+                facts.st_gid,
+                stat.S_IMODE(facts.st_mode),
+                _group_name(facts.st_gid),
+                label,
+            )
+        )
+    return tuple(found)
+
+
+def _is_npu(sysroot: Path, node: Node) -> bool:
+    """By the driver that the kernel names; by the usual name where it names none."""
+    driver = sysroot / "sys/class/drm" / Path(node.path).name / "device/driver"
+    try:
+        return driver.readlink().name.upper() == "RKNPU"
+    except OSError:
+        return node.path == NPU_NODE and not driver.parent.exists() and read_board(sysroot).soc is not None
+
+
+def _library(sysroot: Path) -> LibraryFile:
+    named = os.environ.get(LIBRARY_VARIABLE)
+    path = Path(named) if named else sysroot / DEFAULT_LIBRARY.relative_to("/")
+    exists = path.is_file()
+    return LibraryFile(
+        path=named or str(DEFAULT_LIBRARY),
+        by_variable=bool(named),
+        exists=exists,
+        machine=_elf_machine(path) if exists else None,
+        version=version_in_file(path) if exists else None,
+    )
+
+
+def _elf_machine(path: Path) -> str | None:
+    try:
+        with path.open("rb") as file:
+            header = file.read(20)
+    except OSError:
+        return None
+    if len(header) < 20 or header[:4] != b"\x7fELF":
+        return None
+    (number,) = struct.unpack_from("<H", header, 18)
+    return _MACHINES.get(number, f"ELF machine {number}")
+
+
+def _os_name(sysroot: Path) -> str | None:
+    found = _NAME.search(text_of(sysroot / "etc/os-release") or "")
+    return found[1] if found else None
+
+
+def _disks(sysroot: Path) -> tuple[Disk, ...]:
+    home = os.environ.get("RKDEPLOY_HOME") or BOARD_HOME
+    folders = {str(Path.cwd()): Path.cwd(), home: sysroot / home.lstrip("/"), "/tmp": sysroot / "tmp"}  # noqa: S108
+    found: dict[int, Disk] = {}
+    for name, folder in folders.items():
+        try:
+            usage, device = shutil.disk_usage(folder), folder.stat().st_dev
+        except OSError:
+            continue
+        found.setdefault(device, Disk(name, usage.free, usage.total))  # one line a file system
+    return tuple(found.values())

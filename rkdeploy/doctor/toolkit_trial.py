@@ -1,0 +1,31 @@
+"""Whether rknn-toolkit2 can be imported, tried in a child process: its import changes the process that does it."""
+
+from __future__ import annotations
+
+import os
+import sys
+import tempfile
+from pathlib import Path
+
+from rkdeploy.doctor.system import ToolkitTrial, installed
+from rkdeploy.errors import ToolkitError
+
+_TIMEOUT_S = 120.0
+
+
+def try_toolkit() -> ToolkitTrial | None:
+    """Import it in the interpreter that builds use; None where none is named and none is installed here."""
+    from rkdeploy.quantize.toolkit import Toolkit
+    from rkdeploy.quantize.toolkit_process import PYTHON_VARIABLE
+
+    named = os.environ.get(PYTHON_VARIABLE)
+    if not named and "rknn-toolkit2" not in installed(["rknn-toolkit2"]):
+        return None
+    python = named or sys.executable
+    with tempfile.TemporaryDirectory(prefix="rkdeploy-doctor-") as folder:
+        try:
+            with Toolkit(log=Path(folder) / "toolkit.log", python=Path(python), timeout_s=_TIMEOUT_S) as toolkit:
+                return ToolkitTrial(python, toolkit.version)
+        except ToolkitError as error:
+            # Its hint ends in the log's place, which is gone by then.
+            return ToolkitTrial(python, None, error.message, error.hint.partition(" The toolkit's log:")[0])
