@@ -10,7 +10,7 @@ READY := $(VENV)/.ready
 CPU_TORCH := https://download.pytorch.org/whl/cpu
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet -c constraints.txt
 
-.PHONY: setup demo test test-fast lint format schema clean
+.PHONY: setup demo test test-fast lint format board-wheels schema clean
 
 setup: $(READY)
 
@@ -37,11 +37,12 @@ demo: setup
 	  --save build/demo --jsonl build/demo.jsonl
 	@echo "Look at the boxes: build/demo/    The model: build/best-rk3588-int8/best.rknn"
 
+# One worker a core; the tests of a file stay together, since they share what they build.
 test: setup
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n auto --dist loadfile
 
 test-fast: setup
-	$(BIN)/python -m pytest -m "not slow"
+	$(BIN)/python -m pytest -n auto --dist loadfile -m "not slow"
 
 lint: setup
 	$(BIN)/ruff check .
@@ -51,6 +52,9 @@ lint: setup
 format: setup
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+board-wheels: setup
+	board/make_wheels.sh
 
 schema: setup
 	$(BIN)/python -m rkdeploy.schema docs/contract.schema.json

@@ -22,7 +22,7 @@ MATCH_IOU = 0.85
 MATCH_SCORE_DIFFERENCE = 0.15
 _MEND = (
     "INT8: calibrate on 20 to 40 images like those the model will see (--calib), all classes among them; "
-    "docs/quantization.md has what else helps. If --dtype fp16 disagrees too, it is not quantization: please report the model."
+    "docs/quantization.md has what else helps. If --dtype fp16 disagrees too, it is not quantization: please report it."
 )
 
 

@@ -13,6 +13,7 @@ import typer
 from rkdeploy import __version__
 from rkdeploy.cli.build import build_command
 from rkdeploy.cli.console import err, print_error
+from rkdeploy.cli.doctor import doctor_command
 from rkdeploy.cli.inspect import inspect_command
 from rkdeploy.cli.profile import profile_command
 from rkdeploy.cli.push import push_command
@@ -36,6 +37,7 @@ app.command("build", cls=SizeCommand)(build_command)
 app.command("run")(run_command)
 app.command("push")(push_command)
 app.command("profile")(profile_command)
+app.command("doctor")(doctor_command)
 
 
 def _print_version(wanted: bool) -> None:  # noqa: FBT001  (typer calls it with the flag's value)

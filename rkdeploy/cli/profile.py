@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from rkdeploy.cli.console import err, out, plain, print_warning
+from rkdeploy.errors import RkdeployError
 from rkdeploy.runtime.registry import BACKENDS, choose_backend
 
 if TYPE_CHECKING:
@@ -87,6 +88,8 @@ def profile_command(
     target = None if as_json in (None, "-") else Path(str(as_json))
     if target is not None:
         refuse_folder(target)  # before minutes of measuring
+        if not target.parent.is_dir():
+            raise RkdeployError(f'"{target}" cannot be written: there is no folder "{target.parent}".')
     if bundle is None:
         opened, sentence = find_bundle(Path())
         err.print(plain(sentence))

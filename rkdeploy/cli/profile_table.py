@@ -107,11 +107,11 @@ def _below_stages(stages: Stages) -> list[str]:
             f"{stages.preprocess.p50_ms:.1f}, decode {stages.decode.p50_ms:.1f}, copying in and out {copy:.1f}."
         )
     rate = 1000 / stages.total.p50_ms if stages.total.p50_ms > 0 else 0.0
-    return [
-        *lines,
+    lines.append(
         f"{rate:.1f} frames a second this way; {stages.cpu_ms_per_frame:.1f} ms of processor time and "
         f"{stages.detections_per_frame:.1f} detections a frame."
-    ]
+    )
+    return lines
 
 
 def _throughput(measured: Sequence[Throughput]) -> Table:
@@ -150,9 +150,7 @@ def _ranking(layers: LayerProfile) -> Table:
     for heading in ("layers", "us", "share"):
         table.add_column(heading, justify="right")
     for item in layers.ranking:
-        table.add_row(
-            plain(item.op), plain(item.target), str(item.count), _whole(item.time_us), _percent(item.share)
-        )
+        table.add_row(plain(item.op), plain(item.target), str(item.count), _whole(item.time_us), _percent(item.share))
     return table
 
 
@@ -163,7 +161,13 @@ def _layers(layers: LayerProfile, rows: int) -> Table:
         shown = sorted(shown, key=lambda layer: -(layer.time_us or 0.0))[:rows]
         title = f"The {rows} slowest of {len(layers.layers)} layers"
     table = _columns(title, "#", "operator")
-    for heading, justify in (("type", "left"), ("on", "left"), ("us", "right"), ("share", "right"), ("RW KiB", "right")):
+    for heading, justify in (
+        ("type", "left"),
+        ("on", "left"),
+        ("us", "right"),
+        ("share", "right"),
+        ("RW KiB", "right"),
+    ):
         table.add_column(heading, justify=justify, no_wrap=True)  # type: ignore[arg-type]  # the two words are Rich's
     table.add_column("waits for", no_wrap=True)
     table.add_column("layer", no_wrap=True)
@@ -208,7 +212,9 @@ def _machine(profile: Profile) -> Table:
     drivers = [f"librknnrt {versions.runtime}" if versions.runtime else None,
                f"driver {versions.driver}" if versions.driver else None]  # fmt: skip
     packages = [f"{name} {number}" for name, number in versions.packages.items()]
-    table.add_row("versions", plain(", ".join([*filter(None, drivers), f"rkdeploy {profile.rkdeploy_version}", *packages])))
+    table.add_row(
+        "versions", plain(", ".join([*filter(None, drivers), f"rkdeploy {profile.rkdeploy_version}", *packages]))
+    )
     return table
 
 

@@ -12,9 +12,8 @@ import stat
 import struct
 import sys
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from rkdeploy.bundle import BOARD_HOME
 from rkdeploy.profiling.kernel_files import (
@@ -26,11 +25,9 @@ from rkdeploy.profiling.kernel_files import (
     memory_bytes,
     text_of,
 )
+from rkdeploy.profiling.packages import installed
 from rkdeploy.runtime.board import Board, read_board
 from rkdeploy.runtime.librknnrt.library import DEFAULT_LIBRARY, LIBRARY_VARIABLE, version_in_file
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
 
 PACKAGES: Final = (
     "numpy", "opencv-python", "opencv-python-headless", "opencv-contrib-python", "msgspec", "typer", "rich",
@@ -195,17 +192,6 @@ def read_system(sysroot: Path = Path("/"), toolkit: ToolkitTrial | None = None) 
     )
 
 
-def installed(names: Iterable[str]) -> dict[str, str]:
-    """Versions of those packages that are installed here, by their metadata: nothing is imported."""
-    found = {}
-    for name in names:
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:
-            continue
-    return found
-
-
 def _user() -> User:
     gids = tuple(sorted({os.getegid(), *os.getgroups()}))
     try:
@@ -223,24 +209,23 @@ def _group_name(gid: int) -> str:
 
 
 def _nodes(sysroot: Path, folder: str, pattern: str) -> tuple[Node, ...]:
-    found = []
-    for path in entries_of(sysroot / folder, pattern):
-        try:
-            facts = path.stat()
-        except OSError:
-            continue
-        label = text_of(sysroot / "sys/class/video4linux" / path.name / "name") or ""
-        found.append(
-            Node(
-                f"/{path.relative_to(sysroot).as_posix()}",
-                facts.st_uid,
-                facts.st_gid,
-                stat.S_IMODE(facts.st_mode),
-                _group_name(facts.st_gid),
-                label,
-            )
-        )
-    return tuple(found)
+    nodes = (_node(sysroot, path) for path in entries_of(sysroot / folder, pattern))
+    return tuple(node for node in nodes if node is not None)
+
+
+def _node(sysroot: Path, path: Path) -> Node | None:
+    try:
+        facts = path.stat()
+    except OSError:
+        return None
+    return Node(
+        path=f"/{path.relative_to(sysroot).as_posix()}",
+        uid=facts.st_uid,
+        gid=facts.st_gid,
+        mode=stat.S_IMODE(facts.st_mode),
+        group=_group_name(facts.st_gid),
+        label=text_of(sysroot / "sys/class/video4linux" / path.name / "name") or "",
+    )
 
 
 def _is_npu(sysroot: Path, node: Node) -> bool:

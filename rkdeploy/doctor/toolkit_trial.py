@@ -7,8 +7,9 @@ import sys
 import tempfile
 from pathlib import Path
 
-from rkdeploy.doctor.system import ToolkitTrial, installed
+from rkdeploy.doctor.system import ToolkitTrial
 from rkdeploy.errors import ToolkitError
+from rkdeploy.profiling.packages import installed
 
 _TIMEOUT_S = 120.0
 

@@ -65,8 +65,8 @@ def _origin(profile: Profile) -> list[Advice]:
         Advice(
             "not_an_npu",
             "note",
-            f"All times are those of {profile.figures_from}{_RUNS.get(profile.backend, '')}. They say nothing about the "
-            "NPU's speed.",
+            f"All times are those of {profile.figures_from}{_RUNS.get(profile.backend, '')}. They say nothing about "
+            "the NPU's speed.",
             "For that, run rkdeploy profile on the board; rkdeploy push brings the bundle there.",
         )
     ]
@@ -146,7 +146,7 @@ def _clocks(profile: Profile) -> list[Advice]:
                 Advice(
                     "npu_clock_below_maximum",
                     "warning",
-                    f"The NPU ran at {_mhz(clock.lowest_hz)} at its slowest ({_mhz(clock.median_hz)} most of the time), "
+                    f"The NPU ran at {_mhz(clock.lowest_hz)} at its slowest, {_mhz(clock.median_hz)} most of the time, "
                     f"and can do {_mhz(clock.limit_hz)}.",
                     "sudo dmesg | grep -iE 'npu|thermal|opp'" if clock.governor in _STEADY else "",
                 )

@@ -21,7 +21,9 @@ _COLUMN: Final = re.compile(
     r"Op ?Type|Data ?Type|Input ?Shape|Output ?Shape|(?:DDR|NPU|Total|Max) ?Cycles|Task ?Number|Lut ?Number"
     r"|Full ?Name|\S+"
 )
-_NUMBER: Final = re.compile(r"\d+(?:\.\d+)?")
+_NUMBER: Final = re.compile(r"\d{1,15}(?:\.\d{1,9})?", re.ASCII)
+_ROW: Final = re.compile(r"\s{0,4}(\d{1,6})\s", re.ASCII)
+_COUNT: Final = re.compile(r"\d{1,18}", re.ASCII)
 _MAX_LAYERS: Final = 10_000
 _ENDS: Final = frozenset({"InputOperator", "OutputOperator"})
 
@@ -94,11 +96,12 @@ def parse_layers(text: str) -> tuple[Layer, ...]:
     columns = [(_key(m[0]), m.start()) for m in _COLUMN.finditer(heading.string, offset)]
     rows: list[dict[str, str]] = []
     for line in lines:
-        if not line[offset : offset + 5].strip().isdecimal():
+        row = _ROW.match(line, offset)
+        if row is None:
             if rows:
                 break
             continue  # the rule below the heading
-        rows.append(_cells(line, columns))
+        rows.append(_cells(line, columns) | {"id": row[1]})
         if len(rows) == _MAX_LAYERS:
             break
     return _with_shares([_layer(row) for row in rows])
@@ -154,7 +157,7 @@ def _cells(line: str, columns: Sequence[tuple[str, int]]) -> dict[str, str]:
 
 
 def _layer(cells: dict[str, str]) -> Layer:
-    cycles = [int(part) if part.isdecimal() else None for part in _cycles_cell(cells).split("/")]
+    cycles = [int(part) if _COUNT.fullmatch(part) else None for part in _cycles_cell(cells).split("/")]
     ddr, npu, total = cycles if len(cycles) == 3 else (None, None, None)
     name = cells.get("fullname", "")
     rw_kib = _number(cells.get("rw(kb)"))

@@ -7,7 +7,6 @@ import platform
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from datetime import datetime, timezone
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -34,6 +33,7 @@ from rkdeploy.profiling.kernel_files import board_model, kernel_release, npu_loa
 from rkdeploy.profiling.layers import median_layers, parse_layers, ranking
 from rkdeploy.profiling.many_contexts import Contexts, cores_of, measure_throughput
 from rkdeploy.profiling.one_context import Limits, OneContext, measure_cores, measure_stages
+from rkdeploy.profiling.packages import installed
 from rkdeploy.profiling.sampling import Sample, Sampler, busy_share, conditions, take_sample
 from rkdeploy.runtime.board import Board, read_board
 from rkdeploy.runtime.cores import CoreMask, core_count
@@ -41,7 +41,7 @@ from rkdeploy.runtime.model_file import read_model_file
 from rkdeploy.runtime.registry import open_runtimes
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable
 
     from numpy.typing import NDArray
 
@@ -50,6 +50,7 @@ if TYPE_CHECKING:
     from rkdeploy.spec import InputSpec
 
 NPU_BACKENDS = frozenset({"librknnrt", "rknnlite"})
+_LIMITS, _THRESHOLDS = Limits(), Thresholds(max_det=300)
 _LAYER_RUNS = 5
 _SETTLE_S = 0.5
 _PACKAGES = ("numpy", "opencv-python", "opencv-python-headless", "onnxruntime", "rknn-toolkit2", "rknn-toolkit-lite2")
@@ -73,14 +74,12 @@ class ProfileOptions:
     contexts: tuple[int, ...] | None = None
     source: str | None = None
     frame_wh: tuple[int, int] = (1920, 1080)
-    limits: Limits = Limits()
-    thresholds: Thresholds = Thresholds(max_det=300)
+    limits: Limits = _LIMITS
+    thresholds: Thresholds = _THRESHOLDS
     sysroot: Path = Path("/")
 
 
-def measure_profile(
-    bundle: Bundle, options: ProfileOptions, progress: Callable[[str], None] = lambda text: None
-) -> Profile:
+def measure_profile(bundle: Bundle, options: ProfileOptions, progress: Callable[[str], None] | None = None) -> Profile:
     """Measure a bundle.
 
     Args:
@@ -92,6 +91,7 @@ def measure_profile(
         RkdeployError: when the backend cannot be opened or fails, or the source cannot be read.  A figure that this
             backend does not have is no error.
     """
+    progress = progress or _silent
     sysroot, limits = options.sysroot, options.limits
     name, on_npu_backend = options.backend, options.backend in NPU_BACKENDS
     board = read_board(sysroot)
@@ -167,13 +167,17 @@ def measure_profile(
     return replace(found, advice=(*said, *advise(found)))
 
 
+def _silent(_what: str) -> None:
+    """Nobody wants to know."""
+
+
 def _default_contexts(present: int | None) -> tuple[int, ...]:
     return tuple(range(1, (present or 1) + 1))
 
 
 def _why_one_context(name: str, board: Board, present: int | None) -> str:
     if name not in NPU_BACKENDS:
-        return f"the backend {name} has no NPU cores: more contexts share the same processors; --contexts 1,2,3 measures them"
+        return f"the backend {name} has no NPU cores: contexts share the processors; --contexts 1,2,3 measures them"
     if board.soc is None:
         return "the SoC is unknown, and with it the number of NPU cores; --contexts 1,2,3 tries"
     return f"an {board.soc} has {present} NPU core; --contexts 1,2 measures two contexts on it"
@@ -270,18 +274,8 @@ def _versions(bundle: Bundle, board: Board, sysroot: Path, figures_from: str) ->
         toolkit=f"{told.name} {told.version}",
         target=told.target,
         dtype=told.dtype,
-        packages={"python": platform.python_version(), **_packages(_PACKAGES)},
+        packages={"python": platform.python_version(), **installed(_PACKAGES)},
     )
-
-
-def _packages(names: Sequence[str]) -> dict[str, str]:
-    found = {}
-    for name in names:
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:
-            continue
-    return found
 
 
 def _sha256(path: Path) -> str | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rkdeploy.errors import BackendError
 from rkdeploy.postprocess.postprocessor import Postprocessor
@@ -135,7 +135,9 @@ def measure_stages(
     )  # fmt: skip
 
 
-def measure_cores(runtimes: Sequence[Runtime], cores: Sequence[int], image: NDArray[np.uint8]) -> tuple[CoreTiming, ...]:
+def measure_cores(
+    runtimes: Sequence[Runtime], cores: Sequence[int], image: NDArray[np.uint8]
+) -> tuple[CoreTiming, ...]:
     """Run the network on one core after the other.
 
     Args:
@@ -157,14 +159,14 @@ def measure_cores(runtimes: Sequence[Runtime], cores: Sequence[int], image: NDAr
 
 def _npu_clock(runtime: Runtime) -> tuple[Callable[[], int] | None, str]:
     """What asks the runtime how long the network took, in microseconds; or why nothing does."""
-    context = getattr(runtime, "context", None)
+    context: Any = getattr(runtime, "context", None)
     if hasattr(context, "run_duration_us"):
         return context.run_duration_us, ""
     return None, f"the backend {runtime.name} does not time the network apart from its call"
 
 
 def _npu_memory(runtime: Runtime) -> tuple[NpuMemory | None, str]:
-    context = getattr(runtime, "context", None)
+    context: Any = getattr(runtime, "context", None)
     if not hasattr(context, "memory_size"):
         return None, f"the backend {runtime.name} does not say what a context occupies"
     try:

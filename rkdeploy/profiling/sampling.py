@@ -195,6 +195,4 @@ def _clock(before: ClockFiles, samples: Sequence[Sample]) -> ClockProfile:
 
 def _temperature(before: ThermalZone, samples: Sequence[Sample]) -> TemperatureProfile:
     during = [zone.celsius for sample in samples for zone in sample.zones if zone.name == before.name]
-    return TemperatureProfile(
-        before.name, before.celsius, max((before.celsius, *during)), before.throttles_at_celsius
-    )
+    return TemperatureProfile(before.name, before.celsius, max((before.celsius, *during)), before.throttles_at_celsius)

@@ -1,0 +1,68 @@
+"""`rkdeploy doctor`: what on this machine stands between a bundle and its detections."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from rkdeploy.cli.console import err, out, plain
+
+if TYPE_CHECKING:
+    from rkdeploy.doctor.finding import Diagnosis, Finding
+
+_ROOT = Path("/")
+_STYLES = {"ok": "green", "note": "cyan", "warning": "yellow", "problem": "bold red"}
+_SHOWN = 1200  # characters of a finding
+
+
+def doctor_command(
+    bundle: Annotated[
+        Path | None, typer.Argument(help="A bundle: is it whole, and can it be loaded here?", show_default=False)
+    ] = None,
+    as_json: Annotated[  # noqa: FBT002  (a flag)
+        bool, typer.Option("--json", help="Print JSON.")
+    ] = False,
+    toolkit: Annotated[  # noqa: FBT002  (a flag)
+        bool, typer.Option(help="Try to import rknn-toolkit2, in a process of its own.")
+    ] = True,
+    sysroot: Annotated[Path, typer.Option(help="Folder that stands in for /.", hidden=True)] = _ROOT,
+) -> None:
+    """Check this machine, host or board: packages, NPU runtime and driver, permissions, cameras, space.
+
+    Exit code 1 when there is a problem; warnings and notes give 0.
+    """
+    from rkdeploy.doctor.diagnose import diagnose
+
+    with err.status("Looking at this machine"):
+        diagnosis = diagnose(bundle, sysroot, import_toolkit=toolkit)
+    if as_json:
+        import msgspec
+
+        print(json.dumps(msgspec.to_builtins(diagnosis), indent=2))  # ASCII: a label cannot drive the terminal
+    else:
+        _print(diagnosis)
+    if diagnosis.count("problem"):
+        raise typer.Exit(1)
+
+
+def _print(diagnosis: Diagnosis) -> None:
+    out.print(f"[bold]{plain(diagnosis.machine)}[/], rkdeploy {plain(diagnosis.rkdeploy_version)}\n")
+    width = max(len(finding.check) for finding in diagnosis.findings)
+    for finding in diagnosis.findings:
+        _print_finding(finding, width)
+    counted = [(diagnosis.count("problem"), "problem"), (diagnosis.count("warning"), "warning")]
+    summary = ", ".join(f"{count} {name}{'' if count == 1 else 's'}" for count, name in counted if count)
+    out.print(f"\n{summary}." if summary else "\nNo problems.")
+
+
+def _print_finding(finding: Finding, width: int) -> None:
+    style = _STYLES[finding.status]
+    out.print(f"[{style}]{finding.status:<8}[/] {plain(finding.check):<{width}}  {plain(finding.found[:_SHOWN])}")
+    indent = " " * (width + 11)
+    if finding.expected:
+        out.print(f"{indent}expected: {plain(finding.expected[:_SHOWN])}")
+    for position, line in enumerate(finding.cure[:_SHOWN].splitlines()):
+        out.print(f"{indent}{'cure: ' if position == 0 else '      '}{plain(line)}")

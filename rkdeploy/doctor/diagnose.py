@@ -1,0 +1,37 @@
+"""Reads the machine and judges it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rkdeploy import __version__
+from rkdeploy.doctor.bundle_check import check_bundle, read_bundle_facts
+from rkdeploy.doctor.checks import check_system
+from rkdeploy.doctor.finding import SCHEMA_VERSION, Diagnosis
+from rkdeploy.doctor.system import read_system
+from rkdeploy.doctor.toolkit_trial import try_toolkit
+
+if TYPE_CHECKING:
+    from rkdeploy.doctor.system import System
+
+
+def diagnose(bundle: Path | None = None, sysroot: Path = Path("/"), *, import_toolkit: bool = True) -> Diagnosis:
+    """Look at this machine, and at a bundle on it.
+
+    Args:
+        bundle: to check as well.
+        sysroot: folder that stands in for the machine's files.
+        import_toolkit: whether the toolkit's import is tried, in a child process; takes some seconds.
+    """
+    system = read_system(sysroot, try_toolkit() if import_toolkit else None)
+    findings = check_system(system)
+    if bundle is not None:
+        findings += check_bundle(read_bundle_facts(bundle), system)
+    return Diagnosis(SCHEMA_VERSION, __version__, _machine(system), None if bundle is None else str(bundle), findings)
+
+
+def _machine(system: System) -> str:
+    if system.is_board:
+        return f"board, {system.board.soc or 'SoC unknown'}"
+    return f"host, {system.machine}"
