@@ -19,6 +19,7 @@ from rkdeploy.cli.profile import profile_command
 from rkdeploy.cli.push import push_command
 from rkdeploy.cli.run import run_command
 from rkdeploy.cli.size import SizeCommand
+from rkdeploy.cli.web_option import WebCommand
 from rkdeploy.errors import RkdeployError
 
 _TERMINATED, _INTERRUPTED = 128 + signal.SIGTERM, 128 + signal.SIGINT
@@ -34,7 +35,7 @@ app = typer.Typer(
 )
 app.command("inspect")(inspect_command)
 app.command("build", cls=SizeCommand)(build_command)
-app.command("run")(run_command)
+app.command("run", cls=WebCommand)(run_command)
 app.command("push")(push_command)
 app.command("profile")(profile_command)
 app.command("doctor")(doctor_command)

@@ -111,7 +111,7 @@ def profile_command(
         limits=Limits(frames=frames, seconds=seconds, warmup=warmup),
         sysroot=sysroot,
     )
-    with err.status("Measuring") as status:
+    with err.status("Measuring", refresh_per_second=1) as status:  # drawing costs the time that is measured
         profile = measure_profile(opened, options, lambda what: status.update(f"Measuring: {plain(what)}"))
     if as_json == "-":
         print(_json(profile), end="")

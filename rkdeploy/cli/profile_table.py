@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from rkdeploy.stream.statistics import Latency
 
 _MIB = 1 << 20
+_MAX_CELL = 120
+_FLOAT_BACKENDS = frozenset({"onnxruntime", "opencv_dnn"})
 
 
 def print_profile(profile: Profile, console: Console, layer_rows: int) -> None:
@@ -36,7 +38,8 @@ def print_profile(profile: Profile, console: Console, layer_rows: int) -> None:
         console.print(plain(line))
     if profile.throughput:
         console.print()
-        console.print(_throughput(profile.throughput))
+        title = "Several contexts at once: frames a second of the whole pipeline, and of the network alone"
+        _print_aligned(console, title, _throughput(profile.throughput))
     if profile.cores:
         timed = ", ".join(f"core {core.core} {core.infer.p50_ms:.2f}" for core in profile.cores)
         console.print(f"Each core by itself, p50 ms: {timed}")
@@ -44,9 +47,9 @@ def print_profile(profile: Profile, console: Console, layer_rows: int) -> None:
         console.print()
         console.print(_ranking(profile.layers))
         console.print()
-        # As wide as its names: a terminal wraps, a file does not.
-        longest = max(len(layer.name) for layer in profile.layers.layers)
-        console.print(_layers(profile.layers, layer_rows), width=max(console.width, 80 + min(longest, 120)))
+        count = len(profile.layers.layers)
+        title = f"The {layer_rows} slowest of {count} layers" if 0 < layer_rows < count else f"All {count} layers"
+        _print_aligned(console, title, _layers(profile.layers, layer_rows))
         console.print(plain(_below_layers(profile.layers)))
     console.print()
     console.print(_machine(profile))
@@ -69,6 +72,8 @@ def _facts(profile: Profile) -> Table:
     versions, frames = profile.versions, profile.frames
     table = facts_table()
     model = f"{versions.target} {versions.dtype}, {profile.input_width}x{profile.input_height}, {versions.toolkit}"
+    if profile.backend in _FLOAT_BACKENDS:
+        model += "; what runs here is its float network"
     table.add_row("model", plain(model))
     machine = [versions.board, versions.soc, f"Linux {versions.kernel}" if versions.kernel else None]
     processors = f"{profile.conditions.processors} processors"
@@ -114,31 +119,34 @@ def _below_stages(stages: Stages) -> list[str]:
     return lines
 
 
-def _throughput(measured: Sequence[Throughput]) -> Table:
-    title = "Several contexts at once: frames a second of the whole pipeline, and of the network alone"
-    table = _columns(title, "contexts", "")
+def _throughput(measured: Sequence[Throughput]) -> list[str]:
     has_cores = any(item.cores is not None for item in measured)
     has_load = any(item.npu_load_percent is not None for item in measured)
     gain = ["gain"] if len(measured) > 1 else []
-    headings = ["pipeline/s", *gain, "network/s", *gain, "infer ms", "CPU ms"]
-    for heading in (*(["cores"] if has_cores else []), *headings, *(["NPU %"] if has_load else [])):
-        table.add_column(heading, justify="right", no_wrap=True)
+    rows = [
+        [
+            "contexts", *(["cores"] if has_cores else []), "pipeline/s", *gain, "network/s", *gain, "infer ms",
+            "CPU ms", *(["NPU %"] if has_load else []),
+        ]
+    ]  # fmt: skip
     first = measured[0]
     for item in measured:
         cores = [] if not has_cores else [" ".join(map(str, item.cores or ()))]
         load = [] if not has_load else [" ".join(f"{percent:.0f}" for percent in item.npu_load_percent or ())]
-        table.add_row(
-            str(item.contexts),
-            *cores,
-            f"{item.frames_per_second:.1f}",
-            *([_gain(item.frames_per_second, first.frames_per_second)] if gain else []),
-            f"{item.network_per_second:.1f}",
-            *([_gain(item.network_per_second, first.network_per_second)] if gain else []),
-            f"{item.infer.p50_ms:.2f}",
-            f"{item.cpu_ms_per_frame:.1f}",
-            *load,
+        rows.append(
+            [
+                str(item.contexts),
+                *cores,
+                f"{item.frames_per_second:.1f}",
+                *([_gain(item.frames_per_second, first.frames_per_second)] if gain else []),
+                f"{item.network_per_second:.1f}",
+                *([_gain(item.network_per_second, first.network_per_second)] if gain else []),
+                f"{item.infer.p50_ms:.2f}",
+                f"{item.cpu_ms_per_frame:.1f}",
+                *load,
+            ]
         )
-    return table
+    return _aligned(rows, right=range(1, len(rows[0])))
 
 
 def _gain(rate: float, first: float) -> str:
@@ -154,31 +162,43 @@ def _ranking(layers: LayerProfile) -> Table:
     return table
 
 
-def _layers(layers: LayerProfile, rows: int) -> Table:
+def _layers(layers: LayerProfile, rows: int) -> list[str]:
     shown = list(layers.layers)
-    title = f"All {len(shown)} layers"
     if 0 < rows < len(shown):
         shown = sorted(shown, key=lambda layer: -(layer.time_us or 0.0))[:rows]
-        title = f"The {rows} slowest of {len(layers.layers)} layers"
-    table = _columns(title, "#", "operator")
-    for heading, justify in (
-        ("type", "left"),
-        ("on", "left"),
-        ("us", "right"),
-        ("share", "right"),
-        ("RW KiB", "right"),
-    ):
-        table.add_column(heading, justify=justify, no_wrap=True)  # type: ignore[arg-type]  # the two words are Rich's
-    table.add_column("waits for", no_wrap=True)
-    table.add_column("layer", no_wrap=True)
+    cells = [["#", "operator", "type", "on", "us", "share", "RW KiB", "waits for", "layer"]]
     for layer in shown:
-        cycles = layer.total_cycles or 0
-        table.add_row(
-            str(layer.number), plain(layer.op), plain(layer.dtype), plain(layer.target), _whole(layer.time_us),
-            _percent(layer.share), _whole(layer.rw_kib),
-            "" if not cycles else "memory" if layer.waits_for_memory else "compute", plain(layer.name),
+        waits = "" if not layer.total_cycles else "memory" if layer.waits_for_memory else "compute"
+        cells.append(
+            [
+                str(layer.number), layer.op, layer.dtype, layer.target, _whole(layer.time_us), _percent(layer.share),
+                _whole(layer.rw_kib), waits, layer.name,
+            ]
         )  # fmt: skip
-    return table
+    return _aligned(cells, right=(0, 4, 5, 6))
+
+
+def _aligned(rows: Sequence[Sequence[str]], right: Sequence[int]) -> list[str]:
+    """Lines of columns that are as wide as what is in them: a terminal wraps them, where Rich would cut them off.
+
+    Args:
+        rows: of cells, the heading first.
+        right: columns that are aligned to the right.
+    """
+    widths = [min(_MAX_CELL, max(map(len, column))) for column in zip(*rows, strict=True)]
+    return [
+        "  ".join(
+            cell.rjust(width) if position in right else cell.ljust(width)
+            for position, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ).rstrip()
+        for row in rows
+    ]
+
+
+def _print_aligned(console: Console, title: str, lines: Sequence[str]) -> None:
+    console.print(f"[bold]{plain(title)}[/]")
+    for position, line in enumerate(lines):
+        console.print(f"[bold]{plain(line)}[/]" if position == 0 else plain(line))
 
 
 def _below_layers(layers: LayerProfile) -> str:

@@ -15,6 +15,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColum
 
 from rkdeploy.cli.console import err, out, plain, print_warning
 from rkdeploy.runtime.registry import BACKENDS, choose_backend
+from rkdeploy.web.address import DEFAULT_ADDRESS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -91,6 +92,23 @@ def run_command(
     save: Annotated[Path | None, typer.Option(help="Folder for images or a video with the boxes drawn.")] = None,
     jsonl: Annotated[str | None, typer.Option(help="File for one JSON object a frame; - for stdout.")] = None,
     show: Annotated[bool, typer.Option("--show", help="Show the frames in a window; q or Escape ends.")] = False,  # noqa: FBT002
+    web: Annotated[
+        str | None,
+        typer.Option(
+            metavar="[HOST:PORT]",
+            help=f"Show the frames and figures in a browser, at {DEFAULT_ADDRESS} when no address follows. Any address "
+            "that other machines reach needs a token.",
+            show_default=False,
+        ),
+    ] = None,
+    web_token: Annotated[
+        str | None,
+        typer.Option(
+            envvar="RKDEPLOY_WEB_TOKEN",
+            help="What viewers of --web must know. Better in the environment: other users see a command's arguments.",
+            show_default=False,
+        ),
+    ] = None,
     conf: Annotated[
         list[str] | None,
         typer.Option(help="Score threshold for all classes, or for one (person=0.4). Repeatable.  [default: 0.25]"),
@@ -166,6 +184,16 @@ def run_command(
         window = stack.enter_context(WindowSink(f"rkdeploy: {opened.text}", names)) if show else None
         if window is not None:
             sinks.append(window)
+        view = None
+        if web is not None:
+            from rkdeploy.web import open_web_view
+
+            view = stack.enter_context(
+                open_web_view(web, web_token, names, title=bundle.folder.name, source=opened.text, notify=print_warning)
+            )
+            sinks.append(view)
+            if not quiet:
+                err.print(f"Live view: {plain(view.url)}")
         tally.prints = not (sinks or quiet or opened.live)
         pipeline = Pipeline(
             opened, frames, runtimes, bundle.spec, thresholds, [*sinks, tally],
@@ -174,6 +202,8 @@ def run_command(
         try:
             with pipeline:
                 signals.gentle = True
+                if view is not None:
+                    view.watch(pipeline.stats, lambda: _figures_from(pipeline, runtimes[0]))
                 if not quiet:
                     where = f"{pipeline.figures_from}, {_many(len(runtimes), 'context')}"
                     err.print(f"Running {plain(bundle.folder.name)} with {plain(where)}")

@@ -50,6 +50,22 @@ class _Level:
     end: int
 
 
+@dataclass(frozen=True, slots=True)
+class _Scaling:
+    """What follows from the tensors' dtypes and quantization and the lowest threshold: the same in every frame.
+
+    Attributes:
+        key: what it follows from.
+        limits: of each level, see `_raw_limit`.
+        zero_points, scales: (6, levels) of x, y, w, h, objectness and classes; None when no tensor is quantized.
+    """
+
+    key: tuple[Any, ...]
+    limits: tuple[Any | None, ...]
+    zero_points: NDArray[np.float32] | None
+    scales: NDArray[np.float32] | None
+
+
 class AnchorDecoder:
     """Reads the head tensors of one YOLOv5-style model.  Keeps buffers between calls: one decoder serves one thread.
 
@@ -69,18 +85,25 @@ class AnchorDecoder:
         self._all_linear = all(output.activation == "linear" for output in spec.outputs)
         row_count = self._level_ends[-1]
         self._passes = np.empty(row_count, np.bool_)
-        # What the formula needs to know of each row.  Fields lie along the first axis here and in the arrays below:
-        # numpy is several times slower on (N, 2) than on (2, N).
-        self._cell_corner = np.empty((2, row_count), np.float32)  # x, y of the cell - 0.5
-        self._stride = np.empty(row_count, np.float32)
-        self._anchor_wh = np.empty((2, row_count), np.float32)
+        self._scaling: _Scaling | None = None
+        self._gathered = np.empty((0, _BOX_FIELDS + 1 + self._class_count), np.float32)
+        self._first_class = np.empty(0, np.intp)  # where each gathered row's classes begin in flat memory
+        # What is needed to know of each row.  Fields lie along the first axis here and in the arrays below: numpy is
+        # several times slower on (N, 2) than on (2, N).
+        self._anchor = np.empty(row_count, np.intp)
+        self._cell = np.empty(row_count, np.intp)  # y * W + x
+        self._level = np.empty(row_count, np.intp)
+        self._geometry = np.empty((5, row_count), np.float32)  # x, y of the cell - 0.5; the anchor's w, h; the stride
         assert spec.anchors is not None
-        for level, anchors_px in zip(self._levels, spec.anchors.levels_px, strict=True):
+        for number, (level, anchors_px) in enumerate(zip(self._levels, spec.anchors.levels_px, strict=True)):
             rows = slice(level.start, level.end)
             anchor, y, x = (axis.ravel() for axis in np.indices(level.grid))
-            self._cell_corner[:, rows] = np.stack((x, y)) - 0.5
-            self._stride[rows] = level.scores.output.stride
-            self._anchor_wh[:, rows] = np.array(anchors_px, np.float32).T[:, anchor]
+            self._anchor[rows] = anchor
+            self._cell[rows] = y * level.grid[2] + x
+            self._level[rows] = number
+            self._geometry[:2, rows] = np.stack((x, y)) - 0.5
+            self._geometry[2:4, rows] = np.array(anchors_px, np.float32).T[:, anchor]
+            self._geometry[4, rows] = level.scores.output.stride
 
     def candidates(self, tensors: Sequence[HeadTensor], class_thresholds: NDArray[np.float32]) -> Candidates:
         """The boxes whose score is greater than the threshold of their class.
@@ -98,26 +121,28 @@ class AnchorDecoder:
             BackendError: when a tensor is not what the contract says.
         """
         self._check(tensors)
-        lowest = np.float32(class_thresholds.min())
-        for level in self._levels:
-            _mark_objectness_above(
-                level.scores, tensors[level.scores.index], level.grid, lowest, self._passes[level.start : level.end]
-            )
-        rows = np.flatnonzero(self._passes)
-        fields = np.empty((_BOX_FIELDS + 2, len(rows)), np.float32)  # x, y, w, h, objectness, best class
-        class_ids = np.empty(len(rows), np.intp)
+        lowest = class_thresholds.min()
+        scaling = self._scaling_of(tensors, lowest)
+        for level, limit in zip(self._levels, scaling.limits, strict=True):
+            passes = self._passes[level.start : level.end]
+            if limit is None:
+                passes.fill(False)
+            else:
+                _mark_from(level.scores, tensors[level.scores.index], level.grid, limit, passes)
+        rows = self._passes.nonzero()[0]
         ends = rows.searchsorted(self._level_ends).tolist()
-        for level, start, end in zip(self._levels, [0, *ends], ends, strict=False):
-            if end > start:
-                cells = np.unravel_index(rows[start:end] - level.start, level.grid)
-                _gather_best(level, tensors, cells, fields[:, start:end], class_ids[start:end])
+        fields, class_ids = self._gather_best(tensors, rows, ends)
+        if scaling.zero_points is not None and scaling.scales is not None:
+            levels = self._level.take(rows)
+            fields -= scaling.zero_points.take(levels, axis=1)
+            fields *= scaling.scales.take(levels, axis=1)
         self._activate(fields, ends)
         objectness = fields[_OBJECTNESS]
         scores = objectness * fields[_OBJECTNESS + 1]
         # The raw comparison lets rounding cases through; here the rule is applied as it is written.
-        kept = ((scores > class_thresholds[class_ids]) & (objectness > lowest)).nonzero()[0]
-        xywh = self._xywh(rows[kept], fields[:_BOX_FIELDS].take(kept, axis=1))
-        return Candidates(_xyxy_from_xywh(xywh), scores[kept], class_ids[kept].astype(np.int32))
+        kept = ((scores > class_thresholds.take(class_ids)) & (objectness > lowest)).nonzero()[0]
+        xywh = self._xywh(rows.take(kept), fields[:_BOX_FIELDS].take(kept, axis=1))
+        return Candidates(_xyxy_from_xywh(xywh), scores.take(kept), class_ids.take(kept).astype(np.int32))
 
     def decode_dense(self, tensors: Sequence[HeadTensor]) -> DenseDecode:
         """Every row, by the same arithmetic as `candidates`.  For verification; slow.
@@ -128,17 +153,67 @@ class AnchorDecoder:
         self._check(tensors)
         fields = np.empty((_BOX_FIELDS + 1 + self._class_count, self._level_ends[-1]), np.float32)
         for level in self._levels:
-            cells = np.unravel_index(np.arange(level.end - level.start), level.grid)
+            rows = slice(level.start, level.end)
             for part in level.parts:
                 tensor = tensors[part.index]
-                raw = _gather(part, tensor, level.grid, cells)
-                _dequantize(tensor, raw.T, fields[part.first : part.end, level.start : level.end])
+                raw = _gather(part, tensor, level.grid, self._anchor[rows], self._cell[rows])
+                _dequantize(tensor, raw.T, fields[part.first : part.end, rows])
         self._activate(fields, self._level_ends)
         return DenseDecode(
             np.ascontiguousarray(self._xywh(np.arange(fields.shape[1]), fields[:_BOX_FIELDS]).T),
             fields[_OBJECTNESS].copy(),
             np.ascontiguousarray(fields[_OBJECTNESS + 1 :].T),
         )
+
+    def _scaling_of(self, tensors: Sequence[HeadTensor], lowest: np.float32) -> _Scaling:
+        """What the quantization and the lowest threshold mean for the raw values, kept from frame to frame."""
+        key = (lowest, *[(tensor.scale, tensor.zero_point, tensor.values.dtype) for tensor in tensors])
+        if self._scaling is not None and self._scaling.key == key:
+            return self._scaling
+        limits = tuple(_raw_limit(level.scores, tensors[level.scores.index], lowest) for level in self._levels)
+        zero_points = np.empty((_BOX_FIELDS + 2, len(self._levels)), np.float32)
+        scales = np.empty_like(zero_points)
+        for number, level in enumerate(self._levels):
+            for part in level.parts:
+                zero_points[part.first : part.end, number] = tensors[part.index].zero_point
+                scales[part.first : part.end, number] = tensors[part.index].scale
+        if (zero_points == 0.0).all() and (scales == 1.0).all():
+            self._scaling = _Scaling(key, limits, None, None)
+        else:
+            self._scaling = _Scaling(key, limits, zero_points, scales)
+        return self._scaling
+
+    def _gather_best(
+        self, tensors: Sequence[HeadTensor], rows: NDArray[np.intp], ends: list[int]
+    ) -> tuple[NDArray[np.float32], NDArray[np.intp]]:
+        """Raw x, y, w, h, objectness and best class of the given rows as float32, (6, n), and the best class, (n,).
+
+        Args:
+            tensors: of the whole head.
+            rows: ascending, (n,).
+            ends: where each level's rows end in `rows`.
+        """
+        count = len(rows)
+        if count > len(self._gathered):
+            # A buffer of its own: memory of this size would come from the system anew in every call.
+            self._gathered = np.empty((2 * count, self._gathered.shape[1]), np.float32)
+            self._first_class = np.arange(2 * count) * self._gathered.shape[1] + _OBJECTNESS + 1
+        gathered = self._gathered[:count]
+        anchors, cells = self._anchor.take(rows), self._cell.take(rows)
+        for level, start, end in zip(self._levels, [0, *ends], ends, strict=False):
+            if end == start:
+                continue
+            for part in level.parts:
+                gathered[start:end, part.first : part.end] = _gather(
+                    part, tensors[part.index], level.grid, anchors[start:end], cells[start:end]
+                )
+        # Raw values are ordered as the probabilities are: the best class is known before dequantizing.  float32 holds
+        # every dtype's values exactly, and numpy finds its maximum in half the time it takes for int8.
+        class_ids = gathered[:, _OBJECTNESS + 1 :].argmax(axis=1)
+        fields = np.empty((_BOX_FIELDS + 2, count), np.float32)
+        fields[: _OBJECTNESS + 1] = gathered[:, : _OBJECTNESS + 1].T
+        gathered.ravel().take(self._first_class[:count] + class_ids, out=fields[_OBJECTNESS + 1], mode="clip")
+        return fields, class_ids
 
     def _activate(self, fields: NDArray[np.float32], ends: list[int]) -> None:
         """Real values to probabilities, in place.
@@ -157,11 +232,13 @@ class AnchorDecoder:
 
     def _xywh(self, rows: NDArray[np.intp], probabilities: NDArray[np.float32]) -> NDArray[np.float32]:
         """The formula: (4, N) x, y, w, h after the sigmoid, of the given rows, to (4, N) in input pixels."""
+        geometry = self._geometry.take(rows, axis=1)
         xywh = probabilities * np.float32(2.0)
-        xywh[:2] += self._cell_corner.take(rows, axis=1)
-        xywh[:2] *= self._stride[rows]
-        xywh[2:] *= xywh[2:]
-        xywh[2:] *= self._anchor_wh.take(rows, axis=1)
+        xy, wh = xywh[:2], xywh[2:]
+        xy += geometry[:2]
+        xy *= geometry[4]
+        wh *= wh
+        wh *= geometry[2:4]
         return xywh
 
     def _check(self, tensors: Sequence[HeadTensor]) -> None:
@@ -240,18 +317,12 @@ def _part_of(index: int, output: HeadOutput, anchor_count: int, spec: ModelSpec)
     return _Part(index, output, first, end)
 
 
-def _objectness_planes(part: _Part, tensor: HeadTensor, grid: tuple[int, int, int]) -> list[NDArray[Any]]:
-    """The objectness of every anchor, (H, W) views of the tensor in whatever layout it has."""
-    field_count = part.end - part.first
-    channels = range(_OBJECTNESS - part.first, grid[0] * field_count, field_count)
-    if tensor.packed_channels is None:
-        return [tensor.values[0, channel] for channel in channels]
-    lanes = tensor.values.shape[4]
-    return [tensor.values[0, channel // lanes, :, :, channel % lanes] for channel in channels]
-
-
 def _gather(
-    part: _Part, tensor: HeadTensor, grid: tuple[int, int, int], cells: tuple[NDArray[np.intp], ...]
+    part: _Part,
+    tensor: HeadTensor,
+    grid: tuple[int, int, int],
+    anchors: NDArray[np.intp],
+    cells: NDArray[np.intp],
 ) -> NDArray[Any]:
     """The raw fields of the given cells, (n, fields), read from the tensor without converting the rest of it.
 
@@ -259,28 +330,48 @@ def _gather(
         part: which fields the tensor holds.
         tensor: in any layout.
         grid: anchors, rows and columns of the level.
-        cells: anchor, y and x indices, (n,) each.
+        anchors: of each cell, ascending, (n,).
+        cells: y * W + x, (n,).
     """
     field_count = part.end - part.first
+    values = tensor.values
     if tensor.packed_channels is None:
         # Splitting an axis never copies, whatever the strides: NHWC memory is read as it lies.
-        rows: NDArray[Any] = tensor.values.reshape(grid[0], field_count, grid[1], grid[2]).transpose(0, 2, 3, 1)
-        return rows[cells]
-    anchor, y, x = (index[:, None] for index in cells)
-    block, lane = np.divmod(anchor * field_count + np.arange(field_count), tensor.values.shape[4])
-    return np.asarray(tensor.values[0, block, y, x, lane])
+        if values.strides[2] == grid[2] * values.strides[3]:  # nor does merging these: one index less to follow
+            flat: NDArray[Any] = values.reshape(grid[0], field_count, grid[1] * grid[2]).transpose(0, 2, 1)
+            return flat[anchors, cells]
+        y, x = np.divmod(cells, grid[2])
+        rows: NDArray[Any] = values.reshape(grid[0], field_count, grid[1], grid[2]).transpose(0, 2, 3, 1)
+        return rows[anchors, y, x]
+    y, x = np.divmod(cells, grid[2])
+    lanes = values.shape[4]
+    gathered = np.empty((len(cells), field_count), values.dtype)
+    ends = anchors.searchsorted(range(1, grid[0] + 1)).tolist()
+    for anchor, (start, end) in enumerate(zip([0, *ends], ends, strict=False)):
+        # Whole blocks, 16 bytes at a time, are read faster than the very lanes.
+        channel = anchor * field_count
+        first = channel // lanes
+        blocks = values[0, first : (channel + field_count - 1) // lanes + 1].transpose(1, 2, 0, 3)
+        channels = blocks[y[start:end], x[start:end]].reshape(end - start, -1)
+        gathered[start:end] = channels[:, channel - first * lanes :][:, :field_count]
+    return gathered
 
 
-def _mark_objectness_above(
-    part: _Part, tensor: HeadTensor, grid: tuple[int, int, int], threshold: np.float32, passes: NDArray[np.bool_]
+def _mark_from(
+    part: _Part, tensor: HeadTensor, grid: tuple[int, int, int], limit: Any, passes: NDArray[np.bool_]
 ) -> None:
-    """Write into `passes` (rows of the level,) where the objectness may exceed `threshold`, and nowhere less."""
-    limit = _raw_limit(part, tensor, threshold)
-    if limit is None:
-        passes.fill(False)
+    """Write into `passes` (rows of the level,) where the raw objectness is at or above `limit`."""
+    field_count = part.end - part.first
+    first = _OBJECTNESS - part.first
+    marks = passes.reshape(grid)
+    if tensor.packed_channels is None:
+        planes = tensor.values.reshape(grid[0], field_count, grid[1], grid[2])[:, first]
+        np.greater_equal(planes, limit, out=marks)
         return
-    for plane, marks in zip(_objectness_planes(part, tensor, grid), passes.reshape(grid), strict=True):
-        np.greater_equal(plane, limit, out=marks)
+    lanes = tensor.values.shape[4]
+    for anchor in range(grid[0]):
+        block, lane = divmod(first + anchor * field_count, lanes)
+        np.greater_equal(tensor.values[0, block, :, :, lane], limit, out=marks[anchor])
 
 
 def _raw_limit(part: _Part, tensor: HeadTensor, threshold: np.float32) -> Any | None:
@@ -311,34 +402,6 @@ def _raw_limit(part: _Part, tensor: HeadTensor, threshold: np.float32) -> Any | 
     return dtype.type(info.min if raw <= info.min else math.ceil(raw))
 
 
-def _gather_best(
-    level: _Level,
-    tensors: Sequence[HeadTensor],
-    cells: tuple[NDArray[np.intp], ...],
-    fields: NDArray[np.float32],
-    class_ids: NDArray[np.intp],
-) -> None:
-    """Read the given cells of one level: the box, the objectness and the best class, dequantized.
-
-    Args:
-        level: the level.
-        tensors: of the whole head.
-        cells: anchor, y and x indices, (n,) each.
-        fields: (6, n) receives the real values of x, y, w, h, objectness and the best class.
-        class_ids: (n,) receives the best class.
-    """
-    for part in level.parts:
-        tensor = tensors[part.index]
-        raw = _gather(part, tensor, level.grid, cells)
-        if part is level.scores:
-            # Raw values are ordered as the probabilities are: the best class is known before dequantizing.
-            first_class = _OBJECTNESS + 1 - part.first
-            best = raw[:, first_class:].argmax(axis=1, out=class_ids)
-            raw[:, first_class] = raw[np.arange(len(raw)), first_class + best]
-            raw = raw[:, : first_class + 1]
-        _dequantize(tensor, raw.T, fields[part.first : part.end])
-
-
 def _dequantize(tensor: HeadTensor, raw: NDArray[Any], real: NDArray[np.float32]) -> None:
     """Raw values of one tensor into `real`, by the arithmetic of `HeadTensor.dequantized`."""
     np.subtract(raw, np.float32(tensor.zero_point), out=real, dtype=np.float32)
@@ -358,4 +421,7 @@ def _sigmoid_in_place(real: NDArray[np.float32]) -> None:
 def _xyxy_from_xywh(xywh: NDArray[np.float32]) -> NDArray[np.float32]:
     """Centre and size (4, N) to corners (N, 4)."""
     half = xywh[2:] * np.float32(0.5)
-    return np.ascontiguousarray(np.concatenate((xywh[:2] - half, xywh[:2] + half)).T)
+    xyxy = np.empty((xywh.shape[1], 4), np.float32)
+    np.subtract(xywh[:2], half, out=xyxy.T[:2])
+    np.add(xywh[:2], half, out=xyxy.T[2:])
+    return xyxy

@@ -146,8 +146,8 @@ def _clocks(profile: Profile) -> list[Advice]:
                 Advice(
                     "npu_clock_below_maximum",
                     "warning",
-                    f"The NPU ran at {_mhz(clock.lowest_hz)} at its slowest, {_mhz(clock.median_hz)} most of the time, "
-                    f"and can do {_mhz(clock.limit_hz)}.",
+                    f"The NPU's clock was {_mhz(clock.median_hz)} most of the time while frames ran, at its slowest "
+                    f"{_mhz(clock.lowest_hz)}; it can do {_mhz(clock.limit_hz)}.",
                     "sudo dmesg | grep -iE 'npu|thermal|opp'" if clock.governor in _STEADY else "",
                 )
             )
@@ -202,11 +202,12 @@ def _gap(profile: Profile) -> list[Advice]:
     parts = {"preprocess": stages.preprocess.p50_ms, "decode": stages.decode.p50_ms, "copying in and out": copy}
     worst = max(parts, key=lambda name: parts[name])
     listed = ", ".join(f"{name} {ms:.1f}" for name, ms in parts.items())
+    least = "" if profile.backend == "librknnrt" else "The backend librknnrt copies least. "
     cures = {
         "preprocess": "Take frames of a smaller size from the camera: rkdeploy run --size 1280x720. Several contexts "
         "hide it behind the NPU.",
         "decode": "Raise --conf or lower --max-det. Several contexts hide it behind the NPU.",
-        "copying in and out": "The backend librknnrt copies least. Several contexts hide it behind the NPU.",
+        "copying in and out": f"{least}Several contexts hide it behind the NPU.",
     }
     whose = "NPU" if profile.on_npu else "runtime's own time"
     return [
@@ -288,7 +289,7 @@ def _cpu_layers(profile: Profile) -> list[Advice]:
         Advice(
             "cpu_layers",
             "warning" if share >= 0.05 else "note",
-            f"{len(on_cpu)} layers run on the CPU ({ops}), {share:.0%} of the layers' time.",
+            f"{len(on_cpu)} of {len(profile.layers.layers)} layers run on the CPU ({ops}), {share:.0%} of their time.",
             "A newer rknn-toolkit2 may have these operators for the NPU.",
         )
     ]

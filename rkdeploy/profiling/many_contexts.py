@@ -40,7 +40,7 @@ class Contexts:
     Args:
         backend: its name.
         bundle: whose model they run.
-        cores: NPU core of each; None for a backend without any.
+        cores: NPU core of each; None for a backend without any, and to leave a single context to the runtime.
         count: how many.
     """
 
@@ -51,13 +51,18 @@ class Contexts:
 
     def runtimes(self) -> list[Runtime]:
         """All of them, not entered."""
-        # A backend without cores makes as many copies as numbers are given.
-        return open_runtimes(self._backend, self._bundle, self.cores or tuple(range(self.count)))
+        return open_runtimes(self._backend, self._bundle, self._numbers())
 
     def again(self, position: int) -> Runtime:
         """One of them, to replace one that failed."""
-        core = position if self.cores is None else self.cores[position]
-        return open_runtimes(self._backend, self._bundle, (core,))[0]
+        numbers = self._numbers()
+        return open_runtimes(self._backend, self._bundle, None if numbers is None else (numbers[position],))[0]
+
+    def _numbers(self) -> tuple[int, ...] | None:
+        if self.cores is not None:
+            return self.cores
+        # A backend without cores makes as many copies as there are numbers; a single context is left to the runtime.
+        return None if self.count == 1 else tuple(range(self.count))
 
 
 def measure_throughput(

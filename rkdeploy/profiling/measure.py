@@ -104,7 +104,8 @@ def measure_profile(bundle: Bundle, options: ProfileOptions, progress: Callable[
 
     progress("one context, stage by stage")
     with ExitStack() as stack, Sampler(sysroot) as sampler:
-        runtime = stack.enter_context(open_runtimes(name, bundle, (0,))[0])
+        first = (0,) if on_npu_backend and present is not None else None  # unknown cores are not chosen from
+        runtime = stack.enter_context(open_runtimes(name, bundle, first)[0])
         one = measure_stages(runtime, bundle.spec, options.thresholds, images, limits, sysroot)
         figures_from, notes = runtime.figures_from, runtime.notes
     samples: list[Sample] = list(sampler.samples)
@@ -114,7 +115,7 @@ def measure_profile(bundle: Bundle, options: ProfileOptions, progress: Callable[
     throughput: list[Throughput] = []
     for count in sorted(set(counts)):
         progress(f"{count} context{'' if count == 1 else 's'}")
-        cores = cores_of(count, present) if on_npu_backend else None
+        cores = cores_of(count, present) if on_npu_backend and (present is not None or count > 1) else None
         try:
             contexts = Contexts(name, bundle, cores, count)
             figures, seen = measure_throughput(

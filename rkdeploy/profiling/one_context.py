@@ -6,6 +6,8 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from rkdeploy.errors import BackendError
 from rkdeploy.postprocess.postprocessor import Postprocessor
 from rkdeploy.preprocess import Letterbox
@@ -16,7 +18,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
-    import numpy as np
     from numpy.typing import NDArray
 
     from rkdeploy.postprocess.thresholds import Thresholds
@@ -71,10 +72,10 @@ def measure_stages(
     """
     letterbox, postprocess = Letterbox(spec.input), Postprocessor(spec, thresholds)
     npu_time, why_no_npu_time = _npu_clock(runtime)
-    times: list[tuple[float, float, float, float]] = []
-    npu_s: list[float] = []
+    # Filled, so that its pages are there: whatever this loop collected would count as growth of the process.
+    times = np.full((limits.frames, 5), np.nan)
     resident = ResidentMemory(sysroot, _RSS_SAMPLES)
-    every = max(1, limits.frames // _RSS_SAMPLES)
+    every = -(-limits.frames // _RSS_SAMPLES)  # rounded up: samples for all of the run
     clock = time.perf_counter
 
     def run(image: NDArray[np.uint8]) -> tuple[tuple[float, float, float, float], int]:
@@ -97,27 +98,27 @@ def measure_stages(
                 npu_time, why_no_npu_time = None, error.message
         if clock() >= warm_by:
             break
-    found = 0
+    found = count = 0
     cpu_begun, deadline = time.process_time(), clock() + limits.seconds
     for number in range(limits.frames):
-        stages, count = run(images[number % len(images)])
-        times.append(stages)
-        found += count
+        times[number, :4], detections = run(images[number % len(images)])
+        found += detections
+        count = number + 1
         if npu_time is not None:
-            npu_s.append(npu_time() / 1e6)
+            times[number, 4] = npu_time() / 1e6
         if number % every == 0:
             resident.sample(number)
         if clock() >= deadline:
             break
     cpu_s = time.process_time() - cpu_begun
-    preprocess, infer, decode, total = (latency_of(column) for column in zip(*times, strict=True))
+    preprocess, infer, decode, total, npu = (latency_of(times[:count, column]) for column in range(5))
     missing = []
     if npu_time is None:
         missing.append(Missing("stages.npu", why_no_npu_time))
     process_memory = resident.result()
     if process_memory is None:
         missing.append(
-            Missing("process_memory", f"{len(times)} frames are too few for a slope, or /proc/self/statm is not there")
+            Missing("process_memory", f"{count} frames are too few for a slope, or /proc/self/statm is not there")
         )
     npu_memory, why_no_memory = _npu_memory(runtime)
     if npu_memory is None:
@@ -125,9 +126,9 @@ def measure_stages(
     return OneContext(
         stages=Stages(
             preprocess, infer, decode, total,
-            npu=latency_of(npu_s) if npu_s else None,
-            detections_per_frame=found / len(times),
-            cpu_ms_per_frame=1e3 * cpu_s / len(times),
+            npu=None if npu_time is None else npu,
+            detections_per_frame=found / count,
+            cpu_ms_per_frame=1e3 * cpu_s / count,
         ),
         process_memory=process_memory,
         npu_memory=npu_memory,

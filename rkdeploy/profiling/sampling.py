@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from pathlib import Path
     from types import TracebackType
 
+    from numpy.typing import NDArray
     from typing_extensions import Self  # for type checkers only; typing has it from Python 3.11 on
 
 INTERVAL_S = 0.25
@@ -116,9 +117,9 @@ def busy_share(sysroot: Path, seconds: float) -> tuple[float | None, float | Non
     return min(1.0, max(0.0, (ended[0] - begun[0]) / (ended[1] - begun[1]))), load
 
 
-def latency_of(seconds: Sequence[float]) -> Latency:
+def latency_of(seconds: Sequence[float] | NDArray[np.float64]) -> Latency:
     """Percentiles of times in seconds."""
-    if not seconds:
+    if len(seconds) == 0:
         return Latency()
     p50, p90, p99 = (float(value) for value in np.percentile(np.asarray(seconds), (50, 90, 99)) * 1e3)
     return Latency(len(seconds), p50, p90, p99)

@@ -1,0 +1,230 @@
+"""What the doctor makes of a machine: every case a snapshot, no case a machine."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from rkdeploy.doctor.checks import check_system, may_use
+from rkdeploy.doctor.finding import Finding
+from rkdeploy.doctor.system import Disk, LibraryFile, Node, System, ToolkitTrial, User
+from rkdeploy.profiling.kernel_files import ClockFiles
+from rkdeploy.runtime.board import Board
+
+GB = 10**9
+ROOT_USER = User(0, "root", (0,), ("root",))
+USER = User(1000, "rock", (1000, 44), ("rock", "video"))
+NPU_NODE = Node("/dev/dri/renderD129", 0, 105, 0o660, "render")
+CAMERA = Node("/dev/video11", 0, 44, 0o660, "video", "rkisp_mainpath")
+NPU_CLOCK = ClockFiles("NPU", "performance", GB, GB, GB, "sys/class/devfreq/fdab0000.npu/governor")
+BOARD = System(
+    python=(3, 11, 2),
+    python_path="/opt/rkdeploy/bin/python",
+    packages={"numpy": "1.26.4", "opencv-python-headless": "4.11.0.86", "msgspec": "0.22.0", "typer": "0.28.0",
+              "rich": "15.0.0", "rknn-toolkit-lite2": "2.3.2"},
+    machine="aarch64",
+    os_name="Debian GNU/Linux 12 (bookworm)",
+    kernel="5.10.160-rockchip",
+    board_model="Radxa ROCK 5B",
+    board=Board("rk3588", "0.9.8"),
+    user=User(1000, "rock", (44, 105, 1000), ("video", "render", "rock")),
+    library=LibraryFile("/usr/lib/librknnrt.so", by_variable=False, exists=True, machine="aarch64", version="2.3.2"),
+    npu_nodes=(NPU_NODE,),
+    other_render_nodes=(),
+    dma_heaps=(),
+    cameras=(CAMERA,),
+    clocks=(NPU_CLOCK,),
+    memory={"MemTotal": 8 * GB, "MemAvailable": 7 * GB},
+    disks=(Disk("/var/lib/rkdeploy", 20 * GB, 64 * GB),),
+    in_docker=False,
+)  # fmt: skip
+HOST = replace(
+    BOARD,
+    packages={"numpy": "1.26.4", "opencv-python": "4.11.0.86", "msgspec": "0.22.0", "typer": "0.28.0", "rich": "15.0.0",
+              "onnx": "1.18.0", "onnxsim": "0.7.3", "ml_dtypes": "0.5.0", "onnxruntime": "1.20.1", "protobuf": "4.25.4",
+              "setuptools": "79.0.1", "torch": "2.4.0", "rknn-toolkit2": "2.5.0"},
+    machine="x86_64",
+    board_model=None,
+    board=Board(None, None),
+    library=LibraryFile("/usr/lib/librknnrt.so", by_variable=False, exists=False, machine=None, version=None),
+    npu_nodes=(),
+    clocks=(),
+    cameras=(),
+    toolkit=ToolkitTrial("/opt/rkdeploy/bin/python", "2.5.0"),
+)  # fmt: skip
+
+
+def bad(system: System) -> list[Finding]:
+    return [finding for finding in check_system(system) if finding.status != "ok"]
+
+
+def only(system: System) -> Finding:
+    (finding,) = bad(system)
+    return finding
+
+
+@pytest.mark.parametrize("system", [BOARD, HOST])
+def test_a_machine_in_order(system: System) -> None:
+    """A board and a host that have everything give nothing but ok."""
+    assert bad(system) == []
+    assert any(finding.check == "NPU device" for finding in check_system(system)) == system.is_board
+
+
+def test_every_complaint_has_a_way_out() -> None:
+    """Warnings and problems on a machine where everything is wrong come with what was expected or a cure."""
+    broken = replace(
+        BOARD, python=(3, 13, 0), packages={}, user=USER, npu_nodes=(replace(NPU_NODE, mode=0o600),),
+        library=replace(BOARD.library, exists=False), board=Board("rk3588", "0.8.2"), disks=(Disk("/", 1, GB),),
+        memory={"MemTotal": GB, "MemAvailable": 1000}, cameras=(replace(CAMERA, gid=7),), in_docker=True,
+        clocks=(replace(NPU_CLOCK, limit_hz=GB // 2),), dma_heaps=(replace(NPU_NODE, path="/dev/dma_heap/system"),),
+    )  # fmt: skip
+    serious = [finding for finding in bad(broken) if finding.status in ("warning", "problem")]
+    assert len(serious) > 10
+    assert all(finding.cure for finding in serious), [finding for finding in serious if not finding.cure]
+
+
+@pytest.mark.parametrize(("version", "good"), [((3, 9, 9), False), ((3, 10, 0), True), ((3, 13, 0), False)])
+def test_python_versions(version: tuple[int, int, int], *, good: bool) -> None:
+    """3.10 to 3.12, because of the vendor's packages."""
+    assert (not bad(replace(BOARD, python=version))) == good
+
+
+@pytest.mark.parametrize(
+    ("user", "node", "can"),
+    [
+        (ROOT_USER, replace(NPU_NODE, mode=0o000), True),
+        (USER, NPU_NODE, False),
+        (replace(USER, gids=(105,)), NPU_NODE, True),
+        (replace(USER, gids=(105,)), replace(NPU_NODE, mode=0o640), False),
+        (replace(USER, uid=7), replace(NPU_NODE, uid=7), True),
+        (USER, replace(NPU_NODE, mode=0o666), True),
+        (replace(USER, uid=7), replace(NPU_NODE, uid=7, mode=0o066), False),  # the owner's bits are the owner's
+    ],
+)
+def test_permission_bits(user: User, node: Node, *, can: bool) -> None:
+    """Owner, group and others are judged as the kernel judges them, and root may everything."""
+    assert may_use(node, user) is can
+
+
+def test_a_user_outside_the_group() -> None:
+    """Who may not use the NPU is told the group and the command."""
+    found = only(replace(BOARD, user=USER))
+    assert (found.status, found.check) == ("problem", "NPU device")
+    assert found.cure.startswith("sudo usermod -aG render rock")
+
+
+def test_a_node_that_only_root_may_use_needs_the_rule() -> None:
+    """Where no group helps, the cure is the udev rule."""
+    found = only(replace(BOARD, npu_nodes=(replace(NPU_NODE, gid=0, group="root"),)))
+    assert "99-rkdeploy-npu.rules" in found.cure
+
+
+def test_no_npu_device() -> None:
+    """A board without an NPU node is a problem, which names the GPU's node as somebody else's; in Docker the flag."""
+    gpu = replace(NPU_NODE, path="/dev/dri/renderD128")
+    found = only(replace(BOARD, npu_nodes=(), other_render_nodes=(gpu,)))
+    assert (found.status, found.check) == ("problem", "NPU device")
+    assert "/dev/dri/renderD128 belong" in found.found
+    assert "dmesg" in found.cure
+    inside = bad(replace(BOARD, npu_nodes=(), in_docker=True))
+    assert "docker run --device" in inside[0].cure
+
+
+def test_the_dockerenv_trap() -> None:
+    """A /.dockerenv without renderD129 stops rknn-toolkit-lite2, also where the NPU is /dev/rknpu."""
+    old_node = replace(NPU_NODE, path="/dev/rknpu")
+    found = only(replace(BOARD, npu_nodes=(old_node,), in_docker=True))
+    assert (found.check, found.status) == ("container", "warning")
+    assert "sudo rm /.dockerenv" in found.cure
+    assert bad(replace(BOARD, in_docker=True)) == []
+    assert only(replace(HOST, in_docker=True)).status == "note"
+
+
+def test_the_runtime_library() -> None:
+    """A missing library, one of another machine, and one that is none are problems; one without a version a warning."""
+    library = BOARD.library
+    assert only(replace(BOARD, library=replace(library, exists=False))).status == "problem"
+    assert "is for x86_64" in only(replace(BOARD, library=replace(library, machine="x86_64"))).found
+    assert "no ELF library" in only(replace(BOARD, library=replace(library, machine=None))).found
+    assert only(replace(BOARD, library=replace(library, version=None))).status == "warning"
+
+
+def test_a_package_newer_than_the_runtime() -> None:
+    """rknn-toolkit-lite2 2.5.0 on librknnrt 2.3.2 is a warning; the package missing is a note."""
+    newer = replace(BOARD, packages={**BOARD.packages, "rknn-toolkit-lite2": "2.5.0"})
+    assert "newer than librknnrt 2.3.2" in only(newer).found
+    without = {name: version for name, version in BOARD.packages.items() if name != "rknn-toolkit-lite2"}
+    assert only(replace(BOARD, packages=without)).status == "note"
+
+
+def test_driver_versions() -> None:
+    """An old driver is a warning; one that only root could see is a note to try again as root."""
+    assert "0.8.2" in only(replace(BOARD, board=Board("rk3588", "0.8.2"))).found
+    hidden = only(replace(BOARD, board=Board("rk3588", None)))
+    assert (hidden.status, "sudo" in hidden.cure) == ("note", True)
+
+
+def test_a_device_without_a_soc() -> None:
+    """An NPU node without a device tree is a container that hides it: the vendor's runtime would fail."""
+    assert only(replace(BOARD, board=Board(None, "0.9.8"), in_docker=True)).check == "machine"
+
+
+def test_clocks() -> None:
+    """A moving governor is a note with its command, a capped clock a warning."""
+    ondemand = only(replace(BOARD, clocks=(replace(NPU_CLOCK, governor="rknpu_ondemand"),)))
+    assert ondemand.status == "note"
+    assert ondemand.cure == "echo performance | sudo tee /sys/class/devfreq/fdab0000.npu/governor"
+    assert only(replace(BOARD, clocks=(replace(NPU_CLOCK, limit_hz=GB // 2),))).status == "warning"
+
+
+def test_cameras_disk_and_memory() -> None:
+    """A closed camera and little space are warnings, a full disk is a problem."""
+    closed = only(replace(BOARD, cameras=(replace(CAMERA, gid=9, group="cam"),)))
+    assert closed.cure.startswith("sudo usermod -aG cam rock")
+    assert only(replace(BOARD, disks=(Disk("/", GB // 2, GB),))).status == "warning"
+    assert only(replace(BOARD, disks=(Disk("/", 10**7, GB),))).status == "problem"
+    assert only(replace(BOARD, memory={"MemTotal": GB, "MemAvailable": 10**8})).status == "warning"
+    assert only(replace(BOARD, memory={})).status == "note"
+
+
+@pytest.mark.parametrize(
+    ("package", "version", "cure"),
+    [
+        ("numpy", "2.1.0", '"numpy==1.26.4"'),
+        ("onnx", "1.19.0", '"onnx==1.18.0"'),
+        ("onnx", "1.15.0", '"onnx==1.18.0"'),
+        ("setuptools", "80.0.0", '"setuptools<80"'),
+        ("protobuf", "5.29.0", '"protobuf==4.25.4"'),
+        ("opencv-python", "4.12.0.88", '"opencv-python==4.11.0.86"'),
+    ],
+)
+def test_the_toolkits_pins(package: str, version: str, cure: str) -> None:
+    """A version that the toolkit does not bear is a warning while it works, and comes with pip's exact words."""
+    found = only(replace(HOST, packages={**HOST.packages, package: version}))
+    assert (found.status, found.check) == ("warning", "toolkit pins")
+    assert found.cure == f"/opt/rkdeploy/bin/python -m pip install {cure}"
+
+
+def test_a_toolkit_that_cannot_be_imported() -> None:
+    """Its failure is a problem, and so is each version that explains it."""
+    failed = ToolkitTrial(HOST.python_path, None, "it needs setuptools < 80", "Install it with: ...")
+    found = bad(replace(HOST, toolkit=failed, packages={**HOST.packages, "setuptools": "82.0"}))
+    assert [(item.check, item.status) for item in found] == [("rknn-toolkit2", "problem"), ("toolkit pins", "problem")]
+
+
+def test_a_host_without_the_toolkit() -> None:
+    """No toolkit is a note on a host and nothing on a board; one in another interpreter is judged there."""
+    packages = {name: version for name, version in HOST.packages.items() if name != "rknn-toolkit2"}
+    bare = replace(HOST, packages={**packages, "numpy": "2.2.0"}, toolkit=None)
+    assert only(bare).status == "note"
+    elsewhere = ToolkitTrial("/home/me/toolkit/bin/python", "2.3.2")
+    assert bad(replace(bare, toolkit=elsewhere)) == []
+
+
+def test_two_opencvs() -> None:
+    """Two OpenCV packages overwrite each other; none is a problem."""
+    both = replace(HOST, packages={**HOST.packages, "opencv-python-headless": "4.11.0.86"})
+    assert only(both).status == "warning"
+    none = {name: version for name, version in HOST.packages.items() if "opencv" not in name}
+    assert only(replace(HOST, packages=none)).status == "problem"
