@@ -339,10 +339,10 @@ def _gather(
         # Splitting an axis never copies, whatever the strides: NHWC memory is read as it lies.
         if values.strides[2] == grid[2] * values.strides[3]:  # nor does merging these: one index less to follow
             flat: NDArray[Any] = values.reshape(grid[0], field_count, grid[1] * grid[2]).transpose(0, 2, 1)
-            return flat[anchors, cells]
+            return np.asarray(flat[anchors, cells])
         y, x = np.divmod(cells, grid[2])
         rows: NDArray[Any] = values.reshape(grid[0], field_count, grid[1], grid[2]).transpose(0, 2, 3, 1)
-        return rows[anchors, y, x]
+        return np.asarray(rows[anchors, y, x])
     y, x = np.divmod(cells, grid[2])
     lanes = values.shape[4]
     gathered = np.empty((len(cells), field_count), values.dtype)

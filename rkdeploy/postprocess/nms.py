@@ -41,46 +41,55 @@ def nms(
     Returns:
         (K,) intp indices into the candidates, K <= max_det.
     """
-    order = np.argsort(-scores, kind="stable")[:max_nms]
-    boxes = xyxy[order]
-    boxes += (class_ids[order].astype(np.float32) * _CLASS_OFFSET_PX)[:, None]
-    corners = np.ascontiguousarray(boxes.T)
-    x1, _, x2, _ = corners
+    order = (-scores).argsort(kind="stable")[:max_nms]
+    count = len(order)
+    if count < 2:
+        return order[:max_det]
+    corners = np.empty((5, count), np.float32)  # x1, y1, x2, y2 and the area, best first
+    offsets = np.multiply(class_ids, _CLASS_OFFSET_PX, dtype=np.float32)
+    np.add(xyxy.take(order, axis=0).T, offsets.take(order), out=corners[:4])
+    width, height = corners[2:4] - corners[:2]
+    np.multiply(width, height, out=corners[4])
 
     # Only boxes that overlap along x can suppress one another, and boxes of different classes never do.  In the order
     # of their left edges, the partners of a box are the run of boxes that begin before it ends.
-    by_left = np.argsort(x1)
-    left = x1[by_left]
-    run_ends = np.searchsorted(left, x2[by_left], side="left")
-    run_lengths = run_ends - np.arange(1, len(order) + 1)
+    by_left = corners[0].argsort()
+    from_left = corners.take(by_left, axis=1)
+    run_lengths = from_left[0].searchsorted(from_left[2]) - np.arange(1, count + 1)
     np.maximum(run_lengths, 0, out=run_lengths)  # a box without width ends before its own run begins
     if int(run_lengths.sum()) > _MAX_PAIRS:
         kept = _suppress_by_kept_box(corners, _float32_below(iou), max_det)
     else:
-        kept = _suppress_by_pair(corners, _float32_below(iou), by_left, run_lengths)
-    indices: NDArray[np.intp] = order[kept[:max_det]]
-    return indices
+        kept = _suppress_by_pair(from_left, _float32_below(iou), by_left, run_lengths)
+    return order.take(kept[:max_det])
 
 
 def _suppress_by_pair(
-    corners: NDArray[np.float32],
+    from_left: NDArray[np.float32],
     iou: np.float32,
     by_left: NDArray[np.intp],
     run_lengths: NDArray[np.intp],
 ) -> NDArray[np.intp]:
-    """Ranks that stay, from all pairs that overlap along x at once.  `corners` (4, N) is in rank order (best first)."""
+    """Ranks that stay, from all pairs that overlap along x at once.
+
+    Args:
+        from_left: (5, N) corners and areas in the order of the left edges.
+        iou: a box is dropped above it.
+        by_left: (N,) rank by score of each.
+        run_lengths: (N,) how many of the next boxes begin before each one ends.
+    """
     count = len(by_left)
     place = np.arange(count)
+    ends = run_lengths.cumsum()
     first = place.repeat(run_lengths)
-    second = np.arange(1, len(first) + 1) + (place - run_lengths.cumsum() + run_lengths).take(first)
-    first, second = by_left.take(first), by_left.take(second)
-    boxes, partners = corners.take(first, axis=1), corners.take(second, axis=1)
-    width, height = np.minimum(boxes[2:], partners[2:]) - np.maximum(boxes[:2], partners[:2])
-    overlap = width * np.maximum(height, 0)
-    areas = (corners[2] - corners[0]) * (corners[3] - corners[1])
+    second = np.arange(1, len(first) + 1) + (place - ends + run_lengths).repeat(run_lengths)
+    box, partner = from_left.take(first, axis=1), from_left.take(second, axis=1)
+    width = np.minimum(box[2], partner[2]) - partner[0]  # the partner's left edge is the further right
+    height = np.minimum(box[3], partner[3]) - np.maximum(box[1], partner[1])
+    overlap = width * np.maximum(height, 0, out=height)
     with np.errstate(invalid="ignore"):  # two boxes without area: 0 / 0 compares as "does not overlap"
-        above = (overlap / (areas.take(first) + areas.take(second) - overlap) > iou).nonzero()[0]
-    first, second = first.take(above), second.take(above)
+        above = (overlap / (box[4] + partner[4] - overlap) > iou).nonzero()[0]
+    first, second = by_left.take(first.take(above)), by_left.take(second.take(above))
     better, worse = np.minimum(first, second), np.maximum(first, second)
 
     # The greedy result in a few passes: a box that no undecided better box can suppress stays, and what it overlaps
@@ -89,12 +98,12 @@ def _suppress_by_pair(
     while len(better):
         undecided = np.zeros(count, np.bool_)
         undecided[worse] = True
-        dropped = worse[~undecided[better]]
+        dropped = worse[~undecided.take(better)]
         stays[dropped] = False
         undecided[dropped] = False
-        still_open = undecided[better] & undecided[worse]
-        better, worse = better[still_open], worse[still_open]
-    return np.flatnonzero(stays)
+        still_open = (undecided.take(better) & undecided.take(worse)).nonzero()[0]
+        better, worse = better.take(still_open), worse.take(still_open)
+    return stays.nonzero()[0]
 
 
 def _suppress_by_kept_box(
@@ -102,9 +111,14 @@ def _suppress_by_kept_box(
     iou: np.float32,
     max_det: int,
 ) -> NDArray[np.intp]:
-    """Ranks that stay, one kept box at a time against all that are left: for crowds, in memory linear in N."""
-    x1, y1, x2, y2 = corners
-    areas = (x2 - x1) * (y2 - y1)
+    """Ranks that stay, one kept box at a time against all that are left: for crowds, in memory linear in N.
+
+    Args:
+        corners: (5, N) corners and areas, best first.
+        iou: a box is dropped above it.
+        max_det: most that are kept.
+    """
+    x1, y1, x2, y2, areas = corners
     kept: list[int] = []
     ranks = np.arange(len(x1))
     while len(ranks) and len(kept) < max_det:

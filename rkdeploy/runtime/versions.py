@@ -114,7 +114,7 @@ def _target(model: ModelFile, soc: str | None) -> list[Finding]:
         Finding(
             "error",
             f"The model was built for {built_for}, but this board has an {soc}.",
-            f"Build it again with --target {min(same)}.",
+            f"Build it again with --target {'rk3588' if 'rk3588' in same else soc}.",
         )
     ]
 
