@@ -94,6 +94,11 @@ class Agreement:
         """Matched float detections over all, None when float found nothing."""
         return self.matched / self.float_detections if self.float_detections else None
 
+    @property
+    def precision(self) -> float | None:
+        """Matched detections over all that the built model found, None when it found nothing."""
+        return self.matched / self.built_detections if self.built_detections else None
+
 
 @dataclass(frozen=True, slots=True)
 class CalibrationImageRecord:

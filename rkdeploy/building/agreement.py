@@ -108,6 +108,11 @@ class AgreementMeter:
 
     def _add_tensor(self, output: HeadOutput, sums: _Sums, expected: NDArray[np.float32], got: HeadTensor) -> None:
         real = got.dequantized()
+        if not np.isfinite(real).all():
+            raise VerificationError(
+                f'Output "{output.name}" of the built model holds NaN or infinity.',
+                "In float16 a value beyond 65,504 overflows: build with --dtype int8, or look for exploding weights.",
+            )
         a, b = expected.ravel().astype(np.float64), real.ravel().astype(np.float64)
         sums.dot += float(a @ b)
         sums.float_square += float(a @ a)
@@ -195,10 +200,23 @@ def require_agreement(agreement: Agreement, min_agreement: float) -> None:
             f"{agreement.float_detections} objects.",
             _MEND,
         )
+    if not agreement.float_detections and agreement.built_detections > agreement.images:
+        raise VerificationError(
+            f"The built model finds {agreement.built_detections} objects on {agreement.images} images where float "
+            "finds none.",
+            _MEND,
+        )
     if agreement.share is not None and agreement.share < min_agreement:
         raise VerificationError(
             f"Only {agreement.matched} of {agreement.float_detections} float detections "
             f"({100 * agreement.share:.1f} %) are matched by the built model at IoU {agreement.iou}, expected at least "
+            f"{100 * min_agreement:.1f} %.",
+            f"{_MEND} Or lower --min-agreement if this is good enough.",
+        )
+    if agreement.precision is not None and agreement.float_detections and agreement.precision < min_agreement:
+        raise VerificationError(
+            f"The built model finds {agreement.built_detections} objects, of which only {agreement.matched} "
+            f"({100 * agreement.precision:.1f} %) are among float's {agreement.float_detections}, expected at least "
             f"{100 * min_agreement:.1f} %.",
             f"{_MEND} Or lower --min-agreement if this is good enough.",
         )

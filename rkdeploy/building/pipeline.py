@@ -9,12 +9,14 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from importlib.metadata import version
 from pathlib import Path
 from typing import Protocol
 
+import cv2
 import numpy as np
 import onnx
+import onnxruntime
+import onnxsim
 from numpy.typing import NDArray
 
 from rkdeploy import __version__
@@ -60,6 +62,7 @@ from rkdeploy.runtime.simulator import head_tensor
 from rkdeploy.spec import HeadOutput, InputSpec, ModelSpec
 
 VERIFY_IMAGES = 4
+FLOAT_DTYPE = "fp16"
 
 
 class BuildEvents(Protocol):
@@ -221,19 +224,35 @@ def _contract(network: Network, outputs: tuple[HeadOutput, ...]) -> ModelSpec:
 
 
 def _choose_images(options: BuildOptions, warn: Callable[[str], None]) -> _Images:
-    """Calibration and held-back images.  A float build does without, where there are none and none were asked for."""
+    """Calibration images, and others to prove the built model on.
+
+    There is always something to compare on: a set that would be used up by calibration gives a quarter of it away, and
+    one too small for that is compared on itself, and says so.  A float build calibrates on nothing; it does without
+    images where there are none and none were asked for.
+    """
+    quantized = options.dtype != FLOAT_DTYPE
     try:
-        calibration = find_calibration(options.calib, Path.cwd(), options.calib_count, options.seed)
+        calibration = find_calibration(options.calib, Path.cwd(), options.calib_count if quantized else 1, options.seed)
     except CalibrationError:
-        if options.dtype != "fp16" or options.calib is not None:
+        if quantized or options.calib is not None:
             raise
         return _Images(None, (), "")
-    for text in calibration.warnings:
-        warn(text)
     proof = calibration.held_back(options.proof_images)
-    if proof.note:
-        warn(proof.note)
-    return _Images(calibration, proof.images, proof.source)
+    spare = len(calibration.images) // 4
+    if not proof.images and spare:
+        calibration = find_calibration(options.calib, Path.cwd(), len(calibration.images) - spare, options.seed)
+        proof = calibration.held_back(min(spare, options.proof_images))
+        warn(f"{len(proof.images)} images were kept out of calibration, to compare the built model with float on.")
+    if quantized:
+        for text in calibration.warnings:
+            warn(text)
+    if proof.images:
+        if proof.note and quantized:
+            warn(proof.note)
+        return _Images(calibration, proof.images, proof.source)
+    if quantized:
+        warn("There are too few images to keep some for the comparison; it runs on the calibration images themselves.")
+    return _Images(calibration, calibration.images, f"{calibration.source} (the calibration images themselves)")
 
 
 def _verify(network: Network, cut_graph: onnx.ModelProto, spec: ModelSpec, images: _Images) -> Verification:
@@ -324,7 +343,7 @@ def _source_record(network: Network) -> SourceRecord:
 
 
 def _toolkit_record(options: BuildOptions, model: BuiltModel) -> ToolkitRecord:
-    quantized = options.dtype != "fp16"
+    quantized = options.dtype != FLOAT_DTYPE
     return ToolkitRecord(
         name="rknn-toolkit2",
         version=model.toolkit_version,
@@ -349,5 +368,7 @@ def _calibration_record(calibration: CalibrationSet | None) -> CalibrationRecord
 
 
 def _host() -> dict[str, str]:
-    packages = ("numpy", "opencv-python", "onnx", "onnxsim", "onnxruntime")
-    return {"python": platform.python_version(), "machine": platform.machine()} | {p: version(p) for p in packages}
+    """Python and the packages that took part.  Their own word, since one module may come from several distributions."""
+    modules = (np, cv2, onnx, onnxsim, onnxruntime)
+    versions = {m.__name__: str(getattr(m, "__version__", "unknown")) for m in modules}
+    return {"python": platform.python_version(), "machine": platform.machine()} | versions

@@ -62,11 +62,7 @@ def read_pickled(path: Path) -> Any:
         raise
     except (pickle.UnpicklingError, EOFError, struct.error, zipfile.BadZipFile, zipfile.LargeZipFile) as error:
         raise CheckpointError(f'"{path}" is not a whole checkpoint: {error}.', _RETRAIN) from error
-    except (
-        ValueError, TypeError, KeyError, IndexError, AttributeError, OverflowError, UnicodeError, RuntimeError,
-        NotImplementedError, MemoryError, ImportError, OSError,
-    ) as error:  # fmt: skip
-        # Whatever a damaged or hostile pickle makes the unpickler trip over.
+    except Exception as error:  # whatever a damaged or hostile pickle makes the unpickler trip over
         raise CheckpointError(f'"{path}" is damaged: {type(error).__name__}: {error!s:.200}', _RETRAIN) from error
 
 

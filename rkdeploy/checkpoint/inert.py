@@ -6,6 +6,7 @@ bytes lie), or belongs to a model-code namespace and becomes an inert stand-in t
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -134,16 +135,19 @@ class NumpyDtype:
     def __setstate__(self, _state: object) -> None: ...
 
 
+_SCALAR_KIND = re.compile(r"[fiu][1248]|b1")
+
+
 def _numpy_scalar(dtype: object, data: object = b"", *_: object) -> float | int | bool | None:
     import numpy as np
 
     if isinstance(data, str):  # pickle protocol 2 writes bytes as latin-1 text
         data = data.encode("latin-1", "replace")
-    if not isinstance(dtype, NumpyDtype) or not isinstance(data, bytes) or dtype.kind[:1] not in tuple("fiub"):
+    if not isinstance(dtype, NumpyDtype) or not isinstance(data, bytes) or not _SCALAR_KIND.fullmatch(dtype.kind):
         return None
     try:
         value = np.frombuffer(data, np.dtype("<" + dtype.kind), count=1)[0].item()
-    except (TypeError, ValueError):
+    except ValueError:  # fewer bytes than the type has
         return None
     return value if isinstance(value, (bool, int, float)) else None
 

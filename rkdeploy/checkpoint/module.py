@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -29,6 +29,8 @@ class Module:
         attributes: plain attributes (kernel sizes, flags, ...).
         tensors: own parameters and buffers by name.
         children: sub-modules by name, in order.
+        reads: full names of the tensors that were asked for, shared by the whole tree: an exporter proves with it that
+            it left no weights out.
     """
 
     class_name: str
@@ -37,6 +39,7 @@ class Module:
     attributes: Mapping[str, Any]
     tensors: Mapping[str, LazyTensor]
     children: Mapping[str, Module]
+    reads: set[str] = field(default_factory=set, compare=False, repr=False)
 
     def walk(self) -> Iterator[Module]:
         """This module and all below it, depth first."""
@@ -66,6 +69,7 @@ class Module:
         tensor = self.tensors.get(name)
         if tensor is None:
             raise CheckpointError(f'Module "{self.path}" ({self.class_name}) has no tensor "{name}".')
+        self.reads.add(f"{self.path}.{name}")
         with np.errstate(over="ignore"):  # a float64 beyond float32 becomes infinite and is refused below
             values = tensor.numpy().astype(np.float32, copy=False)
         if not np.isfinite(values).all():
@@ -100,6 +104,7 @@ class _Tree:
 
     def __init__(self) -> None:
         self._entries = 0
+        self._reads: set[str] = set()
 
     def convert(self, value: object, path: str, above: tuple[int, ...]) -> Module:
         if not is_module(value):
@@ -123,6 +128,7 @@ class _Tree:
                 for name, child in modules
                 if child is not None
             },
+            reads=self._reads,
         )
 
 

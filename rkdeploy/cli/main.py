@@ -25,6 +25,8 @@ from rkdeploy.errors import RkdeployError
 _TERMINATED, _INTERRUPTED = 128 + signal.SIGTERM, 128 + signal.SIGINT
 _ENDED_BY: dict[object, str] = {_TERMINATED: "terminated", _INTERRUPTED: "interrupted"}
 
+_INSTALL = 'Install it with: pip install "rkdeploy[graph]"; building also needs "rkdeploy[host]".'
+
 app = typer.Typer(
     name="rkdeploy",
     help="From a trained YOLO checkpoint to a verified model on a Rockchip NPU.",
@@ -71,6 +73,12 @@ def main() -> NoReturn:
     except KeyboardInterrupt:
         err.print("interrupted")
         sys.exit(130)
+    except ModuleNotFoundError as error:  # a board, or a plain install, that is asked for a host's work
+        missing = (error.name or "").partition(".")[0]
+        if missing in {"", "rkdeploy"}:
+            raise
+        print_error(RkdeployError(f'This needs the package "{missing}".', _INSTALL))
+        sys.exit(1)
     except MemoryError:
         print_error(RkdeployError("There is not enough memory for this."))
         sys.exit(1)

@@ -95,6 +95,8 @@ def convolution(
     if "padding" in changes:
         padding = changes["padding"]
     elif conv.attribute("padding") == "same":
+        if kernel[0] % 2 == 0 or kernel[1] % 2 == 0:
+            raise GraphError(f'"{conv.path}" pads an even kernel {kernel} to the same size, which is not supported.')
         padding = (dilation[0] * (kernel[0] - 1) // 2, dilation[1] * (kernel[1] - 1) // 2)
     else:
         padding = pair(conv.attribute("padding", 0), conv, "padding")
@@ -284,7 +286,15 @@ def linear_module(builder: GraphBuilder, module: Module, value: Value) -> Value:
 
 
 def mean_hw(builder: GraphBuilder, module: Module, value: Value) -> Value:
-    """AdaptiveAvgPool2d to one cell."""
+    """AdaptiveAvgPool2d to one cell.
+
+    Raises:
+        GraphError: for another output size.
+    """
+    if module.attribute("output_size", 1) not in (1, (1, 1), [1, 1]):
+        raise GraphError(
+            f'"{module.path}" (AdaptiveAvgPool2d) pools to {module.attribute("output_size")!r:.40}, expected 1.'
+        )
     return builder.add("GlobalAveragePool", module.path, [value], (*value.shape[:2], 1, 1))
 
 

@@ -9,6 +9,9 @@ from rkdeploy.errors import CheckpointError, GraphError, shown
 from rkdeploy.export.blocks import Emission, emit
 from rkdeploy.export.builder import Value
 
+# Buffers that say nothing about what a layer computes, or that the head's description has read.
+_NO_WEIGHTS = frozenset({"num_batches_tracked", "anchors", "anchor_grid", "stride", "grid"})
+
 
 def layer_sources(layer: Module, index: int) -> tuple[int, ...]:
     """Indices of the layers that `layer` reads, -1 for the image.
@@ -41,6 +44,25 @@ def emit_layers(emission: Emission, layers: Sequence[Module], image: Value) -> l
             ) from error
     head = layers[-1]
     return [_output(outputs, image, s) for s in layer_sources(head, len(layers) - 1)]
+
+
+def require_nothing_left(layers: Sequence[Module]) -> None:
+    """Refuse a network of which weights were not written into the graph.
+
+    A block is known by its class's name; one that somebody extended under the old name has weights that its emitter
+    does not ask for, and the graph would compute something else than was trained.
+
+    Raises:
+        GraphError: naming the first weights that nobody read.
+    """
+    for module in (m for layer in layers for m in layer.walk()):
+        for name in module.tensors:
+            if name not in _NO_WEIGHTS and f"{module.path}.{name}" not in module.reads:
+                raise GraphError(
+                    f'The weights "{module.path}.{name}" ({module.class_name}) belong to no block as it was released: '
+                    "the model was extended under an old class name, and a graph without them would be wrong.",
+                    "Export ONNX where it was trained and build from that: rkdeploy build best.onnx --weights best.pt",
+                )
 
 
 def _output(outputs: Sequence[Value], image: Value, index: int) -> Value:

@@ -6,6 +6,12 @@ from dataclasses import dataclass
 
 from rkdeploy.spec import Anchors, Task
 
+ACTIVATION_CLASSES = frozenset({
+    "SiLU", "Swish", "MemoryEfficientSwish", "Hardswish", "Mish", "MemoryEfficientMish", "LeakyReLU", "ReLU", "ReLU6",
+    "Sigmoid", "Tanh", "PReLU", "ELU", "GELU", "FReLU", "Identity",
+})  # fmt: skip
+"""Class names of activations; each has an emitter in `rkdeploy.export.layers`."""
+
 
 @dataclass(frozen=True, slots=True)
 class AnchorComparison:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Protocol
-
-import onnx
+from typing import TYPE_CHECKING, Protocol
 
 from rkdeploy.checkpoint import Checkpoint
 from rkdeploy.errors import CheckpointError
-from rkdeploy.export.blocks import StemForm
 from rkdeploy.families import yolov5
 from rkdeploy.families.model_info import ModelInfo
+
+if TYPE_CHECKING:
+    import onnx
+
+    from rkdeploy.export.blocks import StemForm
 
 
 class Family(Protocol):

@@ -4,20 +4,20 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 import numpy as np
-import onnx
 
 from rkdeploy.checkpoint import Checkpoint, Module
 from rkdeploy.checkpoint.tensor import LazyTensor
 from rkdeploy.errors import CheckpointError, shown
-from rkdeploy.export.blocks import Emission, StemForm
-from rkdeploy.export.builder import GraphBuilder
-from rkdeploy.export.heads import anchor_detect
-from rkdeploy.export.layers import ACTIVATIONS
-from rkdeploy.export.network import emit_layers
-from rkdeploy.families.model_info import AnchorComparison, ModelInfo
+from rkdeploy.families.model_info import ACTIVATION_CLASSES, AnchorComparison, ModelInfo
 from rkdeploy.spec import Anchors
+
+if TYPE_CHECKING:
+    import onnx
+
+    from rkdeploy.export.blocks import StemForm
 
 NAME = "yolov5"
 
@@ -59,7 +59,7 @@ def describe(checkpoint: Checkpoint) -> ModelInfo:
     anchors = _anchors(head)
     names = _class_names(checkpoint, head)
     blocks = Counter(m.class_name for m in layers)
-    active = Counter(m.class_name for m in checkpoint.root.walk() if m.class_name in ACTIVATIONS)
+    active = Counter(m.class_name for m in checkpoint.root.walk() if m.class_name in ACTIVATION_CLASSES)
     del active["Identity"]
     return ModelInfo(
         family=NAME,
@@ -88,12 +88,19 @@ def export(
     Raises:
         CheckpointError, GraphError: when a block is unknown, or a size does not fit.
     """
+    # Here and not above: reading what a checkpoint says needs no onnx.
+    from rkdeploy.export.blocks import Emission
+    from rkdeploy.export.builder import GraphBuilder
+    from rkdeploy.export.heads import anchor_detect
+    from rkdeploy.export.network import emit_layers, require_nothing_left
+
     assert info.anchors is not None
     layers = tuple(_layers(checkpoint))
     builder = GraphBuilder()
     image = builder.input("images", (batch, 3, height, width))
     features = emit_layers(Emission(builder, stem), layers, image)
     output = anchor_detect(builder, layers[-1], features, info.anchors, info.strides, len(info.class_names))
+    require_nothing_left(layers)
     metadata = {
         "stride": str(max(info.strides)),
         "names": str(dict(enumerate(info.class_names))),

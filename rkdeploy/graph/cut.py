@@ -48,6 +48,17 @@ class CutOptions:
     split: Split = "none"
     sigmoid: Sigmoid = "all"
 
+    def __post_init__(self) -> None:
+        """Refuse a pair that means nothing.
+
+        Raises:
+            GraphError: when boxes and scores share a tensor but only one of them is to have a sigmoid.
+        """
+        if self.split == "none" and self.sigmoid in {"boxes", "scores"}:
+            raise GraphError(
+                f"--sigmoid {self.sigmoid} needs boxes and scores in tensors of their own.", "Add --split boxes_scores."
+            )
+
 
 def cut(
     model: onnx.ModelProto, head: AnchorHead, options: CutOptions

@@ -1,9 +1,9 @@
 """What viewers of the live view cost the pipeline.
 
 Three contexts that sleep 15 ms a frame without Python's lock stand in for the NPU; letterbox and decode are real.  The
-pipeline runs without a view, with a view that nobody looks at, with 20 viewers that never read, with 20 that read 100 kB
-a second each, with 20 listeners of the detections, and with one browser's worth of everything (stream and figures at
-full speed).  The cases take turns in one process; a case's figure is its rate over that of the first case in the same
+pipeline runs without a view, with a view that nobody looks at, with 20 viewers that never read, with 20 that read
+100 kB a second each, with 20 listeners of the detections, and with one browser (stream, detections and figures at full
+speed).  The cases take turns in one process; a case's figure is its rate over that of the first case in the same
 round, and the median over the rounds.  It says nothing about an NPU: it is the share of this PC's processors.
 
     python tests/benchmarks/bench_web.py --frames 600 --rounds 5
@@ -19,7 +19,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 
 import numpy as np
 from bench_decode import head, head_logits
@@ -61,10 +61,8 @@ def reading(view: WebView, path: str, bytes_per_second: float) -> Iterator[None]
         def run() -> None:
             while not over.wait(0.1):
                 for viewer in viewers:
-                    try:
+                    with suppress(BlockingIOError):
                         viewer.recv(int(bytes_per_second / 10))
-                    except BlockingIOError:
-                        continue
 
         thread = threading.Thread(target=run)
         thread.start()
@@ -84,10 +82,8 @@ def one_browser(view: WebView) -> Iterator[None]:
         with connected(view, path) as viewer:
             viewer.settimeout(0.2)
             while not over.is_set():
-                try:
+                with suppress(TimeoutError):
                     viewer.recv(1 << 20)
-                except TimeoutError:
-                    continue
 
     def figures() -> None:
         while not over.wait(1):
@@ -153,19 +149,20 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--frames", type=int, default=600)
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--inference-ms", type=float, default=15.0, help="0: the processors are the bottleneck")
     parser.add_argument("--size", type=int, default=640, help="network input, a square")
     arguments = parser.parse_args()
     rng = np.random.default_rng(0)
     levels = head_logits(arguments.size, 80, 8, rng)
     spec, tensors = head(levels, arguments.size, 80, ("anchor_boxes", "anchor_scores"), "int8")
     picture = np.repeat(np.repeat(rng.integers(0, 256, (30, 40, 3), np.uint8), 16, axis=0), 16, axis=1)
-    case = Case(spec, tensors, picture, arguments.frames, 0.015, draws=False)
+    case = Case(spec, tensors, picture, arguments.frames, arguments.inference_ms / 1e3, draws=False)
     rates: dict[str, list[float]] = {name: [] for name in CASES}
     encoded: dict[str, int] = dict.fromkeys(CASES, 0)
     for _ in range(arguments.rounds):
         for name, viewers in CASES.items():
-            found, encoded[name] = rate(case, viewers)
-            rates[name].append(found)
+            measured, encoded[name] = rate(case, viewers)
+            rates[name].append(measured)
     print(f"{'viewers':>20} {'fps':>7} {'share':>7} {'worst':>7} {'encoded':>8}   ({arguments.frames} frames a round)")
     shares = {}
     for name, found in rates.items():

@@ -107,6 +107,37 @@ def test_agreement_below_the_limit_is_refused() -> None:
     require_agreement(agreement, 0.5)
 
 
+def test_false_detections_are_refused() -> None:
+    """A model that finds everything and as much again beside it fails too."""
+    extra = head(0.9)
+    extra.values[0, 4, 1, 1] = 0.9
+    meter = AgreementMeter(SPEC)
+    meter.add([head(0.9)], [quantized(extra)], WHOLE)
+    agreement = meter.result("simulator", "by hand")
+    assert agreement.share == 1.0
+    assert agreement.precision == 0.5
+    with pytest.raises(VerificationError, match=r"finds 2 objects, of which only 1 \(50\.0 %\)"):
+        require_agreement(agreement, 0.9)
+
+
+def test_detections_out_of_nothing_are_refused() -> None:
+    """Where float finds nothing, many detections are no agreement."""
+    crowded = HeadTensor(np.full((1, 6, 2, 2), 0.5, np.float32))
+    crowded.values[0, 4:] = 1.0
+    meter = AgreementMeter(SPEC)
+    meter.add([head(0.0)], [quantized(crowded)], WHOLE)
+    with pytest.raises(VerificationError, match="where float finds none"):
+        require_agreement(meter.result("simulator", "by hand"), 0.9)
+
+
+def test_nan_is_named() -> None:
+    """A built model that answers NaN or infinity is refused by the tensor's name."""
+    broken = head(0.9)
+    broken.values[0, 0, 0, 0] = np.inf
+    with pytest.raises(VerificationError, match=r'"stride8_map" .* NaN or infinity'):
+        AgreementMeter(SPEC).add([head(0.9)], [broken], WHOLE)
+
+
 def test_linear_outputs_are_compared_as_probabilities() -> None:
     """With the sigmoid left to the CPU, peaks are still scores from 0 to 1."""
     spec = replace(SPEC, outputs=(replace(SPEC.outputs[0], activation="linear", quantization=None),))

@@ -61,6 +61,7 @@ def test_wrong_usage_is_code_2() -> None:
         (["build", "best.engine"], "expected .pt, .pth or .onnx"),
         (["build", SAMPLE, "--imgsz", "400", "384"], "no multiple of the largest stride, 32"),
         (["build", SAMPLE, "--weights", SAMPLE], "is a checkpoint itself"),
+        (["build", SAMPLE, "--sigmoid", "scores"], "Add --split boxes_scores"),
         (["build", SAMPLE, "--min-agreement", "90"], "expected a share from 0 to 1"),
         (["run", "--source", "x.jpg", "--model", "nowhere"], "is not a bundle"),
         (["run", "--source", "x.jpg"], "There is no bundle"),
@@ -82,6 +83,20 @@ def test_int8_without_images_is_refused(tmp_path: Path) -> None:
     assert result.returncode == 1
     assert "--calib" in result.stderr
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_missing_package_is_named(tmp_path: Path) -> None:
+    """Without the host's packages inspect still works, and build says what to install, with no traceback."""
+    blocked = "import sys; sys.modules['onnx'] = None; sys.argv[0] = 'rkdeploy'; from rkdeploy.cli import main; main()"
+    for command, code in (("inspect", 0), ("build", 1)):
+        result = subprocess.run(
+            [sys.executable, "-c", blocked, command, str(SAMPLE)],
+            cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False,
+        )  # fmt: skip
+        assert result.returncode == code, result.stderr
+        assert "Traceback" not in result.stderr
+    assert 'needs the package "onnx"' in result.stderr
+    assert "rkdeploy[graph]" in result.stderr
 
 
 @pytest.mark.parametrize(("text", "size"), [("640", (640, 640)), ("384x640", (384, 640)), ("384X640", (384, 640))])
