@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import glob
 import hashlib
 import os
 import shutil
@@ -174,11 +175,14 @@ def find_bundle(near: Path, *, installed: bool = True) -> tuple[Bundle, str]:
     default /var/lib/rkdeploy, has it as the symlink "current").  Its own folder is returned: a later switch does not
     mix two bundles.
 
+    Folders that cannot be read are passed over.
+
     Raises:
         BundleError: when there is none.
     """
-    places = [near, *sorted(p for place in (near, near / "build") if place.is_dir() for p in place.iterdir())]
-    found = [p for p in places if (p / CONTRACT).is_file() and _PARTIAL not in p.name]
+    places = [near, *sorted(p for place in (near, near / "build") for p in _entries(place))]
+    written = {p: _contract_written_ns(p) for p in places if _PARTIAL not in p.name}
+    found = {p: at for p, at in written.items() if at is not None}
     current = Path(os.environ.get("RKDEPLOY_HOME") or BOARD_HOME) / CURRENT
     if not found and installed and current.is_symlink():
         if not current.is_dir():
@@ -192,9 +196,25 @@ def find_bundle(near: Path, *, installed: bool = True) -> tuple[Bundle, str]:
         raise BundleError(
             f'There is no bundle in "{near}" or "{near / "build"}".', "Build one, or name one with --model BUNDLE."
         )
-    newest = max(found, key=lambda p: (p / CONTRACT).stat().st_mtime_ns)
+    newest = max(found, key=lambda p: found[p])
     why = "the only bundle near by" if len(found) == 1 else f"the newest of {len(found)} bundles near by"
     return read_bundle(newest), f'Using "{newest}", {why}.'
+
+
+def _entries(place: Path) -> list[Path]:
+    try:
+        return list(place.iterdir())
+    except OSError:  # no folder, or another user's: what is searched by chance need not be readable
+        return []
+
+
+def _contract_written_ns(folder: Path) -> int | None:
+    """When a bundle's contract was written, or None where there is none that can be seen."""
+    try:
+        contract = folder / CONTRACT
+        return contract.stat().st_mtime_ns if contract.is_file() else None
+    except OSError:
+        return None
 
 
 def _ascii_json(value: object) -> str:
@@ -273,6 +293,8 @@ def _check_sums(folder: Path) -> None:
     for required in (CONTRACT, BUILD):
         if required not in listed:
             raise BundleError(f'"{folder / SUMS}" does not list "{required}".', _REBUILD)
+    if not any(Path(name).parent == Path() and name.endswith(".rknn") for name in listed):
+        raise BundleError(f'"{folder / SUMS}" lists no model, expected a file that ends in ".rknn".', _REBUILD)
 
 
 def _replace(source: Path, target: Path) -> None:
@@ -283,7 +305,12 @@ def _replace(source: Path, target: Path) -> None:
     if not _exchange(source, target):  # a file system without exchange: a moment without a bundle remains
         aside = Path(tempfile.mkdtemp(prefix=f".{target.name}{_PARTIAL}{os.getpid()}-", dir=target.parent))
         target.rename(aside / "old")
-        source.rename(target)
+        try:
+            source.rename(target)
+        except OSError:
+            (aside / "old").rename(target)
+            aside.rmdir()
+            raise
         shutil.rmtree(aside, ignore_errors=True)
 
 
@@ -299,7 +326,7 @@ def _exchange(a: Path, b: Path) -> bool:
 
 def _clear_partial(folder: Path) -> None:
     """Remove what builds that were killed left beside `folder`; a build that still runs is left alone."""
-    for partial in folder.parent.glob(f".{folder.name}{_PARTIAL}*"):
+    for partial in folder.parent.glob(f".{glob.escape(folder.name)}{_PARTIAL}*"):
         owner = partial.name.rpartition(_PARTIAL)[2].partition("-")[0]
         if not owner.isdigit() or not Path(f"/proc/{owner}").exists():
             shutil.rmtree(partial, ignore_errors=True)

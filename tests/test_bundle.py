@@ -5,12 +5,14 @@ from __future__ import annotations
 import os
 import re
 import subprocess
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import msgspec
 import pytest
 
+from rkdeploy import bundle as bundle_module
 from rkdeploy.bundle import CONTRACT, SUMS, custom_string, find_bundle, new_bundle, read_bundle, write_json
 from rkdeploy.errors import BundleError, VerificationError
 from rkdeploy.record import BuildRecord, SourceRecord, ToolkitRecord, Verification
@@ -108,6 +110,37 @@ def test_what_killed_builds_left_is_cleared(tmp_path: Path) -> None:
     assert sorted(p.name for p in tmp_path.iterdir()) == [f".b.partial-{os.getpid()}-y", "b"]
 
 
+def test_a_name_with_a_pattern_clears_its_own_only(tmp_path: Path) -> None:
+    """Brackets in a bundle's name are letters: its own killed build is cleared, that of another name is not."""
+    dead = subprocess.Popen(["true"])
+    dead.wait()
+    for name in ("b[1]", "b1"):
+        (tmp_path / f".{name}.partial-{dead.pid}-x").mkdir()
+    write(tmp_path / "b[1]")
+    assert sorted(p.name for p in tmp_path.iterdir()) == [f".b1.partial-{dead.pid}-x", "b[1]"]
+
+
+def test_a_failed_exchange_brings_the_old_bundle_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a file system without exchange, a rename that fails half way leaves the old bundle in its place."""
+    folder = write(tmp_path / "b", b"old")
+    monkeypatch.setattr(bundle_module, "_exchange", lambda _a, _b: False)
+    rename = Path.rename
+
+    def fail_for_the_new(self: Path, target: Path) -> Path:
+        if target == folder and self.name != "old":
+            raise OSError(5, "Input/output error")
+        return rename(self, target)
+
+    monkeypatch.setattr(Path, "rename", fail_for_the_new)
+    with pytest.raises(BundleError, match="Input/output error"):
+        write(folder, b"new")
+    assert read_bundle(folder).rknn.read_bytes() == b"old"
+    assert [p.name for p in tmp_path.iterdir()] == ["b"]
+    monkeypatch.setattr(Path, "rename", rename)
+    write(folder, b"new")
+    assert read_bundle(folder).rknn.read_bytes() == b"new"
+
+
 def test_a_folder_with_other_things_is_not_replaced(tmp_path: Path) -> None:
     """A folder that is no bundle is never deleted."""
     (tmp_path / "b").mkdir()
@@ -132,6 +165,15 @@ def test_a_missing_file_is_noticed(tmp_path: Path) -> None:
     folder = write(tmp_path / "b")
     (folder / "best.rknn").unlink()
     with pytest.raises(BundleError, match=r'lacks "best\.rknn"'):
+        read_bundle(folder)
+
+
+def test_a_model_that_is_not_listed_is_noticed(tmp_path: Path) -> None:
+    """Hashes that cover everything but the model prove nothing about it."""
+    folder = write(tmp_path / "b")
+    lines = (folder / SUMS).read_text().splitlines(keepends=True)
+    (folder / SUMS).write_text("".join(line for line in lines if not line.endswith(".rknn\n")))
+    with pytest.raises(BundleError, match=r'lists no model, expected a file that ends in "\.rknn"'):
         read_bundle(folder)
 
 
@@ -164,6 +206,28 @@ def test_newest_bundle_is_found(tmp_path: Path) -> None:
     bundle, sentence = find_bundle(tmp_path)
     assert bundle.folder == newer
     assert "the newest of 2" in sentence
+
+
+def test_unreadable_folders_do_not_end_the_search(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Near by there may be folders of other users, such as /root and lost+found: they are passed over."""
+    wanted = write(tmp_path / "b")
+    (tmp_path / "root").mkdir()
+    (tmp_path / "build").mkdir()
+    stat, iterdir = Path.stat, Path.iterdir
+
+    def refusing_stat(self: Path, *, follow_symlinks: bool = True) -> os.stat_result:
+        if self.parent.name == "root":
+            raise PermissionError(13, "Permission denied")
+        return stat(self, follow_symlinks=follow_symlinks)
+
+    def refusing_iterdir(self: Path) -> Iterator[Path]:
+        if self.name == "build":
+            raise PermissionError(13, "Permission denied")
+        return iterdir(self)
+
+    monkeypatch.setattr(Path, "stat", refusing_stat)  # by hand: for the superuser nothing is unreadable
+    monkeypatch.setattr(Path, "iterdir", refusing_iterdir)
+    assert find_bundle(tmp_path)[0].folder == wanted
 
 
 def test_schema_file_is_up_to_date() -> None:

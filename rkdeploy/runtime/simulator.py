@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import tempfile
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -56,7 +57,7 @@ class SimulatorRuntime:
     Args:
         kept: the kept files.
         options: what the model was built with; the files are refused if they differ.
-        log: where the toolkit's output goes; None takes a temporary file, kept only if the toolkit fails.
+        log: where the toolkit's output goes; None takes a temporary file of its own, kept only if the toolkit fails.
         python: interpreter that has rknn-toolkit2, as for `Toolkit`.
         timeout_s: how long one image may take; None waits for ever.
     """
@@ -76,9 +77,12 @@ class SimulatorRuntime:
         self.figures_from = "simulator (rknn-toolkit2)"  # its version is known once it is open
         self._kept = kept
         self._options = options
-        own = Path(tempfile.gettempdir()) / f"rkdeploy-simulator-{os.getpid()}.log"
-        self._own_log = own if log is None else None
-        self._toolkit = Toolkit(log=log or own, python=python, timeout_s=timeout_s)
+        self._log = log
+        self._python = python
+        self._timeout_s = timeout_s
+        self._own_log: Path | None = None
+        self._failed = False
+        self._toolkit: Toolkit | None = None
         self._model: BuiltModel | None = None
 
     def __enter__(self) -> Self:
@@ -86,33 +90,61 @@ class SimulatorRuntime:
 
         Raises:
             ToolkitError: the toolkit is missing, or cannot open the files.
+            BackendError: the files for it cannot be written here.
         """
-        self._toolkit.__enter__()
         try:
-            self._model = self._toolkit.open_kept(self._kept, self._options)
-            self.figures_from = f"simulator (rknn-toolkit2 {self._toolkit.version})"
-        except BaseException:
-            self._toolkit.__exit__(None, None, None)
-            raise
+            with ExitStack() as stack:
+                log = self._log
+                if log is None:
+                    log = self._own_log = _new_log()
+                toolkit = stack.enter_context(Toolkit(log=log, python=self._python, timeout_s=self._timeout_s))
+                self._model = toolkit.open_kept(self._kept, self._options)
+                self.figures_from = f"simulator (rknn-toolkit2 {toolkit.version})"
+                self._toolkit = toolkit
+                stack.pop_all()
+        except OSError as error:
+            raise BackendError(f"The simulator cannot be opened: {error}.", self._kept_log()) from error
+        except ToolkitError as error:
+            raise ToolkitError(error.message, self._with_log(error.hint)) from error
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._model = None
-        self._toolkit.__exit__(kind, error, trace)
-        if self._own_log is not None and not isinstance(error, BackendError):
-            self._own_log.unlink(missing_ok=True)
+        toolkit, self._toolkit, self._model = self._toolkit, None, None
+        if toolkit is not None:
+            toolkit.__exit__(kind, error, trace)
+        if self._own_log is not None and not self._failed:
+            with suppress(OSError):  # what was to be simulated is done; a file in /tmp is no reason to fail
+                self._own_log.unlink(missing_ok=True)
 
     def infer(self, image: NDArray[np.uint8]) -> tuple[HeadTensor, ...]:
         """Simulate one image: see `Runtime.infer`."""
-        if self._model is None:
+        if self._model is None or self._toolkit is None:
             raise BackendError("The simulator is not open.", "Use it as a context manager.")
         try:
             simulated = self._toolkit.simulate(image)
             return tuple(head_tensor(simulated[output.name], output.quantization) for output in self._model.outputs)
         except ToolkitError as error:
-            raise BackendError(error.message, error.hint) from error
+            self._failed = True
+            raise BackendError(error.message, self._with_log(error.hint)) from error
+        except OSError as error:
+            self._failed = True
+            raise BackendError(f"The simulator failed: {error}.", self._kept_log()) from error
+
+    def _kept_log(self) -> str:
+        return "" if self._own_log is None else f"The toolkit's log is kept: {self._own_log}"
+
+    def _with_log(self, hint: str) -> str:
+        """A hint that names the log; most of the toolkit's own do."""
+        return hint if str(self._own_log) in hint else f"{hint} {self._kept_log()}".strip()
+
+
+def _new_log() -> Path:
+    """A fresh file with a name that nobody can know before: in a shared folder it might else be somebody's link."""
+    descriptor, name = tempfile.mkstemp(prefix="rkdeploy-simulator-", suffix=".log")
+    os.close(descriptor)
+    return Path(name)
 
 
 def head_tensor(values: NDArray[np.float32], quantization: Quantization | None) -> HeadTensor:

@@ -11,6 +11,8 @@ from pathlib import Path
 import pytest
 from small_bundle import program, write_program
 
+from rkdeploy.stream.pipeline import PipelineOptions
+
 BOARD = Path(__file__).parents[2] / "board"
 PINS = [line.split("#")[0].strip() for line in (BOARD / "requirements.txt").read_text().splitlines()]
 PINS = [pin for pin in PINS if pin]
@@ -239,3 +241,9 @@ def test_the_unit_is_valid_and_closed(tmp_path: Path) -> None:
         capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert rated.returncode == 0, rated.stdout[-300:]
+
+
+def test_the_service_may_finish_its_files() -> None:
+    """systemd waits longer for the end of the service than the pipeline does for its threads."""
+    (seconds,) = re.findall(r"^TimeoutStopSec=(\d+)$", (BOARD / "rkdeploy.service").read_text(), re.MULTILINE)
+    assert int(seconds) >= PipelineOptions().join_s + 10

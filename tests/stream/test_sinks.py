@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import resource
 from itertools import starmap
 from pathlib import Path
 
@@ -131,6 +132,37 @@ def test_a_video_refuses_frames_of_another_size(tmp_path: Path) -> None:
     found = [(frame("v.avi", 0), FOUND), (frame("v.avi", 1, width=32), FOUND)]
     with pytest.raises(RkdeployError, match="is 32x48, expected 64x48"), sink:
         list(starmap(sink.write, found))
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("most_bytes", [1, 20_000, 100_000])
+def test_a_full_disk_publishes_no_video(tmp_path: Path, most_bytes: int) -> None:
+    """When the file cannot grow, the encoder says nothing: we do, the old video stays, and nothing is left beside."""
+    target = tmp_path / "v.mp4"
+    target.write_bytes(b"old")
+    random = np.random.default_rng(0)
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    sink = VideoSink(target, NAMES)
+    with pytest.raises(RkdeployError, match="was not written") as caught, sink:
+        for i in range(40):
+            image = random.integers(0, 256, (240, 320, 3), np.uint8)
+            sink.write(Frame(image, "v.avi", i), FOUND)
+            resource.setrlimit(resource.RLIMIT_FSIZE, (most_bytes, before[1]))  # as a full disk: a write fails
+        try:
+            sink._writer.release()  # type: ignore[union-attr]  # what it still holds, while the limit lasts
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert "Is the disk full?" in caught.value.hint
+    assert [path.read_bytes() for path in tmp_path.iterdir()] == [b"old"]
+
+
+def test_a_video_without_its_end_is_refused(tmp_path: Path) -> None:
+    """A file that lacks frames, though it opens, is an error that gives both numbers."""
+    sink = VideoSink(tmp_path / "v.mp4", NAMES)
+    with pytest.raises(RkdeployError, match="has 3 of 30 frames"), sink:
+        for i in range(3):
+            sink.write(frame("v.avi", i), FOUND)
+        sink._encoded = 30
     assert list(tmp_path.iterdir()) == []
 
 

@@ -26,13 +26,15 @@ if TYPE_CHECKING:
 
 DEFAULT_FRAMES_PER_SECOND = 25.0
 _MAX_STILL_S = 10.0
+_FULL_DISK = "Is the disk full? Free some space, or save into another folder."
 
 
 class VideoSink:
     """Draws every frame into one mp4 file (MPEG-4 part 2: what OpenCV's own FFmpeg can always encode).
 
-    Written beside its name; renamed when the context is left without an exception, removed otherwise.  The size is that
-    of the first frame; the encoder drops the last column or row of an odd one.
+    Written beside its name; renamed when the context is left without an exception, removed otherwise.  The encoder
+    reports no failure, so the file is opened again before that: one that a full disk cut short is an error.  The size
+    is that of the first frame; the encoder drops the last column or row of an odd one.
 
     Args:
         target: ends in `.mp4`.
@@ -59,6 +61,7 @@ class VideoSink:
         self._keep_time = keep_time
         self._start_ms = 0.0
         self._written = 0
+        self._encoded = 0
         self._last: NDArray[np.uint8] | None = None
 
     def __enter__(self) -> Self:
@@ -79,8 +82,7 @@ class VideoSink:
         self._writer = None
         try:
             if kind is None:
-                if not self._partial.is_file() or self._partial.stat().st_size == 0:
-                    raise RkdeployError(f'Video "{self._target}" was not written.', "Is the disk full?")
+                self._require_playable(self._partial)
                 self._partial.replace(self._target)
         except OSError as failure:
             raise RkdeployError(f'Video "{self._target}" cannot be written: {failure.strerror}.') from failure
@@ -109,7 +111,7 @@ class VideoSink:
                 "Save sources of different sizes as images.",
             )
         if not self._keep_time or frame.timestamp_ms is None:
-            self._writer.write(draw_detections(frame.image, detections, self._class_names))
+            self._encode(draw_detections(frame.image, detections, self._class_names))
             return
         if self._last is None:
             self._start_ms = frame.timestamp_ms
@@ -123,10 +125,27 @@ class VideoSink:
             missing = most
         if self._last is not None:
             for _ in range(missing):
-                self._writer.write(self._last)
+                self._encode(self._last)
         self._last = draw_detections(frame.image, detections, self._class_names)
-        self._writer.write(self._last)
+        self._encode(self._last)
         self._written += missing + 1
+
+    def _encode(self, image: NDArray[np.uint8]) -> None:
+        assert self._writer is not None
+        self._writer.write(image)
+        self._encoded += 1
+
+    def _require_playable(self, file: Path) -> None:
+        with opencv_log_silenced():
+            reader = cv2.VideoCapture(str(file), cv2.CAP_FFMPEG)
+            try:
+                readable, _ = reader.read()
+                frames = int(reader.get(cv2.CAP_PROP_FRAME_COUNT)) if readable else 0
+            finally:
+                reader.release()
+        if frames < self._encoded - 1:  # the count is FFmpeg's, which may round it
+            held = f"has {frames} of {self._encoded} frames" if readable else "cannot be read again"
+            raise RkdeployError(f'Video "{self._target}" was not written: the file {held}.', _FULL_DISK)
 
     def _open(self, width: int, height: int) -> None:
         self._partial = path_beside(self._target)
