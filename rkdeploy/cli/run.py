@@ -303,8 +303,10 @@ def _runtimes(backend: str, bundle: Bundle, cores: str | None) -> tuple[Sequence
     runtimes = open_runtimes(backend, bundle, chosen)
 
     def reopen(position: int) -> Runtime:
-        core = position if chosen is None else chosen[position]
-        return open_runtimes(backend, bundle, (core,))[0]
+        if chosen is not None:
+            return open_runtimes(backend, bundle, (chosen[position],))[0]
+        # A single context was left to the runtime, which may know no cores to choose from; so is the one after it.
+        return open_runtimes(backend, bundle, (position,) if len(runtimes) > 1 else None)[0]
 
     return runtimes, reopen
 

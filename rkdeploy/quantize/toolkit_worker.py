@@ -26,11 +26,13 @@ if __name__ == "__main__":
 import ast
 import contextlib
 import ctypes
+import io
 import json
 import os
 import pickle
 import queue
 import re
+import reprlib
 import select
 import shutil
 import signal
@@ -41,10 +43,12 @@ import time
 import traceback
 from argparse import Namespace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO, ClassVar
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from typing_extensions import Self
 
 FRAME = struct.Struct(">II")  # bytes of JSON, bytes of payload
 # Where the toolkit's traceback ends when one of its graph optimizations fails.  In 2.5.0 the one that makes attention a
@@ -52,6 +56,7 @@ FRAME = struct.Struct(">II")  # bytes of JSON, bytes of payload
 FAILED_RULE = re.compile(r"rknn\.api\.rules\.\w+\._p_(\w+)")
 MOST_DISABLED_RULES = 3
 RKNN_HEADER_BYTES = 64
+MOST_DATA_BYTES = 64 << 20  # step 1's `.data` of a model with 30 MB of weights has half a megabyte
 
 
 class CallFailedError(Exception):
@@ -127,33 +132,95 @@ class WholeReads:
 # ------------------------------------------------------------------------------------- what the toolkit's files say
 
 
-class PlainUnpickler(pickle.Unpickler):
+class InertNamespace:
+    """What stands for an `argparse.Namespace` while a file is judged: it only remembers the attributes it is given."""
+
+    __slots__ = ("state",)
+
+    state: dict[str, Any]
+
+    def __new__(cls) -> Self:  # not __init__, which unpickling leaves out
+        made = super().__new__(cls)
+        made.state = {}
+        return made
+
+    def __setstate__(self, state: Any) -> None:
+        if type(state) is not dict or not all(type(name) is str for name in state):
+            message = "it gives a Namespace a state that is no dict of names"
+            raise RefusedError(message)
+        self.state = state
+
+
+# The one in C sets attributes of whatever it is told to, and takes memory for as many objects as a file of a few bytes
+# announces.
+class PlainUnpickler(pickle._Unpickler):  # noqa: SLF001 - pickle.py's own class
     """Reads step 1's `.data` only if it holds plain data: the toolkit itself would run whatever is in it."""
+
+    stack: list[Any]
+    dispatch: ClassVar[dict[int, Any]] = dict(pickle._Unpickler.dispatch)  # noqa: SLF001
 
     def find_class(self, module: str, name: str) -> Any:
         if (module, name) == ("argparse", "Namespace"):
-            return Namespace
+            return InertNamespace
         message = f"it names the global {module}.{name}; only plain data is expected there"
         raise RefusedError(message)
 
+    def load_build(self) -> None:
+        if type(self.stack[-2]) is not InertNamespace:
+            message = f"it sets the attributes of a {type(self.stack[-2]).__name__}"
+            raise RefusedError(message)
+        super().load_build()  # type: ignore[misc]  # typeshed leaves it out
 
-def check_step1_data(path: str, expected: dict[str, Any]) -> None:
-    """Refuse a `.data` file that is not plain data, or that was made with other options than `expected`."""
+    def load_unexpected(self) -> None:
+        message = "it holds what step 1 does not write: an extension, a persistent object or a buffer"
+        raise RefusedError(message)
+
+    dispatch[pickle.BUILD[0]] = load_build
+    for _code in (
+        pickle.PERSID, pickle.BINPERSID, pickle.EXT1, pickle.EXT2, pickle.EXT4, pickle.BYTEARRAY8, pickle.NEXT_BUFFER,
+        pickle.READONLY_BUFFER,
+    ):  # fmt: skip
+        dispatch[_code[0]] = load_unexpected
+
+
+class NamespacePickler(pickle.Pickler):
+    """Writes the data again, with what stood for an `argparse.Namespace` as one."""
+
+    def reducer_override(self, value: Any) -> Any:
+        if value is InertNamespace:
+            message = "it holds the class Namespace itself"
+            raise RefusedError(message)
+        return (Namespace, (), value.state) if type(value) is InertNamespace else NotImplemented
+
+
+def rewrite_step1_data(path: str, expected: dict[str, Any]) -> None:
+    """Refuse a `.data` file that is not plain data, or that was made with other options than `expected`.
+
+    What was read is then written in its place: the toolkit, which loads it once more, sees that and nothing else.
+    """
+    file = Path(path)
+    size = file.stat().st_size
+    if size > MOST_DATA_BYTES:
+        message = f"The kept file '{path}' has {size:,} bytes, expected at most {MOST_DATA_BYTES:,}."
+        raise RefusedError(message)
     try:
-        with Path(path).open("rb") as file:
-            data = PlainUnpickler(file).load()
+        data = PlainUnpickler(io.BytesIO(file.read_bytes())).load()
+        rewritten = io.BytesIO()
+        NamespacePickler(rewritten, 4).dump(data)  # 4 as the toolkit itself
     except RefusedError as error:
         message = f"The kept file '{path}' is not safe to open: {error}."
         raise RefusedError(message) from None
     except Exception as error:  # noqa: BLE001 - a damaged pickle raises anything
         message = f"The kept file '{path}' is damaged: {type(error).__name__}: {error}."
         raise RefusedError(message) from None
-    made_with = data.get("args") if isinstance(data, dict) else None
+    made_with = data.get("args") if type(data) is dict else None
+    options = made_with.state if type(made_with) is InertNamespace else {}
     for key, value in expected.items():
-        was = getattr(made_with, key, None)
+        was = options.get(key)
         if was != value:
-            message = f"The kept file '{path}' was made with {key} {was!r}, expected {value!r}."
+            message = f"The kept file '{path}' was made with {key} {reprlib.repr(was)}, expected {value!r}."
             raise RefusedError(message)
+    file.write_bytes(rewritten.getvalue())
 
 
 def read_quantization_table(path: str) -> dict[str, Any]:
@@ -306,7 +373,7 @@ class Worker:
 
         self.enter_new_folder()
         kept = request["kept"]
-        check_step1_data(kept["data"], request["expected"])
+        rewrite_step1_data(kept["data"], request["expected"])
         read_quantization_table(kept["quantization.cfg"])
         started = time.monotonic()
         self._step2(kept)

@@ -32,6 +32,11 @@ where several contexts share something, `open_bundles(bundle, cores) -> list[Run
 
 _NPU_BACKENDS = frozenset({"librknnrt", "rknnlite"})
 
+_ONE_CONTEXT = (
+    "The SoC of this board is not known, nor how many NPU cores it has: one context is used, on the core that the "
+    "runtime chooses. Name the cores to use more."
+)
+
 _HOST_PACKAGES = {"onnxruntime": "onnxruntime", "opencv_dnn": "cv2"}
 """What `auto` tries without an NPU, best first -> the package that it needs."""
 
@@ -85,7 +90,12 @@ def open_runtimes(name: str, bundle: Bundle, cores: Sequence[int] | None = None)
     """
     name, notes = _resolved(name)
     module = backend_module(name)
-    masks = _core_masks(cores) if name in _NPU_BACKENDS else [None] * (1 if cores is None else len(cores))
+    if name in _NPU_BACKENDS:
+        masks = _core_masks(cores)
+        if cores is None and masks == [None] and _cores_present() is None:
+            notes += (_ONE_CONTEXT,)
+    else:
+        masks = [None] * (1 if cores is None else len(cores))
     runtimes: list[Runtime] = (
         module.open_bundles(bundle, masks)
         if hasattr(module, "open_bundles")
@@ -98,8 +108,7 @@ def open_runtimes(name: str, bundle: Bundle, cores: Sequence[int] | None = None)
 
 def _core_masks(cores: Sequence[int] | None) -> list[CoreMask | None]:
     """The mask of each core; None where there is only one, because such an NPU has no choice to make."""
-    soc = read_board().soc
-    present = core_count(soc) if soc else None
+    soc, present = read_board().soc, _cores_present()
     if cores is None:
         cores = range(present or 1)
         if present is None:
@@ -111,6 +120,11 @@ def _core_masks(cores: Sequence[int] | None) -> list[CoreMask | None]:
             f"Choose from {', '.join(map(str, range(present or 0)))}.",
         )
     return [None if present == 1 else CoreMask.of_core(core) for core in cores]
+
+
+def _cores_present() -> int | None:
+    soc = read_board().soc
+    return core_count(soc) if soc else None
 
 
 def choose_backend() -> Choice:

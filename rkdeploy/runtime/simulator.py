@@ -92,6 +92,7 @@ class SimulatorRuntime:
             ToolkitError: the toolkit is missing, or cannot open the files.
             BackendError: the files for it cannot be written here.
         """
+        self._own_log, self._failed = None, False
         try:
             with ExitStack() as stack:
                 log = self._log

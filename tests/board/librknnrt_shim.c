@@ -15,6 +15,7 @@
 
    fill: ramp | const:RAW | echo | sum | file:PATH (raw values) | crc:PREFIX (raw values in PREFIX-<crc32 of the input,
    8 hex digits>.bin: a run with an input that was not recorded fails).  native (outputs): nchw | nhwc | nc1hwc2.
+   pad_w=N, pad_h=N (outputs): unused columns and rows of the native layout, which only its strides tell of.
 
    Environment:
      RKNN_SHIM_LOG=FILE|stderr          one line a call
@@ -126,6 +127,7 @@ typedef struct {
   attr_t a;
   char fill[300];
   int native;
+  uint32_t pad_w, pad_h;
   uint8_t *raw;
   size_t raw_n;
   mem_t *io;
@@ -387,6 +389,10 @@ static int parse(ctx_t *c, const char *m, size_t n) {
           t->a.fmt = layout(v);
         } else if (!strcmp(k, "native")) {
           t->native = layout(v);
+        } else if (!strcmp(k, "pad_w")) {
+          t->pad_w = atoi(v);
+        } else if (!strcmp(k, "pad_h")) {
+          t->pad_h = atoi(v);
         } else if (!strcmp(k, "zp")) {
           t->a.zp = atoi(v);
         } else if (!strcmp(k, "scale")) {
@@ -540,18 +546,25 @@ static void native(const tensor_t *t, attr_t *d) {
   d->n_dims = t->native == NC1HWC2 ? 5 : 4;
   memcpy(d->dims, t->native == NC1HWC2 ? packed : t->native == NHWC ? nhwc : nchw, 4 * d->n_dims);
   finish(d);
+  if (t->pad_w || t->pad_h) {
+    d->w_stride = W + t->pad_w;
+    d->h_stride = H + t->pad_h;
+    d->size_with_stride = d->size / (H * W) * d->w_stride * d->h_stride;
+  }
 }
 
 /* Place of channel k, row y, column x in a tensor. */
 static size_t place(const attr_t *a, uint32_t k, uint32_t y, uint32_t x) {
+  int last = a->fmt == NHWC;
+  uint32_t H = a->h_stride ? a->h_stride : a->dims[last ? 1 : 2], W = a->w_stride ? a->w_stride : a->dims[last ? 2 : 3];
   if (a->fmt == NC1HWC2) {
-    uint32_t H = a->dims[2], W = a->dims[3], c2 = a->dims[4];
+    uint32_t c2 = a->dims[4];
     return (((size_t)(k / c2) * H + y) * W + x) * c2 + k % c2;
   }
-  if (a->fmt == NHWC) {
-    return ((size_t)y * a->dims[2] + x) * a->dims[3] + k;
+  if (last) {
+    return ((size_t)y * W + x) * a->dims[3] + k;
   }
-  return ((size_t)k * a->dims[2] + y) * a->dims[3] + x;
+  return ((size_t)k * H + y) * W + x;
 }
 
 static const char *perf_text(ctx_t *c) { /* layout of the 2.x table (columns as in toolkit 2.x and rknn-inspect's
@@ -830,11 +843,11 @@ int rknn_run(rknn_context id, run_ext_t *e) {
     if (t->io) {
       attr_t *q = &t->io_attr;
       uint8_t *dst = (uint8_t *)t->io->virt + t->io->offset; /* zero copy */
-      if (q->fmt != a->fmt && a->n_dims == 4) {
+      if ((q->fmt != a->fmt || q->size_with_stride != q->size) && a->n_dims == 4) {
         int last = a->fmt == NHWC;
         uint32_t C = a->dims[last ? 3 : 1], H = a->dims[last ? 1 : 2], W = a->dims[last ? 2 : 3];
         size_t item = tsz(a->type);
-        memset(dst, 0, (size_t)q->n_elems * item);
+        memset(dst, 0, q->size_with_stride);
         for (uint32_t k = 0; k < C; k++) {
           for (uint32_t y = 0; y < H; y++) {
             for (uint32_t x = 0; x < W; x++) {

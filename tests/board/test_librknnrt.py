@@ -16,10 +16,12 @@ from shim import Shim
 from rkdeploy.errors import BackendError
 from rkdeploy.postprocess.anchor_decode import AnchorDecoder
 from rkdeploy.runtime.cores import CoreMask
+from rkdeploy.runtime.librknnrt import abi
 from rkdeploy.runtime.librknnrt.context import Context
 from rkdeploy.runtime.librknnrt.library import Library
 from rkdeploy.runtime.librknnrt.runtime import IoMode, LibRknnRt
 from rkdeploy.runtime.librknnrt.shared_model import SharedModel
+from rkdeploy.runtime.librknnrt.tensor_io import UnviewableLayoutError, _require_viewable_output
 from rkdeploy.spec import HeadOutput, ModelSpec, Quantization
 
 MakeShim = Callable[..., Shim]
@@ -68,6 +70,57 @@ def test_raw_outputs_in_every_layout(make_shim: MakeShim, rknn: Path, io: IoMode
     assert shim.open_contexts() == shim.open_memory() == 0
     assert (shim.calls()["rknn_create_mem"] == 3) == (io == "zero_copy")
     assert (shim.calls()["rknn_inputs_set"] == 3) == (io == "copy")
+
+
+@pytest.mark.parametrize("padding", [{"pad_w": 3}, {"pad_h": 2}, {"pad_w": 1, "pad_h": 1}])
+@pytest.mark.parametrize("native", ["nchw", "nhwc", "nc1hwc2"])
+def test_a_layout_with_gaps_is_copied(make_shim: MakeShim, rknn: Path, native: str, padding: dict[str, Any]) -> None:
+    """An output whose rows or columns are padded is not read as if they were not: it is copied, with a note."""
+    shim = make_shim(shim_text(native=native, **padding))
+    with opened(rknn) as runtime:
+        for seed in range(2):
+            image = picture(seed)
+            for tensor, wanted in zip(runtime.infer(image), echoed(image), strict=True):
+                np.testing.assert_array_equal(tensor.nchw(), wanted.values)
+        (note,) = [note for note in runtime.notes if "are copied" in note]
+        assert 'pads the output "stride8_map" (1, 18, 4, 8)' in note
+    assert shim.calls()["rknn_set_io_mem"] == 0  # what is bound once cannot be taken back
+    with pytest.raises(BackendError, match="bytes without gaps"), opened(rknn, io="zero_copy"):
+        pass
+    assert shim.open_contexts() == shim.open_memory() == 0
+
+
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        ({"size_with_stride": 2048}, "2,048 bytes with strides 0 and 0"),
+        ({"w_stride": 16}, "strides 0 and 16"),
+        ({"h_stride": 8}, "strides 8 and 0"),
+        ({"dims": (1, 2, 4, 9, 16)}, r"native axes \(1, 2, 4, 9, 16\)"),
+        ({"dims": (1, 2, 6, 8, 16)}, r"native axes \(1, 2, 6, 8, 16\)"),
+    ],
+)
+def test_what_a_native_layout_says_is_compared(changed: dict[str, Any], said: str) -> None:
+    """Strides of 0 or of the dense size can be viewed; any other number, each by itself, or other axes cannot."""
+    logical = abi.TensorAttr(
+        name=b"out", n_dims=4, type=abi.TENSOR_DTYPES.index("int8"), fmt=abi.TensorFormat.NCHW, qnt_type=2, scale=1.0
+    )
+    logical.dims[:4] = (1, 18, 4, 8)
+    for strides in ((0, 0, 0), (1024, 4, 8)):
+        native = abi.TensorAttr(
+            name=b"out", n_dims=5, type=abi.TENSOR_DTYPES.index("int8"), fmt=abi.TensorFormat.NC1HWC2
+        )
+        native.dims[:5] = (1, 2, 4, 8, 16)
+        native.size_with_stride, native.h_stride, native.w_stride = strides
+        _require_viewable_output(native, logical)
+    native.size_with_stride = native.h_stride = native.w_stride = 0
+    for name, value in changed.items():
+        if name == "dims":
+            native.dims[:5] = value
+        else:
+            setattr(native, name, value)
+    with pytest.raises(UnviewableLayoutError, match=said):
+        _require_viewable_output(native, logical)
 
 
 def test_outputs_are_never_dequantized_by_the_runtime(make_shim: MakeShim, rknn: Path) -> None:

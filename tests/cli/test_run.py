@@ -8,10 +8,16 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import cv2
 import numpy as np
 import pytest
+
+from rkdeploy.cli.run import _runtimes
+from rkdeploy.runtime import registry
+from rkdeploy.runtime.board import Board
 
 SCRIPT = Path(__file__).with_name("run_with_stand_ins.py")
 BACKEND = ("--backend", "onnxruntime")  # never opened
@@ -158,3 +164,19 @@ def test_known_failures(monkeypatch: pytest.MonkeyPatch) -> None:
         assert "secret" not in result.stdout + result.stderr
         assert result.stderr.startswith("error:")  # OpenCV and FFmpeg say nothing of their own
         assert result.stderr.count("\n") == 2, result.stderr
+
+
+@pytest.mark.parametrize("soc", [None, "rk3568", "rk3576", "rk3588"])
+@pytest.mark.parametrize("cores", [None, "0"])
+def test_a_context_is_made_again_on_its_own_core(soc: str | None, cores: str | None, monkeypatch: Any) -> None:
+    """A context that replaces another has the very core mask of the first: none where the runtime chooses."""
+    fake = SimpleNamespace(open_bundle=lambda _bundle, mask: SimpleNamespace(mask=mask, notes=()))
+    monkeypatch.setattr(registry, "backend_module", lambda _: fake)
+    monkeypatch.setattr(registry, "read_board", lambda: Board(soc, None))
+    bundle: Any = None
+    runtimes: Any
+    runtimes, reopen = _runtimes("librknnrt", bundle, cores)
+    again: Any = [reopen(position) for position in range(len(runtimes))]
+    assert [runtime.mask for runtime in again] == [runtime.mask for runtime in runtimes]
+    assert len(runtimes) == (1 if cores else {"rk3576": 2, "rk3588": 3}.get(soc or "", 1))
+    assert (runtimes[0].mask is None) == (soc == "rk3568" or (soc is None and cores is None))

@@ -321,6 +321,7 @@ def make_bundle(folder: Path, spec: dict[str, Any] | None = None, record: dict[s
         [onnx.numpy_helper.from_array(np.zeros((6, 3, 8, 8), np.float32), "w")],
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8)
+    (bundle / "m.rknn").write_bytes(b"RKNN")
     (bundle / "m-cut.onnx").write_bytes(model.SerializeToString())
     (bundle / "contract.json").write_text(json.dumps({**SPEC, **(spec or {})}))
     (bundle / "build.json").write_text(json.dumps({**RECORD, **(record or {})}))

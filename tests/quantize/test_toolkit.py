@@ -377,6 +377,24 @@ def test_integers_come_back_exactly_and_off_grid_values_are_refused() -> None:
         integers_from_real(real + np.float32(quantization.scale), quantization)
 
 
+@pytest.mark.parametrize("scale", [0.010962237563787723, 3.0517578125e-05, 1 / 3, 7.77e-4])
+@pytest.mark.parametrize("zero_point", [-32768, -15, 0, 32767])
+def test_every_int16_value_comes_back_exactly(scale: float, zero_point: int) -> None:
+    """65,535 steps from zero float32 rounds by more than a thousandth: that is allowed for, a real offset is not."""
+    quantization = Quantization("int16", scale, zero_point)
+    integers = np.arange(-32768, 32768).astype(np.int16)
+    real = (integers.astype(np.float32) - np.float32(zero_point)) * np.float32(scale)
+    recovered = integers_from_real(real, quantization)
+    assert recovered.dtype == np.int16
+    assert np.array_equal(recovered, integers)
+    with pytest.raises(ToolkitError, match="off the grid"):
+        integers_from_real(real + np.float32(0.1 * scale), quantization)
+    with pytest.raises(ToolkitError, match="off the grid"):
+        integers_from_real(real - np.float32(2 * scale), quantization)
+    with pytest.raises(ToolkitError, match="off the grid"):
+        integers_from_real(np.array([np.nan], np.float32), quantization)
+
+
 # ------------------------------------------------------------------------------------------- the real toolkit
 
 

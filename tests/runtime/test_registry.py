@@ -127,6 +127,21 @@ def test_cores_that_the_board_lacks(bundle: Bundle, monkeypatch: pytest.MonkeyPa
     assert registry._core_masks(None) == registry._core_masks([0]) == [None]
 
 
+@pytest.mark.parametrize("name", ["librknnrt", "rknnlite"])
+def test_an_unknown_soc_gets_one_context_and_a_note(name: str, bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Why only one context runs is said where nobody named a core, and only there."""
+    fake = SimpleNamespace(open_bundle=lambda _bundle, mask: SimpleNamespace(mask=mask, notes=("its own",)))
+    monkeypatch.setattr(registry, "backend_module", lambda _: fake)
+    monkeypatch.setattr(registry, "read_board", lambda: Board(None, None))
+    (runtime,) = open_runtimes(name, bundle)
+    first, own = runtime.notes
+    assert "one context is used" in first
+    assert own == "its own"
+    assert [r.notes for r in open_runtimes(name, bundle, [0, 1])] == [("its own",)] * 2
+    monkeypatch.setattr(registry, "read_board", lambda: Board("rk3568", None))
+    assert [r.notes for r in open_runtimes(name, bundle)] == [("its own",)]
+
+
 def test_copies_on_the_host(bundle: Bundle) -> None:
     """Without an NPU a runtime a core is as many copies, and without cores one."""
     assert [runtime.name for runtime in open_runtimes("opencv_dnn", bundle, [0, 1])] == ["opencv_dnn"] * 2

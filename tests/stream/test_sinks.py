@@ -141,17 +141,22 @@ def test_a_full_disk_publishes_no_video(tmp_path: Path, most_bytes: int) -> None
     target = tmp_path / "v.mp4"
     target.write_bytes(b"old")
     random = np.random.default_rng(0)
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
     sink = VideoSink(target, NAMES)
-    with pytest.raises(RkdeployError, match="was not written") as caught, sink:
-        for i in range(40):
-            image = random.integers(0, 256, (240, 320, 3), np.uint8)
-            sink.write(Frame(image, "v.avi", i), FOUND)
-            resource.setrlimit(resource.RLIMIT_FSIZE, (most_bytes, before[1]))  # as a full disk: a write fails
+
+    def write_until_full() -> None:
+        before = resource.getrlimit(resource.RLIMIT_FSIZE)
         try:
-            sink._writer.release()  # type: ignore[union-attr]  # what it still holds, while the limit lasts
+            for i in range(40):
+                image = random.integers(0, 256, (240, 320, 3), np.uint8)
+                sink.write(Frame(image, "v.avi", i), FOUND)
+                resource.setrlimit(resource.RLIMIT_FSIZE, (most_bytes, before[1]))  # as a full disk: a write fails
+            assert sink._writer is not None
+            sink._writer.release()  # writes what it still holds, while the limit lasts
         finally:
             resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+    with pytest.raises(RkdeployError, match="was not written") as caught, sink:
+        write_until_full()
     assert "Is the disk full?" in caught.value.hint
     assert [path.read_bytes() for path in tmp_path.iterdir()] == [b"old"]
 
@@ -159,10 +164,9 @@ def test_a_full_disk_publishes_no_video(tmp_path: Path, most_bytes: int) -> None
 def test_a_video_without_its_end_is_refused(tmp_path: Path) -> None:
     """A file that lacks frames, though it opens, is an error that gives both numbers."""
     sink = VideoSink(tmp_path / "v.mp4", NAMES)
+    sink._encoded = 27
     with pytest.raises(RkdeployError, match="has 3 of 30 frames"), sink:
-        for i in range(3):
-            sink.write(frame("v.avi", i), FOUND)
-        sink._encoded = 30
+        list(starmap(sink.write, [(frame("v.avi", i), FOUND) for i in range(3)]))
     assert list(tmp_path.iterdir()) == []
 
 

@@ -11,7 +11,7 @@ from rkdeploy.runtime.contract_check import require_contract, require_image
 from rkdeploy.runtime.librknnrt.abi import DEVICE_UNAVAILABLE, TIMEOUT
 from rkdeploy.runtime.librknnrt.library import CallError, library_path, version_in_file
 from rkdeploy.runtime.librknnrt.shared_model import SharedModel
-from rkdeploy.runtime.librknnrt.tensor_io import ZERO_COPY_FUNCTIONS, CopiedIo, ZeroCopyIo
+from rkdeploy.runtime.librknnrt.tensor_io import ZERO_COPY_FUNCTIONS, CopiedIo, UnviewableLayoutError, ZeroCopyIo
 from rkdeploy.runtime.model_file import read_model_file
 from rkdeploy.runtime.versions import require_loadable, version_findings
 
@@ -39,7 +39,8 @@ class LibRknnRt:
         spec: its contract; names, order, shapes, types, scales and zero points are compared when opening.
         core: cores to run on; None leaves it to the runtime.
         timeout_ms: limit of one run, handed to the runtime; None leaves its own.
-        io: `zero_copy` shares memory with the NPU, `copy` copies; `auto` shares where the runtime can.
+        io: `zero_copy` shares memory with the NPU, `copy` copies; `auto` shares where the runtime can, and copies
+            with a note where the NPU's layout has gaps.
 
     Entering raises:
         BackendError: when library, driver or model are missing or do not fit together or with the contract.
@@ -95,8 +96,8 @@ class LibRknnRt:
             versions = context.sdk_versions()
             findings = version_findings(file, runtime=versions.runtime, driver=versions.driver, soc=board.soc)
             require_contract(*context.facts(), self._spec)
-            self._io = stack.enter_context(self._open_io(context))
-            self.notes += tuple(f"{finding.message} {finding.hint}" for finding in findings)
+            self._io, io_notes = self._open_io(context, stack)
+            self.notes += (*(f"{finding.message} {finding.hint}" for finding in findings), *io_notes)
             self._context = context
             self.figures_from = f"librknnrt {versions.runtime}, driver {versions.driver}"
             if board.soc:
@@ -134,8 +135,17 @@ class LibRknnRt:
             raise
         return io.read()
 
-    def _open_io(self, context: Context) -> TensorIo:
+    def _open_io(self, context: Context, stack: ExitStack) -> tuple[TensorIo, tuple[str, ...]]:
+        """The way in and out, entered on `stack`, and why it is not the one that was hoped for."""
         can_share = context.library.has(*ZERO_COPY_FUNCTIONS)
         if self._io_mode == "zero_copy" and not can_share:
             raise BackendError("This librknnrt has no I/O memory.", 'Update it, or use io="copy".')
-        return ZeroCopyIo(context) if can_share and self._io_mode != "copy" else CopiedIo(context)
+        notes: tuple[str, ...] = ()
+        if can_share and self._io_mode != "copy":
+            try:
+                return stack.enter_context(ZeroCopyIo(context)), notes
+            except UnviewableLayoutError as error:
+                if self._io_mode == "zero_copy":
+                    raise
+                notes = (f"Images and outputs are copied, which takes longer. {error.message}",)
+        return stack.enter_context(CopiedIo(context)), notes

@@ -29,6 +29,10 @@ _UNQUANTIZED = Quantization("float32", 1.0, 0)
 _ABI_HINT = "This librknnrt may have another ABI than the one rkdeploy knows (rknn_api.h 2.3.2)."
 
 
+class UnviewableLayoutError(BackendError):
+    """A layout of the NPU that no array can show without gaps; `CopiedIo` lets the runtime take it apart."""
+
+
 class TensorIo(Protocol):
     """The input and the outputs of one context, whose buffers are reused from frame to frame.  A context manager."""
 
@@ -51,6 +55,7 @@ class ZeroCopyIo:
     """I/O memory that NPU and CPU share: one copy of the image, none of the outputs, which stay in the NPU's layout.
 
     Entering raises:
+        UnviewableLayoutError: when rows, columns or whole tensors have gaps.  The runtime was given nothing yet.
         BackendError: when the runtime has no memory, or describes a tensor in a way that cannot be read.
     """
 
@@ -68,6 +73,9 @@ class ZeroCopyIo:
         (attr,) = context.attributes(abi.Query.NATIVE_INPUT_ATTR, 1)
         logical_outputs = context.attributes(abi.Query.OUTPUT_ATTR, output_count)
         native_outputs = context.attributes(abi.Query.NATIVE_OUTPUT_ATTR, output_count)
+        _require_viewable_input(logical, attr)
+        for native, tensor in zip(native_outputs, logical_outputs, strict=True):
+            _require_viewable_output(native, tensor)
         with ExitStack() as stack:
             self._image = self._bind_image(stack, logical, attr)
             self._tensors = tuple(
@@ -100,9 +108,7 @@ class ZeroCopyIo:
     def _bind_image(self, stack: ExitStack, logical: abi.TensorAttr, attr: abi.TensorAttr) -> NDArray[np.uint8]:
         """(H, W, 3) view of the input memory; rows may be longer than the image."""
         _, channels, height, width = tensor_facts(logical).shape
-        row_px = attr.w_stride if attr.fmt == abi.TensorFormat.NHWC and attr.w_stride else width
-        if row_px < width:
-            raise BackendError(f"The runtime wants input rows of {row_px} pixels for {width} pixels.", _ABI_HINT)
+        row_px = _row_px(attr, width)
         # The runtime turns uint8 pixels into what the model takes.
         attr.type, attr.fmt, attr.pass_through = abi.UINT8, abi.TensorFormat.NHWC, 0
         size = max(attr.size_with_stride, height * row_px * channels)
@@ -124,14 +130,7 @@ class ZeroCopyIo:
             if native.fmt == abi.TensorFormat.NHWC and len(dims) == 4:
                 values = values.transpose(0, 3, 1, 2)
         quantization = facts.quantization or _UNQUANTIZED
-        tensor = HeadTensor(values, quantization.scale, quantization.zero_point, packed)
-        if tensor.shape != facts.shape:
-            raise BackendError(
-                f'The runtime gives the output "{facts.name}" the native axes {dims}, layout {native.fmt}, expected a '
-                f"layout of {facts.shape}.",
-                _ABI_HINT,
-            )
-        return tensor
+        return HeadTensor(values, quantization.scale, quantization.zero_point, packed)
 
     def _bind(self, stack: ExitStack, name: str, attr: abi.TensorAttr, size: int) -> NDArray[np.uint8]:
         """Make I/O memory of `size` bytes for a tensor and give it to the runtime; as (size,) bytes."""
@@ -202,6 +201,42 @@ class CopiedIo:
         assert self._outputs is not None
         self._context.get_outputs(self._outputs)
         return self._tensors
+
+
+def _row_px(attr: abi.TensorAttr, width: int) -> int:
+    return attr.w_stride if attr.fmt == abi.TensorFormat.NHWC and attr.w_stride else width
+
+
+def _require_viewable_input(logical: abi.TensorAttr, attr: abi.TensorAttr) -> None:
+    width = tensor_facts(logical).shape[3]
+    if _row_px(attr, width) < width:
+        raise UnviewableLayoutError(
+            f"The runtime wants input rows of {attr.w_stride} pixels for {width} pixels.", _ABI_HINT
+        )
+
+
+def _require_viewable_output(native: abi.TensorAttr, logical: abi.TensorAttr) -> None:
+    """The native layout must be all that lies in the memory, in its order: what else there is, only strides tell."""
+    facts, dims = tensor_facts(logical), dims_of(native)
+    shape = dims
+    if native.fmt == abi.TensorFormat.NC1HWC2 and len(dims) == 5 and dims[1] * dims[4] >= facts.shape[1]:
+        shape = (dims[0], facts.shape[1], dims[2], dims[3])
+    elif native.fmt == abi.TensorFormat.NHWC and len(dims) == 4:
+        shape = (dims[0], dims[3], dims[1], dims[2])
+    if shape != facts.shape:
+        raise UnviewableLayoutError(
+            f'The runtime gives the output "{facts.name}" the native axes {dims}, layout {native.fmt}, expected a '
+            f"layout of {facts.shape}.",
+            _ABI_HINT,
+        )
+    size = math.prod(dims) * np.dtype(dtype_of(native)).itemsize
+    found = (native.size_with_stride, native.h_stride, native.w_stride)
+    expected = (size, *shape[2:]) if len(shape) == 4 else (size, 0, 0)
+    if any(value not in (0, dense) for value, dense in zip(found, expected, strict=True)):  # 0: as without strides
+        raise UnviewableLayoutError(
+            f'The runtime pads the output "{facts.name}" {facts.shape} in its memory: {found[0]:,} bytes with strides '
+            f"{found[1]} and {found[2]} for height and width, expected {size:,} bytes without gaps."
+        )
 
 
 def _destroy(context: Context, memory: Any) -> None:

@@ -1,0 +1,74 @@
+"""How the worker judges the toolkit's own files before the toolkit loads them."""
+
+from __future__ import annotations
+
+import argparse
+import pickle
+import pickletools
+from pathlib import Path
+
+import pytest
+
+from rkdeploy.quantize import toolkit_worker
+from rkdeploy.quantize.toolkit_worker import RefusedError, rewrite_step1_data
+
+EXPECTED = {"target_platform": "rk3588", "mean_values": [[0, 0, 0]]}
+NAMESPACE = b"cargparse\nNamespace\n"
+
+
+def test_plain_data_comes_through_whole(tmp_path: Path) -> None:
+    """The toolkit loads what was there: real namespaces, inside one another and empty, and parts that are shared."""
+    shared, file = [1.5, -2, None], tmp_path / "model.data"
+    nested = argparse.Namespace(empty=argparse.Namespace(), parts=(shared, {"b"}, b"raw"))
+    data = {"args": argparse.Namespace(**EXPECTED, nested=nested), "tensors": {"conv1": shared}}
+    file.write_bytes(pickle.dumps(data, 4))
+    rewrite_step1_data(str(file), EXPECTED)
+    loaded = pickle.loads(file.read_bytes())
+    assert loaded == data
+    assert type(loaded["args"].nested.empty) is argparse.Namespace
+    assert loaded["args"].nested.parts[0] is loaded["tensors"]["conv1"]
+    with pytest.raises(RefusedError, match="made with target_platform 'rk3588', expected 'rk3566'"):
+        rewrite_step1_data(str(file), {"target_platform": "rk3566"})
+
+
+@pytest.mark.parametrize(
+    ("attack", "said"),
+    [
+        (b"\x80\x04" + NAMESPACE + b"N}X\x03\0\0\0badK\x01s\x86b.", "sets the attributes of a type"),
+        (b"\x80\x04}X\x03\0\0\0badK\x01sb.", "is damaged: IndexError"),
+        (b"\x80\x04" + NAMESPACE + b")\x81]b.", "a state that is no dict of names"),
+        (b"\x80\x04" + NAMESPACE + b")\x81}K\x01K\x02sb.", "a state that is no dict of names"),
+        (b"\x80\x04" + NAMESPACE + b".", "holds the class Namespace itself"),
+        (b"\x80\x04cos\nsystem\n.", "it names the global os.system"),
+        (b"\x80\x05\x96\0\0\0\0\x10\0\0\0.", "step 1 does not write"),
+        (b"\x80\x04\x82\x01.", "step 1 does not write"),
+        (b"Pid\n.", "step 1 does not write"),
+    ],
+    ids=["class", "short", "list", "no names", "itself", "global", "buffer", "extension", "persistent"],
+)
+def test_nothing_else_gets_through(attack: bytes, said: str, tmp_path: Path) -> None:
+    """Whatever is not plain data is refused with its reason; the file stays, and the real Namespace is untouched."""
+    before = dict(vars(argparse.Namespace))
+    (tmp_path / "model.data").write_bytes(attack)
+    with pytest.raises(RefusedError) as caught:
+        rewrite_step1_data(str(tmp_path / "model.data"), EXPECTED)
+    assert said in str(caught.value)
+    assert dict(vars(argparse.Namespace)) == before
+    assert (tmp_path / "model.data").read_bytes() == attack
+
+
+def test_a_few_bytes_take_no_memory(tmp_path: Path) -> None:
+    """A place in the memo far out is one entry, not as many as the number says (in C it would be 32 GB)."""
+    attack = b"\x80\x04]r\xff\xff\xff\xfe."
+    assert [opcode.name for opcode, _, _ in pickletools.genops(attack)][2] == "LONG_BINPUT"
+    (tmp_path / "model.data").write_bytes(attack)
+    with pytest.raises(RefusedError, match="made with target_platform None"):
+        rewrite_step1_data(str(tmp_path / "model.data"), EXPECTED)
+
+
+def test_a_huge_file_is_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Above the limit the size alone is the reason."""
+    monkeypatch.setattr(toolkit_worker, "MOST_DATA_BYTES", 10)
+    (tmp_path / "model.data").write_bytes(pickle.dumps({"args": None}))
+    with pytest.raises(RefusedError, match=r"has \d+ bytes, expected at most 10\."):
+        rewrite_step1_data(str(tmp_path / "model.data"), EXPECTED)
