@@ -13,6 +13,7 @@ import ctypes
 import glob
 import hashlib
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -23,13 +24,14 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from rkdeploy.errors import BundleError
-from rkdeploy.record import BuildRecord
-from rkdeploy.spec import SCHEMA_VERSION, ModelSpec
+from rkdeploy.errors import BundleError, shown
+from rkdeploy.record import RECORD_VERSION, BuildRecord
+from rkdeploy.spec import SCHEMA_VERSION, ModelSpec, NpuModel
 
 CONTRACT, BUILD, SUMS, LOG, QUANTIZATION = "contract.json", "build.json", "SHA256SUMS", "toolkit.log", "quantization"
 BOARD_HOME, CURRENT = "/var/lib/rkdeploy", "current"  # where rkdeploy push puts bundles on a board
-_PARTIAL = ".partial-"
+_PARTIAL, _RKNN = ".partial-", ".rknn"
+_WORD = re.compile(r"[A-Za-z0-9_.+-]{1,40}")
 _CUSTOM_STRING_BYTES = 1023
 _MAX_JSON_BYTES = 64 << 20
 _MAX_SIDE = 8192
@@ -44,22 +46,31 @@ class Bundle:
     Attributes:
         folder: where it is.
         spec: its contract.
-        record: how it was built.
+        model: the contract's word on the `.rknn`.
     """
 
     folder: Path
     spec: ModelSpec
-    record: BuildRecord
+    model: NpuModel
+
+    @property
+    def record(self) -> BuildRecord:
+        """How it was built, read from `build.json` now: whoever only runs the model needs none.
+
+        Raises:
+            BundleError: missing, damaged, or of another schema version.
+        """
+        return _read_record(self.folder)
 
     @property
     def stem(self) -> str:
         """File name of the model without its suffix."""
-        return Path(self.record.source.file).stem
+        return Path(self.model.file).stem
 
     @property
     def rknn(self) -> Path:
         """The model for the NPU."""
-        return self.folder / f"{self.stem}.rknn"
+        return self.folder / self.model.file
 
     @property
     def full_onnx(self) -> Path:
@@ -126,19 +137,16 @@ def read_bundle(folder: Path, *, check_hashes: bool = True) -> Bundle:
         raise BundleError(
             f'"{folder}" is not a bundle: it has no {CONTRACT}.', 'Build one with "rkdeploy build best.pt".'
         )
-    version = _decode(folder / CONTRACT, dict[str, Any]).get("schema_version")
-    if version != SCHEMA_VERSION:
-        raise BundleError(
-            f'"{folder / CONTRACT}" has schema version {version!r:.40}, expected {SCHEMA_VERSION}.',
-            "Use the rkdeploy that built it, or build it again with this one.",
-        )
-    if check_hashes:
-        _check_sums(folder)
+    _require_version(folder / CONTRACT, SCHEMA_VERSION)
+    listed = _check_sums(folder) if check_hashes else None
     spec = _decode(folder / CONTRACT, ModelSpec)
-    impossible = [what for what, holds in _possible(spec).items() if not holds]
+    model = spec.model or _model_of_record(folder)
+    impossible = [what for what, holds in (_possible(spec) | _possible_model(model)).items() if not holds]
     if impossible:
         raise BundleError(f'"{folder / CONTRACT}" is impossible; expected that {"; ".join(impossible)}.', _REBUILD)
-    return Bundle(folder, spec, _decode(folder / BUILD, BuildRecord))
+    if listed is not None and model.file not in listed:
+        raise BundleError(f'"{folder / SUMS}" does not list the model, "{model.file}".', _REBUILD)
+    return Bundle(folder, spec, model)
 
 
 def custom_string(spec: ModelSpec) -> str:
@@ -250,6 +258,47 @@ def _possible(spec: ModelSpec) -> dict[str, bool]:
     }
 
 
+def _possible_model(model: NpuModel) -> dict[str, bool]:
+    """The same of the built model: its name must stay a name, wherever it is put together with a folder."""
+    stem, suffix = model.file[: -len(_RKNN)], model.file[-len(_RKNN) :]
+    return {
+        f'the model is named by a file\'s name that ends in "{_RKNN}"': suffix == _RKNN
+        and not {"/", "\0"} & set(stem)
+        and stem.strip(".") != "",
+        "its target and type are words": all(_WORD.fullmatch(word) for word in (model.target, model.dtype)),
+    }
+
+
+def _read_record(folder: Path) -> BuildRecord:
+    path = folder / BUILD
+    if not path.exists():
+        raise BundleError(
+            f'"{folder}" has no {BUILD}, which says how it was built; it is needed for this, not for running the model '
+            "on a board.",
+            _REBUILD,
+        )
+    _require_version(path, RECORD_VERSION, absent=RECORD_VERSION)
+    return _decode(path, BuildRecord)
+
+
+def _model_of_record(folder: Path) -> NpuModel:
+    """What the contract did not say before it named its model."""
+    if not (folder / BUILD).exists():
+        raise BundleError(f'"{folder / CONTRACT}" names no model, and there is no {BUILD} that does.', _REBUILD)
+    record = _read_record(folder)
+    return NpuModel(f"{Path(record.source.file).stem}{_RKNN}", record.toolkit.target, record.toolkit.dtype)
+
+
+def _require_version(path: Path, expected: int, absent: int | None = None) -> None:
+    """Refuse another schema version before the file is read as this one."""
+    version = _decode(path, dict[str, Any]).get("schema_version", absent)
+    if version != expected:
+        raise BundleError(
+            f'"{path}" has schema version {shown(version)}, expected {expected}.',
+            "Use the rkdeploy that built it, or build it again with this one.",
+        )
+
+
 def _files(folder: Path) -> list[Path]:
     return sorted(p for p in folder.rglob("*") if p.is_file() and p.name != SUMS)
 
@@ -267,7 +316,8 @@ def _write_sums(folder: Path) -> None:
     (folder / SUMS).write_text("".join(lines))
 
 
-def _check_sums(folder: Path) -> None:
+def _check_sums(folder: Path) -> frozenset[str]:
+    """Check every hash.  Returns the files that are listed."""
     try:
         if not (folder / SUMS).is_file():
             raise BundleError(f'"{folder}" has no {SUMS}.', _REBUILD)
@@ -290,11 +340,10 @@ def _check_sums(folder: Path) -> None:
                 f'"{path}" has SHA-256 {found[:12]}..., expected {digest[:12]}...: it changed after the build.',
                 _REBUILD,
             )
-    for required in (CONTRACT, BUILD):
-        if required not in listed:
-            raise BundleError(f'"{folder / SUMS}" does not list "{required}".', _REBUILD)
-    if not any(Path(name).parent == Path() and name.endswith(".rknn") for name in listed):
-        raise BundleError(f'"{folder / SUMS}" lists no model, expected a file that ends in ".rknn".', _REBUILD)
+    for name in (CONTRACT, BUILD):
+        if name not in listed and (name == CONTRACT or (folder / name).exists()):
+            raise BundleError(f'"{folder / SUMS}" does not list "{name}".', _REBUILD)
+    return frozenset(listed)
 
 
 def _replace(source: Path, target: Path) -> None:

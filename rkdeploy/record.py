@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 from rkdeploy.spec import Anchors, OutputRole
 
+RECORD_VERSION = 1
+
 
 @dataclass(frozen=True, slots=True)
 class Verification:
@@ -186,6 +188,7 @@ class BuildRecord:
         host: Python and packages that took part, name to version.
         seconds: wall time a stage.
         warnings: everything that the user was warned of.
+        schema_version: version of this schema.  Files from before it was written have version 1.
     """
 
     rkdeploy_version: str
@@ -199,3 +202,4 @@ class BuildRecord:
     host: dict[str, str]
     seconds: dict[str, float]
     warnings: tuple[str, ...]
+    schema_version: int = RECORD_VERSION

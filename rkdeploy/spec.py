@@ -100,6 +100,21 @@ class Anchors:
 
 
 @dataclass(frozen=True, slots=True)
+class NpuModel:
+    """The `.rknn` that the contract speaks of.
+
+    Attributes:
+        file: its name in the bundle, such as `best.rknn`; the bundle's other files are named after it.
+        target: the SoC that it was built for, as the toolkit names it: `rk3588`.
+        dtype: what it computes in, as it was asked of the build: `int8`, `fp16`.
+    """
+
+    file: str
+    target: str
+    dtype: str
+
+
+@dataclass(frozen=True, slots=True)
 class ModelSpec:
     """The whole contract of one model.
 
@@ -110,6 +125,7 @@ class ModelSpec:
         input: the image input.
         outputs: the head tensors, in runtime order.
         anchors: for anchor-based families, else None.
+        model: the built model; None as long as there is none, never in a bundle.
         schema_version: version of this schema.
     """
 
@@ -119,4 +135,5 @@ class ModelSpec:
     input: InputSpec
     outputs: tuple[HeadOutput, ...]
     anchors: Anchors | None = None
+    model: NpuModel | None = None
     schema_version: int = SCHEMA_VERSION

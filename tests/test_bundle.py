@@ -13,11 +13,11 @@ import msgspec
 import pytest
 
 from rkdeploy import bundle as bundle_module
-from rkdeploy.bundle import CONTRACT, SUMS, custom_string, find_bundle, new_bundle, read_bundle, write_json
+from rkdeploy.bundle import BUILD, CONTRACT, SUMS, custom_string, find_bundle, new_bundle, read_bundle, write_json
 from rkdeploy.errors import BundleError, VerificationError
 from rkdeploy.record import BuildRecord, SourceRecord, ToolkitRecord, Verification
 from rkdeploy.schema import contract_schema
-from rkdeploy.spec import Anchors, HeadOutput, InputSpec, ModelSpec, Quantization
+from rkdeploy.spec import Anchors, HeadOutput, InputSpec, ModelSpec, NpuModel, Quantization
 
 ANCHORS = Anchors((((10.0, 13.0), (16.0, 30.0)),))
 SPEC = ModelSpec(
@@ -29,6 +29,7 @@ SPEC = ModelSpec(
         HeadOutput("stride8_map", "anchor_map", 0, 8, (1, 14, 8, 12), "sigmoid", Quantization("int8", 0.0039, -128)),
     ),
     anchors=ANCHORS,
+    model=NpuModel("best.rknn", "rk3588", "int8"),
 )
 RECORD = BuildRecord(
     rkdeploy_version="0",
@@ -53,6 +54,11 @@ def write(folder: Path, model: bytes = b"RKNN") -> Path:
         write_json(partial / "build.json", RECORD)
         (partial / "best.rknn").write_bytes(model)
     return folder
+
+
+def unlist(folder: Path, name: str) -> None:
+    lines = (folder / SUMS).read_text().splitlines(keepends=True)
+    (folder / SUMS).write_text("".join(line for line in lines if not line.endswith(f"  {name}\n")))
 
 
 def test_round_trip(tmp_path: Path) -> None:
@@ -168,13 +174,75 @@ def test_a_missing_file_is_noticed(tmp_path: Path) -> None:
         read_bundle(folder)
 
 
-def test_a_model_that_is_not_listed_is_noticed(tmp_path: Path) -> None:
-    """Hashes that cover everything but the model prove nothing about it."""
+@pytest.mark.parametrize("name", ["best.rknn", CONTRACT, BUILD])
+def test_a_file_that_is_not_listed_is_noticed(tmp_path: Path, name: str) -> None:
+    """Hashes that cover everything but the model, the contract or the record prove nothing about it."""
     folder = write(tmp_path / "b")
-    lines = (folder / SUMS).read_text().splitlines(keepends=True)
-    (folder / SUMS).write_text("".join(line for line in lines if not line.endswith(".rknn\n")))
-    with pytest.raises(BundleError, match=r'lists no model, expected a file that ends in "\.rknn"'):
+    unlist(folder, name)
+    (folder / "other.rknn").write_bytes(b"RKNN")
+    with pytest.raises(BundleError, match=rf'does not list .*"{re.escape(name)}"'):
         read_bundle(folder)
+
+
+def test_a_board_needs_no_record(tmp_path: Path) -> None:
+    """Without build.json a bundle is whole and names its model; only its record is missing, and that is said."""
+    folder = write(tmp_path / "b")
+    unlist(folder, BUILD)
+    (folder / BUILD).unlink()
+    bundle = read_bundle(folder)
+    assert (bundle.rknn, bundle.model.target) == (folder / "best.rknn", "rk3588")
+    with pytest.raises(BundleError, match=r"has no build\.json"):
+        _ = bundle.record
+
+
+def test_a_record_is_read_when_it_is_asked_for(tmp_path: Path) -> None:
+    """A record of another schema does not keep the model from running; it is refused by whoever wants it."""
+    with new_bundle(tmp_path / "b") as partial:
+        write_json(partial / CONTRACT, SPEC)
+        write_json(partial / BUILD, {"schema_version": 7, "everything": "else"})
+        (partial / "best.rknn").write_bytes(b"RKNN")
+    bundle = read_bundle(tmp_path / "b")
+    with pytest.raises(BundleError, match="schema version 7, expected 1"):
+        _ = bundle.record
+
+
+@pytest.mark.parametrize("unversioned", [True, False])
+def test_a_contract_that_names_no_model_yet(tmp_path: Path, unversioned: bool) -> None:
+    """Bundles of the first layout have the model's name and target in build.json, without a version."""
+    with new_bundle(tmp_path / "b") as partial:
+        write_json(partial / CONTRACT, replace(SPEC, model=None))
+        record = msgspec.to_builtins(RECORD)
+        if unversioned:
+            del record["schema_version"]
+        write_json(partial / BUILD, record)
+        (partial / "best.rknn").write_bytes(b"RKNN")
+    bundle = read_bundle(tmp_path / "b")
+    assert bundle.model == SPEC.model
+    assert bundle.record == RECORD
+    unlist(bundle.folder, BUILD)
+    (bundle.folder / BUILD).unlink()
+    with pytest.raises(BundleError, match=r"names no model, and there is no build\.json"):
+        read_bundle(bundle.folder)
+
+
+@pytest.mark.parametrize("file", ["../best.rknn", "/best.rknn", "..rknn", "best.onnx", ".rknn", "", "a\0.rknn", "best"])
+def test_a_models_name_is_a_name(tmp_path: Path, file: str) -> None:
+    """What the contract says of its model cannot lead outside the bundle."""
+    with new_bundle(tmp_path / "b") as partial:
+        write_json(partial / CONTRACT, replace(SPEC, model=NpuModel(file, "rk3588", "int8")))
+        (partial / "best.rknn").write_bytes(b"RKNN")
+    with pytest.raises(BundleError, match="the model is named by a file's name"):
+        read_bundle(tmp_path / "b")
+
+
+@pytest.mark.parametrize("word", ["", "rk 3588", "\x1b[2J", "x" * 41])
+def test_target_and_type_are_words(tmp_path: Path, word: str) -> None:
+    """They are printed in one line, and compared."""
+    with new_bundle(tmp_path / "b") as partial:
+        write_json(partial / CONTRACT, replace(SPEC, model=NpuModel("best.rknn", word, "int8")))
+        (partial / "best.rknn").write_bytes(b"RKNN")
+    with pytest.raises(BundleError, match="target and type are words"):
+        read_bundle(tmp_path / "b")
 
 
 def test_another_schema_version_is_explained(tmp_path: Path) -> None:

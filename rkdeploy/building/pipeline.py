@@ -59,7 +59,7 @@ from rkdeploy.record import (
 )  # fmt: skip
 from rkdeploy.runtime.protocol import HeadTensor
 from rkdeploy.runtime.simulator import head_tensor
-from rkdeploy.spec import HeadOutput, InputSpec, ModelSpec
+from rkdeploy.spec import HeadOutput, InputSpec, ModelSpec, NpuModel
 
 VERIFY_IMAGES = 4
 FLOAT_DTYPE = "fp16"
@@ -170,6 +170,8 @@ def build(options: BuildOptions, events: BuildEvents) -> Bundle:
                     folder / QUANTIZATION if toolkit_options.quantized else None,
                 )
                 spec = _with_quantization(spec, model)
+                rknn = f"{options.model.stem}.rknn"
+                spec = replace(spec, model=NpuModel(rknn, options.target, options.dtype))
             with clock.stage("compare", f"Comparing {options.dtype} with float in the simulator"):
                 agreement = _compare(toolkit, spec, cut_graph, images, events)
         except ToolkitError as error:

@@ -71,7 +71,8 @@ def print_profile(profile: Profile, console: Console, layer_rows: int) -> None:
 def _facts(profile: Profile) -> Table:
     versions, frames = profile.versions, profile.frames
     table = facts_table()
-    model = f"{versions.target} {versions.dtype}, {profile.input_width}x{profile.input_height}, {versions.toolkit}"
+    size, toolkit = f"{profile.input_width}x{profile.input_height}", versions.toolkit or "toolkit unknown"
+    model = f"{versions.target} {versions.dtype}, {size}, {toolkit}"
     if profile.backend in _FLOAT_BACKENDS:
         model += "; what runs here is its float network"
     table.add_row("model", plain(model))

@@ -92,7 +92,7 @@ def _upload(ssh: Ssh, home: str, parcel: Parcel, state: BoardState) -> None:
 
 
 def _warn(bundle: Bundle, state: BoardState, target: str) -> None:
-    soc = bundle.record.toolkit.target
+    soc = bundle.model.target
     if state.compatible and not any(name.partition(",")[2].startswith(soc) for name in state.compatible):
         print_warning(f"The bundle is for {soc}; {target} says it is {', '.join(state.compatible)}.")
     if not state.has_program:

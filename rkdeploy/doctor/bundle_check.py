@@ -43,10 +43,10 @@ def read_bundle_facts(folder: Path) -> BundleFacts:
         model = read_model_file(bundle.rknn)
     except (BundleError, BackendError, RkdeployError) as error:
         return BundleFacts(str(folder), error)
-    spec, told = bundle.spec, bundle.record.toolkit
+    spec, toolkit = bundle.spec, model.toolkit_version or "of an unknown version"
     text = (
         f"{folder.resolve().name}: whole, every hash holds; {spec.family}, {spec.input.width}x{spec.input.height}, "
-        f"{len(spec.class_names)} classes, {told.target} {told.dtype}, {told.name} {told.version}"
+        f"{len(spec.class_names)} classes, {bundle.model.target} {bundle.model.dtype}, rknn-toolkit2 {toolkit}"
     )
     return BundleFacts(str(folder), None, text, model)
 

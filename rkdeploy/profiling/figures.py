@@ -236,7 +236,7 @@ class Versions:
         runtime, driver: of the NPU; None on a PC.
         kernel, board, soc: of the machine; board and SoC are None on a PC.
         model_file: version of the `.rknn` file format.
-        toolkit: that built the model.
+        toolkit: that built the model; None where the `.rknn` does not say.
         target, dtype: what it was built for.
         packages: Python and what this process uses, name to version.
     """
@@ -247,7 +247,7 @@ class Versions:
     board: str | None
     soc: str | None
     model_file: int | None
-    toolkit: str
+    toolkit: str | None
     target: str
     dtype: str
     packages: dict[str, str]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import platform
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from pathlib import Path
@@ -253,11 +253,11 @@ def _with_memory(one: OneContext, memory: NpuMemory | None) -> OneContext:
 
 
 def _versions(bundle: Bundle, board: Board, sysroot: Path, figures_from: str) -> Versions:
-    told = bundle.record.toolkit
-    try:
-        file_version: int | None = read_model_file(bundle.rknn).file_version
-    except BackendError:
-        file_version = None
+    file_version: int | None = None
+    toolkit: str | None = None
+    with suppress(BackendError):  # the host backends run without it
+        file = read_model_file(bundle.rknn)
+        file_version, toolkit = file.file_version, file.toolkit_version
     runtime = driver = None
     for part in figures_from.split(", "):  # as the NPU backends write it: "librknnrt 2.3.2 (...), driver 0.9.8"
         name, _, value = part.partition(" ")
@@ -272,9 +272,9 @@ def _versions(bundle: Bundle, board: Board, sysroot: Path, figures_from: str) ->
         board=board_model(sysroot),
         soc=board.soc,
         model_file=file_version,
-        toolkit=f"{told.name} {told.version}",
-        target=told.target,
-        dtype=told.dtype,
+        toolkit=f"rknn-toolkit2 {toolkit}" if toolkit else None,
+        target=bundle.model.target,
+        dtype=bundle.model.dtype,
         packages={"python": platform.python_version(), **installed(_PACKAGES)},
     )
 

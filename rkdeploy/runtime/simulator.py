@@ -26,11 +26,11 @@ if TYPE_CHECKING:
 def open_bundle(bundle: Bundle, core: object = None) -> SimulatorRuntime:
     """The built model of a bundle, from the files that the toolkit left in it."""
     del core  # this one has none
-    spec, told = bundle.spec, bundle.record.toolkit
+    spec, model = bundle.spec, bundle.model
     options = ToolkitOptions(
-        target=told.target,
-        dtype=told.dtype,
-        optimization_level=told.optimization_level,
+        target=model.target,
+        dtype=model.dtype,
+        optimization_level=bundle.record.toolkit.optimization_level,
         mean=spec.input.mean,
         std=spec.input.std,
     )

@@ -6,6 +6,7 @@ The names and forms of the files are those of RK3588 boards with a vendor kernel
 from __future__ import annotations
 
 import struct
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ from sample_model import SPEC, H, W, write_rknn
 
 from rkdeploy.bundle import BUILD, CONTRACT, Bundle, new_bundle, read_bundle, write_json
 from rkdeploy.record import BuildRecord, SourceRecord, ToolkitRecord, Verification
+from rkdeploy.spec import NpuModel
 
 NPU = "sys/class/devfreq/fdab0000.npu"
 CPU = "sys/devices/system/cpu/cpufreq/policy4"
@@ -103,7 +105,7 @@ def write_bundle(folder: Path, *, toolkit: str = "2.3.2", target: str = "rk3588"
         warnings=(),
     )
     with new_bundle(folder) as partial:
-        write_json(partial / CONTRACT, SPEC)
+        write_json(partial / CONTRACT, replace(SPEC, model=NpuModel("best.rknn", target, "int8")))
         write_json(partial / BUILD, record)
         write_rknn(partial / "best.rknn", toolkit=toolkit, target=target)
         _write_cut_graph(partial / "best-cut.onnx")

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from rkdeploy.bundle import CONTRACT, new_bundle, write_json
 from rkdeploy.record import BuildRecord, SourceRecord, ToolkitRecord, Verification
-from rkdeploy.spec import Anchors, HeadOutput, InputSpec, ModelSpec, Quantization
+from rkdeploy.spec import Anchors, HeadOutput, InputSpec, ModelSpec, NpuModel, Quantization
 
 _ANCHORS = Anchors((((10.0, 13.0), (16.0, 30.0)),))
 _SPEC = ModelSpec(
@@ -20,6 +20,7 @@ _SPEC = ModelSpec(
         HeadOutput("stride8_map", "anchor_map", 0, 8, (1, 14, 8, 12), "sigmoid", Quantization("int8", 0.0039, -128)),
     ),
     anchors=_ANCHORS,
+    model=NpuModel("best.rknn", "rk3588", "int8"),
 )
 _SOURCE = SourceRecord(
     "best.pt", "0" * 64, None, "yolov5", "v7.0", "checkpoint", _ANCHORS, coco_anchors=False, parameters=1

@@ -293,6 +293,7 @@ SPEC: dict[str, Any] = {
         {"name": "o", "role": "anchor_map", "level": 0, "stride": 8, "shape": [1, 6, 4, 4], "activation": "linear"}
     ],
     "anchors": {"levels_px": [[[10.0, 12.0]]]},
+    "model": {"file": "m.rknn", "target": "rk3588", "dtype": "int8"},
     "schema_version": 1,
 }
 RECORD: dict[str, Any] = {
@@ -386,6 +387,10 @@ CONTRACTS: dict[str, dict[str, Any]] = {
     "mean of text": given_input(mean="x"),
     "padding beyond a byte": given_input(pad_value=1000),
     "unknown colour order": given_input(color="cmyk"),
+    "model outside": {"model": {"file": "../../../etc/passwd.rknn", "target": "rk3588", "dtype": "int8"}},
+    "model of a terminal's commands": {"model": {"file": "\x1b[2J.rknn", "target": "rk3588", "dtype": "int8"}},
+    "model of another type": {"model": "m.rknn"},
+    "target of a terminal's commands": {"model": {"file": "m.rknn", "target": "\x1b[2J", "dtype": "int8"}},
 }
 
 
@@ -459,7 +464,6 @@ BUNDLES: dict[str, Callable[[Path], object]] = {
     "contract of bytes": fill_with("contract.json", bytes(range(256))),
     "contract nested without end": fill_with("contract.json", b"[" * 1_000_000),
     "contract of 20 GB": huge_contract,
-    "build.json of another kind": fill_with("build.json", b'{"source": 5}'),
     "model of text": fill_with("m-cut.onnx", b"not a model"),
     "model of a checkpoint": fill_with("m-cut.onnx", GOOD_PT.read_bytes()),
     "model with another output": fill_with("m-cut.onnx", GOOD_ONNX.read_bytes()),
@@ -476,10 +480,17 @@ def test_broken_bundles_are_refused(change: Callable[[Path], object], tmp_path: 
 
 @pytest.mark.parametrize("file", ["../../../etc/passwd", "/etc/passwd", "..", "", "\x1b[2J.pt", "a\0b.pt"])
 def test_a_bundle_cannot_point_outside(file: str, tmp_path: Path) -> None:
-    """The model's name in build.json is a name, whatever path it pretends to be."""
-    make_bundle(tmp_path, record={"source": {**RECORD["source"], "file": file}})
+    """The model's name in an older bundle's build.json is a name, whatever path it pretends to be."""
+    make_bundle(tmp_path, spec={"model": None}, record={"source": {**RECORD["source"], "file": file}})
     arguments = ["run", "--model", "bundle", "--source", image(tmp_path), "--save", "out"]
     assert_refused(run(arguments, tmp_path), tmp_path)
+
+
+@pytest.mark.parametrize("record", [b'{"source": 5}', b"[]", b"{", b"\xff", b'{"schema_version": "\\u001b[2J"}'])
+def test_records_are_refused_where_they_are_needed(record: bytes, tmp_path: Path) -> None:
+    """A broken build.json ends in one message where an older bundle's model is named by it."""
+    fill_with("build.json", record)(make_bundle(tmp_path, spec={"model": None}))
+    assert_refused(run(["run", "--model", "bundle", "--source", image(tmp_path)], tmp_path), tmp_path)
 
 
 def test_the_bundle_runs_unchanged(tmp_path: Path) -> None:
