@@ -11,18 +11,41 @@ from typing import Literal
 
 SCHEMA_VERSION = 1
 
-Task = Literal["detect"]
+Task = Literal["detect", "segment", "pose", "obb", "classify"]
 ColorOrder = Literal["rgb", "bgr"]
-Fit = Literal["letterbox"]
-Activation = Literal["linear", "sigmoid"]
+Fit = Literal["letterbox", "center_crop", "stretch"]
+Activation = Literal["linear", "sigmoid", "softmax"]
 TensorDtype = Literal["int8", "uint8", "int16", "float16", "float32"]
-OutputRole = Literal["anchor_map", "anchor_boxes", "anchor_xy", "anchor_wh", "anchor_scores"]
+AnchorRole = Literal[
+    "anchor_map", "anchor_boxes", "anchor_xy", "anchor_wh", "anchor_scores", "anchor_coefficients"
+]  # fmt: skip
 """What the channels of an anchor head's tensor (1, na * fields, H, W) hold, anchor-major:
 
-- `anchor_map`: x, y, w, h, objectness, class 0, class 1, ... (5 + nc fields an anchor)
+- `anchor_map`: x, y, w, h, objectness, class 0, class 1, ..., coefficient 0, ... (5 + nc + nm fields an anchor)
 - `anchor_boxes`: x, y, w, h;  `anchor_xy`: x, y;  `anchor_wh`: w, h
 - `anchor_scores`: objectness, class 0, class 1, ... (1 + nc fields an anchor)
+- `anchor_coefficients`: the mask coefficients (nm fields an anchor)
 """
+PointRole = Literal[
+    "dfl_boxes", "ltrb_boxes", "scores", "keypoint_xy", "keypoint_scores", "mask_coefficients", "angles"
+]  # fmt: skip
+"""What the channels of an anchor-free head's tensor (1, C, H, W) hold, for each cell:
+
+- `dfl_boxes`: 4 * reg_max logits, side-major: the distances to left, top, right and bottom as distributions over
+  0 .. reg_max - 1 cells (Distribution Focal Loss);  `ltrb_boxes`: the four distances themselves, in cells
+- `scores`: nc class logits
+- `keypoint_xy`: x, y of each keypoint, relative to the cell (`KeypointLayout`);  `keypoint_scores`: one visibility
+  logit a keypoint
+- `mask_coefficients`: nm;  `angles`: one, read by `ModelSpec.angle`
+"""
+ImageRole = Literal["prototypes", "class_map", "class_scores"]
+"""Tensors that speak of the whole image:
+
+- `prototypes`: (1, nm, H, W), what mask coefficients combine
+- `class_map`: (1, n, H, W), one score plane for each of n classes; the largest wins
+- `class_scores`: (1, nc, 1, 1), a classifier's
+"""
+OutputRole = AnchorRole | PointRole | ImageRole
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,8 +60,11 @@ class InputSpec:
         height, width: network input size in pixels.
         color: channel order the network was trained with.
         mean, std: per channel, in pixel values 0..255.
-        fit: how a source image is brought to (height, width).  `letterbox` keeps the aspect ratio and pads.
-        pad_value: grey level 0..255 of the padding.
+        fit: how a source image is brought to (height, width).  `letterbox` keeps the aspect ratio and pads;
+            `center_crop` keeps it and crops; `stretch` does not keep it.
+        pad_value: grey level 0..255 of a letterbox's padding.
+        crop_fraction: of a center crop: side of the crop over the shorter side of the resized image, 0..1.  224 cut out
+            of 256, as torchvision's classifiers were evaluated, is 0.875.
     """
 
     name: str
@@ -49,6 +75,7 @@ class InputSpec:
     std: tuple[float, float, float] = (255.0, 255.0, 255.0)
     fit: Fit = "letterbox"
     pad_value: int = 114
+    crop_fraction: float = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +94,7 @@ class HeadOutput:
     Attributes:
         name: tensor name.
         role: what the channels hold.
-        level: index of the detection level, 0 the finest.
+        level: index of the detection level, 0 the finest; 0 for a tensor that speaks of the whole image.
         stride: input pixels a cell, so that shape[2] * stride == input height.
         shape: (1, C, H, W), the logical layout; a runtime may hand it over in another memory layout.
         activation: what the graph has already applied; `linear` are logits.
@@ -115,6 +142,53 @@ class NpuModel:
 
 
 @dataclass(frozen=True, slots=True)
+class KeypointLayout:
+    """How keypoint tensors are read.
+
+    A keypoint's x in pixels of the network input is (raw * gain + cell_x + offset) * stride, y alike.  YOLOv8 and 11
+    have gain 2 and offset 0, YOLO26 gain 1 and offset 0.5.
+
+    Attributes:
+        count: keypoints an object.
+        scored: whether each has a visibility score (`kpt_shape` [count, 3]) or not ([count, 2]).
+        gain, offset: of the formula above.
+    """
+
+    count: int
+    scored: bool
+    gain: float = 2.0
+    offset: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class AngleFormula:
+    """How the angle of a rotated box is read, in radians: `gain * f(raw) + offset`.
+
+    Attributes:
+        sigmoid: whether f is the sigmoid; otherwise raw is taken as it is.  Where it is, `HeadOutput.activation` says
+            whether the graph has done it.
+        gain, offset: YOLOv8 and 11: (sigmoid(raw) - 0.25) * pi.
+    """
+
+    sigmoid: bool
+    gain: float
+    offset: float
+
+
+@dataclass(frozen=True, slots=True)
+class ClassMap:
+    """One `class_map` output.
+
+    Attributes:
+        output: its name.
+        class_names: one a plane; the first is the background.
+    """
+
+    output: str
+    class_names: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class ModelSpec:
     """The whole contract of one model.
 
@@ -125,6 +199,11 @@ class ModelSpec:
         input: the image input.
         outputs: the head tensors, in runtime order.
         anchors: for anchor-based families, else None.
+        end_to_end: the head was trained to give each object once (YOLOv10, YOLO26): its best rows are taken as they
+            are, without non-maximum suppression.
+        keypoints: for pose models, else None.
+        angle: for rotated boxes, else None.
+        class_maps: the whole-image maps beside the detections, in the order of their outputs.
         model: the built model; None as long as there is none, never in a bundle.
         schema_version: version of this schema.
     """
@@ -135,5 +214,9 @@ class ModelSpec:
     input: InputSpec
     outputs: tuple[HeadOutput, ...]
     anchors: Anchors | None = None
+    end_to_end: bool = False
+    keypoints: KeypointLayout | None = None
+    angle: AngleFormula | None = None
+    class_maps: tuple[ClassMap, ...] = ()
     model: NpuModel | None = None
     schema_version: int = SCHEMA_VERSION

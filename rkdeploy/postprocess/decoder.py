@@ -1,10 +1,10 @@
-"""What the decode of a model family offers: head tensors in, candidate boxes out.  One file a kind of head."""
+"""What the decode of a kind of head offers: head tensors in, candidate boxes out.  One file a kind of head."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol
+from typing import Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,28 +17,48 @@ class Candidates:
     """Boxes above their class's threshold, before non-maximum suppression, in the head's own row order.
 
     Attributes:
-        xyxy: (N, 4) float32 in pixels of the network input, not clipped.
+        xyxy: (N, 4) float32 in pixels of the network input, not clipped; around a rotated box the upright one.
         scores: (N,) float32.
         class_ids: (N,) int32.
+        rows: (N,) intp, the row of the head that each came from.
+        rotated: (N, 5) float32, centre x, y, width, height in pixels of the network input and angle in radians; None
+            for upright boxes.
     """
 
     xyxy: NDArray[np.float32]
     scores: NDArray[np.float32]
     class_ids: NDArray[np.int32]
+    rows: NDArray[np.intp]
+    rotated: NDArray[np.float32] | None = None
 
 
-class DenseDecode(NamedTuple):
-    """Every row of a head, decoded: what the exported graph's own output holds, in its row order.
+@dataclass(frozen=True, slots=True)
+class RowDetails:
+    """What else a head says of some of its rows, read only for those that are kept.
 
     Attributes:
-        xywh: (N, 4) float32, centre and size in pixels of the network input.
-        objectness: (N,) float32 probabilities.
-        class_probabilities: (N, nc) float32, not multiplied with the objectness.
+        keypoints: (N, K, 3) float32, x, y in pixels of the network input and visibility 0..1; None where there are none.
+        coefficients: (N, nm) float32 mask coefficients; None where there are none.
     """
 
-    xywh: NDArray[np.float32]
-    objectness: NDArray[np.float32]
-    class_probabilities: NDArray[np.float32]
+    keypoints: NDArray[np.float32] | None = None
+    coefficients: NDArray[np.float32] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class DenseField:
+    """One figure of every row of a head (or every value of a tensor that has no rows), decoded.
+
+    Attributes:
+        name: what it is: `xy`, `wh`, `objectness`, `scores`, `keypoint_xy`, `keypoint_scores`, `coefficients`,
+            `angle`; or the name of a whole-image tensor.
+        unit: pixels of the network input, a probability, radians, or a bare number.
+        values: (rows, n) float32.
+    """
+
+    name: str
+    unit: Literal["px", "score", "rad", "value"]
+    values: NDArray[np.float32]
 
 
 class Decoder(Protocol):
@@ -56,8 +76,19 @@ class Decoder(Protocol):
         """
         ...
 
-    def decode_dense(self, tensors: Sequence[HeadTensor]) -> DenseDecode:
-        """Every row, by the same arithmetic as `candidates`.  For verification; slow.
+    def details(self, tensors: Sequence[HeadTensor], rows: NDArray[np.intp]) -> RowDetails:
+        """What else the head says of the given rows.
+
+        Args:
+            tensors: those that `candidates` was given last.
+            rows: (N,) intp, any order.
+        """
+        ...
+
+    def decode_dense(self, tensors: Sequence[HeadTensor]) -> tuple[DenseField, ...]:
+        """Every row, by the same arithmetic as `candidates` and `details`.  For verification; slow.
+
+        Upright boxes are `xy` and `wh`, and so are rotated ones, which have an `angle` besides.
 
         Raises:
             BackendError: when a tensor is not what the contract says.

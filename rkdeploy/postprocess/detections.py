@@ -1,4 +1,4 @@
-"""What a detector found in one image."""
+"""What a model found in one image."""
 
 from __future__ import annotations
 
@@ -9,20 +9,74 @@ from numpy.typing import NDArray
 
 
 @dataclass(frozen=True, slots=True)
-class Detections:
-    """The objects of one image, sorted by score, highest first.
-
-    Further results of other tasks become optional typed fields with N rows each, None where a task has none.
+class InstanceMask:
+    """The pixels of one object.
 
     Attributes:
-        xyxy: (N, 4) float32, x1, y1, x2, y2 in pixels of the source image, clipped to it.
+        left, top: source pixel of the mask's first column and row.
+        pixels: (h, w) bool, True on the object; lies wholly inside the source image.  Outside of it nothing belongs to
+            the object.
+    """
+
+    left: int
+    top: int
+    pixels: NDArray[np.bool_]
+
+
+@dataclass(frozen=True, slots=True)
+class FoundClassMap:
+    """Which class every pixel of the source image belongs to.
+
+    Attributes:
+        name: of the map, for example `drivable_area`.
+        class_names: by class id; 0 is the background.
+        class_ids: (H, W) uint8, of the source image's size.
+    """
+
+    name: str
+    class_names: tuple[str, ...]
+    class_ids: NDArray[np.uint8]
+
+
+@dataclass(frozen=True, slots=True)
+class Ranking:
+    """What a classifier says of the whole image, best first.
+
+    Attributes:
+        class_ids: (K,) int32.
+        scores: (K,) float32 probabilities.
+    """
+
+    class_ids: NDArray[np.int32]
+    scores: NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True)
+class Detections:
+    """The objects of one image, sorted by score, highest first, and what was found of the image as a whole.
+
+    Attributes:
+        xyxy: (N, 4) float32, x1, y1, x2, y2 in pixels of the source image, clipped to it.  For rotated boxes the
+            smallest upright box around each.
         scores: (N,) float32, 0..1.
         class_ids: (N,) int32, index into the contract's class names.
+        keypoints: (N, K, 3) float32, x, y in source pixels, clipped to the image, and the visibility 0..1 (1 where the
+            model has none); None for models without keypoints.
+        rotated: (N, 5) float32, centre x, y, width, height in source pixels and the angle in radians, from the x axis
+            towards the y axis; not clipped.  None for models with upright boxes.
+        masks: one an object; None for models without instance masks.
+        class_maps: one for each `class_map` of the contract.
+        ranking: of a classifier, which finds no objects; else None.
     """
 
     xyxy: NDArray[np.float32]
     scores: NDArray[np.float32]
     class_ids: NDArray[np.int32]
+    keypoints: NDArray[np.float32] | None = None
+    rotated: NDArray[np.float32] | None = None
+    masks: tuple[InstanceMask, ...] | None = None
+    class_maps: tuple[FoundClassMap, ...] = ()
+    ranking: Ranking | None = None
 
     @classmethod
     def empty(cls) -> Detections:
