@@ -1,4 +1,4 @@
-"""Boxes as arrays: xyxy corners in pixels."""
+"""Boxes as arrays."""
 
 from __future__ import annotations
 
@@ -24,3 +24,12 @@ def pairwise_iou(a: NDArray[np.float32], b: NDArray[np.float32]) -> NDArray[np.f
     union = area_a[:, None] + area_b[None, :] - shared
     iou: NDArray[np.float32] = np.divide(shared, union, out=np.zeros_like(shared, np.float32), where=union > 0)
     return iou
+
+
+def xyxy_from_xywh(xywh: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Centre and size (4, N) to corners (N, 4)."""
+    half = xywh[2:] * np.float32(0.5)
+    xyxy = np.empty((xywh.shape[1], 4), np.float32)
+    np.subtract(xywh[:2], half, out=xyxy.T[:2])
+    np.add(xywh[:2], half, out=xyxy.T[2:])
+    return xyxy

@@ -37,7 +37,8 @@ class RowDetails:
     """What else a head says of some of its rows, read only for those that are kept.
 
     Attributes:
-        keypoints: (N, K, 3) float32, x, y in pixels of the network input and visibility 0..1; None where there are none.
+        keypoints: (N, K, 3) float32, x, y in pixels of the network input and visibility 0..1; None where there
+            are none.
         coefficients: (N, nm) float32 mask coefficients; None where there are none.
     """
 

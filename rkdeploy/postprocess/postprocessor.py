@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Final
+from collections.abc import Sequence
+from typing import Final, get_args
 
 from rkdeploy.errors import RkdeployError
 from rkdeploy.postprocess.anchor_decode import AnchorDecoder
@@ -13,25 +13,21 @@ from rkdeploy.postprocess.nms import nms
 from rkdeploy.postprocess.thresholds import Thresholds
 from rkdeploy.preprocess import LetterboxTransform
 from rkdeploy.runtime.protocol import HeadTensor
-from rkdeploy.spec import ModelSpec
+from rkdeploy.spec import AnchorRole, ModelSpec
 
-_DECODERS: Final[dict[str, Callable[[ModelSpec], Decoder]]] = {
-    "yolov5": AnchorDecoder,
-}
+_ANCHOR_ROLES: Final = frozenset(get_args(AnchorRole))
 
 
 def decoder_for(spec: ModelSpec) -> Decoder:
-    """The decoder of the contract's family.
+    """The decoder of the contract's outputs: chosen by what they hold, not by the name of the family.
 
     Raises:
-        RkdeployError: for a family without one, or a contract that the decoder cannot read.
+        RkdeployError: for outputs that no decoder reads, or a contract that the decoder cannot read.
     """
-    if spec.family not in _DECODERS:
-        raise RkdeployError(
-            f'The contract names the family "{spec.family}", which has no decode.',
-            f"Known families: {', '.join(sorted(_DECODERS))}.",
-        )
-    return _DECODERS[spec.family](spec)
+    if any(output.role in _ANCHOR_ROLES for output in spec.outputs):
+        return AnchorDecoder(spec)
+    roles = ", ".join(sorted({output.role for output in spec.outputs})) or "nothing"
+    raise RkdeployError(f"The contract's outputs hold {roles}, which no decoder reads.")
 
 
 class Postprocessor:
@@ -43,7 +39,8 @@ class Postprocessor:
             thresholds: what is kept.
 
         Raises:
-            RkdeployError: for an unknown family, an inconsistent contract, or a threshold of an unknown class.
+            RkdeployError: for outputs that no decoder reads, an inconsistent contract, or a threshold of an unknown
+                class.
         """
         self._decoder = decoder_for(spec)
         self._thresholds = thresholds

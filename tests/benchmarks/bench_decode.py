@@ -170,7 +170,7 @@ def dense_candidates(spec: ModelSpec, tensors: list[HeadTensor], grids: list[NDA
     class_ids = scores.argmax(axis=1)
     best = scores.max(axis=1)
     kept = (rows[:, 4] > CONFIDENCE) & (best > CONFIDENCE)
-    return Candidates(xyxy[kept], best[kept], class_ids[kept].astype(np.int32))
+    return Candidates(xyxy[kept], best[kept], class_ids[kept].astype(np.int32), kept.nonzero()[0])
 
 
 def median_ms(sides: list[Callable[[], object]], repeats: int) -> list[tuple[float, float]]:
@@ -225,6 +225,7 @@ def main() -> None:
 
             found, kept = ours()
             expected, expected_kept = dense()
+            np.testing.assert_array_equal(found.rows, expected.rows)
             np.testing.assert_array_equal(found.class_ids, expected.class_ids)
             np.testing.assert_allclose(found.xyxy, expected.xyxy, atol=1e-3)
             np.testing.assert_array_equal(kept, expected_kept)

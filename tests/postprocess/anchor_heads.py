@@ -19,12 +19,17 @@ LAYOUTS: dict[str, tuple[OutputRole, ...]] = {
     "boxes and scores": ("anchor_boxes", "anchor_scores"),
     "xy, wh and scores": ("anchor_xy", "anchor_wh", "anchor_scores"),
 }
+MASK_LAYOUTS: dict[str, tuple[OutputRole, ...]] = {
+    "map": ("anchor_map",),
+    "boxes, scores and coefficients": ("anchor_boxes", "anchor_scores", "anchor_coefficients"),
+}
 
 
-def field_span(role: OutputRole, class_count: int) -> slice:
-    """Which of x, y, w, h, objectness, class 0, ... a tensor of this role holds."""
+def field_span(role: OutputRole, class_count: int, coefficient_count: int = 0) -> slice:
+    """Which of x, y, w, h, objectness, class 0, ..., coefficient 0, ... a tensor of this role holds."""
     return {
-        "anchor_map": slice(0, 5 + class_count),
+        "anchor_map": slice(0, 5 + class_count + coefficient_count),
+        "anchor_coefficients": slice(5 + class_count, 5 + class_count + coefficient_count),
         "anchor_boxes": slice(0, 4),
         "anchor_xy": slice(0, 2),
         "anchor_wh": slice(2, 4),
@@ -41,12 +46,14 @@ class AnchorHead:
         input_hw: network input in pixels.
         roles: the tensors of each level.
         activation: of all tensors.
+        coefficient_count: mask coefficients; where there are any, a tensor of prototypes comes last.
     """
 
     class_count: int = 3
     input_hw: tuple[int, int] = (32, 64)
     roles: tuple[OutputRole, ...] = ("anchor_map",)
     activation: Activation = "linear"
+    coefficient_count: int = 0
 
     @property
     def spec(self) -> ModelSpec:
@@ -54,10 +61,12 @@ class AnchorHead:
         outputs = []
         for level, stride in enumerate(STRIDES):
             for role in self.roles:
-                span = field_span(role, self.class_count)
+                span = field_span(role, self.class_count, self.coefficient_count)
                 height, width = (side // stride for side in self.input_hw)
                 shape = (1, 2 * (span.stop - span.start), height, width)
                 outputs.append(HeadOutput(f"{role}.{level}", role, level, stride, shape, self.activation))
+        if self.coefficient_count:
+            outputs.append(HeadOutput("prototypes", "prototypes", 0, 4, self.prototype_shape))
         return ModelSpec(
             family="yolov5",
             task="detect",
@@ -67,15 +76,21 @@ class AnchorHead:
             anchors=ANCHORS,
         )
 
+    @property
+    def prototype_shape(self) -> tuple[int, int, int, int]:
+        """Of the prototypes."""
+        return (1, self.coefficient_count, self.input_hw[0] // 4, self.input_hw[1] // 4)
+
     def full(self, value: float) -> list[NDArray[np.float32]]:
-        """Fields of each level, (2 anchors, 5 + nc, H, W), all of one value."""
+        """Fields of each level, (2 anchors, 5 + nc + nm, H, W), all of one value."""
+        field_count = 5 + self.class_count + self.coefficient_count
         return [
-            np.full((2, 5 + self.class_count, *(side // stride for side in self.input_hw)), value, np.float32)
+            np.full((2, field_count, *(side // stride for side in self.input_hw)), value, np.float32)
             for stride in STRIDES
         ]
 
     def random(self, seed: int) -> list[NDArray[np.float32]]:
-        """Fields of each level, (2 anchors, 5 + nc, H, W), normally distributed logits."""
+        """Fields of each level, (2 anchors, 5 + nc + nm, H, W), normally distributed logits."""
         rng = np.random.default_rng(seed)
         return [rng.normal(-0.5, 2.5, fields.shape).astype(np.float32) for fields in self.full(0.0)]
 
@@ -86,7 +101,9 @@ class AnchorHead:
         tensors = []
         for fields in levels:
             for role in self.roles:
-                part = fields[:, field_span(role, self.class_count)]
+                part = fields[:, field_span(role, self.class_count, self.coefficient_count)]
                 values = part.reshape(1, -1, *part.shape[2:]).astype(dtype)
                 tensors.append(HeadTensor(np.ascontiguousarray(values), scale, zero_point))
+        if self.coefficient_count:
+            tensors.append(HeadTensor(np.zeros(self.prototype_shape, dtype), scale, zero_point))
         return tensors

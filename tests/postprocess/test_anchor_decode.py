@@ -5,14 +5,14 @@ from typing import Any
 
 import numpy as np
 import pytest
-from anchor_heads import ANCHORS, LAYOUTS, STRIDES, AnchorHead
+from anchor_heads import ANCHORS, LAYOUTS, MASK_LAYOUTS, STRIDES, AnchorHead
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from rkdeploy.errors import BackendError, RkdeployError
 from rkdeploy.postprocess.anchor_decode import AnchorDecoder
-from rkdeploy.postprocess.decoder import Candidates, DenseDecode
+from rkdeploy.postprocess.decoder import Candidates, DenseField
 from rkdeploy.runtime.protocol import HeadTensor
 from rkdeploy.spec import Activation, Anchors
 
@@ -28,9 +28,14 @@ def thresholds(*values: float) -> NDArray[np.float32]:
 
 
 def assert_equal(found: Candidates, expected: Candidates, tolerance: float = 0.0) -> None:
+    np.testing.assert_array_equal(found.rows, expected.rows)
     np.testing.assert_array_equal(found.class_ids, expected.class_ids)
     np.testing.assert_allclose(found.scores, expected.scores, rtol=tolerance, atol=0)
     np.testing.assert_allclose(found.xyxy, expected.xyxy, rtol=tolerance, atol=tolerance * 10)
+
+
+def by_name(fields: tuple[DenseField, ...]) -> dict[str, NDArray[np.float32]]:
+    return {field.name: field.values for field in fields}
 
 
 def packed_tensor(tensor: HeadTensor, lanes: int) -> HeadTensor:
@@ -60,12 +65,13 @@ def reference_rows(levels: list[NDArray[np.float32]]) -> NDArray[np.float64]:
 
 
 def kept_densely(
-    dense: DenseDecode, rank: NDArray[Any], class_thresholds: NDArray[np.float32]
+    dense: dict[str, NDArray[np.float32]], rank: NDArray[Any], class_thresholds: NDArray[np.float32]
 ) -> tuple[NDArray[np.intp], NDArray[np.float32], NDArray[np.intp]]:
     """The rule applied to every row: (rows, scores, class ids).  `rank` (N, nc) orders the classes of a row."""
     best = rank.argmax(axis=1)
-    scores = dense.objectness * dense.class_probabilities[np.arange(len(best)), best]
-    kept = np.flatnonzero((dense.objectness > class_thresholds.min()) & (scores > class_thresholds[best]))
+    objectness = dense["objectness"][:, 0]
+    scores = objectness * dense["scores"][np.arange(len(best)), best]
+    kept = np.flatnonzero((objectness > class_thresholds.min()) & (scores > class_thresholds[best]))
     return kept, scores[kept], best[kept]
 
 
@@ -106,9 +112,15 @@ def test_dense_equals_upstream(roles: Any, input_hw: tuple[int, int]) -> None:
     levels = head.random(3)
     dense = AnchorDecoder(head.spec).decode_dense(head.tensors(levels))
     expected = reference_rows(levels)
-    np.testing.assert_allclose(dense.xywh, expected[:, :4], rtol=1e-5, atol=1e-4)
-    np.testing.assert_allclose(dense.objectness, expected[:, 4], atol=1e-6)
-    np.testing.assert_allclose(dense.class_probabilities, expected[:, 5:], atol=1e-6)
+    assert [(field.name, field.unit) for field in dense] == [
+        ("xy", "px"),
+        ("wh", "px"),
+        ("objectness", "score"),
+        ("scores", "score"),
+    ]
+    for field, columns in zip(dense, (slice(0, 2), slice(2, 4), slice(4, 5), slice(5, None)), strict=True):
+        tolerance = 1e-4 if field.unit == "px" else 1e-6
+        np.testing.assert_allclose(field.values, expected[:, columns], rtol=1e-5, atol=tolerance)
 
 
 @pytest.mark.parametrize("roles", LAYOUTS.values(), ids=LAYOUTS)
@@ -160,7 +172,10 @@ def test_activation_is_of_each_tensor() -> None:
         decoder = AnchorDecoder(replace(head.spec, outputs=tuple(outputs)))
         assert_equal(decoder.candidates(mixed, thresholds(0.2, 0.2, 0.2)), expected, 1e-5)
         np.testing.assert_allclose(
-            decoder.decode_dense(mixed).xywh, AnchorDecoder(head.spec).decode_dense(tensors).xywh, rtol=1e-5, atol=1e-4
+            by_name(decoder.decode_dense(mixed))["wh"],
+            by_name(AnchorDecoder(head.spec).decode_dense(tensors))["wh"],
+            rtol=1e-5,
+            atol=1e-4,
         )
 
 
@@ -196,10 +211,22 @@ def test_other_memory_layouts(roles: Any, dtype: str, lanes: int) -> None:
     for others in (*views, as_packed):
         assert_equal(AnchorDecoder(head.spec).candidates(others, thresholds(0.2, 0.2, 0.2)), expected)
         for ours, wanted in zip(AnchorDecoder(head.spec).decode_dense(others), dense, strict=True):
-            np.testing.assert_array_equal(ours, wanted)
+            np.testing.assert_array_equal(ours.values, wanted.values)
     for tensor, plain in zip(as_packed, tensors, strict=True):
         assert tensor.shape == plain.shape
         np.testing.assert_array_equal(tensor.dequantized(), plain.dequantized())
+
+
+def test_packed_with_an_anchor_without_boxes() -> None:
+    """Of packed tensors too, a level may have boxes of one anchor only."""
+    head = AnchorHead()
+    levels = head.full(-20.0)
+    levels[0][1, :, 2, 3] = [0, 0, 0, 0, 2, 2, 0, 0]
+    tensors = head.tensors(levels)
+    expected = AnchorDecoder(head.spec).candidates(tensors, thresholds(0.2, 0.2, 0.2))
+    found = AnchorDecoder(head.spec).candidates([packed_tensor(t, 4) for t in tensors], thresholds(0.2, 0.2, 0.2))
+    assert len(found.scores) == 1
+    assert_equal(found, expected)
 
 
 def test_per_class_thresholds() -> None:
@@ -242,10 +269,10 @@ def test_everything_found(dtype: str) -> None:
     levels = [np.round(np.abs(fields)) for fields in head.random(8)]
     decoder, tensors = AnchorDecoder(head.spec), head.tensors(levels, dtype)
     found = decoder.candidates(tensors, thresholds(0.0, 0.0, 0.0))
-    xywh = decoder.decode_dense(tensors).xywh
-    assert len(found.scores) == len(xywh) == 2 * (4 * 8 + 2 * 4)
-    np.testing.assert_allclose((found.xyxy[:, :2] + found.xyxy[:, 2:]) / 2, xywh[:, :2], atol=1e-3)
-    np.testing.assert_allclose(found.xyxy[:, 2:] - found.xyxy[:, :2], xywh[:, 2:], atol=1e-3)
+    dense = by_name(decoder.decode_dense(tensors))
+    assert found.rows.tolist() == list(range(2 * (4 * 8 + 2 * 4)))
+    np.testing.assert_allclose((found.xyxy[:, :2] + found.xyxy[:, 2:]) / 2, dense["xy"], atol=1e-3)
+    np.testing.assert_allclose(found.xyxy[:, 2:] - found.xyxy[:, :2], dense["wh"], atol=1e-3)
 
 
 def test_buffers_do_not_leak() -> None:
@@ -254,7 +281,7 @@ def test_buffers_do_not_leak() -> None:
     decoder = AnchorDecoder(head.spec)
     limits = thresholds(0.2, 0.2, 0.2)
     first = decoder.candidates(head.tensors(head.random(1)), limits)
-    copies = (first.xyxy.copy(), first.scores.copy(), first.class_ids.copy())
+    copies = (first.xyxy.copy(), first.scores.copy(), first.class_ids.copy(), first.rows.copy())
     assert len(decoder.candidates(head.tensors(head.full(-20.0)), limits).scores) == 0
     decoder.candidates(head.tensors(head.random(2)), limits)
     assert_equal(first, Candidates(*copies))
@@ -311,14 +338,15 @@ def test_quantized_equals_float_rule(case: dict[str, Any]) -> None:
     with np.errstate(over="ignore", invalid="ignore"):
         found = decoder.candidates(tensors, limits)
         as_float = decoder.candidates([HeadTensor(tensor.dequantized()) for tensor in tensors], limits)
-        dense = decoder.decode_dense(tensors)
+        dense = by_name(decoder.decode_dense(tensors))
         rows, scores, class_ids = kept_densely(dense, class_rank(raw), limits)
+    np.testing.assert_array_equal(found.rows, rows)
     np.testing.assert_array_equal(found.class_ids, class_ids)
     np.testing.assert_array_equal(found.scores, scores)
     assert_equal(found, as_float)
     with np.errstate(over="ignore", invalid="ignore"):
-        half = dense.xywh[rows, 2:] * np.float32(0.5)
-        corners = np.concatenate((dense.xywh[rows, :2] - half, dense.xywh[rows, :2] + half), axis=1)
+        half = dense["wh"][rows] * np.float32(0.5)
+        corners = np.concatenate((dense["xy"][rows] - half, dense["xy"][rows] + half), axis=1)
     np.testing.assert_array_equal(found.xyxy, corners)
 
 
@@ -333,9 +361,9 @@ def test_neighbouring_raw_values(scale: float, zero_point: int) -> None:
         for fields, run in zip(raw, np.split(np.arange(first, first + 80), [64]), strict=True):
             fields[:, 4] = run.reshape(fields[:, 4].shape)
         tensors = head.tensors(raw, "int16", scale, zero_point)
-        dense = decoder.decode_dense(tensors)
-        score = dense.objectness[40] * dense.class_probabilities[0, 0]
-        for exact in (score, dense.objectness[40]):
+        dense = by_name(decoder.decode_dense(tensors))
+        objectness = dense["objectness"][40, 0]
+        for exact in (objectness * dense["scores"][0, 0], objectness):
             for limit in (exact, np.nextafter(exact, np.float32(0)), np.nextafter(exact, np.float32(1))):
                 found = decoder.candidates(tensors, thresholds(limit))
                 _, scores, _ = kept_densely(dense, class_rank(raw), thresholds(limit))
@@ -369,7 +397,7 @@ def test_float_equals_rule(seed: int, limits: list[float], spread: float, dtype:
     tensors = head.tensors(raw, dtype)
     decoder = AnchorDecoder(head.spec)
     found = decoder.candidates(tensors, thresholds(*limits))
-    _, scores, class_ids = kept_densely(decoder.decode_dense(tensors), class_rank(raw), thresholds(*limits))
+    _, scores, class_ids = kept_densely(by_name(decoder.decode_dense(tensors)), class_rank(raw), thresholds(*limits))
     np.testing.assert_array_equal(found.class_ids, class_ids)
     np.testing.assert_array_equal(found.scores, scores)
 
@@ -422,6 +450,7 @@ def test_number_of_tensors() -> None:
 def test_contract_that_does_not_fit_together() -> None:
     """A contract with missing anchors, outputs or levels, or with wrong sizes, is refused when the decoder is made."""
     spec = AnchorHead(roles=LAYOUTS["boxes and scores"]).spec
+    masked = AnchorHead(roles=MASK_LAYOUTS["boxes, scores and coefficients"], coefficient_count=4).spec
     role: Any = "dfl_boxes"
     cases = [
         (replace(spec, anchors=None), "holds no anchors"),
@@ -434,7 +463,51 @@ def test_contract_that_does_not_fit_together() -> None:
         (replace(spec, outputs=(*spec.outputs, spec.outputs[3])), "anchor_boxes, anchor_scores, anchor_scores"),
         (replace(spec, anchors=Anchors(ANCHORS.levels_px[:1])), r"anchors for 1 levels, but outputs .* \[0, 1\]"),
         (replace(spec, outputs=(replace(spec.outputs[0], role=role), *spec.outputs[1:])), 'role "dfl_boxes"'),
+        (
+            replace(masked, outputs=masked.outputs[:-1]),
+            '"anchor_coefficients.0" holds mask coefficients, but .* no proto',
+        ),
+        (replace(masked, outputs=(*masked.outputs[:2], *masked.outputs[3:])), "expected .* anchor_coefficients beside"),
+        (AnchorHead(coefficient_count=4, activation="sigmoid").spec, '"anchor_map.0" has activation "sigmoid"'),
     ]
     for broken, message in cases:
         with pytest.raises(RkdeployError, match=message):
             AnchorDecoder(broken)
+
+
+@pytest.mark.parametrize(("dtype", "lanes"), [("float32", 0), ("int8", 0), ("int8", 16)])
+@pytest.mark.parametrize("roles", MASK_LAYOUTS.values(), ids=MASK_LAYOUTS)
+def test_mask_coefficients(roles: Any, dtype: str, lanes: int) -> None:
+    """Coefficients behind the classes change no box and no class, and are read as they are, in the order asked for."""
+    head = AnchorHead(roles=roles, coefficient_count=5)
+    raw = [np.clip(np.round(fields * 20), -128, 67) for fields in head.random(12)]
+    for fields in raw:
+        fields[:, 8:] += 60  # greater than every class: taken for classes they would win
+    tensors = head.tensors(raw, dtype, 0.05, 3)
+    plain = AnchorHead(roles=("anchor_map",))
+    expected = AnchorDecoder(plain.spec).candidates(
+        plain.tensors([fields[:, :8] for fields in raw], dtype, 0.05, 3), thresholds(0.2, 0.3, 0.2)
+    )
+    if lanes:
+        tensors = [packed_tensor(tensor, lanes) for tensor in tensors]
+    decoder = AnchorDecoder(head.spec)
+    found = decoder.candidates(tensors, thresholds(0.2, 0.3, 0.2))
+    assert len(found.rows) > 5
+    assert_equal(found, expected)
+    rows = np.concatenate([np.moveaxis(fields[:, 8:], 1, -1).reshape(-1, 5) for fields in raw])
+    real = (rows - 3) * 0.05
+    order = np.random.default_rng(0).permutation(found.rows)
+    details = decoder.details(tensors, order)
+    assert details.keypoints is None
+    assert details.coefficients is not None
+    np.testing.assert_allclose(details.coefficients, real[order], atol=1e-6)
+    np.testing.assert_allclose(by_name(decoder.decode_dense(tensors))["coefficients"], real, atol=1e-6)
+    nothing = decoder.details(tensors, np.zeros(0, np.intp)).coefficients
+    assert nothing is not None
+    assert nothing.shape == (0, 5)
+
+
+def test_no_mask_coefficients() -> None:
+    """A head without them says so."""
+    head = AnchorHead()
+    assert AnchorDecoder(head.spec).details(head.tensors(head.random(0)), np.arange(3)).coefficients is None

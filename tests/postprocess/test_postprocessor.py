@@ -65,9 +65,9 @@ def test_thresholds_and_max_det() -> None:
     assert fewer(tensors, TRANSFORM).class_ids.tolist() == [2, 1]
 
 
-def test_unknown_family_and_class() -> None:
-    """A family without a decode and a threshold for a missing class are refused before the first image."""
-    with pytest.raises(RkdeployError, match=r'family "yolov99", which has no decode\. Known families: .*yolov5'):
-        decoder_for(replace(HEAD.spec, family="yolov99"))
+def test_unreadable_outputs_and_unknown_class() -> None:
+    """Outputs without a decode and a threshold for a missing class are refused before the first image."""
+    with pytest.raises(RkdeployError, match="outputs hold nothing, which no decoder reads"):
+        decoder_for(replace(HEAD.spec, outputs=()))
     with pytest.raises(RkdeployError, match="class 3, but the model has 3 classes"):
         Postprocessor(HEAD.spec, Thresholds(per_class={3: 0.5}))
