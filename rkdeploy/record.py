@@ -3,10 +3,34 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import inf, isnan
 
+from rkdeploy.compiled import CompiledModel
 from rkdeploy.spec import Anchors, OutputRole
 
 RECORD_VERSION = 1
+
+
+@dataclass(frozen=True, slots=True)
+class FieldError:
+    """One decoded figure (`xy`, `scores`, `keypoint_xy`, ...) where it differs most, in proportion to what is allowed.
+
+    Attributes:
+        name: of the figure.
+        unit: `px` of the network input, `score`, `rad`, or `value` for a bare number.
+        max_error: the difference there.
+        allowed: what was allowed there.
+    """
+
+    name: str
+    unit: str
+    max_error: float
+    allowed: float
+
+    @property
+    def excess(self) -> float:
+        """The difference over what is allowed; more than 1 is wrong.  NaN counts as infinite."""
+        return self.max_error / self.allowed if not isnan(self.max_error) else inf
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,21 +41,15 @@ class Verification:
         images: number of images.
         image_names: what they were.
         rows: decoded rows compared, over all images.
-        max_xy_error_px, max_wh_error_px: largest difference of a centre and of a size, input pixels.
-        max_score_error: largest difference of an objectness or class probability.
-        rewrite_error: largest difference (px or score) between the graph as trained and as it is built, both decoded;
-            None where nothing was rewritten.
-        box_tolerance_px, score_tolerance: what was allowed.
+        fields: the largest difference of each figure.
+        rewrite_error: largest difference between the graph as trained and as it is built, both decoded; None where
+            nothing was rewritten.
     """
 
     images: int
     image_names: tuple[str, ...]
     rows: int
-    max_xy_error_px: float
-    max_wh_error_px: float
-    max_score_error: float
-    box_tolerance_px: float
-    score_tolerance: float
+    fields: tuple[FieldError, ...]
     rewrite_error: float | None = None
 
 
@@ -160,8 +178,9 @@ class SourceRecord:
         sha256: of that file.
         weights: name of the `.pt` given beside an ONNX file, else None.
         family, generation: of the model.
-        anchors_from: `checkpoint` or `graph`.
-        coco_anchors: whether the anchors are COCO's defaults.
+        anchors_from: `checkpoint` or `graph`; None for anchor-free families.
+        anchors: in pixels, None for anchor-free families.
+        coco_anchors: whether the anchors are COCO's defaults; None for anchor-free families.
         parameters: trained parameters, None for an ONNX file without its checkpoint.
     """
 
@@ -170,9 +189,9 @@ class SourceRecord:
     weights: str | None
     family: str
     generation: str
-    anchors_from: str
-    anchors: Anchors
-    coco_anchors: bool
+    anchors_from: str | None
+    anchors: Anchors | None
+    coco_anchors: bool | None
     parameters: int | None
 
 
@@ -189,6 +208,7 @@ class BuildRecord:
         seconds: wall time a stage.
         warnings: everything that the user was warned of.
         schema_version: version of this schema.  Files from before it was written have version 1.
+        compiled: layers and memory as the toolkit's compiler predicts them; None where its log did not say.
     """
 
     rkdeploy_version: str
@@ -203,3 +223,4 @@ class BuildRecord:
     seconds: dict[str, float]
     warnings: tuple[str, ...]
     schema_version: int = RECORD_VERSION
+    compiled: CompiledModel | None = None

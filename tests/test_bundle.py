@@ -38,7 +38,7 @@ RECORD = BuildRecord(
         "best.pt", "0" * 64, None, "yolov5", "v7.0", "checkpoint", ANCHORS, coco_anchors=False, parameters=1
     ),
     head=(),
-    verification=Verification(1, ("a.jpg",), 10, 0.0, 0.0, 0.0, 1e-3, 1e-4),
+    verification=Verification(1, ("a.jpg",), 10, ()),
     toolkit=ToolkitRecord("rknn-toolkit2", "2.5.0", "rk3588", "int8", "normal", "channel", 3, ()),
     calibration=None,
     agreement=None,

@@ -6,32 +6,11 @@ import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import onnx
 
-from rkdeploy.checkpoint import read_checkpoint
-from rkdeploy.errors import GraphError, RkdeployError, shown
-from rkdeploy.export.blocks import StemForm
 from rkdeploy.families.model_info import ModelInfo
-from rkdeploy.families.registry import family_of
-from rkdeploy.graph.foreign import (
-    class_names,
-    image_input,
-    load_onnx,
-    to_float32,
-    to_supported_opset,
-    with_static_input,
-    without_padded_pooling,
-)  # fmt: skip
-from rkdeploy.graph.head import AnchorHead, find_anchor_head
-from rkdeploy.graph.session import Session
-from rkdeploy.graph.simplify import simplify
-from rkdeploy.spec import Anchors
-
-CHECKPOINT_SUFFIXES = (".pt", ".pth")
-_ANCHOR_TOLERANCE = 1e-3  # px, for anchors that went through float32 decode arithmetic
-_HALF_TOLERANCE = 2e-3  # relative, for anchors that an exporter stored as float16
-_NOT_A_PAIR = "They are of different models: give the checkpoint that the graph was exported from."
+from rkdeploy.graph.head import Head
+from rkdeploy.spec import Anchors, HeadOutput, InputSpec, ModelSpec, Task
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,17 +21,18 @@ class Network:
         file: what the user gave.
         sha256: of that file.
         weights: the `.pt` beside an ONNX file, else None.
+        family: of the model, `onnx` for a classifier from elsewhere.
+        task: what it does.
         trained: the graph as it was trained, with its decode.
         reference: the same before simplification, with the first layer in the form that is built: what the contract is
             verified against.
         simplified: the graph to cut, with static shapes.
-        head: its anchor head.
-        reference_head: the head of `reference` (output name and row order of its decode).
-        anchors: pixels.
-        anchors_from: `checkpoint` or `graph`.
+        head: the head of `simplified`.
+        reference_head: the head of `reference`, which knows how its outputs are read.
+        input: the image input.
+        anchors: pixels, finest level first; None for anchor-free families.
+        anchors_from: `checkpoint` or `graph`; None for anchor-free families.
         class_names: one a class.
-        input_name: the image input.
-        input_hw: network input size in pixels.
         info: what the checkpoint says, None for a lone ONNX file.
         notes: what the user should know.
     """
@@ -60,264 +40,39 @@ class Network:
     file: Path
     sha256: str
     weights: Path | None
+    family: str
+    task: Task
     trained: onnx.ModelProto
     reference: onnx.ModelProto
     simplified: onnx.ModelProto
-    head: AnchorHead
-    reference_head: AnchorHead
-    anchors: Anchors
-    anchors_from: str
+    head: Head
+    reference_head: Head
+    input: InputSpec
+    anchors: Anchors | None
+    anchors_from: str | None
     class_names: tuple[str, ...]
-    input_name: str
-    input_hw: tuple[int, int]
     info: ModelInfo | None
     notes: tuple[str, ...]
 
+    @property
+    def input_hw(self) -> tuple[int, int]:
+        """Network input (height, width) in pixels."""
+        return self.input.height, self.input.width
 
-def open_network(
-    file: Path, weights: Path | None = None, imgsz: tuple[int, int] | None = None, stem: StemForm = "space_to_depth"
-) -> Network:
-    """Read a `.pt`, `.pth` or `.onnx` and find its head.
-
-    Args:
-        file: the checkpoint or ONNX file.
-        weights: for an ONNX file: the checkpoint that it was exported from, whose anchors and names count.
-        imgsz: (height, width) of the network input; None takes the training size.
-        stem: how a checkpoint's first layer is written in the graph that is cut.
-
-    Raises:
-        RkdeployError: whatever is wrong with the files, or when they do not belong together.
-    """
-    suffix = file.suffix.lower()
-    if suffix in CHECKPOINT_SUFFIXES:
-        if weights is not None:
-            raise RkdeployError(f'"{file.name}" is a checkpoint itself.', "--weights goes with an ONNX file.")
-        return _from_checkpoint(file, imgsz, stem)
-    if suffix == ".onnx":
-        return _from_onnx(file, weights, imgsz)
-    raise RkdeployError(
-        f'"{file.name}" has the suffix "{file.suffix}", expected .pt, .pth or .onnx.',
-        "Give the best.pt of the training run, or an ONNX file exported from it.",
-    )
-
-
-def choose_size(info: ModelInfo, imgsz: tuple[int, int] | None) -> tuple[tuple[int, int], str]:
-    """Network input (height, width), and a note for the user when it had to be assumed.
-
-    Raises:
-        RkdeployError: when the size is no multiple of the largest stride.
-    """
-    largest = max(info.strides)
-    note = ""
-    if imgsz is None:
-        assumed = 1280 if largest >= 64 else 640
-        size = info.image_size or assumed
-        if info.image_size is None:
-            note = (
-                f"The checkpoint does not say what image size it was trained at; {assumed} is assumed. "
-                "Give --imgsz if it was another."
-            )
-        rounded = -(-size // largest) * largest
-        imgsz = (rounded, rounded)
-    if any(n < largest or n % largest for n in imgsz):
-        near = tuple(max(largest, round(n / largest) * largest) for n in imgsz)
-        raise RkdeployError(
-            f"The input size {imgsz[0]}x{imgsz[1]} (height x width) is no multiple of the largest stride, {largest}.",
-            f"Use --imgsz {near[0]} {near[1]}.",
+    def contract(self, outputs: tuple[HeadOutput, ...]) -> ModelSpec:
+        """The contract of this network, cut so that it has the given outputs."""
+        return ModelSpec(
+            family=self.family,
+            task=self.task,
+            class_names=self.class_names,
+            input=self.input,
+            outputs=outputs,
+            anchors=self.anchors,
+            end_to_end=self.head.end_to_end,
+            keypoints=self.head.keypoints,
+            angle=self.head.angle,
+            class_maps=self.head.class_maps,
         )
-    return imgsz, note
-
-
-def _from_checkpoint(file: Path, imgsz: tuple[int, int] | None, stem: StemForm) -> Network:
-    checkpoint = read_checkpoint(file)
-    family = family_of(checkpoint)
-    info = family.describe(checkpoint)
-    hw, note = choose_size(info, imgsz)
-    trained = family.export(checkpoint, info, *hw)
-    reference = trained if stem == "trained" else family.export(checkpoint, info, *hw, stem=stem)
-    simplified = simplify(reference)
-    head = find_anchor_head(simplified)
-    return Network(
-        file=file,
-        sha256=_sha256(file),
-        weights=None,
-        trained=trained,
-        reference=reference,
-        simplified=simplified,
-        head=head,
-        reference_head=head,
-        anchors=_finest_first(info),
-        anchors_from="checkpoint",
-        class_names=info.class_names,
-        input_name="images",
-        input_hw=hw,
-        info=info,
-        notes=(note,) if note else (),
-    )
-
-
-def _from_onnx(file: Path, weights: Path | None, imgsz: tuple[int, int] | None) -> Network:
-    model = to_float32(load_onnx(file))
-    name, shape = image_input(model)
-    if shape[0] not in (None, 1):
-        raise GraphError(f'Input "{name}" has a batch of {shape[0]}, expected 1.', "Export it with --batch-size 1.")
-    checkpoint = read_checkpoint(weights) if weights is not None else None
-    info = family_of(checkpoint).describe(checkpoint) if checkpoint is not None else None
-    hw, notes = _onnx_size(name, shape, imgsz, info)
-    Session(model)  # refuses a damaged graph; onnx's shape inference, which comes next, would crash on it (1.18)
-    # Only its axes are fixed: `verify` then proves everything that is done to the other graph.
-    reference = with_static_input(model, (1, 3, *hw))
-    simplified = to_supported_opset(without_padded_pooling(_simplified(reference, name, shape, hw)))
-    head = find_anchor_head(simplified, len(info.class_names) if info else None)
-    if info is not None:
-        _require_same_levels(head, info)
-    names = _onnx_names(model, head, info, notes)
-    reference_head = head
-    if head.anchors is None:  # raw outputs: the graph cannot prove a decode, the checkpoint's own graph can
-        if checkpoint is None or info is None:
-            raise GraphError(
-                f'"{file.name}" ends in raw head outputs: it has no decode, and so no anchors.',
-                f"Give the checkpoint it was exported from: rkdeploy build {file.name} --weights best.pt",
-            )
-        reference = family_of(checkpoint).export(checkpoint, info, *hw)
-        reference_head = find_anchor_head(simplify(reference))
-        simplified = _with_input_name(simplified, name, "images")
-        name = "images"
-    anchors, anchors_from = _agreed_anchors(head.anchors, info)
-    return Network(
-        file=file,
-        sha256=_sha256(file),
-        weights=weights,
-        trained=reference,
-        reference=reference,
-        simplified=simplified,
-        head=head,
-        reference_head=reference_head,
-        anchors=anchors,
-        anchors_from=anchors_from,
-        class_names=names,
-        input_name=name,
-        input_hw=hw,
-        info=info,
-        notes=tuple(notes),
-    )
-
-
-def _onnx_size(
-    name: str, shape: tuple[int | None, ...], imgsz: tuple[int, int] | None, info: ModelInfo | None
-) -> tuple[tuple[int, int], list[str]]:
-    """The network input (height, width) that the file and --imgsz agree on, and notes for the user."""
-    height, width = shape[2], shape[3]
-    if height is not None and width is not None:
-        if imgsz is not None and imgsz != (height, width):
-            raise GraphError(
-                f'Input "{name}" is fixed at {height}x{width} (height x width), expected {imgsz[0]}x{imgsz[1]} from '
-                "--imgsz.",
-                f"Export it again with --imgsz {imgsz[0]} {imgsz[1]}, or build from the .pt.",
-            )
-        return (height, width), []
-    if imgsz is not None:
-        if any(fixed not in (None, wanted) for fixed, wanted in zip((height, width), imgsz, strict=True)):
-            raise GraphError(
-                f'Input "{name}" is {height or "free"} high and {width or "free"} wide, expected {imgsz[0]}x{imgsz[1]} '
-                "(height x width) from --imgsz.",
-                "Export it with all axes free, or build from the .pt.",
-            )
-        return (imgsz if info is None else choose_size(info, imgsz)[0]), []
-    if height is None and width is None and info is not None and info.image_size is not None:
-        size, _ = choose_size(info, None)
-        return size, [f"The graph's input size is free; the training size {size[0]}x{size[1]} is used."]
-    raise GraphError(
-        f'The size of input "{name}" is free ({height or "?"}x{width or "?"}, height x width), expected one size.',
-        "Fix it with --imgsz HEIGHT WIDTH.",
-    )
-
-
-def _simplified(
-    reference: onnx.ModelProto, name: str, shape: tuple[int | None, ...], hw: tuple[int, int]
-) -> onnx.ModelProto:
-    try:
-        return simplify(reference, {name: (1, 3, *hw)})
-    except GraphError as error:
-        if None not in shape[2:] or all(n % 64 == 0 for n in hw):
-            raise
-        raise GraphError(
-            f"The graph cannot be fixed at {hw[0]}x{hw[1]} (height x width): {error.message}",
-            "Use multiples of its largest stride for --imgsz, usually 32 or 64.",
-        ) from error
-
-
-def _onnx_names(model: onnx.ModelProto, head: AnchorHead, info: ModelInfo | None, notes: list[str]) -> tuple[str, ...]:
-    try:
-        written = class_names(model)
-    except GraphError:
-        if info is None:
-            raise
-        written = None  # the checkpoint's count
-    names = info.class_names if info is not None else written
-    if names is None:
-        notes.append("The ONNX file has no class names and no --weights was given; they are class_0, class_1, ...")
-        return tuple(f"class_{i}" for i in range(head.classes))
-    if len(names) != head.classes:
-        raise GraphError(
-            f"The head predicts {head.classes} classes, but {'the checkpoint' if info else 'the metadata'} has "
-            f"{len(names)} class names.",
-            "The ONNX file and the names do not belong together; give the checkpoint that it was exported from with "
-            "--weights.",
-        )
-    if written is not None and written != names:
-        notes.append(f"The ONNX file names its classes {shown(written)}; the checkpoint's names are used.")
-    return names
-
-
-def _require_same_levels(head: AnchorHead, info: ModelInfo) -> None:
-    """The graph's levels must be the checkpoint's before anything on them can be compared.
-
-    Raises:
-        GraphError: when strides or the number of anchors differ.
-    """
-    strides = tuple(c.stride for c in head.convs)
-    expected = tuple(sorted(info.strides))
-    if strides != expected:
-        raise GraphError(
-            f"The ONNX graph's head has strides {strides}, expected {expected} from the checkpoint.", _NOT_A_PAIR
-        )
-    per_level = _finest_first(info).per_level
-    if head.anchors_per_level != per_level:
-        raise GraphError(
-            f"The ONNX graph's head has {head.anchors_per_level} anchors a level, expected {per_level} from the "
-            "checkpoint.",
-            _NOT_A_PAIR,
-        )
-
-
-def _agreed_anchors(in_graph: Anchors | None, info: ModelInfo | None) -> tuple[Anchors, str]:
-    """The checkpoint's anchors where there is one, which must then be the graph's too."""
-    if info is None:
-        assert in_graph is not None
-        return in_graph, "graph"
-    anchors = _finest_first(info)
-    if in_graph is not None:
-        own, graph = (np.array(a.levels_px, np.float64) for a in (anchors, in_graph))
-        if (np.abs(own - graph) > _ANCHOR_TOLERANCE + _HALF_TOLERANCE * own).any():
-            raise GraphError(
-                f"The ONNX graph and the checkpoint have different anchors (px).\n"
-                f"  checkpoint: {describe_anchors(anchors)}\n  graph:      {describe_anchors(in_graph)}",
-                "They are of different models, or the graph was exported before autoanchor chose new ones: "
-                "give the checkpoint that the graph was exported from.",
-            )
-        if (np.abs(own - graph) > _ANCHOR_TOLERANCE).any():
-            # Exported as float16: this graph decodes with the rounded anchors, and so must we.
-            return in_graph, "graph, as the checkpoint's rounded to float16"
-    return anchors, "checkpoint"
-
-
-def _finest_first(info: ModelInfo) -> Anchors:
-    """The checkpoint's anchors in the order of the contract's levels, whatever the order of its head's inputs."""
-    assert info.anchors is not None
-    return Anchors(
-        tuple(level for _, level in sorted(zip(info.strides, info.anchors.levels_px, strict=True), key=lambda p: p[0]))
-    )
 
 
 def describe_anchors(anchors: Anchors) -> str:
@@ -325,23 +80,10 @@ def describe_anchors(anchors: Anchors) -> str:
     return " | ".join(" ".join(f"{w:.6g},{h:.6g}" for w, h in level) for level in anchors.levels_px)
 
 
-def _with_input_name(model: onnx.ModelProto, old: str, new: str) -> onnx.ModelProto:
-    renamed = onnx.ModelProto()
-    renamed.CopyFrom(model)
-    for node in renamed.graph.node:
-        for index, value in enumerate(node.input):
-            if value == old:
-                node.input[index] = new
-    for info in renamed.graph.input:
-        if info.name == old:
-            info.name = new
-    return renamed
-
-
-def _sha256(file: Path) -> str:
+def sha256_of(file: Path) -> str:
+    """SHA-256 of a file, as hexadecimal digits."""
+    digest = hashlib.sha256()
     with file.open("rb") as stream:
-        return (
-            hashlib.file_digest(stream, "sha256").hexdigest()
-            if hasattr(hashlib, "file_digest")
-            else (hashlib.sha256(stream.read()).hexdigest())
-        )
+        while block := stream.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()

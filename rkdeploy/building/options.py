@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from rkdeploy.errors import RkdeployError, shown
-from rkdeploy.export.blocks import StemForm
+from rkdeploy.export.emission import StemForm
 from rkdeploy.graph.cut import CutOptions
 
 

@@ -21,7 +21,8 @@ from numpy.typing import NDArray
 
 from rkdeploy import __version__
 from rkdeploy.building.agreement import AgreementMeter, require_agreement
-from rkdeploy.building.network import Network, open_network
+from rkdeploy.building.network import Network
+from rkdeploy.building.open_network import open_network
 from rkdeploy.building.options import BuildOptions
 from rkdeploy.bundle import (
     BUILD,
@@ -147,7 +148,7 @@ def build(options: BuildOptions, events: BuildEvents) -> Bundle:
                 warn(note)
         with clock.stage("cut", "Cutting the graph at its head"):
             cut_graph, outputs = cut(network.simplified, network.head, options.cut)
-            spec = _contract(network, outputs)
+            spec = network.contract(outputs)
             full_onnx, cut_onnx = folder / f"{options.model.stem}.onnx", folder / f"{options.model.stem}-cut.onnx"
             onnx.save(network.trained, str(full_onnx))
             onnx.save(cut_graph, str(cut_onnx))
@@ -190,7 +191,7 @@ def build(options: BuildOptions, events: BuildEvents) -> Bundle:
                 rkdeploy_version=__version__,
                 created=dt.datetime.now(dt.timezone.utc).isoformat(timespec="seconds"),
                 source=_source_record(network),
-                head=tuple(HeadNode(c.node, c.stride, c.shape[1]) for c in network.head.convs),
+                head=tuple(HeadNode(t.node, t.stride, t.shape[1]) for t in network.head.taps),
                 verification=verification,
                 toolkit=_toolkit_record(options, model),
                 calibration=_calibration_record(images.calibration) if toolkit_options.quantized else None,
@@ -210,18 +211,6 @@ def _toolkit_options(options: BuildOptions) -> ToolkitOptions:
         algorithm=options.algorithm,
         method=options.method,
         optimization_level=options.optimization_level,
-    )
-
-
-def _contract(network: Network, outputs: tuple[HeadOutput, ...]) -> ModelSpec:
-    height, width = network.input_hw
-    return ModelSpec(
-        family=network.info.family if network.info else yolov5.NAME,
-        task="detect",
-        class_names=network.class_names,
-        input=InputSpec(network.input_name, height, width),
-        outputs=outputs,
-        anchors=network.anchors,
     )
 
 
@@ -258,14 +247,11 @@ def _choose_images(options: BuildOptions, warn: Callable[[str], None]) -> _Image
 
 
 def _verify(network: Network, cut_graph: onnx.ModelProto, spec: ModelSpec, images: _Images) -> Verification:
-    decoded = network.reference_head.decoded
-    assert decoded is not None
-    proof = verify(
-        network.reference, decoded, network.reference_head.row_levels, cut_graph, spec, _verify_images(spec, images)
-    )
+    head = network.reference_head
+    proof = verify(network.reference, head, cut_graph, spec, _verify_images(spec, images))
     if network.trained is network.reference:
         return proof
-    rewrite = verify_rewrite(network.trained, network.reference, decoded, spec, _verify_images(spec, images))
+    rewrite = verify_rewrite(network.trained, network.reference, head, spec, _verify_images(spec, images))
     return replace(proof, rewrite_error=rewrite)
 
 
@@ -335,11 +321,11 @@ def _source_record(network: Network) -> SourceRecord:
         file=network.file.name,
         sha256=network.sha256,
         weights=network.weights.name if network.weights else None,
-        family=info.family if info else yolov5.NAME,
+        family=network.family,
         generation=info.generation if info else "unknown (ONNX)",
         anchors_from=network.anchors_from,
         anchors=network.anchors,
-        coco_anchors=yolov5.compare_anchors(network.anchors).are_defaults,
+        coco_anchors=yolov5.compare_anchors(network.anchors).are_defaults if network.anchors else None,
         parameters=info.parameters if info else None,
     )
 

@@ -190,30 +190,34 @@ class _Events:
             self._status.update(f"{plain(self._title)}: {plain(text)}")
 
     def network(self, network: Network) -> None:
+        from rkdeploy.families.yolov5 import compare_anchors
+
         out.print(
             f"[bold]Input[/]     {network.input_hw[1]}x{network.input_hw[0]} (width x height), "
-            f"{len(network.class_names)} classes"
+            f"{len(network.class_names)} classes, {network.task}"
         )
+        if network.anchors is not None:
+            coco = compare_anchors(network.anchors).are_defaults
+            out.print(
+                f"[bold]Anchors[/]   from the {network.anchors_from}, px" + ("" if coco else "; not COCO's defaults")
+            )
+            strides = sorted({tap.stride for tap in network.head.taps if not tap.name})
+            for stride, level in zip(strides, network.anchors.levels_px, strict=True):
+                listed = "  ".join(f"{w:.6g},{h:.6g}" for w, h in level)
+                out.print(f"            stride {stride:3}: {listed}")
         out.print(
-            f"[bold]Anchors[/]   from the {network.anchors_from}, px"
-            + ("" if _are_coco(network) else "; not COCO's defaults")
-        )
-        for conv, level in zip(network.head.convs, network.anchors.levels_px, strict=True):
-            listed = "  ".join(f"{w:.6g},{h:.6g}" for w, h in level)
-            out.print(f"            stride {conv.stride:3}: {listed}")
-        out.print(
-            "[bold]Cut at[/]    " + plain(", ".join(f"{c.node} ({c.shape[1]} channels)" for c in network.head.convs))
+            "[bold]Cut at[/]    " + plain(", ".join(f"{t.node} ({t.shape[1]} channels)" for t in network.head.taps))
         )
 
     def calibration(self, calibration: CalibrationSet) -> None:
         out.print(f"[bold]Calibrate[/] on {len(calibration.images)} images of {plain(calibration.source)}")
 
     def verified(self, verification: Verification) -> None:
-        box = max(verification.max_xy_error_px, verification.max_wh_error_px)
-        score, rewrite = verification.max_score_error, verification.rewrite_error
-        found = "identical to" if box == score == 0 else f"boxes within {box:.2g} px, scores within {score:.2g} of"
+        rewrite = verification.rewrite_error
+        found = ", ".join(f"{e.name} within {e.max_error:.2g} {e.unit}" for e in verification.fields if e.max_error)
         out.print(
-            f"[bold]Verified[/]  {verification.rows:,} rows, {verification.images} images: {found} the trained decode"
+            f"[bold]Verified[/]  {verification.rows:,} rows, {verification.images} images: "
+            + (f"{found} of the trained decode" if found else "identical to the trained decode")
             + (f"; rewritten first layer within {rewrite:.2g}" if rewrite is not None else "")
         )
 
@@ -247,12 +251,6 @@ def agreement_table(agreement: Agreement) -> Table:
             text(o.built_peak, ".3f"), text(o.reachable_score, ".3f"),
         )  # fmt: skip
     return table
-
-
-def _are_coco(network: Network) -> bool:
-    from rkdeploy.families.yolov5 import compare_anchors
-
-    return compare_anchors(network.anchors).are_defaults
 
 
 @contextlib.contextmanager

@@ -1,14 +1,11 @@
 """One emitter for each block class of the YOLOv5 model zoo, written from the module tree.
 
-An emitter takes the builder, the block and its inputs (tensors (N, C, H, W)) and returns its output.  Formulas are
-those of the blocks' forward passes in inference mode.
+Formulas are those of the blocks' forward passes in inference mode.  Other families share most of these blocks.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Literal
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,75 +13,32 @@ from numpy.typing import NDArray
 from rkdeploy.checkpoint import Module
 from rkdeploy.errors import GraphError, shown
 from rkdeploy.export import layers, stem
-from rkdeploy.export.builder import GraphBuilder, Value
-
-StemForm = Literal["trained", "space_to_depth", "slices", "convolution"]
-"""How the first layer is written; the values are equal.  See `rkdeploy.export.stem`."""
-
-
-@dataclass(frozen=True, slots=True)
-class Emission:
-    """What emitters share: the graph under construction and the choices that leave its values unchanged.
-
-    Attributes:
-        builder: the graph.
-        stem: how a Focus or 6x6 stem is written.
-    """
-
-    builder: GraphBuilder
-    stem: StemForm = "trained"
-
-
-def emit(emission: Emission, module: Module, inputs: Sequence[Value]) -> Value:
-    """Emit one module, whatever its class.
-
-    Raises:
-        GraphError: for a class that nobody wrote an emitter for, with the way out.
-    """
-    block = BLOCKS.get(module.class_name)
-    if block is not None:
-        return block(emission, module, inputs)
-    layer = layers.LAYERS.get(module.class_name)
-    if layer is not None:
-        return layer(emission.builder, module, _one(module, inputs))
-    raise GraphError(
-        f'Block "{module.module_name}.{module.class_name}" at "{module.path}" is not known.',
-        "Export ONNX where the model was trained and build from that: rkdeploy build best.onnx --weights best.pt",
-    )
-
-
-def _one(module: Module, inputs: Sequence[Value]) -> Value:
-    if len(inputs) != 1:
-        raise GraphError(f'"{module.path}" ({module.class_name}) is given {len(inputs)} inputs, expected one.')
-    return inputs[0]
-
-
-def _child(emission: Emission, module: Module, name: str, *inputs: Value) -> Value:
-    return emit(emission, module.child(name), inputs)
+from rkdeploy.export.builder import Value
+from rkdeploy.export.emission import Emission, Emitter, child, emit, one
 
 
 def _conv(emission: Emission, module: Module, inputs: Sequence[Value]) -> Value:
     """Convolution, BatchNorm, activation.  A fused checkpoint has no `bn`."""
-    conv, norm, value = module.child("conv"), module.children.get("bn"), _one(module, inputs)
+    conv, norm, value = module.child("conv"), module.children.get("bn"), one(module, inputs)
     if emission.stem in {"space_to_depth", "slices"} and stem.is_strided_stem(conv, value):
         phases = stem.phases(emission.builder, module.path, value, by_slices=emission.stem == "slices")
         value = stem.phase_convolution(emission.builder, conv, norm, phases)
     else:
         value = layers.convolution(emission.builder, conv, value, norm)
-    return _child(emission, module, "act", value) if "act" in module.children else value
+    return child(emission, module, "act", value) if "act" in module.children else value
 
 
 def _sequential(emission: Emission, module: Module, inputs: Sequence[Value]) -> Value:
     values = list(inputs)
-    for child in module.children.values():
-        values = [emit(emission, child, values)]
-    return _one(module, values)
+    for step in module.children.values():
+        values = [emit(emission, step, values)]
+    return one(module, values)
 
 
 def _residual(emission: Emission, module: Module, inputs: Sequence[Value]) -> Value:
     """Two convolutions, added to the input where `add` is set (Bottleneck, CrossConv)."""
-    value = _one(module, inputs)
-    out = _child(emission, module, "cv2", _child(emission, module, "cv1", value))
+    value = one(module, inputs)
+    out = child(emission, module, "cv2", child(emission, module, "cv1", value))
     return emission.builder.elementwise("Add", module.path, value, out) if module.attribute("add") else out
 
 
@@ -94,8 +48,8 @@ def _bottleneck_csp(emission: Emission, module: Module, inputs: Sequence[Value])
     The BatchNorm behind the concatenation is folded into the two convolutions before it, a half each: exact, since a
     concatenation does not mix channels.
     """
-    value = _one(module, inputs)
-    inner = _child(emission, module, "m", _child(emission, module, "cv1", value))
+    value = one(module, inputs)
+    inner = child(emission, module, "m", child(emission, module, "cv1", value))
     norm = module.child("bn")
     scale, shift = layers.batch_norm_scale(norm)
     halves = []
@@ -107,7 +61,7 @@ def _bottleneck_csp(emission: Emission, module: Module, inputs: Sequence[Value])
         halves.append(_scaled_convolution(emission, conv, source, scale[start:end], shift[start:end]))
         start = end
     joined = emission.builder.concat(module.path, halves, 1)
-    return _child(emission, module, "cv4", _child(emission, module, "act", joined))
+    return child(emission, module, "cv4", child(emission, module, "act", joined))
 
 
 def _scaled_convolution(
@@ -135,66 +89,66 @@ def _c3(emission: Emission, module: Module, inputs: Sequence[Value]) -> Value:
     """cv3(cat(m(cv1(x)), cv2(x))); `m` makes it C3, C3TR, C3SPP, C3Ghost or C3x."""
     if "cv4" in module.children:  # before v4.0 the name C3 belonged to a BottleneckCSP of cross convolutions
         return _bottleneck_csp(emission, module, inputs)
-    value = _one(module, inputs)
-    inner = _child(emission, module, "m", _child(emission, module, "cv1", value))
-    joined = emission.builder.concat(module.path, [inner, _child(emission, module, "cv2", value)], 1)
-    return _child(emission, module, "cv3", joined)
+    value = one(module, inputs)
+    inner = child(emission, module, "m", child(emission, module, "cv1", value))
+    joined = emission.builder.concat(module.path, [inner, child(emission, module, "cv2", value)], 1)
+    return child(emission, module, "cv3", joined)
 
 
 def _spp(emission: Emission, module: Module, inputs: Sequence[Value]) -> Value:
     """cv2(cat(y, pool5(y), pool9(y), pool13(y))) with y = cv1(x)."""
-    value = _child(emission, module, "cv1", _one(module, inputs))
+    value = child(emission, module, "cv1", one(module, inputs))
     pooled = [emit(emission, pool, [value]) for pool in module.child("m").children.values()]
-    return _child(emission, module, "cv2", emission.builder.concat(module.path, [value, *pooled], 1))
+    return child(emission, module, "cv2", emission.builder.concat(module.path, [value, *pooled], 1))
 
 
 def _sppf(emission: Emission, module: Module, inputs: Sequence[Value]) -> Value:
     """cv2(cat(y, p(y), p(p(y)), p(p(p(y))))) with y = cv1(x)."""
-    values = [_child(emission, module, "cv1", _one(module, inputs))]
+    values = [child(emission, module, "cv1", one(module, inputs))]
     for _ in range(3):
-        values.append(_child(emission, module, "m", values[-1]))
-    return _child(emission, module, "cv2", emission.builder.concat(module.path, values, 1))
+        values.append(child(emission, module, "m", values[-1]))
+    return child(emission, module, "cv2", emission.builder.concat(module.path, values, 1))
 
 
 def _focus(emission: Emission, module: Module, inputs: Sequence[Value]) -> Value:
     """Focus: the four pixel phases as channels, then a convolution block of stride 1."""
-    value = _one(module, inputs)
+    value = one(module, inputs)
     block = module.child("conv")
     conv = block.child("conv")
     if conv.array("weight").shape[1] == value.channels:  # Rockchip's fork of 2021: a convolution of stride 2 instead
         return emit(emission, block, [value])
     if emission.stem == "convolution" and stem.is_plain(conv):
         out = stem.strided_convolution(emission.builder, conv, block.children.get("bn"), value)
-        return _child(emission, block, "act", out) if "act" in block.children else out
+        return child(emission, block, "act", out) if "act" in block.children else out
     phases = stem.phases(emission.builder, module.path, value, by_slices=emission.stem != "space_to_depth")
     return emit(emission, block, [phases])
 
 
 def _ghost_conv(emission: Emission, module: Module, inputs: Sequence[Value]) -> Value:
     """cat(y, cv2(y)) with y = cv1(x)."""
-    value = _child(emission, module, "cv1", _one(module, inputs))
-    return emission.builder.concat(module.path, [value, _child(emission, module, "cv2", value)], 1)
+    value = child(emission, module, "cv1", one(module, inputs))
+    return emission.builder.concat(module.path, [value, child(emission, module, "cv2", value)], 1)
 
 
 def _ghost_bottleneck(emission: Emission, module: Module, inputs: Sequence[Value]) -> Value:
-    value = _one(module, inputs)
+    value = one(module, inputs)
     return emission.builder.elementwise(
-        "Add", module.path, _child(emission, module, "conv", value), _child(emission, module, "shortcut", value)
+        "Add", module.path, child(emission, module, "conv", value), child(emission, module, "shortcut", value)
     )
 
 
 def _mix_conv(emission: Emission, module: Module, inputs: Sequence[Value]) -> Value:
     """act(bn(cat of convolutions with several kernel sizes)); the oldest releases add the input."""
-    value = _one(module, inputs)
+    value = one(module, inputs)
     parts = [layers.convolution(emission.builder, conv, value) for conv in module.child("m").children.values()]
     normed = layers.batch_norm(emission.builder, module.child("bn"), emission.builder.concat(module.path, parts, 1))
-    return _child(emission, module, "act", normed)
+    return child(emission, module, "act", normed)
 
 
 def _contract(emission: Emission, module: Module, inputs: Sequence[Value]) -> Value:
     """(N, C, H, W) -> (N, s s C, H / s, W / s): rows and columns go into channels."""
     s = layers.whole_number(module, "gain", 2)
-    n, c, h, w = _one(module, inputs).shape
+    n, c, h, w = one(module, inputs).shape
     if h % s or w % s:
         raise GraphError(f'"{module.path}" (Contract) needs an input size divisible by {s}, got {h}x{w}.')
     builder = emission.builder
@@ -206,7 +160,7 @@ def _contract(emission: Emission, module: Module, inputs: Sequence[Value]) -> Va
 def _expand(emission: Emission, module: Module, inputs: Sequence[Value]) -> Value:
     """(N, C, H, W) -> (N, C / s s, H s, W s): channels go into rows and columns."""
     s = layers.whole_number(module, "gain", 2)
-    n, c, h, w = _one(module, inputs).shape
+    n, c, h, w = one(module, inputs).shape
     builder = emission.builder
     value = builder.reshape(module.path, inputs[0], (n, s, s, c // (s * s), h, w))
     value = builder.transpose(module.path, value, (0, 3, 4, 1, 5, 2))
@@ -233,12 +187,12 @@ def _sum(emission: Emission, module: Module, inputs: Sequence[Value]) -> Value:
 def _transformer_block(emission: Emission, module: Module, inputs: Sequence[Value]) -> Value:
     """tr(p + linear(p)) over the cells p of (N, C, H, W)."""
     builder = emission.builder
-    value = _one(module, inputs)
+    value = one(module, inputs)
     if "conv" in module.children:
-        value = _child(emission, module, "conv", value)
+        value = child(emission, module, "conv", value)
     n, c, h, w = value.shape
     cells = builder.transpose(module.path, builder.reshape(module.path, value, (n, c, h * w)), (0, 2, 1))
-    cells = builder.elementwise("Add", module.path, cells, _child(emission, module, "linear", cells))
+    cells = builder.elementwise("Add", module.path, cells, child(emission, module, "linear", cells))
     for layer in module.child("tr").children.values():
         cells = _transformer_layer(emission, layer, cells)
     return builder.reshape(module.path, builder.transpose(module.path, cells, (0, 2, 1)), (n, c, h, w))
@@ -249,10 +203,10 @@ def _transformer_layer(emission: Emission, module: Module, value: Value) -> Valu
     builder = emission.builder
     if "ln1" in module.children or "ma" not in module.children:
         raise GraphError(f'"{module.path}" is a transformer layer of another design than YOLOv5 released.')
-    q, k, v = (_child(emission, module, name, value) for name in "qkv")
+    q, k, v = (child(emission, module, name, value) for name in "qkv")
     mixed = _attention(emission, module.child("ma"), q, k, v)
     value = builder.elementwise("Add", module.path, mixed, value)
-    inner = _child(emission, module, "fc2", _child(emission, module, "fc1", value))
+    inner = child(emission, module, "fc2", child(emission, module, "fc1", value))
     return builder.elementwise("Add", module.path, inner, value)
 
 
@@ -277,10 +231,10 @@ def _attention(emission: Emission, module: Module, q: Value, k: Value, v: Value)
     attention = builder.add("Softmax", module.path, [logits], logits.shape, {"axis": -1})
     mixed = builder.add("MatMul", module.path, [attention, parts[2]], (n, heads, cells, depth))
     joined = builder.reshape(module.path, builder.transpose(module.path, mixed, (0, 2, 1, 3)), (n, cells, c))
-    return _child(emission, module, "out_proj", joined)
+    return child(emission, module, "out_proj", joined)
 
 
-BLOCKS: dict[str, Callable[[Emission, Module, Sequence[Value]], Value]] = {
+YOLOV5_BLOCKS: dict[str, Emitter] = {
     "Conv": _conv,
     "DWConv": _conv,
     "Sequential": _sequential,
@@ -303,6 +257,6 @@ BLOCKS: dict[str, Callable[[Emission, Module, Sequence[Value]], Value]] = {
     "Concat": _concat,
     "Sum": _sum,
     "TransformerBlock": _transformer_block,
-    "NonDynamicallyQuantizableLinear": lambda e, m, v: layers.linear_module(e.builder, m, _one(m, v)),
-    "_LinearWithBias": lambda e, m, v: layers.linear_module(e.builder, m, _one(m, v)),
+    "NonDynamicallyQuantizableLinear": lambda e, m, v: layers.linear_module(e.builder, m, one(m, v)),
+    "_LinearWithBias": lambda e, m, v: layers.linear_module(e.builder, m, one(m, v)),
 }

@@ -113,6 +113,18 @@ class GraphBuilder:
         """Permute the dimensions."""
         return self.add("Transpose", path, [value], [value.shape[i] for i in order], {"perm": list(order)})
 
+    def split(self, path: str, value: Value, sizes: Sequence[int], axis: int) -> tuple[Value, ...]:
+        """Cut into pieces of the given sizes along `axis`.
+
+        Raises:
+            GraphError: when the sizes do not add up.
+        """
+        if sum(sizes) != value.shape[axis] or any(n < 1 for n in sizes):
+            raise GraphError(f'"{path}" splits {value.shape} into {tuple(sizes)} along dimension {axis}.')
+        shapes = [(*value.shape[:axis], n, *value.shape[axis + 1 :]) for n in sizes]
+        cuts = self.constant(f"{path}.split", np.array(sizes, np.int64))
+        return self.add_many("Split", path, [value, cuts], shapes, {"axis": axis})
+
     def concat(self, path: str, values: Sequence[Value], axis: int) -> Value:
         """Concatenate along `axis`.
 

@@ -71,7 +71,8 @@ def convolution(
     conv: Module,
     value: Value,
     norm: Module | None = None,
-    weight: NDArray[np.float32] | None = None,
+    weight: NDArray[Any] | None = None,
+    bias: NDArray[np.float64] | None = None,
     **changes: tuple[int, int],
 ) -> Value:
     """Conv2d, with a BatchNorm that follows it folded into its weights (in float64).
@@ -82,6 +83,7 @@ def convolution(
         value: (N, C, H, W).
         norm: the BatchNorm behind it.
         weight: other weights than the module's, (out, in / groups, kh, kw); with `changes` for an equal rewrite.
+        bias: another bias than the module's, (out,).
         changes: `stride`, `padding`, `dilation` that replace the module's.
     """
     if weight is None:
@@ -106,7 +108,8 @@ def convolution(
         raise GraphError(
             f'"{conv.path}" takes {weight.shape[1] * groups} channels, but is given a tensor of shape {value.shape}.'
         )
-    bias = conv.array("bias").astype(np.float64) if "bias" in conv.tensors else np.zeros(weight.shape[0])
+    if bias is None:
+        bias = conv.array("bias").astype(np.float64) if "bias" in conv.tensors else np.zeros(weight.shape[0])
     folded = weight.astype(np.float64)
     if norm is not None:
         scale, shift = batch_norm_scale(norm)
@@ -248,6 +251,16 @@ def upsample(builder: GraphBuilder, module: Module, value: Value) -> Value:
         f"{module.path}.scales", np.array([1, 1, target[0] / height, target[1] / width], np.float32)
     )
     return builder.add("Resize", module.path, [value, "", scales], (*value.shape[:2], *target), attributes)
+
+
+def resize_nearest(builder: GraphBuilder, path: str, value: Value, hw: tuple[int, int]) -> Value:
+    """Nearest-neighbour resizing to (height, width), as F.interpolate does it: cell floor(i * in / out)."""
+    if value.shape[2:] == hw:
+        return value
+    height, width = value.shape[2:]
+    scales = builder.constant(f"{path}.scales", np.array([1, 1, hw[0] / height, hw[1] / width], np.float32))
+    attributes = {"mode": "nearest", "coordinate_transformation_mode": "asymmetric", "nearest_mode": "floor"}
+    return builder.add("Resize", path, [value, "", scales], (*value.shape[:2], *hw), attributes)
 
 
 def zero_pad(builder: GraphBuilder, module: Module, value: Value) -> Value:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from rkdeploy.checkpoint import Module
 from rkdeploy.errors import CheckpointError, GraphError, shown
-from rkdeploy.export.blocks import Emission, emit
-from rkdeploy.export.builder import Value
+from rkdeploy.export.builder import GraphBuilder, Value
+from rkdeploy.export.emission import Emission, emit
+from rkdeploy.export.exported import Exported
+from rkdeploy.graph.head import Head
+from rkdeploy.spec import InputSpec
 
 # Buffers that say nothing about what a layer computes, or that the head's description has read.
 _NO_WEIGHTS = frozenset({"num_batches_tracked", "anchors", "anchor_grid", "stride", "grid"})
@@ -40,22 +43,55 @@ def emit_layers(emission: Emission, layers: Sequence[Module], image: Value) -> l
             # What a block computes with is the file's: weights of another shape, numbers that are text, ...
             raise GraphError(
                 f'Layer "{layer.path}" ({layer.class_name}) does not fit together: {str(error)[:200]}.',
-                "The checkpoint is damaged, or the class is not the one that YOLOv5 released.",
+                "The checkpoint is damaged, or the class is not the one that was released under this name.",
             ) from error
     head = layers[-1]
     return [_output(outputs, image, s) for s in layer_sources(head, len(layers) - 1)]
 
 
-def require_nothing_left(layers: Sequence[Module]) -> None:
+def finish(
+    builder: GraphBuilder,
+    layers: Sequence[Module],
+    outputs: Mapping[str, Value],
+    head: Head,
+    image: InputSpec,
+    metadata: Mapping[str, str],
+    unused: Iterable[str] = (),
+) -> Exported:
+    """The checked model.
+
+    Args:
+        builder: holds the graph.
+        layers: all that was emitted.
+        outputs: graph output name -> value.
+        head: as it was emitted.
+        image: the network's input.
+        metadata: for the ONNX file.
+        unused: names of sub-modules of the head that serve training only.
+
+    Raises:
+        GraphError: when weights were left out, or onnx's checker refuses the graph.
+    """
+    require_nothing_left(layers, frozenset(f"{layers[-1].path}.{name}" for name in unused))
+    return Exported(builder.finish(outputs, metadata), head, image)
+
+
+def require_nothing_left(layers: Sequence[Module], unused: frozenset[str] = frozenset()) -> None:
     """Refuse a network of which weights were not written into the graph.
 
     A block is known by its class's name; one that somebody extended under the old name has weights that its emitter
     does not ask for, and the graph would compute something else than was trained.
 
+    Args:
+        layers: the layer list.
+        unused: paths of modules that serve training only, with all below them.
+
     Raises:
         GraphError: naming the first weights that nobody read.
     """
     for module in (m for layer in layers for m in layer.walk()):
+        if any(module.path == path or module.path.startswith(f"{path}.") for path in unused):
+            continue
         for name in module.tensors:
             if name not in _NO_WEIGHTS and f"{module.path}.{name}" not in module.reads:
                 raise GraphError(

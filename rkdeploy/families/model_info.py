@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from rkdeploy.spec import Anchors, Task
+from rkdeploy.spec import Anchors, AngleFormula, KeypointLayout, Task
 
 ACTIVATION_CLASSES = frozenset({
     "SiLU", "Swish", "MemoryEfficientSwish", "Hardswish", "Mish", "MemoryEfficientMish", "LeakyReLU", "ReLU", "ReLU6",
@@ -45,6 +45,11 @@ class ModelInfo:
         weights: which weights of the file were taken (`ema`, `model`).
         stored_dtype: element type in the file.
         epoch, date: of the training run, where the file says.
+        end_to_end: the head gives each object once and needs no non-maximum suppression.
+        masks: mask coefficients of an object, 0 for models without.
+        keypoints: of a pose model, else None.
+        angle: of a model with rotated boxes, else None.
+        class_maps: names of the whole-image maps beside the detections.
     """
 
     family: str
@@ -62,3 +67,8 @@ class ModelInfo:
     stored_dtype: str
     epoch: int | None
     date: str | None
+    end_to_end: bool = False
+    masks: int = 0
+    keypoints: KeypointLayout | None = None
+    angle: AngleFormula | None = None
+    class_maps: tuple[str, ...] = ()

@@ -6,17 +6,20 @@ from typing import TYPE_CHECKING, Protocol
 
 from rkdeploy.checkpoint import Checkpoint
 from rkdeploy.errors import CheckpointError
-from rkdeploy.families import yolov5
+from rkdeploy.families import ultralytics, yolov5
 from rkdeploy.families.model_info import ModelInfo
 
 if TYPE_CHECKING:
-    import onnx
-
-    from rkdeploy.export.blocks import StemForm
+    from rkdeploy.export.emission import StemForm
+    from rkdeploy.export.exported import Exported
 
 
 class Family(Protocol):
-    """What a family's file offers."""
+    """What a family's file offers.
+
+    `recognise` looks at a checkpoint and answers at once.  `describe` reads its facts.  `export` writes its graph for
+    an input of (height, width) pixels; `stem` is how its first layer is written.
+    """
 
     NAME: str
 
@@ -25,17 +28,11 @@ class Family(Protocol):
     def describe(self, checkpoint: Checkpoint) -> ModelInfo: ...
 
     def export(
-        self,
-        checkpoint: Checkpoint,
-        info: ModelInfo,
-        height: int,
-        width: int,
-        batch: int = 1,
-        stem: StemForm = "trained",
-    ) -> onnx.ModelProto: ...
+        self, checkpoint: Checkpoint, info: ModelInfo, height: int, width: int, stem: StemForm = "trained"
+    ) -> Exported: ...
 
 
-FAMILIES: tuple[Family, ...] = (yolov5,)
+FAMILIES: tuple[Family, ...] = (yolov5, ultralytics)
 
 
 def family_of(checkpoint: Checkpoint) -> Family:
@@ -51,7 +48,6 @@ def family_of(checkpoint: Checkpoint) -> Family:
     last = list(model.children.values())[-1].class_name if model is not None and model.children else "none"
     raise CheckpointError(
         f'"{checkpoint.path.name}" is a {checkpoint.root.module_name}.{checkpoint.root.class_name} whose last layer is '
-        f"{last}; no known family has that. Known: {', '.join(f.NAME for f in FAMILIES)} (detection).",
-        "Other families and tasks are not supported yet. A YOLOv5 detection model of an unusual shape may build from "
-        "ONNX: export it where it was trained, then rkdeploy build best.onnx",
+        f"{last}; no known family has that. Known: {', '.join(f.NAME for f in FAMILIES)}.",
+        "It may build from ONNX all the same: export it where it was trained, then rkdeploy build best.onnx",
     )

@@ -1,23 +1,31 @@
-"""YOLOv5, v3.0 to v7.0: how to recognise it, what its checkpoint says, and its graph."""
+"""YOLOv5, v2.0 to v7.0, detection, segmentation and classification: how to recognise it, what it says, its graph."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from rkdeploy.checkpoint import Checkpoint, Module
-from rkdeploy.checkpoint.tensor import LazyTensor
 from rkdeploy.errors import CheckpointError, shown
-from rkdeploy.families.model_info import ACTIVATION_CLASSES, AnchorComparison, ModelInfo
-from rkdeploy.spec import Anchors
+from rkdeploy.families.checkpoint_facts import (
+    activations,
+    class_count,
+    class_names,
+    head_of,
+    image_size,
+    layers_of,
+    numbers,
+    onnx_metadata,
+    strides_of,
+)  # fmt: skip
+from rkdeploy.families.model_info import AnchorComparison, ModelInfo
+from rkdeploy.spec import Anchors, InputSpec, Task
 
 if TYPE_CHECKING:
-    import onnx
-
-    from rkdeploy.export.blocks import StemForm
+    from rkdeploy.export.emission import StemForm
+    from rkdeploy.export.exported import Exported
 
 NAME = "yolov5"
 
@@ -35,17 +43,21 @@ COCO_ANCHORS = {
         ((436.0, 615.0), (739.0, 380.0), (925.0, 792.0)),
     ),
 }
+# torchvision's, which utils/augmentations.py normalizes a classifier's input with.
+_IMAGENET_MEAN = (0.485 * 255, 0.456 * 255, 0.406 * 255)
+_IMAGENET_STD = (0.229 * 255, 0.224 * 255, 0.225 * 255)
 
 _MAX_ANCHOR_PX = 1e5
-_MAX_STRIDE = 1024
-_MAX_LEVELS = 16
-_MAX_CLASS_NAME = 1000
 
 
 def recognise(checkpoint: Checkpoint) -> bool:
-    """Whether the checkpoint is a YOLOv5 detection model: a layer list that ends in an anchor-based `Detect`."""
-    head = next(reversed(list(_layers(checkpoint))), None)
-    return head is not None and head.class_name == "Detect" and "anchors" in head.tensors and "m" in head.children
+    """Whether it is YOLOv5: a layer list that ends in an anchor head, or in the classifier of its own code."""
+    head = head_of(checkpoint)
+    if head is None:
+        return False
+    if head.class_name == "Classify":
+        return head.module_name.startswith("models.")
+    return head.class_name in {"Detect", "Segment"} and "anchors" in head.tensors and "m" in head.children
 
 
 def describe(checkpoint: Checkpoint) -> ModelInfo:
@@ -54,59 +66,65 @@ def describe(checkpoint: Checkpoint) -> ModelInfo:
     Raises:
         CheckpointError: when they contradict each other, as names and channels do in a damaged file.
     """
-    layers = tuple(_layers(checkpoint))
+    layers = layers_of(checkpoint)
     head = layers[-1]
-    anchors = _anchors(head)
-    names = _class_names(checkpoint, head)
     blocks = Counter(m.class_name for m in layers)
-    active = Counter(m.class_name for m in checkpoint.root.walk() if m.class_name in ACTIVATION_CLASSES)
-    del active["Identity"]
+    active = activations(checkpoint.root.walk())
+    task = _task(head)
+    anchors = None if task == "classify" else _anchors(head)
     return ModelInfo(
         family=NAME,
         generation=_generation(checkpoint, blocks, active),
-        task="detect",
-        class_names=names,
-        strides=_strides(checkpoint, head),
+        task=task,
+        class_names=class_names(checkpoint, _classes(head)),
+        strides=strides_of(checkpoint, head, len(anchors.levels_px)) if anchors is not None else (),
         anchors=anchors,
-        anchor_comparison=compare_anchors(anchors),
+        anchor_comparison=compare_anchors(anchors) if anchors is not None else None,
         activation=tuple(name for name, _ in active.most_common()),
         blocks=tuple(blocks.most_common()),
         parameters=checkpoint.parameters,
-        image_size=_image_size(checkpoint),
+        image_size=image_size(checkpoint),
         weights=checkpoint.weights,
         stored_dtype=checkpoint.dtype,
         epoch=checkpoint.epoch,
         date=checkpoint.date,
+        masks=_masks(head) if task == "segment" else 0,
     )
 
 
-def export(
-    checkpoint: Checkpoint, info: ModelInfo, height: int, width: int, batch: int = 1, stem: StemForm = "trained"
-) -> onnx.ModelProto:
-    """The network with its decode: `images` (batch, 3, height, width) RGB 0..1 to `output0` (batch, rows, 5 + nc).
+def export(checkpoint: Checkpoint, info: ModelInfo, height: int, width: int, stem: StemForm = "trained") -> Exported:
+    """The network with its decode: `images` (1, 3, height, width) RGB 0..1 to `output0`, as upstream's export has it.
+
+    `output0` is (1, rows, 5 + nc) for detection; (1, rows, 5 + nc + nm), with the prototypes (1, nm, H, W) in
+    `output1`, for segmentation; (1, nc) logits for a classifier.
 
     Raises:
         CheckpointError, GraphError: when a block is unknown, or a size does not fit.
     """
     # Here and not above: reading what a checkpoint says needs no onnx.
-    from rkdeploy.export.blocks import Emission
+    from rkdeploy.export.blocks import YOLOV5_BLOCKS
     from rkdeploy.export.builder import GraphBuilder
+    from rkdeploy.export.classifier import classify
+    from rkdeploy.export.emission import Emission
     from rkdeploy.export.heads import anchor_detect
-    from rkdeploy.export.network import emit_layers, require_nothing_left
+    from rkdeploy.export.network import emit_layers, finish
+    from rkdeploy.export.prototypes import PROTO_BLOCKS, with_prototypes
 
-    assert info.anchors is not None
-    layers = tuple(_layers(checkpoint))
+    layers = layers_of(checkpoint)
     builder = GraphBuilder()
-    image = builder.input("images", (batch, 3, height, width))
-    features = emit_layers(Emission(builder, stem), layers, image)
-    output = anchor_detect(builder, layers[-1], features, info.anchors, info.strides, len(info.class_names))
-    require_nothing_left(layers)
-    metadata = {
-        "stride": str(max(info.strides)),
-        "names": str(dict(enumerate(info.class_names))),
-        "task": info.task,
-    }
-    return builder.finish({"output0": output}, metadata)
+    emission = Emission(builder, YOLOV5_BLOCKS | PROTO_BLOCKS, stem)
+    features = emit_layers(emission, layers, builder.input("images", (1, 3, height, width)))
+    if info.anchors is None:
+        output, head = classify(emission, layers[-1], features, "linear")
+        image = InputSpec("images", height, width, mean=_IMAGENET_MEAN, std=_IMAGENET_STD, fit="center_crop")
+        return finish(builder, layers, {"output0": output}, head, image, onnx_metadata(info))
+    output, head = anchor_detect(
+        builder, layers[-1], features, info.anchors, info.strides, len(info.class_names), info.masks
+    )
+    outputs = {"output0": output}
+    if info.masks:
+        outputs["output1"], head = with_prototypes(emission, layers[-1].child("proto"), features[0], head, height)
+    return finish(builder, layers, outputs, head, InputSpec("images", height, width), onnx_metadata(info))
 
 
 def compare_anchors(anchors: Anchors) -> AnchorComparison:
@@ -122,10 +140,25 @@ def compare_anchors(anchors: Anchors) -> AnchorComparison:
     )
 
 
-def _layers(checkpoint: Checkpoint) -> Iterator[Module]:
-    model = checkpoint.root.children.get("model")
-    if model is not None and model.class_name == "Sequential":
-        yield from model.children.values()
+def _task(head: Module) -> Task:
+    tasks: dict[str, Task] = {"Detect": "detect", "Segment": "segment", "Classify": "classify"}
+    return tasks[head.class_name]
+
+
+def _classes(head: Module) -> int:
+    if head.class_name != "Classify":
+        return class_count(head)
+    weight = head.child("linear").tensors.get("weight")
+    if weight is None or len(weight.shape) != 2:
+        raise CheckpointError(f'"{head.path}.linear" has no matrix of weights; the checkpoint is damaged.')
+    return int(weight.shape[0])
+
+
+def _masks(head: Module) -> int:
+    masks = head.attribute("nm")
+    if type(masks) is not int or not 1 <= masks <= 4096:
+        raise CheckpointError(f'"{head.path}" has {shown(masks)} mask coefficients, expected a positive number.')
+    return masks
 
 
 def _anchors(head: Module) -> Anchors:
@@ -137,7 +170,7 @@ def _anchors(head: Module) -> Anchors:
     if stored is not None and stored.numel == grid_units.size:
         pixels = head.array("anchor_grid").reshape(grid_units.shape)
     else:
-        stride = _numbers(head.attribute("stride"))
+        stride = numbers(head.attribute("stride"))
         if len(stride) != len(grid_units):
             raise CheckpointError(
                 f'"{head.path}" has {len(stride)} strides for {len(grid_units)} levels of anchors, expected as many.'
@@ -148,55 +181,12 @@ def _anchors(head: Module) -> Anchors:
     return Anchors(tuple(tuple((float(w), float(h)) for w, h in level) for level in pixels))
 
 
-def _strides(checkpoint: Checkpoint, head: Module) -> tuple[int, ...]:
-    strides = _numbers(head.attribute("stride")) or _numbers(checkpoint.root.attribute("stride"))
-    levels = head.array("anchors").shape[0]
-    whole = tuple(round(s) if 1 <= s <= _MAX_STRIDE else 0 for s in strides)
-    if len(whole) != levels or any(s < 1 or abs(s - v) > 1e-3 for s, v in zip(whole, strides, strict=True)):
-        raise CheckpointError(f'"{head.path}" has strides {shown(strides)}, expected {levels} whole numbers of pixels.')
-    return whole
-
-
-def _numbers(value: object) -> tuple[float, ...]:
-    if isinstance(value, LazyTensor) and value.numel <= _MAX_LEVELS:
-        value = value.numpy().ravel().tolist()
-    if isinstance(value, (list, tuple)) and all(isinstance(v, (int, float)) and abs(v) < 1e6 for v in value):
-        return tuple(float(v) for v in value)
-    return ()
-
-
-def _class_names(checkpoint: Checkpoint, head: Module) -> tuple[str, ...]:
-    classes = head.attribute("nc")
-    if type(classes) is not int or not 1 <= classes <= 100_000:
-        raise CheckpointError(f'"{head.path}" has {shown(classes)} classes, expected a positive number.')
-    names = checkpoint.root.attribute("names")
-    if isinstance(names, dict):
-        names = [names.get(i) for i in range(max(len(names), classes))]
-    if not isinstance(names, (list, tuple)):
-        return tuple(f"class_{i}" for i in range(classes))
-    if len(names) != classes or not all(isinstance(n, str) for n in names):
-        raise CheckpointError(
-            f"The checkpoint has {len(names)} class names but its head predicts {classes} classes.",
-            "Its names and weights do not belong together; train or save it again.",
-        )
-    for name in names:
-        if len(name) > _MAX_CLASS_NAME or any("\ud800" <= c <= "\udfff" for c in name):  # half characters
-            raise CheckpointError(f"The checkpoint has the class name {shown(name)}, which is no text.")
-    return tuple(names)
-
-
-def _image_size(checkpoint: Checkpoint) -> int | None:
-    arguments = checkpoint.train_arguments
-    size = arguments.get("imgsz", arguments.get("img_size"))
-    if isinstance(size, (list, tuple)) and size:
-        size = size[0]
-    return size if type(size) is int and 32 <= size <= 8192 else None
-
-
 def _generation(checkpoint: Checkpoint, blocks: Counter[str], active: Counter[str]) -> str:
     """The releases whose code writes such a model.  Blocks tell: a checkpoint does not store its release."""
     if "Focus" not in blocks and "SPPF" in blocks:
         return "v6.0 to v7.0 (6x6 stem, SPPF)"
+    if "Classify" in blocks:
+        return "v6.2 to v7.0 (classifier)"
     if "Focus" in blocks and "BottleneckCSP" in blocks:
         return "v3.x or older (Focus, BottleneckCSP)"
     if "Focus" in blocks and active.get("Hardswish"):

@@ -7,7 +7,7 @@ convolution do not depend on each other, and the decode knows which activation i
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -16,24 +16,11 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from rkdeploy.errors import GraphError
-from rkdeploy.graph.head import AnchorHead, HeadConv
+from rkdeploy.graph.head import Head, Tap
 from rkdeploy.spec import Activation, HeadOutput, OutputRole
 
 Split = Literal["none", "boxes_scores", "xy_wh_scores"]
 Sigmoid = Literal["none", "all", "boxes", "scores"]
-
-_FIELDS: dict[OutputRole, slice] = {
-    "anchor_map": slice(0, None),
-    "anchor_boxes": slice(0, 4),
-    "anchor_xy": slice(0, 2),
-    "anchor_wh": slice(2, 4),
-    "anchor_scores": slice(4, None),
-}
-_SPLITS: dict[Split, tuple[OutputRole, ...]] = {
-    "none": ("anchor_map",),
-    "boxes_scores": ("anchor_boxes", "anchor_scores"),
-    "xy_wh_scores": ("anchor_xy", "anchor_wh", "anchor_scores"),
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,10 +47,28 @@ class CutOptions:
             )
 
 
-def cut(
-    model: onnx.ModelProto, head: AnchorHead, options: CutOptions
-) -> tuple[onnx.ModelProto, tuple[HeadOutput, ...]]:
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """One output made of a tap.
+
+    Attributes:
+        role: what it holds.
+        channels: of the tap; None for all.
+        sigmoid: whether it ends in one.
+    """
+
+    role: OutputRole
+    channels: tuple[int, ...] | None = None
+    sigmoid: bool = False
+
+
+def cut(model: onnx.ModelProto, head: Head, options: CutOptions) -> tuple[onnx.ModelProto, tuple[HeadOutput, ...]]:
     """The graph up to the head's tensors, and what each of its outputs means.
+
+    Args:
+        model: the simplified graph.
+        head: its head.
+        options: where it is cut.
 
     Raises:
         GraphError: when a last convolution's weights are not constants of the graph.
@@ -75,40 +80,73 @@ def cut(
     producers = {name: node for node in graph.node for name in node.output}
     del graph.output[:]
     outputs: list[HeadOutput] = []
-    for level, conv in enumerate(head.convs):
-        node = producers[conv.tensor]
-        for role in _SPLITS[options.split]:
-            channels = _channels(head, conv, role)
-            name = f"stride{conv.stride}_{role.removeprefix('anchor_')}"
-            sigmoid = _has_sigmoid(role, options.sigmoid)
-            _add_part(graph, node, constants, channels, name, sigmoid=sigmoid)
-            n, _, h, w = conv.shape
-            shape = (n, len(channels), h, w)
+    for tap in head.taps:
+        for part in _parts(tap, head, options):
+            name = tap.name or f"stride{tap.stride}_{part.role.removeprefix('anchor_')}"
+            if part.channels is None and not part.sigmoid:
+                _rename(graph, tap.tensor, name)
+            else:
+                channels = part.channels or tuple(range(tap.shape[1]))
+                _add_part(graph, producers[tap.tensor], constants, channels, name, sigmoid=part.sigmoid)
+            n, c, h, w = tap.shape
+            shape = (n, c if part.channels is None else len(part.channels), h, w)
             graph.output.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, shape))
-            activation: Activation = "sigmoid" if sigmoid else "linear"
-            outputs.append(HeadOutput(name, role, level, conv.stride, shape, activation))
+            activation: Activation = "sigmoid" if part.sigmoid else "linear"
+            outputs.append(HeadOutput(name, part.role, tap.level, tap.stride, shape, activation))
     _prune(graph)
     return result, tuple(outputs)
 
 
-def _channels(head: AnchorHead, conv: HeadConv, role: OutputRole) -> list[int]:
-    """The convolution's output channels that belong to `role`, anchor-major."""
-    fields = 5 + head.classes
-    channels = np.arange(conv.shape[1]).reshape(head.anchors_per_level, fields)
-    return [int(c) for c in channels[:, _FIELDS[role]].ravel()]
+def _parts(tap: Tap, head: Head, options: CutOptions) -> tuple[_Part, ...]:
+    """The outputs that a tap becomes."""
+    boxes = options.sigmoid in {"all", "boxes"}
+    scores = options.sigmoid in {"all", "scores"}
+    if tap.role == "anchor_map":
+        return _anchor_parts(tap, head, options, boxes=boxes, scores=scores)
+    if tap.role == "keypoints":  # each has a scale of its own: pixels and logits have nothing in common
+        assert head.keypoints is not None
+        dimensions = 3 if head.keypoints.scored else 2
+        starts = range(0, tap.shape[1], dimensions)
+        xy = _Part("keypoint_xy", tuple(start + i for start in starts for i in (0, 1)))
+        return (xy, _Part("keypoint_scores", tuple(s + 2 for s in starts), scores)) if dimensions == 3 else (xy,)
+    if tap.role == "scores":
+        return (_Part("scores", sigmoid=scores),)
+    return (_Part(tap.role),)
 
 
-def _has_sigmoid(role: OutputRole, sigmoid: Sigmoid) -> bool:
-    if role == "anchor_map":
-        return sigmoid == "all"
-    return sigmoid in {"all", "scores" if role == "anchor_scores" else "boxes"}
+def _anchor_parts(tap: Tap, head: Head, options: CutOptions, *, boxes: bool, scores: bool) -> tuple[_Part, ...]:
+    fields = 5 + head.classes + head.masks
+    channels = np.arange(tap.shape[1]).reshape(head.anchors_per_level, fields)
+
+    def of(first: int, end: int) -> tuple[int, ...]:
+        return tuple(int(c) for c in channels[:, first:end].ravel())
+
+    scored = 5 + head.classes
+    coefficients = (_Part("anchor_coefficients", of(scored, fields)),) if head.masks else ()
+    split = options.split
+    if split == "none" and head.masks:  # the sigmoid of the rest is not theirs, nor is the scale
+        split = "boxes_scores"
+    if split == "none":
+        return (_Part("anchor_map", of(0, scored), boxes),)
+    last = _Part("anchor_scores", of(4, scored), scores)
+    if split == "boxes_scores":
+        return (_Part("anchor_boxes", of(0, 4), boxes), last, *coefficients)
+    return (_Part("anchor_xy", of(0, 2), boxes), _Part("anchor_wh", of(2, 4), boxes), last, *coefficients)
+
+
+def _rename(graph: onnx.GraphProto, old: str, new: str) -> None:
+    for node in graph.node:
+        for names in (node.input, node.output):
+            for index, name in enumerate(names):
+                if name == old:
+                    names[index] = new
 
 
 def _add_part(
     graph: onnx.GraphProto,
     node: onnx.NodeProto,
     constants: Mapping[str, onnx.TensorProto],
-    channels: list[int],
+    channels: Sequence[int],
     name: str,
     *,
     sigmoid: bool,
@@ -118,7 +156,7 @@ def _add_part(
     for source in node.input[1:]:
         if source not in constants:
             raise GraphError(f'The weights of convolution "{node.name}" are computed, expected constants.')
-        values = numpy_helper.to_array(constants[source])[channels]
+        values = numpy_helper.to_array(constants[source])[list(channels)]
         part = f"{name}.{'weight' if values.ndim == 4 else 'bias'}"
         graph.initializer.append(numpy_helper.from_array(np.ascontiguousarray(values), part))
         inputs.append(part)

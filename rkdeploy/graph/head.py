@@ -1,247 +1,170 @@
-"""Finds an anchor head in a graph: the last convolutions before the reshape, their strides, the anchors behind them.
+"""A network's head as its graph has it: the raw tensors that the NPU ends in, and the trained decode behind them.
 
-Nothing is looked up by layer name.  The graph is walked back from its outputs to the first convolutions; what lies
-behind them, the decode, is then asked what it computes: for raw outputs of zero, sigmoid gives 0.5, so a decoded row is
-(cx + 0.5) stride, (cy + 0.5) stride, anchor width, anchor height.  One run over zeros reads strides, anchors and row
-order out of any exporter's graph.
+Whoever writes or finds a head says so with these values: the exporter, which knows what it writes, and the probes,
+which ask a graph from elsewhere what it computes.  `cut` ends the graph at the taps, `verify` reads the decode.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
-import onnx
 from numpy.typing import NDArray
 
 from rkdeploy.errors import GraphError
-from rkdeploy.graph.session import Session
-from rkdeploy.spec import Anchors
+from rkdeploy.postprocess.decoder import DenseField
+from rkdeploy.spec import Activation, Anchors, AngleFormula, ClassMap, KeypointLayout, OutputRole
 
-_NO_HEAD = (
-    "YOLOv5 detection models can be built, with their head and without non-maximum suppression in the graph; "
-    "classification and segmentation models cannot."
-)
+TapRole = OutputRole | Literal["keypoints"]
+"""A contract's role, or `keypoints`: x, y and score of each keypoint together, which `cut` takes apart."""
+Unit = Literal["px", "score", "rad", "value"]
 
 
 @dataclass(frozen=True, slots=True)
-class HeadConv:
-    """One of the last convolutions.
+class Tap:
+    """One raw tensor of the head.
 
     Attributes:
-        node: the node's name (or its output's, where it has none), as the report shows it.
-        tensor: its output tensor.
-        shape: (N, C, H, W) of that tensor.
+        node: name of the node that computes it, as the report shows it.
+        tensor: its name in the graph.
+        role: what its channels hold.
+        shape: (1, C, H, W).
         stride: input pixels a cell.
+        level: index of the detection level, 0 the finest; 0 for a tensor that speaks of the whole image.
+        name: the contract's name of a tensor that speaks of the whole image; empty for others, which `cut` names.
     """
 
     node: str
     tensor: str
+    role: TapRole
     shape: tuple[int, int, int, int]
     stride: int
+    level: int = 0
+    name: str = ""
 
 
 @dataclass(frozen=True, slots=True)
-class AnchorHead:
-    """An anchor head as the graph has it.
+class DecodedField:
+    """Columns of the decoded rows that hold one figure; the names are those of `DenseField`."""
+
+    name: str
+    unit: Unit
+    columns: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class DecodedRows:
+    """The graph output in which the trained decode puts all rows.
 
     Attributes:
-        convs: one a level, finest first.
-        anchors_per_level: anchors a level.
-        classes: number of classes.
-        anchors: anchors that the graph's own decode uses, pixels; None for a graph without a decode.
-        decoded: name of the output with decoded rows (N, rows, 5 + classes); None for a graph without a decode.
-        row_levels: order in which the decoded rows list the levels, as indices into `convs`.
+        output: its name.
+        fields: what the columns of a row hold.
+        columns_first: (1, columns, rows) instead of (1, rows, columns).
+        corners: the `xy` and `wh` columns hold x1, y1, x2, y2 instead of centre and size.
+        level_order: the order in which the rows list the levels.
+        level_rows: rows of each level, by level.
     """
 
-    convs: tuple[HeadConv, ...]
-    anchors_per_level: int
+    output: str
+    fields: tuple[DecodedField, ...]
+    columns_first: bool
+    corners: bool
+    level_order: tuple[int, ...]
+    level_rows: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class DecodedTensor:
+    """A graph output that is a whole-image tap, but for an activation.
+
+    Attributes:
+        tap: name of the tap.
+        output: name of the graph output.
+        activation: what the graph does between the two.
+    """
+
+    tap: str
+    output: str
+    activation: Activation
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """A head.
+
+    Attributes:
+        taps: in the order of levels, finest first, and of roles within a level; whole-image tensors last.
+        classes: number of classes.
+        masks: mask coefficients a row, 0 for models without.
+        anchors: anchors in pixels, finest level first; None for anchor-free heads, and for an anchor head whose graph
+            has no decode and so does not say.
+        anchors_per_level: of an anchor head, else 0.
+        rows: the trained decode; None for a graph without, and for classifiers.
+        tensors: the trained graph's outputs that speak of the whole image.
+        end_to_end, keypoints, angle, class_maps: as in the contract.
+    """
+
+    taps: tuple[Tap, ...]
     classes: int
-    anchors: Anchors | None
-    decoded: str | None
-    row_levels: tuple[int, ...]
+    masks: int = 0
+    anchors: Anchors | None = None
+    anchors_per_level: int = 0
+    rows: DecodedRows | None = None
+    tensors: tuple[DecodedTensor, ...] = ()
+    end_to_end: bool = False
+    keypoints: KeypointLayout | None = None
+    angle: AngleFormula | None = None
+    class_maps: tuple[ClassMap, ...] = ()
+
+    @property
+    def proves_decode(self) -> bool:
+        """Whether the graph has the trained decode of every tap."""
+        has_rows = any(tap.name == "" for tap in self.taps)
+        named = {tap.name for tap in self.taps if tap.name}
+        return (self.rows is not None or not has_rows) and named == {t.tap for t in self.tensors}
 
 
-def find_anchor_head(model: onnx.ModelProto, classes: int | None = None) -> AnchorHead:
-    """Find the anchor head of a simplified graph with static shapes.
+def read_rows(rows: DecodedRows, outputs: Mapping[str, NDArray[np.float32]]) -> tuple[DenseField, ...]:
+    """The decoded rows of one run, as the contract's decoder lists them: finest level first, centre and size.
 
     Args:
-        model: the graph.
-        classes: number of classes where it is known; needed only if the graph ends in bare convolutions.
+        rows: how the graph lists them.
+        outputs: of the graph, by name.
 
     Raises:
-        GraphError: when there is none, saying what was found instead.
+        GraphError: when the output has another number of rows than the levels have.
     """
-    shapes = tensor_shapes(model)
-    convs = _last_convolutions(model, shapes)
-    outputs = [(o.name, shapes.get(o.name, ())) for o in model.graph.output]
-    tensors = {c.tensor for c in convs}
-    cells = [c.shape[2] * c.shape[3] for c in convs]
-    for name, shape in outputs:
-        if name in tensors or len(shape) != 3 or shape[2] < 6:
-            continue
-        fields = shape[2]
-        if all(c.shape[1] % fields == 0 for c in convs):
-            counts = [c.shape[1] // fields for c in convs]
-            if sum(n * k for n, k in zip(counts, cells, strict=True)) == shape[1]:
-                per_level = _same(counts, "anchors")
-                anchors, order = _probe_decode(model, convs, name, per_level)
-                return AnchorHead(convs, per_level, fields - 5, anchors, name, order)
-    raw = [shape for _, shape in outputs if len(shape) == 5]
-    if raw and len(raw) == len(convs):  # (N, anchors, H, W, fields), upstream's training form
-        return _raw_head(convs, _same([shape[4] for shape in raw], "fields") - 5, "its raw outputs")
-    found = ", ".join(f"{name} {shape}" for name, shape in outputs)
-    if _ends_in(model, tensors):  # the convolutions themselves, or a sigmoid of each
-        if classes is None:
-            raise GraphError(
-                f"The graph ends in the head's convolutions ({found}): it has no decode, and so no anchors.",
-                "Give the checkpoint it was exported from with --weights best.pt.",
-            )
-        return _raw_head(convs, classes, "the checkpoint")
-    raise GraphError(f"The graph has no anchor head: its outputs are {found}.", _NO_HEAD)
+    table = outputs[rows.output][0]
+    table = table.T if rows.columns_first else table
+    sizes = [rows.level_rows[level] for level in rows.level_order]
+    if table.shape[0] != sum(sizes):
+        raise GraphError(f'"{rows.output}" has {table.shape[0]} rows, expected {sum(sizes)} of its levels.')
+    pieces = dict(zip(rows.level_order, np.split(table, np.cumsum(sizes)[:-1]), strict=True))
+    table = np.concatenate([pieces[level] for level in range(len(sizes))])
+    values = {field.name: table[:, list(field.columns)] for field in rows.fields}
+    if rows.corners:
+        low, high = values["xy"], values["wh"]
+        values |= {"xy": (low + high) / 2, "wh": high - low}
+    return tuple(DenseField(field.name, field.unit, values[field.name]) for field in rows.fields)
 
 
-def _raw_head(convs: tuple[HeadConv, ...], classes: int, source: str) -> AnchorHead:
-    """The head of a graph without a decode, which has `classes` according to `source`."""
-    fields = 5 + classes
-    channels = [c.shape[1] for c in convs]
-    if classes < 1 or any(n % fields for n in channels):
-        raise GraphError(
-            f"The head's convolutions have {channels} channels, expected multiples of {fields}: 5 + {classes} classes "
-            f"of {source}.",
-            "The ONNX file and the checkpoint do not belong together.",
-        )
-    return AnchorHead(convs, _same([n // fields for n in channels], "anchors"), classes, None, None, _in_order(convs))
-
-
-def _ends_in(model: onnx.ModelProto, tensors: set[str]) -> bool:
-    """Whether every output is one of `tensors`, or its sigmoid, and all of them are there."""
-    producers = {name: node for node in model.graph.node for name in node.output}
-    ends = set()
-    for output in model.graph.output:
-        name = output.name
-        while name not in tensors and name in producers and producers[name].op_type in ("Sigmoid", "Identity"):
-            name = producers[name].input[0]
-        ends.add(name)
-    return ends == tensors
-
-
-def tensor_shapes(model: onnx.ModelProto) -> dict[str, tuple[int, ...]]:
-    """Static shapes by tensor name; tensors with a dynamic or unknown axis are left out."""
-    shapes = {}
-    for info in (*model.graph.input, *model.graph.value_info, *model.graph.output):
-        dims = info.type.tensor_type.shape.dim
-        if all(d.HasField("dim_value") for d in dims):
-            shapes[info.name] = tuple(d.dim_value for d in dims)
-    return shapes
-
-
-def _last_convolutions(model: onnx.ModelProto, shapes: dict[str, tuple[int, ...]]) -> tuple[HeadConv, ...]:
-    producers = {name: node for node in model.graph.node for name in node.output}
-    pending = [o.name for o in model.graph.output]
-    seen: set[str] = set()
-    found: list[onnx.NodeProto] = []
-    while pending:
-        name = pending.pop()
-        node = producers.get(name)
-        if node is None or node.output[0] in seen:
-            continue
-        seen.add(node.output[0])
-        if node.op_type == "Conv":
-            found.append(node)
-        else:
-            pending.extend(node.input)
-    if not found:
-        raise GraphError("The graph has no convolution before its outputs.", _NO_HEAD)
-    constants = {c.name for c in model.graph.initializer}
-    image = next(i.name for i in model.graph.input if i.name not in constants)
-    height, width = shapes[image][2:]
-    convs = []
-    for node in found:
-        shape = shapes.get(node.output[0], ())
-        if len(shape) != 4 or height % shape[2] or width % shape[3] or height // shape[2] != width // shape[3]:
-            raise GraphError(
-                f'Convolution "{node.name or node.output[0]}" gives {shape or "an unknown shape"}, which has no one '
-                f"stride at {height}x{width}.",
-                "Choose an --imgsz that is a multiple of the largest stride, usually 32 or 64.",
-            )
-        convs.append(HeadConv(node.name or node.output[0], node.output[0], shape, height // shape[2]))
-    convs.sort(key=lambda c: c.stride)
-    strides = [c.stride for c in convs]
-    if len(set(strides)) != len(strides):
-        listed = ", ".join(f"{c.node} {c.shape}" for c in convs)
-        raise GraphError(
-            f"The graph ends in several convolutions of one stride ({listed}); no anchor head does.", _NO_HEAD
-        )
-    return tuple(convs)
-
-
-def _probe_decode(
-    model: onnx.ModelProto, convs: tuple[HeadConv, ...], output: str, per_level: int
-) -> tuple[Anchors, tuple[int, ...]]:
-    """Run the graph behind the convolutions on zeros and read anchors and row order out of the rows."""
-    tail = _tail(model, convs, output)
-    try:
-        rows = Session(tail).run({c.tensor: np.zeros(c.shape, np.float32) for c in convs})[output][0]
-    except GraphError as error:
-        grids = ", ".join(f"{c.shape[2]}x{c.shape[3]}" for c in convs)
-        raise GraphError(
-            f"The decode behind the last convolutions cannot run on their {grids} cells: {error.message}",
-            "YOLOv5 v5.0 writes a grid of fixed size even with --dynamic: use the --imgsz of the export, or build from "
-            "the .pt.",
-        ) from error
-    anchors: dict[int, tuple[tuple[float, float], ...]] = {}
-    order: list[int] = []
+def row_fields(groups: Mapping[str, tuple[Unit, int]]) -> tuple[DecodedField, ...]:
+    """Fields that lie side by side: name -> (unit, number of columns), in order."""
+    fields = []
     start = 0
-    while start < len(rows):
-        level = next(
-            (
-                i
-                for i, c in enumerate(convs)
-                if i not in anchors and abs(rows[start, 0] - c.stride / 2) < 1e-3 * c.stride
-            ),
-            None,
-        )
-        if level is None:
-            box = [round(float(v), 3) for v in rows[start, :4]]
-            raise GraphError(
-                f'Row {start} of "{output}" decodes zeros to {box}, expected the first cell\'s centre, half a stride.',
-                "This is not YOLOv5's decode in pixels; export again without normalization or extra outputs.",
-            )
-        conv = convs[level]
-        cells = conv.shape[2] * conv.shape[3]
-        block = rows[start : start + per_level * cells, :4].reshape(per_level, cells, 4)
-        _check_block(block, conv, output)
-        anchors[level] = tuple((float(w), float(h)) for w, h in block[:, 0, 2:])
-        order.append(level)
-        start += per_level * cells
-    return Anchors(tuple(anchors[i] for i in range(len(convs)))), tuple(order)
+    for name, (unit, width) in groups.items():
+        if width:
+            fields.append(DecodedField(name, unit, tuple(range(start, start + width))))
+        start += width
+    return tuple(fields)
 
 
-def _check_block(block: NDArray[np.float32], conv: HeadConv, output: str) -> None:
-    height, width = conv.shape[2:]
-    cy, cx = np.meshgrid(np.arange(height), np.arange(width), indexing="ij")
-    centres = (np.stack((cx, cy), -1).reshape(-1, 2) + 0.5) * conv.stride
-    if np.abs(block[:, :, :2] - centres).max() > 1e-3 * conv.stride or np.ptp(block[:, :, 2:], axis=1).max() > 1e-3:
-        raise GraphError(
-            f'The rows of "{output}" at stride {conv.stride} are not in YOLOv5\'s order: anchor, row, column.'
-        )
-
-
-def _tail(model: onnx.ModelProto, convs: tuple[HeadConv, ...], output: str) -> onnx.ModelProto:
-    try:
-        return onnx.utils.Extractor(model).extract_model([c.tensor for c in convs], [output])
-    except Exception as error:  # the extractor raises whatever its checks meet
-        raise GraphError(
-            f'Cannot take the decode out of the graph between its last convolutions and "{output}".'
-        ) from error
-
-
-def _same(counts: list[int], what: str) -> int:
-    if len(set(counts)) != 1:
-        raise GraphError(f"The head has {counts} {what} on its levels, expected the same number on all.")
-    return counts[0]
-
-
-def _in_order(convs: tuple[HeadConv, ...]) -> tuple[int, ...]:
-    return tuple(range(len(convs)))
+def keypoint_fields(first: int, count: int, dimensions: int) -> tuple[DecodedField, ...]:
+    """Fields of interleaved keypoints, x y [score] x y [score] ..., from column `first`."""
+    starts = [first + k * dimensions for k in range(count)]
+    xy = DecodedField("keypoint_xy", "px", tuple(c for s in starts for c in (s, s + 1)))
+    if dimensions == 2:
+        return (xy,)
+    return (xy, DecodedField("keypoint_scores", "score", tuple(s + 2 for s in starts)))

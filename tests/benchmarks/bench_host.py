@@ -24,31 +24,21 @@ def host_stages(model: Path, out: Path) -> None:
     """Everything of a build that is ours; the child of a run."""
     import onnx
 
-    from rkdeploy.building.network import open_network
+    from rkdeploy.building.open_network import open_network
     from rkdeploy.building.pipeline import VERIFY_IMAGES
     from rkdeploy.bundle import CONTRACT, new_bundle, write_json
     from rkdeploy.graph.cut import CutOptions, cut
     from rkdeploy.graph.verify import verify
     from rkdeploy.preprocess import Letterbox
     from rkdeploy.quantize.calibration import find_calibration
-    from rkdeploy.spec import InputSpec, ModelSpec
 
     network = open_network(model)
     cut_graph, outputs = cut(network.simplified, network.head, CutOptions())
-    spec = ModelSpec(
-        family="yolov5",
-        task="detect",
-        class_names=network.class_names,
-        input=InputSpec(network.input_name, *network.input_hw),
-        outputs=outputs,
-        anchors=network.anchors,
-    )
+    spec = network.contract(outputs)
     images = find_calibration(ROOT / "calib_data", ROOT, VERIFY_IMAGES, 0).images
     letterbox = Letterbox(spec.input)
-    decoded = network.reference_head.decoded
-    assert decoded is not None
     pictures = ((image.path, letterbox(image.read()).image) for image in images)
-    proof = verify(network.reference, decoded, network.reference_head.row_levels, cut_graph, spec, pictures)
+    proof = verify(network.reference, network.reference_head, cut_graph, spec, pictures)
     with new_bundle(out) as folder:
         onnx.save(network.reference, str(folder / "best.onnx"))
         onnx.save(cut_graph, str(folder / "best-cut.onnx"))

@@ -96,7 +96,7 @@ def write_bundle(folder: Path, *, toolkit: str = "2.3.2", target: str = "rk3588"
             "best.pt", "0" * 64, None, "yolov5", "v7.0", "checkpoint", SPEC.anchors, coco_anchors=False, parameters=1
         ),
         head=(),
-        verification=Verification(1, ("a.jpg",), 10, 0.0, 0.0, 0.0, 1e-3, 1e-4),
+        verification=Verification(1, ("a.jpg",), 10, ()),
         toolkit=ToolkitRecord("rknn-toolkit2", toolkit, target, "int8", "normal", "channel", 3, ()),
         calibration=None,
         agreement=None,

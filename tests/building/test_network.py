@@ -13,8 +13,9 @@ import pytest
 from numpy.typing import NDArray
 from onnx import TensorProto, helper
 
-from rkdeploy.building.network import Network, _finest_first, open_network
-from rkdeploy.building.pipeline import _contract
+from rkdeploy.building.from_onnx import _finest_first
+from rkdeploy.building.network import Network
+from rkdeploy.building.open_network import open_network
 from rkdeploy.checkpoint import read_checkpoint
 from rkdeploy.errors import CheckpointError, GraphError, RkdeployError, VerificationError
 from rkdeploy.families import yolov5
@@ -68,20 +69,22 @@ def recorded(name: str) -> dict[str, NDArray[Any]]:
 def prove(network: Network, options: CutOptions) -> tuple[Verification, onnx.ModelProto, ModelSpec]:
     """What a build does up to its proof, on noise."""
     graph, outputs = cut(network.simplified, network.head, options)
-    spec = _contract(network, outputs)
+    spec = network.contract(outputs)
     rng = np.random.default_rng(3)
     noise = [(f"noise {i}", rng.integers(0, 256, (1, *network.input_hw, 3), np.uint8)) for i in range(2)]
-    assert network.reference_head.decoded is not None
-    result = verify(
-        network.reference, network.reference_head.decoded, network.reference_head.row_levels, graph, spec, noise
-    )
+    result = verify(network.reference, network.reference_head, graph, spec, noise)
     return result, graph, spec
 
 
 def decode(graph: onnx.ModelProto, spec: ModelSpec, pixels: NDArray[Any]) -> NDArray[Any]:
     tensors = Session(graph).run({spec.input.name: pixels.astype(np.float32) / 255})
     dense = AnchorDecoder(spec).decode_dense([HeadTensor(tensors[o.name]) for o in spec.outputs])
-    return np.concatenate((dense.xywh, dense.objectness[:, None], dense.class_probabilities), axis=1)
+    return np.concatenate([field.values for field in dense], axis=1)
+
+
+def anchors_of(network: Network) -> NDArray[Any]:
+    assert network.anchors is not None
+    return np.array(network.anchors.levels_px)
 
 
 def edited(case: str, tmp_path: Path) -> tuple[onnx.ModelProto, Path]:
@@ -100,7 +103,7 @@ def test_form_builds_and_equals_upstream(case: str) -> None:
     upstream = recorded(FORMS[case])
     assert network.anchors_from == "checkpoint"
     assert network.class_names == ("bolt", "nut", "washer")
-    assert np.abs(np.array(network.anchors.levels_px) - upstream["anchors_px"]).max() < 1e-3
+    assert np.abs(anchors_of(network) - upstream["anchors_px"]).max() < 1e-3
     assert next(o.version for o in network.simplified.opset_import if o.domain == "") in range(12, 20)
     half = case == "v7_half"  # its weights are rounded, upstream's output is not
     for options in CUTS:
@@ -116,7 +119,7 @@ def test_anchors_and_head_come_from_the_graph_alone(case: str) -> None:
     """Without --weights a graph with a decode gives its trained anchors and is proven by its own decode."""
     network = open_network(ONNX / f"{case}.onnx", imgsz=DYNAMIC.get(case))
     assert network.anchors_from == "graph"
-    assert np.abs(np.array(network.anchors.levels_px) - recorded(DECODED[case])["anchors_px"]).max() < 1e-3
+    assert np.abs(anchors_of(network) - recorded(DECODED[case])["anchors_px"]).max() < 1e-3
     if case in {"v5_grid", "v5_dynamic_grid", "v6"}:  # before v6.2 no names were written
         assert network.class_names == ("class_0", "class_1", "class_2")
         assert "no class names" in network.notes[0]
@@ -145,7 +148,7 @@ def test_dynamic_axes_take_imgsz(hw: tuple[int, int]) -> None:
     """A dynamic graph is fixed at --imgsz, height first, and proven at that size."""
     network = open_network(ONNX / "v6_2_dynamic.onnx", imgsz=hw)
     assert network.input_hw == hw
-    assert network.head.convs[0].shape[2:] == (hw[0] // 8, hw[1] // 8)
+    assert network.head.taps[0].shape[2:] == (hw[0] // 8, hw[1] // 8)
     prove(network, CUTS[0])
 
 
@@ -213,21 +216,6 @@ def test_raw_outputs_with_other_weights_fail_the_proof() -> None:
         prove(network, CUTS[0])
 
 
-@pytest.mark.parametrize(
-    ("case", "weights", "error"),
-    [
-        ("classifier", None, GraphError),
-        ("segment", None, GraphError),
-        ("classifier", "cls", CheckpointError),
-        ("segment", "seg", CheckpointError),
-    ],
-)
-def test_other_tasks_are_refused(case: str, weights: str | None, error: type[RkdeployError]) -> None:
-    """Classification and segmentation exports are refused, with what was found instead of a detection head."""
-    with pytest.raises(error, match=r"no anchor head: its outputs are output0|whose last layer is"):
-        open_network(ONNX / f"{case}.onnx", checkpoint(weights) if weights else None)
-
-
 def test_damaged_graph(tmp_path: Path) -> None:
     """A convolution over integers, which passes onnx's checker and crashes its shape inference, is refused."""
     model, path = edited("v5_grid", tmp_path)
@@ -279,8 +267,9 @@ def test_levels_in_reverse_order(tmp_path: Path) -> None:
     last.input.extend(inputs)
     onnx.save(model, path)
     network = open_network(path, checkpoint("v7_autoanchor"))
-    assert network.reference_head.row_levels == (1, 0)
-    assert np.abs(np.array(network.anchors.levels_px) - recorded("v7_autoanchor")["anchors_px"]).max() < 1e-3
+    assert network.reference_head.rows is not None
+    assert network.reference_head.rows.level_order == (1, 0)
+    assert np.abs(anchors_of(network) - recorded("v7_autoanchor")["anchors_px"]).max() < 1e-3
     prove(network, CUTS[0])
 
 

@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 
 from rkdeploy.checkpoint import read_checkpoint
-from rkdeploy.export.blocks import StemForm
+from rkdeploy.export.emission import StemForm
 from rkdeploy.export.stem import phase_weight, strided_weight
 from rkdeploy.families import yolov5
 from rkdeploy.families.registry import family_of
-from rkdeploy.graph.head import find_anchor_head
+from rkdeploy.graph.anchor_probe import find_anchor_head
 from rkdeploy.graph.session import Session
 from rkdeploy.graph.simplify import simplify
 
@@ -44,7 +44,7 @@ def test_full_graph_equals_upstream(case: str) -> None:
     forms: tuple[StemForm, ...] = ("trained", "space_to_depth", "slices", "convolution")
     image = recorded["input"]
     for stem in forms:
-        model = family.export(checkpoint, info, image.shape[2], image.shape[3], stem=stem)
+        model = family.export(checkpoint, info, image.shape[2], image.shape[3], stem=stem).model
         decoded = Session(model).run({"images": image.astype(np.float32) / 255})["output0"][0]
         difference = np.abs(decoded[recorded["rows"]] - recorded["pred"])
         assert difference[..., :4].max() < 1e-3
@@ -57,10 +57,10 @@ def test_anchors_read_back_from_the_graph(case: str) -> None:
     recorded = np.load(DATA / f"{case}.npz")
     checkpoint = read_checkpoint(DATA / f"{case}.pt")
     info = yolov5.describe(checkpoint)
-    head = find_anchor_head(simplify(yolov5.export(checkpoint, info, *recorded["input"].shape[2:])))
+    head = find_anchor_head(simplify(yolov5.export(checkpoint, info, *recorded["input"].shape[2:]).model))
     assert head.anchors is not None
     assert np.abs(np.array(head.anchors.levels_px) - recorded["anchors_px"]).max() < 1e-3
-    assert tuple(c.stride for c in head.convs) == info.strides
+    assert tuple(c.stride for c in head.taps) == info.strides
     assert head.classes == len(info.class_names) == json.loads(str(recorded["meta"]))["nc"]
 
 

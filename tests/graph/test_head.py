@@ -11,7 +11,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from rkdeploy.errors import GraphError
 from rkdeploy.graph.foreign import load_onnx
-from rkdeploy.graph.head import find_anchor_head
+from rkdeploy.graph.anchor_probe import find_anchor_head
 from rkdeploy.graph.simplify import simplify
 
 ONNX = Path(__file__).parents[1] / "data" / "onnx"
@@ -35,8 +35,10 @@ def scaled(model: onnx.ModelProto, factor: list[float]) -> onnx.ModelProto:
 def test_head_of_a_decoded_graph(decoded: onnx.ModelProto) -> None:
     """Strides, classes, anchors a level and row order come out of the graph alone."""
     head = find_anchor_head(decoded)
-    assert [(c.stride, c.shape) for c in head.convs] == [(8, (1, 24, 8, 12)), (16, (1, 24, 4, 6))]
-    assert (head.anchors_per_level, head.classes, head.decoded, head.row_levels) == (3, 3, "output0", (0, 1))
+    assert [(c.stride, c.shape) for c in head.taps] == [(8, (1, 24, 8, 12)), (16, (1, 24, 4, 6))]
+    assert head.rows is not None
+    assert (head.anchors_per_level, head.classes) == (3, 3)
+    assert (head.rows.output, head.rows.level_order) == ("output0", (0, 1))
 
 
 def test_normalized_boxes(decoded: onnx.ModelProto) -> None:
@@ -63,8 +65,8 @@ def test_bare_convolutions(case: str) -> None:
     model = simplify(load_onnx(ONNX / f"{case}.onnx"))
     head = find_anchor_head(model, 3)
     producers = {n.output[0]: n.op_type for n in model.graph.node}
-    assert [producers[c.tensor] for c in head.convs] == ["Conv", "Conv"]
-    assert (head.anchors_per_level, head.classes, head.anchors, head.decoded) == (3, 3, None, None)
+    assert [producers[c.tensor] for c in head.taps] == ["Conv", "Conv"]
+    assert (head.anchors_per_level, head.classes, head.anchors, head.rows) == (3, 3, None, None)
     with pytest.raises(GraphError, match=r"ends in the head's convolutions.* no decode.*--weights"):
         find_anchor_head(model)
 

@@ -301,8 +301,7 @@ RECORD: dict[str, Any] = {
     "seconds": {}, "warnings": [],
     "source": {"file": "m.pt", "sha256": "", "weights": None, "family": "yolov5", "generation": "", "parameters": None,
                "anchors_from": "", "anchors": {"levels_px": []}, "coco_anchors": False},
-    "verification": {"images": 0, "image_names": [], "rows": 0, "max_xy_error_px": 0, "max_wh_error_px": 0,
-                     "max_score_error": 0, "box_tolerance_px": 0, "score_tolerance": 0},
+    "verification": {"images": 0, "image_names": [], "rows": 0, "fields": []},
     "toolkit": {"name": "", "version": "", "target": "", "dtype": "", "algorithm": None, "method": None,
                 "optimization_level": 3, "disabled_rules": []},
 }  # fmt: skip

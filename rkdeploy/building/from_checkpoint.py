@@ -1,0 +1,87 @@
+"""A network from the checkpoint of its training run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import onnx
+
+from rkdeploy.building.network import Network, sha256_of
+from rkdeploy.checkpoint import read_checkpoint
+from rkdeploy.errors import RkdeployError
+from rkdeploy.export.emission import StemForm
+from rkdeploy.export.exported import Exported
+from rkdeploy.families.model_info import ModelInfo
+from rkdeploy.families.registry import family_of
+from rkdeploy.graph.simplify import simplify
+
+
+def from_checkpoint(file: Path, imgsz: tuple[int, int] | None, stem: StemForm) -> Network:
+    """Read, export and simplify a `.pt` or `.pth`.
+
+    Raises:
+        RkdeployError: whatever is wrong with it.
+    """
+    checkpoint = read_checkpoint(file)
+    family = family_of(checkpoint)
+    info = family.describe(checkpoint)
+    hw, note = choose_size(info, imgsz)
+    trained = family.export(checkpoint, info, *hw)
+    reference = trained
+    if stem != "trained":
+        rewritten = family.export(checkpoint, info, *hw, stem=stem)
+        reference = trained if rewritten.model == trained.model else rewritten
+    return Network(
+        file=file,
+        sha256=sha256_of(file),
+        weights=None,
+        family=info.family,
+        task=info.task,
+        trained=trained.model,
+        reference=reference.model,
+        simplified=simplify(with_taps(reference)),
+        head=reference.head,
+        reference_head=reference.head,
+        input=reference.input,
+        anchors=reference.head.anchors,
+        anchors_from="checkpoint" if reference.head.anchors is not None else None,
+        class_names=info.class_names,
+        info=info,
+        notes=(note,) if note else (),
+    )
+
+
+def with_taps(exported: Exported) -> onnx.ModelProto:
+    """The graph with the head's raw tensors as further outputs: simplification then keeps them and their names."""
+    model = onnx.ModelProto()
+    model.CopyFrom(exported.model)
+    for tap in exported.head.taps:
+        model.graph.output.append(onnx.helper.make_tensor_value_info(tap.tensor, onnx.TensorProto.FLOAT, tap.shape))
+    return model
+
+
+def choose_size(info: ModelInfo, imgsz: tuple[int, int] | None) -> tuple[tuple[int, int], str]:
+    """Network input (height, width), and a note for the user when it had to be assumed.
+
+    Raises:
+        RkdeployError: when the size is no multiple of the largest stride.
+    """
+    largest = max(info.strides, default=1)
+    note = ""
+    if imgsz is None:
+        assumed = 224 if info.task == "classify" else 1280 if largest >= 64 else 640
+        size = info.image_size or assumed
+        if info.image_size is None:
+            note = (
+                f"The checkpoint does not say what image size it was trained at; {assumed} is assumed. "
+                "Give --imgsz if it was another."
+            )
+        rounded = -(-size // largest) * largest
+        imgsz = (rounded, rounded)
+    if any(n < largest or n % largest for n in imgsz):
+        near = tuple(max(largest, round(n / largest) * largest) for n in imgsz)
+        raise RkdeployError(
+            f"The input size {imgsz[0]}x{imgsz[1]} (height x width) is no multiple of the largest stride, {largest}.",
+            f"Use --imgsz {near[0]} {near[1]}.",
+        )
+    return imgsz, note

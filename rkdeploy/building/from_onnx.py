@@ -1,0 +1,245 @@
+"""A network from an ONNX file that somebody else exported, alone or with its checkpoint."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+
+from rkdeploy.building.from_checkpoint import choose_size
+from rkdeploy.building.network import Network, describe_anchors, sha256_of
+from rkdeploy.checkpoint import read_checkpoint
+from rkdeploy.errors import GraphError, shown
+from rkdeploy.families import ultralytics, yolov5
+from rkdeploy.families.model_info import ModelInfo
+from rkdeploy.families.registry import family_of
+from rkdeploy.graph.find_head import find_head
+from rkdeploy.graph.foreign import (
+    class_names,
+    image_input,
+    load_onnx,
+    to_float32,
+    to_supported_opset,
+    with_static_input,
+    without_padded_pooling,
+)  # fmt: skip
+from rkdeploy.graph.head import Head
+from rkdeploy.graph.session import Session
+from rkdeploy.graph.simplify import simplify
+from rkdeploy.spec import Anchors, InputSpec, Task
+
+_ANCHOR_TOLERANCE = 1e-3  # px, for anchors that went through float32 decode arithmetic
+_HALF_TOLERANCE = 2e-3  # relative, for anchors that an exporter stored as float16
+_NOT_A_PAIR = "They are of different models: give the checkpoint that the graph was exported from."
+
+
+def from_onnx(file: Path, weights: Path | None, imgsz: tuple[int, int] | None) -> Network:
+    """Read an ONNX file, find its head and settle on names and anchors.
+
+    Args:
+        file: the ONNX file.
+        weights: the checkpoint that it was exported from, whose anchors and names count.
+        imgsz: (height, width) of the network input, for a graph that leaves it free.
+
+    Raises:
+        RkdeployError: whatever is wrong with the files, or when they do not belong together.
+    """
+    model = to_float32(load_onnx(file))
+    name, shape = image_input(model)
+    if shape[0] not in (None, 1):
+        raise GraphError(f'Input "{name}" has a batch of {shape[0]}, expected 1.', "Export it with --batch-size 1.")
+    checkpoint = read_checkpoint(weights) if weights is not None else None
+    info = family_of(checkpoint).describe(checkpoint) if checkpoint is not None else None
+    hw, notes = _onnx_size(name, shape, imgsz, info)
+    Session(model)  # refuses a damaged graph; onnx's shape inference, which comes next, would crash on it (1.18)
+    # Only its axes are fixed: `verify` then proves everything that is done to the other graph.
+    reference = with_static_input(model, (1, 3, *hw))
+    simplified = to_supported_opset(without_padded_pooling(_simplified(reference, name, shape, hw)))
+    head = find_head(simplified, info)
+    if info is not None:
+        _require_same_levels(head, info)
+    names = _onnx_names(model, head, info, notes)
+    reference_head, image = head, _image(head, name, hw)
+    if not head.proves_decode:  # raw outputs: the graph cannot prove a decode, the checkpoint's own graph can
+        if checkpoint is None or info is None:
+            raise GraphError(
+                f'"{file.name}" ends in raw head outputs: it has no decode, and so no anchors.',
+                f"Give the checkpoint it was exported from: rkdeploy build {file.name} --weights best.pt",
+            )
+        exported = family_of(checkpoint).export(checkpoint, info, *hw)
+        reference, reference_head, image = exported.model, exported.head, exported.input
+        simplified = _with_input_name(simplified, name, image.name)
+    anchors, anchors_from = _agreed_anchors(head, info)
+    return Network(
+        file=file,
+        sha256=sha256_of(file),
+        weights=weights,
+        family=info.family if info is not None else _family(head),
+        task=info.task if info is not None else _task(head),
+        trained=reference,
+        reference=reference,
+        simplified=simplified,
+        head=head,
+        reference_head=reference_head,
+        input=image,
+        anchors=anchors,
+        anchors_from=anchors_from,
+        class_names=names,
+        info=info,
+        notes=tuple(notes),
+    )
+
+
+def _family(head: Head) -> str:
+    """The family that the kind of head belongs to."""
+    if head.anchors_per_level:
+        return yolov5.NAME
+    return "onnx" if head.rows is None else ultralytics.NAME
+
+
+def _task(head: Head) -> Task:
+    if any(tap.role == "class_scores" for tap in head.taps):
+        return "classify"
+    if head.masks:
+        return "segment"
+    if head.keypoints is not None:
+        return "pose"
+    return "detect" if head.angle is None else "obb"
+
+
+def _image(head: Head, name: str, hw: tuple[int, int]) -> InputSpec:
+    """What the exporters of these families feed: RGB from 0 to 1."""
+    return InputSpec(name, *hw, fit="center_crop" if _task(head) == "classify" else "letterbox")
+
+
+def _onnx_size(
+    name: str, shape: tuple[int | None, ...], imgsz: tuple[int, int] | None, info: ModelInfo | None
+) -> tuple[tuple[int, int], list[str]]:
+    """The network input (height, width) that the file and --imgsz agree on, and notes for the user."""
+    height, width = shape[2], shape[3]
+    if height is not None and width is not None:
+        if imgsz is not None and imgsz != (height, width):
+            raise GraphError(
+                f'Input "{name}" is fixed at {height}x{width} (height x width), expected {imgsz[0]}x{imgsz[1]} from '
+                "--imgsz.",
+                f"Export it again with --imgsz {imgsz[0]} {imgsz[1]}, or build from the .pt.",
+            )
+        return (height, width), []
+    if imgsz is not None:
+        if any(fixed not in (None, wanted) for fixed, wanted in zip((height, width), imgsz, strict=True)):
+            raise GraphError(
+                f'Input "{name}" is {height or "free"} high and {width or "free"} wide, expected {imgsz[0]}x{imgsz[1]} '
+                "(height x width) from --imgsz.",
+                "Export it with all axes free, or build from the .pt.",
+            )
+        return (imgsz if info is None else choose_size(info, imgsz)[0]), []
+    if height is None and width is None and info is not None and info.image_size is not None:
+        size, _ = choose_size(info, None)
+        return size, [f"The graph's input size is free; the training size {size[0]}x{size[1]} is used."]
+    raise GraphError(
+        f'The size of input "{name}" is free ({height or "?"}x{width or "?"}, height x width), expected one size.',
+        "Fix it with --imgsz HEIGHT WIDTH.",
+    )
+
+
+def _simplified(
+    reference: onnx.ModelProto, name: str, shape: tuple[int | None, ...], hw: tuple[int, int]
+) -> onnx.ModelProto:
+    try:
+        return simplify(reference, {name: (1, 3, *hw)})
+    except GraphError as error:
+        if None not in shape[2:] or all(n % 64 == 0 for n in hw):
+            raise
+        raise GraphError(
+            f"The graph cannot be fixed at {hw[0]}x{hw[1]} (height x width): {error.message}",
+            "Use multiples of its largest stride for --imgsz, usually 32 or 64.",
+        ) from error
+
+
+def _onnx_names(model: onnx.ModelProto, head: Head, info: ModelInfo | None, notes: list[str]) -> tuple[str, ...]:
+    try:
+        written = class_names(model)
+    except GraphError:
+        if info is None:
+            raise
+        written = None  # the checkpoint's count
+    names = info.class_names if info is not None else written
+    if names is None:
+        notes.append("The ONNX file has no class names and no --weights was given; they are class_0, class_1, ...")
+        return tuple(f"class_{i}" for i in range(head.classes))
+    if len(names) != head.classes:
+        raise GraphError(
+            f"The head predicts {head.classes} classes, but {'the checkpoint' if info else 'the metadata'} has "
+            f"{len(names)} class names.",
+            "The ONNX file and the names do not belong together; give the checkpoint that it was exported from with "
+            "--weights.",
+        )
+    if written is not None and written != names:
+        notes.append(f"The ONNX file names its classes {shown(written)}; the checkpoint's names are used.")
+    return names
+
+
+def _require_same_levels(head: Head, info: ModelInfo) -> None:
+    """The graph's levels must be the checkpoint's before anything on them can be compared.
+
+    Raises:
+        GraphError: when strides or the number of anchors differ.
+    """
+    strides = tuple(dict.fromkeys(tap.stride for tap in head.taps if not tap.name))
+    expected = tuple(sorted(info.strides))
+    if strides != expected:
+        raise GraphError(
+            f"The ONNX graph's head has strides {strides}, expected {expected} from the checkpoint.", _NOT_A_PAIR
+        )
+    per_level = _finest_first(info).per_level if info.anchors is not None else 0
+    if head.anchors_per_level != per_level:
+        raise GraphError(
+            f"The ONNX graph's head has {head.anchors_per_level} anchors a level, expected {per_level} from the "
+            "checkpoint.",
+            _NOT_A_PAIR,
+        )
+
+
+def _agreed_anchors(head: Head, info: ModelInfo | None) -> tuple[Anchors | None, str | None]:
+    """The checkpoint's anchors where there is one, which must then be the graph's too; None for anchor-free heads."""
+    in_graph = head.anchors
+    if not head.anchors_per_level:
+        return None, None
+    if info is None:
+        return in_graph, "graph"
+    anchors = _finest_first(info)
+    if in_graph is not None:
+        own, graph = (np.array(a.levels_px, np.float64) for a in (anchors, in_graph))
+        if (np.abs(own - graph) > _ANCHOR_TOLERANCE + _HALF_TOLERANCE * own).any():
+            raise GraphError(
+                f"The ONNX graph and the checkpoint have different anchors (px).\n"
+                f"  checkpoint: {describe_anchors(anchors)}\n  graph:      {describe_anchors(in_graph)}",
+                "They are of different models, or the graph was exported before autoanchor chose new ones: "
+                "give the checkpoint that the graph was exported from.",
+            )
+        if (np.abs(own - graph) > _ANCHOR_TOLERANCE).any():
+            # Exported as float16: this graph decodes with the rounded anchors, and so must we.
+            return in_graph, "graph, as the checkpoint's rounded to float16"
+    return anchors, "checkpoint"
+
+
+def _finest_first(info: ModelInfo) -> Anchors:
+    """The checkpoint's anchors in the order of the contract's levels, whatever the order of its head's inputs."""
+    assert info.anchors is not None
+    return Anchors(
+        tuple(level for _, level in sorted(zip(info.strides, info.anchors.levels_px, strict=True), key=lambda p: p[0]))
+    )
+
+
+def _with_input_name(model: onnx.ModelProto, old: str, new: str) -> onnx.ModelProto:
+    renamed = onnx.ModelProto()
+    renamed.CopyFrom(model)
+    for node in renamed.graph.node:
+        for index, value in enumerate(node.input):
+            if value == old:
+                node.input[index] = new
+    for info in renamed.graph.input:
+        if info.name == old:
+            info.name = new
+    return renamed

@@ -1,0 +1,40 @@
+"""Whatever file a user gives, as a network ready to be cut."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from rkdeploy.building.from_checkpoint import from_checkpoint
+from rkdeploy.building.from_onnx import from_onnx
+from rkdeploy.building.network import Network
+from rkdeploy.errors import RkdeployError
+from rkdeploy.export.emission import StemForm
+
+CHECKPOINT_SUFFIXES = (".pt", ".pth")
+
+
+def open_network(
+    file: Path, weights: Path | None = None, imgsz: tuple[int, int] | None = None, stem: StemForm = "space_to_depth"
+) -> Network:
+    """Read a `.pt`, `.pth` or `.onnx` and find its head.
+
+    Args:
+        file: the checkpoint or ONNX file.
+        weights: for an ONNX file: the checkpoint that it was exported from, whose anchors and names count.
+        imgsz: (height, width) of the network input; None takes the training size.
+        stem: how a checkpoint's first layer is written in the graph that is cut.
+
+    Raises:
+        RkdeployError: whatever is wrong with the files, or when they do not belong together.
+    """
+    suffix = file.suffix.lower()
+    if suffix in CHECKPOINT_SUFFIXES:
+        if weights is not None:
+            raise RkdeployError(f'"{file.name}" is a checkpoint itself.', "--weights goes with an ONNX file.")
+        return from_checkpoint(file, imgsz, stem)
+    if suffix == ".onnx":
+        return from_onnx(file, weights, imgsz)
+    raise RkdeployError(
+        f'"{file.name}" has the suffix "{file.suffix}", expected .pt, .pth or .onnx.',
+        "Give the best.pt of the training run, or an ONNX file exported from it.",
+    )

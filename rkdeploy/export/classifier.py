@@ -1,0 +1,41 @@
+"""The head of a classifier: one score a class for the whole image."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from rkdeploy.checkpoint import Module
+from rkdeploy.errors import GraphError
+from rkdeploy.export import layers
+from rkdeploy.export.builder import Value
+from rkdeploy.export.emission import Emission, child
+from rkdeploy.export.heads import four
+from rkdeploy.graph.head import DecodedTensor, Head, Tap
+from rkdeploy.spec import Activation
+
+CLASS_SCORES = "class_scores"
+"""The contract's name of a classifier's output."""
+
+
+def classify(emission: Emission, module: Module, inputs: Sequence[Value], activation: Activation) -> tuple[Value, Head]:
+    """linear(mean(conv(x))), then `activation`: (N, classes).
+
+    The linear layer is written as a 1x1 convolution, which is what an NPU makes of it, so that the raw scores are
+    (N, classes, 1, 1) like every other head tensor.
+
+    Raises:
+        GraphError: when the weights do not fit together.
+    """
+    builder = emission.builder
+    value = inputs[0] if len(inputs) == 1 else builder.concat(module.path, inputs, 1)
+    pooled = child(emission, module, "pool", child(emission, module, "conv", value))
+    linear = module.child("linear")
+    weight = linear.array("weight")
+    if weight.ndim != 2:
+        raise GraphError(f'"{linear.path}.weight" has shape {weight.shape}, expected (classes, features).')
+    scores = layers.convolution(builder, linear, pooled, weight=weight[:, :, None, None], padding=(0, 0))
+    output = builder.reshape(module.path, scores, scores.shape[:2])
+    if activation == "softmax":
+        output = builder.add("Softmax", module.path, [output], output.shape, {"axis": 1})
+    tap = Tap(linear.path, scores.name, "class_scores", four(scores), 0, name=CLASS_SCORES)
+    return output, Head((tap,), scores.channels, tensors=(DecodedTensor(CLASS_SCORES, "output0", activation),))

@@ -1,0 +1,116 @@
+"""Facts that checkpoints of several families keep in the same places, read with suspicion."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+
+from rkdeploy.checkpoint import Checkpoint, Module
+from rkdeploy.checkpoint.tensor import LazyTensor
+from rkdeploy.errors import CheckpointError, shown
+from rkdeploy.families.model_info import ACTIVATION_CLASSES, ModelInfo
+
+_MAX_STRIDE = 1024
+_MAX_LEVELS = 16
+_MAX_CLASS_NAME = 1000
+_MAX_CLASSES = 100_000
+
+
+def layers_of(checkpoint: Checkpoint) -> tuple[Module, ...]:
+    """The layer list of a YOLO model, its head last; empty where there is none."""
+    model = checkpoint.root.children.get("model")
+    if model is None or model.class_name != "Sequential":
+        return ()
+    return tuple(model.children.values())
+
+
+def head_of(checkpoint: Checkpoint) -> Module | None:
+    """The last layer."""
+    layers = layers_of(checkpoint)
+    return layers[-1] if layers else None
+
+
+def activations(modules: Iterator[Module]) -> Counter[str]:
+    """How often each activation class appears."""
+    found = Counter(m.class_name for m in modules if m.class_name in ACTIVATION_CLASSES)
+    del found["Identity"]
+    return found
+
+
+def numbers(value: object) -> tuple[float, ...]:
+    """A short list of numbers, or tensor, as floats; empty for anything else."""
+    if isinstance(value, LazyTensor) and value.numel <= _MAX_LEVELS:
+        value = value.numpy().ravel().tolist()
+    if isinstance(value, (list, tuple)) and all(isinstance(v, (int, float)) and abs(v) < 1e6 for v in value):
+        return tuple(float(v) for v in value)
+    return ()
+
+
+def strides_of(checkpoint: Checkpoint, head: Module, levels: int) -> tuple[int, ...]:
+    """Input pixels a cell, one a level.
+
+    Raises:
+        CheckpointError: when they are no whole numbers, or not one a level.
+    """
+    strides = numbers(head.attribute("stride") or head.tensors.get("stride")) or numbers(
+        checkpoint.root.attribute("stride")
+    )
+    whole = tuple(round(s) if 1 <= s <= _MAX_STRIDE else 0 for s in strides)
+    if len(whole) != levels or any(s < 1 or abs(s - v) > 1e-3 for s, v in zip(whole, strides, strict=True)):
+        raise CheckpointError(f'"{head.path}" has strides {shown(strides)}, expected {levels} whole numbers of pixels.')
+    return whole
+
+
+def class_count(head: Module) -> int:
+    """How many classes a detection head predicts.
+
+    Raises:
+        CheckpointError: when it does not say a number.
+    """
+    classes = head.attribute("nc")
+    if type(classes) is not int or not 1 <= classes <= _MAX_CLASSES:
+        raise CheckpointError(f'"{head.path}" has {shown(classes)} classes, expected a positive number.')
+    return classes
+
+
+def class_names(checkpoint: Checkpoint, classes: int) -> tuple[str, ...]:
+    """One name a class.
+
+    Raises:
+        CheckpointError: when there are more or fewer, or one is no text.
+    """
+    names = checkpoint.root.attribute("names")
+    if isinstance(names, dict):
+        names = [names.get(i) for i in range(max(len(names), classes))]
+    if not isinstance(names, (list, tuple)):
+        return tuple(f"class_{i}" for i in range(classes))
+    if len(names) != classes or not all(isinstance(n, str) for n in names):
+        raise CheckpointError(
+            f"The checkpoint has {len(names)} class names but its head predicts {classes} classes.",
+            "Its names and weights do not belong together; train or save it again.",
+        )
+    for name in names:
+        if len(name) > _MAX_CLASS_NAME or any("\ud800" <= c <= "\udfff" for c in name):  # half characters
+            raise CheckpointError(f"The checkpoint has the class name {shown(name)}, which is no text.")
+    return tuple(names)
+
+
+def image_size(checkpoint: Checkpoint) -> int | None:
+    """Longer side of the training images in pixels, None when the file does not say."""
+    arguments = checkpoint.train_arguments
+    size = arguments.get("imgsz", arguments.get("img_size"))
+    if isinstance(size, (list, tuple)) and size:
+        size = size[0]
+    return size if type(size) is int and 32 <= size <= 8192 else None
+
+
+def onnx_metadata(info: ModelInfo) -> dict[str, str]:
+    """What Ultralytics' exporters write into an ONNX file of the model, by the same keys."""
+    metadata = {
+        "stride": str(max(info.strides, default=32)),
+        "names": str(dict(enumerate(info.class_names))),
+        "task": info.task,
+    }
+    if info.keypoints is not None:
+        metadata["kpt_shape"] = str([info.keypoints.count, 3 if info.keypoints.scored else 2])
+    return metadata

@@ -1,0 +1,234 @@
+"""What the ultralytics package trains: YOLOv3u and v5u to YOLO26, in its tasks.  Recognised, described, exported."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Mapping
+from math import pi
+from typing import TYPE_CHECKING
+
+from rkdeploy.checkpoint import Checkpoint, Module
+from rkdeploy.errors import CheckpointError, shown
+from rkdeploy.families.checkpoint_facts import (
+    activations,
+    class_count,
+    class_names,
+    head_of,
+    image_size,
+    layers_of,
+    onnx_metadata,
+    strides_of,
+)  # fmt: skip
+from rkdeploy.families.model_info import ModelInfo
+from rkdeploy.spec import AngleFormula, InputSpec, KeypointLayout, Task
+
+if TYPE_CHECKING:
+    from rkdeploy.export.builder import Value
+    from rkdeploy.export.emission import Emission, StemForm
+    from rkdeploy.export.exported import Exported
+    from rkdeploy.export.point_heads import PointLevel
+
+NAME = "ultralytics"
+
+_TASKS: dict[str, Task] = {
+    "Detect": "detect",
+    "v10Detect": "detect",
+    "Segment": "segment",
+    "Segment26": "segment",
+    "Pose": "pose",
+    "Pose26": "pose",
+    "OBB": "obb",
+    "OBB26": "obb",
+    "Classify": "classify",
+}
+_ONE_TO_ONE = "one2one_"
+_TRAINING_ONLY = {
+    "Pose26": ("flow_model", "cv4_sigma", "one2one_cv4_sigma"),
+    "Segment26": ("proto.semseg",),
+}
+_MAX_KEYPOINTS = 1000
+
+
+def recognise(checkpoint: Checkpoint) -> bool:
+    """Whether it is one of the package's: a layer list that ends in one of its heads, which have no anchor sizes."""
+    head = head_of(checkpoint)
+    if head is None or head.class_name not in _TASKS:
+        return False
+    if head.class_name == "Classify":
+        return head.module_name.startswith("ultralytics.")
+    return "cv3" in head.children or f"{_ONE_TO_ONE}cv3" in head.children
+
+
+def describe(checkpoint: Checkpoint) -> ModelInfo:
+    """Read the facts of the model.
+
+    Raises:
+        CheckpointError: when they contradict each other, as names and channels do in a damaged file.
+    """
+    layers = layers_of(checkpoint)
+    head = layers[-1]
+    task = _TASKS[head.class_name]
+    active = activations(checkpoint.root.walk())
+    return ModelInfo(
+        family=NAME,
+        generation=_generation(checkpoint, head),
+        task=task,
+        class_names=class_names(checkpoint, _classifier_classes(head) if task == "classify" else class_count(head)),
+        strides=() if task == "classify" else strides_of(checkpoint, head, len(_branch(head, "cv2").children)),
+        anchors=None,
+        anchor_comparison=None,
+        activation=tuple(name for name, _ in active.most_common()),
+        blocks=tuple(Counter(m.class_name for m in layers).most_common()),
+        parameters=checkpoint.parameters,
+        image_size=image_size(checkpoint),
+        weights=checkpoint.weights,
+        stored_dtype=checkpoint.dtype,
+        epoch=checkpoint.epoch,
+        date=checkpoint.date,
+        end_to_end=task != "classify" and _end_to_end(head),
+        masks=_masks(head) if task == "segment" else 0,
+        keypoints=_keypoints(head) if task == "pose" else None,
+        angle=_angle(head) if task == "obb" else None,
+    )
+
+
+def export(checkpoint: Checkpoint, info: ModelInfo, height: int, width: int, stem: StemForm = "trained") -> Exported:
+    """The network with its decode: `images` (1, 3, height, width) RGB 0..1 to `output0`.
+
+    `output0` is (1, 4 + nc + extra, rows), as the package's own export has it; of an end-to-end head it is the same
+    before the top-k, with corners instead of centre and size.  Segmentation adds the prototypes as `output1`; a
+    classifier gives (1, nc) probabilities.
+
+    Raises:
+        CheckpointError, GraphError: when a block is unknown, or a size does not fit.
+    """
+    # Here and not above: reading what a checkpoint says needs no onnx.
+    from rkdeploy.export.attention_blocks import ATTENTION_BLOCKS
+    from rkdeploy.export.blocks import YOLOV5_BLOCKS
+    from rkdeploy.export.builder import GraphBuilder
+    from rkdeploy.export.classifier import classify
+    from rkdeploy.export.csp_blocks import CSP_BLOCKS
+    from rkdeploy.export.emission import Emission
+    from rkdeploy.export.network import emit_layers, finish
+    from rkdeploy.export.point_heads import point_decode
+    from rkdeploy.export.prototypes import PROTO_BLOCKS, with_prototypes
+
+    layers = layers_of(checkpoint)
+    head = layers[-1]
+    builder = GraphBuilder()
+    emission = Emission(builder, YOLOV5_BLOCKS | CSP_BLOCKS | ATTENTION_BLOCKS | PROTO_BLOCKS, stem)
+    features = emit_layers(emission, layers, builder.input("images", (1, 3, height, width)))
+    image = InputSpec("images", height, width)
+    metadata = onnx_metadata(info)
+    if info.task == "classify":
+        output, found = classify(emission, head, features, "softmax")
+        image = InputSpec("images", height, width, fit="center_crop")
+        return finish(builder, layers, {"output0": output}, found, image, metadata)
+    output, found = point_decode(
+        builder,
+        head.path,
+        _levels(emission, head, info, features),
+        end_to_end=info.end_to_end,
+        keypoints=info.keypoints,
+        angle=info.angle,
+        masks=info.masks,
+    )
+    outputs = {"output0": output}
+    if info.masks:
+        proto = head.child("proto")
+        level = features if proto.class_name == "Proto26" else features[0]
+        outputs["output1"], found = with_prototypes(emission, proto, level, found, height)
+    return finish(builder, layers, outputs, found, image, metadata, _unused(head, info))
+
+
+def _levels(emission: Emission, head: Module, info: ModelInfo, features: list[Value]) -> list[PointLevel]:
+    """The raw tensors of the head that counts: one-to-one where it is end to end, else one-to-many."""
+    from rkdeploy.export.emission import emit
+    from rkdeploy.export.point_heads import PointLevel
+
+    branches = [_branch(head, name) for name in ("cv2", "cv3")]
+    extra = None if info.task == "detect" else _branch(head, "cv4")
+    # YOLO26's pose head has a trunk, and the last convolution of a level beside it.
+    last = _branch(head, "cv4_kpts") if head.class_name == "Pose26" else None
+    if not len(features) == len(info.strides) == len(branches[0].children) == len(branches[1].children):
+        raise CheckpointError(f'"{head.path}" reads {len(features)} layers, expected one for each of its levels.')
+    levels = []
+    for number, (value, stride) in enumerate(zip(features, info.strides, strict=True)):
+        boxes, scores = (emit(emission, branch.child(str(number)), [value]) for branch in branches)
+        more = None
+        if extra is not None:
+            more = emit(emission, extra.child(str(number)), [value])
+            more = emit(emission, last.child(str(number)), [more]) if last is not None else more
+        levels.append(PointLevel(f"{head.path}.{number}", stride, boxes, scores, more))
+    return levels
+
+
+def _branch(head: Module, name: str) -> Module:
+    """The convolutions of one kind, one a level, of the head that counts."""
+    one_to_one = f"{_ONE_TO_ONE}{name}"
+    return head.child(one_to_one if _end_to_end(head) and one_to_one in head.children else name)
+
+
+def _end_to_end(head: Module) -> bool:
+    """Whether inference takes the one-to-one head: it is there, and not switched off."""
+    if f"{_ONE_TO_ONE}cv2" not in head.children:
+        return False
+    if "cv2" not in head.children:
+        return True
+    return bool(head.attribute("_end2end", head.attribute("end2end", True)))
+
+
+def _unused(head: Module, info: ModelInfo) -> tuple[str, ...]:
+    """The half of a dual head that inference does not take, and what serves training only."""
+    dual = [name for name in head.children if name.startswith(_ONE_TO_ONE)]
+    other = [name.removeprefix(_ONE_TO_ONE) for name in dual] if info.end_to_end else dual
+    return (*other, *_TRAINING_ONLY.get(head.class_name, ()), "dfl")
+
+
+def _keypoints(head: Module) -> KeypointLayout:
+    shape = head.attribute("kpt_shape")
+    if (
+        not isinstance(shape, (list, tuple))
+        or len(shape) != 2
+        or not all(type(n) is int for n in shape)
+        or not 1 <= shape[0] <= _MAX_KEYPOINTS
+        or shape[1] not in (2, 3)
+    ):
+        raise CheckpointError(f'"{head.path}" has the keypoint shape {shown(shape)}, expected [count, 2 or 3].')
+    if head.class_name == "Pose26":
+        return KeypointLayout(shape[0], shape[1] == 3, gain=1.0, offset=0.5)
+    return KeypointLayout(shape[0], shape[1] == 3)
+
+
+def _angle(head: Module) -> AngleFormula:
+    if head.attribute("ne", 1) != 1:
+        raise CheckpointError(f'"{head.path}" has {shown(head.attribute("ne"))} angles a box, expected one.')
+    if head.class_name == "OBB26":
+        return AngleFormula(sigmoid=False, gain=1.0, offset=0.0)
+    return AngleFormula(sigmoid=True, gain=pi, offset=-0.25 * pi)
+
+
+def _masks(head: Module) -> int:
+    masks = head.attribute("nm")
+    if type(masks) is not int or not 1 <= masks <= 4096:
+        raise CheckpointError(f'"{head.path}" has {shown(masks)} mask coefficients, expected a positive number.')
+    return masks
+
+
+def _classifier_classes(head: Module) -> int:
+    weight = head.child("linear").tensors.get("weight")
+    if weight is None or len(weight.shape) != 2:
+        raise CheckpointError(f'"{head.path}.linear" has no matrix of weights; the checkpoint is damaged.')
+    return int(weight.shape[0])
+
+
+def _generation(checkpoint: Checkpoint, head: Module) -> str:
+    """The configuration that the model was built from, as its file says, else the kind of head."""
+    config = checkpoint.root.attribute("yaml")
+    name = config.get("yaml_file") if isinstance(config, Mapping) else None
+    if isinstance(name, str):
+        stem = re.split(r"[/\\]", name)[-1].removesuffix(".yaml")
+        if re.fullmatch(r"[\w.+-]{1,80}", stem):
+            return stem
+    return f"own architecture ({head.class_name} head)"

@@ -1,0 +1,242 @@
+"""Finds an anchor head in a graph: the last convolutions before the reshape, their strides, the anchors behind them.
+
+Nothing is looked up by layer name.  The graph is walked back from its outputs to the first convolutions; what lies
+behind them, the decode, is then asked what it computes: for raw outputs of zero, sigmoid gives 0.5, so a decoded row is
+(cx + 0.5) stride, (cy + 0.5) stride, anchor width, anchor height.  One run over zeros reads strides, anchors and row
+order out of any exporter's graph.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+
+from rkdeploy.errors import GraphError
+from rkdeploy.graph.head import DecodedRows, Head, Tap, row_fields
+from rkdeploy.graph.session import Session
+from rkdeploy.spec import Anchors
+
+_NO_HEAD = (
+    "YOLOv5 detection models can be built, with their head and without non-maximum suppression in the graph; "
+    "classification and segmentation models cannot."
+)
+
+
+@dataclass(frozen=True, slots=True)
+class HeadConv:
+    """One of the last convolutions.
+
+    Attributes:
+        node: the node's name (or its output's, where it has none), as the report shows it.
+        tensor: its output tensor.
+        shape: (N, C, H, W) of that tensor.
+        stride: input pixels a cell.
+    """
+
+    node: str
+    tensor: str
+    shape: tuple[int, int, int, int]
+    stride: int
+
+
+def find_anchor_head(model: onnx.ModelProto, classes: int | None = None) -> Head:
+    """Find the anchor head of a simplified graph with static shapes.
+
+    Args:
+        model: the graph.
+        classes: number of classes where it is known; needed only if the graph ends in bare convolutions.
+
+    Raises:
+        GraphError: when there is none, saying what was found instead.
+    """
+    shapes = tensor_shapes(model)
+    convs = _last_convolutions(model, shapes)
+    outputs = [(o.name, shapes.get(o.name, ())) for o in model.graph.output]
+    tensors = {c.tensor for c in convs}
+    cells = [c.shape[2] * c.shape[3] for c in convs]
+    for name, shape in outputs:
+        if name in tensors or len(shape) != 3 or shape[2] < 6:
+            continue
+        fields = shape[2]
+        if all(c.shape[1] % fields == 0 for c in convs):
+            counts = [c.shape[1] // fields for c in convs]
+            if sum(n * k for n, k in zip(counts, cells, strict=True)) == shape[1]:
+                per_level = _same(counts, "anchors")
+                anchors, order = _probe_decode(model, convs, name, per_level)
+                return _head(convs, per_level, fields - 5, anchors, name, order)
+    raw = [shape for _, shape in outputs if len(shape) == 5]
+    if raw and len(raw) == len(convs):  # (N, anchors, H, W, fields), upstream's training form
+        return _raw_head(convs, _same([shape[4] for shape in raw], "fields") - 5, "its raw outputs")
+    found = ", ".join(f"{name} {shape}" for name, shape in outputs)
+    if _ends_in(model, tensors):  # the convolutions themselves, or a sigmoid of each
+        if classes is None:
+            raise GraphError(
+                f"The graph ends in the head's convolutions ({found}): it has no decode, and so no anchors.",
+                "Give the checkpoint it was exported from with --weights best.pt.",
+            )
+        return _raw_head(convs, classes, "the checkpoint")
+    raise GraphError(f"The graph has no anchor head: its outputs are {found}.", _NO_HEAD)
+
+
+def _raw_head(convs: tuple[HeadConv, ...], classes: int, source: str) -> Head:
+    """The head of a graph without a decode, which has `classes` according to `source`."""
+    fields = 5 + classes
+    channels = [c.shape[1] for c in convs]
+    if classes < 1 or any(n % fields for n in channels):
+        raise GraphError(
+            f"The head's convolutions have {channels} channels, expected multiples of {fields}: 5 + {classes} classes "
+            f"of {source}.",
+            "The ONNX file and the checkpoint do not belong together.",
+        )
+    return _head(convs, _same([n // fields for n in channels], "anchors"), classes, None, None, ())
+
+
+def _head(
+    convs: tuple[HeadConv, ...],
+    per_level: int,
+    classes: int,
+    anchors: Anchors | None,
+    output: str | None,
+    order: tuple[int, ...],
+) -> Head:
+    taps = tuple(Tap(c.node, c.tensor, "anchor_map", c.shape, c.stride, level) for level, c in enumerate(convs))
+    rows = None
+    if output is not None:
+        fields = row_fields({
+            "xy": ("px", 2), "wh": ("px", 2), "objectness": ("score", 1), "scores": ("score", classes),
+        })  # fmt: skip
+        sizes = tuple(per_level * c.shape[2] * c.shape[3] for c in convs)
+        rows = DecodedRows(output, fields, columns_first=False, corners=False, level_order=order, level_rows=sizes)
+    return Head(taps, classes, anchors=anchors, anchors_per_level=per_level, rows=rows)
+
+
+def _ends_in(model: onnx.ModelProto, tensors: set[str]) -> bool:
+    """Whether every output is one of `tensors`, or its sigmoid, and all of them are there."""
+    producers = {name: node for node in model.graph.node for name in node.output}
+    ends = set()
+    for output in model.graph.output:
+        name = output.name
+        while name not in tensors and name in producers and producers[name].op_type in ("Sigmoid", "Identity"):
+            name = producers[name].input[0]
+        ends.add(name)
+    return ends == tensors
+
+
+def tensor_shapes(model: onnx.ModelProto) -> dict[str, tuple[int, ...]]:
+    """Static shapes by tensor name; tensors with a dynamic or unknown axis are left out."""
+    shapes = {}
+    for info in (*model.graph.input, *model.graph.value_info, *model.graph.output):
+        dims = info.type.tensor_type.shape.dim
+        if all(d.HasField("dim_value") for d in dims):
+            shapes[info.name] = tuple(d.dim_value for d in dims)
+    return shapes
+
+
+def _last_convolutions(model: onnx.ModelProto, shapes: dict[str, tuple[int, ...]]) -> tuple[HeadConv, ...]:
+    producers = {name: node for node in model.graph.node for name in node.output}
+    pending = [o.name for o in model.graph.output]
+    seen: set[str] = set()
+    found: list[onnx.NodeProto] = []
+    while pending:
+        name = pending.pop()
+        node = producers.get(name)
+        if node is None or node.output[0] in seen:
+            continue
+        seen.add(node.output[0])
+        if node.op_type == "Conv":
+            found.append(node)
+        else:
+            pending.extend(node.input)
+    if not found:
+        raise GraphError("The graph has no convolution before its outputs.", _NO_HEAD)
+    constants = {c.name for c in model.graph.initializer}
+    image = next(i.name for i in model.graph.input if i.name not in constants)
+    height, width = shapes[image][2:]
+    convs = []
+    for node in found:
+        shape = shapes.get(node.output[0], ())
+        if len(shape) != 4 or height % shape[2] or width % shape[3] or height // shape[2] != width // shape[3]:
+            raise GraphError(
+                f'Convolution "{node.name or node.output[0]}" gives {shape or "an unknown shape"}, which has no one '
+                f"stride at {height}x{width}.",
+                "Choose an --imgsz that is a multiple of the largest stride, usually 32 or 64.",
+            )
+        convs.append(HeadConv(node.name or node.output[0], node.output[0], shape, height // shape[2]))
+    convs.sort(key=lambda c: c.stride)
+    strides = [c.stride for c in convs]
+    if len(set(strides)) != len(strides):
+        listed = ", ".join(f"{c.node} {c.shape}" for c in convs)
+        raise GraphError(
+            f"The graph ends in several convolutions of one stride ({listed}); no anchor head does.", _NO_HEAD
+        )
+    return tuple(convs)
+
+
+def _probe_decode(
+    model: onnx.ModelProto, convs: tuple[HeadConv, ...], output: str, per_level: int
+) -> tuple[Anchors, tuple[int, ...]]:
+    """Run the graph behind the convolutions on zeros and read anchors and row order out of the rows."""
+    tail = _tail(model, convs, output)
+    try:
+        rows = Session(tail).run({c.tensor: np.zeros(c.shape, np.float32) for c in convs})[output][0]
+    except GraphError as error:
+        grids = ", ".join(f"{c.shape[2]}x{c.shape[3]}" for c in convs)
+        raise GraphError(
+            f"The decode behind the last convolutions cannot run on their {grids} cells: {error.message}",
+            "YOLOv5 v5.0 writes a grid of fixed size even with --dynamic: use the --imgsz of the export, or build from "
+            "the .pt.",
+        ) from error
+    anchors: dict[int, tuple[tuple[float, float], ...]] = {}
+    order: list[int] = []
+    start = 0
+    while start < len(rows):
+        level = next(
+            (
+                i
+                for i, c in enumerate(convs)
+                if i not in anchors and abs(rows[start, 0] - c.stride / 2) < 1e-3 * c.stride
+            ),
+            None,
+        )
+        if level is None:
+            box = [round(float(v), 3) for v in rows[start, :4]]
+            raise GraphError(
+                f'Row {start} of "{output}" decodes zeros to {box}, expected the first cell\'s centre, half a stride.',
+                "This is not YOLOv5's decode in pixels; export again without normalization or extra outputs.",
+            )
+        conv = convs[level]
+        cells = conv.shape[2] * conv.shape[3]
+        block = rows[start : start + per_level * cells, :4].reshape(per_level, cells, 4)
+        _check_block(block, conv, output)
+        anchors[level] = tuple((float(w), float(h)) for w, h in block[:, 0, 2:])
+        order.append(level)
+        start += per_level * cells
+    return Anchors(tuple(anchors[i] for i in range(len(convs)))), tuple(order)
+
+
+def _check_block(block: NDArray[np.float32], conv: HeadConv, output: str) -> None:
+    height, width = conv.shape[2:]
+    cy, cx = np.meshgrid(np.arange(height), np.arange(width), indexing="ij")
+    centres = (np.stack((cx, cy), -1).reshape(-1, 2) + 0.5) * conv.stride
+    if np.abs(block[:, :, :2] - centres).max() > 1e-3 * conv.stride or np.ptp(block[:, :, 2:], axis=1).max() > 1e-3:
+        raise GraphError(
+            f'The rows of "{output}" at stride {conv.stride} are not in YOLOv5\'s order: anchor, row, column.'
+        )
+
+
+def _tail(model: onnx.ModelProto, convs: tuple[HeadConv, ...], output: str) -> onnx.ModelProto:
+    try:
+        return onnx.utils.Extractor(model).extract_model([c.tensor for c in convs], [output])
+    except Exception as error:  # the extractor raises whatever its checks meet
+        raise GraphError(
+            f'Cannot take the decode out of the graph between its last convolutions and "{output}".'
+        ) from error
+
+
+def _same(counts: list[int], what: str) -> int:
+    if len(set(counts)) != 1:
+        raise GraphError(f"The head has {counts} {what} on its levels, expected the same number on all.")
+    return counts[0]
