@@ -77,6 +77,39 @@ class OutputAgreement:
 
 
 @dataclass(frozen=True, slots=True)
+class KeypointAgreement:
+    """Keypoints of matched objects, those that float sees (visibility above 0.5).
+
+    Attributes:
+        points: how many.
+        median_shift_px, p95_shift_px: how far the built model's lie from float's, pixels of the network input.
+        similarity: object keypoint similarity (OKS) from which two poses count as alike.
+        alike: share of matched objects that are.
+    """
+
+    points: int
+    median_shift_px: float
+    p95_shift_px: float
+    similarity: float
+    alike: float
+
+
+@dataclass(frozen=True, slots=True)
+class MapAgreement:
+    """A class map of the built model against float's.
+
+    Attributes:
+        output: name of the output.
+        same: share of source pixels of the same class.
+        mean_iou: over the classes that float found; None where there is no pixel.
+    """
+
+    output: str
+    same: float
+    mean_iou: float | None
+
+
+@dataclass(frozen=True, slots=True)
 class Agreement:
     """The built model in the simulator against float, on images that calibration never saw.
 
@@ -94,6 +127,10 @@ class Agreement:
         iou, score_difference: the rule above.
         mean_iou: of the matched pairs, None when there is none.
         mean_score_difference: of the matched pairs, None when there is none.
+        keypoints: of a pose model with matched objects, else None.
+        mask_iou: mean IoU of the masks of matched objects, None where there are none.
+        class_maps: one for each class map.
+        same_first_class: share of images whose first class is the same; None unless a classifier.
     """
 
     figures_from: str
@@ -108,6 +145,10 @@ class Agreement:
     score_difference: float
     mean_iou: float | None
     mean_score_difference: float | None
+    keypoints: KeypointAgreement | None = None
+    mask_iou: float | None = None
+    class_maps: tuple[MapAgreement, ...] = ()
+    same_first_class: float | None = None
 
     @property
     def share(self) -> float | None:

@@ -4,63 +4,29 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from rkdeploy.building.matching import Matches, keypoint_shifts, mask_ious, match_detections
 from rkdeploy.errors import VerificationError
-from rkdeploy.postprocess.boxes import pairwise_iou
 from rkdeploy.postprocess.detections import Detections
 from rkdeploy.postprocess.postprocessor import Postprocessor
 from rkdeploy.postprocess.thresholds import Thresholds
 from rkdeploy.preprocess import LetterboxTransform
-from rkdeploy.record import Agreement, OutputAgreement
+from rkdeploy.record import Agreement, KeypointAgreement, MapAgreement, OutputAgreement
 from rkdeploy.runtime.protocol import HeadTensor
 from rkdeploy.spec import HeadOutput, ModelSpec
 
 MATCH_IOU = 0.85
 MATCH_SCORE_DIFFERENCE = 0.15
+MATCH_SIMILARITY = 0.9
+"""Object keypoint similarity from which two poses count as alike."""
 _MEND = (
     "INT8: calibrate on 20 to 40 images like those the model will see (--calib), all classes among them; "
     "docs/quantization.md has what else helps. If --dtype fp16 disagrees too, it is not quantization: please report it."
 )
-
-
-@dataclass(frozen=True, slots=True)
-class Matches:
-    """Detections of a model beside the reference's, one image or many.
-
-    Attributes:
-        reference, compared: how many detections each has.
-        ious, score_differences: of the matched pairs.
-    """
-
-    reference: int
-    compared: int
-    ious: tuple[float, ...]
-    score_differences: tuple[float, ...]
-
-
-def match_detections(reference: Detections, compared: Detections, iou: float, score_difference: float) -> Matches:
-    """Match detections one to one, best IoU first: same class, IoU of at least `iou`, scores closer than the limit."""
-    overlaps = pairwise_iou(reference.xyxy, compared.xyxy)
-    differences = np.abs(reference.scores[:, None] - compared.scores[None, :])
-    fits = (
-        (overlaps >= iou)
-        & (differences < score_difference)
-        & (reference.class_ids[:, None] == compared.class_ids[None, :])
-    )
-    pairs = np.argwhere(fits)
-    order = np.argsort(-overlaps[fits], kind="stable")
-    used: tuple[set[int], set[int]] = (set(), set())
-    ious, scores = [], []
-    for a, b in pairs[order].tolist():
-        if a not in used[0] and b not in used[1]:
-            used[0].add(a)
-            used[1].add(b)
-            ious.append(float(overlaps[a, b]))
-            scores.append(float(differences[a, b]))
-    return Matches(len(reference), len(compared), tuple(ious), tuple(scores))
 
 
 @dataclass(slots=True)
@@ -78,6 +44,31 @@ class _Sums:
     tensor: HeadTensor | None = field(default=None)
 
 
+class _MapSums:
+    """Pixels of a class map by float's class and the built model's."""
+
+    def __init__(self, classes: int) -> None:
+        self._counts = np.zeros((classes, classes), np.int64)
+
+    def add(self, reference: NDArray[np.uint8], built: NDArray[np.uint8]) -> None:
+        classes = len(self._counts)
+        cells = np.bincount(reference.ravel().astype(np.intp) * classes + built.ravel(), minlength=classes**2)
+        self._counts += cells.reshape(classes, classes)
+
+    @property
+    def same(self) -> float:
+        """Share of pixels of the same class."""
+        return float(np.trace(self._counts) / max(self._counts.sum(), 1))
+
+    @property
+    def mean_iou(self) -> float | None:
+        """Mean over the classes that float found of intersection over union; None where it found nothing."""
+        both = np.diag(self._counts)
+        either = self._counts.sum(0) + self._counts.sum(1) - both
+        there = self._counts.sum(1) > 0
+        return float((both[there] / either[there]).mean()) if there.any() else None
+
+
 class AgreementMeter:
     """Takes the head tensors of float and of the built model, image by image, and sums up.
 
@@ -92,19 +83,36 @@ class AgreementMeter:
         self._postprocess = Postprocessor(spec, Thresholds(confidence=confidence))
         self._sums = [_Sums() for _ in spec.outputs]
         self._matches: list[Matches] = []
+        self._shifts: list[NDArray[np.float32]] = []
+        self._likeness: list[NDArray[np.float64]] = []
+        self._mask_ious: list[NDArray[np.float64]] = []
+        self._maps = {m.output: _MapSums(len(m.class_names)) for m in spec.class_maps}
+        self._same_first: list[bool] = []
 
     def add(self, reference: Sequence[HeadTensor], built: Sequence[HeadTensor], transform: LetterboxTransform) -> None:
         """Compare one image."""
         for output, sums, expected, got in zip(self._spec.outputs, self._sums, reference, built, strict=True):
             self._add_tensor(output, sums, expected.dequantized(), got)
-        self._matches.append(
-            match_detections(
-                self._postprocess(reference, transform),
-                self._postprocess(built, transform),
-                MATCH_IOU,
-                MATCH_SCORE_DIFFERENCE,
-            )
-        )
+        found = self._postprocess(reference, transform)
+        again = self._postprocess(built, transform)
+        matches = match_detections(found, again, MATCH_IOU, MATCH_SCORE_DIFFERENCE)
+        self._matches.append(matches)
+        self._add_details(found, again, matches, transform)
+
+    def _add_details(
+        self, found: Detections, again: Detections, matches: Matches, transform: LetterboxTransform
+    ) -> None:
+        """What the task gives besides boxes."""
+        if found.keypoints is not None:
+            shifts, likeness = keypoint_shifts(found, again, matches.pairs)
+            self._shifts.append(shifts * np.float32(transform.scale_x))
+            self._likeness.append(likeness)
+        if found.masks is not None:
+            self._mask_ious.append(mask_ious(found, again, matches.pairs))
+        for known, a, b in zip(self._spec.class_maps, found.class_maps, again.class_maps, strict=True):
+            self._maps[known.output].add(a.class_ids, b.class_ids)
+        if found.ranking is not None and again.ranking is not None:
+            self._same_first.append(bool(found.ranking.class_ids[0] == again.ranking.class_ids[0]))
 
     def _add_tensor(self, output: HeadOutput, sums: _Sums, expected: NDArray[np.float32], got: HeadTensor) -> None:
         real = got.dequantized()
@@ -123,16 +131,17 @@ class AgreementMeter:
         if got.values.dtype.kind in "iu":
             limits = np.iinfo(got.values.dtype)
             sums.saturated += int(((got.values == limits.min) | (got.values == limits.max)).sum())
-        objectness = self._objectness(output)
-        if objectness is not None:
-            sums.float_peak = max(sums.float_peak, _probability(output, expected[:, objectness].max()))
-            sums.built_peak = max(sums.built_peak, _probability(output, real[:, objectness].max()))
+        channels = self._score_channels(output)
+        if channels is not None:
+            sums.float_peak = max(sums.float_peak, _probability(output, expected[:, channels].max()))
+            sums.built_peak = max(sums.built_peak, _probability(output, real[:, channels].max()))
 
-    def _objectness(self, output: HeadOutput) -> NDArray[np.intp] | None:
-        """Channels of the objectness, None for a tensor without scores."""
-        assert self._spec.anchors is not None
+    def _score_channels(self, output: HeadOutput) -> NDArray[np.intp] | None:
+        """Channels whose probability decides whether there is an object, None for a tensor without such."""
+        if output.role == "scores":
+            return np.arange(output.shape[1])
         first = {"anchor_map": 4, "anchor_scores": 0}.get(output.role)
-        if first is None:
+        if first is None or self._spec.anchors is None:
             return None
         fields = output.shape[1] // self._spec.anchors.per_level
         return np.arange(first, output.shape[1], fields)
@@ -154,13 +163,32 @@ class AgreementMeter:
             score_difference=MATCH_SCORE_DIFFERENCE,
             mean_iou=float(np.mean(ious)) if ious else None,
             mean_score_difference=float(np.mean(scores)) if scores else None,
+            keypoints=self._keypoints(),
+            mask_iou=float(np.mean(masks)) if (masks := _joined(self._mask_ious)).size else None,
+            class_maps=tuple(
+                MapAgreement(m.output, self._maps[m.output].same, self._maps[m.output].mean_iou)
+                for m in self._spec.class_maps
+            ),
+            same_first_class=float(np.mean(self._same_first)) if self._same_first else None,
+        )
+
+    def _keypoints(self) -> KeypointAgreement | None:
+        shifts, likeness = _joined(self._shifts), _joined(self._likeness)
+        if not shifts.size:
+            return None
+        return KeypointAgreement(
+            points=int(shifts.size),
+            median_shift_px=float(np.median(shifts)),
+            p95_shift_px=float(np.percentile(shifts, 95)),
+            similarity=MATCH_SIMILARITY,
+            alike=float((likeness >= MATCH_SIMILARITY).mean()),
         )
 
     def _output(self, output: HeadOutput, sums: _Sums) -> OutputAgreement:
         norm = (sums.float_square * sums.built_square) ** 0.5
         tensor = sums.tensor
         quantized = tensor is not None and tensor.values.dtype.kind in "iu"
-        scored = self._objectness(output) is not None
+        scored = self._score_channels(output) is not None
         reachable = None
         if scored and quantized and tensor is not None:
             top = (int(np.iinfo(tensor.values.dtype).max) - tensor.zero_point) * tensor.scale
@@ -194,6 +222,7 @@ def require_agreement(agreement: Agreement, min_agreement: float) -> None:
                 "The calibration images show none of its objects, or boxes and scores share one scale: calibrate on "
                 "images like those the model will see, or build with --split boxes_scores.",
             )
+    _require_whole_image(agreement, min_agreement)
     if agreement.float_detections and not agreement.built_detections:
         raise VerificationError(
             f"The built model finds nothing on {agreement.images} images where float finds "
@@ -220,6 +249,27 @@ def require_agreement(agreement: Agreement, min_agreement: float) -> None:
             f"{100 * min_agreement:.1f} %.",
             f"{_MEND} Or lower --min-agreement if this is good enough.",
         )
+
+
+def _require_whole_image(agreement: Agreement, min_agreement: float) -> None:
+    """Refuse a built model whose class maps or first classes are not float's."""
+    for found in agreement.class_maps:
+        if found.mean_iou is not None and found.mean_iou < min_agreement:
+            raise VerificationError(
+                f'The class map "{found.output}" of the built model overlaps float\'s by {100 * found.mean_iou:.1f} % '
+                f"(mean IoU), expected at least {100 * min_agreement:.1f} %.",
+                f"{_MEND} Or lower --min-agreement if this is good enough.",
+            )
+    if agreement.same_first_class is not None and agreement.same_first_class < min_agreement:
+        raise VerificationError(
+            f"The built model names float's first class on {100 * agreement.same_first_class:.1f} % of "
+            f"{agreement.images} images, expected at least {100 * min_agreement:.1f} %.",
+            f"{_MEND} Or lower --min-agreement if this is good enough.",
+        )
+
+
+def _joined(parts: Sequence[NDArray[Any]]) -> NDArray[Any]:
+    return np.concatenate(parts) if parts else np.zeros(0)
 
 
 def _probability(output: HeadOutput, value: float) -> float:

@@ -60,7 +60,7 @@ from rkdeploy.record import (
 )  # fmt: skip
 from rkdeploy.runtime.protocol import HeadTensor
 from rkdeploy.runtime.simulator import head_tensor
-from rkdeploy.spec import HeadOutput, InputSpec, ModelSpec, NpuModel
+from rkdeploy.spec import ModelSpec, NpuModel
 
 VERIFY_IMAGES = 4
 FLOAT_DTYPE = "fp16"

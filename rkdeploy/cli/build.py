@@ -231,8 +231,31 @@ class _Events:
                 f"{agreement.images} images from {plain(agreement.source)}; {plain(agreement.figures_from)}"
             )
 
+        for line in agreement_lines(agreement):
+            out.print(f"            {plain(line)}")
+
     def warning(self, text: str) -> None:
         print_warning(text)
+
+
+def agreement_lines(agreement: Agreement) -> list[str]:
+    """What the task gives besides boxes, a line each."""
+    lines = []
+    points = agreement.keypoints
+    if points is not None:
+        lines.append(
+            f"{points.points} keypoints moved by {points.median_shift_px:.2f} px (median), {points.p95_shift_px:.2f} px "
+            f"(95th percentile) of the network input; {100 * points.alike:.1f} % of the poses have an OKS of at least "
+            f"{points.similarity}"
+        )
+    if agreement.mask_iou is not None:
+        lines.append(f"masks of matched objects overlap by {100 * agreement.mask_iou:.1f} % (mean IoU)")
+    for found in agreement.class_maps:
+        overlap = "-" if found.mean_iou is None else f"{100 * found.mean_iou:.1f} %"
+        lines.append(f"{found.output}: {100 * found.same:.1f} % of the pixels alike, mean IoU {overlap}")
+    if agreement.same_first_class is not None:
+        lines.append(f"the same first class on {100 * agreement.same_first_class:.1f} % of {agreement.images} images")
+    return lines
 
 
 def agreement_table(agreement: Agreement) -> Table:

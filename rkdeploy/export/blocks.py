@@ -86,7 +86,7 @@ def _scaled_convolution(
 
 
 def _c3(emission: Emission, module: Module, inputs: Sequence[Value]) -> Value:
-    """cv3(cat(m(cv1(x)), cv2(x))); `m` makes it C3, C3TR, C3SPP, C3Ghost or C3x."""
+    """cv3(cat(m(cv1(x)), cv2(x))); `m` makes it C3, C3TR, C3SPP, C3Ghost, C3x, C3k, RepCSP."""
     if "cv4" in module.children:  # before v4.0 the name C3 belonged to a BottleneckCSP of cross convolutions
         return _bottleneck_csp(emission, module, inputs)
     value = one(module, inputs)
@@ -240,12 +240,15 @@ YOLOV5_BLOCKS: dict[str, Emitter] = {
     "Sequential": _sequential,
     "Bottleneck": _residual,
     "CrossConv": _residual,
+    "RepBottleneck": _residual,
     "BottleneckCSP": _bottleneck_csp,
     "C3": _c3,
     "C3TR": _c3,
     "C3SPP": _c3,
     "C3Ghost": _c3,
     "C3x": _c3,
+    "C3k": _c3,
+    "RepCSP": _c3,
     "SPP": _spp,
     "SPPF": _sppf,
     "Focus": _focus,

@@ -7,7 +7,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from rkdeploy.building.agreement import AgreementMeter, match_detections, require_agreement
+from rkdeploy.building.agreement import AgreementMeter, require_agreement
+from rkdeploy.building.matching import match_detections
 from rkdeploy.errors import VerificationError
 from rkdeploy.postprocess.detections import Detections
 from rkdeploy.preprocess import LetterboxTransform

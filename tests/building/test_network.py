@@ -17,7 +17,7 @@ from rkdeploy.building.from_onnx import _finest_first
 from rkdeploy.building.network import Network
 from rkdeploy.building.open_network import open_network
 from rkdeploy.checkpoint import read_checkpoint
-from rkdeploy.errors import CheckpointError, GraphError, RkdeployError, VerificationError
+from rkdeploy.errors import GraphError, RkdeployError, VerificationError
 from rkdeploy.families import yolov5
 from rkdeploy.graph.cut import CutOptions, cut
 from rkdeploy.graph.session import Session

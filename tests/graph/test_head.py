@@ -10,8 +10,8 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from rkdeploy.errors import GraphError
-from rkdeploy.graph.foreign import load_onnx
 from rkdeploy.graph.anchor_probe import find_anchor_head
+from rkdeploy.graph.foreign import load_onnx
 from rkdeploy.graph.simplify import simplify
 
 ONNX = Path(__file__).parents[1] / "data" / "onnx"
