@@ -56,10 +56,11 @@ def from_onnx(file: Path, weights: Path | None, imgsz: tuple[int, int] | None) -
     # Only its axes are fixed: `verify` then proves everything that is done to the other graph.
     reference = with_static_input(model, (1, 3, *hw))
     simplified = to_supported_opset(without_padded_pooling(_simplified(reference, name, shape, hw)))
-    head = find_head(simplified, info)
+    simplified, head = find_head(simplified, len(info.class_names) if info is not None else None)
     if info is not None:
         _require_same_levels(head, info)
     names = _onnx_names(model, head, info, notes)
+    reference = _with_decoded_table(reference, simplified, head)
     reference_head, image = head, _image(head, name, hw)
     if not head.proves_decode:  # raw outputs: the graph cannot prove a decode, the checkpoint's own graph can
         if checkpoint is None or info is None:
@@ -89,6 +90,20 @@ def from_onnx(file: Path, weights: Path | None, imgsz: tuple[int, int] | None) -
         info=info,
         notes=tuple(notes),
     )
+
+
+def _with_decoded_table(reference: onnx.ModelProto, simplified: onnx.ModelProto, head: Head) -> onnx.ModelProto:
+    """The reference with the decoded rows among its outputs, where the graph goes on behind them.
+
+    Simplification keeps the names of most tensors; where it did not, the simplified graph is the reference itself.
+    """
+    if head.rows is None or any(o.name == head.rows.output for o in reference.graph.output):
+        return reference
+    known = {name for node in reference.graph.node for name in node.output}
+    table = onnx.ModelProto()
+    table.CopyFrom(reference if head.rows.output in known else simplified)
+    table.graph.output.append(onnx.helper.make_empty_tensor_value_info(head.rows.output))
+    return table
 
 
 def _family(head: Head) -> str:

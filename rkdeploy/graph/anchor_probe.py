@@ -8,38 +8,15 @@ order out of any exporter's graph.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 import onnx
 from numpy.typing import NDArray
 
 from rkdeploy.errors import GraphError
 from rkdeploy.graph.head import DecodedRows, Head, Tap, row_fields
+from rkdeploy.graph.head_walk import NO_HEAD, HeadConv, last_convolutions, tail, tensor_shapes
 from rkdeploy.graph.session import Session
 from rkdeploy.spec import Anchors
-
-_NO_HEAD = (
-    "YOLOv5 detection models can be built, with their head and without non-maximum suppression in the graph; "
-    "classification and segmentation models cannot."
-)
-
-
-@dataclass(frozen=True, slots=True)
-class HeadConv:
-    """One of the last convolutions.
-
-    Attributes:
-        node: the node's name (or its output's, where it has none), as the report shows it.
-        tensor: its output tensor.
-        shape: (N, C, H, W) of that tensor.
-        stride: input pixels a cell.
-    """
-
-    node: str
-    tensor: str
-    shape: tuple[int, int, int, int]
-    stride: int
 
 
 def find_anchor_head(model: onnx.ModelProto, classes: int | None = None) -> Head:
@@ -53,7 +30,13 @@ def find_anchor_head(model: onnx.ModelProto, classes: int | None = None) -> Head
         GraphError: when there is none, saying what was found instead.
     """
     shapes = tensor_shapes(model)
-    convs = _last_convolutions(model, shapes)
+    convs = last_convolutions(model, shapes, [o.name for o in model.graph.output])
+    strides = [c.stride for c in convs]
+    if len(set(strides)) != len(strides):
+        listed = ", ".join(f"{c.node} {c.shape}" for c in convs)
+        raise GraphError(
+            f"The graph ends in several convolutions of one stride ({listed}); no anchor head does.", NO_HEAD
+        )
     outputs = [(o.name, shapes.get(o.name, ())) for o in model.graph.output]
     tensors = {c.tensor for c in convs}
     cells = [c.shape[2] * c.shape[3] for c in convs]
@@ -78,7 +61,7 @@ def find_anchor_head(model: onnx.ModelProto, classes: int | None = None) -> Head
                 "Give the checkpoint it was exported from with --weights best.pt.",
             )
         return _raw_head(convs, classes, "the checkpoint")
-    raise GraphError(f"The graph has no anchor head: its outputs are {found}.", _NO_HEAD)
+    raise GraphError(f"The graph has no anchor head: its outputs are {found}.", NO_HEAD)
 
 
 def _raw_head(convs: tuple[HeadConv, ...], classes: int, source: str) -> Head:
@@ -125,63 +108,13 @@ def _ends_in(model: onnx.ModelProto, tensors: set[str]) -> bool:
     return ends == tensors
 
 
-def tensor_shapes(model: onnx.ModelProto) -> dict[str, tuple[int, ...]]:
-    """Static shapes by tensor name; tensors with a dynamic or unknown axis are left out."""
-    shapes = {}
-    for info in (*model.graph.input, *model.graph.value_info, *model.graph.output):
-        dims = info.type.tensor_type.shape.dim
-        if all(d.HasField("dim_value") for d in dims):
-            shapes[info.name] = tuple(d.dim_value for d in dims)
-    return shapes
-
-
-def _last_convolutions(model: onnx.ModelProto, shapes: dict[str, tuple[int, ...]]) -> tuple[HeadConv, ...]:
-    producers = {name: node for node in model.graph.node for name in node.output}
-    pending = [o.name for o in model.graph.output]
-    seen: set[str] = set()
-    found: list[onnx.NodeProto] = []
-    while pending:
-        name = pending.pop()
-        node = producers.get(name)
-        if node is None or node.output[0] in seen:
-            continue
-        seen.add(node.output[0])
-        if node.op_type == "Conv":
-            found.append(node)
-        else:
-            pending.extend(node.input)
-    if not found:
-        raise GraphError("The graph has no convolution before its outputs.", _NO_HEAD)
-    constants = {c.name for c in model.graph.initializer}
-    image = next(i.name for i in model.graph.input if i.name not in constants)
-    height, width = shapes[image][2:]
-    convs = []
-    for node in found:
-        shape = shapes.get(node.output[0], ())
-        if len(shape) != 4 or height % shape[2] or width % shape[3] or height // shape[2] != width // shape[3]:
-            raise GraphError(
-                f'Convolution "{node.name or node.output[0]}" gives {shape or "an unknown shape"}, which has no one '
-                f"stride at {height}x{width}.",
-                "Choose an --imgsz that is a multiple of the largest stride, usually 32 or 64.",
-            )
-        convs.append(HeadConv(node.name or node.output[0], node.output[0], shape, height // shape[2]))
-    convs.sort(key=lambda c: c.stride)
-    strides = [c.stride for c in convs]
-    if len(set(strides)) != len(strides):
-        listed = ", ".join(f"{c.node} {c.shape}" for c in convs)
-        raise GraphError(
-            f"The graph ends in several convolutions of one stride ({listed}); no anchor head does.", _NO_HEAD
-        )
-    return tuple(convs)
-
-
 def _probe_decode(
     model: onnx.ModelProto, convs: tuple[HeadConv, ...], output: str, per_level: int
 ) -> tuple[Anchors, tuple[int, ...]]:
     """Run the graph behind the convolutions on zeros and read anchors and row order out of the rows."""
-    tail = _tail(model, convs, output)
+    behind = tail(model, convs, output)
     try:
-        rows = Session(tail).run({c.tensor: np.zeros(c.shape, np.float32) for c in convs})[output][0]
+        rows = Session(behind).run({c.tensor: np.zeros(c.shape, np.float32) for c in convs})[output][0]
     except GraphError as error:
         grids = ", ".join(f"{c.shape[2]}x{c.shape[3]}" for c in convs)
         raise GraphError(
@@ -225,15 +158,6 @@ def _check_block(block: NDArray[np.float32], conv: HeadConv, output: str) -> Non
         raise GraphError(
             f'The rows of "{output}" at stride {conv.stride} are not in YOLOv5\'s order: anchor, row, column.'
         )
-
-
-def _tail(model: onnx.ModelProto, convs: tuple[HeadConv, ...], output: str) -> onnx.ModelProto:
-    try:
-        return onnx.utils.Extractor(model).extract_model([c.tensor for c in convs], [output])
-    except Exception as error:  # the extractor raises whatever its checks meet
-        raise GraphError(
-            f'Cannot take the decode out of the graph between its last convolutions and "{output}".'
-        ) from error
 
 
 def _same(counts: list[int], what: str) -> int:

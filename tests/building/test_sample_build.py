@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from rkdeploy.building.agreement import Matches, match_detections
+from rkdeploy.building.matching import Matches, match_detections
 from rkdeploy.building.network import Network
 from rkdeploy.building.options import BuildOptions
 from rkdeploy.building.pipeline import build

@@ -1,0 +1,122 @@
+"""Walking a graph back from its outputs to the last convolutions, and running what lies behind them."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass
+
+import numpy as np
+import onnx
+from onnx import numpy_helper
+
+from rkdeploy.errors import GraphError
+
+NO_HEAD = (
+    "Detection, segmentation, pose and rotated-box models can be built from ONNX with their head, and classifiers; "
+    "docs/families.md lists the heads that are known."
+)
+
+
+@dataclass(frozen=True, slots=True)
+class HeadConv:
+    """One of the last convolutions.
+
+    Attributes:
+        node: the node's name (or its output's, where it has none), as the report shows it.
+        tensor: its output tensor.
+        shape: (N, C, H, W) of that tensor.
+        stride: input pixels a cell.
+    """
+
+    node: str
+    tensor: str
+    shape: tuple[int, int, int, int]
+    stride: int
+
+
+def tensor_shapes(model: onnx.ModelProto) -> dict[str, tuple[int, ...]]:
+    """Static shapes by tensor name; tensors with a dynamic or unknown axis are left out."""
+    shapes = {}
+    for info in (*model.graph.input, *model.graph.value_info, *model.graph.output):
+        dims = info.type.tensor_type.shape.dim
+        if all(d.HasField("dim_value") for d in dims):
+            shapes[info.name] = tuple(d.dim_value for d in dims)
+    return shapes
+
+
+def last_convolutions(
+    model: onnx.ModelProto, shapes: dict[str, tuple[int, ...]], ends: Iterable[str]
+) -> tuple[HeadConv, ...]:
+    """The first convolutions met on the way back from `ends`, finest level first.
+
+    A convolution that only takes the expectation of a distribution (DFL) belongs to the decode and is walked through.
+
+    Raises:
+        GraphError: when there is none, or one has no stride.
+    """
+    producers = {name: node for node in model.graph.node for name in node.output}
+    constants = {c.name: c for c in model.graph.initializer}
+    pending = list(ends)
+    seen: set[str] = set()
+    found: list[onnx.NodeProto] = []
+    while pending:
+        node = producers.get(pending.pop())
+        if node is None or node.output[0] in seen:
+            continue
+        seen.add(node.output[0])
+        if node.op_type == "Conv" and not _takes_expectation(node, constants):
+            found.append(node)
+        else:
+            pending.extend(node.input)
+    if not found:
+        raise GraphError("The graph has no convolution before its outputs.", NO_HEAD)
+    image = next(i.name for i in model.graph.input if i.name not in constants)
+    height, width = shapes[image][2:]
+    convs = []
+    for node in found:
+        shape = shapes.get(node.output[0], ())
+        if len(shape) != 4 or height % shape[2] or width % shape[3] or height // shape[2] != width // shape[3]:
+            raise GraphError(
+                f'Convolution "{node.name or node.output[0]}" gives {shape or "an unknown shape"}, which has no one '
+                f"stride at {height}x{width}.",
+                "Choose an --imgsz that is a multiple of the largest stride, usually 32 or 64.",
+            )
+        convs.append(HeadConv(node.name or node.output[0], node.output[0], shape, height // shape[2]))
+    convs.sort(key=lambda c: c.stride)
+    return tuple(convs)
+
+
+def tail(model: onnx.ModelProto, convs: Iterable[HeadConv], output: str) -> onnx.ModelProto:
+    """The part of the graph between the convolutions and a tensor.
+
+    Raises:
+        GraphError: when it cannot be taken out.
+    """
+    try:
+        return onnx.utils.Extractor(model).extract_model([c.tensor for c in convs], [output])
+    except Exception as error:  # the extractor raises whatever its checks meet
+        raise GraphError(
+            f'Cannot take the decode out of the graph between its last convolutions and "{output}".'
+        ) from error
+
+
+def is_before(model: onnx.ModelProto, tensors: Collection[str], end: str) -> bool:
+    """Whether every one of `tensors` takes part in computing `end`."""
+    producers = {name: node for node in model.graph.node for name in node.output}
+    pending, seen, met = [end], set(), set()
+    while pending:
+        name = pending.pop()
+        if name in tensors:
+            met.add(name)
+        elif name not in seen and name in producers:
+            seen.add(name)
+            pending.extend(producers[name].input)
+    return met == set(tensors)
+
+
+def _takes_expectation(node: onnx.NodeProto, constants: dict[str, onnx.TensorProto]) -> bool:
+    """Whether a convolution weights its inputs with 0, 1, 2, ... and adds them up."""
+    weight = constants.get(node.input[1]) if len(node.input) == 2 else None
+    if weight is None or list(weight.dims[:1]) != [1] or list(weight.dims[2:]) != [1, 1]:
+        return False
+    return bool(np.array_equal(numpy_helper.to_array(weight).ravel(), np.arange(weight.dims[1])))
