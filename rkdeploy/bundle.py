@@ -32,7 +32,6 @@ CONTRACT, BUILD, SUMS, LOG, QUANTIZATION = "contract.json", "build.json", "SHA25
 BOARD_HOME, CURRENT = "/var/lib/rkdeploy", "current"  # where rkdeploy push puts bundles on a board
 _PARTIAL, _RKNN = ".partial-", ".rknn"
 _WORD = re.compile(r"[A-Za-z0-9_.+-]{1,40}")
-_CUSTOM_STRING_BYTES = 1023
 _MAX_JSON_BYTES = 64 << 20
 _MAX_SIDE = 8192
 _REBUILD = "Build it again with rkdeploy build, or copy it again."
@@ -149,33 +148,6 @@ def read_bundle(folder: Path, *, check_hashes: bool = True) -> Bundle:
     return Bundle(folder, spec, model)
 
 
-def custom_string(spec: ModelSpec) -> str:
-    """The essential contract as short JSON for the model's own custom string, so that a lone `.rknn` can be told apart.
-
-    ASCII, fewer than 1,024 bytes: class names go in as far as they fit, their number always.
-    """
-    essential: dict[str, object] = {
-        "rkdeploy": spec.schema_version,
-        "family": spec.family,
-        "task": spec.task,
-        "input": [spec.input.height, spec.input.width, spec.input.color],
-        "outputs": [[o.role, o.stride, o.activation] for o in spec.outputs],
-        "anchors": spec.anchors.levels_px if spec.anchors else None,
-        "classes": len(spec.class_names),
-    }
-    names: list[str] = []
-    text = _ascii_json({**essential, "names": names})
-    for name in spec.class_names:
-        longer = _ascii_json({**essential, "names": [*names, name]})
-        if len(longer) > _CUSTOM_STRING_BYTES:
-            break
-        names.append(name)
-        text = longer
-    if len(text) > _CUSTOM_STRING_BYTES:
-        text = _ascii_json({key: essential[key] for key in ("rkdeploy", "family", "task", "input", "classes")})
-    return text
-
-
 def find_bundle(near: Path, *, installed: bool = True) -> tuple[Bundle, str]:
     """The only or newest bundle in `near`, `near`/build or `near`'s own folder, and a sentence saying which and why.
 
@@ -223,12 +195,6 @@ def _contract_written_ns(folder: Path) -> int | None:
         return contract.stat().st_mtime_ns if contract.is_file() else None
     except OSError:
         return None
-
-
-def _ascii_json(value: object) -> str:
-    import json  # msgspec writes UTF-8; the vendor's tools want ASCII
-
-    return json.dumps(value, ensure_ascii=True, separators=(",", ":"))
 
 
 def _decode(path: Path, kind: type[_Decoded]) -> _Decoded:

@@ -13,7 +13,7 @@ import msgspec
 import pytest
 
 from rkdeploy import bundle as bundle_module
-from rkdeploy.bundle import BUILD, CONTRACT, SUMS, custom_string, find_bundle, new_bundle, read_bundle, write_json
+from rkdeploy.bundle import BUILD, CONTRACT, SUMS, find_bundle, new_bundle, read_bundle, write_json
 from rkdeploy.errors import BundleError, VerificationError
 from rkdeploy.record import BuildRecord, SourceRecord, ToolkitRecord, Verification
 from rkdeploy.schema import contract_schema
@@ -251,16 +251,6 @@ def test_another_schema_version_is_explained(tmp_path: Path) -> None:
     write_json(folder / CONTRACT, replace(SPEC, schema_version=99))
     with pytest.raises(BundleError, match="schema version 99, expected 1"):
         read_bundle(folder)
-
-
-def test_custom_string_fits() -> None:
-    """The model's own string is ASCII below 1,024 bytes, whatever the number of classes, and keeps the anchors."""
-    many = replace(SPEC, class_names=tuple(f"类别{i}" for i in range(500)))
-    for spec in (SPEC, many):
-        text = custom_string(spec)
-        assert len(text.encode("ascii")) < 1024
-        assert msgspec.json.decode(text)["anchors"] == [[[10.0, 13.0], [16.0, 30.0]]]
-        assert msgspec.json.decode(text)["classes"] == len(spec.class_names)
 
 
 def test_newest_bundle_is_found(tmp_path: Path) -> None:

@@ -30,11 +30,11 @@ from rkdeploy.bundle import (
     LOG,
     QUANTIZATION,
     Bundle,
-    custom_string,
     new_bundle,
     read_bundle,
     write_json,
 )  # fmt: skip
+from rkdeploy.custom_string import custom_string
 from rkdeploy.errors import CalibrationError, ToolkitError
 from rkdeploy.families import yolov5
 from rkdeploy.graph.cut import cut

@@ -9,22 +9,15 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from rkdeploy.cli.console import err, out, plain, print_warning
+from rkdeploy.cli.backend_option import AUTO, BackendOption, ToolkitPythonOption, settled
+from rkdeploy.cli.console import err, out, plain
 from rkdeploy.errors import RkdeployError
-from rkdeploy.runtime.registry import BACKENDS, choose_backend
 
 if TYPE_CHECKING:
     from rkdeploy.profiling.figures import Profile
 
-_AUTO = "auto"
 _ROOT = Path("/")
 _MAX_CONTEXTS = 16
-
-
-def _backend(name: str) -> str:
-    if name not in (_AUTO, *BACKENDS):
-        raise typer.BadParameter(f'"{name}" is none; expected one of {", ".join((_AUTO, *sorted(BACKENDS)))}.')
-    return name
 
 
 def _contexts(text: str | None) -> str | None:
@@ -46,9 +39,8 @@ def profile_command(
         Path | None,
         typer.Argument(help="A bundle. Default: the only or newest one in . or ./build.", show_default=False),
     ] = None,
-    backend: Annotated[
-        str, typer.Option(help=f"What runs the network: {', '.join((_AUTO, *BACKENDS))}.", callback=_backend)
-    ] = _AUTO,
+    backend: BackendOption = AUTO,
+    toolkit_python: ToolkitPythonOption = None,
     contexts: Annotated[
         str | None,
         typer.Option(
@@ -83,6 +75,7 @@ def profile_command(
     from rkdeploy.cli.profile_table import print_profile
     from rkdeploy.profiling.measure import ProfileOptions, measure_profile
     from rkdeploy.profiling.one_context import Limits
+    from rkdeploy.runtime.protocol import RuntimeOptions
     from rkdeploy.stream.sinks.atomic_file import refuse_folder, write_atomically
 
     target = None if as_json in (None, "-") else Path(str(as_json))
@@ -95,20 +88,14 @@ def profile_command(
         err.print(plain(sentence))
     else:
         opened = read_bundle(bundle)
-    if backend == _AUTO:
-        choice = choose_backend()
-        backend = choice.backend
-        if choice.degraded:
-            print_warning(choice.reason)
-        else:
-            err.print(plain(choice.reason))
     width, _, height = frame_size.lower().partition("x")
     options = ProfileOptions(
-        backend=backend,
+        backend=settled(backend),
         contexts=tuple(int(n) for n in contexts.split(",")) if contexts else None,
         source=source,
         frame_wh=(int(width), int(height)),
         limits=Limits(frames=frames, seconds=seconds, warmup=warmup),
+        runtime=RuntimeOptions(toolkit_python=toolkit_python),
         sysroot=sysroot,
     )
     with err.status("Measuring", refresh_per_second=1) as status:  # drawing costs the time that is measured

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 import signal
 import time
-from collections import Counter
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -13,38 +12,24 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, TextColumn, TimeRemainingColumn
 
-from rkdeploy.cli.console import err, out, plain, print_warning
-from rkdeploy.runtime.registry import BACKENDS, choose_backend
+from rkdeploy.cli.backend_option import AUTO, BackendOption, ToolkitPythonOption, settled
+from rkdeploy.cli.console import err, plain, print_warning
+from rkdeploy.cli.run_report import Tally, figures_source, many, report_failed, status_line, summarise
 from rkdeploy.web.address import DEFAULT_ADDRESS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-    from types import TracebackType
+    from collections.abc import Sequence
 
-    from typing_extensions import Self  # for type checkers only; typing has it from Python 3.11 on
-
-    from rkdeploy.bundle import Bundle
     from rkdeploy.errors import RkdeployError
-    from rkdeploy.postprocess.detections import Detections
     from rkdeploy.runtime.protocol import Runtime
-    from rkdeploy.stream.frames import Frame
     from rkdeploy.stream.pipeline import Pipeline
     from rkdeploy.stream.sinks.protocol import Sink
     from rkdeploy.stream.sinks.window import WindowSink
     from rkdeploy.stream.sources.protocol import Source
-    from rkdeploy.stream.statistics import PipelineStats
     from rkdeploy.stream.stop_signals import StopSignals
 
-_AUTO = "auto"
-_ON_THIS_PC = frozenset({"onnxruntime", "opencv_dnn", "simulator"})
 _TICK_S, _WINDOW_TICK_S = 0.1, 0.015
 _STATUS_EVERY_S, _LOG_EVERY_S = 0.25, 10.0
-
-
-def _backend(name: str) -> str:
-    if name not in (_AUTO, *BACKENDS):
-        raise typer.BadParameter(f'"{name}" is none; expected one of {", ".join((_AUTO, *sorted(BACKENDS)))}.')
-    return name
 
 
 def _cores(text: str | None) -> str | None:
@@ -73,14 +58,8 @@ def run_command(
     model: Annotated[
         Path | None, typer.Option(help="A bundle. Default: the only or newest one in . or ./build.")
     ] = None,
-    backend: Annotated[
-        str,
-        typer.Option(
-            help=f"What runs the network: {', '.join((_AUTO, *BACKENDS))}. onnxruntime and opencv_dnn run the float "
-            "network on this PC; simulator runs the built one in the toolkit's NPU simulator.",
-            callback=_backend,
-        ),
-    ] = _AUTO,
+    backend: BackendOption = AUTO,
+    toolkit_python: ToolkitPythonOption = None,
     cores: Annotated[
         str | None,
         typer.Option(
@@ -91,6 +70,21 @@ def run_command(
     ] = None,
     save: Annotated[Path | None, typer.Option(help="Folder for images or a video with the boxes drawn.")] = None,
     jsonl: Annotated[str | None, typer.Option(help="File for one JSON object a frame; - for stdout.")] = None,
+    record: Annotated[
+        Path | None,
+        typer.Option(
+            help="New folder for the network's raw outputs, which --replay plays. It costs time: the rate of such a "
+            "run says little.",
+            show_default=False,
+        ),
+    ] = None,
+    replay: Annotated[
+        Path | None,
+        typer.Option(
+            help="Play a folder that --record wrote from the same source, in the place of the network.",
+            show_default=False,
+        ),
+    ] = None,
     show: Annotated[bool, typer.Option("--show", help="Show the frames in a window; q or Escape ends.")] = False,  # noqa: FBT002
     web: Annotated[
         str | None,
@@ -130,6 +124,9 @@ def run_command(
     """Run a bundle on images, a video, a camera or a stream."""
     from rkdeploy.bundle import find_bundle, read_bundle
     from rkdeploy.postprocess.thresholds import Thresholds
+    from rkdeploy.runtime.protocol import RuntimeOptions
+    from rkdeploy.runtime.recording import recorded
+    from rkdeploy.runtime.registry import open_runtimes
     from rkdeploy.stream.pipeline import Pipeline, PipelineOptions
     from rkdeploy.stream.sinks import open_save_folder
     from rkdeploy.stream.sinks.jsonl import JsonlSink
@@ -140,6 +137,8 @@ def run_command(
 
     if (source is None) == (camera is None):
         raise typer.BadParameter("Give either --source or --camera.", param_hint="--source")
+    if replay is not None and backend not in (AUTO, "replay"):
+        raise typer.BadParameter(f"--replay runs no network: leave --backend {backend} out.", param_hint="--replay")
     if camera is None and (size is not None or fps is not None):
         raise typer.BadParameter("Only a camera can be asked for a size or rate.", param_hint="--size or --fps")
     if model is None:
@@ -163,15 +162,14 @@ def run_command(
         opened = Camera(camera, size_wh=size_wh, frames_per_second=fps, notify=print_warning)
     else:
         opened = open_source(str(source), on_unreadable=skip, notify=print_warning)
-    if backend == _AUTO:
-        choice = choose_backend()
-        backend = choice.backend
-        if choice.degraded:
-            print_warning(choice.reason)
-        elif not quiet:
-            err.print(plain(choice.reason))
-    runtimes, reopen = _runtimes(backend, bundle, cores)
-    tally = _Tally(names)
+    chosen = None if cores is None else tuple(int(core) for core in cores.split(","))
+    runtimes: Sequence[Runtime] = open_runtimes(
+        settled("replay" if replay is not None else backend, quiet=quiet), bundle, chosen,
+        RuntimeOptions(toolkit_python=toolkit_python, recording=replay),
+    )  # fmt: skip
+    if record is not None:
+        runtimes = recorded(runtimes, record)
+    tally = Tally(names)
     failure: BaseException | None = None
     with ExitStack() as stack:
         signals = stack.enter_context(StopSignals())
@@ -197,18 +195,16 @@ def run_command(
         tally.prints = not (sinks or quiet or opened.live)
         pipeline = Pipeline(
             opened, frames, runtimes, bundle.spec, thresholds, [*sinks, tally],
-            reopen=reopen, options=PipelineOptions(max_frames=max_frames),
+            options=PipelineOptions(max_frames=max_frames),
         )  # fmt: skip
         try:
             with pipeline:
                 signals.gentle = True
                 if view is not None:
-                    view.watch(pipeline.stats, lambda: _figures_from(pipeline, runtimes[0]))
+                    view.watch(pipeline.stats, lambda: figures_source(pipeline, runtimes[0]))
                 if not quiet:
-                    where = f"{pipeline.figures_from}, {_many(len(runtimes), 'context')}"
+                    where = f"{pipeline.figures_from}, {many(len(runtimes), 'context')}"
                     err.print(f"Running {plain(bundle.folder.name)} with {plain(where)}")
-                for note in pipeline.notes:
-                    print_warning(note)
                 _watch(pipeline, opened, window, signals, max_frames, quiet=quiet)
         except Exception as error:
             # What was recorded from a camera until then cannot be recorded again; results of files can.
@@ -217,7 +213,10 @@ def run_command(
             failure = error
     stats = pipeline.stats()
     if not quiet:
-        _summarise(tally, stats, _figures_from(pipeline, runtimes[0]), save, jsonl, skipped)
+        places = {"Drawn": save, "JSON lines": None if jsonl == "-" else jsonl, "Recorded": record}
+        written = {what: str(where) for what, where in places.items() if where is not None}
+        source_of_figures = figures_source(pipeline, runtimes[0])
+        summarise(tally, stats, source_of_figures, written, skipped, to_stderr=jsonl == "-")
     if failure is not None:
         raise failure
     if signals.received is not None:
@@ -225,31 +224,7 @@ def run_command(
             err.print("hung up")  # `main` has a line for the others
         raise typer.Exit(signals.exit_code)
     if stats.failed:
-        _report_failed(stats, live=opened.live)
-
-
-class _Tally:
-    """Counts what was found, and prints a line a frame where nothing else is asked for."""
-
-    def __init__(self, class_names: Sequence[str]) -> None:
-        self.found: Counter[str] = Counter()
-        self.prints = False
-        self._class_names = tuple(class_names)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """Nothing is open."""
-
-    def write(self, frame: Frame, detections: Detections) -> None:
-        """Count one frame."""
-        counts = Counter(self._class_names[i] for i in detections.class_ids.tolist())
-        self.found.update(counts)
-        if self.prints:
-            err.print(plain(f"{frame.source} [{frame.index}]: {_listed(counts)}"))
+        report_failed(stats, live=opened.live)
 
 
 def _watch(
@@ -265,9 +240,16 @@ def _watch(
     logged = source.live and not err.is_terminal and not quiet
     next_status = next_log = time.monotonic()
     next_log += _LOG_EVERY_S
+    told: set[str] = set()
     with Progress(*columns, console=err, transient=True, disable=not shown) as progress:
         task = progress.add_task("frames", total=total)
-        while not pipeline.wait(_TICK_S if window is None else _WINDOW_TICK_S):
+        over = False
+        while not over:
+            over = pipeline.wait(_TICK_S if window is None else _WINDOW_TICK_S)
+            for note in pipeline.notes:  # a context that is opened again may have something new to say
+                if note not in told:
+                    told.add(note)
+                    print_warning(note)
             if signals.received is not None or (window is not None and not window.refresh()):
                 pipeline.stop()
                 # The window is not asked again: what is under way is written without it.
@@ -276,95 +258,7 @@ def _watch(
             if shown and now >= next_status:
                 next_status = now + _STATUS_EVERY_S
                 stats = pipeline.stats()
-                progress.update(task, description=_status(stats), completed=stats.processed)
+                progress.update(task, description=status_line(stats), completed=stats.processed)
             if logged and now >= next_log:
                 next_log = now + _LOG_EVERY_S
-                err.print(plain(_status(pipeline.stats())))
-
-
-def _status(stats: PipelineStats) -> str:
-    age = stats.stages.age
-    parts = [
-        f"{stats.processed} frames, {stats.frames_per_second:.1f} a second",
-        f"age p50 {age.p50_ms:.0f} p99 {age.p99_ms:.0f} ms",
-    ]
-    counts = (("dropped", stats.dropped), ("failed", stats.failed), ("reconnects", stats.reconnects))
-    parts += [f"{count} {name}" for name, count in counts if count]
-    if stats.contexts_working < stats.contexts:
-        parts.append(f"{stats.contexts_working} of {stats.contexts} contexts")
-    return ", ".join(parts)
-
-
-def _runtimes(backend: str, bundle: Bundle, cores: str | None) -> tuple[Sequence[Runtime], Callable[[int], Runtime]]:
-    """The contexts to run, one a core, and how one of them is made again."""
-    from rkdeploy.runtime.registry import open_runtimes
-
-    chosen = None if cores is None else tuple(int(core) for core in cores.split(","))
-    runtimes = open_runtimes(backend, bundle, chosen)
-
-    def reopen(position: int) -> Runtime:
-        if chosen is not None:
-            return open_runtimes(backend, bundle, (chosen[position],))[0]
-        # A single context was left to the runtime, which may know no cores to choose from; so is the one after it.
-        return open_runtimes(backend, bundle, (position,) if len(runtimes) > 1 else None)[0]
-
-    return runtimes, reopen
-
-
-def _figures_from(pipeline: Pipeline, runtime: Runtime) -> str:
-    return f"{pipeline.figures_from}{', not an NPU' if runtime.name in _ON_THIS_PC else ''}"
-
-
-def _report_failed(stats: PipelineStats, *, live: bool) -> None:
-    """Frames without a result: worth a warning in a stream, but files were to be answered one by one."""
-    from rkdeploy.errors import BackendError
-
-    all_frames = _many(stats.processed + stats.failed, "frame")
-    text = f"{stats.failed} of {all_frames} failed in the runtime and have no result. The last: {stats.last_failure}"
-    if not live:
-        raise BackendError(text)
-    print_warning(text)
-
-
-def _summarise(
-    tally: _Tally, stats: PipelineStats, figures_from: str, save: Path | None, jsonl: str | None,
-    skipped: Sequence[str],
-) -> None:  # fmt: skip
-    target = err if jsonl == "-" else out
-    target.print(f"{_many(stats.processed, 'frame')}: {plain(_listed(tally.found))}")
-    if stats.processed:
-        rate = stats.processed / stats.running_s if stats.running_s else 0.0
-        target.print(
-            f"{rate:.1f} frames a second over {stats.running_s:.1f} s, {_many(stats.contexts, 'context')} "
-            f"({plain(figures_from)})"
-        )
-        stages = stats.stages
-        timed = (
-            ("capture", stages.capture), ("preprocess", stages.preprocess), ("infer", stages.infer),
-            ("decode", stages.decode), ("sinks", stages.sink), ("capture to sinks", stages.age),
-        )  # fmt: skip
-        listed = ", ".join(f"{name} {latency.p50_ms:.1f}/{latency.p99_ms:.1f}" for name, latency in timed)
-        target.print(f"p50/p99 ms: {listed}")
-    if stats.dropped:
-        target.print(
-            f"{stats.dropped} of {stats.captured} frames dropped: {stats.dropped_before_network} came faster than the "
-            f"network, {stats.dropped_before_sinks} faster than drawing and writing."
-        )
-    if stats.reconnects:
-        target.print(f"The source was connected again {_many(stats.reconnects, 'time')}.")
-    if stats.contexts_rebuilt:
-        target.print(f"Contexts were opened again {_many(stats.contexts_rebuilt, 'time')}.")
-    if skipped:
-        target.print(f"{len(skipped)} files could not be read and were left out.")
-    if save is not None:
-        target.print(f"Drawn: {plain(str(save))}")
-    if jsonl not in (None, "-"):
-        target.print(f"JSON lines: {plain(str(jsonl))}")
-
-
-def _listed(found: Counter[str]) -> str:
-    return ", ".join(f"{count} {name}" for name, count in found.most_common()) or "nothing"
-
-
-def _many(count: int, name: str) -> str:
-    return f"{count} {name}{'' if count == 1 else 's'}"
+                err.print(plain(status_line(pipeline.stats())))

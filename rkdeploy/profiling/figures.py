@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from rkdeploy.profiling.layers import Layer, OpShare
+from rkdeploy.runtime.protocol import MemorySize
 from rkdeploy.stream.statistics import Latency
 
 SCHEMA_VERSION = 1
@@ -134,24 +135,6 @@ class LayerProfile:
     ranking: tuple[OpShare, ...]
     total_us: float | None
     rw_kib: float | None
-
-
-@dataclass(frozen=True, slots=True)
-class NpuMemory:
-    """What one context occupies, as the runtime says, in bytes.
-
-    Attributes:
-        weights: of the model.
-        internal: intermediate tensors.
-        dma: all memory that the NPU sees.
-        sram_total, sram_free: of the SoC.
-    """
-
-    weights: int
-    internal: int
-    dma: int
-    sram_total: int
-    sram_free: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -287,7 +270,7 @@ class Profile:
     cores: tuple[CoreTiming, ...]
     throughput: tuple[Throughput, ...]
     layers: LayerProfile | None
-    npu_memory: NpuMemory | None
+    npu_memory: MemorySize | None
     process_memory: ProcessMemory | None
     conditions: BoardConditions
     versions: Versions

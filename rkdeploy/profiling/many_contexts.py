@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from rkdeploy.profiling.input_frames import Images
     from rkdeploy.profiling.one_context import Limits
     from rkdeploy.profiling.sampling import Sample
-    from rkdeploy.runtime.protocol import Runtime
+    from rkdeploy.runtime.protocol import Runtime, RuntimeOptions
 
 
 _TICK_S = 0.02
@@ -42,21 +42,19 @@ class Contexts:
         bundle: whose model they run.
         cores: NPU core of each; None for a backend without any, and to leave a single context to the runtime.
         count: how many.
+        options: for the backends that they concern.
     """
 
-    def __init__(self, backend: str, bundle: Bundle, cores: tuple[int, ...] | None, count: int) -> None:
+    def __init__(
+        self, backend: str, bundle: Bundle, cores: tuple[int, ...] | None, count: int, options: RuntimeOptions
+    ) -> None:
         self.cores = cores
         self.count = count
-        self._backend, self._bundle = backend, bundle
+        self._backend, self._bundle, self._options = backend, bundle, options
 
     def runtimes(self) -> list[Runtime]:
         """All of them, not entered."""
-        return open_runtimes(self._backend, self._bundle, self._numbers())
-
-    def again(self, position: int) -> Runtime:
-        """One of them, to replace one that failed."""
-        numbers = self._numbers()
-        return open_runtimes(self._backend, self._bundle, None if numbers is None else (numbers[position],))[0]
+        return open_runtimes(self._backend, self._bundle, self._numbers(), self._options)
 
     def _numbers(self) -> tuple[int, ...] | None:
         if self.cores is not None:
@@ -94,8 +92,7 @@ def measure_throughput(
     warmup = limits.warmup + contexts.count
     frames = limits.frames + warmup
     source, meter = _Repeated(images, frames), _Meter(warmup, limits.seconds / 4)
-    pipeline = Pipeline(source, iter(source), contexts.runtimes(), bundle.spec, thresholds, [meter],
-                        reopen=contexts.again)  # fmt: skip
+    pipeline = Pipeline(source, iter(source), contexts.runtimes(), bundle.spec, thresholds, [meter])
     with pipeline, Sampler(sysroot) as sampler:
         deadline = time.perf_counter() + 2 * limits.seconds  # the warm-up included, which may be long
         while not pipeline.wait(_TICK_S) and time.perf_counter() < deadline:

@@ -24,7 +24,6 @@ from rkdeploy.profiling.figures import (
     CoreTiming,
     LayerProfile,
     Missing,
-    NpuMemory,
     Profile,
     Throughput,
     Versions,
@@ -36,8 +35,9 @@ from rkdeploy.profiling.one_context import Limits, OneContext, measure_cores, me
 from rkdeploy.profiling.packages import installed
 from rkdeploy.profiling.sampling import Sample, Sampler, busy_share, conditions, take_sample
 from rkdeploy.runtime.board import Board, read_board
-from rkdeploy.runtime.cores import CoreMask, core_count
+from rkdeploy.runtime.cores import core_count
 from rkdeploy.runtime.model_file import read_model_file
+from rkdeploy.runtime.protocol import NO_OPTIONS, MeasuredRuntime
 from rkdeploy.runtime.registry import open_runtimes
 
 if TYPE_CHECKING:
@@ -47,6 +47,7 @@ if TYPE_CHECKING:
 
     from rkdeploy.bundle import Bundle
     from rkdeploy.profiling.input_frames import Images
+    from rkdeploy.runtime.protocol import MemorySize, RuntimeOptions
     from rkdeploy.spec import InputSpec
 
 NPU_BACKENDS = frozenset({"librknnrt", "rknnlite"})
@@ -67,6 +68,7 @@ class ProfileOptions:
         frame_wh: size of the noise, pixels.
         limits: of each measurement.
         thresholds: for the decode.
+        runtime: options of the backends.
         sysroot: folder with the board's `proc` and `sys`.
     """
 
@@ -76,6 +78,7 @@ class ProfileOptions:
     frame_wh: tuple[int, int] = (1920, 1080)
     limits: Limits = _LIMITS
     thresholds: Thresholds = _THRESHOLDS
+    runtime: RuntimeOptions = NO_OPTIONS
     sysroot: Path = Path("/")
 
 
@@ -105,7 +108,7 @@ def measure_profile(bundle: Bundle, options: ProfileOptions, progress: Callable[
     progress("one context, stage by stage")
     with ExitStack() as stack, Sampler(sysroot) as sampler:
         first = (0,) if on_npu_backend and present is not None else None  # unknown cores are not chosen from
-        runtime = stack.enter_context(open_runtimes(name, bundle, first)[0])
+        runtime = stack.enter_context(open_runtimes(name, bundle, first, options.runtime)[0])
         one = measure_stages(runtime, bundle.spec, options.thresholds, images, limits, sysroot)
         figures_from, notes = runtime.figures_from, runtime.notes
     samples: list[Sample] = list(sampler.samples)
@@ -117,7 +120,7 @@ def measure_profile(bundle: Bundle, options: ProfileOptions, progress: Callable[
         progress(f"{count} context{'' if count == 1 else 's'}")
         cores = cores_of(count, present) if on_npu_backend and (present is not None or count > 1) else None
         try:
-            contexts = Contexts(name, bundle, cores, count)
+            contexts = Contexts(name, bundle, cores, count, options.runtime)
             figures, seen = measure_throughput(
                 contexts, bundle, options.thresholds, images, network_input, limits, sysroot
             )
@@ -129,10 +132,10 @@ def measure_profile(bundle: Bundle, options: ProfileOptions, progress: Callable[
     if options.contexts is None and len(counts) == 1:
         missing.append(Missing("throughput of more contexts", _why_one_context(name, board, present)))
 
-    cores_timed, why_no_cores = _cores(name, bundle, present, network_input, progress)
+    cores_timed, why_no_cores = _cores(name, bundle, present, network_input, options.runtime, progress)
     if why_no_cores:
         missing.append(Missing("cores", why_no_cores))
-    layers, npu_memory, why_no_layers = _layers(name, bundle, present, network_input, progress)
+    layers, npu_memory, why_no_layers = _layers(name, bundle, present, network_input, options.runtime, progress)
     if layers is None:
         missing.append(Missing("layers", why_no_layers))
     one = _with_memory(one, npu_memory)
@@ -189,8 +192,9 @@ def _network_input(images: Images, spec: InputSpec) -> NDArray[np.uint8]:
 
 
 def _cores(
-    name: str, bundle: Bundle, present: int | None, image: NDArray[np.uint8], progress: Callable[[str], None]
-) -> tuple[tuple[CoreTiming, ...], str]:
+    name: str, bundle: Bundle, present: int | None, image: NDArray[np.uint8], options: RuntimeOptions,
+    progress: Callable[[str], None],
+) -> tuple[tuple[CoreTiming, ...], str]:  # fmt: skip
     """Each NPU core by itself, or why not."""
     if name not in NPU_BACKENDS:
         return (), f"the backend {name} has no NPU cores"
@@ -202,15 +206,16 @@ def _cores(
     cores = tuple(range(present))
     try:
         with ExitStack() as stack:
-            runtimes = [stack.enter_context(runtime) for runtime in open_runtimes(name, bundle, cores)]
+            runtimes = [stack.enter_context(runtime) for runtime in open_runtimes(name, bundle, cores, options)]
             return measure_cores(runtimes, cores, image), ""
     except BackendError as error:
         return (), error.message
 
 
 def _layers(
-    name: str, bundle: Bundle, present: int | None, image: NDArray[np.uint8], progress: Callable[[str], None]
-) -> tuple[LayerProfile | None, NpuMemory | None, str]:
+    name: str, bundle: Bundle, present: int | None, image: NDArray[np.uint8], options: RuntimeOptions,
+    progress: Callable[[str], None],
+) -> tuple[LayerProfile | None, MemorySize | None, str]:  # fmt: skip
     """The runtime's per-layer profile and memory, from a context of its own; or why there is none.
 
     With rknnlite, too: it runs the same librknnrt, whose C API has what the package does not pass on.
@@ -219,21 +224,19 @@ def _layers(
         return None, None, (
             f"the backend {name} runs no NPU; predicted cycles of each layer are in the bundle's toolkit.log"
         )  # fmt: skip
-    from rkdeploy.runtime.librknnrt.runtime import LibRknnRt
-    from rkdeploy.runtime.librknnrt.shared_model import SharedModel
-
     progress("layer by layer")
     memory = None
-    core = CoreMask.CORE_0 if present is not None and present > 1 else None
+    first = (0,) if present is not None else None
+    options = replace(options, collect_perf=True)
     try:
-        with LibRknnRt(SharedModel(bundle.rknn, collect_perf=True), bundle.spec, core=core) as runtime:
-            size = runtime.context.memory_size()
-            memory = NpuMemory(size.weights, size.internal, size.dma, size.sram_total, size.sram_free)
+        with open_runtimes("librknnrt", bundle, first, options)[0] as runtime:
+            assert isinstance(runtime, MeasuredRuntime), "librknnrt tells what its NPU did"
+            memory = runtime.memory_size()
             runtime.infer(image)
             runs = []
             for _ in range(_LAYER_RUNS):
                 runtime.infer(image)
-                runs.append(parse_layers(runtime.context.perf_detail()))
+                runs.append(parse_layers(runtime.layer_table()))
             figures_from = runtime.figures_from
     except BackendError as error:
         return None, memory, error.message
@@ -248,7 +251,7 @@ def _layers(
     return found, memory, ""
 
 
-def _with_memory(one: OneContext, memory: NpuMemory | None) -> OneContext:
+def _with_memory(one: OneContext, memory: MemorySize | None) -> OneContext:
     return one if one.npu_memory is not None else replace(one, npu_memory=memory)
 
 

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from rkdeploy.errors import BackendError
 from rkdeploy.postprocess.postprocessor import Postprocessor
 from rkdeploy.preprocess import Letterbox
-from rkdeploy.profiling.figures import CoreTiming, Missing, NpuMemory, ProcessMemory, Stages
+from rkdeploy.profiling.figures import CoreTiming, Missing, ProcessMemory, Stages
 from rkdeploy.profiling.sampling import ResidentMemory, latency_of
+from rkdeploy.runtime.protocol import MeasuredRuntime
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 
     from rkdeploy.postprocess.thresholds import Thresholds
     from rkdeploy.profiling.input_frames import Images
-    from rkdeploy.runtime.protocol import Runtime
+    from rkdeploy.runtime.protocol import MemorySize, Runtime
     from rkdeploy.spec import ModelSpec
 
 _RSS_SAMPLES = 256
@@ -50,7 +51,7 @@ class OneContext:
 
     stages: Stages
     process_memory: ProcessMemory | None
-    npu_memory: NpuMemory | None
+    npu_memory: MemorySize | None
     missing: tuple[Missing, ...]
 
 
@@ -160,18 +161,15 @@ def measure_cores(
 
 def _npu_clock(runtime: Runtime) -> tuple[Callable[[], int] | None, str]:
     """What asks the runtime how long the network took, in microseconds; or why nothing does."""
-    context: Any = getattr(runtime, "context", None)
-    if hasattr(context, "run_duration_us"):
-        return context.run_duration_us, ""
+    if isinstance(runtime, MeasuredRuntime):
+        return runtime.run_duration_us, ""
     return None, f"the backend {runtime.name} does not time the network apart from its call"
 
 
-def _npu_memory(runtime: Runtime) -> tuple[NpuMemory | None, str]:
-    context: Any = getattr(runtime, "context", None)
-    if not hasattr(context, "memory_size"):
+def _npu_memory(runtime: Runtime) -> tuple[MemorySize | None, str]:
+    if not isinstance(runtime, MeasuredRuntime):
         return None, f"the backend {runtime.name} does not say what a context occupies"
     try:
-        size = context.memory_size()
+        return runtime.memory_size(), ""
     except BackendError as error:
         return None, error.message
-    return NpuMemory(size.weights, size.internal, size.dma, size.sram_total, size.sram_free), ""

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from rkdeploy.custom_string import differences
 from rkdeploy.errors import BackendError
 
 if TYPE_CHECKING:
@@ -70,6 +71,18 @@ def require_contract(inputs: Sequence[TensorFacts], outputs: Sequence[TensorFact
         )
     for tensor, output in zip(outputs, spec.outputs, strict=True):
         _require_output(tensor, output)
+
+
+def require_custom_string(text: str, spec: ModelSpec) -> None:
+    """Raise a BackendError when the text that the build left in the model speaks of another contract.
+
+    Args:
+        text: as the runtime gives it; empty or foreign text proves nothing and is passed over.
+        spec: the contract.
+    """
+    found = differences(text, spec)
+    if found:
+        raise BackendError(f"The model was built with another contract: {'; '.join(found)}.", _REBUILD)
 
 
 def _require_output(tensor: TensorFacts, output: HeadOutput) -> None:

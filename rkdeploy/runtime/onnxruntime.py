@@ -17,15 +17,15 @@ if TYPE_CHECKING:
     from typing_extensions import Self  # for type checkers only; typing has it from Python 3.11 on
 
     from rkdeploy.bundle import Bundle
-    from rkdeploy.runtime.protocol import HeadTensor
+    from rkdeploy.runtime.protocol import HeadTensor, RuntimeOptions
     from rkdeploy.spec import ModelSpec
 
 _FATAL_ONLY = 4
 
 
-def open_bundle(bundle: Bundle, core: object = None) -> OnnxRuntime:
+def open_bundle(bundle: Bundle, core: object, options: RuntimeOptions) -> OnnxRuntime:
     """The float network of a bundle, cut as the built one is."""
-    del core  # this one has none
+    del core, options  # this one has none
     return OnnxRuntime(bundle.cut_onnx, bundle.spec)
 
 

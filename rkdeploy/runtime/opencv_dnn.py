@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from typing_extensions import Self  # for type checkers only; typing has it from Python 3.11 on
 
     from rkdeploy.bundle import Bundle
-    from rkdeploy.runtime.protocol import HeadTensor
+    from rkdeploy.runtime.protocol import HeadTensor, RuntimeOptions
     from rkdeploy.spec import ModelSpec
 
 _UNKNOWN_LAYER = re.compile(r'Can\'t create layer "[^"]*" of type "([^"]+)"')
@@ -28,9 +28,9 @@ _NODE = re.compile(r"Node \[([^\]@]+)[^\]]*\]:\(([^)]*)\)")
 _WHERE = re.compile(r"OpenCV\([^)]*\) \S+:\d+: error: |\(-\d+:[^)]*\) |in function '[^']*'|^\s*>|\s>\s")
 
 
-def open_bundle(bundle: Bundle, core: object = None) -> OpencvDnn:
+def open_bundle(bundle: Bundle, core: object, options: RuntimeOptions) -> OpencvDnn:
     """The float network of a bundle, cut as the built one is."""
-    del core  # this one has none
+    del core, options  # this one has none
     return OpencvDnn(bundle.cut_onnx, bundle.spec)
 
 

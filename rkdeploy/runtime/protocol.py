@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -53,8 +54,30 @@ class HeadTensor:
         return (values.astype(np.float32) - np.float32(self.zero_point)) * np.float32(self.scale)
 
 
+@dataclass(frozen=True, slots=True)
+class RuntimeOptions:
+    """What some backends can be told; each takes what concerns it.
+
+    Attributes:
+        toolkit_python: interpreter that has rknn-toolkit2, for the simulator; None takes $RKDEPLOY_TOOLKIT_PYTHON, else
+            this one.
+        recording: folder that replay plays; None takes $RKDEPLOY_REPLAY.
+        collect_perf: whether an NPU's runtime collects the per-layer table, which slows every run.
+    """
+
+    toolkit_python: Path | None = None
+    recording: Path | None = None
+    collect_perf: bool = False
+
+
+NO_OPTIONS = RuntimeOptions()
+
+
 class Runtime(Protocol):
-    """A model that is open on some hardware or simulator.  Entered and left as a context manager."""
+    """A model that is open on some hardware or simulator.
+
+    Entered and left as a context manager, and again after that: so a runtime that failed is put right.
+    """
 
     name: str
     figures_from: str
@@ -80,5 +103,52 @@ class Runtime(Protocol):
 
         Raises:
             BackendError: when the runtime refused the image or failed.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class MemorySize:
+    """What an open model occupies, in bytes.
+
+    Attributes:
+        weights: of the model; contexts that share weights count them each.
+        internal: intermediate tensors.
+        dma: all memory that the NPU sees.
+        sram_total, sram_free: of the SoC.
+    """
+
+    weights: int
+    internal: int
+    dma: int
+    sram_total: int
+    sram_free: int
+
+
+@runtime_checkable
+class MeasuredRuntime(Runtime, Protocol):
+    """A runtime that also tells what its NPU did: `isinstance` says whether one does."""
+
+    def run_duration_us(self) -> int:
+        """Time that the last run took on the NPU, in microseconds.
+
+        Raises:
+            BackendError: before the first run, or when the runtime does not know.
+        """
+        ...
+
+    def memory_size(self) -> MemorySize:
+        """What the open model occupies.
+
+        Raises:
+            BackendError: when the runtime does not know.
+        """
+        ...
+
+    def layer_table(self) -> str:
+        """The per-layer table of the last run, as the runtime words it; `rkdeploy.profiling.layers` reads it.
+
+        Raises:
+            BackendError: without `RuntimeOptions.collect_perf`, before the first run, or when the runtime has none.
         """
         ...

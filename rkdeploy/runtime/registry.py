@@ -11,13 +11,14 @@ from typing import TYPE_CHECKING
 from rkdeploy.errors import BackendError
 from rkdeploy.runtime.board import read_board
 from rkdeploy.runtime.cores import CoreMask, core_count
+from rkdeploy.runtime.protocol import NO_OPTIONS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from types import ModuleType
 
     from rkdeploy.bundle import Bundle
-    from rkdeploy.runtime.protocol import Runtime
+    from rkdeploy.runtime.protocol import Runtime, RuntimeOptions
 
 BACKENDS: dict[str, str] = {
     "librknnrt": "rkdeploy.runtime.librknnrt",
@@ -27,8 +28,8 @@ BACKENDS: dict[str, str] = {
     "rknnlite": "rkdeploy.runtime.rknnlite",
     "simulator": "rkdeploy.runtime.simulator",
 }
-"""Name on the command line -> module, which offers `open_bundle(bundle, core=None) -> Runtime`, not yet entered, and,
-where several contexts share something, `open_bundles(bundle, cores) -> list[Runtime]`."""
+"""Name on the command line -> module, which offers `open_bundle(bundle, core, options) -> Runtime`, not yet entered,
+and, where several contexts share something, `open_bundles(bundle, cores, options) -> list[Runtime]`."""
 
 _NPU_BACKENDS = frozenset({"librknnrt", "rknnlite"})
 
@@ -56,34 +57,41 @@ class Choice:
     degraded: bool = False
 
 
-def open_runtime(name: str, bundle: Bundle, core: CoreMask | None = None) -> Runtime:
+def open_runtime(
+    name: str, bundle: Bundle, core: CoreMask | None = None, options: RuntimeOptions = NO_OPTIONS
+) -> Runtime:
     """The backend `name` for a bundle, to be entered.  For `auto` see `choose_backend`.
 
     Args:
         name: of the backend.
         bundle: whose model is run.
         core: NPU cores; None leaves them to the runtime, and backends without an NPU ignore them.
+        options: for the backends that they concern.
 
     Raises:
         BackendError: when no backend has that name, or it cannot be loaded.
     """
     name, notes = _resolved(name)
-    runtime: Runtime = backend_module(name).open_bundle(bundle, core)
+    runtime: Runtime = backend_module(name).open_bundle(bundle, core, options)
     runtime.notes = (*notes, *runtime.notes)
     return runtime
 
 
-def open_runtimes(name: str, bundle: Bundle, cores: Sequence[int] | None = None) -> list[Runtime]:
+def open_runtimes(
+    name: str, bundle: Bundle, cores: Sequence[int] | None = None, options: RuntimeOptions = NO_OPTIONS
+) -> list[Runtime]:
     """One runtime a core, each to be entered and then used by one thread.
 
-    With librknnrt the second and further ones share the weights of the first; with every other backend they are
-    independent, and without an NPU they are as many copies.  They may be entered and left in any order.
+    With librknnrt they share the weights of whichever is entered first, also when one is left and entered again; with
+    every other backend they are independent, and without an NPU they are as many copies.  They may be entered and left
+    in any order.
 
     Args:
         name: of the backend.
         bundle: whose model is run.
         cores: NPU cores, counted from 0, one for every runtime; None takes all that the board has, and one runtime
             where there is no NPU.
+        options: for the backends that they concern.
 
     Raises:
         BackendError: when no backend has that name, it cannot be loaded, or the board lacks a core.
@@ -97,9 +105,9 @@ def open_runtimes(name: str, bundle: Bundle, cores: Sequence[int] | None = None)
     else:
         masks = [None] * (1 if cores is None else len(cores))
     runtimes: list[Runtime] = (
-        module.open_bundles(bundle, masks)
+        module.open_bundles(bundle, masks, options)
         if hasattr(module, "open_bundles")
-        else [module.open_bundle(bundle, mask) for mask in masks]
+        else [module.open_bundle(bundle, mask, options) for mask in masks]
     )
     for runtime in runtimes:
         runtime.notes = (*notes, *runtime.notes)

@@ -6,7 +6,7 @@ A recording is a folder:
     000000.npz ...   the head tensors of a frame, in the layout in which the runtime gave them
 
 Frames are found by their input, so that a recording plays in any order and for any number of contexts; an input that
-was not recorded is an error, never another frame's boxes.
+was not recorded is an error, never another frame's boxes.  `rkdeploy.runtime.recording` writes them.
 """
 
 from __future__ import annotations
@@ -15,7 +15,6 @@ import hashlib
 import os
 import zipfile
 from collections import defaultdict
-from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -27,20 +26,18 @@ from rkdeploy.runtime.contract_check import require_image
 from rkdeploy.runtime.protocol import HeadTensor
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
     from types import TracebackType
-    from typing import BinaryIO
 
     from numpy.typing import NDArray
     from typing_extensions import Self  # for type checkers only; typing has it from Python 3.11 on
 
     from rkdeploy.bundle import Bundle
-    from rkdeploy.runtime.protocol import Runtime
+    from rkdeploy.runtime.protocol import RuntimeOptions
     from rkdeploy.spec import ModelSpec
 
 FOLDER_VARIABLE: Final = "RKDEPLOY_REPLAY"
 INDEX: Final = "index.jsonl"
-_SCHEMA: Final = 1
+SCHEMA: Final = 1
 
 
 class Heading(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -57,17 +54,18 @@ class RecordedFrame(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     input_sha256: str
 
 
-def open_bundle(bundle: Bundle, core: object = None) -> Replay:
-    """The recording in the folder that $RKDEPLOY_REPLAY names.
+def open_bundle(bundle: Bundle, core: object, options: RuntimeOptions) -> Replay:
+    """The recording in the folder that the options name, or else $RKDEPLOY_REPLAY.
 
     Raises:
-        BackendError: when it names none.
+        BackendError: when neither names one.
     """
     del core  # a recording has none
-    folder = os.environ.get(FOLDER_VARIABLE)
+    folder = options.recording or os.environ.get(FOLDER_VARIABLE)
     if not folder:
         raise BackendError(
-            'The backend "replay" needs a recording.', f"Name its folder in the environment variable {FOLDER_VARIABLE}."
+            'The backend "replay" needs a recording.',
+            f"Name its folder by --replay, or in the environment variable {FOLDER_VARIABLE}.",
         )
     return Replay(Path(folder), bundle.spec)
 
@@ -114,7 +112,7 @@ class Replay:
         if self._frames is None:
             raise BackendError(f'The backend "{self.name}" is not open.', "Use it as a context manager.")
         require_image(image, self._spec.input)
-        files = self._frames.get(_sha256(image))
+        files = self._frames.get(input_sha256(image))
         if not files:
             raise BackendError(f'The recording "{self._folder}" does not hold this image.', "Play the recorded source.")
         file = files.pop(0)
@@ -126,81 +124,9 @@ class Replay:
         return tensors
 
 
-class Recorder:
-    """A runtime that also records what another one answers.  Whatever was recorded when it stops can be played.
-
-    Args:
-        runtime: not yet open; it is opened and closed with the recorder.
-        folder: new or empty.
-
-    Entering raises:
-        BackendError: when the folder holds something, or the runtime cannot be opened.
-    """
-
-    def __init__(self, runtime: Runtime, folder: Path) -> None:
-        self.name = runtime.name
-        self.figures_from = runtime.figures_from
-        self.notes = runtime.notes
-        self._runtime = runtime
-        self._folder = folder
-        self._stack = ExitStack()
-        self._index: BinaryIO | None = None
-        self._count = 0
-
-    def __enter__(self) -> Self:
-        if self._folder.exists() and any(self._folder.iterdir()):
-            raise BackendError(f'"{self._folder}" is not empty; a recording needs a folder of its own.')
-        with ExitStack() as stack:
-            stack.enter_context(self._runtime)
-            self.figures_from, self.notes = self._runtime.figures_from, self._runtime.notes
-            try:
-                self._folder.mkdir(parents=True, exist_ok=True)
-                self._index = stack.enter_context((self._folder / INDEX).open("wb"))
-            except OSError as error:
-                raise BackendError(f'Cannot record into "{self._folder}": {error.strerror}.') from error
-            self._append(Heading(_SCHEMA, self.figures_from))
-            self._stack = stack.pop_all()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._index = None
-        self._stack.close()
-
-    def infer(self, image: NDArray[np.uint8]) -> tuple[HeadTensor, ...]:
-        """See `rkdeploy.runtime.protocol.Runtime.infer`; a frame that failed is not recorded.
-
-        Raises:
-            BackendError: what the runtime raises, or when the recording cannot be written.
-        """
-        digest = _sha256(image)
-        tensors = self._runtime.infer(image)
-        file = f"{self._count:06}.npz"
-        try:
-            _write_tensors(self._folder / file, tensors)
-            self._append(RecordedFrame(file, digest))
-        except OSError as error:
-            raise BackendError(f'Cannot record into "{self._folder}": {error.strerror}.') from error
-        self._count += 1
-        return tensors
-
-    def _append(self, line: Heading | RecordedFrame) -> None:
-        if self._index is None:
-            raise BackendError("The recorder is not open.", "Use it as a context manager.")
-        self._index.write(msgspec.json.encode(line) + b"\n")
-        self._index.flush()
-
-
-def _sha256(image: NDArray[np.uint8]) -> str:
+def input_sha256(image: NDArray[np.uint8]) -> str:
+    """By which a recorded frame is found."""
     return hashlib.sha256(np.ascontiguousarray(image).data).hexdigest()
-
-
-def _write_tensors(path: Path, tensors: Sequence[HeadTensor]) -> None:
-    arrays = {f"values{number}": tensor.values for number, tensor in enumerate(tensors)}
-    # scale, zero point, packed channels (0 for none)
-    facts = np.array([(t.scale, t.zero_point, t.packed_channels or 0) for t in tensors], np.float64)
-    np.savez_compressed(path, facts=facts, **arrays)
 
 
 def _read_tensors(path: Path) -> tuple[HeadTensor, ...]:
@@ -223,8 +149,8 @@ def _read_index(folder: Path) -> tuple[Heading, list[RecordedFrame]]:
         raise BackendError(f'"{folder}" holds no recording: {INDEX}: {error.strerror}.') from error
     except msgspec.DecodeError as error:
         raise BackendError(f'"{folder / INDEX}" is no index of a recording: {error}.') from error
-    if heading.replay_schema != _SCHEMA:
-        raise BackendError(f'"{folder}" has replay schema {heading.replay_schema}, expected {_SCHEMA}.')
+    if heading.replay_schema != SCHEMA:
+        raise BackendError(f'"{folder}" has replay schema {heading.replay_schema}, expected {SCHEMA}.')
     for frame in frames:
         if Path(frame.file).name != frame.file:
             raise BackendError(f'"{folder / INDEX}" names "{frame.file}", which is outside the recording.')

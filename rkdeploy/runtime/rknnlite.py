@@ -26,7 +26,7 @@ import numpy as np
 
 from rkdeploy.errors import BackendError
 from rkdeploy.runtime.board import read_board
-from rkdeploy.runtime.contract_check import require_contract, require_image
+from rkdeploy.runtime.contract_check import require_contract, require_custom_string, require_image
 from rkdeploy.runtime.librknnrt.abi import Query, TensorFormat
 from rkdeploy.runtime.librknnrt.context import Context, dims_of
 from rkdeploy.runtime.librknnrt.library import DEFAULT_LIBRARY, CallError, Library, version_in_file
@@ -43,6 +43,7 @@ if TYPE_CHECKING:
 
     from rkdeploy.bundle import Bundle
     from rkdeploy.runtime.cores import CoreMask
+    from rkdeploy.runtime.protocol import RuntimeOptions
     from rkdeploy.spec import ModelSpec
 
 _PACKAGE: Final = "rknn-toolkit-lite2"
@@ -52,8 +53,9 @@ _SDK_LINE: Final = re.compile(r"^\s*(API|DRV): (.*\S)", re.MULTILINE)
 _USE_LIBRKNNRT: Final = "Use the backend librknnrt."
 
 
-def open_bundle(bundle: Bundle, core: CoreMask | None = None) -> RknnLite:
+def open_bundle(bundle: Bundle, core: CoreMask | None, options: RuntimeOptions) -> RknnLite:
     """The built model of a bundle on the NPU."""
+    del options  # none concerns it
     return RknnLite(bundle.rknn, bundle.spec, core=core)
 
 
@@ -97,6 +99,7 @@ class RknnLite:
             runtime, driver = _sdk_versions(lite.get_sdk_version())
             context = Context.borrowed(Library(Path(library._name)), opened.context)  # noqa: SLF001 - ctypes calls it so
             require_contract(*context.facts(), self._spec)
+            require_custom_string(context.custom_string(), self._spec)
             self._layouts = tuple(
                 (dims_of(attr), attr.fmt == TensorFormat.NHWC)
                 for attr in context.attributes(Query.OUTPUT_ATTR, len(self._spec.outputs))
@@ -104,7 +107,8 @@ class RknnLite:
             self._calls = CallWatch()
             self._calls.attach(library)
             findings = version_findings(file, runtime=runtime, driver=driver, soc=board.soc)
-            self.notes += tuple(f"{finding.message} {finding.hint}" for finding in findings)
+            said = (f"{finding.message} {finding.hint}" for finding in findings)
+            self.notes = tuple(dict.fromkeys((*self.notes, *said)))
             self.figures_from = f"{_PACKAGE} {_package_version()}, librknnrt {runtime}, driver {driver}"
             reuses = "reuse_outputs" in inspect.signature(lite.inference).parameters
             self._options = {"reuse_outputs": True} if reuses else {}

@@ -20,14 +20,19 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
     from rkdeploy.bundle import Bundle
+    from rkdeploy.runtime.protocol import RuntimeOptions
     from rkdeploy.spec import Quantization
 
 
-def open_bundle(bundle: Bundle, core: object = None) -> SimulatorRuntime:
-    """The built model of a bundle, from the files that the toolkit left in it."""
+def open_bundle(bundle: Bundle, core: object, options: RuntimeOptions) -> SimulatorRuntime:
+    """The built model of a bundle, from the files that the toolkit left in it.
+
+    Raises:
+        BundleError: when the bundle does not say how it was built.
+    """
     del core  # this one has none
     spec, model = bundle.spec, bundle.model
-    options = ToolkitOptions(
+    built_with = ToolkitOptions(
         target=model.target,
         dtype=model.dtype,
         optimization_level=bundle.record.toolkit.optimization_level,
@@ -41,10 +46,10 @@ def open_bundle(bundle: Bundle, core: object = None) -> SimulatorRuntime:
             kept.with_name(f"{bundle.stem}.data"),
             kept.with_name(f"{bundle.stem}.quantization.cfg"),
         )
-        if options.quantized
+        if built_with.quantized
         else KeptFiles(bundle.cut_onnx)
     )
-    return SimulatorRuntime(files, options)
+    return SimulatorRuntime(files, built_with, python=options.toolkit_python)
 
 
 class SimulatorRuntime:

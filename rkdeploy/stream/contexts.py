@@ -24,13 +24,13 @@ class Context:
     """One context, used by one thread.
 
     Attributes:
-        position: in the list of contexts.
-        runtime: open, or None while it is being opened again, or when it was given up.
+        runtime: what runs the model.
+        is_open: not so while it is being opened again, or when it was given up.
         failures: in a row, of frames and of opening.
     """
 
-    position: int
-    runtime: Runtime | None
+    runtime: Runtime
+    is_open: bool = False
     failures: int = 0
 
 
@@ -39,7 +39,6 @@ class Contexts:
 
     Args:
         runtimes: one a core, not entered yet.
-        reopen: makes a replacement, not entered, for the runtime at a position.
         backoff: how long to wait before a failed context is opened again.
         max_failures: when every context has failed this often in a row, the run ends.
         pause: waits some seconds; True when no context is needed any more.
@@ -48,17 +47,14 @@ class Contexts:
     def __init__(
         self,
         runtimes: Sequence[Runtime],
-        reopen: Callable[[int], Runtime],
         backoff: Backoff,
         max_failures: int,
         pause: Callable[[float], bool],
     ) -> None:
-        self._runtimes = tuple(runtimes)
-        self._reopen = reopen
         self._backoff = backoff
         self._max_failures = max_failures
         self._pause = pause
-        self._contexts: list[Context] = []
+        self._contexts = tuple(Context(runtime) for runtime in runtimes)
         self._noting = threading.Lock()
         self._rebuilt = 0
         self._last_failure = ""
@@ -70,8 +66,9 @@ class Contexts:
             BackendError: when one cannot be opened; none stays open then.
         """
         try:
-            for position, runtime in enumerate(self._runtimes):
-                self._contexts.append(Context(position, runtime.__enter__()))
+            for context in self._contexts:
+                context.runtime.__enter__()
+                context.is_open = True
         except BaseException:
             self.__exit__(None, None, None)
             raise
@@ -83,13 +80,12 @@ class Contexts:
         """Close all, the last first, even if closing one fails; the first such failure is raised then."""
         with contextlib.ExitStack() as stack:
             for context in self._contexts:
-                if context.runtime is not None:
+                if context.is_open:
                     stack.push(context.runtime.__exit__)
-                    context.runtime = None
-        self._contexts.clear()
+                    context.is_open = False
 
     def __len__(self) -> int:
-        return len(self._runtimes)
+        return len(self._contexts)
 
     def __getitem__(self, position: int) -> Context:
         return self._contexts[position]
@@ -97,19 +93,18 @@ class Contexts:
     @property
     def figures_from(self) -> str:
         """Where figures of these contexts come from."""
-        opened = next((c.runtime for c in self._contexts if c.runtime is not None), self._runtimes[0])
-        return opened.figures_from
+        opened = next((context for context in self._contexts if context.is_open), self._contexts[0])
+        return opened.runtime.figures_from
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What the open runtimes want the user to know, each once."""
-        runtimes = [context.runtime for context in self._contexts if context.runtime is not None]
-        return tuple(dict.fromkeys(note for runtime in runtimes for note in runtime.notes))
+        """What the runtimes want the user to know, each once."""
+        return tuple(dict.fromkeys(note for context in self._contexts for note in context.runtime.notes))
 
     @property
     def working(self) -> int:
         """How many contexts are open."""
-        return sum(context.runtime is not None for context in self._contexts)
+        return sum(context.is_open for context in self._contexts)
 
     @property
     def rebuilt(self) -> int:
@@ -135,17 +130,17 @@ class Contexts:
             BackendError: when this was one failure too many, of all contexts.
         """
         self._note(context, failure)
-        failed, context.runtime = context.runtime, None
-        if failed is not None:
-            # A context that failed may fail to close as well: what is to be told was told by the first failure.
-            with contextlib.suppress(Exception):
-                failed.__exit__(type(failure), failure, failure.__traceback__)
+        context.is_open = False
+        # A context that failed may fail to close as well: what is to be told was told by the first failure.
+        with contextlib.suppress(Exception):
+            context.runtime.__exit__(type(failure), failure, failure.__traceback__)
         while not self._pause(self._backoff.delay_s(context.failures)):
             try:
-                context.runtime = self._reopen(context.position).__enter__()
+                context.runtime.__enter__()
             except RkdeployError as error:
                 self._note(context, error)
                 continue
+            context.is_open = True
             with self._noting:
                 self._rebuilt += 1
             return True

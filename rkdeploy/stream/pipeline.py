@@ -84,8 +84,7 @@ class Pipeline:
     Args:
         source: open; its `live` decides between dropping frames (the newest wins) and waiting (none is lost).
         frames: what entering the source gave.
-        runtimes: one a core, not entered.  Entered and left here.
-        reopen: makes a replacement, not entered, for the runtime at a position.
+        runtimes: one a core, not entered.  Entered and left here, and again when one failed.
         spec: the contract of the model that they run.
         thresholds: which detections are kept.
         sinks: open; each gets every frame in order, from one thread.
@@ -104,7 +103,6 @@ class Pipeline:
         thresholds: Thresholds,
         sinks: Sequence[Sink],
         *,
-        reopen: Callable[[int], Runtime],
         options: PipelineOptions | None = None,
     ) -> None:
         self._source, self._frames = source, frames
@@ -114,7 +112,7 @@ class Pipeline:
         self._flow = FrameFlow(
             live=source.live, tickets=2 * slots, waiting=1 if source.live else 2, ready=2 if source.live else 1
         )
-        self._contexts = Contexts(runtimes, reopen, self._options.backoff, self._options.max_failures, self._flow.pause)
+        self._contexts = Contexts(runtimes, self._options.backoff, self._options.max_failures, self._flow.pause)
         # None ends the thread that takes it.
         self._free: SimpleQueue[_Slot | None] = SimpleQueue()
         self._prepared: SimpleQueue[_Slot | None] = SimpleQueue()
@@ -265,7 +263,7 @@ class Pipeline:
         context = self._contexts[position]
         add = self._recorder.add
         while (slot := self._prepared.get()) is not None and not self._aborted:
-            if context.runtime is None:  # given up, and no other context is left
+            if not context.is_open:  # given up, and no other context is left
                 self._fail(slot)
                 continue
             begun = time.perf_counter()

@@ -199,9 +199,7 @@ def ours(case: Case, spare_slots: int) -> tuple[float, list[float]]:
     started = time.perf_counter()
     with source as frames:
         runtimes = [case.runtime() for _ in range(CONTEXTS)]
-        pipeline = Pipeline(
-            source, frames, runtimes, case.spec, Thresholds(), [sink], reopen=lambda _: case.runtime(), options=options
-        )
+        pipeline = Pipeline(source, frames, runtimes, case.spec, Thresholds(), [sink], options=options)
         with pipeline:
             pipeline.wait()
     seconds = time.perf_counter() - started
@@ -215,9 +213,7 @@ def camera(case: Case, rate: float) -> None:
     source = Pictures(case.picture, case.frames, rate)
     with source as frames:
         runtimes = [case.runtime() for _ in range(CONTEXTS)]
-        pipeline = Pipeline(
-            source, frames, runtimes, case.spec, Thresholds(), [case.sink()], reopen=lambda _: case.runtime()
-        )
+        pipeline = Pipeline(source, frames, runtimes, case.spec, Thresholds(), [case.sink()])
         with pipeline:
             pipeline.wait()
     stats = pipeline.stats()
@@ -240,7 +236,7 @@ def memory_slope(case: Case) -> None:
     started = time.perf_counter()
     with source as frames:
         runtimes = [case.runtime() for _ in range(CONTEXTS)]
-        pipeline = Pipeline(source, frames, runtimes, case.spec, Thresholds(), [sink], reopen=lambda _: case.runtime())
+        pipeline = Pipeline(source, frames, runtimes, case.spec, Thresholds(), [sink])
         with pipeline:
             while not pipeline.wait(0.1):
                 pipeline.stats()

@@ -133,8 +133,7 @@ def rate(case: Case, viewers: Callable[[WebView], object] | None) -> tuple[float
         runtimes = [case.runtime() for _ in range(CONTEXTS)]
         frames = stack.enter_context(source)
         pipeline = Pipeline(
-            source, frames, runtimes, case.spec, Thresholds(), [*sinks, *([view] if view else [])],
-            reopen=lambda _: case.runtime(),
+            source, frames, runtimes, case.spec, Thresholds(), [*sinks, *([view] if view else [])]
         )  # fmt: skip
         with pipeline:
             if view is not None:

@@ -86,8 +86,11 @@ def write_library(root: Path, *, machine: int = 183, version: str | None = "2.5.
     return path
 
 
-def write_bundle(folder: Path, *, toolkit: str = "2.3.2", target: str = "rk3588") -> Bundle:
-    """A whole bundle of the tests' small model; its `.rknn` runs on the stand-in runtime only."""
+def write_bundle(folder: Path, *, toolkit: str = "2.3.2", target: str = "rk3588", recorded: bool = True) -> Bundle:
+    """A whole bundle of the tests' small model; its `.rknn` runs on the stand-in runtime only.
+
+    Without `recorded` it has no build.json: what a board needs and no more.
+    """
     assert SPEC.anchors is not None
     record = BuildRecord(
         rkdeploy_version="0",
@@ -106,7 +109,8 @@ def write_bundle(folder: Path, *, toolkit: str = "2.3.2", target: str = "rk3588"
     )
     with new_bundle(folder) as partial:
         write_json(partial / CONTRACT, replace(SPEC, model=NpuModel("best.rknn", target, "int8")))
-        write_json(partial / BUILD, record)
+        if recorded:
+            write_json(partial / BUILD, record)
         write_rknn(partial / "best.rknn", toolkit=toolkit, target=target)
         _write_cut_graph(partial / "best-cut.onnx")
     return read_bundle(folder)

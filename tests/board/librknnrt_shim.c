@@ -11,6 +11,7 @@
      input  name=images dims=1,640,640,3 fmt=nhwc type=int8 zp=-128 scale=0.00392157
      output name=out0 dims=1,84,80,80 fmt=nchw native=nc1hwc2 type=int8 zp=-14 scale=0.05 fill=ramp
      weight=1234 internal=5678 run_us=1500      (optional, one line)
+     custom TEXT                                (optional, one line: the custom string, "shim" without it)
      dyn 1,3,224,224                            (optional shapes of input 0: a dynamic model)
 
    fill: ramp | const:RAW | echo | sum | file:PATH (raw values) | crc:PREFIX (raw values in PREFIX-<crc32 of the input,
@@ -143,6 +144,9 @@ typedef struct ctx {
   uint64_t frame;
   int64_t us;
   uint32_t weight, internal, run_us;
+  char custom[1024];
+  rknn_context loader; /* whose weights a duplicate uses */
+  int running;
   char *perf;
   struct ctx *next;
 } ctx_t;
@@ -344,6 +348,10 @@ static int parse(ctx_t *c, const char *m, size_t n) {
     if (*l == '#') {
       continue;
     }
+    if (!strncmp(l, "custom ", 7)) {
+      snprintf(c->custom, sizeof c->custom, "%s", l + 7);
+      continue;
+    }
     if (!strncmp(l, "dyn ", 4)) {
       if (c->ndyn < 16) {
         c->dynd[c->ndyn] = dims(l + 4, c->dyn[c->ndyn]);
@@ -468,6 +476,7 @@ int rknn_init(rknn_context *out, void *model, uint32_t size, uint32_t flag, void
     return E_MODEL;
   }
   ctx_t *c = calloc(1, sizeof *c);
+  strcpy(c->custom, "shim");
   c->weight = 1000;
   c->internal = 2000;
   c->cur_dyn = -1;
@@ -492,6 +501,10 @@ int rknn_destroy(rknn_context id) {
   GET(c);
   lg("rknn_destroy(ctx=%llx)", (unsigned long long)id);
   pthread_mutex_lock(&mu);
+  int orphans = 0;
+  for (ctx_t *d = g; d; d = d->next) {
+    orphans += d->loader == id;
+  }
   for (ctx_t **p = &g; *p; p = &(*p)->next) {
     if (*p == c) {
       *p = c->next;
@@ -499,6 +512,9 @@ int rknn_destroy(rknn_context id) {
     }
   }
   pthread_mutex_unlock(&mu);
+  if (orphans) {
+    lg("  ABUSE: destroyed before %d that use its weights", orphans);
+  }
   for (int i = 0; i < MAXT; i++) {
     free(c->in[i].raw), free(c->out[i].raw);
   }
@@ -512,9 +528,14 @@ int rknn_dup_context(rknn_context *a, rknn_context *b) {
   rknn_context id = *a;
   GET(c);
   lg("rknn_dup_context(ctx=%llx)", (unsigned long long)id);
+  if (c->running) {
+    lg("  ABUSE: duplicated while it runs");
+  }
   FAILPT();
   ctx_t *d = malloc(sizeof *d);
   *d = *c;
+  d->loader = c->loader ? c->loader : id;
+  d->running = 0;
   for (int i = 0; i < MAXT; i++) {
     d->in[i].raw = d->out[i].raw = NULL, d->in[i].io = d->out[i].io = NULL;
   }
@@ -689,7 +710,7 @@ int rknn_query(rknn_context id, int cmd, void *info, uint32_t size) {
   }
   case 7:
     NEED(1024) memset(info, 0, 1024);
-    strcpy(info, "shim");
+    strcpy(info, c->custom);
     return 0;
   case 13: {
     NEED(sizeof(range_t)) if (!c->ndyn) return E_MODEL;
@@ -786,10 +807,12 @@ int rknn_run(rknn_context id, run_ext_t *e) {
   if (late) {
     wait_us = 1000u * e->timeout_ms;
   }
+  c->running = 1;
   if (wait_us) {
     struct timespec d = {wait_us / 1000000, (wait_us % 1000000) * 1000L};
     nanosleep(&d, NULL);
   }
+  c->running = 0;
   if (late) {
     lg("  timeout after %d ms", e->timeout_ms);
     return E_TIMEOUT;

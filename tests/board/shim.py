@@ -45,6 +45,10 @@ class Shim:
         made = sum(line.startswith("  -> ctx=") for line in self.lines())
         return made - sum(line.startswith("rknn_destroy(") for line in self.lines())
 
+    def abuses(self) -> list[str]:
+        """What the stand-in was done to that a real runtime may not survive."""
+        return [line.strip() for line in self.lines() if line.startswith("  ABUSE: ")]
+
     def open_memory(self) -> int:
         """I/O memory that was made and not given back; refused ones are not made."""
         calls, lines = self.calls(), self.lines()

@@ -5,10 +5,14 @@ The table of docs/board-faults.md lists these cases by their ids.
 
 from __future__ import annotations
 
+import itertools
 import re
+import sys
 import threading
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,10 +20,17 @@ import pytest
 from sample_model import SPEC, echoed, picture, shim_text, write_rknn
 from shim import Shim
 
+sys.path.insert(0, str(Path(__file__).parents[1] / "stream"))
+from stand_ins import ListSink, StandInSource, frame
+
+from rkdeploy.custom_string import custom_string
 from rkdeploy.errors import BackendError
+from rkdeploy.postprocess.thresholds import Thresholds
 from rkdeploy.runtime.cores import CoreMask
 from rkdeploy.runtime.librknnrt.runtime import IoMode, LibRknnRt
 from rkdeploy.runtime.librknnrt.shared_model import SharedModel
+from rkdeploy.stream.backoff import Backoff
+from rkdeploy.stream.pipeline import Pipeline, PipelineOptions
 
 DOCS = Path(__file__).parents[2] / "docs" / "board-faults.md"
 MakeShim = Callable[..., Shim]
@@ -54,6 +65,13 @@ FRAMES: dict[str, tuple[str, IoMode, str]] = {
 @pytest.fixture
 def rknn(tmp_path: Path) -> Path:
     return write_rknn(tmp_path / "best.rknn")
+
+
+def require_right(*runtimes: LibRknnRt) -> None:
+    """Each answers with the outputs of its own picture."""
+    for seed, runtime in enumerate(runtimes):
+        for tensor, wanted in zip(runtime.infer(picture(seed)), echoed(picture(seed)), strict=True):
+            np.testing.assert_array_equal(tensor.nchw(), wanted.values)
 
 
 @pytest.mark.parametrize("case", OPENING)
@@ -136,17 +154,134 @@ def test_other_threads_go_on_while_a_run_blocks(make_shim: MakeShim, rknn: Path)
 
 
 def test_a_second_context_that_cannot_be_made(make_shim: MakeShim, rknn: Path) -> None:
-    """A failed rknn_dup_context is an error of that runtime alone (case dup-context); the first one goes on."""
+    """Where rknn_dup_context fails, the model is loaded once more, and a note says so (case dup-context)."""
     shim = make_shim(fail="rknn_dup_context:-1@1")
     model = SharedModel(rknn)
-    second = LibRknnRt(model, SPEC)
-    with LibRknnRt(model, SPEC) as first:
-        with pytest.raises(BackendError, match="rknn_dup_context failed with -1"), second:
+    first, second = LibRknnRt(model, SPEC), LibRknnRt(model, SPEC)
+    with first, second:
+        require_right(first, second)
+        assert first.notes == ()
+        assert "with weights of its own: rknn_dup_context failed with -1" in second.notes[0]
+    assert (shim.calls()["rknn_init"], shim.open_contexts(), shim.open_memory()) == (2, 0, 0)
+
+
+def test_a_model_that_cannot_be_loaded_twice(make_shim: MakeShim, rknn: Path) -> None:
+    """Where there is no second copy either, that runtime alone has the error (case dup-and-init)."""
+    shim = make_shim(fail="rknn_dup_context:-1@1,rknn_init:-4@2")
+    model = SharedModel(rknn)
+    first, second = LibRknnRt(model, SPEC), LibRknnRt(model, SPEC)
+    with first:
+        with pytest.raises(BackendError, match="rknn_init failed with -4"), second:
             pass
-        np.testing.assert_array_equal(first.infer(picture(0))[0].nchw(), echoed(picture(0))[0].values)
-        with second:  # the next attempt succeeds
-            second.infer(picture(1))
-    assert (shim.open_contexts(), shim.open_memory()) == (0, 0)
+        with second:  # the next attempt succeeds, and shares
+            require_right(first, second)
+    assert (shim.calls()["rknn_init"], shim.calls()["rknn_dup_context"]) == (2, 2)
+    assert (shim.open_contexts(), shim.open_memory(), shim.abuses()) == (0, 0, [])
+
+
+@pytest.mark.parametrize("failing", [*itertools.permutations(range(3), 1), *itertools.permutations(range(3), 2)])
+@pytest.mark.parametrize("code", [-1, -2])
+def test_a_context_that_is_opened_again_shares_again(
+    make_shim: MakeShim, rknn: Path, failing: tuple[int, ...], code: int
+) -> None:
+    """Whichever fail, the one that loaded the model included, they share with one that goes on (case rebuilt)."""
+    shim = make_shim(fail=",".join(f"rknn_run:{code}@{number}" for number in range(4, 4 + len(failing))))
+    model = SharedModel(rknn)
+    runtimes = [LibRknnRt(model, SPEC, core=CoreMask.of_core(core)) for core in range(3)]
+    with ExitStack() as stack:
+        for runtime in runtimes:
+            stack.enter_context(runtime)
+        require_right(*runtimes)
+        for place in failing:  # both are down before the first is opened again
+            with pytest.raises(BackendError, match=f"rknn_run failed with {code}") as caught:
+                runtimes[place].infer(picture(9))
+            runtimes[place].__exit__(BackendError, caught.value, None)
+        for place in failing:
+            runtimes[place].__enter__()
+        require_right(*runtimes)
+        assert [runtime.notes for runtime in runtimes] == [()] * 3
+    assert (shim.calls()["rknn_init"], shim.calls()["rknn_dup_context"]) == (1, 2 + len(failing))
+    masks = [line.rpartition("=")[2].rstrip(")") for line in shim.lines() if "set_core_mask" in line]
+    assert masks == ["1", "2", "4", *(str(1 << place) for place in failing)]
+    assert (shim.open_contexts(), shim.open_memory(), shim.abuses()) == (0, 0, [])
+
+
+def test_a_model_whose_contexts_all_failed_is_loaded_anew(make_shim: MakeShim, rknn: Path) -> None:
+    """Nothing of the old ones is left then, and the new ones share among themselves (case all-lost)."""
+    shim = make_shim()
+    model = SharedModel(rknn)
+    runtimes = [LibRknnRt(model, SPEC) for _ in range(3)]
+    for _ in range(2):
+        for runtime in runtimes:
+            runtime.__enter__()
+        require_right(*runtimes)
+        for runtime in runtimes:
+            runtime.__exit__(None, None, None)
+        assert (shim.open_contexts(), shim.open_memory()) == (0, 0)
+    assert (shim.calls()["rknn_init"], shim.calls()["rknn_dup_context"]) == (2, 4)
+    assert shim.abuses() == []
+
+
+def test_a_context_is_not_duplicated_while_it_runs(make_shim: MakeShim, rknn: Path) -> None:
+    """A run is waited for; one that does not come back is left alone, and the model loaded (case dup-busy)."""
+    shim = make_shim(shim_text() + "run_us=300000\n")
+    for idle_s, loaded in ((10.0, 1), (0.01, 2)):
+        before = shim.calls()["rknn_init"]
+        model = SharedModel(rknn, idle_s=idle_s)
+        first, second = LibRknnRt(model, SPEC), LibRknnRt(model, SPEC)
+        with first:
+            runs = shim.calls()["rknn_run"]
+            worker = threading.Thread(target=first.infer, args=(picture(0),))
+            worker.start()
+            while shim.calls()["rknn_run"] == runs:
+                time.sleep(0.001)
+            with second:
+                assert any("does not come back" in note for note in second.notes) == (loaded == 2)
+            worker.join()
+        assert shim.calls()["rknn_init"] - before == loaded
+    assert (shim.open_contexts(), shim.open_memory(), shim.abuses()) == (0, 0, [])
+
+
+def test_a_pipeline_puts_its_contexts_right(make_shim: MakeShim, rknn: Path) -> None:
+    """Of three contexts on one model two fail in the run: the frames are lost, the weights are not (case rebuilt)."""
+    shim = make_shim(fail="rknn_run:-1@5,rknn_run:-2@11")
+    model = SharedModel(rknn)
+    source, sink = StandInSource(map(frame, range(40))), ListSink()
+    pipeline = Pipeline(
+        source, source.frames, [LibRknnRt(model, SPEC) for _ in range(3)], SPEC, Thresholds(), [sink],
+        options=PipelineOptions(backoff=Backoff(0.0, 0.0)),
+    )  # fmt: skip
+    with pipeline:
+        assert pipeline.wait(60)
+    stats = pipeline.stats()
+    assert (stats.failed, stats.processed, stats.contexts_rebuilt) == (2, 38, 2)
+    assert len(sink.indices) == 38
+    assert sink.indices == sorted(sink.indices)
+    assert (shim.calls()["rknn_init"], shim.calls()["rknn_dup_context"]) == (1, 4)
+    assert (shim.open_contexts(), shim.open_memory(), shim.abuses()) == (0, 0, [])
+
+
+def test_another_contracts_model_is_told(make_shim: MakeShim, rknn: Path) -> None:
+    """Tensors alike, but built with other class names: refused with both, nothing runs (case other-contract)."""
+    other = replace(SPEC, class_names=("cat", *SPEC.class_names[1:]))
+    shim = make_shim(shim_text() + f"custom {custom_string(other)}\n")
+    with pytest.raises(BackendError, match=r'names: .*"cat".* in the model, .*"bolt"') as caught:
+        LibRknnRt(SharedModel(rknn), SPEC).__enter__()
+    assert "build the bundle again" in caught.value.hint
+    assert (shim.calls()["rknn_run"], shim.open_contexts(), shim.open_memory()) == (0, 0, 0)
+    shim.spec.write_text(shim_text() + f"custom {custom_string(SPEC)}\n")
+    with LibRknnRt(SharedModel(rknn), SPEC) as runtime:
+        require_right(runtime)
+
+
+def test_a_runtime_that_does_not_know_the_custom_string(make_shim: MakeShim, rknn: Path) -> None:
+    """The model is run without that comparison (case query-custom-string)."""
+    shim = make_shim(fail="rknn_query:-5@6")
+    with LibRknnRt(SharedModel(rknn), SPEC) as runtime:
+        require_right(runtime)
+        assert runtime.notes == ()
+    assert any("INJECT rknn_query" in line for line in shim.lines())
+    assert shim.open_contexts() == 0
 
 
 def test_the_runtimes_own_words_are_the_reason(

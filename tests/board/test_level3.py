@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import zlib
@@ -19,7 +20,8 @@ import numpy as np
 import pytest
 from sample_model import shim_text
 
-from rkdeploy.bundle import Bundle, read_bundle
+from rkdeploy.bundle import CONTRACT, Bundle, new_bundle, read_bundle
+from rkdeploy.custom_string import custom_string
 from rkdeploy.image_file import read_image
 from rkdeploy.preprocess import Letterbox
 from rkdeploy.runtime.registry import open_runtime
@@ -108,8 +110,19 @@ def board(arm64_root: Path, bundle: Bundle, tmp_path_factory: pytest.TempPathFac
                 name = f"output{index}-{zlib.crc32(image.tobytes()):08x}.bin"
                 np.ascontiguousarray(tensor.values).tofile(folder / name)
     spec = folder / "shim.txt"
-    spec.write_text(shim_text(bundle.spec, fill=f"crc:{folder}/output{{index}}"))
+    custom = f"custom {custom_string(bundle.spec)}\n"
+    spec.write_text(shim_text(bundle.spec, fill=f"crc:{folder}/output{{index}}") + custom)
     return EmulatedBoard(arm64_root, spec, folder / "shim.log")
+
+
+@pytest.fixture(scope="module")
+def board_bundle(bundle: Bundle, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Of the bundle what a board needs: the model, its contract, and their hashes."""
+    folder = tmp_path_factory.mktemp("board") / "best"
+    with new_bundle(folder) as partial:
+        for path in (bundle.rknn, bundle.folder / CONTRACT):
+            shutil.copyfile(path, partial / path.name)
+    return folder
 
 
 @pytest.fixture(scope="module")
@@ -134,7 +147,7 @@ def expected(bundle: Bundle, source: Path) -> list[str]:
 @pytest.mark.parametrize(("backend", "initialized", "duplicated"), [("auto", 1, 2), ("rknnlite", 3, 0)])
 def test_the_board_says_what_the_simulator_says(
     board: EmulatedBoard,
-    bundle: Bundle,
+    board_bundle: Path,
     source: Path,
     expected: list[str],
     backend: str,
@@ -143,9 +156,10 @@ def test_the_board_says_what_the_simulator_says(
 ) -> None:
     """The JSON lines of the emulated board, on three cores, equal those of the simulator on this machine.
 
-    `auto` is librknnrt there, which shares the weights; rknnlite loads the model three times.
+    `auto` is librknnrt there, which shares the weights; rknnlite loads the model three times.  The bundle there is the
+    model and its contract, and the contract is found to be the one in the model.
     """
-    ran = board.rkdeploy("run", "--model", bundle.folder, "--backend", backend, "--source", source, "--jsonl", "-")
+    ran = board.rkdeploy("run", "--model", board_bundle, "--backend", backend, "--source", source, "--jsonl", "-")
     assert ran.returncode == 0, ran.stderr
     assert len(expected) == len(IMAGES)
     assert sum(len(json.loads(line)["detections"]) for line in expected) > 10
@@ -156,6 +170,32 @@ def test_the_board_says_what_the_simulator_says(
     assert ("Backend librknnrt, because this board has an rk3588" in said) == (backend == "auto")
     counts = [board.calls(function) for function in ("rknn_init", "rknn_dup_context", "rknn_run", "rknn_destroy")]
     assert counts == [initialized, duplicated, len(IMAGES), 3]
+
+
+def test_the_toolkit_keeps_the_text(bundle: Bundle) -> None:
+    """The contract that is read back from a bundle is, to the letter, the one whose text is in the built model."""
+    assert custom_string(bundle.spec).encode("ascii") + b"\0" in bundle.rknn.read_bytes()
+
+
+@pytest.mark.parametrize("backend", ["librknnrt", "rknnlite"])
+def test_another_models_contract_is_refused(
+    board: EmulatedBoard, board_bundle: Path, source: Path, tmp_path: Path, backend: str
+) -> None:
+    """A contract with other class names, of the same tensors, is told by what the build left in the model."""
+    other = tmp_path / "other"
+    with new_bundle(other) as partial:
+        for path in board_bundle.iterdir():
+            shutil.copyfile(path, partial / path.name)
+        contract = json.loads((partial / CONTRACT).read_text())
+        contract["class_names"][0] = "cat"
+        (partial / CONTRACT).write_text(json.dumps(contract))
+    ran = board.rkdeploy("run", "--model", other, "--backend", backend, "--source", source)
+    assert ran.returncode == 1
+    said = " ".join(ran.stderr.split())
+    assert 'names: ["bolt","nut","washer"] in the model, ["cat","nut","washer"] in the contract' in said
+    assert "Traceback" not in ran.stderr
+    assert board.calls("rknn_run") == 0
+    assert board.calls("rknn_destroy") == board.log.read_text().count("  -> ctx=")
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +14,11 @@ import pytest
 from sample_model import SPEC, echoed, picture, shim_text, write_rknn
 from shim import Shim
 
+from rkdeploy.custom_string import custom_string
 from rkdeploy.errors import BackendError
 from rkdeploy.runtime.cores import CoreMask
 from rkdeploy.runtime.rknnlite import RknnLite
+from rkdeploy.spec import Anchors
 
 IMAGE = picture(0)
 
@@ -55,6 +58,19 @@ def test_frames_are_not_mixed(make_shim: Callable[..., Shim], rknn: Path) -> Non
             tensors = runtime.infer(picture(seed))
             for tensor, wanted in zip(tensors, echoed(picture(seed)), strict=True):
                 np.testing.assert_array_equal(tensor.values, wanted.dequantized())
+
+
+def test_another_contracts_model_is_told(make_shim: Callable[..., Shim], rknn: Path) -> None:
+    """The text in the model is read from the package's own context; other anchors are named, and nothing runs."""
+    assert SPEC.anchors is not None
+    other = replace(SPEC, anchors=Anchors((*SPEC.anchors.levels_px[:1], ((1.0, 2.0), (3.0, 4.0)))))
+    shim = make_shim(shim_text() + f"custom {custom_string(other)}\n")
+    with pytest.raises(BackendError, match=r"anchors: .*\[1.0,2.0\].* in the model, .* in the contract"):
+        RknnLite(rknn, SPEC).__enter__()
+    assert (shim.calls()["rknn_run"], shim.open_contexts()) == (0, 0)
+    shim.spec.write_text(shim_text() + f"custom {custom_string(SPEC)}\n")
+    with RknnLite(rknn, SPEC) as runtime:
+        runtime.infer(IMAGE)
 
 
 def test_a_failed_run_gives_no_stale_boxes(make_shim: Callable[..., Shim], rknn: Path) -> None:

@@ -18,6 +18,7 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "stream"))
 from stand_ins import SPEC, StandInRuntime
+from typing_extensions import Self
 
 import rkdeploy.bundle
 import rkdeploy.runtime.registry
@@ -30,7 +31,11 @@ calls = range(1, 1_000_000) if failing == "all" else [int(n) for n in failing.sp
 
 
 class Network(StandInRuntime):
-    """Sees class 7 in every picture."""
+    """Sees class 7 in every picture; counts its calls anew when it is opened again."""
+
+    def __enter__(self) -> Self:
+        self.calls = 0
+        return super().__enter__()
 
     def infer(self, image: Any) -> Any:
         time.sleep(seconds)
@@ -40,7 +45,9 @@ class Network(StandInRuntime):
         return super().infer(np.full_like(image, 7))
 
 
-def open_runtimes(_name: str, _bundle: Any, cores: Sequence[int] | None = None) -> list[Network]:
+def open_runtimes(
+    _name: str, _bundle: Any, cores: Sequence[int] | None = None, _options: object = None
+) -> list[Network]:
     """One stand-in a core."""
     return [Network() for _ in cores or (0,)]
 

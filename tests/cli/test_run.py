@@ -7,17 +7,14 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any
 
 import cv2
 import numpy as np
 import pytest
-
-from rkdeploy.cli.run import _runtimes
-from rkdeploy.runtime import registry
-from rkdeploy.runtime.board import Board
+from board_files import write_bundle
+from shim import Shim
 
 SCRIPT = Path(__file__).with_name("run_with_stand_ins.py")
 BACKEND = ("--backend", "onnxruntime")  # never opened
@@ -166,17 +163,51 @@ def test_known_failures(monkeypatch: pytest.MonkeyPatch) -> None:
         assert result.stderr.count("\n") == 2, result.stderr
 
 
-@pytest.mark.parametrize("soc", [None, "rk3568", "rk3576", "rk3588"])
-@pytest.mark.parametrize("cores", [None, "0"])
-def test_a_context_is_made_again_on_its_own_core(soc: str | None, cores: str | None, monkeypatch: Any) -> None:
-    """A context that replaces another has the very core mask of the first: none where the runtime chooses."""
-    fake = SimpleNamespace(open_bundle=lambda _bundle, mask: SimpleNamespace(mask=mask, notes=()))
-    monkeypatch.setattr(registry, "backend_module", lambda _: fake)
-    monkeypatch.setattr(registry, "read_board", lambda: Board(soc, None))
-    bundle: Any = None
-    runtimes: Any
-    runtimes, reopen = _runtimes("librknnrt", bundle, cores)
-    again: Any = [reopen(position) for position in range(len(runtimes))]
-    assert [runtime.mask for runtime in again] == [runtime.mask for runtime in runtimes]
-    assert len(runtimes) == (1 if cores else {"rk3576": 2, "rk3588": 3}.get(soc or "", 1))
-    assert (runtimes[0].mask is None) == (soc == "rk3568" or (soc is None and cores is None))
+def rkdeploy(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "rkdeploy", *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+
+
+def test_record_and_replay(make_shim: Callable[..., Shim], tmp_path: Path) -> None:
+    """What --record wrote on three contexts, --replay plays on any number, without a runtime: the same JSON."""
+    make_shim()
+    bundle = write_bundle(tmp_path / "best", recorded=False).folder
+    base = ("run", "--model", bundle, "--source", VAL, "--max-frames", "12", "--jsonl", "-")
+    live = rkdeploy(*base, "--backend", "librknnrt", "--cores", "0,1,2", "--record", tmp_path / "r")
+    assert live.returncode == 0, live.stderr
+    assert len(live.stdout.splitlines()) == 12
+    assert any(json.loads(line)["detections"] for line in live.stdout.splitlines())
+    assert f"Recorded: {tmp_path / 'r'}" in live.stderr.replace("\n", "")
+    make_shim(fail="rknn_init:-3")
+    for more in ((), ("--cores", "0,1"), ("--backend", "replay")):
+        played = rkdeploy(*base, "--replay", tmp_path / "r", *more)
+        assert played.returncode == 0, played.stderr
+        assert played.stdout == live.stdout
+        assert "a recording of librknnrt 2.3.2 (shim@" in played.stderr.replace("\n", " ")
+    again = rkdeploy(*base, "--replay", tmp_path / "r", "--record", tmp_path / "r")
+    assert again.returncode == 1
+    assert "is not empty; a recording needs a folder of its own" in " ".join(again.stderr.split())
+    other = rkdeploy("run", "--model", bundle, "--source", VAL / "val_0050.jpg", "--replay", tmp_path / "r")
+    assert other.returncode == 1
+    assert "does not hold this image" in " ".join(other.stderr.split())
+    assert rkdeploy(*base, "--replay", tmp_path / "r", "--backend", "librknnrt").returncode == 2
+
+
+@pytest.mark.parametrize("command", ["run", "profile"])
+def test_the_toolkits_interpreter_is_handed_over(tmp_path: Path, command: str) -> None:
+    """--toolkit-python names the interpreter of the simulator, as it does for build."""
+    bundle = write_bundle(tmp_path / "best").folder
+    (bundle.parent / "python").write_text("#!/bin/sh\nexit 3\n")
+    given = ("--toolkit-python", tmp_path / "python", "--backend", "simulator", "--source", VAL / "val_0000.jpg")
+    ran = rkdeploy(*((command, "--model", bundle) if command == "run" else (command, bundle)), *given)
+    assert ran.returncode == 1
+    assert str(tmp_path / "python") in "".join(ran.stderr.split("\n  "))
+    assert "Traceback" not in ran.stderr
+
+
+def test_the_simulator_needs_the_record(tmp_path: Path) -> None:
+    """A bundle that was made small for a board says what it lacks."""
+    bundle = write_bundle(tmp_path / "best", recorded=False).folder
+    ran = rkdeploy("run", "--model", bundle, "--backend", "simulator", "--source", VAL / "val_0000.jpg")
+    assert ran.returncode == 1
+    assert "has no build.json" in " ".join(ran.stderr.split())

@@ -81,6 +81,14 @@ def test_a_bundle_of_another_soc(board: Path, tmp_path: Path) -> None:
     assert "--target" in last.cure
 
 
+def test_a_bundle_without_its_record(board: Path, tmp_path: Path) -> None:
+    """Target, type and toolkit are told from the contract and the model; build.json is not asked for."""
+    facts = read_bundle_facts(write_bundle(tmp_path / "best", toolkit="2.5.0", recorded=False).folder)
+    assert facts.error is None
+    assert "rk3588 int8, rknn-toolkit2 2.5.0" in facts.text
+    assert check_bundle(facts, read_system(board))[-1].status == "ok"
+
+
 @pytest.mark.parametrize(("runtime", "status"), [("1.4.0", "problem"), ("2.3.2", "warning"), (None, "warning")])
 def test_a_runtime_older_than_the_toolkit(board: Path, tmp_path: Path, runtime: str | None, status: str) -> None:
     """A runtime that cannot read the file is a problem before it says -6; an older or unknown one is a warning."""

@@ -80,6 +80,15 @@ def test_every_figure_on_the_stand_in(make_shim: MakeShim, tmp_path: Path, board
     assert shim.open_contexts() == shim.open_memory() == 0
 
 
+def test_a_bundle_without_its_record(make_shim: MakeShim, tmp_path: Path, board: Path) -> None:
+    """Nothing of a profile comes from build.json."""
+    make_shim()
+    versions = measure_profile(
+        write_bundle(tmp_path / "best", recorded=False), options("librknnrt", contexts=(1,), sysroot=board)
+    ).versions
+    assert (versions.target, versions.dtype, versions.toolkit) == ("rk3588", "int8", "rknn-toolkit2 2.3.2")
+
+
 def test_the_layer_profile_has_a_context_of_its_own(make_shim: MakeShim, tmp_path: Path, board: Path) -> None:
     """Only one context is opened with the profiling flag, so that it slows none of the other figures."""
     shim = make_shim()
@@ -119,10 +128,10 @@ def test_a_runtime_that_fails_ends_the_profile(make_shim: MakeShim, tmp_path: Pa
 
 def test_contexts_that_cannot_be_opened_are_left_out(make_shim: MakeShim, tmp_path: Path) -> None:
     """A number of contexts that the runtime refuses is missing with the reason; the others are measured."""
-    make_shim(fail="rknn_dup_context:-1")
+    make_shim(fail="rknn_dup_context:-1,rknn_init:-4@4,rknn_init:-4@5")
     profile = measure_profile(write_bundle(tmp_path / "best"), options("librknnrt", contexts=(2, 1), sysroot=tmp_path))
     assert [item.contexts for item in profile.throughput] == [1]
-    assert "rknn_dup_context" in reasons(profile)["throughput of 2 contexts"]
+    assert "rknn_init failed with -4" in reasons(profile)["throughput of 2 contexts"]
 
 
 @pytest.mark.parametrize("backend", ["onnxruntime", "opencv_dnn"])

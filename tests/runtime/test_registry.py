@@ -19,15 +19,16 @@ from rkdeploy.errors import BackendError
 from rkdeploy.runtime import registry
 from rkdeploy.runtime.board import Board
 from rkdeploy.runtime.cores import CoreMask
+from rkdeploy.runtime.protocol import RuntimeOptions
 from rkdeploy.runtime.registry import BACKENDS, Choice, backend_module, choose_backend, open_runtime, open_runtimes
+from rkdeploy.spec import NpuModel
 
 
 @pytest.fixture
 def bundle(tmp_path: Path) -> Bundle:
-    """A bundle with a model for the stand-in runtime; its record says no more than its file name."""
-    record: Any = SimpleNamespace(source=SimpleNamespace(file="best.pt"))
+    """A folder with nothing but a model for the stand-in runtime."""
     write_rknn(tmp_path / "best.rknn")
-    return Bundle(tmp_path, SPEC, record)
+    return Bundle(tmp_path, SPEC, NpuModel("best.rknn", "rk3588", "int8"))
 
 
 @pytest.mark.parametrize("name", ["onnxruntime", "opencv_dnn"])
@@ -130,7 +131,7 @@ def test_cores_that_the_board_lacks(bundle: Bundle, monkeypatch: pytest.MonkeyPa
 @pytest.mark.parametrize("name", ["librknnrt", "rknnlite"])
 def test_an_unknown_soc_gets_one_context_and_a_note(name: str, bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
     """Why only one context runs is said where nobody named a core, and only there."""
-    fake = SimpleNamespace(open_bundle=lambda _bundle, mask: SimpleNamespace(mask=mask, notes=("its own",)))
+    fake = SimpleNamespace(open_bundle=lambda _bundle, mask, _options: SimpleNamespace(mask=mask, notes=("its own",)))
     monkeypatch.setattr(registry, "backend_module", lambda _: fake)
     monkeypatch.setattr(registry, "read_board", lambda: Board(None, None))
     (runtime,) = open_runtimes(name, bundle)
@@ -150,8 +151,32 @@ def test_copies_on_the_host(bundle: Bundle) -> None:
 
 
 def test_replay_needs_a_folder(bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The recording is named by an environment variable, and its absence is explained."""
+    """The recording is named by an option or an environment variable, and its absence is explained."""
     monkeypatch.delenv("RKDEPLOY_REPLAY", raising=False)
     with pytest.raises(BackendError, match="needs a recording") as caught:
         open_runtime("replay", bundle)
-    assert "RKDEPLOY_REPLAY" in caught.value.hint
+    assert "--replay, or in the environment variable RKDEPLOY_REPLAY" in caught.value.hint
+    monkeypatch.setenv("RKDEPLOY_REPLAY", "/nowhere/1")
+    for options, folder in (
+        (RuntimeOptions(), "/nowhere/1"),
+        (RuntimeOptions(recording=Path("/nowhere/2")), "/nowhere/2"),
+    ):
+        with (
+            pytest.raises(BackendError, match=f'"{folder}" holds no recording'),
+            open_runtime("replay", bundle, options=options),
+        ):
+            pass
+
+
+@pytest.mark.parametrize("soc", [None, "rk3568", "rk3576", "rk3588"])
+@pytest.mark.parametrize("cores", [None, (0,)])
+def test_masks_of_each_soc(
+    soc: str | None, cores: tuple[int, ...] | None, bundle: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As many contexts as cores, and no mask where the runtime chooses: on one core, or where nobody knows the SoC."""
+    fake = SimpleNamespace(open_bundle=lambda _bundle, mask, _options: SimpleNamespace(mask=mask, notes=()))
+    monkeypatch.setattr(registry, "backend_module", lambda _: fake)
+    monkeypatch.setattr(registry, "read_board", lambda: Board(soc, None))
+    runtimes: list[Any] = list(open_runtimes("librknnrt", bundle, cores))
+    assert len(runtimes) == (1 if cores else {"rk3576": 2, "rk3588": 3}.get(soc or "", 1))
+    assert (runtimes[0].mask is None) == (soc == "rk3568" or (soc is None and cores is None))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -12,9 +14,10 @@ from numpy.typing import NDArray
 from sample_model import SPEC, picture
 from typing_extensions import Self
 
-from rkdeploy.errors import BackendError
+from rkdeploy.errors import BackendError, RkdeployError
 from rkdeploy.runtime.protocol import HeadTensor
-from rkdeploy.runtime.replay import INDEX, Recorder, Replay
+from rkdeploy.runtime.recording import recorded
+from rkdeploy.runtime.replay import INDEX, Replay
 
 
 class Counting:
@@ -26,13 +29,16 @@ class Counting:
         self.figures_from = "a counter"
         self.notes: tuple[str, ...] = ("a note",)
         self.frames = 0
+        self.is_open: bool | None = None
 
     def __enter__(self) -> Self:
+        self.is_open = True
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None: ...
+    ) -> None:
+        self.is_open = False
 
     def infer(self, image: NDArray[np.uint8]) -> tuple[HeadTensor, ...]:
         self.frames += 1
@@ -47,7 +53,7 @@ class Counting:
 def recording(tmp_path: Path) -> Path:
     """Pictures 0, 1, 0; the third frame failed."""
     folder = tmp_path / "recording"
-    with Recorder(Counting(), folder) as recorder:
+    with recorded([Counting()], folder)[0] as recorder:
         assert recorder.figures_from == "a counter"
         assert recorder.notes == ("a note",)
         recorder.infer(picture(0))
@@ -82,8 +88,49 @@ def test_what_was_not_recorded_is_an_error(recording: Path) -> None:
 
 
 def test_a_recording_needs_a_folder_of_its_own(recording: Path) -> None:
-    """Nothing is written over."""
-    with pytest.raises(BackendError, match="is not empty"), Recorder(Counting(), recording):
+    """Nothing is written over, and the runtime does not stay open."""
+    runtime = Counting()
+    with pytest.raises(RkdeployError, match="is not empty"), recorded([runtime], recording)[0]:
+        pass
+    assert runtime.is_open is False
+
+
+def test_contexts_record_together(tmp_path: Path) -> None:
+    """Several runtimes, used at once and opened again after a failure, fill one recording without a gap."""
+    folder = tmp_path / "new" / "recording"
+    recorders = recorded([Counting() for _ in range(3)], folder)
+
+    def work(place: int) -> None:
+        for seed in range(place * 10, place * 10 + 8):
+            with suppress(BackendError), recorders[place]:  # each fails once
+                recorders[place].infer(picture(seed))
+
+    threads = [threading.Thread(target=work, args=(place,)) for place in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    with Replay(folder, SPEC) as runtime:
+        for place in range(3):
+            for number in range(8):
+                if number == 2:
+                    with pytest.raises(BackendError, match="does not hold this image"):
+                        runtime.infer(picture(place * 10 + number))
+                else:
+                    assert (runtime.infer(picture(place * 10 + number))[0].values == number + 1).all()
+
+
+def test_a_recording_that_cannot_be_written_ends_the_run(tmp_path: Path) -> None:
+    """It is no failure of the runtime, which would be opened again: a recording with a gap is worth nothing."""
+    (recorder,) = recorded([Counting()], tmp_path / "recording")
+    with recorder:
+        recorder.infer(picture(0))
+        (tmp_path / "recording").rename(tmp_path / "gone")
+        with pytest.raises(RkdeployError, match="Cannot record into") as caught:
+            recorder.infer(picture(1))
+    assert not isinstance(caught.value, BackendError)
+    (tmp_path / "file").write_text("x")
+    with pytest.raises(RkdeployError, match="Cannot record into"), recorded([Counting()], tmp_path / "file" / "x")[0]:
         pass
 
 

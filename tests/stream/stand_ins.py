@@ -56,10 +56,13 @@ class StandInRuntime:
         self._values = np.full((1, 5 + CLASSES, 2, 2), -20.0, np.float32)
         self._busy = threading.Lock()
         self.is_open = False
+        self.opened = 0
         self.calls = 0
 
     def __enter__(self) -> Self:
+        assert not self.is_open, "a context that failed is closed before it is opened again"
         self.is_open = True
+        self.opened += 1
         return self
 
     def __exit__(

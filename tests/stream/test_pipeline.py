@@ -8,7 +8,7 @@ import random
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 import pytest
@@ -38,14 +38,13 @@ def run(
     source: StandInSource | Iterable[Frame],
     runtimes: Sequence[Runtime],
     *sinks: ListSink,
-    reopen: Callable[[int], Runtime] = lambda _: StandInRuntime(),
     **options: object,
 ) -> PipelineStats:
     """Run to the end; the final figures, also after an error is raised (see `ended`)."""
     opened = source if isinstance(source, StandInSource) else StandInSource(source)
     given = PipelineOptions(**{"backoff": NOW, "join_s": WAIT_S, **options})  # type: ignore[arg-type]
     with opened as frames:
-        pipeline = Pipeline(opened, frames, runtimes, SPEC, THRESHOLDS, sinks, reopen=reopen, options=given)
+        pipeline = Pipeline(opened, frames, runtimes, SPEC, THRESHOLDS, sinks, options=given)
         with pipeline:
             assert pipeline.wait(WAIT_S), "the pipeline hangs"
     return pipeline.stats()
@@ -143,11 +142,17 @@ def test_slow_sinks_of_a_camera_hold_up_nobody() -> None:
 
 
 class FailingRuntime(StandInRuntime):
-    """Fails on the calls with these numbers, from 1."""
+    """Fails on the calls with these numbers, from 1; `reopens`: whether it can be opened a second time."""
 
-    def __init__(self, *calls: int) -> None:
+    def __init__(self, *calls: int, reopens: bool = True) -> None:
         super().__init__(self._fail)
         self._fails_on = calls
+        self._reopens = reopens
+
+    def __enter__(self) -> Self:
+        if self.opened and not self._reopens:
+            raise BackendError("rknn_init answered -6.", "Reboot.")
+        return super().__enter__()
 
     def _fail(self, _value: int) -> None:
         if self.calls in self._fails_on:
@@ -155,57 +160,40 @@ class FailingRuntime(StandInRuntime):
 
 
 def test_a_failed_context_is_rebuilt() -> None:
-    """The third frame fails, alone: it has no result, nobody else's boxes, and a new context answers the rest."""
+    """The third frame fails, alone, without anybody's boxes; the context is closed and opened again."""
     broken, sink = FailingRuntime(3), ListSink()
-    made: list[tuple[int, StandInRuntime]] = []
-
-    def reopen(position: int) -> Runtime:
-        assert not broken.is_open, "the NPU's memory is given back first"
-        made.append((position, StandInRuntime()))
-        return made[-1][1]
-
-    stats = run(map(frame, range(8)), [broken], sink, reopen=reopen)
+    stats = run(map(frame, range(8)), [broken], sink)
     assert sink.indices == [0, 1, 3, 4, 5, 6, 7]
     assert sink.class_ids == values(sink.indices)
     assert (stats.failed, stats.contexts_rebuilt, stats.processed) == (1, 1, 7)
     assert stats.last_failure == "rknn_run answered -1."
-    assert [(position, runtime.calls, runtime.is_open) for position, runtime in made] == [(0, 5, False)]
+    assert (broken.opened, broken.is_open, broken.calls) == (2, False, 8)
 
 
 def test_one_of_three_contexts_fails_for_good() -> None:
     """The others go on without it: only the frame that it failed on is lost."""
-
-    def reopen(position: int) -> Runtime:
-        raise BackendError(f"Core {position} is gone.")
-
     sink = ListSink()
-    runtimes = [StandInRuntime(), FailingRuntime(1), StandInRuntime()]
-    stats = run(map(frame, range(100)), runtimes, sink, reopen=reopen, backoff=Backoff(0.001, 0.002))
+    runtimes = [StandInRuntime(), FailingRuntime(1, reopens=False), StandInRuntime()]
+    stats = run(map(frame, range(100)), runtimes, sink, backoff=Backoff(0.001, 0.002))
     assert stats.failed == 1
     assert len(sink.indices) == 99
     assert sink.indices == sorted(sink.indices)
     assert sink.class_ids == values(sink.indices)
-    assert stats.last_failure == "Core 1 is gone."
+    assert stats.last_failure == "rknn_init answered -6. Reboot."
 
 
 @pytest.mark.parametrize("contexts", [1, 3])
 @pytest.mark.parametrize("opens", [True, False])
 def test_the_run_ends_when_all_contexts_keep_failing(contexts: int, opens: bool) -> None:
     """After the given number of failures in a row of every context, one error with the last cause ends the run."""
-    every = tuple(range(1, 1000))
-
-    def reopen(_position: int) -> Runtime:
-        if opens:
-            return FailingRuntime(*every)
-        raise BackendError("rknn_init answered -6.", "Reboot.")
-
     sink = ListSink()
-    runtimes = [FailingRuntime(*every) for _ in range(contexts)]
+    runtimes = [FailingRuntime(*range(1, 1000), reopens=opens) for _ in range(contexts)]
     cause = "rknn_run answered -1" if opens else "rknn_init answered -6"
     endless = map(frame, itertools.count())
     with pytest.raises(BackendError, match=rf"failed 4 times in a row. The last failure: {cause}"):
-        run(endless, runtimes, sink, reopen=reopen, max_failures=4)
+        run(endless, runtimes, sink, max_failures=4)
     assert sink.indices == []
+    assert not any(runtime.is_open for runtime in runtimes)
 
 
 def test_an_open_failure_closes_what_is_open() -> None:
@@ -265,7 +253,7 @@ def test_stop_finishes_what_is_under_way(live: bool) -> None:
     source = StandInSource(map(frame, itertools.count()), live=live)
     with source as frames:
         runtimes = [StandInRuntime(), StandInRuntime()]
-        pipeline = Pipeline(source, frames, runtimes, SPEC, THRESHOLDS, [sink], reopen=lambda _: StandInRuntime())
+        pipeline = Pipeline(source, frames, runtimes, SPEC, THRESHOLDS, [sink])
         with pipeline:
             assert not pipeline.wait(0.02)
             pipeline.stop()
@@ -287,7 +275,7 @@ def test_leaving_early_ends_everything(error: BaseException | None) -> None:
     with (
         raises,
         source as frames,
-        Pipeline(source, frames, [runtime], SPEC, THRESHOLDS, [ListSink()], reopen=lambda _: StandInRuntime()),
+        Pipeline(source, frames, [runtime], SPEC, THRESHOLDS, [ListSink()]),
     ):
         if error is not None:
             raise error
@@ -307,9 +295,7 @@ def test_a_stop_does_not_wait_for_a_broken_context() -> None:
     with source as frames:
         options = PipelineOptions(backoff=Backoff(3600, 3600), join_s=WAIT_S)
         runtimes = [Broken()]
-        pipeline = Pipeline(
-            source, frames, runtimes, SPEC, THRESHOLDS, [], reopen=lambda _: StandInRuntime(), options=options
-        )
+        pipeline = Pipeline(source, frames, runtimes, SPEC, THRESHOLDS, [], options=options)
         with pipeline:
             assert failed.wait(WAIT_S)
     stats = pipeline.stats()
@@ -355,7 +341,6 @@ def test_a_thread_that_does_not_end_is_named() -> None:
         SPEC,
         THRESHOLDS,
         [],
-        reopen=lambda _: StandInRuntime(),
         options=PipelineOptions(join_s=0.05),
     )
     with pytest.raises(RkdeployError, match="rkdeploy-capture did not end"), pipeline:
@@ -371,7 +356,7 @@ def test_figures_can_be_read_while_it_runs() -> None:
     readings: list[PipelineStats] = []
     with source as frames:
         runtimes = [StandInRuntime(), StandInRuntime()]
-        pipeline = Pipeline(source, frames, runtimes, SPEC, THRESHOLDS, [ListSink()], reopen=lambda _: StandInRuntime())
+        pipeline = Pipeline(source, frames, runtimes, SPEC, THRESHOLDS, [ListSink()])
         with pipeline:
             reader = threading.Thread(target=lambda: readings.extend(pipeline.stats() for _ in range(50)))
             reader.start()

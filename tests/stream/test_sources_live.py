@@ -218,7 +218,7 @@ def run_through_a_restart(url: str, stop: Callable[[], None], start: Callable[[]
     source = NetworkStream(url, open_timeout_ms=3000, read_timeout_ms=1500, backoff=SOON, notify=told.append)
     with source as frames:
         runtimes = [BlindRuntime(), BlindRuntime()]
-        pipeline = Pipeline(source, frames, runtimes, SPEC, THRESHOLDS, [sink], reopen=lambda _: BlindRuntime())
+        pipeline = Pipeline(source, frames, runtimes, SPEC, THRESHOLDS, [sink])
         with pipeline:
             until(lambda: len(sink.indices) >= 5)
             stop()

@@ -263,9 +263,7 @@ def test_viewers_that_never_read_stop_nobody() -> None:
         assert get(view, "/status")[0] == 200
         source = StandInSource([grey_frame(i) for i in range(500)])
         with source as frames:
-            pipeline = Pipeline(
-                source, frames, [StandInRuntime()], SPEC, THRESHOLDS, [view], reopen=lambda _: StandInRuntime()
-            )
+            pipeline = Pipeline(source, frames, [StandInRuntime()], SPEC, THRESHOLDS, [view])
             with pipeline:
                 view.watch(pipeline.stats, lambda: "a stand-in")
                 assert pipeline.wait(WAIT_S)

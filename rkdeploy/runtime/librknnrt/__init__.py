@@ -12,14 +12,15 @@ if TYPE_CHECKING:
 
     from rkdeploy.bundle import Bundle
     from rkdeploy.runtime.cores import CoreMask
+    from rkdeploy.runtime.protocol import RuntimeOptions
 
 
-def open_bundle(bundle: Bundle, core: CoreMask | None = None) -> LibRknnRt:
+def open_bundle(bundle: Bundle, core: CoreMask | None, options: RuntimeOptions) -> LibRknnRt:
     """The built model of a bundle on the NPU."""
-    return LibRknnRt(SharedModel(bundle.rknn), bundle.spec, core=core)
+    return open_bundles(bundle, [core], options)[0]
 
 
-def open_bundles(bundle: Bundle, cores: Sequence[CoreMask | None]) -> list[LibRknnRt]:
+def open_bundles(bundle: Bundle, cores: Sequence[CoreMask | None], options: RuntimeOptions) -> list[LibRknnRt]:
     """One runtime a core, all on the weights of one."""
-    model = SharedModel(bundle.rknn)
+    model = SharedModel(bundle.rknn, collect_perf=options.collect_perf)
     return [LibRknnRt(model, bundle.spec, core=core) for core in cores]

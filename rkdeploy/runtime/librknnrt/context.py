@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import threading
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +20,7 @@ from rkdeploy.runtime.contract_check import TensorFacts
 from rkdeploy.runtime.cores import CoreMask
 from rkdeploy.runtime.librknnrt import abi
 from rkdeploy.runtime.librknnrt.library import CallError
+from rkdeploy.runtime.protocol import MemorySize
 from rkdeploy.runtime.vendor_log import captured
 from rkdeploy.spec import Quantization, TensorDtype
 
@@ -48,24 +50,6 @@ class SdkVersions:
     driver: str
 
 
-@dataclass(frozen=True, slots=True)
-class MemorySize:
-    """What a context occupies, in bytes.
-
-    Attributes:
-        weights: of the model; contexts that share weights count them each.
-        internal: intermediate tensors.
-        dma: all memory that the NPU sees.
-        sram_total, sram_free: of the SoC.
-    """
-
-    weights: int
-    internal: int
-    dma: int
-    sram_total: int
-    sram_free: int
-
-
 class Context:
     """A model that is open on the NPU.  A context manager; enter it once.
 
@@ -74,6 +58,9 @@ class Context:
         model: a `.rknn` file, its bytes, or an open context whose weights are to be shared.
         core: cores to run on; None leaves it to the runtime.
         collect_perf: collect the per-layer profile; slows every run.
+
+    Attributes:
+        busy: held by whoever works with it, from the input to the outputs; nothing here takes it.
 
     Entering raises:
         BackendError: when the runtime refuses the model or the core mask.  Nothing stays open then.
@@ -88,6 +75,7 @@ class Context:
         collect_perf: bool = False,
     ) -> None:
         self.library = library
+        self.busy = threading.Lock()
         self._model = model
         self._core = core
         self.collect_perf: bool = model.collect_perf if isinstance(model, Context) else collect_perf
@@ -218,8 +206,10 @@ class Context:
         )
 
     def custom_string(self) -> str:
-        """What the build wrote into the model: see `rkdeploy.bundle.custom_string`."""
-        return _text(self._query(abi.Query.CUSTOM_STRING, abi.CustomString()).string)
+        """What the build wrote into the model: see `rkdeploy.custom_string`.  Empty where the runtime cannot tell."""
+        with suppress(CallError):  # runtimes before 1.4 do not know the question
+            return _text(self._query(abi.Query.CUSTOM_STRING, abi.CustomString()).string)
+        return ""
 
     def run_duration_us(self) -> int:
         """Time that the last run took on the NPU, in microseconds.

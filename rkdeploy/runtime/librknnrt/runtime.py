@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Literal
 
 from rkdeploy.errors import BackendError
 from rkdeploy.runtime.board import read_board
-from rkdeploy.runtime.contract_check import require_contract, require_image
+from rkdeploy.runtime.contract_check import require_contract, require_custom_string, require_image
 from rkdeploy.runtime.librknnrt.abi import DEVICE_UNAVAILABLE, TIMEOUT
 from rkdeploy.runtime.librknnrt.library import CallError, library_path, version_in_file
 from rkdeploy.runtime.librknnrt.shared_model import SharedModel
@@ -25,14 +25,14 @@ if TYPE_CHECKING:
     from rkdeploy.runtime.cores import CoreMask
     from rkdeploy.runtime.librknnrt.context import Context
     from rkdeploy.runtime.librknnrt.tensor_io import TensorIo
-    from rkdeploy.runtime.protocol import HeadTensor
+    from rkdeploy.runtime.protocol import HeadTensor, MemorySize
     from rkdeploy.spec import ModelSpec
 
 IoMode = Literal["auto", "zero_copy", "copy"]
 
 
 class LibRknnRt:
-    """A model on the NPU through librknnrt.  See `rkdeploy.runtime.protocol.Runtime`.
+    """A model on the NPU through librknnrt.  See `rkdeploy.runtime.protocol.MeasuredRuntime`.
 
     Args:
         model: the `.rknn`; runtimes that are given the same `SharedModel` share its weights.
@@ -86,7 +86,7 @@ class LibRknnRt:
         require_loadable(before)
         with ExitStack() as stack:
             try:
-                context = self._model.open(self._core)
+                context, unshared = self._model.open(self._core)
             except CallError as error:
                 suspicions = " ".join(finding.message for finding in before)
                 raise BackendError(
@@ -96,8 +96,10 @@ class LibRknnRt:
             versions = context.sdk_versions()
             findings = version_findings(file, runtime=versions.runtime, driver=versions.driver, soc=board.soc)
             require_contract(*context.facts(), self._spec)
+            require_custom_string(context.custom_string(), self._spec)
             self._io, io_notes = self._open_io(context, stack)
-            self.notes += (*(f"{finding.message} {finding.hint}" for finding in findings), *io_notes)
+            said = tuple(f"{finding.message} {finding.hint}" for finding in findings)
+            self.notes = tuple(dict.fromkeys((*self.notes, *said, *filter(None, (unshared,)), *io_notes)))
             self._context = context
             self.figures_from = f"librknnrt {versions.runtime}, driver {versions.driver}"
             if board.soc:
@@ -124,16 +126,29 @@ class LibRknnRt:
         if self._given_up:
             raise BackendError(self._given_up, "Close the runtime and open it again.")
         require_image(image, self._spec.input)
-        io.write(image)
-        try:
-            context.run(self._timeout_ms)
-        except CallError as error:
-            if error.code in (TIMEOUT, DEVICE_UNAVAILABLE):
-                self._given_up = (
-                    f"The NPU runtime failed before ({error.message.rstrip('.')}) and is not used any more."
-                )
-            raise
-        return io.read()
+        with context.busy:
+            io.write(image)
+            try:
+                context.run(self._timeout_ms)
+            except CallError as error:
+                if error.code in (TIMEOUT, DEVICE_UNAVAILABLE):
+                    self._given_up = (
+                        f"The NPU runtime failed before ({error.message.rstrip('.')}) and is not used any more."
+                    )
+                raise
+            return io.read()
+
+    def run_duration_us(self) -> int:
+        """See `rkdeploy.runtime.protocol.MeasuredRuntime.run_duration_us`."""
+        return self.context.run_duration_us()
+
+    def memory_size(self) -> MemorySize:
+        """See `rkdeploy.runtime.protocol.MeasuredRuntime.memory_size`."""
+        return self.context.memory_size()
+
+    def layer_table(self) -> str:
+        """See `rkdeploy.runtime.protocol.MeasuredRuntime.layer_table`."""
+        return self.context.perf_detail()
 
     def _open_io(self, context: Context, stack: ExitStack) -> tuple[TensorIo, tuple[str, ...]]:
         """The way in and out, entered on `stack`, and why it is not the one that was hoped for."""

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import threading
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
+from rkdeploy.errors import BackendError
 from rkdeploy.runtime.librknnrt.context import Context
 from rkdeploy.runtime.librknnrt.library import Library
 
@@ -13,28 +14,37 @@ if TYPE_CHECKING:
 
     from rkdeploy.runtime.cores import CoreMask
 
+_IDLE_S: Final = 1.0
+"""How long a context to be duplicated is waited for while it runs; one that takes longer is not to be trusted."""
+
 
 class SharedModel:
-    """Opens contexts of one `.rknn`: the first loads it, the others are duplicates of the first.
+    """Opens contexts of one `.rknn`: the first loads it, each further one is a duplicate of one that is open.
 
-    Duplicates live on the first one's weights, so the first is destroyed last, whatever the order in which the users
-    leave.  May be used from several threads.
+    So a context that failed and is opened again shares the weights of its siblings, whichever of them failed: it is
+    duplicated from one that still works.  Where none is left, or the runtime refuses to duplicate, the model is loaded
+    again, with weights of its own.
+
+    Duplicates live on the weights of the context that loaded them, so that one is destroyed after all of them, however
+    long ago its own user left.  May be used from several threads.
 
     Args:
         rknn: the model.
         collect_perf: see `Context`.
+        idle_s: how long a context that runs is waited for before it is duplicated.
     """
 
-    def __init__(self, rknn: Path, *, collect_perf: bool = False) -> None:
+    def __init__(self, rknn: Path, *, collect_perf: bool = False, idle_s: float = _IDLE_S) -> None:
         self.rknn = rknn
         self._collect_perf = collect_perf
+        self._idle_s = idle_s
         self._lock = threading.Lock()
         self._library: Library | None = None
-        self._first: Context | None = None
-        self._users = 0
+        self._loaded_by: dict[Context, Context] = {}
+        """Each context that is open -> the one that loaded its weights, which may have been given back."""
 
-    def open(self, core: CoreMask | None) -> Context:
-        """An open context, to be given back to `close`.
+    def open(self, core: CoreMask | None) -> tuple[Context, str]:
+        """An open context, to be given back to `close`, and why its weights are its own, empty when they need not be.
 
         Raises:
             BackendError: when the library is missing or refuses the model.
@@ -42,21 +52,40 @@ class SharedModel:
         with self._lock:
             if self._library is None:
                 self._library = Library()
-            if self._first is not None and self._library.has("rknn_dup_context"):
-                context = Context(self._library, self._first, core=core)
-            else:
-                context = Context(self._library, self.rknn, core=core, collect_perf=self._collect_perf)
+            sibling = next(iter(self._loaded_by), None)
+            reason = ""
+            if sibling is not None:
+                context, reason = self._duplicate(self._library, sibling, core)
+                if context is not None:
+                    self._loaded_by[context] = self._loaded_by[sibling]
+                    return context, ""
+            context = Context(self._library, self.rknn, core=core, collect_perf=self._collect_perf)
             context.__enter__()
-            self._first = self._first or context
-            self._users += 1
-            return context
+            self._loaded_by[context] = context
+            return context, reason
 
     def close(self, context: Context) -> None:
         """Close a context that `open` gave."""
         with self._lock:
-            self._users -= 1
-            if context is not self._first:
+            loader = self._loaded_by.pop(context)
+            if context is not loader:
                 context.close()
-            if self._users == 0 and self._first is not None:
-                self._first.close()
-                self._first = None
+            if loader not in self._loaded_by.values():
+                loader.close()
+
+    def _duplicate(self, library: Library, sibling: Context, core: CoreMask | None) -> tuple[Context | None, str]:
+        """A context on the sibling's weights, or why there is none."""
+        loads = "A further context loads the model again, with weights of its own"
+        if not library.has("rknn_dup_context"):
+            return None, f"{loads}: this librknnrt cannot share them."
+        # Whether a context may be duplicated while it runs is written nowhere, so it is not tried.
+        if not sibling.busy.acquire(timeout=self._idle_s):
+            return None, f"{loads}: the one that it would share them with does not come back from the NPU."
+        try:
+            context = Context(library, sibling, core=core)
+            context.__enter__()
+        except BackendError as error:
+            return None, f"{loads}: {error.message}"
+        finally:
+            sibling.busy.release()
+        return context, ""
