@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import onnx
@@ -16,15 +17,22 @@ from rkdeploy.families.registry import family_of
 from rkdeploy.graph.simplify import simplify
 
 
-def from_checkpoint(file: Path, imgsz: tuple[int, int] | None, stem: StemForm) -> Network:
+def from_checkpoint(file: Path, imgsz: tuple[int, int] | None, stem: StemForm, *, nms: bool | None = None) -> Network:
     """Read, export and simplify a `.pt` or `.pth`.
+
+    Args:
+        file: the checkpoint.
+        imgsz: (height, width) of the network input; None takes the training size.
+        stem: how its first layer is written.
+        nms: of a checkpoint with two heads, whether to take the one whose boxes need suppression; None takes the one
+            that its trainer takes.
 
     Raises:
         RkdeployError: whatever is wrong with it.
     """
     checkpoint = read_checkpoint(file)
     family = family_of(checkpoint)
-    info = family.describe(checkpoint)
+    info = _with_head(family.describe(checkpoint), nms=nms)
     hw, note = choose_size(info, imgsz)
     trained = family.export(checkpoint, info, *hw)
     reference = trained
@@ -49,6 +57,15 @@ def from_checkpoint(file: Path, imgsz: tuple[int, int] | None, stem: StemForm) -
         info=info,
         notes=(note,) if note else (),
     )
+
+
+def _with_head(info: ModelInfo, *, nms: bool | None) -> ModelInfo:
+    if nms is None or nms is not info.end_to_end:
+        return info
+    if not info.dual_head:
+        kind = "gives each object once" if info.end_to_end else "needs non-maximum suppression"
+        raise RkdeployError(f"The checkpoint has one head, which {kind}.", f"Leave out --{'nms' if nms else 'no-nms'}.")
+    return replace(info, end_to_end=not nms)
 
 
 def with_taps(exported: Exported) -> onnx.ModelProto:

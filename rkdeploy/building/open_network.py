@@ -14,7 +14,12 @@ CHECKPOINT_SUFFIXES = (".pt", ".pth")
 
 
 def open_network(
-    file: Path, weights: Path | None = None, imgsz: tuple[int, int] | None = None, stem: StemForm = "space_to_depth"
+    file: Path,
+    weights: Path | None = None,
+    imgsz: tuple[int, int] | None = None,
+    stem: StemForm = "space_to_depth",
+    *,
+    nms: bool | None = None,
 ) -> Network:
     """Read a `.pt`, `.pth` or `.onnx` and find its head.
 
@@ -23,6 +28,7 @@ def open_network(
         weights: for an ONNX file: the checkpoint that it was exported from, whose anchors and names count.
         imgsz: (height, width) of the network input; None takes the training size.
         stem: how a checkpoint's first layer is written in the graph that is cut.
+        nms: which head of a checkpoint with two; None takes the one that its trainer takes.
 
     Raises:
         RkdeployError: whatever is wrong with the files, or when they do not belong together.
@@ -31,7 +37,7 @@ def open_network(
     if suffix in CHECKPOINT_SUFFIXES:
         if weights is not None:
             raise RkdeployError(f'"{file.name}" is a checkpoint itself.', "--weights goes with an ONNX file.")
-        return from_checkpoint(file, imgsz, stem)
+        return from_checkpoint(file, imgsz, stem, nms=nms)
     if suffix == ".onnx":
         return from_onnx(file, weights, imgsz)
     raise RkdeployError(

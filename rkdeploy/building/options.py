@@ -6,6 +6,7 @@ import re
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from rkdeploy.building.input_choice import InputChoice
 from rkdeploy.errors import RkdeployError, shown
 from rkdeploy.export.emission import StemForm
 from rkdeploy.graph.cut import CutOptions
@@ -19,6 +20,7 @@ class BuildOptions:
         model: a `.pt`, `.pth` or `.onnx`.
         weights: the checkpoint of an ONNX file, whose anchors and names count.
         imgsz: (height, width) in pixels; None takes the training size.
+        input: what the user says of the network's input and classes.
         target: SoC, any that the installed toolkit knows.
         dtype: `int8`, `fp16`, or another type of the toolkit's.
         calib: folder, list file or data.yaml; None looks for ./calib_data.
@@ -27,6 +29,7 @@ class BuildOptions:
         algorithm, method: of the toolkit's quantization.
         optimization_level: of the toolkit, 0 to 3.
         stem: how the first layer is written.
+        nms: which head of a checkpoint with two (YOLOv10, YOLO26); None takes the one that its trainer takes.
         cut: where the graph is cut.
         min_agreement: share of float's detections that the built model must match, 0..1.
         proof_images: how many held-back images it is proven on.
@@ -37,6 +40,7 @@ class BuildOptions:
     model: Path
     weights: Path | None = None
     imgsz: tuple[int, int] | None = None
+    input: InputChoice = field(default_factory=InputChoice)
     target: str = "rk3588"
     dtype: str = "int8"
     calib: Path | None = None
@@ -46,6 +50,7 @@ class BuildOptions:
     method: str = "channel"
     optimization_level: int = 3
     stem: StemForm = "space_to_depth"
+    nms: bool | None = None
     cut: CutOptions = field(default_factory=CutOptions)
     min_agreement: float = 0.9
     proof_images: int = 24

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from rkdeploy import __version__
 from rkdeploy.building.agreement import AgreementMeter, require_agreement
+from rkdeploy.building.input_choice import with_choice
 from rkdeploy.building.network import Network
 from rkdeploy.building.open_network import open_network
 from rkdeploy.building.options import BuildOptions
@@ -142,7 +143,8 @@ def build(options: BuildOptions, events: BuildEvents) -> Bundle:
         Toolkit(log=folder / LOG, python=options.toolkit_python, on_progress=events.detail) as toolkit,
     ):
         with clock.stage("read", f"Reading {options.model.name}"):
-            network = open_network(options.model, options.weights, options.imgsz, options.stem)
+            network = open_network(options.model, options.weights, options.imgsz, options.stem, nms=options.nms)
+            network = with_choice(network, options.input)
             events.network(network)
             for note in network.notes:
                 warn(note)

@@ -39,7 +39,7 @@ DTYPE_NAMES: dict[str, str] = {
 
 # Where the classes of model code live.  What they name becomes an inert stand-in, whatever it is.
 MODEL_NAMESPACES = (
-    "models", "utils", "ultralytics", "yolov5", "yolo", "lib",
+    "models", "utils", "ultralytics", "yolov5", "yolo", "lib", "omegaconf", "typing",
     "torch.nn", "torch.optim", "torch.distributed", "torchvision", "timm",
 )  # fmt: skip
 

@@ -53,6 +53,21 @@ class Split(str, Enum):
     xy_wh_scores = "xy_wh_scores"
 
 
+class Color(str, Enum):
+    """Channel orders of the network's input."""
+
+    rgb = "rgb"
+    bgr = "bgr"
+
+
+class Fit(str, Enum):
+    """Ways to bring an image to the network's size."""
+
+    letterbox = "letterbox"
+    center_crop = "center_crop"
+    stretch = "stretch"
+
+
 class Sigmoid(str, Enum):
     """Head tensors whose sigmoid the NPU computes."""
 
@@ -78,6 +93,34 @@ def build_command(
             metavar="H [W]",
             rich_help_panel=_INPUT,
         ),
+    ] = None,
+    names: Annotated[
+        Path | None,
+        typer.Option(
+            help="Class names for an ONNX file without: a data.yaml, or text with one a line.", rich_help_panel=_INPUT
+        ),
+    ] = None,
+    mean: Annotated[
+        str | None,
+        typer.Option(
+            help="Mean of the training images a channel, in 0 to 255, in the network's channel order.",
+            metavar="R,G,B",
+            rich_help_panel=_INPUT,
+        ),
+    ] = None,
+    std: Annotated[
+        str | None, typer.Option(help="Their deviation, likewise.", metavar="R,G,B", rich_help_panel=_INPUT)
+    ] = None,
+    color: Annotated[
+        Color | None, typer.Option(help="Channel order, where it is not the family's.", rich_help_panel=_INPUT)
+    ] = None,
+    fit: Annotated[
+        Fit | None,
+        typer.Option(help="How an image is brought to size, where not the family's way.", rich_help_panel=_INPUT),
+    ] = None,
+    crop: Annotated[
+        float | None,
+        typer.Option(help="Center crop over the shorter side: 224 out of 256 is 0.875.", rich_help_panel=_INPUT),
     ] = None,
     target: Annotated[str, typer.Option(help="SoC, any that the installed toolkit knows.")] = "rk3588",
     dtype: Annotated[
@@ -115,6 +158,14 @@ def build_command(
     sigmoid: Annotated[
         Sigmoid, typer.Option(help="Head tensors whose sigmoid the NPU computes.", rich_help_panel=_GRAPH)
     ] = Sigmoid.all,
+    nms: Annotated[
+        bool | None,
+        typer.Option(
+            "--nms/--no-nms",
+            help="YOLOv10, YOLO26: the head that needs suppression, or the one that does not. Default: the trainer's.",
+            rich_help_panel=_GRAPH,
+        ),
+    ] = None,
     optimization_level: Annotated[
         int, typer.Option(help="The toolkit's, 0 to 3.", min=0, max=3, rich_help_panel=_GRAPH)
     ] = 3,
@@ -131,6 +182,7 @@ def build_command(
     ] = None,
 ) -> None:
     """Turn a checkpoint into a verified .rknn bundle: export, cut, verify, quantize, build, compare."""
+    from rkdeploy.building.input_choice import InputChoice
     from rkdeploy.building.options import BuildOptions
     from rkdeploy.building.pipeline import build
     from rkdeploy.graph.cut import CutOptions
@@ -139,6 +191,15 @@ def build_command(
         model=model,
         weights=weights,
         imgsz=parse_size(imgsz) if imgsz else None,
+        input=InputChoice(
+            mean=_triple(mean, "--mean"),
+            std=_triple(std, "--std"),
+            color=color.value if color else None,
+            fit=fit.value if fit else None,
+            crop_fraction=crop,
+            names=names,
+        ),
+        nms=nms,
         target=target,
         dtype=dtype,
         calib=calib,
@@ -163,6 +224,19 @@ def build_command(
     )
     for file in sorted(p for p in bundle.folder.iterdir() if p.is_file()):
         out.print(f"  {file.stat().st_size / 1024:9,.1f} KiB  {plain(file.name)}")
+
+
+def _triple(text: str | None, option: str) -> tuple[float, float, float] | None:
+    """Three numbers with commas between them."""
+    if text is None:
+        return None
+    try:
+        values = [float(part) for part in text.split(",")]
+    except ValueError:
+        values = []
+    if len(values) != 3 or not all(abs(v) <= 1e6 for v in values):
+        raise typer.BadParameter(f'"{text}" is not three numbers, such as 123.675,116.28,103.53.', param_hint=option)
+    return values[0], values[1], values[2]
 
 
 class _Events:
@@ -244,8 +318,8 @@ def agreement_lines(agreement: Agreement) -> list[str]:
     points = agreement.keypoints
     if points is not None:
         lines.append(
-            f"{points.points} keypoints moved by {points.median_shift_px:.2f} px (median), {points.p95_shift_px:.2f} px "
-            f"(95th percentile) of the network input; {100 * points.alike:.1f} % of the poses have an OKS of at least "
+            f"{points.points} keypoints moved by {points.median_shift_px:.2f} px (median), "
+            f"{points.p95_shift_px:.2f} px (95th percentile) of the network input; {100 * points.alike:.1f} % of the poses have an OKS of at least "
             f"{points.similarity}"
         )
     if agreement.mask_iou is not None:

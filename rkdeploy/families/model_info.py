@@ -45,7 +45,8 @@ class ModelInfo:
         weights: which weights of the file were taken (`ema`, `model`).
         stored_dtype: element type in the file.
         epoch, date: of the training run, where the file says.
-        end_to_end: the head gives each object once and needs no non-maximum suppression.
+        end_to_end: the head that is taken gives each object once and needs no non-maximum suppression.
+        dual_head: the checkpoint has such a head and one that needs suppression (YOLOv10, YOLO26).
         masks: mask coefficients of an object, 0 for models without.
         keypoints: of a pose model, else None.
         angle: of a model with rotated boxes, else None.
@@ -68,6 +69,7 @@ class ModelInfo:
     epoch: int | None
     date: str | None
     end_to_end: bool = False
+    dual_head: bool = False
     masks: int = 0
     keypoints: KeypointLayout | None = None
     angle: AngleFormula | None = None

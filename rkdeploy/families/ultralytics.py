@@ -87,6 +87,7 @@ def describe(checkpoint: Checkpoint) -> ModelInfo:
         epoch=checkpoint.epoch,
         date=checkpoint.date,
         end_to_end=task != "classify" and _end_to_end(head),
+        dual_head={"cv2", f"{_ONE_TO_ONE}cv2"} <= head.children.keys(),
         masks=_masks(head) if task == "segment" else 0,
         keypoints=_keypoints(head) if task == "pose" else None,
         angle=_angle(head) if task == "obb" else None,
@@ -147,10 +148,10 @@ def _levels(emission: Emission, head: Module, info: ModelInfo, features: list[Va
     from rkdeploy.export.emission import emit
     from rkdeploy.export.point_heads import PointLevel
 
-    branches = [_branch(head, name) for name in ("cv2", "cv3")]
-    extra = None if info.task == "detect" else _branch(head, "cv4")
+    branches = [_branch(head, name, end_to_end=info.end_to_end) for name in ("cv2", "cv3")]
+    extra = None if info.task == "detect" else _branch(head, "cv4", end_to_end=info.end_to_end)
     # YOLO26's pose head has a trunk, and the last convolution of a level beside it.
-    last = _branch(head, "cv4_kpts") if head.class_name == "Pose26" else None
+    last = _branch(head, "cv4_kpts", end_to_end=info.end_to_end) if head.class_name == "Pose26" else None
     if not len(features) == len(info.strides) == len(branches[0].children) == len(branches[1].children):
         raise CheckpointError(f'"{head.path}" reads {len(features)} layers, expected one for each of its levels.')
     levels = []
@@ -164,10 +165,11 @@ def _levels(emission: Emission, head: Module, info: ModelInfo, features: list[Va
     return levels
 
 
-def _branch(head: Module, name: str) -> Module:
-    """The convolutions of one kind, one a level, of the head that counts."""
+def _branch(head: Module, name: str, *, end_to_end: bool | None = None) -> Module:
+    """The convolutions of one kind, one a level, of the wanted head, by default the one that counts."""
     one_to_one = f"{_ONE_TO_ONE}{name}"
-    return head.child(one_to_one if _end_to_end(head) and one_to_one in head.children else name)
+    wanted = _end_to_end(head) if end_to_end is None else end_to_end
+    return head.child(one_to_one if wanted and one_to_one in head.children else name)
 
 
 def _end_to_end(head: Module) -> bool:
