@@ -44,7 +44,8 @@ _SPARE_KIB: Final = (0, 2)
 _SPARSE_SPARE_KIB_A_LAYER: Final = 4
 """The same on chips with sparse weights (rk3576), at most: 0.6 to 0.8 KiB a layer and 2.3 KiB a Swish, not listed."""
 _SPARSE: Final = "sparseratio"
-_ALIGNED_BYTES: Final = 64
+_ALIGNED_KIB: Final = 1 / 16
+"""Weights begin and end at 64 bytes."""
 
 
 def read_compile_log(log: Path) -> CompiledModel:
@@ -144,7 +145,8 @@ def _require_whole(model: CompiledModel, *, sparse: bool) -> None:
     for layer in model.layers:
         if layer.number not in fed and layer.op != "InputOperator":
             raise _unreadable(f"no feature tensor goes into layer {layer.number}, {shown(layer.op)}")
-    internal, constants = (_size_kib(tensors) for tensors in (model.features, model.constants))
+    internal, constants = (max(t.end for t in tensors) / 1024 for tensors in (model.features, model.constants))
+    constants = -(-constants // _ALIGNED_KIB) * _ALIGNED_KIB
     if _printed(internal) != model.internal_kib:
         raise _unreadable(f"its feature tensors end at {internal:g} KiB, its total is {model.internal_kib:g} KiB")
     if sparse:
@@ -155,14 +157,9 @@ def _require_whole(model: CompiledModel, *, sparse: bool) -> None:
         raise _unreadable(f"its constants end at {constants:g} KiB, its total is {model.weight_kib:g} KiB")
     covered = 0
     for tensor in sorted(model.constants, key=lambda tensor: tensor.start):
-        if tensor.start - covered >= _ALIGNED_BYTES:
+        if tensor.start - covered >= _ALIGNED_KIB * 1024:
             raise _unreadable(f"there is nothing at {covered} to {tensor.start} bytes of its constants")
         covered = max(covered, tensor.end)
-
-
-def _size_kib(tensors: Sequence[PlacedTensor]) -> float:
-    """Size of the block that holds the tensors."""
-    return -(-max(tensor.end for tensor in tensors) // _ALIGNED_BYTES) * _ALIGNED_BYTES / 1024
 
 
 def _printed(kib: float) -> float:
