@@ -63,7 +63,8 @@ def with_choice(network: Network, choice: InputChoice) -> Network:
         if choice.mean is None or choice.std is None:
             notes.append(
                 "The ONNX file does not say how its images are prepared; ImageNet's mean and deviation and a center "
-                f"crop of {TORCHVISION_CROP} are assumed. Give --mean, --std, --crop, --fit and --color if it was otherwise."
+                f"crop of {TORCHVISION_CROP} are assumed. If it was otherwise, give --mean, --std, --crop, --fit, "
+                "--color."
             )
     image = _chosen(image, choice)
     names = network.class_names

@@ -317,11 +317,11 @@ def agreement_lines(agreement: Agreement) -> list[str]:
     lines = []
     points = agreement.keypoints
     if points is not None:
-        lines.append(
-            f"{points.points} keypoints moved by {points.median_shift_px:.2f} px (median), "
-            f"{points.p95_shift_px:.2f} px (95th percentile) of the network input; {100 * points.alike:.1f} % of the poses have an OKS of at least "
-            f"{points.similarity}"
-        )
+        median, tail = points.median_shift_px, points.p95_shift_px
+        lines += [
+            f"{points.points} keypoints moved by {median:.2f} px (median), {tail:.2f} px (95th percentile) of the input",
+            f"{100 * points.alike:.1f} % of the poses have an OKS of at least {points.similarity}",
+        ]
     if agreement.mask_iou is not None:
         lines.append(f"masks of matched objects overlap by {100 * agreement.mask_iou:.1f} % (mean IoU)")
     for found in agreement.class_maps:

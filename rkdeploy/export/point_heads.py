@@ -190,7 +190,7 @@ def _head(
     for number, level in enumerate(levels):
         for attribute, role in kinds:
             value: Value = getattr(level, attribute)
-            taps.append(Tap(value.name, value.name, role, four(value), level.stride, number))
+            taps.append(Tap(value.name.removesuffix("_output_0"), value.name, role, four(value), level.stride, number))
     groups: dict[str, tuple[Unit, int]] = {"xy": ("px", 2), "wh": ("px", 2), "scores": ("score", classes)}
     fields = row_fields(groups | {"coefficients": ("value", masks), "angle": ("rad", 1 if angle else 0)})
     if keypoints is not None:
