@@ -38,6 +38,7 @@ from rkdeploy.bundle import (
 from rkdeploy.custom_string import custom_string
 from rkdeploy.errors import CalibrationError, ToolkitError
 from rkdeploy.families import yolov5
+from rkdeploy.families.advice import Advice, advice_for
 from rkdeploy.graph.cut import cut
 from rkdeploy.graph.session import Session
 from rkdeploy.graph.verify import network_input, verify, verify_rewrite
@@ -87,6 +88,9 @@ class BuildEvents(Protocol):
 
     def compared(self, agreement: Agreement) -> None:
         """The built model was compared with float."""
+
+    def advice(self, advice: tuple[Advice, ...]) -> None:
+        """What costs speed, and what to do about it."""
 
     def warning(self, text: str) -> None:
         """Something that the user should know."""
@@ -179,6 +183,7 @@ def build(options: BuildOptions, events: BuildEvents) -> Bundle:
                 agreement = _compare(toolkit, spec, cut_graph, images, events)
         except ToolkitError as error:
             raise _with_log_kept(error, folder / LOG, options.folder) from error
+        events.advice(advice_for(network.info, network.input_hw) if network.info is not None else ())
         if agreement is None:
             warn("The built model was not compared with float: there is no image left to compare on.")
         else:

@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.table import Table
 
-from rkdeploy.cli.console import err, out, plain, print_warning
+from rkdeploy.cli.console import err, out, plain, print_advice, print_warning
 from rkdeploy.cli.size import parse_size
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from rkdeploy.building.network import Network
+    from rkdeploy.families.advice import Advice
     from rkdeploy.quantize.calibration import CalibrationSet
     from rkdeploy.record import Agreement, Verification
 
@@ -308,6 +309,9 @@ class _Events:
         for line in agreement_lines(agreement):
             out.print(f"            {plain(line)}")
 
+    def advice(self, advice: tuple[Advice, ...]) -> None:
+        print_advice(advice)
+
     def warning(self, text: str) -> None:
         print_warning(text)
 
@@ -319,7 +323,7 @@ def agreement_lines(agreement: Agreement) -> list[str]:
     if points is not None:
         median, tail = points.median_shift_px, points.p95_shift_px
         lines += [
-            f"{points.points} keypoints moved by {median:.2f} px (median), {tail:.2f} px (95th percentile) of the input",
+            f"{points.points} keypoints moved by {median:.2f} px (median), {tail:.2f} px (95th percentile)",
             f"{100 * points.alike:.1f} % of the poses have an OKS of at least {points.similarity}",
         ]
     if agreement.mask_iou is not None:

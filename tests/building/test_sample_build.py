@@ -14,6 +14,7 @@ from rkdeploy.building.network import Network
 from rkdeploy.building.options import BuildOptions
 from rkdeploy.building.pipeline import build
 from rkdeploy.bundle import Bundle, read_bundle
+from rkdeploy.families.advice import Advice
 from rkdeploy.image_file import read_image
 from rkdeploy.postprocess.detections import Detections
 from rkdeploy.postprocess.thresholds import Thresholds
@@ -45,6 +46,7 @@ class Silent:
 
     def compared(self, agreement: Agreement) -> None: ...
 
+    def advice(self, advice: tuple[Advice, ...]) -> None: ...
     def warning(self, text: str) -> None: ...
 
 
