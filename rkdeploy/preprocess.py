@@ -1,4 +1,6 @@
-"""Letterbox: a source image into the network's input, and boxes and points between the two frames.
+"""A source image into the network's input, and boxes and points between the two frames.
+
+How it is fitted is the contract's (`InputSpec.fit`): `Letterbox` pads, `CenterCrop` crops, `Stretch` distorts.
 
 Two coordinate frames, both in pixels with the origin at the top left corner of the image:
 
@@ -8,6 +10,7 @@ Two coordinate frames, both in pixels with the origin at the top left corner of 
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -15,8 +18,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from rkdeploy.antialiased_resize import AntialiasedCrop
 from rkdeploy.errors import RkdeployError, SourceError
-from rkdeploy.spec import ColorOrder, InputSpec
+from rkdeploy.spec import ColorOrder, Fit, InputSpec
 
 _COLOR_CODES: Final[dict[tuple[int, ColorOrder], int | None]] = {
     (1, "rgb"): cv2.COLOR_GRAY2RGB,
@@ -32,12 +36,14 @@ _COLOR_CODES: Final[dict[tuple[int, ColorOrder], int | None]] = {
 class LetterboxTransform:
     """The map between one source image and the network input: input = source * scale + pad, on each axis.
 
-    The figures are those of YOLOv5's `scale_boxes` (utils/general.py, v7.0): the exact ratio and the exact half of
-    the remaining space, not the whole pixels at which the image was placed, so that boxes agree with upstream's.
+    It serves every fit: a crop has a negative pad, a stretch two scales.
+
+    A letterbox's figures are those of YOLOv5's `scale_boxes` (utils/general.py, v7.0): the exact ratio and the exact
+    half of the remaining space, not the whole pixels at which the image was placed: boxes agree with upstream's.
 
     Attributes:
         scale_x, scale_y: input pixels a source pixel; the two are equal for a letterbox.
-        pad_x, pad_y: input pixels left of and above the image; may end in a fraction.
+        pad_x, pad_y: input pixels left of and above the image; may end in a fraction, and be negative.
         source_hw: (height, width) of the source image in pixels.
     """
 
@@ -46,6 +52,17 @@ class LetterboxTransform:
     pad_x: float
     pad_y: float
     source_hw: tuple[int, int]
+
+    @property
+    def placed(self) -> LetterboxTransform:
+        """The same map as the pixels went: the image resized to whole pixels and placed at a whole pixel.
+
+        What is read pixel by pixel, such as masks, lies there, and ultralytics' `scale_boxes` (8.4) counts from there.
+        """
+        height, width = self.source_hw
+        scale_x, pad_x = _whole_pixels(width, self.scale_x, self.pad_x)
+        scale_y, pad_y = _whole_pixels(height, self.scale_y, self.pad_y)
+        return LetterboxTransform(scale_x, scale_y, pad_x, pad_y, self.source_hw)
 
     def boxes_to_source(self, xyxy: NDArray[np.floating[Any]]) -> NDArray[np.float32]:
         """Boxes (N, 4) x1, y1, x2, y2 in input pixels to new (N, 4) float32 in source pixels, clipped to the image."""
@@ -61,6 +78,16 @@ class LetterboxTransform:
         np.minimum(points, np.array((width, height), np.float32), out=points)
         return points
 
+    def rotated_to_source(self, rotated: NDArray[np.floating[Any]]) -> NDArray[np.float32]:
+        """Boxes (N, 5) centre x, y, width, height, angle in input pixels to a new (N, 5) in source pixels, not clipped.
+
+        The two scales must be equal: otherwise they would not stay rectangular.
+        """
+        boxes: NDArray[np.float32] = rotated.astype(np.float32)
+        boxes[:, :2] -= np.array((self.pad_x, self.pad_y), np.float32)
+        boxes[:, :4] /= np.array((self.scale_x, self.scale_y) * 2, np.float32)
+        return boxes
+
     def boxes_to_input(self, xyxy: NDArray[np.floating[Any]]) -> NDArray[np.float32]:
         """Boxes (N, 4) x1, y1, x2, y2 in source pixels to a new (N, 4) float32 in input pixels, not clipped."""
         boxes: NDArray[np.float32] = xyxy.astype(np.float32)
@@ -69,9 +96,24 @@ class LetterboxTransform:
         return boxes
 
 
+def _whole_pixels(source: int, scale: float, pad: float) -> tuple[float, float]:
+    """Scale and pad of one axis with the resized side and the pad rounded as `Letterbox` rounds them."""
+    side = max(1, round(source * scale))
+    remainder = round(source * scale + 2 * pad) - side
+    return side / source, float(_before(remainder))
+
+
+def _before(remainder: int) -> int:
+    """How much of the remaining space lies before the image; negative for a crop.
+
+    The 0.1 is upstream's: an odd remainder puts its extra row below and its extra column to the right.
+    """
+    return round(remainder / 2 - 0.1)
+
+
 @dataclass(frozen=True, slots=True)
 class Letterboxed:
-    """One image ready for the network.
+    """One image ready for the network, however it was fitted.
 
     Attributes:
         image: (1, height, width, 3) uint8, contiguous, in the contract's colour order.  It is the `Letterbox`'s own
@@ -107,8 +149,7 @@ class Letterbox:
 
     def __init__(self, spec: InputSpec) -> None:
         """Args: spec: the contract's input, `fit` must be `letterbox`."""
-        if spec.fit != "letterbox":
-            raise RkdeployError(f'Input "{spec.name}" has fit "{spec.fit}", expected "letterbox".')
+        _require_fit(spec, "letterbox")
         self._spec = spec
         self._buffer = np.full((1, spec.height, spec.width, 3), spec.pad_value, np.uint8)
         self._placement = _Placement(0, 0, 0, 0)
@@ -159,10 +200,7 @@ class Letterbox:
     def _place(self, source_height: int, source_width: int, ratio: float) -> _Placement:
         width = max(1, round(source_width * ratio))
         height = max(1, round(source_height * ratio))
-        # The 0.1 is upstream's: an odd remainder puts its extra row below and its extra column to the right.
-        top = round((self._spec.height - height) / 2 - 0.1)
-        left = round((self._spec.width - width) / 2 - 0.1)
-        return _Placement(top, left, height, width)
+        return _Placement(_before(self._spec.height - height), _before(self._spec.width - width), height, width)
 
     def _resize(self, source: NDArray[np.uint8], target: NDArray[np.uint8] | None) -> NDArray[np.uint8]:
         """Resize `source` into `target`, or into the reused scratch buffer (or not at all) when that is None."""
@@ -179,6 +217,104 @@ class Letterbox:
             target = self._resized
         cv2.resize(source, (width, height), dst=target, interpolation=cv2.INTER_LINEAR)
         return target
+
+
+class CenterCrop:
+    """Brings a source image to the network's input size as torchvision's `Resize` and `CenterCrop` do.
+
+    The image is resized, with antialiasing, until the input over `InputSpec.crop_fraction` fits into it; then its
+    middle is cut out.  ultralytics' `classify_transforms` (8.4, data/augment.py) does so with a fraction of 1.
+    YOLOv5's `CenterCrop` (v7.0, utils/augmentations.py) cuts out the same part, but resizes it without antialiasing.
+
+    One `CenterCrop` serves one thread; its buffer is reused as `Letterbox`'s is.
+    """
+
+    def __init__(self, spec: InputSpec) -> None:
+        """Args: spec: the contract's input, `fit` must be `center_crop`."""
+        _require_fit(spec, "center_crop")
+        if not 0.0 < spec.crop_fraction <= 1.0:
+            raise RkdeployError(
+                f'Input "{spec.name}" has a crop fraction of {spec.crop_fraction}, expected more than 0, up to 1.'
+            )
+        self._spec = spec
+        self._resizer = _Resizer(spec)
+
+    def __call__(self, image: NDArray[np.uint8]) -> Letterboxed:
+        """Crop one image.  Arguments, result and errors are those of `Letterbox`."""
+        channels = _checked_channels(image)
+        height, width = image.shape[:2]
+        wanted_hw = [math.floor(side / self._spec.crop_fraction) for side in (self._spec.height, self._spec.width)]
+        # The side that has less to spare gets its size, the other as many whole pixels as the ratio gives.
+        if wanted_hw[0] * width >= wanted_hw[1] * height:
+            resized = (wanted_hw[0], wanted_hw[0] * width // height)
+        else:
+            resized = (wanted_hw[1] * height // width, wanted_hw[1])
+        top, left = round((resized[0] - self._spec.height) / 2), round((resized[1] - self._spec.width) / 2)
+        return self._resizer(image, channels, resized, top, left)
+
+
+class Stretch:
+    """Brings a source image to the network's input size with no regard to its aspect ratio, with antialiasing.
+
+    One `Stretch` serves one thread; its buffer is reused as `Letterbox`'s is.
+    """
+
+    def __init__(self, spec: InputSpec) -> None:
+        """Args: spec: the contract's input, `fit` must be `stretch`."""
+        _require_fit(spec, "stretch")
+        self._spec = spec
+        self._resizer = _Resizer(spec)
+
+    def __call__(self, image: NDArray[np.uint8]) -> Letterboxed:
+        """Stretch one image.  Arguments, result and errors are those of `Letterbox`."""
+        return self._resizer(image, _checked_channels(image), (self._spec.height, self._spec.width), 0, 0)
+
+
+ImageFit = Letterbox | CenterCrop | Stretch
+
+
+def image_fit(spec: InputSpec) -> ImageFit:
+    """What brings images to the input as the contract wants it."""
+    if spec.fit == "center_crop":
+        return CenterCrop(spec)
+    return Stretch(spec) if spec.fit == "stretch" else Letterbox(spec)
+
+
+class _Resizer:
+    """The antialiased resize of images that keep their size from frame to frame, into one buffer."""
+
+    def __init__(self, spec: InputSpec) -> None:
+        self._spec = spec
+        self._buffer = np.empty((1, spec.height, spec.width, 3), np.uint8)
+        self._source_hw = (0, 0)
+        self._crop: AntialiasedCrop | None = None
+
+    def __call__(
+        self, image: NDArray[np.uint8], channels: int, resized_hw: tuple[int, int], top: int, left: int
+    ) -> Letterboxed:
+        height, width = image.shape[:2]
+        if self._crop is None or self._source_hw != (height, width):
+            self._crop = AntialiasedCrop((height, width), resized_hw, (top, left, self._spec.height, self._spec.width))
+            self._source_hw = (height, width)
+        part = self._crop(image.reshape(height, width, channels))
+        code = _COLOR_CODES[channels, self._spec.color]
+        if code is None:
+            self._buffer[0] = part
+        else:
+            cv2.cvtColor(part, code, dst=self._buffer[0])
+        transform = LetterboxTransform(
+            scale_x=resized_hw[1] / width,
+            scale_y=resized_hw[0] / height,
+            pad_x=float(-left),
+            pad_y=float(-top),
+            source_hw=(height, width),
+        )
+        return Letterboxed(self._buffer, transform)
+
+
+def _require_fit(spec: InputSpec, fit: Fit) -> None:
+    if spec.fit != fit:
+        raise RkdeployError(f'Input "{spec.name}" has fit "{spec.fit}", expected "{fit}".')
 
 
 def _checked_channels(image: NDArray[np.uint8]) -> int:

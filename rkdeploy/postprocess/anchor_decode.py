@@ -21,10 +21,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from rkdeploy.postprocess.anchor_layout import BOX_FIELDS, OBJECTNESS, AnchorPart, anchor_levels, coefficient_count
+from rkdeploy.postprocess.anchor_layout import BOX_FIELDS, OBJECTNESS, AnchorPart, anchor_levels
 from rkdeploy.postprocess.boxes import xyxy_from_xywh
 from rkdeploy.postprocess.decoder import Candidates, DenseField, RowDetails
-from rkdeploy.postprocess.raw_values import dequantize, raw_limit, require_tensors, sigmoid_in_place
+from rkdeploy.postprocess.raw_values import (
+    coefficient_count,
+    dequantize,
+    raw_limit,
+    require_tensors,
+    sigmoid_in_place,
+)
 from rkdeploy.runtime.protocol import HeadTensor
 from rkdeploy.spec import ModelSpec
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Final, get_args
 
 from rkdeploy.errors import RkdeployError
-from rkdeploy.postprocess.raw_values import outputs_with
+from rkdeploy.postprocess.raw_values import coefficient_count, outputs_with
 from rkdeploy.spec import AnchorRole, HeadOutput, ImageRole, ModelSpec
 
 OBJECTNESS: Final = 4
@@ -44,12 +44,6 @@ class AnchorLevel:
     end: int
 
 
-def coefficient_count(spec: ModelSpec) -> int:
-    """Mask coefficients an anchor: as many as there are prototypes."""
-    prototypes = outputs_with(spec.outputs, ("prototypes",))
-    return prototypes[0][1].shape[1] if prototypes else 0
-
-
 def anchor_levels(spec: ModelSpec) -> tuple[AnchorLevel, ...]:
     """The levels of the contract, finest first.
 
@@ -60,6 +54,8 @@ def anchor_levels(spec: ModelSpec) -> tuple[AnchorLevel, ...]:
         raise RkdeployError(f'The contract of family "{spec.family}" holds no anchors.')
     if not spec.class_names:
         raise RkdeployError("The contract holds no class names.")
+    if spec.end_to_end:
+        raise RkdeployError("The contract is end to end, which no anchor head is.")
     for output in spec.outputs:
         if output.role not in _ANCHOR_ROLES | _IMAGE_ROLES:
             raise RkdeployError(f'Output "{output.name}" has role "{output.role}", which an anchor head does not have.')

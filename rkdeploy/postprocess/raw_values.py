@@ -9,9 +9,9 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from rkdeploy.errors import BackendError
+from rkdeploy.errors import BackendError, RkdeployError
 from rkdeploy.runtime.protocol import HeadTensor
-from rkdeploy.spec import Activation, HeadOutput
+from rkdeploy.spec import Activation, HeadOutput, ModelSpec
 
 _DTYPES: Final = frozenset(np.dtype(name) for name in ("int8", "uint8", "int16", "float16", "float32"))
 
@@ -93,3 +93,19 @@ def outputs_with(outputs: Sequence[HeadOutput], roles: Iterable[str]) -> list[tu
     """The outputs of the given roles, each with its place in the contract."""
     wanted = frozenset(roles)
     return [(index, output) for index, output in enumerate(outputs) if output.role in wanted]
+
+
+def coefficient_count(spec: ModelSpec) -> int:
+    """Mask coefficients an object: as many as there are prototypes; 0 without any."""
+    prototypes = outputs_with(spec.outputs, ("prototypes",))
+    return prototypes[0][1].shape[1] if prototypes else 0
+
+
+def require_image_sized(output: HeadOutput, spec: ModelSpec) -> None:
+    """Raise an RkdeployError unless the output's planes cover the network's input."""
+    covered = (output.shape[2] * output.stride, output.shape[3] * output.stride)
+    if covered != (spec.input.height, spec.input.width):
+        raise RkdeployError(
+            f'Output "{output.name}" has shape {output.shape} in the contract and stride {output.stride}, which '
+            f"covers {covered[1]}x{covered[0]}, expected {spec.input.width}x{spec.input.height} for {output.role}."
+        )
