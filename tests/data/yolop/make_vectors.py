@@ -154,13 +154,13 @@ def randomise(model: Any, x: Any, seen: Any, torch: Any) -> None:
                 if m.bias is not None:
                     m.bias.copy_(torch.randn(m.bias.shape, generator=g) * 0.1)
         for m in norms:
-            uniform(m.weight, 0.6, 1.5)
-            uniform(m.bias, -0.5, 0.6)
+            uniform(m.weight, 0.4, 0.9)
+            uniform(m.bias, -0.2, 0.8)
             m.num_batches_tracked.fill_(1234)
 
         def near(norm: Any, inputs: tuple[Any]) -> None:
-            """Statistics near those of what arrives, layer after layer, so that no layer dies."""
-            mean, var = inputs[0].mean((0, 2, 3)), inputs[0].var((0, 2, 3), unbiased=False)
+            """Statistics near those of what arrives, so that no layer dies; a still channel is not blown up."""
+            mean, var = inputs[0].mean((0, 2, 3)), inputs[0].var((0, 2, 3), unbiased=False).clamp(0.25)
             norm.running_mean = mean + torch.randn(mean.shape, generator=g) * 0.15 * (var + 1e-3).sqrt()
             norm.running_var = var * (torch.rand(var.shape, generator=g) + 0.6)
 
@@ -267,6 +267,11 @@ def record(case: Case, path: Path, model: Any, x8: np.ndarray, torch: Any) -> di
     model.eval()
     with torch.no_grad():
         (pred, raw), drive, lane = model(normalised(x8, torch))
+        exact = deepcopy(model).double()(normalised(x8, torch).double())
+    # What single precision costs, boxes as a share of their size: no case where the order of sums shows.
+    pairs = zip((pred, drive, lane), (exact[0][0], *exact[1:]), strict=True)
+    gap = max(float(((a - b).abs() / b.abs().clamp(1.0)).max()) for a, b in pairs)
+    assert gap < 5e-5, f"ill-conditioned: {gap}"
     detect = model.model[model.detector_index]
     norms = {m.eps for m in model.modules() if isinstance(m, torch.nn.BatchNorm2d)}
     assert norms == {1e-3}, norms
@@ -295,6 +300,7 @@ def record(case: Case, path: Path, model: Any, x8: np.ndarray, torch: Any) -> di
         "input_hw": list(case.hw),
         "parameters": sum(p.numel() for p in model.parameters()),
         "mask_share": shares,
+        "float32_gap": gap,
         "torch": torch.__version__,
     }
     return {**arrays, "meta": np.array(json.dumps(meta))}
