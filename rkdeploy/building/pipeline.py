@@ -42,7 +42,7 @@ from rkdeploy.families.advice import Advice, advice_for
 from rkdeploy.graph.cut import cut
 from rkdeploy.graph.session import Session
 from rkdeploy.graph.verify import network_input, verify, verify_rewrite
-from rkdeploy.preprocess import Letterbox
+from rkdeploy.preprocess import image_fit
 from rkdeploy.quantize.calibration import (
     CalibrationImage,
     CalibrationSet,
@@ -265,9 +265,9 @@ def _verify(network: Network, cut_graph: onnx.ModelProto, spec: ModelSpec, image
 def _verify_images(spec: ModelSpec, images: _Images) -> Iterator[tuple[str, NDArray[np.uint8]]]:
     """Real images where there are any, else seeded noise, which exercises the decode all the same."""
     chosen = images.proof or (images.calibration.images if images.calibration else ())
-    letterbox = Letterbox(spec.input)
+    fit = image_fit(spec.input)
     for image in chosen[:VERIFY_IMAGES]:
-        yield image.path, letterbox(image.read()).image
+        yield image.path, fit(image.read()).image
     if not chosen:
         noise = np.random.default_rng(0).integers(0, 256, (1, spec.input.height, spec.input.width, 3), np.uint8)
         yield "seeded noise (no images given)", noise
@@ -275,7 +275,7 @@ def _verify_images(spec: ModelSpec, images: _Images) -> Iterator[tuple[str, NDAr
 
 def _calibration_input(spec: ModelSpec, images: _Images) -> Iterator[NDArray[np.uint8]]:
     assert images.calibration is not None
-    return load_letterboxed(images.calibration, Letterbox(spec.input), "nchw")
+    return load_letterboxed(images.calibration, image_fit(spec.input), "nchw")
 
 
 def _with_quantization(spec: ModelSpec, model: BuiltModel) -> ModelSpec:
@@ -298,11 +298,11 @@ def _compare(
     if not images.proof:
         return None
     session = Session(cut_graph)
-    letterbox = Letterbox(spec.input)
+    fit = image_fit(spec.input)
     meter = AgreementMeter(spec)
     for index, image in enumerate(images.proof):
         events.detail(f"{index + 1}/{len(images.proof)}")
-        boxed = letterbox(image.read())
+        boxed = fit(image.read())
         reference = session.run({spec.input.name: network_input(boxed.image, spec)})
         simulated = toolkit.simulate(boxed.image)
         meter.add(

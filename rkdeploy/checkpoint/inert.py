@@ -224,6 +224,14 @@ _BUILTINS: dict[str, Callable[..., Any]] = {
     "int": Inert, "float": Inert, "bool": Inert, "complex": Inert, "str": Inert, "object": Inert,
 }  # fmt: skip
 
+
+def _builtin_type(name: object) -> Callable[..., Any]:
+    """`dill._dill._load_type`, by which ultralytics 8.0 and 8.1 name built-in types."""
+    if not isinstance(name, str) or name not in _BUILTINS or name == "getattr":
+        raise CheckpointError(f"The checkpoint names the type {shown(name)}, which is not model data.")
+    return _BUILTINS[name]
+
+
 CONSTRUCTORS: dict[tuple[str, str], Callable[..., Any]] = {
     ("collections", "OrderedDict"): Mapping,
     ("collections", "defaultdict"): Mapping,
@@ -237,6 +245,7 @@ CONSTRUCTORS: dict[tuple[str, str], Callable[..., Any]] = {
     ("torch", "Size"): _size,
     ("torch", "device"): _path,
     ("_codecs", "encode"): _encode,
+    ("dill._dill", "_load_type"): _builtin_type,
     **{(m, n): c for m in ("numpy.core.multiarray", "numpy._core.multiarray")
        for n, c in (("scalar", _numpy_scalar), ("_reconstruct", Inert))},
     ("numpy", "dtype"): NumpyDtype,

@@ -15,7 +15,7 @@ import numpy as np
 from rkdeploy import __version__
 from rkdeploy.errors import BackendError
 from rkdeploy.postprocess.thresholds import Thresholds
-from rkdeploy.preprocess import Letterbox
+from rkdeploy.preprocess import image_fit
 from rkdeploy.profiling import input_frames
 from rkdeploy.profiling.advice import advise
 from rkdeploy.profiling.figures import (
@@ -188,7 +188,7 @@ def _why_one_context(name: str, board: Board, present: int | None) -> str:
 
 
 def _network_input(images: Images, spec: InputSpec) -> NDArray[np.uint8]:
-    return np.ascontiguousarray(Letterbox(spec)(images[0]).image).copy()
+    return np.ascontiguousarray(image_fit(spec)(images[0]).image).copy()
 
 
 def _cores(

@@ -10,7 +10,7 @@ import numpy as np
 
 from rkdeploy.errors import BackendError
 from rkdeploy.postprocess.postprocessor import Postprocessor
-from rkdeploy.preprocess import Letterbox
+from rkdeploy.preprocess import image_fit
 from rkdeploy.profiling.figures import CoreTiming, Missing, ProcessMemory, Stages
 from rkdeploy.profiling.sampling import ResidentMemory, latency_of
 from rkdeploy.runtime.protocol import MeasuredRuntime
@@ -71,7 +71,7 @@ def measure_stages(
     Raises:
         BackendError: when the runtime fails on a frame.
     """
-    letterbox, postprocess = Letterbox(spec.input), Postprocessor(spec, thresholds)
+    fit, postprocess = image_fit(spec.input), Postprocessor(spec, thresholds)
     npu_time, why_no_npu_time = _npu_clock(runtime)
     # Filled, so that its pages are there: whatever this loop collected would count as growth of the process.
     times = np.full((limits.frames, 5), np.nan)
@@ -81,7 +81,7 @@ def measure_stages(
 
     def run(image: NDArray[np.uint8]) -> tuple[tuple[float, float, float, float], int]:
         begun = clock()
-        boxed = letterbox(image)
+        boxed = fit(image)
         prepared = clock()
         tensors = runtime.infer(boxed.image)
         inferred = clock()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from rkdeploy.postprocess.postprocessor import Postprocessor
-from rkdeploy.preprocess import Letterbox
+from rkdeploy.preprocess import image_fit
 
 if TYPE_CHECKING:
     import numpy as np
@@ -31,7 +31,7 @@ class Detector:
 
     def __init__(self, runtime: Runtime, spec: ModelSpec, thresholds: Thresholds) -> None:
         self._runtime = runtime
-        self._letterbox = Letterbox(spec.input)
+        self._fit = image_fit(spec.input)
         self._postprocess = Postprocessor(spec, thresholds)
 
     def __call__(self, image: NDArray[np.uint8]) -> Detections:
@@ -40,5 +40,5 @@ class Detector:
         Raises:
             BackendError: when the runtime failed on it.
         """
-        boxed = self._letterbox(image)
+        boxed = self._fit(image)
         return self._postprocess(self._runtime.infer(boxed.image), boxed.transform)

@@ -24,7 +24,7 @@ import numpy as np
 
 from rkdeploy.errors import BackendError, RkdeployError
 from rkdeploy.postprocess.postprocessor import Postprocessor
-from rkdeploy.preprocess import Letterbox, Letterboxed
+from rkdeploy.preprocess import Letterboxed, image_fit
 from rkdeploy.stream.backoff import Backoff
 from rkdeploy.stream.contexts import Contexts
 from rkdeploy.stream.flow import FrameFlow
@@ -331,7 +331,7 @@ class _Slot:
     """
 
     def __init__(self, spec: ModelSpec, thresholds: Thresholds) -> None:
-        self._letterbox = Letterbox(spec.input)
+        self._fit = image_fit(spec.input)
         self._postprocess = Postprocessor(spec, thresholds)
         self._kept: list[NDArray[Any]] = []
         self._tensors: tuple[HeadTensor, ...] = ()
@@ -342,7 +342,7 @@ class _Slot:
     def load(self, job: Job) -> None:
         """Take a frame and letterbox it."""
         self._job = job
-        self._boxed = self._letterbox(job.frame.image)
+        self._boxed = self._fit(job.frame.image)
 
     @property
     def input(self) -> NDArray[np.uint8]:
