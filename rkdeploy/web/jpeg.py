@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING
 import cv2
 import numpy as np
 
-from rkdeploy.postprocess.detections import Detections
-from rkdeploy.stream.drawing import draw_detections
+from rkdeploy.drawing import draw_detections, scale_detections
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -106,9 +105,9 @@ def encode(newest: Newest, class_names: Sequence[str], options: JpegOptions) -> 
     height, width = image.shape[:2]
     scale = options.max_side_px / max(height, width)
     if scale < 1:
-        small = cv2.resize(image, (max(1, round(width * scale)), max(1, round(height * scale))))
-        image = np.asarray(small, np.uint8)
-        found = Detections((found.xyxy * np.float32(scale)).astype(np.float32), found.scores, found.class_ids)
+        small_wh = max(1, round(width * scale)), max(1, round(height * scale))
+        image = np.asarray(cv2.resize(image, small_wh), np.uint8)
+        found = scale_detections(found, (height, width), (small_wh[1], small_wh[0]))
     drawn = draw_detections(image, found, class_names)
     ok, data = cv2.imencode(".jpg", drawn, [cv2.IMWRITE_JPEG_QUALITY, options.quality])
     assert ok, "OpenCV's JPEG encoder takes every uint8 image"

@@ -34,12 +34,12 @@ from bench_decode import head, head_logits
 from numpy.typing import NDArray
 from typing_extensions import Self
 
+from rkdeploy.drawing import draw_detections
 from rkdeploy.postprocess.detections import Detections
 from rkdeploy.postprocess.thresholds import Thresholds
 from rkdeploy.runtime.protocol import HeadTensor
 from rkdeploy.spec import ModelSpec
 from rkdeploy.stream.detector import Detector
-from rkdeploy.stream.drawing import draw_detections
 from rkdeploy.stream.frames import Frame
 from rkdeploy.stream.pipeline import Pipeline, PipelineOptions
 

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import cv2
 
+from rkdeploy.drawing import draw_detections
 from rkdeploy.errors import RkdeployError
-from rkdeploy.stream.drawing import draw_detections
 from rkdeploy.stream.sinks.atomic_file import make_folder, write_atomically
 
 if TYPE_CHECKING:

@@ -3,8 +3,9 @@ r"""Detections as JSON lines: one object a frame.
     {"source": "a.jpg", "frame": 0, "detections": [
         {"xyxy": [x1, y1, x2, y2], "score": 0.9, "class_id": 0, "class_name": "bolt"}]}
 
-`xyxy` is in source pixels with 2 decimals, `score` has 5; a frame without objects has an empty list.  The text is ASCII
-(other characters as `\uXXXX`), so that it survives every terminal and locale.
+`xyxy` is in source pixels with 2 decimals, `score` has 5; a frame without objects has an empty list.  What else a model
+finds is added by `result_json`.  The text is ASCII (other characters as `\uXXXX`), so that it survives every terminal
+and locale.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rkdeploy.errors import RkdeployError
+from rkdeploy.stream.result_json import result_object
 from rkdeploy.stream.sinks.atomic_file import make_folder, path_beside, refuse_folder
 
 if TYPE_CHECKING:
@@ -31,19 +33,24 @@ if TYPE_CHECKING:
 STDOUT = "-"
 
 
-def jsonl_line(frame: Frame, detections: Detections, class_names: Sequence[str]) -> str:
-    """One frame as one line of JSON, without the line end."""
-    rows = zip(detections.xyxy.tolist(), detections.scores.tolist(), detections.class_ids.tolist(), strict=True)
-    found = [
-        {
-            "xyxy": [round(value, 2) for value in xyxy],
-            "score": round(score, 5),
-            "class_id": class_id,
-            "class_name": class_names[class_id],
-        }
-        for xyxy, score, class_id in rows
-    ]
-    return json.dumps({"source": frame.source, "frame": frame.index, "detections": found}, allow_nan=False)
+def jsonl_line(frame: Frame, detections: Detections, class_names: Sequence[str], *, map_masks: bool = False) -> str:
+    """One frame as one line of JSON, without the line end; `map_masks` as `result_object` takes it."""
+    height, width = frame.image.shape[:2]
+    return json_line(frame.source, frame.index, (height, width), detections, class_names, map_masks=map_masks)
+
+
+def json_line(
+    source: str,
+    frame_index: int,
+    image_hw: tuple[int, int],
+    detections: Detections,
+    class_names: Sequence[str],
+    *,
+    map_masks: bool = False,
+) -> str:
+    """The same for a frame whose picture is no longer there; the arguments are those of `result_object`."""
+    result = result_object(source, frame_index, image_hw, detections, class_names, map_masks=map_masks)
+    return json.dumps(result, allow_nan=False)
 
 
 class JsonlSink:
@@ -55,11 +62,13 @@ class JsonlSink:
     Args:
         target: the file, or `-`.
         class_names: of the contract.
+        map_masks: whether class maps come with the pixels of each class.
     """
 
-    def __init__(self, target: str | Path, class_names: Sequence[str]) -> None:
+    def __init__(self, target: str | Path, class_names: Sequence[str], *, map_masks: bool = False) -> None:
         self._target = None if str(target) == STDOUT else Path(target)
         self._class_names = tuple(class_names)
+        self._map_masks = map_masks
         self._partial: Path | None = None
         self._file: TextIO | None = None
 
@@ -102,7 +111,7 @@ class JsonlSink:
             RkdeployError: when the file cannot be written.
         """
         assert self._file is not None, "a sink takes frames between enter and exit"
-        line = jsonl_line(frame, detections, self._class_names)
+        line = jsonl_line(frame, detections, self._class_names, map_masks=self._map_masks)
         try:
             self._file.write(line + "\n")
             self._file.flush()

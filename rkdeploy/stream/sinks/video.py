@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 import cv2
 
+from rkdeploy.drawing import draw_detections
 from rkdeploy.errors import RkdeployError
 from rkdeploy.image_file import opencv_log_silenced
-from rkdeploy.stream.drawing import draw_detections
 from rkdeploy.stream.sinks.atomic_file import make_folder, path_beside, refuse_folder
 
 if TYPE_CHECKING:

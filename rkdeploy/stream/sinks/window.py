@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 
 import cv2
 
+from rkdeploy.drawing import draw_detections
 from rkdeploy.errors import RkdeployError
-from rkdeploy.stream.drawing import draw_detections
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

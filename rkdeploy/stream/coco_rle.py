@@ -1,0 +1,60 @@
+r"""Masks as COCO writes them: run lengths down the columns of the image, in a string.
+
+`pycocotools.mask.decode({"size": [height, width], "counts": text})` gives the mask back.  The format is that of
+`rleToString` in its maskApi.c (https://github.com/cocodataset/cocoapi): lengths of alternating runs of background and
+object, beginning with background; from the fourth length on the difference to the last but one; each number in groups
+of five bits from the lowest, with a sixth bit where more follow, as the character of 48 + group.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+_GROUPS = 13  # of five bits in 64
+
+
+def rle_counts(pixels: NDArray[np.bool_], left: int, top: int, image_hw: tuple[int, int]) -> str:
+    """The `counts` of a mask.
+
+    Args:
+        pixels: (h, w) bool, the mask or the part of it that holds the object, inside the image.
+        left: image column of the part's first column.
+        top: image row of its first row.
+        image_hw: height and width of the image.
+    """
+    height, width = image_hw
+    return _text(_run_lengths(pixels, left, top, height, height * width))
+
+
+def _run_lengths(pixels: NDArray[np.bool_], left: int, top: int, height: int, total: int) -> NDArray[np.int64]:
+    """Lengths of the runs, background first."""
+    rows, columns = pixels.shape
+    # Column after column, a row of background behind each: where neighbours differ, a run begins or ends.
+    flat = np.zeros(1 + columns * (rows + 1), np.bool_)
+    flat[1:].reshape(columns, rows + 1)[:, :rows] = pixels.T
+    column, row = np.divmod(np.flatnonzero(flat[1:] != flat[:-1]).astype(np.int64), rows + 1)
+    edges = (left + column) * height + top + row
+    # A run that reaches the image's last row goes on in the first of the next column: its end is the next beginning.
+    joined = np.flatnonzero(edges[1:-1:2] == edges[2::2]) * 2 + 1
+    edges = np.delete(edges, np.concatenate((joined, joined + 1)))
+    ends = np.append(edges, total) if not len(edges) or edges[-1] < total else edges
+    return np.diff(ends, prepend=0)
+
+
+def _text(counts: NDArray[np.int64]) -> str:
+    rest = counts.copy()
+    rest[3:] -= counts[1:-2]
+    codes = np.zeros((len(rest), _GROUPS), np.uint8)
+    used = np.zeros(codes.shape, np.bool_)
+    more = np.ones(len(rest), np.bool_)
+    for group in range(_GROUPS):
+        bits = rest & 0x1F
+        rest >>= 5
+        used[:, group] = more
+        done = np.where(bits & 0x10, rest == -1, rest == 0)
+        codes[:, group] = bits + np.where(done, 0, 0x20) + 48
+        more &= ~done
+        if not more.any():
+            break
+    return codes[used].tobytes().decode("ascii")
