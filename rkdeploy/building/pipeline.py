@@ -189,7 +189,7 @@ def build(options: BuildOptions, events: BuildEvents) -> Bundle:
         else:
             events.compared(agreement)
             require_agreement(agreement, options.min_agreement)
-            if agreement.share is None:
+            if agreement.share is None and agreement.same_first_class is None:
                 warn("Float finds nothing on the held-back images, so there is nothing to compare.")
         write_json(folder / CONTRACT, spec)
         write_json(

@@ -17,11 +17,20 @@ CLASS_SCORES = "class_scores"
 """The contract's name of a classifier's output."""
 
 
-def classify(emission: Emission, module: Module, inputs: Sequence[Value], activation: Activation) -> tuple[Value, Head]:
+def classify(
+    emission: Emission, module: Module, inputs: Sequence[Value], height: int, activation: Activation
+) -> tuple[Value, Head]:
     """linear(mean(conv(x))), then `activation`: (N, classes).
 
     The linear layer is written as a 1x1 convolution, which is what an NPU makes of it, so that the raw scores are
     (N, classes, 1, 1) like every other head tensor.
+
+    Args:
+        emission: the graph.
+        module: the Classify block.
+        inputs: its inputs.
+        height: of the network input in pixels.
+        activation: what the training package's own export ends in.
 
     Raises:
         GraphError: when the weights do not fit together.
@@ -37,5 +46,5 @@ def classify(emission: Emission, module: Module, inputs: Sequence[Value], activa
     output = builder.reshape(module.path, scores, scores.shape[:2])
     if activation == "softmax":
         output = builder.add("Softmax", module.path, [output], output.shape, {"axis": 1})
-    tap = Tap(linear.path, scores.name, "class_scores", four(scores), 0, name=CLASS_SCORES)
+    tap = Tap(linear.path, scores.name, "class_scores", four(scores), height, name=CLASS_SCORES)
     return output, Head((tap,), scores.channels, tensors=(DecodedTensor(CLASS_SCORES, "output0", activation),))

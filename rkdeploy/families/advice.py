@@ -57,7 +57,8 @@ def advice_on_compiled(compiled: CompiledModel) -> tuple[Advice, ...]:
         Advice(
             "CPU layers",
             f"The compiler puts {len(on_cpu)} layer{plural} on the CPU: {ops}{more}. Each sends its data through "
-            "memory and waits for a core. Replace the operator where the model is defined, or move it behind the outputs.",
+            "memory and waits for a core. Replace the operator where the model is defined, or move it behind the "
+            "outputs.",
         ),
     )
 

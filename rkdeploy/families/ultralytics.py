@@ -123,7 +123,7 @@ def export(checkpoint: Checkpoint, info: ModelInfo, height: int, width: int, ste
     image = InputSpec("images", height, width)
     metadata = onnx_metadata(info)
     if info.task == "classify":
-        output, found = classify(emission, head, features, "softmax")
+        output, found = classify(emission, head, features, height, "softmax")
         image = InputSpec("images", height, width, fit="center_crop")
         return finish(builder, layers, {"output0": output}, found, image, metadata)
     output, found = point_decode(

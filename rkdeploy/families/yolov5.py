@@ -115,7 +115,7 @@ def export(checkpoint: Checkpoint, info: ModelInfo, height: int, width: int, ste
     emission = Emission(builder, YOLOV5_BLOCKS | PROTO_BLOCKS, stem)
     features = emit_layers(emission, layers, builder.input("images", (1, 3, height, width)))
     if info.anchors is None:
-        output, head = classify(emission, layers[-1], features, "linear")
+        output, head = classify(emission, layers[-1], features, height, "linear")
         image = InputSpec("images", height, width, mean=_IMAGENET_MEAN, std=_IMAGENET_STD, fit="center_crop")
         return finish(builder, layers, {"output0": output}, head, image, onnx_metadata(info))
     output, head = anchor_detect(

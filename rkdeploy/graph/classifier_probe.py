@@ -6,6 +6,7 @@ import numpy as np
 import onnx
 
 from rkdeploy.errors import GraphError
+from rkdeploy.graph.foreign import image_input
 from rkdeploy.graph.head import DecodedTensor, Head, Tap
 from rkdeploy.graph.head_walk import tensor_shapes
 from rkdeploy.spec import Activation
@@ -51,6 +52,7 @@ def with_classifier_head(model: onnx.ModelProto) -> tuple[onnx.ModelProto, Head]
         shape = onnx.numpy_helper.from_array(np.array([1, classes, 1, 1], np.int64), f"{raw}.shape")
         result.graph.initializer.append(shape)
         result.graph.node.append(onnx.helper.make_node("Reshape", [scores, shape.name], [raw], name=raw))
+    height = shapes[image_input(model)[0]][2]
     done: Activation = "softmax" if activation == "softmax" else "linear"
-    tap = Tap(node.name or scores, raw, "class_scores", (1, classes, 1, 1), 0, name=CLASS_SCORES)
+    tap = Tap(node.name or scores, raw, "class_scores", (1, classes, 1, 1), height, name=CLASS_SCORES)
     return result, Head((tap,), classes, tensors=(DecodedTensor(CLASS_SCORES, output, done),))
