@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from rkdeploy.antialiased_resize import AntialiasedCrop
 from rkdeploy.errors import RkdeployError
-from rkdeploy.preprocess import Letterbox
+from rkdeploy.preprocess import CenterCrop, Letterbox, Stretch, image_fit
 from rkdeploy.spec import InputSpec
 
 
@@ -139,11 +140,14 @@ def test_unusable_source(image: NDArray[Any], message: str) -> None:
         Letterbox(InputSpec("images", 64, 64))(image)
 
 
-def test_unknown_fit() -> None:
-    """A contract that asks for another fit is refused."""
-    fit: Any = "stretch"
-    with pytest.raises(RkdeployError, match="stretch"):
-        Letterbox(InputSpec("images", 64, 64, fit=fit))
+def test_other_fit() -> None:
+    """Each fit refuses a contract that asks for another."""
+    fits: Any = {"letterbox": Letterbox, "center_crop": CenterCrop, "stretch": Stretch}
+    for fit, made in fits.items():
+        assert isinstance(image_fit(InputSpec("images", 64, 64, fit=fit)), made)
+        other: Any = "stretch" if fit != "stretch" else "letterbox"
+        with pytest.raises(RkdeployError, match=f'has fit "{other}", expected "{fit}"'):
+            made(InputSpec("images", 64, 64, fit=other))
 
 
 def test_transform_by_hand() -> None:
@@ -186,3 +190,103 @@ def test_no_boxes() -> None:
     transform.boxes_to_source(boxes)
     transform.boxes_to_input(boxes)
     np.testing.assert_array_equal(boxes, 1.0)
+
+
+@pytest.mark.parametrize("input_hw", [(64, 64), (96, 160), (61, 67)])
+@pytest.mark.parametrize("source_hw", [(1080, 1920), (333, 77), (480, 641), (2, 2000), (1, 1), (61, 67)])
+def test_placed_is_where_the_pixels_are(input_hw: tuple[int, int], source_hw: tuple[int, int]) -> None:
+    """A white image covers exactly the whole pixels that the placed transform names."""
+    result = Letterbox(InputSpec("images", *input_hw, pad_value=0))(np.full((*source_hw, 3), 255, np.uint8))
+    rows, columns = np.nonzero(result.image[0, :, :, 0])
+    placed = result.transform.placed
+    corners = placed.boxes_to_input(np.array([[0, 0, source_hw[1], source_hw[0]]], np.float32))
+    np.testing.assert_allclose(corners, [[columns.min(), rows.min(), columns.max() + 1, rows.max() + 1]], atol=1e-3)
+    assert placed.placed == placed
+
+
+def test_rotated_boxes_to_source() -> None:
+    """Centres move, sides shrink or grow, angles stay; nothing is clipped and the argument not written to."""
+    transform = Letterbox(InputSpec("images", 640, 640))(picture(100, 200)).transform
+    boxes = np.array([[32, 224, 64, 32, 0.3], [-64, 224, 640, 32, 1.3]], np.float32)
+    found = transform.rotated_to_source(boxes)
+    np.testing.assert_allclose(found, [[10, 20, 20, 10, 0.3], [-20, 20, 200, 10, 1.3]], atol=1e-4)
+    assert boxes[0, 0] == 32
+    assert transform.rotated_to_source(boxes[:0]).shape == (0, 5)
+
+
+@pytest.mark.parametrize(
+    ("source_hw", "fraction", "resized_hw", "top_left"),
+    [
+        # torchvision: the shorter side to 32 / fraction, the longer to int(...), crop at round((side - 32) / 2)
+        ((64, 96), 1.0, (32, 48), (0, 8)),
+        ((100, 70), 1.0, (45, 32), (6, 0)),
+        ((64, 96), 0.8, (40, 60), (4, 14)),
+        ((20, 31), 0.875, (36, 55), (2, 12)),
+        ((32, 32), 1.0, (32, 32), (0, 0)),
+    ],
+)
+def test_center_crop_by_hand(
+    source_hw: tuple[int, int], fraction: float, resized_hw: tuple[int, int], top_left: tuple[int, int]
+) -> None:
+    """The middle of the image resized as torchvision resizes it, and the map back to the source."""
+    image = picture(*source_hw)
+    result = CenterCrop(InputSpec("images", 32, 32, fit="center_crop", crop_fraction=fraction))(image)
+    expected = AntialiasedCrop(source_hw, resized_hw, (*top_left, 32, 32))(image)
+    np.testing.assert_array_equal(result.image[0], expected[..., ::-1])
+    assert (result.image.shape, result.image.dtype.name, result.image.flags.c_contiguous) == (
+        (1, 32, 32, 3),
+        "uint8",
+        True,
+    )
+    transform = result.transform
+    assert transform.placed == transform
+    whole = transform.boxes_to_input(np.array([[0, 0, source_hw[1], source_hw[0]]], np.float32))
+    (top, left), (height, width) = top_left, resized_hw
+    np.testing.assert_allclose(whole, [[-left, -top, width - left, height - top]], atol=1e-3)
+
+
+def test_center_crop_of_another_shape() -> None:
+    """An input that is not square is filled too: twice as wide as high, cut out of a square picture."""
+    result = CenterCrop(InputSpec("images", 32, 64, fit="center_crop"))(picture(80, 80))
+    assert result.image.shape == (1, 32, 64, 3)
+    np.testing.assert_allclose(
+        result.transform.boxes_to_source(np.array([[0, 0, 64, 32]], np.float32)), [[0, 20, 80, 60]], atol=1e-3
+    )
+
+
+def test_stretch_by_hand() -> None:
+    """The whole picture, each axis with a scale of its own."""
+    image = picture(40, 90)
+    result = Stretch(InputSpec("images", 64, 32, fit="stretch", color="bgr"))(image)
+    np.testing.assert_array_equal(result.image[0], AntialiasedCrop((40, 90), (64, 32), (0, 0, 64, 32))(image))
+    boxes = np.array([[0, 0, 90, 40], [45, 10, 90, 20]], np.float32)
+    there = result.transform.boxes_to_input(boxes)
+    np.testing.assert_allclose(there, [[0, 0, 32, 64], [16, 16, 32, 32]], atol=1e-4)
+    np.testing.assert_allclose(result.transform.boxes_to_source(there), boxes, atol=1e-3)
+
+
+@pytest.mark.parametrize("fit", ["center_crop", "stretch"])
+@pytest.mark.parametrize("color", ["rgb", "bgr"])
+def test_crop_and_stretch_of_grey_and_bgra(fit: Any, color: Any) -> None:
+    """Grey and BGRA sources of changing sizes give what the same picture in BGR gives, in one buffer."""
+    fitted = image_fit(InputSpec("images", 24, 24, fit=fit, color=color))
+    buffer = fitted(picture(50, 60)).image
+    for source_hw in ((50, 60), (31, 30), (1, 1), (7, 90)):
+        grey = picture(*source_hw, ())
+        expected = fitted(np.repeat(grey[:, :, None], 3, axis=2)).image.copy()
+        for same in (grey, grey[:, :, None]):
+            result = fitted(same)
+            assert result.image is buffer
+            np.testing.assert_array_equal(result.image, expected)
+        bgra = picture(*source_hw, (4,))
+        expected = fitted(bgra[:, :, :3]).image.copy()
+        np.testing.assert_array_equal(fitted(bgra).image, expected)
+    with pytest.raises(RkdeployError, match="float32, expected uint8"):
+        fitted(np.zeros((10, 10, 3), np.float32))
+
+
+@pytest.mark.parametrize("fraction", [0.0, -1.0, 1.01, float("nan")])
+def test_crop_fraction_out_of_range(fraction: float) -> None:
+    """A crop cannot be larger than the image, nor nothing."""
+    with pytest.raises(RkdeployError, match=r"crop fraction of .*, expected more than 0, up to 1"):
+        CenterCrop(InputSpec("images", 32, 32, fit="center_crop", crop_fraction=fraction))

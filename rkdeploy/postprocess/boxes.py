@@ -30,6 +30,7 @@ def xyxy_from_xywh(xywh: NDArray[np.float32]) -> NDArray[np.float32]:
     """Centre and size (4, N) to corners (N, 4)."""
     half = xywh[2:] * np.float32(0.5)
     xyxy = np.empty((xywh.shape[1], 4), np.float32)
-    np.subtract(xywh[:2], half, out=xyxy.T[:2])
-    np.add(xywh[:2], half, out=xyxy.T[2:])
+    with np.errstate(invalid="ignore"):  # inf - inf, of a network that overflowed
+        np.subtract(xywh[:2], half, out=xyxy.T[:2])
+        np.add(xywh[:2], half, out=xyxy.T[2:])
     return xyxy
