@@ -48,7 +48,7 @@ def test_no_row_is_lost(name: str) -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_totals_equal_the_logs_own(name: str) -> None:
-    """The parsed tensors end where the log's own totals say; on rk3588 its weights have 2 KiB more, on rk3576 tables."""
+    """The parsed tensors end where the log's own totals say; rk3588 adds 2 KiB to the weights, rk3576 tables."""
     text, found = log(name), model(name)
     stated = {kind: float(kib) for kind, kib in re.findall(r"Total (\w+) Memory Size: ([\d.]+)KB", text)}
     internal = max(tensor.end for tensor in found.features)

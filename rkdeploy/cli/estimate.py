@@ -1,0 +1,111 @@
+"""`rkdeploy estimate`: how fast a model will be on a chip, predicted before there is a board."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from rkdeploy.cli.console import err, out, plain
+from rkdeploy.cli.size import parse_size
+from rkdeploy.errors import RkdeployError
+
+if TYPE_CHECKING:
+    from rkdeploy.estimate.latency import Prediction
+
+
+def estimate_command(
+    model: Annotated[
+        Path, typer.Argument(help="best.pt, an ONNX file exported from it, or a bundle.", show_default=False)
+    ],
+    target: Annotated[
+        str | None,
+        typer.Option(
+            help="SoCs, such as rk3588,rk3576. Default: all that can be predicted; of a bundle its own.",
+            show_default=False,
+        ),
+    ] = None,
+    dtype: Annotated[str, typer.Option(help="Type of the build; only int8 can be predicted.")] = "int8",
+    imgsz: Annotated[
+        str | None,
+        typer.Option(
+            help="Network input: one number, or height and width (--imgsz 384 640). Default: the training size.",
+            metavar="H [W]",
+            show_default=False,
+        ),
+    ] = None,
+    weights: Annotated[
+        Path | None, typer.Option(help="With an ONNX file: the .pt it came from.", show_default=False)
+    ] = None,
+    as_json: Annotated[
+        str | None,
+        typer.Option("--json", metavar="FILE", help="Write the figures; - for stdout.", show_default=False),
+    ] = None,
+    layers: Annotated[int, typer.Option(help="Slowest layers to list.", min=0)] = 0,
+    built: Annotated[
+        Path, typer.Option("--out", help="Folder of bundles; one of this very file is not compiled again.")
+    ] = Path("build"),
+    toolkit_python: Annotated[
+        Path | None,
+        typer.Option(
+            help="Interpreter that has rknn-toolkit2, if it is not this one.",
+            envvar="RKDEPLOY_TOOLKIT_PYTHON",
+            show_default=False,
+        ),
+    ] = None,
+) -> None:
+    """Predict NPU time, rate and memory of a model on chips that you need not have."""
+    from rkdeploy.bundle import read_bundle
+    from rkdeploy.cli.estimate_table import print_estimates
+    from rkdeploy.estimate.compile import EstimateSource, compiled_models, is_bundle
+    from rkdeploy.estimate.latency import latency_model, predict, require_fitted
+    from rkdeploy.stream.sinks.atomic_file import refuse_folder, write_atomically
+
+    file = None if as_json in (None, "-") else Path(str(as_json))
+    if file is not None:
+        refuse_folder(file)
+        if not file.parent.is_dir():
+            raise RkdeployError(f'"{file}" cannot be written: there is no folder "{file.parent}".')
+    size = parse_size(imgsz) if imgsz else None
+    chosen = tuple(dict.fromkeys(target.split(","))) if target is not None else tuple(latency_model().chips)
+    if is_bundle(model) and target is None:
+        own = read_bundle(model).model
+        chosen, dtype = (own.target,), own.dtype
+    for chip in chosen:
+        require_fitted(chip, dtype)
+    source = EstimateSource(model, weights, size, built, toolkit_python)
+    predictions: list[tuple[Prediction, str]] = []
+    input_hw = (0, 0)
+    with err.status("Estimating") as status:
+
+        def progress(what: str) -> None:
+            status.update(f"Estimating: {plain(what)}")
+
+        for compiled in compiled_models(source, chosen, dtype, progress):
+            predictions.append((predict(compiled.model, compiled.target, dtype), compiled.origin))
+            input_hw = compiled.input_hw
+    text = _json(model, input_hw, predictions)
+    if as_json == "-":
+        print(text, end="")
+    elif file is not None:
+        write_atomically(file, text.encode("ascii"))
+    console = err if as_json == "-" else out
+    print_estimates(model.name, input_hw, predictions, console, layers)
+    if file is not None:
+        console.print(f"JSON: {plain(str(file))}")
+
+
+def _json(model: Path, input_hw: tuple[int, int], predictions: list[tuple[Prediction, str]]) -> str:
+    import msgspec
+
+    document = {
+        "schema_version": 1,
+        "figures_from": "predicted",
+        "model": model.name,
+        "input_hw": input_hw,
+        "predictions": [{**msgspec.to_builtins(one), "compiled_from": origin} for one, origin in predictions],
+    }
+    # ASCII: a layer's name cannot drive the terminal
+    return json.dumps(document, indent=2) + "\n"

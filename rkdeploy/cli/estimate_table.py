@@ -1,0 +1,96 @@
+"""Predictions as a user reads them in the terminal."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from rich.table import Table
+
+from rkdeploy.cli.console import plain, print_warning
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from rich.console import Console
+
+    from rkdeploy.estimate.latency import Prediction
+
+_MAX_NAME = 60
+
+
+def print_estimates(
+    name: str, input_hw: tuple[int, int], predictions: Sequence[tuple[Prediction, str]], console: Console, layers: int
+) -> None:
+    """Print all of them.
+
+    Args:
+        name: of the model.
+        input_hw: (height, width) of its input in pixels.
+        predictions: one a chip, with where its compiled model comes from.
+        console: where to.
+        layers: how many of the slowest layers to list for each chip.
+    """
+    height, width = input_hw
+    dtype = predictions[0][0].dtype
+    console.print(
+        f"[bold]{plain(name)}[/], {width}x{height}, {dtype}: [bold]predicted[/], not measured. NPU time of one frame "
+        "on one core at its highest clock, pre- and postprocessing apart."
+    )
+    console.print()
+    console.print(_table([one for one, _ in predictions]))
+    console.print()
+    console.print(_limits([one for one, _ in predictions]))
+    console.print()
+    for one, origin in predictions:
+        console.print(
+            f"{plain(one.target)}: {plain(origin)}. Fitted on {plain(one.fitted_on)}; on models left out of the fit it "
+            f"errs by {one.median_error:.1%} (median), {one.worst_error:.0%} at worst."
+        )
+    for one, _ in predictions:
+        for note in one.notes:
+            print_warning(f"{one.target}: {note}")
+        if layers:
+            console.print()
+            console.print(_layers(one, layers))
+
+
+def _table(predictions: Sequence[Prediction]) -> Table:
+    table = Table(box=None, pad_edge=False)
+    table.add_column("predicted", style="bold")
+    for name in ("ms", f"{predictions[0].coverage:.0%} interval", "frames/s", "interval", "weights", "tensors"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for one in predictions:
+        table.add_row(
+            plain(one.target),
+            f"{one.time_ms:.2f}",
+            f"{one.low_ms:.2f}-{one.high_ms:.2f}",
+            f"{one.frames_per_second:.1f}",
+            f"{1000 / one.high_ms:.1f}-{1000 / one.low_ms:.1f}",
+            f"{one.weight_kib / 1024:.2f} MiB",
+            f"{one.internal_kib / 1024:.2f} MiB",
+        )
+    return table
+
+
+def _limits(predictions: Sequence[Prediction]) -> Table:
+    table = Table(box=None, pad_edge=False)
+    table.add_column("of it", style="bold")
+    for name in ("computing", "memory", "Swish, Sigmoid", "attention", "layer starts"):
+        table.add_column(name, justify="right")
+    for one in predictions:
+        parts = (one.compute_ms, one.memory_ms, one.activation_ms, one.attention_ms, one.overhead_ms)
+        table.add_row(plain(one.target), *(f"{part / one.time_ms:.0%}" for part in parts))
+    return table
+
+
+def _layers(one: Prediction, count: int) -> Table:
+    table = Table(title=f"{plain(one.target)}: the slowest layers, predicted", title_justify="left", box=None)
+    table.add_column("#", justify="right")
+    table.add_column("op")
+    table.add_column("ms", justify="right")
+    table.add_column("limit")
+    table.add_column("node")
+    for layer in sorted(one.layers, key=lambda layer: -layer.time_ms)[:count]:
+        name = layer.name if len(layer.name) <= _MAX_NAME else f"...{layer.name[-_MAX_NAME:]}"
+        table.add_row(str(layer.number), plain(layer.op), f"{layer.time_ms:.3f}", layer.limit, plain(name))
+    return table
