@@ -35,6 +35,7 @@ from rkdeploy.bundle import (
     read_bundle,
     write_json,
 )  # fmt: skip
+from rkdeploy.compiled import CompiledModel
 from rkdeploy.custom_string import custom_string
 from rkdeploy.errors import CalibrationError, ToolkitError
 from rkdeploy.families import yolov5
@@ -49,6 +50,7 @@ from rkdeploy.quantize.calibration import (
     find_calibration,
     load_letterboxed,
 )  # fmt: skip
+from rkdeploy.quantize.compile_log import read_compile_log
 from rkdeploy.quantize.toolkit import BuiltModel, Toolkit, ToolkitOptions
 from rkdeploy.record import (
     Agreement,
@@ -191,6 +193,7 @@ def build(options: BuildOptions, events: BuildEvents) -> Bundle:
             require_agreement(agreement, options.min_agreement)
             if agreement.share is None and agreement.same_first_class is None:
                 warn("Float finds nothing on the held-back images, so there is nothing to compare.")
+        compiled = _compiled(model, warn)
         write_json(folder / CONTRACT, spec)
         write_json(
             folder / BUILD,
@@ -206,6 +209,7 @@ def build(options: BuildOptions, events: BuildEvents) -> Bundle:
                 host=_host(),
                 seconds=clock.seconds,
                 warnings=tuple(warnings),
+                compiled=compiled,
             ),
         )
     return read_bundle(options.folder, check_hashes=False)
@@ -311,6 +315,15 @@ def _compare(
             boxed.transform,
         )
     return meter.result(f"simulator (rknn-toolkit2 {toolkit.version})", images.proof_source)
+
+
+def _compiled(model: BuiltModel, warn: Callable[[str], None]) -> CompiledModel | None:
+    """What the compiler said.  A log that cannot be read costs the predictions, not the build."""
+    try:
+        return read_compile_log(model.log)
+    except ToolkitError as error:
+        warn(f"{error.message} Nothing can be predicted of this build.")
+        return None
 
 
 def _with_log_kept(error: ToolkitError, log: Path, folder: Path) -> ToolkitError:
