@@ -97,9 +97,15 @@ def test_the_page_lives(tmp_path: Path) -> None:
         before = text(page, "counts")
         wait_until(lambda: text(page, "counts") != before)
         assert page.evaluate("document.getElementById('stream').getBoundingClientRect().width") > 700
-        first = page.screenshot(folder / "desktop.png")
         assert page.evaluate("document.documentElement.scrollWidth") <= 1280
+        bottom = "document.getElementById('board-card').getBoundingClientRect().bottom"
+        assert page.evaluate(bottom) <= 800, "load, temperature and clocks are seen without scrolling"
+        wait_until(lambda: page.evaluate("document.getElementById('spark').points.numberOfItems") >= 5)
+        first = page.screenshot(folder / "desktop.png")
         wait_until(lambda: page.screenshot(folder / "desktop-2.png") != first)
+        page.set_size(1000, 700, dark=True)
+        assert page.evaluate("document.documentElement.scrollWidth") <= 1000
+        page.screenshot(folder / "narrow-whole.png", whole=True)
         page.set_size(390, 844, phone=True, dark=True)
         columns = "getComputedStyle(document.querySelector('main')).gridTemplateColumns.split(' ').length"
         wait_until(lambda: page.evaluate(columns) == 1)
