@@ -70,6 +70,9 @@ def run_command(
     ] = None,
     save: Annotated[Path | None, typer.Option(help="Folder for images or a video with the boxes drawn.")] = None,
     jsonl: Annotated[str | None, typer.Option(help="File for one JSON object a frame; - for stdout.")] = None,
+    map_masks: Annotated[  # noqa: FBT002  (a flag)
+        bool, typer.Option("--map-masks", help="JSON lines with the pixels of class maps, not their shares only.")
+    ] = False,
     record: Annotated[
         Path | None,
         typer.Option(
@@ -139,6 +142,8 @@ def run_command(
         raise typer.BadParameter("Give either --source or --camera.", param_hint="--source")
     if replay is not None and backend not in (AUTO, "replay"):
         raise typer.BadParameter(f"--replay runs no network: leave --backend {backend} out.", param_hint="--replay")
+    if map_masks and jsonl is None:
+        raise typer.BadParameter("Class maps are written to --jsonl only.", param_hint="--map-masks")
     if camera is None and (size is not None or fps is not None):
         raise typer.BadParameter("Only a camera can be asked for a size or rate.", param_hint="--size or --fps")
     if model is None:
@@ -178,7 +183,7 @@ def run_command(
         if save is not None:
             sinks.append(stack.enter_context(open_save_folder(save, opened, names)))
         if jsonl is not None:
-            sinks.append(stack.enter_context(JsonlSink(jsonl, names)))
+            sinks.append(stack.enter_context(JsonlSink(jsonl, names, map_masks=map_masks)))
         window = stack.enter_context(WindowSink(f"rkdeploy: {opened.text}", names)) if show else None
         if window is not None:
             sinks.append(window)

@@ -10,8 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rkdeploy.drawing.colors import Bgr, bgr, class_color
-from rkdeploy.drawing.fills import tint
+from rkdeploy.drawing.fills import eroded, paint, tint
+from rkdeploy.drawing.pen import Pen
 from rkdeploy.drawing.text import ascii_label
+from rkdeploy.postprocess.class_pixels import count_class_pixels
 from rkdeploy.postprocess.detections import FoundClassMap
 
 _AREA_OPACITY = 0.4
@@ -63,23 +65,45 @@ def map_classes(maps: Sequence[FoundClassMap]) -> list[tuple[MapClass, ...]]:
     return styles
 
 
-def draw_class_map(drawn: NDArray[np.uint8], class_ids: NDArray[np.uint8], classes: Sequence[MapClass]) -> None:
-    """Tint the pixels of each class, in place.
+def legend_classes(maps: Sequence[FoundClassMap], styles: Sequence[Sequence[MapClass]], most: int) -> list[MapClass]:
+    """The classes that a legend explains: all, so that it stays the same from frame to frame, or where there are more
+    than `most`, the largest of this image, in the order of their maps and ids.
+    """
+    classes = [one for of_map in styles for one in of_map]
+    if len(classes) <= most:
+        return classes
+    pixels: list[int] = []
+    for found, of_map in zip(maps, styles, strict=True):
+        counts = count_class_pixels(found.class_ids, len(found.class_names))
+        pixels += [int(counts[one.class_id]) for one in of_map]
+    largest = sorted(range(len(classes)), key=lambda i: -pixels[i])[:most]
+    return [classes[i] for i in sorted(largest) if pixels[i]]
+
+
+def draw_class_map(
+    drawn: NDArray[np.uint8], class_ids: NDArray[np.uint8], classes: Sequence[MapClass], pen: Pen
+) -> None:
+    """Tint the pixels of each class, in place; an area that is alone in its map gets a rim.
 
     Args:
         drawn: (H, W, 3) uint8.
         class_ids: (H, W) uint8.
         classes: to show.
+        pen: sizes.
     """
     for opacity in sorted({one.opacity for one in classes}):  # lines over areas
         alike = [one for one in classes if one.opacity == opacity]
         covered = _pixels_of(class_ids, alike)
         left, top, width, height = cv2.boundingRect(covered)
-        part = np.s_[top : top + height, left : left + width]
         if width == 0:
             continue
+        rim_px = max(1, pen.line_px // 2)  # and as much room around the part
+        part = np.s_[max(top - rim_px, 0) : top + height + rim_px, max(left - rim_px, 0) : left + width + rim_px]
         if len(alike) == 1:
             tint(drawn[part], covered[part], alike[0].color, opacity)
+            if opacity == _AREA_OPACITY:
+                rim = covered[part] - eroded(covered[part], rim_px, beyond=255)  # none along the image's border
+                paint(drawn[part], rim, alike[0].color)
             continue
         palette = np.zeros((256, 1, 3), np.uint8)
         for one in alike:

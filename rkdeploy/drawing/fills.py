@@ -8,6 +8,22 @@ from numpy.typing import NDArray
 
 from rkdeploy.drawing.colors import Bgr
 
+_STEPS = (cv2.getStructuringElement(cv2.MORPH_CROSS, (3, 3)), cv2.getStructuringElement(cv2.MORPH_RECT, (3, 3)))
+
+
+def eroded(covered: NDArray[np.uint8], distance_px: int, *, beyond: int = 0) -> NDArray[np.uint8]:
+    """What lies further inside than that: an octagon, of crosses and squares by turns, is faster than a disc.
+
+    Args:
+        covered: (h, w) uint8, not 0 inside.
+        distance_px: from the outline.
+        beyond: what lies beyond the borders of the array; 0 is outside, 255 inside.
+    """
+    for step in range(distance_px):
+        smaller = cv2.erode(covered, _STEPS[step % 2], borderType=cv2.BORDER_CONSTANT, borderValue=(beyond,))
+        covered = np.asarray(smaller, np.uint8)
+    return covered
+
 
 def tint(region: NDArray[np.uint8], covered: NDArray[np.uint8], color: Bgr, opacity: float) -> None:
     """Mix a colour into some pixels of an image, in place.

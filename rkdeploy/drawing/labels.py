@@ -13,8 +13,12 @@ from rkdeploy.drawing.fills import paste
 from rkdeploy.drawing.pen import Pen
 from rkdeploy.drawing.text import fit_text, plate, text_height, text_width
 
+_MOST = 100
+"""Labels in a picture: nobody reads more, and each looks for its place among all that are there."""
+
 _STACKED = 5
-"""Labels that are piled up above or below an object when all places around it are taken."""
+_PILES = ((0, -1), (1, -1), (2, 1), (3, 1), (6, 1), (1, 1))
+"""When all places are taken, labels are piled up from these: place, and whether upwards or downwards."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +57,8 @@ def place_labels(
 ) -> list[Label | None]:
     """Where each label goes: the free place around its object that hides least, the first in `order` choosing first.
 
+    A label that finds no free place is left out: what its colour says is worth more than two that cannot be read.
+
     Args:
         boxes: (N, 4) int32 x1, y1, x2, y2 in pixels: around each object, inside the image.
         texts: one an object.
@@ -63,11 +69,11 @@ def place_labels(
         taken: (M, 4) int32 boxes that must stay free, such as a panel.
 
     Returns:
-        By object; None where the image is too small for any text.
+        By object; None where there is no room.
     """
     image_h, image_w = image_hw
     used = 0 if taken is None else len(taken)
-    placed = np.zeros((used + len(texts), 4), np.int32)
+    placed = np.zeros((used + min(len(texts), _MOST), 4), np.int32)
     if taken is not None:
         placed[:used] = taken
     places: list[Label | None] = [None] * len(texts)
@@ -75,7 +81,7 @@ def place_labels(
     line = pen.line_px // 2 + pen.edge_px + 1
     for i in order:
         text = fit_text(texts[i].name, texts[i].score, image_w - 2 * pen.pad_px, pen)
-        if not text or label_h > image_h:
+        if not text or label_h > image_h or used == len(placed):
             continue
         label_w = text_width(text, pen) + 2 * pen.pad_px
         if corners is None:
@@ -83,11 +89,13 @@ def place_labels(
         else:
             spots = _around_corners(corners[i], boxes[i], label_w, label_h, line)
         wh = np.array((label_w, label_h), np.int32)
-        best, hidden = _best_place(spots, wh, image_hw, placed[:used], boxes, i)
-        if hidden:
+        best = _free_place(spots, wh, image_hw, placed[:used], boxes, i)
+        if best is None:
             rows = np.arange(1, _STACKED + 1, dtype=np.int32)[:, None] * (0, label_h + 1)
-            piles = np.concatenate([spots[k] + rows * sign for k, sign in ((0, -1), (1, -1), (2, 1), (3, 1))])
-            best, _ = _best_place(np.vstack((spots, piles)), wh, image_hw, placed[:used], boxes, i)
+            piles = np.concatenate([spots[k] + rows * sign for k, sign in _PILES])
+            best = _free_place(piles, wh, image_hw, placed[:used], boxes, i)
+        if best is None:
+            continue
         placed[used] = best
         used += 1
         places[i] = Label(int(best[0]), int(best[1]), label_w, label_h, text)
@@ -99,32 +107,34 @@ def draw_label(drawn: NDArray[np.uint8], label: Label, color: Bgr, pen: Pen) -> 
     paste(drawn, plate(label.text, label.width, label.height, color, pen), None, label.left, label.top)
 
 
-def _best_place(
+def _free_place(
     spots: NDArray[np.int32],
     label_wh: NDArray[np.int32],
     image_hw: tuple[int, int],
     placed: NDArray[np.int32],
     boxes: NDArray[np.int32],
     own: int,
-) -> tuple[NDArray[np.int32], bool]:
-    """The spot that hides least, and whether it hides what is placed already.
+) -> NDArray[np.int32] | None:
+    """The box (4,) at the spot that hides least of the objects, of those that hide nothing that is placed already.
 
     Args:
         spots: (n, 2) top left corners, the best first; they are moved into the image.
         label_wh: width and height.
         image_hw: height and width.
         placed: (M, 4) what must not be hidden.
-        boxes: (N, 4) what should not.
+        boxes: (N, 4) objects.
         own: the label's own box among them.
     """
     tried = np.empty((len(spots), 4), np.int32)
     tried[:, :2] = np.maximum(np.minimum(spots, (image_hw[1] - label_wh[0], image_hw[0] - label_wh[1])), 0)
     tried[:, 2:] = tried[:, :2] + label_wh
-    hidden = overlap(tried, placed)
-    cost = 100.0 * hidden + overlap(tried, boxes) - 0.3 * overlap(tried, boxes[own : own + 1])
-    cost += 0.02 * float(label_wh.prod()) * np.arange(len(spots))  # all else equal, the usual place
-    best = int(cost.argmin())
-    return tried[best], bool(hidden[best] > 0)
+    free = np.flatnonzero(overlap(tried, placed) == 0)
+    if not len(free):
+        return None
+    tried = tried[free]
+    cost = overlap(tried, boxes) - 0.3 * overlap(tried, boxes[own : own + 1])
+    cost += 0.02 * float(label_wh.prod()) * free  # all else equal, the usual place
+    return np.asarray(tried[int(cost.argmin())])
 
 
 def overlap(boxes: NDArray[np.int32], others: NDArray[np.int32]) -> NDArray[np.float64]:

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from rkdeploy.drawing.colors import Bgr, edge_color
-from rkdeploy.drawing.fills import paint, tint
+from rkdeploy.drawing.fills import eroded, paint, tint
 from rkdeploy.drawing.pen import Pen
 from rkdeploy.postprocess.detections import InstanceMask
 
 _FILL = 0.4
-_STEPS = (cv2.getStructuringElement(cv2.MORPH_CROSS, (3, 3)), cv2.getStructuringElement(cv2.MORPH_RECT, (3, 3)))
 
 
 def draw_mask(drawn: NDArray[np.uint8], mask: InstanceMask, color: Bgr, pen: Pen) -> None:
@@ -26,16 +24,8 @@ def draw_mask(drawn: NDArray[np.uint8], mask: InstanceMask, color: Bgr, pen: Pen
     covered = np.ascontiguousarray(mask.pixels).view(np.uint8)
     height, width = covered.shape
     region = drawn[mask.top : mask.top + height, mask.left : mask.left + width]
-    rim = _eroded(covered, pen.edge_px)
-    inner = _eroded(rim, max(1, round(pen.line_px * 0.7)))
+    rim = eroded(covered, pen.edge_px)
+    inner = eroded(rim, max(1, round(pen.line_px * 0.7)))
     tint(region, inner, color, _FILL)
     paint(region, rim - inner, color)
     paint(region, covered - rim, edge_color(color))
-
-
-def _eroded(covered: NDArray[np.uint8], distance_px: int) -> NDArray[np.uint8]:
-    """What lies further inside than that: an octagon, of crosses and squares by turns, is faster than a disc."""
-    for step in range(distance_px):
-        eroded = cv2.erode(covered, _STEPS[step % 2], borderType=cv2.BORDER_CONSTANT, borderValue=(0,))
-        covered = np.asarray(eroded, np.uint8)
-    return covered

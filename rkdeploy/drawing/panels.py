@@ -18,11 +18,13 @@ from rkdeploy.postprocess.detections import Ranking
 RANKED = 5
 """Classes of a ranking that are shown."""
 
+LEGEND_ROWS = 10
+"""Classes of a legend that are shown."""
+
 _GROUND = 0.72
 _BAR: Bgr = bgr((0x56, 0xB4, 0xE9))
 _TRACK: Bgr = (90, 90, 90)
 _QUIET: Bgr = (205, 205, 205)
-_LEGEND_ROWS = 10
 
 
 def draw_ranking(
@@ -76,7 +78,7 @@ def draw_legend(drawn: NDArray[np.uint8], classes: Sequence[MapClass], pen: Pen,
     swatch = letters + pen.pad_px // 2
     step = letters + max(4, 2 * pen.pad_px)
     room = width - 2 * (margin + pad) - swatch - pad
-    rows = min(len(classes), _LEGEND_ROWS, (height - top - 2 * margin - 2 * pad - letters) // step + 1)
+    rows = min(len(classes), LEGEND_ROWS, (height - top - 2 * margin - 2 * pad - letters) // step + 1)
     names = [fit_text(one.name, "", room, pen) for one in classes[: max(rows, 0)]]
     if not any(names):
         return np.zeros((0, 4), np.int32)

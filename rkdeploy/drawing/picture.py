@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import chain
 
 import numpy as np
 from numpy.typing import NDArray
 
-from rkdeploy.drawing.class_maps import draw_class_map, map_classes
+from rkdeploy.drawing.class_maps import draw_class_map, legend_classes, map_classes
 from rkdeploy.drawing.colors import class_color
 from rkdeploy.drawing.keypoints import draw_keypoints, strokes_of
 from rkdeploy.drawing.labels import LabelText, draw_label, place_labels
 from rkdeploy.drawing.masks import draw_mask
 from rkdeploy.drawing.numbers import draw_numbers
 from rkdeploy.drawing.outlines import draw_box, draw_polygon, draw_thin_box, near
-from rkdeploy.drawing.panels import draw_legend, draw_ranking
+from rkdeploy.drawing.panels import LEGEND_ROWS, draw_legend, draw_ranking
 from rkdeploy.drawing.pen import pen_for
 from rkdeploy.drawing.skeletons import Skeleton, skeleton_for
 from rkdeploy.drawing.text import class_label
@@ -57,7 +56,7 @@ def draw_detections(
 
     styles = map_classes(detections.class_maps)
     for found, classes in zip(detections.class_maps, styles, strict=True):
-        draw_class_map(drawn, found.class_ids, classes)
+        draw_class_map(drawn, found.class_ids, classes, pen)
     if detections.masks is not None:
         for i, class_id in zip(shown.tolist(), ids, strict=True):
             draw_mask(drawn, detections.masks[i], class_color(class_id), pen)
@@ -79,7 +78,8 @@ def draw_detections(
         taken = draw_ranking(drawn, detections.ranking, class_names, pen)
     if styles:
         top = int(taken[-1, 3]) if len(taken) else 0
-        taken = np.vstack((taken, draw_legend(drawn, list(chain.from_iterable(styles)), pen, top)))
+        classes_shown = legend_classes(detections.class_maps, styles, LEGEND_ROWS)
+        taken = np.vstack((taken, draw_legend(drawn, classes_shown, pen, top)))
     scores = detections.scores[shown].tolist()
     texts = [LabelText(class_label(class_names, i), f"{score:.2f}") for i, score in zip(ids, scores, strict=True)]
     labels = place_labels(boxes, texts, range(len(ids) - 1, -1, -1), pen, (height, width), corners=corners, taken=taken)

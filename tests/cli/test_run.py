@@ -135,6 +135,7 @@ def test_without_sinks_a_line_a_frame() -> None:
         [],
         ["--source", "x.mp4", "--camera", "0"],
         ["--source", "x.mp4", "--size", "640x480"],
+        ["--source", "x.mp4", "--map-masks"],
         ["--camera", "0", "--size", "big"],
         ["--source", "x.mp4", "--cores", "a"],
         ["--source", "x.mp4", "--backend", "tpu"],

@@ -76,6 +76,18 @@ def test_crowded_labels_are_apart_while_there_is_room() -> None:
     assert all(overlap(a[None], b[None])[0] == 0 for a, b in combinations(areas, 2))
 
 
+def test_what_has_no_free_place_has_no_label() -> None:
+    """Hundreds of objects in a small image: what is labelled can be read, and the best ones come first."""
+    found = boxes(*[[10 + i % 20, 10 + i // 20, 300 + i % 20, 220 + i // 20] for i in range(300)])
+    labels = placed(found, 320, 240, [LabelText("bolt", "0.50")] * 300)
+    areas = np.array([label.box for label in labels if label is not None], np.int32)
+    assert labels[0] is not None
+    assert 8 < len(areas) < 100
+    assert all(overlap(a[None], b[None])[0] == 0 for a, b in combinations(areas, 2))
+    large = placed(found, 3840, 2160, [LabelText("b", "1")] * 300)
+    assert sum(label is not None for label in large) <= 100
+
+
 def test_long_names_are_shortened_to_the_image() -> None:
     """A name wider than the image is cut, and its score stays."""
     (label,) = placed(boxes([0, 0, 9, 9]), 320, 240, [LabelText("x" * 300, "0.50")])

@@ -10,7 +10,7 @@ from drawn_samples import boxes, ellipse
 from numpy.typing import NDArray
 
 from rkdeploy.drawing import draw_detections
-from rkdeploy.drawing.class_maps import draw_class_map, map_classes
+from rkdeploy.drawing.class_maps import draw_class_map, legend_classes, map_classes
 from rkdeploy.drawing.colors import Bgr, class_color
 from rkdeploy.drawing.fills import paint, paste, shade, tint
 from rkdeploy.drawing.masks import draw_mask
@@ -136,14 +136,27 @@ def test_each_class_has_its_colour(names: tuple[str, ...]) -> None:
     image = np.full((10, 100, 3), 100, np.uint8)
     found = FoundClassMap("m", names, ids)
     (classes,) = map_classes([found])
-    draw_class_map(image, found.class_ids, classes)
+    draw_class_map(image, found.class_ids, classes, PEN)
     assert (image[:, :20] == 100).all()
     assert (image[:, 80:] == 100).all()
     assert len({one.color for one in classes}) == 3
     for one in classes:
-        part = image[:, 20 * one.class_id : 20 * one.class_id + 20]
+        part = image[:, 20 * one.class_id + 5 : 20 * one.class_id + 15]
         assert np.abs(part - mixed(one.color, 100, one.opacity)).max() <= 1
         assert one.opacity == (0.8 if "lane" in names[one.class_id] else 0.4)
+
+
+def test_an_area_of_its_own_has_a_rim() -> None:
+    """In its full colour, on every side but the image's border."""
+    image = np.full((480, 640, 3), 100, np.uint8)
+    found, _ = drivable_and_lanes()
+    ((area,),) = map_classes([found])
+    draw_class_map(image, found.class_ids, (area,), PEN)
+    rim = (image == area.color).all(axis=2)
+    assert rim[240, 100:500].all()
+    assert rim[240:, 100].all()
+    assert rim[240:, 499].all()
+    assert not rim[250:, 110:490].any()
 
 
 def test_two_maps_share_no_colour() -> None:
@@ -151,3 +164,22 @@ def test_two_maps_share_no_colour() -> None:
     ids = np.zeros((2, 2), np.uint8)
     styles = map_classes([FoundClassMap("a", ("none", "x", "y"), ids), FoundClassMap("b", ("none", "z"), ids)])
     assert len({one.color for of_map in styles for one in of_map}) == 3
+
+
+def test_a_legend_of_many_classes_has_the_largest() -> None:
+    """Few classes are all explained, there or not; of many, those that cover most of this image, in their order."""
+    names = ("none", *(f"c{i}" for i in range(1, 31)))
+    ids = np.zeros((10, 100), np.uint8)
+    ids[:, :60], ids[:, 60:90], ids[:, 90:95] = 20, 7, 30
+    found = [FoundClassMap("scene", names, ids)]
+    styles = map_classes(found)
+    assert [one.name for one in legend_classes(found, styles, 2)] == ["c7", "c20"]
+    assert [one.name for one in legend_classes(found, styles, 10)] == ["c7", "c20", "c30"]
+    assert len(legend_classes(found, styles, 30)) == 30
+
+
+def test_the_last_of_256_classes() -> None:
+    """Ids fill their 8 bits."""
+    found = FoundClassMap("m", tuple(f"c{i}" for i in range(256)), np.full((4, 4), 255, np.uint8))
+    drawn = draw_detections(np.zeros((4, 4, 3), np.uint8), replace(Detections.empty(), class_maps=(found,)), ())
+    assert drawn.any(axis=2).all()
