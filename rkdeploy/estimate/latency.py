@@ -259,7 +259,7 @@ def _notes(
     if times:
         listed = ", ".join(sorted(times))
         notes.append(
-            f"No model of the fit has these layers: {listed}. They are {sum(times.values()) / total_ms:.0%} of the "
+            f"No model of the fit has these layers: {listed}. They are {sum(times.values()) / total_ms:.1%} of the "
             "predicted time, and may take much longer than predicted."
         )
     if not chip.fastest_ms <= total_ms <= chip.slowest_ms:

@@ -31,6 +31,7 @@ DOCUMENT = ROOT / "docs/estimate.md"
 BEGIN, END = "<!-- made by tests/estimate/fit.py -->", "<!-- end -->"
 LANES = {"rk3588": 32, "rk3576": 32, "rk3566": 16, "rk3562": 16}
 FITTED, NEWER = "2.3.2", "2.5.0"
+HELD_OUT = "held_out.csv"
 COVERAGE = 0.9
 OUTLIER = 0.05  # relative errors above this pull on the fit with their size, not with its square
 START = (1.0, 0.1, 0.5, 5.0, 0.005)
@@ -69,9 +70,9 @@ class LeftOut:
         return max(abs(math.log(ms / self.published_ms)) for ms in (self.predicted_ms, self.newer_ms))
 
 
-def rates() -> dict[str, dict[str, float]]:
+def rates(file: str = "rates.csv") -> dict[str, dict[str, float]]:
     """Published frames a second: model, then target."""
-    with (DATA / "rates.csv").open() as stream:
+    with (DATA / file).open() as stream:
         rows = list(csv.DictReader(line for line in stream if not line.startswith("#")))
     return {row["model"]: {target: float(row[target]) for target in LANES} for row in rows}
 
@@ -132,15 +133,22 @@ def half_width(left_out: list[LeftOut]) -> float:
 
 @dataclass(frozen=True, slots=True)
 class Judged:
-    """How a chip's fit does on models and on families of models that it was not fitted on."""
+    """How a chip's fit does on models that it was not fitted on.
+
+    Attributes:
+        models: each left out of the fit in turn.
+        families: each left out with its whole family.
+        held_out: models that were looked at only after the formula was chosen, predicted by the fit on all others.
+    """
 
     models: list[LeftOut]
     families: list[LeftOut]
+    held_out: list[LeftOut]
 
 
 def fit_all() -> tuple[LatencyModel, dict[str, Judged]]:
     """All chips."""
-    published, compiled = rates(), recorded()
+    published, held_out, compiled = rates(), rates(HELD_OUT), recorded()
     chips, judged = {}, {}
     for target, lanes in LANES.items():
         logs = {
@@ -160,8 +168,13 @@ def fit_all() -> tuple[LatencyModel, dict[str, Judged]]:
             fastest_ms=round(min(times.values()), 3),
             slowest_ms=round(max(times.values()), 3),
         )
-        judged[target] = Judged(left_out, leave_out(family, times, logs[FITTED], logs[NEWER]))
-    kinds = {f"{layer.op} {layer.target}" for one in compiled for layer in one.layers if not layer.is_end}
+        unseen = [
+            LeftOut(name, 1000 / row[target], *(predicted_ms(logs[kit][name], c) for kit in (FITTED, NEWER)))
+            for name, row in held_out.items()
+        ]
+        judged[target] = Judged(left_out, leave_out(family, times, logs[FITTED], logs[NEWER]), unseen)
+    layers = (layer for one in compiled if one.model in published for layer in one.layers)
+    kinds = {f"{layer.op} {layer.target}" for layer in layers if not layer.is_end}
     model = LatencyModel(
         source="rknn_model_zoo 2.3.2",
         dtype="int8",
@@ -193,11 +206,10 @@ def document(model: LatencyModel, judged: dict[str, Judged]) -> str:
     lines += ["", "| ms a frame: published, predicted | " + " | ".join(tables) + " |"]
     lines.append("|---|" + "---:|" * len(tables))
     for index, name in enumerate(model.models):
-        cells = []
-        for table in tables.values():
-            one = table[index]
-            cells.append(f"{one.published_ms:.1f}, {one.predicted_ms:.1f} ({100 * one.error:+.0f} %)")
-        row(name, cells)
+        row(name, [_both(table[index]) for table in tables.values()])
+    lines += ["", "| held out: published, predicted | " + " | ".join(tables) + " |", "|---|" + "---:|" * len(tables)]
+    for index, name in enumerate(rates(HELD_OUT)):
+        row(name, [_both(one.held_out[index]) for one in judged.values()])
     lines += ["", "| coefficient | unit | " + " | ".join(tables) + " |", "|---|---|" + "---:|" * len(tables)]
     for field, name, unit in (
         ("compute_ms", "computing", "ms a million cycles"),
@@ -209,6 +221,10 @@ def document(model: LatencyModel, judged: dict[str, Judged]) -> str:
         figures = [f"{getattr(chip.coefficients, field):.4g}" for chip in model.chips.values()]
         lines.append(f"| {name} | {unit} | " + " | ".join(figures) + " |")
     return "\n".join(lines)
+
+
+def _both(one: LeftOut) -> str:
+    return f"{one.published_ms:.1f}, {one.predicted_ms:.1f} ({100 * one.error:+.0f} %)"
 
 
 def main() -> None:
