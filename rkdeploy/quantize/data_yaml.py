@@ -22,7 +22,7 @@ class Split:
     """One split of a data.yaml.
 
     Attributes:
-        name: `train` or `val`.
+        name: `train`, `val` or `test`.
         entries: what the file says, as written.
         files: every image, sorted by its posix path relative to the data set's root; empty when nothing is there.
         missing: the entries that are not on this machine, as they were looked for.
@@ -43,6 +43,9 @@ class DataYaml:
         root: the folder that its splits are relative to.
         train, val: the splits, None where the file does not name one.
         class_names: `names`, in the order of class ids; empty when the file has none.
+        test: a third split.
+        keypoint_shape: `kpt_shape`, points an object and numbers a point; None where the file has none.
+        labels: `labels`, the folder that stands beside `images`.  A key of our own; training takes `labels` always.
     """
 
     path: Path
@@ -50,6 +53,13 @@ class DataYaml:
     train: Split | None
     val: Split | None
     class_names: tuple[str, ...]
+    test: Split | None = None
+    keypoint_shape: tuple[int, int] | None = None
+    labels: str = "labels"
+
+    def split(self, name: str) -> Split | None:
+        """The split of a name; None where the file has none such."""
+        return {"train": self.train, "val": self.val, "test": self.test}.get(name)
 
 
 def relative_posix(path: Path, root: Path) -> str:
@@ -100,7 +110,7 @@ def images_in_list(list_file: Path) -> tuple[Path, ...]:
 
 
 def read_data_yaml(path: Path, cwd: Path) -> DataYaml:
-    """Read a YOLO data.yaml: `path`, `train`, `val`, `names`.
+    """Read a YOLO data.yaml: `path`, `train`, `val`, `test`, `names`, `kpt_shape`, `labels`.
 
     A split is a folder, a list file, or a list of those, relative to `path`, which is relative to the yaml's folder or,
     when nothing is there, to `cwd` (as the training code has it).  As in Ultralytics, a split written `../images/train`
@@ -117,6 +127,9 @@ def read_data_yaml(path: Path, cwd: Path) -> DataYaml:
         train=_split(content.get("train"), "train", root, path),
         val=_split(content.get("val", content.get("valid")), "val", root, path),
         class_names=_class_names(content.get("names"), path),
+        test=_split(content.get("test"), "test", root, path),
+        keypoint_shape=_keypoint_shape(content.get("kpt_shape"), path),
+        labels=_labels(content.get("labels"), path),
     )
 
 
@@ -181,6 +194,28 @@ def _split(value: object, name: str, root: Path, path: Path) -> Split | None:
             files.update(images_in_list(target))
     ordered = tuple(sorted(files, key=lambda file: relative_posix(file, root)))
     return Split(name=name, entries=tuple(entries), files=ordered, missing=tuple(missing))
+
+
+def _keypoint_shape(value: object, path: Path) -> tuple[int, int] | None:
+    if value is None:
+        return None
+    if (
+        not isinstance(value, list)
+        or len(value) != 2
+        or any(type(number) is not int for number in value)
+        or not 1 <= value[0] <= 1000
+        or value[1] not in {2, 3}
+    ):
+        raise CalibrationError(f'"kpt_shape" in "{path}" is {shown(value)}, expected [points, 2 or 3].')
+    return value[0], value[1]
+
+
+def _labels(value: object, path: Path) -> str:
+    if value is None:
+        return "labels"
+    if not isinstance(value, str) or not value or value in {".", ".."} or "/" in value:
+        raise CalibrationError(f'"labels" in "{path}" is {shown(value)}, expected the name of a folder.')
+    return value
 
 
 def _class_names(value: object, path: Path) -> tuple[str, ...]:
