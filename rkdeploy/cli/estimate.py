@@ -69,7 +69,11 @@ def estimate_command(
         if not file.parent.is_dir():
             raise RkdeployError(f'"{file}" cannot be written: there is no folder "{file.parent}".')
     size = parse_size(imgsz) if imgsz else None
-    chosen = tuple(dict.fromkeys(target.split(","))) if target is not None else tuple(latency_model().chips)
+    chosen = (
+        tuple(dict.fromkeys(chip.strip() for chip in target.split(",")))
+        if target is not None
+        else tuple(latency_model().chips)
+    )
     if is_bundle(model) and target is None:
         own = read_bundle(model).model
         chosen, dtype = (own.target,), own.dtype

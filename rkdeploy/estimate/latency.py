@@ -16,7 +16,7 @@ from __future__ import annotations
 from collections import defaultdict
 from dataclasses import dataclass
 from functools import cache
-from math import exp
+from math import exp, prod
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 COEFFICIENTS = Path(__file__).with_name("coefficients.json")
 SAME_CHIP = {"rk3568": "rk3566"}
 """Targets that another's coefficients stand for; Rockchip publishes one rate for both."""
+
+_MOST = 1e12  # cycles, KiB or values of one layer
 
 Limit = Literal["compute", "memory", "activation", "attention"]
 
@@ -201,9 +203,10 @@ def predict(compiled: CompiledModel, target: str, dtype: str) -> Prediction:
         dtype: as asked of the build, `int8`.
 
     Raises:
-        RkdeployError: the chip or the type is outside of what was fitted on.
+        RkdeployError: the chip or the type is outside of what was fitted on, or the layers are impossible.
     """
     require_fitted(target, dtype)
+    _require_possible(compiled)
     model = latency_model()
     chip = model.chips[SAME_CHIP.get(target, target)]
     works = works_of(compiled, chip.lanes)
@@ -238,6 +241,17 @@ def predict(compiled: CompiledModel, target: str, dtype: str) -> Prediction:
         fitted_on=f"{len(model.models)} models' {model.dtype.upper()} rates on {_published(target)} in {model.source}",
         notes=tuple(_notes(works, layers, total, chip, model)),
     )
+
+
+def _require_possible(compiled: CompiledModel) -> None:
+    """Refuse numbers that no compiler prints; a bundle may come from anywhere."""
+    for layer in compiled.layers:
+        sizes = (layer.npu_cycles, layer.read_kib, *layer.output_shape, prod(layer.output_shape))
+        if not all(0 <= size <= _MOST for size in sizes):
+            raise RkdeployError(
+                f"Layer {layer.number} of the compiled model has impossible cycles, traffic or shape.",
+                "Build the bundle again.",
+            )
 
 
 def _published(target: str) -> str:

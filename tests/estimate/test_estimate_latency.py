@@ -146,3 +146,19 @@ def test_outside_of_the_fits_range_is_said() -> None:
     assert "2.2 to 87.7 ms" in note
     with pytest.raises(RkdeployError, match="no layers"):
         predict(model(END), "rk3588", "int8")
+
+
+@pytest.mark.parametrize(
+    "layer",
+    [
+        replace(CONV, npu_cycles=-1),
+        replace(CONV, npu_cycles=10**400),
+        replace(CONV, read_kib=1e300),
+        replace(CONV, output_shape=(1, -5, 10, 20)),
+        replace(CONV, output_shape=(10**9,) * 50),
+    ],
+)
+def test_impossible_layers_are_refused(layer: CompiledLayer) -> None:
+    """Numbers out of a forged build.json end in one message, not in infinite times or a traceback."""
+    with pytest.raises(RkdeployError, match="Layer 1 of the compiled model has impossible"):
+        predict(model(layer), "rk3588", "int8")
