@@ -47,10 +47,11 @@ def decoder_for(spec: ModelSpec) -> Decoder:
 class Postprocessor:
     """Turns the head tensors of one model into what it found.  Keeps buffers between calls: one serves one thread."""
 
-    def __init__(self, spec: ModelSpec, thresholds: Thresholds) -> None:
+    def __init__(self, spec: ModelSpec, thresholds: Thresholds, *, decoder: Decoder | None = None) -> None:
         """Args:
             spec: the contract.
             thresholds: what is kept.  Of a classifier everything is: it ranks.
+            decoder: reads the objects in the place of the one that `decoder_for` chooses.
 
         Raises:
             RkdeployError: for outputs that no decoder reads, an inconsistent contract, or a threshold of an unknown
@@ -66,7 +67,7 @@ class Postprocessor:
         has_objects = bool(roles & (_ANCHOR_ROLES | POINT_ROLES))
         if not has_objects and self._classify is None and self._class_maps is None:
             decoder_for(spec)  # says what is wrong
-        self._decoder = decoder_for(spec) if has_objects else None
+        self._decoder = (decoder or decoder_for(spec)) if has_objects else None
         self._masks = MaskReader(spec) if coefficient_count(spec) else None
         if spec.angle is not None and spec.input.fit == "stretch":
             raise RkdeployError("The contract stretches its images, which does not leave rotated boxes rectangular.")
