@@ -17,7 +17,6 @@ forward pass answers for a stored image.  Nothing of the package is kept here.
 from __future__ import annotations
 
 import argparse
-import datetime as dt
 import json
 import os
 import subprocess
@@ -32,7 +31,7 @@ from typing import Any
 import numpy as np
 from cases import CASES, NEW, Case
 from readme import write_readme
-from stand_in import prepare
+from stand_in import FixedDate, prepare
 
 NAMES = ("bolt", "nut", "washer", "screw", "pin")
 MODELS = {
@@ -42,12 +41,6 @@ MODELS = {
     "obb": "OBBModel",
     "classify": "ClassificationModel",
 }
-
-
-class FixedDate(dt.datetime):
-    @classmethod
-    def now(cls, tz: Any = None) -> dt.datetime:
-        return dt.datetime(2024, 1, 2, 3, 4, 5, 678901, tzinfo=tz)
 
 
 def image(hw: tuple[int, int], rng: np.random.Generator) -> np.ndarray:

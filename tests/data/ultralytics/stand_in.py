@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import functools
 import importlib.metadata
 import importlib.util
@@ -10,6 +11,14 @@ import sys
 import types
 from pathlib import Path
 from typing import Any
+
+
+class FixedDate(dt.datetime):
+    """So that files do not differ by the day they were made."""
+
+    @classmethod
+    def now(cls, tz: Any = None) -> dt.datetime:
+        return dt.datetime(2024, 1, 2, 3, 4, 5, 678901, tzinfo=tz)
 
 
 class Anything(types.ModuleType):
