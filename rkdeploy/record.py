@@ -221,7 +221,7 @@ class SourceRecord:
         family, generation: of the model.
         anchors_from: `checkpoint` or `graph`; None for anchor-free families.
         anchors: in pixels, None for anchor-free families.
-        coco_anchors: whether the anchors are COCO's defaults; None for anchor-free families.
+        coco_anchors: whether the anchors are those that the family was published with; None for anchor-free families.
         parameters: trained parameters, None for an ONNX file without its checkpoint.
     """
 

@@ -16,8 +16,17 @@ from rkdeploy.families.model_info import ModelInfo
 from rkdeploy.families.registry import family_of
 from rkdeploy.graph.simplify import simplify
 
+_NO_NAMES = "The checkpoint has no class names; they are class_0, class_1, ... Give them with --names."
 
-def from_checkpoint(file: Path, imgsz: tuple[int, int] | None, stem: StemForm, *, nms: bool | None = None) -> Network:
+
+def from_checkpoint(
+    file: Path,
+    imgsz: tuple[int, int] | None,
+    stem: StemForm,
+    *,
+    nms: bool | None = None,
+    cfg: Path | None = None,
+) -> Network:
     """Read, export and simplify a `.pt` or `.pth`.
 
     Args:
@@ -26,11 +35,12 @@ def from_checkpoint(file: Path, imgsz: tuple[int, int] | None, stem: StemForm, *
         stem: how its first layer is written.
         nms: of a checkpoint with two heads, whether to take the one whose boxes need suppression; None takes the one
             that its trainer takes.
+        cfg: the darknet cfg of a checkpoint that holds weights only.
 
     Raises:
         RkdeployError: whatever is wrong with it.
     """
-    checkpoint = read_checkpoint(file)
+    checkpoint = read_checkpoint(file, cfg)
     family = family_of(checkpoint)
     info = _with_head(family.describe(checkpoint), nms=nms)
     hw, note = choose_size(info, imgsz)
@@ -55,7 +65,7 @@ def from_checkpoint(file: Path, imgsz: tuple[int, int] | None, stem: StemForm, *
         anchors_from="checkpoint" if reference.head.anchors is not None else None,
         class_names=info.class_names,
         info=info,
-        notes=(note,) if note else (),
+        notes=tuple(n for n in (note, "" if info.has_class_names else _NO_NAMES) if n),
     )
 
 

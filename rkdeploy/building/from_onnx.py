@@ -11,7 +11,8 @@ from rkdeploy.building.from_checkpoint import choose_size
 from rkdeploy.building.network import Network, describe_anchors, sha256_of
 from rkdeploy.checkpoint import read_checkpoint
 from rkdeploy.errors import GraphError, shown
-from rkdeploy.families import ultralytics, yolov5
+from rkdeploy.families import ultralytics, yolop, yolov5
+from rkdeploy.families.imagenet import IMAGENET_MEAN, IMAGENET_STD
 from rkdeploy.families.model_info import ModelInfo
 from rkdeploy.families.registry import family_of
 from rkdeploy.graph.find_head import find_head
@@ -34,13 +35,14 @@ _HALF_TOLERANCE = 2e-3  # relative, for anchors that an exporter stored as float
 _NOT_A_PAIR = "They are of different models: give the checkpoint that the graph was exported from."
 
 
-def from_onnx(file: Path, weights: Path | None, imgsz: tuple[int, int] | None) -> Network:
+def from_onnx(file: Path, weights: Path | None, imgsz: tuple[int, int] | None, cfg: Path | None = None) -> Network:
     """Read an ONNX file, find its head and settle on names and anchors.
 
     Args:
         file: the ONNX file.
         weights: the checkpoint that it was exported from, whose anchors and names count.
         imgsz: (height, width) of the network input, for a graph that leaves it free.
+        cfg: the darknet cfg of a checkpoint that holds weights only.
 
     Raises:
         RkdeployError: whatever is wrong with the files, or when they do not belong together.
@@ -49,14 +51,14 @@ def from_onnx(file: Path, weights: Path | None, imgsz: tuple[int, int] | None) -
     name, shape = image_input(model)
     if shape[0] not in (None, 1):
         raise GraphError(f'Input "{name}" has a batch of {shape[0]}, expected 1.', "Export it with --batch-size 1.")
-    checkpoint = read_checkpoint(weights) if weights is not None else None
+    checkpoint = read_checkpoint(weights, cfg) if weights is not None else None
     info = family_of(checkpoint).describe(checkpoint) if checkpoint is not None else None
     hw, notes = _onnx_size(name, shape, imgsz, info)
     Session(model)  # refuses a damaged graph; onnx's shape inference, which comes next, would crash on it (1.18)
     # Only its axes are fixed: `verify` then proves everything that is done to the other graph.
     reference = with_static_input(model, (1, 3, *hw))
     simplified = to_supported_opset(without_padded_pooling(_simplified(reference, name, shape, hw)))
-    simplified, head = find_head(simplified, len(info.class_names) if info is not None else None)
+    simplified, head = find_head(simplified, len(info.class_names) if info is not None else None, yolop.CLASS_MAPS)
     if info is not None:
         _require_same_levels(head, info)
     names = _onnx_names(model, head, info, notes)
@@ -69,8 +71,11 @@ def from_onnx(file: Path, weights: Path | None, imgsz: tuple[int, int] | None) -
                 f"Give the checkpoint it was exported from: rkdeploy build {file.name} --weights best.pt",
             )
         exported = family_of(checkpoint).export(checkpoint, info, *hw)
+        _require_same_tensors(head, exported.head)
         reference, reference_head, image = exported.model, exported.head, exported.input
         simplified = _with_input_name(simplified, name, image.name)
+    if head.class_maps and info is None:
+        notes.append(_maps_note(head))
     anchors, anchors_from = _agreed_anchors(head, info)
     return Network(
         file=file,
@@ -89,6 +94,15 @@ def from_onnx(file: Path, weights: Path | None, imgsz: tuple[int, int] | None) -
         class_names=names,
         info=info,
         notes=tuple(notes),
+        separate_reference=not head.proves_decode,
+    )
+
+
+def _maps_note(head: Head) -> str:
+    assumed = "ImageNet's mean and deviation, as YOLOP's are" if _is_yolop(head) else "values from 0 to 1"
+    return (
+        f"The ONNX file does not say how its images are prepared; {assumed}, in RGB, are assumed. If it was otherwise, "
+        "give --mean, --std, --color."
     )
 
 
@@ -108,9 +122,16 @@ def _with_decoded_table(reference: onnx.ModelProto, simplified: onnx.ModelProto,
 
 def _family(head: Head) -> str:
     """The family that the kind of head belongs to."""
+    if _is_yolop(head):
+        return yolop.NAME
     if head.anchors_per_level:
         return yolov5.NAME
     return "onnx" if head.rows is None else ultralytics.NAME
+
+
+def _is_yolop(head: Head) -> bool:
+    """Whether the graph has YOLOP's class maps, by upstream's names of them."""
+    return head.class_maps == tuple(yolop.CLASS_MAPS.values())
 
 
 def _task(head: Head) -> Task:
@@ -124,7 +145,9 @@ def _task(head: Head) -> Task:
 
 
 def _image(head: Head, name: str, hw: tuple[int, int]) -> InputSpec:
-    """What the exporters of these families feed: RGB from 0 to 1."""
+    """What the exporters of these families feed: RGB from 0 to 1, YOLOP's normalized as ImageNet's images."""
+    if _is_yolop(head):
+        return InputSpec(name, *hw, mean=IMAGENET_MEAN, std=IMAGENET_STD)
     return InputSpec(name, *hw, fit="center_crop" if _task(head) == "classify" else "letterbox")
 
 
@@ -212,6 +235,21 @@ def _require_same_levels(head: Head, info: ModelInfo) -> None:
         raise GraphError(
             f"The ONNX graph's head has {head.anchors_per_level} anchors a level, expected {per_level} from the "
             "checkpoint.",
+            _NOT_A_PAIR,
+        )
+
+
+def _require_same_tensors(head: Head, exported: Head) -> None:
+    """Whole-image tensors are proven against the checkpoint's, and so must be called alike.
+
+    Raises:
+        GraphError: when one of the two has others.
+    """
+    own, expected = ([tap.name for tap in found.taps if tap.name] for found in (head, exported))
+    if own != expected:
+        raise GraphError(
+            f"The ONNX graph has beside its head: {', '.join(own) or 'nothing'}; the checkpoint: "
+            f"{', '.join(expected) or 'nothing'}.",
             _NOT_A_PAIR,
         )
 

@@ -35,6 +35,8 @@ class Network:
         class_names: one a class.
         info: what the checkpoint says, None for a lone ONNX file.
         notes: what the user should know.
+        separate_reference: the reference was exported from the checkpoint, `simplified` was not: they are equal up to
+            the order of float32 sums.
     """
 
     file: Path
@@ -53,6 +55,7 @@ class Network:
     class_names: tuple[str, ...]
     info: ModelInfo | None
     notes: tuple[str, ...]
+    separate_reference: bool = False
 
     @property
     def input_hw(self) -> tuple[int, int]:

@@ -20,6 +20,7 @@ def open_network(
     stem: StemForm = "space_to_depth",
     *,
     nms: bool | None = None,
+    cfg: Path | None = None,
 ) -> Network:
     """Read a `.pt`, `.pth` or `.onnx` and find its head.
 
@@ -29,6 +30,7 @@ def open_network(
         imgsz: (height, width) of the network input; None takes the training size.
         stem: how a checkpoint's first layer is written in the graph that is cut.
         nms: which head of a checkpoint with two; None takes the one that its trainer takes.
+        cfg: the darknet cfg of a checkpoint that holds weights only.
 
     Raises:
         RkdeployError: whatever is wrong with the files, or when they do not belong together.
@@ -37,9 +39,9 @@ def open_network(
     if suffix in CHECKPOINT_SUFFIXES:
         if weights is not None:
             raise RkdeployError(f'"{file.name}" is a checkpoint itself.', "--weights goes with an ONNX file.")
-        return from_checkpoint(file, imgsz, stem, nms=nms)
+        return from_checkpoint(file, imgsz, stem, nms=nms, cfg=cfg)
     if suffix == ".onnx":
-        return from_onnx(file, weights, imgsz)
+        return from_onnx(file, weights, imgsz, cfg)
     raise RkdeployError(
         f'"{file.name}" has the suffix "{file.suffix}", expected .pt, .pth or .onnx.',
         "Give the best.pt of the training run, or an ONNX file exported from it.",

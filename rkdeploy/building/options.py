@@ -19,6 +19,7 @@ class BuildOptions:
     Attributes:
         model: a `.pt`, `.pth` or `.onnx`.
         weights: the checkpoint of an ONNX file, whose anchors and names count.
+        cfg: the darknet cfg of a checkpoint that holds weights only (YOLOR's main branch).
         imgsz: (height, width) in pixels; None takes the training size.
         input: what the user says of the network's input and classes.
         target: SoC, any that the installed toolkit knows.
@@ -39,6 +40,7 @@ class BuildOptions:
 
     model: Path
     weights: Path | None = None
+    cfg: Path | None = None
     imgsz: tuple[int, int] | None = None
     input: InputChoice = field(default_factory=InputChoice)
     target: str = "rk3588"

@@ -38,8 +38,8 @@ from rkdeploy.bundle import (
 from rkdeploy.compiled import CompiledModel
 from rkdeploy.custom_string import custom_string
 from rkdeploy.errors import CalibrationError, ToolkitError
-from rkdeploy.families import yolov5
 from rkdeploy.families.advice import Advice, advice_for
+from rkdeploy.families.anchor_defaults import compare_anchors
 from rkdeploy.graph.cut import cut
 from rkdeploy.graph.session import Session
 from rkdeploy.graph.verify import network_input, verify, verify_rewrite
@@ -149,7 +149,9 @@ def build(options: BuildOptions, events: BuildEvents) -> Bundle:
         Toolkit(log=folder / LOG, python=options.toolkit_python, on_progress=events.detail) as toolkit,
     ):
         with clock.stage("read", f"Reading {options.model.name}"):
-            network = open_network(options.model, options.weights, options.imgsz, options.stem, nms=options.nms)
+            network = open_network(
+                options.model, options.weights, options.imgsz, options.stem, nms=options.nms, cfg=options.cfg
+            )
             network = with_choice(network, options.input)
             events.network(network)
             for note in network.notes:
@@ -259,7 +261,14 @@ def _choose_images(options: BuildOptions, warn: Callable[[str], None]) -> _Image
 
 def _verify(network: Network, cut_graph: onnx.ModelProto, spec: ModelSpec, images: _Images) -> Verification:
     head = network.reference_head
-    proof = verify(network.reference, head, cut_graph, spec, _verify_images(spec, images))
+    proof = verify(
+        network.reference,
+        head,
+        cut_graph,
+        spec,
+        _verify_images(spec, images),
+        separate=network.separate_reference,
+    )
     if network.trained is network.reference:
         return proof
     rewrite = verify_rewrite(network.trained, network.reference, head, spec, _verify_images(spec, images))
@@ -345,7 +354,7 @@ def _source_record(network: Network) -> SourceRecord:
         generation=info.generation if info else "unknown (ONNX)",
         anchors_from=network.anchors_from,
         anchors=network.anchors,
-        coco_anchors=yolov5.compare_anchors(network.anchors).are_defaults if network.anchors else None,
+        coco_anchors=compare_anchors(network.anchors, network.family).are_defaults if network.anchors else None,
         parameters=info.parameters if info else None,
     )
 

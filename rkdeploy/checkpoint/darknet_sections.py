@@ -8,6 +8,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+ACTIVATIONS = {"leaky": "LeakyReLU", "swish": "Swish", "mish": "Mish", "logistic": "Sigmoid", "silu": "SiLU"}
+"""Words for activations that upstream knows, and torch's classes; any other word means none."""
+
 
 @dataclass(frozen=True, slots=True)
 class Section:

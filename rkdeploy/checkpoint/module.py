@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeGuard
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +16,9 @@ from rkdeploy.errors import CheckpointError, shown
 _MAX_DEPTH = 64
 _MAX_ENTRIES = 1_000_000  # modules, tensors and attributes; a large model has 50,000
 _MAX_NAME = 200
+
+STATE_DICT = "state_dict"
+"""Class name of the root of a tree that was made of a state dict; its other modules have none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,9 +97,61 @@ def module_from_inert(root: object, path: str = "") -> Module:
     return _Tree().convert(root, path, ())
 
 
+def module_from_state_dict(tensors: Mapping[str, LazyTensor]) -> Module:
+    """View a state dict as a `Module` tree: its keys are split at their dots; classes and attributes are not known.
+
+    A prefix `module.` of all keys, which (Distributed)DataParallel leaves, is dropped.
+
+    Raises:
+        CheckpointError: when a key is none that torch writes.
+    """
+    if len(tensors) > _MAX_ENTRIES:
+        raise CheckpointError(f"The state dict has more than {_MAX_ENTRIES:,} tensors, which no trained model has.")
+    wrapped = all(key.startswith("module.") for key in tensors)
+    root = _Branch()
+    for key, tensor in tensors.items():
+        *above, name = (key.removeprefix("module.") if wrapped else key).split(".")
+        if len(above) > _MAX_DEPTH:
+            raise CheckpointError(f"The state dict has the key {shown(key)}, which nests without end.")
+        branch = root
+        for part in above:
+            branch = branch.branches.setdefault(part, _Branch())
+        branch.tensors[name] = tensor
+    return root.module(STATE_DICT, "", set())
+
+
+def is_state_dict(value: object) -> TypeGuard[Mapping[str, LazyTensor]]:
+    """Whether a value from the pickle is a state dict: tensors by name, and nothing else."""
+    return isinstance(value, dict) and bool(value) and all(
+        isinstance(k, str) and isinstance(v, LazyTensor) for k, v in value.items()
+    )  # fmt: skip
+
+
 def is_module(value: object) -> bool:
     """Whether a value from the pickle is a torch.nn.Module."""
     return isinstance(value, Inert) and isinstance(value.state.get("_modules"), dict)
+
+
+@dataclass(slots=True)
+class _Branch:
+    """A module of a state dict while it is collected."""
+
+    tensors: dict[str, LazyTensor] = field(default_factory=dict)
+    branches: dict[str, _Branch] = field(default_factory=dict)
+
+    def module(self, class_name: str, path: str, reads: set[str]) -> Module:
+        return Module(
+            class_name=class_name,
+            module_name="",
+            path=path,
+            attributes={},
+            tensors=dict(_items(self.tensors)),
+            children={
+                name: branch.module("", f"{path}.{name}" if path else name, reads)
+                for name, branch in _items(self.branches)
+            },
+            reads=reads,
+        )
 
 
 class _Tree:
@@ -132,7 +187,7 @@ class _Tree:
         )
 
 
-def _items(mapping: object) -> list[tuple[str, object]]:
+def _items(mapping: Any) -> list[tuple[str, Any]]:
     """The named entries; names are what torch allows: not empty, without a dot (here also: printable and short)."""
     items = [(k, v) for k, v in mapping.items() if isinstance(k, str)] if isinstance(mapping, dict) else []
     for name, _ in items:

@@ -87,6 +87,13 @@ def build_command(
         Path | None,
         typer.Option(help="With an ONNX file: the .pt it came from (anchors, names).", rich_help_panel=_INPUT),
     ] = None,
+    cfg: Annotated[
+        Path | None,
+        typer.Option(
+            help="With weights that come without their model (YOLOR's main branch): the darknet cfg.",
+            rich_help_panel=_INPUT,
+        ),
+    ] = None,
     imgsz: Annotated[
         str | None,
         typer.Option(
@@ -191,6 +198,7 @@ def build_command(
     options = BuildOptions(
         model=model,
         weights=weights,
+        cfg=cfg,
         imgsz=parse_size(imgsz) if imgsz else None,
         input=InputChoice(
             mean=_triple(mean, "--mean"),
@@ -265,16 +273,17 @@ class _Events:
             self._status.update(f"{plain(self._title)}: {plain(text)}")
 
     def network(self, network: Network) -> None:
-        from rkdeploy.families.yolov5 import compare_anchors
+        from rkdeploy.families.anchor_defaults import compare_anchors
 
         out.print(
             f"[bold]Input[/]     {network.input_hw[1]}x{network.input_hw[0]} (width x height), "
             f"{len(network.class_names)} classes, {network.task}"
         )
         if network.anchors is not None:
-            coco = compare_anchors(network.anchors).are_defaults
+            beside = compare_anchors(network.anchors, network.family)
             out.print(
-                f"[bold]Anchors[/]   from the {network.anchors_from}, px" + ("" if coco else "; not COCO's defaults")
+                f"[bold]Anchors[/]   from the {network.anchors_from}, px"
+                + ("" if beside.are_defaults else f"; not {beside.data_set}'s defaults")
             )
             strides = sorted({tap.stride for tap in network.head.taps if not tap.name})
             for stride, level in zip(strides, network.anchors.levels_px, strict=True):

@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 
 def inspect_command(
     model: Annotated[Path, typer.Argument(help="A trained checkpoint, .pt or .pth.", show_default=False)],
+    cfg: Annotated[
+        Path | None, typer.Option(help="The darknet cfg of weights without a model (YOLOR's main branch).")
+    ] = None,
     as_json: Annotated[  # noqa: FBT002  (a flag)
         bool, typer.Option("--json", help="Print JSON.")
     ] = False,
@@ -26,7 +29,7 @@ def inspect_command(
     from rkdeploy.families.advice import advice_for
     from rkdeploy.families.registry import family_of
 
-    checkpoint = read_checkpoint(model)
+    checkpoint = read_checkpoint(model, cfg)
     info = family_of(checkpoint).describe(checkpoint)
     if as_json:
         advice = msgspec.to_builtins(advice_for(info))
@@ -89,8 +92,9 @@ def anchor_sentence(info: ModelInfo) -> str:
     comparison = info.anchor_comparison
     if comparison is None:
         return ""
+    defaults = f"{comparison.data_set}'s default anchors"
     if comparison.are_defaults:
-        return "These are COCO's default anchors."
+        return f"These are {defaults}."
     if comparison.largest_ratio is None:
-        return "Not COCO's default anchors, which have another number of them."
-    return f"Not COCO's default anchors: sides differ by a factor of up to {comparison.largest_ratio:.2f}."
+        return f"Not {defaults}, which have another number of them."
+    return f"Not {defaults}: sides differ by a factor of up to {comparison.largest_ratio:.2f}."

@@ -22,6 +22,7 @@ def anchor_detect(
     strides: Sequence[int],
     classes: int,
     masks: int = 0,
+    output: str = "output0",
 ) -> tuple[Value, Head]:
     """YOLOv5's Detect: one convolution a level, and the decode of its output.
 
@@ -32,7 +33,7 @@ def anchor_detect(
     if len(convs) != len(inputs):
         raise GraphError(f'"{head.path}" has {len(convs)} convolutions and {len(inputs)} inputs, expected as many.')
     raw = [layers.convolution(builder, conv, value) for conv, value in zip(convs, inputs, strict=True)]
-    return anchor_decode(builder, head.path, [c.path for c in convs], raw, anchors, strides, classes, masks)
+    return anchor_decode(builder, head.path, [c.path for c in convs], raw, anchors, strides, classes, masks, output)
 
 
 def anchor_decode(
@@ -44,6 +45,7 @@ def anchor_decode(
     strides: Sequence[int],
     classes: int,
     masks: int = 0,
+    output: str = "output0",
 ) -> tuple[Value, Head]:
     """Raw outputs (N, na (5 + classes + masks), H, W) to (N, rows, 5 + classes + masks), x, y, w, h in input pixels.
 
@@ -51,6 +53,17 @@ def anchor_decode(
     x = (2 s_x - 0.5 + cx) t, y alike; w = (2 s_w)^2 aw, h alike; objectness and class scores are s, mask coefficients
     are raw.  Rows are ordered by level, anchor, cy, cx.  Source: YOLOv5, models/yolo.py, Detect and Segment, v3.0 to
     v7.0.
+
+    Args:
+        builder: the graph.
+        path: of the head.
+        level_paths: of its last convolutions.
+        raw: their outputs.
+        anchors: of the levels, in the order of `raw`.
+        strides: input pixels a cell, likewise.
+        classes: how many scores a row has.
+        masks: how many mask coefficients it has.
+        output: name that the rows will have as an output of the graph.
 
     Raises:
         GraphError: when the levels, anchors and channels do not fit together.
@@ -89,12 +102,18 @@ def anchor_decode(
         wh = builder.elementwise("Mul", level_path, wh, np.array(level_anchors, np.float32)[None, :, None, None, :])
         joined = builder.concat(level_path, [xy, wh, scores, *([coefficients] if masks else [])], 4)
         rows.append(builder.reshape(level_path, joined, (n, count * height * width, fields)))
-    output = builder.concat(path, rows, 1) if len(rows) > 1 else rows[0]
-    return output, _head(level_paths, raw, anchors, strides, classes, masks)
+    decoded = builder.concat(path, rows, 1) if len(rows) > 1 else rows[0]
+    return decoded, _head(level_paths, raw, anchors, strides, classes, masks, output)
 
 
 def _head(
-    paths: Sequence[str], raw: Sequence[Value], anchors: Anchors, strides: Sequence[int], classes: int, masks: int
+    paths: Sequence[str],
+    raw: Sequence[Value],
+    anchors: Anchors,
+    strides: Sequence[int],
+    classes: int,
+    masks: int,
+    output: str,
 ) -> Head:
     """The head in the contract's order, finest level first, whatever the order of the checkpoint's."""
     order = sorted(range(len(raw)), key=lambda i: strides[i])
@@ -104,7 +123,7 @@ def _head(
     ordered = Anchors(tuple(anchors.levels_px[i] for i in order))
     counts = tuple(len(a) for a in ordered.levels_px)
     rows = DecodedRows(
-        output="output0",
+        output=output,
         fields=row_fields(
             {
                 "xy": ("px", 2),

@@ -220,6 +220,33 @@ def max_pool(builder: GraphBuilder, pool: Module, value: Value) -> Value:
     )
 
 
+def average_pool(builder: GraphBuilder, pool: Module, value: Value) -> Value:
+    """AvgPool2d; the zeros of its padding count.
+
+    Raises:
+        GraphError: where it rounds its size up, leaves the padding out or divides by another number.
+    """
+    kernel = pair(pool.attribute("kernel_size"), pool, "kernel_size")
+    stride = pair(pool.attribute("stride") or kernel, pool, "stride")
+    padding = pair(pool.attribute("padding", 0), pool, "padding")
+    plain = not pool.attribute("ceil_mode", False) and pool.attribute("divisor_override") is None
+    if not plain or (any(padding) and not pool.attribute("count_include_pad", True)):
+        raise GraphError(f'"{pool.path}" (AvgPool2d) averages in a way that is not supported.')
+    size = [(n + 2 * p - k) // s + 1 for n, k, s, p in zip(value.shape[2:], kernel, stride, padding, strict=True)]
+    return builder.add(
+        "AveragePool",
+        pool.path,
+        [value],
+        (*value.shape[:2], *size),
+        {
+            "kernel_shape": list(kernel),
+            "strides": list(stride),
+            "pads": [padding[0], padding[1], padding[0], padding[1]],
+            "count_include_pad": 1,
+        },
+    )
+
+
 def upsample(builder: GraphBuilder, module: Module, value: Value) -> Value:
     """nn.Upsample, nearest or bilinear, by a factor or to a size."""
     size, factor = module.attribute("size"), module.attribute("scale_factor")
@@ -400,6 +427,7 @@ LAYERS: dict[str, Callable[[GraphBuilder, Module, Value], Value]] = {
     "BatchNorm2d": batch_norm,
     "SyncBatchNorm": batch_norm,
     "MaxPool2d": max_pool,
+    "AvgPool2d": average_pool,
     "Upsample": upsample,
     "ZeroPad2d": zero_pad,
     "Linear": linear_module,

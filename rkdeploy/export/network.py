@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 
 from rkdeploy.checkpoint import Module
 from rkdeploy.errors import CheckpointError, GraphError, shown
@@ -34,19 +35,37 @@ def layer_sources(layer: Module, index: int) -> tuple[int, ...]:
 
 def emit_layers(emission: Emission, layers: Sequence[Module], image: Value) -> list[Value]:
     """Emit all layers but the last, the head; returns the head's inputs."""
+    outputs = emit_outputs(emission, layers[:-1], image)
+    return [_output(outputs, image, s) for s in layer_sources(layers[-1], len(outputs))]
+
+
+def emit_outputs(emission: Emission, layers: Sequence[Module], image: Value) -> list[Value]:
+    """Emit layers one after the other; returns the output of each."""
     outputs: list[Value] = []
-    for index, layer in enumerate(layers[:-1]):
+    for index, layer in enumerate(layers):
         inputs = [_output(outputs, image, s) for s in layer_sources(layer, index)]
-        try:
+        with blamed(f'Layer "{layer.path}" ({layer.class_name})'):
             outputs.append(emit(emission, layer, inputs))
-        except (TypeError, ValueError, ArithmeticError, LookupError) as error:
-            # What a block computes with is the file's: weights of another shape, numbers that are text, ...
-            raise GraphError(
-                f'Layer "{layer.path}" ({layer.class_name}) does not fit together: {str(error)[:200]}.',
-                "The checkpoint is damaged, or the class is not the one that was released under this name.",
-            ) from error
-    head = layers[-1]
-    return [_output(outputs, image, s) for s in layer_sources(head, len(layers) - 1)]
+    return outputs
+
+
+@contextmanager
+def blamed(layer: str) -> Iterator[None]:
+    """Turn what the numbers of a layer's file make fail into one message.
+
+    Args:
+        layer: how it is called in the message.
+
+    Raises:
+        GraphError: for weights of another shape, numbers that are text, ...
+    """
+    try:
+        yield
+    except (TypeError, ValueError, ArithmeticError, LookupError) as error:
+        raise GraphError(
+            f"{layer} does not fit together: {str(error)[:200]}.",
+            "The checkpoint is damaged, or the class is not the one that was released under this name.",
+        ) from error
 
 
 def finish(

@@ -11,10 +11,7 @@ from rkdeploy.export import layers
 from rkdeploy.export.builder import Value
 from rkdeploy.export.emission import Emission, Emitter, child, one
 from rkdeploy.export.heads import four
-from rkdeploy.graph.head import DecodedTensor, Head, Tap
-
-PROTOTYPES = "prototypes"
-"""The contract's name of the output."""
+from rkdeploy.graph.head import PROTOTYPES, DecodedTensor, Head, Tap
 
 
 def with_prototypes(

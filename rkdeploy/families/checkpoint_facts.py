@@ -5,15 +5,19 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 
+import numpy as np
+
 from rkdeploy.checkpoint import Checkpoint, Module
 from rkdeploy.checkpoint.tensor import LazyTensor
 from rkdeploy.errors import CheckpointError, shown
 from rkdeploy.families.model_info import ACTIVATION_CLASSES, ModelInfo
+from rkdeploy.spec import Anchors
 
 _MAX_STRIDE = 1024
 _MAX_LEVELS = 16
 _MAX_CLASS_NAME = 1000
 _MAX_CLASSES = 100_000
+_MAX_ANCHOR_PX = 1e5
 
 
 def layers_of(checkpoint: Checkpoint) -> tuple[Module, ...]:
@@ -59,6 +63,30 @@ def strides_of(checkpoint: Checkpoint, head: Module, levels: int) -> tuple[int, 
     if len(whole) != levels or any(s < 1 or abs(s - v) > 1e-3 for s, v in zip(whole, strides, strict=True)):
         raise CheckpointError(f'"{head.path}" has strides {shown(strides)}, expected {levels} whole numbers of pixels.')
     return whole
+
+
+def anchors_of(head: Module) -> Anchors:
+    """Anchors in pixels: what decodes is `anchor_grid` where it is stored (YOLOv5 to v5.0), else anchors times stride.
+
+    Raises:
+        CheckpointError: when they are no sizes.
+    """
+    grid_units = head.array("anchors")
+    if grid_units.ndim != 3 or grid_units.shape[2] != 2:
+        raise CheckpointError(f'"{head.path}.anchors" has shape {grid_units.shape}, expected (levels, anchors, 2).')
+    stored = head.tensors.get("anchor_grid")
+    if stored is not None and stored.numel == grid_units.size:
+        pixels = head.array("anchor_grid").reshape(grid_units.shape)
+    else:
+        stride = numbers(head.attribute("stride"))
+        if len(stride) != len(grid_units):
+            raise CheckpointError(
+                f'"{head.path}" has {len(stride)} strides for {len(grid_units)} levels of anchors, expected as many.'
+            )
+        pixels = grid_units * np.array(stride, np.float32)[:, None, None]
+    if grid_units.size == 0 or not ((pixels > 0) & (pixels < _MAX_ANCHOR_PX)).all():
+        raise CheckpointError(f'"{head.path}" has anchors that are no sizes in pixels; the checkpoint is damaged.')
+    return Anchors(tuple(tuple((float(w), float(h)) for w, h in level) for level in pixels))
 
 
 def class_count(head: Module) -> int:

@@ -21,10 +21,12 @@ class AnchorComparison:
         are_defaults: equal to the published ones within 0.05 px.
         largest_ratio: largest of width or height over the default's, or its inverse; 1.0 when equal.  None when the
             number of levels or anchors differs, so that there is nothing to compare.
+        data_set: what those were chosen for, `COCO`.
     """
 
     are_defaults: bool
     largest_ratio: float | None
+    data_set: str = "COCO"
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +53,7 @@ class ModelInfo:
         keypoints: of a pose model, else None.
         angle: of a model with rotated boxes, else None.
         class_maps: names of the whole-image maps beside the detections.
+        has_class_names: whether the file names its classes.
     """
 
     family: str
@@ -74,3 +77,4 @@ class ModelInfo:
     keypoints: KeypointLayout | None = None
     angle: AngleFormula | None = None
     class_maps: tuple[str, ...] = ()
+    has_class_names: bool = True

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from rkdeploy.checkpoint import Checkpoint
 from rkdeploy.errors import CheckpointError
-from rkdeploy.families import ultralytics, yolov5
+from rkdeploy.families import ultralytics, yolop, yolor, yolov5
 from rkdeploy.families.model_info import ModelInfo
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ class Family(Protocol):
     ) -> Exported: ...
 
 
-FAMILIES: tuple[Family, ...] = (yolov5, ultralytics)
+FAMILIES: tuple[Family, ...] = (yolor, yolop, yolov5, ultralytics)
 
 
 def family_of(checkpoint: Checkpoint) -> Family:
@@ -43,7 +43,16 @@ def family_of(checkpoint: Checkpoint) -> Family:
     """
     for family in FAMILIES:
         if family.recognise(checkpoint):
+            if checkpoint.cfg is not None and family is not yolor:
+                raise CheckpointError(
+                    f'"{checkpoint.path.name}" needs no darknet cfg: its structure is known.', "Leave out --cfg."
+                )
             return family
+    if checkpoint.is_state_dict:
+        raise CheckpointError(
+            f'"{checkpoint.path.name}" is a state dict: it holds weights but not the model they belong to.',
+            "Use the best.pt that the training run saved, or export ONNX where it was trained and build from that.",
+        )
     model = checkpoint.root.children.get("model")
     last = list(model.children.values())[-1].class_name if model is not None and model.children else "none"
     raise CheckpointError(

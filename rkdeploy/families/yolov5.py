@@ -5,49 +5,29 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from rkdeploy.checkpoint import Checkpoint, Module
 from rkdeploy.errors import CheckpointError, shown
+from rkdeploy.families.anchor_defaults import compare_anchors
 from rkdeploy.families.checkpoint_facts import (
     activations,
+    anchors_of,
     class_count,
     class_names,
     head_of,
     image_size,
     layers_of,
-    numbers,
     onnx_metadata,
     strides_of,
 )  # fmt: skip
-from rkdeploy.families.model_info import AnchorComparison, ModelInfo
-from rkdeploy.spec import Anchors, InputSpec, Task
+from rkdeploy.families.imagenet import IMAGENET_MEAN, IMAGENET_STD
+from rkdeploy.families.model_info import ModelInfo
+from rkdeploy.spec import InputSpec, Task
 
 if TYPE_CHECKING:
     from rkdeploy.export.emission import StemForm
     from rkdeploy.export.exported import Exported
 
 NAME = "yolov5"
-
-# models/yolov5*.yaml and models/hub/yolov5*6.yaml (pixels of the network input).
-COCO_ANCHORS = {
-    3: (
-        ((10.0, 13.0), (16.0, 30.0), (33.0, 23.0)),
-        ((30.0, 61.0), (62.0, 45.0), (59.0, 119.0)),
-        ((116.0, 90.0), (156.0, 198.0), (373.0, 326.0)),
-    ),
-    4: (
-        ((19.0, 27.0), (44.0, 40.0), (38.0, 94.0)),
-        ((96.0, 68.0), (86.0, 152.0), (180.0, 137.0)),
-        ((140.0, 301.0), (303.0, 264.0), (238.0, 542.0)),
-        ((436.0, 615.0), (739.0, 380.0), (925.0, 792.0)),
-    ),
-}
-# torchvision's, which utils/augmentations.py normalizes a classifier's input with.
-_IMAGENET_MEAN = (0.485 * 255, 0.456 * 255, 0.406 * 255)
-_IMAGENET_STD = (0.229 * 255, 0.224 * 255, 0.225 * 255)
-
-_MAX_ANCHOR_PX = 1e5
 
 
 def recognise(checkpoint: Checkpoint) -> bool:
@@ -71,7 +51,7 @@ def describe(checkpoint: Checkpoint) -> ModelInfo:
     blocks = Counter(m.class_name for m in layers)
     active = activations(checkpoint.root.walk())
     task = _task(head)
-    anchors = None if task == "classify" else _anchors(head)
+    anchors = None if task == "classify" else anchors_of(head)
     return ModelInfo(
         family=NAME,
         generation=_generation(checkpoint, blocks, active),
@@ -79,7 +59,7 @@ def describe(checkpoint: Checkpoint) -> ModelInfo:
         class_names=class_names(checkpoint, _classes(head)),
         strides=strides_of(checkpoint, head, len(anchors.levels_px)) if anchors is not None else (),
         anchors=anchors,
-        anchor_comparison=compare_anchors(anchors) if anchors is not None else None,
+        anchor_comparison=compare_anchors(anchors, NAME) if anchors is not None else None,
         activation=tuple(name for name, _ in active.most_common()),
         blocks=tuple(blocks.most_common()),
         parameters=checkpoint.parameters,
@@ -116,7 +96,7 @@ def export(checkpoint: Checkpoint, info: ModelInfo, height: int, width: int, ste
     features = emit_layers(emission, layers, builder.input("images", (1, 3, height, width)))
     if info.anchors is None:
         output, head = classify(emission, layers[-1], features, height, "linear")
-        image = InputSpec("images", height, width, mean=_IMAGENET_MEAN, std=_IMAGENET_STD, fit="center_crop")
+        image = InputSpec("images", height, width, mean=IMAGENET_MEAN, std=IMAGENET_STD, fit="center_crop")
         return finish(builder, layers, {"output0": output}, head, image, onnx_metadata(info))
     output, head = anchor_detect(
         builder, layers[-1], features, info.anchors, info.strides, len(info.class_names), info.masks
@@ -125,19 +105,6 @@ def export(checkpoint: Checkpoint, info: ModelInfo, height: int, width: int, ste
     if info.masks:
         outputs["output1"], head = with_prototypes(emission, layers[-1].child("proto"), features[0], head, height)
     return finish(builder, layers, outputs, head, InputSpec("images", height, width), onnx_metadata(info))
-
-
-def compare_anchors(anchors: Anchors) -> AnchorComparison:
-    """Set the anchors beside COCO's defaults for the same number of levels."""
-    defaults = COCO_ANCHORS.get(len(anchors.levels_px))
-    if defaults is None or any(len(a) != len(b) for a, b in zip(anchors.levels_px, defaults, strict=True)):
-        return AnchorComparison(are_defaults=False, largest_ratio=None)
-    own, published = np.array(anchors.levels_px), np.array(defaults)
-    ratio = own / published
-    return AnchorComparison(
-        are_defaults=bool(np.abs(own - published).max() < 0.05),
-        largest_ratio=float(np.maximum(ratio, 1 / ratio).max()),
-    )
 
 
 def _task(head: Module) -> Task:
@@ -159,26 +126,6 @@ def _masks(head: Module) -> int:
     if type(masks) is not int or not 1 <= masks <= 4096:
         raise CheckpointError(f'"{head.path}" has {shown(masks)} mask coefficients, expected a positive number.')
     return masks
-
-
-def _anchors(head: Module) -> Anchors:
-    """Anchors in pixels: what decodes is `anchor_grid` where it is stored (to v5.0), else anchors times stride."""
-    grid_units = head.array("anchors")
-    if grid_units.ndim != 3 or grid_units.shape[2] != 2:
-        raise CheckpointError(f'"{head.path}.anchors" has shape {grid_units.shape}, expected (levels, anchors, 2).')
-    stored = head.tensors.get("anchor_grid")
-    if stored is not None and stored.numel == grid_units.size:
-        pixels = head.array("anchor_grid").reshape(grid_units.shape)
-    else:
-        stride = numbers(head.attribute("stride"))
-        if len(stride) != len(grid_units):
-            raise CheckpointError(
-                f'"{head.path}" has {len(stride)} strides for {len(grid_units)} levels of anchors, expected as many.'
-            )
-        pixels = grid_units * np.array(stride, np.float32)[:, None, None]
-    if grid_units.size == 0 or not ((pixels > 0) & (pixels < _MAX_ANCHOR_PX)).all():
-        raise CheckpointError(f'"{head.path}" has anchors that are no sizes in pixels; the checkpoint is damaged.')
-    return Anchors(tuple(tuple((float(w), float(h)) for w, h in level) for level in pixels))
 
 
 def _generation(checkpoint: Checkpoint, blocks: Counter[str], active: Counter[str]) -> str:

@@ -8,40 +8,66 @@ order out of any exporter's graph.
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import TypeAlias
+
 import numpy as np
 import onnx
 from numpy.typing import NDArray
 
 from rkdeploy.errors import GraphError
-from rkdeploy.graph.head import DecodedRows, Head, Tap, row_fields
+from rkdeploy.graph.head import PROTOTYPES, DecodedRows, DecodedTensor, Head, Tap, row_fields
 from rkdeploy.graph.head_walk import NO_HEAD, HeadConv, last_convolutions, tail, tensor_shapes
 from rkdeploy.graph.session import Session
 from rkdeploy.spec import Anchors
 
+_End: TypeAlias = tuple[str, tuple[int, ...]]
+"""An output of the graph: name and shape."""
 
-def find_anchor_head(model: onnx.ModelProto, classes: int | None = None) -> Head:
+
+def find_anchor_head(model: onnx.ModelProto, classes: int | None = None, outputs: Sequence[str] = ()) -> Head:
     """Find the anchor head of a simplified graph with static shapes.
 
     Args:
         model: the graph.
         classes: number of classes where it is known; needed only if the graph ends in bare convolutions.
+        outputs: the graph's outputs that belong to the head; by default all.
 
     Raises:
         GraphError: when there is none, saying what was found instead.
     """
     shapes = tensor_shapes(model)
-    convs = last_convolutions(model, shapes, [o.name for o in model.graph.output])
+    ends = [(name, shapes.get(name, ())) for name in outputs or [o.name for o in model.graph.output]]
+    prototypes = _prototypes(ends)
+    rows = [(name, shape) for name, shape in ends if (name, shape) != prototypes]
+    masks = prototypes[1][1] if prototypes is not None else 0
+    convs = last_convolutions(model, shapes, [name for name, _ in rows])
     strides = [c.stride for c in convs]
     if len(set(strides)) != len(strides):
         listed = ", ".join(f"{c.node} {c.shape}" for c in convs)
         raise GraphError(
             f"The graph ends in several convolutions of one stride ({listed}); no anchor head does.", NO_HEAD
         )
-    outputs = [(o.name, shapes.get(o.name, ())) for o in model.graph.output]
+    found = _decoded(model, convs, rows, masks) or _raw(model, convs, rows, classes, masks)
+    if found is None:
+        listed = ", ".join(f"{name} {shape}" for name, shape in ends)
+        raise GraphError(f"The graph has no anchor head: its outputs are {listed}.", NO_HEAD)
+    return found if prototypes is None else _with_prototypes(model, shapes, found, prototypes)
+
+
+def _prototypes(ends: Sequence[_End]) -> _End | None:
+    """The output of a segmentation model that belongs to no level: (1, masks, H, W) beside rows of three dimensions."""
+    images = [end for end in ends if len(end[1]) == 4]
+    return images[0] if len(images) == 1 and len(ends) > 1 else None
+
+
+def _decoded(model: onnx.ModelProto, convs: tuple[HeadConv, ...], ends: Sequence[_End], masks: int) -> Head | None:
+    """The head of a graph with the decode, whose output has the rows of all levels."""
     tensors = {c.tensor for c in convs}
     cells = [c.shape[2] * c.shape[3] for c in convs]
-    for name, shape in outputs:
-        if name in tensors or len(shape) != 3 or shape[2] < 6:
+    for name, shape in ends:
+        if name in tensors or len(shape) != 3 or shape[2] < 6 + masks:
             continue
         fields = shape[2]
         if all(c.shape[1] % fields == 0 for c in convs):
@@ -49,38 +75,52 @@ def find_anchor_head(model: onnx.ModelProto, classes: int | None = None) -> Head
             if sum(n * k for n, k in zip(counts, cells, strict=True)) == shape[1]:
                 per_level = _same(counts, "anchors")
                 anchors, order = _probe_decode(model, convs, name, per_level)
-                return _head(convs, per_level, fields - 5, anchors, name, order)
-    raw = [shape for _, shape in outputs if len(shape) == 5]
+                return _head(convs, per_level, fields - 5 - masks, masks, anchors, name, order)
+    return None
+
+
+def _raw(
+    model: onnx.ModelProto, convs: tuple[HeadConv, ...], ends: Sequence[_End], classes: int | None, masks: int
+) -> Head | None:
+    """The head of a graph without a decode."""
+    raw = [shape for _, shape in ends if len(shape) == 5]
     if raw and len(raw) == len(convs):  # (N, anchors, H, W, fields), upstream's training form
-        return _raw_head(convs, _same([shape[4] for shape in raw], "fields") - 5, "its raw outputs")
-    found = ", ".join(f"{name} {shape}" for name, shape in outputs)
-    if _ends_in(model, tensors):  # the convolutions themselves, or a sigmoid of each
-        if classes is None:
-            raise GraphError(
-                f"The graph ends in the head's convolutions ({found}): it has no decode, and so no anchors.",
-                "Give the checkpoint it was exported from with --weights best.pt.",
-            )
-        return _raw_head(convs, classes, "the checkpoint")
-    raise GraphError(f"The graph has no anchor head: its outputs are {found}.", NO_HEAD)
+        return _raw_head(convs, _same([shape[4] for shape in raw], "fields") - 5 - masks, masks, "its raw outputs")
+    flat = [shape for _, shape in ends if len(shape) == 3]
+    if len(flat) == len(ends) == len(convs) and len({shape[2] for shape in flat}) == 1:  # (N, anchors x H x W, fields)
+        fields = flat[0][2]
+        rows = sorted((shape[1] for shape in flat), reverse=True)
+        if rows == [c.shape[1] * c.shape[2] * c.shape[3] // fields for c in convs]:
+            return _raw_head(convs, fields - 5 - masks, masks, "its raw outputs")
+    if not _ends_in(model, {c.tensor for c in convs}, ends):  # the convolutions themselves, or a sigmoid of each
+        return None
+    if classes is None:
+        listed = ", ".join(f"{name} {shape}" for name, shape in ends)
+        raise GraphError(
+            f"The graph ends in the head's convolutions ({listed}): it has no decode, and so no anchors.",
+            "Give the checkpoint it was exported from with --weights best.pt.",
+        )
+    return _raw_head(convs, classes, masks, "the checkpoint")
 
 
-def _raw_head(convs: tuple[HeadConv, ...], classes: int, source: str) -> Head:
+def _raw_head(convs: tuple[HeadConv, ...], classes: int, masks: int, source: str) -> Head:
     """The head of a graph without a decode, which has `classes` according to `source`."""
-    fields = 5 + classes
+    fields = 5 + classes + masks
     channels = [c.shape[1] for c in convs]
     if classes < 1 or any(n % fields for n in channels):
+        listed = f"5 + {classes} classes" + (f" + {masks} mask coefficients" if masks else "")
         raise GraphError(
-            f"The head's convolutions have {channels} channels, expected multiples of {fields}: 5 + {classes} classes "
-            f"of {source}.",
+            f"The head's convolutions have {channels} channels, expected multiples of {fields}: {listed} of {source}.",
             "The ONNX file and the checkpoint do not belong together.",
         )
-    return _head(convs, _same([n // fields for n in channels], "anchors"), classes, None, None, ())
+    return _head(convs, _same([n // fields for n in channels], "anchors"), classes, masks, None, None, ())
 
 
 def _head(
     convs: tuple[HeadConv, ...],
     per_level: int,
     classes: int,
+    masks: int,
     anchors: Anchors | None,
     output: str | None,
     order: tuple[int, ...],
@@ -90,18 +130,28 @@ def _head(
     if output is not None:
         fields = row_fields({
             "xy": ("px", 2), "wh": ("px", 2), "objectness": ("score", 1), "scores": ("score", classes),
+            "coefficients": ("value", masks),
         })  # fmt: skip
         sizes = tuple(per_level * c.shape[2] * c.shape[3] for c in convs)
         rows = DecodedRows(output, fields, columns_first=False, corners=False, level_order=order, level_rows=sizes)
-    return Head(taps, classes, anchors=anchors, anchors_per_level=per_level, rows=rows)
+    return Head(taps, classes, masks, anchors=anchors, anchors_per_level=per_level, rows=rows)
 
 
-def _ends_in(model: onnx.ModelProto, tensors: set[str]) -> bool:
+def _with_prototypes(
+    model: onnx.ModelProto, shapes: Mapping[str, tuple[int, ...]], head: Head, prototypes: _End
+) -> Head:
+    name, (n, c, h, w) = prototypes
+    height = shapes[next(i.name for i in model.graph.input)][2]
+    tap = Tap(name, name, "prototypes", (n, c, h, w), height // h, name=PROTOTYPES)
+    return replace(head, taps=(*head.taps, tap), tensors=(*head.tensors, DecodedTensor(PROTOTYPES, name, "linear")))
+
+
+def _ends_in(model: onnx.ModelProto, tensors: set[str], outputs: Sequence[_End]) -> bool:
     """Whether every output is one of `tensors`, or its sigmoid, and all of them are there."""
     producers = {name: node for node in model.graph.node for name in node.output}
     ends = set()
-    for output in model.graph.output:
-        name = output.name
+    for output, _ in outputs:
+        name = output
         while name not in tensors and name in producers and producers[name].op_type in ("Sigmoid", "Identity"):
             name = producers[name].input[0]
         ends.add(name)

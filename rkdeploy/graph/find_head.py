@@ -2,21 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import onnx
 
 from rkdeploy.graph.anchor_probe import find_anchor_head
+from rkdeploy.graph.class_map_probe import map_outputs, with_class_maps
 from rkdeploy.graph.classifier_probe import is_classifier, with_classifier_head
 from rkdeploy.graph.head import Head
 from rkdeploy.graph.head_walk import last_convolutions, tensor_shapes
 from rkdeploy.graph.point_probe import find_point_head
+from rkdeploy.spec import ClassMap
 
 
-def find_head(model: onnx.ModelProto, classes: int | None) -> tuple[onnx.ModelProto, Head]:
+def find_head(
+    model: onnx.ModelProto, classes: int | None, known_maps: Mapping[str, ClassMap] | None = None
+) -> tuple[onnx.ModelProto, Head]:
     """Find the head of a simplified graph with static shapes.
 
     Args:
         model: the graph.
         classes: how many there are, where a checkpoint beside the graph says so.
+        known_maps: how the contract calls a class map, by the name of the graph's output.
 
     Returns:
         The graph, in which every tap of the head is a tensor, and the head.
@@ -26,10 +33,15 @@ def find_head(model: onnx.ModelProto, classes: int | None) -> tuple[onnx.ModelPr
     """
     if is_classifier(model):
         return with_classifier_head(model)
+    maps = map_outputs(model)
+    map_names = {found.output for found in maps}
+    outputs = [o.name for o in model.graph.output if o.name not in map_names]
+    if not outputs:  # a graph of nothing but maps: the search for a head says what it found instead
+        maps, outputs = (), [o.name for o in model.graph.output]
     shapes = tensor_shapes(model)
-    ends = [o.name for o in model.graph.output if len(shapes.get(o.name, ())) != 4]
-    strides = [conv.stride for conv in last_convolutions(model, shapes, ends or [o.name for o in model.graph.output])]
+    ends = [name for name in outputs if len(shapes.get(name, ())) != 4] or outputs
+    strides = [conv.stride for conv in last_convolutions(model, shapes, ends)]
     # An anchor head has one last convolution a level, an anchor-free one has one for boxes and one for scores.
-    if len(strides) == len(set(strides)):
-        return model, find_anchor_head(model, classes)
-    return model, find_point_head(model)
+    has_anchors = len(strides) == len(set(strides))
+    head = find_anchor_head(model, classes, outputs) if has_anchors else find_point_head(model)
+    return model, with_class_maps(model, head, maps, known_maps or {})

@@ -19,6 +19,8 @@ from rkdeploy.spec import Activation, Anchors, AngleFormula, ClassMap, KeypointL
 
 TapRole = OutputRole | Literal["keypoints"]
 """A contract's role, or `keypoints`: x, y and score of each keypoint together, which `cut` takes apart."""
+PROTOTYPES = "prototypes"
+"""The contract's name of the tensor that mask coefficients combine."""
 Unit = Literal["px", "score", "rad", "value"]
 
 

@@ -8,8 +8,10 @@ import numpy as np
 import pytest
 
 from rkdeploy.checkpoint import Module, read_checkpoint
+from rkdeploy.checkpoint.module import module_from_state_dict
 from rkdeploy.checkpoint.tensor import Storage, make_tensor
 from rkdeploy.errors import CheckpointError
+from rkdeploy.families.registry import family_of
 
 DATA = Path(__file__).parents[1] / "data" / "yolov5"
 SAMPLE = Path(__file__).parents[2] / "calib_data" / "best.pt"
@@ -91,8 +93,33 @@ def test_tensors_are_views_of_the_file(tmp_path: Path) -> None:
         first_convolution(checkpoint.root).array("weight")
 
 
+def test_state_dict_is_read_by_its_names() -> None:
+    """Weights without a model become a tree of their names, read lazily, without a wrapper's prefix."""
+    checkpoint = read_checkpoint(DATA / "state_dict.pt")
+    assert checkpoint.is_state_dict
+    assert checkpoint.weights == "whole file"
+    conv = checkpoint.root.child("model").child("0").child("conv")
+    assert (conv.class_name, conv.path, conv.tensors["weight"].shape[1]) == ("", "model.0.conv", 3)
+    assert not checkpoint.root.reads
+    conv.array("weight")
+    assert checkpoint.root.reads == {"model.0.conv.weight"}
+    tensors = {f"module.a.{name}": conv.tensors["weight"] for name in ("b", "b.c")}
+    root = module_from_state_dict(tensors)
+    assert list(root.children) == ["a"]
+    assert root.child("a").tensors.keys() == {"b"}
+    assert root.child("a").child("b").tensors.keys() == {"c"}
+
+
+@pytest.mark.parametrize("key", ["", "a..b", "a.", ".".join("a" * 70), "a" * 300, "a\nb"])
+def test_keys_that_torch_does_not_write(key: str) -> None:
+    """A state dict with a key that is no path of names is refused."""
+    weight = read_checkpoint(DATA / "state_dict.pt").root.child("model").child("0").child("conv").tensors["weight"]
+    with pytest.raises(CheckpointError, match=r"does not allow|nests without end"):
+        module_from_state_dict({key: weight})
+
+
 def test_state_dict_is_explained() -> None:
-    """Weights without a model are refused with the way out."""
+    """Weights that no family can place are refused with the way out."""
     with pytest.raises(CheckpointError, match="state dict") as caught:
-        read_checkpoint(DATA / "state_dict.pt")
+        family_of(read_checkpoint(DATA / "state_dict.pt"))
     assert "best.pt that the training run saved" in caught.value.hint

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from rkdeploy.building.network import Network
 from rkdeploy.building.open_network import open_network
 from rkdeploy.errors import RkdeployError, VerificationError
-from rkdeploy.families.yolov5 import COCO_ANCHORS
+from rkdeploy.families.anchor_defaults import DEFAULTS
 from rkdeploy.graph.cut import CutOptions, cut
 from rkdeploy.graph.head import Head
 from rkdeploy.graph.verify import verify
@@ -71,7 +71,7 @@ def test_sizes_that_are_not_square(hw: tuple[int, int], options: CutOptions) -> 
 def test_default_anchors_of_coco(network: Network, cut_graph: onnx.ModelProto, spec: ModelSpec) -> None:
     """COCO's anchors in place of the trained ones fail, and the message speaks of box sizes and anchors."""
     with pytest.raises(VerificationError, match=r"box sizes differ by .* px \(anchors or distances\)") as caught:
-        check(network, cut_graph, replace(spec, anchors=Anchors(COCO_ANCHORS[3])))
+        check(network, cut_graph, replace(spec, anchors=Anchors(DEFAULTS["yolov5"][3])))
     assert "box centres" not in str(caught.value)
     assert "scores differ" not in str(caught.value)
 

@@ -1,0 +1,6 @@
+"""Mean and deviation of ImageNet's images, which torchvision and many after it normalize with: RGB, of 0..255."""
+
+from __future__ import annotations
+
+IMAGENET_MEAN = (123.675, 116.28, 103.53)
+IMAGENET_STD = (58.395, 57.12, 57.375)
