@@ -15,6 +15,8 @@ from rkdeploy.cli.build import build_command
 from rkdeploy.cli.console import err, print_error
 from rkdeploy.cli.doctor import doctor_command
 from rkdeploy.cli.estimate import estimate_command
+from rkdeploy.cli.evaluate import eval_command
+from rkdeploy.cli.explain import explain_command
 from rkdeploy.cli.inspect import inspect_command
 from rkdeploy.cli.profile import profile_command
 from rkdeploy.cli.push import push_command
@@ -39,7 +41,9 @@ app = typer.Typer(
 app.command("inspect")(inspect_command)
 app.command("build", cls=SizeCommand)(build_command)
 app.command("estimate", cls=SizeCommand)(estimate_command)
+app.command("explain")(explain_command)
 app.command("run", cls=WebCommand)(run_command)
+app.command("eval")(eval_command)
 app.command("push")(push_command)
 app.command("profile")(profile_command)
 app.command("doctor")(doctor_command)

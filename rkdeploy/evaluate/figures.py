@@ -1,0 +1,158 @@
+"""The figures of an evaluation, as plain data.  All are shares from 0 to 1; None where there is nothing to measure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class BestThreshold:
+    """The confidence at which the F1 is highest.
+
+    Attributes:
+        confidence: a prediction counts above it.
+        precision, recall, f1: there, mean over the classes.
+    """
+
+    confidence: float
+    precision: float
+    recall: float
+    f1: float
+
+
+@dataclass(frozen=True, slots=True)
+class ClassFigures:
+    """One class.
+
+    Attributes:
+        name: of the class.
+        truths: labelled objects.
+        map50, map50_95: average precision at an overlap of 0.5, and mean over 0.5, 0.55, ... 0.95.
+        precision, recall: at the chosen confidence and an overlap of 0.5.
+    """
+
+    name: str
+    truths: int
+    map50: float | None
+    map50_95: float | None
+    precision: float | None
+    recall: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class ObjectFigures:
+    """Objects, compared by their boxes, rotated boxes, keypoints or masks.
+
+    Attributes:
+        kind: which of these.
+        overlap: what the overlap is: IoU, probiou, or OKS.
+        map50, map50_95: mean over the classes that have objects, as YOLO's validators read the curve.
+        coco_map50, coco_map50_95: likewise, as COCO's tool reads it.
+        precision, recall: at the chosen confidence, mean over the classes that have them.
+        best: the best confidence.
+        classes: one a class, in the model's order.
+    """
+
+    kind: str
+    overlap: str
+    map50: float | None
+    map50_95: float | None
+    coco_map50: float | None
+    coco_map50_95: float | None
+    precision: float | None
+    recall: float | None
+    best: BestThreshold | None
+    classes: tuple[ClassFigures, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class RankingFigures:
+    """A classifier: share of images whose class is the first, or among the first five."""
+
+    top1: float
+    top5: float
+
+
+@dataclass(frozen=True, slots=True)
+class MapClassFigures:
+    """One class of a class map: intersection over union of its pixels, over all images; None where it is nowhere."""
+
+    name: str
+    iou: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class MapFigures:
+    """A class map.
+
+    Attributes:
+        name: of the output.
+        mean_iou: over the classes that are labelled anywhere.
+        pixel_accuracy: share of labelled pixels of the right class.
+        classes: in the map's order.
+    """
+
+    name: str
+    mean_iou: float | None
+    pixel_accuracy: float | None
+    classes: tuple[MapClassFigures, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluation:
+    """One backend on one data set.
+
+    Attributes:
+        backend: its name.
+        computes: what it computes in: `float` for the host's own, else the dtype of the built model.
+        figures_from: where the figures come from, as a user reads it.
+        images: that were evaluated.
+        objects: boxes first, then what else the model gives.
+        ranking: of a classifier, else None.
+        class_maps: one each.
+        notes: what the user should know.
+    """
+
+    backend: str
+    computes: str
+    figures_from: str
+    images: int
+    objects: tuple[ObjectFigures, ...] = ()
+    ranking: RankingFigures | None = None
+    class_maps: tuple[MapFigures, ...] = ()
+    notes: tuple[str, ...] = ()
+
+    def headlines(self) -> dict[str, float]:
+        """The figure that stands for each thing that was measured, by its name."""
+        found = {f"mAP50-95 ({o.kind})": o.map50_95 for o in self.objects}
+        found |= {f"mean IoU ({m.name})": m.mean_iou for m in self.class_maps}
+        if self.ranking is not None:
+            found["top-1"] = self.ranking.top1
+        return {name: value for name, value in found.items() if value is not None}
+
+
+@dataclass(frozen=True, slots=True)
+class AccuracyReport:
+    """Several backends on one data set.
+
+    Attributes:
+        model: file name of the model.
+        source: where the images and labels come from.
+        confidence: of `precision` and `recall`, as a user reads it.
+        lowest_confidence: predictions above it are in the curves.
+        iou: of non-maximum suppression.
+        multi_label: whether a box counts for each class above the threshold, or for its best one.
+        from_coco: whether the labels are a COCO file.
+        evaluations: one a backend.
+        notes: on the data.
+    """
+
+    model: str
+    source: str
+    confidence: str
+    lowest_confidence: float
+    iou: float
+    multi_label: bool
+    from_coco: bool
+    evaluations: tuple[Evaluation, ...]
+    notes: tuple[str, ...]

@@ -1,0 +1,107 @@
+"""One labelled image through a network: what is found, in source pixels."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import cv2
+import numpy as np
+
+from rkdeploy.errors import SourceError
+from rkdeploy.evaluate.multi_label import MultiLabelDecoder
+from rkdeploy.evaluate.predictions import Prediction, prediction_of, unreadable
+from rkdeploy.evaluate.truth import DataError, finds_objects
+from rkdeploy.image_file import opencv_log_silenced, read_image, read_image_bytes
+from rkdeploy.postprocess.postprocessor import Postprocessor, decoder_for
+from rkdeploy.preprocess import image_fit
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+    from rkdeploy.evaluate.truth import DataImage
+    from rkdeploy.postprocess.detections import Detections
+    from rkdeploy.postprocess.thresholds import Thresholds
+    from rkdeploy.preprocess import Letterboxed, LetterboxTransform
+    from rkdeploy.runtime.protocol import HeadTensor
+    from rkdeploy.spec import ModelSpec
+
+UNLABELLED: Final = 255
+"""Value of the pixels of a mask that say nothing, as in Cityscapes and VOC."""
+
+
+class Predictor:
+    """Reads images and turns head tensors into predictions.  Keeps buffers: one serves one thread.
+
+    Args:
+        spec: the contract.
+        thresholds: what is kept.
+        multi_label: see `rkdeploy.evaluate.multi_label`; end-to-end heads rank that way of themselves.
+    """
+
+    def __init__(self, spec: ModelSpec, thresholds: Thresholds, *, multi_label: bool) -> None:
+        self._spec = spec
+        self._fit = image_fit(spec.input)
+        wanted = multi_label and finds_objects(spec) and not spec.end_to_end
+        decoder = MultiLabelDecoder(decoder_for(spec)) if wanted else None
+        self._postprocess = Postprocessor(spec, thresholds, decoder=decoder)
+
+    def load(self, image: DataImage) -> Letterboxed | Prediction:
+        """The image as the network gets it, valid until the next call; or why there is none."""
+        try:
+            return self._fit(read_image(image.file))
+        except SourceError as error:
+            return unreadable(image.name, error.message)
+
+    def prediction(self, image: DataImage, tensors: Sequence[HeadTensor], transform: LetterboxTransform) -> Prediction:
+        """What the network found.
+
+        Raises:
+            BackendError: when a tensor is not what the contract says.
+            DataError: when a mask of the image is unusable.
+        """
+        found = self._postprocess(tensors, transform)
+        confusions, unlabelled = self._confusions(image, found) if image.maps else ((), ())
+        return prediction_of(image.name, found, transform.source_hw, confusions, unlabelled)
+
+    def _confusions(self, image: DataImage, found: Detections) -> tuple[tuple[NDArray[np.int64], ...], tuple[int, ...]]:
+        """Of each class map the pixels by true and found class, and how many are unlabelled."""
+        confusions, unlabelled = [], []
+        for file, one in zip(image.maps, found.class_maps, strict=True):
+            truth = read_mask(file, one.class_ids.shape, len(one.class_names))
+            known = truth != UNLABELLED
+            classes = len(one.class_names)
+            cells = np.bincount(truth[known].astype(np.intp) * classes + one.class_ids[known], minlength=classes**2)
+            confusions.append(cells.reshape(classes, classes).astype(np.int64))
+            unlabelled.append(int(truth.size - known.sum()))
+        return tuple(confusions), tuple(unlabelled)
+
+
+def read_mask(file: Path, shape: tuple[int, ...], classes: int) -> NDArray[np.uint8]:
+    """A mask of class ids, (H, W) uint8; 255 says nothing.
+
+    Raises:
+        DataError: when it cannot be read, has colours, another size than its image, or another class.
+    """
+    try:
+        data = read_image_bytes(file)
+    except SourceError as error:
+        raise DataError(error.message, error.hint) from error
+    with opencv_log_silenced():
+        mask = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
+    if mask is None:
+        raise DataError(f'Mask "{file}" cannot be decoded.')
+    if mask.ndim != 2 or mask.dtype != np.uint8:
+        raise DataError(
+            f'Mask "{file}" has {1 if mask.ndim == 2 else mask.shape[2]} channels of {mask.dtype}, expected one of '
+            "uint8 with class ids.",
+            "A colour or palette image must be turned into class ids first.",
+        )
+    if mask.shape != shape:
+        raise DataError(f'Mask "{file}" is {mask.shape[1]}x{mask.shape[0]}, its image {shape[1]}x{shape[0]}.')
+    above = mask[(mask >= classes) & (mask != UNLABELLED)]
+    if above.size:
+        raise DataError(f'Mask "{file}" has the class {above[0]}, expected 0 to {classes - 1}, or 255 for none.')
+    return np.asarray(mask, np.uint8)

@@ -1,0 +1,175 @@
+"""An evaluation from its options to its figures."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import closing
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from rkdeploy.evaluate.figures import AccuracyReport, Evaluation
+from rkdeploy.evaluate.matching import MAX_DETECTIONS, require_tool
+from rkdeploy.evaluate.open_data import open_data
+from rkdeploy.evaluate.scoring import score
+from rkdeploy.evaluate.state import Part, default_folder, open_store
+from rkdeploy.evaluate.workers import Network, predict_parts
+from rkdeploy.postprocess.thresholds import DEFAULT_CONFIDENCE, Thresholds
+from rkdeploy.runtime.protocol import NO_OPTIONS, RuntimeOptions
+
+if TYPE_CHECKING:
+    from rkdeploy.bundle import Bundle
+    from rkdeploy.evaluate.truth import LabelledSet
+    from rkdeploy.spec import ModelSpec
+
+LOWEST_CONFIDENCE: Final = 0.001
+_FLOAT_BACKENDS: Final = frozenset({"onnxruntime", "opencv_dnn"})
+_PART_IMAGES: Final = 8
+_VALIDATOR_IOU: Final = {"yolov5": 0.6, "yolov7": 0.65, "yolor": 0.65}
+_DEFAULT_IOU: Final = 0.7
+
+Progress = Callable[[str, int, int], None]
+"""Called with the backend, images done, and all images."""
+
+
+@dataclass(frozen=True, slots=True)
+class EvaluationOptions:
+    """One evaluation.
+
+    Attributes:
+        data: a data.yaml, a COCO file, or a classifier's folder.
+        backends: names of runtime backends, each evaluated.
+        split: of a data.yaml.
+        labels: folder of the label files beside `images`; None as the data says.
+        images: folder of a COCO file's images; None looks around it.
+        limit: most images; None takes all.
+        confidences: `0.25`, `person=0.4`: those of the precision and recall that are reported.
+        lowest_confidence: predictions above it are in the curves.
+        iou: of non-maximum suppression; None takes that of the family's validator.
+        multi_label: see `rkdeploy.evaluate.multi_label`.
+        workers: processes.
+        state: folder in which predictions are kept; None is beside the bundle.
+        fresh: whether kept predictions are computed again.
+        runtime: for the backends.
+    """
+
+    data: Path
+    backends: tuple[str, ...]
+    split: str = "val"
+    labels: str | None = None
+    images: Path | None = None
+    limit: int | None = None
+    confidences: tuple[str, ...] = ()
+    lowest_confidence: float = LOWEST_CONFIDENCE
+    iou: float | None = None
+    multi_label: bool = True
+    workers: int = 1
+    state: Path | None = None
+    fresh: bool = False
+    runtime: RuntimeOptions = field(default=NO_OPTIONS)
+
+
+def validator_iou(spec: ModelSpec) -> float:
+    """The threshold of non-maximum suppression with which the family's own validator runs.
+
+    0.6 in YOLOv5's val.py, 0.65 in YOLOv7's test.py, 0.7 in ultralytics.
+    """
+    return _VALIDATOR_IOU.get(spec.family, _DEFAULT_IOU)
+
+
+def measuring_thresholds(spec: ModelSpec, lowest: float = LOWEST_CONFIDENCE, iou: float | None = None) -> Thresholds:
+    """What goes into the curves: nearly everything that the network says."""
+    return Thresholds(confidence=lowest, iou=validator_iou(spec) if iou is None else iou, max_det=MAX_DETECTIONS)
+
+
+def evaluate(bundle: Bundle, options: EvaluationOptions, progress: Progress) -> AccuracyReport:
+    """Evaluate a bundle.
+
+    Raises:
+        RkdeployError: when the data, a backend or a package that is needed is missing or fails.  What was predicted
+            until then is kept.
+    """
+    require_tool()
+    spec = bundle.spec
+    chosen = Thresholds.from_options(options.confidences, spec.class_names)
+    thresholds = measuring_thresholds(spec, options.lowest_confidence, options.iou)
+    data = open_data(
+        options.data,
+        spec,
+        split=options.split,
+        labels=options.labels,
+        images=options.images,
+        limit=options.limit,
+    )
+    evaluations = tuple(
+        _evaluate_one(bundle, backend, data, thresholds, chosen, options, progress) for backend in options.backends
+    )
+    return AccuracyReport(
+        model=bundle.model.file,
+        source=data.source,
+        confidence=", ".join(options.confidences) or str(DEFAULT_CONFIDENCE),
+        lowest_confidence=thresholds.confidence,
+        iou=thresholds.iou,
+        multi_label=options.multi_label,
+        from_coco=data.from_coco,
+        evaluations=evaluations,
+        notes=data.notes,
+    )
+
+
+def _evaluate_one(
+    bundle: Bundle,
+    backend: str,
+    data: LabelledSet,
+    thresholds: Thresholds,
+    chosen: Thresholds,
+    options: EvaluationOptions,
+    progress: Progress,
+) -> Evaluation:
+    parts = _predicted(bundle, backend, data, thresholds, options, progress)
+    sources = sorted({part.figures_from for part in parts})
+    return score(
+        data,
+        [prediction for part in parts for prediction in part.predictions],
+        bundle.spec,
+        chosen,
+        backend=backend,
+        computes="float" if backend in _FLOAT_BACKENDS else bundle.model.dtype,
+        figures_from=" and ".join(sources),
+    )
+
+
+def _predicted(
+    bundle: Bundle,
+    backend: str,
+    data: LabelledSet,
+    thresholds: Thresholds,
+    options: EvaluationOptions,
+    progress: Progress,
+) -> list[Part]:
+    """The predictions of all images in their order, those that are kept already and the others."""
+    images = data.images
+    chunks = [images[i : i + _PART_IMAGES] for i in range(0, len(images), _PART_IMAGES)]
+    base = options.state or default_folder(bundle)
+    store = open_store(base, bundle, backend, images, thresholds, multi_label=options.multi_label)
+    found: dict[int, Part] = {}
+    if not options.fresh:
+        kept = {index: store.read(index, chunk) for index, chunk in enumerate(chunks)}
+        found = {index: part for index, part in kept.items() if part is not None}
+    done = sum(len(part.predictions) for part in found.values())
+    progress(backend, done, len(images))
+
+    def count() -> None:
+        nonlocal done
+        done += 1
+        progress(backend, done, len(images))
+
+    missing = [(index, chunk) for index, chunk in enumerate(chunks) if index not in found]
+    network = Network(bundle.folder, backend, thresholds, options.multi_label, options.runtime)
+    with closing(
+        predict_parts(network, missing, options.workers, count)
+    ) as predicted:  # ends the workers, come what may
+        for index, part in predicted:
+            store.write(index, part)
+            found[index] = part
+    return [found[index] for index in range(len(chunks))]

@@ -1,0 +1,180 @@
+"""From predictions and labels to figures."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+
+from rkdeploy.evaluate.curves import average_precision, best_threshold, coco_average_precision, precision_recall
+from rkdeploy.evaluate.figures import (
+    ClassFigures,
+    Evaluation,
+    MapClassFigures,
+    MapFigures,
+    ObjectFigures,
+    RankingFigures,
+)
+from rkdeploy.evaluate.matching import ClassMatches, Kind, match_all
+from rkdeploy.evaluate.truth import DataError
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from rkdeploy.evaluate.predictions import Prediction
+    from rkdeploy.evaluate.truth import LabelledSet, ObjectLabels, Truth
+    from rkdeploy.postprocess.thresholds import Thresholds
+    from rkdeploy.spec import ModelSpec
+
+_OVERLAPS: Final[dict[Kind, str]] = {
+    "boxes": "IoU",
+    "rotated boxes": "probiou, as ultralytics validates",
+    "keypoints": "OKS",
+    "masks": "mask IoU in source pixels",
+}
+_NAMED: Final = 3
+
+
+def kinds_of(spec: ModelSpec) -> tuple[Kind, ...]:
+    """What of a model's objects is measured."""
+    kinds: list[Kind] = ["rotated boxes" if spec.task == "obb" else "boxes"]
+    if spec.keypoints is not None:
+        kinds.append("keypoints")
+    if any(output.role == "prototypes" for output in spec.outputs):
+        kinds.append("masks")
+    return tuple(kinds)
+
+
+def score(
+    data: LabelledSet,
+    predictions: Sequence[Prediction],
+    spec: ModelSpec,
+    chosen: Thresholds,
+    *,
+    backend: str,
+    computes: str,
+    figures_from: str,
+) -> Evaluation:
+    """The figures of one backend.
+
+    Args:
+        data: the labelled images.
+        predictions: one an image, in their order.
+        spec: the contract.
+        chosen: the confidences of the precision and recall that are reported.
+        backend: its name.
+        computes: `float`, `int8`, ...
+        figures_from: where the figures come from.
+
+    Raises:
+        DataError: when most images cannot be read, or the labels are unusable.
+    """
+    broken = [p for p in predictions if p.failure]
+    if len(broken) * 2 > len(predictions):
+        raise DataError(f"{len(broken)} of {len(predictions)} images cannot be read: {broken[0].failure}")
+    notes = []
+    if broken:
+        named = " ".join(p.failure for p in broken[:_NAMED])
+        notes.append(f"{len(broken)} images cannot be read and were left out: {named}")
+    whole = [(image, p) for image, p in zip(data.images, predictions, strict=True) if not p.failure]
+    found = [p for _, p in whole]
+    objects: tuple[ObjectFigures, ...] = ()
+    if data.objects is not None:
+        objects = tuple(_objects(kind, data.objects, found, spec, chosen) for kind in kinds_of(spec))
+    ranked = [(image.class_id, p.ranking.tolist()) for image, p in whole if image.class_id is not None and
+              p.ranking is not None]  # fmt: skip
+    return Evaluation(
+        backend=backend,
+        computes=computes,
+        figures_from=figures_from,
+        images=len(found),
+        objects=objects,
+        ranking=_ranking(ranked) if ranked else None,
+        class_maps=_class_maps(found, spec) if found and found[0].confusions else (),
+        notes=tuple(notes),
+    )
+
+
+def _objects(
+    kind: Kind, labels: ObjectLabels, predictions: Sequence[Prediction], spec: ModelSpec, chosen: Thresholds
+) -> ObjectFigures:
+    def pairs() -> Iterator[tuple[Truth, Prediction]]:
+        for prediction in predictions:
+            yield labels.of(prediction.name, prediction.source_hw), prediction
+
+    points = spec.keypoints.count if spec.keypoints is not None else 0
+    matches = match_all(kind, pairs(), len(spec.class_names), points)
+    curves = [average_precision(m) for m in matches]
+    coco = [coco_average_precision(m) for m in matches]
+    confidences = chosen.of_classes(len(spec.class_names)).tolist()
+    classes = tuple(
+        _class(name, m, ap, float(c))
+        for name, m, ap, c in zip(spec.class_names, matches, curves, confidences, strict=True)
+    )
+    there = [c for c in classes if c.truths]
+    return ObjectFigures(
+        kind=kind,
+        overlap=_OVERLAPS[kind],
+        map50=_mean([c.map50 for c in there]),
+        map50_95=_mean([c.map50_95 for c in there]),
+        coco_map50=_mean([None if ap is None else float(ap[0]) for ap in coco]),
+        coco_map50_95=_mean([None if ap is None else float(ap.mean()) for ap in coco]),
+        precision=_mean([c.precision for c in there]),
+        recall=_mean([c.recall for c in there]),
+        best=best_threshold(matches),
+        classes=classes,
+    )
+
+
+def _class(name: str, matches: ClassMatches, ap: NDArray[np.float64] | None, confidence: float) -> ClassFigures:
+    precision, recall = precision_recall(matches, confidence)
+    return ClassFigures(
+        name=name,
+        truths=matches.truths,
+        map50=None if ap is None else float(ap[0]),
+        map50_95=None if ap is None else float(ap.mean()),
+        precision=precision,
+        recall=recall,
+    )
+
+
+def _ranking(ranked: Sequence[tuple[int, list[int]]]) -> RankingFigures:
+    return RankingFigures(
+        top1=float(np.mean([class_id == best[0] for class_id, best in ranked])),
+        top5=float(np.mean([class_id in best[:5] for class_id, best in ranked])),
+    )
+
+
+def _class_maps(predictions: Sequence[Prediction], spec: ModelSpec) -> tuple[MapFigures, ...]:
+    figures = []
+    for index, stated in enumerate(spec.class_maps):
+        counts = np.sum([p.confusions[index] for p in predictions], axis=0)
+        unlabelled = sum(p.unlabelled[index] for p in predictions)
+        if len(counts) == 2 and not counts[1].any() and unlabelled:
+            raise DataError(
+                f'The masks of "{stated.output}" hold 0 and 255 only, and 255 stands for pixels that say nothing.',
+                f"Write {stated.class_names[1]} as 1.",
+            )
+        figures.append(_class_map(stated.output, stated.class_names, counts))
+    return tuple(figures)
+
+
+def _class_map(name: str, class_names: Sequence[str], counts: NDArray[np.int64]) -> MapFigures:
+    """Figures of one map from its (truth, found) pixels."""
+    both = np.diag(counts)
+    either = counts.sum(0) + counts.sum(1) - both
+    labelled = counts.sum(1) > 0
+    ious = [float(b / e) if e else None for b, e in zip(both, either, strict=True)]
+    total = int(counts.sum())
+    return MapFigures(
+        name=name,
+        mean_iou=_mean([iou for iou, there in zip(ious, labelled, strict=True) if there]),
+        pixel_accuracy=float(both.sum() / total) if total else None,
+        classes=tuple(MapClassFigures(n, iou) for n, iou in zip(class_names, ious, strict=True)),
+    )
+
+
+def _mean(values: Sequence[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return float(np.mean(known)) if known else None

@@ -1,0 +1,132 @@
+"""Predictions kept on disk, so that an evaluation that was stopped goes on where it was.
+
+    best-rk3588-int8.eval/<key>/part-000012.msgpack
+
+The key is a hash of everything that the predictions depend on: the bundle's files, the images, the thresholds, the
+backend.  Each part is written whole or not at all, and one that cannot be read is computed again.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from rkdeploy import __version__
+from rkdeploy.bundle import SUMS
+from rkdeploy.errors import RkdeployError
+from rkdeploy.evaluate.predictions import Prediction, decoded, encoded
+from rkdeploy.stream.sinks.atomic_file import write_atomically
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from rkdeploy.bundle import Bundle
+    from rkdeploy.evaluate.truth import DataImage
+    from rkdeploy.postprocess.thresholds import Thresholds
+
+_FORMAT: Final = 1
+_ABOUT: Final = "about.json"
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """Some images' predictions, and what they come from."""
+
+    predictions: tuple[Prediction, ...]
+    figures_from: str
+
+
+class PredictionStore:
+    """The parts of one evaluation of one backend."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def read(self, index: int, images: Sequence[DataImage]) -> Part | None:
+        """A part; None where there is none, or it is damaged."""
+        try:
+            predictions, figures_from = decoded(self._path(index).read_bytes())
+        except (OSError, ValueError):
+            return None
+        if [p.name for p in predictions] != [image.name for image in images]:
+            return None
+        return Part(tuple(predictions), figures_from)
+
+    def write(self, index: int, part: Part) -> None:
+        """Keep a part.
+
+        Raises:
+            RkdeployError: when it cannot be written.
+        """
+        write_atomically(self._path(index), encoded(list(part.predictions), part.figures_from))
+
+    def _path(self, index: int) -> Path:
+        return self._folder / f"part-{index:06}.msgpack"
+
+
+def open_store(
+    base: Path, bundle: Bundle, backend: str, images: Sequence[DataImage], thresholds: Thresholds, *, multi_label: bool
+) -> PredictionStore:
+    """The store of an evaluation in the folder `base`, made if need be.
+
+    Stores of other builds of the bundle are removed: nothing can use them any more.
+
+    Raises:
+        RkdeployError: when the folder cannot be made, or is something else.
+    """
+    build = hashlib.sha256((bundle.folder / SUMS).read_bytes()).hexdigest()
+    about = {
+        "format": _FORMAT,
+        "rkdeploy": __version__,
+        "bundle": build,
+        "backend": backend,
+        "confidence": thresholds.confidence,
+        "iou": thresholds.iou,
+        "max_det": thresholds.max_det,
+        "max_nms": thresholds.max_nms,
+        "multi_label": multi_label,
+        "images": _identity(images),
+    }
+    text = json.dumps(about, indent=2, sort_keys=True)
+    folder = base / hashlib.sha256(text.encode()).hexdigest()[:16]
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        if not (folder / _ABOUT).is_file():
+            write_atomically(folder / _ABOUT, text.encode())
+    except OSError as error:
+        raise RkdeployError(
+            f'Predictions cannot be kept in "{base}": {error.strerror}.', "Choose another folder with --state."
+        ) from error
+    _remove_outdated(base, build)
+    return PredictionStore(folder)
+
+
+def default_folder(bundle: Bundle) -> Path:
+    """Beside the bundle."""
+    resolved = bundle.folder.resolve()
+    return resolved.with_name(f"{resolved.name}.eval")
+
+
+def _identity(images: Sequence[DataImage]) -> str:
+    """A hash of which files there are, how large, and when they were written."""
+    found = hashlib.sha256()
+    for image in images:
+        found.update(image.name.encode("utf-8", "surrogateescape") + b"\0")
+        for file in (image.file, *image.maps):
+            with contextlib.suppress(OSError):  # its prediction will say that it cannot be read
+                status = file.stat()
+                found.update(f"{status.st_size} {status.st_mtime_ns}\0".encode())
+    return found.hexdigest()
+
+
+def _remove_outdated(base: Path, build: str) -> None:
+    for about in base.glob(f"*/{_ABOUT}"):
+        with contextlib.suppress(OSError, ValueError):
+            found = json.loads(about.read_bytes())
+            if isinstance(found, dict) and found.get("bundle") not in (None, build):
+                shutil.rmtree(about.parent, ignore_errors=True)
