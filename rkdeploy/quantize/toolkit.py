@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 
 from rkdeploy.errors import CalibrationError, ToolkitError
+from rkdeploy.quantize.error_analysis import LayerError, parse_error_analysis
 from rkdeploy.quantize.toolkit_process import PYTHON_VARIABLE, ToolkitProcess
 from rkdeploy.spec import Quantization, TensorDtype
 
@@ -323,6 +324,30 @@ class Toolkit:
             arrays[output.name] = np.frombuffer(blob, np.float32, size, start).reshape(output.shape)
             start += size * 4
         return arrays
+
+    def analyse(self, image: NDArray[np.uint8]) -> tuple[LayerError, ...]:
+        """Compare every layer of the open quantized model with float, on one image.
+
+        Args:
+            image: (1, H, W, 3) uint8, as for `simulate`.
+
+        Raises:
+            ToolkitError: no quantized model is open, or the toolkit failed.
+        """
+        if self._open is None:
+            raise ToolkitError("No model is open in the toolkit.", "Call build or open_kept first.")
+        payload = np.ascontiguousarray(image).tobytes()
+        _, blob = self._process.request("analyse", {"shape": list(image.shape)}, payload)
+        return parse_error_analysis(blob.decode("utf-8", "replace"))
+
+    def ranges(self) -> dict[str, tuple[float, float]]:
+        """The range of real values that calibration gave each tensor of the open quantized model, by name.
+
+        Raises:
+            ToolkitError: no quantized model is open.
+        """
+        answer = self._ask("ranges", {})
+        return {name: (low, high) for name, (low, high) in answer["ranges"].items()}
 
     def _describe(self) -> dict[str, Any]:
         if self._described is None:

@@ -306,6 +306,7 @@ class Worker:
         self._model: Any = None
         self._runtime_open = False
         self._folder: Path | None = None
+        self._kept: dict[str, str] | None = None
 
     def enter_new_folder(self) -> None:
         """An empty working directory for the next model: nothing of the last one is met, followed or overwritten."""
@@ -364,6 +365,7 @@ class Worker:
                 rules.append(found[-1])
                 config["disable_rules"] = rules
                 print(f"# rkdeploy: the graph rule {rules[-1]} failed on this graph; once more without it")
+        self._kept = kept or None
         answer = self._describe_model([output.name for output in graph.output], kept)
         return {**answer, "kept": kept, "disabled_rules": rules, "build_s": time.monotonic() - started}, b""
 
@@ -377,6 +379,7 @@ class Worker:
         read_quantization_table(kept["quantization.cfg"])
         started = time.monotonic()
         self._step2(kept)
+        self._kept = kept
         names = [output.name for output in onnx.load(kept["model"]).graph.output]
         answer = self._describe_model(names, kept)
         return {**answer, "kept": kept, "disabled_rules": [], "build_s": time.monotonic() - started}, b""
@@ -398,6 +401,35 @@ class Worker:
             raise CallFailedError(message)
         arrays = [np.ascontiguousarray(output, np.float32) for output in outputs]
         return {"shapes": [list(array.shape) for array in arrays]}, b"".join(array.tobytes() for array in arrays)
+
+    def op_analyse(self, request: dict[str, Any], payload: bytes) -> tuple[dict[str, Any], bytes]:
+        """One image (1, H, W, 3) uint8 through the toolkit's accuracy analysis: the text of its table."""
+        import numpy as np
+
+        if self._model is None:
+            message = "No model is open: build or open one first."
+            raise RefusedError(message)
+        image = np.frombuffer(payload, np.uint8).reshape(request["shape"])
+        np.save("analysed.npy", np.ascontiguousarray(image.transpose(0, 3, 1, 2)))  # it takes .npy as NCHW
+        folder = Path.cwd() / "analysis"
+        shutil.rmtree(folder, ignore_errors=True)
+        checked("accuracy_analysis", self._model.accuracy_analysis, inputs=["analysed.npy"], output_dir=str(folder))
+        text = (folder / "error_analysis.txt").read_text()
+        shutil.rmtree(folder, ignore_errors=True)  # every tensor of the network, as text
+        return {}, text.encode()
+
+    def op_ranges(self, _request: dict[str, Any], _payload: bytes) -> tuple[dict[str, Any], bytes]:
+        """The range that calibration gave each tensor: name -> (lowest, highest), integers only."""
+        if self._kept is None:
+            message = "No quantized model is open: build or open one first."
+            raise RefusedError(message)
+        table = read_quantization_table(self._kept["quantization.cfg"])
+        ranges = {
+            name: [min(map(float, entry["min"])), max(map(float, entry["max"]))]
+            for name, entry in table.items()
+            if entry.get("scale") and entry.get("min") and entry.get("max")
+        }
+        return {"ranges": ranges}, b""
 
     def _convert(self, onnx_path: Path, config: dict[str, Any], dataset: str | None) -> dict[str, str]:
         """The graph through the toolkit, ready for export: step 1's files, none for a float model."""

@@ -31,6 +31,15 @@ def open_bundle(bundle: Bundle, core: object, options: RuntimeOptions) -> Simula
         BundleError: when the bundle does not say how it was built.
     """
     del core  # this one has none
+    return SimulatorRuntime(*kept_files(bundle), python=options.toolkit_python)
+
+
+def kept_files(bundle: Bundle) -> tuple[KeptFiles, ToolkitOptions]:
+    """What the toolkit opens a bundle's model from, and with.
+
+    Raises:
+        BundleError: when the bundle does not say how it was built.
+    """
     spec, model = bundle.spec, bundle.model
     built_with = ToolkitOptions(
         target=model.target,
@@ -39,17 +48,14 @@ def open_bundle(bundle: Bundle, core: object, options: RuntimeOptions) -> Simula
         mean=spec.input.mean,
         std=spec.input.std,
     )
+    if not built_with.quantized:
+        return KeptFiles(bundle.cut_onnx), built_with
     kept = bundle.quantization / bundle.stem
-    files = (
-        KeptFiles(
-            kept.with_name(f"{bundle.stem}.model"),
-            kept.with_name(f"{bundle.stem}.data"),
-            kept.with_name(f"{bundle.stem}.quantization.cfg"),
-        )
-        if built_with.quantized
-        else KeptFiles(bundle.cut_onnx)
-    )
-    return SimulatorRuntime(files, built_with, python=options.toolkit_python)
+    return KeptFiles(
+        kept.with_name(f"{bundle.stem}.model"),
+        kept.with_name(f"{bundle.stem}.data"),
+        kept.with_name(f"{bundle.stem}.quantization.cfg"),
+    ), built_with
 
 
 class SimulatorRuntime:

@@ -1,0 +1,94 @@
+"""`rkdeploy explain`: why a quantized model differs from float, layer by layer."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import msgspec
+import typer
+from rich.table import Table
+
+from rkdeploy.cli.console import err, out, plain
+
+if TYPE_CHECKING:
+    from rkdeploy.explain.explain import Explanation
+    from rkdeploy.quantize.error_analysis import LayerError
+
+_BAR = 24
+_WORST = 12
+
+
+def explain_command(
+    bundle: Annotated[
+        Path | None, typer.Argument(help="A bundle's folder. Default: the only one near by.", show_default=False)
+    ] = None,
+    data: Annotated[
+        Path | None,
+        typer.Option(help="Images to explain on: a folder, a list file or a data.yaml. Default: ./calib_data."),
+    ] = None,
+    count: Annotated[int, typer.Option("--images", help="How many of them.", min=1, max=100)] = 4,
+    every: Annotated[  # noqa: FBT002  (a flag)
+        bool, typer.Option("--all", help="List every layer in the order of the network, not the worst.")
+    ] = False,
+    as_json: Annotated[  # noqa: FBT002  (a flag)
+        bool, typer.Option("--json", help="Print JSON.")
+    ] = False,
+    toolkit_python: Annotated[
+        Path | None,
+        typer.Option(help="Interpreter that has rknn-toolkit2, if not this one.", envvar="RKDEPLOY_TOOLKIT_PYTHON"),
+    ] = None,
+) -> None:
+    """Find the layers where INT8 loses accuracy, the ranges that cause it, and what to try."""
+    from rkdeploy.bundle import find_bundle, read_bundle
+    from rkdeploy.explain.explain import explain
+    from rkdeploy.quantize.calibration import find_calibration
+
+    found = read_bundle(bundle) if bundle is not None else find_bundle(Path.cwd(), installed=False)[0]
+    # As a build proves itself: on images of the set that calibration would not take.
+    images = find_calibration(data, Path.cwd(), 1, 0).held_back(count).images
+    with err.status("Explaining") as status:
+        explanation = explain(
+            found,
+            images,
+            toolkit_python=toolkit_python,
+            on_progress=lambda text: status.update(f"Explaining: {plain(text)}"),
+        )
+    if as_json:
+        print(json.dumps(msgspec.to_builtins(explanation), indent=2))
+        return
+    _print(explanation, every=every)
+
+
+def _print(explanation: Explanation, *, every: bool) -> None:
+    out.print(
+        f"[bold]{plain(explanation.bundle)}[/]: {len(explanation.layers)} layers on {len(explanation.images)} images; "
+        f"{plain(explanation.figures_from)} against float\n"
+    )
+    for number, cause in enumerate(explanation.causes, 1):
+        out.print(f"[bold]{number}. {plain(cause.kind)}[/]  {plain(cause.text)}")
+        out.print(f"   [cyan]try[/]  {plain(cause.try_this)}")
+    layers = explanation.layers
+    shown = layers if every else sorted(layers, key=lambda row: row.single_cosine)[:_WORST]
+    out.print()
+    out.print(_table(shown, "All layers" if every else f"The {len(shown)} layers that lose most by themselves"))
+
+
+def _table(layers: tuple[LayerError, ...] | list[LayerError], title: str) -> Table:
+    """A line a layer; the bar is the error of the layer alone, on a scale of decades from 1e-5 to 1."""
+    table = Table(title=title, title_justify="left", box=None, pad_edge=False)
+    for name in ("layer", "op", "alone", "with all before", "1 - cosine, alone"):
+        # A layer's name is never shortened: it says which layer a line is about.
+        left = name in ("layer", "op") or "-" in name
+        table.add_column(name, justify="left" if left else "right", no_wrap=name == "layer")
+    for row in layers:
+        table.add_row(plain(row.name), plain(row.op), f"{row.single_cosine:.5f}", f"{row.entire_cosine:.5f}", _bar(row))
+    return table
+
+
+def _bar(row: LayerError) -> str:
+    from math import log10
+
+    decades = log10(max(1 - row.single_cosine, 1e-5)) + 5
+    return "█" * round(_BAR * min(decades, 5) / 5)

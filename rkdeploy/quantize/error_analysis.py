@@ -1,0 +1,81 @@
+"""What the toolkit's accuracy analysis says of each layer, as data.
+
+`accuracy_analysis` runs one image through the float and the quantized network in the simulator and writes a table:
+for every layer the cosine and the euclidean distance between the two, once with the errors of all layers before it
+("entire") and once with that layer alone quantized ("single").  A layer that was fused into the next has no figures.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+
+from rkdeploy.errors import ToolkitError
+
+_ROW: Final = re.compile(r"^\[(?P<op>[^\]]+)\] (?P<name>\S+)\s*(?P<figures>[^\[]*)$")
+_FIGURE: Final = re.compile(r"-?\d+\.\d{5}")
+_COLOUR: Final = re.compile(r"\x1b\[[0-9;]*m")
+_MAX_TEXT: Final = 8 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class LayerError:
+    """One layer, quantized against float; the mean over images where there were several.
+
+    Attributes:
+        op: operator, as the toolkit names it (`Conv`, `exSwish`).
+        name: the tensor that it computes.
+        entire_cosine, entire_distance: with the errors of all layers before it.
+        single_cosine, single_distance: with this layer alone quantized.
+    """
+
+    op: str
+    name: str
+    entire_cosine: float
+    entire_distance: float
+    single_cosine: float
+    single_distance: float
+
+
+def parse_error_analysis(text: str) -> tuple[LayerError, ...]:
+    """The rows of `error_analysis.txt`, in the order of the network.
+
+    Raises:
+        ToolkitError: when it holds no row, or one that is not understood.
+    """
+    rows = []
+    for line in _COLOUR.sub("", text[:_MAX_TEXT]).splitlines():
+        found = _ROW.match(line.rstrip())
+        if found is None:
+            continue
+        # Columns of a fixed width, which long figures fill: 5 decimals end each.
+        values = [float(figure) for figure in _FIGURE.findall(found["figures"])]
+        if not values and not found["figures"].strip(" |"):
+            continue
+        if len(values) != 4:
+            shown = line.strip()[:120]
+            raise ToolkitError(f"The toolkit's accuracy analysis has the row {shown!r}, expected 4 figures.")
+        rows.append(LayerError(found["op"], found["name"], *values))
+    if not rows:
+        raise ToolkitError("The toolkit's accuracy analysis names no layer.")
+    return tuple(rows)
+
+
+def mean_over_images(analyses: Sequence[tuple[LayerError, ...]]) -> tuple[LayerError, ...]:
+    """One figure a layer of several images.
+
+    Raises:
+        ToolkitError: when they are not of one model.
+    """
+    first = analyses[0]
+    if any([row.name for row in rows] != [row.name for row in first] for rows in analyses):
+        raise ToolkitError("The toolkit's accuracy analyses of several images name different layers.")
+    means = []
+    for rows in zip(*analyses, strict=True):
+        table = [(r.entire_cosine, r.entire_distance, r.single_cosine, r.single_distance) for r in rows]
+        means.append(LayerError(rows[0].op, rows[0].name, *(float(v) for v in np.mean(table, axis=0))))
+    return tuple(means)
