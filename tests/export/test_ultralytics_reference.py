@@ -58,7 +58,7 @@ def test_full_graph_equals_the_package(case: str) -> None:
     difference = np.abs(outputs["output0"][0] - expected)
     first_extra = 4 + len(info.class_names)
     # float32 carries seven digits: some of these untrained boxes are thousands of pixels wide.
-    assert (difference[:4] < 1e-3 + 2e-6 * np.abs(expected[:4])).all()
+    assert (difference[:4] < 1e-3 + 1e-6 * np.abs(expected[:4]).max(axis=0)).all()
     assert difference[4:first_extra].max() < 1e-5
     assert difference[first_extra:].max(initial=0) < (1e-3 if info.task == "pose" else 1e-4)
     if info.task == "segment":
