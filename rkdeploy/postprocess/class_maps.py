@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,10 +17,13 @@ from numpy.typing import NDArray
 from rkdeploy.errors import RkdeployError
 from rkdeploy.postprocess.detections import FoundClassMap
 from rkdeploy.postprocess.raw_values import outputs_with, require_image_sized
-from rkdeploy.postprocess.resampling import Axis, bands, plane_of, positive, resampled, source_axes
+from rkdeploy.postprocess.resampling import Axis, SignReader, plane_of, resampled, source_axes
 from rkdeploy.preprocess import LetterboxTransform
 from rkdeploy.runtime.protocol import HeadTensor
 from rkdeploy.spec import ClassMap, HeadOutput, ModelSpec
+
+_BAND_ROWS: Final = 48
+"""Source rows of many planes that are worked on at once: few enough for the cache, enough to share the plane's rows."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +34,7 @@ class _Map:
 
 
 class ClassMapReader:
-    """Reads the class maps of one model."""
+    """Reads the class maps of one model.  Keeps its working memory: one reader serves one thread."""
 
     def __init__(self, spec: ModelSpec) -> None:
         """Args: spec: the contract.
@@ -49,6 +53,7 @@ class ClassMapReader:
         self._maps = [
             _Map(index, output, found) for (index, output), found in zip(outputs, spec.class_maps, strict=True)
         ]
+        self._positive = SignReader()
         for found in self._maps:
             planes, classes = found.output.shape[1], len(found.stated.class_names)
             if planes != classes or not 2 <= planes <= 256:
@@ -70,33 +75,34 @@ class ClassMapReader:
         """
         return tuple(
             FoundClassMap(
-                found.stated.output, found.stated.class_names, _class_ids(tensors[found.index], found.output, transform)
+                found.stated.output,
+                found.stated.class_names,
+                self._class_ids(tensors[found.index], found.output, transform),
             )
             for found in self._maps
         )
 
-
-def _class_ids(tensor: HeadTensor, output: HeadOutput, transform: LetterboxTransform) -> NDArray[np.uint8]:
-    rows, columns = source_axes(transform, (output.shape[2], output.shape[3]), output.stride)
-    part = (rows.span, columns.span)  # the letterbox's padding is left out
-    rows, columns = rows.within(rows.span), columns.within(columns.span)
-    if output.shape[1] == 2:
-        difference = plane_of(tensor, 1)[part].astype(np.float32)
-        difference -= plane_of(tensor, 0)[part]
-        return positive(difference, rows, columns).view(np.uint8)
-    return _best_of_many([plane_of(tensor, plane)[part] for plane in range(output.shape[1])], rows, columns)
+    def _class_ids(self, tensor: HeadTensor, output: HeadOutput, transform: LetterboxTransform) -> NDArray[np.uint8]:
+        rows, columns = source_axes(transform, (output.shape[2], output.shape[3]), output.stride)
+        part = (rows.span, columns.span)  # the letterbox's padding is left out
+        rows, columns = rows.within(rows.span), columns.within(columns.span)
+        if output.shape[1] == 2:
+            difference = plane_of(tensor, 1)[part].astype(np.float32)
+            difference -= plane_of(tensor, 0)[part]
+            return self._positive(difference, rows, columns).view(np.uint8)
+        return _best_of_many([plane_of(tensor, plane)[part] for plane in range(output.shape[1])], rows, columns)
 
 
 def _best_of_many(planes: Sequence[NDArray[np.generic]], rows: Axis, columns: Axis) -> NDArray[np.uint8]:
     """Number of the plane that is highest at each source pixel, band by band: no plane is enlarged as a whole."""
     class_ids = np.zeros((len(rows.low), len(columns.low)), np.uint8)
-    for band in bands(rows, len(columns.low)):
-        band_rows = rows[band]
-        span = band_rows.span
-        band_rows = band_rows.within(span)
+    for start in range(0, len(rows.low), _BAND_ROWS):
+        band = slice(start, start + _BAND_ROWS)
+        span = rows[band].span
+        band_rows = rows[band].within(span)
         best = resampled(planes[0][span].astype(np.float32), band_rows, columns)
         for number, plane in enumerate(planes[1:], start=1):
             values = resampled(plane[span].astype(np.float32), band_rows, columns)
-            class_ids[band][values > best] = number
+            np.copyto(class_ids[band], np.uint8(number), where=values > best)
             np.maximum(best, values, out=best)
     return class_ids

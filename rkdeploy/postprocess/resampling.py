@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from rkdeploy.preprocess import LetterboxTransform
 from rkdeploy.runtime.protocol import HeadTensor
 
-_BAND_PIXELS: Final = 1 << 16
+_BAND_PIXELS: Final = 1 << 15
 """Source pixels that are worked on at once, so that they stay in the cache."""
 
 
@@ -94,17 +94,42 @@ def resampled(plane: NDArray[np.float32], rows: Axis, columns: Axis) -> NDArray[
     return values
 
 
-def positive(plane: NDArray[np.float32], rows: Axis, columns: Axis) -> NDArray[np.bool_]:
-    """Where `resampled` is greater than 0, in bands: as much memory as the result has."""
-    across = _along_columns(plane, columns)
-    step, negative = _step_down(across), -across
-    found = np.empty((len(rows.low), len(columns.low)), np.bool_)
-    for band in bands(rows, len(columns.low)):
-        low = rows.low[band]
-        change = step.take(low, axis=0)
-        change *= rows.fraction[band, None]
-        np.greater(change, negative.take(low, axis=0), out=found[band])
-    return found
+class SignReader:
+    """Says where resampled planes are greater than 0.  Keeps its working memory: one serves one thread."""
+
+    def __init__(self) -> None:
+        self._changes = np.empty(0, np.float32)
+        self._bounds = np.empty(0, np.float32)
+
+    def __call__(self, plane: NDArray[np.float32], rows: Axis, columns: Axis) -> NDArray[np.bool_]:
+        """`resampled` > 0, band by band.
+
+        Memory of this size would come from the system anew in every call, which takes longer than the arithmetic.
+
+        Args:
+            plane: (h, w) that the axes speak of.
+            rows: of source pixels.
+            columns: likewise.
+
+        Returns:
+            (rows, columns) bool.
+        """
+        width = len(columns.low)
+        across = _along_columns(plane, columns)
+        step, negative = _step_down(across), -across
+        found = np.empty((len(rows.low), width), np.bool_)
+        for band in bands(rows, width):
+            low = rows.low[band]
+            size = len(low) * width
+            if size > len(self._changes):
+                self._changes, self._bounds = np.empty(size, np.float32), np.empty(size, np.float32)
+            change = self._changes[:size].reshape(len(low), width)
+            bound = self._bounds[:size].reshape(len(low), width)
+            step.take(low, axis=0, out=change, mode="clip")
+            change *= rows.fraction[band, None]
+            negative.take(low, axis=0, out=bound, mode="clip")
+            np.greater(change, bound, out=found[band])
+        return found
 
 
 def _along_columns(plane: NDArray[np.float32], columns: Axis) -> NDArray[np.float32]:

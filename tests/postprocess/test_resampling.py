@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from tensor_layouts import as_nhwc, as_packed
 
 from rkdeploy.postprocess import resampling as module
-from rkdeploy.postprocess.resampling import bands, plane_of, positive, resampled, source_axes
+from rkdeploy.postprocess.resampling import SignReader, bands, plane_of, resampled, source_axes
 from rkdeploy.preprocess import LetterboxTransform
 from rkdeploy.runtime.protocol import HeadTensor
 
@@ -59,6 +59,7 @@ def test_equals_bilinear_interpolation(
     expected = at_source_pixels(plane, stride, source_hw, scale, left, top)
     transform = LetterboxTransform(scale, scale, left, top, source_hw)
     rows, columns = source_axes(transform, plane_hw, stride)
+    positive = SignReader()
     np.testing.assert_allclose(resampled(plane, rows, columns), expected, atol=1e-5)
     for part in ((slice(0, source_hw[0]), slice(0, source_hw[1])), (slice(3, 8), slice(5, 6))):
         part_rows, part_columns = rows[part[0]], columns[part[1]]

@@ -1,0 +1,382 @@
+"""How much faster the post-processing of each kind of head is than the usual dense numpy code.
+
+Prints one line a head and dtype: the median time from head tensors to results in the pixels of a 1920x1080 source,
+ours and the dense side's, and their ratio.  Both are run in interleaved pairs on the same tensors, and must find the
+same before anything is timed.  `ours` is timed in calls that follow one of its own, `cold` in the first call after the
+dense side, which leaves the caches full of its own arrays.  `nhwc` and `nc1hwc2` are ours on the same tensors as an NPU
+lays them out in memory.  `bench_decode.py` does the same for anchor heads.
+
+The dense side is what deployment examples do: dequantize, softmax and sigmoid over everything, decode every row,
+filter, suppress; combine whole prototypes and resize every mask to the whole image; resize every plane of a class map.
+
+    python tests/benchmarks/bench_decode_heads.py --repeats 30
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import cv2
+import numpy as np
+from bench_decode import as_nc1hwc2, as_nhwc, median_ms
+from numpy.typing import NDArray
+
+from rkdeploy.postprocess.detections import Detections
+from rkdeploy.postprocess.nms import nms
+from rkdeploy.postprocess.postprocessor import Postprocessor
+from rkdeploy.postprocess.rotated import probiou, regularized
+from rkdeploy.postprocess.thresholds import Thresholds
+from rkdeploy.preprocess import LetterboxTransform
+from rkdeploy.runtime.protocol import HeadTensor
+from rkdeploy.spec import AngleFormula, ClassMap, HeadOutput, InputSpec, KeypointLayout, ModelSpec, OutputRole
+
+STRIDES = (8, 16, 32)
+REG_MAX = 16
+CONFIDENCE, IOU, MAX_DET = 0.25, 0.45, 300
+SOURCE_HW = (1080, 1920)
+ANGLE = AngleFormula(sigmoid=True, gain=float(np.pi), offset=float(-np.pi / 4))
+Fields = Mapping[str, NDArray[np.float32]]
+
+
+@dataclass(frozen=True)
+class Kind:
+    """One kind of head."""
+
+    class_count: int
+    end_to_end: bool = False
+    keypoint_count: int = 0
+    coefficient_count: int = 0
+    rotated: bool = False
+    map_planes: int = 0
+    has_objects: bool = True
+    channels: dict[OutputRole, int] = field(init=False)
+
+    def __post_init__(self) -> None:
+        channels: dict[OutputRole, int] = {"ltrb_boxes": 4} if self.end_to_end else {"dfl_boxes": 4 * REG_MAX}
+        channels["scores"] = self.class_count
+        if self.keypoint_count:
+            channels |= {"keypoint_xy": 2 * self.keypoint_count, "keypoint_scores": self.keypoint_count}
+        if self.coefficient_count:
+            channels["mask_coefficients"] = self.coefficient_count
+        if self.rotated:
+            channels["angles"] = 1
+        object.__setattr__(self, "channels", channels if self.has_objects else {})
+
+
+KINDS = {
+    "detect, 80 classes": Kind(80),
+    "detect, 1 class": Kind(1),
+    "end to end, 80": Kind(80, end_to_end=True),
+    "pose, 17 points": Kind(1, keypoint_count=17),
+    "segment, 80": Kind(80, coefficient_count=32),
+    "rotated, 15": Kind(15, rotated=True),
+    "class map, 2": Kind(1, map_planes=2, has_objects=False),
+    "class map, 19": Kind(1, map_planes=19, has_objects=False),
+}
+
+
+def object_fields(
+    kind: Kind, size: int, objects: int, rng: np.random.Generator
+) -> list[dict[str, NDArray[np.float32]]]:
+    """Tensors of every level by role, (C, H, W): background as a trained model gives it, and some cells an object."""
+    levels: list[dict[str, NDArray[np.float32]]] = []
+    for stride in STRIDES:
+        cells = size // stride
+        level = {
+            str(role): rng.normal(0.0, 1.0, (count, cells, cells)).astype(np.float32)
+            for role, count in kind.channels.items()
+        }
+        level["scores"] = rng.normal(-9.5, 1.5, level["scores"].shape).astype(np.float32)
+        levels.append(level)
+    for _ in range(objects):
+        class_id, side = int(rng.integers(kind.class_count)), np.exp(rng.uniform(np.log(12.0), np.log(size / 3)))
+        box_wh = side * np.exp(rng.normal(0, 0.3, 2))
+        center = rng.uniform((0.1 * size, 0.3 * size), (0.9 * size, 0.7 * size))  # not in the letterbox's padding
+        level_number = int(np.clip(np.log2(side / 32), 0, 2))
+        angle = rng.normal(0, 1)
+        for _ in range(7):  # the cells that task alignment trains
+            cell = np.floor((center + rng.normal(0, 0.15, 2) * box_wh) / STRIDES[level_number]).astype(int)
+            cell = np.clip(cell, 0, size // STRIDES[level_number] - 1)
+            answer(
+                levels[level_number], kind, cell, center / STRIDES[level_number], box_wh / STRIDES[level_number], rng
+            )
+            levels[level_number]["scores"][class_id, cell[1], cell[0]] = rng.normal(0.3, 1.2)
+            if kind.rotated:
+                levels[level_number]["angles"][0, cell[1], cell[0]] = angle + rng.normal(0, 0.05)
+    return levels
+
+
+def answer(
+    level: dict[str, NDArray[np.float32]],
+    kind: Kind,
+    cell: NDArray[Any],
+    center: NDArray[Any],
+    box_wh: NDArray[Any],
+    rng: np.random.Generator,
+) -> None:
+    """Let one cell answer for a box, which is given in cells."""
+    x, y = cell
+    distances = np.concatenate((cell + 0.5 - center + box_wh / 2, center + box_wh / 2 - cell - 0.5))
+    distances = np.clip(distances + rng.normal(0, 0.05, 4), 0, REG_MAX - 1.01)
+    if kind.end_to_end:
+        level["ltrb_boxes"][:, y, x] = distances
+        return
+    bins = -4.0 * np.abs(np.arange(REG_MAX) - distances[:, None])
+    level["dfl_boxes"][:, y, x] = (bins + rng.normal(0, 0.2, bins.shape)).ravel()
+
+
+def quantized(values: NDArray[np.float32], dtype: str) -> HeadTensor:
+    """The tensor in the given dtype."""
+    values = np.ascontiguousarray(values[None])
+    if dtype != "int8":
+        return HeadTensor(values.astype(dtype))
+    low, high = float(values.min()), float(values.max())
+    scale = (high - low) / 255
+    zero_point = round(-128 - low / scale)
+    return HeadTensor(np.clip(np.round(values / scale) + zero_point, -128, 127).astype(np.int8), scale, zero_point)
+
+
+def smooth(shape: tuple[int, int, int], rng: np.random.Generator) -> NDArray[np.float32]:
+    """Planes that vary as prototypes and score maps do, (C, H, W)."""
+    coarse = rng.normal(0, 1, (shape[0], shape[1] // 16, shape[2] // 16)).astype(np.float32)
+    return np.stack([cv2.resize(plane, shape[:0:-1], interpolation=cv2.INTER_CUBIC) for plane in coarse])
+
+
+def head(kind: Kind, size: int, objects: int, dtype: str, seed: int) -> tuple[ModelSpec, list[HeadTensor]]:
+    """The contract and the tensors."""
+    rng = np.random.default_rng(seed)
+    outputs: list[HeadOutput] = []
+    tensors: list[HeadTensor] = []
+
+    def add(role: OutputRole, level: int, stride: int, values: NDArray[np.float32]) -> None:
+        channels, height, width = values.shape
+        outputs.append(HeadOutput(f"{role}.{level}", role, level, stride, (1, channels, height, width)))
+        tensors.append(quantized(values, dtype))
+
+    if kind.has_objects:
+        for number, level in enumerate(object_fields(kind, size, objects, rng)):
+            for role in kind.channels:
+                add(role, number, STRIDES[number], level[role])
+    if kind.coefficient_count:
+        add("prototypes", 0, 4, smooth((kind.coefficient_count, size // 4, size // 4), rng))
+    maps: tuple[ClassMap, ...] = ()
+    if kind.map_planes:
+        stride = 1 if kind.map_planes == 2 else 8
+        add("class_map", 0, stride, smooth((kind.map_planes, size // stride, size // stride), rng))
+        maps = (ClassMap("class_map.0", tuple(str(number) for number in range(kind.map_planes))),)
+    spec = ModelSpec(
+        family="yolov8",
+        task="detect",
+        class_names=tuple(f"class {number}" for number in range(kind.class_count)),
+        input=InputSpec("images", size, size),
+        outputs=tuple(outputs),
+        end_to_end=kind.end_to_end,
+        keypoints=KeypointLayout(kind.keypoint_count, scored=True) if kind.keypoint_count else None,
+        angle=ANGLE if kind.rotated else None,
+        class_maps=maps,
+    )
+    return spec, tensors
+
+
+def sigmoid(x: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Over everything."""
+    return np.asarray(1 / (1 + np.exp(-x)), np.float32)
+
+
+def dense_rows(kind: Kind, spec: ModelSpec, tensors: list[HeadTensor]) -> dict[str, NDArray[np.float32]]:
+    """Every row, decoded: (N, n) by field."""
+    levels: list[dict[str, NDArray[np.float32]]] = []
+    for number, stride in enumerate(STRIDES):
+        raw = {
+            output.role: tensor.dequantized()[0].reshape(output.shape[1], -1).T
+            for output, tensor in zip(spec.outputs, tensors, strict=True)
+            if output.level == number and output.role in kind.channels
+        }
+        side = spec.input.width // stride
+        cells = np.stack(np.meshgrid(np.arange(side), np.arange(side)), axis=-1).reshape(-1, 2).astype(np.float32)
+        if kind.end_to_end:
+            distances = raw["ltrb_boxes"]
+        else:
+            bins = raw["dfl_boxes"].reshape(-1, 4, REG_MAX)
+            shares = np.exp(bins - bins.max(axis=2, keepdims=True))
+            shares /= shares.sum(axis=2, keepdims=True)
+            distances = shares @ np.arange(REG_MAX, dtype=np.float32)
+        rows = {"scores": sigmoid(raw["scores"])}
+        if kind.rotated:
+            angle = (sigmoid(raw["angles"]) - np.float32(0.25)) * np.float32(np.pi)
+            x, y = (distances[:, 2:] - distances[:, :2]).T / 2
+            cos, sin = np.cos(angle[:, 0]), np.sin(angle[:, 0])
+            turned = np.stack((x * cos - y * sin, x * sin + y * cos), axis=1)
+            rows["xy"] = (cells + np.float32(0.5) + turned) * stride
+            rows["wh"] = (distances[:, :2] + distances[:, 2:]) * stride
+            rows["angle"] = angle
+        else:
+            low, high = cells + np.float32(0.5) - distances[:, :2], cells + np.float32(0.5) + distances[:, 2:]
+            rows["xy"], rows["wh"] = (low + high) / 2 * stride, (high - low) * stride
+        if kind.keypoint_count:
+            pairs = raw["keypoint_xy"].reshape(-1, kind.keypoint_count, 2)
+            pairs = (pairs * 2 + cells[:, None]) * stride
+            scores = sigmoid(raw["keypoint_scores"])[:, :, None]
+            rows["keypoints"] = np.concatenate((pairs, scores), axis=2).reshape(len(cells), -1)
+        if kind.coefficient_count:
+            rows["coefficients"] = raw["mask_coefficients"]
+        levels.append(rows)
+    return {name: np.concatenate([level[name] for level in levels]) for name in levels[0]}
+
+
+def dense_nms_rotated(
+    rotated: NDArray[np.float32], scores: NDArray[np.float32], class_ids: NDArray[np.int32]
+) -> NDArray[np.intp]:
+    """Every pair of boxes."""
+    order = (-scores).argsort(kind="stable")
+    boxes = rotated[order].T.copy()
+    boxes[:2] += class_ids[order] * np.float32(7680)
+    count = len(order)
+    first, second = np.indices((count, count)).reshape(2, -1)
+    overlaps = np.triu(probiou(boxes[:, first], boxes[:, second]).reshape(count, count), 1)
+    return np.asarray(order[(overlaps > IOU).sum(axis=0) == 0][:MAX_DET])
+
+
+def dense(kind: Kind, spec: ModelSpec, tensors: list[HeadTensor], transform: LetterboxTransform) -> dict[str, Any]:
+    """What deployment examples do."""
+    if kind.map_planes:
+        return {"class_ids": dense_map(tensors[-1], spec.outputs[-1].stride, transform)}
+    rows = dense_rows(kind, spec, tensors)
+    if kind.end_to_end:
+        best_rows = np.sort(rows["scores"].max(axis=1).argpartition(-MAX_DET)[-MAX_DET:])
+        pairs = rows["scores"][best_rows].ravel()
+        best = (-pairs).argsort(kind="stable")[:MAX_DET]
+        best = best[pairs[best] > CONFIDENCE]
+        kept, class_ids, scores = best_rows[best // kind.class_count], best % kind.class_count, pairs[best]
+    else:
+        class_ids, scores = rows["scores"].argmax(axis=1), rows["scores"].max(axis=1)
+        kept = np.flatnonzero(scores > CONFIDENCE)
+        class_ids, scores = class_ids[kept].astype(np.int32), scores[kept]
+    half = rows["wh"][kept] / 2
+    xyxy = np.concatenate((rows["xy"][kept] - half, rows["xy"][kept] + half), axis=1)
+    found: dict[str, Any] = {}
+    if kind.rotated:
+        rotated = np.concatenate((rows["xy"][kept], rows["wh"][kept], rows["angle"][kept]), axis=1)
+        chosen = dense_nms_rotated(rotated, scores, class_ids.astype(np.int32))
+        found["rotated"] = regularized(transform.rotated_to_source(rotated[chosen]))
+    elif kind.end_to_end:
+        chosen = np.arange(len(kept))
+    else:
+        chosen = nms(xyxy, scores, class_ids.astype(np.int32), iou=IOU, max_det=MAX_DET, max_nms=30_000)
+    found |= {"scores": scores[chosen], "class_ids": class_ids[chosen]}
+    if not kind.rotated:
+        found["xyxy"] = transform.boxes_to_source(xyxy[chosen])
+    if kind.keypoint_count:
+        keypoints = rows["keypoints"][kept[chosen]].reshape(-1, kind.keypoint_count, 3)
+        keypoints[:, :, :2] = transform.points_to_source(keypoints[:, :, :2])
+        found["keypoints"] = keypoints
+    if kind.coefficient_count:
+        found["masks"] = dense_masks(tensors[-1], rows["coefficients"][kept[chosen]], found["xyxy"], transform)
+    return found
+
+
+def content(transform: LetterboxTransform, stride: int) -> tuple[slice, slice]:
+    """Rows and columns of a plane that the image lies on; whole cells for the size that is benchmarked."""
+    placed = transform.placed
+    (height, width), (x, y) = transform.source_hw, (round(placed.pad_x), round(placed.pad_y))
+    bottom, right = y + round(height * placed.scale_y), x + round(width * placed.scale_x)
+    return slice(y // stride, -(-bottom // stride)), slice(x // stride, -(-right // stride))
+
+
+def dense_masks(
+    tensor: HeadTensor, weights: NDArray[np.float32], xyxy: NDArray[np.float32], transform: LetterboxTransform
+) -> list[NDArray[np.bool_]]:
+    """Whole planes, resized to the whole image one by one, then cropped."""
+    prototypes = tensor.dequantized()[0]
+    count, height, width = prototypes.shape
+    planes = (weights @ prototypes.reshape(count, -1)).reshape(-1, height, width)
+    masks = []
+    for plane, (x1, y1, x2, y2) in zip(planes, np.ceil(xyxy).astype(int).tolist(), strict=True):
+        logits = cv2.resize(np.ascontiguousarray(plane[content(transform, 4)]), transform.source_hw[::-1])
+        masks.append(np.asarray(logits > 0)[y1:y2, x1:x2])
+    return masks
+
+
+def dense_map(tensor: HeadTensor, stride: int, transform: LetterboxTransform) -> NDArray[np.uint8]:
+    """Every plane resized to the whole image, then the greatest."""
+    scores = tensor.dequantized()[0]
+    if stride > 1:  # the letterbox's padding does not end on a whole cell
+        scores = np.stack([cv2.resize(plane, None, fx=stride, fy=stride) for plane in scores])
+    part = content(transform, 1)
+    planes = [cv2.resize(np.ascontiguousarray(plane[part]), transform.source_hw[::-1]) for plane in scores]
+    class_ids: NDArray[np.intp] = np.stack(planes).argmax(axis=0)
+    return class_ids.astype(np.uint8)
+
+
+def require_same(found: Detections, expected: Mapping[str, Any]) -> None:
+    """Fail unless both sides found the same; masks and maps may differ at edges by the interpolation's rounding."""
+    if found.class_maps:
+        assert (found.class_maps[0].class_ids != expected["class_ids"]).mean() < 2e-3
+        return
+    np.testing.assert_array_equal(found.class_ids, expected["class_ids"])
+    np.testing.assert_allclose(found.scores, expected["scores"], rtol=1e-5)
+    if found.rotated is not None:
+        np.testing.assert_allclose(found.rotated, expected["rotated"], atol=2e-2)
+    else:
+        np.testing.assert_allclose(found.xyxy, expected["xyxy"], atol=2e-2)
+    if found.keypoints is not None:
+        np.testing.assert_allclose(found.keypoints, expected["keypoints"], atol=2e-2)
+    for mask, other in zip(found.masks or (), expected.get("masks", ()), strict=True):
+        assert mask.pixels.shape == other.shape
+        assert mask.pixels.size == 0 or (mask.pixels != other).mean() < 2e-2
+
+
+def main() -> None:
+    """Run and print the table."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("--size", type=int, default=640, help="input width and height in pixels")
+    parser.add_argument("--objects", type=int, default=70)
+    parser.add_argument("--repeats", type=int, default=30)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--only", default="", help="only heads whose name has this in it")
+    arguments = parser.parse_args()
+    cv2.setNumThreads(1)
+    scale = arguments.size / max(SOURCE_HW)
+    pad = (arguments.size - SOURCE_HW[0] * scale) / 2
+    transform = LetterboxTransform(scale, scale, 0.0, pad, SOURCE_HW)
+    thresholds = Thresholds(confidence=CONFIDENCE, iou=IOU, max_det=MAX_DET)
+    print(
+        f"{'head':20} {'dtype':8} {'kept':>5} {'dense ms':>9} {'ours ms':>8} {'ratio':>6} {'cold ms':>8} "
+        f"{'cold ratio':>10} {'nhwc ms':>8} {'nc1hwc2 ms':>10}"
+    )
+    for name, kind in KINDS.items():
+        if arguments.only not in name:
+            continue
+        for dtype in ("int8", "float32"):
+            spec, tensors = head(kind, arguments.size, arguments.objects, dtype, arguments.seed)
+            processor = Postprocessor(spec, thresholds)
+
+            def run(tensors: list[HeadTensor], processor: Postprocessor = processor) -> Callable[[], Detections]:
+                return lambda: processor(tensors, transform)
+
+            def dense_side(
+                kind: Kind = kind, spec: ModelSpec = spec, tensors: list[HeadTensor] = tensors
+            ) -> dict[str, Any]:
+                return dense(kind, spec, tensors, transform)
+
+            ours = run(tensors)
+            found, expected = ours(), dense_side()
+            require_same(found, expected)
+            laid_out = [run([lay(tensor) for tensor in tensors]) for lay in (as_nhwc, as_nc1hwc2)]
+            for other in laid_out:
+                require_same(other(), expected)
+            nhwc_side, packed_side = median_ms(list(laid_out), arguments.repeats)
+            theirs, our_side = median_ms([dense_side, ours], max(5, arguments.repeats // 3))
+            print(
+                f"{name:20} {dtype:8} {len(found):5} {theirs[1]:9.2f} {our_side[1]:8.3f} "
+                f"{theirs[1] / our_side[1]:6.0f} {our_side[0]:8.3f} {theirs[0] / our_side[0]:10.0f} "
+                f"{nhwc_side[1]:8.3f} {packed_side[1]:10.3f}",
+                flush=True,
+            )
+
+
+if __name__ == "__main__":
+    main()
