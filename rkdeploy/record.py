@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from math import inf, isnan
 
 from rkdeploy.compiled import CompiledModel
+from rkdeploy.evaluate.figures import AccuracyReport
 from rkdeploy.spec import Anchors, OutputRole
 
 RECORD_VERSION = 1
@@ -250,6 +251,7 @@ class BuildRecord:
         warnings: everything that the user was warned of.
         schema_version: version of this schema.  Files from before it was written have version 1.
         compiled: layers and memory as the toolkit's compiler predicts them; None where its log did not say.
+        accuracy: float and the built model in the simulator on labelled images; None where none were given.
     """
 
     rkdeploy_version: str
@@ -265,3 +267,4 @@ class BuildRecord:
     warnings: tuple[str, ...]
     schema_version: int = RECORD_VERSION
     compiled: CompiledModel | None = None
+    accuracy: AccuracyReport | None = None

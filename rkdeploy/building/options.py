@@ -6,6 +6,7 @@ import re
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from rkdeploy.building.accuracy_gate import GateOptions
 from rkdeploy.building.input_choice import InputChoice
 from rkdeploy.errors import RkdeployError, shown
 from rkdeploy.export.emission import StemForm
@@ -34,6 +35,7 @@ class BuildOptions:
         cut: where the graph is cut.
         min_agreement: share of float's detections that the built model must match, 0..1.
         proof_images: how many held-back images it is proven on.
+        gate: what it must keep of float's accuracy on labelled images; None measures nothing.
         out: folder for bundles.
         toolkit_python: interpreter that has rknn-toolkit2; None is this one.
     """
@@ -56,6 +58,7 @@ class BuildOptions:
     cut: CutOptions = field(default_factory=CutOptions)
     min_agreement: float = 0.9
     proof_images: int = 24
+    gate: GateOptions | None = None
     out: Path = Path("build")
     toolkit_python: Path | None = None
 

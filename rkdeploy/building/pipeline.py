@@ -20,6 +20,7 @@ import onnxsim
 from numpy.typing import NDArray
 
 from rkdeploy import __version__
+from rkdeploy.building.accuracy_gate import Side, gate_notes, measure, open_gate, require_accuracy, require_sound
 from rkdeploy.building.agreement import AgreementMeter, require_agreement
 from rkdeploy.building.input_choice import with_choice
 from rkdeploy.building.network import Network
@@ -38,6 +39,8 @@ from rkdeploy.bundle import (
 from rkdeploy.compiled import CompiledModel
 from rkdeploy.custom_string import custom_string
 from rkdeploy.errors import CalibrationError, ToolkitError
+from rkdeploy.evaluate.figures import AccuracyReport
+from rkdeploy.evaluate.truth import LabelledSet
 from rkdeploy.families.advice import Advice, advice_for
 from rkdeploy.families.anchor_defaults import compare_anchors
 from rkdeploy.graph.cut import cut
@@ -90,6 +93,9 @@ class BuildEvents(Protocol):
 
     def compared(self, agreement: Agreement) -> None:
         """The built model was compared with float."""
+
+    def accuracy(self, report: AccuracyReport) -> None:
+        """Float and the built model were measured on labelled images."""
 
     def advice(self, advice: tuple[Advice, ...]) -> None:
         """What costs speed, and what to do about it."""
@@ -166,6 +172,9 @@ def build(options: BuildOptions, events: BuildEvents) -> Bundle:
             images = _choose_images(options, warn)
             if images.calibration is not None and toolkit_options.quantized:
                 events.calibration(images.calibration)
+                if options.gate is not None:
+                    require_sound(images.calibration)
+            labelled = open_gate(options.gate, spec) if options.gate is not None else None
         with clock.stage("verify", "Verifying the contract against the trained decode"):
             verification = _verify(network, cut_graph, spec, images)
             events.verified(verification)
@@ -185,6 +194,10 @@ def build(options: BuildOptions, events: BuildEvents) -> Bundle:
                 spec = replace(spec, model=NpuModel(rknn, options.target, options.dtype))
             with clock.stage("compare", f"Comparing {options.dtype} with float in the simulator"):
                 agreement = _compare(toolkit, spec, cut_graph, images, events)
+            accuracy = None
+            if labelled is not None:
+                with clock.stage("accuracy", f"Measuring {options.dtype} and float on labelled images"):
+                    accuracy = _measure(toolkit, spec, cut_graph, labelled, options.dtype, events)
         except ToolkitError as error:
             raise _with_log_kept(error, folder / LOG, options.folder) from error
         events.advice(advice_for(network.info, network.input_hw) if network.info is not None else ())
@@ -192,6 +205,13 @@ def build(options: BuildOptions, events: BuildEvents) -> Bundle:
             warn("The built model was not compared with float: there is no image left to compare on.")
         else:
             events.compared(agreement)
+        if accuracy is not None and labelled is not None and options.gate is not None:
+            calibration = images.calibration if toolkit_options.quantized else None
+            for note in gate_notes(accuracy, labelled, calibration):
+                warn(note)
+            events.accuracy(accuracy)
+            require_accuracy(accuracy, options.gate.max_drop, agreement, calibration)
+        if agreement is not None:
             require_agreement(agreement, options.min_agreement)
             if agreement.share is None and agreement.same_first_class is None:
                 warn("Float finds nothing on the held-back images, so there is nothing to compare.")
@@ -212,6 +232,7 @@ def build(options: BuildOptions, events: BuildEvents) -> Bundle:
                 seconds=clock.seconds,
                 warnings=tuple(warnings),
                 compiled=compiled,
+                accuracy=accuracy,
             ),
         )
     return read_bundle(options.folder, check_hashes=False)
@@ -333,6 +354,36 @@ def _compiled(model: BuiltModel, warn: Callable[[str], None]) -> CompiledModel |
     except ToolkitError as error:
         warn(f"{error.message} Nothing can be predicted of this build.")
         return None
+
+
+def _measure(
+    toolkit: Toolkit,
+    spec: ModelSpec,
+    cut_graph: onnx.ModelProto,
+    labelled: LabelledSet,
+    dtype: str,
+    events: BuildEvents,
+) -> AccuracyReport:
+    """Simulator beside float on labelled images."""
+    session = Session(cut_graph)
+
+    def run_float(image: NDArray[np.uint8]) -> list[HeadTensor]:
+        found = session.run({spec.input.name: network_input(image, spec)})
+        return [HeadTensor(found[o.name]) for o in spec.outputs]
+
+    def simulate(image: NDArray[np.uint8]) -> list[HeadTensor]:
+        found = toolkit.simulate(image)
+        return [head_tensor(found[o.name], o.quantization) for o in spec.outputs]
+
+    on_this_pc = f"onnxruntime {onnxruntime.__version__} on this PC"
+    simulator = f"simulator (rknn-toolkit2 {toolkit.version})"
+    return measure(
+        labelled,
+        spec,
+        Side(run_float, "onnxruntime", "float", on_this_pc),
+        Side(simulate, "simulator", dtype, simulator),
+        events.detail,
+    )
 
 
 def _with_log_kept(error: ToolkitError, log: Path, folder: Path) -> ToolkitError:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from rkdeploy.building.network import Network
+    from rkdeploy.evaluate.figures import AccuracyReport
     from rkdeploy.families.advice import Advice
     from rkdeploy.quantize.calibration import CalibrationSet
     from rkdeploy.record import Agreement, Verification
@@ -43,6 +44,7 @@ class Stem(str, Enum):
     space_to_depth = "space_to_depth"
     slices = "slices"
     convolution = "convolution"
+    stripes = "stripes"
     trained = "trained"
 
 
@@ -79,6 +81,7 @@ class Sigmoid(str, Enum):
 
 
 _INPUT, _QUANTIZATION, _GRAPH, _OUTPUT = "Input", "Quantization", "Graph", "Output"
+_ACCURACY = "Accuracy"
 
 
 def build_command(
@@ -156,6 +159,40 @@ def build_command(
     proof_count: Annotated[
         int, typer.Option(help="Held-back images to compare on.", rich_help_panel=_QUANTIZATION)
     ] = 24,
+    data: Annotated[
+        Path | None,
+        typer.Option(
+            help="Labelled images (data.yaml, COCO file): measure float and the built model on them, and fail where it "
+            "lost more than --max-drop.",
+            rich_help_panel=_ACCURACY,
+        ),
+    ] = None,
+    max_drop: Annotated[
+        float | None,
+        typer.Option(
+            help="How much mAP50-95 (top-1, mean IoU) may be lost.  [default: 0.01]",
+            rich_help_panel=_ACCURACY,
+            show_default=False,
+        ),
+    ] = None,
+    data_split: Annotated[str, typer.Option(help="Split of --data.", rich_help_panel=_ACCURACY)] = "val",
+    data_labels: Annotated[
+        str | None,
+        typer.Option(
+            help="Folder of the label files, beside images. Default: what the data.yaml says, or labels.",
+            rich_help_panel=_ACCURACY,
+            show_default=False,
+        ),
+    ] = None,
+    data_count: Annotated[
+        int | None,
+        typer.Option(
+            help="Images of --data at most, always the same. Default: all.",
+            min=1,
+            rich_help_panel=_ACCURACY,
+            show_default=False,
+        ),
+    ] = None,
     stem: Annotated[
         Stem,
         typer.Option(help="How a Focus or 6x6 first layer is written; the values are equal.", rich_help_panel=_GRAPH),
@@ -190,11 +227,17 @@ def build_command(
     ] = None,
 ) -> None:
     """Turn a checkpoint into a verified .rknn bundle: export, cut, verify, quantize, build, compare."""
+    from rkdeploy.building.accuracy_gate import GateOptions
     from rkdeploy.building.input_choice import InputChoice
     from rkdeploy.building.options import BuildOptions
     from rkdeploy.building.pipeline import build
     from rkdeploy.graph.cut import CutOptions
 
+    if data is None and (max_drop is not None or data_labels is not None or data_count is not None):
+        raise typer.BadParameter("Accuracy is measured on labelled images: name them with --data.", param_hint="--data")
+    gate = (
+        GateOptions(data, 0.01 if max_drop is None else max_drop, data_split, data_labels, data_count) if data else None
+    )
     options = BuildOptions(
         model=model,
         weights=weights,
@@ -221,6 +264,7 @@ def build_command(
         cut=CutOptions(split.value, sigmoid.value),
         min_agreement=min_agreement,
         proof_images=proof_count,
+        gate=gate,
         out=out_dir,
         toolkit_python=toolkit_python,
     )
@@ -317,6 +361,11 @@ class _Events:
 
         for line in agreement_lines(agreement):
             out.print(f"            {plain(line)}")
+
+    def accuracy(self, report: AccuracyReport) -> None:
+        from rkdeploy.cli.evaluate_table import print_accuracy
+
+        print_accuracy(report, out)
 
     def advice(self, advice: tuple[Advice, ...]) -> None:
         print_advice(advice)

@@ -17,7 +17,7 @@ import numpy as np
 
 from rkdeploy.errors import CalibrationError, SourceError
 from rkdeploy.image_file import IMAGE_SUFFIXES, decode_image, is_image_name, read_image_bytes
-from rkdeploy.quantize.calibration_warnings import content_warnings, named, thumbnail
+from rkdeploy.quantize.calibration_warnings import content_faults, content_warnings, named, thumbnail
 from rkdeploy.quantize.data_yaml import (
     YAML_SUFFIXES,
     DataYaml,
@@ -96,6 +96,7 @@ class CalibrationSet:
         seed: of the choice.
         images: sorted by path.
         warnings: what the user should know about the set, one sentence or two each.
+        faults: what makes it worthless; a gate on accuracy refuses it.
     """
 
     source: str
@@ -105,6 +106,7 @@ class CalibrationSet:
     _unused: _Candidates = field(repr=False, compare=False)
     _validation: _Candidates | None = field(repr=False, compare=False)
     _pixel_hashes: frozenset[str] = field(repr=False, compare=False)
+    faults: tuple[str, ...] = ()
 
     def held_back(self, n: int) -> HeldBack:
         """Up to `n` images that were not used for calibration, neither as a file nor as the same pixels.
@@ -182,6 +184,7 @@ def find_calibration(option: Path | None, cwd: Path, count: int, seed: int) -> C
         _unused=reading.rest,
         _validation=validation,
         _pixel_hashes=reading.pixel_hashes,
+        faults=tuple(content_faults(reading.thumbnails, len(reading.duplicates))),
     )
 
 

@@ -16,6 +16,10 @@ FEW_IMAGES = 20
 THUMBNAIL_SIDE = 32
 FLAT_STD = 2.0
 """Grey levels of standard deviation in the thumbnail below which a picture counts as one flat colour."""
+BLACK_LEVEL = 16.0
+"""Mean grey level below which a flat picture counts as black."""
+REPEATED = 3
+"""From so many copies for every different picture on, a set counts as a few pictures repeated."""
 NEAR_DUPLICATE = 0.98
 """Thumbnail correlation above which two pictures of about the same brightness count as near-duplicates."""
 ALIKE = 0.9
@@ -58,7 +62,7 @@ def content_warnings(sizes: Sequence[tuple[str, int, int]], thumbnails: NDArray[
     flat = thumbnails.std(axis=1) < FLAT_STD
     if flat.any():
         brightness = [(names[i], float(thumbnails[i].mean())) for i in np.flatnonzero(flat)]
-        black = sum(mean < 16 for _, mean in brightness)
+        black = sum(mean < BLACK_LEVEL for _, mean in brightness)
         listed = named([name for name, _ in brightness])
         of_them = f" ({black} of them black)" if black else ""
         warnings.append(
@@ -68,6 +72,28 @@ def content_warnings(sizes: Sequence[tuple[str, int, int]], thumbnails: NDArray[
     warnings.extend(_alike([name for name, skip in zip(names, flat, strict=True) if not skip], thumbnails[~flat]))
     warnings.extend(_sizes(sizes))
     return warnings
+
+
+def content_faults(thumbnails: NDArray[np.float32], duplicates: int) -> list[str]:
+    """What makes a set worthless, whatever a build on it measures; one text each.
+
+    Args:
+        thumbnails: (n, THUMBNAIL_SIDE ** 2) float32 of the different images.
+        duplicates: further files with the pixels of one of them.
+    """
+    faults: list[str] = []
+    different = len(thumbnails)
+    if different and duplicates >= REPEATED * different:
+        pictures = "are the same picture" if different == 1 else f"are only {different} different pictures"
+        faults.append(f"{different + duplicates} calibration files {pictures}: every range rests on what it shows.")
+    flat = int((thumbnails.std(axis=1) < FLAT_STD).sum()) if different else 0
+    if flat * 2 > different:
+        black = int(((thumbnails.std(axis=1) < FLAT_STD) & (thumbnails.mean(axis=1) < BLACK_LEVEL)).sum())
+        faults.append(
+            f"{flat} of {different} calibration images are one flat colour"
+            + (f", {black} of them black." if black else ".")
+        )
+    return faults
 
 
 def _alike(names: Sequence[str], thumbnails: NDArray[np.float32]) -> list[str]:

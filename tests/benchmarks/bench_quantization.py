@@ -19,6 +19,7 @@ from rkdeploy.building.network import Network
 from rkdeploy.building.options import BuildOptions
 from rkdeploy.building.pipeline import build
 from rkdeploy.bundle import LOG, Bundle
+from rkdeploy.evaluate.figures import AccuracyReport
 from rkdeploy.families.advice import Advice
 from rkdeploy.graph.cut import CutOptions, Sigmoid, Split
 from rkdeploy.quantize.calibration import CalibrationSet
@@ -47,6 +48,8 @@ class Silent:
     def verified(self, verification: Verification) -> None: ...
 
     def compared(self, agreement: Agreement) -> None: ...
+
+    def accuracy(self, report: AccuracyReport) -> None: ...
 
     def advice(self, advice: tuple[Advice, ...]) -> None: ...
     def warning(self, text: str) -> None: ...

@@ -14,6 +14,7 @@ from rkdeploy.building.network import Network
 from rkdeploy.building.options import BuildOptions
 from rkdeploy.building.pipeline import build
 from rkdeploy.bundle import Bundle, read_bundle
+from rkdeploy.evaluate.figures import AccuracyReport
 from rkdeploy.families.advice import Advice
 from rkdeploy.image_file import read_image
 from rkdeploy.postprocess.detections import Detections
@@ -46,7 +47,10 @@ class Silent:
 
     def compared(self, agreement: Agreement) -> None: ...
 
+    def accuracy(self, report: AccuracyReport) -> None: ...
+
     def advice(self, advice: tuple[Advice, ...]) -> None: ...
+
     def warning(self, text: str) -> None: ...
 
 
