@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import onnx
 
+from rkdeploy.errors import GraphError
 from rkdeploy.graph.head import Head
 from rkdeploy.spec import InputSpec
 
@@ -23,3 +24,18 @@ class Exported:
     model: onnx.ModelProto
     head: Head
     input: InputSpec
+
+    def __post_init__(self) -> None:
+        """Refuse strides that are not those of the head's tensors; the decode in the graph would be as wrong as ours.
+
+        Raises:
+            GraphError: naming the first such tensor.
+        """
+        for tap in self.head.taps:
+            covered = (tap.shape[2] * tap.stride, tap.shape[3] * tap.stride)
+            if not tap.name and covered != (self.input.height, self.input.width):
+                raise GraphError(
+                    f'"{tap.node}" has {tap.shape[2]}x{tap.shape[3]} cells of stride {tap.stride}, expected them to cover '
+                    f"the input of {self.input.height}x{self.input.width}.",
+                    "The strides in the checkpoint are not those of its layers: it is damaged, or was changed.",
+                )

@@ -309,14 +309,12 @@ ARCHIVES: list[Callable[[Path], object]] = [
     lambda p: p.symlink_to(p), lambda p: p.write_bytes(b"PK\x03\x04"), lambda p: p.write_bytes(b"\x80"),
     lambda p: p.write_text("version https://git-lfs.github.com/spec/v1\n"),
     lambda p: p.write_bytes((forge.DATA / "state_dict.pt").read_bytes()),
-    lambda p: p.write_bytes((forge.DATA / "cls.pt").read_bytes()),
-    lambda p: p.write_bytes((forge.DATA / "seg.pt").read_bytes()),
     lambda p: p.write_bytes((forge.DATA.parent / "onnx" / "v6.onnx").read_bytes()),
     lambda p: None,
 ]  # fmt: skip
 NAMES = [
     *(f.__name__ for f in ARCHIVES[:19]), "empty", "folder", "fifo", "device", "link to itself", "only a zip's magic",
-    "one byte", "lfs pointer", "state dict", "classifier", "segmentation", "onnx as pt", "missing",
+    "one byte", "lfs pointer", "state dict", "onnx as pt", "missing",
 ]  # fmt: skip
 
 
