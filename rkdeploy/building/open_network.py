@@ -41,6 +41,8 @@ def open_network(
             raise RkdeployError(f'"{file.name}" is a checkpoint itself.', "--weights goes with an ONNX file.")
         return from_checkpoint(file, imgsz, stem, nms=nms, cfg=cfg)
     if suffix == ".onnx":
+        if cfg is not None and weights is None:
+            raise RkdeployError(f'"{file.name}" needs no darknet cfg.', "--cfg goes with a checkpoint of weights only.")
         return from_onnx(file, weights, imgsz, cfg)
     raise RkdeployError(
         f'"{file.name}" has the suffix "{file.suffix}", expected .pt, .pth or .onnx.',

@@ -120,6 +120,17 @@ def module_from_state_dict(tensors: Mapping[str, LazyTensor]) -> Module:
     return root.module(STATE_DICT, "", set())
 
 
+def require_affine(norm: Module) -> None:
+    """Refuse a BatchNorm of a state dict that lacks a weight: nothing there says that it should have none.
+
+    Raises:
+        CheckpointError: naming the first that is missing.
+    """
+    for name in ("weight", "bias"):
+        if name not in norm.tensors:
+            raise CheckpointError(f'The state dict has no "{norm.path}.{name}".')
+
+
 def is_state_dict(value: object) -> TypeGuard[Mapping[str, LazyTensor]]:
     """Whether a value from the pickle is a state dict: tensors by name, and nothing else."""
     return isinstance(value, dict) and bool(value) and all(

@@ -27,6 +27,7 @@ from rkdeploy.checkpoint.darknet_sections import (
     Upsample,
     Yolo,
 )
+from rkdeploy.checkpoint.module import require_affine
 from rkdeploy.errors import GraphError
 from rkdeploy.export import layers
 from rkdeploy.export.builder import Value
@@ -37,14 +38,17 @@ from rkdeploy.export.yolor_blocks import haar, reorganized, with_implicit
 
 _BATCH_NORM_EPS = 1e-4  # models/models.py, create_modules
 _LEAKY_SLOPE = 0.1
+_MIXED_UP = "The weights and the cfg are of different models."
 
 Learnt: TypeAlias = NDArray[np.float32]
 Output: TypeAlias = Value | Learnt
 """What a section gives: a tensor that depends on the image, or a learnt one."""
 
 
-def emit_sections(emission: Emission, root: Module, cfg: DarknetCfg, image: Value) -> list[Value]:
-    """Emit all sections; returns the input of each [yolo], (1, anchors x (5 + classes), H, W), in their order.
+def emit_sections(emission: Emission, root: Module, cfg: DarknetCfg, image: Value) -> list[tuple[str, Value]]:
+    """Emit all sections; returns path and output of the convolution before each [yolo], in their order.
+
+    The outputs are (1, anchors x (5 + classes), H, W).
 
     Args:
         emission: the graph under construction.
@@ -64,7 +68,7 @@ class _Walk:
 
     Attributes:
         added: learnt numbers that a [shift_channels] leaves to the convolution behind it, by the convolution's index.
-        bare: names of the tensors that a convolution without activation gives.
+        bare: tensors that a convolution without activation gives, and the path of that.
     """
 
     emission: Emission
@@ -72,9 +76,9 @@ class _Walk:
     cfg: DarknetCfg
     outputs: list[Output] = field(default_factory=list)
     added: dict[int, Learnt] = field(default_factory=dict)
-    bare: set[str] = field(default_factory=set)
+    bare: dict[str, str] = field(default_factory=dict)
 
-    def run(self, image: Value) -> list[Value]:
+    def run(self, image: Value) -> list[tuple[str, Value]]:
         heads = []
         current: Output = image
         for section in self.cfg.sections:
@@ -85,13 +89,13 @@ class _Walk:
             self.outputs.append(current)
         return heads
 
-    def head(self, section: Yolo, current: Output) -> Value:
+    def head(self, section: Yolo, current: Output) -> tuple[str, Value]:
         if not isinstance(current, Value) or current.name not in self.bare:
             raise GraphError(
                 f"Section {section.index} [yolo] of {self.cfg.name}, line {section.line}, does not follow a "
                 "convolution without activation, which the head's last layer is."
             )
-        return current
+        return self.bare[current.name], current
 
     def module(self, section: Section) -> Module:
         """The weights of a section.
@@ -175,20 +179,21 @@ def _convolutional(walk: _Walk, section: Convolutional, current: Output) -> Outp
         if len(parts.children) != len(section.sizes):
             raise GraphError(f'"{parts.path}" has {len(parts.children)} kernels, expected {len(section.sizes)}.')
         convs = [
-            layers.convolution(builder, _as_conv(section, parts.child(str(i)), size, padded=True), value)
+            _checked(walk, section, _as_conv(section, parts.child(str(i)), size, padded=True), size, value)
             for i, size in enumerate(section.sizes)
         ]
-        out = builder.concat(walk.path(section), convs, 1)
+        outs = [layers.convolution(builder, conv, value) for conv in convs]
+        out = builder.concat(walk.path(section), outs, 1)
         out = layers.batch_norm(builder, norm, out) if norm is not None else out
     if out.channels != section.filters:
         raise GraphError(
             f'"{module.path}" gives {out.channels} channels, {walk.cfg.name} says {section.filters}.',
-            "The weights and the cfg are of different models.",
+            _MIXED_UP,
         )
     name = ACTIVATIONS.get(section.activation)
     if name is None:
         if len(section.sizes) == 1:
-            walk.bare.add(out.name)
+            walk.bare[out.name] = f"{module.path}.Conv2d"
         return out
     activation = replace(
         module, class_name=name, path=f"{module.path}.activation", attributes={"negative_slope": _LEAKY_SLOPE}
@@ -200,15 +205,7 @@ def _kernel(
     walk: _Walk, section: Convolutional, weights: Module, size: int, norm: Module | None, value: Value
 ) -> Value:
     """One convolution with its BatchNorm and learnt numbers folded in."""
-    conv = _as_conv(section, weights, size, padded=section.pad)
-    shape = conv.tensors["weight"].shape if "weight" in conv.tensors else ()
-    inputs = value.channels // section.groups
-    if shape != (section.filters, inputs, size, size):
-        raise GraphError(
-            f'"{conv.path}.weight" has the shape {shape or "none"}, expected {(section.filters, inputs, size, size)} '
-            f"by section {section.index} of {walk.cfg.name}.",
-            "The weights and the cfg are of different models.",
-        )
+    conv = _checked(walk, section, _as_conv(section, weights, size, padded=section.pad), size, value)
     added, gain = walk.added.get(section.index), walk.gain_behind(section)
     kernel: Kernel = folded(conv, None)
     if added is not None:
@@ -220,6 +217,22 @@ def _kernel(
     return layers.convolution(walk.emission.builder, conv, value, weight=weight, bias=bias)
 
 
+def _checked(walk: _Walk, section: Convolutional, conv: Module, size: int, value: Value) -> Module:
+    """A convolution whose weights are those that its section describes."""
+    shape = conv.tensors["weight"].shape if "weight" in conv.tensors else ()
+    expected = (section.filters, value.channels // section.groups, size, size)
+    # A part of a MixConv gives some of the channels.
+    if shape[1:] != expected[1:] or (len(section.sizes) == 1 and shape != expected):
+        raise GraphError(
+            f'"{conv.path}.weight" has the shape {shape or "none"}, expected {expected} by section {section.index} of '
+            f"{walk.cfg.name}.",
+            _MIXED_UP,
+        )
+    if not section.batch_normalize and "bias" not in conv.tensors:
+        raise GraphError(f'"{conv.path}" has neither a bias nor a BatchNorm, expected one of them.')
+    return conv
+
+
 def _as_conv(section: Convolutional, weights: Module, size: int, *, padded: bool) -> Module:
     padding = size // 2 if padded else 0
     attributes = {"stride": section.stride_hw, "padding": (padding, padding), "groups": section.groups}
@@ -227,6 +240,7 @@ def _as_conv(section: Convolutional, weights: Module, size: int, *, padded: bool
 
 
 def _as_norm(weights: Module) -> Module:
+    require_affine(weights)
     return replace(weights, class_name="BatchNorm2d", attributes={"eps": _BATCH_NORM_EPS})
 
 
@@ -310,7 +324,7 @@ def _implicit(walk: _Walk, section: Implicit) -> Output:
     if learnt.shape != (1, *rows):
         raise GraphError(
             f'"{walk.path(section)}.implicit" has the shape {learnt.shape}, expected {(1, *rows)}.',
-            "The weights and the cfg are of different models.",
+            _MIXED_UP,
         )
     return learnt
 

@@ -110,6 +110,8 @@ def convolution(
         )
     if bias is None:
         bias = conv.array("bias").astype(np.float64) if "bias" in conv.tensors else np.zeros(weight.shape[0])
+    if bias.shape != (weight.shape[0],):
+        raise GraphError(f'"{conv.path}" has a bias of shape {bias.shape} for {weight.shape[0]} channels.')
     folded = weight.astype(np.float64)
     if norm is not None:
         scale, shift = batch_norm_scale(norm)
@@ -223,6 +225,8 @@ def max_pool(builder: GraphBuilder, pool: Module, value: Value) -> Value:
 def average_pool(builder: GraphBuilder, pool: Module, value: Value) -> Value:
     """AvgPool2d; the zeros of its padding count.
 
+    They are concatenated: OpenCV 4.11 leaves the padding of an AveragePool out of the count, whatever the node says.
+
     Raises:
         GraphError: where it rounds its size up, leaves the padding out or divides by another number.
     """
@@ -232,18 +236,14 @@ def average_pool(builder: GraphBuilder, pool: Module, value: Value) -> Value:
     plain = not pool.attribute("ceil_mode", False) and pool.attribute("divisor_override") is None
     if not plain or (any(padding) and not pool.attribute("count_include_pad", True)):
         raise GraphError(f'"{pool.path}" (AvgPool2d) averages in a way that is not supported.')
-    size = [(n + 2 * p - k) // s + 1 for n, k, s, p in zip(value.shape[2:], kernel, stride, padding, strict=True)]
+    value = zero_padded(builder, pool, value, (padding[1], padding[1], padding[0], padding[0]))
+    size = [(n - k) // s + 1 for n, k, s in zip(value.shape[2:], kernel, stride, strict=True)]
     return builder.add(
         "AveragePool",
         pool.path,
         [value],
         (*value.shape[:2], *size),
-        {
-            "kernel_shape": list(kernel),
-            "strides": list(stride),
-            "pads": [padding[0], padding[1], padding[0], padding[1]],
-            "count_include_pad": 1,
-        },
+        {"kernel_shape": list(kernel), "strides": list(stride), "pads": [0, 0, 0, 0]},
     )
 
 
@@ -297,7 +297,12 @@ def zero_pad(builder: GraphBuilder, module: Module, value: Value) -> Value:
     minus infinity, and changes the values.
     """
     padding = module.attribute("padding", 0)
-    left, right, top, bottom = padding if isinstance(padding, (tuple, list)) else (padding,) * 4
+    return zero_padded(builder, module, value, padding if isinstance(padding, (tuple, list)) else (padding,) * 4)
+
+
+def zero_padded(builder: GraphBuilder, module: Module, value: Value, padding: Sequence[int]) -> Value:
+    """A tensor with zeros around it: (left, right, top, bottom)."""
+    left, right, top, bottom = padding
     for axis, before, after in ((3, left, right), (2, top, bottom)):
         parts = [*_zeros(builder, module, value, axis, before), value, *_zeros(builder, module, value, axis, after)]
         value = builder.concat(module.path, parts, axis) if len(parts) > 1 else value
@@ -306,7 +311,7 @@ def zero_pad(builder: GraphBuilder, module: Module, value: Value) -> Value:
 
 def _zeros(builder: GraphBuilder, module: Module, value: Value, axis: int, size: int) -> list[Value]:
     if type(size) is not int or not 0 <= size <= _MAX_EXTENT:
-        raise GraphError(f'"{module.path}" (ZeroPad2d) pads by {shown(size)}, expected 0 to {_MAX_EXTENT}.')
+        raise GraphError(f'"{module.path}" ({module.class_name}) pads by {shown(size)}, expected 0 to {_MAX_EXTENT}.')
     shape = (*value.shape[:axis], size, *value.shape[axis + 1 :])
     zeros = builder.constant(f"{module.path}.zeros", np.zeros(shape, np.float32)) if size else ""
     return [Value(zeros, shape)] if size else []

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from rkdeploy.checkpoint import Module
+from rkdeploy.checkpoint.module import require_affine
 from rkdeploy.errors import CheckpointError
 
 Block = Literal["Focus", "Conv", "BottleneckCSP", "SPP", "Upsample", "Concat", "Detect"]
@@ -127,6 +128,11 @@ def _typed(layer: Layer, module: Module) -> Module:
     if layer.block == "Concat":
         return _as(module, "Concat", d=1)
     convs = {name: _conv2d(conv, 1) for name, conv in module.child("m").children.items()}
+    for conv in convs.values():
+        if "bias" not in conv.tensors:
+            raise CheckpointError(f'The state dict has no "{conv.path}.bias".')
+        if weight_shape(conv)[2:] != (1, 1):
+            raise CheckpointError(f'"{conv.path}.weight" has the shape {weight_shape(conv)}, expected a 1x1 kernel.')
     return _as(module, "Detect", children={"m": _as(module.child("m"), "ModuleList", children=convs)})
 
 
@@ -146,10 +152,13 @@ def _new(parent: Module, name: str, class_name: str, **attributes: Any) -> Modul
 
 def _conv2d(module: Module, stride: int) -> Module:
     height, width = weight_shape(module)[2:]
+    if height % 2 == 0 or height != width:
+        raise CheckpointError(f'"{module.path}" has a kernel of {height}x{width}, expected a square of odd size.')
     return _as(module, "Conv2d", stride=(stride, stride), padding=(height // 2, width // 2), dilation=(1, 1), groups=1)
 
 
 def _norm(module: Module) -> Module:
+    require_affine(module)
     return _as(module, "BatchNorm2d", eps=_BATCH_NORM_EPS)
 
 

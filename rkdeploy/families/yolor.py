@@ -125,8 +125,8 @@ def export(checkpoint: Checkpoint, info: ModelInfo, height: int, width: int, ste
 
         cfg = _cfg(checkpoint)
         layers: tuple[Module, ...] = (checkpoint.root,)
-        path, paths = "yolo", [f"{_MODULES}.{yolo.index}" for yolo in cfg.yolos]
-        raw = emit_sections(emission, checkpoint.root, cfg, image)
+        ends = emit_sections(emission, checkpoint.root, cfg, image)
+        path, paths, raw = "yolo", [p for p, _ in ends], [v for _, v in ends]
         found = tuple(height // value.shape[2] for value in raw)
         if found != info.strides:
             raise CheckpointError(f"{cfg.name} gives strides {found}, expected {info.strides}.")

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 import onnx
 from onnx import helper
 
+from rkdeploy.graph.foreign import opset
 from rkdeploy.graph.head import DecodedTensor, Head, Tap
 from rkdeploy.graph.head_walk import tensor_shapes
 from rkdeploy.spec import Activation, ClassMap
@@ -49,23 +50,25 @@ def map_outputs(model: onnx.ModelProto) -> tuple[MapTensor, ...]:
 
 def _before_activation(model: onnx.ModelProto, output: str, shape: tuple[int, int, int, int]) -> MapTensor:
     producers = {name: node for node in model.graph.node for name in node.output}
-    tensor, activation = output, "linear"
+    tensor = output
+    activation: Activation = "linear"
     while tensor in producers:
         node = producers[tensor]
         if node.op_type != "Identity":
-            kind = _activation(node)
+            kind = _activation(node, opset(model))
             if kind == "linear" or activation != "linear":
                 break
             activation = kind
         tensor = node.input[0]
-    done: Activation = "sigmoid" if activation == "sigmoid" else "softmax" if activation == "softmax" else "linear"
     node_name = producers[tensor].name if tensor in producers else ""
-    return MapTensor(output, tensor, node_name or tensor, shape, done)
+    return MapTensor(output, tensor, node_name or tensor, shape, activation)
 
 
-def _activation(node: onnx.NodeProto) -> Activation:
+def _activation(node: onnx.NodeProto, version: int) -> Activation:
     if node.op_type == "Sigmoid":
         return "sigmoid"
+    if version < 13:  # a softmax of that time runs over all dimensions from its axis on
+        return "linear"
     axis = next((helper.get_attribute_value(a) for a in node.attribute if a.name == "axis"), -1)
     return "softmax" if node.op_type == "Softmax" and axis in (1, -3) else "linear"
 

@@ -6,11 +6,12 @@ from collections.abc import Mapping
 
 import onnx
 
+from rkdeploy.errors import GraphError
 from rkdeploy.graph.anchor_probe import find_anchor_head
 from rkdeploy.graph.class_map_probe import map_outputs, with_class_maps
 from rkdeploy.graph.classifier_probe import is_classifier, with_classifier_head
 from rkdeploy.graph.head import Head
-from rkdeploy.graph.head_walk import last_convolutions, tensor_shapes
+from rkdeploy.graph.head_walk import NO_HEAD, last_convolutions, tensor_shapes
 from rkdeploy.graph.point_probe import find_point_head
 from rkdeploy.spec import ClassMap
 
@@ -36,8 +37,9 @@ def find_head(
     maps = map_outputs(model)
     map_names = {found.output for found in maps}
     outputs = [o.name for o in model.graph.output if o.name not in map_names]
-    if not outputs:  # a graph of nothing but maps: the search for a head says what it found instead
-        maps, outputs = (), [o.name for o in model.graph.output]
+    if not outputs:
+        listed = ", ".join(f"{found.output} {found.shape}" for found in maps)
+        raise GraphError(f"The graph has no head: all that it gives are whole-image maps ({listed}).", NO_HEAD)
     shapes = tensor_shapes(model)
     ends = [name for name in outputs if len(shapes.get(name, ())) != 4] or outputs
     strides = [conv.stride for conv in last_convolutions(model, shapes, ends)]
