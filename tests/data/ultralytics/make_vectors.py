@@ -64,7 +64,7 @@ def final_convolutions(head: Any, torch: Any) -> tuple[list[Any], list[Any]]:
     return found
 
 
-def randomise(model: Any, x: Any, torch: Any, task: str) -> None:
+def randomise(model: Any, images: Any, torch: Any, task: str) -> None:
     """Weights and BatchNorms such that folding matters, activations stay sane and scores spread over 0..1."""
     nn = torch.nn
     g = torch.Generator().manual_seed(7)
@@ -90,9 +90,7 @@ def randomise(model: Any, x: Any, torch: Any, task: str) -> None:
             uniform(m.bias, -0.5, 0.6)
             m.momentum = None  # cumulative: the statistics of what is seen next
         model.train()
-        noise = [(x + 0.3 * torch.randn(x.shape, generator=g)).clamp(0, 1).repeat(2, 1, 1, 1) for _ in range(2)]
-        for batch in (x.repeat(2, 1, 1, 1), *noise):
-            model(batch)
+        model(images)
         for m in norms:
             m.momentum = 0.03
             std = (m.running_var + 1e-3).sqrt()
@@ -113,7 +111,7 @@ def randomise(model: Any, x: Any, torch: Any, task: str) -> None:
     model.eval()
 
 
-def build(case: Case, torch: Any, release: Path, x: Any) -> Any:
+def build(case: Case, torch: Any, release: Path, images: Any) -> Any:
     import yaml
     from ultralytics.nn import tasks
 
@@ -133,7 +131,7 @@ def build(case: Case, torch: Any, release: Path, x: Any) -> Any:
     if case.end2end is not None:
         cfg["end2end"] = case.end2end
     model = getattr(tasks, MODELS[case.task])(cfg, ch=3, nc=case.nc, verbose=False)
-    randomise(model, x, torch, case.task)
+    randomise(model, images, torch, case.task)
     return model
 
 
@@ -330,8 +328,10 @@ def make_case(case: Case, releases: Path, out: Path) -> None:
         if not case.dill:
             sys.modules["dill"] = None  # type: ignore[assignment]  # so that an import of it fails
         torch.manual_seed(zlib.crc32(case.name.encode()))
-        x8 = image(case.hw, np.random.default_rng([zlib.crc32(case.name.encode()), 1]))
-        model = build(case, torch, release, torch.from_numpy(x8).float() / 255)
+        rng = np.random.default_rng([zlib.crc32(case.name.encode()), 1])
+        x8 = image(case.hw, rng)
+        others = [image(case.hw, rng) for _ in range(15)]  # coarse levels have few cells an image
+        model = build(case, torch, release, torch.from_numpy(np.concatenate([x8, *others])).float() / 255)
         path = save(case, model, torch, Path(scratch))
         arrays = record(case, path, torch, x8)
         np.savez_compressed(out / f"{case.name}.npz", **arrays)
