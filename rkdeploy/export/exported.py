@@ -35,7 +35,7 @@ class Exported:
             covered = (tap.shape[2] * tap.stride, tap.shape[3] * tap.stride)
             if not tap.name and covered != (self.input.height, self.input.width):
                 raise GraphError(
-                    f'"{tap.node}" has {tap.shape[2]}x{tap.shape[3]} cells of stride {tap.stride}, expected them to cover '
+                    f'"{tap.node}" has {tap.shape[2]}x{tap.shape[3]} cells of stride {tap.stride}, expected to cover '
                     f"the input of {self.input.height}x{self.input.width}.",
                     "The strides in the checkpoint are not those of its layers: it is damaged, or was changed.",
                 )

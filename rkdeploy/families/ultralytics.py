@@ -111,7 +111,7 @@ def export(checkpoint: Checkpoint, info: ModelInfo, height: int, width: int, ste
     from rkdeploy.export.classifier import classify
     from rkdeploy.export.csp_blocks import CSP_BLOCKS
     from rkdeploy.export.emission import Emission
-    from rkdeploy.export.network import emit_layers, finish
+    from rkdeploy.export.network import blamed, emit_layers, finish
     from rkdeploy.export.point_heads import point_decode
     from rkdeploy.export.prototypes import PROTO_BLOCKS, with_prototypes
 
@@ -123,23 +123,25 @@ def export(checkpoint: Checkpoint, info: ModelInfo, height: int, width: int, ste
     image = InputSpec("images", height, width)
     metadata = onnx_metadata(info)
     if info.task == "classify":
-        output, found = classify(emission, head, features, height, "softmax")
+        with blamed(f'Head "{head.path}"'):
+            output, found = classify(emission, head, features, height, "softmax")
         image = InputSpec("images", height, width, fit="center_crop")
         return finish(builder, layers, {"output0": output}, found, image, metadata)
-    output, found = point_decode(
-        builder,
-        head.path,
-        _levels(emission, head, info, features),
-        end_to_end=info.end_to_end,
-        keypoints=info.keypoints,
-        angle=info.angle,
-        masks=info.masks,
-    )
-    outputs = {"output0": output}
-    if info.masks:
-        proto = head.child("proto")
-        level = features if proto.class_name == "Proto26" else features[0]
-        outputs["output1"], found = with_prototypes(emission, proto, level, found, height)
+    with blamed(f'Head "{head.path}"'):
+        output, found = point_decode(
+            builder,
+            head.path,
+            _levels(emission, head, info, features),
+            end_to_end=info.end_to_end,
+            keypoints=info.keypoints,
+            angle=info.angle,
+            masks=info.masks,
+        )
+        outputs = {"output0": output}
+        if info.masks:
+            proto = head.child("proto")
+            level = features if proto.class_name == "Proto26" else features[0]
+            outputs["output1"], found = with_prototypes(emission, proto, level, found, height)
     return finish(builder, layers, outputs, found, image, metadata, _unused(head, info))
 
 

@@ -87,7 +87,7 @@ def export(checkpoint: Checkpoint, info: ModelInfo, height: int, width: int, ste
     from rkdeploy.export.classifier import classify
     from rkdeploy.export.emission import Emission
     from rkdeploy.export.heads import anchor_detect
-    from rkdeploy.export.network import emit_layers, finish
+    from rkdeploy.export.network import blamed, emit_layers, finish
     from rkdeploy.export.prototypes import PROTO_BLOCKS, with_prototypes
 
     layers = layers_of(checkpoint)
@@ -95,15 +95,17 @@ def export(checkpoint: Checkpoint, info: ModelInfo, height: int, width: int, ste
     emission = Emission(builder, YOLOV5_BLOCKS | PROTO_BLOCKS, stem)
     features = emit_layers(emission, layers, builder.input("images", (1, 3, height, width)))
     if info.anchors is None:
-        output, head = classify(emission, layers[-1], features, height, "linear")
+        with blamed(f'Head "{layers[-1].path}"'):
+            output, head = classify(emission, layers[-1], features, height, "linear")
         image = InputSpec("images", height, width, mean=IMAGENET_MEAN, std=IMAGENET_STD, fit="center_crop")
         return finish(builder, layers, {"output0": output}, head, image, onnx_metadata(info))
-    output, head = anchor_detect(
-        builder, layers[-1], features, info.anchors, info.strides, len(info.class_names), info.masks
-    )
-    outputs = {"output0": output}
-    if info.masks:
-        outputs["output1"], head = with_prototypes(emission, layers[-1].child("proto"), features[0], head, height)
+    with blamed(f'Head "{layers[-1].path}"'):
+        output, head = anchor_detect(
+            builder, layers[-1], features, info.anchors, info.strides, len(info.class_names), info.masks
+        )
+        outputs = {"output0": output}
+        if info.masks:
+            outputs["output1"], head = with_prototypes(emission, layers[-1].child("proto"), features[0], head, height)
     return finish(builder, layers, outputs, head, InputSpec("images", height, width), onnx_metadata(info))
 
 
