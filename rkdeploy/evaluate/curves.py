@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,19 +18,31 @@ if TYPE_CHECKING:
 _RECALLS: Final = np.linspace(0.0, 1.0, 101)
 _CONFIDENCES: Final = np.linspace(0.0, 1.0, 1001)
 
+Tail = Literal["sloped", "cut"]
+"""Behind the last prediction a curve falls in a straight line to recall 1 (`sloped`: YOLOv5, YOLOR, ultralytics up to
+April 2026; the figures are the higher for it) or at once (`cut`: ultralytics since then, 8.4.60 for one)."""
 
-def average_precision(matches: ClassMatches) -> NDArray[np.float64] | None:
+
+def average_precision(matches: ClassMatches, tail: Tail) -> NDArray[np.float64] | None:
     """Area under the curve at each overlap, (T,), as YOLO's validators compute it; None without an object.
 
     The falling envelope of the precision, read linearly at 101 recalls from the point (0, 1) on and summed by
     trapezoids: `compute_ap` with `method = "interp"` of YOLOv5 (utils/metrics.py, v7.0) and ultralytics (8.4).
+
+    Args:
+        matches: of the class.
+        tail: how the curve goes on behind its last point: see `Tail`.
     """
     if not matches.truths:
         return None
     areas = []
     for recall, precision in _curves(matches):
-        x = np.concatenate(((0.0,), recall, (1.0,)))
-        y = _envelope(np.concatenate(((1.0,), precision, (0.0,))))
+        if not len(recall):
+            areas.append(0.0)
+            continue
+        last = recall[-1:] if tail == "cut" else recall[:0]
+        x = np.concatenate(((0.0,), recall, last, (1.0,)))
+        y = _envelope(np.concatenate(((1.0,), precision, np.zeros(len(last)), (0.0,))))
         read = np.interp(_RECALLS, x, y)
         areas.append(float(((read[1:] + read[:-1]) / 2 * np.diff(_RECALLS)).sum()))
     return np.array(areas)

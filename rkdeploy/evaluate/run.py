@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 from rkdeploy.evaluate.figures import AccuracyReport, Evaluation
 from rkdeploy.evaluate.matching import MAX_DETECTIONS, require_tool
 from rkdeploy.evaluate.open_data import open_data
-from rkdeploy.evaluate.scoring import score
+from rkdeploy.evaluate.scoring import score, validator_tail
 from rkdeploy.evaluate.state import Part, default_folder, open_store
 from rkdeploy.evaluate.workers import Network, predict_parts
 from rkdeploy.postprocess.thresholds import DEFAULT_CONFIDENCE, Thresholds
@@ -111,6 +111,7 @@ def evaluate(bundle: Bundle, options: EvaluationOptions, progress: Progress) -> 
         lowest_confidence=thresholds.confidence,
         iou=thresholds.iou,
         multi_label=options.multi_label,
+        tail=validator_tail(spec),
         from_coco=data.from_coco,
         evaluations=evaluations,
         notes=data.notes,

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from rkdeploy.evaluate.curves import average_precision, best_threshold, coco_average_precision, precision_recall
+from rkdeploy.evaluate.curves import Tail, average_precision, best_threshold, coco_average_precision, precision_recall
 from rkdeploy.evaluate.figures import (
     ClassFigures,
     Evaluation,
@@ -34,6 +34,12 @@ _OVERLAPS: Final[dict[Kind, str]] = {
     "masks": "mask IoU in source pixels",
 }
 _NAMED: Final = 3
+_SLOPED: Final = frozenset({"yolov5", "yolor", "yolop"})
+
+
+def validator_tail(spec: ModelSpec) -> Tail:
+    """How the family's own validator ends its curves.  YOLOv7's ends 0.01 behind the last point, nearly cut."""
+    return "sloped" if spec.family in _SLOPED else "cut"
 
 
 def kinds_of(spec: ModelSpec) -> tuple[Kind, ...]:
@@ -105,7 +111,8 @@ def _objects(
 
     points = spec.keypoints.count if spec.keypoints is not None else 0
     matches = match_all(kind, pairs(), len(spec.class_names), points)
-    curves = [average_precision(m) for m in matches]
+    tail = validator_tail(spec)
+    curves = [average_precision(m, tail) for m in matches]
     coco = [coco_average_precision(m) for m in matches]
     confidences = chosen.of_classes(len(spec.class_names)).tolist()
     classes = tuple(

@@ -1,0 +1,87 @@
+"""One labelled image through a network."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from tiny_model import SIDE, SPEC, head_values
+
+from rkdeploy.evaluate.predictions import Prediction
+from rkdeploy.evaluate.predictor import Predictor, read_mask
+from rkdeploy.evaluate.truth import DataError, DataImage
+from rkdeploy.postprocess.thresholds import Thresholds
+from rkdeploy.runtime.protocol import HeadTensor
+from rkdeploy.spec import ClassMap, HeadOutput, ModelSpec
+
+ROAD = replace(
+    SPEC,
+    outputs=(*SPEC.outputs, HeadOutput("road", "class_map", 0, 1, (1, 2, SIDE, SIDE))),
+    class_maps=(ClassMap("road", ("no", "yes")),),
+)
+
+
+def predicted(image: DataImage, spec: ModelSpec, *tensors: HeadTensor, multi_label: bool = True) -> Prediction:
+    predictor = Predictor(spec, Thresholds(confidence=0.001), multi_label=multi_label)
+    loaded = predictor.load(image)
+    assert not isinstance(loaded, Prediction)
+    return predictor.prediction(image, tensors, loaded.transform)
+
+
+@pytest.fixture
+def image(tmp_path: Path) -> DataImage:
+    cv2.imwrite(str(tmp_path / "a.png"), np.zeros((SIDE, SIDE, 3), np.uint8))
+    return DataImage("a.png", tmp_path / "a.png")
+
+
+def test_each_class_or_the_best(image: DataImage) -> None:
+    """`multi_label` decides whether a box counts once or for both classes."""
+    head = HeadTensor(head_values())
+    assert predicted(image, SPEC, head).class_ids.tolist() == [0, 1]
+    assert predicted(image, SPEC, head, multi_label=False).class_ids.tolist() == [0]
+
+
+def test_an_unreadable_image(tmp_path: Path) -> None:
+    """It becomes a prediction that says why, and the evaluation goes on."""
+    (tmp_path / "b.png").write_bytes(b"nothing")
+    found = Predictor(SPEC, Thresholds(), multi_label=True).load(DataImage("b.png", tmp_path / "b.png"))
+    assert isinstance(found, Prediction)
+    assert "is not a picture" in found.failure
+
+
+def test_a_class_map_by_hand(image: DataImage, tmp_path: Path) -> None:
+    """Found: road in the lower half.  Labelled: road in the left half, nothing said in the last row."""
+    scores = np.zeros((1, 2, SIDE, SIDE), np.float32)
+    scores[0, 0, : SIDE // 2], scores[0, 1, SIDE // 2 :] = 1.0, 1.0
+    truth = np.zeros((SIDE, SIDE), np.uint8)
+    truth[:, : SIDE // 2] = 1
+    truth[-1] = 255
+    cv2.imwrite(str(tmp_path / "mask.png"), truth)
+    labelled = replace(image, maps=(tmp_path / "mask.png",))
+    found = predicted(labelled, ROAD, HeadTensor(head_values()), HeadTensor(scores))
+    upper, lower = 16 * 16, 15 * 16
+    assert found.confusions[0].tolist() == [[upper, lower], [upper, lower]]
+    assert found.unlabelled == (SIDE,)
+
+
+@pytest.mark.parametrize(
+    ("mask", "message"),
+    [
+        (np.zeros((SIDE, SIDE, 3), np.uint8), "3 channels"),
+        (np.zeros((SIDE, SIDE), np.uint16), "uint16"),
+        (np.zeros((8, SIDE), np.uint8), f"is {SIDE}x8, its image {SIDE}x{SIDE}"),
+        (np.full((SIDE, SIDE), 7, np.uint8), "class 7, expected 0 to 1"),
+    ],
+)
+def test_unusable_masks(tmp_path: Path, mask: np.ndarray, message: str) -> None:  # type: ignore[type-arg]  # any image
+    """Colours, another depth or size, an unknown class: each is refused."""
+    cv2.imwrite(str(tmp_path / "m.png"), mask)
+    with pytest.raises(DataError, match=message):
+        read_mask(tmp_path / "m.png", (SIDE, SIDE), 2)
+    (tmp_path / "n.png").write_bytes(b"nothing")
+    for name in ("n.png", "missing.png"):
+        with pytest.raises(DataError):
+            read_mask(tmp_path / name, (SIDE, SIDE), 2)
