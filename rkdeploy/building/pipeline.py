@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Protocol
 
 import cv2
 import numpy as np
@@ -22,6 +21,7 @@ from numpy.typing import NDArray
 from rkdeploy import __version__
 from rkdeploy.building.accuracy_gate import Side, gate_notes, measure, open_gate, require_accuracy, require_sound
 from rkdeploy.building.agreement import AgreementMeter, require_agreement
+from rkdeploy.building.events import BuildEvents
 from rkdeploy.building.input_choice import with_choice
 from rkdeploy.building.network import Network
 from rkdeploy.building.open_network import open_network
@@ -41,7 +41,7 @@ from rkdeploy.custom_string import custom_string
 from rkdeploy.errors import CalibrationError, ToolkitError
 from rkdeploy.evaluate.figures import AccuracyReport
 from rkdeploy.evaluate.truth import LabelledSet
-from rkdeploy.families.advice import Advice, advice_for
+from rkdeploy.families.advice import advice_for
 from rkdeploy.families.anchor_defaults import compare_anchors
 from rkdeploy.graph.cut import cut
 from rkdeploy.graph.session import Session
@@ -71,37 +71,6 @@ from rkdeploy.spec import ModelSpec, NpuModel
 
 VERIFY_IMAGES = 4
 FLOAT_DTYPE = "fp16"
-
-
-class BuildEvents(Protocol):
-    """What a build tells whoever watches it."""
-
-    def stage(self, title: str) -> None:
-        """A stage begins."""
-
-    def detail(self, text: str) -> None:
-        """Where the stage is, for example `12/20`."""
-
-    def network(self, network: Network) -> None:
-        """The network was read and its head found."""
-
-    def calibration(self, calibration: CalibrationSet) -> None:
-        """The calibration images were chosen."""
-
-    def verified(self, verification: Verification) -> None:
-        """The contract's decode was proven."""
-
-    def compared(self, agreement: Agreement) -> None:
-        """The built model was compared with float."""
-
-    def accuracy(self, report: AccuracyReport) -> None:
-        """Float and the built model were measured on labelled images."""
-
-    def advice(self, advice: tuple[Advice, ...]) -> None:
-        """What costs speed, and what to do about it."""
-
-    def warning(self, text: str) -> None:
-        """Something that the user should know."""
 
 
 @dataclass(slots=True)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.table import Table
 
+from rkdeploy.building.events import BuildEvents
 from rkdeploy.cli.console import err, out, plain, print_advice, print_warning
 from rkdeploy.cli.size import parse_size
 
@@ -292,7 +293,7 @@ def _triple(text: str | None, option: str) -> tuple[float, float, float] | None:
     return values[0], values[1], values[2]
 
 
-class _Events:
+class _Events(BuildEvents):
     """Prints a build as it goes: a spinner on a terminal, one line a stage elsewhere."""
 
     def __init__(self) -> None:

@@ -15,15 +15,11 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from rkdeploy.building.network import Network
+from rkdeploy.building.events import BuildEvents
 from rkdeploy.building.options import BuildOptions
 from rkdeploy.building.pipeline import build
 from rkdeploy.bundle import LOG, Bundle
-from rkdeploy.evaluate.figures import AccuracyReport
-from rkdeploy.families.advice import Advice
 from rkdeploy.graph.cut import CutOptions, Sigmoid, Split
-from rkdeploy.quantize.calibration import CalibrationSet
-from rkdeploy.record import Agreement, Verification
 
 ROOT = Path(__file__).parents[2]
 CUTS: tuple[tuple[Split, Sigmoid], ...] = (
@@ -32,27 +28,6 @@ CUTS: tuple[tuple[Split, Sigmoid], ...] = (
 )  # fmt: skip
 COUNTS = (5, 10, 20, 40)
 ALGORITHMS = ("normal", "kl_divergence")
-
-
-class Silent:
-    """A build that nobody watches."""
-
-    def stage(self, title: str) -> None: ...
-
-    def detail(self, text: str) -> None: ...
-
-    def network(self, network: Network) -> None: ...
-
-    def calibration(self, calibration: CalibrationSet) -> None: ...
-
-    def verified(self, verification: Verification) -> None: ...
-
-    def compared(self, agreement: Agreement) -> None: ...
-
-    def accuracy(self, report: AccuracyReport) -> None: ...
-
-    def advice(self, advice: tuple[Advice, ...]) -> None: ...
-    def warning(self, text: str) -> None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +53,7 @@ def measure(options: list[BuildOptions]) -> Row:
     """Build every option and compare."""
     shares, found, differences, totals = [], 0, [], (0.0, 0)
     for option in options:
-        bundle = build(option, Silent())
+        bundle = build(option, BuildEvents())
         agreement = bundle.record.agreement
         assert agreement is not None
         assert agreement.share is not None

@@ -9,18 +9,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from rkdeploy.building.events import BuildEvents
 from rkdeploy.building.matching import Matches, match_detections
-from rkdeploy.building.network import Network
 from rkdeploy.building.options import BuildOptions
 from rkdeploy.building.pipeline import build
 from rkdeploy.bundle import Bundle, read_bundle
-from rkdeploy.evaluate.figures import AccuracyReport
-from rkdeploy.families.advice import Advice
 from rkdeploy.image_file import read_image
 from rkdeploy.postprocess.detections import Detections
 from rkdeploy.postprocess.thresholds import Thresholds
-from rkdeploy.quantize.calibration import CalibrationSet
-from rkdeploy.record import Agreement, Verification
 from rkdeploy.runtime.registry import open_runtime
 from rkdeploy.stream.detector import Detector
 
@@ -32,32 +28,10 @@ THRESHOLDS = Thresholds(confidence=0.25, iou=0.45, max_det=1000)
 pytestmark = pytest.mark.slow
 
 
-class Silent:
-    """A build that nobody watches."""
-
-    def stage(self, title: str) -> None: ...
-
-    def detail(self, text: str) -> None: ...
-
-    def network(self, network: Network) -> None: ...
-
-    def calibration(self, calibration: CalibrationSet) -> None: ...
-
-    def verified(self, verification: Verification) -> None: ...
-
-    def compared(self, agreement: Agreement) -> None: ...
-
-    def accuracy(self, report: AccuracyReport) -> None: ...
-
-    def advice(self, advice: tuple[Advice, ...]) -> None: ...
-
-    def warning(self, text: str) -> None: ...
-
-
 @pytest.fixture(scope="module")
 def bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
     out = tmp_path_factory.mktemp("bundles")
-    return build(BuildOptions(SAMPLE / "best.pt", calib=SAMPLE, out=out), Silent())
+    return build(BuildOptions(SAMPLE / "best.pt", calib=SAMPLE, out=out), BuildEvents())
 
 
 def detections(backend: str, bundle: Bundle) -> Iterator[tuple[str, Detections]]:

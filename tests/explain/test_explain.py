@@ -14,6 +14,7 @@ import onnx
 import pytest
 from typer.testing import CliRunner
 
+from rkdeploy.building.events import BuildEvents
 from rkdeploy.building.options import BuildOptions
 from rkdeploy.building.pipeline import build
 from rkdeploy.bundle import Bundle
@@ -30,16 +31,9 @@ DAMAGED = "model.6.cv1.conv"
 pytestmark = pytest.mark.slow
 
 
-class Silent:
-    """Watches a build and says nothing."""
-
-    def __getattr__(self, name: str) -> Callable[..., None]:
-        return lambda *_: None
-
-
 def built(model: Path, folder: Path, calib: Path = SAMPLE) -> Bundle:
     options = BuildOptions(model=model, calib=calib, imgsz=(192, 192), min_agreement=0.0, out=folder)
-    return build(options, Silent())
+    return build(options, BuildEvents())
 
 
 def explained(bundle: Bundle) -> Explanation:

@@ -21,17 +21,15 @@ import numpy as np
 import onnx
 from vectors import Vector, vectors
 
+from rkdeploy.building.events import BuildEvents
 from rkdeploy.building.network import Network
 from rkdeploy.building.options import BuildOptions
 from rkdeploy.building.pipeline import build
 from rkdeploy.errors import RkdeployError
-from rkdeploy.evaluate.figures import AccuracyReport
-from rkdeploy.families.advice import Advice
 from rkdeploy.graph.cut import CutOptions, cut
 from rkdeploy.graph.session import Session
 from rkdeploy.graph.verify import network_input
-from rkdeploy.quantize.calibration import CalibrationSet
-from rkdeploy.record import Agreement, Verification
+from rkdeploy.record import Agreement
 from rkdeploy.runtime.onnxruntime import OnnxRuntime
 from rkdeploy.runtime.opencv_dnn import OpencvDnn
 
@@ -42,21 +40,6 @@ HEADING = (
     "| model | task | head | upstream px | upstream score | contract px | OpenCV | INT8 matched | besides |\n"
     "|---|---|---|---:|---:|---:|---:|---:|---|"
 )
-
-
-class Silent:
-    """Watches a build and says nothing."""
-
-    def stage(self, title: str) -> None: ...
-    def detail(self, text: str) -> None: ...
-    def network(self, network: Network) -> None: ...
-    def calibration(self, calibration: CalibrationSet) -> None: ...
-    def verified(self, verification: Verification) -> None: ...
-    def compared(self, agreement: Agreement) -> None: ...
-    def accuracy(self, report: AccuracyReport) -> None: ...
-
-    def advice(self, advice: tuple[Advice, ...]) -> None: ...
-    def warning(self, text: str) -> None: ...
 
 
 def row(vector: Vector) -> str:
@@ -71,7 +54,7 @@ def row(vector: Vector) -> str:
                     model=vector.checkpoint, cfg=vector.cfg, imgsz=vector.hw, calib=ROOT / "calib_data",
                     min_agreement=0.0, out=Path(folder),
                 ),
-                Silent(),
+                BuildEvents(),
             )  # fmt: skip
             record = bundle.record
     except RkdeployError as error:

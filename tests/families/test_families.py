@@ -9,17 +9,14 @@ import onnx
 import pytest
 from vectors import Vector, vectors
 
+from rkdeploy.building.events import BuildEvents
 from rkdeploy.building.network import Network
 from rkdeploy.building.options import BuildOptions
 from rkdeploy.building.pipeline import build
-from rkdeploy.evaluate.figures import AccuracyReport
-from rkdeploy.families.advice import Advice
 from rkdeploy.graph.cut import CutOptions, cut
 from rkdeploy.graph.verify import verify
 from rkdeploy.image_file import read_image
 from rkdeploy.postprocess.thresholds import Thresholds
-from rkdeploy.quantize.calibration import CalibrationSet
-from rkdeploy.record import Agreement, Verification
 from rkdeploy.runtime.onnxruntime import OnnxRuntime
 from rkdeploy.runtime.opencv_dnn import OpencvDnn
 from rkdeploy.runtime.registry import open_runtime
@@ -34,21 +31,6 @@ BUILT = (
     "ultralytics-v26_seg", "ultralytics-v10n", "yolor-paper_p6", "yolop-end_to_end",
 )  # fmt: skip
 """One of each kind of head, and the networks with attention, which toolkit 2.5.0 has trouble with."""
-
-
-class Silent:
-    """Watches a build and says nothing."""
-
-    def stage(self, title: str) -> None: ...
-    def detail(self, text: str) -> None: ...
-    def network(self, network: Network) -> None: ...
-    def calibration(self, calibration: CalibrationSet) -> None: ...
-    def verified(self, verification: Verification) -> None: ...
-    def compared(self, agreement: Agreement) -> None: ...
-    def accuracy(self, report: AccuracyReport) -> None: ...
-
-    def advice(self, advice: tuple[Advice, ...]) -> None: ...
-    def warning(self, text: str) -> None: ...
 
 
 def cut_to(folder: Path, network: Network) -> tuple[Path, onnx.ModelProto, ModelSpec]:
@@ -97,12 +79,12 @@ def test_int8_build_and_detections(vector: Vector, tmp_path: Path) -> None:
         min_agreement=0.0,
         out=tmp_path,
     )
-    bundle = build(options, Silent())
+    bundle = build(options, BuildEvents())
     assert bundle.record.agreement is not None
     assert all(output.cosine > 0.8 for output in bundle.record.agreement.outputs)
     picture = read_image(ROOT / "calib_data" / "images" / "val" / "val_0001.jpg")
     thresholds = Thresholds(confidence=0.01)
-    with open_runtime(bundle, "onnxruntime") as runtime:
+    with open_runtime("onnxruntime", bundle) as runtime:
         found = Detector(runtime, bundle.spec, thresholds)(picture)
     spec = bundle.spec
     assert (found.keypoints is not None) == (spec.task == "pose")

@@ -1,0 +1,80 @@
+"""The sample's pose model built with the real toolkit: what it finds on the 100 validation images, float and INT8."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from rkdeploy.building.events import BuildEvents
+from rkdeploy.building.matching import keypoint_shifts, match_detections
+from rkdeploy.building.options import BuildOptions
+from rkdeploy.building.pipeline import build
+from rkdeploy.bundle import Bundle
+from rkdeploy.image_file import read_image
+from rkdeploy.postprocess.detections import Detections
+from rkdeploy.postprocess.thresholds import Thresholds
+from rkdeploy.runtime.registry import open_runtime
+from rkdeploy.stream.detector import Detector
+
+ROOT = Path(__file__).parents[2]
+SAMPLE = ROOT / "calib_data"
+UPSTREAM = json.loads((ROOT / "tests" / "data" / "upstream_pose_detections.json").read_text())
+THRESHOLDS = Thresholds(confidence=0.25, iou=0.45, max_det=300)
+SCALE = 0.5  # input pixels a source pixel: 640x480 in 320x320
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    out = tmp_path_factory.mktemp("bundles")
+    return build(BuildOptions(SAMPLE / "best-pose.pt", calib=SAMPLE, out=out), BuildEvents())
+
+
+def detections(backend: str, bundle: Bundle) -> Iterator[tuple[str, Detections]]:
+    with open_runtime(backend, bundle) as runtime:
+        detector = Detector(runtime, bundle.spec, THRESHOLDS)
+        for name in sorted(UPSTREAM):
+            yield name, detector(read_image(SAMPLE / "images" / "val" / name))
+
+
+def upstream(name: str) -> Detections:
+    rows = np.array(UPSTREAM[name], np.float32).reshape(-1, 12)
+    keypoints = rows[:, 6:].reshape(-1, 2, 3)
+    return Detections(rows[:, :4], rows[:, 4], rows[:, 5].astype(np.int32), keypoints=keypoints)
+
+
+def test_onnxruntime_finds_what_ultralytics_finds(bundle: Bundle) -> None:
+    """At least 99 % of the package's objects at IoU 0.98, their keypoints within 0.1 px of the source image."""
+    matched, expected, found = 0, 0, 0
+    worst = 0.0
+    for name, ours in detections("onnxruntime", bundle):
+        theirs = upstream(name)
+        matches = match_detections(theirs, ours, 0.98, 1e-2)
+        shifts, _ = keypoint_shifts(theirs, ours, matches.pairs)
+        matched, expected, found = matched + len(matches.pairs), expected + len(theirs), found + len(ours)
+        worst = max(worst, float(np.percentile(shifts, 99)) if shifts.size else 0.0)
+    print(f"onnxruntime against ultralytics: {matched} of {expected} matched, {found} found, keypoints {worst:.3f} px")
+    assert matched >= 0.99 * expected
+    assert found <= 1.01 * expected
+    assert worst < 0.1
+
+
+def test_int8_keeps_the_keypoints(bundle: Bundle) -> None:
+    """INT8 in the simulator against float: median shift at most 1 px of the input, 95 % of the poses at OKS 0.9."""
+    pairs = zip(detections("onnxruntime", bundle), detections("simulator", bundle), strict=True)
+    shifts, alike, matched, expected = [], [], 0, 0
+    for (_, float_), (_, built) in pairs:
+        matches = match_detections(float_, built, 0.5, 0.5)
+        moved, likeness = keypoint_shifts(float_, built, matches.pairs)
+        shifts.append(moved * SCALE)
+        alike.append(likeness >= 0.9)
+        matched, expected = matched + len(matches.pairs), expected + len(float_)
+    median, share = float(np.median(np.concatenate(shifts))), float(np.concatenate(alike).sum()) / expected
+    print(f"{matched} of {expected} matched; keypoints moved by {median:.2f} px; {100 * share:.1f} % at OKS 0.9")
+    assert median <= 1.0
+    assert share >= 0.95
