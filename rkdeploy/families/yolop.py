@@ -89,7 +89,8 @@ def export(checkpoint: Checkpoint, info: ModelInfo, height: int, width: int, ste
     The class maps' taps lie between the last Hardswish and that sigmoid.  Without the sigmoid the larger plane stays
     the larger; it would press everything into 0.41..1, where 8 bits tell strong scores apart no more.  The Hardswish
     stays in the network, since it is not monotonic: below -1.5 it rises again to 0, so that the planes' order before it
-    is not the order that was trained.  It also keeps the negative half of the range from taking quantization steps.
+    is not the order that was trained.  It also keeps the negative half of the range from taking quantization steps: of
+    the three places this one lost the fewest pixels in INT8 (simulated).
 
     Raises:
         CheckpointError, GraphError: when the weights do not fit together, or a size does not fit.
