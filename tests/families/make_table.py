@@ -72,8 +72,10 @@ def row(vector: Vector) -> str:
 def upstream_errors(vector: Vector, network: Network) -> tuple[str, str]:
     """Largest difference of pixels and of scores from what the training package computed."""
     recorded = vector.recorded()
-    spec = network.contract(())
-    outputs = Session(network.trained).run({network.input.name: network_input(vector.image(), spec)})
+    image = network_input(vector.image(), network.contract(()))
+    if vector.group == "yolov5":  # recorded without a classifier's normalization
+        image = recorded["input"].astype(np.float32) / 255
+    outputs = Session(network.trained).run({network.input.name: image})
     head = network.reference_head
     if head.rows is None:
         ours, theirs = outputs["output0"][0], recorded["probs" if "probs" in recorded else "logits"].ravel()
