@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from math import floor
 from typing import Any
 
@@ -225,7 +226,8 @@ def max_pool(builder: GraphBuilder, pool: Module, value: Value) -> Value:
 def average_pool(builder: GraphBuilder, pool: Module, value: Value) -> Value:
     """AvgPool2d; the zeros of its padding count.
 
-    They are concatenated: OpenCV 4.11 leaves the padding of an AveragePool out of the count, whatever the node says.
+    Where there is padding it is written as a depthwise convolution: OpenCV 4.11 leaves the padding of an AveragePool
+    out of the count, whatever the node says.
 
     Raises:
         GraphError: where it rounds its size up, leaves the padding out or divides by another number.
@@ -236,7 +238,11 @@ def average_pool(builder: GraphBuilder, pool: Module, value: Value) -> Value:
     plain = not pool.attribute("ceil_mode", False) and pool.attribute("divisor_override") is None
     if not plain or (any(padding) and not pool.attribute("count_include_pad", True)):
         raise GraphError(f'"{pool.path}" (AvgPool2d) averages in a way that is not supported.')
-    value = zero_padded(builder, pool, value, (padding[1], padding[1], padding[0], padding[0]))
+    if any(padding):
+        weight = np.full((value.channels, 1, *kernel), 1 / (kernel[0] * kernel[1]))
+        bias = np.zeros(value.channels)
+        conv = replace(pool, attributes={"groups": value.channels})
+        return convolution(builder, conv, value, weight=weight, bias=bias, stride=stride, padding=padding)
     size = [(n - k) // s + 1 for n, k, s in zip(value.shape[2:], kernel, stride, strict=True)]
     return builder.add(
         "AveragePool",
@@ -297,12 +303,7 @@ def zero_pad(builder: GraphBuilder, module: Module, value: Value) -> Value:
     minus infinity, and changes the values.
     """
     padding = module.attribute("padding", 0)
-    return zero_padded(builder, module, value, padding if isinstance(padding, (tuple, list)) else (padding,) * 4)
-
-
-def zero_padded(builder: GraphBuilder, module: Module, value: Value, padding: Sequence[int]) -> Value:
-    """A tensor with zeros around it: (left, right, top, bottom)."""
-    left, right, top, bottom = padding
+    left, right, top, bottom = padding if isinstance(padding, (tuple, list)) else (padding,) * 4
     for axis, before, after in ((3, left, right), (2, top, bottom)):
         parts = [*_zeros(builder, module, value, axis, before), value, *_zeros(builder, module, value, axis, after)]
         value = builder.concat(module.path, parts, axis) if len(parts) > 1 else value
@@ -311,7 +312,7 @@ def zero_padded(builder: GraphBuilder, module: Module, value: Value, padding: Se
 
 def _zeros(builder: GraphBuilder, module: Module, value: Value, axis: int, size: int) -> list[Value]:
     if type(size) is not int or not 0 <= size <= _MAX_EXTENT:
-        raise GraphError(f'"{module.path}" ({module.class_name}) pads by {shown(size)}, expected 0 to {_MAX_EXTENT}.')
+        raise GraphError(f'"{module.path}" (ZeroPad2d) pads by {shown(size)}, expected 0 to {_MAX_EXTENT}.')
     shape = (*value.shape[:axis], size, *value.shape[axis + 1 :])
     zeros = builder.constant(f"{module.path}.zeros", np.zeros(shape, np.float32)) if size else ""
     return [Value(zeros, shape)] if size else []
