@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from rkdeploy.checkpoint import Module
 from rkdeploy.errors import GraphError, shown
-from rkdeploy.export import layers, stem
+from rkdeploy.export import layers, rewrites, stem
 from rkdeploy.export.builder import Value
 from rkdeploy.export.emission import Emission, Emitter, child, emit, one
 
@@ -20,7 +20,7 @@ from rkdeploy.export.emission import Emission, Emitter, child, emit, one
 def _conv(emission: Emission, module: Module, inputs: Sequence[Value]) -> Value:
     """Convolution, BatchNorm, activation.  A fused checkpoint has no `bn`."""
     conv, norm, value = module.child("conv"), module.children.get("bn"), one(module, inputs)
-    if emission.stem in {"space_to_depth", "slices"} and stem.is_strided_stem(conv, value):
+    if emission.stem in {"space_to_depth", "slices", "stripes"} and stem.is_strided_stem(conv, value):
         phases = stem.phases(emission.builder, module.path, value, by_slices=emission.stem == "slices")
         value = stem.phase_convolution(emission.builder, conv, norm, phases)
     else:
@@ -90,15 +90,15 @@ def _c3(emission: Emission, module: Module, inputs: Sequence[Value]) -> Value:
     if "cv4" in module.children:  # before v4.0 the name C3 belonged to a BottleneckCSP of cross convolutions
         return _bottleneck_csp(emission, module, inputs)
     value = one(module, inputs)
-    inner = child(emission, module, "m", child(emission, module, "cv1", value))
-    joined = emission.builder.concat(module.path, [inner, child(emission, module, "cv2", value)], 1)
+    a, b = rewrites.pointwise_pair(emission, module.child("cv1"), module.child("cv2"), value)
+    joined = emission.builder.concat(module.path, [child(emission, module, "m", a), b], 1)
     return child(emission, module, "cv3", joined)
 
 
 def _spp(emission: Emission, module: Module, inputs: Sequence[Value]) -> Value:
     """cv2(cat(y, pool5(y), pool9(y), pool13(y))) with y = cv1(x)."""
     value = child(emission, module, "cv1", one(module, inputs))
-    pooled = [emit(emission, pool, [value]) for pool in module.child("m").children.values()]
+    pooled = rewrites.nested_pools(emission, list(module.child("m").children.values()), value)
     return child(emission, module, "cv2", emission.builder.concat(module.path, [value, *pooled], 1))
 
 
@@ -120,7 +120,7 @@ def _focus(emission: Emission, module: Module, inputs: Sequence[Value]) -> Value
     if emission.stem == "convolution" and stem.is_plain(conv):
         out = stem.strided_convolution(emission.builder, conv, block.children.get("bn"), value)
         return child(emission, block, "act", out) if "act" in block.children else out
-    phases = stem.phases(emission.builder, module.path, value, by_slices=emission.stem != "space_to_depth")
+    phases = stem.phases(emission.builder, module.path, value, by_slices=emission.stem in {"trained", "slices"})
     return emit(emission, block, [phases])
 
 

@@ -11,7 +11,7 @@ from rkdeploy.errors import GraphError
 from rkdeploy.export import layers
 from rkdeploy.export.builder import GraphBuilder, Value
 
-StemForm = Literal["trained", "space_to_depth", "slices", "convolution"]
+StemForm = Literal["trained", "space_to_depth", "slices", "convolution", "stripes"]
 """How the first layer is written; the values are equal.  See `rkdeploy.export.stem`."""
 
 

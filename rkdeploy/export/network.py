@@ -7,6 +7,7 @@ from contextlib import contextmanager
 
 from rkdeploy.checkpoint import Module
 from rkdeploy.errors import CheckpointError, GraphError, shown
+from rkdeploy.export import stripes
 from rkdeploy.export.builder import GraphBuilder, Value
 from rkdeploy.export.emission import Emission, emit
 from rkdeploy.export.exported import Exported
@@ -35,18 +36,34 @@ def layer_sources(layer: Module, index: int) -> tuple[int, ...]:
 
 def emit_layers(emission: Emission, layers: Sequence[Module], image: Value) -> list[Value]:
     """Emit all layers but the last, the head; returns the head's inputs."""
-    outputs = emit_outputs(emission, layers[:-1], image)
+    begun = _emit_stripes(emission, layers, image) if emission.stem == "stripes" else []
+    outputs = emit_outputs(emission, layers[:-1], image, begun)
     return [_output(outputs, image, s) for s in layer_sources(layers[-1], len(outputs))]
 
 
-def emit_outputs(emission: Emission, layers: Sequence[Module], image: Value) -> list[Value]:
-    """Emit layers one after the other; returns the output of each."""
-    outputs: list[Value] = []
-    for index, layer in enumerate(layers):
+def emit_outputs(
+    emission: Emission, layers: Sequence[Module], image: Value, begun: Sequence[Value] = ()
+) -> list[Value]:
+    """Emit layers one after the other, but for those that `begun` has; returns the output of each."""
+    outputs = list(begun)
+    for index, layer in enumerate(layers[len(outputs) :], len(outputs)):
         inputs = [_output(outputs, image, s) for s in layer_sources(layer, index)]
         with blamed(f'Layer "{layer.path}" ({layer.class_name})'):
             outputs.append(emit(emission, layer, inputs))
     return outputs
+
+
+def _emit_stripes(emission: Emission, layers: Sequence[Module], image: Value) -> list[Value]:
+    """The first two layers in stripes of rows, or nothing where they do not suit or others read the first.
+
+    The first one's output is then in pieces; the image, which nobody reads in its place, stands for it.
+    """
+    readers = [index for index, layer in enumerate(layers) if index and 0 in layer_sources(layer, index)]
+    if readers != [1] or layer_sources(layers[0], 0) != (-1,) or layer_sources(layers[1], 1) != (0,):
+        return []
+    with blamed(f'Layer "{layers[1].path}" ({layers[1].class_name})'):
+        second = stripes.two_layers(emission, layers[0], layers[1], image)
+    return [] if second is None else [image, second]
 
 
 @contextmanager

@@ -41,7 +41,7 @@ def test_full_graph_equals_upstream(case: str) -> None:
     assert info.anchors is not None
     assert np.abs(np.array(info.anchors.levels_px) - recorded["anchors_px"]).max() < 1e-3
     assert np.array(info.strides).tolist() == recorded["strides"].tolist()
-    forms: tuple[StemForm, ...] = ("trained", "space_to_depth", "slices", "convolution")
+    forms: tuple[StemForm, ...] = ("trained", "space_to_depth", "slices", "convolution", "stripes")
     image = recorded["input"]
     for stem in forms:
         model = family.export(checkpoint, info, image.shape[2], image.shape[3], stem=stem).model
