@@ -14,7 +14,8 @@ from rkdeploy.evaluate.open_data import open_data
 from rkdeploy.evaluate.predictions import Prediction
 from rkdeploy.evaluate.predictor import Predictor
 from rkdeploy.evaluate.run import measuring_thresholds
-from rkdeploy.evaluate.scoring import score, validator_tail
+from rkdeploy.evaluate.scoring import score
+from rkdeploy.evaluate.validators import validator_of
 from rkdeploy.postprocess.thresholds import DEFAULT_CONFIDENCE, Thresholds
 
 if TYPE_CHECKING:
@@ -154,7 +155,7 @@ def measure(
         lowest_confidence=thresholds.confidence,
         iou=thresholds.iou,
         multi_label=True,
-        tail=validator_tail(spec),
+        validator=validator_of(spec).name,
         from_coco=data.from_coco,
         evaluations=evaluations,
         notes=data.notes,

@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from rkdeploy.evaluate.figures import AccuracyReport, Evaluation, ObjectFigures
 
 _MAX_CLASSES = 200
-_TAILS = {"sloped": "read as YOLOv5's val.py does", "cut": "read as ultralytics' validator does (since 8.4.60)"}
 
 
 def print_accuracy(report: AccuracyReport, console: Console, *, classes: bool = True) -> None:
@@ -36,7 +35,7 @@ def print_accuracy(report: AccuracyReport, console: Console, *, classes: bool = 
         labels = "each class of a box" if report.multi_label else "the best class of a box"
         console.print(
             f"mAP counts predictions above {report.lowest_confidence}, suppressed above an IoU of {report.iou}, "
-            f"{labels}, curves {_TAILS[report.tail]}; P and R are at a confidence of {plain(report.confidence)} and an "
+            f"{labels}, as in {report.validator}; P and R are at a confidence of {plain(report.confidence)} and an "
             "overlap of 0.5."
         )
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Final, Literal
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,13 +14,10 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from rkdeploy.evaluate.matching import ClassMatches
+    from rkdeploy.evaluate.validators import Tail
 
 _RECALLS: Final = np.linspace(0.0, 1.0, 101)
 _CONFIDENCES: Final = np.linspace(0.0, 1.0, 1001)
-
-Tail = Literal["sloped", "cut"]
-"""Behind the last prediction a curve falls in a straight line to recall 1 (`sloped`: YOLOv5, YOLOR, ultralytics up to
-April 2026; the figures are the higher for it) or at once (`cut`: ultralytics since then, 8.4.60 for one)."""
 
 
 def average_precision(matches: ClassMatches, tail: Tail) -> NDArray[np.float64] | None:

@@ -141,7 +141,7 @@ class AccuracyReport:
         confidence: of `precision` and `recall`, as a user reads it.
         lowest_confidence: predictions above it are in the curves.
         iou: of non-maximum suppression.
-        tail: how the curves of `map50` and `map50_95` end, `sloped` or `cut`: see `rkdeploy.evaluate.curves`.
+        validator: whose ways `map50` and `map50_95` follow: see `rkdeploy.evaluate.validators`.
         multi_label: whether a box counts for each class above the threshold, or for its best one.
         from_coco: whether the labels are a COCO file.
         evaluations: one a backend.
@@ -154,7 +154,7 @@ class AccuracyReport:
     lowest_confidence: float
     iou: float
     multi_label: bool
-    tail: str
+    validator: str
     from_coco: bool
     evaluations: tuple[Evaluation, ...]
     notes: tuple[str, ...]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import cv2
 import numpy as np
@@ -12,9 +12,10 @@ from rkdeploy.errors import SourceError
 from rkdeploy.evaluate.multi_label import MultiLabelDecoder
 from rkdeploy.evaluate.predictions import Prediction, prediction_of, unreadable
 from rkdeploy.evaluate.truth import DataError, finds_objects
+from rkdeploy.evaluate.validators import validator_of
 from rkdeploy.image_file import opencv_log_silenced, read_image, read_image_bytes
 from rkdeploy.postprocess.postprocessor import Postprocessor, decoder_for
-from rkdeploy.preprocess import image_fit
+from rkdeploy.preprocess import LetterboxTransform, image_fit
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -24,12 +25,31 @@ if TYPE_CHECKING:
     from rkdeploy.evaluate.truth import DataImage
     from rkdeploy.postprocess.detections import Detections
     from rkdeploy.postprocess.thresholds import Thresholds
-    from rkdeploy.preprocess import Letterboxed, LetterboxTransform
+    from rkdeploy.preprocess import Letterboxed
     from rkdeploy.runtime.protocol import HeadTensor
     from rkdeploy.spec import ModelSpec
 
 UNLABELLED: Final = 255
 """Value of the pixels of a mask that say nothing, as in Cityscapes and VOC."""
+
+
+class _WholeBoxes(LetterboxTransform):
+    """A transform that leaves boxes as the network gave them, beyond the image's edge too."""
+
+    __slots__ = ()
+
+    @classmethod
+    def of(cls, transform: LetterboxTransform) -> _WholeBoxes:
+        """The same map."""
+        t = transform
+        return cls(t.scale_x, t.scale_y, t.pad_x, t.pad_y, t.source_hw)
+
+    def boxes_to_source(self, xyxy: NDArray[np.floating[Any]]) -> NDArray[np.float32]:
+        """Boxes (N, 4) x1, y1, x2, y2 in input pixels to a new (N, 4) float32 in source pixels, not clipped."""
+        boxes: NDArray[np.float32] = xyxy.astype(np.float32)
+        boxes -= np.array((self.pad_x, self.pad_y) * 2, np.float32)
+        boxes /= np.array((self.scale_x, self.scale_y) * 2, np.float32)
+        return boxes
 
 
 class Predictor:
@@ -47,6 +67,8 @@ class Predictor:
         wanted = multi_label and finds_objects(spec) and not spec.end_to_end
         decoder = MultiLabelDecoder(decoder_for(spec)) if wanted else None
         self._postprocess = Postprocessor(spec, thresholds, decoder=decoder)
+        # Masks are read inside their boxes, which then have to lie inside the image.
+        self._clips_boxes = validator_of(spec).clips_boxes or any(o.role == "prototypes" for o in spec.outputs)
 
     def load(self, image: DataImage) -> Letterboxed | Prediction:
         """The image as the network gets it, valid until the next call; or why there is none."""
@@ -62,7 +84,7 @@ class Predictor:
             BackendError: when a tensor is not what the contract says.
             DataError: when a mask of the image is unusable.
         """
-        found = self._postprocess(tensors, transform)
+        found = self._postprocess(tensors, transform if self._clips_boxes else _WholeBoxes.of(transform))
         confusions, unlabelled = self._confusions(image, found) if image.maps else ((), ())
         return prediction_of(image.name, found, transform.source_hw, confusions, unlabelled)
 

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Final
 from rkdeploy.evaluate.figures import AccuracyReport, Evaluation
 from rkdeploy.evaluate.matching import MAX_DETECTIONS, require_tool
 from rkdeploy.evaluate.open_data import open_data
-from rkdeploy.evaluate.scoring import score, validator_tail
+from rkdeploy.evaluate.scoring import score
 from rkdeploy.evaluate.state import Part, default_folder, open_store
+from rkdeploy.evaluate.validators import validator_of
 from rkdeploy.evaluate.workers import Network, predict_parts
 from rkdeploy.postprocess.thresholds import DEFAULT_CONFIDENCE, Thresholds
 from rkdeploy.runtime.protocol import NO_OPTIONS, RuntimeOptions
@@ -25,8 +26,6 @@ if TYPE_CHECKING:
 LOWEST_CONFIDENCE: Final = 0.001
 _FLOAT_BACKENDS: Final = frozenset({"onnxruntime", "opencv_dnn"})
 _PART_IMAGES: Final = 8
-_VALIDATOR_IOU: Final = {"yolov5": 0.6, "yolov7": 0.65, "yolor": 0.65}
-_DEFAULT_IOU: Final = 0.7
 
 Progress = Callable[[str, int, int], None]
 """Called with the backend, images done, and all images."""
@@ -69,17 +68,9 @@ class EvaluationOptions:
     runtime: RuntimeOptions = field(default=NO_OPTIONS)
 
 
-def validator_iou(spec: ModelSpec) -> float:
-    """The threshold of non-maximum suppression with which the family's own validator runs.
-
-    0.6 in YOLOv5's val.py, 0.65 in YOLOv7's test.py, 0.7 in ultralytics.
-    """
-    return _VALIDATOR_IOU.get(spec.family, _DEFAULT_IOU)
-
-
 def measuring_thresholds(spec: ModelSpec, lowest: float = LOWEST_CONFIDENCE, iou: float | None = None) -> Thresholds:
     """What goes into the curves: nearly everything that the network says."""
-    return Thresholds(confidence=lowest, iou=validator_iou(spec) if iou is None else iou, max_det=MAX_DETECTIONS)
+    return Thresholds(confidence=lowest, iou=validator_of(spec).iou if iou is None else iou, max_det=MAX_DETECTIONS)
 
 
 def evaluate(bundle: Bundle, options: EvaluationOptions, progress: Progress) -> AccuracyReport:
@@ -111,7 +102,7 @@ def evaluate(bundle: Bundle, options: EvaluationOptions, progress: Progress) -> 
         lowest_confidence=thresholds.confidence,
         iou=thresholds.iou,
         multi_label=options.multi_label,
-        tail=validator_tail(spec),
+        validator=validator_of(spec).name,
         from_coco=data.from_coco,
         evaluations=evaluations,
         notes=data.notes,

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from rkdeploy.evaluate.curves import Tail, average_precision, best_threshold, coco_average_precision, precision_recall
+from rkdeploy.evaluate.curves import average_precision, best_threshold, coco_average_precision, precision_recall
 from rkdeploy.evaluate.figures import (
     ClassFigures,
     Evaluation,
@@ -18,6 +18,7 @@ from rkdeploy.evaluate.figures import (
 )
 from rkdeploy.evaluate.matching import ClassMatches, Kind, match_all
 from rkdeploy.evaluate.truth import DataError
+from rkdeploy.evaluate.validators import validator_of
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -34,12 +35,6 @@ _OVERLAPS: Final[dict[Kind, str]] = {
     "masks": "mask IoU in source pixels",
 }
 _NAMED: Final = 3
-_SLOPED: Final = frozenset({"yolov5", "yolor", "yolop"})
-
-
-def validator_tail(spec: ModelSpec) -> Tail:
-    """How the family's own validator ends its curves.  YOLOv7's ends 0.01 behind the last point, nearly cut."""
-    return "sloped" if spec.family in _SLOPED else "cut"
 
 
 def kinds_of(spec: ModelSpec) -> tuple[Kind, ...]:
@@ -111,7 +106,7 @@ def _objects(
 
     points = spec.keypoints.count if spec.keypoints is not None else 0
     matches = match_all(kind, pairs(), len(spec.class_names), points)
-    tail = validator_tail(spec)
+    tail = validator_of(spec).tail
     curves = [average_precision(m, tail) for m in matches]
     coco = [coco_average_precision(m) for m in matches]
     confidences = chosen.of_classes(len(spec.class_names)).tolist()

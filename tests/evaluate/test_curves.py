@@ -11,8 +11,9 @@ from made import prediction, truth
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
-from rkdeploy.evaluate.curves import Tail, average_precision, best_threshold, coco_average_precision, precision_recall
+from rkdeploy.evaluate.curves import average_precision, best_threshold, coco_average_precision, precision_recall
 from rkdeploy.evaluate.matching import ClassMatches, match_all
+from rkdeploy.evaluate.validators import Tail
 
 
 def matches(scores: list[float], hits: list[bool], truths: int) -> ClassMatches:

@@ -16,7 +16,7 @@ from rkdeploy.bundle import Bundle
 from rkdeploy.errors import RkdeployError
 from rkdeploy.evaluate import workers as workers_module
 from rkdeploy.evaluate.figures import AccuracyReport
-from rkdeploy.evaluate.run import EvaluationOptions, evaluate, validator_iou
+from rkdeploy.evaluate.run import EvaluationOptions, evaluate
 from rkdeploy.evaluate.state import default_folder
 
 Run = Callable[..., AccuracyReport]
@@ -50,7 +50,7 @@ def test_figures_by_hand(bundle: Bundle, options: EvaluationOptions) -> None:
     precisions = [k / place for place, k in hits]
     coco = sum(max(precisions[max(0, -(-r // 10) - 1) :]) for r in range(101)) / 101
     assert found.coco_map50_95 == pytest.approx(coco, abs=1e-4)  # the tool compares recalls as floats
-    assert report.tail == "sloped"
+    assert report.validator == "YOLOv5's val.py"
     assert report.evaluations[0].figures_from.startswith("onnxruntime")
     assert report.evaluations[0].computes == "float"
 
@@ -165,9 +165,3 @@ def test_a_place_that_cannot_be_written(bundle: Bundle, options: EvaluationOptio
     with pytest.raises(RkdeployError, match="cannot be kept") as caught:
         evaluate(bundle, replace(options, state=tmp_path / "file" / "x"), silent)
     assert "--state" in caught.value.hint
-
-
-def test_the_validators_overlap(bundle: Bundle) -> None:
-    """0.6 as YOLOv5's val.py, 0.7 as ultralytics."""
-    assert validator_iou(bundle.spec) == 0.6
-    assert validator_iou(replace(bundle.spec, family="yolov8")) == 0.7

@@ -44,6 +44,16 @@ def test_each_class_or_the_best(image: DataImage) -> None:
     assert predicted(image, SPEC, head, multi_label=False).class_ids.tolist() == [0]
 
 
+def test_boxes_at_the_edge(image: DataImage) -> None:
+    """A box that reaches 4 pixels beyond the image is cut there, or left whole, as the family's validator has it."""
+    values = np.zeros((1, 7, 4, 4), np.float32)
+    values[0, :, 1, 0] = head_values()[0, :, 1, 1]  # one cell to the left
+    cut = predicted(image, SPEC, HeadTensor(values))
+    whole = predicted(image, replace(SPEC, family="ultralytics"), HeadTensor(values))
+    assert cut.xyxy[0].tolist() == [0, 4, 12, 20]
+    assert whole.xyxy[0].tolist() == [-4, 4, 12, 20]
+
+
 def test_an_unreadable_image(tmp_path: Path) -> None:
     """It becomes a prediction that says why, and the evaluation goes on."""
     (tmp_path / "b.png").write_bytes(b"nothing")

@@ -322,3 +322,16 @@ def test_an_image_that_changed_is_noticed(tmp_path: Path) -> None:
     shutil.copy(VAL / "val_0000.jpg", chosen.images[0].file)
     with pytest.raises(CalibrationError, match="changed while"):
         list(load_letterboxed(chosen, lambda image: Boxed(image[None])))
+
+
+def test_a_worthless_set_has_faults(tmp_path: Path) -> None:
+    """One picture under many names, and mostly flat pictures; a good set, and a few copies, have none."""
+    assert find_calibration(CALIB, ROOT, 20, 0).faults == ()
+    few = copy_images(CALIB, tmp_path / "few", 4)
+    source = min(few.iterdir())
+    (few / "copy.jpg").write_bytes(source.read_bytes())
+    assert find_calibration(few, tmp_path, 20, 0).faults == ()
+    many = copy_images(CALIB, tmp_path / "many", 1)
+    for i in range(5):
+        (many / f"copy{i}.jpg").write_bytes(min(many.iterdir()).read_bytes())
+    assert "6 calibration files are the same picture" in find_calibration(many, tmp_path, 20, 0).faults[0]

@@ -1,0 +1,46 @@
+"""What each family's own validator does in its own way: figures can be compared only where these agree."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final, Literal
+
+if TYPE_CHECKING:
+    from rkdeploy.spec import ModelSpec
+
+Tail = Literal["sloped", "cut"]
+"""Behind the last prediction a curve falls in a straight line to recall 1 (`sloped`: YOLOv5, YOLOR, ultralytics up to
+April 2026; the figures are the higher for it) or at once (`cut`: ultralytics since then, 8.4.60 for one)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Validator:
+    """One validator.
+
+    Attributes:
+        name: as a user knows it.
+        iou: threshold of non-maximum suppression.
+        tail: how its precision-recall curves end.
+        clips_boxes: whether boxes are cut at the image's edge before they are compared with labels.
+    """
+
+    name: str
+    iou: float
+    tail: Tail
+    clips_boxes: bool
+
+
+_YOLOV5: Final = Validator("YOLOv5's val.py", 0.6, "sloped", clips_boxes=True)
+_ULTRALYTICS: Final = Validator("ultralytics' validator (8.4.60 and later)", 0.7, "cut", clips_boxes=False)
+_OF_FAMILY: Final = {
+    "yolov5": _YOLOV5,
+    "yolor": Validator("YOLOR's test.py", 0.65, "sloped", clips_boxes=True),
+    "yolop": _YOLOV5,
+    # its curves end 0.01 behind the last point, nearly cut
+    "yolov7": Validator("YOLOv7's test.py", 0.65, "cut", clips_boxes=True),
+}
+
+
+def validator_of(spec: ModelSpec) -> Validator:
+    """The validator of a model's family; ultralytics' for those without one that is known here."""
+    return _OF_FAMILY.get(spec.family, _ULTRALYTICS)
