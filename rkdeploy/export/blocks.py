@@ -67,22 +67,11 @@ def _bottleneck_csp(emission: Emission, module: Module, inputs: Sequence[Value])
 def _scaled_convolution(
     emission: Emission, conv: Module, value: Value, scale: NDArray[np.float64], shift: NDArray[np.float64]
 ) -> Value:
-    """A 1x1 convolution followed by scale * y + shift a channel, as one convolution."""
-    weight = (conv.array("weight").astype(np.float64) * scale[:, None, None, None]).astype(np.float32)
+    """A convolution followed by scale * y + shift a channel, as one convolution."""
+    weight = conv.array("weight").astype(np.float64) * scale[:, None, None, None]
     if "bias" in conv.tensors:
         shift = shift + conv.array("bias").astype(np.float64) * scale
-    builder = emission.builder
-    return builder.add(
-        "Conv",
-        conv.path,
-        [
-            value,
-            builder.constant(f"{conv.path}.weight", weight),
-            builder.constant(f"{conv.path}.bias", shift.astype(np.float32)),
-        ],
-        (value.shape[0], weight.shape[0], *value.shape[2:]),
-        {"kernel_shape": [1, 1], "strides": [1, 1], "pads": [0, 0, 0, 0], "dilations": [1, 1], "group": 1},
-    )
+    return layers.convolution(emission.builder, conv, value, weight=weight, bias=shift)
 
 
 def _c3(emission: Emission, module: Module, inputs: Sequence[Value]) -> Value:

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 from rkdeploy.checkpoint import Module
+from rkdeploy.checkpoint.module import STATE_DICT
 from rkdeploy.errors import CheckpointError, GraphError, shown
 from rkdeploy.export import stripes
 from rkdeploy.export.builder import GraphBuilder, Value
@@ -129,12 +130,18 @@ def require_nothing_left(layers: Sequence[Module], unused: frozenset[str] = froz
         if any(module.path == path or module.path.startswith(f"{path}.") for path in unused):
             continue
         for name in module.tensors:
-            if name not in _NO_WEIGHTS and f"{module.path}.{name}" not in module.reads:
+            if name in _NO_WEIGHTS or f"{module.path}.{name}" in module.reads:
+                continue
+            if module.class_name in ("", STATE_DICT):
                 raise GraphError(
-                    f'The weights "{module.path}.{name}" ({module.class_name}) belong to no block as it was released: '
-                    "the model was extended under an old class name, and a graph without them would be wrong.",
+                    f'The weights "{module.path}.{name}" belong to nothing in the network that the file is read as.',
                     "Export ONNX where it was trained and build from that: rkdeploy build best.onnx --weights best.pt",
                 )
+            raise GraphError(
+                f'The weights "{module.path}.{name}" ({module.class_name}) belong to no block as it was released: '
+                "the model was extended under an old class name, and a graph without them would be wrong.",
+                "Export ONNX where it was trained and build from that: rkdeploy build best.onnx --weights best.pt",
+            )
 
 
 def _output(outputs: Sequence[Value], image: Value, index: int) -> Value:
