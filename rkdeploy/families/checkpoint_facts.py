@@ -17,6 +17,7 @@ _MAX_STRIDE = 1024
 _MAX_LEVELS = 16
 _MAX_CLASS_NAME = 1000
 _MAX_CLASSES = 100_000
+_MAX_MASKS = 4096
 _MAX_ANCHOR_PX = 1e5
 
 
@@ -99,6 +100,30 @@ def class_count(head: Module) -> int:
     if type(classes) is not int or not 1 <= classes <= _MAX_CLASSES:
         raise CheckpointError(f'"{head.path}" has {shown(classes)} classes, expected a positive number.')
     return classes
+
+
+def classifier_classes(head: Module) -> int:
+    """How many classes a classifier tells apart: the rows of its linear layer.
+
+    Raises:
+        CheckpointError: when it has none.
+    """
+    weight = head.child("linear").tensors.get("weight")
+    if weight is None or len(weight.shape) != 2:
+        raise CheckpointError(f'"{head.path}.linear" has no matrix of weights; the checkpoint is damaged.')
+    return int(weight.shape[0])
+
+
+def mask_count(head: Module) -> int:
+    """Mask coefficients of an object.
+
+    Raises:
+        CheckpointError: when the head does not say a number.
+    """
+    masks = head.attribute("nm")
+    if type(masks) is not int or not 1 <= masks <= _MAX_MASKS:
+        raise CheckpointError(f'"{head.path}" has {shown(masks)} mask coefficients, expected a positive number.')
+    return masks
 
 
 def class_names(checkpoint: Checkpoint, classes: int) -> tuple[str, ...]:

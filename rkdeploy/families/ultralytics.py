@@ -14,9 +14,11 @@ from rkdeploy.families.checkpoint_facts import (
     activations,
     class_count,
     class_names,
+    classifier_classes,
     head_of,
     image_size,
     layers_of,
+    mask_count,
     onnx_metadata,
     strides_of,
 )  # fmt: skip
@@ -74,7 +76,7 @@ def describe(checkpoint: Checkpoint) -> ModelInfo:
         family=NAME,
         generation=_generation(checkpoint, head),
         task=task,
-        class_names=class_names(checkpoint, _classifier_classes(head) if task == "classify" else class_count(head)),
+        class_names=class_names(checkpoint, classifier_classes(head) if task == "classify" else class_count(head)),
         strides=() if task == "classify" else strides_of(checkpoint, head, len(_branch(head, "cv2").children)),
         anchors=None,
         anchor_comparison=None,
@@ -88,7 +90,7 @@ def describe(checkpoint: Checkpoint) -> ModelInfo:
         date=checkpoint.date,
         end_to_end=task != "classify" and _end_to_end(head),
         dual_head={"cv2", f"{_ONE_TO_ONE}cv2"} <= head.children.keys(),
-        masks=_masks(head) if task == "segment" else 0,
+        masks=mask_count(head) if task == "segment" else 0,
         keypoints=_keypoints(head) if task == "pose" else None,
         angle=_angle(head) if task == "obb" else None,
     )
@@ -211,20 +213,6 @@ def _angle(head: Module) -> AngleFormula:
     if head.class_name == "OBB26":
         return AngleFormula(sigmoid=False, gain=1.0, offset=0.0)
     return AngleFormula(sigmoid=True, gain=pi, offset=-0.25 * pi)
-
-
-def _masks(head: Module) -> int:
-    masks = head.attribute("nm")
-    if type(masks) is not int or not 1 <= masks <= 4096:
-        raise CheckpointError(f'"{head.path}" has {shown(masks)} mask coefficients, expected a positive number.')
-    return masks
-
-
-def _classifier_classes(head: Module) -> int:
-    weight = head.child("linear").tensors.get("weight")
-    if weight is None or len(weight.shape) != 2:
-        raise CheckpointError(f'"{head.path}.linear" has no matrix of weights; the checkpoint is damaged.')
-    return int(weight.shape[0])
 
 
 def _generation(checkpoint: Checkpoint, head: Module) -> str:

@@ -6,16 +6,17 @@ from collections import Counter
 from typing import TYPE_CHECKING
 
 from rkdeploy.checkpoint import Checkpoint, Module
-from rkdeploy.errors import CheckpointError, shown
 from rkdeploy.families.anchor_defaults import compare_anchors
 from rkdeploy.families.checkpoint_facts import (
     activations,
     anchors_of,
     class_count,
     class_names,
+    classifier_classes,
     head_of,
     image_size,
     layers_of,
+    mask_count,
     onnx_metadata,
     strides_of,
 )  # fmt: skip
@@ -56,7 +57,7 @@ def describe(checkpoint: Checkpoint) -> ModelInfo:
         family=NAME,
         generation=_generation(checkpoint, blocks, active),
         task=task,
-        class_names=class_names(checkpoint, _classes(head)),
+        class_names=class_names(checkpoint, (classifier_classes(head) if task == "classify" else class_count(head))),
         strides=strides_of(checkpoint, head, len(anchors.levels_px)) if anchors is not None else (),
         anchors=anchors,
         anchor_comparison=compare_anchors(anchors, NAME) if anchors is not None else None,
@@ -68,7 +69,7 @@ def describe(checkpoint: Checkpoint) -> ModelInfo:
         stored_dtype=checkpoint.dtype,
         epoch=checkpoint.epoch,
         date=checkpoint.date,
-        masks=_masks(head) if task == "segment" else 0,
+        masks=mask_count(head) if task == "segment" else 0,
     )
 
 
@@ -112,22 +113,6 @@ def export(checkpoint: Checkpoint, info: ModelInfo, height: int, width: int, ste
 def _task(head: Module) -> Task:
     tasks: dict[str, Task] = {"Detect": "detect", "Segment": "segment", "Classify": "classify"}
     return tasks[head.class_name]
-
-
-def _classes(head: Module) -> int:
-    if head.class_name != "Classify":
-        return class_count(head)
-    weight = head.child("linear").tensors.get("weight")
-    if weight is None or len(weight.shape) != 2:
-        raise CheckpointError(f'"{head.path}.linear" has no matrix of weights; the checkpoint is damaged.')
-    return int(weight.shape[0])
-
-
-def _masks(head: Module) -> int:
-    masks = head.attribute("nm")
-    if type(masks) is not int or not 1 <= masks <= 4096:
-        raise CheckpointError(f'"{head.path}" has {shown(masks)} mask coefficients, expected a positive number.')
-    return masks
 
 
 def _generation(checkpoint: Checkpoint, blocks: Counter[str], active: Counter[str]) -> str:
