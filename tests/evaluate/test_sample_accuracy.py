@@ -1,18 +1,16 @@
 """The sample's accuracy: float as upstream's validator measured it, INT8 in the simulator close to it.
 
 Upstream (YOLOv5 v7.0, torch): `python val.py --weights best.pt --data data.yaml --imgsz 384` gives mAP50 0.994 and
-mAP50-95 0.782 on the 100 validation images; bolt 0.687, nut 0.817, washer 0.844.
+mAP50-95 0.782 on the 100 validation images; bolt 0.687, nut 0.817, washer 0.844.  The pose model's trainer (ultralytics
+8.4.190): `YOLO("best-pose.pt").val(data=..., imgsz=320)` gives boxes 0.993 and 0.839, keypoints 0.985 and 0.813; with
+`rect=False`, which pads as we do, 0.993 and 0.841, 0.984 and 0.810.
 """
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 import pytest
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "building"))
-
 
 from rkdeploy.building.events import BuildEvents
 from rkdeploy.building.options import BuildOptions
@@ -25,12 +23,20 @@ SAMPLE = Path(__file__).parents[2] / "calib_data"
 pytestmark = pytest.mark.slow
 
 
+def measured(out: Path, model: str, labels: str | None) -> AccuracyReport:
+    bundle = build(BuildOptions(SAMPLE / model, calib=SAMPLE, out=out), BuildEvents())
+    options = EvaluationOptions(SAMPLE / "data.yaml", ("onnxruntime", "simulator"), labels=labels)
+    return evaluate(bundle, options, lambda _backend, _done, _total: None)
+
+
 @pytest.fixture(scope="module")
 def report(tmp_path_factory: pytest.TempPathFactory) -> AccuracyReport:
-    out = tmp_path_factory.mktemp("bundles")
-    bundle = build(BuildOptions(SAMPLE / "best.pt", calib=SAMPLE, out=out), BuildEvents())
-    options = EvaluationOptions(SAMPLE / "data.yaml", ("onnxruntime", "simulator"))
-    return evaluate(bundle, options, lambda _backend, _done, _total: None)
+    return measured(tmp_path_factory.mktemp("detector"), "best.pt", None)
+
+
+@pytest.fixture(scope="module")
+def poses(tmp_path_factory: pytest.TempPathFactory) -> AccuracyReport:
+    return measured(tmp_path_factory.mktemp("pose"), "best-pose.pt", "labels_pose")
 
 
 def test_float_is_upstreams(report: AccuracyReport) -> None:
@@ -43,10 +49,26 @@ def test_float_is_upstreams(report: AccuracyReport) -> None:
 
 
 def test_int8_is_close_to_float(report: AccuracyReport) -> None:
-    """With the default settings INT8 loses less than a hundredth of mAP50-95, and nothing to speak of of mAP50."""
+    """With the default settings INT8 loses less than 0.008 of mAP50-95, and nothing to speak of of mAP50."""
     reference, built = (e.objects[0] for e in report.evaluations)
     assert reference.map50_95 is not None
     assert built.map50_95 is not None
-    assert reference.map50_95 - built.map50_95 < 0.01
+    assert reference.map50_95 - built.map50_95 < 0.008
     assert built.map50 == pytest.approx(reference.map50, abs=0.004)
     assert [e.computes for e in report.evaluations] == ["float", "int8"]
+
+
+def test_float_poses_are_upstreams(poses: AccuracyReport) -> None:
+    """Boxes and keypoints within 0.003 of the trainer's own validation."""
+    boxes, keypoints = poses.evaluations[0].objects
+    assert (boxes.kind, keypoints.kind) == ("boxes", "keypoints")
+    assert [boxes.map50, boxes.map50_95] == pytest.approx([0.993, 0.839], abs=0.003)
+    assert [keypoints.map50, keypoints.map50_95] == pytest.approx([0.985, 0.813], abs=0.003)
+
+
+def test_int8_poses_are_close_to_float(poses: AccuracyReport) -> None:
+    """With the default settings boxes and keypoints lose less than 0.008 of mAP50-95."""
+    for reference, built in zip(*(e.objects for e in poses.evaluations), strict=True):
+        assert reference.map50_95 is not None
+        assert built.map50_95 is not None
+        assert reference.map50_95 - built.map50_95 < 0.008
