@@ -23,11 +23,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rkdeploy.postprocess.boxes import xyxy_from_xywh
-from rkdeploy.postprocess.cell_values import cells_at_least, read_cells
+from rkdeploy.postprocess.cell_values import read_cells, read_rows
 from rkdeploy.postprocess.decoder import Candidates, DenseField, RowDetails
+from rkdeploy.postprocess.distances import empty_weights, expected_distances, write_weights
 from rkdeploy.postprocess.point_layout import BOX_ROLES, point_levels
 from rkdeploy.postprocess.raw_values import dequantize, raw_limit, require_tensors, sigmoid_in_place
 from rkdeploy.postprocess.rotated import upright_around
+from rkdeploy.postprocess.score_search import Limit, best_of_rows, scores_at_least
 from rkdeploy.runtime.protocol import HeadTensor
 from rkdeploy.spec import ModelSpec
 
@@ -38,16 +40,11 @@ class _Scaling:
 
     Attributes:
         key: what it follows from.
-        limits: of each level, see `raw_limit`.
-        float_limits: likewise, (levels,) float32; infinite where no value can exceed the threshold.
-        zero_points, scales: (levels,) float32.
+        limits: of each level, None where no value can exceed the threshold, see `raw_limit`.
     """
 
     key: tuple[Any, ...]
-    limits: tuple[Any | None, ...]
-    float_limits: NDArray[np.float32]
-    zero_points: NDArray[np.float32]
-    scales: NDArray[np.float32]
+    limits: tuple[Limit | None, ...]
 
 
 class PointDecoder:
@@ -72,18 +69,19 @@ class PointDecoder:
         self._box_role = next(role for role in BOX_ROLES if role in self._levels[0].parts)
         self._has_coefficients = "mask_coefficients" in self._levels[0].parts
         self._scaling: _Scaling | None = None
-        self._gathered = np.empty((0, self._class_count), np.float32)
+        self._linear = {
+            role: [level.parts[role].output.activation == "linear" for level in self._levels]
+            for role in self._levels[0].parts
+        }
         # What is needed to know of each row.  Fields lie along the first axis here and in the arrays below: numpy is
         # several times slower on (N, 2) than on (2, N).
         row_count = self._level_ends[-1]
         self._cell = np.empty(row_count, np.intp)  # y * W + x
-        self._level = np.empty(row_count, np.intp)
         self._geometry = np.empty((3, row_count), np.float32)  # x, y of the cell's centre in cells; the stride
-        for number, level in enumerate(self._levels):
+        for level in self._levels:
             rows = slice(level.start, level.end)
             y, x = (axis.ravel() for axis in np.indices(level.grid))
             self._cell[rows] = np.arange(level.end - level.start)
-            self._level[rows] = number
             self._geometry[:2, rows] = np.stack((x, y)) + 0.5
             self._geometry[2, rows] = level.stride
 
@@ -102,33 +100,20 @@ class PointDecoder:
             BackendError: when a tensor is not what the contract says.
         """
         require_tensors(self._outputs, tensors)
-        scaling = self._scaling_of(tensors, class_thresholds.min())
-        found = [
-            np.empty(0, np.intp)
-            if limit is None
-            else cells_at_least(tensors[level.parts["scores"].index], limit) + level.start
-            for level, limit in zip(self._levels, scaling.limits, strict=True)
-        ]
-        rows = np.concatenate(found)
-        raw = self._raw_scores(tensors, rows, found)
-        if self._every_class:
-            place, class_ids = (raw >= scaling.float_limits.take(self._level.take(rows))[:, None]).nonzero()
-            rows = rows.take(place)
-        else:
-            # Raw values are ordered as the probabilities are.  float32 holds every dtype's values exactly, and numpy
-            # finds its maximum in half the time it takes for int8.
-            place, class_ids = np.arange(len(rows)), raw.argmax(axis=1)
-        scores = raw[place, class_ids]
-        levels = self._level.take(rows)
-        scores -= scaling.zero_points.take(levels)
-        scores *= scaling.scales.take(levels)
+        rows, class_ids, scores = self._found_scores(tensors, self._limits_of(tensors, class_thresholds.min()))
+        if not self._every_class:
+            # Logits are ordered as the probabilities are, and unlike those they don't become equal near 1.
+            best = best_of_rows(rows, scores)
+            if best is not None:
+                rows, class_ids, scores = rows.take(best), class_ids.take(best), scores.take(best)
         self._activate("scores", scores, rows)
         # The raw comparison lets rounding cases through; here the rule is applied as it is written.
         kept = (scores > class_thresholds.take(class_ids)).nonzero()[0]
-        rows = rows.take(kept)
+        if len(kept) < len(rows):
+            rows, class_ids, scores = rows.take(kept), class_ids.take(kept), scores.take(kept)
+        class_ids = class_ids.astype(np.int32)
         angles = self._angles(tensors, rows)
         xywh = self._xywh(tensors, rows, angles)
-        scores, class_ids = scores.take(kept), class_ids.take(kept).astype(np.int32)
         if angles is None:
             return Candidates(xyxy_from_xywh(xywh), scores, class_ids, rows)
         rotated = np.concatenate((xywh, angles[None])).T
@@ -192,46 +177,34 @@ class PointDecoder:
             found.append(DenseField("angle", "rad", angles[:, None]))
         return tuple(found)
 
-    def _scaling_of(self, tensors: Sequence[HeadTensor], lowest: np.float32) -> _Scaling:
+    def _limits_of(self, tensors: Sequence[HeadTensor], lowest: np.float32) -> tuple[Limit | None, ...]:
         """What the quantization and the lowest threshold mean for the raw scores, kept from frame to frame."""
         parts = [level.parts["scores"] for level in self._levels]
         of_levels = [tensors[part.index] for part in parts]
         key = (lowest, *[(tensor.scale, tensor.zero_point, tensor.values.dtype) for tensor in of_levels])
         if self._scaling is None or self._scaling.key != key:
-            limits = tuple(
+            raw_limits = [
                 raw_limit(tensor, part.output.activation, lowest) for tensor, part in zip(of_levels, parts, strict=True)
-            )
-            self._scaling = _Scaling(
-                key,
-                limits,
-                np.array([np.inf if limit is None else limit for limit in limits], np.float32),
-                np.array([tensor.zero_point for tensor in of_levels], np.float32),
-                np.array([tensor.scale for tensor in of_levels], np.float32),
-            )
-        return self._scaling
+            ]
+            self._scaling = _Scaling(key, tuple(None if limit is None else Limit.of(limit) for limit in raw_limits))
+        return self._scaling.limits
 
-    def _raw_scores(
-        self, tensors: Sequence[HeadTensor], rows: NDArray[np.intp], of_levels: list[NDArray[np.intp]]
-    ) -> NDArray[np.float32]:
-        """Raw scores of all classes of the given rows, (n, nc) float32, valid until the next call.
-
-        Args:
-            tensors: of the whole head.
-            rows: ascending, (n,).
-            of_levels: the same rows, level by level.
-        """
-        count = len(rows)
-        if count > len(self._gathered):
-            # A buffer of its own: memory of this size would come from the system anew in every call.
-            self._gathered = np.empty((2 * count, self._class_count), np.float32)
-        start = 0
-        for level, part_rows in zip(self._levels, of_levels, strict=True):
-            end = start + len(part_rows)
-            if end > start:
-                tensor = tensors[level.parts["scores"].index]
-                self._gathered[start:end] = read_cells(tensor, part_rows - level.start).T
-            start = end
-        return self._gathered[:count]
+    def _found_scores(
+        self, tensors: Sequence[HeadTensor], limits: tuple[Limit | None, ...]
+    ) -> tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.float32]]:
+        """Rows, classes and dequantized scores that may pass, ascending by row, then class, (n,) each."""
+        of_levels = [tensors[level.parts["scores"].index] for level in self._levels]
+        found = scores_at_least(of_levels, limits)
+        count = sum(len(hits.raw) for hits in found)
+        places, scores = np.empty(count, np.intp), np.empty(count, np.float32)
+        end = 0
+        for level, tensor, hits in zip(self._levels, of_levels, found, strict=True):
+            start, end = end, end + len(hits.raw)
+            dequantize(tensor, hits.raw, scores[start:end])
+            places[start:end] = hits.places
+            places[start:end] += level.start * self._class_count
+        rows = places // self._class_count
+        return rows, places - rows * self._class_count, scores
 
     def _fields(self, tensors: Sequence[HeadTensor], role: str, rows: NDArray[np.intp]) -> NDArray[np.float32]:
         """The dequantized channels of one role of the given rows, (C, n).  Args: rows: ascending, (n,)."""
@@ -243,9 +216,21 @@ class PointDecoder:
                 dequantize(tensor, read_cells(tensor, self._cell.take(rows[start:end])), real[:, start:end])
         return real
 
+    def _expected_distances(self, tensors: Sequence[HeadTensor], rows: NDArray[np.intp]) -> NDArray[np.float32]:
+        """Distances of the given ascending rows in cells, (4, n)."""
+        channels = self._levels[0].parts["dfl_boxes"].output.shape[1]
+        weights = empty_weights(len(rows), channels)
+        ends = rows.searchsorted(self._level_ends).tolist()
+        for level, start, end in zip(self._levels, [0, *ends], ends, strict=False):
+            if end > start:
+                tensor = tensors[level.parts["dfl_boxes"].index]
+                raw = read_rows(tensor, self._cell.take(rows[start:end]))
+                write_weights(tensor, raw, weights[start:end])
+        return expected_distances(weights, len(rows))
+
     def _activate(self, role: str, real: NDArray[np.float32], rows: NDArray[np.intp]) -> None:
         """Logits (..., n) of the given ascending rows to probabilities, in place."""
-        linear = [level.parts[role].output.activation == "linear" for level in self._levels]
+        linear = self._linear[role]
         if all(linear):
             sigmoid_in_place(real)
             return
@@ -270,9 +255,10 @@ class PointDecoder:
         self, tensors: Sequence[HeadTensor], rows: NDArray[np.intp], angles: NDArray[np.float32] | None
     ) -> NDArray[np.float32]:
         """Centre and size of the given ascending rows in input pixels, (4, n)."""
-        distances = self._fields(tensors, self._box_role, rows)
         if self._box_role == "dfl_boxes":
-            distances = _expected_distances(distances)
+            distances = self._expected_distances(tensors, rows)
+        else:
+            distances = self._fields(tensors, self._box_role, rows)
         geometry = self._geometry.take(rows, axis=1)
         center, stride = geometry[:2], geometry[2]
         left_top, right_bottom = distances[:2], distances[2:]
@@ -308,14 +294,3 @@ class PointDecoder:
         scores = self._fields(tensors, "keypoint_scores", rows)
         self._activate("keypoint_scores", scores, rows)
         return xy, scores
-
-
-def _expected_distances(logits: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Distribution Focal Loss: (4 * reg_max, n) logits, overwritten, to the (4, n) expected distances in cells."""
-    reg_max = len(logits) // 4
-    bins = logits.reshape(4, reg_max, logits.shape[1])
-    with np.errstate(invalid="ignore"):  # inf - inf, of a network that overflowed
-        bins -= bins.max(axis=1, keepdims=True)
-    np.exp(bins, out=bins)
-    sums = np.stack((np.arange(reg_max), np.ones(reg_max))).astype(np.float32) @ bins  # (4, 2, n)
-    return np.asarray(sums[:, 0] / sums[:, 1])

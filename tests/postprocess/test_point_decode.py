@@ -357,7 +357,10 @@ def test_quantized_equals_float_rule(case: dict[str, Any]) -> None:
         found = decoder.candidates(tensors, limits)
         as_float = decoder.candidates([HeadTensor(tensor.dequantized()) for tensor in tensors], limits)
         dense = by_name(decoder.decode_dense(tensors))
-    assert_equal(found, as_float)
+    # The exponentials of eight bits come from a table.
+    has_table = head.reg_max > 1 and case["dtype"] != "int16"
+    np.testing.assert_array_equal(found.scores, as_float.scores)
+    assert_equal(found, as_float, tolerance=2e-5 if has_table else 0.0)
     rank = np.concatenate([level["scores"].reshape(3, -1).T for level in raw])
     if head.end_to_end:
         rows, class_ids = np.nonzero(dense["scores"] > limits)
