@@ -83,7 +83,13 @@ def _table(layers: tuple[LayerError, ...] | list[LayerError], title: str) -> Tab
         left = name in ("layer", "op") or "-" in name
         table.add_column(name, justify="left" if left else "right", no_wrap=name == "layer")
     for row in layers:
-        table.add_row(plain(row.name), plain(row.op), f"{row.single_cosine:.5f}", f"{row.entire_cosine:.5f}", _bar(row))
+        table.add_row(
+            plain(row.name.removesuffix("_output_0")),
+            plain(row.op),
+            f"{row.single_cosine:.5f}",
+            f"{row.entire_cosine:.5f}",
+            _bar(row),
+        )
     return table
 
 
