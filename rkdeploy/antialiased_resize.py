@@ -7,7 +7,8 @@ costs little and leaves the triangle to at least two source pixels.
 
 Measured against Pillow 13 on two photographs and on noise, shorter sides of 600 to 1080 to 224 to 1400: no pixel
 differs by more than 1 of 255.  `cv2.INTER_AREA` differs by up to 40 and `cv2.INTER_LINEAR` by up to 132 when shrinking
-photographs to 224.  With the halving, 2160 to 224: by up to 4 on a photograph, 6 on noise.
+photographs to 224.  With the halving, on twelve photographs shrunk to a quarter up to a tenth: by up to 8, in the mean
+by less than 0.5; on noise by up to 17 where the triangle is left to just two pixels, 7 from 2160 to 224.
 """
 
 from __future__ import annotations

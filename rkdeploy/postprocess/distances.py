@@ -14,7 +14,6 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from rkdeploy.postprocess.raw_values import dequantize
 from rkdeploy.runtime.protocol import HeadTensor
 
 _LARGEST_EXPONENT: Final = 80.0
@@ -31,28 +30,23 @@ def empty_weights(count: int, channels: int) -> NDArray[np.float32]:
     return weights
 
 
-def write_weights(tensor: HeadTensor, raw: NDArray[Any], weights: NDArray[np.float32]) -> None:
-    """Exponentials of bins, each side's to its own scale.
+def has_table(tensor: HeadTensor) -> bool:
+    """Whether `look_up` reads the bins of this tensor: eight bits, of a range that float32 holds exponentials of."""
+    return tensor.values.itemsize == 1 and tensor.scale * 128 < _LARGEST_EXPONENT
+
+
+def look_up(tensor: HeadTensor, raw: NDArray[Any], weights: NDArray[np.float32]) -> None:
+    """Exponentials of raw bins, each side's to its own scale.
 
     Args:
         tensor: that the bins are of.
-        raw: (n, 4 * reg_max), contiguous.
+        raw: (n, 4 * reg_max), contiguous, n > 0.
         weights: likewise, written to.
     """
-    if raw.dtype.itemsize == 1 and tensor.scale * 128 < _LARGEST_EXPONENT:
-        cv2.LUT(raw.view(np.uint8), _exponentials(tensor.scale, raw.dtype), dst=weights)
-        return
-    dequantize(tensor, raw, weights)
-    count, channels = weights.shape
-    # Along the bins of a cell numpy finds its maximum five times more slowly than across cells.
-    greatest = np.asarray(cv2.transpose(weights)).reshape(4, channels // 4, count).max(axis=1)
-    bins = weights.reshape(count, 4, channels // 4)
-    with np.errstate(invalid="ignore"):  # inf - inf, of a network that overflowed
-        bins -= greatest.T[:, :, None]
-    np.exp(weights, out=weights)
+    cv2.LUT(raw.view(np.uint8), _exponentials(tensor.scale, raw.dtype), dst=weights)
 
 
-def expected_distances(weights: NDArray[np.float32], count: int) -> NDArray[np.float32]:
+def distances_of_weights(weights: NDArray[np.float32], count: int) -> NDArray[np.float32]:
     """Weights of the bins to the (4, count) expected distances in cells.
 
     Args:
@@ -67,16 +61,28 @@ def expected_distances(weights: NDArray[np.float32], count: int) -> NDArray[np.f
     return distances
 
 
+def distances_of_logits(logits: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Dequantized bins (4 * reg_max, n), overwritten, to the (4, n) expected distances in cells."""
+    reg_max = len(logits) // 4
+    bins = logits.reshape(4, reg_max, logits.shape[1])
+    with np.errstate(invalid="ignore"):  # inf - inf, of a network that overflowed
+        bins -= bins.max(axis=1, keepdims=True)
+    np.exp(bins, out=bins)
+    sums = _factors(reg_max).T @ bins  # (4, 2, n)
+    return np.asarray(sums[:, 0] / sums[:, 1])
+
+
 @lru_cache(maxsize=64)
 def _exponentials(scale: float, dtype: np.dtype[Any]) -> NDArray[np.float32]:
     """exp((raw - middle) * scale) of every raw value of eight bits, (1, 256), at its bits as an unsigned number."""
     raw = np.arange(256, dtype=np.uint8).view(dtype).astype(np.float64)
     middle = 0.0 if dtype.kind == "i" else 128.0
-    exponentials: NDArray[np.float32] = np.exp((raw - middle) * scale).astype(np.float32)
-    return exponentials[None]
+    exponentials = np.empty((1, 256), np.float32)
+    exponentials[0] = np.exp((raw - middle) * scale)
+    return exponentials
 
 
 @lru_cache(maxsize=8)
 def _factors(reg_max: int) -> NDArray[np.float32]:
     """What turns weights into their moment and their sum, (reg_max, 2)."""
-    return np.stack((np.arange(reg_max), np.ones(reg_max)), axis=1).astype(np.float32)
+    return np.asarray(np.stack((np.arange(reg_max), np.ones(reg_max)), axis=1), np.float32)

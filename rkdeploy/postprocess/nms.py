@@ -83,7 +83,7 @@ def _suppress_by_pair(
     ends = run_lengths.cumsum()
     first = place.repeat(run_lengths)
     second = np.arange(1, len(first) + 1) + (place - ends + run_lengths).repeat(run_lengths)
-    box, partner = from_left.take(first, axis=1), from_left.take(second, axis=1)
+    box, partner = from_left.repeat(run_lengths, axis=1), from_left.take(second, axis=1)
     width = np.minimum(box[2], partner[2]) - partner[0]  # the partner's left edge is the further right
     height = np.minimum(box[3], partner[3]) - np.maximum(box[1], partner[1])
     overlap = width * np.maximum(height, 0, out=height)

@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 from rkdeploy.postprocess.boxes import xyxy_from_xywh
 from rkdeploy.postprocess.cell_values import read_cells, read_rows
 from rkdeploy.postprocess.decoder import Candidates, DenseField, RowDetails
-from rkdeploy.postprocess.distances import empty_weights, expected_distances, write_weights
+from rkdeploy.postprocess.distances import distances_of_logits, distances_of_weights, empty_weights, has_table, look_up
 from rkdeploy.postprocess.point_layout import BOX_ROLES, point_levels
 from rkdeploy.postprocess.raw_values import dequantize, raw_limit, require_tensors, sigmoid_in_place
 from rkdeploy.postprocess.rotated import upright_around
@@ -101,7 +101,7 @@ class PointDecoder:
         """
         require_tensors(self._outputs, tensors)
         rows, class_ids, scores = self._found_scores(tensors, self._limits_of(tensors, class_thresholds.min()))
-        if not self._every_class:
+        if not self._every_class and self._class_count > 1:
             # Logits are ordered as the probabilities are, and unlike those they don't become equal near 1.
             best = best_of_rows(rows, scores)
             if best is not None:
@@ -218,15 +218,15 @@ class PointDecoder:
 
     def _expected_distances(self, tensors: Sequence[HeadTensor], rows: NDArray[np.intp]) -> NDArray[np.float32]:
         """Distances of the given ascending rows in cells, (4, n)."""
-        channels = self._levels[0].parts["dfl_boxes"].output.shape[1]
-        weights = empty_weights(len(rows), channels)
+        of_levels = [tensors[level.parts["dfl_boxes"].index] for level in self._levels]
+        if not all(has_table(tensor) for tensor in of_levels):
+            return distances_of_logits(self._fields(tensors, "dfl_boxes", rows))
+        weights = empty_weights(len(rows), of_levels[0].shape[1])
         ends = rows.searchsorted(self._level_ends).tolist()
-        for level, start, end in zip(self._levels, [0, *ends], ends, strict=False):
+        for tensor, start, end in zip(of_levels, [0, *ends], ends, strict=False):
             if end > start:
-                tensor = tensors[level.parts["dfl_boxes"].index]
-                raw = read_rows(tensor, self._cell.take(rows[start:end]))
-                write_weights(tensor, raw, weights[start:end])
-        return expected_distances(weights, len(rows))
+                look_up(tensor, read_rows(tensor, self._cell.take(rows[start:end])), weights[start:end])
+        return distances_of_weights(weights, len(rows))
 
     def _activate(self, role: str, real: NDArray[np.float32], rows: NDArray[np.intp]) -> None:
         """Logits (..., n) of the given ascending rows to probabilities, in place."""

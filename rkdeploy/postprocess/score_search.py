@@ -81,15 +81,21 @@ def scores_at_least(tensors: Sequence[HeadTensor], limits: Sequence[Limit | None
         limits: one a tensor, of its dtype; None where no value passes.
     """
     memories = [_as_blocks(tensor) for tensor in tensors]
-    laid = [_laid(memory, limit) for memory, limit in zip(memories, limits, strict=True)]
+    pads = [
+        memory.shape[0] * memory.shape[2] - tensor.shape[1] for tensor, memory in zip(tensors, memories, strict=True)
+    ]
+    laid = [_laid(memory, pad, limit) for memory, pad, limit in zip(memories, pads, limits, strict=True)]
     # The small calls cost more than what they do: all levels' marks are searched at once.
     ends = list(accumulate(-(-part.shape[1] // 8) * 8 for part in laid))
     marks = np.zeros(ends[-1], np.bool_)
     starts = [0, *ends[:-1]]
-    for part, limit, start in zip(laid, limits, starts, strict=True):
+    for memory, pad, part, limit, start in zip(memories, pads, laid, limits, starts, strict=True):
         if limit is not None:
             best = limit.best.reduce(part, axis=0) if len(part) > 1 else part[0]
-            limit.passes(best, limit.bound, out=marks[start : start + part.shape[1]])
+            of_part = marks[start : start + part.shape[1]]
+            limit.passes(best, limit.bound, out=of_part)
+            if pad:
+                _unmark_padding(of_part.reshape(memory.shape)[-1], pad)
     columns = _marked(marks)
     cuts = columns.searchsorted(ends).tolist()
     return [
@@ -113,15 +119,30 @@ def _as_blocks(tensor: HeadTensor) -> NDArray[Any]:
     channels, height, width = values.shape
     by_cell = values.transpose(1, 2, 0)
     if by_cell.flags.c_contiguous:
-        return by_cell.reshape(1, height * width, channels)
-    return np.ascontiguousarray(values).reshape(channels, height * width, 1)
+        values = by_cell.reshape(1, height * width, channels)
+    else:
+        values = np.ascontiguousarray(values).reshape(channels, height * width, 1)
+    return np.asarray(values)
 
 
-def _laid(memory: NDArray[Any], limit: Limit | None) -> NDArray[Any]:
-    """The values as integers, laid one over another eight times where that pays, (layers, n)."""
-    layers = 8 if memory.size > _LAID_FROM and memory.size % 8 == 0 else 1
-    integers = memory.reshape(-1) if limit is None else memory.reshape(-1).view(limit.view)
-    return integers.reshape(layers, -1)
+def _laid(memory: NDArray[Any], pad: int, limit: Limit | None) -> NDArray[Any]:
+    """The values as integers, laid one over another eight times where that pays, (layers, n).
+
+    Not where there is padding: it may hold anything, and hide which of the values passed.
+    """
+    layers = 8 if memory.size > _LAID_FROM and memory.size % 8 == 0 and not pad else 1
+    integers: NDArray[Any] = memory if limit is None else memory.view(limit.view)
+    return integers.reshape(layers, memory.size // layers)
+
+
+def _unmark_padding(marks: NDArray[np.bool_], pad: int) -> None:
+    """Take the marks from the last `pad` lanes.  Args: marks: (cells, lanes) of the last block."""
+    used = np.arange(marks.shape[1]) < marks.shape[1] - pad
+    if marks.shape[1] % 8 == 0:  # eight marks at a time
+        words = marks.view(np.uint64)
+        words &= used.view(np.uint64)
+    else:
+        marks &= used
 
 
 def _marked(marks: NDArray[np.bool_]) -> NDArray[np.intp]:
@@ -161,9 +182,6 @@ def _hits(tensor: HeadTensor, memory: NDArray[Any], found: NDArray[np.intp]) -> 
         cell = place // lanes
         channel = block * lanes + (place - cell * lanes)
     places = cell * channels + channel
-    if blocks * lanes > channels:  # there is padding behind the last channel, with anything in it
-        used = (channel < channels).nonzero()[0]
-        places, raw = places.take(used), raw.take(used)
     order = places.argsort()
     return LevelHits(places.take(order), raw.take(order))
 
