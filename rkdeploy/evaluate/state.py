@@ -96,8 +96,9 @@ def open_store(
     folder = base / hashlib.sha256(text.encode()).hexdigest()[:16]
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        if not (folder / _ABOUT).is_file():
-            write_atomically(folder / _ABOUT, text.encode())
+        about_file = folder / _ABOUT
+        if not about_file.is_file() or about_file.read_bytes() != text.encode():
+            write_atomically(about_file, text.encode())
     except OSError as error:
         raise RkdeployError(
             f'Predictions cannot be kept in "{base}": {error.strerror}.', "Choose another folder with --state."

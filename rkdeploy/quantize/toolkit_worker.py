@@ -37,6 +37,7 @@ import select
 import shutil
 import signal
 import struct
+import subprocess
 import tempfile
 import threading
 import time
@@ -106,10 +107,24 @@ def watch_parent(request_fd: int, requests: queue.Queue[tuple[dict[str, Any], by
                 break
             requests.put(received)
     os.chdir("/")
-    shutil.rmtree(work_dir, ignore_errors=True)
+    remove_after_the_end(work_dir)
     if os.getpgrp() == os.getpid():
         os.killpg(os.getpid(), signal.SIGKILL)  # and whatever the toolkit has started
     os._exit(1)
+
+
+def remove_after_the_end(work_dir: Path) -> None:
+    """Remove the folder now, and once more when this process is gone: until then the toolkit may write into it."""
+    wait_and_remove = 'n=0; while kill -0 "$1" && [ $n -lt 60 ]; do sleep 0.05; n=$((n+1)); done; rm -rf -- "$2"'
+    with contextlib.suppress(OSError):
+        subprocess.Popen(  # noqa: S603 - a fixed script; its arguments are our own number and folder
+            ["/bin/sh", "-c", wait_and_remove, "sh", str(os.getpid()), str(work_dir)],
+            start_new_session=True,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+    shutil.rmtree(work_dir, ignore_errors=True)
 
 
 class WholeReads:
