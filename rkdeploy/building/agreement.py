@@ -69,6 +69,15 @@ class _MapSums:
         return float((both[there] / either[there]).mean()) if there.any() else None
 
 
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """What both sides found in one image, in its pixels."""
+
+    reference: Detections
+    built: Detections
+    matches: Matches
+
+
 class AgreementMeter:
     """Takes the head tensors of float and of the built model, image by image, and sums up.
 
@@ -89,8 +98,10 @@ class AgreementMeter:
         self._maps = {m.output: _MapSums(len(m.class_names)) for m in spec.class_maps}
         self._same_first: list[bool] = []
 
-    def add(self, reference: Sequence[HeadTensor], built: Sequence[HeadTensor], transform: LetterboxTransform) -> None:
-        """Compare one image."""
+    def add(
+        self, reference: Sequence[HeadTensor], built: Sequence[HeadTensor], transform: LetterboxTransform
+    ) -> Comparison:
+        """Compare one image, and say what was found in it."""
         for output, sums, expected, got in zip(self._spec.outputs, self._sums, reference, built, strict=True):
             self._add_tensor(output, sums, expected.dequantized(), got)
         found = self._postprocess(reference, transform)
@@ -98,6 +109,7 @@ class AgreementMeter:
         matches = match_detections(found, again, MATCH_IOU, MATCH_SCORE_DIFFERENCE)
         self._matches.append(matches)
         self._add_details(found, again, matches, transform)
+        return Comparison(found, again, matches)
 
     def _add_details(
         self, found: Detections, again: Detections, matches: Matches, transform: LetterboxTransform

@@ -9,6 +9,7 @@ from pathlib import Path
 from rkdeploy.building.accuracy_gate import GateOptions
 from rkdeploy.building.input_choice import InputChoice
 from rkdeploy.errors import RkdeployError, shown
+from rkdeploy.examples import MAX_EXAMPLES
 from rkdeploy.export.emission import StemForm
 from rkdeploy.graph.cut import CutOptions
 
@@ -35,6 +36,7 @@ class BuildOptions:
         cut: where the graph is cut.
         min_agreement: share of float's detections that the built model must match, 0..1.
         proof_images: how many held-back images it is proven on.
+        examples: how many of them the bundle keeps, small, to be looked at.
         gate: what it must keep of float's accuracy on labelled images; None measures nothing.
         out: folder for bundles.
         toolkit_python: interpreter that has rknn-toolkit2; None is this one.
@@ -58,6 +60,7 @@ class BuildOptions:
     cut: CutOptions = field(default_factory=CutOptions)
     min_agreement: float = 0.9
     proof_images: int = 24
+    examples: int = 4
     gate: GateOptions | None = None
     out: Path = Path("build")
     toolkit_python: Path | None = None
@@ -75,6 +78,8 @@ class BuildOptions:
             raise RkdeployError(f"--min-agreement is {self.min_agreement}, expected a share from 0 to 1.")
         if self.proof_images < 1 or self.calib_count < 1:
             raise RkdeployError("--calib-count and --proof-count must be 1 or more.")
+        if not 0 <= self.examples <= MAX_EXAMPLES:
+            raise RkdeployError(f"--examples is {self.examples}, expected 0 to {MAX_EXAMPLES}.")
 
     @property
     def folder(self) -> Path:

@@ -22,6 +22,7 @@ from rkdeploy import __version__
 from rkdeploy.building.accuracy_gate import Side, gate_notes, measure, open_gate, require_accuracy, require_sound
 from rkdeploy.building.agreement import AgreementMeter, require_agreement
 from rkdeploy.building.events import BuildEvents
+from rkdeploy.building.examples import ExampleKeeper
 from rkdeploy.building.input_choice import with_choice
 from rkdeploy.building.network import Network
 from rkdeploy.building.open_network import open_network
@@ -162,7 +163,8 @@ def build(options: BuildOptions, events: BuildEvents) -> Bundle:
                 rknn = f"{options.model.stem}.rknn"
                 spec = replace(spec, model=NpuModel(rknn, options.target, options.dtype))
             with clock.stage("compare", f"Comparing {options.dtype} with float in the simulator"):
-                agreement = _compare(toolkit, spec, cut_graph, images, events)
+                examples = ExampleKeeper(folder, options.examples)
+                agreement = _compare(toolkit, spec, cut_graph, images, examples, events)
             accuracy = None
             if labelled is not None:
                 with clock.stage("accuracy", f"Measuring {options.dtype} and float on labelled images"):
@@ -295,9 +297,14 @@ def _with_quantization(spec: ModelSpec, model: BuiltModel) -> ModelSpec:
 
 
 def _compare(
-    toolkit: Toolkit, spec: ModelSpec, cut_graph: onnx.ModelProto, images: _Images, events: BuildEvents
+    toolkit: Toolkit,
+    spec: ModelSpec,
+    cut_graph: onnx.ModelProto,
+    images: _Images,
+    examples: ExampleKeeper,
+    events: BuildEvents,
 ) -> Agreement | None:
-    """Simulator beside float on the held-back images; None without images."""
+    """Simulator beside float on the held-back images, the first of which are kept; None without images."""
     if not images.proof:
         return None
     session = Session(cut_graph)
@@ -305,15 +312,19 @@ def _compare(
     meter = AgreementMeter(spec)
     for index, image in enumerate(images.proof):
         events.detail(f"{index + 1}/{len(images.proof)}")
-        boxed = fit(image.read())
+        pixels = image.read()
+        boxed = fit(pixels)
         reference = session.run({spec.input.name: network_input(boxed.image, spec)})
         simulated = toolkit.simulate(boxed.image)
-        meter.add(
+        compared = meter.add(
             [HeadTensor(reference[o.name]) for o in spec.outputs],
             [head_tensor(simulated[o.name], o.quantization) for o in spec.outputs],
             boxed.transform,
         )
-    return meter.result(f"simulator (rknn-toolkit2 {toolkit.version})", images.proof_source)
+        examples.add(image.path, pixels, compared)
+    agreement = meter.result(f"simulator (rknn-toolkit2 {toolkit.version})", images.proof_source)
+    examples.write(f"onnxruntime {onnxruntime.__version__} on this PC", agreement)
+    return agreement
 
 
 def _compiled(model: BuiltModel, warn: Callable[[str], None]) -> CompiledModel | None:

@@ -160,6 +160,9 @@ def build_command(
     proof_count: Annotated[
         int, typer.Option(help="Held-back images to compare on.", rich_help_panel=_QUANTIZATION)
     ] = 24,
+    examples: Annotated[
+        int, typer.Option(help="Of these, how many the bundle keeps as small pictures.", rich_help_panel=_OUTPUT)
+    ] = 4,
     data: Annotated[
         Path | None,
         typer.Option(
@@ -265,6 +268,7 @@ def build_command(
         cut=CutOptions(split.value, sigmoid.value),
         min_agreement=min_agreement,
         proof_images=proof_count,
+        examples=examples,
         gate=gate,
         out=out_dir,
         toolkit_python=toolkit_python,

@@ -58,3 +58,39 @@ def _text(counts: NDArray[np.int64]) -> str:
         if not more.any():
             break
     return codes[used].tobytes().decode("ascii")
+
+
+def mask_of_rle(counts: str, image_hw: tuple[int, int]) -> NDArray[np.bool_]:
+    """The mask that `rle_counts` wrote, (H, W) bool.
+
+    Args:
+        counts: its text, which may come out of a stranger's file: what does not fit is cut off, and anything that is
+            no run length ends the mask.
+        image_hw: height and width of the image.
+    """
+    height, width = image_hw
+    flat = np.zeros(height * width, np.bool_)
+    lengths: list[int] = []
+    position, inside, at = 0, False, 0
+    text = counts.encode("ascii", "replace")
+    while position < len(text) and at < flat.size:
+        value, shift, more = 0, 0, True
+        while more and position < len(text) and shift < 5 * _GROUPS:
+            group = text[position] - 48
+            if not 0 <= group < 64:
+                return flat.reshape(width, height).T
+            value |= (group & 0x1F) << shift
+            more = bool(group & 0x20)
+            position, shift = position + 1, shift + 5
+            if not more and group & 0x10:
+                value -= 1 << shift
+        if len(lengths) > 2:
+            value += lengths[-2]
+        if value < 0:
+            break
+        lengths.append(value)
+        if inside:
+            flat[at : at + value] = True
+        at += value
+        inside = not inside
+    return flat.reshape(width, height).T

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from numpy.typing import NDArray
 
-from rkdeploy.stream.coco_rle import rle_counts
+from rkdeploy.stream.coco_rle import mask_of_rle, rle_counts
 
 
 def decoded(counts: str, height: int, width: int) -> NDArray[np.bool_]:
@@ -72,3 +72,19 @@ def test_runs_longer_than_16_bits(value: bool) -> None:
     counts = rle_counts(pixels, 0, 0, (2160, 3840))
     assert len(counts) <= 6
     assert np.array_equal(decoded(counts, 2160, 3840), pixels)
+
+
+@given(st.data())
+def test_written_masks_are_read_again(data: st.DataObject) -> None:
+    """`mask_of_rle` gives back what `rle_counts` wrote, which pycocotools' own reading gives too."""
+    height, width = data.draw(st.integers(1, 24)), data.draw(st.integers(1, 24))
+    pixels = data.draw(hnp.arrays(np.bool_, (height, width)))
+    counts = rle_counts(pixels, 0, 0, (height, width))
+    assert np.array_equal(mask_of_rle(counts, (height, width)), pixels)
+    assert np.array_equal(mask_of_rle(RING, (60, 200)), decoded(RING, 60, 200))
+
+
+@given(st.text(max_size=60), st.integers(1, 12), st.integers(1, 12))
+def test_strangers_strings_are_no_more_than_a_mask(counts: str, height: int, width: int) -> None:
+    """Whatever the text is, a mask of the image's size comes out."""
+    assert mask_of_rle(counts, (height, width)).shape == (height, width)
