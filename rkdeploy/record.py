@@ -190,6 +190,7 @@ class ToolkitRecord:
         dtype, algorithm, method: quantization; algorithm and method are None for a float build.
         optimization_level: the toolkit's own.
         disabled_rules: toolkit rules that were switched off because they fail on this graph.
+        float16: tensors of a quantized model whose layers stayed float16.
     """
 
     name: str
@@ -200,6 +201,7 @@ class ToolkitRecord:
     method: str | None
     optimization_level: int
     disabled_rules: tuple[str, ...]
+    float16: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -252,6 +254,7 @@ class BuildRecord:
         schema_version: version of this schema.  Files from before it was written have version 1.
         compiled: layers and memory as the toolkit's compiler predicts them; None where its log did not say.
         accuracy: float and the built model in the simulator on labelled images; None where none were given.
+        request: hash of everything that was asked for, see `rkdeploy.building.request`; None in older bundles.
     """
 
     rkdeploy_version: str
@@ -268,3 +271,4 @@ class BuildRecord:
     schema_version: int = RECORD_VERSION
     compiled: CompiledModel | None = None
     accuracy: AccuracyReport | None = None
+    request: str | None = None

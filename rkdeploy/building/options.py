@@ -12,6 +12,9 @@ from rkdeploy.errors import RkdeployError, shown
 from rkdeploy.examples import MAX_EXAMPLES
 from rkdeploy.export.emission import StemForm
 from rkdeploy.graph.cut import CutOptions
+from rkdeploy.quantize.float16 import Float16Choice
+
+FLOAT_DTYPE = "fp16"
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +33,7 @@ class BuildOptions:
         calib_count: how many calibration images at most.
         seed: of the choice of images.
         algorithm, method: of the toolkit's quantization.
+        float16: which layers of a quantized model stay in float16.
         optimization_level: of the toolkit, 0 to 3.
         stem: how the first layer is written.
         nms: which head of a checkpoint with two (YOLOv10, YOLO26); None takes the one that its trainer takes.
@@ -54,6 +58,7 @@ class BuildOptions:
     seed: int = 0
     algorithm: str = "normal"
     method: str = "channel"
+    float16: Float16Choice = field(default_factory=Float16Choice)
     optimization_level: int = 3
     stem: StemForm = "space_to_depth"
     nms: bool | None = None
@@ -78,6 +83,10 @@ class BuildOptions:
             raise RkdeployError(f"--min-agreement is {self.min_agreement}, expected a share from 0 to 1.")
         if self.proof_images < 1 or self.calib_count < 1:
             raise RkdeployError("--calib-count and --proof-count must be 1 or more.")
+        if self.float16 and self.dtype == FLOAT_DTYPE:
+            raise RkdeployError(
+                f"--dtype {FLOAT_DTYPE} has every layer in float16 already.", "Leave out the --float16 option."
+            )
         if not 0 <= self.examples <= MAX_EXAMPLES:
             raise RkdeployError(f"--examples is {self.examples}, expected 0 to {MAX_EXAMPLES}.")
 

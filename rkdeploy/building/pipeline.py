@@ -26,7 +26,8 @@ from rkdeploy.building.examples import ExampleKeeper
 from rkdeploy.building.input_choice import with_choice
 from rkdeploy.building.network import Network
 from rkdeploy.building.open_network import open_network
-from rkdeploy.building.options import BuildOptions
+from rkdeploy.building.options import FLOAT_DTYPE, BuildOptions
+from rkdeploy.building.request import request_of
 from rkdeploy.bundle import (
     BUILD,
     CONTRACT,
@@ -55,6 +56,8 @@ from rkdeploy.quantize.calibration import (
     load_letterboxed,
 )  # fmt: skip
 from rkdeploy.quantize.compile_log import read_compile_log
+from rkdeploy.quantize.error_analysis import mean_over_images
+from rkdeploy.quantize.float16 import tensors_of, worst_layers
 from rkdeploy.quantize.toolkit import BuiltModel, Toolkit, ToolkitOptions
 from rkdeploy.record import (
     Agreement,
@@ -71,7 +74,7 @@ from rkdeploy.runtime.simulator import head_tensor
 from rkdeploy.spec import ModelSpec, NpuModel
 
 VERIFY_IMAGES = 4
-FLOAT_DTYPE = "fp16"
+ANALYSED_IMAGES = 4
 
 
 @dataclass(slots=True)
@@ -139,12 +142,13 @@ def build(options: BuildOptions, events: BuildEvents) -> Bundle:
             onnx.save(network.trained, str(full_onnx))
             onnx.save(cut_graph, str(cut_onnx))
         with clock.stage("images", "Choosing images"):
-            images = _choose_images(options, warn)
+            images = choose_images(options, warn)
             if images.calibration is not None and toolkit_options.quantized:
                 events.calibration(images.calibration)
                 if options.gate is not None:
                     require_sound(images.calibration)
             labelled = open_gate(options.gate, spec) if options.gate is not None else None
+            request = request_of(options, images, labelled)
         with clock.stage("verify", "Verifying the contract against the trained decode"):
             verification = _verify(network, cut_graph, spec, images)
             events.verified(verification)
@@ -158,7 +162,11 @@ def build(options: BuildOptions, events: BuildEvents) -> Bundle:
                     _calibration_input(spec, images) if toolkit_options.quantized else (),
                     folder / f"{options.model.stem}.rknn",
                     folder / QUANTIZATION if toolkit_options.quantized else None,
+                    float16=tensors_of(options.float16.layers, cut_graph.graph),
+                    propose_float16=options.float16.auto,
                 )
+                if options.float16.worst:
+                    model = _worst_in_float16(toolkit, model, spec, images, options.float16.worst, events)
                 spec = _with_quantization(spec, model)
                 rknn = f"{options.model.stem}.rknn"
                 spec = replace(spec, model=NpuModel(rknn, options.target, options.dtype))
@@ -204,6 +212,7 @@ def build(options: BuildOptions, events: BuildEvents) -> Bundle:
                 warnings=tuple(warnings),
                 compiled=compiled,
                 accuracy=accuracy,
+                request=request,
             ),
         )
     return read_bundle(options.folder, check_hashes=False)
@@ -219,7 +228,7 @@ def _toolkit_options(options: BuildOptions) -> ToolkitOptions:
     )
 
 
-def _choose_images(options: BuildOptions, warn: Callable[[str], None]) -> _Images:
+def choose_images(options: BuildOptions, warn: Callable[[str], None]) -> _Images:
     """Calibration images, and others to prove the built model on.
 
     There is always something to compare on: a set that would be used up by calibration gives a quarter of it away, and
@@ -281,6 +290,24 @@ def _verify_images(spec: ModelSpec, images: _Images) -> Iterator[tuple[str, NDAr
 def _calibration_input(spec: ModelSpec, images: _Images) -> Iterator[NDArray[np.uint8]]:
     assert images.calibration is not None
     return load_letterboxed(images.calibration, image_fit(spec.input), "nchw")
+
+
+def _worst_in_float16(
+    toolkit: Toolkit, model: BuiltModel, spec: ModelSpec, images: _Images, count: int, events: BuildEvents
+) -> BuiltModel:
+    """The model once more, with the layers in float16 that lose most by themselves on calibration images."""
+    assert model.rknn is not None
+    assert model.kept is not None
+    assert model.kept.config is not None
+    assert images.calibration is not None
+    fit = image_fit(spec.input)
+    chosen = images.calibration.images[:ANALYSED_IMAGES]
+    analyses = []
+    for number, image in enumerate(chosen, 1):
+        events.detail(f"layer errors, image {number}/{len(chosen)}")
+        analyses.append(toolkit.analyse(fit(image.read()).image))
+    worst = worst_layers(mean_over_images(analyses), count)
+    return toolkit.change_float16(worst, model.rknn, model.kept.config.parent)
 
 
 def _with_quantization(spec: ModelSpec, model: BuiltModel) -> ModelSpec:
@@ -401,6 +428,7 @@ def _toolkit_record(options: BuildOptions, model: BuiltModel) -> ToolkitRecord:
         method=options.method if quantized else None,
         optimization_level=options.optimization_level,
         disabled_rules=model.disabled_rules,
+        float16=model.float16,
     )
 
 

@@ -151,6 +151,25 @@ def build_command(
         Algorithm, typer.Option(help="How ranges are found.", rich_help_panel=_QUANTIZATION)
     ] = Algorithm.normal,
     method: Annotated[Method, typer.Option(help="Weight scales.", rich_help_panel=_QUANTIZATION)] = Method.channel,
+    float16_layers: Annotated[
+        str | None,
+        typer.Option(
+            help="Layers that stay float16: names or modules with commas (head,model.17-23), as `explain` prints them.",
+            metavar="NAMES",
+            rich_help_panel=_QUANTIZATION,
+        ),
+    ] = None,
+    float16_worst: Annotated[
+        int,
+        typer.Option(
+            help="So many layers stay float16: those that lose most by themselves.",
+            min=0,
+            rich_help_panel=_QUANTIZATION,
+        ),
+    ] = 0,
+    float16_auto: Annotated[  # noqa: FBT002  (a flag)
+        bool, typer.Option("--float16-auto", help="The toolkit proposes such layers.", rich_help_panel=_QUANTIZATION)
+    ] = False,
     min_agreement: Annotated[
         float,
         typer.Option(
@@ -236,6 +255,7 @@ def build_command(
     from rkdeploy.building.options import BuildOptions
     from rkdeploy.building.pipeline import build
     from rkdeploy.graph.cut import CutOptions
+    from rkdeploy.quantize.float16 import Float16Choice
 
     if data is None and (max_drop is not None or data_labels is not None or data_count is not None):
         raise typer.BadParameter("Accuracy is measured on labelled images: name them with --data.", param_hint="--data")
@@ -263,6 +283,7 @@ def build_command(
         seed=seed,
         algorithm=algorithm.value,
         method=method.value,
+        float16=Float16Choice(_names(float16_layers), float16_worst, float16_auto),
         optimization_level=optimization_level,
         stem=stem.value,
         cut=CutOptions(split.value, sigmoid.value),
@@ -280,8 +301,15 @@ def build_command(
         f"\n[bold green]{plain(str(bundle.folder))}[/]  ({record.toolkit.name} {record.toolkit.version}, "
         f"{record.toolkit.target}, {record.toolkit.dtype}, {sum(record.seconds.values()):.1f} s)"
     )
+    if record.toolkit.float16:
+        out.print(f"  float16: {len(record.toolkit.float16)} tensors, listed in build.json")
     for file in sorted(p for p in bundle.folder.iterdir() if p.is_file()):
         out.print(f"  {file.stat().st_size / 1024:9,.1f} KiB  {plain(file.name)}")
+
+
+def _names(text: str | None) -> tuple[str, ...]:
+    """Names with commas between them."""
+    return tuple(name for part in (text or "").split(",") if (name := part.strip()))
 
 
 def _triple(text: str | None, option: str) -> tuple[float, float, float] | None:

@@ -3,9 +3,10 @@
 rknn-toolkit2 is never imported here.  It runs in a child process (`toolkit_worker.py`), perhaps with another
 interpreter; whatever it prints goes to a log file, and every way it can fail becomes one `ToolkitError`.
 
-An int8 build goes through the toolkit's two hybrid quantization steps without changing anything between them.  That
-gives bit for bit the simulated outputs of its plain `build`, and step 1's files are all that step 2 needs: kept beside
-the `.rknn`, they open the simulator again later, without the calibration images.
+An int8 build goes through the toolkit's two hybrid quantization steps.  Where nothing is changed between them, that
+gives bit for bit the simulated outputs of its plain `build`; where layers are to stay float16, it is the place to say
+so.  Step 1's files are all that step 2 needs: kept beside the `.rknn`, they open the simulator again later, without the
+calibration images.
 """
 
 from __future__ import annotations
@@ -15,8 +16,8 @@ import os
 import shutil
 import sys
 import time
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -137,6 +138,7 @@ class BuiltModel:
         outputs: in runtime order, which is the ONNX graph's.
         toolkit_version: version of rknn-toolkit2.
         disabled_rules: graph optimizations of the toolkit that failed on this graph and were left out.
+        float16: tensors of a quantized model whose layers stayed float16.
         seconds: what the whole build took.
         log: everything the toolkit printed, with its per-layer table.
     """
@@ -147,6 +149,7 @@ class BuiltModel:
     outputs: tuple[ModelTensor, ...]
     toolkit_version: str
     disabled_rules: tuple[str, ...]
+    float16: tuple[str, ...]
     seconds: float
     log: Path = field(compare=False)
 
@@ -216,6 +219,9 @@ class Toolkit:
         calibration: Iterable[Path | NDArray[np.uint8]],
         out: Path,
         keep: Path | None = None,
+        *,
+        float16: Sequence[str] = (),
+        propose_float16: bool = False,
     ) -> BuiltModel:
         """Build a `.rknn`, and leave the model open for `simulate`.
 
@@ -226,6 +232,8 @@ class Toolkit:
                 without a leading 1, or `.npy` files of (1, 3, H, W).  Taken one by one.  Empty for fp16.
             out: the `.rknn`; written beside and renamed, so that it is whole or not there.
             keep: folder for the files that open the simulator later, named after `out`; None keeps none.
+            float16: tensors of a quantized model whose layers stay float16, by their names in `onnx`.
+            propose_float16: the toolkit chooses such layers itself; takes longer.
 
         Raises:
             CalibrationError: no or unusable calibration images.
@@ -237,18 +245,30 @@ class Toolkit:
         self._open = None
         dataset = self._write_dataset(calibration) if options.quantized else None
         answer = self._ask_with_reasons(
-            "build", {"onnx": str(onnx.absolute()), "config": options.toolkit_config(), "dataset": dataset}
+            "build",
+            _build_request(onnx, options, dataset, float16, propose=propose_float16),
         )
-        _publish(Path(answer["rknn"]), out)
-        kept = None
-        if keep is not None:
-            sources = {key: Path(path) for key, path in answer["kept"].items()} or {"onnx": onnx}
-            keep.mkdir(parents=True, exist_ok=True)
-            paths = [keep / f"{out.stem}.{key}" for key in sources]
-            for source, path in zip(sources.values(), paths, strict=True):
-                _publish(source, path)
-            kept = KeptFiles(*paths)
-        return self._opened(answer, out, kept, started)
+        return self._opened(answer, out, _published(answer, onnx, out, keep), started)
+
+    def change_float16(self, float16: Sequence[str], out: Path, keep: Path | None = None) -> BuiltModel:
+        """Write the open quantized model again with these layers in float16, and leave that open instead.
+
+        Args:
+            float16: tensors, by their names in the graph or in `analyse`.
+            out: as for `build`.
+            keep: as for `build`.
+
+        Raises:
+            ToolkitError: no quantized model is open, or the toolkit failed.
+        """
+        started = time.monotonic()
+        previous, self._open = self._open, None
+        answer = self._ask("change_float16", {"float16": list(float16)})
+        kept = _published(answer, out, out, keep)
+        built = self._opened(answer, out, kept, started)
+        if previous is not None:
+            built = self._open = replace(built, disabled_rules=previous.disabled_rules)
+        return built
 
     def open_kept(self, kept: KeptFiles, options: ToolkitOptions) -> BuiltModel:
         """Open a model from what `build` kept, for `simulate`.
@@ -268,9 +288,7 @@ class Toolkit:
         if kept.data is None or kept.config is None:
             if options.quantized:
                 raise ToolkitError(f"A quantized model ({options.dtype}) opens from three kept files, got one.")
-            answer = self._ask_with_reasons(
-                "build", {"onnx": str(kept.model.absolute()), "config": config, "dataset": None}
-            )
+            answer = self._ask_with_reasons("build", _build_request(kept.model, options, None, ()))
         else:
             # The toolkit wants to write beside its input, and its names have no spaces: it gets copies.
             names = {"model": kept.model, "data": kept.data, "quantization.cfg": kept.config}
@@ -406,6 +424,7 @@ class Toolkit:
             outputs=tuple(_tensor(entry) for entry in answer["outputs"]),
             toolkit_version=self.version,
             disabled_rules=tuple(answer["disabled_rules"]),
+            float16=tuple(answer["float16"]),
             seconds=time.monotonic() - started,
             log=self._process.log,
         )
@@ -436,6 +455,31 @@ def integers_from_real(values: NDArray[np.float32], quantization: Quantization) 
         )
     exact: NDArray[Any] = integers.astype(quantization.dtype)
     return exact
+
+
+def _build_request(
+    onnx: Path, options: ToolkitOptions, dataset: str | None, float16: Sequence[str], *, propose: bool = False
+) -> dict[str, Any]:
+    return {
+        "onnx": str(onnx.absolute()),
+        "config": options.toolkit_config(),
+        "dataset": dataset,
+        "float16": list(float16),
+        "propose": propose,
+    }
+
+
+def _published(answer: dict[str, Any], onnx: Path, out: Path, keep: Path | None) -> KeptFiles | None:
+    """Bring the `.rknn` and what opens the simulator again from the worker's folder to their places."""
+    _publish(Path(answer["rknn"]), out)
+    if keep is None:
+        return None
+    sources = {key: Path(path) for key, path in answer["kept"].items()} or {"onnx": onnx}
+    keep.mkdir(parents=True, exist_ok=True)
+    paths = [keep / f"{out.stem}.{key}" for key in sources]
+    for source, path in zip(sources.values(), paths, strict=True):
+        _publish(source, path)
+    return KeptFiles(*paths)
 
 
 def _tensor(entry: dict[str, Any]) -> ModelTensor:

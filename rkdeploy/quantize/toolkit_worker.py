@@ -58,6 +58,24 @@ FAILED_RULE = re.compile(r"rknn\.api\.rules\.\w+\._p_(\w+)")
 MOST_DISABLED_RULES = 3
 RKNN_HEADER_BYTES = 64
 MOST_DATA_BYTES = 64 << 20  # step 1's `.data` of a model with 30 MB of weights has half a megabyte
+# What the compiler makes one layer with the convolution before it, where both have the same type.
+ACTIVATIONS = frozenset(
+    {
+        "Clip",
+        "Elu",
+        "Gelu",
+        "HardSigmoid",
+        "HardSwish",
+        "LeakyRelu",
+        "Mish",
+        "PRelu",
+        "Relu",
+        "Sigmoid",
+        "Tanh",
+        "exMish",
+    }
+    | {"exGelu", "exSwish"}
+)
 
 
 class CallFailedError(Exception):
@@ -238,16 +256,21 @@ def rewrite_step1_data(path: str, expected: dict[str, Any]) -> None:
     file.write_bytes(rewritten.getvalue())
 
 
-def read_quantization_table(path: str) -> dict[str, Any]:
-    """Step 1's table: tensor name -> its quantization.  Plain YAML or nothing: tags could name code."""
+def read_quantization_table(path: str) -> tuple[dict[str, Any], list[str]]:
+    """Step 1's table: tensor name -> its quantization, and the tensors that stay float16.
+
+    Plain YAML or nothing: tags could name code.
+    """
     from ruamel.yaml import YAML
 
     try:
-        table: dict[str, Any] = YAML(typ="safe", pure=True).load(Path(path).read_text())["quantize_parameters"]
+        file = YAML(typ="safe", pure=True).load(Path(path).read_text())
+        table: dict[str, Any] = file["quantize_parameters"]
+        float16 = [str(name) for name in file.get("custom_quantize_layers") or ()]
     except Exception as error:  # noqa: BLE001 - whatever the parser raises, the file is not what step 1 writes
         message = f"The kept file '{path}' is not a quantization table: {' '.join(str(error).split())}."
         raise RefusedError(message) from None
-    return table
+    return table, float16
 
 
 def read_rknn_tensors(path: Path) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
@@ -306,6 +329,46 @@ def add_quantization(outputs: list[dict[str, Any]], model: Any, table: dict[str,
                 f"which the toolkit's quantization.cfg states for output '{name}'."
             )
             raise RefusedError(message)
+
+
+def float16_tensors(wanted: set[str], model: Any) -> list[str]:
+    """Those tensors of step 1's graph that carry a wanted name, in its order, each with the other half of its layer.
+
+    An output is named `<name>_int8` there.  A convolution whose activation has another type is no longer one layer with
+    it, so both stay together.
+    """
+    nodes = list(model.graph.node)
+    producers = {output: node for node in nodes for output in node.output}
+    readers: dict[str, list[Any]] = {}
+    for node in nodes:
+        for name in node.input:
+            readers.setdefault(name, []).append(node)
+    chosen = {
+        output
+        for node in nodes
+        if node.op_type != "exDataConvert"
+        for output in node.output
+        if output in wanted or output.removesuffix("_int8") in wanted
+    }
+    for output in tuple(chosen):
+        node = producers[output]
+        before = producers.get(node.input[0]) if node.input else None
+        if node.op_type in ACTIVATIONS and before is not None and len(readers[node.input[0]]) == 1:
+            chosen.add(node.input[0])
+        after = readers.get(output, [])
+        if len(after) == 1 and after[0].op_type in ACTIVATIONS:
+            chosen.update(after[0].output)
+    return [output for node in nodes for output in node.output if output in chosen]
+
+
+def write_float16(path: Path, tensors: list[str]) -> None:
+    """Tell step 2 which tensors stay float16: the first entry of step 1's table, which is empty otherwise."""
+    head, found, rest = path.read_text().partition("quantize_parameters:")
+    if not found or not head.startswith("custom_quantize_layers:"):
+        message = f"Step 1 wrote a table that begins with {reprlib.repr(head)}, expected custom_quantize_layers."
+        raise RefusedError(message)
+    lines = "".join(f"    {json.dumps(name)}: float16\n" for name in tensors)
+    path.write_text(f"custom_quantize_layers:{' {}' if not tensors else ''}\n{lines}{found}{rest}")
 
 
 # ------------------------------------------------------------------------------------------------- the operations
@@ -371,7 +434,9 @@ class Worker:
         rules: list[str] = []
         while True:
             try:
-                kept = self._convert(onnx_path, config, request["dataset"])
+                kept, float16 = self._convert(
+                    onnx_path, config, request["dataset"], set(request["float16"]), propose=request["propose"]
+                )
                 break
             except Exception as error:
                 found = FAILED_RULE.findall(str(error))
@@ -382,7 +447,24 @@ class Worker:
                 print(f"# rkdeploy: the graph rule {rules[-1]} failed on this graph; once more without it")
         self._kept = kept or None
         answer = self._describe_model([output.name for output in graph.output], kept)
-        return {**answer, "kept": kept, "disabled_rules": rules, "build_s": time.monotonic() - started}, b""
+        facts = {"kept": kept, "float16": float16, "disabled_rules": rules, "build_s": time.monotonic() - started}
+        return {**answer, **facts}, b""
+
+    def op_change_float16(self, request: dict[str, Any], _payload: bytes) -> tuple[dict[str, Any], bytes]:
+        """The open quantized model once more, with other layers in float16: step 2 alone."""
+        import onnx
+
+        if self._kept is None:
+            message = "No quantized model is open: build or open one first."
+            raise RefusedError(message)
+        started = time.monotonic()
+        graph = onnx.load(self._kept["model"])
+        float16 = float16_tensors(set(request["float16"]), graph)
+        write_float16(Path(self._kept["quantization.cfg"]), float16)
+        self._step2(self._kept)
+        answer = self._describe_model([output.name for output in graph.graph.output], self._kept)
+        facts = {"kept": self._kept, "float16": float16, "disabled_rules": [], "build_s": time.monotonic() - started}
+        return {**answer, **facts}, b""
 
     def op_open(self, request: dict[str, Any], _payload: bytes) -> tuple[dict[str, Any], bytes]:
         """Step 2 alone, from the files that step 1 left: no calibration images are needed."""
@@ -391,13 +473,14 @@ class Worker:
         self.enter_new_folder()
         kept = request["kept"]
         rewrite_step1_data(kept["data"], request["expected"])
-        read_quantization_table(kept["quantization.cfg"])
+        _, float16 = read_quantization_table(kept["quantization.cfg"])
         started = time.monotonic()
         self._step2(kept)
         self._kept = kept
         names = [output.name for output in onnx.load(kept["model"]).graph.output]
         answer = self._describe_model(names, kept)
-        return {**answer, "kept": kept, "disabled_rules": [], "build_s": time.monotonic() - started}, b""
+        facts = {"kept": kept, "float16": float16, "disabled_rules": [], "build_s": time.monotonic() - started}
+        return {**answer, **facts}, b""
 
     def op_simulate(self, request: dict[str, Any], payload: bytes) -> tuple[dict[str, Any], bytes]:
         """One image (1, H, W, 3) uint8 through the simulator; float32 outputs in the model's order."""
@@ -438,7 +521,7 @@ class Worker:
         if self._kept is None:
             message = "No quantized model is open: build or open one first."
             raise RefusedError(message)
-        table = read_quantization_table(self._kept["quantization.cfg"])
+        table, _ = read_quantization_table(self._kept["quantization.cfg"])
         ranges = {
             name: [min(map(float, entry["min"])), max(map(float, entry["max"]))]
             for name, entry in table.items()
@@ -446,18 +529,26 @@ class Worker:
         }
         return {"ranges": ranges}, b""
 
-    def _convert(self, onnx_path: Path, config: dict[str, Any], dataset: str | None) -> dict[str, str]:
-        """The graph through the toolkit, ready for export: step 1's files, none for a float model."""
+    def _convert(
+        self, onnx_path: Path, config: dict[str, Any], dataset: str | None, float16: set[str], *, propose: bool
+    ) -> tuple[dict[str, str], list[str]]:
+        """The graph through the toolkit, ready for export: step 1's files (none for a float model), float16 tensors."""
         self._model = self.new()
         checked("config", self._model.config, **config)
         checked("load_onnx", self._model.load_onnx, str(onnx_path))
         if dataset is None:
             checked("build", self._model.build, do_quantization=False)
-            return {}
-        checked("hybrid_quantization_step1", self._model.hybrid_quantization_step1, dataset=dataset)
+            return {}, []
+        checked("hybrid_quantization_step1", self._model.hybrid_quantization_step1, dataset=dataset, proposal=propose)
         kept = {key: str(Path.cwd() / f"model.{key}") for key in ("model", "data", "quantization.cfg")}
+        _, tensors = read_quantization_table(kept["quantization.cfg"])
+        if float16:
+            import onnx
+
+            tensors = float16_tensors(float16, onnx.load(kept["model"]))
+            write_float16(Path(kept["quantization.cfg"]), tensors)
         self._step2(kept)
-        return kept
+        return kept, tensors
 
     @staticmethod
     def _link_onnx(path: Path, graph: Any) -> Path:
@@ -494,7 +585,7 @@ class Worker:
         if kept:
             import onnx
 
-            table = read_quantization_table(kept["quantization.cfg"])
+            table, _ = read_quantization_table(kept["quantization.cfg"])
             add_quantization(outputs, onnx.load(kept["model"]), table, rknn)
         return {"rknn": str(rknn), "inputs": inputs, "outputs": outputs}
 
