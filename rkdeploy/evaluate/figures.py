@@ -111,6 +111,7 @@ class Evaluation:
         ranking: of a classifier, else None.
         class_maps: one each.
         notes: what the user should know.
+        on_npu: whether it ran on a board's NPU: an NPU backend on a Rockchip board.
     """
 
     backend: str
@@ -121,6 +122,7 @@ class Evaluation:
     ranking: RankingFigures | None = None
     class_maps: tuple[MapFigures, ...] = ()
     notes: tuple[str, ...] = ()
+    on_npu: bool = False
 
     def headlines(self) -> dict[str, float]:
         """The figure that stands for each thing that was measured, by its name."""
@@ -146,6 +148,7 @@ class AccuracyReport:
         from_coco: whether the labels are a COCO file.
         evaluations: one a backend.
         notes: on the data.
+        model_sha256: of the `.rknn`; None where the report is a bundle's own.
     """
 
     model: str
@@ -158,3 +161,4 @@ class AccuracyReport:
     from_coco: bool
     evaluations: tuple[Evaluation, ...]
     notes: tuple[str, ...]
+    model_sha256: str | None = None

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -16,6 +17,7 @@ from rkdeploy.evaluate.state import Part, default_folder, open_store
 from rkdeploy.evaluate.validators import validator_of
 from rkdeploy.evaluate.workers import Network, predict_parts
 from rkdeploy.postprocess.thresholds import DEFAULT_CONFIDENCE, Thresholds
+from rkdeploy.runtime.board import read_board
 from rkdeploy.runtime.protocol import NO_OPTIONS, RuntimeOptions
 
 if TYPE_CHECKING:
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
 
 LOWEST_CONFIDENCE: Final = 0.001
 _FLOAT_BACKENDS: Final = frozenset({"onnxruntime", "opencv_dnn"})
+_NPU_BACKENDS: Final = frozenset({"librknnrt", "rknnlite"})
 _PART_IMAGES: Final = 8
 
 Progress = Callable[[str, int, int], None]
@@ -106,6 +109,7 @@ def evaluate(bundle: Bundle, options: EvaluationOptions, progress: Progress) -> 
         from_coco=data.from_coco,
         evaluations=evaluations,
         notes=data.notes,
+        model_sha256=hashlib.sha256(bundle.rknn.read_bytes()).hexdigest() if bundle.rknn.is_file() else None,
     )
 
 
@@ -120,7 +124,7 @@ def _evaluate_one(
 ) -> Evaluation:
     parts = _predicted(bundle, backend, data, thresholds, options, progress)
     sources = sorted({part.figures_from for part in parts})
-    return score(
+    figures = score(
         data,
         [prediction for part in parts for prediction in part.predictions],
         bundle.spec,
@@ -129,6 +133,7 @@ def _evaluate_one(
         computes="float" if backend in _FLOAT_BACKENDS else bundle.model.dtype,
         figures_from=" and ".join(sources),
     )
+    return replace(figures, on_npu=backend in _NPU_BACKENDS and read_board().soc is not None)
 
 
 def _predicted(
