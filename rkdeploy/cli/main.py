@@ -12,6 +12,7 @@ import typer
 
 from rkdeploy import __version__
 from rkdeploy.cli.build import build_command
+from rkdeploy.cli.compare import compare_command
 from rkdeploy.cli.console import err, print_error
 from rkdeploy.cli.doctor import doctor_command
 from rkdeploy.cli.estimate import estimate_command
@@ -41,6 +42,7 @@ app = typer.Typer(
 app.command("inspect")(inspect_command)
 app.command("build", cls=SizeCommand)(build_command)
 app.command("estimate", cls=SizeCommand)(estimate_command)
+app.command("compare", cls=SizeCommand)(compare_command)
 app.command("explain")(explain_command)
 app.command("run", cls=WebCommand)(run_command)
 app.command("eval")(eval_command)

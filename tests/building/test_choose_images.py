@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from rkdeploy.building.options import BuildOptions
-from rkdeploy.building.pipeline import _choose_images
+from rkdeploy.building.pipeline import choose_images
 from rkdeploy.errors import CalibrationError
 
 ROOT = Path(__file__).parents[2]
@@ -25,7 +25,7 @@ def folder_of(count: int, tmp_path: Path) -> Path:
 
 def choose(folder: Path | None, dtype: str = "int8") -> tuple[int, set[str], set[str], str, str]:
     warnings: list[str] = []
-    images = _choose_images(BuildOptions(Path("best.pt"), calib=folder, dtype=dtype), warnings.append)
+    images = choose_images(BuildOptions(Path("best.pt"), calib=folder, dtype=dtype), warnings.append)
     calibration = {i.path for i in images.calibration.images} if images.calibration else set()
     return len(calibration), calibration, {i.path for i in images.proof}, images.proof_source, " ".join(warnings)
 

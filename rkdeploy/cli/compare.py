@@ -1,0 +1,249 @@
+"""`rkdeploy compare`: builds for several chips, types and sizes side by side, before there is a board."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from enum import Enum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+from rkdeploy.cli.compare_table import markdown, print_comparison, row_line
+from rkdeploy.cli.console import err, out, plain, print_warning
+from rkdeploy.cli.size import parse_size
+from rkdeploy.compare.events import CompareEvents
+from rkdeploy.errors import RkdeployError
+
+if TYPE_CHECKING:
+    from rkdeploy.compare.comparison import Comparison, Row
+    from rkdeploy.compare.variants import Variant
+
+_MATRIX, _INPUT, _QUANTIZATION, _ACCURACY, _OUTPUT = "Matrix", "Input", "Quantization", "Accuracy", "Output"
+
+
+class Format(str, Enum):
+    """How the table is printed."""
+
+    text = "text"
+    md = "md"
+
+
+def compare_command(
+    model: Annotated[Path, typer.Argument(help="best.pt, or an ONNX file exported from it.", show_default=False)],
+    target: Annotated[
+        str, typer.Option(help="SoCs, any that the installed toolkit knows.", rich_help_panel=_MATRIX)
+    ] = "rk3588,rk3576,rk3566,rk3562",
+    dtype: Annotated[
+        str, typer.Option(help="Types: int8, fp16, others of the toolkit's.", rich_help_panel=_MATRIX)
+    ] = "int8",
+    imgsz: Annotated[
+        str | None,
+        typer.Option(
+            help="Network inputs, such as 640,512x416: one number, or height x width. Default: the training size.",
+            metavar="H[xW],...",
+            rich_help_panel=_MATRIX,
+            show_default=False,
+        ),
+    ] = None,
+    weights: Annotated[
+        Path | None,
+        typer.Option(help="With an ONNX file: the .pt it came from.", rich_help_panel=_INPUT, show_default=False),
+    ] = None,
+    cfg: Annotated[
+        Path | None,
+        typer.Option(
+            help="With weights that come without their model (YOLOR's main branch): the darknet cfg.",
+            rich_help_panel=_INPUT,
+            show_default=False,
+        ),
+    ] = None,
+    calib: Annotated[
+        Path | None,
+        typer.Option(
+            help="Calibration images: a folder, a list file or a data.yaml. Default: ./calib_data.",
+            rich_help_panel=_QUANTIZATION,
+            show_default=False,
+        ),
+    ] = None,
+    calib_count: Annotated[int, typer.Option(help="Calibration images at most.", rich_help_panel=_QUANTIZATION)] = 20,
+    seed: Annotated[int, typer.Option(help="Seed of the choice of images.", rich_help_panel=_QUANTIZATION)] = 0,
+    min_agreement: Annotated[
+        float,
+        typer.Option(
+            help="Agreement with float (0 to 1) that the advice takes for good enough.",
+            min=0,
+            max=1,
+            rich_help_panel=_ACCURACY,
+        ),
+    ] = 0.9,
+    proof_count: Annotated[int, typer.Option(help="Held-back images to compare on.", rich_help_panel=_ACCURACY)] = 24,
+    data: Annotated[
+        Path | None,
+        typer.Option(
+            help="Labelled images (data.yaml, COCO file) to measure accuracy on.",
+            rich_help_panel=_ACCURACY,
+            show_default=False,
+        ),
+    ] = None,
+    data_split: Annotated[str, typer.Option(help="Split of --data.", rich_help_panel=_ACCURACY)] = "val",
+    data_labels: Annotated[
+        str | None,
+        typer.Option(
+            help="Folder of the label files, beside images. Default: what the data.yaml says, or labels.",
+            rich_help_panel=_ACCURACY,
+            show_default=False,
+        ),
+    ] = None,
+    data_count: Annotated[
+        int | None,
+        typer.Option(
+            help="Images of --data at most, always the same. Default: all.",
+            min=1,
+            rich_help_panel=_ACCURACY,
+            show_default=False,
+        ),
+    ] = None,
+    out_dir: Annotated[
+        Path, typer.Option("--out", help="Folder for the bundles; those of before are kept.", rich_help_panel=_OUTPUT)
+    ] = Path("build/compare"),
+    form: Annotated[Format, typer.Option("--format", help="Of the table.", rich_help_panel=_OUTPUT)] = Format.text,
+    as_json: Annotated[
+        str | None,
+        typer.Option(
+            "--json",
+            metavar="FILE",
+            help="Write the figures; - for stdout.",
+            rich_help_panel=_OUTPUT,
+            show_default=False,
+        ),
+    ] = None,
+    toolkit_python: Annotated[
+        Path | None,
+        typer.Option(
+            help="Interpreter that has rknn-toolkit2, if it is not this one.",
+            envvar="RKDEPLOY_TOOLKIT_PYTHON",
+            rich_help_panel=_OUTPUT,
+            show_default=False,
+        ),
+    ] = None,
+) -> None:
+    """Build for several chips, types and sizes; compare predicted rate, memory and agreement with float."""
+    from rkdeploy.building.accuracy_gate import GateOptions
+    from rkdeploy.compare.run import compare
+    from rkdeploy.compare.variants import CompareOptions
+    from rkdeploy.stream.sinks.atomic_file import refuse_folder, write_atomically
+
+    if data is None and (data_labels is not None or data_count is not None):
+        raise typer.BadParameter("Accuracy is measured on labelled images: name them with --data.", param_hint="--data")
+    file = None if as_json in (None, "-") else Path(str(as_json))
+    if file is not None:
+        refuse_folder(file)
+        if not file.parent.is_dir():
+            raise RkdeployError(f'"{file}" cannot be written: there is no folder "{file.parent}".')
+    options = CompareOptions(
+        model=model,
+        targets=_listed(target, "--target"),
+        dtypes=_listed(dtype, "--dtype"),
+        sizes=tuple(dict.fromkeys(parse_size(size) for size in _listed(imgsz, "--imgsz"))) if imgsz else (),
+        weights=weights,
+        cfg=cfg,
+        calib=calib,
+        calib_count=calib_count,
+        seed=seed,
+        proof_images=proof_count,
+        gate=GateOptions(data, 1.0, data_split, data_labels, data_count) if data is not None else None,
+        min_agreement=min_agreement,
+        out=out_dir,
+        toolkit_python=toolkit_python,
+    )
+    with _watched() as events:
+        found = compare(options, events)
+    text = _json(found)
+    if as_json == "-":
+        print(text, end="")
+        return
+    if file is not None:
+        write_atomically(file, text.encode("ascii"))
+    if form is Format.md:
+        print(markdown(found), end="")
+    else:
+        print_comparison(found, out)
+    if file is not None:
+        err.print(f"JSON: {plain(str(file))}")
+
+
+def _listed(text: str, option: str) -> tuple[str, ...]:
+    """Words with commas between them, each once."""
+    words = tuple(dict.fromkeys(word.strip() for word in text.split(",")))
+    if not all(words):
+        raise typer.BadParameter(f'"{text}" has an empty entry; give names with commas between.', param_hint=option)
+    return words
+
+
+class _Events(CompareEvents):
+    """A line for each build that is done; on a terminal a bar besides, with what is being done."""
+
+    def __init__(self, bar: Progress | None) -> None:
+        self._bar = bar
+        self._task = bar.add_task("Starting", total=None) if bar is not None else None
+        self._build = ""
+        self._stage = ""
+        self._warned: set[str] = set()
+
+    def begin(self, variant: Variant, number: int, total: int) -> None:
+        self._build = f"{variant}: "
+        if self._bar is not None and self._task is not None:
+            self._bar.update(self._task, completed=number - 1, total=total, description=plain(str(variant)))
+
+    def done(self, row: Row) -> None:
+        err.print(plain(row_line(row)))
+        if self._bar is not None and self._task is not None:
+            self._bar.advance(self._task)
+
+    def stage(self, title: str) -> None:
+        self._stage = title
+        self._show(title)
+
+    def detail(self, text: str) -> None:
+        self._show(f"{self._stage}: {text}")
+
+    def warning(self, text: str) -> None:
+        if text not in self._warned:  # most are of the model or the images, and so the same in all builds
+            self._warned.add(text)
+            print_warning(text)
+
+    def _show(self, text: str) -> None:
+        if self._bar is not None and self._task is not None:
+            self._bar.update(self._task, description=plain(f"{self._build}{text}"))
+
+
+@contextmanager
+def _watched() -> Iterator[_Events]:
+    if not err.is_terminal:
+        yield _Events(None)
+        return
+    columns = (BarColumn(20), MofNCompleteColumn(), TimeElapsedColumn(), TextColumn("{task.description}"))
+    with Progress(*columns, console=err, transient=True, refresh_per_second=4) as bar:
+        yield _Events(bar)
+
+
+def _json(found: Comparison) -> str:
+    import msgspec
+
+    document = {
+        "schema_version": 1,
+        "figures_from": {
+            "speed": "predicted", "weight_kib": "predicted", "internal_kib": "predicted", "agreement": "simulator",
+            "accuracy": "simulator",
+        },
+        **msgspec.to_builtins(found, enc_hook=str),
+    }  # fmt: skip
+    for row, one in zip(document["rows"], found.rows, strict=True):
+        if one.figures is not None:
+            row["figures"]["agreement_share"] = one.figures.agreement_share
+    # ASCII: a name out of a file cannot drive the terminal
+    return json.dumps(document, indent=2) + "\n"

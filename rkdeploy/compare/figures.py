@@ -1,0 +1,68 @@
+"""The figures of a bundle, from what its build recorded."""
+
+from __future__ import annotations
+
+from rkdeploy.bundle import Bundle
+from rkdeploy.compare.comparison import Accuracy, Figures, Measured, Speed
+from rkdeploy.compare.variants import Variant
+from rkdeploy.errors import RkdeployError
+from rkdeploy.estimate.latency import predict
+from rkdeploy.evaluate.figures import AccuracyReport
+
+
+def figures_of(bundle: Bundle, accuracy: Measured | None) -> Figures:
+    """What is known of a build without a board.
+
+    Args:
+        bundle: the build.
+        accuracy: of it, where it was measured.
+
+    Raises:
+        BundleError: when its record cannot be read.
+    """
+    record = bundle.record
+    compiled = record.compiled
+    speed, why = None, "the compiler's log could not be read"
+    if compiled is not None:
+        try:
+            found = predict(compiled, bundle.model.target, bundle.model.dtype)
+        except RkdeployError as error:
+            why = error.message
+        else:
+            why = ""
+            speed = Speed(
+                found.time_ms, found.low_ms, found.high_ms, found.coverage, found.frames_per_second,
+                found.fitted_on, found.notes,
+            )  # fmt: skip
+    return Figures(
+        speed=speed,
+        not_predicted=why,
+        weight_kib=compiled.weight_kib if compiled is not None else None,
+        internal_kib=compiled.internal_kib if compiled is not None else None,
+        rknn_bytes=bundle.rknn.stat().st_size,
+        agreement=record.agreement,
+        accuracy=accuracy,
+    )
+
+
+def measured(report: AccuracyReport, on: Variant | None = None) -> Measured:
+    """The headline figures of a build's report.
+
+    Args:
+        report: float and the built model on labelled images.
+        on: the build that was simulated, where it is another's report.
+    """
+    reference, built = report.evaluations
+    after = built.headlines()
+    figures = tuple(Accuracy(name, value, after.get(name)) for name, value in reference.headlines().items())
+    return Measured(figures, built.figures_from, report.source, built.images, on)
+
+
+def simulates_alike(a: Bundle, b: Bundle) -> bool:
+    """Whether two builds of one network for two chips gave the same in the simulator.
+
+    They did where every scale, and every figure of the comparison on the same held-back images, is the same to the last
+    digit.  Without such images it is not known.
+    """
+    first, second = a.record.agreement, b.record.agreement
+    return first is not None and first == second and a.spec.outputs == b.spec.outputs
