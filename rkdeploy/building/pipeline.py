@@ -8,7 +8,8 @@ import shutil
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import cv2
@@ -25,9 +26,11 @@ from rkdeploy.building.events import BuildEvents
 from rkdeploy.building.examples import ExampleKeeper
 from rkdeploy.building.input_choice import with_choice
 from rkdeploy.building.network import Network
+from rkdeploy.building.npu_model import build_npu_model
 from rkdeploy.building.open_network import open_network
 from rkdeploy.building.options import FLOAT_DTYPE, BuildOptions
 from rkdeploy.building.request import request_of
+from rkdeploy.building.verification import verify_contract
 from rkdeploy.bundle import (
     BUILD,
     CONTRACT,
@@ -39,7 +42,6 @@ from rkdeploy.bundle import (
     write_json,
 )  # fmt: skip
 from rkdeploy.compiled import CompiledModel
-from rkdeploy.custom_string import custom_string
 from rkdeploy.errors import CalibrationError, ToolkitError
 from rkdeploy.evaluate.figures import AccuracyReport
 from rkdeploy.evaluate.truth import LabelledSet
@@ -47,7 +49,7 @@ from rkdeploy.families.advice import advice_for
 from rkdeploy.families.anchor_defaults import compare_anchors
 from rkdeploy.graph.cut import cut
 from rkdeploy.graph.session import Session
-from rkdeploy.graph.verify import network_input, verify, verify_rewrite
+from rkdeploy.graph.verify import network_input
 from rkdeploy.preprocess import image_fit
 from rkdeploy.quantize.calibration import (
     CalibrationImage,
@@ -56,9 +58,7 @@ from rkdeploy.quantize.calibration import (
     load_letterboxed,
 )  # fmt: skip
 from rkdeploy.quantize.compile_log import read_compile_log
-from rkdeploy.quantize.error_analysis import mean_over_images
-from rkdeploy.quantize.float16 import tensors_of, worst_layers
-from rkdeploy.quantize.toolkit import BuiltModel, Toolkit, ToolkitOptions
+from rkdeploy.quantize.toolkit import BuiltModel, Toolkit
 from rkdeploy.record import (
     Agreement,
     BuildRecord,
@@ -67,14 +67,10 @@ from rkdeploy.record import (
     HeadNode,
     SourceRecord,
     ToolkitRecord,
-    Verification,
 )  # fmt: skip
 from rkdeploy.runtime.protocol import HeadTensor
 from rkdeploy.runtime.simulator import head_tensor
-from rkdeploy.spec import ModelSpec, NpuModel
-
-VERIFY_IMAGES = 4
-ANALYSED_IMAGES = 4
+from rkdeploy.spec import ModelSpec
 
 
 @dataclass(slots=True)
@@ -108,6 +104,11 @@ class _Images:
     proof: tuple[CalibrationImage, ...]
     proof_source: str
 
+    @property
+    def shown(self) -> tuple[CalibrationImage, ...]:
+        """The held-back images where there are any, else the calibration images."""
+        return self.proof or (self.calibration.images if self.calibration else ())
+
 
 def build(options: BuildOptions, events: BuildEvents) -> Bundle:
     """Build a bundle.
@@ -122,7 +123,7 @@ def build(options: BuildOptions, events: BuildEvents) -> Bundle:
         events.warning(text)
 
     clock = _Clock(events, {})
-    toolkit_options = _toolkit_options(options)
+    quantized = options.dtype != FLOAT_DTYPE
     with (
         new_bundle(options.folder) as folder,
         Toolkit(log=folder / LOG, python=options.toolkit_python, on_progress=events.detail) as toolkit,
@@ -143,33 +144,27 @@ def build(options: BuildOptions, events: BuildEvents) -> Bundle:
             onnx.save(cut_graph, str(cut_onnx))
         with clock.stage("images", "Choosing images"):
             images = choose_images(options, warn)
-            if images.calibration is not None and toolkit_options.quantized:
+            if images.calibration is not None and quantized:
                 events.calibration(images.calibration)
                 if options.gate is not None:
                     require_sound(images.calibration)
             labelled = open_gate(options.gate, spec) if options.gate is not None else None
             request = request_of(options, images, labelled)
         with clock.stage("verify", "Verifying the contract against the trained decode"):
-            verification = _verify(network, cut_graph, spec, images)
+            verification = verify_contract(network, cut_graph, spec, images.shown)
             events.verified(verification)
         try:
             with clock.stage("toolkit", f"Building for {options.target} with rknn-toolkit2"):
-                model = toolkit.build(
-                    cut_onnx,
-                    replace(
-                        toolkit_options, mean=spec.input.mean, std=spec.input.std, custom_string=custom_string(spec)
-                    ),
-                    _calibration_input(spec, images) if toolkit_options.quantized else (),
+                model, spec = build_npu_model(
+                    toolkit,
+                    options,
+                    spec,
+                    (cut_onnx, cut_graph),
+                    partial(_calibration_input, spec, images),
                     folder / f"{options.model.stem}.rknn",
-                    folder / QUANTIZATION if toolkit_options.quantized else None,
-                    float16=tensors_of(options.float16.layers, cut_graph.graph),
-                    propose_float16=options.float16.auto,
+                    folder / QUANTIZATION,
+                    events.detail,
                 )
-                if options.float16.worst:
-                    model = _worst_in_float16(toolkit, model, spec, images, options.float16.worst, events)
-                spec = _with_quantization(spec, model)
-                rknn = f"{options.model.stem}.rknn"
-                spec = replace(spec, model=NpuModel(rknn, options.target, options.dtype))
             with clock.stage("compare", f"Comparing {options.dtype} with float in the simulator"):
                 examples = ExampleKeeper(folder, options.examples)
                 agreement = _compare(toolkit, spec, cut_graph, images, examples, events)
@@ -185,7 +180,7 @@ def build(options: BuildOptions, events: BuildEvents) -> Bundle:
         else:
             events.compared(agreement)
         if accuracy is not None and labelled is not None and options.gate is not None:
-            calibration = images.calibration if toolkit_options.quantized else None
+            calibration = images.calibration if quantized else None
             for note in gate_notes(accuracy, labelled, calibration):
                 warn(note)
             events.accuracy(accuracy)
@@ -205,7 +200,7 @@ def build(options: BuildOptions, events: BuildEvents) -> Bundle:
                 head=tuple(HeadNode(t.node, t.stride, t.shape[1]) for t in network.head.taps),
                 verification=verification,
                 toolkit=_toolkit_record(options, model),
-                calibration=_calibration_record(images.calibration) if toolkit_options.quantized else None,
+                calibration=_calibration_record(images.calibration) if quantized else None,
                 agreement=agreement,
                 host=_host(),
                 seconds=clock.seconds,
@@ -216,16 +211,6 @@ def build(options: BuildOptions, events: BuildEvents) -> Bundle:
             ),
         )
     return read_bundle(options.folder, check_hashes=False)
-
-
-def _toolkit_options(options: BuildOptions) -> ToolkitOptions:
-    return ToolkitOptions(
-        target=options.target,
-        dtype=options.dtype,
-        algorithm=options.algorithm,
-        method=options.method,
-        optimization_level=options.optimization_level,
-    )
 
 
 def choose_images(options: BuildOptions, warn: Callable[[str], None]) -> _Images:
@@ -260,67 +245,9 @@ def choose_images(options: BuildOptions, warn: Callable[[str], None]) -> _Images
     return _Images(calibration, calibration.images, f"{calibration.source} (the calibration images themselves)")
 
 
-def _verify(network: Network, cut_graph: onnx.ModelProto, spec: ModelSpec, images: _Images) -> Verification:
-    head = network.reference_head
-    proof = verify(
-        network.reference,
-        head,
-        cut_graph,
-        spec,
-        _verify_images(spec, images),
-        separate=network.separate_reference,
-    )
-    if network.trained is network.reference:
-        return proof
-    rewrite = verify_rewrite(network.trained, network.reference, head, spec, _verify_images(spec, images))
-    return replace(proof, rewrite_error=rewrite)
-
-
-def _verify_images(spec: ModelSpec, images: _Images) -> Iterator[tuple[str, NDArray[np.uint8]]]:
-    """Real images where there are any, else seeded noise, which exercises the decode all the same."""
-    chosen = images.proof or (images.calibration.images if images.calibration else ())
-    fit = image_fit(spec.input)
-    for image in chosen[:VERIFY_IMAGES]:
-        yield image.path, fit(image.read()).image
-    if not chosen:
-        noise = np.random.default_rng(0).integers(0, 256, (1, spec.input.height, spec.input.width, 3), np.uint8)
-        yield "seeded noise (no images given)", noise
-
-
 def _calibration_input(spec: ModelSpec, images: _Images) -> Iterator[NDArray[np.uint8]]:
     assert images.calibration is not None
     return load_letterboxed(images.calibration, image_fit(spec.input), "nchw")
-
-
-def _worst_in_float16(
-    toolkit: Toolkit, model: BuiltModel, spec: ModelSpec, images: _Images, count: int, events: BuildEvents
-) -> BuiltModel:
-    """The model once more, with the layers in float16 that lose most by themselves on calibration images."""
-    assert model.rknn is not None
-    assert model.kept is not None
-    assert model.kept.config is not None
-    assert images.calibration is not None
-    fit = image_fit(spec.input)
-    chosen = images.calibration.images[:ANALYSED_IMAGES]
-    analyses = []
-    for number, image in enumerate(chosen, 1):
-        events.detail(f"layer errors, image {number}/{len(chosen)}")
-        analyses.append(toolkit.analyse(fit(image.read()).image))
-    worst = worst_layers(mean_over_images(analyses), count)
-    return toolkit.change_float16(worst, model.rknn, model.kept.config.parent)
-
-
-def _with_quantization(spec: ModelSpec, model: BuiltModel) -> ModelSpec:
-    """The contract with the scales and zero points that the toolkit chose, checked to speak of the same tensors."""
-    got = [(o.name, o.shape) for o in model.outputs]
-    expected = [(o.name, o.shape) for o in spec.outputs]
-    if got != expected:
-        raise ToolkitError(f"The built model has the outputs {got}, expected {expected}.")
-    outputs = tuple(
-        replace(output, quantization=tensor.quantization)
-        for output, tensor in zip(spec.outputs, model.outputs, strict=True)
-    )
-    return replace(spec, outputs=outputs)
 
 
 def _compare(

@@ -25,7 +25,7 @@ def host_stages(model: Path, out: Path) -> None:
     import onnx
 
     from rkdeploy.building.open_network import open_network
-    from rkdeploy.building.pipeline import VERIFY_IMAGES
+    from rkdeploy.building.verification import VERIFY_IMAGES
     from rkdeploy.bundle import CONTRACT, new_bundle, write_json
     from rkdeploy.graph.cut import CutOptions, cut
     from rkdeploy.graph.verify import verify
