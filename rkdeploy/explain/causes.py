@@ -9,7 +9,7 @@ import numpy as np
 
 from rkdeploy.explain.activations import TensorRange
 from rkdeploy.quantize.error_analysis import LayerError
-from rkdeploy.quantize.float16 import layer_name
+from rkdeploy.quantize.float16 import module_name
 from rkdeploy.record import Agreement, CalibrationRecord
 
 _NARROW_SHARE = 0.005  # of a tensor's values outside its calibrated range
@@ -65,7 +65,8 @@ def find_causes(
 
 
 def _float16_option(tensor: str) -> str:
-    return f"--float16-layers {layer_name(tensor)}"
+    """How to keep it in float16: with its module, since a reader in int8 takes the same scale as before."""
+    return f"--float16-layers {module_name(tensor)}"
 
 
 def _calibration(ranges: Mapping[str, TensorRange], calibration: CalibrationRecord | None) -> list[Cause]:
@@ -112,7 +113,7 @@ def _channels(ranges: Mapping[str, TensorRange]) -> list[Cause]:
             r.name,
             f'"{r.name}": channel {r.widest_channel} reaches {r.channel_ratio:.0f} times the median channel, and one '
             f"scale must hold them all: half of the channels have {255 / r.channel_ratio:.0f} of 256 steps or fewer.",
-            f"Look at that channel's weights and BatchNorm. Train on with weight decay, or keep this layer in float16 "
+            f"Look at that channel's weights and BatchNorm. Train on with weight decay, or keep its module in float16 "
             f"(build with {_float16_option(r.name)}).",
             float(np.log2(r.channel_ratio) / 8),
         )
@@ -135,8 +136,8 @@ def _layers(layers: Sequence[LayerError], ranges: Mapping[str, TensorRange]) -> 
                     row.name,
                     f"{lost}: its range ({known.calibrated[0]:.3g} to {known.calibrated[1]:.3g}) is "
                     f"{known.stretch:.0f} times what 99.9 % of its values need ({known.bulk:.3g}).",
-                    f"A few outliers set the scale: try other calibration images (--seed), or keep this "
-                    f"layer in float16 (build with {_float16_option(row.name)}).",
+                    f"A few outliers set the scale: try other calibration images (--seed), or keep its "
+                    f"module in float16 (build with {_float16_option(row.name)}).",
                     weight,
                 )
             )
@@ -146,7 +147,7 @@ def _layers(layers: Sequence[LayerError], ranges: Mapping[str, TensorRange]) -> 
                     "layer",
                     row.name,
                     f"{lost}.",
-                    f"Build with {_float16_option(row.name)}, which keeps this layer in float16, or with --dtype fp16.",
+                    f"Build with {_float16_option(row.name)}, which keeps its module in float16, or with --dtype fp16.",
                     weight,
                 )
             )

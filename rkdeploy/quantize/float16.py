@@ -63,6 +63,12 @@ def layer_name(name: str) -> str:
     return _SUFFIX.sub("", name).strip("/").replace("/", ".")
 
 
+def module_name(tensor: str) -> str:
+    """The module that a tensor's layer belongs to, `model.6` of `model.6.cv1.conv`; else the layer itself."""
+    parts = layer_name(tensor).split(".")
+    return ".".join(parts[:2]) if len(parts) > 2 and parts[1].isdecimal() else layer_name(tensor)
+
+
 def tensors_of(wanted: Sequence[str], graph: onnx.GraphProto) -> tuple[str, ...]:
     """The tensors that layers compute, in the graph's order.
 

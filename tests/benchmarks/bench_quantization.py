@@ -1,4 +1,4 @@
-"""Which cut of the head, and how many calibration images, keep INT8 closest to float (docs/quantization.md).
+"""Which cut of the head, calibration images and float16 layers keep INT8 closest to float (docs/quantization.md).
 
     python tests/benchmarks/bench_quantization.py [--seeds 0 1 2] [--images 100] > table.md
 
@@ -20,6 +20,7 @@ from rkdeploy.building.options import BuildOptions
 from rkdeploy.building.pipeline import build
 from rkdeploy.bundle import LOG, Bundle
 from rkdeploy.graph.cut import CutOptions, Sigmoid, Split
+from rkdeploy.quantize.float16 import Float16Choice
 
 ROOT = Path(__file__).parents[2]
 CUTS: tuple[tuple[Split, Sigmoid], ...] = (
@@ -28,6 +29,15 @@ CUTS: tuple[tuple[Split, Sigmoid], ...] = (
 )  # fmt: skip
 COUNTS = (5, 10, 20, 40)
 ALGORITHMS = ("normal", "kl_divergence")
+FLOAT16 = {
+    "head": Float16Choice(("head",)),
+    "last C3 of each level, head": Float16Choice(("model.17", "model.20", "model.23", "head")),
+    "neck, head": Float16Choice(("model.10-23", "head")),
+    "layers 0 to 2, neck, head": Float16Choice(("model.0-2", "model.10-23", "head")),
+    "the 4 worst": Float16Choice(worst=4),
+    "the 8 worst": Float16Choice(worst=8),
+    "the toolkit's proposal": Float16Choice(auto=True),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,11 +81,18 @@ def main() -> None:
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as scratch:
 
-        def options(count: int = 20, cut: CutOptions | None = None, algorithm: str = "normal") -> list[BuildOptions]:
+        def options(
+            count: int = 20,
+            cut: CutOptions | None = None,
+            algorithm: str = "normal",
+            method: str = "channel",
+            float16: Float16Choice | None = None,
+        ) -> list[BuildOptions]:
             return [
                 BuildOptions(
                     ROOT / "calib_data" / "best.pt", calib=ROOT / "calib_data", calib_count=count, seed=seed,
-                    cut=cut or CutOptions(), algorithm=algorithm, proof_images=arguments.images, min_agreement=0.0,
+                    cut=cut or CutOptions(), algorithm=algorithm, method=method,
+                    float16=float16 or Float16Choice(), proof_images=arguments.images, min_agreement=0.0,
                     out=Path(scratch),
                 )
                 for seed in arguments.seeds
@@ -84,6 +101,8 @@ def main() -> None:
         rows = {f"split {s}, sigmoid {g}": options(cut=CutOptions(s, g)) for s, g in CUTS}
         rows |= {f"{n} calibration images": options(count=n) for n in COUNTS}
         rows |= {f"algorithm {a}": options(algorithm=a) for a in ALGORITHMS}
+        rows |= {"method layer": options(method="layer")}
+        rows |= {f"float16: {name}": options(float16=choice) for name, choice in FLOAT16.items()}
         print("| build | matched %, mean | lowest to highest | score difference | Mcycles (predicted) | internal KB |")
         print("|---|---|---|---|---|---|")
         for name, builds in rows.items():

@@ -22,6 +22,7 @@ from rkdeploy.cli.main import app
 from rkdeploy.errors import RkdeployError
 from rkdeploy.explain.explain import Explanation, explain
 from rkdeploy.quantize.calibration import find_calibration
+from rkdeploy.quantize.float16 import Float16Choice
 
 ROOT = Path(__file__).parents[2]
 SAMPLE = ROOT / "calib_data"
@@ -31,9 +32,21 @@ DAMAGED = "model.6.cv1.conv"
 pytestmark = pytest.mark.slow
 
 
-def built(model: Path, folder: Path, calib: Path = SAMPLE) -> Bundle:
-    options = BuildOptions(model=model, calib=calib, imgsz=(192, 192), min_agreement=0.0, out=folder)
+def built(model: Path, folder: Path, calib: Path = SAMPLE, float16: Float16Choice | None = None) -> Bundle:
+    options = BuildOptions(
+        model=model,
+        calib=calib,
+        imgsz=(192, 192),
+        float16=float16 or Float16Choice(),
+        min_agreement=0.0,
+        out=folder,
+    )
     return build(options, BuildEvents())
+
+
+def lowest_cosine(bundle: Bundle) -> float:
+    assert bundle.record.agreement is not None
+    return min(output.cosine for output in bundle.record.agreement.outputs)
 
 
 def explained(bundle: Bundle) -> Explanation:
@@ -57,7 +70,7 @@ def test_a_sound_model(whole: Bundle) -> None:
 
 
 def test_one_channel_scaled_by_64(whole: Bundle, tmp_path: Path) -> None:
-    """A convolution of which one channel is 64 times too large is found: the layer and the channel."""
+    """A convolution of which one channel is 64 times too large is found, and what is proposed then helps."""
     model = onnx.load(whole.folder / "best.onnx")
     for constant in model.graph.initializer:
         if constant.name in {f"{DAMAGED}.weight", f"{DAMAGED}.bias"}:
@@ -66,10 +79,14 @@ def test_one_channel_scaled_by_64(whole: Bundle, tmp_path: Path) -> None:
             constant.CopyFrom(onnx.numpy_helper.from_array(values, constant.name))
     damaged = tmp_path / "damaged.onnx"
     onnx.save(model, damaged)
-    found = explained(built(damaged, tmp_path))
+    bundle = built(damaged, tmp_path / "int8")
+    found = explained(bundle)
     assert found.causes[0].kind == "channel"
     assert found.causes[0].layer.startswith(DAMAGED)
     assert f"channel {CHANNEL} reaches" in found.causes[0].text
+    assert "--float16-layers model.6)" in found.causes[0].try_this
+    mended = built(damaged, tmp_path / "mended", float16=Float16Choice(("model.6",)))
+    assert 1 - lowest_cosine(mended) < 0.8 * (1 - lowest_cosine(bundle))
 
 
 def black(folder: Path) -> Path:
