@@ -127,13 +127,20 @@ def _legend(found: Comparison) -> list[str]:
             f"{rule if one.float_detections else ''}."
         )
     lines += _accuracy_lines(found.rows)
-    unpredicted: dict[str, list[str]] = {}
-    for row in found.rows:
-        if row.figures is not None and row.figures.not_predicted:
-            unpredicted.setdefault(row.figures.not_predicted, []).append(str(row.variant))
-    lines += [f"time not predicted: {', '.join(names)}. {_one_line(why)}" for why, names in unpredicted.items()]
-    lines += [f"failed: {r.variant}. {_one_line(f'{r.reason} {r.hint}')}" for r in found.rows if r.state == "failed"]
-    return lines
+    unpredicted = [(row, row.figures.not_predicted) for row in found.rows if row.figures is not None]
+    lines += [f"time not predicted: {names}. {why}" for names, why in _by_reason(unpredicted)]
+    hints = {row.reason: row.hint for row in reversed(found.rows)}
+    failures = _by_reason([(row, row.reason) for row in found.rows])
+    return lines + [f"failed: {names}. {_one_line(f'{why} {hints[why]}')}" for names, why in failures]
+
+
+def _by_reason(rows: Sequence[tuple[Row, str]]) -> list[tuple[str, str]]:
+    """The names of the rows that share a reason, and the reason."""
+    found: dict[str, list[str]] = {}
+    for row, reason in rows:
+        if reason:
+            found.setdefault(reason, []).append(str(row.variant))
+    return [(", ".join(names), reason) for reason, names in found.items()]
 
 
 def _accuracy_lines(rows: Sequence[Row]) -> list[str]:

@@ -144,8 +144,9 @@ def _share(candidate: _Candidate) -> str:
 
 
 def _quality(candidate: _Candidate) -> str:
-    """How good it is, from the simulator: accuracy where it was measured, else agreement."""
+    """How good it is, in the simulator."""
     measured = candidate.figures.accuracy
-    if measured is None or not measured.figures:
-        return f"agreement {_share(candidate)} in the simulator"
-    return ", ".join(f"{one.name} {one.built or 0.0:.3f}" for one in measured.figures) + " in the simulator"
+    parts = [f"{one.name} {one.built or 0.0:.3f}" for one in measured.figures] if measured is not None else []
+    if candidate.figures.agreement_share is not None:
+        parts.append(f"agreement {_share(candidate)}")
+    return f"{', '.join(parts)} in the simulator"
