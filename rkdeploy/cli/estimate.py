@@ -39,6 +39,13 @@ def estimate_command(
     weights: Annotated[
         Path | None, typer.Option(help="With an ONNX file: the .pt it came from.", show_default=False)
     ] = None,
+    cfg: Annotated[
+        Path | None,
+        typer.Option(
+            help="With weights that come without their model (YOLOR's main branch): the darknet cfg.",
+            show_default=False,
+        ),
+    ] = None,
     as_json: Annotated[
         str | None,
         typer.Option("--json", metavar="FILE", help="Write the figures; - for stdout.", show_default=False),
@@ -79,7 +86,7 @@ def estimate_command(
         chosen, dtype = (own.target,), own.dtype
     for chip in chosen:
         require_fitted(chip, dtype)
-    source = EstimateSource(model, weights, size, built, toolkit_python)
+    source = EstimateSource(model, weights, size, built, toolkit_python, cfg)
     predictions: list[tuple[Prediction, str]] = []
     input_hw = (0, 0)
     with err.status("Estimating") as status:

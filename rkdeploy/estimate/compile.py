@@ -31,6 +31,7 @@ class EstimateSource:
     Attributes:
         model: a bundle, or a `.pt`, `.pth` or `.onnx`.
         weights: with an ONNX file: the checkpoint that it came from.
+        cfg: the darknet cfg of a checkpoint that holds weights only (YOLOR's main branch).
         imgsz: (height, width) in pixels; None takes the training size.
         built: folder in which bundles of the same file are looked for.
         toolkit_python: interpreter that has rknn-toolkit2; None is this one.
@@ -41,6 +42,7 @@ class EstimateSource:
     imgsz: tuple[int, int] | None = None
     built: Path = Path("build")
     toolkit_python: Path | None = None
+    cfg: Path | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +82,7 @@ def compiled_models(
     from rkdeploy.graph.cut import CutOptions, cut
 
     progress(f"reading {source.model.name}")
-    network = open_network(source.model, source.weights, source.imgsz)
+    network = open_network(source.model, source.weights, source.imgsz, cfg=source.cfg)
     found = {
         target: _built(source.built / f"{source.model.stem}-{target}-{dtype}", network.sha256, network.input_hw)
         for target in targets
@@ -104,10 +106,10 @@ def _of_bundle(
     """The bundle's own compiled model; for other chips than its own, its float graph is compiled again."""
     bundle = read_bundle(source.model)
     size = (bundle.spec.input.height, bundle.spec.input.width)
-    if source.imgsz not in (None, size) or source.weights is not None:
+    if source.imgsz not in (None, size) or source.weights is not None or source.cfg is not None:
         raise RkdeployError(
             f'"{source.model}" is a bundle, built for {size[0]}x{size[1]} (height x width).',
-            "Give its checkpoint to predict another size.",
+            "Give its checkpoint to predict another size; --weights and --cfg go with files.",
         )
     own = bundle.model.target if bundle.model.dtype == dtype else None
     others = tuple(target for target in targets if target != own)

@@ -20,6 +20,7 @@ from rkdeploy.quantize.compile_log import parse_compile_log
 ROOT = Path(__file__).parents[2]
 LOGS = ROOT / "tests/data/compile_log"
 SAMPLE = ROOT / "calib_data/best.pt"
+YOLOR = ROOT / "tests/data/yolor"
 
 
 def run(*args: str) -> tuple[str, str]:
@@ -80,6 +81,8 @@ def test_json(tmp_path: Path) -> None:
         (["none.pt"], "none.pt"),
         (["none.txt"], "expected .pt, .pth or .onnx"),
         (["."], "is not a bundle"),
+        ([str(YOLOR / "main_p6.pt")], "holds the weights of a network that a darknet cfg describes"),
+        (["best.onnx", "--cfg", "yolor.cfg"], "needs no darknet cfg"),
         (["best.pt", "--json", "none/e.json"], "there is no folder"),
     ],
 )
@@ -89,6 +92,19 @@ def test_refusals(args: list[str], said: str, tmp_path: Path, monkeypatch: pytes
     with pytest.raises(RkdeployError) as caught:
         CliRunner().invoke(app, ["estimate", *args], catch_exceptions=False)
     assert said in caught.value.message
+
+
+@pytest.mark.slow
+def test_weights_only_with_their_cfg(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A checkpoint of YOLOR's main branch, which holds weights only, is predicted with its darknet cfg."""
+    monkeypatch.chdir(tmp_path)
+    text, _ = run(
+        str(YOLOR / "main_p6.pt"), "--cfg", str(YOLOR / "main_p6.cfg"), "--target", "rk3588", "--imgsz", "128", "192",
+        "--json", "-",
+    )  # fmt: skip
+    document = json.loads(text)
+    assert document["input_hw"] == [128, 192]
+    assert document["predictions"][0]["time_ms"] > 0
 
 
 @pytest.mark.slow
