@@ -15,7 +15,7 @@ from rkdeploy.building.options import BuildOptions
 from rkdeploy.custom_string import custom_string
 from rkdeploy.errors import ToolkitError
 from rkdeploy.quantize.error_analysis import mean_over_images
-from rkdeploy.quantize.float16 import tensors_of, worst_layers
+from rkdeploy.quantize.float16 import default_float16, tensors_of, worst_layers
 from rkdeploy.quantize.toolkit import BuiltModel, Toolkit, ToolkitOptions
 from rkdeploy.spec import ModelSpec, NpuModel
 
@@ -70,17 +70,18 @@ def build_npu_model(
     file, model = graph
     toolkit_options = toolkit_options_of(options, spec)
     quantized = toolkit_options.quantized
+    float16 = options.float16 if options.float16 is not None else default_float16(spec, options.target, options.dtype)
     built = toolkit.build(
         file,
         toolkit_options,
         calibration() if quantized else (),
         rknn,
         keep if quantized else None,
-        float16=tensors_of(options.float16.layers, model.graph),
-        propose_float16=options.float16.auto,
+        float16=tensors_of(float16.layers, model.graph, spec),
+        propose_float16=float16.auto,
     )
-    if options.float16.worst:
-        worst = _worst(toolkit, calibration, options.float16.worst, detail)
+    if float16.worst:
+        worst = _worst(toolkit, calibration, float16.worst, detail)
         built = toolkit.change_float16(worst, rknn, keep)
     return built, replace(_with_quantization(spec, built), model=NpuModel(rknn.name, options.target, options.dtype))
 

@@ -33,7 +33,7 @@ class BuildOptions:
         calib_count: how many calibration images at most.
         seed: of the choice of images.
         algorithm, method: of the toolkit's quantization.
-        float16: which layers of a quantized model stay in float16.
+        float16: which layers of a quantized model stay in float16; None is `default_float16`.
         optimization_level: of the toolkit, 0 to 3.
         stem: how the first layer is written.
         nms: which head of a checkpoint with two (YOLOv10, YOLO26); None takes the one that its trainer takes.
@@ -58,7 +58,7 @@ class BuildOptions:
     seed: int = 0
     algorithm: str = "normal"
     method: str = "channel"
-    float16: Float16Choice = field(default_factory=Float16Choice)
+    float16: Float16Choice | None = None
     optimization_level: int = 3
     stem: StemForm = "space_to_depth"
     nms: bool | None = None

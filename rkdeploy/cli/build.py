@@ -18,9 +18,11 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from rkdeploy.building.network import Network
+    from rkdeploy.building.options import BuildOptions
     from rkdeploy.evaluate.figures import AccuracyReport
     from rkdeploy.families.advice import Advice
     from rkdeploy.quantize.calibration import CalibrationSet
+    from rkdeploy.quantize.float16 import Float16Choice
     from rkdeploy.record import Agreement, Verification
 
 
@@ -154,7 +156,8 @@ def build_command(
     float16_layers: Annotated[
         str | None,
         typer.Option(
-            help="Layers that stay float16: names or modules with commas (head,model.17-23), as `explain` prints them.",
+            help="Layers that stay float16: names or modules with commas, as `explain` prints them (head,model.17-23); "
+            "or none. Default: the boxes, keypoints and angles of anchor-free heads (geometry).",
             metavar="NAMES",
             rich_help_panel=_QUANTIZATION,
         ),
@@ -253,9 +256,7 @@ def build_command(
     from rkdeploy.building.accuracy_gate import GateOptions
     from rkdeploy.building.input_choice import InputChoice
     from rkdeploy.building.options import BuildOptions
-    from rkdeploy.building.pipeline import build
     from rkdeploy.graph.cut import CutOptions
-    from rkdeploy.quantize.float16 import Float16Choice
 
     if data is None and (max_drop is not None or data_labels is not None or data_count is not None):
         raise typer.BadParameter("Accuracy is measured on labelled images: name them with --data.", param_hint="--data")
@@ -268,8 +269,8 @@ def build_command(
         cfg=cfg,
         imgsz=parse_size(imgsz) if imgsz else None,
         input=InputChoice(
-            mean=_triple(mean, "--mean"),
-            std=_triple(std, "--std"),
+            mean=parse_triple(mean, "--mean"),
+            std=parse_triple(std, "--std"),
             color=color.value if color else None,
             fit=fit.value if fit else None,
             crop_fraction=crop,
@@ -283,7 +284,7 @@ def build_command(
         seed=seed,
         algorithm=algorithm.value,
         method=method.value,
-        float16=Float16Choice(_names(float16_layers), float16_worst, float16_auto),
+        float16=_float16(float16_layers, float16_worst, auto=float16_auto),
         optimization_level=optimization_level,
         stem=stem.value,
         cut=CutOptions(split.value, sigmoid.value),
@@ -294,6 +295,13 @@ def build_command(
         out=out_dir,
         toolkit_python=toolkit_python,
     )
+    build_and_print(options)
+
+
+def build_and_print(options: BuildOptions) -> None:
+    """Build, and print it as it goes and what came of it."""
+    from rkdeploy.building.pipeline import build
+
     with _watch() as events:
         bundle = build(options, events)
     record = bundle.record
@@ -307,12 +315,17 @@ def build_command(
         out.print(f"  {file.stat().st_size / 1024:9,.1f} KiB  {plain(file.name)}")
 
 
-def _names(text: str | None) -> tuple[str, ...]:
-    """Names with commas between them."""
-    return tuple(name for part in (text or "").split(",") if (name := part.strip()))
+def _float16(layers: str | None, worst: int, *, auto: bool) -> Float16Choice | None:
+    """The choice, None where nothing was said."""
+    from rkdeploy.quantize.float16 import NONE, Float16Choice
+
+    if layers is None and not worst and not auto:
+        return None
+    names = tuple(name for part in (layers or "").split(",") if (name := part.strip()) and name != NONE)
+    return Float16Choice(names, worst, auto)
 
 
-def _triple(text: str | None, option: str) -> tuple[float, float, float] | None:
+def parse_triple(text: str | None, option: str) -> tuple[float, float, float] | None:
     """Three numbers with commas between them."""
     if text is None:
         return None

@@ -18,8 +18,15 @@ if TYPE_CHECKING:
     import onnx
 
     from rkdeploy.quantize.error_analysis import LayerError
+    from rkdeploy.spec import ModelSpec
 
 HEAD: Final = "head"
+GEOMETRY: Final = "geometry"
+NONE: Final = "none"
+_POINT_GEOMETRY: Final = frozenset({"dfl_boxes", "ltrb_boxes", "keypoint_xy", "angles"})
+_ANCHOR_GEOMETRY: Final = frozenset({"anchor_boxes", "anchor_xy", "anchor_wh"})
+# The toolkit refuses float16 beside integers there: "only support int8/int16".
+_INTEGER_ONLY: Final = ("rv1103", "rv1106", "rk2118")
 _RANGE: Final = re.compile(r"(.*\.)?(\d{1,4})-(\d{1,4})")
 _SUFFIX: Final = re.compile(r"(_output_\d+)?(_int8)?$")
 _MOST_NAMED: Final = 8
@@ -31,7 +38,7 @@ _MOVERS: Final = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class Float16Choice:
-    """Which layers of a quantized model stay in float16.  Nothing is the default; only one of the three is given.
+    """Which layers of a quantized model stay in float16; at most one of the three is given.
 
     Attributes:
         layers: see `tensors_of`.
@@ -69,14 +76,29 @@ def module_name(tensor: str) -> str:
     return ".".join(parts[:2]) if len(parts) > 2 and parts[1].isdecimal() else layer_name(tensor)
 
 
-def tensors_of(wanted: Sequence[str], graph: onnx.GraphProto) -> tuple[str, ...]:
+def default_float16(spec: ModelSpec, target: str, dtype: str) -> Float16Choice:
+    """What an int8 build keeps in float16 unless told otherwise: where anchor-free heads say where things are.
+
+    Box distances, keypoints and angles of an anchor-free head have tensors of their own, one small convolution each.
+    In int8 they cost most of the accuracy that a build loses, in float16 next to nothing (docs/quantization.md).  An
+    anchor head's boxes lie between 0 and 1 after their sigmoid and stay int8.
+    """
+    if dtype != "int8" or target.startswith(_INTEGER_ONLY):
+        return Float16Choice()
+    found = any(output.role in _POINT_GEOMETRY for output in spec.outputs)
+    return Float16Choice((GEOMETRY,)) if found else Float16Choice()
+
+
+def tensors_of(wanted: Sequence[str], graph: onnx.GraphProto, spec: ModelSpec) -> tuple[str, ...]:
     """The tensors that layers compute, in the graph's order.
 
     Args:
         wanted: each the name of a layer as `rkdeploy explain` prints it; or of a module with all layers in it
             (`model.17`); or a range of modules (`model.17-23`); or a pattern with `*`; or `head`, the last convolution
-            of each output and what follows it.  `/model.17/cv1` of exported files is the same as `model.17.cv1`.
+            of each output and what follows it; or `geometry`, the same of those outputs that hold boxes, keypoints or
+            angles alone.  `/model.17/cv1` of exported files is the same as `model.17.cv1`.
         graph: the cut graph.
+        spec: its contract.
 
     Raises:
         RkdeployError: when a name means no layer.
@@ -84,16 +106,18 @@ def tensors_of(wanted: Sequence[str], graph: onnx.GraphProto) -> tuple[str, ...]
     # All a convolution's outputs carry names of their own; a name of an input or a constant is not a layer's.
     computed = [output for node in graph.node for output in node.output if output]
     plain = {name: layer_name(name) for name in computed}
-    head = _head(graph)
+    geometry = [o.name for o in spec.outputs if o.role in _POINT_GEOMETRY | _ANCHOR_GEOMETRY]
+    words = {HEAD: _last_layers(graph, [o.name for o in spec.outputs]), GEOMETRY: _last_layers(graph, geometry)}
     chosen: set[str] = set()
     for name in wanted:
-        found = head if name == HEAD else {c for c in computed if _means(layer_name(name), plain[c])}
+        found = words[name] if name in words else {c for c in computed if _means(layer_name(name), plain[c])}
         if not found:
+            known = [word for word in words if words[word]]
             modules = list(dict.fromkeys(".".join(p.split(".")[:2]) for p in plain.values()))
             raise RkdeployError(
                 f"--float16-layers: the network has no layer {shown(name)}.",
-                f"It has {HEAD}, {', '.join(modules[:_MOST_NAMED])}, ... {modules[-1]}; `rkdeploy explain --all` lists "
-                "every layer.",
+                f"It has {', '.join(known + modules[:_MOST_NAMED])}, ... {modules[-1]}; "
+                "`rkdeploy explain --all` lists every layer.",
             )
         chosen |= found
     return tuple(name for name in computed if name in chosen)
@@ -116,11 +140,11 @@ def _means(wanted: str, layer: str) -> bool:
     return layer.startswith(before) and number.isdecimal() and first <= int(number) <= last
 
 
-def _head(graph: onnx.GraphProto) -> set[str]:
+def _last_layers(graph: onnx.GraphProto, outputs: Sequence[str]) -> set[str]:
     """What is computed from the last convolution of each output onwards."""
     producers = {output: node for node in graph.node for output in node.output}
     found: set[str] = set()
-    todo = [output.name for output in graph.output]
+    todo = list(outputs)
     while todo:
         name = todo.pop()
         node = producers.get(name)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -12,10 +13,21 @@ from onnx import TensorProto, helper
 from rkdeploy.building.options import BuildOptions
 from rkdeploy.errors import RkdeployError, ToolkitError
 from rkdeploy.quantize.error_analysis import LayerError
-from rkdeploy.quantize.float16 import Float16Choice, layer_name, tensors_of, worst_layers
+from rkdeploy.quantize.float16 import (
+    GEOMETRY,
+    Float16Choice,
+    default_float16,
+    layer_name,
+    tensors_of,
+    worst_layers,
+)  # fmt: skip
 from rkdeploy.quantize.toolkit import Toolkit
 from rkdeploy.quantize.toolkit_worker import RefusedError, float16_tensors, write_float16
-from tests.quantize.test_toolkit import INT8, images, onnx_outputs, tiny_onnx
+from rkdeploy.spec import HeadOutput, InputSpec, ModelSpec, OutputRole
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+from test_toolkit import INT8, images, onnx_outputs, tiny_onnx
 
 
 def graph_of(*nodes: tuple[str, str, str], outputs: tuple[str, ...]) -> onnx.ModelProto:
@@ -27,6 +39,12 @@ def graph_of(*nodes: tuple[str, str, str], outputs: tuple[str, ...]) -> onnx.Mod
         [helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in outputs],
     )
     return helper.make_model(graph)
+
+
+def spec_of(model: onnx.ModelProto, role: OutputRole = "anchor_map") -> ModelSpec:
+    """A contract whose outputs all have one role."""
+    outputs = tuple(HeadOutput(o.name, role, 0, 8, (1, 4, 4, 4)) for o in model.graph.output)
+    return ModelSpec("yolo", "detect", ("a",), InputSpec("images", 32, 32), outputs)
 
 
 OURS = graph_of(
@@ -66,7 +84,43 @@ def test_a_name_means_the_layers_of_that_module(
     wanted: tuple[str, ...], model: onnx.ModelProto, found: list[str]
 ) -> None:
     """Modules, ranges, patterns, single layers and the head, in our spelling or the exporter's."""
-    assert list(tensors_of(wanted, model.graph)) == found
+    assert list(tensors_of(wanted, model.graph, spec_of(model))) == found
+
+
+@pytest.mark.parametrize(
+    ("role", "chosen"),
+    [
+        *((role, True) for role in ("dfl_boxes", "ltrb_boxes", "keypoint_xy", "angles", "anchor_boxes")),
+        *((role, False) for role in ("scores", "anchor_map", "class_map")),
+    ],
+)
+def test_geometry_is_what_says_where_things_are(role: OutputRole, chosen: bool) -> None:
+    """Boxes, keypoints and angles in tensors of their own; elsewhere the word means nothing."""
+    spec = spec_of(UPSTREAM, role)
+    if chosen:
+        assert tensors_of((GEOMETRY,), UPSTREAM.graph, spec) == ("map",)
+    else:
+        with pytest.raises(RkdeployError, match="no layer 'geometry'") as caught:
+            tensors_of((GEOMETRY,), UPSTREAM.graph, spec)
+        assert "geometry" not in caught.value.hint
+
+
+@pytest.mark.parametrize(
+    ("role", "target", "dtype", "chosen"),
+    [
+        ("dfl_boxes", "rk3588", "int8", True),
+        ("angles", "rk3566", "int8", True),
+        ("anchor_map", "rk3588", "int8", False),
+        ("anchor_boxes", "rk3588", "int8", False),
+        ("dfl_boxes", "rk3588", "fp16", False),
+        ("dfl_boxes", "rv1103b", "int8", False),
+        ("dfl_boxes", "rv1106", "int8", False),
+    ],
+)
+def test_anchor_free_geometry_is_float16_by_default(role: OutputRole, target: str, dtype: str, chosen: bool) -> None:
+    """On every chip that can have float16 beside integers."""
+    choice = default_float16(spec_of(UPSTREAM, role), target, dtype)
+    assert choice == Float16Choice((GEOMETRY,) if chosen else ())
 
 
 @pytest.mark.parametrize("name", ["model.3", "model", "images", "model.2-1", "", "model.1-", "*x"])
@@ -74,7 +128,7 @@ def test_an_unknown_name_is_refused_with_those_that_there_are(name: str) -> None
     """One message with the name, and what the network has."""
     model = UPSTREAM if name != "model" else graph_of(("Conv", "images", "map"), outputs=("map",))
     with pytest.raises(RkdeployError, match="has no layer") as caught:
-        tensors_of((name,), model.graph)
+        tensors_of((name,), model.graph, spec_of(model))
     assert "head" in caught.value.hint
 
 
