@@ -7,17 +7,19 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+NATIVE := rkdeploy/postprocess/native
+COMPILED := $(VENV)/.compiled
 CPU_TORCH := https://download.pytorch.org/whl/cpu
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet -c constraints.txt
 
 .PHONY: setup demo test test-fast lint format board-wheels schema clean
 
-setup: $(READY)
+setup: $(READY) $(COMPILED)
 
 # The toolkit imports torch but needs nothing of its GPU side: the CPU build saves 5 GB.  Where PyTorch's own index is
 # not reached, whatever index pip is set up with decides.  The toolkit goes in without its own dependency pins, because
 # its bound on torch is older than the newest CPU build it works with; constraints.txt holds the tested versions.
-$(READY): pyproject.toml constraints.txt
+$(READY): pyproject.toml constraints.txt hatch_build.py
 	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(0 if (3, 10) <= v <= (3, 12) else f"Python {v[0]}.{v[1]} found, 3.10 to 3.12 needed: make PYTHON=python3.11")'
 	$(PYTHON) -m venv $(VENV)
 	$(PIP) "setuptools<80"
@@ -29,6 +31,11 @@ $(READY): pyproject.toml constraints.txt
 	@$(BIN)/python -c 'from importlib.metadata import requires; print("\n".join(r for r in requires("rknn-toolkit2") if not r.startswith("torch")))' > $(VENV)/toolkit-requirements.txt
 	$(PIP) -r $(VENV)/toolkit-requirements.txt
 	@touch $(READY)
+
+# The editable install compiles too; this is for sources that changed since.  Without a compiler numpy decodes.
+$(COMPILED): $(READY) $(NATIVE)/compile.py $(wildcard $(NATIVE)/*.[ch])
+	$(BIN)/python -m rkdeploy.postprocess.native.compile || true
+	@touch $(COMPILED)
 
 demo: setup
 	$(BIN)/rkdeploy inspect calib_data/best.pt

@@ -12,6 +12,7 @@ fail() {
 }
 
 HERE=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+readonly ZIG='ziglang==0.15.2'
 VERSION=3.11 WINDOW=no OUT=''
 while [ $# -gt 0 ]; do
   case $1 in
@@ -42,7 +43,12 @@ PIP=("$PYTHON" -m pip --disable-pip-version-check --quiet)
   --platform manylinux2014_aarch64 --platform manylinux_2_17_aarch64 --platform manylinux_2_28_aarch64 \
   --requirement "$PARTIAL/pins.txt" --dest "$PARTIAL/wheels"
 "${PIP[@]}" download --no-deps --only-binary=:all: --python-version "$VERSION" 'pip>=23' --dest "$PARTIAL/wheels"
-"${PIP[@]}" wheel --no-deps "$HERE/.." --wheel-dir "$PARTIAL/wheels"
+# Boards have no compiler: the decode's C library is compiled here, by one that any host can install (100 MB).
+"${PIP[@]}" install --no-deps --target "$PARTIAL/zig" "$ZIG"
+CC="$PARTIAL/zig/ziglang/zig cc -target aarch64-linux-gnu" ZIG_GLOBAL_CACHE_DIR=$PARTIAL/zig/cache ZIG_LOCAL_CACHE_DIR=$PARTIAL/zig/cache \
+  "${PIP[@]}" wheel --no-deps "$HERE/.." --wheel-dir "$PARTIAL/wheels"
+BUILT=("$PARTIAL"/wheels/rkdeploy-*_aarch64.whl)
+[ -f "${BUILT[0]}" ] || fail "The wheel of rkdeploy has no C library for aarch64. Run in $HERE/..: pip wheel --no-deps --verbose ."
 (cd "$PARTIAL/wheels" && sha256sum -- *.whl >SHA256SUMS)
 
 mkdir -p "$OUT"

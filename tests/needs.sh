@@ -3,7 +3,7 @@
 set -euo pipefail
 missing=()
 need() { command -v "$1" >/dev/null || [ -x "/usr/sbin/$1" ] || missing+=("${@:2}"); }
-need gcc gcc libc6-dev                     # the stand-in for librknnrt
+need gcc gcc libc6-dev                     # the stand-in for librknnrt; the decode's C library
 need aarch64-linux-gnu-gcc gcc-aarch64-linux-gnu libc6-dev-arm64-cross
 need qemu-aarch64-static qemu-user-static  # the board's own packages, emulated
 need sshd openssh-server                   # rkdeploy push

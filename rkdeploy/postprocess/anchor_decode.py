@@ -24,28 +24,34 @@ from numpy.typing import NDArray
 from rkdeploy.postprocess.anchor_layout import BOX_FIELDS, OBJECTNESS, AnchorPart, anchor_levels
 from rkdeploy.postprocess.boxes import xyxy_from_xywh
 from rkdeploy.postprocess.decoder import Candidates, DenseField, RowDetails
+from rkdeploy.postprocess.native.anchors import NativeAnchors
+from rkdeploy.postprocess.native.library import library as native_library
 from rkdeploy.postprocess.raw_values import (
     coefficient_count,
     dequantize,
+    layout_key,
     raw_limit,
     require_tensors,
     sigmoid_in_place,
 )
+from rkdeploy.postprocess.score_search import Limit
 from rkdeploy.runtime.protocol import HeadTensor
 from rkdeploy.spec import ModelSpec
 
 
 @dataclass(frozen=True, slots=True)
-class _Scaling:
-    """What follows from the tensors' dtypes and quantization and the lowest threshold: the same in every frame.
+class _Plan:
+    """What follows from the tensors' layouts, dtypes and quantization and the thresholds: the same in every frame.
 
     Attributes:
         key: what it follows from.
+        lowest: of the class thresholds.
         limits: of each level, see `raw_limit`.
         zero_points, scales: (6, levels) of x, y, w, h, objectness and classes; None when no tensor is quantized.
     """
 
     key: tuple[Any, ...]
+    lowest: np.float32
     limits: tuple[Any | None, ...]
     zero_points: NDArray[np.float32] | None
     scales: NDArray[np.float32] | None
@@ -71,7 +77,9 @@ class AnchorDecoder:
         self._all_linear = all(part.output.activation == "linear" for level in self._levels for part in level.parts)
         row_count = self._level_ends[-1]
         self._passes = np.empty(row_count, np.bool_)
-        self._scaling: _Scaling | None = None
+        self._plan: _Plan | None = None
+        library = native_library()
+        self._native = None if library is None else NativeAnchors(library, self._levels, self._class_count)
         self._gathered = np.empty((0, BOX_FIELDS + 1 + self._class_count), np.float32)
         self._first_class = np.empty(0, np.intp)  # where each gathered row's classes begin in flat memory
         # What is needed to know of each row.  Fields lie along the first axis here and in the arrays below: numpy is
@@ -106,27 +114,16 @@ class AnchorDecoder:
         Raises:
             BackendError: when a tensor is not what the contract says.
         """
-        require_tensors(self._outputs, tensors)
-        lowest = class_thresholds.min()
-        scaling = self._scaling_of(tensors, lowest)
-        for level, limit in zip(self._levels, scaling.limits, strict=True):
-            passes = self._passes[level.start : level.end]
-            if limit is None:
-                passes.fill(False)
-            else:
-                _mark_from(level.scores, tensors[level.scores.index], level.grid, limit, passes)
-        rows = self._passes.nonzero()[0]
-        ends = rows.searchsorted(self._level_ends).tolist()
-        fields, class_ids = self._gather_best(tensors, rows, ends)
-        if scaling.zero_points is not None and scaling.scales is not None:
-            levels = self._level.take(rows)
-            fields -= scaling.zero_points.take(levels, axis=1)
-            fields *= scaling.scales.take(levels, axis=1)
-        self._activate(fields, ends)
+        plan = self._plan_of(tensors, class_thresholds)
+        if self._native is not None:
+            rows, class_ids, fields = self._native(tensors)
+        else:
+            rows, class_ids, fields = self._found_rows(tensors, plan)
+        self._activate(fields, rows)
         objectness = fields[OBJECTNESS]
         scores = objectness * fields[OBJECTNESS + 1]
         # The raw comparison lets rounding cases through; here the rule is applied as it is written.
-        kept = ((scores > class_thresholds.take(class_ids)) & (objectness > lowest)).nonzero()[0]
+        kept = ((scores > class_thresholds.take(class_ids)) & (objectness > plan.lowest)).nonzero()[0]
         rows = rows.take(kept)
         xywh = self._xywh(rows, fields[:BOX_FIELDS].take(kept, axis=1))
         return Candidates(xyxy_from_xywh(xywh), scores.take(kept), class_ids.take(kept).astype(np.int32), rows)
@@ -162,7 +159,7 @@ class AnchorDecoder:
         rows = np.arange(self._level_ends[-1])
         scores_end = BOX_FIELDS + 1 + self._class_count
         fields = self._real_fields(tensors, rows, self._level_ends, 0, scores_end)
-        self._activate(fields, self._level_ends)
+        self._activate(fields, rows)
         xywh = self._xywh(rows, fields[:BOX_FIELDS])
         found = (
             DenseField("xy", "px", np.ascontiguousarray(xywh[:2].T)),
@@ -196,11 +193,17 @@ class AnchorDecoder:
                     dequantize(tensor, raw.T, real[low - first : high - first, start:stop])
         return real
 
-    def _scaling_of(self, tensors: Sequence[HeadTensor], lowest: np.float32) -> _Scaling:
-        """What the quantization and the lowest threshold mean for the raw values, kept from frame to frame."""
-        key = (lowest, *[(tensor.scale, tensor.zero_point, tensor.values.dtype) for tensor in tensors])
-        if self._scaling is not None and self._scaling.key == key:
-            return self._scaling
+    def _plan_of(self, tensors: Sequence[HeadTensor], class_thresholds: NDArray[np.float32]) -> _Plan:
+        """What the quantization and the lowest threshold mean for the raw values, kept from frame to frame.
+
+        Raises:
+            BackendError: when a tensor is not what the contract says.
+        """
+        key = (class_thresholds.tobytes(), *layout_key(tensors))
+        if self._plan is not None and self._plan.key == key:
+            return self._plan
+        require_tensors(self._outputs, tensors)
+        lowest = class_thresholds.min()
         limits = tuple(
             raw_limit(tensors[level.scores.index], level.scores.output.activation, lowest) for level in self._levels
         )
@@ -210,11 +213,31 @@ class AnchorDecoder:
             for part in level.parts:
                 zero_points[part.first : part.end, number] = tensors[part.index].zero_point
                 scales[part.first : part.end, number] = tensors[part.index].scale
-        if (zero_points == 0.0).all() and (scales == 1.0).all():
-            self._scaling = _Scaling(key, limits, None, None)
-        else:
-            self._scaling = _Scaling(key, limits, zero_points, scales)
-        return self._scaling
+        if self._native is not None:
+            self._native.configure(tensors, [None if limit is None else Limit.of(limit) for limit in limits])
+        quantized = (zero_points != 0.0).any() or (scales != 1.0).any()
+        self._plan = _Plan(key, lowest, limits, zero_points if quantized else None, scales if quantized else None)
+        return self._plan
+
+    def _found_rows(
+        self, tensors: Sequence[HeadTensor], plan: _Plan
+    ) -> tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.float32]]:
+        """Rows whose objectness may pass, ascending, (n,); the best class of each, (n,); and the real values, without
+        activation, of x, y, w, h, objectness and that class, (6, n).
+        """
+        for level, limit in zip(self._levels, plan.limits, strict=True):
+            passes = self._passes[level.start : level.end]
+            if limit is None:
+                passes.fill(False)
+            else:
+                _mark_from(level.scores, tensors[level.scores.index], level.grid, limit, passes)
+        rows = self._passes.nonzero()[0]
+        fields, class_ids = self._gather_best(tensors, rows, rows.searchsorted(self._level_ends).tolist())
+        if plan.zero_points is not None and plan.scales is not None:
+            levels = self._level.take(rows)
+            fields -= plan.zero_points.take(levels, axis=1)
+            fields *= plan.scales.take(levels, axis=1)
+        return rows, class_ids, fields
 
     def _gather_best(
         self, tensors: Sequence[HeadTensor], rows: NDArray[np.intp], ends: list[int]
@@ -250,16 +273,17 @@ class AnchorDecoder:
         gathered.ravel().take(self._first_class[:count] + class_ids, out=fields[OBJECTNESS + 1], mode="clip")
         return fields, class_ids
 
-    def _activate(self, fields: NDArray[np.float32], ends: list[int]) -> None:
+    def _activate(self, fields: NDArray[np.float32], rows: NDArray[np.intp]) -> None:
         """Real values to probabilities, in place.
 
         Args:
-            fields: (5 + ..., N) x, y, w, h, objectness and some classes; rows sorted by level.
-            ends: where each level's rows end.
+            fields: (5 + ..., N) x, y, w, h, objectness and some classes.
+            rows: of each, ascending, (N,).
         """
         if self._all_linear:
             sigmoid_in_place(fields)  # at once: on a few rows the calls cost more than the arithmetic
             return
+        ends = rows.searchsorted(self._level_ends).tolist()
         for level, start, end in zip(self._levels, [0, *ends], ends, strict=False):
             for part in level.parts:
                 if part.output.activation == "linear" and part.first < fields.shape[0]:

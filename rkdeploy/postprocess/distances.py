@@ -43,7 +43,7 @@ def look_up(tensor: HeadTensor, raw: NDArray[Any], weights: NDArray[np.float32])
         raw: (n, 4 * reg_max), contiguous, n > 0.
         weights: likewise, written to.
     """
-    cv2.LUT(raw.view(np.uint8), _exponentials(tensor.scale, raw.dtype), dst=weights)
+    cv2.LUT(raw.view(np.uint8), exponentials(tensor.scale, raw.dtype), dst=weights)
 
 
 def distances_of_weights(weights: NDArray[np.float32], count: int) -> NDArray[np.float32]:
@@ -73,8 +73,13 @@ def distances_of_logits(logits: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 @lru_cache(maxsize=64)
-def _exponentials(scale: float, dtype: np.dtype[Any]) -> NDArray[np.float32]:
-    """exp((raw - middle) * scale) of every raw value of eight bits, (1, 256), at its bits as an unsigned number."""
+def exponentials(scale: float, dtype: np.dtype[Any]) -> NDArray[np.float32]:
+    """exp((raw - middle) * scale) of every raw value of eight bits, (1, 256), at its bits as an unsigned number.
+
+    Args:
+        scale: of a tensor that `has_table` lets pass.
+        dtype: of the tensor.
+    """
     raw = np.arange(256, dtype=np.uint8).view(dtype).astype(np.float64)
     middle = 0.0 if dtype.kind == "i" else 128.0
     exponentials = np.empty((1, 256), np.float32)

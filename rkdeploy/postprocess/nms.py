@@ -14,6 +14,9 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from rkdeploy.postprocess.native.library import library as native_library
+from rkdeploy.postprocess.native.nms import native_nms
+
 _CLASS_OFFSET_PX = np.float32(7680.0)
 _MAX_PAIRS = 1 << 19
 """Most pairs that are compared at once: about 50 MB of working memory."""
@@ -45,6 +48,9 @@ def nms(
     count = len(order)
     if count < 2:
         return order[:max_det]
+    library = native_library()
+    if library is not None:
+        return native_nms(library, xyxy, class_ids, order, iou=iou, max_det=max_det)
     corners = np.empty((5, count), np.float32)  # x1, y1, x2, y2 and the area, best first
     offsets = np.multiply(class_ids, _CLASS_OFFSET_PX, dtype=np.float32)
     np.add(xyxy.take(order, axis=0).T, offsets.take(order), out=corners[:4])
@@ -86,7 +92,7 @@ def _suppress_by_pair(
     box, partner = from_left.repeat(run_lengths, axis=1), from_left.take(second, axis=1)
     width = np.minimum(box[2], partner[2]) - partner[0]  # the partner's left edge is the further right
     height = np.minimum(box[3], partner[3]) - np.maximum(box[1], partner[1])
-    overlap = width * np.maximum(height, 0, out=height)
+    overlap = np.maximum(width, 0, out=width) * np.maximum(height, 0, out=height)
     with np.errstate(invalid="ignore"):  # two boxes without area: 0 / 0 compares as "does not overlap"
         above = (overlap / (box[4] + partner[4] - overlap) > iou).nonzero()[0]
     first, second = by_left.take(first.take(above)), by_left.take(second.take(above))

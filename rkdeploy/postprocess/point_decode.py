@@ -26,8 +26,10 @@ from rkdeploy.postprocess.boxes import xyxy_from_xywh
 from rkdeploy.postprocess.cell_values import read_cells, read_rows
 from rkdeploy.postprocess.decoder import Candidates, DenseField, RowDetails
 from rkdeploy.postprocess.distances import distances_of_logits, distances_of_weights, empty_weights, has_table, look_up
+from rkdeploy.postprocess.native.library import library as native_library
+from rkdeploy.postprocess.native.points import NativePoints
 from rkdeploy.postprocess.point_layout import BOX_ROLES, point_levels
-from rkdeploy.postprocess.raw_values import dequantize, raw_limit, require_tensors, sigmoid_in_place
+from rkdeploy.postprocess.raw_values import dequantize, layout_key, raw_limit, require_tensors, sigmoid_in_place
 from rkdeploy.postprocess.rotated import upright_around
 from rkdeploy.postprocess.score_search import Limit, best_of_rows, scores_at_least
 from rkdeploy.runtime.protocol import HeadTensor
@@ -35,12 +37,12 @@ from rkdeploy.spec import ModelSpec
 
 
 @dataclass(frozen=True, slots=True)
-class _Scaling:
-    """What follows from the score tensors' dtypes and quantization and the lowest threshold: the same in every frame.
+class _Plan:
+    """What follows from the tensors' layouts, dtypes and quantization and the thresholds: the same in every frame.
 
     Attributes:
         key: what it follows from.
-        limits: of each level, None where no value can exceed the threshold, see `raw_limit`.
+        limits: of each level, None where no value can exceed the lowest threshold, see `raw_limit`.
     """
 
     key: tuple[Any, ...]
@@ -68,11 +70,17 @@ class PointDecoder:
         self._level_ends = [level.end for level in self._levels]
         self._box_role = next(role for role in BOX_ROLES if role in self._levels[0].parts)
         self._has_coefficients = "mask_coefficients" in self._levels[0].parts
-        self._scaling: _Scaling | None = None
+        self._plan: _Plan | None = None
         self._linear = {
             role: [level.parts[role].output.activation == "linear" for level in self._levels]
             for role in self._levels[0].parts
         }
+        library = native_library()
+        self._native = (
+            None
+            if library is None
+            else NativePoints(library, self._levels, self._box_role, every_class=self._every_class)
+        )
         # What is needed to know of each row.  Fields lie along the first axis here and in the arrays below: numpy is
         # several times slower on (N, 2) than on (2, N).
         row_count = self._level_ends[-1]
@@ -99,19 +107,17 @@ class PointDecoder:
         Raises:
             BackendError: when a tensor is not what the contract says.
         """
-        require_tensors(self._outputs, tensors)
-        rows, class_ids, scores = self._found_scores(tensors, self._limits_of(tensors, class_thresholds.min()))
-        if not self._every_class and self._class_count > 1:
-            # Logits are ordered as the probabilities are, and unlike those they don't become equal near 1.
-            best = best_of_rows(rows, scores)
-            if best is not None:
-                rows, class_ids, scores = rows.take(best), class_ids.take(best), scores.take(best)
+        limits = self._limits_of(tensors, class_thresholds)
+        if self._native is not None:
+            rows, class_ids, scores = self._native.scores(tensors)
+        else:
+            rows, class_ids, scores = self._found_scores(tensors, limits)
         self._activate("scores", scores, rows)
         # The raw comparison lets rounding cases through; here the rule is applied as it is written.
         kept = (scores > class_thresholds.take(class_ids)).nonzero()[0]
-        if len(kept) < len(rows):
-            rows, class_ids, scores = rows.take(kept), class_ids.take(kept), scores.take(kept)
-        class_ids = class_ids.astype(np.int32)
+        rows, class_ids, scores = rows.take(kept), class_ids.take(kept).astype(np.int32), scores.take(kept)
+        if self._angle is None and self._native is not None:
+            return Candidates(self._native.xyxy(tensors, rows), scores, class_ids, rows)
         angles = self._angles(tensors, rows)
         xywh = self._xywh(tensors, rows, angles)
         if angles is None:
@@ -154,7 +160,7 @@ class PointDecoder:
         Raises:
             BackendError: when a tensor is not what the contract says.
         """
-        require_tensors(self._outputs, tensors)
+        self._limits_of(tensors, np.ones(1, np.float32))
         rows = np.arange(self._level_ends[-1])
         angles = self._angles(tensors, rows)
         xywh = self._xywh(tensors, rows, angles)
@@ -177,22 +183,33 @@ class PointDecoder:
             found.append(DenseField("angle", "rad", angles[:, None]))
         return tuple(found)
 
-    def _limits_of(self, tensors: Sequence[HeadTensor], lowest: np.float32) -> tuple[Limit | None, ...]:
-        """What the quantization and the lowest threshold mean for the raw scores, kept from frame to frame."""
-        parts = [level.parts["scores"] for level in self._levels]
-        of_levels = [tensors[part.index] for part in parts]
-        key = (lowest, *[(tensor.scale, tensor.zero_point, tensor.values.dtype) for tensor in of_levels])
-        if self._scaling is None or self._scaling.key != key:
-            raw_limits = [
-                raw_limit(tensor, part.output.activation, lowest) for tensor, part in zip(of_levels, parts, strict=True)
-            ]
-            self._scaling = _Scaling(key, tuple(None if limit is None else Limit.of(limit) for limit in raw_limits))
-        return self._scaling.limits
+    def _limits_of(
+        self, tensors: Sequence[HeadTensor], class_thresholds: NDArray[np.float32]
+    ) -> tuple[Limit | None, ...]:
+        """What the quantization and the lowest threshold mean for the raw scores, kept from frame to frame.
+
+        Raises:
+            BackendError: when a tensor is not what the contract says.
+        """
+        key = (class_thresholds.tobytes(), *layout_key(tensors))
+        if self._plan is None or self._plan.key != key:
+            require_tensors(self._outputs, tensors)
+            parts = [level.parts["scores"] for level in self._levels]
+            lowest = class_thresholds.min()
+            raw_limits = [raw_limit(tensors[part.index], part.output.activation, lowest) for part in parts]
+            plan = _Plan(key, tuple(None if limit is None else Limit.of(limit) for limit in raw_limits))
+            if self._native is not None:
+                self._native.configure(tensors, plan.limits)
+            self._plan = plan
+        return self._plan.limits
 
     def _found_scores(
         self, tensors: Sequence[HeadTensor], limits: tuple[Limit | None, ...]
     ) -> tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.float32]]:
-        """Rows, classes and dequantized scores that may pass, ascending by row, then class, (n,) each."""
+        """Rows, classes and dequantized scores that may pass, ascending by row, then class, (n,) each.
+
+        Of each row the best class, of an end-to-end head all.
+        """
         of_levels = [tensors[level.parts["scores"].index] for level in self._levels]
         found = scores_at_least(of_levels, limits)
         count = sum(len(hits.raw) for hits in found)
@@ -204,7 +221,12 @@ class PointDecoder:
             places[start:end] = hits.places
             places[start:end] += level.start * self._class_count
         rows = places // self._class_count
-        return rows, places - rows * self._class_count, scores
+        class_ids = places - rows * self._class_count
+        if self._every_class or self._class_count == 1:
+            return rows, class_ids, scores
+        # Logits are ordered as the probabilities are, and unlike those they don't become equal near 1.
+        best = best_of_rows(rows, scores)
+        return (rows, class_ids, scores) if best is None else (rows.take(best), class_ids.take(best), scores.take(best))
 
     def _fields(self, tensors: Sequence[HeadTensor], role: str, rows: NDArray[np.intp]) -> NDArray[np.float32]:
         """The dequantized channels of one role of the given rows, (C, n).  Args: rows: ascending, (n,)."""
@@ -216,8 +238,12 @@ class PointDecoder:
                 dequantize(tensor, read_cells(tensor, self._cell.take(rows[start:end])), real[:, start:end])
         return real
 
-    def _expected_distances(self, tensors: Sequence[HeadTensor], rows: NDArray[np.intp]) -> NDArray[np.float32]:
+    def _distances(self, tensors: Sequence[HeadTensor], rows: NDArray[np.intp]) -> NDArray[np.float32]:
         """Distances of the given ascending rows in cells, (4, n)."""
+        if self._native is not None:
+            return self._native.distances(tensors, rows)
+        if self._box_role != "dfl_boxes":
+            return self._fields(tensors, self._box_role, rows)
         of_levels = [tensors[level.parts["dfl_boxes"].index] for level in self._levels]
         if not all(has_table(tensor) for tensor in of_levels):
             return distances_of_logits(self._fields(tensors, "dfl_boxes", rows))
@@ -255,10 +281,7 @@ class PointDecoder:
         self, tensors: Sequence[HeadTensor], rows: NDArray[np.intp], angles: NDArray[np.float32] | None
     ) -> NDArray[np.float32]:
         """Centre and size of the given ascending rows in input pixels, (4, n)."""
-        if self._box_role == "dfl_boxes":
-            distances = self._expected_distances(tensors, rows)
-        else:
-            distances = self._fields(tensors, self._box_role, rows)
+        distances = self._distances(tensors, rows)
         geometry = self._geometry.take(rows, axis=1)
         center, stride = geometry[:2], geometry[2]
         left_top, right_bottom = distances[:2], distances[2:]

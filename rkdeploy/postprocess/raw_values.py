@@ -36,8 +36,25 @@ def require_tensors(outputs: Sequence[HeadOutput], tensors: Sequence[HeadTensor]
         if values.dtype not in _DTYPES:
             known = ", ".join(sorted(dtype.name for dtype in _DTYPES))
             raise BackendError(f'Output "{output.name}" has dtype {values.dtype}, expected one of {known}.')
+        if tensor.packed_channels is not None and values.shape[1] * values.shape[4] < tensor.packed_channels:
+            raise BackendError(
+                f'Output "{output.name}" has {values.shape[1]} blocks of {values.shape[4]} channels, '
+                f"expected {tensor.packed_channels} channels."
+            )
         if not (tensor.scale > 0.0 and math.isfinite(tensor.scale)):
             raise BackendError(f'Output "{output.name}" has scale {tensor.scale}, expected a positive number.')
+
+
+def layout_key(tensors: Sequence[HeadTensor]) -> tuple[Any, ...]:
+    """All of the tensors but their values: what a runtime returns alike in every frame.
+
+    While it stays the same, what `require_tensors` let pass is let pass again.
+    """
+    return tuple(
+        (values.shape, values.strides, values.dtype, tensor.scale, tensor.zero_point, tensor.packed_channels)
+        for tensor in tensors
+        for values in (tensor.values,)
+    )
 
 
 def raw_limit(tensor: HeadTensor, activation: Activation, threshold: np.float32) -> Any | None:

@@ -191,14 +191,14 @@ def best_of_rows(rows: NDArray[np.intp], values: NDArray[np.float32]) -> NDArray
 
     Args:
         rows: ascending, (n,).
-        values: (n,).
+        values: (n,).  NaN is not looked at; a row that has nothing else comes with NaN or not at all.
     """
     first = np.ones(len(rows), np.bool_)
     np.not_equal(rows[1:], rows[:-1], out=first[1:])
     starts = first.nonzero()[0]
     if len(starts) == len(rows):
         return None
-    greatest = np.maximum.reduceat(values, starts).take(first.cumsum() - 1)
+    greatest = np.fmax.reduceat(values, starts).take(first.cumsum() - 1)
     equal = (values == greatest).nonzero()[0]
     of_rows = rows.take(equal)
     first = np.ones(len(equal), np.bool_)

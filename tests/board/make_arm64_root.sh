@@ -52,3 +52,5 @@ if [ "$(cat "$root/.stamp" 2>/dev/null || true)" != "$stamp" ]; then
 fi
 aarch64-linux-gnu-gcc -O1 -Wall -Werror -shared -fPIC -Wl,-soname,librknnrt.so -o "$root/usr/lib/librknnrt.so" \
   "$here/librknnrt_shim.c" -lm -lpthread
+# The tests there run this source tree.
+CC=aarch64-linux-gnu-gcc "$python" "$here/../../rkdeploy/postprocess/native/compile.py" >/dev/null

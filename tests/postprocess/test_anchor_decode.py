@@ -16,6 +16,8 @@ from rkdeploy.postprocess.decoder import Candidates, DenseField
 from rkdeploy.runtime.protocol import HeadTensor
 from rkdeploy.spec import Activation, Anchors
 
+pytestmark = pytest.mark.usefixtures("decode")
+
 DTYPES = ["float32", "float32", "int32"]
 
 

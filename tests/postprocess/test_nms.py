@@ -11,6 +11,8 @@ from numpy.typing import NDArray
 from rkdeploy.postprocess import nms as module
 from rkdeploy.postprocess.nms import nms
 
+pytestmark = pytest.mark.usefixtures("decode")
+
 LIMITS: dict[str, Any] = {"iou": 0.45, "max_det": 1000, "max_nms": 30_000}
 
 

@@ -17,6 +17,8 @@ from rkdeploy.postprocess.point_decode import PointDecoder
 from rkdeploy.runtime.protocol import HeadTensor
 from rkdeploy.spec import Activation, KeypointLayout
 
+pytestmark = pytest.mark.usefixtures("decode")
+
 UNITS = {
     "xy": "px",
     "wh": "px",

@@ -15,6 +15,8 @@ from rkdeploy.preprocess import LetterboxTransform
 from rkdeploy.runtime.protocol import HeadTensor
 from rkdeploy.spec import AngleFormula, ClassMap, HeadOutput, InputSpec, KeypointLayout, ModelSpec
 
+pytestmark = pytest.mark.usefixtures("decode")
+
 HEAD = AnchorHead()
 # A 128x128 source in a 32 high, 64 wide input: scale 1/4, 16 pixels left and right.
 TRANSFORM = LetterboxTransform(0.25, 0.25, 16.0, 0.0, (128, 128))
