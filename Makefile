@@ -64,7 +64,7 @@ board-wheels: setup
 	board/make_wheels.sh
 
 schema: setup
-	$(BIN)/python -m rkdeploy.schema docs/contract.schema.json
+	$(BIN)/python -m rkdeploy.schema docs
 
 clean:
 	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache

@@ -21,6 +21,8 @@ from rkdeploy.cli.explain import explain_command
 from rkdeploy.cli.inspect import inspect_command
 from rkdeploy.cli.profile import profile_command
 from rkdeploy.cli.push import push_command
+from rkdeploy.cli.report import report_command
+from rkdeploy.cli.report_group import ReportCommand
 from rkdeploy.cli.run import run_command
 from rkdeploy.cli.size import SizeCommand
 from rkdeploy.cli.web_option import WebCommand
@@ -46,6 +48,7 @@ app.command("compare", cls=SizeCommand)(compare_command)
 app.command("explain")(explain_command)
 app.command("run", cls=WebCommand)(run_command)
 app.command("eval")(eval_command)
+app.command("report", cls=ReportCommand)(report_command)
 app.command("push")(push_command)
 app.command("profile")(profile_command)
 app.command("doctor")(doctor_command)

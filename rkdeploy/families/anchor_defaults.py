@@ -54,6 +54,19 @@ DEFAULTS: Mapping[str, Mapping[int, Levels]] = {
 _DATA_SETS = {"yolop": "BDD100K"}
 
 
+def published_anchors(anchors: Anchors, family: str) -> Levels | None:
+    """The family's defaults for as many levels and anchors, finest first; None where there are none.
+
+    Args:
+        anchors: of the model.
+        family: its family; any that is not known here has YOLOv5's.
+    """
+    defaults = DEFAULTS[family if family in DEFAULTS else "yolov5"].get(len(anchors.levels_px))
+    if defaults is None or any(len(a) != len(b) for a, b in zip(anchors.levels_px, defaults, strict=True)):
+        return None
+    return defaults
+
+
 def compare_anchors(anchors: Anchors, family: str) -> AnchorComparison:
     """Set anchors beside the family's defaults for the same number of levels.
 
@@ -61,10 +74,9 @@ def compare_anchors(anchors: Anchors, family: str) -> AnchorComparison:
         anchors: of the model, finest level first.
         family: its family; any that is not known here is compared with YOLOv5's.
     """
-    known = family if family in DEFAULTS else "yolov5"
-    defaults = DEFAULTS[known].get(len(anchors.levels_px))
-    data_set = _DATA_SETS.get(known, "COCO")
-    if defaults is None or any(len(a) != len(b) for a, b in zip(anchors.levels_px, defaults, strict=True)):
+    defaults = published_anchors(anchors, family)
+    data_set = _DATA_SETS.get(family, "COCO")
+    if defaults is None:
         return AnchorComparison(are_defaults=False, largest_ratio=None, data_set=data_set)
     own, published = np.array(anchors.levels_px), np.array(defaults)
     ratio = own / published

@@ -1,0 +1,80 @@
+"""`rkdeploy report`: one document of what was built, how accurate, how fast and how big it is."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from rkdeploy.cli.console import out
+from rkdeploy.cli.report_form import Format, Language, LanguageOption, check_target, deliver, settled, with_packages
+
+if TYPE_CHECKING:
+    from rkdeploy.report.model import Report
+
+
+def report_command(
+    paths: Annotated[
+        list[Path],
+        typer.Argument(
+            metavar="BUNDLE|FILE",
+            help="Bundles, and what profile --json, eval --json, explain --json or report wrote.",
+            show_default=False,
+        ),
+    ],
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "--output",
+            "-o",
+            metavar="FILE",
+            help="File to write: report.html, report.md or report.json. Default: a summary in the terminal.",
+            show_default=False,
+        ),
+    ] = None,
+    form: Annotated[
+        Format | None,
+        typer.Option("--format", help="Form, where the file's name does not say; without -o to stdout."),
+    ] = None,
+    as_json: Annotated[  # noqa: FBT002  (a flag)
+        bool, typer.Option("--json", help="Print the figures as JSON, as --format json does.")
+    ] = False,
+    lang: LanguageOption = Language.en,
+) -> None:
+    """Report on a build: accuracy, time, layers, memory, examples, each figure with where it comes from.
+
+    rkdeploy report diff A B compares two: see rkdeploy report diff --help.
+    """
+    chosen = settled(output, form, as_json=as_json)
+    from rkdeploy.report.gather import gather
+
+    check_target(output)
+    found = gather(paths, pictures=chosen is Format.html)
+    if chosen is None:
+        from rkdeploy.cli.report_summary import print_summary
+
+        print_summary(found, lang.value, out)
+        return
+    deliver(_rendered(found, chosen, lang), output)
+
+
+def _rendered(found: Report, form: Format, lang: Language) -> str:
+    def render() -> str:
+        if form is Format.json:
+            from rkdeploy.report.json_text import json_text
+
+            return json_text(found)
+        from rkdeploy.report.compose import compose
+        from rkdeploy.report.texts import Words
+
+        page = compose(found, lang.value)
+        if form is Format.md:
+            from rkdeploy.report.markdown import markdown_text
+
+            return markdown_text(page, Words(lang.value))
+        from rkdeploy.report.html import html_text
+
+        return html_text(page, lang.value)
+
+    return with_packages(render)

@@ -1,0 +1,122 @@
+"""`rkdeploy report diff`: two builds, boards or releases side by side."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.cells import cell_len
+
+from rkdeploy.cli.console import err, out, plain
+from rkdeploy.cli.report_form import Format, Language, LanguageOption, check_target, deliver, settled, with_packages
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from rkdeploy.report.diff.model import Comparison
+    from rkdeploy.report.page import Table
+
+
+_A_SIDE = "A bundle, a profile.json, or a report.json of one model."
+_STYLES = {"good": "green", "attention": "yellow", "bad": "red", "unknown": "dim"}
+_MOST_WIDE = 100
+
+
+def diff_command(
+    a: Annotated[Path, typer.Argument(metavar="A", help=_A_SIDE, show_default=False)],
+    b: Annotated[Path, typer.Argument(metavar="B", help="Likewise: what is compared with A.", show_default=False)],
+    fail_on: Annotated[
+        str | None,
+        typer.Option(
+            metavar="LIMITS",
+            help="Exit with 1 where B is worse by more: latency=5%,map=0.01. Keys: latency (ms), fps, memory (MiB), "
+            "map, agreement (points from 0 to 1); each absolute or in %.",
+            show_default=False,
+        ),
+    ] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "--output", "-o", metavar="FILE", help="File to write: .html, .md or .json. Default: the terminal.",
+            show_default=False,
+        ),
+    ] = None,
+    form: Annotated[
+        Format | None,
+        typer.Option("--format", help="Form, where the file's name does not say; without -o to stdout."),
+    ] = None,
+    lang: LanguageOption = Language.en,
+) -> None:  # fmt: skip
+    """Compare two builds, boards or releases: what got better or worse beyond noise, and what differs about them."""
+    from rkdeploy.report.diff.compare import compare_paths
+    from rkdeploy.report.diff.limits import parse_limits, require_limits
+
+    chosen = settled(output, form, as_json=False)
+    limits = parse_limits(fail_on) if fail_on is not None else ()
+    check_target(output)
+    found = compare_paths(a, b)
+    if chosen is None:
+        _print(found, lang, out)
+    else:
+        deliver(_rendered(found, chosen, lang), output)
+    require_limits(found, limits)
+    if limits:
+        (out if chosen is None else err).print(f"Within the limits: {plain(fail_on or '')}")
+
+
+def _rendered(found: Comparison, form: Format, lang: Language) -> str:
+    from rkdeploy.report.diff.compose import compose_diff
+    from rkdeploy.report.texts import Words
+
+    def render() -> str:
+        if form is Format.json:
+            from rkdeploy.report.json_text import plain_json
+
+            return plain_json(found)
+        page = compose_diff(found, lang.value)
+        if form is Format.md:
+            from rkdeploy.report.markdown import markdown_text
+
+            return markdown_text(page, Words(lang.value))
+        from rkdeploy.report.html import html_text
+
+        return html_text(page, lang.value)
+
+    return with_packages(render)
+
+
+def _print(found: Comparison, lang: Language, console: Console) -> None:
+    from rkdeploy.report.diff.compose import compose_diff
+    from rkdeploy.report.page import Note, Table
+    from rkdeploy.report.texts import Words
+
+    words = Words(lang.value)
+    page = compose_diff(found, lang.value)
+    console.print(f"[bold]{plain(page.title)}[/]")
+    for section in page.sections:
+        for index, block in enumerate(section.blocks):
+            console.print()
+            if isinstance(block, Table):
+                origin = f"  [dim]{plain(words.origin(block.origin))}[/]" if block.origin else ""
+                console.print(f"[bold]{plain(block.caption)}[/]{origin}")
+                _print_rows(block, console)
+            elif isinstance(block, Note):
+                heading = f"[bold]{plain(section.title)}[/]  " if index == 0 else ""
+                console.print(f"{heading}{plain(block.text)}")
+
+
+def _print_rows(block: Table, console: Console) -> None:
+    """Columns as wide as what is in them: a terminal wraps long lines, where Rich would cut names to pieces."""
+    cells = [[column.title for column in block.columns], *([cell.text for cell in row] for row in block.rows)]
+    widths = [min(_MOST_WIDE, max(cell_len(text) for text in column)) for column in zip(*cells, strict=True)]
+    for number, row in enumerate(cells):
+        parts = []
+        for position, (text, width, column) in enumerate(zip(row, widths, block.columns, strict=True)):
+            space = " " * max(0, width - cell_len(text))
+            last = position == len(row) - 1
+            padded = space + plain(text) if column.align == "right" else plain(text) + ("" if last else space)
+            status = block.rows[number - 1][position].status if number else None
+            style = "bold" if number == 0 else _STYLES.get(status or "", "")
+            parts.append(f"[{style}]{padded}[/]" if style else padded)
+        console.print("  ".join(parts))

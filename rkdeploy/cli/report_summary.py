@@ -1,0 +1,37 @@
+"""A report's summary in the terminal."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from rich.table import Table
+
+from rkdeploy.cli.console import plain
+from rkdeploy.report.cards import card, subtitle
+from rkdeploy.report.texts import Lang, Words
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from rkdeploy.report.model import Report
+
+_STYLES = {"good": "green", "attention": "yellow", "bad": "bold red", "unknown": "dim", "plain": "cyan"}
+
+
+def print_summary(report: Report, lang: Lang, console: Console) -> None:
+    """The answers of every model."""
+    words = Words(lang)
+    for model in report.models:
+        console.print(f"[bold]{plain(model.name)}[/]  {plain(subtitle(model, words))}")
+        table = Table(box=None, pad_edge=False, show_header=False)
+        for style in ("bold", None, "bold", None):
+            table.add_column(style=style, overflow="fold")
+        for one in (card(verdict, words) for verdict in model.summary):
+            origin = f" [dim]{plain(words.origin(one.origin))}[/]" if one.origin else ""
+            table.add_row(
+                plain(one.question), f"[{_STYLES[one.status]}]{plain(one.status_text)}[/]", plain(one.figure),
+                f"{plain(one.sentence)}{origin}",
+            )  # fmt: skip
+        console.print(table)
+        console.print()
+    console.print(words("page.whole"))

@@ -1,0 +1,90 @@
+"""A few elements of SVG, with everything escaped."""
+
+from __future__ import annotations
+
+import unicodedata
+from dataclasses import dataclass, field
+
+from markupsafe import Markup, escape
+
+Value = str | float | int
+
+
+@dataclass(slots=True)
+class Svg:
+    """A drawing.
+
+    Attributes:
+        width, height: of its own coordinates; the page scales it.
+        parts: its elements.
+    """
+
+    width: int
+    height: int
+    parts: list[Markup] = field(default_factory=list)
+
+    def add(self, name: str, text: str | None = None, /, **attributes: Value) -> None:
+        """One element.  `_` in an attribute's name is `-`; `kind` is its class."""
+        given = Markup("").join(
+            Markup(' {}="{}"').format(_attribute(key), _number(value)) for key, value in attributes.items()
+        )
+        tag = Markup(name)  # noqa: S704  (one of our own names)
+        self.parts.append(
+            Markup("<{0}{1}/>").format(tag, given)
+            if text is None
+            else Markup("<{0}{1}>{2}</{0}>").format(tag, given, text)
+        )
+
+    def rect(self, x: float, y: float, width: float, height: float, kind: str, title: str = "") -> None:
+        """A filled rectangle, with a title that shows under the pointer."""
+        place: dict[str, Value] = {"x": x, "y": y, "width": max(width, 0.0), "height": max(height, 0.0), "kind": kind}
+        if title:
+            given = Markup("").join(Markup(' {}="{}"').format(_attribute(k), _number(v)) for k, v in place.items())
+            self.parts.append(Markup("<rect{}><title>{}</title></rect>").format(given, title))
+        else:
+            self.add("rect", **place)
+
+    def line(self, x1: float, y1: float, x2: float, y2: float, kind: str) -> None:
+        """A straight line."""
+        self.add("line", x1=x1, y1=y1, x2=x2, y2=y2, kind=kind)
+
+    def text(self, x: float, y: float, text: str, kind: str = "", anchor: str = "start") -> None:
+        """Text; `anchor` is start, middle or end."""
+        self.add("text", text, x=x, y=y, text_anchor=anchor, kind=f"label {kind}".strip())
+
+    def markup(self, ident: str, title: str, description: str) -> Markup:
+        """The whole drawing as one element of a page.
+
+        Args:
+            ident: unique in the page.
+            title: what it shows, for those who do not see it.
+            description: what can be read off it.
+        """
+        return Markup(
+            '<svg viewBox="0 0 {w} {h}" width="{w}" height="{h}" role="img" aria-labelledby="{i}-t {i}-d">'
+            '<title id="{i}-t">{t}</title><desc id="{i}-d">{d}</desc>{parts}</svg>'
+        ).format(w=self.width, h=self.height, i=ident, t=title, d=description, parts=Markup("").join(self.parts))
+
+
+def text_width(text: str, size_px: float = 12.5) -> float:
+    """About how wide a text is: wide characters (Chinese) are as wide as high, others about half of that."""
+    units = sum(1.0 if unicodedata.east_asian_width(c) in "WF" else 0.56 for c in text)
+    return units * size_px
+
+
+def shortened(text: str, most_px: float) -> str:
+    """A text that fits, its end cut off."""
+    if text_width(text) <= most_px:
+        return text
+    kept = text
+    while kept and text_width(f"{kept}…") > most_px:
+        kept = kept[:-1]
+    return f"{kept}…"
+
+
+def _attribute(name: str) -> Markup:
+    return escape("class" if name == "kind" else name.replace("_", "-"))
+
+
+def _number(value: Value) -> str:
+    return f"{value:.2f}".rstrip("0").rstrip(".") if isinstance(value, float) else str(value)
