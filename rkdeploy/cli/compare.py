@@ -110,6 +110,12 @@ def compare_command(
     out_dir: Annotated[
         Path, typer.Option("--out", help="Folder for the bundles; those of before are kept.", rich_help_panel=_OUTPUT)
     ] = Path("build/compare"),
+    workers: Annotated[
+        int,
+        typer.Option(
+            help="Processes that build, each with a toolkit of its own.", min=1, max=64, rich_help_panel=_OUTPUT
+        ),
+    ] = 1,
     form: Annotated[Format, typer.Option("--format", help="Of the table.", rich_help_panel=_OUTPUT)] = Format.text,
     as_json: Annotated[
         str | None,
@@ -159,6 +165,7 @@ def compare_command(
         min_agreement=min_agreement,
         out=out_dir,
         toolkit_python=toolkit_python,
+        workers=workers,
     )
     with _watched() as events:
         found = compare(options, events)
@@ -194,10 +201,10 @@ class _Events(CompareEvents):
         self._stage = ""
         self._warned: set[str] = set()
 
-    def begin(self, variant: Variant, number: int, total: int) -> None:
+    def begin(self, variant: Variant, done: int, total: int) -> None:
         self._build = f"{variant}: "
         if self._bar is not None and self._task is not None:
-            self._bar.update(self._task, completed=number - 1, total=total, description=plain(str(variant)))
+            self._bar.update(self._task, completed=done, total=total, description=plain(str(variant)))
 
     def done(self, row: Row) -> None:
         err.print(plain(row_line(row)))

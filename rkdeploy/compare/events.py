@@ -14,8 +14,8 @@ if TYPE_CHECKING:
 class CompareEvents(BuildEvents):
     """Somebody who watches; this one looks away.  The events of each build come between its `begin` and its `done`."""
 
-    def begin(self, variant: Variant, number: int, total: int) -> None:
-        """A build begins: `number` of `total`, from 1."""
+    def begin(self, variant: Variant, done: int, total: int) -> None:
+        """A build begins; `done` of `total` are done."""
 
     def done(self, row: Row) -> None:
         """A build succeeded, was there already, or failed."""

@@ -46,6 +46,7 @@ class CompareOptions:
         gate: labelled images to measure on, with a drop that refuses nothing; None measures nothing.
         min_agreement: what the advice takes for good enough, 0..1.
         out: folder for the bundles.
+        workers: processes that build, each with a toolkit of its own.
     """
 
     model: Path
@@ -62,6 +63,7 @@ class CompareOptions:
     min_agreement: float = 0.9
     out: Path = Path("build/compare")
     toolkit_python: Path | None = None
+    workers: int = 1
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,7 +21,8 @@ from rkdeploy.building.pipeline import choose_images
 from rkdeploy.building.request import request_of
 from rkdeploy.bundle import BUILD, CONTRACT, Bundle, new_bundle, read_bundle, write_json
 from rkdeploy.cli.main import app
-from rkdeploy.compare import run as compare_run
+from rkdeploy.compare import group as compare_group
+from rkdeploy.compare import preparation
 from rkdeploy.compare.comparison import Comparison, Row
 from rkdeploy.compare.events import CompareEvents
 from rkdeploy.compare.run import compare
@@ -62,8 +63,8 @@ class StandIn:
             def __exit__(self, *_: object) -> None:
                 pass
 
-        monkeypatch.setattr(compare_run, "Toolkit", Toolkit)
-        monkeypatch.setattr(compare_run, "build", self.build)
+        monkeypatch.setattr(preparation, "Toolkit", Toolkit)
+        monkeypatch.setattr(compare_group, "build", self.build)
 
     def build(self, options: BuildOptions, events: BuildEvents) -> Bundle:
         for part, reason in self.refused.items():

@@ -62,11 +62,26 @@ def test_the_sample(tmp_path: Path) -> None:
     assert second.stdout == first.stdout.replace("built", "kept")
 
 
-def test_interrupted_leaves_whole_bundles_only(tmp_path: Path) -> None:
-    """Ctrl-C in the second build: the first bundle is whole, of the second nothing is left."""
+def test_processes_build_the_same(tmp_path: Path) -> None:
+    """Two processes give the rows that one gives, in the same order, and a size that fails is a row there too."""
+    args = (
+        SAMPLE / "best.pt", "--target", "rk3588,rk3576", "--imgsz", "128,100", "--calib", SAMPLE, "--proof-count", "2",
+        "--json", "-", "--out",
+    )  # fmt: skip
+    several = rkdeploy(*args, "several", "--workers", "2", cwd=tmp_path)
+    one = rkdeploy(*args, "one", cwd=tmp_path)
+    assert several.returncode == one.returncode == 0, several.stderr + one.stderr
+    assert sorted(several.stderr.splitlines()) == sorted(one.stderr.splitlines())
+    assert several.stdout.replace("several/", "one/") == one.stdout
+    assert {p.name for p in (tmp_path / "several").iterdir()} == {p.name for p in (tmp_path / "one").iterdir()}
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_interrupted_leaves_whole_bundles_only(workers: int, tmp_path: Path) -> None:
+    """Ctrl-C while others are built: what is there is whole, and of the others nothing is left."""
     command = [
-        sys.executable, "-m", "rkdeploy", "compare", str(SAMPLE / "best.pt"), "--target", "rk3588,rk3576",
-        "--calib", str(SAMPLE), "--proof-count", "2",
+        sys.executable, "-m", "rkdeploy", "compare", str(SAMPLE / "best.pt"), "--target", "rk3588,rk3576,rk3566,rk3562",
+        "--calib", str(SAMPLE), "--proof-count", "2", "--workers", str(workers),
     ]  # fmt: skip
     with subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         assert process.stderr is not None
@@ -79,8 +94,11 @@ def test_interrupted_leaves_whole_bundles_only(tmp_path: Path) -> None:
         rest = process.stderr.read()
     assert process.returncode == 130
     assert "Traceback" not in said + rest
-    assert [p.name for p in (tmp_path / "build/compare").iterdir()] == ["best-rk3588-int8-384x384"]
-    read_bundle(tmp_path / "build/compare/best-rk3588-int8-384x384")
+    left = [p.name for p in (tmp_path / "build/compare").iterdir()]
+    assert 1 <= len(left) <= workers + 1
+    for name in left:
+        assert name.startswith("best-rk35")
+        read_bundle(tmp_path / "build/compare" / name)
 
 
 @pytest.mark.parametrize("model", [SAMPLE / "best.pt", SAMPLE / "best-pose.pt"], ids=["yolov5", "yolov8-pose"])

@@ -140,7 +140,7 @@ class _V5:
     def layers(self, classes: int) -> list[tuple[int | list[int], Any]]:
         """v5.0's list: where each reads, and what it is."""
         c2, c4, c8, c16, c32 = WIDTHS
-        up = {"size": None, "scale_factor": 2.0, "mode": "nearest", "align_corners": None}
+        up: dict[str, Any] = {"size": None, "scale_factor": 2.0, "mode": "nearest", "align_corners": None}
         return [
             (-1, self.focus(c2)),
             (-1, self.conv(c2, c4, 3, 2)),
