@@ -135,6 +135,7 @@ def _model(parts: _Parts, *, pictures: bool) -> ModelReport:
     tables += [
         measured_table(one.layers, origin_of_profile(one), compiled, target) for one in parts.profiles if one.layers
     ]
+    tables.sort(key=lambda table: table.origin.kind != "measured")
     memory = planned_memory(compiled, toolkit) if compiled else None
     runs = tuple(_run(one) for one in parts.profiles)
     build = build_facts(record, bundle) if record and bundle else None

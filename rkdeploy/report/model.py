@@ -399,7 +399,7 @@ class ModelReport:
             where no file says.
         accuracy: one each for the build and every evaluation that was given.
         runs: one a profile.
-        layers: predicted or planned first, then one for each profile that has them.
+        layers: a board's first, then the predicted or planned ones, then one for each other profile that has them.
         warnings: what the build said.
     """
 

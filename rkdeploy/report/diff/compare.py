@@ -38,7 +38,16 @@ def _one(path: Path) -> ModelReport:
 def compare(a: ModelReport, b: ModelReport) -> Comparison:
     """Everything that both have, or that one has and the other has not."""
     changes = (*_time(a, b), *_memory(a, b), *accuracy_changes(a, b), *agreement_changes(a, b))
-    return Comparison(a.name, b.name, tuple(changes), tuple(_layers(a, b)), tuple(differences_of(a, b)))
+    return Comparison(
+        a.name, b.name, tuple(changes), tuple(_layers(a, b)), tuple(differences_of(a, b)), _no_time(a), _no_time(b)
+    )
+
+
+def _no_time(side: ModelReport) -> str:
+    """Why there is no time, as the prediction said when it refused."""
+    if side.predicted is not None or side.runs:
+        return ""
+    return next((str(one.values.get("reason", "")) for one in side.summary if one.question == "fast"), "")
 
 
 def _time(a: ModelReport, b: ModelReport) -> Iterator[Change]:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import get_args
 
-from rkdeploy.report.diff.model import Change, Comparison, Group, LayerChange
+from rkdeploy.report.diff.model import Change, Comparison, Group, Judgement, LayerChange
 from rkdeploy.report.model import Status
 from rkdeploy.report.page import ABSENT, Block, Cell, Column, Note, Page, Section, Table, count, figure
 from rkdeploy.report.texts import Lang, Words
@@ -22,7 +23,7 @@ def compose_diff(found: Comparison, lang: Lang) -> Page:
     words = Words(lang)
     sections = list(_sections(found, words)) if not found.is_empty else []
     if not sections:
-        sections = [Section("result", words("diff.empty_title"), [Note(words("diff.empty"))])]
+        sections = [Section("result", words("diff.result"), [Note(words("diff.empty"))])]
     return Page(
         lang=lang,
         title=words("diff.title", a=found.before, b=found.after),
@@ -34,10 +35,14 @@ def compose_diff(found: Comparison, lang: Lang) -> Page:
 
 
 def _sections(found: Comparison, words: Words) -> Iterator[Section]:
+    yield _counts(found, words)
     for group in get_args(Group):
         changes = [one for one in found.changes if one.group == group]
         if changes:
-            yield Section(group, words(f"diff.group.{group}"), list(_group(changes, words)))
+            blocks = list(_group(changes, words))
+            if group == "time":
+                blocks += _why_no_time(found, words)
+            yield Section(group, words(f"diff.group.{group}"), blocks)
     if found.layers:
         yield Section("layers", words("diff.layers"), [_layers(found.layers, words)])
     if found.differences:
@@ -53,10 +58,28 @@ def _sections(found: Comparison, words: Words) -> Iterator[Section]:
         yield Section("noise", words("diff.how_title"), [Note(words("diff.how"))])
 
 
+def _counts(found: Comparison, words: Words) -> Section:
+    """How many figures got better, worse, and so on."""
+    numbers = Counter(one.judgement for one in found.changes)
+    rows = [
+        [Cell(words(f"diff.is.{name}"), status=_STATUS[name]), Cell(str(numbers[name]), numbers[name])]
+        for name in get_args(Judgement)
+        if numbers[name]
+    ]
+    columns = (Column(words("diff.judgement")), Column(words("diff.figures"), "right"))
+    return Section("result", words("diff.result"), [Table(words("diff.counts"), columns, rows)])
+
+
+def _why_no_time(found: Comparison, words: Words) -> Iterator[Block]:
+    for side, reason in (("A", found.before_no_time), ("B", found.after_no_time)):
+        if reason:
+            yield Note(words("diff.no_time", side=side, reason=reason))
+
+
 def _group(changes: Sequence[Change], words: Words) -> Iterator[Block]:
     classes = [one for one in changes if one.key == "accuracy.class"]
     whole = [one for one in changes if one.key != "accuracy.class"]
-    yield _table(words(f"diff.group.{changes[0].group}"), whole, words)
+    yield _table(words("diff.caption", group=words(f"diff.group.{changes[0].group}")), whole, words)
     changed = [one for one in classes if one.judgement != "same"]
     if changed:
         changed.sort(key=lambda one: -abs(one.difference or 0.0))
@@ -105,10 +128,10 @@ def _named(key: str, value: str, words: Words) -> str:
 
 def _origins(one: Change, words: Words) -> str:
     before, after = one.before_origin, one.after_origin
-    if before is None or after is None or before == after:
-        known = before or after
-        return words.origin(known) if known else ABSENT
-    return words("diff.from_both", a=words.origin(before), b=words.origin(after))
+    if before == after:
+        return words.origin(before) if before else ABSENT
+    texts = [words.origin(side) if side else words("diff.no_figure") for side in (before, after)]
+    return words("diff.from_both", a=texts[0], b=texts[1])
 
 
 def _quantity(value: float | None, unit: str) -> Cell:

@@ -102,6 +102,7 @@ class Comparison:
     Attributes:
         before, after: names of A and B.
         changes: figures that at least one side has, changed or not.
+        before_no_time, after_no_time: why that side has no time of its network; empty where it has one.
         layers: those that changed.
         differences: versions and options that differ.
         document, schema_version: what this file is.
@@ -112,6 +113,8 @@ class Comparison:
     changes: tuple[Change, ...]
     layers: tuple[LayerChange, ...]
     differences: tuple[Difference, ...]
+    before_no_time: str = ""
+    after_no_time: str = ""
     document: Literal["rkdeploy report diff"] = DOCUMENT
     schema_version: int = DIFF_VERSION
 

@@ -26,12 +26,16 @@ _MIB = 1 << 20
 
 
 def speed_section(model: ModelReport, words: Words) -> Section:
-    """The prediction, then every measurement by itself: the two never stand in one table."""
+    """What boards measured, the prediction, then what no board measured: no two of them stand in one table."""
     blocks: list[Block] = []
+    measured = [index for index, run in enumerate(model.runs) if run.origin.kind == "measured"]
+    for index in measured:
+        blocks += _run(model.runs[index], words, index)
     if model.predicted is not None:
         blocks += _predicted(model, words)
     for index, run in enumerate(model.runs):
-        blocks += _run(run, words, index)
+        if index not in measured:
+            blocks += _run(run, words, index)
     if model.predicted is None:
         reason = next((str(v.values.get("reason", "")) for v in model.summary if v.question == "fast"), "")
         if reason:
