@@ -25,6 +25,7 @@ from rkdeploy.cli.report import report_command
 from rkdeploy.cli.report_group import ReportCommand
 from rkdeploy.cli.run import run_command
 from rkdeploy.cli.size import SizeCommand
+from rkdeploy.cli.tune import tune_command
 from rkdeploy.cli.web_option import WebCommand
 from rkdeploy.errors import RkdeployError
 
@@ -46,6 +47,7 @@ app.command("build", cls=SizeCommand)(build_command)
 app.command("estimate", cls=SizeCommand)(estimate_command)
 app.command("compare", cls=SizeCommand)(compare_command)
 app.command("explain")(explain_command)
+app.command("tune", cls=SizeCommand)(tune_command)
 app.command("run", cls=WebCommand)(run_command)
 app.command("eval")(eval_command)
 app.command("report", cls=ReportCommand)(report_command)

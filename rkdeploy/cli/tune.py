@@ -1,0 +1,323 @@
+"""`rkdeploy tune`: searches quantization settings for the best accuracy at the least predicted cost."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn
+
+from rkdeploy.cli.backend_option import ToolkitPythonOption
+from rkdeploy.cli.build import Color, Fit, Stem, build_and_print, parse_triple
+from rkdeploy.cli.console import err, out, plain, print_warning
+from rkdeploy.cli.size import parse_size
+from rkdeploy.tune.events import TuneEvents
+
+if TYPE_CHECKING:
+    from rkdeploy.building.options import BuildOptions
+    from rkdeploy.tune.finished import FinishedTrial
+    from rkdeploy.tune.prepare import Baseline
+    from rkdeploy.tune.tune import TuneOptions, TuneReport
+
+_DATA, _SEARCH, _INPUT, _OUTPUT = "Data", "Search", "Input", "Output"
+
+
+def tune_command(
+    model: Annotated[Path, typer.Argument(help="best.pt, or an ONNX file exported from it.", show_default=False)],
+    data: Annotated[
+        Path,
+        typer.Option(
+            help="Labelled images: a data.yaml, a COCO file (.json), or a classifier's folder of class folders.",
+            rich_help_panel=_DATA,
+            show_default=False,
+        ),
+    ],
+    split: Annotated[str, typer.Option(help="Of a data.yaml: train, val, test.", rich_help_panel=_DATA)] = "val",
+    labels: Annotated[
+        str | None,
+        typer.Option(
+            help="Folder of the label files, beside images. Default: what the data.yaml says, or labels.",
+            rich_help_panel=_DATA,
+            show_default=False,
+        ),
+    ] = None,
+    limit: Annotated[
+        int | None,
+        typer.Option(
+            help="Labelled images at most, always the same. Default: all.",
+            min=1,
+            rich_help_panel=_DATA,
+            show_default=False,
+        ),
+    ] = None,
+    calib: Annotated[
+        Path | None,
+        typer.Option(
+            help="Calibration images: a folder, a list file or a data.yaml. Default: ./calib_data.",
+            rich_help_panel=_DATA,
+            show_default=False,
+        ),
+    ] = None,
+    target: Annotated[str, typer.Option(help="SoC, any that the installed toolkit knows.")] = "rk3588",
+    dtype: Annotated[str, typer.Option(help="int8, or another quantized type of the toolkit's.")] = "int8",
+    trials: Annotated[
+        int,
+        typer.Option(help="Trials, those of a search that is gone on with among them.", min=1, rich_help_panel=_SEARCH),
+    ] = 24,
+    workers: Annotated[
+        int | None,
+        typer.Option(
+            help="Trials at a time. Default: a core each, as far as memory allows; on a cluster all it has.",
+            min=1,
+            max=1024,
+            rich_help_panel=_SEARCH,
+            show_default=False,
+        ),
+    ] = None,
+    scheduler: Annotated[
+        str | None,
+        typer.Option(
+            help="A Dask scheduler whose workers run the trials, such as tcp://10.0.0.5:8786.",
+            rich_help_panel=_SEARCH,
+            show_default=False,
+        ),
+    ] = None,
+    study: Annotated[
+        Path | None,
+        typer.Option(
+            help="File that keeps the trials; the same one goes on. Default: build/NAME-TARGET-tune.db.",
+            rich_help_panel=_SEARCH,
+            show_default=False,
+        ),
+    ] = None,
+    max_cost: Annotated[
+        float,
+        typer.Option(
+            help="Predicted time that the recommended settings may take, over the default's.", rich_help_panel=_SEARCH
+        ),
+    ] = 1.1,
+    seed: Annotated[int, typer.Option(help="Of the search.", min=0, rich_help_panel=_SEARCH)] = 0,
+    weights: Annotated[
+        Path | None,
+        typer.Option(help="With an ONNX file: the .pt it came from.", rich_help_panel=_INPUT, show_default=False),
+    ] = None,
+    cfg: Annotated[
+        Path | None,
+        typer.Option(
+            help="With weights that come without their model (YOLOR's main branch): the darknet cfg.",
+            rich_help_panel=_INPUT,
+            show_default=False,
+        ),
+    ] = None,
+    imgsz: Annotated[
+        str | None,
+        typer.Option(
+            help="Network input: one number, or height and width (--imgsz 384 640). Default: the training size.",
+            metavar="H [W]",
+            rich_help_panel=_INPUT,
+            show_default=False,
+        ),
+    ] = None,
+    names: Annotated[
+        Path | None,
+        typer.Option(help="Class names for an ONNX file without.", rich_help_panel=_INPUT, show_default=False),
+    ] = None,
+    mean: Annotated[
+        str | None,
+        typer.Option(help="As for build.", metavar="R,G,B", rich_help_panel=_INPUT, show_default=False),
+    ] = None,
+    std: Annotated[
+        str | None,
+        typer.Option(help="As for build.", metavar="R,G,B", rich_help_panel=_INPUT, show_default=False),
+    ] = None,
+    color: Annotated[
+        Color | None, typer.Option(help="As for build.", rich_help_panel=_INPUT, show_default=False)
+    ] = None,
+    fit: Annotated[Fit | None, typer.Option(help="As for build.", rich_help_panel=_INPUT, show_default=False)] = None,
+    crop: Annotated[
+        float | None, typer.Option(help="As for build.", rich_help_panel=_INPUT, show_default=False)
+    ] = None,
+    stem: Annotated[Stem, typer.Option(help="As for build.", rich_help_panel=_INPUT)] = Stem.space_to_depth,
+    nms: Annotated[bool | None, typer.Option("--nms/--no-nms", help="As for build.", rich_help_panel=_INPUT)] = None,
+    out_dir: Annotated[Path, typer.Option("--out", help="Folder for the bundle.", rich_help_panel=_OUTPUT)] = Path(
+        "build"
+    ),
+    no_build: Annotated[  # noqa: FBT002  (a flag)
+        bool,
+        typer.Option("--no-build", help="Only search; build nothing in the end.", rich_help_panel=_OUTPUT),
+    ] = False,
+    as_json: Annotated[  # noqa: FBT002  (a flag)
+        bool, typer.Option("--json", help="Print the result as JSON.", rich_help_panel=_OUTPUT)
+    ] = False,
+    toolkit_python: ToolkitPythonOption = None,
+) -> None:
+    """Search quantization settings for the best accuracy at the least predicted cost, and build with the best."""
+    from rkdeploy.building.accuracy_gate import GateOptions
+    from rkdeploy.building.input_choice import InputChoice
+    from rkdeploy.building.options import BuildOptions
+    from rkdeploy.tune.tune import TuneOptions
+
+    options = TuneOptions(
+        build=BuildOptions(
+            model=model,
+            weights=weights,
+            cfg=cfg,
+            imgsz=parse_size(imgsz) if imgsz else None,
+            input=InputChoice(
+                mean=parse_triple(mean, "--mean"),
+                std=parse_triple(std, "--std"),
+                color=color.value if color else None,
+                fit=fit.value if fit else None,
+                crop_fraction=crop,
+                names=names,
+            ),
+            target=target,
+            dtype=dtype,
+            calib=calib,
+            stem=stem.value,
+            nms=nms,
+            gate=GateOptions(data, split=split, labels=labels, limit=limit),
+            out=out_dir,
+            toolkit_python=toolkit_python,
+        ),
+        study=study,
+        trials=trials,
+        workers=workers,
+        scheduler=scheduler,
+        max_cost=max_cost,
+        seed=seed,
+    )
+    report, best = _searched(options)
+    if as_json:
+        print(_json(report, best, options), end="")
+    else:
+        _print(report, best, options)
+    if best is not None and not no_build:
+        if as_json:
+            from rkdeploy.building.events import BuildEvents
+            from rkdeploy.building.pipeline import build
+
+            build(best, BuildEvents())
+        else:
+            build_and_print(best)
+
+
+def _searched(options: TuneOptions) -> tuple[TuneReport, BuildOptions | None]:
+    """The search, and the build that it recommends."""
+    from rkdeploy.tune.tune import build_options_of, tune
+
+    with _watched() as events:
+        try:
+            report = tune(options, events)
+        except (KeyboardInterrupt, SystemExit):
+            if events.wanted:
+                err.print(
+                    f'Stopped after {events.done} of {events.wanted} trials; they are in "'
+                    f'{plain(str(options.study_file))}". The same command goes on.'
+                )
+            raise
+    best = report.outcome.recommended
+    return report, None if best is None else build_options_of(options, best)
+
+
+def _print(report: TuneReport, best: BuildOptions | None, options: TuneOptions) -> None:
+    from rkdeploy.cli.tune_table import print_outcome
+    from rkdeploy.errors import RkdeployError
+    from rkdeploy.tune.command import build_command
+
+    print_outcome(report, options.max_cost, out)
+    if best is None:
+        reasons = "; ".join(dict.fromkeys(t.failure or (t.result.refused if t.result else "") for t in report.trials))
+        raise RkdeployError(f"No trial gave a usable model: {reasons}", "docs/tune.md says what failures mean.")
+    out.print(f"\n[bold]Build it with[/]\n  {plain(build_command(best))}\n")
+
+
+def _json(report: TuneReport, best: BuildOptions | None, options: TuneOptions) -> str:
+    import msgspec
+
+    from rkdeploy.tune.command import build_command
+
+    document = {
+        "schema_version": 1,
+        "figures_from": "accuracy: simulator; cost: predicted",
+        "study": str(options.study_file),
+        "max_cost": options.max_cost,
+        "float": msgspec.to_builtins(report.baseline.evaluation),
+        "source": report.baseline.source,
+        "trials": [msgspec.to_builtins(trial) for trial in report.trials],
+        "front": [one.trial.number for one in report.outcome.front],
+        "recommended": report.outcome.recommended.trial.number if report.outcome.recommended else None,
+        "noise": report.outcome.noise,
+        "command": build_command(best) if best is not None else None,
+    }
+    return json.dumps(document, indent=2) + "\n"  # ASCII: a name cannot drive the terminal
+
+
+class _Events(TuneEvents):
+    """A line for every trial; on a terminal a bar with the time that is left."""
+
+    def __init__(self, bar: Progress | None) -> None:
+        self._bar = bar
+        self._task: TaskID | None = None if bar is None else bar.add_task("Starting", total=None)
+        self._title = ""
+        self._begun_s = 0.0
+        self._before = 0
+        self.done = self.wanted = 0
+
+    def stage(self, title: str) -> None:
+        self._title = title
+        self._describe(title)
+
+    def detail(self, text: str) -> None:
+        self._describe(f"{self._title}: {text}")
+
+    def warning(self, text: str) -> None:
+        print_warning(text)
+
+    def prepared(self, baseline: Baseline, images: int) -> None:
+        figures = ", ".join(f"{name} {value:.3f}" for name, value in baseline.figures.items())
+        err.print(
+            f"[bold]Float[/]     {plain(figures)}; {images} images of the {plain(baseline.source)} "
+            f"({plain(baseline.evaluation.figures_from)})"
+        )
+
+    def searching(self, finished: int, wanted: int, workers: int) -> None:
+        self.done, self.wanted, self._before = finished, wanted, finished
+        self._begun_s = time.monotonic()
+        kept = f", {finished} of them from before" if finished else ""
+        err.print(f"[bold]Searching[/] {wanted} trials{kept}, {workers} at a time")
+        if self._bar is not None and self._task is not None:
+            self._bar.update(self._task, total=wanted, completed=finished, description="Trials")
+
+    def finished(self, trial: FinishedTrial, done: int, wanted: int) -> None:
+        from rkdeploy.cli.tune_table import trial_line
+
+        self.done = done
+        err.print(trial_line(trial))
+        if self._bar is not None and self._task is not None:
+            spent = time.monotonic() - self._begun_s
+            left = spent / max(done - self._before, 1) * max(wanted - done, 0)
+            self._bar.update(self._task, completed=done, description=f"Trials, about {_minutes(left)} left")
+
+    def _describe(self, text: str) -> None:
+        if self._bar is not None and self._task is not None:
+            self._bar.update(self._task, description=plain(text))
+
+
+def _minutes(seconds: float) -> str:
+    return f"{seconds:.0f} s" if seconds < 100 else f"{seconds / 60:.0f} min"
+
+
+@contextmanager
+def _watched() -> Iterator[_Events]:
+    if not err.is_terminal:
+        yield _Events(None)
+        return
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
+    with Progress(*columns, console=err, transient=True, refresh_per_second=4) as bar:
+        yield _Events(bar)

@@ -1,0 +1,42 @@
+"""What a frame costs on the NPU, predicted from what the compiler printed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+from rkdeploy.compiled import CompiledModel
+from rkdeploy.errors import RkdeployError
+from rkdeploy.estimate.latency import predict, require_fitted
+
+MILLISECONDS: Final = "ms"
+MEGACYCLES: Final = "Mcycles"
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """A predicted cost; predicted, not measured.
+
+    Attributes:
+        value: in `unit`.
+        unit: `ms` where there is a latency model of the chip, else `Mcycles`: the compiler's own count.
+    """
+
+    value: float
+    unit: str
+
+
+def cost_unit(target: str, dtype: str) -> str:
+    """The unit in which a build for this chip is predicted."""
+    try:
+        require_fitted(target, dtype)
+    except RkdeployError:
+        return MEGACYCLES
+    return MILLISECONDS
+
+
+def cost_of(compiled: CompiledModel, target: str, dtype: str) -> Cost:
+    """The predicted cost of a frame."""
+    if cost_unit(target, dtype) == MILLISECONDS:
+        return Cost(predict(compiled, target, dtype).time_ms, MILLISECONDS)
+    return Cost(sum(layer.total_cycles for layer in compiled.layers) / 1e6, MEGACYCLES)

@@ -1,0 +1,138 @@
+"""What trials are given besides their settings: folders of files, named by a hash of what is in them.
+
+A parcel is made once, by the process that searches.  Trials on this machine read it where it lies; a worker elsewhere
+gets it as one block of bytes, once, and unpacks it into a folder of its own.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import shutil
+import tempfile
+import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path, PurePosixPath
+
+from rkdeploy.errors import RkdeployError
+
+MAX_PARCEL_BYTES = 1 << 30
+_NAME_DIGITS = 32
+_FIXED_TIME = (1980, 1, 1, 0, 0, 0)
+
+
+class ParcelStore:
+    """Parcels in one folder, each a folder of its own."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def __contains__(self, name: str) -> bool:
+        return (self.folder / name).is_dir()
+
+    def path(self, name: str) -> Path:
+        """Where a parcel lies."""
+        return self.folder / name
+
+    @contextmanager
+    def fill(self) -> Iterator[tuple[Path, list[str]]]:
+        """A folder to fill and a list; on leaving it becomes a parcel, whose name is put into the list.
+
+        Raises:
+            RkdeployError: when it cannot be written.
+        """
+        partial = Path(tempfile.mkdtemp(prefix=".parcel-", dir=self.folder))
+        named: list[str] = []
+        try:
+            yield partial, named
+            name = _name_of(partial)
+            if name in self:
+                shutil.rmtree(partial)
+            else:
+                partial.rename(self.path(name))
+            named.append(name)
+        except OSError as error:
+            raise RkdeployError(
+                f'The inputs of the trials cannot be written to "{self.folder}": {error.strerror or error}.',
+                "Let TMPDIR name a folder with more room, or use fewer images (--limit).",
+            ) from error
+        finally:
+            shutil.rmtree(partial, ignore_errors=True)
+
+    def packed(self, name: str) -> bytes:
+        """A parcel as one block of bytes.
+
+        Raises:
+            RkdeployError: when it is too large to be sent.
+        """
+        folder = self.path(name)
+        files = _files(folder)
+        size = sum(file.stat().st_size for file in files)
+        if size > MAX_PARCEL_BYTES:
+            raise RkdeployError(
+                f"The inputs of the trials have {size >> 20} MiB, expected at most {MAX_PARCEL_BYTES >> 20} to send "
+                "to workers.",
+                "Measure on fewer images (--limit), or search on this machine alone (no --scheduler).",
+            )
+        block = io.BytesIO()
+        with zipfile.ZipFile(block, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
+            for file in files:
+                entry = zipfile.ZipInfo(file.relative_to(folder).as_posix(), _FIXED_TIME)
+                entry.compress_type = zipfile.ZIP_DEFLATED
+                with file.open("rb") as source, archive.open(entry, "w") as target:
+                    shutil.copyfileobj(source, target, 1 << 20)
+        return block.getvalue()
+
+    def unpack(self, name: str, block: bytes) -> None:
+        """Bring a parcel here that was packed elsewhere.
+
+        Raises:
+            RkdeployError: when it is not the parcel of that name.
+        """
+        if name in self:
+            return
+        self.folder.mkdir(parents=True, exist_ok=True)
+        partial = Path(tempfile.mkdtemp(prefix=".parcel-", dir=self.folder))
+        try:
+            with zipfile.ZipFile(io.BytesIO(block)) as archive:
+                entries = archive.infolist()
+                if sum(entry.file_size for entry in entries) > MAX_PARCEL_BYTES or any(
+                    PurePosixPath(entry.filename).is_absolute() or ".." in PurePosixPath(entry.filename).parts
+                    for entry in entries
+                ):
+                    raise RkdeployError("The inputs of a trial are no parcel of rkdeploy's.")
+                archive.extractall(partial)
+            if _name_of(partial) != name:
+                raise _damaged()
+            if name not in self:  # another thread of this worker may have been faster
+                partial.rename(self.path(name))
+        except zipfile.BadZipFile as error:
+            raise _damaged() from error
+        except OSError as error:
+            if name not in self:
+                raise RkdeployError(f'"{self.folder}" cannot be written: {error.strerror or error}.') from error
+        finally:
+            shutil.rmtree(partial, ignore_errors=True)
+
+
+def _damaged() -> RkdeployError:
+    return RkdeployError("The inputs of a trial were damaged on their way.", "Start the search again.")
+
+
+def _files(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.rglob("*") if path.is_file())
+
+
+def _name_of(folder: Path) -> str:
+    """A hash of the files' names and contents."""
+    whole = hashlib.sha256()
+    for file in _files(folder):
+        with file.open("rb") as stream:
+            digest = hashlib.file_digest(stream, "sha256") if hasattr(hashlib, "file_digest") else None
+            if digest is None:  # Python 3.10
+                digest = hashlib.sha256()
+                while data := stream.read(1 << 20):
+                    digest.update(data)
+        whole.update(f"{file.relative_to(folder).as_posix()}\0{digest.hexdigest()}\n".encode())
+    return whole.hexdigest()[:_NAME_DIGITS]

@@ -1,0 +1,60 @@
+"""A temporary folder that is removed in the end, by this process or, if it was killed, by the next that makes one."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final
+
+from rkdeploy.errors import RkdeployError
+
+_PREFIX: Final = "rkdeploy-tune-"
+_LOCK: Final = ".lock"
+
+
+@contextmanager
+def workspace(parent: Path | None = None) -> Iterator[Path]:
+    """A new folder, held by a lock that ends with this process.
+
+    Args:
+        parent: where to make it; None is the system's folder for temporary files.
+
+    Raises:
+        RkdeployError: when it cannot be made.
+    """
+    place = parent or Path(tempfile.gettempdir())
+    _clear(place)
+    try:
+        folder = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=place))
+        descriptor = os.open(folder / _LOCK, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise RkdeployError(
+            f'A folder for the trials cannot be made in "{place}": {error.strerror}.', "TMPDIR may name another."
+        ) from error
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield folder
+    finally:
+        os.close(descriptor)
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _clear(place: Path) -> None:
+    """Remove the folders of processes of this user that were killed."""
+    for folder in place.glob(f"{_PREFIX}*"):
+        with contextlib.suppress(OSError):
+            lock = folder / _LOCK
+            if folder.is_symlink() or folder.stat().st_uid != os.getuid() or not lock.is_file():
+                continue
+            descriptor = os.open(lock, os.O_RDWR | os.O_CLOEXEC)
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                shutil.rmtree(folder, ignore_errors=True)
+            finally:
+                os.close(descriptor)
