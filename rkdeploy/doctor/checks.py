@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from rkdeploy.doctor.finding import Finding
-from rkdeploy.doctor.packages import check_packages, check_python, check_toolkit
+from rkdeploy.doctor.packages import check_decode, check_packages, check_python, check_toolkit
 from rkdeploy.doctor.system import NPU_NODE, OLD_NPU_NODE
 from rkdeploy.runtime.librknnrt.library import DEFAULT_LIBRARY, LIBRARY_VARIABLE
 from rkdeploy.runtime.model_file import ModelFile
@@ -31,7 +31,8 @@ _SHOWN_CAMERAS: Final = 6
 
 def check_system(system: System) -> tuple[Finding, ...]:
     """Every finding about a machine; those about an NPU only where there is to be one."""
-    found = [*check_python(system), *check_packages(system), *check_toolkit(system), *_soc(system)]
+    found = [*check_python(system), *check_packages(system), *check_decode(system), *check_toolkit(system)]
+    found += _soc(system)
     if system.is_board:
         found += [*_driver(system), *_npu_nodes(system), *_dma_heaps(system), *_library(system), *_lite(system)]
         found += _governor(system)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from rkdeploy.doctor.finding import Finding
+from rkdeploy.postprocess.native.library import COMPILE_MODULE, DECODE_VARIABLE
 
 if TYPE_CHECKING:
     from rkdeploy.doctor.system import System
@@ -78,6 +79,20 @@ def check_packages(system: System) -> list[Finding]:
             )
         )  # fmt: skip
     return [Finding("packages", "ok", ", ".join(good)), *findings] if good else findings
+
+
+def check_decode(system: System) -> list[Finding]:
+    """Whether the decode's C library is in use."""
+    decode = system.decode
+    if not decode.by:
+        return [Finding("decode", "problem", decode.why, "a decode that is there",
+                        decode.hint or f"unset {DECODE_VARIABLE}")]  # fmt: skip
+    if decode.by == "native" or decode.asked_for:
+        return [Finding("decode", "ok" if decode.by == "native" else "note", f"{decode.by}: {decode.why}")]
+    return [
+        Finding("decode", "note", f"numpy: {decode.why}", "the C library, which is several times faster",
+                f"{system.python_path} -m {COMPILE_MODULE}    (needs a C compiler: apt install gcc)")
+    ]  # fmt: skip
 
 
 def check_toolkit(system: System) -> list[Finding]:

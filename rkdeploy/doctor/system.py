@@ -16,6 +16,8 @@ from pathlib import Path
 from typing import Final
 
 from rkdeploy.bundle import BOARD_HOME
+from rkdeploy.errors import RkdeployError
+from rkdeploy.postprocess.native.library import choice
 from rkdeploy.profiling.kernel_files import (
     ClockFiles,
     board_model,
@@ -113,6 +115,23 @@ class ToolkitTrial:
 
 
 @dataclass(frozen=True, slots=True)
+class DecodeFacts:
+    """What decodes here.
+
+    Attributes:
+        by: `native` (the C library) or `numpy`; empty where the variable asks for what there is not.
+        why: the library's path, or why it is not in use.
+        asked_for: whether the variable says so.
+        hint: what to do where it cannot be.
+    """
+
+    by: str
+    why: str
+    asked_for: bool = False
+    hint: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class System:
     """Everything that is judged.
 
@@ -124,6 +143,7 @@ class System:
         board: SoC and driver.
         user: who runs this.
         library: the NPU runtime's file.
+        decode: what decodes in this process.
         npu_nodes: device nodes of the NPU that exist; other_render_nodes: the GPU's and others'.
         dma_heaps: device nodes of DMA memory.
         cameras: /dev/video*.
@@ -144,6 +164,7 @@ class System:
     board: Board
     user: User
     library: LibraryFile
+    decode: DecodeFacts
     npu_nodes: tuple[Node, ...]
     other_render_nodes: tuple[Node, ...]
     dma_heaps: tuple[Node, ...]
@@ -180,6 +201,7 @@ def read_system(sysroot: Path = Path("/"), toolkit: ToolkitTrial | None = None) 
         board=read_board(sysroot),
         user=_user(),
         library=_library(sysroot),
+        decode=_decode(),
         npu_nodes=(*npu, *_nodes(sysroot, "dev", "rknpu")),
         other_render_nodes=tuple(node for node in render if node not in npu),
         dma_heaps=_nodes(sysroot, "dev/dma_heap", "*"),
@@ -248,6 +270,14 @@ def _library(sysroot: Path) -> LibraryFile:
         machine=_elf_machine(path) if exists else None,
         version=version_in_file(path) if exists else None,
     )
+
+
+def _decode() -> DecodeFacts:
+    try:
+        chosen = choice()
+    except RkdeployError as error:
+        return DecodeFacts("", error.message, asked_for=True, hint=error.hint)
+    return DecodeFacts("numpy" if chosen.library is None else "native", chosen.why, chosen.asked_for)
 
 
 def _elf_machine(path: Path) -> str | None:

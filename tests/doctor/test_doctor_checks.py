@@ -8,7 +8,7 @@ import pytest
 
 from rkdeploy.doctor.checks import check_system, may_use
 from rkdeploy.doctor.finding import Finding
-from rkdeploy.doctor.system import Disk, LibraryFile, Node, System, ToolkitTrial, User
+from rkdeploy.doctor.system import DecodeFacts, Disk, LibraryFile, Node, System, ToolkitTrial, User
 from rkdeploy.profiling.kernel_files import ClockFiles
 from rkdeploy.runtime.board import Board
 
@@ -30,6 +30,7 @@ BOARD = System(
     board=Board("rk3588", "0.9.8"),
     user=User(1000, "rock", (44, 105, 1000), ("video", "render", "rock")),
     library=LibraryFile("/usr/lib/librknnrt.so", by_variable=False, exists=True, machine="aarch64", version="2.3.2"),
+    decode=DecodeFacts("native", "/opt/rkdeploy/librkdeploy-decode-aarch64.so"),
     npu_nodes=(NPU_NODE,),
     other_render_nodes=(),
     dma_heaps=(),
@@ -105,6 +106,24 @@ def test_python_versions(version: tuple[int, int, int], *, good: bool) -> None:
 def test_permission_bits(user: User, node: Node, *, can: bool) -> None:
     """Owner, group and others are judged as the kernel judges them, and root may everything."""
     assert may_use(node, user) is can
+
+
+@pytest.mark.parametrize(
+    ("decode", "status", "cure"),
+    [
+        (DecodeFacts("native", "/x.so"), "ok", ""),
+        (DecodeFacts("numpy", "RKDEPLOY_DECODE=numpy", asked_for=True), "note", ""),
+        (DecodeFacts("numpy", 'there is no "/x.so"'), "note", "python -m rkdeploy.postprocess.native.compile"),
+        (DecodeFacts("", 'RKDEPLOY_DECODE is "rust"', asked_for=True), "problem", "unset RKDEPLOY_DECODE"),
+        (DecodeFacts("", "there is none", asked_for=True, hint="make it"), "problem", "make it"),
+    ],
+)
+def test_which_decode(decode: DecodeFacts, status: str, cure: str) -> None:
+    """What decodes is named with the reason; a library that is missing comes with the command that makes it."""
+    (found,) = (finding for finding in check_system(replace(HOST, decode=decode)) if finding.check == "decode")
+    assert found.status == status
+    assert decode.why in found.found
+    assert cure in found.cure
 
 
 def test_a_user_outside_the_group() -> None:

@@ -14,6 +14,7 @@ from board_files import put, write_board, write_bundle, write_library
 from rkdeploy.doctor.bundle_check import check_bundle, read_bundle_facts
 from rkdeploy.doctor.diagnose import diagnose
 from rkdeploy.doctor.system import System, read_system
+from rkdeploy.postprocess.native.library import choice
 from rkdeploy.runtime.librknnrt.library import LIBRARY_VARIABLE
 
 
@@ -158,3 +159,17 @@ def test_a_board_needs_no_host_package(tmp_path: Path) -> None:
     )
     environment = {**os.environ, "RKDEPLOY_TOOLKIT_PYTHON": ""}
     subprocess.run([sys.executable, "-c", code], check=True, env=environment, timeout=120)
+
+
+@pytest.mark.parametrize(
+    ("wanted", "by"), [("numpy", "numpy"), ("native", "native"), ("", "native"), ("something else", "")]
+)
+def test_the_decode_in_use_is_read(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, wanted: str, by: str) -> None:
+    """What the variable asks for, and what this environment has (make setup, with a C compiler)."""
+    monkeypatch.setenv("RKDEPLOY_DECODE", wanted)
+    choice.cache_clear()
+    try:
+        decode = read_system(tmp_path).decode
+    finally:
+        choice.cache_clear()
+    assert (decode.by, decode.asked_for) == (by, wanted != "")
