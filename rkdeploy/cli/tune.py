@@ -259,7 +259,7 @@ def _json(report: TuneReport, best: BuildOptions | None, options: TuneOptions) -
 
 
 class _Events(TuneEvents):
-    """A line for every trial; on a terminal a bar with the time that is left."""
+    """On a terminal a line for every trial and a bar with the time that is left; elsewhere warnings alone."""
 
     def __init__(self, bar: Progress | None) -> None:
         self._bar = bar
@@ -280,6 +280,8 @@ class _Events(TuneEvents):
         print_warning(text)
 
     def prepared(self, baseline: Baseline, images: int) -> None:
+        if self._bar is None:
+            return
         figures = ", ".join(f"{name} {value:.3f}" for name, value in baseline.figures.items())
         err.print(
             f"[bold]Float[/]     {plain(figures)}; {images} images of the {plain(baseline.source)} "
@@ -289,20 +291,22 @@ class _Events(TuneEvents):
     def searching(self, finished: int, wanted: int, workers: int) -> None:
         self.done, self.wanted, self._before = finished, wanted, finished
         self._begun_s = time.monotonic()
+        if self._bar is None or self._task is None:
+            return
         kept = f", {finished} of them from before" if finished else ""
         err.print(f"[bold]Searching[/] {wanted} trials{kept}, {workers} at a time")
-        if self._bar is not None and self._task is not None:
-            self._bar.update(self._task, total=wanted, completed=finished, description="Trials")
+        self._bar.update(self._task, total=wanted, completed=finished, description="Trials")
 
     def finished(self, trial: FinishedTrial, done: int, wanted: int) -> None:
         from rkdeploy.cli.tune_table import trial_line
 
         self.done = done
+        if self._bar is None or self._task is None:
+            return
         err.print(trial_line(trial))
-        if self._bar is not None and self._task is not None:
-            spent = time.monotonic() - self._begun_s
-            left = spent / max(done - self._before, 1) * max(wanted - done, 0)
-            self._bar.update(self._task, completed=done, description=f"Trials, about {_minutes(left)} left")
+        spent = time.monotonic() - self._begun_s
+        left = spent / max(done - self._before, 1) * max(wanted - done, 0)
+        self._bar.update(self._task, completed=done, description=f"Trials, about {_minutes(left)} left")
 
     def _describe(self, text: str) -> None:
         if self._bar is not None and self._task is not None:
