@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from rkdeploy.compare.comparison import Accuracy, Comparison, Figures, Row
 
 _LEFT = 4  # columns of words before those of figures
-_MAX_REASON = 300
+_MAX_REASON = 600
 
 
 def print_comparison(found: Comparison, console: Console) -> None:
@@ -108,7 +108,8 @@ def _legend(found: Comparison) -> list[str]:
     lines = ["size: height x width of the network input, pixels."]
     if found.front:
         beaten = "as fast and has as high an " + ("accuracy" if any(f.accuracies for f in there) else "agreement")
-        lines.append(f"*: on the Pareto front, no other{' of its size' if by_size else ''} is {beaten}.")
+        among = " Builds without a predicted time are not on it." if len(speeds) < len(there) else ""
+        lines.append(f"*: on the Pareto front, no other{' of its size' if by_size else ''} is {beaten}.{among}")
     if speeds:
         lines.append(
             f"ms, interval ({speeds[0].coverage:.0%}), frames/s: predicted, not measured. NPU time of one frame on one "
@@ -156,14 +157,12 @@ def _accuracy_lines(rows: Sequence[Row]) -> list[str]:
     names = ", ".join(one.name for one in first.figures)
     origin = f"{first.figures_from}, on {first.images} images of the {first.source}"
     lines = [f"{names}: {origin}. Float on this PC: {'; '.join(references)}."]
-    carried = {
-        str(found.on): [v for v, f in measured.items() if f.on == found.on] for found in measured.values() if found.on
-    }
-    lines += [
-        f"Simulated for {on} only: {', '.join(map(str, others))} gave the same in the simulator on the images of the "
-        "agreement, to the last digit."
-        for on, others in carried.items()
-    ]
+    carried = [f"{variant} from {found.on}" for variant, found in measured.items() if found.on]
+    if carried:
+        lines.append(
+            "Taken from another chip's build that gave the same in the simulator, to the last digit, on the images of "
+            f"the agreement: {', '.join(carried)}."
+        )
     return lines
 
 

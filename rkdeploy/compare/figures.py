@@ -5,8 +5,9 @@ from __future__ import annotations
 from rkdeploy.bundle import Bundle
 from rkdeploy.compare.comparison import Accuracy, Figures, Measured, Speed
 from rkdeploy.compare.variants import Variant
+from rkdeploy.compiled import CompiledModel
 from rkdeploy.errors import RkdeployError
-from rkdeploy.estimate.latency import predict
+from rkdeploy.estimate.latency import predict, require_fitted
 from rkdeploy.evaluate.figures import AccuracyReport
 
 
@@ -22,18 +23,7 @@ def figures_of(bundle: Bundle, accuracy: Measured | None) -> Figures:
     """
     record = bundle.record
     compiled = record.compiled
-    speed, why = None, "the compiler's log could not be read"
-    if compiled is not None:
-        try:
-            found = predict(compiled, bundle.model.target, bundle.model.dtype)
-        except RkdeployError as error:
-            why = error.message
-        else:
-            why = ""
-            speed = Speed(
-                found.time_ms, found.low_ms, found.high_ms, found.coverage, found.frames_per_second,
-                found.fitted_on, found.notes,
-            )  # fmt: skip
+    speed, why = _predicted(compiled, bundle)
     return Figures(
         speed=speed,
         not_predicted=why,
@@ -43,6 +33,27 @@ def figures_of(bundle: Bundle, accuracy: Measured | None) -> Figures:
         agreement=record.agreement,
         accuracy=accuracy,
     )
+
+
+def _predicted(compiled: CompiledModel | None, bundle: Bundle) -> tuple[Speed | None, str]:
+    """The predicted time, or why there is none."""
+    try:
+        require_fitted(bundle.model.target, bundle.model.dtype)
+        if compiled is None:
+            return None, "The compiler's log could not be read."
+        found = predict(compiled, bundle.model.target, bundle.model.dtype)
+    except RkdeployError as error:
+        return None, error.message
+    speed = Speed(
+        time_ms=found.time_ms,
+        low_ms=found.low_ms,
+        high_ms=found.high_ms,
+        coverage=found.coverage,
+        frames_per_second=found.frames_per_second,
+        fitted_on=found.fitted_on,
+        notes=found.notes,
+    )
+    return speed, ""
 
 
 def measured(report: AccuracyReport, on: Variant | None = None) -> Measured:

@@ -43,6 +43,7 @@ def test_the_sample(tmp_path: Path) -> None:
     rows = json.loads((tmp_path / "first.json").read_text())["rows"]
     assert [row["state"] for row in rows] == ["built"] * 5 + ["failed"]
     assert "rv1106" in rows[5]["reason"]
+    assert "no latency model of 'rv1106'" in rows[4]["figures"]["not_predicted"]
     for row in rows[:5]:
         bundle = read_bundle(tmp_path / "build/compare" / Path(row["folder"]).name)
         assert (bundle.spec.input.height, bundle.spec.input.width) == (256, 320)

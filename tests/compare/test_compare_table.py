@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from dataclasses import replace
 
 from compare_rows import failed, row
 from rich.console import Console
@@ -64,11 +65,24 @@ def test_failures_of_one_reason_are_one_line() -> None:
     assert sum(line.endswith("failed") for line in text.splitlines()) == 2
 
 
+def test_another_builds_accuracy_is_named() -> None:
+    """A figure that was simulated on another chip's build says so, in one line for all of them."""
+    first, second = row("rk3588", 8, 0.98, 0.77), row("rk3576", 6, 0.98, 0.77)
+    assert second.figures is not None
+    assert second.figures.accuracy is not None
+    taken = replace(second.figures, accuracy=replace(second.figures.accuracy, on=first.variant))
+    text = printed(first, replace(second, figures=taken))
+    assert "rk3576 int8 640x640 from rk3588 int8 640x640." in text
+    assert "Taken from" not in printed(first, second)
+
+
 def test_the_front_is_marked() -> None:
     """The star stands at the front's rows only, and says whether sizes were compared."""
     lines = printed(*ROWS).splitlines()
     assert [line.startswith("*  ") for line in lines[1:6]] == [True, False, False, False, False]
     assert "no other is as fast" in printed(*ROWS)
+    assert "Builds without a predicted time are not on it." in printed(*ROWS)
+    assert "Builds without" not in printed(row("a", 3))
     assert "no other of its size is as fast" in printed(row("a", 3), row("a", 2, size=320))
 
 
