@@ -9,6 +9,7 @@ unpacked in its own folder.  A trial on a worker that dies is begun again on ano
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import logging
 import queue
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
 _CONNECT_S: Final = 15
 _POLL_S: Final = 2.0
 _WITHOUT_WORKERS_S: Final = 60.0
+_TIMEOUTS: Final = (TimeoutError, asyncio.TimeoutError)  # two things in Python 3.10
 _FOLDER: Final = "rkdeploy-tune"
 _INSTALL: Final = 'Install it with: pip install "rkdeploy[host,tune]", on every worker too.'
 _START: Final = "Start some with: dask worker ADDRESS --nthreads 1"
@@ -77,7 +79,7 @@ class Cluster:
             logging.getLogger(name).setLevel(logging.CRITICAL)
         try:
             self._client = Client(self._address, timeout=_CONNECT_S, set_as_default=False)
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, *_TIMEOUTS) as error:
             raise RkdeployError(
                 f'No Dask scheduler answers at "{self._address}": {shown(str(error) or type(error).__name__, 200)}.',
                 'Start one with "dask scheduler", and give the address that it prints.',
@@ -135,9 +137,7 @@ class Cluster:
         client = self._connected()
         inputs = [self._parcel(name) for name in job.parcels]
         job = replace(job, options=replace(job.options, toolkit_python=None))  # a path of this machine
-        future = client.submit(
-            _run, job, self._function, *inputs, pure=False, priority=-job.number, allow_other_workers=True
-        )
+        future = client.submit(_run, job, self._function, *inputs, pure=False, priority=-job.number)
         self._jobs[future.key], self._futures[future.key] = job, future
         future.add_done_callback(self._ended.put)
 
@@ -164,7 +164,7 @@ class Cluster:
 
         answer: TrialOutcome | None = None
         if future.status == "finished":
-            with contextlib.suppress(OSError, KeyError):  # the worker that held the answer may be gone
+            with contextlib.suppress(OSError, KeyError, *_TIMEOUTS):  # the worker that held the answer may be gone
                 answer = future.result(timeout=_CONNECT_S)
         if answer is not None:
             return answer
@@ -185,12 +185,18 @@ class Cluster:
     def _parcel(self, name: str) -> Future[bytes]:
         if name not in self._sent:
             key = f"{_FOLDER}-{name}-{time.monotonic_ns()}"
-            self._sent[name] = self._connected().scatter({key: self._parcels.packed(name)}, hash=False)[key]
+            block = self._parcels.packed(name)
+            try:
+                sent = self._connected().scatter({key: block}, hash=False, timeout=_WITHOUT_WORKERS_S)
+            except (OSError, *_TIMEOUTS) as error:
+                self._require_scheduler()
+                raise _without_workers() from error
+            self._sent[name] = sent[key]
         return self._sent[name]
 
     def _require_workers(self) -> None:
         client = self._connected()
-        with contextlib.suppress(TimeoutError):
+        with contextlib.suppress(*_TIMEOUTS):
             client.wait_for_workers(1, timeout=_CONNECT_S)
         found: dict[str, Any] = client.run(_version, on_error="return")
         if not found:
@@ -217,10 +223,7 @@ class Cluster:
             return None
         since = since or time.monotonic()
         if time.monotonic() - since > _WITHOUT_WORKERS_S:
-            raise RkdeployError(
-                f"The cluster has had no worker for {_WITHOUT_WORKERS_S:g} s.",
-                f"{_START}. Then run the same command: finished trials are kept.",
-            )
+            raise _without_workers()
         return since
 
     def _require_scheduler(self) -> None:
@@ -233,6 +236,13 @@ class Cluster:
     def _connected(self) -> Client:
         assert self._client is not None, "a cluster is entered first"
         return self._client
+
+
+def _without_workers() -> RkdeployError:
+    return RkdeployError(
+        f"The cluster has had no worker for {_WITHOUT_WORKERS_S:g} s.",
+        f"{_START}. Then run the same command: finished trials are kept.",
+    )
 
 
 # ------------------------------------------------------------------------------------------------ on the worker

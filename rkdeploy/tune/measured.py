@@ -8,7 +8,6 @@ instead of in every trial.
 
 from __future__ import annotations
 
-import shutil
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -22,6 +21,7 @@ from numpy.typing import NDArray
 from rkdeploy.evaluate.predictions import Prediction
 from rkdeploy.evaluate.predictor import Predictor
 from rkdeploy.evaluate.truth import DataImage, LabelledSet, Polygons, RunLengths, Truth
+from rkdeploy.image_file import read_image_bytes
 from rkdeploy.preprocess import LetterboxTransform
 from rkdeploy.tune.pixels import mapped_pixels, read_pixels
 
@@ -105,6 +105,9 @@ def write_measured(
 
     Returns:
         The predictions, failures all, of images that cannot be read; they are not in the parcel.
+
+    Raises:
+        SourceError: when a class map cannot be read.
     """
     shape = (len(data.images), *input_hw, 3)
     pixels = mapped_pixels(folder / _IMAGES, shape)
@@ -120,7 +123,7 @@ def write_measured(
         pixels[len(fitted)] = loaded.image[0]
         for position, file in enumerate(image.maps):
             (folder / _MAPS).mkdir(exist_ok=True)
-            shutil.copyfile(file, _map_file(folder, len(fitted), position))
+            _map_file(folder, len(fitted), position).write_bytes(read_image_bytes(file))
         truth = None if data.objects is None else data.objects.of(image.name, loaded.transform.source_hw)
         if truth is not None:
             truths.append(truth)

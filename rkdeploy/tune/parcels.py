@@ -71,7 +71,7 @@ class ParcelStore:
         size = sum(file.stat().st_size for file in files)
         if size > MAX_PARCEL_BYTES:
             raise RkdeployError(
-                f"The inputs of the trials have {size >> 20} MiB, expected at most {MAX_PARCEL_BYTES >> 20} to send "
+                f"The inputs of the trials have {size >> 20} MiB, expected at most {MAX_PARCEL_BYTES >> 20} MiB to send "
                 "to workers.",
                 "Measure on fewer images (--limit), or search on this machine alone (no --scheduler).",
             )

@@ -5,11 +5,14 @@ They are called in other processes, which import this file by its name.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
+import sqlite3
 import time
 import uuid
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 
 from rkdeploy.building.options import BuildOptions
@@ -75,6 +78,26 @@ def marks_of(marks: Path, what: str) -> Counter[int]:
 def processes_of(marks: Path, what: str, number: int) -> list[int]:
     """The processes in which a trial left such marks."""
     return [int(file.name.split("_")[3]) for file in marks.glob(f"{what}_{number}_*")]
+
+
+def kept(study: Path) -> set[int]:
+    """The numbers of the trials whose result or failure is in the file."""
+    question = (
+        "SELECT n.value_json FROM trial_user_attributes n JOIN trial_user_attributes r ON n.trial_id = r.trial_id "
+        "WHERE n.key = 'trial' AND r.key IN ('result', 'failure')"
+    )
+    try:
+        with contextlib.closing(sqlite3.connect(study)) as connection:
+            return {int(text) for (text,) in connection.execute(question)}
+    except sqlite3.OperationalError:  # not made yet
+        return set()
+
+
+def until(condition: Callable[[], bool], timeout_s: float = 60) -> None:
+    deadline = time.monotonic() + timeout_s
+    while not condition():
+        assert time.monotonic() < deadline, "this takes too long"
+        time.sleep(0.05)
 
 
 def settings_of(job: TrialJob) -> QuantizationSettings:

@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import signal
-import sqlite3
 import subprocess
 import sys
-import time
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,12 +16,14 @@ from stand_in_trials import (
     StandInJobs,
     always_killed,
     ends_itself,
+    kept,
     killed_once,
     marks_of,
     patient,
     processes_of,
     quick,
     result_of,
+    until,
 )
 
 from rkdeploy.tune.events import TuneEvents
@@ -168,26 +166,6 @@ def test_a_search_that_is_ended_goes_on(tmp_path: Path, how: signal.Signals) -> 
     assert all(began[number] == 1 for number in before)
     assert ended[3] == 1
     assert {t.settings for t in trials if t.number == 3} == {SPACE.known_good()[2]}
-
-
-def kept(study: Path) -> set[int]:
-    """The numbers of the trials whose result or failure is in the file."""
-    question = (
-        "SELECT n.value_json FROM trial_user_attributes n JOIN trial_user_attributes r ON n.trial_id = r.trial_id "
-        "WHERE n.key = 'trial' AND r.key IN ('result', 'failure')"
-    )
-    try:
-        with contextlib.closing(sqlite3.connect(study)) as connection:
-            return {int(text) for (text,) in connection.execute(question)}
-    except sqlite3.OperationalError:  # not made yet
-        return set()
-
-
-def until(condition: Callable[[], bool], timeout_s: float = 60) -> None:
-    deadline = time.monotonic() + timeout_s
-    while not condition():
-        assert time.monotonic() < deadline, "this takes too long"
-        time.sleep(0.05)
 
 
 def alive(pid: int) -> bool:
