@@ -70,9 +70,9 @@ class ParcelStore:
         files = _files(folder)
         size = sum(file.stat().st_size for file in files)
         if size > MAX_PARCEL_BYTES:
+            have, most = size >> 20, MAX_PARCEL_BYTES >> 20
             raise RkdeployError(
-                f"The inputs of the trials have {size >> 20} MiB, expected at most {MAX_PARCEL_BYTES >> 20} MiB to send "
-                "to workers.",
+                f"The inputs of the trials have {have} MiB, expected at most {most} MiB to send to workers.",
                 "Measure on fewer images (--limit), or search on this machine alone (no --scheduler).",
             )
         block = io.BytesIO()
