@@ -16,6 +16,7 @@ from rkdeploy.cli.backend_option import ToolkitPythonOption
 from rkdeploy.cli.build import Color, Fit, Stem, build_and_print, parse_triple
 from rkdeploy.cli.console import err, out, plain, print_warning
 from rkdeploy.cli.size import parse_size
+from rkdeploy.errors import RkdeployError
 from rkdeploy.tune.events import TuneEvents
 
 if TYPE_CHECKING:
@@ -197,14 +198,16 @@ def tune_command(
         print(_json(report, best, options), end="")
     else:
         _print(report, best, options)
-    if best is not None and not no_build:
-        if as_json:
-            from rkdeploy.building.events import BuildEvents
-            from rkdeploy.building.pipeline import build
+    _require_one(report, best)
+    if best is None or no_build:
+        return
+    if as_json:
+        from rkdeploy.building.events import BuildEvents
+        from rkdeploy.building.pipeline import build
 
-            build(best, BuildEvents())
-        else:
-            build_and_print(best)
+        build(best, BuildEvents())
+    else:
+        build_and_print(best)
 
 
 def _searched(options: TuneOptions) -> tuple[TuneReport, BuildOptions | None]:
@@ -227,14 +230,21 @@ def _searched(options: TuneOptions) -> tuple[TuneReport, BuildOptions | None]:
 
 def _print(report: TuneReport, best: BuildOptions | None, options: TuneOptions) -> None:
     from rkdeploy.cli.tune_table import print_outcome
-    from rkdeploy.errors import RkdeployError
     from rkdeploy.tune.command import build_command
 
     print_outcome(report, options.max_cost, out)
-    if best is None:
-        reasons = "; ".join(dict.fromkeys(t.failure or (t.result.refused if t.result else "") for t in report.trials))
-        raise RkdeployError(f"No trial gave a usable model: {reasons}", "docs/tune.md says what failures mean.")
-    out.print(f"\n[bold]Build it with[/]\n  {plain(build_command(best))}\n")
+    if best is not None:
+        out.print(f"\n[bold]Build it with[/]\n  {plain(build_command(best))}\n")
+
+
+def _require_one(report: TuneReport, best: BuildOptions | None) -> None:
+    """Fail where nothing can be recommended."""
+    if best is not None:
+        return
+    if report.outcome.front:
+        raise RkdeployError("No usable trial keeps --max-cost.", "Raise it, or search on with more --trials.")
+    reasons = "; ".join(dict.fromkeys(t.failure or (t.result.refused if t.result else "") for t in report.trials))
+    raise RkdeployError(f"No trial gave a usable model: {reasons}", "docs/tune.md says what failures mean.")
 
 
 def _json(report: TuneReport, best: BuildOptions | None, options: TuneOptions) -> str:
