@@ -284,7 +284,7 @@ def _wrong_result(result: KeptResult, spec: ModelSpec) -> str:
         values = (*one.xyxy, one.score, *(one.rotated or ()), *(v for point in one.keypoints or () for v in point))
         if not all(isfinite(v) and abs(v) < 1e6 for v in values):
             return "a coordinate or a score is no sensible number"
-    if any(masks) != all(masks):
+    if masks and any(masks) != all(masks):
         return "some objects have masks and some have none"
     known = {one.output: len(one.class_names) for one in spec.class_maps}
     for one_map in result.class_maps:

@@ -36,7 +36,8 @@ def kept(tmp_path: Path, found: Detections, *, hw: tuple[int, int] = (480, 600),
     keeper = ExampleKeeper(tmp_path, count)
     image = np.random.default_rng(0).integers(0, 256, (*hw, 3), np.uint8)
     for name in ("a.jpg", "b.jpg", "c.jpg"):
-        keeper.add(name, image, Comparison(found, boxes(1), Matches(2, 1, (0.9,), (0.0,), ((0, 0),))))
+        pairs = ((0, 0),) if len(found) else ()
+        keeper.add(name, image, Comparison(found, boxes(1), Matches(len(found), 1, (0.9,), (0.0,), pairs)))
     keeper.write("onnxruntime", AGREEMENT)
     return tmp_path
 
@@ -51,6 +52,13 @@ def test_the_first_images_are_kept_small(tmp_path: Path) -> None:
     assert found.images[0].reference.objects[0].xyxy == (5.0, 10.0, 55.25, 110.12)
     assert (found.images[0].pairs, found.reference_from, found.built_from) == (((0, 0),), "onnxruntime", "simulator")
     assert len(found.images[0].built.objects) == 1
+
+
+def test_a_picture_without_objects(tmp_path: Path) -> None:
+    """An image in which float finds nothing is kept and read like the others."""
+    found = read_examples(kept(tmp_path, Detections.empty()), SPEC)
+    assert found is not None
+    assert [len(one.reference.objects) for one in found.images] == [0, 0]
 
 
 def test_none_are_kept_when_none_are_wanted(tmp_path: Path) -> None:

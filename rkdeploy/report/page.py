@@ -11,7 +11,7 @@ from rkdeploy.report.model import Status
 from rkdeploy.report.origin import Origin
 
 if TYPE_CHECKING:
-    from markupsafe import Markup
+    from rkdeploy.report.plots.svg import Svg
 
 ABSENT = "\N{EN DASH}"
 """Stands where there is no figure."""
@@ -77,13 +77,15 @@ class Plot:
     Attributes:
         title: what it shows.
         svg: the drawing.
+        description: what can be read off it, for those who do not see it.
         legend: what its marks stand for.
         origin: of its figures.
         note: how to read it.
     """
 
     title: str
-    svg: Markup
+    svg: Svg
+    description: str
     legend: Sequence[LegendEntry] = ()
     origin: Origin | None = None
     note: str = ""

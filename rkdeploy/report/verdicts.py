@@ -93,7 +93,8 @@ def accurate(accuracy: Sequence[AccuracyFacts]) -> Verdict:
     if built.computes == "float" or name not in before:
         return Verdict("accurate", "plain", "accurate.alone", f"{value:.3f}", values, built.origin)
     drop = max(before[key] - after.get(key, 0.0) for key in before)
-    status: Status = "good" if drop <= GOOD_DROP else "attention" if drop <= POOR_DROP else "bad"
+    rounded = round(drop, 6)  # 0.8 - 0.79 is a little more than 0.01
+    status: Status = "good" if rounded <= GOOD_DROP else "attention" if rounded <= POOR_DROP else "bad"
     values |= {"float": before[name], "change": value - before[name]}
     return Verdict("accurate", status, "accurate.beside_float", f"{value:.3f}", values, built.origin)
 

@@ -53,7 +53,7 @@ def along_the_network(lanes: Sequence[Lane], numbers: Sequence[int], axis: str) 
                 y = scale(bar.value)
                 width = max(step * 0.82, 0.8)
                 svg.rect(_LEFT + position * step + step * 0.09, y, width, top + _LANE - y, bar.kind, bar.title)
-        for position in _ticks(count):
+        for position in _ticks(len(numbers)):
             x = _LEFT + (position + 0.5) * step
             svg.text(x, top + _LANE + 16, str(numbers[position]), "soft", "middle")
     svg.text(_WIDTH - _RIGHT, height - 4, axis, "soft", "end")

@@ -29,19 +29,19 @@ _SERIES = ("float", "built", "third", "fourth")
 def accuracy_section(model: ModelReport, words: Words) -> Section:
     """Figures of float and of what was built, overall and by class."""
     blocks: list[Block] = []
-    for index, found in enumerate(model.accuracy):
-        blocks += _evaluation(found, words, f"{index}")
+    for found in model.accuracy:
+        blocks += _evaluation(found, words)
     if not blocks:
         blocks.append(Note(words("accuracy.none"), "unknown"))
     return Section("accuracy", words("accuracy.title"), blocks)
 
 
-def _evaluation(found: AccuracyFacts, words: Words, ident: str) -> Iterator[Block]:
+def _evaluation(found: AccuracyFacts, words: Words) -> Iterator[Block]:
     yield Note(words("accuracy.source", source=found.source, images=max((s.images for s in found.sides), default=0)))
     kinds = [figures.kind for figures in found.sides[0].objects] if found.sides else []
     for kind in kinds:
         yield _objects(found, kind, words)
-        yield from _classes(found, kind, words, f"{ident}-{kinds.index(kind)}")
+        yield from _classes(found, kind, words)
     if any(side.ranking for side in found.sides):
         yield _ranking(found, words)
     for index in range(len(found.sides[0].class_maps) if found.sides else 0):
@@ -80,7 +80,7 @@ def _objects(found: AccuracyFacts, kind: str, words: Words) -> Table:
     return Table(words("accuracy.objects_caption", kind=_kind(kind, words)), columns, rows)
 
 
-def _classes(found: AccuracyFacts, kind: str, words: Words, ident: str) -> Iterator[Block]:
+def _classes(found: AccuracyFacts, kind: str, words: Words) -> Iterator[Block]:
     """Bars of mAP50-95 by class, and the table of them all."""
     sides = [(side, figures) for side in found.sides for figures in side.objects if figures.kind == kind][:4]
     names = [c.name for c in sides[0][1].classes if c.truths] if sides else []
@@ -98,7 +98,8 @@ def _classes(found: AccuracyFacts, kind: str, words: Words, ident: str) -> Itera
     left_out = len(names) - len(shown)
     yield Plot(
         title,
-        svg.markup(f"classes-{ident}", title, words("accuracy.classes_desc", count=len(shown))),
+        svg,
+        words("accuracy.classes_desc", count=len(shown)),
         [
             LegendEntry(k, f"{side_name(side, words)}: {words.origin(side.origin)}")
             for k, (side, _) in zip(kinds, sides, strict=True)

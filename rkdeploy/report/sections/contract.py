@@ -47,7 +47,8 @@ def anchors_section(model: ModelReport, words: Words) -> Section | None:
     blocks.append(
         Plot(
             title,
-            anchor_plot(found.levels, headings).markup("anchors", title, words("anchors.desc", data_set=data_set)),
+            anchor_plot(found.levels, headings),
+            words("anchors.desc", data_set=data_set),
             [
                 LegendEntry("own", words("anchors.own")),
                 LegendEntry("published", words("anchors.published", data_set=data_set)),

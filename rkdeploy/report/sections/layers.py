@@ -32,26 +32,26 @@ _NO_LIMIT = "built"
 def layers_section(model: ModelReport, words: Words) -> Section | None:
     """One table and two plots for each origin of times."""
     blocks: list[Block] = []
-    for index, table in enumerate(model.layers):
-        blocks += _table_blocks(table, words, index)
+    for table in model.layers:
+        blocks += _table_blocks(table, words)
     return Section("layers", words("layers.title"), blocks) if blocks else None
 
 
-def _table_blocks(table: LayerTable, words: Words, index: int) -> Iterator[Block]:
+def _table_blocks(table: LayerTable, words: Words) -> Iterator[Block]:
     timed = table.total_ms is not None
     if table.slowed:
         yield Note(words("layers.slowed"))
     elif not timed:
         yield Note(words("layers.untimed"))
-    yield _along(table, words, index)
+    yield _along(table, words)
     if table.roofline is not None:
-        plot = _roofline(table, words, index)
+        plot = _roofline(table, words)
         if plot is not None:
             yield plot
     yield _layer_table(table, words)
 
 
-def _along(table: LayerTable, words: Words, index: int) -> Plot:
+def _along(table: LayerTable, words: Words) -> Plot:
     """Lanes of time, traffic and weights; of cycles where there are no times."""
     rows = table.rows
     limits = [name for name in LIMITS if any(row.limit == name for row in rows)]
@@ -72,7 +72,8 @@ def _along(table: LayerTable, words: Words, index: int) -> Plot:
     title = words("layers.along_plot")
     return Plot(
         title,
-        svg.markup(f"along-{index}", title, words("layers.along_desc", count=len(rows))),
+        svg,
+        words("layers.along_desc", count=len(rows)),
         [LegendEntry(name, words(f"limit.{name}")) for name in limits],
         table.origin,
     )
@@ -91,7 +92,7 @@ def _title(row: LayerRow) -> str:
     return ", ".join(parts)
 
 
-def _roofline(table: LayerTable, words: Words, index: int) -> Plot | None:
+def _roofline(table: LayerTable, words: Words) -> Plot | None:
     lines = table.roofline
     assert lines is not None
     points = [
@@ -113,7 +114,8 @@ def _roofline(table: LayerTable, words: Words, index: int) -> Plot | None:
     kinds = {point.kind for point in points}
     return Plot(
         title,
-        svg.markup(f"roofline-{index}", title, words("roofline.desc", count=len(points))),
+        svg,
+        words("roofline.desc", count=len(points)),
         [LegendEntry(f"shape {name}", words(f"limit.{name}")) for name in LIMITS if name in kinds],
         table.origin,
         words("roofline.note", best=lines.macs_per_cycle, source=lines.origin.by),
@@ -179,7 +181,7 @@ def memory_section(model: ModelReport, words: Words) -> Section | None:
         svg = memory_plot(memory.tensors, memory.internal_bytes, words("layers.axis"), "MiB")
         blocks.append(
             Plot(
-                title, svg.markup("map", title, words("memory.map_desc", count=len(memory.tensors))), (), memory.origin,
+                title, svg, words("memory.map_desc", count=len(memory.tensors)), (), memory.origin,
                 words("memory.map_note"),
             )
         )  # fmt: skip

@@ -30,12 +30,12 @@ def speed_section(model: ModelReport, words: Words) -> Section:
     blocks: list[Block] = []
     measured = [index for index, run in enumerate(model.runs) if run.origin.kind == "measured"]
     for index in measured:
-        blocks += _run(model.runs[index], words, index)
+        blocks += _run(model.runs[index], words)
     if model.predicted is not None:
         blocks += _predicted(model, words)
     for index, run in enumerate(model.runs):
         if index not in measured:
-            blocks += _run(run, words, index)
+            blocks += _run(run, words)
     if model.predicted is None:
         reason = next((str(v.values.get("reason", "")) for v in model.summary if v.question == "fast"), "")
         if reason:
@@ -63,7 +63,8 @@ def _predicted(model: ModelReport, words: Words) -> Iterator[Block]:
     yield facts(words("speed.predicted_caption"), words("common.what"), words("common.value"), rows, found.origin)
     yield Plot(
         title,
-        stacked_bar(parts, found.low_ms, found.high_ms, "ms").markup("predicted", title, words("speed.predicted_desc")),
+        stacked_bar(parts, found.low_ms, found.high_ms, "ms"),
+        words("speed.predicted_desc"),
         [LegendEntry(p.kind, f"{p.label} {p.value:.2f} ms") for p in parts],
         found.origin,
         words("speed.predicted_note", coverage=coverage),
@@ -72,7 +73,7 @@ def _predicted(model: ModelReport, words: Words) -> Iterator[Block]:
         yield Note(note, "attention", quoted=True)
 
 
-def _run(run: MeasuredRun, words: Words, index: int) -> Iterator[Block]:
+def _run(run: MeasuredRun, words: Words) -> Iterator[Block]:
     if run.origin.kind != "measured":
         yield Note(words(f"speed.not_a_board.{run.origin.kind}", by=run.origin.by), "attention")
     title = words("speed.stages_plot", frames=run.stages.total.count)
@@ -96,13 +97,14 @@ def _run(run: MeasuredRun, words: Words, index: int) -> Iterator[Block]:
     spread = [Spread(words(f"stage.{name}"), one.p50_ms, one.p90_ms, one.p99_ms) for name, one in named]
     yield Plot(
         title,
-        spreads(spread).markup(f"stages-{index}", title, words("speed.stages_desc")),
+        spreads(spread),
+        words("speed.stages_desc"),
         (),
         run.origin,
         words("speed.stages_note"),
     )
     if run.throughput:
-        yield from _throughput(run, words, index)
+        yield from _throughput(run, words)
     if run.cores:
         cores = [
             [Cell(str(c.core), c.core), *(figure(v, ".2f") for v in (c.infer.p50_ms, c.infer.p90_ms, c.infer.p99_ms))]
@@ -112,7 +114,7 @@ def _run(run: MeasuredRun, words: Words, index: int) -> Iterator[Block]:
         yield Table(words("speed.cores_caption"), columns, cores, run.origin)
 
 
-def _throughput(run: MeasuredRun, words: Words, index: int) -> Iterator[Block]:
+def _throughput(run: MeasuredRun, words: Words) -> Iterator[Block]:
     first = run.throughput[0]
     rows = [
         [
@@ -137,9 +139,8 @@ def _throughput(run: MeasuredRun, words: Words, index: int) -> Iterator[Block]:
     ]
     yield Plot(
         title,
-        grouped_bars(groups, ("built", "third"), digits=1).markup(
-            f"throughput-{index}", title, words("speed.throughput_desc")
-        ),
+        grouped_bars(groups, ("built", "third"), digits=1),
+        words("speed.throughput_desc"),
         [LegendEntry("built", words("speed.pipeline")), LegendEntry("third", words("speed.network"))],
         run.origin,
     )
