@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from rich.table import Table
 
 from rkdeploy.cli.console import plain
+from rkdeploy.tune.cost import MILLISECONDS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -47,6 +48,11 @@ def print_outcome(report: TuneReport, max_cost: float, console: Console) -> None
         f"Float: {plain(figures)}. Accuracy: NPU simulator of rknn-toolkit2, on {report.baseline.evaluation.images} "
         f"images of the {plain(report.baseline.source)}. Cost: predicted from the compile log, not measured."
     )
+    if any(one.result.float16 and one.result.cost.unit == MILLISECONDS for one in listed):
+        console.print(
+            "Times of models with float16 layers are less sure: the latency model was fitted on INT8 models alone. "
+            "Mcycles are the compiler's own count, of convolutions only."
+        )
     if outcome.noise is not None:
         console.print(
             f"The same settings with other draws of calibration images lie up to {outcome.noise:.4f} apart: smaller "
@@ -66,8 +72,9 @@ def print_outcome(report: TuneReport, max_cost: float, console: Console) -> None
 
 def _table(candidates: Sequence[Candidate], names: Sequence[str], outcome: Outcome) -> Table:
     table = Table(box=None, pad_edge=False)
-    unit = candidates[0].result.cost.unit if candidates else "ms"
-    for name in ("trial", *names, "drop", f"predicted {unit}", "change", "settings", ""):
+    unit = candidates[0].result.cost.unit if candidates else MILLISECONDS
+    cycles = ("Mcycles",) if unit == MILLISECONDS else ()
+    for name in ("trial", *names, "drop", f"predicted {unit}", "change", *cycles, "settings", ""):
         table.add_column(plain(name), justify="left" if name in {"settings", ""} else "right", no_wrap=True)
     for one in candidates:
         notes = [] if one in outcome.front else ["not on the front"]
@@ -78,6 +85,7 @@ def _table(candidates: Sequence[Candidate], names: Sequence[str], outcome: Outco
             f"{one.drop:+.4f}",
             f"{one.result.cost.value:.3f}",
             f"{100 * (one.cost_share - 1):+.1f} %",
+            *(f"{one.result.cost.megacycles:.3f}" for _ in cycles),
             plain(one.trial.settings.in_words()),
             ", ".join(notes),
         )

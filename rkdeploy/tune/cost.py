@@ -19,11 +19,13 @@ class Cost:
 
     Attributes:
         value: in `unit`.
-        unit: `ms` where there is a latency model of the chip, else `Mcycles`: the compiler's own count.
+        unit: `ms` where there is a latency model of the chip, else `Mcycles`.
+        megacycles: the compiler's own count of cycles, in millions; it counts convolutions only.
     """
 
     value: float
     unit: str
+    megacycles: float
 
 
 def cost_unit(target: str, dtype: str) -> str:
@@ -37,6 +39,7 @@ def cost_unit(target: str, dtype: str) -> str:
 
 def cost_of(compiled: CompiledModel, target: str, dtype: str) -> Cost:
     """The predicted cost of a frame."""
+    megacycles = sum(layer.total_cycles for layer in compiled.layers) / 1e6
     if cost_unit(target, dtype) == MILLISECONDS:
-        return Cost(predict(compiled, target, dtype).time_ms, MILLISECONDS)
-    return Cost(sum(layer.total_cycles for layer in compiled.layers) / 1e6, MEGACYCLES)
+        return Cost(predict(compiled, target, dtype).time_ms, MILLISECONDS, megacycles)
+    return Cost(megacycles, MEGACYCLES, megacycles)

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 CALIB_COUNTS: Final = (20, 10, 40, 80)
 DRAWS: Final = (0, 1, 2, 3)
-WORST: Final = (1, 2, 4, 8)
+WORST: Final = (1, 2, 4)
 CUTS: Final = (
     CutOptions(),
     CutOptions("none", "none"),
@@ -68,12 +68,12 @@ def _different_cuts(network: Network) -> tuple[CutOptions, ...]:
 
 
 def _float16_choices(network: Network, target: str, dtype: str) -> tuple[Float16Choice | None, ...]:
-    """The build's own, none where that is some, the worst layers, the head, more of the end, the toolkit's proposal."""
+    """The build's own, none where that is some, the end of the network, the toolkit's proposal, the worst layers."""
     spec = network.contract(cut(network.simplified, network.head, CutOptions())[1])
     none = (Float16Choice(),) if default_float16(spec, target, dtype) else ()
     worst = (Float16Choice(worst=count) for count in WORST)
     tails = (Float16Choice(layers=(tail, HEAD)) for tail in _tails(network.simplified.graph))
-    return (None, *none, *worst, Float16Choice(layers=(HEAD,)), *tails, Float16Choice(auto=True))
+    return (None, *none, *tails, Float16Choice(layers=(HEAD,)), Float16Choice(auto=True), *worst)
 
 
 def _tails(graph: onnx.GraphProto) -> list[str]:

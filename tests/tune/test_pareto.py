@@ -17,7 +17,7 @@ DEFAULT = SPACE.default()
 
 
 def trial(number: int, drop: float, cost: float, settings: QuantizationSettings, refused: str = "") -> FinishedTrial:
-    result = replace(result_of(settings), cost=Cost(cost, "ms"), refused=refused)
+    result = replace(result_of(settings), cost=Cost(cost, "ms", 1.5), refused=refused)
     return FinishedTrial(number, settings, result, "", drop)
 
 

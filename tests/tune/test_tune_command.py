@@ -133,8 +133,8 @@ def test_the_table() -> None:
     print_outcome(report(), 1.5, Console(file=text, width=200, soft_wrap=True, emoji=False, highlight=False))
     lines = text.getvalue().splitlines()
     rows = [line.split() for line in lines if "%" in line]
-    assert rows[0][:7] == ["1", "0.7800", "0.9000", "+0.0200", "4.000", "+0.0", "%"]
-    assert rows[1][:7] == ["2", "0.7900", "0.9000", "+0.0100", "4.600", "+15.0", "%"]
+    assert rows[0][:8] == ["1", "0.7800", "0.9000", "+0.0200", "4.000", "+0.0", "%", "1.500"]
+    assert rows[1][:8] == ["2", "0.7900", "0.9000", "+0.0100", "4.600", "+15.0", "%", "3.500"]
     assert rows[1][-1] == "recommended"
     assert len(rows) == 2
     whole = "\n".join(lines)
