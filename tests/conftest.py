@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -13,6 +13,8 @@ sys.path.insert(0, str(Path(__file__).parent / "board"))
 
 from sample_model import shim_text
 from shim import Shim, build_shim
+
+from rkdeploy.postprocess.native.library import DECODE_VARIABLE, choice
 
 
 @pytest.fixture(scope="session")
@@ -40,3 +42,13 @@ def make_shim(built_shims: dict[str, Path], tmp_path: Path, monkeypatch: pytest.
         return shim
 
     return make
+
+
+@pytest.fixture(scope="module", params=["numpy", "native"])
+def decode(request: pytest.FixtureRequest) -> Iterator[str]:
+    """What decodes: every test of a module that uses it runs once with numpy and once with the C library."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv(DECODE_VARIABLE, request.param)
+        choice.cache_clear()
+        yield request.param
+    choice.cache_clear()

@@ -12,7 +12,7 @@ LOG = Path(__file__).parents[1] / "data/compile_log/2.5.0_yolov8n_rk3588_int8.tx
 
 
 def built(log: Path) -> BuiltModel:
-    return BuiltModel(None, None, ModelTensor("images", (1, 3, 640, 640)), (), "2.5.0", (), 0.0, log)
+    return BuiltModel(None, None, ModelTensor("images", (1, 3, 640, 640)), (), "2.5.0", (), (), 0.0, log)
 
 
 def test_a_readable_log_is_kept_without_a_warning(tmp_path: Path) -> None:
