@@ -5,9 +5,11 @@ from __future__ import annotations
 import shlex
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from test_cluster import loopback
 
 from rkdeploy.building.accuracy_gate import GateOptions
 from rkdeploy.building.options import BuildOptions
@@ -85,6 +87,20 @@ def test_the_printed_command_builds_the_trial(options: TuneOptions, report: Tune
     with Toolkit(log=options.build.out / "log") as toolkit:
         toolkit.open_kept(*kept_files(bundle))
         assert ranges_hash(toolkit.ranges()) == trial.result.quantization
+
+
+def test_a_cluster_gives_the_same(options: TuneOptions, report: TuneReport, tmp_path: Path) -> None:
+    """On two Dask workers, to which the inputs are sent, the first trials have the very results they had here."""
+    with loopback(tmp_path) as cluster:
+        found = tune(
+            replace(options, study=tmp_path / "s.db", trials=2, workers=None, scheduler=cluster.address), TuneEvents()
+        )
+    for here, there in zip(report.trials, found.trials, strict=False):
+        assert here.result is not None
+        assert there.result is not None
+        assert replace(there.result, seconds=here.result.seconds) == here.result
+        assert (there.number, there.settings, there.drop) == (here.number, here.settings, here.drop)
+    assert len(found.trials) == 2
 
 
 def test_a_search_that_is_complete_runs_nothing(options: TuneOptions, report: TuneReport) -> None:
