@@ -4,7 +4,8 @@ Prints one table: for each layout and dtype of the head, the median time of both
 Both are run in interleaved pairs on the same tensors, and must find the same boxes before anything is timed.
 `ours` is timed in calls that follow one of its own, `cold` in the first call after the dense side, which leaves the
 caches full of its own 50 MB.  `NMS` is the part of it that both sides share.  `nhwc` and `nc1hwc2` are ours on the
-same tensors as an NPU lays them out in memory.
+same tensors as an NPU lays them out in memory.  All of these are by the C library, where there is one; `numpy` is ours
+without it.
 The dense side is the usual numpy code: dequantize, sigmoid over everything, xywh to xyxy, filter, then the same NMS.
 
     python tests/benchmarks/bench_decode.py --repeats 40
@@ -13,9 +14,11 @@ The dense side is the usual numpy code: dequantize, sigmoid over everything, xyw
 from __future__ import annotations
 
 import argparse
+import os
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -23,6 +26,7 @@ from numpy.typing import NDArray
 
 from rkdeploy.postprocess.anchor_decode import AnchorDecoder
 from rkdeploy.postprocess.decoder import Candidates
+from rkdeploy.postprocess.native.library import DECODE_VARIABLE, choice
 from rkdeploy.postprocess.nms import nms
 from rkdeploy.runtime.protocol import HeadTensor
 from rkdeploy.spec import Anchors, HeadOutput, InputSpec, ModelSpec, OutputRole
@@ -173,6 +177,19 @@ def dense_candidates(spec: ModelSpec, tensors: list[HeadTensor], grids: list[NDA
     return Candidates(xyxy[kept], best[kept], class_ids[kept].astype(np.int32), kept.nonzero()[0])
 
 
+@contextmanager
+def by_numpy() -> Iterator[None]:
+    """Decoders that are made inside, and NMS that is done inside, are numpy's."""
+    before = os.environ.get(DECODE_VARIABLE, "")
+    os.environ[DECODE_VARIABLE] = "numpy"
+    choice.cache_clear()
+    try:
+        yield
+    finally:
+        os.environ[DECODE_VARIABLE] = before
+        choice.cache_clear()
+
+
 def median_ms(sides: list[Callable[[], object]], repeats: int) -> list[tuple[float, float]]:
     """Median milliseconds of each side, in turns of five calls: (the first call, the four that follow)."""
     times: list[tuple[list[float], list[float]]] = [([], []) for _ in sides]
@@ -203,9 +220,10 @@ def main() -> None:
         for stride in STRIDES
     ]
     thresholds = np.full(arguments.classes, CONFIDENCE, np.float32)
+    print(f"ours: {choice().why if choice().library else f'numpy, {choice().why}'}")
     print(
         f"{'head':14} {'dtype':8} {'found':>5} {'kept':>5} {'dense ms':>9} {'ours ms':>8} {'NMS ms':>7} {'ratio':>6} "
-        f"{'cold ms':>8} {'cold ratio':>10} {'nhwc ms':>8} {'nc1hwc2 ms':>10}"
+        f"{'cold ms':>8} {'cold ratio':>10} {'nhwc ms':>8} {'nc1hwc2 ms':>10} {'numpy ms':>8}"
     )
     for layout, roles in LAYOUTS.items():
         for dtype in ("int8", "float32"):
@@ -243,10 +261,13 @@ def main() -> None:
             nhwc_side, packed_side = median_ms(layouts, arguments.repeats)
             dense_side, our_side = median_ms([dense, ours], arguments.repeats)
             nms_ms = median_ms([nms_alone], arguments.repeats)[0][1]
+            with by_numpy():
+                numpy_ms = median_ms([of_layout(tensors, AnchorDecoder(spec))], arguments.repeats)[0][1]
             print(
                 f"{layout:14} {dtype:8} {len(found.scores):5} {len(kept):5} {dense_side[1]:9.2f} {our_side[1]:8.3f} "
                 f"{nms_ms:7.3f} {dense_side[1] / our_side[1]:6.0f} {our_side[0]:8.3f} "
-                f"{dense_side[0] / our_side[0]:10.0f} {nhwc_side[1]:8.3f} {packed_side[1]:10.3f}"
+                f"{dense_side[0] / our_side[0]:10.0f} {nhwc_side[1]:8.3f} {packed_side[1]:10.3f} "
+                f"{numpy_ms:8.3f}"
             )
 
 

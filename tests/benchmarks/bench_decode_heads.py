@@ -4,7 +4,8 @@ Prints one line a head and dtype: the median time from head tensors to results i
 ours and the dense side's, and their ratio.  Both are run in interleaved pairs on the same tensors, and must find the
 same before anything is timed.  `ours` is timed in calls that follow one of its own, `cold` in the first call after the
 dense side, which leaves the caches full of its own arrays.  `nhwc` and `nc1hwc2` are ours on the same tensors as an NPU
-lays them out in memory.  `bench_decode.py` does the same for anchor heads.
+lays them out in memory.  All of these are by the C library, where there is one; `numpy` is ours without it.
+`bench_decode.py` does the same for anchor heads.
 
 The dense side is what deployment examples do: dequantize, softmax and sigmoid over everything, decode every row,
 filter, suppress; combine whole prototypes and resize every mask to the whole image; resize every plane of a class map.
@@ -21,10 +22,11 @@ from typing import Any
 
 import cv2
 import numpy as np
-from bench_decode import as_nc1hwc2, as_nhwc, median_ms
+from bench_decode import as_nc1hwc2, as_nhwc, by_numpy, median_ms
 from numpy.typing import NDArray
 
 from rkdeploy.postprocess.detections import Detections
+from rkdeploy.postprocess.native.library import choice
 from rkdeploy.postprocess.nms import nms
 from rkdeploy.postprocess.postprocessor import Postprocessor
 from rkdeploy.postprocess.rotated import probiou, regularized
@@ -343,9 +345,10 @@ def main() -> None:
     pad = (arguments.size - SOURCE_HW[0] * scale) / 2
     transform = LetterboxTransform(scale, scale, 0.0, pad, SOURCE_HW)
     thresholds = Thresholds(confidence=CONFIDENCE, iou=IOU, max_det=MAX_DET)
+    print(f"ours: {choice().why if choice().library else f'numpy, {choice().why}'}")
     print(
         f"{'head':20} {'dtype':8} {'kept':>5} {'dense ms':>9} {'ours ms':>8} {'ratio':>6} {'cold ms':>8} "
-        f"{'cold ratio':>10} {'nhwc ms':>8} {'nc1hwc2 ms':>10}"
+        f"{'cold ratio':>10} {'nhwc ms':>8} {'nc1hwc2 ms':>10} {'numpy ms':>8}"
     )
     for name, kind in KINDS.items():
         if arguments.only not in name:
@@ -369,11 +372,13 @@ def main() -> None:
             for other in laid_out:
                 require_same(other(), expected)
             nhwc_side, packed_side = median_ms(list(laid_out), arguments.repeats)
+            with by_numpy():
+                numpy_ms = median_ms([run(tensors, Postprocessor(spec, thresholds))], arguments.repeats)[0][1]
             theirs, our_side = median_ms([dense_side, ours], max(5, arguments.repeats // 3))
             print(
                 f"{name:20} {dtype:8} {len(found):5} {theirs[1]:9.2f} {our_side[1]:8.3f} "
                 f"{theirs[1] / our_side[1]:6.0f} {our_side[0]:8.3f} {theirs[0] / our_side[0]:10.0f} "
-                f"{nhwc_side[1]:8.3f} {packed_side[1]:10.3f}",
+                f"{nhwc_side[1]:8.3f} {packed_side[1]:10.3f} {numpy_ms:8.3f}",
                 flush=True,
             )
 

@@ -6,7 +6,8 @@ and zero point of each; it gets its own Tensor objects, filled before anything i
 and the peer's limits before and after it are lifted, as ours are.  `bench_decode_peer.py` is the same for anchor heads.
 
 Both must find the same objects before anything is timed; a box whose score or overlap lies at the threshold may be
-found by one alone.  `first` is the call after the other side's turn, the others follow one of their own.
+found by one alone.  Ours is by the C library, where there is one; `numpy` is ours without it, on NHWC.  `first` is the
+call after the other side's turn, the others follow one of their own.
 
     pip install edgefirst-decoder
     python tests/benchmarks/bench_decode_heads_peer.py --repeats 100
@@ -22,7 +23,7 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from bench_decode import CONFIDENCE, NMS_LIMITS, STRIDES, as_nhwc, median_ms
+from bench_decode import CONFIDENCE, NMS_LIMITS, STRIDES, as_nhwc, by_numpy, median_ms
 from bench_decode_peer import Found, matched
 from numpy.typing import NDArray
 
@@ -212,8 +213,20 @@ def main() -> None:
             raise SystemExit("The two don't find the same objects: nothing is timed.")
         sides: list[Callable[[], object]] = [theirs, ours_nhwc, theirs, ours_nchw]
         theirs_ms, nhwc_ms, _, nchw_ms = median_ms(sides, arguments.repeats)
+        with by_numpy():
+            without = PointDecoder(spec)
+
+            def ours_numpy(
+                tensors: list[HeadTensor] = nhwc, ours: Callable[..., Found] = ours, decoder: PointDecoder = without
+            ) -> Found:
+                return ours(tensors, decoder)
+
+            _, numpy_ms = median_ms([theirs, ours_numpy], arguments.repeats)
         print(f"  {'side':18} median ms  ratio  first ms  ratio")
-        rows = {"edgefirst-decoder": theirs_ms, "ours, same memory": nhwc_ms, "ours, nchw": nchw_ms}
+        rows = {
+            "edgefirst-decoder": theirs_ms, "ours, same memory": nhwc_ms, "ours, nchw": nchw_ms,
+            "ours, numpy": numpy_ms,
+        }  # fmt: skip
         for name, (first, median) in rows.items():
             print(f"  {name:18} {median:9.3f} {theirs_ms[1] / median:6.1f} {first:9.3f} {theirs_ms[0] / first:6.1f}")
 

@@ -8,7 +8,8 @@ It gets its own Tensor objects, filled before anything is timed, and returns box
 
 Both must find the same objects before anything is timed.  The peer's sigmoid is an approximation: boxes may differ by
 a little, and a box whose score or overlap lies at the threshold may be found by one alone; the script counts both.
-`same memory` is ours on NHWC, the very bytes that the peer reads; `nchw` is ours on the layout of an ONNX export.
+`same memory` is ours on NHWC, the very bytes that the peer reads; `nchw` is ours on the layout of an ONNX export.  Both
+are by the C library, where there is one; `numpy` is ours without it, on NHWC.
 
     pip install edgefirst-decoder
     python tests/benchmarks/bench_decode_peer.py --repeats 100
@@ -22,7 +23,18 @@ import importlib.metadata
 from typing import Any
 
 import numpy as np
-from bench_decode import ANCHORS, CONFIDENCE, LAYOUTS, NMS_LIMITS, STRIDES, as_nhwc, head, head_logits, median_ms
+from bench_decode import (
+    ANCHORS,
+    CONFIDENCE,
+    LAYOUTS,
+    NMS_LIMITS,
+    STRIDES,
+    as_nhwc,
+    by_numpy,
+    head,
+    head_logits,
+    median_ms,
+)
 from numpy.typing import NDArray
 
 from rkdeploy.postprocess.anchor_decode import AnchorDecoder
@@ -94,7 +106,7 @@ def main() -> None:
     decoder = AnchorDecoder(spec)
     rival, inputs = peer_decoder(peer, nhwc, arguments.size)
 
-    def ours(tensors: list[HeadTensor]) -> Found:
+    def ours(tensors: list[HeadTensor], decoder: AnchorDecoder = decoder) -> Found:
         found = decoder.candidates(tensors, thresholds)
         kept = nms(found.xyxy, found.scores, found.class_ids, **NMS_LIMITS)
         return found.xyxy[kept], found.scores[kept], found.class_ids[kept]
@@ -122,8 +134,13 @@ def main() -> None:
     theirs_ms, nhwc_ms, _, nchw_ms = median_ms(
         [theirs, lambda: ours(nhwc), theirs, lambda: ours(tensors)], arguments.repeats
     )
+    with by_numpy():
+        without = AnchorDecoder(spec)
+        _, numpy_ms = median_ms([theirs, lambda: ours(nhwc, without)], arguments.repeats)
     print(f"{'side':22} {'median ms':>9} {'ratio':>6} {'first ms':>9} {'ratio':>6}")
-    rows = {"edgefirst-decoder": theirs_ms, "ours, same memory": nhwc_ms, "ours, nchw": nchw_ms}
+    rows = {
+        "edgefirst-decoder": theirs_ms, "ours, same memory": nhwc_ms, "ours, nchw": nchw_ms, "ours, numpy": numpy_ms
+    }  # fmt: skip
     for name, (first, following) in rows.items():
         print(f"{name:22} {following:9.3f} {theirs_ms[1] / following:6.1f} {first:9.3f} {theirs_ms[0] / first:6.1f}")
 

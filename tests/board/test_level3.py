@@ -2,7 +2,8 @@
 
 The built sample model runs in the toolkit's simulator on this machine; its raw int8 outputs are recorded and played by
 the stand-in librknnrt.so on the emulated side, which finds them by the CRC of the network input.  So the letterbox, the
-way to the runtime and back, decode and output are all proven to be the same; numbers and speed of an NPU are not.
+way to the runtime and back, decode (by the C library on both sides) and output are all proven to be the same; numbers
+and speed of an NPU are not.
 """
 
 from __future__ import annotations
@@ -57,6 +58,7 @@ class EmulatedBoard:
             "RKNN_SHIM_SPEC": str(self.spec),
             "RKNN_SHIM_LOG": str(self.log),
             "RKNN_SHIM_FAIL": fail,
+            "RKDEPLOY_DECODE": "native",
             **environment,
         }
         return subprocess.run(
