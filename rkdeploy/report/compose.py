@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from rkdeploy.report.cards import card, subtitle
 from rkdeploy.report.model import ModelReport, Report
-from rkdeploy.report.page import Block, Cell, Column, ModelPage, Note, Page, Section, Table
+from rkdeploy.report.page import Block, Cell, Column, ModelPage, Note, Page, Section, Table, moment
 from rkdeploy.report.sections.accuracy import accuracy_section, proof_section
 from rkdeploy.report.sections.contract import (
     anchors_section,
@@ -41,7 +41,7 @@ def compose(report: Report, lang: Lang) -> Page:
         lang=lang,
         title=title,
         kind=words("page.kind"),
-        subtitle=words("page.made", created=report.created, version=report.rkdeploy_version),
+        subtitle=words("page.made", created=moment(report.created), version=report.rkdeploy_version),
         models=models,
         sections=(_origins(report, words),),
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
@@ -183,6 +184,15 @@ def figure(value: float | None, form: str = ".3f", unit: str = "") -> Cell:
 def count(value: float | None) -> Cell:
     """A whole number with thousands apart."""
     return Cell(ABSENT) if value is None else Cell(f"{round(value):,}", value)
+
+
+def moment(created: str) -> str:
+    """A time as ISO 8601 has it, for readers: to the minute, in UTC; any other text as it is."""
+    try:
+        when = dt.datetime.fromisoformat(created)
+        return f"{when.astimezone(dt.timezone.utc):%Y-%m-%d %H:%M} UTC" if when.tzinfo else created
+    except (ValueError, OverflowError):  # no time, or one of another millennium
+        return created
 
 
 def facts(caption: str, what: str, value: str, rows: Sequence[tuple[str, str]], origin: Origin | None = None) -> Table:

@@ -23,6 +23,7 @@ from rkdeploy.report.html import html_text
 from rkdeploy.report.json_text import json_text
 from rkdeploy.report.markdown import escaped, markdown_text
 from rkdeploy.report.model import Report
+from rkdeploy.report.page import moment
 from rkdeploy.report.texts import Lang, Words
 from rkdeploy.schema import SCHEMAS
 
@@ -208,6 +209,21 @@ def test_hostile_names_in_json(tmp_path: Path) -> None:
 def test_markdown_escapes_by_hand(name: str, shown: str) -> None:
     """What acts is escaped, what does not stays readable."""
     assert escaped(name) == shown
+
+
+@pytest.mark.parametrize(
+    ("created", "shown"),
+    [
+        ("2026-11-21T17:51:13+00:00", "2026-11-21 17:51 UTC"),
+        ("2026-11-21T17:51:13+08:00", "2026-11-21 09:51 UTC"),
+        ("2026-11-21T17:51:13", "2026-11-21T17:51:13"),
+        ("9999-12-31T23:59:59-10:00", "9999-12-31T23:59:59-10:00"),
+        ("yesterday", "yesterday"),
+    ],
+)
+def test_moments(created: str, shown: str) -> None:
+    """Times are told in UTC to the minute; what is none stays as it is."""
+    assert moment(created) == shown
 
 
 @pytest.mark.parametrize("lang", LANGS)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from rkdeploy.report.plots.scales import linear, short
 from rkdeploy.report.plots.svg import Svg
 
-_WIDTH, _LEFT, _RIGHT, _LANE, _GAP, _TOP = 960, 64, 12, 150, 44, 26
+_WIDTH, _LEFT, _RIGHT, _LANE, _GAP, _TOP = 960, 64, 12, 150, 54, 26
 LIMITS = ("compute", "memory", "activation", "attention")
 
 
@@ -37,7 +37,7 @@ def along_the_network(lanes: Sequence[Lane], numbers: Sequence[int], axis: str) 
         numbers: of the layers.
         axis: what stands below.
     """
-    height = _TOP + len(lanes) * (_LANE + _GAP) + 8
+    height = _TOP + len(lanes) * (_LANE + _GAP)
     svg = Svg(_WIDTH, height)
     count = max(len(numbers), 1)
     step = (_WIDTH - _LEFT - _RIGHT) / count

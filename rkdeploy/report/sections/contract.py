@@ -22,6 +22,7 @@ from rkdeploy.report.page import (
     Table,
     facts,
     figure,
+    moment,
 )
 from rkdeploy.report.plots.anchor_plot import anchor_plot
 from rkdeploy.report.texts import Words
@@ -200,7 +201,7 @@ def _environment(model: ModelReport, words: Words) -> Iterator[Block]:
             (words("environment.optimization"), str(toolkit.optimization_level)),
             (words("environment.rules"), ", ".join(toolkit.disabled_rules)),
             (words("environment.rknn_bytes"), f"{found.rknn_bytes / (1 << 20):.2f} MiB"),
-            (words("environment.created"), found.created),
+            (words("environment.created"), moment(found.created)),
             (words("environment.rkdeploy"), found.rkdeploy_version),
         ]
         if found.calibration is not None:

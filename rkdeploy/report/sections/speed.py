@@ -18,6 +18,7 @@ from rkdeploy.report.page import (
     Table,
     facts,
     figure,
+    moment,
 )
 from rkdeploy.report.plots.bar_plots import Group, Part, Spread, grouped_bars, spreads, stacked_bar
 from rkdeploy.report.texts import Words
@@ -171,7 +172,7 @@ def _conditions(run: MeasuredRun, words: Words) -> Iterator[Block]:
         (words("conditions.processors"), str(conditions.processors)),
         (words("conditions.busy"), "" if busy is None else f"{busy:.0%}"),
         (words("conditions.frames"), f"{run.frames.source}, {run.frames.width}x{run.frames.height}"),
-        (words("conditions.created"), run.created),
+        (words("conditions.created"), moment(run.created)),
         *((words("conditions.package", name=name), version) for name, version in versions.packages.items()),
     ]
     if run.process_memory is not None:
