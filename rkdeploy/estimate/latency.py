@@ -1,11 +1,11 @@
 """The latency model: NPU time of a frame from what the compiler prints, before there is a board.
 
     time = sum over layers of max(compute * cycles, traffic * bytes, activation * values) + overhead
-           + attention * bytes of attention layers
+           + softmax * values through a softmax
 
 A layer computes, moves data and runs its activation side by side, and the slowest of the three decides.  The five
 coefficients of a chip are not negative and have a meaning: inverse clock, inverse bandwidth, inverse rate of table
-activations, the start of a layer, and what attention costs.  They are fitted on Rockchip's published rates
+activations, the start of a layer, and what a softmax costs.  They are fitted on Rockchip's published rates
 (`coefficients.json`, made by tests/estimate/fit.py); docs/estimate.md has the errors on models left out of the fit.
 
 Every figure from here is predicted, never measured.
@@ -45,14 +45,14 @@ class Coefficients:
         compute_ms: a million of the compiler's cycles.
         traffic_ms: a million bytes moved.
         activation_ms: a million values through a table activation.
-        attention_ms: a million bytes of an attention layer's traffic, on top of the rest.
+        softmax_ms: a million values through a softmax, within an attention layer or alone, on top of the rest.
         overhead_ms: each layer.
     """
 
     compute_ms: float
     traffic_ms: float
     activation_ms: float
-    attention_ms: float
+    softmax_ms: float
     overhead_ms: float
 
 
@@ -189,8 +189,8 @@ def layer_time_ms(work: LayerWork, c: Coefficients) -> tuple[float, Limit]:
         (c.activation_ms * work.activation_melements, "activation"),
     )
     time_ms, limit = max(sides, key=lambda side: side[0])
-    if work.attention_mb:
-        return time_ms + c.attention_ms * work.attention_mb, "attention"
+    if work.softmax_melements:
+        return time_ms + c.softmax_ms * work.softmax_melements, "attention"
     return time_ms, limit
 
 

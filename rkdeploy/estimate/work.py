@@ -17,7 +17,8 @@ _BYTES: Final = {"INT8": 1, "UINT8": 1, "FLOAT16": 2, "INT16": 2, "INT32": 4, "F
 _ATOM_BYTES: Final = 16
 """Channels are stored in groups of 16 bytes (the log's `NativeShape`: N, C1, H, W, C2)."""
 _TABLE_ACTIVATIONS: Final = ("Swish", "Sigmoid")
-_ATTENTION: Final = ("SDPAttention", "Softmax", "MatMul")
+_ATTENTION: Final = "SDPAttention"
+_SOFTMAX: Final = "Softmax"
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,8 +32,9 @@ class LayerWork:
         traffic_mb: millions of bytes that it reads and writes.
         activation_melements: millions of values that go through a table activation (Swish, Sigmoid), whole groups of
             channels of the chip's width.
-        attention_mb: traffic of attention (scaled dot product, softmax, matrix product), whose cost follows neither
-            cycles nor bandwidth; 0 for all other layers.
+        softmax_melements: millions of values that go through a softmax, whose cost follows neither cycles nor
+            bandwidth: its output, or the scores of every token with every other within a fused attention; 0 for all
+            other layers.
     """
 
     number: int
@@ -42,7 +44,7 @@ class LayerWork:
     compute_mcycles: float
     traffic_mb: float
     activation_melements: float
-    attention_mb: float
+    softmax_melements: float
 
 
 def works_of(model: CompiledModel, lanes: int) -> tuple[LayerWork, ...]:
@@ -61,7 +63,8 @@ def _work(layer: CompiledLayer, lanes: int) -> LayerWork:
     read = layer.read_kib * 1024
     # a Split prints the first of its outputs only; together they are its input
     written = read if layer.op == "Split" else _padded(layer.output_shape, _ATOM_BYTES // value_bytes) * value_bytes
-    traffic_mb = (read + written) / 1e6
+    if layer.op == "Gather":  # of its table, it reads what it writes
+        read = min(read, written)
     through_table = any(part in layer.op for part in _TABLE_ACTIVATIONS)
     return LayerWork(
         number=layer.number,
@@ -69,10 +72,18 @@ def _work(layer: CompiledLayer, lanes: int) -> LayerWork:
         name=layer.name,
         kind=f"{layer.op} {layer.target}",
         compute_mcycles=layer.npu_cycles / 1e6,
-        traffic_mb=traffic_mb,
+        traffic_mb=(read + written) / 1e6,
         activation_melements=_padded(layer.output_shape, lanes) / 1e6 if through_table else 0.0,
-        attention_mb=traffic_mb if any(part.lower() in layer.op.lower() for part in _ATTENTION) else 0.0,
+        softmax_melements=_softmax_values(layer) / 1e6,
     )
+
+
+def _softmax_values(layer: CompiledLayer) -> int:
+    """Values through a softmax; a fused attention's output is (heads, channels, 1, tokens)."""
+    shape = layer.output_shape
+    if _ATTENTION in layer.op and len(shape) == 4:
+        return shape[0] * shape[3] ** 2
+    return prod(shape) if shape and (_ATTENTION in layer.op or _SOFTMAX in layer.op) else 0
 
 
 def _padded(shape: Shape, group: int) -> int:

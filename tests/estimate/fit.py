@@ -37,7 +37,7 @@ OUTLIER = 0.05  # relative errors above this pull on the fit with their size, no
 START = (1.0, 0.1, 0.5, 5.0, 0.005)
 
 Terms = NDArray[np.float64]
-"""(layers, 4): million cycles, million bytes, million activation values, million bytes of attention."""
+"""(layers, 4): million cycles, million bytes, million activation values, million values through a softmax."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +86,7 @@ def recorded() -> list[Recorded]:
 def terms(one: Recorded) -> Terms:
     """What its layers ask of the NPU."""
     works = works_of(CompiledModel(one.layers, (), (), 0.0, 0.0), LANES[one.target])
-    return np.array([(w.compute_mcycles, w.traffic_mb, w.activation_melements, w.attention_mb) for w in works])
+    return np.array([(w.compute_mcycles, w.traffic_mb, w.activation_melements, w.softmax_melements) for w in works])
 
 
 def predicted_ms(layers: Terms, c: NDArray[np.float64]) -> float:
@@ -215,7 +215,7 @@ def document(model: LatencyModel, judged: dict[str, Judged]) -> str:
         ("compute_ms", "computing", "ms a million cycles"),
         ("traffic_ms", "moving data", "ms a million bytes"),
         ("activation_ms", "Swish, Sigmoid", "ms a million values"),
-        ("attention_ms", "attention", "ms a million bytes"),
+        ("softmax_ms", "softmax", "ms a million values"),
         ("overhead_ms", "start of a layer", "ms"),
     ):
         figures = [f"{getattr(chip.coefficients, field):.4g}" for chip in model.chips.values()]

@@ -33,7 +33,7 @@ def test_the_committed_coefficients_are_the_fits(fitted: tuple[LatencyModel, dic
     assert again.chips.keys() == committed.chips.keys()
     for name, chip in again.chips.items():
         kept = committed.chips[name]
-        for field in ("compute_ms", "traffic_ms", "activation_ms", "attention_ms", "overhead_ms"):
+        for field in ("compute_ms", "traffic_ms", "activation_ms", "softmax_ms", "overhead_ms"):
             found, expected = getattr(chip.coefficients, field), getattr(kept.coefficients, field)
             assert found == pytest.approx(expected, rel=0.01, abs=1e-4), (name, field)
         assert (chip.median_error, chip.worst_error) == pytest.approx((kept.median_error, kept.worst_error), abs=2e-3)

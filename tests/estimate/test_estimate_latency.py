@@ -33,7 +33,7 @@ def test_work_by_hand() -> None:
     (wide,) = works_of(model(CONV, END), 32)
     assert wide.activation_melements == pytest.approx(64 * 200 / 1e6)
     assert wide.traffic_mb == pytest.approx((100 * 1024 + 48 * 200) / 1e6)
-    assert (wide.compute_mcycles, wide.attention_mb, wide.kind) == (0.005, 0.0, "ConvExSwish NPU")
+    assert (wide.compute_mcycles, wide.softmax_melements, wide.kind) == (0.005, 0.0, "ConvExSwish NPU")
     (narrow,) = works_of(model(CONV), 16)
     assert narrow.activation_melements == pytest.approx(48 * 200 / 1e6)
 
@@ -53,11 +53,29 @@ def test_work_of_other_layers() -> None:
     assert split.traffic_mb == pytest.approx(2 * 100 * 1024 / 1e6)
 
 
-@pytest.mark.parametrize("op", ["exSDPAttention", "exSoftmax13", "exMatMul"])
-def test_attention_is_counted_apart(op: str) -> None:
-    """Attention's operators, however they are fused, have their traffic in the attention term too."""
-    (work,) = works_of(model(replace(CONV, op=op)), 32)
-    assert work.attention_mb == work.traffic_mb > 0
+@pytest.mark.parametrize(
+    ("op", "shape", "values"),
+    [
+        ("exSDPAttention", (2, 64, 1, 400), 2 * 400 * 400),
+        ("exSoftmax13", (2, 400, 1, 400), 2 * 400 * 400),
+        ("exSoftmax13", (1, 6625, 1, 40), 6625 * 40),
+        ("exMatMul", (2, 400, 1, 400), 0),
+        ("Conv", (1, 64, 20, 20), 0),
+    ],
+)
+def test_what_goes_through_a_softmax(op: str, shape: tuple[int, ...], values: int) -> None:
+    """A fused attention of two heads and 400 tokens has the scores that the same in single layers prints."""
+    (work,) = works_of(model(replace(CONV, op=op, output_shape=shape)), 32)
+    assert work.softmax_melements == pytest.approx(values / 1e6)
+    c = Coefficients(0.0, 0.0, 0.0, 10.0, 0.0)
+    assert layer_time_ms(work, c)[0] == pytest.approx(10 * values / 1e6)
+
+
+def test_a_gather_reads_what_it_takes() -> None:
+    """Of a table of 49408 words, 20 are read."""
+    gather = replace(CONV, op="Gather", dtype="FLOAT16", output_shape=(1, 20, 512), read_kib=49408.0)
+    (work,) = works_of(model(gather), 32)
+    assert work.traffic_mb == pytest.approx(2 * 20 * 512 * 2 / 1e6)
 
 
 @pytest.mark.parametrize(
