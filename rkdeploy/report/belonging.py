@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from rkdeploy.profiling.figures import Profile
     from rkdeploy.report.documents import FoundExplanation
 
+_AGAIN = "It may have been built again since then: measure it again, or report on each model by itself."
 _APART = "Report on each model by itself, or give the bundle that the file belongs to as well."
 
 
@@ -103,7 +104,12 @@ def _owner(path: Path, verb: str, sha256: str | None, name: str, candidates: Seq
         if same:
             return index
     which = f"the model {shown(name)}" + (f" with SHA-256 {shown(sha256[:12])[1:-1]}..." if sha256 else "")
-    raise RkdeployError(f'"{path}" {verb} {which}, expected {_expected(candidates)}.', _APART)
+    again = sha256 is not None and any(one.name == name or _file_of(one) == name for one in candidates)
+    raise RkdeployError(f'"{path}" {verb} {which}, expected {_expected(candidates)}.', _AGAIN if again else _APART)
+
+
+def _file_of(candidate: Candidate) -> str:
+    return candidate.bundle.model.file if candidate.bundle is not None else ""
 
 
 def _expected(candidates: Sequence[Candidate]) -> str:

@@ -214,6 +214,13 @@ def test_another_models_file_is_refused(
     assert "best-rk3588-int8" in failure.value.message
 
 
+def test_a_build_that_was_made_again(bundle: Bundle, tmp_path: Path) -> None:
+    """A profile of the same name and another hash: the way out is to measure again."""
+    with pytest.raises(RkdeployError) as failure:
+        gather([bundle.folder, write(tmp_path / "f.json", profile(bundle.folder.name, "f" * 64))])
+    assert "built again since then: measure it again" in failure.value.hint
+
+
 def test_an_evaluation_that_could_be_of_two(bundle: Bundle, tmp_path: Path) -> None:
     """Two builds of one name and type, and an evaluation that tells neither: an error that says how to tell."""
     other = make_bundle(tmp_path / "b" / "best-rk3588-int8", model=b"another")

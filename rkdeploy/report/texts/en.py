@@ -25,7 +25,7 @@ TEXTS: Final[dict[str, str]] = {
     "status.attention": "Attention",
     "status.bad": "Bad",
     "status.unknown": "Not known",
-    "status.plain": "Figure",
+    "status.plain": "Note",
     "origin.measured": "measured on {by}",
     "origin.simulator": "simulator ({by})",
     "origin.predicted": "predicted ({by})",

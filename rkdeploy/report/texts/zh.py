@@ -25,7 +25,7 @@ TEXTS: Final[dict[str, str]] = {
     "status.attention": "注意",
     "status.bad": "异常",
     "status.unknown": "未知",
-    "status.plain": "数据",
+    "status.plain": "说明",
     "origin.measured": "实测于 {by}",
     "origin.simulator": "仿真器（{by}）",
     "origin.predicted": "预测（{by}）",
