@@ -5,10 +5,15 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Final
 
 from rkdeploy.tune.finished import FinishedTrial
 from rkdeploy.tune.settings import QuantizationSettings
 from rkdeploy.tune.trial import TrialResult
+
+
+_SAME_COST: Final = 1.001
+"""A predicted cost that differs by less is the same."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,11 +92,12 @@ def _order(one: Candidate) -> tuple[float, float, int]:
 
 
 def _front(candidates: Sequence[Candidate]) -> tuple[Candidate, ...]:
+    """Those that nobody beats: no other is more accurate and, but for a thousandth, no dearer."""
     front: list[Candidate] = []
-    for one in sorted(candidates, key=lambda c: (c.result.cost.value, c.drop, c.trial.number)):
-        if not front or one.drop < front[-1].drop:
+    for one in sorted(candidates, key=_order):
+        if not any(other.result.cost.value <= one.result.cost.value * _SAME_COST for other in front):
             front.append(one)
-    return tuple(front)
+    return tuple(reversed(front))
 
 
 def _noise(candidates: Sequence[Candidate]) -> float | None:

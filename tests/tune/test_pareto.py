@@ -46,6 +46,13 @@ def test_the_front() -> None:
     assert outcome.default.trial.number == 1
 
 
+def test_costs_that_are_nearly_the_same() -> None:
+    """A less accurate trial is not on the front for a cost that is lower by less than a thousandth; by more it is."""
+    for cost, numbers in ((3.999, [1]), (3.98, [8, 1])):
+        trials = (TRIALS[0], trial(8, 0.02, cost, replace(DEFAULT, method="layer")))
+        assert [one.trial.number for one in outcome_of(trials, DEFAULT, 1.1).front] == numbers
+
+
 @pytest.mark.parametrize(("limit", "number"), [(1.0, 1), (1.05, 3), (1.1, 3), (1.25, 5), (0.9, None)])
 def test_the_recommendation_keeps_the_limit(limit: float, number: int | None) -> None:
     """The most accurate whose cost is within the limit; none where nothing is."""
