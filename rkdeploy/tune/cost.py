@@ -7,7 +7,7 @@ from typing import Final
 
 from rkdeploy.compiled import CompiledModel
 from rkdeploy.errors import RkdeployError
-from rkdeploy.estimate.latency import predict, require_fitted
+from rkdeploy.estimate.latency import predict, require_predictable
 
 MILLISECONDS: Final = "ms"
 MEGACYCLES: Final = "Mcycles"
@@ -31,7 +31,7 @@ class Cost:
 def cost_unit(target: str, dtype: str) -> str:
     """The unit in which a build for this chip is predicted."""
     try:
-        require_fitted(target, dtype)
+        require_predictable(target, dtype)
     except RkdeployError:
         return MEGACYCLES
     return MILLISECONDS

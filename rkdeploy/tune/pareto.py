@@ -11,7 +11,6 @@ from rkdeploy.tune.finished import FinishedTrial
 from rkdeploy.tune.settings import QuantizationSettings
 from rkdeploy.tune.trial import TrialResult
 
-
 _SAME_COST: Final = 1.001
 """A predicted cost that differs by less is the same."""
 
