@@ -55,6 +55,8 @@ PERF = TESTS / "data/perf/perf_detail_real_1.5.2_ppe.txt"
 NAMES = ("bolt", "nut")
 ANCHORS = Anchors((((10.0, 14.0), (16.0, 30.0), (33.0, 23.0)), ((30.0, 61.0), (62.0, 45.0), (59.0, 119.0)),
                    ((116.0, 90.0), (156.0, 198.0), (373.0, 326.0))))  # fmt: skip
+UNKNOWN = "rv1109"
+"""A chip that has no latency model."""
 SIMULATOR = "simulator (rknn-toolkit2 2.5.0)"
 ON_PC = "onnxruntime 1.20.1 on this PC"
 
@@ -127,15 +129,20 @@ def make_bundle(
     folder: Path,
     dtype: str = "int8",
     *,
+    target: str = "rk3588",
     contract: ModelSpec | None = None,
     built: BuildRecord | None = None,
     examples: bool = True,
     model: bytes | None = None,
 ) -> Bundle:
-    """A bundle whose `.rknn` holds its type and nothing that a runtime could run."""
+    """A bundle whose `.rknn` holds its type and nothing that a runtime could run.
+
+    For the target `UNKNOWN` no time is predicted; its plan is that of an rk3588.
+    """
+    whole = record(dtype)
     with new_bundle(folder) as partial:
-        write_json(partial / CONTRACT, contract or spec(dtype))
-        write_json(partial / BUILD, built or record(dtype))
+        write_json(partial / CONTRACT, contract or spec(dtype, model=NpuModel("best.rknn", target, dtype)))
+        write_json(partial / BUILD, built or replace(whole, toolkit=replace(whole.toolkit, target=target)))
         (partial / "best.rknn").write_bytes(model or f"RKNN {dtype}".encode())
         if examples:
             keeper = ExampleKeeper(partial, 2)
