@@ -15,7 +15,7 @@ from rkdeploy.postprocess.native import compile as compiling
 from rkdeploy.postprocess.native import library as module
 from rkdeploy.postprocess.native.compile import CompileError, compile_library, library_name, source_hash
 
-ROOT = Path(__file__).parents[3]
+ROOT = Path(__file__).parents[2]
 NAME = library_name(platform.machine())
 
 
