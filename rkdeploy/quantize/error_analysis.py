@@ -3,6 +3,7 @@
 `accuracy_analysis` runs one image through the float and the quantized network in the simulator and writes a table:
 for every layer the cosine and the euclidean distance between the two, once with the errors of all layers before it
 ("entire") and once with that layer alone quantized ("single").  A layer that was fused into the next has no figures.
+Where float gives nothing but zeros, as scores of an image without objects may, the table says `f_zero` instead of them.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import isnan, nan
 from typing import Final
 
 import numpy as np
@@ -17,7 +19,8 @@ import numpy as np
 from rkdeploy.errors import ToolkitError
 
 _ROW: Final = re.compile(r"^\[(?P<op>[^\]]+)\] (?P<name>\S+)\s*(?P<figures>[^\[]*)$")
-_FIGURE: Final = re.compile(r"-?\d+\.\d{5}")
+_FIGURE: Final = re.compile(r"-?\d+\.\d{5}|f_zero")
+_ZERO: Final = "f_zero"
 _COLOUR: Final = re.compile(r"\x1b\[[0-9;]*m")
 _MAX_TEXT: Final = 8 << 20
 
@@ -29,7 +32,8 @@ class LayerError:
     Attributes:
         op: operator, as the toolkit names it (`Conv`, `exSwish`).
         name: the tensor that it computes.
-        entire_cosine, entire_distance: with the errors of all layers before it.
+        entire_cosine, entire_distance: with the errors of all layers before it.  All figures are NaN in an image where
+            float is zero all over; a mean over images never is.
         single_cosine, single_distance: with this layer alone quantized.
     """
 
@@ -53,7 +57,7 @@ def parse_error_analysis(text: str) -> tuple[LayerError, ...]:
         if found is None:
             continue
         # Columns of a fixed width, which long figures fill: 5 decimals end each.
-        values = [float(figure) for figure in _FIGURE.findall(found["figures"])]
+        values = [nan if figure == _ZERO else float(figure) for figure in _FIGURE.findall(found["figures"])]
         if not values and not found["figures"].strip(" |"):
             continue
         if len(values) != 4:
@@ -66,7 +70,7 @@ def parse_error_analysis(text: str) -> tuple[LayerError, ...]:
 
 
 def mean_over_images(analyses: Sequence[tuple[LayerError, ...]]) -> tuple[LayerError, ...]:
-    """One figure a layer of several images.
+    """One figure a layer of several images; layers that float leaves zero in all of them are left out.
 
     Raises:
         ToolkitError: when they are not of one model.
@@ -77,5 +81,8 @@ def mean_over_images(analyses: Sequence[tuple[LayerError, ...]]) -> tuple[LayerE
     means = []
     for rows in zip(*analyses, strict=True):
         table = [(r.entire_cosine, r.entire_distance, r.single_cosine, r.single_distance) for r in rows]
+        table = [figures for figures in table if not any(map(isnan, figures))]
+        if not table:
+            continue
         means.append(LayerError(rows[0].op, rows[0].name, *(float(v) for v in np.mean(table, axis=0))))
     return tuple(means)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from math import isnan
+
 import pytest
 
 from rkdeploy.errors import ToolkitError
@@ -53,3 +55,13 @@ def test_mean_by_hand() -> None:
     assert mean_over_images([(a,), (b,)]) == (LayerError("Conv", "a", 0.75, 3.0, 0.75, 0.5),)
     with pytest.raises(ToolkitError, match="different layers"):
         mean_over_images([(a,), (a, b)])
+
+
+def test_zeros_of_float_say_nothing() -> None:
+    """Scores that float leaves zero all over have no figures in that image: only the other images count, if any."""
+    zero = parse_error_analysis("[Sigmoid] scores_int8   f_zero | f_zero    f_zero | f_zero\n")
+    assert [row.name for row in zero] == ["scores_int8"]
+    assert isnan(zero[0].single_cosine)
+    figures = parse_error_analysis("[Sigmoid] scores_int8   0.90000 | 2.00000    0.80000 | 1.00000\n")
+    assert mean_over_images([zero, figures, zero]) == figures
+    assert mean_over_images([zero]) == ()
