@@ -6,8 +6,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from rkdeploy.compiled import CompiledModel
-from rkdeploy.errors import RkdeployError
-from rkdeploy.estimate.latency import predict, require_predictable
+from rkdeploy.estimate.latency import latency_model, predict, targets
 
 MILLISECONDS: Final = "ms"
 MEGACYCLES: Final = "Mcycles"
@@ -30,11 +29,7 @@ class Cost:
 
 def cost_unit(target: str, dtype: str) -> str:
     """The unit in which a build for this chip is predicted."""
-    try:
-        require_predictable(target, dtype)
-    except RkdeployError:
-        return MEGACYCLES
-    return MILLISECONDS
+    return MILLISECONDS if target in targets() and dtype == latency_model().dtype else MEGACYCLES
 
 
 def cost_of(compiled: CompiledModel, target: str, dtype: str) -> Cost:

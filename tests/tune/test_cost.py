@@ -14,9 +14,8 @@ def layer(number: int, op: str, cycles: int) -> CompiledLayer:
     return CompiledLayer(number, op, f"layer{number}", "INT8", "NPU", (shape,), shape, cycles, cycles, cycles, 50.0)
 
 
-MODEL = CompiledModel(
-    (layer(0, "InputOperator", 0), layer(1, "Conv", 400_000), layer(2, "Conv", 600_000)), (), (), 1, 1
-)
+LAYERS = (layer(0, "InputOperator", 0), layer(1, "Conv", 400_000), layer(2, "Conv", 600_000))
+MODEL = CompiledModel(LAYERS, (), (), 1, 1)
 
 
 @pytest.mark.parametrize("target", targets())
@@ -32,4 +31,5 @@ def test_cycles_by_hand(target: str, dtype: str) -> None:
     """For another chip or type it is the sum of the compiler's cycles."""
     assert cost_unit(target, dtype) == "Mcycles"
     cost = cost_of(MODEL, target, dtype)
-    assert (cost.unit, cost.value) == ("Mcycles", pytest.approx(1.0))
+    assert cost.unit == "Mcycles"
+    assert cost.value == pytest.approx(1.0)
