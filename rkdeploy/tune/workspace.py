@@ -31,14 +31,15 @@ def workspace(parent: Path | None = None) -> Iterator[Path]:
     place = parent or Path(tempfile.gettempdir())
     _clear(place)
     try:
-        folder = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=place))
-        descriptor = os.open(folder / _LOCK, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+        fresh = Path(tempfile.mkdtemp(prefix=f".{_PREFIX}", dir=place))
+        descriptor = os.open(fresh / _LOCK, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        folder = fresh.rename(fresh.with_name(fresh.name[1:]))  # under this name only once it is held
     except OSError as error:
         raise RkdeployError(
             f'A folder for the trials cannot be made in "{place}": {error.strerror}.', "TMPDIR may name another."
         ) from error
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
         yield folder
     finally:
         os.close(descriptor)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import subprocess
 import sys
@@ -64,4 +63,4 @@ def test_a_place_that_cannot_be_written(tmp_path: Path) -> None:
 def test_nobody_else_can_look(tmp_path: Path) -> None:
     """The images of a search are for its user alone."""
     with workspace(tmp_path) as folder:
-        assert os.stat(folder).st_mode & 0o077 == 0
+        assert folder.stat().st_mode & 0o077 == 0
