@@ -1,26 +1,16 @@
-"""Predictions of many images, in this process or in several that each open a runtime of their own.
-
-Each worker has one pipe to this process: it asks for nothing, is given a part at a time, and ends when its pipe does,
-also when this process is killed.
-"""
+"""Predictions of many images, in this process or in several that each open a runtime of their own."""
 
 from __future__ import annotations
 
 import contextlib
-import multiprocessing
-import os
-import signal
-import threading
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from multiprocessing.connection import Connection, wait
-from typing import TYPE_CHECKING, Any, Final
-
-import cv2
+from multiprocessing.connection import Connection
+from typing import TYPE_CHECKING, Any
 
 from rkdeploy.bundle import read_bundle
-from rkdeploy.errors import BackendError, RkdeployError
+from rkdeploy.errors import RkdeployError
 from rkdeploy.evaluate.predictions import Prediction
 from rkdeploy.evaluate.predictor import Predictor
 from rkdeploy.evaluate.state import Part
@@ -28,16 +18,15 @@ from rkdeploy.runtime.board import read_board
 from rkdeploy.runtime.cores import CoreMask, core_count
 from rkdeploy.runtime.protocol import RuntimeOptions
 from rkdeploy.runtime.registry import open_runtime
+from rkdeploy.worker_processes import serve, work_off
 
 if TYPE_CHECKING:
-    from multiprocessing.process import BaseProcess
     from pathlib import Path
 
     from rkdeploy.evaluate.truth import DataImage
     from rkdeploy.postprocess.thresholds import Thresholds
 
 Images = Sequence["DataImage"]
-_STOP_S: Final = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,97 +100,29 @@ def _core_of(worker: int) -> CoreMask | None:
     return CoreMask.of_core(worker % cores) if cores > 1 else None
 
 
-@dataclass(slots=True)
-class _Worker:
-    process: BaseProcess
-    pipe: Connection[Any, Any]
-    busy: bool = False
-
-
 def _in_processes(
     network: Network, parts: Sequence[tuple[int, Images]], count: int, on_image: Callable[[], None]
 ) -> Generator[tuple[int, Part], None, None]:
-    workers: list[_Worker] = []
+    with contextlib.closing(work_off(parts, count, _work, (network, count))) as messages:
+        for message in messages:
+            if message is None:
+                on_image()
+            else:
+                yield message
+
+
+def _work(pipe: Connection[Any, Any], index: int, network: Network, count: int) -> None:
+    """A worker's life: parts in; None out for each image, and then the part's predictions."""
+
+    def handle(part: tuple[int, Images]) -> None:
+        number, images = part
+        pipe.send((number, predict(images, lambda: pipe.send(None))))
+
     try:
-        with _interrupts_ignored():  # a worker inherits that: this process decides when it ends
-            workers.extend(_started(network, index, count) for index in range(count))
-        waiting = list(reversed(parts))
-        for worker in workers:
-            worker.pipe.send(waiting.pop())
-            worker.busy = True
-        while any(worker.busy for worker in workers):
-            ready = wait([worker.pipe for worker in workers if worker.busy])
-            for worker in workers:
-                if worker.pipe not in ready:
-                    continue
-                answer = _received(worker)
-                if answer is None:
-                    on_image()
-                    continue
-                worker.busy = bool(waiting)
-                if waiting:
-                    worker.pipe.send(waiting.pop())
-                yield answer
-    finally:
-        _end(workers)
-
-
-def _started(network: Network, index: int, count: int) -> _Worker:
-    context = multiprocessing.get_context("spawn")  # a fork would copy the threads' locks of onnxruntime and OpenCV
-    here, there = context.Pipe()
-    process = context.Process(target=_work, args=(there, network, index, count), daemon=False)
-    try:
-        process.start()
-    except OSError as error:
-        here.close()
-        raise RkdeployError(
-            f"Worker {index + 1} cannot be started: {error.strerror}.", "Use fewer --workers."
-        ) from error
-    finally:
-        there.close()
-    return _Worker(process, here)
-
-
-def _received(worker: _Worker) -> tuple[int, Part] | None:
-    """A part that is done; None after a single image."""
-    try:
-        answer = worker.pipe.recv()
-    except (EOFError, OSError):
-        worker.process.join(_STOP_S)
-        code = worker.process.exitcode
-        how = f"killed by signal {-code}" if code is not None and code < 0 else f"exit code {code}"
-        raise BackendError(
-            f"A worker ended without a word ({how}).",
-            "Often memory is short: use fewer --workers. Start again, and it goes on where it was.",
-        ) from None
-    if isinstance(answer, Exception):
-        raise answer
-    found: tuple[int, Part] | None = answer
-    return found
-
-
-def _end(workers: Sequence[_Worker]) -> None:
-    """Close the pipes: the workers leave their runtimes and end; one that does not is killed."""
-    for worker in workers:
-        worker.pipe.close()
-    for worker in workers:
-        worker.process.join(_STOP_S)
-        if worker.process.is_alive():
-            worker.process.kill()
-            worker.process.join()
-
-
-def _work(pipe: Connection[Any, Any], network: Network, index: int, count: int) -> None:
-    """A worker's life: parts in, predictions out, until the pipe ends."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    cv2.setNumThreads(max(1, (os.cpu_count() or 1) // count))
-    with contextlib.suppress(EOFError, BrokenPipeError, ConnectionResetError):  # this evaluation was stopped
-        try:
-            with _opened(network, index) as predict:
-                while True:
-                    number, images = pipe.recv()
-                    pipe.send((number, predict(images, lambda: pipe.send(None))))
-        except RkdeployError as error:
+        with _opened(network, index) as predict:
+            serve(pipe, count, handle)
+    except RkdeployError as error:
+        with contextlib.suppress(OSError):  # this evaluation was stopped
             # As plain text: an error with a second argument does not survive pickling.
             pipe.send(_plain(error))
 
@@ -210,15 +131,3 @@ def _plain(error: RkdeployError) -> RkdeployError:
     plain = RkdeployError(f"{error.message} {error.hint}".strip())
     plain.__cause__ = None
     return plain
-
-
-@contextmanager
-def _interrupts_ignored() -> Iterator[None]:
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)

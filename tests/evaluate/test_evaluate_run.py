@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 from tiny_model import make_bundle, make_data
 
+from rkdeploy import worker_processes
 from rkdeploy.bundle import Bundle
 from rkdeploy.errors import RkdeployError
-from rkdeploy.evaluate import workers as workers_module
 from rkdeploy.evaluate.figures import AccuracyReport
 from rkdeploy.evaluate.run import EvaluationOptions, evaluate
 from rkdeploy.evaluate.state import default_folder
@@ -139,7 +139,7 @@ def test_a_killed_worker_is_noticed(
     bundle: Bundle, options: EvaluationOptions, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its signal is named; what is done is kept, and the next run goes on."""
-    started = workers_module._started
+    started = worker_processes._started
     pids: list[int] = []
 
     def remember(*arguments: object) -> object:
@@ -153,7 +153,7 @@ def test_a_killed_worker_is_noticed(
             for pid in pids:
                 os.kill(pid, signal.SIGKILL)
 
-    monkeypatch.setattr(workers_module, "_started", remember)
+    monkeypatch.setattr(worker_processes, "_started", remember)
     with pytest.raises(RkdeployError, match="killed by signal 9"):
         evaluate(bundle, replace(options, workers=2), kill)
     assert evaluate(bundle, options, silent).evaluations[0].images == 20
