@@ -31,7 +31,7 @@ BackendOption = Annotated[
 ToolkitPythonOption = Annotated[
     Path | None,
     typer.Option(
-        help="Interpreter that has rknn-toolkit2 for the simulator, if it is not this one.",
+        help="Interpreter that has rknn-toolkit2, if it is not this one.",
         envvar="RKDEPLOY_TOOLKIT_PYTHON",
         show_default=False,
     ),

@@ -11,7 +11,34 @@ import typer
 from rich.table import Table
 
 from rkdeploy.building.events import BuildEvents
+from rkdeploy.cli.backend_option import ToolkitPythonOption
 from rkdeploy.cli.console import err, out, plain, print_advice, print_warning
+from rkdeploy.cli.model_options import (
+    ACCURACY,
+    GRAPH,
+    OUTPUT,
+    QUANTIZATION,
+    CalibCountOption,
+    CalibOption,
+    CalibSeedOption,
+    CfgOption,
+    ColorOption,
+    CropOption,
+    DataCountOption,
+    DataLabelsOption,
+    DataSplitOption,
+    FitOption,
+    ImgszOption,
+    MeanOption,
+    ModelArgument,
+    NamesOption,
+    NmsOption,
+    StdOption,
+    Stem,
+    StemOption,
+    WeightsOption,
+    input_choice,
+)  # fmt: skip
 from rkdeploy.cli.size import parse_size
 
 if TYPE_CHECKING:
@@ -41,37 +68,12 @@ class Method(str, Enum):
     layer = "layer"
 
 
-class Stem(str, Enum):
-    """Forms of the first layer."""
-
-    space_to_depth = "space_to_depth"
-    slices = "slices"
-    convolution = "convolution"
-    stripes = "stripes"
-    trained = "trained"
-
-
 class Split(str, Enum):
     """Which head channels share a tensor."""
 
     none = "none"
     boxes_scores = "boxes_scores"
     xy_wh_scores = "xy_wh_scores"
-
-
-class Color(str, Enum):
-    """Channel orders of the network's input."""
-
-    rgb = "rgb"
-    bgr = "bgr"
-
-
-class Fit(str, Enum):
-    """Ways to bring an image to the network's size."""
-
-    letterbox = "letterbox"
-    center_crop = "center_crop"
-    stretch = "stretch"
 
 
 class Sigmoid(str, Enum):
@@ -83,83 +85,35 @@ class Sigmoid(str, Enum):
     scores = "scores"
 
 
-_INPUT, _QUANTIZATION, _GRAPH, _OUTPUT = "Input", "Quantization", "Graph", "Output"
-_ACCURACY = "Accuracy"
-
-
 def build_command(
-    model: Annotated[Path, typer.Argument(help="best.pt, or an ONNX file exported from it.", show_default=False)],
-    weights: Annotated[
-        Path | None,
-        typer.Option(help="With an ONNX file: the .pt it came from (anchors, names).", rich_help_panel=_INPUT),
-    ] = None,
-    cfg: Annotated[
-        Path | None,
-        typer.Option(
-            help="With weights that come without their model (YOLOR's main branch): the darknet cfg.",
-            rich_help_panel=_INPUT,
-        ),
-    ] = None,
-    imgsz: Annotated[
-        str | None,
-        typer.Option(
-            help="Network input: one number, or height and width (--imgsz 384 640). Default: the training size.",
-            metavar="H [W]",
-            rich_help_panel=_INPUT,
-        ),
-    ] = None,
-    names: Annotated[
-        Path | None,
-        typer.Option(
-            help="Class names for an ONNX file without: a data.yaml, or text with one a line.", rich_help_panel=_INPUT
-        ),
-    ] = None,
-    mean: Annotated[
-        str | None,
-        typer.Option(
-            help="Mean of the training images a channel, in 0 to 255, in the network's channel order.",
-            metavar="R,G,B",
-            rich_help_panel=_INPUT,
-        ),
-    ] = None,
-    std: Annotated[
-        str | None, typer.Option(help="Their deviation, likewise.", metavar="R,G,B", rich_help_panel=_INPUT)
-    ] = None,
-    color: Annotated[
-        Color | None, typer.Option(help="Channel order, where it is not the family's.", rich_help_panel=_INPUT)
-    ] = None,
-    fit: Annotated[
-        Fit | None,
-        typer.Option(help="How an image is brought to size, where not the family's way.", rich_help_panel=_INPUT),
-    ] = None,
-    crop: Annotated[
-        float | None,
-        typer.Option(help="Center crop over the shorter side: 224 out of 256 is 0.875.", rich_help_panel=_INPUT),
-    ] = None,
+    model: ModelArgument,
+    weights: WeightsOption = None,
+    cfg: CfgOption = None,
+    imgsz: ImgszOption = None,
+    names: NamesOption = None,
+    mean: MeanOption = None,
+    std: StdOption = None,
+    color: ColorOption = None,
+    fit: FitOption = None,
+    crop: CropOption = None,
     target: Annotated[str, typer.Option(help="SoC, any that the installed toolkit knows.")] = "rk3588",
     dtype: Annotated[
-        str, typer.Option(help="int8, fp16, or another type of the toolkit's.", rich_help_panel=_QUANTIZATION)
+        str, typer.Option(help="int8, fp16, or another type of the toolkit's.", rich_help_panel=QUANTIZATION)
     ] = "int8",
-    calib: Annotated[
-        Path | None,
-        typer.Option(
-            help="Calibration images: a folder, a list file or a data.yaml. Default: ./calib_data.",
-            rich_help_panel=_QUANTIZATION,
-        ),
-    ] = None,
-    calib_count: Annotated[int, typer.Option(help="Calibration images at most.", rich_help_panel=_QUANTIZATION)] = 20,
-    seed: Annotated[int, typer.Option(help="Seed of the choice of images.", rich_help_panel=_QUANTIZATION)] = 0,
+    calib: CalibOption = None,
+    calib_count: CalibCountOption = 20,
+    seed: CalibSeedOption = 0,
     algorithm: Annotated[
-        Algorithm, typer.Option(help="How ranges are found.", rich_help_panel=_QUANTIZATION)
+        Algorithm, typer.Option(help="How ranges are found.", rich_help_panel=QUANTIZATION)
     ] = Algorithm.normal,
-    method: Annotated[Method, typer.Option(help="Weight scales.", rich_help_panel=_QUANTIZATION)] = Method.channel,
+    method: Annotated[Method, typer.Option(help="Weight scales.", rich_help_panel=QUANTIZATION)] = Method.channel,
     float16_layers: Annotated[
         str | None,
         typer.Option(
             help="Layers that stay float16: names or modules with commas, as `explain` prints them (head,model.17-23); "
             "or none. Default: the boxes, keypoints and angles of anchor-free heads (geometry).",
             metavar="NAMES",
-            rich_help_panel=_QUANTIZATION,
+            rich_help_panel=QUANTIZATION,
         ),
     ] = None,
     float16_worst: Annotated[
@@ -167,94 +121,59 @@ def build_command(
         typer.Option(
             help="So many layers stay float16: those that lose most by themselves.",
             min=0,
-            rich_help_panel=_QUANTIZATION,
+            rich_help_panel=QUANTIZATION,
         ),
     ] = 0,
     float16_auto: Annotated[  # noqa: FBT002  (a flag)
-        bool, typer.Option("--float16-auto", help="The toolkit proposes such layers.", rich_help_panel=_QUANTIZATION)
+        bool, typer.Option("--float16-auto", help="The toolkit proposes such layers.", rich_help_panel=QUANTIZATION)
     ] = False,
     min_agreement: Annotated[
         float,
         typer.Option(
-            help="Share of float's detections that the built model must match (0 to 1).", rich_help_panel=_QUANTIZATION
+            help="Share of float's detections that the built model must match (0 to 1).", rich_help_panel=QUANTIZATION
         ),
     ] = 0.9,
     proof_count: Annotated[
-        int, typer.Option(help="Held-back images to compare on.", rich_help_panel=_QUANTIZATION)
+        int, typer.Option(help="Held-back images to compare on.", rich_help_panel=QUANTIZATION)
     ] = 24,
     examples: Annotated[
-        int, typer.Option(help="Of these, how many the bundle keeps as small pictures.", rich_help_panel=_OUTPUT)
+        int, typer.Option(help="Of these, how many the bundle keeps as small pictures.", rich_help_panel=OUTPUT)
     ] = 4,
     data: Annotated[
         Path | None,
         typer.Option(
             help="Labelled images (data.yaml, COCO file): measure float and the built model on them, and fail where it "
             "lost more than --max-drop.",
-            rich_help_panel=_ACCURACY,
+            rich_help_panel=ACCURACY,
         ),
     ] = None,
     max_drop: Annotated[
         float | None,
         typer.Option(
             help="How much mAP50-95 (top-1, mean IoU) may be lost.  [default: 0.01]",
-            rich_help_panel=_ACCURACY,
+            rich_help_panel=ACCURACY,
             show_default=False,
         ),
     ] = None,
-    data_split: Annotated[str, typer.Option(help="Split of --data.", rich_help_panel=_ACCURACY)] = "val",
-    data_labels: Annotated[
-        str | None,
-        typer.Option(
-            help="Folder of the label files, beside images. Default: what the data.yaml says, or labels.",
-            rich_help_panel=_ACCURACY,
-            show_default=False,
-        ),
-    ] = None,
-    data_count: Annotated[
-        int | None,
-        typer.Option(
-            help="Images of --data at most, always the same. Default: all.",
-            min=1,
-            rich_help_panel=_ACCURACY,
-            show_default=False,
-        ),
-    ] = None,
-    stem: Annotated[
-        Stem,
-        typer.Option(help="How a Focus or 6x6 first layer is written; the values are equal.", rich_help_panel=_GRAPH),
-    ] = Stem.space_to_depth,
+    data_split: DataSplitOption = "val",
+    data_labels: DataLabelsOption = None,
+    data_count: DataCountOption = None,
+    stem: StemOption = Stem.space_to_depth,
     split: Annotated[
-        Split, typer.Option(help="Head channels that get a tensor of their own.", rich_help_panel=_GRAPH)
+        Split, typer.Option(help="Head channels that get a tensor of their own.", rich_help_panel=GRAPH)
     ] = Split.none,
     sigmoid: Annotated[
-        Sigmoid, typer.Option(help="Head tensors whose sigmoid the NPU computes.", rich_help_panel=_GRAPH)
+        Sigmoid, typer.Option(help="Head tensors whose sigmoid the NPU computes.", rich_help_panel=GRAPH)
     ] = Sigmoid.all,
-    nms: Annotated[
-        bool | None,
-        typer.Option(
-            "--nms/--no-nms",
-            help="YOLOv10, YOLO26: the head that needs suppression, or the one that does not. Default: the trainer's.",
-            rich_help_panel=_GRAPH,
-        ),
-    ] = None,
+    nms: NmsOption = None,
     optimization_level: Annotated[
-        int, typer.Option(help="The toolkit's, 0 to 3.", min=0, max=3, rich_help_panel=_GRAPH)
+        int, typer.Option(help="The toolkit's, 0 to 3.", min=0, max=3, rich_help_panel=GRAPH)
     ] = 3,
-    out_dir: Annotated[Path, typer.Option("--out", help="Folder for bundles.", rich_help_panel=_OUTPUT)] = Path(
-        "build"
-    ),
-    toolkit_python: Annotated[
-        Path | None,
-        typer.Option(
-            help="Interpreter that has rknn-toolkit2, if it is not this one.",
-            envvar="RKDEPLOY_TOOLKIT_PYTHON",
-            rich_help_panel=_OUTPUT,
-        ),
-    ] = None,
+    out_dir: Annotated[Path, typer.Option("--out", help="Folder for bundles.", rich_help_panel=OUTPUT)] = Path("build"),
+    toolkit_python: ToolkitPythonOption = None,
 ) -> None:
     """Turn a checkpoint into a verified .rknn bundle: export, cut, verify, quantize, build, compare."""
     from rkdeploy.building.accuracy_gate import GateOptions
-    from rkdeploy.building.input_choice import InputChoice
     from rkdeploy.building.options import BuildOptions
     from rkdeploy.graph.cut import CutOptions
 
@@ -268,14 +187,7 @@ def build_command(
         weights=weights,
         cfg=cfg,
         imgsz=parse_size(imgsz) if imgsz else None,
-        input=InputChoice(
-            mean=parse_triple(mean, "--mean"),
-            std=parse_triple(std, "--std"),
-            color=color.value if color else None,
-            fit=fit.value if fit else None,
-            crop_fraction=crop,
-            names=names,
-        ),
+        input=input_choice(names, mean, std, color, fit, crop),
         nms=nms,
         target=target,
         dtype=dtype,
@@ -323,19 +235,6 @@ def _float16(layers: str | None, worst: int, *, auto: bool) -> Float16Choice | N
         return None
     names = tuple(name for part in (layers or "").split(",") if (name := part.strip()) and name != NONE)
     return Float16Choice(names, worst, auto)
-
-
-def parse_triple(text: str | None, option: str) -> tuple[float, float, float] | None:
-    """Three numbers with commas between them."""
-    if text is None:
-        return None
-    try:
-        values = [float(part) for part in text.split(",")]
-    except ValueError:
-        values = []
-    if len(values) != 3 or not all(abs(v) <= 1e6 for v in values):
-        raise typer.BadParameter(f'"{text}" is not three numbers, such as 123.675,116.28,103.53.', param_hint=option)
-    return values[0], values[1], values[2]
 
 
 class _Events(BuildEvents):

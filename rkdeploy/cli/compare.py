@@ -12,8 +12,22 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
+from rkdeploy.cli.backend_option import ToolkitPythonOption
 from rkdeploy.cli.compare_table import markdown, print_comparison, row_line
 from rkdeploy.cli.console import err, out, plain, print_warning
+from rkdeploy.cli.model_options import (
+    ACCURACY,
+    OUTPUT,
+    CalibCountOption,
+    CalibOption,
+    CalibSeedOption,
+    CfgOption,
+    DataCountOption,
+    DataLabelsOption,
+    DataSplitOption,
+    ModelArgument,
+    WeightsOption,
+)  # fmt: skip
 from rkdeploy.cli.size import parse_size
 from rkdeploy.compare.events import CompareEvents
 from rkdeploy.errors import RkdeployError
@@ -22,7 +36,7 @@ if TYPE_CHECKING:
     from rkdeploy.compare.comparison import Comparison, Row
     from rkdeploy.compare.variants import Variant
 
-_MATRIX, _INPUT, _QUANTIZATION, _ACCURACY, _OUTPUT = "Matrix", "Input", "Quantization", "Accuracy", "Output"
+_MATRIX = "Matrix"
 
 
 class Format(str, Enum):
@@ -33,7 +47,7 @@ class Format(str, Enum):
 
 
 def compare_command(
-    model: Annotated[Path, typer.Argument(help="best.pt, or an ONNX file exported from it.", show_default=False)],
+    model: ModelArgument,
     target: Annotated[
         str, typer.Option(help="SoCs, any that the installed toolkit knows.", rich_help_panel=_MATRIX)
     ] = "rk3588,rk3576,rk3566,rk3562",
@@ -49,93 +63,53 @@ def compare_command(
             show_default=False,
         ),
     ] = None,
-    weights: Annotated[
-        Path | None,
-        typer.Option(help="With an ONNX file: the .pt it came from.", rich_help_panel=_INPUT, show_default=False),
-    ] = None,
-    cfg: Annotated[
-        Path | None,
-        typer.Option(
-            help="With weights that come without their model (YOLOR's main branch): the darknet cfg.",
-            rich_help_panel=_INPUT,
-            show_default=False,
-        ),
-    ] = None,
-    calib: Annotated[
-        Path | None,
-        typer.Option(
-            help="Calibration images: a folder, a list file or a data.yaml. Default: ./calib_data.",
-            rich_help_panel=_QUANTIZATION,
-            show_default=False,
-        ),
-    ] = None,
-    calib_count: Annotated[int, typer.Option(help="Calibration images at most.", rich_help_panel=_QUANTIZATION)] = 20,
-    seed: Annotated[int, typer.Option(help="Seed of the choice of images.", rich_help_panel=_QUANTIZATION)] = 0,
+    weights: WeightsOption = None,
+    cfg: CfgOption = None,
+    calib: CalibOption = None,
+    calib_count: CalibCountOption = 20,
+    seed: CalibSeedOption = 0,
     min_agreement: Annotated[
         float,
         typer.Option(
             help="Agreement with float (0 to 1) that the advice takes for good enough.",
             min=0,
             max=1,
-            rich_help_panel=_ACCURACY,
+            rich_help_panel=ACCURACY,
         ),
     ] = 0.9,
-    proof_count: Annotated[int, typer.Option(help="Held-back images to compare on.", rich_help_panel=_ACCURACY)] = 24,
+    proof_count: Annotated[int, typer.Option(help="Held-back images to compare on.", rich_help_panel=ACCURACY)] = 24,
     data: Annotated[
         Path | None,
         typer.Option(
             help="Labelled images (data.yaml, COCO file) to measure accuracy on.",
-            rich_help_panel=_ACCURACY,
+            rich_help_panel=ACCURACY,
             show_default=False,
         ),
     ] = None,
-    data_split: Annotated[str, typer.Option(help="Split of --data.", rich_help_panel=_ACCURACY)] = "val",
-    data_labels: Annotated[
-        str | None,
-        typer.Option(
-            help="Folder of the label files, beside images. Default: what the data.yaml says, or labels.",
-            rich_help_panel=_ACCURACY,
-            show_default=False,
-        ),
-    ] = None,
-    data_count: Annotated[
-        int | None,
-        typer.Option(
-            help="Images of --data at most, always the same. Default: all.",
-            min=1,
-            rich_help_panel=_ACCURACY,
-            show_default=False,
-        ),
-    ] = None,
+    data_split: DataSplitOption = "val",
+    data_labels: DataLabelsOption = None,
+    data_count: DataCountOption = None,
     out_dir: Annotated[
-        Path, typer.Option("--out", help="Folder for the bundles; those of before are kept.", rich_help_panel=_OUTPUT)
+        Path, typer.Option("--out", help="Folder for the bundles; those of before are kept.", rich_help_panel=OUTPUT)
     ] = Path("build/compare"),
     workers: Annotated[
         int,
         typer.Option(
-            help="Processes that build, each with a toolkit of its own.", min=1, max=64, rich_help_panel=_OUTPUT
+            help="Processes that build, each with a toolkit of its own.", min=1, max=64, rich_help_panel=OUTPUT
         ),
     ] = 1,
-    form: Annotated[Format, typer.Option("--format", help="Of the table.", rich_help_panel=_OUTPUT)] = Format.text,
+    form: Annotated[Format, typer.Option("--format", help="Of the table.", rich_help_panel=OUTPUT)] = Format.text,
     as_json: Annotated[
         str | None,
         typer.Option(
             "--json",
             metavar="FILE",
             help="Write the figures; - for stdout.",
-            rich_help_panel=_OUTPUT,
+            rich_help_panel=OUTPUT,
             show_default=False,
         ),
     ] = None,
-    toolkit_python: Annotated[
-        Path | None,
-        typer.Option(
-            help="Interpreter that has rknn-toolkit2, if it is not this one.",
-            envvar="RKDEPLOY_TOOLKIT_PYTHON",
-            rich_help_panel=_OUTPUT,
-            show_default=False,
-        ),
-    ] = None,
+    toolkit_python: ToolkitPythonOption = None,
 ) -> None:
     """Build for several chips, types and sizes; compare predicted rate, memory and agreement with float."""
     from rkdeploy.building.accuracy_gate import GateOptions

@@ -13,8 +13,26 @@ import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn
 
 from rkdeploy.cli.backend_option import ToolkitPythonOption
-from rkdeploy.cli.build import Color, Fit, Stem, build_and_print, parse_triple
+from rkdeploy.cli.build import build_and_print
 from rkdeploy.cli.console import err, out, plain, print_warning
+from rkdeploy.cli.model_options import (
+    OUTPUT,
+    CalibOption,
+    CfgOption,
+    ColorOption,
+    CropOption,
+    FitOption,
+    ImgszOption,
+    MeanOption,
+    ModelArgument,
+    NamesOption,
+    NmsOption,
+    StdOption,
+    Stem,
+    StemOption,
+    WeightsOption,
+    input_choice,
+)  # fmt: skip
 from rkdeploy.cli.size import parse_size
 from rkdeploy.errors import RkdeployError
 from rkdeploy.tune.events import TuneEvents
@@ -25,11 +43,11 @@ if TYPE_CHECKING:
     from rkdeploy.tune.prepare import Baseline
     from rkdeploy.tune.tune import TuneOptions, TuneReport
 
-_DATA, _SEARCH, _INPUT, _OUTPUT = "Data", "Search", "Input", "Output"
+_DATA, _SEARCH = "Data", "Search"
 
 
 def tune_command(
-    model: Annotated[Path, typer.Argument(help="best.pt, or an ONNX file exported from it.", show_default=False)],
+    model: ModelArgument,
     data: Annotated[
         Path,
         typer.Option(
@@ -56,14 +74,7 @@ def tune_command(
             show_default=False,
         ),
     ] = None,
-    calib: Annotated[
-        Path | None,
-        typer.Option(
-            help="Calibration images: a folder, a list file or a data.yaml. Default: ./calib_data.",
-            rich_help_panel=_DATA,
-            show_default=False,
-        ),
-    ] = None,
+    calib: CalibOption = None,
     target: Annotated[str, typer.Option(help="SoC, any that the installed toolkit knows.")] = "rk3588",
     dtype: Annotated[str, typer.Option(help="int8, or another quantized type of the toolkit's.")] = "int8",
     trials: Annotated[
@@ -103,63 +114,31 @@ def tune_command(
         ),
     ] = 1.1,
     seed: Annotated[int, typer.Option(help="Of the search.", min=0, rich_help_panel=_SEARCH)] = 0,
-    weights: Annotated[
-        Path | None,
-        typer.Option(help="With an ONNX file: the .pt it came from.", rich_help_panel=_INPUT, show_default=False),
-    ] = None,
-    cfg: Annotated[
-        Path | None,
-        typer.Option(
-            help="With weights that come without their model (YOLOR's main branch): the darknet cfg.",
-            rich_help_panel=_INPUT,
-            show_default=False,
-        ),
-    ] = None,
-    imgsz: Annotated[
-        str | None,
-        typer.Option(
-            help="Network input: one number, or height and width (--imgsz 384 640). Default: the training size.",
-            metavar="H [W]",
-            rich_help_panel=_INPUT,
-            show_default=False,
-        ),
-    ] = None,
-    names: Annotated[
-        Path | None,
-        typer.Option(help="Class names for an ONNX file without.", rich_help_panel=_INPUT, show_default=False),
-    ] = None,
-    mean: Annotated[
-        str | None,
-        typer.Option(help="As for build.", metavar="R,G,B", rich_help_panel=_INPUT, show_default=False),
-    ] = None,
-    std: Annotated[
-        str | None,
-        typer.Option(help="As for build.", metavar="R,G,B", rich_help_panel=_INPUT, show_default=False),
-    ] = None,
-    color: Annotated[
-        Color | None, typer.Option(help="As for build.", rich_help_panel=_INPUT, show_default=False)
-    ] = None,
-    fit: Annotated[Fit | None, typer.Option(help="As for build.", rich_help_panel=_INPUT, show_default=False)] = None,
-    crop: Annotated[
-        float | None, typer.Option(help="As for build.", rich_help_panel=_INPUT, show_default=False)
-    ] = None,
-    stem: Annotated[Stem, typer.Option(help="As for build.", rich_help_panel=_INPUT)] = Stem.space_to_depth,
-    nms: Annotated[bool | None, typer.Option("--nms/--no-nms", help="As for build.", rich_help_panel=_INPUT)] = None,
-    out_dir: Annotated[Path, typer.Option("--out", help="Folder for the bundle.", rich_help_panel=_OUTPUT)] = Path(
+    weights: WeightsOption = None,
+    cfg: CfgOption = None,
+    imgsz: ImgszOption = None,
+    names: NamesOption = None,
+    mean: MeanOption = None,
+    std: StdOption = None,
+    color: ColorOption = None,
+    fit: FitOption = None,
+    crop: CropOption = None,
+    stem: StemOption = Stem.space_to_depth,
+    nms: NmsOption = None,
+    out_dir: Annotated[Path, typer.Option("--out", help="Folder for the bundle.", rich_help_panel=OUTPUT)] = Path(
         "build"
     ),
     no_build: Annotated[  # noqa: FBT002  (a flag)
         bool,
-        typer.Option("--no-build", help="Only search; build nothing in the end.", rich_help_panel=_OUTPUT),
+        typer.Option("--no-build", help="Only search; build nothing in the end.", rich_help_panel=OUTPUT),
     ] = False,
     as_json: Annotated[  # noqa: FBT002  (a flag)
-        bool, typer.Option("--json", help="Print the result as JSON.", rich_help_panel=_OUTPUT)
+        bool, typer.Option("--json", help="Print the result as JSON.", rich_help_panel=OUTPUT)
     ] = False,
     toolkit_python: ToolkitPythonOption = None,
 ) -> None:
     """Search quantization settings for the best accuracy at the least predicted cost, and build with the best."""
     from rkdeploy.building.accuracy_gate import GateOptions
-    from rkdeploy.building.input_choice import InputChoice
     from rkdeploy.building.options import BuildOptions
     from rkdeploy.tune.tune import TuneOptions
 
@@ -169,14 +148,7 @@ def tune_command(
             weights=weights,
             cfg=cfg,
             imgsz=parse_size(imgsz) if imgsz else None,
-            input=InputChoice(
-                mean=parse_triple(mean, "--mean"),
-                std=parse_triple(std, "--std"),
-                color=color.value if color else None,
-                fit=fit.value if fit else None,
-                crop_fraction=crop,
-                names=names,
-            ),
+            input=input_choice(names, mean, std, color, fit, crop),
             target=target,
             dtype=dtype,
             calib=calib,
