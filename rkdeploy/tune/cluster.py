@@ -16,6 +16,7 @@ import queue
 import shutil
 import tempfile
 import time
+import warnings
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -77,6 +78,7 @@ class Cluster:
             raise RkdeployError(f'This needs the package "{error.name}".', _INSTALL) from error
         for name in ("distributed", "tornado"):  # what matters of what they say, is said by us
             logging.getLogger(name).setLevel(logging.CRITICAL)
+        warnings.filterwarnings("ignore", module="distributed")  # of versions that differ: ours are checked below
         try:
             self._client = Client(self._address, timeout=_CONNECT_S, set_as_default=False)
         except (OSError, ValueError, *_TIMEOUTS) as error:
@@ -121,7 +123,13 @@ class Cluster:
         }
         found: dict[str, list[str]] = {}
         for address, future in asked.items():
-            version = future.result()
+            try:
+                version = future.result(timeout=_WITHOUT_WORKERS_S)
+            except (OSError, *_TIMEOUTS) as error:
+                raise RkdeployError(
+                    f"Worker {address} gave no answer within {_WITHOUT_WORKERS_S:g} s.",
+                    "It may be busy with somebody else's work, or gone: look at it, or start another.",
+                ) from error
             if isinstance(version, RkdeployError):
                 raise RkdeployError(f"Worker {address}: {version.message}", version.hint)
             found.setdefault(version, []).append(address)
