@@ -11,10 +11,11 @@ if TYPE_CHECKING:
 
     from rich.console import Console
 
-    from rkdeploy.compare.comparison import Accuracy, Comparison, Figures, Row
+    from rkdeploy.compare.comparison import Accuracy, Comparison, Figures, Row, Speed
 
 _LEFT = 4  # columns of words before those of figures
 _MAX_REASON = 600
+_BY_INT8 = " by INT8's formula"
 
 
 def print_comparison(found: Comparison, console: Console) -> None:
@@ -46,7 +47,7 @@ def row_line(row: Row) -> str:
         return f"{row.variant}: failed: {_one_line(row.reason)}"
     speed, share = row.figures.speed, row.figures.agreement_share
     parts = [
-        f"{speed.time_ms:.2f} ms predicted" if speed is not None else "time not predicted",
+        f"{speed.time_ms:.2f} ms predicted{_mark(speed, _BY_INT8)}" if speed is not None else "time not predicted",
         f"agreement {share:.1%} (simulator)" if share is not None else "not compared with float",
         *(f"{one.name} {_fraction(one.built)} (simulator)" for one in _accuracy(row.figures)),
     ]
@@ -88,9 +89,9 @@ def _row(row: Row, names: Sequence[str], *, on_front: bool) -> tuple[str, ...]:
     by_name = {one.name: one.built for one in _accuracy(figures)}
     return (
         *first,
-        f"{speed.time_ms:.2f}" if speed else "-",
-        f"{speed.low_ms:.2f}-{speed.high_ms:.2f}" if speed else "-",
-        f"{speed.frames_per_second:.1f}" if speed else "-",
+        f"{_mark(speed)}{speed.time_ms:.2f}" if speed else "-",
+        f"{_mark(speed)}{speed.low_ms:.2f}-{speed.high_ms:.2f}" if speed else "-",
+        f"{_mark(speed)}{speed.frames_per_second:.1f}" if speed else "-",
         _mib(figures.weight_kib),
         _mib(figures.internal_kib),
         _mib(figures.rknn_bytes / 1024),
@@ -98,6 +99,11 @@ def _row(row: Row, names: Sequence[str], *, on_front: bool) -> tuple[str, ...]:
         *(_fraction(by_name.get(name)) for name in names),
         row.state,
     )
+
+
+def _mark(speed: Speed, text: str = "~") -> str:
+    """What a prediction of lower standing is marked with."""
+    return text if speed.coverage is None else ""
 
 
 def _legend(found: Comparison) -> list[str]:
@@ -111,10 +117,16 @@ def _legend(found: Comparison) -> list[str]:
         among = " Builds without a predicted time are not on it." if len(speeds) < len(there) else ""
         lines.append(f"*: on the Pareto front, no other{' of its size' if by_size else ''} is {beaten}.{among}")
     if speeds:
+        coverage = next((f" ({one.coverage:.0%})" for one in speeds if one.coverage is not None), "")
         lines.append(
-            f"ms, interval ({speeds[0].coverage:.0%}), frames/s: predicted, not measured. NPU time of one frame on one "
-            "core at its highest clock, one context, pre- and postprocessing apart."
+            f"ms, interval{coverage}, frames/s: predicted, not measured. NPU time of one frame on one core at its "
+            "highest clock, one context, pre- and postprocessing apart."
         )
+    lines += [
+        f"~: predicted with less certainty. {text} Against INT8, or on another chip, such a build beats or is beaten "
+        "only where the two intervals do not overlap."
+        for text in dict.fromkeys(one.rests_on for one in speeds if one.coverage is None)
+    ]
     lines.append(
         f"weights, internal: memory as the compiler of rknn-toolkit2 {found.toolkit} plans it (predicted). file: size "
         "of the .rknn."
@@ -168,12 +180,14 @@ def _accuracy_lines(rows: Sequence[Row]) -> list[str]:
 
 def _notes(found: Comparison) -> list[str]:
     """What the predictions say of themselves."""
-    return [
-        f"{row.variant}: {note}"
+    rows = [
+        (row, note)
         for row in found.rows
         if row.figures is not None and row.figures.speed is not None
         for note in row.figures.speed.notes
+        if note != row.figures.speed.rests_on
     ]
+    return [f"{names}: {note}" for names, note in _by_reason(rows)]
 
 
 def _accuracy_names(rows: Sequence[Row]) -> list[str]:

@@ -27,7 +27,7 @@ def estimate_command(
             show_default=False,
         ),
     ] = None,
-    dtype: Annotated[str, typer.Option(help="Type of the build; only int8 can be predicted.")] = "int8",
+    dtype: Annotated[str, typer.Option(help="Type of the build: int8, or with less certainty fp16.")] = "int8",
     imgsz: Annotated[
         str | None,
         typer.Option(
@@ -67,7 +67,7 @@ def estimate_command(
     from rkdeploy.bundle import read_bundle
     from rkdeploy.cli.estimate_table import print_estimates
     from rkdeploy.estimate.compile import EstimateSource, compiled_models, is_bundle
-    from rkdeploy.estimate.latency import latency_model, predict, require_fitted
+    from rkdeploy.estimate.latency import latency_model, predict, require_predictable
     from rkdeploy.stream.sinks.atomic_file import refuse_folder, write_atomically
 
     file = None if as_json in (None, "-") else Path(str(as_json))
@@ -85,7 +85,7 @@ def estimate_command(
         own = read_bundle(model).model
         chosen, dtype = (own.target,), own.dtype
     for chip in chosen:
-        require_fitted(chip, dtype)
+        require_predictable(chip, dtype)
     source = EstimateSource(model, weights, size, built, toolkit_python, cfg)
     predictions: list[tuple[Prediction, str]] = []
     input_hw = (0, 0)

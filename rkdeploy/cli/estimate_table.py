@@ -42,13 +42,16 @@ def print_estimates(
     console.print(_limits([one for one, _ in predictions]))
     console.print()
     for one, origin in predictions:
-        console.print(
-            f"{plain(one.target)}: {plain(origin)}. Fitted on {plain(one.fitted_on)}; on models left out of the fit it "
-            f"errs by {one.median_error:.1%} (median), {one.worst_error:.0%} at worst."
-        )
+        text = f"{plain(one.target)}: {plain(origin)}. Fitted on {plain(one.fitted_on)}"
+        if one.coverage is not None:
+            left_out = f"{one.median_error:.1%} (median), {one.worst_error:.0%} at worst"
+            text += f"; on models left out of the fit it errs by {left_out}"
+        console.print(f"{text}.")
+    for text in dict.fromkeys(one.rests_on for one, _ in predictions if one.rests_on):
+        console.print(f"[bold]Less certain than INT8's[/]: {plain(text)}")
+    for note in dict.fromkeys(note for one, _ in predictions for note in one.notes if note != one.rests_on):
+        print_warning(f"{', '.join(one.target for one, _ in predictions if note in one.notes)}: {note}")
     for one, _ in predictions:
-        for note in one.notes:
-            print_warning(f"{one.target}: {note}")
         if layers:
             console.print()
             console.print(_layers(one, layers))
@@ -57,7 +60,9 @@ def print_estimates(
 def _table(predictions: Sequence[Prediction]) -> Table:
     table = Table(box=None, pad_edge=False)
     table.add_column("predicted", style="bold")
-    for name in ("ms", f"{predictions[0].coverage:.0%} interval", "frames/s", "interval", "weights", "tensors"):
+    coverage = predictions[0].coverage
+    interval = f"{coverage:.0%} interval" if coverage is not None else "interval"
+    for name in ("ms", interval, "frames/s", "interval", "weights", "tensors"):
         table.add_column(name, justify="right", no_wrap=True)
     for one in predictions:
         table.add_row(

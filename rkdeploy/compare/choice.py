@@ -39,7 +39,9 @@ class _Candidate:
 def pareto_front(rows: Sequence[Row]) -> tuple[Variant, ...]:
     """The builds that no other beats: none that can be compared is as fast and as good, and better in one of the two.
 
-    Speed is the predicted time.  Builds without one are on no front.
+    Speed is the predicted time.  A time of lower standing (FP16's) beats and is beaten only where the two intervals do
+    not overlap: nobody knows else which is faster.  Two of them on one chip err alike, and are compared as they are.
+    Builds without a predicted time are on no front.
     """
     there = [c for c in _candidates(rows) if c.time_ms is not None and c.goodness]
     return tuple(c.row.variant for c in there if not any(_beats(other, c) for other in there))
@@ -74,10 +76,15 @@ def _candidates(rows: Sequence[Row]) -> list[_Candidate]:
 
 
 def _beats(a: _Candidate, b: _Candidate) -> bool:
-    if a.time_ms is None or b.time_ms is None or not _comparable(a, b):
+    first, second = a.figures.speed, b.figures.speed
+    if first is None or second is None or not _comparable(a, b):
         return False
-    as_good = all(x >= y for x, y in zip(a.goodness, b.goodness, strict=True))
-    return as_good and a.time_ms <= b.time_ms and (a.time_ms < b.time_ms or a.goodness != b.goodness)
+    if not all(x >= y for x, y in zip(a.goodness, b.goodness, strict=True)):
+        return False
+    standings = (first.coverage is None, second.coverage is None)
+    if any(standings) and (not all(standings) or a.row.variant.target != b.row.variant.target):
+        return first.high_ms < second.low_ms
+    return first.time_ms < second.time_ms or (first.time_ms == second.time_ms and a.goodness != b.goodness)
 
 
 def _comparable(a: _Candidate, b: _Candidate) -> bool:
@@ -136,7 +143,8 @@ def _best(goal: str, there: Sequence[_Candidate]) -> str:
 
 
 def _time(speed: Speed) -> str:
-    return f"{speed.time_ms:.1f} ms predicted ({speed.frames_per_second:.0f} frames/s)"
+    how = "predicted" if speed.coverage is not None else "predicted by INT8's formula"
+    return f"{speed.time_ms:.1f} ms {how} ({speed.frames_per_second:.0f} frames/s)"
 
 
 def _share(candidate: _Candidate) -> str:

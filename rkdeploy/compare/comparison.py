@@ -21,19 +21,25 @@ class Speed:
     Attributes:
         time_ms: predicted time.
         low_ms, high_ms: its interval.
-        coverage: share of models that such an interval is made to hold, 0..1.
+        coverage: share of models that such an interval is made to hold, 0..1; None where the formula is another type's,
+            which is a prediction of lower standing.
         frames_per_second: 1000 / time_ms.
         fitted_on: in words.
-        notes: why this prediction may be worse than its interval says.
+        notes: what a prediction without coverage rests on, and why this one may be worse than its interval says.
     """
 
     time_ms: float
     low_ms: float
     high_ms: float
-    coverage: float
+    coverage: float | None
     frames_per_second: float
     fitted_on: str
     notes: tuple[str, ...] = ()
+
+    @property
+    def rests_on(self) -> str:
+        """What a prediction without coverage rests on, in a sentence; empty with coverage."""
+        return self.notes[0] if self.coverage is None and self.notes else ""
 
 
 @dataclass(frozen=True, slots=True)

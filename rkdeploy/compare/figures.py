@@ -7,7 +7,7 @@ from rkdeploy.compare.comparison import Accuracy, Figures, Measured, Speed
 from rkdeploy.compare.variants import Variant
 from rkdeploy.compiled import CompiledModel
 from rkdeploy.errors import RkdeployError
-from rkdeploy.estimate.latency import predict, require_fitted
+from rkdeploy.estimate.latency import predict, require_predictable
 from rkdeploy.evaluate.figures import AccuracyReport
 
 
@@ -38,7 +38,7 @@ def figures_of(bundle: Bundle, accuracy: Measured | None) -> Figures:
 def _predicted(compiled: CompiledModel | None, bundle: Bundle) -> tuple[Speed | None, str]:
     """The predicted time, or why there is none."""
     try:
-        require_fitted(bundle.model.target, bundle.model.dtype)
+        require_predictable(bundle.model.target, bundle.model.dtype)
         if compiled is None:
             return None, "The compiler's log could not be read."
         found = predict(compiled, bundle.model.target, bundle.model.dtype)

@@ -7,6 +7,7 @@ A layer computes, moves data and runs its activation side by side, and the slowe
 coefficients of a chip are not negative and have a meaning: inverse clock, inverse bandwidth, inverse rate of table
 activations, the start of a layer, and what a softmax costs.  They are fitted on Rockchip's published rates
 (`coefficients.json`, made by tests/estimate/fit.py); docs/estimate.md has the errors on models left out of the fit.
+FP16 models are predicted by the same, with an interval of their own: see `rkdeploy.estimate.checked`.
 
 Every figure from here is predicted, never measured.
 """
@@ -23,6 +24,7 @@ from typing import TYPE_CHECKING, Literal
 import msgspec
 
 from rkdeploy.errors import RkdeployError, shown
+from rkdeploy.estimate.checked import TypeCheck, type_check
 from rkdeploy.estimate.work import LayerWork, works_of
 
 if TYPE_CHECKING:
@@ -120,14 +122,17 @@ class Prediction:
         dtype: of the model.
         time_ms: predicted time.
         low_ms, high_ms: its interval.
-        coverage: share of models that such an interval is made to hold, 0..1.
+        coverage: share of models that such an interval is made to hold, 0..1.  None for a type that the formula was not
+            fitted on, a prediction of lower standing: its interval holds what published rates of other models showed.
         frames_per_second: 1000 / time_ms.
         compute_ms, memory_ms, activation_ms, attention_ms, overhead_ms: the same time by what decides it.
         layers: in the order of execution.
         weight_kib, internal_kib: memory, as the compiler plans it.
-        median_error, worst_error: of this model of latency on models it was not fitted on, as a share.
+        median_error, worst_error: of this model of latency on models it was not fitted on, as a share; without
+            coverage, on the published rates of this type.
         fitted_on: in words.
-        notes: why this prediction may be worse than its interval says; empty when nothing is unusual.
+        notes: what a prediction without coverage rests on, and why this one may be worse than its interval says; empty
+            when nothing is unusual.
     """
 
     target: str
@@ -135,7 +140,7 @@ class Prediction:
     time_ms: float
     low_ms: float
     high_ms: float
-    coverage: float
+    coverage: float | None
     frames_per_second: float
     compute_ms: float
     memory_ms: float
@@ -150,6 +155,11 @@ class Prediction:
     fitted_on: str
     notes: tuple[str, ...]
 
+    @property
+    def rests_on(self) -> str:
+        """What a prediction without coverage rests on, in a sentence; empty with coverage."""
+        return self.notes[0] if self.coverage is None and self.notes else ""
+
 
 @cache
 def latency_model() -> LatencyModel:
@@ -162,11 +172,11 @@ def targets() -> tuple[str, ...]:
     return (*latency_model().chips, *SAME_CHIP)
 
 
-def require_fitted(target: str, dtype: str) -> None:
+def require_predictable(target: str, dtype: str) -> None:
     """Refuse what the model knows nothing of.
 
     Raises:
-        RkdeployError: no rates of this chip or type were fitted on.
+        RkdeployError: no rates of this chip or type are published.
     """
     model = latency_model()
     if SAME_CHIP.get(target, target) not in model.chips:
@@ -174,10 +184,10 @@ def require_fitted(target: str, dtype: str) -> None:
             f"There is no latency model of {shown(target)}, expected one of {', '.join(targets())}.",
             "Only chips with published rates are predicted. On a board, rkdeploy profile measures.",
         )
-    if dtype != model.dtype:
+    if dtype != model.dtype and type_check(dtype) is None:
         raise RkdeployError(
-            f"There is no latency model of {shown(dtype)} models, only of {model.dtype}.",
-            f"All detection rates that Rockchip publishes are {model.dtype}. On a board, rkdeploy profile measures.",
+            f"There is no latency model of {shown(dtype)} models, only of {model.dtype} and fp16.",
+            "No rates of this type are published. On a board, rkdeploy profile measures.",
         )
 
 
@@ -200,12 +210,12 @@ def predict(compiled: CompiledModel, target: str, dtype: str) -> Prediction:
     Args:
         compiled: the model, compiled for `target`.
         target: chip.
-        dtype: as asked of the build, `int8`.
+        dtype: as asked of the build, `int8` or `fp16`.
 
     Raises:
         RkdeployError: the chip or the type is outside of what was fitted on, or the layers are impossible.
     """
-    require_fitted(target, dtype)
+    require_predictable(target, dtype)
     _require_possible(compiled)
     model = latency_model()
     chip = model.chips[SAME_CHIP.get(target, target)]
@@ -220,13 +230,17 @@ def predict(compiled: CompiledModel, target: str, dtype: str) -> Prediction:
     total = sum(by_limit.values()) + overhead
     if total <= 0:
         raise RkdeployError("There is nothing to predict: the compiled model has no layers.")
+    check = type_check(dtype)
+    low, high = (
+        (check.low_factor, check.high_factor) if check is not None else (exp(-chip.half_width), exp(chip.half_width))
+    )
     return Prediction(
         target=target,
         dtype=dtype,
         time_ms=total,
-        low_ms=total * exp(-chip.half_width),
-        high_ms=total * exp(chip.half_width),
-        coverage=model.coverage,
+        low_ms=total * low,
+        high_ms=total * high,
+        coverage=model.coverage if check is None else None,
         frames_per_second=1000 / total,
         compute_ms=by_limit["compute"],
         memory_ms=by_limit["memory"],
@@ -236,17 +250,18 @@ def predict(compiled: CompiledModel, target: str, dtype: str) -> Prediction:
         layers=tuple(layers),
         weight_kib=compiled.weight_kib,
         internal_kib=compiled.internal_kib,
-        median_error=chip.median_error,
-        worst_error=chip.worst_error,
+        median_error=(check or chip).median_error,
+        worst_error=(check or chip).worst_error,
         fitted_on=f"{len(model.models)} models' {model.dtype.upper()} rates on {_published(target)} in {model.source}",
-        notes=tuple(_notes(works, layers, total, chip, model)),
+        notes=tuple(_notes(works, layers, total, chip, model, check)),
     )
 
 
 def _require_possible(compiled: CompiledModel) -> None:
     """Refuse numbers that no compiler prints; a bundle may come from anywhere."""
     for layer in compiled.layers:
-        sizes = (layer.npu_cycles, layer.read_kib, *layer.output_shape, prod(layer.output_shape))
+        read = (size for shape in layer.input_shapes for size in shape)
+        sizes = (layer.npu_cycles, layer.read_kib, *read, *layer.output_shape, prod(layer.output_shape))
         if not all(0 <= size <= _MOST for size in sizes):
             raise RkdeployError(
                 f"Layer {layer.number} of the compiled model has impossible cycles, traffic or shape.",
@@ -263,9 +278,14 @@ def _published(target: str) -> str:
 
 
 def _notes(
-    works: tuple[LayerWork, ...], layers: list[LayerTime], total_ms: float, chip: ChipFit, model: LatencyModel
+    works: tuple[LayerWork, ...],
+    layers: list[LayerTime],
+    total_ms: float,
+    chip: ChipFit,
+    model: LatencyModel,
+    check: TypeCheck | None,
 ) -> list[str]:
-    notes = []
+    notes = [check.note] if check is not None else []
     times: dict[str, float] = defaultdict(float)
     for work, layer in zip(works, layers, strict=True):
         if work.kind not in model.kinds:

@@ -79,10 +79,11 @@ def _work(layer: CompiledLayer, lanes: int) -> LayerWork:
 
 
 def _softmax_values(layer: CompiledLayer) -> int:
-    """Values through a softmax; a fused attention's output is (heads, channels, 1, tokens)."""
+    """Values through a softmax; a fused attention's queries, keys and output are (heads, channels, 1, tokens)."""
     shape = layer.output_shape
     if _ATTENTION in layer.op and len(shape) == 4:
-        return shape[0] * shape[3] ** 2
+        keys = layer.input_shapes[1] if len(layer.input_shapes) > 1 else shape
+        return shape[0] * shape[3] * (keys[3] if len(keys) == 4 else shape[3])
     return prod(shape) if shape and (_ATTENTION in layer.op or _SOFTMAX in layer.op) else 0
 
 

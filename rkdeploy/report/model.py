@@ -181,19 +181,20 @@ class PredictedTime:
     Attributes:
         origin: of the prediction.
         time_ms: predicted.
-        low_ms, high_ms, coverage: its interval, and the share of models that such an interval holds.
+        low_ms, high_ms, coverage: its interval, and the share of models that such an interval holds; None for a
+            prediction of lower standing, by another type's formula.
         frames_per_second: one core.
         parts: what the time goes into.
-        median_error, worst_error: on models left out of the fit.
+        median_error, worst_error: on models left out of the fit; without coverage, on published rates of this type.
         fitted_on: in words.
-        notes: why it may be worse than that.
+        notes: what a prediction without coverage rests on, and why it may be worse than that.
     """
 
     origin: Origin
     time_ms: float
     low_ms: float
     high_ms: float
-    coverage: float
+    coverage: float | None
     frames_per_second: float
     parts: tuple[TimePart, ...]
     median_error: float
@@ -201,6 +202,10 @@ class PredictedTime:
     fitted_on: str
     notes: tuple[str, ...]
 
+    @property
+    def rests_on(self) -> str:
+        """What a prediction without coverage rests on, in a sentence; empty with coverage."""
+        return self.notes[0] if self.coverage is None and self.notes else ""
 
 @dataclass(frozen=True, slots=True)
 class MeasuredRun:

@@ -125,14 +125,14 @@ def fast(predicted: PredictedTime | None, runs: Sequence[MeasuredRun], why_not: 
     if measured:
         return _run_verdict(measured[0], "plain", "fast.measured")
     if predicted is not None:
-        return Verdict(
-            "fast", "plain", "fast.predicted", f"{predicted.time_ms:.1f} ms",
-            {
-                "low": predicted.low_ms, "high": predicted.high_ms, "coverage": predicted.coverage,
-                "fps": predicted.frames_per_second,
-            },
-            predicted.origin,
-        )  # fmt: skip
+        values: dict[str, float | int | str] = {
+            "low": predicted.low_ms, "high": predicted.high_ms, "fps": predicted.frames_per_second
+        }  # fmt: skip
+        figure = f"{predicted.time_ms:.1f} ms"
+        if predicted.coverage is None:
+            return Verdict("fast", "attention", "fast.by_int8", figure, values, predicted.origin)
+        values["coverage"] = predicted.coverage
+        return Verdict("fast", "plain", "fast.predicted", figure, values, predicted.origin)
     if runs:
         return _run_verdict(runs[0], "attention", "fast.no_board")
     return Verdict("fast", "unknown", "fast.unknown", "", {"reason": why_not})

@@ -48,6 +48,25 @@ def test_without_a_time_or_a_quality_there_is_no_place_on_the_front() -> None:
     assert front() == set()
 
 
+def test_fp16_is_beaten_only_beyond_its_interval() -> None:
+    """A build as good and faster beats FP16's where the intervals do not overlap, and on one chip another FP16 one."""
+    fast, near, half = row("a", 5, 0.99), row("b", 9, 0.99), row("c", 10, 0.99, dtype="fp16")
+    assert front(fast, half) == {"a 640"}
+    assert front(near, half) == {"b 640", "c 640"}
+    small, large = (row("c", ms, 0.99, 0.7, dtype="fp16", size=size) for ms, size in ((10, 320), (11, 640)))
+    assert front(small, large) == {"c 320"}
+    assert front(half, row("d", 19, 0.99)) == {"c 640", "d 640"}
+    assert front(half, row("d", 23, 0.99)) == {"c 640"}
+
+
+def test_the_advice_says_by_which_formula() -> None:
+    """FP16's time is told apart from INT8's, and what its interval reaches into is named."""
+    fastest, closest = advice([row("a", 9, 0.95), row("c", 10, 1.0, dtype="fp16")], 0.9)
+    assert "9.0 ms predicted (111 frames/s)" in fastest
+    assert "Within the predictions' intervals of it: c fp16 640x640." in fastest
+    assert "c fp16 640x640, agreement 100.0% in the simulator, 10.0 ms predicted by INT8's formula" in closest
+
+
 def test_fastest_that_agrees() -> None:
     """The fastest whose agreement is enough, not the fastest of all; the figures in the sentence are its own."""
     first = advice([row("bad", 2, 0.5), row("slow", 20, 0.99), row("taken", 8, 0.93)], 0.9)[0]

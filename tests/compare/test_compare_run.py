@@ -168,8 +168,10 @@ def test_every_combination_has_a_row_and_a_bundle(options: CompareOptions, stand
     assert states(found) == ["built"] * 8
     by_dtype = {row.variant.dtype: row.figures for row in found.rows if row.figures is not None}
     assert by_dtype["int8"].speed is not None
-    assert by_dtype["fp16"].speed is None
-    assert "no latency model of 'fp16'" in by_dtype["fp16"].not_predicted
+    assert by_dtype["int8"].speed.coverage == 0.9
+    assert by_dtype["fp16"].speed is not None
+    assert by_dtype["fp16"].speed.coverage is None
+    assert "none a detector" in by_dtype["fp16"].speed.notes[0]
 
 
 def test_a_refusal_is_a_row(options: CompareOptions, stand_in: StandIn) -> None:

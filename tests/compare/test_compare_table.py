@@ -58,6 +58,23 @@ def test_every_figure_says_what_it_is() -> None:
     assert half.split()[3:6] == ["-", "-", "-"]
 
 
+def test_an_fp16_time_is_marked() -> None:
+    """Its figures have a mark that the legend explains, and what they rest on stands once for all rows."""
+    half = [row(target, 14, 1.0, dtype="fp16") for target in ("rk3588", "rk3576")]
+    text = printed(row("rk3588", 8), *half)
+    lines = [line.split() for line in text.splitlines()]
+    (first,) = [line for line in lines if line[:4] == ["*", "rk3588", "fp16", "640x640"]]
+    assert first[4:7] == ["~14.00", "~11.20-28.00", "~71.4"]
+    (whole,) = [line for line in lines if line[1:3] == ["rk3588", "int8"]]
+    assert whole[4:7] == ["8.00", "7.27-8.80", "125.0"]
+    assert "~: predicted with less certainty" in text
+    assert "interval (90%), frames/s" in text
+    assert "time not predicted" not in text
+    assert row_line(half[0]).startswith("rk3588 fp16 640x640: built, 14.00 ms predicted by INT8's formula, agreement")
+    for shown in (text, markdown(comparison(row("rk3588", 8), *half))):
+        assert shown.count("less certainty. INT8's formula on FP16 layers. Against") == 1
+
+
 def test_failures_of_one_reason_are_one_line() -> None:
     """The reason stands once, on one line, with the way out, and each row says that it failed."""
     text = printed(*ROWS)

@@ -58,6 +58,20 @@ def test_the_table_says_predicted(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("compiled")
+def test_fp16_says_what_it_rests_on() -> None:
+    """No share for its interval, no errors of the fit, and one sentence for all chips, beside the table."""
+    text, _ = run("best.pt", "--target", "rk3588,rk3576", "--dtype", "fp16")
+    assert "predicted, not measured" in text
+    assert "90%" not in text
+    assert "left out of the fit" not in text
+    assert text.count("none a detector") == 1
+    assert "Less certain than INT8's: INT8's formula on FP16 layers" in " ".join(text.split())
+    (one,) = json.loads(run("best.pt", "--target", "rk3588", "--dtype", "fp16", "--json", "-")[0])["predictions"]
+    assert (one["dtype"], one["coverage"]) == ("fp16", None)
+    assert one["low_ms"] < one["time_ms"] < one["high_ms"]
+
+
+@pytest.mark.usefixtures("compiled")
 def test_json(tmp_path: Path) -> None:
     """The JSON has the same figures, says that they are predicted, and is the same on stdout and in a file."""
     file = tmp_path / "estimate.json"
@@ -77,7 +91,7 @@ def test_json(tmp_path: Path) -> None:
     ("args", "said"),
     [
         (["best.pt", "--target", "rk1808"], "There is no latency model of 'rk1808'"),
-        (["best.pt", "--dtype", "fp16"], "There is no latency model of 'fp16'"),
+        (["best.pt", "--dtype", "w8a16"], "There is no latency model of 'w8a16'"),
         (["none.pt"], "none.pt"),
         (["none.txt"], "expected .pt, .pth or .onnx"),
         (["."], "is not a bundle"),

@@ -11,7 +11,7 @@ import pytest
 
 from rkdeploy.compiled import CompiledLayer, CompiledModel
 from rkdeploy.errors import RkdeployError
-from rkdeploy.estimate.latency import Coefficients, latency_model, layer_time_ms, predict, require_fitted, targets
+from rkdeploy.estimate.latency import Coefficients, latency_model, layer_time_ms, predict, require_predictable, targets
 from rkdeploy.estimate.work import works_of
 from rkdeploy.quantize.compile_log import parse_compile_log
 
@@ -69,6 +69,13 @@ def test_what_goes_through_a_softmax(op: str, shape: tuple[int, ...], values: in
     assert work.softmax_melements == pytest.approx(values / 1e6)
     c = Coefficients(0.0, 0.0, 0.0, 10.0, 0.0)
     assert layer_time_ms(work, c)[0] == pytest.approx(10 * values / 1e6)
+
+
+def test_attention_across_two_sequences() -> None:
+    """Seven tokens that look at 784: the keys' number is the second input's."""
+    q, k = (8, 16, 1, 7), (8, 16, 1, 784)
+    (work,) = works_of(model(replace(CONV, op="exSDPAttention", input_shapes=(q, k, k), output_shape=q)), 32)
+    assert work.softmax_melements == pytest.approx(8 * 7 * 784 / 1e6)
 
 
 def test_a_gather_reads_what_it_takes() -> None:
@@ -137,7 +144,7 @@ def test_rk3568_is_rk3566() -> None:
     ("target", "dtype", "said"),
     [
         ("rv1126b", "int8", "rv1126b"),
-        ("rk3588", "fp16", "fp16"),
+        ("rk3576", "w8a16", "w8a16"),
         ("", "int8", "expected one of rk3588"),
         ("a\x1b", "int8", r"'a\x1b'"),
     ],
@@ -145,7 +152,7 @@ def test_rk3568_is_rk3566() -> None:
 def test_what_was_not_fitted_is_refused(target: str, dtype: str, said: str) -> None:
     """Another chip or type has no prediction, and the message says what has."""
     with pytest.raises(RkdeployError, match="There is no latency model") as caught:
-        require_fitted(target, dtype)
+        require_predictable(target, dtype)
     assert said in caught.value.message
 
 
@@ -173,6 +180,7 @@ def test_outside_of_the_fits_range_is_said() -> None:
         replace(CONV, npu_cycles=10**400),
         replace(CONV, read_kib=1e300),
         replace(CONV, output_shape=(1, -5, 10, 20)),
+        replace(CONV, input_shapes=((1, 3, 10, 20), (1, 3, 10, -1))),
         replace(CONV, output_shape=(10**9,) * 50),
     ],
 )

@@ -13,7 +13,7 @@ from rkdeploy.report.diff.judge import judged, one_sided
 from rkdeploy.report.diff.model import Change, Comparison, LayerChange
 from rkdeploy.report.diff.noise import median_noise, rate_noise
 from rkdeploy.report.gather import gather
-from rkdeploy.report.model import LayerRow, LayerTable, MeasuredRun, ModelReport
+from rkdeploy.report.model import LayerRow, LayerTable, MeasuredRun, ModelReport, PredictedTime
 from rkdeploy.report.origin import Origin
 
 
@@ -39,8 +39,9 @@ def compare(a: ModelReport, b: ModelReport) -> Comparison:
     """Everything that both have, or that one has and the other has not."""
     changes = (*_time(a, b), *_memory(a, b), *accuracy_changes(a, b), *agreement_changes(a, b))
     return Comparison(
-        a.name, b.name, tuple(changes), tuple(_layers(a, b)), tuple(differences_of(a, b)), _no_time(a), _no_time(b)
-    )
+        a.name, b.name, tuple(changes), tuple(_layers(a, b)), tuple(differences_of(a, b)), _no_time(a), _no_time(b),
+        _rests_on(a), _rests_on(b),
+    )  # fmt: skip
 
 
 def _no_time(side: ModelReport) -> str:
@@ -48,6 +49,11 @@ def _no_time(side: ModelReport) -> str:
     if side.predicted is not None or side.runs:
         return ""
     return next((str(one.values.get("reason", "")) for one in side.summary if one.question == "fast"), "")
+
+
+def _rests_on(side: ModelReport) -> str:
+    """What a prediction of lower standing rests on."""
+    return side.predicted.rests_on if side.predicted is not None else ""
 
 
 def _time(a: ModelReport, b: ModelReport) -> Iterator[Change]:
@@ -65,6 +71,9 @@ def _predicted(a: ModelReport, b: ModelReport) -> Iterator[Change]:
     p, q = a.predicted, b.predicted
     if p is None or q is None:
         return
+    if _standings_differ(a, b, p, q):
+        yield from _predicted_apart(p, q)
+        return
     # on one chip both predictions err alike; on two, each by itself
     error = max(p.median_error, q.median_error) if a.target == b.target else hypot(p.median_error, q.median_error)
     yield judged(
@@ -75,6 +84,28 @@ def _predicted(a: ModelReport, b: ModelReport) -> Iterator[Change]:
         "time", "time.predicted_rate", "fps", p.frames_per_second, q.frames_per_second, p.origin, q.origin,
         higher_is_better=True, noise=error * max(p.frames_per_second, q.frames_per_second), noise_from="model",
         limit_key="fps",
+    )  # fmt: skip
+
+
+def _standings_differ(a: ModelReport, b: ModelReport, p: PredictedTime, q: PredictedTime) -> bool:
+    """Whether the two do not err alike: one is by another type's formula, or both are and on two chips."""
+    return (p.coverage is None) != (q.coverage is None) or (p.coverage is None and a.target != b.target)
+
+
+def _predicted_apart(p: PredictedTime, q: PredictedTime) -> Iterator[Change]:
+    """Judged where the two intervals do not overlap."""
+    first, last = sorted((p, q), key=lambda one: one.time_ms)
+    noise = first.high_ms - first.time_ms + last.time_ms - last.low_ms
+    intervals = {name: f"{one.low_ms:.2f}-{one.high_ms:.2f}" for name, one in (("a", p), ("b", q))}
+    yield judged(
+        "time", "time.predicted_apart", "ms", p.time_ms, q.time_ms, p.origin, q.origin, higher_is_better=False,
+        noise=noise, noise_from="intervals", limit_key="latency", values=intervals,
+    )  # fmt: skip
+    rates = [1000 / max(ms, 1e-9) for ms in (first.time_ms, first.high_ms, last.low_ms, last.time_ms)]
+    rate_noise = rates[0] - rates[1] + rates[2] - rates[3]
+    yield judged(
+        "time", "time.predicted_rate", "fps", p.frames_per_second, q.frames_per_second, p.origin, q.origin,
+        higher_is_better=True, noise=rate_noise, noise_from="intervals", limit_key="fps",
     )  # fmt: skip
 
 

@@ -74,6 +74,9 @@ def _why_no_time(found: Comparison, words: Words) -> Iterator[Block]:
     for side, reason in (("A", found.before_no_time), ("B", found.after_no_time)):
         if reason:
             yield Note(words("diff.no_time", side=side, reason=reason))
+    for side, note in (("A", found.before_rests_on), ("B", found.after_rests_on)):
+        if note:
+            yield Note(words("diff.rests_on", side=side, note=note), "attention")
 
 
 def _group(changes: Sequence[Change], words: Words) -> Iterator[Block]:
@@ -116,8 +119,14 @@ def _row(one: Change, words: Words) -> list[Cell]:
         if difference is None
         else Cell(f"{_form(difference, one.unit, signed=True)}{relative}", difference),
         Cell(ABSENT) if not one.noise else Cell(f"±{_form(one.noise, one.unit)}", one.noise),
-        Cell(words(f"diff.is.{one.judgement}"), status=_STATUS[one.judgement]),
+        Cell(words(f"diff.is.{_judgement(one)}"), status=_STATUS[one.judgement]),
     ]
+
+
+def _judgement(one: Change) -> str:
+    """A difference of two predictions that may come of their intervals is not noise: it would be the same again."""
+    within = one.judgement == "within_noise" and one.noise_from == "intervals"
+    return "within_intervals" if within else one.judgement
 
 
 def _named(key: str, value: str, words: Words) -> str:

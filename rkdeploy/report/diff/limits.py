@@ -65,7 +65,8 @@ def parse_limits(text: str) -> tuple[Limit, ...]:
 def require_limits(comparison: Comparison, limits: Sequence[Limit]) -> None:
     """Refuse a B that is worse than a limit allows.
 
-    A figure that was measured must also be worse beyond its noise; the others are the same in every run.
+    A figure that was measured must also be worse beyond its noise, and a prediction by another type's formula beyond
+    its interval; the others are the same in every run.
 
     Raises:
         RkdeployError: with every limit that B is over, or that cannot be judged.
@@ -92,7 +93,7 @@ def _line(change: Change, limit: Limit) -> str:
     assert after is not None
     worse = before - after if change.higher_is_better else after - before
     allowed = limit.most * abs(before) if limit.relative else limit.most * size
-    if worse <= allowed or (change.noise_from == "frames" and change.judgement != "worse"):
+    if worse <= allowed or (change.noise_from in {"frames", "intervals"} and change.judgement != "worse"):
         return ""
     share = f" ({worse / abs(before):+.1%})" if before else ""
     name = " ".join((change.key, *change.values.values()))

@@ -12,11 +12,12 @@ DOCUMENT: Literal["rkdeploy report diff"] = "rkdeploy report diff"
 
 Group = Literal["time", "memory", "accuracy", "agreement"]
 Judgement = Literal["same", "better", "worse", "within_noise", "not_comparable"]
-NoiseFrom = Literal["exact", "model", "frames", "objects", "images"]
+NoiseFrom = Literal["exact", "model", "intervals", "frames", "objects", "images"]
 """How the noise of a difference is known:
 
 - `exact`: there is none, both figures are counted
-- `model`: the latency model's median error on models left out of its fit
+- `model`: the latency model's median error on models left out of its fit; of two FP16 models, on published FP16 rates
+- `intervals`: the sides of both predictions' intervals that face each other, where one is by another type's formula
 - `frames`: the spread of the measured frames and their number, and 1 % at least, for what differs from run to run
 - `objects`, `images`: a share of so many objects or images, as if both sides had drawn others (95 %); both sides ran on
   the same ones, so the true noise is smaller
@@ -103,6 +104,7 @@ class Comparison:
         before, after: names of A and B.
         changes: figures that at least one side has, changed or not.
         before_no_time, after_no_time: why that side has no time of its network; empty where it has one.
+        before_rests_on, after_rests_on: what its predicted time rests on where that is of lower standing; else empty.
         layers: those that changed.
         differences: versions and options that differ.
         document, schema_version: what this file is.
@@ -115,6 +117,8 @@ class Comparison:
     differences: tuple[Difference, ...]
     before_no_time: str = ""
     after_no_time: str = ""
+    before_rests_on: str = ""
+    after_rests_on: str = ""
     document: Literal["rkdeploy report diff"] = DOCUMENT
     schema_version: int = DIFF_VERSION
 

@@ -51,14 +51,16 @@ def _predicted(model: ModelReport, words: Words) -> Iterator[Block]:
     assert found is not None
     title = words("speed.predicted_plot")
     parts = [Part(words(f"limit.{p.name}"), p.time_ms, p.name) for p in found.parts]
-    coverage = f"{found.coverage:.0%}"
+    known = found.coverage is not None
+    coverage = f"{found.coverage:.0%}" if found.coverage is not None else ""
     rows = [
         (words("speed.network_ms"), f"{found.time_ms:.2f} ms"),
-        (words("speed.interval", coverage=coverage), f"{found.low_ms:.2f}-{found.high_ms:.2f} ms"),
+        (words("speed.interval", coverage=coverage).strip(), f"{found.low_ms:.2f}-{found.high_ms:.2f} ms"),
         (words("speed.rate"), f"{found.frames_per_second:.1f} fps"),
         *((words("speed.part", part=words(f"limit.{p.name}")), f"{p.time_ms:.2f} ms ({p.time_ms / found.time_ms:.0%})")
           for p in found.parts),
-        (words("speed.errors"), f"{found.median_error:.1%} / {found.worst_error:.0%}"),
+        (words("speed.errors" if known else "speed.errors_published"),
+         f"{found.median_error:.1%} / {found.worst_error:.0%}"),
         (words("speed.fitted_on"), found.fitted_on),
     ]  # fmt: skip
     yield facts(words("speed.predicted_caption"), words("common.what"), words("common.value"), rows, found.origin)
@@ -68,7 +70,7 @@ def _predicted(model: ModelReport, words: Words) -> Iterator[Block]:
         words("speed.predicted_desc"),
         [LegendEntry(p.kind, f"{p.label} {p.value:.2f} ms") for p in parts],
         found.origin,
-        words("speed.predicted_note", coverage=coverage),
+        words("speed.predicted_note", coverage=coverage) if known else words("speed.predicted_note_int8"),
     )
     for note in found.notes:
         yield Note(note, "attention", quoted=True)

@@ -74,6 +74,8 @@ TEXTS: Final[dict[str, str]] = {
     "which the network {network_ms:.1f} ms.",
     "verdict.fast.predicted": "NPU time of a frame on one core, {low:.1f} to {high:.1f} ms ({coverage:.0%} interval): "
     "{fps:.0f} frames a second on it, pre- and postprocessing apart.",
+    "verdict.fast.by_int8": "NPU time of a frame on one core, {low:.1f} to {high:.1f} ms by INT8's formula, which was never "
+    "tested on a detector of this type: {fps:.0f} frames a second on it, pre- and postprocessing apart.",
     "verdict.fast.no_board": "{fps:.1f} frames a second with {contexts} contexts, on a machine without a Rockchip NPU: "
     "this says nothing of a board.",
     "verdict.fast.unknown": "Neither measured nor predicted. {reason}",
@@ -163,11 +165,14 @@ TEXTS: Final[dict[str, str]] = {
     "speed.rate": "rate of one core",
     "speed.part": "of it: {part}",
     "speed.errors": "error on models left out of the fit, median / worst",
+    "speed.errors_published": "error on published rates of this type, median / worst",
     "speed.fitted_on": "fitted on",
     "speed.predicted_plot": "What the predicted time goes into",
     "speed.predicted_desc": "One bar of parts from left to right, in milliseconds, with the interval around its end.",
     "speed.predicted_note": "The line at the end of the bar is the {coverage} interval. A layer computes, moves data and "
     "runs its activation side by side; it counts where it takes longest.",
+    "speed.predicted_note_int8": "The line at the end of the bar is the interval, which holds what published rates of this "
+    "type showed. A layer computes, moves data and runs its activation side by side; it counts where it takes longest.",
     "speed.not_a_board.host": "These times are of {by}, an ordinary processor. They say nothing of a board.",
     "speed.not_a_board.simulator": "These times are of the simulator on a PC ({by}). They say nothing of a board.",
     "speed.not_a_board.stand_in": "These times are of {by} on a machine without a Rockchip NPU. They say nothing of a "
@@ -379,18 +384,22 @@ TEXTS: Final[dict[str, str]] = {
     "diff.difference": "B − A",
     "diff.noise": "noise",
     "diff.judgement": "B is",
+    "diff.rests_on": "Side {side} is predicted with less certainty: {note}",
     "diff.is.same": "the same",
     "diff.is.better": "better",
     "diff.is.worse": "worse",
     "diff.is.within_noise": "within noise",
+    "diff.is.within_intervals": "within the prediction's error",
     "diff.is.not_comparable": "not comparable",
     "diff.from": "from",
     "diff.from_both": "A: {a}; B: {b}",
     "diff.how_title": "How noise is known",
-    "diff.how": "Predictions differ by the latency model's median error without a reason; measured times by the "
+    "diff.how": "Predictions differ by the latency model's median error without a reason; where one is by another type's "
+    "formula, the two intervals must not overlap; measured times by the "
     "spread of their frames (95 %), 1 % at least; accuracy and agreement by what a share of so many objects or images "
     "varies (95 %), as if both sides had drawn others, which is more than it really is. The rest is counted and has none.",
     "diff.time.predicted": "NPU time of a frame, predicted",
+    "diff.time.predicted_apart": "NPU time of a frame, predicted (A {a} ms, B {b} ms)",
     "diff.time.predicted_rate": "rate of one core, predicted",
     "diff.time.unlike": "network",
     "diff.time.network": "network, p50",
