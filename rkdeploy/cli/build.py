@@ -223,8 +223,10 @@ def build_and_print(options: BuildOptions) -> None:
     )
     if record.toolkit.float16:
         out.print(f"  float16: {len(record.toolkit.float16)} tensors, listed in build.json")
-    for file in sorted(p for p in bundle.folder.iterdir() if p.is_file()):
-        out.print(f"  {file.stat().st_size / 1024:9,.1f} KiB  {plain(file.name)}")
+    for entry in sorted(bundle.folder.iterdir()):
+        files = [file for file in entry.rglob("*") if file.is_file()] if entry.is_dir() else [entry]
+        name = f"{entry.name}/ ({len(files)} files)" if entry.is_dir() else entry.name
+        out.print(f"  {sum(file.stat().st_size for file in files) / 1024:9,.1f} KiB  {plain(name)}")
 
 
 def _float16(layers: str | None, worst: int, *, auto: bool) -> Float16Choice | None:

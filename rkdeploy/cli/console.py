@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.markup import escape
+from rich.measure import Measurement
+from rich.segment import Segment, Segments
 from rich.table import Table
 
 from rkdeploy.errors import RkdeployError
@@ -46,6 +48,14 @@ def print_advice(advice: Iterable[Advice]) -> None:
     """What costs speed, a paragraph each."""
     for one in advice:
         out.print(f"[bold cyan]advice[/] ({plain(one.topic)}): {plain(one.text)}")
+
+
+def print_whole(table: Table, console: Console) -> None:
+    """A table in its own width: a terminal wraps lines that are too long, but no figure is cut."""
+    options = console.options.update(width=_MAX_LINE)
+    width = Measurement.get(console, options, table).maximum
+    for line in console.render_lines(table, options.update(width=width), pad=False):
+        console.print(Segments([*line, Segment.line()]), end="", crop=False)
 
 
 def facts_table(title: str | None = None) -> Table:

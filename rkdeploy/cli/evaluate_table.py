@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from rich.table import Table
 
-from rkdeploy.cli.console import plain
+from rkdeploy.cli.console import plain, print_whole
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -64,7 +64,7 @@ def _print_objects(
             "change", "", _change(a.map50, b.map50), _change(a.map50_95, b.map50_95),
             _change(a.precision, b.precision), _change(a.recall, b.recall),
         )  # fmt: skip
-    console.print(table)
+    print_whole(table, console)
     coco = ", ".join(
         f"{label} {_share(one.coco_map50)} and {_share(one.coco_map50_95)}"
         for label, one in zip(labels, figures, strict=True)
@@ -87,7 +87,7 @@ def _print_classes(labels: Sequence[str], figures: Sequence[ObjectFigures], cons
                 "" if same else plain(c.name), plain(label), "" if same else str(c.truths), _share(c.map50),
                 _share(c.map50_95), _share(c.precision), _share(c.recall),
             )  # fmt: skip
-    console.print(table)
+    print_whole(table, console)
     if len(there) > _MAX_CLASSES:
         console.print(f"and {len(there) - _MAX_CLASSES} more classes; --json has them all")
 

@@ -10,7 +10,7 @@ import msgspec
 import typer
 from rich.table import Table
 
-from rkdeploy.cli.console import err, out, plain
+from rkdeploy.cli.console import err, out, plain, print_whole
 
 if TYPE_CHECKING:
     from rkdeploy.explain.explain import Explanation
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 _BAR = 24
 _WORST = 12
+_BAR_NAME = "1 - cosine, alone: 1e-5 to 1, by decades"
 
 
 def explain_command(
@@ -72,15 +73,16 @@ def _print(explanation: Explanation, *, every: bool) -> None:
     layers = explanation.layers
     shown = layers if every else sorted(layers, key=lambda row: row.single_cosine)[:_WORST]
     out.print()
-    out.print(_table(shown, "All layers" if every else f"The {len(shown)} layers that lose most by themselves"))
+    title = "All layers" if every else f"The {len(shown)} layers that lose most by themselves"
+    print_whole(_table(shown, title), out)
 
 
 def _table(layers: tuple[LayerError, ...] | list[LayerError], title: str) -> Table:
     """A line a layer; the bar is the error of the layer alone, on a scale of decades from 1e-5 to 1."""
     table = Table(title=title, title_justify="left", box=None, pad_edge=False)
-    for name in ("layer", "op", "alone", "with all before", "1 - cosine, alone"):
+    for name in ("layer", "op", "alone", "with all before", _BAR_NAME):
         # A layer's name is never shortened: it says which layer a line is about.
-        left = name in ("layer", "op") or "-" in name
+        left = name in ("layer", "op", _BAR_NAME)
         table.add_column(name, justify="left" if left else "right", no_wrap=name == "layer")
     for row in layers:
         table.add_row(

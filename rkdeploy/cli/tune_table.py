@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from rich.table import Table
 
-from rkdeploy.cli.console import plain
+from rkdeploy.cli.console import plain, print_whole
 from rkdeploy.tune.cost import MILLISECONDS
 
 if TYPE_CHECKING:
@@ -36,13 +36,15 @@ def print_outcome(report: TuneReport, max_cost: float, console: Console) -> None
     """The front, what is recommended, and what failed."""
     outcome, reference = report.outcome, report.baseline.figures
     ended = len(report.trials)
-    console.print(f"\n[bold]{ended} trials[/], those that no other beats in both accuracy and predicted cost:")
+    console.print(
+        f"\n[bold]{ended} trials[/]; these are the ones that no other beats in both accuracy and predicted cost:"
+    )
     listed = list(outcome.front)
     for extra in (outcome.default, outcome.recommended):
         if extra is not None and extra not in listed:
             listed.append(extra)
     listed.sort(key=lambda one: (one.result.cost.value, one.drop))
-    console.print(_table(listed, list(reference), outcome))
+    print_whole(_table(listed, list(reference), outcome), console)
     figures = ", ".join(f"{name} {value:.4f}" for name, value in reference.items())
     console.print(
         f"Float: {plain(figures)}. Accuracy: NPU simulator of rknn-toolkit2, on {report.baseline.evaluation.images} "

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from itertools import zip_longest
 from typing import Any
 
 from typer.core import TyperCommand
@@ -20,7 +21,7 @@ class WebCommand(TyperCommand):
 def with_address(args: list[str]) -> list[str]:
     """The arguments with the default address behind a `--web` that has none."""
     filled: list[str] = []
-    for arg, following in zip(args, [*args[1:], "--"], strict=True):
+    for arg, following in zip_longest(args, args[1:], fillvalue="--"):
         filled.append(arg)
         if arg == "--web" and re.match(r"-\D|--|-$", following):
             filled.append(DEFAULT_ADDRESS)

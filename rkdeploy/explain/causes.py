@@ -56,7 +56,8 @@ def find_causes(
         Cause(
             "spread",
             "",
-            f"No layer stands out: the error grows evenly to a cosine of {last.entire_cosine:.4f} at the outputs.",
+            "No layer stands out: each loses little by itself, and with the errors of all before it the last output "
+            f"keeps a cosine of {last.entire_cosine:.4f}.",
             "Try other calibration images (--seed, --calib), --split boxes_scores, layers in float16 (--float16-layers "
             "head), or --dtype fp16.",
             0.0,

@@ -207,6 +207,7 @@ class PredictedTime:
         """What a prediction without coverage rests on, in a sentence; empty with coverage."""
         return self.notes[0] if self.coverage is None and self.notes else ""
 
+
 @dataclass(frozen=True, slots=True)
 class MeasuredRun:
     """One `profile.json`; `origin` says whether its times are a board's.  Everything else is as there."""

@@ -114,9 +114,10 @@ def built_side(found: AccuracyFacts) -> AccuracySide | None:
 
 
 def _chosen(accuracy: Sequence[AccuracyFacts]) -> AccuracyFacts | None:
-    """The evaluation that a board gave; else the last that was handed over."""
+    """The evaluation on most images, of those that a board gave where there are such; of equal ones the last."""
     measured = [one for one in accuracy if any(side.origin.kind == "measured" for side in one.sides)]
-    return (measured or list(accuracy))[-1] if accuracy else None
+    found = measured or list(accuracy)
+    return max(reversed(found), key=lambda one: one.sides[0].images) if found else None
 
 
 def fast(predicted: PredictedTime | None, runs: Sequence[MeasuredRun], why_not: str) -> Verdict:

@@ -109,10 +109,11 @@ class SearchSpace:
     def known_good(self) -> tuple[QuantizationSettings, ...]:
         """What is tried first, in this order: the default, then what one dial alone does, the slow algorithm last."""
         default = self.default()
-        first = [default]
-        first += [replace(default, seed=seed) for seed in self.seeds[1:3]]
+        float16 = [replace(default, float16=choice) for choice in self.float16[1:]]
+        first = [default, *float16[:1]]
+        first += [replace(default, seed=seed) for seed in self.seeds[1:3]]  # they tell how much is luck
+        first += float16[1:]
         first += [replace(default, calib_count=max(self.calib_counts))]
-        first += [replace(default, float16=choice) for choice in self.float16[1:]]
         first += [replace(default, method=method) for method in self.methods[1:]]
         first += [replace(default, cut=cut) for cut in self.cuts[1:2]]
         quick = sorted(self.algorithms[1:], key=lambda algorithm: algorithm == SLOW_ALGORITHM)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import resource
 from itertools import starmap
@@ -16,6 +17,7 @@ from rkdeploy.errors import RkdeployError
 from rkdeploy.postprocess.detections import Detections
 from rkdeploy.stream.frames import Frame
 from rkdeploy.stream.sinks import open_save_folder
+from rkdeploy.stream.sinks.atomic_file import write_atomically
 from rkdeploy.stream.sinks.images import ImagesSink
 from rkdeploy.stream.sinks.jsonl import JsonlSink
 from rkdeploy.stream.sinks.video import VideoSink
@@ -86,6 +88,34 @@ def test_jsonl_refuses_a_folder_and_a_place_it_cannot_write(tmp_path: Path) -> N
     for target, says in ((tmp_path, "is a folder"), (tmp_path / "file" / "out.jsonl", "cannot be made")):
         with pytest.raises(RkdeployError, match=says), JsonlSink(target, NAMES):
             pass
+
+
+def test_a_link_is_followed_and_a_pipe_is_written_into(tmp_path: Path) -> None:
+    """Neither is replaced by a file: the link's file gets the lines, and who reads the pipe gets them too."""
+    (tmp_path / "real.json").write_text("old")
+    (tmp_path / "link.json").symlink_to("real.json")
+    with JsonlSink(tmp_path / "link.json", NAMES) as sink:
+        sink.write(frame("a.jpg"), Detections.empty())
+    write_atomically(tmp_path / "link.json", b"new")
+    assert (tmp_path / "link.json").is_symlink()
+    assert (tmp_path / "real.json").read_text() == "new"
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+    try:
+        write_atomically(pipe, b"one ")
+        with JsonlSink(pipe, NAMES) as sink:
+            sink.write(frame("b.jpg"), Detections.empty())
+        got = os.read(reader, 10_000)
+    finally:
+        os.close(reader)
+    assert got.startswith(b"one {")
+    assert json.loads(got[4:])["source"] == "b.jpg"
+    assert pipe.is_fifo()
+    os.mkfifo(tmp_path / "v.mp4")
+    with pytest.raises(RkdeployError, match="that is no file"), VideoSink(tmp_path / "v.mp4", NAMES):
+        pass
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["link.json", "pipe", "real.json", "v.mp4"]
 
 
 def test_images_are_named_like_their_sources(tmp_path: Path) -> None:

@@ -67,6 +67,7 @@ def test_host_header() -> None:
         (["--web", "0.0.0.0:1", "-q"], ["--web", "0.0.0.0:1", "-q"]),
         (["--web=:9000"], ["--web=:9000"]),
         (["--show"], ["--show"]),
+        ([], []),
     ],
 )
 def test_a_bare_option(given: list[str], filled: list[str]) -> None:

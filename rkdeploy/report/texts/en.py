@@ -149,7 +149,7 @@ TEXTS: Final[dict[str, str]] = {
     "proof.built_peak": "score peak, built",
     "proof.reachable": "reachable",
     "examples.title": "Examples",
-    "examples.none": "This bundle keeps no example pictures: it was built before there were any, or with --examples 0.",
+    "examples.none": "No example pictures here: the HTML form shows those that a bundle keeps (rkdeploy build --examples).",
     "examples.no_bundle": "The example pictures are in the bundle, which is not at hand.",
     "examples.how": "Images that calibration did not see, objects above a score of {confidence}. An object that the other "
     "side has not (IoU {iou}, score within {score}) has a dashed frame and the word “alone”.",

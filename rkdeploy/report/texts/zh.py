@@ -135,7 +135,7 @@ TEXTS: Final[dict[str, str]] = {
     "proof.built_peak": "最高得分，构建后",
     "proof.reachable": "可表示上限",
     "examples.title": "示例图片",
-    "examples.none": "这个产物目录没有保留示例图片：构建时还没有此功能，或使用了 --examples 0。",
+    "examples.none": "此处没有示例图片：产物目录中保留的示例图片（rkdeploy build --examples）只在 HTML 形式的报告中显示。",
     "examples.no_bundle": "示例图片保存在产物目录中，这里没有提供。",
     "examples.how": "校准时没有见过的图片，得分高于 {confidence} 的目标。对方没有的目标（按 IoU {iou}、得分相差小于 {score} 判断）带虚线框，标签后有 alone 一词。",
     "examples.pair": "{source}：浮点检出 {reference} 个，构建后的模型检出 {built} 个，其中 {matched} 个相同。",

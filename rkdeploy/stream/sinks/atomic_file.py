@@ -16,6 +16,16 @@ def path_beside(target: Path) -> Path:
     return target.with_name(f".{target.stem}.{secrets.token_hex(4)}.partial{target.suffix}")
 
 
+def followed(target: Path) -> Path:
+    """Where a link leads: the link stays, and what it names is written."""
+    return target.resolve() if target.is_symlink() else target
+
+
+def is_device(target: Path) -> bool:
+    """Whether something stands there that is written into and never replaced: /dev/null, a pipe, a socket."""
+    return target.exists() and not target.is_file() and not target.is_dir()
+
+
 def make_folder(folder: Path) -> None:
     """Make a folder for results, with those above it.
 
@@ -35,12 +45,19 @@ def refuse_folder(target: Path) -> None:
 
 
 def write_atomically(target: Path, data: bytes) -> None:
-    """Write a whole file: beside it first, then renamed over it.
+    """Write a whole file: beside it first, then renamed over it.  A device is written into as it is.
 
     Raises:
         RkdeployError: when it cannot be written; nothing is left behind then.
     """
+    target = followed(target)
     refuse_folder(target)
+    if is_device(target):
+        try:
+            target.write_bytes(data)
+        except OSError as error:
+            raise RkdeployError(f'"{target}" cannot be written: {error.strerror}.') from error
+        return
     partial = path_beside(target)
     try:
         partial.write_bytes(data)

@@ -13,12 +13,13 @@ from __future__ import annotations
 import json
 import os
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rkdeploy.errors import RkdeployError
 from rkdeploy.stream.result_json import result_object
-from rkdeploy.stream.sinks.atomic_file import make_folder, path_beside, refuse_folder
+from rkdeploy.stream.sinks.atomic_file import followed, is_device, make_folder, path_beside, refuse_folder
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -66,7 +67,7 @@ class JsonlSink:
     """
 
     def __init__(self, target: str | Path, class_names: Sequence[str], *, map_masks: bool = False) -> None:
-        self._target = None if str(target) == STDOUT else Path(target)
+        self._target = None if str(target) == STDOUT else followed(Path(target))
         self._class_names = tuple(class_names)
         self._map_masks = map_masks
         self._partial: Path | None = None
@@ -78,8 +79,11 @@ class JsonlSink:
             return self
         refuse_folder(self._target)
         make_folder(self._target.parent)
-        self._partial = path_beside(self._target)
         try:
+            if is_device(self._target):
+                self._file = self._target.open("w", encoding="ascii", newline="\n")
+                return self
+            self._partial = path_beside(self._target)
             self._file = self._partial.open("x", encoding="ascii", newline="\n")
         except OSError as error:
             raise RkdeployError(f'"{self._target}" cannot be written: {error.strerror}.') from error
@@ -89,7 +93,11 @@ class JsonlSink:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         file, self._file = self._file, None
-        if file is None or self._partial is None or self._target is None:
+        if file is None or self._target is None:
+            return
+        if self._partial is None:
+            with suppress(OSError):  # every line was flushed, and failed then if it did
+                file.close()
             return
         try:
             if kind is None:

@@ -11,7 +11,7 @@ import cv2
 from rkdeploy.drawing import draw_detections
 from rkdeploy.errors import RkdeployError
 from rkdeploy.image_file import opencv_log_silenced
-from rkdeploy.stream.sinks.atomic_file import make_folder, path_beside, refuse_folder
+from rkdeploy.stream.sinks.atomic_file import followed, is_device, make_folder, path_beside, refuse_folder
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -52,7 +52,7 @@ class VideoSink:
         *,
         keep_time: bool = False,
     ) -> None:
-        self._target = target
+        self._target = followed(target)
         self._class_names = tuple(class_names)
         self._frames_per_second = frames_per_second or DEFAULT_FRAMES_PER_SECOND
         self._partial: Path | None = None
@@ -68,6 +68,8 @@ class VideoSink:
         if self._target.suffix.lower() != ".mp4":
             raise RkdeployError(f'Video "{self._target}" ends in "{self._target.suffix}", expected ".mp4".')
         refuse_folder(self._target)
+        if is_device(self._target):
+            raise RkdeployError(f'Video "{self._target}" cannot be written: that is no file.')
         make_folder(self._target.parent)
         if not os.access(self._target.parent, os.W_OK):
             raise RkdeployError(f'Folder "{self._target.parent}" is not writable.')
