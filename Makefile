@@ -29,6 +29,7 @@ $(READY): pyproject.toml constraints.txt hatch_build.py
 	$(PIP) -e ".[graph,dev]"
 	$(PIP) --no-deps rknn-toolkit2
 	@$(BIN)/python -c 'from importlib.metadata import requires; print("\n".join(r for r in requires("rknn-toolkit2") if not r.startswith("torch")))' > $(VENV)/toolkit-requirements.txt
+	@echo "pip may now print an ERROR about torch: the toolkit declares torch <= 2.4.0 and works with newer ones."
 	$(PIP) -r $(VENV)/toolkit-requirements.txt
 	@touch $(READY)
 

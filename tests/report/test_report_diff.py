@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from report_samples import UNKNOWN, accuracy, agreement, make_bundle, objects, profile, record, write
+from report_samples import UNKNOWN, accuracy, agreement, make_bundle, objects, profile, record, spec, write
 
 from rkdeploy.errors import RkdeployError
 from rkdeploy.evaluate.figures import Evaluation
@@ -22,6 +22,7 @@ from rkdeploy.report.diff.noise import mean_share_noise, median_noise, rate_nois
 from rkdeploy.report.gather import gather
 from rkdeploy.report.json_text import json_text
 from rkdeploy.report.page import Note, Table
+from rkdeploy.spec import NpuModel
 from rkdeploy.stream.statistics import Latency
 
 INT8, FP16 = "best-rk3588-int8", "best-rk3588-fp16"
@@ -213,6 +214,26 @@ def test_what_differs_is_named(tmp_path: Path) -> None:
     assert listed["algorithm"] == ("normal", "mmse")
     assert listed["calibration"][0].startswith("1 (images, seed 0, ")
     assert "created" not in listed
+
+
+def test_models_of_other_classes_are_said_to_be_such(tmp_path: Path) -> None:
+    """Before any figure; a pair with the same classes has no such note."""
+    same, other = (
+        gather(
+            [
+                make_bundle(
+                    tmp_path / name, contract=replace(contract, model=NpuModel("best.rknn", "rk3588", "int8"))
+                ).folder
+            ],
+            pictures=False,
+        ).models[0]
+        for name, contract in (("a", spec()), ("b", spec(names=("person", "car", "dog"))))
+    )
+    first = compose_diff(compare(same, other), "en").sections[0].blocks[0]
+    assert isinstance(first, Note)
+    assert "different tasks or classes" in first.text
+    fp16 = gather([make_bundle(tmp_path / "c", "fp16").folder], pictures=False).models[0]
+    assert not isinstance(compose_diff(compare(same, fp16), "en").sections[0].blocks[0], Note)
 
 
 def test_layers_that_changed(tmp_path: Path) -> None:

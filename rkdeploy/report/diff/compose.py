@@ -67,7 +67,10 @@ def _counts(found: Comparison, words: Words) -> Section:
         if numbers[name]
     ]
     columns = (Column(words("diff.judgement")), Column(words("diff.figures"), "right"))
-    return Section("result", words("diff.result"), [Table(words("diff.counts"), columns, rows)])
+    blocks: list[Block] = [Table(words("diff.counts"), columns, rows)]
+    if any(one.key in {"task", "classes"} for one in found.differences):
+        blocks.insert(0, Note(words("diff.other_task"), "attention"))
+    return Section("result", words("diff.result"), blocks)
 
 
 def _why_no_time(found: Comparison, words: Words) -> Iterator[Block]:

@@ -384,6 +384,7 @@ TEXTS: Final[dict[str, str]] = {
     "diff.difference": "B − A",
     "diff.noise": "noise",
     "diff.judgement": "B is",
+    "diff.other_task": "A and B have different tasks or classes: better and worse say little about such a pair.",
     "diff.rests_on": "Side {side} is predicted with less certainty: {note}",
     "diff.is.same": "the same",
     "diff.is.better": "better",

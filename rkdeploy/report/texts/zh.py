@@ -359,6 +359,7 @@ TEXTS: Final[dict[str, str]] = {
     "diff.difference": "B − A",
     "diff.noise": "噪声",
     "diff.judgement": "B 的变化",
+    "diff.other_task": "A 和 B 的任务或类别不同：对这样的两个模型，“变好”和“变差”意义不大。",
     "diff.rests_on": "{side} 的预测不太可靠：{note}",
     "diff.is.same": "相同",
     "diff.is.better": "变好",
