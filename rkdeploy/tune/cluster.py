@@ -79,13 +79,19 @@ class Cluster:
         for name in ("distributed", "tornado"):  # what matters of what they say, is said by us
             logging.getLogger(name).setLevel(logging.CRITICAL)
         warnings.filterwarnings("ignore", module="distributed")  # of versions that differ: ours are checked below
+        # Held before it connects: one that fails and is left to the garbage collector closes itself at any moment, and
+        # hangs for ever where that is the start of the next.
+        client: Client = Client.__new__(Client)
         try:
-            self._client = Client(self._address, timeout=_CONNECT_S, set_as_default=False)
+            Client.__init__(client, self._address, timeout=_CONNECT_S, set_as_default=False)
         except (OSError, ValueError, *_TIMEOUTS) as error:
+            with contextlib.suppress(Exception):  # as far as it came
+                client.close()
             raise RkdeployError(
                 f'No Dask scheduler answers at "{self._address}": {shown(str(error) or type(error).__name__, 200)}.',
                 'Start one with "dask scheduler", and give the address that it prints.',
             ) from error
+        self._client = client
         try:
             self._require_workers()
         except BaseException:
