@@ -66,7 +66,7 @@ def request_of(options: BuildOptions, images: ChosenImages, labelled: LabelledSe
 def _content(value: Any) -> str:
     """A path by what is in the file."""
     if not isinstance(value, Path):
-        raise NotImplementedError(f"{type(value)} in the options of a build")
+        raise NotImplementedError(f"{type(value)} in the options of a build")  # how msgspec wants to be told
     return sha256_of(value) if value.is_file() else value.name
 
 

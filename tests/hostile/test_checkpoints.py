@@ -225,7 +225,7 @@ def two_pickles(path: Path) -> None:
 
 def traversal(path: Path) -> None:
     with zipfile.ZipFile(path, "w") as archive:
-        archive.writestr("../../../../tmp/executed", "x")
+        archive.writestr("../../../../executed", "x")
         archive.writestr("/executed", "x")
         archive.writestr("../executed/data.pkl", program(CALLS["os.system"]))
 
