@@ -30,6 +30,12 @@ from rkdeploy.building.npu_model import build_npu_model
 from rkdeploy.building.open_network import open_network
 from rkdeploy.building.options import FLOAT_DTYPE, BuildOptions
 from rkdeploy.building.request import request_of
+from rkdeploy.building.two_sides import (
+    FLOAT_FIGURES_FROM,
+    float_tensors,
+    simulated_tensors,
+    simulator_figures_from,
+)  # fmt: skip
 from rkdeploy.building.verification import verify_contract
 from rkdeploy.bundle import (
     BUILD,
@@ -49,7 +55,6 @@ from rkdeploy.families.advice import advice_for
 from rkdeploy.families.anchor_defaults import compare_anchors
 from rkdeploy.graph.cut import cut
 from rkdeploy.graph.session import Session
-from rkdeploy.graph.verify import network_input
 from rkdeploy.preprocess import image_fit
 from rkdeploy.quantize.calibration import (
     CalibrationImage,
@@ -68,8 +73,6 @@ from rkdeploy.record import (
     SourceRecord,
     ToolkitRecord,
 )  # fmt: skip
-from rkdeploy.runtime.protocol import HeadTensor
-from rkdeploy.runtime.simulator import head_tensor
 from rkdeploy.spec import ModelSpec
 
 
@@ -268,16 +271,11 @@ def _compare(
         events.detail(f"{index + 1}/{len(images.proof)}")
         pixels = image.read()
         boxed = fit(pixels)
-        reference = session.run({spec.input.name: network_input(boxed.image, spec)})
-        simulated = toolkit.simulate(boxed.image)
-        compared = meter.add(
-            [HeadTensor(reference[o.name]) for o in spec.outputs],
-            [head_tensor(simulated[o.name], o.quantization) for o in spec.outputs],
-            boxed.transform,
-        )
+        reference = float_tensors(session, spec, boxed.image)
+        compared = meter.add(reference, simulated_tensors(toolkit, spec, boxed.image), boxed.transform)
         examples.add(image.path, pixels, compared)
-    agreement = meter.result(f"simulator (rknn-toolkit2 {toolkit.version})", images.proof_source)
-    examples.write(f"onnxruntime {onnxruntime.__version__} on this PC", agreement)
+    agreement = meter.result(simulator_figures_from(toolkit), images.proof_source)
+    examples.write(FLOAT_FIGURES_FROM, agreement)
     return agreement
 
 
@@ -301,21 +299,11 @@ def _measure(
     """Simulator beside float on labelled images."""
     session = Session(cut_graph)
 
-    def run_float(image: NDArray[np.uint8]) -> list[HeadTensor]:
-        found = session.run({spec.input.name: network_input(image, spec)})
-        return [HeadTensor(found[o.name]) for o in spec.outputs]
-
-    def simulate(image: NDArray[np.uint8]) -> list[HeadTensor]:
-        found = toolkit.simulate(image)
-        return [head_tensor(found[o.name], o.quantization) for o in spec.outputs]
-
-    on_this_pc = f"onnxruntime {onnxruntime.__version__} on this PC"
-    simulator = f"simulator (rknn-toolkit2 {toolkit.version})"
     return measure(
         labelled,
         spec,
-        Side(run_float, "onnxruntime", "float", on_this_pc),
-        Side(simulate, "simulator", dtype, simulator),
+        Side(partial(float_tensors, session, spec), "onnxruntime", "float", FLOAT_FIGURES_FROM),
+        Side(partial(simulated_tensors, toolkit, spec), "simulator", dtype, simulator_figures_from(toolkit)),
         events.detail,
     )
 

@@ -9,7 +9,6 @@ from dataclasses import dataclass, replace
 
 import msgspec
 import onnx
-import onnxruntime
 
 from rkdeploy import __version__
 from rkdeploy.building.accuracy_gate import gate_notes, open_gate, require_sound
@@ -18,6 +17,7 @@ from rkdeploy.building.network import Network
 from rkdeploy.building.open_network import open_network
 from rkdeploy.building.options import FLOAT_DTYPE, BuildOptions
 from rkdeploy.building.pipeline import choose_images
+from rkdeploy.building.two_sides import FLOAT_FIGURES_FROM, float_tensors
 from rkdeploy.building.verification import verify_contract
 from rkdeploy.errors import RkdeployError, VerificationError
 from rkdeploy.evaluate.figures import AccuracyReport, Evaluation
@@ -29,9 +29,7 @@ from rkdeploy.evaluate.truth import LabelledSet
 from rkdeploy.evaluate.validators import validator_of
 from rkdeploy.graph.cut import CutOptions, cut
 from rkdeploy.graph.session import Session
-from rkdeploy.graph.verify import network_input
 from rkdeploy.postprocess.thresholds import DEFAULT_CONFIDENCE, Thresholds
-from rkdeploy.runtime.protocol import HeadTensor
 from rkdeploy.spec import ModelSpec
 from rkdeploy.tune.cost import cost_unit
 from rkdeploy.tune.draws import write_draw
@@ -183,9 +181,7 @@ class Preparation:
         measured = read_measured(self._parcels.path(named[0]))
         for number, (image, pixels, transform) in enumerate(measured, 1):
             detail(f"{number}/{len(measured.transforms)}")
-            values = session.run({spec.input.name: network_input(pixels, spec)})
-            tensors = [HeadTensor(values[o.name]) for o in spec.outputs]
-            found[image.name] = predictor.prediction(image, tensors, transform)
+            found[image.name] = predictor.prediction(image, float_tensors(session, spec, pixels), transform)
         evaluation = score(
             labelled,
             [found[image.name] for image in labelled.images],
@@ -193,7 +189,7 @@ class Preparation:
             Thresholds(),
             backend="onnxruntime",
             computes="float",
-            figures_from=f"onnxruntime {onnxruntime.__version__} on this PC",
+            figures_from=FLOAT_FIGURES_FROM,
         )
         return named[0], evaluation
 

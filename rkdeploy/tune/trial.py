@@ -10,7 +10,6 @@ import hashlib
 import json
 import os
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -23,26 +22,22 @@ from rkdeploy import __version__
 from rkdeploy.building.agreement import AgreementMeter, require_agreement
 from rkdeploy.building.npu_model import build_npu_model
 from rkdeploy.building.options import BuildOptions
+from rkdeploy.building.two_sides import float_tensors, simulated_tensors, simulator_figures_from
 from rkdeploy.bundle import LOG
 from rkdeploy.errors import RkdeployError, VerificationError
 from rkdeploy.evaluate.predictor import Predictor
 from rkdeploy.evaluate.run import measuring_thresholds
 from rkdeploy.evaluate.scoring import score
 from rkdeploy.graph.session import Session
-from rkdeploy.graph.verify import network_input
 from rkdeploy.postprocess.thresholds import Thresholds
 from rkdeploy.quantize.compile_log import read_compile_log
 from rkdeploy.quantize.toolkit import Toolkit
-from rkdeploy.runtime.protocol import HeadTensor
-from rkdeploy.runtime.simulator import head_tensor
 from rkdeploy.spec import ModelSpec
 from rkdeploy.tune.cost import Cost, cost_of
 from rkdeploy.tune.draws import Draw, read_draw
 from rkdeploy.tune.measured import MeasuredImages, read_measured
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
     from rkdeploy.record import Agreement
 
 GRAPH_FILE: Final = "cut.onnx"
@@ -174,9 +169,8 @@ def _agreement(toolkit: Toolkit, spec: ModelSpec, graph: onnx.ModelProto, draw: 
     meter = AgreementMeter(spec)
     for pixels, transform in zip(draw.proof, draw.transforms, strict=True):
         image = np.array(pixels[None])
-        reference = session.run({spec.input.name: network_input(image, spec)})
-        meter.add([HeadTensor(reference[o.name]) for o in spec.outputs], _simulated(toolkit, spec, image), transform)
-    return meter.result(f"simulator (rknn-toolkit2 {toolkit.version})", draw.source)
+        meter.add(float_tensors(session, spec, image), simulated_tensors(toolkit, spec, image), transform)
+    return meter.result(simulator_figures_from(toolkit), draw.source)
 
 
 def _refusal(agreement: Agreement | None, min_agreement: float) -> str:
@@ -192,7 +186,7 @@ def _refusal(agreement: Agreement | None, min_agreement: float) -> str:
 def _figures(toolkit: Toolkit, spec: ModelSpec, measured: MeasuredImages, dtype: str) -> dict[str, float]:
     predictor = Predictor(spec, measuring_thresholds(spec), multi_label=True)
     predictions = [
-        predictor.prediction(image, _simulated(toolkit, spec, pixels), transform)
+        predictor.prediction(image, simulated_tensors(toolkit, spec, pixels), transform)
         for image, pixels, transform in measured
     ]
     found = score(
@@ -202,11 +196,6 @@ def _figures(toolkit: Toolkit, spec: ModelSpec, measured: MeasuredImages, dtype:
         Thresholds(),
         backend="simulator",
         computes=dtype,
-        figures_from=f"simulator (rknn-toolkit2 {toolkit.version})",
+        figures_from=simulator_figures_from(toolkit),
     )
     return found.headlines()
-
-
-def _simulated(toolkit: Toolkit, spec: ModelSpec, image: NDArray[np.uint8]) -> Sequence[HeadTensor]:
-    found = toolkit.simulate(image)
-    return [head_tensor(found[output.name], output.quantization) for output in spec.outputs]
