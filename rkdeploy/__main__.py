@@ -1,5 +1,5 @@
 """`python -m rkdeploy`."""
 
-from rkdeploy.cli import main
+from rkdeploy.cli.entry import main
 
 main()

@@ -1,11 +1,9 @@
-"""Entry point: hands over to a command and turns what went wrong into one message and an exit code."""
+"""The commands by name, and what went wrong in one of them as one message and an exit code."""
 
 from __future__ import annotations
 
 import os
-import signal
 import sys
-from types import FrameType
 from typing import Annotated, NoReturn
 
 import typer
@@ -13,7 +11,7 @@ import typer
 from rkdeploy import __version__
 from rkdeploy.cli.build import build_command
 from rkdeploy.cli.compare import compare_command
-from rkdeploy.cli.console import err, print_error
+from rkdeploy.cli.console import print_error
 from rkdeploy.cli.doctor import doctor_command
 from rkdeploy.cli.estimate import estimate_command
 from rkdeploy.cli.evaluate import eval_command
@@ -28,9 +26,6 @@ from rkdeploy.cli.size import SizeCommand
 from rkdeploy.cli.tune import tune_command
 from rkdeploy.cli.web_option import WebCommand
 from rkdeploy.errors import RkdeployError
-
-_TERMINATED, _INTERRUPTED = 128 + signal.SIGTERM, 128 + signal.SIGINT
-_ENDED_BY: dict[object, str] = {_TERMINATED: "terminated", _INTERRUPTED: "interrupted"}
 
 _INSTALL = 'Install it with: pip install "rkdeploy[graph]"; building also needs "rkdeploy[host]".'
 
@@ -71,21 +66,13 @@ def _options(
     """From a trained YOLO checkpoint to a verified model on a Rockchip NPU."""
 
 
-def main() -> NoReturn:
-    """Run the command line; exits with its code."""
-    signal.signal(signal.SIGTERM, _terminated)
+def run_app() -> NoReturn:
+    """Run the command that the arguments name; exits with its code."""
     try:
         app(standalone_mode=True)
     except RkdeployError as error:
         print_error(error)
         sys.exit(1)
-    except SystemExit as end:
-        if end.code in _ENDED_BY:  # typer makes Ctrl-C an exit code
-            err.print(_ENDED_BY[end.code])
-        raise
-    except KeyboardInterrupt:
-        err.print("interrupted")
-        sys.exit(130)
     except ModuleNotFoundError as error:  # a board, or a plain install, that is asked for a host's work
         missing = (error.name or "").partition(".")[0]
         if missing in {"", "rkdeploy"}:
@@ -102,7 +89,3 @@ def main() -> NoReturn:
         print_error(RkdeployError(f"{error.strerror or error}{f': {error.filename}' if error.filename else ''}."))
         sys.exit(1)
     sys.exit(0)
-
-
-def _terminated(_signal: int, _frame: FrameType | None) -> NoReturn:
-    sys.exit(_TERMINATED)  # unwinds, so that nothing half-written stays

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import signal
 import time
 from contextlib import ExitStack
 from pathlib import Path
@@ -225,8 +224,6 @@ def run_command(
     if failure is not None:
         raise failure
     if signals.received is not None:
-        if signals.received is signal.SIGHUP:
-            err.print("hung up")  # `main` has a line for the others
         raise typer.Exit(signals.exit_code)
     if stats.failed:
         report_failed(stats, live=opened.live)

@@ -15,9 +15,8 @@ if TYPE_CHECKING:
 class StopSignals:
     """Takes the signals while it is entered; in the main thread only.
 
-    While `gentle`, the first one is kept in `received`; the second one, or one before that, ends the program where it
-    stands.  A signal that was ignored
-    before (`nohup`) stays ignored.
+    While `gentle`, the first one is kept in `received`; the second one, or one before that, does what it did before
+    this was entered, or ends the program where it stands.  A signal that was ignored before (`nohup`) stays ignored.
 
     Attributes:
         gentle: whether somebody looks at `received` now.
@@ -47,11 +46,11 @@ class StopSignals:
         """What a program that this signal ended exits with; 0 when none came."""
         return 0 if self.received is None else 128 + self.received
 
-    def _take(self, number: int, _frame: FrameType | None) -> None:
+    def _take(self, number: int, frame: FrameType | None) -> None:
         # Nothing but this: the handler runs between two instructions of the main thread, which may hold any lock.
         if self.gentle and self.received is None:
             self.received = signal.Signals(number)
-        elif number == signal.SIGINT:
-            raise KeyboardInterrupt
+        elif callable(before := self._before[signal.Signals(number)]):
+            before(number, frame)
         else:
             sys.exit(128 + number)

@@ -22,7 +22,7 @@ from typing_extensions import Self
 
 import rkdeploy.bundle
 import rkdeploy.runtime.registry
-from rkdeploy.cli.main import main
+from rkdeploy.cli.entry import main
 from rkdeploy.errors import BackendError
 
 seconds = float(sys.argv.pop(1)) / 1e3

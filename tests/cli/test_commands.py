@@ -87,7 +87,9 @@ def test_int8_without_images_is_refused(tmp_path: Path) -> None:
 
 def test_a_missing_package_is_named(tmp_path: Path) -> None:
     """Without the host's packages inspect still works, and build says what to install, with no traceback."""
-    blocked = "import sys; sys.modules['onnx'] = None; sys.argv[0] = 'rkdeploy'; from rkdeploy.cli import main; main()"
+    blocked = (
+        "import sys; sys.modules['onnx'] = None; sys.argv[0] = 'rkdeploy'\nfrom rkdeploy.cli.entry import main; main()"
+    )
     for command, code in (("inspect", 0), ("build", 1)):
         result = subprocess.run(
             [sys.executable, "-c", blocked, command, str(SAMPLE)],

@@ -18,7 +18,7 @@ import rkdeploy.building.pipeline
 import rkdeploy.runtime.onnxruntime
 import rkdeploy.stream.sinks
 import rkdeploy.stream.sources  # noqa: F401
-from rkdeploy.cli.main import app, main
+from rkdeploy.cli.main import app, run_app
 
 # A command imports what it needs when it runs: that happens once here, instead of in every fork.
 with contextlib.redirect_stdout(io.StringIO()):
@@ -88,7 +88,7 @@ def _child(arguments: list[str], folder: Path, streams: list[Path]) -> None:
         sys.stdout = open(1, "w", closefd=False, encoding="utf-8")  # noqa: SIM115  (until the process ends)
         sys.stderr = open(2, "w", closefd=False, encoding="utf-8")  # noqa: SIM115
         sys.argv = ["rkdeploy", *arguments]
-        main()
+        run_app()
     except SystemExit as end:
         code = end.code if isinstance(end.code, int) else 71
     except BaseException:  # noqa: BLE001  (it is what the test looks for)

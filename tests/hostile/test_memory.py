@@ -15,7 +15,7 @@ from forge import Forgery, find_tensor, replace_arguments
 MIB = 1 << 20
 MEASURED = """
 import pathlib, sys
-from rkdeploy.cli.main import main
+from rkdeploy.cli.entry import main
 try:
     main()
 finally:

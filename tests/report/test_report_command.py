@@ -165,7 +165,7 @@ def test_without_jinja2(bundle: Bundle, tmp_path: Path) -> None:
         "        if name.partition('.')[0] in ('jinja2', 'markupsafe', 'onnx', 'torch', 'onnxruntime'):\n"
         "            raise ModuleNotFoundError(f'No module named {name!r}', name=name)\n"
         "sys.meta_path.insert(0, Block())\n"
-        "from rkdeploy.cli import main\n"
+        "from rkdeploy.cli.entry import main\n"
         "main()\n"
     )
     script = tmp_path / "run.py"

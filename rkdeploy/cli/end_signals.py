@@ -1,0 +1,46 @@
+"""Ctrl-C, SIGTERM and a closed terminal as an exit that unwinds, so that nothing half-written stays.
+
+Python's own KeyboardInterrupt does not do for a program that imports much: extension modules (numpy, onnx, cv2) turn it
+into an ImportError or drop it while they are imported, and after one within an `exec`, which is how dataclasses are
+made, `python -m` ends by the signal whatever exit code was asked for.
+"""
+
+from __future__ import annotations
+
+import signal
+import sys
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from types import FrameType
+
+_WORDS = {signal.SIGINT: "interrupted", signal.SIGTERM: "terminated", signal.SIGHUP: "hung up"}
+EXIT_WORDS: dict[object, str] = {128 + number: word for number, word in _WORDS.items()}
+
+_AGAIN_S = 0.02
+_IMPORT = "<frozen importlib._bootstrap"
+
+
+def take_end_signals() -> None:
+    """From now on these signals raise SystemExit(128 + number) in the main thread; one that was ignored stays so.
+
+    One that comes while a module is imported takes effect when the import is done.
+    """
+    for number in _WORDS:
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, _end)
+
+
+def _end(number: int, frame: FrameType | None) -> None:
+    if not _importing(frame):
+        sys.exit(128 + number)
+    signal.signal(signal.SIGALRM, lambda _alarm, now: _end(number, now))
+    signal.setitimer(signal.ITIMER_REAL, _AGAIN_S)
+
+
+def _importing(frame: FrameType | None) -> bool:
+    while frame is not None:
+        if frame.f_code.co_filename.startswith(_IMPORT):
+            return True
+        frame = frame.f_back
+    return False
