@@ -29,6 +29,7 @@ from rkdeploy.building.network import Network
 from rkdeploy.building.npu_model import build_npu_model
 from rkdeploy.building.open_network import open_network
 from rkdeploy.building.options import FLOAT_DTYPE, BuildOptions
+from rkdeploy.building.replaced import replaced_note
 from rkdeploy.building.request import request_of
 from rkdeploy.building.two_sides import (
     FLOAT_FIGURES_FROM,
@@ -139,6 +140,8 @@ def build(options: BuildOptions, events: BuildEvents) -> Bundle:
             events.network(network)
             for note in network.notes:
                 warn(note)
+            if replaced := replaced_note(options.folder, network.sha256, network.input_hw):
+                events.warning(replaced)  # of this machine, not of the bundle
         with clock.stage("cut", "Cutting the graph at its head"):
             cut_graph, outputs = cut(network.simplified, network.head, options.cut)
             spec = network.contract(outputs)

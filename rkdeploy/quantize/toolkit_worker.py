@@ -301,11 +301,31 @@ def read_rknn_tensors(path: Path) -> tuple[list[dict[str, Any]], list[dict[str, 
     return ordered["input"], ordered["output"]
 
 
-def add_quantization(outputs: list[dict[str, Any]], model: Any, table: dict[str, Any], rknn: Path) -> None:
-    """Give every integer output the scale and zero point which the toolkit's `.quantization.cfg` states for it.
+def quantization_in_rknn(blob: bytes, name: str, dtype: str) -> tuple[float, int] | None:
+    """Scale and zero point that a `.rknn` states for a tensor with one of each; None where that is not found.
 
-    In step 1's graph an output is what `exDataConvert` makes of the quantized tensor, so the entry is that node's
-    input.  The same two numbers must stand, side by side, in the `.rknn` itself.
+    Its model is a flatbuffer.  A tensor's strings and vectors lie one after the other, each as its uint32 length and
+    its items: zero points (int32), scales, maxima, minima (float32), the dtype, how it was quantized, the name.
+    """
+    one, word = re.escape(struct.pack("<I", 1)), b"(.{4})"
+    strings = b"".join(
+        struct.pack("<I", len(text)) + text.ljust(len(text) // 4 * 4 + 4, b"\0")  # ended by a zero, in whole words
+        for text in (dtype.encode(), b"layer")
+    )
+    named = struct.pack("<I", len(name.encode())) + name.encode() + b"\0"
+    found = re.findall((one + word) * 4 + re.escape(strings + named), blob, re.DOTALL)
+    if len(found) != 1:
+        return None
+    (zero_point,), (scale,) = struct.unpack("<i", found[0][0]), struct.unpack("<f", found[0][1])
+    return scale, zero_point
+
+
+def add_quantization(outputs: list[dict[str, Any]], model: Any, table: dict[str, Any], rknn: Path) -> None:
+    """Give every integer output its scale and zero point.
+
+    The `.quantization.cfg` has them; in step 1's graph an output is what `exDataConvert` makes of the quantized tensor,
+    so the entry is that node's input.  The `.rknn` has the last word: the compiler changes the scale of an activation
+    whose input was clipped (`mmse`), and that is what the simulator and the board then use.
     """
     converted = {node.output[0]: node.input[0] for node in model.graph.node if node.op_type == "exDataConvert"}
     blob = rknn.read_bytes()
@@ -321,14 +341,19 @@ def add_quantization(outputs: list[dict[str, Any]], model: Any, table: dict[str,
                 f"its quantization.cfg has dtype {entry.get('dtype')}, scale {scales}, zero_point {zero_points}."
             )
             raise RefusedError(message)
-        output["scale"], output["zero_point"] = float(scales[0]), int(zero_points[0])
-        stated = struct.pack("<iIf", output["zero_point"], 1, output["scale"])
-        if stated not in blob:
+        scale, zero_point = float(scales[0]), int(zero_points[0])
+        as_float32 = struct.unpack("<f", struct.pack("<f", scale))[0]
+        in_rknn = quantization_in_rknn(blob, name, output["dtype"])
+        if in_rknn is None and struct.pack("<iIf", zero_point, 1, scale) not in blob:
             message = (
-                f"The .rknn does not hold scale {output['scale']} and zero point {output['zero_point']}, "
-                f"which the toolkit's quantization.cfg states for output '{name}'."
+                f"The .rknn does not hold scale {scale} and zero point {zero_point}, which the toolkit's "
+                f"quantization.cfg states for output '{name}'."
             )
             raise RefusedError(message)
+        if in_rknn not in (None, (as_float32, zero_point)):
+            print(f"# rkdeploy: {name}: quantization.cfg has {(scale, zero_point)}, the .rknn {in_rknn}", flush=True)
+            scale, zero_point = in_rknn
+        output["scale"], output["zero_point"] = scale, zero_point
 
 
 def float16_tensors(wanted: set[str], model: Any) -> list[str]:

@@ -118,6 +118,9 @@ class SimulatorRuntime:
             raise BackendError(f"The simulator cannot be opened: {error}.", self._kept_log()) from error
         except ToolkitError as error:
             raise ToolkitError(error.message, self._with_log(error.hint)) from error
+        except BaseException:  # interrupted
+            self._remove_own_log()
+            raise
         return self
 
     def __exit__(
@@ -126,9 +129,8 @@ class SimulatorRuntime:
         toolkit, self._toolkit, self._model = self._toolkit, None, None
         if toolkit is not None:
             toolkit.__exit__(kind, error, trace)
-        if self._own_log is not None and not self._failed:
-            with suppress(OSError):  # what was to be simulated is done; a file in /tmp is no reason to fail
-                self._own_log.unlink(missing_ok=True)
+        if not self._failed:
+            self._remove_own_log()
 
     def infer(self, image: NDArray[np.uint8]) -> tuple[HeadTensor, ...]:
         """Simulate one image: see `Runtime.infer`."""
@@ -143,6 +145,11 @@ class SimulatorRuntime:
         except OSError as error:
             self._failed = True
             raise BackendError(f"The simulator failed: {error}.", self._kept_log()) from error
+
+    def _remove_own_log(self) -> None:
+        if self._own_log is not None:
+            with suppress(OSError):  # what was to be simulated is done; a file in /tmp is no reason to fail
+                self._own_log.unlink(missing_ok=True)
 
     def _kept_log(self) -> str:
         return "" if self._own_log is None else f"The toolkit's log is kept: {self._own_log}"

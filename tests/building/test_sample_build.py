@@ -13,6 +13,7 @@ from rkdeploy.building.events import BuildEvents
 from rkdeploy.building.matching import Matches, match_detections
 from rkdeploy.building.options import BuildOptions
 from rkdeploy.building.pipeline import build
+from rkdeploy.building.replaced import replaced_note
 from rkdeploy.bundle import Bundle, read_bundle
 from rkdeploy.image_file import read_image
 from rkdeploy.postprocess.detections import Detections
@@ -60,6 +61,18 @@ def test_bundle_is_whole(bundle: Bundle) -> None:
     assert again.rknn.read_bytes()[:4] == b"RKNN"
     assert again.record.calibration is not None
     assert len(again.record.calibration.images) == 20
+
+
+def test_another_models_bundle_is_not_replaced_unsaid(bundle: Bundle, tmp_path: Path) -> None:
+    """The same file at the same size replaces its own bundle; another best.pt, or another size, is told of."""
+    sha256 = bundle.record.source.sha256
+    hw = (bundle.spec.input.height, bundle.spec.input.width)
+    assert replaced_note(bundle.folder, sha256, hw) == ""
+    assert replaced_note(tmp_path / "free", sha256, hw) == ""
+    assert "which is that of another best.pt, built 20" in replaced_note(bundle.folder, "0" * 64, hw)
+    assert f"which is for {hw[1]}x{hw[0]} (width x height)" in replaced_note(bundle.folder, sha256, (hw[0], 2 * hw[1]))
+    (tmp_path / "contract.json").write_text("{")
+    assert replaced_note(tmp_path, "0" * 64, hw) == ""
 
 
 def test_onnxruntime_detects_what_upstream_detects(bundle: Bundle) -> None:

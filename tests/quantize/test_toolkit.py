@@ -10,6 +10,7 @@ import subprocess
 import sys
 import textwrap
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -414,9 +415,23 @@ def test_int8_outputs_lie_exactly_on_the_stated_grid(built: Built, tiny: Path) -
     toolkit, model, _ = built
     assert [output.name for output in model.outputs] == ["zz", "aa", "coarse"]
     assert [output.shape for output in model.outputs] == [(1, 6, 8, 16), (1, 6, 8, 16), (1, 5, 4, 8)]
+    assert_on_the_stated_grid(toolkit, model, tiny)
+
+
+@pytest.mark.slow
+def test_the_compilers_change_of_scales_is_followed(tiny: Path, tmp_path: Path) -> None:
+    """With mmse the compiler gives outputs other scales than the quantization table has; the model's own are taken."""
+    log = tmp_path / "toolkit.log"
+    with Toolkit(log=log) as toolkit:
+        model = toolkit.build(tiny, replace(INT8, algorithm="mmse"), images(8), tmp_path / "tiny.rknn")
+        assert_on_the_stated_grid(toolkit, model, tiny)
+    assert "quantization.cfg has (" in log.read_text(errors="replace")
+
+
+def assert_on_the_stated_grid(toolkit: Toolkit, model: BuiltModel, tiny: Path) -> None:
     image = images(1, seed=3)[0][None]
     simulated, expected = toolkit.simulate(image), onnx_outputs(tiny, image, INT8)
-    assert list(simulated) == ["zz", "aa", "coarse"]
+    assert list(simulated) == [output.name for output in model.outputs]
     for output in model.outputs:
         quantization = output.quantization
         assert quantization is not None

@@ -5,12 +5,13 @@ from __future__ import annotations
 import argparse
 import pickle
 import pickletools
+import struct
 from pathlib import Path
 
 import pytest
 
 from rkdeploy.quantize import toolkit_worker
-from rkdeploy.quantize.toolkit_worker import RefusedError, rewrite_step1_data
+from rkdeploy.quantize.toolkit_worker import RefusedError, quantization_in_rknn, rewrite_step1_data
 
 EXPECTED = {"target_platform": "rk3588", "mean_values": [[0, 0, 0]]}
 NAMESPACE = b"cargparse\nNamespace\n"
@@ -72,3 +73,28 @@ def test_a_huge_file_is_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     (tmp_path / "model.data").write_bytes(pickle.dumps({"args": None}))
     with pytest.raises(RefusedError, match=r"has \d+ bytes, expected at most 10\."):
         rewrite_step1_data(str(tmp_path / "model.data"), EXPECTED)
+
+
+def record(name: bytes, *, zero_point: int, scale: float, dtype: bytes = b"int8\0\0\0\0") -> bytes:
+    """A tensor's part of a `.rknn`, laid out as the toolkit's 2.5.0 writes it."""
+    numbers = struct.pack("<IiIfIfIf", 1, zero_point, 1, scale, 1, 1.0, 1, 0.0)
+    text = struct.pack("<I", len(dtype.rstrip(b"\0"))) + dtype + b"\5\0\0\0layer\0\0\0"
+    return numbers + text + struct.pack("<I", len(name)) + name + b"\0"
+
+
+def test_a_tensors_quantization_is_found_by_its_whole_name() -> None:
+    """Neither a longer name, nor another dtype, nor a name that stands elsewhere, passes for it."""
+    blob = b"scores\0".join(
+        [
+            b"RKNN",
+            record(b"stride8_scores", zero_point=-128, scale=0.5),
+            record(b"scores", zero_point=-7, scale=0.25),
+            record(b"scores", zero_point=3, scale=0.125, dtype=b"int16\0\0\0"),
+            b"\6\0\0\0",
+        ]
+    )
+    assert quantization_in_rknn(blob, "scores", "int8") == (0.25, -7)
+    assert quantization_in_rknn(blob, "scores", "int16") == (0.125, 3)
+    assert quantization_in_rknn(blob, "stride8_scores", "int8") == (0.5, -128)
+    assert quantization_in_rknn(blob, "8_scores", "int8") is None
+    assert quantization_in_rknn(blob + record(b"scores", zero_point=0, scale=1.0), "scores", "int8") is None

@@ -22,7 +22,7 @@ IMAGE = np.zeros((1, 32, 64, 3), np.uint8)
 class StandInToolkit:
     """Writes its log as the toolkit does, and fails as `fails` says."""
 
-    fails: Exception | None = None
+    fails: BaseException | None = None
     when = "open_kept"
     version = "0"
 
@@ -97,6 +97,16 @@ def test_a_failure_keeps_the_log_and_names_it(
     assert caught.hint.endswith(f"log is kept: {log}")
     assert str(failure.args[-1]) in caught.message
     assert log.read_text() == "what the toolkit says"
+
+
+@pytest.mark.parametrize("when", ["open_kept", "simulate"])
+def test_an_interruption_leaves_no_log(temporary: Path, monkeypatch: pytest.MonkeyPatch, when: str) -> None:
+    """Nobody was told where it is."""
+    monkeypatch.setattr(StandInToolkit, "when", when)
+    monkeypatch.setattr(StandInToolkit, "fails", SystemExit(130))
+    with pytest.raises(SystemExit), SimulatorRuntime(KEPT, OPTIONS) as runtime:
+        runtime.infer(IMAGE)
+    assert list(temporary.iterdir()) == []
 
 
 def test_no_place_for_temporary_files_is_one_error(temporary: Path, monkeypatch: pytest.MonkeyPatch) -> None:
