@@ -99,13 +99,8 @@ def new_bundle(folder: Path) -> Iterator[Path]:
     if folder.exists() and not (folder / CONTRACT).is_file() and (not folder.is_dir() or any(folder.iterdir())):
         raise BundleError(f'"{folder}" exists and is no bundle; it will not be replaced.', "Choose another --out.")
     had_parent = folder.parent.exists()
-    try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        _clear_partial(folder)
-        partial = Path(tempfile.mkdtemp(prefix=f".{folder.name}{_PARTIAL}{os.getpid()}-", dir=folder.parent))
-    except OSError as error:
-        raise BundleError(f'Cannot write a bundle in "{folder.parent}": {error.strerror}.') from error
-    try:
+    try:  # all of it: a signal raises anywhere
+        partial = _new_partial(folder)
         yield partial
         _write_sums(partial)
         partial.chmod(0o755)
@@ -113,7 +108,7 @@ def new_bundle(folder: Path) -> Iterator[Path]:
     except OSError as error:
         raise BundleError(f'Cannot write the bundle "{folder}": {error.strerror or error}.') from error
     finally:
-        shutil.rmtree(partial, ignore_errors=True)
+        _clear_partial(folder, mine=True)
         if not had_parent:
             with contextlib.suppress(OSError):  # holds the bundle, or a failed build's log
                 folder.parent.rmdir()
@@ -339,9 +334,20 @@ def _exchange(a: Path, b: Path) -> bool:
     return result == 0
 
 
-def _clear_partial(folder: Path) -> None:
-    """Remove what builds that were killed left beside `folder`; a build that still runs is left alone."""
+def _new_partial(folder: Path) -> Path:
+    """A fresh folder beside `folder`, named after this process."""
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        _clear_partial(folder)
+        return Path(tempfile.mkdtemp(prefix=f".{folder.name}{_PARTIAL}{os.getpid()}-", dir=folder.parent))
+    except OSError as error:
+        raise BundleError(f'Cannot write a bundle in "{folder.parent}": {error.strerror}.') from error
+
+
+def _clear_partial(folder: Path, *, mine: bool = False) -> None:
+    """Remove what builds that were killed left beside `folder`; a build that still runs is left alone, but `mine`."""
     for partial in folder.parent.glob(f".{glob.escape(folder.name)}{_PARTIAL}*"):
         owner = partial.name.rpartition(_PARTIAL)[2].partition("-")[0]
-        if not owner.isdigit() or not Path(f"/proc/{owner}").exists():
+        running = owner.isdigit() and Path(f"/proc/{owner}").exists()
+        if not running or (mine and owner == str(os.getpid())):
             shutil.rmtree(partial, ignore_errors=True)

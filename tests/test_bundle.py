@@ -107,13 +107,14 @@ def test_an_error_leaves_no_new_folder(tmp_path: Path) -> None:
 
 
 def test_what_killed_builds_left_is_cleared(tmp_path: Path) -> None:
-    """Partial folders of dead processes go; one of a living process stays."""
+    """Partial folders of dead processes go, and one that is this process's own; another living one's stays."""
     dead = subprocess.Popen(["true"])
     dead.wait()
     (tmp_path / f".b.partial-{dead.pid}-x").mkdir()
     (tmp_path / f".b.partial-{os.getpid()}-y").mkdir()
+    (tmp_path / f".b.partial-{os.getppid()}-z").mkdir()
     write(tmp_path / "b")
-    assert sorted(p.name for p in tmp_path.iterdir()) == [f".b.partial-{os.getpid()}-y", "b"]
+    assert sorted(p.name for p in tmp_path.iterdir()) == [f".b.partial-{os.getppid()}-z", "b"]
 
 
 def test_a_name_with_a_pattern_clears_its_own_only(tmp_path: Path) -> None:

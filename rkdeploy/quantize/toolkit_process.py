@@ -86,7 +86,14 @@ class ToolkitProcess:
         Raises:
             ToolkitError: when the interpreter cannot be run or the log cannot be written.
         """
-        self._work_dir = Path(tempfile.mkdtemp(prefix="rkdeploy-toolkit-"))
+        try:
+            self._work_dir = Path(tempfile.mkdtemp(prefix="rkdeploy-toolkit-"))
+            self._start(self._work_dir)
+        except BaseException:  # also Ctrl-C
+            self.close()
+            raise
+
+    def _start(self, work_dir: Path) -> None:
         child_reads, self._request_fd = os.pipe()
         self._response_fd, child_writes = os.pipe()
         try:
@@ -101,18 +108,17 @@ class ToolkitProcess:
                         toolkit_worker.__file__,
                         str(child_reads),
                         str(child_writes),
-                        str(self._work_dir),
+                        str(work_dir),
                     ],
                     stdin=subprocess.DEVNULL,
                     stdout=log,
                     stderr=log,
                     pass_fds=(child_reads, child_writes),
-                    cwd=self._work_dir,
-                    env={**os.environ, "TMPDIR": str(self._work_dir)},
+                    cwd=work_dir,
+                    env={**os.environ, "TMPDIR": str(work_dir)},
                     start_new_session=True,
                 )
         except OSError as error:
-            self.close()
             if error.filename == str(self.log) or isinstance(error, FileExistsError):
                 message = f"The toolkit's log '{self.log}' cannot be written: {error.strerror}."
                 raise ToolkitError(message) from None
