@@ -7,22 +7,19 @@ leaves nothing of that build behind.
 from __future__ import annotations
 
 import contextlib
-import signal
-import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from multiprocessing.connection import Connection
-from typing import Any, Final
+from typing import Any
 
 from rkdeploy.building.events import BuildEvents
 from rkdeploy.compare.comparison import Row
 from rkdeploy.compare.group import build_group
 from rkdeploy.compare.preparation import Prepared
 from rkdeploy.compare.variants import CompareOptions, Variant
+from rkdeploy.end_signals import take_end_signals
 from rkdeploy.errors import RkdeployError
 from rkdeploy.worker_processes import serve, work_off
-
-_TERMINATED: Final = 128 + signal.SIGTERM
 
 
 def build_in_processes(
@@ -77,7 +74,7 @@ class _PipedEvents(BuildEvents):
 
 def _work(pipe: Connection[Any, Any], _index: int, options: CompareOptions, prepared: Prepared, count: int) -> None:
     """A worker's life: groups in; what begins, warnings and rows out."""
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(_TERMINATED))  # unwinds: nothing half-built stays
+    take_end_signals()  # they unwind: nothing half-built stays
 
     def handle(group: Sequence[Variant]) -> None:
         for row in build_group(options, prepared, group, lambda v: pipe.send(("begin", v)), _PipedEvents(pipe)):

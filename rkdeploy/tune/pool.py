@@ -13,6 +13,7 @@ import shutil
 import signal
 import tempfile
 import threading
+import time
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -22,6 +23,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import cv2
 
+from rkdeploy.end_signals import EXIT_WORDS, take_end_signals
 from rkdeploy.errors import RkdeployError
 from rkdeploy.tune.runner import MAX_LOSSES, TrialFunction, TrialOutcome, lost_often
 from rkdeploy.tune.trial import TrialJob, run_trial
@@ -35,6 +37,7 @@ if TYPE_CHECKING:
     from rkdeploy.tune.parcels import ParcelStore
 
 _STOP_S: Final = 10.0
+_UNWIND_S: Final = 5.0
 _TRIAL_BYTES: Final = 1200 << 20
 """What a trial was seen to take at most, its toolkit included: 0.9 GiB with YOLOv5n at 384, and some room."""
 
@@ -121,13 +124,14 @@ class ProcessPool:
         except (EOFError, OSError):
             one.process.join(_STOP_S)
             code, number = one.process.exitcode, one.job.number
-            if code is None or code >= 0:
+            if code is None or (code >= 0 and code not in EXIT_WORDS):
                 return TrialOutcome(number, None, f"The trial's process ended with exit code {code}.")
+            ended_by = -code if code < 0 else code - 128
             self._losses[number] = self._losses.get(number, 0) + 1
             if self._losses[number] <= MAX_LOSSES:
                 self._waiting.appendleft(one.job)
                 return None
-            return TrialOutcome(number, None, lost_often(f"killed by signal {-code}"))
+            return TrialOutcome(number, None, lost_often(f"killed by signal {ended_by}"))
         return answer
 
     def _fill(self) -> None:
@@ -167,6 +171,7 @@ def _end(one: _Running) -> None:
 def _work(pipe: Connection[Any, Any], job: TrialJob, function: TrialFunction, parcels: Path, folder: Path) -> None:
     """A trial's life."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    take_end_signals()  # they unwind: nothing half-built stays, and the toolkit ends at once
     cv2.setNumThreads(job.threads)
     threading.Thread(target=_end_with, args=(pipe, parcels), daemon=True).start()
     try:
@@ -189,6 +194,8 @@ def _end_with(pipe: Connection[Any, Any], parcels: Path) -> None:
     search = multiprocessing.parent_process()
     if search is None or not search.is_alive():
         shutil.rmtree(parcels, ignore_errors=True)
+    os.kill(os.getpid(), signal.SIGTERM)  # the main thread unwinds
+    time.sleep(_UNWIND_S)
     os._exit(1)
 
 

@@ -121,19 +121,23 @@ def quick(job: TrialJob, parcels: Path, folder: Path) -> TrialResult:
 
 
 def patient(job: TrialJob, parcels: Path, folder: Path) -> TrialResult:
-    """Trial 3 waits until there is a file `go`; all others are quick."""
+    """Trial 3 waits until there is a file `go`, and leaves a mark when it is ended before; all others are quick."""
     mark(job, "waits")
     deadline = time.monotonic() + 60
-    while job.number == 3 and not (job.options.out / "go").exists() and time.monotonic() < deadline:
-        time.sleep(0.02)
+    try:
+        while job.number == 3 and not (job.options.out / "go").exists() and time.monotonic() < deadline:
+            time.sleep(0.02)
+    except SystemExit:
+        mark(job, "unwound")
+        raise
     return quick(job, parcels, folder)
 
 
 def killed_once(job: TrialJob, parcels: Path, folder: Path) -> TrialResult:
-    """Trial 2 is killed the first time."""
+    """Trials 2 and 4 are killed the first time, one at once, the other so that it unwinds."""
     mark(job, "tried")
-    if job.number == 2 and marks_of(job.options.out, "tried")[2] == 1:
-        os.kill(os.getpid(), signal.SIGKILL)
+    if job.number in {2, 4} and marks_of(job.options.out, "tried")[job.number] == 1:
+        os.kill(os.getpid(), signal.SIGKILL if job.number == 2 else signal.SIGTERM)
     return quick(job, parcels, folder)
 
 
