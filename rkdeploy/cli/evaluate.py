@@ -12,6 +12,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 
 from rkdeploy.cli.backend_option import AUTO, ToolkitPythonOption
 from rkdeploy.cli.console import err, out, plain, print_warning
+from rkdeploy.cli.model_options import LABELLED, CountOption, LabelsOption, SplitOption
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from rkdeploy.evaluate.figures import AccuracyReport
     from rkdeploy.evaluate.run import Progress as Listener
 
-_DATA, _MEASURE, _RUN = "Data", "Measure", "Run"
+_MEASURE, _RUN = "Measure", "Run"
 
 
 def _known(names: list[str] | None) -> list[str] | None:
@@ -36,7 +37,7 @@ def eval_command(
         Path,
         typer.Option(
             help="Labelled images: a data.yaml, a COCO file (.json), or a classifier's folder of class folders.",
-            rich_help_panel=_DATA,
+            rich_help_panel=LABELLED,
             show_default=False,
         ),
     ],
@@ -44,27 +45,17 @@ def eval_command(
         Path | None,
         typer.Argument(help="A bundle. Default: the only or newest one in . or ./build.", show_default=False),
     ] = None,
-    split: Annotated[str, typer.Option(help="Of a data.yaml: train, val, test.", rich_help_panel=_DATA)] = "val",
-    labels: Annotated[
-        str | None,
-        typer.Option(
-            help="Folder of the label files, beside images. Default: what the data.yaml says, or labels.",
-            rich_help_panel=_DATA,
-            show_default=False,
-        ),
-    ] = None,
+    split: SplitOption = "val",
+    labels: LabelsOption = None,
     images: Annotated[
         Path | None,
         typer.Option(
             help="Folder of a COCO file's images. Default: looked for around it.",
-            rich_help_panel=_DATA,
+            rich_help_panel=LABELLED,
             show_default=False,
         ),
     ] = None,
-    count: Annotated[
-        int | None,
-        typer.Option(help="Images at most, always the same. Default: all.", min=1, rich_help_panel=_DATA),
-    ] = None,
+    count: CountOption = None,
     backend: Annotated[
         list[str] | None,
         typer.Option(

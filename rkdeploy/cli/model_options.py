@@ -15,6 +15,7 @@ INPUT: Final = "Input"
 QUANTIZATION: Final = "Quantization"
 GRAPH: Final = "Graph"
 ACCURACY: Final = "Accuracy"
+LABELLED: Final = "Data"
 OUTPUT: Final = "Output"
 """Headings of --help."""
 
@@ -143,6 +144,33 @@ DataCountOption = Annotated[
         help="Images of --data at most, always the same. Default: all.",
         min=1,
         rich_help_panel=ACCURACY,
+        show_default=False,
+    ),
+]
+
+# Of commands that need labelled images, where nothing else has the short names.
+SplitOption = Annotated[
+    str,
+    typer.Option("--split", "--data-split", help="Of a data.yaml: train, val, test.", rich_help_panel=LABELLED),
+]
+LabelsOption = Annotated[
+    str | None,
+    typer.Option(
+        "--labels",
+        "--data-labels",
+        help="Folder of the label files, beside images. Default: what the data.yaml says, or labels.",
+        rich_help_panel=LABELLED,
+        show_default=False,
+    ),
+]
+CountOption = Annotated[
+    int | None,
+    typer.Option(
+        "--count",
+        "--data-count",
+        help="Labelled images at most, always the same. Default: all.",
+        min=1,
+        rich_help_panel=LABELLED,
         show_default=False,
     ),
 ]

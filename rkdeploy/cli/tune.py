@@ -16,17 +16,21 @@ from rkdeploy.cli.backend_option import ToolkitPythonOption
 from rkdeploy.cli.build import build_and_print
 from rkdeploy.cli.console import err, out, plain, print_warning
 from rkdeploy.cli.model_options import (
+    LABELLED,
     OUTPUT,
     CalibOption,
     CfgOption,
     ColorOption,
+    CountOption,
     CropOption,
     FitOption,
     ImgszOption,
+    LabelsOption,
     MeanOption,
     ModelArgument,
     NamesOption,
     NmsOption,
+    SplitOption,
     StdOption,
     Stem,
     StemOption,
@@ -43,7 +47,7 @@ if TYPE_CHECKING:
     from rkdeploy.tune.prepare import Baseline
     from rkdeploy.tune.tune import TuneOptions, TuneReport
 
-_DATA, _SEARCH = "Data", "Search"
+_SEARCH = "Search"
 
 
 def tune_command(
@@ -52,28 +56,13 @@ def tune_command(
         Path,
         typer.Option(
             help="Labelled images: a data.yaml, a COCO file (.json), or a classifier's folder of class folders.",
-            rich_help_panel=_DATA,
+            rich_help_panel=LABELLED,
             show_default=False,
         ),
     ],
-    split: Annotated[str, typer.Option(help="Of a data.yaml: train, val, test.", rich_help_panel=_DATA)] = "val",
-    labels: Annotated[
-        str | None,
-        typer.Option(
-            help="Folder of the label files, beside images. Default: what the data.yaml says, or labels.",
-            rich_help_panel=_DATA,
-            show_default=False,
-        ),
-    ] = None,
-    limit: Annotated[
-        int | None,
-        typer.Option(
-            help="Labelled images at most, always the same. Default: all.",
-            min=1,
-            rich_help_panel=_DATA,
-            show_default=False,
-        ),
-    ] = None,
+    split: SplitOption = "val",
+    labels: LabelsOption = None,
+    count: CountOption = None,
     calib: CalibOption = None,
     target: Annotated[str, typer.Option(help="SoC, any that the installed toolkit knows.")] = "rk3588",
     dtype: Annotated[str, typer.Option(help="int8, or another quantized type of the toolkit's.")] = "int8",
@@ -154,7 +143,7 @@ def tune_command(
             calib=calib,
             stem=stem.value,
             nms=nms,
-            gate=GateOptions(data, split=split, labels=labels, limit=limit),
+            gate=GateOptions(data, split=split, labels=labels, limit=count),
             out=out_dir,
             toolkit_python=toolkit_python,
         ),

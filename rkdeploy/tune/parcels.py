@@ -55,7 +55,7 @@ class ParcelStore:
         except OSError as error:
             raise RkdeployError(
                 f'The inputs of the trials cannot be written to "{self.folder}": {error.strerror or error}.',
-                "Let TMPDIR name a folder with more room, or use fewer images (--limit).",
+                "Let TMPDIR name a folder with more room, or use fewer images (--count).",
             ) from error
         finally:
             shutil.rmtree(partial, ignore_errors=True)
@@ -73,7 +73,7 @@ class ParcelStore:
             have, most = size >> 20, MAX_PARCEL_BYTES >> 20
             raise RkdeployError(
                 f"The inputs of the trials have {have} MiB, expected at most {most} MiB to send to workers.",
-                "Measure on fewer images (--limit), or search on this machine alone (no --scheduler).",
+                "Measure on fewer images (--count), or search on this machine alone (no --scheduler).",
             )
         block = io.BytesIO()
         with zipfile.ZipFile(block, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:

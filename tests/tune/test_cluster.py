@@ -186,7 +186,7 @@ def test_inputs_too_large_to_send(tmp_path: Path, store: ParcelStore, monkeypatc
     with loopback(tmp_path, workers=1) as cluster, Cluster(cluster.address, store, function=quick) as runner:
         with pytest.raises(RkdeployError, match="expected at most 0 MiB to send") as caught:
             runner.submit(job)
-        assert "--limit" in caught.value.hint
+        assert "--count" in caught.value.hint
 
 
 def test_all_workers_are_gone(tmp_path: Path, store: ParcelStore, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -51,8 +51,9 @@ def rkdeploy(cwd: Path, *arguments: str | Path) -> subprocess.CompletedProcess[s
         ([SAMPLE / "best.pt", "--data", DATA, "--dtype", "fp16"], "--dtype fp16 quantizes nothing"),
         ([SAMPLE / "best.pt", "--data", DATA, "--max-cost", "nan"], "--max-cost is nan"),
         ([SAMPLE / "best.pt", "--data", DATA, "--calib", SAMPLE, "--labels", "nothing"], "No image of the val split"),
+        ([SAMPLE / "best.pt", "--data", DATA, "--calib", SAMPLE, "--data-labels", "no"], "No image of the val split"),
         (
-            [SAMPLE / "best.pt", "--data", DATA, "--calib", SAMPLE, "--limit", "2", "--scheduler", "tcp://127.0.0.1:1"],
+            [SAMPLE / "best.pt", "--data", DATA, "--calib", SAMPLE, "--count", "2", "--scheduler", "tcp://127.0.0.1:1"],
             'No Dask scheduler answers at "tcp://127.0.0.1:1"',
         ),
     ],
@@ -84,12 +85,12 @@ def test_another_search_in_the_same_file(tmp_path: Path) -> None:
         "--study",
         study,
     ]
-    done = rkdeploy(tmp_path, *common, "--limit", "2", "--target", "nonsense")
+    done = rkdeploy(tmp_path, *common, "--count", "2", "--target", "nonsense")
     assert done.returncode == 1
     assert "No trial gave a usable model" in done.stderr
     assert "nonsense" in done.stderr
     assert "Trial 1 (default) failed" in done.stdout
-    done = rkdeploy(tmp_path, *common, "--limit", "3", "--target", "nonsense")
+    done = rkdeploy(tmp_path, *common, "--count", "3", "--target", "nonsense")
     assert done.returncode == 1
     assert "belongs to another search: it differs in labelled images." in " ".join(done.stderr.split())
     assert [path.name for path in tmp_path.iterdir()] == ["study.db"]
@@ -99,7 +100,7 @@ def test_another_search_in_the_same_file(tmp_path: Path) -> None:
 def test_json_and_the_bundle(tmp_path: Path) -> None:
     """Piped, it prints one JSON document, says nothing else, and the bundle is there."""
     done = rkdeploy(
-        tmp_path, SAMPLE / "best.pt", "--data", DATA, "--calib", SAMPLE, "--trials", "1", "--limit", "4", "--json"
+        tmp_path, SAMPLE / "best.pt", "--data", DATA, "--calib", SAMPLE, "--trials", "1", "--count", "4", "--json"
     )
     assert done.returncode == 0, done.stderr
     assert [line for line in done.stderr.splitlines() if not line.startswith("warning:")] == []
