@@ -57,6 +57,8 @@ FRAME = struct.Struct(">II")  # bytes of JSON, bytes of payload
 FAILED_RULE = re.compile(r"rknn\.api\.rules\.\w+\._p_(\w+)")
 MOST_DISABLED_RULES = 3
 RKNN_HEADER_BYTES = 64
+# What finds the ranges: step 1 for every algorithm but one.
+FOUND_BY_STEP_1, FOUND_BY_STEP_2 = "normal", "mmse"
 MOST_DATA_BYTES = 64 << 20  # step 1's `.data` of a model with 30 MB of weights has half a megabyte
 # What the compiler makes one layer with the convolution before it, where both have the same type.
 ACTIVATIONS = frozenset(
@@ -226,11 +228,8 @@ class NamespacePickler(pickle.Pickler):
         return (Namespace, (), value.state) if type(value) is InertNamespace else NotImplemented
 
 
-def rewrite_step1_data(path: str, expected: dict[str, Any]) -> None:
-    """Refuse a `.data` file that is not plain data, or that was made with other options than `expected`.
-
-    What was read is then written in its place: the toolkit, which loads it once more, sees that and nothing else.
-    """
+def read_step1_data(path: str) -> Any:
+    """What a `.data` file holds, refused if that is not plain data."""
     file = Path(path)
     size = file.stat().st_size
     if size > MOST_DATA_BYTES:
@@ -238,14 +237,29 @@ def rewrite_step1_data(path: str, expected: dict[str, Any]) -> None:
         raise RefusedError(message)
     try:
         data = PlainUnpickler(io.BytesIO(file.read_bytes())).load()
-        rewritten = io.BytesIO()
-        NamespacePickler(rewritten, 4).dump(data)  # 4 as the toolkit itself
+        pickled_step1_data(data)
     except RefusedError as error:
         message = f"The kept file '{path}' is not safe to open: {error}."
         raise RefusedError(message) from None
     except Exception as error:  # noqa: BLE001 - a damaged pickle raises anything
         message = f"The kept file '{path}' is damaged: {type(error).__name__}: {error}."
         raise RefusedError(message) from None
+    return data
+
+
+def pickled_step1_data(data: Any) -> bytes:
+    """The data as the toolkit reads it."""
+    pickled = io.BytesIO()
+    NamespacePickler(pickled, 4).dump(data)  # 4 as the toolkit itself
+    return pickled.getvalue()
+
+
+def rewrite_step1_data(path: str, expected: dict[str, Any]) -> None:
+    """Refuse a `.data` file that is not plain data, or that was made with other options than `expected`.
+
+    What was read is then written in its place: the toolkit, which loads it once more, sees that and nothing else.
+    """
+    data = read_step1_data(path)
     made_with = data.get("args") if type(data) is dict else None
     options = made_with.state if type(made_with) is InertNamespace else {}
     for key, value in expected.items():
@@ -253,7 +267,31 @@ def rewrite_step1_data(path: str, expected: dict[str, Any]) -> None:
         if was != value:
             message = f"The kept file '{path}' was made with {key} {reprlib.repr(was)}, expected {value!r}."
             raise RefusedError(message)
-    file.write_bytes(rewritten.getvalue())
+    Path(path).write_bytes(pickled_step1_data(data))
+
+
+def settle_ranges(kept: dict[str, str], table: dict[str, Any]) -> None:
+    """Put the quantization that step 2 found into step 1's files, as if step 1 had found it.
+
+    With `mmse` step 2 quantizes anew, on the calibration images.  Its own table is then another than that of the files,
+    which would open a simulator of another model; with what it found in them they need no images, and no search again.
+
+    Args:
+        kept: step 1's files.
+        table: of step 2: tensor name -> its quantization; weights as well.
+    """
+    from ruamel.yaml import YAML
+
+    plain = json.loads(json.dumps(table, default=lambda value: value.tolist()))  # numpy's numbers and arrays
+    data = read_step1_data(kept["data"])
+    data["quant_tab"] = plain
+    data["args"].state["quantized_algorithm"] = data["quantizer.param"]["qalgorithm"] = FOUND_BY_STEP_1
+    Path(kept["data"]).write_bytes(pickled_step1_data(data))
+    parameters, _ = read_quantization_table(kept["quantization.cfg"])
+    for name, entry in parameters.items():
+        entry.update({key: plain[name][key] for key in entry})
+    with Path(kept["quantization.cfg"]).open("w") as file:
+        YAML().dump({"custom_quantize_layers": {}, "quantize_parameters": parameters}, file)
 
 
 def read_quantization_table(path: str) -> tuple[dict[str, Any], list[str]]:
@@ -321,11 +359,10 @@ def quantization_in_rknn(blob: bytes, name: str, dtype: str) -> tuple[float, int
 
 
 def add_quantization(outputs: list[dict[str, Any]], model: Any, table: dict[str, Any], rknn: Path) -> None:
-    """Give every integer output its scale and zero point.
+    """Give every integer output the scale and zero point which the toolkit's `.quantization.cfg` states for it.
 
-    The `.quantization.cfg` has them; in step 1's graph an output is what `exDataConvert` makes of the quantized tensor,
-    so the entry is that node's input.  The `.rknn` has the last word: the compiler changes the scale of an activation
-    whose input was clipped (`mmse`), and that is what the simulator and the board then use.
+    In step 1's graph an output is what `exDataConvert` makes of the quantized tensor, so the entry is that node's
+    input.  The `.rknn` itself must state the same.
     """
     converted = {node.output[0]: node.input[0] for node in model.graph.node if node.op_type == "exDataConvert"}
     blob = rknn.read_bytes()
@@ -341,19 +378,15 @@ def add_quantization(outputs: list[dict[str, Any]], model: Any, table: dict[str,
                 f"its quantization.cfg has dtype {entry.get('dtype')}, scale {scales}, zero_point {zero_points}."
             )
             raise RefusedError(message)
-        scale, zero_point = float(scales[0]), int(zero_points[0])
-        as_float32 = struct.unpack("<f", struct.pack("<f", scale))[0]
+        output["scale"], output["zero_point"] = float(scales[0]), int(zero_points[0])
+        stated = struct.unpack("<f", struct.pack("<f", output["scale"]))[0], output["zero_point"]
         in_rknn = quantization_in_rknn(blob, name, output["dtype"])
-        if in_rknn is None and struct.pack("<iIf", zero_point, 1, scale) not in blob:
+        if in_rknn != stated:
             message = (
-                f"The .rknn does not hold scale {scale} and zero point {zero_point}, which the toolkit's "
-                f"quantization.cfg states for output '{name}'."
+                f"The toolkit's quantization.cfg states scale and zero point {stated} for output '{name}'; "
+                f"the .rknn has {in_rknn or 'no such record'}."
             )
             raise RefusedError(message)
-        if in_rknn not in (None, (as_float32, zero_point)):
-            print(f"# rkdeploy: {name}: quantization.cfg has {(scale, zero_point)}, the .rknn {in_rknn}", flush=True)
-            scale, zero_point = in_rknn
-        output["scale"], output["zero_point"] = scale, zero_point
 
 
 def float16_tensors(wanted: set[str], model: Any) -> list[str]:
@@ -571,6 +604,12 @@ class Worker:
             import onnx
 
             tensors = float16_tensors(float16, onnx.load(kept["model"]))
+        found_by_step2 = config["quantized_algorithm"] == FOUND_BY_STEP_2
+        if found_by_step2:
+            write_float16(Path(kept["quantization.cfg"]), [])
+            self._step2(kept)
+            settle_ranges(kept, self._model.rknn_base.quantizer.quant_tab)
+        if float16 or found_by_step2:
             write_float16(Path(kept["quantization.cfg"]), tensors)
         self._step2(kept)
         return kept, tensors

@@ -419,13 +419,26 @@ def test_int8_outputs_lie_exactly_on_the_stated_grid(built: Built, tiny: Path) -
 
 
 @pytest.mark.slow
-def test_the_compilers_change_of_scales_is_followed(tiny: Path, tmp_path: Path) -> None:
-    """With mmse the compiler gives outputs other scales than the quantization table has; the model's own are taken."""
-    log = tmp_path / "toolkit.log"
-    with Toolkit(log=log) as toolkit:
-        model = toolkit.build(tiny, replace(INT8, algorithm="mmse"), images(8), tmp_path / "tiny.rknn")
+def test_what_mmse_finds_is_kept(tiny: Path, built: Built, tmp_path: Path) -> None:
+    """The toolkit searches in step 2, on the images; the kept files give what it found again, without them."""
+    mmse, image = replace(INT8, algorithm="mmse"), images(1, seed=3)[0][None]
+    with Toolkit(log=tmp_path / "toolkit.log") as toolkit:
+        model = toolkit.build(tiny, mmse, images(8), tmp_path / "tiny.rknn", tmp_path / "kept")
         assert_on_the_stated_grid(toolkit, model, tiny)
-    assert "quantization.cfg has (" in log.read_text(errors="replace")
+        simulated, ranges = toolkit.simulate(image), toolkit.ranges()
+        changed = toolkit.change_float16(["coarse"], tmp_path / "float16.rknn")
+    normal, normal_model, _ = built
+    assert normal.ranges() != ranges
+    assert {o.name: o.quantization for o in normal_model.outputs} != {o.name: o.quantization for o in model.outputs}
+    assert {o.name: o.quantization for o in model.outputs} | {"coarse": None} == {
+        o.name: o.quantization for o in changed.outputs
+    }
+    assert model.kept is not None
+    with Toolkit(log=tmp_path / "again.log") as toolkit:
+        assert toolkit.open_kept(model.kept, mmse).outputs == model.outputs
+        again = toolkit.simulate(image)
+        assert toolkit.ranges() == ranges
+    assert all(np.array_equal(again[name], simulated[name]) for name in simulated)
 
 
 def assert_on_the_stated_grid(toolkit: Toolkit, model: BuiltModel, tiny: Path) -> None:
@@ -443,9 +456,10 @@ def assert_on_the_stated_grid(toolkit: Toolkit, model: BuiltModel, tiny: Path) -
 
 
 @pytest.mark.slow
-def test_the_two_steps_give_what_a_plain_build_gives(built: Built, tiny: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("algorithm", ["normal", "mmse", "kl_divergence"])
+def test_the_two_steps_give_what_a_plain_build_gives(algorithm: str, tiny: Path, tmp_path: Path) -> None:
     """The door's way to build int8 changes nothing: the toolkit's own build() simulates bit for bit the same."""
-    toolkit, _, _ = built
+    options = replace(INT8, algorithm=algorithm)
     image = images(1, seed=3)[0][None]
     files = []
     for index, calibration in enumerate(images(8)):
@@ -458,7 +472,7 @@ def test_the_two_steps_give_what_a_plain_build_gives(built: Built, tiny: Path, t
         import numpy as np
         from rknn.api import RKNN
         rknn = RKNN()
-        rknn.config(**{INT8.toolkit_config()!r})
+        rknn.config(**{options.toolkit_config()!r})
         rknn.load_onnx("tiny.onnx")
         rknn.build(do_quantization=True, dataset="dataset.txt")
         rknn.init_runtime()
@@ -472,8 +486,10 @@ def test_the_two_steps_give_what_a_plain_build_gives(built: Built, tiny: Path, t
         timeout=120,
     )
     plain = np.load(tmp_path / "plain.npz")
-    for name, array in zip(plain.files, toolkit.simulate(image).values(), strict=True):
-        assert np.array_equal(plain[name], array)
+    with Toolkit(log=tmp_path / "toolkit.log") as toolkit:
+        toolkit.build(tiny, options, images(8), tmp_path / "tiny.rknn")
+        for name, array in zip(plain.files, toolkit.simulate(image).values(), strict=True):
+            assert np.array_equal(plain[name], array)
 
 
 @pytest.mark.slow
