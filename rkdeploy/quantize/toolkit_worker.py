@@ -1,7 +1,8 @@
 """The child process in which the vendor's toolkit runs.  Started by `rkdeploy.quantize.toolkit`, never by hand.
 
 A standalone script, run by its path with the interpreter that has rknn-toolkit2, which need not be rkdeploy's own: it
-imports the standard library, and (late) numpy and the toolkit with what the toolkit itself requires.
+imports the standard library, `toolkit_files.py` beside it, and (late) numpy and the toolkit with what the toolkit
+itself requires.
 
     python toolkit_worker.py REQUEST_FD RESPONSE_FD WORK_DIR
 
@@ -26,13 +27,10 @@ if __name__ == "__main__":
 import ast
 import contextlib
 import ctypes
-import io
 import json
 import os
-import pickle
 import queue
 import re
-import reprlib
 import select
 import shutil
 import signal
@@ -42,50 +40,28 @@ import tempfile
 import threading
 import time
 import traceback
-from argparse import Namespace
+from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, ClassVar
+from typing import TYPE_CHECKING, Any, BinaryIO
 
-if TYPE_CHECKING:
+if TYPE_CHECKING or __name__ != "__main__":
     from collections.abc import Callable
 
-    from typing_extensions import Self
+    from rkdeploy.quantize import toolkit_files
+else:
+    _SPEC = spec_from_file_location("toolkit_files", f"{_HERE}/toolkit_files.py")
+    toolkit_files = module_from_spec(_SPEC)
+    _SPEC.loader.exec_module(toolkit_files)
 
 FRAME = struct.Struct(">II")  # bytes of JSON, bytes of payload
 # Where the toolkit's traceback ends when one of its graph optimizations fails.  In 2.5.0 the one that makes attention a
 # single NPU operation does so where a MatMul goes straight into a Softmax; elsewhere it works, and is worth having.
 FAILED_RULE = re.compile(r"rknn\.api\.rules\.\w+\._p_(\w+)")
 MOST_DISABLED_RULES = 3
-RKNN_HEADER_BYTES = 64
-# What finds the ranges: step 1 for every algorithm but one.
-FOUND_BY_STEP_1, FOUND_BY_STEP_2 = "normal", "mmse"
-MOST_DATA_BYTES = 64 << 20  # step 1's `.data` of a model with 30 MB of weights has half a megabyte
-# What the compiler makes one layer with the convolution before it, where both have the same type.
-ACTIVATIONS = frozenset(
-    {
-        "Clip",
-        "Elu",
-        "Gelu",
-        "HardSigmoid",
-        "HardSwish",
-        "LeakyRelu",
-        "Mish",
-        "PRelu",
-        "Relu",
-        "Sigmoid",
-        "Tanh",
-        "exMish",
-    }
-    | {"exGelu", "exSwish"}
-)
 
 
 class CallFailedError(Exception):
     """A call of the toolkit that answered -1 or None; its own error line stands in the log."""
-
-
-class RefusedError(Exception):
-    """Something this script will not do; the message is complete."""
 
 
 # ---------------------------------------------------------------------------------------------------- the two pipes
@@ -164,271 +140,6 @@ class WholeReads:
         return b"".join(parts)
 
 
-# ------------------------------------------------------------------------------------- what the toolkit's files say
-
-
-class InertNamespace:
-    """What stands for an `argparse.Namespace` while a file is judged: it only remembers the attributes it is given."""
-
-    __slots__ = ("state",)
-
-    state: dict[str, Any]
-
-    def __new__(cls) -> Self:  # not __init__, which unpickling leaves out
-        made = super().__new__(cls)
-        made.state = {}
-        return made
-
-    def __setstate__(self, state: Any) -> None:
-        if type(state) is not dict or not all(type(name) is str for name in state):
-            message = "it gives a Namespace a state that is no dict of names"
-            raise RefusedError(message)
-        self.state = state
-
-
-# The one in C sets attributes of whatever it is told to, and takes memory for as many objects as a file of a few bytes
-# announces.
-class PlainUnpickler(pickle._Unpickler):  # noqa: SLF001 - pickle.py's own class
-    """Reads step 1's `.data` only if it holds plain data: the toolkit itself would run whatever is in it."""
-
-    stack: list[Any]
-    dispatch: ClassVar[dict[int, Any]] = dict(pickle._Unpickler.dispatch)  # noqa: SLF001
-
-    def find_class(self, module: str, name: str) -> Any:
-        if (module, name) == ("argparse", "Namespace"):
-            return InertNamespace
-        message = f"it names the global {module}.{name}; only plain data is expected there"
-        raise RefusedError(message)
-
-    def load_build(self) -> None:
-        if type(self.stack[-2]) is not InertNamespace:
-            message = f"it sets the attributes of a {type(self.stack[-2]).__name__}"
-            raise RefusedError(message)
-        super().load_build()  # type: ignore[misc]  # typeshed leaves it out
-
-    def load_unexpected(self) -> None:
-        message = "it holds what step 1 does not write: an extension, a persistent object or a buffer"
-        raise RefusedError(message)
-
-    dispatch[pickle.BUILD[0]] = load_build
-    for _code in (
-        pickle.PERSID, pickle.BINPERSID, pickle.EXT1, pickle.EXT2, pickle.EXT4, pickle.BYTEARRAY8, pickle.NEXT_BUFFER,
-        pickle.READONLY_BUFFER,
-    ):  # fmt: skip
-        dispatch[_code[0]] = load_unexpected
-
-
-class NamespacePickler(pickle.Pickler):
-    """Writes the data again, with what stood for an `argparse.Namespace` as one."""
-
-    def reducer_override(self, value: Any) -> Any:
-        if value is InertNamespace:
-            message = "it holds the class Namespace itself"
-            raise RefusedError(message)
-        return (Namespace, (), value.state) if type(value) is InertNamespace else NotImplemented
-
-
-def read_step1_data(path: str) -> Any:
-    """What a `.data` file holds, refused if that is not plain data."""
-    file = Path(path)
-    size = file.stat().st_size
-    if size > MOST_DATA_BYTES:
-        message = f"The kept file '{path}' has {size:,} bytes, expected at most {MOST_DATA_BYTES:,}."
-        raise RefusedError(message)
-    try:
-        data = PlainUnpickler(io.BytesIO(file.read_bytes())).load()
-        pickled_step1_data(data)
-    except RefusedError as error:
-        message = f"The kept file '{path}' is not safe to open: {error}."
-        raise RefusedError(message) from None
-    except Exception as error:  # noqa: BLE001 - a damaged pickle raises anything
-        message = f"The kept file '{path}' is damaged: {type(error).__name__}: {error}."
-        raise RefusedError(message) from None
-    return data
-
-
-def pickled_step1_data(data: Any) -> bytes:
-    """The data as the toolkit reads it."""
-    pickled = io.BytesIO()
-    NamespacePickler(pickled, 4).dump(data)  # 4 as the toolkit itself
-    return pickled.getvalue()
-
-
-def rewrite_step1_data(path: str, expected: dict[str, Any]) -> None:
-    """Refuse a `.data` file that is not plain data, or that was made with other options than `expected`.
-
-    What was read is then written in its place: the toolkit, which loads it once more, sees that and nothing else.
-    """
-    data = read_step1_data(path)
-    made_with = data.get("args") if type(data) is dict else None
-    options = made_with.state if type(made_with) is InertNamespace else {}
-    for key, value in expected.items():
-        was = options.get(key)
-        if was != value:
-            message = f"The kept file '{path}' was made with {key} {reprlib.repr(was)}, expected {value!r}."
-            raise RefusedError(message)
-    Path(path).write_bytes(pickled_step1_data(data))
-
-
-def settle_ranges(kept: dict[str, str], table: dict[str, Any]) -> None:
-    """Put the quantization that step 2 found into step 1's files, as if step 1 had found it.
-
-    With `mmse` step 2 quantizes anew, on the calibration images.  Its own table is then another than that of the files,
-    which would open a simulator of another model; with what it found in them they need no images, and no search again.
-
-    Args:
-        kept: step 1's files.
-        table: of step 2: tensor name -> its quantization; weights as well.
-    """
-    from ruamel.yaml import YAML
-
-    plain = json.loads(json.dumps(table, default=lambda value: value.tolist()))  # numpy's numbers and arrays
-    data = read_step1_data(kept["data"])
-    data["quant_tab"] = plain
-    data["args"].state["quantized_algorithm"] = data["quantizer.param"]["qalgorithm"] = FOUND_BY_STEP_1
-    Path(kept["data"]).write_bytes(pickled_step1_data(data))
-    parameters, _ = read_quantization_table(kept["quantization.cfg"])
-    for name, entry in parameters.items():
-        entry.update({key: plain[name][key] for key in entry})
-    with Path(kept["quantization.cfg"]).open("w") as file:
-        YAML().dump({"custom_quantize_layers": {}, "quantize_parameters": parameters}, file)
-
-
-def read_quantization_table(path: str) -> tuple[dict[str, Any], list[str]]:
-    """Step 1's table: tensor name -> its quantization, and the tensors that stay float16.
-
-    Plain YAML or nothing: tags could name code.
-    """
-    from ruamel.yaml import YAML
-
-    try:
-        file = YAML(typ="safe", pure=True).load(Path(path).read_text())
-        table: dict[str, Any] = file["quantize_parameters"]
-        float16 = [str(name) for name in file.get("custom_quantize_layers") or ()]
-    except Exception as error:  # noqa: BLE001 - whatever the parser raises, the file is not what step 1 writes
-        message = f"The kept file '{path}' is not a quantization table: {' '.join(str(error).split())}."
-        raise RefusedError(message) from None
-    return table, float16
-
-
-def read_rknn_tensors(path: Path) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-    """Inputs and outputs of a `.rknn` in runtime order: name, shape and dtype, as its own trailer states them.
-
-    Layout (file versions 1 to 6): 64 bytes, of which uint64 number 2 is the size of the model that follows; then a
-    uint64 size and that many bytes of JSON.
-    """
-    blob = path.read_bytes()
-    try:
-        start = RKNN_HEADER_BYTES + struct.unpack_from("<Q", blob, 16)[0]
-        size = struct.unpack_from("<Q", blob, start)[0]
-        facts = json.loads(blob[start + 8 : start + 8 + size])
-        tensors = {tensor["tensor_id"]: tensor for tensor in facts["norm_tensor"]}
-        sides: dict[str, list[tuple[int, dict[str, Any]]]] = {"input": [], "output": []}
-        for edge in facts["graph"]:
-            tensor = tensors[edge["right_tensor_id"]]
-            entry = {
-                "name": tensor["url"],
-                "shape": tensor["size"],
-                "dtype": tensor["dtype"]["vx_type"] or "float16",
-            }
-            sides[edge["left"]].append((edge["left_tensor_id"], entry))
-    except (struct.error, ValueError, KeyError, TypeError) as error:
-        message = f"The toolkit wrote a .rknn whose trailer cannot be read: {type(error).__name__}: {error}."
-        raise RefusedError(message) from None
-    ordered = {side: [entry for _, entry in sorted(found, key=lambda pair: pair[0])] for side, found in sides.items()}
-    return ordered["input"], ordered["output"]
-
-
-def quantization_in_rknn(blob: bytes, name: str, dtype: str) -> tuple[float, int] | None:
-    """Scale and zero point that a `.rknn` states for a tensor with one of each; None where that is not found.
-
-    Its model is a flatbuffer.  A tensor's strings and vectors lie one after the other, each as its uint32 length and
-    its items: zero points (int32), scales, maxima, minima (float32), the dtype, how it was quantized, the name.
-    """
-    one, word = re.escape(struct.pack("<I", 1)), b"(.{4})"
-    strings = b"".join(
-        struct.pack("<I", len(text)) + text.ljust(len(text) // 4 * 4 + 4, b"\0")  # ended by a zero, in whole words
-        for text in (dtype.encode(), b"layer")
-    )
-    named = struct.pack("<I", len(name.encode())) + name.encode() + b"\0"
-    found = re.findall((one + word) * 4 + re.escape(strings + named), blob, re.DOTALL)
-    if len(found) != 1:
-        return None
-    (zero_point,), (scale,) = struct.unpack("<i", found[0][0]), struct.unpack("<f", found[0][1])
-    return scale, zero_point
-
-
-def add_quantization(outputs: list[dict[str, Any]], model: Any, table: dict[str, Any], rknn: Path) -> None:
-    """Give every integer output the scale and zero point which the toolkit's `.quantization.cfg` states for it.
-
-    In step 1's graph an output is what `exDataConvert` makes of the quantized tensor, so the entry is that node's
-    input.  The `.rknn` itself must state the same.
-    """
-    converted = {node.output[0]: node.input[0] for node in model.graph.node if node.op_type == "exDataConvert"}
-    blob = rknn.read_bytes()
-    for output in outputs:
-        if output["dtype"] == "float16":
-            continue
-        name = output["name"]
-        entry = table.get(converted.get(name, name), {})
-        scales, zero_points = list(entry.get("scale", ())), list(entry.get("zero_point", ()))
-        if entry.get("dtype") != output["dtype"] or len(scales) != 1 or len(zero_points) != 1:
-            message = (
-                f"The toolkit states no single scale and zero point for output '{name}' ({output['dtype']}): "
-                f"its quantization.cfg has dtype {entry.get('dtype')}, scale {scales}, zero_point {zero_points}."
-            )
-            raise RefusedError(message)
-        output["scale"], output["zero_point"] = float(scales[0]), int(zero_points[0])
-        stated = struct.unpack("<f", struct.pack("<f", output["scale"]))[0], output["zero_point"]
-        in_rknn = quantization_in_rknn(blob, name, output["dtype"])
-        if in_rknn != stated:
-            message = (
-                f"The toolkit's quantization.cfg states scale and zero point {stated} for output '{name}'; "
-                f"the .rknn has {in_rknn or 'no such record'}."
-            )
-            raise RefusedError(message)
-
-
-def float16_tensors(wanted: set[str], model: Any) -> list[str]:
-    """Those tensors of step 1's graph that carry a wanted name, in its order, each with the other half of its layer.
-
-    An output is named `<name>_int8` there.  A convolution whose activation has another type is no longer one layer with
-    it, so both stay together.
-    """
-    nodes = list(model.graph.node)
-    producers = {output: node for node in nodes for output in node.output}
-    readers: dict[str, list[Any]] = {}
-    for node in nodes:
-        for name in node.input:
-            readers.setdefault(name, []).append(node)
-    chosen = {
-        output
-        for node in nodes
-        if node.op_type != "exDataConvert"
-        for output in node.output
-        if output in wanted or output.removesuffix("_int8") in wanted
-    }
-    for output in tuple(chosen):
-        node = producers[output]
-        before = producers.get(node.input[0]) if node.input else None
-        if node.op_type in ACTIVATIONS and before is not None and len(readers[node.input[0]]) == 1:
-            chosen.add(node.input[0])
-        after = readers.get(output, [])
-        if len(after) == 1 and after[0].op_type in ACTIVATIONS:
-            chosen.update(after[0].output)
-    return [output for node in nodes for output in node.output if output in chosen]
-
-
-def write_float16(path: Path, tensors: list[str]) -> None:
-    """Tell step 2 which tensors stay float16: the first entry of step 1's table, which is empty otherwise."""
-    head, found, rest = path.read_text().partition("quantize_parameters:")
-    if not found or not head.startswith("custom_quantize_layers:"):
-        message = f"Step 1 wrote a table that begins with {reprlib.repr(head)}, expected custom_quantize_layers."
-        raise RefusedError(message)
-    lines = "".join(f"    {json.dumps(name)}: float16\n" for name in tensors)
-    path.write_text(f"custom_quantize_layers:{' {}' if not tensors else ''}\n{lines}{found}{rest}")
-
-
 # ------------------------------------------------------------------------------------------------- the operations
 
 
@@ -486,7 +197,7 @@ class Worker:
             graph = onnx.load(request["onnx"], load_external_data=False).graph
         except Exception as error:  # noqa: BLE001 - onnx raises what protobuf raises
             message = f"The ONNX file '{request['onnx']}' cannot be read: {error}."
-            raise RefusedError(message) from None
+            raise toolkit_files.RefusedError(message) from None
         onnx_path = self._link_onnx(Path(request["onnx"]), graph)
         started = time.monotonic()
         rules: list[str] = []
@@ -514,11 +225,11 @@ class Worker:
 
         if self._kept is None:
             message = "No quantized model is open: build or open one first."
-            raise RefusedError(message)
+            raise toolkit_files.RefusedError(message)
         started = time.monotonic()
         graph = onnx.load(self._kept["model"])
-        float16 = float16_tensors(set(request["float16"]), graph)
-        write_float16(Path(self._kept["quantization.cfg"]), float16)
+        float16 = toolkit_files.float16_tensors(set(request["float16"]), graph)
+        toolkit_files.write_float16(Path(self._kept["quantization.cfg"]), float16)
         self._step2(self._kept)
         answer = self._describe_model([output.name for output in graph.graph.output], self._kept)
         facts = {"kept": self._kept, "float16": float16, "disabled_rules": [], "build_s": time.monotonic() - started}
@@ -530,8 +241,8 @@ class Worker:
 
         self.enter_new_folder()
         kept = request["kept"]
-        rewrite_step1_data(kept["data"], request["expected"])
-        _, float16 = read_quantization_table(kept["quantization.cfg"])
+        toolkit_files.rewrite_step1_data(kept["data"], request["expected"])
+        _, float16 = toolkit_files.read_quantization_table(kept["quantization.cfg"])
         started = time.monotonic()
         self._step2(kept)
         self._kept = kept
@@ -546,7 +257,7 @@ class Worker:
 
         if self._model is None:
             message = "No model is open: build or open one first."
-            raise RefusedError(message)
+            raise toolkit_files.RefusedError(message)
         if not self._runtime_open:
             checked("init_runtime", self._model.init_runtime)
             self._runtime_open = True
@@ -564,7 +275,7 @@ class Worker:
 
         if self._model is None:
             message = "No model is open: build or open one first."
-            raise RefusedError(message)
+            raise toolkit_files.RefusedError(message)
         image = np.frombuffer(payload, np.uint8).reshape(request["shape"])
         np.save("analysed.npy", np.ascontiguousarray(image.transpose(0, 3, 1, 2)))  # it takes .npy as NCHW
         folder = Path.cwd() / "analysis"
@@ -578,8 +289,8 @@ class Worker:
         """The range that calibration gave each tensor: name -> (lowest, highest), integers only."""
         if self._kept is None:
             message = "No quantized model is open: build or open one first."
-            raise RefusedError(message)
-        table, _ = read_quantization_table(self._kept["quantization.cfg"])
+            raise toolkit_files.RefusedError(message)
+        table, _ = toolkit_files.read_quantization_table(self._kept["quantization.cfg"])
         ranges = {
             name: [min(map(float, entry["min"])), max(map(float, entry["max"]))]
             for name, entry in table.items()
@@ -599,18 +310,18 @@ class Worker:
             return {}, []
         checked("hybrid_quantization_step1", self._model.hybrid_quantization_step1, dataset=dataset, proposal=propose)
         kept = {key: str(Path.cwd() / f"model.{key}") for key in ("model", "data", "quantization.cfg")}
-        _, tensors = read_quantization_table(kept["quantization.cfg"])
+        _, tensors = toolkit_files.read_quantization_table(kept["quantization.cfg"])
         if float16:
             import onnx
 
-            tensors = float16_tensors(float16, onnx.load(kept["model"]))
-        found_by_step2 = config["quantized_algorithm"] == FOUND_BY_STEP_2
+            tensors = toolkit_files.float16_tensors(float16, onnx.load(kept["model"]))
+        found_by_step2 = config["quantized_algorithm"] == toolkit_files.FOUND_BY_STEP_2
         if found_by_step2:
-            write_float16(Path(kept["quantization.cfg"]), [])
+            toolkit_files.write_float16(Path(kept["quantization.cfg"]), [])
             self._step2(kept)
-            settle_ranges(kept, self._model.rknn_base.quantizer.quant_tab)
+            toolkit_files.settle_ranges(kept, self._model.rknn_base.quantizer.quant_tab)
         if float16 or found_by_step2:
-            write_float16(Path(kept["quantization.cfg"]), tensors)
+            toolkit_files.write_float16(Path(kept["quantization.cfg"]), tensors)
         self._step2(kept)
         return kept, tensors
 
@@ -640,17 +351,17 @@ class Worker:
     def _describe_model(self, names: list[str], kept: dict[str, str]) -> dict[str, Any]:
         rknn = Path.cwd() / "model.rknn"
         checked("export_rknn", self._model.export_rknn, str(rknn))
-        inputs, outputs = read_rknn_tensors(rknn)
+        inputs, outputs = toolkit_files.read_rknn_tensors(rknn)
         if [output["name"] for output in outputs] != names:
             message = (
                 f"The .rknn has outputs {[output['name'] for output in outputs]}, expected {names} as in the ONNX."
             )
-            raise RefusedError(message)
+            raise toolkit_files.RefusedError(message)
         if kept:
             import onnx
 
-            table, _ = read_quantization_table(kept["quantization.cfg"])
-            add_quantization(outputs, onnx.load(kept["model"]), table, rknn)
+            table, _ = toolkit_files.read_quantization_table(kept["quantization.cfg"])
+            toolkit_files.add_quantization(outputs, onnx.load(kept["model"]), table, rknn)
         return {"rknn": str(rknn), "inputs": inputs, "outputs": outputs}
 
 
@@ -668,7 +379,7 @@ def failure(error: BaseException) -> dict[str, Any]:
     """How an operation failed, for the parent to put into words."""
     if isinstance(error, CallFailedError):
         return {"error": {"how": "returned", "call": str(error), "text": ""}}
-    if isinstance(error, RefusedError):
+    if isinstance(error, toolkit_files.RefusedError):
         return {"error": {"how": "refused", "call": "", "text": str(error)}}
     if isinstance(error, SystemExit):
         return {"error": {"how": "exited", "call": "", "text": str(error.code)}}

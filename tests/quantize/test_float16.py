@@ -22,7 +22,7 @@ from rkdeploy.quantize.float16 import (
     worst_layers,
 )  # fmt: skip
 from rkdeploy.quantize.toolkit import Toolkit
-from rkdeploy.quantize.toolkit_worker import RefusedError, float16_tensors, write_float16
+from rkdeploy.quantize.toolkit_files import RefusedError, float16_tensors, write_float16
 from rkdeploy.spec import HeadOutput, InputSpec, ModelSpec, OutputRole
 
 sys.path.insert(0, str(Path(__file__).parent))

@@ -1,4 +1,4 @@
-"""How the worker judges the toolkit's own files before the toolkit loads them."""
+"""How the toolkit's own files are judged before the toolkit loads them, and what is read out of them."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from rkdeploy.quantize import toolkit_worker
-from rkdeploy.quantize.toolkit_worker import RefusedError, quantization_in_rknn, rewrite_step1_data
+from rkdeploy.quantize import toolkit_files
+from rkdeploy.quantize.toolkit_files import RefusedError, quantization_in_rknn, rewrite_step1_data
 
 EXPECTED = {"target_platform": "rk3588", "mean_values": [[0, 0, 0]]}
 NAMESPACE = b"cargparse\nNamespace\n"
@@ -69,7 +69,7 @@ def test_a_few_bytes_take_no_memory(tmp_path: Path) -> None:
 
 def test_a_huge_file_is_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Above the limit the size alone is the reason."""
-    monkeypatch.setattr(toolkit_worker, "MOST_DATA_BYTES", 10)
+    monkeypatch.setattr(toolkit_files, "MOST_DATA_BYTES", 10)
     (tmp_path / "model.data").write_bytes(pickle.dumps({"args": None}))
     with pytest.raises(RefusedError, match=r"has \d+ bytes, expected at most 10\."):
         rewrite_step1_data(str(tmp_path / "model.data"), EXPECTED)
