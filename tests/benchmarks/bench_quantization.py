@@ -1,6 +1,6 @@
 """Which cut of the head, calibration images and float16 layers keep INT8 closest to float (docs/quantization.md).
 
-    python tests/benchmarks/bench_quantization.py [--seeds 0 1 2] [--images 100] > table.md
+    python tests/benchmarks/bench_quantization.py [--seeds 0 1 2] [--images 100] [--only worst] > table.md
 
 Every row is a real build with the vendor's toolkit, compared with float in its simulator on held-back images.  Cycles
 and memory are what the toolkit's compile log predicts, not measurements.
@@ -9,7 +9,6 @@ and memory are what the toolkit's compile log predicts, not measurements.
 from __future__ import annotations
 
 import argparse
-import re
 import statistics
 import tempfile
 from dataclasses import dataclass
@@ -18,7 +17,7 @@ from pathlib import Path
 from rkdeploy.building.events import BuildEvents
 from rkdeploy.building.options import BuildOptions
 from rkdeploy.building.pipeline import build
-from rkdeploy.bundle import LOG, Bundle
+from rkdeploy.bundle import Bundle
 from rkdeploy.graph.cut import CutOptions, Sigmoid, Split
 from rkdeploy.quantize.float16 import Float16Choice
 
@@ -28,7 +27,7 @@ CUTS: tuple[tuple[Split, Sigmoid], ...] = (
     ("xy_wh_scores", "none"), ("xy_wh_scores", "all"),
 )  # fmt: skip
 COUNTS = (5, 10, 20, 40)
-ALGORITHMS = ("normal", "kl_divergence")
+ALGORITHMS = ("normal", "kl_divergence", "mmse")
 FLOAT16 = {
     "head": Float16Choice(("head",)),
     "last C3 of each level, head": Float16Choice(("model.17", "model.20", "model.23", "head")),
@@ -52,11 +51,10 @@ class Row:
 
 
 def compile_totals(bundle: Bundle) -> tuple[float, int]:
-    """Total cycles in millions and internal memory in KB, as the compile log states them."""
-    log = (bundle.folder / LOG).read_text(errors="replace")
-    totals = [int(t) for t in re.findall(r"\s\d+/\d+/(\d+)\s", log)]
-    memory = re.findall(r"Total Internal Memory Size:\s*([\d.]+)\s*KB", log)
-    return sum(totals) / 1e6, round(float(memory[-1])) if memory else 0
+    """Total cycles in millions and internal memory in KB, as the compile log of the bundle's model states them."""
+    compiled = bundle.record.compiled
+    assert compiled is not None
+    return sum(layer.total_cycles for layer in compiled.layers) / 1e6, round(compiled.internal_kib)
 
 
 def measure(options: list[BuildOptions]) -> Row:
@@ -78,6 +76,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--images", type=int, default=100)
+    parser.add_argument("--only", default="", help="rows whose name holds this word")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as scratch:
 
@@ -106,6 +105,8 @@ def main() -> None:
         print("| build | matched %, mean | lowest to highest | score difference | Mcycles (predicted) | internal KB |")
         print("|---|---|---|---|---|---|")
         for name, builds in rows.items():
+            if arguments.only not in name:
+                continue
             row = measure(builds)
             print(
                 f"| {name} | {statistics.mean(row.shares):.2f} | {min(row.shares):.1f} to {max(row.shares):.1f} | "
