@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import pickle
 import pickletools
 import struct
 from pathlib import Path
 
+import onnx
 import pytest
 
 from rkdeploy.quantize import toolkit_files
-from rkdeploy.quantize.toolkit_files import RefusedError, quantization_in_rknn, rewrite_step1_data
+from rkdeploy.quantize.toolkit_files import RefusedError, add_quantization, quantization_in_rknn, rewrite_step1_data
 
 EXPECTED = {"target_platform": "rk3588", "mean_values": [[0, 0, 0]]}
 NAMESPACE = b"cargparse\nNamespace\n"
@@ -93,8 +95,33 @@ def test_a_tensors_quantization_is_found_by_its_whole_name() -> None:
             b"\6\0\0\0",
         ]
     )
-    assert quantization_in_rknn(blob, "scores", "int8") == (0.25, -7)
-    assert quantization_in_rknn(blob, "scores", "int16") == (0.125, 3)
-    assert quantization_in_rknn(blob, "stride8_scores", "int8") == (0.5, -128)
-    assert quantization_in_rknn(blob, "8_scores", "int8") is None
-    assert quantization_in_rknn(blob + record(b"scores", zero_point=0, scale=1.0), "scores", "int8") is None
+    assert quantization_in_rknn(blob, "scores", "int8") == {(0.25, -7)}
+    assert quantization_in_rknn(blob, "scores", "int16") == {(0.125, 3)}
+    assert quantization_in_rknn(blob, "stride8_scores", "int8") == {(0.5, -128)}
+    assert quantization_in_rknn(blob, "8_scores", "int8") == set()
+    again = record(b"scores", zero_point=-7, scale=0.25), record(b"scores", zero_point=0, scale=1.0)
+    assert quantization_in_rknn(blob + again[0], "scores", "int8") == {(0.25, -7)}
+    assert quantization_in_rknn(blob + again[1], "scores", "int8") == {(0.25, -7), (1.0, 0)}
+
+
+@pytest.mark.parametrize(
+    ("in_rknn", "refused"),
+    [
+        ([(0.25, -7)], ""),
+        ([(0.25, -7), (0.25, -7)], ""),
+        ([], "no such record"),
+        ([(0.5, -7)], r"the .rknn has \(0.5, -7\)"),
+        ([(0.25, -7), (0.5, 0)], r"the .rknn has \(0.25, -7\), \(0.5, 0\)"),
+    ],
+)
+def test_an_outputs_scale_is_the_models_own(in_rknn: list[tuple[float, int]], refused: str, tmp_path: Path) -> None:
+    """What the table states of an output must be what the `.rknn` states of it, and nothing else."""
+    records = [record(b"scores", scale=scale, zero_point=zero_point) for scale, zero_point in in_rknn]
+    (tmp_path / "best.rknn").write_bytes(b"RKNN".join([*records, record(b"other", scale=0.25, zero_point=1)]))
+    graph = onnx.helper.make_graph([], "g", [], [])
+    outputs = [{"name": "scores", "dtype": "int8"}, {"name": "boxes", "dtype": "float16"}]
+    table = {"scores": {"dtype": "int8", "scale": [0.25], "zero_point": [-7]}}
+    with pytest.raises(RefusedError, match=refused) if refused else contextlib.nullcontext():
+        add_quantization(outputs, onnx.helper.make_model(graph), table, tmp_path / "best.rknn")
+        assert outputs[0] == {"name": "scores", "dtype": "int8", "scale": 0.25, "zero_point": -7}
+        assert outputs[1] == {"name": "boxes", "dtype": "float16"}
