@@ -195,7 +195,7 @@ def is_running(pid: int) -> bool:
     return state not in ("Z", "X")
 
 
-def gone(*pids: int, within_s: float = 10.0) -> bool:
+def gone(*pids: int, within_s: float = 30.0) -> bool:
     end = time.monotonic() + within_s
     while time.monotonic() < end:
         if not any(is_running(pid) for pid in pids):
