@@ -175,7 +175,7 @@ class InertUnpickler(pickle._Unpickler):  # noqa: SLF001  (the documented class 
 
 
 _OPCODES: dict[int, Callable[[Any], None]] = {
-    **pickle._Unpickler.dispatch,  # noqa: SLF001
+    **pickle._Unpickler.dispatch,  # noqa: SLF001  (as above)
     pickle.REDUCE[0]: InertUnpickler.load_reduce,
     pickle.NEWOBJ[0]: InertUnpickler.load_reduce,  # without the constructor or with it is no different here
     pickle.NEWOBJ_EX[0]: InertUnpickler.load_newobj_ex,

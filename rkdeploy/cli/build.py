@@ -124,7 +124,7 @@ def build_command(
             rich_help_panel=QUANTIZATION,
         ),
     ] = 0,
-    float16_auto: Annotated[  # noqa: FBT002  (a flag)
+    float16_auto: Annotated[
         bool, typer.Option("--float16-auto", help="The toolkit proposes such layers.", rich_help_panel=QUANTIZATION)
     ] = False,
     min_agreement: Annotated[

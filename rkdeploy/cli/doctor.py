@@ -22,12 +22,8 @@ def doctor_command(
     bundle: Annotated[
         Path | None, typer.Argument(help="A bundle: is it whole, and can it be loaded here?", show_default=False)
     ] = None,
-    as_json: Annotated[  # noqa: FBT002  (a flag)
-        bool, typer.Option("--json", help="Print JSON.")
-    ] = False,
-    toolkit: Annotated[  # noqa: FBT002  (a flag)
-        bool, typer.Option(help="Try to import rknn-toolkit2, in a process of its own.")
-    ] = True,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    toolkit: Annotated[bool, typer.Option(help="Try to import rknn-toolkit2, in a process of its own.")] = True,
     sysroot: Annotated[Path, typer.Option(help="Folder that stands in for /.", hidden=True)] = _ROOT,
 ) -> None:
     """Check this machine, host or board: packages, NPU runtime and driver, permissions, cameras, space.

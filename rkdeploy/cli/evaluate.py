@@ -88,7 +88,7 @@ def eval_command(
             show_default=False,
         ),
     ] = None,
-    best_class: Annotated[  # noqa: FBT002  (a flag)
+    best_class: Annotated[
         bool,
         typer.Option(
             "--best-class",
@@ -104,11 +104,11 @@ def eval_command(
             show_default=False,
         ),
     ] = None,
-    fresh: Annotated[  # noqa: FBT002  (a flag)
+    fresh: Annotated[
         bool, typer.Option("--fresh", help="Compute predictions that are kept again.", rich_help_panel=_RUN)
     ] = False,
     toolkit_python: ToolkitPythonOption = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the figures as JSON.")] = False,  # noqa: FBT002
+    as_json: Annotated[bool, typer.Option("--json", help="Print the figures as JSON.")] = False,
 ) -> None:
     """Measure the accuracy of a bundle on labelled images."""
     from rkdeploy.bundle import find_bundle, read_bundle

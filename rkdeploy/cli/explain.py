@@ -30,12 +30,10 @@ def explain_command(
         typer.Option(help="Images to explain on: a folder, a list file or a data.yaml. Default: ./calib_data."),
     ] = None,
     count: Annotated[int, typer.Option("--images", help="How many of them.", min=1, max=100)] = 4,
-    every: Annotated[  # noqa: FBT002  (a flag)
+    every: Annotated[
         bool, typer.Option("--all", help="List every layer in the order of the network, not the worst.")
     ] = False,
-    as_json: Annotated[  # noqa: FBT002  (a flag)
-        bool, typer.Option("--json", help="Print JSON.")
-    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
     toolkit_python: Annotated[
         Path | None,
         typer.Option(help="Interpreter that has rknn-toolkit2, if not this one.", envvar="RKDEPLOY_TOOLKIT_PYTHON"),

@@ -20,9 +20,7 @@ def inspect_command(
     cfg: Annotated[
         Path | None, typer.Option(help="The darknet cfg of weights without a model (YOLOR's main branch).")
     ] = None,
-    as_json: Annotated[  # noqa: FBT002  (a flag)
-        bool, typer.Option("--json", help="Print JSON.")
-    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Show a checkpoint's family, classes, anchors and training facts. Nothing in it is executed."""
     from rkdeploy.checkpoint import read_checkpoint

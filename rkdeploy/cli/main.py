@@ -51,7 +51,7 @@ app.command("profile")(profile_command)
 app.command("doctor")(doctor_command)
 
 
-def _print_version(wanted: bool) -> None:  # noqa: FBT001  (typer calls it with the flag's value)
+def _print_version(wanted: bool) -> None:
     if wanted:
         print(f"rkdeploy {__version__}")
         raise typer.Exit
@@ -59,7 +59,7 @@ def _print_version(wanted: bool) -> None:  # noqa: FBT001  (typer calls it with 
 
 @app.callback()
 def _options(
-    version: Annotated[  # noqa: FBT002  (a flag; its callback does the work)
+    version: Annotated[
         bool, typer.Option("--version", help="Show the version and exit.", callback=_print_version, is_eager=True)
     ] = False,
 ) -> None:

@@ -19,6 +19,9 @@ LABELLED: Final = "Data"
 OUTPUT: Final = "Output"
 """Headings of --help."""
 
+_LABELS_HELP: Final = "Folder of the label files, beside images. Default: what the data.yaml says, or labels."
+_COUNT_HELP: Final = "Labelled images at most, always the same. Default: all."
+
 
 class Color(str, Enum):
     """Channel orders of the network's input."""
@@ -133,7 +136,7 @@ DataSplitOption = Annotated[str, typer.Option(help="Split of --data.", rich_help
 DataLabelsOption = Annotated[
     str | None,
     typer.Option(
-        help="Folder of the label files, beside images. Default: what the data.yaml says, or labels.",
+        help=_LABELS_HELP,
         rich_help_panel=ACCURACY,
         show_default=False,
     ),
@@ -141,7 +144,7 @@ DataLabelsOption = Annotated[
 DataCountOption = Annotated[
     int | None,
     typer.Option(
-        help="Images of --data at most, always the same. Default: all.",
+        help=_COUNT_HELP,
         min=1,
         rich_help_panel=ACCURACY,
         show_default=False,
@@ -158,7 +161,7 @@ LabelsOption = Annotated[
     typer.Option(
         "--labels",
         "--data-labels",
-        help="Folder of the label files, beside images. Default: what the data.yaml says, or labels.",
+        help=_LABELS_HELP,
         rich_help_panel=LABELLED,
         show_default=False,
     ),
@@ -168,7 +171,7 @@ CountOption = Annotated[
     typer.Option(
         "--count",
         "--data-count",
-        help="Labelled images at most, always the same. Default: all.",
+        help=_COUNT_HELP,
         min=1,
         rich_help_panel=LABELLED,
         show_default=False,

@@ -22,13 +22,13 @@ def push_command(
     bundle: Annotated[
         Path | None, typer.Argument(help="A bundle. Default: the only or newest one in . or ./build.")
     ] = None,
-    activate: Annotated[  # noqa: FBT002  (a flag)
+    activate: Annotated[
         bool, typer.Option("--activate/--no-activate", help="Make it the board's current bundle.")
     ] = True,
-    rollback: Annotated[  # noqa: FBT002  (a flag)
+    rollback: Annotated[
         bool, typer.Option("--rollback", help="Send nothing: make the previous bundle current again.")
     ] = False,
-    restart: Annotated[  # noqa: FBT002  (a flag)
+    restart: Annotated[
         bool, typer.Option("--restart", help="Then restart rkdeploy.service, and see that it runs.")
     ] = False,
     port: Annotated[

@@ -37,9 +37,7 @@ def report_command(
         Format | None,
         typer.Option("--format", help="Form, where the file's name does not say; without -o to stdout."),
     ] = None,
-    as_json: Annotated[  # noqa: FBT002  (a flag)
-        bool, typer.Option("--json", help="Print the figures as JSON, as --format json does.")
-    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the figures as JSON, as --format json does.")] = False,
     lang: LanguageOption = Language.en,
 ) -> None:
     """Report on a build: accuracy, time, layers, memory, examples, each figure with where it comes from.

@@ -69,7 +69,7 @@ def run_command(
     ] = None,
     save: Annotated[Path | None, typer.Option(help="Folder for images or a video with the boxes drawn.")] = None,
     jsonl: Annotated[str | None, typer.Option(help="File for one JSON object a frame; - for stdout.")] = None,
-    map_masks: Annotated[  # noqa: FBT002  (a flag)
+    map_masks: Annotated[
         bool, typer.Option("--map-masks", help="JSON lines with the pixels of class maps, not their shares only.")
     ] = False,
     record: Annotated[
@@ -87,7 +87,7 @@ def run_command(
             show_default=False,
         ),
     ] = None,
-    show: Annotated[bool, typer.Option("--show", help="Show the frames in a window; q or Escape ends.")] = False,  # noqa: FBT002
+    show: Annotated[bool, typer.Option("--show", help="Show the frames in a window; q or Escape ends.")] = False,
     web: Annotated[
         str | None,
         typer.Option(
@@ -121,7 +121,7 @@ def run_command(
     max_frames: Annotated[
         int | None, typer.Option(help="End after this many frames.", min=1, show_default=False)
     ] = None,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print warnings and errors only.")] = False,  # noqa: FBT002
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print warnings and errors only.")] = False,
 ) -> None:
     """Run a bundle on images, a video, a camera or a stream."""
     from rkdeploy.bundle import find_bundle, read_bundle

@@ -43,8 +43,8 @@ from rkdeploy.tune.events import TuneEvents
 
 if TYPE_CHECKING:
     from rkdeploy.building.options import BuildOptions
+    from rkdeploy.tune.baseline import Baseline
     from rkdeploy.tune.finished import FinishedTrial
-    from rkdeploy.tune.prepare import Baseline
     from rkdeploy.tune.tune import TuneOptions, TuneReport
 
 _SEARCH = "Search"
@@ -117,13 +117,11 @@ def tune_command(
     out_dir: Annotated[Path, typer.Option("--out", help="Folder for the bundle.", rich_help_panel=OUTPUT)] = Path(
         "build"
     ),
-    no_build: Annotated[  # noqa: FBT002  (a flag)
+    no_build: Annotated[
         bool,
         typer.Option("--no-build", help="Only search; build nothing in the end.", rich_help_panel=OUTPUT),
     ] = False,
-    as_json: Annotated[  # noqa: FBT002  (a flag)
-        bool, typer.Option("--json", help="Print the result as JSON.", rich_help_panel=OUTPUT)
-    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.", rich_help_panel=OUTPUT)] = False,
     toolkit_python: ToolkitPythonOption = None,
 ) -> None:
     """Search quantization settings for the best accuracy at the least predicted cost, and build with the best."""

@@ -299,7 +299,7 @@ def _os_name(sysroot: Path) -> str | None:
 
 def _disks(sysroot: Path) -> tuple[Disk, ...]:
     home = os.environ.get("RKDEPLOY_HOME") or BOARD_HOME
-    folders = {str(Path.cwd()): Path.cwd(), home: sysroot / home.lstrip("/"), "/tmp": sysroot / "tmp"}  # noqa: S108
+    folders = {str(Path.cwd()): Path.cwd(), home: sysroot / home.lstrip("/"), "/tmp": sysroot / "tmp"}  # noqa: S108  (its free space is looked at)
     found: dict[int, Disk] = {}
     for name, folder in folders.items():
         try:

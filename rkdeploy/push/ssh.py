@@ -148,7 +148,7 @@ def _send(process: subprocess.Popen[bytes], send: Callable[[BinaryIO], None]) ->
     assert process.stdin is not None
     stream = process.stdin
     try:
-        send(stream)  # type: ignore[arg-type]
+        send(stream)  # type: ignore[arg-type]  # Popen types it as text or bytes
         stream.close()
     except BrokenPipeError:
         pass  # its exit code and what it printed tell more

@@ -59,7 +59,7 @@ class PlainUnpickler(pickle._Unpickler):  # noqa: SLF001 - pickle.py's own class
     """Reads step 1's `.data` only if it holds plain data: the toolkit itself would run whatever is in it."""
 
     stack: list[Any]
-    dispatch: ClassVar[dict[int, Any]] = dict(pickle._Unpickler.dispatch)  # noqa: SLF001
+    dispatch: ClassVar[dict[int, Any]] = dict(pickle._Unpickler.dispatch)  # noqa: SLF001 - as above
 
     def find_class(self, module: str, name: str) -> Any:
         if (module, name) == ("argparse", "Namespace"):

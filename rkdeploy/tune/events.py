@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from rkdeploy.tune.baseline import Baseline
     from rkdeploy.tune.finished import FinishedTrial
-    from rkdeploy.tune.prepare import Baseline
 
 
 class TuneEvents:

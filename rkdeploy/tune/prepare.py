@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import msgspec
 import onnx
@@ -31,6 +31,7 @@ from rkdeploy.graph.cut import CutOptions, cut
 from rkdeploy.graph.session import Session
 from rkdeploy.postprocess.thresholds import DEFAULT_CONFIDENCE, Thresholds
 from rkdeploy.spec import ModelSpec
+from rkdeploy.tune.baseline import Baseline
 from rkdeploy.tune.cost import cost_unit
 from rkdeploy.tune.draws import write_draw
 from rkdeploy.tune.events import TuneEvents
@@ -39,24 +40,6 @@ from rkdeploy.tune.parcels import ParcelStore
 from rkdeploy.tune.settings import QuantizationSettings, SearchSpace
 from rkdeploy.tune.space import CALIB_COUNTS, search_space
 from rkdeploy.tune.trial import CONTRACT_FILE, GRAPH_FILE, TrialJob
-
-
-@dataclass(frozen=True, slots=True)
-class Baseline:
-    """What trials are compared with.
-
-    Attributes:
-        evaluation: float's figures on the labelled images, with where they come from.
-        source: of the labelled images, as a user reads it.
-    """
-
-    evaluation: Evaluation
-    source: str
-
-    @property
-    def figures(self) -> dict[str, float]:
-        """The headline figures, by their names."""
-        return self.evaluation.headlines()
 
 
 class Preparation:

@@ -14,13 +14,14 @@ from rkdeploy.building.accuracy_gate import GateOptions
 from rkdeploy.building.options import BuildOptions
 from rkdeploy.errors import RkdeployError
 from rkdeploy.quantize.toolkit import Toolkit
+from rkdeploy.tune.baseline import Baseline
 from rkdeploy.tune.cluster import Cluster
 from rkdeploy.tune.events import TuneEvents
 from rkdeploy.tune.finished import FinishedTrial
 from rkdeploy.tune.parcels import ParcelStore
 from rkdeploy.tune.pareto import Candidate, Outcome, outcome_of
 from rkdeploy.tune.pool import ProcessPool, default_workers
-from rkdeploy.tune.prepare import Baseline, Preparation
+from rkdeploy.tune.prepare import Preparation
 from rkdeploy.tune.runner import TrialRunner
 from rkdeploy.tune.search import search
 from rkdeploy.tune.study import open_study

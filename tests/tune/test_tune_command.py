@@ -22,9 +22,9 @@ from rkdeploy.cli.tune_table import print_outcome, trial_line
 from rkdeploy.errors import RkdeployError
 from rkdeploy.evaluate.figures import Evaluation, ObjectFigures
 from rkdeploy.quantize.float16 import Float16Choice
+from rkdeploy.tune.baseline import Baseline
 from rkdeploy.tune.finished import FinishedTrial
 from rkdeploy.tune.pareto import outcome_of
-from rkdeploy.tune.prepare import Baseline
 from rkdeploy.tune.tune import TuneOptions, TuneReport, build_options_of
 
 SAMPLE = Path(__file__).parents[2] / "calib_data"
