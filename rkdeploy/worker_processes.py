@@ -10,15 +10,14 @@ import contextlib
 import multiprocessing
 import os
 import signal
-import threading
-from collections.abc import Callable, Generator, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from typing import TYPE_CHECKING, Any, Final
 
 import cv2
 
+from rkdeploy.end_signals import interrupts_ignored
 from rkdeploy.errors import RkdeployError
 
 if TYPE_CHECKING:
@@ -61,7 +60,7 @@ def work_off(
     """
     workers: list[_Worker] = []
     try:
-        with _interrupts_ignored():  # a worker inherits that: this process decides when it ends
+        with interrupts_ignored():  # a worker inherits that: this process decides when it ends
             workers.extend(_started(work, index, arguments) for index in range(min(count, len(tasks))))
         waiting = list(reversed(tasks))
         for worker in workers:
@@ -139,15 +138,3 @@ def _end(workers: Sequence[_Worker], *, terminate: bool) -> None:
         if worker.process.is_alive():
             worker.process.kill()
             worker.process.join()
-
-
-@contextmanager
-def _interrupts_ignored() -> Iterator[None]:
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)

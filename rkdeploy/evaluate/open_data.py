@@ -114,8 +114,7 @@ def _from_yaml(yaml: DataYaml, files: Sequence[Path], spec: ModelSpec, labels: s
         reason = f' ("{next(iter(bad))}" {next(iter(bad.values()))})' if bad else ""
         raise DataError(
             f'No image of the {source} has labels{reason}: looked for files such as "{label_file(files[0], labels)}".',
-            "Labels lie beside the images, with the folder `images` replaced; name another with --labels "
-            "(build, compare: --data-labels).",
+            "Labels lie beside the images, with the folder `images` replaced; name another with --data-labels.",
         )
     if not labelled and finds_objects(spec):
         notes.append(f"The {source} has no labelled objects: class maps are evaluated only.")

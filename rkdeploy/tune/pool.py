@@ -15,7 +15,6 @@ import tempfile
 import threading
 import time
 from collections import deque
-from collections.abc import Iterator
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
@@ -23,7 +22,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import cv2
 
-from rkdeploy.end_signals import EXIT_WORDS, take_end_signals
+from rkdeploy.end_signals import EXIT_WORDS, interrupts_ignored, take_end_signals
 from rkdeploy.errors import RkdeployError
 from rkdeploy.tune.runner import MAX_LOSSES, TrialFunction, TrialOutcome, lost_often
 from rkdeploy.tune.trial import TrialJob, run_trial
@@ -146,7 +145,7 @@ class ProcessPool:
             target=_work, args=(there, job, self._function, self._parcels.folder, folder), daemon=False
         )
         try:
-            with _interrupts_ignored():  # a trial inherits that: this process decides when it ends
+            with interrupts_ignored():  # a trial inherits that: this process decides when it ends
                 process.start()
         except OSError as error:
             here.close()
@@ -197,15 +196,3 @@ def _end_with(pipe: Connection[Any, Any], parcels: Path) -> None:
     os.kill(os.getpid(), signal.SIGTERM)  # the main thread unwinds
     time.sleep(_UNWIND_S)
     os._exit(1)
-
-
-@contextlib.contextmanager
-def _interrupts_ignored() -> Iterator[None]:
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)
