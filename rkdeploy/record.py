@@ -139,10 +139,10 @@ class Measure:
     """One figure from 0 to 1 of how far the built model gives what float gives.
 
     Attributes:
-        name: `ap50`, average precision at an overlap of 0.5 with float's detections as the truth, and `ap`, its mean over
-            overlaps of 0.5 to 0.95; `recall` of the objects
-            that float is sure of, at the threshold of use; `mean_iou` of a class map; `first_class`, share of images with the same first class; `matched`, in older bundles, share of float's
-            detections matched.
+        name: `ap50`, average precision at an overlap of 0.5 with float's detections as the truth; `ap`, its mean over
+            overlaps of 0.5 to 0.95; `recall` of the objects that float is sure of, at the threshold of use;
+            `mean_iou` of a class map; `first_class`, share of images with the same first class; `matched`, in older
+            bundles, share of float's detections matched.
         of: kind of object or name of the class map.
         value: the figure.
         interval: (low, high), 95 %.
@@ -252,8 +252,8 @@ class Agreement:
     def headline(self) -> Measure | None:
         """The one figure that builds are compared by; None where float found nothing.
 
-        Average precision of the boxes, the mean over overlaps, which tells builds apart where AP50 is 1 for all; else the
-        lowest of `measures`.
+        Average precision of the boxes, the mean over overlaps, which tells builds apart where AP50 is 1 for all; else
+        the lowest of `measures`.
         """
         if self.average_precisions:
             first = self.average_precisions[0]

@@ -13,7 +13,7 @@ from typing import Final
 from rkdeploy.errors import VerificationError
 from rkdeploy.record import Agreement, Measure, Proof
 
-FLOOR: Final = 0.8
+FLOOR: Final = 0.85
 """Lowest share at which a build is kept.  Chosen on real models: see the table in docs/quantization.md."""
 GOOD: Final = 0.95
 """Share from which nothing is said."""
@@ -93,8 +93,8 @@ def require_agreement(agreement: Agreement, min_agreement: float) -> None:
     fallen = [one for one in agreement.measures if _is_enough(one) and one.interval[1] < min_agreement]
     if fallen:
         raise VerificationError(
-            f"The built model is not what float is: {'; '.join(described(one) for one in fallen)}. Expected is at least "
-            f"{min_agreement:.3f} within the interval. {agreement.images} images of {agreement.source}.",
+            f"The built model does not give what float gives: {'; '.join(described(one) for one in fallen)}. The upper "
+            f"end of the interval must reach {min_agreement:.3f}. {agreement.images} images of {agreement.source}.",
             f"{_MEND} Or lower --min-agreement if this is good enough.",
         )
 

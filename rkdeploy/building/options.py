@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from rkdeploy.building.accuracy_gate import GateOptions
+from rkdeploy.building.agreement_gate import FLOOR
 from rkdeploy.building.input_choice import InputChoice
 from rkdeploy.errors import RkdeployError, shown
 from rkdeploy.examples import MAX_EXAMPLES
@@ -38,7 +39,8 @@ class BuildOptions:
         stem: how the first layer is written.
         nms: which head of a checkpoint with two (YOLOv10, YOLO26); None takes the one that its trainer takes.
         cut: where the graph is cut.
-        min_agreement: share of float's detections that the built model must match, 0..1.
+        min_agreement: share that every measure of agreement with float must reach, 0..1: see
+            `rkdeploy.building.agreement_gate`.
         proof_images: how many held-back images it is proven on.
         examples: how many of them the bundle keeps, small, to be looked at.
         gate: what it must keep of float's accuracy on labelled images; None measures nothing.
@@ -63,7 +65,7 @@ class BuildOptions:
     stem: StemForm = "space_to_depth"
     nms: bool | None = None
     cut: CutOptions = field(default_factory=CutOptions)
-    min_agreement: float = 0.9
+    min_agreement: float = FLOOR
     proof_images: int = 24
     examples: int = 4
     gate: GateOptions | None = None

@@ -52,6 +52,7 @@ from rkdeploy.bundle import (
 from rkdeploy.compiled import CompiledModel
 from rkdeploy.errors import CalibrationError, ToolkitError
 from rkdeploy.evaluate.figures import AccuracyReport
+from rkdeploy.evaluate.matching import require_tool
 from rkdeploy.evaluate.truth import LabelledSet
 from rkdeploy.families.advice import advice_for
 from rkdeploy.families.anchor_defaults import compare_anchors
@@ -155,6 +156,8 @@ def build(options: BuildOptions, events: BuildEvents) -> Bundle:
                 events.calibration(images.calibration)
                 if options.gate is not None:
                     require_sound(images.calibration)
+            if images.proof:
+                require_tool()  # missing, it is better told of now than after the build
             labelled = open_gate(options.gate, spec) if options.gate is not None else None
             request = request_of(options, images, labelled)
         with clock.stage("verify", "Verifying the contract against the trained decode"):

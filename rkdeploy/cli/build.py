@@ -130,9 +130,11 @@ def build_command(
     min_agreement: Annotated[
         float,
         typer.Option(
-            help="Share of float's detections that the built model must match (0 to 1).", rich_help_panel=QUANTIZATION
+            help="Least AP50 of the built model with float's detections as the truth (0 to 1); of classifiers the share "
+            "with the same first class, of class maps the mean IoU. Judged by the upper end of its 95 % interval.",
+            rich_help_panel=QUANTIZATION,
         ),
-    ] = 0.9,
+    ] = 0.85,
     proof_count: Annotated[
         int, typer.Option(help="Held-back images to compare on.", rich_help_panel=QUANTIZATION)
     ] = 24,
@@ -305,7 +307,9 @@ class _Events(BuildEvents):
         )
         for line in others[:-1]:
             out.print(f"            {plain(line)}")
-        out.print(f"[bold]Standing[/]  {'[green]agrees[/] with float' if proof.standing == 'agrees' else proof.standing}")
+        out.print(
+            f"[bold]Standing[/]  {'[green]agrees[/] with float' if proof.standing == 'agrees' else proof.standing}"
+        )
 
     def accuracy(self, report: AccuracyReport) -> None:
         from rkdeploy.cli.evaluate_table import print_accuracy
@@ -330,7 +334,9 @@ def agreement_lines(agreement: Agreement) -> list[str]:
         )
     if agreement.confident is not None:
         sure = agreement.confident
-        lines.append(f"finds {100 * sure.found:.1f} % of the {sure.objects} objects that float scores above {sure.confidence}")
+        lines.append(
+            f"finds {100 * sure.found:.1f} % of the {sure.objects} objects that float scores above {sure.confidence}"
+        )
     points = agreement.keypoints
     if points is not None:
         median, tail = points.median_shift_px, points.p95_shift_px
