@@ -1,16 +1,18 @@
-"""A table of how the model files of a folder build at defaults, in INT8 and in FP16.
+"""A table of how the model files of a folder build: at defaults, or with other settings, a column each.
 
-    python -m tests.benchmarks.build_folder MODELS --calib PHOTOS [--calib-for dna1.pt=OTHER_PHOTOS] [--dtype int8,fp16]
+    python -m tests.benchmarks.build_folder MODELS --calib PHOTOS [--calib-for dna1.pt=OTHER_PHOTOS]
+    python -m tests.benchmarks.build_folder MODELS --calib PHOTOS --setting "FP16=--dtype fp16" --setting "mmse=..."
 
-Each file is built by the command line, in a process of its own, as a user would.  A darknet cfg of the same name beside a
-file is given with it.  The table is Markdown: what `rkdeploy inspect` calls the file, and for each type what came of the
-build: the standing, AP, AP50 with its interval and the number of objects, or the first line of the refusal.
+Each file is built by the command line, in a process of its own, as a user would.  A darknet cfg of the same name next
+to a file is given with it.  The table is Markdown: what `rkdeploy inspect` calls the file, and for each setting what
+came of the build: the standing, AP, AP50 with its interval and the number of objects, or the first line of the refusal.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import shlex
 import subprocess
 import sys
 import tempfile
@@ -37,11 +39,11 @@ def kind_of(file: Path) -> str:
     return ", ".join(dict.fromkeys(named))
 
 
-def built(file: Path, calib: Path, dtype: str, out: Path) -> str:
+def built(file: Path, calib: Path, setting: list[str], out: Path) -> str:
     """What came of a build, in one cell."""
     cfg = file.with_suffix(".cfg")
     extra = ["--cfg", cfg] if cfg.is_file() and file.suffix != ".cfg" else []
-    done = rkdeploy("build", file, "--calib", calib, "--dtype", dtype, "--out", out, *extra)
+    done = rkdeploy("build", file, "--calib", calib, "--out", out, *extra, *setting)
     if done.returncode:
         return f"refused: {first_line(done.stderr)}"
     records = sorted(out.glob("*/build.json"))
@@ -76,20 +78,23 @@ def main() -> None:
     parser.add_argument("models", type=Path)
     parser.add_argument("--calib", type=Path, required=True)
     parser.add_argument("--calib-for", action="append", default=[], metavar="FILE=FOLDER")
-    parser.add_argument("--dtype", default="int8,fp16")
+    parser.add_argument("--setting", action="append", default=[], metavar="LABEL=OPTIONS")
     parser.add_argument("--only", action="append", default=[], metavar="FILE")
     arguments = parser.parse_args()
     special = {name: Path(folder) for name, _, folder in (one.partition("=") for one in arguments.calib_for)}
-    dtypes = arguments.dtype.split(",")
-    print("| file | kind |", " | ".join(dtypes), "|")
-    print("|---|---|" + "---|" * len(dtypes))
+    settings = {
+        label: shlex.split(options)
+        for label, _, options in (one.partition("=") for one in arguments.setting or ("INT8", "FP16=--dtype fp16"))
+    }
+    print("| file | kind |", " | ".join(settings), "|")
+    print("|---|---|" + "---|" * len(settings))
     for file in sorted(arguments.models.iterdir()):
         if file.suffix.lower() not in SUFFIXES or (arguments.only and file.name not in arguments.only):
             continue
         cells = []
-        for dtype in dtypes:
+        for setting in settings.values():
             with tempfile.TemporaryDirectory() as out:
-                cells.append(built(file, special.get(file.name, arguments.calib), dtype, Path(out)))
+                cells.append(built(file, special.get(file.name, arguments.calib), setting, Path(out)))
         print(f"| {file.name} | {kind_of(file)} |", " | ".join(cells), "|", flush=True)
 
 
