@@ -1,0 +1,123 @@
+"""What can be run in a moment is run: each command does what its page says and prints what stands below it.
+
+Figures may differ (times, rates, versions); words may not.  Commands that need the vendor's toolkit, a board, a camera or
+minutes are left to `test_commands_shown.py`, which parses them.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+import zipfile
+from functools import cache
+from pathlib import Path
+
+import pytest
+from pages import NAMES, ROOT, Shown, shown_lines
+
+# What takes the toolkit, a board, a camera, a window or a server.
+_ELSEWHERE = {"simulator", "--toolkit-python", "--camera", "--show", "--web", "--record", "--replay", "--data"}
+_AT_ONCE = {"inspect", "run", "doctor", "report"}
+
+
+def is_cheap(shown: Shown, arguments: list[str]) -> bool:
+    """Whether a call takes a moment here: reading and running the sample, or a build that ends with an error at once."""
+    if not arguments or _ELSEWHERE & set(arguments) or any("/var/lib" in word for word in arguments):
+        return False
+    if arguments[0] == "build":
+        return shown.output[:1] != () and shown.output[0].startswith("error:") and "rk9999" not in arguments
+    return arguments[0] in _AT_ONCE | {"--version"} and not any(_is_made_elsewhere(word) for word in arguments)
+
+
+def _is_made_elsewhere(word: str) -> bool:
+    return word.endswith(("profile.json", "eval.json", ".mp4", "-fp16")) or "main/" in word
+
+
+def cheap_lines() -> list[Shown]:
+    """The shell lines of all pages that consist of such a call, each line once."""
+    lines = {}
+    for name in NAMES:
+        for shown in shown_lines(name):
+            calls = list(shown.calls("rkdeploy"))
+            if len(calls) == 1 and is_cheap(shown, calls[0]):
+                lines.setdefault((shown.line, shown.output), shown)
+    return list(lines.values())
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory, sample_bundle: Path) -> Path:
+    """What a reader of the pages has: the sample, its bundle, images of their own, a file from a stranger."""
+    folder = tmp_path_factory.mktemp("pages")
+    (folder / "calib_data").symlink_to(ROOT / "calib_data")
+    (folder / "best.pt").symlink_to(ROOT / "calib_data" / "best.pt")
+    shutil.copytree(sample_bundle, folder / "build" / "best-rk3588-int8")
+    (folder / "images").mkdir()
+    for image in sorted((ROOT / "calib_data" / "images" / "val").iterdir())[:3]:
+        shutil.copyfile(image, folder / "images" / image.name)
+    for graph in ("v6.onnx", "v4_raw.onnx"):
+        shutil.copyfile(ROOT / "tests" / "data" / "onnx" / graph, folder / graph)
+    with zipfile.ZipFile(folder / "hostile.pt", "w") as archive:  # os.system("true"), as pickle writes it
+        archive.writestr("hostile/data.pkl", b"\x80\x02cposix\nsystem\nX\x04\x00\x00\x00true\x85R.")
+        archive.writestr("hostile/version", b"3\n")
+    (folder / "parts").mkdir()
+    return folder
+
+
+@cache
+def run(line: str, folder: Path) -> tuple[int, str]:
+    """Run a shell line as a reader does.
+
+    Args:
+        line: one line, with its pipes and redirections.
+        folder: the working directory; one below it where the line reaches upwards.
+
+    Returns:
+        The exit code, and stdout with stderr.
+    """
+    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    result = subprocess.run(
+        ["bash", "-c", line],
+        cwd=folder / "parts" if " ../" in line else folder,
+        env={**os.environ, "PATH": path, "COLUMNS": "120", "NO_COLOR": "1", "TERM": "dumb"},
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=120, check=False,
+    )  # fmt: skip
+    return result.returncode, result.stdout
+
+
+def unmatched(shown: tuple[str, ...], printed: str) -> list[str]:
+    """The lines of a page that a program did not print, whatever their figures, folders and line breaks."""
+    text = _without_figures(printed)
+    lines = [_without_figures(line) for line in shown if "/home/you" not in line]
+    return [line for line in lines if line not in {"", "..."} and line not in text]
+
+
+def _without_figures(text: str) -> str:
+    return " ".join(re.sub(r"\d[\d.,]*", "#", text).split())
+
+
+@pytest.mark.parametrize("shown", [pytest.param(line, id=f"{line.page}: {line.line}"[:120]) for line in cheap_lines()])
+def test_a_shown_command_does_what_the_page_says(shown: Shown, folder: Path) -> None:
+    """It succeeds, or fails with the error that is shown; the words of its output are those on the page."""
+    if "jq" in shown.line and shutil.which("jq") is None:
+        pytest.skip("jq is not installed")
+    code, printed = run(shown.line, folder)
+    is_failure = any(line.startswith("error:") for line in shown.output)
+    assert code == (1 if is_failure else 0), printed
+    assert "Traceback" not in printed
+    assert unmatched(shown.output, printed) == [], printed
+
+
+def test_enough_is_run() -> None:
+    """The choice above does not become empty unnoticed."""
+    commands = [next(iter(shown.calls("rkdeploy")))[0] for shown in cheap_lines()]
+    assert {command: commands.count(command) >= count for command, count in
+            {"inspect": 2, "run": 4, "build": 3, "report": 2}.items()} == dict.fromkeys(("inspect", "run", "build", "report"), True)
+
+
+def test_other_words_are_found() -> None:
+    """Figures may differ, words may not."""
+    assert unmatched(("Verified  36,288 rows", "..."), "x\nVerified 7 rows\n") == []
+    assert unmatched(("Verified  36,288 lines",), "Verified 36,288 rows") == ["Verified # lines"]
