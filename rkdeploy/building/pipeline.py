@@ -21,7 +21,8 @@ from numpy.typing import NDArray
 
 from rkdeploy import __version__
 from rkdeploy.building.accuracy_gate import Side, gate_notes, measure, open_gate, require_accuracy, require_sound
-from rkdeploy.building.agreement import AgreementMeter, require_agreement
+from rkdeploy.building.agreement import AgreementMeter
+from rkdeploy.building.agreement_gate import proof_of, proof_text, require_agreement
 from rkdeploy.building.events import BuildEvents
 from rkdeploy.building.examples import ExampleKeeper
 from rkdeploy.building.input_choice import with_choice
@@ -181,10 +182,9 @@ def build(options: BuildOptions, events: BuildEvents) -> Bundle:
         except ToolkitError as error:
             raise _with_log_kept(error, folder / LOG, options.folder) from error
         events.advice(advice_for(network.info, network.input_hw) if network.info is not None else ())
-        if agreement is None:
-            warn("The built model was not compared with float: there is no image left to compare on.")
-        else:
-            events.compared(agreement)
+        proof = proof_of(agreement)
+        if agreement is not None:
+            events.compared(agreement, proof)
         if accuracy is not None and labelled is not None and options.gate is not None:
             calibration = images.calibration if quantized else None
             for note in gate_notes(accuracy, labelled, calibration):
@@ -193,8 +193,8 @@ def build(options: BuildOptions, events: BuildEvents) -> Bundle:
             require_accuracy(accuracy, options.gate.max_drop, agreement, calibration)
         if agreement is not None:
             require_agreement(agreement, options.min_agreement)
-            if agreement.share is None and agreement.same_first_class is None:
-                warn("Float finds nothing on the held-back images, so there is nothing to compare.")
+        if text := proof_text(proof, agreement):
+            warn(text)
         compiled = _compiled(model, warn)
         write_json(folder / CONTRACT, spec)
         write_json(
@@ -214,6 +214,7 @@ def build(options: BuildOptions, events: BuildEvents) -> Bundle:
                 compiled=compiled,
                 accuracy=accuracy,
                 request=request,
+                proof=proof,
             ),
         )
     return read_bundle(options.folder, check_hashes=False)

@@ -50,7 +50,7 @@ if TYPE_CHECKING:
     from rkdeploy.families.advice import Advice
     from rkdeploy.quantize.calibration import CalibrationSet
     from rkdeploy.quantize.float16 import Float16Choice
-    from rkdeploy.record import Agreement, Verification
+    from rkdeploy.record import Agreement, Proof, Verification
 
 
 class Algorithm(str, Enum):
@@ -296,18 +296,16 @@ class _Events(BuildEvents):
             + (f"; rewritten first layer within {rewrite:.2g}" if rewrite is not None else "")
         )
 
-    def compared(self, agreement: Agreement) -> None:
+    def compared(self, agreement: Agreement, proof: Proof) -> None:
         out.print(agreement_table(agreement))
-        share = agreement.share
-        if share is not None:
-            out.print(
-                f"[bold]Agreement[/] {agreement.matched} of {agreement.float_detections} float detections matched "
-                f"({100 * share:.1f} %) at IoU {agreement.iou}, score within {agreement.score_difference}; "
-                f"{agreement.images} images from {plain(agreement.source)}; {plain(agreement.figures_from)}"
-            )
-
-        for line in agreement_lines(agreement):
+        first, *others = [*agreement_lines(agreement), "float finds nothing to compare"]
+        out.print(
+            f"[bold]Agreement[/] {plain(first)}; {agreement.images} images from {plain(agreement.source)}; "
+            f"{plain(agreement.figures_from)}"
+        )
+        for line in others[:-1]:
             out.print(f"            {plain(line)}")
+        out.print(f"[bold]Standing[/]  {'[green]agrees[/] with float' if proof.standing == 'agrees' else proof.standing}")
 
     def accuracy(self, report: AccuracyReport) -> None:
         from rkdeploy.cli.evaluate_table import print_accuracy
@@ -322,8 +320,17 @@ class _Events(BuildEvents):
 
 
 def agreement_lines(agreement: Agreement) -> list[str]:
-    """What the task gives besides boxes, a line each."""
+    """What the built model keeps of float's results, one line for each thing that the model gives."""
     lines = []
+    for ap in agreement.average_precisions:
+        low, high = ap.ap50_interval
+        lines.append(
+            f"AP {ap.ap:.3f}, AP50 {ap.ap50:.3f} ({low:.3f} to {high:.3f}), AP75 {ap.ap75:.3f} of the {ap.kind}, with "
+            f"float's {ap.objects} detections above {agreement.confidence} as the truth"
+        )
+    if agreement.confident is not None:
+        sure = agreement.confident
+        lines.append(f"finds {100 * sure.found:.1f} % of the {sure.objects} objects that float scores above {sure.confidence}")
     points = agreement.keypoints
     if points is not None:
         median, tail = points.median_shift_px, points.p95_shift_px

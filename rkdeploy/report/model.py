@@ -31,7 +31,7 @@ from rkdeploy.spec import HeadOutput, InputSpec, Task
 REPORT_VERSION = 1
 DOCUMENT: Literal["rkdeploy report"] = "rkdeploy report"
 
-Status = Literal["good", "attention", "bad", "unknown", "plain"]
+Status = Literal["good", "attention", "bad", "unproven", "unknown", "plain"]
 """`plain`: a figure that is neither good nor bad by itself."""
 PartName = Literal["compute", "memory", "activation", "attention", "overhead"]
 LimitName = Literal["", "compute", "memory", "activation", "attention"]

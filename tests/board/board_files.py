@@ -10,11 +10,11 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-from sample_model import SPEC, H, W, write_rknn
 
 from rkdeploy.bundle import BUILD, CONTRACT, Bundle, new_bundle, read_bundle, write_json
 from rkdeploy.record import BuildRecord, SourceRecord, ToolkitRecord, Verification
 from rkdeploy.spec import NpuModel
+from tests.board.sample_model import SPEC, H, W, write_rknn
 
 NPU = "sys/class/devfreq/fdab0000.npu"
 CPU = "sys/devices/system/cpu/cpufreq/policy4"

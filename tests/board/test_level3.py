@@ -19,13 +19,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from sample_model import shim_text
 
 from rkdeploy.bundle import CONTRACT, Bundle, new_bundle, read_bundle
 from rkdeploy.custom_string import custom_string
 from rkdeploy.image_file import read_image
 from rkdeploy.preprocess import Letterbox
 from rkdeploy.runtime.registry import open_runtime
+from tests.board.sample_model import shim_text
 
 ROOT = Path(__file__).parents[2]
 SAMPLE = ROOT / "calib_data"

@@ -11,7 +11,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from small_bundle import program
+
+from tests.board_install.small_bundle import program
 
 HERE = Path(__file__).parent
 BOARD = HERE.parents[1] / "board"

@@ -9,9 +9,9 @@ import sys
 from pathlib import Path
 
 import pytest
-from small_bundle import program, write_program
 
 from rkdeploy.stream.pipeline import PipelineOptions
+from tests.board_install.small_bundle import program, write_program
 
 BOARD = Path(__file__).parents[2] / "board"
 PINS = [line.split("#")[0].strip() for line in (BOARD / "requirements.txt").read_text().splitlines()]

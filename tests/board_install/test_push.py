@@ -11,7 +11,6 @@ import sys
 from pathlib import Path
 
 import pytest
-from small_bundle import program, write_bundle, write_program
 
 from rkdeploy.bundle import find_bundle, read_bundle
 from rkdeploy.errors import BundleError, PushError
@@ -19,6 +18,7 @@ from rkdeploy.push import Parcel, Ssh
 from rkdeploy.push.board import check_home
 from rkdeploy.push.scripts import ACTIVATE, EXAMINE, RESTART, ROLL_BACK, UPLOAD
 from rkdeploy.push.ssh import Answer, connection_failure
+from tests.board_install.small_bundle import program, write_bundle, write_program
 
 # Drops ssh's own words, then gives the rest to a shell, as sshd gives it to the login shell; a login shell may chatter.
 FAKE_SSH = """#!/bin/sh

@@ -14,9 +14,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from small_bundle import program, write_bundle, write_program
 
 from rkdeploy.bundle import read_bundle
+from tests.board_install.small_bundle import program, write_bundle, write_program
 
 pytestmark = [
     pytest.mark.slow,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -11,11 +10,6 @@ import cv2
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "evaluate"))
-
-
-from tiny_model import SPEC, head_values, make_data
 
 from rkdeploy.building.accuracy_gate import (
     GateOptions,
@@ -35,6 +29,7 @@ from rkdeploy.image_file import read_image
 from rkdeploy.quantize.calibration import find_calibration
 from rkdeploy.record import Agreement, OutputAgreement
 from rkdeploy.runtime.protocol import HeadTensor
+from tests.evaluate.tiny_model import SPEC, head_values, make_data
 
 SAMPLE = Path(__file__).parents[2] / "calib_data"
 

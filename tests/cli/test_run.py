@@ -13,21 +13,23 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from board_files import write_bundle
-from shim import Shim
 
-SCRIPT = Path(__file__).with_name("run_with_stand_ins.py")
+from tests.board.board_files import write_bundle
+from tests.board.shim import Shim
+
+ROOT = Path(__file__).parents[2]
 BACKEND = ("--backend", "onnxruntime")  # never opened
-VAL = Path(__file__).parents[2] / "calib_data" / "images" / "val"
+VAL = ROOT / "calib_data" / "images" / "val"
 
 
 def command(*arguments: str | Path, ms: float = 0.0, failing: str = "-") -> list[str]:
-    return [sys.executable, str(SCRIPT), str(ms), failing, "run", "--model", "x", *BACKEND, *map(str, arguments)]
+    program = [sys.executable, "-m", "tests.cli.run_with_stand_ins", str(ms), failing]
+    return [*program, "run", "--model", "x", *BACKEND, *map(str, arguments)]
 
 
 def run(*arguments: str | Path, ms: float = 0.0, failing: str = "-") -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        command(*arguments, ms=ms, failing=failing), capture_output=True, text=True, timeout=60, check=False
+        command(*arguments, ms=ms, failing=failing), cwd=ROOT, capture_output=True, text=True, timeout=60, check=False
     )
 
 
@@ -71,7 +73,7 @@ def test_a_signal_ends_it_cleanly(number: signal.Signals, line: str, tmp_path: P
     save, jsonl = tmp_path / "o", tmp_path / "o.jsonl"
     with subprocess.Popen(
         command("--source", video, "--save", save, "--jsonl", jsonl, ms=5),
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
     ) as process:  # fmt: skip
         end = time.monotonic() + 30
         while sum(path.stat().st_size for path in tmp_path.glob(".o.*")) < 2000:

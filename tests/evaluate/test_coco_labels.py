@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tiny_model import SPEC
 
 from rkdeploy.evaluate.coco_labels import read_coco
 from rkdeploy.evaluate.truth import DataError, RunLengths
 from rkdeploy.spec import KeypointLayout
+from tests.evaluate.tiny_model import SPEC
 
 
 def write(folder: Path, **changes: Any) -> Path:

@@ -14,7 +14,6 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from stand_ins import SPEC, THRESHOLDS, WAIT_S, ListSink, StandInRuntime
 
 from rkdeploy.errors import SourceError
 from rkdeploy.stream.backoff import Backoff
@@ -24,6 +23,7 @@ from rkdeploy.stream.sources.address import host_and_port, is_stream_address, re
 from rkdeploy.stream.sources.camera import Camera, camera_error
 from rkdeploy.stream.sources.live import LiveCapture
 from rkdeploy.stream.sources.network import NetworkStream
+from tests.stream.stand_ins import SPEC, THRESHOLDS, WAIT_S, ListSink, StandInRuntime
 
 SOON = Backoff(0.02, 0.05)
 

@@ -13,7 +13,18 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from live_view import (
+from prometheus_client.parser import text_string_to_metric_families
+
+from rkdeploy.errors import RkdeployError
+from rkdeploy.postprocess.detections import Detections
+from rkdeploy.stream.frames import Frame
+from rkdeploy.stream.pipeline import Pipeline
+from rkdeploy.stream.sinks.jsonl import jsonl_line
+from rkdeploy.web.jpeg import JpegOptions
+from rkdeploy.web.newest import RING, Slot
+from tests.stream.stand_ins import THRESHOLDS, StandInRuntime, StandInSource
+from tests.stream.stand_ins import frame as grey_frame
+from tests.web.live_view import (
     NAMES,
     SPEC,
     WAIT_S,
@@ -29,19 +40,9 @@ from live_view import (
     view_on,
     wait_until,
 )  # fmt: skip
-from prometheus_client.parser import text_string_to_metric_families
-from stand_ins import THRESHOLDS, StandInRuntime, StandInSource
-from stand_ins import frame as grey_frame
 
-from rkdeploy.errors import RkdeployError
-from rkdeploy.postprocess.detections import Detections
-from rkdeploy.stream.frames import Frame
-from rkdeploy.stream.pipeline import Pipeline
-from rkdeploy.stream.sinks.jsonl import jsonl_line
-from rkdeploy.web.jpeg import JpegOptions
-from rkdeploy.web.newest import RING, Slot
-
-RUN_SCRIPT = Path(__file__).parents[1] / "cli" / "run_with_stand_ins.py"
+ROOT = Path(__file__).parents[2]
+RUN_SCRIPT = ("-m", "tests.cli.run_with_stand_ins")
 
 
 def test_the_page_is_self_contained() -> None:
@@ -330,8 +331,8 @@ def test_the_command(number: signal.Signals, tmp_path: Path) -> None:
     writer.release()
     arguments = ["run", "--model", "x", "--backend", "onnxruntime", "--source", str(video), "--web", ":0"]
     with subprocess.Popen(
-        [sys.executable, str(RUN_SCRIPT), "10", "-", *arguments],
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        [sys.executable, *RUN_SCRIPT, "10", "-", *arguments],
+        cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
     ) as process:  # fmt: skip
         assert process.stderr is not None
         line = process.stderr.readline()
@@ -354,7 +355,12 @@ def test_an_open_address_without_a_token_ends_the_command(tmp_path: Path) -> Non
     source = Path(__file__).parents[2] / "calib_data" / "images" / "val"
     arguments = ["run", "--model", "x", "--backend", "onnxruntime", "--source", str(source), "--web", "0.0.0.0:0"]
     result = subprocess.run(
-        [sys.executable, str(RUN_SCRIPT), "0", "-", *arguments], capture_output=True, text=True, timeout=60, check=False
+        [sys.executable, *RUN_SCRIPT, "0", "-", *arguments],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
     )
     assert result.returncode == 1
     assert result.stderr.count("error:") == 1
