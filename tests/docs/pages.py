@@ -6,6 +6,7 @@ import re
 import shlex
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import dropwhile
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
@@ -42,10 +43,9 @@ class Shown:
     def calls(self, program: str) -> Iterator[list[str]]:
         """The arguments of each call of a program in this line, without redirections."""
         for words in _simple_commands(self.line):
-            while words and ("=" in words[0] or words[0] == "sudo"):
-                words = words[1:]
-            if words and words[0] == program:
-                yield words[1:]
+            command = list(dropwhile(lambda word: "=" in word or word == "sudo", words))
+            if command[:1] == [program]:
+                yield command[1:]
 
 
 def read(name: str) -> str:

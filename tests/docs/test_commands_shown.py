@@ -5,13 +5,14 @@ from __future__ import annotations
 import re
 import sys
 from collections.abc import Iterator
+from itertools import pairwise
 from typing import Any
 
 import pytest
 import typer
-from pages import NAMES, ROOT, Shown, code_spans, read, shown_lines
 
 from rkdeploy.cli.main import app
+from tests.docs.pages import NAMES, ROOT, Shown, code_spans, read, shown_lines
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -102,7 +103,7 @@ def test_what_pip_is_told_to_install_can_be_found(arguments: list[str]) -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     assert arguments[0] == "install"
     values_of = {"-c", "--index-url"}
-    words = [word for before, word in zip(arguments, arguments[1:], strict=False) if before not in values_of]
+    words = [word for before, word in pairwise(arguments) if before not in values_of]
     for word in (word for word in words if not word.startswith("-")):
         match = re.fullmatch(r"\.(?:\[([\w,]+)\])?", word)
         if match is None:
