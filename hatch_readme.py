@@ -12,8 +12,10 @@ from typing import Any
 
 from hatchling.metadata.plugin.interface import MetadataHookInterface
 
-_IMAGE = re.compile(r"(!\[[^\]]*\]\()(?!https?:|#)([^)\s]+)")
-_LINK = re.compile(r"((?<!!)\[(?:[^\]\[]|\[[^\]]*\])*\]\()(?!https?:|mailto:|#)([^)\s]+)")
+_CODE = r"(```.*?```|`[^`\n]*`)"
+_ELSEWHERE = r"(?!https?:|mailto:|#)"
+_IMAGE = re.compile(rf"{_CODE}|(!\[[^\]]*\]\(){_ELSEWHERE}([^)\s]+)", re.DOTALL)
+_LINK = re.compile(rf"{_CODE}|((?<!!)\[(?:[^\]\[]|\[[^\]]*\])*\]\(){_ELSEWHERE}([^)\s]+)", re.DOTALL)
 
 
 class ReadmeHook(MetadataHookInterface):
@@ -39,8 +41,11 @@ def with_absolute_links(text: str, home: str, tag: str) -> str:
         tag: the tag, branch or commit that the links point at.
 
     Returns:
-        The text; links with a scheme and links within the page stay as they are.
+        The text; links with a scheme, links within the page, and code stay as they are.
     """
     raw = home.replace("https://github.com/", "https://raw.githubusercontent.com/", 1)
-    text = _IMAGE.sub(rf"\g<1>{raw}/{tag}/\g<2>", text)
-    return _LINK.sub(rf"\g<1>{home}/blob/{tag}/\g<2>", text)
+    return _with_base(_LINK, f"{home}/blob/{tag}/", _with_base(_IMAGE, f"{raw}/{tag}/", text))
+
+
+def _with_base(pattern: re.Pattern[str], base: str, text: str) -> str:
+    return pattern.sub(lambda match: match[0] if match[1] else f"{match[2]}{base}{match[3]}", text)
