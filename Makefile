@@ -68,4 +68,4 @@ schema: setup
 	$(BIN)/python -m rkdeploy.schema docs
 
 clean:
-	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache
+	rm -rf $(VENV) build dist .cache .hypothesis .mypy_cache .ruff_cache .pytest_cache $(NATIVE)/librkdeploy-decode-*

@@ -33,7 +33,7 @@ class Machine:
             tag = f"{TAG}-{TAG}-manylinux2014_aarch64" if name == "numpy" else "py3-none-any"
             self.wheel(f"{name.replace('-', '_')}-{version}-{tag}")
         self.wheel("pip-26.0-py3-none-any")
-        self.wheel("rkdeploy-0.1.0-py3-none-any")
+        self.wheel("rkdeploy-0.2.0-py3-none-any")
 
     def wheel(self, name: str) -> None:
         (self.wheels / f"{name}.whl").write_bytes(b"")

@@ -37,7 +37,7 @@ ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs" / "families.md"
 BEGIN, END = "<!-- table: tests/families/make_table.py -->", "<!-- end of table -->"
 HEADING = (
-    "| model | task | head | upstream px | upstream score | contract px | OpenCV | INT8 matched | besides |\n"
+    "| model | task | head | upstream px | upstream score | contract px | OpenCV | INT8 matched | also |\n"
     "|---|---|---|---:|---:|---:|---:|---:|---|"
 )
 
