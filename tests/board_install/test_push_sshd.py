@@ -20,7 +20,9 @@ from rkdeploy.bundle import read_bundle
 
 pytestmark = [
     pytest.mark.slow,
-    pytest.mark.skipif(not program("sshd") or not program("ssh"), reason="needs.sh was not run"),
+    pytest.mark.skipif(
+        not program("sshd") or not program("ssh"), reason="sshd or ssh is not installed: bash tests/needs.sh"
+    ),
 ]
 
 USER = pwd.getpwuid(os.geteuid()).pw_name
