@@ -13,7 +13,7 @@ import struct
 import zlib
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import cv2
 import numpy as np
@@ -48,11 +48,18 @@ class _BrokenImageError(Exception):
 @contextmanager
 def opencv_log_silenced() -> Iterator[None]:
     """OpenCV's own log lines are kept off stderr; what they say goes into our messages instead."""
-    before = cv2.setLogLevel(0)
+    before = set_opencv_log_level(0)
     try:
         yield
     finally:
-        cv2.setLogLevel(before)
+        set_opencv_log_level(before)
+
+
+def set_opencv_log_level(level: int) -> int:
+    """Set what OpenCV logs, 0 for nothing, and give the level before.  The function moved in OpenCV 4.13."""
+    utils: Any = cv2.utils
+    module = cv2 if hasattr(cv2, "setLogLevel") else utils.logging
+    return int(module.setLogLevel(level))
 
 
 def is_image_name(name: str) -> bool:

@@ -273,7 +273,12 @@ class Agreement:
 
 @dataclass(frozen=True, slots=True)
 class CalibrationImageRecord:
-    """One calibration image: path relative to its source, hash of the file."""
+    """One calibration image: path relative to its source, hash of the file.
+
+    Attributes:
+        path: relative to the source.
+        sha256: of the file.
+    """
 
     path: str
     sha256: str
@@ -281,7 +286,14 @@ class CalibrationImageRecord:
 
 @dataclass(frozen=True, slots=True)
 class CalibrationRecord:
-    """What quantization was calibrated on."""
+    """What quantization was calibrated on.
+
+    Attributes:
+        source: the folder, list or data.yaml that the images were chosen from.
+        seed: of the choice.
+        images: those that were used.
+        warnings: what was said about them.
+    """
 
     source: str
     seed: int

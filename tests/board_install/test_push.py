@@ -336,7 +336,7 @@ def test_a_changed_bundle_is_not_sent(board: Board, bundle: Path) -> None:
 def test_the_scripts_pass_shellcheck(script: str) -> None:
     """What runs on the board is POSIX shell without a finding."""
     if not shutil.which("shellcheck"):
-        pytest.skip("shellcheck is not installed")
+        pytest.skip("shellcheck is not installed: bash tests/needs.sh")
     # SC2329, SC2317: the common opening defines what not every script calls; SC2086: "sudo -n" is two words.
     result = subprocess.run(
         ["shellcheck", "--shell=sh", "--exclude=SC2329,SC2317,SC2086,SC2034", "-"],
