@@ -44,8 +44,10 @@ class Verification:
         image_names: what they were.
         rows: decoded rows compared, over all images.
         fields: the largest difference of each figure.
-        rewrite_error: largest difference between the graph as trained and as it is built, both decoded; None where
-            nothing was rewritten.
+        rewrite_error: largest difference between what a rewritten layer puts out and what the trained one does, in
+            that tensor's own unit and in proportion to what is allowed there; None where nothing was rewritten.  In a
+            bundle without `rewrite_allowed`: the largest difference of any decoded figure, in px or score.
+        rewrite_allowed: what was allowed there; None in older bundles and where nothing was rewritten.
     """
 
     images: int
@@ -53,6 +55,7 @@ class Verification:
     rows: int
     fields: tuple[FieldError, ...]
     rewrite_error: float | None = None
+    rewrite_allowed: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,8 @@ import onnx
 from numpy.typing import NDArray
 
 from rkdeploy.building.network import Network
-from rkdeploy.graph.verify import verify, verify_rewrite
+from rkdeploy.graph.rewritten import verify_rewrite
+from rkdeploy.graph.verify import verify
 from rkdeploy.preprocess import image_fit
 from rkdeploy.quantize.calibration import CalibrationImage
 from rkdeploy.record import Verification
@@ -33,19 +34,13 @@ def verify_contract(
     Raises:
         VerificationError: when the proof does not hold.
     """
-    head = network.reference_head
-    proof = verify(
-        network.reference,
-        head,
-        cut_graph,
-        spec,
-        _verify_images(spec, images),
-        separate=network.separate_reference,
-    )
-    if network.trained is network.reference:
+    rewrite = None
+    if network.trained is not network.reference:  # first, since it names the layer
+        rewrite = verify_rewrite(network.trained, network.reference, spec, _verify_images(spec, images))
+    proof = verify(network.trained, network.reference_head, cut_graph, spec, _verify_images(spec, images))
+    if rewrite is None:
         return proof
-    rewrite = verify_rewrite(network.trained, network.reference, head, spec, _verify_images(spec, images))
-    return replace(proof, rewrite_error=rewrite)
+    return replace(proof, rewrite_error=rewrite.max_error, rewrite_allowed=rewrite.allowed)
 
 
 def _verify_images(spec: ModelSpec, images: Sequence[CalibrationImage]) -> Iterator[tuple[str, NDArray[np.uint8]]]:

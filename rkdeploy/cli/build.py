@@ -295,7 +295,7 @@ class _Events(BuildEvents):
         out.print(
             f"[bold]Verified[/]  {verification.rows:,} rows, {verification.images} images: "
             + (f"{found} of the trained decode" if found else "identical to the trained decode")
-            + (f"; rewritten first layer within {rewrite:.2g}" if rewrite is not None else "")
+            + (f"; rewritten first layer within {rewrite:.2g} of the trained one" if rewrite is not None else "")
         )
 
     def compared(self, agreement: Agreement, proof: Proof) -> None:

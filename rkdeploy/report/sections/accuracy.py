@@ -194,8 +194,10 @@ def proof_section(model: ModelReport, words: Words) -> Section | None:
                 Column(words("proof.allowed"), "right"), Column(words("common.status")),
             )  # fmt: skip
             blocks.append(Table(words("proof.caption"), columns, rows))
-        if proof.rewrite_error is not None:
-            blocks.append(Note(words("proof.rewrite", error=proof.rewrite_error)))
+        if proof.rewrite_error is not None and proof.rewrite_allowed is not None:
+            blocks.append(Note(words("proof.rewrite", error=proof.rewrite_error, allowed=proof.rewrite_allowed)))
+        elif proof.rewrite_error is not None:  # of a bundle that compared decoded rows
+            blocks.append(Note(words("proof.rewrite_rows", error=proof.rewrite_error)))
     if model.agreement is not None:
         blocks += _agreement(model, words)
     return Section("proof", words("proof.title"), blocks) if blocks else None

@@ -137,7 +137,9 @@ TEXTS: Final[dict[str, str]] = {
     "proof.field": "figure",
     "proof.error": "largest difference",
     "proof.allowed": "allowed",
-    "proof.rewrite": "The first layer is written in another way for the NPU; both ways differ by {error:.2g} at most.",
+    "proof.rewrite": "The first layer is written in another way for the NPU. Right behind it, the two ways differ by up to "
+    "{error:.2g}; {allowed:.2g} is allowed to float32 rounding there.",
+    "proof.rewrite_rows": "The first layer is written in another way for the NPU; both ways differ by {error:.2g} at most.",
     "proof.agreement_caption": "The built model against float",
     "proof.compared_on": "compared on",
     "proof.images": "{n} images, {s}",
