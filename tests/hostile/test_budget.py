@@ -14,10 +14,8 @@ from command import assert_refused, build_arguments, run
 from forge import FOUR, STORAGE, TENSOR, Forgery, StorageId, Thing, named, program, text
 
 MIB = 1 << 20
-REBUILD = b"ctorch._utils\n_rebuild_tensor_v2\n"
 STAND_IN = b"cmodels.yolo\nModel\n"
 LONG_DICT = b"}q\x01(" + b"".join(text(f"k{i}") + b"N" for i in range(100_000)) + b"u0"
-LONG_TUPLE = b"(" + b"K\x01" * 500_000 + b"tq\x010"
 LONG_TEXT = text("a" * (8 * MIB)) + b"q\x010"
 
 
@@ -45,10 +43,6 @@ def pairs_that_collide(count: int) -> bytes:
 PICKLES: dict[str, bytes] = {
     "keywords, copied": LONG_DICT + STAND_IN + b"q\x020" + b"h\x02)h\x01\x920" * 100_000,
     "persistent ids of half a million parts": b"(" + STORAGE[1:-2] + b"N" * 500_000 + b"tq\x010" + b"h\x01Q0" * 200_000,
-    "arguments within arguments": LONG_TUPLE + b"ctorch._tensor\n_rebuild_from_type_v2\nq\x020"
-                                  + b"h\x02(NNh\x01tR0" * 100_000,
-    "shapes of half a million sizes": LONG_TUPLE + STORAGE + b"q\x020" + REBUILD + b"q\x030"
-                                      + b"h\x03(h\x02K\x00h\x01h\x01tR0" * 100_000,
     "keys of megabytes, equal but not the same": LONG_TEXT + b"}" + text("a" * (8 * MIB)) + b"q\x030"
                                                  + b"h\x01Nsh\x03Ns" * 100_000,
     "keys of megabytes, as items of a stand-in": LONG_TEXT + STAND_IN + b")\x81" + b"h\x01h\x01h\x01\x87Ns" * 1000,
