@@ -13,7 +13,7 @@ import sys
 from collections.abc import Callable
 from typing import Any, Protocol
 
-from rkdeploy.checkpoint.budget import Budget
+from rkdeploy.checkpoint.budget import MAX_STEPS, Budget
 from rkdeploy.checkpoint.inert import (
     CONSTRUCTORS,
     DTYPE_NAMES,
@@ -209,7 +209,10 @@ class _Counted(dict[int, Callable[[Any], None]]):
         self._budget = budget
 
     def __getitem__(self, opcode: int) -> Callable[[Any], None]:
-        self._budget.step()
+        budget = self._budget
+        budget.steps += 1
+        if budget.steps > MAX_STEPS:
+            raise CheckpointError(f"The checkpoint's pickle has more than {MAX_STEPS:,} steps, which no model has.")
         return super().__getitem__(opcode)
 
 

@@ -219,9 +219,9 @@ def test_a_legacy_pickle_ends_at_64_mib(head: bytes, tmp_path: Path) -> None:
 
 def test_the_pickles_of_a_file_share_one_budget(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Three pickles of 9,000 steps are one of 27,000."""
-    from rkdeploy.checkpoint import budget
+    from rkdeploy.checkpoint import unpickler
 
-    monkeypatch.setattr(budget, "_MAX_STEPS", 20_000)
+    monkeypatch.setattr(unpickler, "MAX_STEPS", 20_000)
     many = program(b"N0" * 4_500 + b"N")
     (tmp_path / "h.pt").write_bytes(pickle.dumps(0x1950A86A20F9469CFC6C, 2) + many * 3 + pickle.dumps([], 2))
     assert_refused(run(["inspect", "h.pt"], tmp_path), tmp_path, says="more than 20,000 steps")
