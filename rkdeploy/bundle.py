@@ -122,9 +122,13 @@ def write_json(path: Path, value: object) -> None:
 def read_bundle(folder: Path, *, check_hashes: bool = True) -> Bundle:
     """Read a bundle and check that it is whole.
 
+    Where links lead to it, the folder behind them is found once: the contract that is read now and the model that is
+    opened later are one bundle's, even if the link points to another one by then.
+
     Raises:
         BundleError: missing, damaged, changed since it was built, or of another schema version.
     """
+    folder = _without_links(folder)
     if not folder.is_dir():
         raise BundleError(f'"{folder}" is not a bundle: no such folder.', 'Build one with "rkdeploy build best.pt".')
     if not (folder / CONTRACT).is_file():
@@ -141,6 +145,12 @@ def read_bundle(folder: Path, *, check_hashes: bool = True) -> Bundle:
     if listed is not None and model.file not in listed:
         raise BundleError(f'"{folder / SUMS}" does not list the model, "{model.file}".', _REBUILD)
     return Bundle(folder, spec, model)
+
+
+def _without_links(folder: Path) -> Path:
+    """The same folder; as it was given where no link is on the way."""
+    real = os.path.realpath(folder)  # not resolve: it raises where links go round in circles
+    return folder if real == os.path.abspath(folder) else Path(real)  # noqa: PTH100  (resolve follows links)
 
 
 def find_bundle(near: Path, *, installed: bool = True) -> tuple[Bundle, str]:

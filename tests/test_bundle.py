@@ -236,6 +236,30 @@ def test_a_models_name_is_a_name(tmp_path: Path, file: str) -> None:
         read_bundle(tmp_path / "b")
 
 
+@pytest.mark.parametrize("way", ["current", "up/best-rk3588-int8"])
+def test_a_link_is_followed_once(tmp_path: Path, way: str) -> None:
+    """A bundle that was read through a link stays that bundle when the link points to another one."""
+    first = write(tmp_path / "a" / "best-rk3588-int8", b"RKNN, first")
+    write(tmp_path / "b" / "best-rk3588-int8", b"RKNN, second")
+    link = tmp_path / way.partition("/")[0]
+    link.symlink_to(first if way == "current" else first.parent)
+    bundle = read_bundle(tmp_path / way)
+    link.unlink()
+    link.symlink_to(tmp_path / "b" / ("best-rk3588-int8" if way == "current" else ""))
+    assert bundle.folder == first
+    assert bundle.rknn.read_bytes() == b"RKNN, first"
+
+
+def test_a_path_without_links_stays_as_it_was_given(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Messages name what the user wrote; a link to itself is no bundle."""
+    write(tmp_path / "best-rk3588-int8")
+    monkeypatch.chdir(tmp_path)
+    assert read_bundle(Path("best-rk3588-int8")).folder == Path("best-rk3588-int8")
+    Path("round").symlink_to("round")
+    with pytest.raises(BundleError, match="is not a bundle"):
+        read_bundle(Path("round"))
+
+
 @pytest.mark.parametrize("word", ["", "rk 3588", "\x1b[2J", "x" * 41])
 def test_target_and_type_are_words(tmp_path: Path, word: str) -> None:
     """They are printed in one line, and compared."""
