@@ -274,7 +274,7 @@ def _sha256(path: Path) -> str:
 
 def _write_sums(folder: Path) -> None:
     lines = [f"{_sha256(p)}  {p.relative_to(folder).as_posix()}\n" for p in _files(folder)]
-    (folder / SUMS).write_text("".join(lines))
+    (folder / SUMS).write_bytes(os.fsencode("".join(lines)))  # names as the file system has them
 
 
 def _check_sums(folder: Path) -> frozenset[str]:
@@ -282,12 +282,14 @@ def _check_sums(folder: Path) -> frozenset[str]:
     try:
         if not (folder / SUMS).is_file():
             raise BundleError(f'"{folder}" has no {SUMS}.', _REBUILD)
-        lines = (folder / SUMS).read_text().splitlines()
-    except (OSError, UnicodeDecodeError) as error:
+        lines = os.fsdecode((folder / SUMS).read_bytes()).split("\n")
+    except OSError as error:
         raise BundleError(f'"{folder}" has no readable {SUMS}.', _REBUILD) from error
     listed = {}
     for line in lines:
         digest, _, name = line.partition("  ")
+        if not name:
+            continue
         if Path(name).is_absolute() or ".." in Path(name).parts:
             raise BundleError(f'"{folder / SUMS}" names "{name}", which is outside the bundle.', _REBUILD)
         listed[name] = digest
