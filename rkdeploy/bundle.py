@@ -17,13 +17,14 @@ import re
 import shutil
 import tempfile
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import isfinite
 from pathlib import Path
 from typing import Any, TypeVar
 
 import msgspec
 
+from rkdeploy.chips import platform_of
 from rkdeploy.errors import BundleError, shown
 from rkdeploy.record import RECORD_VERSION, BuildRecord
 from rkdeploy.spec import SCHEMA_VERSION, ModelSpec, NpuModel
@@ -34,6 +35,7 @@ _PARTIAL, _RKNN = ".partial-", ".rknn"
 _WORD = re.compile(r"[A-Za-z0-9_.+-]{1,40}")
 _MAX_JSON_BYTES = 64 << 20
 _MAX_SIDE = 8192
+_BUILD_ONE = '"rkdeploy build best.pt" makes one from a checkpoint.'
 _REBUILD = "Build it again with rkdeploy build, or copy it again."
 _Decoded = TypeVar("_Decoded")
 
@@ -119,18 +121,18 @@ def write_json(path: Path, value: object) -> None:
     path.write_bytes(msgspec.json.format(msgspec.json.encode(value), indent=2) + b"\n")
 
 
-def read_bundle(folder: Path, *, check_hashes: bool = True) -> Bundle:
+def read_bundle(named: Path, *, check_hashes: bool = True) -> Bundle:
     """Read a bundle and check that it is whole.
 
+    Args:
+        named: its folder, or its `.rknn`, contract or record, which stand for the folder.
+        check_hashes: whether every file is compared with its hash.
+
     Raises:
-        BundleError: missing, damaged, changed since it was built, or of another schema version.
+        BundleError: missing, damaged, changed since it was built, or of another schema version; or a file that is no
+            part of a bundle.
     """
-    if not folder.is_dir():
-        raise BundleError(f'"{folder}" is not a bundle: no such folder.', 'Build one with "rkdeploy build best.pt".')
-    if not (folder / CONTRACT).is_file():
-        raise BundleError(
-            f'"{folder}" is not a bundle: it has no {CONTRACT}.', 'Build one with "rkdeploy build best.pt".'
-        )
+    folder = _folder_of(named)
     _require_version(folder / CONTRACT, SCHEMA_VERSION)
     listed = _check_sums(folder) if check_hashes else None
     spec = _decode(folder / CONTRACT, ModelSpec)
@@ -138,9 +140,11 @@ def read_bundle(folder: Path, *, check_hashes: bool = True) -> Bundle:
     impossible = [what for what, holds in (_possible(spec) | _possible_model(model)).items() if not holds]
     if impossible:
         raise BundleError(f'"{folder / CONTRACT}" is impossible; expected that {"; ".join(impossible)}.', _REBUILD)
+    if named.suffix == _RKNN and folder != named and named.name != model.file:
+        raise BundleError(f'"{named}" is not the model of the bundle around it, which is "{model.file}".', _REBUILD)
     if listed is not None and model.file not in listed:
         raise BundleError(f'"{folder / SUMS}" does not list the model, "{model.file}".', _REBUILD)
-    return Bundle(folder, spec, model)
+    return Bundle(folder, spec, _in_own_spelling(model))
 
 
 def find_bundle(near: Path, *, installed: bool = True) -> tuple[Bundle, str]:
@@ -174,6 +178,29 @@ def find_bundle(near: Path, *, installed: bool = True) -> tuple[Bundle, str]:
     newest = max(found, key=lambda p: found[p])
     why = "the only bundle near by" if len(found) == 1 else f"the newest of {len(found)} bundles near by"
     return read_bundle(newest), f'Using "{newest}", {why}.'
+
+
+def _folder_of(named: Path) -> Path:
+    """The folder of the bundle that a path means.
+
+    Raises:
+        BundleError: when there is none; with what a file is missing, where it is one.
+    """
+    if named.is_dir():
+        if not (named / CONTRACT).is_file():
+            raise BundleError(f'"{named}" is not a bundle: it has no {CONTRACT}.', _BUILD_ONE)
+        return named
+    if not named.exists():
+        raise BundleError(f'"{named}" is not a bundle: no such folder.', _BUILD_ONE)
+    if named.suffix == _RKNN or named.name in {CONTRACT, BUILD, SUMS}:
+        if (named.parent / CONTRACT).is_file():
+            return named.parent
+        raise BundleError(
+            f'"{named}" is one file, and a bundle is needed: the folder with the .rknn and its {CONTRACT}, which says '
+            "what goes in and what the outputs mean.",
+            f"Give the whole folder. {_BUILD_ONE}",
+        )
+    raise BundleError(f'"{named}" is a file, expected the folder of a bundle.', _BUILD_ONE)
 
 
 def _entries(place: Path) -> list[Path]:
@@ -228,6 +255,11 @@ def _possible_model(model: NpuModel) -> dict[str, bool]:
         and stem.strip(".") != "",
         "its target and type are words": all(_WORD.fullmatch(word) for word in (model.target, model.dtype)),
     }
+
+
+def _in_own_spelling(model: NpuModel) -> NpuModel:
+    """Builds of before kept the target as it was typed, `RK3588`."""
+    return replace(model, target=platform_of(model.target) or model.target)
 
 
 def _read_record(folder: Path) -> BuildRecord:

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from rkdeploy.building.accuracy_gate import GateOptions
 from rkdeploy.building.input_choice import InputChoice
-from rkdeploy.errors import RkdeployError, shown
+from rkdeploy.chips import FLOAT16, canonical_dtype, canonical_target
+from rkdeploy.errors import RkdeployError
 from rkdeploy.examples import MAX_EXAMPLES
 from rkdeploy.export.emission import StemForm
 from rkdeploy.graph.cut import CutOptions
 from rkdeploy.quantize.float16 import Float16Choice
 
-FLOAT_DTYPE = "fp16"
+FLOAT_DTYPE = FLOAT16
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,8 +27,8 @@ class BuildOptions:
         cfg: the darknet cfg of a checkpoint that holds weights only (YOLOR's main branch).
         imgsz: (height, width) in pixels; None takes the training size.
         input: what the user says of the network's input and classes.
-        target: SoC, any that the installed toolkit knows.
-        dtype: `int8`, `fp16`, or another type of the toolkit's.
+        target: SoC, see `rkdeploy.chips`; kept as the toolkit's platform.
+        dtype: `int8`, `fp16`, or another type that the chip has; kept by that name.
         calib: folder, list file or data.yaml; None looks for ./calib_data.
         calib_count: how many calibration images at most.
         seed: of the choice of images.
@@ -71,14 +71,13 @@ class BuildOptions:
     toolkit_python: Path | None = None
 
     def __post_init__(self) -> None:
-        """Refuse numbers that mean nothing.
+        """Bring target and type to their own spelling; refuse those that are unknown, and numbers that mean nothing.
 
         Raises:
             RkdeployError: naming the option.
         """
-        for option, value in (("--target", self.target), ("--dtype", self.dtype)):
-            if not re.fullmatch(r"[\w.-]+", value):  # they become part of the folder's name
-                raise RkdeployError(f"{option} is {shown(value)}, expected a name like rk3588 or int8.")
+        object.__setattr__(self, "target", canonical_target(self.target))  # the usual way out of a frozen class
+        object.__setattr__(self, "dtype", canonical_dtype(self.dtype, self.target))
         if not 0 <= self.min_agreement <= 1:
             raise RkdeployError(f"--min-agreement is {self.min_agreement}, expected a share from 0 to 1.")
         if self.proof_images < 1 or self.calib_count < 1:

@@ -36,6 +36,7 @@ from rkdeploy.cli.model_options import (
     StdOption,
     Stem,
     StemOption,
+    TargetOption,
     WeightsOption,
     input_choice,
 )  # fmt: skip
@@ -96,9 +97,9 @@ def build_command(
     color: ColorOption = None,
     fit: FitOption = None,
     crop: CropOption = None,
-    target: Annotated[str, typer.Option(help="SoC, any that the installed toolkit knows.")] = "rk3588",
+    target: TargetOption = "rk3588",
     dtype: Annotated[
-        str, typer.Option(help="int8, fp16, or another type of the toolkit's.", rich_help_panel=QUANTIZATION)
+        str, typer.Option(help="int8 (i8), fp16 (fp), or another type that the SoC has.", rich_help_panel=QUANTIZATION)
     ] = "int8",
     calib: CalibOption = None,
     calib_count: CalibCountOption = 20,

@@ -49,10 +49,10 @@ class Format(str, Enum):
 def compare_command(
     model: ModelArgument,
     target: Annotated[
-        str, typer.Option(help="SoCs, any that the installed toolkit knows.", rich_help_panel=_MATRIX)
+        str, typer.Option(help="SoCs, with commas between.", rich_help_panel=_MATRIX)
     ] = "rk3588,rk3576,rk3566,rk3562",
     dtype: Annotated[
-        str, typer.Option(help="Types: int8, fp16, others of the toolkit's.", rich_help_panel=_MATRIX)
+        str, typer.Option(help="Types: int8, fp16, others that all the SoCs have.", rich_help_panel=_MATRIX)
     ] = "int8",
     imgsz: Annotated[
         str | None,

@@ -12,6 +12,7 @@ import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, TextColumn, TimeRemainingColumn
 
 from rkdeploy.cli.backend_option import AUTO, BackendOption, ToolkitPythonOption, settled
+from rkdeploy.cli.bundle_argument import chosen_bundle
 from rkdeploy.cli.console import err, plain, print_warning
 from rkdeploy.cli.run_report import Tally, figures_source, many, report_failed, status_line, summarise
 from rkdeploy.web.address import DEFAULT_ADDRESS
@@ -124,7 +125,6 @@ def run_command(
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print warnings and errors only.")] = False,
 ) -> None:
     """Run a bundle on images, a video, a camera or a stream."""
-    from rkdeploy.bundle import find_bundle, read_bundle
     from rkdeploy.postprocess.thresholds import Thresholds
     from rkdeploy.runtime.protocol import RuntimeOptions
     from rkdeploy.runtime.recording import recorded
@@ -145,12 +145,7 @@ def run_command(
         raise typer.BadParameter("Class maps are written to --jsonl only.", param_hint="--map-masks")
     if camera is None and (size is not None or fps is not None):
         raise typer.BadParameter("Only a camera can be asked for a size or rate.", param_hint="--size or --fps")
-    if model is None:
-        bundle, sentence = find_bundle(Path())
-        if not quiet:
-            err.print(plain(sentence))
-    else:
-        bundle = read_bundle(model)
+    bundle = chosen_bundle(model, quiet=quiet)
     names = bundle.spec.class_names
     thresholds = Thresholds.from_options(conf or ["0.25"], names, iou=iou, max_det=max_det)
     skipped: list[str] = []

@@ -34,6 +34,7 @@ from rkdeploy.cli.model_options import (
     StdOption,
     Stem,
     StemOption,
+    TargetOption,
     WeightsOption,
     input_choice,
 )  # fmt: skip
@@ -64,8 +65,8 @@ def tune_command(
     labels: LabelsOption = None,
     count: CountOption = None,
     calib: CalibOption = None,
-    target: Annotated[str, typer.Option(help="SoC, any that the installed toolkit knows.")] = "rk3588",
-    dtype: Annotated[str, typer.Option(help="int8, or another quantized type of the toolkit's.")] = "int8",
+    target: TargetOption = "rk3588",
+    dtype: Annotated[str, typer.Option(help="int8 (i8), or another quantized type that the SoC has.")] = "int8",
     trials: Annotated[
         int,
         typer.Option(help="Trials, those of a search that is gone on with among them.", min=1, rich_help_panel=_SEARCH),

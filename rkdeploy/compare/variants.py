@@ -7,6 +7,7 @@ from pathlib import Path
 
 from rkdeploy.building.accuracy_gate import GateOptions
 from rkdeploy.building.options import BuildOptions
+from rkdeploy.chips import canonical_dtype, canonical_target
 
 _ACCEPTS_ALL = 0.0
 
@@ -64,6 +65,17 @@ class CompareOptions:
     out: Path = Path("build/compare")
     toolkit_python: Path | None = None
     workers: int = 1
+
+    def __post_init__(self) -> None:
+        """Bring targets and types to their own spelling, each once.
+
+        Raises:
+            RkdeployError: for one that is unknown, or a type that one of the chips does not have.
+        """
+        targets = tuple(dict.fromkeys(canonical_target(target) for target in self.targets))
+        dtypes = tuple(dict.fromkeys(canonical_dtype(dtype, target) for dtype in self.dtypes for target in targets))
+        object.__setattr__(self, "targets", targets)  # the usual way out of a frozen class
+        object.__setattr__(self, "dtypes", dtypes)
 
 
 @dataclass(frozen=True, slots=True)

@@ -64,7 +64,7 @@ class CompiledFor:
 
 def is_bundle(model: Path) -> bool:
     """Whether a path is meant as a bundle."""
-    return model.is_dir()
+    return model.is_dir() or model.suffix == ".rknn"
 
 
 def compiled_models(
