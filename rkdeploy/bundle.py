@@ -31,7 +31,9 @@ from rkdeploy.spec import SCHEMA_VERSION, ModelSpec, NpuModel
 
 CONTRACT, BUILD, SUMS, LOG, QUANTIZATION = "contract.json", "build.json", "SHA256SUMS", "toolkit.log", "quantization"
 BOARD_HOME, CURRENT = "/var/lib/rkdeploy", "current"  # where rkdeploy push puts bundles on a board
-_PARTIAL, _RKNN = ".partial-", ".rknn"
+PARTIAL, PREVIOUS = ".partial-", ".previous"  # after a bundle's name: one being written, one that was replaced
+_RKNN = ".rknn"
+_REPLACED = re.compile(rf"{re.escape(PREVIOUS)}(-\d+)?$")
 _WORD = re.compile(r"[A-Za-z0-9_.+-]{1,40}")
 _MAX_JSON_BYTES = 64 << 20
 _MAX_SIDE = 8192
@@ -160,7 +162,7 @@ def find_bundle(near: Path, *, installed: bool = True) -> tuple[Bundle, str]:
         BundleError: when there is none.
     """
     places = [near, *sorted(p for place in (near, near / "build") for p in _entries(place))]
-    written = {p: _contract_written_ns(p) for p in places if _PARTIAL not in p.name}
+    written = {p: _contract_written_ns(p) for p in places if PARTIAL not in p.name and not _REPLACED.search(p.name)}
     found = {p: at for p, at in written.items() if at is not None}
     current = Path(os.environ.get("RKDEPLOY_HOME") or BOARD_HOME) / CURRENT
     if not found and installed and current.is_symlink():
@@ -347,7 +349,7 @@ def _replace(source: Path, target: Path) -> None:
         source.rename(target)
         return
     if not _exchange(source, target):  # a file system without exchange: a moment without a bundle remains
-        aside = Path(tempfile.mkdtemp(prefix=f".{target.name}{_PARTIAL}{os.getpid()}-", dir=target.parent))
+        aside = Path(tempfile.mkdtemp(prefix=f".{target.name}{PARTIAL}{os.getpid()}-", dir=target.parent))
         target.rename(aside / "old")
         try:
             source.rename(target)
@@ -373,15 +375,15 @@ def _new_partial(folder: Path) -> Path:
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         _clear_partial(folder)
-        return Path(tempfile.mkdtemp(prefix=f".{folder.name}{_PARTIAL}{os.getpid()}-", dir=folder.parent))
+        return Path(tempfile.mkdtemp(prefix=f".{folder.name}{PARTIAL}{os.getpid()}-", dir=folder.parent))
     except OSError as error:
         raise BundleError(f'Cannot write a bundle in "{folder.parent}": {error.strerror}.') from error
 
 
 def _clear_partial(folder: Path, *, mine: bool = False) -> None:
     """Remove what builds that were killed left beside `folder`; a build that still runs is left alone, but `mine`."""
-    for partial in folder.parent.glob(f".{glob.escape(folder.name)}{_PARTIAL}*"):
-        owner = partial.name.rpartition(_PARTIAL)[2].partition("-")[0]
+    for partial in folder.parent.glob(f".{glob.escape(folder.name)}{PARTIAL}*"):
+        owner = partial.name.rpartition(PARTIAL)[2].partition("-")[0]
         running = owner.isdigit() and Path(f"/proc/{owner}").exists()
         if not running or (mine and owner == str(os.getpid())):
             shutil.rmtree(partial, ignore_errors=True)

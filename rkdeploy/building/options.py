@@ -7,6 +7,7 @@ from pathlib import Path
 
 from rkdeploy.building.accuracy_gate import GateOptions
 from rkdeploy.building.input_choice import InputChoice
+from rkdeploy.building.naming import checked_name, default_name
 from rkdeploy.chips import FLOAT16, canonical_dtype, canonical_target
 from rkdeploy.errors import RkdeployError
 from rkdeploy.examples import MAX_EXAMPLES
@@ -44,6 +45,8 @@ class BuildOptions:
         gate: what it must keep of float's accuracy on labelled images; None measures nothing.
         out: folder for bundles.
         toolkit_python: interpreter that has rknn-toolkit2; None is this one.
+        name: of the bundle and the model in it; None takes `rkdeploy.building.naming.default_name`.
+        allow_unproven: whether a build that nothing could be compared on is a success.
     """
 
     model: Path
@@ -69,6 +72,8 @@ class BuildOptions:
     gate: GateOptions | None = None
     out: Path = Path("build")
     toolkit_python: Path | None = None
+    name: str | None = None
+    allow_unproven: bool = False
 
     def __post_init__(self) -> None:
         """Bring target and type to their own spelling; refuse those that are unknown, and numbers that mean nothing.
@@ -76,6 +81,8 @@ class BuildOptions:
         Raises:
             RkdeployError: naming the option.
         """
+        if self.name is not None:
+            checked_name(self.name)
         object.__setattr__(self, "target", canonical_target(self.target))  # the usual way out of a frozen class
         object.__setattr__(self, "dtype", canonical_dtype(self.dtype, self.target))
         if not 0 <= self.min_agreement <= 1:
@@ -92,4 +99,9 @@ class BuildOptions:
     @property
     def folder(self) -> Path:
         """Where the bundle goes."""
-        return self.out / f"{self.model.stem}-{self.target}-{self.dtype}"
+        return self.out / f"{self.title}-{self.target}-{self.dtype}"
+
+    @property
+    def title(self) -> str:
+        """Name of the bundle without target and type, and of the files in it."""
+        return self.name or default_name(self.model)

@@ -26,6 +26,7 @@ from rkdeploy.cli.model_options import (
     DataLabelsOption,
     DataSplitOption,
     ModelArgument,
+    NameOption,
     WeightsOption,
 )  # fmt: skip
 from rkdeploy.cli.size import parse_size
@@ -92,6 +93,7 @@ def compare_command(
     out_dir: Annotated[
         Path, typer.Option("--out", help="Folder for the bundles; those of before are kept.", rich_help_panel=OUTPUT)
     ] = Path("build/compare"),
+    name: NameOption = None,
     workers: Annotated[
         int,
         typer.Option(
@@ -140,6 +142,7 @@ def compare_command(
         out=out_dir,
         toolkit_python=toolkit_python,
         workers=workers,
+        name=name,
     )
     with _watched() as events:
         found = compare(options, events)

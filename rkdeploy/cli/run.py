@@ -14,7 +14,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColum
 from rkdeploy.cli.backend_option import AUTO, BackendOption, ToolkitPythonOption, settled
 from rkdeploy.cli.bundle_argument import chosen_bundle
 from rkdeploy.cli.console import err, plain, print_warning
-from rkdeploy.cli.run_report import Tally, figures_source, many, report_failed, status_line, summarise
+from rkdeploy.cli.run_report import figures_source, many, report_failed, require_frames, status_line, summarise
+from rkdeploy.cli.tally import Tally
 from rkdeploy.web.address import DEFAULT_ADDRESS
 
 if TYPE_CHECKING:
@@ -122,6 +123,9 @@ def run_command(
     max_frames: Annotated[
         int | None, typer.Option(help="End after this many frames.", min=1, show_default=False)
     ] = None,
+    allow_empty: Annotated[
+        bool, typer.Option("--allow-empty", help="A run in which no frame could be read is a success.")
+    ] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print warnings and errors only.")] = False,
 ) -> None:
     """Run a bundle on images, a video, a camera or a stream."""
@@ -210,6 +214,8 @@ def run_command(
             if not (opened.live and pipeline.stats().captured):
                 raise
             failure = error
+        if failure is None and signals.received is None and not allow_empty:
+            require_frames(pipeline.stats(), opened.text, skipped)  # here, so that no sink puts an empty file in place
     stats = pipeline.stats()
     if not quiet:
         places = {"Drawn": save, "JSON lines": None if jsonl == "-" else jsonl, "Recorded": record}

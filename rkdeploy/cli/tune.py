@@ -28,6 +28,7 @@ from rkdeploy.cli.model_options import (
     LabelsOption,
     MeanOption,
     ModelArgument,
+    NameOption,
     NamesOption,
     NmsOption,
     SplitOption,
@@ -118,6 +119,7 @@ def tune_command(
     out_dir: Annotated[Path, typer.Option("--out", help="Folder for the bundle.", rich_help_panel=OUTPUT)] = Path(
         "build"
     ),
+    name: NameOption = None,
     no_build: Annotated[
         bool,
         typer.Option("--no-build", help="Only search; build nothing in the end.", rich_help_panel=OUTPUT),
@@ -145,6 +147,7 @@ def tune_command(
             gate=GateOptions(data, split=split, labels=labels, limit=count),
             out=out_dir,
             toolkit_python=toolkit_python,
+            name=name,
         ),
         study=study,
         trials=trials,

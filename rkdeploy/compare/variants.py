@@ -43,7 +43,7 @@ class CompareOptions:
         model: a `.pt`, `.pth` or `.onnx`.
         targets, dtypes: to build for.
         sizes: (height, width) each, in pixels; empty takes the training size.
-        weights, cfg, calib, calib_count, seed, proof_images, toolkit_python: see `BuildOptions`.
+        weights, cfg, calib, calib_count, seed, proof_images, toolkit_python, name: see `BuildOptions`.
         gate: labelled images to measure on, with a drop that refuses nothing; None measures nothing.
         min_agreement: what the advice takes for good enough, 0..1.
         out: folder for the bundles.
@@ -65,6 +65,7 @@ class CompareOptions:
     out: Path = Path("build/compare")
     toolkit_python: Path | None = None
     workers: int = 1
+    name: str | None = None
 
     def __post_init__(self) -> None:
         """Bring targets and types to their own spelling, each once.
@@ -86,7 +87,7 @@ class VariantOptions(BuildOptions):
     def folder(self) -> Path:
         """Where the bundle goes: `best-rk3588-int8-384x640`."""
         height, width = self.imgsz or (0, 0)
-        return self.out / f"{self.model.stem}-{self.target}-{self.dtype}-{height}x{width}"
+        return self.out / f"{self.title}-{self.target}-{self.dtype}-{height}x{width}"
 
 
 def build_options(options: CompareOptions, variant: Variant, *, measured: bool) -> VariantOptions:
@@ -113,8 +114,10 @@ def build_options(options: CompareOptions, variant: Variant, *, measured: bool) 
         calib_count=options.calib_count,
         seed=options.seed,
         min_agreement=_ACCEPTS_ALL,
+        allow_unproven=True,
         proof_images=options.proof_images,
         gate=options.gate if measured else None,
         out=options.out,
         toolkit_python=options.toolkit_python,
+        name=options.name,
     )
