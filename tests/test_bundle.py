@@ -313,6 +313,35 @@ def test_unreadable_folders_do_not_end_the_search(tmp_path: Path, monkeypatch: p
     assert find_bundle(tmp_path)[0].folder == wanted
 
 
+def test_a_file_of_a_bundle_stands_for_it(tmp_path: Path) -> None:
+    """Its model, contract or record; not a model that lies beside its own."""
+    folder = write(tmp_path / "b")
+    for name in ("best.rknn", CONTRACT, BUILD):
+        assert read_bundle(folder / name).folder == folder
+    (folder / "other.rknn").write_bytes(b"RKNN")
+    with pytest.raises(BundleError, match=r'not the model of the bundle around it, which is "best\.rknn"'):
+        read_bundle(folder / "other.rknn")
+
+
+@pytest.mark.parametrize(
+    ("name", "says"),
+    [("x.rknn", r"is one file, and a bundle is needed: .*contract\.json"), ("x.pt", "is a file, expected the folder")],
+)
+def test_a_file_alone_is_no_bundle(tmp_path: Path, name: str, says: str) -> None:
+    """It exists: the message says what is missing, and what makes it."""
+    (tmp_path / name).write_bytes(b"RKNN")
+    with pytest.raises(BundleError, match=f'{says}.*"rkdeploy build best.pt" makes one'):
+        read_bundle(tmp_path / name)
+
+
+def test_targets_of_before_are_read_in_their_own_spelling(tmp_path: Path) -> None:
+    """A bundle that says RK3588S is one for rk3588."""
+    with new_bundle(tmp_path / "b") as partial:
+        write_json(partial / CONTRACT, replace(SPEC, model=NpuModel("best.rknn", "RK3588S", "int8")))
+        (partial / "best.rknn").write_bytes(b"RKNN")
+    assert read_bundle(tmp_path / "b").model.target == "rk3588"
+
+
 def test_schema_file_is_up_to_date() -> None:
     """docs/contract.schema.json is what the types say (make schema)."""
     assert (Path(__file__).parents[1] / "docs" / "contract.schema.json").read_text() == contract_schema()

@@ -30,7 +30,7 @@ from rkdeploy.building.network import Network
 from rkdeploy.building.npu_model import build_npu_model
 from rkdeploy.building.open_network import open_network
 from rkdeploy.building.options import FLOAT_DTYPE, BuildOptions
-from rkdeploy.building.replaced import replaced_note
+from rkdeploy.building.replaced import keep_replaced, replaced_note
 from rkdeploy.building.request import request_of
 from rkdeploy.building.two_sides import (
     FLOAT_FIGURES_FROM,
@@ -147,7 +147,7 @@ def build(options: BuildOptions, events: BuildEvents) -> Bundle:
         with clock.stage("cut", "Cutting the graph at its head"):
             cut_graph, outputs = cut(network.simplified, network.head, options.cut)
             spec = network.contract(outputs)
-            full_onnx, cut_onnx = folder / f"{options.model.stem}.onnx", folder / f"{options.model.stem}-cut.onnx"
+            full_onnx, cut_onnx = folder / f"{options.title}.onnx", folder / f"{options.title}-cut.onnx"
             onnx.save(network.trained, str(full_onnx))
             onnx.save(cut_graph, str(cut_onnx))
         with clock.stage("images", "Choosing images"):
@@ -171,7 +171,7 @@ def build(options: BuildOptions, events: BuildEvents) -> Bundle:
                     spec,
                     (cut_onnx, cut_graph),
                     partial(_calibration_input, spec, images),
-                    folder / f"{options.model.stem}.rknn",
+                    folder / f"{options.title}.rknn",
                     folder / QUANTIZATION,
                     events.detail,
                 )
@@ -220,6 +220,7 @@ def build(options: BuildOptions, events: BuildEvents) -> Bundle:
                 proof=proof,
             ),
         )
+        keep_replaced(options.folder, network.sha256)
     return read_bundle(options.folder, check_hashes=False)
 
 

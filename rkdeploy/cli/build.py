@@ -31,11 +31,13 @@ from rkdeploy.cli.model_options import (
     ImgszOption,
     MeanOption,
     ModelArgument,
+    NameOption,
     NamesOption,
     NmsOption,
     StdOption,
     Stem,
     StemOption,
+    TargetOption,
     WeightsOption,
     input_choice,
 )  # fmt: skip
@@ -96,9 +98,9 @@ def build_command(
     color: ColorOption = None,
     fit: FitOption = None,
     crop: CropOption = None,
-    target: Annotated[str, typer.Option(help="SoC, any that the installed toolkit knows.")] = "rk3588",
+    target: TargetOption = "rk3588",
     dtype: Annotated[
-        str, typer.Option(help="int8, fp16, or another type of the toolkit's.", rich_help_panel=QUANTIZATION)
+        str, typer.Option(help="int8 (i8), fp16 (fp), or another type that the SoC has.", rich_help_panel=QUANTIZATION)
     ] = "int8",
     calib: CalibOption = None,
     calib_count: CalibCountOption = 20,
@@ -138,6 +140,14 @@ def build_command(
     proof_count: Annotated[
         int, typer.Option(help="Held-back images to compare on.", rich_help_panel=QUANTIZATION)
     ] = 24,
+    allow_unproven: Annotated[
+        bool,
+        typer.Option(
+            "--allow-unproven",
+            help="A build with nothing to compare with float on (no images, or float finds nothing) is a success.",
+            rich_help_panel=QUANTIZATION,
+        ),
+    ] = False,
     examples: Annotated[
         int, typer.Option(help="Of these, how many the bundle keeps as small pictures.", rich_help_panel=OUTPUT)
     ] = 4,
@@ -172,6 +182,7 @@ def build_command(
         int, typer.Option(help="The toolkit's, 0 to 3.", min=0, max=3, rich_help_panel=GRAPH)
     ] = 3,
     out_dir: Annotated[Path, typer.Option("--out", help="Folder for bundles.", rich_help_panel=OUTPUT)] = Path("build"),
+    name: NameOption = None,
     toolkit_python: ToolkitPythonOption = None,
 ) -> None:
     """Turn a checkpoint into a verified .rknn bundle: export, cut, verify, quantize, build, compare."""
@@ -208,6 +219,8 @@ def build_command(
         gate=gate,
         out=out_dir,
         toolkit_python=toolkit_python,
+        name=name,
+        allow_unproven=allow_unproven,
     )
     build_and_print(options)
 
