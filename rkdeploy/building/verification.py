@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import onnx
 from numpy.typing import NDArray
 
 from rkdeploy.building.network import Network
+from rkdeploy.graph.foreign_process import run_foreign
 from rkdeploy.graph.verify import verify, verify_rewrite
 from rkdeploy.preprocess import image_fit
 from rkdeploy.quantize.calibration import CalibrationImage
@@ -17,6 +19,8 @@ from rkdeploy.record import Verification
 from rkdeploy.spec import ModelSpec
 
 VERIFY_IMAGES = 4
+
+_Image = tuple[str, NDArray[np.uint8]]
 
 
 def verify_contract(
@@ -30,25 +34,35 @@ def verify_contract(
         spec: the contract of the cut graph.
         images: the first of them are taken; none takes seeded noise, which exercises the decode all the same.
 
+    The graph of an ONNX file is run in a process with limits, since its decode may do anything.  What is cut from it
+    does the same work on every image (`require_fixed_work`), so that the rest of a build can run it here.
+
     Raises:
+        GraphError: the graph of an ONNX file crashed, or took more than the limits.
         VerificationError: when the proof does not hold.
     """
+    shown = tuple(_verify_images(spec, images))  # read here: OpenCV's threads do not come with a fork
+    prove = partial(_proven, network, cut_graph, spec, shown)
+    return run_foreign(network.file, prove, Verification) if network.foreign else prove()
+
+
+def _proven(network: Network, cut_graph: onnx.ModelProto, spec: ModelSpec, images: Sequence[_Image]) -> Verification:
     head = network.reference_head
     proof = verify(
         network.reference,
         head,
         cut_graph,
         spec,
-        _verify_images(spec, images),
+        images,
         separate=network.separate_reference,
     )
     if network.trained is network.reference:
         return proof
-    rewrite = verify_rewrite(network.trained, network.reference, head, spec, _verify_images(spec, images))
+    rewrite = verify_rewrite(network.trained, network.reference, head, spec, images)
     return replace(proof, rewrite_error=rewrite)
 
 
-def _verify_images(spec: ModelSpec, images: Sequence[CalibrationImage]) -> Iterator[tuple[str, NDArray[np.uint8]]]:
+def _verify_images(spec: ModelSpec, images: Sequence[CalibrationImage]) -> Iterator[_Image]:
     fit = image_fit(spec.input)
     for image in images[:VERIFY_IMAGES]:
         yield image.path, fit(image.read()).image
