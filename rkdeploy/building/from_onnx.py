@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -25,6 +27,8 @@ from rkdeploy.graph.foreign import (
     with_static_input,
     without_padded_pooling,
 )  # fmt: skip
+from rkdeploy.graph.foreign_process import run_foreign
+from rkdeploy.graph.foreign_sizes import require_fixed_work
 from rkdeploy.graph.head import Head
 from rkdeploy.graph.session import Session
 from rkdeploy.graph.simplify import simplify
@@ -33,6 +37,29 @@ from rkdeploy.spec import Anchors, InputSpec, Task
 _ANCHOR_TOLERANCE = 1e-3  # px, for anchors that went through float32 decode arithmetic
 _HALF_TOLERANCE = 2e-3  # relative, for anchors that an exporter stored as float16
 _NOT_A_PAIR = "They are of different models: give the checkpoint that the graph was exported from."
+
+
+@dataclass(frozen=True, slots=True)
+class _Opened:
+    """An ONNX file as it was read.
+
+    Attributes:
+        reference: the graph with its axes fixed, and the decoded rows among its outputs where it has them.
+        simplified: the graph to cut.
+        head: of `simplified`.
+        input_name: of the image input.
+        hw: (height, width) of it.
+        class_names: one per class.
+        notes: what the user should know.
+    """
+
+    reference: onnx.ModelProto
+    simplified: onnx.ModelProto
+    head: Head
+    input_name: str
+    hw: tuple[int, int]
+    class_names: tuple[str, ...]
+    notes: tuple[str, ...]
 
 
 def from_onnx(file: Path, weights: Path | None, imgsz: tuple[int, int] | None, cfg: Path | None = None) -> Network:
@@ -47,33 +74,21 @@ def from_onnx(file: Path, weights: Path | None, imgsz: tuple[int, int] | None, c
     Raises:
         RkdeployError: whatever is wrong with the files, or when they do not belong together.
     """
-    model = to_float32(load_onnx(file))
-    name, shape = image_input(model)
-    if shape[0] not in (None, 1):
-        raise GraphError(f'Input "{name}" has a batch of {shape[0]}, expected 1.', "Export it with --batch-size 1.")
     checkpoint = read_checkpoint(weights, cfg) if weights is not None else None
     info = family_of(checkpoint).describe(checkpoint) if checkpoint is not None else None
-    hw, notes = _onnx_size(name, shape, imgsz, info)
-    Session(model)  # refuses a damaged graph; onnx's shape inference, which comes next, would crash on it (1.18)
-    # Only its axes are fixed: `verify` then proves everything that is done to the other graph.
-    reference = with_static_input(model, (1, 3, *hw))
-    simplified = to_supported_opset(without_padded_pooling(_simplified(reference, name, shape, hw)))
-    simplified, head = find_head(simplified, len(info.class_names) if info is not None else None, yolop.CLASS_MAPS)
-    if info is not None:
-        _require_same_levels(head, info)
-    names = _onnx_names(model, head, info, notes)
-    reference = _with_decoded_table(reference, simplified, head)
-    reference_head, image = head, _image(head, name, hw)
+    opened = run_foreign(file, partial(_opened, file, imgsz, info), _Opened)
+    simplified, head, reference, notes = opened.simplified, opened.head, opened.reference, list(opened.notes)
+    reference_head, image = head, _image(head, opened.input_name, opened.hw)
     if not head.proves_decode:  # raw outputs: the graph cannot prove a decode, the checkpoint's own graph can
         if checkpoint is None or info is None:
             raise GraphError(
                 f'"{file.name}" ends in raw head outputs: it has no decode, and so no anchors.',
                 f"Give the checkpoint it was exported from: rkdeploy build {file.name} --weights best.pt",
             )
-        exported = family_of(checkpoint).export(checkpoint, info, *hw)
+        exported = family_of(checkpoint).export(checkpoint, info, *opened.hw)
         _require_same_tensors(head, exported.head)
         reference, reference_head, image = exported.model, exported.head, exported.input
-        simplified = _with_input_name(simplified, name, image.name)
+        simplified = _with_input_name(simplified, opened.input_name, image.name)
     if head.class_maps and info is None:
         notes.append(_maps_note(head))
     anchors, anchors_from = _agreed_anchors(head, info)
@@ -91,11 +106,35 @@ def from_onnx(file: Path, weights: Path | None, imgsz: tuple[int, int] | None, c
         input=image,
         anchors=anchors,
         anchors_from=anchors_from,
-        class_names=names,
+        class_names=opened.class_names,
         info=info,
         notes=tuple(notes),
         separate_reference=not head.proves_decode,
+        foreign=True,
     )
+
+
+def _opened(file: Path, imgsz: tuple[int, int] | None, info: ModelInfo | None) -> _Opened:
+    """Read, rewrite and probe the graph; called in a process of its own, since all of that can crash.
+
+    Raises:
+        GraphError: whatever is wrong with it, or when it does not fit the checkpoint.
+    """
+    model = to_float32(load_onnx(file))
+    name, shape = image_input(model)
+    if shape[0] not in (None, 1):
+        raise GraphError(f'Input "{name}" has a batch of {shape[0]}, expected 1.', "Export it with --batch-size 1.")
+    hw, notes = _onnx_size(name, shape, imgsz, info)
+    Session(model)  # says what is wrong with a damaged graph; onnx's shape inference, which is next, crashes (1.18)
+    # Only its axes are fixed: `verify` then proves everything that is done to the other graph.
+    reference = with_static_input(model, (1, 3, *hw))
+    simplified = to_supported_opset(without_padded_pooling(_simplified(reference, name, shape, hw)))
+    headed, head = find_head(simplified, len(info.class_names) if info is not None else None, yolop.CLASS_MAPS)
+    require_fixed_work(headed, simplified, (tap.tensor for tap in head.taps))
+    if info is not None:
+        _require_same_levels(head, info)
+    names = _onnx_names(model, head, info, notes)
+    return _Opened(_with_decoded_table(reference, headed, head), headed, head, name, hw, names, tuple(notes))
 
 
 def _maps_note(head: Head) -> str:

@@ -37,6 +37,7 @@ class Network:
         notes: what the user should know.
         separate_reference: the reference was exported from the checkpoint, `simplified` was not: they are equal up to
             the order of float32 sums.
+        foreign: the graph comes from an ONNX file, and runs in a process with limits until it is proven.
     """
 
     file: Path
@@ -56,6 +57,7 @@ class Network:
     info: ModelInfo | None
     notes: tuple[str, ...]
     separate_reference: bool = False
+    foreign: bool = False
 
     @property
     def input_hw(self) -> tuple[int, int]:

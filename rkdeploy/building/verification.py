@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import onnx
 from numpy.typing import NDArray
 
 from rkdeploy.building.network import Network
+from rkdeploy.graph.foreign_process import run_foreign
 from rkdeploy.graph.rewritten import verify_rewrite
 from rkdeploy.graph.verify import verify
 from rkdeploy.preprocess import image_fit
@@ -18,6 +20,8 @@ from rkdeploy.record import Verification
 from rkdeploy.spec import ModelSpec
 
 VERIFY_IMAGES = 4
+
+_Image = tuple[str, NDArray[np.uint8]]
 
 
 def verify_contract(
@@ -31,19 +35,29 @@ def verify_contract(
         spec: the contract of the cut graph.
         images: the first of them are taken; none takes seeded noise, which exercises the decode all the same.
 
+    The graph of an ONNX file is run in a process with limits, since its decode may do anything.  What is cut from it
+    does the same work on every image (`require_fixed_work`), so that the rest of a build can run it here.
+
     Raises:
+        GraphError: the graph of an ONNX file crashed, or took more than the limits.
         VerificationError: when the proof does not hold.
     """
+    shown = tuple(_verify_images(spec, images))  # read here: OpenCV's threads do not come with a fork
+    prove = partial(_proven, network, cut_graph, spec, shown)
+    return run_foreign(network.file, prove, Verification) if network.foreign else prove()
+
+
+def _proven(network: Network, cut_graph: onnx.ModelProto, spec: ModelSpec, images: Sequence[_Image]) -> Verification:
     rewrite = None
     if network.trained is not network.reference:  # first, since it names the layer
-        rewrite = verify_rewrite(network.trained, network.reference, spec, _verify_images(spec, images))
-    proof = verify(network.trained, network.reference_head, cut_graph, spec, _verify_images(spec, images))
+        rewrite = verify_rewrite(network.trained, network.reference, spec, images)
+    proof = verify(network.trained, network.reference_head, cut_graph, spec, images)
     if rewrite is None:
         return proof
     return replace(proof, rewrite_error=rewrite.max_error, rewrite_allowed=rewrite.allowed)
 
 
-def _verify_images(spec: ModelSpec, images: Sequence[CalibrationImage]) -> Iterator[tuple[str, NDArray[np.uint8]]]:
+def _verify_images(spec: ModelSpec, images: Sequence[CalibrationImage]) -> Iterator[_Image]:
     fit = image_fit(spec.input)
     for image in images[:VERIFY_IMAGES]:
         yield image.path, fit(image.read()).image
