@@ -9,6 +9,7 @@ import onnx
 
 from rkdeploy.building.from_checkpoint import choose_size
 from rkdeploy.building.network import Network, describe_anchors, sha256_of
+from rkdeploy.building.raw_outputs import NOT_A_PAIR, completed, matching_export, note_of_unproven
 from rkdeploy.checkpoint import read_checkpoint
 from rkdeploy.errors import GraphError, shown
 from rkdeploy.families import ultralytics, yolop, yolov5
@@ -32,7 +33,6 @@ from rkdeploy.spec import Anchors, InputSpec, Task
 
 _ANCHOR_TOLERANCE = 1e-3  # px, for anchors that went through float32 decode arithmetic
 _HALF_TOLERANCE = 2e-3  # relative, for anchors that an exporter stored as float16
-_NOT_A_PAIR = "They are of different models: give the checkpoint that the graph was exported from."
 
 
 def from_onnx(file: Path, weights: Path | None, imgsz: tuple[int, int] | None, cfg: Path | None = None) -> Network:
@@ -64,16 +64,15 @@ def from_onnx(file: Path, weights: Path | None, imgsz: tuple[int, int] | None, c
     names = _onnx_names(model, head, info, notes)
     reference = _with_decoded_table(reference, simplified, head)
     reference_head, image = head, _image(head, name, hw)
+    separate = False
     if not head.proves_decode:  # raw outputs: the graph cannot prove a decode, the checkpoint's own graph can
         if checkpoint is None or info is None:
-            raise GraphError(
-                f'"{file.name}" ends in raw head outputs: it has no decode, and so no anchors.',
-                f"Give the checkpoint it was exported from: rkdeploy build {file.name} --weights best.pt",
-            )
-        exported = family_of(checkpoint).export(checkpoint, info, *hw)
-        _require_same_tensors(head, exported.head)
-        reference, reference_head, image = exported.model, exported.head, exported.input
-        simplified = _with_input_name(simplified, name, image.name)
+            notes.append(note_of_unproven(file.name, head))
+        else:
+            info, exported = matching_export(simplified, head, checkpoint, info, hw)
+            head, separate = completed(head, exported.head), True
+            reference, reference_head, image = exported.model, exported.head, exported.input
+            simplified = _with_input_name(simplified, name, image.name)
     if head.class_maps and info is None:
         notes.append(_maps_note(head))
     anchors, anchors_from = _agreed_anchors(head, info)
@@ -94,7 +93,7 @@ def from_onnx(file: Path, weights: Path | None, imgsz: tuple[int, int] | None, c
         class_names=names,
         info=info,
         notes=tuple(notes),
-        separate_reference=not head.proves_decode,
+        separate_reference=separate,
     )
 
 
@@ -126,7 +125,7 @@ def _family(head: Head) -> str:
         return yolop.NAME
     if head.anchors_per_level:
         return yolov5.NAME
-    return "onnx" if head.rows is None else ultralytics.NAME
+    return "onnx" if _task(head) == "classify" else ultralytics.NAME
 
 
 def _is_yolop(head: Head) -> bool:
@@ -228,29 +227,14 @@ def _require_same_levels(head: Head, info: ModelInfo) -> None:
     expected = tuple(sorted(info.strides))
     if strides != expected:
         raise GraphError(
-            f"The ONNX graph's head has strides {strides}, expected {expected} from the checkpoint.", _NOT_A_PAIR
+            f"The ONNX graph's head has strides {strides}, expected {expected} from the checkpoint.", NOT_A_PAIR
         )
     per_level = _finest_first(info).per_level if info.anchors is not None else 0
     if head.anchors_per_level != per_level:
         raise GraphError(
             f"The ONNX graph's head has {head.anchors_per_level} anchors a level, expected {per_level} from the "
             "checkpoint.",
-            _NOT_A_PAIR,
-        )
-
-
-def _require_same_tensors(head: Head, exported: Head) -> None:
-    """Whole-image tensors are proven against the checkpoint's, and so must be called alike.
-
-    Raises:
-        GraphError: when one of the two has others.
-    """
-    own, expected = ([tap.name for tap in found.taps if tap.name] for found in (head, exported))
-    if own != expected:
-        raise GraphError(
-            f"The ONNX graph has beside its head: {', '.join(own) or 'nothing'}; the checkpoint: "
-            f"{', '.join(expected) or 'nothing'}.",
-            _NOT_A_PAIR,
+            NOT_A_PAIR,
         )
 
 
