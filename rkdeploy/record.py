@@ -45,6 +45,8 @@ class Verification:
         fields: the largest difference of each figure.
         rewrite_error: largest difference between the graph as trained and as it is built, both decoded; None where
             nothing was rewritten.
+        decode_proven: false where the graph has no decode and no checkpoint was given: then only its raw outputs were
+            compared, before and after simplification, and `rows` is 0.
     """
 
     images: int
@@ -52,6 +54,7 @@ class Verification:
     rows: int
     fields: tuple[FieldError, ...]
     rewrite_error: float | None = None
+    decode_proven: bool = True
 
 
 @dataclass(frozen=True, slots=True)

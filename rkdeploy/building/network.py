@@ -58,6 +58,11 @@ class Network:
     separate_reference: bool = False
 
     @property
+    def proves_decode(self) -> bool:
+        """Whether there is a trained decode, of the graph or of its checkpoint, to prove the contract with."""
+        return self.reference_head.proves_decode
+
+    @property
     def input_hw(self) -> tuple[int, int]:
         """Network input (height, width) in pixels."""
         return self.input.height, self.input.width

@@ -125,7 +125,7 @@ def _anchor_parts(tap: Tap, head: Head, options: CutOptions, *, boxes: bool, sco
     has_coefficients = fields > scored  # otherwise they are a tap of their own, or there are none
     coefficients = (_Part("anchor_coefficients", of(scored, fields)),) if has_coefficients else ()
     split = options.split
-    if split == "none" and has_coefficients:  # the sigmoid of the rest is not theirs, nor is the scale
+    if split == "none" and head.masks:  # the sigmoid of the rest is not theirs, nor is the scale
         split = "boxes_scores"
     if split == "none":
         return (_Part("anchor_map", of(0, scored), boxes),)

@@ -51,6 +51,8 @@ def right(verification: Verification | None, agreement: AgreementFacts | None) -
     values: dict[str, float | int | str] = {"rows": verification.rows, "verified_on": verification.images}
     if not held:
         return Verdict("right", "bad", "right.wrong", "", values)
+    if not verification.decode_proven:
+        return Verdict("right", "attention", "right.unproven", "", values)
     if agreement is None:
         return Verdict("right", "attention", "right.verified", "", values)
     code, share = _agreed(agreement.agreement)
