@@ -9,6 +9,7 @@ import onnx
 
 from rkdeploy.building.from_checkpoint import choose_size
 from rkdeploy.building.network import Network, describe_anchors, sha256_of
+from rkdeploy.building.graph_kind import find_named_head, require_image_model
 from rkdeploy.building.raw_outputs import NOT_A_PAIR, completed, matching_export, note_of_unproven
 from rkdeploy.checkpoint import read_checkpoint
 from rkdeploy.errors import GraphError, shown
@@ -16,7 +17,6 @@ from rkdeploy.families import ultralytics, yolop, yolov5
 from rkdeploy.families.imagenet import IMAGENET_MEAN, IMAGENET_STD
 from rkdeploy.families.model_info import ModelInfo
 from rkdeploy.families.registry import family_of
-from rkdeploy.graph.find_head import find_head
 from rkdeploy.graph.foreign import (
     class_names,
     image_input,
@@ -48,9 +48,10 @@ def from_onnx(file: Path, weights: Path | None, imgsz: tuple[int, int] | None, c
         RkdeployError: whatever is wrong with the files, or when they do not belong together.
     """
     model = to_float32(load_onnx(file))
+    require_image_model(model)
     name, shape = image_input(model)
     if shape[0] not in (None, 1):
-        raise GraphError(f'Input "{name}" has a batch of {shape[0]}, expected 1.', "Export it with --batch-size 1.")
+        raise GraphError(f'Input "{name}" has a batch of {shape[0]}, expected 1.', _batch_advice(model))
     checkpoint = read_checkpoint(weights, cfg) if weights is not None else None
     info = family_of(checkpoint).describe(checkpoint) if checkpoint is not None else None
     hw, notes = _onnx_size(name, shape, imgsz, info)
@@ -58,7 +59,7 @@ def from_onnx(file: Path, weights: Path | None, imgsz: tuple[int, int] | None, c
     # Only its axes are fixed: `verify` then proves everything that is done to the other graph.
     reference = with_static_input(model, (1, 3, *hw))
     simplified = to_supported_opset(without_padded_pooling(_simplified(reference, name, shape, hw)))
-    simplified, head = find_head(simplified, len(info.class_names) if info is not None else None, yolop.CLASS_MAPS)
+    simplified, head = find_named_head(simplified, len(info.class_names) if info is not None else None)
     if info is not None:
         _require_same_levels(head, info)
     names = _onnx_names(model, head, info, notes)
@@ -95,6 +96,16 @@ def from_onnx(file: Path, weights: Path | None, imgsz: tuple[int, int] | None, c
         notes=tuple(notes),
         separate_reference=separate,
     )
+
+
+def _batch_advice(model: onnx.ModelProto) -> str:
+    """The option of the exporter that wrote the file."""
+    written = {entry.key: entry.value for entry in model.metadata_props}
+    if written.get("author") == "Ultralytics":
+        return "Export it again with batch=1."
+    if {"names", "stride"} <= written.keys():
+        return "Export it again with --batch-size 1."
+    return "Export it again with a batch of 1: batch=1 (Ultralytics), --batch-size 1 (YOLOv5)."
 
 
 def _maps_note(head: Head) -> str:
