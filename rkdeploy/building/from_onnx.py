@@ -32,6 +32,7 @@ from rkdeploy.graph.simplify import simplify
 from rkdeploy.spec import Anchors, InputSpec, Task
 
 _ANCHOR_TOLERANCE = 1e-3  # px, for anchors that went through float32 decode arithmetic
+_MULTIPLES = "Use multiples of its largest stride for --imgsz, usually 32 or 64."
 _HALF_TOLERANCE = 2e-3  # relative, for anchors that an exporter stored as float16
 
 
@@ -59,7 +60,8 @@ def from_onnx(file: Path, weights: Path | None, imgsz: tuple[int, int] | None, c
     # Only its axes are fixed: `verify` then proves everything that is done to the other graph.
     reference = with_static_input(model, (1, 3, *hw))
     simplified = to_supported_opset(without_padded_pooling(_simplified(reference, name, shape, hw)))
-    simplified, head = find_named_head(simplified, len(info.class_names) if info is not None else None)
+    classes = len(info.class_names) if info is not None else None
+    simplified, head = _head_at(simplified, classes, hw, free=None in shape[2:])
     if info is not None:
         _require_same_levels(head, info)
     names = _onnx_names(model, head, info, notes)
@@ -171,7 +173,8 @@ def _onnx_size(
             raise GraphError(
                 f'Input "{name}" is fixed at {height}x{width} (height x width), expected {imgsz[0]}x{imgsz[1]} from '
                 "--imgsz.",
-                f"Export it again with --imgsz {imgsz[0]} {imgsz[1]}, or build from the .pt.",
+                f"Leave out --imgsz, or export it at that size: imgsz={imgsz[0]},{imgsz[1]} (Ultralytics), --imgsz "
+                f"{imgsz[0]} {imgsz[1]} (YOLOv5).",
             )
         return (height, width), []
     if imgsz is not None:
@@ -179,7 +182,7 @@ def _onnx_size(
             raise GraphError(
                 f'Input "{name}" is {height or "free"} high and {width or "free"} wide, expected {imgsz[0]}x{imgsz[1]} '
                 "(height x width) from --imgsz.",
-                "Export it with all axes free, or build from the .pt.",
+                "Export it with both axes free: dynamic=True (Ultralytics), --dynamic (YOLOv5).",
             )
         return (imgsz if info is None else choose_size(info, imgsz)[0]), []
     if height is None and width is None and info is not None and info.image_size is not None:
@@ -189,6 +192,18 @@ def _onnx_size(
         f'The size of input "{name}" is free ({height or "?"}x{width or "?"}, height x width), expected one size.',
         "Fix it with --imgsz HEIGHT WIDTH.",
     )
+
+
+def _head_at(
+    simplified: onnx.ModelProto, classes: int | None, hw: tuple[int, int], *, free: bool
+) -> tuple[onnx.ModelProto, Head]:
+    """The head; where the graph left its size free, the size that was chosen is suspected first."""
+    try:
+        return find_named_head(simplified, classes)
+    except GraphError as error:
+        if not free or all(n % 64 == 0 for n in hw):
+            raise
+        raise GraphError(error.message, f"At {hw[0]}x{hw[1]} (height x width). {_MULTIPLES}") from error
 
 
 def _simplified(
@@ -201,7 +216,7 @@ def _simplified(
             raise
         raise GraphError(
             f"The graph cannot be fixed at {hw[0]}x{hw[1]} (height x width): {error.message}",
-            "Use multiples of its largest stride for --imgsz, usually 32 or 64.",
+            _MULTIPLES,
         ) from error
 
 

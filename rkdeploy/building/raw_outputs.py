@@ -12,6 +12,7 @@ from rkdeploy.building.from_checkpoint import with_taps
 from rkdeploy.checkpoint import Checkpoint
 from rkdeploy.errors import GraphError
 from rkdeploy.export.exported import Exported
+from rkdeploy.families.kinds import require_buildable
 from rkdeploy.families.model_info import ModelInfo
 from rkdeploy.families.registry import family_of
 from rkdeploy.graph.head import Head, Tap
@@ -42,6 +43,7 @@ def matching_export(
     Raises:
         RkdeployError: when the checkpoint cannot be exported, or has other tensors.
     """
+    require_buildable(checkpoint)
     family = family_of(checkpoint)
     choices = [info, replace(info, end_to_end=not info.end_to_end)] if info.dual_head else [info]
     exports = [(choice, family.export(checkpoint, choice, *hw)) for choice in choices]

@@ -79,7 +79,7 @@ def last_convolutions(
             raise GraphError(
                 f'Convolution "{node.name or node.output[0]}" gives {shape or "an unknown shape"}, which has no one '
                 f"stride at {height}x{width}.",
-                "Choose an --imgsz that is a multiple of the largest stride, usually 32 or 64.",
+                NO_HEAD,
             )
         convs.append(HeadConv(node.name or node.output[0], node.output[0], shape, height // shape[2]))
     convs.sort(key=lambda c: c.stride)

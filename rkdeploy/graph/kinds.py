@@ -115,8 +115,6 @@ INPUTS = (
     Kind(
         "an open-vocabulary detector (YOLO-World or CLIP: a second input holds texts)",
         _takes_texts,
-        "Export it with its classes fixed (Ultralytics: model.set_classes([...]) before export): the text input then "
-        "goes.",
     ),
     Kind("a model of several images (a tracker, or stereo)", _several_images),
     Kind("a model with inputs besides its image", _image_and_more, "Export the network alone, with one image input."),
