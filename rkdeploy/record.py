@@ -48,6 +48,8 @@ class Verification:
             that tensor's own unit and in proportion to what is allowed there; None where nothing was rewritten.  In a
             bundle without `rewrite_allowed`: the largest difference of any decoded figure, in px or score.
         rewrite_allowed: what was allowed there; None in older bundles and where nothing was rewritten.
+        decode_proven: false where the graph has no decode and no checkpoint was given: then only its raw outputs were
+            compared, before and after simplification, and `rows` is 0.
     """
 
     images: int
@@ -56,6 +58,7 @@ class Verification:
     fields: tuple[FieldError, ...]
     rewrite_error: float | None = None
     rewrite_allowed: float | None = None
+    decode_proven: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,12 +171,13 @@ class Proof:
     Attributes:
         standing: `agrees`; `weak`, so far from float that the user should look; `unproven`, nothing or too little was
             there to judge by.
-        reason: `measured`, `few_objects`, `few_images`, `no_objects` or `no_images`.
+        reason: `measured`, `few_objects`, `few_images`, `no_objects`, `no_images`, or `no_decode` where nothing shows that
+            the outputs are decoded right.
         measure: the figure that decided, the lowest; None without one.
     """
 
     standing: Literal["agrees", "weak", "unproven"]
-    reason: Literal["measured", "few_objects", "few_images", "no_objects", "no_images"]
+    reason: Literal["measured", "few_objects", "few_images", "no_objects", "no_images", "no_decode"]
     measure: Measure | None = None
 
 

@@ -35,8 +35,15 @@ _MEND: Final = (
 )
 
 
-def proof_of(agreement: Agreement | None) -> Proof:
-    """What the comparison proves; None is a build that had no image to compare on."""
+def proof_of(agreement: Agreement | None, *, decode_proven: bool = True) -> Proof:
+    """What the comparison proves.
+
+    Args:
+        agreement: the comparison; None of a build that had no image to compare on.
+        decode_proven: whether the decode was proven, without which both sides may be read wrong alike.
+    """
+    if not decode_proven:
+        return Proof("unproven", "no_decode")
     if agreement is None:
         return Proof("unproven", "no_images")
     measures = agreement.measures
@@ -52,7 +59,7 @@ def proof_of(agreement: Agreement | None) -> Proof:
 
 def proof_text(proof: Proof, agreement: Agreement | None) -> str:
     """A sentence or two for the user; empty where all is well."""
-    if proof.standing == "agrees":
+    if proof.standing == "agrees" or proof.reason == "no_decode":  # which has a note of its own
         return ""
     if proof.standing == "weak" and proof.measure is not None:
         return (

@@ -185,7 +185,7 @@ def build(options: BuildOptions, events: BuildEvents) -> Bundle:
         except ToolkitError as error:
             raise _with_log_kept(error, folder / LOG, options.folder) from error
         events.advice(advice_for(network.info, network.input_hw) if network.info is not None else ())
-        proof = proof_of(agreement)
+        proof = proof_of(agreement, decode_proven=verification.decode_proven)
         if agreement is not None:
             events.compared(agreement, proof)
         if accuracy is not None and labelled is not None and options.gate is not None:

@@ -41,7 +41,7 @@ DTYPE_NAMES: dict[str, str] = {
 MODEL_NAMESPACES = (
     "models", "utils", "ultralytics", "yolov5", "yolo", "lib", "omegaconf", "typing",
     "torch.nn", "torch.optim", "torch.distributed", "torchvision", "timm",
-    "pytorch_wavelets",
+    "pytorch_wavelets", "yolov6", "yolox", "nanodet", "super_gradients", "segmentation_models_pytorch",
 )  # fmt: skip
 
 _MAX_INTEGER = 1 << 60  # larger integers can be made to collide in a dictionary

@@ -303,6 +303,13 @@ class _Events(BuildEvents):
         out.print(f"[bold]Calibrate[/] on {len(calibration.images)} images of {plain(calibration.source)}")
 
     def verified(self, verification: Verification) -> None:
+        if not verification.decode_proven:
+            worst = max((e.max_error for e in verification.fields), default=0.0)
+            out.print(
+                f"[bold yellow]Unproven[/]  no decode to compare with; the graph's {len(verification.fields)} outputs "
+                f"stayed as they were within {worst:.2g} on {verification.images} images"
+            )
+            return
         rewrite = verification.rewrite_error
         found = ", ".join(f"{e.name} within {e.max_error:.2g} {e.unit}" for e in verification.fields if e.max_error)
         out.print(

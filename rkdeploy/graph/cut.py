@@ -115,14 +115,15 @@ def _parts(tap: Tap, head: Head, options: CutOptions) -> tuple[_Part, ...]:
 
 
 def _anchor_parts(tap: Tap, head: Head, options: CutOptions, *, boxes: bool, scores: bool) -> tuple[_Part, ...]:
-    fields = 5 + head.classes + head.masks
-    channels = np.arange(tap.shape[1]).reshape(head.anchors_per_level, fields)
+    channels = np.arange(tap.shape[1]).reshape(head.anchors_per_level, -1)
 
     def of(first: int, end: int) -> tuple[int, ...]:
         return tuple(int(c) for c in channels[:, first:end].ravel())
 
     scored = 5 + head.classes
-    coefficients = (_Part("anchor_coefficients", of(scored, fields)),) if head.masks else ()
+    fields = channels.shape[1]
+    has_coefficients = fields > scored  # otherwise they are a tap of their own, or there are none
+    coefficients = (_Part("anchor_coefficients", of(scored, fields)),) if has_coefficients else ()
     split = options.split
     if split == "none" and head.masks:  # the sigmoid of the rest is not theirs, nor is the scale
         split = "boxes_scores"

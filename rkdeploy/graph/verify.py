@@ -47,9 +47,7 @@ Images = Iterable[tuple[str, NDArray[np.uint8]]]
 """(name, (1, height, width, 3) uint8 in the contract's colour order)."""
 
 
-def verify(
-    full: onnx.ModelProto, head: Head, cut: onnx.ModelProto, spec: ModelSpec, images: Images
-) -> Verification:
+def verify(full: onnx.ModelProto, head: Head, cut: onnx.ModelProto, spec: ModelSpec, images: Images) -> Verification:
     """Compare the full graph's decode with the contract's decode of the cut graph.
 
     The two graphs may sum in another order, by which float32 differs; how much of that reaches a decoded figure is
@@ -116,9 +114,7 @@ class _CutReader:
         return rows + _image_fields(self._head, raw)
 
 
-def _moved(
-    values: NDArray[np.float32], noise: NDArray[np.float64], rng: np.random.Generator
-) -> NDArray[np.float32]:
+def _moved(values: NDArray[np.float32], noise: NDArray[np.float64], rng: np.random.Generator) -> NDArray[np.float32]:
     """Every value moved by its channel's noise, up or down."""
     moved: NDArray[np.float32] = (values + noise * rng.choice((-1.0, 1.0), values.shape)).astype(np.float32)
     return moved

@@ -51,6 +51,8 @@ def right(verification: Verification | None, agreement: AgreementFacts | None) -
     values: dict[str, float | int | str] = {"rows": verification.rows, "verified_on": verification.images}
     if not held:
         return Verdict("right", "bad", "right.wrong", "", values)
+    if not verification.decode_proven:
+        return Verdict("right", "unproven", "right.no_decode", "", values)
     found, origin = (agreement.agreement, agreement.origin) if agreement is not None else (None, None)
     proof = proof_of(found)
     values |= {"images": found.images if found else 0, "objects": found.float_detections if found else 0}

@@ -55,7 +55,9 @@ def planted(case: Case) -> Iterator[tuple[str, Case]]:
 
 def _anchor_off(case: Case) -> Case | None:
     """The first anchor is 1 % too wide."""
-    return _with_anchors(case, lambda levels: [[(1.01 * levels[0][0][0], levels[0][0][1]), *levels[0][1:]], *levels[1:]])
+    return _with_anchors(
+        case, lambda levels: [[(1.01 * levels[0][0][0], levels[0][0][1]), *levels[0][1:]], *levels[1:]]
+    )
 
 
 def _anchors_swapped(case: Case) -> Case | None:

@@ -72,6 +72,7 @@ TEXTS: Final[dict[str, str]] = {
     "verdict.right.few_objects": "按契约解码与训练模型自带的解码在 {rows:,} 行输出上一致。浮点模型在 {images} 张留出图片上只检出 {objects} 个"
     "目标，不足以评判构建后的模型。",
     "verdict.right.few_images": "按契约解码与训练模型自带的解码在 {rows:,} 行输出上一致。留出图片只有 {images} 张，不足以评判构建后的模型。",
+    "verdict.right.no_decode": "该 ONNX 以原始张量结尾，又没有提供检查点，无法说明解码是否正确。请加 --weights 重新构建。",
     "verdict.right.wrong": "按契约解码与训练模型自带的解码在 {rows:,} 行输出上不一致。",
     "verdict.right.unknown": "没有提供产物目录，无法说明模型经过了怎样的验证。",
     "verdict.accurate.beside_float": "{dtype} 的 {name}；浮点为 {float:.3f}，构建带来的变化为 {change:+.3f}。{source}，{images} 张图片。",
@@ -120,6 +121,8 @@ TEXTS: Final[dict[str, str]] = {
     "accuracy.kind.masks": "掩码",
     "proof.title": "与训练好的模型一致吗？",
     "proof.verified": "按契约解码与训练模型自带的解码逐一比对（浮点）：{images} 张图片，{rows:,} 行输出。",
+    "proof.unproven": "解码未经证明：计算图不含解码，也没有提供检查点。仅在 {images} 张图片上比对了简化前后的原始输出。",
+    "proof.outputs_kept": "简化前后各输出的最大差异",
     "proof.caption": "两种解码的最大差异",
     "proof.field": "量",
     "proof.error": "最大差异",
