@@ -132,8 +132,8 @@ def build_command(
     min_agreement: Annotated[
         float,
         typer.Option(
-            help="Least AP50 of the built model with float's detections as the truth (0 to 1); of classifiers the share "
-            "with the same first class, of class maps the mean IoU. Judged by the upper end of its 95 % interval.",
+            help="Lowest AP50 (0 to 1) of the built model with float's detections as the truth; of classifiers the share "
+            "of images with the same first class, of class maps the mean IoU. The upper end of its interval counts.",
             rich_help_panel=QUANTIZATION,
         ),
     ] = 0.85,
