@@ -19,6 +19,8 @@ from rkdeploy.errors import RkdeployError
 from rkdeploy.quantize.calibration import CalibrationImage, find_calibration
 from tests.graph.planted import Case, planted
 
+ROOT = Path(__file__).parents[2]
+
 IMAGES = 2
 SUFFIXES = {*CHECKPOINT_SUFFIXES, ".onnx"}
 
