@@ -138,13 +138,13 @@ def build_command(
         ),
     ] = 0.85,
     proof_count: Annotated[
-        int, typer.Option(help="Held-back images to compare on.", rich_help_panel=QUANTIZATION)
+        int, typer.Option(help="Held-out images to compare on.", rich_help_panel=QUANTIZATION)
     ] = 24,
     allow_unproven: Annotated[
         bool,
         typer.Option(
             "--allow-unproven",
-            help="A build with nothing to compare with float on (no images, or float finds nothing) is a success.",
+            help="Accept a build when there is no image to compare the built model with float on.",
             rich_help_panel=QUANTIZATION,
         ),
     ] = False,
