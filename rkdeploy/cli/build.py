@@ -132,14 +132,12 @@ def build_command(
     min_agreement: Annotated[
         float,
         typer.Option(
-            help="Lowest AP50 (0 to 1) of the built model with float's detections as the truth; of classifiers the share "
-            "of images with the same first class, of class maps the mean IoU. The upper end of its interval counts.",
+            help="Lowest AP50 (0 to 1) of the built model with float's detections as the truth; of classifiers the "
+            "share of images with the same first class, of class maps the mean IoU. The upper end of its interval counts.",
             rich_help_panel=QUANTIZATION,
         ),
     ] = 0.85,
-    proof_count: Annotated[
-        int, typer.Option(help="Held-out images to compare on.", rich_help_panel=QUANTIZATION)
-    ] = 24,
+    proof_count: Annotated[int, typer.Option(help="Held-out images to compare on.", rich_help_panel=QUANTIZATION)] = 24,
     allow_unproven: Annotated[
         bool,
         typer.Option(
@@ -352,8 +350,8 @@ def agreement_lines(agreement: Agreement) -> list[str]:
             f"AP {ap.ap:.3f}, AP50 {ap.ap50:.3f} ({low:.3f} to {high:.3f}), AP75 {ap.ap75:.3f} of the {ap.kind}, with "
             f"float's {ap.objects} detections above {agreement.confidence} as the truth"
         )
-    if agreement.confident is not None:
-        sure = agreement.confident
+    if agreement.recall is not None:
+        sure = agreement.recall
         lines.append(
             f"finds {100 * sure.found:.1f} % of the {sure.objects} objects that float scores above {sure.confidence}"
         )

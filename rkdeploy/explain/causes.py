@@ -86,7 +86,7 @@ def _weights(weights: WeightLoss | None, agreement: Agreement | None) -> list[Ca
             f"Rounding the weights alone, with activations in float, takes {built.name.upper()} against float to "
             f"{weights.headline.value:.3f} on these images; the whole model has {built.value:.3f}. "
             f"Most of it comes from {named}.",
-            "Other calibration images cannot change that, since weights do not depend on them. Build with --dtype fp16, "
+            "Other calibration images cannot change that: weights do not depend on them. Build with --dtype fp16, "
             f"or with those modules in float16 (--float16-layers {modules}), or train on with weight decay.",
             alone,
         )
