@@ -94,7 +94,6 @@ def from_onnx(file: Path, weights: Path | None, imgsz: tuple[int, int] | None, c
         class_names=names,
         info=info,
         notes=tuple(notes),
-        separate_reference=not head.proves_decode,
     )
 
 

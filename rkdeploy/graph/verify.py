@@ -26,7 +26,7 @@ from rkdeploy.spec import Activation, ModelSpec
 TOLERANCES = {"px": 1e-3, "score": 1e-4, "rad": 1e-4, "value": 1e-4}
 """Difference allowed to the arithmetic of the two decodes, by unit; `_ROUNDING` of the figure itself is added."""
 NOISE_FACTOR = 4.0
-"""Difference allowed to float32 sums in another order, as a multiple of the measured noise; see docs/verification.md."""
+"""Difference allowed to float32 sums in another order, in multiples of the noise; see docs/verification.md."""
 _ROUNDING = 2e-6
 _CEILINGS = {"px": 0.5, "score": 0.005, "rad": 0.005, "value": 0.0}
 """The noise never allows more, by unit, or `_CEILING_SHARE` of the figure: half of what the smallest fault does."""
@@ -47,9 +47,7 @@ Images = Iterable[tuple[str, NDArray[np.uint8]]]
 """(name, (1, height, width, 3) uint8 in the contract's colour order)."""
 
 
-def verify(
-    full: onnx.ModelProto, head: Head, cut: onnx.ModelProto, spec: ModelSpec, images: Images
-) -> Verification:
+def verify(full: onnx.ModelProto, head: Head, cut: onnx.ModelProto, spec: ModelSpec, images: Images) -> Verification:
     """Compare the full graph's decode with the contract's decode of the cut graph.
 
     The two graphs may sum in another order, by which float32 differs; how much of that reaches a decoded figure is
@@ -116,9 +114,7 @@ class _CutReader:
         return rows + _image_fields(self._head, raw)
 
 
-def _moved(
-    values: NDArray[np.float32], noise: NDArray[np.float64], rng: np.random.Generator
-) -> NDArray[np.float32]:
+def _moved(values: NDArray[np.float32], noise: NDArray[np.float64], rng: np.random.Generator) -> NDArray[np.float32]:
     """Every value moved by its channel's noise, up or down."""
     moved: NDArray[np.float32] = (values + noise * rng.choice((-1.0, 1.0), values.shape)).astype(np.float32)
     return moved

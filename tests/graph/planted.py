@@ -15,7 +15,7 @@ from onnx import helper, numpy_helper
 
 from rkdeploy.building.network import Network
 from rkdeploy.graph.cut import CutOptions, cut
-from rkdeploy.spec import Anchors, HeadOutput, ModelSpec
+from rkdeploy.spec import Activation, Anchors, HeadOutput, ModelSpec
 
 _BOXES = {"anchor_boxes", "ltrb_boxes", "dfl_boxes"}
 _SCORES = {"anchor_scores", "scores", "class_scores", "class_map"}
@@ -55,7 +55,9 @@ def planted(case: Case) -> Iterator[tuple[str, Case]]:
 
 def _anchor_off(case: Case) -> Case | None:
     """The first anchor is 1 % too wide."""
-    return _with_anchors(case, lambda levels: [[(1.01 * levels[0][0][0], levels[0][0][1]), *levels[0][1:]], *levels[1:]])
+    return _with_anchors(
+        case, lambda levels: [[(1.01 * levels[0][0][0], levels[0][0][1]), *levels[0][1:]], *levels[1:]]
+    )
 
 
 def _anchors_swapped(case: Case) -> Case | None:
@@ -123,7 +125,7 @@ def _sigmoid_missing(case: Case) -> Case | None:
     output = _first(case, {"anchor_scores", "scores"})
     if output is None:
         return None
-    wrong = "linear" if output.activation == "sigmoid" else "sigmoid"
+    wrong: Activation = "linear" if output.activation == "sigmoid" else "sigmoid"
     return _with_outputs(case, lambda o: replace(o, activation=wrong), lambda o: o.name == output.name)
 
 
