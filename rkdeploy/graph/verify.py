@@ -28,7 +28,7 @@ TOLERANCES = {"px": 1e-3, "score": 1e-4, "rad": 1e-4, "value": 1e-4}
 NOISE_FACTOR = 4.0
 """Difference allowed to float32 sums in another order, in multiples of the noise; see docs/verification.md."""
 _ROUNDING = 2e-6
-_CEILINGS = {"px": 0.5, "score": 0.005, "rad": 0.005, "value": 0.0}
+_CEILINGS = {"px": 0.1, "score": 0.005, "rad": 0.005, "value": 0.0}
 """The noise never allows more, by unit, or `_CEILING_SHARE` of the figure: half of what the smallest fault does."""
 _CEILING_SHARE = 0.005
 _PROBES = 4

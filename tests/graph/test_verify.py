@@ -159,8 +159,8 @@ def test_a_network_that_rounds_much(network: Network, cut_graph: onnx.ModelProto
     error = next(e for e in check(network, coarse, spec).fields if e.name == "wh")
     assert TOLERANCES["px"] < error.max_error < error.allowed < 0.2
     assert spec.anchors is not None
-    ((w, h), *others), *levels = spec.anchors.levels_px
-    wrong = Anchors((((1.01 * w, h), *others), *levels))
+    *levels, ((w, h), *others) = spec.anchors.levels_px
+    wrong = Anchors((*levels, ((1.01 * w, h), *others)))
     with pytest.raises(VerificationError, match="box sizes differ"):
         check(network, coarse, replace(spec, anchors=wrong))
 
