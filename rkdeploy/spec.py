@@ -81,7 +81,13 @@ class InputSpec:
 
 @dataclass(frozen=True, slots=True)
 class Quantization:
-    """Affine quantization of one tensor: real = (value - zero_point) * scale."""
+    """Affine quantization of one tensor: real = (value - zero_point) * scale.
+
+    Attributes:
+        dtype: of the tensor's values.
+        scale: real units a step.
+        zero_point: the value that stands for 0.
+    """
 
     dtype: TensorDtype
     scale: float

@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 import shutil
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
-sys.path.insert(0, str(Path(__file__).parent / "board"))
-
-from sample_model import shim_text
-from shim import Shim, build_shim
-
 from rkdeploy.postprocess.native.library import DECODE_VARIABLE, choice
+from tests.board.sample_model import shim_text
+from tests.board.shim import Shim, build_shim
 
 
 @pytest.fixture(scope="session")

@@ -12,7 +12,9 @@ from numpy.typing import NDArray
 
 from rkdeploy.building.network import Network
 from rkdeploy.graph.foreign_process import run_foreign
-from rkdeploy.graph.verify import verify, verify_rewrite
+from rkdeploy.graph.rewritten import verify_rewrite
+from rkdeploy.graph.verify import verify
+from rkdeploy.graph.verify_outputs import verify_outputs
 from rkdeploy.preprocess import image_fit
 from rkdeploy.quantize.calibration import CalibrationImage
 from rkdeploy.record import Verification
@@ -27,6 +29,8 @@ def verify_contract(
     network: Network, cut_graph: onnx.ModelProto, spec: ModelSpec, images: Sequence[CalibrationImage]
 ) -> Verification:
     """Verify the contract of a cut graph, and the rewritten first layer where there is one.
+
+    Of a graph of raw tensors without its checkpoint only the outputs are compared, and the result says so.
 
     Args:
         network: what was cut.
@@ -47,19 +51,15 @@ def verify_contract(
 
 
 def _proven(network: Network, cut_graph: onnx.ModelProto, spec: ModelSpec, images: Sequence[_Image]) -> Verification:
-    head = network.reference_head
-    proof = verify(
-        network.reference,
-        head,
-        cut_graph,
-        spec,
-        images,
-        separate=network.separate_reference,
-    )
-    if network.trained is network.reference:
+    if not network.proves_decode:
+        return verify_outputs(network.reference, network.simplified, spec, images)
+    rewrite = None
+    if network.trained is not network.reference:  # first, since it names the layer
+        rewrite = verify_rewrite(network.trained, network.reference, spec, images)
+    proof = verify(network.trained, network.reference_head, cut_graph, spec, images)
+    if rewrite is None:
         return proof
-    rewrite = verify_rewrite(network.trained, network.reference, head, spec, images)
-    return replace(proof, rewrite_error=rewrite)
+    return replace(proof, rewrite_error=rewrite.max_error, rewrite_allowed=rewrite.allowed)
 
 
 def _verify_images(spec: ModelSpec, images: Sequence[CalibrationImage]) -> Iterator[_Image]:

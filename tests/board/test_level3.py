@@ -19,13 +19,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from sample_model import shim_text
 
 from rkdeploy.bundle import CONTRACT, Bundle, new_bundle, read_bundle
 from rkdeploy.custom_string import custom_string
 from rkdeploy.image_file import read_image
 from rkdeploy.preprocess import Letterbox
 from rkdeploy.runtime.registry import open_runtime
+from tests.board.sample_model import shim_text
 
 ROOT = Path(__file__).parents[2]
 SAMPLE = ROOT / "calib_data"
@@ -36,6 +36,10 @@ ROOT_VARIABLE = "RKDEPLOY_ARM64_ROOT"
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.skipif(os.environ.get(SKIP) == "1", reason=f"{SKIP}=1: emulated boards are left out"),
+    pytest.mark.skipif(shutil.which("apt-get") is None, reason="no apt-get, which fetches Debian's arm64 packages"),
+    pytest.mark.skipif(
+        shutil.which("qemu-aarch64-static") is None, reason="qemu-aarch64-static is not installed: bash tests/needs.sh"
+    ),
 ]
 
 

@@ -1,6 +1,6 @@
 """`rkdeploy` with a stand-in network (a few milliseconds a frame) in the place of a bundle and a backend.
 
-    python run_with_stand_ins.py MILLISECONDS FAILING_CALLS run --source ... --model anything
+    python -m tests.cli.run_with_stand_ins MILLISECONDS FAILING_CALLS run --source ... --model anything
 
 FAILING_CALLS: numbers of the calls, from 1, on which a context fails (`3,5`), or `-`; `all` for every one.
 """
@@ -15,15 +15,13 @@ from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "stream"))
-from stand_ins import SPEC, StandInRuntime
 from typing_extensions import Self
 
 import rkdeploy.bundle
 import rkdeploy.runtime.registry
 from rkdeploy.cli.entry import main
 from rkdeploy.errors import BackendError
+from tests.stream.stand_ins import SPEC, StandInRuntime
 
 seconds = float(sys.argv.pop(1)) / 1e3
 failing = sys.argv.pop(1)

@@ -12,9 +12,7 @@ from pathlib import Path
 
 import pytest
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "evaluate"))
-
-from tiny_model import make_bundle, make_data
+from tests.evaluate.tiny_model import make_bundle, make_data
 
 COMMAND = (sys.executable, "-m", "rkdeploy", "eval")
 

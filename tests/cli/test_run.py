@@ -13,21 +13,23 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from board_files import write_bundle
-from shim import Shim
 
-SCRIPT = Path(__file__).with_name("run_with_stand_ins.py")
+from tests.board.board_files import write_bundle
+from tests.board.shim import Shim
+
+ROOT = Path(__file__).parents[2]
 BACKEND = ("--backend", "onnxruntime")  # never opened
-VAL = Path(__file__).parents[2] / "calib_data" / "images" / "val"
+VAL = ROOT / "calib_data" / "images" / "val"
 
 
 def command(*arguments: str | Path, ms: float = 0.0, failing: str = "-") -> list[str]:
-    return [sys.executable, str(SCRIPT), str(ms), failing, "run", "--model", "x", *BACKEND, *map(str, arguments)]
+    program = [sys.executable, "-m", "tests.cli.run_with_stand_ins", str(ms), failing]
+    return [*program, "run", "--model", "x", *BACKEND, *map(str, arguments)]
 
 
 def run(*arguments: str | Path, ms: float = 0.0, failing: str = "-") -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        command(*arguments, ms=ms, failing=failing), capture_output=True, text=True, timeout=60, check=False
+        command(*arguments, ms=ms, failing=failing), cwd=ROOT, capture_output=True, text=True, timeout=60, check=False
     )
 
 
@@ -71,7 +73,7 @@ def test_a_signal_ends_it_cleanly(number: signal.Signals, line: str, tmp_path: P
     save, jsonl = tmp_path / "o", tmp_path / "o.jsonl"
     with subprocess.Popen(
         command("--source", video, "--save", save, "--jsonl", jsonl, ms=5),
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
     ) as process:  # fmt: skip
         end = time.monotonic() + 30
         while sum(path.stat().st_size for path in tmp_path.glob(".o.*")) < 2000:
@@ -127,6 +129,23 @@ def test_without_sinks_a_line_a_frame() -> None:
     assert result.returncode == 0
     assert "val_0000.jpg [0]: 1 value 7" in result.stderr
     assert result.stdout.startswith("1 frame: 1 value 7\n")
+
+
+def test_a_run_that_read_nothing_is_no_success(tmp_path: Path) -> None:
+    """One error that says so, and the results of the run before are still there; --allow-empty takes it as it is."""
+    (tmp_path / "images").mkdir()
+    (tmp_path / "images" / "a.jpg").write_bytes(b"no picture")
+    jsonl = tmp_path / "o.jsonl"
+    jsonl.write_text("before\n")
+    arguments = ("--source", tmp_path / "images", "--jsonl", jsonl)
+    result = run(*arguments)
+    assert result.returncode == 1
+    assert "has a result (1 file could not be read)" in result.stderr
+    assert "--allow-empty" in result.stderr
+    assert jsonl.read_text() == "before\n"
+    allowed = run(*arguments, "--allow-empty")
+    assert (allowed.returncode, jsonl.read_text()) == (0, "")
+    assert "0 frames: nothing" in allowed.stdout
 
 
 @pytest.mark.parametrize(

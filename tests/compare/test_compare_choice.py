@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from compare_rows import agreement, failed, row
 
 from rkdeploy.compare.choice import advice, pareto_front
 from rkdeploy.compare.comparison import Figures, Row
 from rkdeploy.record import MapAgreement
+from tests.compare.compare_rows import agreement, failed, row
 
 
 def front(*rows: Row) -> set[str]:

@@ -9,13 +9,13 @@ import sys
 from pathlib import Path
 
 import pytest
-from board_files import put, write_board, write_bundle, write_library
 
 from rkdeploy.doctor.bundle_check import check_bundle, read_bundle_facts
 from rkdeploy.doctor.diagnose import diagnose
 from rkdeploy.doctor.system import System, read_system
 from rkdeploy.postprocess.native.library import choice
 from rkdeploy.runtime.librknnrt.library import LIBRARY_VARIABLE
+from tests.board.board_files import put, write_board, write_bundle, write_library
 
 
 @pytest.fixture

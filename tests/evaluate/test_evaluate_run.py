@@ -10,7 +10,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from tiny_model import make_bundle, make_data
 
 from rkdeploy import worker_processes
 from rkdeploy.bundle import Bundle
@@ -18,6 +17,7 @@ from rkdeploy.errors import RkdeployError
 from rkdeploy.evaluate.figures import AccuracyReport
 from rkdeploy.evaluate.run import EvaluationOptions, evaluate
 from rkdeploy.evaluate.state import default_folder
+from tests.evaluate.tiny_model import make_bundle, make_data
 
 Run = Callable[..., AccuracyReport]
 

@@ -6,10 +6,10 @@ from dataclasses import fields, replace
 
 import numpy as np
 import pytest
-from made import prediction
 
 from rkdeploy.evaluate.predictions import Prediction, decoded, encoded, prediction_of, unreadable
 from rkdeploy.postprocess.detections import Detections, InstanceMask, Ranking
+from tests.evaluate.made import prediction
 
 FULL = replace(
     prediction([(1, 2, 3, 4)], [0.5], keypoints=[[1, 2, 1]], rotated=[(1, 2, 3, 4, 0.5)], masks=["0b3"]),

@@ -16,8 +16,9 @@ import cv2
 import numpy as np
 import onnx
 import pytest
-from command import assert_refused, build_arguments, run
 from onnx import TensorProto, helper
+
+from tests.hostile.command import assert_refused, build_arguments, run
 
 ROOT = Path(__file__).parents[2]
 GOOD_ONNX = ROOT / "tests" / "data" / "onnx" / "v6.onnx"

@@ -13,9 +13,6 @@ import cv2
 import msgspec
 import numpy as np
 import pytest
-from board_files import put, write_board, write_bundle
-from sample_model import shim_text
-from shim import Shim
 
 from rkdeploy.errors import BackendError, SourceError
 from rkdeploy.profiling.figures import SCHEMA_VERSION, Profile
@@ -23,6 +20,9 @@ from rkdeploy.profiling.measure import ProfileOptions, measure_profile
 from rkdeploy.profiling.one_context import Limits
 from rkdeploy.runtime import registry
 from rkdeploy.runtime.board import Board
+from tests.board.board_files import put, write_board, write_bundle
+from tests.board.sample_model import shim_text
+from tests.board.shim import Shim
 
 SHORT = Limits(frames=20, seconds=20.0, warmup=2)
 MakeShim = Callable[..., Shim]

@@ -9,10 +9,10 @@ import sys
 from pathlib import Path
 
 import pytest
-from report_samples import UNKNOWN, make_bundle, profile, write
 
 from rkdeploy.bundle import Bundle
 from rkdeploy.report.belonging import sha256_of
+from tests.report.report_samples import UNKNOWN, make_bundle, profile, write
 
 
 def rkdeploy(*arguments: str | Path, cwd: Path) -> subprocess.CompletedProcess[str]:

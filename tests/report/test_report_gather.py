@@ -9,18 +9,6 @@ from pathlib import Path
 
 import msgspec
 import pytest
-from report_samples import (
-    UNKNOWN,
-    accuracy,
-    agreement,
-    compiled,
-    make_bundle,
-    objects,
-    profile,
-    record,
-    spec,
-    write,
-)
 
 from rkdeploy.bundle import BUILD, SUMS, Bundle
 from rkdeploy.errors import BundleError, RkdeployError
@@ -32,6 +20,18 @@ from rkdeploy.report.belonging import sha256_of
 from rkdeploy.report.gather import gather
 from rkdeploy.report.json_text import json_text
 from rkdeploy.report.model import ModelReport, Verdict
+from tests.report.report_samples import (
+    UNKNOWN,
+    accuracy,
+    agreement,
+    compiled,
+    make_bundle,
+    objects,
+    profile,
+    record,
+    spec,
+    write,
+)
 
 
 @pytest.fixture

@@ -12,7 +12,6 @@ from pathlib import Path
 
 import pytest
 from rich.console import Console
-from stand_in_trials import SPACE, result_of
 from typer.testing import CliRunner
 
 from rkdeploy.building.accuracy_gate import GateOptions
@@ -26,6 +25,7 @@ from rkdeploy.tune.baseline import Baseline
 from rkdeploy.tune.finished import FinishedTrial
 from rkdeploy.tune.pareto import outcome_of
 from rkdeploy.tune.tune import TuneOptions, TuneReport, build_options_of
+from tests.tune.stand_in_trials import SPACE, result_of
 
 SAMPLE = Path(__file__).parents[2] / "calib_data"
 DATA = SAMPLE / "data.yaml"
