@@ -10,8 +10,8 @@ import numpy as np
 import onnx
 
 from rkdeploy.building.from_checkpoint import choose_size
-from rkdeploy.building.network import Network, describe_anchors, sha256_of
 from rkdeploy.building.graph_kind import find_named_head, require_image_model
+from rkdeploy.building.network import Network, describe_anchors, sha256_of
 from rkdeploy.building.raw_outputs import NOT_A_PAIR, completed, matching_export, note_of_unproven
 from rkdeploy.checkpoint import read_checkpoint
 from rkdeploy.errors import GraphError, shown
@@ -84,7 +84,7 @@ def from_onnx(file: Path, weights: Path | None, imgsz: tuple[int, int] | None, c
         if checkpoint is None or info is None:
             notes.append(note_of_unproven(file.name, head))
         else:
-            info, exported = matching_export(simplified, head, checkpoint, info, opened.hw)
+            info, exported = matching_export(file, simplified, head, checkpoint, info, opened.hw)
             head = completed(head, exported.head)
             reference, reference_head, image = exported.model, exported.head, exported.input
             simplified = _with_input_name(simplified, opened.input_name, image.name)
