@@ -171,8 +171,8 @@ class Proof:
     Attributes:
         standing: `agrees`; `weak`, so far from float that the user should look; `unproven`, nothing or too little was
             there to judge by.
-        reason: `measured`, `few_objects`, `few_images`, `no_objects`, `no_images`, or `no_decode` where nothing shows that
-            the outputs are decoded right.
+        reason: `measured`, `few_objects`, `few_images`, `no_objects`, `no_images`, or `no_decode` where nothing shows
+            that the outputs are decoded right.
         measure: the figure that decided, the lowest; None without one.
     """
 

@@ -41,7 +41,7 @@ def matching_export(
         simplified: its graph, which ends in raw tensors.
         head: its head.
         checkpoint: what it was exported from.
-        info: of the checkpoint.
+        info: what the checkpoint says of itself.
         hw: (height, width) of the input in pixels.
 
     Raises:

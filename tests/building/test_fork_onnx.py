@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
-from fork_graphs import ForkGraph, concatenated, exported, separate, yolov5_segments
+from tests.building.fork_graphs import ForkGraph, concatenated, exported, separate, yolov5_segments
 from onnx import helper
 
 from rkdeploy.building.network import Network

@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 
 import pytest
-from board_files import write_bundle
+from tests.board.board_files import write_bundle
 
 from rkdeploy.building.replaced import keep_replaced, replaced_note
 from rkdeploy.bundle import CONTRACT, find_bundle, read_bundle

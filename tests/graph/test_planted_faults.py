@@ -8,7 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from planted import FAULTS, Case, planted
+from tests.graph.planted import FAULTS, Case, planted
 
 from rkdeploy.building.open_network import open_network
 from rkdeploy.building.verification import verify_contract

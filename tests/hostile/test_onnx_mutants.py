@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from mutate_onnx import mutant, read
+from tests.hostile.mutate_onnx import mutant, read
 
 GIB = 1 << 30
 _BATCHES, _EACH = 5, 12
