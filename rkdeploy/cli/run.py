@@ -129,6 +129,7 @@ def run_command(
     from rkdeploy.runtime.protocol import RuntimeOptions
     from rkdeploy.runtime.recording import recorded
     from rkdeploy.runtime.registry import open_runtimes
+    from rkdeploy.stream.file_names import readable_name
     from rkdeploy.stream.pipeline import Pipeline, PipelineOptions
     from rkdeploy.stream.sinks import open_save_folder
     from rkdeploy.stream.sinks.jsonl import JsonlSink
@@ -183,7 +184,7 @@ def run_command(
             sinks.append(stack.enter_context(open_save_folder(save, opened, names)))
         if jsonl is not None:
             sinks.append(stack.enter_context(JsonlSink(jsonl, names, map_masks=map_masks)))
-        window = stack.enter_context(WindowSink(f"rkdeploy: {opened.text}", names)) if show else None
+        window = stack.enter_context(WindowSink(f"rkdeploy: {readable_name(opened.text)}", names)) if show else None
         if window is not None:
             sinks.append(window)
         view = None

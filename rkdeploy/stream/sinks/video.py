@@ -11,6 +11,7 @@ import cv2
 from rkdeploy.drawing import draw_detections
 from rkdeploy.errors import RkdeployError
 from rkdeploy.image_file import opencv_log_silenced
+from rkdeploy.stream.file_names import path_for_opencv
 from rkdeploy.stream.sinks.atomic_file import followed, is_device, make_folder, refuse_folder
 from rkdeploy.stream.sinks.partial_file import PartialFile, clear_partials
 
@@ -140,8 +141,8 @@ class VideoSink:
         self._encoded += 1
 
     def _require_playable(self, file: Path) -> None:
-        with opencv_log_silenced():
-            reader = cv2.VideoCapture(str(file.absolute()), cv2.CAP_FFMPEG)
+        with path_for_opencv(file) as name, opencv_log_silenced():
+            reader = cv2.VideoCapture(name, cv2.CAP_FFMPEG)
             try:
                 readable, _ = reader.read()
                 frames = int(reader.get(cv2.CAP_PROP_FRAME_COUNT)) if readable else 0
@@ -157,9 +158,9 @@ class VideoSink:
         except OSError as error:
             raise RkdeployError(f'Video "{self._target}" cannot be written: {error.strerror}.') from error
         self._size_wh = (width, height)
-        with opencv_log_silenced():
+        with path_for_opencv(self._partial.path) as name, opencv_log_silenced():
             fourcc = cv2.VideoWriter.fourcc(*"mp4v")
-            writer = cv2.VideoWriter(str(self._partial.path.absolute()), fourcc, self._frames_per_second, self._size_wh)
+            writer = cv2.VideoWriter(name, fourcc, self._frames_per_second, self._size_wh)
         if not writer.isOpened():
             writer.release()
             self._partial.discard()
