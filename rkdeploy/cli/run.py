@@ -125,11 +125,11 @@ def run_command(
 ) -> None:
     """Run a bundle on images, a video, a camera or a stream."""
     from rkdeploy.bundle import find_bundle, read_bundle
+    from rkdeploy.file_names import readable_name
     from rkdeploy.postprocess.thresholds import Thresholds
     from rkdeploy.runtime.protocol import RuntimeOptions
     from rkdeploy.runtime.recording import recorded
     from rkdeploy.runtime.registry import open_runtimes
-    from rkdeploy.stream.file_names import readable_name
     from rkdeploy.stream.pipeline import Pipeline, PipelineOptions
     from rkdeploy.stream.sinks import open_save_folder
     from rkdeploy.stream.sinks.jsonl import JsonlSink

@@ -12,11 +12,11 @@ from typing import Any
 import cv2
 import numpy as np
 
+from rkdeploy.file_names import readable_name
 from rkdeploy.postprocess.class_pixels import count_class_pixels
 from rkdeploy.postprocess.corners import corners_of
 from rkdeploy.postprocess.detections import Detections, FoundClassMap, InstanceMask, Ranking
 from rkdeploy.stream.coco_rle import rle_counts
-from rkdeploy.stream.file_names import readable_name
 
 RANKED = 5
 """Classes of a ranking that are written."""

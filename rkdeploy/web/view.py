@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 import uvicorn
 
 from rkdeploy.errors import RkdeployError
-from rkdeploy.stream.file_names import readable_name
+from rkdeploy.file_names import readable_name
 from rkdeploy.web.app import WebApp
 from rkdeploy.web.connection import KEEP_ALIVE_S, MAX_CONNECTIONS, Connection
 from rkdeploy.web.jpeg import JpegOptions, SharedJpeg

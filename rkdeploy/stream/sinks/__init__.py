@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rkdeploy.stream.file_names import readable_name
+from rkdeploy.file_names import readable_name
 from rkdeploy.stream.sinks.images import ImagesSink
 from rkdeploy.stream.sinks.video import VideoSink
 from rkdeploy.stream.sources.image_files import ImageFiles

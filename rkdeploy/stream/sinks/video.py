@@ -10,8 +10,8 @@ import cv2
 
 from rkdeploy.drawing import draw_detections
 from rkdeploy.errors import RkdeployError
+from rkdeploy.file_names import path_for_opencv
 from rkdeploy.image_file import opencv_log_silenced
-from rkdeploy.stream.file_names import path_for_opencv
 from rkdeploy.stream.sinks.atomic_file import followed, is_device, make_folder, refuse_folder
 from rkdeploy.stream.sinks.partial_file import PartialFile, clear_partials
 

@@ -10,8 +10,8 @@ import cv2
 import numpy as np
 
 from rkdeploy.errors import SourceError
+from rkdeploy.file_names import path_for_opencv
 from rkdeploy.image_file import MAX_PIXELS, opencv_log_silenced
-from rkdeploy.stream.file_names import path_for_opencv
 from rkdeploy.stream.frames import Frame
 from rkdeploy.stream.sources.video_container import require_container
 
