@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from rkdeploy.evaluate.truth import DataImage
     from rkdeploy.postprocess.thresholds import Thresholds
 
-_FORMAT: Final = 1
+_FORMAT: Final = 2
 _ABOUT: Final = "about.json"
 
 
