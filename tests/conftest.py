@@ -29,6 +29,7 @@ def make_shim(built_shims: dict[str, Path], tmp_path: Path, monkeypatch: pytest.
 
     def make(text: str | None = None, *, age: str = "today", fail: str = "") -> Shim:
         shim = Shim(tmp_path / "librknnrt.so", tmp_path / "shim.log", tmp_path / "shim.txt")
+        shim.library.unlink(missing_ok=True)  # one that this process has loaded must not change under it
         shutil.copyfile(built_shims[age], shim.library)
         shim.spec.write_text(shim_text() if text is None else text)
         monkeypatch.setenv("RKDEPLOY_LIBRKNNRT", str(shim.library))
