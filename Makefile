@@ -45,12 +45,13 @@ demo: setup
 	  --save build/demo --jsonl build/demo.jsonl
 	@echo "Look at the boxes: build/demo/    The model: build/best-rk3588-int8/best.rknn"
 
-# One worker a core; the tests of a file stay together, since they share what they build.
+# One worker a core; the tests of a file stay together, since they share what they build, and files are handed out in the
+# order that tests/conftest.py gives them.
 test: setup
-	$(BIN)/python -m pytest -n auto --dist loadfile
+	$(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder
 
 test-fast: setup
-	$(BIN)/python -m pytest -n auto --dist loadfile -m "not slow"
+	$(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder -m "not slow"
 
 lint: setup
 	$(BIN)/ruff check .

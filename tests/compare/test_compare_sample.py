@@ -120,9 +120,9 @@ def test_the_simulator_is_one_for_all_chips(model: Path, tmp_path: Path) -> None
     images = [np.array(fit(image.read()).image) for image in calibration.held_back(2).images]
     for dtype in ("int8", "fp16"):
         found = []
-        for target in ("rk3588", "rk3576", "rk3566", "rk3568", "rk3562"):
-            options = ToolkitOptions(target=target, dtype=dtype, mean=spec.input.mean, std=spec.input.std)
-            with Toolkit(log=tmp_path / "toolkit.log") as toolkit:
+        with Toolkit(log=tmp_path / "toolkit.log") as toolkit:
+            for target in ("rk3588", "rk3576", "rk3566", "rk3568", "rk3562"):
+                options = ToolkitOptions(target=target, dtype=dtype, mean=spec.input.mean, std=spec.input.std)
                 shown = load_letterboxed(calibration, fit, "nchw") if options.quantized else ()
                 built = toolkit.build(tmp_path / "model.onnx", options, shown, tmp_path / "model.rknn")
                 found.append((built.outputs, [toolkit.simulate(image) for image in images]))
