@@ -21,6 +21,7 @@ from rkdeploy.push.board import check_home
 from rkdeploy.push.scripts import ACTIVATE, EXAMINE, RESTART, ROLL_BACK, UPLOAD
 from rkdeploy.push.ssh import connection_failure
 from tests.board_install.small_bundle import program, write_bundle, write_program
+from tests.command_line import rkdeploy
 
 # Drops ssh's own words, then gives the rest to a shell, as sshd gives it to the login shell; a login shell may chatter.
 FAKE_SSH = """#!/bin/sh
@@ -49,10 +50,8 @@ class Board:
         }
 
     def push(self, *words: str | Path) -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, "-m", "rkdeploy", "push", "pi@board", *map(str, words), "--home", str(self.home)]
-        return subprocess.run(
-            command, env=self.environment, cwd=self.folder, capture_output=True, text=True, timeout=60, check=False
-        )
+        words = ("push", "pi@board", *words, "--home", self.home)
+        return rkdeploy(*words, cwd=self.folder, env=self.environment)
 
     def remote_program(self, name: str, text: str) -> None:
         write_program(self.folder / "remote" / name, f"#!/bin/sh\n{text}\n")
