@@ -44,8 +44,12 @@ class Verification:
         image_names: what they were.
         rows: decoded rows compared, over all images.
         fields: the largest difference of each figure.
-        rewrite_error: largest difference between the graph as trained and as it is built, both decoded; None where
-            nothing was rewritten.
+        rewrite_error: largest difference between what a rewritten layer puts out and what the trained one does, in
+            that tensor's own unit and in proportion to what is allowed there; None where nothing was rewritten.  In a
+            bundle without `rewrite_allowed`: the largest difference of any decoded figure, in px or score.
+        rewrite_allowed: what was allowed there; None in older bundles and where nothing was rewritten.
+        decode_proven: false where the graph has no decode and no checkpoint was given: then only its raw outputs were
+            compared, before and after simplification, and `rows` is 0.
     """
 
     images: int
@@ -53,6 +57,8 @@ class Verification:
     rows: int
     fields: tuple[FieldError, ...]
     rewrite_error: float | None = None
+    rewrite_allowed: float | None = None
+    decode_proven: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,10 +145,10 @@ class Measure:
     """One figure from 0 to 1 of how far the built model gives what float gives.
 
     Attributes:
-        name: `ap50`, average precision at an overlap of 0.5 with float's detections as the truth, and `ap`, its mean over
-            overlaps of 0.5 to 0.95; `recall` of the objects
-            that float is sure of, at the threshold of use; `mean_iou` of a class map; `first_class`, share of images with the same first class; `matched`, in older bundles, share of float's
-            detections matched.
+        name: `ap50`, average precision at an overlap of 0.5 with float's detections as the truth; `ap`, its mean over
+            overlaps of 0.5 to 0.95; `recall` of the objects that float is sure of, at the threshold of use;
+            `mean_iou` of a class map; `first_class`, share of images with the same first class; `matched`, in older
+            bundles, share of float's detections matched.
         of: kind of object or name of the class map.
         value: the figure.
         interval: (low, high), 95 %.
@@ -165,12 +171,13 @@ class Proof:
     Attributes:
         standing: `agrees`; `weak`, so far from float that the user should look; `unproven`, nothing or too little was
             there to judge by.
-        reason: `measured`, `few_objects`, `few_images`, `no_objects` or `no_images`.
+        reason: `measured`, `few_objects`, `few_images`, `no_objects`, `no_images`, or `no_decode` where nothing shows that
+            the outputs are decoded right.
         measure: the figure that decided, the lowest; None without one.
     """
 
     standing: Literal["agrees", "weak", "unproven"]
-    reason: Literal["measured", "few_objects", "few_images", "no_objects", "no_images"]
+    reason: Literal["measured", "few_objects", "few_images", "no_objects", "no_images", "no_decode"]
     measure: Measure | None = None
 
 
@@ -252,8 +259,8 @@ class Agreement:
     def headline(self) -> Measure | None:
         """The one figure that builds are compared by; None where float found nothing.
 
-        Average precision of the boxes, the mean over overlaps, which tells builds apart where AP50 is 1 for all; else the
-        lowest of `measures`.
+        Average precision of the boxes, the mean over overlaps, which tells builds apart where AP50 is 1 for all; else
+        the lowest of `measures`.
         """
         if self.average_precisions:
             first = self.average_precisions[0]
@@ -273,7 +280,12 @@ class Agreement:
 
 @dataclass(frozen=True, slots=True)
 class CalibrationImageRecord:
-    """One calibration image: path relative to its source, hash of the file."""
+    """One calibration image: path relative to its source, hash of the file.
+
+    Attributes:
+        path: relative to the source.
+        sha256: of the file.
+    """
 
     path: str
     sha256: str
@@ -281,7 +293,14 @@ class CalibrationImageRecord:
 
 @dataclass(frozen=True, slots=True)
 class CalibrationRecord:
-    """What quantization was calibrated on."""
+    """What quantization was calibrated on.
+
+    Attributes:
+        source: the folder, list or data.yaml that the images were chosen from.
+        seed: of the choice.
+        images: those that were used.
+        warnings: what was said about them.
+    """
 
     source: str
     seed: int

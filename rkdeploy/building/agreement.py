@@ -33,6 +33,7 @@ SURE_IOU = 0.5
 RANKED_FROM = 0.05
 """The built model's detections are ranked down to this score: see `rkdeploy.evaluate.float_truth`."""
 
+
 @dataclass(slots=True)
 class _Sums:
     """What is gathered of one output over the images."""

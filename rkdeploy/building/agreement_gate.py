@@ -13,7 +13,7 @@ from typing import Final
 from rkdeploy.errors import VerificationError
 from rkdeploy.record import Agreement, Measure, Proof
 
-FLOOR: Final = 0.8
+FLOOR: Final = 0.85
 """Lowest share at which a build is kept.  Chosen on real models: see the table in docs/quantization.md."""
 GOOD: Final = 0.95
 """Share from which nothing is said."""
@@ -35,8 +35,15 @@ _MEND: Final = (
 )
 
 
-def proof_of(agreement: Agreement | None) -> Proof:
-    """What the comparison proves; None is a build that had no image to compare on."""
+def proof_of(agreement: Agreement | None, *, decode_proven: bool = True) -> Proof:
+    """What the comparison proves.
+
+    Args:
+        agreement: the comparison; None of a build that had no image to compare on.
+        decode_proven: whether the decode was proven, without which both sides may be read wrong alike.
+    """
+    if not decode_proven:
+        return Proof("unproven", "no_decode")
     if agreement is None:
         return Proof("unproven", "no_images")
     measures = agreement.measures
@@ -52,7 +59,7 @@ def proof_of(agreement: Agreement | None) -> Proof:
 
 def proof_text(proof: Proof, agreement: Agreement | None) -> str:
     """A sentence or two for the user; empty where all is well."""
-    if proof.standing == "agrees":
+    if proof.standing == "agrees" or proof.reason == "no_decode":  # which has a note of its own
         return ""
     if proof.standing == "weak" and proof.measure is not None:
         return (
@@ -93,8 +100,8 @@ def require_agreement(agreement: Agreement, min_agreement: float) -> None:
     fallen = [one for one in agreement.measures if _is_enough(one) and one.interval[1] < min_agreement]
     if fallen:
         raise VerificationError(
-            f"The built model is not what float is: {'; '.join(described(one) for one in fallen)}. Expected is at least "
-            f"{min_agreement:.3f} within the interval. {agreement.images} images of {agreement.source}.",
+            f"The built model does not give what float gives: {'; '.join(described(one) for one in fallen)}. The upper "
+            f"end of the interval must reach {min_agreement:.3f}. {agreement.images} images of {agreement.source}.",
             f"{_MEND} Or lower --min-agreement if this is good enough.",
         )
 

@@ -12,6 +12,7 @@ from rkdeploy.checkpoint import read_checkpoint
 from rkdeploy.errors import RkdeployError
 from rkdeploy.export.emission import StemForm
 from rkdeploy.export.exported import Exported
+from rkdeploy.families.kinds import require_buildable
 from rkdeploy.families.model_info import ModelInfo
 from rkdeploy.families.registry import family_of
 from rkdeploy.graph.simplify import simplify
@@ -43,6 +44,7 @@ def from_checkpoint(
     checkpoint = read_checkpoint(file, cfg)
     family = family_of(checkpoint)
     info = _with_head(family.describe(checkpoint), nms=nms)
+    require_buildable(checkpoint)
     hw, note = choose_size(info, imgsz)
     trained = family.export(checkpoint, info, *hw)
     reference = trained

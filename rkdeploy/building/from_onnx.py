@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -9,13 +11,14 @@ import onnx
 
 from rkdeploy.building.from_checkpoint import choose_size
 from rkdeploy.building.network import Network, describe_anchors, sha256_of
+from rkdeploy.building.graph_kind import find_named_head, require_image_model
+from rkdeploy.building.raw_outputs import NOT_A_PAIR, completed, matching_export, note_of_unproven
 from rkdeploy.checkpoint import read_checkpoint
 from rkdeploy.errors import GraphError, shown
 from rkdeploy.families import ultralytics, yolop, yolov5
 from rkdeploy.families.imagenet import IMAGENET_MEAN, IMAGENET_STD
 from rkdeploy.families.model_info import ModelInfo
 from rkdeploy.families.registry import family_of
-from rkdeploy.graph.find_head import find_head
 from rkdeploy.graph.foreign import (
     class_names,
     image_input,
@@ -25,14 +28,39 @@ from rkdeploy.graph.foreign import (
     with_static_input,
     without_padded_pooling,
 )  # fmt: skip
+from rkdeploy.graph.foreign_process import run_foreign
+from rkdeploy.graph.foreign_sizes import require_fixed_work
 from rkdeploy.graph.head import Head
 from rkdeploy.graph.session import Session
 from rkdeploy.graph.simplify import simplify
 from rkdeploy.spec import Anchors, InputSpec, Task
 
 _ANCHOR_TOLERANCE = 1e-3  # px, for anchors that went through float32 decode arithmetic
+_MULTIPLES = "Use multiples of its largest stride for --imgsz, usually 32 or 64."
 _HALF_TOLERANCE = 2e-3  # relative, for anchors that an exporter stored as float16
-_NOT_A_PAIR = "They are of different models: give the checkpoint that the graph was exported from."
+
+
+@dataclass(frozen=True, slots=True)
+class _Opened:
+    """An ONNX file as it was read.
+
+    Attributes:
+        reference: the graph with its axes fixed, and the decoded rows among its outputs where it has them.
+        simplified: the graph to cut.
+        head: of `simplified`.
+        input_name: of the image input.
+        hw: (height, width) of it.
+        class_names: one per class.
+        notes: what the user should know.
+    """
+
+    reference: onnx.ModelProto
+    simplified: onnx.ModelProto
+    head: Head
+    input_name: str
+    hw: tuple[int, int]
+    class_names: tuple[str, ...]
+    notes: tuple[str, ...]
 
 
 def from_onnx(file: Path, weights: Path | None, imgsz: tuple[int, int] | None, cfg: Path | None = None) -> Network:
@@ -47,33 +75,19 @@ def from_onnx(file: Path, weights: Path | None, imgsz: tuple[int, int] | None, c
     Raises:
         RkdeployError: whatever is wrong with the files, or when they do not belong together.
     """
-    model = to_float32(load_onnx(file))
-    name, shape = image_input(model)
-    if shape[0] not in (None, 1):
-        raise GraphError(f'Input "{name}" has a batch of {shape[0]}, expected 1.', "Export it with --batch-size 1.")
     checkpoint = read_checkpoint(weights, cfg) if weights is not None else None
     info = family_of(checkpoint).describe(checkpoint) if checkpoint is not None else None
-    hw, notes = _onnx_size(name, shape, imgsz, info)
-    Session(model)  # refuses a damaged graph; onnx's shape inference, which comes next, would crash on it (1.18)
-    # Only its axes are fixed: `verify` then proves everything that is done to the other graph.
-    reference = with_static_input(model, (1, 3, *hw))
-    simplified = to_supported_opset(without_padded_pooling(_simplified(reference, name, shape, hw)))
-    simplified, head = find_head(simplified, len(info.class_names) if info is not None else None, yolop.CLASS_MAPS)
-    if info is not None:
-        _require_same_levels(head, info)
-    names = _onnx_names(model, head, info, notes)
-    reference = _with_decoded_table(reference, simplified, head)
-    reference_head, image = head, _image(head, name, hw)
+    opened = run_foreign(file, partial(_opened, file, imgsz, info), _Opened)
+    simplified, head, reference, notes = opened.simplified, opened.head, opened.reference, list(opened.notes)
+    reference_head, image = head, _image(head, opened.input_name, opened.hw)
     if not head.proves_decode:  # raw outputs: the graph cannot prove a decode, the checkpoint's own graph can
         if checkpoint is None or info is None:
-            raise GraphError(
-                f'"{file.name}" ends in raw head outputs: it has no decode, and so no anchors.',
-                f"Give the checkpoint it was exported from: rkdeploy build {file.name} --weights best.pt",
-            )
-        exported = family_of(checkpoint).export(checkpoint, info, *hw)
-        _require_same_tensors(head, exported.head)
-        reference, reference_head, image = exported.model, exported.head, exported.input
-        simplified = _with_input_name(simplified, name, image.name)
+            notes.append(note_of_unproven(file.name, head))
+        else:
+            info, exported = matching_export(simplified, head, checkpoint, info, opened.hw)
+            head = completed(head, exported.head)
+            reference, reference_head, image = exported.model, exported.head, exported.input
+            simplified = _with_input_name(simplified, opened.input_name, image.name)
     if head.class_maps and info is None:
         notes.append(_maps_note(head))
     anchors, anchors_from = _agreed_anchors(head, info)
@@ -91,11 +105,46 @@ def from_onnx(file: Path, weights: Path | None, imgsz: tuple[int, int] | None, c
         input=image,
         anchors=anchors,
         anchors_from=anchors_from,
-        class_names=names,
+        class_names=opened.class_names,
         info=info,
         notes=tuple(notes),
-        separate_reference=not head.proves_decode,
+        foreign=True,
     )
+
+
+def _opened(file: Path, imgsz: tuple[int, int] | None, info: ModelInfo | None) -> _Opened:
+    """Read, rewrite and probe the graph; called in a process of its own, since all of that can crash.
+
+    Raises:
+        GraphError: whatever is wrong with it, or when it does not fit the checkpoint.
+    """
+    model = to_float32(load_onnx(file))
+    require_image_model(model)
+    name, shape = image_input(model)
+    if shape[0] not in (None, 1):
+        raise GraphError(f'Input "{name}" has a batch of {shape[0]}, expected 1.', _batch_advice(model))
+    hw, notes = _onnx_size(name, shape, imgsz, info)
+    Session(model)  # says what is wrong with a damaged graph; onnx's shape inference, which is next, crashes (1.18)
+    # Only its axes are fixed: `verify` then proves everything that is done to the other graph.
+    reference = with_static_input(model, (1, 3, *hw))
+    simplified = to_supported_opset(without_padded_pooling(_simplified(reference, name, shape, hw)))
+    classes = len(info.class_names) if info is not None else None
+    headed, head = _head_at(simplified, classes, hw, free=None in shape[2:])
+    require_fixed_work(headed, simplified, (tap.tensor for tap in head.taps))
+    if info is not None:
+        _require_same_levels(head, info)
+    names = _onnx_names(model, head, info, notes)
+    return _Opened(_with_decoded_table(reference, headed, head), headed, head, name, hw, names, tuple(notes))
+
+
+def _batch_advice(model: onnx.ModelProto) -> str:
+    """The option of the exporter that wrote the file."""
+    written = {entry.key: entry.value for entry in model.metadata_props}
+    if written.get("author") == "Ultralytics":
+        return "Export it again with batch=1."
+    if {"names", "stride"} <= written.keys():
+        return "Export it again with --batch-size 1."
+    return "Export it again with a batch of 1: batch=1 (Ultralytics), --batch-size 1 (YOLOv5)."
 
 
 def _maps_note(head: Head) -> str:
@@ -126,7 +175,7 @@ def _family(head: Head) -> str:
         return yolop.NAME
     if head.anchors_per_level:
         return yolov5.NAME
-    return "onnx" if head.rows is None else ultralytics.NAME
+    return "onnx" if _task(head) == "classify" else ultralytics.NAME
 
 
 def _is_yolop(head: Head) -> bool:
@@ -161,7 +210,8 @@ def _onnx_size(
             raise GraphError(
                 f'Input "{name}" is fixed at {height}x{width} (height x width), expected {imgsz[0]}x{imgsz[1]} from '
                 "--imgsz.",
-                f"Export it again with --imgsz {imgsz[0]} {imgsz[1]}, or build from the .pt.",
+                f"Leave out --imgsz, or export it at that size: imgsz={imgsz[0]},{imgsz[1]} (Ultralytics), --imgsz "
+                f"{imgsz[0]} {imgsz[1]} (YOLOv5).",
             )
         return (height, width), []
     if imgsz is not None:
@@ -169,7 +219,7 @@ def _onnx_size(
             raise GraphError(
                 f'Input "{name}" is {height or "free"} high and {width or "free"} wide, expected {imgsz[0]}x{imgsz[1]} '
                 "(height x width) from --imgsz.",
-                "Export it with all axes free, or build from the .pt.",
+                "Export it with both axes free: dynamic=True (Ultralytics), --dynamic (YOLOv5).",
             )
         return (imgsz if info is None else choose_size(info, imgsz)[0]), []
     if height is None and width is None and info is not None and info.image_size is not None:
@@ -179,6 +229,18 @@ def _onnx_size(
         f'The size of input "{name}" is free ({height or "?"}x{width or "?"}, height x width), expected one size.',
         "Fix it with --imgsz HEIGHT WIDTH.",
     )
+
+
+def _head_at(
+    simplified: onnx.ModelProto, classes: int | None, hw: tuple[int, int], *, free: bool
+) -> tuple[onnx.ModelProto, Head]:
+    """The head; where the graph left its size free, the size that was chosen is suspected first."""
+    try:
+        return find_named_head(simplified, classes)
+    except GraphError as error:
+        if not free or all(n % 64 == 0 for n in hw):
+            raise
+        raise GraphError(error.message, f"At {hw[0]}x{hw[1]} (height x width). {_MULTIPLES}") from error
 
 
 def _simplified(
@@ -191,7 +253,7 @@ def _simplified(
             raise
         raise GraphError(
             f"The graph cannot be fixed at {hw[0]}x{hw[1]} (height x width): {error.message}",
-            "Use multiples of its largest stride for --imgsz, usually 32 or 64.",
+            _MULTIPLES,
         ) from error
 
 
@@ -228,29 +290,14 @@ def _require_same_levels(head: Head, info: ModelInfo) -> None:
     expected = tuple(sorted(info.strides))
     if strides != expected:
         raise GraphError(
-            f"The ONNX graph's head has strides {strides}, expected {expected} from the checkpoint.", _NOT_A_PAIR
+            f"The ONNX graph's head has strides {strides}, expected {expected} from the checkpoint.", NOT_A_PAIR
         )
     per_level = _finest_first(info).per_level if info.anchors is not None else 0
     if head.anchors_per_level != per_level:
         raise GraphError(
             f"The ONNX graph's head has {head.anchors_per_level} anchors a level, expected {per_level} from the "
             "checkpoint.",
-            _NOT_A_PAIR,
-        )
-
-
-def _require_same_tensors(head: Head, exported: Head) -> None:
-    """Whole-image tensors are proven against the checkpoint's, and so must be called alike.
-
-    Raises:
-        GraphError: when one of the two has others.
-    """
-    own, expected = ([tap.name for tap in found.taps if tap.name] for found in (head, exported))
-    if own != expected:
-        raise GraphError(
-            f"The ONNX graph has beside its head: {', '.join(own) or 'nothing'}; the checkpoint: "
-            f"{', '.join(expected) or 'nothing'}.",
-            _NOT_A_PAIR,
+            NOT_A_PAIR,
         )
 
 

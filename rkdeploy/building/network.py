@@ -35,8 +35,7 @@ class Network:
         class_names: one a class.
         info: what the checkpoint says, None for a lone ONNX file.
         notes: what the user should know.
-        separate_reference: the reference was exported from the checkpoint, `simplified` was not: they are equal up to
-            the order of float32 sums.
+        foreign: the graph comes from an ONNX file, and runs in a process with limits until it is proven.
     """
 
     file: Path
@@ -55,7 +54,12 @@ class Network:
     class_names: tuple[str, ...]
     info: ModelInfo | None
     notes: tuple[str, ...]
-    separate_reference: bool = False
+    foreign: bool = False
+
+    @property
+    def proves_decode(self) -> bool:
+        """Whether there is a trained decode, of the graph or of its checkpoint, to prove the contract with."""
+        return self.reference_head.proves_decode
 
     @property
     def input_hw(self) -> tuple[int, int]:

@@ -31,11 +31,13 @@ from rkdeploy.cli.model_options import (
     ImgszOption,
     MeanOption,
     ModelArgument,
+    NameOption,
     NamesOption,
     NmsOption,
     StdOption,
     Stem,
     StemOption,
+    TargetOption,
     WeightsOption,
     input_choice,
 )  # fmt: skip
@@ -96,9 +98,9 @@ def build_command(
     color: ColorOption = None,
     fit: FitOption = None,
     crop: CropOption = None,
-    target: Annotated[str, typer.Option(help="SoC, any that the installed toolkit knows.")] = "rk3588",
+    target: TargetOption = "rk3588",
     dtype: Annotated[
-        str, typer.Option(help="int8, fp16, or another type of the toolkit's.", rich_help_panel=QUANTIZATION)
+        str, typer.Option(help="int8 (i8), fp16 (fp), or another type that the SoC has.", rich_help_panel=QUANTIZATION)
     ] = "int8",
     calib: CalibOption = None,
     calib_count: CalibCountOption = 20,
@@ -130,12 +132,22 @@ def build_command(
     min_agreement: Annotated[
         float,
         typer.Option(
-            help="Share of float's detections that the built model must match (0 to 1).", rich_help_panel=QUANTIZATION
+            help="Least AP50 of the built model with float's detections as the truth (0 to 1); of classifiers the share "
+            "with the same first class, of class maps the mean IoU. Judged by the upper end of its 95 % interval.",
+            rich_help_panel=QUANTIZATION,
         ),
-    ] = 0.9,
+    ] = 0.85,
     proof_count: Annotated[
         int, typer.Option(help="Held-back images to compare on.", rich_help_panel=QUANTIZATION)
     ] = 24,
+    allow_unproven: Annotated[
+        bool,
+        typer.Option(
+            "--allow-unproven",
+            help="A build with nothing to compare with float on (no images, or float finds nothing) is a success.",
+            rich_help_panel=QUANTIZATION,
+        ),
+    ] = False,
     examples: Annotated[
         int, typer.Option(help="Of these, how many the bundle keeps as small pictures.", rich_help_panel=OUTPUT)
     ] = 4,
@@ -170,6 +182,7 @@ def build_command(
         int, typer.Option(help="The toolkit's, 0 to 3.", min=0, max=3, rich_help_panel=GRAPH)
     ] = 3,
     out_dir: Annotated[Path, typer.Option("--out", help="Folder for bundles.", rich_help_panel=OUTPUT)] = Path("build"),
+    name: NameOption = None,
     toolkit_python: ToolkitPythonOption = None,
 ) -> None:
     """Turn a checkpoint into a verified .rknn bundle: export, cut, verify, quantize, build, compare."""
@@ -206,6 +219,8 @@ def build_command(
         gate=gate,
         out=out_dir,
         toolkit_python=toolkit_python,
+        name=name,
+        allow_unproven=allow_unproven,
     )
     build_and_print(options)
 
@@ -288,12 +303,19 @@ class _Events(BuildEvents):
         out.print(f"[bold]Calibrate[/] on {len(calibration.images)} images of {plain(calibration.source)}")
 
     def verified(self, verification: Verification) -> None:
+        if not verification.decode_proven:
+            worst = max((e.max_error for e in verification.fields), default=0.0)
+            out.print(
+                f"[bold yellow]Unproven[/]  no decode to compare with; the graph's {len(verification.fields)} outputs "
+                f"stayed as they were within {worst:.2g} on {verification.images} images"
+            )
+            return
         rewrite = verification.rewrite_error
         found = ", ".join(f"{e.name} within {e.max_error:.2g} {e.unit}" for e in verification.fields if e.max_error)
         out.print(
             f"[bold]Verified[/]  {verification.rows:,} rows, {verification.images} images: "
             + (f"{found} of the trained decode" if found else "identical to the trained decode")
-            + (f"; rewritten first layer within {rewrite:.2g}" if rewrite is not None else "")
+            + (f"; rewritten first layer within {rewrite:.2g} of the trained one" if rewrite is not None else "")
         )
 
     def compared(self, agreement: Agreement, proof: Proof) -> None:
@@ -305,7 +327,9 @@ class _Events(BuildEvents):
         )
         for line in others[:-1]:
             out.print(f"            {plain(line)}")
-        out.print(f"[bold]Standing[/]  {'[green]agrees[/] with float' if proof.standing == 'agrees' else proof.standing}")
+        out.print(
+            f"[bold]Standing[/]  {'[green]agrees[/] with float' if proof.standing == 'agrees' else proof.standing}"
+        )
 
     def accuracy(self, report: AccuracyReport) -> None:
         from rkdeploy.cli.evaluate_table import print_accuracy
@@ -330,7 +354,9 @@ def agreement_lines(agreement: Agreement) -> list[str]:
         )
     if agreement.confident is not None:
         sure = agreement.confident
-        lines.append(f"finds {100 * sure.found:.1f} % of the {sure.objects} objects that float scores above {sure.confidence}")
+        lines.append(
+            f"finds {100 * sure.found:.1f} % of the {sure.objects} objects that float scores above {sure.confidence}"
+        )
     points = agreement.keypoints
     if points is not None:
         median, tail = points.median_shift_px, points.p95_shift_px

@@ -22,6 +22,6 @@ def image_weights(images: int) -> NDArray[np.int64]:
 
 
 def interval(figures: NDArray[np.float64]) -> tuple[float, float]:
-    """The 95 % interval (low, high) of the figures of all draws, (draws,); NaN, of draws without an object, is left out."""
+    """The 95 % interval (low, high) of the figures of all draws, (draws,); NaN, a draw without objects, is left out."""
     low, high = np.percentile(figures[~np.isnan(figures)], _PERCENTILES)
     return float(low), float(high)

@@ -67,7 +67,12 @@ class ObjectFigures:
 
 @dataclass(frozen=True, slots=True)
 class RankingFigures:
-    """A classifier: share of images whose class is the first, or among the first five."""
+    """A classifier: share of images whose class is the first, or among the first five.
+
+    Attributes:
+        top1: share of images, 0..1, whose class is the first.
+        top5: share of images, 0..1, whose class is among the first five.
+    """
 
     top1: float
     top5: float
@@ -75,7 +80,12 @@ class RankingFigures:
 
 @dataclass(frozen=True, slots=True)
 class MapClassFigures:
-    """One class of a class map: intersection over union of its pixels, over all images; None where it is nowhere."""
+    """One class of a class map: intersection over union of its pixels, over all images; None where it is nowhere.
+
+    Attributes:
+        name: of the class.
+        iou: intersection over union of its pixels over all images, 0..1; None where it is nowhere.
+    """
 
     name: str
     iou: float | None

@@ -1,9 +1,9 @@
 """Average precision of one model with another model's detections as the truth.
 
 A quantized model has no labels to be judged by, but the float model that it came from says what it should find.  The
-float model's detections at the threshold of use are the truth; the other's, down to a much lower threshold, are ranked by
-their score, as COCO's tool ranks them.  A detection that moved across the threshold costs nothing then, which it would if
-the two were counted at one threshold: any rounding moves some across.
+float model's detections at the threshold of use are the truth; the other's, down to a much lower threshold, are ranked
+by their score, as COCO's tool ranks them.  A detection that moved across the threshold costs nothing then, as it would
+if the two were counted at one threshold: any rounding moves some across.
 """
 
 from __future__ import annotations

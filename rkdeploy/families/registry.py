@@ -6,12 +6,16 @@ from typing import TYPE_CHECKING, Protocol
 
 from rkdeploy.checkpoint import Checkpoint
 from rkdeploy.errors import CheckpointError
-from rkdeploy.families import ultralytics, yolop, yolor, yolov5
+from rkdeploy.families import ultralytics, yolop, yolor, yolov5, yolov7
+from rkdeploy.families.kinds import kind_of, refusal
 from rkdeploy.families.model_info import ModelInfo
 
 if TYPE_CHECKING:
     from rkdeploy.export.emission import StemForm
     from rkdeploy.export.exported import Exported
+
+
+_ASK = "rkdeploy inspect best.onnx says whether that builds."
 
 
 class Family(Protocol):
@@ -32,7 +36,7 @@ class Family(Protocol):
     ) -> Exported: ...
 
 
-FAMILIES: tuple[Family, ...] = (yolor, yolop, yolov5, ultralytics)
+FAMILIES: tuple[Family, ...] = (yolov7, yolor, yolop, yolov5, ultralytics)
 
 
 def family_of(checkpoint: Checkpoint) -> Family:
@@ -48,15 +52,18 @@ def family_of(checkpoint: Checkpoint) -> Family:
                     f'"{checkpoint.path.name}" needs no darknet cfg: its structure is known.', "Leave out --cfg."
                 )
             return family
+    kind = kind_of(checkpoint)
+    if kind is not None:
+        raise refusal(kind, checkpoint)
     if checkpoint.is_state_dict:
         raise CheckpointError(
             f'"{checkpoint.path.name}" is a state dict: it holds weights but not the model they belong to.',
-            "Use the best.pt that the training run saved, or export ONNX where it was trained and build from that.",
+            f"Use the best.pt that the training run saved, or export ONNX where it was trained: {_ASK}",
         )
     model = checkpoint.root.children.get("model")
     last = list(model.children.values())[-1].class_name if model is not None and model.children else "none"
     raise CheckpointError(
         f'"{checkpoint.path.name}" is a {checkpoint.root.module_name}.{checkpoint.root.class_name} whose last layer is '
         f"{last}; no known family has that. Known: {', '.join(f.NAME for f in FAMILIES)}.",
-        "It may build from ONNX all the same: export it where it was trained, then rkdeploy build best.onnx",
+        f"It may build from ONNX all the same, exported where it was trained: {_ASK}",
     )

@@ -93,7 +93,7 @@ def cut(model: onnx.ModelProto, head: Head, options: CutOptions) -> tuple[onnx.M
             graph.output.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, shape))
             activation: Activation = "sigmoid" if part.sigmoid else "linear"
             outputs.append(HeadOutput(name, part.role, tap.level, tap.stride, shape, activation))
-    _prune(graph)
+    prune(graph)
     return result, tuple(outputs)
 
 
@@ -115,14 +115,15 @@ def _parts(tap: Tap, head: Head, options: CutOptions) -> tuple[_Part, ...]:
 
 
 def _anchor_parts(tap: Tap, head: Head, options: CutOptions, *, boxes: bool, scores: bool) -> tuple[_Part, ...]:
-    fields = 5 + head.classes + head.masks
-    channels = np.arange(tap.shape[1]).reshape(head.anchors_per_level, fields)
+    channels = np.arange(tap.shape[1]).reshape(head.anchors_per_level, -1)
 
     def of(first: int, end: int) -> tuple[int, ...]:
         return tuple(int(c) for c in channels[:, first:end].ravel())
 
     scored = 5 + head.classes
-    coefficients = (_Part("anchor_coefficients", of(scored, fields)),) if head.masks else ()
+    fields = channels.shape[1]
+    has_coefficients = fields > scored  # otherwise they are a tap of their own, or there are none
+    coefficients = (_Part("anchor_coefficients", of(scored, fields)),) if has_coefficients else ()
     split = options.split
     if split == "none" and head.masks:  # the sigmoid of the rest is not theirs, nor is the scale
         split = "boxes_scores"
@@ -169,8 +170,8 @@ def _add_part(
         graph.node.append(helper.make_node("Sigmoid", [target], [name], name=f"{name}/Sigmoid"))
 
 
-def _prune(graph: onnx.GraphProto) -> None:
-    """Drop what no output needs: nodes, constants, shape notes."""
+def prune(graph: onnx.GraphProto) -> None:
+    """Drop in place what no output needs: nodes, constants, shape notes."""
     needed = {o.name for o in graph.output}
     kept = []
     for node in reversed(graph.node):

@@ -13,6 +13,7 @@ from rkdeploy.graph.classifier_probe import is_classifier, with_classifier_head
 from rkdeploy.graph.head import Head
 from rkdeploy.graph.head_walk import NO_HEAD, last_convolutions, tensor_shapes
 from rkdeploy.graph.point_probe import find_point_head
+from rkdeploy.graph.raw_head import find_raw_head
 from rkdeploy.spec import ClassMap
 
 
@@ -40,6 +41,9 @@ def find_head(
     if not outputs:
         listed = ", ".join(f"{found.output} {found.shape}" for found in maps)
         raise GraphError(f"The graph has no head: all that it gives are whole-image maps ({listed}).", NO_HEAD)
+    raw = find_raw_head(model, outputs)
+    if raw is not None:
+        return model, with_class_maps(model, raw, maps, known_maps or {})
     shapes = tensor_shapes(model)
     ends = [name for name in outputs if len(shapes.get(name, ())) != 4] or outputs
     strides = [conv.stride for conv in last_convolutions(model, shapes, ends)]

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import onnx
-from onnx import numpy_helper
+from onnx import helper, numpy_helper
 
 from rkdeploy.errors import GraphError
 
@@ -79,25 +79,30 @@ def last_convolutions(
             raise GraphError(
                 f'Convolution "{node.name or node.output[0]}" gives {shape or "an unknown shape"}, which has no one '
                 f"stride at {height}x{width}.",
-                "Choose an --imgsz that is a multiple of the largest stride, usually 32 or 64.",
+                NO_HEAD,
             )
         convs.append(HeadConv(node.name or node.output[0], node.output[0], shape, height // shape[2]))
     convs.sort(key=lambda c: c.stride)
     return tuple(convs)
 
 
-def tail(model: onnx.ModelProto, convs: Iterable[HeadConv], output: str) -> onnx.ModelProto:
-    """The part of the graph between the convolutions and a tensor.
-
-    Raises:
-        GraphError: when it cannot be taken out.
-    """
-    try:
-        return onnx.utils.Extractor(model).extract_model([c.tensor for c in convs], [output])
-    except Exception as error:  # the extractor raises whatever its checks meet
-        raise GraphError(
-            f'Cannot take the decode out of the graph between its last convolutions and "{output}".'
-        ) from error
+def tail(model: onnx.ModelProto, convs: Iterable[HeadConv], *ends: str) -> onnx.ModelProto:
+    """The part of the graph between the convolutions and the tensors `ends`; its inputs are all of the former."""
+    given = list(convs)
+    needed, nodes = set(ends), []
+    stops = {conv.tensor for conv in given}
+    for node in reversed(model.graph.node):
+        if (needed - stops).intersection(node.output):
+            needed.update(node.input)
+            nodes.append(node)
+    graph = helper.make_graph(
+        nodes[::-1],
+        "tail",
+        [helper.make_tensor_value_info(conv.tensor, onnx.TensorProto.FLOAT, conv.shape) for conv in given],
+        [helper.make_empty_tensor_value_info(name) for name in ends],
+        [constant for constant in model.graph.initializer if constant.name in needed],
+    )
+    return helper.make_model(graph, opset_imports=model.opset_import, ir_version=model.ir_version)
 
 
 def is_before(model: onnx.ModelProto, tensors: Collection[str], end: str) -> bool:

@@ -51,18 +51,18 @@ def right(verification: Verification | None, agreement: AgreementFacts | None) -
     values: dict[str, float | int | str] = {"rows": verification.rows, "verified_on": verification.images}
     if not held:
         return Verdict("right", "bad", "right.wrong", "", values)
-    found = agreement.agreement if agreement is not None else None
+    if not verification.decode_proven:
+        return Verdict("right", "unproven", "right.no_decode", "", values)
+    found, origin = (agreement.agreement, agreement.origin) if agreement is not None else (None, None)
     proof = proof_of(found)
     values |= {"images": found.images if found else 0, "objects": found.float_detections if found else 0}
     if proof.standing == "unproven":
-        return Verdict("right", "unproven", f"right.{proof.reason}", "", values, agreement.origin if agreement else None)
+        return Verdict("right", "unproven", f"right.{proof.reason}", "", values, origin)
     measure = proof.measure
     assert measure is not None
     values |= {"of": measure.of, "low": measure.interval[0], "high": measure.interval[1], "count": measure.count}
     status: Status = "good" if proof.standing == "agrees" else "attention"
-    return Verdict(
-        "right", status, f"right.{measure.name}", f"{measure.value:.3f}", values, agreement.origin if agreement else None
-    )
+    return Verdict("right", status, f"right.{measure.name}", f"{measure.value:.3f}", values, origin)
 
 
 def accurate(accuracy: Sequence[AccuracyFacts]) -> Verdict:

@@ -21,7 +21,7 @@ import uvicorn
 
 from rkdeploy.errors import RkdeployError
 from rkdeploy.web.app import WebApp
-from rkdeploy.web.connection import MAX_CONNECTIONS, Connection
+from rkdeploy.web.connection import KEEP_ALIVE_S, MAX_CONNECTIONS, Connection
 from rkdeploy.web.jpeg import JpegOptions, SharedJpeg
 from rkdeploy.web.newest import Slot
 from rkdeploy.web.status import Status, read_board_now
@@ -152,8 +152,9 @@ class WebView:
         server = _Server(
             uvicorn.Config(
                 app.asgi, http=Connection, ws="none", loop="asyncio", lifespan="off", log_config=None,
-                access_log=False, server_header=False, proxy_headers=False, limit_concurrency=MAX_CONNECTIONS,
-                timeout_keep_alive=15, timeout_graceful_shutdown=_GRACE_S, h11_max_incomplete_event_size=16_384,
+                access_log=False, server_header=False, proxy_headers=False, limit_concurrency=MAX_CONNECTIONS + 1,
+                timeout_keep_alive=KEEP_ALIVE_S, timeout_graceful_shutdown=_GRACE_S,
+                h11_max_incomplete_event_size=16_384,
             ),
             self._started,
         )  # fmt: skip

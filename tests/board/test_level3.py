@@ -36,6 +36,10 @@ ROOT_VARIABLE = "RKDEPLOY_ARM64_ROOT"
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.skipif(os.environ.get(SKIP) == "1", reason=f"{SKIP}=1: emulated boards are left out"),
+    pytest.mark.skipif(shutil.which("apt-get") is None, reason="no apt-get, which fetches Debian's arm64 packages"),
+    pytest.mark.skipif(
+        shutil.which("qemu-aarch64-static") is None, reason="qemu-aarch64-static is not installed: bash tests/needs.sh"
+    ),
 ]
 
 

@@ -220,7 +220,7 @@ def test_every_pin_has_a_wheel_for_the_board(tmp_path: Path, version: str) -> No
 def test_the_scripts_pass_shellcheck() -> None:
     """No finding in any script that is installed from, or that tests it."""
     if not program("shellcheck"):
-        pytest.skip("shellcheck is not installed")
+        pytest.skip("shellcheck is not installed: bash tests/needs.sh")
     found = subprocess.run(
         ["shellcheck", *BOARD.glob("*.sh"), *Path(__file__).parent.glob("*.sh")],
         capture_output=True, text=True, check=False,
@@ -231,7 +231,7 @@ def test_the_scripts_pass_shellcheck() -> None:
 def test_the_unit_is_valid_and_closed(tmp_path: Path) -> None:
     """systemd finds no fault in the unit, and rates its exposure 2.0 or better (0 is best, 10 worst)."""
     if not program("systemd-analyze"):
-        pytest.skip("systemd is not installed")
+        pytest.skip("systemd is not installed: bash tests/needs.sh")
     unit = tmp_path / "rkdeploy.service"
     unit.write_text((BOARD / "rkdeploy.service").read_text().replace("/opt/rkdeploy/bin/rkdeploy", "/bin/true"))
     checked = subprocess.run(["systemd-analyze", "verify", unit], capture_output=True, text=True, check=False)

@@ -20,7 +20,9 @@ from tests.board_install.small_bundle import program, write_bundle, write_progra
 
 pytestmark = [
     pytest.mark.slow,
-    pytest.mark.skipif(not program("sshd") or not program("ssh"), reason="needs.sh was not run"),
+    pytest.mark.skipif(
+        not program("sshd") or not program("ssh"), reason="sshd or ssh is not installed: bash tests/needs.sh"
+    ),
 ]
 
 USER = pwd.getpwuid(os.geteuid()).pw_name

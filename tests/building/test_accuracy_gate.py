@@ -107,6 +107,15 @@ def test_what_is_worth_a_word(tmp_path: Path) -> None:
     assert any("Float itself reaches mAP50-95 (boxes) 0.000" in note for note in notes)
 
 
+def test_labels_of_another_model_are_refused(tmp_path: Path) -> None:
+    """Where float itself finds nothing of what is labelled, equal figures on both sides are no proof."""
+    data = open_gate(GateOptions(make_data(tmp_path / "set")), SPEC)
+    nothing = side(np.zeros((1, 7, 4, 4), np.float32), "onnxruntime")
+    found = measure(data, SPEC, nothing, nothing, lambda _text: None)
+    with pytest.raises(VerificationError, match=r"The float model itself reaches mAP50-95 \(boxes\) 0\.000 on"):
+        require_accuracy(found, 1.0, None, None)
+
+
 def test_an_unlabelled_set_cannot_be_judged(tmp_path: Path) -> None:
     """Without an object there is no figure, and that is no pass."""
     found = report(tmp_path, head_values())

@@ -131,6 +131,23 @@ def test_without_sinks_a_line_a_frame() -> None:
     assert result.stdout.startswith("1 frame: 1 value 7\n")
 
 
+def test_a_run_that_read_nothing_is_no_success(tmp_path: Path) -> None:
+    """One error that says so, and the results of the run before are still there; --allow-empty takes it as it is."""
+    (tmp_path / "images").mkdir()
+    (tmp_path / "images" / "a.jpg").write_bytes(b"no picture")
+    jsonl = tmp_path / "o.jsonl"
+    jsonl.write_text("before\n")
+    arguments = ("--source", tmp_path / "images", "--jsonl", jsonl)
+    result = run(*arguments)
+    assert result.returncode == 1
+    assert "has a result (1 file could not be read)" in result.stderr
+    assert "--allow-empty" in result.stderr
+    assert jsonl.read_text() == "before\n"
+    allowed = run(*arguments, "--allow-empty")
+    assert (allowed.returncode, jsonl.read_text()) == (0, "")
+    assert "0 frames: nothing" in allowed.stdout
+
+
 @pytest.mark.parametrize(
     "arguments",
     [

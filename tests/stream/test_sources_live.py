@@ -265,7 +265,7 @@ def test_an_rtsp_camera_that_is_restarted() -> None:
         if process.stdout.readline().strip() != "ready":
             process.kill()
             reason = process.communicate()[1]
-            pytest.skip(f"no gst-rtsp-server (tests/stream/rtsp_camera.py says how to install it): {reason[-200:]}")
+            pytest.skip(f"no gst-rtsp-server (bash tests/needs.sh): {reason[-200:]}")
         return process
 
     camera = [start()]

@@ -187,15 +187,19 @@ def proof_section(model: ModelReport, words: Words) -> Section | None:
             ]
             for error in proof.fields
         ]  # fmt: skip
-        blocks.append(Note(words("proof.verified", rows=proof.rows, images=proof.images)))
+        said = "proof.verified" if proof.decode_proven else "proof.unproven"
+        blocks.append(Note(words(said, rows=proof.rows, images=proof.images)))
         if rows:
             columns = (
                 Column(words("proof.field")), Column(words("proof.error"), "right"),
                 Column(words("proof.allowed"), "right"), Column(words("common.status")),
             )  # fmt: skip
-            blocks.append(Table(words("proof.caption"), columns, rows))
-        if proof.rewrite_error is not None:
-            blocks.append(Note(words("proof.rewrite", error=proof.rewrite_error)))
+            caption = "proof.caption" if proof.decode_proven else "proof.outputs_kept"
+            blocks.append(Table(words(caption), columns, rows))
+        if proof.rewrite_error is not None and proof.rewrite_allowed is not None:
+            blocks.append(Note(words("proof.rewrite", error=proof.rewrite_error, allowed=proof.rewrite_allowed)))
+        elif proof.rewrite_error is not None:  # of a bundle that compared decoded rows
+            blocks.append(Note(words("proof.rewrite_rows", error=proof.rewrite_error)))
     if model.agreement is not None:
         blocks += _agreement(model, words)
     return Section("proof", words("proof.title"), blocks) if blocks else None

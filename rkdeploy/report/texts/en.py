@@ -75,6 +75,8 @@ TEXTS: Final[dict[str, str]] = {
     "objects on the {images} held-out images: too few to judge the built model by.",
     "verdict.right.few_images": "The contract's decode equals the trained model's on {rows:,} rows. {images} held-out images "
     "are too few to judge the built model by.",
+    "verdict.right.no_decode": "The ONNX file ends in raw tensors and no checkpoint was given, so nothing says "
+    "that they are decoded right. Build again with --weights.",
     "verdict.right.wrong": "The contract's decode differs from the trained model's on {rows:,} rows.",
     "verdict.right.unknown": "The bundle is not at hand, so nothing says how the model was proven.",
     "verdict.accurate.beside_float": "{name} in {dtype}; float has {float:.3f}, so building changed it by {change:+.3f}. "
@@ -133,11 +135,16 @@ TEXTS: Final[dict[str, str]] = {
     "proof.title": "Is it the trained model?",
     "proof.verified": "The contract's decode was compared with the trained model's own, in float: {rows:,} rows of "
     "{images} images.",
+    "proof.unproven": "The decode was not proven: the graph has none and no checkpoint was given. Its raw outputs were "
+    "compared before and after simplification, on {images} images.",
+    "proof.outputs_kept": "Largest differences of the graph's outputs after simplification",
     "proof.caption": "Largest differences between the two decodes",
     "proof.field": "figure",
     "proof.error": "largest difference",
     "proof.allowed": "allowed",
-    "proof.rewrite": "The first layer is written in another way for the NPU; both ways differ by {error:.2g} at most.",
+    "proof.rewrite": "The first layer is written in another way for the NPU. Right behind it, the two ways differ by up to "
+    "{error:.2g}; {allowed:.2g} is allowed to float32 rounding there.",
+    "proof.rewrite_rows": "The first layer is written in another way for the NPU; both ways differ by {error:.2g} at most.",
     "proof.agreement_caption": "The built model against float",
     "proof.compared_on": "compared on",
     "proof.images": "{n} images, {s}",

@@ -139,7 +139,7 @@ class VideoSink:
 
     def _require_playable(self, file: Path) -> None:
         with opencv_log_silenced():
-            reader = cv2.VideoCapture(str(file), cv2.CAP_FFMPEG)
+            reader = cv2.VideoCapture(str(file.absolute()), cv2.CAP_FFMPEG)
             try:
                 readable, _ = reader.read()
                 frames = int(reader.get(cv2.CAP_PROP_FRAME_COUNT)) if readable else 0
@@ -154,7 +154,7 @@ class VideoSink:
         self._size_wh = (width, height)
         with opencv_log_silenced():
             fourcc = cv2.VideoWriter.fourcc(*"mp4v")
-            writer = cv2.VideoWriter(str(self._partial), fourcc, self._frames_per_second, self._size_wh)
+            writer = cv2.VideoWriter(str(self._partial.absolute()), fourcc, self._frames_per_second, self._size_wh)
         if not writer.isOpened():
             writer.release()
             self._partial.unlink(missing_ok=True)
