@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 
 from rkdeploy.record import BuildRecord
+from rkdeploy.runtime.registry import BACKENDS
 from rkdeploy.spec import HeadOutput, InputSpec, ModelSpec
-from tests.docs.pages import read
+from tests.docs.pages import ROOT, read
 from tests.docs.test_commands_shown import CLI
 
 PAGE_OF_COMMAND = {
@@ -51,3 +52,17 @@ def test_every_field_is_on_the_bundles_page(kind: Any) -> None:
     page = read("docs/bundle.md")
     names = [field.name for field in dataclasses.fields(kind)]
     assert [name for name in names if f"`{name}`" not in page] == []
+
+
+def test_every_check_is_on_the_doctors_page() -> None:
+    """doctor.md's table has a row for each check that `rkdeploy doctor` can report."""
+    sources = "".join(path.read_text() for path in (ROOT / "rkdeploy" / "doctor").glob("*.py"))
+    checks = set(re.findall(r'(?:Finding|_access)\(\s*"([^"]+)"', sources))
+    rows = ", ".join(re.findall(r"^\| ([^|]+) \|", read("docs/doctor.md"), re.MULTILINE))
+    assert len(checks) > 15
+    assert sorted(checks - set(rows.split(", "))) == []
+
+
+def test_every_backend_is_on_the_page_of_run() -> None:
+    """run.md's table has a row for each backend."""
+    assert [name for name in BACKENDS if f"| `{name}` |" not in read("docs/run.md")] == []
