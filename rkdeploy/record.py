@@ -120,20 +120,23 @@ class MapAgreement:
 
 
 @dataclass(frozen=True, slots=True)
-class ConfidentRecall:
-    """The objects that float is sure of, and how many of them the built model finds at the threshold of use.
+class FoundShare:
+    """How many of one model's detections the other model has too.
 
-    Average precision does not see scores that all fell alike; this does.
+    Average precision ranks by score: it does not see scores that all fell alike, nor many false detections with low
+    scores.  These do.
 
     Attributes:
-        confidence: float's score from which an object counts here, well above the threshold of use.
-        iou: overlap from which it is found, by a detection of the same class.
-        objects: how many there are.
-        found: share of them, 0..1.
+        confidence: score from which a detection of the one model counts.
+        other_confidence: score from which the other model has it.
+        iou: overlap from which it has it, by a detection of the same class.
+        objects: how many count.
+        found: share of them that the other has, 0..1.
         interval: (low, high) of `found`, 95 %, by a bootstrap over the images.
     """
 
     confidence: float
+    other_confidence: float
     iou: float
     objects: int
     found: float
@@ -146,9 +149,9 @@ class Measure:
 
     Attributes:
         name: `ap50`, average precision at an overlap of 0.5 with float's detections as the truth; `ap`, its mean over
-            overlaps of 0.5 to 0.95; `recall` of the objects that float is sure of, at the threshold of use;
-            `mean_iou` of a class map; `first_class`, share of images with the same first class; `matched`, in older
-            bundles, share of float's detections matched.
+            overlaps of 0.5 to 0.95; `recall` and `precision`, see `Agreement`; `mean_iou` of a class map;
+            `first_class`, share of images with the same first class; `matched`, in older bundles, share of float's
+            detections matched.
         of: kind of object or name of the class map.
         value: the figure.
         interval: (low, high), 95 %.
@@ -156,7 +159,7 @@ class Measure:
         unit: what is counted.
     """
 
-    name: Literal["ap", "ap50", "recall", "mean_iou", "first_class", "matched"]
+    name: Literal["ap", "ap50", "recall", "precision", "mean_iou", "first_class", "matched"]
     of: str
     value: float
     interval: tuple[float, float]
@@ -171,8 +174,8 @@ class Proof:
     Attributes:
         standing: `agrees`; `weak`, so far from float that the user should look; `unproven`, nothing or too little was
             there to judge by.
-        reason: `measured`, `few_objects`, `few_images`, `no_objects`, `no_images`, or `no_decode` where nothing shows that
-            the outputs are decoded right.
+        reason: `measured`, `few_objects`, `few_images`, `no_objects`, `no_images`, or `no_decode` where nothing shows
+            that the outputs are decoded right.
         measure: the figure that decided, the lowest; None without one.
     """
 
@@ -207,7 +210,9 @@ class Agreement:
             that find no objects, where float found none, and in older bundles.
         built_confidence: the built model's detections were ranked down to this score.
         same_first_class_interval: (low, high), 95 %, by a bootstrap over the images.
-        confident: of the objects that float is sure of; None where there are none, and in older bundles.
+        recall: of the objects that float is sure of, well above the threshold of use, those that the built model finds;
+            None where there are none, and in older bundles.
+        precision: of the built model's detections those that float sees at all, with whatever score; likewise.
     """
 
     figures_from: str
@@ -229,7 +234,8 @@ class Agreement:
     average_precisions: tuple[FloatTruthAp, ...] = ()
     built_confidence: float = 0.05
     same_first_class_interval: tuple[float, float] | None = None
-    confident: ConfidentRecall | None = None
+    recall: FoundShare | None = None
+    precision: FoundShare | None = None
 
     @property
     def measures(self) -> tuple[Measure, ...]:
@@ -238,9 +244,9 @@ class Agreement:
             Measure("ap50", one.kind, one.ap50, one.ap50_interval, one.objects, "objects")
             for one in self.average_precisions
         ]
-        if self.confident is not None:
-            sure = self.confident
-            found.append(Measure("recall", "boxes", sure.found, sure.interval, sure.objects, "objects"))
+        for name, one in (("recall", self.recall), ("precision", self.precision)):
+            if one is not None and self.average_precisions:
+                found.append(Measure(name, "boxes", one.found, one.interval, one.objects, "objects"))
         found += [
             Measure("mean_iou", one.output, one.mean_iou, one.interval or (one.mean_iou, one.mean_iou), self.images,
                     "images")
@@ -271,11 +277,6 @@ class Agreement:
     def share(self) -> float | None:
         """Matched float detections over all, None when float found nothing."""
         return self.matched / self.float_detections if self.float_detections else None
-
-    @property
-    def precision(self) -> float | None:
-        """Matched detections over all that the built model found, None when it found nothing."""
-        return self.matched / self.built_detections if self.built_detections else None
 
 
 @dataclass(frozen=True, slots=True)

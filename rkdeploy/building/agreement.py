@@ -19,7 +19,7 @@ from rkdeploy.postprocess.detections import Detections
 from rkdeploy.postprocess.postprocessor import Postprocessor
 from rkdeploy.postprocess.thresholds import Thresholds
 from rkdeploy.preprocess import LetterboxTransform
-from rkdeploy.record import Agreement, ConfidentRecall, KeypointAgreement, MapAgreement, OutputAgreement
+from rkdeploy.record import Agreement, FoundShare, KeypointAgreement, MapAgreement, OutputAgreement
 from rkdeploy.runtime.protocol import HeadTensor
 from rkdeploy.spec import HeadOutput, ModelSpec
 
@@ -29,7 +29,8 @@ MATCH_SIMILARITY = 0.9
 """Object keypoint similarity from which two poses count as alike."""
 SURE = 0.25
 """How far above the threshold a float score must lie for the object to count as one that float is sure of."""
-SURE_IOU = 0.5
+SAME_OBJECT = 0.5
+"""Overlap from which two detections of a class are of one object."""
 RANKED_FROM = 0.05
 """The built model's detections are ranked down to this score: see `rkdeploy.evaluate.float_truth`."""
 
@@ -102,8 +103,7 @@ class AgreementMeter:
     def __init__(self, spec: ModelSpec, confidence: float = 0.25) -> None:
         self._spec = spec
         self._confidence = confidence
-        self._postprocess = Postprocessor(spec, Thresholds(confidence=confidence))
-        self._postprocess_ranked = Postprocessor(spec, Thresholds(confidence=min(RANKED_FROM, confidence)))
+        self._postprocess = Postprocessor(spec, Thresholds(confidence=min(RANKED_FROM, confidence)))
         points = spec.keypoints.count if spec.keypoints is not None else 0
         kinds = kinds_of(spec) if finds_objects(spec) else ()
         self._precisions = [FloatTruthMeter(kind, len(spec.class_names), points) for kind in kinds]
@@ -114,7 +114,8 @@ class AgreementMeter:
         self._mask_ious: list[NDArray[np.float64]] = []
         self._maps = {m.output: _MapSums(len(m.class_names)) for m in spec.class_maps}
         self._same_first: list[bool] = []
-        self._sure: list[tuple[int, int]] = []  # objects, found
+        self._recall: list[tuple[int, int]] = []  # objects, found
+        self._precision: list[tuple[int, int]] = []
 
     def add(
         self, reference: Sequence[HeadTensor], built: Sequence[HeadTensor], transform: LetterboxTransform
@@ -122,13 +123,12 @@ class AgreementMeter:
         """Compare one image, and say what was found in it."""
         for output, sums, expected, got in zip(self._spec.outputs, self._sums, reference, built, strict=True):
             self._add_tensor(output, sums, expected.dequantized(), got)
-        found = self._postprocess(reference, transform)
-        ranked = self._postprocess_ranked(built, transform)
-        again = ranked.above(self._confidence)
+        seen, ranked = (self._postprocess(tensors, transform) for tensors in (reference, built))
+        found, again = seen.above(self._confidence), ranked.above(self._confidence)
         for meter in self._precisions:
             meter.add(found, ranked, transform.source_hw)
-        sure = found.above(self._confidence + SURE)
-        self._sure.append((len(sure), len(match_detections(sure, again, SURE_IOU, score_difference=1.0).pairs)))
+        self._recall.append(_found_in(again, found.above(self._confidence + SURE)))
+        self._precision.append(_found_in(seen, again))
         matches = match_detections(found, again, MATCH_IOU, MATCH_SCORE_DIFFERENCE)
         self._matches.append(matches)
         self._add_details(found, again, matches, transform)
@@ -205,18 +205,8 @@ class AgreementMeter:
             average_precisions=tuple(ap for meter in self._precisions if (ap := meter.result()) is not None),
             built_confidence=min(RANKED_FROM, self._confidence),
             same_first_class_interval=self._first_class_interval(),
-            confident=self._confident(),
-        )
-
-    def _confident(self) -> ConfidentRecall | None:
-        counts = np.array(self._sure, np.float64).reshape(-1, 2)
-        objects, matched = counts.sum(axis=0)
-        if not objects:
-            return None
-        drawn = image_weights(len(counts)) @ counts
-        shares = np.divide(drawn[:, 1], drawn[:, 0], out=np.full(len(drawn), np.nan), where=drawn[:, 0] > 0)
-        return ConfidentRecall(
-            self._confidence + SURE, SURE_IOU, int(objects), float(matched / objects), interval(shares)
+            recall=_share(self._recall, self._confidence + SURE, self._confidence),
+            precision=_share(self._precision, self._confidence, min(RANKED_FROM, self._confidence)),
         )
 
     def _first_class_interval(self) -> tuple[float, float] | None:
@@ -256,6 +246,22 @@ class AgreementMeter:
             float_peak=sums.float_peak if scored else None,
             built_peak=sums.built_peak if scored else None,
         )
+
+
+def _found_in(there: Detections, counted: Detections) -> tuple[int, int]:
+    """How many detections are counted, and how many of them are there."""
+    return len(counted), len(match_detections(counted, there, SAME_OBJECT, score_difference=1.0).pairs)
+
+
+def _share(images: Sequence[tuple[int, int]], confidence: float, other_confidence: float) -> FoundShare | None:
+    """Of the (counted, found) of all images."""
+    counts = np.array(images, np.float64).reshape(-1, 2)
+    objects, found = counts.sum(axis=0)
+    if not objects:
+        return None
+    drawn = image_weights(len(counts)) @ counts
+    shares = np.divide(drawn[:, 1], drawn[:, 0], out=np.full(len(drawn), np.nan), where=drawn[:, 0] > 0)
+    return FoundShare(confidence, other_confidence, SAME_OBJECT, int(objects), float(found / objects), interval(shares))
 
 
 def _joined(parts: Sequence[NDArray[Any]]) -> NDArray[Any]:

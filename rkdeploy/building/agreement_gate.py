@@ -24,6 +24,7 @@ FEWEST_IMAGES: Final = 8
 _PHRASES: Final = {
     "ap50": "AP50 of its {of} against float's detections is {value:.3f}",
     "recall": "it finds {percent:.1f} % of the objects that float is sure of",
+    "precision": "float sees {percent:.1f} % of what it finds",
     "mean_iou": 'its class map "{of}" overlaps float\'s by {percent:.1f} % (mean IoU)',
     "first_class": "it gives float's first class on {percent:.1f} % of the images",
     "matched": "{percent:.1f} % of float's {of} are matched",
@@ -125,7 +126,7 @@ def _require_reachable_scores(agreement: Agreement) -> None:
 
 def _require_detections(agreement: Agreement) -> None:
     """Objects that float is sure of are not lost by rounding, nor many made out of nothing."""
-    sure = agreement.confident
+    sure = agreement.recall
     if sure is not None and not agreement.built_detections:
         raise VerificationError(
             f"The built model finds nothing on {agreement.images} images where float finds "

@@ -158,6 +158,12 @@ def build(options: BuildOptions, events: BuildEvents) -> Bundle:
                     require_sound(images.calibration)
             if images.proof:
                 require_tool()  # missing, it is better told of now than after the build
+            elif not options.allow_unproven:
+                raise CalibrationError(
+                    "There is no image to compare the built model with float on, so nothing would prove it.",
+                    "Give images like those the model will see (--calib), or take the build as it comes with "
+                    "--allow-unproven.",
+                )
             labelled = open_gate(options.gate, spec) if options.gate is not None else None
             request = request_of(options, images, labelled)
         with clock.stage("verify", "Verifying the contract against the trained decode"):

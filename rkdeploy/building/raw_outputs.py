@@ -37,7 +37,8 @@ def matching_export(
     Args:
         simplified: the graph that ends in raw tensors.
         head: its head.
-        checkpoint, info: what it was exported from.
+        checkpoint: what it was exported from.
+        info: what the checkpoint says of itself.
         hw: (height, width) of the input in pixels.
 
     Raises:

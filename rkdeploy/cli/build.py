@@ -132,19 +132,17 @@ def build_command(
     min_agreement: Annotated[
         float,
         typer.Option(
-            help="Least AP50 of the built model with float's detections as the truth (0 to 1); of classifiers the share "
-            "with the same first class, of class maps the mean IoU. Judged by the upper end of its 95 % interval.",
+            help="Lowest AP50 (0 to 1) of the built model with float's detections as the truth; of classifiers the "
+            "share of images with the same first class, of class maps the mean IoU. The upper end of its interval counts.",
             rich_help_panel=QUANTIZATION,
         ),
     ] = 0.85,
-    proof_count: Annotated[
-        int, typer.Option(help="Held-back images to compare on.", rich_help_panel=QUANTIZATION)
-    ] = 24,
+    proof_count: Annotated[int, typer.Option(help="Held-out images to compare on.", rich_help_panel=QUANTIZATION)] = 24,
     allow_unproven: Annotated[
         bool,
         typer.Option(
             "--allow-unproven",
-            help="A build with nothing to compare with float on (no images, or float finds nothing) is a success.",
+            help="Accept a build when there is no image to compare the built model with float on.",
             rich_help_panel=QUANTIZATION,
         ),
     ] = False,
@@ -352,8 +350,8 @@ def agreement_lines(agreement: Agreement) -> list[str]:
             f"AP {ap.ap:.3f}, AP50 {ap.ap50:.3f} ({low:.3f} to {high:.3f}), AP75 {ap.ap75:.3f} of the {ap.kind}, with "
             f"float's {ap.objects} detections above {agreement.confidence} as the truth"
         )
-    if agreement.confident is not None:
-        sure = agreement.confident
+    if agreement.recall is not None:
+        sure = agreement.recall
         lines.append(
             f"finds {100 * sure.found:.1f} % of the {sure.objects} objects that float scores above {sure.confidence}"
         )

@@ -1,6 +1,6 @@
 """Planted faults that the proof refuses, and real files that it does not: the acceptance of docs/verification.md.
 
-    python tests/benchmarks/planted_faults.py FOLDER [--images FOLDER] [--own MODEL=FOLDER ...]
+    python -m tests.benchmarks.planted_faults FOLDER [--images FOLDER] [--own MODEL=FOLDER ...]
 
 FOLDER holds checkpoints (with their darknet cfg beside them) and ONNX files.  Those that cannot be opened are listed,
 and not counted.
@@ -13,15 +13,13 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from rkdeploy.building.open_network import CHECKPOINT_SUFFIXES, open_network
+from rkdeploy.building.verification import verify_contract
+from rkdeploy.errors import RkdeployError
+from rkdeploy.quantize.calibration import CalibrationImage, find_calibration
+from tests.graph.planted import Case, planted
+
 ROOT = Path(__file__).parents[2]
-sys.path.insert(0, str(ROOT / "tests" / "graph"))
-
-from planted import Case, planted  # noqa: E402  (the line above finds it)
-
-from rkdeploy.building.open_network import CHECKPOINT_SUFFIXES, open_network  # noqa: E402
-from rkdeploy.building.verification import verify_contract  # noqa: E402
-from rkdeploy.errors import RkdeployError  # noqa: E402
-from rkdeploy.quantize.calibration import CalibrationImage, find_calibration  # noqa: E402
 
 IMAGES = 2
 SUFFIXES = {*CHECKPOINT_SUFFIXES, ".onnx"}

@@ -100,8 +100,8 @@ def test_agreement_is_an_average_precision() -> None:
     (boxes,) = agreement.average_precisions
     assert (boxes.objects, boxes.images, boxes.ap50, boxes.ap50_interval) == (13, 13, 1.0, (1.0, 1.0))
     assert agreement.share == 12 / 13
-    assert agreement.confident is not None
-    assert (agreement.confident.objects, agreement.confident.found) == (12, 1.0)
+    assert agreement.recall is not None
+    assert (agreement.recall.objects, agreement.recall.found) == (12, 1.0)
     require_agreement(agreement, 1.0)
     assert proof_of(agreement).standing == "agrees"
     assert proof_text(proof_of(agreement), agreement) == ""
@@ -167,6 +167,19 @@ def test_phantoms_are_refused() -> None:
     agreement = meter.result("simulator", "by hand")
     assert agreement.share == 1.0
     with pytest.raises(VerificationError, match=r"AP50 of its boxes against float's detections is 0\.5"):
+        require_agreement(agreement, 0.8)
+
+
+def test_phantoms_with_low_scores_are_refused() -> None:
+    """False detections ranked behind all true ones cost no average precision, but a user sees them."""
+    meter = AgreementMeter(SPEC)
+    for _ in range(12):
+        extra = head(0.9)
+        extra.values[0, 4, 1, 1] = extra.values[0, 4, 0, 1] = 0.3
+        meter.add([head(0.9)], [quantized(extra)], WHOLE)
+    agreement = meter.result("simulator", "by hand")
+    assert agreement.average_precisions[0].ap50 == 1.0
+    with pytest.raises(VerificationError, match=r"float sees 33\.3 % of what it finds"):
         require_agreement(agreement, 0.8)
 
 

@@ -6,11 +6,11 @@ import os
 from pathlib import Path
 
 import pytest
-from board_files import write_bundle
 
 from rkdeploy.building.replaced import keep_replaced, replaced_note
 from rkdeploy.bundle import CONTRACT, find_bundle, read_bundle
 from rkdeploy.errors import BundleError
+from tests.board.board_files import write_bundle
 
 A, B, C = "a" * 64, "b" * 64, "c" * 64
 

@@ -8,12 +8,12 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from planted import FAULTS, Case, planted
 
 from rkdeploy.building.open_network import open_network
 from rkdeploy.building.verification import verify_contract
 from rkdeploy.errors import RkdeployError
 from rkdeploy.export.emission import StemForm
+from tests.graph.planted import FAULTS, Case, planted
 
 ROOT = Path(__file__).parents[2]
 DATA = ROOT / "tests" / "data"

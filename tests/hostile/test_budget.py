@@ -10,8 +10,9 @@ from pathlib import Path
 
 import forge
 import pytest
-from command import assert_refused, build_arguments, run
-from forge import FOUR, STORAGE, TENSOR, Forgery, StorageId, Thing, named, program, text
+
+from tests.hostile.command import assert_refused, build_arguments, run
+from tests.hostile.forge import FOUR, STORAGE, TENSOR, Forgery, StorageId, Thing, named, program, text
 
 MIB = 1 << 20
 STAND_IN = b"cmodels.yolo\nModel\n"

@@ -49,7 +49,7 @@ def test_the_terminals_summary(bundle: Bundle, tmp_path: Path) -> None:
     result = rkdeploy("report", bundle.folder.name, cwd=tmp_path)
     assert result.returncode == 0, result.stderr
     text = flat(result.stdout)
-    for part in ("Is it right?", "98.0 %", "How accurate?", "0.600", "How fast?", "Predicted", "How big?", "MiB",
+    for part in ("Is it right?", "0.980", "How accurate?", "0.600", "How fast?", "Predicted", "How big?", "MiB",
                  "simulator (rknn-toolkit2 2.5.0)"):  # fmt: skip
         assert part in text, part
     assert "转换正确吗？" in rkdeploy("report", bundle.folder, "--lang", "zh", cwd=tmp_path).stdout  # noqa: RUF001

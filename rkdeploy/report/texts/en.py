@@ -61,6 +61,8 @@ TEXTS: Final[dict[str, str]] = {
     "verdict.right.recall": "Share of the {count} objects that float is sure of that the built model finds, on {images} "
     "held-out images (95 % interval {low:.3f} to {high:.3f}). The contract's decode equals the trained model's on "
     "{rows:,} rows.",
+    "verdict.right.precision": "Share of the built model's {count} detections that float sees too, on {images} held-out "
+    "images (95 % interval {low:.3f} to {high:.3f}). The contract's decode equals the trained model's on {rows:,} rows.",
     "verdict.right.matched": "Share of float's {objects} objects that are found again on {images} held-out images. The "
     "contract's decode equals the trained model's on {rows:,} rows.",
     "verdict.right.first_class": "Share of {images} held-out images with float's first class (95 % interval {low:.3f} to "
@@ -153,6 +155,7 @@ TEXTS: Final[dict[str, str]] = {
     "proof.ap": "AP / AP50 / AP75 of the {kind}, float's {n} detections as the truth",
     "proof.ap50_interval": "95 % interval of AP50 ({kind})",
     "proof.recall": "found of the {n} objects that float scores above {confidence}",
+    "proof.precision": "seen by float (above {other}) of the {n} objects that the built model finds",
     "proof.matched": "matched (IoU {iou}, score within {score})",
     "proof.mean_iou": "mean IoU of matched objects",
     "proof.mean_score": "mean difference of their scores",

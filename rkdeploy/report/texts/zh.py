@@ -59,6 +59,8 @@ TEXTS: Final[dict[str, str]] = {
     "按契约解码与训练模型自带的解码在 {rows:,} 行输出上一致。",
     "verdict.right.recall": "浮点模型高分检出的 {count} 个目标中，构建后的模型检出的比例，{images} 张留出图片（95 % 区间 {low:.3f} 至 "
     "{high:.3f}）。按契约解码与训练模型自带的解码在 {rows:,} 行输出上一致。",
+    "verdict.right.precision": "构建后的模型检出的 {count} 个目标中浮点也检出的比例，{images} 张留出图片（95 % 区间 {low:.3f} 至 {high:.3f}）。"
+    "按契约解码与训练模型自带的解码在 {rows:,} 行输出上一致。",
     "verdict.right.matched": "在 {images} 张留出图片上，浮点检出的 {objects} 个目标中被重新检出的比例。按契约解码与训练模型自带的解码在 "
     "{rows:,} 行输出上一致。",
     "verdict.right.first_class": "{images} 张留出图片中首选类别与浮点一致的比例（95 % 区间 {low:.3f} 至 {high:.3f}）。按契约解码与训练模型"
@@ -137,6 +139,7 @@ TEXTS: Final[dict[str, str]] = {
     "proof.ap": "{kind}的 AP / AP50 / AP75，以浮点检出的 {n} 个目标为真值",
     "proof.ap50_interval": "AP50 的 95 % 区间（{kind}）",
     "proof.recall": "浮点得分高于 {confidence} 的 {n} 个目标中检出的比例",
+    "proof.precision": "构建后的模型检出的 {n} 个目标中浮点（得分高于 {other}）也检出的比例",
     "proof.matched": "匹配（IoU {iou}，得分相差小于 {score}）",
     "proof.mean_iou": "匹配目标的平均 IoU",
     "proof.mean_score": "匹配目标的平均得分差",
