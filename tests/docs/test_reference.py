@@ -54,13 +54,22 @@ def test_every_field_is_on_the_bundles_page(kind: Any) -> None:
     assert [name for name in names if f"`{name}`" not in page] == []
 
 
-def test_every_check_is_on_the_doctors_page() -> None:
-    """doctor.md's table has a row for each check that `rkdeploy doctor` can report."""
-    sources = "".join(path.read_text() for path in (ROOT / "rkdeploy" / "doctor").glob("*.py"))
-    checks = set(re.findall(r'(?:Finding|_access)\(\s*"([^"]+)"', sources))
-    rows = ", ".join(re.findall(r"^\| ([^|]+) \|", read("docs/doctor.md"), re.MULTILINE))
-    assert len(checks) > 15
-    assert sorted(checks - set(rows.split(", "))) == []
+@pytest.mark.parametrize(
+    ("page", "sources", "words", "least"),
+    [
+        ("docs/doctor.md", "doctor/*.py", r'(?:Finding|_access)\(\s*"([^"]+)"', 16),
+        ("docs/profile.md", "profiling/advice.py", r'Advice\(\s*"([a-z_]+)"', 16),
+        ("docs/accuracy.md", "explain/causes.py", r'Cause\(\s*"([a-z]+)"', 6),
+        ("docs/web.md", "web/app.py", r'Route\("([^"]+)"', 6),
+    ],
+)
+def test_every_row_is_in_the_table(page: str, sources: str, words: str, least: int) -> None:
+    """A table has a row for each check of doctor, advice of profile, cause of explain and address of the live page."""
+    found = set(re.findall(words, "".join(path.read_text() for path in (ROOT / "rkdeploy").glob(sources))))
+    cells = re.findall(r"^\| ([^|]+) \|", read(page), re.MULTILINE)
+    rows = {name.strip("` ") for cell in cells for name in cell.split(",")}
+    assert len(found) >= least
+    assert sorted(found - rows) == []
 
 
 def test_every_backend_is_on_the_page_of_run() -> None:
