@@ -56,9 +56,14 @@ def read(name: str) -> str:
 def shown_lines(name: str) -> list[Shown]:
     """All shell lines of a page's blocks, fenced or indented."""
     text = read(name)
-    blocks = [body for language, body in _FENCE.findall(text) if language in _SHELL_LANGUAGES]
+    blocks = [body for language, body in fenced(name) if language in _SHELL_LANGUAGES]
     blocks += [match[0] for match in _INDENTED.finditer(_FENCE.sub("", text))]
     return [shown for block in blocks for shown in _lines_of_block(name, block)]
+
+
+def fenced(name: str) -> list[tuple[str, str]]:
+    """The fenced blocks of a page in their order: (language, text); the language is empty where none is named."""
+    return _FENCE.findall(read(name))
 
 
 def code_spans(name: str) -> list[str]:

@@ -140,9 +140,9 @@ def test_every_extra_is_on_the_page_of_installation() -> None:
 def all_options() -> Iterator[str]:
     """Every option of every command, `report diff` included."""
     group = CLI.make_context("rkdeploy", ["doctor"])
-    commands = [(name, [], CLI.get_command(group, name)) for name in CLI.list_commands(group)]
     report = CLI.get_command(group, "report")
-    contexts = [command.make_context(name, args, resilient_parsing=True) for name, args, command in commands]
+    commands = [CLI.get_command(group, name) for name in CLI.list_commands(group)]
+    contexts = [command.make_context(command.name, [], resilient_parsing=True) for command in commands]
     contexts.append(report.make_context("report", ["diff"], resilient_parsing=True))
     for context in [group, *contexts]:
         for parameter in context.command.params:

