@@ -8,8 +8,8 @@ import numpy as np
 import onnx
 
 from rkdeploy.building.from_checkpoint import choose_size
-from rkdeploy.building.network import Network, describe_anchors, sha256_of
 from rkdeploy.building.graph_kind import find_named_head, require_image_model
+from rkdeploy.building.network import Network, describe_anchors, sha256_of
 from rkdeploy.building.raw_outputs import NOT_A_PAIR, completed, matching_export, note_of_unproven
 from rkdeploy.checkpoint import read_checkpoint
 from rkdeploy.errors import GraphError, shown

@@ -13,6 +13,7 @@ from google.protobuf.message import DecodeError
 from onnx import AttributeProto, TensorProto, helper, numpy_helper, version_converter
 
 from rkdeploy.errors import GraphError
+from rkdeploy.graph.kinds import advice_on_operators
 
 OPSETS = range(12, 20)
 """What rknn-toolkit2 2.3.2 and 2.5.0 take."""
@@ -51,7 +52,10 @@ def load_onnx(path: Path) -> onnx.ModelProto:
     try:
         onnx.checker.check_model(model)
     except (onnx.checker.ValidationError, UnicodeDecodeError) as error:  # the latter for names that are no text
-        raise GraphError(f'"{path}" is not valid ONNX: {str(error).strip().partition(chr(10))[0]}') from error
+        raise GraphError(
+            f'"{path}" is not valid ONNX: {str(error).strip().partition(chr(10))[0]}',
+            advice_on_operators({node.op_type for node in model.graph.node}),
+        ) from error
     version = opset(model)
     if version > _NEWEST_READABLE:
         raise GraphError(
