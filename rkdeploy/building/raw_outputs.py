@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import onnx
+from numpy.typing import NDArray
 
 from rkdeploy.building.from_checkpoint import with_taps
 from rkdeploy.checkpoint import Checkpoint
@@ -83,7 +84,12 @@ def note_of_unproven(file: str, head: Head) -> str:
     way_out = f"Give the checkpoint it was exported from: rkdeploy build {file} --weights best.pt"
     raw = f'"{file}" ends in raw head outputs'
     if head.anchors_per_level:
-        raise GraphError(f"{raw}: it has no decode, and so no anchors.", way_out)
+        fields = 5 + head.classes + head.masks
+        raise GraphError(
+            f"{raw} with {head.anchors_per_level} anchors of {fields} fields (box, objectness, then "
+            f"{fields - 5} of classes or other things): it has no decode, and so no anchors.",
+            way_out,
+        )
     roles = {tap.role: tap.shape[1] for tap in head.taps}
     if "keypoints" in roles and head.keypoints is None:
         raise GraphError(f"{raw}: it has no decode, and does not say how its keypoints are read.", way_out)
@@ -92,10 +98,9 @@ def note_of_unproven(file: str, head: Head) -> str:
     channels = roles.get("dfl_boxes", 4)
     if channels not in _KNOWN_BOXES:
         known = ", ".join(str(n) for n in sorted(_KNOWN_BOXES))
+        others = "; 32 are those of NanoDet and PicoDet, which are not built" if channels == 32 else ""
         raise GraphError(
-            f"{raw}: it has no decode, and its boxes have {channels} channels, expected {known}: no model that is "
-            "known has others.",
-            way_out,
+            f"{raw}: it has no decode, and its boxes have {channels} channels, expected {known}{others}.", way_out
         )
     return (
         f"{raw}, and no --weights were given: nothing proves that they are decoded right. Boxes are read as "
@@ -141,7 +146,7 @@ def _with_outputs(model: onnx.ModelProto, taps: Sequence[Tap]) -> onnx.ModelProt
     return shown
 
 
-def _on_noise(model: onnx.ModelProto, taps: Sequence[Tap]) -> list[np.ndarray]:
+def _on_noise(model: onnx.ModelProto, taps: Sequence[Tap]) -> list[NDArray[np.float32]]:
     """The taps on one image of seeded noise, in their order."""
     image = model.graph.input[0]
     shape = [d.dim_value for d in image.type.tensor_type.shape.dim]
@@ -150,6 +155,6 @@ def _on_noise(model: onnx.ModelProto, taps: Sequence[Tap]) -> list[np.ndarray]:
     return [values[tap.tensor] for tap in taps]
 
 
-def _distance(given: Sequence[np.ndarray], expected: Sequence[np.ndarray]) -> float:
+def _distance(given: Sequence[NDArray[np.float32]], expected: Sequence[NDArray[np.float32]]) -> float:
     """Mean difference of two lists of tensors of the same shapes."""
     return float(np.mean([np.abs(a - b).mean() for a, b in zip(given, expected, strict=True)]))
