@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -18,9 +17,8 @@ from rkdeploy.families.registry import family_of
 from rkdeploy.inspection.checkpoint_file import inspect_checkpoint
 
 DATA = Path(__file__).parents[1] / "data"
-sys.path.insert(0, str(Path(__file__).parents[1] / "hostile"))
 
-import forge  # noqa: E402  # beside the tests of hostile files, which it was made for
+from tests.hostile import forge  # noqa: E402  # beside the tests of hostile files, which it was made for
 
 
 def tensor(*shape: int) -> LazyTensor:

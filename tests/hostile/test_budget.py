@@ -8,9 +8,9 @@ import struct
 import zipfile
 from pathlib import Path
 
-import forge
 import pytest
 
+from tests.hostile import forge
 from tests.hostile.command import assert_refused, build_arguments, run
 from tests.hostile.forge import FOUR, STORAGE, TENSOR, Forgery, StorageId, Thing, named, program, text
 

@@ -25,9 +25,8 @@ DATA = Path(__file__).parents[1] / "data"
 for folder in ("hostile", "building", "report"):
     sys.path.insert(0, str(Path(__file__).parents[1] / folder))
 
-import forge  # noqa: E402  # helpers of other tests
-
 from tests.building.fork_graphs import exported, separate  # noqa: E402
+from tests.hostile import forge  # noqa: E402  # helpers of other tests
 
 
 def contract() -> ModelSpec:
