@@ -8,7 +8,7 @@ import struct
 import zipfile
 from pathlib import Path
 
-import forge
+from tests.hostile import forge
 import pytest
 
 from tests.hostile.command import assert_refused, build_arguments, run
