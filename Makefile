@@ -63,12 +63,13 @@ demo: setup
 needs:
 	@PYTHON=$(PYTHON) bash tests/needs.sh
 
-# One worker a core; the tests of a file stay together, since they share what they build.
+# One worker a core; the tests of a file stay together, since they share what they build, and files are handed out in the
+# order that tests/conftest.py gives them.
 test: needs setup
-	$(BIN)/python -m pytest -n auto --dist loadfile
+	$(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder
 
 test-fast: setup
-	$(BIN)/python -m pytest -n auto --dist loadfile -m "not slow"
+	$(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder -m "not slow"
 
 # Fresh environments with the lowest and the newest versions that pyproject.toml allows; needs no toolkit.
 test-resolutions: setup

@@ -119,8 +119,12 @@ def new_bundle(folder: Path) -> Iterator[Path]:
 
 
 def write_json(path: Path, value: object) -> None:
-    """Write plain data as indented JSON."""
-    path.write_bytes(msgspec.json.format(msgspec.json.encode(value), indent=2) + b"\n")
+    r"""Write plain data as indented JSON.  Of file names that are no UTF-8, the bytes are written as `\xb0`."""
+    try:
+        text = msgspec.json.encode(value)
+    except UnicodeEncodeError:
+        text = msgspec.json.encode(_encodable(msgspec.to_builtins(value)))
+    path.write_bytes(msgspec.json.format(text, indent=2) + b"\n")
 
 
 def read_bundle(named: Path, *, check_hashes: bool = True) -> Bundle:
@@ -302,6 +306,14 @@ def _require_version(path: Path, expected: int, absent: int | None = None) -> No
             f'"{path}" has schema version {shown(version)}, expected {expected}.',
             "Use the rkdeploy that built it, or build it again with this one.",
         )
+
+
+def _encodable(value: Any) -> Any:
+    if isinstance(value, str):
+        return os.fsencode(value).decode("utf-8", "backslashreplace")
+    if isinstance(value, dict):
+        return {_encodable(key): _encodable(item) for key, item in value.items()}
+    return [_encodable(item) for item in value] if isinstance(value, list | tuple) else value
 
 
 def _files(folder: Path) -> list[Path]:

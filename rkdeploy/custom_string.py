@@ -62,11 +62,8 @@ def differences(text: str, spec: ModelSpec) -> tuple[str, ...]:
 
     Empty where both agree, and for text that is not ours: then nothing is known.
     """
-    try:
-        said: Any = json.loads(text)
-    except (ValueError, RecursionError):
-        return ()
-    if not isinstance(said, dict) or "rkdeploy" not in said:
+    said = facts_in(text)
+    if said is None:
         return ()
     expected: dict[str, Any] = json.loads(custom_string(spec))
     found = [
@@ -77,6 +74,15 @@ def differences(text: str, spec: ModelSpec) -> tuple[str, ...]:
     if not found and said.get(_DIGEST, expected[_DIGEST]) != expected[_DIGEST]:
         found.append(f"digest: {_short(said[_DIGEST])} in the model, {expected[_DIGEST]} of the contract")
     return tuple(found)
+
+
+def facts_in(text: str) -> dict[str, Any] | None:
+    """The facts in a custom string; None for text that is not ours."""
+    try:
+        said: Any = json.loads(text)
+    except (ValueError, RecursionError):
+        return None
+    return said if isinstance(said, dict) and "rkdeploy" in said else None
 
 
 def _said(value: Any) -> Any:

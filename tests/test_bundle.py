@@ -69,6 +69,13 @@ def test_round_trip(tmp_path: Path) -> None:
     assert bundle.rknn.read_bytes() == b"RKNN"
 
 
+def test_names_that_are_no_utf8(tmp_path: Path) -> None:
+    """A name in GBK, as an archive of a Windows machine leaves it, is written by its bytes and does not end a build."""
+    source = replace(RECORD.source, file=os.fsdecode("螺.pt".encode("gbk")))
+    write_json(tmp_path / BUILD, replace(RECORD, source=source))
+    assert msgspec.json.decode((tmp_path / BUILD).read_bytes())["source"]["file"] == "\\xc2\\xdd.pt"
+
+
 def test_sums_are_the_standard_tools(tmp_path: Path) -> None:
     """The hashes can be checked with sha256sum, without this kit."""
     subprocess.run(["sha256sum", "--check", "--quiet", SUMS], cwd=write(tmp_path / "b"), check=True)

@@ -84,7 +84,7 @@ def from_onnx(file: Path, weights: Path | None, imgsz: tuple[int, int] | None, c
         if checkpoint is None or info is None:
             notes.append(note_of_unproven(file.name, head))
         else:
-            info, exported = matching_export(simplified, head, checkpoint, info, opened.hw)
+            info, exported = matching_export(file, simplified, head, checkpoint, info, opened.hw)
             head = completed(head, exported.head)
             reference, reference_head, image = exported.model, exported.head, exported.input
             simplified = _with_input_name(simplified, opened.input_name, image.name)

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import onnx
+from numpy.typing import NDArray
 
 from rkdeploy.building.from_checkpoint import with_taps
 from rkdeploy.checkpoint import Checkpoint
@@ -15,6 +17,7 @@ from rkdeploy.export.exported import Exported
 from rkdeploy.families.kinds import require_buildable
 from rkdeploy.families.model_info import ModelInfo
 from rkdeploy.families.registry import family_of
+from rkdeploy.graph.foreign_process import run_foreign
 from rkdeploy.graph.head import Head, Tap
 from rkdeploy.graph.session import Session
 
@@ -28,14 +31,15 @@ _KNOWN_BOXES = {
 
 
 def matching_export(
-    simplified: onnx.ModelProto, head: Head, checkpoint: Checkpoint, info: ModelInfo, hw: tuple[int, int]
+    file: Path, simplified: onnx.ModelProto, head: Head, checkpoint: Checkpoint, info: ModelInfo, hw: tuple[int, int]
 ) -> tuple[ModelInfo, Exported]:
     """The checkpoint's own graph, whose decode proves how the raw tensors are read.
 
     Of a checkpoint with two heads (YOLOv10, YOLO26) the graph may have either: the one with the same values is taken.
 
     Args:
-        simplified: the graph that ends in raw tensors.
+        file: the ONNX file.
+        simplified: its graph, which ends in raw tensors.
         head: its head.
         checkpoint: what it was exported from.
         info: what the checkpoint says of itself.
@@ -52,9 +56,14 @@ def matching_export(
         _require_same_tensors(head, exported.head)
     if len(exports) == 1:
         return exports[0]
-    given = _on_noise(_with_outputs(simplified, head.taps), head.taps)
-    distances = [_distance(given, _on_noise(with_taps(e), e.head.taps)) for _, e in exports]
-    return exports[int(np.argmin(distances))]
+    own = _with_outputs(simplified, head.taps)
+    return exports[run_foreign(file, lambda: _nearest(own, head.taps, [e for _, e in exports]), int)]
+
+
+def _nearest(own: onnx.ModelProto, taps: Sequence[Tap], exports: Sequence[Exported]) -> int:
+    """Which export gives the values that are most like the graph's own."""
+    given = _on_noise(own, taps)
+    return int(np.argmin([_distance(given, _on_noise(with_taps(e), e.head.taps)) for e in exports]))
 
 
 def completed(head: Head, exported: Head) -> Head:
@@ -75,7 +84,12 @@ def note_of_unproven(file: str, head: Head) -> str:
     way_out = f"Give the checkpoint it was exported from: rkdeploy build {file} --weights best.pt"
     raw = f'"{file}" ends in raw head outputs'
     if head.anchors_per_level:
-        raise GraphError(f"{raw}: it has no decode, and so no anchors.", way_out)
+        fields = 5 + head.classes + head.masks
+        raise GraphError(
+            f"{raw} with {head.anchors_per_level} anchors of {fields} fields (box, objectness, then "
+            f"{fields - 5} of classes or other things): it has no decode, and so no anchors.",
+            way_out,
+        )
     roles = {tap.role: tap.shape[1] for tap in head.taps}
     if "keypoints" in roles and head.keypoints is None:
         raise GraphError(f"{raw}: it has no decode, and does not say how its keypoints are read.", way_out)
@@ -84,10 +98,9 @@ def note_of_unproven(file: str, head: Head) -> str:
     channels = roles.get("dfl_boxes", 4)
     if channels not in _KNOWN_BOXES:
         known = ", ".join(str(n) for n in sorted(_KNOWN_BOXES))
+        others = "; 32 are those of NanoDet and PicoDet, which are not built" if channels == 32 else ""
         raise GraphError(
-            f"{raw}: it has no decode, and its boxes have {channels} channels, expected {known}: no model that is "
-            "known has others.",
-            way_out,
+            f"{raw}: it has no decode, and its boxes have {channels} channels, expected {known}{others}.", way_out
         )
     return (
         f"{raw}, and no --weights were given: nothing proves that they are decoded right. Boxes are read as "
@@ -133,7 +146,7 @@ def _with_outputs(model: onnx.ModelProto, taps: Sequence[Tap]) -> onnx.ModelProt
     return shown
 
 
-def _on_noise(model: onnx.ModelProto, taps: Sequence[Tap]) -> list[np.ndarray]:
+def _on_noise(model: onnx.ModelProto, taps: Sequence[Tap]) -> list[NDArray[np.float32]]:
     """The taps on one image of seeded noise, in their order."""
     image = model.graph.input[0]
     shape = [d.dim_value for d in image.type.tensor_type.shape.dim]
@@ -142,6 +155,6 @@ def _on_noise(model: onnx.ModelProto, taps: Sequence[Tap]) -> list[np.ndarray]:
     return [values[tap.tensor] for tap in taps]
 
 
-def _distance(given: Sequence[np.ndarray], expected: Sequence[np.ndarray]) -> float:
+def _distance(given: Sequence[NDArray[np.float32]], expected: Sequence[NDArray[np.float32]]) -> float:
     """Mean difference of two lists of tensors of the same shapes."""
     return float(np.mean([np.abs(a - b).mean() for a, b in zip(given, expected, strict=True)]))

@@ -32,14 +32,14 @@ def verify_contract(
 
     Of a graph of raw tensors without its checkpoint only the outputs are compared, and the result says so.
 
+    The graph of an ONNX file is run in a process with limits, since its decode may do anything.  What is cut from it
+    does the same work on every image (`require_fixed_work`), so that the rest of a build can run it here.
+
     Args:
         network: what was cut.
         cut_graph: what became of it.
         spec: the contract of the cut graph.
         images: the first of them are taken; none takes seeded noise, which exercises the decode all the same.
-
-    The graph of an ONNX file is run in a process with limits, since its decode may do anything.  What is cut from it
-    does the same work on every image (`require_fixed_work`), so that the rest of a build can run it here.
 
     Raises:
         GraphError: the graph of an ONNX file crashed, or took more than the limits.

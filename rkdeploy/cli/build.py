@@ -133,7 +133,7 @@ def build_command(
         float,
         typer.Option(
             help="Lowest AP50 (0 to 1) of the built model with float's detections as the truth; of classifiers the "
-            "share of images with the same first class, of class maps the mean IoU. The upper end of its interval counts.",
+            "share with the same first class, of class maps the mean IoU. The upper end of its interval counts.",
             rich_help_panel=QUANTIZATION,
         ),
     ] = 0.85,

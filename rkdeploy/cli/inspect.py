@@ -1,10 +1,10 @@
-"""`rkdeploy inspect`: what a checkpoint says about its model."""
+"""`rkdeploy inspect`: what a file is, and whether it builds."""
 
 from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import msgspec
 import typer
@@ -12,87 +12,70 @@ import typer
 from rkdeploy.cli.console import facts_table, out, plain, print_advice
 
 if TYPE_CHECKING:
-    from rkdeploy.families.model_info import ModelInfo
+    from rkdeploy.inspection.inspection import Inspection
 
 
 def inspect_command(
-    model: Annotated[Path, typer.Argument(help="A trained checkpoint, .pt or .pth.", show_default=False)],
+    model: Annotated[
+        Path,
+        typer.Argument(help="A checkpoint (.pt, .pth), an ONNX file, a .rknn, or a bundle.", show_default=False),
+    ],
     cfg: Annotated[
         Path | None, typer.Option(help="The darknet cfg of weights without a model (YOLOR's main branch).")
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Show a checkpoint's family, classes, anchors and training facts. Nothing in it is executed."""
-    from rkdeploy.checkpoint import read_checkpoint
-    from rkdeploy.families.advice import advice_for
-    from rkdeploy.families.registry import family_of
-
-    checkpoint = read_checkpoint(model, cfg)
-    info = family_of(checkpoint).describe(checkpoint)
+    """Show what a file is: family, task, classes, head, and whether it builds. Nothing in it is executed."""
+    found = _inspected(model, cfg)
     if as_json:
-        advice = msgspec.to_builtins(advice_for(info))
-        document = {"file": model.name, **msgspec.to_builtins(info), "advice": advice}
-        print(json.dumps(document, indent=2))  # ASCII: a class name cannot drive the terminal
+        print(json.dumps(_document(found), indent=2))  # ASCII: a class name cannot drive the terminal
         return
     table = facts_table()
-    for name, value in _rows(info):
+    for name, value in (*found.rows, *_build_rows(found)):
         table.add_row(name, plain(value))
     out.print(table)
-    print_advice(advice_for(info))
+    print_advice(found.advice)
 
 
-def _rows(info: ModelInfo) -> list[tuple[str, str]]:
-    names = ", ".join(info.class_names[:12]) + (", ..." if len(info.class_names) > 12 else "")
-    rows = [
-        ("family", f"{info.family}, {info.generation}"),
-        ("task", info.task),
-        ("classes", f"{len(info.class_names)}: {names}"),
-    ]
-    if info.strides:
-        rows.append(("strides", " ".join(str(s) for s in info.strides)))
-    rows += _task_rows(info)
-    if info.anchors is not None:
-        for stride, level in zip(info.strides, info.anchors.levels_px, strict=True):
-            rows.append((f"anchors, stride {stride}", "  ".join(f"{w:.6g},{h:.6g}" for w, h in level) + " px"))
-        rows.append(("", anchor_sentence(info)))
-    rows += [
-        ("activation", ", ".join(info.activation)),
-        ("blocks", ", ".join(f"{count} {name}" for name, count in info.blocks)),
-        ("parameters", f"{info.parameters:,}"),
-        ("training size", f"{info.image_size} px" if info.image_size else "not in the file"),
-        ("weights", f"{info.weights}, stored as {info.stored_dtype}"),
-        ("epoch", {None: "not in the file", -1: "stripped after training"}.get(info.epoch, str(info.epoch))),
-        ("saved", info.date or "not in the file"),
-    ]
-    return rows
+def _inspected(file: Path, cfg: Path | None) -> Inspection:
+    """Look at a file by its suffix; what has none that is known is read as a checkpoint, which says what is wrong."""
+    from rkdeploy.errors import RkdeployError
+
+    suffix = file.suffix.lower()
+    if file.is_dir():
+        from rkdeploy.inspection.built import inspect_bundle
+
+        return inspect_bundle(file)
+    if cfg is not None and suffix in (".onnx", ".rknn"):
+        raise RkdeployError(f'"{file.name}" needs no darknet cfg.', "--cfg goes with a checkpoint of weights only.")
+    if suffix == ".rknn":
+        from rkdeploy.inspection.built import inspect_rknn
+
+        return inspect_rknn(file)
+    if suffix == ".onnx":
+        from rkdeploy.inspection.onnx_file import inspect_onnx
+
+        return inspect_onnx(file)
+    from rkdeploy.inspection.checkpoint_file import inspect_checkpoint
+
+    return inspect_checkpoint(file, cfg)
 
 
-def _task_rows(info: ModelInfo) -> list[tuple[str, str]]:
-    """What the head has besides boxes and classes."""
-    rows = []
-    if info.dual_head:
-        taken = "one-to-one (no suppression)" if info.end_to_end else "one-to-many (with suppression)"
-        rows.append(("heads", f"two; taken: {taken}; --nms or --no-nms chooses"))
-    if info.keypoints is not None:
-        scored = "with" if info.keypoints.scored else "without"
-        rows.append(("keypoints", f"{info.keypoints.count}, {scored} visibility"))
-    if info.masks:
-        rows.append(("masks", f"{info.masks} coefficients"))
-    if info.angle is not None:
-        rows.append(("boxes", "rotated"))
-    if info.class_maps:
-        rows.append(("maps", ", ".join(info.class_maps)))
-    return rows
+def _build_rows(found: Inspection) -> list[tuple[str, str]]:
+    if found.builds is None:
+        return []
+    if found.refusal is None:
+        return [("builds", f"yes, with {found.needed}" if found.needed else "yes")]
+    rows = [("builds", f"no: {found.refusal.message}")]
+    return [*rows, ("", found.refusal.hint)] if found.refusal.hint else rows
 
 
-def anchor_sentence(info: ModelInfo) -> str:
-    """How the anchors compare with the published defaults."""
-    comparison = info.anchor_comparison
-    if comparison is None:
-        return ""
-    defaults = f"{comparison.data_set}'s default anchors"
-    if comparison.are_defaults:
-        return f"These are {defaults}."
-    if comparison.largest_ratio is None:
-        return f"Not {defaults}, which have another number of them."
-    return f"Not {defaults}: sides differ by a factor of up to {comparison.largest_ratio:.2f}."
+def _document(found: Inspection) -> dict[str, Any]:
+    document: dict[str, Any] = {"file": found.file, "kind": found.kind, **found.facts}
+    document["advice"] = msgspec.to_builtins(found.advice)
+    if found.builds is not None:
+        document["builds"] = found.builds
+        document["needed"] = found.needed
+        refusal = found.refusal
+        document["refused"] = {"message": refusal.message, "hint": refusal.hint} if refusal is not None else None
+    return document

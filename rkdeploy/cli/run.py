@@ -129,6 +129,7 @@ def run_command(
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print warnings and errors only.")] = False,
 ) -> None:
     """Run a bundle on images, a video, a camera or a stream."""
+    from rkdeploy.file_names import readable_name
     from rkdeploy.postprocess.thresholds import Thresholds
     from rkdeploy.runtime.protocol import RuntimeOptions
     from rkdeploy.runtime.recording import recorded
@@ -182,7 +183,7 @@ def run_command(
             sinks.append(stack.enter_context(open_save_folder(save, opened, names)))
         if jsonl is not None:
             sinks.append(stack.enter_context(JsonlSink(jsonl, names, map_masks=map_masks)))
-        window = stack.enter_context(WindowSink(f"rkdeploy: {opened.text}", names)) if show else None
+        window = stack.enter_context(WindowSink(f"rkdeploy: {readable_name(opened.text)}", names)) if show else None
         if window is not None:
             sinks.append(window)
         view = None

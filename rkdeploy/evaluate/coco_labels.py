@@ -113,6 +113,11 @@ def read_coco(file: Path, spec: ModelSpec, images: Path | None = None) -> Labell
             continue
         _require_usable(annotation, spec, file)
         of_images[names[annotation.image_id]].append((class_id, annotation))
+    if not of_images:
+        raise DataError(
+            f'"{file}" has no object of the model\'s classes on its {len(names)} images; there is nothing to measure.',
+            "Give a file with annotations: those of a test set are often kept back.",
+        )
     notes = []
     if foreign:
         notes.append(f'{foreign} annotations of "{file}" are of other classes or images and were left out.')

@@ -19,7 +19,7 @@ _WITH_DECODE = (
     "build best.onnx --weights {file}"
 )
 _CLASSIFIER = (
-    'Its ONNX builds: torch.onnx.export(model.eval(), torch.zeros(1, 3, 224, 224), "best.onnx") where the model\'s code '
+    "Its ONNX builds: torch.onnx.export(model.eval(), torch.zeros(1, 3, 224, 224), 'best.onnx') where the model's code "
     "is, then rkdeploy build best.onnx --names names.txt"
 )
 YOLOV7_BLOCKS = frozenset({"MP", "SP", "SPPCSPC", "GhostSPPCSPC", "RepConv_OREPA"})
@@ -42,9 +42,15 @@ class CheckpointKind:
     advice: str = ""
 
 
+def kind_of_model(checkpoint: Checkpoint) -> CheckpointKind | None:
+    """The kind of a pickled model that is not built, also where a family describes it; None for others."""
+    return next((kind for kind in MODELS if kind.matches(checkpoint)), None)
+
+
 def kind_of(checkpoint: Checkpoint) -> CheckpointKind | None:
-    """The kind of a checkpoint that is not built; None for one that may be."""
-    return next((kind for kind in KINDS if kind.matches(checkpoint)), None)
+    """The kind of a checkpoint that no family recognises; None where nothing tells it."""
+    found = kind_of_model(checkpoint)
+    return found or next((kind for kind in STATE_DICTS if kind.matches(checkpoint)), None)
 
 
 def require_buildable(checkpoint: Checkpoint) -> None:
@@ -53,15 +59,14 @@ def require_buildable(checkpoint: Checkpoint) -> None:
     Raises:
         CheckpointError: naming its kind, or its number of input channels.
     """
-    kind = kind_of(checkpoint)
+    kind = kind_of_model(checkpoint)
     if kind is not None:
         raise refusal(kind, checkpoint)
     channels = input_channels(checkpoint)
     if channels not in (None, _RGB):
-        gray = " (grayscale)" if channels == 1 else ""
+        counted = "1 channel (grayscale)" if channels == 1 else f"{channels} channels"
         raise CheckpointError(
-            f'"{checkpoint.path.name}" takes images with {channels} channel{"s" if channels != 1 else ""}{gray}, expected '
-            f"{_RGB}: such models are not supported.",
+            f'"{checkpoint.path.name}" takes images with {counted}, expected {_RGB}: such models are not supported.',
             "Train it on images with three channels; a gray image repeated three times is one.",
         )
 
@@ -173,7 +178,7 @@ def _numbered_layers(checkpoint: Checkpoint) -> bool:
     return model is not None and len(model.children) > 4 and all(name.isdecimal() for name in model.children)
 
 
-KINDS = (
+MODELS = (
     CheckpointKind("a YOLOv7-face or YOLOv7-pose model (keypoints on anchors)", _ends_in("IKeypoint")),
     CheckpointKind(
         "a YOLOv7 model",
@@ -207,7 +212,17 @@ KINDS = (
     CheckpointKind("a YOLO-NAS or another model of super-gradients", _of_package("super_gradients")),
     CheckpointKind("a YOLOX model", _of_package("yolox")),
     CheckpointKind("a NanoDet model", _of_package("nanodet")),
-    CheckpointKind("a classifier of torchvision or timm", _of_package("torchvision.models", "timm.models"), _CLASSIFIER),
+    CheckpointKind(
+        "a segmentation or detection model of torchvision",
+        _of_package("torchvision.models.segmentation", "torchvision.models.detection"),
+    ),
+    CheckpointKind(
+        "a classifier of torchvision or timm", _of_package("torchvision.models", "timm.models"), _CLASSIFIER
+    ),
+)  # fmt: skip
+"""Told by classes.  The first that fits counts."""
+
+STATE_DICTS = (
     CheckpointKind("the state dict of a RetinaFace", _keys("ClassHead", "BboxHead", "LandmarkHead")),
     CheckpointKind(
         "the state dict of an SSD face detector", _keys("base_net", "classification_headers", "regression_headers")
@@ -226,7 +241,9 @@ KINDS = (
     CheckpointKind("the state dict of a semantic segmentation (UNet)", _keys("inc", "down1", "up1", "outc")),
     CheckpointKind("the state dict of a semantic segmentation (torchvision)", _keys("0", "4", inside="classifier")),
     CheckpointKind("the state dict of a face recognizer (an embedding)", _keys("conv1", "prelu", "layer1", "features")),
-    CheckpointKind("the state dict of a ResNet classifier", _keys("conv1", "bn1", "layer1", "layer4", "fc"), _CLASSIFIER),
+    CheckpointKind(
+        "the state dict of a ResNet classifier", _keys("conv1", "bn1", "layer1", "layer4", "fc"), _CLASSIFIER
+    ),
     CheckpointKind("the state dict of a classifier (MobileNet, EfficientNet, VGG)", _keys("features", "classifier"),
                    _CLASSIFIER),
     CheckpointKind(
@@ -235,4 +252,4 @@ KINDS = (
         "Use the best.pt that the training run saved, which holds the model.",
     ),
 )  # fmt: skip
-"""The first that fits counts."""
+"""Told by the keys of the weights.  The first that fits counts."""

@@ -1,4 +1,4 @@
-"""YOLOv7, as far as its checkpoint serves an ONNX file exported from it: names, anchors, strides.  Not yet its graph."""
+"""YOLOv7, as far as its checkpoint serves an ONNX file exported from it: names, anchors and strides."""
 
 from __future__ import annotations
 

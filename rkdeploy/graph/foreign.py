@@ -14,6 +14,7 @@ from onnx import AttributeProto, TensorProto, helper, numpy_helper, version_conv
 
 from rkdeploy.errors import GraphError, shown
 from rkdeploy.graph.foreign_checks import require_sane
+from rkdeploy.graph.kinds import advice_on_operators
 from rkdeploy.graph.node_order import sort_nodes
 from rkdeploy.spec import is_class_name
 
@@ -46,7 +47,10 @@ def load_onnx(path: Path) -> onnx.ModelProto:
     try:
         onnx.checker.check_model(model)
     except (onnx.checker.ValidationError, UnicodeDecodeError, ValueError) as error:  # ValueError: more than 2 GiB
-        raise GraphError(f'"{path}" is not valid ONNX: {str(error).strip().partition(chr(10))[0]}') from error
+        raise GraphError(
+            f'"{path}" is not valid ONNX: {str(error).strip().partition(chr(10))[0]}',
+            advice_on_operators({node.op_type for node in model.graph.node}),
+        ) from error
     if model.functions:
         model = onnx.inliner.inline_local_functions(model)
     constants = {c.name for c in model.graph.initializer}

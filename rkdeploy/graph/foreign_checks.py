@@ -49,7 +49,7 @@ _OTHER_RANGES = {
     ("RoiAlign", "output_height"): (1, _LARGEST),
     ("RoiAlign", "output_width"): (1, _LARGEST),
 }
-_REDAMAGED = "The file is damaged; export or copy it again."
+_DAMAGED = "The file is damaged; export or copy it again."
 _TYPED_FIELDS = {
     TensorProto.FLOAT: "float_data", TensorProto.DOUBLE: "double_data", TensorProto.INT64: "int64_data",
     TensorProto.INT32: "int32_data", TensorProto.INT16: "int32_data", TensorProto.INT8: "int32_data",
@@ -69,20 +69,10 @@ def require_sane(model: onnx.ModelProto, file: str) -> None:
     Raises:
         GraphError: naming the node, tensor or entry.
     """
-    try:
-        _require_model(model, file)
-    except UnicodeDecodeError as error:  # protobuf decodes a name when it is read
-        raise GraphError(f'"{file}" holds a name that is not UTF-8 text.', _REDAMAGED) from error
-
-
-def _require_model(model: onnx.ModelProto, file: str) -> None:
     _require_functions(model, file)
     for entry in model.metadata_props:
         _require_name(entry.key, "metadata entry")
-        if len(entry.value) > _MAX_METADATA:
-            raise GraphError(
-                f'The metadata entry "{entry.key}" has {len(entry.value)} characters, expected at most {_MAX_METADATA}.'
-            )
+        _require_metadata(entry.key, entry.value)
     nodes = 0
     for part in _parts(model):
         nodes += len(part.nodes)
@@ -160,7 +150,7 @@ def _require_attribute(node: onnx.NodeProto, attribute: AttributeProto) -> None:
         raise GraphError(
             f'Node "{_name_of(node)}" ({node.op_type}) has {attribute.name} {shown(values)}, expected numbers from '
             f"{allowed[0]} to {allowed[1]}.",
-            _REDAMAGED,
+            _DAMAGED,
         )
 
 
@@ -171,7 +161,7 @@ def _require_tensor(tensor: TensorProto, what: str = "") -> None:
     dims = list(tensor.dims)
     count = math.prod(dims)
     if any(size < 0 for size in dims) or count > _MAX_ELEMENTS:
-        raise GraphError(f"{what} has shape {shown(dims)}, expected at most {_MAX_ELEMENTS} values.", _REDAMAGED)
+        raise GraphError(f"{what} has shape {shown(dims)}, expected at most {_MAX_ELEMENTS} values.", _DAMAGED)
     if tensor.data_location == TensorProto.EXTERNAL:
         return
     field = next((name for kind, name in _TYPED_FIELDS.items() if kind == tensor.data_type), None)
@@ -180,13 +170,25 @@ def _require_tensor(tensor: TensorProto, what: str = "") -> None:
     size = onnx.helper.tensor_dtype_to_np_dtype(tensor.data_type).itemsize
     held = len(tensor.raw_data) / size if tensor.HasField("raw_data") else len(getattr(tensor, field))
     if held != count:
-        raise GraphError(f"{what} holds {held:g} values, expected {count} for shape {shown(dims)}.", _REDAMAGED)
+        raise GraphError(f"{what} holds {held:g} values, expected {count} for shape {shown(dims)}.", _DAMAGED)
 
 
-def _require_name(name: str, what: str) -> None:
+def _require_name(name: str | bytes, what: str) -> None:
+    """Protobuf gives bytes for what is not UTF-8."""
+    if isinstance(name, bytes):
+        raise GraphError(f"The name of a {what} is {shown(name)}, expected text.", _DAMAGED)
     if len(name) > _MAX_NAME or not name.isprintable():
         raise GraphError(
-            f"The name of a {what} is {shown(name)}, expected at most {_MAX_NAME} printable characters.", _REDAMAGED
+            f"The name of a {what} is {shown(name)}, expected at most {_MAX_NAME} printable characters.", _DAMAGED
+        )
+
+
+def _require_metadata(key: str, value: str | bytes) -> None:
+    if isinstance(value, bytes):
+        raise GraphError(f'The metadata entry "{key}" is {shown(value)}, expected text.', _DAMAGED)
+    if len(value) > _MAX_METADATA:
+        raise GraphError(
+            f'The metadata entry "{key}" has {len(value)} characters, expected at most {_MAX_METADATA}.', _DAMAGED
         )
 
 
@@ -203,7 +205,7 @@ def _require_functions(model: onnx.ModelProto, file: str) -> None:
     while len(sizes) < len(calls):
         ready = [f for f in calls if f not in sizes and all(c in sizes for c in calls[f] if c in calls)]
         if not ready:
-            raise GraphError(f'The functions of "{file}" call themselves.', _REDAMAGED)
+            raise GraphError(f'The functions of "{file}" call themselves.', _DAMAGED)
         for function in ready:
             sizes[function] = sum(count * sizes.get(called, 1) for called, count in calls[function].items())
     written_out = sum(sizes.get((n.domain, n.op_type), 1) for n in model.graph.node)

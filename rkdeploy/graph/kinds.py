@@ -7,12 +7,13 @@ never at names of tensors; where shapes are not enough it looks at the outputs f
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from math import prod
 
 import numpy as np
+from numpy.typing import NDArray
 
 from rkdeploy.errors import GraphError
 from rkdeploy.graph.facts import GraphFacts, Shape, listed
@@ -23,7 +24,7 @@ _WITHOUT_NMS = (
     "(YOLOv7)."
 )
 _SUPPRESSION = frozenset({"NonMaxSuppression", "EfficientNMS_TRT", "BatchedNMS_TRT", "BatchedNMSDynamic_TRT",
-                          "EfficientNMSLandmark_TRT", "TRTBatchedNMS", "NMSRotated", "MMCVMultiLevelRoiAlign"})  # fmt: skip
+                          "EfficientNMSLandmark_TRT", "TRTBatchedNMS", "NMSRotated"})  # fmt: skip
 _NORMALIZING = frozenset({"LpNormalization", "ReduceL2"})
 _MAX_QUERIES = 1000
 
@@ -46,6 +47,15 @@ class Kind:
 def kind_among(kinds: Sequence[Kind], facts: GraphFacts) -> Kind | None:
     """The first kind whose signature fits."""
     return next((kind for kind in kinds if kind.matches(facts)), None)
+
+
+def advice_on_operators(ops: Collection[str]) -> str:
+    """What helps a graph that onnx refuses for an operator it does not know; empty where nothing is known.
+
+    Args:
+        ops: operators of the graph.
+    """
+    return _WITHOUT_NMS if _SUPPRESSION.intersection(ops) else ""
 
 
 def refusal(kind: Kind, facts: GraphFacts) -> GraphError:
@@ -151,7 +161,7 @@ def _is_yolox(facts: GraphFacts) -> bool:
     return all(_objectness_first(columns) or np.abs(columns).max() <= 3 for columns in tables)
 
 
-def _objectness_first(columns: np.ndarray) -> bool:
+def _objectness_first(columns: NDArray[np.float32]) -> bool:
     """Whether a silent probability stands before the others.
 
     YOLO26's rotated boxes have as many columns as YOLOX, but in the order boxes, classes, angle.
@@ -160,15 +170,15 @@ def _objectness_first(columns: np.ndarray) -> bool:
     return bool(_bounded(columns)[4:].all() and np.ptp(columns[4]) == 0 and (len(behind) == 1 or np.ptp(behind) > 0))
 
 
-def _columns(table: np.ndarray, fields: int) -> np.ndarray:
+def _columns(table: NDArray[np.float32], fields: int) -> NDArray[np.float32]:
     """A table of rows, or a map, as (fields, rows)."""
     axis = next(axis for axis in range(1, table.ndim) if table.shape[axis] == fields)
     return np.moveaxis(table, axis, 0).reshape(fields, -1)
 
 
-def _bounded(columns: np.ndarray) -> np.ndarray:
+def _bounded(columns: NDArray[np.float32]) -> NDArray[np.bool_]:
     """Which columns of (fields, rows) hold nothing but values from 0 to 1."""
-    inside: np.ndarray = (columns.min(axis=1) >= 0) & (columns.max(axis=1) <= 1)
+    inside: NDArray[np.bool_] = (columns.min(axis=1) >= 0) & (columns.max(axis=1) <= 1)
     return inside
 
 
@@ -182,7 +192,7 @@ def _has_landmarks(facts: GraphFacts) -> bool:
     return False
 
 
-def _rows_of_anchors(facts: GraphFacts) -> list[tuple[str, np.ndarray]]:
+def _rows_of_anchors(facts: GraphFacts) -> list[tuple[str, NDArray[np.float32]]]:
     """Outputs (1, rows, fields) whose rows are the anchors of all cells."""
     if not facts.levels or not all(len(channels) in (1, 2) for channels in facts.levels):
         return []
@@ -315,14 +325,6 @@ def _is_merged(facts: GraphFacts, width: int) -> bool:
     )
 
 
-def _is_distributed_maps(facts: GraphFacts) -> bool:
-    """The same as maps, (1, nc, H, W) and (1, 32, H, W) of each level."""
-    shapes = list(facts.outputs.values())
-    grids = {shape[2:] for shape in shapes if len(shape) == 4}
-    boxes = [shape for shape in shapes if len(shape) == 4 and shape[1] == 32]
-    return len(grids) >= 2 and len(shapes) == 2 * len(grids) and len(boxes) == len(grids)
-
-
 def _is_yolov6(facts: GraphFacts) -> bool:
     """Decoded rows with a column of ones between box and classes."""
     levels = set(facts.levels)
@@ -407,7 +409,6 @@ UNREAD = (
     Kind("a face detector with prior boxes (SSD such as Ultra-Light-Fast-Generic-Face-Detector, or RetinaFace)",
          _is_prior_face),
     Kind("a NanoDet or PicoDet detector (scores and distributions over 8 distances)", _is_distributed_rows),
-    Kind("a NanoDet or PicoDet detector (scores and distributions over 8 distances)", _is_distributed_maps),
     Kind(
         "a YOLOv6 detector with its decode",
         _is_yolov6,

@@ -62,13 +62,14 @@ def _sorted(nodes: list[onnx.NodeProto]) -> list[int]:
     return order
 
 
-def _taken(node: onnx.NodeProto) -> Iterator[str]:
+def _taken(node: onnx.NodeProto) -> set[str]:
     """Tensors that a node takes, also from within its graphs, which see the tensors around them."""
-    yield from (name for name in node.input if name)
+    taken = {name for name in node.input if name}
     for graph in _inner_graphs(node):
-        for inner in graph.node:
-            yield from _taken(inner)
-        yield from (output.name for output in graph.output)
+        within = {output.name for output in graph.output}.union(*(_taken(inner) for inner in graph.node))
+        own = {name for inner in graph.node for name in inner.output}
+        taken |= within - own
+    return taken
 
 
 def _inner_graphs(node: onnx.NodeProto) -> Iterator[onnx.GraphProto]:

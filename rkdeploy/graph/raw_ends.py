@@ -1,9 +1,9 @@
 """Which raw tensors a graph without a decode ends in: every output, traced to the last convolutions behind it.
 
 Rockchip's forks of the trainers export such graphs: the box convolution as it is, the sigmoid of the score convolution,
-the sum of all scores of a cell, or several of these concatenated; in any order and under any name.  Nothing is looked up
-by name.  The graph behind the last convolutions is run on noise, and each output is compared with what the convolutions
-were given: equal, its sigmoid, or several of them one after the other.
+the sum of all scores of a cell, or several of these concatenated; in any order and under any name.  Nothing is looked
+up by name.  The graph behind the last convolutions is run on noise, and each output is compared with what the
+convolutions were given: equal, its sigmoid, or several of them one after the other.
 """
 
 from __future__ import annotations

@@ -53,10 +53,11 @@ def _anchor_head(model: onnx.ModelProto, ends: RawEnds, prototypes: Prototypes) 
     per_level = coefficients // masks
     if first[1].activation != "linear" or coefficients % masks or maps % per_level or maps // per_level < 6:
         return None
+    roles: tuple[tuple[TapRole, int], ...] = (("anchor_map", maps), ("anchor_coefficients", coefficients))
     taps = [
         _tap(end, role, level)
         for level, found in enumerate(ends.levels)
-        for role, width in (("anchor_map", maps), ("anchor_coefficients", coefficients))
+        for role, width in roles
         for end in found
         if end.conv.shape[1] == width
     ]

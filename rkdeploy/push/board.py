@@ -184,6 +184,11 @@ def _facts(ssh: Ssh, home: str, answer: Answer, *wanted: str) -> dict[str, str]:
         raise PushError(f"{board} has no previous bundle to go back to.")
     if reason == "no-link":
         raise PushError(f'"{home}/{detail}" on "{ssh.address}" is no symbolic link.', "Move it away.")
+    if reason == "no-folder":
+        raise PushError(
+            f'"{home}/{detail}" on "{ssh.address}" is a link, expected a folder.',
+            "It is never followed: find out who made it, and remove it.",
+        )
     if reason == "no-root":
         raise PushError(
             f'User "{detail}" on "{ssh.address}" may not restart a service.',

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from rkdeploy.errors import CalibrationError, SourceError, shown
+from rkdeploy.file_names import readable_name
 from rkdeploy.image_file import is_image_name, paths_in_list
 from rkdeploy.text_file import TextFileError, read_text
 from rkdeploy.written_path import escaped_backslash, find_written, is_of_windows
@@ -66,8 +67,8 @@ class DataYaml:
 
 
 def relative_posix(path: Path, root: Path) -> str:
-    """`path` relative to `root` with forward slashes; the two need not lie inside each other."""
-    return Path(os.path.relpath(path, root)).as_posix()
+    """`path` relative to `root` with forward slashes, as text; the two need not lie inside each other."""
+    return readable_name(Path(os.path.relpath(path, root)).as_posix())
 
 
 def images_in_folder(folder: Path) -> tuple[Path, ...]:

@@ -15,6 +15,9 @@ if TYPE_CHECKING:
 
 _HEADER_BYTES = 64
 _MAX_TRAILER_BYTES = 16 << 20
+_CUSTOM_STRING = b'{"rkdeploy":'
+_MAX_CUSTOM_STRING = 1023
+_MAX_CUSTOM_STRING_PLACE = 1 << 20
 _COPY_AGAIN = "Copy the bundle again, or build it again."
 
 
@@ -45,7 +48,11 @@ def read_model_file(path: Path) -> ModelFile:
     try:
         with path.open("rb") as file:
             header = file.read(_HEADER_BYTES)
-            if header[:4] != b"RKNN" or len(header) < _HEADER_BYTES:
+            if header[:4] == b"RKNN" and len(header) < _HEADER_BYTES:
+                raise BackendError(
+                    f'"{path}" ends too early: {len(header)} bytes, expected a header of {_HEADER_BYTES}.', _COPY_AGAIN
+                )
+            if header[:4] != b"RKNN":
                 raise BackendError(f'"{path}" is no RKNN model: it begins with {header[:8]!r}.', _COPY_AGAIN)
             version, model_bytes = struct.unpack_from("<QQ", header, 8)
             present = os.fstat(file.fileno()).st_size - _HEADER_BYTES
@@ -59,6 +66,27 @@ def read_model_file(path: Path) -> ModelFile:
         raise BackendError(f'Cannot read the model "{path}": {error.strerror}.', _COPY_AGAIN) from error
     toolkit_version, targets = _trailer_facts(trailer)
     return ModelFile(version, toolkit_version, targets)
+
+
+def read_custom_string(path: Path) -> str | None:
+    """The text that rkdeploy had the toolkit put into a `.rknn`; None for a model that somebody else built.
+
+    It is found by its first key and by the uint32 length before it, within the first megabyte.
+
+    Raises:
+        BackendError: when the file cannot be read.
+    """
+    try:
+        with path.open("rb") as file:
+            start = file.read(_MAX_CUSTOM_STRING_PLACE)
+    except OSError as error:
+        raise BackendError(f'Cannot read the model "{path}": {error.strerror}.', _COPY_AGAIN) from error
+    place = start.find(_CUSTOM_STRING)
+    if place < 4:
+        return None
+    size = struct.unpack_from("<I", start, place - 4)[0]
+    text = start[place : place + size]
+    return text.decode("ascii") if 0 < size <= _MAX_CUSTOM_STRING and len(text) == size and text.isascii() else None
 
 
 def _trailer_facts(trailer: bytes) -> tuple[str | None, tuple[str, ...]]:

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING
 import uvicorn
 
 from rkdeploy.errors import RkdeployError
+from rkdeploy.file_names import readable_name
 from rkdeploy.web.app import WebApp
 from rkdeploy.web.connection import KEEP_ALIVE_S, MAX_CONNECTIONS, Connection
 from rkdeploy.web.jpeg import JpegOptions, SharedJpeg
@@ -76,7 +77,7 @@ class WebView:
     ) -> None:
         self._address, self._token = address, token
         self._class_names = tuple(class_names)
-        self._title, self._source = title, source
+        self._title, self._source = readable_name(title), readable_name(source)
         self._notify = notify
         self._sysroot = sysroot
         self._healthy_within_s = healthy_within_s

@@ -7,7 +7,6 @@ import re
 import shlex
 import shutil
 import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -21,6 +20,7 @@ from rkdeploy.push.board import check_home
 from rkdeploy.push.scripts import ACTIVATE, EXAMINE, RESTART, ROLL_BACK, UPLOAD
 from rkdeploy.push.ssh import connection_failure
 from tests.board_install.small_bundle import program, write_bundle, write_program
+from tests.command_line import rkdeploy
 
 # Drops ssh's own words, then gives the rest to a shell, as sshd gives it to the login shell; a login shell may chatter.
 FAKE_SSH = """#!/bin/sh
@@ -49,10 +49,8 @@ class Board:
         }
 
     def push(self, *words: str | Path) -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, "-m", "rkdeploy", "push", "pi@board", *map(str, words), "--home", str(self.home)]
-        return subprocess.run(
-            command, env=self.environment, cwd=self.folder, capture_output=True, text=True, timeout=60, check=False
-        )
+        words = ("push", "pi@board", *words, "--home", self.home)
+        return rkdeploy(*words, cwd=self.folder, env=self.environment)
 
     def remote_program(self, name: str, text: str) -> None:
         write_program(self.folder / "remote" / name, f"#!/bin/sh\n{text}\n")
@@ -161,7 +159,7 @@ def test_every_login_shell_understands_it(board: Board, bundle: Path, shell: str
         ("df", "echo Filesystem; echo /dev/x 100 90 10 90% /", "has no room"),
         ("tar", "echo 'tar: best.rknn: Cannot write: No space left on device' >&2; exit 2", "has no room"),
         ("tar", "cat >/dev/null; exit 1", "could not do it"),
-        ("tar", '/usr/bin/env -i /bin/tar "$@" && echo x >> "$4/best.rknn"', "not what SHA256SUMS says"),
+        ("tar", '/usr/bin/env -i /bin/tar "$@" && echo x >> best.rknn', "not what SHA256SUMS says"),
         ("sha256sum", "exit 1", "not what SHA256SUMS says"),
         ("ln", "exit 1", "could not do it"),
         ("mv", "kill -9 $PPID", "failed"),
@@ -185,6 +183,28 @@ def test_a_failing_board_keeps_its_current_bundle(
         read_bundle(folder)
     if tool in {"df", "tar", "sha256sum"}:
         assert board.listing() == before[0]
+
+
+def test_a_link_in_the_place_of_bundles_is_not_followed(board: Board, bundle: Path, tmp_path: Path) -> None:
+    """Whoever may write in the board's folder cannot make another's push, root's say, write elsewhere."""
+    (tmp_path / "victim").mkdir()
+    (board.home / "bundles").symlink_to(tmp_path / "victim")
+    result = board.push(bundle)
+    assert result.returncode == 1
+    assert '/bundles" on "pi@board" is a link, expected a folder.' in result.stderr
+    assert not list((tmp_path / "victim").iterdir())
+
+
+def test_a_temporary_folder_that_is_exchanged_is_not_followed(board: Board, bundle: Path, tmp_path: Path) -> None:
+    """A link in the place of the folder that a bundle is unpacked in: refused, and nothing is written through it."""
+    victim = tmp_path / "victim"
+    victim.mkdir(mode=0o700)
+    board.remote_program("mktemp", f'made=$(/usr/bin/env -i {program("mktemp")} "$@") && mv "$made" "$made.mine" && '
+                                   f'ln -s "{victim}" "$made" && echo "$made"')  # fmt: skip
+    result = board.push(bundle)
+    assert result.returncode == 1
+    assert "is a link, expected a folder" in result.stderr
+    assert (list(victim.iterdir()), victim.stat().st_mode & 0o777) == ([], 0o700)
 
 
 LOOKS = 'echo "rkdeploy: free_kb 9000000"; echo "rkdeploy: current "; echo "rkdeploy: previous "'

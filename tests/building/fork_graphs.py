@@ -7,10 +7,13 @@ rotated boxes; keypoints decoded in the graph.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
+from numpy.typing import ArrayLike
 from onnx import TensorProto, helper, numpy_helper
 
 from rkdeploy.building.from_checkpoint import with_taps
@@ -22,8 +25,6 @@ from rkdeploy.graph.head import Tap
 
 def exported(checkpoint: Path, hw: tuple[int, int], *, end_to_end: bool | None = None) -> Exported:
     """Our own graph of a checkpoint, whose taps are tensors.  Args: end_to_end: of two heads, which."""
-    from dataclasses import replace
-
     read = read_checkpoint(checkpoint)
     family = family_of(read)
     info = family.describe(read)
@@ -41,16 +42,16 @@ class ForkGraph:
         del self.model.graph.output[:]
         del self.model.metadata_props[:]
 
-    def node(self, kind: str, *inputs: str, **attributes: object) -> str:
+    def node(self, kind: str, *inputs: str, **attributes: Any) -> str:
         """A further node; returns its output."""
         name = f"fork_{len(self.model.graph.node)}"
         self.model.graph.node.append(helper.make_node(kind, list(inputs), [name], name=name, **attributes))
         return name
 
-    def constant(self, values: np.ndarray) -> str:
+    def constant(self, values: ArrayLike) -> str:
         """A further constant."""
         name = f"fork_constant_{len(self.model.graph.initializer)}"
-        self.model.graph.initializer.append(numpy_helper.from_array(values, name))
+        self.model.graph.initializer.append(numpy_helper.from_array(np.asarray(values), name))
         return name
 
     def show(self, *tensors: str) -> None:

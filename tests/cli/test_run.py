@@ -16,21 +16,22 @@ import pytest
 
 from tests.board.board_files import write_bundle
 from tests.board.shim import Shim
+from tests.cli.run_with_stand_ins import stand_in_network
+from tests.command_line import rkdeploy
 
 ROOT = Path(__file__).parents[2]
 BACKEND = ("--backend", "onnxruntime")  # never opened
 VAL = ROOT / "calib_data" / "images" / "val"
 
 
-def command(*arguments: str | Path, ms: float = 0.0, failing: str = "-") -> list[str]:
-    program = [sys.executable, "-m", "tests.cli.run_with_stand_ins", str(ms), failing]
+def command(*arguments: str | Path, ms: float = 0.0) -> list[str]:
+    program = [sys.executable, "-m", "tests.cli.run_with_stand_ins", str(ms), "-"]
     return [*program, "run", "--model", "x", *BACKEND, *map(str, arguments)]
 
 
 def run(*arguments: str | Path, ms: float = 0.0, failing: str = "-") -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        command(*arguments, ms=ms, failing=failing), cwd=ROOT, capture_output=True, text=True, timeout=60, check=False
-    )
+    with stand_in_network(ms, failing):
+        return rkdeploy("run", "--model", "x", *BACKEND, *arguments)
 
 
 def write_video(path: Path, count: int) -> Path:
@@ -167,7 +168,10 @@ def test_wrong_usage_is_code_2(arguments: list[str]) -> None:
 
 
 def test_known_failures(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A missing camera, a stream that is not there and a missing display are one message each."""
+    """A missing camera, a stream that is not there and a missing display are one message each.
+
+    In a process, as FFmpeg reads when it is first used whether it may talk.
+    """
     monkeypatch.delenv("DISPLAY", raising=False)
     monkeypatch.delenv("WAYLAND_DISPLAY", raising=False)
     for arguments, says in (
@@ -175,17 +179,12 @@ def test_known_failures(monkeypatch: pytest.MonkeyPatch) -> None:
         (["--source", "rtsp://admin:secret@127.0.0.1:1/x"], 'Stream "rtsp://***@127.0.0.1:1/x" cannot be opened'),
         (["--source", str(VAL), "--show"], "--show needs a display"),
     ):
-        result = run(*arguments)
+        result = subprocess.run(command(*arguments), cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
         assert result.returncode == 1
         assert says in result.stderr
         assert "secret" not in result.stdout + result.stderr
         assert result.stderr.startswith("error:")  # OpenCV and FFmpeg say nothing of their own
         assert result.stderr.count("\n") == 2, result.stderr
-
-
-def rkdeploy(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "rkdeploy", *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
 
 
 def test_record_and_replay(make_shim: Callable[..., Shim], tmp_path: Path) -> None:

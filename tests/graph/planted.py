@@ -15,7 +15,7 @@ from onnx import helper, numpy_helper
 
 from rkdeploy.building.network import Network
 from rkdeploy.graph.cut import CutOptions, cut
-from rkdeploy.spec import Anchors, HeadOutput, ModelSpec
+from rkdeploy.spec import Activation, Anchors, HeadOutput, ModelSpec
 
 _BOXES = {"anchor_boxes", "ltrb_boxes", "dfl_boxes"}
 _SCORES = {"anchor_scores", "scores", "class_scores", "class_map"}
@@ -125,7 +125,7 @@ def _sigmoid_missing(case: Case) -> Case | None:
     output = _first(case, {"anchor_scores", "scores"})
     if output is None:
         return None
-    wrong = "linear" if output.activation == "sigmoid" else "sigmoid"
+    wrong: Activation = "linear" if output.activation == "sigmoid" else "sigmoid"
     return _with_outputs(case, lambda o: replace(o, activation=wrong), lambda o: o.name == output.name)
 
 

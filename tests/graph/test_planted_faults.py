@@ -17,7 +17,7 @@ from tests.graph.planted import FAULTS, Case, planted
 
 ROOT = Path(__file__).parents[2]
 DATA = ROOT / "tests" / "data"
-HW = (96, 128)
+HW = (64, 96)
 
 EVERY_HEAD = {"two classes swapped", "a weight that is NaN", "a BatchNorm folded 1 % wrong"}
 ROWS = EVERY_HEAD | {"strides doubled", "two columns swapped", "sigmoid missing"}
@@ -37,7 +37,7 @@ KINDS = {
     DATA / "ultralytics" / "v11_obb.pt": ROWS | {"angle formula"},
     DATA / "ultralytics" / "v26_seg.pt": LEVELS | MASKS,
     DATA / "ultralytics" / "v11_cls.pt": EVERY_HEAD,
-    DATA / "yolop" / "end_to_end.pth": ANCHORS,
+    DATA / "yolop" / "end_to_end.pth": ANCHORS | STEM,
     DATA / "onnx" / "v7_opset11.onnx": ANCHORS,
 }
 """One of each kind of head, and what can be wrong with it."""

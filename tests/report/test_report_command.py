@@ -12,12 +12,8 @@ import pytest
 
 from rkdeploy.bundle import Bundle
 from rkdeploy.report.belonging import sha256_of
+from tests.command_line import rkdeploy
 from tests.report.report_samples import UNKNOWN, make_bundle, profile, write
-
-
-def rkdeploy(*arguments: str | Path, cwd: Path) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "rkdeploy", *map(str, arguments)]
-    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=120, check=False)
 
 
 @pytest.fixture

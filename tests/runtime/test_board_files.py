@@ -35,7 +35,7 @@ def test_a_trailer_that_is_none_leaves_the_versions_unknown(tmp_path: Path, trai
     [
         (b"", "is no RKNN model"),
         (b"version https://git-lfs.github.com/spec/v1", "begins with b'version '"),
-        (b"RKNN", "is no RKNN model"),
+        (b"RKNN", "ends too early: 4 bytes"),
     ],
 )
 def test_a_file_that_is_no_model_is_refused(tmp_path: Path, content: bytes, message: str) -> None:

@@ -10,6 +10,7 @@ import cv2
 import numpy as np
 
 from rkdeploy.errors import SourceError
+from rkdeploy.file_names import path_for_opencv
 from rkdeploy.image_file import MAX_PIXELS, opencv_log_silenced
 from rkdeploy.stream.frames import Frame
 from rkdeploy.stream.sources.video_container import require_container
@@ -48,8 +49,8 @@ class VideoFile:
         # FFmpeg reports every damaged block on stderr; what matters of it becomes one SourceError.
         os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", FFMPEG_FATAL_ONLY)
         require_container(self.path)
-        with opencv_log_silenced():  # absolute: FFmpeg takes what stands before a colon for a protocol
-            capture = cv2.VideoCapture(str(self.path.absolute()), cv2.CAP_FFMPEG)
+        with path_for_opencv(self.path) as name, opencv_log_silenced():
+            capture = cv2.VideoCapture(name, cv2.CAP_FFMPEG)
         if not capture.isOpened():
             capture.release()
             raise SourceError(
