@@ -244,9 +244,12 @@ class Agreement:
             Measure("ap50", one.kind, one.ap50, one.ap50_interval, one.objects, "objects")
             for one in self.average_precisions
         ]
-        for name, one in (("recall", self.recall), ("precision", self.precision)):
-            if one is not None and self.average_precisions:
-                found.append(Measure(name, "boxes", one.found, one.interval, one.objects, "objects"))
+        if self.recall is not None and self.average_precisions:
+            one = self.recall
+            found.append(Measure("recall", "boxes", one.found, one.interval, one.objects, "objects"))
+        if self.precision is not None and self.average_precisions:
+            one = self.precision
+            found.append(Measure("precision", "boxes", one.found, one.interval, one.objects, "objects"))
         found += [
             Measure("mean_iou", one.output, one.mean_iou, one.interval or (one.mean_iou, one.mean_iou), self.images,
                     "images")

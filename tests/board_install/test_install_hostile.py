@@ -8,7 +8,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from test_install_checks import BOARD, Machine, refused
+
+from tests.board_install.test_install_checks import BOARD, Machine, refused
 
 HERE = Path(__file__).parent
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="makes users, in a copy of this system: needs root")

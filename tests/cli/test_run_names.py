@@ -8,7 +8,8 @@ import shutil
 from pathlib import Path
 
 import pytest
-from test_run import VAL, run, write_video
+
+from tests.cli.test_run import VAL, run, write_video
 
 NAMES = (
     b"caf\xe9.jpg",  # Latin-1

@@ -80,7 +80,9 @@ def test_masks_and_keypoints() -> None:
     assert result.ap50 == pytest.approx(51 / 101)
     points = np.array([[[1, 1, 0.9], [9, 9, 0.1]]], np.float32)
     posed = Detections(box.xyxy, box.scores, box.class_ids, keypoints=points)
-    elsewhere = Detections(box.xyxy, box.scores, box.class_ids, keypoints=points + np.float32([[0, 0, 0], [90, 0, 0]]))
+    elsewhere = Detections(
+        box.xyxy, box.scores, box.class_ids, keypoints=points + np.array([[0, 0, 0], [90, 0, 0]], np.float32)
+    )
     keypoints = FloatTruthMeter("keypoints", 1, 2)
     keypoints.add(posed, elsewhere, HW)
     result = keypoints.result()

@@ -20,8 +20,9 @@ from functools import cache
 from pathlib import Path
 
 import forge
-from command import GIB, Outcome, assert_nothing_left, run
-from forge import BASE, DATA, FOUR, call, laughs, text
+
+from tests.hostile.command import GIB, Outcome, assert_nothing_left, run
+from tests.hostile.forge import BASE, DATA, FOUR, call, laughs, text
 
 LEGACY = DATA / "legacy_format.pt"
 _LIMIT_S = 60.0

@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from pickle_mutants import fault, read_mutant
+
+from tests.hostile.pickle_mutants import fault, read_mutant
 
 
 @pytest.mark.parametrize("first", range(0, 150, 15))

@@ -215,10 +215,10 @@ def _agreement(model: ModelReport, words: Words) -> Iterator[Block]:
         kind = words.kind(ap.kind)
         rows.append((words("proof.ap", kind=kind, n=ap.objects), three))
         rows.append((words("proof.ap50_interval", kind=kind), f"{low:.3f} - {high:.3f}"))
-    for name, one in (("recall", found.recall), ("precision", found.precision)):
-        if one is not None:
-            label = words(f"proof.{name}", n=one.objects, confidence=one.confidence, other=one.other_confidence)
-            rows.append((label, f"{one.found:.1%}"))
+    for name, share in (("recall", found.recall), ("precision", found.precision)):
+        if share is not None:
+            label = words(f"proof.{name}", n=share.objects, confidence=share.confidence, other=share.other_confidence)
+            rows.append((label, f"{share.found:.1%}"))
     if found.float_detections or found.built_detections:
         rows += [
             (words("proof.float_objects"), f"{found.float_detections:,}"),
