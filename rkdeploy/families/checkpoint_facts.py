@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterator
 
@@ -17,6 +18,9 @@ _MAX_STRIDE = 1024
 _MAX_LEVELS = 16
 _MAX_CLASS_NAME = 1000
 _MAX_CLASSES = 100_000
+_MAX_NAMES = 2_000_000  # characters of all class names
+_MAX_ANCHORS = 100  # a level; trainers make 3 to 5
+_HALF_CHARACTER = re.compile("[\ud800-\udfff]")
 _MAX_MASKS = 4096
 _MAX_ANCHOR_PX = 1e5
 
@@ -72,9 +76,13 @@ def anchors_of(head: Module) -> Anchors:
     Raises:
         CheckpointError: when they are no sizes.
     """
+    kept = head.tensors.get("anchors")
+    if kept is not None and not _is_anchor_shape(kept.shape):
+        raise CheckpointError(
+            f'"{head.path}.anchors" has shape {kept.shape}, expected (levels, anchors, 2) with at most {_MAX_LEVELS} '
+            f"levels of {_MAX_ANCHORS} anchors."
+        )
     grid_units = head.array("anchors")
-    if grid_units.ndim != 3 or grid_units.shape[2] != 2:
-        raise CheckpointError(f'"{head.path}.anchors" has shape {grid_units.shape}, expected (levels, anchors, 2).')
     stored = head.tensors.get("anchor_grid")
     if stored is not None and stored.numel == grid_units.size:
         pixels = head.array("anchor_grid").reshape(grid_units.shape)
@@ -88,6 +96,10 @@ def anchors_of(head: Module) -> Anchors:
     if grid_units.size == 0 or not ((pixels > 0) & (pixels < _MAX_ANCHOR_PX)).all():
         raise CheckpointError(f'"{head.path}" has anchors that are no sizes in pixels; the checkpoint is damaged.')
     return Anchors(tuple(tuple((float(w), float(h)) for w, h in level) for level in pixels))
+
+
+def _is_anchor_shape(shape: tuple[int, ...]) -> bool:
+    return len(shape) == 3 and shape[0] <= _MAX_LEVELS and shape[1] <= _MAX_ANCHORS and shape[2] == 2
 
 
 def class_count(head: Module) -> int:
@@ -142,8 +154,10 @@ def class_names(checkpoint: Checkpoint, classes: int) -> tuple[str, ...]:
             f"The checkpoint has {len(names)} class names but its head predicts {classes} classes.",
             "Its names and weights do not belong together; train or save it again.",
         )
+    if sum(map(len, names)) > _MAX_NAMES:
+        raise CheckpointError(f"The checkpoint's class names have more than {_MAX_NAMES:,} characters.")
     for name in names:
-        if len(name) > _MAX_CLASS_NAME or any("\ud800" <= c <= "\udfff" for c in name):  # half characters
+        if len(name) > _MAX_CLASS_NAME or _HALF_CHARACTER.search(name):
             raise CheckpointError(f"The checkpoint has the class name {shown(name)}, which is no text.")
     return tuple(names)
 
