@@ -20,7 +20,6 @@ from functools import cache
 from pathlib import Path
 
 from tests.hostile import forge
-
 from tests.hostile.command import GIB, Outcome, assert_nothing_left, run
 from tests.hostile.forge import BASE, DATA, FOUR, call, laughs, text
 
