@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from rkdeploy.bundle import CONTRACT, Bundle
+from rkdeploy.bundle import Bundle
 from tests.docs.pages import fenced
 
 pytestmark = pytest.mark.slow  # the sample is built
@@ -20,7 +20,7 @@ def folder(tmp_path: Path, sample_bundle: Bundle) -> Path:
     """A folder with the sample's contract where the page has it."""
     bundle = tmp_path / "build" / "best-rk3588-int8"
     bundle.mkdir(parents=True)
-    shutil.copyfile(sample_bundle.folder / CONTRACT, bundle / "contract.json")
+    shutil.copyfile(sample_bundle.folder / "contract.json", bundle / "contract.json")
     return tmp_path
 
 

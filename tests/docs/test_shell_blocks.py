@@ -102,7 +102,7 @@ def _without_figures(text: str) -> str:
     return " ".join(re.sub(r"\d[\d.,]*", "#", text).split())
 
 
-@pytest.mark.slow  # the sample is built once
+@pytest.mark.slow  # the sample is built, once for all tests
 @pytest.mark.parametrize("shown", [pytest.param(line, id=f"{line.page}: {line.line}"[:120]) for line in cheap_lines()])
 def test_a_shown_command_does_what_the_page_says(shown: Shown, folder: Path) -> None:
     """It succeeds, or fails with the error that is shown; the words of its output are those on the page."""
