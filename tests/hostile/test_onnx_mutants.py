@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+
 from tests.hostile.mutate_onnx import mutant, read
 
 GIB = 1 << 30
