@@ -160,8 +160,8 @@ def _add_part(
         values = numpy_helper.to_array(constants[source])
         if len(values) <= max(channels):  # onnx's shape inference does not look at biases
             raise GraphError(
-                f'"{source}" of convolution "{node.name}" has shape {values.shape}, expected {max(channels) + 1} output '
-                "channels or more."
+                f'"{source}" of convolution "{node.name}" has shape {values.shape}, expected {max(channels) + 1} '
+                "output channels or more."
             )
         values = values[list(channels)]
         part = f"{name}.{'weight' if values.ndim == 4 else 'bias'}"
