@@ -29,7 +29,7 @@ from rkdeploy.graph.foreign import (
     without_padded_pooling,
 )  # fmt: skip
 from rkdeploy.graph.foreign_process import run_foreign
-from rkdeploy.graph.foreign_sizes import require_fixed_work
+from rkdeploy.graph.foreign_sizes import require_fixed_work, require_small_constants
 from rkdeploy.graph.head import Head
 from rkdeploy.graph.session import Session
 from rkdeploy.graph.simplify import simplify
@@ -124,10 +124,11 @@ def _opened(file: Path, imgsz: tuple[int, int] | None, info: ModelInfo | None) -
     if shape[0] not in (None, 1):
         raise GraphError(f'Input "{name}" has a batch of {shape[0]}, expected 1.', _batch_advice(model))
     hw, notes = _onnx_size(name, shape, imgsz, info)
-    Session(model)  # says what is wrong with a damaged graph; onnx's shape inference, which is next, crashes (1.18)
+    Session(model, optimized=False)  # says what is wrong with a damaged graph; onnx's shape inference crashes (1.18)
     # Only its axes are fixed: `verify` then proves everything that is done to the other graph.
     reference = with_static_input(model, (1, 3, *hw))
     simplified = to_supported_opset(without_padded_pooling(_simplified(reference, name, shape, hw)))
+    require_small_constants(simplified)
     classes = len(info.class_names) if info is not None else None
     headed, head = _head_at(simplified, classes, hw, free=None in shape[2:])
     require_fixed_work(headed, simplified, (tap.tensor for tap in head.taps))

@@ -17,7 +17,7 @@ from rkdeploy.export.exported import Exported
 from rkdeploy.families.kinds import require_buildable
 from rkdeploy.families.model_info import ModelInfo
 from rkdeploy.families.registry import family_of
-from rkdeploy.graph.foreign_process import run_foreign
+from rkdeploy.graph.foreign_process import Runs, run_foreign
 from rkdeploy.graph.head import Head, Tap
 from rkdeploy.graph.session import Session
 
@@ -57,7 +57,8 @@ def matching_export(
     if len(exports) == 1:
         return exports[0]
     own = _with_outputs(simplified, head.taps)
-    return exports[run_foreign(file, lambda: _nearest(own, head.taps, [e for _, e in exports]), int)]
+    graphs = [exported for _, exported in exports]
+    return exports[run_foreign(file, lambda: _nearest(own, head.taps, graphs), int, Runs.of(own, 1 + len(graphs)))]
 
 
 def _nearest(own: onnx.ModelProto, taps: Sequence[Tap], exports: Sequence[Exported]) -> int:

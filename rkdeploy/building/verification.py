@@ -11,7 +11,7 @@ import onnx
 from numpy.typing import NDArray
 
 from rkdeploy.building.network import Network
-from rkdeploy.graph.foreign_process import run_foreign
+from rkdeploy.graph.foreign_process import Runs, run_foreign
 from rkdeploy.graph.rewritten import verify_rewrite
 from rkdeploy.graph.verify import verify
 from rkdeploy.graph.verify_outputs import verify_outputs
@@ -47,7 +47,9 @@ def verify_contract(
     """
     shown = tuple(_verify_images(spec, images))  # read here: OpenCV's threads do not come with a fork
     prove = partial(_proven, network, cut_graph, spec, shown)
-    return run_foreign(network.file, prove, Verification) if network.foreign else prove()
+    if not network.foreign:
+        return prove()
+    return run_foreign(network.file, prove, Verification, Runs.of(network.simplified, len(shown)))
 
 
 def _proven(network: Network, cut_graph: onnx.ModelProto, spec: ModelSpec, images: Sequence[_Image]) -> Verification:

@@ -157,7 +157,13 @@ def _add_part(
     for source in node.input[1:]:
         if source not in constants:
             raise GraphError(f'The weights of convolution "{node.name}" are computed, expected constants.')
-        values = numpy_helper.to_array(constants[source])[list(channels)]
+        values = numpy_helper.to_array(constants[source])
+        if len(values) <= max(channels):  # onnx's shape inference does not look at biases
+            raise GraphError(
+                f'"{source}" of convolution "{node.name}" has shape {values.shape}, expected {max(channels) + 1} '
+                "output channels or more."
+            )
+        values = values[list(channels)]
         part = f"{name}.{'weight' if values.ndim == 4 else 'bias'}"
         graph.initializer.append(numpy_helper.from_array(np.ascontiguousarray(values), part))
         inputs.append(part)

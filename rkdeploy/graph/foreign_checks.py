@@ -73,6 +73,7 @@ def require_sane(model: onnx.ModelProto, file: str) -> None:
     for entry in model.metadata_props:
         _require_name(entry.key, "metadata entry")
         _require_metadata(entry.key, entry.value)
+    _require_distinct(model.graph)
     nodes = 0
     for part in _parts(model):
         nodes += len(part.nodes)
@@ -82,6 +83,16 @@ def require_sane(model: onnx.ModelProto, file: str) -> None:
                 f"expected at most {MAX_NODES} nodes, {_MAX_DEPTH} deep."
             )
         _require_part(part, {(f.domain, f.name) for f in model.functions})
+
+
+def _require_distinct(graph: onnx.GraphProto) -> None:
+    """Tensors are found by name."""
+    names = Counter(info.name for info in (*graph.input, *graph.output))
+    name, times = names.most_common(1)[0]
+    if times > 1:
+        raise GraphError(
+            f'The graph has {times} inputs or outputs of the name "{name}", expected names of their own.', _DAMAGED
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,10 @@ end takes the process with it.  Here that is a `GraphError`.
 
 from __future__ import annotations
 
+import math
+import os
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -14,19 +17,49 @@ import msgspec
 import onnx
 
 from rkdeploy.errors import GraphError
+from rkdeploy.graph.foreign_sizes import total_bytes
 from rkdeploy.limited_process import LimitedProcessError, Limits, run_limited
 
 _GIB = 1 << 30
-_BASE_BYTES = 4 * _GIB  # activations, and what the libraries take for themselves; measured are 0.2 to 1.6 GiB
-_TIMES_FILE = 16  # copies of the weights while a graph is rewritten; measured are 7 to 9
-_MOST_BYTES = 32 * _GIB
-_BASE_SECONDS = 120.0  # measured are 0.1 to 6 on two cores
+_MIB = 1 << 20
+# Each a few times what YOLOv5n (7 MiB) was measured to take on two busy cores: 0.3 GiB and 2 to 7 s to be read, then
+# 3 GiB and 64 s for an image of 1920 x 1920, which four sessions run.
+_BASE_BYTES = 4 * _GIB
+_BYTES_PER_FILE_BYTE = 16
+_BYTES_PER_TENSOR_BYTE = 4
+_SHARE_OF_MEMORY = 0.75  # of the machine's, at most
+_BASE_SECONDS = 120.0
 _SECONDS_PER_MIB = 1.0
+_SECONDS_PER_MIB_AND_MEGAPIXEL = 10.0
 
 Answer = TypeVar("Answer")
 
 
-def run_foreign(file: Path, work: Callable[[], Answer], answer: type[Answer]) -> Answer:
+@dataclass(frozen=True, slots=True)
+class Runs:
+    """A network that the work runs.
+
+    Attributes:
+        images: how many times.
+        pixels: of one image.
+        tensor_bytes: of all tensors between its nodes.
+    """
+
+    images: int = 0
+    pixels: int = 0
+    tensor_bytes: int = 0
+
+    @classmethod
+    def of(cls, model: onnx.ModelProto, images: int) -> Runs:
+        """So many runs of a simplified graph, with inferred shapes."""
+        dims = model.graph.input[0].type.tensor_type.shape.dim
+        return cls(images, math.prod(d.dim_value for d in dims[2:]), total_bytes(model))
+
+
+_NO_RUNS = Runs()
+
+
+def run_foreign(file: Path, work: Callable[[], Answer], answer: type[Answer], runs: Runs = _NO_RUNS) -> Answer:
     """What `work` returns, computed in a child process with limits on memory and time.
 
     The child is a fork: `work` sees what this process has, and leaves no trace in it.  It may raise `RkdeployError`s,
@@ -36,13 +69,14 @@ def run_foreign(file: Path, work: Callable[[], Answer], answer: type[Answer]) ->
         file: the ONNX file that the work is about, for messages and for the limits.
         work: called in the child.
         answer: the type that it returns, of what msgspec decodes (dataclasses, tuples, numbers, text) and models.
+        runs: of the whole network, which want time and memory of their own.
 
     Raises:
         GraphError: the work crashed, took more than the limits, or met something unforeseen.
         RkdeployError: whatever known failure the work raised.
     """
     try:
-        encoded = run_limited(lambda: msgspec.msgpack.encode(work(), enc_hook=_model_to_bytes), limits_for(file))
+        encoded = run_limited(lambda: msgspec.msgpack.encode(work(), enc_hook=_model_to_bytes), limits_for(file, runs))
         return msgspec.msgpack.decode(encoded, type=answer, dec_hook=_model_from_bytes)
     except LimitedProcessError as error:
         raise GraphError(
@@ -53,8 +87,8 @@ def run_foreign(file: Path, work: Callable[[], Answer], answer: type[Answer]) ->
         raise GraphError(f'"{file.name}" cannot be used: the process that read it gave a broken answer.') from error
 
 
-def limits_for(file: Path) -> Limits:
-    """Limits for work on a file, by its size and that of the weights beside it.
+def limits_for(file: Path, runs: Runs = _NO_RUNS) -> Limits:
+    """Limits for work on a file, by its size, that of the weights beside it, and what is run.
 
     A file that is not there gets the least; reading it says what is wrong.
     """
@@ -63,8 +97,11 @@ def limits_for(file: Path) -> Limits:
     for path in beside:
         if path.is_file() and path.name.startswith(file.stem) and path.name.startswith((file.name, f"{file.stem}.")):
             size += path.stat().st_size
-    most = min(_BASE_BYTES + _TIMES_FILE * size, _MOST_BYTES)
-    return Limits(most, _BASE_SECONDS + _SECONDS_PER_MIB * size / (1 << 20))
+    wanted = _BASE_BYTES + _BYTES_PER_FILE_BYTE * size + _BYTES_PER_TENSOR_BYTE * runs.tensor_bytes
+    most = int(_SHARE_OF_MEMORY * os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
+    mib, megapixels = size / _MIB, runs.images * runs.pixels / 1e6
+    seconds = _BASE_SECONDS + _SECONDS_PER_MIB * mib + _SECONDS_PER_MIB_AND_MEGAPIXEL * mib * megapixels
+    return Limits(min(wanted, most), seconds)
 
 
 def _model_to_bytes(value: Any) -> bytes:

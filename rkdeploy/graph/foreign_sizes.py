@@ -16,6 +16,7 @@ from onnx import TensorProto
 from rkdeploy.errors import GraphError
 
 _MOST_BYTES = 1 << 31  # of one tensor; YOLOv5x at 4096 x 4096 has one of 1.3 GB
+_MOST_CONSTANT_BYTES = 1 << 27  # the largest of a known network has 13 MB
 _CONTROL_FLOW = {"If", "Loop", "Scan"}
 _NOT_FOR_NPU = "The NPU takes graphs of fixed shapes only: export it again without the part before the head."
 
@@ -51,6 +52,39 @@ def require_fixed_work(model: onnx.ModelProto, simplified: onnx.ModelProto, tens
         _require_size(name, known[name], what)
 
 
+def require_small_constants(model: onnx.ModelProto) -> None:
+    """Require that what a graph computes without the image is small: a few bytes can stand for any number.
+
+    Args:
+        model: simplified, so that only large constants are still to be computed.
+
+    Raises:
+        GraphError: naming the node.
+    """
+    sizes = {info.name: _size_of(info.type.tensor_type) for info in model.graph.value_info}
+    varying = {info.name for info in model.graph.input}
+    for node in model.graph.node:
+        if node.op_type in _CONTROL_FLOW or varying.intersection(node.input):
+            varying.update(node.output)
+            continue
+        size = sum(sizes.get(name, 0) for name in node.output)
+        if size > _MOST_CONSTANT_BYTES:
+            raise GraphError(
+                f'Node "{node.name or node.output[0]}" ({node.op_type}) makes a constant of {size / 1e9:.3g} GB, '
+                f"expected at most {_MOST_CONSTANT_BYTES / 1e9:.3g} GB.",
+            )
+
+
+def total_bytes(model: onnx.ModelProto) -> int:
+    """Bytes of all tensors of fixed shape between a graph's nodes."""
+    return sum(_size_of(info.type.tensor_type) for info in model.graph.value_info)
+
+
+def _size_of(kind: onnx.TypeProto.Tensor) -> int:
+    """Bytes of a tensor of 4-byte numbers, 0 where its shape is not fixed."""
+    return math.prod(d.dim_value for d in kind.shape.dim) * 4 if kind.HasField("shape") else 0
+
+
 def _before(model: onnx.ModelProto, tensors: Iterable[str]) -> Iterator[tuple[onnx.NodeProto, str]]:
     """Nodes that take part in computing the tensors, each with the first output that is taken."""
     producers = {name: node for node in model.graph.node for name in node.output if name}
@@ -69,7 +103,7 @@ def _require_size(name: str, kind: onnx.TypeProto.Tensor, what: str) -> None:
     if not kind.HasField("shape") or not all(d.HasField("dim_value") and d.dim_value > 0 for d in dims):
         raise GraphError(f'{what} gives "{name}" without a fixed shape.', _NOT_FOR_NPU)
     shape = [d.dim_value for d in dims]
-    size = math.prod(shape) * 4
+    size = _size_of(kind)
     if size > _MOST_BYTES:
         raise GraphError(
             f'{what} gives "{name}" of shape {tuple(shape)}, {size / 1e9:.3g} GB, expected at most '

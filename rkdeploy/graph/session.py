@@ -22,12 +22,18 @@ _NO_MEMORY = ("bad_alloc", "bad allocation", "Failed to allocate memory")  # std
 class Session:
     """A model in onnxruntime on the CPU.
 
+    Args:
+        model: the graph.
+        optimized: False takes it as it is written: nothing is computed before it runs, not even its constants.
+
     Raises:
         GraphError: when onnxruntime refuses the model.
     """
 
-    def __init__(self, model: onnx.ModelProto) -> None:
+    def __init__(self, model: onnx.ModelProto, *, optimized: bool = True) -> None:
         options = onnxruntime.SessionOptions()
+        if not optimized:
+            options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
         options.log_severity_level = 4  # its failures come as exceptions
         try:
             self._session = onnxruntime.InferenceSession(

@@ -13,6 +13,10 @@ from rkdeploy.graph.session import reason
 # Moves a Pad of zeros into the MaxPool behind it, which pads with minus infinity (onnxsim issue 290, seen in 0.4.36).
 _WRONG_PASSES = ["fuse_pad_into_pool"]
 
+# Larger constants stay as the nodes that compute them.  The largest of a network known here, the grid of YOLOv5 at
+# 4096 x 4096, has 13 MB.
+_LARGEST_FOLDED = "128MB"
+
 
 def simplify(model: onnx.ModelProto, input_shapes: Mapping[str, Sequence[int]] | None = None) -> onnx.ModelProto:
     """Simplify a graph.
@@ -27,7 +31,11 @@ def simplify(model: onnx.ModelProto, input_shapes: Mapping[str, Sequence[int]] |
     shapes = {name: list(shape) for name, shape in (input_shapes or {}).items()}
     try:
         simplified, _ = onnxsim.simplify(
-            model, check_n=0, overwrite_input_shapes=shapes or None, skipped_optimizers=_WRONG_PASSES
+            model,
+            check_n=0,
+            overwrite_input_shapes=shapes or None,
+            skipped_optimizers=_WRONG_PASSES,
+            tensor_size_threshold=_LARGEST_FOLDED,
         )
     except Exception as error:  # it raises whatever its C++ side met
         raise GraphError(f"onnxsim cannot simplify the graph: {reason(error)}") from error

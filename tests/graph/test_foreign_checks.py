@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,8 +14,9 @@ from onnx import TensorProto, helper, numpy_helper
 
 from rkdeploy.errors import GraphError
 from rkdeploy.graph.foreign_checks import MAX_NODES, require_sane
-from rkdeploy.graph.foreign_process import run_foreign
-from rkdeploy.graph.foreign_sizes import require_fixed_work
+from rkdeploy.graph.foreign_process import Runs, limits_for, run_foreign
+from rkdeploy.graph.foreign_sizes import require_fixed_work, require_small_constants
+from rkdeploy.limited_process import Limits
 
 DATA = Path(__file__).parents[1] / "data"
 
@@ -98,6 +100,10 @@ BROKEN: dict[str, tuple[onnx.ModelProto, str]] = {
         'Node "n" is the operator "EfficientNMS_TRT" of "TRT"',
     ),
     "name that commands": (model_of(helper.make_node("Relu", ["x"], ["\x1b[2J"])), r"name of a tensor is '.*x1b\[2J'"),
+    "output that is the input": (
+        onnx.ModelProto(graph=onnx.GraphProto(node=[RELU], input=[info("x", 1)], output=[info("x", 1)])),
+        '2 inputs or outputs of the name "x"',
+    ),
     "long name": (model_of(helper.make_node("Relu", ["x"], ["y" * 1001])), "name of a tensor is .* at most 1000"),
     "long metadata": (
         onnx.ModelProto(graph=model_of(RELU).graph, metadata_props=[{"key": "names", "value": "x" * (1 << 21)}]),
@@ -183,6 +189,25 @@ def test_work_that_an_image_decides(nodes: list[onnx.NodeProto], constants: list
         require_fixed_work(model, model, ["y"])
 
 
+@pytest.mark.parametrize(("count", "refused"), [(1 << 25, False), ((1 << 25) + 1, True)])
+def test_constants_that_are_still_to_be_computed(count: int, refused: bool) -> None:
+    """128 MiB of them pass; what depends on the image is not one of them."""
+    model = inferred(
+        helper.make_node("Expand", ["one", "many"], ["all"], name="bomb"),
+        helper.make_node("ReduceMean", ["all"], ["mean"]),
+        helper.make_node("Mul", ["x", "mean"], ["y"]),
+        constants=[
+            numpy_helper.from_array(np.ones(1, np.float32), "one"),
+            numpy_helper.from_array(np.array([count], np.int64), "many"),
+        ],
+    )
+    if refused:
+        with pytest.raises(GraphError, match=r'"bomb" \(Expand\) makes a constant of 0\.134 GB'):
+            require_small_constants(model)
+    else:
+        require_small_constants(model)
+
+
 # ------------------------------------------------------------------------------------------------------------- the door
 
 
@@ -204,3 +229,23 @@ def test_models_come_through_the_door() -> None:
     """A model arrives equal."""
     model = model_of(RELU)
     assert run_foreign(DATA / "onnx" / "v6.onnx", lambda: model, onnx.ModelProto) == model
+
+
+def test_limits_by_size(tmp_path: Path) -> None:
+    """A file of 1 MiB with weights of 3 MiB beside it, run twice on 2 megapixels with tensors of 1 GiB."""
+    file = tmp_path / "best.onnx"
+    file.write_bytes(bytes(1 << 20))
+    (tmp_path / "best.onnx.data").write_bytes(bytes(3 << 20))
+    (tmp_path / "other.onnx").write_bytes(bytes(1 << 20))
+    most = int(0.75 * os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
+    assert limits_for(file) == Limits(min((4 << 30) + (64 << 20), most), 124.0)
+    running = limits_for(file, Runs(2, 2_000_000, 1 << 30))
+    assert running.seconds == 124 + 10 * 4 * 4
+    assert running.memory_bytes == min((8 << 30) + (64 << 20), most)
+    assert limits_for(file, Runs(1, 1, 1 << 50)).memory_bytes == most
+
+
+def test_runs_of_a_graph() -> None:
+    """One tensor of (1, 3, 8, 8) between two nodes, on an image of 8 x 8."""
+    model = inferred(helper.make_node("Relu", ["x"], ["t"]), helper.make_node("Relu", ["t"], ["y"]))
+    assert Runs.of(model, 4) == Runs(4, 64, 3 * 8 * 8 * 4)

@@ -11,6 +11,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from rkdeploy.errors import GraphError
 from rkdeploy.graph.anchor_probe import find_anchor_head
+from rkdeploy.graph.cut import CutOptions, cut
 from rkdeploy.graph.foreign import load_onnx
 from rkdeploy.graph.simplify import simplify
 
@@ -92,3 +93,15 @@ def test_no_convolution() -> None:
     )
     with pytest.raises(GraphError, match="no convolution before its outputs"):
         find_anchor_head(helper.make_model(graph))
+
+
+def test_bias_of_another_convolution(decoded: onnx.ModelProto) -> None:
+    """A last convolution with fewer biases than channels, which shape inference lets pass, is named."""
+    head = find_anchor_head(decoded, None)
+    damaged = onnx.ModelProto()
+    damaged.CopyFrom(decoded)
+    node = next(n for n in damaged.graph.node if head.taps[0].tensor in n.output)
+    damaged.graph.initializer.append(numpy_helper.from_array(np.zeros(8, np.float32), "few"))
+    node.input[2] = "few"
+    with pytest.raises(GraphError, match=r'"few" of convolution ".*" has shape \(8,\), expected 24 output channels'):
+        cut(damaged, head, CutOptions())
