@@ -26,11 +26,13 @@ EVERY_PART: Final = "all"
 RESOLUTIONS: Final = {"lowest": "lowest-direct", "newest": "highest"}
 BASE: Final = (
     "tests/test_bundle.py", "tests/test_image_file.py", "tests/test_preprocess.py", "tests/test_custom_string.py",
-    "tests/cli/test_run.py", "tests/drawing", "tests/checkpoint/test_reader.py", "tests/postprocess/test_postprocessor.py",
+    "tests/cli/test_console.py", "tests/drawing", "tests/checkpoint/test_reader.py",
+    "tests/postprocess/test_postprocessor.py",
     "tests/postprocess/test_masks.py", "tests/postprocess/test_nms.py", "tests/runtime/test_registry.py",
     "tests/runtime/test_replay.py", "tests/board/test_abi.py", "tests/board/test_faults.py",
     "tests/board/test_librknnrt.py", "tests/board/test_rknnlite.py", "tests/stream/test_result_json.py",
-    "tests/stream/test_sinks.py", "tests/stream/test_sources.py", "tests/doctor", "tests/test_schema.py",
+    "tests/stream/test_sinks.py", "tests/stream/test_sources.py", "tests/doctor/test_doctor_checks.py",
+    "tests/doctor/test_doctor_work.py", "tests/test_schema.py",
 )  # fmt: skip
 TESTS: Final[dict[str, tuple[str, ...]]] = {
     "base": BASE,
