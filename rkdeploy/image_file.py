@@ -262,7 +262,7 @@ def _bmp_size(data: bytes) -> tuple[int, int]:
     height = abs(height)  # negative: stored from the top row down
     (pixels_at,) = struct.unpack_from("<I", data, 10)
     row_bytes = (width * bits + 31) // 32 * 4
-    if compression in _BMP_PLAIN and len(data) < pixels_at + row_bytes * height:
+    if compression in _BMP_PLAIN and width * height <= MAX_PIXELS and len(data) < pixels_at + row_bytes * height:
         raise _BrokenImageError(f"is a BMP that is cut off after {len(data)} bytes")
     return width, height
 
@@ -271,7 +271,7 @@ def _pnm_size(data: bytes, header: re.Match[bytes]) -> tuple[int, int]:
     """Of a binary file the smallest size is known, one byte a value; a text's is left to OpenCV."""
     width, height = int(header[1]), int(header[2])
     channels = {b"P5": 1, b"P6": 3}.get(data[:2], 0)
-    if len(data) - header.end() < width * height * channels:
+    if width * height <= MAX_PIXELS and len(data) - header.end() < width * height * channels:
         raise _BrokenImageError(f"is a PNM that is cut off after {len(data)} bytes")
     return width, height
 

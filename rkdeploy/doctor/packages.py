@@ -16,6 +16,7 @@ from rkdeploy.quantize.toolkit_process import ELSEWHERE_HINT, NEWEST_PYTHON
 
 if TYPE_CHECKING:
     from rkdeploy.doctor.system import System
+    from rkdeploy.doctor.work import Trial
 
 _VERSION: Final = re.compile(r"\d+(?:\.\d+)*")
 Numbers = tuple[int, ...]
@@ -106,10 +107,19 @@ def check_work(system: System) -> list[Finding]:
     findings = [
         Finding("tried in small", "problem", f"rkdeploy {trial.command}: {trial.error}",
                 f"{_asked_for(system, trial.extra)}, as tested",
-                _pip(system, _asked_for(system, trial.extra, quoted=True)))
+                _cure(system, trial))
         for trial in system.work if trial.error
     ]  # fmt: skip
     return [Finding("tried in small", "ok", ", ".join(works)), *findings] if works else findings
+
+
+def _cure(system: System, trial: Trial) -> str:
+    if "cannot open shared object file" in trial.error:  # a library of the system, which pip does not bring
+        return (
+            f"{system.python_path} -m pip uninstall -y opencv-python\n{_pip(system, 'opencv-python-headless')}\n"
+            "or, for OpenCV with windows: sudo apt-get install libgl1 libglib2.0-0 libxcb1"
+        )
+    return _pip(system, _asked_for(system, trial.extra, quoted=True))
 
 
 def _asked_for(system: System, extra: str, *, quoted: bool = False) -> str:
