@@ -22,7 +22,7 @@ usage: install.sh [options]              install or bring up to date
 
   --wheels DIR    install from this folder, without a network (make_wheels.sh fills one);
                   default: the folder "wheels" beside this script, if there is one
-  --python FILE   the interpreter to use; default: the first of 3.10 to 3.12 that is found
+  --python FILE   the interpreter to use; default: the first of 3.10 to 3.14 that is found
   --user NAME     the service's user; default: as before, or rkdeploy, made where it is missing
   --window        with OpenCV's windows, for a board with a screen; kept by later runs
   --enable        start the service now and on every boot; without this nothing is enabled
@@ -226,21 +226,21 @@ version_of() { "$1" -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/de
 choose_python() {
   local candidate version seen='' wanted
   wanted=$(wheels_python)
-  for candidate in ${PYTHON:-python3 python3.12 python3.11 python3.10}; do
+  for candidate in ${PYTHON:-python3 python3.14 python3.13 python3.12 python3.11 python3.10}; do
     command -v "$candidate" >/dev/null || continue
     version=$(version_of "$candidate")
     seen="$seen $version"
-    case $version in 3.10 | 3.11 | 3.12) ;; *) continue ;; esac
+    case $version in 3.10 | 3.11 | 3.12 | 3.13 | 3.14) ;; *) continue ;; esac
     if [ -n "$wanted" ] && [ "$wanted" != "$version" ]; then continue; fi
     PYTHON=$(command -v "$candidate")
     PYTHON_VERSION=$version
     return
   done
-  if [ -n "$wanted" ] && [[ $seen =~ 3\.1[012] ]]; then
+  if [ -n "$wanted" ] && [[ $seen =~ 3\.1[01234] ]]; then
     fail "The wheels in \"$WHEELS\" are for Python $wanted; this board has${seen}." \
       "On the host: board/make_wheels.sh --python ${seen##* }"
   fi
-  fail "No Python 3.10 to 3.12 was found${seen:+, only$seen}." "apt-get install python3, or name one with --python."
+  fail "No Python 3.10 to 3.14 was found${seen:+, only$seen}." "apt-get install python3, or name one with --python."
 }
 
 check_python() {
@@ -251,10 +251,11 @@ check_python() {
     fail "\"$PYTHON\" has no ensurepip." "apt-get install python$PYTHON_VERSION-venv, or install with --wheels."
 }
 
-requirements() { # the pins, one a line
-  local opencv='opencv-python-headless'
+requirements() { # the pins for the chosen Python, or else for the wheels' one, one a line
+  local opencv='opencv-python-headless' others='>= "3.13"'
   if [ $WINDOW = yes ]; then opencv='opencv-python'; fi
-  sed -e 's/ *#.*//' -e '/^$/d' -e "s/^opencv-python-headless==/$opencv==/" "$HERE/requirements.txt"
+  case ${PYTHON_VERSION:-$(wheels_python)} in 3.13 | 3.14) others='< "3.13"' ;; esac
+  sed -e 's/ *#.*//' -e '/^$/d' -e "/python_version $others/d" -e 's/ *;.*//' -e "s/^opencv-python-headless==/$opencv==/" "$HERE/requirements.txt"
 }
 
 wheel_of() { # PIN, as name==version: its wheel in $WHEELS, however the name's separators are written
@@ -271,8 +272,9 @@ wheel_of() { # PIN, as name==version: its wheel in $WHEELS, however the name's s
 wheels_python() { # 3.11 where the folder's wheels are for cp311
   [ -n "$WHEELS" ] || return 0
   local file
-  file=$(wheel_of "$(requirements | grep '^numpy==')")
-  if [[ $file =~ -cp3([0-9]+)-cp3 ]]; then printf '3.%s\n' "${BASH_REMATCH[1]}"; fi
+  for file in "$WHEELS"/numpy-*.whl; do
+    if [[ $file =~ -cp3([0-9]+)-cp3 ]]; then printf '3.%s\n' "${BASH_REMATCH[1]}"; fi
+  done
 }
 
 newest() { # the last of the files by version
@@ -334,7 +336,7 @@ check_prefix() {
 
 check_npu() { # none of this stops an installation: drivers and runtime may come later
   local library=$ROOT/usr/lib/librknnrt.so version wanted
-  wanted=$(requirements | sed -n 's/^rknn-toolkit-lite2==//p')
+  wanted=$(sed -n 's/^rknn-toolkit-lite2==\([0-9.]*\).*/\1/p' "$HERE/requirements.txt")
   if [ ! -e "$library" ]; then
     warn "\"$library\" is missing: no model runs on the NPU until the vendor's runtime ($wanted) is there."
   else

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # On the host: makes a folder that installs rkdeploy on a board without a network.
 # usage: make_wheels.sh [--python 3.11] [--window] [--out DIR]
-#   --python  the board's Python: 3.10 (Ubuntu 22.04), 3.11 (Debian 12), 3.12 (Ubuntu 24.04)
+#   --python  the board's Python: 3.10 (Ubuntu 22.04), 3.11 (Debian 12), 3.12 (Ubuntu 24.04), 3.13 (Debian 13), 3.14 (Ubuntu 26.04)
 #   --window  with OpenCV's windows, for a board with a screen
 # Then: copy the folder to the board and run install.sh in it.
 set -euo pipefail
@@ -27,7 +27,11 @@ while [ $# -gt 0 ]; do
   esac
   shift
 done
-case $VERSION in 3.10 | 3.11 | 3.12) ;; *) fail "--python \"$VERSION\": expected 3.10, 3.11 or 3.12." 2 ;; esac
+case $VERSION in
+  3.10 | 3.11 | 3.12) OTHERS='>= "3.13"' ;;
+  3.13 | 3.14) OTHERS='< "3.13"' ;;
+  *) fail "--python \"$VERSION\": expected 3.10 to 3.14." 2 ;;
+esac
 OUT=${OUT:-$HERE/../build/board-py$VERSION}
 PYTHON=${PYTHON:-python3}
 "$PYTHON" -m pip --version >/dev/null 2>&1 || fail "\"$PYTHON\" has no pip; name another one with PYTHON=."
@@ -37,10 +41,10 @@ PARTIAL=$(mktemp -d)
 trap 'rm -rf "$PARTIAL"' EXIT
 OPENCV='opencv-python-headless'
 if [ $WINDOW = yes ]; then OPENCV='opencv-python'; fi
-sed -e 's/ *#.*//' -e '/^$/d' -e "s/^opencv-python-headless==/$OPENCV==/" "$HERE/requirements.txt" >"$PARTIAL/pins.txt"
+sed -e 's/ *#.*//' -e '/^$/d' -e "/python_version $OTHERS/d" -e 's/ *;.*//' -e "s/^opencv-python-headless==/$OPENCV==/" "$HERE/requirements.txt" >"$PARTIAL/pins.txt"
 PIP=("$PYTHON" -m pip --disable-pip-version-check --quiet)
 "${PIP[@]}" download --no-deps --only-binary=:all: --implementation cp --python-version "$VERSION" \
-  --platform manylinux2014_aarch64 --platform manylinux_2_17_aarch64 --platform manylinux_2_28_aarch64 \
+  --platform manylinux2014_aarch64 --platform manylinux_2_17_aarch64 --platform manylinux_2_27_aarch64 --platform manylinux_2_28_aarch64 \
   --requirement "$PARTIAL/pins.txt" --dest "$PARTIAL/wheels"
 "${PIP[@]}" download --no-deps --only-binary=:all: --python-version "$VERSION" 'pip>=23' --dest "$PARTIAL/wheels"
 # Boards have no compiler: the decode's C library is compiled here, by one that any host can install (100 MB).

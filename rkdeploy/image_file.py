@@ -38,6 +38,7 @@ _MAX_LIST_BYTES = 256 << 20
 _MAX_TIFF_TAGS = 512
 _TIFF_WIDTH, _TIFF_HEIGHT, _TIFF_BITS = 256, 257, 258
 _JPEG_SIZES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}  # start-of-frame markers
+_BMP_PLAIN = frozenset({0, 3})  # rows as they are, without or with masks for the colors
 _JPEG_END = b"\xff\xd9"
 _PNM = re.compile(rb"P[2356]\s+(?:#[^\n]*\n\s*)*(\d{1,9})\s+(?:#[^\n]*\n\s*)*(\d{1,9})\s")
 
@@ -186,7 +187,7 @@ def _declared_size(data: bytes) -> tuple[str, int, int]:
     if data[:4] in {b"II*\0", b"MM\0*"}:
         return ("TIFF", *_tiff_size(data))
     if match := _PNM.match(data[:1024]):
-        return "PNM", int(match[1]), int(match[2])
+        return ("PNM", *_pnm_size(data, match))
     if data.startswith(b"version https://git-lfs"):
         raise _BrokenImageError("is a Git LFS pointer, not the picture; run `git lfs pull`")
     raise _BrokenImageError(f"is not a picture (JPEG, PNG, WebP, BMP, TIFF or PNM): it begins with {data[:12]!r}")
@@ -252,10 +253,25 @@ def _webp_size(data: bytes) -> tuple[int, int]:
 def _bmp_size(data: bytes) -> tuple[int, int]:
     (header_bytes,) = struct.unpack_from("<I", data, 14)
     if header_bytes == 12:
-        width, height = struct.unpack_from("<HH", data, 18)
+        width, height, _, bits = struct.unpack_from("<HHHH", data, 18)
+        compression = 0
     else:
-        width, height = struct.unpack_from("<ii", data, 18)
-    return width, abs(height)  # negative: stored from the top row down
+        width, height, _, bits, compression = struct.unpack_from("<iiHHI", data, 18)
+    height = abs(height)  # negative: stored from the top row down
+    (pixels_at,) = struct.unpack_from("<I", data, 10)
+    row_bytes = (width * bits + 31) // 32 * 4
+    if compression in _BMP_PLAIN and width * height <= MAX_PIXELS and len(data) < pixels_at + row_bytes * height:
+        raise _BrokenImageError(f"is a BMP that is cut off after {len(data)} bytes")
+    return width, height
+
+
+def _pnm_size(data: bytes, header: re.Match[bytes]) -> tuple[int, int]:
+    """Of a binary file the smallest size is known, one byte a value; a text's is left to OpenCV."""
+    width, height = int(header[1]), int(header[2])
+    channels = {b"P5": 1, b"P6": 3}.get(data[:2], 0)
+    if width * height <= MAX_PIXELS and len(data) - header.end() < width * height * channels:
+        raise _BrokenImageError(f"is a PNM that is cut off after {len(data)} bytes")
+    return width, height
 
 
 def _tiff_size(data: bytes) -> tuple[int, int]:

@@ -31,6 +31,9 @@ SURE = 0.25
 """How far above the threshold a float score must lie for the object to count as one that float is sure of."""
 SAME_OBJECT = 0.5
 """Overlap from which two detections of a class are of one object."""
+THINNEST_PX = 4.0
+"""Boxes with a shorter side, in source pixels, are left out on both sides: one pixel of shift takes the overlap of a
+thinner one below 0.6, so overlaps say nothing of it."""
 RANKED_FROM = 0.05
 """The built model's detections are ranked down to this score: see `rkdeploy.evaluate.float_truth`."""
 
@@ -123,7 +126,7 @@ class AgreementMeter:
         """Compare one image, and say what was found in it."""
         for output, sums, expected, got in zip(self._spec.outputs, self._sums, reference, built, strict=True):
             self._add_tensor(output, sums, expected.dequantized(), got)
-        seen, ranked = (self._postprocess(tensors, transform) for tensors in (reference, built))
+        seen, ranked = (_without_thin(self._postprocess(tensors, transform)) for tensors in (reference, built))
         found, again = seen.above(self._confidence), ranked.above(self._confidence)
         for meter in self._precisions:
             meter.add(found, ranked, transform.source_hw)
@@ -246,6 +249,14 @@ class AgreementMeter:
             float_peak=sums.float_peak if scored else None,
             built_peak=sums.built_peak if scored else None,
         )
+
+
+def _without_thin(found: Detections) -> Detections:
+    """The detections whose boxes are wide and high enough to be compared by their overlap."""
+    if found.ranking is not None or not len(found):
+        return found
+    sides = found.xyxy[:, 2:] - found.xyxy[:, :2] if found.rotated is None else found.rotated[:, 2:4]
+    return found.where(sides.min(axis=1) >= THINNEST_PX)
 
 
 def _found_in(there: Detections, counted: Detections) -> tuple[int, int]:

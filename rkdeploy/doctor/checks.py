@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Final
 
 from rkdeploy.doctor.finding import Finding
 from rkdeploy.doctor.packages import (
-    NEWEST_VENDOR_PYTHON,
     check_decode,
     check_packages,
     check_python,
@@ -14,6 +13,7 @@ from rkdeploy.doctor.packages import (
     check_work,
 )
 from rkdeploy.doctor.system import NPU_NODE, OLD_NPU_NODE
+from rkdeploy.quantize.toolkit_process import NEWEST_PYTHON
 from rkdeploy.runtime.librknnrt.library import DEFAULT_LIBRARY, LIBRARY_VARIABLE
 from rkdeploy.runtime.model_file import ModelFile
 from rkdeploy.runtime.versions import parse_version, version_findings
@@ -164,7 +164,7 @@ def _library(system: System) -> list[Finding]:
 def _lite(system: System) -> list[Finding]:
     installed = system.packages.get("rknn-toolkit-lite2")
     if installed is None:
-        newer = "; it ends with Python 3.12" if system.python[:2] > NEWEST_VENDOR_PYTHON else ""
+        newer = "; it ends with Python 3.12" if system.python[:2] > NEWEST_PYTHON else ""
         text = f"not installed{newer}; the backend librknnrt does without it"
         return [Finding("rknn-toolkit-lite2", "note", text)]
     lite, runtime = parse_version(installed), parse_version(system.library.version)

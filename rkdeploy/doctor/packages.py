@@ -12,15 +12,12 @@ from packaging.version import InvalidVersion
 from rkdeploy.doctor.finding import Finding
 from rkdeploy.doctor.system import OPENCV
 from rkdeploy.postprocess.native.library import COMPILE_MODULE, DECODE_VARIABLE
-from rkdeploy.quantize.toolkit_process import PYTHON_VARIABLE
+from rkdeploy.quantize.toolkit_process import ELSEWHERE_HINT, NEWEST_PYTHON
 
 if TYPE_CHECKING:
     from rkdeploy.doctor.system import System
+    from rkdeploy.doctor.work import Trial
 
-NEWEST_VENDOR_PYTHON: Final = (3, 12)
-TOOLKIT_ELSEWHERE: Final = (
-    f"Name an interpreter of Python 3.10 to 3.12 that has rknn-toolkit2: --toolkit-python FILE, or {PYTHON_VARIABLE}"
-)
 _VERSION: Final = re.compile(r"\d+(?:\.\d+)*")
 Numbers = tuple[int, ...]
 
@@ -57,11 +54,11 @@ def check_python(system: System) -> list[Finding]:
     if not _within(system.tested.python, ".".join(map(str, system.python))):
         cure = "board/install.sh --python python3.11" if system.is_board else "make PYTHON=python3.11 setup"
         return [Finding("Python", "problem", text, f"Python {_words(system.tested.python)}, as tested", cure)]
-    if system.python[:2] <= NEWEST_VENDOR_PYTHON or system.is_board or system.toolkit is not None:
+    if system.python[:2] <= NEWEST_PYTHON or system.is_board or system.toolkit is not None:
         return [Finding("Python", "ok", text)]
     return [
         Finding("Python", "note", f"{text}; rknn-toolkit2, which rkdeploy build needs, ends with Python 3.12",
-                cure=TOOLKIT_ELSEWHERE)
+                cure=ELSEWHERE_HINT)
     ]  # fmt: skip
 
 
@@ -110,10 +107,19 @@ def check_work(system: System) -> list[Finding]:
     findings = [
         Finding("tried in small", "problem", f"rkdeploy {trial.command}: {trial.error}",
                 f"{_asked_for(system, trial.extra)}, as tested",
-                _pip(system, _asked_for(system, trial.extra, quoted=True)))
+                _cure(system, trial))
         for trial in system.work if trial.error
     ]  # fmt: skip
     return [Finding("tried in small", "ok", ", ".join(works)), *findings] if works else findings
+
+
+def _cure(system: System, trial: Trial) -> str:
+    if "cannot open shared object file" in trial.error:  # a library of the system, which pip does not bring
+        return (
+            f"{system.python_path} -m pip uninstall -y opencv-python\n{_pip(system, 'opencv-python-headless')}\n"
+            "or, for OpenCV with windows: sudo apt-get install libgl1 libglib2.0-0 libxcb1"
+        )
+    return _pip(system, _asked_for(system, trial.extra, quoted=True))
 
 
 def _asked_for(system: System, extra: str, *, quoted: bool = False) -> str:
@@ -164,7 +170,7 @@ def check_toolkit(system: System) -> list[Finding]:
             return []
         return [
             Finding("rknn-toolkit2", "note", "not installed: rkdeploy build and the simulator need it",
-                    cure=TOOLKIT_ELSEWHERE if system.python[:2] > NEWEST_VENDOR_PYTHON
+                    cure=ELSEWHERE_HINT if system.python[:2] > NEWEST_PYTHON
                     else _pip(system, '-c constraints.txt ".[host]"'))
         ]  # fmt: skip
     findings: list[Finding] = []

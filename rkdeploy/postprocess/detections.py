@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from itertools import compress
 
 import numpy as np
 from numpy.typing import NDArray
@@ -87,17 +88,17 @@ class Detections:
         return len(self.scores)
 
     def above(self, confidence: float) -> Detections:
-        """The objects whose score is greater than `confidence`; what was found of the whole image stays.
+        """The objects whose score is greater than `confidence`; what was found of the whole image stays."""
+        return self.where(self.scores > confidence)
 
-        They are the first ones, since objects are sorted by score.
-        """
-        count = int((self.scores > confidence).sum())
+    def where(self, kept: NDArray[np.bool_]) -> Detections:
+        """The objects for which `kept`, (N,), is true, in their order; what was found of the whole image stays."""
         return replace(
             self,
-            xyxy=self.xyxy[:count],
-            scores=self.scores[:count],
-            class_ids=self.class_ids[:count],
-            keypoints=None if self.keypoints is None else self.keypoints[:count],
-            rotated=None if self.rotated is None else self.rotated[:count],
-            masks=None if self.masks is None else self.masks[:count],
+            xyxy=self.xyxy[kept],
+            scores=self.scores[kept],
+            class_ids=self.class_ids[kept],
+            keypoints=None if self.keypoints is None else self.keypoints[kept],
+            rotated=None if self.rotated is None else self.rotated[kept],
+            masks=None if self.masks is None else tuple(compress(self.masks, kept.tolist())),
         )

@@ -10,6 +10,7 @@ import select
 import shutil
 import signal
 import subprocess
+import sys
 import tempfile
 import time
 from pathlib import Path
@@ -27,6 +28,12 @@ INSTALL_HINT = (
     f'Install it with: pip install -c constraints.txt "rkdeploy[host]", or let {PYTHON_VARIABLE} name the Python '
     "interpreter of an environment that has it."
 )
+ELSEWHERE_HINT = (
+    "It exists for Python 3.10 to 3.12: name an interpreter of those that has it, by --toolkit-python FILE or "
+    f"{PYTHON_VARIABLE}."
+)
+NEWEST_PYTHON = (3, 12)
+"""The newest Python that the vendor's packages exist for."""
 
 _POLL_MS = 200
 _CHUNK_BYTES = 1 << 20
@@ -295,14 +302,14 @@ class ToolkitProcess:
             if how == "raised" and re.search(pattern, text):
                 return ToolkitError(
                     f"rknn-toolkit2 does not work in '{self._python}': {missing} ({_raised_cause(text)}).",
-                    f"{INSTALL_HINT} {self._where()}",
+                    f"{_install_hint(self._python)} {self._where()}",
                 )
         if how == "refused":
             return ToolkitError(text, self._where())
         if call == "import":
             return ToolkitError(
                 f"rknn-toolkit2 cannot be imported in '{self._python}': {_raised_cause(text)}.",
-                f"{INSTALL_HINT} {self._where()}",
+                f"{_install_hint(self._python)} {self._where()}",
             )
         if how == "raised":
             return ToolkitError(f"The toolkit failed: {_raised_cause(text)}", self._where())
@@ -323,3 +330,9 @@ def _raised_cause(text: str) -> str:
     while message.startswith("ValueError: "):  # the toolkit's wrapper around everything
         message = message.removeprefix("ValueError: ")
     return message
+
+
+def _install_hint(python: Path) -> str:
+    """The way out where the toolkit is not; pip brings none for an interpreter newer than the vendor's packages."""
+    newer = python == Path(sys.executable) and sys.version_info[:2] > NEWEST_PYTHON
+    return ELSEWHERE_HINT if newer else INSTALL_HINT

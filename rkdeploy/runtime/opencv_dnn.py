@@ -93,13 +93,16 @@ class OpencvDnn:
         try:
             with opencv_log_silenced():
                 self._net.setInput(blob, self._spec.input.name)
-                values = self._net.forward(names)
+                outputs = list(self._net.getUnconnectedOutLayersNames())
+                # OpenCV 5 gives all outputs of a graph or none.
+                asked = outputs if set(names) <= set(outputs) else names
+                values = dict(zip(asked, self._net.forward(asked), strict=True))
         except cv2.error as error:
             raise BackendError(
                 f'OpenCV {cv2.__version__} failed on "{self._onnx}": {_reason(error)}.',
                 "Use the backend onnxruntime for this model.",
             ) from error
-        return head_tensors(list(values), self._spec.outputs, self.name)
+        return head_tensors([values[name] for name in names], self._spec.outputs, self.name)
 
 
 def _reason(error: cv2.error) -> str:

@@ -183,6 +183,20 @@ def test_phantoms_with_low_scores_are_refused() -> None:
         require_agreement(agreement, 0.8)
 
 
+def test_thin_boxes_are_left_out() -> None:
+    """A box 2 px high that moved by 2 px has no overlap left, and says nothing of the model."""
+    tall, thin = head(0.9), head(0.9)
+    for values in (tall.values, thin.values):
+        values[0, 4, 1, 1] = 0.8
+    tall.values[0, 3, 1, 1] = thin.values[0, 3, 1, 1] = 0.2  # 8 px times (2 * 0.2) ** 2 are 1.28 px
+    thin.values[0, 1, 1, 1] = 0.7
+    meter = AgreementMeter(SPEC)
+    meter.add([tall], [thin], WHOLE)
+    agreement = meter.result("simulator", "by hand")
+    assert (agreement.float_detections, agreement.built_detections, agreement.matched) == (1, 1, 1)
+    assert agreement.average_precisions[0].ap50 == 1.0
+
+
 def test_a_class_map_is_judged_by_its_iou() -> None:
     """Half of float's road lost: IoU 1/2 of the road, 2/3 of the rest; few images prove nothing."""
     spec = replace(

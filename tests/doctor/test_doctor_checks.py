@@ -150,6 +150,9 @@ def test_a_command_that_does_not_work() -> None:
     assert found.found == "rkdeploy build: ImportError: no onnx.mapping"
     assert found.expected == "onnx 1.16.1 to below 1.24, as tested"
     assert found.cure.endswith('pip install "onnx<1.24,>=1.16.1"')
+    missing = only(replace(HOST, work=(Trial("run", "", "ImportError: libGL.so.1: cannot open shared object file"),)))
+    assert "opencv-python-headless" in missing.cure
+    assert "libgl1" in missing.cure
 
 
 @pytest.mark.parametrize(
