@@ -26,11 +26,7 @@ EVERY_PART: Final = "all"
 RESOLUTIONS: Final = {"lowest": "lowest-direct", "newest": "highest"}
 BASE: Final = (
     "tests/test_bundle.py", "tests/test_image_file.py", "tests/test_preprocess.py", "tests/test_custom_string.py",
-<<<<<<< HEAD
-    "tests/cli/test_run.py", "tests/drawing", "tests/checkpoint/test_reader.py",
-=======
     "tests/cli/test_console.py", "tests/drawing", "tests/checkpoint/test_reader.py",
->>>>>>> lock
     "tests/postprocess/test_postprocessor.py",
     "tests/postprocess/test_masks.py", "tests/postprocess/test_nms.py", "tests/runtime/test_registry.py",
     "tests/runtime/test_replay.py", "tests/board/test_abi.py", "tests/board/test_faults.py",
