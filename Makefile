@@ -1,42 +1,56 @@
-# make setup   .venv with everything, the vendor's toolkit included
+# make setup   .venv with everything, the vendor's toolkit included, in the versions of locks/
 # make demo    build the sample model, prove it, run it in the NPU simulator, draw boxes
-# make test    all tests;  make test-fast leaves out those that run the toolkit
+# make test    all tests, with the system packages they need;  make test-fast leaves out those that run the toolkit
 # make lint    ruff, formatting, mypy
+# make lock    bring locks/ up to date;  make test-resolutions tests the versions that pyproject.toml allows
 
-PYTHON ?= python3
+SUPPORTED := import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 12))
+PYTHON ?= $(or $(shell for python in python3 python3.12 python3.11 python3.10; do \
+  $$python -c '$(SUPPORTED)' 2>/dev/null && echo $$python && break; done),python3)
+VERSION := $(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null)
+LOCK := locks/py$(VERSION).txt
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 NATIVE := rkdeploy/postprocess/native
 COMPILED := $(VENV)/.compiled
+TORCH := 2.13.0
 CPU_TORCH := https://download.pytorch.org/whl/cpu
-PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet -c constraints.txt
+PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet
 
-.PHONY: setup demo test test-fast lint format board-wheels schema clean
+.NOTPARALLEL:
+.PHONY: setup demo needs test test-fast test-resolutions lint format lock board-wheels schema clean
 
 setup: $(READY) $(COMPILED)
 
-# The toolkit imports torch but needs nothing of its GPU side: the CPU build saves 5 GB.  Where PyTorch's own index is
-# not reached, whatever index pip is set up with decides.  The toolkit goes in without its own dependency pins, because
-# its bound on torch is older than the newest CPU build it works with; constraints.txt holds the tested versions.
-$(READY): pyproject.toml constraints.txt hatch_build.py
-	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(0 if (3, 10) <= v <= (3, 12) else f"Python {v[0]}.{v[1]} found, 3.10 to 3.12 needed: make PYTHON=python3.11")'
+# Everything but torch comes from the lock, with its hash.  torch has its version pinned and no hash of ours: its CPU
+# build is another file on every index.  pip still checks what the index says of the file.  The CPU build saves 5 GB,
+# and the toolkit needs nothing of the GPU side; where PyTorch's own index is not reached, whatever index pip is set up
+# with decides.  --no-deps: the toolkit declares torch <= 2.4.0 and works with newer ones; the lock is complete.
+$(READY): pyproject.toml hatch_build.py $(wildcard locks/py*.txt)
+	@$(PYTHON) -c '$(SUPPORTED)' \
+	  || { echo "$(PYTHON) is Python $(or $(VERSION),unknown), 3.10 to 3.12 needed: make PYTHON=python3.11" >&2; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || PYTHON=$(PYTHON) bash tests/needs.sh venv
 	$(PYTHON) -m venv $(VENV)
-	$(PIP) "setuptools<80"
-	@$(BIN)/python -c 'import torch' 2>/dev/null \
-	  || $(PIP) --retries 0 --timeout 10 --index-url $(CPU_TORCH) torch 2>/dev/null \
-	  || $(PIP) torch
-	$(PIP) -e ".[graph,dev]"
-	$(PIP) --no-deps rknn-toolkit2
-	@$(BIN)/python -c 'from importlib.metadata import requires; print("\n".join(r for r in requires("rknn-toolkit2") if not r.startswith("torch")))' > $(VENV)/toolkit-requirements.txt
-	@echo "pip may now print an ERROR about torch: the toolkit declares torch <= 2.4.0 and works with newer ones."
-	$(PIP) -r $(VENV)/toolkit-requirements.txt
+	$(PIP) --require-hashes --no-deps -r $(LOCK)
+	@$(BIN)/python -c 'from importlib.metadata import version; assert version("torch").split("+")[0] == "$(TORCH)"' 2>/dev/null \
+	  || $(PIP) --retries 0 --timeout 10 --index-url $(CPU_TORCH) torch==$(TORCH) 2>/dev/null \
+	  || $(PIP) torch==$(TORCH)
+	$(PIP) --no-deps --no-build-isolation -e .
 	@touch $(READY)
 
 # The editable install compiles too; this is for sources that changed since.  Without a compiler numpy decodes.
 $(COMPILED): $(READY) $(NATIVE)/compile.py $(wildcard $(NATIVE)/*.[ch])
 	$(BIN)/python -m rkdeploy.postprocess.native.compile || true
 	@touch $(COMPILED)
+
+# One lock a Python version: exact versions and hashes of all packages, as constraints.txt and pyproject.toml allow.
+lock: setup
+	for version in 3.10 3.11 3.12; do \
+	  $(BIN)/uv pip compile pyproject.toml locks/torch.in --extra host --extra dev --constraints constraints.txt \
+	    --excludes locks/excluded.txt --python-version $$version --python-platform x86_64-manylinux_2_28 --upgrade \
+	    --generate-hashes --custom-compile-command "make lock" --quiet --output-file locks/py$$version.txt || exit 1; \
+	done
 
 demo: setup
 	$(BIN)/rkdeploy inspect calib_data/best.pt
@@ -45,12 +59,21 @@ demo: setup
 	  --save build/demo --jsonl build/demo.jsonl
 	@echo "Look at the boxes: build/demo/    The model: build/best-rk3588-int8/best.rknn"
 
-# One worker a core; the tests of a file stay together, since they share what they build.
-test: setup
-	$(BIN)/python -m pytest -n auto --dist loadfile
+# What the tests need of the system; without the right to install it, the tests that need it say so and are skipped.
+needs:
+	@PYTHON=$(PYTHON) bash tests/needs.sh
+
+# One worker a core; the tests of a file stay together, since they share what they build, and files are handed out in the
+# order that tests/conftest.py gives them.
+test: needs setup
+	$(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder
 
 test-fast: setup
-	$(BIN)/python -m pytest -n auto --dist loadfile -m "not slow"
+	$(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder -m "not slow"
+
+# Fresh environments with the lowest and the newest versions that pyproject.toml allows; needs no toolkit.
+test-resolutions: setup
+	$(BIN)/python tests/resolutions.py
 
 lint: setup
 	$(BIN)/ruff check .
@@ -68,4 +91,4 @@ schema: setup
 	$(BIN)/python -m rkdeploy.schema docs
 
 clean:
-	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache
+	rm -rf $(VENV) build dist .cache .hypothesis .mypy_cache .ruff_cache .pytest_cache $(NATIVE)/librkdeploy-decode-*

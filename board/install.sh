@@ -81,6 +81,9 @@ done
 [ $ENABLE = no ] || [ $UNINSTALL = no ] || misused "--enable does not go with --uninstall."
 
 [ -n "$WHEELS" ] || [ ! -d "$HERE/wheels" ] || WHEELS=$HERE/wheels
+[[ ${WHEELS:-/} == /* ]] || WHEELS=$PWD/$WHEELS
+[[ $PYTHON != */* || $PYTHON == /* ]] || PYTHON=$PWD/$PYTHON
+cd / # Python looks for modules where it is started: not in a folder that others write
 
 readonly AT=$ROOT$PREFIX NEW=$ROOT$PREFIX.new OLD=$ROOT$PREFIX.old
 readonly MANIFEST=$AT/manifest
@@ -163,6 +166,41 @@ existing_parent() {
   local folder=$1
   while [ ! -d "$folder" ]; do folder=$(dirname "$folder"); done
   printf '%s\n' "$folder"
+}
+
+require_safe_place() { # PATH: root writes there, so that nobody else may exchange what is above it
+  local folder real
+  folder=$(existing_parent "$ROOT$1")
+  real=$(readlink -f "$folder")
+  if [ -n "$ROOT" ]; then
+    [[ $real/ == "$(readlink -f "$ROOT")"/* ]] ||
+      fail "\"$ROOT$1\" leads out of \"$ROOT\" by a link, to \"$real\"." "Make that link relative, or a folder."
+    return 0
+  fi
+  require_roots_own "$folder"
+  require_roots_own "$real"
+}
+
+require_roots_own() { # FOLDER and all above it
+  local folder=$1 owner group mode
+  while :; do
+    read -r owner group mode <<<"$(stat -L -c '%u %G %a' "$folder")"
+    case $group in root | staff) mode=$((8#$mode & ~8#20)) ;; *) mode=$((8#$mode)) ;; esac # Debian's staff may be root
+    if [ "$owner" != 0 ] || [ $((mode & 8#22)) -ne 0 ]; then
+      fail "\"$folder\" can be changed by others than root: what is installed below it could be exchanged." \
+        "chown root:root \"$folder\"; chmod go-w \"$folder\""
+    fi
+    [ "$folder" != / ] || return 0
+    folder=$(dirname "$folder")
+  done
+}
+
+check_places() {
+  local path
+  for path in "$(dirname "$PREFIX")" "$(dirname "$HOME_DIR")" "$(dirname "$CONF")" "$(dirname "$UNIT")" \
+    "$(dirname "$LINK")" "$(dirname "$RULES")"; do
+    require_safe_place "$path"
+  done
 }
 
 need_root() {
@@ -451,6 +489,7 @@ plan_conf() { # NAME PATH: the administrator's once it is there
 }
 
 put_file() {
+  rm -f "$ROOT$2.new" # not through a link
   content_of "$1" >"$ROOT$2.new"
   chmod "$3" "$ROOT$2.new"
   mv -T "$ROOT$2.new" "$ROOT$2"
@@ -473,26 +512,43 @@ plan_user() {
   local group
   for group in video render; do plan_group $group; done # the unit names them; a missing one would stop it
   if id -u "$USER_NAME" >/dev/null 2>&1; then return 0; fi
-  plan "make the system user \"$USER_NAME\"" useradd --system --user-group --no-create-home --no-log-init \
+  plan_group "$USER_NAME" # by itself: one that is there, with members, from before --uninstall is taken as it is
+  plan "make the system user \"$USER_NAME\"" useradd --system --gid "$USER_NAME" --no-create-home --no-log-init \
     --home-dir "$HOME_DIR" --shell /usr/sbin/nologin "$USER_NAME"
   note user "$USER_NAME"
 }
 
+# Whoever may push may write in HOME_DIR, and so exchange what is in it for a link to any place.
+require_own_folder() { # PATH: a folder, and no link; HOME_DIR itself may be one of root's, to a disk for data
+  local path=$ROOT$1
+  if [ -L "$path" ] && { [ "$1" != "$HOME_DIR" ] || [ "$(stat -c %u "$path")" != 0 ]; }; then
+    fail "\"$path\" is a link, to \"$(readlink "$path")\", expected a folder." \
+      "This script never follows it. Find out who made it, and remove it."
+  fi
+  if [ -e "$path" ] && [ ! -d "$path" ]; then fail "\"$path\" is no folder." "Move it away."; fi
+}
+
 plan_home() { # PATH OWNER MODE
   plan_folder "$(dirname "$1")"
+  require_own_folder "$1"
   if [ ! -d "$ROOT$1" ]; then
     plan "make the folder \"$1\", for $2:$GROUP_NAME" own_folder "$1" "$2" "$3"
     note dir "$1"
-  elif [ -z "$ROOT" ] && [ "$(stat -c %U:%G:%04a "$1")" != "$2:$GROUP_NAME:$3" ]; then
+  elif [ -z "$ROOT" ] && [ "$(stat -L -c %U:%G:%04a "$1")" != "$2:$GROUP_NAME:$3" ]; then
     plan "give \"$1\" to $2:$GROUP_NAME" own_folder "$1" "$2" "$3"
   fi
 }
 
-own_folder() {
-  mkdir -p "$ROOT$1"
-  [ -n "$ROOT" ] || chown "$2:$GROUP_NAME" "$1"
-  chmod "0$3" "$ROOT$1" # five digits: four would leave a set-group-ID bit that a folder inherited
-}
+own_folder() ( # PATH OWNER MODE; what is exchanged after the look does not matter: "." stays the folder that was seen
+  [ -d "$ROOT$1" ] || mkdir "$ROOT$1"
+  require_own_folder "$1"
+  real=$(cd -P "$(dirname "$ROOT$1")" && pwd -P)/$(basename "$1")
+  if [ "$1" = "$HOME_DIR" ]; then real=$(readlink -f "$ROOT$1"); fi
+  cd -P "$ROOT$1"
+  [ "$(pwd -P)" = "$real" ] || fail "\"$ROOT$1\" was exchanged for a link." "Find out who did, and try again."
+  [ -n "$ROOT" ] || chown "$2:$GROUP_NAME" .
+  chmod "0$3" . # five digits: four would leave a set-group-ID bit that a folder inherited
+)
 
 systemd_version() { systemctl --version 2>/dev/null | sed -n '1s/^systemd \([0-9]*\).*/\1/p'; }
 
@@ -521,6 +577,7 @@ install_all() {
   check_wheels
   choose_python
   check_python
+  check_places
   check_prefix
   check_user
   check_npu
@@ -579,11 +636,16 @@ remove_listed() { # KIND HASH PATH
 }
 
 remove_folder() {
-  [ -d "$ROOT$1" ] || return 0
-  if [ $PURGE = yes ] && [[ $1/ == "$HOME_DIR"/* ]]; then rm -rf "${ROOT}$1"; fi
-  [ -d "$ROOT$1" ] || return 0
-  rmdir --ignore-fail-on-non-empty "$ROOT$1"
-  [ ! -d "$ROOT$1" ] || echo "Kept \"$1\": it is not empty."
+  local path=$ROOT$1
+  if [ -L "$path" ]; then
+    if [ $PURGE = yes ] && [[ $1/ == "$HOME_DIR"/* ]]; then rm -f "$path"; else echo "Kept \"$1\": it is a link."; fi
+    return 0
+  fi
+  [ -d "$path" ] || return 0
+  if [ $PURGE = yes ] && [[ $1/ == "$HOME_DIR"/* ]]; then rm -rf "$path"; fi
+  [ -d "$path" ] || return 0
+  rmdir --ignore-fail-on-non-empty "$path"
+  [ ! -d "$path" ] || echo "Kept \"$1\": it is not empty."
 }
 
 stop_service() {
@@ -619,6 +681,7 @@ remove_all() { # the newest first; the program with the manifest last, so that a
 
 uninstall_all() {
   need_root
+  check_places
   [ -f "$MANIFEST" ] || fail "There is no installation in \"$AT\"." "Name its place with --prefix, or --root."
   read_manifest
   local entry

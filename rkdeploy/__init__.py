@@ -1,3 +1,3 @@
 """rkdeploy: from a trained YOLO checkpoint to a verified model on a Rockchip NPU."""
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"

@@ -17,23 +17,27 @@ import re
 import shutil
 import tempfile
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import isfinite
 from pathlib import Path
 from typing import Any, TypeVar
 
 import msgspec
 
+from rkdeploy.chips import platform_of
 from rkdeploy.errors import BundleError, shown
 from rkdeploy.record import RECORD_VERSION, BuildRecord
 from rkdeploy.spec import SCHEMA_VERSION, ModelSpec, NpuModel
 
 CONTRACT, BUILD, SUMS, LOG, QUANTIZATION = "contract.json", "build.json", "SHA256SUMS", "toolkit.log", "quantization"
 BOARD_HOME, CURRENT = "/var/lib/rkdeploy", "current"  # where rkdeploy push puts bundles on a board
-_PARTIAL, _RKNN = ".partial-", ".rknn"
+PARTIAL, PREVIOUS = ".partial-", ".previous"  # after a bundle's name: one being written, one that was replaced
+_RKNN = ".rknn"
+_REPLACED = re.compile(rf"{re.escape(PREVIOUS)}(-\d+)?$")
 _WORD = re.compile(r"[A-Za-z0-9_.+-]{1,40}")
 _MAX_JSON_BYTES = 64 << 20
 _MAX_SIDE = 8192
+_BUILD_ONE = '"rkdeploy build best.pt" makes one from a checkpoint.'
 _REBUILD = "Build it again with rkdeploy build, or copy it again."
 _Decoded = TypeVar("_Decoded")
 
@@ -115,22 +119,30 @@ def new_bundle(folder: Path) -> Iterator[Path]:
 
 
 def write_json(path: Path, value: object) -> None:
-    """Write plain data as indented JSON."""
-    path.write_bytes(msgspec.json.format(msgspec.json.encode(value), indent=2) + b"\n")
+    r"""Write plain data as indented JSON.  Of file names that are no UTF-8, the bytes are written as `\xb0`."""
+    try:
+        text = msgspec.json.encode(value)
+    except UnicodeEncodeError:
+        text = msgspec.json.encode(_encodable(msgspec.to_builtins(value)))
+    path.write_bytes(msgspec.json.format(text, indent=2) + b"\n")
 
 
-def read_bundle(folder: Path, *, check_hashes: bool = True) -> Bundle:
+def read_bundle(named: Path, *, check_hashes: bool = True) -> Bundle:
     """Read a bundle and check that it is whole.
 
+    Where links lead to it, the folder behind them is found once: the contract that is read now and the model that is
+    opened later are one bundle's, even if the link points to another one by then.
+
+    Args:
+        named: its folder, or its `.rknn`, contract or record, which stand for the folder.
+        check_hashes: whether every file is compared with its hash.
+
     Raises:
-        BundleError: missing, damaged, changed since it was built, or of another schema version.
+        BundleError: missing, damaged, changed since it was built, or of another schema version; or a file that is no
+            part of a bundle.
     """
-    if not folder.is_dir():
-        raise BundleError(f'"{folder}" is not a bundle: no such folder.', 'Build one with "rkdeploy build best.pt".')
-    if not (folder / CONTRACT).is_file():
-        raise BundleError(
-            f'"{folder}" is not a bundle: it has no {CONTRACT}.', 'Build one with "rkdeploy build best.pt".'
-        )
+    named = _without_links(named)
+    folder = _folder_of(named)
     _require_version(folder / CONTRACT, SCHEMA_VERSION)
     listed = _check_sums(folder) if check_hashes else None
     spec = _decode(folder / CONTRACT, ModelSpec)
@@ -138,9 +150,17 @@ def read_bundle(folder: Path, *, check_hashes: bool = True) -> Bundle:
     impossible = [what for what, holds in (_possible(spec) | _possible_model(model)).items() if not holds]
     if impossible:
         raise BundleError(f'"{folder / CONTRACT}" is impossible; expected that {"; ".join(impossible)}.', _REBUILD)
+    if named.suffix == _RKNN and folder != named and named.name != model.file:
+        raise BundleError(f'"{named}" is not the model of the bundle around it, which is "{model.file}".', _REBUILD)
     if listed is not None and model.file not in listed:
         raise BundleError(f'"{folder / SUMS}" does not list the model, "{model.file}".', _REBUILD)
-    return Bundle(folder, spec, model)
+    return Bundle(folder, spec, _in_own_spelling(model))
+
+
+def _without_links(folder: Path) -> Path:
+    """The same folder; as it was given where no link is on the way."""
+    real = os.path.realpath(folder)  # not resolve: it raises where links go round in circles
+    return folder if real == os.path.abspath(folder) else Path(real)  # noqa: PTH100  (resolve follows links)
 
 
 def find_bundle(near: Path, *, installed: bool = True) -> tuple[Bundle, str]:
@@ -156,7 +176,7 @@ def find_bundle(near: Path, *, installed: bool = True) -> tuple[Bundle, str]:
         BundleError: when there is none.
     """
     places = [near, *sorted(p for place in (near, near / "build") for p in _entries(place))]
-    written = {p: _contract_written_ns(p) for p in places if _PARTIAL not in p.name}
+    written = {p: _contract_written_ns(p) for p in places if PARTIAL not in p.name and not _REPLACED.search(p.name)}
     found = {p: at for p, at in written.items() if at is not None}
     current = Path(os.environ.get("RKDEPLOY_HOME") or BOARD_HOME) / CURRENT
     if not found and installed and current.is_symlink():
@@ -174,6 +194,29 @@ def find_bundle(near: Path, *, installed: bool = True) -> tuple[Bundle, str]:
     newest = max(found, key=lambda p: found[p])
     why = "the only bundle near by" if len(found) == 1 else f"the newest of {len(found)} bundles near by"
     return read_bundle(newest), f'Using "{newest}", {why}.'
+
+
+def _folder_of(named: Path) -> Path:
+    """The folder of the bundle that a path means.
+
+    Raises:
+        BundleError: when there is none; with what a file is missing, where it is one.
+    """
+    if named.is_dir():
+        if not (named / CONTRACT).is_file():
+            raise BundleError(f'"{named}" is not a bundle: it has no {CONTRACT}.', _BUILD_ONE)
+        return named
+    if not named.exists():
+        raise BundleError(f'"{named}" is not a bundle: no such folder.', _BUILD_ONE)
+    if named.suffix == _RKNN or named.name in {CONTRACT, BUILD, SUMS}:
+        if (named.parent / CONTRACT).is_file():
+            return named.parent
+        raise BundleError(
+            f'"{named}" is one file, and a bundle is needed: the folder with the .rknn and its {CONTRACT}, which says '
+            "what goes in and what the outputs mean.",
+            f"Give the whole folder. {_BUILD_ONE}",
+        )
+    raise BundleError(f'"{named}" is a file, expected the folder of a bundle.', _BUILD_ONE)
 
 
 def _entries(place: Path) -> list[Path]:
@@ -230,6 +273,11 @@ def _possible_model(model: NpuModel) -> dict[str, bool]:
     }
 
 
+def _in_own_spelling(model: NpuModel) -> NpuModel:
+    """Builds of before kept the target as it was typed, `RK3588`."""
+    return replace(model, target=platform_of(model.target) or model.target)
+
+
 def _read_record(folder: Path) -> BuildRecord:
     path = folder / BUILD
     if not path.exists():
@@ -260,6 +308,14 @@ def _require_version(path: Path, expected: int, absent: int | None = None) -> No
         )
 
 
+def _encodable(value: Any) -> Any:
+    if isinstance(value, str):
+        return os.fsencode(value).decode("utf-8", "backslashreplace")
+    if isinstance(value, dict):
+        return {_encodable(key): _encodable(item) for key, item in value.items()}
+    return [_encodable(item) for item in value] if isinstance(value, list | tuple) else value
+
+
 def _files(folder: Path) -> list[Path]:
     return sorted(p for p in folder.rglob("*") if p.is_file() and p.name != SUMS)
 
@@ -274,7 +330,7 @@ def _sha256(path: Path) -> str:
 
 def _write_sums(folder: Path) -> None:
     lines = [f"{_sha256(p)}  {p.relative_to(folder).as_posix()}\n" for p in _files(folder)]
-    (folder / SUMS).write_text("".join(lines))
+    (folder / SUMS).write_bytes(os.fsencode("".join(lines)))  # names as the file system has them
 
 
 def _check_sums(folder: Path) -> frozenset[str]:
@@ -282,12 +338,14 @@ def _check_sums(folder: Path) -> frozenset[str]:
     try:
         if not (folder / SUMS).is_file():
             raise BundleError(f'"{folder}" has no {SUMS}.', _REBUILD)
-        lines = (folder / SUMS).read_text().splitlines()
-    except (OSError, UnicodeDecodeError) as error:
+        lines = os.fsdecode((folder / SUMS).read_bytes()).split("\n")
+    except OSError as error:
         raise BundleError(f'"{folder}" has no readable {SUMS}.', _REBUILD) from error
     listed = {}
     for line in lines:
         digest, _, name = line.partition("  ")
+        if not name:
+            continue
         if Path(name).is_absolute() or ".." in Path(name).parts:
             raise BundleError(f'"{folder / SUMS}" names "{name}", which is outside the bundle.', _REBUILD)
         listed[name] = digest
@@ -313,7 +371,7 @@ def _replace(source: Path, target: Path) -> None:
         source.rename(target)
         return
     if not _exchange(source, target):  # a file system without exchange: a moment without a bundle remains
-        aside = Path(tempfile.mkdtemp(prefix=f".{target.name}{_PARTIAL}{os.getpid()}-", dir=target.parent))
+        aside = Path(tempfile.mkdtemp(prefix=f".{target.name}{PARTIAL}{os.getpid()}-", dir=target.parent))
         target.rename(aside / "old")
         try:
             source.rename(target)
@@ -339,15 +397,15 @@ def _new_partial(folder: Path) -> Path:
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         _clear_partial(folder)
-        return Path(tempfile.mkdtemp(prefix=f".{folder.name}{_PARTIAL}{os.getpid()}-", dir=folder.parent))
+        return Path(tempfile.mkdtemp(prefix=f".{folder.name}{PARTIAL}{os.getpid()}-", dir=folder.parent))
     except OSError as error:
         raise BundleError(f'Cannot write a bundle in "{folder.parent}": {error.strerror}.') from error
 
 
 def _clear_partial(folder: Path, *, mine: bool = False) -> None:
     """Remove what builds that were killed left beside `folder`; a build that still runs is left alone, but `mine`."""
-    for partial in folder.parent.glob(f".{glob.escape(folder.name)}{_PARTIAL}*"):
-        owner = partial.name.rpartition(_PARTIAL)[2].partition("-")[0]
+    for partial in folder.parent.glob(f".{glob.escape(folder.name)}{PARTIAL}*"):
+        owner = partial.name.rpartition(PARTIAL)[2].partition("-")[0]
         running = owner.isdigit() and Path(f"/proc/{owner}").exists()
         if not running or (mine and owner == str(os.getpid())):
             shutil.rmtree(partial, ignore_errors=True)

@@ -82,6 +82,8 @@ class _Brief(reprlib.Repr):
     def repr1(self, x: Any, level: int) -> str:
         if isinstance(x, dict):
             return self.repr_dict(x, level)
+        if isinstance(x, (bytes, bytearray)):
+            return super().repr1(bytes(x[: self.maxstring]), level)
         if type(x) is int and x.bit_length() > 200:
             return f"an integer of {x.bit_length()} bits"
         return super().repr1(x, level)

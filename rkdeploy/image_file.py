@@ -7,18 +7,19 @@ Only formats whose header is understood here are handed to OpenCV.
 
 from __future__ import annotations
 
-import os
 import re
 import struct
 import zlib
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import cv2
 import numpy as np
 
-from rkdeploy.errors import SourceError
+from rkdeploy.errors import SourceError, shown
+from rkdeploy.text_file import TextFileError, read_text, text_lines
+from rkdeploy.written_path import find_written, is_of_windows
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -48,11 +49,18 @@ class _BrokenImageError(Exception):
 @contextmanager
 def opencv_log_silenced() -> Iterator[None]:
     """OpenCV's own log lines are kept off stderr; what they say goes into our messages instead."""
-    before = cv2.setLogLevel(0)
+    before = set_opencv_log_level(0)
     try:
         yield
     finally:
-        cv2.setLogLevel(before)
+        set_opencv_log_level(before)
+
+
+def set_opencv_log_level(level: int) -> int:
+    """Set what OpenCV logs, 0 for nothing, and give the level before.  The function moved in OpenCV 4.13."""
+    utils: Any = cv2.utils
+    module = cv2 if hasattr(cv2, "setLogLevel") else utils.logging
+    return int(module.setLogLevel(level))
 
 
 def is_image_name(name: str) -> bool:
@@ -87,35 +95,32 @@ def read_image_bytes(path: Path) -> bytes:
 
 
 def paths_in_list(list_file: Path) -> tuple[Path, ...]:
-    """The paths in a UTF-8 text file, in its order: one a line, relative to the list; `#` begins a comment line.
+    """The paths in a text file, in its order: one a line, relative to the list; `#` begins a comment line.
 
-    Whether the files exist is not looked at.
+    Encodings as in `rkdeploy.text_file`, paths as in `rkdeploy.written_path`.  Whether the files exist is not
+    looked at.
 
     Raises:
-        SourceError: when the list cannot be read, is no text, or names nothing.
+        SourceError: when the list cannot be read, is no text, names nothing, or names a drive of a Windows machine that
+            is not here.
     """
     try:
-        if list_file.exists() and not list_file.is_file():
-            raise SourceError(f'List file "{list_file}" is a folder, device or pipe, expected a text file.')
-        size = list_file.stat().st_size
-        if size > _MAX_LIST_BYTES:
-            raise SourceError(f'List file "{list_file}" has {size} bytes, expected at most {_MAX_LIST_BYTES}.')
-        text = list_file.read_text("utf-8-sig")
-    except OSError as error:
-        raise SourceError(f'List file "{list_file}" cannot be read: {error.strerror}.') from error
-    except UnicodeDecodeError as error:
+        text = read_text(list_file, _MAX_LIST_BYTES)
+    except TextFileError as error:
         raise SourceError(
-            f'"{list_file}" is not UTF-8 text (byte {error.start}), expected a list with one image path a line.'
+            f'List file "{list_file}" {error.reason}.', error.cure or "Expected a text with one image path a line."
         ) from error
-    if "\0" in text:
-        raise SourceError(f'"{list_file}" holds NUL bytes, expected a text list with one image path a line.')
-    lines = (line.strip() for line in text.splitlines())
-    # normpath, not resolve: the names stay as the user knows them, links unfollowed
-    paths = tuple(
-        Path(os.path.normpath(list_file.parent / line)) for line in lines if line and not line.startswith("#")
-    )
-    if not paths:
+    lines = [line.strip() for line in text_lines(text)]
+    written = [line for line in lines if line and not line.startswith("#")]
+    if not written:
         raise SourceError(f'List file "{list_file}" names no image.', "Write one image path a line, relative to it.")
+    paths = tuple(find_written(line, list_file.parent) for line in written)
+    for line, path in zip(written, paths, strict=True):
+        if is_of_windows(line) and not path.exists():
+            raise SourceError(
+                f'List file "{list_file}" names {shown(line)}, a path of a Windows machine.',
+                "Write the paths relative to the list file.",
+            )
     return paths
 
 

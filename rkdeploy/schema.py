@@ -1,16 +1,25 @@
-"""JSON Schemas of the documents that others read, generated from their types: `python -m rkdeploy.schema docs`."""
+"""JSON Schemas of the documents that others read, generated from their types: `python -m rkdeploy.schema docs`.
+
+Types and defaults are msgspec's; every description comes from our docstrings, so that a schema is the same whatever
+version of msgspec writes it.
+"""
 
 from __future__ import annotations
 
+import inspect
+import re
 import sys
+from dataclasses import is_dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 
 from rkdeploy.report.diff.model import Comparison
 from rkdeploy.report.model import Report
 from rkdeploy.spec import ModelSpec
+
+_ATTRIBUTE: Final = re.compile(r"(\w+(?:, \w+)*): (.*)")
 
 
 def contract_schema() -> str:
@@ -36,12 +45,65 @@ SCHEMAS = {
 
 
 def _schema(title: str, kind: type[Any]) -> str:
+    (reference,), definitions = msgspec.json.schema_components([kind], ref_template="#/$defs/{name}")
+    types = {found.__name__: found for found in _dataclasses(msgspec.inspect.type_info(kind))}
     schema = {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": title,
-        **msgspec.json.schema(kind),
+        **reference,
+        "$defs": {name: _described(definition, types[name]) for name, definition in definitions.items()},
     }
     return msgspec.json.format(msgspec.json.encode(schema), indent=2).decode() + "\n"
+
+
+def _dataclasses(info: Any) -> set[type[Any]]:
+    """The dataclasses that a type of `msgspec.inspect` is made of, itself included."""
+    found = {info.cls} if is_dataclass(getattr(info, "cls", None)) else set()
+    parts = [field.type for field in getattr(info, "fields", ())]
+    for name in ("types", "item_types"):
+        parts += getattr(info, name, ())
+    parts += [getattr(info, name) for name in ("item_type", "key_type", "value_type") if hasattr(info, name)]
+    return found.union(*map(_dataclasses, parts))
+
+
+def _described(definition: dict[str, Any], kind: type[Any]) -> dict[str, Any]:
+    """A definition with the descriptions of a class and its fields.
+
+    Raises:
+        ValueError: when the docstring names a field that the class does not have, or leaves one out.
+    """
+    text, attributes = documentation(kind)
+    fields = definition["properties"]
+    if attributes.keys() != fields.keys():
+        wrong = sorted(attributes.keys() ^ fields.keys())
+        raise ValueError(f"The docstring of {kind.__name__} and its fields differ in: {', '.join(wrong)}.")
+    properties = {name: {"description": attributes[name], **fields[name]} for name in fields}
+    return {**definition, "description": text, "properties": properties}
+
+
+def documentation(kind: type[Any]) -> tuple[str, dict[str, str]]:
+    """A class's docstring as its text and its fields: name -> text, each on one line a paragraph.
+
+    `height, width: in pixels.` speaks of both.
+
+    Raises:
+        ValueError: when an entry of its `Attributes:` is not `name: text`.
+    """
+    text, _, section = inspect.cleandoc(kind.__doc__ or "").partition("\nAttributes:\n")
+    entries: list[str] = []
+    for line in section.splitlines():
+        if line.startswith("     "):  # deeper than a name stands: the entry before goes on
+            entries[-1] += f" {line.strip()}"
+        elif line.strip():
+            entries.append(line.strip())
+    attributes = {}
+    for entry in entries:
+        found = _ATTRIBUTE.fullmatch(entry)
+        if found is None:
+            raise ValueError(f'The docstring of {kind.__name__} has an attribute without a text: "{entry}".')
+        attributes |= dict.fromkeys(found[1].split(", "), " ".join(found[2].split()))
+    paragraphs = [" ".join(paragraph.split()) for paragraph in text.strip().split("\n\n")]
+    return "\n\n".join(paragraphs), attributes
 
 
 if __name__ == "__main__":

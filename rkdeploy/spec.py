@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 SCHEMA_VERSION = 1
+_MAX_CLASS_NAME = 1000
 
 Task = Literal["detect", "segment", "pose", "obb", "classify"]
 ColorOrder = Literal["rgb", "bgr"]
@@ -80,7 +81,13 @@ class InputSpec:
 
 @dataclass(frozen=True, slots=True)
 class Quantization:
-    """Affine quantization of one tensor: real = (value - zero_point) * scale."""
+    """Affine quantization of one tensor: real = (value - zero_point) * scale.
+
+    Attributes:
+        dtype: of the tensor's values.
+        scale: real units a step.
+        zero_point: the value that stands for 0.
+    """
 
     dtype: TensorDtype
     scale: float
@@ -220,3 +227,12 @@ class ModelSpec:
     class_maps: tuple[ClassMap, ...] = ()
     model: NpuModel | None = None
     schema_version: int = SCHEMA_VERSION
+
+
+def is_class_name(name: str) -> bool:
+    """Whether a class name can be written to a contract, printed and drawn: at most 1,000 characters of text.
+
+    Refused are halves of characters (lone surrogates), which no encoding takes.  Control characters are escaped where a
+    name is printed.
+    """
+    return len(name) <= _MAX_CLASS_NAME and not any("\ud800" <= c <= "\udfff" for c in name)

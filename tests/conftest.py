@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import shutil
-import sys
+from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
-sys.path.insert(0, str(Path(__file__).parent / "board"))
-
-from sample_model import shim_text
-from shim import Shim, build_shim
-
+from rkdeploy.bundle import Bundle
 from rkdeploy.postprocess.native.library import DECODE_VARIABLE, choice
+from tests.board.sample_model import shim_text
+from tests.board.shim import Shim, build_shim
+from tests.shared_bundles import shared_bundle
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Files with slow tests first, then those of many: what is handed out last is short, so workers end together."""
+    counts = Counter(item.path for item in items)
+    slow = {item.path for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: (item.path not in slow, -counts[item.path]))
 
 
 @pytest.fixture(scope="session")
@@ -33,6 +39,7 @@ def make_shim(built_shims: dict[str, Path], tmp_path: Path, monkeypatch: pytest.
 
     def make(text: str | None = None, *, age: str = "today", fail: str = "") -> Shim:
         shim = Shim(tmp_path / "librknnrt.so", tmp_path / "shim.log", tmp_path / "shim.txt")
+        shim.library.unlink(missing_ok=True)  # one that this process has loaded must not change under it
         shutil.copyfile(built_shims[age], shim.library)
         shim.spec.write_text(shim_text() if text is None else text)
         monkeypatch.setenv("RKDEPLOY_LIBRKNNRT", str(shim.library))
@@ -42,6 +49,20 @@ def make_shim(built_shims: dict[str, Path], tmp_path: Path, monkeypatch: pytest.
         return shim
 
     return make
+
+
+@pytest.fixture(scope="session")
+def sample_bundle(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bundle]:
+    """The sample's detector, int8 for rk3588, built once a run by the toolkit: only read it, or copy it."""
+    with shared_bundle("best.pt", tmp_path_factory) as bundle:
+        yield bundle
+
+
+@pytest.fixture(scope="session")
+def sample_pose_bundle(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bundle]:
+    """The sample's pose model, likewise."""
+    with shared_bundle("best-pose.pt", tmp_path_factory) as bundle:
+        yield bundle
 
 
 @pytest.fixture(scope="module", params=["numpy", "native"])

@@ -69,6 +69,13 @@ def test_round_trip(tmp_path: Path) -> None:
     assert bundle.rknn.read_bytes() == b"RKNN"
 
 
+def test_names_that_are_no_utf8(tmp_path: Path) -> None:
+    """A name in GBK, as an archive of a Windows machine leaves it, is written by its bytes and does not end a build."""
+    source = replace(RECORD.source, file=os.fsdecode("螺.pt".encode("gbk")))
+    write_json(tmp_path / BUILD, replace(RECORD, source=source))
+    assert msgspec.json.decode((tmp_path / BUILD).read_bytes())["source"]["file"] == "\\xc2\\xdd.pt"
+
+
 def test_sums_are_the_standard_tools(tmp_path: Path) -> None:
     """The hashes can be checked with sha256sum, without this kit."""
     subprocess.run(["sha256sum", "--check", "--quiet", SUMS], cwd=write(tmp_path / "b"), check=True)
@@ -236,6 +243,30 @@ def test_a_models_name_is_a_name(tmp_path: Path, file: str) -> None:
         read_bundle(tmp_path / "b")
 
 
+@pytest.mark.parametrize("way", ["current", "up/best-rk3588-int8"])
+def test_a_link_is_followed_once(tmp_path: Path, way: str) -> None:
+    """A bundle that was read through a link stays that bundle when the link points to another one."""
+    first = write(tmp_path / "a" / "best-rk3588-int8", b"RKNN, first")
+    write(tmp_path / "b" / "best-rk3588-int8", b"RKNN, second")
+    link = tmp_path / way.partition("/")[0]
+    link.symlink_to(first if way == "current" else first.parent)
+    bundle = read_bundle(tmp_path / way)
+    link.unlink()
+    link.symlink_to(tmp_path / "b" / ("best-rk3588-int8" if way == "current" else ""))
+    assert bundle.folder == first
+    assert bundle.rknn.read_bytes() == b"RKNN, first"
+
+
+def test_a_path_without_links_stays_as_it_was_given(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Messages name what the user wrote; a link to itself is no bundle."""
+    write(tmp_path / "best-rk3588-int8")
+    monkeypatch.chdir(tmp_path)
+    assert read_bundle(Path("best-rk3588-int8")).folder == Path("best-rk3588-int8")
+    Path("round").symlink_to("round")
+    with pytest.raises(BundleError, match="is not a bundle"):
+        read_bundle(Path("round"))
+
+
 @pytest.mark.parametrize("word", ["", "rk 3588", "\x1b[2J", "x" * 41])
 def test_target_and_type_are_words(tmp_path: Path, word: str) -> None:
     """They are printed in one line, and compared."""
@@ -287,6 +318,35 @@ def test_unreadable_folders_do_not_end_the_search(tmp_path: Path, monkeypatch: p
     monkeypatch.setattr(Path, "stat", refusing_stat)  # by hand: for the superuser nothing is unreadable
     monkeypatch.setattr(Path, "iterdir", refusing_iterdir)
     assert find_bundle(tmp_path)[0].folder == wanted
+
+
+def test_a_file_of_a_bundle_stands_for_it(tmp_path: Path) -> None:
+    """Its model, contract or record; not a model that lies beside its own."""
+    folder = write(tmp_path / "b")
+    for name in ("best.rknn", CONTRACT, BUILD):
+        assert read_bundle(folder / name).folder == folder
+    (folder / "other.rknn").write_bytes(b"RKNN")
+    with pytest.raises(BundleError, match=r'not the model of the bundle around it, which is "best\.rknn"'):
+        read_bundle(folder / "other.rknn")
+
+
+@pytest.mark.parametrize(
+    ("name", "says"),
+    [("x.rknn", r"is one file, and a bundle is needed: .*contract\.json"), ("x.pt", "is a file, expected the folder")],
+)
+def test_a_file_alone_is_no_bundle(tmp_path: Path, name: str, says: str) -> None:
+    """It exists: the message says what is missing, and what makes it."""
+    (tmp_path / name).write_bytes(b"RKNN")
+    with pytest.raises(BundleError, match=f'{says}.*"rkdeploy build best.pt" makes one'):
+        read_bundle(tmp_path / name)
+
+
+def test_targets_of_before_are_read_in_their_own_spelling(tmp_path: Path) -> None:
+    """A bundle that says RK3588S is one for rk3588."""
+    with new_bundle(tmp_path / "b") as partial:
+        write_json(partial / CONTRACT, replace(SPEC, model=NpuModel("best.rknn", "RK3588S", "int8")))
+        (partial / "best.rknn").write_bytes(b"RKNN")
+    assert read_bundle(tmp_path / "b").model.target == "rk3588"
 
 
 def test_schema_file_is_up_to_date() -> None:

@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 Infer = Callable[["NDArray[np.uint8]"], Sequence["HeadTensor"]]
 _NAMED = 3
 _WEAK_FLOAT = 0.1
+_NO_FLOAT = 0.05
+"""Below it the float model finds about nothing of what is labelled: a drop from there would mean nothing."""
 _POOR_COSINE = 0.99
 _MEND = (
     "Calibrate on 20 to 40 images like those the model will see, all classes among them (--calib); "
@@ -195,6 +197,15 @@ def require_accuracy(
     if not before:
         raise VerificationError(
             f"Accuracy cannot be judged: nothing is labelled in the {report.source}.", "Give labelled images."
+        )
+    lost = {name: value for name, value in before.items() if value < _NO_FLOAT}
+    if lost:
+        raise VerificationError(
+            f"The float model itself reaches {', '.join(f'{name} {value:.3f}' for name, value in lost.items())} on "
+            f"{reference.images} images of the {report.source}: the labels or the order of the classes are not this "
+            f"model's, so nothing can be judged by them.{' ' if report.notes else ''}{' '.join(report.notes)}",
+            "Give the data set that the model was trained on (--data, --data-labels); its classes must be the model's, "
+            "in the same order: rkdeploy inspect shows them.",
         )
     drops = {name: value - after.get(name, 0.0) for name, value in before.items()}
     fallen = {name: drop for name, drop in drops.items() if drop > max_drop}

@@ -11,11 +11,15 @@ from numpy.typing import NDArray
 
 from rkdeploy.building.matching import Matches, keypoint_shifts, mask_ious, match_detections
 from rkdeploy.errors import VerificationError
+from rkdeploy.evaluate.bootstrap import image_weights, interval
+from rkdeploy.evaluate.float_truth import FloatTruthMeter
+from rkdeploy.evaluate.scoring import kinds_of
+from rkdeploy.evaluate.truth import finds_objects
 from rkdeploy.postprocess.detections import Detections
 from rkdeploy.postprocess.postprocessor import Postprocessor
 from rkdeploy.postprocess.thresholds import Thresholds
 from rkdeploy.preprocess import LetterboxTransform
-from rkdeploy.record import Agreement, KeypointAgreement, MapAgreement, OutputAgreement
+from rkdeploy.record import Agreement, FoundShare, KeypointAgreement, MapAgreement, OutputAgreement
 from rkdeploy.runtime.protocol import HeadTensor
 from rkdeploy.spec import HeadOutput, ModelSpec
 
@@ -23,10 +27,12 @@ MATCH_IOU = 0.85
 MATCH_SCORE_DIFFERENCE = 0.15
 MATCH_SIMILARITY = 0.9
 """Object keypoint similarity from which two poses count as alike."""
-_MEND = (
-    "INT8: calibrate on 20 to 40 images like those the model will see (--calib), all classes among them; "
-    "docs/quantization.md has what else helps. If --dtype fp16 disagrees too, it is not quantization: please report it."
-)
+SURE = 0.25
+"""How far above the threshold a float score must lie for the object to count as one that float is sure of."""
+SAME_OBJECT = 0.5
+"""Overlap from which two detections of a class are of one object."""
+RANKED_FROM = 0.05
+"""The built model's detections are ranked down to this score: see `rkdeploy.evaluate.float_truth`."""
 
 
 @dataclass(slots=True)
@@ -45,28 +51,36 @@ class _Sums:
 
 
 class _MapSums:
-    """Pixels of a class map by float's class and the built model's."""
+    """Pixels of a class map by float's class and the built model's, image by image."""
 
     def __init__(self, classes: int) -> None:
-        self._counts = np.zeros((classes, classes), np.int64)
+        self._classes = classes
+        self._counts: list[NDArray[np.int64]] = []
 
     def add(self, reference: NDArray[np.uint8], built: NDArray[np.uint8]) -> None:
-        classes = len(self._counts)
+        classes = self._classes
         cells = np.bincount(reference.ravel().astype(np.intp) * classes + built.ravel(), minlength=classes**2)
-        self._counts += cells.reshape(classes, classes)
+        self._counts.append(cells.reshape(classes, classes))
 
-    @property
-    def same(self) -> float:
-        """Share of pixels of the same class."""
-        return float(np.trace(self._counts) / max(self._counts.sum(), 1))
+    def agreement(self, output: str) -> MapAgreement:
+        """The figures of all images."""
+        counts = np.array(self._counts, np.int64).reshape(-1, self._classes, self._classes)
+        total = counts.sum(axis=0)
+        mean = float(_mean_iou(total))
+        if np.isnan(mean):
+            return MapAgreement(output, 1.0 if total.sum() else 0.0, None)
+        drawn = np.tensordot(image_weights(len(counts)), counts, axes=1)
+        return MapAgreement(output, float(np.trace(total) / total.sum()), mean, interval(_mean_iou(drawn)))
 
-    @property
-    def mean_iou(self) -> float | None:
-        """Mean over the classes that float found of intersection over union; None where it found nothing."""
-        both = np.diag(self._counts)
-        either = self._counts.sum(0) + self._counts.sum(1) - both
-        there = self._counts.sum(1) > 0
-        return float((both[there] / either[there]).mean()) if there.any() else None
+
+def _mean_iou(counts: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Mean over the classes that float found of intersection over union, (...) of (..., n, n); NaN where none is."""
+    both = np.diagonal(counts, axis1=-2, axis2=-1)
+    there = counts.sum(axis=-1) > 0
+    either = counts.sum(axis=-1) + counts.sum(axis=-2) - both
+    ious = np.where(there, both / np.maximum(either, 1), 0.0)
+    found = there.sum(axis=-1)
+    return np.where(found > 0, ious.sum(axis=-1) / np.maximum(found, 1), np.nan)
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +103,10 @@ class AgreementMeter:
     def __init__(self, spec: ModelSpec, confidence: float = 0.25) -> None:
         self._spec = spec
         self._confidence = confidence
-        self._postprocess = Postprocessor(spec, Thresholds(confidence=confidence))
+        self._postprocess = Postprocessor(spec, Thresholds(confidence=min(RANKED_FROM, confidence)))
+        points = spec.keypoints.count if spec.keypoints is not None else 0
+        kinds = kinds_of(spec) if finds_objects(spec) else ()
+        self._precisions = [FloatTruthMeter(kind, len(spec.class_names), points) for kind in kinds]
         self._sums = [_Sums() for _ in spec.outputs]
         self._matches: list[Matches] = []
         self._shifts: list[NDArray[np.float32]] = []
@@ -97,6 +114,8 @@ class AgreementMeter:
         self._mask_ious: list[NDArray[np.float64]] = []
         self._maps = {m.output: _MapSums(len(m.class_names)) for m in spec.class_maps}
         self._same_first: list[bool] = []
+        self._recall: list[tuple[int, int]] = []  # objects, found
+        self._precision: list[tuple[int, int]] = []
 
     def add(
         self, reference: Sequence[HeadTensor], built: Sequence[HeadTensor], transform: LetterboxTransform
@@ -104,8 +123,12 @@ class AgreementMeter:
         """Compare one image, and say what was found in it."""
         for output, sums, expected, got in zip(self._spec.outputs, self._sums, reference, built, strict=True):
             self._add_tensor(output, sums, expected.dequantized(), got)
-        found = self._postprocess(reference, transform)
-        again = self._postprocess(built, transform)
+        seen, ranked = (self._postprocess(tensors, transform) for tensors in (reference, built))
+        found, again = seen.above(self._confidence), ranked.above(self._confidence)
+        for meter in self._precisions:
+            meter.add(found, ranked, transform.source_hw)
+        self._recall.append(_found_in(again, found.above(self._confidence + SURE)))
+        self._precision.append(_found_in(seen, again))
         matches = match_detections(found, again, MATCH_IOU, MATCH_SCORE_DIFFERENCE)
         self._matches.append(matches)
         self._add_details(found, again, matches, transform)
@@ -177,12 +200,20 @@ class AgreementMeter:
             mean_score_difference=float(np.mean(scores)) if scores else None,
             keypoints=self._keypoints(),
             mask_iou=float(np.mean(masks)) if (masks := _joined(self._mask_ious)).size else None,
-            class_maps=tuple(
-                MapAgreement(m.output, self._maps[m.output].same, self._maps[m.output].mean_iou)
-                for m in self._spec.class_maps
-            ),
+            class_maps=tuple(self._maps[m.output].agreement(m.output) for m in self._spec.class_maps),
             same_first_class=float(np.mean(self._same_first)) if self._same_first else None,
+            average_precisions=tuple(ap for meter in self._precisions if (ap := meter.result()) is not None),
+            built_confidence=min(RANKED_FROM, self._confidence),
+            same_first_class_interval=self._first_class_interval(),
+            recall=_share(self._recall, self._confidence + SURE, self._confidence),
+            precision=_share(self._precision, self._confidence, min(RANKED_FROM, self._confidence)),
         )
+
+    def _first_class_interval(self) -> tuple[float, float] | None:
+        if not self._same_first:
+            return None
+        same = np.array(self._same_first, np.float64)
+        return interval(image_weights(len(same)) @ same / len(same))
 
     def _keypoints(self) -> KeypointAgreement | None:
         shifts, likeness = _joined(self._shifts), _joined(self._likeness)
@@ -217,67 +248,20 @@ class AgreementMeter:
         )
 
 
-def require_agreement(agreement: Agreement, min_agreement: float) -> None:
-    """Refuse a built model that lost its detections.
-
-    Raises:
-        VerificationError: when a score tensor cannot reach the threshold that float reaches, or too few of float's
-            detections are matched.
-    """
-    for output in agreement.outputs:
-        if output.float_peak is None or output.built_peak is None or output.float_peak <= agreement.confidence:
-            continue
-        if output.reachable_score is not None and output.reachable_score <= agreement.confidence:
-            raise VerificationError(
-                f'Output "{output.name}" can represent scores up to {output.reachable_score:.3f} only, float reaches '
-                f"{output.float_peak:.3f} and the threshold is {agreement.confidence}: every detection of it is lost.",
-                "The calibration images show none of its objects, or boxes and scores share one scale: calibrate on "
-                "images like those the model will see, or build with --split boxes_scores.",
-            )
-    _require_whole_image(agreement, min_agreement)
-    if agreement.float_detections and not agreement.built_detections:
-        raise VerificationError(
-            f"The built model finds nothing on {agreement.images} images where float finds "
-            f"{agreement.float_detections} objects.",
-            _MEND,
-        )
-    if not agreement.float_detections and agreement.built_detections > agreement.images:
-        raise VerificationError(
-            f"The built model finds {agreement.built_detections} objects on {agreement.images} images where float "
-            "finds none.",
-            _MEND,
-        )
-    if agreement.share is not None and agreement.share < min_agreement:
-        raise VerificationError(
-            f"Only {agreement.matched} of {agreement.float_detections} float detections "
-            f"({100 * agreement.share:.1f} %) are matched by the built model at IoU {agreement.iou}, expected at least "
-            f"{100 * min_agreement:.1f} %.",
-            f"{_MEND} Or lower --min-agreement if this is good enough.",
-        )
-    if agreement.precision is not None and agreement.float_detections and agreement.precision < min_agreement:
-        raise VerificationError(
-            f"The built model finds {agreement.built_detections} objects, of which only {agreement.matched} "
-            f"({100 * agreement.precision:.1f} %) are among float's {agreement.float_detections}, expected at least "
-            f"{100 * min_agreement:.1f} %.",
-            f"{_MEND} Or lower --min-agreement if this is good enough.",
-        )
+def _found_in(there: Detections, counted: Detections) -> tuple[int, int]:
+    """How many detections are counted, and how many of them are there."""
+    return len(counted), len(match_detections(counted, there, SAME_OBJECT, score_difference=1.0).pairs)
 
 
-def _require_whole_image(agreement: Agreement, min_agreement: float) -> None:
-    """Refuse a built model whose class maps or first classes are not float's."""
-    for found in agreement.class_maps:
-        if found.mean_iou is not None and found.mean_iou < min_agreement:
-            raise VerificationError(
-                f'The class map "{found.output}" of the built model overlaps float\'s by {100 * found.mean_iou:.1f} % '
-                f"(mean IoU), expected at least {100 * min_agreement:.1f} %.",
-                f"{_MEND} Or lower --min-agreement if this is good enough.",
-            )
-    if agreement.same_first_class is not None and agreement.same_first_class < min_agreement:
-        raise VerificationError(
-            f"The built model names float's first class on {100 * agreement.same_first_class:.1f} % of "
-            f"{agreement.images} images, expected at least {100 * min_agreement:.1f} %.",
-            f"{_MEND} Or lower --min-agreement if this is good enough.",
-        )
+def _share(images: Sequence[tuple[int, int]], confidence: float, other_confidence: float) -> FoundShare | None:
+    """Of the (counted, found) of all images."""
+    counts = np.array(images, np.float64).reshape(-1, 2)
+    objects, found = counts.sum(axis=0)
+    if not objects:
+        return None
+    drawn = image_weights(len(counts)) @ counts
+    shares = np.divide(drawn[:, 1], drawn[:, 0], out=np.full(len(drawn), np.nan), where=drawn[:, 0] > 0)
+    return FoundShare(confidence, other_confidence, SAME_OBJECT, int(objects), float(found / objects), interval(shares))
 
 
 def _joined(parts: Sequence[NDArray[Any]]) -> NDArray[Any]:

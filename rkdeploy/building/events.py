@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from rkdeploy.evaluate.figures import AccuracyReport
     from rkdeploy.families.advice import Advice
     from rkdeploy.quantize.calibration import CalibrationSet
-    from rkdeploy.record import Agreement, Verification
+    from rkdeploy.record import Agreement, Proof, Verification
 
 
 class BuildEvents:
@@ -30,7 +30,7 @@ class BuildEvents:
     def verified(self, verification: Verification) -> None:
         """The contract's decode was proven."""
 
-    def compared(self, agreement: Agreement) -> None:
+    def compared(self, agreement: Agreement, proof: Proof) -> None:
         """The built model was compared with float."""
 
     def accuracy(self, report: AccuracyReport) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -26,6 +28,8 @@ from rkdeploy.graph.foreign import (
     with_static_input,
     without_padded_pooling,
 )  # fmt: skip
+from rkdeploy.graph.foreign_process import run_foreign
+from rkdeploy.graph.foreign_sizes import require_fixed_work
 from rkdeploy.graph.head import Head
 from rkdeploy.graph.session import Session
 from rkdeploy.graph.simplify import simplify
@@ -34,6 +38,29 @@ from rkdeploy.spec import Anchors, InputSpec, Task
 _ANCHOR_TOLERANCE = 1e-3  # px, for anchors that went through float32 decode arithmetic
 _MULTIPLES = "Use multiples of its largest stride for --imgsz, usually 32 or 64."
 _HALF_TOLERANCE = 2e-3  # relative, for anchors that an exporter stored as float16
+
+
+@dataclass(frozen=True, slots=True)
+class _Opened:
+    """An ONNX file as it was read.
+
+    Attributes:
+        reference: the graph with its axes fixed, and the decoded rows among its outputs where it has them.
+        simplified: the graph to cut.
+        head: of `simplified`.
+        input_name: of the image input.
+        hw: (height, width) of it.
+        class_names: one per class.
+        notes: what the user should know.
+    """
+
+    reference: onnx.ModelProto
+    simplified: onnx.ModelProto
+    head: Head
+    input_name: str
+    hw: tuple[int, int]
+    class_names: tuple[str, ...]
+    notes: tuple[str, ...]
 
 
 def from_onnx(file: Path, weights: Path | None, imgsz: tuple[int, int] | None, cfg: Path | None = None) -> Network:
@@ -48,34 +75,19 @@ def from_onnx(file: Path, weights: Path | None, imgsz: tuple[int, int] | None, c
     Raises:
         RkdeployError: whatever is wrong with the files, or when they do not belong together.
     """
-    model = to_float32(load_onnx(file))
-    require_image_model(model)
-    name, shape = image_input(model)
-    if shape[0] not in (None, 1):
-        raise GraphError(f'Input "{name}" has a batch of {shape[0]}, expected 1.', _batch_advice(model))
     checkpoint = read_checkpoint(weights, cfg) if weights is not None else None
     info = family_of(checkpoint).describe(checkpoint) if checkpoint is not None else None
-    hw, notes = _onnx_size(name, shape, imgsz, info)
-    Session(model)  # refuses a damaged graph; onnx's shape inference, which comes next, would crash on it (1.18)
-    # Only its axes are fixed: `verify` then proves everything that is done to the other graph.
-    reference = with_static_input(model, (1, 3, *hw))
-    simplified = to_supported_opset(without_padded_pooling(_simplified(reference, name, shape, hw)))
-    classes = len(info.class_names) if info is not None else None
-    simplified, head = _head_at(simplified, classes, hw, free=None in shape[2:])
-    if info is not None:
-        _require_same_levels(head, info)
-    names = _onnx_names(model, head, info, notes)
-    reference = _with_decoded_table(reference, simplified, head)
-    reference_head, image = head, _image(head, name, hw)
-    separate = False
+    opened = run_foreign(file, partial(_opened, file, imgsz, info), _Opened)
+    simplified, head, reference, notes = opened.simplified, opened.head, opened.reference, list(opened.notes)
+    reference_head, image = head, _image(head, opened.input_name, opened.hw)
     if not head.proves_decode:  # raw outputs: the graph cannot prove a decode, the checkpoint's own graph can
         if checkpoint is None or info is None:
             notes.append(note_of_unproven(file.name, head))
         else:
-            info, exported = matching_export(simplified, head, checkpoint, info, hw)
-            head, separate = completed(head, exported.head), True
+            info, exported = matching_export(file, simplified, head, checkpoint, info, opened.hw)
+            head = completed(head, exported.head)
             reference, reference_head, image = exported.model, exported.head, exported.input
-            simplified = _with_input_name(simplified, name, image.name)
+            simplified = _with_input_name(simplified, opened.input_name, image.name)
     if head.class_maps and info is None:
         notes.append(_maps_note(head))
     anchors, anchors_from = _agreed_anchors(head, info)
@@ -93,11 +105,36 @@ def from_onnx(file: Path, weights: Path | None, imgsz: tuple[int, int] | None, c
         input=image,
         anchors=anchors,
         anchors_from=anchors_from,
-        class_names=names,
+        class_names=opened.class_names,
         info=info,
         notes=tuple(notes),
-        separate_reference=separate,
+        foreign=True,
     )
+
+
+def _opened(file: Path, imgsz: tuple[int, int] | None, info: ModelInfo | None) -> _Opened:
+    """Read, rewrite and probe the graph; called in a process of its own, since all of that can crash.
+
+    Raises:
+        GraphError: whatever is wrong with it, or when it does not fit the checkpoint.
+    """
+    model = to_float32(load_onnx(file))
+    require_image_model(model)
+    name, shape = image_input(model)
+    if shape[0] not in (None, 1):
+        raise GraphError(f'Input "{name}" has a batch of {shape[0]}, expected 1.', _batch_advice(model))
+    hw, notes = _onnx_size(name, shape, imgsz, info)
+    Session(model)  # says what is wrong with a damaged graph; onnx's shape inference, which is next, crashes (1.18)
+    # Only its axes are fixed: `verify` then proves everything that is done to the other graph.
+    reference = with_static_input(model, (1, 3, *hw))
+    simplified = to_supported_opset(without_padded_pooling(_simplified(reference, name, shape, hw)))
+    classes = len(info.class_names) if info is not None else None
+    headed, head = _head_at(simplified, classes, hw, free=None in shape[2:])
+    require_fixed_work(headed, simplified, (tap.tensor for tap in head.taps))
+    if info is not None:
+        _require_same_levels(head, info)
+    names = _onnx_names(model, head, info, notes)
+    return _Opened(_with_decoded_table(reference, headed, head), headed, head, name, hw, names, tuple(notes))
 
 
 def _batch_advice(model: onnx.ModelProto) -> str:

@@ -9,6 +9,7 @@ from rkdeploy.building.network import Network
 from rkdeploy.errors import RkdeployError, shown
 from rkdeploy.quantize.data_yaml import read_data_yaml
 from rkdeploy.spec import ColorOrder, Fit, InputSpec
+from rkdeploy.text_file import TextFileError, read_text, text_lines
 
 IMAGENET_MEAN = (123.675, 116.28, 103.53)
 IMAGENET_STD = (58.395, 57.12, 57.375)
@@ -69,7 +70,7 @@ def with_choice(network: Network, choice: InputChoice) -> Network:
     image = _chosen(image, choice)
     names = network.class_names
     if choice.names is not None:
-        names = _read_names(choice.names)
+        names = read_names(choice.names)
         if len(names) != len(network.class_names):
             raise RkdeployError(
                 f'"{choice.names}" has {len(names)} class names, expected {len(network.class_names)}, one for each '
@@ -96,17 +97,18 @@ def _says_ultralytics(network: Network) -> bool:
     return any(p.key == "author" and p.value == "Ultralytics" for p in network.trained.metadata_props)
 
 
-def _read_names(path: Path) -> tuple[str, ...]:
+def read_names(path: Path) -> tuple[str, ...]:
+    """The class names in a data.yaml, or in a text file with one a line.
+
+    Raises:
+        RkdeployError: unreadable, no text, or with names that cannot be printed.
+    """
     if path.suffix.lower() in (".yaml", ".yml"):
         return read_data_yaml(path, Path.cwd()).class_names
     try:
-        if path.stat().st_size > _MAX_NAMES:
-            raise RkdeployError(f'"{path}" is too large to be a list of class names.')
-        lines = path.read_text("utf-8").splitlines()
-    except OSError as error:
-        raise RkdeployError(f'Cannot read the class names "{path}": {error.strerror or error}.') from error
-    except UnicodeDecodeError as error:
-        raise RkdeployError(f'The class names "{path}" are no UTF-8 text.') from error
+        lines = text_lines(read_text(path, _MAX_NAMES))
+    except TextFileError as error:
+        raise RkdeployError(f'The file of class names "{path}" {error.reason}.', error.cure) from error
     names = tuple(line.strip() for line in lines if line.strip())
     if not all(name.isprintable() for name in names):
         raise RkdeployError(f'The class names "{path}" hold {shown(next(n for n in names if not n.isprintable()))}.')

@@ -23,20 +23,18 @@ class Network:
         weights: the `.pt` beside an ONNX file, else None.
         family: of the model, `onnx` for a classifier from elsewhere.
         task: what it does.
-        trained: the graph as it was trained, with its decode.
-        reference: the same before simplification, with the first layer in the form that is built: what the contract is
-            verified against.
+        trained: the graph as it was trained, with its decode: what the contract is verified against.
+        reference: the same with the first layer in the form that is built; `trained` itself where nothing is rewritten.
         simplified: the graph to cut, with static shapes.
         head: the head of `simplified`.
-        reference_head: the head of `reference`, which knows how its outputs are read.
+        reference_head: the head of `trained` and `reference`, which knows how their outputs are read.
         input: the image input.
         anchors: pixels, finest level first; None for anchor-free families.
         anchors_from: `checkpoint` or `graph`; None for anchor-free families.
         class_names: one a class.
         info: what the checkpoint says, None for a lone ONNX file.
         notes: what the user should know.
-        separate_reference: the reference was exported from the checkpoint, `simplified` was not: they are equal up to
-            the order of float32 sums.
+        foreign: the graph comes from an ONNX file, and runs in a process with limits until it is proven.
     """
 
     file: Path
@@ -55,7 +53,7 @@ class Network:
     class_names: tuple[str, ...]
     info: ModelInfo | None
     notes: tuple[str, ...]
-    separate_reference: bool = False
+    foreign: bool = False
 
     @property
     def proves_decode(self) -> bool:

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from rkdeploy.building.accuracy_gate import GateOptions
+from rkdeploy.building.agreement_gate import FLOOR
 from rkdeploy.building.input_choice import InputChoice
-from rkdeploy.errors import RkdeployError, shown
+from rkdeploy.building.naming import checked_name, default_name
+from rkdeploy.chips import FLOAT16, canonical_dtype, canonical_target
+from rkdeploy.errors import RkdeployError
 from rkdeploy.examples import MAX_EXAMPLES
 from rkdeploy.export.emission import StemForm
 from rkdeploy.graph.cut import CutOptions
 from rkdeploy.quantize.float16 import Float16Choice
 
-FLOAT_DTYPE = "fp16"
+FLOAT_DTYPE = FLOAT16
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,8 +29,8 @@ class BuildOptions:
         cfg: the darknet cfg of a checkpoint that holds weights only (YOLOR's main branch).
         imgsz: (height, width) in pixels; None takes the training size.
         input: what the user says of the network's input and classes.
-        target: SoC, any that the installed toolkit knows.
-        dtype: `int8`, `fp16`, or another type of the toolkit's.
+        target: SoC, see `rkdeploy.chips`; kept as the toolkit's platform.
+        dtype: `int8`, `fp16`, or another type that the chip has; kept by that name.
         calib: folder, list file or data.yaml; None looks for ./calib_data.
         calib_count: how many calibration images at most.
         seed: of the choice of images.
@@ -38,12 +40,15 @@ class BuildOptions:
         stem: how the first layer is written.
         nms: which head of a checkpoint with two (YOLOv10, YOLO26); None takes the one that its trainer takes.
         cut: where the graph is cut.
-        min_agreement: share of float's detections that the built model must match, 0..1.
+        min_agreement: share that every measure of agreement with float must reach, 0..1: see
+            `rkdeploy.building.agreement_gate`.
         proof_images: how many held-back images it is proven on.
         examples: how many of them the bundle keeps, small, to be looked at.
         gate: what it must keep of float's accuracy on labelled images; None measures nothing.
         out: folder for bundles.
         toolkit_python: interpreter that has rknn-toolkit2; None is this one.
+        name: of the bundle and the model in it; None takes `rkdeploy.building.naming.default_name`.
+        allow_unproven: whether a build that nothing could be compared on is a success.
     """
 
     model: Path
@@ -63,22 +68,25 @@ class BuildOptions:
     stem: StemForm = "space_to_depth"
     nms: bool | None = None
     cut: CutOptions = field(default_factory=CutOptions)
-    min_agreement: float = 0.9
+    min_agreement: float = FLOOR
     proof_images: int = 24
     examples: int = 4
     gate: GateOptions | None = None
     out: Path = Path("build")
     toolkit_python: Path | None = None
+    name: str | None = None
+    allow_unproven: bool = False
 
     def __post_init__(self) -> None:
-        """Refuse numbers that mean nothing.
+        """Bring target and type to their own spelling; refuse those that are unknown, and numbers that mean nothing.
 
         Raises:
             RkdeployError: naming the option.
         """
-        for option, value in (("--target", self.target), ("--dtype", self.dtype)):
-            if not re.fullmatch(r"[\w.-]+", value):  # they become part of the folder's name
-                raise RkdeployError(f"{option} is {shown(value)}, expected a name like rk3588 or int8.")
+        if self.name is not None:
+            checked_name(self.name)
+        object.__setattr__(self, "target", canonical_target(self.target))  # the usual way out of a frozen class
+        object.__setattr__(self, "dtype", canonical_dtype(self.dtype, self.target))
         if not 0 <= self.min_agreement <= 1:
             raise RkdeployError(f"--min-agreement is {self.min_agreement}, expected a share from 0 to 1.")
         if self.proof_images < 1 or self.calib_count < 1:
@@ -93,4 +101,9 @@ class BuildOptions:
     @property
     def folder(self) -> Path:
         """Where the bundle goes."""
-        return self.out / f"{self.model.stem}-{self.target}-{self.dtype}"
+        return self.out / f"{self.title}-{self.target}-{self.dtype}"
+
+    @property
+    def title(self) -> str:
+        """Name of the bundle without target and type, and of the files in it."""
+        return self.name or default_name(self.model)

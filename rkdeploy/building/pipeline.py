@@ -21,7 +21,8 @@ from numpy.typing import NDArray
 
 from rkdeploy import __version__
 from rkdeploy.building.accuracy_gate import Side, gate_notes, measure, open_gate, require_accuracy, require_sound
-from rkdeploy.building.agreement import AgreementMeter, require_agreement
+from rkdeploy.building.agreement import AgreementMeter
+from rkdeploy.building.agreement_gate import proof_of, proof_text, require_agreement
 from rkdeploy.building.events import BuildEvents
 from rkdeploy.building.examples import ExampleKeeper
 from rkdeploy.building.input_choice import with_choice
@@ -29,7 +30,7 @@ from rkdeploy.building.network import Network
 from rkdeploy.building.npu_model import build_npu_model
 from rkdeploy.building.open_network import open_network
 from rkdeploy.building.options import FLOAT_DTYPE, BuildOptions
-from rkdeploy.building.replaced import replaced_note
+from rkdeploy.building.replaced import keep_replaced, replaced_note
 from rkdeploy.building.request import request_of
 from rkdeploy.building.two_sides import (
     FLOAT_FIGURES_FROM,
@@ -51,6 +52,7 @@ from rkdeploy.bundle import (
 from rkdeploy.compiled import CompiledModel
 from rkdeploy.errors import CalibrationError, ToolkitError
 from rkdeploy.evaluate.figures import AccuracyReport
+from rkdeploy.evaluate.matching import require_tool
 from rkdeploy.evaluate.truth import LabelledSet
 from rkdeploy.families.advice import advice_for
 from rkdeploy.families.anchor_defaults import compare_anchors
@@ -145,7 +147,7 @@ def build(options: BuildOptions, events: BuildEvents) -> Bundle:
         with clock.stage("cut", "Cutting the graph at its head"):
             cut_graph, outputs = cut(network.simplified, network.head, options.cut)
             spec = network.contract(outputs)
-            full_onnx, cut_onnx = folder / f"{options.model.stem}.onnx", folder / f"{options.model.stem}-cut.onnx"
+            full_onnx, cut_onnx = folder / f"{options.title}.onnx", folder / f"{options.title}-cut.onnx"
             onnx.save(network.trained, str(full_onnx))
             onnx.save(cut_graph, str(cut_onnx))
         with clock.stage("images", "Choosing images"):
@@ -154,6 +156,14 @@ def build(options: BuildOptions, events: BuildEvents) -> Bundle:
                 events.calibration(images.calibration)
                 if options.gate is not None:
                     require_sound(images.calibration)
+            if images.proof:
+                require_tool()  # missing, it is better told of now than after the build
+            elif not options.allow_unproven:
+                raise CalibrationError(
+                    "There is no image to compare the built model with float on, so nothing would prove it.",
+                    "Give images like those the model will see (--calib), or take the build as it comes with "
+                    "--allow-unproven.",
+                )
             labelled = open_gate(options.gate, spec) if options.gate is not None else None
             request = request_of(options, images, labelled)
         with clock.stage("verify", "Verifying the contract against the trained decode"):
@@ -167,7 +177,7 @@ def build(options: BuildOptions, events: BuildEvents) -> Bundle:
                     spec,
                     (cut_onnx, cut_graph),
                     partial(_calibration_input, spec, images),
-                    folder / f"{options.model.stem}.rknn",
+                    folder / f"{options.title}.rknn",
                     folder / QUANTIZATION,
                     events.detail,
                 )
@@ -181,10 +191,9 @@ def build(options: BuildOptions, events: BuildEvents) -> Bundle:
         except ToolkitError as error:
             raise _with_log_kept(error, folder / LOG, options.folder) from error
         events.advice(advice_for(network.info, network.input_hw) if network.info is not None else ())
-        if agreement is None:
-            warn("The built model was not compared with float: there is no image left to compare on.")
-        else:
-            events.compared(agreement)
+        proof = proof_of(agreement, decode_proven=verification.decode_proven)
+        if agreement is not None:
+            events.compared(agreement, proof)
         if accuracy is not None and labelled is not None and options.gate is not None:
             calibration = images.calibration if quantized else None
             for note in gate_notes(accuracy, labelled, calibration):
@@ -193,8 +202,8 @@ def build(options: BuildOptions, events: BuildEvents) -> Bundle:
             require_accuracy(accuracy, options.gate.max_drop, agreement, calibration)
         if agreement is not None:
             require_agreement(agreement, options.min_agreement)
-            if agreement.share is None and agreement.same_first_class is None:
-                warn("Float finds nothing on the held-back images, so there is nothing to compare.")
+        if text := proof_text(proof, agreement):
+            warn(text)
         compiled = _compiled(model, warn)
         write_json(folder / CONTRACT, spec)
         write_json(
@@ -214,8 +223,10 @@ def build(options: BuildOptions, events: BuildEvents) -> Bundle:
                 compiled=compiled,
                 accuracy=accuracy,
                 request=request,
+                proof=proof,
             ),
         )
+        keep_replaced(options.folder, network.sha256)
     return read_bundle(options.folder, check_hashes=False)
 
 

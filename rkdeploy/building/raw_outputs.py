@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import onnx
@@ -16,6 +17,7 @@ from rkdeploy.export.exported import Exported
 from rkdeploy.families.kinds import require_buildable
 from rkdeploy.families.model_info import ModelInfo
 from rkdeploy.families.registry import family_of
+from rkdeploy.graph.foreign_process import run_foreign
 from rkdeploy.graph.head import Head, Tap
 from rkdeploy.graph.session import Session
 
@@ -29,17 +31,18 @@ _KNOWN_BOXES = {
 
 
 def matching_export(
-    simplified: onnx.ModelProto, head: Head, checkpoint: Checkpoint, info: ModelInfo, hw: tuple[int, int]
+    file: Path, simplified: onnx.ModelProto, head: Head, checkpoint: Checkpoint, info: ModelInfo, hw: tuple[int, int]
 ) -> tuple[ModelInfo, Exported]:
     """The checkpoint's own graph, whose decode proves how the raw tensors are read.
 
     Of a checkpoint with two heads (YOLOv10, YOLO26) the graph may have either: the one with the same values is taken.
 
     Args:
-        simplified: the graph that ends in raw tensors.
+        file: the ONNX file.
+        simplified: its graph, which ends in raw tensors.
         head: its head.
         checkpoint: what it was exported from.
-        info: its facts.
+        info: what the checkpoint says of itself.
         hw: (height, width) of the input in pixels.
 
     Raises:
@@ -53,9 +56,14 @@ def matching_export(
         _require_same_tensors(head, exported.head)
     if len(exports) == 1:
         return exports[0]
-    given = _on_noise(_with_outputs(simplified, head.taps), head.taps)
-    distances = [_distance(given, _on_noise(with_taps(e), e.head.taps)) for _, e in exports]
-    return exports[int(np.argmin(distances))]
+    own = _with_outputs(simplified, head.taps)
+    return exports[run_foreign(file, lambda: _nearest(own, head.taps, [e for _, e in exports]), int)]
+
+
+def _nearest(own: onnx.ModelProto, taps: Sequence[Tap], exports: Sequence[Exported]) -> int:
+    """Which export gives the values that are most like the graph's own."""
+    given = _on_noise(own, taps)
+    return int(np.argmin([_distance(given, _on_noise(with_taps(e), e.head.taps)) for e in exports]))
 
 
 def completed(head: Head, exported: Head) -> Head:

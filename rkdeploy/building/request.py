@@ -41,7 +41,7 @@ def request_of(options: BuildOptions, images: ChosenImages, labelled: LabelledSe
     """SHA-256, in hexadecimal digits, of everything that a user decides of a build.
 
     Files count by their content, labelled images by name, size and time of change, all else by value.  Where the
-    bundle goes, which interpreter builds it and what it must keep of float (`min_agreement`) do not count.
+    bundle goes, which interpreter builds it, what it is called and what it must keep of float or prove do not count.
 
     Args:
         options: of the build.
@@ -51,7 +51,9 @@ def request_of(options: BuildOptions, images: ChosenImages, labelled: LabelledSe
     Raises:
         OSError: when a file of the options is no longer there.
     """
-    asked = replace(options, calib=None, out=Path(), toolkit_python=None, min_agreement=0.0)
+    asked = replace(
+        options, calib=None, out=Path(), toolkit_python=None, min_agreement=0.0, name=None, allow_unproven=False
+    )
     document = {
         "model_name": options.model.name,
         "options": msgspec.to_builtins(asked, enc_hook=_content),

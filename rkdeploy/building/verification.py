@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import onnx
 from numpy.typing import NDArray
 
 from rkdeploy.building.network import Network
-from rkdeploy.graph.verify import verify, verify_rewrite
+from rkdeploy.graph.foreign_process import run_foreign
+from rkdeploy.graph.rewritten import verify_rewrite
+from rkdeploy.graph.verify import verify
 from rkdeploy.graph.verify_outputs import verify_outputs
 from rkdeploy.preprocess import image_fit
 from rkdeploy.quantize.calibration import CalibrationImage
@@ -18,6 +21,8 @@ from rkdeploy.record import Verification
 from rkdeploy.spec import ModelSpec
 
 VERIFY_IMAGES = 4
+
+_Image = tuple[str, NDArray[np.uint8]]
 
 
 def verify_contract(
@@ -27,6 +32,9 @@ def verify_contract(
 
     Of a graph of raw tensors without its checkpoint only the outputs are compared, and the result says so.
 
+    The graph of an ONNX file is run in a process with limits, since its decode may do anything.  What is cut from it
+    does the same work on every image (`require_fixed_work`), so that the rest of a build can run it here.
+
     Args:
         network: what was cut.
         cut_graph: what became of it.
@@ -34,26 +42,27 @@ def verify_contract(
         images: the first of them are taken; none takes seeded noise, which exercises the decode all the same.
 
     Raises:
+        GraphError: the graph of an ONNX file crashed, or took more than the limits.
         VerificationError: when the proof does not hold.
     """
+    shown = tuple(_verify_images(spec, images))  # read here: OpenCV's threads do not come with a fork
+    prove = partial(_proven, network, cut_graph, spec, shown)
+    return run_foreign(network.file, prove, Verification) if network.foreign else prove()
+
+
+def _proven(network: Network, cut_graph: onnx.ModelProto, spec: ModelSpec, images: Sequence[_Image]) -> Verification:
     if not network.proves_decode:
-        return verify_outputs(network.reference, network.simplified, spec, _verify_images(spec, images))
-    head = network.reference_head
-    proof = verify(
-        network.reference,
-        head,
-        cut_graph,
-        spec,
-        _verify_images(spec, images),
-        separate=network.separate_reference,
-    )
-    if network.trained is network.reference:
+        return verify_outputs(network.reference, network.simplified, spec, images)
+    rewrite = None
+    if network.trained is not network.reference:  # first, since it names the layer
+        rewrite = verify_rewrite(network.trained, network.reference, spec, images)
+    proof = verify(network.trained, network.reference_head, cut_graph, spec, images)
+    if rewrite is None:
         return proof
-    rewrite = verify_rewrite(network.trained, network.reference, head, spec, _verify_images(spec, images))
-    return replace(proof, rewrite_error=rewrite)
+    return replace(proof, rewrite_error=rewrite.max_error, rewrite_allowed=rewrite.allowed)
 
 
-def _verify_images(spec: ModelSpec, images: Sequence[CalibrationImage]) -> Iterator[tuple[str, NDArray[np.uint8]]]:
+def _verify_images(spec: ModelSpec, images: Sequence[CalibrationImage]) -> Iterator[_Image]:
     fit = image_fit(spec.input)
     for image in images[:VERIFY_IMAGES]:
         yield image.path, fit(image.read()).image

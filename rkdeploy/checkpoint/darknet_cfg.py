@@ -26,6 +26,7 @@ from rkdeploy.checkpoint.darknet_sections import (
     Yolo,
 )
 from rkdeploy.errors import CheckpointError, shown
+from rkdeploy.text_file import TextFileError, decode_text
 
 _MAX_BYTES = 1 << 20
 _MAX_SECTIONS = 4096
@@ -62,10 +63,9 @@ def read_darknet_cfg(path: Path) -> DarknetCfg:
     if len(data) > _MAX_BYTES:
         raise CheckpointError(f'"{path.name}" has more than {_MAX_BYTES} bytes; this is no cfg.', _HINT)
     try:
-        text = data.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = data[: error.start].count(b"\n") + 1
-        raise CheckpointError(f'"{path.name}" line {line} is not UTF-8 text; this is no cfg.', _HINT) from error
+        text = decode_text(data, path.name)
+    except TextFileError as error:
+        raise CheckpointError(f'"{path.name}" {error.reason}; this is no cfg.', error.cure or _HINT) from error
     return parse_darknet_cfg(text, path.name)
 
 

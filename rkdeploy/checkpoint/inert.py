@@ -45,7 +45,9 @@ MODEL_NAMESPACES = (
 )  # fmt: skip
 
 _MAX_INTEGER = 1 << 60  # larger integers can be made to collide in a dictionary
-_MAX_TUPLE_KEY = 16
+_MAX_TUPLE_KEY = 4
+_MAX_KEY = 4096  # characters; equal keys are compared whole
+_MAX_KEY_PART = 100
 _MAX_PATH = 4096
 
 
@@ -78,7 +80,7 @@ class Inert:
 
     def __setitem__(self, key: Any, value: Any) -> None:
         """Mappings and lists of model code (configuration objects) are remembered like attributes."""
-        self.state[str(key)] = value
+        self.state[_brief(key)] = value
 
     def append(self, value: Any) -> None:
         self.state[str(len(self.state))] = value
@@ -124,7 +126,7 @@ def _rebuild_parameter(data: Any, *_: object) -> Any:
 
 
 def _rebuild_from_type(_function: object, _kind: object, arguments: Any, _state: object = None) -> Any:
-    return _rebuild_tensor(*arguments) if isinstance(arguments, tuple) and len(arguments) >= 4 else None
+    return _rebuild_tensor(*arguments) if isinstance(arguments, tuple) and 4 <= len(arguments) <= 16 else None
 
 
 class NumpyDtype:
@@ -171,20 +173,34 @@ def _bound_attribute(*_: object) -> Inert:
 
 
 def plain_key(key: Any) -> Any:
-    """A dictionary key or set member that is safe to hash.
+    """A dictionary key or set member that is safe to hash and to compare.
 
-    Hashing tuples that share their parts takes exponential time, and deeply nested ones overflow the C stack.
+    Hashing tuples that share their parts takes exponential time, deeply nested ones overflow the C stack, and tuples of
+    numbers can be made to collide: a tuple is remembered as text.
 
     Raises:
         CheckpointError: when it is not.
     """
-    if isinstance(key, (str, bytes, float, Inert, type, type(None))) or (
+    if isinstance(key, (str, bytes)):
+        if len(key) > _MAX_KEY:
+            raise CheckpointError(f"The checkpoint uses a key of {len(key):,} characters, which no model does.")
+        return key
+    if isinstance(key, (float, Inert, type, type(None))) or (
         isinstance(key, int) and -_MAX_INTEGER < key < _MAX_INTEGER
     ):
         return key
-    if isinstance(key, tuple) and len(key) <= _MAX_TUPLE_KEY and not any(isinstance(k, tuple) for k in key):
-        return tuple(plain_key(k) for k in key)
+    if isinstance(key, tuple) and len(key) <= _MAX_TUPLE_KEY:
+        return f"({', '.join([_brief(part)[:_MAX_KEY_PART] for part in key])})"
     raise CheckpointError(f"The checkpoint uses {shown(key)} as a dictionary key, which no model does.")
+
+
+def _brief(key: Any) -> str:
+    """A key as text; of what is neither text nor a small number, its kind only."""
+    if isinstance(key, str):
+        return key
+    if isinstance(key, float) or (isinstance(key, int) and -_MAX_INTEGER < key < _MAX_INTEGER):
+        return str(key)
+    return f"<{type(key).__name__}>"
 
 
 def _dict(items: object = (), *_: object) -> dict[Any, Any]:

@@ -14,7 +14,10 @@ from rkdeploy.checkpoint.tensor import LazyTensor
 from rkdeploy.errors import CheckpointError, shown
 
 _MAX_DEPTH = 64
-_MAX_ENTRIES = 1_000_000  # modules, tensors and attributes; a large model has 50,000
+_MAX_ENTRIES = 300_000  # modules, tensors and attributes; a large model has 50,000
+_MAX_PATHS = 10_000_000  # characters of all modules' paths; a large model has 100,000
+_MAX_SHARING = 2  # a model's tensors may have this many times the elements of the storages that they view,
+_MAX_SHARED = 4 << 20  # and so many more: what is beyond is one storage viewed over and over
 _MAX_NAME = 200
 
 STATE_DICT = "state_dict"
@@ -94,7 +97,7 @@ def module_from_inert(root: object, path: str = "") -> Module:
     Raises:
         CheckpointError: when `root` is no module, or the tree nests without end.
     """
-    return _Tree().convert(root, path, ())
+    return _checked(_Tree().convert(root, path, ()))
 
 
 def module_from_state_dict(tensors: Mapping[str, LazyTensor]) -> Module:
@@ -105,19 +108,22 @@ def module_from_state_dict(tensors: Mapping[str, LazyTensor]) -> Module:
     Raises:
         CheckpointError: when a key is none that torch writes.
     """
-    if len(tensors) > _MAX_ENTRIES:
-        raise CheckpointError(f"The state dict has more than {_MAX_ENTRIES:,} tensors, which no trained model has.")
+    size = _Size()
     wrapped = all(key.startswith("module.") for key in tensors)
     root = _Branch()
     for key, tensor in tensors.items():
         *above, name = (key.removeprefix("module.") if wrapped else key).split(".")
         if len(above) > _MAX_DEPTH:
             raise CheckpointError(f"The state dict has the key {shown(key)}, which nests without end.")
+        size.add(1, key)
         branch = root
         for part in above:
-            branch = branch.branches.setdefault(part, _Branch())
+            if part not in branch.branches:
+                size.add(1, key)
+                branch.branches[part] = _Branch()
+            branch = branch.branches[part]
         branch.tensors[name] = tensor
-    return root.module(STATE_DICT, "", set())
+    return _checked(root.module(STATE_DICT, "", set()))
 
 
 def require_affine(norm: Module) -> None:
@@ -165,11 +171,37 @@ class _Branch:
         )
 
 
+@dataclass(slots=True)
+class _Size:
+    """How large a tree has become while it is made."""
+
+    entries: int = 0
+    characters: int = 0
+
+    def add(self, entries: int, path: str) -> None:
+        self.entries += entries
+        self.characters += len(path)
+        if self.entries > _MAX_ENTRIES or self.characters > _MAX_PATHS:
+            raise CheckpointError(f"The model has more than {_MAX_ENTRIES:,} parts, which no trained model has.")
+
+
+def _checked(root: Module) -> Module:
+    """The tree, when its tensors do not multiply what the file holds: each place's tensor is a copy in the export."""
+    tensors = [tensor for module in root.walk() for tensor in module.tensors.values()]
+    viewed = sum(tensor.numel for tensor in tensors)
+    stored = sum(storage.numel for storage in {id(t.storage): t.storage for t in tensors}.values())
+    if viewed > _MAX_SHARING * stored + _MAX_SHARED:
+        raise CheckpointError(
+            f"The model's tensors have {viewed:,} elements and view {stored:,}: they share them over and over."
+        )
+    return root
+
+
 class _Tree:
     """Turns stand-ins into modules, one for each place in the tree: shared ones must not multiply without end."""
 
     def __init__(self) -> None:
-        self._entries = 0
+        self._size = _Size()
         self._reads: set[str] = set()
 
     def convert(self, value: object, path: str, above: tuple[int, ...]) -> Module:
@@ -180,9 +212,7 @@ class _Tree:
             raise CheckpointError(f'Module "{shown(path)[1:-1]}" contains itself, which no trained model does.')
         state = value.state
         parameters, buffers, modules = (_items(state.get(group)) for group in ("_parameters", "_buffers", "_modules"))
-        self._entries += 1 + len(state) + len(parameters) + len(buffers) + len(modules)
-        if self._entries > _MAX_ENTRIES:
-            raise CheckpointError(f"The model has more than {_MAX_ENTRIES:,} parts, which no trained model has.")
+        self._size.add(1 + len(state) + len(parameters) + len(buffers) + len(modules), path)
         return Module(
             class_name=value.class_name,
             module_name=value.module_name,

@@ -29,6 +29,7 @@ NUMPY_DTYPES: dict[str, str] = {
 
 
 _MAX_EXPANDED = 1 << 20  # elements of a tensor that repeats few numbers; upstream's largest have some hundred
+_MAX_DIMENSIONS = 16
 _MAX_EXTENT = 1 << 48  # product of the sizes that are not zero: beyond, numpy refuses even an empty array
 
 
@@ -118,14 +119,15 @@ def make_tensor(storage: Storage, offset: object, shape: object, stride: object,
     """
 
     def whole_numbers(value: object, what: str) -> tuple[int, ...]:
-        if not isinstance(value, (tuple, list)) or not all(type(v) is int and 0 <= v < 2**48 for v in value):
-            raise CheckpointError(f"A tensor has {what} {shown(value)}, expected non-negative integers.")
+        short = isinstance(value, (tuple, list)) and len(value) <= _MAX_DIMENSIONS
+        if not short or not all(type(v) is int and 0 <= v < 2**48 for v in value):
+            raise CheckpointError(f"A tensor has {what} {shown(value)}, expected up to 16 non-negative integers.")
         return tuple(value)
 
     sizes = whole_numbers(shape, "shape")
     steps = whole_numbers(stride, "stride")
     (start,) = whole_numbers((offset,), "offset")
-    if len(sizes) != len(steps) or len(sizes) > 16:
+    if len(sizes) != len(steps):
         raise CheckpointError(f"A tensor has {len(sizes)} sizes and {len(steps)} strides, expected as many of each.")
     if dtype not in NUMPY_DTYPES:
         raise CheckpointError(f'A tensor has the element type "{dtype}", expected one of {", ".join(NUMPY_DTYPES)}.')

@@ -2,7 +2,7 @@
 
 A hostile pickle has three ways besides calling things: to change objects after they were checked, to make the reader
 hash, print or copy what has no end, and to ask for memory that its size does not justify.  Each opcode that could is
-replaced below.
+replaced below, and what they do is counted in the file's `Budget`.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import sys
 from collections.abc import Callable
 from typing import Any, Protocol
 
+from rkdeploy.checkpoint.budget import MAX_STEPS, Budget
 from rkdeploy.checkpoint.inert import (
     CONSTRUCTORS,
     DTYPE_NAMES,
@@ -29,9 +30,10 @@ from rkdeploy.checkpoint.inert import (
 from rkdeploy.checkpoint.tensor import Storage
 from rkdeploy.errors import CheckpointError, shown
 
-_MAX_OPCODES = 2_000_000  # a large model has 300,000; each makes at most some 200 bytes
-_MAX_COPIED = 4_000_000  # elements and characters that constructors copy, all together
 _MAX_NAME = 200
+_MAX_STORAGE_KEY = 200
+_MAX_MEMO_INDEX = 1 << 32  # protocol 0 writes it in digits: larger ones can be made to collide in the memo
+_IDENTITY_LENGTHS = (5, 6)  # the legacy format adds what a storage views
 
 
 class ByteStream(Protocol):
@@ -53,6 +55,7 @@ class InertUnpickler(pickle._Unpickler):  # noqa: SLF001  (the documented class 
     Args:
         stream: the pickle.
         storage: gives the storage for a persistent id `("storage", type, key, location, numel, ...)`.
+        budget: the file's; all pickles of a file share it.
     """
 
     # What the standard library's class keeps and its type stubs do not tell.
@@ -61,13 +64,16 @@ class InertUnpickler(pickle._Unpickler):  # noqa: SLF001  (the documented class 
     read: Callable[[int], bytes]
     pop_mark: Callable[[], list[Any]]
 
-    def __init__(self, stream: ByteStream, storage: Callable[[str, str, int], Storage]) -> None:
+    memo: dict[int, Any]
+    readline: Callable[[], bytes]
+
+    def __init__(self, stream: ByteStream, storage: Callable[[str, str, int], Storage], budget: Budget) -> None:
         # latin-1 lets the byte strings of Python 2 pickles through; nothing is decoded that matters.
         super().__init__(stream, encoding="latin-1")
-        self.dispatch = _Counted(_OPCODES)  # type: ignore[misc]  # the count is this pickle's own
+        self.dispatch = _Counted(_OPCODES, budget)  # type: ignore[misc]  # the count is this file's own
         self._storage = storage
+        self._budget = budget
         self._stand_ins: dict[tuple[str, str], type[Inert]] = {}
-        self._copied = 0
 
     def find_class(self, module_name: str, global_name: str) -> Any:
         constructor = CONSTRUCTORS.get((module_name, global_name))
@@ -91,6 +97,7 @@ class InertUnpickler(pickle._Unpickler):  # noqa: SLF001  (the documented class 
     def _stand_in(self, module_name: str, class_name: str) -> type[Inert]:
         key = (module_name, class_name)
         if key not in self._stand_ins:
+            self._budget.name_class()
             self._stand_ins[key] = type(
                 "Inert", (Inert,), {"module_name": module_name, "class_name": class_name, "__slots__": ()}
             )
@@ -99,10 +106,11 @@ class InertUnpickler(pickle._Unpickler):  # noqa: SLF001  (the documented class 
     def persistent_load(self, identity: Any) -> Any:
         if isinstance(identity, tuple) and len(identity) == 4 and identity[0] == "module":
             return identity[1]  # the legacy format stores a class beside its source text
-        if not isinstance(identity, tuple) or len(identity) < 5 or identity[0] != "storage":
+        if not isinstance(identity, tuple) or len(identity) not in _IDENTITY_LENGTHS or identity[0] != "storage":
             raise CheckpointError(f"The checkpoint refers to {shown(identity)}, expected a tensor storage.")
         _, kind, key, _, numel, *_ = identity
-        if not isinstance(kind, StorageType) or type(numel) is not int or numel < 0 or not isinstance(key, str):
+        named = isinstance(key, str) and len(key) <= _MAX_STORAGE_KEY
+        if not isinstance(kind, StorageType) or type(numel) is not int or not 0 <= numel < 1 << 62 or not named:
             raise CheckpointError(
                 f"The checkpoint describes a tensor storage as {shown(identity)}, which is not valid."
             )
@@ -113,14 +121,10 @@ class InertUnpickler(pickle._Unpickler):  # noqa: SLF001  (the documented class 
     def _call(self, function: Any, arguments: Any, keywords: Any = None) -> None:
         if not isinstance(arguments, (list, tuple)) or not callable(function):
             raise CheckpointError(f"The checkpoint makes {shown(function)} of {shown(arguments)}, which is not valid.")
-        self._spend(arguments, *arguments)
-        self.append(function(*arguments, **(keywords if isinstance(keywords, dict) else {})))
-
-    def _spend(self, *values: Any) -> None:
-        """Count what constructors copy: ten bytes of a pickle can ask for a copy of megabytes, again and again."""
-        self._copied += sum(len(v) for v in values if isinstance(v, (str, bytes, list, tuple, dict, set, frozenset)))
-        if self._copied > _MAX_COPIED:
-            raise CheckpointError("The checkpoint's pickle copies data over and over, which no model does.")
+        keywords = keywords if isinstance(keywords, dict) else {}
+        self._budget.copy(arguments, keywords)
+        self._budget.copy(*arguments, *keywords, *keywords.values())
+        self.append(function(*arguments, **keywords))
 
     def _instantiate(self, klass: Any, args: Any) -> None:
         self._call(klass, args)
@@ -138,7 +142,8 @@ class InertUnpickler(pickle._Unpickler):  # noqa: SLF001  (the documented class 
         state, instance = self.stack.pop(), self.stack[-1]
         if not isinstance(instance, (Inert, Mapping, NumpyDtype)):
             raise CheckpointError(f"The checkpoint changes {shown(instance)} after making it, which no model does.")
-        self._spend(state, *(state if isinstance(state, tuple) else ()))
+        self._budget.copy(state)
+        self._budget.copy(*(state if isinstance(state, tuple) else ()))
         instance.__setstate__(state)
 
     def load_setitem(self) -> None:
@@ -168,6 +173,12 @@ class InertUnpickler(pickle._Unpickler):  # noqa: SLF001  (the documented class 
     def load_frozenset(self) -> None:
         self.append(frozen_set(self.pop_mark()))
 
+    def load_put(self) -> None:
+        index = int(self.readline()[:-1])
+        if not 0 <= index < _MAX_MEMO_INDEX:
+            raise CheckpointError(f"The checkpoint's pickle remembers an object as number {shown(index)}.")
+        self.memo[index] = self.stack[-1]
+
     def load_bytearray8(self) -> None:
         """As many bytes as there are; the original allocates what the length says before it looks."""
         (size,) = struct.unpack("<Q", self.read(8))
@@ -185,19 +196,23 @@ _OPCODES: dict[int, Callable[[Any], None]] = {
     pickle.DICT[0]: InertUnpickler.load_dict,
     pickle.ADDITEMS[0]: InertUnpickler.load_additems,
     pickle.FROZENSET[0]: InertUnpickler.load_frozenset,
+    pickle.PUT[0]: InertUnpickler.load_put,
     pickle.BYTEARRAY8[0]: InertUnpickler.load_bytearray8,
 }
 
 
 class _Counted(dict[int, Callable[[Any], None]]):
-    """The table of opcodes, which refuses a pickle of too many: one byte of it can make an object of 200."""
+    """The table of opcodes, which counts each: one byte of a pickle can make an object of 200."""
 
-    count = 0
+    def __init__(self, opcodes: dict[int, Callable[[Any], None]], budget: Budget) -> None:
+        super().__init__(opcodes)
+        self._budget = budget
 
     def __getitem__(self, opcode: int) -> Callable[[Any], None]:
-        self.count += 1
-        if self.count > _MAX_OPCODES:
-            raise CheckpointError(f"The checkpoint's pickle has more than {_MAX_OPCODES:,} steps, which no model has.")
+        budget = self._budget
+        budget.steps += 1
+        if budget.steps > MAX_STEPS:
+            raise CheckpointError(f"The checkpoint's pickle has more than {MAX_STEPS:,} steps, which no model has.")
         return super().__getitem__(opcode)
 
 

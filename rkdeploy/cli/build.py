@@ -31,11 +31,13 @@ from rkdeploy.cli.model_options import (
     ImgszOption,
     MeanOption,
     ModelArgument,
+    NameOption,
     NamesOption,
     NmsOption,
     StdOption,
     Stem,
     StemOption,
+    TargetOption,
     WeightsOption,
     input_choice,
 )  # fmt: skip
@@ -50,7 +52,7 @@ if TYPE_CHECKING:
     from rkdeploy.families.advice import Advice
     from rkdeploy.quantize.calibration import CalibrationSet
     from rkdeploy.quantize.float16 import Float16Choice
-    from rkdeploy.record import Agreement, Verification
+    from rkdeploy.record import Agreement, Proof, Verification
 
 
 class Algorithm(str, Enum):
@@ -96,9 +98,9 @@ def build_command(
     color: ColorOption = None,
     fit: FitOption = None,
     crop: CropOption = None,
-    target: Annotated[str, typer.Option(help="SoC, any that the installed toolkit knows.")] = "rk3588",
+    target: TargetOption = "rk3588",
     dtype: Annotated[
-        str, typer.Option(help="int8, fp16, or another type of the toolkit's.", rich_help_panel=QUANTIZATION)
+        str, typer.Option(help="int8 (i8), fp16 (fp), or another type that the SoC has.", rich_help_panel=QUANTIZATION)
     ] = "int8",
     calib: CalibOption = None,
     calib_count: CalibCountOption = 20,
@@ -130,12 +132,20 @@ def build_command(
     min_agreement: Annotated[
         float,
         typer.Option(
-            help="Share of float's detections that the built model must match (0 to 1).", rich_help_panel=QUANTIZATION
+            help="Lowest AP50 (0 to 1) of the built model with float's detections as the truth; of classifiers the "
+            "share with the same first class, of class maps the mean IoU. The upper end of its interval counts.",
+            rich_help_panel=QUANTIZATION,
         ),
-    ] = 0.9,
-    proof_count: Annotated[
-        int, typer.Option(help="Held-back images to compare on.", rich_help_panel=QUANTIZATION)
-    ] = 24,
+    ] = 0.85,
+    proof_count: Annotated[int, typer.Option(help="Held-out images to compare on.", rich_help_panel=QUANTIZATION)] = 24,
+    allow_unproven: Annotated[
+        bool,
+        typer.Option(
+            "--allow-unproven",
+            help="Accept a build when there is no image to compare the built model with float on.",
+            rich_help_panel=QUANTIZATION,
+        ),
+    ] = False,
     examples: Annotated[
         int, typer.Option(help="Of these, how many the bundle keeps as small pictures.", rich_help_panel=OUTPUT)
     ] = 4,
@@ -170,6 +180,7 @@ def build_command(
         int, typer.Option(help="The toolkit's, 0 to 3.", min=0, max=3, rich_help_panel=GRAPH)
     ] = 3,
     out_dir: Annotated[Path, typer.Option("--out", help="Folder for bundles.", rich_help_panel=OUTPUT)] = Path("build"),
+    name: NameOption = None,
     toolkit_python: ToolkitPythonOption = None,
 ) -> None:
     """Turn a checkpoint into a verified .rknn bundle: export, cut, verify, quantize, build, compare."""
@@ -206,6 +217,8 @@ def build_command(
         gate=gate,
         out=out_dir,
         toolkit_python=toolkit_python,
+        name=name,
+        allow_unproven=allow_unproven,
     )
     build_and_print(options)
 
@@ -300,21 +313,21 @@ class _Events(BuildEvents):
         out.print(
             f"[bold]Verified[/]  {verification.rows:,} rows, {verification.images} images: "
             + (f"{found} of the trained decode" if found else "identical to the trained decode")
-            + (f"; rewritten first layer within {rewrite:.2g}" if rewrite is not None else "")
+            + (f"; rewritten first layer within {rewrite:.2g} of the trained one" if rewrite is not None else "")
         )
 
-    def compared(self, agreement: Agreement) -> None:
+    def compared(self, agreement: Agreement, proof: Proof) -> None:
         out.print(agreement_table(agreement))
-        share = agreement.share
-        if share is not None:
-            out.print(
-                f"[bold]Agreement[/] {agreement.matched} of {agreement.float_detections} float detections matched "
-                f"({100 * share:.1f} %) at IoU {agreement.iou}, score within {agreement.score_difference}; "
-                f"{agreement.images} images from {plain(agreement.source)}; {plain(agreement.figures_from)}"
-            )
-
-        for line in agreement_lines(agreement):
+        first, *others = [*agreement_lines(agreement), "float finds nothing to compare"]
+        out.print(
+            f"[bold]Agreement[/] {plain(first)}; {agreement.images} images from {plain(agreement.source)}; "
+            f"{plain(agreement.figures_from)}"
+        )
+        for line in others[:-1]:
             out.print(f"            {plain(line)}")
+        out.print(
+            f"[bold]Standing[/]  {'[green]agrees[/] with float' if proof.standing == 'agrees' else proof.standing}"
+        )
 
     def accuracy(self, report: AccuracyReport) -> None:
         from rkdeploy.cli.evaluate_table import print_accuracy
@@ -329,8 +342,19 @@ class _Events(BuildEvents):
 
 
 def agreement_lines(agreement: Agreement) -> list[str]:
-    """What the task gives besides boxes, a line each."""
+    """What the built model keeps of float's results, one line for each thing that the model gives."""
     lines = []
+    for ap in agreement.average_precisions:
+        low, high = ap.ap50_interval
+        lines.append(
+            f"AP {ap.ap:.3f}, AP50 {ap.ap50:.3f} ({low:.3f} to {high:.3f}), AP75 {ap.ap75:.3f} of the {ap.kind}, with "
+            f"float's {ap.objects} detections above {agreement.confidence} as the truth"
+        )
+    if agreement.recall is not None:
+        sure = agreement.recall
+        lines.append(
+            f"finds {100 * sure.found:.1f} % of the {sure.objects} objects that float scores above {sure.confidence}"
+        )
     points = agreement.keypoints
     if points is not None:
         median, tail = points.median_shift_px, points.p95_shift_px

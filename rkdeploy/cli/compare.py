@@ -26,6 +26,7 @@ from rkdeploy.cli.model_options import (
     DataLabelsOption,
     DataSplitOption,
     ModelArgument,
+    NameOption,
     WeightsOption,
 )  # fmt: skip
 from rkdeploy.cli.size import parse_size
@@ -49,10 +50,10 @@ class Format(str, Enum):
 def compare_command(
     model: ModelArgument,
     target: Annotated[
-        str, typer.Option(help="SoCs, any that the installed toolkit knows.", rich_help_panel=_MATRIX)
+        str, typer.Option(help="SoCs, with commas between.", rich_help_panel=_MATRIX)
     ] = "rk3588,rk3576,rk3566,rk3562",
     dtype: Annotated[
-        str, typer.Option(help="Types: int8, fp16, others of the toolkit's.", rich_help_panel=_MATRIX)
+        str, typer.Option(help="Types: int8, fp16, others that all the SoCs have.", rich_help_panel=_MATRIX)
     ] = "int8",
     imgsz: Annotated[
         str | None,
@@ -92,6 +93,7 @@ def compare_command(
     out_dir: Annotated[
         Path, typer.Option("--out", help="Folder for the bundles; those of before are kept.", rich_help_panel=OUTPUT)
     ] = Path("build/compare"),
+    name: NameOption = None,
     workers: Annotated[
         int,
         typer.Option(
@@ -140,6 +142,7 @@ def compare_command(
         out=out_dir,
         toolkit_python=toolkit_python,
         workers=workers,
+        name=name,
     )
     with _watched() as events:
         found = compare(options, events)

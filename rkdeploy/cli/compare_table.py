@@ -134,7 +134,7 @@ def _legend(found: Comparison) -> list[str]:
     agreements = [f.agreement for f in there if f.agreement is not None]
     if agreements:
         one = agreements[0]
-        rule = f"; detections match at IoU {one.iou} with scores within {one.score_difference}"
+        rule = "; AP (IoU 0.5 to 0.95) with float's detections as the truth"
         lines.append(
             f"agreement: {one.figures_from}, with float at the same size, on {one.images} images from {one.source}"
             f"{rule if one.float_detections else ''}."

@@ -65,6 +65,7 @@ def estimate_command(
 ) -> None:
     """Predict NPU time, rate and memory of a model on chips that you need not have."""
     from rkdeploy.bundle import read_bundle
+    from rkdeploy.chips import canonical_dtype, canonical_target
     from rkdeploy.cli.estimate_table import print_estimates
     from rkdeploy.estimate.compile import EstimateSource, compiled_models, is_bundle
     from rkdeploy.estimate.latency import latency_model, predict, require_predictable
@@ -77,10 +78,11 @@ def estimate_command(
             raise RkdeployError(f'"{file}" cannot be written: there is no folder "{file.parent}".')
     size = parse_size(imgsz) if imgsz else None
     chosen = (
-        tuple(dict.fromkeys(chip.strip() for chip in target.split(",")))
+        tuple(dict.fromkeys(canonical_target(chip) for chip in target.split(",")))
         if target is not None
         else tuple(latency_model().chips)
     )
+    dtype = canonical_dtype(dtype)
     if is_bundle(model) and target is None:
         own = read_bundle(model).model
         chosen, dtype = (own.target,), own.dtype

@@ -11,7 +11,8 @@ import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
 from rkdeploy.cli.backend_option import AUTO, ToolkitPythonOption
-from rkdeploy.cli.console import err, out, plain, print_warning
+from rkdeploy.cli.bundle_argument import chosen_bundle
+from rkdeploy.cli.console import err, out, print_warning
 from rkdeploy.cli.model_options import LABELLED, CountOption, LabelsOption, SplitOption
 
 if TYPE_CHECKING:
@@ -111,16 +112,11 @@ def eval_command(
     as_json: Annotated[bool, typer.Option("--json", help="Print the figures as JSON.")] = False,
 ) -> None:
     """Measure the accuracy of a bundle on labelled images."""
-    from rkdeploy.bundle import find_bundle, read_bundle
     from rkdeploy.cli.evaluate_table import print_accuracy
     from rkdeploy.evaluate.run import EvaluationOptions, evaluate
     from rkdeploy.runtime.protocol import RuntimeOptions
 
-    if bundle is None:
-        opened, sentence = find_bundle(Path())
-        err.print(plain(sentence))
-    else:
-        opened = read_bundle(bundle)
+    opened = chosen_bundle(bundle)
     options = EvaluationOptions(
         data=data,
         backends=_settled(backend),

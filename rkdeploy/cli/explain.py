@@ -10,6 +10,7 @@ import msgspec
 import typer
 from rich.table import Table
 
+from rkdeploy.cli.bundle_argument import chosen_bundle
 from rkdeploy.cli.console import err, out, plain, print_whole
 
 if TYPE_CHECKING:
@@ -40,11 +41,10 @@ def explain_command(
     ] = None,
 ) -> None:
     """Find the layers where INT8 loses accuracy, the ranges that cause it, and what to try."""
-    from rkdeploy.bundle import find_bundle, read_bundle
     from rkdeploy.explain.explain import explain
     from rkdeploy.quantize.calibration import find_calibration
 
-    found = read_bundle(bundle) if bundle is not None else find_bundle(Path.cwd(), installed=False)[0]
+    found = chosen_bundle(bundle, installed=False)
     # As a build proves itself: on images of the set that calibration would not take.
     images = find_calibration(data, Path.cwd(), 1, 0).held_back(count).images
     with err.status("Explaining") as status:

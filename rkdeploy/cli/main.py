@@ -25,7 +25,7 @@ from rkdeploy.cli.run import run_command
 from rkdeploy.cli.size import SizeCommand
 from rkdeploy.cli.tune import tune_command
 from rkdeploy.cli.web_option import WebCommand
-from rkdeploy.errors import RkdeployError
+from rkdeploy.errors import RkdeployError, shown
 
 _INSTALL = 'Install it with: pip install "rkdeploy[graph]"; building also needs "rkdeploy[host]".'
 
@@ -81,6 +81,11 @@ def run_app() -> NoReturn:
         sys.exit(1)
     except MemoryError:
         print_error(RkdeployError("There is not enough memory for this."))
+        sys.exit(1)
+    except UnicodeEncodeError as error:  # a name that Linux takes and JSON does not
+        print_error(
+            RkdeployError(f"A name is no UTF-8 text and cannot be written: {shown(error.object)}.", "Rename the file.")
+        )
         sys.exit(1)
     except BrokenPipeError:  # whoever read our output has gone
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

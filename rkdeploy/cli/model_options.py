@@ -55,6 +55,18 @@ WeightsOption = Annotated[
         help="With an ONNX file: the .pt it came from (anchors, names).", rich_help_panel=INPUT, show_default=False
     ),
 ]
+TargetOption = Annotated[
+    str, typer.Option(help="SoC: rk3588, rk3576, rk3568, ... or one of their families, such as rk3588s.")
+]
+NameOption = Annotated[
+    str | None,
+    typer.Option(
+        "--name",
+        help="Name of the bundle, before target and type. Default: the model file's, or its training run's.",
+        rich_help_panel=OUTPUT,
+        show_default=False,
+    ),
+]
 CfgOption = Annotated[
     Path | None,
     typer.Option(

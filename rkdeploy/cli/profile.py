@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from rkdeploy.cli.backend_option import AUTO, BackendOption, ToolkitPythonOption, settled
+from rkdeploy.cli.bundle_argument import chosen_bundle
 from rkdeploy.cli.console import err, out, plain
 from rkdeploy.errors import RkdeployError
 
@@ -71,7 +72,6 @@ def profile_command(
     sysroot: Annotated[Path, typer.Option(help="Folder that stands in for /, with proc and sys.", hidden=True)] = _ROOT,
 ) -> None:
     """Measure a bundle on this machine: stages, contexts, layers, memory, clocks, heat, and what spoils them."""
-    from rkdeploy.bundle import find_bundle, read_bundle
     from rkdeploy.cli.profile_table import print_profile
     from rkdeploy.profiling.measure import ProfileOptions, measure_profile
     from rkdeploy.profiling.one_context import Limits
@@ -83,11 +83,7 @@ def profile_command(
         refuse_folder(target)  # before minutes of measuring
         if not target.parent.is_dir():
             raise RkdeployError(f'"{target}" cannot be written: there is no folder "{target.parent}".')
-    if bundle is None:
-        opened, sentence = find_bundle(Path())
-        err.print(plain(sentence))
-    else:
-        opened = read_bundle(bundle)
+    opened = chosen_bundle(bundle)
     width, _, height = frame_size.lower().partition("x")
     options = ProfileOptions(
         backend=settled(backend),

@@ -10,6 +10,8 @@ import typer
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
 
 from rkdeploy.bundle import BOARD_HOME
+from rkdeploy.chips import same_npu
+from rkdeploy.cli.bundle_argument import chosen_bundle
 from rkdeploy.cli.console import err, out, plain, print_warning
 
 if TYPE_CHECKING:
@@ -40,7 +42,6 @@ def push_command(
     home: Annotated[str, typer.Option(help="The board's folder for bundles; RKDEPLOY_HOME there.")] = BOARD_HOME,
 ) -> None:
     """Copy a bundle to a board over ssh, check it there, and make it current in one step."""
-    from rkdeploy.bundle import find_bundle, read_bundle
     from rkdeploy.push import Parcel, Ssh, examine, restart_service, roll_back
     from rkdeploy.push import activate as make_current
 
@@ -53,11 +54,7 @@ def push_command(
         now, before = roll_back(ssh, home)
         out.print(plain(f"Current on {target}: {now}. Before: {before}."))
     else:
-        if bundle is None:
-            found, sentence = find_bundle(Path(), installed=False)
-            err.print(plain(sentence))
-        else:
-            found = read_bundle(bundle)
+        found = chosen_bundle(bundle, installed=False)
         parcel = Parcel.of(found)
         state = examine(ssh, home, parcel.name)
         _warn(found, state, target)
@@ -93,7 +90,7 @@ def _upload(ssh: Ssh, home: str, parcel: Parcel, state: BoardState) -> None:
 
 def _warn(bundle: Bundle, state: BoardState, target: str) -> None:
     soc = bundle.model.target
-    if state.compatible and not any(name.partition(",")[2].startswith(soc) for name in state.compatible):
+    if state.compatible and not any(same_npu(name.partition(",")[2], soc) for name in state.compatible):
         print_warning(f"The bundle is for {soc}; {target} says it is {', '.join(state.compatible)}.")
     if not state.has_program:
         print_warning(f"rkdeploy is not installed on {target}; board/install.sh does that.")

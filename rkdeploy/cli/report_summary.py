@@ -15,7 +15,14 @@ if TYPE_CHECKING:
 
     from rkdeploy.report.model import Report
 
-_STYLES = {"good": "green", "attention": "yellow", "bad": "bold red", "unknown": "dim", "plain": "cyan"}
+_STYLES = {
+    "good": "green",
+    "attention": "yellow",
+    "unproven": "bold yellow",
+    "bad": "bold red",
+    "unknown": "dim",
+    "plain": "cyan",
+}
 
 
 def print_summary(report: Report, lang: Lang, console: Console) -> None:

@@ -12,8 +12,10 @@ import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, TextColumn, TimeRemainingColumn
 
 from rkdeploy.cli.backend_option import AUTO, BackendOption, ToolkitPythonOption, settled
+from rkdeploy.cli.bundle_argument import chosen_bundle
 from rkdeploy.cli.console import err, plain, print_warning
-from rkdeploy.cli.run_report import Tally, figures_source, many, report_failed, status_line, summarise
+from rkdeploy.cli.run_report import figures_source, many, report_failed, require_frames, status_line, summarise
+from rkdeploy.cli.tally import Tally
 from rkdeploy.web.address import DEFAULT_ADDRESS
 
 if TYPE_CHECKING:
@@ -121,10 +123,13 @@ def run_command(
     max_frames: Annotated[
         int | None, typer.Option(help="End after this many frames.", min=1, show_default=False)
     ] = None,
+    allow_empty: Annotated[
+        bool, typer.Option("--allow-empty", help="A run in which no frame could be read is a success.")
+    ] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print warnings and errors only.")] = False,
 ) -> None:
     """Run a bundle on images, a video, a camera or a stream."""
-    from rkdeploy.bundle import find_bundle, read_bundle
+    from rkdeploy.file_names import readable_name
     from rkdeploy.postprocess.thresholds import Thresholds
     from rkdeploy.runtime.protocol import RuntimeOptions
     from rkdeploy.runtime.recording import recorded
@@ -145,12 +150,7 @@ def run_command(
         raise typer.BadParameter("Class maps are written to --jsonl only.", param_hint="--map-masks")
     if camera is None and (size is not None or fps is not None):
         raise typer.BadParameter("Only a camera can be asked for a size or rate.", param_hint="--size or --fps")
-    if model is None:
-        bundle, sentence = find_bundle(Path())
-        if not quiet:
-            err.print(plain(sentence))
-    else:
-        bundle = read_bundle(model)
+    bundle = chosen_bundle(model, quiet=quiet)
     names = bundle.spec.class_names
     thresholds = Thresholds.from_options(conf or ["0.25"], names, iou=iou, max_det=max_det)
     skipped: list[str] = []
@@ -183,7 +183,7 @@ def run_command(
             sinks.append(stack.enter_context(open_save_folder(save, opened, names)))
         if jsonl is not None:
             sinks.append(stack.enter_context(JsonlSink(jsonl, names, map_masks=map_masks)))
-        window = stack.enter_context(WindowSink(f"rkdeploy: {opened.text}", names)) if show else None
+        window = stack.enter_context(WindowSink(f"rkdeploy: {readable_name(opened.text)}", names)) if show else None
         if window is not None:
             sinks.append(window)
         view = None
@@ -215,6 +215,8 @@ def run_command(
             if not (opened.live and pipeline.stats().captured):
                 raise
             failure = error
+        if failure is None and signals.received is None and not allow_empty:
+            require_frames(pipeline.stats(), opened.text, skipped)  # here, so that no sink puts an empty file in place
     stats = pipeline.stats()
     if not quiet:
         places = {"Drawn": save, "JSON lines": None if jsonl == "-" else jsonl, "Recorded": record}

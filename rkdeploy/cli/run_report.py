@@ -2,49 +2,20 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from typing import TYPE_CHECKING
 
 from rkdeploy.cli.console import err, out, plain, print_warning
-from rkdeploy.errors import BackendError
+from rkdeploy.errors import BackendError, SourceError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
-    from types import TracebackType
 
-    from typing_extensions import Self  # for type checkers only; typing has it from Python 3.11 on
-
-    from rkdeploy.postprocess.detections import Detections
+    from rkdeploy.cli.tally import Tally
     from rkdeploy.runtime.protocol import Runtime
-    from rkdeploy.stream.frames import Frame
     from rkdeploy.stream.pipeline import Pipeline
     from rkdeploy.stream.statistics import PipelineStats
 
 _ON_THIS_PC = frozenset({"onnxruntime", "opencv_dnn", "simulator"})
-
-
-class Tally:
-    """Counts what was found, and prints a line a frame where nothing else is asked for."""
-
-    def __init__(self, class_names: Sequence[str]) -> None:
-        self.found: Counter[str] = Counter()
-        self.prints = False
-        self._class_names = tuple(class_names)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """Nothing is open."""
-
-    def write(self, frame: Frame, detections: Detections) -> None:
-        """Count one frame."""
-        counts = Counter(self._class_names[i] for i in detections.class_ids.tolist())
-        self.found.update(counts)
-        if self.prints:
-            err.print(plain(f"{frame.source} [{frame.index}]: {_listed(counts)}"))
 
 
 def status_line(stats: PipelineStats) -> str:
@@ -66,11 +37,31 @@ def figures_source(pipeline: Pipeline, runtime: Runtime) -> str:
     return f"{pipeline.figures_from}{', not an NPU' if runtime.name in _ON_THIS_PC else ''}"
 
 
+def require_frames(stats: PipelineStats, source: str, skipped: Sequence[str]) -> None:
+    """Refuse a run that answered nothing: what waits for its result must not take that for success.
+
+    Args:
+        stats: of the whole run.
+        source: as the user named it.
+        skipped: files that could not be read.
+
+    Raises:
+        SourceError: when no frame came that could have one.
+    """
+    if stats.processed or stats.failed:  # what failed is `report_failed`'s
+        return
+    lost = f"{many(len(skipped), 'file')} could not be read" if skipped else f"{many(stats.captured, 'frame')} read"
+    raise SourceError(
+        f'Nothing of "{source}" has a result ({lost}); nothing was written.',
+        "--allow-empty lets such a run end as a success.",
+    )
+
+
 def report_failed(stats: PipelineStats, *, live: bool) -> None:
     """Frames without a result: worth a warning in a stream, but files were to be answered one by one."""
     all_frames = many(stats.processed + stats.failed, "frame")
     text = f"{stats.failed} of {all_frames} failed in the runtime and have no result. The last: {stats.last_failure}"
-    if not live:
+    if not live or not stats.processed:
         raise BackendError(text)
     print_warning(text)
 
@@ -90,7 +81,7 @@ def summarise(
         to_stderr: stdout has something else.
     """
     target = err if to_stderr else out
-    target.print(f"{many(stats.processed, 'frame')}: {plain(_listed(tally.found))}")
+    target.print(f"{many(stats.processed, 'frame')}: {plain(tally.in_words(stats.processed))}")
     if stats.processed:
         rate = stats.processed / stats.running_s if stats.running_s else 0.0
         target.print(
@@ -117,10 +108,6 @@ def summarise(
         target.print(f"{len(skipped)} files could not be read and were left out.")
     for what, where in written.items():
         target.print(f"{what}: {plain(where)}")
-
-
-def _listed(found: Counter[str]) -> str:
-    return ", ".join(f"{count} {name}" for name, count in found.most_common()) or "nothing"
 
 
 def many(count: int, name: str) -> str:

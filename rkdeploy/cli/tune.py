@@ -28,12 +28,14 @@ from rkdeploy.cli.model_options import (
     LabelsOption,
     MeanOption,
     ModelArgument,
+    NameOption,
     NamesOption,
     NmsOption,
     SplitOption,
     StdOption,
     Stem,
     StemOption,
+    TargetOption,
     WeightsOption,
     input_choice,
 )  # fmt: skip
@@ -64,8 +66,8 @@ def tune_command(
     labels: LabelsOption = None,
     count: CountOption = None,
     calib: CalibOption = None,
-    target: Annotated[str, typer.Option(help="SoC, any that the installed toolkit knows.")] = "rk3588",
-    dtype: Annotated[str, typer.Option(help="int8, or another quantized type of the toolkit's.")] = "int8",
+    target: TargetOption = "rk3588",
+    dtype: Annotated[str, typer.Option(help="int8 (i8), or another quantized type that the SoC has.")] = "int8",
     trials: Annotated[
         int,
         typer.Option(help="Trials, those of a search that is gone on with among them.", min=1, rich_help_panel=_SEARCH),
@@ -117,6 +119,7 @@ def tune_command(
     out_dir: Annotated[Path, typer.Option("--out", help="Folder for the bundle.", rich_help_panel=OUTPUT)] = Path(
         "build"
     ),
+    name: NameOption = None,
     no_build: Annotated[
         bool,
         typer.Option("--no-build", help="Only search; build nothing in the end.", rich_help_panel=OUTPUT),
@@ -144,6 +147,7 @@ def tune_command(
             gate=GateOptions(data, split=split, labels=labels, limit=count),
             out=out_dir,
             toolkit_python=toolkit_python,
+            name=name,
         ),
         study=study,
         trials=trials,

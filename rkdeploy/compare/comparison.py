@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from rkdeploy.building.agreement import require_agreement
+from rkdeploy.building.agreement_gate import proof_of, require_agreement
 from rkdeploy.compare.variants import Variant
 from rkdeploy.errors import VerificationError
 from rkdeploy.record import Agreement
@@ -101,17 +101,11 @@ class Figures:
     def agreement_share(self) -> float | None:
         """The agreement as one number, 0..1; None without images, or where float finds nothing on them.
 
-        Float detections that are matched; of a classifier, images with the same first class; where there are class maps
-        only, the least mean IoU.
+        `Agreement.headline`: average precision against float's detections; of a classifier, images with the same first
+        class; where there are class maps only, the least mean IoU.
         """
-        found = self.agreement
-        if found is None:
-            return None
-        maps = [m.mean_iou for m in found.class_maps if m.mean_iou is not None]
-        for value in (found.share, found.same_first_class, min(maps, default=None)):
-            if value is not None:
-                return value
-        return None
+        headline = self.agreement.headline if self.agreement is not None else None
+        return headline.value if headline is not None else None
 
     def agrees(self, min_agreement: float) -> bool:
         """Whether `rkdeploy build --min-agreement` would accept it."""
@@ -121,7 +115,7 @@ class Figures:
             require_agreement(self.agreement, min_agreement)
         except VerificationError:
             return False
-        return True
+        return proof_of(self.agreement).standing != "unproven"
 
     @property
     def accuracies(self) -> tuple[float, ...]:

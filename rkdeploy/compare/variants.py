@@ -7,6 +7,7 @@ from pathlib import Path
 
 from rkdeploy.building.accuracy_gate import GateOptions
 from rkdeploy.building.options import BuildOptions
+from rkdeploy.chips import canonical_dtype, canonical_target
 
 _ACCEPTS_ALL = 0.0
 
@@ -42,7 +43,7 @@ class CompareOptions:
         model: a `.pt`, `.pth` or `.onnx`.
         targets, dtypes: to build for.
         sizes: (height, width) each, in pixels; empty takes the training size.
-        weights, cfg, calib, calib_count, seed, proof_images, toolkit_python: see `BuildOptions`.
+        weights, cfg, calib, calib_count, seed, proof_images, toolkit_python, name: see `BuildOptions`.
         gate: labelled images to measure on, with a drop that refuses nothing; None measures nothing.
         min_agreement: what the advice takes for good enough, 0..1.
         out: folder for the bundles.
@@ -64,6 +65,18 @@ class CompareOptions:
     out: Path = Path("build/compare")
     toolkit_python: Path | None = None
     workers: int = 1
+    name: str | None = None
+
+    def __post_init__(self) -> None:
+        """Bring targets and types to their own spelling, each once.
+
+        Raises:
+            RkdeployError: for one that is unknown, or a type that one of the chips does not have.
+        """
+        targets = tuple(dict.fromkeys(canonical_target(target) for target in self.targets))
+        dtypes = tuple(dict.fromkeys(canonical_dtype(dtype, target) for dtype in self.dtypes for target in targets))
+        object.__setattr__(self, "targets", targets)  # the usual way out of a frozen class
+        object.__setattr__(self, "dtypes", dtypes)
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +87,7 @@ class VariantOptions(BuildOptions):
     def folder(self) -> Path:
         """Where the bundle goes: `best-rk3588-int8-384x640`."""
         height, width = self.imgsz or (0, 0)
-        return self.out / f"{self.model.stem}-{self.target}-{self.dtype}-{height}x{width}"
+        return self.out / f"{self.title}-{self.target}-{self.dtype}-{height}x{width}"
 
 
 def build_options(options: CompareOptions, variant: Variant, *, measured: bool) -> VariantOptions:
@@ -101,8 +114,10 @@ def build_options(options: CompareOptions, variant: Variant, *, measured: bool) 
         calib_count=options.calib_count,
         seed=options.seed,
         min_agreement=_ACCEPTS_ALL,
+        allow_unproven=True,
         proof_images=options.proof_images,
         gate=options.gate if measured else None,
         out=options.out,
         toolkit_python=options.toolkit_python,
+        name=options.name,
     )

@@ -5,7 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from rkdeploy.doctor.finding import Finding
-from rkdeploy.doctor.packages import check_decode, check_packages, check_python, check_toolkit
+from rkdeploy.doctor.packages import (
+    NEWEST_VENDOR_PYTHON,
+    check_decode,
+    check_packages,
+    check_python,
+    check_toolkit,
+    check_work,
+)
 from rkdeploy.doctor.system import NPU_NODE, OLD_NPU_NODE
 from rkdeploy.runtime.librknnrt.library import DEFAULT_LIBRARY, LIBRARY_VARIABLE
 from rkdeploy.runtime.model_file import ModelFile
@@ -31,7 +38,8 @@ _SHOWN_CAMERAS: Final = 6
 
 def check_system(system: System) -> tuple[Finding, ...]:
     """Every finding about a machine; those about an NPU only where there is to be one."""
-    found = [*check_python(system), *check_packages(system), *check_decode(system), *check_toolkit(system)]
+    found = [*check_python(system), *check_packages(system), *check_work(system)]
+    found += [*check_decode(system), *check_toolkit(system)]
     found += _soc(system)
     if system.is_board:
         found += [*_driver(system), *_npu_nodes(system), *_dma_heaps(system), *_library(system), *_lite(system)]
@@ -156,7 +164,9 @@ def _library(system: System) -> list[Finding]:
 def _lite(system: System) -> list[Finding]:
     installed = system.packages.get("rknn-toolkit-lite2")
     if installed is None:
-        return [Finding("rknn-toolkit-lite2", "note", "not installed; the backend librknnrt does without it")]
+        newer = "; it ends with Python 3.12" if system.python[:2] > NEWEST_VENDOR_PYTHON else ""
+        text = f"not installed{newer}; the backend librknnrt does without it"
+        return [Finding("rknn-toolkit-lite2", "note", text)]
     lite, runtime = parse_version(installed), parse_version(system.library.version)
     if lite is not None and runtime is not None and lite > runtime:
         return [

@@ -6,9 +6,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rkdeploy import __version__
-from rkdeploy.doctor.bundle_check import check_bundle, read_bundle_facts
 from rkdeploy.doctor.checks import check_system
-from rkdeploy.doctor.finding import SCHEMA_VERSION, Diagnosis
+from rkdeploy.doctor.finding import SCHEMA_VERSION, Diagnosis, Finding
 from rkdeploy.doctor.system import read_system
 from rkdeploy.doctor.toolkit_trial import try_toolkit
 
@@ -27,8 +26,17 @@ def diagnose(bundle: Path | None = None, sysroot: Path = Path("/"), *, import_to
     system = read_system(sysroot, try_toolkit() if import_toolkit else None)
     findings = check_system(system)
     if bundle is not None:
-        findings += check_bundle(read_bundle_facts(bundle), system)
+        findings += _bundle(bundle, system)
     return Diagnosis(SCHEMA_VERSION, __version__, _machine(system), None if bundle is None else str(bundle), findings)
+
+
+def _bundle(folder: Path, system: System) -> tuple[Finding, ...]:
+    """The bundle's findings, where the packages that read it work."""
+    if any(trial.command == "run" and trial.error for trial in system.work):
+        return (Finding("bundle", "note", "not looked at, because rkdeploy run does not work here"),)
+    from rkdeploy.doctor.bundle_check import check_bundle, read_bundle_facts
+
+    return check_bundle(read_bundle_facts(folder), system)
 
 
 def _machine(system: System) -> str:

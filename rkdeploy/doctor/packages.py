@@ -1,4 +1,4 @@
-"""What is judged of Python and its packages, by their metadata.  Pure."""
+"""What is judged of Python and its packages: their versions, and what was tried.  Pure."""
 
 from __future__ import annotations
 
@@ -6,13 +6,21 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+from packaging.specifiers import SpecifierSet
+from packaging.version import InvalidVersion
+
 from rkdeploy.doctor.finding import Finding
+from rkdeploy.doctor.system import OPENCV
 from rkdeploy.postprocess.native.library import COMPILE_MODULE, DECODE_VARIABLE
+from rkdeploy.quantize.toolkit_process import PYTHON_VARIABLE
 
 if TYPE_CHECKING:
     from rkdeploy.doctor.system import System
 
-_OPENCV: Final = ("opencv-python", "opencv-python-headless", "opencv-contrib-python")
+NEWEST_VENDOR_PYTHON: Final = (3, 12)
+TOOLKIT_ELSEWHERE: Final = (
+    f"Name an interpreter of Python 3.10 to 3.12 that has rknn-toolkit2: --toolkit-python FILE, or {PYTHON_VARIABLE}"
+)
 _VERSION: Final = re.compile(r"\d+(?:\.\d+)*")
 Numbers = tuple[int, ...]
 
@@ -35,7 +43,6 @@ class _Pin:
     why: str
 
 
-_NEEDED: Final = {"numpy": "1.24", "msgspec": "0.19", "typer": "0.15", "rich": "13.7"}
 _TOOLKIT_PINS: Final = (
     _Pin("numpy", "", "1.26.4", "numpy==1.26.4", "the toolkit is compiled for numpy 1"),
     _Pin("onnx", "1.16.1", "1.18.0", "onnx==1.18.0", "1.19 removed onnx.mapping, which the toolkit imports"),
@@ -45,40 +52,93 @@ _TOOLKIT_PINS: Final = (
 
 
 def check_python(system: System) -> list[Finding]:
-    """The interpreter's version."""
+    """The interpreter's version, and what the vendor has for it."""
     text = f"Python {'.'.join(map(str, system.python))} ({system.python_path})"
-    if (3, 10) <= system.python[:2] <= (3, 12):
+    if not _within(system.tested.python, ".".join(map(str, system.python))):
+        cure = "board/install.sh --python python3.11" if system.is_board else "make PYTHON=python3.11 setup"
+        return [Finding("Python", "problem", text, f"Python {_words(system.tested.python)}, as tested", cure)]
+    if system.python[:2] <= NEWEST_VENDOR_PYTHON or system.is_board or system.toolkit is not None:
         return [Finding("Python", "ok", text)]
-    cure = "board/install.sh --python python3.11" if system.is_board else "make PYTHON=python3.11 setup"
-    return [Finding("Python", "problem", text, "3.10 to 3.12: the vendor's packages exist for no other", cure)]
+    return [
+        Finding("Python", "note", f"{text}; rknn-toolkit2, which rkdeploy build needs, ends with Python 3.12",
+                cure=TOOLKIT_ELSEWHERE)
+    ]  # fmt: skip
 
 
 def check_packages(system: System) -> list[Finding]:
-    """What rkdeploy itself needs on every machine."""
+    """The packages of every installed part against the versions that were tested, and one OpenCV of all there are."""
     findings, good = [], []
-    for name, least in _NEEDED.items():
-        got = system.packages.get(name)
-        if got is not None and numbers(got) >= numbers(least):
+    for tested in system.tested.packages:
+        got, name = _installed(system, tested.package)
+        if got is None and tested.extra:
+            continue  # a part that is not installed
+        if got is not None and _within(tested.bounds, got):
             good.append(f"{name} {got}")
             continue
         findings.append(
-            Finding("packages", "problem", f"{name} {got or 'is not installed'}", f"{name} {least} or later",
-                    _pip(system, f'"{name}>={least}"'))
+            Finding("packages", "problem" if got is None else "warning", f"{name} {got or 'is not installed'}",
+                    f"{name} {_words(tested.bounds)}, as tested", _pip(system, f'"{name}{tested.bounds}"'))
         )  # fmt: skip
-    opencv = [name for name in _OPENCV if name in system.packages]
-    good += [f"{name} {system.packages[name]}" for name in opencv]
-    if not opencv:
-        package = "opencv-python-headless" if system.is_board else "opencv-python"
-        findings.append(Finding("packages", "problem", "OpenCV is not installed", package, _pip(system, package)))
-    elif len(opencv) > 1:
-        findings.append(
-            Finding(
-                "packages", "warning", f"{' and '.join(opencv)} are both installed: they overwrite each other's cv2",
+    findings += _opencv_packages(system)
+    shown = ", ".join(dict.fromkeys(good))
+    return [Finding("packages", "ok", shown), *findings] if shown else findings
+
+
+def _installed(system: System, package: str) -> tuple[str | None, str]:
+    """Version and name of a package, or of another one that brings the same modules."""
+    if package not in OPENCV:
+        return system.packages.get(package), package
+    wanted = "opencv-python-headless" if system.is_board else package
+    name = next((name for name in OPENCV if name in system.packages), wanted)
+    return system.packages.get(name), name
+
+
+def _opencv_packages(system: System) -> list[Finding]:
+    found = [name for name in OPENCV if name in system.packages]
+    if len(found) < 2:
+        return []
+    return [
+        Finding("packages", "warning", f"{' and '.join(found)} are both installed: they overwrite each other's cv2",
                 "one of them",
-                f"{system.python_path} -m pip uninstall -y {' '.join(opencv)}\n{_pip(system, opencv[0])}",
-            )
-        )  # fmt: skip
-    return [Finding("packages", "ok", ", ".join(good)), *findings] if good else findings
+                f"{system.python_path} -m pip uninstall -y {' '.join(found)}\n{_pip(system, found[0])}")
+    ]  # fmt: skip
+
+
+def check_work(system: System) -> list[Finding]:
+    """What became of doing in small what the commands do."""
+    works = [trial.command for trial in system.work if not trial.error]
+    findings = [
+        Finding("tried in small", "problem", f"rkdeploy {trial.command}: {trial.error}",
+                f"{_asked_for(system, trial.extra)}, as tested",
+                _pip(system, _asked_for(system, trial.extra, quoted=True)))
+        for trial in system.work if trial.error
+    ]  # fmt: skip
+    return [Finding("tried in small", "ok", ", ".join(works)), *findings] if works else findings
+
+
+def _asked_for(system: System, extra: str, *, quoted: bool = False) -> str:
+    """The packages of a part with their bounds, in words or as pip takes them."""
+    asked = [one for one in system.tested.packages if one.extra == extra]
+    named = [(_installed(system, one.package)[1], one.bounds) for one in asked]
+    if quoted:
+        return " ".join(f'"{name}{bounds}"' for name, bounds in named) or "rkdeploy"
+    return ", ".join(f"{name} {_words(bounds)}" for name, bounds in named) or "the packages that rkdeploy asks for"
+
+
+def _within(bounds: str, version: str) -> bool:
+    """Whether a version is in bounds as pip takes them; what is no version is not."""
+    try:
+        return SpecifierSet(bounds).contains(version, prereleases=True)
+    except InvalidVersion:
+        return False
+
+
+def _words(bounds: str) -> str:
+    """`<3,>=1.26` as `1.26 to below 3`."""
+    parts = {part.operator: part.version for part in SpecifierSet(bounds)}
+    if set(parts) == {">=", "<"}:
+        return f"{parts['>=']} to below {parts['<']}"
+    return bounds
 
 
 def check_decode(system: System) -> list[Finding]:
@@ -104,7 +164,8 @@ def check_toolkit(system: System) -> list[Finding]:
             return []
         return [
             Finding("rknn-toolkit2", "note", "not installed: rkdeploy build and the simulator need it",
-                    cure=_pip(system, '-c constraints.txt ".[host]"'))
+                    cure=TOOLKIT_ELSEWHERE if system.python[:2] > NEWEST_VENDOR_PYTHON
+                    else _pip(system, '-c constraints.txt ".[host]"'))
         ]  # fmt: skip
     findings: list[Finding] = []
     works = trial is None or trial.version is not None

@@ -16,6 +16,8 @@ from pathlib import Path
 from typing import Final
 
 from rkdeploy.bundle import BOARD_HOME
+from rkdeploy.doctor.tested import NOT_INSTALLED, KnownVersions, read_known_versions
+from rkdeploy.doctor.work import Trial, try_work
 from rkdeploy.errors import RkdeployError
 from rkdeploy.postprocess.native.library import choice
 from rkdeploy.profiling.kernel_files import (
@@ -31,8 +33,9 @@ from rkdeploy.profiling.packages import installed
 from rkdeploy.runtime.board import Board, read_board
 from rkdeploy.runtime.librknnrt.library import DEFAULT_LIBRARY, LIBRARY_VARIABLE, version_in_file
 
+OPENCV: Final = ("opencv-python", "opencv-python-headless", "opencv-contrib-python", "opencv-contrib-python-headless")
 PACKAGES: Final = (
-    "numpy", "opencv-python", "opencv-python-headless", "opencv-contrib-python", "msgspec", "typer", "rich",
+    "numpy", *OPENCV, "msgspec", "typer", "rich",
     "onnx", "onnxsim", "ml_dtypes", "onnxruntime", "pyyaml", "protobuf", "setuptools", "torch",
     "rknn-toolkit2", "rknn-toolkit-lite2",
 )  # fmt: skip
@@ -152,6 +155,8 @@ class System:
         disks: folders that are written to.
         in_docker: whether /.dockerenv exists.
         toolkit: None where it was not tried.
+        tested: the versions that rkdeploy was tested with.
+        work: what the commands do, done in small.
     """
 
     python: tuple[int, int, int]
@@ -174,6 +179,8 @@ class System:
     disks: tuple[Disk, ...]
     in_docker: bool
     toolkit: ToolkitTrial | None = None
+    tested: KnownVersions = NOT_INSTALLED
+    work: tuple[Trial, ...] = ()
 
     @property
     def is_board(self) -> bool:
@@ -188,12 +195,14 @@ def read_system(sysroot: Path = Path("/"), toolkit: ToolkitTrial | None = None) 
         sysroot: folder in which `proc`, `sys`, `dev`, `usr` and `etc` are looked for.
         toolkit: what came of trying it, for the snapshot.
     """
+    tested = read_known_versions()
+    packages = installed({*PACKAGES, *(one.package for one in tested.packages)})
     render = _nodes(sysroot, "dev/dri", "renderD*")
     npu = [node for node in render if _is_npu(sysroot, node)]
     return System(
         python=(sys.version_info.major, sys.version_info.minor, sys.version_info.micro),
         python_path=sys.executable,
-        packages=installed(PACKAGES),
+        packages=packages,
         machine=platform.machine(),
         os_name=_os_name(sysroot),
         kernel=kernel_release(sysroot),
@@ -211,6 +220,8 @@ def read_system(sysroot: Path = Path("/"), toolkit: ToolkitTrial | None = None) 
         disks=_disks(sysroot),
         in_docker=(sysroot / ".dockerenv").exists(),
         toolkit=toolkit,
+        tested=tested,
+        work=try_work(packages),
     )
 
 

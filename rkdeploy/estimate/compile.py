@@ -64,7 +64,7 @@ class CompiledFor:
 
 def is_bundle(model: Path) -> bool:
     """Whether a path is meant as a bundle."""
-    return model.is_dir()
+    return model.is_dir() or model.suffix == ".rknn"
 
 
 def compiled_models(
@@ -78,13 +78,16 @@ def compiled_models(
     if is_bundle(source.model):
         yield from _of_bundle(source, targets, dtype, progress)
         return
+    from rkdeploy.building.naming import default_name
     from rkdeploy.building.open_network import open_network
     from rkdeploy.graph.cut import CutOptions, cut
 
     progress(f"reading {source.model.name}")
     network = open_network(source.model, source.weights, source.imgsz, cfg=source.cfg)
     found = {
-        target: _built(source.built / f"{source.model.stem}-{target}-{dtype}", network.sha256, network.input_hw)
+        target: _built(
+            source.built / f"{default_name(source.model)}-{target}-{dtype}", network.sha256, network.input_hw
+        )
         for target in targets
     }
     with tempfile.TemporaryDirectory(prefix="rkdeploy-estimate-") as name:

@@ -11,6 +11,8 @@ import numpy as np
 
 from rkdeploy.errors import shown
 from rkdeploy.evaluate.truth import DataError, DataImage, LabelledSet, Polygons, RunLengths, Truth
+from rkdeploy.text_file import TextFileError, decode_text, has_mark
+from rkdeploy.written_path import find_written
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -111,6 +113,11 @@ def read_coco(file: Path, spec: ModelSpec, images: Path | None = None) -> Labell
             continue
         _require_usable(annotation, spec, file)
         of_images[names[annotation.image_id]].append((class_id, annotation))
+    if not of_images:
+        raise DataError(
+            f'"{file}" has no object of the model\'s classes on its {len(names)} images; there is nothing to measure.',
+            "Give a file with annotations: those of a test set are often kept back.",
+        )
     notes = []
     if foreign:
         notes.append(f'{foreign} annotations of "{file}" are of other classes or images and were left out.')
@@ -120,7 +127,7 @@ def read_coco(file: Path, spec: ModelSpec, images: Path | None = None) -> Labell
         notes.append(f'"{file}" has no category for the model\'s {shown(", ".join(missing))}.')
     return LabelledSet(
         source=f'"{file}"',
-        images=tuple(DataImage(name, folder / name) for name in sorted(set(names.values()))),
+        images=tuple(DataImage(name, find_written(name, folder)) for name in sorted(set(names.values()))),
         objects=CocoLabels(of_images, spec),
         from_coco=True,
         notes=tuple(notes),
@@ -131,17 +138,27 @@ def _decode(file: Path) -> _File:
     try:
         if file.stat().st_size > _MAX_JSON_BYTES:
             raise DataError(f'"{file}" has {file.stat().st_size} bytes, expected at most {_MAX_JSON_BYTES}.')
-        content = msgspec.json.decode(file.read_bytes(), type=_File)
+        data = file.read_bytes()
+        content = _parsed(data, file)
     except OSError as error:
         raise DataError(f'"{file}" cannot be read: {error.strerror}.') from error
+    except TextFileError as error:
+        raise DataError(f'"{file}" {error.reason}.', error.cure) from error
+    if not content.images:
+        raise DataError(f'"{file}" names no image.')
+    return content
+
+
+def _parsed(data: bytes, file: Path) -> _File:
+    """The content; a file of gigabytes is decoded as the bytes that it is where it has no byte order mark."""
+    try:
+        return msgspec.json.decode(decode_text(data, file.name) if has_mark(data) else data, type=_File)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        decode_text(data, file.name)  # raises where the encoding is the cause
         raise DataError(
             f'"{file}" is no COCO file: {shown(str(error), 200)}.',
             'Expected an object with "images", "annotations" and "categories".',
         ) from error
-    if not content.images:
-        raise DataError(f'"{file}" names no image.')
-    return content
 
 
 def _image_folder(file: Path, images: Iterable[_Image], given: Path | None) -> Path:
@@ -153,7 +170,7 @@ def _image_folder(file: Path, images: Iterable[_Image], given: Path | None) -> P
         if given is not None
         else [p / q for p in (base, base.parent) for q in ("", "images", split, f"images/{split}")]
     )
-    found = next((place for place in places if (place / first).is_file()), None)
+    found = next((place for place in places if find_written(first, place).is_file()), None)
     if found is None:
         looked = ", ".join(f'"{place}"' for place in places)
         raise DataError(

@@ -67,7 +67,12 @@ class ObjectFigures:
 
 @dataclass(frozen=True, slots=True)
 class RankingFigures:
-    """A classifier: share of images whose class is the first, or among the first five."""
+    """A classifier: share of images whose class is the first, or among the first five.
+
+    Attributes:
+        top1: share of images, 0..1, whose class is the first.
+        top5: share of images, 0..1, whose class is among the first five.
+    """
 
     top1: float
     top5: float
@@ -75,7 +80,12 @@ class RankingFigures:
 
 @dataclass(frozen=True, slots=True)
 class MapClassFigures:
-    """One class of a class map: intersection over union of its pixels, over all images; None where it is nowhere."""
+    """One class of a class map: intersection over union of its pixels, over all images; None where it is nowhere.
+
+    Attributes:
+        name: of the class.
+        iou: intersection over union of its pixels over all images, 0..1; None where it is nowhere.
+    """
 
     name: str
     iou: float | None
@@ -162,3 +172,26 @@ class AccuracyReport:
     evaluations: tuple[Evaluation, ...]
     notes: tuple[str, ...]
     model_sha256: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class FloatTruthAp:
+    """Average precision with the float model's detections as the truth, as COCO's tool computes it; all from 0 to 1.
+
+    Attributes:
+        kind: what is compared: boxes, rotated boxes, keypoints or masks.
+        objects: the float model's detections, the truth.
+        images: how many images have such.
+        ap: mean over overlaps of 0.5, 0.55, ... 0.95 and over the classes that have objects.
+        ap50, ap75: at an overlap of 0.5 and of 0.75.
+        ap_interval, ap50_interval: (low, high), 95 %, by a bootstrap over the images.
+    """
+
+    kind: str
+    objects: int
+    images: int
+    ap: float
+    ap50: float
+    ap75: float
+    ap_interval: tuple[float, float]
+    ap50_interval: tuple[float, float]

@@ -61,6 +61,8 @@ def open_data(
         found = _open(data, spec, split, labels, images)
     except CalibrationError as error:  # the reader of data.yaml files serves calibration first
         raise DataError(error.message, error.hint) from error
+    if not found.images:
+        raise DataError(f"The {found.source} has no image whose labels can be used.", _FORMS)
     if limit is None or limit >= len(found.images):
         return found
     chosen = sorted(found.images, key=lambda i: hashlib.sha256(i.name.encode("utf-8", "surrogateescape")).digest())

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 import numpy as np
@@ -72,6 +72,9 @@ def unreadable(name: str, failure: str) -> Prediction:
     return Prediction(name, (0, 0), none.xyxy, none.scores, none.class_ids, failure=failure)
 
 
+_AS_NAMED: Final = ("utf-8", "surrogateescape")
+
+
 class _Array(msgspec.Struct, array_like=True):
     dtype: str
     shape: list[int]
@@ -79,7 +82,7 @@ class _Array(msgspec.Struct, array_like=True):
 
 
 class _Stored(msgspec.Struct):
-    name: str
+    name: bytes  # as the file system has it: not every name is UTF-8
     source_hw: tuple[int, int]
     xyxy: _Array
     scores: _Array
@@ -90,7 +93,7 @@ class _Stored(msgspec.Struct):
     ranking: _Array | None
     confusions: list[_Array]
     unlabelled: list[int]
-    failure: str
+    failure: bytes  # it has the name
 
 
 class _Part(msgspec.Struct):
@@ -102,7 +105,7 @@ def encoded(predictions: list[Prediction], figures_from: str) -> bytes:
     """Predictions, and what they come from, as bytes."""
     stored = [
         _Stored(
-            name=p.name,
+            name=_bytes(p.name),
             source_hw=p.source_hw,
             xyxy=_packed(p.xyxy),
             scores=_packed(p.scores),
@@ -113,7 +116,7 @@ def encoded(predictions: list[Prediction], figures_from: str) -> bytes:
             ranking=None if p.ranking is None else _packed(p.ranking),
             confusions=[_packed(c) for c in p.confusions],
             unlabelled=list(p.unlabelled),
-            failure=p.failure,
+            failure=_bytes(p.failure),
         )
         for p in predictions
     ]
@@ -135,7 +138,7 @@ def _prediction(s: _Stored) -> Prediction:
     if s.masks is not None and len(s.masks) != count:
         raise ValueError("masks do not fit the scores")
     return Prediction(
-        name=s.name,
+        name=s.name.decode(*_AS_NAMED),
         source_hw=s.source_hw,
         xyxy=_unpacked(s.xyxy, np.float32, (count, 4)),
         scores=_unpacked(s.scores, np.float32, (count,)),
@@ -146,8 +149,12 @@ def _prediction(s: _Stored) -> Prediction:
         ranking=None if s.ranking is None else _unpacked(s.ranking, np.int32, (-1,)),
         confusions=tuple(_unpacked(c, np.int64, (-1, -1)) for c in s.confusions),
         unlabelled=tuple(s.unlabelled),
-        failure=s.failure,
+        failure=s.failure.decode(*_AS_NAMED),
     )
+
+
+def _bytes(text: str) -> bytes:
+    return text.encode(*_AS_NAMED)
 
 
 def _packed(values: NDArray[Any]) -> _Array:

@@ -14,6 +14,7 @@ from rkdeploy.evaluate.matching import MAX_DETECTIONS, require_tool
 from rkdeploy.evaluate.open_data import open_data
 from rkdeploy.evaluate.scoring import score
 from rkdeploy.evaluate.state import Part, default_folder, open_store
+from rkdeploy.evaluate.truth import DataError
 from rkdeploy.evaluate.validators import validator_of
 from rkdeploy.evaluate.workers import Network, predict_parts
 from rkdeploy.postprocess.thresholds import DEFAULT_CONFIDENCE, Thresholds
@@ -123,10 +124,14 @@ def _evaluate_one(
     progress: Progress,
 ) -> Evaluation:
     parts = _predicted(bundle, backend, data, thresholds, options, progress)
+    predictions = [prediction for part in parts for prediction in part.predictions]
+    if all(prediction.failure for prediction in predictions):
+        reason = predictions[0].failure if predictions else "there is none."
+        raise DataError(f"No image of the {data.source} could be read: {reason}", "There is nothing to measure.")
     sources = sorted({part.figures_from for part in parts})
     figures = score(
         data,
-        [prediction for part in parts for prediction in part.predictions],
+        predictions,
         bundle.spec,
         chosen,
         backend=backend,

@@ -21,6 +21,7 @@ from rkdeploy.bundle import SUMS
 from rkdeploy.errors import RkdeployError
 from rkdeploy.evaluate.predictions import Prediction, decoded, encoded
 from rkdeploy.stream.sinks.atomic_file import write_atomically
+from rkdeploy.stream.sinks.partial_file import clear_partials
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
     from rkdeploy.evaluate.truth import DataImage
     from rkdeploy.postprocess.thresholds import Thresholds
 
-_FORMAT: Final = 1
+_FORMAT: Final = 2
 _ABOUT: Final = "about.json"
 
 
@@ -63,7 +64,7 @@ class PredictionStore:
         Raises:
             RkdeployError: when it cannot be written.
         """
-        write_atomically(self._path(index), encoded(list(part.predictions), part.figures_from))
+        write_atomically(self._path(index), encoded(list(part.predictions), part.figures_from), clear=False)
 
     def _path(self, index: int) -> Path:
         return self._folder / f"part-{index:06}.msgpack"
@@ -96,6 +97,7 @@ def open_store(
     folder = base / hashlib.sha256(text.encode()).hexdigest()[:16]
     try:
         folder.mkdir(parents=True, exist_ok=True)
+        clear_partials(folder)
         about_file = folder / _ABOUT
         if not about_file.is_file() or about_file.read_bytes() != text.encode():
             write_atomically(about_file, text.encode())

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from rkdeploy.errors import shown
 from rkdeploy.evaluate.truth import DataError, Polygons, Truth
+from rkdeploy.text_file import TextFileError, read_text
 
 if TYPE_CHECKING:
     from rkdeploy.spec import Task
@@ -107,13 +108,11 @@ def read_labels(file: Path, form: LabelForm) -> ShareLabels:
     try:
         if not file.exists():
             return parse_labels("", form)
-        if not file.is_file() or file.stat().st_size > _MAX_LABEL_BYTES:
-            raise BadLabelsError(f"is no text file of at most {_MAX_LABEL_BYTES >> 20} MiB")
-        return parse_labels(file.read_text("utf-8-sig"), form)
+        return parse_labels(read_text(file, _MAX_LABEL_BYTES), form)
     except OSError as error:
         raise BadLabelsError(f"cannot be read: {error.strerror}") from error
-    except UnicodeDecodeError as error:
-        raise BadLabelsError(f"is not UTF-8 text (byte {error.start})") from error
+    except TextFileError as error:
+        raise BadLabelsError(error.reason) from error
 
 
 def parse_labels(text: str, form: LabelForm) -> ShareLabels:

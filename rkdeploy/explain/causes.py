@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from rkdeploy.explain.activations import TensorRange
+from rkdeploy.explain.weights import WeightLoss
 from rkdeploy.quantize.error_analysis import LayerError
 from rkdeploy.quantize.float16 import module_name
 from rkdeploy.record import Agreement, CalibrationRecord
@@ -19,6 +20,7 @@ _POOR_COSINE = 0.99  # of a layer quantized alone
 _UNEVEN = 32.0  # largest channel over the median one: half of the channels then have 8 steps of 256 or fewer
 _STRETCHED = 4.0  # calibrated range over the bulk of the values
 _MOST_LAYERS = 3
+_MUCH_LOST = 0.1  # of the agreement with float, by the weights alone
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +28,7 @@ class Cause:
     """One thing that costs accuracy.
 
     Attributes:
-        kind: `calibration`, `channel`, `outliers`, `scores`, `layer` or `spread`.
+        kind: `calibration`, `weights`, `channel`, `outliers`, `scores`, `layer` or `spread`.
         layer: tensor name that it is about, empty for the whole model.
         text: what was found, with figures.
         try_this: what to do about it.
@@ -45,9 +47,11 @@ def find_causes(
     ranges: Mapping[str, TensorRange],
     calibration: CalibrationRecord | None,
     agreement: Agreement | None,
+    weights: WeightLoss | None = None,
 ) -> tuple[Cause, ...]:
     """Causes, the heaviest first; one that says so when nothing stands out."""
     causes = [*_calibration(ranges, calibration), *_channels(ranges), *_layers(layers, ranges), *_scores(agreement)]
+    causes += _weights(weights, agreement)
     causes.sort(key=lambda cause: -cause.weight)
     if causes:
         return tuple(causes)
@@ -63,6 +67,30 @@ def find_causes(
             0.0,
         ),
     )
+
+
+def _weights(weights: WeightLoss | None, agreement: Agreement | None) -> list[Cause]:
+    """Weights whose rounding alone loses much of what is lost."""
+    built = agreement.headline if agreement is not None else None
+    if weights is None or weights.headline is None or built is None or weights.headline.name != built.name:
+        return []
+    alone, whole = 1 - weights.headline.value, 1 - built.value
+    if alone < _MUCH_LOST or alone < whole / 2:
+        return []
+    named = ", ".join(f'"{one.name}" ({one.share:.0%})' for one in weights.layers[:_MOST_LAYERS])
+    modules = ",".join(dict.fromkeys(module_name(one.name) for one in weights.layers[:_MOST_LAYERS]))
+    return [
+        Cause(
+            "weights",
+            "",
+            f"Rounding the weights alone, with activations in float, takes {built.name.upper()} against float to "
+            f"{weights.headline.value:.3f} on these images; the whole model has {built.value:.3f}. "
+            f"Most of it comes from {named}.",
+            "Other calibration images cannot change that: weights do not depend on them. Build with --dtype fp16, "
+            f"or with those modules in float16 (--float16-layers {modules}), or train on with weight decay.",
+            alone,
+        )
+    ]
 
 
 def _float16_option(tensor: str) -> str:

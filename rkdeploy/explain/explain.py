@@ -15,6 +15,7 @@ from rkdeploy.bundle import Bundle
 from rkdeploy.errors import RkdeployError
 from rkdeploy.explain.activations import TensorRange, measure_ranges
 from rkdeploy.explain.causes import Cause, find_causes
+from rkdeploy.explain.weights import WeightLoss, measure_weights
 from rkdeploy.graph.verify import network_input
 from rkdeploy.preprocess import image_fit
 from rkdeploy.quantize.calibration import CalibrationImage
@@ -38,6 +39,7 @@ class Explanation:
         ranges: of the tensors that float has too, in that order.
         outputs: the head's tensors as the build compared them; empty where it compared none.
         causes: the heaviest first.
+        weights: what rounding the weights alone costs; None in older documents.
         schema_version: of this document.
     """
 
@@ -48,6 +50,7 @@ class Explanation:
     ranges: tuple[TensorRange, ...]
     outputs: tuple[OutputAgreement, ...]
     causes: tuple[Cause, ...]
+    weights: WeightLoss | None = None
     schema_version: int = EXPLANATION_VERSION
 
 
@@ -78,7 +81,8 @@ def explain(
     if not images:
         raise RkdeployError("There is no image to explain the model on.", "Give some with --data.")
     fit = image_fit(bundle.spec.input)
-    pixels: list[NDArray[np.uint8]] = [fit(image.read()).image.copy() for image in images]
+    boxed = [fit(image.read()) for image in images]
+    pixels: list[NDArray[np.uint8]] = [one.image.copy() for one in boxed]
     with (
         tempfile.TemporaryDirectory(prefix="rkdeploy-explain-") as folder,
         Toolkit(log=Path(folder) / "toolkit.log", python=toolkit_python) as toolkit,
@@ -92,13 +96,16 @@ def explain(
         calibrated = toolkit.ranges()
         figures_from = f"simulator (rknn-toolkit2 {toolkit.version})"
     layers = mean_over_images(analyses)
+    graph = onnx.load(str(bundle.cut_onnx))
     ranges = measure_ranges(
-        onnx.load(str(bundle.cut_onnx)),
+        graph,
         calibrated,
         bundle.spec.input.name,
         (network_input(image, bundle.spec) for image in pixels),
     )
     record = bundle.record
+    transforms = (one.transform for one in boxed)
+    weights = measure_weights(graph, bundle.spec, list(zip(pixels, transforms, strict=True)), on_progress)
     return Explanation(
         bundle=bundle.folder.name,
         figures_from=figures_from,
@@ -106,5 +113,6 @@ def explain(
         layers=layers,
         ranges=tuple(ranges.values()),
         outputs=record.agreement.outputs if record.agreement is not None else (),
-        causes=find_causes(layers, ranges, record.calibration, record.agreement),
+        causes=find_causes(layers, ranges, record.calibration, record.agreement, weights),
+        weights=weights,
     )

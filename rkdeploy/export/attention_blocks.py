@@ -18,12 +18,12 @@ from rkdeploy.export.csp_blocks import c2f, halves, joined, summed
 from rkdeploy.export.emission import Emission, Emitter, chain, child, one
 
 
-def _mixed(emission: Emission, module: Module, q: Value, k: Value, v: Value, depth: int) -> Value:
-    """V softmax(q^T k / sqrt(depth))^T over the last dimension: q, k (..., d, cells), v (..., e, cells)."""
+def _mixed(emission: Emission, module: Module, q: Value, k: Value, v: Value, scale: float) -> Value:
+    """V softmax(scale q^T k)^T over the last dimension: q, k (..., d, cells), v (..., e, cells)."""
     builder, path = emission.builder, module.path
     lead, cells = q.shape[:-2], q.shape[-1]
     logits = builder.add("MatMul", path, [builder.transpose(path, q, _swapped(q)), k], (*lead, cells, cells))
-    scaled = builder.elementwise("Mul", path, logits, float(np.float32(depth**-0.5)))
+    scaled = builder.elementwise("Mul", path, logits, float(np.float32(scale)))
     attention = builder.add("Softmax", path, [scaled], scaled.shape, {"axis": -1})
     turned = builder.transpose(path, attention, _swapped(attention))
     return builder.add("MatMul", path, [v, turned], (*lead, v.shape[-2], cells))
@@ -37,7 +37,10 @@ def _swapped(value: Value) -> list[int]:
 
 
 def _attention(emission: Emission, module: Module, inputs: Sequence[Value]) -> Value:
-    """proj(v softmax(q k / sqrt(d)) + pe(v)), with q, k, v from one convolution, heads side by side in its channels."""
+    """proj(v softmax(scale q k) + pe(v)), with q, k, v from one convolution, heads side by side in its channels.
+
+    The scale is stored, and is that of the trained forward pass: 1 / sqrt(d) unless somebody changed it.
+    """
     builder = emission.builder
     n, c, h, w = one(module, inputs).shape
     heads = layers.whole_number(module, "num_heads", 0)
@@ -47,7 +50,8 @@ def _attention(emission: Emission, module: Module, inputs: Sequence[Value]) -> V
         raise GraphError(f'"{module.path}" has {qkv.channels} channels for {heads} heads of {key}, {key} and {head}.')
     parts = builder.reshape(module.path, qkv, (n, heads, 2 * key + head, h * w))
     q, k, v = builder.split(module.path, parts, [key, key, head], 2)
-    mixed = builder.reshape(module.path, _mixed(emission, module, q, k, v, key), (n, c, h, w))
+    scale = layers.number(module, "scale", key**-0.5)
+    mixed = builder.reshape(module.path, _mixed(emission, module, q, k, v, scale), (n, c, h, w))
     place = child(emission, module, "pe", builder.reshape(module.path, v, (n, c, h, w)))
     return child(emission, module, "proj", builder.elementwise("Add", module.path, mixed, place))
 
@@ -88,6 +92,7 @@ def _area_attention(emission: Emission, module: Module, inputs: Sequence[Value])
     qkv = child(emission, module, "qkv", inputs[0])
     width = qkv.channels // 3
     depth = width // heads
+    layers.require_setting(module, "head_dim", depth)  # it scales by the stored one
     if (h * w) % area or qkv.channels != 3 * heads * depth:
         raise GraphError(
             f'"{path}" (AAttn) cannot share {h} x {w} cells among {area} areas, or {qkv.channels} channels among '
@@ -99,7 +104,7 @@ def _area_attention(emission: Emission, module: Module, inputs: Sequence[Value])
     banded = builder.transpose(path, banded, (0, 3, 1, 2, 4))  # (n, area, heads, 3 d, cells)
     banded = builder.reshape(path, banded, (n * area, heads, 3 * depth, cells))
     q, k, v = builder.split(path, banded, [depth] * 3, 2)
-    mixed = _unbanded(emission, path, _mixed(emission, module, q, k, v, depth), (n, area, heads * depth, h, w))
+    mixed = _unbanded(emission, path, _mixed(emission, module, q, k, v, depth**-0.5), (n, area, heads * depth, h, w))
     place = child(emission, module, "pe", _unbanded(emission, path, v, (n, area, heads * depth, h, w)))
     return child(emission, module, "proj", builder.elementwise("Add", path, mixed, place))
 

@@ -204,6 +204,8 @@ def _attention(emission: Emission, module: Module, q: Value, k: Value, v: Value)
     builder = emission.builder
     n, cells, c = q.shape
     heads = layers.whole_number(module, "num_heads", 0)
+    layers.require_setting(module, "batch_first", False)  # the block puts the cells first
+    layers.require_setting(module, "add_zero_attn", False)
     depth = c // heads
     weights = np.split(module.array("in_proj_weight"), 3)
     biases = np.split(module.array("in_proj_bias"), 3)

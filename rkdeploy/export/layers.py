@@ -46,6 +46,21 @@ def whole_number(module: Module, name: str, default: int) -> int:
     return value
 
 
+def require_setting(module: Module, name: str, *allowed: object) -> None:
+    """Require that an attribute that the trained forward pass reads is as the emitter assumes it, or not stored.
+
+    Raises:
+        GraphError: for another value, which would give a graph that computes something else.
+    """
+    value = module.attribute(name)
+    if value is not None and not any(type(value) is type(known) and value == known for known in allowed):
+        expected = " or ".join(map(str, allowed))
+        raise GraphError(
+            f'"{module.path}" ({module.class_name}) has {name} {shown(value)}, expected {expected}.',
+            "Export ONNX where the model was trained and build from that: rkdeploy build best.onnx --weights best.pt",
+        )
+
+
 def batch_norm_scale(norm: Module) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """A trained BatchNorm as y = scale * x + shift, each (C,) float64.
 
@@ -153,6 +168,7 @@ def transposed_convolution(builder: GraphBuilder, conv: Module, value: Value, no
     padding = pair(conv.attribute("padding", 0), conv, "padding")
     dilation = pair(conv.attribute("dilation", 1), conv, "dilation")
     extra = pair(conv.attribute("output_padding", 0), conv, "output_padding")
+    require_setting(conv, "padding_mode", "zeros")
     if weight.ndim != 4 or weight.shape[0] != value.channels:
         raise GraphError(f'"{conv.path}" has weights {weight.shape} for an input of shape {value.shape}.')
     out = weight.shape[1] * groups
@@ -200,6 +216,7 @@ def max_pool(builder: GraphBuilder, pool: Module, value: Value) -> Value:
     stride = pair(pool.attribute("stride") or kernel, pool, "stride")
     padding = pair(pool.attribute("padding", 0), pool, "padding")
     dilation = pair(pool.attribute("dilation", 1), pool, "dilation")
+    require_setting(pool, "return_indices", False)
     ceil_mode = bool(pool.attribute("ceil_mode", False))
     size = []
     for n, k, s, p, d in zip(value.shape[2:], kernel, stride, padding, dilation, strict=True):
@@ -256,6 +273,7 @@ def average_pool(builder: GraphBuilder, pool: Module, value: Value) -> Value:
 def upsample(builder: GraphBuilder, module: Module, value: Value) -> Value:
     """nn.Upsample, nearest or bilinear, by a factor or to a size."""
     size, factor = module.attribute("size"), module.attribute("scale_factor")
+    require_setting(module, "recompute_scale_factor", False, True)
     mode = module.attribute("mode", "nearest")
     height, width = value.shape[2:]
     if size is not None:
@@ -268,6 +286,13 @@ def upsample(builder: GraphBuilder, module: Module, value: Value) -> Value:
                 f"{_MAX_FACTOR}."
             )
         target = (floor(height * factors[0]), floor(width * factors[1]))
+        whole = target == (height * factors[0], width * factors[1])
+        if not whole and not module.attribute("recompute_scale_factor"):  # torch samples at i / factor then
+            raise GraphError(
+                f'"{module.path}" (Upsample) makes {height} x {width} larger by {shown(factor)}, which gives no whole '
+                "numbers of cells.",
+                "Choose an --imgsz that divides by more.",
+            )
     if mode == "nearest":
         attributes: dict[str, str] = {
             "mode": "nearest", "coordinate_transformation_mode": "asymmetric", "nearest_mode": "floor",
@@ -302,6 +327,7 @@ def zero_pad(builder: GraphBuilder, module: Module, value: Value) -> Value:
     Not as a Pad node: onnxruntime (seen in 1.20) fuses one into a MaxPool behind it, whose padding is not zero but
     minus infinity, and changes the values.
     """
+    require_setting(module, "value", 0, 0.0)
     padding = module.attribute("padding", 0)
     left, right, top, bottom = padding if isinstance(padding, (tuple, list)) else (padding,) * 4
     for axis, before, after in ((3, left, right), (2, top, bottom)):

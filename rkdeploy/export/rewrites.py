@@ -17,6 +17,7 @@ from rkdeploy.export.emission import Emission, child, emit
 
 _CHANNELS_AT_ONCE = 32
 """Output channels of an INT8 convolution on rk3588 are computed in multiples of this."""
+_NO_SETTINGS = ("inplace", "training")  # of an activation; they do not change what it computes
 
 
 def nested_pools(emission: Emission, pools: Sequence[Module], value: Value) -> list[Value]:
@@ -114,5 +115,14 @@ def _same_activation(first: Module, second: Module) -> bool:
     return (
         a.class_name == b.class_name
         and not any(module.tensors for act in (a, b) for module in act.walk())
-        and all(a.attribute(name) == b.attribute(name) for name in ("negative_slope", "alpha", "approximate"))
+        and _settings(a) == _settings(b)
     )
+
+
+def _settings(activation: Module) -> dict[str, object]:
+    """The plain attributes of an activation that may decide what it computes."""
+    return {
+        name: value
+        for name, value in activation.attributes.items()
+        if isinstance(value, (bool, int, float, str)) and not name.startswith("_") and name not in _NO_SETTINGS
+    }

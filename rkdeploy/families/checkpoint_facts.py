@@ -11,11 +11,10 @@ from rkdeploy.checkpoint import Checkpoint, Module
 from rkdeploy.checkpoint.tensor import LazyTensor
 from rkdeploy.errors import CheckpointError, shown
 from rkdeploy.families.model_info import ACTIVATION_CLASSES, ModelInfo
-from rkdeploy.spec import Anchors
+from rkdeploy.spec import Anchors, is_class_name
 
 _MAX_STRIDE = 1024
 _MAX_LEVELS = 16
-_MAX_CLASS_NAME = 1000
 _MAX_CLASSES = 100_000
 _MAX_MASKS = 4096
 _MAX_ANCHOR_PX = 1e5
@@ -143,7 +142,7 @@ def class_names(checkpoint: Checkpoint, classes: int) -> tuple[str, ...]:
             "Its names and weights do not belong together; train or save it again.",
         )
     for name in names:
-        if len(name) > _MAX_CLASS_NAME or any("\ud800" <= c <= "\udfff" for c in name):  # half characters
+        if not is_class_name(name):
             raise CheckpointError(f"The checkpoint has the class name {shown(name)}, which is no text.")
     return tuple(names)
 

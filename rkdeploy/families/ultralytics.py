@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from math import pi
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from rkdeploy.checkpoint import Checkpoint, Module
 from rkdeploy.errors import CheckpointError, shown
 from rkdeploy.families.checkpoint_facts import (
@@ -139,6 +141,7 @@ def export(checkpoint: Checkpoint, info: ModelInfo, height: int, width: int, ste
             angle=info.angle,
             masks=info.masks,
         )
+        _require_plain_expectation(head, found.taps[0].shape[1] // 4)
         outputs = {"output0": output}
         if info.masks:
             proto = head.child("proto")
@@ -150,8 +153,10 @@ def export(checkpoint: Checkpoint, info: ModelInfo, height: int, width: int, ste
 def _levels(emission: Emission, head: Module, info: ModelInfo, features: list[Value]) -> list[PointLevel]:
     """The raw tensors of the head that counts: one-to-one where it is end to end, else one-to-many."""
     from rkdeploy.export.emission import emit
+    from rkdeploy.export.layers import require_setting
     from rkdeploy.export.point_heads import PointLevel
 
+    require_setting(head, "nl", len(features))
     branches = [_branch(head, name, end_to_end=info.end_to_end) for name in ("cv2", "cv3")]
     extra = None if info.task == "detect" else _branch(head, "cv4", end_to_end=info.end_to_end)
     # YOLO26's pose head has a trunk, and the last convolution of a level beside it.
@@ -167,6 +172,22 @@ def _levels(emission: Emission, head: Module, info: ModelInfo, features: list[Va
             more = emit(emission, last.child(str(number)), [more]) if last is not None else more
         levels.append(PointLevel(f"{head.path}.{number}", stride, boxes, scores, more))
     return levels
+
+
+def _require_plain_expectation(head: Module, bins: int) -> None:
+    """Require that a distribution's bins count 0, 1, 2, ..., as every decode of them assumes; the head stores them.
+
+    Raises:
+        CheckpointError: for other weights.
+    """
+    if bins == 1 or "dfl" not in head.children:
+        return
+    weights = head.child("dfl").child("conv").array("weight").ravel()
+    if not np.array_equal(weights, np.arange(bins)):
+        raise CheckpointError(
+            f'"{head.path}.dfl" weights {bins} bins with {shown(weights.tolist())}, expected 0, 1, 2, ...',
+            "It was trained, or the file is damaged: they are constants in every release.",
+        )
 
 
 def _branch(head: Module, name: str, *, end_to_end: bool | None = None) -> Module:

@@ -93,7 +93,7 @@ def cut(model: onnx.ModelProto, head: Head, options: CutOptions) -> tuple[onnx.M
             graph.output.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, shape))
             activation: Activation = "sigmoid" if part.sigmoid else "linear"
             outputs.append(HeadOutput(name, part.role, tap.level, tap.stride, shape, activation))
-    _prune(graph)
+    prune(graph)
     return result, tuple(outputs)
 
 
@@ -170,8 +170,8 @@ def _add_part(
         graph.node.append(helper.make_node("Sigmoid", [target], [name], name=f"{name}/Sigmoid"))
 
 
-def _prune(graph: onnx.GraphProto) -> None:
-    """Drop what no output needs: nodes, constants, shape notes."""
+def prune(graph: onnx.GraphProto) -> None:
+    """Drop in place what no output needs: nodes, constants, shape notes."""
     needed = {o.name for o in graph.output}
     kept = []
     for node in reversed(graph.node):

@@ -12,13 +12,17 @@ import onnx.inliner
 from google.protobuf.message import DecodeError
 from onnx import AttributeProto, TensorProto, helper, numpy_helper, version_converter
 
-from rkdeploy.errors import GraphError
+from rkdeploy.errors import GraphError, shown
+from rkdeploy.graph.foreign_checks import require_sane
 from rkdeploy.graph.kinds import advice_on_operators
+from rkdeploy.graph.node_order import sort_nodes
+from rkdeploy.spec import is_class_name
 
 OPSETS = range(12, 20)
 """What rknn-toolkit2 2.3.2 and 2.5.0 take."""
 
 _NEWEST_READABLE = 21  # what onnxruntime 1.20 runs, and so what can be verified
+_EXPORT_OLDER = "Export it again with opset 17 (Ultralytics: opset=17, YOLOv5: --opset 17, torch: opset_version=17)."
 _NAMES_HINT = "Give the checkpoint with --weights: its names count then."
 _IR_VERSION = 9  # of opset 19; newer ones are refused by older runtimes, older ones list weights among the inputs
 
@@ -32,6 +36,32 @@ def load_onnx(path: Path) -> onnx.ModelProto:
     Raises:
         GraphError: no such file, not ONNX, damaged, too new, or its external data is missing.
     """
+    model = _parsed(path)
+    require_sane(model, path.name)
+    _load_weights(model, path)
+    model.ir_version = _IR_VERSION  # before the check, which knows no version newer than its own
+    sort_nodes(model.graph)
+    for function in model.functions:
+        sort_nodes(function)
+    _require_known_operators(model, path)
+    try:
+        onnx.checker.check_model(model)
+    except (onnx.checker.ValidationError, UnicodeDecodeError, ValueError) as error:  # ValueError: more than 2 GiB
+        raise GraphError(
+            f'"{path}" is not valid ONNX: {str(error).strip().partition(chr(10))[0]}',
+            advice_on_operators({node.op_type for node in model.graph.node}),
+        ) from error
+    if model.functions:
+        model = onnx.inliner.inline_local_functions(model)
+    constants = {c.name for c in model.graph.initializer}
+    inputs = [i for i in model.graph.input if i.name not in constants]
+    del model.graph.input[:]
+    model.graph.input.extend(inputs)
+    return _in_readable_opset(model, path)
+
+
+def _parsed(path: Path) -> onnx.ModelProto:
+    """The file without its external data."""
     if path.exists() and not path.is_file():
         raise GraphError(f'"{path}" is a {"folder" if path.is_dir() else "device or pipe"}, expected a file.')
     try:
@@ -42,6 +72,11 @@ def load_onnx(path: Path) -> onnx.ModelProto:
         raise GraphError(f'"{path}" is not an ONNX file, or is truncated.', "Export or copy it again.") from error
     if not model.graph.node or not model.graph.output:
         raise GraphError(f'"{path}" is not an ONNX model: it has no nodes or no outputs.')
+    return model
+
+
+def _load_weights(model: onnx.ModelProto, path: Path) -> None:
+    """Read the values that lie in files beside the model."""
     try:
         onnx.load_external_data_for_model(model, str(path.parent))
     except (OSError, ValueError, onnx.checker.ValidationError) as error:
@@ -49,27 +84,35 @@ def load_onnx(path: Path) -> onnx.ModelProto:
             f'"{path}" keeps its weights in another file, which cannot be read: {str(error).strip()[:300]}',
             "Copy the .onnx.data file beside it, or export with the weights inside.",
         ) from error
-    try:
-        onnx.checker.check_model(model)
-    except (onnx.checker.ValidationError, UnicodeDecodeError) as error:  # the latter for names that are no text
-        raise GraphError(
-            f'"{path}" is not valid ONNX: {str(error).strip().partition(chr(10))[0]}',
-            advice_on_operators({node.op_type for node in model.graph.node}),
-        ) from error
+    require_sane(model, path.name)  # as many values as the shapes say
+
+
+def _require_known_operators(model: onnx.ModelProto, path: Path) -> None:
+    """Refuse operators newer than the installed onnx."""
+    version, newest = opset(model), onnx.defs.onnx_opset_version()
+    if version > newest:
+        raise GraphError(f'"{path.name}" has opset {version}, expected at most {newest}.', _EXPORT_OLDER)
+
+
+def _in_readable_opset(model: onnx.ModelProto, path: Path) -> onnx.ModelProto:
+    """The model in an opset that onnxruntime runs.
+
+    Raises:
+        GraphError: when onnx cannot convert it.
+    """
     version = opset(model)
-    if version > _NEWEST_READABLE:
+    if version <= _NEWEST_READABLE:
+        return model
+    try:
+        converted = version_converter.convert_version(model, _NEWEST_READABLE)
+    except Exception as error:  # its C++ side raises RuntimeError and its own types
         raise GraphError(
-            f'"{path.name}" has opset {version}, expected at most {_NEWEST_READABLE}.',
-            "Export it again with opset 17 (YOLOv5: export.py --opset 17).",
-        )
-    if model.functions:
-        model = onnx.inliner.inline_local_functions(model)
-    constants = {c.name for c in model.graph.initializer}
-    inputs = [i for i in model.graph.input if i.name not in constants]
-    del model.graph.input[:]
-    model.graph.input.extend(inputs)
-    model.ir_version = _IR_VERSION
-    return model
+            f'"{path.name}" has opset {version}, expected at most {_NEWEST_READABLE}, and onnx cannot convert it: '
+            f"{str(error).strip().partition(chr(10))[0][:200]}",
+            _EXPORT_OLDER,
+        ) from error
+    converted.ir_version = _IR_VERSION
+    return converted
 
 
 def opset(model: onnx.ModelProto) -> int:
@@ -123,6 +166,9 @@ def class_names(model: onnx.ModelProto) -> tuple[str, ...] | None:
         raise GraphError(
             f'The metadata entry "names" is {written!r:.60}, expected a name for each class, from 0.', _NAMES_HINT
         )
+    for name in names:
+        if not is_class_name(name):
+            raise GraphError(f'The metadata entry "names" has {shown(name)}, which is not text.', _NAMES_HINT)
     return tuple(names)
 
 
@@ -206,6 +252,8 @@ def without_padded_pooling(model: onnx.ModelProto) -> onnx.ModelProto:
             shape[axis] += pads[axis] + pads[axis + len(shape)]
             source = node.output[0] if axis == padded[-1] else f"{node.output[0]}/padded_{axis}"
             result.graph.node.append(helper.make_node("Concat", parts, [source], name=f"{source}/Concat", axis=axis))
+            if source != node.output[0]:
+                result.graph.value_info.append(helper.make_tensor_value_info(source, TensorProto.FLOAT, shape))
         if not padded:
             result.graph.node.append(helper.make_node("Identity", [source], [node.output[0]]))
     return result

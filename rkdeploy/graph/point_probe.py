@@ -33,6 +33,7 @@ from rkdeploy.graph.session import Session
 from rkdeploy.spec import AngleFormula, KeypointLayout
 
 PROTOTYPES = "prototypes"
+_HALF_PI_ERROR = 1e-3  # of pi / 4 out of float16 arithmetic: 2 ** -11 for pi, as much again for the difference
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,6 +210,8 @@ def _angle(at_zero: float) -> AngleFormula:
     """The formula, by what it gives for zero."""
     if abs(at_zero - 0.25 * pi) < 1e-4:
         return AngleFormula(sigmoid=True, gain=pi, offset=-0.25 * pi)
+    if abs(at_zero - 0.25 * pi) < _HALF_PI_ERROR:  # exported in float16: this graph turns by the rounded pi
+        return AngleFormula(sigmoid=True, gain=4 * at_zero, offset=-at_zero)
     if abs(at_zero) < 1e-6:
         return AngleFormula(sigmoid=False, gain=1.0, offset=0.0)
     raise GraphError(f"The head's angle is {at_zero:.4f} for a raw value of zero, expected 0.7854 or 0.", NO_HEAD)

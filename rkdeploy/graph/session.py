@@ -16,6 +16,9 @@ from rkdeploy.errors import GraphError
 _WRONG_OPTIMIZERS = ["Pad_Fusion"]
 
 
+_NO_MEMORY = ("bad_alloc", "bad allocation", "Failed to allocate memory")  # std::bad_alloc, and onnxruntime's arena
+
+
 class Session:
     """A model in onnxruntime on the CPU.
 
@@ -34,7 +37,7 @@ class Session:
                 disabled_optimizers=_WRONG_OPTIMIZERS,
             )
         except Exception as error:  # onnxruntime's exceptions share no base class below Exception
-            raise GraphError(f"onnxruntime cannot open the graph: {_first_line(error)}") from error
+            raise GraphError(f"onnxruntime cannot open the graph: {reason(error)}") from error
         self.output_names = tuple(o.name for o in self._session.get_outputs())
 
     def run(self, inputs: Mapping[str, NDArray[np.float32]]) -> dict[str, NDArray[np.float32]]:
@@ -46,9 +49,12 @@ class Session:
         try:
             values = self._session.run(None, dict(inputs))
         except Exception as error:  # as above
-            raise GraphError(f"onnxruntime cannot run the graph: {_first_line(error)}") from error
+            raise GraphError(f"onnxruntime cannot run the graph: {reason(error)}") from error
         return dict(zip(self.output_names, values, strict=True))
 
 
-def _first_line(error: Exception) -> str:
+def reason(error: Exception) -> str:
+    """The first line of what a C++ library says, whose types tell no failure from another."""
+    if any(words in str(error) for words in _NO_MEMORY):
+        return "it needs more memory than there is, or than a file of this size may take."
     return str(error).strip().partition("\n")[0][:300]

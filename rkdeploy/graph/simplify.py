@@ -8,6 +8,7 @@ import onnx
 import onnxsim
 
 from rkdeploy.errors import GraphError
+from rkdeploy.graph.session import reason
 
 # Moves a Pad of zeros into the MaxPool behind it, which pads with minus infinity (onnxsim issue 290, seen in 0.4.36).
 _WRONG_PASSES = ["fuse_pad_into_pool"]
@@ -29,10 +30,8 @@ def simplify(model: onnx.ModelProto, input_shapes: Mapping[str, Sequence[int]] |
             model, check_n=0, overwrite_input_shapes=shapes or None, skipped_optimizers=_WRONG_PASSES
         )
     except Exception as error:  # it raises whatever its C++ side met
-        raise GraphError(
-            f"onnxsim cannot simplify the graph: {str(error).strip().partition(chr(10))[0][:300]}"
-        ) from error
+        raise GraphError(f"onnxsim cannot simplify the graph: {reason(error)}") from error
     try:
         return onnx.shape_inference.infer_shapes(simplified, data_prop=True)
     except onnx.shape_inference.InferenceError as error:
-        raise GraphError(f"The graph's shapes do not fit: {str(error).strip().partition(chr(10))[0][:300]}") from error
+        raise GraphError(f"The graph's shapes do not fit: {reason(error)}") from error

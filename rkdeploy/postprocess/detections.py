@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -85,3 +85,19 @@ class Detections:
 
     def __len__(self) -> int:
         return len(self.scores)
+
+    def above(self, confidence: float) -> Detections:
+        """The objects whose score is greater than `confidence`; what was found of the whole image stays.
+
+        They are the first ones, since objects are sorted by score.
+        """
+        count = int((self.scores > confidence).sum())
+        return replace(
+            self,
+            xyxy=self.xyxy[:count],
+            scores=self.scores[:count],
+            class_ids=self.class_ids[:count],
+            keypoints=None if self.keypoints is None else self.keypoints[:count],
+            rotated=None if self.rotated is None else self.rotated[:count],
+            masks=None if self.masks is None else self.masks[:count],
+        )

@@ -17,7 +17,12 @@ SCHEMA_VERSION = 1
 
 @dataclass(frozen=True, slots=True)
 class Missing:
-    """A figure that is not in this profile, and why."""
+    """A figure that is not in this profile, and why.
+
+    Attributes:
+        figure: its name.
+        reason: why it is not there.
+    """
 
     figure: str
     reason: str
@@ -83,7 +88,12 @@ class Stages:
 
 @dataclass(frozen=True, slots=True)
 class CoreTiming:
-    """The network alone on one NPU core, the others idle."""
+    """The network alone on one NPU core, the others idle.
+
+    Attributes:
+        core: number of the NPU core, from 0.
+        infer: time of one inference.
+    """
 
     core: int
     infer: Latency
@@ -181,7 +191,14 @@ class ClockProfile:
 
 @dataclass(frozen=True, slots=True)
 class TemperatureProfile:
-    """A sensor before the measurement and at its hottest, and where the kernel begins to slow down."""
+    """A sensor before the measurement and at its hottest, and where the kernel begins to slow down.
+
+    Attributes:
+        name: of the sensor, as the kernel has it.
+        first_celsius: before the measurement.
+        hottest_celsius: the highest while it ran.
+        throttles_at_celsius: where the kernel begins to slow down; None where it does not say.
+    """
 
     name: str
     first_celsius: float

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import PurePosixPath
@@ -9,10 +10,12 @@ from pathlib import PurePosixPath
 from rkdeploy.bundle import BOARD_HOME
 from rkdeploy.errors import PushError, shown
 from rkdeploy.push import scripts
+from rkdeploy.push.answer import Answer
 from rkdeploy.push.parcel import Parcel
-from rkdeploy.push.ssh import Answer, Ssh, last_line
+from rkdeploy.push.ssh import Ssh, last_line
 
 _SPARE_BYTES = 8 << 20
+_KILOBYTES = re.compile("[0-9]{1,15}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,14 +56,14 @@ def examine(ssh: Ssh, home: str, name: str = "") -> BoardState:
     Raises:
         PushError: not reachable, not installed, not writable, or a program is missing.
     """
-    facts = _facts(ssh, home, ssh.run(scripts.EXAMINE, check_home(home), name))
-    free = facts.get("free_kb", "")
-    if not free.isdecimal():
+    facts = _facts(ssh, home, ssh.run(scripts.EXAMINE, check_home(home), name), "free_kb", "current", "previous")
+    free = facts["free_kb"]
+    if not _KILOBYTES.fullmatch(free):
         raise PushError(f'The board "{ssh.address}" does not say how much room it has: {shown(free)}.')
     return BoardState(
         free_bytes=int(free) << 10,
-        current=PurePosixPath(facts.get("current", "")).name,
-        previous=PurePosixPath(facts.get("previous", "")).name,
+        current=PurePosixPath(facts["current"]).name,
+        previous=PurePosixPath(facts["previous"]).name,
         present=bool(name) and facts.get("present") == name,
         compatible=tuple(facts.get("compatible", "").split()),
         has_program="program" in facts,
@@ -71,15 +74,18 @@ def upload(ssh: Ssh, home: str, parcel: Parcel, state: BoardState, on_bytes: Cal
     """Copy a bundle, have the board check its hashes, then give it its name.  A failure leaves nothing behind.
 
     Raises:
-        PushError: no room, the connection broke, or what arrived is not what was sent.
+        PushError: no room, the connection broke, what arrived is not what was sent, or the board does not say that it
+            has it.
     """
     needed = parcel.size_bytes + _SPARE_BYTES
     if state.free_bytes < needed:
         raise _no_room(ssh, home, f"{state.free_bytes >> 20} MiB free, {needed >> 20} MiB are needed")
-    _facts(
-        ssh, home,
-        ssh.run(scripts.UPLOAD, check_home(home), parcel.name, send=lambda stream: parcel.write_tar(stream, on_bytes)),
-    )  # fmt: skip
+    answer = ssh.run(
+        scripts.UPLOAD, check_home(home), parcel.name, send=lambda stream: parcel.write_tar(stream, on_bytes)
+    )
+    stored = _facts(ssh, home, answer, "stored")["stored"]
+    if stored != parcel.name:
+        raise PushError(f'The board "{ssh.address}" says that it stored {shown(stored)}, expected "{parcel.name}".')
 
 
 def activate(ssh: Ssh, home: str, name: str) -> str | None:
@@ -87,8 +93,14 @@ def activate(ssh: Ssh, home: str, name: str) -> str | None:
 
     Returns:
         The bundle that was current, empty for none; None when nothing had to change.
+
+    Raises:
+        PushError: when it cannot be done, or the board does not say that it was.
     """
-    return _replaced(_facts(ssh, home, ssh.run(scripts.ACTIVATE, check_home(home), name)))
+    now, before = _switched(ssh, home, ssh.run(scripts.ACTIVATE, check_home(home), name))
+    if now != f"bundles/{name}":
+        raise PushError(f'The board "{ssh.address}" says that {shown(now)} is current, expected "bundles/{name}".')
+    return before
 
 
 def roll_back(ssh: Ssh, home: str) -> tuple[str, str]:
@@ -100,8 +112,8 @@ def roll_back(ssh: Ssh, home: str) -> tuple[str, str]:
     Raises:
         PushError: also when there is no previous bundle, or it is damaged.
     """
-    facts = _facts(ssh, home, ssh.run(scripts.ROLL_BACK, check_home(home)))
-    return PurePosixPath(facts.get("current", "")).name, _replaced(facts) or ""
+    now, before = _switched(ssh, home, ssh.run(scripts.ROLL_BACK, check_home(home)))
+    return PurePosixPath(now).name, before or ""
 
 
 def restart_service(ssh: Ssh, home: str) -> None:
@@ -111,7 +123,7 @@ def restart_service(ssh: Ssh, home: str) -> None:
         PushError: when it does not run then.
     """
     answer = ssh.run(scripts.RESTART, check_home(home))
-    state = _facts(ssh, home, answer).get("state", "unknown")
+    state = _facts(ssh, home, answer, "state")["state"]
     if state != "active":
         said = f": {last_line(answer)}" if answer.stderr.strip() else ""
         raise PushError(
@@ -120,8 +132,13 @@ def restart_service(ssh: Ssh, home: str) -> None:
         )
 
 
-def _replaced(facts: dict[str, str]) -> str | None:
-    return None if "unchanged" in facts else PurePosixPath(facts.get("replaced", "")).name
+def _switched(ssh: Ssh, home: str, answer: Answer) -> tuple[str, str | None]:
+    """Where `current` points to now, and the name of what was current; None when nothing had to change."""
+    facts = _facts(ssh, home, answer)
+    if "unchanged" in facts:
+        return facts["unchanged"], None
+    facts = _facts(ssh, home, answer, "current", "replaced")
+    return facts["current"], PurePosixPath(facts["replaced"]).name
 
 
 def _no_room(ssh: Ssh, home: str, figures: str) -> PushError:
@@ -131,9 +148,16 @@ def _no_room(ssh: Ssh, home: str, figures: str) -> PushError:
     )
 
 
-def _facts(ssh: Ssh, home: str, answer: Answer) -> dict[str, str]:
-    """The facts of a script that ended well; anything else becomes one error."""
-    if answer.code == 0:
+def _facts(ssh: Ssh, home: str, answer: Answer, *wanted: str) -> dict[str, str]:
+    """The facts of a script that ended well and told those that it was asked for; anything else becomes one error."""
+    if answer.code == 0 and "refused" not in answer.facts:
+        missing = [key for key in wanted if key not in answer.facts]
+        if missing:
+            raise PushError(
+                f'The board "{ssh.address}" ended without an error, but did not say "{missing[0]}": whether anything '
+                "was done there is not known.",
+                "Is that a shell on the board? A forced command, or a restricted account, runs something else.",
+            )
         return answer.facts
     reason, _, detail = answer.facts.get("refused", "").partition(" ")
     board = f'The board "{ssh.address}"'
@@ -160,6 +184,11 @@ def _facts(ssh: Ssh, home: str, answer: Answer) -> dict[str, str]:
         raise PushError(f"{board} has no previous bundle to go back to.")
     if reason == "no-link":
         raise PushError(f'"{home}/{detail}" on "{ssh.address}" is no symbolic link.', "Move it away.")
+    if reason == "no-folder":
+        raise PushError(
+            f'"{home}/{detail}" on "{ssh.address}" is a link, expected a folder.',
+            "It is never followed: find out who made it, and remove it.",
+        )
     if reason == "no-root":
         raise PushError(
             f'User "{detail}" on "{ssh.address}" may not restart a service.',

@@ -12,6 +12,12 @@ LC_ALL=C; export LC_ALL
 umask 022
 say() { printf "rkdeploy: %s\\n" "$*"; }
 refuse() { say refused "$@"; exit 3; }
+# Others may write in home: what root does there must not follow a link of theirs.
+in_bundles() {
+  cd -P "$home/bundles"
+  here=$(pwd -P)
+  [ "$here" = "$(cd -P "$home" && pwd -P)/bundles" ] || refuse no-folder bundles
+}
 link_of() { if [ -L "$1" ]; then readlink "$1"; fi; }
 home=$1
 """
@@ -26,8 +32,9 @@ done
 [ -d "$home" ] || refuse no-home
 [ -w "$home" ] || refuse not-writable "$(id -un)"
 mkdir -p "$home/bundles"
-[ -w "$home/bundles" ] || refuse not-writable "$(id -un)"
-say free_kb "$(df -Pk "$home/bundles" | { read -r _; read -r _ _ _ free _; echo "$free"; })"
+in_bundles
+[ -w . ] || refuse not-writable "$(id -un)"
+say free_kb "$(df -Pk . | { read -r _; read -r _ _ _ free _; echo "$free"; })"
 say current "$(link_of "$home/current")"
 say previous "$(link_of "$home/previous")"
 whole() { cd "$1" 2>/dev/null && sha256sum -c SHA256SUMS >/dev/null 2>&1; }
@@ -42,15 +49,19 @@ UPLOAD = (
     _BEGIN
     + """
 name=$2
-cd "$home/bundles"
+in_bundles
 find . -maxdepth 1 -name ".*.partial-*" -mmin +1440 -exec rm -rf {} +
 trap "" PIPE
 trap "exit 129" HUP INT TERM
 partial=$(mktemp -d ".$name.partial-XXXXXX")
 trap 'rm -rf "$partial" "$partial.old"' EXIT
-tar -xof - -C "$partial" || refuse unpack
-(cd "$partial" && sha256sum -c SHA256SUMS >/dev/null) || refuse sums
-chmod 755 "$partial"
+(
+  cd -P "$partial"
+  if [ "$(pwd -P)" != "$here/$partial" ] || [ ! -O . ]; then refuse no-folder "bundles/$partial"; fi
+  tar -xof - || refuse unpack
+  sha256sum -c SHA256SUMS >/dev/null || refuse sums
+  chmod 755 .
+)
 sync
 if [ -e "$name" ]; then mv -T "$name" "$partial.old"; fi
 mv -T "$partial" "$name"
@@ -65,7 +76,7 @@ cd "$home"
 [ -w . ] || refuse not-writable "$(id -un)"
 point() {
   fresh=$(mktemp -u ".$1.XXXXXX")
-  ln -s "$2" "$fresh"
+  ln -sn "$2" "$fresh"
   mv -T "$fresh" "$1"
 }
 switch() {

@@ -7,19 +7,18 @@ import os
 import re
 import shlex
 import subprocess
-import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
 from rkdeploy.errors import PushError, shown
+from rkdeploy.push.answer import MAX_SAID_BYTES, Answer, Ear, facts_in
 
 _USER, _HOST = r"[A-Za-z0-9_][\w.+-]*@", r"[A-Za-z0-9_][\w.-]*"
 _IPV6 = r"[0-9A-Fa-f]*:[0-9A-Fa-f]*:[0-9A-Fa-f:]*(?:%\w+)?"
 _ADDRESS = re.compile(f"(?:{_USER})?(?:{_HOST}|{_IPV6})", re.ASCII)
-_FACT = "rkdeploy: "
-_MAX_ANSWER_BYTES = 1 << 16
+_ANSWER_WITHIN_S = 1800.0  # after all is sent; a slow card hashes 10 MB a second
 _NO_WAY = ("timed out", "no route to host", "unreachable", "host is down", "not responding")
 _OPTIONS = (
     "BatchMode=yes",  # never asks: no password, no passphrase, no "continue connecting?"
@@ -29,21 +28,6 @@ _OPTIONS = (
     "ClearAllForwardings=yes",
     "ForwardAgent=no",
 )
-
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """What a script on the board said.
-
-    Attributes:
-        code: its exit code; 255 is ssh's own.
-        facts: its facts by key.
-        stderr: what it and ssh printed beside that.
-    """
-
-    code: int
-    facts: dict[str, str]
-    stderr: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,29 +70,38 @@ class Ssh:
         Raises:
             PushError: when ssh is missing, or the connection failed.
         """
-        environment = {**os.environ, "LC_ALL": "C"}
-        with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
-            try:
-                process = subprocess.Popen(  # noqa: S603  (no local shell; the remote words are quoted)
-                    self.command(script, *parameters),
-                    stdin=subprocess.DEVNULL if send is None else subprocess.PIPE,
-                    stdout=out, stderr=err, env=environment,
-                )  # fmt: skip
-            except FileNotFoundError as error:
-                raise PushError('The program "ssh" is missing.', "apt-get install openssh-client") from error
-            try:
-                if send is not None:
-                    _send(process, send)
-                code = process.wait()
-            except BaseException:  # the board sees the stream end too early, and puts away what it has
+        try:
+            process = subprocess.Popen(  # noqa: S603  (no local shell; the remote words are quoted)
+                self.command(script, *parameters),
+                stdin=subprocess.DEVNULL if send is None else subprocess.PIPE,
+                stdout=subprocess.PIPE, stderr=subprocess.PIPE, env={**os.environ, "LC_ALL": "C"},
+            )  # fmt: skip
+        except FileNotFoundError as error:
+            raise PushError('The program "ssh" is missing.', "apt-get install openssh-client") from error
+        assert process.stdout is not None
+        assert process.stderr is not None
+        out, err = (Ear(stream, process.kill) for stream in (process.stdout, process.stderr))  # type: ignore[arg-type]
+        try:
+            if send is not None:
+                _send(process, send)
+            code = process.wait(_ANSWER_WITHIN_S)
+        except subprocess.TimeoutExpired as error:
+            raise PushError(
+                f'The board "{self.address}" has not answered for {_ANSWER_WITHIN_S / 60:g} minutes.', "Restart it."
+            ) from error
+        finally:  # the board sees the stream end too early, and puts away what it has
+            if process.poll() is None:
                 process.kill()
                 process.wait()
-                raise
-            finally:
-                if process.stdin is not None:
-                    with contextlib.suppress(OSError):
-                        process.stdin.close()
-            answer = Answer(code, _facts(_text(out)), _text(err))
+            if process.stdin is not None:
+                with contextlib.suppress(OSError):
+                    process.stdin.close()
+        answer = Answer(code, facts_in(out.text()), err.text())
+        if out.too_much or err.too_much:
+            raise PushError(
+                f'The board "{self.address}" said more than {MAX_SAID_BYTES >> 20} MiB.',
+                "Look at what its login shell prints: ssh BOARD true",
+            )
         if "refused" not in answer.facts and code != 0 and (code in {127, 255} or code < 0):
             raise connection_failure(self, answer)
         return answer
@@ -152,17 +145,6 @@ def _send(process: subprocess.Popen[bytes], send: Callable[[BinaryIO], None]) ->
         stream.close()
     except BrokenPipeError:
         pass  # its exit code and what it printed tell more
-
-
-def _facts(text: str) -> dict[str, str]:
-    lines = (line.removeprefix(_FACT) for line in text.splitlines() if line.startswith(_FACT))
-    return {key: value.strip() for key, _, value in (line.partition(" ") for line in lines)}
-
-
-def _text(stream: BinaryIO) -> str:
-    size = stream.seek(0, os.SEEK_END)
-    stream.seek(max(0, size - _MAX_ANSWER_BYTES))
-    return stream.read().decode(errors="replace")
 
 
 def last_line(answer: Answer) -> str:

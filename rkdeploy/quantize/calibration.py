@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Literal, Protocol
 import numpy as np
 
 from rkdeploy.errors import CalibrationError, SourceError
+from rkdeploy.file_names import readable_name
 from rkdeploy.image_file import IMAGE_SUFFIXES, decode_image, is_image_name, read_image_bytes
 from rkdeploy.quantize.calibration_warnings import content_faults, content_warnings, named, thumbnail
 from rkdeploy.quantize.data_yaml import (
@@ -239,7 +240,7 @@ def _candidates(option: Path | None, cwd: Path) -> tuple[_Candidates, _Candidate
     """Where to choose from, the val split to hold back from if there is one, and warnings."""
     given = option is not None
     path = Path(os.path.normpath(cwd / (option.expanduser() if option is not None else DEFAULT_FOLDER)))
-    shown = f'"{option}"' if given else f'"./{DEFAULT_FOLDER}"'
+    shown = readable_name(f'"{option}"') if given else f'"./{DEFAULT_FOLDER}"'
     if not path.exists():
         if given:
             raise CalibrationError(f"Calibration set {shown} does not exist (looked for {path}).", _FORMS)

@@ -10,10 +10,14 @@ from pathlib import Path
 from typing import Any
 
 from rkdeploy.errors import CalibrationError, SourceError, shown
+from rkdeploy.file_names import readable_name
 from rkdeploy.image_file import is_image_name, paths_in_list
+from rkdeploy.text_file import TextFileError, read_text
+from rkdeploy.written_path import escaped_backslash, find_written, is_of_windows
 
 YAML_SUFFIXES = frozenset({".yaml", ".yml"})
 _MAX_YAML_BYTES = 4 << 20
+_ESCAPES = 'In double quotes a backslash begins an escape: write paths with "/", or without the quotes.'
 _MERGE_KEY = re.compile(r"<<\s*:|!!merge|tag:yaml\.org,2002:merge")
 
 
@@ -63,8 +67,8 @@ class DataYaml:
 
 
 def relative_posix(path: Path, root: Path) -> str:
-    """`path` relative to `root` with forward slashes; the two need not lie inside each other."""
-    return Path(os.path.relpath(path, root)).as_posix()
+    """`path` relative to `root` with forward slashes, as text; the two need not lie inside each other."""
+    return readable_name(Path(os.path.relpath(path, root)).as_posix())
 
 
 def images_in_folder(folder: Path) -> tuple[Path, ...]:
@@ -112,8 +116,11 @@ def images_in_list(list_file: Path) -> tuple[Path, ...]:
 def read_data_yaml(path: Path, cwd: Path) -> DataYaml:
     """Read a YOLO data.yaml: `path`, `train`, `val`, `test`, `names`, `kpt_shape`, `labels`.
 
+    Encodings as in `rkdeploy.text_file`, paths as in `rkdeploy.written_path`.
+
     A split is a folder, a list file, or a list of those, relative to `path`, which is relative to the yaml's folder or,
-    when nothing is there, to `cwd` (as the training code has it).  As in Ultralytics, a split written `../images/train`
+    when nothing is there, to `cwd` (as the training code has it); a `path` on a drive of a Windows machine is taken for
+    the yaml's folder.  As in Ultralytics, a split written `../images/train`
     that does not exist is also looked for as `images/train`, which is where Roboflow's archives have it.
 
     Raises:
@@ -141,18 +148,17 @@ def _load_yaml(path: Path) -> dict[Any, Any]:
             f'Reading "{path}" needs the package "pyyaml".', 'Install it with: pip install "rkdeploy[graph]"'
         ) from error
     try:
-        if not path.is_file():
-            raise CalibrationError(f'"{path}" is no regular file.')
-        if path.stat().st_size > _MAX_YAML_BYTES:
-            raise CalibrationError(f'"{path}" has {path.stat().st_size} bytes, expected at most {_MAX_YAML_BYTES}.')
-        text = path.read_text("utf-8-sig")
+        text = read_text(path, _MAX_YAML_BYTES)
         if _MERGE_KEY.search(text):  # ten lines of merges can make billions of entries
             raise CalibrationError(f'"{path}" merges mappings ("<<"), which no data.yaml needs.')
         content = yaml.safe_load(text)
-    except OSError as error:
-        raise CalibrationError(f'"{path}" cannot be read: {error.strerror}.') from error
-    except (yaml.YAMLError, UnicodeDecodeError, ValueError, RecursionError) as error:
-        raise CalibrationError(f'"{path}" is no valid YAML: {" ".join(str(error).split())[:300]}.') from error
+    except TextFileError as error:
+        raise CalibrationError(f'"{path}" {error.reason}.', error.cure) from error
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        raise CalibrationError(
+            f'"{path}" is no valid YAML: {" ".join(str(error).split())[:300]}.',
+            _ESCAPES if "escape" in str(error) else "",
+        ) from error
     if not isinstance(content, dict):
         raise CalibrationError(
             f'"{path}" holds a {type(content).__name__}, expected a mapping with "train" or "val".',
@@ -165,8 +171,17 @@ def _root(value: object, path: Path, cwd: Path) -> Path:
         return path.parent
     if not isinstance(value, str):
         raise CalibrationError(f'"path" in "{path}" is a {type(value).__name__}, expected a text.')
-    candidates = [Path(os.path.normpath(base / Path(value).expanduser())) for base in (path.parent, cwd)]
-    return next((folder for folder in candidates if folder.is_dir()), candidates[0])
+    _require_unescaped(value, "path", path)
+    home = str(Path(value).expanduser()) if value.startswith("~") else value
+    candidates = [find_written(home, base) for base in (path.parent, cwd)]
+    absent = path.parent if is_of_windows(value) else candidates[0]  # of a Windows machine: the set was copied here
+    return next((folder for folder in candidates if folder.is_dir()), absent)
+
+
+def _require_unescaped(entry: str, name: str, path: Path) -> None:
+    """Refuse a path whose backslashes YAML took for escapes."""
+    if escaped_backslash(entry):
+        raise CalibrationError(f'"{name}" in "{path}" is {shown(entry)}, which holds a control character.', _ESCAPES)
 
 
 def _split(value: object, name: str, root: Path, path: Path) -> Split | None:
@@ -180,9 +195,10 @@ def _split(value: object, name: str, root: Path, path: Path) -> Split | None:
     files: set[Path] = set()
     missing: list[Path] = []
     for entry in entries:
-        target = Path(os.path.normpath(root / entry))
-        if not target.exists() and entry.startswith("../"):
-            inside = Path(os.path.normpath(root / entry[3:]))
+        _require_unescaped(entry, name, path)
+        target = find_written(entry, root)
+        if not target.exists() and entry.startswith(("../", "..\\")):
+            inside = find_written(entry[3:], root)
             target = inside if inside.exists() else target
         if target.is_dir():
             files.update(images_in_folder(target))

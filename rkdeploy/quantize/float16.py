@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Final
 
+from rkdeploy.chips import has_float16
 from rkdeploy.errors import RkdeployError, shown
 
 if TYPE_CHECKING:
@@ -26,7 +27,7 @@ NONE: Final = "none"
 _POINT_GEOMETRY: Final = frozenset({"dfl_boxes", "ltrb_boxes", "keypoint_xy", "angles"})
 _ANCHOR_GEOMETRY: Final = frozenset({"anchor_boxes", "anchor_xy", "anchor_wh"})
 # The toolkit refuses float16 beside integers there: "only support int8/int16".
-_INTEGER_ONLY: Final = ("rv1103", "rv1106", "rk2118")
+_UNMIXED: Final = frozenset({"rk2118"})
 _RANGE: Final = re.compile(r"(.*\.)?(\d{1,4})-(\d{1,4})")
 _SUFFIX: Final = re.compile(r"(_output_\d+)?(_int8)?$")
 _MOST_NAMED: Final = 8
@@ -83,7 +84,7 @@ def default_float16(spec: ModelSpec, target: str, dtype: str) -> Float16Choice:
     In int8 they cost most of the accuracy that a build loses, in float16 next to nothing (docs/quantization.md).  An
     anchor head's boxes lie between 0 and 1 after their sigmoid and stay int8.
     """
-    if dtype != "int8" or target.startswith(_INTEGER_ONLY):
+    if dtype != "int8" or target in _UNMIXED or not has_float16(target):
         return Float16Choice()
     found = any(output.role in _POINT_GEOMETRY for output in spec.outputs)
     return Float16Choice((GEOMETRY,)) if found else Float16Choice()

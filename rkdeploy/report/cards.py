@@ -30,12 +30,15 @@ class Card:
 def card(one: Verdict, words: Words) -> Card:
     """One answer.  A figure that is neither good nor bad says where it comes from in the place of a status."""
     plain = one.status == "plain"
+    values = dict(one.values)
+    if "of" in values:
+        values["of"] = words.kind(str(values["of"]))
     return Card(
         question=words(f"question.{one.question}"),
         status=one.status,
         status_text=words(f"origin_card.{one.origin.kind}" if plain and one.origin else f"status.{one.status}"),
         figure=one.figure,
-        sentence=words(f"verdict.{one.code}", **one.values),
+        sentence=words(f"verdict.{one.code}", **values),
         origin=one.origin,
     )
 

@@ -62,7 +62,7 @@ def read_document(path: Path) -> Document:
     Raises:
         RkdeployError: missing, damaged, of another schema version, or nothing that a report is made of.
     """
-    if path.is_dir():
+    if path.is_dir() or path.suffix == ".rknn":
         return Document(path, read_bundle(path))
     data = _read(path)
     kind = _kind(path, data)

@@ -31,7 +31,7 @@ from rkdeploy.spec import HeadOutput, InputSpec, Task
 REPORT_VERSION = 1
 DOCUMENT: Literal["rkdeploy report"] = "rkdeploy report"
 
-Status = Literal["good", "attention", "bad", "unknown", "plain"]
+Status = Literal["good", "attention", "bad", "unproven", "unknown", "plain"]
 """`plain`: a figure that is neither good nor bad by itself."""
 PartName = Literal["compute", "memory", "activation", "attention", "overhead"]
 LimitName = Literal["", "compute", "memory", "activation", "attention"]
@@ -84,7 +84,11 @@ class BuildFacts:
 
 @dataclass(frozen=True, slots=True)
 class ContractFacts:
-    """What goes in and comes out, as `contract.json` has it."""
+    """What goes in and comes out, as `contract.json` has it.
+
+    Attributes:
+        family, task, class_names, input, outputs, end_to_end: as in `ModelSpec`.
+    """
 
     family: str
     task: Task
@@ -96,7 +100,13 @@ class ContractFacts:
 
 @dataclass(frozen=True, slots=True)
 class AnchorLevel:
-    """Anchors of one level: (width, height) in pixels of the network input, the model's and the published ones."""
+    """Anchors of one level: (width, height) in pixels of the network input, the model's and the published ones.
+
+    Attributes:
+        stride: input pixels a cell.
+        own_px: the model's anchors: (width, height).
+        published_px: the published ones: (width, height).
+    """
 
     stride: int
     own_px: tuple[tuple[float, float], ...]
@@ -122,7 +132,12 @@ class AnchorFacts:
 
 @dataclass(frozen=True, slots=True)
 class AgreementFacts:
-    """The built model against float on held-back images."""
+    """The built model against float on held-back images.
+
+    Attributes:
+        origin: who compared.
+        agreement: as `build.json` has it.
+    """
 
     origin: Origin
     agreement: Agreement
@@ -168,7 +183,12 @@ class AccuracyFacts:
 
 @dataclass(frozen=True, slots=True)
 class TimePart:
-    """A part of the predicted time."""
+    """A part of the predicted time.
+
+    Attributes:
+        name: what the time goes into.
+        time_ms: its share of the predicted time.
+    """
 
     name: PartName
     time_ms: float
@@ -210,7 +230,15 @@ class PredictedTime:
 
 @dataclass(frozen=True, slots=True)
 class MeasuredRun:
-    """One `profile.json`; `origin` says whether its times are a board's.  Everything else is as there."""
+    """One `profile.json`; `origin` says whether its times are a board's.  Everything else is as there.
+
+    Attributes:
+        origin: who measured.
+        created, backend, frames, stages, cores, throughput, npu_memory, process_memory: as in the profile.
+        conditions, versions: as in the profile.
+        missing: figures that the profile has not, each with the reason.
+        advice: what spoils the measurement, or where time is lost.
+    """
 
     origin: Origin
     created: str
@@ -363,7 +391,13 @@ class ExampleFacts:
 
 @dataclass(frozen=True, slots=True)
 class ExplainedLayer:
-    """A layer's loss: cosine similarity to float with only this layer quantized, and with all before it."""
+    """A layer's loss: cosine similarity to float with only this layer quantized, and with all before it.
+
+    Attributes:
+        name, op: of the layer, and its operator.
+        single_cosine: cosine similarity, -1..1, with only this layer quantized.
+        entire_cosine: cosine similarity, -1..1, with all layers before it quantized too.
+    """
 
     name: str
     op: str
@@ -373,7 +407,14 @@ class ExplainedLayer:
 
 @dataclass(frozen=True, slots=True)
 class ExplainedCause:
-    """A cause that `rkdeploy explain` names, and what it says to try."""
+    """A cause that `rkdeploy explain` names, and what it says to try.
+
+    Attributes:
+        kind: name of the cause.
+        layer: where it is; empty where it is no single one.
+        text: the cause in words.
+        try_this: what to try.
+    """
 
     kind: str
     layer: str
@@ -383,7 +424,14 @@ class ExplainedCause:
 
 @dataclass(frozen=True, slots=True)
 class ExplanationFacts:
-    """What `rkdeploy explain` found."""
+    """What `rkdeploy explain` found.
+
+    Attributes:
+        origin: who explained.
+        images: on how many images.
+        layers: the layers, each with its loss.
+        causes: what the loss comes from.
+    """
 
     origin: Origin
     images: int

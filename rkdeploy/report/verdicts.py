@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from rkdeploy.building.agreement_gate import proof_of
 from rkdeploy.evaluate.figures import Evaluation
-from rkdeploy.record import Agreement, Verification
+from rkdeploy.record import Verification
 from rkdeploy.report.model import (
     AccuracyFacts,
     AccuracySide,
@@ -18,7 +19,6 @@ from rkdeploy.report.model import (
     Verdict,
 )
 
-GOOD_AGREEMENT = 0.95
 GOOD_DROP, POOR_DROP = 0.01, 0.03
 """Loss of mAP50-95 (top-1, mean IoU) up to which nothing is said, and from which it is called bad."""
 _MIB = 1 << 20
@@ -52,30 +52,17 @@ def right(verification: Verification | None, agreement: AgreementFacts | None) -
     if not held:
         return Verdict("right", "bad", "right.wrong", "", values)
     if not verification.decode_proven:
-        return Verdict("right", "attention", "right.unproven", "", values)
-    if agreement is None:
-        return Verdict("right", "attention", "right.verified", "", values)
-    code, share = _agreed(agreement.agreement)
-    if share is None:
-        return Verdict("right", "attention", "right.verified", "", values)
-    found = agreement.agreement
-    values |= {"images": found.images, "matched": found.matched, "objects": found.float_detections, "share": share}
-    status: Status = "good" if share >= GOOD_AGREEMENT else "attention"
-    return Verdict("right", status, code, f"{100 * share:.1f} %", values, agreement.origin)
-
-
-def agreement_share(found: Agreement) -> float | None:
-    """The one share that stands for an agreement: objects matched, first classes alike, or the worst map's overlap."""
-    return _agreed(found)[1]
-
-
-def _agreed(found: Agreement) -> tuple[str, float | None]:
-    if found.same_first_class is not None:
-        return "right.first_class", found.same_first_class
-    if found.share is not None:
-        return "right.agrees", found.share
-    overlaps = [one.mean_iou for one in found.class_maps if one.mean_iou is not None]
-    return "right.maps", min(overlaps) if overlaps else None
+        return Verdict("right", "unproven", "right.no_decode", "", values)
+    found, origin = (agreement.agreement, agreement.origin) if agreement is not None else (None, None)
+    proof = proof_of(found)
+    values |= {"images": found.images if found else 0, "objects": found.float_detections if found else 0}
+    if proof.standing == "unproven":
+        return Verdict("right", "unproven", f"right.{proof.reason}", "", values, origin)
+    measure = proof.measure
+    assert measure is not None
+    values |= {"of": measure.of, "low": measure.interval[0], "high": measure.interval[1], "count": measure.count}
+    status: Status = "good" if proof.standing == "agrees" else "attention"
+    return Verdict("right", status, f"right.{measure.name}", f"{measure.value:.3f}", values, origin)
 
 
 def accurate(accuracy: Sequence[AccuracyFacts]) -> Verdict:

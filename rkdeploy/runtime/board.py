@@ -9,7 +9,7 @@ from pathlib import Path
 _COMPATIBLE = "proc/device-tree/compatible"
 _DRIVER_FILES = ("sys/kernel/debug/rknpu/version", "sys/module/rknpu/version", "proc/rknpu/version")
 _VERSION = re.compile(r"\d+\.\d+\.\d+")
-_SOC = re.compile(r"rockchip,(r[kv]\d{4}[a-z]?)$")
+_SOC = re.compile(r"rockchip,(r[kv]\d{4}[a-z]?\d?)$")
 
 
 @dataclass(frozen=True, slots=True)

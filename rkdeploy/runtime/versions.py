@@ -16,6 +16,7 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
+from rkdeploy.chips import platform_of, same_npu
 from rkdeploy.errors import BackendError
 
 if TYPE_CHECKING:
@@ -29,7 +30,6 @@ _HIGHEST_FILE_VERSION: tuple[tuple[Version, int], ...] = (((1, 0, 0), 1), ((1, 5
 """From this runtime version on -> highest file version that it is known to read."""
 
 _RECOMMENDED_DRIVER: Version = (0, 8, 8)
-_SAME_NPU = ({"rk3566", "rk3568"}, {"rk3588", "rk3588s", "rk3582", "rk3583"}, {"rk3576", "rk3576s"})
 _NUMBER = re.compile(r"(\d+)\.(\d+)\.(\d+)")
 
 
@@ -106,15 +106,14 @@ def _file_version(model: ModelFile, runtime: Version | None) -> list[Finding]:
 def _target(model: ModelFile, soc: str | None) -> list[Finding]:
     if soc is None or not model.targets:
         return []
-    same = next((group for group in _SAME_NPU if soc in group), {soc})
-    if same & set(model.targets):
+    if any(same_npu(soc, target) for target in model.targets):
         return []
     built_for = ", ".join(model.targets)
     return [
         Finding(
             "error",
             f"The model was built for {built_for}, but this board has an {soc}.",
-            f"Build it again with --target {'rk3588' if 'rk3588' in same else soc}.",
+            f"Build it again with --target {platform_of(soc) or soc}.",
         )
     ]
 

@@ -99,6 +99,8 @@ _WORDS: Final[Mapping[str, Callable[[Any], list[str]]]] = {
     "examples": _option("--examples"),
     "gate": _gate,
     "out": _option("--out"),
+    "name": _option("--name"),
+    "allow_unproven": lambda _: ["--allow-unproven"],
     "toolkit_python": lambda path: ["--toolkit-python", str(Path(path))],
 }
 """How each field of `BuildOptions` is written."""

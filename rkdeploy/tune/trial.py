@@ -19,7 +19,8 @@ import numpy as np
 import onnx
 
 from rkdeploy import __version__
-from rkdeploy.building.agreement import AgreementMeter, require_agreement
+from rkdeploy.building.agreement import AgreementMeter
+from rkdeploy.building.agreement_gate import require_agreement
 from rkdeploy.building.npu_model import build_npu_model
 from rkdeploy.building.options import BuildOptions
 from rkdeploy.building.two_sides import float_tensors, simulated_tensors, simulator_figures_from
@@ -78,7 +79,7 @@ class TrialResult:
     Attributes:
         figures: mAP50-95, top-1, mean IoU, by their names: see `Evaluation.headlines`.
         cost: predicted.
-        agreement: share of float's detections that the built model matches; None where there is none to match.
+        agreement: `Agreement.headline`, 0..1; None where float found nothing.
         refused: why `rkdeploy build` would refuse the model all the same; empty where it would not.
         float16: tensors whose layers stayed float16.
         rknn_bytes: size of the `.rknn`.
@@ -129,12 +130,13 @@ def run_trial(job: TrialJob, parcels: Path, folder: Path) -> TrialResult:
             lambda _text: None,
         )
         agreement = _agreement(toolkit, spec, graph, draw)
+        headline = agreement.headline if agreement is not None else None
         figures = _figures(toolkit, spec, read_measured(parcels / job.measured), job.options.dtype)
         quantization = ranges_hash(toolkit.ranges())
         return TrialResult(
             figures=figures,
             cost=cost_of(read_compile_log(built.log), job.options.target, job.options.dtype),
-            agreement=None if agreement is None else agreement.share,
+            agreement=headline.value if headline is not None else None,
             refused=_refusal(agreement, job.options.min_agreement),
             float16=len(built.float16),
             rknn_bytes=(folder / "trial.rknn").stat().st_size,

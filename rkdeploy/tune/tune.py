@@ -66,7 +66,7 @@ class TuneOptions:
     @property
     def study_file(self) -> Path:
         """Where the study is."""
-        return self.study or self.build.out / f"{self.build.model.stem}-{self.build.target}-tune.db"
+        return self.study or self.build.out / f"{self.build.title}-{self.build.target}-tune.db"
 
 
 @dataclass(frozen=True, slots=True)

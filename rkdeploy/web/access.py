@@ -153,4 +153,4 @@ def _same(given: str, expected: str) -> bool:
 
 
 def _text(status: int, text: str) -> Response:
-    return PlainTextResponse(text + "\n", status)
+    return PlainTextResponse(text + "\n", status, headers={"Connection": "close"})  # strangers keep no connection

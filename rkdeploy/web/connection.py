@@ -7,23 +7,30 @@ import asyncio
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 MAX_CONNECTIONS = 160
+KEEP_ALIVE_S = 8  # for whoever says nothing; the deadline is for who begins to
 _REQUEST_WITHIN_S = 10.0
 _STUCK_S = 20.0
 
 
 class Connection(H11Protocol):
-    """uvicorn's connection, which also leaves whoever sends no request, or takes nothing for a while."""
+    """uvicorn's connection, which also leaves whoever sends no whole request, or takes nothing for a while.
+
+    At any time it either answers, or waits for a request and has a deadline: the first request and every later one must
+    be there, headers and all, within 10 s of the connection or of the answer before.  When there are too many, the one
+    that has waited longest goes: who holds connections without asking keeps nobody out.
+    """
 
     _deadline: asyncio.TimerHandle | None = None
     _stuck: asyncio.TimerHandle | None = None
+    waits_since_s = 0.0
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
-        """Let it in, while there is room."""
+        """Let it in, in the place of one that waits where there is no room."""
         super().connection_made(transport)
+        self._wait_for_request()
         if len(self.connections) > MAX_CONNECTIONS:
-            transport.abort()
-            return
-        self._deadline = self.loop.call_later(_REQUEST_WITHIN_S, self._abort_without_request)
+            others = [c for c in self.connections if isinstance(c, Connection) and c is not self and c.waits]
+            (min(others, key=lambda c: c.waits_since_s) if others else self).leave()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Forget the clocks."""
@@ -31,6 +38,17 @@ class Connection(H11Protocol):
             if handle is not None:
                 handle.cancel()
         super().connection_lost(exc)
+
+    def on_response_complete(self) -> None:
+        """Wait for the next request, and not for ever; what is not read of the answer by then is dropped."""
+        self._wait_for_request()
+        super().on_response_complete()
+
+    @property
+    def waits(self) -> bool:
+        """Whether no answer is under way."""
+        cycle = getattr(self, "cycle", None)  # uvicorn's types leave out that it is None until a request comes
+        return cycle is None or cycle.response_complete
 
     def pause_writing(self) -> None:
         """The viewer is slower than what it is sent."""
@@ -50,6 +68,17 @@ class Connection(H11Protocol):
         if self._stuck is not None:
             self.transport.abort()
 
-    def _abort_without_request(self) -> None:
-        if getattr(self, "cycle", None) is None:  # uvicorn's types leave out that it is None until a request comes
-            self.transport.abort()
+    def _wait_for_request(self) -> None:
+        if self._deadline is not None:
+            self._deadline.cancel()
+        self.waits_since_s = self.loop.time()
+        self._deadline = self.loop.call_later(_REQUEST_WITHIN_S, self._leave_if_waiting)
+
+    def _leave_if_waiting(self) -> None:
+        if self.waits:
+            self.leave()
+
+    def leave(self) -> None:
+        """End it now, whatever has not been sent yet."""
+        self.connections.discard(self)  # its place is free now, not when the loop comes to it
+        self.transport.abort()

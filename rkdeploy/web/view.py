@@ -20,8 +20,9 @@ from typing import TYPE_CHECKING
 import uvicorn
 
 from rkdeploy.errors import RkdeployError
+from rkdeploy.file_names import readable_name
 from rkdeploy.web.app import WebApp
-from rkdeploy.web.connection import MAX_CONNECTIONS, Connection
+from rkdeploy.web.connection import KEEP_ALIVE_S, MAX_CONNECTIONS, Connection
 from rkdeploy.web.jpeg import JpegOptions, SharedJpeg
 from rkdeploy.web.newest import Slot
 from rkdeploy.web.status import Status, read_board_now
@@ -76,7 +77,7 @@ class WebView:
     ) -> None:
         self._address, self._token = address, token
         self._class_names = tuple(class_names)
-        self._title, self._source = title, source
+        self._title, self._source = readable_name(title), readable_name(source)
         self._notify = notify
         self._sysroot = sysroot
         self._healthy_within_s = healthy_within_s
@@ -152,8 +153,9 @@ class WebView:
         server = _Server(
             uvicorn.Config(
                 app.asgi, http=Connection, ws="none", loop="asyncio", lifespan="off", log_config=None,
-                access_log=False, server_header=False, proxy_headers=False, limit_concurrency=MAX_CONNECTIONS,
-                timeout_keep_alive=15, timeout_graceful_shutdown=_GRACE_S, h11_max_incomplete_event_size=16_384,
+                access_log=False, server_header=False, proxy_headers=False, limit_concurrency=MAX_CONNECTIONS + 1,
+                timeout_keep_alive=KEEP_ALIVE_S, timeout_graceful_shutdown=_GRACE_S,
+                h11_max_incomplete_event_size=16_384,
             ),
             self._started,
         )  # fmt: skip

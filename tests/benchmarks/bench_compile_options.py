@@ -1,6 +1,6 @@
 """What the toolkit's compiler predicts for one network, written and compiled in several ways (docs/build.md).
 
-    python tests/benchmarks/bench_compile_options.py best.pt --imgsz 640 640 > table.md
+    python -m tests.benchmarks.bench_compile_options best.pt --imgsz 640 640 > table.md
 
 Only the architecture counts: an INT8 build is calibrated on one random image.  Cycles, traffic and memory are
 predictions of the compiler, nothing is measured on an NPU.  `--toolkit-python` takes an interpreter with another
@@ -20,7 +20,6 @@ from unittest.mock import patch
 
 import numpy as np
 import onnx
-from compile_rewrites import concat_as_sum, shortest_branch_first, upsample_as_transposed
 
 from rkdeploy.building.open_network import open_network
 from rkdeploy.checkpoint import Module
@@ -31,6 +30,7 @@ from rkdeploy.export.emission import Emission, StemForm, emit
 from rkdeploy.graph.cut import CutOptions, cut
 from rkdeploy.quantize.compile_log import read_compile_log
 from rkdeploy.quantize.toolkit import Toolkit, ToolkitOptions
+from tests.benchmarks.compile_rewrites import concat_as_sum, shortest_branch_first, upsample_as_transposed
 
 Rewrite = Callable[[onnx.ModelProto], onnx.ModelProto]
 

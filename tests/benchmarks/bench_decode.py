@@ -8,7 +8,7 @@ same tensors as an NPU lays them out in memory.  All of these are by the C libra
 without it.
 The dense side is the usual numpy code: dequantize, sigmoid over everything, xywh to xyxy, filter, then the same NMS.
 
-    python tests/benchmarks/bench_decode.py --repeats 40
+    python -m tests.benchmarks.bench_decode --repeats 40
 """
 
 from __future__ import annotations

@@ -10,7 +10,7 @@ lays them out in memory.  All of these are by the C library, where there is one;
 The dense side is what deployment examples do: dequantize, softmax and sigmoid over everything, decode every row,
 filter, suppress; combine whole prototypes and resize every mask to the whole image; resize every plane of a class map.
 
-    python tests/benchmarks/bench_decode_heads.py --repeats 30
+    python -m tests.benchmarks.bench_decode_heads --repeats 30
 """
 
 from __future__ import annotations
@@ -22,7 +22,6 @@ from typing import Any
 
 import cv2
 import numpy as np
-from bench_decode import as_nc1hwc2, as_nhwc, by_numpy, median_ms
 from numpy.typing import NDArray
 
 from rkdeploy.postprocess.detections import Detections
@@ -34,6 +33,7 @@ from rkdeploy.postprocess.thresholds import Thresholds
 from rkdeploy.preprocess import LetterboxTransform
 from rkdeploy.runtime.protocol import HeadTensor
 from rkdeploy.spec import AngleFormula, ClassMap, HeadOutput, InputSpec, KeypointLayout, ModelSpec, OutputRole
+from tests.benchmarks.bench_decode import as_nc1hwc2, as_nhwc, by_numpy, median_ms
 
 STRIDES = (8, 16, 32)
 REG_MAX = 16

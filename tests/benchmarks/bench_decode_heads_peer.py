@@ -10,7 +10,7 @@ found by one alone.  Ours is by the C library, where there is one; `numpy` is ou
 call after the other side's turn, the others follow one of their own.
 
     pip install edgefirst-decoder
-    python tests/benchmarks/bench_decode_heads_peer.py --repeats 100
+    python -m tests.benchmarks.bench_decode_heads_peer --repeats 100
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from bench_decode import CONFIDENCE, NMS_LIMITS, STRIDES, as_nhwc, by_numpy, median_ms
-from bench_decode_peer import Found, matched
 from numpy.typing import NDArray
 
 from rkdeploy.postprocess.nms import nms
 from rkdeploy.postprocess.point_decode import PointDecoder
 from rkdeploy.runtime.protocol import HeadTensor
 from rkdeploy.spec import HeadOutput, InputSpec, ModelSpec, OutputRole
+from tests.benchmarks.bench_decode import CONFIDENCE, NMS_LIMITS, STRIDES, as_nhwc, by_numpy, median_ms
+from tests.benchmarks.bench_decode_peer import Found, matched
 
 REG_MAX = 16
 CELLS_AN_OBJECT = 10  # upstream's assigner trains the ten best of those inside the box

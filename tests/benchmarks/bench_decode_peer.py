@@ -12,7 +12,7 @@ a little, and a box whose score or overlap lies at the threshold may be found by
 are by the C library, where there is one; `numpy` is ours without it, on NHWC.
 
     pip install edgefirst-decoder
-    python tests/benchmarks/bench_decode_peer.py --repeats 100
+    python -m tests.benchmarks.bench_decode_peer --repeats 100
 """
 
 from __future__ import annotations
@@ -23,7 +23,12 @@ import importlib.metadata
 from typing import Any
 
 import numpy as np
-from bench_decode import (
+from numpy.typing import NDArray
+
+from rkdeploy.postprocess.anchor_decode import AnchorDecoder
+from rkdeploy.postprocess.nms import nms
+from rkdeploy.runtime.protocol import HeadTensor
+from tests.benchmarks.bench_decode import (
     ANCHORS,
     CONFIDENCE,
     LAYOUTS,
@@ -35,11 +40,6 @@ from bench_decode import (
     head_logits,
     median_ms,
 )
-from numpy.typing import NDArray
-
-from rkdeploy.postprocess.anchor_decode import AnchorDecoder
-from rkdeploy.postprocess.nms import nms
-from rkdeploy.runtime.protocol import HeadTensor
 
 Found = tuple[NDArray[np.float32], NDArray[np.float32], NDArray[Any]]
 """xyxy in pixels, scores, class ids."""

@@ -1,6 +1,6 @@
 """How long drawing takes: one picture a task, 20 objects of 100 x 200 to 300 x 500 pixels in 1920 x 1080.
 
-    python tests/benchmarks/bench_drawing.py
+    python -m tests.benchmarks.bench_drawing
 
 Prints a table: median and least processor time of 60 pictures in ms, with OpenCV in one thread, and of the JSON line
 with its length.  `copy` is what the picture's own copy takes, part of all others.

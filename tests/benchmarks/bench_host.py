@@ -1,6 +1,6 @@
 """What a build costs on the host without the vendor's toolkit: read, export, simplify, cut, verify on 4 images, bundle.
 
-    python tests/benchmarks/bench_host.py [--model calib_data/best.pt] [--runs 5]
+    python -m tests.benchmarks.bench_host [--model calib_data/best.pt] [--runs 5]
 
 Each run is a process of its own, imports included; wall time is taken from outside, peak memory from the kernel's
 accounting of the finished process.  The inspect command is timed beside it, as the floor of what reading takes.

@@ -3,7 +3,7 @@
 Prints one table: for each source size, the median time of cv2.resize into a given buffer, of ours, and of the usual
 sequence (resize, copyMakeBorder, cvtColor, each with a new array), run in turns on the same image.
 
-    python tests/benchmarks/bench_letterbox.py --repeats 200
+    python -m tests.benchmarks.bench_letterbox --repeats 200
 """
 
 from __future__ import annotations

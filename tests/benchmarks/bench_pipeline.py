@@ -13,7 +13,7 @@ frames, without the first tenth.  All queues are filled once before, so that a d
 
 It says nothing about an NPU: what is measured is this PC's share of the work, and the waiting.
 
-    python tests/benchmarks/bench_pipeline.py --frames 600 --rounds 3
+    python -m tests.benchmarks.bench_pipeline --frames 600 --rounds 3
 """
 
 from __future__ import annotations
@@ -30,7 +30,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from bench_decode import head, head_logits
 from numpy.typing import NDArray
 from typing_extensions import Self
 
@@ -42,6 +41,7 @@ from rkdeploy.spec import ModelSpec
 from rkdeploy.stream.detector import Detector
 from rkdeploy.stream.frames import Frame
 from rkdeploy.stream.pipeline import Pipeline, PipelineOptions
+from tests.benchmarks.bench_decode import head, head_logits
 
 CONTEXTS = 3
 _STALL_AT = 100

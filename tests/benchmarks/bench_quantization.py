@@ -1,6 +1,6 @@
 """Which cut of the head, calibration images and float16 layers keep INT8 closest to float (docs/quantization.md).
 
-    python tests/benchmarks/bench_quantization.py [--seeds 0 1 2] [--images 100] [--only worst] > table.md
+    python -m tests.benchmarks.bench_quantization [--seeds 0 1 2] [--images 100] [--only worst] > table.md
 
 Every row is a real build with the vendor's toolkit, compared with float in its simulator on held-back images.  Cycles
 and memory are what the toolkit's compile log predicts, not measurements.

@@ -1,6 +1,6 @@
 """What two trials at a time gain over one after the other, both in one run on the sample (docs/tune.md).
 
-    python tests/benchmarks/bench_tune.py [--trials 12] [--images 20] [--workers 2] [--order parallel-first]
+    python -m tests.benchmarks.bench_tune [--trials 12] [--images 20] [--workers 2] [--order parallel-first]
 
 Both searches try the same settings, with the vendor's toolkit, into studies of their own.  Wall times; run it on an
 idle machine.

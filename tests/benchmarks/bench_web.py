@@ -6,7 +6,7 @@ pipeline runs without a view, with a view that nobody looks at, with 20 viewers 
 speed).  The cases take turns in one process; a case's figure is its rate over that of the first case in the same
 round, and the median over the rounds.  It says nothing about an NPU: it is the share of this PC's processors.
 
-    python tests/benchmarks/bench_web.py --frames 600 --rounds 5
+    python -m tests.benchmarks.bench_web --frames 600 --rounds 5
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 
 import numpy as np
-from bench_decode import head, head_logits
-from bench_pipeline import CONTEXTS, Case, Pictures
 
 from rkdeploy.postprocess.thresholds import Thresholds
 from rkdeploy.stream.pipeline import Pipeline
 from rkdeploy.web.address import Address
 from rkdeploy.web.view import WebView
+from tests.benchmarks.bench_decode import head, head_logits
+from tests.benchmarks.bench_pipeline import CONTEXTS, Case, Pictures
 
 VIEWERS = 20
 

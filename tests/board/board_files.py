@@ -10,11 +10,11 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-from sample_model import SPEC, H, W, write_rknn
 
 from rkdeploy.bundle import BUILD, CONTRACT, Bundle, new_bundle, read_bundle, write_json
 from rkdeploy.record import BuildRecord, SourceRecord, ToolkitRecord, Verification
 from rkdeploy.spec import NpuModel
+from tests.board.sample_model import SPEC, H, W, write_rknn
 
 NPU = "sys/class/devfreq/fdab0000.npu"
 CPU = "sys/devices/system/cpu/cpufreq/policy4"
@@ -86,17 +86,19 @@ def write_library(root: Path, *, machine: int = 183, version: str | None = "2.5.
     return path
 
 
-def write_bundle(folder: Path, *, toolkit: str = "2.3.2", target: str = "rk3588", recorded: bool = True) -> Bundle:
+def write_bundle(
+    folder: Path, *, toolkit: str = "2.3.2", target: str = "rk3588", recorded: bool = True, source: str = "0" * 64
+) -> Bundle:
     """A whole bundle of the tests' small model; its `.rknn` runs on the stand-in runtime only.
 
-    Without `recorded` it has no build.json: what a board needs and no more.
+    Without `recorded` it has no build.json: what a board needs and no more.  `source` is the checkpoint's SHA-256.
     """
     assert SPEC.anchors is not None
     record = BuildRecord(
         rkdeploy_version="0",
         created="2026-01-01T00:00:00+00:00",
         source=SourceRecord(
-            "best.pt", "0" * 64, None, "yolov5", "v7.0", "checkpoint", SPEC.anchors, coco_anchors=False, parameters=1
+            "best.pt", source, None, "yolov5", "v7.0", "checkpoint", SPEC.anchors, coco_anchors=False, parameters=1
         ),
         head=(),
         verification=Verification(1, ("a.jpg",), 10, ()),

@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
 # A folder with Debian 12's arm64 Python 3.11, the real rknn-toolkit-lite2 and what rkdeploy's board side needs, to be run
 # with qemu-aarch64-static -L, and the stand-in librknnrt.so built for aarch64 in it.  No chroot, no binfmt_misc, no
-# foreign architecture in dpkg: nothing on the host changes but the two packages named below, installed when missing.
+# foreign architecture in dpkg: nothing on the host changes.
 # What is there already and up to date is kept: the second call takes a moment.
 #
-#   make_arm64_root.sh ROOT        $PYTHON: an interpreter with pip, for the wheels (default python3)
+#   make_arm64_root.sh ROOT        $PYTHON: an interpreter with pip, for the wheels, and ziglang (default python3)
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 root=$(realpath -m "${1:?usage: make_arm64_root.sh ROOT}")
@@ -14,15 +14,7 @@ constraints=$here/../../constraints.txt
 die() { echo "level 3: $*" >&2; exit 1; }
 pinned() { sed -n "s/^$1==\([^ ]*\).*/\1/p" "$constraints"; }
 
-missing=()
-command -v qemu-aarch64-static >/dev/null || missing+=(qemu-user-static)
-command -v aarch64-linux-gnu-gcc >/dev/null || missing+=(gcc-aarch64-linux-gnu libc6-dev-arm64-cross)
 command -v apt-get >/dev/null || die "apt-get is missing: this needs Debian or Ubuntu"
-if [ ${#missing[@]} -gt 0 ]; then
-  [ "$(id -u)" = 0 ] || die "not root, and missing: ${missing[*]}.  Install them with: sudo apt-get install ${missing[*]}"
-  apt-get update -qq
-  DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null
-fi
 
 stamp=$(cat "$0" "$constraints" | sha256sum | cut -c1-16)
 if [ "$(cat "$root/.stamp" 2>/dev/null || true)" != "$stamp" ]; then
@@ -50,7 +42,7 @@ if [ "$(cat "$root/.stamp" 2>/dev/null || true)" != "$stamp" ]; then
   : > "$root/dev/dri/renderD129" # rknn-toolkit-lite2 wants it where the host has /.dockerenv
   echo "$stamp" > "$root/.stamp"
 fi
-aarch64-linux-gnu-gcc -O1 -Wall -Werror -shared -fPIC -Wl,-soname,librknnrt.so -o "$root/usr/lib/librknnrt.so" \
-  "$here/librknnrt_shim.c" -lm -lpthread
+"$python" -m ziglang cc -target aarch64-linux-gnu -O1 -Wall -Werror -shared -fPIC -Wl,-soname,librknnrt.so \
+  -o "$root/usr/lib/librknnrt.so" "$here/librknnrt_shim.c" -lm -lpthread
 # The tests there run this source tree.
-CC=aarch64-linux-gnu-gcc "$python" "$here/../../rkdeploy/postprocess/native/compile.py" >/dev/null
+CC="$python -m ziglang cc -target aarch64-linux-gnu" "$python" "$here/../../rkdeploy/postprocess/native/compile.py" >/dev/null

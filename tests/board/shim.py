@@ -8,12 +8,14 @@ from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
+from rkdeploy.postprocess.native.compile import compiler
+
 SOURCE = Path(__file__).with_name("librknnrt_shim.c")
 
 
-def build_shim(library: Path, *options: str, compiler: str = "gcc") -> Path:
+def build_shim(library: Path, *options: str) -> Path:
     """Compile the stand-in."""
-    command = [compiler, "-O1", "-Wall", "-Werror", "-shared", "-fPIC", "-Wl,-soname,librknnrt.so", *options]
+    command = [*compiler(), "-O1", "-Wall", "-Werror", "-shared", "-fPIC", "-Wl,-soname,librknnrt.so", *options]
     subprocess.run([*command, "-o", str(library), str(SOURCE), "-lm", "-lpthread"], check=True)
     return library
 

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import itertools
 import re
-import sys
 import threading
 import time
 from collections.abc import Callable
@@ -17,11 +16,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from sample_model import SPEC, echoed, picture, shim_text, write_rknn
-from shim import Shim
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "stream"))
-from stand_ins import ListSink, StandInSource, frame
 
 from rkdeploy.custom_string import custom_string
 from rkdeploy.errors import BackendError
@@ -31,6 +25,9 @@ from rkdeploy.runtime.librknnrt.runtime import IoMode, LibRknnRt
 from rkdeploy.runtime.librknnrt.shared_model import SharedModel
 from rkdeploy.stream.backoff import Backoff
 from rkdeploy.stream.pipeline import Pipeline, PipelineOptions
+from tests.board.sample_model import SPEC, echoed, picture, shim_text, write_rknn
+from tests.board.shim import Shim
+from tests.stream.stand_ins import ListSink, StandInSource, frame
 
 DOCS = Path(__file__).parents[2] / "docs" / "board-faults.md"
 MakeShim = Callable[..., Shim]

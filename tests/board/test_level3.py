@@ -19,13 +19,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from sample_model import shim_text
 
-from rkdeploy.bundle import CONTRACT, Bundle, new_bundle, read_bundle
+from rkdeploy.bundle import CONTRACT, Bundle, new_bundle
 from rkdeploy.custom_string import custom_string
 from rkdeploy.image_file import read_image
 from rkdeploy.preprocess import Letterbox
 from rkdeploy.runtime.registry import open_runtime
+from tests.board.sample_model import shim_text
 
 ROOT = Path(__file__).parents[2]
 SAMPLE = ROOT / "calib_data"
@@ -36,6 +36,10 @@ ROOT_VARIABLE = "RKDEPLOY_ARM64_ROOT"
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.skipif(os.environ.get(SKIP) == "1", reason=f"{SKIP}=1: emulated boards are left out"),
+    pytest.mark.skipif(shutil.which("apt-get") is None, reason="no apt-get, which fetches Debian's arm64 packages"),
+    pytest.mark.skipif(
+        shutil.which("qemu-aarch64-static") is None, reason="qemu-aarch64-static is not installed: bash tests/needs.sh"
+    ),
 ]
 
 
@@ -88,23 +92,11 @@ def arm64_root() -> Path:
 
 
 @pytest.fixture(scope="module")
-def bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
-    """The sample model, built by the real toolkit."""
-    out = tmp_path_factory.mktemp("level3") / "build"
-    subprocess.run(
-        [sys.executable, "-m", "rkdeploy", "build", SAMPLE / "best.pt", "--calib", SAMPLE, "--proof-count", "2",
-         "--out", out],
-        cwd=ROOT, check=True, capture_output=True, timeout=300,
-    )  # fmt: skip
-    return read_bundle(next(out.iterdir()))
-
-
-@pytest.fixture(scope="module")
-def board(arm64_root: Path, bundle: Bundle, tmp_path_factory: pytest.TempPathFactory) -> EmulatedBoard:
+def board(arm64_root: Path, sample_bundle: Bundle, tmp_path_factory: pytest.TempPathFactory) -> EmulatedBoard:
     """The emulated board, whose runtime answers with what the simulator answered on this machine."""
     folder = tmp_path_factory.mktemp("recorded")
-    letterbox = Letterbox(bundle.spec.input)
-    with open_runtime("simulator", bundle) as simulator:
+    letterbox = Letterbox(sample_bundle.spec.input)
+    with open_runtime("simulator", sample_bundle) as simulator:
         for path in IMAGES:
             image = letterbox(read_image(path)).image
             for index, tensor in enumerate(simulator.infer(image)):
@@ -112,17 +104,17 @@ def board(arm64_root: Path, bundle: Bundle, tmp_path_factory: pytest.TempPathFac
                 name = f"output{index}-{zlib.crc32(image.tobytes()):08x}.bin"
                 np.ascontiguousarray(tensor.values).tofile(folder / name)
     spec = folder / "shim.txt"
-    custom = f"custom {custom_string(bundle.spec)}\n"
-    spec.write_text(shim_text(bundle.spec, fill=f"crc:{folder}/output{{index}}") + custom)
+    custom = f"custom {custom_string(sample_bundle.spec)}\n"
+    spec.write_text(shim_text(sample_bundle.spec, fill=f"crc:{folder}/output{{index}}") + custom)
     return EmulatedBoard(arm64_root, spec, folder / "shim.log")
 
 
 @pytest.fixture(scope="module")
-def board_bundle(bundle: Bundle, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def board_bundle(sample_bundle: Bundle, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Of the bundle what a board needs: the model, its contract, and their hashes."""
     folder = tmp_path_factory.mktemp("board") / "best"
     with new_bundle(folder) as partial:
-        for path in (bundle.rknn, bundle.folder / CONTRACT):
+        for path in (sample_bundle.rknn, sample_bundle.folder / CONTRACT):
             shutil.copyfile(path, partial / path.name)
     return folder
 
@@ -136,10 +128,10 @@ def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def expected(bundle: Bundle, source: Path) -> list[str]:
+def expected(sample_bundle: Bundle, source: Path) -> list[str]:
     """The JSON lines of the simulator on this machine."""
     ran = subprocess.run(
-        [sys.executable, "-m", "rkdeploy", "run", "--model", bundle.folder, "--backend", "simulator",
+        [sys.executable, "-m", "rkdeploy", "run", "--model", sample_bundle.folder, "--backend", "simulator",
          "--source", source, "--jsonl", "-"],
         cwd=ROOT, check=True, capture_output=True, text=True, timeout=300,
     )  # fmt: skip
@@ -174,9 +166,9 @@ def test_the_board_says_what_the_simulator_says(
     assert counts == [initialized, duplicated, len(IMAGES), 3]
 
 
-def test_the_toolkit_keeps_the_text(bundle: Bundle) -> None:
+def test_the_toolkit_keeps_the_text(sample_bundle: Bundle) -> None:
     """The contract that is read back from a bundle is, to the letter, the one whose text is in the built model."""
-    assert custom_string(bundle.spec).encode("ascii") + b"\0" in bundle.rknn.read_bytes()
+    assert custom_string(sample_bundle.spec).encode("ascii") + b"\0" in sample_bundle.rknn.read_bytes()
 
 
 @pytest.mark.parametrize("backend", ["librknnrt", "rknnlite"])
@@ -208,12 +200,12 @@ def test_another_models_contract_is_refused(
     ],
 )
 def test_the_real_package_fails_loudly(
-    board: EmulatedBoard, bundle: Bundle, source: Path, expected: list[str], fail: str, message: str
+    board: EmulatedBoard, sample_bundle: Bundle, source: Path, expected: list[str], fail: str, message: str
 ) -> None:
     """What rknn-toolkit-lite2 keeps to itself is a message and exit code 1; no frame has another frame's boxes."""
     ran = board.rkdeploy(
-        "run", "--model", bundle.folder, "--backend", "rknnlite", "--source", source, "--cores", "0", "--jsonl", "-",
-        fail=fail,
+        "run", "--model", sample_bundle.folder, "--backend", "rknnlite", "--source", source, "--cores", "0",
+        "--jsonl", "-", fail=fail,
     )  # fmt: skip
     assert ran.returncode == 1
     assert message in " ".join(ran.stderr.split())

@@ -10,8 +10,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from sample_model import SPEC, echoed, picture, shim_text, write_rknn
-from shim import Shim
 
 from rkdeploy.errors import BackendError
 from rkdeploy.postprocess.anchor_decode import AnchorDecoder
@@ -23,6 +21,8 @@ from rkdeploy.runtime.librknnrt.runtime import IoMode, LibRknnRt
 from rkdeploy.runtime.librknnrt.shared_model import SharedModel
 from rkdeploy.runtime.librknnrt.tensor_io import UnviewableLayoutError, _require_viewable_output
 from rkdeploy.spec import HeadOutput, ModelSpec, Quantization
+from tests.board.sample_model import SPEC, echoed, picture, shim_text, write_rknn
+from tests.board.shim import Shim
 
 MakeShim = Callable[..., Shim]
 IMAGE = picture(0)

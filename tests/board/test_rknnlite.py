@@ -8,17 +8,17 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import fake_rknnlite
 import numpy as np
 import pytest
-from sample_model import SPEC, echoed, picture, shim_text, write_rknn
-from shim import Shim
 
 from rkdeploy.custom_string import custom_string
 from rkdeploy.errors import BackendError
 from rkdeploy.runtime.cores import CoreMask
 from rkdeploy.runtime.rknnlite import RknnLite
 from rkdeploy.spec import Anchors
+from tests.board import fake_rknnlite
+from tests.board.sample_model import SPEC, echoed, picture, shim_text, write_rknn
+from tests.board.shim import Shim
 
 IMAGE = picture(0)
 

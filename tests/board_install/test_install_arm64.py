@@ -11,7 +11,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from small_bundle import program
+
+from tests.board_install.small_bundle import program
 
 HERE = Path(__file__).parent
 BOARD = HERE.parents[1] / "board"
@@ -23,7 +24,9 @@ NOT_THE_DISK = ("dev", "proc", "tmp", "kit")
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.skipif(os.geteuid() != 0 or KERNEL < (6, 7), reason="a private binfmt handler: root, Linux 6.7"),
-    pytest.mark.skipif(not program("qemu-aarch64-static"), reason="needs.sh was not run"),
+    pytest.mark.skipif(
+        not program("qemu-aarch64-static"), reason="qemu-aarch64-static is not installed: bash tests/needs.sh"
+    ),
 ]  # fmt: skip
 
 Run = Callable[..., subprocess.CompletedProcess[str]]

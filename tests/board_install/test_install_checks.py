@@ -9,9 +9,9 @@ import sys
 from pathlib import Path
 
 import pytest
-from small_bundle import program, write_program
 
 from rkdeploy.stream.pipeline import PipelineOptions
+from tests.board_install.small_bundle import program, write_program
 
 BOARD = Path(__file__).parents[2] / "board"
 PINS = [line.split("#")[0].strip() for line in (BOARD / "requirements.txt").read_text().splitlines()]
@@ -33,7 +33,7 @@ class Machine:
             tag = f"{TAG}-{TAG}-manylinux2014_aarch64" if name == "numpy" else "py3-none-any"
             self.wheel(f"{name.replace('-', '_')}-{version}-{tag}")
         self.wheel("pip-26.0-py3-none-any")
-        self.wheel("rkdeploy-0.1.0-py3-none-any")
+        self.wheel("rkdeploy-0.2.0-py3-none-any")
 
     def wheel(self, name: str) -> None:
         (self.wheels / f"{name}.whl").write_bytes(b"")
@@ -220,7 +220,7 @@ def test_every_pin_has_a_wheel_for_the_board(tmp_path: Path, version: str) -> No
 def test_the_scripts_pass_shellcheck() -> None:
     """No finding in any script that is installed from, or that tests it."""
     if not program("shellcheck"):
-        pytest.skip("shellcheck is not installed")
+        pytest.skip("shellcheck is not installed: bash tests/needs.sh")
     found = subprocess.run(
         ["shellcheck", *BOARD.glob("*.sh"), *Path(__file__).parent.glob("*.sh")],
         capture_output=True, text=True, check=False,
@@ -231,7 +231,7 @@ def test_the_scripts_pass_shellcheck() -> None:
 def test_the_unit_is_valid_and_closed(tmp_path: Path) -> None:
     """systemd finds no fault in the unit, and rates its exposure 2.0 or better (0 is best, 10 worst)."""
     if not program("systemd-analyze"):
-        pytest.skip("systemd is not installed")
+        pytest.skip("systemd is not installed: bash tests/needs.sh")
     unit = tmp_path / "rkdeploy.service"
     unit.write_text((BOARD / "rkdeploy.service").read_text().replace("/opt/rkdeploy/bin/rkdeploy", "/bin/true"))
     checked = subprocess.run(["systemd-analyze", "verify", unit], capture_output=True, text=True, check=False)

@@ -7,18 +7,20 @@ import re
 import shlex
 import shutil
 import subprocess
-import sys
+import time
 from pathlib import Path
 
 import pytest
-from small_bundle import program, write_bundle, write_program
 
 from rkdeploy.bundle import find_bundle, read_bundle
 from rkdeploy.errors import BundleError, PushError
 from rkdeploy.push import Parcel, Ssh
+from rkdeploy.push.answer import Answer
 from rkdeploy.push.board import check_home
 from rkdeploy.push.scripts import ACTIVATE, EXAMINE, RESTART, ROLL_BACK, UPLOAD
-from rkdeploy.push.ssh import Answer, connection_failure
+from rkdeploy.push.ssh import connection_failure
+from tests.board_install.small_bundle import program, write_bundle, write_program
+from tests.command_line import rkdeploy
 
 # Drops ssh's own words, then gives the rest to a shell, as sshd gives it to the login shell; a login shell may chatter.
 FAKE_SSH = """#!/bin/sh
@@ -47,10 +49,8 @@ class Board:
         }
 
     def push(self, *words: str | Path) -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, "-m", "rkdeploy", "push", "pi@board", *map(str, words), "--home", str(self.home)]
-        return subprocess.run(
-            command, env=self.environment, cwd=self.folder, capture_output=True, text=True, timeout=60, check=False
-        )
+        words = ("push", "pi@board", *words, "--home", self.home)
+        return rkdeploy(*words, cwd=self.folder, env=self.environment)
 
     def remote_program(self, name: str, text: str) -> None:
         write_program(self.folder / "remote" / name, f"#!/bin/sh\n{text}\n")
@@ -159,7 +159,7 @@ def test_every_login_shell_understands_it(board: Board, bundle: Path, shell: str
         ("df", "echo Filesystem; echo /dev/x 100 90 10 90% /", "has no room"),
         ("tar", "echo 'tar: best.rknn: Cannot write: No space left on device' >&2; exit 2", "has no room"),
         ("tar", "cat >/dev/null; exit 1", "could not do it"),
-        ("tar", '/usr/bin/env -i /bin/tar "$@" && echo x >> "$4/best.rknn"', "not what SHA256SUMS says"),
+        ("tar", '/usr/bin/env -i /bin/tar "$@" && echo x >> best.rknn', "not what SHA256SUMS says"),
         ("sha256sum", "exit 1", "not what SHA256SUMS says"),
         ("ln", "exit 1", "could not do it"),
         ("mv", "kill -9 $PPID", "failed"),
@@ -183,6 +183,77 @@ def test_a_failing_board_keeps_its_current_bundle(
         read_bundle(folder)
     if tool in {"df", "tar", "sha256sum"}:
         assert board.listing() == before[0]
+
+
+def test_a_link_in_the_place_of_bundles_is_not_followed(board: Board, bundle: Path, tmp_path: Path) -> None:
+    """Whoever may write in the board's folder cannot make another's push, root's say, write elsewhere."""
+    (tmp_path / "victim").mkdir()
+    (board.home / "bundles").symlink_to(tmp_path / "victim")
+    result = board.push(bundle)
+    assert result.returncode == 1
+    assert '/bundles" on "pi@board" is a link, expected a folder.' in result.stderr
+    assert not list((tmp_path / "victim").iterdir())
+
+
+def test_a_temporary_folder_that_is_exchanged_is_not_followed(board: Board, bundle: Path, tmp_path: Path) -> None:
+    """A link in the place of the folder that a bundle is unpacked in: refused, and nothing is written through it."""
+    victim = tmp_path / "victim"
+    victim.mkdir(mode=0o700)
+    board.remote_program("mktemp", f'made=$(/usr/bin/env -i {program("mktemp")} "$@") && mv "$made" "$made.mine" && '
+                                   f'ln -s "{victim}" "$made" && echo "$made"')  # fmt: skip
+    result = board.push(bundle)
+    assert result.returncode == 1
+    assert "is a link, expected a folder" in result.stderr
+    assert (list(victim.iterdir()), victim.stat().st_mode & 0o777) == ([], 0o700)
+
+
+LOOKS = 'echo "rkdeploy: free_kb 9000000"; echo "rkdeploy: current "; echo "rkdeploy: previous "'
+
+STORES = "cat >/dev/null; echo rkdeploy: stored NAME"
+
+
+@pytest.mark.parametrize(
+    ("says", "message"),
+    [
+        ("true", 'did not say "free_kb"'),
+        (f"case $* in *stored*) cat >/dev/null;; *) {LOOKS};; esac", 'did not say "stored"'),
+        (f"case $* in *stored*) cat >/dev/null; echo rkdeploy: stored other;; *) {LOOKS};; esac", "stored 'other'"),
+        (f"case $* in *stored*) {STORES};; *gone*) ;; *) {LOOKS};; esac", 'did not say "current"'),
+        (f"case $* in *stored*) {STORES};; *gone*) echo rkdeploy: unchanged x;; *) {LOOKS};; esac", "'x' is current"),
+        (f"{LOOKS}; head -c 5000 /dev/zero | tr '\\0' 9 | sed 's/^/rkdeploy: free_kb /'", "does not say how much room"),
+        (f"{LOOKS}; echo rkdeploy: free_kb ٣٤٥", "does not say how much room"),
+        ("yes | head -c 40000000", "said more than 16 MiB"),
+        ("yes | head -c 40000000 >&2", "said more than 16 MiB"),
+        ("printf 'rkdeploy: refused \\033[2Jowned\\n'; exit 3", "could not do it"),
+        ("printf '\\033[2Jowned\\n' >&2; exit 1", "could not do it"),
+    ],
+)  # fmt: skip
+def test_a_remote_is_not_believed(board: Board, bundle: Path, says: str, message: str) -> None:
+    """Whatever answers in the board's place: one error, no success, bounded, and no escape codes on the terminal."""
+    name = Parcel.of(read_bundle(bundle)).name
+    write_program(board.folder / "bin" / "ssh", f"#!/bin/sh\n{says.replace('NAME', name)}\n")
+    result = board.push(bundle)
+    assert result.returncode == 1, result.stdout
+    assert message in " ".join(result.stderr.split()), result.stderr
+    assert len([line for line in result.stderr.splitlines() if line.startswith("error:")]) == 1
+    assert not re.search(r"Current on|Traceback|\x1b", result.stdout + result.stderr)
+
+
+def test_rollback_and_restart_need_their_facts(board: Board) -> None:
+    """A remote that says nothing has neither gone back nor restarted anything."""
+    write_program(board.folder / "bin" / "ssh", "#!/bin/sh\nexit 0\n")
+    result = board.push("--rollback", "--restart")
+    assert (result.returncode, result.stdout) == (1, "")
+    assert 'did not say "current"' in " ".join(result.stderr.split())
+
+
+def test_a_stream_that_stays_open_holds_nobody_up(board: Board, bundle: Path) -> None:
+    """A process that ssh leaves behind with its stderr (a shared connection) does not keep push waiting."""
+    write_program(board.folder / "bin" / "ssh", FAKE_SSH.replace("echo", "sleep 40 >/dev/null &\necho", 1))
+    begun = time.monotonic()
+    result = board.push(bundle, "--no-activate")
+    assert result.returncode == 0, result.stderr
+    assert time.monotonic() - begun < 35
 
 
 @pytest.mark.parametrize("tool", ["tar", "sha256sum"])
@@ -336,7 +407,7 @@ def test_a_changed_bundle_is_not_sent(board: Board, bundle: Path) -> None:
 def test_the_scripts_pass_shellcheck(script: str) -> None:
     """What runs on the board is POSIX shell without a finding."""
     if not shutil.which("shellcheck"):
-        pytest.skip("shellcheck is not installed")
+        pytest.skip("shellcheck is not installed: bash tests/needs.sh")
     # SC2329, SC2317: the common opening defines what not every script calls; SC2086: "sudo -n" is two words.
     result = subprocess.run(
         ["shellcheck", "--shell=sh", "--exclude=SC2329,SC2317,SC2086,SC2034", "-"],

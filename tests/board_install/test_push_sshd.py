@@ -14,13 +14,15 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from small_bundle import program, write_bundle, write_program
 
 from rkdeploy.bundle import read_bundle
+from tests.board_install.small_bundle import program, write_bundle, write_program
 
 pytestmark = [
     pytest.mark.slow,
-    pytest.mark.skipif(not program("sshd") or not program("ssh"), reason="needs.sh was not run"),
+    pytest.mark.skipif(
+        not program("sshd") or not program("ssh"), reason="sshd or ssh is not installed: bash tests/needs.sh"
+    ),
 ]
 
 USER = pwd.getpwuid(os.geteuid()).pw_name

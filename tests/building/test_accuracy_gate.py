@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -11,11 +10,6 @@ import cv2
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "evaluate"))
-
-
-from tiny_model import SPEC, head_values, make_data
 
 from rkdeploy.building.accuracy_gate import (
     GateOptions,
@@ -35,6 +29,7 @@ from rkdeploy.image_file import read_image
 from rkdeploy.quantize.calibration import find_calibration
 from rkdeploy.record import Agreement, OutputAgreement
 from rkdeploy.runtime.protocol import HeadTensor
+from tests.evaluate.tiny_model import SPEC, head_values, make_data
 
 SAMPLE = Path(__file__).parents[2] / "calib_data"
 
@@ -110,6 +105,15 @@ def test_what_is_worth_a_word(tmp_path: Path) -> None:
     notes = gate_notes(found, data, calibration)
     assert any("3 of the 20 images that accuracy is measured on" in note for note in notes)
     assert any("Float itself reaches mAP50-95 (boxes) 0.000" in note for note in notes)
+
+
+def test_labels_of_another_model_are_refused(tmp_path: Path) -> None:
+    """Where float itself finds nothing of what is labelled, equal figures on both sides are no proof."""
+    data = open_gate(GateOptions(make_data(tmp_path / "set")), SPEC)
+    nothing = side(np.zeros((1, 7, 4, 4), np.float32), "onnxruntime")
+    found = measure(data, SPEC, nothing, nothing, lambda _text: None)
+    with pytest.raises(VerificationError, match=r"The float model itself reaches mAP50-95 \(boxes\) 0\.000 on"):
+        require_accuracy(found, 1.0, None, None)
 
 
 def test_an_unlabelled_set_cannot_be_judged(tmp_path: Path) -> None:

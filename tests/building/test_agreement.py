@@ -7,13 +7,15 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from rkdeploy.building.agreement import AgreementMeter, require_agreement
+from rkdeploy.building.agreement import AgreementMeter
+from rkdeploy.building.agreement_gate import proof_of, proof_text, require_agreement
 from rkdeploy.building.matching import match_detections
 from rkdeploy.errors import VerificationError
 from rkdeploy.postprocess.detections import Detections
 from rkdeploy.preprocess import LetterboxTransform
+from rkdeploy.record import Proof
 from rkdeploy.runtime.protocol import HeadTensor
-from rkdeploy.spec import Anchors, HeadOutput, InputSpec, ModelSpec, Quantization
+from rkdeploy.spec import Anchors, ClassMap, HeadOutput, InputSpec, ModelSpec, Quantization
 
 # One level of 2x2 cells, one anchor, one class: channels x, y, w, h, objectness, class.
 SPEC = ModelSpec(
@@ -88,37 +90,122 @@ def test_score_tensor_that_cannot_reach_the_threshold_is_refused() -> None:
         require_agreement(agreement, 0.0)
 
 
-def test_lost_detections_are_refused() -> None:
-    """A model that finds nothing where float finds something fails, even with --min-agreement 0."""
+def test_agreement_is_an_average_precision() -> None:
+    """A score that moved across the threshold costs nothing; AP50, recall and the interval are recorded."""
+    meter = AgreementMeter(SPEC)
+    for _ in range(12):
+        meter.add([head(0.9)], [quantized(head(0.9))], WHOLE)
+    meter.add([head(0.26)], [quantized(head(0.24))], WHOLE)
+    agreement = meter.result("simulator", "by hand")
+    (boxes,) = agreement.average_precisions
+    assert (boxes.objects, boxes.images, boxes.ap50, boxes.ap50_interval) == (13, 13, 1.0, (1.0, 1.0))
+    assert agreement.share == 12 / 13
+    assert agreement.recall is not None
+    assert (agreement.recall.objects, agreement.recall.found) == (12, 1.0)
+    require_agreement(agreement, 1.0)
+    assert proof_of(agreement).standing == "agrees"
+    assert proof_text(proof_of(agreement), agreement) == ""
+
+
+def test_scores_that_all_fell_are_refused() -> None:
+    """Ranked by score all is right, but nothing reaches the threshold of use: average precision does not see that."""
     meter = AgreementMeter(SPEC)
     meter.add([head(0.9)], [quantized(head(0.1))], WHOLE)
-    with pytest.raises(VerificationError, match="finds nothing"):
-        require_agreement(meter.result("simulator", "by hand"), 0.0)
-
-
-def test_agreement_below_the_limit_is_refused() -> None:
-    """The message says how many of how many, and the limit."""
-    meter = AgreementMeter(SPEC)
-    meter.add([head(0.9)], [quantized(head(0.9))], WHOLE)
-    meter.add([head(0.9)], [quantized(head(0.6))], WHOLE)
     agreement = meter.result("simulator", "by hand")
-    assert agreement.share == 0.5
-    with pytest.raises(VerificationError, match=r"Only 1 of 2 .* \(50\.0 %\) .* at least 90\.0 %"):
-        require_agreement(agreement, 0.9)
-    require_agreement(agreement, 0.5)
+    assert agreement.average_precisions[0].ap50 == 1.0
+    with pytest.raises(VerificationError, match=r"finds nothing on 1 images where float finds 1 objects, 1 of them"):
+        require_agreement(agreement, 0.0)
 
 
-def test_false_detections_are_refused() -> None:
-    """A model that finds everything and as much again beside it fails too."""
-    extra = head(0.9)
-    extra.values[0, 4, 1, 1] = 0.9
+def test_half_the_scores_fell() -> None:
+    """Half of what float is sure of lies below the threshold: the recall says so, with its interval."""
     meter = AgreementMeter(SPEC)
-    meter.add([head(0.9)], [quantized(extra)], WHOLE)
+    for built in [0.9, 0.1] * 20:
+        meter.add([head(0.9)], [quantized(head(built))], WHOLE)
+    agreement = meter.result("simulator", "by hand")
+    with pytest.raises(
+        VerificationError, match=r"it finds 50\.0 % of the objects that float is sure of \(95 % interval"
+    ):
+        require_agreement(agreement, 0.8)
+    require_agreement(agreement, 0.5)
+    assert proof_of(agreement).standing == "weak"
+    assert "weaker than float: it finds 50.0 %" in proof_text(proof_of(agreement), agreement)
+
+
+def test_one_borderline_object_is_no_fault() -> None:
+    """Float finds 8 objects, the built model a ninth at 0.25 (0.249 in float): unproven, since few, but not refused."""
+    meter = AgreementMeter(SPEC)
+    for _ in range(8):
+        meter.add([head(0.9)], [head(0.9)], WHOLE)
+    meter.add([head(0.249)], [head(0.251)], WHOLE)
+    agreement = meter.result("simulator", "by hand")
+    assert (agreement.float_detections, agreement.built_detections) == (8, 9)
+    require_agreement(agreement, 0.9)
+    proof = proof_of(agreement)
+    assert (proof.standing, proof.reason) == ("unproven", "few_objects")
+    assert proof_text(proof, agreement).startswith("Unproven: float finds 8 objects only on the 9 images of by hand")
+
+
+def test_nothing_there_is_unproven() -> None:
+    """No object, or no image at all, is not called good."""
+    meter = AgreementMeter(SPEC)
+    meter.add([head(0.1)], [head(0.1)], WHOLE)
+    agreement = meter.result("simulator", "by hand")
+    require_agreement(agreement, 0.9)
+    assert proof_of(agreement) == Proof("unproven", "no_objects")
+    assert proof_text(proof_of(agreement), agreement).startswith("Unproven: float finds nothing on the 1 images")
+    assert proof_of(None) == Proof("unproven", "no_images")
+
+
+def test_phantoms_are_refused() -> None:
+    """A model that finds everything, and as much again with a higher score, has half the precision."""
+    meter = AgreementMeter(SPEC)
+    for _ in range(12):
+        extra = head(0.9)
+        extra.values[0, 4, 1, 1] = 0.95
+        meter.add([head(0.9)], [quantized(extra)], WHOLE)
     agreement = meter.result("simulator", "by hand")
     assert agreement.share == 1.0
-    assert agreement.precision == 0.5
-    with pytest.raises(VerificationError, match=r"finds 2 objects, of which only 1 \(50\.0 %\)"):
-        require_agreement(agreement, 0.9)
+    with pytest.raises(VerificationError, match=r"AP50 of its boxes against float's detections is 0\.5"):
+        require_agreement(agreement, 0.8)
+
+
+def test_phantoms_with_low_scores_are_refused() -> None:
+    """False detections ranked behind all true ones cost no average precision, but a user sees them."""
+    meter = AgreementMeter(SPEC)
+    for _ in range(12):
+        extra = head(0.9)
+        extra.values[0, 4, 1, 1] = extra.values[0, 4, 0, 1] = 0.3
+        meter.add([head(0.9)], [quantized(extra)], WHOLE)
+    agreement = meter.result("simulator", "by hand")
+    assert agreement.average_precisions[0].ap50 == 1.0
+    with pytest.raises(VerificationError, match=r"float sees 33\.3 % of what it finds"):
+        require_agreement(agreement, 0.8)
+
+
+def test_a_class_map_is_judged_by_its_iou() -> None:
+    """Half of float's road lost: IoU 1/2 of the road, 2/3 of the rest; few images prove nothing."""
+    spec = replace(
+        SPEC,
+        outputs=(HeadOutput("lane", "class_map", 0, 1, (1, 2, 16, 16), "sigmoid"),),
+        anchors=None,
+        class_maps=(ClassMap("lane", ("nothing", "road")),),
+    )
+    reference = np.zeros((1, 2, 16, 16), np.float32)
+    reference[0, 0] = 1.0
+    reference[0, :, :8] = np.array([0.0, 1.0], np.float32)[:, None, None]
+    built = reference.copy()
+    built[0, :, :4] = np.array([1.0, 0.0], np.float32)[:, None, None]
+    meter = AgreementMeter(spec)
+    meter.add([HeadTensor(reference)], [HeadTensor(built)], WHOLE)
+    few = meter.result("simulator", "by hand")
+    assert few.class_maps[0].mean_iou == pytest.approx((0.5 + 8 / 12) / 2)
+    require_agreement(few, 0.9)
+    assert proof_of(few).reason == "few_images"
+    for _ in range(8):
+        meter.add([HeadTensor(reference)], [HeadTensor(built)], WHOLE)
+    with pytest.raises(VerificationError, match=r'class map "lane" overlaps float\'s by 58\.3 %'):
+        require_agreement(meter.result("simulator", "by hand"), 0.8)
 
 
 def test_detections_out_of_nothing_are_refused() -> None:

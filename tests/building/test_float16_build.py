@@ -27,14 +27,14 @@ class Builds:
 
 
 @pytest.fixture(scope="module")
-def builds(tmp_path_factory: pytest.TempPathFactory) -> Builds:
+def builds(sample_bundle: Bundle, tmp_path_factory: pytest.TempPathFactory) -> Builds:
     def made(name: str, choice: Float16Choice) -> Bundle:
         out = tmp_path_factory.mktemp(name)
-        options = BuildOptions(SAMPLE / "best.pt", calib=SAMPLE, float16=choice, proof_images=8, out=out)
+        options = BuildOptions(SAMPLE / "best.pt", calib=SAMPLE, float16=choice, out=out)
         return build(options, BuildEvents())
 
     return Builds(
-        made("none", Float16Choice()),
+        sample_bundle,
         made("head", Float16Choice(layers=("head",))),
         made("worst", Float16Choice(worst=2)),
         made("auto", Float16Choice(auto=True)),

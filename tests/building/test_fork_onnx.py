@@ -9,7 +9,6 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
-from fork_graphs import ForkGraph, concatenated, exported, separate, yolov5_segments
 from onnx import helper
 
 from rkdeploy.building.network import Network
@@ -23,6 +22,7 @@ from rkdeploy.postprocess.decoder import DenseField
 from rkdeploy.postprocess.postprocessor import decoder_for
 from rkdeploy.record import Verification
 from rkdeploy.runtime.protocol import HeadTensor
+from tests.building.fork_graphs import ForkGraph, concatenated, exported, separate, yolov5_segments
 
 DATA = Path(__file__).parents[1] / "data"
 HW = (64, 96)

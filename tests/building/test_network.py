@@ -72,8 +72,7 @@ def prove(network: Network, options: CutOptions) -> tuple[Verification, onnx.Mod
     spec = network.contract(outputs)
     rng = np.random.default_rng(3)
     noise = [(f"noise {i}", rng.integers(0, 256, (1, *network.input_hw, 3), np.uint8)) for i in range(2)]
-    separate = network.separate_reference
-    result = verify(network.reference, network.reference_head, graph, spec, noise, separate=separate)
+    result = verify(network.reference, network.reference_head, graph, spec, noise)
     return result, graph, spec
 
 

@@ -11,7 +11,6 @@ import onnx
 import pytest
 from numpy.typing import NDArray
 from onnx import helper
-from test_network import CUTS, prove
 
 from rkdeploy.building.network import Network
 from rkdeploy.building.open_network import open_network
@@ -21,6 +20,7 @@ from rkdeploy.graph.verify import network_input
 from rkdeploy.postprocess.postprocessor import decoder_for
 from rkdeploy.runtime.protocol import HeadTensor
 from rkdeploy.spec import ModelSpec
+from tests.building.test_network import CUTS, prove
 
 DATA = Path(__file__).parents[1] / "data"
 YOLOP, YOLOR = DATA / "yolop", DATA / "yolor"

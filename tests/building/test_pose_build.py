@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
+import functools
 import json
-from collections.abc import Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from rkdeploy.building.events import BuildEvents
 from rkdeploy.building.matching import keypoint_shifts, match_detections
-from rkdeploy.building.options import BuildOptions
-from rkdeploy.building.pipeline import build
 from rkdeploy.bundle import Bundle
 from rkdeploy.image_file import read_image
 from rkdeploy.postprocess.detections import Detections
@@ -30,16 +28,16 @@ pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
-def bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
-    out = tmp_path_factory.mktemp("bundles")
-    return build(BuildOptions(SAMPLE / "best-pose.pt", calib=SAMPLE, out=out), BuildEvents())
+def detections(sample_pose_bundle: Bundle) -> Callable[[str], dict[str, Detections]]:
+    """By image, what the bundle finds with the backend of this name; each backend runs once."""
 
+    @functools.cache
+    def found(backend: str) -> dict[str, Detections]:
+        with open_runtime(backend, sample_pose_bundle) as runtime:
+            detector = Detector(runtime, sample_pose_bundle.spec, THRESHOLDS)
+            return {name: detector(read_image(SAMPLE / "images" / "val" / name)) for name in sorted(UPSTREAM)}
 
-def detections(backend: str, bundle: Bundle) -> Iterator[tuple[str, Detections]]:
-    with open_runtime(backend, bundle) as runtime:
-        detector = Detector(runtime, bundle.spec, THRESHOLDS)
-        for name in sorted(UPSTREAM):
-            yield name, detector(read_image(SAMPLE / "images" / "val" / name))
+    return found
 
 
 def upstream(name: str) -> Detections:
@@ -48,11 +46,11 @@ def upstream(name: str) -> Detections:
     return Detections(rows[:, :4], rows[:, 4], rows[:, 5].astype(np.int32), keypoints=keypoints)
 
 
-def test_onnxruntime_finds_what_ultralytics_finds(bundle: Bundle) -> None:
+def test_onnxruntime_finds_what_ultralytics_finds(detections: Callable[[str], dict[str, Detections]]) -> None:
     """At least 99 % of the package's objects at IoU 0.98, their keypoints within 0.1 px of the source image."""
     matched, expected, found = 0, 0, 0
     worst = 0.0
-    for name, ours in detections("onnxruntime", bundle):
+    for name, ours in detections("onnxruntime").items():
         theirs = upstream(name)
         matches = match_detections(theirs, ours, 0.98, 1e-2)
         shifts, _ = keypoint_shifts(theirs, ours, matches.pairs)
@@ -64,11 +62,11 @@ def test_onnxruntime_finds_what_ultralytics_finds(bundle: Bundle) -> None:
     assert worst < 0.1
 
 
-def test_int8_keeps_the_keypoints(bundle: Bundle) -> None:
+def test_int8_keeps_the_keypoints(detections: Callable[[str], dict[str, Detections]]) -> None:
     """INT8 in the simulator against float: median shift at most 1 px of the input, 95 % of the poses at OKS 0.9."""
-    pairs = zip(detections("onnxruntime", bundle), detections("simulator", bundle), strict=True)
     shifts, alike, matched, expected = [], [], 0, 0
-    for (_, float_), (_, built) in pairs:
+    for name, float_ in detections("onnxruntime").items():
+        built = detections("simulator")[name]
         matches = match_detections(float_, built, 0.5, 0.5)
         moved, likeness = keypoint_shifts(float_, built, matches.pairs)
         shifts.append(moved * SCALE)

@@ -266,7 +266,7 @@ def test_files_that_are_no_text(tmp_path: Path) -> None:
     for path, message in (
         (tmp_path, "is a folder"),
         (tmp_path / "none.cfg", "Cannot read"),
-        (binary, '"weights.cfg" line 3 is not UTF-8'),
+        (binary, r'"weights.cfg" is not UTF-8 text \(line 3'),
         (long, "more than 1048576 bytes"),
     ):
         with pytest.raises(CheckpointError, match=message):

@@ -10,15 +10,11 @@ from pathlib import Path
 import pytest
 
 from rkdeploy.cli.size import parse_size
+from tests.command_line import rkdeploy
 
 ROOT = Path(__file__).parents[2]
 SAMPLE = ROOT / "calib_data" / "best.pt"
 REFERENCE = ROOT / "tests" / "data" / "yolov5"
-
-
-def rkdeploy(*arguments: str | Path, cwd: Path = ROOT) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "rkdeploy", *map(str, arguments)]
-    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=120, check=False)
 
 
 def test_inspect_shows_the_anchors() -> None:

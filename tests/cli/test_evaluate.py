@@ -12,9 +12,8 @@ from pathlib import Path
 
 import pytest
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "evaluate"))
-
-from tiny_model import make_bundle, make_data
+from tests.command_line import rkdeploy
+from tests.evaluate.tiny_model import make_bundle, make_data
 
 COMMAND = (sys.executable, "-m", "rkdeploy", "eval")
 
@@ -26,13 +25,9 @@ def arguments(tmp_path: Path) -> list[str]:
     return [str(tmp_path / "b"), "--data", str(tmp_path / "set/data.yaml"), "--backend", "onnxruntime"]
 
 
-def rkdeploy(arguments: list[str]) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([*COMMAND, *arguments], capture_output=True, text=True, timeout=120, check=False)
-
-
 def test_the_table(arguments: list[str]) -> None:
     """Figures, classes and their source on stdout; no progress where there is no terminal."""
-    result = rkdeploy([*arguments, "--workers", "2"])
+    result = rkdeploy("eval", *arguments, "--workers", "2")
     assert result.returncode == 0, result.stderr
     assert result.stderr == ""
     assert "boxes (IoU)" in result.stdout
@@ -42,7 +37,7 @@ def test_the_table(arguments: list[str]) -> None:
 
 def test_json(arguments: list[str]) -> None:
     """One document with every figure."""
-    report = json.loads(rkdeploy([*arguments, "--json", "--conf", "0.95"]).stdout)
+    report = json.loads(rkdeploy("eval", *arguments, "--json", "--conf", "0.95").stdout)
     found = report["evaluations"][0]["objects"][0]
     assert found["classes"][0] | {"map50": 0, "map50_95": 0} == {
         "name": "bolt", "truths": 10, "map50": 0, "map50_95": 0, "precision": None, "recall": 0.0
@@ -52,7 +47,7 @@ def test_json(arguments: list[str]) -> None:
 
 def test_two_backends_side_by_side(arguments: list[str]) -> None:
     """Both columns, and the change between them."""
-    result = rkdeploy([*arguments, "--backend", "opencv_dnn"])
+    result = rkdeploy("eval", *arguments, "--backend", "opencv_dnn")
     assert result.returncode == 0, result.stderr
     assert "change" in result.stdout
     assert "OpenCV" in result.stdout
@@ -60,13 +55,13 @@ def test_two_backends_side_by_side(arguments: list[str]) -> None:
 
 def test_what_fails(arguments: list[str], tmp_path: Path) -> None:
     """A known failure is one message and code 1; wrong usage is code 2."""
-    missing = rkdeploy([arguments[0], "--data", str(tmp_path / "none.yaml")])
+    missing = rkdeploy("eval", arguments[0], "--data", str(tmp_path / "none.yaml"))
     assert missing.returncode == 1
     assert "does not exist" in missing.stderr
     assert "Traceback" not in missing.stderr
-    assert rkdeploy([arguments[0]]).returncode == 2
-    assert rkdeploy([*arguments, "--backend", "abacus"]).returncode == 2
-    assert rkdeploy([*arguments, "--workers", "0"]).returncode == 2
+    assert rkdeploy("eval", arguments[0]).returncode == 2
+    assert rkdeploy("eval", *arguments, "--backend", "abacus").returncode == 2
+    assert rkdeploy("eval", *arguments, "--workers", "0").returncode == 2
 
 
 @pytest.mark.slow

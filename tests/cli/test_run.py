@@ -13,22 +13,25 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from board_files import write_bundle
-from shim import Shim
 
-SCRIPT = Path(__file__).with_name("run_with_stand_ins.py")
+from tests.board.board_files import write_bundle
+from tests.board.shim import Shim
+from tests.cli.run_with_stand_ins import stand_in_network
+from tests.command_line import rkdeploy
+
+ROOT = Path(__file__).parents[2]
 BACKEND = ("--backend", "onnxruntime")  # never opened
-VAL = Path(__file__).parents[2] / "calib_data" / "images" / "val"
+VAL = ROOT / "calib_data" / "images" / "val"
 
 
-def command(*arguments: str | Path, ms: float = 0.0, failing: str = "-") -> list[str]:
-    return [sys.executable, str(SCRIPT), str(ms), failing, "run", "--model", "x", *BACKEND, *map(str, arguments)]
+def command(*arguments: str | Path, ms: float = 0.0) -> list[str]:
+    program = [sys.executable, "-m", "tests.cli.run_with_stand_ins", str(ms), "-"]
+    return [*program, "run", "--model", "x", *BACKEND, *map(str, arguments)]
 
 
 def run(*arguments: str | Path, ms: float = 0.0, failing: str = "-") -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        command(*arguments, ms=ms, failing=failing), capture_output=True, text=True, timeout=60, check=False
-    )
+    with stand_in_network(ms, failing):
+        return rkdeploy("run", "--model", "x", *BACKEND, *arguments)
 
 
 def write_video(path: Path, count: int) -> Path:
@@ -71,7 +74,7 @@ def test_a_signal_ends_it_cleanly(number: signal.Signals, line: str, tmp_path: P
     save, jsonl = tmp_path / "o", tmp_path / "o.jsonl"
     with subprocess.Popen(
         command("--source", video, "--save", save, "--jsonl", jsonl, ms=5),
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
     ) as process:  # fmt: skip
         end = time.monotonic() + 30
         while sum(path.stat().st_size for path in tmp_path.glob(".o.*")) < 2000:
@@ -129,6 +132,23 @@ def test_without_sinks_a_line_a_frame() -> None:
     assert result.stdout.startswith("1 frame: 1 value 7\n")
 
 
+def test_a_run_that_read_nothing_is_no_success(tmp_path: Path) -> None:
+    """One error that says so, and the results of the run before are still there; --allow-empty takes it as it is."""
+    (tmp_path / "images").mkdir()
+    (tmp_path / "images" / "a.jpg").write_bytes(b"no picture")
+    jsonl = tmp_path / "o.jsonl"
+    jsonl.write_text("before\n")
+    arguments = ("--source", tmp_path / "images", "--jsonl", jsonl)
+    result = run(*arguments)
+    assert result.returncode == 1
+    assert "has a result (1 file could not be read)" in result.stderr
+    assert "--allow-empty" in result.stderr
+    assert jsonl.read_text() == "before\n"
+    allowed = run(*arguments, "--allow-empty")
+    assert (allowed.returncode, jsonl.read_text()) == (0, "")
+    assert "0 frames: nothing" in allowed.stdout
+
+
 @pytest.mark.parametrize(
     "arguments",
     [
@@ -148,7 +168,10 @@ def test_wrong_usage_is_code_2(arguments: list[str]) -> None:
 
 
 def test_known_failures(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A missing camera, a stream that is not there and a missing display are one message each."""
+    """A missing camera, a stream that is not there and a missing display are one message each.
+
+    In a process, as FFmpeg reads when it is first used whether it may talk.
+    """
     monkeypatch.delenv("DISPLAY", raising=False)
     monkeypatch.delenv("WAYLAND_DISPLAY", raising=False)
     for arguments, says in (
@@ -156,17 +179,12 @@ def test_known_failures(monkeypatch: pytest.MonkeyPatch) -> None:
         (["--source", "rtsp://admin:secret@127.0.0.1:1/x"], 'Stream "rtsp://***@127.0.0.1:1/x" cannot be opened'),
         (["--source", str(VAL), "--show"], "--show needs a display"),
     ):
-        result = run(*arguments)
+        result = subprocess.run(command(*arguments), cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
         assert result.returncode == 1
         assert says in result.stderr
         assert "secret" not in result.stdout + result.stderr
         assert result.stderr.startswith("error:")  # OpenCV and FFmpeg say nothing of their own
         assert result.stderr.count("\n") == 2, result.stderr
-
-
-def rkdeploy(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "rkdeploy", *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
 
 
 def test_record_and_replay(make_shim: Callable[..., Shim], tmp_path: Path) -> None:

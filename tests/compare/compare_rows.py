@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from rkdeploy.compare.comparison import Accuracy, Figures, Measured, Row, Speed
 from rkdeploy.compare.variants import Variant
+from rkdeploy.evaluate.figures import FloatTruthAp
 from rkdeploy.record import Agreement
 
 FIGURES_FROM = "simulator (rknn-toolkit2 2.5.0)"
@@ -24,6 +25,9 @@ def agreement(share: float, detections: int = 1000) -> Agreement:
         score_difference=0.15,
         mean_iou=None,
         mean_score_difference=None,
+        average_precisions=(FloatTruthAp("boxes", detections, 24, share, share, share, (share, share), (share, share)),)
+        if detections
+        else (),
     )
 
 

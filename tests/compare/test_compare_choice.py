@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from compare_rows import agreement, failed, row
 
 from rkdeploy.compare.choice import advice, pareto_front
 from rkdeploy.compare.comparison import Figures, Row
-from rkdeploy.record import MapAgreement
+from rkdeploy.record import FoundShare, MapAgreement
+from tests.compare.compare_rows import agreement, failed, row
 
 
 def front(*rows: Row) -> set[str]:
@@ -96,7 +96,7 @@ def test_false_detections_cost_agreement() -> None:
     one = row("a", 3, 1.0)
     assert one.figures is not None
     assert one.figures.agrees(0.9)
-    many = replace(agreement(1.0), built_detections=2000)
+    many = replace(agreement(1.0), precision=FoundShare(0.25, 0.05, 0.5, 2000, 0.5, (0.45, 0.55)))
     assert not replace(one.figures, agreement=many).agrees(0.9)
 
 

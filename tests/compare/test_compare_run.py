@@ -9,7 +9,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from compare_rows import FIGURES_FROM, agreement
 from typer.testing import CliRunner
 from typing_extensions import Self
 
@@ -33,6 +32,7 @@ from rkdeploy.evaluate.open_data import open_data
 from rkdeploy.quantize.compile_log import parse_compile_log
 from rkdeploy.record import BuildRecord, SourceRecord, ToolkitRecord, Verification
 from rkdeploy.spec import Anchors, HeadOutput, InputSpec, ModelSpec, NpuModel, Quantization
+from tests.compare.compare_rows import FIGURES_FROM, agreement
 
 ROOT = Path(__file__).parents[2]
 SAMPLE = ROOT / "calib_data"

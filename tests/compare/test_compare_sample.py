@@ -19,6 +19,7 @@ from rkdeploy.graph.cut import CutOptions, cut
 from rkdeploy.preprocess import image_fit
 from rkdeploy.quantize.calibration import find_calibration, load_letterboxed
 from rkdeploy.quantize.toolkit import Toolkit, ToolkitOptions
+from tests.command_line import rkdeploy
 
 ROOT = Path(__file__).parents[2]
 SAMPLE = ROOT / "calib_data"
@@ -26,9 +27,8 @@ SAMPLE = ROOT / "calib_data"
 pytestmark = pytest.mark.slow
 
 
-def rkdeploy(*arguments: str | Path, cwd: Path) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "rkdeploy", "compare", *map(str, arguments)]
-    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=600, check=False)
+def compare(*arguments: str | Path, cwd: Path) -> subprocess.CompletedProcess[str]:
+    return rkdeploy("compare", *arguments, cwd=cwd)
 
 
 def test_the_sample(tmp_path: Path) -> None:
@@ -37,7 +37,7 @@ def test_the_sample(tmp_path: Path) -> None:
         SAMPLE / "best.pt", "--target", "rk3588,rk3576,rv1106", "--dtype", "int8,fp16", "--imgsz", "256x320",
         "--calib", SAMPLE, "--proof-count", "4", "--data", SAMPLE / "data.yaml", "--data-count", "8", "--json",
     )  # fmt: skip
-    first = rkdeploy(*args, "first.json", cwd=tmp_path)
+    first = compare(*args, "first.json", cwd=tmp_path)
     assert first.returncode == 0, first.stderr
     assert "\x1b" not in first.stdout + first.stderr
     rows = json.loads((tmp_path / "first.json").read_text())["rows"]
@@ -57,7 +57,7 @@ def test_the_sample(tmp_path: Path) -> None:
     assert int8["figures"] == int8_again["figures"]
     assert int8_again["on"]["target"] == "rk3588"
     assert 0 < int8["figures"][0]["built"] <= 1
-    second = rkdeploy(*args, "second.json", cwd=tmp_path)
+    second = compare(*args, "second.json", cwd=tmp_path)
     again = json.loads((tmp_path / "second.json").read_text())["rows"]
     assert [row["state"] for row in again] == ["kept"] * 5 + ["failed"]
     assert [row["figures"] for row in again] == [row["figures"] for row in rows]
@@ -70,8 +70,8 @@ def test_processes_build_the_same(tmp_path: Path) -> None:
         SAMPLE / "best.pt", "--target", "rk3588,rk3576", "--imgsz", "128,100", "--calib", SAMPLE, "--proof-count", "2",
         "--json", "-", "--out",
     )  # fmt: skip
-    several = rkdeploy(*args, "several", "--workers", "2", cwd=tmp_path)
-    one = rkdeploy(*args, "one", cwd=tmp_path)
+    several = compare(*args, "several", "--workers", "2", cwd=tmp_path)
+    one = compare(*args, "one", cwd=tmp_path)
     assert several.returncode == one.returncode == 0, several.stderr + one.stderr
     assert sorted(several.stderr.splitlines()) == sorted(one.stderr.splitlines())
     assert several.stdout.replace("several/", "one/") == one.stdout
@@ -120,9 +120,9 @@ def test_the_simulator_is_one_for_all_chips(model: Path, tmp_path: Path) -> None
     images = [np.array(fit(image.read()).image) for image in calibration.held_back(2).images]
     for dtype in ("int8", "fp16"):
         found = []
-        for target in ("rk3588", "rk3576", "rk3566", "rk3568", "rk3562"):
-            options = ToolkitOptions(target=target, dtype=dtype, mean=spec.input.mean, std=spec.input.std)
-            with Toolkit(log=tmp_path / "toolkit.log") as toolkit:
+        with Toolkit(log=tmp_path / "toolkit.log") as toolkit:
+            for target in ("rk3588", "rk3576", "rk3566", "rk3568", "rk3562"):
+                options = ToolkitOptions(target=target, dtype=dtype, mean=spec.input.mean, std=spec.input.std)
                 shown = load_letterboxed(calibration, fit, "nchw") if options.quantized else ()
                 built = toolkit.build(tmp_path / "model.onnx", options, shown, tmp_path / "model.rknn")
                 found.append((built.outputs, [toolkit.simulate(image) for image in images]))

@@ -5,12 +5,12 @@ from __future__ import annotations
 import io
 from dataclasses import replace
 
-from compare_rows import failed, row
 from rich.console import Console
 
 from rkdeploy.cli.compare_table import markdown, print_comparison, row_line
 from rkdeploy.compare.choice import advice, pareto_front
 from rkdeploy.compare.comparison import Comparison, Row
+from tests.compare.compare_rows import failed, row
 
 
 def comparison(*rows: Row) -> Comparison:

@@ -9,10 +9,19 @@ import pytest
 from rkdeploy.doctor.checks import check_system, may_use
 from rkdeploy.doctor.finding import Finding
 from rkdeploy.doctor.system import DecodeFacts, Disk, LibraryFile, Node, System, ToolkitTrial, User
+from rkdeploy.doctor.tested import KnownPackage, KnownVersions
+from rkdeploy.doctor.work import Trial
 from rkdeploy.profiling.kernel_files import ClockFiles
 from rkdeploy.runtime.board import Board
 
 GB = 10**9
+TESTED = KnownVersions(
+    "<3.15,>=3.10",
+    (
+        KnownPackage("numpy", "<3,>=1.26"), KnownPackage("opencv-python", "<6,>=4.8"),
+        KnownPackage("msgspec", "<0.24,>=0.19"), KnownPackage("onnx", "<1.24,>=1.16.1", "graph"),
+    ),
+)  # fmt: skip
 ROOT_USER = User(0, "root", (0,), ("root",))
 USER = User(1000, "rock", (1000, 44), ("rock", "video"))
 NPU_NODE = Node("/dev/dri/renderD129", 0, 105, 0o660, "render")
@@ -39,6 +48,8 @@ BOARD = System(
     memory={"MemTotal": 8 * GB, "MemAvailable": 7 * GB},
     disks=(Disk("/var/lib/rkdeploy", 20 * GB, 64 * GB),),
     in_docker=False,
+    tested=TESTED,
+    work=(Trial("run", ""),),
 )  # fmt: skip
 HOST = replace(
     BOARD,
@@ -75,7 +86,8 @@ def test_a_machine_in_order(system: System) -> None:
 def test_every_complaint_has_a_way_out() -> None:
     """Warnings and problems on a machine where everything is wrong come with what was expected or a cure."""
     broken = replace(
-        BOARD, python=(3, 13, 0), packages={}, user=USER, npu_nodes=(replace(NPU_NODE, mode=0o600),),
+        BOARD, python=(3, 15, 0), packages={}, user=USER,
+        work=(Trial("run", "", "AttributeError: gone"),), npu_nodes=(replace(NPU_NODE, mode=0o600),),
         library=replace(BOARD.library, exists=False), board=Board("rk3588", "0.8.2"), disks=(Disk("/", 1, GB),),
         memory={"MemTotal": GB, "MemAvailable": 1000}, cameras=(replace(CAMERA, gid=7),), in_docker=True,
         clocks=(replace(NPU_CLOCK, limit_hz=GB // 2),), dma_heaps=(replace(NPU_NODE, path="/dev/dma_heap/system"),),
@@ -85,10 +97,59 @@ def test_every_complaint_has_a_way_out() -> None:
     assert all(finding.cure for finding in serious), [finding for finding in serious if not finding.cure]
 
 
-@pytest.mark.parametrize(("version", "good"), [((3, 9, 9), False), ((3, 10, 0), True), ((3, 13, 0), False)])
+@pytest.mark.parametrize(
+    ("version", "good"), [((3, 9, 9), False), ((3, 10, 0), True), ((3, 14, 2), True), ((3, 15, 0), False)]
+)
 def test_python_versions(version: tuple[int, int, int], *, good: bool) -> None:
-    """3.10 to 3.12, because of the vendor's packages."""
-    assert (not bad(replace(BOARD, python=version))) == good
+    """As the package's metadata says; what is outside is a problem that names the bounds."""
+    found = bad(replace(BOARD, python=version))
+    assert [(one.check, one.status, one.expected) for one in found] == (
+        [] if good else [("Python", "problem", "Python 3.10 to below 3.15, as tested")]
+    )
+
+
+def test_a_python_newer_than_the_vendors() -> None:
+    """A host of Python 3.13 is told how a build gets its toolkit; a board is told what runs without the vendor's."""
+    packages = {name: version for name, version in HOST.packages.items() if name != "rknn-toolkit2"}
+    host = bad(replace(HOST, python=(3, 13, 0), packages=packages, toolkit=None))
+    assert {(one.check, one.status) for one in host} == {("Python", "note"), ("rknn-toolkit2", "note")}
+    assert all("3.10 to 3.12" in one.cure and "--toolkit-python" in one.cure for one in host)
+    lite = {name: version for name, version in BOARD.packages.items() if name != "rknn-toolkit-lite2"}
+    assert (
+        "ends with Python 3.12; the backend librknnrt" in only(replace(BOARD, python=(3, 13, 0), packages=lite)).found
+    )
+
+
+@pytest.mark.parametrize(
+    ("package", "version", "expected"),
+    [
+        ("numpy", "1.25.2", "numpy 1.26 to below 3, as tested"),
+        ("opencv-python-headless", "6.0.0.1", "opencv-python-headless 4.8 to below 6, as tested"),
+        ("onnx", "1.24.0", "onnx 1.16.1 to below 1.24, as tested"),
+        ("msgspec", "no version", "msgspec 0.19 to below 0.24, as tested"),
+    ],
+)
+def test_versions_that_were_not_tested(package: str, version: str, expected: str) -> None:
+    """A version outside the tested bounds is a warning with pip's words, whichever part and whichever OpenCV it is."""
+    found = only(replace(BOARD, packages={**BOARD.packages, package: version}))
+    assert (found.check, found.status, found.expected) == ("packages", "warning", expected)
+    assert f'pip install "{package}<' in found.cure
+
+
+def test_bounds_that_are_not_known() -> None:
+    """Without metadata (a source tree that nobody installed) no version is judged."""
+    assert bad(replace(BOARD, tested=KnownVersions(), packages={})) != []
+    assert {one.check for one in bad(replace(BOARD, tested=KnownVersions(), packages={}))} == {"rknn-toolkit-lite2"}
+
+
+def test_a_command_that_does_not_work() -> None:
+    """What failed in small is a problem with its cause, the packages' tested versions and how to get them."""
+    broken = replace(HOST, work=(Trial("run", ""), Trial("build", "graph", "ImportError: no onnx.mapping")))
+    found = only(broken)
+    assert (found.check, found.status) == ("tried in small", "problem")
+    assert found.found == "rkdeploy build: ImportError: no onnx.mapping"
+    assert found.expected == "onnx 1.16.1 to below 1.24, as tested"
+    assert found.cure.endswith('pip install "onnx<1.24,>=1.16.1"')
 
 
 @pytest.mark.parametrize(
@@ -220,7 +281,8 @@ def test_cameras_disk_and_memory() -> None:
 )
 def test_the_toolkits_pins(package: str, version: str, cure: str) -> None:
     """A version that the toolkit does not bear is a warning while it works, and comes with pip's exact words."""
-    found = only(replace(HOST, packages={**HOST.packages, package: version}))
+    machine = replace(HOST, packages={**HOST.packages, package: version}, tested=KnownVersions())
+    found = only(machine)
     assert (found.status, found.check) == ("warning", "toolkit pins")
     assert found.cure == f"/opt/rkdeploy/bin/python -m pip install {cure}"
 

@@ -9,13 +9,14 @@ import sys
 from pathlib import Path
 
 import pytest
-from board_files import put, write_board, write_bundle, write_library
 
 from rkdeploy.doctor.bundle_check import check_bundle, read_bundle_facts
 from rkdeploy.doctor.diagnose import diagnose
 from rkdeploy.doctor.system import System, read_system
 from rkdeploy.postprocess.native.library import choice
 from rkdeploy.runtime.librknnrt.library import LIBRARY_VARIABLE
+from tests.board.board_files import put, write_board, write_bundle, write_library
+from tests.command_line import rkdeploy
 
 
 @pytest.fixture
@@ -110,11 +111,8 @@ def test_a_bundle_that_changed(board: Path, tmp_path: Path, file: str) -> None:
 
 
 def doctor(*arguments: str | Path, **variables: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "rkdeploy", "doctor", "--no-toolkit", *map(str, arguments)]
     environment = {name: value for name, value in os.environ.items() if name != LIBRARY_VARIABLE}
-    return subprocess.run(
-        command, env={**environment, **variables}, capture_output=True, text=True, timeout=120, check=False
-    )
+    return rkdeploy("doctor", "--no-toolkit", *arguments, env={**environment, **variables})
 
 
 def test_the_command_fails_only_on_a_problem(tmp_path: Path) -> None:

@@ -6,13 +6,13 @@ from itertools import combinations
 
 import numpy as np
 import pytest
-from drawn_samples import NAMES, SIZES, boxes, labelled, result_of
 from numpy.typing import NDArray
 
 from rkdeploy.drawing.labels import Label, LabelText, overlap, place_labels
 from rkdeploy.drawing.pen import pen_for
 from rkdeploy.postprocess.corners import corners_of
 from rkdeploy.postprocess.detections import Detections
+from tests.drawing.drawn_samples import NAMES, SIZES, boxes, labelled, result_of
 
 
 def placed(

@@ -6,7 +6,6 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from drawn_samples import boxes, ellipse
 from numpy.typing import NDArray
 
 from rkdeploy.drawing import draw_detections
@@ -16,6 +15,7 @@ from rkdeploy.drawing.fills import paint, paste, shade, tint
 from rkdeploy.drawing.masks import draw_mask
 from rkdeploy.drawing.pen import pen_for
 from rkdeploy.postprocess.detections import Detections, FoundClassMap, InstanceMask
+from tests.drawing.drawn_samples import boxes, ellipse
 
 PEN = pen_for(640, 480)
 

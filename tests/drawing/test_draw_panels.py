@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from drawn_samples import SIZES
 
 from rkdeploy.drawing.class_maps import MapClass
 from rkdeploy.drawing.colors import bgr
 from rkdeploy.drawing.panels import RANKED, draw_legend, draw_ranking
 from rkdeploy.drawing.pen import pen_for
 from rkdeploy.postprocess.detections import Ranking
+from tests.drawing.drawn_samples import SIZES
 
 BAR = bgr((0x56, 0xB4, 0xE9))
 

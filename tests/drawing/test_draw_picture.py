@@ -6,7 +6,6 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from drawn_samples import NAMES, SIZES, TASKS, boxes, labelled, photograph, result_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
@@ -16,6 +15,7 @@ from rkdeploy.drawing import Skeleton, draw_detections
 from rkdeploy.drawing.colors import class_color
 from rkdeploy.errors import RkdeployError
 from rkdeploy.postprocess.detections import Detections, FoundClassMap, InstanceMask, Ranking
+from tests.drawing.drawn_samples import NAMES, SIZES, TASKS, boxes, labelled, photograph, result_of
 
 
 @pytest.mark.parametrize(("width", "height"), SIZES)

@@ -6,10 +6,10 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from drawn_samples import TASKS, boxes, ellipse, result_of
 
 from rkdeploy.drawing import scale_detections
 from rkdeploy.postprocess.detections import InstanceMask
+from tests.drawing.drawn_samples import TASKS, boxes, ellipse, result_of
 
 
 def test_every_coordinate_is_scaled() -> None:

@@ -1,7 +1,7 @@
 """Holds the latency model, which is fitted on INT8 rates, against the FP16 rates that are published.
 
-python tests/estimate/check_fp16.py          prints the table
-python tests/estimate/check_fp16.py --write  rkdeploy/estimate/fp16.json and the table of docs/estimate.md as well
+python -m tests.estimate.check_fp16          prints the table
+python -m tests.estimate.check_fp16 --write  rkdeploy/estimate/fp16.json and the table of docs/estimate.md as well
 
 Nothing is fitted: INT8's formula and coefficients on the layers that the compiler prints for FP16.
 """
@@ -15,14 +15,14 @@ import sys
 from dataclasses import dataclass
 from statistics import median
 
-import fit
 import msgspec
-from published_v5m import PUBLISHED
 
 from rkdeploy.compiled import CompiledModel
 from rkdeploy.estimate.checked import CHECKED, TypeCheck
 from rkdeploy.estimate.latency import latency_model, layer_time_ms
 from rkdeploy.estimate.work import works_of
+from tests.estimate import fit
+from tests.estimate.published_v5m import PUBLISHED
 
 RATES, LAYERS = "fp16_rates.csv", "fp16_layers.jsonl.gz"
 BEGIN, END = "<!-- made by tests/estimate/check_fp16.py -->", "<!-- end of check_fp16.py -->"

@@ -1,7 +1,7 @@
 """Fits the latency model, judges it on models left out, and writes what comes of it.
 
-python tests/estimate/fit.py          prints the tables
-python tests/estimate/fit.py --write  rkdeploy/estimate/coefficients.json and the tables of docs/estimate.md as well
+python -m tests.estimate.fit          prints the tables
+python -m tests.estimate.fit --write  rkdeploy/estimate/coefficients.json and the tables of docs/estimate.md as well
 """
 
 from __future__ import annotations

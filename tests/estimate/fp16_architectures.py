@@ -1,6 +1,6 @@
 """Architectures whose FP16 rates Rockchip publishes, with seeded random weights, as ONNX: only the shapes count.
 
-python tests/estimate/fp16_architectures.py FOLDER
+python -m tests.estimate.fp16_architectures FOLDER
 
 Written after the public definitions; torch is needed for the export only.  The other models of `fp16_rates.csv` come
 from packages: tests/data/estimate/README.md says how.

@@ -1,7 +1,7 @@
 """A published measurement of a YOLOv5m on an RK3588 beside what is known here of the same architecture without a board.
 
-python tests/estimate/published_v5m.py          compiles it and prints the tables
-python tests/estimate/published_v5m.py --write  puts them into docs/estimate.md as well
+python -m tests.estimate.published_v5m          compiles it and prints the tables
+python -m tests.estimate.published_v5m --write  puts them into docs/estimate.md as well
 
 The architecture is v5.0's m (Focus, SPP, C3, SiLU) with one class at 640x640; only that counts, the weights are random.
 The published figures are others' and were measured; ours are the compiler's plan and predictions, none was measured.
@@ -15,14 +15,10 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from v5m_checkpoint import write_v5m
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
-
-from bench_compile_options import Case, WithConfig, compiled, write
-
 from rkdeploy.estimate.latency import predict
 from rkdeploy.export.emission import StemForm
+from tests.benchmarks.bench_compile_options import Case, WithConfig, compiled, write
+from tests.estimate.v5m_checkpoint import write_v5m
 
 DOCUMENT = Path(__file__).parents[2] / "docs/estimate.md"
 BEGIN, END = "<!-- made by tests/estimate/published_v5m.py -->", "<!-- end of published_v5m.py -->"

@@ -90,7 +90,7 @@ def test_json(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("args", "said"),
     [
-        (["best.pt", "--target", "rk1808"], "There is no latency model of 'rk1808'"),
+        (["best.pt", "--target", "RV1106"], "There is no latency model of 'rv1106'"),
         (["best.pt", "--dtype", "w8a16"], "There is no latency model of 'w8a16'"),
         (["none.pt"], "none.pt"),
         (["none.txt"], "expected .pt, .pth or .onnx"),

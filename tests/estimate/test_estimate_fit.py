@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import math
 
-import fit
 import numpy as np
 import pytest
 
 from rkdeploy.compiled import CompiledModel
 from rkdeploy.estimate.latency import LatencyModel, latency_model, predict
+from tests.estimate import fit
 
 
 @pytest.fixture(scope="module")

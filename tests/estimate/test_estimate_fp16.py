@@ -5,8 +5,6 @@ from __future__ import annotations
 import gzip
 from pathlib import Path
 
-import check_fp16
-import fit
 import pytest
 
 from rkdeploy.compiled import CompiledModel
@@ -14,6 +12,7 @@ from rkdeploy.errors import RkdeployError
 from rkdeploy.estimate.checked import TypeCheck, type_check
 from rkdeploy.estimate.latency import latency_model, predict, require_predictable
 from rkdeploy.quantize.compile_log import parse_compile_log
+from tests.estimate import check_fp16, fit
 
 LOGS = Path(__file__).parents[1] / "data/compile_log"
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from published_v5m import DTYPES, PUBLISHED, compile_all, document, in_document
-from v5m_checkpoint import write_v5m
 
 from rkdeploy.checkpoint import read_checkpoint
+from tests.estimate.published_v5m import DTYPES, PUBLISHED, compile_all, document, in_document
+from tests.estimate.v5m_checkpoint import write_v5m
 
 
 def test_the_checkpoint_is_of_the_published_size(tmp_path: Path) -> None:

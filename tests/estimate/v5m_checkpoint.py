@@ -6,7 +6,6 @@ Written without torch and without the training code: the classes of the pickle a
 from __future__ import annotations
 
 import io
-import sys
 from collections import OrderedDict
 from pathlib import Path
 from typing import Any
@@ -14,9 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "hostile"))
-
-from forge import StorageId, _Writer, named, write_zip
+from tests.hostile.forge import StorageId, _Writer, named, write_zip
 
 ANCHORS_PX = ((10, 13, 16, 30, 33, 23), (30, 61, 62, 45, 59, 119), (116, 90, 156, 198, 373, 326))
 STRIDES = (8, 16, 32)

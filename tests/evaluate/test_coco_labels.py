@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tiny_model import SPEC
 
 from rkdeploy.evaluate.coco_labels import read_coco
 from rkdeploy.evaluate.truth import DataError, RunLengths
 from rkdeploy.spec import KeypointLayout
+from tests.evaluate.tiny_model import SPEC
 
 
 def write(folder: Path, **changes: Any) -> Path:
@@ -91,11 +91,23 @@ def test_unusable_files(tmp_path: Path, changes: dict[str, Any], message: str) -
         read_coco(write(tmp_path, **changes), SPEC)
 
 
-@pytest.mark.parametrize("text", ["", "{", "[]", "[" * 100_000, '{"images": 1}', "\xff"])
+def test_a_file_of_a_windows_machine(tmp_path: Path) -> None:
+    """A byte order mark is no error, nor are backslashes in file names; GBK is refused with the cure."""
+    file = write(tmp_path, images=[{"id": 7, "file_name": "images\\b.jpg"}])
+    text = file.read_text()
+    for encoding in ("utf-8-sig", "utf-16"):
+        file.write_text(text, encoding)
+        assert read_coco(file, SPEC).images[0].file == tmp_path / "images" / "b.jpg"
+    file.write_text(text.replace("Bolt", "螺栓"), "gbk")
+    with pytest.raises(DataError, match=r'"螺栓".*Save it as UTF-8'):
+        read_coco(file, SPEC)
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "[" * 100_000, '{"images": 1}'])
 def test_no_coco_files(tmp_path: Path, text: str) -> None:
     """Other or damaged JSON ends in one message."""
     file = tmp_path / "x.json"
-    file.write_text(text, "latin-1")
+    file.write_text(text)
     with pytest.raises(DataError, match="no COCO file"):
         read_coco(file, SPEC)
     with pytest.raises(DataError, match="cannot be read"):

@@ -7,13 +7,13 @@ import io
 
 import numpy as np
 import pytest
-from made import prediction, truth
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
 from rkdeploy.evaluate.curves import average_precision, best_threshold, coco_average_precision, precision_recall
 from rkdeploy.evaluate.matching import ClassMatches, match_all
 from rkdeploy.evaluate.validators import Tail
+from tests.evaluate.made import prediction, truth
 
 
 def matches(scores: list[float], hits: list[bool], truths: int) -> ClassMatches:

@@ -10,7 +10,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from tiny_model import make_bundle, make_data
 
 from rkdeploy import worker_processes
 from rkdeploy.bundle import Bundle
@@ -18,6 +17,8 @@ from rkdeploy.errors import RkdeployError
 from rkdeploy.evaluate.figures import AccuracyReport
 from rkdeploy.evaluate.run import EvaluationOptions, evaluate
 from rkdeploy.evaluate.state import default_folder
+from rkdeploy.evaluate.truth import DataError
+from tests.evaluate.tiny_model import make_bundle, make_data
 
 Run = Callable[..., AccuracyReport]
 
@@ -53,6 +54,14 @@ def test_figures_by_hand(bundle: Bundle, options: EvaluationOptions) -> None:
     assert report.validator == "YOLOv5's val.py"
     assert report.evaluations[0].figures_from.startswith("onnxruntime")
     assert report.evaluations[0].computes == "float"
+
+
+def test_unreadable_images_alone_are_nothing_measured(bundle: Bundle, options: EvaluationOptions) -> None:
+    """Where not one image can be read there is no figure, and so no success."""
+    for image in options.data.parent.rglob("*.png"):
+        image.write_bytes(b"no picture")
+    with pytest.raises(DataError, match=r"No image of the val split of .* could be read: "):
+        evaluate(bundle, options, silent)
 
 
 def test_workers_agree(bundle: Bundle, options: EvaluationOptions, tmp_path: Path) -> None:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from made import HW, prediction, truth
 
 from rkdeploy.evaluate import matching
 from rkdeploy.evaluate.matching import IOU_THRESHOLDS, keypoint_sigmas, match_all
 from rkdeploy.stream.coco_rle import rle_counts
+from tests.evaluate.made import HW, prediction, truth
 
 BOX = (10.0, 10.0, 20.0, 20.0)
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from tiny_model import SPEC, head_values
 
 from rkdeploy.evaluate.multi_label import MultiLabelDecoder
 from rkdeploy.postprocess.postprocessor import Postprocessor, decoder_for
 from rkdeploy.postprocess.thresholds import Thresholds
 from rkdeploy.preprocess import LetterboxTransform
 from rkdeploy.runtime.protocol import HeadTensor
+from tests.evaluate.tiny_model import SPEC, head_values
 
 TENSORS = [HeadTensor(head_values())]
 AS_IT_IS = LetterboxTransform(1.0, 1.0, 0.0, 0.0, (32, 32))

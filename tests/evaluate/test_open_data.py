@@ -6,11 +6,11 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from tiny_model import SPEC, make_data
 
 from rkdeploy.evaluate.open_data import open_data
 from rkdeploy.evaluate.truth import DataError
 from rkdeploy.spec import ClassMap, HeadOutput, KeypointLayout
+from tests.evaluate.tiny_model import SPEC, make_data
 
 SAMPLE = Path(__file__).parents[2] / "calib_data"
 SAMPLE_SPEC = replace(SPEC, class_names=("bolt", "nut", "washer"))

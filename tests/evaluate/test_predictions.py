@@ -6,10 +6,10 @@ from dataclasses import fields, replace
 
 import numpy as np
 import pytest
-from made import prediction
 
 from rkdeploy.evaluate.predictions import Prediction, decoded, encoded, prediction_of, unreadable
 from rkdeploy.postprocess.detections import Detections, InstanceMask, Ranking
+from tests.evaluate.made import prediction
 
 FULL = replace(
     prediction([(1, 2, 3, 4)], [0.5], keypoints=[[1, 2, 1]], rotated=[(1, 2, 3, 4, 0.5)], masks=["0b3"]),
@@ -24,8 +24,8 @@ def same(a: Prediction, b: Prediction) -> bool:
 
 
 def test_round_trip() -> None:
-    """Everything comes back, arrays with their types, what is absent as None."""
-    originals = [FULL, prediction([], []), unreadable("b.jpg", "is cut off")]
+    """Everything comes back: arrays with their types, what is absent as None, names that are no UTF-8."""
+    originals = [FULL, prediction([], []), unreadable("\udcc2\udcdd.jpg", '"\udcc2" is cut off')]
     found, figures_from = decoded(encoded(originals, "simulator"))
     assert figures_from == "simulator"
     assert all(same(a, b) for a, b in zip(originals, found, strict=True))

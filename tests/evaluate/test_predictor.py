@@ -8,7 +8,6 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from tiny_model import SIDE, SPEC, head_values
 
 from rkdeploy.evaluate.predictions import Prediction
 from rkdeploy.evaluate.predictor import Predictor, read_mask
@@ -16,6 +15,7 @@ from rkdeploy.evaluate.truth import DataError, DataImage
 from rkdeploy.postprocess.thresholds import Thresholds
 from rkdeploy.runtime.protocol import HeadTensor
 from rkdeploy.spec import ClassMap, HeadOutput, ModelSpec
+from tests.evaluate.tiny_model import SIDE, SPEC, head_values
 
 ROAD = replace(
     SPEC,

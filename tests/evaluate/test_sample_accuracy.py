@@ -12,9 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from rkdeploy.building.events import BuildEvents
-from rkdeploy.building.options import BuildOptions
-from rkdeploy.building.pipeline import build
+from rkdeploy.bundle import Bundle
 from rkdeploy.evaluate.figures import AccuracyReport
 from rkdeploy.evaluate.run import EvaluationOptions, evaluate
 
@@ -23,20 +21,19 @@ SAMPLE = Path(__file__).parents[2] / "calib_data"
 pytestmark = pytest.mark.slow
 
 
-def measured(out: Path, model: str, labels: str | None) -> AccuracyReport:
-    bundle = build(BuildOptions(SAMPLE / model, calib=SAMPLE, out=out), BuildEvents())
+def measured(bundle: Bundle, labels: str | None) -> AccuracyReport:
     options = EvaluationOptions(SAMPLE / "data.yaml", ("onnxruntime", "simulator"), labels=labels)
     return evaluate(bundle, options, lambda _backend, _done, _total: None)
 
 
 @pytest.fixture(scope="module")
-def report(tmp_path_factory: pytest.TempPathFactory) -> AccuracyReport:
-    return measured(tmp_path_factory.mktemp("detector"), "best.pt", None)
+def report(sample_bundle: Bundle) -> AccuracyReport:
+    return measured(sample_bundle, None)
 
 
 @pytest.fixture(scope="module")
-def poses(tmp_path_factory: pytest.TempPathFactory) -> AccuracyReport:
-    return measured(tmp_path_factory.mktemp("pose"), "best-pose.pt", "labels_pose")
+def poses(sample_pose_bundle: Bundle) -> AccuracyReport:
+    return measured(sample_pose_bundle, "labels_pose")
 
 
 def test_float_is_upstreams(report: AccuracyReport) -> None:

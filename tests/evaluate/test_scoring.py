@@ -7,8 +7,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from made import prediction, truth
-from tiny_model import SPEC
 
 from rkdeploy.evaluate.figures import Evaluation
 from rkdeploy.evaluate.predictions import Prediction, unreadable
@@ -16,6 +14,8 @@ from rkdeploy.evaluate.scoring import kinds_of, score
 from rkdeploy.evaluate.truth import DataError, DataImage, LabelledSet, Truth
 from rkdeploy.postprocess.thresholds import Thresholds
 from rkdeploy.spec import ClassMap, HeadOutput, KeypointLayout
+from tests.evaluate.made import prediction, truth
+from tests.evaluate.tiny_model import SPEC
 
 
 class Labels:

@@ -1,7 +1,7 @@
 """Write the table of docs/families.md: every recorded model exported, proven, built in INT8 and compared.
 
-    python tests/families/make_table.py            # all, about 15 minutes on two cores
-    python tests/families/make_table.py yolop v26  # those whose name has one of these words; prints, writes nothing
+    python -m tests.families.make_table            # all, about 15 minutes on two cores
+    python -m tests.families.make_table yolop v26  # those whose name has one of these words; prints, writes nothing
 
 Figures: *upstream* is the largest difference of the full graph from what the training package computed (boxes in px,
 scores); *contract* the same between the contract's decode and the graph's own; *OpenCV* the largest difference between
@@ -19,7 +19,6 @@ from pathlib import Path
 
 import numpy as np
 import onnx
-from vectors import Vector, vectors
 
 from rkdeploy.building.events import BuildEvents
 from rkdeploy.building.network import Network
@@ -32,12 +31,13 @@ from rkdeploy.graph.verify import network_input
 from rkdeploy.record import Agreement
 from rkdeploy.runtime.onnxruntime import OnnxRuntime
 from rkdeploy.runtime.opencv_dnn import OpencvDnn
+from tests.families.vectors import Vector, vectors
 
 ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs" / "families.md"
 BEGIN, END = "<!-- table: tests/families/make_table.py -->", "<!-- end of table -->"
 HEADING = (
-    "| model | task | head | upstream px | upstream score | contract px | OpenCV | INT8 matched | besides |\n"
+    "| model | task | head | upstream px | upstream score | contract px | OpenCV | INT8 matched | also |\n"
     "|---|---|---|---:|---:|---:|---:|---:|---|"
 )
 

@@ -7,7 +7,6 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
-from vectors import Vector, vectors
 
 from rkdeploy.building.events import BuildEvents
 from rkdeploy.building.network import Network
@@ -22,6 +21,7 @@ from rkdeploy.runtime.opencv_dnn import OpencvDnn
 from rkdeploy.runtime.registry import open_runtime
 from rkdeploy.spec import ModelSpec
 from rkdeploy.stream.detector import Detector
+from tests.families.vectors import Vector, vectors
 
 ROOT = Path(__file__).parents[2]
 

@@ -86,9 +86,40 @@ def test_external_data_elsewhere(tmp_path: Path) -> None:
 def test_too_new(tmp_path: Path) -> None:
     """An opset that onnxruntime cannot run, and so nothing can verify, is refused with the option that cures it."""
     path = tmp_path / "best.onnx"
-    onnx.save(model_of([RELU], version=22), path)
-    with pytest.raises(GraphError, match=r'"best\.onnx" has opset 22, expected at most 21\. .*--opset 17'):
+    onnx.save(model_of([RELU], version=24), path)
+    with pytest.raises(GraphError, match=r'"best\.onnx" has opset 24, expected at most 23\. .*--opset 17'):
         load_onnx(path)
+    scale = numpy_helper.from_array(np.ones(6, np.float32), "scale")
+    node = helper.make_node("RMSNormalization", ["images", "scale"], ["y"])  # new in opset 23
+    onnx.save(model_of([node], constants=[scale], version=23), path)
+    with pytest.raises(GraphError, match=r"opset 23, expected at most 21, and onnx cannot convert it: .*--opset 17"):
+        load_onnx(path)
+
+
+@pytest.mark.parametrize("version", [22, 23])
+def test_opsets_of_tomorrow(version: int, tmp_path: Path) -> None:
+    """Opsets 22 and 23 come down to what onnxruntime runs, and their operators do the same."""
+    path = tmp_path / "best.onnx"
+    nodes = [
+        helper.make_node("MaxPool", ["images"], ["pooled"], kernel_shape=[2, 2], strides=[2, 2]),
+        helper.make_node("Softmax", ["pooled"], ["y"], axis=1),
+    ]
+    onnx.save(model_of(nodes, version=version), path)
+    model = load_onnx(path)
+    assert opset(model) == 21
+    x = np.random.default_rng(0).random((1, 3, 4, 6), np.float32)
+    pooled = x.reshape(1, 3, 2, 2, 3, 2).max(axis=(3, 5))
+    expected = np.exp(pooled) / np.exp(pooled).sum(axis=1, keepdims=True)
+    assert np.abs(Session(model).run({"images": x})["y"] - expected).max() < 1e-6
+
+
+def test_newer_ir_version(tmp_path: Path) -> None:
+    """A container newer than the installed onnx knows is read where its operators are known."""
+    path = tmp_path / "best.onnx"
+    model = model_of([RELU])
+    model.ir_version = onnx.IR_VERSION + 2
+    onnx.save(model, path)
+    assert [n.op_type for n in load_onnx(path).graph.node] == ["Relu"]
 
 
 def test_weights_listed_as_inputs(tmp_path: Path) -> None:

@@ -7,7 +7,6 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import onnx
 import pytest
-from kind_graphs import KindGraph, landmarks, per_level, shapes, yolox
 from onnx import TensorProto, helper
 
 from rkdeploy.building.graph_kind import find_named_head, require_image_model
@@ -16,6 +15,7 @@ from rkdeploy.errors import GraphError
 from rkdeploy.graph.facts import facts_of
 from rkdeploy.graph.kinds import MISREAD, kind_among
 from rkdeploy.graph.simplify import simplify
+from tests.graph.kind_graphs import KindGraph, landmarks, per_level, shapes, yolox
 
 
 def embedding(kind: str) -> KindGraph:

@@ -10,6 +10,7 @@ import numpy as np
 import onnx
 import pytest
 from numpy.typing import NDArray
+from onnx import helper, numpy_helper
 
 from rkdeploy.building.network import Network
 from rkdeploy.building.open_network import open_network
@@ -17,7 +18,7 @@ from rkdeploy.errors import RkdeployError, VerificationError
 from rkdeploy.families.anchor_defaults import DEFAULTS
 from rkdeploy.graph.cut import CutOptions, cut
 from rkdeploy.graph.head import Head
-from rkdeploy.graph.verify import verify
+from rkdeploy.graph.verify import TOLERANCES, verify
 from rkdeploy.record import Verification
 from rkdeploy.spec import Anchors, ModelSpec
 
@@ -135,6 +136,52 @@ def test_boxes_of_two_levels_swapped(network: Network, cut_graph: onnx.ModelProt
     outputs = tuple(replace(o, name=names.get(o.name, o.name)) for o in spec.outputs)
     with pytest.raises(RkdeployError, match="shape"):
         check(network, cut_graph, replace(spec, outputs=outputs))
+
+
+def rounded_more(graph: onnx.ModelProto, offset: float) -> onnx.ModelProto:
+    """The same network with `offset` added to the first sum and taken away behind it: float32 loses digits."""
+    coarse = onnx.ModelProto()
+    coarse.CopyFrom(graph)
+    nodes = coarse.graph.node
+    at = next(i for i, n in enumerate(nodes) if n.op_type == "Conv" and len(n.input) == 3)
+    bias = next(c for c in coarse.graph.initializer if c.name == nodes[at].input[2])
+    bias.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(bias) + np.float32(offset), bias.name))
+    coarse.graph.initializer.append(numpy_helper.from_array(np.array(offset, np.float32), "offset"))
+    (name,) = nodes[at].output
+    nodes[at].output[0] = "added"
+    nodes.insert(at + 1, helper.make_node("Sub", ["added", "offset"], [name]))
+    return coarse
+
+
+def test_a_network_that_rounds_much(network: Network, cut_graph: onnx.ModelProto, spec: ModelSpec) -> None:
+    """Differences of rounding pass however large the network makes them, and a fault of 1 % is still found."""
+    coarse = rounded_more(cut_graph, 2.0**13)
+    error = next(e for e in check(network, coarse, spec).fields if e.name == "wh")
+    assert TOLERANCES["px"] < error.max_error < error.allowed < 0.2
+    assert spec.anchors is not None
+    *levels, ((w, h), *others) = spec.anchors.levels_px
+    wrong = Anchors((*levels, ((1.01 * w, h), *others)))
+    with pytest.raises(VerificationError, match="box sizes differ"):
+        check(network, coarse, replace(spec, anchors=wrong))
+
+
+def test_noise_never_allows_what_a_fault_does(network: Network, cut_graph: onnx.ModelProto, spec: ModelSpec) -> None:
+    """A network that rounds its boxes by pixels is refused: nothing could be proven of it."""
+    with pytest.raises(VerificationError, match="box sizes differ"):
+        check(network, rounded_more(cut_graph, 2.0**22), spec)
+
+
+@pytest.mark.parametrize(("side", "value"), [("full", np.nan), ("cut", np.inf)])
+def test_no_number(network: Network, cut_graph: onnx.ModelProto, spec: ModelSpec, side: str, value: float) -> None:
+    """NaN and infinity fail on either side, also where both sides have them."""
+    graphs = {"full": network.reference, "cut": cut_graph}
+    damaged = onnx.ModelProto()
+    damaged.CopyFrom(graphs[side])
+    bias = next(c for c in damaged.graph.initializer if c.name.endswith(".bias"))
+    bias.CopyFrom(numpy_helper.from_array(np.full(bias.dims, value, np.float32), bias.name))
+    graphs[side] = damaged
+    with pytest.raises(VerificationError, match=f"The {side} graph gives NaN or infinity"):
+        verify(graphs["full"], network.reference_head, graphs["cut"], spec, noise())
 
 
 def test_no_images(network: Network, cut_graph: onnx.ModelProto, spec: ModelSpec) -> None:

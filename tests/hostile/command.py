@@ -34,6 +34,7 @@ class Outcome:
 
     Attributes:
         code: exit code; minus the signal's number where one ended it.
+        seconds, processor_s: how long it took, and how long it computed: the rest is the machine's load.
         peak_growth_bytes: how much its resident memory grew over what it started with.
     """
 
@@ -41,6 +42,7 @@ class Outcome:
     stdout: str
     stderr: str
     seconds: float
+    processor_s: float
     peak_growth_bytes: int
 
 
@@ -72,7 +74,8 @@ def run(arguments: list[str], folder: Path, limit_s: float = 20.0) -> Outcome:
     out, err = (s.read_text(errors="replace") for s in streams)
     for file in (*streams, folder / "tmp.rss"):
         file.unlink()
-    return Outcome(code, out, err, time.monotonic() - started, usage.ru_maxrss * 1024 - before)
+    computed_s = usage.ru_utime + usage.ru_stime
+    return Outcome(code, out, err, time.monotonic() - started, computed_s, usage.ru_maxrss * 1024 - before)
 
 
 def _child(arguments: list[str], folder: Path, streams: list[Path]) -> None:

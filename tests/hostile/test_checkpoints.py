@@ -10,10 +10,24 @@ import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
-import forge
 import pytest
-from command import assert_nothing_left, assert_refused, build_arguments, run
-from forge import BASE, FOUR, STORAGE, TENSOR, Forgery, Thing, call, laughs, named, program, stack_global, text
+
+from tests.hostile import forge
+from tests.hostile.command import assert_nothing_left, assert_refused, build_arguments, run
+from tests.hostile.forge import (
+    BASE,
+    FOUR,
+    STORAGE,
+    TENSOR,
+    Forgery,
+    Thing,
+    call,
+    laughs,
+    named,
+    program,
+    stack_global,
+    text,
+)
 
 TOUCH = text("touch executed")
 MODEL = text("model")

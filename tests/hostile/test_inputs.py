@@ -16,8 +16,9 @@ import cv2
 import numpy as np
 import onnx
 import pytest
-from command import assert_refused, build_arguments, run
 from onnx import TensorProto, helper
+
+from tests.hostile.command import assert_refused, build_arguments, run
 
 ROOT = Path(__file__).parents[2]
 GOOD_ONNX = ROOT / "tests" / "data" / "onnx" / "v6.onnx"
@@ -100,6 +101,31 @@ def unknown_domain(model: onnx.ModelProto) -> None:
     model.graph.node[0].domain = "org.pytorch.aten"
 
 
+def attribute(op: str, name: str, value: object) -> Callable[[onnx.ModelProto], None]:
+    """The first node of an operator has another attribute."""
+
+    def change(model: onnx.ModelProto) -> None:
+        node = next(n for n in model.graph.node if n.op_type == op)
+        for old in [a for a in node.attribute if a.name == name]:
+            node.attribute.remove(old)
+        node.attribute.append(helper.make_attribute(name, value))
+
+    return change
+
+
+def expansion(model: onnx.ModelProto) -> None:
+    """One number, folded into 2^31 of them."""
+    shape = onnx.numpy_helper.from_array(np.array([1 << 31], np.int64), "bomb.shape")
+    model.graph.initializer.extend([onnx.numpy_helper.from_array(np.ones(1, np.float32), "bomb.one"), shape])
+    one = helper.make_node("Expand", ["bomb.one", "bomb.shape"], ["bomb.all"])
+    mean = helper.make_node("ReduceMean", ["bomb.all"], ["bomb.mean"], keepdims=1)
+    first = model.graph.node[0]
+    added = helper.make_node("Add", [first.input[0], "bomb.mean"], ["bomb.image"])
+    first.input[0] = "bomb.image"
+    for index, node in enumerate((one, mean, added)):
+        model.graph.node.insert(index, node)
+
+
 def opset(version: int) -> Callable[[onnx.ModelProto], None]:
     def change(model: onnx.ModelProto) -> None:
         model.opset_import[0].version = version
@@ -132,6 +158,12 @@ ONNX_FILES: dict[str, Callable[[Path], object]] = {
     "names of brackets": changed(names("[" * 100_000)),
     "names of another number": changed(names("{0: 'a'}")),
     "names that are numbers": changed(names("{0: 1, 1: 2, 2: 3}")),
+    "names of half characters": changed(names("{0: '\\ud800', 1: 'b', 2: 'c'}")),
+    "output that commands a terminal": changed(lambda m: setattr(m.graph.output[0], "name", "\x1b[2J")),
+    "stride 0": changed(attribute("Conv", "strides", [0, 0])),
+    "dilation -1": changed(attribute("MaxPool", "dilations", [-1, -1])),
+    "group 0": changed(attribute("Conv", "group", 0)),
+    "constant of 8 GiB": changed(expansion),
     "unknown operator": changed(unknown_operator),
     "unknown domain": changed(unknown_domain),
     "opset of the future": changed(opset(4000)),

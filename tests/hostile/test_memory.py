@@ -10,7 +10,7 @@ import time
 import zipfile
 from pathlib import Path
 
-from forge import Forgery, find_tensor, replace_arguments
+from tests.hostile.forge import Forgery, find_tensor, replace_arguments
 
 MIB = 1 << 20
 MEASURED = """

@@ -26,7 +26,8 @@ for folder in ("hostile", "building", "report"):
     sys.path.insert(0, str(Path(__file__).parents[1] / folder))
 
 import forge  # noqa: E402  # helpers of other tests
-from fork_graphs import exported, separate  # noqa: E402
+
+from tests.building.fork_graphs import exported, separate  # noqa: E402
 
 
 def contract() -> ModelSpec:

@@ -5,7 +5,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from anchor_heads import ANCHORS, LAYOUTS, MASK_LAYOUTS, STRIDES, AnchorHead
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
@@ -15,6 +14,7 @@ from rkdeploy.postprocess.anchor_decode import AnchorDecoder
 from rkdeploy.postprocess.decoder import Candidates, DenseField
 from rkdeploy.runtime.protocol import HeadTensor
 from rkdeploy.spec import Activation, Anchors
+from tests.postprocess.anchor_heads import ANCHORS, LAYOUTS, MASK_LAYOUTS, STRIDES, AnchorHead
 
 pytestmark = pytest.mark.usefixtures("decode")
 

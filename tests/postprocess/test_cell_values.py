@@ -2,10 +2,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from tensor_layouts import in_every_layout
 
 from rkdeploy.postprocess.cell_values import read_cells, read_rows
 from rkdeploy.runtime.protocol import HeadTensor
+from tests.postprocess.tensor_layouts import in_every_layout
 
 
 @pytest.mark.parametrize("dtype", ["int8", "uint8", "int16", "float16", "float32"])

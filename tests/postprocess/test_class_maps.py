@@ -6,13 +6,13 @@ from typing import Any
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from tensor_layouts import in_every_layout
 
 from rkdeploy.errors import RkdeployError
 from rkdeploy.postprocess.class_maps import ClassMapReader
 from rkdeploy.preprocess import LetterboxTransform
 from rkdeploy.runtime.protocol import HeadTensor
 from rkdeploy.spec import ClassMap, HeadOutput, InputSpec, ModelSpec
+from tests.postprocess.tensor_layouts import in_every_layout
 
 SAME = LetterboxTransform(1.0, 1.0, 0.0, 0.0, (4, 8))
 

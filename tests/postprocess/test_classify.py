@@ -4,12 +4,12 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from tensor_layouts import as_packed
 
 from rkdeploy.errors import RkdeployError
 from rkdeploy.postprocess.classify import Classifier
 from rkdeploy.runtime.protocol import HeadTensor
 from rkdeploy.spec import Activation, HeadOutput, InputSpec, ModelSpec
+from tests.postprocess.tensor_layouts import as_packed
 
 
 def spec(classes: int, activation: Activation = "linear") -> ModelSpec:

@@ -6,7 +6,6 @@ from typing import Any
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from tensor_layouts import in_every_layout
 
 from rkdeploy.errors import RkdeployError
 from rkdeploy.postprocess.detections import InstanceMask
@@ -14,6 +13,7 @@ from rkdeploy.postprocess.masks import MaskReader
 from rkdeploy.preprocess import LetterboxTransform
 from rkdeploy.runtime.protocol import HeadTensor
 from rkdeploy.spec import HeadOutput, InputSpec, ModelSpec
+from tests.postprocess.tensor_layouts import in_every_layout
 
 
 def spec(input_hw: tuple[int, int], prototypes: int) -> ModelSpec:

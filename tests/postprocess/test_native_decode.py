@@ -4,19 +4,19 @@ from typing import Any
 
 import numpy as np
 import pytest
-from anchor_heads import AnchorHead
-from both_ways import ODD_LAYOUTS, assert_same, both_ways
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
-from point_heads import RAW_ANGLE, SIGMOID_ANGLE, PointHead
-from tensor_layouts import as_nhwc, as_packed, as_slice
 
 from rkdeploy.postprocess.anchor_decode import AnchorDecoder
 from rkdeploy.postprocess.decoder import Decoder
 from rkdeploy.postprocess.point_decode import PointDecoder
 from rkdeploy.runtime.protocol import HeadTensor
 from rkdeploy.spec import OutputRole
+from tests.postprocess.anchor_heads import AnchorHead
+from tests.postprocess.both_ways import ODD_LAYOUTS, assert_same, both_ways
+from tests.postprocess.point_heads import RAW_ANGLE, SIGMOID_ANGLE, PointHead
+from tests.postprocess.tensor_layouts import as_nhwc, as_packed, as_slice
 
 RANGES = {"int8": (-128, 127), "uint8": (0, 255), "int16": (-32768, 32767)}
 LAYOUTS: dict[str, Any] = {

@@ -6,15 +6,15 @@ from typing import Any
 
 import numpy as np
 import pytest
-from anchor_heads import AnchorHead
-from both_ways import assert_same, both_ways
 from numpy.typing import NDArray
-from point_heads import PointHead
-from tensor_layouts import as_packed
 
 from rkdeploy.postprocess.anchor_decode import AnchorDecoder
 from rkdeploy.postprocess.point_decode import PointDecoder
 from rkdeploy.runtime.protocol import HeadTensor
+from tests.postprocess.anchor_heads import AnchorHead
+from tests.postprocess.both_ways import assert_same, both_ways
+from tests.postprocess.point_heads import PointHead
+from tests.postprocess.tensor_layouts import as_packed
 
 _PAGE = mmap.PAGESIZE
 

@@ -1,12 +1,12 @@
 from __future__ import annotations
 
 import numpy as np
-from both_ways import both_ways
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from rkdeploy.postprocess.nms import nms
+from tests.postprocess.both_ways import both_ways
 
 
 @settings(deadline=None, max_examples=400)

@@ -8,14 +8,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
-from point_heads import HEADS, SIGMOID_ANGLE, STRIDES, PointHead, sigmoid
-from tensor_layouts import in_every_layout
 
 from rkdeploy.errors import BackendError, RkdeployError
 from rkdeploy.postprocess.decoder import Candidates, DenseField, RowDetails
 from rkdeploy.postprocess.point_decode import PointDecoder
 from rkdeploy.runtime.protocol import HeadTensor
 from rkdeploy.spec import Activation, KeypointLayout
+from tests.postprocess.point_heads import HEADS, SIGMOID_ANGLE, STRIDES, PointHead, sigmoid
+from tests.postprocess.tensor_layouts import in_every_layout
 
 pytestmark = pytest.mark.usefixtures("decode")
 

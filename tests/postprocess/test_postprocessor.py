@@ -4,9 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from anchor_heads import AnchorHead
 from numpy.typing import NDArray
-from point_heads import SIGMOID_ANGLE, PointHead
 
 from rkdeploy.errors import BackendError, RkdeployError
 from rkdeploy.postprocess.postprocessor import Postprocessor, decoder_for
@@ -14,6 +12,8 @@ from rkdeploy.postprocess.thresholds import Thresholds
 from rkdeploy.preprocess import LetterboxTransform
 from rkdeploy.runtime.protocol import HeadTensor
 from rkdeploy.spec import AngleFormula, ClassMap, HeadOutput, InputSpec, KeypointLayout, ModelSpec
+from tests.postprocess.anchor_heads import AnchorHead
+from tests.postprocess.point_heads import SIGMOID_ANGLE, PointHead
 
 pytestmark = pytest.mark.usefixtures("decode")
 

@@ -6,12 +6,12 @@ import cv2
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from tensor_layouts import as_nhwc, as_packed
 
 from rkdeploy.postprocess import resampling as module
 from rkdeploy.postprocess.resampling import SignReader, bands, plane_of, resampled, source_axes
 from rkdeploy.preprocess import LetterboxTransform
 from rkdeploy.runtime.protocol import HeadTensor
+from tests.postprocess.tensor_layouts import as_nhwc, as_packed
 
 
 def at_source_pixels(

@@ -7,11 +7,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
-from tensor_layouts import in_every_layout
 
 from rkdeploy.postprocess import score_search
 from rkdeploy.postprocess.score_search import Limit, best_of_rows, scores_at_least
 from rkdeploy.runtime.protocol import HeadTensor
+from tests.postprocess.tensor_layouts import in_every_layout
 
 DTYPES = ["int8", "uint8", "int16", "float16", "float32"]
 

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from board_files import CPU, NPU, put, write_board
 
 from rkdeploy.profiling.kernel_files import (
     clocks,
@@ -19,6 +18,7 @@ from rkdeploy.profiling.kernel_files import (
     why_no_npu_load,
 )
 from rkdeploy.profiling.sampling import ResidentMemory, Sampler, conditions, slope_with_error, take_sample
+from tests.board.board_files import CPU, NPU, put, write_board
 
 
 def test_a_boards_files(tmp_path: Path) -> None:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -13,9 +11,6 @@ import cv2
 import msgspec
 import numpy as np
 import pytest
-from board_files import put, write_board, write_bundle
-from sample_model import shim_text
-from shim import Shim
 
 from rkdeploy.errors import BackendError, SourceError
 from rkdeploy.profiling.figures import SCHEMA_VERSION, Profile
@@ -23,6 +18,10 @@ from rkdeploy.profiling.measure import ProfileOptions, measure_profile
 from rkdeploy.profiling.one_context import Limits
 from rkdeploy.runtime import registry
 from rkdeploy.runtime.board import Board
+from tests.board.board_files import put, write_board, write_bundle
+from tests.board.sample_model import shim_text
+from tests.board.shim import Shim
+from tests.command_line import rkdeploy
 
 SHORT = Limits(frames=20, seconds=20.0, warmup=2)
 MakeShim = Callable[..., Shim]
@@ -187,11 +186,6 @@ def test_own_images(make_shim: MakeShim, tmp_path: Path) -> None:
     assert "noise" not in codes(profile)
     with pytest.raises(SourceError, match="own rate"):
         measure_profile(bundle, options("librknnrt", source="rtsp://camera/1"))
-
-
-def rkdeploy(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "rkdeploy", *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
 
 
 def test_the_command(make_shim: MakeShim, tmp_path: Path) -> None:

@@ -7,11 +7,11 @@ from dataclasses import replace
 from pathlib import Path
 
 from rich.console import Console
-from test_profile_advice import GOOD
 
 from rkdeploy.cli.profile_table import print_profile
 from rkdeploy.profiling.figures import Advice, LayerProfile, Missing, Profile
 from rkdeploy.profiling.layers import parse_layers, ranking
+from tests.profiling.test_profile_advice import GOOD
 
 LAYERS = parse_layers((Path(__file__).parents[1] / "data/perf/perf_detail_real_1.5.2_ppe.txt").read_text())
 WITH_LAYERS = replace(GOOD, layers=LayerProfile("librknnrt 1.5.2", 5, LAYERS, ranking(LAYERS), 1446.0, 45000.0))

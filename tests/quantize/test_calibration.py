@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
@@ -101,6 +102,18 @@ def test_folders_are_searched_below_and_hidden_files_left_out(tmp_path: Path) ->
     chosen = find_calibration(Path("set"), tmp_path, 50, 0)
     assert len(chosen.images) == 5
     assert warned(chosen, "3 images have the same pixels as another")
+
+
+def test_names_that_are_no_text(tmp_path: Path) -> None:
+    """Bytes that are not UTF-8 are spelled, in folder and file names: a build's record is JSON, which has none."""
+    folder = copy_images(CALIB, tmp_path / os.fsdecode(b"set\xe9"), 4)
+    first = min(folder.iterdir())
+    first.rename(folder / os.fsdecode(b"caf\xe9.jpg"))
+    chosen = find_calibration(folder, tmp_path, 4, 0)
+    assert "caf\\xe9.jpg" in paths(chosen)
+    assert "set\\xe9" in chosen.source
+    for text in (*paths(chosen), chosen.source):
+        text.encode()
 
 
 def test_unreadable_images_are_named_and_left_out(tmp_path: Path) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -24,10 +23,7 @@ from rkdeploy.quantize.float16 import (
 from rkdeploy.quantize.toolkit import Toolkit
 from rkdeploy.quantize.toolkit_files import RefusedError, float16_tensors, write_float16
 from rkdeploy.spec import HeadOutput, InputSpec, ModelSpec, OutputRole
-
-sys.path.insert(0, str(Path(__file__).parent))
-
-from test_toolkit import INT8, images, onnx_outputs, tiny_onnx
+from tests.quantize.test_toolkit import INT8, images, onnx_outputs, tiny_onnx
 
 
 def graph_of(*nodes: tuple[str, str, str], outputs: tuple[str, ...]) -> onnx.ModelProto:

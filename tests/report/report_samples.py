@@ -16,7 +16,7 @@ from rkdeploy.building.examples import ExampleKeeper
 from rkdeploy.building.matching import Matches
 from rkdeploy.bundle import BUILD, CONTRACT, Bundle, new_bundle, read_bundle, write_json
 from rkdeploy.compiled import CompiledModel
-from rkdeploy.evaluate.figures import AccuracyReport, ClassFigures, Evaluation, ObjectFigures
+from rkdeploy.evaluate.figures import AccuracyReport, ClassFigures, Evaluation, FloatTruthAp, ObjectFigures
 from rkdeploy.postprocess.detections import Detections
 from rkdeploy.profiling.figures import (
     SCHEMA_VERSION,
@@ -98,7 +98,23 @@ def accuracy(built: float = 0.6, dtype: str = "int8", names: tuple[str, ...] = N
 
 def agreement(matched: int = 98) -> Agreement:
     output = OutputAgreement("stride8_map", "anchor_map", 0.998, 0.2, 0.1, 1.0, 0.97, 0.96)
-    return Agreement(SIMULATOR, 24, "val split", 0.25, (output,), 100, 101, matched, 0.85, 0.15, 0.97, 0.01)
+    share = matched / 100
+    boxes = FloatTruthAp("boxes", 100, 24, share - 0.01, share, share, (share - 0.03, share), (share - 0.02, 1.0))
+    return Agreement(
+        SIMULATOR,
+        24,
+        "val split",
+        0.25,
+        (output,),
+        100,
+        101,
+        matched,
+        0.85,
+        0.15,
+        0.97,
+        0.01,
+        average_precisions=(boxes,),
+    )
 
 
 def record(dtype: str = "int8", **changed: Any) -> BuildRecord:

@@ -9,15 +9,11 @@ import sys
 from pathlib import Path
 
 import pytest
-from report_samples import UNKNOWN, make_bundle, profile, write
 
 from rkdeploy.bundle import Bundle
 from rkdeploy.report.belonging import sha256_of
-
-
-def rkdeploy(*arguments: str | Path, cwd: Path) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "rkdeploy", *map(str, arguments)]
-    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=120, check=False)
+from tests.command_line import rkdeploy
+from tests.report.report_samples import UNKNOWN, make_bundle, profile, write
 
 
 @pytest.fixture
@@ -49,7 +45,7 @@ def test_the_terminals_summary(bundle: Bundle, tmp_path: Path) -> None:
     result = rkdeploy("report", bundle.folder.name, cwd=tmp_path)
     assert result.returncode == 0, result.stderr
     text = flat(result.stdout)
-    for part in ("Is it right?", "98.0 %", "How accurate?", "0.600", "How fast?", "Predicted", "How big?", "MiB",
+    for part in ("Is it right?", "0.980", "How accurate?", "0.600", "How fast?", "Predicted", "How big?", "MiB",
                  "simulator (rknn-toolkit2 2.5.0)"):  # fmt: skip
         assert part in text, part
     assert "转换正确吗？" in rkdeploy("report", bundle.folder, "--lang", "zh", cwd=tmp_path).stdout  # noqa: RUF001

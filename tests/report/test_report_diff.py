@@ -7,7 +7,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from report_samples import UNKNOWN, accuracy, agreement, make_bundle, objects, profile, record, spec, write
 
 from rkdeploy.errors import RkdeployError
 from rkdeploy.evaluate.figures import Evaluation
@@ -24,6 +23,7 @@ from rkdeploy.report.json_text import json_text
 from rkdeploy.report.page import Note, Table
 from rkdeploy.spec import NpuModel
 from rkdeploy.stream.statistics import Latency
+from tests.report.report_samples import UNKNOWN, accuracy, agreement, make_bundle, objects, profile, record, spec, write
 
 INT8, FP16 = "best-rk3588-int8", "best-rk3588-fp16"
 

@@ -12,7 +12,6 @@ from typing import get_args
 
 import msgspec
 import pytest
-from report_samples import accuracy, compiled, make_bundle, profile, record, spec, write
 
 from rkdeploy.bundle import Bundle
 from rkdeploy.profiling.figures import Advice, Missing
@@ -26,6 +25,7 @@ from rkdeploy.report.model import Report
 from rkdeploy.report.page import moment
 from rkdeploy.report.texts import Lang, Words
 from rkdeploy.schema import SCHEMAS
+from tests.report.report_samples import accuracy, compiled, make_bundle, profile, record, spec, write
 
 HOSTILE = "<script>alert(1)</script><img src=x onerror=alert(1)>&\"'`|[a](javascript:1)\x1b[2J\u202e</style>@all"
 LANGS: tuple[Lang, ...] = get_args(Lang)

@@ -6,7 +6,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from report_samples import make_bundle, record
 
 from rkdeploy.errors import RkdeployError
 from rkdeploy.report.cards import card
@@ -19,6 +18,7 @@ from rkdeploy.report.gather import gather
 from rkdeploy.report.model import ModelReport, PredictedTime
 from rkdeploy.report.page import Note, Page, Table
 from rkdeploy.report.texts import Words
+from tests.report.report_samples import make_bundle, record
 
 
 def half(folder: Path) -> ModelReport:

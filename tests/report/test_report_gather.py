@@ -9,18 +9,6 @@ from pathlib import Path
 
 import msgspec
 import pytest
-from report_samples import (
-    UNKNOWN,
-    accuracy,
-    agreement,
-    compiled,
-    make_bundle,
-    objects,
-    profile,
-    record,
-    spec,
-    write,
-)
 
 from rkdeploy.bundle import BUILD, SUMS, Bundle
 from rkdeploy.errors import BundleError, RkdeployError
@@ -32,6 +20,18 @@ from rkdeploy.report.belonging import sha256_of
 from rkdeploy.report.gather import gather
 from rkdeploy.report.json_text import json_text
 from rkdeploy.report.model import ModelReport, Verdict
+from tests.report.report_samples import (
+    UNKNOWN,
+    accuracy,
+    agreement,
+    compiled,
+    make_bundle,
+    objects,
+    profile,
+    record,
+    spec,
+    write,
+)
 
 
 @pytest.fixture
@@ -78,7 +78,7 @@ def test_the_summary_of_a_good_build(bundle: Bundle) -> None:
     """Proven, agreeing, accurate, sized: each answer with its figure and where it comes from."""
     model = only(bundle.folder)
     right, accurate, _, big = model.summary
-    assert (right.status, right.figure, right.origin and right.origin.kind) == ("good", "98.0 %", "simulator")
+    assert (right.status, right.figure, right.origin and right.origin.kind) == ("good", "0.980", "simulator")
     assert (accurate.status, accurate.figure) == ("attention", "0.600")  # 0.62 in float: 0.02 lost
     assert accurate.values["change"] == pytest.approx(-0.02)
     assert big.figure == f"{(compiled().weight_kib + compiled().internal_kib) / 1024:.1f} MiB"
@@ -96,10 +96,21 @@ def test_how_much_loss_is_called_what(tmp_path: Path, built: float, status: str)
 @pytest.mark.parametrize(
     ("changed", "status", "code"),
     [
-        ({"agreement": agreement(94)}, "attention", "right.agrees"),
-        ({"agreement": None}, "attention", "right.verified"),
+        ({"agreement": agreement(94)}, "attention", "right.ap50"),
+        ({"agreement": replace(agreement(94), average_precisions=())}, "attention", "right.matched"),
+        ({"agreement": None}, "unproven", "right.no_images"),
+        (
+            {"agreement": replace(agreement(), average_precisions=(), float_detections=0)},
+            "unproven",
+            "right.no_objects",
+        ),
+        ({"verification": Verification(1, ("a",), 0, (), decode_proven=False)}, "unproven", "right.no_decode"),
         ({"verification": Verification(1, ("a",), 9, (FieldError("xy", "px", 1.0, 0.001),))}, "bad", "right.wrong"),
-        ({"agreement": replace(agreement(), same_first_class=0.97)}, "good", "right.first_class"),
+        (
+            {"agreement": replace(agreement(), average_precisions=(), same_first_class=0.97)},
+            "good",
+            "right.first_class",
+        ),
     ],
 )
 def test_right_or_not(tmp_path: Path, changed: dict[str, object], status: str, code: str) -> None:
@@ -265,7 +276,7 @@ def test_a_bundle_of_before(tmp_path: Path) -> None:
     old = record(compiled=None, accuracy=None, agreement=None)
     model = only(make_bundle(tmp_path / "b", built=old, examples=False).folder)
     assert (model.examples, model.memory, model.layers, model.accuracy) == (None, None, (), ())
-    assert [one.status for one in model.summary] == ["attention", "unknown", "unknown", "plain"]
+    assert [one.status for one in model.summary] == ["unproven", "unknown", "unknown", "plain"]
 
 
 def test_a_bundle_without_its_record(bundle: Bundle) -> None:

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from report_samples import make_bundle, profile, write
 
 from rkdeploy.errors import RkdeployError
 from rkdeploy.report.belonging import sha256_of
@@ -22,6 +21,7 @@ from rkdeploy.report.html import html_text
 from rkdeploy.report.json_text import json_text
 from rkdeploy.report.markdown import markdown_text
 from rkdeploy.report.texts import Words
+from tests.report.report_samples import make_bundle, profile, write
 
 ROUNDS = 25
 TEXTS = ("", "<script>alert(1)</script>", "a|b\n# c", "{0}{x!r}%s", "x" * 300)

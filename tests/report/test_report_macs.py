@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from report_samples import compiled
 
 from rkdeploy.compiled import CompiledLayer, Shape
 from rkdeploy.report.macs import layer_macs
+from tests.report.report_samples import compiled
 
 LAYER = CompiledLayer(1, "ConvExSwish", "a", "INT8", "NPU", (), (1, 16, 10, 20), 0, 0, 0, 0.0)
 

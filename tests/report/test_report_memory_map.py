@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import pytest
-from report_samples import LOGS, compiled
 
 from rkdeploy.compiled import CompiledLayer, CompiledModel, PlacedTensor
 from rkdeploy.report.memory_map import TensorLife, peak_bytes, tensor_lives, weight_bytes
+from tests.report.report_samples import LOGS, compiled
 
 ALL_LOGS = sorted(path.name.removesuffix(".txt.gz") for path in LOGS.glob("*.gz"))
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import os
-import sys
 import time
 from collections.abc import Iterator
 from dataclasses import replace
@@ -12,11 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from report_samples import agreement, make_bundle, profile, record, write
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "web"))
-
-from browser import CHROMIUM, Page, open_browser
 
 from rkdeploy.profiling.figures import Advice, Missing
 from rkdeploy.report.belonging import sha256_of
@@ -25,6 +19,8 @@ from rkdeploy.report.diff.compare import compare
 from rkdeploy.report.diff.compose import compose_diff
 from rkdeploy.report.gather import gather
 from rkdeploy.report.html import html_text
+from tests.report.report_samples import agreement, make_bundle, profile, record, write
+from tests.web.browser import CHROMIUM, Page, open_browser
 
 pytestmark = [
     pytest.mark.slow,

@@ -9,7 +9,6 @@ import cv2
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from report_samples import ON_PC, agreement, found, spec
 
 from rkdeploy.building.agreement import Comparison
 from rkdeploy.building.examples import ExampleKeeper
@@ -19,6 +18,7 @@ from rkdeploy.postprocess.detections import Detections, FoundClassMap, InstanceM
 from rkdeploy.report.model import ExampleFacts
 from rkdeploy.report.pictures import example_facts
 from rkdeploy.spec import AngleFormula, ClassMap, KeypointLayout, ModelSpec
+from tests.report.report_samples import ON_PC, agreement, found, spec
 
 BOX = found((60, 40, 200, 160, 0.9, 0))
 NOTHING = Detections.empty()

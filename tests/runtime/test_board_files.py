@@ -6,7 +6,6 @@ import os
 from pathlib import Path
 
 import pytest
-from sample_model import write_rknn
 
 from rkdeploy.errors import BackendError
 from rkdeploy.runtime.board import Board, read_board
@@ -14,6 +13,7 @@ from rkdeploy.runtime.cores import CoreMask, core_count
 from rkdeploy.runtime.librknnrt.library import version_in_file
 from rkdeploy.runtime.model_file import ModelFile, read_model_file
 from rkdeploy.runtime.vendor_log import VendorLog, captured
+from tests.board.sample_model import write_rknn
 
 
 def test_a_model_file_says_its_versions(tmp_path: Path) -> None:

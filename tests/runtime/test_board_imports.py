@@ -13,8 +13,8 @@ import rkdeploy
 PACKAGE = Path(rkdeploy.__file__).parent
 BLOCKED = ("onnx", "onnxruntime", "onnxsim", "torch", "rknn", "rknnlite", "yaml", "scipy", "ruamel")
 BOARD_SIDE = (
-    "spec", "bundle", "custom_string", "record", "preprocess", "image_file", "errors", "postprocess", "runtime",
-    "stream",
+    "spec", "bundle", "custom_string", "record", "preprocess", "image_file", "text_file", "written_path", "errors",
+    "postprocess", "runtime", "stream",
 )  # fmt: skip
 HOST_ONLY = ("rkdeploy.runtime.simulator",)
 COMMANDS = ("rkdeploy.cli.main", "rkdeploy.cli.run")

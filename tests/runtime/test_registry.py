@@ -11,8 +11,6 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from sample_model import SPEC, picture, write_rknn
-from shim import Shim
 
 from rkdeploy.bundle import Bundle
 from rkdeploy.errors import BackendError
@@ -22,6 +20,8 @@ from rkdeploy.runtime.cores import CoreMask
 from rkdeploy.runtime.protocol import RuntimeOptions
 from rkdeploy.runtime.registry import BACKENDS, Choice, backend_module, choose_backend, open_runtime, open_runtimes
 from rkdeploy.spec import NpuModel
+from tests.board.sample_model import SPEC, picture, write_rknn
+from tests.board.shim import Shim
 
 
 @pytest.fixture

@@ -11,13 +11,13 @@ from typing import Any
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from sample_model import SPEC, picture
 from typing_extensions import Self
 
 from rkdeploy.errors import BackendError, RkdeployError
 from rkdeploy.runtime.protocol import HeadTensor
 from rkdeploy.runtime.recording import recorded
 from rkdeploy.runtime.replay import INDEX, Replay
+from tests.board.sample_model import SPEC, picture
 
 
 class Counting:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import threading
 
 import pytest
-from stand_ins import WAIT_S, frame
 
 from rkdeploy.postprocess.detections import Detections
 from rkdeploy.stream.flow import FlowCounts, FrameFlow, Job
+from tests.stream.stand_ins import WAIT_S, frame
 
 FOUND = Detections.empty()
 

@@ -12,7 +12,6 @@ from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 import pytest
-from stand_ins import CLASSES, SPEC, THRESHOLDS, WAIT_S, ListSink, StandInRuntime, StandInSource, frame
 from typing_extensions import Self
 
 from rkdeploy.errors import BackendError, RkdeployError, SourceError
@@ -21,6 +20,7 @@ from rkdeploy.stream.backoff import Backoff
 from rkdeploy.stream.frames import Frame
 from rkdeploy.stream.pipeline import Pipeline, PipelineOptions
 from rkdeploy.stream.statistics import PipelineStats
+from tests.stream.stand_ins import CLASSES, SPEC, THRESHOLDS, WAIT_S, ListSink, StandInRuntime, StandInSource, frame
 
 NOW = Backoff(0.0, 0.0)
 

@@ -118,9 +118,10 @@ def test_leaving_a_video_early_closes_it(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "data", "says"),
     [
-        ("a.mp4", b"junk" * 500, "cannot be opened"),
+        ("a.mp4", b"junk" * 500, "format that is not known here"),
         ("a.mkv", b"", "is empty"),
-        ("a.mp4", b"\0" * 64, "cannot be opened"),
+        ("a.mp4", b"\0" * 64, "format that is not known here"),
+        ("a.mp4", b"\0\0\0\x18ftypmp42" + b"\0" * 64, "cannot be opened"),
     ],
 )
 def test_files_that_are_no_video(tmp_path: Path, name: str, data: bytes, says: str) -> None:

@@ -14,7 +14,6 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from stand_ins import SPEC, THRESHOLDS, WAIT_S, ListSink, StandInRuntime
 
 from rkdeploy.errors import SourceError
 from rkdeploy.stream.backoff import Backoff
@@ -24,6 +23,7 @@ from rkdeploy.stream.sources.address import host_and_port, is_stream_address, re
 from rkdeploy.stream.sources.camera import Camera, camera_error
 from rkdeploy.stream.sources.live import LiveCapture
 from rkdeploy.stream.sources.network import NetworkStream
+from tests.stream.stand_ins import SPEC, THRESHOLDS, WAIT_S, ListSink, StandInRuntime
 
 SOON = Backoff(0.02, 0.05)
 
@@ -265,7 +265,7 @@ def test_an_rtsp_camera_that_is_restarted() -> None:
         if process.stdout.readline().strip() != "ready":
             process.kill()
             reason = process.communicate()[1]
-            pytest.skip(f"no gst-rtsp-server (tests/stream/rtsp_camera.py says how to install it): {reason[-200:]}")
+            pytest.skip(f"no gst-rtsp-server (bash tests/needs.sh): {reason[-200:]}")
         return process
 
     camera = [start()]

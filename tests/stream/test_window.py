@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import cv2
 import pytest
-from stand_ins import frame
 
 from rkdeploy.errors import RkdeployError
 from rkdeploy.postprocess.detections import Detections
 from rkdeploy.stream.sinks import window
 from rkdeploy.stream.sinks.window import WindowSink, require_display
+from tests.stream.stand_ins import frame
 
 
 class Screen:

@@ -15,7 +15,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from stand_in_trials import (
+
+from rkdeploy.errors import RkdeployError
+from rkdeploy.tune import parcels as parcels_module
+from rkdeploy.tune.cluster import Cluster
+from rkdeploy.tune.events import TuneEvents
+from rkdeploy.tune.parcels import ParcelStore
+from rkdeploy.tune.search import search
+from rkdeploy.tune.study import open_study
+from tests.tune.stand_in_trials import (
     REFERENCE,
     SPACE,
     StandInJobs,
@@ -27,14 +35,6 @@ from stand_in_trials import (
     result_of,
     until,
 )
-
-from rkdeploy.errors import RkdeployError
-from rkdeploy.tune import parcels as parcels_module
-from rkdeploy.tune.cluster import Cluster
-from rkdeploy.tune.events import TuneEvents
-from rkdeploy.tune.parcels import ParcelStore
-from rkdeploy.tune.search import search
-from rkdeploy.tune.study import open_study
 
 pytest.importorskip("distributed")
 
@@ -78,7 +78,7 @@ def said(one: subprocess.Popen[str], pattern: re.Pattern[str]) -> str:
 @contextmanager
 def loopback(tmp_path: Path, workers: int = 2) -> Iterator[Loopback]:
     """The cluster.  Workers have no nanny, so that one that is killed stays dead."""
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join((str(Path(__file__).parent), *sys.path))}
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join((str(Path(__file__).parents[2]), *sys.path))}
     folders = tmp_path / "workers"
     with contextlib.ExitStack() as stack:
         scheduler = stack.enter_context(

@@ -2,16 +2,11 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "evaluate"))
-
-from tiny_model import SIDE, SPEC, head_values, make_data
 
 from rkdeploy.errors import RkdeployError
 from rkdeploy.evaluate.open_data import open_data
@@ -22,6 +17,7 @@ from rkdeploy.evaluate.truth import DataImage, LabelledSet, RunLengths, Truth
 from rkdeploy.postprocess.thresholds import Thresholds
 from rkdeploy.runtime.protocol import HeadTensor
 from rkdeploy.tune.measured import read_measured, write_measured
+from tests.evaluate.tiny_model import SIDE, SPEC, head_values, make_data
 
 
 def predictor() -> Predictor:

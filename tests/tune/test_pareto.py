@@ -5,13 +5,13 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from stand_in_trials import SPACE, result_of
 
 from rkdeploy.quantize.float16 import Float16Choice
 from rkdeploy.tune.cost import Cost
 from rkdeploy.tune.finished import FinishedTrial
 from rkdeploy.tune.pareto import largest_drop, outcome_of
 from rkdeploy.tune.settings import QuantizationSettings
+from tests.tune.stand_in_trials import SPACE, result_of
 
 DEFAULT = SPACE.default()
 

@@ -10,7 +10,16 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from stand_in_trials import (
+
+from rkdeploy.tune.events import TuneEvents
+from rkdeploy.tune.finished import FinishedTrial
+from rkdeploy.tune.parcels import ParcelStore
+from rkdeploy.tune.pool import ProcessPool
+from rkdeploy.tune.runner import MAX_LOSSES, TrialFunction
+from rkdeploy.tune.search import search
+from rkdeploy.tune.study import open_study
+from rkdeploy.tune.workspace import workspace
+from tests.tune.stand_in_trials import (
     REFERENCE,
     SPACE,
     StandInJobs,
@@ -25,15 +34,6 @@ from stand_in_trials import (
     result_of,
     until,
 )
-
-from rkdeploy.tune.events import TuneEvents
-from rkdeploy.tune.finished import FinishedTrial
-from rkdeploy.tune.parcels import ParcelStore
-from rkdeploy.tune.pool import ProcessPool
-from rkdeploy.tune.runner import MAX_LOSSES, TrialFunction
-from rkdeploy.tune.search import search
-from rkdeploy.tune.study import open_study
-from rkdeploy.tune.workspace import workspace
 
 FINGERPRINT = {"model": "m"}
 WANTED = 8
@@ -135,7 +135,7 @@ def test_a_process_that_ends_itself_is_not_tried_again(tmp_path: Path) -> None:
 SCRIPT = """
 import sys
 from pathlib import Path
-import stand_in_trials, test_search
+from tests.tune import stand_in_trials, test_search
 if __name__ == "__main__":
     test_search.run(Path(sys.argv[1]), stand_in_trials.patient)
 """
@@ -147,7 +147,7 @@ def test_a_search_that_is_ended_goes_on(tmp_path: Path, how: signal.Signals) -> 
     marks = tmp_path / "marks"
     script = tmp_path / "script.py"
     script.write_text(SCRIPT)
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join((str(Path(__file__).parent), *sys.path))}
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join((str(Path(__file__).parents[2]), *sys.path))}
     command = [sys.executable, str(script), str(tmp_path)]
     with subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL) as one:
         until(lambda: len(kept(tmp_path / "study.db")) >= 5 and processes_of(marks, "waits", 3) != [])

@@ -9,11 +9,11 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from stand_in_trials import SPACE, result_of
 
 from rkdeploy.errors import RkdeployError
 from rkdeploy.tune.finished import FinishedTrial
 from rkdeploy.tune.study import AskedTrial, TuneStudy, open_study
+from tests.tune.stand_in_trials import SPACE, result_of
 
 PRINT = {"model": "a" * 64, "target": "rk3588", "toolkit": "2.5.0"}
 

@@ -5,14 +5,12 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-import sys
 from dataclasses import replace
 from io import StringIO
 from pathlib import Path
 
 import pytest
 from rich.console import Console
-from stand_in_trials import SPACE, result_of
 from typer.testing import CliRunner
 
 from rkdeploy.building.accuracy_gate import GateOptions
@@ -26,17 +24,18 @@ from rkdeploy.tune.baseline import Baseline
 from rkdeploy.tune.finished import FinishedTrial
 from rkdeploy.tune.pareto import outcome_of
 from rkdeploy.tune.tune import TuneOptions, TuneReport, build_options_of
+from tests.command_line import rkdeploy
+from tests.tune.stand_in_trials import SPACE, result_of
 
 SAMPLE = Path(__file__).parents[2] / "calib_data"
 DATA = SAMPLE / "data.yaml"
 
 
-def rkdeploy(cwd: Path, *arguments: str | Path) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "rkdeploy", "tune", *map(str, arguments)]
+def tune(cwd: Path, *arguments: str | Path) -> subprocess.CompletedProcess[str]:
     temporary = cwd / "temporary"
     temporary.mkdir()
     environment = {**os.environ, "TMPDIR": str(temporary)}
-    done = subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, timeout=300, check=False)
+    done = rkdeploy("tune", *arguments, cwd=cwd, env=environment)
     assert list(temporary.iterdir()) == []
     temporary.rmdir()
     return done
@@ -60,7 +59,7 @@ def rkdeploy(cwd: Path, *arguments: str | Path) -> subprocess.CompletedProcess[s
 )
 def test_what_is_refused(tmp_path: Path, arguments: list[str | Path], message: str) -> None:
     """One message, exit code 1, no traceback, and nothing is left behind, in the folder or among temporary files."""
-    done = rkdeploy(tmp_path, *arguments)
+    done = tune(tmp_path, *arguments)
     assert done.returncode == 1
     errors = [line for line in done.stderr.splitlines() if line.startswith("error:")]
     assert len(errors) == 1
@@ -85,12 +84,12 @@ def test_another_search_in_the_same_file(tmp_path: Path) -> None:
         "--study",
         study,
     ]
-    done = rkdeploy(tmp_path, *common, "--count", "2", "--target", "nonsense")
+    done = tune(tmp_path, *common, "--count", "2", "--target", "nonsense")
     assert done.returncode == 1
     assert "No trial gave a usable model" in done.stderr
     assert "nonsense" in done.stderr
     assert "Trial 1 (default) failed" in done.stdout
-    done = rkdeploy(tmp_path, *common, "--count", "3", "--target", "nonsense")
+    done = tune(tmp_path, *common, "--count", "3", "--target", "nonsense")
     assert done.returncode == 1
     assert "belongs to another search: it differs in labelled images." in " ".join(done.stderr.split())
     assert [path.name for path in tmp_path.iterdir()] == ["study.db"]
@@ -99,7 +98,7 @@ def test_another_search_in_the_same_file(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_json_and_the_bundle(tmp_path: Path) -> None:
     """Piped, it prints one JSON document, says nothing else, and the bundle is there."""
-    done = rkdeploy(
+    done = tune(
         tmp_path, SAMPLE / "best.pt", "--data", DATA, "--calib", SAMPLE, "--trials", "1", "--count", "4", "--json"
     )
     assert done.returncode == 0, done.stderr

@@ -9,7 +9,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from test_cluster import loopback
 
 from rkdeploy.building.accuracy_gate import GateOptions
 from rkdeploy.building.options import BuildOptions
@@ -22,6 +21,7 @@ from rkdeploy.tune.events import TuneEvents
 from rkdeploy.tune.pareto import Candidate
 from rkdeploy.tune.trial import ranges_hash
 from rkdeploy.tune.tune import TuneOptions, TuneReport, build_options_of, tune
+from tests.tune.test_cluster import loopback
 
 SAMPLE = Path(__file__).parents[2] / "calib_data"
 IMAGES = 8

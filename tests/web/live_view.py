@@ -5,25 +5,21 @@ from __future__ import annotations
 import http.client
 import json
 import socket
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "stream"))
-from stand_ins import SPEC, WAIT_S
 
 from rkdeploy.postprocess.detections import Detections
 from rkdeploy.stream.frames import Frame
 from rkdeploy.stream.statistics import PipelineStats, Recorder
 from rkdeploy.web.address import parse_address
 from rkdeploy.web.view import WebView
+from tests.stream.stand_ins import SPEC, WAIT_S
 
 NAMES = ("bolt", "nut", "<b>washer</b>")
 __all__ = ["NAMES", "SPEC", "WAIT_S"]

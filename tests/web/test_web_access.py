@@ -8,12 +8,12 @@ import socket
 from typing import Any
 
 import pytest
-from live_view import get, view_on
 from starlette.responses import PlainTextResponse
 
 from rkdeploy.errors import RkdeployError
 from rkdeploy.web import open_web_view
 from rkdeploy.web.access import Access
+from tests.web.live_view import get, view_on
 
 TOKEN = "correct-horse-battery"
 

@@ -13,14 +13,14 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from browser import CHROMIUM, Page, open_browser
-from live_view import get, stats, view_on, wait_until
-from test_web_view import board_files
 
 from rkdeploy.postprocess.detections import Detections
 from rkdeploy.stream.frames import Frame
 from rkdeploy.stream.statistics import PipelineStats
 from rkdeploy.web.view import WebView
+from tests.web.browser import CHROMIUM, Page, open_browser
+from tests.web.live_view import get, stats, view_on, wait_until
+from tests.web.test_web_view import board_files
 
 pytestmark = [
     pytest.mark.slow,

@@ -13,7 +13,18 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from live_view import (
+from prometheus_client.parser import text_string_to_metric_families
+
+from rkdeploy.errors import RkdeployError
+from rkdeploy.postprocess.detections import Detections
+from rkdeploy.stream.frames import Frame
+from rkdeploy.stream.pipeline import Pipeline
+from rkdeploy.stream.sinks.jsonl import jsonl_line
+from rkdeploy.web.jpeg import JpegOptions
+from rkdeploy.web.newest import RING, Slot
+from tests.stream.stand_ins import THRESHOLDS, StandInRuntime, StandInSource
+from tests.stream.stand_ins import frame as grey_frame
+from tests.web.live_view import (
     NAMES,
     SPEC,
     WAIT_S,
@@ -29,19 +40,9 @@ from live_view import (
     view_on,
     wait_until,
 )  # fmt: skip
-from prometheus_client.parser import text_string_to_metric_families
-from stand_ins import THRESHOLDS, StandInRuntime, StandInSource
-from stand_ins import frame as grey_frame
 
-from rkdeploy.errors import RkdeployError
-from rkdeploy.postprocess.detections import Detections
-from rkdeploy.stream.frames import Frame
-from rkdeploy.stream.pipeline import Pipeline
-from rkdeploy.stream.sinks.jsonl import jsonl_line
-from rkdeploy.web.jpeg import JpegOptions
-from rkdeploy.web.newest import RING, Slot
-
-RUN_SCRIPT = Path(__file__).parents[1] / "cli" / "run_with_stand_ins.py"
+ROOT = Path(__file__).parents[2]
+RUN_SCRIPT = ("-m", "tests.cli.run_with_stand_ins")
 
 
 def test_the_page_is_self_contained() -> None:
@@ -296,6 +297,71 @@ def test_a_viewer_that_takes_nothing_for_a_while_is_left(monkeypatch: pytest.Mon
             assert client.recv(1) == b""
 
 
+def test_a_second_request_has_a_deadline_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One answered request, then half of another, or a body that never comes: cut off like a first half."""
+    monkeypatch.setattr("rkdeploy.web.connection._REQUEST_WITHIN_S", 0.3)
+    asked = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n"
+    with view_on() as view:
+        for begun in (asked + b"\r\n" + asked + b"X-", asked + b"Content-Length: 9\r\n\r\n123"):
+            with socket.create_connection(("127.0.0.1", view.port), WAIT_S) as client:
+                client.sendall(begun)
+                assert client.recv(1 << 16).startswith(b"HTTP/1.1 200")
+                assert ended(client)
+
+
+def test_a_trickle_does_not_move_the_deadline(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A byte of a header now and then keeps no connection."""
+    monkeypatch.setattr("rkdeploy.web.connection._REQUEST_WITHIN_S", 0.5)
+    with view_on() as view, socket.create_connection(("127.0.0.1", view.port), WAIT_S) as client:
+        client.sendall(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\nGET / HTTP/1.1\r\nX-")
+        begun = time.monotonic()
+        with pytest.raises(ConnectionError):
+            trickle(client)
+        assert time.monotonic() - begun < WAIT_S
+
+
+def trickle(client: socket.socket) -> None:
+    """A byte every 50 ms for as long as they are taken."""
+    for _ in range(round(WAIT_S / 0.05)):
+        client.sendall(b"a")
+        time.sleep(0.05)
+
+
+def test_held_connections_keep_nobody_out() -> None:
+    """200 strangers with half a request each, second or first: a viewer is answered at once, and so is the next one."""
+    whole = b"GET /status HTTP/1.1\r\nHost: localhost\r\n\r\n"
+    with view_on() as view:
+        held = []
+        for number in range(200):
+            client = socket.create_connection(("127.0.0.1", view.port), WAIT_S)
+            client.sendall((whole if number % 2 else b"") + b"GET / HTTP/1.1\r\nX-")
+            held.append(client)
+        with streaming(view, "/stream") as answer:
+            assert answer.status == 200
+            for _ in range(3):
+                assert get(view, "/status")[0] == 200
+        for client in held:
+            client.close()
+
+
+def test_strangers_keep_no_connection() -> None:
+    """An answer without the token is the connection's last."""
+    with view_on(token="a-long-enough-token") as view:
+        status, headers, _ = get(view, "/status")
+        assert (status, headers["connection"]) == (401, "close")
+
+
+def ended(client: socket.socket) -> bool:
+    """Whether the other side ends the connection, one way or another, after what it still sends."""
+    client.settimeout(WAIT_S)
+    try:
+        while client.recv(1 << 16):
+            pass
+    except ConnectionError:
+        pass
+    return True
+
+
 def test_leaving_ends_open_streams_and_frees_the_port() -> None:
     """Viewers see the end of their streams, no thread stays, and the port can be taken again at once."""
     with view_on() as view:
@@ -330,8 +396,8 @@ def test_the_command(number: signal.Signals, tmp_path: Path) -> None:
     writer.release()
     arguments = ["run", "--model", "x", "--backend", "onnxruntime", "--source", str(video), "--web", ":0"]
     with subprocess.Popen(
-        [sys.executable, str(RUN_SCRIPT), "10", "-", *arguments],
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        [sys.executable, *RUN_SCRIPT, "10", "-", *arguments],
+        cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
     ) as process:  # fmt: skip
         assert process.stderr is not None
         line = process.stderr.readline()
@@ -354,7 +420,12 @@ def test_an_open_address_without_a_token_ends_the_command(tmp_path: Path) -> Non
     source = Path(__file__).parents[2] / "calib_data" / "images" / "val"
     arguments = ["run", "--model", "x", "--backend", "onnxruntime", "--source", str(source), "--web", "0.0.0.0:0"]
     result = subprocess.run(
-        [sys.executable, str(RUN_SCRIPT), "0", "-", *arguments], capture_output=True, text=True, timeout=60, check=False
+        [sys.executable, *RUN_SCRIPT, "0", "-", *arguments],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
     )
     assert result.returncode == 1
     assert result.stderr.count("error:") == 1

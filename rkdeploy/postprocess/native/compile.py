@@ -7,7 +7,9 @@ Python.  Only the standard library is imported here, because the build of the pa
 from __future__ import annotations
 
 import hashlib
+import importlib.util
 import os
+import platform
 import shlex
 import shutil
 import struct
@@ -45,17 +47,30 @@ def source_hash() -> str:
 
 
 def compiler() -> list[str]:
-    """The command of $CC; else `cc`, `gcc` or `clang`.
+    """The command of $CC; else `cc`, `gcc` or `clang`; else that of PyPI's package ziglang, where it is installed.
 
     Raises:
         CompileError: when there is none.
     """
     if named := shlex.split(os.environ.get("CC", "")):
         return named
-    found = next((path for name in _COMPILERS if (path := shutil.which(name))), None)
-    if found is None:
-        raise CompileError(f"There is no C compiler ({', '.join(_COMPILERS)}), and CC names none.")
-    return [found]
+    if found := next((path for name in _COMPILERS if (path := shutil.which(name))), None):
+        return [found]
+    return zig(platform.machine())
+
+
+def zig(machine: str) -> list[str]:
+    """The command of PyPI's package ziglang that compiles for a processor, which is named as `uname -m` does.
+
+    The processor is named for this machine too: without that, zig compiles for this very model of it.
+
+    Raises:
+        CompileError: when the package is not installed.
+    """
+    package = importlib.util.find_spec("ziglang")
+    if package is None or package.origin is None:
+        raise CompileError(f"There is no C compiler ({', '.join(_COMPILERS)}, PyPI's ziglang), and CC names none.")
+    return [str(Path(package.origin).with_name("zig")), "cc", "-target", f"{machine}-linux-gnu"]
 
 
 def compile_library(folder: Path) -> tuple[Path, str]:

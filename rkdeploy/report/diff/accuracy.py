@@ -9,7 +9,7 @@ from rkdeploy.report.diff.judge import judged, one_sided
 from rkdeploy.report.diff.model import Change, LimitKey, NoiseFrom
 from rkdeploy.report.diff.noise import mean_share_noise, share_noise
 from rkdeploy.report.model import AccuracyFacts, AccuracySide, ModelReport
-from rkdeploy.report.verdicts import agreement_share, built_side
+from rkdeploy.report.verdicts import built_side
 
 _BUILT, _FLOAT = "built", "float"
 
@@ -126,16 +126,16 @@ def _map_noise(a: ObjectFigures, b: ObjectFigures, name: str) -> float:
 
 
 def agreement_changes(a: ModelReport, b: ModelReport) -> Iterator[Change]:
-    """The share of float's results that the built model gives as well."""
+    """The headline figure of how far the built model gives what float gives."""
     if a.agreement is None or b.agreement is None:
         return
     one, other = a.agreement.agreement, b.agreement.agreement
-    before, after = agreement_share(one), agreement_share(other)
-    if before is None or after is None:
+    first, second = one.headline, other.headline
+    if first is None or second is None:
         return
-    by_objects = bool(one.float_detections and other.float_detections) and one.same_first_class is None
-    counts = (one.float_detections, other.float_detections) if by_objects else (one.images, other.images)
-    if (one.source, one.images, one.confidence) != (other.source, other.images, other.confidence):
+    before, after = first.value, second.value
+    one_measure = (first.name, first.of) == (second.name, second.of)
+    if not one_measure or (one.source, one.images, one.confidence) != (other.source, other.images, other.confidence):
         yield one_sided(
             "agreement", "agreement.share", "share", before, after, a.agreement.origin, b.agreement.origin,
             higher_is_better=True, limit_key="agreement",
@@ -143,6 +143,6 @@ def agreement_changes(a: ModelReport, b: ModelReport) -> Iterator[Change]:
         return
     yield judged(
         "agreement", "agreement.share", "share", before, after, a.agreement.origin, b.agreement.origin,
-        higher_is_better=True, noise=share_noise(before, after, *counts),
-        noise_from="objects" if by_objects else "images", limit_key="agreement",
+        higher_is_better=True, noise=share_noise(before, after, first.count, second.count),
+        noise_from=first.unit, limit_key="agreement",
     )  # fmt: skip

@@ -89,7 +89,12 @@ class LayerChange:
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """A version or an option that is not the same on both sides."""
+    """A version or an option that is not the same on both sides.
+
+    Attributes:
+        key: name of the version or option.
+        before, after: as A and B have it; empty where a side has none.
+    """
 
     key: str
     before: str

@@ -77,7 +77,7 @@ def _objects(found: AccuracyFacts, kind: str, words: Words) -> Table:
         Column(words("accuracy.network")), *(Column(words(f"accuracy.{t}"), "right") for t in titles),
         Column(words("common.origin")),
     )  # fmt: skip
-    return Table(words("accuracy.objects_caption", kind=_kind(kind, words)), columns, rows)
+    return Table(words("accuracy.objects_caption", kind=words.kind(kind)), columns, rows)
 
 
 def _classes(found: AccuracyFacts, kind: str, words: Words) -> Iterator[Block]:
@@ -94,7 +94,7 @@ def _classes(found: AccuracyFacts, kind: str, words: Words) -> Iterator[Block]:
     shown = [name for name in names if name in set(worst)]
     kinds = _SERIES[: len(sides)]
     svg = grouped_bars([Group(name, values[name]) for name in shown], kinds, high=1.0)
-    title = words("accuracy.classes_plot", kind=_kind(kind, words))
+    title = words("accuracy.classes_plot", kind=words.kind(kind))
     left_out = len(names) - len(shown)
     yield Plot(
         title,
@@ -119,7 +119,7 @@ def _classes(found: AccuracyFacts, kind: str, words: Words) -> Iterator[Block]:
                 )  # fmt: skip
     titles = ("objects", "map50", "map50_95", "precision", "recall")
     yield Table(
-        words("accuracy.classes_caption", kind=_kind(kind, words)),
+        words("accuracy.classes_caption", kind=words.kind(kind)),
         (
             Column(words("accuracy.class")), Column(words("accuracy.network")),
             *(Column(words(f"accuracy.{t}"), "right") for t in titles),
@@ -173,11 +173,6 @@ def _class_map(found: AccuracyFacts, index: int, words: Words) -> Table:
     return Table(words("accuracy.map_caption", name=name), columns, rows)
 
 
-def _kind(kind: str, words: Words) -> str:
-    key = f"accuracy.kind.{kind.replace(' ', '_')}"
-    return words(key) if words.has(key) else kind
-
-
 def proof_section(model: ModelReport, words: Words) -> Section | None:
     """That the contract reads the model right, and how far the built one is from float."""
     blocks: list[Block] = []
@@ -201,8 +196,10 @@ def proof_section(model: ModelReport, words: Words) -> Section | None:
             )  # fmt: skip
             caption = "proof.caption" if proof.decode_proven else "proof.outputs_kept"
             blocks.append(Table(words(caption), columns, rows))
-        if proof.rewrite_error is not None:
-            blocks.append(Note(words("proof.rewrite", error=proof.rewrite_error)))
+        if proof.rewrite_error is not None and proof.rewrite_allowed is not None:
+            blocks.append(Note(words("proof.rewrite", error=proof.rewrite_error, allowed=proof.rewrite_allowed)))
+        elif proof.rewrite_error is not None:  # of a bundle that compared decoded rows
+            blocks.append(Note(words("proof.rewrite_rows", error=proof.rewrite_error)))
     if model.agreement is not None:
         blocks += _agreement(model, words)
     return Section("proof", words("proof.title"), blocks) if blocks else None
@@ -212,6 +209,16 @@ def _agreement(model: ModelReport, words: Words) -> Iterator[Block]:
     assert model.agreement is not None
     found, origin = model.agreement.agreement, model.agreement.origin
     rows: list[tuple[str, str]] = [(words("proof.compared_on"), words("proof.images", n=found.images, s=found.source))]
+    for ap in found.average_precisions:
+        three = f"{ap.ap:.3f} / {ap.ap50:.3f} / {ap.ap75:.3f}"
+        low, high = ap.ap50_interval
+        kind = words.kind(ap.kind)
+        rows.append((words("proof.ap", kind=kind, n=ap.objects), three))
+        rows.append((words("proof.ap50_interval", kind=kind), f"{low:.3f} - {high:.3f}"))
+    for name, share in (("recall", found.recall), ("precision", found.precision)):
+        if share is not None:
+            label = words(f"proof.{name}", n=share.objects, confidence=share.confidence, other=share.other_confidence)
+            rows.append((label, f"{share.found:.1%}"))
     if found.float_detections or found.built_detections:
         rows += [
             (words("proof.float_objects"), f"{found.float_detections:,}"),

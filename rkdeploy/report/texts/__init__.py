@@ -32,6 +32,11 @@ class Words:
         """Whether there is a text of that key."""
         return key in CATALOGUES[self.lang]
 
+    def kind(self, kind: str) -> str:
+        """A kind of object (`boxes`, `rotated boxes`, ...) in words; any other name as it is."""
+        key = f"accuracy.kind.{kind.replace(' ', '_')}"
+        return self(key) if self.has(key) else kind
+
     def origin(self, origin: Origin) -> str:
         """A mark in words: `measured on Radxa ROCK 5B, librknnrt 2.3.2`."""
         return self(f"origin.{origin.kind}", by=origin.by)

@@ -24,6 +24,7 @@ TEXTS: Final[dict[str, str]] = {
     "status.good": "Good",
     "status.attention": "Attention",
     "status.bad": "Bad",
+    "status.unproven": "Unproven",
     "status.unknown": "Not known",
     "status.plain": "Note",
     "origin.measured": "measured on {by}",
@@ -55,15 +56,28 @@ TEXTS: Final[dict[str, str]] = {
     "question.accurate": "How accurate?",
     "question.fast": "How fast?",
     "question.big": "How big?",
-    "verdict.right.agrees": "{matched} of {objects} of float's objects found again on {images} held-back images. The "
+    "verdict.right.ap50": "AP50 of the {of} with float's {count} detections as the truth, on {images} held-out images (95 % "
+    "interval {low:.3f} to {high:.3f}). The contract's decode equals the trained model's on {rows:,} rows.",
+    "verdict.right.recall": "Share of the {count} objects that float is sure of that the built model finds, on {images} "
+    "held-out images (95 % interval {low:.3f} to {high:.3f}). The contract's decode equals the trained model's on "
+    "{rows:,} rows.",
+    "verdict.right.precision": "Share of the built model's {count} detections that float sees too, on {images} held-out "
+    "images (95 % interval {low:.3f} to {high:.3f}). The contract's decode equals the trained model's on {rows:,} rows.",
+    "verdict.right.matched": "Share of float's {objects} objects that are found again on {images} held-out images. The "
     "contract's decode equals the trained model's on {rows:,} rows.",
-    "verdict.right.first_class": "Same first class as float, on {images} held-back images. The contract's decode equals "
-    "the trained model's on {rows:,} rows.",
-    "verdict.right.maps": "Mean IoU of the class maps with float's, on {images} held-back images. The contract's decode "
-    "equals the trained model's on {rows:,} rows.",
-    "verdict.right.verified": "The contract's decode equals the trained model's on {rows:,} rows of {verified_on} "
-    "images. The built model was not compared with float.",
-    "verdict.right.unproven": "Unproven: the ONNX file ends in raw tensors and no checkpoint was given, so nothing says "
+    "verdict.right.first_class": "Share of {images} held-out images with float's first class (95 % interval {low:.3f} to "
+    "{high:.3f}). The contract's decode equals the trained model's on {rows:,} rows.",
+    "verdict.right.mean_iou": "Mean IoU of the class map {of} with float's, on {images} held-out images (95 % interval "
+    "{low:.3f} to {high:.3f}). The contract's decode equals the trained model's on {rows:,} rows.",
+    "verdict.right.no_images": "The contract's decode equals the trained model's on {rows:,} rows of {verified_on} images. "
+    "The built model was not compared with float: there was no image.",
+    "verdict.right.no_objects": "The contract's decode equals the trained model's on {rows:,} rows. Float finds nothing on "
+    "the {images} held-out images, so nothing shows that the built model finds what float finds.",
+    "verdict.right.few_objects": "The contract's decode equals the trained model's on {rows:,} rows. Float finds {objects} "
+    "objects on the {images} held-out images: too few to judge the built model by.",
+    "verdict.right.few_images": "The contract's decode equals the trained model's on {rows:,} rows. {images} held-out images "
+    "are too few to judge the built model by.",
+    "verdict.right.no_decode": "The ONNX file ends in raw tensors and no checkpoint was given, so nothing says "
     "that they are decoded right. Build again with --weights.",
     "verdict.right.wrong": "The contract's decode differs from the trained model's on {rows:,} rows.",
     "verdict.right.unknown": "The bundle is not at hand, so nothing says how the model was proven.",
@@ -130,12 +144,18 @@ TEXTS: Final[dict[str, str]] = {
     "proof.field": "figure",
     "proof.error": "largest difference",
     "proof.allowed": "allowed",
-    "proof.rewrite": "The first layer is written in another way for the NPU; both ways differ by {error:.2g} at most.",
+    "proof.rewrite": "The first layer is written in another way for the NPU. Right behind it, the two ways differ by up to "
+    "{error:.2g}; {allowed:.2g} is allowed to float32 rounding there.",
+    "proof.rewrite_rows": "The first layer is written in another way for the NPU; both ways differ by {error:.2g} at most.",
     "proof.agreement_caption": "The built model against float",
     "proof.compared_on": "compared on",
     "proof.images": "{n} images, {s}",
     "proof.float_objects": "objects that float finds",
     "proof.built_objects": "objects that the built model finds",
+    "proof.ap": "AP / AP50 / AP75 of the {kind}, float's {n} detections as the truth",
+    "proof.ap50_interval": "95 % interval of AP50 ({kind})",
+    "proof.recall": "found of the {n} objects that float scores above {confidence}",
+    "proof.precision": "seen by float (above {other}) of the {n} objects that the built model finds",
     "proof.matched": "matched (IoU {iou}, score within {score})",
     "proof.mean_iou": "mean IoU of matched objects",
     "proof.mean_score": "mean difference of their scores",
@@ -426,7 +446,7 @@ TEXTS: Final[dict[str, str]] = {
     "diff.accuracy.top1": "top-1, {role}",
     "diff.accuracy.top5": "top-5, {role}",
     "diff.accuracy.mean_iou": "mean IoU ({name}), {role}",
-    "diff.agreement.share": "results that float gives as well",
+    "diff.agreement.share": "agreement with float (AP; first class; mean IoU)",
     "diff.role.built": "as built",
     "diff.role.float": "float",
     "diff.no_layer": "not there",

@@ -24,6 +24,7 @@ TEXTS: Final[dict[str, str]] = {
     "status.good": "正常",
     "status.attention": "注意",
     "status.bad": "异常",
+    "status.unproven": "未验证",
     "status.unknown": "未知",
     "status.plain": "说明",
     "origin.measured": "实测于 {by}",
@@ -54,12 +55,26 @@ TEXTS: Final[dict[str, str]] = {
     "question.accurate": "精度如何？",
     "question.fast": "速度如何？",
     "question.big": "占用多大？",
-    "verdict.right.agrees": "在 {images} 张留出图片上，浮点检出的 {objects} 个目标中有 {matched} 个被重新检出。按契约解码与训练模型自带的解码在 "
+    "verdict.right.ap50": "以浮点模型检出的 {count} 个目标为真值，{images} 张留出图片上{of}的 AP50（95 % 区间 {low:.3f} 至 {high:.3f}）。"
+    "按契约解码与训练模型自带的解码在 {rows:,} 行输出上一致。",
+    "verdict.right.recall": "浮点模型高分检出的 {count} 个目标中，构建后的模型检出的比例，{images} 张留出图片（95 % 区间 {low:.3f} 至 "
+    "{high:.3f}）。按契约解码与训练模型自带的解码在 {rows:,} 行输出上一致。",
+    "verdict.right.precision": "构建后的模型检出的 {count} 个目标中浮点也检出的比例，{images} 张留出图片（95 % 区间 {low:.3f} 至 {high:.3f}）。"
+    "按契约解码与训练模型自带的解码在 {rows:,} 行输出上一致。",
+    "verdict.right.matched": "在 {images} 张留出图片上，浮点检出的 {objects} 个目标中被重新检出的比例。按契约解码与训练模型自带的解码在 "
     "{rows:,} 行输出上一致。",
-    "verdict.right.first_class": "在 {images} 张留出图片上首选类别与浮点一致的比例。按契约解码与训练模型自带的解码在 {rows:,} 行输出上一致。",
-    "verdict.right.maps": "在 {images} 张留出图片上，类别图与浮点结果的平均 IoU。按契约解码与训练模型自带的解码在 {rows:,} 行输出上一致。",
-    "verdict.right.verified": "按契约解码与训练模型自带的解码在 {verified_on} 张图片的 {rows:,} 行输出上一致。构建后的模型没有与浮点比对。",
-    "verdict.right.unproven": "未经证明：该 ONNX 以原始张量结尾，又没有提供检查点，无法说明解码是否正确。请加 --weights 重新构建。",
+    "verdict.right.first_class": "{images} 张留出图片中首选类别与浮点一致的比例（95 % 区间 {low:.3f} 至 {high:.3f}）。按契约解码与训练模型"
+    "自带的解码在 {rows:,} 行输出上一致。",
+    "verdict.right.mean_iou": "{images} 张留出图片上，类别图 {of} 与浮点结果的平均 IoU（95 % 区间 {low:.3f} 至 {high:.3f}）。按契约解码与"
+    "训练模型自带的解码在 {rows:,} 行输出上一致。",
+    "verdict.right.no_images": "按契约解码与训练模型自带的解码在 {verified_on} 张图片的 {rows:,} 行输出上一致。没有图片，构建后的模型未与浮点"
+    "比对。",
+    "verdict.right.no_objects": "按契约解码与训练模型自带的解码在 {rows:,} 行输出上一致。浮点模型在 {images} 张留出图片上没有检出目标，无法"
+    "说明构建后的模型能检出同样的目标。",
+    "verdict.right.few_objects": "按契约解码与训练模型自带的解码在 {rows:,} 行输出上一致。浮点模型在 {images} 张留出图片上只检出 {objects} 个"
+    "目标，不足以评判构建后的模型。",
+    "verdict.right.few_images": "按契约解码与训练模型自带的解码在 {rows:,} 行输出上一致。留出图片只有 {images} 张，不足以评判构建后的模型。",
+    "verdict.right.no_decode": "该 ONNX 以原始张量结尾，又没有提供检查点，无法说明解码是否正确。请加 --weights 重新构建。",
     "verdict.right.wrong": "按契约解码与训练模型自带的解码在 {rows:,} 行输出上不一致。",
     "verdict.right.unknown": "没有提供产物目录，无法说明模型经过了怎样的验证。",
     "verdict.accurate.beside_float": "{dtype} 的 {name}；浮点为 {float:.3f}，构建带来的变化为 {change:+.3f}。{source}，{images} 张图片。",
@@ -114,12 +129,17 @@ TEXTS: Final[dict[str, str]] = {
     "proof.field": "量",
     "proof.error": "最大差异",
     "proof.allowed": "允许值",
-    "proof.rewrite": "首层为 NPU 改写过，改写前后的差异最大为 {error:.2g}。",
+    "proof.rewrite": "首层为 NPU 改写过。在该层输出处，改写前后的差异最大为 {error:.2g}，float32 舍入误差允许 {allowed:.2g}。",
+    "proof.rewrite_rows": "首层为 NPU 改写过，改写前后的差异最大为 {error:.2g}。",
     "proof.agreement_caption": "构建后的模型与浮点的比对",
     "proof.compared_on": "比对数据",
     "proof.images": "{n} 张图片，{s}",
     "proof.float_objects": "浮点检出的目标",
     "proof.built_objects": "构建后的模型检出的目标",
+    "proof.ap": "{kind}的 AP / AP50 / AP75，以浮点检出的 {n} 个目标为真值",
+    "proof.ap50_interval": "AP50 的 95 % 区间（{kind}）",
+    "proof.recall": "浮点得分高于 {confidence} 的 {n} 个目标中检出的比例",
+    "proof.precision": "构建后的模型检出的 {n} 个目标中浮点（得分高于 {other}）也检出的比例",
     "proof.matched": "匹配（IoU {iou}，得分相差小于 {score}）",
     "proof.mean_iou": "匹配目标的平均 IoU",
     "proof.mean_score": "匹配目标的平均得分差",
@@ -397,7 +417,7 @@ TEXTS: Final[dict[str, str]] = {
     "diff.accuracy.top1": "top-1，{role}",
     "diff.accuracy.top5": "top-5，{role}",
     "diff.accuracy.mean_iou": "平均 IoU（{name}），{role}",
-    "diff.agreement.share": "与浮点一致的结果",
+    "diff.agreement.share": "与浮点的一致性（AP、首选类别或平均 IoU）",
     "diff.role.built": "构建后",
     "diff.role.float": "浮点",
     "diff.no_layer": "无此层",

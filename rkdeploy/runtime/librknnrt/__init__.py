@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from rkdeploy.runtime.librknnrt.runtime import LibRknnRt
-from rkdeploy.runtime.librknnrt.shared_model import SharedModel
-
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from rkdeploy.bundle import Bundle
     from rkdeploy.runtime.cores import CoreMask
+    from rkdeploy.runtime.librknnrt.runtime import LibRknnRt
     from rkdeploy.runtime.protocol import RuntimeOptions
 
 
@@ -22,5 +20,8 @@ def open_bundle(bundle: Bundle, core: CoreMask | None, options: RuntimeOptions) 
 
 def open_bundles(bundle: Bundle, cores: Sequence[CoreMask | None], options: RuntimeOptions) -> list[LibRknnRt]:
     """One runtime a core, all on the weights of one."""
+    from rkdeploy.runtime.librknnrt.runtime import LibRknnRt
+    from rkdeploy.runtime.librknnrt.shared_model import SharedModel
+
     model = SharedModel(bundle.rknn, collect_perf=options.collect_perf)
     return [LibRknnRt(model, bundle.spec, core=core) for core in cores]

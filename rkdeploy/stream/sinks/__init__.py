@@ -7,6 +7,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from rkdeploy.file_names import readable_name
 from rkdeploy.stream.sinks.images import ImagesSink
 from rkdeploy.stream.sinks.video import VideoSink
 from rkdeploy.stream.sources.image_files import ImageFiles
@@ -30,5 +31,5 @@ def open_save_folder(folder: Path, source: Source, class_names: Sequence[str]) -
         words = re.findall(r"[A-Za-z0-9.-]+", re.sub(r"^[a-z]+://", "", source.text))
         stem = f"{'_'.join(words) or 'live'}_{time.strftime('%Y%m%d-%H%M%S')}"
     else:
-        stem = Path(source.text.partition("?")[0]).stem or "video"
+        stem = readable_name(Path(source.text.partition("?")[0]).stem) or "video"
     return VideoSink(folder / f"{stem[:120]}.mp4", class_names, source.frames_per_second, keep_time=source.live)

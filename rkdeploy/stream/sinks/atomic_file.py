@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-import secrets
 from typing import TYPE_CHECKING
 
 from rkdeploy.errors import RkdeployError
+from rkdeploy.stream.sinks.partial_file import PartialFile, clear_partials
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-
-def path_beside(target: Path) -> Path:
-    """A fresh hidden name in the same folder, with the same ending (writers choose a format by it)."""
-    return target.with_name(f".{target.stem}.{secrets.token_hex(4)}.partial{target.suffix}")
 
 
 def followed(target: Path) -> Path:
@@ -44,27 +39,31 @@ def refuse_folder(target: Path) -> None:
         raise RkdeployError(f'"{target}" is a folder, expected the name of a file to write.')
 
 
-def write_atomically(target: Path, data: bytes) -> None:
+def write_atomically(target: Path, data: bytes, *, clear: bool = True) -> None:
     """Write a whole file: beside it first, then renamed over it.  A device is written into as it is.
+
+    Args:
+        target: the file.
+        data: all that it shall hold.
+        clear: remove what killed runs left of this file; for one of many, look through the folder once instead
+            (`clear_partials`).
 
     Raises:
         RkdeployError: when it cannot be written; nothing is left behind then.
     """
     target = followed(target)
     refuse_folder(target)
-    if is_device(target):
-        try:
-            target.write_bytes(data)
-        except OSError as error:
-            raise RkdeployError(f'"{target}" cannot be written: {error.strerror}.') from error
-        return
-    partial = path_beside(target)
     try:
-        partial.write_bytes(data)
-        partial.replace(target)
+        if is_device(target):
+            target.write_bytes(data)
+            return
+        if clear:
+            clear_partials(target.parent, target)
+        partial = PartialFile(target)
+        try:
+            partial.path.write_bytes(data)
+            partial.commit()
+        finally:
+            partial.discard()
     except OSError as error:
-        partial.unlink(missing_ok=True)
         raise RkdeployError(f'"{target}" cannot be written: {error.strerror}.') from error
-    except BaseException:
-        partial.unlink(missing_ok=True)
-        raise

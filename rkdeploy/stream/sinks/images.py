@@ -10,6 +10,7 @@ import cv2
 from rkdeploy.drawing import draw_detections
 from rkdeploy.errors import RkdeployError
 from rkdeploy.stream.sinks.atomic_file import make_folder, write_atomically
+from rkdeploy.stream.sinks.partial_file import clear_partials
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -42,6 +43,7 @@ class ImagesSink:
 
     def __enter__(self) -> Self:
         make_folder(self._folder)
+        clear_partials(self._folder)
         self._taken.clear()
         return self
 
@@ -73,7 +75,7 @@ class ImagesSink:
             raise RkdeployError(f'"{target}" cannot be encoded: {reason}.') from error
         if not done:
             raise RkdeployError(f'"{target}" cannot be encoded by OpenCV {cv2.__version__}.')
-        write_atomically(target, encoded.tobytes())
+        write_atomically(target, encoded.tobytes(), clear=False)
 
     def _free_name(self, source: Path) -> str:
         suffix = source.suffix if source.suffix.lower() in _WRITTEN_AS_THEY_CAME else ".png"

@@ -19,7 +19,8 @@ from typing import TYPE_CHECKING
 
 from rkdeploy.errors import RkdeployError
 from rkdeploy.stream.result_json import result_object
-from rkdeploy.stream.sinks.atomic_file import followed, is_device, make_folder, path_beside, refuse_folder
+from rkdeploy.stream.sinks.atomic_file import followed, is_device, make_folder, refuse_folder
+from rkdeploy.stream.sinks.partial_file import PartialFile, clear_partials
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -58,7 +59,8 @@ class JsonlSink:
     """Writes JSON lines to a file or, for `-`, to stdout, each line flushed.
 
     A file is written beside its name and renamed when the context is left without an exception; with one, it is
-    removed.  A reader of stdout that goes away (`| head`) shows as BrokenPipeError, as Python has it.
+    removed.  What a killed run left of it is removed at the start.  A reader of stdout that goes away (`| head`) shows
+    as BrokenPipeError, as Python has it.
 
     Args:
         target: the file, or `-`.
@@ -70,7 +72,7 @@ class JsonlSink:
         self._target = None if str(target) == STDOUT else followed(Path(target))
         self._class_names = tuple(class_names)
         self._map_masks = map_masks
-        self._partial: Path | None = None
+        self._partial: PartialFile | None = None
         self._file: TextIO | None = None
 
     def __enter__(self) -> Self:
@@ -83,8 +85,9 @@ class JsonlSink:
             if is_device(self._target):
                 self._file = self._target.open("w", encoding="ascii", newline="\n")
                 return self
-            self._partial = path_beside(self._target)
-            self._file = self._partial.open("x", encoding="ascii", newline="\n")
+            clear_partials(self._target.parent, self._target)
+            self._partial = PartialFile(self._target)
+            self._file = self._partial.path.open("w", encoding="ascii", newline="\n")
         except OSError as error:
             raise RkdeployError(f'"{self._target}" cannot be written: {error.strerror}.') from error
         return self
@@ -105,12 +108,12 @@ class JsonlSink:
                 os.fsync(file.fileno())
             file.close()
             if kind is None:
-                self._partial.replace(self._target)
+                self._partial.commit()
         except OSError as failure:
             if kind is None:
                 raise RkdeployError(f'"{self._target}" cannot be written: {failure.strerror}.') from failure
         finally:
-            self._partial.unlink(missing_ok=True)
+            self._partial.discard()
 
     def write(self, frame: Frame, detections: Detections) -> None:
         """Write one line.

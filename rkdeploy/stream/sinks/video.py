@@ -10,8 +10,10 @@ import cv2
 
 from rkdeploy.drawing import draw_detections
 from rkdeploy.errors import RkdeployError
+from rkdeploy.file_names import path_for_opencv
 from rkdeploy.image_file import opencv_log_silenced
-from rkdeploy.stream.sinks.atomic_file import followed, is_device, make_folder, path_beside, refuse_folder
+from rkdeploy.stream.sinks.atomic_file import followed, is_device, make_folder, refuse_folder
+from rkdeploy.stream.sinks.partial_file import PartialFile, clear_partials
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -55,7 +57,7 @@ class VideoSink:
         self._target = followed(target)
         self._class_names = tuple(class_names)
         self._frames_per_second = frames_per_second or DEFAULT_FRAMES_PER_SECOND
-        self._partial: Path | None = None
+        self._partial: PartialFile | None = None
         self._writer: cv2.VideoWriter | None = None
         self._size_wh = (0, 0)
         self._keep_time = keep_time
@@ -73,6 +75,7 @@ class VideoSink:
         make_folder(self._target.parent)
         if not os.access(self._target.parent, os.W_OK):
             raise RkdeployError(f'Folder "{self._target.parent}" is not writable.')
+        clear_partials(self._target.parent)  # all: a live source's video has another name each time
         return self
 
     def __exit__(
@@ -84,12 +87,12 @@ class VideoSink:
         self._writer = None
         try:
             if kind is None:
-                self._require_playable(self._partial)
-                self._partial.replace(self._target)
+                self._require_playable(self._partial.path)
+                self._partial.commit()
         except OSError as failure:
             raise RkdeployError(f'Video "{self._target}" cannot be written: {failure.strerror}.') from failure
         finally:
-            self._partial.unlink(missing_ok=True)
+            self._partial.discard()
 
     def write(self, frame: Frame, detections: Detections) -> None:
         """Draw and append one frame.
@@ -138,8 +141,8 @@ class VideoSink:
         self._encoded += 1
 
     def _require_playable(self, file: Path) -> None:
-        with opencv_log_silenced():
-            reader = cv2.VideoCapture(str(file), cv2.CAP_FFMPEG)
+        with path_for_opencv(file) as name, opencv_log_silenced():
+            reader = cv2.VideoCapture(name, cv2.CAP_FFMPEG)
             try:
                 readable, _ = reader.read()
                 frames = int(reader.get(cv2.CAP_PROP_FRAME_COUNT)) if readable else 0
@@ -150,14 +153,17 @@ class VideoSink:
             raise RkdeployError(f'Video "{self._target}" was not written: the file {held}.', _FULL_DISK)
 
     def _open(self, width: int, height: int) -> None:
-        self._partial = path_beside(self._target)
+        try:
+            self._partial = PartialFile(self._target)
+        except OSError as error:
+            raise RkdeployError(f'Video "{self._target}" cannot be written: {error.strerror}.') from error
         self._size_wh = (width, height)
-        with opencv_log_silenced():
+        with path_for_opencv(self._partial.path) as name, opencv_log_silenced():
             fourcc = cv2.VideoWriter.fourcc(*"mp4v")
-            writer = cv2.VideoWriter(str(self._partial), fourcc, self._frames_per_second, self._size_wh)
+            writer = cv2.VideoWriter(name, fourcc, self._frames_per_second, self._size_wh)
         if not writer.isOpened():
             writer.release()
-            self._partial.unlink(missing_ok=True)
+            self._partial.discard()
             raise RkdeployError(
                 f'Video "{self._target}" cannot be written: OpenCV {cv2.__version__} has no encoder for '
                 f"{width}x{height} at {self._frames_per_second:g} frames a second.",

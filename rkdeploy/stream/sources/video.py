@@ -10,8 +10,10 @@ import cv2
 import numpy as np
 
 from rkdeploy.errors import SourceError
+from rkdeploy.file_names import path_for_opencv
 from rkdeploy.image_file import MAX_PIXELS, opencv_log_silenced
 from rkdeploy.stream.frames import Frame
+from rkdeploy.stream.sources.video_container import require_container
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -46,20 +48,14 @@ class VideoFile:
     def __enter__(self) -> Iterator[Frame]:
         # FFmpeg reports every damaged block on stderr; what matters of it becomes one SourceError.
         os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", FFMPEG_FATAL_ONLY)
-        try:
-            with self.path.open("rb") as file:
-                begin = file.read(16)
-        except OSError as error:
-            raise SourceError(f'Video "{self.path}" cannot be read: {error.strerror}.') from error
-        if not begin:
-            raise SourceError(f'Video "{self.path}" is empty (0 bytes).')
-        with opencv_log_silenced():
-            capture = cv2.VideoCapture(str(self.path), cv2.CAP_FFMPEG)
+        require_container(self.path)
+        with path_for_opencv(self.path) as name, opencv_log_silenced():
+            capture = cv2.VideoCapture(name, cv2.CAP_FFMPEG)
         if not capture.isOpened():
             capture.release()
             raise SourceError(
                 f'Video "{self.path}" cannot be opened: it is damaged, incomplete, or in a format that this build of '
-                f"OpenCV {cv2.__version__} cannot decode (it begins with {begin!r}).",
+                f"OpenCV {cv2.__version__} cannot decode.",
                 "Check it with `ffprobe`, or re-encode it to H.264 in an mp4 file.",
             )
         self._capture = capture

@@ -1,6 +1,6 @@
 """Cuts a toolkit's log to what its compiler says: from the layer table to the memory totals, gzipped.
 
-python trim.py toolkit.log trimmed.txt.gz
+python -m tests.data.compile_log.trim toolkit.log trimmed.txt.gz
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Writes what a fit needs of compile logs, one line a compiled model.
 
-python record_layers.py FOLDER FILE, with logs named `TOOLKIT,MODEL,TARGET.log` (2.3.2,yolov5n,rk3588.log); FILE is
-`layers.jsonl.gz` or `fp16_layers.jsonl.gz`.
+python -m tests.data.estimate.record_layers FOLDER FILE, with logs named `TOOLKIT,MODEL,TARGET.log`
+(2.3.2,yolov5n,rk3588.log); FILE is `layers.jsonl.gz` or `fp16_layers.jsonl.gz`.
 """
 
 from __future__ import annotations

@@ -11,7 +11,7 @@ that make it stand in this file and the README says so.
     git -C upstream/airockchip checkout f022f01  # the form of 2021
     pip install "torch>=2.9" "numpy<2" "onnx==1.18.*" onnxscript onnxsim onnxruntime opencv-python pyyaml pandas \
         matplotlib seaborn scipy tqdm requests psutil pillow ipython "setuptools<80"
-    python make_onnx.py --upstream upstream --out tests/data/onnx
+    python -m tests.data.onnx.make_onnx --upstream upstream --out tests/data/onnx
 
 `--case NAME` makes one case.  `dynamo=False` is forced on torch.onnx.export, as that was the only exporter when these
 releases were made; the case `v7_dynamo` is what today's torch does with the same script.
@@ -36,10 +36,9 @@ from typing import Any
 import numpy as np
 import onnx
 
-CHECKPOINTS = Path(__file__).resolve().parents[1] / "yolov5"
-sys.path.insert(0, str(CHECKPOINTS))
+from tests.data.yolov5 import make_vectors  # tiny models, stand-ins for torchvision and the network
 
-import make_vectors  # noqa: E402  # tiny models, stand-ins for torchvision and the network
+CHECKPOINTS = Path(__file__).resolve().parents[1] / "yolov5"
 
 
 @dataclass(frozen=True)
@@ -255,7 +254,17 @@ def main() -> None:
     failed = []
     for case in CASES:
         (out / f"{case.name}.onnx").unlink(missing_ok=True)
-        command = [sys.executable, __file__, "--upstream", str(upstream), "--out", str(out), "--case", case.name]
+        command = [
+            sys.executable,
+            "-m",
+            "tests.data.onnx.make_onnx",
+            "--upstream",
+            str(upstream),
+            "--out",
+            str(out),
+            "--case",
+            case.name,
+        ]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         made = out / f"{case.name}.onnx"
         result = (

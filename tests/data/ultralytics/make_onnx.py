@@ -1,7 +1,7 @@
 """Export checkpoints of this folder to ONNX with the package's own exporter, and check the files against the vectors.
 
     pip install onnx onnxruntime onnxslim        # beside what make_vectors.py needs
-    python make_onnx.py --releases releases --out tests/data/ultralytics
+    python -m tests.data.ultralytics.make_onnx --releases releases --out tests/data/ultralytics
 
 `<name>.onnx` answers for the `input` of `<case>.npz` what the array named in `onnx/README.md` holds.
 """
@@ -19,8 +19,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from cases import NEW
-from stand_in import FixedDate, prepare
+
+from tests.data.ultralytics.cases import NEW
+from tests.data.ultralytics.stand_in import FixedDate, prepare
 
 
 @dataclass(frozen=True)
@@ -135,7 +136,17 @@ def main() -> None:
     for export in EXPORTS:
         if args.missing and (out / "onnx" / f"{export.name}.onnx").exists():
             continue
-        command = [sys.executable, __file__, "--releases", str(releases), "--out", str(out), "--name", export.name]
+        command = [
+            sys.executable,
+            "-m",
+            "tests.data.ultralytics.make_onnx",
+            "--releases",
+            str(releases),
+            "--out",
+            str(out),
+            "--name",
+            export.name,
+        ]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         print(
             f"{export.name:24s} {done.stdout.strip().splitlines()[-1:] if not done.returncode else done.stderr[-1500:]}"

@@ -9,7 +9,7 @@ forward pass answers for a stored image.  Nothing of the package is kept here.
     done
     pip install torch==2.13.0 numpy opencv-python-headless==4.11.0.86 pyyaml pandas polars matplotlib seaborn scipy \
         tqdm requests psutil pillow dill hydra-core py-cpuinfo gitpython ultralytics-thop
-    python make_vectors.py --releases releases --out tests/data/ultralytics
+    python -m tests.data.ultralytics.make_vectors --releases releases --out tests/data/ultralytics
 
 `--case NAME` makes one case.  torchvision is not needed (a stand-in takes its place).
 """
@@ -29,9 +29,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from cases import CASES, NEW, Case
-from readme import write_readme
-from stand_in import FixedDate, prepare
+
+from tests.data.ultralytics.cases import CASES, NEW, Case
+from tests.data.ultralytics.readme import write_readme
+from tests.data.ultralytics.stand_in import FixedDate, prepare
 
 NAMES = ("bolt", "nut", "washer", "screw", "pin")
 MODELS = {
@@ -356,7 +357,17 @@ def main() -> None:
         return
     failed = []
     for case in CASES:
-        command = [sys.executable, __file__, "--releases", str(releases), "--out", str(out), "--case", case.name]
+        command = [
+            sys.executable,
+            "-m",
+            "tests.data.ultralytics.make_vectors",
+            "--releases",
+            str(releases),
+            "--out",
+            str(out),
+            "--case",
+            case.name,
+        ]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         size = (out / f"{case.name}.pt").stat().st_size / 1024 if done.returncode == 0 else 0
         result = f"{size:6.0f} KB" if size else f"FAILED\n{done.stderr[-1500:]}"

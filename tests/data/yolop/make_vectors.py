@@ -7,7 +7,7 @@ stored image.  Nothing of the upstream code is kept here: the block list is read
     git clone https://github.com/hustvl/YOLOP upstream
     pip install "torch>=2.6" "numpy<2" opencv-python matplotlib scipy tqdm pyyaml yacs prefetch_generator pillow \
         onnx onnxruntime onnxsim
-    python make_vectors.py --upstream upstream --out tests/data/yolop
+    python -m tests.data.yolop.make_vectors --upstream upstream --out tests/data/yolop
 
 torchvision is not needed (a stand-in takes its place).
 """

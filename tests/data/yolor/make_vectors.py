@@ -10,7 +10,7 @@ when this runs, the cfg files are our own (cfgs.py).
     done
     pip install "torch>=2.6" "numpy<2" opencv-python matplotlib pandas seaborn scipy tqdm pyyaml pillow requests \
         "setuptools<80" pytorch_wavelets pywavelets
-    python make_vectors.py --upstream upstream --out tests/data/yolor
+    python -m tests.data.yolor.make_vectors --upstream upstream --out tests/data/yolor
 
 `--case NAME` makes one case.  torchvision and pycocotools are not needed (a stand-in takes their place).
 """
@@ -32,8 +32,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import cfgs
 import numpy as np
+
+from tests.data.yolor import cfgs
 
 NAMES = ("bolt", "nut", "washer")
 ROWS_KEPT = 160
@@ -461,7 +462,17 @@ def main() -> None:
         return
     failed = []
     for option, name in [("--case", c.name) for c in CASES] + [("--facts", b) for b in ("paper", "main")]:
-        command = [sys.executable, __file__, "--upstream", str(upstream), "--out", str(out), option, name]
+        command = [
+            sys.executable,
+            "-m",
+            "tests.data.yolor.make_vectors",
+            "--upstream",
+            str(upstream),
+            "--out",
+            str(out),
+            option,
+            name,
+        ]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         print(f"{name:20s} {'done' if done.returncode == 0 else 'FAILED ' + done.stderr[-1500:]}", flush=True)
         failed += [name] * bool(done.returncode)

@@ -9,7 +9,7 @@ upstream code is kept here: configurations named by a path are read from the rel
     done
     pip install "torch>=2.6" "numpy<2" opencv-python pyyaml pandas matplotlib seaborn scipy tqdm requests psutil \
         pillow ipython "setuptools<80"
-    python make_vectors.py --upstream upstream --out tests/data/yolov5
+    python -m tests.data.yolov5.make_vectors --upstream upstream --out tests/data/yolov5
 
 `--case NAME` makes one case.  `--sample best.pt IMAGES` records the `sample` case: the trained checkpoint of the
 sample set on one image of the folder.  torchvision is not needed (a stand-in takes its place).
@@ -864,7 +864,17 @@ def main() -> None:
     else:
         failed = []
         for case in CASES:
-            command = [sys.executable, __file__, "--upstream", str(upstream), "--out", str(out), "--case", case.name]
+            command = [
+                sys.executable,
+                "-m",
+                "tests.data.yolov5.make_vectors",
+                "--upstream",
+                str(upstream),
+                "--out",
+                str(out),
+                "--case",
+                case.name,
+            ]
             done = subprocess.run(command, capture_output=True, text=True, check=False)
             size = (out / f"{case.name}.pt").stat().st_size / 1024 if done.returncode == 0 else 0
             result = f"{size:6.0f} KB" if size else f"FAILED\n{done.stderr[-1500:]}"

@@ -1,0 +1,127 @@
+"""What the commands do, done in small.  Runs in a process of its own: what a broken package does to it is its own.
+
+Imports stand inside the trials: which of them fails is the answer.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+_SIDE = 32  # pixels of the picture and of the network's input
+
+
+def images() -> None:
+    """A picture encoded, written, read, and fitted into a network's input."""
+    import cv2
+    import numpy as np
+
+    from rkdeploy.image_file import read_image
+    from rkdeploy.preprocess import Letterbox
+    from rkdeploy.spec import InputSpec
+
+    encoded, data = cv2.imencode(".png", np.full((6, 8, 3), 7, np.uint8))
+    assert encoded, "no PNG was encoded"
+    with tempfile.TemporaryDirectory(prefix="rkdeploy-doctor-") as folder:
+        path = Path(folder) / "picture.png"
+        path.write_bytes(data.tobytes())
+        image = read_image(path)
+    assert image.shape == (6, 8, 3), f"a picture of 6x8 pixels was read as {image.shape}"
+    fitted = Letterbox(InputSpec("images", _SIDE, _SIDE))(image).image
+    assert int(fitted[0, _SIDE // 2, _SIDE // 2, 0]) == 7, "a resized picture has other colors"
+
+
+def drawing() -> None:
+    """One detection drawn and written as a JSON line."""
+    import numpy as np
+
+    from rkdeploy.drawing import draw_detections
+    from rkdeploy.postprocess.detections import Detections
+    from rkdeploy.stream.result_json import result_object
+
+    box = np.array([[2, 2, 20, 20]], np.float32)
+    found = Detections(box, np.array([0.5], np.float32), np.array([0], np.int32))
+    image = np.zeros((_SIDE, _SIDE, 3), np.uint8)
+    assert np.any(draw_detections(image, found, ("bolt",))), "a drawn box left no mark"
+    line = json.dumps(result_object("doctor", 0, (_SIDE, _SIDE), found, ("bolt",)))
+    assert '"bolt"' in line, "a detection's JSON lacks its class"
+
+
+def contract() -> None:
+    """A contract written as JSON and read again."""
+    import msgspec
+
+    from rkdeploy.spec import InputSpec, ModelSpec
+
+    spec = ModelSpec("yolov5", "detect", ("bolt",), InputSpec("images", _SIDE, _SIDE), ())
+    assert msgspec.json.decode(msgspec.json.encode(spec), type=ModelSpec) == spec, "a contract reads back as another"
+
+
+def graph() -> None:
+    """A small ONNX graph simplified and run."""
+    import numpy as np
+    from onnx import TensorProto, helper
+
+    from rkdeploy.graph.session import Session
+    from rkdeploy.graph.simplify import simplify
+
+    ends = [helper.make_tensor_value_info(name, TensorProto.FLOAT, (1, 2)) for name in ("x", "y")]
+    network = helper.make_graph([helper.make_node("Relu", ["x"], ["y"])], "doctor", ends[:1], ends[1:])
+    model = helper.make_model(network, opset_imports=[helper.make_opsetid("", 13)], ir_version=8)
+    result = Session(simplify(model)).run({"x": np.array([[-1, 2]], np.float32)})
+    assert result["y"].tolist() == [[0.0, 2.0]], f"a graph computed {result['y'].tolist()}"
+
+
+def page() -> None:
+    """An empty report as HTML."""
+    from rkdeploy.report.compose import compose
+    from rkdeploy.report.html import html_text
+    from rkdeploy.report.model import Report
+
+    assert "</html>" in html_text(compose(Report((), "2026-01-01T00:00:00+00:00", "0"), "en"), "en")
+
+
+def accuracy() -> None:
+    """The modules of COCO's own tool, whose compiled part breaks where numpy does not fit."""
+    import pycocotools.coco
+    import pycocotools.cocoeval  # noqa: F401
+
+
+def view() -> None:
+    """The modules of the web view."""
+    import uvicorn  # noqa: F401
+
+    import rkdeploy.web.app  # noqa: F401
+
+
+TRIALS: Final[dict[str, tuple[Callable[[], None], ...]]] = {
+    "run": (images, drawing, contract),
+    "build": (graph,),
+    "report": (page,),
+    "eval": (accuracy,),
+    "run --web": (view,),
+}
+"""Command -> what is tried for it."""
+
+
+def main(commands: list[str]) -> None:
+    """Print one line of JSON before each trial, and another one after it: command, trial, error."""
+    for command in commands:
+        for trial in TRIALS[command]:
+            print(json.dumps([command, trial.__name__, "begun"]), flush=True)
+            try:
+                trial()
+                error = ""
+            except Exception as failure:  # noqa: BLE001  (whatever it is, it is the answer)
+                error = f"{type(failure).__name__}: {failure}"
+            print(json.dumps([command, trial.__name__, error]), flush=True)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -1,0 +1,144 @@
+"""Average precision of one model with another model's detections as the truth.
+
+A quantized model has no labels to be judged by, but the float model that it came from says what it should find.  The
+float model's detections at the threshold of use are the truth; the other's, down to a much lower threshold, are ranked
+by their score, as COCO's tool ranks them.  A detection that moved across the threshold costs nothing then, as it would
+if the two were counted at one threshold: any rounding moves some across.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rkdeploy.evaluate.bootstrap import image_weights, interval
+from rkdeploy.evaluate.figures import FloatTruthAp
+from rkdeploy.evaluate.matching import IOU_THRESHOLDS, ClassMatches, Kind, match_all
+from rkdeploy.evaluate.predictions import prediction_of
+from rkdeploy.evaluate.truth import RunLengths, Truth
+
+if TYPE_CHECKING:
+    from rkdeploy.postprocess.detections import Detections
+
+_RECALLS: Final = np.linspace(0.0, 1.0, 101)
+_AT_50, _AT_75 = 0, 5
+"""Indices of `IOU_THRESHOLDS`."""
+_SEEN: Final = 0.5
+_AREA_OF_BOX: Final = 0.53
+"""Share of a box that its object covers, as ultralytics' validator assumes where there is no mask."""
+
+
+class FloatTruthMeter:
+    """Takes both models' detections, image by image.
+
+    Args:
+        kind: what to compare.
+        classes: how many classes the model has.
+        keypoints: keypoints per object, 0 for models without.
+    """
+
+    def __init__(self, kind: Kind, classes: int, keypoints: int = 0) -> None:
+        self._kind: Kind = kind
+        self._classes = classes
+        self._keypoints = keypoints
+        self._images: list[tuple[ClassMatches, ...]] = []
+
+    def add(self, truth: Detections, found: Detections, source_hw: tuple[int, int]) -> None:
+        """Add one image.
+
+        Args:
+            truth: the float model's detections at the threshold of use.
+            found: the other model's, down to a lower threshold.
+            source_hw: height and width of the image in pixels.
+
+        Raises:
+            RkdeployError: when pycocotools is not installed.
+        """
+        pair = (_truth_of(truth, source_hw), prediction_of("", found, source_hw, (), ()))
+        self._images.append(match_all(self._kind, [pair], self._classes, self._keypoints))
+
+    def result(self) -> FloatTruthAp | None:
+        """The figures of all images; None where the float model found nothing."""
+        per_image = np.array([[m.truths for m in image] for image in self._images], np.int64)
+        if not per_image.sum():
+            return None
+        once = np.ones((1, len(self._images)), np.int64)
+        whole = self._averages(per_image, once)[0]
+        drawn = self._averages(per_image, image_weights(len(self._images)))
+        return FloatTruthAp(
+            kind=self._kind,
+            objects=int(per_image.sum()),
+            images=int((per_image.sum(axis=1) > 0).sum()),
+            ap=float(whole.mean()),
+            ap50=float(whole[_AT_50]),
+            ap75=float(whole[_AT_75]),
+            ap_interval=interval(drawn.mean(axis=1)),
+            ap50_interval=interval(drawn[:, _AT_50]),
+        )
+
+    def _averages(self, per_image: NDArray[np.int64], weights: NDArray[np.int64]) -> NDArray[np.float64]:
+        """(B, T) mean over classes for each of B weightings (B, I) of the images; NaN for one without an object."""
+        of_classes = [
+            _weighted_average_precision([image[class_id] for image in self._images], weights)
+            for class_id in np.flatnonzero(per_image.sum(axis=0))
+        ]
+        stacked = np.stack(of_classes)
+        known = ~np.isnan(stacked)
+        count = known.sum(axis=0)
+        total = np.where(known, stacked, 0.0).sum(axis=0)
+        return np.divide(total, count, out=np.full(total.shape, np.nan), where=count > 0)
+
+
+def _truth_of(found: Detections, source_hw: tuple[int, int]) -> Truth:
+    """Detections as labels: keypoints count where they are seen."""
+    widths, heights = (found.xyxy[:, 2:] - found.xyxy[:, :2]).astype(np.float64).T
+    keypoints = None
+    if found.keypoints is not None:
+        keypoints = found.keypoints.astype(np.float64)
+        keypoints[:, :, 2] = np.where(keypoints[:, :, 2] > _SEEN, 2.0, 0.0)
+    outlines = None
+    if found.masks is not None:
+        runs = prediction_of("", found, source_hw, (), ()).masks
+        assert runs is not None
+        outlines = tuple(RunLengths(source_hw, counts) for counts in runs)
+    return Truth(
+        xyxy=found.xyxy.astype(np.float64),
+        class_ids=found.class_ids.astype(np.int64),
+        areas=np.maximum(widths * heights * (_AREA_OF_BOX if found.keypoints is not None else 1.0), 1.0),
+        crowd=np.zeros(len(found), np.bool_),
+        keypoints=keypoints,
+        rotated=found.rotated,
+        outlines=outlines,
+    )
+
+
+def _weighted_average_precision(images: Sequence[ClassMatches], weights: NDArray[np.int64]) -> NDArray[np.float64]:
+    """COCO's average precision of one class with every image counted as often as its weight says.
+
+    `coco_average_precision` for weights of one: the envelope of the precision read at 101 recalls.
+
+    Args:
+        images: the class's matches, one per image.
+        weights: (B, I).
+
+    Returns:
+        (B, T); NaN where the weighted images hold no object of the class.
+    """
+    scores = np.concatenate([m.scores for m in images])
+    order = np.argsort(-scores, kind="stable")
+    image_of = np.repeat(np.arange(len(images)), [len(m.scores) for m in images])[order]
+    hits = np.concatenate([m.hits for m in images], axis=1)[:, order]
+    counts = np.concatenate([m.counts for m in images], axis=1)[:, order]
+    truths = weights @ np.array([m.truths for m in images])
+    each = weights[:, image_of]
+    averages = np.full((len(weights), len(IOU_THRESHOLDS)), np.nan)
+    for row in np.flatnonzero(truths):
+        right = np.cumsum(each[row] * hits, axis=1)
+        precision = right / np.maximum(np.cumsum(each[row] * counts, axis=1), 1)
+        envelope = np.maximum.accumulate(precision[:, ::-1], axis=1)[:, ::-1]
+        for at, (recall, best) in enumerate(zip(right / truths[row], envelope, strict=True)):
+            averages[row, at] = np.append(best, 0.0)[recall.searchsorted(_RECALLS, side="left")].mean()
+    return averages

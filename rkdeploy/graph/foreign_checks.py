@@ -1,0 +1,217 @@
+"""Checks of an ONNX file from elsewhere before any runtime sees it: runtimes divide by a stride of zero, and die of it.
+
+They look at what the file says, tensor by tensor and node by node, and compute nothing; the shapes that follow from it
+are checked by `foreign_sizes`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import onnx
+from onnx import AttributeProto, TensorProto
+
+from rkdeploy.errors import GraphError, shown
+
+MAX_NODES = 100_000
+_MAX_DEPTH = 8  # of graphs within If, Loop and Scan; exporters write one or two
+_MAX_NAME = 1000
+_MAX_METADATA = 1 << 20  # characters of one entry
+_MAX_ELEMENTS = 1 << 31  # of one tensor, 8 GiB of float32; protobuf ends a file at 2 GiB
+_DOMAINS = {"", "ai.onnx", "ai.onnx.ml", "com.microsoft"}  # what onnxruntime runs
+
+_WINDOW_OPS = {
+    "AveragePool", "Col2Im", "Conv", "ConvInteger", "ConvTranspose", "DeformConv", "LpPool", "MaxPool", "MaxRoiPool",
+    "MaxUnpool", "QLinearConv",
+}  # fmt: skip
+_LARGEST = 1 << 16
+_WINDOW_RANGES = {
+    "kernel_shape": (1, _LARGEST),
+    "strides": (1, _LARGEST),
+    "dilations": (1, _LARGEST),
+    "group": (1, _LARGEST),
+    "offset_group": (1, _LARGEST),
+    "output_shape": (1, _LARGEST),
+    "output_padding": (0, _LARGEST),
+    "pads": (0, _LARGEST),
+    "pooled_shape": (1, _LARGEST),
+}
+_OTHER_RANGES = {
+    ("SpaceToDepth", "blocksize"): (1, _LARGEST),
+    ("DepthToSpace", "blocksize"): (1, _LARGEST),
+    ("GroupNormalization", "num_groups"): (1, _LARGEST),
+    ("Split", "num_outputs"): (1, _LARGEST),
+    ("LRN", "size"): (1, _LARGEST),
+    ("RoiAlign", "sampling_ratio"): (0, _LARGEST),
+    ("RoiAlign", "output_height"): (1, _LARGEST),
+    ("RoiAlign", "output_width"): (1, _LARGEST),
+}
+_DAMAGED = "The file is damaged; export or copy it again."
+_TYPED_FIELDS = {
+    TensorProto.FLOAT: "float_data", TensorProto.DOUBLE: "double_data", TensorProto.INT64: "int64_data",
+    TensorProto.INT32: "int32_data", TensorProto.INT16: "int32_data", TensorProto.INT8: "int32_data",
+    TensorProto.UINT16: "int32_data", TensorProto.UINT8: "int32_data", TensorProto.BOOL: "int32_data",
+    TensorProto.FLOAT16: "int32_data", TensorProto.BFLOAT16: "int32_data", TensorProto.UINT32: "uint64_data",
+    TensorProto.UINT64: "uint64_data",
+}  # fmt: skip
+
+
+def require_sane(model: onnx.ModelProto, file: str) -> None:
+    """Refuse what no exporter writes: see the module.
+
+    Args:
+        model: as it was parsed, external data not yet read.
+        file: its name, for messages.
+
+    Raises:
+        GraphError: naming the node, tensor or entry.
+    """
+    _require_functions(model, file)
+    for entry in model.metadata_props:
+        _require_name(entry.key, "metadata entry")
+        _require_metadata(entry.key, entry.value)
+    nodes = 0
+    for part in _parts(model):
+        nodes += len(part.nodes)
+        if nodes > MAX_NODES or part.depth > _MAX_DEPTH:
+            raise GraphError(
+                f'"{file}" has {"graphs within graphs" if part.depth > _MAX_DEPTH else "more nodes than are read"}, '
+                f"expected at most {MAX_NODES} nodes, {_MAX_DEPTH} deep."
+            )
+        _require_part(part, {(f.domain, f.name) for f in model.functions})
+
+
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """The nodes of a graph, of a graph within a node, or of a function, and what is declared beside them."""
+
+    nodes: Sequence[onnx.NodeProto]
+    graph: onnx.GraphProto | None
+    depth: int
+
+
+def _parts(model: onnx.ModelProto) -> Iterator[_Part]:
+    """All of them, outer ones first."""
+    pending = [_Part(model.graph.node, model.graph, 0), *(_Part(f.node, None, 0) for f in model.functions)]
+    while pending:
+        part = pending.pop()
+        yield part
+        for node in part.nodes:
+            for attribute in node.attribute:
+                graphs = [attribute.g] if attribute.type == AttributeProto.GRAPH else list(attribute.graphs)
+                pending.extend(_Part(graph.node, graph, part.depth + 1) for graph in graphs)
+
+
+def _require_part(part: _Part, functions: set[tuple[str, str]]) -> None:
+    for node in part.nodes:
+        _require_node(node, functions)
+    if part.graph is None:
+        return
+    if part.graph.sparse_initializer:
+        raise GraphError("The graph has sparse constants, expected dense ones.", "Export it without pruning formats.")
+    for info in (*part.graph.input, *part.graph.output, *part.graph.value_info):
+        _require_name(info.name, "tensor")
+    for constant in part.graph.initializer:
+        _require_tensor(constant)
+
+
+def _require_node(node: onnx.NodeProto, functions: set[tuple[str, str]]) -> None:
+    for what, names in (("node", (node.name,)), ("operator", (node.op_type, node.domain)), ("tensor", node.input)):
+        for name in names:
+            _require_name(name, what)
+    for name in node.output:
+        _require_name(name, "tensor")
+    if node.domain not in _DOMAINS and (node.domain, node.op_type) not in functions:
+        raise GraphError(
+            f'Node "{_name_of(node)}" is the operator "{node.op_type}" of "{node.domain}", which only a program of its '
+            "own can run.",
+            "Export it again without it: plugins for non-maximum suppression are an option of the exporter.",
+        )
+    for attribute in node.attribute:
+        _require_attribute(node, attribute)
+
+
+def _require_attribute(node: onnx.NodeProto, attribute: AttributeProto) -> None:
+    if attribute.type in (AttributeProto.TENSOR, AttributeProto.TENSORS):
+        for tensor in [attribute.t] if attribute.type == AttributeProto.TENSOR else attribute.tensors:
+            _require_tensor(tensor, f'"{attribute.name}" of node "{_name_of(node)}"')
+    elif attribute.type in (AttributeProto.SPARSE_TENSOR, AttributeProto.SPARSE_TENSORS):
+        raise GraphError(f'Node "{_name_of(node)}" has a sparse constant, expected a dense one.')
+    allowed = _OTHER_RANGES.get((node.op_type, attribute.name))
+    if allowed is None and node.op_type in _WINDOW_OPS:
+        allowed = _WINDOW_RANGES.get(attribute.name)
+    if allowed is None:
+        return
+    values = list(attribute.ints) if attribute.type == AttributeProto.INTS else [attribute.i]
+    if any(not allowed[0] <= value <= allowed[1] for value in values):
+        raise GraphError(
+            f'Node "{_name_of(node)}" ({node.op_type}) has {attribute.name} {shown(values)}, expected numbers from '
+            f"{allowed[0]} to {allowed[1]}.",
+            _DAMAGED,
+        )
+
+
+def _require_tensor(tensor: TensorProto, what: str = "") -> None:
+    """The shape must be one, and the values as many as it says; those in another file are counted when it is read."""
+    _require_name(tensor.name, "constant")
+    what = what or f'Constant "{tensor.name}"'
+    dims = list(tensor.dims)
+    count = math.prod(dims)
+    if any(size < 0 for size in dims) or count > _MAX_ELEMENTS:
+        raise GraphError(f"{what} has shape {shown(dims)}, expected at most {_MAX_ELEMENTS} values.", _DAMAGED)
+    if tensor.data_location == TensorProto.EXTERNAL:
+        return
+    field = next((name for kind, name in _TYPED_FIELDS.items() if kind == tensor.data_type), None)
+    if field is None:  # text, complex, 4 and 8 bits: read by no network that is known here
+        return
+    size = onnx.helper.tensor_dtype_to_np_dtype(tensor.data_type).itemsize
+    held = len(tensor.raw_data) / size if tensor.HasField("raw_data") else len(getattr(tensor, field))
+    if held != count:
+        raise GraphError(f"{what} holds {held:g} values, expected {count} for shape {shown(dims)}.", _DAMAGED)
+
+
+def _require_name(name: str | bytes, what: str) -> None:
+    """Protobuf gives bytes for what is not UTF-8."""
+    if isinstance(name, bytes):
+        raise GraphError(f"The name of a {what} is {shown(name)}, expected text.", _DAMAGED)
+    if len(name) > _MAX_NAME or not name.isprintable():
+        raise GraphError(
+            f"The name of a {what} is {shown(name)}, expected at most {_MAX_NAME} printable characters.", _DAMAGED
+        )
+
+
+def _require_metadata(key: str, value: str | bytes) -> None:
+    if isinstance(value, bytes):
+        raise GraphError(f'The metadata entry "{key}" is {shown(value)}, expected text.', _DAMAGED)
+    if len(value) > _MAX_METADATA:
+        raise GraphError(
+            f'The metadata entry "{key}" has {len(value)} characters, expected at most {_MAX_METADATA}.', _DAMAGED
+        )
+
+
+def _require_functions(model: onnx.ModelProto, file: str) -> None:
+    """Functions are written out in place of their calls: few lines can stand for any number of nodes.
+
+    Raises:
+        GraphError: when they call themselves, or would become more than `MAX_NODES` nodes.
+    """
+    calls = {
+        (f.domain, f.name): Counter((n.domain, n.op_type) for n in f.node) for f in model.functions
+    }  # what is no function counts as one node
+    sizes: dict[tuple[str, str], int] = {}
+    while len(sizes) < len(calls):
+        ready = [f for f in calls if f not in sizes and all(c in sizes for c in calls[f] if c in calls)]
+        if not ready:
+            raise GraphError(f'The functions of "{file}" call themselves.', _DAMAGED)
+        for function in ready:
+            sizes[function] = sum(count * sizes.get(called, 1) for called, count in calls[function].items())
+    written_out = sum(sizes.get((n.domain, n.op_type), 1) for n in model.graph.node)
+    if written_out > MAX_NODES:
+        raise GraphError(f'The functions of "{file}" stand for {written_out:.3g} nodes, expected at most {MAX_NODES}.')
+
+
+def _name_of(node: onnx.NodeProto) -> str:
+    return node.name or next(iter(node.output), node.op_type)

@@ -1,0 +1,78 @@
+"""Checks of a simplified graph from elsewhere: what the NPU is to run does the same work on every image.
+
+The rest of a build runs it in its own process, on images that no limit has seen.  That is safe where every tensor has a
+fixed size that was computed within the limits and no value decides what is done: so no tensor of unknown shape, no loop
+or branch, and no division of integers, which stops a process where it meets a zero.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator
+
+import onnx
+from onnx import TensorProto
+
+from rkdeploy.errors import GraphError
+
+_MOST_BYTES = 1 << 31  # of one tensor; YOLOv5x at 4096 x 4096 has one of 1.3 GB
+_CONTROL_FLOW = {"If", "Loop", "Scan"}
+_NOT_FOR_NPU = "The NPU takes graphs of fixed shapes only: export it again without the part before the head."
+
+
+def require_fixed_work(model: onnx.ModelProto, simplified: onnx.ModelProto, tensors: Iterable[str]) -> None:
+    """Require that the graph up to some tensors has fixed shapes of a sane size and no control flow.
+
+    Args:
+        model: the graph to cut.
+        simplified: the same with inferred shapes, before our own nodes came to it, which need no check.
+        tensors: where the NPU's part ends.
+
+    Raises:
+        GraphError: naming the node.
+    """
+    known = {
+        info.name: info.type.tensor_type
+        for info in (*simplified.graph.input, *simplified.graph.value_info, *simplified.graph.output)
+    }
+    theirs = {name for node in simplified.graph.node for name in node.output}
+    for info in simplified.graph.input:
+        _require_size(info.name, known[info.name], "The input")
+    for node, name in _before(model, tensors):
+        if name not in theirs:
+            continue
+        what = f'Node "{node.name or name}" ({node.op_type})'
+        if node.op_type in _CONTROL_FLOW:
+            raise GraphError(f"{what} decides while it runs what is computed.", _NOT_FOR_NPU)
+        if name not in known:
+            raise GraphError(f"{what} gives a tensor of unknown shape, expected a fixed one.", _NOT_FOR_NPU)
+        if node.op_type in ("Div", "Mod") and known[name].elem_type != TensorProto.FLOAT:
+            raise GraphError(f"{what} divides integers, expected floating-point numbers.", _NOT_FOR_NPU)
+        _require_size(name, known[name], what)
+
+
+def _before(model: onnx.ModelProto, tensors: Iterable[str]) -> Iterator[tuple[onnx.NodeProto, str]]:
+    """Nodes that take part in computing the tensors, each with the first output that is taken."""
+    producers = {name: node for node in model.graph.node for name in node.output if name}
+    pending, seen = list(tensors), set()
+    while pending:
+        name = pending.pop()
+        if name in seen or name not in producers:
+            continue
+        seen.add(name)
+        yield producers[name], name
+        pending.extend(producers[name].input)
+
+
+def _require_size(name: str, kind: onnx.TypeProto.Tensor, what: str) -> None:
+    dims = kind.shape.dim
+    if not kind.HasField("shape") or not all(d.HasField("dim_value") and d.dim_value > 0 for d in dims):
+        raise GraphError(f'{what} gives "{name}" without a fixed shape.', _NOT_FOR_NPU)
+    shape = [d.dim_value for d in dims]
+    size = math.prod(shape) * 4
+    if size > _MOST_BYTES:
+        raise GraphError(
+            f'{what} gives "{name}" of shape {tuple(shape)}, {size / 1e9:.3g} GB, expected at most '
+            f"{_MOST_BYTES / 1e9:.3g} GB.",
+            "Use a smaller --imgsz." if what == "The input" else "",
+        )

@@ -1,0 +1,75 @@
+"""Doing in small what the commands do, with packages that are whole and with one that is broken."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from importlib.metadata import version
+from pathlib import Path
+
+import pytest
+import tomllib
+
+from rkdeploy.doctor.tested import read_known_versions
+from rkdeploy.doctor.trials import TRIALS
+from rkdeploy.doctor.work import Trial, read_trials, try_work
+
+ROOT = Path(__file__).parents[2]
+ALL = {"onnx", "onnxsim", "onnxruntime", "jinja2", "pycocotools", "starlette", "uvicorn"}
+
+
+def test_every_command_works_here() -> None:
+    """In the tests' environment every trial passes, and each command is tried where its packages are."""
+    assert {trial.command: trial.error for trial in try_work(dict.fromkeys(ALL, "1"))} == dict.fromkeys(TRIALS, "")
+    assert try_work({}) == (Trial("run", ""),)
+
+
+@pytest.mark.parametrize(
+    ("broken", "error"),
+    [
+        ("import cv2\ndel cv2.imencode\n", "AttributeError: "),
+        ("import sys\nsys.modules['cv2'] = None\n", "ModuleNotFoundError: "),
+        ("import os, cv2\ncv2.imencode = lambda *_: os.abort()\n", "ended by signal 6"),
+        ("import cv2\ncv2.imencode = lambda *_: print('[1, 2]') or (False, None)\n", "no PNG was encoded"),
+    ],
+    ids=["a function that is gone", "no package", "a crash", "a wrong answer"],
+)
+def test_an_opencv_that_breaks_run(tmp_path: Path, broken: str, error: str) -> None:
+    """The doctor tells what `run` would meet, as a problem and with exit code 1, and does not die of it."""
+    (tmp_path / "sitecustomize.py").write_text(broken)
+    ran = subprocess.run(
+        [sys.executable, "-m", "rkdeploy", "doctor", "--no-toolkit", "--sysroot", tmp_path, tmp_path / "bundle"],
+        env={**os.environ, "PYTHONPATH": str(tmp_path), "COLUMNS": "200"},
+        capture_output=True, text=True, timeout=120, check=False,
+    )  # fmt: skip
+    assert ran.returncode == 1, ran.stdout + ran.stderr
+    assert "problem  tried in small" in ran.stdout
+    assert "rkdeploy run: " in ran.stdout
+    assert error in ran.stdout
+    assert "No problems." not in ran.stdout
+    assert "Traceback" not in ran.stdout + ran.stderr
+
+
+def test_reading_the_childs_lines() -> None:
+    """The first error of a command counts, one that was begun and not ended too; foreign lines are passed over."""
+    lines = [
+        '["run", "images", "begun"]', "hello", '["run", "images", "E: 1"]', '["run", "drawing", "E: 2"]',
+        '["eval", "accuracy", ""]', '["build", "graph", "begun"]',
+    ]  # fmt: skip
+    assert read_trials(lines, "died") == {"run": "E: 1", "eval": "", "build": "died"}
+
+
+def test_bounds_are_those_of_the_project() -> None:
+    """What the doctor compares with is what pyproject.toml says, and holds in the tests' environment."""
+    tested = read_known_versions()
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    assert set(tested.python.split(",")) == set(project["requires-python"].split(","))
+    numpy = next(one for one in tested.packages if one.package == "numpy")
+    stated = next(text for text in project["dependencies"] if text.startswith("numpy") and "< '3.13'" in text)
+    if sys.version_info < (3, 13):
+        assert set(numpy.bounds.split(",")) == set(stated.partition(" ;")[0].removeprefix("numpy").split(","))
+    assert (numpy.extra, version("numpy") != "") == ("", True)
+    extras = {one.extra for one in tested.packages}
+    assert {"", "graph", "eval", "report", "web", "tune"} <= extras
+    assert "pytest" not in {one.package for one in tested.packages}
