@@ -193,7 +193,9 @@ def test_channels_of_the_image(channels: int, message: str, tmp_path: Path) -> N
         open_network(file)
 
 
-@pytest.mark.parametrize("case", ["yolov5/v7_n", "yolov5/v5_s_focus_spp", "onnx/fork_2021", "ultralytics/v8", "ultralytics/v26_cls"])
+@pytest.mark.parametrize(
+    "case", ["yolov5/v7_n", "yolov5/v5_s_focus_spp", "onnx/fork_2021", "ultralytics/v8", "ultralytics/v26_cls"]
+)
 def test_models_of_three_channels(case: str) -> None:
     """Also of a Focus, whose first convolution has four times as many."""
     assert input_channels(read_checkpoint(DATA / f"{case}.pt")) == 3
