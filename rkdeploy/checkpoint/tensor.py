@@ -119,8 +119,11 @@ def make_tensor(storage: Storage, offset: object, shape: object, stride: object,
     """
 
     def whole_numbers(value: object, what: str) -> tuple[int, ...]:
-        short = isinstance(value, (tuple, list)) and len(value) <= _MAX_DIMENSIONS
-        if not short or not all(type(v) is int and 0 <= v < 2**48 for v in value):
+        if (
+            not isinstance(value, (tuple, list))
+            or len(value) > _MAX_DIMENSIONS
+            or not all(type(v) is int and 0 <= v < 2**48 for v in value)
+        ):
             raise CheckpointError(f"A tensor has {what} {shown(value)}, expected up to 16 non-negative integers.")
         return tuple(value)
 

@@ -16,6 +16,8 @@ from rkdeploy.spec import Anchors, is_class_name
 _MAX_STRIDE = 1024
 _MAX_LEVELS = 16
 _MAX_CLASSES = 100_000
+_MAX_NAMES = 2_000_000  # characters of all class names
+_MAX_ANCHORS = 100  # a level; trainers make 3 to 5
 _MAX_MASKS = 4096
 _MAX_ANCHOR_PX = 1e5
 
@@ -71,9 +73,13 @@ def anchors_of(head: Module) -> Anchors:
     Raises:
         CheckpointError: when they are no sizes.
     """
+    kept = head.tensors.get("anchors")
+    if kept is not None and not _is_anchor_shape(kept.shape):
+        raise CheckpointError(
+            f'"{head.path}.anchors" has shape {kept.shape}, expected (levels, anchors, 2) with at most {_MAX_LEVELS} '
+            f"levels of {_MAX_ANCHORS} anchors."
+        )
     grid_units = head.array("anchors")
-    if grid_units.ndim != 3 or grid_units.shape[2] != 2:
-        raise CheckpointError(f'"{head.path}.anchors" has shape {grid_units.shape}, expected (levels, anchors, 2).')
     stored = head.tensors.get("anchor_grid")
     if stored is not None and stored.numel == grid_units.size:
         pixels = head.array("anchor_grid").reshape(grid_units.shape)
@@ -87,6 +93,10 @@ def anchors_of(head: Module) -> Anchors:
     if grid_units.size == 0 or not ((pixels > 0) & (pixels < _MAX_ANCHOR_PX)).all():
         raise CheckpointError(f'"{head.path}" has anchors that are no sizes in pixels; the checkpoint is damaged.')
     return Anchors(tuple(tuple((float(w), float(h)) for w, h in level) for level in pixels))
+
+
+def _is_anchor_shape(shape: tuple[int, ...]) -> bool:
+    return len(shape) == 3 and shape[0] <= _MAX_LEVELS and shape[1] <= _MAX_ANCHORS and shape[2] == 2
 
 
 def class_count(head: Module) -> int:
@@ -141,6 +151,8 @@ def class_names(checkpoint: Checkpoint, classes: int) -> tuple[str, ...]:
             f"The checkpoint has {len(names)} class names but its head predicts {classes} classes.",
             "Its names and weights do not belong together; train or save it again.",
         )
+    if sum(map(len, names)) > _MAX_NAMES:
+        raise CheckpointError(f"The checkpoint's class names have more than {_MAX_NAMES:,} characters.")
     for name in names:
         if not is_class_name(name):
             raise CheckpointError(f"The checkpoint has the class name {shown(name)}, which is no text.")

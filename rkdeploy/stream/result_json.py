@@ -12,7 +12,6 @@ from typing import Any
 import cv2
 import numpy as np
 
-from rkdeploy.file_names import readable_name
 from rkdeploy.postprocess.class_pixels import count_class_pixels
 from rkdeploy.postprocess.corners import corners_of
 from rkdeploy.postprocess.detections import Detections, FoundClassMap, InstanceMask, Ranking
@@ -56,7 +55,7 @@ def result_object(
     if detections.masks is not None:
         for one, mask in zip(found, detections.masks, strict=True):
             one["mask"] = _mask(mask, image_hw)
-    result: dict[str, Any] = {"source": readable_name(source), "frame": frame_index, "detections": found}
+    result: dict[str, Any] = {"source": source, "frame": frame_index, "detections": found}
     if detections.class_maps:
         result["class_maps"] = [_class_map(one, map_masks=map_masks) for one in detections.class_maps]
     if detections.ranking is not None:

@@ -42,7 +42,7 @@ def kind_of(file: Path) -> str:
 def built(file: Path, calib: Path, setting: list[str], out: Path) -> str:
     """What came of a build, in one cell."""
     cfg = file.with_suffix(".cfg")
-    extra = ["--cfg", cfg] if cfg.is_file() and file.suffix != ".cfg" else []
+    extra: list[str | Path] = ["--cfg", cfg] if cfg.is_file() and file.suffix != ".cfg" else []
     done = rkdeploy("build", file, "--calib", calib, "--out", out, *extra, *setting)
     if done.returncode:
         return f"refused: {first_line(done.stderr)}"

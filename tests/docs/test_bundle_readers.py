@@ -9,17 +9,18 @@ from pathlib import Path
 
 import pytest
 
+from rkdeploy.bundle import Bundle
 from tests.docs.pages import fenced
 
 pytestmark = pytest.mark.slow  # the sample is built
 
 
 @pytest.fixture
-def folder(tmp_path: Path, sample_bundle: Path) -> Path:
+def folder(tmp_path: Path, sample_bundle: Bundle) -> Path:
     """A folder with the sample's contract where the page has it."""
     bundle = tmp_path / "build" / "best-rk3588-int8"
     bundle.mkdir(parents=True)
-    shutil.copyfile(sample_bundle / "contract.json", bundle / "contract.json")
+    shutil.copyfile(sample_bundle.folder / "contract.json", bundle / "contract.json")
     return tmp_path
 
 

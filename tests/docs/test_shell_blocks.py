@@ -17,6 +17,7 @@ from pathlib import Path
 
 import pytest
 
+from rkdeploy.bundle import Bundle
 from tests.docs.pages import NAMES, ROOT, Shown, shown_lines
 
 # What takes the toolkit, a board, a camera, a window, a server or another file than the sample's.
@@ -51,12 +52,12 @@ def cheap_lines() -> list[Shown]:
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory, sample_bundle: Path) -> Path:
+def folder(tmp_path_factory: pytest.TempPathFactory, sample_bundle: Bundle) -> Path:
     """What a reader of the pages has: the sample, its bundle, images of their own, a file from a stranger."""
     folder = tmp_path_factory.mktemp("pages")
     (folder / "calib_data").symlink_to(ROOT / "calib_data")
     (folder / "best.pt").symlink_to(ROOT / "calib_data" / "best.pt")
-    shutil.copytree(sample_bundle, folder / "build" / "best-rk3588-int8")
+    shutil.copytree(sample_bundle.folder, folder / "build" / "best-rk3588-int8")
     (folder / "images").mkdir()
     for image in sorted((ROOT / "calib_data" / "images" / "val").iterdir())[:3]:
         shutil.copyfile(image, folder / "images" / image.name)
@@ -101,7 +102,7 @@ def _without_figures(text: str) -> str:
     return " ".join(re.sub(r"\d[\d.,]*", "#", text).split())
 
 
-@pytest.mark.slow  # the sample is built once
+@pytest.mark.slow  # the sample is built, once for all tests
 @pytest.mark.parametrize("shown", [pytest.param(line, id=f"{line.page}: {line.line}"[:120]) for line in cheap_lines()])
 def test_a_shown_command_does_what_the_page_says(shown: Shown, folder: Path) -> None:
     """It succeeds, or fails with the error that is shown; the words of its output are those on the page."""

@@ -54,6 +54,7 @@ def run(arguments: list[str], folder: Path, limit_s: float = 20.0) -> Outcome:
         folder: the working directory; temporary files go into its `tmp`.
         limit_s: after this long it is killed.
     """
+    folder = folder.resolve()
     (folder / "tmp").mkdir(exist_ok=True)
     streams = [folder / "tmp.stdout", folder / "tmp.stderr"]
     started = time.monotonic()

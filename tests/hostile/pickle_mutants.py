@@ -19,8 +19,7 @@ from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 
-import forge
-
+from tests.hostile import forge
 from tests.hostile.command import GIB, Outcome, assert_nothing_left, run
 from tests.hostile.forge import BASE, DATA, FOUR, call, laughs, text
 

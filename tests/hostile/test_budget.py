@@ -8,9 +8,9 @@ import struct
 import zipfile
 from pathlib import Path
 
-import forge
 import pytest
 
+from tests.hostile import forge
 from tests.hostile.command import assert_refused, build_arguments, run
 from tests.hostile.forge import FOUR, STORAGE, TENSOR, Forgery, StorageId, Thing, named, program, text
 
@@ -30,7 +30,8 @@ def pairs_that_collide(count: int) -> bytes:
     The lanes are added to one accumulator: acc = rotl(acc + lane * P2, 31) * P1.
     """
     p1, p2, p5, whole = 11400714785074694791, 14029467366897019727, 2870177450012600261, 1 << 64
-    inverse, pairs, first = pow(p2, -1, whole), [], 0
+    inverse, first = pow(p2, -1, whole), 0
+    pairs: list[bytes] = []
     while len(pairs) < count:
         acc = (p5 + first * p2) % whole
         acc = (((acc << 31) | (acc >> 33)) % whole) * p1 % whole

@@ -433,6 +433,16 @@ def view(class_name: str, group: str, name: str, **changes: object) -> forge.Mut
     return lambda f: forge.replace_arguments(forge.find_tensor(first(class_name)(f).state[group][name]), **changes)
 
 
+def view_of_head(name: str, **changes: object) -> forge.Mutation:
+    return lambda f: forge.replace_arguments(forge.find_tensor(f.head.state["_buffers"][name]), **changes)
+
+
+def long_names(forgery: Forgery) -> None:
+    name = "c" * 1000
+    of_model(names=[name] * 100_000)(forgery)
+    of_head(nc=100_000)(forgery)
+
+
 def own_child(forgery: Forgery) -> None:
     forgery.layer("0").state["_modules"]["conv"] = forgery.layer("0")
 
@@ -482,6 +492,8 @@ MODELS: dict[str, forge.Mutation] = {
     "names that are numbers": of_model(names=[1, 2, 3]),
     "name of half a character": of_model(names=["a", "b", "\ud800"]),
     "name of a million characters": of_model(names=["a", "b", "c" * 1_000_000]),
+    "a hundred million characters of names": long_names,
+    "half a million anchors": view_of_head("anchors", size=(3, 170_000, 2), stride=(6, 0, 1)),
     "a billion classes": of_head(nc=10**9),
     "classes of 6,000 digits": of_head(nc=HUGE),
     "no classes": of_head(nc=0),

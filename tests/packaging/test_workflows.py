@@ -9,6 +9,8 @@ from typing import Any
 import pytest
 import yaml
 
+from tests.resolutions import TESTS
+
 ROOT = Path(__file__).parents[2]
 WORKFLOWS = {path.name: path for path in (ROOT / ".github" / "workflows").glob("*.yml")}
 
@@ -27,12 +29,18 @@ def test_actions_are_pinned_by_commit(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", WORKFLOWS)
-def test_make_targets_and_folders_exist(name: str) -> None:
-    """Every make target is in the Makefile, every folder of tests is there."""
+def test_make_targets_and_files_exist(name: str) -> None:
+    """Every make target is in the Makefile, every file that is run is there."""
     text = WORKFLOWS[name].read_text()
     targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
     assert set(re.findall(r"run: make ([a-z-]+)", text)) <= targets
-    assert [folder for folder in re.findall(r" (tests/\w+)", text) if not (ROOT / folder).is_dir()] == []
+    assert [path for path in re.findall(r" (tests/[\w/.]+)", text) if not (ROOT / path).exists()] == []
+
+
+def test_the_parts_that_are_resolved_exist() -> None:
+    """The parts that every Python tests are parts of tests/resolutions.py."""
+    (line,) = re.findall(r"python tests/resolutions\.py (.+)", WORKFLOWS["test.yml"].read_text())
+    assert set(line.split()) <= set(TESTS)
 
 
 def test_every_python_and_processor_is_tried() -> None:
