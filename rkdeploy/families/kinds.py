@@ -87,7 +87,8 @@ def input_channels(checkpoint: Checkpoint) -> int | None:
     weight = next(_convolution_weights(layers[0]), None)
     if weight is None:
         return None
-    return weight // 4 if layers[0].class_name in {"Focus", "ReOrg"} else weight
+    # Four pixels side by side; the Focus of Rockchip's fork of 2021 is a plain convolution instead.
+    return weight // 4 if layers[0].class_name in {"Focus", "ReOrg"} and weight % 4 == 0 else weight
 
 
 def _convolution_weights(module: Module) -> Iterator[int]:

@@ -16,8 +16,8 @@ from rkdeploy.graph.head_walk import tensor_shapes
 from rkdeploy.graph.raw_ends import Prototypes, RawEnd, RawEnds, find_raw_ends
 from rkdeploy.spec import AngleFormula, KeypointLayout
 
-_BOX_CHANNELS = (64, 4, 68)
-"""Of 16 bins, of plain distances, of 17 bins: those of Ultralytics, YOLOv6 and PP-YOLOE."""
+_BOX_CHANNELS = (64, 68, 4)
+"""Of 16 bins, of 17, of plain distances (Ultralytics, PP-YOLOE and YOLOv6); the first counts where two fit."""
 _SIGMOID_ANGLE = AngleFormula(sigmoid=True, gain=pi, offset=-0.25 * pi)  # YOLOv8's and 11's; YOLO26's has no sigmoid
 
 
@@ -106,7 +106,7 @@ def _ordered(level: Sequence[RawEnd], prototypes: Prototypes | None) -> list[Raw
     boxes = [end for end in rest if end.activation == "linear" and end.conv.shape[1] % 4 == 0 and end.per_cell]
     if len(rest) != 2 or len(scores) > 1 or not boxes or not all(end.per_cell for end in rest):
         return None
-    usual = [end for end in boxes if end.conv.shape[1] in _BOX_CHANNELS]
+    usual = [end for n in _BOX_CHANNELS for end in boxes if end.conv.shape[1] == n]
     box = (usual or boxes)[0]
     others = [end for end in rest if end is not box]
     return [box, *others, *([extra] if extra is not None else [])]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -10,33 +12,43 @@ import onnx
 from rkdeploy.building.network import Network, describe_anchors
 from rkdeploy.building.open_network import open_network
 from rkdeploy.errors import GraphError, RkdeployError
-from rkdeploy.graph.facts import GraphFacts, facts_of, listed
+from rkdeploy.graph.facts import Shape, facts_of, listed
 from rkdeploy.graph.foreign import load_onnx, opset
+from rkdeploy.graph.foreign_process import run_foreign
 from rkdeploy.inspection.inspection import Inspection, listed_names
 
 _FREE_SIZE = (640, 640)
 """What a graph of free size is looked at with: a multiple of every usual stride."""
 
 
+@dataclass(frozen=True, slots=True)
+class _Seen:
+    """What a graph says of itself, as the process that reads it hands it over."""
+
+    opset: int
+    producer: str
+    inputs: dict[str, Shape]
+    outputs: dict[str, Shape]
+
+
 def inspect_onnx(path: Path) -> Inspection:
     """Open an ONNX file as a build would, and say what came of it.
 
     Raises:
-        GraphError: when it is no ONNX file, or is damaged.
+        GraphError: when it is no ONNX file, or is damaged, or takes more than the limits.
     """
-    model = load_onnx(path)
-    facts = facts_of(model)
+    seen = run_foreign(path, partial(_seen, path), _Seen)
     rows = [
-        ("written by", _producer(model)),
-        ("inputs", listed(facts.inputs)),
-        ("outputs", listed(facts.outputs)),
+        ("written by", seen.producer),
+        ("inputs", listed(seen.inputs)),
+        ("outputs", listed(seen.outputs)),
     ]
     document: dict[str, Any] = {
-        "opset": opset(model),
-        "inputs": {name: list(shape) for name, shape in facts.inputs.items()},
-        "outputs": {name: list(shape) for name, shape in facts.outputs.items()},
+        "opset": seen.opset,
+        "inputs": {name: list(shape) for name, shape in seen.inputs.items()},
+        "outputs": {name: list(shape) for name, shape in seen.outputs.items()},
     }
-    free = _is_free(facts)
+    free = _is_free(seen)
     try:
         network = open_network(path, imgsz=_FREE_SIZE if free else None)
     except RkdeployError as error:
@@ -57,9 +69,15 @@ def inspect_onnx(path: Path) -> Inspection:
     return Inspection(path.name, "ONNX graph", tuple(rows), document, needed=needed)
 
 
-def _is_free(facts: GraphFacts) -> bool:
+def _seen(path: Path) -> _Seen:
+    model = load_onnx(path)
+    facts = facts_of(model)
+    return _Seen(opset(model), _producer(model), dict(facts.inputs), dict(facts.outputs))
+
+
+def _is_free(seen: _Seen) -> bool:
     """Whether height and width of the image are both free."""
-    image = next((shape for shape in facts.inputs.values() if len(shape) == 4), ())
+    image = next((shape for shape in seen.inputs.values() if len(shape) == 4), ())
     return len(image) == 4 and image[2] is None and image[3] is None
 
 

@@ -189,10 +189,12 @@ def test_other_suffixes_are_refused(suffix: str, tmp_path: Path) -> None:
     assert_refused(run(build_arguments(file, tmp_path), tmp_path), tmp_path, says="expected .pt, .pth or .onnx")
 
 
-def test_an_inspected_onnx_file_is_refused(tmp_path: Path) -> None:
-    """inspect is for checkpoints."""
-    shutil.copy(GOOD_ONNX, tmp_path / "v6.onnx")
-    assert_refused(run(["inspect", "v6.onnx"], tmp_path), tmp_path)
+def test_an_onnx_file_that_is_none_is_refused_by_inspect(tmp_path: Path) -> None:
+    """A checkpoint that is named .onnx, and half an ONNX file, end in one message."""
+    shutil.copy(GOOD_PT, tmp_path / "best.onnx")
+    (tmp_path / "half.onnx").write_bytes(GOOD_ONNX.read_bytes()[:5000])
+    for name in ("best.onnx", "half.onnx"):
+        assert_refused(run(["inspect", name], tmp_path), tmp_path, says="ONNX")
 
 
 # ------------------------------------------------------------------------------------------------- calibration sets

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import struct
-import sys
 from pathlib import Path
 
 import onnx
@@ -20,13 +19,10 @@ from rkdeploy.inspection.built import inspect_bundle, inspect_rknn
 from rkdeploy.inspection.checkpoint_file import inspect_checkpoint
 from rkdeploy.inspection.onnx_file import inspect_onnx
 from rkdeploy.spec import ModelSpec
+from tests.building.fork_graphs import exported, separate
+from tests.hostile import forge
 
 DATA = Path(__file__).parents[1] / "data"
-for folder in ("hostile", "building", "report"):
-    sys.path.insert(0, str(Path(__file__).parents[1] / folder))
-
-from tests.building.fork_graphs import exported, separate  # noqa: E402
-from tests.hostile import forge  # noqa: E402  # helpers of other tests
 
 
 def contract() -> ModelSpec:
