@@ -96,7 +96,7 @@ def documentation(kind: type[Any]) -> tuple[str, dict[str, str]]:
             entries[-1] += f" {line.strip()}"
         elif line.strip():
             entries.append(line.strip())
-    attributes = {}
+    attributes: dict[str, str] = {}
     for entry in entries:
         found = _ATTRIBUTE.fullmatch(entry)
         if found is None:

@@ -119,10 +119,10 @@ def test_part(environment: Path, tree: Path, wheel: Path, part: str, label: str,
     """Whether the tests of a part pass in a new environment."""
     pins = resolve(part, label, python)
     print(f"\n== {part}, {label}: {' '.join(pins)}", flush=True)
-    inside = environment / "bin" / "python"
+    inside = str(environment / "bin" / "python")
     subprocess.run([uv(), "venv", "--quiet", "--python", python, environment], check=True)
     tools = [f"{name}=={version(name)}" for name in NOT_THE_BOUNDS]
-    install = [uv(), "pip", "install", "--quiet", "--only-binary", ":all:", "--python", inside]
+    install: list[str | Path] = [uv(), "pip", "install", "--quiet", "--only-binary", ":all:", "--python", inside]
     (environment / "pins.txt").write_text("\n".join(pins))
     subprocess.run([*install, "--requirement", environment / "pins.txt", *tools, wheel], check=True)
     command = [inside, "-m", "pytest", "-q", "-m", "not slow", "-p", "no:cacheprovider", *TESTS[part]]

@@ -134,7 +134,7 @@ def test_compilers_that_fail(folder: Path, monkeypatch: pytest.MonkeyPatch, comm
     monkeypatch.setenv("CC", command)
     if not command:
         monkeypatch.setenv("PATH", str(folder))
-        monkeypatch.setattr(compiling.importlib.util, "find_spec", lambda name: None)
+        monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     before = sorted(folder.iterdir())
     with pytest.raises(CompileError, match=message):
         compile_library(folder)
