@@ -12,7 +12,7 @@ LOCK := locks/py$(VERSION).txt
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
-NATIVE := rkdeploy/postprocess/native
+NATIVE := rkdeploy/device/postprocess/native
 COMPILED := $(VENV)/.compiled
 TORCH := 2.13.0
 CPU_TORCH := https://download.pytorch.org/whl/cpu
@@ -41,7 +41,7 @@ $(READY): pyproject.toml hatch_build.py $(wildcard locks/py*.txt)
 
 # The editable install compiles too; this is for sources that changed since.  Without a compiler numpy decodes.
 $(COMPILED): $(READY) $(NATIVE)/compile.py $(wildcard $(NATIVE)/*.[ch])
-	$(BIN)/python -m rkdeploy.postprocess.native.compile || true
+	$(BIN)/python -m rkdeploy.device.postprocess.native.compile || true
 	@touch $(COMPILED)
 
 # One lock a Python version: exact versions and hashes of all packages, as constraints.txt and pyproject.toml allow.

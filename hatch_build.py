@@ -16,7 +16,7 @@ from typing import Any
 
 from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
-NATIVE = Path("rkdeploy", "postprocess", "native")
+NATIVE = Path("rkdeploy", "device", "postprocess", "native")
 
 
 class NativeDecodeHook(BuildHookInterface[Any]):

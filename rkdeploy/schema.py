@@ -15,9 +15,9 @@ from typing import Any, Final
 
 import msgspec
 
-from rkdeploy.report.diff.model import Comparison
-from rkdeploy.report.model import Report
-from rkdeploy.spec import ModelSpec
+from rkdeploy.analysis.report.diff.model import Comparison
+from rkdeploy.analysis.report.model import Report
+from rkdeploy.contract.spec import ModelSpec
 
 _ATTRIBUTE: Final = re.compile(r"(\w+(?:, \w+)*): (.*)")
 

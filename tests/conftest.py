@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from rkdeploy.bundle import Bundle
-from rkdeploy.postprocess.native.library import DECODE_VARIABLE, choice
+from rkdeploy.contract.bundle import Bundle
+from rkdeploy.device.postprocess.native.library import DECODE_VARIABLE, choice
 from tests.board.sample_model import shim_text
 from tests.board.shim import Shim, build_shim
 from tests.shared_bundles import shared_bundle

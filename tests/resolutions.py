@@ -25,32 +25,63 @@ NOT_THE_BOUNDS: Final = ("pytest", "hypothesis")  # the tools: in the versions o
 EVERY_PART: Final = "all"
 RESOLUTIONS: Final = {"lowest": "lowest-direct", "newest": "highest"}
 BASE: Final = (
-    "tests/test_bundle.py", "tests/test_image_file.py", "tests/test_preprocess.py", "tests/test_custom_string.py",
-    "tests/cli/test_console.py", "tests/drawing", "tests/checkpoint/test_reader.py",
-    "tests/postprocess/test_postprocessor.py",
-    "tests/postprocess/test_masks.py", "tests/postprocess/test_nms.py", "tests/runtime/test_registry.py",
-    "tests/runtime/test_replay.py", "tests/board/test_abi.py", "tests/board/test_faults.py",
-    "tests/board/test_librknnrt.py", "tests/board/test_rknnlite.py", "tests/stream/test_result_json.py",
-    "tests/stream/test_sinks.py", "tests/stream/test_sources.py", "tests/doctor/test_doctor_checks.py",
-    "tests/doctor/test_doctor_work.py", "tests/test_schema.py",
-)  # fmt: skip
+    "tests/contract/test_bundle.py",
+    "tests/images/test_image_file.py",
+    "tests/images/test_preprocess.py",
+    "tests/contract/test_custom_string.py",
+    "tests/cli/test_console.py",
+    "tests/device/drawing",
+    "tests/host/checkpoint/test_reader.py",
+    "tests/device/postprocess/test_postprocessor.py",
+    "tests/device/postprocess/test_masks.py",
+    "tests/device/postprocess/test_nms.py",
+    "tests/device/runtime/test_registry.py",
+    "tests/device/runtime/test_replay.py",
+    "tests/board/test_abi.py",
+    "tests/board/test_faults.py",
+    "tests/board/test_librknnrt.py",
+    "tests/board/test_rknnlite.py",
+    "tests/device/stream/test_result_json.py",
+    "tests/device/stream/test_sinks.py",
+    "tests/device/stream/test_sources.py",
+    "tests/doctor/test_doctor_checks.py",
+    "tests/doctor/test_doctor_work.py",
+    "tests/test_schema.py",
+)
 TESTS: Final[dict[str, tuple[str, ...]]] = {
     "base": BASE,
     "board": ("tests/board/test_librknnrt.py", "tests/board/test_rknnlite.py"),
-    "web": ("tests/web/test_web_access.py", "tests/web/test_web_newest.py", "tests/web/test_web_view.py"),
+    "web": (
+        "tests/device/web/test_web_access.py",
+        "tests/device/web/test_web_newest.py",
+        "tests/device/web/test_web_view.py",
+    ),
     "graph": (
-        "tests/graph", "tests/export/test_rewrites.py", "tests/runtime/test_float_backends.py",
-        "tests/building/test_agreement.py",
+        "tests/host/graph",
+        "tests/host/export/test_rewrites.py",
+        "tests/device/runtime/test_float_backends.py",
+        "tests/host/building/test_agreement.py",
     ),
-    "eval": ("tests/evaluate/test_matching.py", "tests/evaluate/test_yolo_labels.py"),
-    "report": ("tests/report/test_report_forms.py", "tests/report/test_report_texts.py"),
-    "tune": ("tests/tune/test_search.py", "tests/tune/test_study.py", "tests/tune/test_pareto.py"),
+    "eval": ("tests/evaluate/test_matching.py", "tests/datasets/test_yolo_labels.py"),
+    "report": ("tests/analysis/report/test_report_forms.py", "tests/analysis/report/test_report_texts.py"),
+    "tune": (
+        "tests/analysis/tune/test_search.py",
+        "tests/analysis/tune/test_study.py",
+        "tests/analysis/tune/test_pareto.py",
+    ),
     EVERY_PART: (
-        "tests/test_image_file.py", "tests/test_schema.py", "tests/board/test_librknnrt.py", "tests/graph/test_head.py",
-        "tests/runtime/test_float_backends.py", "tests/evaluate/test_matching.py", "tests/doctor/test_doctor_work.py",
-        "tests/report/test_report_texts.py", "tests/tune/test_search.py", "tests/web/test_web_newest.py",
+        "tests/images/test_image_file.py",
+        "tests/test_schema.py",
+        "tests/board/test_librknnrt.py",
+        "tests/host/graph/test_head.py",
+        "tests/device/runtime/test_float_backends.py",
+        "tests/evaluate/test_matching.py",
+        "tests/doctor/test_doctor_work.py",
+        "tests/analysis/report/test_report_texts.py",
+        "tests/analysis/tune/test_search.py",
+        "tests/device/web/test_web_newest.py",
     ),
-}  # fmt: skip
+}
 """Part -> the tests that its packages are enough for."""
 
 
@@ -110,8 +141,11 @@ def resolve(part: str, label: str, python: str) -> list[str]:
     command = [uv(), "pip", "compile", "--quiet", "--no-annotate", "--no-header", "--only-binary", ":all:"]
     found = subprocess.run(
         [*command, "--resolution", RESOLUTIONS[label], "--python", python, *asked, "pyproject.toml"],
-        cwd=ROOT, check=True, capture_output=True, text=True,
-    )  # fmt: skip
+        cwd=ROOT,
+        check=True,
+        capture_output=True,
+        text=True,
+    )
     return found.stdout.splitlines()
 
 

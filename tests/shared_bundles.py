@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from rkdeploy.bundle import Bundle, read_bundle
+from rkdeploy.contract.bundle import Bundle, read_bundle
 
 SAMPLE = Path(__file__).parents[1] / "calib_data"
 
@@ -39,9 +39,9 @@ def shared_bundle(model: str, factory: pytest.TempPathFactory) -> Iterator[Bundl
 
 
 def _built(model: str, out: Path) -> Path:
-    from rkdeploy.building.events import BuildEvents  # not at the top: most tests need no package of a host
-    from rkdeploy.building.options import BuildOptions
-    from rkdeploy.building.pipeline import build
+    from rkdeploy.host.building.events import BuildEvents  # not at the top: most tests need no package of a host
+    from rkdeploy.host.building.options import BuildOptions
+    from rkdeploy.host.building.pipeline import build
 
     options = BuildOptions(SAMPLE / model, calib=SAMPLE, out=out)
     if not options.folder.is_dir():  # a bundle is written whole or not at all

@@ -16,18 +16,18 @@ from packaging.utils import canonicalize_name
 import rkdeploy
 
 PACKAGE = Path(rkdeploy.__file__).parent
-HOST_PARTS = ("building", "estimate", "explain", "export", "graph", "quantize")
 EXTRAS = {
-    **dict.fromkeys(HOST_PARTS, ("graph",)),
+    **dict.fromkeys(("host", "analysis/estimate", "analysis/explain", "analysis/inspection"), ("graph",)),
+    "datasets": ("eval",),
     "evaluate": ("eval",),
-    "report": ("report",),
-    "runtime/onnxruntime.py": ("graph",),
-    "runtime/rknnlite.py": ("board",),
-    "tune": ("tune", "graph"),
-    "web": ("web",),
+    "analysis/report": ("report",),
+    "analysis/tune": ("tune", "graph"),
+    "device/runtime/onnxruntime.py": ("graph",),
+    "device/runtime/rknnlite.py": ("board",),
+    "device/web": ("web",),
     "doctor/trials.py": ("graph", "eval", "report", "web"),  # it tries them all
-    "quantize/toolkit_worker.py": ("toolkit",),
-    "quantize/toolkit_files.py": ("toolkit", "graph"),
+    "host/toolkit/worker.py": ("toolkit",),
+    "host/toolkit/files.py": ("toolkit", "graph"),
 }
 """Folder or file below the package -> the extras whose packages it may import besides the base's."""
 LOOSE = {
@@ -79,7 +79,7 @@ def _installed() -> Mapping[str, list[str]]:
 def test_what_a_file_imports_is_declared(path: Path) -> None:
     """Each imported package is one of the base's or of the part's extras."""
     place = path.relative_to(PACKAGE)
-    extras = EXTRAS.get(place.as_posix()) or EXTRAS.get(place.parts[0], ())
+    extras = next((EXTRAS[at] for one in (place, *place.parents) if (at := one.as_posix()) in EXTRAS), ())
     allowed = set().union(*map(declared, ("", *extras)))
     missing = sorted(name for name in imported(path) if not distributions(name) & allowed)
     assert not missing, f"{place} imports {missing}, which {('the base', *extras)} do not declare"

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from rkdeploy.bundle import Bundle, read_bundle
+from rkdeploy.contract.bundle import Bundle, read_bundle
 from rkdeploy.errors import BundleError
 from tests import shared_bundles
 from tests.board.board_files import write_bundle
@@ -23,7 +23,7 @@ def built(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
         written.append(folder)
         return write_bundle(folder)
 
-    monkeypatch.setattr("rkdeploy.building.pipeline.build", build)
+    monkeypatch.setattr("rkdeploy.host.building.pipeline.build", build)
     return written
 
 

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from rkdeploy.cli.console import err, plain, print_warning
-from rkdeploy.runtime.registry import BACKENDS, choose_backend
+from rkdeploy.device.runtime.registry import BACKENDS, choose_backend
 
 AUTO = "auto"
 _NAMES = (AUTO, *BACKENDS)

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.table import Table
 
-from rkdeploy.building.events import BuildEvents
 from rkdeploy.cli.backend_option import ToolkitPythonOption
 from rkdeploy.cli.console import err, out, plain, print_advice, print_warning
 from rkdeploy.cli.model_options import (
@@ -42,17 +41,18 @@ from rkdeploy.cli.model_options import (
     input_choice,
 )  # fmt: skip
 from rkdeploy.cli.size import parse_size
+from rkdeploy.host.building.events import BuildEvents
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from rkdeploy.building.network import Network
-    from rkdeploy.building.options import BuildOptions
-    from rkdeploy.evaluate.figures import AccuracyReport
-    from rkdeploy.families.advice import Advice
-    from rkdeploy.quantize.calibration import CalibrationSet
-    from rkdeploy.quantize.float16 import Float16Choice
-    from rkdeploy.record import Agreement, Proof, Verification
+    from rkdeploy.contract.accuracy import AccuracyReport
+    from rkdeploy.contract.record import Agreement, Proof, Verification
+    from rkdeploy.datasets.calibration import CalibrationSet
+    from rkdeploy.host.building.network import Network
+    from rkdeploy.host.building.options import BuildOptions
+    from rkdeploy.host.families.advice import Advice
+    from rkdeploy.host.toolkit.float16 import Float16Choice
 
 
 class Algorithm(str, Enum):
@@ -184,9 +184,9 @@ def build_command(
     toolkit_python: ToolkitPythonOption = None,
 ) -> None:
     """Turn a checkpoint into a verified .rknn bundle: export, cut, verify, quantize, build, compare."""
-    from rkdeploy.building.accuracy_gate import GateOptions
-    from rkdeploy.building.options import BuildOptions
-    from rkdeploy.graph.cut import CutOptions
+    from rkdeploy.host.building.accuracy_gate import GateOptions
+    from rkdeploy.host.building.options import BuildOptions
+    from rkdeploy.host.graph.cut import CutOptions
 
     if data is None and (max_drop is not None or data_labels is not None or data_count is not None):
         raise typer.BadParameter("Accuracy is measured on labelled images: name them with --data.", param_hint="--data")
@@ -225,7 +225,7 @@ def build_command(
 
 def build_and_print(options: BuildOptions) -> None:
     """Build, and print it as it goes and what came of it."""
-    from rkdeploy.building.pipeline import build
+    from rkdeploy.host.building.pipeline import build
 
     with _watch() as events:
         bundle = build(options, events)
@@ -244,7 +244,7 @@ def build_and_print(options: BuildOptions) -> None:
 
 def _float16(layers: str | None, worst: int, *, auto: bool) -> Float16Choice | None:
     """The choice, None where nothing was said."""
-    from rkdeploy.quantize.float16 import NONE, Float16Choice
+    from rkdeploy.host.toolkit.float16 import NONE, Float16Choice
 
     if layers is None and not worst and not auto:
         return None
@@ -277,7 +277,7 @@ class _Events(BuildEvents):
             self._status.update(f"{plain(self._title)}: {plain(text)}")
 
     def network(self, network: Network) -> None:
-        from rkdeploy.families.anchor_defaults import compare_anchors
+        from rkdeploy.host.families.anchor_defaults import compare_anchors
 
         out.print(
             f"[bold]Input[/]     {network.input_hw[1]}x{network.input_hw[0]} (width x height), "

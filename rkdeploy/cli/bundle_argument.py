@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from rkdeploy.cli.console import err, plain
 
 if TYPE_CHECKING:
-    from rkdeploy.bundle import Bundle
+    from rkdeploy.contract.bundle import Bundle
 
 
 def chosen_bundle(named: Path | None, *, installed: bool = True, quiet: bool = False) -> Bundle:
@@ -22,7 +22,7 @@ def chosen_bundle(named: Path | None, *, installed: bool = True, quiet: bool = F
     Raises:
         BundleError: there is none, or it is not whole.
     """
-    from rkdeploy.bundle import find_bundle, read_bundle
+    from rkdeploy.contract.bundle import find_bundle, read_bundle
 
     if named is not None:
         return read_bundle(named)

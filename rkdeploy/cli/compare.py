@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
+from rkdeploy.analysis.compare.events import CompareEvents
 from rkdeploy.cli.backend_option import ToolkitPythonOption
 from rkdeploy.cli.compare_table import markdown, print_comparison, row_line
 from rkdeploy.cli.console import err, out, plain, print_warning
@@ -30,12 +31,11 @@ from rkdeploy.cli.model_options import (
     WeightsOption,
 )  # fmt: skip
 from rkdeploy.cli.size import parse_size
-from rkdeploy.compare.events import CompareEvents
 from rkdeploy.errors import RkdeployError
 
 if TYPE_CHECKING:
-    from rkdeploy.compare.comparison import Comparison, Row
-    from rkdeploy.compare.variants import Variant
+    from rkdeploy.analysis.compare.comparison import Comparison, Row
+    from rkdeploy.analysis.compare.variants import Variant
 
 _MATRIX = "Matrix"
 
@@ -114,10 +114,10 @@ def compare_command(
     toolkit_python: ToolkitPythonOption = None,
 ) -> None:
     """Build for several chips, types and sizes; compare predicted rate, memory and agreement with float."""
-    from rkdeploy.building.accuracy_gate import GateOptions
-    from rkdeploy.compare.run import compare
-    from rkdeploy.compare.variants import CompareOptions
-    from rkdeploy.stream.sinks.atomic_file import refuse_folder, write_atomically
+    from rkdeploy.analysis.compare.run import compare
+    from rkdeploy.analysis.compare.variants import CompareOptions
+    from rkdeploy.host.building.accuracy_gate import GateOptions
+    from rkdeploy.system.atomic_file import refuse_folder, write_atomically
 
     if data is None and (data_labels is not None or data_count is not None):
         raise typer.BadParameter("Accuracy is measured on labelled images: name them with --data.", param_hint="--data")

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
     from rich.console import Console
 
-    from rkdeploy.compare.comparison import Accuracy, Comparison, Figures, Row, Speed
+    from rkdeploy.analysis.compare.comparison import Accuracy, Comparison, Figures, Row, Speed
 
 _LEFT = 4  # columns of words before those of figures
 _MAX_REASON = 600

@@ -15,7 +15,7 @@ from rkdeploy.errors import RkdeployError
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from rkdeploy.families.advice import Advice
+    from rkdeploy.host.families.advice import Advice
 
 out = Console(highlight=False, soft_wrap=True, emoji=False)
 err = Console(stderr=True, highlight=False, soft_wrap=True, emoji=False)

@@ -6,7 +6,7 @@ import contextlib
 import sys
 from typing import NoReturn
 
-from rkdeploy.end_signals import EXIT_WORDS, take_end_signals
+from rkdeploy.system.end_signals import EXIT_WORDS, take_end_signals
 
 
 def main() -> NoReturn:

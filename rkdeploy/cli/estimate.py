@@ -13,7 +13,7 @@ from rkdeploy.cli.size import parse_size
 from rkdeploy.errors import RkdeployError
 
 if TYPE_CHECKING:
-    from rkdeploy.estimate.latency import Prediction
+    from rkdeploy.analysis.estimate.latency import Prediction
 
 
 def estimate_command(
@@ -64,12 +64,12 @@ def estimate_command(
     ] = None,
 ) -> None:
     """Predict NPU time, rate and memory of a model on chips that you need not have."""
-    from rkdeploy.bundle import read_bundle
-    from rkdeploy.chips import canonical_dtype, canonical_target
+    from rkdeploy.analysis.estimate.compile import EstimateSource, compiled_models, is_bundle
+    from rkdeploy.analysis.estimate.latency import latency_model, predict, require_predictable
     from rkdeploy.cli.estimate_table import print_estimates
-    from rkdeploy.estimate.compile import EstimateSource, compiled_models, is_bundle
-    from rkdeploy.estimate.latency import latency_model, predict, require_predictable
-    from rkdeploy.stream.sinks.atomic_file import refuse_folder, write_atomically
+    from rkdeploy.contract.bundle import read_bundle
+    from rkdeploy.contract.chips import canonical_dtype, canonical_target
+    from rkdeploy.system.atomic_file import refuse_folder, write_atomically
 
     file = None if as_json in (None, "-") else Path(str(as_json))
     if file is not None:

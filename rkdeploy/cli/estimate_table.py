@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from rich.console import Console
 
-    from rkdeploy.estimate.latency import Prediction
+    from rkdeploy.analysis.estimate.latency import Prediction
 
 _MAX_NAME = 60
 

@@ -18,14 +18,14 @@ from rkdeploy.cli.model_options import LABELLED, CountOption, LabelsOption, Spli
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from rkdeploy.evaluate.figures import AccuracyReport
+    from rkdeploy.contract.accuracy import AccuracyReport
     from rkdeploy.evaluate.run import Progress as Listener
 
 _MEASURE, _RUN = "Measure", "Run"
 
 
 def _known(names: list[str] | None) -> list[str] | None:
-    from rkdeploy.runtime.registry import BACKENDS
+    from rkdeploy.device.runtime.registry import BACKENDS
 
     for name in names or ():
         if name != AUTO and name not in BACKENDS:
@@ -113,8 +113,8 @@ def eval_command(
 ) -> None:
     """Measure the accuracy of a bundle on labelled images."""
     from rkdeploy.cli.evaluate_table import print_accuracy
+    from rkdeploy.device.runtime.protocol import RuntimeOptions
     from rkdeploy.evaluate.run import EvaluationOptions, evaluate
-    from rkdeploy.runtime.protocol import RuntimeOptions
 
     opened = chosen_bundle(bundle)
     options = EvaluationOptions(
@@ -144,7 +144,7 @@ def eval_command(
 
 def _settled(backends: list[str] | None) -> tuple[str, ...]:
     """The backends: those that were named, else float and built side by side, or a board's own."""
-    from rkdeploy.runtime.registry import choose_backend
+    from rkdeploy.device.runtime.registry import choose_backend
 
     names: list[str] = []
     for name in backends or [AUTO]:

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from rich.console import Console
 
-    from rkdeploy.evaluate.figures import AccuracyReport, Evaluation, ObjectFigures
+    from rkdeploy.contract.accuracy import AccuracyReport, Evaluation, ObjectFigures
 
 _MAX_CLASSES = 200
 

@@ -14,8 +14,8 @@ from rkdeploy.cli.bundle_argument import chosen_bundle
 from rkdeploy.cli.console import err, out, plain, print_whole
 
 if TYPE_CHECKING:
-    from rkdeploy.explain.explain import Explanation
-    from rkdeploy.quantize.error_analysis import LayerError
+    from rkdeploy.analysis.explain.explain import Explanation
+    from rkdeploy.host.toolkit.error_analysis import LayerError
 
 _BAR = 24
 _WORST = 12
@@ -41,8 +41,8 @@ def explain_command(
     ] = None,
 ) -> None:
     """Find the layers where INT8 loses accuracy, the ranges that cause it, and what to try."""
-    from rkdeploy.explain.explain import explain
-    from rkdeploy.quantize.calibration import find_calibration
+    from rkdeploy.analysis.explain.explain import explain
+    from rkdeploy.datasets.calibration import find_calibration
 
     found = chosen_bundle(bundle, installed=False)
     # As a build proves itself: on images of the set that calibration would not take.

@@ -12,7 +12,7 @@ import typer
 from rkdeploy.cli.console import facts_table, out, plain, print_advice
 
 if TYPE_CHECKING:
-    from rkdeploy.inspection.inspection import Inspection
+    from rkdeploy.analysis.inspection.inspection import Inspection
 
 
 def inspect_command(
@@ -43,20 +43,20 @@ def _inspected(file: Path, cfg: Path | None) -> Inspection:
 
     suffix = file.suffix.lower()
     if file.is_dir():
-        from rkdeploy.inspection.built import inspect_bundle
+        from rkdeploy.analysis.inspection.built import inspect_bundle
 
         return inspect_bundle(file)
     if cfg is not None and suffix in (".onnx", ".rknn"):
         raise RkdeployError(f'"{file.name}" needs no darknet cfg.', "--cfg goes with a checkpoint of weights only.")
     if suffix == ".rknn":
-        from rkdeploy.inspection.built import inspect_rknn
+        from rkdeploy.analysis.inspection.built import inspect_rknn
 
         return inspect_rknn(file)
     if suffix == ".onnx":
-        from rkdeploy.inspection.onnx_file import inspect_onnx
+        from rkdeploy.analysis.inspection.onnx_file import inspect_onnx
 
         return inspect_onnx(file)
-    from rkdeploy.inspection.checkpoint_file import inspect_checkpoint
+    from rkdeploy.analysis.inspection.checkpoint_file import inspect_checkpoint
 
     return inspect_checkpoint(file, cfg)
 

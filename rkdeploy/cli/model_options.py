@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 import typer
 
 if TYPE_CHECKING:
-    from rkdeploy.building.input_choice import InputChoice
+    from rkdeploy.host.building.input_choice import InputChoice
 
 INPUT: Final = "Input"
 QUANTIZATION: Final = "Quantization"
@@ -195,7 +195,7 @@ def input_choice(
     names: Path | None, mean: str | None, std: str | None, color: Color | None, fit: Fit | None, crop: float | None
 ) -> InputChoice:
     """What a user says of the network's input and classes."""
-    from rkdeploy.building.input_choice import InputChoice
+    from rkdeploy.host.building.input_choice import InputChoice
 
     return InputChoice(
         mean=_triple(mean, "--mean"),

@@ -15,7 +15,7 @@ from rkdeploy.cli.console import err, out, plain
 from rkdeploy.errors import RkdeployError
 
 if TYPE_CHECKING:
-    from rkdeploy.profiling.figures import Profile
+    from rkdeploy.device.profiling.figures import Profile
 
 _ROOT = Path("/")
 _MAX_CONTEXTS = 16
@@ -73,10 +73,10 @@ def profile_command(
 ) -> None:
     """Measure a bundle on this machine: stages, contexts, layers, memory, clocks, heat, and what spoils them."""
     from rkdeploy.cli.profile_table import print_profile
-    from rkdeploy.profiling.measure import ProfileOptions, measure_profile
-    from rkdeploy.profiling.one_context import Limits
-    from rkdeploy.runtime.protocol import RuntimeOptions
-    from rkdeploy.stream.sinks.atomic_file import refuse_folder, write_atomically
+    from rkdeploy.device.profiling.measure import ProfileOptions, measure_profile
+    from rkdeploy.device.profiling.one_context import Limits
+    from rkdeploy.device.runtime.protocol import RuntimeOptions
+    from rkdeploy.system.atomic_file import refuse_folder, write_atomically
 
     target = None if as_json in (None, "-") else Path(str(as_json))
     if target is not None:

@@ -13,8 +13,15 @@ if TYPE_CHECKING:
 
     from rich.console import Console
 
-    from rkdeploy.profiling.figures import BoardConditions, ClockProfile, LayerProfile, Profile, Stages, Throughput
-    from rkdeploy.stream.statistics import Latency
+    from rkdeploy.device.profiling.figures import (
+        BoardConditions,
+        ClockProfile,
+        LayerProfile,
+        Profile,
+        Stages,
+        Throughput,
+    )
+    from rkdeploy.device.stream.statistics import Latency
 
 _MIB = 1 << 20
 _MAX_CELL = 120

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
 
-from rkdeploy.bundle import BOARD_HOME
-from rkdeploy.chips import same_npu
 from rkdeploy.cli.bundle_argument import chosen_bundle
 from rkdeploy.cli.console import err, out, plain, print_warning
+from rkdeploy.contract.bundle import BOARD_HOME
+from rkdeploy.contract.chips import same_npu
 
 if TYPE_CHECKING:
-    from rkdeploy.bundle import Bundle
+    from rkdeploy.contract.bundle import Bundle
     from rkdeploy.push import BoardState, Parcel, Ssh
 
 

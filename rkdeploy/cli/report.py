@@ -11,7 +11,7 @@ from rkdeploy.cli.console import out
 from rkdeploy.cli.report_form import Format, Language, LanguageOption, check_target, deliver, settled, with_packages
 
 if TYPE_CHECKING:
-    from rkdeploy.report.model import Report
+    from rkdeploy.analysis.report.model import Report
 
 
 def report_command(
@@ -45,7 +45,7 @@ def report_command(
     rkdeploy report diff A B compares two: see rkdeploy report diff --help.
     """
     chosen = settled(output, form, as_json=as_json)
-    from rkdeploy.report.gather import gather
+    from rkdeploy.analysis.report.gather import gather
 
     check_target(output)
     found = gather(paths, pictures=chosen is Format.html)
@@ -60,18 +60,18 @@ def report_command(
 def _rendered(found: Report, form: Format, lang: Language) -> str:
     def render() -> str:
         if form is Format.json:
-            from rkdeploy.report.json_text import json_text
+            from rkdeploy.analysis.report.json_text import json_text
 
             return json_text(found)
-        from rkdeploy.report.compose import compose
-        from rkdeploy.report.texts import Words
+        from rkdeploy.analysis.report.compose import compose
+        from rkdeploy.analysis.report.texts import Words
 
         page = compose(found, lang.value)
         if form is Format.md:
-            from rkdeploy.report.markdown import markdown_text
+            from rkdeploy.analysis.report.markdown import markdown_text
 
             return markdown_text(page, Words(lang.value))
-        from rkdeploy.report.html import html_text
+        from rkdeploy.analysis.report.html import html_text
 
         return html_text(page, lang.value)
 

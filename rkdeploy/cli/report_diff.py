@@ -14,8 +14,8 @@ from rkdeploy.cli.report_form import Format, Language, LanguageOption, check_tar
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from rkdeploy.report.diff.model import Comparison
-    from rkdeploy.report.page import Table
+    from rkdeploy.analysis.report.diff.model import Comparison
+    from rkdeploy.analysis.report.page import Table
 
 
 _A_SIDE = "A bundle, a profile.json, or a report.json of one model."
@@ -49,8 +49,8 @@ def diff_command(
     lang: LanguageOption = Language.en,
 ) -> None:  # fmt: skip
     """Compare two builds, boards or releases: what got better or worse beyond noise, and what differs about them."""
-    from rkdeploy.report.diff.compare import compare_paths
-    from rkdeploy.report.diff.limits import parse_limits, require_limits
+    from rkdeploy.analysis.report.diff.compare import compare_paths
+    from rkdeploy.analysis.report.diff.limits import parse_limits, require_limits
 
     chosen = settled(output, form, as_json=False)
     limits = parse_limits(fail_on) if fail_on is not None else ()
@@ -66,20 +66,20 @@ def diff_command(
 
 
 def _rendered(found: Comparison, form: Format, lang: Language) -> str:
-    from rkdeploy.report.diff.compose import compose_diff
-    from rkdeploy.report.texts import Words
+    from rkdeploy.analysis.report.diff.compose import compose_diff
+    from rkdeploy.analysis.report.texts import Words
 
     def render() -> str:
         if form is Format.json:
-            from rkdeploy.report.json_text import plain_json
+            from rkdeploy.analysis.report.json_text import plain_json
 
             return plain_json(found)
         page = compose_diff(found, lang.value)
         if form is Format.md:
-            from rkdeploy.report.markdown import markdown_text
+            from rkdeploy.analysis.report.markdown import markdown_text
 
             return markdown_text(page, Words(lang.value))
-        from rkdeploy.report.html import html_text
+        from rkdeploy.analysis.report.html import html_text
 
         return html_text(page, lang.value)
 
@@ -87,9 +87,9 @@ def _rendered(found: Comparison, form: Format, lang: Language) -> str:
 
 
 def _print(found: Comparison, lang: Language, console: Console) -> None:
-    from rkdeploy.report.diff.compose import compose_diff
-    from rkdeploy.report.page import Note, Table
-    from rkdeploy.report.texts import Words
+    from rkdeploy.analysis.report.diff.compose import compose_diff
+    from rkdeploy.analysis.report.page import Note, Table
+    from rkdeploy.analysis.report.texts import Words
 
     words = Words(lang.value)
     page = compose_diff(found, lang.value)

@@ -54,7 +54,7 @@ def check_target(output: Path | None) -> None:
     Raises:
         RkdeployError: a folder stands there, or there is no folder for it.
     """
-    from rkdeploy.stream.sinks.atomic_file import refuse_folder
+    from rkdeploy.system.atomic_file import refuse_folder
 
     if output is not None:
         refuse_folder(output)
@@ -64,7 +64,7 @@ def check_target(output: Path | None) -> None:
 
 def deliver(text: str, output: Path | None) -> None:
     """Write a document, or print it."""
-    from rkdeploy.stream.sinks.atomic_file import write_atomically
+    from rkdeploy.system.atomic_file import write_atomically
 
     if output is None:
         print(text, end="")

@@ -6,14 +6,14 @@ from typing import TYPE_CHECKING
 
 from rich.table import Table
 
+from rkdeploy.analysis.report.cards import card, subtitle
+from rkdeploy.analysis.report.texts import Lang, Words
 from rkdeploy.cli.console import plain
-from rkdeploy.report.cards import card, subtitle
-from rkdeploy.report.texts import Lang, Words
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from rkdeploy.report.model import Report
+    from rkdeploy.analysis.report.model import Report
 
 _STYLES = {
     "good": "green",

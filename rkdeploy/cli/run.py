@@ -16,18 +16,18 @@ from rkdeploy.cli.bundle_argument import chosen_bundle
 from rkdeploy.cli.console import err, plain, print_warning
 from rkdeploy.cli.run_report import figures_source, many, report_failed, require_frames, status_line, summarise
 from rkdeploy.cli.tally import Tally
-from rkdeploy.web.address import DEFAULT_ADDRESS
+from rkdeploy.device.web.address import DEFAULT_ADDRESS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from rkdeploy.device.runtime.protocol import Runtime
+    from rkdeploy.device.stream.pipeline import Pipeline
+    from rkdeploy.device.stream.sinks.protocol import Sink
+    from rkdeploy.device.stream.sinks.window import WindowSink
+    from rkdeploy.device.stream.sources.protocol import Source
+    from rkdeploy.device.stream.stop_signals import StopSignals
     from rkdeploy.errors import RkdeployError
-    from rkdeploy.runtime.protocol import Runtime
-    from rkdeploy.stream.pipeline import Pipeline
-    from rkdeploy.stream.sinks.protocol import Sink
-    from rkdeploy.stream.sinks.window import WindowSink
-    from rkdeploy.stream.sources.protocol import Source
-    from rkdeploy.stream.stop_signals import StopSignals
 
 _TICK_S, _WINDOW_TICK_S = 0.1, 0.015
 _STATUS_EVERY_S, _LOG_EVERY_S = 0.25, 10.0
@@ -129,18 +129,18 @@ def run_command(
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print warnings and errors only.")] = False,
 ) -> None:
     """Run a bundle on images, a video, a camera or a stream."""
-    from rkdeploy.file_names import readable_name
-    from rkdeploy.postprocess.thresholds import Thresholds
-    from rkdeploy.runtime.protocol import RuntimeOptions
-    from rkdeploy.runtime.recording import recorded
-    from rkdeploy.runtime.registry import open_runtimes
-    from rkdeploy.stream.pipeline import Pipeline, PipelineOptions
-    from rkdeploy.stream.sinks import open_save_folder
-    from rkdeploy.stream.sinks.jsonl import JsonlSink
-    from rkdeploy.stream.sinks.window import WindowSink
-    from rkdeploy.stream.sources import open_source
-    from rkdeploy.stream.sources.camera import Camera
-    from rkdeploy.stream.stop_signals import StopSignals
+    from rkdeploy.device.postprocess.thresholds import Thresholds
+    from rkdeploy.device.runtime.protocol import RuntimeOptions
+    from rkdeploy.device.runtime.recording import recorded
+    from rkdeploy.device.runtime.registry import open_runtimes
+    from rkdeploy.device.stream.pipeline import Pipeline, PipelineOptions
+    from rkdeploy.device.stream.sinks import open_save_folder
+    from rkdeploy.device.stream.sinks.jsonl import JsonlSink
+    from rkdeploy.device.stream.sinks.window import WindowSink
+    from rkdeploy.device.stream.sources import open_source
+    from rkdeploy.device.stream.sources.camera import Camera
+    from rkdeploy.device.stream.stop_signals import StopSignals
+    from rkdeploy.system.file_names import readable_name
 
     if (source is None) == (camera is None):
         raise typer.BadParameter("Give either --source or --camera.", param_hint="--source")
@@ -188,7 +188,7 @@ def run_command(
             sinks.append(window)
         view = None
         if web is not None:
-            from rkdeploy.web import open_web_view
+            from rkdeploy.device.web import open_web_view
 
             view = stack.enter_context(
                 open_web_view(web, web_token, names, title=bundle.folder.name, source=opened.text, notify=print_warning)

@@ -11,9 +11,9 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from rkdeploy.cli.tally import Tally
-    from rkdeploy.runtime.protocol import Runtime
-    from rkdeploy.stream.pipeline import Pipeline
-    from rkdeploy.stream.statistics import PipelineStats
+    from rkdeploy.device.runtime.protocol import Runtime
+    from rkdeploy.device.stream.pipeline import Pipeline
+    from rkdeploy.device.stream.statistics import PipelineStats
 
 _ON_THIS_PC = frozenset({"onnxruntime", "opencv_dnn", "simulator"})
 

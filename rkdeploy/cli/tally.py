@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from rkdeploy.cli.console import err, plain
-from rkdeploy.postprocess.class_pixels import count_class_pixels
+from rkdeploy.device.postprocess.class_pixels import count_class_pixels
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from typing_extensions import Self  # for type checkers only; typing has it from Python 3.11 on
 
-    from rkdeploy.postprocess.detections import Detections, FoundClassMap
-    from rkdeploy.stream.frames import Frame
+    from rkdeploy.device.postprocess.detections import Detections, FoundClassMap
+    from rkdeploy.device.stream.frames import Frame
 
 _STEP: Final = 4
 """Of class maps every fourth row and column is counted: enough for a share, and a sixteenth of the work."""

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn
 
+from rkdeploy.analysis.tune.events import TuneEvents
 from rkdeploy.cli.backend_option import ToolkitPythonOption
 from rkdeploy.cli.build import build_and_print
 from rkdeploy.cli.console import err, out, plain, print_warning
@@ -41,13 +42,12 @@ from rkdeploy.cli.model_options import (
 )  # fmt: skip
 from rkdeploy.cli.size import parse_size
 from rkdeploy.errors import RkdeployError
-from rkdeploy.tune.events import TuneEvents
 
 if TYPE_CHECKING:
-    from rkdeploy.building.options import BuildOptions
-    from rkdeploy.tune.baseline import Baseline
-    from rkdeploy.tune.finished import FinishedTrial
-    from rkdeploy.tune.tune import TuneOptions, TuneReport
+    from rkdeploy.analysis.tune.baseline import Baseline
+    from rkdeploy.analysis.tune.finished import FinishedTrial
+    from rkdeploy.analysis.tune.tune import TuneOptions, TuneReport
+    from rkdeploy.host.building.options import BuildOptions
 
 _SEARCH = "Search"
 
@@ -128,9 +128,9 @@ def tune_command(
     toolkit_python: ToolkitPythonOption = None,
 ) -> None:
     """Search quantization settings for the best accuracy at the least predicted cost, and build with the best."""
-    from rkdeploy.building.accuracy_gate import GateOptions
-    from rkdeploy.building.options import BuildOptions
-    from rkdeploy.tune.tune import TuneOptions
+    from rkdeploy.analysis.tune.tune import TuneOptions
+    from rkdeploy.host.building.accuracy_gate import GateOptions
+    from rkdeploy.host.building.options import BuildOptions
 
     options = TuneOptions(
         build=BuildOptions(
@@ -165,8 +165,8 @@ def tune_command(
     if best is None or no_build:
         return
     if as_json:
-        from rkdeploy.building.events import BuildEvents
-        from rkdeploy.building.pipeline import build
+        from rkdeploy.host.building.events import BuildEvents
+        from rkdeploy.host.building.pipeline import build
 
         build(best, BuildEvents())
     else:
@@ -175,7 +175,7 @@ def tune_command(
 
 def _searched(options: TuneOptions) -> tuple[TuneReport, BuildOptions | None]:
     """The search, and the build that it recommends."""
-    from rkdeploy.tune.tune import build_options_of, tune
+    from rkdeploy.analysis.tune.tune import build_options_of, tune
 
     with _watched() as events:
         try:
@@ -193,7 +193,7 @@ def _searched(options: TuneOptions) -> tuple[TuneReport, BuildOptions | None]:
 
 def _print(report: TuneReport, best: BuildOptions | None, options: TuneOptions) -> None:
     from rkdeploy.cli.tune_table import print_outcome
-    from rkdeploy.tune.command import build_command
+    from rkdeploy.host.building.command import build_command
 
     print_outcome(report, options.max_cost, out)
     if best is not None:
@@ -213,7 +213,7 @@ def _require_one(report: TuneReport, best: BuildOptions | None) -> None:
 def _json(report: TuneReport, best: BuildOptions | None, options: TuneOptions) -> str:
     import msgspec
 
-    from rkdeploy.tune.command import build_command
+    from rkdeploy.host.building.command import build_command
 
     document = {
         "schema_version": 1,

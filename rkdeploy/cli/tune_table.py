@@ -6,17 +6,17 @@ from typing import TYPE_CHECKING
 
 from rich.table import Table
 
+from rkdeploy.analysis.tune.cost import MILLISECONDS
 from rkdeploy.cli.console import plain, print_whole
-from rkdeploy.tune.cost import MILLISECONDS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from rich.console import Console
 
-    from rkdeploy.tune.finished import FinishedTrial
-    from rkdeploy.tune.pareto import Candidate, Outcome
-    from rkdeploy.tune.tune import TuneReport
+    from rkdeploy.analysis.tune.finished import FinishedTrial
+    from rkdeploy.analysis.tune.pareto import Candidate, Outcome
+    from rkdeploy.analysis.tune.tune import TuneReport
 
 _MAX_REASON = 300
 

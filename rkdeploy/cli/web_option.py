@@ -8,7 +8,7 @@ from typing import Any
 
 from typer.core import TyperCommand
 
-from rkdeploy.web.address import DEFAULT_ADDRESS
+from rkdeploy.device.web.address import DEFAULT_ADDRESS
 
 
 class WebCommand(TyperCommand):

@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from rkdeploy.bundle import read_bundle
+from rkdeploy.contract.bundle import read_bundle
+from rkdeploy.device.postprocess.postprocessor import decoder_for
+from rkdeploy.device.runtime.model_file import ModelFile, read_model_file
+from rkdeploy.device.runtime.versions import version_findings
 from rkdeploy.doctor.finding import Finding
 from rkdeploy.errors import BackendError, BundleError, RkdeployError
-from rkdeploy.postprocess.postprocessor import decoder_for
-from rkdeploy.runtime.model_file import ModelFile, read_model_file
-from rkdeploy.runtime.versions import version_findings
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from rkdeploy.device.runtime.librknnrt.library import DEFAULT_LIBRARY, LIBRARY_VARIABLE
+from rkdeploy.device.runtime.model_file import ModelFile
+from rkdeploy.device.runtime.versions import parse_version, version_findings
 from rkdeploy.doctor.finding import Finding
 from rkdeploy.doctor.packages import (
     check_decode,
@@ -13,10 +16,7 @@ from rkdeploy.doctor.packages import (
     check_work,
 )
 from rkdeploy.doctor.system import NPU_NODE, OLD_NPU_NODE
-from rkdeploy.quantize.toolkit_process import NEWEST_PYTHON
-from rkdeploy.runtime.librknnrt.library import DEFAULT_LIBRARY, LIBRARY_VARIABLE
-from rkdeploy.runtime.model_file import ModelFile
-from rkdeploy.runtime.versions import parse_version, version_findings
+from rkdeploy.host.toolkit.process import NEWEST_PYTHON
 
 if TYPE_CHECKING:
     from rkdeploy.doctor.system import Node, System, User

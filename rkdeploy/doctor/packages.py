@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Final
 from packaging.specifiers import SpecifierSet
 from packaging.version import InvalidVersion
 
+from rkdeploy.device.postprocess.native.library import COMPILE_MODULE, DECODE_VARIABLE
 from rkdeploy.doctor.finding import Finding
 from rkdeploy.doctor.system import OPENCV
-from rkdeploy.postprocess.native.library import COMPILE_MODULE, DECODE_VARIABLE
-from rkdeploy.quantize.toolkit_process import ELSEWHERE_HINT, NEWEST_PYTHON
+from rkdeploy.host.toolkit.process import ELSEWHERE_HINT, NEWEST_PYTHON
 
 if TYPE_CHECKING:
     from rkdeploy.doctor.system import System

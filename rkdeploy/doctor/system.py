@@ -15,12 +15,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from rkdeploy.bundle import BOARD_HOME
-from rkdeploy.doctor.tested import NOT_INSTALLED, KnownVersions, read_known_versions
-from rkdeploy.doctor.work import Trial, try_work
-from rkdeploy.errors import RkdeployError
-from rkdeploy.postprocess.native.library import choice
-from rkdeploy.profiling.kernel_files import (
+from rkdeploy.contract.bundle import BOARD_HOME
+from rkdeploy.device.postprocess.native.library import choice
+from rkdeploy.device.profiling.kernel_files import (
     ClockFiles,
     board_model,
     clocks,
@@ -29,9 +26,12 @@ from rkdeploy.profiling.kernel_files import (
     memory_bytes,
     text_of,
 )
-from rkdeploy.profiling.packages import installed
-from rkdeploy.runtime.board import Board, read_board
-from rkdeploy.runtime.librknnrt.library import DEFAULT_LIBRARY, LIBRARY_VARIABLE, version_in_file
+from rkdeploy.device.profiling.packages import installed
+from rkdeploy.device.runtime.board import Board, read_board
+from rkdeploy.device.runtime.librknnrt.library import DEFAULT_LIBRARY, LIBRARY_VARIABLE, version_in_file
+from rkdeploy.doctor.tested import NOT_INSTALLED, KnownVersions, read_known_versions
+from rkdeploy.doctor.work import Trial, try_work
+from rkdeploy.errors import RkdeployError
 
 OPENCV: Final = ("opencv-python", "opencv-python-headless", "opencv-contrib-python", "opencv-contrib-python-headless")
 PACKAGES: Final = (

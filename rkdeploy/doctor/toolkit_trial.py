@@ -7,17 +7,17 @@ import sys
 import tempfile
 from pathlib import Path
 
+from rkdeploy.device.profiling.packages import installed
 from rkdeploy.doctor.system import ToolkitTrial
 from rkdeploy.errors import ToolkitError
-from rkdeploy.profiling.packages import installed
 
 _TIMEOUT_S = 120.0
 
 
 def try_toolkit() -> ToolkitTrial | None:
     """Import it in the interpreter that builds use; None where none is named and none is installed here."""
-    from rkdeploy.quantize.toolkit import Toolkit
-    from rkdeploy.quantize.toolkit_process import PYTHON_VARIABLE
+    from rkdeploy.host.toolkit.process import PYTHON_VARIABLE
+    from rkdeploy.host.toolkit.toolkit import Toolkit
 
     named = os.environ.get(PYTHON_VARIABLE)
     if not named and "rknn-toolkit2" not in installed(["rknn-toolkit2"]):

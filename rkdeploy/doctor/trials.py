@@ -22,9 +22,9 @@ def images() -> None:
     import cv2
     import numpy as np
 
-    from rkdeploy.image_file import read_image
-    from rkdeploy.preprocess import Letterbox
-    from rkdeploy.spec import InputSpec
+    from rkdeploy.contract.spec import InputSpec
+    from rkdeploy.images.file import read_image
+    from rkdeploy.images.fit import Letterbox
 
     encoded, data = cv2.imencode(".png", np.full((6, 8, 3), 7, np.uint8))
     assert encoded, "no PNG was encoded"
@@ -41,9 +41,9 @@ def drawing() -> None:
     """One detection drawn and written as a JSON line."""
     import numpy as np
 
-    from rkdeploy.drawing import draw_detections
-    from rkdeploy.postprocess.detections import Detections
-    from rkdeploy.stream.result_json import result_object
+    from rkdeploy.device.drawing import draw_detections
+    from rkdeploy.device.postprocess.detections import Detections
+    from rkdeploy.device.stream.result_json import result_object
 
     box = np.array([[2, 2, 20, 20]], np.float32)
     found = Detections(box, np.array([0.5], np.float32), np.array([0], np.int32))
@@ -57,7 +57,7 @@ def contract() -> None:
     """A contract written as JSON and read again."""
     import msgspec
 
-    from rkdeploy.spec import InputSpec, ModelSpec
+    from rkdeploy.contract.spec import InputSpec, ModelSpec
 
     spec = ModelSpec("yolov5", "detect", ("bolt",), InputSpec("images", _SIDE, _SIDE), ())
     assert msgspec.json.decode(msgspec.json.encode(spec), type=ModelSpec) == spec, "a contract reads back as another"
@@ -68,8 +68,8 @@ def graph() -> None:
     import numpy as np
     from onnx import TensorProto, helper
 
-    from rkdeploy.graph.session import Session
-    from rkdeploy.graph.simplify import simplify
+    from rkdeploy.host.graph.session import Session
+    from rkdeploy.host.graph.simplify import simplify
 
     ends = [helper.make_tensor_value_info(name, TensorProto.FLOAT, (1, 2)) for name in ("x", "y")]
     network = helper.make_graph([helper.make_node("Relu", ["x"], ["y"])], "doctor", ends[:1], ends[1:])
@@ -80,9 +80,9 @@ def graph() -> None:
 
 def page() -> None:
     """An empty report as HTML."""
-    from rkdeploy.report.compose import compose
-    from rkdeploy.report.html import html_text
-    from rkdeploy.report.model import Report
+    from rkdeploy.analysis.report.compose import compose
+    from rkdeploy.analysis.report.html import html_text
+    from rkdeploy.analysis.report.model import Report
 
     assert "</html>" in html_text(compose(Report((), "2026-01-01T00:00:00+00:00", "0"), "en"), "en")
 
@@ -97,7 +97,7 @@ def view() -> None:
     """The modules of the web view."""
     import uvicorn  # noqa: F401
 
-    import rkdeploy.web.app  # noqa: F401
+    import rkdeploy.device.web.app  # noqa: F401
 
 
 TRIALS: Final[dict[str, tuple[Callable[[], None], ...]]] = {

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from rkdeploy.evaluate.figures import BestThreshold
+from rkdeploy.contract.accuracy import BestThreshold
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -14,14 +14,14 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from rkdeploy.contract.accuracy import FloatTruthAp
+from rkdeploy.datasets.truth import RunLengths, Truth
 from rkdeploy.evaluate.bootstrap import image_weights, interval
-from rkdeploy.evaluate.figures import FloatTruthAp
 from rkdeploy.evaluate.matching import IOU_THRESHOLDS, ClassMatches, Kind, match_all
 from rkdeploy.evaluate.predictions import prediction_of
-from rkdeploy.evaluate.truth import RunLengths, Truth
 
 if TYPE_CHECKING:
-    from rkdeploy.postprocess.detections import Detections
+    from rkdeploy.device.postprocess.detections import Detections
 
 _RECALLS: Final = np.linspace(0.0, 1.0, 101)
 _AT_50, _AT_75 = 0, 5

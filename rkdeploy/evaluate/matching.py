@@ -17,15 +17,15 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from rkdeploy.datasets.truth import DataError, RunLengths
+from rkdeploy.device.postprocess.rotated import probiou
 from rkdeploy.errors import RkdeployError
-from rkdeploy.evaluate.truth import DataError, RunLengths
-from rkdeploy.postprocess.rotated import probiou
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
+    from rkdeploy.datasets.truth import Truth
     from rkdeploy.evaluate.predictions import Prediction
-    from rkdeploy.evaluate.truth import Truth
 
 Kind = Literal["boxes", "rotated boxes", "keypoints", "masks"]
 

@@ -13,14 +13,14 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from rkdeploy.postprocess.boxes import xyxy_from_xywh
-from rkdeploy.postprocess.decoder import Candidates, Decoder, DenseField, RowDetails
-from rkdeploy.postprocess.rotated import upright_around
-from rkdeploy.runtime.protocol import HeadTensor
+from rkdeploy.device.postprocess.boxes import xyxy_from_xywh
+from rkdeploy.device.postprocess.decoder import Candidates, Decoder, DenseField, RowDetails
+from rkdeploy.device.postprocess.rotated import upright_around
+from rkdeploy.device.runtime.protocol import HeadTensor
 
 
 class MultiLabelDecoder:
-    """Wraps a decoder.  See `rkdeploy.postprocess.decoder.Decoder`; slow, as `decode_dense` is."""
+    """Wraps a decoder.  See `rkdeploy.device.postprocess.decoder.Decoder`; slow, as `decode_dense` is."""
 
     def __init__(self, decoder: Decoder) -> None:
         self._decoder = decoder

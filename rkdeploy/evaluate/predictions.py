@@ -9,8 +9,8 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from rkdeploy.postprocess.detections import Detections
-from rkdeploy.stream.coco_rle import rle_counts
+from rkdeploy.device.postprocess.detections import Detections
+from rkdeploy.images.coco_rle import rle_counts
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,26 +8,26 @@ from typing import TYPE_CHECKING, Any, Final
 import cv2
 import numpy as np
 
+from rkdeploy.datasets.truth import DataError, finds_objects
+from rkdeploy.device.postprocess.postprocessor import Postprocessor, decoder_for
 from rkdeploy.errors import SourceError
 from rkdeploy.evaluate.multi_label import MultiLabelDecoder
 from rkdeploy.evaluate.predictions import Prediction, prediction_of, unreadable
-from rkdeploy.evaluate.truth import DataError, finds_objects
 from rkdeploy.evaluate.validators import validator_of
-from rkdeploy.image_file import opencv_log_silenced, read_image, read_image_bytes
-from rkdeploy.postprocess.postprocessor import Postprocessor, decoder_for
-from rkdeploy.preprocess import LetterboxTransform, image_fit
+from rkdeploy.images.file import opencv_log_silenced, read_image, read_image_bytes
+from rkdeploy.images.fit import LetterboxTransform, image_fit
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from numpy.typing import NDArray
 
-    from rkdeploy.evaluate.truth import DataImage
-    from rkdeploy.postprocess.detections import Detections
-    from rkdeploy.postprocess.thresholds import Thresholds
-    from rkdeploy.preprocess import Letterboxed
-    from rkdeploy.runtime.protocol import HeadTensor
-    from rkdeploy.spec import ModelSpec
+    from rkdeploy.contract.spec import ModelSpec
+    from rkdeploy.datasets.truth import DataImage
+    from rkdeploy.device.postprocess.detections import Detections
+    from rkdeploy.device.postprocess.thresholds import Thresholds
+    from rkdeploy.device.runtime.protocol import HeadTensor
+    from rkdeploy.images.fit import Letterboxed
 
 UNLABELLED: Final = 255
 """Value of the pixels of a mask that say nothing, as in Cityscapes and VOC."""

@@ -9,22 +9,22 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from rkdeploy.evaluate.figures import AccuracyReport, Evaluation
+from rkdeploy.contract.accuracy import AccuracyReport, Evaluation
+from rkdeploy.datasets.open_data import open_data
+from rkdeploy.datasets.truth import DataError
+from rkdeploy.device.postprocess.thresholds import DEFAULT_CONFIDENCE, Thresholds
+from rkdeploy.device.runtime.board import read_board
+from rkdeploy.device.runtime.protocol import NO_OPTIONS, RuntimeOptions
 from rkdeploy.evaluate.matching import MAX_DETECTIONS, require_tool
-from rkdeploy.evaluate.open_data import open_data
 from rkdeploy.evaluate.scoring import score
 from rkdeploy.evaluate.state import Part, default_folder, open_store
-from rkdeploy.evaluate.truth import DataError
 from rkdeploy.evaluate.validators import validator_of
 from rkdeploy.evaluate.workers import Network, predict_parts
-from rkdeploy.postprocess.thresholds import DEFAULT_CONFIDENCE, Thresholds
-from rkdeploy.runtime.board import read_board
-from rkdeploy.runtime.protocol import NO_OPTIONS, RuntimeOptions
 
 if TYPE_CHECKING:
-    from rkdeploy.bundle import Bundle
-    from rkdeploy.evaluate.truth import LabelledSet
-    from rkdeploy.spec import ModelSpec
+    from rkdeploy.contract.bundle import Bundle
+    from rkdeploy.contract.spec import ModelSpec
+    from rkdeploy.datasets.truth import LabelledSet
 
 LOWEST_CONFIDENCE: Final = 0.001
 _FLOAT_BACKENDS: Final = frozenset({"onnxruntime", "opencv_dnn"})

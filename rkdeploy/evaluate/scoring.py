@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from rkdeploy.evaluate.curves import average_precision, best_threshold, coco_average_precision, precision_recall
-from rkdeploy.evaluate.figures import (
+from rkdeploy.contract.accuracy import (
     ClassFigures,
     Evaluation,
     MapClassFigures,
@@ -16,17 +15,18 @@ from rkdeploy.evaluate.figures import (
     ObjectFigures,
     RankingFigures,
 )
+from rkdeploy.datasets.truth import DataError
+from rkdeploy.evaluate.curves import average_precision, best_threshold, coco_average_precision, precision_recall
 from rkdeploy.evaluate.matching import ClassMatches, Kind, match_all
-from rkdeploy.evaluate.truth import DataError
 from rkdeploy.evaluate.validators import validator_of
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from rkdeploy.contract.spec import ModelSpec
+    from rkdeploy.datasets.truth import LabelledSet, ObjectLabels, Truth
+    from rkdeploy.device.postprocess.thresholds import Thresholds
     from rkdeploy.evaluate.predictions import Prediction
-    from rkdeploy.evaluate.truth import LabelledSet, ObjectLabels, Truth
-    from rkdeploy.postprocess.thresholds import Thresholds
-    from rkdeploy.spec import ModelSpec
 
 _OVERLAPS: Final[dict[Kind, str]] = {
     "boxes": "IoU",

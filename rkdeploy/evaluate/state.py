@@ -17,18 +17,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from rkdeploy import __version__
-from rkdeploy.bundle import SUMS
+from rkdeploy.contract.bundle import SUMS
 from rkdeploy.errors import RkdeployError
 from rkdeploy.evaluate.predictions import Prediction, decoded, encoded
-from rkdeploy.stream.sinks.atomic_file import write_atomically
-from rkdeploy.stream.sinks.partial_file import clear_partials
+from rkdeploy.system.atomic_file import write_atomically
+from rkdeploy.system.partial_file import clear_partials
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from rkdeploy.bundle import Bundle
-    from rkdeploy.evaluate.truth import DataImage
-    from rkdeploy.postprocess.thresholds import Thresholds
+    from rkdeploy.contract.bundle import Bundle
+    from rkdeploy.datasets.truth import DataImage
+    from rkdeploy.device.postprocess.thresholds import Thresholds
 
 _FORMAT: Final = 2
 _ABOUT: Final = "about.json"

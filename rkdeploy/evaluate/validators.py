@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Literal
 
 if TYPE_CHECKING:
-    from rkdeploy.spec import ModelSpec
+    from rkdeploy.contract.spec import ModelSpec
 
 Tail = Literal["sloped", "cut"]
 """Behind the last prediction a curve falls in a straight line to recall 1 (`sloped`: YOLOv5, YOLOR, ultralytics up to

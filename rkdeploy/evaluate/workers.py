@@ -9,22 +9,22 @@ from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from typing import TYPE_CHECKING, Any
 
-from rkdeploy.bundle import read_bundle
+from rkdeploy.contract.bundle import read_bundle
+from rkdeploy.device.runtime.board import read_board
+from rkdeploy.device.runtime.cores import CoreMask, core_count
+from rkdeploy.device.runtime.protocol import RuntimeOptions
+from rkdeploy.device.runtime.registry import open_runtime
 from rkdeploy.errors import RkdeployError
 from rkdeploy.evaluate.predictions import Prediction
 from rkdeploy.evaluate.predictor import Predictor
 from rkdeploy.evaluate.state import Part
-from rkdeploy.runtime.board import read_board
-from rkdeploy.runtime.cores import CoreMask, core_count
-from rkdeploy.runtime.protocol import RuntimeOptions
-from rkdeploy.runtime.registry import open_runtime
-from rkdeploy.worker_processes import serve, work_off
+from rkdeploy.system.workers import serve, work_off
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from rkdeploy.evaluate.truth import DataImage
-    from rkdeploy.postprocess.thresholds import Thresholds
+    from rkdeploy.datasets.truth import DataImage
+    from rkdeploy.device.postprocess.thresholds import Thresholds
 
 Images = Sequence["DataImage"]
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
-from rkdeploy.bundle import BOARD_HOME
+from rkdeploy.contract.bundle import BOARD_HOME
 from rkdeploy.errors import PushError, shown
 from rkdeploy.push import scripts
 from rkdeploy.push.answer import Answer

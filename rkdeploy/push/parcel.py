@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
-from rkdeploy.bundle import SUMS, Bundle
+from rkdeploy.contract.bundle import SUMS, Bundle
 from rkdeploy.errors import PushError, shown
 
 _NAME = re.compile(r"\w[\w.+-]{0,99}")

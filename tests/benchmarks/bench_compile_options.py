@@ -21,15 +21,15 @@ from unittest.mock import patch
 import numpy as np
 import onnx
 
-from rkdeploy.building.open_network import open_network
-from rkdeploy.checkpoint import Module
-from rkdeploy.compiled import CompiledModel
+from rkdeploy.contract.compiled import CompiledModel
 from rkdeploy.errors import RkdeployError
-from rkdeploy.export.builder import Value
-from rkdeploy.export.emission import Emission, StemForm, emit
-from rkdeploy.graph.cut import CutOptions, cut
-from rkdeploy.quantize.compile_log import read_compile_log
-from rkdeploy.quantize.toolkit import Toolkit, ToolkitOptions
+from rkdeploy.host.building.open_network import open_network
+from rkdeploy.host.checkpoint import Module
+from rkdeploy.host.export.builder import Value
+from rkdeploy.host.export.emission import Emission, StemForm, emit
+from rkdeploy.host.graph.cut import CutOptions, cut
+from rkdeploy.host.toolkit.compile_log import read_compile_log
+from rkdeploy.host.toolkit.toolkit import Toolkit, ToolkitOptions
 from tests.benchmarks.compile_rewrites import concat_as_sum, shortest_branch_first, upsample_as_transposed
 
 Rewrite = Callable[[onnx.ModelProto], onnx.ModelProto]
@@ -92,8 +92,8 @@ def _blocks_apart(emission: Emission, first: Module, second: Module, value: Valu
 def _blocks_as_trained(*, wanted: bool) -> Iterator[None]:
     with contextlib.ExitStack() as stack:
         if wanted:
-            stack.enter_context(patch("rkdeploy.export.rewrites.nested_pools", _pools_apart))
-            stack.enter_context(patch("rkdeploy.export.rewrites.pointwise_pair", _blocks_apart))
+            stack.enter_context(patch("rkdeploy.host.export.rewrites.nested_pools", _pools_apart))
+            stack.enter_context(patch("rkdeploy.host.export.rewrites.pointwise_pair", _blocks_apart))
         yield
 
 

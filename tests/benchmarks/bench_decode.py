@@ -24,12 +24,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from rkdeploy.postprocess.anchor_decode import AnchorDecoder
-from rkdeploy.postprocess.decoder import Candidates
-from rkdeploy.postprocess.native.library import DECODE_VARIABLE, choice
-from rkdeploy.postprocess.nms import nms
-from rkdeploy.runtime.protocol import HeadTensor
-from rkdeploy.spec import Anchors, HeadOutput, InputSpec, ModelSpec, OutputRole
+from rkdeploy.contract.spec import Anchors, HeadOutput, InputSpec, ModelSpec, OutputRole
+from rkdeploy.device.postprocess.anchor_decode import AnchorDecoder
+from rkdeploy.device.postprocess.decoder import Candidates
+from rkdeploy.device.postprocess.native.library import DECODE_VARIABLE, choice
+from rkdeploy.device.postprocess.nms import nms
+from rkdeploy.device.runtime.protocol import HeadTensor
 
 ANCHORS = Anchors(
     (

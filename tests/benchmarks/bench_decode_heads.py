@@ -24,15 +24,15 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from rkdeploy.postprocess.detections import Detections
-from rkdeploy.postprocess.native.library import choice
-from rkdeploy.postprocess.nms import nms
-from rkdeploy.postprocess.postprocessor import Postprocessor
-from rkdeploy.postprocess.rotated import probiou, regularized
-from rkdeploy.postprocess.thresholds import Thresholds
-from rkdeploy.preprocess import LetterboxTransform
-from rkdeploy.runtime.protocol import HeadTensor
-from rkdeploy.spec import AngleFormula, ClassMap, HeadOutput, InputSpec, KeypointLayout, ModelSpec, OutputRole
+from rkdeploy.contract.spec import AngleFormula, ClassMap, HeadOutput, InputSpec, KeypointLayout, ModelSpec, OutputRole
+from rkdeploy.device.postprocess.detections import Detections
+from rkdeploy.device.postprocess.native.library import choice
+from rkdeploy.device.postprocess.nms import nms
+from rkdeploy.device.postprocess.postprocessor import Postprocessor
+from rkdeploy.device.postprocess.rotated import probiou, regularized
+from rkdeploy.device.postprocess.thresholds import Thresholds
+from rkdeploy.device.runtime.protocol import HeadTensor
+from rkdeploy.images.fit import LetterboxTransform
 from tests.benchmarks.bench_decode import as_nc1hwc2, as_nhwc, by_numpy, median_ms
 
 STRIDES = (8, 16, 32)

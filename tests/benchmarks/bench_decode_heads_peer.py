@@ -25,10 +25,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from rkdeploy.postprocess.nms import nms
-from rkdeploy.postprocess.point_decode import PointDecoder
-from rkdeploy.runtime.protocol import HeadTensor
-from rkdeploy.spec import HeadOutput, InputSpec, ModelSpec, OutputRole
+from rkdeploy.contract.spec import HeadOutput, InputSpec, ModelSpec, OutputRole
+from rkdeploy.device.postprocess.nms import nms
+from rkdeploy.device.postprocess.point_decode import PointDecoder
+from rkdeploy.device.runtime.protocol import HeadTensor
 from tests.benchmarks.bench_decode import CONFIDENCE, NMS_LIMITS, STRIDES, as_nhwc, by_numpy, median_ms
 from tests.benchmarks.bench_decode_peer import Found, matched
 

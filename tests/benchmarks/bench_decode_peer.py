@@ -25,9 +25,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from rkdeploy.postprocess.anchor_decode import AnchorDecoder
-from rkdeploy.postprocess.nms import nms
-from rkdeploy.runtime.protocol import HeadTensor
+from rkdeploy.device.postprocess.anchor_decode import AnchorDecoder
+from rkdeploy.device.postprocess.nms import nms
+from rkdeploy.device.runtime.protocol import HeadTensor
 from tests.benchmarks.bench_decode import (
     ANCHORS,
     CONFIDENCE,

@@ -18,10 +18,10 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from rkdeploy.drawing import draw_detections
-from rkdeploy.postprocess.detections import Detections, FoundClassMap, InstanceMask, Ranking
-from rkdeploy.stream.frames import Frame
-from rkdeploy.stream.sinks.jsonl import jsonl_line
+from rkdeploy.device.drawing import draw_detections
+from rkdeploy.device.postprocess.detections import Detections, FoundClassMap, InstanceMask, Ranking
+from rkdeploy.device.stream.frames import Frame
+from rkdeploy.device.stream.sinks.jsonl import jsonl_line
 
 HEIGHT, WIDTH, OBJECTS, PICTURES = 1080, 1920, 20, 60
 NAMES = tuple(f"class {i}" for i in range(80))

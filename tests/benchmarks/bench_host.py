@@ -24,13 +24,13 @@ def host_stages(model: Path, out: Path) -> None:
     """Everything of a build that is ours; the child of a run."""
     import onnx
 
-    from rkdeploy.building.open_network import open_network
-    from rkdeploy.building.verification import VERIFY_IMAGES
-    from rkdeploy.bundle import CONTRACT, new_bundle, write_json
-    from rkdeploy.graph.cut import CutOptions, cut
-    from rkdeploy.graph.verify import verify
-    from rkdeploy.preprocess import Letterbox
-    from rkdeploy.quantize.calibration import find_calibration
+    from rkdeploy.contract.bundle import CONTRACT, new_bundle, write_json
+    from rkdeploy.datasets.calibration import find_calibration
+    from rkdeploy.host.building.open_network import open_network
+    from rkdeploy.host.building.verification import VERIFY_IMAGES
+    from rkdeploy.host.graph.cut import CutOptions, cut
+    from rkdeploy.host.graph.verify import verify
+    from rkdeploy.images.fit import Letterbox
 
     network = open_network(model)
     cut_graph, outputs = cut(network.simplified, network.head, CutOptions())

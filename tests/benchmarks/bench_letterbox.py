@@ -17,8 +17,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from rkdeploy.preprocess import Letterbox
-from rkdeploy.spec import InputSpec
+from rkdeploy.contract.spec import InputSpec
+from rkdeploy.images.fit import Letterbox
 
 SOURCES_HW = ((480, 640), (720, 1280), (1080, 1920), (1920, 1080), (2160, 3840))
 

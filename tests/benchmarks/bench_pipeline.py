@@ -33,14 +33,14 @@ import numpy as np
 from numpy.typing import NDArray
 from typing_extensions import Self
 
-from rkdeploy.drawing import draw_detections
-from rkdeploy.postprocess.detections import Detections
-from rkdeploy.postprocess.thresholds import Thresholds
-from rkdeploy.runtime.protocol import HeadTensor
-from rkdeploy.spec import ModelSpec
-from rkdeploy.stream.detector import Detector
-from rkdeploy.stream.frames import Frame
-from rkdeploy.stream.pipeline import Pipeline, PipelineOptions
+from rkdeploy.contract.spec import ModelSpec
+from rkdeploy.device.drawing import draw_detections
+from rkdeploy.device.postprocess.detections import Detections
+from rkdeploy.device.postprocess.thresholds import Thresholds
+from rkdeploy.device.runtime.protocol import HeadTensor
+from rkdeploy.device.stream.detector import Detector
+from rkdeploy.device.stream.frames import Frame
+from rkdeploy.device.stream.pipeline import Pipeline, PipelineOptions
 from tests.benchmarks.bench_decode import head, head_logits
 
 CONTEXTS = 3

@@ -14,12 +14,12 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from rkdeploy.building.events import BuildEvents
-from rkdeploy.building.options import BuildOptions
-from rkdeploy.building.pipeline import build
-from rkdeploy.bundle import Bundle
-from rkdeploy.graph.cut import CutOptions, Sigmoid, Split
-from rkdeploy.quantize.float16 import Float16Choice
+from rkdeploy.contract.bundle import Bundle
+from rkdeploy.host.building.events import BuildEvents
+from rkdeploy.host.building.options import BuildOptions
+from rkdeploy.host.building.pipeline import build
+from rkdeploy.host.graph.cut import CutOptions, Sigmoid, Split
+from rkdeploy.host.toolkit.float16 import Float16Choice
 
 ROOT = Path(__file__).parents[2]
 CUTS: tuple[tuple[Split, Sigmoid], ...] = (

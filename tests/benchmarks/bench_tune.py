@@ -14,11 +14,11 @@ import tempfile
 import time
 from pathlib import Path
 
-from rkdeploy.building.accuracy_gate import GateOptions
-from rkdeploy.building.options import BuildOptions
-from rkdeploy.tune.events import TuneEvents
-from rkdeploy.tune.finished import FinishedTrial
-from rkdeploy.tune.tune import TuneOptions, TuneReport, tune
+from rkdeploy.analysis.tune.events import TuneEvents
+from rkdeploy.analysis.tune.finished import FinishedTrial
+from rkdeploy.analysis.tune.tune import TuneOptions, TuneReport, tune
+from rkdeploy.host.building.accuracy_gate import GateOptions
+from rkdeploy.host.building.options import BuildOptions
 
 SAMPLE = Path(__file__).parents[2] / "calib_data"
 

@@ -23,10 +23,10 @@ from contextlib import ExitStack, contextmanager, suppress
 
 import numpy as np
 
-from rkdeploy.postprocess.thresholds import Thresholds
-from rkdeploy.stream.pipeline import Pipeline
-from rkdeploy.web.address import Address
-from rkdeploy.web.view import WebView
+from rkdeploy.device.postprocess.thresholds import Thresholds
+from rkdeploy.device.stream.pipeline import Pipeline
+from rkdeploy.device.web.address import Address
+from rkdeploy.device.web.view import WebView
 from tests.benchmarks.bench_decode import head, head_logits
 from tests.benchmarks.bench_pipeline import CONTEXTS, Case, Pictures
 

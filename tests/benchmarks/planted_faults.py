@@ -13,11 +13,11 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from rkdeploy.building.open_network import CHECKPOINT_SUFFIXES, open_network
-from rkdeploy.building.verification import verify_contract
+from rkdeploy.datasets.calibration import CalibrationImage, find_calibration
 from rkdeploy.errors import RkdeployError
-from rkdeploy.quantize.calibration import CalibrationImage, find_calibration
-from tests.graph.planted import Case, planted
+from rkdeploy.host.building.open_network import CHECKPOINT_SUFFIXES, open_network
+from rkdeploy.host.building.verification import verify_contract
+from tests.host.graph.planted import Case, planted
 
 ROOT = Path(__file__).parents[2]
 

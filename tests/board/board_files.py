@@ -11,9 +11,9 @@ from pathlib import Path
 
 import numpy as np
 
-from rkdeploy.bundle import BUILD, CONTRACT, Bundle, new_bundle, read_bundle, write_json
-from rkdeploy.record import BuildRecord, SourceRecord, ToolkitRecord, Verification
-from rkdeploy.spec import NpuModel
+from rkdeploy.contract.bundle import BUILD, CONTRACT, Bundle, new_bundle, read_bundle, write_json
+from rkdeploy.contract.record import BuildRecord, SourceRecord, ToolkitRecord, Verification
+from rkdeploy.contract.spec import NpuModel
 from tests.board.sample_model import SPEC, H, W, write_rknn
 
 NPU = "sys/class/devfreq/fdab0000.npu"

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from rkdeploy.runtime.librknnrt import abi
+from rkdeploy.device.runtime.librknnrt import abi
 
 
 class RKNNRuntime:

@@ -45,4 +45,4 @@ fi
 "$python" -m ziglang cc -target aarch64-linux-gnu -O1 -Wall -Werror -shared -fPIC -Wl,-soname,librknnrt.so \
   -o "$root/usr/lib/librknnrt.so" "$here/librknnrt_shim.c" -lm -lpthread
 # The tests there run this source tree.
-CC="$python -m ziglang cc -target aarch64-linux-gnu" "$python" "$here/../../rkdeploy/postprocess/native/compile.py" >/dev/null
+CC="$python -m ziglang cc -target aarch64-linux-gnu" "$python" "$here/../../rkdeploy/device/postprocess/native/compile.py" >/dev/null

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from rkdeploy.runtime.protocol import HeadTensor
-from rkdeploy.spec import Anchors, HeadOutput, InputSpec, ModelSpec, Quantization
+from rkdeploy.contract.spec import Anchors, HeadOutput, InputSpec, ModelSpec, Quantization
+from rkdeploy.device.runtime.protocol import HeadTensor
 
 H, W = 32, 64  # not square; W / 8 * 18 bytes is no multiple of 16
 SCALE, ZERO_POINT = 0.05, -14

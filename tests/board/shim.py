@@ -8,7 +8,7 @@ from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
-from rkdeploy.postprocess.native.compile import compiler
+from rkdeploy.device.postprocess.native.compile import compiler
 
 SOURCE = Path(__file__).with_name("librknnrt_shim.c")
 

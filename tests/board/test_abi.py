@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from rkdeploy.runtime.librknnrt import abi
+from rkdeploy.device.runtime.librknnrt import abi
 
 STRUCTURES = {
     "rknn_input_output_num": abi.InputOutputNum,

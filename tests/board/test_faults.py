@@ -17,17 +17,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from rkdeploy.custom_string import custom_string
+from rkdeploy.contract.custom_string import custom_string
+from rkdeploy.device.postprocess.thresholds import Thresholds
+from rkdeploy.device.runtime.cores import CoreMask
+from rkdeploy.device.runtime.librknnrt.runtime import IoMode, LibRknnRt
+from rkdeploy.device.runtime.librknnrt.shared_model import SharedModel
+from rkdeploy.device.stream.backoff import Backoff
+from rkdeploy.device.stream.pipeline import Pipeline, PipelineOptions
 from rkdeploy.errors import BackendError
-from rkdeploy.postprocess.thresholds import Thresholds
-from rkdeploy.runtime.cores import CoreMask
-from rkdeploy.runtime.librknnrt.runtime import IoMode, LibRknnRt
-from rkdeploy.runtime.librknnrt.shared_model import SharedModel
-from rkdeploy.stream.backoff import Backoff
-from rkdeploy.stream.pipeline import Pipeline, PipelineOptions
 from tests.board.sample_model import SPEC, echoed, picture, shim_text, write_rknn
 from tests.board.shim import Shim
-from tests.stream.stand_ins import ListSink, StandInSource, frame
+from tests.device.stream.stand_ins import ListSink, StandInSource, frame
 
 DOCS = Path(__file__).parents[2] / "docs" / "board-faults.md"
 MakeShim = Callable[..., Shim]

@@ -20,11 +20,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from rkdeploy.bundle import CONTRACT, Bundle, new_bundle
-from rkdeploy.custom_string import custom_string
-from rkdeploy.image_file import read_image
-from rkdeploy.preprocess import Letterbox
-from rkdeploy.runtime.registry import open_runtime
+from rkdeploy.contract.bundle import CONTRACT, Bundle, new_bundle
+from rkdeploy.contract.custom_string import custom_string
+from rkdeploy.device.runtime.registry import open_runtime
+from rkdeploy.images.file import read_image
+from rkdeploy.images.fit import Letterbox
 from tests.board.sample_model import shim_text
 
 ROOT = Path(__file__).parents[2]

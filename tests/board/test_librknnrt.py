@@ -11,16 +11,16 @@ from typing import Any
 import numpy as np
 import pytest
 
+from rkdeploy.contract.spec import HeadOutput, ModelSpec, Quantization
+from rkdeploy.device.postprocess.anchor_decode import AnchorDecoder
+from rkdeploy.device.runtime.cores import CoreMask
+from rkdeploy.device.runtime.librknnrt import abi
+from rkdeploy.device.runtime.librknnrt.context import Context
+from rkdeploy.device.runtime.librknnrt.library import Library
+from rkdeploy.device.runtime.librknnrt.runtime import IoMode, LibRknnRt
+from rkdeploy.device.runtime.librknnrt.shared_model import SharedModel
+from rkdeploy.device.runtime.librknnrt.tensor_io import UnviewableLayoutError, _require_viewable_output
 from rkdeploy.errors import BackendError
-from rkdeploy.postprocess.anchor_decode import AnchorDecoder
-from rkdeploy.runtime.cores import CoreMask
-from rkdeploy.runtime.librknnrt import abi
-from rkdeploy.runtime.librknnrt.context import Context
-from rkdeploy.runtime.librknnrt.library import Library
-from rkdeploy.runtime.librknnrt.runtime import IoMode, LibRknnRt
-from rkdeploy.runtime.librknnrt.shared_model import SharedModel
-from rkdeploy.runtime.librknnrt.tensor_io import UnviewableLayoutError, _require_viewable_output
-from rkdeploy.spec import HeadOutput, ModelSpec, Quantization
 from tests.board.sample_model import SPEC, echoed, picture, shim_text, write_rknn
 from tests.board.shim import Shim
 

@@ -11,11 +11,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from rkdeploy.custom_string import custom_string
+from rkdeploy.contract.custom_string import custom_string
+from rkdeploy.contract.spec import Anchors
+from rkdeploy.device.runtime.cores import CoreMask
+from rkdeploy.device.runtime.rknnlite import RknnLite
 from rkdeploy.errors import BackendError
-from rkdeploy.runtime.cores import CoreMask
-from rkdeploy.runtime.rknnlite import RknnLite
-from rkdeploy.spec import Anchors
 from tests.board import fake_rknnlite
 from tests.board.sample_model import SPEC, echoed, picture, shim_text, write_rknn
 from tests.board.shim import Shim

@@ -6,9 +6,9 @@ import shutil
 import stat
 from pathlib import Path
 
-from rkdeploy.bundle import CONTRACT, new_bundle, write_json
-from rkdeploy.record import BuildRecord, SourceRecord, ToolkitRecord, Verification
-from rkdeploy.spec import Anchors, HeadOutput, InputSpec, ModelSpec, NpuModel, Quantization
+from rkdeploy.contract.bundle import CONTRACT, new_bundle, write_json
+from rkdeploy.contract.record import BuildRecord, SourceRecord, ToolkitRecord, Verification
+from rkdeploy.contract.spec import Anchors, HeadOutput, InputSpec, ModelSpec, NpuModel, Quantization
 
 _ANCHORS = Anchors((((10.0, 13.0), (16.0, 30.0)),))
 _SPEC = ModelSpec(

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from rkdeploy.stream.pipeline import PipelineOptions
+from rkdeploy.device.stream.pipeline import PipelineOptions
 from tests.board_install.small_bundle import program, write_program
 
 BOARD = Path(__file__).parents[2] / "board"

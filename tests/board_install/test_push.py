@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from rkdeploy.bundle import find_bundle, read_bundle
+from rkdeploy.contract.bundle import find_bundle, read_bundle
 from rkdeploy.errors import BundleError, PushError
 from rkdeploy.push import Parcel, Ssh
 from rkdeploy.push.answer import Answer

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from rkdeploy.bundle import read_bundle
+from rkdeploy.contract.bundle import read_bundle
 from tests.board_install.small_bundle import program, write_bundle, write_program
 
 pytestmark = [

@@ -21,7 +21,7 @@ from typing_extensions import Self
 
 from rkdeploy.cli.entry import main
 from rkdeploy.errors import BackendError
-from tests.stream.stand_ins import SPEC, StandInRuntime
+from tests.device.stream.stand_ins import SPEC, StandInRuntime
 
 
 class Network(StandInRuntime):
@@ -54,8 +54,8 @@ def stand_in_network(ms: float, failing: str) -> Iterator[None]:
         return [Network(ms / 1e3, calls) for _ in cores or (0,)]
 
     with (
-        patch("rkdeploy.runtime.registry.open_runtimes", open_runtimes),
-        patch("rkdeploy.bundle.read_bundle", lambda _: SimpleNamespace(spec=SPEC, folder=Path("stand-in"))),
+        patch("rkdeploy.device.runtime.registry.open_runtimes", open_runtimes),
+        patch("rkdeploy.contract.bundle.read_bundle", lambda _: SimpleNamespace(spec=SPEC, folder=Path("stand-in"))),
     ):
         yield
 

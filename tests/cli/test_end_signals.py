@@ -61,7 +61,7 @@ def test_an_import_that_drops_exceptions_is_waited_for(number: signal.Signals, t
     )
     (tmp_path / "program.py").write_text(
         "import time\n"
-        "from rkdeploy.end_signals import take_end_signals\n"
+        "from rkdeploy.system.end_signals import take_end_signals\n"
         "take_end_signals()\n"
         "try:\n"
         "    import module\n"

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from rkdeploy.cli.tally import Tally
-from rkdeploy.postprocess.detections import Detections, FoundClassMap, Ranking
-from rkdeploy.stream.frames import Frame
+from rkdeploy.device.postprocess.detections import Detections, FoundClassMap, Ranking
+from rkdeploy.device.stream.frames import Frame
 
 FRAME = Frame(np.zeros((8, 8, 3), np.uint8), "a.jpg", 3)
 NAMES = ("cat", "dog", "mouse")

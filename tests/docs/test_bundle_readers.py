@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from rkdeploy.bundle import Bundle
+from rkdeploy.contract.bundle import Bundle
 from tests.docs.pages import fenced
 
 pytestmark = pytest.mark.slow  # the sample is built

@@ -29,7 +29,7 @@ FOREIGN_OPTIONS = {
     "--train": "YOLOv5's export.py, and make_sample.py",
     "--no-deps": "pip",
     "--device": "docker",
-    "--write": "tests/estimate/fit.py",
+    "--write": "tests/analysis/estimate/fit.py",
 }
 # What `pip install` is told besides a clone; all of it is on PyPI.
 PACKAGES = {"torch", "rknn-toolkit2"}

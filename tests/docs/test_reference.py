@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from rkdeploy.record import BuildRecord
-from rkdeploy.runtime.registry import BACKENDS
-from rkdeploy.spec import HeadOutput, InputSpec, ModelSpec
+from rkdeploy.contract.record import BuildRecord
+from rkdeploy.contract.spec import HeadOutput, InputSpec, ModelSpec
+from rkdeploy.device.runtime.registry import BACKENDS
 from tests.docs.pages import ROOT, read
 from tests.docs.test_commands_shown import CLI
 

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pytest
 
-from rkdeploy.bundle import Bundle
+from rkdeploy.contract.bundle import Bundle
 from tests.docs.pages import NAMES, ROOT, Shown, shown_lines
 
 # What takes the toolkit, a board, a camera, a window, a server or another file than the sample's.

@@ -6,13 +6,13 @@ from dataclasses import replace
 
 import pytest
 
+from rkdeploy.device.profiling.kernel_files import ClockFiles
+from rkdeploy.device.runtime.board import Board
 from rkdeploy.doctor.checks import check_system, may_use
 from rkdeploy.doctor.finding import Finding
 from rkdeploy.doctor.system import DecodeFacts, Disk, LibraryFile, Node, System, ToolkitTrial, User
 from rkdeploy.doctor.tested import KnownPackage, KnownVersions
 from rkdeploy.doctor.work import Trial
-from rkdeploy.profiling.kernel_files import ClockFiles
-from rkdeploy.runtime.board import Board
 
 GB = 10**9
 TESTED = KnownVersions(
@@ -177,7 +177,7 @@ def test_permission_bits(user: User, node: Node, *, can: bool) -> None:
     [
         (DecodeFacts("native", "/x.so"), "ok", ""),
         (DecodeFacts("numpy", "RKDEPLOY_DECODE=numpy", asked_for=True), "note", ""),
-        (DecodeFacts("numpy", 'there is no "/x.so"'), "note", "python -m rkdeploy.postprocess.native.compile"),
+        (DecodeFacts("numpy", 'there is no "/x.so"'), "note", "python -m rkdeploy.device.postprocess.native.compile"),
         (DecodeFacts("", 'RKDEPLOY_DECODE is "rust"', asked_for=True), "problem", "unset RKDEPLOY_DECODE"),
         (DecodeFacts("", "there is none", asked_for=True, hint="make it"), "problem", "make it"),
     ],

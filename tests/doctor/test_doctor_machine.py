@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 
+from rkdeploy.device.postprocess.native.library import choice
+from rkdeploy.device.runtime.librknnrt.library import LIBRARY_VARIABLE
 from rkdeploy.doctor.bundle_check import check_bundle, read_bundle_facts
 from rkdeploy.doctor.diagnose import diagnose
 from rkdeploy.doctor.system import System, read_system
-from rkdeploy.postprocess.native.library import choice
-from rkdeploy.runtime.librknnrt.library import LIBRARY_VARIABLE
 from tests.board.board_files import put, write_board, write_bundle, write_library
 from tests.command_line import rkdeploy
 
@@ -152,7 +152,7 @@ def test_a_board_needs_no_host_package(tmp_path: Path) -> None:
     code = (
         f"import sys\nfor name in {blocked!r}: sys.modules[name] = None\n"
         "import rkdeploy.cli.profile, rkdeploy.cli.doctor, rkdeploy.cli.profile_table\n"
-        "import rkdeploy.profiling.measure, rkdeploy.doctor.diagnose as d\n"
+        "import rkdeploy.device.profiling.measure, rkdeploy.doctor.diagnose as d\n"
         f"from pathlib import Path\nd.diagnose(sysroot=Path({str(tmp_path)!r}))\n"
     )
     environment = {**os.environ, "RKDEPLOY_TOOLKIT_PYTHON": ""}

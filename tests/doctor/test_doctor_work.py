@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 import tomllib
 
+from rkdeploy.device.profiling.packages import installed
 from rkdeploy.doctor.tested import read_known_versions
 from rkdeploy.doctor.trials import TRIALS
 from rkdeploy.doctor.work import Trial, read_trials, try_work
-from rkdeploy.profiling.packages import installed
 
 ROOT = Path(__file__).parents[2]
 ALL = {"onnx", "onnxsim", "onnxruntime", "jinja2", "pycocotools", "starlette", "uvicorn"}

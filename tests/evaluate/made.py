@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from rkdeploy.datasets.truth import Polygons, Truth
 from rkdeploy.evaluate.predictions import Prediction
-from rkdeploy.evaluate.truth import Polygons, Truth
 
 HW = (100, 200)
 

@@ -11,13 +11,13 @@ from pathlib import Path
 
 import pytest
 
-from rkdeploy import worker_processes
-from rkdeploy.bundle import Bundle
+from rkdeploy.contract.accuracy import AccuracyReport
+from rkdeploy.contract.bundle import Bundle
+from rkdeploy.datasets.truth import DataError
 from rkdeploy.errors import RkdeployError
-from rkdeploy.evaluate.figures import AccuracyReport
 from rkdeploy.evaluate.run import EvaluationOptions, evaluate
 from rkdeploy.evaluate.state import default_folder
-from rkdeploy.evaluate.truth import DataError
+from rkdeploy.system import workers as worker_processes
 from tests.evaluate.tiny_model import make_bundle, make_data
 
 Run = Callable[..., AccuracyReport]

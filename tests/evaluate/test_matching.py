@@ -7,7 +7,7 @@ import pytest
 
 from rkdeploy.evaluate import matching
 from rkdeploy.evaluate.matching import IOU_THRESHOLDS, keypoint_sigmas, match_all
-from rkdeploy.stream.coco_rle import rle_counts
+from rkdeploy.images.coco_rle import rle_counts
 from tests.evaluate.made import HW, prediction, truth
 
 BOX = (10.0, 10.0, 20.0, 20.0)

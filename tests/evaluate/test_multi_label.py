@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from rkdeploy.device.postprocess.postprocessor import Postprocessor, decoder_for
+from rkdeploy.device.postprocess.thresholds import Thresholds
+from rkdeploy.device.runtime.protocol import HeadTensor
 from rkdeploy.evaluate.multi_label import MultiLabelDecoder
-from rkdeploy.postprocess.postprocessor import Postprocessor, decoder_for
-from rkdeploy.postprocess.thresholds import Thresholds
-from rkdeploy.preprocess import LetterboxTransform
-from rkdeploy.runtime.protocol import HeadTensor
+from rkdeploy.images.fit import LetterboxTransform
 from tests.evaluate.tiny_model import SPEC, head_values
 
 TENSORS = [HeadTensor(head_values())]

@@ -7,8 +7,8 @@ from dataclasses import fields, replace
 import numpy as np
 import pytest
 
+from rkdeploy.device.postprocess.detections import Detections, InstanceMask, Ranking
 from rkdeploy.evaluate.predictions import Prediction, decoded, encoded, prediction_of, unreadable
-from rkdeploy.postprocess.detections import Detections, InstanceMask, Ranking
 from tests.evaluate.made import prediction
 
 FULL = replace(

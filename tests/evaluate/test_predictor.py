@@ -9,12 +9,12 @@ import cv2
 import numpy as np
 import pytest
 
+from rkdeploy.contract.spec import ClassMap, HeadOutput, ModelSpec
+from rkdeploy.datasets.truth import DataError, DataImage
+from rkdeploy.device.postprocess.thresholds import Thresholds
+from rkdeploy.device.runtime.protocol import HeadTensor
 from rkdeploy.evaluate.predictions import Prediction
 from rkdeploy.evaluate.predictor import Predictor, read_mask
-from rkdeploy.evaluate.truth import DataError, DataImage
-from rkdeploy.postprocess.thresholds import Thresholds
-from rkdeploy.runtime.protocol import HeadTensor
-from rkdeploy.spec import ClassMap, HeadOutput, ModelSpec
 from tests.evaluate.tiny_model import SIDE, SPEC, head_values
 
 ROAD = replace(

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from rkdeploy.bundle import Bundle
-from rkdeploy.evaluate.figures import AccuracyReport
+from rkdeploy.contract.accuracy import AccuracyReport
+from rkdeploy.contract.bundle import Bundle
 from rkdeploy.evaluate.run import EvaluationOptions, evaluate
 
 SAMPLE = Path(__file__).parents[2] / "calib_data"

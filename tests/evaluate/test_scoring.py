@@ -8,12 +8,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from rkdeploy.evaluate.figures import Evaluation
+from rkdeploy.contract.accuracy import Evaluation
+from rkdeploy.contract.spec import ClassMap, HeadOutput, KeypointLayout
+from rkdeploy.datasets.truth import DataError, DataImage, LabelledSet, Truth
+from rkdeploy.device.postprocess.thresholds import Thresholds
 from rkdeploy.evaluate.predictions import Prediction, unreadable
 from rkdeploy.evaluate.scoring import kinds_of, score
-from rkdeploy.evaluate.truth import DataError, DataImage, LabelledSet, Truth
-from rkdeploy.postprocess.thresholds import Thresholds
-from rkdeploy.spec import ClassMap, HeadOutput, KeypointLayout
 from tests.evaluate.made import prediction, truth
 from tests.evaluate.tiny_model import SPEC
 

@@ -12,8 +12,8 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from rkdeploy.bundle import CONTRACT, Bundle, new_bundle, read_bundle, write_json
-from rkdeploy.spec import Anchors, HeadOutput, InputSpec, ModelSpec, NpuModel
+from rkdeploy.contract.bundle import CONTRACT, Bundle, new_bundle, read_bundle, write_json
+from rkdeploy.contract.spec import Anchors, HeadOutput, InputSpec, ModelSpec, NpuModel
 
 SIDE = 32
 SPEC = ModelSpec(

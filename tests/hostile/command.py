@@ -14,10 +14,6 @@ import traceback
 from dataclasses import dataclass
 from pathlib import Path
 
-import rkdeploy.building.pipeline
-import rkdeploy.runtime.onnxruntime
-import rkdeploy.stream.sinks
-import rkdeploy.stream.sources  # noqa: F401
 from rkdeploy.cli.main import app, run_app
 
 # A command imports what it needs when it runs: that happens once here, instead of in every fork.

@@ -21,11 +21,11 @@ import onnx
 from google.protobuf.message import EncodeError
 from onnx import AttributeProto, helper, numpy_helper
 
-from rkdeploy.building.open_network import open_network
-from rkdeploy.building.verification import verify_contract
 from rkdeploy.errors import RkdeployError
-from rkdeploy.graph.cut import CutOptions, cut
-from rkdeploy.limited_process import LimitedProcessError, Limits, run_limited
+from rkdeploy.host.building.open_network import open_network
+from rkdeploy.host.building.verification import verify_contract
+from rkdeploy.host.graph.cut import CutOptions, cut
+from rkdeploy.system.limited_process import LimitedProcessError, Limits, run_limited
 
 DATA = Path(__file__).parents[1] / "data"
 BASES = [

@@ -159,7 +159,7 @@ def compressed_and_shared(path: Path, megabytes: int) -> None:
 
 def test_a_compressed_storage_is_unpacked_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """However many tensors view it: all are read in the time of one, and the bytes are the storage's."""
-    from rkdeploy.checkpoint import archive, read_checkpoint
+    from rkdeploy.host.checkpoint import archive, read_checkpoint
 
     compressed_and_shared(tmp_path / "shared.pt", 40)
     unpacked = []
@@ -179,7 +179,7 @@ def test_a_compressed_storage_is_unpacked_once(tmp_path: Path, monkeypatch: pyte
 
 def test_compressed_storages_have_a_sum(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A file that unpacks to more than it may, piece by piece, is refused before the last piece is unpacked."""
-    from rkdeploy.checkpoint import budget
+    from rkdeploy.host.checkpoint import budget
 
     forgery = Forgery()
     for index, tensor in enumerate(convolution_weights(forgery)[:5]):
@@ -221,7 +221,7 @@ def test_a_legacy_pickle_ends_at_64_mib(head: bytes, tmp_path: Path) -> None:
 
 def test_the_pickles_of_a_file_share_one_budget(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Three pickles of 9,000 steps are one of 27,000."""
-    from rkdeploy.checkpoint import unpickler
+    from rkdeploy.host.checkpoint import unpickler
 
     monkeypatch.setattr(unpickler, "MAX_STEPS", 20_000)
     many = program(b"N0" * 4_500 + b"N")
@@ -231,7 +231,7 @@ def test_the_pickles_of_a_file_share_one_budget(tmp_path: Path, monkeypatch: pyt
 
 def test_a_good_legacy_file_behind_the_bound() -> None:
     """The bound is the pickles', not the file's: lines and bytes up to it are read as they are."""
-    from rkdeploy.checkpoint.budget import BoundedStream
+    from rkdeploy.host.checkpoint.budget import BoundedStream
 
     stream = BoundedStream(b"ab\ncd\nef")
     assert (stream.readline(), stream.read(2), stream.readline(), stream.position) == (b"ab\n", b"cd", b"\n", 6)
@@ -240,7 +240,7 @@ def test_a_good_legacy_file_behind_the_bound() -> None:
 
 def test_tuples_are_remembered_as_text() -> None:
     """A stand-in's item, a dictionary's key: text that tells the parts apart, and never another tuple's hash."""
-    from rkdeploy.checkpoint.inert import plain_key
+    from rkdeploy.host.checkpoint.inert import plain_key
 
     assert plain_key((1, "a", 2.5)) == "(1, a, 2.5)"
     assert plain_key((named("models", "X")(), ())) == "(<X>, <tuple>)"

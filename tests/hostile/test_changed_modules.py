@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from rkdeploy.checkpoint import Checkpoint, Module, read_checkpoint
 from rkdeploy.errors import RkdeployError
-from rkdeploy.families.registry import family_of
+from rkdeploy.host.checkpoint import Checkpoint, Module, read_checkpoint
+from rkdeploy.host.families.registry import family_of
 
 DATA = Path(__file__).parents[1] / "data"
 CASES = (

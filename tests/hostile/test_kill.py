@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from rkdeploy.bundle import read_bundle
+from rkdeploy.contract.bundle import read_bundle
 
 ROOT = Path(__file__).parents[2]
 SAMPLE = ROOT / "calib_data"

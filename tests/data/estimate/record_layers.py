@@ -13,7 +13,7 @@ from pathlib import Path
 
 import msgspec
 
-from rkdeploy.quantize.compile_log import read_compile_log
+from rkdeploy.host.toolkit.compile_log import read_compile_log
 
 lines = []
 for log in sorted(Path(sys.argv[1]).glob("*.log")):

@@ -1,0 +1,1 @@
+"""Questions asked about bundles: report, tune, compare, estimate, explain, inspect."""

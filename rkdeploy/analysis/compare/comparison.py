@@ -1,0 +1,166 @@
+"""What a comparison found, as plain data."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from rkdeploy.analysis.compare.variants import Variant
+from rkdeploy.contract.record import Agreement
+from rkdeploy.errors import VerificationError
+from rkdeploy.host.building.agreement_gate import proof_of, require_agreement
+
+State = Literal["built", "kept", "failed"]
+
+
+@dataclass(frozen=True, slots=True)
+class Speed:
+    """Predicted, not measured: NPU time of one frame on one core at its highest clock.
+
+    Attributes:
+        time_ms: predicted time.
+        low_ms, high_ms: its interval.
+        coverage: share of models that such an interval is made to hold, 0..1; None where the formula is another type's,
+            which is a prediction of lower standing.
+        frames_per_second: 1000 / time_ms.
+        fitted_on: in words.
+        notes: what a prediction without coverage rests on, and why this one may be worse than its interval says.
+    """
+
+    time_ms: float
+    low_ms: float
+    high_ms: float
+    coverage: float | None
+    frames_per_second: float
+    fitted_on: str
+    notes: tuple[str, ...] = ()
+
+    @property
+    def rests_on(self) -> str:
+        """What a prediction without coverage rests on, in a sentence; empty with coverage."""
+        return self.notes[0] if self.coverage is None and self.notes else ""
+
+
+@dataclass(frozen=True, slots=True)
+class Accuracy:
+    """One headline figure on labelled images, 0..1.
+
+    Attributes:
+        name: `mAP50-95 (boxes)`, `top-1`, ...
+        reference: float's.
+        built: the built model's in the simulator; None where it found nothing to judge.
+    """
+
+    name: str
+    reference: float
+    built: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """The figures on labelled images.
+
+    Attributes:
+        figures: one for each thing that was measured.
+        figures_from: the simulator and its version.
+        source: where the images come from.
+        images: how many.
+        on: the build whose simulation it was, where that is another: a build for another chip that simulates alike.
+    """
+
+    figures: tuple[Accuracy, ...]
+    figures_from: str
+    source: str
+    images: int
+    on: Variant | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Figures:
+    """What is known of a build without a board.
+
+    Attributes:
+        speed: predicted; None where it cannot be.
+        not_predicted: why not; empty where it is.
+        weight_kib, internal_kib: memory, as the compiler plans it; None where its log does not say.
+        rknn_bytes: size of the model's file.
+        agreement: the built model in the simulator against float at the same size; None without images.
+        accuracy: on labelled images, in the simulator; None where none were given.
+    """
+
+    speed: Speed | None
+    not_predicted: str
+    weight_kib: float | None
+    internal_kib: float | None
+    rknn_bytes: int
+    agreement: Agreement | None
+    accuracy: Measured | None
+
+    @property
+    def agreement_share(self) -> float | None:
+        """The agreement as one number, 0..1; None without images, or where float finds nothing on them.
+
+        `Agreement.headline`: average precision against float's detections; of a classifier, images with the same first
+        class; where there are class maps only, the least mean IoU.
+        """
+        headline = self.agreement.headline if self.agreement is not None else None
+        return headline.value if headline is not None else None
+
+    def agrees(self, min_agreement: float) -> bool:
+        """Whether `rkdeploy build --min-agreement` would accept it."""
+        if self.agreement is None or self.agreement_share is None:
+            return False
+        try:
+            require_agreement(self.agreement, min_agreement)
+        except VerificationError:
+            return False
+        return proof_of(self.agreement).standing != "unproven"
+
+    @property
+    def accuracies(self) -> tuple[float, ...]:
+        """The headline figures of the built model; empty where nothing was measured."""
+        if self.accuracy is None:
+            return ()
+        return tuple(one.built or 0.0 for one in self.accuracy.figures)
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One build of the comparison.
+
+    Attributes:
+        variant: what was asked for.
+        state: `built` now, `kept` from before, or `failed`.
+        folder: of the bundle, None where it failed.
+        figures: None where it failed.
+        reason, hint: why it failed and what to do; empty where it did not.
+    """
+
+    variant: Variant
+    state: State
+    folder: Path | None = None
+    figures: Figures | None = None
+    reason: str = ""
+    hint: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """All of them.
+
+    Attributes:
+        model: name of the file.
+        toolkit: version of rknn-toolkit2.
+        min_agreement: what the advice took for good enough, 0..1.
+        rows: in the order of targets, types and sizes that was asked for.
+        front: the Pareto front: see `rkdeploy.analysis.compare.choice`.
+        advice: a sentence or two a goal.
+    """
+
+    model: str
+    toolkit: str
+    min_agreement: float
+    rows: tuple[Row, ...]
+    front: tuple[Variant, ...]
+    advice: tuple[str, ...]

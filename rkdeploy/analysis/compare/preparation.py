@@ -1,0 +1,102 @@
+"""What all builds of a comparison share, looked at before the first of them: what is wrong there is one message."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+from rkdeploy.analysis.compare.events import CompareEvents
+from rkdeploy.analysis.compare.variants import CompareOptions, Variant, build_options
+from rkdeploy.datasets.truth import LabelledSet
+from rkdeploy.errors import RkdeployError
+from rkdeploy.host.building.accuracy_gate import open_gate
+from rkdeploy.host.building.network import Network
+from rkdeploy.host.building.open_network import open_network
+from rkdeploy.host.building.pipeline import choose_images
+from rkdeploy.host.building.request import ChosenImages
+from rkdeploy.host.graph.cut import CutOptions, cut
+from rkdeploy.host.toolkit.toolkit import Toolkit
+
+_Found = TypeVar("_Found")
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """What all builds share.
+
+    Attributes:
+        sizes: (height, width) each that the network can have, or why it cannot.
+        images: by type, or why there are none.
+        labelled: the images to measure on, None without.
+        toolkit: version of rknn-toolkit2.
+    """
+
+    sizes: dict[tuple[int, int], RkdeployError | None]
+    images: dict[str, ChosenImages | RkdeployError]
+    labelled: LabelledSet | None
+    toolkit: str
+
+
+def prepare(options: CompareOptions, events: CompareEvents) -> Prepared:
+    """Look at everything that can be wrong for all builds alike.
+
+    Raises:
+        RkdeployError: when the file, the images or the toolkit are unusable.
+    """
+    events.stage(f"Reading {options.model.name}")
+    networks: dict[tuple[int, int], Network | RkdeployError] = {}
+    if options.sizes:
+        for hw in options.sizes:
+            networks[hw] = _opened(options, hw)
+    else:
+        network = open_network(options.model, options.weights, None, cfg=options.cfg)
+        networks[network.input_hw] = network
+    network = _first(networks.values())
+    events.stage("Choosing images")
+    images: dict[str, ChosenImages | RkdeployError] = {
+        dtype: _images(options, Variant(options.targets[0], dtype, network.input_hw)) for dtype in options.dtypes
+    }
+    _first(images.values())
+    labelled = None
+    if options.gate is not None:
+        spec = network.contract(cut(network.simplified, network.head, CutOptions())[1])
+        labelled = open_gate(options.gate, spec)
+    events.stage("Starting rknn-toolkit2")
+    with (
+        tempfile.TemporaryDirectory(prefix="rkdeploy-compare-") as folder,
+        Toolkit(log=Path(folder) / "toolkit.log", python=options.toolkit_python) as toolkit,
+    ):
+        version = toolkit.version
+    sizes = {hw: found if isinstance(found, RkdeployError) else None for hw, found in networks.items()}
+    return Prepared(sizes, images, labelled, version)
+
+
+def _opened(options: CompareOptions, hw: tuple[int, int]) -> Network | RkdeployError:
+    try:
+        return open_network(options.model, options.weights, hw, cfg=options.cfg)
+    except RkdeployError as error:
+        return error
+
+
+def _images(options: CompareOptions, variant: Variant) -> ChosenImages | RkdeployError:
+    try:
+        return choose_images(build_options(options, variant, measured=False), lambda _: None)
+    except RkdeployError as error:
+        return error
+
+
+def _first(found: Iterable[_Found | RkdeployError]) -> _Found:
+    """The first that is no failure.
+
+    Raises:
+        RkdeployError: the first failure, when there is nothing else.
+    """
+    failures = []
+    for one in found:
+        if not isinstance(one, RkdeployError):
+            return one
+        failures.append(one)
+    raise failures[0]

@@ -1,0 +1,305 @@
+"""The latency model: NPU time of a frame from what the compiler prints, before there is a board.
+
+    time = sum over layers of max(compute * cycles, traffic * bytes, activation * values) + overhead
+           + softmax * values through a softmax
+
+A layer computes, moves data and runs its activation side by side, and the slowest of the three decides.  The five
+coefficients of a chip are not negative and have a meaning: inverse clock, inverse bandwidth, inverse rate of table
+activations, the start of a layer, and what a softmax costs.  They are fitted on Rockchip's published rates
+(`coefficients.json`, made by tests/analysis/estimate/fit.py); docs/estimate.md has the errors on models left out of
+the fit.  FP16 models are predicted by the same, with an interval of their own: see
+`rkdeploy.analysis.estimate.checked`.
+
+Every figure from here is predicted, never measured.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import dataclass
+from functools import cache
+from math import exp, prod
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+import msgspec
+
+from rkdeploy.analysis.estimate.checked import TypeCheck, type_check
+from rkdeploy.analysis.estimate.work import LayerWork, works_of
+from rkdeploy.errors import RkdeployError, shown
+
+if TYPE_CHECKING:
+    from rkdeploy.contract.compiled import CompiledModel
+
+COEFFICIENTS = Path(__file__).with_name("coefficients.json")
+SAME_CHIP = {"rk3568": "rk3566"}
+"""Targets that another's coefficients stand for; Rockchip publishes one rate for both."""
+
+_MOST = 1e12  # cycles, KiB or values of one layer
+
+Limit = Literal["compute", "memory", "activation", "attention"]
+
+
+@dataclass(frozen=True, slots=True)
+class Coefficients:
+    """What one chip's NPU core takes.
+
+    Attributes:
+        compute_ms: a million of the compiler's cycles.
+        traffic_ms: a million bytes moved.
+        activation_ms: a million values through a table activation.
+        softmax_ms: a million values through a softmax, within an attention layer or alone, on top of the rest.
+        overhead_ms: each layer.
+    """
+
+    compute_ms: float
+    traffic_ms: float
+    activation_ms: float
+    softmax_ms: float
+    overhead_ms: float
+
+
+@dataclass(frozen=True, slots=True)
+class ChipFit:
+    """Coefficients of a chip and how well they do on models that they were not fitted on.
+
+    Attributes:
+        lanes: see `works_of`.
+        coefficients: fitted on all models.
+        median_error, worst_error: of the predicted time over the published one, models left out of the fit one by one.
+        half_width: the interval is time * exp(-half_width) to time * exp(half_width).
+        fastest_ms, slowest_ms: range of the published times.
+    """
+
+    lanes: int
+    coefficients: Coefficients
+    median_error: float
+    worst_error: float
+    half_width: float
+    fastest_ms: float
+    slowest_ms: float
+
+
+@dataclass(frozen=True, slots=True)
+class LatencyModel:
+    """What `coefficients.json` holds.
+
+    Attributes:
+        source: whose rates these are.
+        dtype: of all models fitted on.
+        toolkit: rknn-toolkit2 whose compile logs gave the terms.
+        coverage: share of left-out models that the interval was made to hold.
+        models: what was fitted on.
+        kinds: layers seen, as `LayerWork.kind`.
+        chips: by target.
+    """
+
+    source: str
+    dtype: str
+    toolkit: str
+    coverage: float
+    models: tuple[str, ...]
+    kinds: tuple[str, ...]
+    chips: dict[str, ChipFit]
+
+
+@dataclass(frozen=True, slots=True)
+class LayerTime:
+    """One layer's predicted time and what decides it."""
+
+    number: int
+    op: str
+    name: str
+    time_ms: float
+    limit: Limit
+
+
+@dataclass(frozen=True, slots=True)
+class Prediction:
+    """Predicted, not measured: NPU time of one frame on one core at its highest clock, pre- and postprocessing apart.
+
+    Attributes:
+        target: chip.
+        dtype: of the model.
+        time_ms: predicted time.
+        low_ms, high_ms: its interval.
+        coverage: share of models that such an interval is made to hold, 0..1.  None for a type that the formula was not
+            fitted on, a prediction of lower standing: its interval holds what published rates of other models showed.
+        frames_per_second: 1000 / time_ms.
+        compute_ms, memory_ms, activation_ms, attention_ms, overhead_ms: the same time by what decides it.
+        layers: in the order of execution.
+        weight_kib, internal_kib: memory, as the compiler plans it.
+        median_error, worst_error: of this model of latency on models it was not fitted on, as a share; without
+            coverage, on the published rates of this type.
+        fitted_on: in words.
+        notes: what a prediction without coverage rests on, and why this one may be worse than its interval says; empty
+            when nothing is unusual.
+    """
+
+    target: str
+    dtype: str
+    time_ms: float
+    low_ms: float
+    high_ms: float
+    coverage: float | None
+    frames_per_second: float
+    compute_ms: float
+    memory_ms: float
+    activation_ms: float
+    attention_ms: float
+    overhead_ms: float
+    layers: tuple[LayerTime, ...]
+    weight_kib: float
+    internal_kib: float
+    median_error: float
+    worst_error: float
+    fitted_on: str
+    notes: tuple[str, ...]
+
+    @property
+    def rests_on(self) -> str:
+        """What a prediction without coverage rests on, in a sentence; empty with coverage."""
+        return self.notes[0] if self.coverage is None and self.notes else ""
+
+
+@cache
+def latency_model() -> LatencyModel:
+    """The fitted model of this release."""
+    return msgspec.json.decode(COEFFICIENTS.read_bytes(), type=LatencyModel)
+
+
+def targets() -> tuple[str, ...]:
+    """The chips that can be predicted."""
+    return (*latency_model().chips, *SAME_CHIP)
+
+
+def require_predictable(target: str, dtype: str) -> None:
+    """Refuse what the model knows nothing of.
+
+    Raises:
+        RkdeployError: no rates of this chip or type are published.
+    """
+    model = latency_model()
+    if SAME_CHIP.get(target, target) not in model.chips:
+        raise RkdeployError(
+            f"There is no latency model of {shown(target)}, expected one of {', '.join(targets())}.",
+            "Only chips with published rates are predicted. On a board, rkdeploy profile measures.",
+        )
+    if dtype != model.dtype and type_check(dtype) is None:
+        raise RkdeployError(
+            f"There is no latency model of {shown(dtype)} models, only of {model.dtype} and fp16.",
+            "No rates of this type are published. On a board, rkdeploy profile measures.",
+        )
+
+
+def layer_time_ms(work: LayerWork, c: Coefficients) -> tuple[float, Limit]:
+    """A layer's predicted time without its start, and what decides it."""
+    sides: tuple[tuple[float, Limit], ...] = (
+        (c.compute_ms * work.compute_mcycles, "compute"),
+        (c.traffic_ms * work.traffic_mb, "memory"),
+        (c.activation_ms * work.activation_melements, "activation"),
+    )
+    time_ms, limit = max(sides, key=lambda side: side[0])
+    if work.softmax_melements:
+        return time_ms + c.softmax_ms * work.softmax_melements, "attention"
+    return time_ms, limit
+
+
+def predict(compiled: CompiledModel, target: str, dtype: str) -> Prediction:
+    """NPU time of a frame.
+
+    Args:
+        compiled: the model, compiled for `target`.
+        target: chip.
+        dtype: as asked of the build, `int8` or `fp16`.
+
+    Raises:
+        RkdeployError: the chip or the type is outside of what was fitted on, or the layers are impossible.
+    """
+    require_predictable(target, dtype)
+    _require_possible(compiled)
+    model = latency_model()
+    chip = model.chips[SAME_CHIP.get(target, target)]
+    works = works_of(compiled, chip.lanes)
+    by_limit: dict[Limit, float] = defaultdict(float)
+    layers = []
+    for work in works:
+        time_ms, limit = layer_time_ms(work, chip.coefficients)
+        by_limit[limit] += time_ms
+        layers.append(LayerTime(work.number, work.op, work.name, time_ms + chip.coefficients.overhead_ms, limit))
+    overhead = chip.coefficients.overhead_ms * len(works)
+    total = sum(by_limit.values()) + overhead
+    if total <= 0:
+        raise RkdeployError("There is nothing to predict: the compiled model has no layers.")
+    check = type_check(dtype)
+    low, high = (
+        (check.low_factor, check.high_factor) if check is not None else (exp(-chip.half_width), exp(chip.half_width))
+    )
+    return Prediction(
+        target=target,
+        dtype=dtype,
+        time_ms=total,
+        low_ms=total * low,
+        high_ms=total * high,
+        coverage=model.coverage if check is None else None,
+        frames_per_second=1000 / total,
+        compute_ms=by_limit["compute"],
+        memory_ms=by_limit["memory"],
+        activation_ms=by_limit["activation"],
+        attention_ms=by_limit["attention"],
+        overhead_ms=overhead,
+        layers=tuple(layers),
+        weight_kib=compiled.weight_kib,
+        internal_kib=compiled.internal_kib,
+        median_error=(check or chip).median_error,
+        worst_error=(check or chip).worst_error,
+        fitted_on=f"{len(model.models)} models' {model.dtype.upper()} rates on {_published(target)} in {model.source}",
+        notes=tuple(_notes(works, layers, total, chip, model, check)),
+    )
+
+
+def _require_possible(compiled: CompiledModel) -> None:
+    """Refuse numbers that no compiler prints; a bundle may come from anywhere."""
+    for layer in compiled.layers:
+        read = (size for shape in layer.input_shapes for size in shape)
+        sizes = (layer.npu_cycles, layer.read_kib, *read, *layer.output_shape, prod(layer.output_shape))
+        if not all(0 <= size <= _MOST for size in sizes):
+            raise RkdeployError(
+                f"Layer {layer.number} of the compiled model has impossible cycles, traffic or shape.",
+                "Build the bundle again.",
+            )
+
+
+def _published(target: str) -> str:
+    same = SAME_CHIP.get(target)
+    if same is not None:
+        return f"{same} (published for {target} too)"
+    twins = [twin for twin, of in SAME_CHIP.items() if of == target]
+    return f"{target} (published for {', '.join(twins)} too)" if twins else target
+
+
+def _notes(
+    works: tuple[LayerWork, ...],
+    layers: list[LayerTime],
+    total_ms: float,
+    chip: ChipFit,
+    model: LatencyModel,
+    check: TypeCheck | None,
+) -> list[str]:
+    notes = [check.note] if check is not None else []
+    times: dict[str, float] = defaultdict(float)
+    for work, layer in zip(works, layers, strict=True):
+        if work.kind not in model.kinds:
+            times[work.kind] += layer.time_ms
+    if times:
+        listed = ", ".join(sorted(times))
+        notes.append(
+            f"No model of the fit has these layers: {listed}. They are {sum(times.values()) / total_ms:.1%} of the "
+            "predicted time, and may take much longer than predicted."
+        )
+    if not chip.fastest_ms <= total_ms <= chip.slowest_ms:
+        notes.append(
+            f"The models of the fit take {chip.fastest_ms:.1f} to {chip.slowest_ms:.1f} ms; this one is outside, where "
+            "the interval is not tested."
+        )
+    return notes

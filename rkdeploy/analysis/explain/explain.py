@@ -1,0 +1,118 @@
+"""One bundle explained: the toolkit's analysis and float's own ranges over a few images."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+
+from rkdeploy.analysis.explain.activations import TensorRange, measure_ranges
+from rkdeploy.analysis.explain.causes import Cause, find_causes
+from rkdeploy.analysis.explain.weights import WeightLoss, measure_weights
+from rkdeploy.contract.bundle import Bundle
+from rkdeploy.contract.record import OutputAgreement
+from rkdeploy.datasets.calibration import CalibrationImage
+from rkdeploy.errors import RkdeployError
+from rkdeploy.host.graph.verify import network_input
+from rkdeploy.host.toolkit.error_analysis import LayerError, mean_over_images
+from rkdeploy.host.toolkit.simulator import kept_files
+from rkdeploy.host.toolkit.toolkit import Toolkit
+from rkdeploy.images.fit import image_fit
+
+EXPLANATION_VERSION = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """Why a bundle's model differs from float.
+
+    Attributes:
+        bundle: name of its folder.
+        figures_from: the simulator and its version.
+        images: what was run, names.
+        layers: in the order of the network.
+        ranges: of the tensors that float has too, in that order.
+        outputs: the head's tensors as the build compared them; empty where it compared none.
+        causes: the heaviest first.
+        weights: what rounding the weights alone costs; None in older documents.
+        schema_version: of this document.
+    """
+
+    bundle: str
+    figures_from: str
+    images: tuple[str, ...]
+    layers: tuple[LayerError, ...]
+    ranges: tuple[TensorRange, ...]
+    outputs: tuple[OutputAgreement, ...]
+    causes: tuple[Cause, ...]
+    weights: WeightLoss | None = None
+    schema_version: int = EXPLANATION_VERSION
+
+
+def explain(
+    bundle: Bundle,
+    images: Sequence[CalibrationImage],
+    *,
+    toolkit_python: Path | None = None,
+    on_progress: Callable[[str], None] = lambda _text: None,
+) -> Explanation:
+    """Analyse a quantized bundle on images that calibration did not see.
+
+    Args:
+        bundle: with the files that the toolkit left in it.
+        images: one or more.
+        toolkit_python: interpreter that has rknn-toolkit2; None is this one.
+        on_progress: told where it is, for example `2/4`.
+
+    Raises:
+        RkdeployError: a float bundle, no images, or whatever failed.
+    """
+    kept, options = kept_files(bundle)
+    if not options.quantized:
+        raise RkdeployError(
+            f'"{bundle.folder}" was built in {options.dtype}: there is no quantization to explain.',
+            "Build it with --dtype int8.",
+        )
+    if not images:
+        raise RkdeployError("There is no image to explain the model on.", "Give some with --data.")
+    fit = image_fit(bundle.spec.input)
+    boxed = [fit(image.read()) for image in images]
+    pixels: list[NDArray[np.uint8]] = [one.image.copy() for one in boxed]
+    with (
+        tempfile.TemporaryDirectory(prefix="rkdeploy-explain-") as folder,
+        Toolkit(log=Path(folder) / "toolkit.log", python=toolkit_python) as toolkit,
+    ):
+        on_progress("opening the model")
+        toolkit.open_kept(kept, options)
+        analyses = []
+        for number, image in enumerate(pixels):
+            on_progress(f"{number + 1}/{len(pixels)}")
+            analyses.append(toolkit.analyse(image))
+        calibrated = toolkit.ranges()
+        figures_from = f"simulator (rknn-toolkit2 {toolkit.version})"
+    layers = mean_over_images(analyses)
+    graph = onnx.load(str(bundle.cut_onnx))
+    ranges = measure_ranges(
+        graph,
+        calibrated,
+        bundle.spec.input.name,
+        (network_input(image, bundle.spec) for image in pixels),
+    )
+    record = bundle.record
+    transforms = (one.transform for one in boxed)
+    weights = measure_weights(graph, bundle.spec, list(zip(pixels, transforms, strict=True)), on_progress)
+    return Explanation(
+        bundle=bundle.folder.name,
+        figures_from=figures_from,
+        images=tuple(image.path for image in images),
+        layers=layers,
+        ranges=tuple(ranges.values()),
+        outputs=record.agreement.outputs if record.agreement is not None else (),
+        causes=find_causes(layers, ranges, record.calibration, record.agreement, weights),
+        weights=weights,
+    )

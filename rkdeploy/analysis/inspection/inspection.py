@@ -1,0 +1,46 @@
+"""The answer of `rkdeploy inspect`, whatever the file."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from rkdeploy.errors import RkdeployError
+from rkdeploy.host.families.advice import Advice
+
+FileKind = Literal["checkpoint", "ONNX graph", "RKNN model", "bundle"]
+_MAX_NAMES = 12
+
+
+@dataclass(frozen=True, slots=True)
+class Inspection:
+    """What was found.
+
+    Attributes:
+        file: its name.
+        kind: what sort of file it is.
+        rows: facts for people, name and value; an empty name goes on with the line before.
+        facts: the same for programs, plain data.
+        refusal: why `rkdeploy build` does not take it; None where it does, or where there is nothing to build.
+        needed: what `rkdeploy build` needs besides the file; empty where it takes it as it is.
+        advice: what costs speed.
+    """
+
+    file: str
+    kind: FileKind
+    rows: tuple[tuple[str, str], ...]
+    facts: Mapping[str, Any] = field(default_factory=dict)
+    refusal: RkdeployError | None = None
+    needed: str = ""
+    advice: tuple[Advice, ...] = ()
+
+    @property
+    def builds(self) -> bool | None:
+        """Whether `rkdeploy build` takes the file; None for one that is built already."""
+        return self.refusal is None if self.kind in ("checkpoint", "ONNX graph") else None
+
+
+def listed_names(names: tuple[str, ...]) -> str:
+    """The number of classes and the first dozen of their names."""
+    return f"{len(names)}: {', '.join(names[:_MAX_NAMES])}" + (", ..." if len(names) > _MAX_NAMES else "")

@@ -1,0 +1,115 @@
+"""What an ONNX file holds: its inputs and outputs, its head, and how far it proves itself."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import onnx
+
+from rkdeploy.analysis.inspection.inspection import Inspection, listed_names
+from rkdeploy.errors import GraphError, RkdeployError
+from rkdeploy.host.building.network import Network, describe_anchors
+from rkdeploy.host.building.open_network import open_network
+from rkdeploy.host.graph.facts import Shape, facts_of, listed
+from rkdeploy.host.graph.foreign import load_onnx, opset
+from rkdeploy.host.graph.foreign_process import run_foreign
+
+_FREE_SIZE = (640, 640)
+"""What a graph of free size is looked at with: a multiple of every usual stride."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Seen:
+    """What a graph says of itself, as the process that reads it hands it over."""
+
+    opset: int
+    producer: str
+    inputs: dict[str, Shape]
+    outputs: dict[str, Shape]
+
+
+def inspect_onnx(path: Path) -> Inspection:
+    """Open an ONNX file as a build would, and say what came of it.
+
+    Raises:
+        GraphError: when it is no ONNX file, or is damaged, or takes more than the limits.
+    """
+    seen = run_foreign(path, partial(_seen, path), _Seen)
+    rows = [
+        ("written by", seen.producer),
+        ("inputs", listed(seen.inputs)),
+        ("outputs", listed(seen.outputs)),
+    ]
+    document: dict[str, Any] = {
+        "opset": seen.opset,
+        "inputs": {name: list(shape) for name, shape in seen.inputs.items()},
+        "outputs": {name: list(shape) for name, shape in seen.outputs.items()},
+    }
+    free = _is_free(seen)
+    try:
+        network = open_network(path, imgsz=_FREE_SIZE if free else None)
+    except RkdeployError as error:
+        return Inspection(path.name, "ONNX graph", tuple(rows), document, _told(error, free=free))
+    rows += _rows(network)
+    document |= {
+        "family": network.family,
+        "task": network.task,
+        "class_names": list(network.class_names),
+        "anchors": [list(level) for level in network.anchors.levels_px] if network.anchors else None,
+        "head": [[t.node, t.role, t.stride, list(t.shape)] for t in network.head.taps],
+        "proves_decode": network.proves_decode,
+        "notes": list(network.notes),
+    }
+    needed = (
+        f"a size, since the graph leaves it free: --imgsz {_FREE_SIZE[0]}, or the one of the training" if free else ""
+    )
+    return Inspection(path.name, "ONNX graph", tuple(rows), document, needed=needed)
+
+
+def _seen(path: Path) -> _Seen:
+    model = load_onnx(path)
+    facts = facts_of(model)
+    return _Seen(opset(model), _producer(model), dict(facts.inputs), dict(facts.outputs))
+
+
+def _is_free(seen: _Seen) -> bool:
+    """Whether height and width of the image are both free."""
+    image = next((shape for shape in seen.inputs.values() if len(shape) == 4), ())
+    return len(image) == 4 and image[2] is None and image[3] is None
+
+
+def _told(error: RkdeployError, *, free: bool) -> RkdeployError:
+    """The error of a build; of a graph of free size it says at what size it was looked at."""
+    return GraphError(f"At {_FREE_SIZE[0]}x{_FREE_SIZE[1]}: {error.message}", error.hint) if free else error
+
+
+def _producer(model: onnx.ModelProto) -> str:
+    written = " ".join(part for part in (model.producer_name, model.producer_version) if part) or "not in the file"
+    return f"{written[:80]}, opset {opset(model)}"
+
+
+def _rows(network: Network) -> list[tuple[str, str]]:
+    head = network.head
+    strides = sorted({tap.stride for tap in head.taps if not tap.name})
+    rows = [("task", network.task), ("classes", listed_names(network.class_names))]
+    if strides:
+        rows.append(("strides", " ".join(str(stride) for stride in strides)))
+    if network.anchors is not None:
+        rows.append(("anchors", f"{describe_anchors(network.anchors)} px"))
+    if head.keypoints is not None:
+        scored = "with" if head.keypoints.scored else "without"
+        rows.append(("keypoints", f"{head.keypoints.count}, {scored} visibility"))
+    if head.masks:
+        rows.append(("masks", f"{head.masks} coefficients"))
+    if head.end_to_end:
+        rows.append(("heads", "each object once, no suppression"))
+    rows.append(("cut at", ", ".join(f"{t.node} ({t.role}, {t.shape[1]} channels)" for t in head.taps)))
+    rows.append(
+        ("decode", "in the graph, and proves the build" if network.proves_decode else "not in the graph: unproven "
+         "without --weights")
+    )  # fmt: skip
+    rows += [("note", note) for note in network.notes]
+    return rows

@@ -1,0 +1,72 @@
+"""A report as a page of one language."""
+
+from __future__ import annotations
+
+from rkdeploy.analysis.report.cards import card, subtitle
+from rkdeploy.analysis.report.model import ModelReport, Report
+from rkdeploy.analysis.report.page import Block, Cell, Column, ModelPage, Note, Page, Section, Table, moment
+from rkdeploy.analysis.report.sections.accuracy import accuracy_section, proof_section
+from rkdeploy.analysis.report.sections.contract import (
+    anchors_section,
+    contract_section,
+    environment_section,
+    examples_section,
+    explanation_section,
+)
+from rkdeploy.analysis.report.sections.layers import layers_section, memory_section
+from rkdeploy.analysis.report.sections.speed import conditions_section, speed_section
+from rkdeploy.analysis.report.texts import Lang, Words
+
+_PARTS = (
+    proof_section,
+    accuracy_section,
+    examples_section,
+    speed_section,
+    layers_section,
+    memory_section,
+    anchors_section,
+    contract_section,
+    explanation_section,
+    conditions_section,
+    environment_section,
+)
+
+
+def compose(report: Report, lang: Lang) -> Page:
+    """The whole report in words, tables and plots."""
+    words = Words(lang)
+    models = tuple(_model_page(model, words, f"m{index}") for index, model in enumerate(report.models, 1))
+    title = models[0].name if len(models) == 1 else words("page.several", count=len(models))
+    return Page(
+        lang=lang,
+        title=title,
+        kind=words("page.kind"),
+        subtitle=words("page.made", created=moment(report.created), version=report.rkdeploy_version),
+        models=models,
+        sections=(_origins(report, words),),
+    )
+
+
+def _model_page(model: ModelReport, words: Words, ident: str) -> ModelPage:
+    sections = [part(model, words) for part in _PARTS]
+    return ModelPage(
+        ident=ident,
+        name=model.name,
+        subtitle=subtitle(model, words),
+        cards=[card(one, words) for one in model.summary],
+        sections=[one for one in sections if one is not None],
+    )
+
+
+def _origins(report: Report, words: Words) -> Section:
+    """What the marks of origin mean, those that occur in this report."""
+    kinds = [v.origin.kind for m in report.models for v in m.summary if v.origin]
+    kinds += [run.origin.kind for m in report.models for run in m.runs]
+    kinds += [side.origin.kind for m in report.models for found in m.accuracy for side in found.sides]
+    there = [kind for kind in ("measured", "simulator", "predicted", "host", "stand_in") if kind in kinds]
+    rows = [[Cell(words(f"origin_name.{kind}")), Cell(words(f"origin_means.{kind}"))] for kind in there]
+    blocks: list[Block] = [
+        Note(words("origins.text")),
+        Table(words("origins.caption"), (Column(words("common.origin")), Column(words("origins.means"))), rows),
+    ]
+    return Section("origins", words("origins.title"), blocks)

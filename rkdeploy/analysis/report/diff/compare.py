@@ -1,0 +1,250 @@
+"""Two models' reports to a comparison.  Measured and predicted figures are never judged against each other."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from math import hypot
+from pathlib import Path
+
+from rkdeploy.analysis.report.diff.accuracy import accuracy_changes, agreement_changes
+from rkdeploy.analysis.report.diff.differences import differences_of
+from rkdeploy.analysis.report.diff.judge import judged, one_sided
+from rkdeploy.analysis.report.diff.model import Change, Comparison, LayerChange
+from rkdeploy.analysis.report.diff.noise import median_noise, rate_noise
+from rkdeploy.analysis.report.gather import gather
+from rkdeploy.analysis.report.model import LayerRow, LayerTable, MeasuredRun, ModelReport, PredictedTime
+from rkdeploy.analysis.report.origin import Origin
+from rkdeploy.errors import RkdeployError
+
+
+def compare_paths(before: Path, after: Path) -> Comparison:
+    """Compare what two paths hold: a bundle, a profile or a report each.
+
+    Raises:
+        RkdeployError: a path that cannot be read, or that holds several models.
+    """
+    return compare(_one(before), _one(after))
+
+
+def _one(path: Path) -> ModelReport:
+    found = gather([path], pictures=False).models
+    if len(found) != 1:
+        raise RkdeployError(
+            f'"{path}" has {len(found)} models, expected one.', "Write a report of each model by itself."
+        )
+    return found[0]
+
+
+def compare(a: ModelReport, b: ModelReport) -> Comparison:
+    """Everything that both have, or that one has and the other has not."""
+    changes = (*_time(a, b), *_memory(a, b), *accuracy_changes(a, b), *agreement_changes(a, b))
+    return Comparison(
+        a.name, b.name, tuple(changes), tuple(_layers(a, b)), tuple(differences_of(a, b)), _no_time(a), _no_time(b),
+        _rests_on(a), _rests_on(b),
+    )  # fmt: skip
+
+
+def _no_time(side: ModelReport) -> str:
+    """Why there is no time, as the prediction said when it refused."""
+    if side.predicted is not None or side.runs:
+        return ""
+    return next((str(one.values.get("reason", "")) for one in side.summary if one.question == "fast"), "")
+
+
+def _rests_on(side: ModelReport) -> str:
+    """What a prediction of lower standing rests on."""
+    return side.predicted.rests_on if side.predicted is not None else ""
+
+
+def _time(a: ModelReport, b: ModelReport) -> Iterator[Change]:
+    yield from _predicted(a, b)
+    kinds = dict.fromkeys(run.origin.kind for run in (*a.runs, *b.runs))
+    for kind in kinds:
+        first, second = (next((r for r in side.runs if r.origin.kind == kind), None) for side in (a, b))
+        if first is not None and second is not None:
+            yield from _measured(first, second)
+    yield from _unlike(a, b)
+    yield from _planned(a, b)
+
+
+def _predicted(a: ModelReport, b: ModelReport) -> Iterator[Change]:
+    p, q = a.predicted, b.predicted
+    if p is None or q is None:
+        return
+    if _standings_differ(a, b, p, q):
+        yield from _predicted_apart(p, q)
+        return
+    # on one chip both predictions err alike; on two, each by itself
+    error = max(p.median_error, q.median_error) if a.target == b.target else hypot(p.median_error, q.median_error)
+    yield judged(
+        "time", "time.predicted", "ms", p.time_ms, q.time_ms, p.origin, q.origin, higher_is_better=False,
+        noise=error * max(p.time_ms, q.time_ms), noise_from="model", limit_key="latency",
+    )  # fmt: skip
+    yield judged(
+        "time", "time.predicted_rate", "fps", p.frames_per_second, q.frames_per_second, p.origin, q.origin,
+        higher_is_better=True, noise=error * max(p.frames_per_second, q.frames_per_second), noise_from="model",
+        limit_key="fps",
+    )  # fmt: skip
+
+
+def _standings_differ(a: ModelReport, b: ModelReport, p: PredictedTime, q: PredictedTime) -> bool:
+    """Whether the two do not err alike: one is by another type's formula, or both are and on two chips."""
+    return (p.coverage is None) != (q.coverage is None) or (p.coverage is None and a.target != b.target)
+
+
+def _predicted_apart(p: PredictedTime, q: PredictedTime) -> Iterator[Change]:
+    """Judged where the two intervals do not overlap."""
+    first, last = sorted((p, q), key=lambda one: one.time_ms)
+    noise = first.high_ms - first.time_ms + last.time_ms - last.low_ms
+    intervals = {name: f"{one.low_ms:.2f}-{one.high_ms:.2f}" for name, one in (("a", p), ("b", q))}
+    yield judged(
+        "time", "time.predicted_apart", "ms", p.time_ms, q.time_ms, p.origin, q.origin, higher_is_better=False,
+        noise=noise, noise_from="intervals", limit_key="latency", values=intervals,
+    )  # fmt: skip
+    rates = [1000 / max(ms, 1e-9) for ms in (first.time_ms, first.high_ms, last.low_ms, last.time_ms)]
+    rate_noise = rates[0] - rates[1] + rates[2] - rates[3]
+    yield judged(
+        "time", "time.predicted_rate", "fps", p.frames_per_second, q.frames_per_second, p.origin, q.origin,
+        higher_is_better=True, noise=rate_noise, noise_from="intervals", limit_key="fps",
+    )  # fmt: skip
+
+
+def _measured(a: MeasuredRun, b: MeasuredRun) -> Iterator[Change]:
+    pairs = [("network", a.stages.npu or a.stages.infer, b.stages.npu or b.stages.infer)]
+    if (a.stages.npu is None) != (b.stages.npu is None):  # one runtime tells the network's own time, the other not
+        pairs = [("infer", a.stages.infer, b.stages.infer)]
+    pairs += [("preprocess", a.stages.preprocess, b.stages.preprocess), ("decode", a.stages.decode, b.stages.decode),
+              ("frame", a.stages.total, b.stages.total)]  # fmt: skip
+    for name, one, other in pairs:
+        yield judged(
+            "time", f"time.{name}", "ms", one.p50_ms, other.p50_ms, a.origin, b.origin, higher_is_better=False,
+            noise=median_noise(one, other), noise_from="frames",
+            limit_key="latency" if name in {"network", "infer", "frame"} else None,
+        )  # fmt: skip
+    for rate in a.throughput:
+        same = next((two for two in b.throughput if two.contexts == rate.contexts), None)
+        if same is not None:
+            noise = rate_noise(
+                rate.frames_per_second, same.frames_per_second, rate.infer, same.infer, (rate.frames, same.frames)
+            )
+            yield judged(
+                "time", "time.rate", "fps", rate.frames_per_second, same.frames_per_second, a.origin, b.origin,
+                higher_is_better=True, noise=noise, noise_from="frames", limit_key="fps",
+                values={"contexts": str(rate.contexts)},
+            )  # fmt: skip
+
+
+def _unlike(a: ModelReport, b: ModelReport) -> Iterator[Change]:
+    """Times that only one side has, or that are of different kinds: shown, never judged."""
+    times = [_best_time(side) for side in (a, b)]
+    both_alike = (a.predicted is not None and b.predicted is not None) or bool(
+        {run.origin.kind for run in a.runs} & {run.origin.kind for run in b.runs}
+    )
+    if both_alike or times == [None, None]:
+        return
+    (before, before_origin), (after, after_origin) = (one or (None, None) for one in times)
+    yield one_sided("time", "time.unlike", "ms", before, after, before_origin, after_origin, limit_key="latency")
+
+
+def _best_time(side: ModelReport) -> tuple[float, Origin] | None:
+    """The network's time that says most: a board's, else predicted, else whatever ran."""
+    runs = sorted(side.runs, key=lambda run: run.origin.kind != "measured")
+    if side.predicted is not None and (not runs or runs[0].origin.kind != "measured"):
+        return side.predicted.time_ms, side.predicted.origin
+    if not runs:
+        return None
+    return (runs[0].stages.npu or runs[0].stages.infer).p50_ms, runs[0].origin
+
+
+def _planned(a: ModelReport, b: ModelReport) -> Iterator[Change]:
+    """What the compiler counts: the only figures of time that any two builds share."""
+    first, second = _plan(a), _plan(b)
+    if first is None or second is None:
+        return
+    for key, unit in (("cycles", "cycles"), ("traffic_bytes", "bytes")):
+        sums = [float(sum(getattr(row, key) or 0 for row in table.rows)) for table in (first, second)]
+        origins = [a.memory.origin if a.memory else first.origin, b.memory.origin if b.memory else second.origin]
+        yield judged(
+            "time", f"time.{key}", "cycles" if unit == "cycles" else "bytes", sums[0], sums[1], origins[0], origins[1],
+            higher_is_better=False,
+        )  # fmt: skip
+
+
+def _plan(side: ModelReport) -> LayerTable | None:
+    return next((table for table in side.layers if table.origin.kind == "predicted"), None)
+
+
+def _memory(a: ModelReport, b: ModelReport) -> Iterator[Change]:
+    if a.memory is not None and b.memory is not None:
+        p, q = a.memory, b.memory
+        pairs = (("weights", p.weight_bytes, q.weight_bytes), ("internal", p.internal_bytes, q.internal_bytes),
+                 ("total", p.total_bytes, q.total_bytes))  # fmt: skip
+        for name, one, other in pairs:
+            yield judged(
+                "memory", f"memory.{name}", "bytes", one, other, p.origin, q.origin, higher_is_better=False,
+                limit_key="memory" if name == "total" else None,
+            )  # fmt: skip
+    for run in a.runs:
+        same = next((two for two in b.runs if two.origin.kind == run.origin.kind and two.npu_memory), None)
+        if run.npu_memory is None or same is None or same.npu_memory is None:
+            continue
+        m, n = run.npu_memory, same.npu_memory
+        for name, one, other in (("weights", m.weights, n.weights), ("internal", m.internal, n.internal),
+                                 ("total", m.weights + m.internal, n.weights + n.internal)):  # fmt: skip
+            yield judged(
+                "memory", f"memory.{name}", "bytes", one, other, run.origin, same.origin, higher_is_better=False,
+                limit_key="memory" if name == "total" else None,
+            )  # fmt: skip
+    if a.build is not None and b.build is not None:
+        yield judged(
+            "memory", "memory.file", "bytes", a.build.rknn_bytes, b.build.rknn_bytes, None, None, higher_is_better=False
+        )
+
+
+def _layers(a: ModelReport, b: ModelReport) -> Iterator[LayerChange]:
+    """Layers that differ, by name; those of one side only after the others."""
+    pair = _like_tables(a.layers, b.layers)
+    if pair is None:
+        return
+    first, second = pair
+    others = {row.name: row for row in second.rows if row.name}
+    seen: set[str] = set()
+    for row in first.rows:
+        other = others.get(row.name) if row.name not in seen else None
+        seen.add(row.name)
+        if row.name and (other is None or _differs(row, other)):
+            yield _layer_change(row, other)
+    for row in second.rows:
+        if row.name and row.name not in seen:
+            yield _layer_change(None, row)
+
+
+def _like_tables(a: Sequence[LayerTable], b: Sequence[LayerTable]) -> tuple[LayerTable, LayerTable] | None:
+    """Two tables whose times are of one kind, a board's first."""
+    for kind in ("measured", "predicted", "simulator", "host", "stand_in"):
+        first, second = (next((t for t in tables if t.origin.kind == kind), None) for tables in (a, b))
+        if first is not None and second is not None:
+            return first, second
+    return None
+
+
+def _differs(a: LayerRow, b: LayerRow) -> bool:
+    return (a.op, a.dtype, a.target, a.time_ms, a.cycles, a.traffic_bytes, a.weight_bytes) != (
+        b.op, b.dtype, b.target, b.time_ms, b.cycles, b.traffic_bytes, b.weight_bytes
+    )  # fmt: skip
+
+
+def _layer_change(a: LayerRow | None, b: LayerRow | None) -> LayerChange:
+    named = a or b
+    assert named is not None
+    return LayerChange(
+        name=named.name,
+        before_op=f"{a.op} {a.dtype} {a.target}" if a else "",
+        after_op=f"{b.op} {b.dtype} {b.target}" if b else "",
+        before_ms=a.time_ms if a else None,
+        after_ms=b.time_ms if b else None,
+        before_cycles=a.cycles if a else None,
+        after_cycles=b.cycles if b else None,
+        before_traffic_bytes=a.traffic_bytes if a else None,
+        after_traffic_bytes=b.traffic_bytes if b else None,
+    )

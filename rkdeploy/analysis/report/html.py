@@ -1,0 +1,60 @@
+"""The report as one HTML file: no request leaves it, and no script but its own few lines may run."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from functools import cache
+
+import jinja2
+from markupsafe import Markup
+
+from rkdeploy.analysis.report.page import Block, Note, Page, Pictures, Plot, Table
+from rkdeploy.analysis.report.texts import HTML_LANG, Lang, Words
+
+
+def html_text(page: Page, lang: Lang) -> str:
+    """The document.
+
+    Args:
+        page: what it shows.
+        lang: the language of the page's texts.
+    """
+    environment = _environment()
+    style, script = (_source(environment, name) for name in ("style.css", "sort.js"))
+    return environment.get_template("report.html").render(
+        page=page,
+        html_lang=HTML_LANG[lang],
+        words=Words(lang),
+        kind_of=_kind_of,
+        style=Markup(style),  # noqa: S704  (our own files)
+        script=Markup(script),  # noqa: S704  (as well)
+        policy=f"default-src 'none'; img-src data:; style-src '{_hash(style)}'; script-src '{_hash(script)}'; "
+        "base-uri 'none'; form-action 'none'",
+    )
+
+
+def _kind_of(block: Block) -> str:
+    names: dict[type[Block], str] = {Note: "note", Table: "table", Plot: "plot", Pictures: "pictures"}
+    return names[type(block)]
+
+
+def _source(environment: jinja2.Environment, name: str) -> str:
+    assert environment.loader is not None
+    return "\n" + environment.loader.get_source(environment, name)[0]
+
+
+def _hash(text: str) -> str:
+    """How a content security policy names a text that it allows."""
+    return f"sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}"
+
+
+@cache
+def _environment() -> jinja2.Environment:
+    return jinja2.Environment(
+        loader=jinja2.PackageLoader("rkdeploy.analysis.report", "templates"),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )

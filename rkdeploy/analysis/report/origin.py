@@ -1,0 +1,72 @@
+"""Where a figure comes from: every figure of a report carries it, and measured and predicted are never mixed up."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    from rkdeploy.contract.accuracy import Evaluation
+    from rkdeploy.device.profiling.figures import Profile
+
+OriginKind = Literal["measured", "simulator", "predicted", "host", "stand_in"]
+"""- `measured`: on a board's NPU
+- `simulator`: the vendor's simulator of the NPU, on a PC
+- `predicted`: a model of latency, or the compiler's own plan
+- `host`: the float network on a processor
+- `stand_in`: an NPU backend on a machine without a Rockchip NPU; never a board's figure
+"""
+
+_HOST = frozenset({"onnxruntime", "opencv_dnn"})
+SIMULATOR = "simulator"
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Where figures come from.
+
+    Attributes:
+        kind: see `OriginKind`.
+        by: what gave them, with its version, as text: `Radxa ROCK 5B, librknnrt 2.3.2`.
+    """
+
+    kind: OriginKind
+    by: str
+
+
+def simulator(figures_from: str) -> Origin:
+    """Origin of the simulator's figures: `simulator (rknn-toolkit2 2.5.0)` is by the toolkit of that version."""
+    found = re.fullmatch(r"simulator \((.*)\)", figures_from)
+    return Origin("simulator", found[1] if found else figures_from)
+
+
+def origin_of_backend(backend: str, figures_from: str, *, on_npu: bool) -> Origin:
+    """Origin of what a runtime backend gave.
+
+    Args:
+        backend: its name.
+        figures_from: what it says of itself.
+        on_npu: whether it ran on a board's NPU.
+    """
+    if on_npu:
+        return Origin("measured", figures_from)
+    if backend in _HOST:
+        return Origin("host", figures_from)
+    if backend == SIMULATOR:
+        return simulator(figures_from)
+    return Origin("stand_in", figures_from)
+
+
+def origin_of_profile(profile: Profile) -> Origin:
+    """Origin of a profile's times."""
+    origin = origin_of_backend(profile.backend, profile.figures_from, on_npu=profile.on_npu)
+    board = profile.versions.board or profile.versions.soc
+    if origin.kind == "measured" and board and board not in origin.by:
+        return Origin("measured", f"{board}, {origin.by}")
+    return origin
+
+
+def origin_of_evaluation(evaluation: Evaluation) -> Origin:
+    """Origin of an evaluation's figures."""
+    return origin_of_backend(evaluation.backend, evaluation.figures_from, on_npu=evaluation.on_npu)

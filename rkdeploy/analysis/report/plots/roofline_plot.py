@@ -1,0 +1,73 @@
+"""The roofline: what each layer reaches against what the chip's two lines allow."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from rkdeploy.analysis.report.plots.scales import logarithmic, short
+from rkdeploy.analysis.report.plots.svg import Svg
+
+_WIDTH, _HEIGHT, _LEFT, _RIGHT, _TOP, _BOTTOM = 960, 420, 76, 24, 30, 52
+
+
+@dataclass(frozen=True, slots=True)
+class Point:
+    """One layer: multiply-accumulates a byte, and a second; `share` of the time sizes it."""
+
+    intensity: float
+    rate: float
+    share: float
+    kind: str
+    title: str
+
+
+def roofline_plot(
+    points: Sequence[Point], macs_per_second: float, bytes_per_second: float, texts: tuple[str, str, str, str]
+) -> Svg:
+    """The chip's lines and the layers under them.
+
+    Args:
+        points: the layers.
+        macs_per_second: the chip's flat line.
+        bytes_per_second: its slanted line.
+        texts: below the horizontal axis, beside the vertical one, on the flat line, on the slanted line.
+    """
+    below, beside, flat, slanted = texts
+    svg = Svg(_WIDTH, _HEIGHT)
+    ridge = macs_per_second / bytes_per_second
+    x = logarithmic([*(p.intensity for p in points), ridge], _LEFT, _WIDTH - _RIGHT)
+    y = logarithmic([*(p.rate for p in points), macs_per_second], _HEIGHT - _BOTTOM, _TOP)
+    for tick in x.ticks():
+        svg.line(x(tick), _TOP, x(tick), _HEIGHT - _BOTTOM, "grid")
+        svg.text(x(tick), _HEIGHT - _BOTTOM + 18, short(tick), "soft", "middle")
+    for tick in y.ticks():
+        svg.line(_LEFT, y(tick), _WIDTH - _RIGHT, y(tick), "grid")
+        svg.text(_LEFT - 8, y(tick) + 4, short(tick), "soft", "end")
+    svg.text(_WIDTH - _RIGHT, _HEIGHT - 10, below, "soft", "end")
+    svg.text(8, 16, beside, "soft")
+    low = max(x.low, y.low / bytes_per_second)
+    svg.line(x(low), y(low * bytes_per_second), x(ridge), y(macs_per_second), "roof")
+    svg.line(x(ridge), y(macs_per_second), x.end, y(macs_per_second), "roof")
+    svg.text(x.end - 4, y(macs_per_second) - 8, flat, "strong", "end")
+    middle = (low * ridge) ** 0.5
+    svg.text(x(middle) - 10, y(middle * bytes_per_second) - 8, slanted, "strong", "end" if middle > 1 else "start")
+    for point in sorted(points, key=lambda p: -p.share):
+        radius = 3 + 22 * min(max(point.share, 0.0), 0.25) ** 0.5
+        _dot(svg, x(point.intensity), y(point.rate), radius, point)
+    return svg
+
+
+def _dot(svg: Svg, cx: float, cy: float, radius: float, point: Point) -> None:
+    """A circle for what computes, a square for what moves data, a diamond for activations, a triangle for the rest."""
+    r = radius
+    if point.kind == "memory":
+        svg.add("rect", x=cx - r * 0.9, y=cy - r * 0.9, width=1.8 * r, height=1.8 * r, kind="dot memory")
+    elif point.kind == "activation":
+        svg.add("path", d=f"M{cx:.1f} {cy - r * 1.2:.1f}l{r * 1.2:.1f} {r * 1.2:.1f}l{-r * 1.2:.1f} {r * 1.2:.1f}"
+                f"l{-r * 1.2:.1f} {-r * 1.2:.1f}z", kind="dot activation")  # fmt: skip
+    elif point.kind == "attention":
+        svg.add("path", d=f"M{cx:.1f} {cy - r * 1.2:.1f}l{r * 1.1:.1f} {r * 2:.1f}h{-r * 2.2:.1f}z",
+                kind="dot attention")  # fmt: skip
+    else:
+        svg.add("circle", cx=cx, cy=cy, r=r, kind=f"dot {point.kind}")

@@ -1,0 +1,34 @@
+"""What a search tells whoever watches it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from rkdeploy.analysis.tune.baseline import Baseline
+    from rkdeploy.analysis.tune.finished import FinishedTrial
+
+
+class TuneEvents:
+    """Somebody who watches a search; this one looks away.  Override what is of interest."""
+
+    def stage(self, title: str) -> None:
+        """A stage begins."""
+
+    def detail(self, text: str) -> None:
+        """Where the stage is, for example `12/100`."""
+
+    def warning(self, text: str) -> None:
+        """Something that the user should know."""
+
+    def prepared(self, baseline: Baseline, images: int) -> None:
+        """Float was measured."""
+
+    def searching(self, finished: int, wanted: int, workers: int) -> None:
+        """Trials begin: so many of those that are wanted were finished by an earlier run."""
+
+    def started(self, number: int, words: str) -> None:
+        """A trial was given to a worker."""
+
+    def finished(self, trial: FinishedTrial, done: int, wanted: int) -> None:
+        """A trial ended, well or not."""

@@ -1,0 +1,27 @@
+"""A trial that ended, as the study keeps it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from rkdeploy.analysis.tune.settings import QuantizationSettings
+from rkdeploy.analysis.tune.trial import TrialResult
+
+
+@dataclass(frozen=True, slots=True)
+class FinishedTrial:
+    """A trial that ended.
+
+    Attributes:
+        number: counted from 1, in the order in which trials were begun.
+        settings: what was tried.
+        result: what came of it; None when it failed.
+        failure: why it failed; empty when it did not.
+        drop: how far the headline figure that fell most lies below float; below 0 where all rose.  None on failure.
+    """
+
+    number: int
+    settings: QuantizationSettings
+    result: TrialResult | None
+    failure: str
+    drop: float | None

@@ -1,0 +1,203 @@
+"""One trial: a setting and prepared inputs in, figures out.
+
+It builds, compares and measures by the same code as `rkdeploy build --data`, with a toolkit process of its own, in a
+folder that it is given.  It knows nothing of the search.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import msgspec
+import numpy as np
+import onnx
+
+from rkdeploy import __version__
+from rkdeploy.analysis.tune.cost import Cost, cost_of
+from rkdeploy.analysis.tune.draws import Draw, read_draw
+from rkdeploy.analysis.tune.measured import MeasuredImages, read_measured
+from rkdeploy.contract.bundle import LOG
+from rkdeploy.contract.spec import ModelSpec
+from rkdeploy.device.postprocess.thresholds import Thresholds
+from rkdeploy.errors import RkdeployError, VerificationError
+from rkdeploy.evaluate.predictor import Predictor
+from rkdeploy.evaluate.run import measuring_thresholds
+from rkdeploy.evaluate.scoring import score
+from rkdeploy.host.building.agreement import AgreementMeter
+from rkdeploy.host.building.agreement_gate import require_agreement
+from rkdeploy.host.building.npu_model import build_npu_model
+from rkdeploy.host.building.options import BuildOptions
+from rkdeploy.host.building.two_sides import float_tensors, simulated_tensors, simulator_figures_from
+from rkdeploy.host.graph.session import Session
+from rkdeploy.host.toolkit.compile_log import read_compile_log
+from rkdeploy.host.toolkit.toolkit import Toolkit
+
+if TYPE_CHECKING:
+    from rkdeploy.contract.record import Agreement
+
+GRAPH_FILE: Final = "cut.onnx"
+CONTRACT_FILE: Final = "contract.json"
+_THREAD_VARIABLES: Final = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+
+
+@dataclass(frozen=True, slots=True)
+class TrialJob:
+    """What a trial needs, without its parcels' contents.
+
+    Attributes:
+        number: in the study.
+        options: the build, with the settings of this trial.
+        graph, draw, measured: names of its parcels.
+        threads: for the toolkit's libraries that let themselves be told.
+        version: of rkdeploy, which whoever runs the trial must have too.
+    """
+
+    number: int
+    options: BuildOptions
+    graph: str
+    draw: str
+    measured: str
+    threads: int = 1
+    version: str = __version__
+
+    @property
+    def parcels(self) -> tuple[str, ...]:
+        """All of its parcels."""
+        return self.graph, self.draw, self.measured
+
+
+@dataclass(frozen=True, slots=True)
+class TrialResult:
+    """What a trial found.
+
+    Attributes:
+        figures: mAP50-95, top-1, mean IoU, by their names: see `Evaluation.headlines`.
+        cost: predicted.
+        agreement: `Agreement.headline`, 0..1; None where float found nothing.
+        refused: why `rkdeploy build` would refuse the model all the same; empty where it would not.
+        float16: tensors whose layers stayed float16.
+        rknn_bytes: size of the `.rknn`.
+        quantization: a hash of every tensor's range, which two builds of the same model have in common.
+        toolkit: version of rknn-toolkit2.
+        seconds: that the trial took.
+    """
+
+    figures: dict[str, float]
+    cost: Cost
+    agreement: float | None
+    refused: str
+    float16: int
+    rknn_bytes: int
+    quantization: str
+    toolkit: str
+    seconds: float
+
+
+def run_trial(job: TrialJob, parcels: Path, folder: Path) -> TrialResult:
+    """Run a trial.
+
+    Args:
+        job: what to do.
+        parcels: folder in which its parcels lie.
+        folder: empty, for what arises on the way; the caller removes it.
+
+    Raises:
+        RkdeployError: when the toolkit refuses the setting or fails, or this is another version of rkdeploy.
+    """
+    require_version(job)
+    started = time.perf_counter()
+    for name in _THREAD_VARIABLES:
+        os.environ[name] = str(job.threads)  # the toolkit's process inherits them
+    with Toolkit(log=folder / LOG, python=job.options.toolkit_python) as toolkit:
+        graph_file = parcels / job.graph / GRAPH_FILE
+        graph = onnx.load(str(graph_file))
+        cut_spec = msgspec.json.decode((parcels / job.graph / CONTRACT_FILE).read_bytes(), type=ModelSpec)
+        draw = read_draw(parcels / job.draw)
+        built, spec = build_npu_model(
+            toolkit,
+            job.options,
+            cut_spec,
+            (graph_file, graph),
+            draw.calibration_nchw,
+            folder / "trial.rknn",
+            folder / "kept",
+            lambda _text: None,
+        )
+        agreement = _agreement(toolkit, spec, graph, draw)
+        headline = agreement.headline if agreement is not None else None
+        figures = _figures(toolkit, spec, read_measured(parcels / job.measured), job.options.dtype)
+        quantization = ranges_hash(toolkit.ranges())
+        return TrialResult(
+            figures=figures,
+            cost=cost_of(read_compile_log(built.log), job.options.target, job.options.dtype),
+            agreement=headline.value if headline is not None else None,
+            refused=_refusal(agreement, job.options.min_agreement),
+            float16=len(built.float16),
+            rknn_bytes=(folder / "trial.rknn").stat().st_size,
+            quantization=quantization,
+            toolkit=toolkit.version,
+            seconds=round(time.perf_counter() - started, 3),
+        )
+
+
+def require_version(job: TrialJob) -> None:
+    """Refuse the job of another rkdeploy.
+
+    Raises:
+        RkdeployError: with both versions.
+    """
+    if job.version != __version__:
+        raise RkdeployError(
+            f"This worker has rkdeploy {__version__}, the search {job.version}.", "Install the same one everywhere."
+        )
+
+
+def ranges_hash(ranges: dict[str, tuple[float, float]]) -> str:
+    """One word for the ranges of all tensors."""
+    return hashlib.sha256(json.dumps(sorted(ranges.items())).encode()).hexdigest()[:16]
+
+
+def _agreement(toolkit: Toolkit, spec: ModelSpec, graph: onnx.ModelProto, draw: Draw) -> Agreement | None:
+    """As a build compares: the simulator beside float on the held-back images; None without images."""
+    if not len(draw.proof):
+        return None
+    session = Session(graph)
+    meter = AgreementMeter(spec)
+    for pixels, transform in zip(draw.proof, draw.transforms, strict=True):
+        image = np.array(pixels[None])
+        meter.add(float_tensors(session, spec, image), simulated_tensors(toolkit, spec, image), transform)
+    return meter.result(simulator_figures_from(toolkit), draw.source)
+
+
+def _refusal(agreement: Agreement | None, min_agreement: float) -> str:
+    if agreement is None:
+        return ""
+    try:
+        require_agreement(agreement, min_agreement)
+    except VerificationError as error:
+        return error.message
+    return ""
+
+
+def _figures(toolkit: Toolkit, spec: ModelSpec, measured: MeasuredImages, dtype: str) -> dict[str, float]:
+    predictor = Predictor(spec, measuring_thresholds(spec), multi_label=True)
+    predictions = [
+        predictor.prediction(image, simulated_tensors(toolkit, spec, pixels), transform)
+        for image, pixels, transform in measured
+    ]
+    found = score(
+        measured.data,
+        predictions,
+        spec,
+        Thresholds(),
+        backend="simulator",
+        computes=dtype,
+        figures_from=simulator_figures_from(toolkit),
+    )
+    return found.headlines()

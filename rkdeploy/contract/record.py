@@ -1,0 +1,408 @@
+"""What a build did and proved, as plain data: `build.json` in a bundle."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import inf, isnan
+from typing import Literal
+
+from rkdeploy.contract.accuracy import AccuracyReport, FloatTruthAp
+from rkdeploy.contract.compiled import CompiledModel
+from rkdeploy.contract.spec import Anchors, OutputRole
+
+RECORD_VERSION = 1
+
+
+@dataclass(frozen=True, slots=True)
+class FieldError:
+    """One decoded figure (`xy`, `scores`, `keypoint_xy`, ...) where it differs most, in proportion to what is allowed.
+
+    Attributes:
+        name: of the figure.
+        unit: `px` of the network input, `score`, `rad`, or `value` for a bare number.
+        max_error: the difference there.
+        allowed: what was allowed there.
+    """
+
+    name: str
+    unit: str
+    max_error: float
+    allowed: float
+
+    @property
+    def excess(self) -> float:
+        """The difference over what is allowed; more than 1 is wrong.  NaN counts as infinite."""
+        return self.max_error / self.allowed if not isnan(self.max_error) else inf
+
+
+@dataclass(frozen=True, slots=True)
+class Verification:
+    """The contract's decode against the trained model's own, float32 on the host.
+
+    Attributes:
+        images: number of images.
+        image_names: what they were.
+        rows: decoded rows compared, over all images.
+        fields: the largest difference of each figure.
+        rewrite_error: largest difference between what a rewritten layer puts out and what the trained one does, in
+            that tensor's own unit and in proportion to what is allowed there; None where nothing was rewritten.  In a
+            bundle without `rewrite_allowed`: the largest difference of any decoded figure, in px or score.
+        rewrite_allowed: what was allowed there; None in older bundles and where nothing was rewritten.
+        decode_proven: false where the graph has no decode and no checkpoint was given: then only its raw outputs were
+            compared, before and after simplification, and `rows` is 0.
+    """
+
+    images: int
+    image_names: tuple[str, ...]
+    rows: int
+    fields: tuple[FieldError, ...]
+    rewrite_error: float | None = None
+    rewrite_allowed: float | None = None
+    decode_proven: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class OutputAgreement:
+    """One head tensor, the built model in the simulator against float.
+
+    Attributes:
+        name, role: of the output.
+        cosine: cosine similarity over all images, 1.0 when parallel.
+        max_error: largest absolute difference, in the tensor's own unit (logits, or 0..1 after a sigmoid).
+        saturated: share of the simulator's values at either end of the integer range; None for float outputs.
+        reachable_score: largest score (0..1) that the tensor can represent; None for tensors without scores.
+        float_peak, built_peak: largest objectness found, float and simulator; None for tensors without scores.
+    """
+
+    name: str
+    role: OutputRole
+    cosine: float
+    max_error: float
+    saturated: float | None
+    reachable_score: float | None
+    float_peak: float | None
+    built_peak: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class KeypointAgreement:
+    """Keypoints of matched objects, those that float sees (visibility above 0.5).
+
+    Attributes:
+        points: how many.
+        median_shift_px, p95_shift_px: how far the built model's lie from float's, pixels of the network input.
+        similarity: object keypoint similarity (OKS) from which two poses count as alike.
+        alike: share of matched objects that are.
+    """
+
+    points: int
+    median_shift_px: float
+    p95_shift_px: float
+    similarity: float
+    alike: float
+
+
+@dataclass(frozen=True, slots=True)
+class MapAgreement:
+    """A class map of the built model against float's.
+
+    Attributes:
+        output: name of the output.
+        same: share of source pixels of the same class.
+        mean_iou: over the classes that float found; None where there is no pixel.
+        interval: (low, high) of `mean_iou`, 95 %, by a bootstrap over the images; None in older bundles.
+    """
+
+    output: str
+    same: float
+    mean_iou: float | None
+    interval: tuple[float, float] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class FoundShare:
+    """How many of one model's detections the other model has too.
+
+    Average precision ranks by score: it does not see scores that all fell alike, nor many false detections with low
+    scores.  These do.
+
+    Attributes:
+        confidence: score from which a detection of the one model counts.
+        other_confidence: score from which the other model has it.
+        iou: overlap from which it has it, by a detection of the same class.
+        objects: how many count.
+        found: share of them that the other has, 0..1.
+        interval: (low, high) of `found`, 95 %, by a bootstrap over the images.
+    """
+
+    confidence: float
+    other_confidence: float
+    iou: float
+    objects: int
+    found: float
+    interval: tuple[float, float]
+
+
+@dataclass(frozen=True, slots=True)
+class Measure:
+    """One figure from 0 to 1 of how far the built model gives what float gives.
+
+    Attributes:
+        name: `ap50`, average precision at an overlap of 0.5 with float's detections as the truth; `ap`, its mean over
+            overlaps of 0.5 to 0.95; `recall` and `precision`, see `Agreement`; `mean_iou` of a class map;
+            `first_class`, share of images with the same first class; `matched`, in older bundles, share of float's
+            detections matched.
+        of: kind of object or name of the class map.
+        value: the figure.
+        interval: (low, high), 95 %.
+        count: how many objects or images it rests on.
+        unit: what is counted.
+    """
+
+    name: Literal["ap", "ap50", "recall", "precision", "mean_iou", "first_class", "matched"]
+    of: str
+    value: float
+    interval: tuple[float, float]
+    count: int
+    unit: Literal["objects", "images"]
+
+
+@dataclass(frozen=True, slots=True)
+class Proof:
+    """What the comparison with float proves.
+
+    Attributes:
+        standing: `agrees`; `weak`, so far from float that the user should look; `unproven`, nothing or too little was
+            there to judge by.
+        reason: `measured`, `few_objects`, `few_images`, `no_objects`, `no_images`, or `no_decode` where nothing shows
+            that the outputs are decoded right.
+        measure: the figure that decided, the lowest; None without one.
+    """
+
+    standing: Literal["agrees", "weak", "unproven"]
+    reason: Literal["measured", "few_objects", "few_images", "no_objects", "no_images", "no_decode"]
+    measure: Measure | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Agreement:
+    """The built model in the simulator against float, on images that calibration never saw.
+
+    A float detection is matched by a simulated one of its class with IoU of at least `iou` and a score that differs by
+    less than `score_difference`; each is used once.
+
+    Attributes:
+        figures_from: the simulator and its version.
+        images: number of images.
+        source: where they come from.
+        confidence: detections from this score upwards were compared.
+        outputs: tensor by tensor.
+        float_detections, built_detections: how many each found.
+        matched: how many float detections were matched.
+        iou, score_difference: the rule above.
+        mean_iou: of the matched pairs, None when there is none.
+        mean_score_difference: of the matched pairs, None when there is none.
+        keypoints: of a pose model with matched objects, else None.
+        mask_iou: mean IoU of the masks of matched objects, None where there are none.
+        class_maps: one for each class map.
+        same_first_class: share of images whose first class is the same; None unless a classifier.
+        average_precisions: of the built model's detections with float's as the truth, boxes first; empty for models
+            that find no objects, where float found none, and in older bundles.
+        built_confidence: the built model's detections were ranked down to this score.
+        same_first_class_interval: (low, high), 95 %, by a bootstrap over the images.
+        recall: of the objects that float is sure of, well above the threshold of use, those that the built model finds;
+            None where there are none, and in older bundles.
+        precision: of the built model's detections those that float sees at all, with whatever score; likewise.
+    """
+
+    figures_from: str
+    images: int
+    source: str
+    confidence: float
+    outputs: tuple[OutputAgreement, ...]
+    float_detections: int
+    built_detections: int
+    matched: int
+    iou: float
+    score_difference: float
+    mean_iou: float | None
+    mean_score_difference: float | None
+    keypoints: KeypointAgreement | None = None
+    mask_iou: float | None = None
+    class_maps: tuple[MapAgreement, ...] = ()
+    same_first_class: float | None = None
+    average_precisions: tuple[FloatTruthAp, ...] = ()
+    built_confidence: float = 0.05
+    same_first_class_interval: tuple[float, float] | None = None
+    recall: FoundShare | None = None
+    precision: FoundShare | None = None
+
+    @property
+    def measures(self) -> tuple[Measure, ...]:
+        """The figures that say whether the built model gives what float gives, one for each thing that it gives."""
+        found = [
+            Measure("ap50", one.kind, one.ap50, one.ap50_interval, one.objects, "objects")
+            for one in self.average_precisions
+        ]
+        if self.recall is not None and self.average_precisions:
+            one = self.recall
+            found.append(Measure("recall", "boxes", one.found, one.interval, one.objects, "objects"))
+        if self.precision is not None and self.average_precisions:
+            one = self.precision
+            found.append(Measure("precision", "boxes", one.found, one.interval, one.objects, "objects"))
+        found += [
+            Measure("mean_iou", one.output, one.mean_iou, one.interval or (one.mean_iou, one.mean_iou), self.images,
+                    "images")
+            for one in self.class_maps
+            if one.mean_iou is not None
+        ]  # fmt: skip
+        if self.same_first_class is not None:
+            ends = self.same_first_class_interval or (self.same_first_class, self.same_first_class)
+            found.append(Measure("first_class", "", self.same_first_class, ends, self.images, "images"))
+        if not found and self.share is not None:  # a bundle from before average precision was measured
+            found.append(Measure("matched", "boxes", self.share, (self.share, self.share), self.float_detections,
+                                 "objects"))  # fmt: skip
+        return tuple(found)
+
+    @property
+    def headline(self) -> Measure | None:
+        """The one figure that builds are compared by; None where float found nothing.
+
+        Average precision of the boxes, the mean over overlaps, which tells builds apart where AP50 is 1 for all; else
+        the lowest of `measures`.
+        """
+        if self.average_precisions:
+            first = self.average_precisions[0]
+            return Measure("ap", first.kind, first.ap, first.ap_interval, first.objects, "objects")
+        return min(self.measures, key=lambda one: one.value, default=None)
+
+    @property
+    def share(self) -> float | None:
+        """Matched float detections over all, None when float found nothing."""
+        return self.matched / self.float_detections if self.float_detections else None
+
+
+@dataclass(frozen=True, slots=True)
+class CalibrationImageRecord:
+    """One calibration image: path relative to its source, hash of the file.
+
+    Attributes:
+        path: relative to the source.
+        sha256: of the file.
+    """
+
+    path: str
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True)
+class CalibrationRecord:
+    """What quantization was calibrated on.
+
+    Attributes:
+        source: the folder, list or data.yaml that the images were chosen from.
+        seed: of the choice.
+        images: those that were used.
+        warnings: what was said about them.
+    """
+
+    source: str
+    seed: int
+    images: tuple[CalibrationImageRecord, ...]
+    warnings: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ToolkitRecord:
+    """The vendor's toolkit and what it was told.
+
+    Attributes:
+        name, version: the package.
+        target: SoC.
+        dtype, algorithm, method: quantization; algorithm and method are None for a float build.
+        optimization_level: the toolkit's own.
+        disabled_rules: toolkit rules that were switched off because they fail on this graph.
+        float16: tensors of a quantized model whose layers stayed float16.
+    """
+
+    name: str
+    version: str
+    target: str
+    dtype: str
+    algorithm: str | None
+    method: str | None
+    optimization_level: int
+    disabled_rules: tuple[str, ...]
+    float16: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class HeadNode:
+    """A convolution at which the graph was cut: its name, stride and output channels."""
+
+    node: str
+    stride: int
+    channels: int
+
+
+@dataclass(frozen=True, slots=True)
+class SourceRecord:
+    """What was built from.
+
+    Attributes:
+        file: name of the checkpoint or ONNX file.
+        sha256: of that file.
+        weights: name of the `.pt` given beside an ONNX file, else None.
+        family, generation: of the model.
+        anchors_from: `checkpoint` or `graph`; None for anchor-free families.
+        anchors: in pixels, None for anchor-free families.
+        coco_anchors: whether the anchors are those that the family was published with; None for anchor-free families.
+        parameters: trained parameters, None for an ONNX file without its checkpoint.
+    """
+
+    file: str
+    sha256: str
+    weights: str | None
+    family: str
+    generation: str
+    anchors_from: str | None
+    anchors: Anchors | None
+    coco_anchors: bool | None
+    parameters: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class BuildRecord:
+    """`build.json`: everything that a report needs to know of a build.
+
+    Attributes:
+        rkdeploy_version: of the kit that built.
+        created: UTC, ISO 8601.
+        source, head, verification, toolkit, calibration, agreement: see there; calibration is None for a float build,
+            agreement is None where there was no image to compare on.
+        host: Python and packages that took part, name to version.
+        seconds: wall time a stage.
+        warnings: everything that the user was warned of.
+        schema_version: version of this schema.  Files from before it was written have version 1.
+        compiled: layers and memory as the toolkit's compiler predicts them; None where its log did not say.
+        accuracy: float and the built model in the simulator on labelled images; None where none were given.
+        request: hash of everything that was asked for, see `rkdeploy.host.building.request`; None in older bundles.
+        proof: what `agreement` proves; None in older bundles.
+    """
+
+    rkdeploy_version: str
+    created: str
+    source: SourceRecord
+    head: tuple[HeadNode, ...]
+    verification: Verification
+    toolkit: ToolkitRecord
+    calibration: CalibrationRecord | None
+    agreement: Agreement | None
+    host: dict[str, str]
+    seconds: dict[str, float]
+    warnings: tuple[str, ...]
+    schema_version: int = RECORD_VERSION
+    compiled: CompiledModel | None = None
+    accuracy: AccuracyReport | None = None
+    request: str | None = None
+    proof: Proof | None = None

@@ -1,0 +1,1 @@
+"""Images with or without labels: data.yaml, COCO and YOLO labels, calibration sets."""

@@ -1,0 +1,192 @@
+"""From what a user names to labelled images: a data.yaml, a COCO file, or a folder with a folder for each class."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rkdeploy.datasets.coco_labels import read_coco
+from rkdeploy.datasets.data_yaml import YAML_SUFFIXES, Split, images_in_folder, read_data_yaml, relative_posix
+from rkdeploy.datasets.truth import DataError, DataImage, LabelledSet, finds_objects
+from rkdeploy.datasets.yolo_labels import (
+    BadLabelsError,
+    LabelForm,
+    ShareLabels,
+    YoloLabels,
+    beside_images,
+    label_file,
+    read_labels,
+    require_classes,
+)
+from rkdeploy.errors import CalibrationError, shown
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from rkdeploy.contract.spec import ModelSpec
+    from rkdeploy.datasets.data_yaml import DataYaml
+
+_FORMS = "Give a YOLO data.yaml, a COCO file (.json), or for a classifier a folder with a folder for each class."
+_NAMED = 3  # how many files a note names
+MASK_SUFFIX = ".png"
+
+
+def open_data(
+    data: Path,
+    spec: ModelSpec,
+    *,
+    split: str = "val",
+    labels: str | None = None,
+    images: Path | None = None,
+    limit: int | None = None,
+) -> LabelledSet:
+    """Find and read the labels of a data set; its pictures are not read yet.
+
+    Args:
+        data: a data.yaml, a COCO file or, for a classifier, a folder.
+        spec: the contract of the model that is evaluated.
+        split: of a data.yaml.
+        labels: folder of the label files beside `images`; None takes what the data.yaml says, else `labels`.
+        images: folder of the images of a COCO file; None looks around it.
+        limit: most images, chosen by a hash of their names, the same on every machine.
+
+    Raises:
+        DataError: when there is nothing usable.
+    """
+    if not data.exists():
+        raise DataError(f'"{data}" does not exist.', _FORMS)
+    try:
+        found = _open(data, spec, split, labels, images)
+    except CalibrationError as error:  # the reader of data.yaml files serves calibration first
+        raise DataError(error.message, error.hint) from error
+    if not found.images:
+        raise DataError(f"The {found.source} has no image whose labels can be used.", _FORMS)
+    if limit is None or limit >= len(found.images):
+        return found
+    chosen = sorted(found.images, key=lambda i: hashlib.sha256(i.name.encode("utf-8", "surrogateescape")).digest())
+    kept = tuple(sorted(chosen[:limit], key=lambda image: image.name))
+    return replace(found, images=kept, notes=(*found.notes, f"{limit} of {len(found.images)} images were taken."))
+
+
+def _open(data: Path, spec: ModelSpec, split: str, labels: str | None, images: Path | None) -> LabelledSet:
+    classifies = any(output.role == "class_scores" for output in spec.outputs)
+    if data.suffix.lower() == ".json":
+        if classifies or spec.task == "obb":
+            raise DataError(f'"{data}" is a COCO file, which has no labels for a {spec.task} model.', _FORMS)
+        return read_coco(data, spec, images)
+    if data.suffix.lower() in YAML_SUFFIXES:
+        yaml = read_data_yaml(data, Path.cwd())
+        found = _images_of(yaml, split)
+        if classifies:
+            return _class_folders(found, yaml.root, spec, f'{split} split of "{data}"')
+        return _from_yaml(yaml, found, spec, labels or yaml.labels, f'{split} split of "{data}"')
+    if not data.is_dir():
+        raise DataError(f'"{data}" is neither a data.yaml nor a COCO file.', _FORMS)
+    if classifies:
+        folder = data / split if (data / split).is_dir() else data
+        return _class_folders(images_in_folder(folder), folder, spec, f'folder "{folder}"')
+    inside = next((data / name for name in ("data.yaml", "data.yml") if (data / name).is_file()), None)
+    if inside is None:
+        raise DataError(f'Folder "{data}" holds no data.yaml.', _FORMS)
+    return _open(inside, spec, split, labels, images)
+
+
+def _images_of(yaml: DataYaml, name: str) -> tuple[Path, ...]:
+    split: Split | None = yaml.split(name)
+    if split is None:
+        there = [n for n in ("train", "val", "test") if yaml.split(n) is not None]
+        raise DataError(
+            f'"{yaml.path}" has no {name} split.', f"Choose --split from {', '.join(there)}." if there else ""
+        )
+    if not split.files:
+        where = ", ".join(f'"{path}"' for path in split.missing) or "its folders are empty"
+        raise DataError(f'The {name} split of "{yaml.path}" has no image on this machine: {where}.')
+    return split.files
+
+
+def _from_yaml(yaml: DataYaml, files: Sequence[Path], spec: ModelSpec, labels: str, source: str) -> LabelledSet:
+    notes = list(require_classes(yaml.class_names, spec.class_names, f'"{yaml.path}"'))
+    maps = _mask_files(files, spec, notes)
+    form = _form(yaml, spec)
+    read, bad = _read_all(files, yaml.root, labels, form) if finds_objects(spec) else ({}, {})
+    labelled = any(len(found.class_ids) for found in read.values())
+    if not labelled and not maps:
+        reason = f' ("{next(iter(bad))}" {next(iter(bad.values()))})' if bad else ""
+        raise DataError(
+            f'No image of the {source} has labels{reason}: looked for files such as "{label_file(files[0], labels)}".',
+            "Labels lie beside the images, with the folder `images` replaced; name another with --data-labels.",
+        )
+    if not labelled and finds_objects(spec):
+        notes.append(f"The {source} has no labelled objects: class maps are evaluated only.")
+    if bad:
+        named = "; ".join(f'"{file}" {why}' for file, why in list(bad.items())[:_NAMED])
+        notes.append(f"{len(bad)} label files are unusable, and their images left out, as in training: {named}.")
+    names = [relative_posix(file, yaml.root) for file in files]
+    taken = [
+        DataImage(name, file, maps=maps[index] if maps else ())
+        for index, (name, file) in enumerate(zip(names, files, strict=True))
+        if not labelled or name in read
+    ]
+    return LabelledSet(source, tuple(taken), YoloLabels(read, form) if labelled else None, notes=tuple(notes))
+
+
+def _form(yaml: DataYaml, spec: ModelSpec) -> LabelForm:
+    if spec.keypoints is None:
+        return LabelForm(spec.task, len(spec.class_names))
+    count, dimensions = yaml.keypoint_shape or (spec.keypoints.count, 3 if spec.keypoints.scored else 2)
+    if count != spec.keypoints.count:
+        raise DataError(f'"{yaml.path}" has {count} keypoints (kpt_shape), the model {spec.keypoints.count}.')
+    return LabelForm(spec.task, len(spec.class_names), count, dimensions)
+
+
+def _read_all(
+    files: Sequence[Path], root: Path, folder: str, form: LabelForm
+) -> tuple[dict[str, ShareLabels], dict[Path, str]]:
+    """The labels of the images by name, and why some are unusable, by label file."""
+    read: dict[str, ShareLabels] = {}
+    bad: dict[Path, str] = {}
+    for file in files:
+        labels = label_file(file, folder)
+        try:
+            read[relative_posix(file, root)] = read_labels(labels, form)
+        except BadLabelsError as error:
+            bad[labels] = str(error)
+    return read, bad
+
+
+def _mask_files(files: Sequence[Path], spec: ModelSpec, notes: list[str]) -> list[tuple[Path, ...]]:
+    """The map files of every image; empty where the data has none."""
+    if not spec.class_maps:
+        return []
+    folders = ["masks"] if len(spec.class_maps) == 1 else [f"masks_{found.output}" for found in spec.class_maps]
+    found = [tuple(beside_images(file, folder, MASK_SUFFIX) for folder in folders) for file in files]
+    missing = [path for paths in found for path in paths if not path.is_file()]
+    if len(missing) == len(files) * len(folders):
+        notes.append(f'The class maps are not evaluated: there is no mask such as "{missing[0]}".')
+        return []
+    if missing:
+        raise DataError(f'{len(missing)} masks are missing, such as "{missing[0]}".')
+    return found
+
+
+def _class_folders(files: Sequence[Path], root: Path, spec: ModelSpec, source: str) -> LabelledSet:
+    """Images whose folder names their class."""
+    folders = sorted({file.parent.name for file in files})
+    ids = {name: i for i, name in reversed(list(enumerate(spec.class_names)))}
+    notes: list[str] = []
+    if not any(folder in ids for folder in folders) and len(folders) == len(spec.class_names):
+        ids = {folder: i for i, folder in enumerate(folders)}  # as torchvision's ImageFolder numbered them in training
+        notes.append("The folders are not called like the model's classes: they were taken in alphabetical order.")
+    foreign = [folder for folder in folders if folder not in ids]
+    if foreign or not folders:
+        raise DataError(
+            f"{len(foreign)} folders of the {source} are no class of the model: {shown(', '.join(foreign))}; "
+            f"expected {shown(', '.join(spec.class_names))}."
+            if foreign
+            else f"The {source} holds no image.",
+            _FORMS,
+        )
+    images = (DataImage(relative_posix(file, root), file, ids[file.parent.name]) for file in files)
+    return LabelledSet(source, tuple(images), None, notes=tuple(notes))

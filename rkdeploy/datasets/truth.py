@@ -1,0 +1,110 @@
+"""What labelled images say: the objects, the class or the class maps that a model should find."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, Protocol, get_args
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rkdeploy.contract.spec import AnchorRole, ModelSpec, PointRole
+from rkdeploy.errors import RkdeployError
+
+_OBJECT_ROLES: Final = frozenset((*get_args(AnchorRole), *get_args(PointRole)))
+
+Polygons = list[list[float]]
+"""An object's outline: x, y, x, y, ... in source pixels, a list for each part."""
+
+
+class DataError(RkdeployError):
+    """A labelled data set that is missing or unusable."""
+
+
+@dataclass(frozen=True, slots=True)
+class RunLengths:
+    """A mask as COCO writes it: see `rkdeploy.images.coco_rle`; `counts` may also be the plain numbers."""
+
+    size_hw: tuple[int, int]
+    counts: str | list[int]
+
+
+@dataclass(frozen=True, slots=True)
+class Truth:
+    """The labelled objects of one image, in source pixels.
+
+    Attributes:
+        xyxy: (G, 4) float64, x1, y1, x2, y2.
+        class_ids: (G,) int64, of the model's classes.
+        areas: (G,) float64 square pixels: what object keypoint similarity measures distances by.
+        crowd: (G,) bool: regions in which detections are neither right nor wrong.
+        keypoints: (G, K, 3) float64, x, y and visibility (0 is not labelled); None where the data has none.
+        rotated: (G, 5) float32, centre x, y, width, height, angle in radians; None for upright boxes.
+        outlines: one an object; None where the data has none.
+    """
+
+    xyxy: NDArray[np.float64]
+    class_ids: NDArray[np.int64]
+    areas: NDArray[np.float64]
+    crowd: NDArray[np.bool_]
+    keypoints: NDArray[np.float64] | None = None
+    rotated: NDArray[np.float32] | None = None
+    outlines: tuple[Polygons | RunLengths, ...] | None = None
+
+    def __len__(self) -> int:
+        return len(self.class_ids)
+
+
+@dataclass(frozen=True, slots=True)
+class DataImage:
+    """One image to evaluate on.
+
+    Attributes:
+        name: posix path relative to the data set's root.
+        file: where it is.
+        class_id: of the whole image, for classifiers; else None.
+        maps: the file of each class map, in the order of `ModelSpec.class_maps`.
+    """
+
+    name: str
+    file: Path
+    class_id: int | None = None
+    maps: tuple[Path, ...] = ()
+
+
+class ObjectLabels(Protocol):
+    """The labelled objects of a data set."""
+
+    def of(self, name: str, source_hw: tuple[int, int]) -> Truth:
+        """Those of one image.
+
+        Args:
+            name: of the image.
+            source_hw: its height and width in pixels.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class LabelledSet:
+    """Labelled images.
+
+    Attributes:
+        source: where they come from, as a user reads it.
+        images: sorted by name.
+        objects: their labelled objects; None for classifiers, and models that give class maps only.
+        from_coco: whether it is a COCO file, whose figures are usually given as COCO computes them.
+        notes: what the user should know: images left out, classes that do not fit.
+    """
+
+    source: str
+    images: tuple[DataImage, ...]
+    objects: ObjectLabels | None
+    from_coco: bool = False
+    notes: tuple[str, ...] = ()
+
+
+def finds_objects(spec: ModelSpec) -> bool:
+    """Whether a model gives objects, and not only class maps or a class of the whole image."""
+    return any(output.role in _OBJECT_ROLES for output in spec.outputs)

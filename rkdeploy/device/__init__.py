@@ -1,0 +1,1 @@
+"""What runs on a board, and on any PC: numpy and OpenCV, no onnx."""

@@ -1,0 +1,12 @@
+"""Draw what a model found on the image, so that it can be read from 320x240 to 4K.
+
+`draw_detections` is the entry: boxes, rotated boxes, masks, keypoints, class maps, a classifier's ranking, and labels.
+"""
+
+from __future__ import annotations
+
+from rkdeploy.device.drawing.picture import draw_detections
+from rkdeploy.device.drawing.scaling import scale_detections
+from rkdeploy.device.drawing.skeletons import Limb, Skeleton
+
+__all__ = ["Limb", "Skeleton", "draw_detections", "scale_detections"]

@@ -1,0 +1,118 @@
+"""The whole picture, from the ground up: class maps, masks, outlines, keypoints, panels, labels."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rkdeploy.device.drawing.class_maps import draw_class_map, legend_classes, map_classes
+from rkdeploy.device.drawing.colors import class_color
+from rkdeploy.device.drawing.keypoints import draw_keypoints, strokes_of
+from rkdeploy.device.drawing.labels import LabelText, draw_label, place_labels
+from rkdeploy.device.drawing.masks import draw_mask
+from rkdeploy.device.drawing.numbers import draw_numbers
+from rkdeploy.device.drawing.outlines import draw_box, draw_polygon, draw_thin_box, near
+from rkdeploy.device.drawing.panels import LEGEND_ROWS, draw_legend, draw_ranking
+from rkdeploy.device.drawing.pen import pen_for
+from rkdeploy.device.drawing.skeletons import Skeleton, skeleton_for
+from rkdeploy.device.drawing.text import class_label
+from rkdeploy.device.postprocess.corners import corners_of
+from rkdeploy.device.postprocess.detections import Detections
+from rkdeploy.errors import RkdeployError
+
+
+def draw_detections(
+    image: NDArray[np.uint8],
+    detections: Detections,
+    class_names: Sequence[str],
+    skeleton: Skeleton | None = None,
+) -> NDArray[np.uint8]:
+    """Draw all that was found on a copy.
+
+    Objects whose coordinates are not finite are left out.
+
+    Args:
+        image: (H, W, 3) uint8 BGR; not changed.
+        detections: in pixels of this image.
+        class_names: by class id.
+        skeleton: how keypoints are drawn; None for what their number stands for (`skeleton_for`).
+
+    Returns:
+        (H, W, 3) uint8 BGR.
+
+    Raises:
+        RkdeployError: when the skeleton is for another number of keypoints.
+    """
+    drawn = image.copy()
+    height, width = image.shape[:2]
+    pen = pen_for(width, height)
+    layout = None if detections.keypoints is None else _layout(skeleton, detections.keypoints.shape[1])
+    shown = _drawable(detections)
+    boxes = _whole_pixels(detections.xyxy[shown], height, width)
+    corners = None if detections.rotated is None else near(corners_of(detections.rotated[shown]), drawn)
+    ids = detections.class_ids[shown].tolist()
+
+    styles = map_classes(detections.class_maps)
+    for found, classes in zip(detections.class_maps, styles, strict=True):
+        draw_class_map(drawn, found.class_ids, classes, pen)
+    if detections.masks is not None:
+        for i, class_id in zip(shown.tolist(), ids, strict=True):
+            draw_mask(drawn, detections.masks[i], class_color(class_id), pen)
+    for i, class_id in enumerate(ids):
+        color = class_color(class_id)
+        if corners is not None:
+            draw_polygon(drawn, corners[i], color, pen)
+        elif detections.masks is not None:
+            draw_thin_box(drawn, boxes[i], color, pen)
+        else:
+            draw_box(drawn, boxes[i], color, pen)
+    if detections.keypoints is not None and layout is not None:
+        strokes = strokes_of(layout)
+        for i in shown.tolist():
+            draw_keypoints(drawn, detections.keypoints[i], strokes, pen)
+
+    taken = np.zeros((0, 4), np.int32)
+    if detections.ranking is not None:
+        taken = draw_ranking(drawn, detections.ranking, class_names, pen)
+    if styles:
+        top = int(taken[-1, 3]) if len(taken) else 0
+        classes_shown = legend_classes(detections.class_maps, styles, LEGEND_ROWS)
+        taken = np.vstack((taken, draw_legend(drawn, classes_shown, pen, top)))
+    scores = detections.scores[shown].tolist()
+    texts = [LabelText(class_label(class_names, i), f"{score:.2f}") for i, score in zip(ids, scores, strict=True)]
+    labels = place_labels(boxes, texts, range(len(ids) - 1, -1, -1), pen, (height, width), corners=corners, taken=taken)
+    for label, class_id in zip(labels, ids, strict=True):
+        if label is not None:
+            draw_label(drawn, label, class_color(class_id), pen)
+    if detections.keypoints is not None and layout is not None and layout.numbered:
+        label_boxes = [label.box for label in labels if label is not None]
+        draw_numbers(drawn, detections.keypoints[shown], np.vstack((taken, *label_boxes)), pen)
+    return drawn
+
+
+def _layout(skeleton: Skeleton | None, keypoint_count: int) -> Skeleton:
+    if skeleton is None:
+        return skeleton_for(keypoint_count)
+    if len(skeleton.point_colors) != keypoint_count:
+        raise RkdeployError(
+            f"The skeleton is for {len(skeleton.point_colors)} keypoints, expected {keypoint_count} as the model has.",
+            "Give one colour for each keypoint of the model.",
+        )
+    return skeleton
+
+
+def _drawable(detections: Detections) -> NDArray[np.intp]:
+    """Objects with finite coordinates, the least certain first: what is drawn last stays whole."""
+    finite = np.isfinite(detections.xyxy).all(axis=1)
+    if detections.rotated is not None:
+        finite &= np.isfinite(detections.rotated).all(axis=1)
+    by_score = np.argsort(detections.scores, kind="stable")
+    return np.asarray(by_score[finite[by_score]])
+
+
+def _whole_pixels(xyxy: NDArray[np.float32], height: int, width: int) -> NDArray[np.int32]:
+    """Boxes inside the image."""
+    last = np.array((width - 1, height - 1, width - 1, height - 1), np.float32)
+    return np.asarray(np.rint(np.minimum(np.maximum(xyxy, 0), last)), np.int32)

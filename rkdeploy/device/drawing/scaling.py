@@ -1,0 +1,56 @@
+"""Detections in the pixels of a scaled image."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from rkdeploy.device.postprocess.detections import Detections, FoundClassMap, InstanceMask
+
+
+def scale_detections(detections: Detections, from_hw: tuple[int, int], to_hw: tuple[int, int]) -> Detections:
+    """What was found in an image, in the pixels of the same image in another size.
+
+    The angle of a rotated box stays and its sides are scaled by the mean of both axes: an image may be scaled by
+    about the same factor along both.
+
+    Args:
+        detections: in pixels of an image of `from_hw`.
+        from_hw: height and width.
+        to_hw: of the scaled image, at least 1 x 1.
+    """
+    scale_x, scale_y = to_hw[1] / from_hw[1], to_hw[0] / from_hw[0]
+    mean = (scale_x * scale_y) ** 0.5
+    keypoints, rotated, masks = detections.keypoints, detections.rotated, detections.masks
+    return replace(
+        detections,
+        xyxy=_times(detections.xyxy, (scale_x, scale_y, scale_x, scale_y)),
+        keypoints=None if keypoints is None else _times(keypoints, (scale_x, scale_y, 1.0)),
+        rotated=None if rotated is None else _times(rotated, (scale_x, scale_y, mean, mean, 1.0)),
+        masks=None if masks is None else tuple(_scaled_mask(mask, scale_x, scale_y, to_hw) for mask in masks),
+        class_maps=tuple(_scaled_map(found, to_hw) for found in detections.class_maps),
+    )
+
+
+def _times(values: NDArray[np.float32], factors: tuple[float, ...]) -> NDArray[np.float32]:
+    return (values * np.asarray(factors, np.float32)).astype(np.float32, copy=False)
+
+
+def _scaled_mask(mask: InstanceMask, scale_x: float, scale_y: float, to_hw: tuple[int, int]) -> InstanceMask:
+    height, width = mask.pixels.shape
+    left, top = min(round(mask.left * scale_x), to_hw[1]), min(round(mask.top * scale_y), to_hw[0])
+    right = min(max(round((mask.left + width) * scale_x), left + 1), to_hw[1])
+    bottom = min(max(round((mask.top + height) * scale_y), top + 1), to_hw[0])
+    if mask.pixels.size == 0 or right <= left or bottom <= top:
+        return InstanceMask(left, top, np.zeros((0, 0), np.bool_))
+    pixels = np.ascontiguousarray(mask.pixels).view(np.uint8)
+    scaled = cv2.resize(pixels, (right - left, bottom - top), interpolation=cv2.INTER_NEAREST)
+    return InstanceMask(left, top, np.asarray(scaled, np.uint8).view(np.bool_))
+
+
+def _scaled_map(found: FoundClassMap, to_hw: tuple[int, int]) -> FoundClassMap:
+    class_ids = cv2.resize(found.class_ids, (to_hw[1], to_hw[0]), interpolation=cv2.INTER_NEAREST)
+    return replace(found, class_ids=np.asarray(class_ids, np.uint8))

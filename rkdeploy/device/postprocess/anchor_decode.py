@@ -1,0 +1,364 @@
+"""Decode of YOLOv5's anchor head, in the tensors' own domain.
+
+Formula (YOLOv5 v7.0, models/yolo.py, `Detect.forward`), with s = sigmoid(raw) of each field:
+
+    centre xy = (2 s - 0.5 + cell) * stride        size wh = (2 s)^2 * anchor        score = s_objectness * s_class
+
+all in pixels of the network input.  A score cannot exceed its objectness, so only cells whose objectness exceeds the
+lowest class threshold matter.  That threshold is carried into each tensor's raw values (integers stay integers), the
+objectness planes are compared as they are, and only the few cells that pass are gathered, dequantized and decoded.
+
+A segmentation head has mask coefficients behind the classes of each anchor, which take no sigmoid (`Segment`, same
+file); they are read only for the rows that are asked for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rkdeploy.contract.spec import ModelSpec
+from rkdeploy.device.postprocess.anchor_layout import BOX_FIELDS, OBJECTNESS, AnchorPart, anchor_levels
+from rkdeploy.device.postprocess.boxes import xyxy_from_xywh
+from rkdeploy.device.postprocess.decoder import Candidates, DenseField, RowDetails
+from rkdeploy.device.postprocess.native.anchors import NativeAnchors
+from rkdeploy.device.postprocess.native.library import library as native_library
+from rkdeploy.device.postprocess.raw_values import (
+    coefficient_count,
+    dequantize,
+    layout_key,
+    raw_limit,
+    require_tensors,
+    sigmoid_in_place,
+)
+from rkdeploy.device.postprocess.score_search import Limit
+from rkdeploy.device.runtime.protocol import HeadTensor
+
+
+@dataclass(frozen=True, slots=True)
+class _Plan:
+    """What follows from the tensors' layouts, dtypes and quantization and the thresholds: the same in every frame.
+
+    Attributes:
+        key: what it follows from.
+        lowest: of the class thresholds.
+        limits: of each level, see `raw_limit`.
+        zero_points, scales: (6, levels) of x, y, w, h, objectness and classes; None when no tensor is quantized.
+    """
+
+    key: tuple[Any, ...]
+    lowest: np.float32
+    limits: tuple[Any | None, ...]
+    zero_points: NDArray[np.float32] | None
+    scales: NDArray[np.float32] | None
+
+
+class AnchorDecoder:
+    """Reads the head tensors of one YOLOv5-style model.  Keeps buffers between calls: one decoder serves one thread.
+
+    Rows are in upstream's order: level, then anchor, then y, then x.
+    """
+
+    def __init__(self, spec: ModelSpec) -> None:
+        """Args: spec: the contract.
+
+        Raises:
+            RkdeployError: when the contract's outputs, anchors and input size do not fit together.
+        """
+        self._class_count = len(spec.class_names)
+        self._outputs = spec.outputs
+        self._levels = anchor_levels(spec)
+        self._level_ends = [level.end for level in self._levels]
+        self._coefficient_count = coefficient_count(spec)
+        self._all_linear = all(part.output.activation == "linear" for level in self._levels for part in level.parts)
+        row_count = self._level_ends[-1]
+        self._passes = np.empty(row_count, np.bool_)
+        self._plan: _Plan | None = None
+        library = native_library()
+        self._native = None if library is None else NativeAnchors(library, self._levels, self._class_count)
+        self._gathered = np.empty((0, BOX_FIELDS + 1 + self._class_count), np.float32)
+        self._first_class = np.empty(0, np.intp)  # where each gathered row's classes begin in flat memory
+        # What is needed to know of each row.  Fields lie along the first axis here and in the arrays below: numpy is
+        # several times slower on (N, 2) than on (2, N).
+        self._anchor = np.empty(row_count, np.intp)
+        self._cell = np.empty(row_count, np.intp)  # y * W + x
+        self._level = np.empty(row_count, np.intp)
+        self._geometry = np.empty((5, row_count), np.float32)  # x, y of the cell - 0.5; the anchor's w, h; the stride
+        assert spec.anchors is not None
+        for number, (level, anchors_px) in enumerate(zip(self._levels, spec.anchors.levels_px, strict=True)):
+            rows = slice(level.start, level.end)
+            anchor, y, x = (axis.ravel() for axis in np.indices(level.grid))
+            self._anchor[rows] = anchor
+            self._cell[rows] = y * level.grid[2] + x
+            self._level[rows] = number
+            self._geometry[:2, rows] = np.stack((x, y)) - 0.5
+            self._geometry[2:4, rows] = np.array(anchors_px, np.float32).T[:, anchor]
+            self._geometry[4, rows] = level.scores.output.stride
+
+    def candidates(self, tensors: Sequence[HeadTensor], class_thresholds: NDArray[np.float32]) -> Candidates:
+        """The boxes whose score is greater than the threshold of their class.
+
+        As in upstream's detect.py a row is a candidate for its best class only: first the best class is chosen (the
+        highest class logit; the first of several equal ones), then its score is compared with the threshold of that
+        class.  A row whose best class fails is not tried for its second.  Both comparisons are strict: objectness >
+        the lowest threshold of all classes, and objectness * class probability > the threshold of the class.
+
+        Args:
+            tensors: one for every output of the contract, in its order.
+            class_thresholds: (nc,) float32.
+
+        Raises:
+            BackendError: when a tensor is not what the contract says.
+        """
+        plan = self._plan_of(tensors, class_thresholds)
+        if self._native is not None:
+            rows, class_ids, fields = self._native(tensors)
+        else:
+            rows, class_ids, fields = self._found_rows(tensors, plan)
+        self._activate(fields, rows)
+        objectness = fields[OBJECTNESS]
+        scores = objectness * fields[OBJECTNESS + 1]
+        # The raw comparison lets rounding cases through; here the rule is applied as it is written.
+        kept = ((scores > class_thresholds.take(class_ids)) & (objectness > plan.lowest)).nonzero()[0]
+        rows = rows.take(kept)
+        xywh = self._xywh(rows, fields[:BOX_FIELDS].take(kept, axis=1))
+        return Candidates(xyxy_from_xywh(xywh), scores.take(kept), class_ids.take(kept).astype(np.int32), rows)
+
+    def details(self, tensors: Sequence[HeadTensor], rows: NDArray[np.intp]) -> RowDetails:
+        """The mask coefficients of the given rows, where the head has them.
+
+        Args:
+            tensors: those that `candidates` was given last.
+            rows: (N,) intp, any order.
+        """
+        if not self._coefficient_count:
+            return RowDetails()
+        order = rows.argsort()
+        ascending = rows.take(order)
+        ends = ascending.searchsorted(self._level_ends).tolist()
+        first = BOX_FIELDS + 1 + self._class_count
+        coefficients = np.empty((len(rows), self._coefficient_count), np.float32)
+        coefficients[order] = self._real_fields(tensors, ascending, ends, first, first + self._coefficient_count).T
+        return RowDetails(coefficients=coefficients)
+
+    def decode_dense(self, tensors: Sequence[HeadTensor]) -> tuple[DenseField, ...]:
+        """Every row, by the same arithmetic as `candidates`.  For verification; slow.
+
+        Returns:
+            `xy`, `wh`, `objectness`, `scores` (of the classes, not multiplied with the objectness) and, where there
+            are any, `coefficients`.
+
+        Raises:
+            BackendError: when a tensor is not what the contract says.
+        """
+        require_tensors(self._outputs, tensors)
+        rows = np.arange(self._level_ends[-1])
+        scores_end = BOX_FIELDS + 1 + self._class_count
+        fields = self._real_fields(tensors, rows, self._level_ends, 0, scores_end)
+        self._activate(fields, rows)
+        xywh = self._xywh(rows, fields[:BOX_FIELDS])
+        found = (
+            DenseField("xy", "px", np.ascontiguousarray(xywh[:2].T)),
+            DenseField("wh", "px", np.ascontiguousarray(xywh[2:].T)),
+            DenseField("objectness", "score", fields[OBJECTNESS, :, None].copy()),
+            DenseField("scores", "score", np.ascontiguousarray(fields[OBJECTNESS + 1 :].T)),
+        )
+        coefficients = self.details(tensors, rows).coefficients
+        return found if coefficients is None else (*found, DenseField("coefficients", "value", coefficients))
+
+    def _real_fields(
+        self, tensors: Sequence[HeadTensor], rows: NDArray[np.intp], ends: list[int], first: int, end: int
+    ) -> NDArray[np.float32]:
+        """The fields `first` to `end` - 1 of the given rows, dequantized, (fields, n).
+
+        Args:
+            tensors: of the whole head.
+            rows: ascending, (n,).
+            ends: where each level's rows end in `rows`.
+            first: of an anchor's fields.
+            end: likewise, behind the last.
+        """
+        real = np.empty((end - first, len(rows)), np.float32)
+        for level, start, stop in zip(self._levels, [0, *ends], ends, strict=False):
+            anchors, cells = self._anchor.take(rows[start:stop]), self._cell.take(rows[start:stop])
+            for part in level.parts:
+                low, high = max(first, part.first), min(end, part.end)
+                if low < high:
+                    tensor = tensors[part.index]
+                    raw = _gather(part, tensor, level.grid, anchors, cells, low, high)
+                    dequantize(tensor, raw.T, real[low - first : high - first, start:stop])
+        return real
+
+    def _plan_of(self, tensors: Sequence[HeadTensor], class_thresholds: NDArray[np.float32]) -> _Plan:
+        """What the quantization and the lowest threshold mean for the raw values, kept from frame to frame.
+
+        Raises:
+            BackendError: when a tensor is not what the contract says.
+        """
+        key = (class_thresholds.tobytes(), *layout_key(tensors))
+        if self._plan is not None and self._plan.key == key:
+            return self._plan
+        require_tensors(self._outputs, tensors)
+        lowest = class_thresholds.min()
+        limits = tuple(
+            raw_limit(tensors[level.scores.index], level.scores.output.activation, lowest) for level in self._levels
+        )
+        zero_points = np.empty((BOX_FIELDS + 2, len(self._levels)), np.float32)
+        scales = np.empty_like(zero_points)
+        for number, level in enumerate(self._levels):
+            for part in level.parts:
+                zero_points[part.first : part.end, number] = tensors[part.index].zero_point
+                scales[part.first : part.end, number] = tensors[part.index].scale
+        if self._native is not None:
+            self._native.configure(tensors, [None if limit is None else Limit.of(limit) for limit in limits])
+        quantized = (zero_points != 0.0).any() or (scales != 1.0).any()
+        self._plan = _Plan(key, lowest, limits, zero_points if quantized else None, scales if quantized else None)
+        return self._plan
+
+    def _found_rows(
+        self, tensors: Sequence[HeadTensor], plan: _Plan
+    ) -> tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.float32]]:
+        """Rows whose objectness may pass, ascending, (n,); the best class of each, (n,); and the real values, without
+        activation, of x, y, w, h, objectness and that class, (6, n).
+        """
+        for level, limit in zip(self._levels, plan.limits, strict=True):
+            passes = self._passes[level.start : level.end]
+            if limit is None:
+                passes.fill(False)
+            else:
+                _mark_from(level.scores, tensors[level.scores.index], level.grid, limit, passes)
+        rows = self._passes.nonzero()[0]
+        fields, class_ids = self._gather_best(tensors, rows, rows.searchsorted(self._level_ends).tolist())
+        if plan.zero_points is not None and plan.scales is not None:
+            levels = self._level.take(rows)
+            fields -= plan.zero_points.take(levels, axis=1)
+            fields *= plan.scales.take(levels, axis=1)
+        return rows, class_ids, fields
+
+    def _gather_best(
+        self, tensors: Sequence[HeadTensor], rows: NDArray[np.intp], ends: list[int]
+    ) -> tuple[NDArray[np.float32], NDArray[np.intp]]:
+        """Raw x, y, w, h, objectness and best class of the given rows as float32, (6, n), and the best class, (n,).
+
+        Args:
+            tensors: of the whole head.
+            rows: ascending, (n,).
+            ends: where each level's rows end in `rows`.
+        """
+        count = len(rows)
+        if count > len(self._gathered):
+            # A buffer of its own: memory of this size would come from the system anew in every call.
+            self._gathered = np.empty((2 * count, self._gathered.shape[1]), np.float32)
+            self._first_class = np.arange(2 * count) * self._gathered.shape[1] + OBJECTNESS + 1
+        gathered = self._gathered[:count]
+        anchors, cells = self._anchor.take(rows), self._cell.take(rows)
+        for level, start, end in zip(self._levels, [0, *ends], ends, strict=False):
+            if end == start:
+                continue
+            for part in level.parts:
+                last = min(part.end, gathered.shape[1])  # the mask coefficients can wait
+                if part.first < last:
+                    gathered[start:end, part.first : last] = _gather(
+                        part, tensors[part.index], level.grid, anchors[start:end], cells[start:end], part.first, last
+                    )
+        # Raw values are ordered as the probabilities are: the best class is known before dequantizing.  float32 holds
+        # every dtype's values exactly, and numpy finds its maximum in half the time it takes for int8.
+        class_ids = gathered[:, OBJECTNESS + 1 :].argmax(axis=1)
+        fields = np.empty((BOX_FIELDS + 2, count), np.float32)
+        fields[: OBJECTNESS + 1] = gathered[:, : OBJECTNESS + 1].T
+        gathered.ravel().take(self._first_class[:count] + class_ids, out=fields[OBJECTNESS + 1], mode="clip")
+        return fields, class_ids
+
+    def _activate(self, fields: NDArray[np.float32], rows: NDArray[np.intp]) -> None:
+        """Real values to probabilities, in place.
+
+        Args:
+            fields: (5 + ..., N) x, y, w, h, objectness and some classes.
+            rows: of each, ascending, (N,).
+        """
+        if self._all_linear:
+            sigmoid_in_place(fields)  # at once: on a few rows the calls cost more than the arithmetic
+            return
+        ends = rows.searchsorted(self._level_ends).tolist()
+        for level, start, end in zip(self._levels, [0, *ends], ends, strict=False):
+            for part in level.parts:
+                if part.output.activation == "linear" and part.first < fields.shape[0]:
+                    sigmoid_in_place(fields[part.first : part.end, start:end])
+
+    def _xywh(self, rows: NDArray[np.intp], probabilities: NDArray[np.float32]) -> NDArray[np.float32]:
+        """The formula: (4, N) x, y, w, h after the sigmoid, of the given rows, to (4, N) in input pixels."""
+        geometry = self._geometry.take(rows, axis=1)
+        xywh = probabilities * np.float32(2.0)
+        xy, wh = xywh[:2], xywh[2:]
+        xy += geometry[:2]
+        xy *= geometry[4]
+        wh *= wh
+        wh *= geometry[2:4]
+        return xywh
+
+
+def _gather(
+    part: AnchorPart,
+    tensor: HeadTensor,
+    grid: tuple[int, int, int],
+    anchors: NDArray[np.intp],
+    cells: NDArray[np.intp],
+    first: int,
+    end: int,
+) -> NDArray[Any]:
+    """Some raw fields of the given cells, (n, fields), read from the tensor without converting the rest of it.
+
+    Args:
+        part: which fields the tensor holds.
+        tensor: in any layout.
+        grid: anchors, rows and columns of the level.
+        anchors: of each cell, ascending, (n,).
+        cells: y * W + x, (n,).
+        first: of the fields that are read, all of which the tensor holds.
+        end: behind the last of them.
+    """
+    field_count = part.end - part.first
+    fields = slice(first - part.first, end - part.first)
+    values = tensor.values
+    if tensor.packed_channels is None:
+        # Splitting an axis never copies, whatever the strides: NHWC memory is read as it lies.
+        if values.strides[2] == grid[2] * values.strides[3]:  # nor does merging these: one index less to follow
+            flat: NDArray[Any] = values.reshape(grid[0], field_count, grid[1] * grid[2])[:, fields].transpose(0, 2, 1)
+            return np.asarray(flat[anchors, cells])
+        y, x = np.divmod(cells, grid[2])
+        rows: NDArray[Any] = values.reshape(grid[0], field_count, grid[1], grid[2])[:, fields].transpose(0, 2, 3, 1)
+        return np.asarray(rows[anchors, y, x])
+    y, x = np.divmod(cells, grid[2])
+    lanes = values.shape[4]
+    count = end - first
+    gathered = np.empty((len(cells), count), values.dtype)
+    ends = anchors.searchsorted(range(1, grid[0] + 1)).tolist()
+    for anchor, (start, stop) in enumerate(zip([0, *ends], ends, strict=False)):
+        # Whole blocks, 16 bytes at a time, are read faster than the very lanes.
+        channel = anchor * field_count + fields.start
+        block = channel // lanes
+        blocks = values[0, block : (channel + count - 1) // lanes + 1].transpose(1, 2, 0, 3)
+        channels = blocks[y[start:stop], x[start:stop]].reshape(stop - start, blocks.shape[2] * lanes)
+        gathered[start:stop] = channels[:, channel - block * lanes :][:, :count]
+    return gathered
+
+
+def _mark_from(
+    part: AnchorPart, tensor: HeadTensor, grid: tuple[int, int, int], limit: Any, passes: NDArray[np.bool_]
+) -> None:
+    """Write into `passes` (rows of the level,) where the raw objectness is at or above `limit`."""
+    field_count = part.end - part.first
+    first = OBJECTNESS - part.first
+    marks = passes.reshape(grid)
+    if tensor.packed_channels is None:
+        planes = tensor.values.reshape(grid[0], field_count, grid[1], grid[2])[:, first]
+        np.greater_equal(planes, limit, out=marks)
+        return
+    lanes = tensor.values.shape[4]
+    for anchor in range(grid[0]):
+        block, lane = divmod(first + anchor * field_count, lanes)
+        np.greater_equal(tensor.values[0, block, :, :, lane], limit, out=marks[anchor])

@@ -1,0 +1,125 @@
+"""Where an anchor head's fields lie: the contract's outputs, checked to be complete and of the right size."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final, get_args
+
+from rkdeploy.contract.spec import AnchorRole, HeadOutput, ImageRole, ModelSpec
+from rkdeploy.device.postprocess.raw_values import coefficient_count, outputs_with
+from rkdeploy.errors import RkdeployError
+
+OBJECTNESS: Final = 4
+"""Place of the objectness in an anchor's fields x, y, w, h, objectness, class 0, ..., coefficient 0, ..."""
+BOX_FIELDS: Final = 4
+_IMAGE_ROLES: Final = frozenset(get_args(ImageRole))
+_ANCHOR_ROLES: Final = frozenset(get_args(AnchorRole))
+
+
+@dataclass(frozen=True, slots=True)
+class AnchorPart:
+    """One head tensor: the fields `first` to `end` - 1 of each anchor."""
+
+    index: int
+    output: HeadOutput
+    first: int
+    end: int
+
+
+@dataclass(frozen=True, slots=True)
+class AnchorLevel:
+    """One detection level; its cells are the rows `start` to `end` - 1 of the head, in the order anchor, y, x.
+
+    Attributes:
+        parts: ordered by their fields, together all of them.
+        scores: the part that holds the objectness and the classes.
+        grid: anchors, rows, columns.
+        start, end: rows.
+    """
+
+    parts: tuple[AnchorPart, ...]
+    scores: AnchorPart
+    grid: tuple[int, int, int]
+    start: int
+    end: int
+
+
+def anchor_levels(spec: ModelSpec) -> tuple[AnchorLevel, ...]:
+    """The levels of the contract, finest first.
+
+    Raises:
+        RkdeployError: when the contract's outputs, anchors, prototypes and input size do not fit together.
+    """
+    if spec.anchors is None:
+        raise RkdeployError(f'The contract of family "{spec.family}" holds no anchors.')
+    if not spec.class_names:
+        raise RkdeployError("The contract holds no class names.")
+    if spec.end_to_end:
+        raise RkdeployError("The contract is end to end, which no anchor head is.")
+    for output in spec.outputs:
+        if output.role not in _ANCHOR_ROLES | _IMAGE_ROLES:
+            raise RkdeployError(f'Output "{output.name}" has role "{output.role}", which an anchor head does not have.')
+    head = outputs_with(spec.outputs, _ANCHOR_ROLES)
+    coefficients = coefficient_count(spec)
+    field_count = BOX_FIELDS + 1 + len(spec.class_names) + coefficients
+    levels: list[AnchorLevel] = []
+    start = 0
+    for number, anchors_px in enumerate(spec.anchors.levels_px):
+        parts = sorted(
+            (
+                _part_of(index, output, len(anchors_px), coefficients, spec)
+                for index, output in head
+                if output.level == number
+            ),
+            key=lambda part: part.first,
+        )
+        joints = [part.end for part in parts]
+        if [part.first for part in parts] != [0, *joints[:-1]] or joints[-1:] != [field_count]:
+            roles = ", ".join(part.output.role for part in parts) or "no output"
+            raise RkdeployError(
+                f"Level {number} of the contract has {roles}; expected anchor_map, or anchor_boxes and anchor_scores, "
+                "or anchor_xy, anchor_wh and anchor_scores"
+                + (", and anchor_coefficients beside the scores." if coefficients else ".")
+            )
+        scores = next(part for part in parts if part.first <= OBJECTNESS < part.end)
+        grid = (len(anchors_px), parts[0].output.shape[2], parts[0].output.shape[3])
+        end = start + grid[0] * grid[1] * grid[2]
+        levels.append(AnchorLevel(tuple(parts), scores, grid, start, end))
+        start = end
+    if not levels or any(output.level not in range(len(levels)) for _, output in head):
+        named = sorted({output.level for _, output in head})
+        raise RkdeployError(f"The contract has anchors for {len(levels)} levels, but outputs for the levels {named}.")
+    return tuple(levels)
+
+
+def _part_of(index: int, output: HeadOutput, anchor_count: int, coefficients: int, spec: ModelSpec) -> AnchorPart:
+    scores_end = BOX_FIELDS + 1 + len(spec.class_names)
+    spans = {
+        "anchor_map": (0, scores_end + coefficients),
+        "anchor_boxes": (0, BOX_FIELDS),
+        "anchor_xy": (0, 2),
+        "anchor_wh": (2, BOX_FIELDS),
+        "anchor_scores": (OBJECTNESS, scores_end),
+        "anchor_coefficients": (scores_end, scores_end + coefficients),
+    }
+    if output.role == "anchor_coefficients" and not coefficients:
+        raise RkdeployError(f'Output "{output.name}" holds mask coefficients, but the contract has no prototypes.')
+    if output.role == "anchor_map" and coefficients and output.activation != "linear":
+        raise RkdeployError(
+            f'Output "{output.name}" has activation "{output.activation}", which its mask coefficients cannot have.'
+        )
+    first, end = spans[output.role]
+    expected = (
+        1,
+        anchor_count * (end - first),
+        spec.input.height // output.stride,
+        spec.input.width // output.stride,
+    )
+    if output.shape != expected:
+        masks = f", {coefficients} mask coefficients" if coefficients else ""
+        raise RkdeployError(
+            f'Output "{output.name}" has shape {output.shape} in the contract, expected {expected} for {output.role} '
+            f"with {anchor_count} anchors and {len(spec.class_names)} classes{masks} at stride {output.stride}, "
+            f"{spec.input.width}x{spec.input.height}."
+        )
+    return AnchorPart(index, output, first, end)

@@ -1,0 +1,77 @@
+"""A head tensor as the C code is told of it, see tensor.h."""
+
+from __future__ import annotations
+
+import ctypes
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rkdeploy.device.postprocess.score_search import Limit
+from rkdeploy.device.runtime.protocol import HeadTensor
+
+_KINDS: Final = {np.dtype(name): kind for kind, name in enumerate(("int8", "uint8", "int16", "float16", "float32"))}
+LANES: Final = 32
+"""Cells that the C code reads side by side."""
+_NONE, _AT_LEAST, _BITS_AT_MOST = range(3)
+
+
+class TensorLayout(ctypes.Structure):
+    """`struct tensor`."""
+
+    _fields_ = (
+        ("values", ctypes.c_void_p),
+        ("block_stride", ctypes.c_int64),
+        ("lane_stride", ctypes.c_int64),
+        ("y_stride", ctypes.c_int64),
+        ("x_stride", ctypes.c_int64),
+        ("channels", ctypes.c_int32),
+        ("lanes", ctypes.c_int32),
+        ("height", ctypes.c_int32),
+        ("width", ctypes.c_int32),
+        ("kind", ctypes.c_int32),
+        ("zero_point", ctypes.c_float),
+        ("scale", ctypes.c_float),
+    )
+
+
+class RawLimit(ctypes.Structure):
+    """`struct limit`."""
+
+    _fields_ = (("rule", ctypes.c_int32), ("bound", ctypes.c_int32))
+
+
+def layout_of(tensor: HeadTensor) -> TensorLayout:
+    """Everything but where the values are, which is another place in every frame.
+
+    Args:
+        tensor: that `require_tensors` has let pass.
+    """
+    values = tensor.values
+    if tensor.packed_channels is None:
+        _, channels, height, width = values.shape
+        _, channel_stride, y_stride, x_stride = values.strides
+        # NHWC is one block with as many lanes as there are channels.
+        beside = channel_stride == values.itemsize
+        lanes, block_stride, lane_stride = channels if beside else 1, channel_stride, values.itemsize
+    else:
+        channels = tensor.packed_channels
+        _, _, height, width, lanes = values.shape
+        _, block_stride, y_stride, x_stride, lane_stride = values.strides
+    return TensorLayout(
+        None, block_stride, lane_stride, y_stride, x_stride, channels, lanes, height, width, _KINDS[values.dtype],
+        tensor.zero_point, tensor.scale,
+    )  # fmt: skip
+
+
+def raw_limit_of(limit: Limit | None) -> RawLimit:
+    """The limit as C compares it."""
+    if limit is None:
+        return RawLimit(_NONE, 0)
+    return RawLimit(_BITS_AT_MOST if limit.passes is np.less_equal else _AT_LEAST, int(limit.bound))
+
+
+def address(array: NDArray[Any]) -> int:
+    """Where an array's first element lies, for as long as the array is neither gone nor resized."""
+    return int(array.ctypes.data)

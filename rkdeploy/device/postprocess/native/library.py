@@ -1,0 +1,83 @@
+"""The decode's hot loops in C, where there is a library for this machine; without it numpy does everything.
+
+`RKDEPLOY_DECODE=numpy` or `native` decides; else the library is used where it is there and made of these sources.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import platform
+from ctypes import c_double, c_int64, c_void_p
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any, Final
+
+from rkdeploy.device.postprocess.native.compile import FOLDER, library_name, source_hash
+from rkdeploy.errors import RkdeployError
+
+DECODE_VARIABLE: Final = "RKDEPLOY_DECODE"
+COMPILE_MODULE: Final = "rkdeploy.device.postprocess.native.compile"
+_ARGUMENTS: Final[dict[str, tuple[Any, ...]]] = {
+    "rkdeploy_search_scores": (c_void_p,),
+    "rkdeploy_boxes": (c_void_p, c_void_p, c_int64, c_void_p, c_void_p),
+    "rkdeploy_search_anchors": (c_void_p,),
+    "rkdeploy_nms": (c_void_p, c_void_p, c_int64, c_void_p, c_int64, c_double, c_int64, c_void_p, c_void_p),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """What decodes.
+
+    Attributes:
+        library: None for numpy.
+        why: in a few words.
+        asked_for: whether the variable says so.
+    """
+
+    library: ctypes.CDLL | None
+    why: str
+    asked_for: bool = False
+
+
+@lru_cache(maxsize=1)
+def choice() -> Choice:
+    """What decodes in this process: decided at the first call.
+
+    Raises:
+        RkdeployError: when the variable asks for what is not there, or for something else.
+    """
+    wanted = os.environ.get(DECODE_VARIABLE, "")
+    if wanted not in ("", "numpy", "native"):
+        raise RkdeployError(f'{DECODE_VARIABLE} is "{wanted}", expected "numpy" or "native".')
+    if wanted == "numpy":
+        return Choice(None, f"{DECODE_VARIABLE}=numpy", asked_for=True)
+    found = _load()
+    if wanted == "native" and found.library is None:
+        raise RkdeployError(
+            f"{DECODE_VARIABLE}=native, but {found.why}.", f"With a C compiler: python -m {COMPILE_MODULE}"
+        )
+    return Choice(found.library, found.why, asked_for=wanted == "native")
+
+
+def library() -> ctypes.CDLL | None:
+    """The library; None where numpy decodes.  Raises as `choice` does."""
+    return choice().library
+
+
+def _load() -> Choice:
+    path = FOLDER / library_name(platform.machine())
+    if not path.exists():
+        return Choice(None, f'there is no "{path}"')
+    try:
+        loaded = ctypes.CDLL(str(path))  # releases the GIL while a function runs
+        made_of = (ctypes.c_char * 17).in_dll(loaded, "rkdeploy_sources").value
+        for name, arguments in _ARGUMENTS.items():
+            function = getattr(loaded, name)
+            function.restype, function.argtypes = c_int64, arguments
+    except (OSError, ValueError, AttributeError) as error:
+        return Choice(None, f'"{path}" cannot be loaded: {error}')
+    if made_of.decode("ascii", "replace") != source_hash():
+        return Choice(None, f'"{path}" was made of other sources')
+    return Choice(loaded, str(path))

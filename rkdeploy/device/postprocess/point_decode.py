@@ -1,0 +1,325 @@
+"""Decode of anchor-free heads, as YOLOv8 and its successors have them, in the tensors' own domain.
+
+Formula (ultralytics 8.4, nn/modules/head.py, `Detect`, and utils/tal.py), for the cell (x, y) of a level:
+
+    distances l, t, r, b = expectation of softmax(raw) over 0 .. reg_max - 1 (`DFL`), or raw itself, in cells
+    corners = (x + 0.5 - l, y + 0.5 - t), (x + 0.5 + r, y + 0.5 + b), times the stride        score = sigmoid(raw)
+
+and for rotated boxes (`dist2rbox`), with the angle a and f = ((r - l) / 2, (b - t) / 2):
+
+    centre = (x + 0.5, y + 0.5) + (f_x cos a - f_y sin a, f_x sin a + f_y cos a)        size = (l + r, t + b)
+
+The lowest class threshold is carried into the raw values of the scores (integers stay integers), which are searched
+as they lie in memory; only the few cells that pass are read further, dequantized and decoded.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rkdeploy.contract.spec import ModelSpec
+from rkdeploy.device.postprocess.boxes import xyxy_from_xywh
+from rkdeploy.device.postprocess.cell_values import read_cells, read_rows
+from rkdeploy.device.postprocess.decoder import Candidates, DenseField, RowDetails
+from rkdeploy.device.postprocess.distances import (
+    distances_of_logits,
+    distances_of_weights,
+    empty_weights,
+    has_table,
+    look_up,
+)
+from rkdeploy.device.postprocess.native.library import library as native_library
+from rkdeploy.device.postprocess.native.points import NativePoints
+from rkdeploy.device.postprocess.point_layout import BOX_ROLES, point_levels
+from rkdeploy.device.postprocess.raw_values import dequantize, layout_key, raw_limit, require_tensors, sigmoid_in_place
+from rkdeploy.device.postprocess.rotated import upright_around
+from rkdeploy.device.postprocess.score_search import Limit, best_of_rows, scores_at_least
+from rkdeploy.device.runtime.protocol import HeadTensor
+
+
+@dataclass(frozen=True, slots=True)
+class _Plan:
+    """What follows from the tensors' layouts, dtypes and quantization and the thresholds: the same in every frame.
+
+    Attributes:
+        key: what it follows from.
+        limits: of each level, None where no value can exceed the lowest threshold, see `raw_limit`.
+    """
+
+    key: tuple[Any, ...]
+    limits: tuple[Limit | None, ...]
+
+
+class PointDecoder:
+    """Reads the head tensors of one anchor-free model.  Keeps buffers between calls: one decoder serves one thread.
+
+    Rows are in upstream's order: level, then y, then x.
+    """
+
+    def __init__(self, spec: ModelSpec) -> None:
+        """Args: spec: the contract.
+
+        Raises:
+            RkdeployError: when the contract's outputs, keypoints, angle, prototypes and input size do not fit together.
+        """
+        self._outputs = spec.outputs
+        self._class_count = len(spec.class_names)
+        self._every_class = spec.end_to_end
+        self._keypoints = spec.keypoints
+        self._angle = spec.angle
+        self._levels = point_levels(spec)
+        self._level_ends = [level.end for level in self._levels]
+        self._box_role = next(role for role in BOX_ROLES if role in self._levels[0].parts)
+        self._has_coefficients = "mask_coefficients" in self._levels[0].parts
+        self._plan: _Plan | None = None
+        self._linear = {
+            role: [level.parts[role].output.activation == "linear" for level in self._levels]
+            for role in self._levels[0].parts
+        }
+        library = native_library()
+        self._native = (
+            None
+            if library is None
+            else NativePoints(library, self._levels, self._box_role, every_class=self._every_class)
+        )
+        # What is needed to know of each row.  Fields lie along the first axis here and in the arrays below: numpy is
+        # several times slower on (N, 2) than on (2, N).
+        row_count = self._level_ends[-1]
+        self._cell = np.empty(row_count, np.intp)  # y * W + x
+        self._geometry = np.empty((3, row_count), np.float32)  # x, y of the cell's centre in cells; the stride
+        for level in self._levels:
+            rows = slice(level.start, level.end)
+            y, x = (axis.ravel() for axis in np.indices(level.grid))
+            self._cell[rows] = np.arange(level.end - level.start)
+            self._geometry[:2, rows] = np.stack((x, y)) + 0.5
+            self._geometry[2, rows] = level.stride
+
+    def candidates(self, tensors: Sequence[HeadTensor], class_thresholds: NDArray[np.float32]) -> Candidates:
+        """The boxes whose score is greater than the threshold of their class.
+
+        As in upstream's prediction a row is a candidate for its best class only (the highest logit; the first of
+        several equal ones); a row whose best class fails is not tried for its second.  Of an end-to-end head a row is
+        a candidate for each class that passes, as in `Detect.get_topk_index`; such rows come out several times.
+
+        Args:
+            tensors: one for every output of the contract, in its order.
+            class_thresholds: (nc,) float32.
+
+        Raises:
+            BackendError: when a tensor is not what the contract says.
+        """
+        limits = self._limits_of(tensors, class_thresholds)
+        if self._native is not None:
+            rows, class_ids, scores = self._native.scores(tensors)
+        else:
+            rows, class_ids, scores = self._found_scores(tensors, limits)
+        self._activate("scores", scores, rows)
+        # The raw comparison lets rounding cases through; here the rule is applied as it is written.
+        kept = (scores > class_thresholds.take(class_ids)).nonzero()[0]
+        rows, class_ids, scores = rows.take(kept), class_ids.take(kept).astype(np.int32), scores.take(kept)
+        if self._angle is None and self._native is not None:
+            return Candidates(self._native.xyxy(tensors, rows), scores, class_ids, rows)
+        angles = self._angles(tensors, rows)
+        xywh = self._xywh(tensors, rows, angles)
+        if angles is None:
+            return Candidates(xyxy_from_xywh(xywh), scores, class_ids, rows)
+        rotated = np.concatenate((xywh, angles[None])).T
+        return Candidates(upright_around(rotated), scores, class_ids, rows, rotated)
+
+    def details(self, tensors: Sequence[HeadTensor], rows: NDArray[np.intp]) -> RowDetails:
+        """Keypoints and mask coefficients of the given rows, where the head has them.
+
+        Args:
+            tensors: those that `candidates` was given last.
+            rows: (N,) intp, any order.
+        """
+        if self._keypoints is None and not self._has_coefficients:
+            return RowDetails()
+        order = rows.argsort()
+        ascending = rows.take(order)
+        keypoints: NDArray[np.float32] | None = None
+        coefficients: NDArray[np.float32] | None = None
+        if self._keypoints is not None:
+            xy, scores = self._keypoint_fields(tensors, ascending)
+            keypoints = np.ones((len(rows), self._keypoints.count, 3), np.float32)
+            keypoints[order, :, :2] = np.moveaxis(xy, -1, 0)
+            if scores is not None:
+                keypoints[order, :, 2] = scores.T
+        if self._has_coefficients:
+            fields = self._fields(tensors, "mask_coefficients", ascending)
+            coefficients = np.empty(fields.shape[::-1], np.float32)
+            coefficients[order] = fields.T
+        return RowDetails(keypoints, coefficients)
+
+    def decode_dense(self, tensors: Sequence[HeadTensor]) -> tuple[DenseField, ...]:
+        """Every row, by the same arithmetic as `candidates` and `details`.  For verification; slow.
+
+        Returns:
+            `xy`, `wh`, `scores` and, where there are any, `keypoint_xy` (x, y of each in turn), `keypoint_scores`,
+            `coefficients` and `angle`.
+
+        Raises:
+            BackendError: when a tensor is not what the contract says.
+        """
+        self._limits_of(tensors, np.ones(1, np.float32))
+        rows = np.arange(self._level_ends[-1])
+        angles = self._angles(tensors, rows)
+        xywh = self._xywh(tensors, rows, angles)
+        scores = self._fields(tensors, "scores", rows)
+        self._activate("scores", scores, rows)
+        found = [
+            DenseField("xy", "px", np.ascontiguousarray(xywh[:2].T)),
+            DenseField("wh", "px", np.ascontiguousarray(xywh[2:].T)),
+            DenseField("scores", "score", np.ascontiguousarray(scores.T)),
+        ]
+        if self._keypoints is not None:
+            keypoint_xy, keypoint_scores = self._keypoint_fields(tensors, rows)
+            found.append(DenseField("keypoint_xy", "px", keypoint_xy.reshape(-1, len(rows)).T.copy()))
+            if keypoint_scores is not None:
+                found.append(DenseField("keypoint_scores", "score", keypoint_scores.T.copy()))
+        if self._has_coefficients:
+            coefficients = self._fields(tensors, "mask_coefficients", rows)
+            found.append(DenseField("coefficients", "value", coefficients.T.copy()))
+        if angles is not None:
+            found.append(DenseField("angle", "rad", angles[:, None]))
+        return tuple(found)
+
+    def _limits_of(
+        self, tensors: Sequence[HeadTensor], class_thresholds: NDArray[np.float32]
+    ) -> tuple[Limit | None, ...]:
+        """What the quantization and the lowest threshold mean for the raw scores, kept from frame to frame.
+
+        Raises:
+            BackendError: when a tensor is not what the contract says.
+        """
+        key = (class_thresholds.tobytes(), *layout_key(tensors))
+        if self._plan is None or self._plan.key != key:
+            require_tensors(self._outputs, tensors)
+            parts = [level.parts["scores"] for level in self._levels]
+            lowest = class_thresholds.min()
+            raw_limits = [raw_limit(tensors[part.index], part.output.activation, lowest) for part in parts]
+            plan = _Plan(key, tuple(None if limit is None else Limit.of(limit) for limit in raw_limits))
+            if self._native is not None:
+                self._native.configure(tensors, plan.limits)
+            self._plan = plan
+        return self._plan.limits
+
+    def _found_scores(
+        self, tensors: Sequence[HeadTensor], limits: tuple[Limit | None, ...]
+    ) -> tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.float32]]:
+        """Rows, classes and dequantized scores that may pass, ascending by row, then class, (n,) each.
+
+        Of each row the best class, of an end-to-end head all.
+        """
+        of_levels = [tensors[level.parts["scores"].index] for level in self._levels]
+        found = scores_at_least(of_levels, limits)
+        count = sum(len(hits.raw) for hits in found)
+        places, scores = np.empty(count, np.intp), np.empty(count, np.float32)
+        end = 0
+        for level, tensor, hits in zip(self._levels, of_levels, found, strict=True):
+            start, end = end, end + len(hits.raw)
+            dequantize(tensor, hits.raw, scores[start:end])
+            places[start:end] = hits.places
+            places[start:end] += level.start * self._class_count
+        rows = places // self._class_count
+        class_ids = places - rows * self._class_count
+        if self._every_class or self._class_count == 1:
+            return rows, class_ids, scores
+        # Logits are ordered as the probabilities are, and unlike those they don't become equal near 1.
+        best = best_of_rows(rows, scores)
+        return (rows, class_ids, scores) if best is None else (rows.take(best), class_ids.take(best), scores.take(best))
+
+    def _fields(self, tensors: Sequence[HeadTensor], role: str, rows: NDArray[np.intp]) -> NDArray[np.float32]:
+        """The dequantized channels of one role of the given rows, (C, n).  Args: rows: ascending, (n,)."""
+        real = np.empty((self._levels[0].parts[role].output.shape[1], len(rows)), np.float32)
+        ends = rows.searchsorted(self._level_ends).tolist()
+        for level, start, end in zip(self._levels, [0, *ends], ends, strict=False):
+            if end > start:
+                tensor = tensors[level.parts[role].index]
+                dequantize(tensor, read_cells(tensor, self._cell.take(rows[start:end])), real[:, start:end])
+        return real
+
+    def _distances(self, tensors: Sequence[HeadTensor], rows: NDArray[np.intp]) -> NDArray[np.float32]:
+        """Distances of the given ascending rows in cells, (4, n)."""
+        if self._native is not None:
+            return self._native.distances(tensors, rows)
+        if self._box_role != "dfl_boxes":
+            return self._fields(tensors, self._box_role, rows)
+        of_levels = [tensors[level.parts["dfl_boxes"].index] for level in self._levels]
+        if not all(has_table(tensor) for tensor in of_levels):
+            return distances_of_logits(self._fields(tensors, "dfl_boxes", rows))
+        weights = empty_weights(len(rows), of_levels[0].shape[1])
+        ends = rows.searchsorted(self._level_ends).tolist()
+        for tensor, start, end in zip(of_levels, [0, *ends], ends, strict=False):
+            if end > start:
+                look_up(tensor, read_rows(tensor, self._cell.take(rows[start:end])), weights[start:end])
+        return distances_of_weights(weights, len(rows))
+
+    def _activate(self, role: str, real: NDArray[np.float32], rows: NDArray[np.intp]) -> None:
+        """Logits (..., n) of the given ascending rows to probabilities, in place."""
+        linear = self._linear[role]
+        if all(linear):
+            sigmoid_in_place(real)
+            return
+        ends = rows.searchsorted(self._level_ends).tolist()
+        for is_linear, start, end in zip(linear, [0, *ends], ends, strict=False):
+            if is_linear:
+                sigmoid_in_place(real[..., start:end])
+
+    def _angles(self, tensors: Sequence[HeadTensor], rows: NDArray[np.intp]) -> NDArray[np.float32] | None:
+        """Angles of the given ascending rows in radians, (n,); None for upright boxes."""
+        if self._angle is None:
+            return None
+        angles: NDArray[np.float32] = self._fields(tensors, "angles", rows)[0]
+        if self._angle.sigmoid:
+            self._activate("angles", angles, rows)
+        # As upstream writes it: (f - 0.25) * pi loses nothing where gain * f + offset would cancel.
+        angles += np.float32(self._angle.offset / self._angle.gain)
+        angles *= np.float32(self._angle.gain)
+        return angles
+
+    def _xywh(
+        self, tensors: Sequence[HeadTensor], rows: NDArray[np.intp], angles: NDArray[np.float32] | None
+    ) -> NDArray[np.float32]:
+        """Centre and size of the given ascending rows in input pixels, (4, n)."""
+        distances = self._distances(tensors, rows)
+        geometry = self._geometry.take(rows, axis=1)
+        center, stride = geometry[:2], geometry[2]
+        left_top, right_bottom = distances[:2], distances[2:]
+        xywh = np.empty((4, len(rows)), np.float32)
+        if angles is None:
+            low, high = center - left_top, center + right_bottom
+            np.add(low, high, out=xywh[:2])
+            xywh[:2] *= np.float32(0.5)
+            np.subtract(high, low, out=xywh[2:])
+        else:
+            x, y = (right_bottom - left_top) * np.float32(0.5)
+            cos, sin = np.cos(angles), np.sin(angles)
+            xywh[0] = x * cos - y * sin
+            xywh[1] = x * sin + y * cos
+            xywh[:2] += center
+            np.add(left_top, right_bottom, out=xywh[2:])
+        xywh *= stride
+        return xywh
+
+    def _keypoint_fields(
+        self, tensors: Sequence[HeadTensor], rows: NDArray[np.intp]
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32] | None]:
+        """Keypoints of the given ascending rows: (K, 2, n) in input pixels, and visibilities (K, n) where scored."""
+        layout = self._keypoints
+        assert layout is not None
+        xy = self._fields(tensors, "keypoint_xy", rows).reshape(layout.count, 2, len(rows))
+        geometry = self._geometry.take(rows, axis=1)
+        xy *= np.float32(layout.gain)
+        xy += geometry[:2] + np.float32(layout.offset - 0.5)
+        xy *= geometry[2]
+        if not layout.scored:
+            return xy, None
+        scores = self._fields(tensors, "keypoint_scores", rows)
+        self._activate("keypoint_scores", scores, rows)
+        return xy, scores

@@ -1,0 +1,146 @@
+"""Head tensors to what a model found, in source pixels: decode, choice of the best, and the way back to the source."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final, get_args
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rkdeploy.contract.spec import AnchorRole, ModelSpec
+from rkdeploy.device.postprocess.anchor_decode import AnchorDecoder
+from rkdeploy.device.postprocess.class_maps import ClassMapReader
+from rkdeploy.device.postprocess.classify import Classifier
+from rkdeploy.device.postprocess.decoder import Candidates, Decoder
+from rkdeploy.device.postprocess.detections import Detections
+from rkdeploy.device.postprocess.masks import MaskReader
+from rkdeploy.device.postprocess.nms import nms
+from rkdeploy.device.postprocess.point_decode import PointDecoder
+from rkdeploy.device.postprocess.point_layout import POINT_ROLES
+from rkdeploy.device.postprocess.raw_values import coefficient_count, require_tensors
+from rkdeploy.device.postprocess.rotated import nms_rotated, regularized
+from rkdeploy.device.postprocess.thresholds import Thresholds
+from rkdeploy.device.runtime.protocol import HeadTensor
+from rkdeploy.errors import RkdeployError
+from rkdeploy.images.fit import LetterboxTransform
+
+END_TO_END_MAX_DET: Final = 300
+"""Most objects that an end-to-end head gives, whatever is asked for: ultralytics' `Detect.max_det`."""
+_ANCHOR_ROLES: Final = frozenset(get_args(AnchorRole))
+
+
+def decoder_for(spec: ModelSpec) -> Decoder:
+    """The decoder of the contract's objects: chosen by what the outputs hold, not by the name of the family.
+
+    Raises:
+        RkdeployError: for outputs that no decoder reads, or a contract that the decoder cannot read.
+    """
+    roles = {output.role for output in spec.outputs}
+    if roles & _ANCHOR_ROLES:
+        return AnchorDecoder(spec)
+    if roles & POINT_ROLES:
+        return PointDecoder(spec)
+    raise RkdeployError(f"The contract's outputs hold {', '.join(sorted(roles)) or 'nothing'}, which no decoder reads.")
+
+
+class Postprocessor:
+    """Turns the head tensors of one model into what it found.  Keeps buffers between calls: one serves one thread."""
+
+    def __init__(self, spec: ModelSpec, thresholds: Thresholds, *, decoder: Decoder | None = None) -> None:
+        """Args:
+            spec: the contract.
+            thresholds: what is kept.  Of a classifier everything is: it ranks.
+            decoder: reads the objects in the place of the one that `decoder_for` chooses.
+
+        Raises:
+            RkdeployError: for outputs that no decoder reads, an inconsistent contract, or a threshold of an unknown
+                class.
+        """
+        roles = {output.role for output in spec.outputs}
+        self._outputs = spec.outputs
+        self._end_to_end = spec.end_to_end
+        self._thresholds = thresholds
+        self._class_thresholds = thresholds.of_classes(len(spec.class_names))
+        self._classify = Classifier(spec) if "class_scores" in roles else None
+        self._class_maps = ClassMapReader(spec) if "class_map" in roles or spec.class_maps else None
+        has_objects = bool(roles & (_ANCHOR_ROLES | POINT_ROLES))
+        if not has_objects and self._classify is None and self._class_maps is None:
+            decoder_for(spec)  # says what is wrong
+        self._decoder = (decoder or decoder_for(spec)) if has_objects else None
+        self._masks = MaskReader(spec) if coefficient_count(spec) else None
+        if spec.angle is not None and spec.input.fit == "stretch":
+            raise RkdeployError("The contract stretches its images, which does not leave rotated boxes rectangular.")
+
+    def __call__(self, tensors: Sequence[HeadTensor], transform: LetterboxTransform) -> Detections:
+        """Decode one image.
+
+        Args:
+            tensors: one for every output of the contract, in its order.
+            transform: of the letterbox, crop or stretch that made the input.
+
+        Returns:
+            What was found, in source pixels, objects best score first.
+
+        Raises:
+            BackendError: when a tensor is not what the contract says.
+        """
+        if self._decoder is None:
+            require_tensors(self._outputs, tensors)
+            found = Detections.empty()
+        else:
+            found = self._objects(self._decoder, tensors, transform)
+        if self._class_maps is None and self._classify is None:
+            return found
+        return Detections(
+            found.xyxy,
+            found.scores,
+            found.class_ids,
+            found.keypoints,
+            found.rotated,
+            found.masks,
+            class_maps=self._class_maps(tensors, transform) if self._class_maps is not None else (),
+            ranking=self._classify(tensors) if self._classify is not None else None,
+        )
+
+    def _objects(self, decoder: Decoder, tensors: Sequence[HeadTensor], transform: LetterboxTransform) -> Detections:
+        found = decoder.candidates(tensors, self._class_thresholds)
+        kept = self._best(found)
+        xyxy = found.xyxy[kept]
+        finite = np.isfinite(xyxy).all(axis=1)
+        if not finite.all():  # a network that overflowed: no such box is an object
+            kept, xyxy = kept[finite], xyxy[finite]
+        boxes = transform.boxes_to_source(xyxy)
+        details = decoder.details(tensors, found.rows[kept])
+        keypoints, rotated, masks = details.keypoints, None, None
+        if keypoints is not None:
+            keypoints[:, :, :2] = transform.points_to_source(keypoints[:, :, :2])
+        if found.rotated is not None:
+            rotated = regularized(transform.rotated_to_source(found.rotated[kept]))
+        if self._masks is not None and details.coefficients is not None:
+            masks = self._masks(tensors, details.coefficients, boxes, transform)
+        return Detections(boxes, found.scores[kept], found.class_ids[kept], keypoints, rotated, masks)
+
+    def _best(self, found: Candidates) -> NDArray[np.intp]:
+        """Indices of the candidates that stay, best score first."""
+        limits = self._thresholds
+        if self._end_to_end:
+            order = (-found.scores).argsort(kind="stable")
+            return order[: min(limits.max_det, END_TO_END_MAX_DET)]
+        if found.rotated is not None:
+            return nms_rotated(
+                found.rotated,
+                found.scores,
+                found.class_ids,
+                iou=limits.iou,
+                max_det=limits.max_det,
+                max_nms=limits.max_nms,
+            )
+        return nms(
+            found.xyxy,
+            found.scores,
+            found.class_ids,
+            iou=limits.iou,
+            max_det=limits.max_det,
+            max_nms=limits.max_nms,
+        )

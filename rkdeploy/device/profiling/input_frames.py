@@ -1,0 +1,68 @@
+"""The frames that a profile feeds in: a user's own, or seeded noise.  In memory before the clock starts."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import cv2
+import numpy as np
+
+from rkdeploy.device.profiling.figures import InputFrames
+from rkdeploy.device.stream.sources import open_source
+from rkdeploy.device.stream.sources.address import is_stream_address
+from rkdeploy.errors import SourceError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from numpy.typing import NDArray
+
+_NOISE_FRAMES = 4
+_SEED = 20240501
+_MAX_FRAMES = 64
+_MAX_BYTES = 128 << 20
+
+Images = tuple["NDArray[np.uint8]", ...]
+
+
+def noise(width: int, height: int) -> tuple[Images, InputFrames]:
+    """Seeded noise, (H, W, 3) uint8 BGR: large soft shades and fine grain, of a camera's size, with nothing in it."""
+    rng = np.random.default_rng(_SEED)
+    images = []
+    for _ in range(_NOISE_FRAMES):
+        shades = rng.integers(64, 160, (5, 8, 3), np.uint8)
+        grain = rng.integers(0, 32, (height, width, 3), np.uint8)
+        images.append(np.ascontiguousarray(cv2.resize(shades, (width, height)) + grain, np.uint8))
+    return tuple(images), InputFrames("seeded noise", len(images), width, height, is_noise=True)
+
+
+def of_source(text: str) -> tuple[Images, InputFrames]:
+    """The first frames of an image file, folder, pattern, list or video: at most 64, at most 128 MiB, at least one.
+
+    Raises:
+        SourceError: when it cannot be read, holds no frame, or is a stream, whose own rate would be measured.
+    """
+    if is_stream_address(text):
+        raise SourceError(
+            "A profile needs frames that are there at once, and a stream delivers them at its own rate.",
+            "Give images or a video file.",
+        )
+    with open_source(text) as frames:
+        images = _taken(frame.image for frame in frames)
+    if not images:
+        raise SourceError(f'Source "{text}" holds no frame.')
+    height, width = images[0].shape[:2]
+    return images, InputFrames(text, len(images), width, height, is_noise=False)
+
+
+def _taken(images: Iterable[NDArray[np.uint8]]) -> Images:
+    kept: list[NDArray[np.uint8]] = []
+    size = 0
+    for image in images:
+        size += image.nbytes
+        if kept and size > _MAX_BYTES:
+            break
+        kept.append(image)
+        if len(kept) == _MAX_FRAMES:
+            break
+    return tuple(kept)

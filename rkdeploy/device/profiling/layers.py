@@ -1,0 +1,140 @@
+"""The runtime's per-layer table as data."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import dataclass, replace
+from statistics import median
+from typing import TYPE_CHECKING, Final
+
+from rkdeploy.contract.printed_table import (
+    LAYER_HEADING,
+    cycles_of,
+    node_name_of,
+    number_of,
+    read_table,
+    traffic_kib_of,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+_ENDS: Final = frozenset({"InputOperator", "OutputOperator"})
+
+
+@dataclass(frozen=True, slots=True)
+class Layer:
+    """One row.
+
+    Attributes:
+        number: as the runtime counts.
+        op: operator after fusion, `ConvExSwish`.
+        name: the node in the graph, which may be empty.
+        dtype: of its data, `INT8`.
+        target: where it runs: `NPU`, `CPU` or `GPU`.
+        output_shape: as the runtime writes it.
+        time_us: how long it took; None in a table without times.
+        share: of the time of all layers, 0..1; None without times.
+        ddr_cycles, npu_cycles, total_cycles: for moving its data, for computing, and for both side by side.
+        rw_kib: what it reads and writes.
+    """
+
+    number: int
+    op: str
+    name: str
+    dtype: str
+    target: str
+    output_shape: str
+    time_us: float | None
+    share: float | None
+    ddr_cycles: int | None
+    npu_cycles: int | None
+    total_cycles: int | None
+    rw_kib: float | None
+
+    @property
+    def waits_for_memory(self) -> bool:
+        """Whether moving its data takes more cycles than computing it."""
+        return (self.ddr_cycles or 0) > (self.npu_cycles or 0)
+
+    @property
+    def is_end(self) -> bool:
+        """Whether it is no layer of the network, but the way in or out."""
+        return self.op in _ENDS
+
+
+@dataclass(frozen=True, slots=True)
+class OpShare:
+    """All layers of one operator on one target, for the ranking.
+
+    Attributes:
+        op, target: which.
+        count: of layers.
+        time_us, share: of all of them; None without times.
+    """
+
+    op: str
+    target: str
+    count: int
+    time_us: float | None
+    share: float | None
+
+
+def parse_layers(text: str) -> tuple[Layer, ...]:
+    """The rows of the first per-layer table in a text, in its order; empty when there is no such table."""
+    table = read_table(text.splitlines(), LAYER_HEADING)
+    return _with_shares([_layer(cells) for cells in table.rows]) if table else ()
+
+
+def median_layers(runs: Sequence[tuple[Layer, ...]]) -> tuple[Layer, ...]:
+    """The layers with their median time over several runs; the last run's where the tables differ in their rows."""
+    last = runs[-1]
+    same = [run for run in runs if [(r.number, r.op) for r in run] == [(r.number, r.op) for r in last]]
+    timed = []
+    for position, layer in enumerate(last):
+        times = [run[position].time_us for run in same]
+        known = [time for time in times if time is not None]
+        timed.append(replace(layer, time_us=median(known) if known else None))
+    return _with_shares(timed)
+
+
+def ranking(layers: Sequence[Layer]) -> tuple[OpShare, ...]:
+    """Operators by their time, most first; by their number where there are no times."""
+    groups: dict[tuple[str, str], list[Layer]] = defaultdict(list)
+    for layer in layers:
+        groups[layer.op, layer.target].append(layer)
+    found = [
+        OpShare(op, target, len(group), _sum([r.time_us for r in group]), _sum([r.share for r in group]))
+        for (op, target), group in groups.items()
+    ]
+    return tuple(sorted(found, key=lambda item: (-(item.time_us or 0), -item.count, item.op, item.target)))
+
+
+def _layer(cells: dict[str, str]) -> Layer:
+    ddr, npu, total = cycles_of(cells)
+    return Layer(
+        number=int(cells["id"]),
+        op=cells.get("optype", ""),
+        name=node_name_of(cells),
+        dtype=cells.get("datatype", ""),
+        target=cells.get("target", ""),
+        output_shape=cells.get("outputshape", "").strip("\\"),
+        time_us=number_of(cells.get("time(us)")),
+        share=None,
+        ddr_cycles=ddr,
+        npu_cycles=npu,
+        total_cycles=total,
+        rw_kib=traffic_kib_of(cells),
+    )
+
+
+def _with_shares(layers: Sequence[Layer]) -> tuple[Layer, ...]:
+    total = sum(layer.time_us or 0.0 for layer in layers)
+    if total <= 0:
+        return tuple(layers)
+    return tuple(replace(r, share=None if r.time_us is None else r.time_us / total) for r in layers)
+
+
+def _sum(values: Sequence[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return sum(known) if known else None

@@ -1,0 +1,241 @@
+"""Several contexts at once: frames a second of the whole pipeline, and of the network alone."""
+
+from __future__ import annotations
+
+import threading
+import time
+from contextlib import ExitStack
+from typing import TYPE_CHECKING
+
+from rkdeploy.device.profiling.figures import Throughput
+from rkdeploy.device.profiling.sampling import Sampler, mean_npu_load
+from rkdeploy.device.runtime.registry import open_runtimes
+from rkdeploy.device.stream.frames import Frame
+from rkdeploy.device.stream.pipeline import Pipeline
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+    from types import TracebackType
+
+    import numpy as np
+    from numpy.typing import NDArray
+    from typing_extensions import Self  # for type checkers only; typing has it from Python 3.11 on
+
+    from rkdeploy.contract.bundle import Bundle
+    from rkdeploy.device.postprocess.detections import Detections
+    from rkdeploy.device.postprocess.thresholds import Thresholds
+    from rkdeploy.device.profiling.input_frames import Images
+    from rkdeploy.device.profiling.one_context import Limits
+    from rkdeploy.device.profiling.sampling import Sample
+    from rkdeploy.device.runtime.protocol import Runtime, RuntimeOptions
+
+
+_TICK_S = 0.02
+
+
+class Contexts:
+    """How the contexts of a measurement are opened.
+
+    Args:
+        backend: its name.
+        bundle: whose model they run.
+        cores: NPU core of each; None for a backend without any, and to leave a single context to the runtime.
+        count: how many.
+        options: for the backends that they concern.
+    """
+
+    def __init__(
+        self, backend: str, bundle: Bundle, cores: tuple[int, ...] | None, count: int, options: RuntimeOptions
+    ) -> None:
+        self.cores = cores
+        self.count = count
+        self._backend, self._bundle, self._options = backend, bundle, options
+
+    def runtimes(self) -> list[Runtime]:
+        """All of them, not entered."""
+        return open_runtimes(self._backend, self._bundle, self._numbers(), self._options)
+
+    def _numbers(self) -> tuple[int, ...] | None:
+        if self.cores is not None:
+            return self.cores
+        # A backend without cores makes as many copies as there are numbers; a single context is left to the runtime.
+        return None if self.count == 1 else tuple(range(self.count))
+
+
+def measure_throughput(
+    contexts: Contexts,
+    bundle: Bundle,
+    thresholds: Thresholds,
+    images: Images,
+    network_input: NDArray[np.uint8],
+    limits: Limits,
+    sysroot: Path,
+) -> tuple[Throughput, list[Sample]]:
+    """Run the pipeline and then the network alone, with so many contexts.
+
+    Args:
+        contexts: which.
+        bundle: whose model they run.
+        thresholds: for the decode.
+        images: (H, W, 3) uint8 BGR each; repeated.
+        network_input: (1, height, width, 3) uint8.
+        limits: how long, each of the two.
+        sysroot: folder with the board's files.
+
+    Returns:
+        The figures, and what the board looked like meanwhile.
+
+    Raises:
+        BackendError: when a context cannot be opened or the runtime failed.
+    """
+    warmup = limits.warmup + contexts.count
+    frames = limits.frames + warmup
+    source, meter = _Repeated(images, frames), _Meter(warmup, limits.seconds / 4)
+    pipeline = Pipeline(source, iter(source), contexts.runtimes(), bundle.spec, thresholds, [meter])
+    with pipeline, Sampler(sysroot) as sampler:
+        deadline = time.perf_counter() + 2 * limits.seconds  # the warm-up included, which may be long
+        while not pipeline.wait(_TICK_S) and time.perf_counter() < deadline:
+            if meter.warm.is_set():
+                deadline = min(deadline, meter.begun_s + limits.seconds)
+        pipeline.stop()
+    stats = pipeline.stats()
+    network_per_second = _network_rate(contexts, network_input, limits)
+    load = mean_npu_load(sampler.samples)
+    figures = Throughput(
+        contexts=contexts.count,
+        cores=contexts.cores,
+        frames=meter.count,
+        failed=stats.failed,
+        frames_per_second=meter.frames_per_second(),
+        network_per_second=network_per_second,
+        infer=stats.stages.infer,
+        cpu_ms_per_frame=meter.cpu_ms_per_frame(),
+        npu_load_percent=load,
+    )
+    return figures, sampler.samples
+
+
+def _network_rate(contexts: Contexts, image: NDArray[np.uint8], limits: Limits) -> float:
+    """Inferences a second of all contexts together, each in a thread of its own, on an input that is ready."""
+    share = max(1, limits.frames // contexts.count)
+    start = threading.Barrier(contexts.count)
+    spans: list[tuple[float, float, int]] = []
+    failures: list[BaseException] = []
+
+    def work(runtime: Runtime) -> None:
+        try:
+            runtime.infer(image)
+            start.wait()
+            begun, count = time.perf_counter(), 0
+            deadline = begun + limits.seconds
+            while count < share and time.perf_counter() < deadline and not failures:
+                runtime.infer(image)
+                count += 1
+            spans.append((begun, time.perf_counter(), count))
+        except threading.BrokenBarrierError:
+            pass  # another one failed
+        except BaseException as error:  # noqa: BLE001 - raised again in the thread that waits
+            failures.append(error)
+            start.abort()
+
+    with ExitStack() as stack:
+        runtimes = [stack.enter_context(runtime) for runtime in contexts.runtimes()]
+        threads = [threading.Thread(target=work, args=(runtime,), daemon=True) for runtime in runtimes]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    if failures:
+        raise failures[0]
+    # Each thread's own rate: the last frames of a slower one, when the others have finished, are not the mean of all.
+    return sum(count / (ended - begun) for begun, ended, count in spans if ended > begun)
+
+
+class _Repeated:
+    """The same few frames again and again, as a source that waits for the pipeline."""
+
+    text = "the profile's frames"
+    frames_per_second: float | None = None
+    live = False
+    reconnects = 0
+
+    def __init__(self, images: Images, count: int) -> None:
+        self.frame_count: int | None = count
+        self._images = images
+        self._count = count
+        self._stopped = False
+
+    def __enter__(self) -> Iterator[Frame]:
+        return iter(self)
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Nothing is open."""
+
+    def __iter__(self) -> Iterator[Frame]:
+        for index in range(self._count):
+            if self._stopped:
+                return
+            yield Frame(self._images[index % len(self._images)], self.text, index)
+
+    def stop(self) -> None:
+        self._stopped = True
+
+
+class _Meter:
+    """A sink that counts and looks at the clock.
+
+    Args:
+        warmup: frames that are not counted, at least one.
+        warmup_s: after so long the warm-up is over with fewer frames.
+
+    Attributes:
+        warm: set when the warm-up is over.
+        begun_s: when that was.
+    """
+
+    def __init__(self, warmup: int, warmup_s: float) -> None:
+        self.warm = threading.Event()
+        self.begun_s = 0.0
+        self.count = 0
+        self._left = max(1, warmup)
+        self._warm_by_s = time.perf_counter() + warmup_s
+        self._begun_cpu_s = 0.0
+        self._last: tuple[float, float] = (0.0, 0.0)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Nothing is open."""
+
+    def write(self, frame: Frame, detections: Detections) -> None:
+        """Count one frame."""
+        del frame, detections
+        now = (time.perf_counter(), time.process_time())
+        if self.warm.is_set():
+            self.count += 1
+            self._last = now
+            return
+        self._left -= 1
+        if self._left == 0 or now[0] >= self._warm_by_s:
+            self.begun_s, self._begun_cpu_s = self._last = now
+            self.warm.set()
+
+    def frames_per_second(self) -> float:
+        """Rate of the counted frames; 0 without any."""
+        span = self._last[0] - self.begun_s
+        return self.count / span if self.count and span > 0 else 0.0
+
+    def cpu_ms_per_frame(self) -> float:
+        """Processor time of the process a counted frame."""
+        return 1e3 * (self._last[1] - self._begun_cpu_s) / self.count if self.count else 0.0
+
+
+def cores_of(contexts: int, present: int | None) -> tuple[int, ...]:
+    """One context a core, and round again when there are more contexts than cores."""
+    return tuple(position % (present or 3) for position in range(contexts))

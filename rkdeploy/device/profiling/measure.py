@@ -1,0 +1,289 @@
+"""The whole measurement: a bundle on a backend to a `Profile`."""
+
+from __future__ import annotations
+
+import hashlib
+import platform
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass, replace
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from rkdeploy import __version__
+from rkdeploy.device.postprocess.thresholds import Thresholds
+from rkdeploy.device.profiling import input_frames
+from rkdeploy.device.profiling.advice import advise
+from rkdeploy.device.profiling.figures import (
+    SCHEMA_VERSION,
+    Advice,
+    CoreTiming,
+    LayerProfile,
+    Missing,
+    Profile,
+    Throughput,
+    Versions,
+)
+from rkdeploy.device.profiling.kernel_files import board_model, kernel_release, npu_load_percent, why_no_npu_load
+from rkdeploy.device.profiling.layers import median_layers, parse_layers, ranking
+from rkdeploy.device.profiling.many_contexts import Contexts, cores_of, measure_throughput
+from rkdeploy.device.profiling.one_context import Limits, OneContext, measure_cores, measure_stages
+from rkdeploy.device.profiling.packages import installed
+from rkdeploy.device.profiling.sampling import Sample, Sampler, busy_share, conditions, take_sample
+from rkdeploy.device.runtime.board import Board, read_board
+from rkdeploy.device.runtime.cores import core_count
+from rkdeploy.device.runtime.model_file import read_model_file
+from rkdeploy.device.runtime.protocol import NO_OPTIONS, MeasuredRuntime
+from rkdeploy.device.runtime.registry import open_runtimes
+from rkdeploy.errors import BackendError
+from rkdeploy.images.fit import image_fit
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from numpy.typing import NDArray
+
+    from rkdeploy.contract.bundle import Bundle
+    from rkdeploy.contract.spec import InputSpec
+    from rkdeploy.device.profiling.input_frames import Images
+    from rkdeploy.device.runtime.protocol import MemorySize, RuntimeOptions
+
+NPU_BACKENDS = frozenset({"librknnrt", "rknnlite"})
+_LIMITS, _THRESHOLDS = Limits(), Thresholds(max_det=300)
+_LAYER_RUNS = 5
+_SETTLE_S = 0.5
+_PACKAGES = ("numpy", "opencv-python", "opencv-python-headless", "onnxruntime", "rknn-toolkit2", "rknn-toolkit-lite2")
+
+
+@dataclass(frozen=True, slots=True)
+class ProfileOptions:
+    """What is measured, and how long.
+
+    Attributes:
+        backend: its name.
+        contexts: how many at once, each measured; None takes 1 to the number of NPU cores, and 1 without an NPU.
+        source: images or a video; None takes seeded noise.
+        frame_wh: size of the noise, pixels.
+        limits: of each measurement.
+        thresholds: for the decode.
+        runtime: options of the backends.
+        sysroot: folder with the board's `proc` and `sys`.
+    """
+
+    backend: str
+    contexts: tuple[int, ...] | None = None
+    source: str | None = None
+    frame_wh: tuple[int, int] = (1920, 1080)
+    limits: Limits = _LIMITS
+    thresholds: Thresholds = _THRESHOLDS
+    runtime: RuntimeOptions = NO_OPTIONS
+    sysroot: Path = Path("/")
+
+
+def measure_profile(bundle: Bundle, options: ProfileOptions, progress: Callable[[str], None] | None = None) -> Profile:
+    """Measure a bundle.
+
+    Args:
+        bundle: read and checked.
+        options: see there.
+        progress: told what is being measured.
+
+    Raises:
+        RkdeployError: when the backend cannot be opened or fails, or the source cannot be read.  A figure that this
+            backend does not have is no error.
+    """
+    progress = progress or _silent
+    sysroot, limits = options.sysroot, options.limits
+    name, on_npu_backend = options.backend, options.backend in NPU_BACKENDS
+    board = read_board(sysroot)
+    present = core_count(board.soc) if board.soc else None
+    images, frames = input_frames.of_source(options.source) if options.source else input_frames.noise(*options.frame_wh)
+    network_input = _network_input(images, bundle.spec.input)
+    progress("looking at the machine")
+    busy, load = busy_share(sysroot, _SETTLE_S)
+    before = take_sample(sysroot)
+
+    progress("one context, stage by stage")
+    with ExitStack() as stack, Sampler(sysroot) as sampler:
+        first = (0,) if on_npu_backend and present is not None else None  # unknown cores are not chosen from
+        runtime = stack.enter_context(open_runtimes(name, bundle, first, options.runtime)[0])
+        one = measure_stages(runtime, bundle.spec, options.thresholds, images, limits, sysroot)
+        figures_from, notes = runtime.figures_from, runtime.notes
+    samples: list[Sample] = list(sampler.samples)
+    missing = list(one.missing)
+
+    counts = options.contexts or _default_contexts(present if on_npu_backend else None)
+    throughput: list[Throughput] = []
+    for count in sorted(set(counts)):
+        progress(f"{count} context{'' if count == 1 else 's'}")
+        cores = cores_of(count, present) if on_npu_backend and (present is not None or count > 1) else None
+        try:
+            contexts = Contexts(name, bundle, cores, count, options.runtime)
+            figures, seen = measure_throughput(
+                contexts, bundle, options.thresholds, images, network_input, limits, sysroot
+            )
+        except BackendError as error:
+            missing.append(Missing(f"throughput of {count} contexts", error.message))
+            continue
+        throughput.append(figures)
+        samples += seen
+    if options.contexts is None and len(counts) == 1:
+        missing.append(Missing("throughput of more contexts", _why_one_context(name, board, present)))
+
+    cores_timed, why_no_cores = _cores(name, bundle, present, network_input, options.runtime, progress)
+    if why_no_cores:
+        missing.append(Missing("cores", why_no_cores))
+    layers, npu_memory, why_no_layers = _layers(name, bundle, present, network_input, options.runtime, progress)
+    if layers is None:
+        missing.append(Missing("layers", why_no_layers))
+    one = _with_memory(one, npu_memory)
+    if one.npu_memory is not None:
+        missing = [item for item in missing if item.figure != "npu_memory"]
+    if npu_load_percent(sysroot) is None:
+        reason = why_no_npu_load(sysroot) if on_npu_backend else f"the backend {name} uses no NPU"
+        missing.append(Missing("throughput.npu_load_percent", reason))
+
+    found = Profile(
+        schema_version=SCHEMA_VERSION,
+        created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        rkdeploy_version=__version__,
+        bundle=bundle.folder.resolve().name,
+        model_sha256=_sha256(bundle.rknn),
+        backend=name,
+        figures_from=figures_from,
+        on_npu=on_npu_backend and board.soc is not None and sysroot == Path("/"),
+        input_width=bundle.spec.input.width,
+        input_height=bundle.spec.input.height,
+        frames=frames,
+        stages=one.stages,
+        cores=cores_timed,
+        throughput=tuple(throughput),
+        layers=layers,
+        npu_memory=one.npu_memory,
+        process_memory=one.process_memory,
+        conditions=conditions(before, samples, busy, load),
+        versions=_versions(bundle, board, sysroot, figures_from if on_npu_backend else ""),
+        missing=tuple(missing),
+    )
+    said = tuple(Advice("runtime", "warning", note) for note in notes)
+    return replace(found, advice=(*said, *advise(found)))
+
+
+def _silent(_what: str) -> None:
+    """Nobody wants to know."""
+
+
+def _default_contexts(present: int | None) -> tuple[int, ...]:
+    return tuple(range(1, (present or 1) + 1))
+
+
+def _why_one_context(name: str, board: Board, present: int | None) -> str:
+    if name not in NPU_BACKENDS:
+        return f"the backend {name} has no NPU cores: contexts share the processors; --contexts 1,2,3 measures them"
+    if board.soc is None:
+        return "the SoC is unknown, and with it the number of NPU cores; --contexts 1,2,3 tries"
+    return f"an {board.soc} has {present} NPU core; --contexts 1,2 measures two contexts on it"
+
+
+def _network_input(images: Images, spec: InputSpec) -> NDArray[np.uint8]:
+    return np.ascontiguousarray(image_fit(spec)(images[0]).image).copy()
+
+
+def _cores(
+    name: str, bundle: Bundle, present: int | None, image: NDArray[np.uint8], options: RuntimeOptions,
+    progress: Callable[[str], None],
+) -> tuple[tuple[CoreTiming, ...], str]:  # fmt: skip
+    """Each NPU core by itself, or why not."""
+    if name not in NPU_BACKENDS:
+        return (), f"the backend {name} has no NPU cores"
+    if present is None:
+        return (), "the SoC is unknown, and with it the number of NPU cores"
+    if present == 1:
+        return (), "there is one NPU core only"
+    progress("each NPU core by itself")
+    cores = tuple(range(present))
+    try:
+        with ExitStack() as stack:
+            runtimes = [stack.enter_context(runtime) for runtime in open_runtimes(name, bundle, cores, options)]
+            return measure_cores(runtimes, cores, image), ""
+    except BackendError as error:
+        return (), error.message
+
+
+def _layers(
+    name: str, bundle: Bundle, present: int | None, image: NDArray[np.uint8], options: RuntimeOptions,
+    progress: Callable[[str], None],
+) -> tuple[LayerProfile | None, MemorySize | None, str]:  # fmt: skip
+    """The runtime's per-layer profile and memory, from a context of its own; or why there is none.
+
+    With rknnlite, too: it runs the same librknnrt, whose C API has what the package does not pass on.
+    """
+    if name not in NPU_BACKENDS:
+        return None, None, (
+            f"the backend {name} runs no NPU; predicted cycles of each layer are in the bundle's toolkit.log"
+        )  # fmt: skip
+    progress("layer by layer")
+    memory = None
+    first = (0,) if present is not None else None
+    options = replace(options, collect_perf=True)
+    try:
+        with open_runtimes("librknnrt", bundle, first, options)[0] as runtime:
+            assert isinstance(runtime, MeasuredRuntime), "librknnrt tells what its NPU did"
+            memory = runtime.memory_size()
+            runtime.infer(image)
+            runs = []
+            for _ in range(_LAYER_RUNS):
+                runtime.infer(image)
+                runs.append(parse_layers(runtime.layer_table()))
+            figures_from = runtime.figures_from
+    except BackendError as error:
+        return None, memory, error.message
+    layers = median_layers(runs)
+    if not layers:
+        return None, memory, "the runtime's per-layer profile holds no table that rkdeploy can read"
+    times = [layer.time_us for layer in layers if layer.time_us is not None]
+    moved = [layer.rw_kib for layer in layers if layer.rw_kib is not None]
+    found = LayerProfile(
+        figures_from, len(runs), layers, ranking(layers), sum(times) if times else None, sum(moved) if moved else None
+    )
+    return found, memory, ""
+
+
+def _with_memory(one: OneContext, memory: MemorySize | None) -> OneContext:
+    return one if one.npu_memory is not None else replace(one, npu_memory=memory)
+
+
+def _versions(bundle: Bundle, board: Board, sysroot: Path, figures_from: str) -> Versions:
+    file_version: int | None = None
+    toolkit: str | None = None
+    with suppress(BackendError):  # the host backends run without it
+        file = read_model_file(bundle.rknn)
+        file_version, toolkit = file.file_version, file.toolkit_version
+    runtime = driver = None
+    for part in figures_from.split(", "):  # as the NPU backends write it: "librknnrt 2.3.2 (...), driver 0.9.8"
+        name, _, value = part.partition(" ")
+        if name == "librknnrt":
+            runtime = value or None
+        elif name == "driver":
+            driver = value or None
+    return Versions(
+        runtime=runtime,
+        driver=driver or board.driver,
+        kernel=kernel_release(sysroot),
+        board=board_model(sysroot),
+        soc=board.soc,
+        model_file=file_version,
+        toolkit=f"rknn-toolkit2 {toolkit}" if toolkit else None,
+        target=bundle.model.target,
+        dtype=bundle.model.dtype,
+        packages={"python": platform.python_version(), **installed(_PACKAGES)},
+    )
+
+
+def _sha256(path: Path) -> str | None:
+    try:
+        return hashlib.sha256(path.read_bytes()).hexdigest()
+    except OSError:
+        return None

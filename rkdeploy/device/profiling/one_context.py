@@ -1,0 +1,175 @@
+"""One context, one frame after the other: what each stage takes."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from rkdeploy.device.postprocess.postprocessor import Postprocessor
+from rkdeploy.device.profiling.figures import CoreTiming, Missing, ProcessMemory, Stages
+from rkdeploy.device.profiling.sampling import ResidentMemory, latency_of
+from rkdeploy.device.runtime.protocol import MeasuredRuntime
+from rkdeploy.errors import BackendError
+from rkdeploy.images.fit import image_fit
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    from rkdeploy.contract.spec import ModelSpec
+    from rkdeploy.device.postprocess.thresholds import Thresholds
+    from rkdeploy.device.profiling.input_frames import Images
+    from rkdeploy.device.runtime.protocol import MemorySize, Runtime
+
+_RSS_SAMPLES = 256
+_CORE_FRAMES = 30
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """How long one measurement goes on: until it has so many frames or has taken so long, whichever comes first.
+
+    Attributes:
+        frames: at most; at least one is measured.
+        seconds: at most.
+        warmup: frames before that, which are not measured; fewer when they take a quarter of `seconds`.
+    """
+
+    frames: int = 200
+    seconds: float = 10.0
+    warmup: int = 20
+
+
+@dataclass(frozen=True, slots=True)
+class OneContext:
+    """What one context gave; a None has its reason in `missing`."""
+
+    stages: Stages
+    process_memory: ProcessMemory | None
+    npu_memory: MemorySize | None
+    missing: tuple[Missing, ...]
+
+
+def measure_stages(
+    runtime: Runtime, spec: ModelSpec, thresholds: Thresholds, images: Images, limits: Limits, sysroot: Path
+) -> OneContext:
+    """Letterbox, infer and decode frames one by one.
+
+    Args:
+        runtime: open.
+        spec: its contract.
+        thresholds: for the decode.
+        images: (H, W, 3) uint8 BGR each; repeated.
+        limits: how long.
+        sysroot: folder that `proc` lies in.
+
+    Raises:
+        BackendError: when the runtime fails on a frame.
+    """
+    fit, postprocess = image_fit(spec.input), Postprocessor(spec, thresholds)
+    npu_time, why_no_npu_time = _npu_clock(runtime)
+    # Filled, so that its pages are there: whatever this loop collected would count as growth of the process.
+    times = np.full((limits.frames, 5), np.nan)
+    resident = ResidentMemory(sysroot, _RSS_SAMPLES)
+    every = -(-limits.frames // _RSS_SAMPLES)  # rounded up: samples for all of the run
+    clock = time.perf_counter
+
+    def run(image: NDArray[np.uint8]) -> tuple[tuple[float, float, float, float], int]:
+        begun = clock()
+        boxed = fit(image)
+        prepared = clock()
+        tensors = runtime.infer(boxed.image)
+        inferred = clock()
+        found = postprocess(tensors, boxed.transform)
+        done = clock()
+        return (prepared - begun, inferred - prepared, done - inferred, done - begun), len(found.scores)
+
+    warm_by = clock() + limits.seconds / 4
+    for number in range(max(1, limits.warmup)):
+        run(images[number % len(images)])
+        if npu_time is not None and number == 0:
+            try:
+                npu_time()
+            except BackendError as error:
+                npu_time, why_no_npu_time = None, error.message
+        if clock() >= warm_by:
+            break
+    found = count = 0
+    cpu_begun, deadline = time.process_time(), clock() + limits.seconds
+    for number in range(limits.frames):
+        times[number, :4], detections = run(images[number % len(images)])
+        found += detections
+        count = number + 1
+        if npu_time is not None:
+            times[number, 4] = npu_time() / 1e6
+        if number % every == 0:
+            resident.sample(number)
+        if clock() >= deadline:
+            break
+    cpu_s = time.process_time() - cpu_begun
+    preprocess, infer, decode, total, npu = (latency_of(times[:count, column]) for column in range(5))
+    missing = []
+    if npu_time is None:
+        missing.append(Missing("stages.npu", why_no_npu_time))
+    process_memory = resident.result()
+    if process_memory is None:
+        missing.append(
+            Missing("process_memory", f"{count} frames are too few for a slope, or /proc/self/statm is not there")
+        )
+    npu_memory, why_no_memory = _npu_memory(runtime)
+    if npu_memory is None:
+        missing.append(Missing("npu_memory", why_no_memory))
+    return OneContext(
+        stages=Stages(
+            preprocess, infer, decode, total,
+            npu=None if npu_time is None else npu,
+            detections_per_frame=found / count,
+            cpu_ms_per_frame=1e3 * cpu_s / count,
+        ),
+        process_memory=process_memory,
+        npu_memory=npu_memory,
+        missing=tuple(missing),
+    )  # fmt: skip
+
+
+def measure_cores(
+    runtimes: Sequence[Runtime], cores: Sequence[int], image: NDArray[np.uint8]
+) -> tuple[CoreTiming, ...]:
+    """Run the network on one core after the other.
+
+    Args:
+        runtimes: open, one a core.
+        cores: their numbers.
+        image: a network input, (1, height, width, 3) uint8.
+    """
+    timings = []
+    for core, runtime in zip(cores, runtimes, strict=True):
+        runtime.infer(image)
+        seconds = []
+        for _ in range(_CORE_FRAMES):
+            begun = time.perf_counter()
+            runtime.infer(image)
+            seconds.append(time.perf_counter() - begun)
+        timings.append(CoreTiming(core, latency_of(seconds)))
+    return tuple(timings)
+
+
+def _npu_clock(runtime: Runtime) -> tuple[Callable[[], int] | None, str]:
+    """What asks the runtime how long the network took, in microseconds; or why nothing does."""
+    if isinstance(runtime, MeasuredRuntime):
+        return runtime.run_duration_us, ""
+    return None, f"the backend {runtime.name} does not time the network apart from its call"
+
+
+def _npu_memory(runtime: Runtime) -> tuple[MemorySize | None, str]:
+    if not isinstance(runtime, MeasuredRuntime):
+        return None, f"the backend {runtime.name} does not say what a context occupies"
+    try:
+        return runtime.memory_size(), ""
+    except BackendError as error:
+        return None, error.message

@@ -1,0 +1,81 @@
+"""What the backends that run the cut ONNX graph in floating point have in common: its input and its outputs."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from rkdeploy.device.runtime.contract_check import require_image
+from rkdeploy.device.runtime.protocol import HeadTensor
+from rkdeploy.errors import BackendError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    from rkdeploy.contract.spec import HeadOutput, InputSpec
+
+
+class FloatInput:
+    """Turns the contract's image into the network's input, in one buffer that is reused.
+
+    (1, H, W, 3) uint8 -> (1, 3, H, W) float32 with (pixel - mean) / std a channel.  A `.rknn` has this built in.
+    """
+
+    def __init__(self, spec: InputSpec) -> None:
+        self._spec = spec
+        self._buffer = np.empty((1, 3, spec.height, spec.width), np.float32)
+        self._mean = np.array(spec.mean, np.float32).reshape(1, 3, 1, 1)
+        self._std = np.array(spec.std, np.float32).reshape(1, 3, 1, 1)
+
+    def fill(self, image: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """The network's input, valid until the next call.
+
+        Raises:
+            BackendError: when the image has another shape or type than the contract says, or is not contiguous.
+        """
+        require_image(image, self._spec)
+        np.subtract(image.transpose(0, 3, 1, 2), self._mean, out=self._buffer)
+        np.divide(self._buffer, self._std, out=self._buffer)
+        return self._buffer
+
+
+def head_tensors(values: Sequence[NDArray[Any]], outputs: Sequence[HeadOutput], backend: str) -> tuple[HeadTensor, ...]:
+    """The raw outputs as checked float32 head tensors.
+
+    Raises:
+        BackendError: when a tensor has another shape than the contract says.
+    """
+    for value, output in zip(values, outputs, strict=True):
+        if value.shape != output.shape:
+            raise BackendError(
+                f'Output "{output.name}" has shape {value.shape} from {backend}, expected {output.shape}.',
+                "The ONNX file does not belong to this contract.  Build the bundle again.",
+            )
+    return tuple(HeadTensor(np.ascontiguousarray(value, np.float32)) for value in values)
+
+
+def require_outputs(outputs: Sequence[HeadOutput], present: Sequence[str], onnx: Path) -> None:
+    """Raise a BackendError when the graph lacks one of the contract's outputs."""
+    missing = [output.name for output in outputs if output.name not in present]
+    if missing:
+        raise BackendError(
+            f'"{onnx}" has no output {", ".join(f"{name!r}" for name in missing)}; it has '
+            f"{', '.join(f'{name!r}' for name in present) or 'none'}.",
+            "Give the cut graph that was built with this contract.",
+        )
+
+
+def require_file(onnx: Path) -> None:
+    """Raise a BackendError when there is no such file."""
+    if not onnx.is_file():
+        raise BackendError(f'ONNX file "{onnx}" does not exist.')
+
+
+def one_line(text: object) -> str:
+    """A library's many-line complaint as one line of at most 400 characters."""
+    line = " ".join(str(text).split())
+    return line if len(line) <= 400 else f"{line[:397]}..."

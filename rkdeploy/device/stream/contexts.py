@@ -1,0 +1,159 @@
+"""The contexts of a model on the cores of the NPU: opened together, one thread each, opened again when they fail."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from rkdeploy.errors import BackendError, RkdeployError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from types import TracebackType
+
+    from typing_extensions import Self  # for type checkers only; typing has it from Python 3.11 on
+
+    from rkdeploy.device.runtime.protocol import Runtime
+    from rkdeploy.device.stream.backoff import Backoff
+
+
+@dataclass(slots=True, eq=False)
+class Context:
+    """One context, used by one thread.
+
+    Attributes:
+        runtime: what runs the model.
+        is_open: not so while it is being opened again, or when it was given up.
+        failures: in a row, of frames and of opening.
+    """
+
+    runtime: Runtime
+    is_open: bool = False
+    failures: int = 0
+
+
+class Contexts:
+    """Opens the contexts when entered, closes them when left.
+
+    Args:
+        runtimes: one a core, not entered yet.
+        backoff: how long to wait before a failed context is opened again.
+        max_failures: when every context has failed this often in a row, the run ends.
+        pause: waits some seconds; True when no context is needed any more.
+    """
+
+    def __init__(
+        self,
+        runtimes: Sequence[Runtime],
+        backoff: Backoff,
+        max_failures: int,
+        pause: Callable[[float], bool],
+    ) -> None:
+        self._backoff = backoff
+        self._max_failures = max_failures
+        self._pause = pause
+        self._contexts = tuple(Context(runtime) for runtime in runtimes)
+        self._noting = threading.Lock()
+        self._rebuilt = 0
+        self._last_failure = ""
+
+    def __enter__(self) -> Self:
+        """Open all contexts.
+
+        Raises:
+            BackendError: when one cannot be opened; none stays open then.
+        """
+        try:
+            for context in self._contexts:
+                context.runtime.__enter__()
+                context.is_open = True
+        except BaseException:
+            self.__exit__(None, None, None)
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Close all, the last first, even if closing one fails; the first such failure is raised then."""
+        with contextlib.ExitStack() as stack:
+            for context in self._contexts:
+                if context.is_open:
+                    stack.push(context.runtime.__exit__)
+                    context.is_open = False
+
+    def __len__(self) -> int:
+        return len(self._contexts)
+
+    def __getitem__(self, position: int) -> Context:
+        return self._contexts[position]
+
+    @property
+    def figures_from(self) -> str:
+        """Where figures of these contexts come from."""
+        opened = next((context for context in self._contexts if context.is_open), self._contexts[0])
+        return opened.runtime.figures_from
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What the runtimes want the user to know, each once."""
+        return tuple(dict.fromkeys(note for context in self._contexts for note in context.runtime.notes))
+
+    @property
+    def working(self) -> int:
+        """How many contexts are open."""
+        return sum(context.is_open for context in self._contexts)
+
+    @property
+    def rebuilt(self) -> int:
+        """How often a context was opened again."""
+        return self._rebuilt
+
+    @property
+    def last_failure(self) -> str:
+        """Message of the last failure, empty when there was none."""
+        return self._last_failure
+
+    def succeeded(self, context: Context) -> None:
+        """A context has answered: its failures are forgotten."""
+        context.failures = 0
+
+    def rebuild(self, context: Context, failure: BackendError) -> bool:
+        """Close a failed context and open it again after a while.
+
+        Returns:
+            False when it stays closed, because the run needs no context any more.
+
+        Raises:
+            BackendError: when this was one failure too many, of all contexts.
+        """
+        self._note(context, failure)
+        context.is_open = False
+        # A context that failed may fail to close as well: what is to be told was told by the first failure.
+        with contextlib.suppress(Exception):
+            context.runtime.__exit__(type(failure), failure, failure.__traceback__)
+        while not self._pause(self._backoff.delay_s(context.failures)):
+            try:
+                context.runtime.__enter__()
+            except RkdeployError as error:
+                self._note(context, error)
+                continue
+            context.is_open = True
+            with self._noting:
+                self._rebuilt += 1
+            return True
+        return False
+
+    def _note(self, context: Context, failure: RkdeployError) -> None:
+        with self._noting:
+            context.failures += 1
+            self._last_failure = str(failure)
+            fewest = min(c.failures for c in self._contexts)
+        if fewest >= self._max_failures:
+            count = len(self._contexts)
+            which = "The only context has" if count == 1 else f"All {count} contexts have"
+            raise BackendError(
+                f"{which} failed {self._max_failures} times in a row. The last failure: {failure.message}", failure.hint
+            ) from failure

@@ -1,0 +1,44 @@
+"""From a picture to its detections: letterbox, network, decode."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from rkdeploy.device.postprocess.postprocessor import Postprocessor
+from rkdeploy.images.fit import image_fit
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from rkdeploy.contract.spec import ModelSpec
+    from rkdeploy.device.postprocess.detections import Detections
+    from rkdeploy.device.postprocess.thresholds import Thresholds
+    from rkdeploy.device.runtime.protocol import Runtime
+
+
+class Detector:
+    """One model on one open runtime.  Keeps buffers between calls: one detector serves one thread.
+
+    Args:
+        runtime: open, and running the model of `spec`.
+        spec: the contract.
+        thresholds: which detections are kept.
+
+    Raises:
+        RkdeployError: for an inconsistent contract, or a threshold of an unknown class.
+    """
+
+    def __init__(self, runtime: Runtime, spec: ModelSpec, thresholds: Thresholds) -> None:
+        self._runtime = runtime
+        self._fit = image_fit(spec.input)
+        self._postprocess = Postprocessor(spec, thresholds)
+
+    def __call__(self, image: NDArray[np.uint8]) -> Detections:
+        """Detect in one picture (H, W, 3) uint8 BGR; boxes in its pixels.
+
+        Raises:
+            BackendError: when the runtime failed on it.
+        """
+        boxed = self._fit(image)
+        return self._postprocess(self._runtime.infer(boxed.image), boxed.transform)

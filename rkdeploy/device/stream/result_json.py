@@ -1,0 +1,107 @@
+"""What was found in a frame as plain data for JSON: what `--jsonl` writes and the web view sends.
+
+Numbers that are not finite become None, which JSON has as null.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import cv2
+import numpy as np
+
+from rkdeploy.device.postprocess.class_pixels import count_class_pixels
+from rkdeploy.device.postprocess.corners import corners_of
+from rkdeploy.device.postprocess.detections import Detections, FoundClassMap, InstanceMask, Ranking
+from rkdeploy.images.coco_rle import rle_counts
+
+RANKED = 5
+"""Classes of a ranking that are written."""
+
+
+def result_object(
+    source: str,
+    frame_index: int,
+    image_hw: tuple[int, int],
+    detections: Detections,
+    class_names: Sequence[str],
+    *,
+    map_masks: bool = False,
+) -> dict[str, Any]:
+    """One frame.  A field is there when the model has it.
+
+    Args:
+        source: of the frame.
+        frame_index: in the source.
+        image_hw: height and width of the frame, to which masks belong.
+        detections: in pixels of the frame.
+        class_names: by class id.
+        map_masks: whether class maps come with the pixels of each class.
+    """
+    found = [_box(detections, i, class_names) for i in range(len(detections))]
+    if detections.keypoints is not None:
+        for one, points in zip(found, detections.keypoints.tolist(), strict=True):
+            one["keypoints"] = [[_rounded(x, 2), _rounded(y, 2), _rounded(score, 3)] for x, y, score in points]
+    if detections.rotated is not None:
+        corners = corners_of(detections.rotated).tolist()
+        for one, rotated, points in zip(found, detections.rotated.tolist(), corners, strict=True):
+            one["rotated"] = {
+                **{name: _rounded(value, 2) for name, value in zip(("cx", "cy", "w", "h"), rotated[:4], strict=True)},
+                "angle_rad": _rounded(rotated[4], 5),
+                "corners": [[_rounded(x, 2), _rounded(y, 2)] for x, y in points],
+            }
+    if detections.masks is not None:
+        for one, mask in zip(found, detections.masks, strict=True):
+            one["mask"] = _mask(mask, image_hw)
+    result: dict[str, Any] = {"source": source, "frame": frame_index, "detections": found}
+    if detections.class_maps:
+        result["class_maps"] = [_class_map(one, map_masks=map_masks) for one in detections.class_maps]
+    if detections.ranking is not None:
+        result["ranking"] = _ranking(detections.ranking, class_names)
+    return result
+
+
+def _box(detections: Detections, i: int, class_names: Sequence[str]) -> dict[str, Any]:
+    class_id = int(detections.class_ids[i])
+    return {
+        "xyxy": [_rounded(value, 2) for value in detections.xyxy[i].tolist()],
+        "score": _rounded(float(detections.scores[i]), 5),
+        "class_id": class_id,
+        "class_name": class_names[class_id],
+    }
+
+
+def _mask(mask: InstanceMask, image_hw: tuple[int, int]) -> dict[str, Any]:
+    return {"size": list(image_hw), "counts": rle_counts(mask.pixels, mask.left, mask.top, image_hw)}
+
+
+def _class_map(found: FoundClassMap, *, map_masks: bool) -> dict[str, Any]:
+    height, width = found.class_ids.shape
+    pixels = count_class_pixels(found.class_ids, len(found.class_names))
+    classes: list[dict[str, Any]] = []
+    for class_id in np.flatnonzero(pixels).tolist():
+        if class_id == 0:
+            continue
+        share = round(int(pixels[class_id]) / (height * width), 5)
+        one: dict[str, Any] = {"class_id": class_id, "class_name": found.class_names[class_id], "share": share}
+        if map_masks:
+            one["mask"] = _mask(_pixels_of(found, class_id), (height, width))
+        classes.append(one)
+    return {"name": found.name, "classes": classes}
+
+
+def _pixels_of(found: FoundClassMap, class_id: int) -> InstanceMask:
+    covered = np.asarray(cv2.inRange(found.class_ids, np.array([class_id]), np.array([class_id])), np.uint8)
+    left, top, width, height = cv2.boundingRect(covered)
+    return InstanceMask(left, top, covered[top : top + height, left : left + width] > 0)
+
+
+def _ranking(ranking: Ranking, class_names: Sequence[str]) -> list[dict[str, Any]]:
+    best = zip(ranking.class_ids[:RANKED].tolist(), ranking.scores[:RANKED].tolist(), strict=True)
+    return [{"class_id": i, "class_name": class_names[i], "score": _rounded(score, 5)} for i, score in best]
+
+
+def _rounded(value: float, digits: int) -> float | None:
+    return round(value, digits) if math.isfinite(value) else None

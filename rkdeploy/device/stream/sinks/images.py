@@ -1,0 +1,88 @@
+"""Annotated images in a folder, each named like its source."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import cv2
+
+from rkdeploy.device.drawing import draw_detections
+from rkdeploy.errors import RkdeployError
+from rkdeploy.system.atomic_file import make_folder, write_atomically
+from rkdeploy.system.partial_file import clear_partials
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from types import TracebackType
+
+    from typing_extensions import Self  # for type checkers only; typing has it from Python 3.11 on
+
+    from rkdeploy.device.postprocess.detections import Detections
+    from rkdeploy.device.stream.frames import Frame
+
+_WRITTEN_AS_THEY_CAME = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".webp"})
+_JPEG_QUALITY = 92
+
+
+class ImagesSink:
+    """Draws and writes every frame.
+
+    The file has the source's name; a second source of that name (from another folder) becomes `name_2.jpg`, and so on.
+    Formats that few programs show (TIFF, PNM) are written as PNG.  Files of an earlier run are replaced.
+
+    Args:
+        folder: made when it is missing.
+        class_names: of the contract.
+    """
+
+    def __init__(self, folder: Path, class_names: Sequence[str]) -> None:
+        self._folder = folder
+        self._class_names = tuple(class_names)
+        self._taken: set[str] = set()
+
+    def __enter__(self) -> Self:
+        make_folder(self._folder)
+        clear_partials(self._folder)
+        self._taken.clear()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Every image is complete already."""
+
+    def write(self, frame: Frame, detections: Detections) -> None:
+        """Draw and write one image.
+
+        Raises:
+            RkdeployError: when the folder is the source's own (the originals would be overwritten), or when the
+                file cannot be written.
+        """
+        source = Path(frame.source)
+        if source.parent.resolve() == self._folder.resolve():
+            raise RkdeployError(
+                f'"{self._folder}" is the folder of the source image "{frame.source}", which would be overwritten.',
+                "Save into another folder.",
+            )
+        target = self._folder / self._free_name(source)
+        drawn = draw_detections(frame.image, detections, self._class_names)
+        options = [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY] if target.suffix.lower() in {".jpg", ".jpeg"} else []
+        try:
+            done, encoded = cv2.imencode(target.suffix.lower(), drawn, options)
+        except cv2.error as error:
+            reason = " ".join(str(error.err).split())
+            raise RkdeployError(f'"{target}" cannot be encoded: {reason}.') from error
+        if not done:
+            raise RkdeployError(f'"{target}" cannot be encoded by OpenCV {cv2.__version__}.')
+        write_atomically(target, encoded.tobytes(), clear=False)
+
+    def _free_name(self, source: Path) -> str:
+        suffix = source.suffix if source.suffix.lower() in _WRITTEN_AS_THEY_CAME else ".png"
+        stem = source.stem or "frame"
+        name, number = f"{stem}{suffix}", 1
+        while name.casefold() in self._taken:  # some file systems know no case
+            number += 1
+            name = f"{stem}_{number}{suffix}"
+        self._taken.add(name.casefold())
+        return name

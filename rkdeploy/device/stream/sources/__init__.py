@@ -1,0 +1,84 @@
+"""Where frames come from.  One file a kind of source; `open_source` finds the kind by what the user wrote."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rkdeploy.device.stream.sources.address import is_stream_address, redacted
+from rkdeploy.device.stream.sources.image_files import (
+    LIST_SUFFIXES,
+    ImageFiles,
+    images_of_folder,
+    images_of_glob,
+)
+from rkdeploy.device.stream.sources.network import NetworkStream
+from rkdeploy.device.stream.sources.video import VIDEO_SUFFIXES, VideoFile
+from rkdeploy.errors import SourceError
+from rkdeploy.images.file import IMAGE_SUFFIXES, is_image_name, paths_in_list
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from rkdeploy.device.stream.sources.protocol import Source
+
+_CAMERA_DEVICE = re.compile(r"/dev/video(\d+)")
+_FORMS = (
+    'Give an image file, a folder of images, a pattern in quotes ("images/*.jpg"), a list file (.txt, one path a '
+    "line), a video file, or the address of a stream (rtsp://...). A camera is --camera 0."
+)
+
+
+def open_source(
+    text: str,
+    on_unreadable: Callable[[SourceError], None] | None = None,
+    notify: Callable[[str], None] | None = None,
+) -> Source:
+    """Find what `text` names; the files themselves are opened when the source is entered.
+
+        with open_source("images/") as frames:
+            for frame in frames: ...
+
+    Args:
+        text: an image file, a folder (its images, sorted), a glob, a list file, a video file, or a stream's address.
+        on_unreadable: for image files: called with the error of one that cannot be read, which is then left out.
+            None ends the run with that error.
+        notify: for streams: told when the connection is lost, and when it is back.
+
+    Raises:
+        SourceError: when it names nothing that can be read; and while frames are read.
+    """
+    if not text.strip():
+        raise SourceError("The source is empty.", _FORMS)
+    if is_stream_address(text):
+        return NetworkStream(text.strip(), notify=notify)
+    path = Path(text).expanduser()
+    try:
+        if path.is_dir():
+            return ImageFiles(text, images_of_folder(path), on_unreadable)
+        exists, regular = path.exists(), path.is_file()
+    except (OSError, ValueError) as error:  # a name that is too long, or with a NUL character
+        raise SourceError(f'Source "{text}" is no valid path: {error}.', _FORMS) from error
+    if "://" in text:
+        scheme = text.partition("://")[0]
+        raise SourceError(f'Source "{redacted(text)}" has the unknown scheme "{scheme}".', _FORMS)
+    if not exists:
+        if any(character in text for character in "*?["):
+            return ImageFiles(text, images_of_glob(str(path)), on_unreadable)
+        if text.isdecimal():
+            raise SourceError(f'Source "{text}" is a camera number, expected a path.', f"Use --camera {text}.")
+        raise SourceError(f'Source "{text}" does not exist (in {Path.cwd()}).', _FORMS)
+    if not regular:
+        if camera := _CAMERA_DEVICE.fullmatch(text):
+            raise SourceError(f'Source "{text}" is a camera device, expected a path.', f"Use --camera {camera[1]}.")
+        raise SourceError(f'Source "{text}" is a device or pipe, expected a file.', _FORMS)
+    suffix = path.suffix.lower()
+    if is_image_name(path.name):
+        return ImageFiles(text, (path,), on_unreadable)
+    if suffix in VIDEO_SUFFIXES:
+        return VideoFile(text, path)
+    if suffix in LIST_SUFFIXES:
+        return ImageFiles(text, paths_in_list(path), on_unreadable)
+    known = ", ".join(sorted(IMAGE_SUFFIXES | VIDEO_SUFFIXES | LIST_SUFFIXES))
+    raise SourceError(f'Source "{text}" has the file name ending "{path.suffix}", expected one of {known}.')

@@ -1,0 +1,56 @@
+"""A live view of a running pipeline in the browser, for scripts and for Prometheus.
+
+Its packages (Starlette, uvicorn, prometheus_client: pure Python, a few MB) are imported when a view is asked for.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from rkdeploy.errors import RkdeployError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from rkdeploy.device.web.view import WebView
+
+_PACKAGES = frozenset({"starlette", "uvicorn", "anyio", "h11", "prometheus_client"})
+
+
+def open_web_view(
+    address: str,
+    token: str | None,
+    class_names: Sequence[str],
+    *,
+    title: str = "",
+    source: str = "",
+    notify: Callable[[str], None] | None = None,
+) -> WebView:
+    """The sink for `--web`; it listens when it is entered.
+
+    Args:
+        address: as `parse_address` reads it.
+        token: what viewers must know; None or empty for this machine only.
+        class_names: of the contract.
+        title: what runs, for the page.
+        source: what it runs on, without passwords.
+        notify: gets a sentence when the view ends before the run does.
+
+    Raises:
+        RkdeployError: when a package is missing, the address is none, or it needs a token and has none.
+    """
+    from rkdeploy.device.web.address import parse_address
+
+    where = parse_address(address)
+    try:
+        from rkdeploy.device.web.access import require_token
+        from rkdeploy.device.web.view import WebView
+    except ModuleNotFoundError as error:
+        if (error.name or "").partition(".")[0] not in _PACKAGES:
+            raise
+        raise RkdeployError(
+            f'--web needs the package "{error.name}", which is not installed here.',
+            'Install it with: pip install "rkdeploy[web]"',
+        ) from error
+    require_token(where, token or None)
+    return WebView(where, token or None, class_names, title=title, source=source, notify=notify)

@@ -1,0 +1,198 @@
+"""The addresses of the web view.
+
+- `/`: the page
+- `/stream`: multipart/x-mixed-replace of JPEGs
+- `/detections`: server-sent events, the object that --jsonl writes
+- `/status`: JSON, what the page shows
+- `/metrics`: Prometheus
+- `/healthz`: 200 while frames come, else 503
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import hashlib
+import re
+from importlib.resources import files
+from typing import TYPE_CHECKING
+
+import msgspec
+from starlette.applications import Starlette
+from starlette.responses import HTMLResponse, PlainTextResponse, Response, StreamingResponse
+from starlette.routing import Route
+
+from rkdeploy.device.web import metrics
+from rkdeploy.device.web.access import Access
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+
+    from starlette.requests import Request
+    from starlette.types import ASGIApp, Receive, Scope, Send
+
+    from rkdeploy.device.web.jpeg import SharedJpeg
+    from rkdeploy.device.web.newest import Slot
+    from rkdeploy.device.web.status import Status
+
+MAX_VIEWERS = 32
+_BOUNDARY = "rkdeploy-frame"
+_LISTEN_EVERY_S = 0.04
+_COMMENT_EVERY_S = 15.0
+_STATUS_KEPT_S = 0.5
+
+
+class Seats:
+    """How many may sit there at once."""
+
+    def __init__(self, limit: int) -> None:
+        self.limit = limit
+        self.taken = 0
+
+    def respond(self, chunks: Callable[[], AsyncIterator[bytes]], media_type: str) -> Response:
+        """An answer that goes on for as long as the viewer stays, or 503 when all seats are taken."""
+        if self.taken >= self.limit:
+            full = PlainTextResponse(f"{self.limit} viewers are here already, and more are not served.\n", 503)
+            full.headers["Retry-After"] = "5"
+            return full
+        return _Seated(self, chunks(), media_type)
+
+
+class _Seated(StreamingResponse):
+    def __init__(self, seats: Seats, chunks: AsyncIterator[bytes], media_type: str) -> None:
+        super().__init__(chunks, media_type=media_type, headers={"X-Accel-Buffering": "no"})
+        self._seats = seats
+        seats.taken += 1
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            self._seats.taken -= 1
+
+
+class WebApp:
+    """What answers; used in one event loop.
+
+    Args:
+        slot: what the pipeline hands over.
+        jpeg: the stream.
+        class_names: of the contract.
+        read_status: in a thread: (viewers, listeners) to a status.  Called for all viewers together, at most twice
+            a second.
+        token: as `Access` takes it.
+    """
+
+    def __init__(
+        self,
+        slot: Slot,
+        jpeg: SharedJpeg,
+        class_names: Sequence[str],
+        read_status: Callable[[int, int], Awaitable[Status]],
+        token: str | None,
+    ) -> None:
+        self._slot, self._jpeg = slot, jpeg
+        self._class_names = tuple(class_names)
+        self._read_status = read_status
+        self._status: Status | None = None
+        self._status_until_s = 0.0
+        self._reading = asyncio.Lock()
+        self._closed = False
+        self.viewers, self.listeners = Seats(MAX_VIEWERS), Seats(MAX_VIEWERS)
+        self._page, self._page_policy = load_page()
+        routes = [
+            Route("/", self._get_page),
+            Route("/stream", self._get_stream),
+            Route("/detections", self._get_detections),
+            Route("/status", self._get_status),
+            Route("/metrics", self._get_metrics),
+            Route("/healthz", self._get_healthz),
+        ]
+        self.asgi: ASGIApp = Access(Starlette(routes=routes), token)
+
+    def close(self) -> None:
+        """End all streams."""
+        self._closed = True
+        self._jpeg.close()
+
+    async def _moment(self) -> Status:
+        async with self._reading:
+            now = asyncio.get_running_loop().time()
+            if self._status is None or now >= self._status_until_s:
+                self._status = await self._read_status(self.viewers.taken, self.listeners.taken)
+                self._status_until_s = now + _STATUS_KEPT_S
+            return self._status
+
+    async def _get_page(self, _request: Request) -> Response:
+        return HTMLResponse(self._page, headers={"Content-Security-Policy": self._page_policy})
+
+    async def _get_status(self, _request: Request) -> Response:
+        return _json(await self._moment())
+
+    async def _get_metrics(self, _request: Request) -> Response:
+        return Response(metrics.metrics_text(await self._moment()), media_type=metrics.CONTENT_TYPE)
+
+    async def _get_healthz(self, _request: Request) -> Response:
+        status = await self._moment()
+        facts = {"healthy": status.healthy, "seconds_since_frame": round(status.seconds_since_frame, 2)}
+        return _json(facts, 200 if status.healthy else 503)
+
+    async def _get_stream(self, request: Request) -> Response:
+        if request.method == "HEAD":
+            return Response(media_type=f"multipart/x-mixed-replace; boundary={_BOUNDARY}")
+        return self.viewers.respond(self._parts, f"multipart/x-mixed-replace; boundary={_BOUNDARY}")
+
+    async def _get_detections(self, request: Request) -> Response:
+        if request.method == "HEAD":
+            return Response(media_type="text/event-stream")
+        return self.listeners.respond(self._events, "text/event-stream")
+
+    async def _parts(self) -> AsyncIterator[bytes]:
+        number = 0
+        yield f"--{_BOUNDARY}\r\n".encode()
+        while (jpeg := await self._jpeg.after(number)) is not None:
+            number = jpeg.number
+            head = f"Content-Type: image/jpeg\r\nContent-Length: {len(jpeg.data)}\r\n\r\n".encode()
+            # the next boundary right behind: browsers show a part when they see its end
+            yield b"%b%b\r\n--%b\r\n" % (head, jpeg.data, _BOUNDARY.encode())
+            yield b""  # waits until the socket has taken it: what is fetched next is the newest then
+
+    async def _events(self) -> AsyncIterator[bytes]:
+        loop = asyncio.get_running_loop()
+        number = self._slot.number()
+        comment_s = loop.time() + _COMMENT_EVERY_S
+        yield b"retry: 2000\n\n"
+        while not self._closed:
+            found = self._slot.found_after(number)
+            if found:
+                missed = found[0].number - number - 1
+                lines = [f'event: missed\ndata: {{"frames": {missed}}}\n\n'] if missed else []
+                lines += [f"id: {one.number}\ndata: {one.line(self._class_names)}\n\n" for one in found]
+                number = found[-1].number
+                comment_s = loop.time() + _COMMENT_EVERY_S
+                yield "".join(lines).encode()
+                yield b""
+            elif loop.time() >= comment_s:  # finds out who has gone
+                comment_s = loop.time() + _COMMENT_EVERY_S
+                yield b": nothing yet\n\n"
+            await asyncio.sleep(_LISTEN_EVERY_S)
+
+
+def load_page() -> tuple[str, str]:
+    """The page, and the policy that lets its own script and style run and nothing else."""
+    page = files("rkdeploy.device.web").joinpath("page.html").read_text("utf-8")
+
+    def sources(tag: str) -> str:
+        texts = re.findall(rf"<{tag}>(.*?)</{tag}>", page, re.DOTALL)
+        hashes = (base64.b64encode(hashlib.sha256(text.encode()).digest()).decode() for text in texts)
+        return " ".join(f"'sha256-{digest}'" for digest in hashes)
+
+    policy = (
+        f"default-src 'none'; img-src 'self' data:; connect-src 'self'; style-src {sources('style')}; "
+        f"script-src {sources('script')}; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+    )
+    return page, policy
+
+
+def _json(value: object, status: int = 200) -> Response:
+    return Response(msgspec.json.encode(value), status, media_type="application/json")

@@ -1,0 +1,112 @@
+"""`/metrics`: the status in Prometheus' text format."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+from typing import TYPE_CHECKING
+
+from prometheus_client import CollectorRegistry
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, InfoMetricFamily
+from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, generate_latest
+from prometheus_client.registry import Collector
+
+from rkdeploy.device.stream.statistics import STAGES, Latency
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from prometheus_client.core import Metric
+
+    from rkdeploy.device.stream.statistics import PipelineStats
+    from rkdeploy.device.web.status import BoardNow, Status
+
+CONTENT_TYPE = CONTENT_TYPE_PLAIN_0_0_4
+_QUANTILES = {"0.5": "p50_ms", "0.9": "p90_ms", "0.99": "p99_ms"}
+assert set(_QUANTILES.values()) < {field.name for field in fields(Latency)}
+
+
+def metrics_text(status: Status) -> bytes:
+    """One moment as Prometheus scrapes it.  What is not available here is left out, never 0."""
+    registry = CollectorRegistry(auto_describe=False)
+    registry.register(_Moment(status))
+    return generate_latest(registry)
+
+
+class _Moment(Collector):
+    def __init__(self, status: Status) -> None:
+        self._status = status
+
+    def collect(self) -> Iterator[Metric]:
+        status = self._status
+        info = InfoMetricFamily("rkdeploy_run", "What runs, and where its figures come from")
+        names = {"model": status.title, "source": status.source, "figures_from": status.figures_from}
+        info.add_metric([], names)
+        yield info
+        yield _gauge("healthy", "1 when a frame came lately, as /healthz says", float(status.healthy))
+        yield _gauge(
+            "seconds_since_frame", "Since the last frame, or the start when none came", status.seconds_since_frame
+        )
+        viewers = GaugeMetricFamily("rkdeploy_web_viewers", "Open connections of the web view", labels=["endpoint"])
+        viewers.add_metric(["stream"], status.viewers)
+        viewers.add_metric(["detections"], status.listeners)
+        yield viewers
+        if status.stats is not None:
+            yield from _of_pipeline(status.stats)
+        yield from _of_board(status.board)
+
+
+def _of_pipeline(stats: PipelineStats) -> Iterator[Metric]:
+    yield _counter("frames_captured", "Frames that came from the source", stats.captured)
+    yield _counter("frames_processed", "Frames that every sink has taken", stats.processed)
+    yield _counter("frames_failed", "Frames that the runtime failed on", stats.failed)
+    dropped = CounterMetricFamily(
+        "rkdeploy_frames_dropped", "Frames of a live source that newer ones replaced", labels=["before"]
+    )
+    dropped.add_metric(["network"], stats.dropped_before_network)
+    dropped.add_metric(["sinks"], stats.dropped_before_sinks)
+    yield dropped
+    yield _counter("source_reconnects", "Times that a lost source was opened again", stats.reconnects)
+    yield _counter("contexts_rebuilt", "Times that a failed context was opened again", stats.contexts_rebuilt)
+    yield _gauge("contexts", "Contexts of the run", stats.contexts)
+    yield _gauge("contexts_working", "Contexts that are open", stats.contexts_working)
+    yield _gauge("frames_per_second", "Processed frames a second over the last 5 seconds", stats.frames_per_second)
+    yield _gauge("running_seconds", "Since the start of the run", stats.running_s)
+    latencies = GaugeMetricFamily(
+        "rkdeploy_stage_latency_seconds", "Percentiles over a stage's last 1,024 frames", labels=["stage", "quantile"]
+    )
+    for stage in STAGES:
+        latency: Latency = getattr(stats.stages, stage)
+        if latency.count:
+            for quantile, name in _QUANTILES.items():
+                latencies.add_metric([stage, quantile], getattr(latency, name) / 1e3)
+    yield latencies
+
+
+def _of_board(board: BoardNow) -> Iterator[Metric]:
+    if board.npu_load_percent is not None:
+        load = GaugeMetricFamily("rkdeploy_npu_load_ratio", "Load of an NPU core, 0 to 1", labels=["core"])
+        for core, percent in enumerate(board.npu_load_percent):
+            load.add_metric([str(core)], percent / 100)
+        yield load
+    # Sensors of the same type would be one series twice, which Prometheus refuses: the hottest one stands for them.
+    celsius: dict[str, float] = {}
+    for zone in board.temperatures:
+        celsius[zone.name] = max(zone.celsius, celsius.get(zone.name, zone.celsius))
+    temperatures = GaugeMetricFamily("rkdeploy_temperature_celsius", "Temperature of a sensor", labels=["zone"])
+    for name, value in celsius.items():
+        temperatures.add_metric([name], value)
+    yield temperatures
+    hertz = GaugeMetricFamily("rkdeploy_clock_hertz", "Clock at this moment", labels=["clock"])
+    for name, speed in {clock.name: clock.current_hz for clock in board.clocks}.items():
+        if speed is not None:
+            hertz.add_metric([name], speed)
+    yield hertz
+    yield _gauge("throttled_devices", "What the kernel slows down because of heat", len(board.throttled))
+
+
+def _gauge(name: str, text: str, value: float) -> Metric:
+    return GaugeMetricFamily(f"rkdeploy_{name}", text, value=value)
+
+
+def _counter(name: str, text: str, value: int) -> Metric:
+    return CounterMetricFamily(f"rkdeploy_{name}", text, value=value)

@@ -1,0 +1,118 @@
+"""What the pipeline hands over and viewers pick up: the newest frame, and the detections of the last few hundred.
+
+`put` is all that the pipeline's thread ever does for viewers: it replaces three references under a lock.  There is one
+ring of detections for all viewers; each has only a position in it.  Whoever falls further behind than the ring is long
+goes on with the oldest that is there: that is a bounded queue a viewer with the oldest dropped, at no cost a viewer.
+Masks and class maps are large, so the ring is bounded in bytes, too; a frame whose line has been written has none.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from rkdeploy.device.stream.sinks.jsonl import json_line
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from rkdeploy.device.postprocess.detections import Detections
+    from rkdeploy.device.stream.frames import Frame
+
+RING = 256
+RING_BYTES = 64 << 20
+"""Most pixels of masks and class maps that wait to be written: two maps of 20 frames of 1920 x 1080."""
+
+
+@dataclass(slots=True, eq=False)
+class Found:
+    """The detections of one frame, without its picture.
+
+    Attributes:
+        number: running number of what the sink was given, from 1.
+        detections: None when the line has been written.
+        pixel_bytes: memory of the masks and class maps that wait to be written.
+    """
+
+    number: int
+    source: str
+    index: int
+    image_hw: tuple[int, int]
+    detections: Detections | None
+    pixel_bytes: int
+    _line: str = field(default="", repr=False)
+
+    def line(self, class_names: Sequence[str]) -> str:
+        """As `--jsonl` writes it; made once for all viewers, by the server's thread."""
+        if self.detections is not None:
+            self._line = json_line(self.source, self.index, self.image_hw, self.detections, class_names)
+            self.detections = None  # its masks and maps are a thousand times larger
+            self.pixel_bytes = 0
+        return self._line
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Newest:
+    """The newest frame and its number, from 1."""
+
+    number: int
+    frame: Frame
+    detections: Detections
+
+
+class Slot:
+    """Between the pipeline's thread and the server's."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._newest: Newest | None = None
+        self._ring: deque[Found] = deque(maxlen=RING)
+        self._number = 0
+        self._since_s = time.monotonic()
+
+    def put(self, frame: Frame, detections: Detections) -> None:
+        """Take one frame; O(1), never waits for a viewer."""
+        with self._lock:
+            self._number += 1
+            self._newest = Newest(self._number, frame, detections)
+            height, width = frame.image.shape[:2]
+            size = _pixel_bytes(detections)
+            self._ring.append(Found(self._number, frame.source, frame.index, (height, width), detections, size))
+            if size:
+                self._bound_bytes()
+            self._since_s = time.monotonic()
+
+    def _bound_bytes(self) -> None:
+        """Drop the oldest until what waits fits; the newest stays."""
+        total = sum(found.pixel_bytes for found in self._ring)
+        while total > RING_BYTES and len(self._ring) > 1:
+            total -= self._ring.popleft().pixel_bytes
+
+    def newest(self) -> Newest | None:
+        """The last frame that came."""
+        with self._lock:
+            return self._newest
+
+    def number(self) -> int:
+        """How many have come."""
+        with self._lock:
+            return self._number
+
+    def found_after(self, number: int) -> list[Found]:
+        """The detections after a number that are still there, in order."""
+        with self._lock:
+            count = min(self._number - number, len(self._ring))
+            return [self._ring[i] for i in range(-count, 0)] if count > 0 else []
+
+    def seconds_since(self) -> float:
+        """Time since the last frame, or since the start when none has come."""
+        with self._lock:
+            return time.monotonic() - self._since_s
+
+
+def _pixel_bytes(detections: Detections) -> int:
+    masks = sum(mask.pixels.nbytes for mask in detections.masks or ())
+    return masks + sum(one.class_ids.nbytes for one in detections.class_maps)

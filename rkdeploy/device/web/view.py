@@ -1,0 +1,230 @@
+"""The sink that viewers look at: a server in a thread of its own.
+
+    pipeline's thread            server's thread                    two threads
+    write -> slot                event loop, uvicorn, Starlette     JPEG, /proc and /sys
+
+The pipeline's thread puts a reference into the slot and goes on.  All else happens only when somebody asks.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import socket
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import uvicorn
+
+from rkdeploy.device.web.app import WebApp
+from rkdeploy.device.web.connection import KEEP_ALIVE_S, MAX_CONNECTIONS, Connection
+from rkdeploy.device.web.jpeg import JpegOptions, SharedJpeg
+from rkdeploy.device.web.newest import Slot
+from rkdeploy.device.web.status import Status, read_board_now
+from rkdeploy.errors import RkdeployError
+from rkdeploy.system.file_names import readable_name
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from types import TracebackType
+
+    from typing_extensions import Self  # for type checkers only; typing has it from Python 3.11 on
+
+    from rkdeploy.device.postprocess.detections import Detections
+    from rkdeploy.device.stream.frames import Frame
+    from rkdeploy.device.stream.statistics import PipelineStats
+    from rkdeploy.device.web.address import Address
+
+HEALTHY_WITHIN_S = 10.0
+_START_S, _END_S, _GRACE_S = 10.0, 10.0, 1
+_SEND_BUFFER_BYTES = 256 * 1024  # what a viewer that stops reading gets later is old: keep it short
+_ROOT = Path("/")
+
+
+class WebView:
+    """Shows each newest frame, with figures, to whoever looks.  Entering listens; leaving ends all connections.
+
+    Args:
+        address: to listen on.
+        token: as `require_token` lets it through.
+        class_names: of the contract.
+        title: what runs.
+        source: what it runs on, without passwords.
+        notify: gets a sentence when the server ends by itself; the pipeline goes on.
+        sysroot: folder in which `proc` and `sys` are looked for.
+        healthy_within_s: `/healthz` wants a frame that is younger.
+        options: how frames are shown.
+
+    Entering raises:
+        RkdeployError: when it cannot listen there.
+    """
+
+    def __init__(
+        self,
+        address: Address,
+        token: str | None,
+        class_names: Sequence[str],
+        *,
+        title: str = "",
+        source: str = "",
+        notify: Callable[[str], None] | None = None,
+        sysroot: Path = _ROOT,
+        healthy_within_s: float = HEALTHY_WITHIN_S,
+        options: JpegOptions | None = None,
+    ) -> None:
+        self._address, self._token = address, token
+        self._class_names = tuple(class_names)
+        self._title, self._source = readable_name(title), readable_name(source)
+        self._notify = notify
+        self._sysroot = sysroot
+        self._healthy_within_s = healthy_within_s
+        self._options = options or JpegOptions()
+        self._slot = Slot()
+        self._stats: Callable[[], PipelineStats] | None = None
+        self._figures_from: Callable[[], str] = str
+        self._started, self._ending = threading.Event(), threading.Event()
+        self._thread: threading.Thread | None = None
+        self._end: Callable[[], None] | None = None
+        self._error: BaseException | None = None
+        self.app: WebApp | None = None
+        self.jpeg: SharedJpeg | None = None
+        self.port = address.port
+
+    def __enter__(self) -> Self:
+        listening = _listen(self._address)
+        self.port = listening.getsockname()[1]
+        self._thread = threading.Thread(target=self._run, args=(listening,), name="rkdeploy-web", daemon=True)
+        self._thread.start()
+        if not self._started.wait(_START_S) or self._error is not None:
+            listening.close()
+            raise RkdeployError(f"The web view did not start: {self._error or 'it hangs'}.") from self._error
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._ending.set()
+        if self._end is not None:
+            self._end()
+        if self._thread is not None:
+            self._thread.join(_END_S)
+
+    def write(self, frame: Frame, detections: Detections) -> None:
+        """Take one frame: two references are kept, nothing is copied, drawn or sent here."""
+        self._slot.put(frame, detections)
+
+    def watch(self, stats: Callable[[], PipelineStats], figures_from: Callable[[], str]) -> None:
+        """Show these figures from now on; both are called from the server's threads."""
+        self._figures_from = figures_from
+        self._stats = stats
+
+    @property
+    def url(self) -> str:
+        """Where to look, without the token."""
+        host = self._address.host
+        if host in ("0.0.0.0", "::"):  # noqa: S104 - every network, which is no name to go to
+            host = socket.gethostname()
+        return f"http://[{host}]:{self.port}/" if ":" in host else f"http://{host}:{self.port}/"
+
+    def _run(self, listening: socket.socket) -> None:
+        try:
+            with closing(listening), ThreadPoolExecutor(2, thread_name_prefix="rkdeploy-web-work") as workers:
+                asyncio.run(self._serve(listening, workers))
+        except BaseException as error:  # noqa: BLE001 - told to whoever entered, or who can see a warning
+            self._error = error
+        if self._notify is not None and self._started.is_set() and not self._ending.is_set():
+            self._notify(f"The web view has ended: {self._error or 'its server stopped'}. The run goes on.")
+        self._started.set()
+
+    async def _serve(self, listening: socket.socket, workers: ThreadPoolExecutor) -> None:
+        loop = asyncio.get_running_loop()
+
+        async def read_status(viewers: int, listeners: int) -> Status:
+            return await loop.run_in_executor(workers, self._status, viewers, listeners)
+
+        self.jpeg = SharedJpeg(self._slot, self._class_names, self._options, workers)
+        self.app = app = WebApp(self._slot, self.jpeg, self._class_names, read_status, self._token)
+        # uvicorn would write requests, tokens in them included, to the log
+        for name in ("uvicorn", "uvicorn.error", "uvicorn.access", "uvicorn.asgi"):
+            logging.getLogger(name).setLevel(logging.CRITICAL + 1)
+        server = _Server(
+            uvicorn.Config(
+                app.asgi, http=Connection, ws="none", loop="asyncio", lifespan="off", log_config=None,
+                access_log=False, server_header=False, proxy_headers=False, limit_concurrency=MAX_CONNECTIONS + 1,
+                timeout_keep_alive=KEEP_ALIVE_S, timeout_graceful_shutdown=_GRACE_S,
+                h11_max_incomplete_event_size=16_384,
+            ),
+            self._started,
+        )  # fmt: skip
+
+        def end() -> None:
+            app.close()
+            server.should_exit = True
+            for connection in list(server.server_state.connections):
+                if isinstance(connection, Connection):
+                    connection.abort_if_stuck()
+
+        def end_from_any_thread() -> None:
+            try:
+                loop.call_soon_threadsafe(end)
+            except RuntimeError:
+                return  # it has ended already
+
+        self._end = end_from_any_thread
+        if self._ending.is_set():
+            return
+        await server.serve(sockets=[listening])
+        for connection in list(server.server_state.connections):
+            if isinstance(connection, Connection):
+                connection.transport.abort()
+        await asyncio.sleep(0)
+
+    def _status(self, viewers: int, listeners: int) -> Status:
+        since_s = self._slot.seconds_since()
+        return Status(
+            title=self._title,
+            source=self._source,
+            figures_from=self._figures_from(),
+            healthy=since_s <= self._healthy_within_s,
+            healthy_within_s=self._healthy_within_s,
+            seconds_since_frame=since_s,
+            stats=self._stats() if self._stats is not None else None,
+            board=read_board_now(self._sysroot),
+            viewers=viewers,
+            listeners=listeners,
+        )
+
+
+class _Server(uvicorn.Server):
+    def __init__(self, config: uvicorn.Config, started: threading.Event) -> None:
+        super().__init__(config)
+        self._up = started
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        self._up.set()
+
+
+def _listen(address: Address) -> socket.socket:
+    try:
+        family, kind, protocol, _, where = socket.getaddrinfo(
+            address.host, address.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+    except OSError as error:
+        raise RkdeployError(f'--web "{address}": the host is not known: {error.strerror}.') from error
+    listening = socket.socket(family, kind, protocol)
+    try:
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SEND_BUFFER_BYTES)  # connections inherit it
+        listening.bind(where)
+        listening.listen(64)
+    except OSError as error:
+        listening.close()
+        raise RkdeployError(
+            f'--web "{address}" cannot be listened on: {(error.strerror or str(error)).lower()}.',
+            f"Take another port, --web {address.host}:8081, or any free one, --web {address.host}:0.",
+        ) from error
+    return listening

@@ -1,0 +1,1 @@
+"""The host: from a checkpoint to a bundle.  Needs onnx and the vendor's toolkit."""

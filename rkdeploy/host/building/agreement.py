@@ -1,0 +1,285 @@
+"""How close the built model comes to float: tensor by tensor, and in the detections that a user would see."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rkdeploy.contract.record import Agreement, FoundShare, KeypointAgreement, MapAgreement, OutputAgreement
+from rkdeploy.contract.spec import HeadOutput, ModelSpec
+from rkdeploy.datasets.truth import finds_objects
+from rkdeploy.device.postprocess.detections import Detections
+from rkdeploy.device.postprocess.postprocessor import Postprocessor
+from rkdeploy.device.postprocess.thresholds import Thresholds
+from rkdeploy.device.runtime.protocol import HeadTensor
+from rkdeploy.errors import VerificationError
+from rkdeploy.evaluate.bootstrap import image_weights, interval
+from rkdeploy.evaluate.float_truth import FloatTruthMeter
+from rkdeploy.evaluate.scoring import kinds_of
+from rkdeploy.host.building.matching import Matches, keypoint_shifts, mask_ious, match_detections
+from rkdeploy.images.fit import LetterboxTransform
+
+MATCH_IOU = 0.85
+MATCH_SCORE_DIFFERENCE = 0.15
+MATCH_SIMILARITY = 0.9
+"""Object keypoint similarity from which two poses count as alike."""
+SURE = 0.25
+"""How far above the threshold a float score must lie for the object to count as one that float is sure of."""
+SAME_OBJECT = 0.5
+"""Overlap from which two detections of a class are of one object."""
+THINNEST_PX = 4.0
+"""Boxes with a shorter side, in source pixels, are left out on both sides: one pixel of shift takes the overlap of a
+thinner one below 0.6, so overlaps say nothing of it."""
+RANKED_FROM = 0.05
+"""The built model's detections are ranked down to this score: see `rkdeploy.evaluate.float_truth`."""
+
+
+@dataclass(slots=True)
+class _Sums:
+    """What is gathered of one output over the images."""
+
+    dot: float = 0.0
+    float_square: float = 0.0
+    built_square: float = 0.0
+    max_error: float = 0.0
+    saturated: int = 0
+    values: int = 0
+    float_peak: float = 0.0
+    built_peak: float = 0.0
+    tensor: HeadTensor | None = field(default=None)
+
+
+class _MapSums:
+    """Pixels of a class map by float's class and the built model's, image by image."""
+
+    def __init__(self, classes: int) -> None:
+        self._classes = classes
+        self._counts: list[NDArray[np.int64]] = []
+
+    def add(self, reference: NDArray[np.uint8], built: NDArray[np.uint8]) -> None:
+        classes = self._classes
+        cells = np.bincount(reference.ravel().astype(np.intp) * classes + built.ravel(), minlength=classes**2)
+        self._counts.append(cells.reshape(classes, classes))
+
+    def agreement(self, output: str) -> MapAgreement:
+        """The figures of all images."""
+        counts = np.array(self._counts, np.int64).reshape(-1, self._classes, self._classes)
+        total = counts.sum(axis=0)
+        mean = float(_mean_iou(total))
+        if np.isnan(mean):
+            return MapAgreement(output, 1.0 if total.sum() else 0.0, None)
+        drawn = np.tensordot(image_weights(len(counts)), counts, axes=1)
+        return MapAgreement(output, float(np.trace(total) / total.sum()), mean, interval(_mean_iou(drawn)))
+
+
+def _mean_iou(counts: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Mean over the classes that float found of intersection over union, (...) of (..., n, n); NaN where none is."""
+    both = np.diagonal(counts, axis1=-2, axis2=-1)
+    there = counts.sum(axis=-1) > 0
+    either = counts.sum(axis=-1) + counts.sum(axis=-2) - both
+    ious = np.where(there, both / np.maximum(either, 1), 0.0)
+    found = there.sum(axis=-1)
+    return np.where(found > 0, ious.sum(axis=-1) / np.maximum(found, 1), np.nan)
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """What both sides found in one image, in its pixels."""
+
+    reference: Detections
+    built: Detections
+    matches: Matches
+
+
+class AgreementMeter:
+    """Takes the head tensors of float and of the built model, image by image, and sums up.
+
+    Args:
+        spec: the contract.
+        confidence: detections from this score upwards are compared.
+    """
+
+    def __init__(self, spec: ModelSpec, confidence: float = 0.25) -> None:
+        self._spec = spec
+        self._confidence = confidence
+        self._postprocess = Postprocessor(spec, Thresholds(confidence=min(RANKED_FROM, confidence)))
+        points = spec.keypoints.count if spec.keypoints is not None else 0
+        kinds = kinds_of(spec) if finds_objects(spec) else ()
+        self._precisions = [FloatTruthMeter(kind, len(spec.class_names), points) for kind in kinds]
+        self._sums = [_Sums() for _ in spec.outputs]
+        self._matches: list[Matches] = []
+        self._shifts: list[NDArray[np.float32]] = []
+        self._likeness: list[NDArray[np.float64]] = []
+        self._mask_ious: list[NDArray[np.float64]] = []
+        self._maps = {m.output: _MapSums(len(m.class_names)) for m in spec.class_maps}
+        self._same_first: list[bool] = []
+        self._recall: list[tuple[int, int]] = []  # objects, found
+        self._precision: list[tuple[int, int]] = []
+
+    def add(
+        self, reference: Sequence[HeadTensor], built: Sequence[HeadTensor], transform: LetterboxTransform
+    ) -> Comparison:
+        """Compare one image, and say what was found in it."""
+        for output, sums, expected, got in zip(self._spec.outputs, self._sums, reference, built, strict=True):
+            self._add_tensor(output, sums, expected.dequantized(), got)
+        seen, ranked = (_without_thin(self._postprocess(tensors, transform)) for tensors in (reference, built))
+        found, again = seen.above(self._confidence), ranked.above(self._confidence)
+        for meter in self._precisions:
+            meter.add(found, ranked, transform.source_hw)
+        self._recall.append(_found_in(again, found.above(self._confidence + SURE)))
+        self._precision.append(_found_in(seen, again))
+        matches = match_detections(found, again, MATCH_IOU, MATCH_SCORE_DIFFERENCE)
+        self._matches.append(matches)
+        self._add_details(found, again, matches, transform)
+        return Comparison(found, again, matches)
+
+    def _add_details(
+        self, found: Detections, again: Detections, matches: Matches, transform: LetterboxTransform
+    ) -> None:
+        """What the task gives besides boxes."""
+        if found.keypoints is not None:
+            shifts, likeness = keypoint_shifts(found, again, matches.pairs)
+            self._shifts.append(shifts * np.float32(transform.scale_x))
+            self._likeness.append(likeness)
+        if found.masks is not None:
+            self._mask_ious.append(mask_ious(found, again, matches.pairs))
+        for known, a, b in zip(self._spec.class_maps, found.class_maps, again.class_maps, strict=True):
+            self._maps[known.output].add(a.class_ids, b.class_ids)
+        if found.ranking is not None and again.ranking is not None:
+            self._same_first.append(bool(found.ranking.class_ids[0] == again.ranking.class_ids[0]))
+
+    def _add_tensor(self, output: HeadOutput, sums: _Sums, expected: NDArray[np.float32], got: HeadTensor) -> None:
+        real = got.dequantized()
+        if not np.isfinite(real).all():
+            raise VerificationError(
+                f'Output "{output.name}" of the built model holds NaN or infinity.',
+                "In float16 a value beyond 65,504 overflows: build with --dtype int8, or look for exploding weights.",
+            )
+        a, b = expected.ravel().astype(np.float64), real.ravel().astype(np.float64)
+        sums.dot += float(a @ b)
+        sums.float_square += float(a @ a)
+        sums.built_square += float(b @ b)
+        sums.max_error = max(sums.max_error, float(np.abs(a - b).max()))
+        sums.values += a.size
+        sums.tensor = got
+        if got.values.dtype.kind in "iu":
+            limits = np.iinfo(got.values.dtype)
+            sums.saturated += int(((got.values == limits.min) | (got.values == limits.max)).sum())
+        channels = self._score_channels(output)
+        if channels is not None:
+            sums.float_peak = max(sums.float_peak, _probability(output, expected[:, channels].max()))
+            sums.built_peak = max(sums.built_peak, _probability(output, real[:, channels].max()))
+
+    def _score_channels(self, output: HeadOutput) -> NDArray[np.intp] | None:
+        """Channels whose probability decides whether there is an object, None for a tensor without such."""
+        if output.role == "scores":
+            return np.arange(output.shape[1])
+        first = {"anchor_map": 4, "anchor_scores": 0}.get(output.role)
+        if first is None or self._spec.anchors is None:
+            return None
+        fields = output.shape[1] // self._spec.anchors.per_level
+        return np.arange(first, output.shape[1], fields)
+
+    def result(self, figures_from: str, source: str) -> Agreement:
+        """The sums over all images so far."""
+        ious = [v for m in self._matches for v in m.ious]
+        scores = [v for m in self._matches for v in m.score_differences]
+        return Agreement(
+            figures_from=figures_from,
+            images=len(self._matches),
+            source=source,
+            confidence=self._confidence,
+            outputs=tuple(self._output(o, s) for o, s in zip(self._spec.outputs, self._sums, strict=True)),
+            float_detections=sum(m.reference for m in self._matches),
+            built_detections=sum(m.compared for m in self._matches),
+            matched=len(ious),
+            iou=MATCH_IOU,
+            score_difference=MATCH_SCORE_DIFFERENCE,
+            mean_iou=float(np.mean(ious)) if ious else None,
+            mean_score_difference=float(np.mean(scores)) if scores else None,
+            keypoints=self._keypoints(),
+            mask_iou=float(np.mean(masks)) if (masks := _joined(self._mask_ious)).size else None,
+            class_maps=tuple(self._maps[m.output].agreement(m.output) for m in self._spec.class_maps),
+            same_first_class=float(np.mean(self._same_first)) if self._same_first else None,
+            average_precisions=tuple(ap for meter in self._precisions if (ap := meter.result()) is not None),
+            built_confidence=min(RANKED_FROM, self._confidence),
+            same_first_class_interval=self._first_class_interval(),
+            recall=_share(self._recall, self._confidence + SURE, self._confidence),
+            precision=_share(self._precision, self._confidence, min(RANKED_FROM, self._confidence)),
+        )
+
+    def _first_class_interval(self) -> tuple[float, float] | None:
+        if not self._same_first:
+            return None
+        same = np.array(self._same_first, np.float64)
+        return interval(image_weights(len(same)) @ same / len(same))
+
+    def _keypoints(self) -> KeypointAgreement | None:
+        shifts, likeness = _joined(self._shifts), _joined(self._likeness)
+        if not shifts.size:
+            return None
+        return KeypointAgreement(
+            points=int(shifts.size),
+            median_shift_px=float(np.median(shifts)),
+            p95_shift_px=float(np.percentile(shifts, 95)),
+            similarity=MATCH_SIMILARITY,
+            alike=float((likeness >= MATCH_SIMILARITY).mean()),
+        )
+
+    def _output(self, output: HeadOutput, sums: _Sums) -> OutputAgreement:
+        norm = (sums.float_square * sums.built_square) ** 0.5
+        tensor = sums.tensor
+        quantized = tensor is not None and tensor.values.dtype.kind in "iu"
+        scored = self._score_channels(output) is not None
+        reachable = None
+        if scored and quantized and tensor is not None:
+            top = (int(np.iinfo(tensor.values.dtype).max) - tensor.zero_point) * tensor.scale
+            reachable = _probability(output, top)
+        return OutputAgreement(
+            name=output.name,
+            role=output.role,
+            cosine=sums.dot / norm if norm else float(sums.float_square == sums.built_square),
+            max_error=sums.max_error,
+            saturated=sums.saturated / sums.values if quantized and sums.values else None,
+            reachable_score=reachable,
+            float_peak=sums.float_peak if scored else None,
+            built_peak=sums.built_peak if scored else None,
+        )
+
+
+def _without_thin(found: Detections) -> Detections:
+    """The detections whose boxes are wide and high enough to be compared by their overlap."""
+    if found.ranking is not None or not len(found):
+        return found
+    sides = found.xyxy[:, 2:] - found.xyxy[:, :2] if found.rotated is None else found.rotated[:, 2:4]
+    return found.where(sides.min(axis=1) >= THINNEST_PX)
+
+
+def _found_in(there: Detections, counted: Detections) -> tuple[int, int]:
+    """How many detections are counted, and how many of them are there."""
+    return len(counted), len(match_detections(counted, there, SAME_OBJECT, score_difference=1.0).pairs)
+
+
+def _share(images: Sequence[tuple[int, int]], confidence: float, other_confidence: float) -> FoundShare | None:
+    """Of the (counted, found) of all images."""
+    counts = np.array(images, np.float64).reshape(-1, 2)
+    objects, found = counts.sum(axis=0)
+    if not objects:
+        return None
+    drawn = image_weights(len(counts)) @ counts
+    shares = np.divide(drawn[:, 1], drawn[:, 0], out=np.full(len(drawn), np.nan), where=drawn[:, 0] > 0)
+    return FoundShare(confidence, other_confidence, SAME_OBJECT, int(objects), float(found / objects), interval(shares))
+
+
+def _joined(parts: Sequence[NDArray[Any]]) -> NDArray[Any]:
+    return np.concatenate(parts) if parts else np.zeros(0)
+
+
+def _probability(output: HeadOutput, value: float) -> float:
+    if output.activation == "sigmoid":
+        return float(value)
+    return float(1 / (1 + np.exp(-np.clip(np.float64(value), -80, 80))))

@@ -1,0 +1,116 @@
+"""A network from the checkpoint of its training run."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import onnx
+
+from rkdeploy.errors import RkdeployError
+from rkdeploy.host.building.network import Network, sha256_of
+from rkdeploy.host.checkpoint import read_checkpoint
+from rkdeploy.host.export.emission import StemForm
+from rkdeploy.host.export.exported import Exported
+from rkdeploy.host.families.kinds import require_buildable
+from rkdeploy.host.families.model_info import ModelInfo
+from rkdeploy.host.families.registry import family_of
+from rkdeploy.host.graph.simplify import simplify
+
+_NO_NAMES = "The checkpoint has no class names; they are class_0, class_1, ... Give them with --names."
+
+
+def from_checkpoint(
+    file: Path,
+    imgsz: tuple[int, int] | None,
+    stem: StemForm,
+    *,
+    nms: bool | None = None,
+    cfg: Path | None = None,
+) -> Network:
+    """Read, export and simplify a `.pt` or `.pth`.
+
+    Args:
+        file: the checkpoint.
+        imgsz: (height, width) of the network input; None takes the training size.
+        stem: how its first layer is written.
+        nms: of a checkpoint with two heads, whether to take the one whose boxes need suppression; None takes the one
+            that its trainer takes.
+        cfg: the darknet cfg of a checkpoint that holds weights only.
+
+    Raises:
+        RkdeployError: whatever is wrong with it.
+    """
+    checkpoint = read_checkpoint(file, cfg)
+    family = family_of(checkpoint)
+    info = _with_head(family.describe(checkpoint), nms=nms)
+    require_buildable(checkpoint)
+    hw, note = choose_size(info, imgsz)
+    trained = family.export(checkpoint, info, *hw)
+    reference = trained
+    if stem != "trained":
+        rewritten = family.export(checkpoint, info, *hw, stem=stem)
+        reference = trained if rewritten.model == trained.model else rewritten
+    return Network(
+        file=file,
+        sha256=sha256_of(file),
+        weights=None,
+        family=info.family,
+        task=info.task,
+        trained=trained.model,
+        reference=reference.model,
+        simplified=simplify(with_taps(reference)),
+        head=reference.head,
+        reference_head=reference.head,
+        input=reference.input,
+        anchors=reference.head.anchors,
+        anchors_from="checkpoint" if reference.head.anchors is not None else None,
+        class_names=info.class_names,
+        info=info,
+        notes=tuple(n for n in (note, "" if info.has_class_names else _NO_NAMES) if n),
+    )
+
+
+def _with_head(info: ModelInfo, *, nms: bool | None) -> ModelInfo:
+    if nms is None or nms is not info.end_to_end:
+        return info
+    if not info.dual_head:
+        kind = "gives each object once" if info.end_to_end else "needs non-maximum suppression"
+        raise RkdeployError(f"The checkpoint has one head, which {kind}.", f"Leave out --{'nms' if nms else 'no-nms'}.")
+    return replace(info, end_to_end=not nms)
+
+
+def with_taps(exported: Exported) -> onnx.ModelProto:
+    """The graph with the head's raw tensors as further outputs: simplification then keeps them and their names."""
+    model = onnx.ModelProto()
+    model.CopyFrom(exported.model)
+    for tap in exported.head.taps:
+        model.graph.output.append(onnx.helper.make_tensor_value_info(tap.tensor, onnx.TensorProto.FLOAT, tap.shape))
+    return model
+
+
+def choose_size(info: ModelInfo, imgsz: tuple[int, int] | None) -> tuple[tuple[int, int], str]:
+    """Network input (height, width), and a note for the user when it had to be assumed.
+
+    Raises:
+        RkdeployError: when the size is no multiple of the largest stride.
+    """
+    largest = max(info.strides, default=1)
+    note = ""
+    if imgsz is None:
+        assumed = 224 if info.task == "classify" else 1280 if largest >= 64 else 640
+        size = info.image_size or assumed
+        if info.image_size is None:
+            note = (
+                f"The checkpoint does not say what image size it was trained at; {assumed} is assumed. "
+                "Give --imgsz if it was another."
+            )
+        rounded = -(-size // largest) * largest
+        imgsz = (rounded, rounded)
+    if any(n < largest or n % largest for n in imgsz):
+        near = tuple(max(largest, round(n / largest) * largest) for n in imgsz)
+        raise RkdeployError(
+            f"The input size {imgsz[0]}x{imgsz[1]} (height x width) is no multiple of the largest stride, {largest}.",
+            f"Use --imgsz {near[0]} {near[1]}.",
+        )
+    return imgsz, note

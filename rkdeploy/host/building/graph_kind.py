@@ -1,0 +1,43 @@
+"""What kind of model a graph is: its head where it builds, its name where it does not."""
+
+from __future__ import annotations
+
+import onnx
+
+from rkdeploy.errors import GraphError
+from rkdeploy.host.families import yolop
+from rkdeploy.host.graph.facts import facts_of
+from rkdeploy.host.graph.find_head import find_head
+from rkdeploy.host.graph.head import Head
+from rkdeploy.host.graph.kinds import INPUTS, MISREAD, UNREAD, kind_among, refusal
+
+
+def require_image_model(model: onnx.ModelProto) -> None:
+    """Refuse a graph whose inputs say that it is something else.
+
+    Raises:
+        GraphError: naming what it is.
+    """
+    facts = facts_of(model)
+    kind = kind_among(INPUTS, facts)
+    if kind is not None:
+        raise refusal(kind, facts)
+
+
+def find_named_head(simplified: onnx.ModelProto, classes: int | None) -> tuple[onnx.ModelProto, Head]:
+    """Find the head of a simplified graph with static shapes; see `find_head`.
+
+    Raises:
+        GraphError: when there is none that is known, naming the kind of model where its shapes tell.
+    """
+    facts = facts_of(simplified)
+    kind = kind_among(MISREAD, facts)
+    if kind is not None:
+        raise refusal(kind, facts)
+    try:
+        return find_head(simplified, classes, yolop.CLASS_MAPS)
+    except GraphError as error:
+        kind = kind_among(UNREAD, facts)
+        if kind is None:
+            raise
+        raise refusal(kind, facts) from error

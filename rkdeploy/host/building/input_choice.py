@@ -1,0 +1,115 @@
+"""What a user says of a network's input and classes where the file cannot say it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from rkdeploy.contract.spec import ColorOrder, Fit, InputSpec
+from rkdeploy.datasets.data_yaml import read_data_yaml
+from rkdeploy.errors import RkdeployError, shown
+from rkdeploy.host.building.network import Network
+from rkdeploy.system.text_file import TextFileError, read_text, text_lines
+
+IMAGENET_MEAN = (123.675, 116.28, 103.53)
+IMAGENET_STD = (58.395, 57.12, 57.375)
+"""Of 0..255, RGB: what torchvision's models were trained with, and most classifiers since."""
+TORCHVISION_CROP = 0.875
+_MAX_NAMES = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class InputChoice:
+    """Choices that replace what the family or the file says; None leaves it.
+
+    Attributes:
+        mean, std: per channel, in pixel values 0..255, in the network's channel order.
+        color: channel order of the network.
+        fit: how an image is brought to the network's size.
+        crop_fraction: of a center crop.
+        names: a data.yaml, or a text file with one class name a line.
+    """
+
+    mean: tuple[float, float, float] | None = None
+    std: tuple[float, float, float] | None = None
+    color: ColorOrder | None = None
+    fit: Fit | None = None
+    crop_fraction: float | None = None
+    names: Path | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse numbers that mean nothing.
+
+        Raises:
+            RkdeployError: naming the option.
+        """
+        if self.std is not None and not all(value > 0 for value in self.std):
+            raise RkdeployError(f"--std is {self.std}, expected three numbers above 0, in pixel values 0 to 255.")
+        if self.crop_fraction is not None and not 0 < self.crop_fraction <= 1:
+            raise RkdeployError(f"--crop is {self.crop_fraction}, expected a number above 0 and at most 1.")
+
+
+def with_choice(network: Network, choice: InputChoice) -> Network:
+    """The network with the user's choices.
+
+    A classifier that comes as ONNX alone says nothing of its input: ImageNet's usual preparation is assumed for what
+    the user left open, with a note.
+
+    Raises:
+        RkdeployError: when the names are not as many as the classes.
+    """
+    image, notes = network.input, list(network.notes)
+    if network.task == "classify" and network.info is None and not _says_ultralytics(network):
+        image = replace(image, mean=IMAGENET_MEAN, std=IMAGENET_STD, fit="center_crop", crop_fraction=TORCHVISION_CROP)
+        if choice.mean is None or choice.std is None:
+            notes.append(
+                "The ONNX file does not say how its images are prepared; ImageNet's mean and deviation and a center "
+                f"crop of {TORCHVISION_CROP} are assumed. If it was otherwise, give --mean, --std, --crop, --fit, "
+                "--color."
+            )
+    image = _chosen(image, choice)
+    names = network.class_names
+    if choice.names is not None:
+        names = read_names(choice.names)
+        if len(names) != len(network.class_names):
+            raise RkdeployError(
+                f'"{choice.names}" has {len(names)} class names, expected {len(network.class_names)}, one for each '
+                "class of the model.",
+                "Give one name a line, in the order of the model's classes.",
+            )
+        notes = [note for note in notes if "no class names" not in note]
+    return replace(network, input=image, class_names=names, notes=tuple(notes))
+
+
+def _chosen(image: InputSpec, choice: InputChoice) -> InputSpec:
+    return replace(
+        image,
+        mean=choice.mean or image.mean,
+        std=choice.std or image.std,
+        color=choice.color or image.color,
+        fit=choice.fit or image.fit,
+        crop_fraction=choice.crop_fraction or image.crop_fraction,
+    )
+
+
+def _says_ultralytics(network: Network) -> bool:
+    """Whether its metadata are those of Ultralytics' exporter, whose classifiers take RGB from 0 to 1."""
+    return any(p.key == "author" and p.value == "Ultralytics" for p in network.trained.metadata_props)
+
+
+def read_names(path: Path) -> tuple[str, ...]:
+    """The class names in a data.yaml, or in a text file with one a line.
+
+    Raises:
+        RkdeployError: unreadable, no text, or with names that cannot be printed.
+    """
+    if path.suffix.lower() in (".yaml", ".yml"):
+        return read_data_yaml(path, Path.cwd()).class_names
+    try:
+        lines = text_lines(read_text(path, _MAX_NAMES))
+    except TextFileError as error:
+        raise RkdeployError(f'The file of class names "{path}" {error.reason}.', error.cure) from error
+    names = tuple(line.strip() for line in lines if line.strip())
+    if not all(name.isprintable() for name in names):
+        raise RkdeployError(f'The class names "{path}" hold {shown(next(n for n in names if not n.isprintable()))}.')
+    return names

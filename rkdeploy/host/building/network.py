@@ -1,0 +1,95 @@
+"""The network that a build starts from, whether it was given as a checkpoint or as somebody's ONNX file."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+
+import onnx
+
+from rkdeploy.contract.spec import Anchors, HeadOutput, InputSpec, ModelSpec, Task
+from rkdeploy.host.families.model_info import ModelInfo
+from rkdeploy.host.graph.head import Head
+
+
+@dataclass(frozen=True, slots=True)
+class Network:
+    """A network ready to be cut.
+
+    Attributes:
+        file: what the user gave.
+        sha256: of that file.
+        weights: the `.pt` beside an ONNX file, else None.
+        family: of the model, `onnx` for a classifier from elsewhere.
+        task: what it does.
+        trained: the graph as it was trained, with its decode: what the contract is verified against.
+        reference: the same with the first layer in the form that is built; `trained` itself where nothing is rewritten.
+        simplified: the graph to cut, with static shapes.
+        head: the head of `simplified`.
+        reference_head: the head of `trained` and `reference`, which knows how their outputs are read.
+        input: the image input.
+        anchors: pixels, finest level first; None for anchor-free families.
+        anchors_from: `checkpoint` or `graph`; None for anchor-free families.
+        class_names: one a class.
+        info: what the checkpoint says, None for a lone ONNX file.
+        notes: what the user should know.
+        foreign: the graph comes from an ONNX file, and runs in a process with limits until it is proven.
+    """
+
+    file: Path
+    sha256: str
+    weights: Path | None
+    family: str
+    task: Task
+    trained: onnx.ModelProto
+    reference: onnx.ModelProto
+    simplified: onnx.ModelProto
+    head: Head
+    reference_head: Head
+    input: InputSpec
+    anchors: Anchors | None
+    anchors_from: str | None
+    class_names: tuple[str, ...]
+    info: ModelInfo | None
+    notes: tuple[str, ...]
+    foreign: bool = False
+
+    @property
+    def proves_decode(self) -> bool:
+        """Whether there is a trained decode, of the graph or of its checkpoint, to prove the contract with."""
+        return self.reference_head.proves_decode
+
+    @property
+    def input_hw(self) -> tuple[int, int]:
+        """Network input (height, width) in pixels."""
+        return self.input.height, self.input.width
+
+    def contract(self, outputs: tuple[HeadOutput, ...]) -> ModelSpec:
+        """The contract of this network, cut so that it has the given outputs."""
+        return ModelSpec(
+            family=self.family,
+            task=self.task,
+            class_names=self.class_names,
+            input=self.input,
+            outputs=outputs,
+            anchors=self.anchors,
+            end_to_end=self.head.end_to_end,
+            keypoints=self.head.keypoints,
+            angle=self.head.angle,
+            class_maps=self.head.class_maps,
+        )
+
+
+def describe_anchors(anchors: Anchors) -> str:
+    """Anchors as people write them: w,h w,h w,h | ... in pixels."""
+    return " | ".join(" ".join(f"{w:.6g},{h:.6g}" for w, h in level) for level in anchors.levels_px)
+
+
+def sha256_of(file: Path) -> str:
+    """SHA-256 of a file, as hexadecimal digits."""
+    digest = hashlib.sha256()
+    with file.open("rb") as stream:
+        while block := stream.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()

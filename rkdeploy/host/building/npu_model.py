@@ -1,0 +1,110 @@
+"""The cut graph made into a `.rknn`: the step that a build and a trial of `rkdeploy tune` share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+
+from rkdeploy.contract.custom_string import custom_string
+from rkdeploy.contract.spec import ModelSpec, NpuModel
+from rkdeploy.errors import ToolkitError
+from rkdeploy.host.building.options import BuildOptions
+from rkdeploy.host.toolkit.error_analysis import mean_over_images
+from rkdeploy.host.toolkit.float16 import default_float16, tensors_of, worst_layers
+from rkdeploy.host.toolkit.toolkit import BuiltModel, Toolkit, ToolkitOptions
+
+ANALYSED_IMAGES = 4
+
+CalibrationInput = Callable[[], Iterator[NDArray[np.uint8]]]
+"""Gives the calibration images anew each time it is called: (1, 3, H, W) uint8, as the network gets them."""
+
+
+def toolkit_options_of(options: BuildOptions, spec: ModelSpec) -> ToolkitOptions:
+    """What the toolkit is told about a build."""
+    return ToolkitOptions(
+        target=options.target,
+        dtype=options.dtype,
+        algorithm=options.algorithm,
+        method=options.method,
+        optimization_level=options.optimization_level,
+        mean=spec.input.mean,
+        std=spec.input.std,
+        custom_string=custom_string(spec),
+    )
+
+
+def build_npu_model(
+    toolkit: Toolkit,
+    options: BuildOptions,
+    spec: ModelSpec,
+    graph: tuple[Path, onnx.ModelProto],
+    calibration: CalibrationInput,
+    rknn: Path,
+    keep: Path,
+    detail: Callable[[str], None],
+) -> tuple[BuiltModel, ModelSpec]:
+    """Build the `.rknn` and leave it open for the simulator.
+
+    Args:
+        toolkit: open.
+        options: of the build.
+        spec: the contract of the cut graph.
+        graph: the cut graph, as a file and as read.
+        calibration: the images; asked for by quantized builds only.
+        rknn: file to write.
+        keep: folder for the files that open the simulator again, of quantized builds only.
+        detail: told where it is.
+
+    Returns:
+        The model, and the contract with its quantization and its name.
+
+    Raises:
+        RkdeployError: the toolkit failed, or gave other tensors than the contract has.
+    """
+    file, model = graph
+    toolkit_options = toolkit_options_of(options, spec)
+    quantized = toolkit_options.quantized
+    float16 = options.float16 if options.float16 is not None else default_float16(spec, options.target, options.dtype)
+    built = toolkit.build(
+        file,
+        toolkit_options,
+        calibration() if quantized else (),
+        rknn,
+        keep if quantized else None,
+        float16=tensors_of(float16.layers, model.graph, spec),
+        propose_float16=float16.auto,
+    )
+    if float16.worst:
+        worst = _worst(toolkit, calibration, float16.worst, detail)
+        built = toolkit.change_float16(worst, rknn, keep)
+    return built, replace(_with_quantization(spec, built), model=NpuModel(rknn.name, options.target, options.dtype))
+
+
+def _worst(
+    toolkit: Toolkit, calibration: CalibrationInput, count: int, detail: Callable[[str], None]
+) -> tuple[str, ...]:
+    """The layers that lose most by themselves on the first calibration images."""
+    analyses = []
+    for number, image in enumerate(islice(calibration(), ANALYSED_IMAGES), 1):
+        detail(f"layer errors, image {number}")
+        analyses.append(toolkit.analyse(np.ascontiguousarray(image.transpose(0, 2, 3, 1))))
+    return worst_layers(mean_over_images(analyses), count)
+
+
+def _with_quantization(spec: ModelSpec, model: BuiltModel) -> ModelSpec:
+    """The contract with the scales and zero points that the toolkit chose, checked to speak of the same tensors."""
+    got = [(o.name, o.shape) for o in model.outputs]
+    expected = [(o.name, o.shape) for o in spec.outputs]
+    if got != expected:
+        raise ToolkitError(f"The built model has the outputs {got}, expected {expected}.")
+    outputs = tuple(
+        replace(output, quantization=tensor.quantization)
+        for output, tensor in zip(spec.outputs, model.outputs, strict=True)
+    )
+    return replace(spec, outputs=outputs)

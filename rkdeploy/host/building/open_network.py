@@ -1,0 +1,50 @@
+"""Whatever file a user gives, as a network ready to be cut."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from rkdeploy.errors import RkdeployError
+from rkdeploy.host.building.from_checkpoint import from_checkpoint
+from rkdeploy.host.building.from_onnx import from_onnx
+from rkdeploy.host.building.network import Network
+from rkdeploy.host.export.emission import StemForm
+
+CHECKPOINT_SUFFIXES = (".pt", ".pth")
+
+
+def open_network(
+    file: Path,
+    weights: Path | None = None,
+    imgsz: tuple[int, int] | None = None,
+    stem: StemForm = "space_to_depth",
+    *,
+    nms: bool | None = None,
+    cfg: Path | None = None,
+) -> Network:
+    """Read a `.pt`, `.pth` or `.onnx` and find its head.
+
+    Args:
+        file: the checkpoint or ONNX file.
+        weights: for an ONNX file: the checkpoint that it was exported from, whose anchors and names count.
+        imgsz: (height, width) of the network input; None takes the training size.
+        stem: how a checkpoint's first layer is written in the graph that is cut.
+        nms: which head of a checkpoint with two; None takes the one that its trainer takes.
+        cfg: the darknet cfg of a checkpoint that holds weights only.
+
+    Raises:
+        RkdeployError: whatever is wrong with the files, or when they do not belong together.
+    """
+    suffix = file.suffix.lower()
+    if suffix in CHECKPOINT_SUFFIXES:
+        if weights is not None:
+            raise RkdeployError(f'"{file.name}" is a checkpoint itself.', "--weights goes with an ONNX file.")
+        return from_checkpoint(file, imgsz, stem, nms=nms, cfg=cfg)
+    if suffix == ".onnx":
+        if cfg is not None and weights is None:
+            raise RkdeployError(f'"{file.name}" needs no darknet cfg.', "--cfg goes with a checkpoint of weights only.")
+        return from_onnx(file, weights, imgsz, cfg)
+    raise RkdeployError(
+        f'"{file.name}" has the suffix "{file.suffix}", expected .pt, .pth or .onnx.',
+        "Give the best.pt of the training run, or an ONNX file exported from it.",
+    )

@@ -1,0 +1,161 @@
+"""A graph that ends in raw head tensors: what a checkpoint adds to it, and what it is read as without one."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+
+from rkdeploy.errors import GraphError
+from rkdeploy.host.building.from_checkpoint import with_taps
+from rkdeploy.host.checkpoint import Checkpoint
+from rkdeploy.host.export.exported import Exported
+from rkdeploy.host.families.kinds import require_buildable
+from rkdeploy.host.families.model_info import ModelInfo
+from rkdeploy.host.families.registry import family_of
+from rkdeploy.host.graph.foreign_process import Runs, run_foreign
+from rkdeploy.host.graph.head import Head, Tap
+from rkdeploy.host.graph.session import Session
+
+NOT_A_PAIR = "They are of different models: give the checkpoint that the graph was exported from."
+_KNOWN_BOXES = {
+    4: "four distances in cells, as YOLOv6 and YOLO26 have them",
+    64: "distributions over 16 distances, as YOLOv8 to 12 have them",
+    68: "distributions over 17 distances, as YOLOv6 and PP-YOLOE have them",
+}
+"""Channels of the boxes -> what is assumed of them where nothing proves it."""
+
+
+def matching_export(
+    file: Path, simplified: onnx.ModelProto, head: Head, checkpoint: Checkpoint, info: ModelInfo, hw: tuple[int, int]
+) -> tuple[ModelInfo, Exported]:
+    """The checkpoint's own graph, whose decode proves how the raw tensors are read.
+
+    Of a checkpoint with two heads (YOLOv10, YOLO26) the graph may have either: the one with the same values is taken.
+
+    Args:
+        file: the ONNX file.
+        simplified: its graph, which ends in raw tensors.
+        head: its head.
+        checkpoint: what it was exported from.
+        info: what the checkpoint says of itself.
+        hw: (height, width) of the input in pixels.
+
+    Raises:
+        RkdeployError: when the checkpoint cannot be exported, or has other tensors.
+    """
+    require_buildable(checkpoint)
+    family = family_of(checkpoint)
+    choices = [info, replace(info, end_to_end=not info.end_to_end)] if info.dual_head else [info]
+    exports = [(choice, family.export(checkpoint, choice, *hw)) for choice in choices]
+    for _, exported in exports:
+        _require_same_tensors(head, exported.head)
+    if len(exports) == 1:
+        return exports[0]
+    own = _with_outputs(simplified, head.taps)
+    graphs = [exported for _, exported in exports]
+    return exports[run_foreign(file, lambda: _nearest(own, head.taps, graphs), int, Runs.of(own, 1 + len(graphs)))]
+
+
+def _nearest(own: onnx.ModelProto, taps: Sequence[Tap], exports: Sequence[Exported]) -> int:
+    """Which export gives the values that are most like the graph's own."""
+    given = _on_noise(own, taps)
+    return int(np.argmin([_distance(given, _on_noise(with_taps(e), e.head.taps)) for e in exports]))
+
+
+def completed(head: Head, exported: Head) -> Head:
+    """The head with what its graph leaves open, as the checkpoint says it."""
+    return replace(head, end_to_end=exported.end_to_end, keypoints=exported.keypoints, angle=exported.angle)
+
+
+def note_of_unproven(file: str, head: Head) -> str:
+    """What a graph of raw tensors is taken for where there is no checkpoint to prove it.
+
+    Args:
+        file: name of the ONNX file.
+        head: its head.
+
+    Raises:
+        GraphError: when it does not say enough of itself to be read.
+    """
+    way_out = f"Give the checkpoint it was exported from: rkdeploy build {file} --weights best.pt"
+    raw = f'"{file}" ends in raw head outputs'
+    if head.anchors_per_level:
+        fields = 5 + head.classes + head.masks
+        raise GraphError(
+            f"{raw} with {head.anchors_per_level} anchors of {fields} fields (box, objectness, then "
+            f"{fields - 5} of classes or other things): it has no decode, and so no anchors.",
+            way_out,
+        )
+    roles = {tap.role: tap.shape[1] for tap in head.taps}
+    if "keypoints" in roles and head.keypoints is None:
+        raise GraphError(f"{raw}: it has no decode, and does not say how its keypoints are read.", way_out)
+    if "angles" in roles and head.angle is None:
+        raise GraphError(f"{raw}: it has no decode, and does not say how its angles are read.", way_out)
+    channels = roles.get("dfl_boxes", 4)
+    if channels not in _KNOWN_BOXES:
+        known = ", ".join(str(n) for n in sorted(_KNOWN_BOXES))
+        others = "; 32 are those of NanoDet and PicoDet, which are not built" if channels == 32 else ""
+        raise GraphError(
+            f"{raw}: it has no decode, and its boxes have {channels} channels, expected {known}{others}.", way_out
+        )
+    return (
+        f"{raw}, and no --weights were given: nothing proves that they are decoded right. Boxes are read as "
+        f"{_KNOWN_BOXES[channels]}; overlapping boxes are suppressed; images are RGB from 0 to 1, letterboxed. To have "
+        "it proven, give the checkpoint with --weights."
+    )
+
+
+def _require_same_tensors(head: Head, exported: Head) -> None:
+    """Tensors are proven against the checkpoint's, and so must be the same.
+
+    Raises:
+        GraphError: when one of the two has others.
+    """
+    own, expected = ([tap.name for tap in found.taps if tap.name] for found in (head, exported))
+    if own != expected:
+        raise GraphError(
+            f"The ONNX graph has beside its head: {', '.join(own) or 'nothing'}; the checkpoint: "
+            f"{', '.join(expected) or 'nothing'}.",
+            NOT_A_PAIR,
+        )
+    if head.anchors_per_level:
+        return  # one map a level, whose fields are counted where the classes are
+    shown, wanted = (_described(found.taps) for found in (head, exported))
+    if shown != wanted:
+        raise GraphError(f"The ONNX graph's head has {shown}, expected {wanted} from the checkpoint.", NOT_A_PAIR)
+
+
+def _described(taps: Sequence[Tap]) -> str:
+    """The tensors of a level with their channels."""
+    first = [tap for tap in taps if not tap.name and tap.level == 0]
+    return ", ".join(f"{tap.role} ({tap.shape[1]} channels)" for tap in first) or "no tensors"
+
+
+def _with_outputs(model: onnx.ModelProto, taps: Sequence[Tap]) -> onnx.ModelProto:
+    """The graph with the taps as its only outputs."""
+    shown = onnx.ModelProto()
+    shown.CopyFrom(model)
+    del shown.graph.output[:]
+    shown.graph.output.extend(
+        onnx.helper.make_tensor_value_info(t.tensor, onnx.TensorProto.FLOAT, t.shape) for t in taps
+    )
+    return shown
+
+
+def _on_noise(model: onnx.ModelProto, taps: Sequence[Tap]) -> list[NDArray[np.float32]]:
+    """The taps on one image of seeded noise, in their order."""
+    image = model.graph.input[0]
+    shape = [d.dim_value for d in image.type.tensor_type.shape.dim]
+    pixels = np.random.default_rng(0).random(shape, np.float32)
+    values = Session(model).run({image.name: pixels})
+    return [values[tap.tensor] for tap in taps]
+
+
+def _distance(given: Sequence[NDArray[np.float32]], expected: Sequence[NDArray[np.float32]]) -> float:
+    """Mean difference of two lists of tensors of the same shapes."""
+    return float(np.mean([np.abs(a - b).mean() for a, b in zip(given, expected, strict=True)]))

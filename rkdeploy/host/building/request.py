@@ -1,0 +1,101 @@
+"""What a build was asked for, as one hash: builds of one request by one toolkit and one rkdeploy are the same."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+import msgspec
+import onnx
+
+from rkdeploy.host.building.network import sha256_of
+
+if TYPE_CHECKING:
+    from rkdeploy.datasets.calibration import CalibrationImage, CalibrationSet
+    from rkdeploy.datasets.truth import LabelledSet
+    from rkdeploy.host.building.options import BuildOptions
+
+_COCO_SUFFIX = ".json"
+_ANY_HW = (1024, 1024)  # labels as shares of an image are compared at one size, whatever the image's own is
+
+
+class ChosenImages(Protocol):
+    """The images of a build, as far as they are needed here."""
+
+    @property
+    def calibration(self) -> CalibrationSet | None:
+        """What quantization measures on."""
+        ...
+
+    @property
+    def proof(self) -> tuple[CalibrationImage, ...]:
+        """Held-back images."""
+        ...
+
+
+def request_of(options: BuildOptions, images: ChosenImages, labelled: LabelledSet | None) -> str:
+    """SHA-256, in hexadecimal digits, of everything that a user decides of a build.
+
+    Files count by their content, labelled images by name, size and time of change, all else by value.  Where the
+    bundle goes, which interpreter builds it, what it is called and what it must keep of float or prove do not count.
+
+    Args:
+        options: of the build.
+        images: that were chosen for them.
+        labelled: the images of the accuracy gate, None without.
+
+    Raises:
+        OSError: when a file of the options is no longer there.
+    """
+    asked = replace(
+        options, calib=None, out=Path(), toolkit_python=None, min_agreement=0.0, name=None, allow_unproven=False
+    )
+    document = {
+        "model_name": options.model.name,
+        "options": msgspec.to_builtins(asked, enc_hook=_content),
+        "weight_files": _weight_files(options.model),
+        "calibration": [(i.path, i.sha256) for i in images.calibration.images] if images.calibration else [],
+        "proof": [(i.path, i.sha256) for i in images.proof],
+        "labelled": _labelled(labelled, options) if labelled is not None else None,
+    }
+    return hashlib.sha256(json.dumps(document, sort_keys=True).encode()).hexdigest()
+
+
+def _content(value: Any) -> str:
+    """A path by what is in the file."""
+    if not isinstance(value, Path):
+        raise NotImplementedError(f"{type(value)} in the options of a build")  # how msgspec wants to be told
+    return sha256_of(value) if value.is_file() else value.name
+
+
+def _weight_files(model: Path) -> list[str]:
+    """The files beside an ONNX file that hold its weights."""
+    if model.suffix.lower() != ".onnx":
+        return []
+    graph = onnx.load(str(model), load_external_data=False).graph
+    names = {entry.value for tensor in graph.initializer for entry in tensor.external_data if entry.key == "location"}
+    return [sha256_of(model.parent / name) for name in sorted(names) if (model.parent / name).is_file()]
+
+
+def _labelled(labelled: LabelledSet, options: BuildOptions) -> str:
+    """The images and labels of the accuracy gate."""
+    found = hashlib.sha256()
+    # a COCO file counts as a whole, by the options
+    in_file = options.gate is not None and options.gate.data.suffix.lower() == _COCO_SUFFIX
+    for image in labelled.images:
+        found.update(f"{image.name!r} {image.class_id}\0".encode("utf-8", "surrogateescape"))
+        for file in (image.file, *image.maps):
+            with contextlib.suppress(OSError):  # the measurement will say that it cannot be read
+                status = file.stat()
+                found.update(f"{status.st_size} {status.st_mtime_ns}\0".encode())
+        if labelled.objects is not None and not in_file:
+            truth = labelled.objects.of(image.name, _ANY_HW)
+            arrays = (truth.class_ids, truth.xyxy, truth.crowd, truth.keypoints, truth.rotated)
+            for array in arrays:
+                found.update(b"\0" if array is None else array.tobytes())
+            found.update(repr(truth.outlines).encode())
+    return found.hexdigest()

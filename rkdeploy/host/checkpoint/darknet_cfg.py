@@ -1,0 +1,301 @@
+"""Reading a darknet cfg, the text that says what network a state dict belongs to.
+
+The dialect is the one of YOLOR's main branch (utils/parse_config.py and models/models.py there).  It is read strictly:
+a section or a key that is not known is an error, because leaving it out could change what the network computes.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from rkdeploy.errors import CheckpointError, shown
+from rkdeploy.host.checkpoint.darknet_sections import (
+    ChannelOperation,
+    Convolutional,
+    DarknetCfg,
+    Implicit,
+    Net,
+    Plain,
+    Pool,
+    Route,
+    Section,
+    Shortcut,
+    Upsample,
+    Yolo,
+)
+from rkdeploy.system.text_file import TextFileError, decode_text
+
+_MAX_BYTES = 1 << 20
+_MAX_SECTIONS = 4096
+_MAX_NUMBER = 1 << 16
+_HINT = "Give the cfg file that the model was trained with."
+_HEADER = re.compile(r"\[\s*(\w{1,40})\s*\]", re.ASCII)
+_KEY = re.compile(r"\w{1,40}", re.ASCII)
+_LINE_END = re.compile(r"\r\n|\n|\r")
+_WHOLE = re.compile(r"[+-]?[0-9]{1,9}")
+_DECIMAL = re.compile(r"[0-9]{1,9}(\.[0-9]{0,17})?|\.[0-9]{1,17}")
+# Of [yolo]: losses, augmentation and suppression, nothing that the network computes.
+_TRAINING = frozenset(
+    {
+        *("num", "from", "jitter", "random", "resize", "ignore_thresh", "truth_thresh", "scale_x_y"),
+        *("iou_loss", "iou_thresh", "iou_normalizer", "cls_normalizer", "obj_normalizer", "max_delta"),
+        *("nms_kind", "beta_nms", "objectness_smooth", "label_smooth_eps", "counters_per_class"),
+    }
+)
+
+
+def read_darknet_cfg(path: Path) -> DarknetCfg:
+    """Read a cfg file.
+
+    Raises:
+        CheckpointError: no such file, not text, or not a cfg of this dialect; the message names the line.
+    """
+    try:
+        if path.exists() and not path.is_file():
+            raise CheckpointError(f'"{path}" is a {"folder" if path.is_dir() else "device or pipe"}, expected a file.')
+        with path.open("rb") as stream:
+            data = stream.read(_MAX_BYTES + 1)
+    except OSError as error:
+        raise CheckpointError(f'Cannot read "{path}": {error.strerror or error}.') from error
+    if len(data) > _MAX_BYTES:
+        raise CheckpointError(f'"{path.name}" has more than {_MAX_BYTES} bytes; this is no cfg.', _HINT)
+    try:
+        text = decode_text(data, path.name)
+    except TextFileError as error:
+        raise CheckpointError(f'"{path.name}" {error.reason}; this is no cfg.', error.cure or _HINT) from error
+    return parse_darknet_cfg(text, path.name)
+
+
+def parse_darknet_cfg(text: str, name: str) -> DarknetCfg:
+    """Parse the text of a cfg; `name` stands in messages.
+
+    Raises:
+        CheckpointError: not a cfg of this dialect; the message names the line.
+    """
+    raws = _split(text, name)
+    if not raws or raws[0].kind not in ("net", "network"):
+        found = f"[{raws[0].kind}] in line {raws[0].line}" if raws else "no section at all"
+        raise CheckpointError(f'"{name}" starts with {found}, expected [net].', _HINT)
+    net = _net(raws[0])
+    sections: list[Section] = []
+    for raw in raws[1:]:
+        read = _READERS.get(raw.kind)
+        if read is None:
+            raise raw.error(f"[{raw.kind}] is not a section that this reader knows")
+        section = read(raw, len(sections))
+        raw.finish()
+        sections.append(section)
+    if not any(isinstance(s, Yolo) for s in sections):
+        raise CheckpointError(f'"{name}" has no [yolo] section, expected one a level.', _HINT)
+    return DarknetCfg(name, net, tuple(sections))
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Text to keys and values
+# ---------------------------------------------------------------------------------------------------------------------
+
+
+@dataclass(slots=True)
+class _Raw:
+    """A section as text.  Reading a value takes it out, so that what is left at the end is what nobody knows."""
+
+    name: str
+    line: int
+    kind: str
+    values: dict[str, tuple[int, str]] = field(default_factory=dict)
+
+    def error(self, what: str, line: int | None = None) -> CheckpointError:
+        return CheckpointError(f'"{self.name}" line {line or self.line}: {what}.', _HINT)
+
+    def bad(self, key: str, line: int, value: str, expected: str) -> CheckpointError:
+        return self.error(f"[{self.kind}] has {key} = {shown(value)}, expected {expected}", line)
+
+    def take(self, key: str, default: str | None = None) -> tuple[int, str]:
+        """Line and text of a value."""
+        if key in self.values:
+            return self.values.pop(key)
+        if default is None:
+            raise self.error(f'[{self.kind}] has no "{key}"')
+        return self.line, default
+
+    def text(self, key: str, default: str | None = None) -> str:
+        return self.take(key, default)[1]
+
+    def whole(self, key: str, default: int | None = None, least: int = 0) -> int:
+        line, value = self.take(key, None if default is None else str(default))
+        return self._whole(key, line, value, value, least)
+
+    def wholes(self, key: str, least: int = 0) -> tuple[int, ...]:
+        line, value = self.take(key)
+        return tuple(self._whole(key, line, value, part, least) for part in value.split(","))
+
+    def _whole(self, key: str, line: int, value: str, part: str, least: int) -> int:
+        number = int(part) if _WHOLE.fullmatch(part.strip()) else None
+        if number is None or not least <= number <= _MAX_NUMBER:
+            what = "a whole number" if part is value else "whole numbers"
+            raise self.bad(key, line, value, f"{what} from {least} to {_MAX_NUMBER}")
+        return number
+
+    def pairs(self, key: str) -> tuple[tuple[float, float], ...]:
+        """Positive numbers, two by two."""
+        line, value = self.take(key)
+        parts = [part.strip() for part in value.split(",")]
+        numbers = [float(part) if _DECIMAL.fullmatch(part) else 0.0 for part in parts]
+        if len(numbers) % 2 or not all(0 < number <= _MAX_NUMBER for number in numbers):
+            raise self.bad(key, line, value, f"pairs of positive numbers up to {_MAX_NUMBER}")
+        return tuple(zip(numbers[::2], numbers[1::2], strict=True))
+
+    def sources(self, key: str, index: int, most: int | None = None) -> tuple[int, ...]:
+        """References to earlier sections: counted from the first one, or where negative from this one."""
+        line = self.values[key][0] if key in self.values else self.line
+        given = self.wholes(key, least=-_MAX_NUMBER)
+        if most is not None and len(given) > most:
+            raise self.error(f"[{self.kind}] has {len(given)} references in {key}, expected {most}", line)
+        resolved = tuple(index + ref if ref < 0 else ref for ref in given)
+        for ref, source in zip(given, resolved, strict=True):
+            if not 0 <= source < index:
+                where = f"from {-index} to {index - 1}" if index else "none, as there is no section before it"
+                raise self.error(f"[{self.kind}], section {index}, refers to {ref}, expected {where}", line)
+        return resolved
+
+    def finish(self) -> None:
+        for key, (line, _) in self.values.items():
+            raise self.error(f'[{self.kind}] has the key "{key}", which this reader does not know', line)
+
+
+def _split(text: str, name: str) -> list[_Raw]:
+    raws: list[_Raw] = []
+    for number, whole_line in enumerate(_LINE_END.split(text), 1):
+        line = whole_line.strip()
+        if not line or line[0] in "#;":
+            continue
+        if line[0] == "[":
+            header = _HEADER.fullmatch(line)
+            if header is None:
+                raise CheckpointError(f'"{name}" line {number}: {shown(line)} is not a section, as in "[net]".', _HINT)
+            if len(raws) > _MAX_SECTIONS:
+                raise CheckpointError(f'"{name}" line {number}: more than {_MAX_SECTIONS} sections.', _HINT)
+            raws.append(_Raw(name, number, header[1]))
+            continue
+        key, equals, value = (part.strip() for part in line.partition("="))
+        if not equals or not _KEY.fullmatch(key):
+            raise CheckpointError(f'"{name}" line {number}: {shown(line)} is not of the form "key=value".', _HINT)
+        if not raws:
+            raise CheckpointError(f'"{name}" line {number}: {shown(line)} stands before the first section.', _HINT)
+        if key in raws[-1].values:
+            first = raws[-1].values[key][0]
+            raise raws[-1].error(f'[{raws[-1].kind}] has "{key}" twice, first in line {first}', number)
+        raws[-1].values[key] = (number, value)
+    return raws
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Keys and values to sections
+# ---------------------------------------------------------------------------------------------------------------------
+
+
+def _net(raw: _Raw) -> Net:
+    """Everything else in [net] is about training."""
+    width, height = (raw.whole(key, least=1) if key in raw.values else None for key in ("width", "height"))
+    return Net(raw.line, width, height, raw.whole("channels", 3, least=1))
+
+
+def _convolutional(raw: _Raw, index: int) -> Section:
+    if "stride" in raw.values:
+        down = across = raw.whole("stride", least=1)
+        raw.values.pop("stride_y", None)
+        raw.values.pop("stride_x", None)
+    else:
+        down, across = raw.whole("stride_y", least=1), raw.whole("stride_x", least=1)
+    return Convolutional(
+        index,
+        raw.line,
+        raw.kind,
+        filters=raw.whole("filters", least=1),
+        sizes=raw.wholes("size", least=1),
+        stride_hw=(down, across),
+        pad=bool(raw.whole("pad")),
+        groups=raw.whole("groups", 1, least=1),
+        batch_normalize=bool(raw.whole("batch_normalize", 0)),
+        activation=raw.text("activation"),
+    )
+
+
+def _route(raw: _Raw, index: int) -> Section:
+    sources = raw.sources("layers", index)
+    at = raw.values.get("group_id", (raw.line, ""))[0]
+    groups, group = raw.whole("groups", 1, least=1), raw.whole("group_id", 0)
+    if group >= groups:
+        raise raw.error(f"[{raw.kind}] has group_id {group} of {groups} groups, expected one below {groups}", at)
+    return Route(index, raw.line, raw.kind, sources, raw.kind == "route_lhalf", groups, group)
+
+
+def _shortcut(raw: _Raw, index: int) -> Section:
+    sources = raw.sources("from", index)
+    weighted = "weights_type" in raw.values
+    raw.text("weights_type", "none")
+    raw.text("weights_normalization", "none")  # the PyTorch dialect has one way of its own
+    return Shortcut(index, raw.line, raw.kind, sources, weighted, raw.text("activation", "linear"))
+
+
+def _pool(raw: _Raw, index: int) -> Section:
+    return Pool(index, raw.line, raw.kind, raw.whole("size", least=1), raw.whole("stride", least=1))
+
+
+def _plain(raw: _Raw, index: int) -> Section:
+    if raw.kind == "dropout":
+        raw.text("probability", "0")
+    elif raw.kind == "reorg" and raw.whole("stride", 2, least=1) != 2:
+        raise raw.error("[reorg] has another stride than 2, which this dialect does not know")
+    return Plain(index, raw.line, raw.kind)
+
+
+def _upsample(raw: _Raw, index: int) -> Section:
+    return Upsample(index, raw.line, raw.kind, raw.whole("stride", least=1))
+
+
+def _implicit(raw: _Raw, index: int) -> Section:
+    atoms = raw.whole("atoms", least=1) if raw.kind.endswith("_2d") else 0
+    return Implicit(index, raw.line, raw.kind, raw.whole("filters", least=1), atoms)
+
+
+def _channel_operation(raw: _Raw, index: int) -> Section:
+    raw.text("activation", "linear")  # of [scale_channels] and [sam] in darknet; the PyTorch dialect applies none
+    return ChannelOperation(index, raw.line, raw.kind, raw.sources("from", index, most=1)[0])
+
+
+def _yolo(raw: _Raw, index: int) -> Section:
+    if index == 0:
+        raise raw.error("[yolo] is the first section, expected a convolution before it")
+    if raw.whole("new_coords", 0):
+        raise raw.error("[yolo] has new_coords, a decode of darknet's own that PyTorch training does not know")
+    anchors = raw.pairs("anchors")
+    at = raw.values.get("mask", (raw.line, ""))[0]
+    mask = raw.wholes("mask")
+    if max(mask) >= len(anchors):
+        raise raw.error(f"[yolo] has {max(mask)} in its mask, expected numbers below its {len(anchors)} anchors", at)
+    classes = raw.whole("classes", least=1)
+    for key in _TRAINING & raw.values.keys():
+        raw.values.pop(key)
+    return Yolo(index, raw.line, raw.kind, classes, tuple(anchors[i] for i in mask), anchors, mask)
+
+
+_READERS: dict[str, Callable[[_Raw, int], Section]] = {
+    "convolutional": _convolutional,
+    **dict.fromkeys(("route", "route2", "route3", "route_lhalf"), _route),
+    "shortcut": _shortcut,
+    **dict.fromkeys(("maxpool", "local_avgpool"), _pool),
+    **dict.fromkeys(("avgpool", "silence", "dropout", "BatchNorm2d", "reorg", "dwt"), _plain),
+    "upsample": _upsample,
+    **{f"implicit_{what}{flat}": _implicit for what in ("add", "mul", "cat") for flat in ("", "_2d")},
+    **{
+        f"{what}_channels{flat}": _channel_operation
+        for what in ("shift", "control", "select", "alternate")
+        for flat in ("", "_2d")
+    },
+    **dict.fromkeys(("scale_channels", "sam"), _channel_operation),
+    "yolo": _yolo,
+}

@@ -1,0 +1,276 @@
+"""What the names in a checkpoint's pickle become: plain data and stand-ins, never what they name.
+
+A name is either in the short table of constructors below (plain containers, and tensors as descriptions of where their
+bytes lie), or belongs to a model-code namespace and becomes an inert stand-in that only remembers its name and state.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import Any
+
+from rkdeploy.errors import CheckpointError, shown
+from rkdeploy.host.checkpoint.tensor import LazyTensor, Storage, make_tensor
+
+STORAGE_DTYPES: dict[str, str] = {
+    "DoubleStorage": "float64",
+    "FloatStorage": "float32",
+    "HalfStorage": "float16",
+    "BFloat16Storage": "bfloat16",
+    "LongStorage": "int64",
+    "IntStorage": "int32",
+    "ShortStorage": "int16",
+    "CharStorage": "int8",
+    "ByteStorage": "uint8",
+    "BoolStorage": "bool",
+    "UntypedStorage": "",
+}
+DTYPE_NAMES: dict[str, str] = {
+    "float64": "float64", "double": "float64",
+    "float32": "float32", "float": "float32",
+    "float16": "float16", "half": "float16",
+    "bfloat16": "bfloat16",
+    "int64": "int64", "long": "int64",
+    "int32": "int32", "int": "int32",
+    "int16": "int16", "short": "int16",
+    "int8": "int8", "uint8": "uint8", "bool": "bool",
+}  # fmt: skip
+
+# Where the classes of model code live.  What they name becomes an inert stand-in, whatever it is.
+MODEL_NAMESPACES = (
+    "models", "utils", "ultralytics", "yolov5", "yolo", "lib", "omegaconf", "typing",
+    "torch.nn", "torch.optim", "torch.distributed", "torchvision", "timm",
+    "pytorch_wavelets", "yolov6", "yolox", "nanodet", "super_gradients", "segmentation_models_pytorch",
+)  # fmt: skip
+
+_MAX_INTEGER = 1 << 60  # larger integers can be made to collide in a dictionary
+_MAX_TUPLE_KEY = 4
+_MAX_KEY = 4096  # characters; equal keys are compared whole
+_MAX_KEY_PART = 100
+_MAX_PATH = 4096
+
+
+class Inert:
+    """Stands in for an object of model code: its class's name and its state, and no behaviour.
+
+    Attributes:
+        state: what the pickle stored in it: attributes by name.
+        arguments: what the pickle constructed it with.
+    """
+
+    module_name = ""
+    class_name = ""
+
+    def __init__(self, *arguments: Any, **_: Any) -> None:
+        self.arguments = arguments
+        self.state: dict[str, Any] = {}
+
+    def __new__(cls, *_: Any, **__: Any) -> Inert:  # noqa: PYI034  (pickle may build it without calling __init__)
+        instance = object.__new__(cls)
+        instance.arguments = ()
+        instance.state = {}
+        return instance
+
+    def __setstate__(self, state: Any) -> None:
+        if isinstance(state, tuple) and len(state) == 2 and all(s is None or isinstance(s, dict) for s in state):
+            state = {**(state[0] or {}), **(state[1] or {})}  # (attributes, slots)
+        if isinstance(state, dict):
+            self.state.update((k, v) for k, v in state.items() if isinstance(k, str))
+
+    def __setitem__(self, key: Any, value: Any) -> None:
+        """Mappings and lists of model code (configuration objects) are remembered like attributes."""
+        self.state[_brief(key)] = value
+
+    def append(self, value: Any) -> None:
+        self.state[str(len(self.state))] = value
+
+    def extend(self, values: Any) -> None:
+        for value in values:
+            self.append(value)
+
+    def add(self, value: Any) -> None:
+        self.append(value)
+
+    def __hash__(self) -> int:
+        return id(self)
+
+    def __eq__(self, other: object) -> bool:
+        return self is other
+
+    def __repr__(self) -> str:
+        return f"<{self.module_name}.{self.class_name}>"
+
+
+class Dtype(str):
+    """A torch dtype by name."""
+
+    __slots__ = ()
+
+
+class StorageType(str):
+    """A torch storage class, as the name of its element type."""
+
+    __slots__ = ()
+
+
+def _rebuild_tensor(storage: object, offset: object, size: object, stride: object, *rest: object) -> LazyTensor:
+    if not isinstance(storage, Storage):
+        raise CheckpointError(f"A tensor is built from {shown(storage)}, expected a storage of the checkpoint.")
+    dtype = next((str(r) for r in rest if isinstance(r, Dtype)), storage.dtype)
+    return make_tensor(storage, offset, size, stride, dtype)
+
+
+def _rebuild_parameter(data: Any, *_: object) -> Any:
+    return data
+
+
+def _rebuild_from_type(_function: object, _kind: object, arguments: Any, _state: object = None) -> Any:
+    return _rebuild_tensor(*arguments) if isinstance(arguments, tuple) and 4 <= len(arguments) <= 16 else None
+
+
+class NumpyDtype:
+    """A numpy dtype as far as a checkpoint's metadata needs it."""
+
+    def __init__(self, kind: object = "", *_: object) -> None:
+        self.kind = kind if isinstance(kind, str) else ""
+
+    def __setstate__(self, _state: object) -> None: ...
+
+
+_SCALAR_KIND = re.compile(r"[fiu][1248]|b1")
+
+
+def _numpy_scalar(dtype: object, data: object = b"", *_: object) -> float | int | bool | None:
+    import numpy as np
+
+    if isinstance(data, str):  # pickle protocol 2 writes bytes as latin-1 text
+        data = data.encode("latin-1", "replace")
+    if not isinstance(dtype, NumpyDtype) or not isinstance(data, bytes) or not _SCALAR_KIND.fullmatch(dtype.kind):
+        return None
+    try:
+        value = np.frombuffer(data, np.dtype("<" + dtype.kind), count=1)[0].item()
+    except ValueError:  # fewer bytes than the type has
+        return None
+    return value if isinstance(value, (bool, int, float)) else None
+
+
+def _encode(text: object, encoding: object = "latin-1", *_: object) -> bytes:
+    return text.encode("latin-1", "replace") if isinstance(text, str) and encoding == "latin1" else b""
+
+
+def _size(values: Any = ()) -> tuple[Any, ...]:
+    return tuple(values) if isinstance(values, (tuple, list)) else ()
+
+
+def _path(*parts: object) -> str:
+    return "/".join(p for p in parts if isinstance(p, str)).replace("//", "/")[:_MAX_PATH]
+
+
+def _bound_attribute(*_: object) -> Inert:
+    """Stands in for getattr(object, name), by which a pickle stores a bound method.  No attribute is looked up."""
+    return Inert()
+
+
+def plain_key(key: Any) -> Any:
+    """A dictionary key or set member that is safe to hash and to compare.
+
+    Hashing tuples that share their parts takes exponential time, deeply nested ones overflow the C stack, and tuples of
+    numbers can be made to collide: a tuple is remembered as text.
+
+    Raises:
+        CheckpointError: when it is not.
+    """
+    if isinstance(key, (str, bytes)):
+        if len(key) > _MAX_KEY:
+            raise CheckpointError(f"The checkpoint uses a key of {len(key):,} characters, which no model does.")
+        return key
+    if isinstance(key, (float, Inert, type, type(None))) or (
+        isinstance(key, int) and -_MAX_INTEGER < key < _MAX_INTEGER
+    ):
+        return key
+    if isinstance(key, tuple) and len(key) <= _MAX_TUPLE_KEY:
+        return f"({', '.join([_brief(part)[:_MAX_KEY_PART] for part in key])})"
+    raise CheckpointError(f"The checkpoint uses {shown(key)} as a dictionary key, which no model does.")
+
+
+def _brief(key: Any) -> str:
+    """A key as text; of what is neither text nor a small number, its kind only."""
+    if isinstance(key, str):
+        return key
+    if isinstance(key, float) or (isinstance(key, int) and -_MAX_INTEGER < key < _MAX_INTEGER):
+        return str(key)
+    return f"<{type(key).__name__}>"
+
+
+def _dict(items: object = (), *_: object) -> dict[Any, Any]:
+    if isinstance(items, dict):
+        return dict(items)
+    pairs = items if isinstance(items, (list, tuple)) else ()
+    return {plain_key(p[0]): p[1] for p in pairs if isinstance(p, (list, tuple)) and len(p) == 2}
+
+
+def _list(items: object = (), *_: object) -> list[Any]:
+    return list(items) if isinstance(items, (list, tuple, set, frozenset)) else []
+
+
+def _set(items: object = (), *_: object) -> set[Any]:
+    return {plain_key(i) for i in items} if isinstance(items, (list, tuple, set, frozenset)) else set()
+
+
+def frozen_set(items: object = (), *_: object) -> frozenset[Any]:
+    """A frozenset of safe members."""
+    return frozenset(_set(items))
+
+
+class Mapping(dict[Any, Any]):
+    """An OrderedDict or defaultdict.  Its attributes cannot be set, so that no method of it can be replaced."""
+
+    __slots__ = ()
+
+    def __init__(self, items: object = (), *_: object) -> None:
+        super().__init__(_dict(items))
+
+    def __setstate__(self, _state: object) -> None: ...
+
+
+_BUILTINS: dict[str, Callable[..., Any]] = {
+    "set": _set, "frozenset": frozen_set, "list": _list, "tuple": _size, "dict": _dict, "slice": Inert,
+    "getattr": _bound_attribute,
+    # These appear as a default factory or a type tag, never to be called.
+    "int": Inert, "float": Inert, "bool": Inert, "complex": Inert, "str": Inert, "object": Inert,
+}  # fmt: skip
+
+
+def _builtin_type(name: object) -> Callable[..., Any]:
+    """`dill._dill._load_type`, by which ultralytics 8.0 and 8.1 name built-in types."""
+    if not isinstance(name, str) or name not in _BUILTINS or name == "getattr":
+        raise CheckpointError(f"The checkpoint names the type {shown(name)}, which is not model data.")
+    return _BUILTINS[name]
+
+
+CONSTRUCTORS: dict[tuple[str, str], Callable[..., Any]] = {
+    ("collections", "OrderedDict"): Mapping,
+    ("collections", "defaultdict"): Mapping,
+    **{(m, n): c for m in ("builtins", "__builtin__") for n, c in _BUILTINS.items()},
+    ("torch._utils", "_rebuild_tensor"): _rebuild_tensor,
+    ("torch._utils", "_rebuild_tensor_v2"): _rebuild_tensor,
+    ("torch._utils", "_rebuild_tensor_v3"): _rebuild_tensor,
+    ("torch._utils", "_rebuild_parameter"): _rebuild_parameter,
+    ("torch._utils", "_rebuild_parameter_with_state"): _rebuild_parameter,
+    ("torch._tensor", "_rebuild_from_type_v2"): _rebuild_from_type,
+    ("torch", "Size"): _size,
+    ("torch", "device"): _path,
+    ("_codecs", "encode"): _encode,
+    ("dill._dill", "_load_type"): _builtin_type,
+    **{(m, n): c for m in ("numpy.core.multiarray", "numpy._core.multiarray")
+       for n, c in (("scalar", _numpy_scalar), ("_reconstruct", Inert))},
+    ("numpy", "dtype"): NumpyDtype,
+    ("numpy", "ndarray"): Inert,
+    **{("pathlib", n): _path for n in ("Path", "PurePath", "PosixPath", "PurePosixPath", "WindowsPath",
+                                        "PureWindowsPath")},
+    **{("pathlib._local", n): _path for n in ("PosixPath", "WindowsPath")},
+    ("argparse", "Namespace"): Inert,
+    ("datetime", "datetime"): Inert,
+    ("types", "SimpleNamespace"): Inert,
+}  # fmt: skip

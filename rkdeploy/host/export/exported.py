@@ -1,0 +1,41 @@
+"""What a family's export gives."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import onnx
+
+from rkdeploy.contract.spec import InputSpec
+from rkdeploy.errors import GraphError
+from rkdeploy.host.graph.head import Head
+
+
+@dataclass(frozen=True, slots=True)
+class Exported:
+    """A network with its trained decode.
+
+    Attributes:
+        model: the graph, whose outputs are what the training package's own export gives.
+        head: its raw tensors, and how its outputs are read.
+        input: the image that it takes.
+    """
+
+    model: onnx.ModelProto
+    head: Head
+    input: InputSpec
+
+    def __post_init__(self) -> None:
+        """Refuse strides that are not those of the head's tensors; the decode in the graph would be as wrong as ours.
+
+        Raises:
+            GraphError: naming the first such tensor.
+        """
+        for tap in self.head.taps:
+            covered = (tap.shape[2] * tap.stride, tap.shape[3] * tap.stride)
+            if not tap.name and covered != (self.input.height, self.input.width):
+                raise GraphError(
+                    f'"{tap.node}" has {tap.shape[2]}x{tap.shape[3]} cells of stride {tap.stride}, expected to cover '
+                    f"the input of {self.input.height}x{self.input.width}.",
+                    "The strides in the checkpoint are not those of its layers: it is damaged, or was changed.",
+                )

@@ -1,0 +1,17 @@
+"""Classes of layers that some family's exporter can write."""
+
+from __future__ import annotations
+
+from rkdeploy.host.export.attention_blocks import ATTENTION_BLOCKS
+from rkdeploy.host.export.blocks import YOLOV5_BLOCKS
+from rkdeploy.host.export.csp_blocks import CSP_BLOCKS
+from rkdeploy.host.export.layers import LAYERS
+from rkdeploy.host.export.prototypes import PROTO_BLOCKS
+from rkdeploy.host.export.yolor_blocks import YOLOR_BLOCKS
+
+_KNOWN = frozenset(LAYERS).union(YOLOV5_BLOCKS, CSP_BLOCKS, ATTENTION_BLOCKS, PROTO_BLOCKS, YOLOR_BLOCKS)
+
+
+def is_known(class_name: str) -> bool:
+    """Whether there is an emitter for a class of layers."""
+    return class_name in _KNOWN

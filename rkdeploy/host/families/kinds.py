@@ -1,0 +1,256 @@
+"""Checkpoints that this version does not build, named by their classes or by the keys of their weights.
+
+One signature a kind.  A family may know a kind well enough to describe it (YOLOv7's anchors and names serve an ONNX
+file); what none describes is refused with its name as soon as it is read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from rkdeploy.errors import CheckpointError
+from rkdeploy.host.checkpoint import Checkpoint, Module
+from rkdeploy.host.families.checkpoint_facts import head_of, layers_of
+
+_LIST = "docs/families.md lists the models that build."
+_WITH_DECODE = (
+    "Its ONNX builds if it has the decode, all boxes in one output: export it so where it was trained, then rkdeploy "
+    "build best.onnx --weights {file}"
+)
+_CLASSIFIER = (
+    "Its ONNX builds: torch.onnx.export(model.eval(), torch.zeros(1, 3, 224, 224), 'best.onnx') where the model's code "
+    "is, then rkdeploy build best.onnx --names names.txt"
+)
+YOLOV7_BLOCKS = frozenset({"MP", "SP", "SPPCSPC", "GhostSPPCSPC", "RepConv_OREPA"})
+"""Blocks of YOLOv7's code that neither YOLOv5 nor YOLOR has."""
+_RGB = 3
+
+
+@dataclass(frozen=True, slots=True)
+class CheckpointKind:
+    """A kind of checkpoint.
+
+    Attributes:
+        name: with its article, as "is ..." takes it.
+        matches: whether a checkpoint is one.
+        advice: what helps, with {file} for its name; empty where nothing does.
+    """
+
+    name: str
+    matches: Callable[[Checkpoint], bool]
+    advice: str = ""
+
+
+def kind_of_model(checkpoint: Checkpoint) -> CheckpointKind | None:
+    """The kind of a pickled model that is not built, also where a family describes it; None for others."""
+    return next((kind for kind in MODELS if kind.matches(checkpoint)), None)
+
+
+def kind_of(checkpoint: Checkpoint) -> CheckpointKind | None:
+    """The kind of a checkpoint that no family recognises; None where nothing tells it."""
+    found = kind_of_model(checkpoint)
+    return found or next((kind for kind in STATE_DICTS if kind.matches(checkpoint)), None)
+
+
+def require_buildable(checkpoint: Checkpoint) -> None:
+    """Refuse a checkpoint whose graph this version cannot write.
+
+    Raises:
+        CheckpointError: naming its kind, or its number of input channels.
+    """
+    kind = kind_of_model(checkpoint)
+    if kind is not None:
+        raise refusal(kind, checkpoint)
+    channels = input_channels(checkpoint)
+    if channels not in (None, _RGB):
+        counted = "1 channel (grayscale)" if channels == 1 else f"{channels} channels"
+        raise CheckpointError(
+            f'"{checkpoint.path.name}" takes images with {counted}, expected {_RGB}: such models are not supported.',
+            "Train it on images with three channels; a gray image repeated three times is one.",
+        )
+
+
+def refusal(kind: CheckpointKind, checkpoint: Checkpoint) -> CheckpointError:
+    """What a user is told of a checkpoint of a kind that is not built."""
+    name = checkpoint.path.name
+    return CheckpointError(
+        f'"{name}" is {kind.name}. This version does not build it.', (kind.advice or _LIST).format(file=name)
+    )
+
+
+def input_channels(checkpoint: Checkpoint) -> int | None:
+    """Channels of the images that the first convolution takes; None where it cannot be told."""
+    layers = layers_of(checkpoint)
+    if not layers:
+        return None
+    weight = next(_convolution_weights(layers[0]), None)
+    if weight is None:
+        return None
+    # Four pixels side by side; the Focus of Rockchip's fork of 2021 is a plain convolution instead.
+    return weight // 4 if layers[0].class_name in {"Focus", "ReOrg"} and weight % 4 == 0 else weight
+
+
+def _convolution_weights(module: Module) -> Iterator[int]:
+    """Input channels of the convolutions in a module, in their order."""
+    for part in module.walk():
+        weight = part.tensors.get("weight")
+        if weight is not None and len(weight.shape) == 4 and part.attribute("groups", 1) == 1:
+            yield int(weight.shape[1])
+
+
+# --------------------------------------------------------------------------------------------------------------------
+# Signatures
+# --------------------------------------------------------------------------------------------------------------------
+
+
+def is_yolov7(checkpoint: Checkpoint) -> bool:
+    """Whether it is YOLOv7: an anchor head of its own, or behind blocks that only it has."""
+    head = head_of(checkpoint)
+    if head is None or "anchors" not in head.tensors:
+        return False
+    blocks = {layer.class_name for layer in layers_of(checkpoint)}
+    return head.class_name in {"IAuxDetect", "IBin"} or (
+        head.class_name in {"IDetect", "Detect"} and bool(blocks & YOLOV7_BLOCKS)
+    )
+
+
+def _ends_in(*classes: str) -> Callable[[Checkpoint], bool]:
+    """Whether the last layer is of one of some classes."""
+
+    def matches(checkpoint: Checkpoint) -> bool:
+        head = head_of(checkpoint)
+        return head is not None and head.class_name in classes
+
+    return matches
+
+
+def _has_blocks(*classes: str) -> Callable[[Checkpoint], bool]:
+    """Whether one of the layers is of one of some classes, and the head is YOLOv5's."""
+
+    def matches(checkpoint: Checkpoint) -> bool:
+        return _ends_in("Detect")(checkpoint) and any(m.class_name in classes for m in layers_of(checkpoint))
+
+    return matches
+
+
+def _has_landmarks(checkpoint: Checkpoint) -> bool:
+    """Whether an anchor head's convolutions have more channels than boxes, objectness and classes need."""
+    head = head_of(checkpoint)
+    if head is None or head.class_name != "Detect" or "anchors" not in head.tensors or "m" not in head.children:
+        return False
+    shape, classes = head.tensors["anchors"].shape, head.attribute("nc")
+    conv = next(iter(head.child("m").children.values()), None)
+    weight = conv.tensors.get("weight") if conv is not None else None
+    if weight is None or len(shape) != 3 or not shape[1] or type(classes) is not int:
+        return False
+    beyond, rest = divmod(int(weight.shape[0]), int(shape[1]))
+    return rest == 0 and beyond - 5 - classes in range(4, 400, 2)
+
+
+def _of_package(*packages: str) -> Callable[[Checkpoint], bool]:
+    """Whether the model's class lives in one of some packages."""
+
+    def matches(checkpoint: Checkpoint) -> bool:
+        return any(checkpoint.root.module_name.startswith(f"{package}.") for package in packages)
+
+    return matches
+
+
+def _keys(*names: str, inside: str = "") -> Callable[[Checkpoint], bool]:
+    """Whether a state dict has all of some names at its top, or below the name `inside`."""
+
+    def matches(checkpoint: Checkpoint) -> bool:
+        if not checkpoint.is_state_dict:
+            return False
+        root: Module | None = checkpoint.root
+        for step in ("model", "state_dict", "net"):  # what trainers wrap around a model
+            if root is not None and list(root.children) == [step]:
+                root = root.children[step]
+        root = root.children.get(inside) if inside and root is not None else root
+        return root is not None and set(names) <= {*root.children, *root.tensors}
+
+    return matches
+
+
+def _numbered_layers(checkpoint: Checkpoint) -> bool:
+    """Weights by the number of their layer, as YOLOv5, v7 and Ultralytics name them."""
+    model = checkpoint.root.children.get("model") if checkpoint.is_state_dict else None
+    return model is not None and len(model.children) > 4 and all(name.isdecimal() for name in model.children)
+
+
+MODELS = (
+    CheckpointKind("a YOLOv7-face or YOLOv7-pose model (keypoints on anchors)", _ends_in("IKeypoint")),
+    CheckpointKind(
+        "a YOLOv7 model",
+        is_yolov7,
+        "Its ONNX builds: python export.py --weights {file} --grid --img-size 640 640 in YOLOv7's code, then rkdeploy "
+        "build best.onnx --weights {file}",
+    ),
+    CheckpointKind("a YOLOv5-face model (landmarks on anchors)", _has_landmarks),
+    CheckpointKind(
+        "a YOLOv5-Lite model (ShuffleNet, PP-LCNet or RepVGG blocks)",
+        _has_blocks("Shuffle_Block", "conv_bn_relu_maxpool", "LC_Block", "Dense", "RepVGGBlock", "ADD", "DWConvblock"),
+        _WITH_DECODE,
+    ),
+    CheckpointKind(
+        "a YOLOv9 model of its own code (with heads that serve training only)",
+        _ends_in("DDetect", "DualDDetect", "TripleDDetect", "DualDetect", "TripleDetect", "DSegment", "DualDSegment"),
+        "Convert it with its code's reparameterization, then export ONNX: one output of boxes and scores builds.",
+    ),
+    CheckpointKind("an RT-DETR model", _ends_in("RTDETRDecoder")),
+    CheckpointKind("a YOLO-World model (open vocabulary)", _ends_in("WorldDetect")),
+    CheckpointKind(
+        "a YOLOE model (open vocabulary)", _ends_in("YOLOEDetect", "YOLOESegment", "YOLOEDetect26", "YOLOESegment26")
+    ),
+    CheckpointKind("a depth model", _ends_in("Depth", "DepthHead", "DepthDetect", "Depth26")),
+    CheckpointKind("a semantic segmentation", _ends_in("SemanticSegment", "SemSeg", "Semantic", "SemanticSegment26")),
+    CheckpointKind(
+        "a YOLOv6 model",
+        _of_package("yolov6"),
+        "Its ONNX builds if Rockchip's fork (airockchip/YOLOv6) exports it: it ends in boxes and scores of each level.",
+    ),
+    CheckpointKind("a YOLO-NAS or another model of super-gradients", _of_package("super_gradients")),
+    CheckpointKind("a YOLOX model", _of_package("yolox")),
+    CheckpointKind("a NanoDet model", _of_package("nanodet")),
+    CheckpointKind(
+        "a segmentation or detection model of torchvision",
+        _of_package("torchvision.models.segmentation", "torchvision.models.detection"),
+    ),
+    CheckpointKind(
+        "a classifier of torchvision or timm", _of_package("torchvision.models", "timm.models"), _CLASSIFIER
+    ),
+)  # fmt: skip
+"""Told by classes.  The first that fits counts."""
+
+STATE_DICTS = (
+    CheckpointKind("the state dict of a RetinaFace", _keys("ClassHead", "BboxHead", "LandmarkHead")),
+    CheckpointKind(
+        "the state dict of an SSD face detector", _keys("base_net", "classification_headers", "regression_headers")
+    ),
+    CheckpointKind("the state dict of a FaceBoxes detector", _keys("loc", "conf", "inception1")),
+    CheckpointKind("the state dict of an LPRNet (plate text)", _keys("backbone", "container")),
+    CheckpointKind("the state dict of a CRNN for plates (text, perhaps colors)", _keys("feature", "newCnn")),
+    CheckpointKind("the state dict of a CRNN (text)", _keys("cnn", "rnn")),
+    CheckpointKind("the state dict of a YOLOX", _keys("cls_convs", "reg_convs", "obj_preds", inside="head")),
+    CheckpointKind("the state dict of a NanoDet", _keys("gfl_cls", inside="head")),
+    CheckpointKind("the state dict of a YOLO-NAS", _keys("backbone", "neck", "heads")),
+    CheckpointKind("the state dict of a DETR", _keys("transformer", "class_embed", "bbox_embed")),
+    CheckpointKind("the state dict of an RT-DETR", _keys("dec_score_head", "dec_bbox_head", inside="decoder")),
+    CheckpointKind("the state dict of a Depth Anything", _keys("pretrained", "depth_head")),
+    CheckpointKind("the state dict of a semantic segmentation", _keys("encoder", "decoder", "segmentation_head")),
+    CheckpointKind("the state dict of a semantic segmentation (UNet)", _keys("inc", "down1", "up1", "outc")),
+    CheckpointKind("the state dict of a semantic segmentation (torchvision)", _keys("0", "4", inside="classifier")),
+    CheckpointKind("the state dict of a face recognizer (an embedding)", _keys("conv1", "prelu", "layer1", "features")),
+    CheckpointKind(
+        "the state dict of a ResNet classifier", _keys("conv1", "bn1", "layer1", "layer4", "fc"), _CLASSIFIER
+    ),
+    CheckpointKind("the state dict of a classifier (MobileNet, EfficientNet, VGG)", _keys("features", "classifier"),
+                   _CLASSIFIER),
+    CheckpointKind(
+        "a state dict of a YOLO model: its weights without the model",
+        _numbered_layers,
+        "Use the best.pt that the training run saved, which holds the model.",
+    ),
+)  # fmt: skip
+"""Told by the keys of the weights.  The first that fits counts."""

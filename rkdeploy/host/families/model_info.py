@@ -1,0 +1,80 @@
+"""What a checkpoint says about its model, whatever the family."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from rkdeploy.contract.spec import Anchors, AngleFormula, KeypointLayout, Task
+
+ACTIVATION_CLASSES = frozenset({
+    "SiLU", "Swish", "MemoryEfficientSwish", "Hardswish", "Mish", "MemoryEfficientMish", "LeakyReLU", "ReLU", "ReLU6",
+    "Sigmoid", "Tanh", "PReLU", "ELU", "GELU", "FReLU", "Identity",
+})  # fmt: skip
+"""Class names of activations; each has an emitter in `rkdeploy.host.export.layers`."""
+
+
+@dataclass(frozen=True, slots=True)
+class AnchorComparison:
+    """The model's anchors beside the defaults that the family was published with.
+
+    Attributes:
+        are_defaults: equal to the published ones within 0.05 px.
+        largest_ratio: largest of width or height over the default's, or its inverse; 1.0 when equal.  None when the
+            number of levels or anchors differs, so that there is nothing to compare.
+        data_set: what those were chosen for, `COCO`.
+    """
+
+    are_defaults: bool
+    largest_ratio: float | None
+    data_set: str = "COCO"
+
+
+@dataclass(frozen=True, slots=True)
+class ModelInfo:
+    """The facts of a trained model.
+
+    Attributes:
+        family, generation: for example `yolov5` and `v6.0 to v7.0 (6x6 stem, SPPF)`.
+        task: what it does.
+        class_names: one a class, in score order.
+        strides: input pixels a cell, one a level, finest first.
+        anchors: pixels of the network input, None for anchor-free families.
+        anchor_comparison: beside the published defaults, None for anchor-free families.
+        activation: the class names of its activations, most frequent first.
+        blocks: block classes and how many of each.
+        parameters: trained parameters.
+        image_size: training image size in pixels (longer side), None when the file does not say.
+        weights: which weights of the file were taken (`ema`, `model`).
+        stored_dtype: element type in the file.
+        epoch, date: of the training run, where the file says.
+        end_to_end: the head that is taken gives each object once and needs no non-maximum suppression.
+        dual_head: the checkpoint has such a head and one that needs suppression (YOLOv10, YOLO26).
+        masks: mask coefficients of an object, 0 for models without.
+        keypoints: of a pose model, else None.
+        angle: of a model with rotated boxes, else None.
+        class_maps: names of the whole-image maps beside the detections.
+        has_class_names: whether the file names its classes.
+    """
+
+    family: str
+    generation: str
+    task: Task
+    class_names: tuple[str, ...]
+    strides: tuple[int, ...]
+    anchors: Anchors | None
+    anchor_comparison: AnchorComparison | None
+    activation: tuple[str, ...]
+    blocks: tuple[tuple[str, int], ...]
+    parameters: int
+    image_size: int | None
+    weights: str
+    stored_dtype: str
+    epoch: int | None
+    date: str | None
+    end_to_end: bool = False
+    dual_head: bool = False
+    masks: int = 0
+    keypoints: KeypointLayout | None = None
+    angle: AngleFormula | None = None
+    class_maps: tuple[str, ...] = ()
+    has_class_names: bool = True

@@ -1,0 +1,69 @@
+"""Which family a checkpoint belongs to."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+from rkdeploy.errors import CheckpointError
+from rkdeploy.host.checkpoint import Checkpoint
+from rkdeploy.host.families import ultralytics, yolop, yolor, yolov5, yolov7
+from rkdeploy.host.families.kinds import kind_of, refusal
+from rkdeploy.host.families.model_info import ModelInfo
+
+if TYPE_CHECKING:
+    from rkdeploy.host.export.emission import StemForm
+    from rkdeploy.host.export.exported import Exported
+
+
+_ASK = "rkdeploy inspect best.onnx says whether that builds."
+
+
+class Family(Protocol):
+    """What a family's file offers.
+
+    `recognise` looks at a checkpoint and answers at once.  `describe` reads its facts.  `export` writes its graph for
+    an input of (height, width) pixels; `stem` is how its first layer is written.
+    """
+
+    NAME: str
+
+    def recognise(self, checkpoint: Checkpoint) -> bool: ...
+
+    def describe(self, checkpoint: Checkpoint) -> ModelInfo: ...
+
+    def export(
+        self, checkpoint: Checkpoint, info: ModelInfo, height: int, width: int, stem: StemForm = "trained"
+    ) -> Exported: ...
+
+
+FAMILIES: tuple[Family, ...] = (yolov7, yolor, yolop, yolov5, ultralytics)
+
+
+def family_of(checkpoint: Checkpoint) -> Family:
+    """The family of a checkpoint.
+
+    Raises:
+        CheckpointError: when no family knows it, naming what the checkpoint holds.
+    """
+    for family in FAMILIES:
+        if family.recognise(checkpoint):
+            if checkpoint.cfg is not None and family is not yolor:
+                raise CheckpointError(
+                    f'"{checkpoint.path.name}" needs no darknet cfg: its structure is known.', "Leave out --cfg."
+                )
+            return family
+    kind = kind_of(checkpoint)
+    if kind is not None:
+        raise refusal(kind, checkpoint)
+    if checkpoint.is_state_dict:
+        raise CheckpointError(
+            f'"{checkpoint.path.name}" is a state dict: it holds weights but not the model they belong to.',
+            f"Use the best.pt that the training run saved, or export ONNX where it was trained: {_ASK}",
+        )
+    model = checkpoint.root.children.get("model")
+    last = list(model.children.values())[-1].class_name if model is not None and model.children else "none"
+    raise CheckpointError(
+        f'"{checkpoint.path.name}" is a {checkpoint.root.module_name}.{checkpoint.root.class_name} whose last layer is '
+        f"{last}; no known family has that. Known: {', '.join(f.NAME for f in FAMILIES)}.",
+        f"It may build from ONNX all the same, exported where it was trained: {_ASK}",
+    )

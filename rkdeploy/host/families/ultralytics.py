@@ -1,0 +1,247 @@
+"""What the ultralytics package trains: YOLOv3u and v5u to YOLO26, in its tasks.  Recognised, described, exported."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Mapping
+from math import pi
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from rkdeploy.contract.spec import AngleFormula, InputSpec, KeypointLayout, Task
+from rkdeploy.errors import CheckpointError, shown
+from rkdeploy.host.checkpoint import Checkpoint, Module
+from rkdeploy.host.families.checkpoint_facts import (
+    activations,
+    class_count,
+    class_names,
+    classifier_classes,
+    head_of,
+    image_size,
+    layers_of,
+    mask_count,
+    onnx_metadata,
+    strides_of,
+)  # fmt: skip
+from rkdeploy.host.families.model_info import ModelInfo
+
+if TYPE_CHECKING:
+    from rkdeploy.host.export.builder import Value
+    from rkdeploy.host.export.emission import Emission, StemForm
+    from rkdeploy.host.export.exported import Exported
+    from rkdeploy.host.export.point_heads import PointLevel
+
+NAME = "ultralytics"
+
+_TASKS: dict[str, Task] = {
+    "Detect": "detect",
+    "v10Detect": "detect",
+    "Segment": "segment",
+    "Segment26": "segment",
+    "Pose": "pose",
+    "Pose26": "pose",
+    "OBB": "obb",
+    "OBB26": "obb",
+    "Classify": "classify",
+}
+_ONE_TO_ONE = "one2one_"
+_TRAINING_ONLY = {
+    "Pose26": ("flow_model", "cv4_sigma", "one2one_cv4_sigma"),
+    "Segment26": ("proto.semseg",),
+}
+_MAX_KEYPOINTS = 1000
+
+
+def recognise(checkpoint: Checkpoint) -> bool:
+    """Whether it is one of the package's: a layer list that ends in one of its heads, which have no anchor sizes."""
+    head = head_of(checkpoint)
+    if head is None or head.class_name not in _TASKS:
+        return False
+    if head.class_name == "Classify":
+        return head.module_name.startswith("ultralytics.")
+    return "cv3" in head.children or f"{_ONE_TO_ONE}cv3" in head.children
+
+
+def describe(checkpoint: Checkpoint) -> ModelInfo:
+    """Read the facts of the model.
+
+    Raises:
+        CheckpointError: when they contradict each other, as names and channels do in a damaged file.
+    """
+    layers = layers_of(checkpoint)
+    head = layers[-1]
+    task = _TASKS[head.class_name]
+    active = activations(checkpoint.root.walk())
+    return ModelInfo(
+        family=NAME,
+        generation=_generation(checkpoint, head),
+        task=task,
+        class_names=class_names(checkpoint, classifier_classes(head) if task == "classify" else class_count(head)),
+        strides=() if task == "classify" else strides_of(checkpoint, head, len(_branch(head, "cv2").children)),
+        anchors=None,
+        anchor_comparison=None,
+        activation=tuple(name for name, _ in active.most_common()),
+        blocks=tuple(Counter(m.class_name for m in layers).most_common()),
+        parameters=checkpoint.parameters,
+        image_size=image_size(checkpoint),
+        weights=checkpoint.weights,
+        stored_dtype=checkpoint.dtype,
+        epoch=checkpoint.epoch,
+        date=checkpoint.date,
+        end_to_end=task != "classify" and _end_to_end(head),
+        dual_head={"cv2", f"{_ONE_TO_ONE}cv2"} <= head.children.keys(),
+        masks=mask_count(head) if task == "segment" else 0,
+        keypoints=_keypoints(head) if task == "pose" else None,
+        angle=_angle(head) if task == "obb" else None,
+    )
+
+
+def export(checkpoint: Checkpoint, info: ModelInfo, height: int, width: int, stem: StemForm = "trained") -> Exported:
+    """The network with its decode: `images` (1, 3, height, width) RGB 0..1 to `output0`.
+
+    `output0` is (1, 4 + nc + extra, rows), as the package's own export has it; of an end-to-end head it is the same
+    before the top-k, with corners instead of centre and size.  Segmentation adds the prototypes as `output1`; a
+    classifier gives (1, nc) probabilities.
+
+    Raises:
+        CheckpointError, GraphError: when a block is unknown, or a size does not fit.
+    """
+    # Here and not above: reading what a checkpoint says needs no onnx.
+    from rkdeploy.host.export.attention_blocks import ATTENTION_BLOCKS
+    from rkdeploy.host.export.blocks import YOLOV5_BLOCKS
+    from rkdeploy.host.export.builder import GraphBuilder
+    from rkdeploy.host.export.classifier import classify
+    from rkdeploy.host.export.csp_blocks import CSP_BLOCKS
+    from rkdeploy.host.export.emission import Emission
+    from rkdeploy.host.export.network import blamed, emit_layers, finish
+    from rkdeploy.host.export.point_heads import point_decode
+    from rkdeploy.host.export.prototypes import PROTO_BLOCKS, with_prototypes
+
+    layers = layers_of(checkpoint)
+    head = layers[-1]
+    builder = GraphBuilder()
+    emission = Emission(builder, YOLOV5_BLOCKS | CSP_BLOCKS | ATTENTION_BLOCKS | PROTO_BLOCKS, stem)
+    features = emit_layers(emission, layers, builder.input("images", (1, 3, height, width)))
+    image = InputSpec("images", height, width)
+    metadata = onnx_metadata(info)
+    if info.task == "classify":
+        with blamed(f'Head "{head.path}"'):
+            output, found = classify(emission, head, features, height, "softmax")
+        image = InputSpec("images", height, width, fit="center_crop")
+        return finish(builder, layers, {"output0": output}, found, image, metadata)
+    with blamed(f'Head "{head.path}"'):
+        output, found = point_decode(
+            builder,
+            head.path,
+            _levels(emission, head, info, features),
+            end_to_end=info.end_to_end,
+            keypoints=info.keypoints,
+            angle=info.angle,
+            masks=info.masks,
+        )
+        _require_plain_expectation(head, found.taps[0].shape[1] // 4)
+        outputs = {"output0": output}
+        if info.masks:
+            proto = head.child("proto")
+            level = features if proto.class_name == "Proto26" else features[0]
+            outputs["output1"], found = with_prototypes(emission, proto, level, found, height)
+    return finish(builder, layers, outputs, found, image, metadata, _unused(head, info))
+
+
+def _levels(emission: Emission, head: Module, info: ModelInfo, features: list[Value]) -> list[PointLevel]:
+    """The raw tensors of the head that counts: one-to-one where it is end to end, else one-to-many."""
+    from rkdeploy.host.export.emission import emit
+    from rkdeploy.host.export.layers import require_setting
+    from rkdeploy.host.export.point_heads import PointLevel
+
+    require_setting(head, "nl", len(features))
+    branches = [_branch(head, name, end_to_end=info.end_to_end) for name in ("cv2", "cv3")]
+    extra = None if info.task == "detect" else _branch(head, "cv4", end_to_end=info.end_to_end)
+    # YOLO26's pose head has a trunk, and the last convolution of a level beside it.
+    last = _branch(head, "cv4_kpts", end_to_end=info.end_to_end) if head.class_name == "Pose26" else None
+    if not len(features) == len(info.strides) == len(branches[0].children) == len(branches[1].children):
+        raise CheckpointError(f'"{head.path}" reads {len(features)} layers, expected one for each of its levels.')
+    levels = []
+    for number, (value, stride) in enumerate(zip(features, info.strides, strict=True)):
+        boxes, scores = (emit(emission, branch.child(str(number)), [value]) for branch in branches)
+        more = None
+        if extra is not None:
+            more = emit(emission, extra.child(str(number)), [value])
+            more = emit(emission, last.child(str(number)), [more]) if last is not None else more
+        levels.append(PointLevel(f"{head.path}.{number}", stride, boxes, scores, more))
+    return levels
+
+
+def _require_plain_expectation(head: Module, bins: int) -> None:
+    """Require that a distribution's bins count 0, 1, 2, ..., as every decode of them assumes; the head stores them.
+
+    Raises:
+        CheckpointError: for other weights.
+    """
+    if bins == 1 or "dfl" not in head.children:
+        return
+    weights = head.child("dfl").child("conv").array("weight").ravel()
+    if not np.array_equal(weights, np.arange(bins)):
+        raise CheckpointError(
+            f'"{head.path}.dfl" weights {bins} bins with {shown(weights.tolist())}, expected 0, 1, 2, ...',
+            "It was trained, or the file is damaged: they are constants in every release.",
+        )
+
+
+def _branch(head: Module, name: str, *, end_to_end: bool | None = None) -> Module:
+    """The convolutions of one kind, one a level, of the wanted head, by default the one that counts."""
+    one_to_one = f"{_ONE_TO_ONE}{name}"
+    wanted = _end_to_end(head) if end_to_end is None else end_to_end
+    return head.child(one_to_one if wanted and one_to_one in head.children else name)
+
+
+def _end_to_end(head: Module) -> bool:
+    """Whether inference takes the one-to-one head: it is there, and not switched off."""
+    if f"{_ONE_TO_ONE}cv2" not in head.children:
+        return False
+    if "cv2" not in head.children:
+        return True
+    return bool(head.attribute("_end2end", head.attribute("end2end", True)))
+
+
+def _unused(head: Module, info: ModelInfo) -> tuple[str, ...]:
+    """The half of a dual head that inference does not take, and what serves training only."""
+    dual = [name for name in head.children if name.startswith(_ONE_TO_ONE)]
+    other = [name.removeprefix(_ONE_TO_ONE) for name in dual] if info.end_to_end else dual
+    return (*other, *_TRAINING_ONLY.get(head.class_name, ()), "dfl")
+
+
+def _keypoints(head: Module) -> KeypointLayout:
+    shape = head.attribute("kpt_shape")
+    if (
+        not isinstance(shape, (list, tuple))
+        or len(shape) != 2
+        or not all(type(n) is int for n in shape)
+        or not 1 <= shape[0] <= _MAX_KEYPOINTS
+        or shape[1] not in (2, 3)
+    ):
+        raise CheckpointError(f'"{head.path}" has the keypoint shape {shown(shape)}, expected [count, 2 or 3].')
+    if head.class_name == "Pose26":
+        return KeypointLayout(shape[0], shape[1] == 3, gain=1.0, offset=0.5)
+    return KeypointLayout(shape[0], shape[1] == 3)
+
+
+def _angle(head: Module) -> AngleFormula:
+    if head.attribute("ne", 1) != 1:
+        raise CheckpointError(f'"{head.path}" has {shown(head.attribute("ne"))} angles a box, expected one.')
+    if head.class_name == "OBB26":
+        return AngleFormula(sigmoid=False, gain=1.0, offset=0.0)
+    return AngleFormula(sigmoid=True, gain=pi, offset=-0.25 * pi)
+
+
+def _generation(checkpoint: Checkpoint, head: Module) -> str:
+    """The configuration that the model was built from, as its file says, else the kind of head."""
+    config = checkpoint.root.attribute("yaml")
+    name = config.get("yaml_file") if isinstance(config, Mapping) else None
+    if isinstance(name, str):
+        stem = re.split(r"[/\\]", name)[-1].removesuffix(".yaml")
+        if re.fullmatch(r"[\w.+-]{1,80}", stem):
+            return stem
+    return f"own architecture ({head.class_name} head)"

@@ -1,0 +1,222 @@
+"""YOLOP's architecture: what its state dict does not say, and the two put together.
+
+A published YOLOP file holds weights only.  Widths, kernels and repeats are in their shapes; order, strides, shortcuts,
+pooling sizes and activations are fixed by the list below (lib/models/YOLOP.py and common.py of hustvl/YOLOP).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+from rkdeploy.errors import CheckpointError
+from rkdeploy.host.checkpoint import Module
+from rkdeploy.host.checkpoint.module import require_affine
+
+Block = Literal["Focus", "Conv", "BottleneckCSP", "SPP", "Upsample", "Concat", "Detect"]
+
+_BATCH_NORM_EPS = 1e-3  # initialize_weights in lib/utils/utils.py; no key says so
+_LEAKY_SLOPE = 0.1
+_POOLS = (5, 9, 13)
+_UNKNOWN = "Only the architecture that was published as YOLOP is known; export ONNX where this one was trained."
+
+
+@dataclass(frozen=True, slots=True)
+class Layer:
+    """One layer of the list.
+
+    Attributes:
+        number: its number, `model.<number>` in the state dict.
+        block: its class.
+        sources: numbers of the layers that it reads, -1 for the one before.
+        stride: of a Conv.
+        shortcut: whether the bottlenecks of a BottleneckCSP add their input.
+    """
+
+    number: int
+    block: Block
+    sources: tuple[int, ...] = (-1,)
+    stride: int = 1
+    shortcut: bool = False
+
+
+def _mask_head(first: int) -> tuple[Layer, ...]:
+    """Nine layers from the finest features (stride 8) to two planes of the input's size."""
+    return (
+        Layer(first, "Conv", (16,)),
+        Layer(first + 1, "Upsample"),
+        Layer(first + 2, "BottleneckCSP"),
+        Layer(first + 3, "Conv"),
+        Layer(first + 4, "Upsample"),
+        Layer(first + 5, "Conv"),
+        Layer(first + 6, "BottleneckCSP"),
+        Layer(first + 7, "Upsample"),
+        Layer(first + 8, "Conv"),
+    )
+
+
+BODY: tuple[Layer, ...] = (
+    Layer(0, "Focus"),
+    Layer(1, "Conv", stride=2),
+    Layer(2, "BottleneckCSP", shortcut=True),
+    Layer(3, "Conv", stride=2),
+    Layer(4, "BottleneckCSP", shortcut=True),
+    Layer(5, "Conv", stride=2),
+    Layer(6, "BottleneckCSP", shortcut=True),
+    Layer(7, "Conv", stride=2),
+    Layer(8, "SPP"),
+    Layer(9, "BottleneckCSP"),
+    Layer(10, "Conv"),
+    Layer(11, "Upsample"),
+    Layer(12, "Concat", (-1, 6)),
+    Layer(13, "BottleneckCSP"),
+    Layer(14, "Conv"),
+    Layer(15, "Upsample"),
+    Layer(16, "Concat", (-1, 4)),
+    Layer(17, "BottleneckCSP"),
+    Layer(18, "Conv", stride=2),
+    Layer(19, "Concat", (-1, 14)),
+    Layer(20, "BottleneckCSP"),
+    Layer(21, "Conv", stride=2),
+    Layer(22, "Concat", (-1, 10)),
+    Layer(23, "BottleneckCSP"),
+)
+MASK_HEADS: tuple[tuple[Layer, ...], ...] = (_mask_head(25), _mask_head(34))
+"""Drivable area, lane lines."""
+DETECT = Layer(24, "Detect", (17, 20, 23))
+LAYERS = (*BODY, *MASK_HEADS[0], *MASK_HEADS[1])
+"""All but the detection head, in an order in which each reads earlier ones only."""
+
+
+def typed_layers(root: Module) -> tuple[Module, ...]:
+    """The layers of `LAYERS` and, last, the detection head, as modules with classes and attributes.
+
+    Attribute `f` counts positions in this tuple.
+
+    Args:
+        root: of the state dict.
+
+    Raises:
+        CheckpointError: when a layer or a weight is missing, or one has another shape than this architecture's.
+    """
+    model = root.child("model")
+    position = {layer.number: index for index, layer in enumerate(LAYERS)}
+    layers = []
+    for layer in (*LAYERS, DETECT):
+        module = model.children.get(str(layer.number))
+        if module is None:
+            if layer.block not in ("Upsample", "Concat"):
+                raise CheckpointError(f'The state dict has no "model.{layer.number}", a {layer.block}.', _UNKNOWN)
+            module = Module("", "", f"model.{layer.number}", {}, {}, {}, root.reads)
+        sources = [source if source < 0 else position[source] for source in layer.sources]
+        layers.append(_with(_typed(layer, module), f=sources))
+    return tuple(layers)
+
+
+def _typed(layer: Layer, module: Module) -> Module:
+    if layer.block == "Focus":
+        return _as(module, "Focus", children={"conv": _conv(module.child("conv"), 1)})
+    if layer.block == "Conv":
+        return _conv(module, layer.stride)
+    if layer.block == "BottleneckCSP":
+        return _bottleneck_csp(module, shortcut=layer.shortcut)
+    if layer.block == "SPP":
+        return _spp(module)
+    if layer.block == "Upsample":
+        return _as(module, "Upsample", scale_factor=2.0, mode="nearest")
+    if layer.block == "Concat":
+        return _as(module, "Concat", d=1)
+    convs = {name: _conv2d(conv, 1) for name, conv in module.child("m").children.items()}
+    for conv in convs.values():
+        if "bias" not in conv.tensors:
+            raise CheckpointError(f'The state dict has no "{conv.path}.bias".')
+        if weight_shape(conv)[2:] != (1, 1):
+            raise CheckpointError(f'"{conv.path}.weight" has the shape {weight_shape(conv)}, expected a 1x1 kernel.')
+    return _as(module, "Detect", children={"m": _as(module.child("m"), "ModuleList", children=convs)})
+
+
+def _as(module: Module, class_name: str, children: Mapping[str, Module] | None = None, **attributes: Any) -> Module:
+    """The module as one of a class, with the attributes that its weights do not say."""
+    return replace(module, class_name=class_name, attributes=attributes, children=children or {})
+
+
+def _with(module: Module, **attributes: Any) -> Module:
+    return replace(module, attributes={**module.attributes, **attributes})
+
+
+def _new(parent: Module, name: str, class_name: str, **attributes: Any) -> Module:
+    """A sub-module without weights, which a state dict leaves out."""
+    return Module(class_name, "", f"{parent.path}.{name}", attributes, {}, {}, parent.reads)
+
+
+def _conv2d(module: Module, stride: int) -> Module:
+    height, width = weight_shape(module)[2:]
+    if height % 2 == 0 or height != width:
+        raise CheckpointError(f'"{module.path}" has a kernel of {height}x{width}, expected a square of odd size.')
+    return _as(module, "Conv2d", stride=(stride, stride), padding=(height // 2, width // 2), dilation=(1, 1), groups=1)
+
+
+def _norm(module: Module) -> Module:
+    require_affine(module)
+    return _as(module, "BatchNorm2d", eps=_BATCH_NORM_EPS)
+
+
+def _conv(module: Module, stride: int) -> Module:
+    children = {
+        "conv": _conv2d(module.child("conv"), stride),
+        "bn": _norm(module.child("bn")),
+        "act": _new(module, "act", "Hardswish"),
+    }
+    return _as(module, "Conv", children=children)
+
+
+def _bottleneck_csp(module: Module, *, shortcut: bool) -> Module:
+    repeats = module.child("m")
+    if list(repeats.children) != [str(i) for i in range(len(repeats.children))]:
+        raise CheckpointError(f'"{repeats.path}" has the bottlenecks {", ".join(repeats.children)}, expected 0, 1, ...')
+    bottlenecks = {}
+    for name, block in repeats.children.items():
+        convs = {part: _conv(block.child(part), 1) for part in ("cv1", "cv2")}
+        same = weight_shape(convs["cv1"].child("conv"))[1] == weight_shape(convs["cv2"].child("conv"))[0]
+        bottlenecks[name] = _as(block, "Bottleneck", children=convs, add=shortcut and same)
+    children = {
+        "cv1": _conv(module.child("cv1"), 1),
+        "cv2": _conv2d(module.child("cv2"), 1),
+        "cv3": _conv2d(module.child("cv3"), 1),
+        "cv4": _conv(module.child("cv4"), 1),
+        "bn": _norm(module.child("bn")),
+        "act": _new(module, "act", "LeakyReLU", negative_slope=_LEAKY_SLOPE),
+        "m": _as(repeats, "Sequential", children=bottlenecks),
+    }
+    return _as(module, "BottleneckCSP", children=children)
+
+
+def _spp(module: Module) -> Module:
+    children = {name: _conv(module.child(name), 1) for name in ("cv1", "cv2")}
+    inner, joined = (weight_shape(children[n].child("conv"))[i] for n, i in (("cv1", 0), ("cv2", 1)))
+    if joined != inner * (1 + len(_POOLS)):
+        raise CheckpointError(
+            f'"{module.path}" joins {joined} channels of {inner} each, expected {1 + len(_POOLS)} times as many.',
+            _UNKNOWN,
+        )
+    pools = {
+        str(i): _new(module, f"m.{i}", "MaxPool2d", kernel_size=k, stride=1, padding=k // 2)
+        for i, k in enumerate(_POOLS)
+    }
+    children["m"] = replace(_new(module, "m", "ModuleList"), children=pools)
+    return _as(module, "SPP", children=children)
+
+
+def weight_shape(conv: Module) -> tuple[int, int, int, int]:
+    """(out, in, kernel height, kernel width) of a convolution.
+
+    Raises:
+        CheckpointError: when it has no weights of four dimensions.
+    """
+    weight = conv.tensors.get("weight")
+    if weight is None or len(weight.shape) != 4:
+        got = "none" if weight is None else str(weight.shape)
+        raise CheckpointError(f'"{conv.path}.weight" has the shape {got}, expected (out, in, height, width).', _UNKNOWN)
+    out, inputs, height, width = weight.shape
+    return out, inputs, height, width

@@ -1,0 +1,270 @@
+"""YOLOR: the paper branch's pickled models, and the main branch's weights with their darknet cfg."""
+
+from __future__ import annotations
+
+from collections import Counter
+from fractions import Fraction
+from pathlib import PurePosixPath
+from typing import TYPE_CHECKING
+
+from rkdeploy.contract.spec import Anchors, InputSpec
+from rkdeploy.errors import CheckpointError
+from rkdeploy.host.checkpoint import Checkpoint, Module
+from rkdeploy.host.checkpoint.darknet_sections import (
+    ACTIVATIONS,
+    ChannelOperation,
+    Convolutional,
+    DarknetCfg,
+    Implicit,
+    Plain,
+    Pool,
+    Route,
+    Section,
+    Upsample,
+    Yolo,
+)
+from rkdeploy.host.families.anchor_defaults import compare_anchors
+from rkdeploy.host.families.checkpoint_facts import (
+    activations,
+    anchors_of,
+    class_count,
+    class_names,
+    head_of,
+    image_size,
+    layers_of,
+    onnx_metadata,
+    strides_of,
+)  # fmt: skip
+from rkdeploy.host.families.model_info import ModelInfo
+
+if TYPE_CHECKING:
+    from rkdeploy.host.export.builder import Value
+    from rkdeploy.host.export.emission import Emission, StemForm
+    from rkdeploy.host.export.exported import Exported
+
+NAME = "yolor"
+_MODULES = "module_list"
+_OWN_BLOCKS = frozenset({"ReOrg", "DWT", "BottleneckCSPF", "BottleneckCSPL", "BottleneckCSP2", "SPPCSP", "VoVCSP",
+                         "DownC", "DownD"})  # fmt: skip
+"""Blocks that YOLOv5 does not have; `rkdeploy.host.export.yolor_blocks` emits them."""
+_STRIDES = ((8, 16, 32, 64, 128), (32, 16, 8))
+"""What models/models.py of the main branch decodes with: the second for yolov3, yolov4-tiny and fpn."""
+
+
+def recognise(checkpoint: Checkpoint) -> bool:
+    """Whether it is one of either branch.
+
+    The paper branch's ends in IDetect, or in an anchor head behind blocks that YOLOv5 does not have; the main branch's
+    holds weights by their section's number.
+    """
+    if _MODULES in checkpoint.root.children:
+        return True
+    head = head_of(checkpoint)
+    if head is None or "anchors" not in head.tensors:
+        return False
+    blocks = {layer.class_name for layer in layers_of(checkpoint)}
+    return head.class_name == "IDetect" or (head.class_name == "Detect" and bool(blocks & _OWN_BLOCKS))
+
+
+def describe(checkpoint: Checkpoint) -> ModelInfo:
+    """Read the facts of the model.
+
+    Raises:
+        CheckpointError: when they contradict each other, or the cfg is missing that weights alone need.
+    """
+    if _MODULES in checkpoint.root.children:
+        return _describe_cfg(checkpoint, _cfg(checkpoint))
+    if checkpoint.cfg is not None:
+        raise CheckpointError(
+            f'"{checkpoint.path.name}" holds its structure itself: it is of YOLOR\'s paper branch.', "Leave out --cfg."
+        )
+    layers = layers_of(checkpoint)
+    head = layers[-1]
+    anchors = anchors_of(head)
+    strides = strides_of(checkpoint, head, len(anchors.levels_px))
+    active = activations(checkpoint.root.walk())
+    return ModelInfo(
+        family=NAME,
+        generation=_paper_generation(checkpoint, len(strides)),
+        task="detect",
+        class_names=class_names(checkpoint, class_count(head)),
+        strides=strides,
+        anchors=anchors,
+        anchor_comparison=compare_anchors(_finest_first(anchors, strides), NAME),
+        activation=tuple(name for name, _ in active.most_common()),
+        blocks=tuple(Counter(m.class_name for m in layers).most_common()),
+        parameters=checkpoint.parameters,
+        image_size=image_size(checkpoint),
+        weights=checkpoint.weights,
+        stored_dtype=checkpoint.dtype,
+        epoch=checkpoint.epoch,
+        date=checkpoint.date,
+    )
+
+
+def export(checkpoint: Checkpoint, info: ModelInfo, height: int, width: int, stem: StemForm = "trained") -> Exported:
+    """The network with its decode: `images` (1, 3, height, width) RGB 0..1 to `output0` (1, rows, 5 + nc).
+
+    Raises:
+        CheckpointError, GraphError: when a block is unknown, weights and cfg differ, or a size does not fit.
+    """
+    # Here and not above: reading what a checkpoint says needs no onnx.
+    from rkdeploy.host.export.blocks import YOLOV5_BLOCKS
+    from rkdeploy.host.export.builder import GraphBuilder
+    from rkdeploy.host.export.emission import Emission
+    from rkdeploy.host.export.heads import anchor_decode
+    from rkdeploy.host.export.network import finish
+    from rkdeploy.host.export.yolor_blocks import YOLOR_BLOCKS
+
+    assert info.anchors is not None
+    builder = GraphBuilder()
+    image = builder.input("images", (1, 3, height, width))
+    emission = Emission(builder, YOLOV5_BLOCKS | YOLOR_BLOCKS, stem)
+    if _MODULES in checkpoint.root.children:
+        from rkdeploy.host.export.darknet import emit_sections
+
+        cfg = _cfg(checkpoint)
+        layers: tuple[Module, ...] = (checkpoint.root,)
+        ends = emit_sections(emission, checkpoint.root, cfg, image)
+        path, paths, raw = "yolo", [p for p, _ in ends], [v for _, v in ends]
+        found = tuple(height // value.shape[2] for value in raw)
+        if found != info.strides:
+            raise CheckpointError(f"{cfg.name} gives strides {found}, expected {info.strides}.")
+    else:
+        layers = layers_of(checkpoint)
+        path, paths, raw = _paper_head(emission, layers, image)
+    output, head = anchor_decode(builder, path, paths, raw, info.anchors, info.strides, len(info.class_names))
+    return finish(builder, layers, {"output0": output}, head, InputSpec("images", height, width), onnx_metadata(info))
+
+
+def _paper_head(emission: Emission, layers: tuple[Module, ...], image: Value) -> tuple[str, list[str], list[Value]]:
+    """Path of the head, paths of its convolutions and their outputs."""
+    from rkdeploy.host.export.network import blamed, emit_layers
+    from rkdeploy.host.export.yolor_blocks import implicit_convolution
+
+    head = layers[-1]
+    features = emit_layers(emission, layers, image)
+    convs = list(head.child("m").children.values())
+    if len(convs) != len(features):
+        raise CheckpointError(f'"{head.path}" has {len(convs)} convolutions and reads {len(features)} layers.')
+    raw = []
+    for number, (conv, value) in enumerate(zip(convs, features, strict=True)):
+        added, gain = (
+            head.child(name).child(str(number)).array("implicit") if name in head.children else None
+            for name in ("ia", "im")
+        )
+        with blamed(f'Layer "{conv.path}"'):
+            raw.append(implicit_convolution(emission.builder, conv, value, added, gain))
+    return head.path, [conv.path for conv in convs], raw
+
+
+def _paper_generation(checkpoint: Checkpoint, levels: int) -> str:
+    """The configuration that it was built from where the file says, else what is seen of it."""
+    name = checkpoint.root.attribute("yaml_file")
+    if isinstance(name, str) and name.isprintable() and len(name) < 80:
+        return f"paper branch, {PurePosixPath(name).stem}"
+    return f"paper branch, {levels} levels"
+
+
+def _cfg(checkpoint: Checkpoint) -> DarknetCfg:
+    """The cfg that the user gave.
+
+    Raises:
+        CheckpointError: when there is none.
+    """
+    if checkpoint.cfg is None:
+        raise CheckpointError(
+            f'"{checkpoint.path.name}" holds the weights of a network that a darknet cfg describes (YOLOR\'s main '
+            "branch), but not the network.",
+            f"Give the cfg that it was trained with: rkdeploy build {checkpoint.path.name} --cfg yolor_p6.cfg",
+        )
+    return checkpoint.cfg
+
+
+def _describe_cfg(checkpoint: Checkpoint, cfg: DarknetCfg) -> ModelInfo:
+    classes = {yolo.classes for yolo in cfg.yolos}
+    counts = {len(yolo.anchors_px) for yolo in cfg.yolos}
+    if len(classes) != 1 or len(counts) != 1:
+        raise CheckpointError(f"The [yolo] sections of {cfg.name} differ in their number of classes or anchors.")
+    sections, weights = len(cfg.sections), checkpoint.root.child(_MODULES).children
+    beyond = [name for name in weights if not name.isdecimal() or int(name) >= sections]
+    if beyond:
+        raise CheckpointError(
+            f'"{checkpoint.path.name}" has weights of section {beyond[0]}, but {cfg.name} has the sections 0 to '
+            f"{sections - 1}.",
+            "Give the cfg that it was trained with.",
+        )
+    strides = _cfg_strides(cfg)
+    anchors = Anchors(tuple(yolo.anchors_px for yolo in cfg.yolos))
+    words = [s.activation for s in cfg.sections if isinstance(s, Convolutional)]
+    active = Counter(ACTIVATIONS[word] for word in words if word in ACTIVATIONS)
+    shown_size = cfg.net.width is not None and cfg.net.height is not None
+    return ModelInfo(
+        family=NAME,
+        generation=f"main branch, {cfg.name}",
+        task="detect",
+        class_names=tuple(f"class_{i}" for i in range(classes.pop())),
+        strides=strides,
+        anchors=anchors,
+        anchor_comparison=compare_anchors(_finest_first(anchors, strides), NAME),
+        activation=tuple(name for name, _ in active.most_common()),
+        blocks=tuple(Counter(section.kind for section in cfg.sections).most_common()),
+        parameters=checkpoint.parameters,
+        image_size=max(cfg.net.width or 0, cfg.net.height or 0) if shown_size else image_size(checkpoint),
+        weights=checkpoint.weights,
+        stored_dtype=checkpoint.dtype,
+        epoch=checkpoint.epoch,
+        date=checkpoint.date,
+        has_class_names=False,
+    )
+
+
+def _cfg_strides(cfg: DarknetCfg) -> tuple[int, ...]:
+    """Pixels a cell of each [yolo], followed through the sections.
+
+    Raises:
+        CheckpointError: when they are not those that the main branch decodes with, which goes by the order alone.
+    """
+    cells: list[Fraction] = []
+    current = Fraction(1)
+    strides = []
+    for section in cfg.sections:
+        current = _cell(section, current, cells)
+        cells.append(current)
+        if isinstance(section, Yolo):
+            strides.append(current)
+    known = [tuple(order[: len(strides)]) for order in _STRIDES if len(order) >= len(strides)]
+    found = tuple(int(s) if s.denominator == 1 else 0 for s in strides)
+    if found not in known:
+        raise CheckpointError(
+            f"The [yolo] sections of {cfg.name} have strides {', '.join(str(s) for s in strides)}, expected "
+            f"{' or '.join(', '.join(map(str, order)) for order in known)}.",
+            "YOLOR's main branch decodes with these, whatever the network's are.",
+        )
+    return found
+
+
+def _cell(section: Section, current: Fraction, cells: list[Fraction]) -> Fraction:
+    """Input pixels a cell of a section's output, 0 for a tensor that is no image."""
+    match section:
+        case Convolutional():
+            return current * section.stride_hw[0]
+        case Pool():
+            return current * section.stride
+        case Upsample():
+            return current / section.stride
+        case Plain(kind="reorg") | Plain(kind="dwt"):
+            return current * 2
+        case Plain(kind="avgpool") | Implicit():
+            return Fraction(0)
+        case Route():
+            return cells[section.sources[0]]
+        case ChannelOperation():
+            return current or cells[section.source]
+        case _:
+            return current
+
+
+def _finest_first(anchors: Anchors, strides: tuple[int, ...]) -> Anchors:
+    order = sorted(range(len(strides)), key=lambda level: strides[level])
+    return Anchors(tuple(anchors.levels_px[level] for level in order))

@@ -1,0 +1,130 @@
+"""YOLOv5, v2.0 to v7.0, detection, segmentation and classification: how to recognise it, what it says, its graph."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING
+
+from rkdeploy.contract.spec import InputSpec, Task
+from rkdeploy.host.checkpoint import Checkpoint, Module
+from rkdeploy.host.families.anchor_defaults import compare_anchors
+from rkdeploy.host.families.checkpoint_facts import (
+    activations,
+    anchors_of,
+    class_count,
+    class_names,
+    classifier_classes,
+    head_of,
+    image_size,
+    layers_of,
+    mask_count,
+    onnx_metadata,
+    strides_of,
+)  # fmt: skip
+from rkdeploy.host.families.imagenet import IMAGENET_MEAN, IMAGENET_STD
+from rkdeploy.host.families.model_info import ModelInfo
+
+if TYPE_CHECKING:
+    from rkdeploy.host.export.emission import StemForm
+    from rkdeploy.host.export.exported import Exported
+
+NAME = "yolov5"
+
+
+def recognise(checkpoint: Checkpoint) -> bool:
+    """Whether it is YOLOv5: a layer list that ends in an anchor head, or in the classifier of its own code."""
+    head = head_of(checkpoint)
+    if head is None:
+        return False
+    if head.class_name == "Classify":
+        return head.module_name.startswith("models.")
+    return head.class_name in {"Detect", "Segment"} and "anchors" in head.tensors and "m" in head.children
+
+
+def describe(checkpoint: Checkpoint) -> ModelInfo:
+    """Read the facts of the model.
+
+    Raises:
+        CheckpointError: when they contradict each other, as names and channels do in a damaged file.
+    """
+    layers = layers_of(checkpoint)
+    head = layers[-1]
+    blocks = Counter(m.class_name for m in layers)
+    active = activations(checkpoint.root.walk())
+    task = _task(head)
+    anchors = None if task == "classify" else anchors_of(head)
+    return ModelInfo(
+        family=NAME,
+        generation=_generation(checkpoint, blocks, active),
+        task=task,
+        class_names=class_names(checkpoint, (classifier_classes(head) if task == "classify" else class_count(head))),
+        strides=strides_of(checkpoint, head, len(anchors.levels_px)) if anchors is not None else (),
+        anchors=anchors,
+        anchor_comparison=compare_anchors(anchors, NAME) if anchors is not None else None,
+        activation=tuple(name for name, _ in active.most_common()),
+        blocks=tuple(blocks.most_common()),
+        parameters=checkpoint.parameters,
+        image_size=image_size(checkpoint),
+        weights=checkpoint.weights,
+        stored_dtype=checkpoint.dtype,
+        epoch=checkpoint.epoch,
+        date=checkpoint.date,
+        masks=mask_count(head) if task == "segment" else 0,
+    )
+
+
+def export(checkpoint: Checkpoint, info: ModelInfo, height: int, width: int, stem: StemForm = "trained") -> Exported:
+    """The network with its decode: `images` (1, 3, height, width) RGB 0..1 to `output0`, as upstream's export has it.
+
+    `output0` is (1, rows, 5 + nc) for detection; (1, rows, 5 + nc + nm), with the prototypes (1, nm, H, W) in
+    `output1`, for segmentation; (1, nc) logits for a classifier.
+
+    Raises:
+        CheckpointError, GraphError: when a block is unknown, or a size does not fit.
+    """
+    # Here and not above: reading what a checkpoint says needs no onnx.
+    from rkdeploy.host.export.blocks import YOLOV5_BLOCKS
+    from rkdeploy.host.export.builder import GraphBuilder
+    from rkdeploy.host.export.classifier import classify
+    from rkdeploy.host.export.emission import Emission
+    from rkdeploy.host.export.heads import anchor_detect
+    from rkdeploy.host.export.network import blamed, emit_layers, finish
+    from rkdeploy.host.export.prototypes import PROTO_BLOCKS, with_prototypes
+
+    layers = layers_of(checkpoint)
+    builder = GraphBuilder()
+    emission = Emission(builder, YOLOV5_BLOCKS | PROTO_BLOCKS, stem)
+    features = emit_layers(emission, layers, builder.input("images", (1, 3, height, width)))
+    if info.anchors is None:
+        with blamed(f'Head "{layers[-1].path}"'):
+            output, head = classify(emission, layers[-1], features, height, "linear")
+        image = InputSpec("images", height, width, mean=IMAGENET_MEAN, std=IMAGENET_STD, fit="center_crop")
+        return finish(builder, layers, {"output0": output}, head, image, onnx_metadata(info))
+    with blamed(f'Head "{layers[-1].path}"'):
+        output, head = anchor_detect(
+            builder, layers[-1], features, info.anchors, info.strides, len(info.class_names), info.masks
+        )
+        outputs = {"output0": output}
+        if info.masks:
+            outputs["output1"], head = with_prototypes(emission, layers[-1].child("proto"), features[0], head, height)
+    return finish(builder, layers, outputs, head, InputSpec("images", height, width), onnx_metadata(info))
+
+
+def _task(head: Module) -> Task:
+    tasks: dict[str, Task] = {"Detect": "detect", "Segment": "segment", "Classify": "classify"}
+    return tasks[head.class_name]
+
+
+def _generation(checkpoint: Checkpoint, blocks: Counter[str], active: Counter[str]) -> str:
+    """The releases whose code writes such a model.  Blocks tell: a checkpoint does not store its release."""
+    if "Focus" not in blocks and "SPPF" in blocks:
+        return "v6.0 to v7.0 (6x6 stem, SPPF)"
+    if "Classify" in blocks:
+        return "v6.2 to v7.0 (classifier)"
+    if "Focus" in blocks and "BottleneckCSP" in blocks:
+        return "v3.x or older (Focus, BottleneckCSP)"
+    if "Focus" in blocks and active.get("Hardswish"):
+        return "v3.x (Focus, Hardswish)"
+    if "Focus" in blocks:
+        return "v4.0 to v5.0 (Focus, C3)"
+    return f"v2.0 to v7.0, own architecture ({checkpoint.root.class_name})"

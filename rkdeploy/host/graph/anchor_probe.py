@@ -1,0 +1,216 @@
+"""Finds an anchor head in a graph: the last convolutions before the reshape, their strides, the anchors behind them.
+
+Nothing is looked up by layer name.  The graph is walked back from its outputs to the first convolutions; what lies
+behind them, the decode, is then asked what it computes: for raw outputs of zero, sigmoid gives 0.5, so a decoded row is
+(cx + 0.5) stride, (cy + 0.5) stride, anchor width, anchor height.  One run over zeros reads strides, anchors and row
+order out of any exporter's graph.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import TypeAlias
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+
+from rkdeploy.contract.spec import Anchors
+from rkdeploy.errors import GraphError
+from rkdeploy.host.graph.head import PROTOTYPES, DecodedRows, DecodedTensor, Head, Tap, row_fields
+from rkdeploy.host.graph.head_walk import NO_HEAD, HeadConv, last_convolutions, tail, tensor_shapes
+from rkdeploy.host.graph.session import Session
+
+_End: TypeAlias = tuple[str, tuple[int, ...]]
+"""An output of the graph: name and shape."""
+
+
+def find_anchor_head(model: onnx.ModelProto, classes: int | None = None, outputs: Sequence[str] = ()) -> Head:
+    """Find the anchor head of a simplified graph with static shapes.
+
+    Args:
+        model: the graph.
+        classes: number of classes where it is known; needed only if the graph ends in bare convolutions.
+        outputs: the graph's outputs that belong to the head; by default all.
+
+    Raises:
+        GraphError: when there is none, saying what was found instead.
+    """
+    shapes = tensor_shapes(model)
+    ends = [(name, shapes.get(name, ())) for name in outputs or [o.name for o in model.graph.output]]
+    prototypes = _prototypes(ends)
+    rows = [(name, shape) for name, shape in ends if (name, shape) != prototypes]
+    masks = prototypes[1][1] if prototypes is not None else 0
+    convs = last_convolutions(model, shapes, [name for name, _ in rows])
+    strides = [c.stride for c in convs]
+    if len(set(strides)) != len(strides):
+        listed = ", ".join(f"{c.node} {c.shape}" for c in convs)
+        raise GraphError(
+            f"The graph ends in several convolutions of one stride ({listed}); no anchor head does.", NO_HEAD
+        )
+    found = _decoded(model, convs, rows, masks) or _raw(model, convs, rows, classes, masks)
+    if found is None:
+        listed = ", ".join(f"{name} {shape}" for name, shape in ends)
+        raise GraphError(f"The graph has no anchor head: its outputs are {listed}.", NO_HEAD)
+    return found if prototypes is None else _with_prototypes(model, shapes, found, prototypes)
+
+
+def _prototypes(ends: Sequence[_End]) -> _End | None:
+    """The output of a segmentation model that belongs to no level: (1, masks, H, W) beside rows of three dimensions."""
+    images = [end for end in ends if len(end[1]) == 4]
+    return images[0] if len(images) == 1 and len(ends) > 1 else None
+
+
+def _decoded(model: onnx.ModelProto, convs: tuple[HeadConv, ...], ends: Sequence[_End], masks: int) -> Head | None:
+    """The head of a graph with the decode, whose output has the rows of all levels."""
+    tensors = {c.tensor for c in convs}
+    cells = [c.shape[2] * c.shape[3] for c in convs]
+    for name, shape in ends:
+        if name in tensors or len(shape) != 3 or shape[2] < 6 + masks:
+            continue
+        fields = shape[2]
+        if all(c.shape[1] % fields == 0 for c in convs):
+            counts = [c.shape[1] // fields for c in convs]
+            if sum(n * k for n, k in zip(counts, cells, strict=True)) == shape[1]:
+                per_level = _same(counts, "anchors")
+                anchors, order = _probe_decode(model, convs, name, per_level)
+                return _head(convs, per_level, fields - 5 - masks, masks, anchors, name, order)
+    return None
+
+
+def _raw(
+    model: onnx.ModelProto, convs: tuple[HeadConv, ...], ends: Sequence[_End], classes: int | None, masks: int
+) -> Head | None:
+    """The head of a graph without a decode."""
+    raw = [shape for _, shape in ends if len(shape) == 5]
+    if raw and len(raw) == len(convs):  # (N, anchors, H, W, fields), upstream's training form
+        return _raw_head(convs, _same([shape[4] for shape in raw], "fields") - 5 - masks, masks, "its raw outputs")
+    flat = [shape for _, shape in ends if len(shape) == 3]
+    if len(flat) == len(ends) == len(convs) and len({shape[2] for shape in flat}) == 1:  # (N, anchors x H x W, fields)
+        fields = flat[0][2]
+        rows = sorted((shape[1] for shape in flat), reverse=True)
+        if rows == [c.shape[1] * c.shape[2] * c.shape[3] // fields for c in convs]:
+            return _raw_head(convs, fields - 5 - masks, masks, "its raw outputs")
+    if not _ends_in(model, {c.tensor for c in convs}, ends):  # the convolutions themselves, or a sigmoid of each
+        return None
+    if classes is None:
+        listed = ", ".join(f"{name} {shape}" for name, shape in ends)
+        raise GraphError(
+            f"The graph ends in the head's convolutions ({listed}): it has no decode, and so no anchors.",
+            "Give the checkpoint it was exported from with --weights best.pt.",
+        )
+    return _raw_head(convs, classes, masks, "the checkpoint")
+
+
+def _raw_head(convs: tuple[HeadConv, ...], classes: int, masks: int, source: str) -> Head:
+    """The head of a graph without a decode, which has `classes` according to `source`."""
+    fields = 5 + classes + masks
+    channels = [c.shape[1] for c in convs]
+    if classes < 1 or any(n % fields for n in channels):
+        listed = f"5 + {classes} classes" + (f" + {masks} mask coefficients" if masks else "")
+        raise GraphError(
+            f"The head's convolutions have {channels} channels, expected multiples of {fields}: {listed} of {source}.",
+            "The ONNX file and the checkpoint do not belong together.",
+        )
+    return _head(convs, _same([n // fields for n in channels], "anchors"), classes, masks, None, None, ())
+
+
+def _head(
+    convs: tuple[HeadConv, ...],
+    per_level: int,
+    classes: int,
+    masks: int,
+    anchors: Anchors | None,
+    output: str | None,
+    order: tuple[int, ...],
+) -> Head:
+    taps = tuple(Tap(c.node, c.tensor, "anchor_map", c.shape, c.stride, level) for level, c in enumerate(convs))
+    rows = None
+    if output is not None:
+        fields = row_fields({
+            "xy": ("px", 2), "wh": ("px", 2), "objectness": ("score", 1), "scores": ("score", classes),
+            "coefficients": ("value", masks),
+        })  # fmt: skip
+        sizes = tuple(per_level * c.shape[2] * c.shape[3] for c in convs)
+        rows = DecodedRows(output, fields, columns_first=False, corners=False, level_order=order, level_rows=sizes)
+    return Head(taps, classes, masks, anchors=anchors, anchors_per_level=per_level, rows=rows)
+
+
+def _with_prototypes(
+    model: onnx.ModelProto, shapes: Mapping[str, tuple[int, ...]], head: Head, prototypes: _End
+) -> Head:
+    name, (n, c, h, w) = prototypes
+    height = shapes[next(i.name for i in model.graph.input)][2]
+    tap = Tap(name, name, "prototypes", (n, c, h, w), height // h, name=PROTOTYPES)
+    return replace(head, taps=(*head.taps, tap), tensors=(*head.tensors, DecodedTensor(PROTOTYPES, name, "linear")))
+
+
+def _ends_in(model: onnx.ModelProto, tensors: set[str], outputs: Sequence[_End]) -> bool:
+    """Whether every output is one of `tensors`, or its sigmoid, and all of them are there."""
+    producers = {name: node for node in model.graph.node for name in node.output}
+    ends = set()
+    for output, _ in outputs:
+        name = output
+        while name not in tensors and name in producers and producers[name].op_type in ("Sigmoid", "Identity"):
+            name = producers[name].input[0]
+        ends.add(name)
+    return ends == tensors
+
+
+def _probe_decode(
+    model: onnx.ModelProto, convs: tuple[HeadConv, ...], output: str, per_level: int
+) -> tuple[Anchors, tuple[int, ...]]:
+    """Run the graph behind the convolutions on zeros and read anchors and row order out of the rows."""
+    behind = tail(model, convs, output)
+    try:
+        rows = Session(behind).run({c.tensor: np.zeros(c.shape, np.float32) for c in convs})[output][0]
+    except GraphError as error:
+        grids = ", ".join(f"{c.shape[2]}x{c.shape[3]}" for c in convs)
+        raise GraphError(
+            f"The decode behind the last convolutions cannot run on their {grids} cells: {error.message}",
+            "YOLOv5 v5.0 writes a grid of fixed size even with --dynamic: use the --imgsz of the export, or build from "
+            "the .pt.",
+        ) from error
+    anchors: dict[int, tuple[tuple[float, float], ...]] = {}
+    order: list[int] = []
+    start = 0
+    while start < len(rows):
+        level = next(
+            (
+                i
+                for i, c in enumerate(convs)
+                if i not in anchors and abs(rows[start, 0] - c.stride / 2) < 1e-3 * c.stride
+            ),
+            None,
+        )
+        if level is None:
+            box = [round(float(v), 3) for v in rows[start, :4]]
+            raise GraphError(
+                f'Row {start} of "{output}" decodes zeros to {box}, expected the first cell\'s centre, half a stride.',
+                "This is not YOLOv5's decode in pixels; export again without normalization or extra outputs.",
+            )
+        conv = convs[level]
+        cells = conv.shape[2] * conv.shape[3]
+        block = rows[start : start + per_level * cells, :4].reshape(per_level, cells, 4)
+        _check_block(block, conv, output)
+        anchors[level] = tuple((float(w), float(h)) for w, h in block[:, 0, 2:])
+        order.append(level)
+        start += per_level * cells
+    return Anchors(tuple(anchors[i] for i in range(len(convs)))), tuple(order)
+
+
+def _check_block(block: NDArray[np.float32], conv: HeadConv, output: str) -> None:
+    height, width = conv.shape[2:]
+    cy, cx = np.meshgrid(np.arange(height), np.arange(width), indexing="ij")
+    centres = (np.stack((cx, cy), -1).reshape(-1, 2) + 0.5) * conv.stride
+    if np.abs(block[:, :, :2] - centres).max() > 1e-3 * conv.stride or np.ptp(block[:, :, 2:], axis=1).max() > 1e-3:
+        raise GraphError(
+            f'The rows of "{output}" at stride {conv.stride} are not in YOLOv5\'s order: anchor, row, column.'
+        )
+
+
+def _same(counts: list[int], what: str) -> int:
+    if len(set(counts)) != 1:
+        raise GraphError(f"The head has {counts} {what} on its levels, expected the same number on all.")
+    return counts[0]

@@ -1,0 +1,107 @@
+"""Finds class maps among a graph's outputs: planes of the input's size, one a class."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import onnx
+from onnx import helper
+
+from rkdeploy.contract.spec import Activation, ClassMap
+from rkdeploy.host.graph.foreign import opset
+from rkdeploy.host.graph.head import DecodedTensor, Head, Tap
+from rkdeploy.host.graph.head_walk import tensor_shapes
+
+_BACKGROUND = "background"
+
+
+@dataclass(frozen=True, slots=True)
+class MapTensor:
+    """One class map.
+
+    Attributes:
+        output: the graph's output.
+        tensor: the scores before a last sigmoid or softmax, which change nothing of which class is highest.
+        node: what computes them.
+        shape: (1, planes, height, width).
+        activation: what the graph does between the two.
+    """
+
+    output: str
+    tensor: str
+    node: str
+    shape: tuple[int, int, int, int]
+    activation: Activation
+
+
+def map_outputs(model: onnx.ModelProto) -> tuple[MapTensor, ...]:
+    """The outputs that are as large as the image and have two planes or more."""
+    shapes = tensor_shapes(model)
+    constants = {c.name for c in model.graph.initializer}
+    image = next((shapes.get(i.name, ()) for i in model.graph.input if i.name not in constants), ())
+    found = []
+    for output in model.graph.output:
+        shape = shapes.get(output.name, ())
+        if len(shape) == 4 and shape[0] == 1 and shape[1] >= 2 and shape[2:] == image[2:]:
+            found.append(_before_activation(model, output.name, (1, shape[1], shape[2], shape[3])))
+    return tuple(found)
+
+
+def _before_activation(model: onnx.ModelProto, output: str, shape: tuple[int, int, int, int]) -> MapTensor:
+    producers = {name: node for node in model.graph.node for name in node.output}
+    tensor = output
+    activation: Activation = "linear"
+    while tensor in producers:
+        node = producers[tensor]
+        if node.op_type != "Identity":
+            kind = _activation(node, opset(model))
+            if kind == "linear" or activation != "linear":
+                break
+            activation = kind
+        tensor = node.input[0]
+    node_name = producers[tensor].name if tensor in producers else ""
+    return MapTensor(output, tensor, node_name or tensor, shape, activation)
+
+
+def _activation(node: onnx.NodeProto, version: int) -> Activation:
+    if node.op_type == "Sigmoid":
+        return "sigmoid"
+    if version < 13:  # a softmax of that time runs over all dimensions from its axis on
+        return "linear"
+    axis = next((helper.get_attribute_value(a) for a in node.attribute if a.name == "axis"), -1)
+    return "softmax" if node.op_type == "Softmax" and axis in (1, -3) else "linear"
+
+
+def with_class_maps(
+    model: onnx.ModelProto, head: Head, maps: Sequence[MapTensor], known: Mapping[str, ClassMap]
+) -> Head:
+    """The head with class maps beside its detections.
+
+    Args:
+        model: the graph.
+        head: without them.
+        maps: of the graph.
+        known: the contract's names of a map, by the name of the output; of others the output's own name is taken.
+    """
+    taken = {name for node in model.graph.node for name in (*node.input, *node.output)}
+    for found in maps:
+        stated = known.get(found.output) or _stated(found, taken)
+        tap = Tap(found.node, found.tensor, "class_map", found.shape, 1, name=stated.output)
+        head = replace(
+            head,
+            taps=(*head.taps, tap),
+            tensors=(*head.tensors, DecodedTensor(stated.output, found.output, found.activation)),
+            class_maps=(*head.class_maps, stated),
+        )
+    return head
+
+
+def _stated(found: MapTensor, taken: set[str]) -> ClassMap:
+    """Names for a map of which nothing is known: the contract's must not be that of another tensor."""
+    name = f"{found.output}_map"
+    while name in taken:
+        name += "_map"
+    planes = found.shape[1]
+    names = (found.output,) if planes == 2 else tuple(f"class_{i}" for i in range(1, planes))
+    return ClassMap(name, (_BACKGROUND, *names))

@@ -1,0 +1,197 @@
+"""Cuts a graph at its head: what the NPU runs ends in the head's own tensors, not in one concatenated output.
+
+The cut may split a level's last convolution by what its channels mean, so that boxes and scores get a quantization
+scale each, and may keep the sigmoid on the NPU's side.  Both leave every value as it was: output channels of a
+convolution do not depend on each other, and the decode knows which activation is done.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import onnx
+from onnx import TensorProto, helper, numpy_helper
+
+from rkdeploy.contract.spec import Activation, HeadOutput, OutputRole
+from rkdeploy.errors import GraphError
+from rkdeploy.host.graph.head import Head, Tap
+
+Split = Literal["none", "boxes_scores", "xy_wh_scores"]
+Sigmoid = Literal["none", "all", "boxes", "scores"]
+
+
+@dataclass(frozen=True, slots=True)
+class CutOptions:
+    """Where the graph is cut; docs/quantization.md has the measured table behind the defaults.
+
+    Attributes:
+        split: which channels share a tensor, and so a quantization scale.
+        sigmoid: on which tensors the sigmoid is left to the NPU.
+    """
+
+    split: Split = "none"
+    sigmoid: Sigmoid = "all"
+
+    def __post_init__(self) -> None:
+        """Refuse a pair that means nothing.
+
+        Raises:
+            GraphError: when boxes and scores share a tensor but only one of them is to have a sigmoid.
+        """
+        if self.split == "none" and self.sigmoid in {"boxes", "scores"}:
+            raise GraphError(
+                f"--sigmoid {self.sigmoid} needs boxes and scores in tensors of their own.", "Add --split boxes_scores."
+            )
+
+
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """One output made of a tap.
+
+    Attributes:
+        role: what it holds.
+        channels: of the tap; None for all.
+        sigmoid: whether it ends in one.
+    """
+
+    role: OutputRole
+    channels: tuple[int, ...] | None = None
+    sigmoid: bool = False
+
+
+def cut(model: onnx.ModelProto, head: Head, options: CutOptions) -> tuple[onnx.ModelProto, tuple[HeadOutput, ...]]:
+    """The graph up to the head's tensors, and what each of its outputs means.
+
+    Args:
+        model: the simplified graph.
+        head: its head.
+        options: where it is cut.
+
+    Raises:
+        GraphError: when a last convolution's weights are not constants of the graph.
+    """
+    result = onnx.ModelProto()
+    result.CopyFrom(model)
+    graph = result.graph
+    constants = {c.name: c for c in graph.initializer}
+    producers = {name: node for node in graph.node for name in node.output}
+    del graph.output[:]
+    outputs: list[HeadOutput] = []
+    for tap in head.taps:
+        for part in _parts(tap, head, options):
+            name = tap.name or f"stride{tap.stride}_{part.role.removeprefix('anchor_')}"
+            if part.channels is None and not part.sigmoid:
+                _rename(graph, tap.tensor, name)
+            else:
+                channels = part.channels or tuple(range(tap.shape[1]))
+                _add_part(graph, producers[tap.tensor], constants, channels, name, sigmoid=part.sigmoid)
+            n, c, h, w = tap.shape
+            shape = (n, c if part.channels is None else len(part.channels), h, w)
+            graph.output.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, shape))
+            activation: Activation = "sigmoid" if part.sigmoid else "linear"
+            outputs.append(HeadOutput(name, part.role, tap.level, tap.stride, shape, activation))
+    prune(graph)
+    return result, tuple(outputs)
+
+
+def _parts(tap: Tap, head: Head, options: CutOptions) -> tuple[_Part, ...]:
+    """The outputs that a tap becomes."""
+    boxes = options.sigmoid in {"all", "boxes"}
+    scores = options.sigmoid in {"all", "scores"}
+    if tap.role == "anchor_map":
+        return _anchor_parts(tap, head, options, boxes=boxes, scores=scores)
+    if tap.role == "keypoints":  # each has a scale of its own: pixels and logits have nothing in common
+        assert head.keypoints is not None
+        dimensions = 3 if head.keypoints.scored else 2
+        starts = range(0, tap.shape[1], dimensions)
+        xy = _Part("keypoint_xy", tuple(start + i for start in starts for i in (0, 1)))
+        return (xy, _Part("keypoint_scores", tuple(s + 2 for s in starts), scores)) if dimensions == 3 else (xy,)
+    if tap.role == "scores":
+        return (_Part("scores", sigmoid=scores),)
+    return (_Part(tap.role),)
+
+
+def _anchor_parts(tap: Tap, head: Head, options: CutOptions, *, boxes: bool, scores: bool) -> tuple[_Part, ...]:
+    channels = np.arange(tap.shape[1]).reshape(head.anchors_per_level, -1)
+
+    def of(first: int, end: int) -> tuple[int, ...]:
+        return tuple(int(c) for c in channels[:, first:end].ravel())
+
+    scored = 5 + head.classes
+    fields = channels.shape[1]
+    has_coefficients = fields > scored  # otherwise they are a tap of their own, or there are none
+    coefficients = (_Part("anchor_coefficients", of(scored, fields)),) if has_coefficients else ()
+    split = options.split
+    if split == "none" and head.masks:  # the sigmoid of the rest is not theirs, nor is the scale
+        split = "boxes_scores"
+    if split == "none":
+        return (_Part("anchor_map", of(0, scored), boxes),)
+    last = _Part("anchor_scores", of(4, scored), scores)
+    if split == "boxes_scores":
+        return (_Part("anchor_boxes", of(0, 4), boxes), last, *coefficients)
+    return (_Part("anchor_xy", of(0, 2), boxes), _Part("anchor_wh", of(2, 4), boxes), last, *coefficients)
+
+
+def _rename(graph: onnx.GraphProto, old: str, new: str) -> None:
+    for node in graph.node:
+        for names in (node.input, node.output):
+            for index, name in enumerate(names):
+                if name == old:
+                    names[index] = new
+
+
+def _add_part(
+    graph: onnx.GraphProto,
+    node: onnx.NodeProto,
+    constants: Mapping[str, onnx.TensorProto],
+    channels: Sequence[int],
+    name: str,
+    *,
+    sigmoid: bool,
+) -> None:
+    """Append the convolution restricted to `channels`, ending in tensor `name`."""
+    inputs = [node.input[0]]
+    for source in node.input[1:]:
+        if source not in constants:
+            raise GraphError(f'The weights of convolution "{node.name}" are computed, expected constants.')
+        values = numpy_helper.to_array(constants[source])
+        if len(values) <= max(channels):  # onnx's shape inference does not look at biases
+            raise GraphError(
+                f'"{source}" of convolution "{node.name}" has shape {values.shape}, expected {max(channels) + 1} '
+                "output channels or more."
+            )
+        values = values[list(channels)]
+        part = f"{name}.{'weight' if values.ndim == 4 else 'bias'}"
+        graph.initializer.append(numpy_helper.from_array(np.ascontiguousarray(values), part))
+        inputs.append(part)
+    attributes = {a.name: helper.get_attribute_value(a) for a in node.attribute}
+    if attributes.get("group", 1) != 1:
+        raise GraphError(f'The last convolution "{node.name}" has {attributes["group"]} groups, expected one.')
+    target = f"{name}.logits" if sigmoid else name
+    graph.node.append(helper.make_node("Conv", inputs, [target], name=f"{node.name or name}/{name}", **attributes))
+    if sigmoid:
+        graph.node.append(helper.make_node("Sigmoid", [target], [name], name=f"{name}/Sigmoid"))
+
+
+def prune(graph: onnx.GraphProto) -> None:
+    """Drop in place what no output needs: nodes, constants, shape notes."""
+    needed = {o.name for o in graph.output}
+    kept = []
+    for node in reversed(graph.node):
+        if needed.intersection(node.output):
+            needed.update(node.input)
+            kept.append(node)
+    kept.reverse()
+    constants = [c for c in graph.initializer if c.name in needed]
+    notes = [v for v in graph.value_info if v.name in needed]
+    pruned = onnx.GraphProto()
+    pruned.name = graph.name
+    pruned.node.extend(kept)
+    pruned.initializer.extend(constants)
+    pruned.input.extend(graph.input)
+    pruned.output.extend(graph.output)
+    pruned.value_info.extend(notes)
+    graph.CopyFrom(pruned)

@@ -1,0 +1,101 @@
+"""What a graph from elsewhere looks like from outside: inputs, outputs, operators, and the last convolutions."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+
+from rkdeploy.errors import GraphError
+from rkdeploy.host.graph.head_walk import HeadConv, last_convolutions, tail, tensor_shapes
+from rkdeploy.host.graph.session import Session
+
+Shape = tuple[int | None, ...]
+_MAX_SHOWN = 12
+
+
+@dataclass(frozen=True, slots=True)
+class GraphFacts:
+    """A graph as its kind is told.
+
+    Attributes:
+        model: the graph.
+        inputs, outputs: shape by name, weights left out; None stands for a free axis.
+        ops: how often each operator appears.
+        convs: the last convolutions before the outputs, finest level first; none where they have no whole stride.
+    """
+
+    model: onnx.ModelProto
+    inputs: Mapping[str, Shape]
+    outputs: Mapping[str, Shape]
+    ops: Counter[str]
+    convs: tuple[HeadConv, ...] = ()
+
+    @property
+    def image_hw(self) -> tuple[int, int]:
+        """Height and width of the image input in pixels, (0, 0) where they are free or there is none."""
+        shape = next((s for s in self.inputs.values() if len(s) == 4), ())
+        height, width = shape[2:] if len(shape) == 4 else (None, None)
+        return height or 0, width or 0
+
+    @property
+    def levels(self) -> tuple[tuple[int, ...], ...]:
+        """Channels of the last convolutions of each stride, in ascending order; finest level first."""
+        strides = sorted({conv.stride for conv in self.convs})
+        return tuple(tuple(sorted(c.shape[1] for c in self.convs if c.stride == stride)) for stride in strides)
+
+    @property
+    def cells(self) -> int:
+        """Cells of all levels."""
+        return sum({conv.stride: conv.shape[2] * conv.shape[3] for conv in self.convs}.values())
+
+    def outputs_on_noise(self, *, silent: int = 0) -> dict[str, NDArray[np.float32]]:
+        """The outputs where the last convolutions give seeded noise from -3 to 3; none where they cannot be run.
+
+        Args:
+            silent: convolutions with so many channels give zeros instead.
+        """
+        rng = np.random.default_rng(0)
+        noise = {
+            conv.tensor: (rng.uniform(-3, 3, conv.shape) * (conv.shape[1] != silent)).astype(np.float32)
+            for conv in self.convs
+        }
+        ends = [name for name in self.outputs if name not in noise]
+        shown = {name: values for name, values in noise.items() if name in self.outputs}
+        try:
+            return shown | (Session(tail(self.model, self.convs, *ends)).run(noise) if ends else {})
+        except GraphError:
+            return {}
+
+
+def facts_of(model: onnx.ModelProto) -> GraphFacts:
+    """The facts of a graph; of one with static shapes the last convolutions too."""
+    constants = {c.name for c in model.graph.initializer}
+    shapes = tensor_shapes(model)
+    try:
+        convs = last_convolutions(model, shapes, [output.name for output in model.graph.output])
+    except (GraphError, KeyError, ValueError, StopIteration):  # no convolutions, or an input that is no image
+        convs = ()
+    return GraphFacts(
+        model,
+        {i.name: _shape(i) for i in model.graph.input if i.name not in constants},
+        {o.name: _shape(o) for o in model.graph.output},
+        Counter(node.op_type for node in model.graph.node),
+        convs,
+    )
+
+
+def listed(shapes: Mapping[str, Shape]) -> str:
+    """Names and shapes as a message shows them, the first dozen."""
+    shown = [f"{name} ({', '.join('?' if n is None else str(n) for n in shape)})" for name, shape in shapes.items()]
+    more = f", and {len(shown) - _MAX_SHOWN} more" if len(shown) > _MAX_SHOWN else ""
+    return ", ".join(shown[:_MAX_SHOWN]) + more
+
+
+def _shape(info: onnx.ValueInfoProto) -> Shape:
+    dims = info.type.tensor_type.shape.dim
+    return tuple(d.dim_value if d.HasField("dim_value") and d.dim_value > 0 else None for d in dims)

@@ -1,0 +1,312 @@
+"""ONNX files that somebody else exported, brought to our own form: float32, static, an opset the toolkit takes."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnx.inliner
+from google.protobuf.message import DecodeError
+from onnx import AttributeProto, TensorProto, helper, numpy_helper, version_converter
+
+from rkdeploy.contract.spec import is_class_name
+from rkdeploy.errors import GraphError, shown
+from rkdeploy.host.graph.foreign_checks import require_sane
+from rkdeploy.host.graph.kinds import advice_on_operators
+from rkdeploy.host.graph.node_order import sort_nodes
+
+OPSETS = range(12, 20)
+"""What rknn-toolkit2 2.3.2 and 2.5.0 take."""
+
+_NEWEST_READABLE = 21  # what onnxruntime 1.20 runs, and so what can be verified
+_EXPORT_OLDER = "Export it again with opset 17 (Ultralytics: opset=17, YOLOv5: --opset 17, torch: opset_version=17)."
+_NAMES_HINT = "Give the checkpoint with --weights: its names count then."
+_IR_VERSION = 9  # of opset 19; newer ones are refused by older runtimes, older ones list weights among the inputs
+
+
+def load_onnx(path: Path) -> onnx.ModelProto:
+    """Read and check an ONNX file, with its external data.
+
+    Only the container is brought up to date (IR version, no weights among the inputs, no local functions); the
+    operators stay as they are, so that the result can serve as the reference of a build.
+
+    Raises:
+        GraphError: no such file, not ONNX, damaged, too new, or its external data is missing.
+    """
+    model = _parsed(path)
+    require_sane(model, path.name)
+    _load_weights(model, path)
+    model.ir_version = _IR_VERSION  # before the check, which knows no version newer than its own
+    sort_nodes(model.graph)
+    for function in model.functions:
+        sort_nodes(function)
+    _require_known_operators(model, path)
+    try:
+        onnx.checker.check_model(model)
+    except (onnx.checker.ValidationError, UnicodeDecodeError, ValueError) as error:  # ValueError: more than 2 GiB
+        raise GraphError(
+            f'"{path}" is not valid ONNX: {str(error).strip().partition(chr(10))[0]}',
+            advice_on_operators({node.op_type for node in model.graph.node}),
+        ) from error
+    if model.functions:
+        model = onnx.inliner.inline_local_functions(model)
+    constants = {c.name for c in model.graph.initializer}
+    inputs = [i for i in model.graph.input if i.name not in constants]
+    del model.graph.input[:]
+    model.graph.input.extend(inputs)
+    return _in_readable_opset(model, path)
+
+
+def _parsed(path: Path) -> onnx.ModelProto:
+    """The file without its external data."""
+    if path.exists() and not path.is_file():
+        raise GraphError(f'"{path}" is a {"folder" if path.is_dir() else "device or pipe"}, expected a file.')
+    try:
+        model = onnx.load(str(path), load_external_data=False)
+    except OSError as error:
+        raise GraphError(f'Cannot read "{path}": {error.strerror or error}.') from error
+    except DecodeError as error:
+        raise GraphError(f'"{path}" is not an ONNX file, or is truncated.', "Export or copy it again.") from error
+    if not model.graph.node or not model.graph.output:
+        raise GraphError(f'"{path}" is not an ONNX model: it has no nodes or no outputs.')
+    return model
+
+
+def _load_weights(model: onnx.ModelProto, path: Path) -> None:
+    """Read the values that lie in files beside the model."""
+    try:
+        onnx.load_external_data_for_model(model, str(path.parent))
+    except (OSError, ValueError, onnx.checker.ValidationError) as error:
+        raise GraphError(
+            f'"{path}" keeps its weights in another file, which cannot be read: {str(error).strip()[:300]}',
+            "Copy the .onnx.data file beside it, or export with the weights inside.",
+        ) from error
+    require_sane(model, path.name)  # as many values as the shapes say
+
+
+def _require_known_operators(model: onnx.ModelProto, path: Path) -> None:
+    """Refuse operators newer than the installed onnx."""
+    version, newest = opset(model), onnx.defs.onnx_opset_version()
+    if version > newest:
+        raise GraphError(f'"{path.name}" has opset {version}, expected at most {newest}.', _EXPORT_OLDER)
+
+
+def _in_readable_opset(model: onnx.ModelProto, path: Path) -> onnx.ModelProto:
+    """The model in an opset that onnxruntime runs.
+
+    Raises:
+        GraphError: when onnx cannot convert it.
+    """
+    version = opset(model)
+    if version <= _NEWEST_READABLE:
+        return model
+    try:
+        converted = version_converter.convert_version(model, _NEWEST_READABLE)
+    except Exception as error:  # its C++ side raises RuntimeError and its own types
+        raise GraphError(
+            f'"{path.name}" has opset {version}, expected at most {_NEWEST_READABLE}, and onnx cannot convert it: '
+            f"{str(error).strip().partition(chr(10))[0][:200]}",
+            _EXPORT_OLDER,
+        ) from error
+    converted.ir_version = _IR_VERSION
+    return converted
+
+
+def opset(model: onnx.ModelProto) -> int:
+    """Version of the standard operators, 0 where the model does not say."""
+    return next((int(o.version) for o in model.opset_import if o.domain in ("", "ai.onnx")), 0)
+
+
+def image_input(model: onnx.ModelProto) -> tuple[str, tuple[int | None, ...]]:
+    """Name and (N, 3, H, W) of the one image input; None stands for a dynamic axis.
+
+    Raises:
+        GraphError: several inputs, or one that is no NCHW image of floating-point numbers.
+    """
+    inputs = list(model.graph.input)
+    if len(inputs) != 1:
+        raise GraphError(
+            f"The graph has {len(inputs)} inputs ({', '.join(i.name for i in inputs)}), expected one image.",
+            "Export the network alone, without inputs for thresholds or image sizes.",
+        )
+    name, kind = inputs[0].name, inputs[0].type.tensor_type
+    if kind.elem_type not in (TensorProto.FLOAT, TensorProto.FLOAT16):
+        raise GraphError(
+            f'Input "{name}" is of type {TensorProto.DataType.Name(kind.elem_type)}, expected FLOAT or FLOAT16.',
+            "Export it without the preprocessing: the network's own input is RGB from 0 to 1.",
+        )
+    shape = tuple(d.dim_value if d.HasField("dim_value") and d.dim_value > 0 else None for d in kind.shape.dim)
+    if len(shape) != 4 or shape[1] not in (3, None):
+        raise GraphError(
+            f'Input "{name}" has shape {_shown(shape)}, expected (N, 3, H, W).',
+            "Export it in NCHW with three colour channels.",
+        )
+    return name, shape
+
+
+def class_names(model: onnx.ModelProto) -> tuple[str, ...] | None:
+    """The class names that Ultralytics' exporters write into the metadata, None where there are none.
+
+    Raises:
+        GraphError: when the entry is there but is no mapping of 0, 1, 2, ... to names.
+    """
+    written = next((entry.value for entry in model.metadata_props if entry.key == "names"), None)
+    if written is None:
+        return None
+    try:
+        names = ast.literal_eval(written)
+    except (ValueError, SyntaxError, RecursionError, MemoryError) as error:
+        raise GraphError(f'The metadata entry "names" is {written!r:.60}, expected a mapping.', _NAMES_HINT) from error
+    if isinstance(names, dict):
+        names = [names.get(i) for i in range(len(names))]
+    if not isinstance(names, (list, tuple)) or not names or not all(isinstance(n, str) for n in names):
+        raise GraphError(
+            f'The metadata entry "names" is {written!r:.60}, expected a name for each class, from 0.', _NAMES_HINT
+        )
+    for name in names:
+        if not is_class_name(name):
+            raise GraphError(f'The metadata entry "names" has {shown(name)}, which is not text.', _NAMES_HINT)
+    return tuple(names)
+
+
+def to_supported_opset(model: onnx.ModelProto) -> onnx.ModelProto:
+    """A simplified graph in an opset that the toolkit takes; unchanged where it is in one already.
+
+    onnx's converter has no way down for the shape arithmetic of dynamic graphs (ConstantOfShape), which simplification
+    folds away: so this comes after it.  `verify` proves the values, as its reference is not converted.
+
+    Raises:
+        GraphError: when onnx cannot convert it.
+    """
+    version = opset(model)
+    if version in OPSETS:
+        return model
+    target = OPSETS.start + 1 if version < OPSETS.start else OPSETS.stop - 1
+    try:
+        converted = version_converter.convert_version(model, target)
+        converted.ir_version = _IR_VERSION
+        return onnx.shape_inference.infer_shapes(converted, data_prop=True)
+    except Exception as error:  # its C++ side raises RuntimeError and its own types
+        raise GraphError(
+            f"The graph has opset {version}, the toolkit takes {OPSETS.start} to {OPSETS.stop - 1}, and onnx cannot "
+            f"convert it: {str(error).strip().partition(chr(10))[0][:200]}",
+            f"Export it again with opset {target}.",
+        ) from error
+
+
+def to_float32(model: onnx.ModelProto) -> onnx.ModelProto:
+    """The model with every float16 tensor as float32 (weights, inputs, outputs, casts); unchanged if it has none."""
+    converted = onnx.ModelProto()
+    converted.CopyFrom(model)
+    changed = False
+    for graph in _graphs(converted.graph):
+        for constant in graph.initializer:
+            changed |= _widen(constant)
+        for info in (*graph.input, *graph.output, *graph.value_info):
+            if info.type.tensor_type.elem_type == TensorProto.FLOAT16:
+                info.type.tensor_type.elem_type = TensorProto.FLOAT
+                changed = True
+        for node in graph.node:
+            for attribute in node.attribute:
+                if attribute.type == AttributeProto.TENSOR:
+                    changed |= _widen(attribute.t)
+                elif attribute.name in ("to", "dtype") and attribute.i == TensorProto.FLOAT16:
+                    attribute.i = TensorProto.FLOAT
+                    changed = True
+    return converted if changed else model
+
+
+def without_padded_pooling(model: onnx.ModelProto) -> onnx.ModelProto:
+    """The simplified model with every Pad of zeros before a MaxPool (yolov3-tiny) written as Concat with zeros.
+
+    onnxruntime 1.20 fuses such a pair into one MaxPool, which pads with minus infinity instead: other values wherever
+    all neighbours are negative.  The same numbers in another form are safe from that in any runtime.
+    """
+    constants = {c.name: c for c in model.graph.initializer}
+    pooled = {n.input[0] for n in model.graph.node if n.op_type == "MaxPool"}
+    shapes = {i.name: i.type.tensor_type.shape.dim for i in (*model.graph.value_info, *model.graph.input)}
+    result = onnx.ModelProto()
+    result.CopyFrom(model)
+    del result.graph.node[:]
+    for node in model.graph.node:
+        pads = _zero_pads(node, constants) if node.op_type == "Pad" and node.output[0] in pooled else None
+        shape = [d.dim_value for d in shapes.get(node.input[0], ())] if pads else []
+        if pads is None or len(pads) != 2 * len(shape) or min(*shape, *pads) < 0:
+            result.graph.node.append(node)
+            continue
+        source = node.input[0]
+        padded = [axis for axis in range(len(shape)) if pads[axis] or pads[axis + len(shape)]]
+        for axis in padded:
+            parts = [source]
+            for size, position in ((pads[axis], 0), (pads[axis + len(shape)], 1)):
+                if size:
+                    zeros = numpy_helper.from_array(
+                        np.zeros((*shape[:axis], size, *shape[axis + 1 :]), np.float32),
+                        f"{node.output[0]}/zeros_{axis}_{position}",
+                    )
+                    result.graph.initializer.append(zeros)
+                    parts.insert(len(parts) * position, zeros.name)
+            shape[axis] += pads[axis] + pads[axis + len(shape)]
+            source = node.output[0] if axis == padded[-1] else f"{node.output[0]}/padded_{axis}"
+            result.graph.node.append(helper.make_node("Concat", parts, [source], name=f"{source}/Concat", axis=axis))
+            if source != node.output[0]:
+                result.graph.value_info.append(helper.make_tensor_value_info(source, TensorProto.FLOAT, shape))
+        if not padded:
+            result.graph.node.append(helper.make_node("Identity", [source], [node.output[0]]))
+    return result
+
+
+def _zero_pads(node: onnx.NodeProto, constants: dict[str, TensorProto]) -> list[int] | None:
+    """The widths (begins, then ends) of a Pad with constant zeros; None for any other."""
+    attributes = {a.name: helper.get_attribute_value(a) for a in node.attribute}
+    if attributes.get("mode", b"constant") != b"constant" or (len(node.input) > 3 and node.input[3]):
+        return None
+    if "pads" in attributes:  # opset 10 and older
+        return list(attributes["pads"]) if attributes.get("value", 0.0) == 0 else None
+    if len(node.input) < 2 or node.input[1] not in constants:
+        return None
+    if len(node.input) > 2 and node.input[2]:
+        value = constants.get(node.input[2])
+        if value is None or numpy_helper.to_array(value).any():
+            return None
+    return [int(n) for n in numpy_helper.to_array(constants[node.input[1]])]
+
+
+def _graphs(graph: onnx.GraphProto) -> Iterator[onnx.GraphProto]:
+    """The graph and those inside its If and Loop nodes."""
+    yield graph
+    for node in graph.node:
+        for attribute in node.attribute:
+            if attribute.type == AttributeProto.GRAPH:
+                yield from _graphs(attribute.g)
+
+
+def _widen(tensor: TensorProto) -> bool:
+    """float16 to float32 in place; whether it was float16."""
+    if tensor.data_type != TensorProto.FLOAT16:
+        return False
+    try:
+        values = numpy_helper.to_array(tensor).astype(np.float32)
+    except ValueError as error:
+        raise GraphError(f'Constant "{tensor.name}" does not hold what its shape says: {error}.') from error
+    tensor.CopyFrom(numpy_helper.from_array(values, tensor.name))
+    return True
+
+
+def _shown(shape: tuple[int | None, ...]) -> str:
+    return f"({', '.join('?' if n is None else str(n) for n in shape)})"
+
+
+def with_static_input(model: onnx.ModelProto, shape: tuple[int, int, int, int]) -> onnx.ModelProto:
+    """The model with its image input's axes fixed; intermediate shapes are left to be inferred anew."""
+    fixed = onnx.ModelProto()
+    fixed.CopyFrom(model)
+    name, _ = image_input(fixed)
+    for info in fixed.graph.input:
+        if info.name == name:
+            info.CopyFrom(helper.make_tensor_value_info(name, info.type.tensor_type.elem_type, list(shape)))
+    del fixed.graph.value_info[:]
+    return fixed

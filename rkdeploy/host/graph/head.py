@@ -1,0 +1,172 @@
+"""A network's head as its graph has it: the raw tensors that the NPU ends in, and the trained decode behind them.
+
+Whoever writes or finds a head says so with these values: the exporter, which knows what it writes, and the probes,
+which ask a graph from elsewhere what it computes.  `cut` ends the graph at the taps, `verify` reads the decode.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rkdeploy.contract.spec import Activation, Anchors, AngleFormula, ClassMap, KeypointLayout, OutputRole
+from rkdeploy.device.postprocess.decoder import DenseField
+from rkdeploy.errors import GraphError
+
+TapRole = OutputRole | Literal["keypoints"]
+"""A contract's role, or `keypoints`: x, y and score of each keypoint together, which `cut` takes apart."""
+PROTOTYPES = "prototypes"
+"""The contract's name of the tensor that mask coefficients combine."""
+Unit = Literal["px", "score", "rad", "value"]
+
+
+@dataclass(frozen=True, slots=True)
+class Tap:
+    """One raw tensor of the head.
+
+    Attributes:
+        node: name of the node that computes it, as the report shows it.
+        tensor: its name in the graph.
+        role: what its channels hold.
+        shape: (1, C, H, W).
+        stride: input pixels a cell.
+        level: index of the detection level, 0 the finest; 0 for a tensor that speaks of the whole image.
+        name: the contract's name of a tensor that speaks of the whole image; empty for others, which `cut` names.
+    """
+
+    node: str
+    tensor: str
+    role: TapRole
+    shape: tuple[int, int, int, int]
+    stride: int
+    level: int = 0
+    name: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class DecodedField:
+    """Columns of the decoded rows that hold one figure; the names are those of `DenseField`."""
+
+    name: str
+    unit: Unit
+    columns: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class DecodedRows:
+    """The graph output in which the trained decode puts all rows.
+
+    Attributes:
+        output: its name.
+        fields: what the columns of a row hold.
+        columns_first: (1, columns, rows) instead of (1, rows, columns).
+        corners: the `xy` and `wh` columns hold x1, y1, x2, y2 instead of centre and size.
+        level_order: the order in which the rows list the levels.
+        level_rows: rows of each level, by level.
+    """
+
+    output: str
+    fields: tuple[DecodedField, ...]
+    columns_first: bool
+    corners: bool
+    level_order: tuple[int, ...]
+    level_rows: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class DecodedTensor:
+    """A graph output that is a whole-image tap, but for an activation.
+
+    Attributes:
+        tap: name of the tap.
+        output: name of the graph output.
+        activation: what the graph does between the two.
+    """
+
+    tap: str
+    output: str
+    activation: Activation
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """A head.
+
+    Attributes:
+        taps: in the order of levels, finest first, and of roles within a level; whole-image tensors last.
+        classes: number of classes.
+        masks: mask coefficients a row, 0 for models without.
+        anchors: anchors in pixels, finest level first; None for anchor-free heads, and for an anchor head whose graph
+            has no decode and so does not say.
+        anchors_per_level: of an anchor head, else 0.
+        rows: the trained decode; None for a graph without, and for classifiers.
+        tensors: the trained graph's outputs that speak of the whole image.
+        end_to_end, keypoints, angle, class_maps: as in the contract.
+    """
+
+    taps: tuple[Tap, ...]
+    classes: int
+    masks: int = 0
+    anchors: Anchors | None = None
+    anchors_per_level: int = 0
+    rows: DecodedRows | None = None
+    tensors: tuple[DecodedTensor, ...] = ()
+    end_to_end: bool = False
+    keypoints: KeypointLayout | None = None
+    angle: AngleFormula | None = None
+    class_maps: tuple[ClassMap, ...] = ()
+
+    @property
+    def proves_decode(self) -> bool:
+        """Whether the graph has the trained decode of every tap."""
+        has_rows = any(tap.name == "" for tap in self.taps)
+        named = {tap.name for tap in self.taps if tap.name}
+        return (self.rows is not None or not has_rows) and named == {t.tap for t in self.tensors}
+
+
+def read_rows(rows: DecodedRows, outputs: Mapping[str, NDArray[np.float32]]) -> tuple[DenseField, ...]:
+    """The decoded rows of one run, as the contract's decoder lists them: finest level first, centre and size.
+
+    Args:
+        rows: how the graph lists them.
+        outputs: of the graph, by name.
+
+    Raises:
+        GraphError: when the output has another number of rows than the levels have.
+    """
+    table = outputs[rows.output][0]
+    table = table.T if rows.columns_first else table
+    sizes = [rows.level_rows[level] for level in rows.level_order]
+    if table.shape[0] != sum(sizes):
+        raise GraphError(f'"{rows.output}" has {table.shape[0]} rows, expected {sum(sizes)} of its levels.')
+    pieces = dict(zip(rows.level_order, np.split(table, np.cumsum(sizes)[:-1]), strict=True))
+    table = np.concatenate([pieces[level] for level in range(len(sizes))])
+    values = {field.name: table[:, list(field.columns)] for field in rows.fields}
+    if rows.corners:
+        low, high = values["xy"], values["wh"]
+        values |= {"xy": (low + high) / 2, "wh": high - low}
+    return tuple(DenseField(field.name, field.unit, values[field.name]) for field in rows.fields)
+
+
+def row_fields(groups: Mapping[str, tuple[Unit, int]]) -> tuple[DecodedField, ...]:
+    """Fields that lie side by side: name -> (unit, number of columns), in order."""
+    fields = []
+    start = 0
+    for name, (unit, width) in groups.items():
+        if width:
+            fields.append(DecodedField(name, unit, tuple(range(start, start + width))))
+        start += width
+    return tuple(fields)
+
+
+def keypoint_fields(first: int, count: int, dimensions: int) -> tuple[DecodedField, ...]:
+    """Fields of interleaved keypoints, x y [score] x y [score] ..., from column `first`."""
+    starts = [first + k * dimensions for k in range(count)]
+    xy = DecodedField("keypoint_xy", "px", tuple(c for s in starts for c in (s, s + 1)))
+    if dimensions == 2:
+        return (xy,)
+    return (xy, DecodedField("keypoint_scores", "score", tuple(s + 2 for s in starts)))

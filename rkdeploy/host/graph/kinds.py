@@ -1,0 +1,436 @@
+"""Graphs that this version does not build, named by what they look like: one signature a kind, in three tables.
+
+`INPUTS` are told by their inputs alone.  `MISREAD` have a head that the probes would take for another.  `UNREAD` are
+asked only when no probe knows the head.  A signature looks at shapes, channels of the last convolutions and operators,
+never at names of tensors; where shapes are not enough it looks at the outputs for noise.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from math import prod
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rkdeploy.errors import GraphError
+from rkdeploy.host.graph.facts import GraphFacts, Shape, listed
+
+_LIST = "docs/families.md lists the models that build."
+_WITHOUT_NMS = (
+    "Export it without: nms=False (Ultralytics), export.py without --nms (YOLOv5), with --grid and without --end2end "
+    "(YOLOv7)."
+)
+_SUPPRESSION = frozenset({"NonMaxSuppression", "EfficientNMS_TRT", "BatchedNMS_TRT", "BatchedNMSDynamic_TRT",
+                          "EfficientNMSLandmark_TRT", "TRTBatchedNMS", "NMSRotated"})  # fmt: skip
+_NORMALIZING = frozenset({"LpNormalization", "ReduceL2"})
+_MAX_QUERIES = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """A kind of model.
+
+    Attributes:
+        name: with its article, as "is ..." takes it.
+        matches: whether a graph is one.
+        advice: what helps; empty where nothing does.
+    """
+
+    name: str
+    matches: Callable[[GraphFacts], bool]
+    advice: str = ""
+
+
+def kind_among(kinds: Sequence[Kind], facts: GraphFacts) -> Kind | None:
+    """The first kind whose signature fits."""
+    return next((kind for kind in kinds if kind.matches(facts)), None)
+
+
+def advice_on_operators(ops: Collection[str]) -> str:
+    """What helps a graph that onnx refuses for an operator it does not know; empty where nothing is known.
+
+    Args:
+        ops: operators of the graph.
+    """
+    return _WITHOUT_NMS if _SUPPRESSION.intersection(ops) else ""
+
+
+def refusal(kind: Kind, facts: GraphFacts) -> GraphError:
+    """What a user is told of a graph of a kind that is not built."""
+    what = f"its inputs are {listed(facts.inputs)}; " if kind in INPUTS else ""
+    return GraphError(
+        f"The graph is {kind.name}: {what}its outputs are {listed(facts.outputs)}. This version does not build it.",
+        kind.advice or _LIST,
+    )
+
+
+# --------------------------------------------------------------------------------------------------------------------
+# Inputs
+# --------------------------------------------------------------------------------------------------------------------
+
+
+def _beside_image(facts: GraphFacts) -> list[Shape]:
+    """Shapes of the inputs beside one image; none where there is no image."""
+    others = list(facts.inputs.values())
+    image = next((shape for shape in others if len(shape) == 4), None)
+    if image is None:
+        return []
+    others.remove(image)
+    return others
+
+
+def _has_pair(facts: GraphFacts) -> bool:
+    """An image and one pair of numbers."""
+    others = _beside_image(facts)
+    return len(others) in (1, 2) and all(len(shape) == 2 and shape[1] == 2 for shape in others)
+
+
+def _takes_texts(facts: GraphFacts) -> bool:
+    """An image, and vectors or tokens of several texts."""
+    others = _beside_image(facts)
+    return len(others) == 1 and len(others[0]) in (2, 3) and others[0][-1] not in (None, 2)
+
+
+def _several_images(facts: GraphFacts) -> bool:
+    return len(facts.inputs) > 1 and all(len(shape) == 4 for shape in facts.inputs.values())
+
+
+def _no_image(facts: GraphFacts) -> bool:
+    return not any(len(shape) == 4 for shape in facts.inputs.values())
+
+
+def _channels(count: int) -> Callable[[GraphFacts], bool]:
+    def matches(facts: GraphFacts) -> bool:
+        shapes = list(facts.inputs.values())
+        return len(shapes) == 1 and len(shapes[0]) == 4 and shapes[0][1] == count
+
+    return matches
+
+
+def _image_and_more(facts: GraphFacts) -> bool:
+    return bool(_beside_image(facts))
+
+
+INPUTS = (
+    Kind(
+        "a PaddleDetection export with its post-processing (a second input holds the image's scale)",
+        lambda facts: _has_pair(facts) and (_suppresses(facts) or any(len(s) == 1 for s in facts.outputs.values())),
+        "PP-YOLOE builds as rknn_model_zoo exports it: cut before the post-processing, raw boxes and scores of each "
+        "level. PicoDet does not.",
+    ),
+    Kind("a detector with queries (RT-DETR or D-FINE, whose second input holds the image's size)", _has_pair),
+    Kind(
+        "an open-vocabulary detector (YOLO-World or CLIP: a second input holds texts)",
+        _takes_texts,
+    ),
+    Kind("a model of several images (a tracker, or stereo)", _several_images),
+    Kind("a model with inputs besides its image", _image_and_more, "Export the network alone, with one image input."),
+    Kind("no image model (text, sound or a part of another network)", _no_image),
+    Kind(
+        "a model of images with one channel (grayscale)",
+        _channels(1),
+        "Only images with three channels are supported: train it with three.",
+    ),
+    Kind(
+        "a model of images with four channels",
+        _channels(4),
+        "Only images with three channels are supported: train it with three.",
+    ),
+)
+"""Told before the graph is simplified."""
+
+
+# --------------------------------------------------------------------------------------------------------------------
+# Heads that the probes would take for another
+# --------------------------------------------------------------------------------------------------------------------
+
+
+def _is_yolox(facts: GraphFacts) -> bool:
+    """Box, objectness and classes from three convolutions a level; the last two are probabilities, or all are raw."""
+    levels = set(facts.levels)
+    if len(levels) != 1 or len(channels := next(iter(levels))) != 3 or 1 not in channels or 4 not in channels:
+        return False
+    fields = sum(channels)
+    shown = facts.outputs_on_noise(silent=1)
+    tables = [_columns(values, fields) for values in shown.values() if fields in values.shape[1:]]
+    if not tables or len(tables) != len(shown):
+        return False
+    return all(_objectness_first(columns) or np.abs(columns).max() <= 3 for columns in tables)
+
+
+def _objectness_first(columns: NDArray[np.float32]) -> bool:
+    """Whether a silent probability stands before the others.
+
+    YOLO26's rotated boxes have as many columns as YOLOX, but in the order boxes, classes, angle.
+    """
+    behind = columns[5:]
+    return bool(_bounded(columns)[4:].all() and np.ptp(columns[4]) == 0 and (len(behind) == 1 or np.ptp(behind) > 0))
+
+
+def _columns(table: NDArray[np.float32], fields: int) -> NDArray[np.float32]:
+    """A table of rows, or a map, as (fields, rows)."""
+    axis = next(axis for axis in range(1, table.ndim) if table.shape[axis] == fields)
+    return np.moveaxis(table, axis, 0).reshape(fields, -1)
+
+
+def _bounded(columns: NDArray[np.float32]) -> NDArray[np.bool_]:
+    """Which columns of (fields, rows) hold nothing but values from 0 to 1."""
+    inside: NDArray[np.bool_] = (columns.min(axis=1) >= 0) & (columns.max(axis=1) <= 1)
+    return inside
+
+
+def _has_landmarks(facts: GraphFacts) -> bool:
+    """An anchor head whose rows hold coordinates behind the objectness."""
+    for name, values in _rows_of_anchors(facts):
+        columns = _bounded(_columns(values, values.shape[2]))[5:]
+        prototypes = [shape for other, shape in facts.outputs.items() if other != name and len(shape) == 4]
+        if len(columns) > 1 and not columns.all() and not prototypes:
+            return True
+    return False
+
+
+def _rows_of_anchors(facts: GraphFacts) -> list[tuple[str, NDArray[np.float32]]]:
+    """Outputs (1, rows, fields) whose rows are the anchors of all cells."""
+    if not facts.levels or not all(len(channels) in (1, 2) for channels in facts.levels):
+        return []
+    wide = [sum(channels) for channels in facts.levels]
+    names = [
+        name
+        for name, shape in facts.outputs.items()
+        if len(shape) == 3 and shape[1] and shape[2] and shape[1] > facts.cells and shape[1] % facts.cells == 0
+        and all(n % shape[2] == 0 for n in wide)
+    ]  # fmt: skip
+    if not names:
+        return []
+    shown = facts.outputs_on_noise()
+    return [(name, shown[name]) for name in names if name in shown]
+
+
+def _is_embedding(facts: GraphFacts) -> bool:
+    """One vector that is brought to length 1, or ends in a normalization without a softmax behind it."""
+    shapes = list(facts.outputs.values())
+    if len(shapes) != 1 or len(shapes[0]) not in (2, 4) or any(n != 1 for n in shapes[0][2:]) or shapes[0][0] != 1:
+        return False
+    producers = {name: node for node in facts.model.graph.node for name in node.output}
+    last = producers.get(next(iter(facts.outputs)))
+    before = [producers[name].op_type for name in last.input if name in producers] if last is not None else []
+    return last is not None and (
+        last.op_type in _NORMALIZING | {"BatchNormalization"}
+        or (last.op_type == "Div" and bool(_NORMALIZING.intersection(_ops_behind(facts, before, last.input))))
+    )
+
+
+def _ops_behind(facts: GraphFacts, first: Sequence[str], names: Sequence[str]) -> set[str]:
+    """Operators up to four steps before some tensors."""
+    producers = {name: node for node in facts.model.graph.node for name in node.output}
+    found, pending = set(first), list(names)
+    for _ in range(4):
+        nodes = [producers[name] for name in pending if name in producers]
+        found.update(node.op_type for node in nodes)
+        pending = [name for node in nodes for name in node.input]
+    return found
+
+
+MISREAD = (
+    Kind("a YOLOX detector (box, objectness and classes, without anchors)", _is_yolox),
+    Kind("a YOLO detector with landmarks or keypoints on anchors (YOLOv5-face, YOLOv7-face, YOLOv7-pose)",
+         _has_landmarks),
+    Kind("an embedding (face or object recognition), which has no classes", _is_embedding),
+)  # fmt: skip
+"""Told after simplification, before the head is looked for."""
+
+
+# --------------------------------------------------------------------------------------------------------------------
+# Heads that no probe knows
+# --------------------------------------------------------------------------------------------------------------------
+
+
+def _suppresses(facts: GraphFacts) -> bool:
+    return bool(_SUPPRESSION & facts.ops.keys())
+
+
+def _widths(facts: GraphFacts) -> dict[int, int]:
+    """How many outputs of rows, (rows, n) or (1, rows, n), have n columns; empty where others are among them."""
+    found: dict[int, int] = {}
+    for shape in facts.outputs.values():
+        if not (len(shape) == 2 or (len(shape) == 3 and shape[0] == 1)) or not shape[-1] or not shape[-2]:
+            return {}
+        found[shape[-1]] = found.get(shape[-1], 0) + 1
+    return found
+
+
+def _row_counts(facts: GraphFacts) -> set[int]:
+    return {shape[-2] or 0 for shape in facts.outputs.values() if len(shape) >= 2}
+
+
+def _is_yunet(facts: GraphFacts) -> bool:
+    widths = _widths(facts)
+    levels = widths.get(4, 0)
+    return levels >= 2 and widths == {1: 2 * levels, 4: levels, 10: levels}
+
+
+def _is_scrfd(facts: GraphFacts) -> bool:
+    widths = _widths(facts)
+    levels = widths.get(4, 0)
+    return levels >= 2 and widths in ({1: levels, 4: levels, 10: levels}, {1: levels, 4: levels})
+
+
+def _is_prior_face(facts: GraphFacts) -> bool:
+    """Boxes and two scores of each prior, perhaps ten coordinates of landmarks."""
+    widths = _widths(facts)
+    return widths in ({4: 1, 2: 1}, {4: 1, 2: 1, 10: 1}) and len(_row_counts(facts)) == 1
+
+
+def _boxes_and_scores(facts: GraphFacts) -> int:
+    """Rows of a graph with boxes and one score a class of each row; 0 for others."""
+    widths = _widths(facts)
+    rows = _row_counts(facts)
+    return next(iter(rows)) if len(widths) == 2 and 4 in widths and len(rows) == 1 and max(widths.values()) == 1 else 0
+
+
+def _is_query_detector(facts: GraphFacts) -> bool:
+    """At most some hundred rows, without suppression: (1, 300, 4) and (1, 300, nc), or both in one."""
+    rows = _boxes_and_scores(facts)
+    widths = _widths(facts)
+    if not rows and len(facts.outputs) == 1 and len(widths) == 1 and next(iter(widths)) > 4:
+        rows = next(iter(_row_counts(facts)))
+    attends = "GridSample" in facts.ops or facts.ops["Softmax"] + facts.ops["TopK"] > 2
+    return 0 < rows <= _MAX_QUERIES and rows != facts.cells and attends
+
+
+def _is_darknet(facts: GraphFacts) -> bool:
+    """(1, rows, 1, 4) boxes beside (1, rows, nc) scores, as pytorch-YOLOv4 writes them."""
+    shapes = sorted(facts.outputs.values(), key=len)
+    return [len(s) for s in shapes] == [3, 4] and shapes[1][2:] == (1, 4) and shapes[0][1] == shapes[1][1]
+
+
+def _is_distributed_rows(facts: GraphFacts) -> bool:
+    """Scores and distributions of box sides as rows: NanoDet's and PicoDet's, whose boxes have 8 bins a side."""
+    widths = _widths(facts)
+    levels = len(_row_counts(facts))
+    pairs = len(widths) == 2 and set(widths.values()) == {levels} and 32 in widths and levels >= 2
+    return pairs or (len(widths) == 1 and _is_merged(facts, next(iter(widths))))
+
+
+def _is_merged(facts: GraphFacts, width: int) -> bool:
+    """One table of raw rows, (1, cells, nc + 32)."""
+    levels = facts.levels
+    return (
+        width > 32
+        and _row_counts(facts) == {facts.cells}
+        and all(sum(level) == width and (len(level) == 1 or 32 in level) for level in levels)
+    )
+
+
+def _is_yolov6(facts: GraphFacts) -> bool:
+    """Decoded rows with a column of ones between box and classes."""
+    levels = set(facts.levels)
+    if len(levels) != 1 or len(channels := next(iter(levels))) != 2:
+        return False
+    classes = [n for n in channels if n not in (4, 68)] or [channels[0]]
+    return list(facts.outputs.values()) == [(1, facts.cells, 5 + classes[0])]
+
+
+def _is_raw_anchors(facts: GraphFacts) -> bool:
+    """Maps of anchors, (1, anchors, H, W, fields)."""
+    return bool(facts.outputs) and all(len(shape) == 5 for shape in facts.outputs.values())
+
+
+def _is_text(facts: GraphFacts) -> bool:
+    """Scores of each character along a wide, low image: (1, T, characters), in either order."""
+    height, width = facts.image_hw
+    tables = [shape for shape in facts.outputs.values() if len(shape) == 3 and 1 in shape[:2]]
+    if not tables or not height or width < 1.5 * height:
+        return False
+    steps = [n for n in tables[0] if n and 1 < n <= width]
+    return bool(steps) and prod(n or 1 for n in tables[0]) > min(steps) and not _boxes_and_scores(facts)
+
+
+def _single_map(facts: GraphFacts) -> Shape:
+    """The one output of a graph where that is a map (1, C, H, W) larger than a cell; otherwise nothing."""
+    shapes = list(facts.outputs.values())
+    if len(shapes) == 1 and len(shapes[0]) == 3 and (shapes[0][1] or 0) > 1:
+        shapes = [(1, *shapes[0])]  # depth models leave the channel out
+    is_map = len(shapes) == 1 and len(shapes[0]) == 4 and all((n or 0) > 1 for n in shapes[0][2:])
+    return shapes[0] if is_map else ()
+
+
+def _is_plane(facts: GraphFacts) -> bool:
+    """One value a pixel, at a quarter of the image's size or more."""
+    shape = _single_map(facts)
+    height, width = facts.image_hw
+    if not shape or not height:
+        return False
+    return shape[1] == 1 and 4 * (shape[2] or 0) >= height and 4 * (shape[3] or 0) >= width
+
+
+def _is_planes(facts: GraphFacts) -> bool:
+    """Several classes a pixel, at an eighth of the image's size or more, in the image's proportions."""
+    shape = _single_map(facts)
+    height, width = facts.image_hw
+    return bool(shape) and bool(height) and 8 * (shape[2] or 0) >= height and 8 * (shape[3] or 0) >= width
+
+
+def _is_centers(facts: GraphFacts) -> bool:
+    """A heat map of centers at a quarter of the image, beside sizes and offsets of two channels."""
+    shapes = list(facts.outputs.values())
+    alike = len({shape[2:] for shape in shapes if len(shape) == 4}) == 1 and all(len(shape) == 4 for shape in shapes)
+    return alike and len(shapes) >= 2 and sum(shape[1] == 2 for shape in shapes) >= 1 and facts.image_hw != (0, 0)
+
+
+def _is_simcc(facts: GraphFacts) -> bool:
+    """Two outputs (1, keypoints, bins), for x and y."""
+    shapes = [shape for shape in facts.outputs.values() if len(shape) == 3]
+    return len(shapes) == len(facts.outputs) == 2 and shapes[0][1] == shapes[1][1] and 4 not in _widths(facts)
+
+
+def _vectors(facts: GraphFacts) -> bool:
+    shapes = list(facts.outputs.values())
+    return len(shapes) > 1 and all(len(shape) == 2 for shape in shapes)
+
+
+def _decreasing_maps(facts: GraphFacts) -> bool:
+    """Feature maps of a backbone, each coarser than the one before and wider or as wide."""
+    shapes = list(facts.outputs.values())
+    sizes = [shape[2] or 0 for shape in shapes if len(shape) == 4]
+    widths = [shape[1] or 0 for shape in shapes if len(shape) == 4]
+    coarser = all(a > b for a, b in pairwise(sizes)) and all(a < b for a, b in pairwise(widths))
+    return len(sizes) == len(shapes) >= 2 and coarser
+
+
+UNREAD = (
+    Kind("a detector with suppression inside (NonMaxSuppression or an operator of TensorRT)", _suppresses,
+         _WITHOUT_NMS),
+    Kind("a YuNet face detector (scores, boxes and five landmarks of each level)", _is_yunet),
+    Kind("an SCRFD face detector, or one of its kind (scores, distances, perhaps landmarks of each level)", _is_scrfd),
+    Kind("a face detector with prior boxes (SSD such as Ultra-Light-Fast-Generic-Face-Detector, or RetinaFace)",
+         _is_prior_face),
+    Kind("a NanoDet or PicoDet detector (scores and distributions over 8 distances)", _is_distributed_rows),
+    Kind(
+        "a YOLOv6 detector with its decode",
+        _is_yolov6,
+        "Its raw tensors build: export it with Rockchip's fork (airockchip/YOLOv6), which ends in boxes and scores of "
+        "each level.",
+    ),
+    Kind("a detector with queries (RT-DETR, DETR or D-FINE)", _is_query_detector),
+    Kind("a YOLO-NAS detector, or another whose boxes are decoded in an output of their own (boxes beside scores)",
+         lambda facts: 0 < _boxes_and_scores(facts) == facts.cells),
+    Kind("an SSD detector (boxes of priors beside their scores)", lambda facts: _boxes_and_scores(facts) > 0),
+    Kind("a YOLOv3 or YOLOv4 of pytorch-YOLOv4 (boxes beside scores)", _is_darknet),
+    Kind(
+        "an anchor head without its decode, whose fields cannot be told (box, objectness, then classes or landmarks)",
+        _is_raw_anchors,
+        "YOLOv5 builds with its checkpoint: --weights best.pt.",
+    ),
+    Kind("a text recognizer (scores of characters along a line, for CTC)", _is_text),
+    Kind("a keypoint model of one object (SimCC, as RTMPose has it)", _is_simcc),
+    Kind("a map of one value a pixel (depth, matting, or areas of text)", _is_plane),
+    Kind("a semantic segmentation, or another map of several values a pixel", _is_planes),
+    Kind("a CenterNet detector (heat map, sizes and offsets)", _is_centers),
+    Kind("a backbone, whose feature maps are not detections", _decreasing_maps),
+    Kind("a classifier with several heads (attributes)", _vectors),
+)  # fmt: skip
+"""Told when the head is of no known kind."""

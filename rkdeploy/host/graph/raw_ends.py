@@ -1,0 +1,241 @@
+"""Which raw tensors a graph without a decode ends in: every output, traced to the last convolutions behind it.
+
+Rockchip's forks of the trainers export such graphs: the box convolution as it is, the sigmoid of the score convolution,
+the sum of all scores of a cell, or several of these concatenated; in any order and under any name.  Nothing is looked
+up by name.  The graph behind the last convolutions is run on noise, and each output is compared with what the
+convolutions were given: equal, its sigmoid, or several of them one after the other.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TypeAlias
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+
+from rkdeploy.contract.spec import Activation
+from rkdeploy.errors import GraphError
+from rkdeploy.host.graph.head_walk import HeadConv, last_convolutions, tail, tensor_shapes
+from rkdeploy.host.graph.session import Session
+
+_TOLERANCE = 1e-5  # float32's sigmoid on values up to 3
+_MAX_OUTPUTS = 64  # 5 levels of 4 tensors and a prototype make 21
+_MAX_CONVOLUTIONS = 64
+
+Shapes: TypeAlias = Mapping[str, tuple[int, ...]]
+Noise: TypeAlias = Mapping[str, NDArray[np.float32]]
+
+
+@dataclass(frozen=True, slots=True)
+class RawEnd:
+    """A last convolution that the graph's outputs show.
+
+    Attributes:
+        conv: the convolution.
+        activation: what the graph does to it before the output.
+        per_cell: the output is a map of the level, (1, C, H, W); otherwise one row of all levels' cells.
+        keypoints: the output is decoded keypoints, made of this convolution's raw ones.
+    """
+
+    conv: HeadConv
+    activation: Activation
+    per_cell: bool = True
+    keypoints: DecodedKeypoints | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class DecodedKeypoints:
+    """Keypoints that the graph decodes: x = (raw * gain + cell_x + offset) * stride, y alike; score = sigmoid(raw)."""
+
+    count: int
+    scored: bool
+    gain: float
+    offset: float
+
+
+@dataclass(frozen=True, slots=True)
+class Prototypes:
+    """The output that mask coefficients combine: its name and (1, nm, H, W)."""
+
+    output: str
+    shape: tuple[int, int, int, int]
+
+
+@dataclass(slots=True)
+class RawEnds:
+    """The raw tensors of a graph.
+
+    Attributes:
+        levels: the ends of each level, finest first, in the order of the outputs.
+        prototypes: of a segmentation model, else None.
+        sums: outputs that say nothing new, such as the sum of a cell's scores.
+    """
+
+    levels: tuple[tuple[RawEnd, ...], ...]
+    prototypes: Prototypes | None
+    sums: tuple[str, ...] = field(default=())
+
+
+def find_raw_ends(model: onnx.ModelProto, outputs: Sequence[str]) -> RawEnds | None:
+    """Trace the outputs of a simplified graph with static shapes to its last convolutions.
+
+    Args:
+        model: the graph.
+        outputs: those of the head.
+
+    Returns:
+        None when an output is anything else: the graph has a decode, or is of another kind.
+    """
+    shapes = tensor_shapes(model)
+    if len(outputs) > _MAX_OUTPUTS or any(len(shapes.get(name, ())) not in (3, 4) for name in outputs):
+        return None
+    prototypes = _prototypes(model, shapes, outputs)
+    names = [name for name in outputs if prototypes is None or name != prototypes.output]
+    try:
+        convs = last_convolutions(model, shapes, names)
+    except GraphError:  # whatever reads the graph next says what is wrong
+        return None
+    grids = {conv.shape[2:] for conv in convs}
+    if len(convs) > _MAX_CONVOLUTIONS or not any(shapes[name][2:] in grids for name in names):
+        return None
+    return _traced(_Trace(model, convs, names), names, prototypes)
+
+
+def _prototypes(model: onnx.ModelProto, shapes: Shapes, outputs: Sequence[str]) -> Prototypes | None:
+    """The one map that is finer than all others, where those have as many coefficients."""
+    maps = [name for name in outputs if _stride(model, shapes, name)]
+    maps.sort(key=lambda name: -shapes[name][2])
+    if len(maps) < 2 or shapes[maps[0]][2] <= shapes[maps[1]][2]:
+        return None
+    n, c, h, w = shapes[maps[0]]
+    widths = [shapes[name][1] for name in maps[1:]]
+    grids = Counter(shapes[name][2:] for name in maps[1:])
+    is_level = c in widths and min(grids.values()) < 2  # levels with one map each, all alike
+    if is_level or c < 2 or not any(width % c == 0 for width in widths):
+        return None
+    return Prototypes(maps[0], (n, c, h, w))
+
+
+def _stride(model: onnx.ModelProto, shapes: Shapes, name: str) -> int:
+    """Input pixels a cell of a map (1, C, H, W); 0 for what is no map of the image."""
+    shape, constants = shapes[name], {c.name for c in model.graph.initializer}
+    height, width = shapes[next(i.name for i in model.graph.input if i.name not in constants)][2:]
+    if len(shape) != 4 or height % shape[2] or width % shape[3] or height // shape[2] != width // shape[3]:
+        return 0
+    return height // shape[2]
+
+
+class _Trace:
+    """The convolutions, given noise, and what the outputs then are."""
+
+    def __init__(self, model: onnx.ModelProto, convs: Sequence[HeadConv], outputs: Sequence[str]) -> None:
+        rng = np.random.default_rng(0)
+        self.noise: Noise = {c.tensor: rng.uniform(-3, 3, c.shape).astype(np.float32) for c in convs}
+        strides = sorted({conv.stride for conv in convs})
+        self.levels = [[conv for conv in convs if conv.stride == stride] for stride in strides]
+        computed = [name for name in outputs if name not in self.noise]
+        self.values: dict[str, NDArray[np.float32]] = {n: v for n, v in self.noise.items() if n in outputs}
+        if computed:
+            self.values |= Session(tail(model, convs, *computed)).run(self.noise)
+
+    def cells(self, conv: HeadConv) -> NDArray[np.float32]:
+        """What a convolution was given, (C, H * W)."""
+        return self.noise[conv.tensor].reshape(conv.shape[1], -1)
+
+    def map_ends(self, name: str) -> list[RawEnd] | None:
+        """The convolutions of one level that a map (1, C, H, W) shows one after the other; None where it does not."""
+        values = self.values[name]
+        found: list[RawEnd] = []
+        at = 0
+        level = next((convs for convs in self.levels if convs[0].shape[2:] == values.shape[2:]), [])
+        while at < values.shape[1]:
+            end = next((e for conv in level if (e := self._end_at(conv, values[0, at:])) is not None), None)
+            if end is None:
+                return None
+            found.append(end)
+            at += end.conv.shape[1]
+        return found
+
+    def _end_at(self, conv: HeadConv, values: NDArray[np.float32]) -> RawEnd | None:
+        channels = conv.shape[1]
+        shown = values[:channels].reshape(-1, self.cells(conv).shape[1])
+        activation = _activation(shown, self.cells(conv))
+        return None if activation is None else RawEnd(conv, activation)
+
+    def row_ends(self, name: str) -> list[RawEnd] | None:
+        """The convolutions, one of each level, that an output with all cells side by side shows or decodes."""
+        values = self.values[name]
+        cells = sum(convs[0].shape[2] * convs[0].shape[3] for convs in self.levels)
+        if values.shape[0] != 1 or values.shape[-1] != cells:
+            return None
+        flat = values.reshape(-1, cells)
+        for convs in self._one_per_level(flat.shape[0]):
+            for order in (convs, convs[::-1]):
+                raw = np.concatenate([self.cells(conv) for conv in order], axis=1)
+                activation = _activation(flat, raw)
+                if activation is not None:
+                    return [RawEnd(conv, activation, per_cell=False) for conv in convs]
+                layout = _keypoint_layout(values, raw, order)
+                if layout is not None:
+                    return [RawEnd(conv, "linear", per_cell=False, keypoints=layout) for conv in convs]
+        return None
+
+    def _one_per_level(self, channels: int) -> list[list[HeadConv]]:
+        """Convolutions with so many channels, the first of every level, the second, ..."""
+        fitting = [[conv for conv in convs if conv.shape[1] == channels] for convs in self.levels]
+        return [list(convs) for convs in zip(*fitting, strict=False)]
+
+
+def _traced(trace: _Trace, names: Sequence[str], prototypes: Prototypes | None) -> RawEnds | None:
+    ends: dict[str, RawEnd] = {}
+    sums: list[str] = []
+    for name in names:
+        found = trace.map_ends(name) if trace.values[name].ndim == 4 else None
+        found = found or trace.row_ends(name)
+        if found is None:
+            if trace.values[name].ndim != 4 or trace.values[name].shape[1] != 1:
+                return None
+            sums.append(name)
+            continue
+        for end in found:
+            ends.setdefault(end.conv.tensor, end)
+    if any(conv.tensor not in ends for convs in trace.levels for conv in convs):
+        return None
+    rank = {tensor: place for place, tensor in enumerate(ends)}
+    levels = tuple(
+        tuple(ends[conv.tensor] for conv in sorted(convs, key=lambda c: rank[c.tensor])) for convs in trace.levels
+    )
+    return RawEnds(levels, prototypes, tuple(sums))
+
+
+def _activation(shown: NDArray[np.float32], raw: NDArray[np.float32]) -> Activation | None:
+    """What was done to `raw` to give `shown`, both (C, cells); None for anything but nothing or a sigmoid."""
+    if shown.shape != raw.shape:
+        return None
+    if np.abs(shown - raw).max(initial=0.0) <= _TOLERANCE:
+        return "linear"
+    return "sigmoid" if np.abs(shown - 1 / (1 + np.exp(-raw))).max(initial=0.0) <= _TOLERANCE else None
+
+
+def _keypoint_layout(
+    values: NDArray[np.float32], raw: NDArray[np.float32], convs: Sequence[HeadConv]
+) -> DecodedKeypoints | None:
+    """The formula that makes `values` (1, K, 2 or 3, cells) of `raw` (K * (2 or 3), cells); None where none does."""
+    if values.ndim != 4 or values.shape[2] not in (2, 3):
+        return None
+    count, dimensions = values.shape[1], values.shape[2]
+    given = raw.reshape(count, dimensions, -1)
+    cell_xy = np.concatenate([np.indices(c.shape[2:])[::-1].reshape(2, -1) for c in convs], axis=1)
+    stride = np.concatenate([np.full(c.shape[2] * c.shape[3], c.stride) for c in convs])
+    beyond_cell = values[0, :, :2] / stride - cell_xy
+    gain, offset = np.polyfit(given[:, :2].ravel().astype(np.float64), beyond_cell.ravel().astype(np.float64), 1)
+    gain, offset = round(float(gain), 4), round(float(offset), 4)
+    expected = (given[:, :2] * gain + offset + cell_xy) * stride
+    fits = np.abs(values[0, :, :2] - expected).max() <= 1e-3 * float(stride.max())
+    if dimensions == 3:
+        fits = fits and _activation(values[0, :, 2], given[:, 2]) == "sigmoid"
+    return DecodedKeypoints(count, dimensions == 3, gain, offset) if fits else None

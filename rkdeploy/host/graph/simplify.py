@@ -1,0 +1,45 @@
+"""Simplification by onnxsim: constants folded, shapes computed.  `verify` proves the result."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import onnx
+import onnxsim
+
+from rkdeploy.errors import GraphError
+from rkdeploy.host.graph.session import reason
+
+# Moves a Pad of zeros into the MaxPool behind it, which pads with minus infinity (onnxsim issue 290, seen in 0.4.36).
+_WRONG_PASSES = ["fuse_pad_into_pool"]
+
+# Larger constants stay as the nodes that compute them.  The largest of a network known here, the grid of YOLOv5 at
+# 4096 x 4096, has 13 MB.
+_LARGEST_FOLDED = "128MB"
+
+
+def simplify(model: onnx.ModelProto, input_shapes: Mapping[str, Sequence[int]] | None = None) -> onnx.ModelProto:
+    """Simplify a graph.
+
+    Args:
+        model: the graph.
+        input_shapes: input name -> static shape, to fix dynamic axes.
+
+    Raises:
+        GraphError: when onnxsim fails.
+    """
+    shapes = {name: list(shape) for name, shape in (input_shapes or {}).items()}
+    try:
+        simplified, _ = onnxsim.simplify(
+            model,
+            check_n=0,
+            overwrite_input_shapes=shapes or None,
+            skipped_optimizers=_WRONG_PASSES,
+            tensor_size_threshold=_LARGEST_FOLDED,
+        )
+    except Exception as error:  # it raises whatever its C++ side met
+        raise GraphError(f"onnxsim cannot simplify the graph: {reason(error)}") from error
+    try:
+        return onnx.shape_inference.infer_shapes(simplified, data_prop=True)
+    except onnx.shape_inference.InferenceError as error:
+        raise GraphError(f"The graph's shapes do not fit: {reason(error)}") from error

@@ -1,0 +1,206 @@
+"""The proof that the contract reads the network right: two ways to the same figures must agree.
+
+One way is the trained model's own decode inside the full graph.  The other is the cut graph's raw tensors put through
+the numpy decode that runs on the board, with the contract's anchors, strides, roles and activations.  A wrong anchor,
+stride, order or activation cannot pass.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+
+from rkdeploy.contract.record import FieldError, Verification
+from rkdeploy.contract.spec import Activation, ModelSpec
+from rkdeploy.device.postprocess.decoder import DenseField
+from rkdeploy.device.postprocess.postprocessor import decoder_for
+from rkdeploy.device.runtime.protocol import HeadTensor
+from rkdeploy.errors import VerificationError
+from rkdeploy.host.graph.head import Head, read_rows
+from rkdeploy.host.graph.rounding import RoundingNoise
+from rkdeploy.host.graph.session import Session
+
+TOLERANCES = {"px": 1e-3, "score": 1e-4, "rad": 1e-4, "value": 1e-4}
+"""Difference allowed to the arithmetic of the two decodes, by unit; `_ROUNDING` of the figure itself is added."""
+NOISE_FACTOR = 4.0
+"""Difference allowed to float32 sums in another order, in multiples of the noise; see docs/verification.md."""
+_ROUNDING = 2e-6
+_CEILINGS = {"px": 0.1, "score": 0.005, "rad": 0.005, "value": 0.0}
+"""The noise never allows more, by unit, or `_CEILING_SHARE` of the figure: half of what the smallest fault does."""
+_CEILING_SHARE = 0.005
+_PROBES = 4
+_PHRASES = {
+    "xy": ("box centres differ", "strides or order"),
+    "wh": ("box sizes differ", "anchors or distances"),
+    "objectness": ("objectness differs", "activation or order"),
+    "scores": ("scores differ", "activation or order"),
+    "keypoint_xy": ("keypoints differ", "their formula"),
+    "keypoint_scores": ("visibilities differ", "activation or order"),
+    "coefficients": ("mask coefficients differ", "order"),
+    "angle": ("angles differ", "their formula"),
+}
+
+Images = Iterable[tuple[str, NDArray[np.uint8]]]
+"""(name, (1, height, width, 3) uint8 in the contract's colour order)."""
+
+
+def verify(full: onnx.ModelProto, head: Head, cut: onnx.ModelProto, spec: ModelSpec, images: Images) -> Verification:
+    """Compare the full graph's decode with the contract's decode of the cut graph.
+
+    The two graphs may sum in another order, by which float32 differs; how much of that reaches a decoded figure is
+    measured, see docs/verification.md.
+
+    Args:
+        full: the network with the decode that its trainer exported.
+        head: the head of `full`, which knows how its outputs are read.
+        cut: the cut graph.
+        spec: the contract.
+        images: at least one.
+
+    Raises:
+        VerificationError: when they differ by more than float32 rounding can, saying in what; when a figure is NaN or
+            infinite.
+    """
+    full_session, reader = Session(full), _CutReader(cut, head, spec)
+    names: list[str] = []
+    rows = 0
+    worst: dict[str, FieldError] = {}
+    for name, image in images:
+        inputs = {spec.input.name: network_input(image, spec)}
+        expected = trained_fields(head, full_session.run(inputs))
+        got, noise = reader.read(inputs)
+        _require_finite(name, expected, got)
+        rows += len(expected[0].values)
+        for error in _differences(expected, got, noise):
+            if error.name not in worst or error.excess > worst[error.name].excess:
+                worst[error.name] = error
+        names.append(name)
+    if not names:
+        raise VerificationError("There is no image to verify the contract with.")
+    result = Verification(len(names), tuple(names), rows, tuple(worst.values()))
+    _require(result)
+    return result
+
+
+class _CutReader:
+    """The contract's decode of a cut graph, and how far float32 rounding moves each decoded figure."""
+
+    def __init__(self, cut: onnx.ModelProto, head: Head, spec: ModelSpec) -> None:
+        self._session, self._noise = Session(cut), RoundingNoise(cut)
+        self._head, self._spec = head, spec
+        self._decoder = decoder_for(spec) if head.rows is not None else None
+
+    def read(
+        self, inputs: Mapping[str, NDArray[np.float32]]
+    ) -> tuple[list[DenseField], dict[str, NDArray[np.float64]]]:
+        """The fields of one image, and by name the noise of their values, of the same shape."""
+        raw = self._session.run(inputs)
+        noise = self._noise.of(inputs, raw)
+        fields = self._fields(raw)
+        moved = {field.name: np.zeros(field.values.shape) for field in fields}
+        rng = np.random.default_rng(0)
+        for _ in range(_PROBES):
+            probe = {name: _moved(values, noise[name], rng) for name, values in raw.items()}
+            for field, other in zip(fields, self._fields(probe), strict=True):
+                moved[field.name] += (other.values.astype(np.float64) - field.values) ** 2
+        return fields, {name: np.sqrt(squares / _PROBES) for name, squares in moved.items()}
+
+    def _fields(self, raw: Mapping[str, NDArray[np.float32]]) -> list[DenseField]:
+        tensors = [HeadTensor(raw[output.name]) for output in self._spec.outputs]
+        rows = list(self._decoder.decode_dense(tensors)) if self._decoder else []
+        return rows + _image_fields(self._head, raw)
+
+
+def _moved(values: NDArray[np.float32], noise: NDArray[np.float64], rng: np.random.Generator) -> NDArray[np.float32]:
+    """Every value moved by its channel's noise, up or down."""
+    moved: NDArray[np.float32] = (values + noise * rng.choice((-1.0, 1.0), values.shape)).astype(np.float32)
+    return moved
+
+
+def _require_finite(image: str, *sides: Iterable[DenseField]) -> None:
+    for fields, whose in zip(sides, ("full graph", "cut graph"), strict=True):
+        for field in fields:
+            if not np.isfinite(field.values).all():
+                raise VerificationError(
+                    f'The {whose} gives NaN or infinity in "{field.name}" on "{image}".',
+                    "The weights are damaged or the training diverged; evaluate the model in its training framework.",
+                )
+
+
+def trained_fields(head: Head, outputs: Mapping[str, NDArray[np.float32]]) -> list[DenseField]:
+    """What the full graph's outputs say, field by field, rows in the contract's order."""
+    fields = list(read_rows(head.rows, outputs)) if head.rows is not None else []
+    for tensor in head.tensors:
+        fields.append(_whole(tensor.tap, tensor.activation, outputs[tensor.output]))
+    return fields
+
+
+def _image_fields(head: Head, raw: Mapping[str, NDArray[np.float32]]) -> list[DenseField]:
+    """The cut graph's whole-image tensors, with the activation that the full graph has behind them."""
+    return [_whole(t.tap, t.activation, _activated(raw[t.tap], t.activation)) for t in head.tensors]
+
+
+def _whole(name: str, activation: Activation, values: NDArray[np.float32]) -> DenseField:
+    return DenseField(name, "value" if activation == "linear" else "score", values.reshape(1, -1))
+
+
+def _activated(values: NDArray[np.float32], activation: Activation) -> NDArray[np.float32]:
+    if activation == "sigmoid":
+        probabilities: NDArray[np.float32] = (1 / (1 + np.exp(-values.astype(np.float64)))).astype(np.float32)
+        return probabilities
+    if activation == "softmax":
+        powers = np.exp(values.astype(np.float64) - values.max(axis=1, keepdims=True))
+        shares: NDArray[np.float32] = (powers / powers.sum(axis=1, keepdims=True)).astype(np.float32)
+        return shares
+    return values
+
+
+def _differences(
+    expected: Iterable[DenseField], got: Iterable[DenseField], noise: Mapping[str, NDArray[np.float64]]
+) -> Iterable[FieldError]:
+    ours = {field.name: field for field in got}
+    theirs = {field.name: field for field in expected}
+    if ours.keys() != theirs.keys():
+        raise VerificationError(
+            f"The full graph decodes {', '.join(sorted(theirs))}; the contract {', '.join(sorted(ours))}."
+        )
+    for name, field in theirs.items():
+        a, b = field.values.astype(np.float64), ours[name].values.astype(np.float64)
+        if a.shape != b.shape:
+            raise VerificationError(f'The full graph decodes "{name}" of shape {a.shape}, the contract {b.shape}.')
+        if a.size:
+            difference, allowed = np.abs(a - b), _allowed(field.unit, a, noise[name])
+            at = int(np.argmax(difference / allowed))
+            yield FieldError(name, field.unit, float(difference.flat[at]), float(allowed.flat[at]))
+
+
+def _allowed(unit: str, values: NDArray[np.float64], noise: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The difference allowed to each value: of the decodes' arithmetic, and of the rounding before it."""
+    size = np.abs(values)
+    share = _CEILING_SHARE * (size.max() if unit == "value" else size)
+    ceiling = np.maximum(_CEILINGS[unit], share)
+    allowed: NDArray[np.float64] = TOLERANCES[unit] + _ROUNDING * size + np.fmin(NOISE_FACTOR * noise, ceiling)
+    return allowed
+
+
+def network_input(image: NDArray[np.uint8], spec: ModelSpec) -> NDArray[np.float32]:
+    """(1, H, W, 3) uint8 to the graph's (1, 3, H, W) float32, (pixel - mean) / std."""
+    mean, std = np.array(spec.input.mean, np.float32), np.array(spec.input.std, np.float32)
+    return np.ascontiguousarray(((image.astype(np.float32) - mean) / std).transpose(0, 3, 1, 2))
+
+
+def _require(result: Verification) -> None:
+    wrong = []
+    for error in result.fields:
+        if not error.excess <= 1:
+            what, cause = _PHRASES.get(error.name, (f'"{error.name}" differs', "the activation"))
+            unit = f" {error.unit}" if error.unit in {"px", "rad"} else ""
+            wrong.append(f"{what} by {error.max_error:.3g}{unit} ({cause}), allowed is {error.allowed:.3g}")
+    if wrong:
+        raise VerificationError(
+            f"The contract does not read this network right: {'; '.join(wrong)}.",
+            "Nothing was written. If the anchors came from --weights, they belong to another model.",
+        )

@@ -1,0 +1,55 @@
+"""What can be proven of a graph without a decode: that simplification left its outputs as they were."""
+
+from __future__ import annotations
+
+import numpy as np
+import onnx
+
+from rkdeploy.contract.record import FieldError, Verification
+from rkdeploy.contract.spec import ModelSpec
+from rkdeploy.errors import VerificationError
+from rkdeploy.host.graph.session import Session
+from rkdeploy.host.graph.verify import Images, network_input
+
+_ROUNDING = 1e-5
+"""Of a tensor's largest value: float32 sums in another order, as in `verify_rewrite`."""
+
+
+def verify_outputs(
+    trained: onnx.ModelProto, simplified: onnx.ModelProto, spec: ModelSpec, images: Images
+) -> Verification:
+    """Compare every output of two graphs.
+
+    Args:
+        trained: the graph as it was given, with a static input.
+        simplified: the graph that is cut.
+        spec: the contract, for the input.
+        images: at least one.
+
+    Returns:
+        The largest difference of each output, with `decode_proven` false.
+
+    Raises:
+        VerificationError: when an output differs by more than rounding, or there is no image.
+    """
+    sessions = Session(trained), Session(simplified)
+    worst: dict[str, FieldError] = {}
+    names: list[str] = []
+    for name, image in images:
+        expected, got = (session.run({spec.input.name: network_input(image, spec)}) for session in sessions)
+        for output, values in expected.items():
+            allowed = _ROUNDING * float(np.abs(values).max(initial=1.0))
+            error = FieldError(output, "value", float(np.abs(values - got[output]).max(initial=0.0)), allowed)
+            if output not in worst or not error.excess <= worst[output].excess:
+                worst[output] = error
+        names.append(name)
+    if not names:
+        raise VerificationError("There is no image to verify the contract with.")
+    for error in worst.values():
+        if not error.excess <= 1:
+            raise VerificationError(
+                f'The simplified graph gives other values of "{error.name}": they differ by {error.max_error:.3g}, '
+                f"allowed is {error.allowed:.3g}.",
+                "Export the model again with another opset, such as 12 or 17, and report it.",
+            )
+    return Verification(len(names), tuple(names), 0, tuple(worst.values()), decode_proven=False)

@@ -1,0 +1,157 @@
+"""Layers of a quantized model that stay in float16: how a user names them, and which tensors that means.
+
+Each change between int8 and float16 costs a conversion on the NPU, so neighbouring layers are cheaper together than
+apart; docs/quantization.md has what some choices gain and cost.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from typing import TYPE_CHECKING, Final
+
+from rkdeploy.contract.chips import has_float16
+from rkdeploy.errors import RkdeployError, shown
+
+if TYPE_CHECKING:
+    import onnx
+
+    from rkdeploy.contract.spec import ModelSpec
+    from rkdeploy.host.toolkit.error_analysis import LayerError
+
+HEAD: Final = "head"
+GEOMETRY: Final = "geometry"
+NONE: Final = "none"
+_POINT_GEOMETRY: Final = frozenset({"dfl_boxes", "ltrb_boxes", "keypoint_xy", "angles"})
+_ANCHOR_GEOMETRY: Final = frozenset({"anchor_boxes", "anchor_xy", "anchor_wh"})
+# The toolkit refuses float16 beside integers there: "only support int8/int16".
+_UNMIXED: Final = frozenset({"rk2118"})
+_RANGE: Final = re.compile(r"(.*\.)?(\d{1,4})-(\d{1,4})")
+_SUFFIX: Final = re.compile(r"(_output_\d+)?(_int8)?$")
+_MOST_NAMED: Final = 8
+# They compute nothing: what their row loses is a change of scale, which float16 there would not undo.
+_MOVERS: Final = frozenset(
+    {"Input", "exDataConvert", "Concat", "Split", "Slice", "Resize", "Reshape", "Transpose", "MaxPool"}
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Float16Choice:
+    """Which layers of a quantized model stay in float16; at most one of the three is given.
+
+    Attributes:
+        layers: see `tensors_of`.
+        worst: so many layers that lose most by themselves in the toolkit's accuracy analysis, on calibration images.
+        auto: those that the toolkit itself proposes.
+    """
+
+    layers: tuple[str, ...] = ()
+    worst: int = 0
+    auto: bool = False
+
+    def __post_init__(self) -> None:
+        """Refuse what contradicts itself.
+
+        Raises:
+            RkdeployError: naming the options.
+        """
+        if self.worst < 0:
+            raise RkdeployError(f"--float16-worst is {self.worst}, expected 0 or more.")
+        if bool(self.layers) + bool(self.worst) + self.auto > 1:
+            raise RkdeployError("--float16-layers, --float16-worst and --float16-auto exclude each other; give one.")
+
+    def __bool__(self) -> bool:
+        return bool(self.layers or self.worst or self.auto)
+
+
+def layer_name(name: str) -> str:
+    """How a user names the layer that computes a tensor: dots, without what exporters and the toolkit hang on."""
+    return _SUFFIX.sub("", name).strip("/").replace("/", ".")
+
+
+def module_name(tensor: str) -> str:
+    """The module that a tensor's layer belongs to, `model.6` of `model.6.cv1.conv`; else the layer itself."""
+    parts = layer_name(tensor).split(".")
+    return ".".join(parts[:2]) if len(parts) > 2 and parts[1].isdecimal() else layer_name(tensor)
+
+
+def default_float16(spec: ModelSpec, target: str, dtype: str) -> Float16Choice:
+    """What an int8 build keeps in float16 unless told otherwise: where anchor-free heads say where things are.
+
+    Box distances, keypoints and angles of an anchor-free head have tensors of their own, one small convolution each.
+    In int8 they cost most of the accuracy that a build loses, in float16 next to nothing (docs/quantization.md).  An
+    anchor head's boxes lie between 0 and 1 after their sigmoid and stay int8.
+    """
+    if dtype != "int8" or target in _UNMIXED or not has_float16(target):
+        return Float16Choice()
+    found = any(output.role in _POINT_GEOMETRY for output in spec.outputs)
+    return Float16Choice((GEOMETRY,)) if found else Float16Choice()
+
+
+def tensors_of(wanted: Sequence[str], graph: onnx.GraphProto, spec: ModelSpec) -> tuple[str, ...]:
+    """The tensors that layers compute, in the graph's order.
+
+    Args:
+        wanted: each the name of a layer as `rkdeploy explain` prints it; or of a module with all layers in it
+            (`model.17`); or a range of modules (`model.17-23`); or a pattern with `*`; or `head`, the last convolution
+            of each output and what follows it; or `geometry`, the same of those outputs that hold boxes, keypoints or
+            angles alone.  `/model.17/cv1` of exported files is the same as `model.17.cv1`.
+        graph: the cut graph.
+        spec: its contract.
+
+    Raises:
+        RkdeployError: when a name means no layer.
+    """
+    # All a convolution's outputs carry names of their own; a name of an input or a constant is not a layer's.
+    computed = [output for node in graph.node for output in node.output if output]
+    plain = {name: layer_name(name) for name in computed}
+    geometry = [o.name for o in spec.outputs if o.role in _POINT_GEOMETRY | _ANCHOR_GEOMETRY]
+    words = {HEAD: _last_layers(graph, [o.name for o in spec.outputs]), GEOMETRY: _last_layers(graph, geometry)}
+    chosen: set[str] = set()
+    for name in wanted:
+        found = words[name] if name in words else {c for c in computed if _means(layer_name(name), plain[c])}
+        if not found:
+            known = [word for word in words if words[word]]
+            modules = list(dict.fromkeys(".".join(p.split(".")[:2]) for p in plain.values()))
+            raise RkdeployError(
+                f"--float16-layers: the network has no layer {shown(name)}.",
+                f"It has {', '.join(known + modules[:_MOST_NAMED])}, ... {modules[-1]}; "
+                "`rkdeploy explain --all` lists every layer.",
+            )
+        chosen |= found
+    return tuple(name for name in computed if name in chosen)
+
+
+def worst_layers(rows: Sequence[LayerError], count: int) -> tuple[str, ...]:
+    """The tensors of the layers with the lowest cosine when quantized alone, the worst first."""
+    layers = [row for row in rows if row.op not in _MOVERS]
+    return tuple(row.name for row in sorted(layers, key=lambda row: row.single_cosine)[:count])
+
+
+def _means(wanted: str, layer: str) -> bool:
+    if "*" in wanted:
+        return fnmatchcase(layer, wanted)
+    found = _RANGE.fullmatch(wanted)
+    if found is None:
+        return layer == wanted or layer.startswith(f"{wanted}.")
+    before, first, last = found[1] or "", int(found[2]), int(found[3])
+    number = layer[len(before) :].split(".", maxsplit=1)[0]
+    return layer.startswith(before) and number.isdecimal() and first <= int(number) <= last
+
+
+def _last_layers(graph: onnx.GraphProto, outputs: Sequence[str]) -> set[str]:
+    """What is computed from the last convolution of each output onwards."""
+    producers = {output: node for node in graph.node for output in node.output}
+    found: set[str] = set()
+    todo = list(outputs)
+    while todo:
+        name = todo.pop()
+        node = producers.get(name)
+        if node is None or name in found:
+            continue
+        found.add(name)
+        if node.op_type not in {"Conv", "Gemm", "MatMul", "ConvTranspose"}:
+            todo += node.input
+    return found

@@ -1,0 +1,446 @@
+"""The child process in which the vendor's toolkit runs.  Started by `rkdeploy.host.toolkit.toolkit`, never by hand.
+
+A standalone script, run by its path with the interpreter that has rknn-toolkit2, which need not be rkdeploy's own: it
+imports the standard library, `files.py` next to it, and (late) numpy and the toolkit with what the toolkit
+itself requires.
+
+    python worker.py REQUEST_FD RESPONSE_FD WORK_DIR
+
+Messages travel over two private pipes, because the toolkit prints on stdout and stderr; both of those are the log
+file.  One message is two big-endian uint32 lengths, a JSON object, and raw bytes (the arrays of that message, one after
+the other).  The first answer is the hello: the toolkit's version, or why it cannot be imported.  Then every request
+`{"op": name, ...}` gets one answer, `{"ok": ...}` or `{"error": {"call", "how", "text"}}`.  A new operation is one more
+method `op_<name>`.
+
+The process ends when the request pipe closes or its parent is gone, and then takes its working directory with it.
+"""
+
+from __future__ import annotations
+
+import sys
+
+if __name__ == "__main__":
+    # Run by path, Python puts this file's folder first: the toolkit must not find our modules under its names.
+    _HERE = __file__.rpartition("/")[0]
+    sys.path[:] = [entry for entry in sys.path if entry != _HERE]
+
+import ast
+import contextlib
+import ctypes
+import json
+import os
+import queue
+import re
+import select
+import shutil
+import signal
+import struct
+import subprocess
+import tempfile
+import threading
+import time
+import traceback
+from importlib.util import module_from_spec, spec_from_file_location
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+if TYPE_CHECKING or __name__ != "__main__":
+    from collections.abc import Callable
+
+    from rkdeploy.host.toolkit import files as toolkit_files
+else:
+    _SPEC = spec_from_file_location("toolkit_files", f"{_HERE}/files.py")
+    toolkit_files = module_from_spec(_SPEC)
+    _SPEC.loader.exec_module(toolkit_files)
+
+FRAME = struct.Struct(">II")  # bytes of JSON, bytes of payload
+# Where the toolkit's traceback ends when one of its graph optimizations fails.  In 2.5.0 the one that makes attention a
+# single NPU operation does so where a MatMul goes straight into a Softmax; elsewhere it works, and is worth having.
+FAILED_RULE = re.compile(r"rknn\.api\.rules\.\w+\._p_(\w+)")
+MOST_DISABLED_RULES = 3
+
+
+class CallFailedError(Exception):
+    """A call of the toolkit that answered -1 or None; its own error line stands in the log."""
+
+
+# ---------------------------------------------------------------------------------------------------- the two pipes
+
+
+def encode(message: dict[str, Any], payload: bytes = b"") -> bytes:
+    """One message as it travels."""
+    text = json.dumps(message).encode()
+    return FRAME.pack(len(text), len(payload)) + text + payload
+
+
+def read_message(stream: BinaryIO) -> tuple[dict[str, Any], bytes] | None:
+    """The next message, or None when the other side has closed the pipe."""
+    head = stream.read(FRAME.size)
+    if len(head) < FRAME.size:
+        return None
+    text_bytes, payload_bytes = FRAME.unpack(head)
+    text, payload = stream.read(text_bytes), stream.read(payload_bytes)
+    if len(text) < text_bytes or len(payload) < payload_bytes:
+        return None
+    message: dict[str, Any] = json.loads(text)
+    return message, payload
+
+
+def watch_parent(request_fd: int, requests: queue.Queue[tuple[dict[str, Any], bytes]], work_dir: Path) -> None:
+    """Hand requests to the main thread; end the process when nobody is left to send any.
+
+    The end of the pipe is the first sign.  A changed parent is the second: a process forked from the parent may hold
+    the pipe open after the parent was killed.
+    """
+    parent = os.getppid()
+    with os.fdopen(request_fd, "rb", buffering=0) as raw:
+        stream = WholeReads(raw)
+        while os.getppid() == parent:
+            if not select.select([raw], [], [], 1.0)[0]:
+                continue
+            received = read_message(stream)  # type: ignore[arg-type]  # read() is all it needs
+            if received is None:
+                break
+            requests.put(received)
+    os.chdir("/")
+    remove_after_the_end(work_dir)
+    if os.getpgrp() == os.getpid():
+        os.killpg(os.getpid(), signal.SIGKILL)  # and whatever the toolkit has started
+    os._exit(1)
+
+
+def remove_after_the_end(work_dir: Path) -> None:
+    """Remove the folder now, and once more when this process is gone: until then the toolkit may write into it."""
+    wait_and_remove = 'n=0; while kill -0 "$1" && [ $n -lt 60 ]; do sleep 0.05; n=$((n+1)); done; rm -rf -- "$2"'
+    with contextlib.suppress(OSError):
+        subprocess.Popen(  # noqa: S603 - a fixed script; its arguments are our own number and folder
+            ["/bin/sh", "-c", wait_and_remove, "sh", str(os.getpid()), str(work_dir)],
+            start_new_session=True,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+    shutil.rmtree(work_dir, ignore_errors=True)
+
+
+class WholeReads:
+    """An unbuffered pipe of which `read(n)` gives n bytes, fewer only at its end (select must see what is unread)."""
+
+    def __init__(self, raw: Any) -> None:
+        self._raw = raw
+
+    def read(self, size: int) -> bytes:
+        parts = []
+        while size > 0:
+            part = self._raw.read(size)
+            if not part:
+                break
+            parts.append(part)
+            size -= len(part)
+        return b"".join(parts)
+
+
+# ------------------------------------------------------------------------------------------------- the operations
+
+
+class Worker:
+    """One toolkit, at most one open model."""
+
+    def __init__(self, rknn_class: Any, version: str) -> None:
+        self._rknn_class = rknn_class
+        self.version = version
+        self._temporary = os.environ["TMPDIR"]
+        self._model: Any = None
+        self._runtime_open = False
+        self._folder: Path | None = None
+        self._kept: dict[str, str] | None = None
+
+    def enter_new_folder(self) -> None:
+        """An empty working directory for the next model: nothing of the last one is met, followed or overwritten."""
+        last, self._folder = self._folder, Path(tempfile.mkdtemp(dir=self._temporary))
+        os.chdir(self._folder)
+        if last is not None:
+            shutil.rmtree(last, ignore_errors=True)  # removes links, not what they point to
+
+    def new(self) -> Any:
+        os.environ["TMPDIR"] = self._temporary  # the toolkit unsets it now and then
+        self._runtime_open = False
+        return self._rknn_class(verbose=True)
+
+    def op_describe(self, _request: dict[str, Any], _payload: bytes) -> tuple[dict[str, Any], bytes]:
+        """Which targets and dtypes this toolkit knows.  It says so only when it refuses one."""
+        print("# rkdeploy: asking the toolkit for its targets and dtypes by giving it none; the errors are wanted")
+        targets = self._listed(lambda: self.new().config(target_platform=None))
+        some = targets[0] if targets else "rk3588"
+        dtypes = self._listed(lambda: self.new().config(target_platform=some, quantized_dtype="?"))
+        return {"targets": targets, "dtypes": dtypes}, b""
+
+    @staticmethod
+    def _listed(refused: Callable[[], Any]) -> list[str]:
+        try:
+            refused()
+        except Exception as error:  # noqa: BLE001 - its text is the answer
+            found = re.findall(r"\[(?:'[\w{}.-]+'(?:, )?)+\]", str(error))
+            return [str(item) for item in ast.literal_eval(found[-1])] if found else []
+        return []
+
+    def op_build(self, request: dict[str, Any], _payload: bytes) -> tuple[dict[str, Any], bytes]:
+        """ONNX to `model.rknn` in the working directory, and keep the model open for the simulator.
+
+        An optimization of the toolkit that fails on the graph is left out, as it advises itself; the answer names it.
+        """
+        import onnx
+
+        self.enter_new_folder()
+        config = dict(request["config"])
+        try:
+            graph = onnx.load(request["onnx"], load_external_data=False).graph
+        except Exception as error:  # noqa: BLE001 - onnx raises what protobuf raises
+            message = f"The ONNX file '{request['onnx']}' cannot be read: {error}."
+            raise toolkit_files.RefusedError(message) from None
+        onnx_path = self._link_onnx(Path(request["onnx"]), graph)
+        started = time.monotonic()
+        rules: list[str] = []
+        while True:
+            try:
+                kept, float16 = self._convert(
+                    onnx_path, config, request["dataset"], set(request["float16"]), propose=request["propose"]
+                )
+                break
+            except Exception as error:
+                found = FAILED_RULE.findall(str(error))
+                if not found or found[-1] in rules or len(rules) == MOST_DISABLED_RULES:
+                    raise
+                rules.append(found[-1])
+                config["disable_rules"] = rules
+                print(f"# rkdeploy: the graph rule {rules[-1]} failed on this graph; once more without it")
+        self._kept = kept or None
+        answer = self._describe_model([output.name for output in graph.output], kept)
+        facts = {"kept": kept, "float16": float16, "disabled_rules": rules, "build_s": time.monotonic() - started}
+        return {**answer, **facts}, b""
+
+    def op_change_float16(self, request: dict[str, Any], _payload: bytes) -> tuple[dict[str, Any], bytes]:
+        """The open quantized model once more, with other layers in float16: step 2 alone."""
+        import onnx
+
+        if self._kept is None:
+            message = "No quantized model is open: build or open one first."
+            raise toolkit_files.RefusedError(message)
+        started = time.monotonic()
+        graph = onnx.load(self._kept["model"])
+        float16 = toolkit_files.float16_tensors(set(request["float16"]), graph)
+        toolkit_files.write_float16(Path(self._kept["quantization.cfg"]), float16)
+        self._step2(self._kept)
+        answer = self._describe_model([output.name for output in graph.graph.output], self._kept)
+        facts = {"kept": self._kept, "float16": float16, "disabled_rules": [], "build_s": time.monotonic() - started}
+        return {**answer, **facts}, b""
+
+    def op_open(self, request: dict[str, Any], _payload: bytes) -> tuple[dict[str, Any], bytes]:
+        """Step 2 alone, from the files that step 1 left: no calibration images are needed."""
+        import onnx
+
+        self.enter_new_folder()
+        kept = request["kept"]
+        toolkit_files.rewrite_step1_data(kept["data"], request["expected"])
+        _, float16 = toolkit_files.read_quantization_table(kept["quantization.cfg"])
+        started = time.monotonic()
+        self._step2(kept)
+        self._kept = kept
+        names = [output.name for output in onnx.load(kept["model"]).graph.output]
+        answer = self._describe_model(names, kept)
+        facts = {"kept": kept, "float16": float16, "disabled_rules": [], "build_s": time.monotonic() - started}
+        return {**answer, **facts}, b""
+
+    def op_simulate(self, request: dict[str, Any], payload: bytes) -> tuple[dict[str, Any], bytes]:
+        """One image (1, H, W, 3) uint8 through the simulator; float32 outputs in the model's order."""
+        import numpy as np
+
+        if self._model is None:
+            message = "No model is open: build or open one first."
+            raise toolkit_files.RefusedError(message)
+        if not self._runtime_open:
+            checked("init_runtime", self._model.init_runtime)
+            self._runtime_open = True
+        image = np.frombuffer(payload, np.uint8).reshape(request["shape"])
+        outputs = self._model.inference(inputs=[image], data_format=["nhwc"])
+        if outputs is None:
+            message = "inference"
+            raise CallFailedError(message)
+        arrays = [np.ascontiguousarray(output, np.float32) for output in outputs]
+        return {"shapes": [list(array.shape) for array in arrays]}, b"".join(array.tobytes() for array in arrays)
+
+    def op_analyse(self, request: dict[str, Any], payload: bytes) -> tuple[dict[str, Any], bytes]:
+        """One image (1, H, W, 3) uint8 through the toolkit's accuracy analysis: the text of its table."""
+        import numpy as np
+
+        if self._model is None:
+            message = "No model is open: build or open one first."
+            raise toolkit_files.RefusedError(message)
+        image = np.frombuffer(payload, np.uint8).reshape(request["shape"])
+        np.save("analysed.npy", np.ascontiguousarray(image.transpose(0, 3, 1, 2)))  # it takes .npy as NCHW
+        folder = Path.cwd() / "analysis"
+        shutil.rmtree(folder, ignore_errors=True)
+        checked("accuracy_analysis", self._model.accuracy_analysis, inputs=["analysed.npy"], output_dir=str(folder))
+        text = (folder / "error_analysis.txt").read_text()
+        shutil.rmtree(folder, ignore_errors=True)  # every tensor of the network, as text
+        return {}, text.encode()
+
+    def op_ranges(self, _request: dict[str, Any], _payload: bytes) -> tuple[dict[str, Any], bytes]:
+        """The range that calibration gave each tensor: name -> (lowest, highest), integers only."""
+        if self._kept is None:
+            message = "No quantized model is open: build or open one first."
+            raise toolkit_files.RefusedError(message)
+        table, _ = toolkit_files.read_quantization_table(self._kept["quantization.cfg"])
+        ranges = {
+            name: [min(map(float, entry["min"])), max(map(float, entry["max"]))]
+            for name, entry in table.items()
+            if entry.get("scale") and entry.get("min") and entry.get("max")
+        }
+        return {"ranges": ranges}, b""
+
+    def _convert(
+        self, onnx_path: Path, config: dict[str, Any], dataset: str | None, float16: set[str], *, propose: bool
+    ) -> tuple[dict[str, str], list[str]]:
+        """The graph through the toolkit, ready for export: step 1's files (none for a float model), float16 tensors."""
+        self._model = self.new()
+        checked("config", self._model.config, **config)
+        checked("load_onnx", self._model.load_onnx, str(onnx_path))
+        if dataset is None:
+            checked("build", self._model.build, do_quantization=False)
+            return {}, []
+        checked("hybrid_quantization_step1", self._model.hybrid_quantization_step1, dataset=dataset, proposal=propose)
+        kept = {key: str(Path.cwd() / f"model.{key}") for key in ("model", "data", "quantization.cfg")}
+        _, tensors = toolkit_files.read_quantization_table(kept["quantization.cfg"])
+        if float16:
+            import onnx
+
+            tensors = toolkit_files.float16_tensors(float16, onnx.load(kept["model"]))
+        found_by_step2 = config["quantized_algorithm"] == toolkit_files.FOUND_BY_STEP_2
+        if found_by_step2:
+            toolkit_files.write_float16(Path(kept["quantization.cfg"]), [])
+            self._step2(kept)
+            toolkit_files.settle_ranges(kept, self._model.rknn_base.quantizer.quant_tab)
+        if float16 or found_by_step2:
+            toolkit_files.write_float16(Path(kept["quantization.cfg"]), tensors)
+        self._step2(kept)
+        return kept, tensors
+
+    @staticmethod
+    def _link_onnx(path: Path, graph: Any) -> Path:
+        """The graph and its weight files under a neutral name here: step 1 writes the path it is given into `.data`."""
+        link = Path.cwd() / "model.onnx"
+        link.symlink_to(path)
+        for tensor in graph.initializer:
+            for entry in tensor.external_data:
+                beside = link.with_name(entry.value)
+                if entry.key == "location" and Path(entry.value).name == entry.value and not beside.exists():
+                    beside.symlink_to(path.with_name(entry.value))
+        return link
+
+    def _step2(self, kept: dict[str, str]) -> None:
+        # A fresh object and no config(): 2.5.0 refuses both a loaded model and options given a second time.
+        self._model = self.new()
+        checked(
+            "hybrid_quantization_step2",
+            self._model.hybrid_quantization_step2,
+            model_input=kept["model"],
+            data_input=kept["data"],
+            model_quantization_cfg=kept["quantization.cfg"],
+        )
+
+    def _describe_model(self, names: list[str], kept: dict[str, str]) -> dict[str, Any]:
+        rknn = Path.cwd() / "model.rknn"
+        checked("export_rknn", self._model.export_rknn, str(rknn))
+        inputs, outputs = toolkit_files.read_rknn_tensors(rknn)
+        if [output["name"] for output in outputs] != names:
+            message = (
+                f"The .rknn has outputs {[output['name'] for output in outputs]}, expected {names} as in the ONNX."
+            )
+            raise toolkit_files.RefusedError(message)
+        if kept:
+            import onnx
+
+            table, _ = toolkit_files.read_quantization_table(kept["quantization.cfg"])
+            toolkit_files.add_quantization(outputs, onnx.load(kept["model"]), table, rknn)
+        return {"rknn": str(rknn), "inputs": inputs, "outputs": outputs}
+
+
+def checked(call: str, function: Callable[..., Any], *args: Any, **options: Any) -> None:
+    """Call the toolkit; anything but 0 is a failure."""
+    print(f"# rkdeploy: {call}", flush=True)
+    if function(*args, **options) != 0:
+        raise CallFailedError(call)
+
+
+# ------------------------------------------------------------------------------------------------------- the loop
+
+
+def failure(error: BaseException) -> dict[str, Any]:
+    """How an operation failed, for the parent to put into words."""
+    if isinstance(error, CallFailedError):
+        return {"error": {"how": "returned", "call": str(error), "text": ""}}
+    if isinstance(error, toolkit_files.RefusedError):
+        return {"error": {"how": "refused", "call": "", "text": str(error)}}
+    if isinstance(error, SystemExit):
+        return {"error": {"how": "exited", "call": "", "text": str(error.code)}}
+    traceback.print_exc()
+    return {"error": {"how": "raised", "call": "", "text": f"{type(error).__name__}: {error}"}}
+
+
+def flush_output() -> None:
+    """Bring everything printed so far, by Python and by the toolkit's C++, into the log."""
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(Exception):
+            stream.flush()
+    ctypes.CDLL(None).fflush(None)
+
+
+def start_toolkit() -> tuple[Worker | None, dict[str, Any]]:
+    """Import the toolkit: the hello, and the worker if it came."""
+    started = time.monotonic()
+    try:
+        import numpy as np  # noqa: F401 - is it there at all
+        from rknn.api import RKNN
+    except (Exception, SystemExit) as error:  # noqa: BLE001 - a broken installation raises anything
+        answer = failure(error)
+        answer["error"]["call"] = "import"
+        return None, answer
+    from importlib.metadata import PackageNotFoundError, version
+
+    try:
+        installed = version("rknn-toolkit2")
+    except PackageNotFoundError:
+        installed = "unknown"
+    return Worker(RKNN, installed), {"ok": {"version": installed, "import_s": time.monotonic() - started}}
+
+
+def main() -> None:
+    request_fd, response_fd, work_dir = int(sys.argv[1]), int(sys.argv[2]), Path(sys.argv[3])
+    for descriptor in (request_fd, response_fd):
+        os.set_inheritable(descriptor, False)
+    libc = ctypes.CDLL(None)
+    libc.setvbuf(ctypes.c_void_p.in_dll(libc, "stdout"), None, 1, 0)  # _IOLBF: lines keep their order in the log
+    requests: queue.Queue[tuple[dict[str, Any], bytes]] = queue.Queue()
+    threading.Thread(target=watch_parent, args=(request_fd, requests, work_dir), daemon=True).start()
+
+    with os.fdopen(response_fd, "wb") as responses:
+
+        def answer(message: dict[str, Any], payload: bytes = b"") -> None:
+            flush_output()
+            responses.write(encode(message, payload))
+            responses.flush()
+
+        worker, hello = start_toolkit()
+        answer(hello)
+        while worker is not None:
+            request, payload = requests.get()
+            try:
+                done, arrays = getattr(worker, f"op_{request['op']}")(request, payload)
+            except (Exception, SystemExit) as error:  # noqa: BLE001 - all of the toolkit's ways to fail are one answer
+                answer(failure(error))
+            else:
+                answer({"ok": done}, arrays)
+
+
+if __name__ == "__main__":
+    main()

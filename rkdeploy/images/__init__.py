@@ -1,0 +1,1 @@
+"""Reading, fitting and resampling images; run lengths of masks."""

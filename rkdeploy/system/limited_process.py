@@ -1,0 +1,171 @@
+"""Work on a file that nobody vouches for, in a child process with limits on memory and time.
+
+The child is a fork: the libraries are imported already, which costs 2.5 s otherwise, and the work and what it needs
+come with it.  Only bytes go back, which the caller decodes into a type it knows; nothing is unpickled.  A fork has no
+other threads, so the work must not need a thread pool that this process has started: onnxruntime makes one per session,
+and sessions are to be made in the child.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import faulthandler
+import os
+import resource
+import select
+import signal
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NoReturn
+
+import msgspec
+
+from rkdeploy import errors
+from rkdeploy.errors import RkdeployError
+from rkdeploy.system.end_signals import interrupts_ignored
+
+_DONE, _REFUSED, _FAILED, _NO_MEMORY = 0, 3, 4, 5  # exit codes
+_BLOCK = 1 << 20
+_PR_SET_PDEATHSIG = 1  # linux/prctl.h
+_KNOWN = {c.__name__: c for c in vars(errors).values() if isinstance(c, type) and issubclass(c, RkdeployError)}
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Limits of a child.
+
+    Attributes:
+        memory_bytes: that it may allocate beyond what this process has.
+        seconds: of wall time.
+    """
+
+    memory_bytes: int
+    seconds: float
+
+
+class LimitedProcessError(RkdeployError):
+    """The child was stopped, crashed or met something unforeseen; the message is half a sentence for the caller's."""
+
+
+class _Refusal(msgspec.Struct, frozen=True):
+    """An `RkdeployError` on its way."""
+
+    kind: str
+    message: str
+    hint: str
+
+
+def run_limited(work: Callable[[], bytes], limits: Limits) -> bytes:
+    """Bytes that `work` returns in a child process.
+
+    Raises:
+        LimitedProcessError: the child used more than its limits, was ended by a signal, or failed unforeseen.
+        RkdeployError: whatever known failure the work raised, of the same class.
+    """
+    deadline = time.monotonic() + limits.seconds
+    here, there = os.pipe()
+    try:
+        with interrupts_ignored():  # until the child, which ignores them for good, is on its own
+            child = os.fork()
+            if child == 0:
+                _work(work, limits, there)
+    except OSError as error:
+        os.close(here)
+        raise LimitedProcessError(f"no process can be started for it: {error.strerror}") from error
+    finally:
+        os.close(there)
+    answer, in_time = b"", False
+    try:
+        answer, in_time = _received(here, deadline)
+    finally:
+        os.close(here)
+        if not in_time:
+            os.kill(child, signal.SIGKILL)
+        status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    if not in_time:
+        raise LimitedProcessError(f"it takes more than {limits.seconds:.0f} s")
+    return _judged(status, answer, limits)
+
+
+def _received(pipe: int, deadline: float) -> tuple[bytes, bool]:
+    """What the child writes until it ends, and whether it ended in time."""
+    blocks: list[bytes] = []
+    while (left := deadline - time.monotonic()) > 0:
+        if not select.select([pipe], [], [], left)[0]:
+            break
+        block = os.read(pipe, _BLOCK)
+        if not block:
+            return b"".join(blocks), True
+        blocks.append(block)
+    return b"", False
+
+
+def _judged(status: int, answer: bytes, limits: Limits) -> bytes:
+    """The answer of a child that ended with the status.
+
+    Raises:
+        RkdeployError: as `run_limited`.
+    """
+    if status == _DONE:
+        return answer
+    if status == _REFUSED:
+        refusal = msgspec.msgpack.decode(answer, type=_Refusal)
+        raise _KNOWN.get(refusal.kind, RkdeployError)(refusal.message, refusal.hint)
+    if status == _NO_MEMORY:
+        raise LimitedProcessError(f"it needs more than {limits.memory_bytes / 1e9:.1f} GB of memory")
+    if status == _FAILED:
+        raise LimitedProcessError(answer.decode())
+    if status < 0:
+        name = signal.Signals(-status).name
+        raise LimitedProcessError(f"the process that read it was ended by {name} ({signal.strsignal(-status)})")
+    raise LimitedProcessError(f"the process that read it ended with exit code {status}")
+
+
+def _work(work: Callable[[], bytes], limits: Limits, pipe: int) -> NoReturn:
+    """In the child: confine it, work, write the answer, end without anything that this process has to tidy."""
+    code = _FAILED
+    try:
+        _confine(limits)
+        outcome, answer = _outcome(work)
+        with open(pipe, "wb") as stream:
+            stream.write(answer)
+        code = outcome
+    finally:
+        os._exit(code)
+
+
+def _confine(limits: Limits) -> None:
+    """Set the limits, and keep to itself what libraries print and what a crash would leave."""
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_DFL)  # this process unwinds at them
+    faulthandler.disable()
+    silence = os.open(os.devnull, os.O_RDWR)
+    for stream in (0, 1, 2):
+        os.dup2(silence, stream)
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    # What is writable and its own: address space would count what 64 threads' arenas only reserve.
+    most = _data_bytes() + limits.memory_bytes
+    with contextlib.suppress(ValueError):  # a harder limit holds already
+        resource.setrlimit(resource.RLIMIT_DATA, (most, most))
+
+
+def _data_bytes() -> int:
+    """Bytes that count for RLIMIT_DATA now (VmData of proc(5))."""
+    status = Path("/proc/self/status").read_text(encoding="ascii", errors="replace")
+    found = next((line.split()[1] for line in status.splitlines() if line.startswith("VmData:")), "0")
+    return int(found) * 1024
+
+
+def _outcome(work: Callable[[], bytes]) -> tuple[int, bytes]:
+    try:
+        return _DONE, work()
+    except RkdeployError as error:
+        return _REFUSED, msgspec.msgpack.encode(_Refusal(type(error).__name__, error.message, error.hint))
+    except MemoryError:
+        return _NO_MEMORY, b""
+    except Exception as error:  # noqa: BLE001  (a damaged file can make any library raise anything)
+        return _FAILED, f"{type(error).__name__}: {' '.join(str(error).split())[:200]}".encode(errors="replace")

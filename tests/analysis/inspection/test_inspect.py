@@ -1,0 +1,152 @@
+"""`rkdeploy inspect` of every sort of file: what it is, and whether it builds."""
+
+from __future__ import annotations
+
+import json
+import struct
+from pathlib import Path
+
+import onnx
+import pytest
+from typer.testing import CliRunner
+
+from rkdeploy.analysis.inspection.built import inspect_bundle, inspect_rknn
+from rkdeploy.analysis.inspection.checkpoint_file import inspect_checkpoint
+from rkdeploy.analysis.inspection.onnx_file import inspect_onnx
+from rkdeploy.cli.main import app
+from rkdeploy.contract.custom_string import contract_digest, custom_string
+from rkdeploy.contract.spec import ModelSpec
+from rkdeploy.errors import RkdeployError
+from rkdeploy.host.building.open_network import open_network
+from rkdeploy.host.graph.cut import CutOptions, cut
+from tests.host.building.fork_graphs import exported, separate
+from tests.hostile import forge
+
+DATA = Path(__file__).parents[2] / "data"
+
+
+def contract() -> ModelSpec:
+    network = open_network(DATA / "yolov5" / "v7_n.pt", imgsz=(64, 64))
+    return network.contract(cut(network.simplified, network.head, CutOptions())[1])
+
+
+def write_rknn(path: Path, text: str) -> Path:
+    """A file with the header, custom string and trailer of a `.rknn`, and nothing between."""
+    body = bytes(100) + struct.pack("<I", len(text)) + text.encode() + bytes(50)
+    trailer = json.dumps({"version": "2.5.0", "target_platform": ["RK3588"]}).encode()
+    header = b"RKNN".ljust(8, b"\0") + struct.pack("<QQ", 6, len(body))
+    path.write_bytes(header.ljust(64, b"\0") + body + struct.pack("<Q", len(trailer)) + trailer)
+    return path
+
+
+def test_rknn_of_ours(tmp_path: Path) -> None:
+    """A `.rknn` says its target, its toolkit and the essential contract."""
+    spec = contract()
+    found = inspect_rknn(write_rknn(tmp_path / "best.rknn", custom_string(spec)))
+    rows = dict(found.rows)
+    assert (rows["target"], rows["toolkit"], rows["task"]) == ("rk3588", "2.5.0", "detect")
+    assert rows["contract"] == contract_digest(spec)
+    assert found.facts["contract"]["classes"] == len(spec.class_names)
+    assert found.builds is None
+
+
+@pytest.mark.parametrize("text", ["", '{"rkdeploy":1,', '{"other":1}', '{"rkdeploy":[[[['])
+def test_rknn_of_somebody_else(text: str, tmp_path: Path) -> None:
+    """A model without our contract, or with a broken one, is told to be another's; its target is still read."""
+    found = inspect_rknn(write_rknn(tmp_path / "best.rknn", text))
+    rows = dict(found.rows)
+    assert "something else than rkdeploy" in rows["built by"]
+    assert rows["target"] == "rk3588"
+    assert found.facts["contract"] is None
+
+
+def test_rknn_whose_string_lies_about_its_length(tmp_path: Path) -> None:
+    """A length beyond the limit, or beyond the file, gives no contract and no error."""
+    file = write_rknn(tmp_path / "best.rknn", custom_string(contract()))
+    data = bytearray(file.read_bytes())
+    place = data.index(b'{"rkdeploy":') - 4
+    for length in (0, 1024, 1 << 31):
+        data[place : place + 4] = struct.pack("<I", length)
+        file.write_bytes(data)
+        assert inspect_rknn(file).facts["contract"] is None
+
+
+def test_not_a_bundle(tmp_path: Path) -> None:
+    """A folder without a contract is refused with what it is not."""
+    with pytest.raises(RkdeployError, match=r"is not a bundle: it has no contract\.json"):
+        inspect_bundle(tmp_path)
+
+
+def test_onnx_that_builds() -> None:
+    """Classes, strides, anchors and what proves the decode; the answer of a build, without building."""
+    found = inspect_onnx(DATA / "onnx" / "v7_opset17_simplify.onnx")
+    rows = dict(found.rows)
+    assert (found.builds, found.needed) == (True, "")
+    assert rows["classes"] == "3: bolt, nut, washer"
+    assert rows["strides"] == "8 16"
+    assert rows["decode"].startswith("in the graph")
+    assert found.facts["task"] == "detect"
+
+
+def test_onnx_of_free_size() -> None:
+    """A graph of free size builds with a size, and says so."""
+    found = inspect_onnx(DATA / "onnx" / "v6_2_dynamic.onnx")
+    assert found.builds
+    assert "--imgsz" in found.needed
+
+
+def test_onnx_of_a_fork(tmp_path: Path) -> None:
+    """Raw tensors build, unproven."""
+    file = separate(exported(DATA / "ultralytics" / "old_8_0_0.pt", (64, 96)), sums=True).save(tmp_path / "best.onnx")
+    found = inspect_onnx(file)
+    assert found.builds
+    assert found.facts["proves_decode"] is False
+    assert "unproven without --weights" in dict(found.rows)["decode"]
+
+
+def test_onnx_that_does_not_build(tmp_path: Path) -> None:
+    """Inputs and outputs are shown, and why a build refuses it."""
+    found = inspect_onnx(DATA / "onnx" / "v4_raw.onnx")
+    assert found.builds is False
+    assert found.refusal is not None
+    assert "--weights" in found.refusal.hint
+    assert "images (1, 3, " in dict(found.rows)["inputs"]
+    model = onnx.load(DATA / "onnx" / "v7_opset17_simplify.onnx")
+    del model.graph.node[:]
+    (tmp_path / "empty.onnx").write_bytes(model.SerializeToString())
+    with pytest.raises(RkdeployError, match="no nodes"):
+        inspect_onnx(tmp_path / "empty.onnx")
+
+
+def test_checkpoint_with_an_unknown_block(tmp_path: Path) -> None:
+    """A layer that nobody can write is found without writing the graph."""
+    forgery = forge.Forgery()
+    forgery.layer("2").__class__ = forge.named("models.common", "SomethingNew")
+    found = inspect_checkpoint(forgery.write(tmp_path / "new.pt"))
+    assert found.builds is False
+    assert found.refusal is not None
+    assert 'Block "models.common.SomethingNew" at "model.2"' in found.refusal.message
+    assert inspect_checkpoint(DATA / "yolov5" / "v7_n.pt").builds
+
+
+def test_every_recorded_checkpoint_has_known_layers() -> None:
+    """What builds is said to build."""
+    for group in ("yolov5", "ultralytics", "yolor", "yolop"):
+        for path in sorted((DATA / group).glob("*.pt*")):
+            cfg = path.with_suffix(".cfg")
+            if path.stem not in {"state_dict", "v1_s"}:
+                assert inspect_checkpoint(path, cfg if cfg.exists() else None).builds, path.name
+
+
+def test_printed(tmp_path: Path) -> None:
+    """One table for people, one document for programs, an error for a file that is nothing."""
+    run = CliRunner().invoke
+    shown = run(app, ["inspect", str(DATA / "onnx" / "v4_raw.onnx")])
+    assert shown.exit_code == 0
+    assert "builds" in shown.stdout
+    assert "no decode" in shown.stdout
+    document = json.loads(run(app, ["inspect", "--json", str(DATA / "yolov5" / "v7_n.pt")]).stdout)
+    assert (document["kind"], document["family"], document["builds"]) == ("checkpoint", "yolov5", True)
+    (tmp_path / "x.rknn").write_bytes(b"RKNN")
+    failed = run(app, ["inspect", str(tmp_path / "x.rknn")])
+    assert isinstance(failed.exception, RkdeployError)

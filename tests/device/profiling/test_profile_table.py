@@ -1,0 +1,60 @@
+"""A profile as it reaches a terminal."""
+
+from __future__ import annotations
+
+import io
+from dataclasses import replace
+from pathlib import Path
+
+from rich.console import Console
+
+from rkdeploy.cli.profile_table import print_profile
+from rkdeploy.device.profiling.figures import Advice, LayerProfile, Missing, Profile
+from rkdeploy.device.profiling.layers import parse_layers, ranking
+from tests.device.profiling.test_profile_advice import GOOD
+
+LAYERS = parse_layers((Path(__file__).parents[2] / "data/perf/perf_detail_real_1.5.2_ppe.txt").read_text())
+WITH_LAYERS = replace(GOOD, layers=LayerProfile("librknnrt 1.5.2", 5, LAYERS, ranking(LAYERS), 1446.0, 45000.0))
+
+
+def shown(profile: Profile, rows: int = 12) -> str:
+    file = io.StringIO()
+    print_profile(profile, Console(file=file, width=80, highlight=False, soft_wrap=True), rows)
+    return file.getvalue()
+
+
+def test_layers_are_never_cut_off() -> None:
+    """On 80 columns operators, shares and the longest layer names are whole; 0 shows all 89 in their order."""
+    text = shown(WITH_LAYERS)
+    assert "The 12 slowest of 89 layers" in text
+    for part in ("OutputOperator", "33.1 %", "/model.13/m/m.0/cv2/conv/Conv", "waits for"):
+        assert part in text, part
+    assert "…" not in text
+    assert "/model.24/m.2/Conv_output_0" in shown(WITH_LAYERS, 0)
+
+
+def test_every_part_is_there() -> None:
+    """Contexts with their gain, cores, conditions, what is missing with its reason, and advice with its cure."""
+    advice = Advice("governor", "warning", "Clocks fall.", "first command\nsecond command")
+    text = shown(replace(GOOD, missing=(Missing("layers", "no table"),), advice=(advice,)))
+    for part in ("2.87x", "core 2 22.00", "1000 MHz while frames ran", "slows down at 85", "Not measured", "no table",
+                 "warning: Clocks fall.", "  first command", "  second command", "network in it"):  # fmt: skip
+        assert part in text, part
+    assert "not an NPU" not in text
+    assert "(not an NPU)" in shown(replace(GOOD, on_npu=False))
+
+
+def test_names_of_a_strangers_model_are_shown_harmless() -> None:
+    """Markup and control characters in layer names, boards and runtimes do not reach Rich or the terminal."""
+    layer = replace(LAYERS[1], name="[red]\x1b[2J", op="\x07[/]")
+    hostile = replace(
+        WITH_LAYERS,
+        figures_from="[bold]\x1b]0;x\x07",
+        layers=LayerProfile("[link]", 5, (layer,), ranking((layer,)), None, None),
+        versions=replace(GOOD.versions, board="[blink]\x1b[5m"),
+    )
+    text = shown(hostile)
+    assert "\x1b" not in text
+    assert "\x07" not in text
+    for part in ("[red]\\x1b[2J", "[bold]", "[blink]", "[link]"):
+        assert part in text, part

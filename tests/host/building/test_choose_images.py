@@ -1,0 +1,70 @@
+"""Which images a build calibrates on and which it is proven on."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from rkdeploy.errors import CalibrationError
+from rkdeploy.host.building.options import BuildOptions
+from rkdeploy.host.building.pipeline import choose_images
+
+ROOT = Path(__file__).parents[3]
+IMAGES = sorted((ROOT / "calib_data" / "images" / "calib").glob("*.jpg"))
+
+
+def folder_of(count: int, tmp_path: Path) -> Path:
+    folder = tmp_path / "images"
+    folder.mkdir()
+    for image in IMAGES[:count]:
+        shutil.copy(image, folder)
+    return folder
+
+
+def choose(folder: Path | None, dtype: str = "int8") -> tuple[int, set[str], set[str], str, str]:
+    warnings: list[str] = []
+    images = choose_images(BuildOptions(Path("best.pt"), calib=folder, dtype=dtype), warnings.append)
+    calibration = {i.path for i in images.calibration.images} if images.calibration else set()
+    return len(calibration), calibration, {i.path for i in images.proof}, images.proof_source, " ".join(warnings)
+
+
+def test_a_set_that_calibration_would_use_up_gives_a_quarter_away(tmp_path: Path) -> None:
+    """With exactly as many images as are calibrated on, some are kept out, and the user is told."""
+    count, calibration, proof, _, warnings = choose(folder_of(20, tmp_path))
+    assert count == 15
+    assert len(proof) == 5
+    assert not calibration & proof
+    assert "5 images were kept out of calibration" in warnings
+
+
+def test_a_larger_set_needs_no_reserve(tmp_path: Path) -> None:
+    """What is left over proves the model."""
+    count, calibration, proof, _, _ = choose(folder_of(30, tmp_path))
+    assert count == 20
+    assert len(proof) == 10
+    assert not calibration & proof
+
+
+def test_a_tiny_set_is_compared_on_itself_and_says_so(tmp_path: Path) -> None:
+    """Two images are better than no comparison; the source of the figures names them for what they are."""
+    _, calibration, proof, source, warnings = choose(folder_of(2, tmp_path))
+    assert calibration == proof
+    assert "the calibration images themselves" in source
+    assert "too few images" in warnings
+
+
+def test_a_float_build_compares_on_all_but_one(tmp_path: Path) -> None:
+    """fp16 calibrates on nothing, so its images prove it, without warnings about calibration."""
+    _, _, proof, _, warnings = choose(folder_of(8, tmp_path), "fp16")
+    assert len(proof) == 7
+    assert "calibration" not in warnings
+
+
+def test_no_images(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """None at all is an error for int8, and fine for fp16."""
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(CalibrationError):
+        choose(None)
+    assert choose(None, "fp16")[2] == set()

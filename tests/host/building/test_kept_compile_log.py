@@ -1,0 +1,35 @@
+"""What a build keeps of the toolkit's log."""
+
+from __future__ import annotations
+
+import gzip
+from pathlib import Path
+
+from rkdeploy.host.building.pipeline import _compiled
+from rkdeploy.host.toolkit.toolkit import BuiltModel, ModelTensor
+
+LOG = Path(__file__).parents[2] / "data/compile_log/2.5.0_yolov8n_rk3588_int8.txt.gz"
+
+
+def built(log: Path) -> BuiltModel:
+    return BuiltModel(None, None, ModelTensor("images", (1, 3, 640, 640)), (), "2.5.0", (), (), 0.0, log)
+
+
+def test_a_readable_log_is_kept_without_a_warning(tmp_path: Path) -> None:
+    """All layers of the log are in the record."""
+    warnings: list[str] = []
+    log = tmp_path / "toolkit.log"
+    log.write_bytes(gzip.decompress(LOG.read_bytes()))
+    compiled = _compiled(built(log), warnings.append)
+    assert compiled is not None
+    assert (len(compiled.layers), warnings) == (110, [])
+
+
+def test_an_unreadable_log_costs_no_build(tmp_path: Path) -> None:
+    """A toolkit that prints otherwise gives a warning and no figures, and the build goes on."""
+    warnings: list[str] = []
+    log = tmp_path / "toolkit.log"
+    log.write_text("I rknn building done.\n")
+    assert _compiled(built(log), warnings.append) is None
+    assert len(warnings) == 1
+    assert "Nothing can be predicted of this build" in warnings[0]

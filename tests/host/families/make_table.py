@@ -1,0 +1,169 @@
+"""Write the table of docs/families.md: every recorded model exported, proven, built in INT8 and compared.
+
+    python -m tests.host.families.make_table            # all, about 15 minutes on two cores
+    python -m tests.host.families.make_table yolop v26  # those whose name has one of these words; only prints
+
+Figures: *upstream* is the largest difference of the full graph from what the training package computed (boxes in px,
+scores); *contract* the same between the contract's decode and the graph's own; *OpenCV* the largest difference between
+OpenCV's and onnxruntime's head tensors over the largest value.  *INT8* is the build for rk3588 by the real toolkit, its
+simulator against float: how many of float's detections (score 0.25) are matched.  The models have random weights and a
+tiny width: INT8 figures show that a head survives quantization, not how well a trained model does.
+"""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import onnx
+
+from rkdeploy.contract.record import Agreement
+from rkdeploy.device.runtime.onnxruntime import OnnxRuntime
+from rkdeploy.device.runtime.opencv_dnn import OpencvDnn
+from rkdeploy.errors import RkdeployError
+from rkdeploy.host.building.events import BuildEvents
+from rkdeploy.host.building.network import Network
+from rkdeploy.host.building.options import BuildOptions
+from rkdeploy.host.building.pipeline import build
+from rkdeploy.host.graph.cut import CutOptions, cut
+from rkdeploy.host.graph.session import Session
+from rkdeploy.host.graph.verify import network_input
+from tests.host.families.vectors import Vector, vectors
+
+ROOT = Path(__file__).parents[3]
+PAGE = ROOT / "docs" / "families.md"
+BEGIN, END = "<!-- table: tests/host/families/make_table.py -->", "<!-- end of table -->"
+HEADING = (
+    "| model | task | head | upstream px | upstream score | contract px | OpenCV | INT8 matched | also |\n"
+    "|---|---|---|---:|---:|---:|---:|---:|---|"
+)
+
+
+def row(vector: Vector) -> str:
+    """One line of the table."""
+    try:
+        network = vector.open()
+        px, score = upstream_errors(vector, network)
+        with tempfile.TemporaryDirectory() as folder:
+            opencv = opencv_error(vector, Path(folder))
+            bundle = build(
+                BuildOptions(
+                    model=vector.checkpoint, cfg=vector.cfg, imgsz=vector.hw, calib=ROOT / "calib_data",
+                    min_agreement=0.0, out=Path(folder),
+                ),
+                BuildEvents(),
+            )  # fmt: skip
+            record = bundle.record
+    except RkdeployError as error:
+        return f"| {vector.group} {vector.case} | {error.message} |"
+    agreement = record.agreement
+    contract = max((e.max_error for e in record.verification.fields if e.unit == "px"), default=0.0)
+    share = "-" if agreement is None or agreement.share is None else f"{100 * agreement.share:.0f} %"
+    cells = (
+        f"{vector.group} {vector.case}", network.task, head_of(network), px, score, f"{contract:.1g}", opencv, share,
+        besides(agreement),
+    )  # fmt: skip
+    return f"| {' | '.join(cells)} |"
+
+
+def upstream_errors(vector: Vector, network: Network) -> tuple[str, str]:
+    """Largest difference of pixels and of scores from what the training package computed."""
+    recorded = vector.recorded()
+    image = network_input(vector.image(), network.contract(()))
+    if vector.group == "yolov5":  # recorded without a classifier's normalization
+        image = recorded["input"].astype(np.float32) / 255
+    outputs = Session(network.trained).run({network.input.name: image})
+    head = network.reference_head
+    if head.rows is None:
+        ours, theirs = outputs["output0"][0], recorded["probs" if "probs" in recorded else "logits"].ravel()
+        return "-", f"{np.abs(ours - theirs).max():.1g}"
+    table = outputs[head.rows.output][0]
+    table = table.T if head.rows.columns_first else table
+    key = "pred_one2one" if network.head.end_to_end and "pred_one2one" in recorded else "pred"
+    expected = recorded[key]
+    if vector.group == "ultralytics":
+        expected = expected.T
+    elif "rows" in recorded:
+        table = table[recorded["rows"]]
+    difference = np.abs(table - expected)
+    worst = {"px": 0.0, "score": 0.0}
+    for field in head.rows.fields:
+        unit = "px" if field.unit == "px" else "score"
+        worst[unit] = max(worst[unit], float(difference[:, list(field.columns)].max(initial=0.0)))
+    return f"{worst['px']:.1g}", f"{worst['score']:.1g}"
+
+
+def opencv_error(vector: Vector, folder: Path) -> str:
+    """Largest relative difference between OpenCV's head tensors and onnxruntime's, at twice the recorded size."""
+    hw = (2 * vector.hw[0], 2 * vector.hw[1])
+    network = vector.open(hw)
+    graph, outputs = cut(network.simplified, network.head, CutOptions())
+    path, spec = folder / "cut.onnx", network.contract(outputs)
+    onnx.save(graph, str(path))
+    image = np.random.default_rng(0).integers(0, 256, (1, *hw, 3), np.uint8)
+    with OnnxRuntime(path, spec) as runtime:
+        expected = [tensor.values.copy() for tensor in runtime.infer(image)]
+    try:
+        with OpencvDnn(path, spec) as opencv:
+            got = [tensor.values.copy() for tensor in opencv.infer(image)]
+    except RkdeployError as error:
+        return error.message
+    worst = max(np.abs(a - b).max() / max(1.0, np.abs(a).max()) for a, b in zip(expected, got, strict=True))
+    return f"{worst:.1g}"
+
+
+def head_of(network: Network) -> str:
+    """The kind of head, in a few words."""
+    head = network.head
+    levels = len({tap.stride for tap in head.taps if not tap.name})
+    if head.anchors is not None:
+        kind = f"{levels} levels, {head.anchors_per_level} anchors"
+    elif head.rows is not None:
+        bins = next(tap.shape[1] // 4 for tap in head.taps if tap.role in ("dfl_boxes", "ltrb_boxes"))
+        kind = f"{levels} levels, " + (f"DFL {bins}" if bins > 1 else "no DFL")
+    else:
+        kind = "classes"
+    if head.end_to_end:
+        kind += ", end to end"
+    if head.keypoints is not None:
+        kind += f", {head.keypoints.count}x{3 if head.keypoints.scored else 2} keypoints"
+    if head.class_maps:
+        kind += f", {len(head.class_maps)} maps"
+    return kind
+
+
+def besides(agreement: Agreement | None) -> str:
+    """What the task gives besides boxes."""
+    if agreement is None:
+        return ""
+    parts = []
+    if agreement.keypoints is not None:
+        parts.append(f"keypoints {agreement.keypoints.median_shift_px:.2g} px")
+    if agreement.mask_iou is not None:
+        parts.append(f"masks {100 * agreement.mask_iou:.0f} %")
+    parts += [f"{m.output} {100 * m.same:.0f} %" for m in agreement.class_maps]
+    if agreement.same_first_class is not None:
+        parts.append(f"first class {100 * agreement.same_first_class:.0f} %")
+    return ", ".join(parts)
+
+
+def main() -> None:
+    words = sys.argv[1:]
+    chosen = [v for v in vectors() if not words or any(word in v.key for word in words)]
+    with ProcessPoolExecutor(2) as pool:
+        lines = []
+        for line in pool.map(row, chosen):
+            print(line, flush=True)
+            lines.append(line)
+    if words:
+        return
+    text = PAGE.read_text("utf-8")
+    before, after = text.split(BEGIN)[0], text.split(END)[1]
+    PAGE.write_text(f"{before}{BEGIN}\n\n{HEADING}\n" + "\n".join(lines) + f"\n\n{END}{after}", "utf-8")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,198 @@
+"""Checkpoints of other kinds: named by their classes or keys, with advice that helps."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from rkdeploy.analysis.inspection.checkpoint_file import inspect_checkpoint
+from rkdeploy.errors import CheckpointError
+from rkdeploy.host.building.open_network import open_network
+from rkdeploy.host.checkpoint.module import STATE_DICT, Module
+from rkdeploy.host.checkpoint.reader import Checkpoint, read_checkpoint
+from rkdeploy.host.checkpoint.tensor import LazyTensor, Storage, make_tensor
+from rkdeploy.host.families.kinds import input_channels, kind_of, require_buildable
+from rkdeploy.host.families.registry import family_of
+from tests.hostile import forge
+
+DATA = Path(__file__).parents[2] / "data"
+
+
+def tensor(*shape: int) -> LazyTensor:
+    """A tensor of which only the shape matters."""
+    count, strides = 1, list[int]()
+    for size in reversed(shape):
+        strides.insert(0, count)
+        count *= size
+    return make_tensor(Storage("0", "float32", count), 0, shape, tuple(strides), "float32")
+
+
+def tree(keys: Sequence[str]) -> Module:
+    """The module tree of a state dict with a weight below each of some paths."""
+    children: dict[str, Module] = {}
+    for first in dict.fromkeys(key.partition(".")[0] for key in keys):
+        below = [key.partition(".")[2] for key in keys if key.partition(".")[0] == first]
+        inner = tree([key for key in below if key])
+        children[first] = Module("", "", first, {}, {"weight": tensor(8, 3, 3, 3)}, inner.children)
+    return Module(STATE_DICT, "", "", {}, {}, children)
+
+
+def state_dict(*keys: str) -> Checkpoint:
+    return Checkpoint(Path("best.pth"), tree(keys), "whole file", None, None, {})
+
+
+def model(head: str, *layers: str, module: str = "models.yolo") -> Checkpoint:
+    """A model of some layers, the head last."""
+    children = {
+        str(index): Module(name, "models.common", f"model.{index}", {}, {"weight": tensor(8, 3, 3, 3)}, {})
+        for index, name in enumerate((*layers, head))
+    }
+    body = Module("Sequential", "torch.nn.modules.container", "model", {}, {}, children)
+    root = Module("Model", module, "", {}, {}, {"model": body})
+    return Checkpoint(Path("best.pt"), root, "model", None, None, {})
+
+
+@pytest.mark.parametrize(
+    ("keys", "name"),
+    [
+        (["body.stage1", "fpn", "ssh1", "ClassHead.0", "BboxHead.0", "LandmarkHead.0"], "a RetinaFace"),
+        (["base_net.0", "classification_headers.0", "regression_headers.0"], "an SSD face detector"),
+        (["backbone.0", "container.0"], "an LPRNet"),
+        (["feature.0", "newCnn"], "a CRNN for plates"),
+        (["cnn.conv0", "rnn.0"], r"a CRNN \(text\)"),
+        (["backbone.dark2", "head.cls_convs.0", "head.reg_convs.0", "head.obj_preds.0"], "a YOLOX"),
+        (["backbone.0", "head.gfl_cls.0"], "a NanoDet"),
+        (["transformer.encoder", "class_embed", "bbox_embed.0"], "a DETR"),
+        (["model.encoder.0", "model.decoder.dec_score_head.0", "model.decoder.dec_bbox_head.0"], "an RT-DETR"),
+        (["inc.0", "down1.0", "up1.0", "outc.0"], r"a semantic segmentation \(UNet\)"),
+        (["conv1", "bn1", "prelu", "layer1.0", "layer4.0", "features", "fc"], "a face recognizer"),
+        (["conv1", "bn1", "layer1.0", "layer4.0", "fc"], "a ResNet classifier.*torch.onnx.export"),
+        (["features.0", "classifier.1"], "a classifier.*torch.onnx.export"),
+        ([f"model.{i}" for i in range(20)], "a YOLO model: its weights without the model.*Use the best.pt"),
+    ],
+)
+def test_state_dicts(keys: list[str], name: str) -> None:
+    """The keys of the weights tell what they belong to; ONNX is advised only where it builds."""
+    with pytest.raises(CheckpointError, match=rf'"best\.pth" is (the|a) state dict of {name}') as caught:
+        family_of(state_dict(*keys))
+    if "onnx" not in name:
+        assert "onnx" not in str(caught.value).lower()
+
+
+def test_an_unknown_state_dict() -> None:
+    """Where the keys tell nothing, the message claims nothing."""
+    with pytest.raises(CheckpointError, match="is a state dict: it holds weights but not the model"):
+        family_of(state_dict("shrink.0", "mapping.0", "expand.0", "deconv"))
+
+
+@pytest.mark.parametrize(
+    ("head", "name"),
+    [
+        ("IKeypoint", "YOLOv7-face or YOLOv7-pose"),
+        ("DualDDetect", "a YOLOv9 model of its own code"),
+        ("RTDETRDecoder", "an RT-DETR model"),
+        ("WorldDetect", "a YOLO-World model"),
+        ("YOLOESegment", "a YOLOE model"),
+    ],
+)
+def test_heads(head: str, name: str) -> None:
+    """A head that no family has is named by its class."""
+    with pytest.raises(CheckpointError, match=f"is {name if name.startswith('a') else 'a ' + name}"):
+        family_of(model(head, "Conv", "C3"))
+
+
+def test_packages() -> None:
+    """A pickled model of another package is named by it."""
+    found = kind_of(model("fc", "conv1", module="torchvision.models.resnet"))
+    assert found is not None
+    assert "torchvision" in found.name
+    assert kind_of(model("Detect", "Conv", module="models.yolo")) is None
+
+
+@pytest.fixture(params=[("IDetect", "MP"), ("Detect", "SP"), ("IAuxDetect", "SPPCSPC"), ("IAuxDetect", None)])
+def yolov7(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
+    """YOLOv5's checkpoint with the classes of YOLOv7's head and blocks."""
+    forgery = forge.Forgery()
+    head, block = request.param
+    rename(forgery.head, "models.yolo", head)
+    if block:
+        rename(forgery.layer("2"), "models.common", block)
+    return forgery.write(tmp_path / "y7.pt")
+
+
+def rename(thing: object, module: str, name: str) -> None:
+    thing.__class__ = forge.named(module, name)
+
+
+def test_yolov7_is_no_yolor(yolov7: Path) -> None:
+    """It is named YOLOv7, its facts are read, and a build says how its ONNX file is made."""
+    checkpoint = read_checkpoint(yolov7)
+    family = family_of(checkpoint)
+    assert family.NAME == "yolov7"
+    info = family.describe(checkpoint)
+    assert info.strides == (8, 16, 32)
+    assert info.anchors is not None
+    with pytest.raises(
+        CheckpointError, match=r'"y7\.pt" is a YOLOv7 model.*export\.py --weights y7\.pt --grid.*build best'
+    ):
+        open_network(yolov7, imgsz=(64, 64))
+    rows = dict(inspect_checkpoint(yolov7).rows)
+    assert rows["is"] == "a YOLOv7 model"
+    assert "paper branch" not in rows["family"]
+
+
+def test_yolov7_serves_its_onnx_file(tmp_path: Path) -> None:
+    """Its anchors and names count beside an ONNX file with the decode, which proves them."""
+    forgery = forge.Forgery(DATA / "yolov5" / "v7_autoanchor.pt")
+    rename(forgery.head, "models.yolo", "IDetect")
+    rename(forgery.layer("2"), "models.common", "MP")
+    network = open_network(DATA / "onnx" / "v7_opset17_simplify.onnx", forgery.write(tmp_path / "y7.pt"))
+    assert (network.family, network.anchors_from) == ("yolov7", "checkpoint")
+    assert network.proves_decode
+
+
+def test_landmarks_by_their_channels(tmp_path: Path) -> None:
+    """An anchor head with ten channels more an anchor than its classes need has landmarks."""
+    forgery = forge.Forgery()
+    assert kind_of(read_checkpoint(forgery.write(tmp_path / "plain.pt"))) is None
+    classes = forgery.head.state["nc"]
+    for conv in forgery.head.child("m").state["_modules"].values():
+        weight = forge.find_tensor(conv.state["_parameters"]["weight"])
+        _, inputs, *_ = weight.arguments[2]
+        forge.replace_arguments(weight, size=(3 * (5 + classes + 10), inputs, 1, 1), stride=(0, 0, 1, 1))
+    checkpoint = read_checkpoint(forgery.write(tmp_path / "face.pt"))
+    with pytest.raises(CheckpointError, match="a YOLOv5-face model"):
+        require_buildable(checkpoint)
+
+
+def test_yolov5_lite_by_its_blocks(tmp_path: Path) -> None:
+    """A ShuffleNet block before YOLOv5's head is YOLOv5-Lite, whose ONNX builds."""
+    forgery = forge.Forgery()
+    rename(forgery.layer("2"), "models.common", "Shuffle_Block")
+    with pytest.raises(CheckpointError, match=r"a YOLOv5-Lite model.*rkdeploy build best\.onnx --weights lite\.pt"):
+        open_network(forgery.write(tmp_path / "lite.pt"))
+
+
+@pytest.mark.parametrize(
+    ("channels", "message"), [(1, r"1 channel \(grayscale\), expected 3"), (4, "4 channels, expected 3")]
+)
+def test_channels_of_the_image(channels: int, message: str, tmp_path: Path) -> None:
+    """A first convolution of other than three channels is refused by their number, not by a shape inside."""
+    forgery = forge.Forgery()
+    weight = forge.find_tensor(forgery.layer("0.conv").state["_parameters"]["weight"])
+    outputs, _, height, width = weight.arguments[2]
+    forge.replace_arguments(weight, size=(outputs, channels, height, width), stride=(0, 0, 0, 0))
+    file = forgery.write(tmp_path / "gray.pt")
+    assert input_channels(read_checkpoint(file)) == channels
+    with pytest.raises(CheckpointError, match=message):
+        open_network(file)
+
+
+@pytest.mark.parametrize(
+    "case", ["yolov5/v7_n", "yolov5/v5_s_focus_spp", "onnx/fork_2021", "ultralytics/v8", "ultralytics/v26_cls"]
+)
+def test_models_of_three_channels(case: str) -> None:
+    """Also of a Focus, whose first convolution has four times as many."""
+    assert input_channels(read_checkpoint(DATA / f"{case}.pt")) == 3

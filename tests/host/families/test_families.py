@@ -1,0 +1,102 @@
+"""Every recorded model of every family goes all the way to its cut graph, which all float backends read alike."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+
+from rkdeploy.contract.spec import ModelSpec
+from rkdeploy.device.postprocess.thresholds import Thresholds
+from rkdeploy.device.runtime.onnxruntime import OnnxRuntime
+from rkdeploy.device.runtime.opencv_dnn import OpencvDnn
+from rkdeploy.device.runtime.registry import open_runtime
+from rkdeploy.device.stream.detector import Detector
+from rkdeploy.host.building.events import BuildEvents
+from rkdeploy.host.building.network import Network
+from rkdeploy.host.building.options import BuildOptions
+from rkdeploy.host.building.pipeline import build
+from rkdeploy.host.graph.cut import CutOptions, cut
+from rkdeploy.host.graph.verify import verify
+from rkdeploy.images.file import read_image
+from tests.host.families.vectors import Vector, vectors
+
+ROOT = Path(__file__).parents[3]
+
+ALL = vectors()
+BUILT = (
+    "yolov5-seg", "yolov5-cls", "ultralytics-v8_pose_2x3", "ultralytics-v11_obb", "ultralytics-v12n",
+    "ultralytics-v26_seg", "ultralytics-v10n", "yolor-paper_p6", "yolop-end_to_end",
+)  # fmt: skip
+"""One of each kind of head, and the networks with attention, which toolkit 2.5.0 has trouble with."""
+
+
+def cut_to(folder: Path, network: Network) -> tuple[Path, onnx.ModelProto, ModelSpec]:
+    graph, outputs = cut(network.simplified, network.head, CutOptions())
+    path = folder / "cut.onnx"
+    onnx.save(graph, str(path))
+    return path, graph, network.contract(outputs)
+
+
+@pytest.mark.parametrize("vector", ALL, ids=lambda v: v.key)
+def test_cut_is_proven(vector: Vector, tmp_path: Path) -> None:
+    """What the contract decodes from the cut graph equals the trained decode, on the recorded input."""
+    network = vector.open()
+    _, graph, spec = cut_to(tmp_path, network)
+    proof = verify(network.reference, network.reference_head, graph, spec, [("recorded", vector.image())])
+    assert proof.rows > 0
+    assert all(error.excess <= 1 for error in proof.fields)
+
+
+@pytest.mark.parametrize("vector", ALL, ids=lambda v: v.key)
+def test_float_backends_agree(vector: Vector, tmp_path: Path) -> None:
+    """Onnxruntime and OpenCV agree on every head tensor to 1e-3 of its largest value (1 at least)."""
+    # Twice the recorded size: OpenCV 4.11 gets a depthwise convolution over one row of cells wrong.
+    height, width = vector.hw
+    network = vector.open(hw=(2 * height, 2 * width))
+    path, _, spec = cut_to(tmp_path, network)
+    image = np.random.default_rng(0).integers(0, 256, (1, 2 * height, 2 * width, 3), np.uint8)
+    with OnnxRuntime(path, spec) as runtime:
+        expected = [tensor.values.copy() for tensor in runtime.infer(image)]
+    with OpencvDnn(path, spec) as opencv:
+        for a, b in zip(expected, opencv.infer(image), strict=True):
+            assert np.abs(a - b.values).max() < 1e-3 * max(1.0, float(np.abs(a).max()))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("vector", [v for v in ALL if v.key in BUILT], ids=lambda v: v.key)
+def test_int8_build_and_detections(vector: Vector, tmp_path: Path) -> None:
+    """The real toolkit builds it in INT8, and the bundle's own backend gives what the task promises."""
+    options = BuildOptions(
+        model=vector.checkpoint,
+        cfg=vector.cfg,
+        imgsz=vector.hw,
+        calib=ROOT / "calib_data",
+        calib_count=4,
+        proof_images=4,
+        min_agreement=0.0,
+        out=tmp_path,
+    )
+    bundle = build(options, BuildEvents())
+    assert bundle.record.agreement is not None
+    # Random weights and four images of calibration: a tensor that quantization broke would be near 0.
+    assert all(output.cosine > 0.6 for output in bundle.record.agreement.outputs)
+    picture = read_image(ROOT / "calib_data" / "images" / "val" / "val_0001.jpg")
+    thresholds = Thresholds(confidence=0.01)
+    with open_runtime("onnxruntime", bundle) as runtime:
+        found = Detector(runtime, bundle.spec, thresholds)(picture)
+    spec = bundle.spec
+    assert (found.keypoints is not None) == (spec.task == "pose")
+    assert (found.masks is not None) == (spec.task == "segment")
+    assert (found.rotated is not None) == (spec.task == "obb")
+    assert (found.ranking is not None) == (spec.task == "classify")
+    assert len(found.class_maps) == len(spec.class_maps)
+    assert all(m.class_ids.shape == picture.shape[:2] for m in found.class_maps)
+    assert len(found) > 0 or spec.task == "classify"
+
+
+def test_every_built_case_is_there() -> None:
+    """The list of builds names recorded cases only."""
+    assert set(BUILT) <= {vector.key for vector in ALL}

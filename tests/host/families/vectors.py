@@ -1,0 +1,70 @@
+"""The recorded checkpoints of all families: where they are, and their size."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rkdeploy.host.building.network import Network
+from rkdeploy.host.building.open_network import open_network
+
+DATA = Path(__file__).parents[2] / "data"
+NOT_SUPPORTED = {
+    "yolov5": {"state_dict", "v1_s"},  # a state dict without its model; v1.0, whose Detect has no convolutions
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Vector:
+    """One recorded case.
+
+    Attributes:
+        group: folder under tests/data.
+        case: its name.
+        checkpoint: the `.pt` or `.pth`.
+        cfg: the darknet cfg beside it, if there is one.
+    """
+
+    group: str
+    case: str
+    checkpoint: Path
+    cfg: Path | None
+
+    @property
+    def key(self) -> str:
+        """Group and case, as pytest shows them."""
+        return f"{self.group}-{self.case}"
+
+    def recorded(self) -> dict[str, NDArray[Any]]:
+        """What the training package computed."""
+        with np.load(self.checkpoint.with_suffix(".npz")) as file:
+            return {name: file[name] for name in file.files}
+
+    @property
+    def hw(self) -> tuple[int, int]:
+        """Height and width of the recorded input."""
+        _, _, height, width = self.recorded()["input"].shape
+        return height, width
+
+    def open(self, hw: tuple[int, int] | None = None) -> Network:
+        """The network at the recorded input size, or another."""
+        return open_network(self.checkpoint, imgsz=hw or self.hw, cfg=self.cfg)
+
+    def image(self) -> NDArray[np.uint8]:
+        """The recorded input as a runtime takes it, (1, H, W, 3) uint8 RGB."""
+        return np.ascontiguousarray(self.recorded()["input"].transpose(0, 2, 3, 1))
+
+
+def vectors() -> list[Vector]:
+    """Every checkpoint that has a record beside it."""
+    found = []
+    for group in ("yolov5", "ultralytics", "yolor", "yolop"):
+        for path in sorted((DATA / group).glob("*.pt*")):
+            if path.with_suffix(".npz").exists() and path.stem not in NOT_SUPPORTED.get(group, ()):
+                cfg = path.with_suffix(".cfg")
+                found.append(Vector(group, path.stem, path, cfg if cfg.exists() else None))
+    return found

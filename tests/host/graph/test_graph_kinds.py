@@ -1,0 +1,177 @@
+"""Graphs of other kinds: each is named by what it is, and never by what the probes would take it for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper
+
+from rkdeploy.errors import GraphError
+from rkdeploy.host.building.graph_kind import find_named_head, require_image_model
+from rkdeploy.host.building.raw_outputs import note_of_unproven
+from rkdeploy.host.graph.facts import facts_of
+from rkdeploy.host.graph.kinds import MISREAD, kind_among
+from rkdeploy.host.graph.simplify import simplify
+from tests.host.graph.kind_graphs import KindGraph, landmarks, per_level, shapes, yolox
+
+
+def embedding(kind: str) -> KindGraph:
+    """A vector of 128 numbers, brought to length 1 or normalized by statistics."""
+    graph = KindGraph()
+    pooled = graph.node("GlobalAveragePool", graph.conv(8, 128))
+    vector = graph.node("Reshape", pooled, graph.constant(np.array([1, 128])))
+    if kind == "length":
+        return graph.show(graph.node("Div", vector, graph.node("ReduceL2", vector, axes=[1], keepdims=1)))
+    matrix = graph.constant(np.eye(128, dtype=np.float32))
+    statistics = [graph.constant(np.full(128, v, np.float32)) for v in (1.5, 0.5, 0.1, 2.0)]
+    return graph.show(graph.node("BatchNormalization", graph.node("MatMul", vector, matrix), *statistics))
+
+
+def yolov6() -> KindGraph:
+    """Boxes, a column of ones and scores of all cells, decoded."""
+    graph = KindGraph()
+    tables = []
+    for stride in (8, 16, 32):
+        cells = (64 // stride) ** 2
+        boxes, scores = graph.conv(stride, 4), graph.conv(stride, 3)
+        ones = graph.constant(np.ones((1, cells, 1), np.float32))
+        rows = graph.node("Exp", graph.rows(boxes, 4)), ones, graph.node("Sigmoid", graph.rows(scores, 3))
+        tables.append(graph.node("Concat", *rows, axis=2))
+    return graph.show(graph.node("Concat", *tables, axis=1))
+
+
+def queries(*wanted: tuple[int, ...]) -> KindGraph:
+    """A few hundred rows behind a sampled grid, as transformers' detectors have them."""
+    graph = KindGraph()
+    grid = graph.constant(np.zeros((1, 2, 2, 2), np.float32))
+    sampled = graph.node("ReduceMean", graph.node("GridSample", graph.conv(8, 4), grid), keepdims=0)
+    for shape in wanted:
+        graph.show(graph.node("Mul", sampled, graph.constant(np.ones(shape, np.float32))))
+    return graph
+
+
+def suppressed() -> KindGraph:
+    """A suppression behind boxes that are decoded in a way of its own."""
+    graph = KindGraph()
+    boxes, scores = graph.of_shape((1, 50, 4)), graph.of_shape((1, 2, 50))
+    limits = [graph.constant(np.array([v], kind)) for v, kind in ((10, np.int64), (0.5, np.float32), (0.2, np.float32))]
+    found = graph.node("NonMaxSuppression", boxes, scores, *limits)
+    return graph.show(graph.node("Cast", found, to=TensorProto.FLOAT))
+
+
+KINDS: dict[str, tuple[Callable[[], KindGraph], str]] = {
+    "yolox": (yolox, "a YOLOX detector"),
+    "yolox decoded": (lambda: yolox(decoded=True), "a YOLOX detector"),
+    "yolox of the fork": (lambda: yolox(rows=False), "a YOLOX detector"),
+    "yolox of one class": (lambda: yolox(order=(4, 1, 1)), "a YOLOX detector"),
+    "five landmarks": (lambda: landmarks(5, 1), "landmarks or keypoints on anchors"),
+    "four corners": (lambda: landmarks(4, 2), "landmarks or keypoints on anchors"),
+    "length": (lambda: embedding("length"), "an embedding"),
+    "statistics": (lambda: embedding("statistics"), "an embedding"),
+    "yunet": (lambda: per_level((1, 1, 4, 10), sigmoid=(0, 1)), "a YuNet face detector"),
+    "scrfd": (lambda: per_level((1, 4, 10), sigmoid=(0,)), "an SCRFD face detector"),
+    "ultraface": (lambda: shapes((1, 442, 2), (1, 442, 4)), "a face detector with prior boxes"),
+    "retinaface": (lambda: shapes((1, 168, 4), (1, 168, 2), (1, 168, 10)), "a face detector with prior boxes"),
+    "ssd": (lambda: shapes((1, 800, 4), (1, 800, 21)), "an SSD detector"),
+    "nanodet": (lambda: per_level((80, 32), sigmoid=(0,)), "a NanoDet or PicoDet detector"),
+    "yolov6": (yolov6, "a YOLOv6 detector"),
+    "rt-detr": (lambda: queries((1, 300, 84)), "a detector with queries"),
+    "detr": (lambda: queries((1, 100, 4), (1, 100, 92)), "a detector with queries"),
+    "yolov4": (lambda: shapes((1, 252, 1, 4), (1, 252, 3)), "pytorch-YOLOv4"),
+    "suppressed": (suppressed, "suppression inside"),
+    "ctc": (lambda: shapes((1, 40, 97), hw=(32, 320)), "a text recognizer"),
+    "ctc, characters first": (lambda: shapes((1, 68, 18), hw=(24, 96)), "a text recognizer"),
+    "ctc and color": (lambda: shapes((1, 21, 78), (1, 5), hw=(48, 160)), "a text recognizer"),
+    "depth": (lambda: shapes((1, 1, 64, 64)), "a map of one value a pixel"),
+    "depth without channel": (lambda: shapes((1, 64, 64)), "a map of one value a pixel"),
+    "semantic": (lambda: shapes((1, 19, 8, 8)), "a semantic segmentation"),
+    "centers": (lambda: shapes((1, 3, 16, 16), (1, 2, 16, 16), (1, 2, 16, 16)), "a CenterNet detector"),
+    "simcc": (lambda: shapes((1, 17, 128), (1, 17, 96)), "a keypoint model of one object"),
+    "backbone": (lambda: shapes((1, 8, 16, 16), (1, 16, 8, 8), (1, 32, 4, 4)), "a backbone"),
+    "attributes": (lambda: shapes((1, 2), (1, 8)), "a classifier with several heads"),
+}
+
+
+@pytest.mark.parametrize(("make", "name"), KINDS.values(), ids=KINDS.keys())
+def test_named(make: Callable[[], KindGraph], name: str) -> None:
+    """The message names the kind and the shapes that were found, and advises no size."""
+    model = simplify(make().model())
+    with pytest.raises(GraphError) as caught:
+        find_named_head(model, None)
+    first = model.graph.output[0]
+    assert name in caught.value.message
+    assert "This version does not build it" in caught.value.message
+    assert f"{first.name} (" in caught.value.message
+    assert "imgsz" not in str(caught.value)
+
+
+def test_maps_of_eight_distances() -> None:
+    """NanoDet's maps have a fork's form: read with a checkpoint, refused without by the number of their channels."""
+    model = simplify(per_level((80, 32), maps=True, sigmoid=(0,)).model())
+    _, head = find_named_head(model, None)
+    assert [tap.role for tap in head.taps] == 3 * ["dfl_boxes", "scores"]
+    with pytest.raises(GraphError, match=r"boxes have 32 channels.*NanoDet and PicoDet, which are not built"):
+        note_of_unproven("nanodet.onnx", head)
+
+
+@pytest.mark.parametrize("columns", [(4, 3, 1), (4, 1, 6)])
+def test_what_only_looks_like_yolox(columns: tuple[int, int, int]) -> None:
+    """Boxes, classes and an angle, or keypoints of one class, have YOLOX's channels and are not called so."""
+    graph = KindGraph()
+    parts = []
+    for stride in (8, 16, 32):
+        level = [graph.rows(graph.conv(stride, n), n) for n in columns]
+        decoded = graph.node("Mul", level[0], graph.constant(np.float32(stride)))
+        parts.append(graph.node("Concat", decoded, graph.node("Sigmoid", level[1]), level[2], axis=2))
+    graph.show(graph.node("Concat", *parts, axis=1))
+    assert kind_among(MISREAD, facts_of(simplify(graph.model()))) is None
+
+
+Inputs = Sequence[tuple[str, int, Sequence[int | str]]]
+FLOAT = TensorProto.FLOAT
+IMAGE = ("image", FLOAT, [1, 3, 64, 64])
+
+
+@pytest.mark.parametrize(
+    ("inputs", "name"),
+    [
+        ([("image", FLOAT, [1, 1, 64, 64])], r"one channel \(grayscale\).*three channels are supported"),
+        ([("image", FLOAT, ["n", 4, 64, 64])], "four channels"),
+        ([IMAGE, ("orig_target_sizes", FLOAT, [1, 2])], "a detector with queries"),
+        ([IMAGE, ("texts", FLOAT, [1, 80, 512])], "an open-vocabulary detector"),
+        ([IMAGE, ("template", FLOAT, [1, 3, 32, 32])], "a model of several images"),
+        ([IMAGE, ("threshold", FLOAT, [1])], "inputs besides its image.*one image input"),
+        ([("ids", TensorProto.INT64, [1, 77])], "no image model"),
+    ],
+)
+def test_inputs(inputs: Inputs, name: str) -> None:
+    """Inputs alone tell a gray image, texts, sizes and second images."""
+    with pytest.raises(GraphError, match=name):
+        require_image_model(with_inputs(inputs))
+
+
+def test_paddle_with_post_processing() -> None:
+    """PaddleDetection's second input and its list of boxes are told from a detector with queries."""
+    with pytest.raises(GraphError, match=r"a PaddleDetection export.*PP-YOLOE builds as rknn_model_zoo exports it"):
+        require_image_model(with_inputs([IMAGE, ("scale_factor", FLOAT, [1, 2])], output=["n"]))
+
+
+def test_a_usual_image_passes() -> None:
+    """One image of three channels, of a fixed or free size, is no kind of its own."""
+    require_image_model(with_inputs([IMAGE]))
+    require_image_model(with_inputs([("images", TensorProto.FLOAT16, ["n", 3, "h", "w"])]))
+
+
+def with_inputs(inputs: Inputs, output: list[int | str] | None = None) -> onnx.ModelProto:
+    """A graph of one node with some inputs."""
+    node = helper.make_node("Identity", [inputs[0][0]], ["y"])
+    graph = helper.make_graph(
+        [node],
+        "inputs",
+        [helper.make_tensor_value_info(*described) for described in inputs],
+        [helper.make_tensor_value_info("y", FLOAT, output or [1, 84, 8])],
+    )
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8)
