@@ -207,7 +207,9 @@ def test_the_pins_cover_the_package() -> None:
     """Every dependency of rkdeploy is pinned for the board, OpenCV without windows, and nothing else is resolved."""
     text = (BOARD.parent / "pyproject.toml").read_text()
     block = text.split("\ndependencies = [")[1].split("\n]")[0]
-    needed = set(re.findall(r'"([a-z0-9-]+)', block)) - {"opencv-python"} | {"opencv-python-headless"}
+    needed = {name.replace("_", "-") for name in re.findall(r'"([a-z0-9_-]+)', block)} - {"opencv-python"} | {
+        "opencv-python-headless"
+    }
     assert needed <= {pin.partition("==")[0] for pin in PINS}
     assert all(re.fullmatch(r"[a-z0-9.-]+==[0-9.]+", pin) for pin in [*PINS, *pins_for((3, 13))])
 
