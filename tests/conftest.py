@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import signal
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -14,6 +15,12 @@ from rkdeploy.device.postprocess.native.library import DECODE_VARIABLE, choice
 from tests.board.sample_model import shim_text
 from tests.board.shim import Shim, build_shim
 from tests.shared_bundles import shared_bundle
+
+
+def pytest_configure() -> None:
+    """Take Ctrl-C even where the shell started us with it ignored (`make test &`): tests send it to what they start."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -53,14 +60,14 @@ def make_shim(built_shims: dict[str, Path], tmp_path: Path, monkeypatch: pytest.
 
 @pytest.fixture(scope="session")
 def sample_bundle(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bundle]:
-    """The sample's detector, int8 for rk3588, built once a run by the toolkit: only read it, or copy it."""
+    """The sample's detector, int8 for rk3588, built once per run by the toolkit: only read it, or copy it."""
     with shared_bundle("best.pt", tmp_path_factory) as bundle:
         yield bundle
 
 
 @pytest.fixture(scope="session")
 def sample_pose_bundle(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bundle]:
-    """The sample's pose model, likewise."""
+    """The sample's pose model, int8 for rk3588, built once per run by the toolkit: only read it, or copy it."""
     with shared_bundle("best-pose.pt", tmp_path_factory) as bundle:
         yield bundle
 
