@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import shutil
 import signal
 from collections import Counter
@@ -9,12 +10,17 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+import typer.main
 
 from rkdeploy.contract.bundle import Bundle
 from rkdeploy.device.postprocess.native.library import DECODE_VARIABLE, choice
 from tests.board.sample_model import shim_text
 from tests.board.shim import Shim, build_shim
 from tests.shared_bundles import shared_bundle
+
+
+# Typer makes its parser of all commands anew for each call, which takes longer than most commands do.
+typer.main.get_command = functools.cache(typer.main.get_command)
 
 
 def pytest_configure() -> None:
