@@ -83,7 +83,7 @@ def test_interrupted_leaves_whole_bundles_only(workers: int, tmp_path: Path) -> 
     """Ctrl-C while others are built: what is there is whole, and of the others nothing is left."""
     command = [
         sys.executable, "-m", "rkdeploy", "compare", str(SAMPLE / "best.pt"), "--target", "rk3588,rk3576,rk3566,rk3562",
-        "--calib", str(SAMPLE), "--proof-count", "2", "--workers", str(workers),
+        "--imgsz", "128", "--calib", str(SAMPLE), "--proof-count", "2", "--workers", str(workers),
     ]  # fmt: skip
     with subprocess.Popen(
         command, cwd=tmp_path, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True, start_new_session=True
