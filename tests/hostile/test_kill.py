@@ -61,7 +61,7 @@ class Build:
                     found.append(int(entry.name))
         return found
 
-    def assert_no_orphans(self, within_s: float = 30.0) -> None:
+    def assert_no_orphans(self, within_s: float = 60.0) -> None:
         """The toolkit of a killed build ends when it next lets go of Python's lock: seconds, on a busy machine."""
         deadline = time.monotonic() + within_s
         while self.children() and time.monotonic() < deadline:
