@@ -73,7 +73,7 @@ def test_what_is_refused(tmp_path: Path, arguments: list[str | Path], message: s
 def test_another_search_in_the_same_file(tmp_path: Path) -> None:
     """A search that the toolkit refuses is a failed trial and no model; a file of other data is refused as such."""
     study = tmp_path / "study.db"
-    refused = ("--target", "rk2118", "--imgsz", "128")  # a chip for sound: the toolkit has no convolution of images there
+    refused = ("--target", "rk2118", "--imgsz", "128")  # a chip for sound: no convolution of images
     common: list[str | Path] = [
         SAMPLE / "best.pt",
         "--data",
