@@ -340,10 +340,11 @@ def _is_raw_anchors(facts: GraphFacts) -> bool:
 
 
 def _is_text(facts: GraphFacts) -> bool:
-    """Scores of each character along a wide, low image: (1, T, characters), in either order."""
+    """Scores of each character along a wide, low image: one table (1, T, characters), in either order, and no map."""
     height, width = facts.image_hw
     tables = [shape for shape in facts.outputs.values() if len(shape) == 3 and 1 in shape[:2]]
-    if not tables or not height or width < 1.5 * height:
+    maps = [shape for shape in facts.outputs.values() if len(shape) == 4]
+    if len(tables) != 1 or maps or not height or width < 1.5 * height:
         return False
     steps = [n for n in tables[0] if n and 1 < n <= width]
     return bool(steps) and prod(n or 1 for n in tables[0]) > min(steps) and not _boxes_and_scores(facts)
@@ -377,8 +378,9 @@ def _is_planes(facts: GraphFacts) -> bool:
 def _is_centers(facts: GraphFacts) -> bool:
     """A heat map of centers at a quarter of the image, beside sizes and offsets of two channels."""
     shapes = list(facts.outputs.values())
-    alike = len({shape[2:] for shape in shapes if len(shape) == 4}) == 1 and all(len(shape) == 4 for shape in shapes)
-    return alike and len(shapes) >= 2 and sum(shape[1] == 2 for shape in shapes) >= 1 and facts.image_hw != (0, 0)
+    quarter = tuple(side // 4 for side in facts.image_hw)
+    alike = all(len(shape) == 4 and shape[2:] == quarter for shape in shapes)
+    return alike and len(shapes) >= 2 and any(shape[1] == 2 for shape in shapes) and facts.image_hw != (0, 0)
 
 
 def _is_simcc(facts: GraphFacts) -> bool:
