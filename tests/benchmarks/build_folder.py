@@ -31,7 +31,7 @@ def rkdeploy(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
 
 def kind_of(file: Path) -> str:
     """What `inspect` says that the file is; its refusal where it says no more."""
-    done = rkdeploy("inspect", file, "--json")
+    done = rkdeploy("inspect", file, "--json", *with_cfg(file))
     if done.returncode:
         return first_line(done.stderr)
     facts: dict[str, Any] = json.loads(done.stdout)
@@ -39,11 +39,15 @@ def kind_of(file: Path) -> str:
     return ", ".join(dict.fromkeys(named))
 
 
+def with_cfg(file: Path) -> list[str | Path]:
+    """The option that names the darknet cfg next to a file, where there is one."""
+    cfg = file.with_suffix(".cfg")
+    return ["--cfg", cfg] if cfg.is_file() else []
+
+
 def built(file: Path, calib: Path, setting: list[str], out: Path) -> str:
     """What came of a build, in one cell."""
-    cfg = file.with_suffix(".cfg")
-    extra: list[str | Path] = ["--cfg", cfg] if cfg.is_file() and file.suffix != ".cfg" else []
-    done = rkdeploy("build", file, "--calib", calib, "--out", out, *extra, *setting)
+    done = rkdeploy("build", file, "--calib", calib, "--out", out, *with_cfg(file), *setting)
     if done.returncode:
         return f"refused: {first_line(done.stderr)}"
     records = sorted(out.glob("*/build.json"))

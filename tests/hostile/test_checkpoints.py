@@ -322,13 +322,12 @@ ARCHIVES: list[Callable[[Path], object]] = [
     lambda p: p.write_bytes(b""), lambda p: p.mkdir(), os.mkfifo, lambda p: p.symlink_to("/dev/zero"),
     lambda p: p.symlink_to(p), lambda p: p.write_bytes(b"PK\x03\x04"), lambda p: p.write_bytes(b"\x80"),
     lambda p: p.write_text("version https://git-lfs.github.com/spec/v1\n"),
-    lambda p: p.write_bytes((forge.DATA / "state_dict.pt").read_bytes()),
     lambda p: p.write_bytes((forge.DATA.parent / "onnx" / "v6.onnx").read_bytes()),
     lambda p: None,
 ]  # fmt: skip
 NAMES = [
     *(f.__name__ for f in ARCHIVES[:19]), "empty", "folder", "fifo", "device", "link to itself", "only a zip's magic",
-    "one byte", "lfs pointer", "state dict", "onnx as pt", "missing",
+    "one byte", "lfs pointer", "onnx as pt", "missing",
 ]  # fmt: skip
 
 
@@ -339,6 +338,16 @@ def test_broken_files_are_refused(make: Callable[[Path], object], tmp_path: Path
     make(file)
     for arguments in (["inspect", file.name], build_arguments(file, tmp_path)):
         assert_refused(run(arguments, tmp_path), tmp_path)
+
+
+def test_a_state_dict_is_named_and_not_built(tmp_path: Path) -> None:
+    """Weights without their model: inspect says what they are, and a build refuses them."""
+    file = tmp_path / "hostile.pt"
+    file.write_bytes((forge.DATA / "state_dict.pt").read_bytes())
+    named = run(["inspect", file.name], tmp_path)
+    assert named.code == 0
+    assert "state dict of a YOLO model" in named.stdout
+    assert_refused(run(build_arguments(file, tmp_path), tmp_path), tmp_path, says="state dict of a YOLO model")
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from rkdeploy.analysis.explain.activations import TensorRange
-from rkdeploy.analysis.explain.weights import WeightLoss
 from rkdeploy.contract.record import Agreement, CalibrationRecord
+from rkdeploy.host.building.weight_loss import WeightLoss, weights_text
 from rkdeploy.host.toolkit.error_analysis import LayerError
 from rkdeploy.host.toolkit.float16 import module_name
 
@@ -20,7 +20,6 @@ _POOR_COSINE = 0.99  # of a layer quantized alone
 _UNEVEN = 32.0  # largest channel over the median one: half of the channels then have 8 steps of 256 or fewer
 _STRETCHED = 4.0  # calibrated range over the bulk of the values
 _MOST_LAYERS = 3
-_MUCH_LOST = 0.1  # of the agreement with float, by the weights alone
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,24 +70,17 @@ def find_causes(
 
 def _weights(weights: WeightLoss | None, agreement: Agreement | None) -> list[Cause]:
     """Weights whose rounding alone loses much of what is lost."""
-    built = agreement.headline if agreement is not None else None
-    if weights is None or weights.headline is None or built is None or weights.headline.name != built.name:
+    text = weights_text(weights, agreement.headline if agreement is not None else None) if weights is not None else ""
+    if weights is None or weights.headline is None or not text:
         return []
-    alone, whole = 1 - weights.headline.value, 1 - built.value
-    if alone < _MUCH_LOST or alone < whole / 2:
-        return []
-    named = ", ".join(f'"{one.name}" ({one.share:.0%})' for one in weights.layers[:_MOST_LAYERS])
-    modules = ",".join(dict.fromkeys(module_name(one.name) for one in weights.layers[:_MOST_LAYERS]))
     return [
         Cause(
             "weights",
             "",
-            f"Rounding the weights alone, with activations in float, takes {built.name.upper()} against float to "
-            f"{weights.headline.value:.3f} on these images; the whole model has {built.value:.3f}. "
-            f"Most of it comes from {named}.",
-            "Other calibration images cannot change that: weights do not depend on them. Build with --dtype fp16, "
-            f"or with those modules in float16 (--float16-layers {modules}), or train on with weight decay.",
-            alone,
+            text,
+            f"Other calibration images cannot change that: weights do not depend on them. Build with those modules in "
+            f"float16 ({weights.float16_option}), or with --dtype fp16, or train on with weight decay.",
+            1 - weights.headline.value,
         )
     ]
 

@@ -13,11 +13,11 @@ from numpy.typing import NDArray
 
 from rkdeploy.analysis.explain.activations import TensorRange, measure_ranges
 from rkdeploy.analysis.explain.causes import Cause, find_causes
-from rkdeploy.analysis.explain.weights import WeightLoss, measure_weights
 from rkdeploy.contract.bundle import Bundle
 from rkdeploy.contract.record import OutputAgreement
 from rkdeploy.datasets.calibration import CalibrationImage
 from rkdeploy.errors import RkdeployError
+from rkdeploy.host.building.weight_loss import WeightLoss, measure_weights
 from rkdeploy.host.graph.verify import network_input
 from rkdeploy.host.toolkit.error_analysis import LayerError, mean_over_images
 from rkdeploy.host.toolkit.simulator import kept_files

@@ -49,7 +49,7 @@ from rkdeploy.datasets.calibration import (
     load_letterboxed,
 )  # fmt: skip
 from rkdeploy.datasets.truth import LabelledSet
-from rkdeploy.errors import CalibrationError, ToolkitError
+from rkdeploy.errors import CalibrationError, ToolkitError, VerificationError
 from rkdeploy.evaluate.matching import require_tool
 from rkdeploy.host.building.accuracy_gate import Side, gate_notes, measure, open_gate, require_accuracy, require_sound
 from rkdeploy.host.building.agreement import AgreementMeter
@@ -70,6 +70,7 @@ from rkdeploy.host.building.two_sides import (
     simulator_figures_from,
 )  # fmt: skip
 from rkdeploy.host.building.verification import verify_contract
+from rkdeploy.host.building.weight_loss import measure_weights, weights_text
 from rkdeploy.host.families.advice import advice_for
 from rkdeploy.host.families.anchor_defaults import compare_anchors
 from rkdeploy.host.graph.cut import cut
@@ -201,7 +202,13 @@ def build(options: BuildOptions, events: BuildEvents) -> Bundle:
             events.accuracy(accuracy)
             require_accuracy(accuracy, options.gate.max_drop, agreement, calibration)
         if agreement is not None:
-            require_agreement(agreement, options.min_agreement)
+            try:
+                require_agreement(agreement, options.min_agreement)
+            except VerificationError as error:
+                if not quantized:
+                    raise
+                cause = _weights_cause(cut_graph, spec, images, agreement, events)
+                raise VerificationError(f"{error.message}{cause}", error.hint) from error
         if text := proof_text(proof, agreement):
             warn(text)
         compiled = _compiled(model, warn)
@@ -291,6 +298,17 @@ def _compare(
     agreement = meter.result(simulator_figures_from(toolkit), images.proof_source)
     examples.write(FLOAT_FIGURES_FROM, agreement)
     return agreement
+
+
+def _weights_cause(
+    cut_graph: onnx.ModelProto, spec: ModelSpec, images: _Images, agreement: Agreement, events: BuildEvents
+) -> str:
+    """What rounding the weights alone costs a refused model, as a line of its message; empty where that is little."""
+    fit = image_fit(spec.input)
+    boxed = [fit(image.read()) for image in images.proof]
+    loss = measure_weights(cut_graph, spec, [(one.image.copy(), one.transform) for one in boxed], events.detail)
+    text = weights_text(loss, agreement.headline)
+    return f"\n{text} Keep those modules in float16: {loss.float16_option}." if text else ""
 
 
 def _compiled(model: BuiltModel, warn: Callable[[str], None]) -> CompiledModel | None:
