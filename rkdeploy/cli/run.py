@@ -143,6 +143,8 @@ def run_command(
     from rkdeploy.system.file_names import readable_name
 
     if (source is None) == (camera is None):
+        if model is not None:
+            chosen_bundle(model)  # of two faults, the one that no option cures is named
         raise typer.BadParameter("Give either --source or --camera.", param_hint="--source")
     if replay is not None and backend not in (AUTO, "replay"):
         raise typer.BadParameter(f"--replay runs no network: leave --backend {backend} out.", param_hint="--replay")

@@ -50,6 +50,15 @@ def frame_count(path: Path) -> int:
     return count
 
 
+def test_a_lone_model_file_is_named_before_a_missing_source(tmp_path: Path) -> None:
+    """No option mends a model without its contract, so that is said also where --source is missing too."""
+    lone = tmp_path / "x.rknn"
+    lone.write_bytes(b"RKNN")
+    result = rkdeploy("run", "--model", lone)
+    assert result.returncode == 1
+    assert "is one file, and a bundle is needed" in result.stderr.replace("\n", " ")
+
+
 def test_a_video_on_three_contexts(tmp_path: Path) -> None:
     """Every frame of a file goes to both sinks in order; the summary says how fast, and that it is no NPU's figure."""
     video = write_video(tmp_path / "v.avi", 60)

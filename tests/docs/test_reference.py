@@ -58,9 +58,9 @@ def test_every_field_is_on_the_bundles_page(kind: Any) -> None:
     ("page", "sources", "words", "least"),
     [
         ("docs/doctor.md", "doctor/*.py", r'(?:Finding|_access)\(\s*"([^"]+)"', 16),
-        ("docs/profile.md", "profiling/advice.py", r'Advice\(\s*"([a-z_]+)"', 16),
-        ("docs/accuracy.md", "explain/causes.py", r'Cause\(\s*"([a-z]+)"', 6),
-        ("docs/web.md", "web/app.py", r'Route\("([^"]+)"', 6),
+        ("docs/profile.md", "device/profiling/advice.py", r'Advice\(\s*"([a-z_]+)"', 16),
+        ("docs/accuracy.md", "analysis/explain/causes.py", r'Cause\(\s*"([a-z]+)"', 6),
+        ("docs/web.md", "device/web/app.py", r'Route\("([^"]+)"', 6),
     ],
 )
 def test_every_row_is_in_the_table(page: str, sources: str, words: str, least: int) -> None:

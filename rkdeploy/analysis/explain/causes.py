@@ -9,7 +9,7 @@ import numpy as np
 
 from rkdeploy.analysis.explain.activations import TensorRange
 from rkdeploy.contract.record import Agreement, CalibrationRecord
-from rkdeploy.host.building.weight_loss import NAMED_LAYERS, WeightLoss, weights_text
+from rkdeploy.host.building.weight_loss import WeightLoss, weights_text
 from rkdeploy.host.toolkit.error_analysis import LayerError
 from rkdeploy.host.toolkit.float16 import module_name
 
@@ -73,14 +73,13 @@ def _weights(weights: WeightLoss | None, agreement: Agreement | None) -> list[Ca
     text = weights_text(weights, agreement.headline if agreement is not None else None) if weights is not None else ""
     if weights is None or weights.headline is None or not text:
         return []
-    modules = ",".join(dict.fromkeys(module_name(one.name) for one in weights.layers[:NAMED_LAYERS]))
     return [
         Cause(
             "weights",
             "",
             text,
-            "Other calibration images cannot change that: weights do not depend on them. Build with --dtype fp16, "
-            f"or with those modules in float16 (--float16-layers {modules}), or train on with weight decay.",
+            f"Other calibration images cannot change that: weights do not depend on them. Build with those modules in "
+            f"float16 ({weights.float16_option}), or with --dtype fp16, or train on with weight decay.",
             1 - weights.headline.value,
         )
     ]

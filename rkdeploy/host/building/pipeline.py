@@ -308,7 +308,7 @@ def _weights_cause(
     boxed = [fit(image.read()) for image in images.proof]
     loss = measure_weights(cut_graph, spec, [(one.image.copy(), one.transform) for one in boxed], events.detail)
     text = weights_text(loss, agreement.headline)
-    return f"\n{text} Other calibration images cannot change that." if text else ""
+    return f"\n{text} Keep those modules in float16: {loss.float16_option}." if text else ""
 
 
 def _compiled(model: BuiltModel, warn: Callable[[str], None]) -> CompiledModel | None:

@@ -15,6 +15,7 @@ from rkdeploy.contract.spec import ModelSpec
 from rkdeploy.host.building.agreement import AgreementMeter
 from rkdeploy.host.building.two_sides import float_tensors
 from rkdeploy.host.graph.session import Session
+from rkdeploy.host.toolkit.float16 import module_name
 from rkdeploy.host.toolkit.rounded_weights import weighted_nodes, with_rounded_weights
 from rkdeploy.images.fit import LetterboxTransform
 
@@ -54,6 +55,12 @@ class WeightLoss:
 
     headline: Measure | None
     layers: tuple[LayerWeights, ...]
+
+    @property
+    def float16_option(self) -> str:
+        """The option that keeps the modules of the worst layers in float16."""
+        modules = dict.fromkeys(module_name(one.name) for one in self.layers[:NAMED_LAYERS])
+        return f"--float16-layers {','.join(modules)}"
 
 
 def weights_text(loss: WeightLoss, built: Measure | None) -> str:

@@ -49,7 +49,7 @@ def load_onnx(path: Path) -> onnx.ModelProto:
     except (onnx.checker.ValidationError, UnicodeDecodeError, ValueError) as error:  # ValueError: more than 2 GiB
         raise GraphError(
             f'"{path}" is not valid ONNX: {str(error).strip().partition(chr(10))[0]}',
-            advice_on_operators({node.op_type for node in model.graph.node}),
+            advice_on_operators({node.op_type for node in model.graph.node}) or "Export it again, or copy it again.",
         ) from error
     if model.functions:
         model = onnx.inliner.inline_local_functions(model)

@@ -72,6 +72,7 @@ def require_small_constants(model: onnx.ModelProto) -> None:
             raise GraphError(
                 f'Node "{node.name or node.output[0]}" ({node.op_type}) makes a constant of {size / 1e9:.3g} GB, '
                 f"expected at most {_MOST_CONSTANT_BYTES / 1e9:.3g} GB.",
+                "No known network needs that. Export the file again.",
             )
 
 

@@ -27,6 +27,7 @@ _SUPPRESSION = frozenset({"NonMaxSuppression", "EfficientNMS_TRT", "BatchedNMS_T
                           "EfficientNMSLandmark_TRT", "TRTBatchedNMS", "NMSRotated"})  # fmt: skip
 _NORMALIZING = frozenset({"LpNormalization", "ReduceL2"})
 _MAX_QUERIES = 1000
+_LEAST_TEXT = 16  # numbers of a text; CLIP takes 77 tokens or 512 values
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +92,7 @@ def _has_pair(facts: GraphFacts) -> bool:
 def _takes_texts(facts: GraphFacts) -> bool:
     """An image, and vectors or tokens of several texts."""
     others = _beside_image(facts)
-    return len(others) == 1 and len(others[0]) in (2, 3) and others[0][-1] not in (None, 2)
+    return len(others) == 1 and len(others[0]) in (2, 3) and (others[0][-1] or 0) >= _LEAST_TEXT
 
 
 def _several_images(facts: GraphFacts) -> bool:
@@ -340,10 +341,11 @@ def _is_raw_anchors(facts: GraphFacts) -> bool:
 
 
 def _is_text(facts: GraphFacts) -> bool:
-    """Scores of each character along a wide, low image: (1, T, characters), in either order."""
+    """Scores of each character along a wide, low image: one table (1, T, characters), in either order, and no map."""
     height, width = facts.image_hw
     tables = [shape for shape in facts.outputs.values() if len(shape) == 3 and 1 in shape[:2]]
-    if not tables or not height or width < 1.5 * height:
+    has_maps = any(len(shape) > 3 for shape in facts.outputs.values())
+    if len(tables) != 1 or has_maps or not height or width < 1.5 * height:
         return False
     steps = [n for n in tables[0] if n and 1 < n <= width]
     return bool(steps) and prod(n or 1 for n in tables[0]) > min(steps) and not _boxes_and_scores(facts)
@@ -377,8 +379,9 @@ def _is_planes(facts: GraphFacts) -> bool:
 def _is_centers(facts: GraphFacts) -> bool:
     """A heat map of centers at a quarter of the image, beside sizes and offsets of two channels."""
     shapes = list(facts.outputs.values())
-    alike = len({shape[2:] for shape in shapes if len(shape) == 4}) == 1 and all(len(shape) == 4 for shape in shapes)
-    return alike and len(shapes) >= 2 and sum(shape[1] == 2 for shape in shapes) >= 1 and facts.image_hw != (0, 0)
+    quarter = tuple(side // 4 for side in facts.image_hw)
+    alike = all(len(shape) == 4 and shape[2:] == quarter for shape in shapes)
+    return alike and len(shapes) >= 2 and any(shape[1] == 2 for shape in shapes) and facts.image_hw != (0, 0)
 
 
 def _is_simcc(facts: GraphFacts) -> bool:

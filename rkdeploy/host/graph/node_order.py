@@ -15,6 +15,8 @@ from onnx import AttributeProto
 
 from rkdeploy.errors import GraphError
 
+_DAMAGED = "The file is damaged; export or copy it again."
+
 
 def sort_nodes(graph: onnx.GraphProto | onnx.FunctionProto) -> bool:
     """Sort the nodes in place, and those of the graphs within them; whether anything moved.
@@ -37,9 +39,20 @@ def sort_nodes(graph: onnx.GraphProto | onnx.FunctionProto) -> bool:
     return True
 
 
+def _producers(nodes: list[onnx.NodeProto]) -> dict[str, int]:
+    """Index of the node that computes each tensor."""
+    producer: dict[str, int] = {}
+    for index, node in enumerate(nodes):
+        for name in filter(None, node.output):
+            if name in producer:
+                raise GraphError(f'The tensor "{name}" is the output of two nodes, expected one.', _DAMAGED)
+            producer[name] = index
+    return producer
+
+
 def _sorted(nodes: list[onnx.NodeProto]) -> list[int]:
     """Indices of the nodes, each behind those that it needs and otherwise as early as it stood."""
-    producer = {name: index for index, node in enumerate(nodes) for name in node.output if name}
+    producer = _producers(nodes)
     waiting: list[int] = []
     takers = defaultdict(list)
     for index, node in enumerate(nodes):
@@ -58,7 +71,7 @@ def _sorted(nodes: list[onnx.NodeProto]) -> list[int]:
                 heapq.heappush(ready, taker)
     if len(order) < len(nodes):
         stuck = next(node for node, count in zip(nodes, waiting, strict=True) if count)
-        raise GraphError(f'Node "{stuck.name or stuck.output[0]}" takes part in a circle of nodes.')
+        raise GraphError(f'Node "{stuck.name or stuck.output[0]}" takes part in a circle of nodes.', _DAMAGED)
     return order
 
 

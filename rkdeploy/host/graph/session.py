@@ -15,7 +15,7 @@ from rkdeploy.errors import GraphError
 # (4 px in yolov3-tiny).  A proof must not rest on two graphs that are wrong alike.
 _WRONG_OPTIMIZERS = ["Pad_Fusion"]
 
-
+_EXPORT_AGAIN = "Export the file again, or copy it again. If other programs run it, report it."
 _NO_MEMORY = ("bad_alloc", "bad allocation", "Failed to allocate memory")  # std::bad_alloc, and onnxruntime's arena
 
 
@@ -43,7 +43,7 @@ class Session:
                 disabled_optimizers=_WRONG_OPTIMIZERS,
             )
         except Exception as error:  # onnxruntime's exceptions share no base class below Exception
-            raise GraphError(f"onnxruntime cannot open the graph: {reason(error)}") from error
+            raise GraphError(f"onnxruntime cannot open the graph: {reason(error)}", _EXPORT_AGAIN) from error
         self.output_names = tuple(o.name for o in self._session.get_outputs())
 
     def run(self, inputs: Mapping[str, NDArray[np.float32]]) -> dict[str, NDArray[np.float32]]:
@@ -55,7 +55,7 @@ class Session:
         try:
             values = self._session.run(None, dict(inputs))
         except Exception as error:  # as above
-            raise GraphError(f"onnxruntime cannot run the graph: {reason(error)}") from error
+            raise GraphError(f"onnxruntime cannot run the graph: {reason(error)}", _EXPORT_AGAIN) from error
         return dict(zip(self.output_names, values, strict=True))
 
 

@@ -66,8 +66,7 @@ def test_keys_that_are_put_together_are_there() -> None:
 def test_no_text_is_left_over() -> None:
     """Each text is used: its key stands in the code, or begins as an f-string of the code does."""
     package = Path(rkdeploy.analysis.report.__file__).parent
-    commands = (package.parents[1] / "cli").glob("report*.py")
-    code = [*(path for path in SOURCES if path.stem not in CATALOGUES), *commands]
+    code = [path for path in SOURCES if path.stem not in CATALOGUES] + sorted(package.parents[1].glob("cli/report*.py"))
     nodes = [node for path in code for node in ast.walk(ast.parse(path.read_text()))]
     literals = {node.value for node in nodes if isinstance(node, ast.Constant)}
     begun = {

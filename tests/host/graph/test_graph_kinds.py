@@ -13,7 +13,7 @@ from rkdeploy.errors import GraphError
 from rkdeploy.host.building.graph_kind import find_named_head, require_image_model
 from rkdeploy.host.building.raw_outputs import note_of_unproven
 from rkdeploy.host.graph.facts import facts_of
-from rkdeploy.host.graph.kinds import MISREAD, kind_among
+from rkdeploy.host.graph.kinds import MISREAD, UNREAD, kind_among
 from rkdeploy.host.graph.simplify import simplify
 from tests.host.graph.kind_graphs import KindGraph, landmarks, per_level, shapes, yolox
 
@@ -108,6 +108,14 @@ def test_named(make: Callable[[], KindGraph], name: str) -> None:
     assert "imgsz" not in str(caught.value)
 
 
+@pytest.mark.parametrize("beside", [((1, 3, 4, 12, 8),), ((1, 120, 8),)], ids=["raw levels", "a second table"])
+def test_what_only_looks_like_text(beside: tuple[tuple[int, ...], ...]) -> None:
+    """Rows of a wide image that are no steps of one line of text: a detector's, with its levels beside it."""
+    model = simplify(shapes((1, 30, 8), *beside, hw=(32, 96)).model())
+    found = kind_among(UNREAD, facts_of(model))
+    assert found is None or "text" not in found.name
+
+
 def test_maps_of_eight_distances() -> None:
     """NanoDet's maps have a fork's form: read with a checkpoint, refused without by the number of their channels."""
     model = simplify(per_level((80, 32), maps=True, sigmoid=(0,)).model())
@@ -142,6 +150,7 @@ IMAGE = ("image", FLOAT, [1, 3, 64, 64])
         ([("image", FLOAT, ["n", 4, 64, 64])], "four channels"),
         ([IMAGE, ("orig_target_sizes", FLOAT, [1, 2])], "a detector with queries"),
         ([IMAGE, ("texts", FLOAT, [1, 80, 512])], "an open-vocabulary detector"),
+        ([IMAGE, ("anchors", FLOAT, [1, 3])], "inputs besides its image.*one image input"),
         ([IMAGE, ("template", FLOAT, [1, 3, 32, 32])], "a model of several images"),
         ([IMAGE, ("threshold", FLOAT, [1])], "inputs besides its image.*one image input"),
         ([("ids", TensorProto.INT64, [1, 77])], "no image model"),

@@ -50,6 +50,12 @@ def test_graphs_within_nodes() -> None:
     assert order(graph.node[1].attribute[0].g) == "qy"
 
 
+def test_a_tensor_of_two_nodes() -> None:
+    """Which of them is meant cannot be told, and nothing waits in a circle."""
+    with pytest.raises(GraphError, match='The tensor "a" is the output of two nodes'):
+        sort_nodes(graph_of(node("x", "a"), node("x", "a"), node("a", "y")))
+
+
 def test_circle() -> None:
     """Nodes that wait for each other are named."""
     with pytest.raises(GraphError, match=r'Node "[ab]" takes part in a circle'):
