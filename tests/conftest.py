@@ -2,32 +2,43 @@
 
 from __future__ import annotations
 
+import functools
+import os
 import shutil
 import signal
-from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+import typer.main
 
 from rkdeploy.contract.bundle import Bundle
 from rkdeploy.device.postprocess.native.library import DECODE_VARIABLE, choice
 from tests.board.sample_model import shim_text
 from tests.board.shim import Shim, build_shim
+from tests.longest_first import Recorder, sort_by_seconds
 from tests.shared_bundles import shared_bundle
 
+# Typer makes its parser of all commands anew for each call, which takes longer than most commands do.
+typer.main.get_command = functools.cache(typer.main.get_command)
 
-def pytest_configure() -> None:
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add the option of `longest_first.py`."""
+    parser.addoption("--record-seconds", action="store_true", help="bring tests/seconds.json up to date")
+
+
+def pytest_configure(config: pytest.Config) -> None:
     """Take Ctrl-C even where the shell started us with it ignored (`make test &`): tests send it to what they start."""
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+    if config.getoption("--record-seconds") and "PYTEST_XDIST_WORKER" not in os.environ:
+        config.pluginmanager.register(Recorder())
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Files with slow tests first, then those of many: what is handed out last is short, so workers end together."""
-    counts = Counter(item.path for item in items)
-    slow = {item.path for item in items if item.get_closest_marker("slow")}
-    items.sort(key=lambda item: (item.path not in slow, -counts[item.path]))
+    """The files that take longest first: what is handed out last is short, so workers end together."""
+    sort_by_seconds(items)
 
 
 @pytest.fixture(scope="session")

@@ -78,7 +78,7 @@ TESTS: Final[dict[str, tuple[str, ...]]] = {
         "tests/evaluate/test_matching.py",
         "tests/doctor/test_doctor_work.py",
         "tests/analysis/report/test_report_texts.py",
-        "tests/analysis/tune/test_search.py",
+        "tests/analysis/tune/test_study.py",
         "tests/device/web/test_web_newest.py",
     ),
 }

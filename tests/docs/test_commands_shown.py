@@ -27,6 +27,7 @@ FOREIGN_OPTIONS = {
     "--opset": "export.py of YOLOv5",
     "--simplify": "YOLOv5's export.py",
     "--half": "YOLOv5's export.py",
+    "--opset": "YOLOv5's export.py",
     "--train": "YOLOv5's export.py, and make_sample.py",
     "--no-deps": "pip",
     "--device": "docker",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import subprocess
@@ -12,11 +13,24 @@ import pytest
 
 from rkdeploy.device.postprocess.native.library import choice
 from rkdeploy.device.runtime.librknnrt.library import LIBRARY_VARIABLE
+from rkdeploy.doctor import system as doctor_system
 from rkdeploy.doctor.bundle_check import check_bundle, read_bundle_facts
 from rkdeploy.doctor.diagnose import diagnose
 from rkdeploy.doctor.system import System, read_system
+from rkdeploy.doctor.work import Trial, try_work
 from tests.board.board_files import put, write_board, write_bundle, write_library
 from tests.command_line import rkdeploy
+
+
+@functools.cache
+def tried(*packages: tuple[str, str]) -> tuple[Trial, ...]:
+    """What `try_work` says of these packages; it starts a process each time, and here they stay the same."""
+    return try_work(dict(packages))
+
+
+@pytest.fixture(autouse=True)
+def _tried_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(doctor_system, "try_work", lambda packages: tried(*packages.items()))
 
 
 @pytest.fixture

@@ -129,7 +129,9 @@ def test_noise_compiles_as_images_do(tmp_path: Path, monkeypatch: pytest.MonkeyP
     fresh = json.loads(run(*args)[0])["predictions"][0]
     assert fresh["compiled_from"].endswith("on noise")
     result = CliRunner().invoke(
-        app, ["build", str(SAMPLE), "--calib", str(ROOT / "calib_data")], catch_exceptions=False
+        app,
+        ["build", str(SAMPLE), "--calib", str(ROOT / "calib_data"), "--calib-count", "8", "--proof-count", "2"],
+        catch_exceptions=False,
     )
     assert result.exit_code == 0
     bundle = read_bundle(tmp_path / "build/best-rk3588-int8")

@@ -37,6 +37,7 @@ def built(model: Path, folder: Path, calib: Path = SAMPLE, float16: Float16Choic
         model=model,
         calib=calib,
         imgsz=(192, 192),
+        proof_images=4,
         float16=float16 or Float16Choice(),
         min_agreement=0.0,
         out=folder,

@@ -34,7 +34,8 @@ pytestmark = pytest.mark.slow
 def options(tmp_path_factory: pytest.TempPathFactory) -> TuneOptions:
     gate = GateOptions(SAMPLE / "data.yaml", limit=IMAGES)
     out = tmp_path_factory.mktemp("bundles")
-    return TuneOptions(BuildOptions(SAMPLE / "best.pt", calib=SAMPLE, gate=gate, out=out), trials=TRIALS, workers=2)
+    built = BuildOptions(SAMPLE / "best.pt", imgsz=(224, 288), calib=SAMPLE, gate=gate, out=out)
+    return TuneOptions(built, trials=TRIALS, workers=2)
 
 
 @pytest.fixture(scope="module")

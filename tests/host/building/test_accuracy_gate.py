@@ -178,7 +178,7 @@ def test_a_build_that_lost_accuracy_leaves_nothing(tmp_path: Path) -> None:
     require_sound(find_calibration(tmp_path / "dark", Path.cwd(), 20, 0))
     gate = GateOptions(SAMPLE / "data.yaml", limit=20)
     options = BuildOptions(
-        SAMPLE / "best.pt", calib=tmp_path / "dark", out=tmp_path / "out", gate=gate, min_agreement=0.0
+        SAMPLE / "best.pt", calib=tmp_path / "dark", out=tmp_path / "out", gate=gate, min_agreement=0.0, proof_images=2
     )
     with pytest.raises(VerificationError, match=r"mAP50-95 \(boxes\) fell by") as caught:
         build(options, BuildEvents())
@@ -189,10 +189,11 @@ def test_a_build_that_lost_accuracy_leaves_nothing(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_a_good_build_passes_and_records_it(tmp_path: Path) -> None:
     """The sample with its own calibration images stays within the default, and build.json has the figures."""
-    gate = GateOptions(SAMPLE / "data.yaml", limit=40)
-    bundle = build(BuildOptions(SAMPLE / "best.pt", calib=SAMPLE, out=tmp_path / "out", gate=gate), BuildEvents())
+    gate = GateOptions(SAMPLE / "data.yaml", limit=30)
+    options = BuildOptions(SAMPLE / "best.pt", calib=SAMPLE, out=tmp_path / "out", gate=gate, proof_images=2)
+    bundle = build(options, BuildEvents())
     accuracy = bundle.record.accuracy
     assert accuracy is not None
     assert [e.computes for e in accuracy.evaluations] == ["float", "int8"]
     assert "simulator" in accuracy.evaluations[1].figures_from
-    assert accuracy.evaluations[0].images == 40
+    assert accuracy.evaluations[0].images == 30

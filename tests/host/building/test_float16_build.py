@@ -27,14 +27,16 @@ class Builds:
 
 
 @pytest.fixture(scope="module")
-def builds(sample_bundle: Bundle, tmp_path_factory: pytest.TempPathFactory) -> Builds:
+def builds(tmp_path_factory: pytest.TempPathFactory) -> Builds:
     def made(name: str, choice: Float16Choice) -> Bundle:
         out = tmp_path_factory.mktemp(name)
-        options = BuildOptions(SAMPLE / "best.pt", calib=SAMPLE, float16=choice, out=out)
+        options = BuildOptions(
+            SAMPLE / "best.pt", calib=SAMPLE, imgsz=(192, 256), proof_images=4, float16=choice, out=out
+        )
         return build(options, BuildEvents())
 
     return Builds(
-        sample_bundle,
+        made("none", Float16Choice()),
         made("head", Float16Choice(layers=("head",))),
         made("worst", Float16Choice(worst=2)),
         made("auto", Float16Choice(auto=True)),

@@ -35,7 +35,9 @@ def detections(sample_pose_bundle: Bundle) -> Callable[[str], dict[str, Detectio
     def found(backend: str) -> dict[str, Detections]:
         with open_runtime(backend, sample_pose_bundle) as runtime:
             detector = Detector(runtime, sample_pose_bundle.spec, THRESHOLDS)
-            return {name: detector(read_image(SAMPLE / "images" / "val" / name)) for name in sorted(UPSTREAM)}
+            # The simulator takes long; `tests/evaluate/test_sample_accuracy.py` has its accuracy on all of them.
+            names = sorted(UPSTREAM)[:: 2 if backend == "simulator" else 1]
+            return {name: detector(read_image(SAMPLE / "images" / "val" / name)) for name in names}
 
     return found
 
@@ -63,10 +65,10 @@ def test_onnxruntime_finds_what_ultralytics_finds(detections: Callable[[str], di
 
 
 def test_int8_keeps_the_keypoints(detections: Callable[[str], dict[str, Detections]]) -> None:
-    """INT8 in the simulator against float: median shift at most 1 px of the input, 95 % of the poses at OKS 0.9."""
+    """INT8 beside float, every second image: median shift at most 1 px of the input, 95 % of the poses at OKS 0.9."""
     shifts, alike, matched, expected = [], [], 0, 0
-    for name, float_ in detections("onnxruntime").items():
-        built = detections("simulator")[name]
+    for name, built in detections("simulator").items():
+        float_ = detections("onnxruntime")[name]
         matches = match_detections(float_, built, 0.5, 0.5)
         moved, likeness = keypoint_shifts(float_, built, matches.pairs)
         shifts.append(moved * SCALE)

@@ -35,7 +35,9 @@ def detections(sample_bundle: Bundle) -> Callable[[str], dict[str, Detections]]:
     def found(backend: str) -> dict[str, Detections]:
         with open_runtime(backend, sample_bundle) as runtime:
             detector = Detector(runtime, sample_bundle.spec, THRESHOLDS)
-            return {name: detector(read_image(SAMPLE / "images" / "val" / name)) for name in sorted(UPSTREAM["images"])}
+            # The simulator takes long; `tests/evaluate/test_sample_accuracy.py` has its accuracy on all of them.
+            names = sorted(UPSTREAM["images"])[:: 2 if backend == "simulator" else 1]
+            return {name: detector(read_image(SAMPLE / "images" / "val" / name)) for name in names}
 
     return found
 
@@ -83,11 +85,12 @@ def test_onnxruntime_detects_what_upstream_detects(detections: Callable[[str], d
 
 
 def test_simulated_int8_detects_what_float_detects(detections: Callable[[str], dict[str, Detections]]) -> None:
-    """On the 100 images, at least 97.5 % of float's boxes at IoU 0.85 with scores closer than 0.15."""
+    """On every second image, at least 97.5 % of float's boxes at IoU 0.85 with scores closer than 0.15."""
     matches = [
-        match_detections(float_, detections("simulator")[name], 0.85, 0.15)
-        for name, float_ in detections("onnxruntime").items()
+        match_detections(detections("onnxruntime")[name], built, 0.85, 0.15)
+        for name, built in detections("simulator").items()
     ]
+    assert len(matches) == 50
     matched, expected, found = total(matches)
     print(f"simulator against float: {matched} of {expected} matched ({100 * matched / expected:.2f} %), {found} found")
     assert matched >= 0.975 * expected
