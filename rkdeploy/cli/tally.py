@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from rkdeploy.cli.console import err, plain
-from rkdeploy.device.postprocess.class_pixels import count_class_pixels
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -93,6 +92,8 @@ class _MapShares:
     @classmethod
     def of(cls, found: FoundClassMap) -> _MapShares:
         """Of one frame."""
+        from rkdeploy.device.postprocess.class_pixels import count_class_pixels  # OpenCV's: the doctor runs without it
+
         taken = np.ascontiguousarray(found.class_ids[::_STEP, ::_STEP])
         pixels = count_class_pixels(taken, len(found.class_names))
         return cls(found.class_names, pixels / max(1, taken.size))

@@ -100,7 +100,7 @@ def test_killed_builds_leave_a_whole_bundle_or_none(tmp_path: Path) -> None:
     moments = sorted((i + rng.random()) * typical_s / MOMENTS for i in range(MOMENTS))
     shutil.move(tmp_path / "out" / BUNDLE, older)
     old = read_bundle(older).record.created
-    present = []
+    present: list[bool] = []
     for index, moment in enumerate(moments):
         if index == 5 and not present[-1]:  # from here on over an older bundle
             shutil.move(older, tmp_path / "out" / BUNDLE)
