@@ -100,10 +100,11 @@ def _refused(data: bytes, encoding: str, at: int, name: str) -> TextFileError:
     file = shlex.quote(name)
     looks = _as_gbk(data, at) if encoding == "utf-8" else ""
     if not looks:
-        return TextFileError(where, "" if _is_binary(data) else "Save it as UTF-8.")
+        return TextFileError(where, "" if _is_binary(data) and not _is_wide(data) else "Save it as UTF-8.")
     return TextFileError(
         f'{where}; as GBK it would read "{looks}" there',
-        f"Save it as UTF-8: in the editor, or with  iconv -f GB18030 -t UTF-8 {file} > utf8 && mv utf8 {file}",
+        "Save it as UTF-8: in the editor, or, if that is the right text, with  "
+        f"iconv -f GB18030 -t UTF-8 {file} > utf8 && mv utf8 {file}",
     )
 
 
@@ -118,6 +119,12 @@ def _as_gbk(data: bytes, at: int) -> str:
         return ""
     word = re.split(r"[\s,:'\"\]}]", text, maxsplit=1)[0][:_SHOWN]
     return word if word.isprintable() else ""
+
+
+def _is_wide(data: bytes) -> bool:
+    """Whether every second byte is mostly 0, as in UTF-16 of Latin letters without its mark."""
+    piece = data[:_PIECE_BYTES]
+    return any(len(half) > 0 and half.count(0) > len(half) / 2 for half in (piece[::2], piece[1::2]))
 
 
 def _is_binary(data: bytes) -> bool:

@@ -24,7 +24,6 @@ USAGE_ERROR: Any = typer.BadParameter.__mro__[1]
 
 # Options of other programs that pages speak of.
 FOREIGN_OPTIONS = {
-    "--opset": "export.py of YOLOv5",
     "--simplify": "YOLOv5's export.py",
     "--half": "YOLOv5's export.py",
     "--train": "YOLOv5's export.py, and make_sample.py",

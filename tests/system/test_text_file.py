@@ -39,6 +39,7 @@ def test_lines_end_as_on_all_systems() -> None:
         ("a: b\nc: [螺丝]".encode("gbk"), 'line 2, byte 9.*as GBK it would read "螺丝"', "iconv -f GB18030"),
         ("a\xf3".encode("latin-1"), "is not UTF-8 text", "Save it as UTF-8"),
         ("names".encode("utf-16-le"), "NUL", "Save it as UTF-8"),
+        ("names: [螺, x]".encode("utf-16-be"), "is not UTF-8 text", "Save it as UTF-8"),
         (b"PK\x03\x04\x00\xff\xff", "is not UTF-8 text", "^$"),
         (b"\xff\xfea", "is not UTF-16-LE text", ""),
     ],

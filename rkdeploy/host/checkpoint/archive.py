@@ -20,6 +20,7 @@ from rkdeploy.errors import CheckpointError, shown
 from rkdeploy.host.checkpoint.budget import MAX_PICKLE_BYTES, BoundedStream, Budget
 from rkdeploy.host.checkpoint.tensor import NUMPY_DTYPES, Storage
 from rkdeploy.host.checkpoint.unpickler import InertUnpickler
+from rkdeploy.system.misnamed_file import misnamed
 
 _LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
 _LOCAL_HEADER = struct.Struct("<4s5H3I2H")
@@ -197,9 +198,8 @@ def _read_legacy(file: _File) -> Any:
     try:
         magic = load()
     except (pickle.UnpicklingError, EOFError, ValueError, KeyError, IndexError, AttributeError, TypeError) as error:
-        raise CheckpointError(
-            f'"{file.path.name}" is no checkpoint: neither a zip archive nor a pickle.', _RETRAIN
-        ) from error
+        what, cure = misnamed(file.path) or ("neither a zip archive nor a pickle", _RETRAIN)
+        raise CheckpointError(f'"{file.path.name}" is no checkpoint: {what}.', cure) from error
     if magic != _LEGACY_MAGIC:
         raise CheckpointError(f'"{file.path.name}" is a pickle, but not one that torch.save wrote.')
     load()  # protocol version

@@ -17,6 +17,7 @@ from rkdeploy.errors import GraphError, shown
 from rkdeploy.host.graph.foreign_checks import require_sane
 from rkdeploy.host.graph.kinds import advice_on_operators
 from rkdeploy.host.graph.node_order import sort_nodes
+from rkdeploy.system.misnamed_file import misnamed
 
 OPSETS = range(12, 20)
 """What rknn-toolkit2 2.3.2 and 2.5.0 take."""
@@ -69,7 +70,8 @@ def _parsed(path: Path) -> onnx.ModelProto:
     except OSError as error:
         raise GraphError(f'Cannot read "{path}": {error.strerror or error}.') from error
     except DecodeError as error:
-        raise GraphError(f'"{path}" is not an ONNX file, or is truncated.', "Export or copy it again.") from error
+        what, cure = misnamed(path) or ("it is of another kind, or truncated", "Export or copy it again.")
+        raise GraphError(f'"{path}" is not an ONNX file: {what}.', cure) from error
     if not model.graph.node or not model.graph.output:
         raise GraphError(f'"{path}" is not an ONNX model: it has no nodes or no outputs.')
     return model
