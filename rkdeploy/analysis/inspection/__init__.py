@@ -1,1 +1,1 @@
-"""What a file is that a user holds: a checkpoint, an ONNX graph, a `.rknn` or a bundle, and whether it builds."""
+"""The kind of file that a user holds (checkpoint, ONNX graph, `.rknn`, bundle), and whether it builds."""

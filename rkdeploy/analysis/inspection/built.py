@@ -1,4 +1,4 @@
-"""What a `.rknn` and a bundle say of themselves."""
+"""Facts of a `.rknn` and of a bundle."""
 
 from __future__ import annotations
 

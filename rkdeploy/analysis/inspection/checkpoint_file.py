@@ -1,4 +1,4 @@
-"""What a `.pt` or `.pth` says about its model.  Nothing in it is executed."""
+"""Facts of a `.pt` or `.pth`.  Nothing in it is executed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What an ONNX file holds: its inputs and outputs, its head, and how far it proves itself."""
+"""Facts of an ONNX file: inputs and outputs, head, and how far it proves itself."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _FREE_SIZE = (640, 640)
 
 @dataclass(frozen=True, slots=True)
 class _Seen:
-    """What a graph says of itself, as the process that reads it hands it over."""
+    """Facts of a graph, as the process that reads it hands them over."""
 
     opset: int
     producer: str
