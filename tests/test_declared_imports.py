@@ -20,7 +20,7 @@ EXTRAS = {
     **dict.fromkeys(("host", "analysis/estimate", "analysis/explain", "analysis/inspection"), ("graph",)),
     "datasets": ("eval",),
     "evaluate": ("eval",),
-    "analysis/report": ("report",),
+    "analysis/page": ("report",),
     "analysis/tune": ("tune", "graph"),
     "device/runtime/onnxruntime.py": ("graph",),
     "device/runtime/rknnlite.py": ("board",),

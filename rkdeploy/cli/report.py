@@ -63,15 +63,15 @@ def _rendered(found: Report, form: Format, lang: Language) -> str:
             from rkdeploy.analysis.report.json_text import json_text
 
             return json_text(found)
+        from rkdeploy.analysis.page.texts import Words
         from rkdeploy.analysis.report.compose import compose
-        from rkdeploy.analysis.report.texts import Words
 
         page = compose(found, lang.value)
         if form is Format.md:
-            from rkdeploy.analysis.report.markdown import markdown_text
+            from rkdeploy.analysis.page.markdown import markdown_text
 
             return markdown_text(page, Words(lang.value))
-        from rkdeploy.analysis.report.html import html_text
+        from rkdeploy.analysis.page.html import html_text
 
         return html_text(page, lang.value)
 

@@ -14,8 +14,8 @@ from rkdeploy.cli.report_form import Format, Language, LanguageOption, check_tar
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from rkdeploy.analysis.page.blocks import Table
     from rkdeploy.analysis.report.diff.model import Comparison
-    from rkdeploy.analysis.report.page import Table
 
 
 _A_SIDE = "A bundle, a profile.json, or a report.json of one model."
@@ -66,8 +66,8 @@ def diff_command(
 
 
 def _rendered(found: Comparison, form: Format, lang: Language) -> str:
+    from rkdeploy.analysis.page.texts import Words
     from rkdeploy.analysis.report.diff.compose import compose_diff
-    from rkdeploy.analysis.report.texts import Words
 
     def render() -> str:
         if form is Format.json:
@@ -76,10 +76,10 @@ def _rendered(found: Comparison, form: Format, lang: Language) -> str:
             return plain_json(found)
         page = compose_diff(found, lang.value)
         if form is Format.md:
-            from rkdeploy.analysis.report.markdown import markdown_text
+            from rkdeploy.analysis.page.markdown import markdown_text
 
             return markdown_text(page, Words(lang.value))
-        from rkdeploy.analysis.report.html import html_text
+        from rkdeploy.analysis.page.html import html_text
 
         return html_text(page, lang.value)
 
@@ -87,9 +87,9 @@ def _rendered(found: Comparison, form: Format, lang: Language) -> str:
 
 
 def _print(found: Comparison, lang: Language, console: Console) -> None:
+    from rkdeploy.analysis.page.blocks import Note, Table
+    from rkdeploy.analysis.page.texts import Words
     from rkdeploy.analysis.report.diff.compose import compose_diff
-    from rkdeploy.analysis.report.page import Note, Table
-    from rkdeploy.analysis.report.texts import Words
 
     words = Words(lang.value)
     page = compose_diff(found, lang.value)

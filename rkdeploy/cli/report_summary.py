@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 from rich.table import Table
 
+from rkdeploy.analysis.page.texts import Lang, Words
 from rkdeploy.analysis.report.cards import card, subtitle
-from rkdeploy.analysis.report.texts import Lang, Words
 from rkdeploy.cli.console import plain
 
 if TYPE_CHECKING:

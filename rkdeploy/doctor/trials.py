@@ -80,8 +80,8 @@ def graph() -> None:
 
 def page() -> None:
     """An empty report as HTML."""
+    from rkdeploy.analysis.page.html import html_text
     from rkdeploy.analysis.report.compose import compose
-    from rkdeploy.analysis.report.html import html_text
     from rkdeploy.analysis.report.model import Report
 
     assert "</html>" in html_text(compose(Report((), "2026-01-01T00:00:00+00:00", "0"), "en"), "en")

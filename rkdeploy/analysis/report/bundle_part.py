@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from rkdeploy.analysis.origin import origin_of_evaluation, simulator
 from rkdeploy.analysis.report.model import (
     AccuracyFacts,
     AccuracySide,
@@ -13,7 +14,6 @@ from rkdeploy.analysis.report.model import (
     BuildFacts,
     ContractFacts,
 )
-from rkdeploy.analysis.report.origin import origin_of_evaluation, simulator
 from rkdeploy.host.families.anchor_defaults import compare_anchors, published_anchors
 
 if TYPE_CHECKING:

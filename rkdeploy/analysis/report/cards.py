@@ -2,29 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
-from rkdeploy.analysis.report.model import ModelReport, Status, Verdict
-from rkdeploy.analysis.report.origin import Origin
-from rkdeploy.analysis.report.texts import Words
-
-
-@dataclass(frozen=True, slots=True)
-class Card:
-    """One answer of the summary.
-
-    Attributes:
-        question, status_text, figure, sentence: in words.
-        status: chooses an icon and a colour beside `status_text`.
-        origin: of the figure.
-    """
-
-    question: str
-    status: Status
-    status_text: str
-    figure: str
-    sentence: str
-    origin: Origin | None
+from rkdeploy.analysis.page.blocks import Card
+from rkdeploy.analysis.page.texts import Words
+from rkdeploy.analysis.report.model import ModelReport, Verdict
 
 
 def card(one: Verdict, words: Words) -> Card:

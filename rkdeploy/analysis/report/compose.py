@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from rkdeploy.analysis.page.blocks import Block, Cell, Column, ModelPage, Note, Page, Section, Table, moment
+from rkdeploy.analysis.page.texts import Lang, Words
 from rkdeploy.analysis.report.cards import card, subtitle
 from rkdeploy.analysis.report.model import ModelReport, Report
-from rkdeploy.analysis.report.page import Block, Cell, Column, ModelPage, Note, Page, Section, Table, moment
 from rkdeploy.analysis.report.sections.accuracy import accuracy_section, proof_section
 from rkdeploy.analysis.report.sections.contract import (
     anchors_section,
@@ -15,7 +16,6 @@ from rkdeploy.analysis.report.sections.contract import (
 )
 from rkdeploy.analysis.report.sections.layers import layers_section, memory_section
 from rkdeploy.analysis.report.sections.speed import conditions_section, speed_section
-from rkdeploy.analysis.report.texts import Lang, Words
 
 _PARTS = (
     proof_section,

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from rkdeploy import __version__
+from rkdeploy.analysis.origin import origin_of_profile, simulator
 from rkdeploy.analysis.report import verdicts
 from rkdeploy.analysis.report.belonging import (
     Candidate,
@@ -41,7 +42,6 @@ from rkdeploy.analysis.report.model import (
     ModelReport,
     Report,
 )
-from rkdeploy.analysis.report.origin import origin_of_profile, simulator
 from rkdeploy.analysis.report.pictures import example_facts
 from rkdeploy.analysis.report.possible import require_possible
 from rkdeploy.contract.accuracy import AccuracyReport

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from rkdeploy.analysis.estimate.latency import SAME_CHIP, Prediction, latency_model, predict
 from rkdeploy.analysis.estimate.work import works_of
+from rkdeploy.analysis.origin import Origin
 from rkdeploy.analysis.report.macs import layer_macs
 from rkdeploy.analysis.report.memory_map import peak_bytes, tensor_lives, weight_bytes
 from rkdeploy.analysis.report.model import (
@@ -19,7 +20,6 @@ from rkdeploy.analysis.report.model import (
     Roofline,
     TimePart,
 )
-from rkdeploy.analysis.report.origin import Origin
 from rkdeploy.errors import RkdeployError
 
 if TYPE_CHECKING:

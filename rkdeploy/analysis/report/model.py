@@ -1,7 +1,7 @@
 """The report as plain frozen data: what the JSON form holds and what the other forms are rendered from.
 
 Sizes are bytes, times milliseconds, shares 0..1.  None is a figure that nobody gave.  Texts of ours are codes with
-their values, put into words by `rkdeploy.analysis.report.texts`; texts of others (warnings, advice, notes) are as they
+their values, put into words by `rkdeploy.analysis.page.texts`; texts of others (warnings, advice, notes) are as they
 were written.
 """
 
@@ -10,8 +10,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from rkdeploy.analysis.origin import Origin
+from rkdeploy.analysis.page.blocks import Status
 from rkdeploy.analysis.report.memory_map import TensorLife
-from rkdeploy.analysis.report.origin import Origin
 from rkdeploy.contract.accuracy import MapFigures, ObjectFigures, RankingFigures
 from rkdeploy.contract.record import Agreement, CalibrationRecord, SourceRecord, ToolkitRecord, Verification
 from rkdeploy.contract.spec import HeadOutput, InputSpec, Task
@@ -31,8 +32,6 @@ from rkdeploy.device.runtime.protocol import MemorySize
 REPORT_VERSION = 1
 DOCUMENT: Literal["rkdeploy report"] = "rkdeploy report"
 
-Status = Literal["good", "attention", "bad", "unproven", "unknown", "plain"]
-"""`plain`: a figure that is neither good nor bad by itself."""
 PartName = Literal["compute", "memory", "activation", "attention", "overhead"]
 LimitName = Literal["", "compute", "memory", "activation", "attention"]
 Question = Literal["right", "accurate", "fast", "big"]

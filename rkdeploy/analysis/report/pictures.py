@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 import cv2
 import numpy as np
 
+from rkdeploy.analysis.origin import Origin, simulator
 from rkdeploy.analysis.report.model import ExampleFacts, ExamplePicture
-from rkdeploy.analysis.report.origin import Origin, simulator
 from rkdeploy.device.drawing import draw_detections
 from rkdeploy.device.drawing.colors import PALETTE_RGB
 from rkdeploy.device.drawing.text import class_label

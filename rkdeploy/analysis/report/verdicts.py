@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from rkdeploy.analysis.page.blocks import Status
 from rkdeploy.analysis.report.model import (
     AccuracyFacts,
     AccuracySide,
@@ -12,7 +13,6 @@ from rkdeploy.analysis.report.model import (
     MeasuredRun,
     PlannedMemory,
     PredictedTime,
-    Status,
     Verdict,
 )
 from rkdeploy.contract.accuracy import Evaluation

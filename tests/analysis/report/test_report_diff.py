@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from rkdeploy.analysis.page.blocks import Note, Table
 from rkdeploy.analysis.report.belonging import sha256_of
 from rkdeploy.analysis.report.diff.compare import compare, compare_paths
 from rkdeploy.analysis.report.diff.compose import compose_diff
@@ -16,7 +17,6 @@ from rkdeploy.analysis.report.diff.model import Change, Comparison
 from rkdeploy.analysis.report.diff.noise import mean_share_noise, median_noise, rate_noise, share_noise
 from rkdeploy.analysis.report.gather import gather
 from rkdeploy.analysis.report.json_text import json_text
-from rkdeploy.analysis.report.page import Note, Table
 from rkdeploy.contract.accuracy import Evaluation
 from rkdeploy.contract.record import BuildRecord
 from rkdeploy.contract.spec import NpuModel

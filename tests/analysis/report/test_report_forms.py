@@ -13,15 +13,15 @@ from typing import get_args
 import msgspec
 import pytest
 
+from rkdeploy.analysis.page.blocks import moment
+from rkdeploy.analysis.page.html import html_text
+from rkdeploy.analysis.page.markdown import escaped, markdown_text
+from rkdeploy.analysis.page.texts import Lang, Words
 from rkdeploy.analysis.report.belonging import sha256_of
 from rkdeploy.analysis.report.compose import compose
 from rkdeploy.analysis.report.gather import gather
-from rkdeploy.analysis.report.html import html_text
 from rkdeploy.analysis.report.json_text import json_text
-from rkdeploy.analysis.report.markdown import escaped, markdown_text
 from rkdeploy.analysis.report.model import Report
-from rkdeploy.analysis.report.page import moment
-from rkdeploy.analysis.report.texts import Lang, Words
 from rkdeploy.contract.bundle import Bundle
 from rkdeploy.device.profiling.figures import Advice, Missing
 from rkdeploy.schema import SCHEMAS

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from rkdeploy.analysis.page.blocks import Note, Page, Table
+from rkdeploy.analysis.page.texts import Words
 from rkdeploy.analysis.report.cards import card
 from rkdeploy.analysis.report.compose import compose
 from rkdeploy.analysis.report.diff.compare import compare, compare_paths
@@ -15,8 +17,6 @@ from rkdeploy.analysis.report.diff.limits import parse_limits, require_limits
 from rkdeploy.analysis.report.diff.model import Change, Comparison
 from rkdeploy.analysis.report.gather import gather
 from rkdeploy.analysis.report.model import ModelReport, PredictedTime
-from rkdeploy.analysis.report.page import Note, Page, Table
-from rkdeploy.analysis.report.texts import Words
 from rkdeploy.errors import RkdeployError
 from tests.analysis.report.report_samples import make_bundle, record
 

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from math import hypot
 from pathlib import Path
 
+from rkdeploy.analysis.origin import Origin
 from rkdeploy.analysis.report.diff.accuracy import accuracy_changes, agreement_changes
 from rkdeploy.analysis.report.diff.differences import differences_of
 from rkdeploy.analysis.report.diff.judge import judged, one_sided
@@ -13,7 +14,6 @@ from rkdeploy.analysis.report.diff.model import Change, Comparison, LayerChange
 from rkdeploy.analysis.report.diff.noise import median_noise, rate_noise
 from rkdeploy.analysis.report.gather import gather
 from rkdeploy.analysis.report.model import LayerRow, LayerTable, MeasuredRun, ModelReport, PredictedTime
-from rkdeploy.analysis.report.origin import Origin
 from rkdeploy.errors import RkdeployError
 
 

@@ -6,10 +6,9 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import get_args
 
+from rkdeploy.analysis.page.blocks import ABSENT, Block, Cell, Column, Note, Page, Section, Status, Table, count, figure
+from rkdeploy.analysis.page.texts import Lang, Words
 from rkdeploy.analysis.report.diff.model import Change, Comparison, Group, Judgement, LayerChange
-from rkdeploy.analysis.report.model import Status
-from rkdeploy.analysis.report.page import ABSENT, Block, Cell, Column, Note, Page, Section, Table, count, figure
-from rkdeploy.analysis.report.texts import Lang, Words
 
 _MIB, _KIB = 1 << 20, 1 << 10
 _MOST_LAYERS, _MOST_CLASSES = 20, 40

@@ -5,9 +5,9 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator
 
+from rkdeploy.analysis.page.blocks import ABSENT
 from rkdeploy.analysis.report.diff.model import Difference
 from rkdeploy.analysis.report.model import MeasuredRun, ModelReport
-from rkdeploy.analysis.report.page import ABSENT
 
 
 def differences_of(a: ModelReport, b: ModelReport) -> Iterator[Difference]:

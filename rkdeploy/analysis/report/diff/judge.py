@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from rkdeploy.analysis.origin import Origin
 from rkdeploy.analysis.report.diff.model import Change, Group, Judgement, LimitKey, NoiseFrom, Unit
-from rkdeploy.analysis.report.origin import Origin
 
 
 def judged(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from rkdeploy.analysis.report.origin import Origin
+from rkdeploy.analysis.origin import Origin
 
 DIFF_VERSION = 1
 DOCUMENT: Literal["rkdeploy report diff"] = "rkdeploy report diff"

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from rkdeploy.analysis.report.model import AccuracyFacts, AccuracySide, ModelReport
-from rkdeploy.analysis.report.page import (
+from rkdeploy.analysis.page.blocks import (
     ABSENT,
     Block,
     Cell,
@@ -19,8 +18,9 @@ from rkdeploy.analysis.report.page import (
     facts,
     figure,
 )
-from rkdeploy.analysis.report.plots.bar_plots import Group, grouped_bars
-from rkdeploy.analysis.report.texts import Words
+from rkdeploy.analysis.page.plots.bar_plots import Group, grouped_bars
+from rkdeploy.analysis.page.texts import Words
+from rkdeploy.analysis.report.model import AccuracyFacts, AccuracySide, ModelReport
 
 _MOST_CLASSES = 40
 _SERIES = ("float", "built", "third", "fourth")

@@ -5,8 +5,7 @@ from __future__ import annotations
 import base64
 from collections.abc import Iterator
 
-from rkdeploy.analysis.report.model import ModelReport
-from rkdeploy.analysis.report.page import (
+from rkdeploy.analysis.page.blocks import (
     ABSENT,
     TIMES,
     Block,
@@ -24,8 +23,9 @@ from rkdeploy.analysis.report.page import (
     figure,
     moment,
 )
-from rkdeploy.analysis.report.plots.anchor_plot import anchor_plot
-from rkdeploy.analysis.report.texts import Words
+from rkdeploy.analysis.page.plots.anchor_plot import anchor_plot
+from rkdeploy.analysis.page.texts import Words
+from rkdeploy.analysis.report.model import ModelReport
 
 _WORST = 20
 

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from rkdeploy.analysis.report.model import LayerRow, LayerTable, ModelReport
-from rkdeploy.analysis.report.page import (
+from rkdeploy.analysis.page.blocks import (
     ABSENT,
     Block,
     Cell,
@@ -19,11 +18,12 @@ from rkdeploy.analysis.report.page import (
     facts,
     figure,
 )
-from rkdeploy.analysis.report.plots.layer_plot import LIMITS, Bar, Lane, along_the_network
-from rkdeploy.analysis.report.plots.memory_plot import memory_plot
-from rkdeploy.analysis.report.plots.roofline_plot import Point, roofline_plot
-from rkdeploy.analysis.report.plots.svg import Svg
-from rkdeploy.analysis.report.texts import Words
+from rkdeploy.analysis.page.plots.layer_plot import LIMITS, Bar, Lane, along_the_network
+from rkdeploy.analysis.page.plots.memory_plot import memory_plot
+from rkdeploy.analysis.page.plots.roofline_plot import Point, roofline_plot
+from rkdeploy.analysis.page.plots.svg import Svg
+from rkdeploy.analysis.page.texts import Words
+from rkdeploy.analysis.report.model import LayerRow, LayerTable, ModelReport
 
 _KIB, _MIB = 1 << 10, 1 << 20
 _NO_LIMIT = "built"

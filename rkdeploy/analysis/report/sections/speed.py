@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from rkdeploy.analysis.report.model import MeasuredRun, ModelReport
-from rkdeploy.analysis.report.page import (
+from rkdeploy.analysis.page.blocks import (
     ABSENT,
     TIMES,
     Block,
@@ -20,8 +19,9 @@ from rkdeploy.analysis.report.page import (
     figure,
     moment,
 )
-from rkdeploy.analysis.report.plots.bar_plots import Group, Part, Spread, grouped_bars, spreads, stacked_bar
-from rkdeploy.analysis.report.texts import Words
+from rkdeploy.analysis.page.plots.bar_plots import Group, Part, Spread, grouped_bars, spreads, stacked_bar
+from rkdeploy.analysis.page.texts import Words
+from rkdeploy.analysis.report.model import MeasuredRun, ModelReport
 
 _MIB = 1 << 20
 

@@ -9,8 +9,8 @@ from functools import cache
 import jinja2
 from markupsafe import Markup
 
-from rkdeploy.analysis.report.page import Block, Note, Page, Pictures, Plot, Table
-from rkdeploy.analysis.report.texts import HTML_LANG, Lang, Words
+from rkdeploy.analysis.page.blocks import Block, Note, Page, Pictures, Plot, Table
+from rkdeploy.analysis.page.texts import HTML_LANG, Lang, Words
 
 
 def html_text(page: Page, lang: Lang) -> str:
@@ -52,7 +52,7 @@ def _hash(text: str) -> str:
 @cache
 def _environment() -> jinja2.Environment:
     return jinja2.Environment(
-        loader=jinja2.PackageLoader("rkdeploy.analysis.report", "templates"),
+        loader=jinja2.PackageLoader("rkdeploy.analysis.page", "templates"),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,

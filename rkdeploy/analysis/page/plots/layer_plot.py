@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from rkdeploy.analysis.report.plots.scales import linear, short
-from rkdeploy.analysis.report.plots.svg import Svg
+from rkdeploy.analysis.page.plots.scales import linear, short
+from rkdeploy.analysis.page.plots.svg import Svg
 
 _WIDTH, _LEFT, _RIGHT, _LANE, _GAP, _TOP = 960, 64, 12, 150, 54, 26
 LIMITS = ("compute", "memory", "activation", "attention")

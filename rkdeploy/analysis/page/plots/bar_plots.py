@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from rkdeploy.analysis.report.plots.scales import Scale, linear, short
-from rkdeploy.analysis.report.plots.svg import Svg, shortened, text_width
+from rkdeploy.analysis.page.plots.scales import Scale, linear, short
+from rkdeploy.analysis.page.plots.svg import Svg, shortened, text_width
 
 _WIDTH, _RIGHT = 960, 76
 _MOST_LABEL = 260.0

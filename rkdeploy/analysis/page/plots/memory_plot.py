@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from rkdeploy.analysis.page.plots.scales import linear, short
+from rkdeploy.analysis.page.plots.svg import Svg, shortened, text_width
 from rkdeploy.analysis.report.memory_map import TensorLife
-from rkdeploy.analysis.report.plots.scales import linear, short
-from rkdeploy.analysis.report.plots.svg import Svg, shortened, text_width
 
 _WIDTH, _HEIGHT, _LEFT, _RIGHT, _TOP, _BOTTOM = 960, 380, 64, 12, 28, 46
 _MIB = 1 << 20

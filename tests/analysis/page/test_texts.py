@@ -9,16 +9,17 @@ from typing import get_args
 
 import pytest
 
-import rkdeploy.analysis.report
+import rkdeploy.analysis
+from rkdeploy.analysis.origin import OriginKind
+from rkdeploy.analysis.page.blocks import Status
+from rkdeploy.analysis.page.texts import CATALOGUES, Words
 from rkdeploy.analysis.report.diff.limits import parse_limits
 from rkdeploy.analysis.report.diff.model import Group, Judgement
-from rkdeploy.analysis.report.model import LimitName, PartName, Question, Status
-from rkdeploy.analysis.report.origin import OriginKind
-from rkdeploy.analysis.report.texts import CATALOGUES, Words
+from rkdeploy.analysis.report.model import LimitName, PartName, Question
 from rkdeploy.contract.spec import Fit, Task
 
 EN, ZH = CATALOGUES["en"], CATALOGUES["zh"]
-SOURCES = sorted(Path(rkdeploy.analysis.report.__file__).parent.rglob("*.py"))
+SOURCES = sorted(Path(rkdeploy.analysis.__file__).parent.rglob("*.py"))
 MADE_OF = {  # keys that are put together, and what of
     "origin": OriginKind, "origin_name": OriginKind, "origin_card": OriginKind, "origin_means": OriginKind,
     "speed.not_a_board": OriginKind, "status": Status, "question": Question, "task": Task, "fit": Fit,
@@ -65,8 +66,8 @@ def test_keys_that_are_put_together_are_there() -> None:
 
 def test_no_text_is_left_over() -> None:
     """Each text is used: its key stands in the code, or begins as an f-string of the code does."""
-    package = Path(rkdeploy.analysis.report.__file__).parent
-    code = [path for path in SOURCES if path.stem not in CATALOGUES] + sorted(package.parents[1].glob("cli/report*.py"))
+    package = Path(rkdeploy.analysis.__file__).parent
+    code = [path for path in SOURCES if path.stem not in CATALOGUES] + sorted(package.parent.glob("cli/*.py"))
     nodes = [node for path in code for node in ast.walk(ast.parse(path.read_text()))]
     literals = {node.value for node in nodes if isinstance(node, ast.Constant)}
     begun = {
@@ -74,7 +75,7 @@ def test_no_text_is_left_over() -> None:
         for node in nodes
         if isinstance(node, ast.JoinedStr) and isinstance(node.values[0], ast.Constant)
     }
-    page = (package / "templates/report.html").read_text()
+    page = (package / "page/templates/report.html").read_text()
 
     def used(key: str) -> bool:
         if key in literals or f'"{key}"' in page:

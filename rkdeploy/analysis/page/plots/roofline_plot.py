@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from rkdeploy.analysis.report.plots.scales import logarithmic, short
-from rkdeploy.analysis.report.plots.svg import Svg
+from rkdeploy.analysis.page.plots.scales import logarithmic, short
+from rkdeploy.analysis.page.plots.svg import Svg
 
 _WIDTH, _HEIGHT, _LEFT, _RIGHT, _TOP, _BOTTOM = 960, 420, 76, 24, 30, 52
 

@@ -7,17 +7,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
-from rkdeploy.analysis.report.cards import Card
-from rkdeploy.analysis.report.model import Status
-from rkdeploy.analysis.report.origin import Origin
+from rkdeploy.analysis.origin import Origin
 
 if TYPE_CHECKING:
-    from rkdeploy.analysis.report.plots.svg import Svg
+    from rkdeploy.analysis.page.plots.svg import Svg
 
 ABSENT = "\N{EN DASH}"
 """Stands where there is no figure."""
 TIMES = "\N{MULTIPLICATION SIGN}"
 Align = Literal["left", "right"]
+Status = Literal["good", "attention", "bad", "unproven", "unknown", "plain"]
+"""`plain`: a figure that is neither good nor bad by itself."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,6 +142,24 @@ class Section:
     ident: str
     title: str
     blocks: Sequence[Block]
+
+
+@dataclass(frozen=True, slots=True)
+class Card:
+    """One answer of a summary.
+
+    Attributes:
+        question, status_text, figure, sentence: in words.
+        status: chooses an icon and a color beside `status_text`.
+        origin: of the figure.
+    """
+
+    question: str
+    status: Status
+    status_text: str
+    figure: str
+    sentence: str
+    origin: Origin | None
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from rkdeploy.analysis.report.origin import Origin
-from rkdeploy.analysis.report.texts.en import TEXTS as EN
-from rkdeploy.analysis.report.texts.zh import TEXTS as ZH
+from rkdeploy.analysis.origin import Origin
+from rkdeploy.analysis.page.texts.en import TEXTS as EN
+from rkdeploy.analysis.page.texts.zh import TEXTS as ZH
 
 Lang = Literal["en", "zh"]
 CATALOGUES: dict[Lang, dict[str, str]] = {"en": EN, "zh": ZH}

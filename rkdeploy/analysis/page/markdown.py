@@ -5,9 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 
-from rkdeploy.analysis.report.cards import Card
-from rkdeploy.analysis.report.page import Note, Page, Section, Table
-from rkdeploy.analysis.report.texts import Words
+from rkdeploy.analysis.page.blocks import Card, Note, Page, Section, Table
+from rkdeploy.analysis.page.texts import Words
 
 _MOST_ROWS = 15
 _ACTIVE = re.compile(r"([\\`*_{}\[\]()#+!|<>~&@:])")

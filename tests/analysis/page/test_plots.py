@@ -8,15 +8,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from rkdeploy.analysis.page.plots.anchor_plot import anchor_plot
+from rkdeploy.analysis.page.plots.bar_plots import Group, Part, Spread, grouped_bars, spreads, stacked_bar
+from rkdeploy.analysis.page.plots.layer_plot import Bar, Lane, along_the_network
+from rkdeploy.analysis.page.plots.memory_plot import memory_plot
+from rkdeploy.analysis.page.plots.roofline_plot import Point, roofline_plot
+from rkdeploy.analysis.page.plots.scales import Scale, linear, logarithmic, short
+from rkdeploy.analysis.page.plots.svg import Svg, shortened, text_width
 from rkdeploy.analysis.report.memory_map import TensorLife
 from rkdeploy.analysis.report.model import AnchorLevel
-from rkdeploy.analysis.report.plots.anchor_plot import anchor_plot
-from rkdeploy.analysis.report.plots.bar_plots import Group, Part, Spread, grouped_bars, spreads, stacked_bar
-from rkdeploy.analysis.report.plots.layer_plot import Bar, Lane, along_the_network
-from rkdeploy.analysis.report.plots.memory_plot import memory_plot
-from rkdeploy.analysis.report.plots.roofline_plot import Point, roofline_plot
-from rkdeploy.analysis.report.plots.scales import Scale, linear, logarithmic, short
-from rkdeploy.analysis.report.plots.svg import Svg, shortened, text_width
 
 ANY = st.floats(-1e18, 1e18)
 
