@@ -1,7 +1,7 @@
 # make setup   .venv with everything, the vendor's toolkit included, in the versions of locks/
 # make demo    build the sample model, prove it, run it in the NPU simulator, draw boxes
 # make test    all tests, with the system packages they need;  make test-fast leaves out those that run the toolkit
-# make lint    ruff, formatting, mypy
+# make lint    ruff, formatting, spelling, mypy
 # make lock    bring locks/ up to date;  make test-resolutions tests the versions that pyproject.toml allows
 
 SUPPORTED := import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 12))
@@ -78,6 +78,7 @@ test-resolutions: setup
 lint: setup
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/typos --quiet
 	$(BIN)/mypy
 
 format: setup

@@ -152,7 +152,7 @@ def build_command(
     data: Annotated[
         Path | None,
         typer.Option(
-            help="Labelled images (data.yaml, COCO file): measure float and the built model on them, and fail where it "
+            help="Labeled images (data.yaml, COCO file): measure float and the built model on them, and fail where it "
             "lost more than --max-drop.",
             rich_help_panel=ACCURACY,
         ),
@@ -189,7 +189,7 @@ def build_command(
     from rkdeploy.host.graph.cut import CutOptions
 
     if data is None and (max_drop is not None or data_labels is not None or data_count is not None):
-        raise typer.BadParameter("Accuracy is measured on labelled images: name them with --data.", param_hint="--data")
+        raise typer.BadParameter("Accuracy is measured on labeled images: name them with --data.", param_hint="--data")
     gate = (
         GateOptions(data, 0.01 if max_drop is None else max_drop, data_split, data_labels, data_count) if data else None
     )

@@ -82,7 +82,7 @@ def compare_command(
     data: Annotated[
         Path | None,
         typer.Option(
-            help="Labelled images (data.yaml, COCO file) to measure accuracy on.",
+            help="Labeled images (data.yaml, COCO file) to measure accuracy on.",
             rich_help_panel=ACCURACY,
             show_default=False,
         ),
@@ -120,7 +120,7 @@ def compare_command(
     from rkdeploy.system.atomic_file import refuse_folder, write_atomically
 
     if data is None and (data_labels is not None or data_count is not None):
-        raise typer.BadParameter("Accuracy is measured on labelled images: name them with --data.", param_hint="--data")
+        raise typer.BadParameter("Accuracy is measured on labeled images: name them with --data.", param_hint="--data")
     file = None if as_json in (None, "-") else Path(str(as_json))
     if file is not None:
         refuse_folder(file)

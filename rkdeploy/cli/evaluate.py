@@ -1,4 +1,4 @@
-"""`rkdeploy eval`: how accurate a bundle is on labelled images, float beside what was built."""
+"""`rkdeploy eval`: how accurate a bundle is on labeled images, float beside what was built."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 from rkdeploy.cli.backend_option import AUTO, ToolkitPythonOption
 from rkdeploy.cli.bundle_argument import chosen_bundle
 from rkdeploy.cli.console import err, out, print_warning
-from rkdeploy.cli.model_options import LABELLED, CountOption, LabelsOption, SplitOption
+from rkdeploy.cli.model_options import LABELED, CountOption, LabelsOption, SplitOption
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -37,8 +37,8 @@ def eval_command(
     data: Annotated[
         Path,
         typer.Option(
-            help="Labelled images: a data.yaml, a COCO file (.json), or a classifier's folder of class folders.",
-            rich_help_panel=LABELLED,
+            help="Labeled images: a data.yaml, a COCO file (.json), or a classifier's folder of class folders.",
+            rich_help_panel=LABELED,
             show_default=False,
         ),
     ],
@@ -52,7 +52,7 @@ def eval_command(
         Path | None,
         typer.Option(
             help="Folder of a COCO file's images. Default: looked for around it.",
-            rich_help_panel=LABELLED,
+            rich_help_panel=LABELED,
             show_default=False,
         ),
     ] = None,
@@ -111,7 +111,7 @@ def eval_command(
     toolkit_python: ToolkitPythonOption = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the figures as JSON.")] = False,
 ) -> None:
-    """Measure the accuracy of a bundle on labelled images."""
+    """Measure the accuracy of a bundle on labeled images."""
     from rkdeploy.cli.evaluate_table import print_accuracy
     from rkdeploy.device.runtime.protocol import RuntimeOptions
     from rkdeploy.evaluate.run import EvaluationOptions, evaluate

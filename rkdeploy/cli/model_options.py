@@ -1,4 +1,4 @@
-"""Options that several commands share: the model, its input, the calibration images, the labelled images."""
+"""Options that several commands share: the model, its input, the calibration images, the labeled images."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ INPUT: Final = "Input"
 QUANTIZATION: Final = "Quantization"
 GRAPH: Final = "Graph"
 ACCURACY: Final = "Accuracy"
-LABELLED: Final = "Data"
+LABELED: Final = "Data"
 OUTPUT: Final = "Output"
 """Headings of --help."""
 
 _LABELS_HELP: Final = "Folder of the label files, beside images. Default: what the data.yaml says, or labels."
-_COUNT_HELP: Final = "Labelled images at most, always the same. Default: all."
+_COUNT_HELP: Final = "Labeled images at most, always the same. Default: all."
 
 
 class Color(str, Enum):
@@ -163,10 +163,10 @@ DataCountOption = Annotated[
     ),
 ]
 
-# Of commands that need labelled images, where nothing else has the short names.
+# Of commands that need labeled images, where nothing else has the short names.
 SplitOption = Annotated[
     str,
-    typer.Option("--split", "--data-split", help="Of a data.yaml: train, val, test.", rich_help_panel=LABELLED),
+    typer.Option("--split", "--data-split", help="Of a data.yaml: train, val, test.", rich_help_panel=LABELED),
 ]
 LabelsOption = Annotated[
     str | None,
@@ -174,7 +174,7 @@ LabelsOption = Annotated[
         "--labels",
         "--data-labels",
         help=_LABELS_HELP,
-        rich_help_panel=LABELLED,
+        rich_help_panel=LABELED,
         show_default=False,
     ),
 ]
@@ -185,7 +185,7 @@ CountOption = Annotated[
         "--data-count",
         help=_COUNT_HELP,
         min=1,
-        rich_help_panel=LABELLED,
+        rich_help_panel=LABELED,
         show_default=False,
     ),
 ]

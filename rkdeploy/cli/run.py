@@ -14,7 +14,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColum
 from rkdeploy.cli.backend_option import AUTO, BackendOption, ToolkitPythonOption, settled
 from rkdeploy.cli.bundle_argument import chosen_bundle
 from rkdeploy.cli.console import err, plain, print_warning
-from rkdeploy.cli.run_report import figures_source, many, report_failed, require_frames, status_line, summarise
+from rkdeploy.cli.run_report import figures_source, many, report_failed, require_frames, status_line, summarize
 from rkdeploy.cli.tally import Tally
 from rkdeploy.device.web.address import DEFAULT_ADDRESS
 
@@ -224,7 +224,7 @@ def run_command(
         places = {"Drawn": save, "JSON lines": None if jsonl == "-" else jsonl, "Recorded": record}
         written = {what: str(where) for what, where in places.items() if where is not None}
         source_of_figures = figures_source(pipeline, runtimes[0])
-        summarise(tally, stats, source_of_figures, written, skipped, to_stderr=jsonl == "-")
+        summarize(tally, stats, source_of_figures, written, skipped, to_stderr=jsonl == "-")
     if failure is not None:
         raise failure
     if signals.received is not None:

@@ -66,7 +66,7 @@ def report_failed(stats: PipelineStats, *, live: bool) -> None:
     print_warning(text)
 
 
-def summarise(
+def summarize(
     tally: Tally, stats: PipelineStats, figures_from: str, written: Mapping[str, str], skipped: Sequence[str], *,
     to_stderr: bool,
 ) -> None:  # fmt: skip

@@ -17,7 +17,7 @@ from rkdeploy.cli.backend_option import ToolkitPythonOption
 from rkdeploy.cli.build import build_and_print
 from rkdeploy.cli.console import err, out, plain, print_warning
 from rkdeploy.cli.model_options import (
-    LABELLED,
+    LABELED,
     OUTPUT,
     CalibOption,
     CfgOption,
@@ -57,8 +57,8 @@ def tune_command(
     data: Annotated[
         Path,
         typer.Option(
-            help="Labelled images: a data.yaml, a COCO file (.json), or a classifier's folder of class folders.",
-            rich_help_panel=LABELLED,
+            help="Labeled images: a data.yaml, a COCO file (.json), or a classifier's folder of class folders.",
+            rich_help_panel=LABELED,
             show_default=False,
         ),
     ],

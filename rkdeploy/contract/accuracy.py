@@ -26,7 +26,7 @@ class ClassFigures:
 
     Attributes:
         name: of the class.
-        truths: labelled objects.
+        truths: labeled objects.
         map50, map50_95: average precision at an overlap of 0.5, and mean over 0.5, 0.55, ... 0.95.
         precision, recall: at the chosen confidence and an overlap of 0.5.
     """
@@ -97,8 +97,8 @@ class MapFigures:
 
     Attributes:
         name: of the output.
-        mean_iou: over the classes that are labelled anywhere.
-        pixel_accuracy: share of labelled pixels of the right class.
+        mean_iou: over the classes that are labeled anywhere.
+        pixel_accuracy: share of labeled pixels of the right class.
         classes: in the map's order.
     """
 

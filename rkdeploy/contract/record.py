@@ -385,7 +385,7 @@ class BuildRecord:
         warnings: everything that the user was warned of.
         schema_version: version of this schema.  Files from before it was written have version 1.
         compiled: layers and memory as the toolkit's compiler predicts them; None where its log did not say.
-        accuracy: float and the built model in the simulator on labelled images; None where none were given.
+        accuracy: float and the built model in the simulator on labeled images; None where none were given.
         request: hash of everything that was asked for, see `rkdeploy.host.building.request`; None in older bundles.
         proof: what `agreement` proves; None in older bundles.
     """

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 FEW_IMAGES = 20
 THUMBNAIL_SIDE = 32
 FLAT_STD = 2.0
-"""Grey levels of standard deviation in the thumbnail below which a picture counts as one flat colour."""
+"""Grey levels of standard deviation in the thumbnail below which a picture counts as one flat color."""
 BLACK_LEVEL = 16.0
 """Mean grey level below which a flat picture counts as black."""
 REPEATED = 3
@@ -66,7 +66,7 @@ def content_warnings(sizes: Sequence[tuple[str, int, int]], thumbnails: NDArray[
         listed = named([name for name, _ in brightness])
         of_them = f" ({black} of them black)" if black else ""
         warnings.append(
-            f"{len(brightness)} of {len(names)} images are one flat colour{of_them}: {listed}."
+            f"{len(brightness)} of {len(names)} images are one flat color{of_them}: {listed}."
             " They add nothing to calibration; a camera that was covered or not ready makes such pictures."
         )
     warnings.extend(_alike([name for name, skip in zip(names, flat, strict=True) if not skip], thumbnails[~flat]))
@@ -90,7 +90,7 @@ def content_faults(thumbnails: NDArray[np.float32], duplicates: int) -> list[str
     if flat * 2 > different:
         black = int(((thumbnails.std(axis=1) < FLAT_STD) & (thumbnails.mean(axis=1) < BLACK_LEVEL)).sum())
         faults.append(
-            f"{flat} of {different} calibration images are one flat colour"
+            f"{flat} of {different} calibration images are one flat color"
             + (f", {black} of them black." if black else ".")
         )
     return faults
@@ -102,9 +102,9 @@ def _alike(names: Sequence[str], thumbnails: NDArray[np.float32]) -> list[str]:
     if n < 2:
         return []
     brightness = thumbnails.mean(axis=1)
-    centred = thumbnails - brightness[:, None]
-    centred /= np.linalg.norm(centred, axis=1, keepdims=True)
-    correlation = centred @ centred.T
+    centered = thumbnails - brightness[:, None]
+    centered /= np.linalg.norm(centered, axis=1, keepdims=True)
+    correlation = centered @ centered.T
     near = np.abs(brightness[:, None] - brightness[None, :]) < BRIGHTNESS_STEP
     pairs = np.triu_indices(n, 1)
     median = float(np.median(correlation[pairs]))

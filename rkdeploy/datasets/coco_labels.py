@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import numpy as np
 
-from rkdeploy.datasets.truth import DataError, DataImage, LabelledSet, Polygons, RunLengths, Truth
+from rkdeploy.datasets.truth import DataError, DataImage, LabeledSet, Polygons, RunLengths, Truth
 from rkdeploy.errors import shown
 from rkdeploy.system.text_file import TextFileError, decode_text, has_mark
 from rkdeploy.system.written_path import find_written
@@ -79,7 +79,7 @@ class CocoLabels:
         )
 
 
-def read_coco(file: Path, spec: ModelSpec, images: Path | None = None) -> LabelledSet:
+def read_coco(file: Path, spec: ModelSpec, images: Path | None = None) -> LabeledSet:
     """Read a COCO file for a model.
 
     Categories are the model's classes by name.  Annotations of others are left out, and the set says so.
@@ -125,7 +125,7 @@ def read_coco(file: Path, spec: ModelSpec, images: Path | None = None) -> Labell
                                                                           for c in content.categories}]  # fmt: skip
     if missing:
         notes.append(f'"{file}" has no category for the model\'s {shown(", ".join(missing))}.')
-    return LabelledSet(
+    return LabeledSet(
         source=f'"{file}"',
         images=tuple(DataImage(name, find_written(name, folder)) for name in sorted(set(names.values()))),
         objects=CocoLabels(of_images, spec),

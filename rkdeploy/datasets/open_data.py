@@ -1,4 +1,4 @@
-"""From what a user names to labelled images: a data.yaml, a COCO file, or a folder with a folder for each class."""
+"""From what a user names to labeled images: a data.yaml, a COCO file, or a folder with a folder for each class."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from rkdeploy.datasets.coco_labels import read_coco
 from rkdeploy.datasets.data_yaml import YAML_SUFFIXES, Split, images_in_folder, read_data_yaml, relative_posix
-from rkdeploy.datasets.truth import DataError, DataImage, LabelledSet, finds_objects
+from rkdeploy.datasets.truth import DataError, DataImage, LabeledSet, finds_objects
 from rkdeploy.datasets.yolo_labels import (
     BadLabelsError,
     LabelForm,
@@ -41,7 +41,7 @@ def open_data(
     labels: str | None = None,
     images: Path | None = None,
     limit: int | None = None,
-) -> LabelledSet:
+) -> LabeledSet:
     """Find and read the labels of a data set; its pictures are not read yet.
 
     Args:
@@ -70,7 +70,7 @@ def open_data(
     return replace(found, images=kept, notes=(*found.notes, f"{limit} of {len(found.images)} images were taken."))
 
 
-def _open(data: Path, spec: ModelSpec, split: str, labels: str | None, images: Path | None) -> LabelledSet:
+def _open(data: Path, spec: ModelSpec, split: str, labels: str | None, images: Path | None) -> LabeledSet:
     classifies = any(output.role == "class_scores" for output in spec.outputs)
     if data.suffix.lower() == ".json":
         if classifies or spec.task == "obb":
@@ -106,20 +106,20 @@ def _images_of(yaml: DataYaml, name: str) -> tuple[Path, ...]:
     return split.files
 
 
-def _from_yaml(yaml: DataYaml, files: Sequence[Path], spec: ModelSpec, labels: str, source: str) -> LabelledSet:
+def _from_yaml(yaml: DataYaml, files: Sequence[Path], spec: ModelSpec, labels: str, source: str) -> LabeledSet:
     notes = list(require_classes(yaml.class_names, spec.class_names, f'"{yaml.path}"'))
     maps = _mask_files(files, spec, notes)
     form = _form(yaml, spec)
     read, bad = _read_all(files, yaml.root, labels, form) if finds_objects(spec) else ({}, {})
-    labelled = any(len(found.class_ids) for found in read.values())
-    if not labelled and not maps:
+    labeled = any(len(found.class_ids) for found in read.values())
+    if not labeled and not maps:
         reason = f' ("{next(iter(bad))}" {next(iter(bad.values()))})' if bad else ""
         raise DataError(
             f'No image of the {source} has labels{reason}: looked for files such as "{label_file(files[0], labels)}".',
             "Labels lie beside the images, with the folder `images` replaced; name another with --data-labels.",
         )
-    if not labelled and finds_objects(spec):
-        notes.append(f"The {source} has no labelled objects: class maps are evaluated only.")
+    if not labeled and finds_objects(spec):
+        notes.append(f"The {source} has no labeled objects: class maps are evaluated only.")
     if bad:
         named = "; ".join(f'"{file}" {why}' for file, why in list(bad.items())[:_NAMED])
         notes.append(f"{len(bad)} label files are unusable, and their images left out, as in training: {named}.")
@@ -127,9 +127,9 @@ def _from_yaml(yaml: DataYaml, files: Sequence[Path], spec: ModelSpec, labels: s
     taken = [
         DataImage(name, file, maps=maps[index] if maps else ())
         for index, (name, file) in enumerate(zip(names, files, strict=True))
-        if not labelled or name in read
+        if not labeled or name in read
     ]
-    return LabelledSet(source, tuple(taken), YoloLabels(read, form) if labelled else None, notes=tuple(notes))
+    return LabeledSet(source, tuple(taken), YoloLabels(read, form) if labeled else None, notes=tuple(notes))
 
 
 def _form(yaml: DataYaml, spec: ModelSpec) -> LabelForm:
@@ -171,7 +171,7 @@ def _mask_files(files: Sequence[Path], spec: ModelSpec, notes: list[str]) -> lis
     return found
 
 
-def _class_folders(files: Sequence[Path], root: Path, spec: ModelSpec, source: str) -> LabelledSet:
+def _class_folders(files: Sequence[Path], root: Path, spec: ModelSpec, source: str) -> LabeledSet:
     """Images whose folder names their class."""
     folders = sorted({file.parent.name for file in files})
     ids = {name: i for i, name in reversed(list(enumerate(spec.class_names)))}
@@ -189,4 +189,4 @@ def _class_folders(files: Sequence[Path], root: Path, spec: ModelSpec, source: s
             _FORMS,
         )
     images = (DataImage(relative_posix(file, root), file, ids[file.parent.name]) for file in files)
-    return LabelledSet(source, tuple(images), None, notes=tuple(notes))
+    return LabeledSet(source, tuple(images), None, notes=tuple(notes))

@@ -1,4 +1,4 @@
-"""What labelled images say: the objects, the class or the class maps that a model should find."""
+"""What labeled images say: the objects, the class or the class maps that a model should find."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Polygons = list[list[float]]
 
 
 class DataError(RkdeployError):
-    """A labelled data set that is missing or unusable."""
+    """A labeled data set that is missing or unusable."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,15 +32,15 @@ class RunLengths:
 
 @dataclass(frozen=True, slots=True)
 class Truth:
-    """The labelled objects of one image, in source pixels.
+    """The labeled objects of one image, in source pixels.
 
     Attributes:
         xyxy: (G, 4) float64, x1, y1, x2, y2.
         class_ids: (G,) int64, of the model's classes.
         areas: (G,) float64 square pixels: what object keypoint similarity measures distances by.
         crowd: (G,) bool: regions in which detections are neither right nor wrong.
-        keypoints: (G, K, 3) float64, x, y and visibility (0 is not labelled); None where the data has none.
-        rotated: (G, 5) float32, centre x, y, width, height, angle in radians; None for upright boxes.
+        keypoints: (G, K, 3) float64, x, y and visibility (0 is not labeled); None where the data has none.
+        rotated: (G, 5) float32, center x, y, width, height, angle in radians; None for upright boxes.
         outlines: one an object; None where the data has none.
     """
 
@@ -74,7 +74,7 @@ class DataImage:
 
 
 class ObjectLabels(Protocol):
-    """The labelled objects of a data set."""
+    """The labeled objects of a data set."""
 
     def of(self, name: str, source_hw: tuple[int, int]) -> Truth:
         """Those of one image.
@@ -87,13 +87,13 @@ class ObjectLabels(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class LabelledSet:
-    """Labelled images.
+class LabeledSet:
+    """Labeled images.
 
     Attributes:
         source: where they come from, as a user reads it.
         images: sorted by name.
-        objects: their labelled objects; None for classifiers, and models that give class maps only.
+        objects: their labeled objects; None for classifiers, and models that give class maps only.
         from_coco: whether it is a COCO file, whose figures are usually given as COCO computes them.
         notes: what the user should know: images left out, classes that do not fit.
     """

@@ -1,6 +1,6 @@
 """Labels as YOLO's training reads them: a text file an image, a line an object, everything as shares of the image.
 
-    class x y w h                        a box: centre and size
+    class x y w h                        a box: center and size
     class x1 y1 x2 y2 x3 y3 ...          an outline; four corners for a rotated box
     class x y w h px1 py1 [v1] px2 ...   a box and its keypoints
 
@@ -58,7 +58,7 @@ class ShareLabels:
 
     Attributes:
         class_ids: (G,).
-        xywh: (G, 4), centre and size; of an outline the box around it.
+        xywh: (G, 4), center and size; of an outline the box around it.
         outlines: (P, 2) x, y each; empty where the lines are boxes.
         keypoints: (G, K, 3); None without.
     """
@@ -137,7 +137,7 @@ def parse_labels(text: str, form: LabelForm) -> ShareLabels:
     points = np.array([row[4:] for row in shares]).reshape(-1, form.keypoints, form.dimensions)
     keypoints = np.empty((len(points), form.keypoints, 3))
     keypoints[:, :, :2] = points[:, :, :2]
-    # Without a visibility a point is labelled unless it is negative: ultralytics' dataset (8.4).
+    # Without a visibility a point is labeled unless it is negative: ultralytics' dataset (8.4).
     keypoints[:, :, 2] = points[:, :, 2] if form.dimensions == 3 else 2.0 * (points >= 0).all(axis=2)
     return ShareLabels(class_ids, xywh, keypoints=keypoints)
 

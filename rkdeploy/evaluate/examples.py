@@ -45,7 +45,7 @@ class KeptObject:
         score: 0..1.
         class_id: index into the contract's class names.
         keypoints: x, y, visibility each; None for models without.
-        rotated: centre x, y, width, height, angle in radians; None for upright boxes.
+        rotated: center x, y, width, height, angle in radians; None for upright boxes.
         mask: COCO run lengths of the whole picture; None for models without masks.
     """
 

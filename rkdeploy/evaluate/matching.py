@@ -1,4 +1,4 @@
-"""Which predictions find which labelled object, by the rules of COCO's own tool (pycocotools).
+"""Which predictions find which labeled object, by the rules of COCO's own tool (pycocotools).
 
 It measures the overlap of boxes and masks and the similarity of keypoints, and matches them, image by image and class
 by class: from the best score downwards each prediction takes the free object that it overlaps most, if by enough.  It
@@ -81,7 +81,7 @@ def match_all(
 
     Args:
         kind: what is compared.
-        images: labelled objects and predictions of each image.
+        images: labeled objects and predictions of each image.
         class_count: of the model.
         keypoints: points an object.
 
@@ -90,7 +90,7 @@ def match_all(
 
     Raises:
         RkdeployError: when pycocotools is not installed.
-        DataError: when a labelled mask is damaged.
+        DataError: when a labeled mask is damaged.
     """
     gathered: dict[int, _Gathered] = defaultdict(lambda: _Gathered([], [], []))
     chunk: list[tuple[Truth, Prediction]] = []
@@ -105,7 +105,7 @@ def match_all(
 
 
 def keypoint_sigmas(count: int) -> NDArray[np.float64]:
-    """How exactly each keypoint can be labelled: COCO's for a person's 17, 1 / count for others, as ultralytics."""
+    """How exactly each keypoint can be labeled: COCO's for a person's 17, 1 / count for others, as ultralytics."""
     return _PERSON_SIGMAS if count == len(_PERSON_SIGMAS) else np.full(count, 1.0 / count)
 
 
@@ -139,7 +139,7 @@ def _match_some(
 def _annotations(
     kind: Kind, images: list[tuple[Truth, Prediction]]
 ) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-    """Labelled objects and predictions as the tool has them.  Identities begin at 1: the tool takes 0 for none."""
+    """Labeled objects and predictions as the tool has them.  Identities begin at 1: the tool takes 0 for none."""
     truths: list[dict[str, Any]] = []
     predictions: list[dict[str, Any]] = []
     for image_id, (truth, found) in enumerate(images):
@@ -222,7 +222,7 @@ def _evaluated(
         try:
             tool.evaluate()
         except (ValueError, TypeError) as error:  # of its mask code, for run lengths that fit no image
-            raise DataError(f"A labelled mask cannot be read: {error}.") from error
+            raise DataError(f"A labeled mask cannot be read: {error}.") from error
     results: list[dict[str, Any] | None] = tool.evalImgs
     return results
 

@@ -1,4 +1,4 @@
-"""What a model found in one labelled image, kept for scoring, and its form in a file."""
+"""What a model found in one labeled image, kept for scoring, and its form in a file."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Prediction:
         masks: COCO run lengths, one an object; None where the model has none.
         ranking: (K,) int32 class ids, best first, of a classifier; else None.
         confusions: of each class map (truth, found) pixels, (n, n) int64.
-        unlabelled: of each class map the pixels with the value 255, which say nothing.
+        unlabeled: of each class map the pixels with the value 255, which say nothing.
         failure: why the image could not be read; empty where it was.
     """
 
@@ -38,7 +38,7 @@ class Prediction:
     masks: tuple[str, ...] | None = None
     ranking: NDArray[np.int32] | None = None
     confusions: tuple[NDArray[np.int64], ...] = ()
-    unlabelled: tuple[int, ...] = ()
+    unlabeled: tuple[int, ...] = ()
     failure: str = ""
 
 
@@ -47,7 +47,7 @@ def prediction_of(
     found: Detections,
     source_hw: tuple[int, int],
     confusions: tuple[NDArray[np.int64], ...],
-    unlabelled: tuple[int, ...],
+    unlabeled: tuple[int, ...],
 ) -> Prediction:
     """What is kept of the detections of an image."""
     masks = found.masks
@@ -62,7 +62,7 @@ def prediction_of(
         masks=None if masks is None else tuple(rle_counts(m.pixels, m.left, m.top, source_hw) for m in masks),
         ranking=None if found.ranking is None else found.ranking.class_ids,
         confusions=confusions,
-        unlabelled=unlabelled,
+        unlabeled=unlabeled,
     )
 
 
@@ -92,7 +92,7 @@ class _Stored(msgspec.Struct):
     masks: list[str] | None
     ranking: _Array | None
     confusions: list[_Array]
-    unlabelled: list[int]
+    unlabeled: list[int]
     failure: bytes  # it has the name
 
 
@@ -115,7 +115,7 @@ def encoded(predictions: list[Prediction], figures_from: str) -> bytes:
             masks=None if p.masks is None else list(p.masks),
             ranking=None if p.ranking is None else _packed(p.ranking),
             confusions=[_packed(c) for c in p.confusions],
-            unlabelled=list(p.unlabelled),
+            unlabeled=list(p.unlabeled),
             failure=_bytes(p.failure),
         )
         for p in predictions
@@ -148,7 +148,7 @@ def _prediction(s: _Stored) -> Prediction:
         masks=None if s.masks is None else tuple(s.masks),
         ranking=None if s.ranking is None else _unpacked(s.ranking, np.int32, (-1,)),
         confusions=tuple(_unpacked(c, np.int64, (-1, -1)) for c in s.confusions),
-        unlabelled=tuple(s.unlabelled),
+        unlabeled=tuple(s.unlabeled),
         failure=s.failure.decode(*_AS_NAMED),
     )
 

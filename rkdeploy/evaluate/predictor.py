@@ -1,4 +1,4 @@
-"""One labelled image through a network: what is found, in source pixels."""
+"""One labeled image through a network: what is found, in source pixels."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from rkdeploy.device.runtime.protocol import HeadTensor
     from rkdeploy.images.fit import Letterboxed
 
-UNLABELLED: Final = 255
+UNLABELED: Final = 255
 """Value of the pixels of a mask that say nothing, as in Cityscapes and VOC."""
 
 
@@ -85,27 +85,27 @@ class Predictor:
             DataError: when a mask of the image is unusable.
         """
         found = self._postprocess(tensors, transform if self._clips_boxes else _WholeBoxes.of(transform))
-        confusions, unlabelled = self._confusions(image, found) if image.maps else ((), ())
-        return prediction_of(image.name, found, transform.source_hw, confusions, unlabelled)
+        confusions, unlabeled = self._confusions(image, found) if image.maps else ((), ())
+        return prediction_of(image.name, found, transform.source_hw, confusions, unlabeled)
 
     def _confusions(self, image: DataImage, found: Detections) -> tuple[tuple[NDArray[np.int64], ...], tuple[int, ...]]:
-        """Of each class map the pixels by true and found class, and how many are unlabelled."""
-        confusions, unlabelled = [], []
+        """Of each class map the pixels by true and found class, and how many are unlabeled."""
+        confusions, unlabeled = [], []
         for file, one in zip(image.maps, found.class_maps, strict=True):
             truth = read_mask(file, one.class_ids.shape, len(one.class_names))
-            known = truth != UNLABELLED
+            known = truth != UNLABELED
             classes = len(one.class_names)
             cells = np.bincount(truth[known].astype(np.intp) * classes + one.class_ids[known], minlength=classes**2)
             confusions.append(cells.reshape(classes, classes).astype(np.int64))
-            unlabelled.append(int(truth.size - known.sum()))
-        return tuple(confusions), tuple(unlabelled)
+            unlabeled.append(int(truth.size - known.sum()))
+        return tuple(confusions), tuple(unlabeled)
 
 
 def read_mask(file: Path, shape: tuple[int, ...], classes: int) -> NDArray[np.uint8]:
     """A mask of class ids, (H, W) uint8; 255 says nothing.
 
     Raises:
-        DataError: when it cannot be read, has colours, another size than its image, or another class.
+        DataError: when it cannot be read, has colors, another size than its image, or another class.
     """
     try:
         data = read_image_bytes(file)
@@ -119,11 +119,11 @@ def read_mask(file: Path, shape: tuple[int, ...], classes: int) -> NDArray[np.ui
         raise DataError(
             f'Mask "{file}" has {1 if mask.ndim == 2 else mask.shape[2]} channels of {mask.dtype}, expected one of '
             "uint8 with class ids.",
-            "A colour or palette image must be turned into class ids first.",
+            "A color or palette image must be turned into class ids first.",
         )
     if mask.shape != shape:
         raise DataError(f'Mask "{file}" is {mask.shape[1]}x{mask.shape[0]}, its image {shape[1]}x{shape[0]}.')
-    above = mask[(mask >= classes) & (mask != UNLABELLED)]
+    above = mask[(mask >= classes) & (mask != UNLABELED)]
     if above.size:
         raise DataError(f'Mask "{file}" has the class {above[0]}, expected 0 to {classes - 1}, or 255 for none.')
     return np.asarray(mask, np.uint8)

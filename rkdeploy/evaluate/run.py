@@ -24,7 +24,7 @@ from rkdeploy.evaluate.workers import Network, predict_parts
 if TYPE_CHECKING:
     from rkdeploy.contract.bundle import Bundle
     from rkdeploy.contract.spec import ModelSpec
-    from rkdeploy.datasets.truth import LabelledSet
+    from rkdeploy.datasets.truth import LabeledSet
 
 LOWEST_CONFIDENCE: Final = 0.001
 _FLOAT_BACKENDS: Final = frozenset({"onnxruntime", "opencv_dnn"})
@@ -117,7 +117,7 @@ def evaluate(bundle: Bundle, options: EvaluationOptions, progress: Progress) -> 
 def _evaluate_one(
     bundle: Bundle,
     backend: str,
-    data: LabelledSet,
+    data: LabeledSet,
     thresholds: Thresholds,
     chosen: Thresholds,
     options: EvaluationOptions,
@@ -144,7 +144,7 @@ def _evaluate_one(
 def _predicted(
     bundle: Bundle,
     backend: str,
-    data: LabelledSet,
+    data: LabeledSet,
     thresholds: Thresholds,
     options: EvaluationOptions,
     progress: Progress,

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from rkdeploy.contract.spec import ModelSpec
-    from rkdeploy.datasets.truth import LabelledSet, ObjectLabels, Truth
+    from rkdeploy.datasets.truth import LabeledSet, ObjectLabels, Truth
     from rkdeploy.device.postprocess.thresholds import Thresholds
     from rkdeploy.evaluate.predictions import Prediction
 
@@ -48,7 +48,7 @@ def kinds_of(spec: ModelSpec) -> tuple[Kind, ...]:
 
 
 def score(
-    data: LabelledSet,
+    data: LabeledSet,
     predictions: Sequence[Prediction],
     spec: ModelSpec,
     chosen: Thresholds,
@@ -60,7 +60,7 @@ def score(
     """The figures of one backend.
 
     Args:
-        data: the labelled images.
+        data: the labeled images.
         predictions: one an image, in their order.
         spec: the contract.
         chosen: the confidences of the precision and recall that are reported.
@@ -152,8 +152,8 @@ def _class_maps(predictions: Sequence[Prediction], spec: ModelSpec) -> tuple[Map
     figures = []
     for index, stated in enumerate(spec.class_maps):
         counts = np.sum([p.confusions[index] for p in predictions], axis=0)
-        unlabelled = sum(p.unlabelled[index] for p in predictions)
-        if len(counts) == 2 and not counts[1].any() and unlabelled:
+        unlabeled = sum(p.unlabeled[index] for p in predictions)
+        if len(counts) == 2 and not counts[1].any() and unlabeled:
             raise DataError(
                 f'The masks of "{stated.output}" hold 0 and 255 only, and 255 stands for pixels that say nothing.',
                 f"Write {stated.class_names[1]} as 1.",
@@ -166,12 +166,12 @@ def _class_map(name: str, class_names: Sequence[str], counts: NDArray[np.int64])
     """Figures of one map from its (truth, found) pixels."""
     both = np.diag(counts)
     either = counts.sum(0) + counts.sum(1) - both
-    labelled = counts.sum(1) > 0
+    labeled = counts.sum(1) > 0
     ious = [float(b / e) if e else None for b, e in zip(both, either, strict=True)]
     total = int(counts.sum())
     return MapFigures(
         name=name,
-        mean_iou=_mean([iou for iou, there in zip(ious, labelled, strict=True) if there]),
+        mean_iou=_mean([iou for iou, there in zip(ious, labeled, strict=True) if there]),
         pixel_accuracy=float(both.sum() / total) if total else None,
         classes=tuple(MapClassFigures(n, iou) for n, iou in zip(class_names, ious, strict=True)),
     )

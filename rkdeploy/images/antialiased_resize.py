@@ -63,7 +63,7 @@ class Resampling:
         for start in range(0, count, _BLOCK):
             stop = min(start + _BLOCK, count)
             centers = (np.arange(start, stop) + first + 0.5) * scale
-            # Source pixels whose centre lies under the triangle; Pillow rounds the ends of this range alike.
+            # Source pixels whose center lies under the triangle; Pillow rounds the ends of this range alike.
             lows = np.maximum((centers - half_width + 0.5).astype(np.intp), 0)
             highs = np.minimum((centers + half_width + 0.5).astype(np.intp), source)
             low, high = int(lows.min()), int(highs.max())

@@ -30,7 +30,7 @@ def rle_counts(pixels: NDArray[np.bool_], left: int, top: int, image_hw: tuple[i
 def _run_lengths(pixels: NDArray[np.bool_], left: int, top: int, height: int, total: int) -> NDArray[np.int64]:
     """Lengths of the runs, background first."""
     rows, columns = pixels.shape
-    # Column after column, a row of background behind each: where neighbours differ, a run begins or ends.
+    # Column after column, a row of background behind each: where neighbors differ, a run begins or ends.
     flat = np.zeros(1 + columns * (rows + 1), np.bool_)
     flat[1:].reshape(columns, rows + 1)[:, :rows] = pixels.T
     column, row = np.divmod(np.flatnonzero(flat[1:] != flat[:-1]).astype(np.int64), rows + 1)

@@ -225,7 +225,7 @@ def _png_size(data: bytes) -> tuple[int, int]:
         kind, end = data[at + 4 : at + 8], at + 8 + length
         if end + 4 > len(data):
             break
-        # Lower-case chunks are decoration (dates, colour profiles); damage there does not touch the picture.
+        # Lower-case chunks are decoration (dates, color profiles); damage there does not touch the picture.
         if kind[:1].isupper() and zlib.crc32(data[at + 4 : end]) != struct.unpack_from(">I", data, end)[0]:
             raise _BrokenImageError(f"is a damaged PNG: the checksum of its chunk {kind!r} is wrong")
         if kind == b"IEND":

@@ -79,7 +79,7 @@ class LetterboxTransform:
         return points
 
     def rotated_to_source(self, rotated: NDArray[np.floating[Any]]) -> NDArray[np.float32]:
-        """Boxes (N, 5) centre x, y, width, height, angle in input pixels to a new (N, 5) in source pixels, not clipped.
+        """Boxes (N, 5) center x, y, width, height, angle in input pixels to a new (N, 5) in source pixels, not clipped.
 
         The two scales must be equal: otherwise they would not stay rectangular.
         """
@@ -116,7 +116,7 @@ class Letterboxed:
     """One image ready for the network, however it was fitted.
 
     Attributes:
-        image: (1, height, width, 3) uint8, contiguous, in the contract's colour order.  It is the `Letterbox`'s own
+        image: (1, height, width, 3) uint8, contiguous, in the contract's color order.  It is the `Letterbox`'s own
             buffer: valid until the next call, copy it to keep it.
         transform: the map back to source pixels.
     """
@@ -139,7 +139,7 @@ class Letterbox:
     """Brings a BGR source image to the network's input size, keeping its aspect ratio, and pads the rest.
 
     Pixel for pixel the `letterbox` of YOLOv5 v7.0 (utils/augmentations.py) with `auto=False, scaleup=True`, followed
-    by the change of colour order.  Upstream's detect.py resizes that way; its validation loader shrinks with
+    by the change of color order.  Upstream's detect.py resizes that way; its validation loader shrinks with
     INTER_AREA instead, so its figures may differ by the little that this changes.  One addition: where upstream
     would round a very thin image to zero pixels and fail, one pixel is kept.
 

@@ -39,7 +39,7 @@ class BoardState:
 
 
 def check_home(home: str) -> str:
-    """The board's folder for bundles, normalised.
+    """The board's folder for bundles, normalized.
 
     Raises:
         PushError: when it is no absolute path.

@@ -63,7 +63,7 @@ OTHERS: dict[str, tuple[ModelSpec, str]] = {
     "names": (replace(SPEC, class_names=("nut", "bolt")), 'names: ["nut","bolt"] in the model'),
     "family": (replace(SPEC, family="yolov7"), 'family: "yolov7" in the model, "yolov5" in the contract'),
     "size": (replace(SPEC, input=replace(SPEC.input, width=128)), 'input: [64,128,"rgb"] in the model'),
-    "colour": (replace(SPEC, input=replace(SPEC.input, color="bgr")), 'input: [64,96,"bgr"] in the model'),
+    "color": (replace(SPEC, input=replace(SPEC.input, color="bgr")), 'input: [64,96,"bgr"] in the model'),
     "activation": (replace(SPEC, outputs=(replace(OUTPUT, activation="linear"),)), '"linear"]] in the model'),
     "mean": (replace(SPEC, input=replace(SPEC.input, mean=(1.0, 0.0, 0.0))), "digest: "),
 }

@@ -157,11 +157,11 @@ def test_few_images_are_warned_about_with_the_reason(tmp_path: Path) -> None:
 
 
 def test_flat_images_are_warned_about(tmp_path: Path) -> None:
-    """Black and single-coloured images are named, and a set of nothing else does not fail in the comparison."""
+    """Black and single-colored images are named, and a set of nothing else does not fail in the comparison."""
     write_image(tmp_path / "black.png", np.zeros((48, 64, 3), np.uint8))
     write_image(tmp_path / "grey.png", np.full((48, 64, 3), 128, np.uint8))
     chosen = find_calibration(tmp_path, tmp_path, 5, 0)
-    assert warned(chosen, "2 of 2 images are one flat colour (1 of them black): black.png, grey.png")
+    assert warned(chosen, "2 of 2 images are one flat color (1 of them black): black.png, grey.png")
 
 
 def test_alike_images_are_warned_about(tmp_path: Path) -> None:

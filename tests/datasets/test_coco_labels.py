@@ -62,7 +62,7 @@ def test_masks(tmp_path: Path) -> None:
 
 
 def test_keypoints(tmp_path: Path) -> None:
-    """Of the model's number, or refused; an object without any has none that is labelled."""
+    """Of the model's number, or refused; an object without any has none that is labeled."""
     spec = replace(SPEC, task="pose", keypoints=KeypointLayout(2, scored=True))
     annotation = {"image_id": 7, "category_id": 90, "bbox": [1, 2, 3, 4]}
     good = [annotation | {"keypoints": [1, 2, 2, 3, 4, 1]}, annotation]

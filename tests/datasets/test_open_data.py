@@ -1,4 +1,4 @@
-"""Finding labelled images."""
+"""Finding labeled images."""
 
 from __future__ import annotations
 

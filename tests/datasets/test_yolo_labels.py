@@ -24,7 +24,7 @@ HW = (480, 640)  # not square
 
 
 def test_a_box_by_hand() -> None:
-    """Centre and size as shares of 640x480 become corners in pixels."""
+    """Center and size as shares of 640x480 become corners in pixels."""
     truth = in_pixels(parse_labels("2 0.5 0.25 0.1 0.5\n", DETECT), HW, "detect")
     assert truth.class_ids.tolist() == [2]
     assert truth.xyxy.tolist() == [[288.0, 0.0, 352.0, 240.0]]
@@ -70,7 +70,7 @@ def test_a_pose_with_visibility() -> None:
 
 
 def test_a_pose_without_visibility() -> None:
-    """Of two numbers a point, a negative one is not labelled and every other is."""
+    """Of two numbers a point, a negative one is not labeled and every other is."""
     form = LabelForm("pose", 1, keypoints=2, dimensions=2)
     labels = parse_labels("0 .5 .5 .5 .5 .25 .5 -1 -1", form)
     assert labels.keypoints is not None
@@ -78,7 +78,7 @@ def test_a_pose_without_visibility() -> None:
 
 
 def test_a_rotated_box() -> None:
-    """Four corners of a square that stands on its tip: the rectangle has their centre, sides, and 45 degrees."""
+    """Four corners of a square that stands on its tip: the rectangle has their center, sides, and 45 degrees."""
     truth = in_pixels(parse_labels("0 .5 .3 .7 .5 .5 .7 .3 .5", LabelForm("obb", 1)), (100, 100), "obb")
     assert truth.rotated is not None
     x, y, w, h, angle = truth.rotated[0].tolist()

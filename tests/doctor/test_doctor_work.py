@@ -54,7 +54,7 @@ def test_an_opencv_that_breaks_run(tmp_path: Path, broken: str, error: str) -> N
     assert "Traceback" not in ran.stdout + ran.stderr
 
 
-def test_reading_the_childs_lines() -> None:
+def test_reading_the_lines_of_the_child() -> None:
     """The first error of a command counts, one that was begun and not ended too; foreign lines are passed over."""
     lines = [
         '["run", "images", "begun"]', "hello", '["run", "images", "E: 1"]', '["run", "drawing", "E: 2"]',

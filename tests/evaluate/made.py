@@ -1,4 +1,4 @@
-"""Labelled objects and predictions of one image, from plain lists."""
+"""Labeled objects and predictions of one image, from plain lists."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Predictions and labelled objects, matched as COCO's tool does."""
+"""Predictions and labeled objects, matched as COCO's tool does."""
 
 from __future__ import annotations
 
@@ -74,10 +74,10 @@ def test_images_are_taken_in_portions(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_keypoints_by_hand() -> None:
     """OKS of one point at distance d: exp(-d^2 / (2 area (2 sigma)^2)), with sigma = 1 / points."""
     area = 100.0
-    distance = (2 * area * (2 * 0.5) ** 2 * -np.log(0.72)) ** 0.5  # one of two points off, the other not labelled
-    labelled = truth([BOX], keypoints=[[12, 12, 2, 0, 0, 0]])
+    distance = (2 * area * (2 * 0.5) ** 2 * -np.log(0.72)) ** 0.5  # one of two points off, the other not labeled
+    labeled = truth([BOX], keypoints=[[12, 12, 2, 0, 0, 0]])
     found = match_all(
-        "keypoints", [(labelled, prediction([BOX], [0.9], keypoints=[[12 + distance, 12, 1, 90, 90, 1]]))], 1, 2
+        "keypoints", [(labeled, prediction([BOX], [0.9], keypoints=[[12 + distance, 12, 1, 90, 90, 1]]))], 1, 2
     )[0]
     assert found.hits[:, 0].tolist() == (IOU_THRESHOLDS < 0.72).tolist()
 
@@ -101,11 +101,11 @@ def test_masks_by_hand() -> None:
 
 def test_rotated_boxes() -> None:
     """The same box found at another way of writing it is a hit everywhere; turned by 90 degrees it is none."""
-    labelled = truth([(0, 0, 1, 1)] * 2, rotated=[(50, 50, 40, 10, 0.3), (150, 50, 40, 10, 0.3)])
+    labeled = truth([(0, 0, 1, 1)] * 2, rotated=[(50, 50, 40, 10, 0.3), (150, 50, 40, 10, 0.3)])
     same = (50, 50, 10, 40, 0.3 + np.pi / 2)
     turned = (150, 50, 40, 10, 0.3 + np.pi / 2)
     found = match_all(
-        "rotated boxes", [(labelled, prediction([(0, 0, 1, 1)] * 2, [0.9, 0.8], rotated=[same, turned]))], 1
+        "rotated boxes", [(labeled, prediction([(0, 0, 1, 1)] * 2, [0.9, 0.8], rotated=[same, turned]))], 1
     )[0]
     assert found.truths == 2
     assert found.hits[:, 0].all()

@@ -15,7 +15,7 @@ FULL = replace(
     prediction([(1, 2, 3, 4)], [0.5], keypoints=[[1, 2, 1]], rotated=[(1, 2, 3, 4, 0.5)], masks=["0b3"]),
     ranking=np.array([3, 1], np.int32),
     confusions=(np.array([[1, 2], [3, 4]], np.int64),),
-    unlabelled=(7,),
+    unlabeled=(7,),
 )
 
 

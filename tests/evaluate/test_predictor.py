@@ -1,4 +1,4 @@
-"""One labelled image through a network."""
+"""One labeled image through a network."""
 
 from __future__ import annotations
 
@@ -63,18 +63,18 @@ def test_an_unreadable_image(tmp_path: Path) -> None:
 
 
 def test_a_class_map_by_hand(image: DataImage, tmp_path: Path) -> None:
-    """Found: road in the lower half.  Labelled: road in the left half, nothing said in the last row."""
+    """Found: road in the lower half.  Labeled: road in the left half, nothing said in the last row."""
     scores = np.zeros((1, 2, SIDE, SIDE), np.float32)
     scores[0, 0, : SIDE // 2], scores[0, 1, SIDE // 2 :] = 1.0, 1.0
     truth = np.zeros((SIDE, SIDE), np.uint8)
     truth[:, : SIDE // 2] = 1
     truth[-1] = 255
     cv2.imwrite(str(tmp_path / "mask.png"), truth)
-    labelled = replace(image, maps=(tmp_path / "mask.png",))
-    found = predicted(labelled, ROAD, HeadTensor(head_values()), HeadTensor(scores))
+    labeled = replace(image, maps=(tmp_path / "mask.png",))
+    found = predicted(labeled, ROAD, HeadTensor(head_values()), HeadTensor(scores))
     upper, lower = 16 * 16, 15 * 16
     assert found.confusions[0].tolist() == [[upper, lower], [upper, lower]]
-    assert found.unlabelled == (SIDE,)
+    assert found.unlabeled == (SIDE,)
 
 
 @pytest.mark.parametrize(
@@ -87,7 +87,7 @@ def test_a_class_map_by_hand(image: DataImage, tmp_path: Path) -> None:
     ],
 )
 def test_unusable_masks(tmp_path: Path, mask: np.ndarray, message: str) -> None:  # type: ignore[type-arg]  # any image
-    """Colours, another depth or size, an unknown class: each is refused."""
+    """Colors, another depth or size, an unknown class: each is refused."""
     cv2.imwrite(str(tmp_path / "m.png"), mask)
     with pytest.raises(DataError, match=message):
         read_mask(tmp_path / "m.png", (SIDE, SIDE), 2)

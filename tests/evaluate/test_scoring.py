@@ -10,7 +10,7 @@ import pytest
 
 from rkdeploy.contract.accuracy import Evaluation
 from rkdeploy.contract.spec import ClassMap, HeadOutput, KeypointLayout
-from rkdeploy.datasets.truth import DataError, DataImage, LabelledSet, Truth
+from rkdeploy.datasets.truth import DataError, DataImage, LabeledSet, Truth
 from rkdeploy.device.postprocess.thresholds import Thresholds
 from rkdeploy.evaluate.predictions import Prediction, unreadable
 from rkdeploy.evaluate.scoring import kinds_of, score
@@ -35,7 +35,7 @@ def scored(
         DataImage(p.name, Path(p.name), class_ids[i] if class_ids else None) for i, p in enumerate(predictions)
     )
     return score(
-        LabelledSet("x", images, labels),
+        LabeledSet("x", images, labels),
         predictions,
         replace(SPEC, **spec),  # type: ignore[arg-type]  # fields of the contract
         Thresholds(confidence=0.5),
@@ -58,7 +58,7 @@ def test_objects_by_hand() -> None:
 
 
 def test_a_class_without_objects_is_left_out_of_the_mean() -> None:
-    """Only bolts are labelled, and found: a wrong nut does not pull the mean down."""
+    """Only bolts are labeled, and found: a wrong nut does not pull the mean down."""
     labels = Labels(truth([(10, 10, 20, 20)]))
     found = scored([prediction([(10, 10, 20, 20), (0, 0, 5, 5)], [0.9, 0.8], [0, 1])], labels)
     assert found.objects[0].coco_map50_95 == pytest.approx(1.0)
@@ -86,9 +86,9 @@ def test_first_classes() -> None:
     assert found.headlines() == {"top-1": 0.5}
 
 
-def mapped(*confusions: list[list[int]], unlabelled: int = 0) -> Evaluation:
+def mapped(*confusions: list[list[int]], unlabeled: int = 0) -> Evaluation:
     predictions = [
-        replace(prediction([], [], name=str(i)), confusions=(np.array(c, np.int64),), unlabelled=(unlabelled,))
+        replace(prediction([], [], name=str(i)), confusions=(np.array(c, np.int64),), unlabeled=(unlabeled,))
         for i, c in enumerate(confusions)
     ]
     names = ("no", "yes", "maybe")[: len(confusions[0])]
@@ -106,7 +106,7 @@ def test_class_maps_by_hand() -> None:
 def test_masks_of_0_and_255_are_refused() -> None:
     """255 says nothing; a two-class mask without a single 1 was surely meant otherwise."""
     with pytest.raises(DataError, match="0 and 255 only"):
-        mapped([[4, 1], [0, 0]], unlabelled=3)
+        mapped([[4, 1], [0, 0]], unlabeled=3)
     assert mapped([[4, 1], [0, 0]]).class_maps[0].mean_iou == pytest.approx(4 / 5)
 
 

@@ -417,7 +417,7 @@ CONTRACTS: dict[str, dict[str, Any]] = {
     "std of zero": given_input(std=[0, 0, 0]),
     "mean of text": given_input(mean="x"),
     "padding beyond a byte": given_input(pad_value=1000),
-    "unknown colour order": given_input(color="cmyk"),
+    "unknown color order": given_input(color="cmyk"),
     "model outside": {"model": {"file": "../../../etc/passwd.rknn", "target": "rk3588", "dtype": "int8"}},
     "model of a terminal's commands": {"model": {"file": "\x1b[2J.rknn", "target": "rk3588", "dtype": "int8"}},
     "model of another type": {"model": "m.rknn"},

@@ -49,11 +49,11 @@ def test_every_format_keeps_its_size(suffix: str) -> None:
         np.full((5, 7), 200, np.uint8),
         np.dstack((np.full((5, 7, 3), 200, np.uint8), np.zeros((5, 7), np.uint8))),
     ],
-    ids=["16-bit grey", "16-bit colour", "16-bit alpha", "grey", "transparent"],
+    ids=["16-bit grey", "16-bit color", "16-bit alpha", "grey", "transparent"],
 )
 @pytest.mark.parametrize("suffix", [".png", ".tif"])
-def test_every_depth_becomes_8_bit_colour(image: cv2.typing.MatLike, suffix: str) -> None:
-    """16 bits, grey and alpha all come out as the same 8-bit BGR colour."""
+def test_every_depth_becomes_8_bit_color(image: cv2.typing.MatLike, suffix: str) -> None:
+    """16 bits, grey and alpha all come out as the same 8-bit BGR color."""
     assert np.array_equal(decode_image(encoded(suffix, image), "x"), np.full((5, 7, 3), 200, np.uint8))
 
 

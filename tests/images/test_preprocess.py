@@ -53,7 +53,7 @@ def upstream_scale_boxes(
     [(64, 64), (96, 160), (1, 1), (37, 53), (128, 128), (480, 641), (333, 77), (3, 200), (200, 3), (50, 50)],
 )
 def test_pixels_equal_upstream(input_hw: tuple[int, int], source_hw: tuple[int, int]) -> None:
-    """Every pixel equals upstream's letterbox followed by the colour change, also for odd and tiny sizes."""
+    """Every pixel equals upstream's letterbox followed by the color change, also for odd and tiny sizes."""
     image = picture(*source_hw)
     if min(round(side * min(input_hw[0] / source_hw[0], input_hw[1] / source_hw[1])) for side in source_hw) == 0:
         pytest.skip("upstream fails")
@@ -205,7 +205,7 @@ def test_placed_is_where_the_pixels_are(input_hw: tuple[int, int], source_hw: tu
 
 
 def test_rotated_boxes_to_source() -> None:
-    """Centres move, sides shrink or grow, angles stay; nothing is clipped and the argument not written to."""
+    """Centers move, sides shrink or grow, angles stay; nothing is clipped and the argument not written to."""
     transform = Letterbox(InputSpec("images", 640, 640))(picture(100, 200)).transform
     boxes = np.array([[32, 224, 64, 32, 0.3], [-64, 224, 640, 32, 1.3]], np.float32)
     found = transform.rotated_to_source(boxes)

@@ -89,9 +89,9 @@ def test_a_folder_of_images_is_cleared_at_the_start(tmp_path: Path) -> None:
 
 
 def test_a_report_clears_its_own_only(tmp_path: Path) -> None:
-    """A file that is written alone takes what killed runs left of it, not of its neighbours."""
-    mine, neighbours = tmp_path / ".r.01234567.partial.html", tmp_path / ".r2.01234567.partial.html"
-    for path in (mine, neighbours):
+    """A file that is written alone takes what killed runs left of it, not of its neighbors."""
+    mine, neighbors = tmp_path / ".r.01234567.partial.html", tmp_path / ".r2.01234567.partial.html"
+    for path in (mine, neighbors):
         path.write_bytes(b"x")
     write_atomically(tmp_path / "r.html", b"whole")
     assert sorted(path.name for path in tmp_path.iterdir()) == [".r2.01234567.partial.html", "r.html"]

@@ -1,7 +1,7 @@
 """Which of the builds to take: the Pareto front, and advice for each goal.
 
 Agreement compares a build with float at its own size and says nothing of what a smaller size costs.  So without
-accuracy on labelled images, builds of different sizes are not compared by how good they are.
+accuracy on labeled images, builds of different sizes are not compared by how good they are.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ def advice(rows: Sequence[Row], min_agreement: float) -> tuple[str, ...]:
     if len(sizes) > 1 and not all(c.figures.accuracies for c in there):
         found.append(
             "Agreement is with float at the same size: what a smaller input costs is not in it. "
-            "--data measures that on labelled images."
+            "--data measures that on labeled images."
         )
     return tuple(text for text in found if text)
 

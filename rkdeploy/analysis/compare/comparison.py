@@ -44,7 +44,7 @@ class Speed:
 
 @dataclass(frozen=True, slots=True)
 class Accuracy:
-    """One headline figure on labelled images, 0..1.
+    """One headline figure on labeled images, 0..1.
 
     Attributes:
         name: `mAP50-95 (boxes)`, `top-1`, ...
@@ -59,7 +59,7 @@ class Accuracy:
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """The figures on labelled images.
+    """The figures on labeled images.
 
     Attributes:
         figures: one for each thing that was measured.
@@ -86,7 +86,7 @@ class Figures:
         weight_kib, internal_kib: memory, as the compiler plans it; None where its log does not say.
         rknn_bytes: size of the model's file.
         agreement: the built model in the simulator against float at the same size; None without images.
-        accuracy: on labelled images, in the simulator; None where none were given.
+        accuracy: on labeled images, in the simulator; None where none were given.
     """
 
     speed: Speed | None

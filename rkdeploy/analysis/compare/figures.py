@@ -60,7 +60,7 @@ def measured(report: AccuracyReport, on: Variant | None = None) -> Measured:
     """The headline figures of a build's report.
 
     Args:
-        report: float and the built model on labelled images.
+        report: float and the built model on labeled images.
         on: the build that was simulated, where it is another's report.
     """
     reference, built = report.evaluations

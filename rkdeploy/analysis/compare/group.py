@@ -1,6 +1,6 @@
 """Builds of one type and size for several chips, one after the other.
 
-They are simulated on the held-back images each.  Where that gives the same to the last digit, accuracy on labelled
+They are simulated on the held-back images each.  Where that gives the same to the last digit, accuracy on labeled
 images is measured on the first of them only: rknn-toolkit2 2.5.0 simulates all chips alike.
 """
 
@@ -104,5 +104,5 @@ def _kept(options: CompareOptions, prepared: Prepared, variant: Variant, *, meas
     images = prepared.images[variant.dtype]
     assert not isinstance(images, RkdeployError)
     asked = build_options(options, variant, measured=measured_here)
-    found = kept_bundle(asked, images, prepared.labelled if measured_here else None, prepared.toolkit)
+    found = kept_bundle(asked, images, prepared.labeled if measured_here else None, prepared.toolkit)
     return _Done(variant, found, kept=True) if found is not None else None

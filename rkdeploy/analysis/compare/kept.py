@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from rkdeploy import __version__
 from rkdeploy.contract.bundle import CONTRACT, Bundle, read_bundle
-from rkdeploy.datasets.truth import LabelledSet
+from rkdeploy.datasets.truth import LabeledSet
 from rkdeploy.errors import RkdeployError
 from rkdeploy.host.building.options import BuildOptions
 from rkdeploy.host.building.request import ChosenImages, request_of
 
 
-def kept_bundle(
-    options: BuildOptions, images: ChosenImages, labelled: LabelledSet | None, toolkit: str
-) -> Bundle | None:
+def kept_bundle(options: BuildOptions, images: ChosenImages, labeled: LabeledSet | None, toolkit: str) -> Bundle | None:
     """The bundle of an earlier build of the very same, None where there is none.
 
     Its `build.json` decides: the same request (files by content, options, images), the same toolkit, the same rkdeploy.
@@ -20,7 +18,7 @@ def kept_bundle(
     Args:
         options: of the build.
         images: that would be chosen for it.
-        labelled: the images of its accuracy gate, None without.
+        labeled: the images of its accuracy gate, None without.
         toolkit: version of rknn-toolkit2 that would build it.
     """
     if not (options.folder / CONTRACT).is_file():
@@ -31,7 +29,7 @@ def kept_bundle(
     except RkdeployError:  # damaged, or of another version: it is built again
         return None
     same = (
-        record.request == request_of(options, images, labelled)
+        record.request == request_of(options, images, labeled)
         and record.toolkit.version == toolkit
         and record.rkdeploy_version == __version__
     )

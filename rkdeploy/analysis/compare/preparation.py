@@ -10,7 +10,7 @@ from typing import TypeVar
 
 from rkdeploy.analysis.compare.events import CompareEvents
 from rkdeploy.analysis.compare.variants import CompareOptions, Variant, build_options
-from rkdeploy.datasets.truth import LabelledSet
+from rkdeploy.datasets.truth import LabeledSet
 from rkdeploy.errors import RkdeployError
 from rkdeploy.host.building.accuracy_gate import open_gate
 from rkdeploy.host.building.network import Network
@@ -30,13 +30,13 @@ class Prepared:
     Attributes:
         sizes: (height, width) each that the network can have, or why it cannot.
         images: by type, or why there are none.
-        labelled: the images to measure on, None without.
+        labeled: the images to measure on, None without.
         toolkit: version of rknn-toolkit2.
     """
 
     sizes: dict[tuple[int, int], RkdeployError | None]
     images: dict[str, ChosenImages | RkdeployError]
-    labelled: LabelledSet | None
+    labeled: LabeledSet | None
     toolkit: str
 
 
@@ -60,10 +60,10 @@ def prepare(options: CompareOptions, events: CompareEvents) -> Prepared:
         dtype: _images(options, Variant(options.targets[0], dtype, network.input_hw)) for dtype in options.dtypes
     }
     _first(images.values())
-    labelled = None
+    labeled = None
     if options.gate is not None:
         spec = network.contract(cut(network.simplified, network.head, CutOptions())[1])
-        labelled = open_gate(options.gate, spec)
+        labeled = open_gate(options.gate, spec)
     events.stage("Starting rknn-toolkit2")
     with (
         tempfile.TemporaryDirectory(prefix="rkdeploy-compare-") as folder,
@@ -71,7 +71,7 @@ def prepare(options: CompareOptions, events: CompareEvents) -> Prepared:
     ):
         version = toolkit.version
     sizes = {hw: found if isinstance(found, RkdeployError) else None for hw, found in networks.items()}
-    return Prepared(sizes, images, labelled, version)
+    return Prepared(sizes, images, labeled, version)
 
 
 def _opened(options: CompareOptions, hw: tuple[int, int]) -> Network | RkdeployError:

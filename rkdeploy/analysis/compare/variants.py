@@ -44,7 +44,7 @@ class CompareOptions:
         targets, dtypes: to build for.
         sizes: (height, width) each, in pixels; empty takes the training size.
         weights, cfg, calib, calib_count, seed, proof_images, toolkit_python, name: see `BuildOptions`.
-        gate: labelled images to measure on, with a drop that refuses nothing; None measures nothing.
+        gate: labeled images to measure on, with a drop that refuses nothing; None measures nothing.
         min_agreement: what the advice takes for good enough, 0..1.
         out: folder for the bundles.
         workers: processes that build, each with a toolkit of its own.
@@ -98,7 +98,7 @@ def build_options(options: CompareOptions, variant: Variant, *, measured: bool) 
     Args:
         options: of the comparison.
         variant: which build.
-        measured: whether it is measured on the labelled images.
+        measured: whether it is measured on the labeled images.
 
     Raises:
         RkdeployError: when a name or number means nothing.

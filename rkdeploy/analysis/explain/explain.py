@@ -61,7 +61,7 @@ def explain(
     toolkit_python: Path | None = None,
     on_progress: Callable[[str], None] = lambda _text: None,
 ) -> Explanation:
-    """Analyse a quantized bundle on images that calibration did not see.
+    """Analyze a quantized bundle on images that calibration did not see.
 
     Args:
         bundle: with the files that the toolkit left in it.
@@ -92,7 +92,7 @@ def explain(
         analyses = []
         for number, image in enumerate(pixels):
             on_progress(f"{number + 1}/{len(pixels)}")
-            analyses.append(toolkit.analyse(image))
+            analyses.append(toolkit.analyze(image))
         calibrated = toolkit.ranges()
         figures_from = f"simulator (rknn-toolkit2 {toolkit.version})"
     layers = mean_over_images(analyses)

@@ -1,4 +1,4 @@
-"""What a user hands over: bundles, profiles, evaluations, explanations and reports, recognised by what is in them."""
+"""What a user hands over: bundles, profiles, evaluations, explanations and reports, recognized by what is in them."""
 
 from __future__ import annotations
 

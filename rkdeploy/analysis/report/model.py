@@ -144,7 +144,7 @@ class AgreementFacts:
 
 @dataclass(frozen=True, slots=True)
 class AccuracySide:
-    """One network on labelled images.
+    """One network on labeled images.
 
     Attributes:
         origin: who ran it.
@@ -163,7 +163,7 @@ class AccuracySide:
 
 @dataclass(frozen=True, slots=True)
 class AccuracyFacts:
-    """Several networks on the same labelled images.
+    """Several networks on the same labeled images.
 
     Attributes:
         source: where images and labels come from.

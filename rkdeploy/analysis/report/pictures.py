@@ -78,7 +78,7 @@ def _drawn(image: NDArray[np.uint8], result: KeptResult, matched: set[int], spec
     found = detections_of(result, spec, (image.shape[0], image.shape[1]))
     alone = [i for i in range(len(found)) if i not in matched]
     names = [class_label(spec.class_names, i) for i in range(len(spec.class_names))]
-    others = -(-len(names) // len(PALETTE_RGB)) * len(PALETTE_RGB)  # the same classes in the same colours once more
+    others = -(-len(names) // len(PALETTE_RGB)) * len(PALETTE_RGB)  # the same classes in the same colors once more
     if alone:
         names += ["" for _ in range(others - len(names))] + [f"{name} {UNMATCHED}" for name in names]
         found.class_ids[alone] += others

@@ -73,7 +73,7 @@ def accurate(accuracy: Sequence[AccuracyFacts]) -> Verdict:
         return Verdict("accurate", "unknown", "accurate.unknown", "", {})
     after = headlines(built)
     if not after:
-        return Verdict("accurate", "unknown", "accurate.unlabelled", "", {"source": chosen.source})
+        return Verdict("accurate", "unknown", "accurate.unlabeled", "", {"source": chosen.source})
     name, value = next(iter(after.items()))
     values: dict[str, float | int | str] = {
         "name": name, "built": value, "dtype": built.computes, "images": built.images, "source": chosen.source

@@ -14,8 +14,8 @@ class Baseline:
     """What trials are compared with.
 
     Attributes:
-        evaluation: float's figures on the labelled images, with where they come from.
-        source: of the labelled images, as a user reads it.
+        evaluation: float's figures on the labeled images, with where they come from.
+        source: of the labeled images, as a user reads it.
     """
 
     evaluation: Evaluation

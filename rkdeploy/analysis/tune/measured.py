@@ -1,4 +1,4 @@
-"""Labelled images as a parcel: fitted to the network's input, with the labels in source pixels.
+"""Labeled images as a parcel: fitted to the network's input, with the labels in source pixels.
 
     images.npy  labels.npz  measured.json  maps/
 
@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rkdeploy.analysis.tune.pixels import mapped_pixels, read_pixels
-from rkdeploy.datasets.truth import DataImage, LabelledSet, Polygons, RunLengths, Truth
+from rkdeploy.datasets.truth import DataImage, LabeledSet, Polygons, RunLengths, Truth
 from rkdeploy.evaluate.predictions import Prediction
 from rkdeploy.evaluate.predictor import Predictor
 from rkdeploy.images.file import read_image_bytes
@@ -39,7 +39,7 @@ class FittedImage(msgspec.Struct, frozen=True):
         transform: of its fit to the input.
         class_id: see `DataImage`.
         maps: how many files of class maps it has.
-        objects: how many labelled objects.
+        objects: how many labeled objects.
         columns: which arrays of `Truth` its labels have.
         outlines: of its objects; None where the data has none.
     """
@@ -56,13 +56,13 @@ class FittedImage(msgspec.Struct, frozen=True):
 class _Index(msgspec.Struct, frozen=True):
     source: str
     from_coco: bool
-    labelled: bool
+    labeled: bool
     images: tuple[FittedImage, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class MeasuredImages:
-    """A parcel of labelled images, open.
+    """A parcel of labeled images, open.
 
     Attributes:
         data: the images and labels; the images' files are not there.
@@ -70,7 +70,7 @@ class MeasuredImages:
         transforms: one an image.
     """
 
-    data: LabelledSet
+    data: LabeledSet
     pixels: NDArray[np.uint8]
     transforms: tuple[LetterboxTransform, ...]
 
@@ -92,7 +92,7 @@ class _Labels:
 
 
 def write_measured(
-    folder: Path, data: LabelledSet, predictor: Predictor, input_hw: tuple[int, int], detail: Callable[[str], None]
+    folder: Path, data: LabeledSet, predictor: Predictor, input_hw: tuple[int, int], detail: Callable[[str], None]
 ) -> list[Prediction]:
     """Fit every image and write the parcel.
 
@@ -153,8 +153,8 @@ def read_measured(folder: Path) -> MeasuredImages:
         for i, one in enumerate(index.images)
     )
     with np.load(folder / _LABELS, allow_pickle=False) as stored:
-        truths = dict(_split(index.images, {name: stored[name] for name in stored.files})) if index.labelled else {}
-    data = LabelledSet(index.source, images, _Labels(truths) if index.labelled else None, index.from_coco)
+        truths = dict(_split(index.images, {name: stored[name] for name in stored.files})) if index.labeled else {}
+    data = LabeledSet(index.source, images, _Labels(truths) if index.labeled else None, index.from_coco)
     pixels = read_pixels(folder / _IMAGES)
     return MeasuredImages(data, pixels, tuple(one.transform for one in index.images))
 

@@ -22,7 +22,7 @@ from rkdeploy.analysis.tune.space import CALIB_COUNTS, search_space
 from rkdeploy.analysis.tune.trial import CONTRACT_FILE, GRAPH_FILE, TrialJob
 from rkdeploy.contract.accuracy import AccuracyReport, Evaluation
 from rkdeploy.contract.spec import ModelSpec
-from rkdeploy.datasets.truth import LabelledSet
+from rkdeploy.datasets.truth import LabeledSet
 from rkdeploy.device.postprocess.thresholds import DEFAULT_CONFIDENCE, Thresholds
 from rkdeploy.errors import RkdeployError, VerificationError
 from rkdeploy.evaluate.predictions import Prediction
@@ -77,29 +77,29 @@ class Preparation:
             self._network, options.target, options.dtype, len(most.calibration.images)
         )
         spec = self._contract(default.cut)[1]
-        labelled = open_gate(options.gate, spec)
+        labeled = open_gate(options.gate, spec)
         calibration = choose_images(default.applied_to(options), events.warning).calibration
         assert calibration is not None
         require_sound(calibration)
         events.stage("Verifying the contract against the trained decode")
         graph, draw = self._graph(default.cut), self._draw(default)
-        events.stage("Measuring float on the labelled images")
-        self._measured, evaluation = self._measure_float(spec, labelled, events.detail)
-        report = _report(options, spec, labelled, evaluation)
-        for note in gate_notes(report, labelled, calibration):
+        events.stage("Measuring float on the labeled images")
+        self._measured, evaluation = self._measure_float(spec, labeled, events.detail)
+        report = _report(options, spec, labeled, evaluation)
+        for note in gate_notes(report, labeled, calibration):
             events.warning(note)
         if not evaluation.headlines():
             raise VerificationError(
-                f"Accuracy cannot be judged: nothing is labelled in the {labelled.source}.", "Give labelled images."
+                f"Accuracy cannot be judged: nothing is labeled in the {labeled.source}.", "Give labeled images."
             )
-        self.baseline = Baseline(evaluation, labelled.source)
+        self.baseline = Baseline(evaluation, labeled.source)
         self.fingerprint = {
             "model": self._network.sha256,
             "network": graph,
             "target": options.target,
             "dtype": options.dtype,
             "calibration images": draw,
-            "labelled images": self._measured,
+            "labeled images": self._measured,
             "settings to search": _hash(self.space.dials()),
             "cost": cost_unit(options.target, options.dtype),
             "rkdeploy": __version__,
@@ -107,7 +107,7 @@ class Preparation:
 
     @property
     def images(self) -> int:
-        """How many labelled images are measured on."""
+        """How many labeled images are measured on."""
         return self.baseline.evaluation.images
 
     def job(self, number: int, settings: QuantizationSettings, threads: int) -> TrialJob:
@@ -153,12 +153,12 @@ class Preparation:
         return self._draws[key]
 
     def _measure_float(
-        self, spec: ModelSpec, labelled: LabelledSet, detail: Callable[[str], None]
+        self, spec: ModelSpec, labeled: LabeledSet, detail: Callable[[str], None]
     ) -> tuple[str, Evaluation]:
-        """The parcel of the labelled images, and float's figures on them."""
+        """The parcel of the labeled images, and float's figures on them."""
         predictor = Predictor(spec, measuring_thresholds(spec), multi_label=True)
         with self._parcels.fill() as (folder, named):
-            failed = write_measured(folder, labelled, predictor, (spec.input.height, spec.input.width), detail)
+            failed = write_measured(folder, labeled, predictor, (spec.input.height, spec.input.width), detail)
         found: dict[str, Prediction] = {prediction.name: prediction for prediction in failed}
         session = Session(self._contract(QuantizationSettings().cut)[0])
         measured = read_measured(self._parcels.path(named[0]))
@@ -166,8 +166,8 @@ class Preparation:
             detail(f"{number}/{len(measured.transforms)}")
             found[image.name] = predictor.prediction(image, float_tensors(session, spec, pixels), transform)
         evaluation = score(
-            labelled,
-            [found[image.name] for image in labelled.images],
+            labeled,
+            [found[image.name] for image in labeled.images],
             spec,
             Thresholds(),
             backend="onnxruntime",
@@ -184,20 +184,20 @@ def _open(options: BuildOptions) -> Network:
     return with_choice(network, options.input)
 
 
-def _report(options: BuildOptions, spec: ModelSpec, labelled: LabelledSet, evaluation: Evaluation) -> AccuracyReport:
+def _report(options: BuildOptions, spec: ModelSpec, labeled: LabeledSet, evaluation: Evaluation) -> AccuracyReport:
     """Float's figures in the form in which the gate judges them."""
     thresholds = measuring_thresholds(spec)
     return AccuracyReport(
         model=options.model.name,
-        source=labelled.source,
+        source=labeled.source,
         confidence=str(DEFAULT_CONFIDENCE),
         lowest_confidence=thresholds.confidence,
         iou=thresholds.iou,
         multi_label=True,
         validator=validator_of(spec).name,
-        from_coco=labelled.from_coco,
+        from_coco=labeled.from_coco,
         evaluations=(evaluation,),
-        notes=labelled.notes,
+        notes=labeled.notes,
     )
 
 

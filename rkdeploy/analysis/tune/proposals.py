@@ -1,4 +1,4 @@
-"""What to try after the known-good settings: what a sampler proposes, and every second time a neighbour of the front.
+"""What to try after the known-good settings: what a sampler proposes, and every second time a neighbor of the front.
 
 A sampler cannot learn six dials from two dozen trials; one step from what is best so far is worth as much.  Settings
 are few and discrete, so a sampler soon proposes what was tried.  It therefore works on a copy of the study in memory,
@@ -41,7 +41,7 @@ def proposals(
         seed: of chance; the same gives the same.
     """
     chance = random.Random(seed)  # noqa: S311 - a choice of trials, no secret
-    near = list(dict.fromkeys(other for one in _front(finished) for other in _neighbours(one, space)))
+    near = list(dict.fromkeys(other for one in _front(finished) for other in _neighbors(one, space)))
     chance.shuffle(near)
     if (len(finished) + len(under_way)) % 2:
         yield from near
@@ -90,7 +90,7 @@ def _front(finished: Sequence[FinishedTrial]) -> list[QuantizationSettings]:
     ]
 
 
-def _neighbours(one: QuantizationSettings, space: SearchSpace) -> Iterator[QuantizationSettings]:
+def _neighbors(one: QuantizationSettings, space: SearchSpace) -> Iterator[QuantizationSettings]:
     """Those that differ in one dial."""
     yield from (replace(one, algorithm=choice) for choice in space.algorithms)
     yield from (replace(one, method=choice) for choice in space.methods)

@@ -40,9 +40,9 @@ class MapClass:
 
 
 def map_classes(maps: Sequence[FoundClassMap]) -> list[tuple[MapClass, ...]]:
-    """The classes of each map without the background, each in a colour of its own.
+    """The classes of each map without the background, each in a color of its own.
 
-    What is driven on is green, what lanes are made of is strong; other classes have the colours of the palette, in
+    What is driven on is green, what lanes are made of is strong; other classes have the colors of the palette, in
     order over all maps.
     """
     styles: list[tuple[MapClass, ...]] = []

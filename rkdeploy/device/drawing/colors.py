@@ -1,4 +1,4 @@
-"""Colours that stay apart for colour-blind eyes, and what is readable on them."""
+"""Colors that stay apart for color-blind eyes, and what is readable on them."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ PALETTE_RGB: tuple[Rgb, ...] = (
     (0xFF, 0xAA, 0xBB), (0x11, 0x77, 0x33), (0x99, 0xDD, 0xFF), (0x66, 0x33, 0x00), (0xAA, 0x44, 0x99),
     (0x44, 0xBB, 0x99), (0x88, 0x88, 0x88), (0xEE, 0x88, 0x66), (0xDD, 0xDD, 0xDD), (0x66, 0x11, 0x00),
 )  # fmt: skip
-"""Class colours, by class id modulo their number.
+"""Class colors, by class id modulo their number.
 
 The first seven are Okabe and Ito's (https://jfly.uni-koeln.de/color/), the rest from Paul Tol's muted and light schemes
-(https://sronpersonalpages.nl/~pault/), ordered so that neighbours differ in lightness too.
+(https://sronpersonalpages.nl/~pault/), ordered so that neighbors differ in lightness too.
 """
 
 INK: Bgr = (20, 20, 20)
@@ -30,12 +30,12 @@ def bgr(rgb: Rgb) -> Bgr:
 
 
 def class_color(class_id: int) -> Bgr:
-    """The colour of a class, the same in every image and run."""
+    """The color of a class, the same in every image and run."""
     return bgr(PALETTE_RGB[class_id % len(PALETTE_RGB)])
 
 
 def ramp_color(position: int, count: int) -> Bgr:
-    """The colour of one of `count` things that have an order, dark to light."""
+    """The color of one of `count` things that have an order, dark to light."""
     at = position / max(1, count - 1) * (len(_RAMP_RGB) - 1)
     low = min(int(at), len(_RAMP_RGB) - 2)
     red, green, blue = (
@@ -52,7 +52,7 @@ def text_color(background: Bgr) -> Bgr:
 
 
 def edge_color(color: Bgr) -> Bgr:
-    """A dark edge for light colours, a tint of the same colour for dark ones: a line shows on any background."""
+    """A dark edge for light colors, a tint of the same color for dark ones: a line shows on any background."""
     if text_color(color) == INK:
         return INK
     blue, green, red = ((2 * 255 + 3 * channel) // 5 for channel in color)

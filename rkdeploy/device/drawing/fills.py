@@ -26,11 +26,11 @@ def eroded(covered: NDArray[np.uint8], distance_px: int, *, beyond: int = 0) -> 
 
 
 def tint(region: NDArray[np.uint8], covered: NDArray[np.uint8], color: Bgr, opacity: float) -> None:
-    """Mix a colour into some pixels of an image, in place.
+    """Mix a color into some pixels of an image, in place.
 
     Args:
         region: (h, w, 3) uint8, also a part of a larger image.
-        covered: (h, w) uint8, not 0 where the colour goes.
+        covered: (h, w) uint8, not 0 where the color goes.
         color: to mix in.
         opacity: its share, 0..1.
     """
@@ -39,7 +39,7 @@ def tint(region: NDArray[np.uint8], covered: NDArray[np.uint8], color: Bgr, opac
 
 
 def paint(region: NDArray[np.uint8], covered: NDArray[np.uint8], color: Bgr) -> None:
-    """Give some pixels of an image a colour, in place; region and covered as for `tint`."""
+    """Give some pixels of an image a color, in place; region and covered as for `tint`."""
     if region.size:
         solid = np.empty_like(region)
         cv2.rectangle(solid, (0, 0), (solid.shape[1], solid.shape[0]), color, cv2.FILLED)  # numpy takes longer
@@ -47,7 +47,7 @@ def paint(region: NDArray[np.uint8], covered: NDArray[np.uint8], color: Bgr) -> 
 
 
 def shade(region: NDArray[np.uint8], color: Bgr, opacity: float) -> None:
-    """Mix a colour into a whole region, in place: the ground of a panel."""
+    """Mix a color into a whole region, in place: the ground of a panel."""
     if region.size:
         region[:] = _mixed(region, color, opacity)
 

@@ -27,12 +27,12 @@ _HEAD_WIDTHS = 5.0  # of the limb's width, at most
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Strokes:
-    """A skeleton by colour: what looks alike is one call.
+    """A skeleton by color: what looks alike is one call.
 
     Attributes:
         pairs: (L, 2) keypoints of each limb.
-        limbs: indices into `pairs` of each colour.
-        points: keypoints of each colour.
+        limbs: indices into `pairs` of each color.
+        points: keypoints of each color.
         arrow: a head at the end of each limb.
     """
 
@@ -44,7 +44,7 @@ class Strokes:
 
 @lru_cache(maxsize=8)
 def strokes_of(skeleton: Skeleton) -> Strokes:
-    """The same skeleton by colour; kept, because it stays the same from frame to frame."""
+    """The same skeleton by color; kept, because it stays the same from frame to frame."""
     pairs = [(limb.start, limb.end) for limb in skeleton.limbs]
     return Strokes(
         np.array(pairs, np.intp).reshape(-1, 2),

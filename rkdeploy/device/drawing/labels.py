@@ -57,7 +57,7 @@ def place_labels(
 ) -> list[Label | None]:
     """Where each label goes: the free place around its object that hides least, the first in `order` choosing first.
 
-    A label that finds no free place is left out: what its colour says is worth more than two that cannot be read.
+    A label that finds no free place is left out: what its color says is worth more than two that cannot be read.
 
     Args:
         boxes: (N, 4) int32 x1, y1, x2, y2 in pixels: around each object, inside the image.
@@ -160,7 +160,7 @@ def _around_corners(
 ) -> NDArray[np.int32]:
     """The same for a rotated box: above its highest corner, below its lowest, beside the others, then inside.
 
-    A label is centred on its corner as far as it stays within the object's width: on a box that hardly leans it sits
+    A label is centered on its corner as far as it stays within the object's width: on a box that hardly leans it sits
     as on an upright one.
     """
     x1, y1, x2, y2 = box.tolist()

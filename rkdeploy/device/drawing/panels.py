@@ -1,4 +1,4 @@
-"""Panels in the top left corner: what a classifier says, and what the colours of class maps mean."""
+"""Panels in the top left corner: what a classifier says, and what the colors of class maps mean."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def draw_ranking(
 
 
 def draw_legend(drawn: NDArray[np.uint8], classes: Sequence[MapClass], pen: Pen, top: int = 0) -> NDArray[np.int32]:
-    """What the colours stand for, in place.
+    """What the colors stand for, in place.
 
     Returns:
         (1, 4) int32 x1, y1, x2, y2 of the panel; (0, 4) where the image is too small for one, or nothing is to be said.

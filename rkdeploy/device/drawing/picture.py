@@ -98,7 +98,7 @@ def _layout(skeleton: Skeleton | None, keypoint_count: int) -> Skeleton:
     if len(skeleton.point_colors) != keypoint_count:
         raise RkdeployError(
             f"The skeleton is for {len(skeleton.point_colors)} keypoints, expected {keypoint_count} as the model has.",
-            "Give one colour for each keypoint of the model.",
+            "Give one color for each keypoint of the model.",
         )
     return skeleton
 

@@ -1,7 +1,7 @@
-"""Which keypoints belong together, and in which colours they are drawn.
+"""Which keypoints belong together, and in which colors they are drawn.
 
-Left and right of a body have cool and warm colours; the colours are Okabe and Ito's.  A count of keypoints says which
-layout a model has most likely been trained with; where it does not, the points are drawn in the order of a colour ramp
+Left and right of a body have cool and warm colors; the colors are Okabe and Ito's.  A count of keypoints says which
+layout a model has most likely been trained with; where it does not, the points are drawn in the order of a color ramp
 and numbered from 0, so that they can be told apart.
 """
 

@@ -2,7 +2,7 @@
 
 Formula (YOLOv5 v7.0, models/yolo.py, `Detect.forward`), with s = sigmoid(raw) of each field:
 
-    centre xy = (2 s - 0.5 + cell) * stride        size wh = (2 s)^2 * anchor        score = s_objectness * s_class
+    center xy = (2 s - 0.5 + cell) * stride        size wh = (2 s)^2 * anchor        score = s_objectness * s_class
 
 all in pixels of the network input.  A score cannot exceed its objectness, so only cells whose objectness exceeds the
 lowest class threshold matter.  That threshold is carried into each tensor's raw values (integers stay integers), the

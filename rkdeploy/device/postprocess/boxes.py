@@ -27,7 +27,7 @@ def pairwise_iou(a: NDArray[np.float32], b: NDArray[np.float32]) -> NDArray[np.f
 
 
 def xyxy_from_xywh(xywh: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Centre and size (4, N) to corners (N, 4)."""
+    """Center and size (4, N) to corners (N, 4)."""
     half = xywh[2:] * np.float32(0.5)
     xyxy = np.empty((xywh.shape[1], 4), np.float32)
     with np.errstate(invalid="ignore"):  # inf - inf, of a network that overflowed

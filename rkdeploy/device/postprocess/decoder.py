@@ -21,7 +21,7 @@ class Candidates:
         scores: (N,) float32.
         class_ids: (N,) int32.
         rows: (N,) intp, the row of the head that each came from.
-        rotated: (N, 5) float32, centre x, y, width, height in pixels of the network input and angle in radians; None
+        rotated: (N, 5) float32, center x, y, width, height in pixels of the network input and angle in radians; None
             for upright boxes.
     """
 

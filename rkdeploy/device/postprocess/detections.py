@@ -63,7 +63,7 @@ class Detections:
         class_ids: (N,) int32, index into the contract's class names.
         keypoints: (N, K, 3) float32, x, y in source pixels, clipped to the image, and the visibility 0..1 (1 where the
             model has none); None for models without keypoints.
-        rotated: (N, 5) float32, centre x, y, width, height in source pixels and the angle in radians, from the x axis
+        rotated: (N, 5) float32, center x, y, width, height in source pixels and the angle in radians, from the x axis
             towards the y axis; not clipped.  None for models with upright boxes.
         masks: one an object; None for models without instance masks.
         class_maps: one for each `class_map` of the contract.

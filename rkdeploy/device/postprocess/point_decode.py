@@ -7,7 +7,7 @@ Formula (ultralytics 8.4, nn/modules/head.py, `Detect`, and utils/tal.py), for t
 
 and for rotated boxes (`dist2rbox`), with the angle a and f = ((r - l) / 2, (b - t) / 2):
 
-    centre = (x + 0.5, y + 0.5) + (f_x cos a - f_y sin a, f_x sin a + f_y cos a)        size = (l + r, t + b)
+    center = (x + 0.5, y + 0.5) + (f_x cos a - f_y sin a, f_x sin a + f_y cos a)        size = (l + r, t + b)
 
 The lowest class threshold is carried into the raw values of the scores (integers stay integers), which are searched
 as they lie in memory; only the few cells that pass are read further, dequantized and decoded.
@@ -91,7 +91,7 @@ class PointDecoder:
         # several times slower on (N, 2) than on (2, N).
         row_count = self._level_ends[-1]
         self._cell = np.empty(row_count, np.intp)  # y * W + x
-        self._geometry = np.empty((3, row_count), np.float32)  # x, y of the cell's centre in cells; the stride
+        self._geometry = np.empty((3, row_count), np.float32)  # x, y of the cell's center in cells; the stride
         for level in self._levels:
             rows = slice(level.start, level.end)
             y, x = (axis.ravel() for axis in np.indices(level.grid))
@@ -286,7 +286,7 @@ class PointDecoder:
     def _xywh(
         self, tensors: Sequence[HeadTensor], rows: NDArray[np.intp], angles: NDArray[np.float32] | None
     ) -> NDArray[np.float32]:
-        """Centre and size of the given ascending rows in input pixels, (4, n)."""
+        """Center and size of the given ascending rows in input pixels, (4, n)."""
         distances = self._distances(tensors, rows)
         geometry = self._geometry.take(rows, axis=1)
         center, stride = geometry[:2], geometry[2]

@@ -1,6 +1,6 @@
 """Planes that the network gives at a coarser resolution, bilinearly at the pixels of the source image.
 
-A pixel is the square around its centre, as in `torch.nn.functional.interpolate(..., align_corners=False)`: the centre
+A pixel is the square around its center, as in `torch.nn.functional.interpolate(..., align_corners=False)`: the center
 of source pixel u lies at ((u + 0.5) * scale + pad) / stride - 0.5 in the plane.  Beyond the plane's edges its last
 values go on.
 """

@@ -1,6 +1,6 @@
 """Rotated boxes: non-maximum suppression, the upright box around each, and one way to write each.
 
-A rotated box is (centre x, centre y, width, height, angle in radians from the x axis towards the y axis).
+A rotated box is (center x, center y, width, height, angle in radians from the x axis towards the y axis).
 """
 
 from __future__ import annotations
@@ -142,10 +142,10 @@ def _covariance(
 
 
 def _reach(boxes: NDArray[np.float32], iou: float) -> NDArray[np.float32]:
-    """How far from its centre a box can overlap by more than `iou`: centres further apart than the sum never do.
+    """How far from its center a box can overlap by more than `iou`: centers further apart than the sum never do.
 
     probiou > iou means a Bhattacharyya distance below -ln(1 - (1 - iou)^2).  It is at least d^2 / (4 s), with d between
-    the centres and s the larger eigenvalue of the sum of both covariances, which is at most the sum of their own larger
+    the centers and s the larger eigenvalue of the sum of both covariances, which is at most the sum of their own larger
     ones: the square of the longer side / 12.  So d^2 < 4 limit (m1^2 + m2^2) / 12 <= (reach1 + reach2)^2.
 
     Args:

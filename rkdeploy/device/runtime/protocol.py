@@ -95,7 +95,7 @@ class Runtime(Protocol):
         """Run one image.
 
         Args:
-            image: (1, height, width, 3) uint8, contiguous, in the contract's colour order.
+            image: (1, height, width, 3) uint8, contiguous, in the contract's color order.
 
         Returns:
             One tensor for every output of the contract, in its order.  Valid until the next call, and no longer than

@@ -1,4 +1,4 @@
-"""The gate of `rkdeploy build --data`: a built model that lost too much accuracy on labelled images is refused."""
+"""The gate of `rkdeploy build --data`: a built model that lost too much accuracy on labeled images is refused."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ if TYPE_CHECKING:
     from rkdeploy.contract.record import Agreement
     from rkdeploy.contract.spec import ModelSpec
     from rkdeploy.datasets.calibration import CalibrationSet
-    from rkdeploy.datasets.truth import LabelledSet
+    from rkdeploy.datasets.truth import LabeledSet
     from rkdeploy.device.runtime.protocol import HeadTensor
 
 Infer = Callable[["NDArray[np.uint8]"], Sequence["HeadTensor"]]
 _NAMED = 3
 _WEAK_FLOAT = 0.1
 _NO_FLOAT = 0.05
-"""Below it the float model finds about nothing of what is labelled: a drop from there would mean nothing."""
+"""Below it the float model finds about nothing of what is labeled: a drop from there would mean nothing."""
 _POOR_COSINE = 0.99
 _MEND = (
     "Calibrate on 20 to 40 images like those the model will see, all classes among them (--calib); "
@@ -46,7 +46,7 @@ class GateOptions:
     """What the built model must keep.
 
     Attributes:
-        data: labelled images: see `rkdeploy.datasets.open_data`.
+        data: labeled images: see `rkdeploy.datasets.open_data`.
         max_drop: how far mAP50-95 (top-1 of classifiers, mean IoU of class maps) may fall from float, 0..1.
         split: of a data.yaml.
         labels: folder of the label files; None as the data says.
@@ -84,8 +84,8 @@ class Side:
     figures_from: str
 
 
-def open_gate(options: GateOptions, spec: ModelSpec) -> LabelledSet:
-    """The labelled images, found before the long part of a build.
+def open_gate(options: GateOptions, spec: ModelSpec) -> LabeledSet:
+    """The labeled images, found before the long part of a build.
 
     Raises:
         RkdeployError: when they are unusable, or pycocotools is missing.
@@ -112,7 +112,7 @@ def require_sound(calibration: CalibrationSet) -> None:
 
 
 def measure(
-    data: LabelledSet, spec: ModelSpec, reference: Side, built: Side, detail: Callable[[str], None]
+    data: LabeledSet, spec: ModelSpec, reference: Side, built: Side, detail: Callable[[str], None]
 ) -> AccuracyReport:
     """Both sides on the same images.
 
@@ -164,7 +164,7 @@ def measure(
     )
 
 
-def gate_notes(report: AccuracyReport, data: LabelledSet, calibration: CalibrationSet | None) -> list[str]:
+def gate_notes(report: AccuracyReport, data: LabeledSet, calibration: CalibrationSet | None) -> list[str]:
     """What the user should know about the gate's figures."""
     notes = [*report.notes, *report.evaluations[0].notes]
     if calibration is not None:
@@ -196,7 +196,7 @@ def require_accuracy(
     before, after = reference.headlines(), built.headlines()
     if not before:
         raise VerificationError(
-            f"Accuracy cannot be judged: nothing is labelled in the {report.source}.", "Give labelled images."
+            f"Accuracy cannot be judged: nothing is labeled in the {report.source}.", "Give labeled images."
         )
     lost = {name: value for name, value in before.items() if value < _NO_FLOAT}
     if lost:

@@ -34,7 +34,7 @@ class BuildEvents:
         """The built model was compared with float."""
 
     def accuracy(self, report: AccuracyReport) -> None:
-        """Float and the built model were measured on labelled images."""
+        """Float and the built model were measured on labeled images."""
 
     def advice(self, advice: tuple[Advice, ...]) -> None:
         """What costs speed, and what to do about it."""

@@ -19,7 +19,7 @@ from rkdeploy.host.toolkit.error_analysis import mean_over_images
 from rkdeploy.host.toolkit.float16 import default_float16, tensors_of, worst_layers
 from rkdeploy.host.toolkit.toolkit import BuiltModel, Toolkit, ToolkitOptions
 
-ANALYSED_IMAGES = 4
+ANALYZED_IMAGES = 4
 
 CalibrationInput = Callable[[], Iterator[NDArray[np.uint8]]]
 """Gives the calibration images anew each time it is called: (1, 3, H, W) uint8, as the network gets them."""
@@ -91,9 +91,9 @@ def _worst(
 ) -> tuple[str, ...]:
     """The layers that lose most by themselves on the first calibration images."""
     analyses = []
-    for number, image in enumerate(islice(calibration(), ANALYSED_IMAGES), 1):
+    for number, image in enumerate(islice(calibration(), ANALYZED_IMAGES), 1):
         detail(f"layer errors, image {number}")
-        analyses.append(toolkit.analyse(np.ascontiguousarray(image.transpose(0, 2, 3, 1))))
+        analyses.append(toolkit.analyze(np.ascontiguousarray(image.transpose(0, 2, 3, 1))))
     return worst_layers(mean_over_images(analyses), count)
 
 

@@ -44,7 +44,7 @@ class BuildOptions:
             `rkdeploy.host.building.agreement_gate`.
         proof_images: how many held-back images it is proven on.
         examples: how many of them the bundle keeps, small, to be looked at.
-        gate: what it must keep of float's accuracy on labelled images; None measures nothing.
+        gate: what it must keep of float's accuracy on labeled images; None measures nothing.
         out: folder for bundles.
         toolkit_python: interpreter that has rknn-toolkit2; None is this one.
         name: of the bundle and the model in it; None takes `rkdeploy.host.building.naming.default_name`.

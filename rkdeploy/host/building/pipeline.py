@@ -48,7 +48,7 @@ from rkdeploy.datasets.calibration import (
     find_calibration,
     load_letterboxed,
 )  # fmt: skip
-from rkdeploy.datasets.truth import LabelledSet
+from rkdeploy.datasets.truth import LabeledSet
 from rkdeploy.errors import CalibrationError, ToolkitError, VerificationError
 from rkdeploy.evaluate.matching import require_tool
 from rkdeploy.host.building.accuracy_gate import Side, gate_notes, measure, open_gate, require_accuracy, require_sound
@@ -165,8 +165,8 @@ def build(options: BuildOptions, events: BuildEvents) -> Bundle:
                     "Give images like those the model will see (--calib), or take the build as it comes with "
                     "--allow-unproven.",
                 )
-            labelled = open_gate(options.gate, spec) if options.gate is not None else None
-            request = request_of(options, images, labelled)
+            labeled = open_gate(options.gate, spec) if options.gate is not None else None
+            request = request_of(options, images, labeled)
         with clock.stage("verify", "Verifying the contract against the trained decode"):
             verification = verify_contract(network, cut_graph, spec, images.shown)
             events.verified(verification)
@@ -186,18 +186,18 @@ def build(options: BuildOptions, events: BuildEvents) -> Bundle:
                 examples = ExampleKeeper(folder, options.examples)
                 agreement = _compare(toolkit, spec, cut_graph, images, examples, events)
             accuracy = None
-            if labelled is not None:
-                with clock.stage("accuracy", f"Measuring {options.dtype} and float on labelled images"):
-                    accuracy = _measure(toolkit, spec, cut_graph, labelled, options.dtype, events)
+            if labeled is not None:
+                with clock.stage("accuracy", f"Measuring {options.dtype} and float on labeled images"):
+                    accuracy = _measure(toolkit, spec, cut_graph, labeled, options.dtype, events)
         except ToolkitError as error:
             raise _with_log_kept(error, folder / LOG, options.folder) from error
         events.advice(advice_for(network.info, network.input_hw) if network.info is not None else ())
         proof = proof_of(agreement, decode_proven=verification.decode_proven)
         if agreement is not None:
             events.compared(agreement, proof)
-        if accuracy is not None and labelled is not None and options.gate is not None:
+        if accuracy is not None and labeled is not None and options.gate is not None:
             calibration = images.calibration if quantized else None
-            for note in gate_notes(accuracy, labelled, calibration):
+            for note in gate_notes(accuracy, labeled, calibration):
                 warn(note)
             events.accuracy(accuracy)
             require_accuracy(accuracy, options.gate.max_drop, agreement, calibration)
@@ -324,15 +324,15 @@ def _measure(
     toolkit: Toolkit,
     spec: ModelSpec,
     cut_graph: onnx.ModelProto,
-    labelled: LabelledSet,
+    labeled: LabeledSet,
     dtype: str,
     events: BuildEvents,
 ) -> AccuracyReport:
-    """Simulator beside float on labelled images."""
+    """Simulator beside float on labeled images."""
     session = Session(cut_graph)
 
     return measure(
-        labelled,
+        labeled,
         spec,
         Side(partial(float_tensors, session, spec), "onnxruntime", "float", FLOAT_FIGURES_FROM),
         Side(partial(simulated_tensors, toolkit, spec), "simulator", dtype, simulator_figures_from(toolkit)),

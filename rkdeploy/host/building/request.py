@@ -16,7 +16,7 @@ from rkdeploy.host.building.network import sha256_of
 
 if TYPE_CHECKING:
     from rkdeploy.datasets.calibration import CalibrationImage, CalibrationSet
-    from rkdeploy.datasets.truth import LabelledSet
+    from rkdeploy.datasets.truth import LabeledSet
     from rkdeploy.host.building.options import BuildOptions
 
 _COCO_SUFFIX = ".json"
@@ -37,16 +37,16 @@ class ChosenImages(Protocol):
         ...
 
 
-def request_of(options: BuildOptions, images: ChosenImages, labelled: LabelledSet | None) -> str:
+def request_of(options: BuildOptions, images: ChosenImages, labeled: LabeledSet | None) -> str:
     """SHA-256, in hexadecimal digits, of everything that a user decides of a build.
 
-    Files count by their content, labelled images by name, size and time of change, all else by value.  Where the
+    Files count by their content, labeled images by name, size and time of change, all else by value.  Where the
     bundle goes, which interpreter builds it, what it is called and what it must keep of float or prove do not count.
 
     Args:
         options: of the build.
         images: that were chosen for them.
-        labelled: the images of the accuracy gate, None without.
+        labeled: the images of the accuracy gate, None without.
 
     Raises:
         OSError: when a file of the options is no longer there.
@@ -60,7 +60,7 @@ def request_of(options: BuildOptions, images: ChosenImages, labelled: LabelledSe
         "weight_files": _weight_files(options.model),
         "calibration": [(i.path, i.sha256) for i in images.calibration.images] if images.calibration else [],
         "proof": [(i.path, i.sha256) for i in images.proof],
-        "labelled": _labelled(labelled, options) if labelled is not None else None,
+        "labeled": _labeled(labeled, options) if labeled is not None else None,
     }
     return hashlib.sha256(json.dumps(document, sort_keys=True).encode()).hexdigest()
 
@@ -81,19 +81,19 @@ def _weight_files(model: Path) -> list[str]:
     return [sha256_of(model.parent / name) for name in sorted(names) if (model.parent / name).is_file()]
 
 
-def _labelled(labelled: LabelledSet, options: BuildOptions) -> str:
+def _labeled(labeled: LabeledSet, options: BuildOptions) -> str:
     """The images and labels of the accuracy gate."""
     found = hashlib.sha256()
     # a COCO file counts as a whole, by the options
     in_file = options.gate is not None and options.gate.data.suffix.lower() == _COCO_SUFFIX
-    for image in labelled.images:
+    for image in labeled.images:
         found.update(f"{image.name!r} {image.class_id}\0".encode("utf-8", "surrogateescape"))
         for file in (image.file, *image.maps):
             with contextlib.suppress(OSError):  # the measurement will say that it cannot be read
                 status = file.stat()
                 found.update(f"{status.st_size} {status.st_mtime_ns}\0".encode())
-        if labelled.objects is not None and not in_file:
-            truth = labelled.objects.of(image.name, _ANY_HW)
+        if labeled.objects is not None and not in_file:
+            truth = labeled.objects.of(image.name, _ANY_HW)
             arrays = (truth.class_ids, truth.xyxy, truth.crowd, truth.keypoints, truth.rotated)
             for array in arrays:
                 found.update(b"\0" if array is None else array.tobytes())

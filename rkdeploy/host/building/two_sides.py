@@ -32,7 +32,7 @@ def float_tensors(session: Session, spec: ModelSpec, image: NDArray[np.uint8]) -
     Args:
         session: of the cut graph.
         spec: its contract.
-        image: (1, H, W, 3) uint8 in the network's colour order.
+        image: (1, H, W, 3) uint8 in the network's color order.
 
     Raises:
         GraphError: when onnxruntime fails.

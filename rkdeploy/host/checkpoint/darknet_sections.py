@@ -120,7 +120,7 @@ class Upsample(Section):
 
 @dataclass(frozen=True, slots=True)
 class Implicit(Section):
-    """[implicit_add], [implicit_mul], [implicit_cat]: a learnt tensor (1, filters, 1, 1), which replaces the input.
+    """[implicit_add], [implicit_mul], [implicit_cat]: a learned tensor (1, filters, 1, 1), which replaces the input.
 
     Attributes:
         filters: channels; of the kinds in `_2d` the tensor is (1, atoms, filters, 1).

@@ -52,7 +52,7 @@ _MAX_PATH = 4096
 
 
 class Inert:
-    """Stands in for an object of model code: its class's name and its state, and no behaviour.
+    """Stands in for an object of model code: its class's name and its state, and no behavior.
 
     Attributes:
         state: what the pickle stored in it: attributes by name.

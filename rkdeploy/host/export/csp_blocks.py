@@ -186,7 +186,7 @@ def folded(conv: Module, norm: Module | None) -> Kernel:
     return weight * scale[:, None, None, None], bias * scale + shift
 
 
-def _centred(kernel: NDArray[np.float64], hw: tuple[int, int]) -> NDArray[np.float64]:
+def _centered(kernel: NDArray[np.float64], hw: tuple[int, int]) -> NDArray[np.float64]:
     """A kernel padded with zeros to (h, w), its middle in the middle."""
     top, left = (hw[0] - kernel.shape[2]) // 2, (hw[1] - kernel.shape[3]) // 2
     padded = np.zeros((*kernel.shape[:2], *hw))
@@ -207,7 +207,7 @@ def _one_convolution(
 ) -> Value:
     """`conv` with the sum of several kernels, and the block's activation."""
     shape = kernels[0][0].shape[2:]
-    weight = sum(_centred(kernel, (shape[0], shape[1])) for kernel, _ in kernels)
+    weight = sum(_centered(kernel, (shape[0], shape[1])) for kernel, _ in kernels)
     bias = np.sum([bias for _, bias in kernels], axis=0)
     out = layers.convolution(emission.builder, conv, value, weight=np.asarray(weight), bias=bias)
     return child(emission, module, "act", out) if "act" in module.children else out

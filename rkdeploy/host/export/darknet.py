@@ -1,6 +1,6 @@
 """Follows the sections of a darknet cfg and writes each into the graph, with the weights of a state dict.
 
-What the sections mean is said in `rkdeploy.host.checkpoint.darknet_sections`; here it becomes nodes.  Learnt tensors
+What the sections mean is said in `rkdeploy.host.checkpoint.darknet_sections`; here it becomes nodes.  Learned tensors
 ([implicit_add], [implicit_mul]) that stand around a 1x1 convolution are folded into it.
 """
 
@@ -40,9 +40,9 @@ _BATCH_NORM_EPS = 1e-4  # models/models.py, create_modules
 _LEAKY_SLOPE = 0.1
 _MIXED_UP = "The weights and the cfg are of different models."
 
-Learnt: TypeAlias = NDArray[np.float32]
-Output: TypeAlias = Value | Learnt
-"""What a section gives: a tensor that depends on the image, or a learnt one."""
+Learned: TypeAlias = NDArray[np.float32]
+Output: TypeAlias = Value | Learned
+"""What a section gives: a tensor that depends on the image, or a learned one."""
 
 
 def emit_sections(emission: Emission, root: Module, cfg: DarknetCfg, image: Value) -> list[tuple[str, Value]]:
@@ -67,7 +67,7 @@ class _Walk:
     """The outputs of the sections so far.
 
     Attributes:
-        added: learnt numbers that a [shift_channels] leaves to the convolution behind it, by the convolution's index.
+        added: learned numbers that a [shift_channels] leaves to the convolution behind it, by the convolution's index.
         bare: tensors that a convolution without activation gives, and the path of that.
     """
 
@@ -75,7 +75,7 @@ class _Walk:
     root: Module
     cfg: DarknetCfg
     outputs: list[Output] = field(default_factory=list)
-    added: dict[int, Learnt] = field(default_factory=dict)
+    added: dict[int, Learned] = field(default_factory=dict)
     bare: dict[str, str] = field(default_factory=dict)
 
     def run(self, image: Value) -> list[tuple[str, Value]]:
@@ -112,7 +112,7 @@ class _Walk:
         """An output as a tensor of the graph."""
         if isinstance(output, Value):
             return output
-        name = self.emission.builder.constant(f"{self.path(section)}.learnt", output)
+        name = self.emission.builder.constant(f"{self.path(section)}.learned", output)
         return Value(name, output.shape)
 
     def only_reader(self, index: int) -> Section | None:
@@ -120,8 +120,8 @@ class _Walk:
         readers = [s for s in self.cfg.sections if index in _sources(s) or (s.index == index + 1 and _chained(s))]
         return readers[0] if len(readers) == 1 and readers[0].index == index + 1 else None
 
-    def gain_behind(self, section: Convolutional) -> Learnt | None:
-        """The learnt factor of a [control_channels] that alone reads a convolution without activation."""
+    def gain_behind(self, section: Convolutional) -> Learned | None:
+        """The learned factor of a [control_channels] that alone reads a convolution without activation."""
         reader = self.only_reader(section.index)
         if section.activation in ACTIVATIONS or not isinstance(reader, ChannelOperation) or not _controls(reader):
             return None
@@ -204,7 +204,7 @@ def _convolutional(walk: _Walk, section: Convolutional, current: Output) -> Outp
 def _kernel(
     walk: _Walk, section: Convolutional, weights: Module, size: int, norm: Module | None, value: Value
 ) -> Value:
-    """One convolution with its BatchNorm and learnt numbers folded in."""
+    """One convolution with its BatchNorm and learned numbers folded in."""
     conv = _checked(walk, section, _as_conv(section, weights, size, padded=section.pad), size, value)
     added, gain = walk.added.get(section.index), walk.gain_behind(section)
     kernel: Kernel = folded(conv, None)
@@ -319,14 +319,14 @@ def _upsample(walk: _Walk, section: Upsample, current: Output) -> Output:
 
 
 def _implicit(walk: _Walk, section: Implicit) -> Output:
-    learnt = walk.module(section).array("implicit")
+    learned = walk.module(section).array("implicit")
     rows = (section.atoms, section.filters, 1) if section.atoms else (section.filters, 1, 1)
-    if learnt.shape != (1, *rows):
+    if learned.shape != (1, *rows):
         raise GraphError(
-            f'"{walk.path(section)}.implicit" has the shape {learnt.shape}, expected {(1, *rows)}.',
+            f'"{walk.path(section)}.implicit" has the shape {learned.shape}, expected {(1, *rows)}.',
             _MIXED_UP,
         )
-    return learnt
+    return learned
 
 
 def _channel_operation(walk: _Walk, section: ChannelOperation, current: Output) -> Output:
@@ -336,19 +336,19 @@ def _channel_operation(walk: _Walk, section: ChannelOperation, current: Output) 
         source = _flat(walk, section, source)
     kind = section.kind.removesuffix("_2d")
     value = walk.value(section, current)
-    learnt = source if isinstance(source, np.ndarray) else None
-    if kind == "shift_channels" and learnt is not None and learnt.shape == (1, value.channels, 1, 1):
+    learned = source if isinstance(source, np.ndarray) else None
+    if kind == "shift_channels" and learned is not None and learned.shape == (1, value.channels, 1, 1):
         reader = walk.only_reader(section.index)
         if isinstance(reader, Convolutional) and reader.sizes == (1,) and reader.groups == 1:
-            walk.added[reader.index] = learnt
+            walk.added[reader.index] = learned
             return value
-    if kind == "control_channels" and learnt is not None:
+    if kind == "control_channels" and learned is not None:
         before = walk.cfg.sections[section.index - 1]
         if isinstance(before, Convolutional) and len(before.sizes) == 1 and walk.gain_behind(before) is not None:
             return value
     if kind == "alternate_channels":
-        if learnt is not None:
-            source = np.ascontiguousarray(np.broadcast_to(learnt, value.shape))
+        if learned is not None:
+            source = np.ascontiguousarray(np.broadcast_to(learned, value.shape))
         return builder.concat(path, [walk.value(section, source), value], 1)
     if kind == "select_channels":
         gate = walk.value(section, source)

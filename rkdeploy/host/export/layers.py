@@ -312,7 +312,7 @@ def upsample(builder: GraphBuilder, module: Module, value: Value) -> Value:
 
 
 def resize_nearest(builder: GraphBuilder, path: str, value: Value, hw: tuple[int, int]) -> Value:
-    """Nearest-neighbour resizing to (height, width), as F.interpolate does it: cell floor(i * in / out)."""
+    """Nearest-neighbor resizing to (height, width), as F.interpolate does it: cell floor(i * in / out)."""
     if value.shape[2:] == hw:
         return value
     height, width = value.shape[2:]

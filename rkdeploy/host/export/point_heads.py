@@ -53,7 +53,7 @@ def point_decode(
     """Raw tensors to (1, 4 + classes + extra, rows), as the trained head gives them before any top-k or suppression.
 
     For a cell (cx, cy) of a level with stride t, the distances l, t', r, b in cells: x1 = (cx + 0.5 - l) t, and so on;
-    boxes are centre and size, or the corners where the head is end to end.  Rotated boxes: see `_rotated`.  Rows are
+    boxes are center and size, or the corners where the head is end to end.  Rotated boxes: see `_rotated`.  Rows are
     ordered by level, cy, cx.
 
     Raises:
@@ -65,7 +65,7 @@ def point_decode(
     if boxes.channels % 4:
         raise GraphError(f'"{path}" has {boxes.channels} box channels, expected a multiple of 4.')
     bins = boxes.channels // 4
-    centres, strides = _cells(levels)
+    centers, strides = _cells(levels)
     distances = _expected_distance(builder, path, boxes, bins) if bins > 1 else boxes
     tops = builder.add("Sigmoid", path, [scores], scores.shape)
     parts = [tops]
@@ -73,16 +73,16 @@ def point_decode(
     extra = _flat(builder, path, extras) if extras else None
     turned = None
     if extra is not None and keypoints is not None:
-        parts.append(_keypoints(builder, path, extra, keypoints, centres - 0.5, strides))
+        parts.append(_keypoints(builder, path, extra, keypoints, centers - 0.5, strides))
     elif extra is not None and angle is not None:
         turned = _angle(builder, path, extra, angle)
         parts.append(turned)
     elif extra is not None:
         parts.append(extra)
     if turned is not None:
-        decoded = _rotated(builder, path, distances, turned, centres)
+        decoded = _rotated(builder, path, distances, turned, centers)
     else:
-        decoded = _upright(builder, path, distances, centres, corners=end_to_end)
+        decoded = _upright(builder, path, distances, centers, corners=end_to_end)
     decoded = builder.elementwise("Mul", path, decoded, strides)
     output = builder.concat(path, [decoded, *parts], 1)
     return output, _head(
@@ -98,14 +98,14 @@ def _flat(builder: GraphBuilder, path: str, values: Sequence[Value]) -> Value:
 
 
 def _cells(levels: Sequence[PointLevel]) -> tuple[Floats, Floats]:
-    """Cell centres (1, 2, rows) in cells and strides (1, 1, rows), float32."""
-    centres, strides = [], []
+    """Cell centers (1, 2, rows) in cells and strides (1, 1, rows), float32."""
+    centers, strides = [], []
     for level in levels:
         height, width = level.boxes.shape[2:]
         cy, cx = np.meshgrid(np.arange(height, dtype=np.float32), np.arange(width, dtype=np.float32), indexing="ij")
-        centres.append(np.stack((cx.ravel(), cy.ravel())) + np.float32(0.5))
+        centers.append(np.stack((cx.ravel(), cy.ravel())) + np.float32(0.5))
         strides.append(np.full(height * width, level.stride, np.float32))
-    return np.concatenate(centres, 1)[None], np.concatenate(strides)[None, None]
+    return np.concatenate(centers, 1)[None], np.concatenate(strides)[None, None]
 
 
 def _expected_distance(builder: GraphBuilder, path: str, boxes: Value, bins: int) -> Value:
@@ -118,10 +118,10 @@ def _expected_distance(builder: GraphBuilder, path: str, boxes: Value, bins: int
     return builder.add("ReduceSum", path, [weighted, axis], (n, 4, rows), {"keepdims": 0})
 
 
-def _upright(builder: GraphBuilder, path: str, distances: Value, centres: Floats, *, corners: bool) -> Value:
-    """Distances (1, 4, rows) to boxes in cells, x1 y1 x2 y2 or centre and size."""
+def _upright(builder: GraphBuilder, path: str, distances: Value, centers: Floats, *, corners: bool) -> Value:
+    """Distances (1, 4, rows) to boxes in cells, x1 y1 x2 y2 or center and size."""
     lt, rb = builder.split(path, distances, [2, 2], 1)
-    cell = builder.constant(f"{path}.centres", centres)
+    cell = builder.constant(f"{path}.centers", centers)
     low = builder.add("Sub", path, [cell, lt], lt.shape)
     high = builder.add("Add", path, [cell, rb], rb.shape)
     if corners:
@@ -130,8 +130,8 @@ def _upright(builder: GraphBuilder, path: str, distances: Value, centres: Floats
     return builder.concat(path, [middle, builder.elementwise("Sub", path, high, low)], 1)
 
 
-def _rotated(builder: GraphBuilder, path: str, distances: Value, angle: Value, centres: Floats) -> Value:
-    """Distances in the box's own, turned axes: with (u, v) = (r - l, b - t) / 2 and the angle a, the centre is
+def _rotated(builder: GraphBuilder, path: str, distances: Value, angle: Value, centers: Floats) -> Value:
+    """Distances in the box's own, turned axes: with (u, v) = (r - l, b - t) / 2 and the angle a, the center is
     (u cos a - v sin a, u sin a + v cos a) from the cell's, the size (l + r, t + b).
     """
     lt, rb = builder.split(path, distances, [2, 2], 1)
@@ -141,7 +141,7 @@ def _rotated(builder: GraphBuilder, path: str, distances: Value, angle: Value, c
     times = [builder.elementwise("Mul", path, a, b) for a, b in ((u, cos), (v, sin), (u, sin), (v, cos))]
     x = builder.elementwise("Sub", path, times[0], times[1])
     y = builder.elementwise("Add", path, times[2], times[3])
-    middle = builder.elementwise("Add", path, builder.concat(path, [x, y], 1), centres)
+    middle = builder.elementwise("Add", path, builder.concat(path, [x, y], 1), centers)
     return builder.concat(path, [middle, builder.elementwise("Add", path, lt, rb)], 1)
 
 

@@ -48,7 +48,7 @@ def kind_of_model(checkpoint: Checkpoint) -> CheckpointKind | None:
 
 
 def kind_of(checkpoint: Checkpoint) -> CheckpointKind | None:
-    """The kind of a checkpoint that no family recognises; None where nothing tells it."""
+    """The kind of a checkpoint that no family recognizes; None where nothing tells it."""
     found = kind_of_model(checkpoint)
     return found or next((kind for kind in STATE_DICTS if kind.matches(checkpoint)), None)
 

@@ -21,13 +21,13 @@ _ASK = "rkdeploy inspect best.onnx says whether that builds."
 class Family(Protocol):
     """What a family's file offers.
 
-    `recognise` looks at a checkpoint and answers at once.  `describe` reads its facts.  `export` writes its graph for
+    `recognize` looks at a checkpoint and answers at once.  `describe` reads its facts.  `export` writes its graph for
     an input of (height, width) pixels; `stem` is how its first layer is written.
     """
 
     NAME: str
 
-    def recognise(self, checkpoint: Checkpoint) -> bool: ...
+    def recognize(self, checkpoint: Checkpoint) -> bool: ...
 
     def describe(self, checkpoint: Checkpoint) -> ModelInfo: ...
 
@@ -46,7 +46,7 @@ def family_of(checkpoint: Checkpoint) -> Family:
         CheckpointError: when no family knows it, naming what the checkpoint holds.
     """
     for family in FAMILIES:
-        if family.recognise(checkpoint):
+        if family.recognize(checkpoint):
             if checkpoint.cfg is not None and family is not yolor:
                 raise CheckpointError(
                     f'"{checkpoint.path.name}" needs no darknet cfg: its structure is known.', "Leave out --cfg."

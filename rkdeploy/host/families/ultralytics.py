@@ -1,4 +1,4 @@
-"""What the ultralytics package trains: YOLOv3u and v5u to YOLO26, in its tasks.  Recognised, described, exported."""
+"""What the ultralytics package trains: YOLOv3u and v5u to YOLO26, in its tasks.  Recognized, described, exported."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ _TRAINING_ONLY = {
 _MAX_KEYPOINTS = 1000
 
 
-def recognise(checkpoint: Checkpoint) -> bool:
+def recognize(checkpoint: Checkpoint) -> bool:
     """Whether it is one of the package's: a layer list that ends in one of its heads, which have no anchor sizes."""
     head = head_of(checkpoint)
     if head is None or head.class_name not in _TASKS:
@@ -102,7 +102,7 @@ def export(checkpoint: Checkpoint, info: ModelInfo, height: int, width: int, ste
     """The network with its decode: `images` (1, 3, height, width) RGB 0..1 to `output0`.
 
     `output0` is (1, 4 + nc + extra, rows), as the package's own export has it; of an end-to-end head it is the same
-    before the top-k, with corners instead of centre and size.  Segmentation adds the prototypes as `output1`; a
+    before the top-k, with corners instead of center and size.  Segmentation adds the prototypes as `output1`; a
     classifier gives (1, nc) probabilities.
 
     Raises:

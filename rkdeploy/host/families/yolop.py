@@ -1,4 +1,4 @@
-"""YOLOP: traffic objects, drivable area and lane lines from one network.  Recognised, described, exported.
+"""YOLOP: traffic objects, drivable area and lane lines from one network.  Recognized, described, exported.
 
 The published `End-to-end.pth` is a state dict; `yolop_layers` says how it becomes a network.
 """
@@ -34,7 +34,7 @@ DETECTIONS = "det_out"
 _ONLY_CLASS = "vehicle"  # the one that the published model detects: cars, trucks, buses and trains together
 
 
-def recognise(checkpoint: Checkpoint) -> bool:
+def recognize(checkpoint: Checkpoint) -> bool:
     """Whether it is YOLOP's state dict: an anchor head in the middle of a layer list, and both mask heads behind it."""
     model = checkpoint.root.children.get("model")
     if not checkpoint.is_state_dict or model is None:

@@ -51,7 +51,7 @@ _STRIDES = ((8, 16, 32, 64, 128), (32, 16, 8))
 """What models/models.py of the main branch decodes with: the second for yolov3, yolov4-tiny and fpn."""
 
 
-def recognise(checkpoint: Checkpoint) -> bool:
+def recognize(checkpoint: Checkpoint) -> bool:
     """Whether it is one of either branch.
 
     The paper branch's ends in IDetect, or in an anchor head behind blocks that YOLOv5 does not have; the main branch's

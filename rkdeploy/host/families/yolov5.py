@@ -1,4 +1,4 @@
-"""YOLOv5, v2.0 to v7.0, detection, segmentation and classification: how to recognise it, what it says, its graph."""
+"""YOLOv5, v2.0 to v7.0, detection, segmentation and classification: how to recognize it, what it says, its graph."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 NAME = "yolov5"
 
 
-def recognise(checkpoint: Checkpoint) -> bool:
+def recognize(checkpoint: Checkpoint) -> bool:
     """Whether it is YOLOv5: a layer list that ends in an anchor head, or in the classifier of its own code."""
     head = head_of(checkpoint)
     if head is None:

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 NAME = "yolov7"
 
-recognise = is_yolov7
+recognize = is_yolov7
 
 
 def describe(checkpoint: Checkpoint) -> ModelInfo:

@@ -187,7 +187,7 @@ def _probe_decode(
         if level is None:
             box = [round(float(v), 3) for v in rows[start, :4]]
             raise GraphError(
-                f'Row {start} of "{output}" decodes zeros to {box}, expected the first cell\'s centre, half a stride.',
+                f'Row {start} of "{output}" decodes zeros to {box}, expected the first cell\'s center, half a stride.',
                 "This is not YOLOv5's decode in pixels; export again without normalization or extra outputs.",
             )
         conv = convs[level]
@@ -203,8 +203,8 @@ def _probe_decode(
 def _check_block(block: NDArray[np.float32], conv: HeadConv, output: str) -> None:
     height, width = conv.shape[2:]
     cy, cx = np.meshgrid(np.arange(height), np.arange(width), indexing="ij")
-    centres = (np.stack((cx, cy), -1).reshape(-1, 2) + 0.5) * conv.stride
-    if np.abs(block[:, :, :2] - centres).max() > 1e-3 * conv.stride or np.ptp(block[:, :, 2:], axis=1).max() > 1e-3:
+    centers = (np.stack((cx, cy), -1).reshape(-1, 2) + 0.5) * conv.stride
+    if np.abs(block[:, :, :2] - centers).max() > 1e-3 * conv.stride or np.ptp(block[:, :, 2:], axis=1).max() > 1e-3:
         raise GraphError(
             f'The rows of "{output}" at stride {conv.stride} are not in YOLOv5\'s order: anchor, row, column.'
         )

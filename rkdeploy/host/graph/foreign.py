@@ -144,7 +144,7 @@ def image_input(model: onnx.ModelProto) -> tuple[str, tuple[int | None, ...]]:
     if len(shape) != 4 or shape[1] not in (3, None):
         raise GraphError(
             f'Input "{name}" has shape {_shown(shape)}, expected (N, 3, H, W).',
-            "Export it in NCHW with three colour channels.",
+            "Export it in NCHW with three color channels.",
         )
     return name, shape
 
@@ -225,7 +225,7 @@ def without_padded_pooling(model: onnx.ModelProto) -> onnx.ModelProto:
     """The simplified model with every Pad of zeros before a MaxPool (yolov3-tiny) written as Concat with zeros.
 
     onnxruntime 1.20 fuses such a pair into one MaxPool, which pads with minus infinity instead: other values wherever
-    all neighbours are negative.  The same numbers in another form are safe from that in any runtime.
+    all neighbors are negative.  The same numbers in another form are safe from that in any runtime.
     """
     constants = {c.name: c for c in model.graph.initializer}
     pooled = {n.input[0] for n in model.graph.node if n.op_type == "MaxPool"}

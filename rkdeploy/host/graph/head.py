@@ -64,7 +64,7 @@ class DecodedRows:
         output: its name.
         fields: what the columns of a row hold.
         columns_first: (1, columns, rows) instead of (1, rows, columns).
-        corners: the `xy` and `wh` columns hold x1, y1, x2, y2 instead of centre and size.
+        corners: the `xy` and `wh` columns hold x1, y1, x2, y2 instead of center and size.
         level_order: the order in which the rows list the levels.
         level_rows: rows of each level, by level.
     """
@@ -129,7 +129,7 @@ class Head:
 
 
 def read_rows(rows: DecodedRows, outputs: Mapping[str, NDArray[np.float32]]) -> tuple[DenseField, ...]:
-    """The decoded rows of one run, as the contract's decoder lists them: finest level first, centre and size.
+    """The decoded rows of one run, as the contract's decoder lists them: finest level first, center and size.
 
     Args:
         rows: how the graph lists them.

@@ -185,7 +185,7 @@ def _head(
         level_order=tuple(order),
         level_rows=tuple(parts[0].conv.shape[2] * parts[0].conv.shape[3] for parts in levels),
     )
-    # Exporters write corners for heads that give each object once, and centres for those that need suppression.
+    # Exporters write corners for heads that give each object once, and centers for those that need suppression.
     ends = {o.name for o in model.graph.output}
     end_to_end = corners or (probe.output not in ends and any(n.op_type == "TopK" for n in model.graph.node))
     return Head(

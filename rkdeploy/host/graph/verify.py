@@ -33,7 +33,7 @@ _CEILINGS = {"px": 0.1, "score": 0.005, "rad": 0.005, "value": 0.0}
 _CEILING_SHARE = 0.005
 _PROBES = 4
 _PHRASES = {
-    "xy": ("box centres differ", "strides or order"),
+    "xy": ("box centers differ", "strides or order"),
     "wh": ("box sizes differ", "anchors or distances"),
     "objectness": ("objectness differs", "activation or order"),
     "scores": ("scores differ", "activation or order"),
@@ -44,7 +44,7 @@ _PHRASES = {
 }
 
 Images = Iterable[tuple[str, NDArray[np.uint8]]]
-"""(name, (1, height, width, 3) uint8 in the contract's colour order)."""
+"""(name, (1, height, width, 3) uint8 in the contract's color order)."""
 
 
 def verify(full: onnx.ModelProto, head: Head, cut: onnx.ModelProto, spec: ModelSpec, images: Images) -> Verification:

@@ -21,7 +21,7 @@ from rkdeploy.errors import ToolkitError
 _ROW: Final = re.compile(r"^\[(?P<op>[^\]]+)\] (?P<name>\S+)\s*(?P<figures>[^\[]*)$")
 _FIGURE: Final = re.compile(r"-?\d+\.\d{5}|f_zero")
 _ZERO: Final = "f_zero"
-_COLOUR: Final = re.compile(r"\x1b\[[0-9;]*m")
+_COLOR: Final = re.compile(r"\x1b\[[0-9;]*m")
 _MAX_TEXT: Final = 8 << 20
 
 
@@ -52,7 +52,7 @@ def parse_error_analysis(text: str) -> tuple[LayerError, ...]:
         ToolkitError: when it holds no row, or one that is not understood.
     """
     rows = []
-    for line in _COLOUR.sub("", text[:_MAX_TEXT]).splitlines():
+    for line in _COLOR.sub("", text[:_MAX_TEXT]).splitlines():
         found = _ROW.match(line.rstrip())
         if found is None:
             continue

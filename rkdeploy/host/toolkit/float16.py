@@ -1,6 +1,6 @@
 """Layers of a quantized model that stay in float16: how a user names them, and which tensors that means.
 
-Each change between int8 and float16 costs a conversion on the NPU, so neighbouring layers are cheaper together than
+Each change between int8 and float16 costs a conversion on the NPU, so neighboring layers are cheaper together than
 apart; docs/quantization.md has what some choices gain and cost.
 """
 

@@ -194,7 +194,7 @@ class ToolkitProcess:
         self._ended = self._ended or "it was closed."
 
     def logged(self) -> list[str]:
-        """What the log has gained since the last request began: lines without colours, progress bars as lines."""
+        """What the log has gained since the last request began: lines without colors, progress bars as lines."""
         with self.log.open("rb") as log:
             log.seek(self._log_read)
             text = log.read().decode("utf-8", "replace")

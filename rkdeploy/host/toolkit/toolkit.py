@@ -228,7 +228,7 @@ class Toolkit:
         Args:
             onnx: the graph, with one (1, 3, H, W) input of (pixel - mean) / std.
             options: what to build.
-            calibration: letterboxed uint8 images in the network's colour order: arrays (3, H, W) or (H, W, 3), with or
+            calibration: letterboxed uint8 images in the network's color order: arrays (3, H, W) or (H, W, 3), with or
                 without a leading 1, or `.npy` files of (1, 3, H, W).  Taken one by one.  Empty for fp16.
             out: the `.rknn`; written beside and renamed, so that it is whole or not there.
             keep: folder for the files that open the simulator later, named after `out`; None keeps none.
@@ -254,7 +254,7 @@ class Toolkit:
         """Write the open quantized model again with these layers in float16, and leave that open instead.
 
         Args:
-            float16: tensors, by their names in the graph or in `analyse`.
+            float16: tensors, by their names in the graph or in `analyze`.
             out: as for `build`.
             keep: as for `build`.
 
@@ -313,7 +313,7 @@ class Toolkit:
         """Run one image through the simulator of the model that is open.
 
         Args:
-            image: (1, H, W, 3) uint8 in the network's colour order; mean and std are the model's business.
+            image: (1, H, W, 3) uint8 in the network's color order; mean and std are the model's business.
 
         Returns:
             Real values (1, C, H, W) float32 of every output by name, in runtime order.  Where the output is quantized
@@ -343,7 +343,7 @@ class Toolkit:
             start += size * 4
         return arrays
 
-    def analyse(self, image: NDArray[np.uint8]) -> tuple[LayerError, ...]:
+    def analyze(self, image: NDArray[np.uint8]) -> tuple[LayerError, ...]:
         """Compare every layer of the open quantized model with float, on one image.
 
         Args:
@@ -355,7 +355,7 @@ class Toolkit:
         if self._open is None:
             raise ToolkitError("No model is open in the toolkit.", "Call build or open_kept first.")
         payload = np.ascontiguousarray(image).tobytes()
-        _, blob = self._process.request("analyse", {"shape": list(image.shape)}, payload)
+        _, blob = self._process.request("analyze", {"shape": list(image.shape)}, payload)
         return parse_error_analysis(blob.decode("utf-8", "replace"))
 
     def ranges(self) -> dict[str, tuple[float, float]]:

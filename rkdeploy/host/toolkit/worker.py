@@ -269,7 +269,7 @@ class Worker:
         arrays = [np.ascontiguousarray(output, np.float32) for output in outputs]
         return {"shapes": [list(array.shape) for array in arrays]}, b"".join(array.tobytes() for array in arrays)
 
-    def op_analyse(self, request: dict[str, Any], payload: bytes) -> tuple[dict[str, Any], bytes]:
+    def op_analyze(self, request: dict[str, Any], payload: bytes) -> tuple[dict[str, Any], bytes]:
         """One image (1, H, W, 3) uint8 through the toolkit's accuracy analysis: the text of its table."""
         import numpy as np
 
@@ -277,10 +277,10 @@ class Worker:
             message = "No model is open: build or open one first."
             raise toolkit_files.RefusedError(message)
         image = np.frombuffer(payload, np.uint8).reshape(request["shape"])
-        np.save("analysed.npy", np.ascontiguousarray(image.transpose(0, 3, 1, 2)))  # it takes .npy as NCHW
+        np.save("analyzed.npy", np.ascontiguousarray(image.transpose(0, 3, 1, 2)))  # it takes .npy as NCHW
         folder = Path.cwd() / "analysis"
         shutil.rmtree(folder, ignore_errors=True)
-        checked("accuracy_analysis", self._model.accuracy_analysis, inputs=["analysed.npy"], output_dir=str(folder))
+        checked("accuracy_analysis", self._model.accuracy_analysis, inputs=["analyzed.npy"], output_dir=str(folder))
         text = (folder / "error_analysis.txt").read_text()
         shutil.rmtree(folder, ignore_errors=True)  # every tensor of the network, as text
         return {}, text.encode()

@@ -100,7 +100,7 @@ def test_false_detections_cost_agreement() -> None:
     assert not replace(one.figures, agreement=many).agrees(0.9)
 
 
-def test_most_accurate_with_labelled_images() -> None:
+def test_most_accurate_with_labeled_images() -> None:
     """The highest accuracy, whatever its agreement; if its time is unknown, the best with a time is named too."""
     rows = [row("a", 8, 0.99, 0.75), row("half", None, 1.0, 0.78, dtype="fp16"), row("b", 9, 0.91, 0.77)]
     last = advice(rows, 0.9)[-1]
@@ -115,7 +115,7 @@ def test_among_equals_the_fastest_is_most_accurate() -> None:
     assert "Most accurate: b int8" in advice([row("a", 8, 0.99, 0.75), row("b", 3, 0.99, 0.75)], 0.9)[-1]
 
 
-def test_without_labelled_images_each_size_has_its_closest() -> None:
+def test_without_labeled_images_each_size_has_its_closest() -> None:
     """Agreement says nothing across sizes, and the advice says so."""
     found = advice([row("a", 8, 0.99), row("a", 3, 0.97, size=320)], 0.9)
     assert [text.split(":")[0] for text in found] == [

@@ -83,9 +83,9 @@ class StandIn:
             anchors=Anchors((((10.0, 13.0), (16.0, 30.0), (33.0, 23.0)),)),
             model=NpuModel("best.rknn", options.target, options.dtype),
         )
-        accuracy, labelled = None, None
+        accuracy, labeled = None, None
         if options.gate is not None:
-            labelled = open_data(options.gate.data, spec, split=options.gate.split, limit=options.gate.limit)
+            labeled = open_data(options.gate.data, spec, split=options.gate.split, limit=options.gate.limit)
             self.measured.append(options.folder.name)
             sides = (
                 Evaluation("simulator", what, FIGURES_FROM, 3, ranking=RankingFigures(top1, 1.0))
@@ -116,7 +116,7 @@ class StandIn:
                     warnings=(),
                     compiled=COMPILED,
                     accuracy=accuracy,
-                    request=request_of(options, choose_images(options, lambda _: None), labelled),
+                    request=request_of(options, choose_images(options, lambda _: None), labeled),
                 ),
             )
         return read_bundle(options.folder)

@@ -47,7 +47,7 @@ def test_every_rate_has_its_compile_logs() -> None:
         assert types == {"FLOAT16"}, key
 
 
-def test_the_committed_check_and_table_are_the_datas(found: list[check_fp16.Checked], committed: TypeCheck) -> None:
+def test_the_committed_check_and_table_agree(found: list[check_fp16.Checked], committed: TypeCheck) -> None:
     """Both are what the script makes now."""
     assert check_fp16.type_check(found) == committed
     assert check_fp16.document(found) == check_fp16.in_document()

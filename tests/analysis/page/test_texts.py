@@ -14,7 +14,7 @@ from rkdeploy.analysis.origin import OriginKind
 from rkdeploy.analysis.page.blocks import Status
 from rkdeploy.analysis.page.texts import CATALOGUES, Words
 from rkdeploy.analysis.report.diff.limits import parse_limits
-from rkdeploy.analysis.report.diff.model import Group, Judgement
+from rkdeploy.analysis.report.diff.model import Group, Judgment
 from rkdeploy.analysis.report.model import LimitName, PartName, Question
 from rkdeploy.contract.spec import Fit, Task
 
@@ -23,7 +23,7 @@ SOURCES = sorted(Path(rkdeploy.analysis.__file__).parent.rglob("*.py"))
 MADE_OF = {  # keys that are put together, and what of
     "origin": OriginKind, "origin_name": OriginKind, "origin_card": OriginKind, "origin_means": OriginKind,
     "speed.not_a_board": OriginKind, "status": Status, "question": Question, "task": Task, "fit": Fit,
-    "limit": LimitName, "limit ": PartName, "diff.is": Judgement, "diff.group": Group,
+    "limit": LimitName, "limit ": PartName, "diff.is": Judgment, "diff.group": Group,
 }  # fmt: skip
 
 

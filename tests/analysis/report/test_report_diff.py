@@ -101,14 +101,14 @@ def test_int8_with_fp16(tmp_path: Path) -> None:
     found = compare_paths(*folders)
     for key in ("memory.weights", "memory.internal", "memory.total", "time.cycles", "time.traffic_bytes"):
         one = change(found, key)
-        assert one.judgement == "worse", key
+        assert one.judgment == "worse", key
         assert 1.4 < (one.after or 0) / (one.before or 1) < 2.2, key
     time = change(found, "time.unlike")
-    assert (time.judgement, time.after) == ("not_comparable", None)
+    assert (time.judgment, time.after) == ("not_comparable", None)
     assert (time.before or 0) > 0
     assert UNKNOWN in found.after_no_time
     assert found.before_no_time == ""
-    assert change(found, "accuracy.map50_95").judgement == "same"
+    assert change(found, "accuracy.map50_95").judgment == "same"
     assert {one.key for one in found.differences} == {"target", "dtype", "rknn"}
     assert len(found.layers) > 50
     texts = [cell.text for section in compose_diff(found, "en").sections for block in section.blocks
@@ -118,22 +118,22 @@ def test_int8_with_fp16(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("factor", "judgement"), [(1.0, "same"), (1.005, "within_noise"), (1.05, "worse"), (0.9, "better")]
+    ("factor", "judgment"), [(1.0, "same"), (1.005, "within_noise"), (1.05, "worse"), (0.9, "better")]
 )
-def test_measured_times(tmp_path: Path, factor: float, judgement: str) -> None:
+def test_measured_times(tmp_path: Path, factor: float, judgment: str) -> None:
     """Frames of no spread: 1 % is noise, more is not, for times and for rates."""
     found = runs(tmp_path, profile(), slower(factor))
     for key in ("time.network", "time.frame", "time.rate"):
-        assert change(found, key).judgement == judgement, key
+        assert change(found, key).judgment == judgment, key
 
 
 def test_measured_times_that_scatter(tmp_path: Path) -> None:
     """Ten percent more is no news where frames scatter by more than that, and is where they do not."""
     assert (
-        change(runs(tmp_path, slower(1, spread=30.0), slower(1.1, spread=30.0)), "time.frame").judgement
+        change(runs(tmp_path, slower(1, spread=30.0), slower(1.1, spread=30.0)), "time.frame").judgment
         == "within_noise"
     )
-    assert change(runs(tmp_path, slower(1, spread=1.0), slower(1.1, spread=1.0)), "time.frame").judgement == "worse"
+    assert change(runs(tmp_path, slower(1, spread=1.0), slower(1.1, spread=1.0)), "time.frame").judgment == "worse"
 
 
 def test_predicted_is_never_judged_against_measured(tmp_path: Path) -> None:
@@ -142,13 +142,13 @@ def test_predicted_is_never_judged_against_measured(tmp_path: Path) -> None:
     file = write(tmp_path / "p.json", profile(sha256=sha256_of(bundle)))
     found = compare_paths(bundle.folder, file)
     times = [one for one in found.changes if one.group == "time"]
-    assert [one.judgement for one in times] == ["not_comparable"]
+    assert [one.judgment for one in times] == ["not_comparable"]
     assert (times[0].before_origin and times[0].before_origin.kind) == "predicted"
     assert (times[0].after_origin and times[0].after_origin.kind) == "measured"
     for origin in ("stand_in", "host"):
         backend = {"stand_in": "librknnrt", "host": "onnxruntime"}[origin]
         other = write(tmp_path / "q.json", replace(slower(2), on_npu=False, backend=backend))
-        assert {one.judgement for one in compare_paths(file, other).changes if one.group == "time"} == {
+        assert {one.judgment for one in compare_paths(file, other).changes if one.group == "time"} == {
             "not_comparable"
         }, origin
 
@@ -162,17 +162,17 @@ def test_with_a_measurement_on_both_sides(tmp_path: Path) -> None:
         sides.append(tmp_path / f"{name}-report.json")
         sides[-1].write_text(json_text(gather([bundle.folder, file], pictures=False)))
     found = compare_paths(*sides)
-    assert change(found, "time.predicted").judgement == "same"
-    assert change(found, "time.network").judgement == "worse"
+    assert change(found, "time.predicted").judgment == "same"
+    assert change(found, "time.network").judgment == "worse"
     with pytest.raises(RkdeployError, match=r"time\.network got worse, from 21 to 25.2 ms \(\+20.0%\)"):
         require_limits(found, parse_limits("latency=5%"))
 
 
 @pytest.mark.parametrize(
-    ("built", "truths", "judgement"),
+    ("built", "truths", "judgment"),
     [(0.59, 100, "within_noise"), (0.3, 100, "worse"), (0.59, 100_000, "worse"), (0.61, 100_000, "better")],
 )
-def test_accuracy_beyond_what_so_many_objects_vary(tmp_path: Path, built: float, truths: int, judgement: str) -> None:
+def test_accuracy_beyond_what_so_many_objects_vary(tmp_path: Path, built: float, truths: int, judgment: str) -> None:
     """The same drop is noise of 200 objects and none of 200,000; overall and by class."""
 
     def with_truths(value: float) -> BuildRecord:
@@ -185,7 +185,7 @@ def test_accuracy_beyond_what_so_many_objects_vary(tmp_path: Path, built: float,
         for name, value in (("a", 0.6), ("b", built))
     ]
     found = compare_paths(*folders)
-    assert change(found, "accuracy.map50_95").judgement == judgement
+    assert change(found, "accuracy.map50_95").judgment == judgment
     assert change(found, "accuracy.class").noise > change(found, "accuracy.map50_95").noise
 
 
@@ -200,18 +200,18 @@ def test_accuracy_beyond_what_so_many_objects_vary(tmp_path: Path, built: float,
 def test_other_images_or_another_kind_of_origin_are_not_comparable(tmp_path: Path, other: object) -> None:
     """Another split, another number of images, a board against the simulator: shown, never judged."""
     found = builds(tmp_path, lambda r: replace(r, accuracy=other))  # type: ignore[arg-type]
-    assert change(found, "accuracy.map50_95").judgement == "not_comparable"
+    assert change(found, "accuracy.map50_95").judgment == "not_comparable"
     with pytest.raises(RkdeployError, match=r"map=0\.01 cannot be judged: the two are not comparable"):
         require_limits(found, parse_limits("map=0.01"))
 
 
 def test_agreement(tmp_path: Path) -> None:
     """98 of 100 against 97 is noise, against 50 it is worse; on other images it is not judged."""
-    for matched, judgement in ((97, "within_noise"), (50, "worse"), (98, "same")):
+    for matched, judgment in ((97, "within_noise"), (50, "worse"), (98, "same")):
         found = builds(tmp_path / str(matched), lambda r, m=matched: replace(r, agreement=agreement(m)))  # type: ignore[misc]
-        assert change(found, "agreement.share").judgement == judgement
+        assert change(found, "agreement.share").judgment == judgment
     found = builds(tmp_path / "other", lambda r: replace(r, agreement=replace(agreement(50), images=5)))
-    assert change(found, "agreement.share").judgement == "not_comparable"
+    assert change(found, "agreement.share").judgment == "not_comparable"
 
 
 def test_what_differs_is_named(tmp_path: Path) -> None:
@@ -340,7 +340,7 @@ def test_limits_on_what_is_counted(tmp_path: Path, limit: str, broken: bool) -> 
 def test_a_limit_on_accuracy_holds_within_noise_too(tmp_path: Path) -> None:
     """Simulated figures are the same in every run: a drop over the limit fails, though it is within noise."""
     found = builds(tmp_path, lambda r: replace(r, accuracy=accuracy(0.58)))
-    assert change(found, "accuracy.map50_95").judgement == "within_noise"
+    assert change(found, "accuracy.map50_95").judgment == "within_noise"
     with pytest.raises(RkdeployError, match=r"from 0\.6 to 0\.58 "):
         require_limits(found, parse_limits("map=0.01"))
     require_limits(found, parse_limits("map=0.05"))

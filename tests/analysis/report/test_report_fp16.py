@@ -86,26 +86,26 @@ def test_the_section_in_both_languages(tmp_path: Path, lang: str, label: str, in
 
 
 @pytest.mark.parametrize(
-    ("int8_ms", "fp16_ms", "judgement"),
+    ("int8_ms", "fp16_ms", "judgment"),
     [(5.0, 5.0, "same"), (5.0, 6.0, "within_noise"), (5.0, 9.0, "worse"), (9.0, 6.0, "within_noise"),
      (9.0, 3.0, "better")],
 )  # fmt: skip
-def test_int8_against_fp16(tmp_path: Path, int8_ms: float, fp16_ms: float, judgement: str) -> None:
+def test_int8_against_fp16(tmp_path: Path, int8_ms: float, fp16_ms: float, judgment: str) -> None:
     """Better or worse where the two intervals do not overlap, times and rates alike; both intervals are shown."""
     a, b = at(whole(tmp_path / "a"), int8_ms), at(half(tmp_path / "b"), fp16_ms)
     found = compare(a, b)
     time, rate = change(found, "time.predicted_apart"), change(found, "time.predicted_rate")
-    assert (time.judgement, rate.judgement) == (judgement, judgement)
+    assert (time.judgment, rate.judgment) == (judgment, judgment)
     p, q = predicted(a), predicted(b)
     apart = p.high_ms < q.low_ms or q.high_ms < p.low_ms
-    assert apart == (judgement in {"better", "worse"})
+    assert apart == (judgment in {"better", "worse"})
     assert time.noise_from == rate.noise_from == "intervals"
     assert time.values == {"a": f"{p.low_ms:.2f}-{p.high_ms:.2f}", "b": f"{q.low_ms:.2f}-{q.high_ms:.2f}"}
     assert (found.before_rests_on, found.after_rests_on) == ("", q.notes[0])
     page = compose_diff(found, "en")
     cells = [cell.text for section in page.sections for block in section.blocks if isinstance(block, Table)
              for row in block.rows for cell in row]  # fmt: skip
-    assert ("within the prediction's error" in cells) == (judgement == "within_noise")
+    assert ("within the prediction's error" in cells) == (judgment == "within_noise")
     assert any(text.startswith("Side B is predicted with less certainty: INT8's formula") for text in notes(page))
 
 
@@ -124,9 +124,9 @@ def test_two_of_fp16_on_one_chip_err_alike(tmp_path: Path) -> None:
     found = compare(at(model, 10.0), at(model, 13.0))
     time = change(found, "time.predicted")
     assert time.noise == pytest.approx(13.0 * predicted(model).median_error)
-    assert (time.noise_from, time.judgement) == ("model", "worse")
+    assert (time.noise_from, time.judgment) == ("model", "worse")
     other = replace(at(model, 13.0), target="rk3576")
-    assert change(compare(at(model, 10.0), other), "time.predicted_apart").judgement == "within_noise"
+    assert change(compare(at(model, 10.0), other), "time.predicted_apart").judgment == "within_noise"
 
 
 def test_two_of_int8_rest_on_nothing(tmp_path: Path) -> None:
@@ -134,4 +134,4 @@ def test_two_of_int8_rest_on_nothing(tmp_path: Path) -> None:
     folders = [make_bundle(tmp_path / name, built=record(), examples=False).folder for name in "ab"]
     found = compare_paths(*folders)
     assert (found.before_rests_on, found.after_rests_on) == ("", "")
-    assert change(found, "time.predicted").judgement == "same"
+    assert change(found, "time.predicted").judgment == "same"

@@ -94,7 +94,7 @@ def test_what_one_side_has_and_the_other_has_not(tmp_path: Path, task: str) -> N
     assert (facts.reference_origin.kind, facts.built_origin.kind) == ("host", "simulator")
 
 
-def test_alone_is_told_without_colour(tmp_path: Path) -> None:
+def test_alone_is_told_without_color(tmp_path: Path) -> None:
     """A box without its match differs from one with it in brightness alone: the frame is dashed, the label longer."""
     pair = Matches(1, 1, (1.0,), (0.0,), ((0, 0),))
     matched = drawn(tmp_path / "a", spec(), BOX, BOX, pair).pictures[0]
@@ -107,13 +107,13 @@ def test_alone_is_told_without_colour(tmp_path: Path) -> None:
     assert np.abs(grey[0] - grey[1])[20:40, 60:200].max() > 60, "another label"
 
 
-def test_colours_stay_those_of_the_classes(tmp_path: Path) -> None:
-    """An object without a match keeps its class's colour, also of a model with more classes than colours."""
+def test_colors_stay_those_of_the_classes(tmp_path: Path) -> None:
+    """An object without a match keeps its class's color, also of a model with more classes than colors."""
     names = tuple(f"class {i}" for i in range(30))
     one = found((60, 40, 200, 160, 0.9, 25))
     for matches in (Matches(1, 1, (1.0,), (0.0,), ((0, 0),)), Matches(1, 1, (), ())):
         picture = drawn(tmp_path / str(len(matches.ious)), spec(names=names), one, one, matches).pictures[0]
         label = image(picture.reference_webp)[26:39, 58:90].reshape(-1, 3).astype(int)
         blue, green, red = np.median(label, axis=0).tolist()
-        assert red > 150 > blue, "vermilion, the sixth of twenty colours, is class 25's"
+        assert red > 150 > blue, "vermilion, the sixth of twenty colors, is class 25's"
         assert 60 < green < 130

@@ -1,4 +1,4 @@
-"""Labelled images in a parcel: scored from there they give the figures that they give where they lie."""
+"""Labeled images in a parcel: scored from there they give the figures that they give where they lie."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 
 from rkdeploy.analysis.tune.measured import read_measured, write_measured
 from rkdeploy.datasets.open_data import open_data
-from rkdeploy.datasets.truth import DataImage, LabelledSet, RunLengths, Truth
+from rkdeploy.datasets.truth import DataImage, LabeledSet, RunLengths, Truth
 from rkdeploy.device.postprocess.thresholds import Thresholds
 from rkdeploy.device.runtime.protocol import HeadTensor
 from rkdeploy.errors import RkdeployError
@@ -24,7 +24,7 @@ def predictor() -> Predictor:
     return Predictor(SPEC, measuring_thresholds(SPEC), multi_label=True)
 
 
-def packed(folder: Path, data: LabelledSet) -> list[str]:
+def packed(folder: Path, data: LabeledSet) -> list[str]:
     folder.mkdir()
     return [p.name for p in write_measured(folder, data, predictor(), (SIDE, SIDE), lambda _text: None)]
 
@@ -100,7 +100,7 @@ def test_every_kind_of_label_survives(tmp_path: Path) -> None:
         cv2.imwrite(str(file), np.zeros((SIDE, SIDE, 3), np.uint8))
         images.append(DataImage(file.name, file))
     labels = _Labels()
-    packed(tmp_path / "parcel", LabelledSet("made up", tuple(images), labels, from_coco=True))
+    packed(tmp_path / "parcel", LabeledSet("made up", tuple(images), labels, from_coco=True))
     found = read_measured(tmp_path / "parcel").data
     assert (found.source, found.from_coco) == ("made up", True)
     assert found.objects is not None
@@ -122,7 +122,7 @@ def test_class_maps_travel_as_files(tmp_path: Path) -> None:
     masks = tuple(tmp_path / f"mask{i}.png" for i in range(2))
     for i, mask in enumerate(masks):
         cv2.imwrite(str(mask), np.full((SIDE, SIDE), i, np.uint8))
-    packed(tmp_path / "parcel", LabelledSet("made up", (DataImage("a.png", picture, 3, masks),), None))
+    packed(tmp_path / "parcel", LabeledSet("made up", (DataImage("a.png", picture, 3, masks),), None))
     (image,) = read_measured(tmp_path / "parcel").data.images
     assert image.class_id == 3
     assert [file.read_bytes() for file in image.maps] == [file.read_bytes() for file in masks]
@@ -133,6 +133,6 @@ def test_a_mask_that_is_gone(tmp_path: Path) -> None:
     """It is named."""
     picture = tmp_path / "a.png"
     cv2.imwrite(str(picture), np.zeros((SIDE, SIDE, 3), np.uint8))
-    data = LabelledSet("made up", (DataImage("a.png", picture, None, (tmp_path / "gone.png",)),), None)
+    data = LabeledSet("made up", (DataImage("a.png", picture, None, (tmp_path / "gone.png",)),), None)
     with pytest.raises(RkdeployError, match=r"gone\.png"):
         packed(tmp_path / "parcel", data)

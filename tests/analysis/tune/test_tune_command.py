@@ -92,7 +92,7 @@ def test_another_search_in_the_same_file(tmp_path: Path) -> None:
     assert "Trial 1 (default) failed" in done.stdout
     done = tune(tmp_path, *common, "--count", "3", *refused)
     assert done.returncode == 1
-    assert "belongs to another search: it differs in labelled images." in " ".join(done.stderr.split())
+    assert "belongs to another search: it differs in labeled images." in " ".join(done.stderr.split())
     assert [path.name for path in tmp_path.iterdir()] == ["study.db"]
 
 

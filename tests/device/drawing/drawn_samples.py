@@ -24,11 +24,11 @@ def photograph(width: int, height: int) -> NDArray[np.uint8]:
     return np.asarray(cv2.resize(np.asarray(image), (width, height)), np.uint8)
 
 
-def labelled(width: int, height: int) -> Detections:
+def labeled(width: int, height: int) -> Detections:
     """The boxes of that image, with scores."""
     rows = np.loadtxt(SAMPLE / "labels" / "val" / "val_0000.txt", ndmin=2)
-    centre, half = rows[:, 1:3] * (width, height), rows[:, 3:] * (width, height) / 2
-    xyxy = np.hstack((centre - half, centre + half)).astype(np.float32)
+    center, half = rows[:, 1:3] * (width, height), rows[:, 3:] * (width, height) / 2
+    xyxy = np.hstack((center - half, center + half)).astype(np.float32)
     return Detections(xyxy, np.linspace(0.97, 0.3, len(rows)).astype(np.float32), rows[:, 0].astype(np.int32))
 
 
@@ -54,7 +54,7 @@ def ellipse(box: NDArray[np.float32]) -> InstanceMask:
 
 def result_of(task: str, width: int, height: int) -> Detections:
     """A result of a task for that image."""
-    found = labelled(width, height)
+    found = labeled(width, height)
     plain = found.xyxy, found.scores, found.class_ids
     nothing = Detections.empty()
     none = nothing.xyxy, nothing.scores, nothing.class_ids

@@ -38,8 +38,8 @@ def at(image: NDArray[np.uint8], xy: NDArray[np.float32]) -> tuple[int, ...]:
     return tuple(image[row, column].tolist())
 
 
-def test_a_person_has_limbs_in_the_colours_of_their_sides() -> None:
-    """In the middle of each limb is its colour; left and right arms and legs differ."""
+def test_a_person_has_limbs_in_the_colors_of_their_sides() -> None:
+    """In the middle of each limb is its color; left and right arms and legs differ."""
     points, skeleton = person(200, 40, 200, 400), skeleton_for(17)
     image = drawn_points(points, skeleton)
     for limb in skeleton.limbs[:4] + skeleton.limbs[8:]:
@@ -64,7 +64,7 @@ def test_what_the_model_cannot_see_is_not_drawn() -> None:
 
 @pytest.mark.parametrize("count", [2, 5, 17, 21, 68])
 def test_known_skeletons_are_whole(count: int) -> None:
-    """One colour a point; every limb has two points that exist; no point of those with limbs is left alone."""
+    """One color a point; every limb has two points that exist; no point of those with limbs is left alone."""
     skeleton = skeleton_for(count)
     ends = [end for limb in skeleton.limbs for end in (limb.start, limb.end)]
     assert len(skeleton.point_colors) == count
@@ -75,7 +75,7 @@ def test_known_skeletons_are_whole(count: int) -> None:
 
 @pytest.mark.parametrize("count", [1, 3, 4, 9, 133])
 def test_other_points_have_the_order_of_a_ramp(count: int) -> None:
-    """Each point is drawn in the colour of its place."""
+    """Each point is drawn in the color of its place."""
     xy = np.array([(40 + 40 * (i % 14), 40 + 40 * (i // 14)) for i in range(count)], np.float32)
     points = np.hstack((xy, np.ones((count, 1), np.float32)))
     image = drawn_points(points, skeleton_for(count))
@@ -139,7 +139,7 @@ def test_numbers_never_hide_a_label() -> None:
 
 
 def test_a_skeleton_of_one_s_own() -> None:
-    """A limb and colours that were given are drawn."""
+    """A limb and colors that were given are drawn."""
     points = np.array([[100, 100, 1], [300, 100, 1], [300, 300, 1]], np.float32)
     red = (10, 20, 250)
     image = drawn_points(points, Skeleton((Limb(0, 2, red),), ((1, 2, 3), (4, 5, 6), (7, 8, 9))))

@@ -12,7 +12,7 @@ from rkdeploy.device.drawing.labels import Label, LabelText, overlap, place_labe
 from rkdeploy.device.drawing.pen import pen_for
 from rkdeploy.device.postprocess.corners import corners_of
 from rkdeploy.device.postprocess.detections import Detections
-from tests.device.drawing.drawn_samples import NAMES, SIZES, boxes, labelled, result_of
+from tests.device.drawing.drawn_samples import NAMES, SIZES, boxes, labeled, result_of
 
 
 def placed(
@@ -77,7 +77,7 @@ def test_crowded_labels_are_apart_while_there_is_room() -> None:
 
 
 def test_what_has_no_free_place_has_no_label() -> None:
-    """Hundreds of objects in a small image: what is labelled can be read, and the best ones come first."""
+    """Hundreds of objects in a small image: what is labeled can be read, and the best ones come first."""
     found = boxes(*[[10 + i % 20, 10 + i // 20, 300 + i % 20, 220 + i // 20] for i in range(300)])
     labels = placed(found, 320, 240, [LabelText("bolt", "0.50")] * 300)
     areas = np.array([label.box for label in labels if label is not None], np.int32)
@@ -99,4 +99,4 @@ def test_long_names_are_shortened_to_the_image() -> None:
 def test_no_room_for_letters_means_no_label() -> None:
     """An image of a few pixels has none."""
     assert placed(boxes([0, 0, 4, 4]), 5, 5) == [None]
-    assert len(labelled(320, 240)) > 5
+    assert len(labeled(320, 240)) > 5

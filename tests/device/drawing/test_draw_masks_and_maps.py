@@ -53,7 +53,7 @@ def test_paste_cuts_off_what_is_outside() -> None:
 
 
 def test_a_mask_is_filled_and_rimmed() -> None:
-    """Inside is the mixture, on the rim the colour, and outside and in holes the image."""
+    """Inside is the mixture, on the rim the color, and outside and in holes the image."""
     image = np.full((480, 640, 3), 100, np.uint8)
     pixels = np.ones((100, 160), np.bool_)
     pixels[40:60, 60:100] = False
@@ -130,7 +130,7 @@ def test_what_is_driven_on_is_translucent_green_and_lanes_are_strong() -> None:
 @pytest.mark.parametrize(
     "names", [("none", "a", "b", "c"), ("none", "a", "lane", "c"), ("none", "lane 1", "b", "lane 2")]
 )
-def test_each_class_has_its_colour(names: tuple[str, ...]) -> None:
+def test_each_class_has_its_color(names: tuple[str, ...]) -> None:
     """Also where lines and areas are in one map; the background and ids without a name stay as they are."""
     ids = np.repeat(np.array([0, 1, 2, 3, 9], np.uint8), 20)[None].repeat(10, axis=0)
     image = np.full((10, 100, 3), 100, np.uint8)
@@ -147,7 +147,7 @@ def test_each_class_has_its_colour(names: tuple[str, ...]) -> None:
 
 
 def test_an_area_of_its_own_has_a_rim() -> None:
-    """In its full colour, on every side but the image's border."""
+    """In its full color, on every side but the image's border."""
     image = np.full((480, 640, 3), 100, np.uint8)
     found, _ = drivable_and_lanes()
     ((area,),) = map_classes([found])
@@ -159,7 +159,7 @@ def test_an_area_of_its_own_has_a_rim() -> None:
     assert not rim[250:, 110:490].any()
 
 
-def test_two_maps_share_no_colour() -> None:
+def test_two_maps_share_no_color() -> None:
     """Classes of another map go on where those of the first one ended."""
     ids = np.zeros((2, 2), np.uint8)
     styles = map_classes([FoundClassMap("a", ("none", "x", "y"), ids), FoundClassMap("b", ("none", "z"), ids)])

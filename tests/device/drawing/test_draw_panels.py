@@ -79,8 +79,8 @@ def test_a_low_image_shows_fewer_rows() -> None:
 
 
 @pytest.mark.parametrize(("width", "height"), SIZES)
-def test_a_legend_shows_each_colour(width: int, height: int) -> None:
-    """A swatch of the full colour for each class, below what is above."""
+def test_a_legend_shows_each_color(width: int, height: int) -> None:
+    """A swatch of the full color for each class, below what is above."""
     image = np.full((height, width, 3), 100, np.uint8)
     classes = [MapClass(1, "drivable", (1, 2, 250), 0.4), MapClass(2, "lane", (3, 240, 5), 0.8)]
     (panel,) = draw_legend(image, classes, pen_for(width, height), top=30).tolist()

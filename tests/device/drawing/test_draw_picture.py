@@ -15,7 +15,7 @@ from rkdeploy.device.drawing import Skeleton, draw_detections
 from rkdeploy.device.drawing.colors import class_color
 from rkdeploy.device.postprocess.detections import Detections, FoundClassMap, InstanceMask, Ranking
 from rkdeploy.errors import RkdeployError
-from tests.device.drawing.drawn_samples import NAMES, SIZES, TASKS, boxes, labelled, photograph, result_of
+from tests.device.drawing.drawn_samples import NAMES, SIZES, TASKS, boxes, labeled, photograph, result_of
 
 
 @pytest.mark.parametrize(("width", "height"), SIZES)
@@ -31,9 +31,9 @@ def test_the_image_is_copied_and_marked(task: str, width: int, height: int) -> N
 
 
 @pytest.mark.parametrize(("width", "height"), SIZES)
-def test_boxes_have_the_colours_of_their_classes(width: int, height: int) -> None:
-    """On each box's edge is its class's colour."""
-    found = labelled(width, height)
+def test_boxes_have_the_colors_of_their_classes(width: int, height: int) -> None:
+    """On each box's edge is its class's color."""
+    found = labeled(width, height)
     drawn = draw_detections(photograph(width, height), found, NAMES)
     for color in {class_color(int(i)) for i in found.class_ids}:
         assert (drawn == color).all(axis=2).any()

@@ -1,4 +1,4 @@
-"""Letters and colours."""
+"""Letters and colors."""
 
 from __future__ import annotations
 
@@ -37,8 +37,8 @@ def contrast(a: Bgr, b: Bgr) -> float:
     return (light + 0.05) / (dark + 0.05)
 
 
-def test_colours_are_stable_distinct_and_readable() -> None:
-    """Twenty different colours, the same for an id every time, each with a text contrast of 4.5 or more (WCAG AA)."""
+def test_colors_are_stable_distinct_and_readable() -> None:
+    """Twenty different colors, the same for an id every time, each with a text contrast of 4.5 or more (WCAG AA)."""
     assert len(set(PALETTE_RGB)) == 20
     assert class_color(3) == class_color(23)
     assert class_color(0) == (0xB2, 0x72, 0x00)
@@ -48,7 +48,7 @@ def test_colours_are_stable_distinct_and_readable() -> None:
 
 
 def test_lines_show_on_black_and_white() -> None:
-    """Of a colour and its edge, at least one has a contrast of 3 with either (WCAG's minimum for graphics)."""
+    """Of a color and its edge, at least one has a contrast of 3 with either (WCAG's minimum for graphics)."""
     for class_id in range(20):
         color = class_color(class_id)
         for ground in ((0, 0, 0), (255, 255, 255)):
@@ -57,7 +57,7 @@ def test_lines_show_on_black_and_white() -> None:
 
 @pytest.mark.parametrize("count", [1, 2, 9, 60])
 def test_a_ramp_gets_lighter(count: int) -> None:
-    """The order of points can be seen without colours."""
+    """The order of points can be seen without colors."""
     steps = [luminance(ramp_color(i, count)) for i in range(count)]
     assert steps == sorted(steps)
     assert len(set(steps)) == count
@@ -74,7 +74,7 @@ def test_text_fits_its_room(room: int) -> None:
 
 
 def test_kept_pictures_cannot_be_changed() -> None:
-    """Labels are kept from frame to frame; writing into one is an error, not a spoilt label."""
+    """Labels are kept from frame to frame; writing into one is an error, not a spoiled label."""
     pen = pen_for(640, 480)
     for picture in (plate("bolt", 60, 20, (1, 2, 3), pen), *stamp("7", pen)):
         with pytest.raises(ValueError, match="read-only"):

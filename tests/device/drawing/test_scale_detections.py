@@ -13,7 +13,7 @@ from tests.device.drawing.drawn_samples import TASKS, boxes, ellipse, result_of
 
 
 def test_every_coordinate_is_scaled() -> None:
-    """Boxes, points and centres by each axis, sides by the mean; scores, visibilities and angles stay."""
+    """Boxes, points and centers by each axis, sides by the mean; scores, visibilities and angles stay."""
     found = replace(
         boxes([10, 20, 30, 40]),
         keypoints=np.array([[[10, 20, 0.7]]], np.float32),

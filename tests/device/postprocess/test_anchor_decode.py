@@ -354,8 +354,8 @@ def test_quantized_equals_float_rule(case: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize("scale", [1e-5, 3e-4, 0.00392, 0.02])
 @pytest.mark.parametrize("zero_point", [-32768, 0, 32767])
-def test_neighbouring_raw_values(scale: float, zero_point: int) -> None:
-    """Around each threshold that a raw value just exceeds, or just fails to, neighbouring raw values part exactly."""
+def test_neighboring_raw_values(scale: float, zero_point: int) -> None:
+    """Around each threshold that a raw value just exceeds, or just fails to, neighboring raw values part exactly."""
     head = AnchorHead(class_count=1)
     decoder = AnchorDecoder(head.spec)
     for first in range(-32768, 32768 - 80, 2003):

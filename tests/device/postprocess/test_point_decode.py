@@ -82,7 +82,7 @@ def test_by_hand() -> None:
     boxes[2, 2:, 1, 2] = 20.0  # evenly 2 and 3
     levels[1]["scores"][:, 1, 2] = [logit(p) for p in (0.1, 0.6, 0.2)]
     found = PointDecoder(head.spec).candidates(head.tensors(levels), thresholds(0.25, 0.25, 0.25))
-    # centre of the cell (40, 24): x1 = 40 - 16, y1 = 24, x2 = 40 + 40, y2 = 24 + 48
+    # center of the cell (40, 24): x1 = 40 - 16, y1 = 24, x2 = 40 + 40, y2 = 24 + 48
     np.testing.assert_allclose(found.xyxy, [[24, 24, 80, 72]], atol=1e-4)
     np.testing.assert_allclose(found.scores, [0.6], atol=1e-6)
     assert found.class_ids.tolist() == [1]
@@ -104,7 +104,7 @@ def test_rotated_by_hand() -> None:
     levels[0]["scores"][:, 2, 3] = 20.0
     levels[0]["angles"][:, 2, 3] = logit(0.75)  # (0.75 - 0.25) * pi
     found = PointDecoder(head.spec).candidates(head.tensors(levels), thresholds(0.5))
-    # f = (1, 0.25) turned by 90 degrees is (-0.25, 1); centre = (3.5 - 0.25, 2.5 + 1) * 8, size = (4, 2.5) * 8
+    # f = (1, 0.25) turned by 90 degrees is (-0.25, 1); center = (3.5 - 0.25, 2.5 + 1) * 8, size = (4, 2.5) * 8
     assert found.rotated is not None
     np.testing.assert_allclose(found.rotated, [[26, 28, 32, 20, np.pi / 2]], atol=1e-4)
     np.testing.assert_allclose(found.xyxy, [[16, 12, 36, 44]], atol=1e-4)

@@ -23,7 +23,7 @@ TRANSFORM = LetterboxTransform(0.25, 0.25, 16.0, 0.0, (128, 128))
 
 
 def tensors_with(cells: dict[tuple[int, int, int, int], tuple[float, int]]) -> list[HeadTensor]:
-    """A head in which the cells (level, anchor, y, x) hold (objectness logit, class id), centred in the cell."""
+    """A head in which the cells (level, anchor, y, x) hold (objectness logit, class id), centered in the cell."""
     levels: list[NDArray[np.float32]] = HEAD.full(-20.0)
     for (level, anchor, y, x), (objectness, class_id) in cells.items():
         levels[level][anchor, :, y, x] = [0, 0, 0, 0, objectness, -20, -20, -20]
@@ -47,7 +47,7 @@ def test_source_pixels_by_hand() -> None:
 
 
 def test_overlap_within_and_between_classes() -> None:
-    """Neighbouring cells of one class give one object, of two classes two."""
+    """Neighboring cells of one class give one object, of two classes two."""
     processor = Postprocessor(HEAD.spec, Thresholds(iou=0.1))
     for class_id, expected in ((1, [1]), (2, [1, 2])):
         tensors = tensors_with({(1, 1, 0, 1): (3.0, 1), (1, 1, 0, 2): (1.0, class_id)})
@@ -138,7 +138,7 @@ def test_rotated_by_hand() -> None:
     )
     found = Postprocessor(head.spec, Thresholds())(tensors, TRANSFORM)
     assert found.rotated is not None
-    # centres (28, 12) and (36, 12), 32 by 8 pixels, the first standing; source = (x - 16, y) * 4
+    # centers (28, 12) and (36, 12), 32 by 8 pixels, the first standing; source = (x - 16, y) * 4
     expected = np.array([[48, 48, 32, 128, 0], [80, 48, 128, 32, np.pi / 4]])
     np.testing.assert_allclose(found.rotated, expected, atol=1e-3)
     half = float((128 + 32) / 2 * np.sqrt(0.5))
@@ -191,7 +191,7 @@ def test_masks_by_hand(kind: str) -> None:
     point_head, anchor_head = PointHead(reg_max=1, coefficient_count=2), AnchorHead(coefficient_count=2)
     if kind == "anchors":
         levels = anchor_head.full(-20.0)
-        # centre (12, 12), 20 x 26 and 10 x 13 pixels: x of the source (2 - 16) * 4 to (22 - 16) * 4
+        # center (12, 12), 20 x 26 and 10 x 13 pixels: x of the source (2 - 16) * 4 to (22 - 16) * 4
         levels[0][0, :, 1, 1] = [0, 0, 0, 0, 2, 20, -20, -20, 1, 0]
         levels[0][0, :, 1, 5] = [0, 0, 0, 0, 1, -20, 20, -20, 0, 1]
         spec, tensors = anchor_head.spec, anchor_head.tensors(levels)

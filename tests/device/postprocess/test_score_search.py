@@ -80,7 +80,7 @@ def test_search(
 @pytest.mark.parametrize("limit", [2.0, -2.0])
 @pytest.mark.parametrize("dtype", ["float16", "float32"])
 def test_nan_beside_a_number(monkeypatch: pytest.MonkeyPatch, dtype: str, limit: float, sign: float) -> None:
-    """A score is found also where its neighbours in memory are NaN, of either sign, whatever the layout."""
+    """A score is found also where its neighbors in memory are NaN, of either sign, whatever the layout."""
     monkeypatch.setattr(score_search, "_LAID_FROM", 0)
     values = np.full((1, 4, 2, 3), -4.0, dtype)
     values[0, 1] = np.copysign(np.nan, sign)

@@ -103,7 +103,7 @@ def test_auto_on_a_board(make_shim: Callable[..., Shim], monkeypatch: pytest.Mon
 
 
 def test_a_library_that_is_named_is_taken(make_shim: Callable[..., Shim], bundle: Bundle) -> None:
-    """Where no board is recognised, a librknnrt.so that is there decides, and one context is opened without a core."""
+    """Where no board is recognized, a librknnrt.so that is there decides, and one context is opened without a core."""
     shim = make_shim()
     (runtime,) = open_runtimes("auto", bundle)
     with runtime:

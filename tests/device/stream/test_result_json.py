@@ -49,7 +49,7 @@ def test_keypoints() -> None:
 
 
 def test_rotated_boxes() -> None:
-    """Centre, size and angle; corners clockwise on the screen from the one that is top left at angle 0."""
+    """Center, size and angle; corners clockwise on the screen from the one that is top left at angle 0."""
     found = replace(ONE, rotated=np.array([[10, 20, 8, 4, 0]], np.float32))
     assert first(found)["rotated"] == {
         "cx": 10.0, "cy": 20.0, "w": 8.0, "h": 4.0, "angle_rad": 0.0,

@@ -26,7 +26,7 @@ __all__ = ["NAMES", "SPEC", "WAIT_S"]
 
 
 def picture(index: int, side: int = 64) -> Frame:
-    """A frame whose colour is its index, noisy enough to fill sockets."""
+    """A frame whose color is its index, noisy enough to fill sockets."""
     image = np.random.default_rng(index).integers(0, 256, (side, side, 3), np.uint8)
     image[: side // 2] = index % 256
     return Frame(image, "camera 0", index, index * 40.0)

@@ -108,7 +108,7 @@ def test_what_is_worth_a_word(tmp_path: Path) -> None:
 
 
 def test_labels_of_another_model_are_refused(tmp_path: Path) -> None:
-    """Where float itself finds nothing of what is labelled, equal figures on both sides are no proof."""
+    """Where float itself finds nothing of what is labeled, equal figures on both sides are no proof."""
     data = open_gate(GateOptions(make_data(tmp_path / "set")), SPEC)
     nothing = side(np.zeros((1, 7, 4, 4), np.float32), "onnxruntime")
     found = measure(data, SPEC, nothing, nothing, lambda _text: None)
@@ -116,11 +116,11 @@ def test_labels_of_another_model_are_refused(tmp_path: Path) -> None:
         require_accuracy(found, 1.0, None, None)
 
 
-def test_an_unlabelled_set_cannot_be_judged(tmp_path: Path) -> None:
+def test_an_unlabeled_set_cannot_be_judged(tmp_path: Path) -> None:
     """Without an object there is no figure, and that is no pass."""
     found = report(tmp_path, head_values())
     empty = replace(found, evaluations=tuple(replace(e, objects=()) for e in found.evaluations))
-    with pytest.raises(VerificationError, match="nothing is labelled"):
+    with pytest.raises(VerificationError, match="nothing is labeled"):
         require_accuracy(empty, 0.01, None, None)
 
 

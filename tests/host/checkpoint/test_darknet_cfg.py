@@ -104,7 +104,7 @@ def test_line_ends_and_byte_order_mark(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["main_p6", "main_sections", "main_yolov3_order"])
 def test_sections_are_those_of_the_state_dict(name: str) -> None:
-    """What a cfg says of its convolutions and learnt tensors is what upstream's state dict holds at these indices."""
+    """What a cfg says of its convolutions and learned tensors is what upstream's state dict holds at these indices."""
     state, cfg = state_dict(name), read_darknet_cfg(DATA / f"{name}.cfg")
     expected: dict[str, tuple[int, ...]] = {}
     norm = ("weight", "bias", "running_mean", "running_var")
@@ -134,7 +134,7 @@ def test_sections_are_those_of_the_state_dict(name: str) -> None:
 
 
 def test_structure_of_p6() -> None:
-    """The 235 sections of YOLOR-P6: heads, their implicits, a pyramid of pools, residuals that reach back two."""
+    """The 235 sections of YOLOR-P6: heads, their implicit vectors, a pyramid of pools, residuals two layers back."""
     cfg = read_darknet_cfg(DATA / "main_p6.cfg")
     assert len(cfg.sections) == 235
     assert cfg.sections[0] == Plain(0, 6, "reorg")

@@ -68,5 +68,5 @@ def test_full_graph_equals_the_package(case: str) -> None:
 def test_other_families_are_not_taken() -> None:
     """A YOLOv5 checkpoint is YOLOv5's, and one of the package is the package's."""
     assert family_of(read_checkpoint(DATA / f"{CASES[0]}.pt")) is ultralytics
-    assert not ultralytics.recognise(read_checkpoint(DATA.parent / "yolov5" / "v7_n.pt"))
-    assert not ultralytics.recognise(read_checkpoint(DATA.parent / "yolov5" / "cls.pt"))
+    assert not ultralytics.recognize(read_checkpoint(DATA.parent / "yolov5" / "v7_n.pt"))
+    assert not ultralytics.recognize(read_checkpoint(DATA.parent / "yolov5" / "cls.pt"))

@@ -78,7 +78,7 @@ def test_full_graph_equals_upstream(case: str) -> None:
 
 
 def test_published_anchors() -> None:
-    """The case with upstream's own anchors is recognised as such."""
+    """The case with upstream's own anchors is recognized as such."""
     info = yolop.describe(opened("end_to_end"))
     assert info.anchors is not None
     assert info.anchors.levels_px == DEFAULTS["yolop"][3]

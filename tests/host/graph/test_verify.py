@@ -73,7 +73,7 @@ def test_default_anchors_of_coco(network: Network, cut_graph: onnx.ModelProto, s
     """COCO's anchors in place of the trained ones fail, and the message speaks of box sizes and anchors."""
     with pytest.raises(VerificationError, match=r"box sizes differ by .* px \(anchors or distances\)") as caught:
         check(network, cut_graph, replace(spec, anchors=Anchors(DEFAULTS["yolov5"][3])))
-    assert "box centres" not in str(caught.value)
+    assert "box centers" not in str(caught.value)
     assert "scores differ" not in str(caught.value)
 
 
@@ -107,7 +107,7 @@ def test_wrong_activation(network: Network, cut_graph: onnx.ModelProto, spec: Mo
         replace(o, activation="linear" if o.activation == "sigmoid" else "sigmoid") if o.role == role else o
         for o in spec.outputs
     )
-    expected = "box centres" if role == "anchor_boxes" else r"scores differ by .* \(activation or order\)"
+    expected = "box centers" if role == "anchor_boxes" else r"scores differ by .* \(activation or order\)"
     with pytest.raises(VerificationError, match=expected):
         check(network, cut_graph, replace(spec, outputs=outputs))
 
@@ -117,7 +117,7 @@ def test_rows_of_the_reference_in_another_order(network: Network, cut_graph: onn
     rows = network.reference_head.rows
     assert rows is not None
     reversed_levels = replace(network.reference_head, rows=replace(rows, level_order=(2, 1, 0)))
-    with pytest.raises(VerificationError, match=r"box centres .*\(strides or order\)"):
+    with pytest.raises(VerificationError, match=r"box centers .*\(strides or order\)"):
         check(network, cut_graph, spec, reversed_levels)
 
 

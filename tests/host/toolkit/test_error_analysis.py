@@ -25,7 +25,7 @@ layer_name                                               simulator_error
 
 
 def test_rows_by_hand() -> None:
-    """Every layer with figures is read: colours, negative cosines and figures that run together included."""
+    """Every layer with figures is read: colors, negative cosines and figures that run together included."""
     rows = parse_error_analysis(TEXT)
     assert [row.name for row in rows] == [
         "images", "model.0.conv/Conv_output_0", "stride8_scores_int8", "model.9.cv2.conv/Conv_output_0",

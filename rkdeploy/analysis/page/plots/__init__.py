@@ -1,1 +1,1 @@
-"""Plots as inline SVG: text stays text, colours and hatching come from the page's style sheet."""
+"""Plots as inline SVG: text stays text, colors and hatching come from the page's style sheet."""

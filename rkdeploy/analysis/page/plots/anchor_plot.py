@@ -1,4 +1,4 @@
-"""The model's anchors and the published ones, centred on each other, one panel a level, each to its own scale."""
+"""The model's anchors and the published ones, centered on each other, one panel a level, each to its own scale."""
 
 from __future__ import annotations
 

@@ -27,7 +27,7 @@ def grouped_bars(
 
     Args:
         groups: what stands at the left.
-        kinds: of the series, which choose colour and hatching.
+        kinds: of the series, which choose color and hatching.
         high: end of the axis; None for a round number above the largest value.
         digits: behind the point of the numbers at the bars.
         unit: of the numbers, behind them.

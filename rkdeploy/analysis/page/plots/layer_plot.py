@@ -14,7 +14,7 @@ LIMITS = ("compute", "memory", "activation", "attention")
 
 @dataclass(frozen=True, slots=True)
 class Bar:
-    """One layer's value in a lane: `kind` chooses colour and hatching, `title` shows under the pointer."""
+    """One layer's value in a lane: `kind` chooses color and hatching, `title` shows under the pointer."""
 
     value: float
     kind: str

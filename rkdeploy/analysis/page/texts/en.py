@@ -84,8 +84,8 @@ TEXTS: Final[dict[str, str]] = {
     "verdict.accurate.beside_float": "{name} in {dtype}; float has {float:.3f}, so building changed it by {change:+.3f}. "
     "{images} images of the {source}.",
     "verdict.accurate.alone": "{name} in {dtype}, on {images} images of the {source}.",
-    "verdict.accurate.unlabelled": "Nothing is labelled in the {source}.",
-    "verdict.accurate.unknown": "Not measured on labelled images: rkdeploy build --data, or rkdeploy eval.",
+    "verdict.accurate.unlabeled": "Nothing is labeled in the {source}.",
+    "verdict.accurate.unknown": "Not measured on labeled images: rkdeploy build --data, or rkdeploy eval.",
     "verdict.fast.measured": "{fps:.1f} frames a second with {contexts} contexts; one frame takes {frame_ms:.1f} ms, of "
     "which the network {network_ms:.1f} ms.",
     "verdict.fast.predicted": "NPU time of a frame on one core, {low:.1f} to {high:.1f} ms ({coverage:.0%} interval): "
@@ -102,7 +102,7 @@ TEXTS: Final[dict[str, str]] = {
     "verdict.big.file": "Size of the .rknn file; nothing says what it takes on the NPU.",
     "verdict.big.unknown": "Nothing says how large it is.",
     "accuracy.title": "Accuracy",
-    "accuracy.none": "Nobody measured it on labelled images. rkdeploy build --data data.yaml does while it builds, "
+    "accuracy.none": "Nobody measured it on labeled images. rkdeploy build --data data.yaml does while it builds, "
     "rkdeploy eval does later.",
     "accuracy.source": "{images} images of the {source}.",
     "accuracy.how": "mAP follows {validator}. Precision and recall are at a confidence of {confidence} and an overlap of "
@@ -408,7 +408,7 @@ TEXTS: Final[dict[str, str]] = {
     "diff.what": "figure",
     "diff.difference": "B − A",
     "diff.noise": "noise",
-    "diff.judgement": "B is",
+    "diff.judgment": "B is",
     "diff.other_task": "A and B have different tasks or classes: better and worse say little about such a pair.",
     "diff.rests_on": "Side {side} is predicted with less certainty: {note}",
     "diff.is.same": "the same",

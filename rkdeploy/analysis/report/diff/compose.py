@@ -8,7 +8,7 @@ from typing import get_args
 
 from rkdeploy.analysis.page.blocks import ABSENT, Block, Cell, Column, Note, Page, Section, Status, Table, count, figure
 from rkdeploy.analysis.page.texts import Lang, Words
-from rkdeploy.analysis.report.diff.model import Change, Comparison, Group, Judgement, LayerChange
+from rkdeploy.analysis.report.diff.model import Change, Comparison, Group, Judgment, LayerChange
 
 _MIB, _KIB = 1 << 20, 1 << 10
 _MOST_LAYERS, _MOST_CLASSES = 20, 40
@@ -59,13 +59,13 @@ def _sections(found: Comparison, words: Words) -> Iterator[Section]:
 
 def _counts(found: Comparison, words: Words) -> Section:
     """How many figures got better, worse, and so on."""
-    numbers = Counter(one.judgement for one in found.changes)
+    numbers = Counter(one.judgment for one in found.changes)
     rows = [
         [Cell(words(f"diff.is.{name}"), status=_STATUS[name]), Cell(str(numbers[name]), numbers[name])]
-        for name in get_args(Judgement)
+        for name in get_args(Judgment)
         if numbers[name]
     ]
-    columns = (Column(words("diff.judgement")), Column(words("diff.figures"), "right"))
+    columns = (Column(words("diff.judgment")), Column(words("diff.figures"), "right"))
     blocks: list[Block] = [Table(words("diff.counts"), columns, rows)]
     if any(one.key in {"task", "classes"} for one in found.differences):
         blocks.insert(0, Note(words("diff.other_task"), "attention"))
@@ -85,7 +85,7 @@ def _group(changes: Sequence[Change], words: Words) -> Iterator[Block]:
     classes = [one for one in changes if one.key == "accuracy.class"]
     whole = [one for one in changes if one.key != "accuracy.class"]
     yield _table(words("diff.caption", group=words(f"diff.group.{changes[0].group}")), whole, words)
-    changed = [one for one in classes if one.judgement != "same"]
+    changed = [one for one in classes if one.judgment != "same"]
     if changed:
         changed.sort(key=lambda one: -abs(one.difference or 0.0))
         yield _table(words("diff.classes"), changed[:_MOST_CLASSES], words)
@@ -100,7 +100,7 @@ def _table(caption: str, changes: Sequence[Change], words: Words) -> Table:
     columns = [
         Column(words("diff.what")), Column("A", "right"), Column("B", "right"),
         Column(words("diff.difference"), "right"), Column(words("diff.noise"), "right"),
-        Column(words("diff.judgement")),
+        Column(words("diff.judgment")),
     ]  # fmt: skip
     rows = [_row(one, words) for one in changes]
     if single is None:
@@ -111,7 +111,7 @@ def _table(caption: str, changes: Sequence[Change], words: Words) -> Table:
 
 def _row(one: Change, words: Words) -> list[Cell]:
     values = {key: _named(key, value, words) for key, value in one.values.items()}
-    difference = one.difference if one.judgement != "not_comparable" else None
+    difference = one.difference if one.judgment != "not_comparable" else None
     relative = f" ({difference / one.before:+.1%})" if difference and one.before and one.unit != "share" else ""
     return [
         Cell(words(f"diff.{one.key}", **values)),
@@ -121,14 +121,14 @@ def _row(one: Change, words: Words) -> list[Cell]:
         if difference is None
         else Cell(f"{_form(difference, one.unit, signed=True)}{relative}", difference),
         Cell(ABSENT) if not one.noise else Cell(f"±{_form(one.noise, one.unit)}", one.noise),
-        Cell(words(f"diff.is.{_judgement(one)}"), status=_STATUS[one.judgement]),
+        Cell(words(f"diff.is.{_judgment(one)}"), status=_STATUS[one.judgment]),
     ]
 
 
-def _judgement(one: Change) -> str:
+def _judgment(one: Change) -> str:
     """A difference of two predictions that may come of their intervals is not noise: it would be the same again."""
-    within = one.judgement == "within_noise" and one.noise_from == "intervals"
-    return "within_intervals" if within else one.judgement
+    within = one.judgment == "within_noise" and one.noise_from == "intervals"
+    return "within_intervals" if within else one.judgment
 
 
 def _named(key: str, value: str, words: Words) -> str:

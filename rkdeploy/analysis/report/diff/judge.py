@@ -1,9 +1,9 @@
-"""A pair of figures to a change with its judgement."""
+"""A pair of figures to a change with its judgment."""
 
 from __future__ import annotations
 
 from rkdeploy.analysis.origin import Origin
-from rkdeploy.analysis.report.diff.model import Change, Group, Judgement, LimitKey, NoiseFrom, Unit
+from rkdeploy.analysis.report.diff.model import Change, Group, Judgment, LimitKey, NoiseFrom, Unit
 
 
 def judged(
@@ -23,16 +23,16 @@ def judged(
 ) -> Change:
     """A comparable pair: better or worse where the difference is larger than the noise."""
     difference = after - before
-    judgement: Judgement
+    judgment: Judgment
     if difference == 0:
-        judgement = "same"
+        judgment = "same"
     elif abs(difference) <= noise:
-        judgement = "within_noise"
+        judgment = "within_noise"
     else:
-        judgement = "better" if (difference > 0) == higher_is_better else "worse"
+        judgment = "better" if (difference > 0) == higher_is_better else "worse"
     return Change(
         group, key, values or {}, unit, higher_is_better, float(before), float(after), before_origin, after_origin,
-        noise, noise_from, judgement, limit_key,
+        noise, noise_from, judgment, limit_key,
     )  # fmt: skip
 
 

@@ -78,7 +78,7 @@ def require_limits(comparison: Comparison, limits: Sequence[Limit]) -> None:
 
 def _broken(comparison: Comparison, limit: Limit) -> list[str]:
     concerned = [one for one in comparison.changes if one.limit_key == limit.key]
-    judged = [one for one in concerned if one.judgement != "not_comparable"]
+    judged = [one for one in concerned if one.judgment != "not_comparable"]
     if not judged:
         why = "the two are not comparable" if concerned else "a side has no such figure"
         return [f"--fail-on {limit.text} cannot be judged: {why}."]
@@ -93,7 +93,7 @@ def _line(change: Change, limit: Limit) -> str:
     assert after is not None
     worse = before - after if change.higher_is_better else after - before
     allowed = limit.most * abs(before) if limit.relative else limit.most * size
-    if worse <= allowed or (change.noise_from in {"frames", "intervals"} and change.judgement != "worse"):
+    if worse <= allowed or (change.noise_from in {"frames", "intervals"} and change.judgment != "worse"):
         return ""
     share = f" ({worse / abs(before):+.1%})" if before else ""
     name = " ".join((change.key, *change.values.values()))

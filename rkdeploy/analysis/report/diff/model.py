@@ -11,7 +11,7 @@ DIFF_VERSION = 1
 DOCUMENT: Literal["rkdeploy report diff"] = "rkdeploy report diff"
 
 Group = Literal["time", "memory", "accuracy", "agreement"]
-Judgement = Literal["same", "better", "worse", "within_noise", "not_comparable"]
+Judgment = Literal["same", "better", "worse", "within_noise", "not_comparable"]
 NoiseFrom = Literal["exact", "model", "intervals", "frames", "objects", "images"]
 """How the noise of a difference is known:
 
@@ -40,7 +40,7 @@ class Change:
         before_origin, after_origin: who gave them.
         noise: differences up to this are noise, in `unit`.
         noise_from: how that is known.
-        judgement: what to make of the difference.
+        judgment: what to make of the difference.
         limit_key: under which key `--fail-on` looks at it, None for none.
     """
 
@@ -55,7 +55,7 @@ class Change:
     after_origin: Origin | None
     noise: float
     noise_from: NoiseFrom
-    judgement: Judgement
+    judgment: Judgment
     limit_key: LimitKey | None = None
 
     @property
@@ -130,4 +130,4 @@ class Comparison:
     @property
     def is_empty(self) -> bool:
         """Whether the two are the same in everything that is compared."""
-        return not self.layers and not self.differences and all(one.judgement == "same" for one in self.changes)
+        return not self.layers and not self.differences and all(one.judgment == "same" for one in self.changes)

@@ -1,4 +1,4 @@
-"""Accuracy on labelled images, and the agreement of the built model with float."""
+"""Accuracy on labeled images, and the agreement of the built model with float."""
 
 from __future__ import annotations
 
