@@ -10,6 +10,7 @@ import onnx
 from numpy.typing import NDArray
 
 from rkdeploy.host.graph.session import Session
+from rkdeploy.host.graph.view import GraphView
 
 _MOST_VALUES = 1 << 16  # a tensor's values that its percentiles are taken of, each image
 
@@ -59,19 +60,18 @@ def measure_ranges(
         input_name: of the graph.
         images: (1, 3, H, W) float32, normalized.
     """
-    known = {name: node.op_type for node in model.graph.node for name in node.output}
-    names = [name for name in calibrated if name in known]
+    graph = GraphView(model)
+    names = [name for name in calibrated if name in graph.producers]
     watched = onnx.ModelProto()
     watched.CopyFrom(model)
-    already = {output.name for output in watched.graph.output}
-    watched.graph.output.extend(onnx.helper.make_empty_tensor_value_info(n) for n in names if n not in already)
+    watched.graph.output.extend(onnx.helper.make_empty_tensor_value_info(n) for n in names if n not in graph.outputs)
     session = Session(watched)
     sums = {name: _Sums() for name in names}
     for image in images:
         values = session.run({input_name: image})
         for name in names:
             sums[name].add(values[name], calibrated[name])
-    return {name: sums[name].result(name, known[name], calibrated[name]) for name in names}
+    return {name: sums[name].result(name, graph.producers[name].op_type, calibrated[name]) for name in names}
 
 
 class _Sums:

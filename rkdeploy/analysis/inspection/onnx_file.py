@@ -16,6 +16,7 @@ from rkdeploy.host.building.open_network import open_network
 from rkdeploy.host.graph.facts import Shape, facts_of, listed
 from rkdeploy.host.graph.foreign import load_onnx, opset
 from rkdeploy.host.graph.foreign_process import run_foreign
+from rkdeploy.host.graph.view import GraphView
 
 _FREE_SIZE = (640, 640)
 """What a graph of free size is looked at with: a multiple of every usual stride."""
@@ -71,7 +72,7 @@ def inspect_onnx(path: Path) -> Inspection:
 
 def _seen(path: Path) -> _Seen:
     model = load_onnx(path)
-    facts = facts_of(model)
+    facts = facts_of(GraphView(model))
     return _Seen(opset(model), _producer(model), dict(facts.inputs), dict(facts.outputs))
 
 

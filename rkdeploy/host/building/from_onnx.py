@@ -27,13 +27,14 @@ from rkdeploy.host.graph.foreign import (
     to_float32,
     to_supported_opset,
     with_static_input,
-    without_padded_pooling,
 )  # fmt: skip
 from rkdeploy.host.graph.foreign_process import run_foreign
 from rkdeploy.host.graph.foreign_sizes import require_fixed_work, require_small_constants
 from rkdeploy.host.graph.head import Head
+from rkdeploy.host.graph.padded_pooling import without_padded_pooling
 from rkdeploy.host.graph.session import Session
 from rkdeploy.host.graph.simplify import simplify
+from rkdeploy.host.graph.view import GraphView
 
 _ANCHOR_TOLERANCE = 1e-3  # px, for anchors that went through float32 decode arithmetic
 _MULTIPLES = "Use multiples of its largest stride for --imgsz, usually 32 or 64."
@@ -161,11 +162,10 @@ def _with_decoded_table(reference: onnx.ModelProto, simplified: onnx.ModelProto,
 
     Simplification keeps the names of most tensors; where it did not, the simplified graph is the reference itself.
     """
-    if head.rows is None or any(o.name == head.rows.output for o in reference.graph.output):
+    if head.rows is None or head.rows.output in (graph := GraphView(reference)).outputs:
         return reference
-    known = {name for node in reference.graph.node for name in node.output}
     table = onnx.ModelProto()
-    table.CopyFrom(reference if head.rows.output in known else simplified)
+    table.CopyFrom(reference if head.rows.output in graph.producers else simplified)
     table.graph.output.append(onnx.helper.make_empty_tensor_value_info(head.rows.output))
     return table
 

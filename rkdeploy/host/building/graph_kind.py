@@ -10,6 +10,7 @@ from rkdeploy.host.graph.facts import facts_of
 from rkdeploy.host.graph.find_head import find_head
 from rkdeploy.host.graph.head import Head
 from rkdeploy.host.graph.kinds import INPUTS, MISREAD, UNREAD, kind_among, refusal
+from rkdeploy.host.graph.view import GraphView
 
 
 def require_image_model(model: onnx.ModelProto) -> None:
@@ -18,7 +19,7 @@ def require_image_model(model: onnx.ModelProto) -> None:
     Raises:
         GraphError: naming what it is.
     """
-    facts = facts_of(model)
+    facts = facts_of(GraphView(model))
     kind = kind_among(INPUTS, facts)
     if kind is not None:
         raise refusal(kind, facts)
@@ -30,12 +31,13 @@ def find_named_head(simplified: onnx.ModelProto, classes: int | None) -> tuple[o
     Raises:
         GraphError: when there is none that is known, naming the kind of model where its shapes tell.
     """
-    facts = facts_of(simplified)
+    graph = GraphView(simplified)
+    facts = facts_of(graph)
     kind = kind_among(MISREAD, facts)
     if kind is not None:
         raise refusal(kind, facts)
     try:
-        return find_head(simplified, classes, yolop.CLASS_MAPS)
+        return find_head(graph, classes, yolop.CLASS_MAPS)
     except GraphError as error:
         kind = kind_among(UNREAD, facts)
         if kind is None:

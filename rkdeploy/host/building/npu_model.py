@@ -15,6 +15,7 @@ from rkdeploy.contract.custom_string import custom_string
 from rkdeploy.contract.spec import ModelSpec, NpuModel
 from rkdeploy.errors import ToolkitError
 from rkdeploy.host.building.options import BuildOptions
+from rkdeploy.host.graph.view import GraphView
 from rkdeploy.host.toolkit.error_analysis import mean_over_images
 from rkdeploy.host.toolkit.float16 import default_float16, tensors_of, worst_layers
 from rkdeploy.host.toolkit.toolkit import BuiltModel, Toolkit, ToolkitOptions
@@ -77,7 +78,7 @@ def build_npu_model(
         calibration() if quantized else (),
         rknn,
         keep if quantized else None,
-        float16=tensors_of(float16.layers, model.graph, spec),
+        float16=tensors_of(float16.layers, GraphView(model), spec),
         propose_float16=float16.auto,
     )
     if float16.worst:

@@ -8,52 +8,51 @@ order out of any exporter's graph.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import TypeAlias
 
 import numpy as np
-import onnx
 from numpy.typing import NDArray
 
 from rkdeploy.contract.spec import Anchors
 from rkdeploy.errors import GraphError
 from rkdeploy.host.graph.head import PROTOTYPES, DecodedRows, DecodedTensor, Head, Tap, row_fields
-from rkdeploy.host.graph.head_walk import NO_HEAD, HeadConv, last_convolutions, tail, tensor_shapes
+from rkdeploy.host.graph.head_walk import NO_HEAD, HeadConv, last_convolutions, tail
 from rkdeploy.host.graph.session import Session
+from rkdeploy.host.graph.view import GraphView
 
 _End: TypeAlias = tuple[str, tuple[int, ...]]
 """An output of the graph: name and shape."""
 
 
-def find_anchor_head(model: onnx.ModelProto, classes: int | None = None, outputs: Sequence[str] = ()) -> Head:
+def find_anchor_head(graph: GraphView, classes: int | None = None, outputs: Sequence[str] = ()) -> Head:
     """Find the anchor head of a simplified graph with static shapes.
 
     Args:
-        model: the graph.
+        graph: the graph.
         classes: number of classes where it is known; needed only if the graph ends in bare convolutions.
         outputs: the graph's outputs that belong to the head; by default all.
 
     Raises:
         GraphError: when there is none, saying what was found instead.
     """
-    shapes = tensor_shapes(model)
-    ends = [(name, shapes.get(name, ())) for name in outputs or [o.name for o in model.graph.output]]
+    ends = [(name, graph.shape(name)) for name in outputs or graph.outputs]
     prototypes = _prototypes(ends)
     rows = [(name, shape) for name, shape in ends if (name, shape) != prototypes]
     masks = prototypes[1][1] if prototypes is not None else 0
-    convs = last_convolutions(model, shapes, [name for name, _ in rows])
+    convs = last_convolutions(graph, [name for name, _ in rows])
     strides = [c.stride for c in convs]
     if len(set(strides)) != len(strides):
         listed = ", ".join(f"{c.node} {c.shape}" for c in convs)
         raise GraphError(
             f"The graph ends in several convolutions of one stride ({listed}); no anchor head does.", NO_HEAD
         )
-    found = _decoded(model, convs, rows, masks) or _raw(model, convs, rows, classes, masks)
+    found = _decoded(graph, convs, rows, masks) or _raw(graph, convs, rows, classes, masks)
     if found is None:
         listed = ", ".join(f"{name} {shape}" for name, shape in ends)
         raise GraphError(f"The graph has no anchor head: its outputs are {listed}.", NO_HEAD)
-    return found if prototypes is None else _with_prototypes(model, shapes, found, prototypes)
+    return found if prototypes is None else _with_prototypes(graph, found, prototypes)
 
 
 def _prototypes(ends: Sequence[_End]) -> _End | None:
@@ -62,7 +61,7 @@ def _prototypes(ends: Sequence[_End]) -> _End | None:
     return images[0] if len(images) == 1 and len(ends) > 1 else None
 
 
-def _decoded(model: onnx.ModelProto, convs: tuple[HeadConv, ...], ends: Sequence[_End], masks: int) -> Head | None:
+def _decoded(graph: GraphView, convs: tuple[HeadConv, ...], ends: Sequence[_End], masks: int) -> Head | None:
     """The head of a graph with the decode, whose output has the rows of all levels."""
     tensors = {c.tensor for c in convs}
     cells = [c.shape[2] * c.shape[3] for c in convs]
@@ -74,13 +73,13 @@ def _decoded(model: onnx.ModelProto, convs: tuple[HeadConv, ...], ends: Sequence
             counts = [c.shape[1] // fields for c in convs]
             if sum(n * k for n, k in zip(counts, cells, strict=True)) == shape[1]:
                 per_level = _same(counts, "anchors")
-                anchors, order = _probe_decode(model, convs, name, per_level)
+                anchors, order = _probe_decode(graph, convs, name, per_level)
                 return _head(convs, per_level, fields - 5 - masks, masks, anchors, name, order)
     return None
 
 
 def _raw(
-    model: onnx.ModelProto, convs: tuple[HeadConv, ...], ends: Sequence[_End], classes: int | None, masks: int
+    graph: GraphView, convs: tuple[HeadConv, ...], ends: Sequence[_End], classes: int | None, masks: int
 ) -> Head | None:
     """The head of a graph without a decode."""
     raw = [shape for _, shape in ends if len(shape) == 5]
@@ -92,7 +91,7 @@ def _raw(
         rows = sorted((shape[1] for shape in flat), reverse=True)
         if rows == [c.shape[1] * c.shape[2] * c.shape[3] // fields for c in convs]:
             return _raw_head(convs, fields - 5 - masks, masks, "its raw outputs")
-    if not _ends_in(model, {c.tensor for c in convs}, ends):  # the convolutions themselves, or a sigmoid of each
+    if not _ends_in(graph, {c.tensor for c in convs}, ends):  # the convolutions themselves, or a sigmoid of each
         return None
     if classes is None:
         listed = ", ".join(f"{name} {shape}" for name, shape in ends)
@@ -137,32 +136,26 @@ def _head(
     return Head(taps, classes, masks, anchors=anchors, anchors_per_level=per_level, rows=rows)
 
 
-def _with_prototypes(
-    model: onnx.ModelProto, shapes: Mapping[str, tuple[int, ...]], head: Head, prototypes: _End
-) -> Head:
+def _with_prototypes(graph: GraphView, head: Head, prototypes: _End) -> Head:
     name, (n, c, h, w) = prototypes
-    height = shapes[next(i.name for i in model.graph.input)][2]
-    tap = Tap(name, name, "prototypes", (n, c, h, w), height // h, name=PROTOTYPES)
+    tap = Tap(name, name, "prototypes", (n, c, h, w), graph.image_shape[2] // h, name=PROTOTYPES)
     return replace(head, taps=(*head.taps, tap), tensors=(*head.tensors, DecodedTensor(PROTOTYPES, name, "linear")))
 
 
-def _ends_in(model: onnx.ModelProto, tensors: set[str], outputs: Sequence[_End]) -> bool:
+def _ends_in(graph: GraphView, tensors: set[str], outputs: Sequence[_End]) -> bool:
     """Whether every output is one of `tensors`, or its sigmoid, and all of them are there."""
-    producers = {name: node for node in model.graph.node for name in node.output}
     ends = set()
-    for output, _ in outputs:
-        name = output
-        while name not in tensors and name in producers and producers[name].op_type in ("Sigmoid", "Identity"):
-            name = producers[name].input[0]
-        ends.add(name)
+    for name, _ in outputs:
+        walk = graph.back([name], through=lambda node: node.op_type in ("Sigmoid", "Identity"))
+        ends.add(next((tensor for tensor, _ in walk if tensor in tensors), ""))
     return ends == tensors
 
 
 def _probe_decode(
-    model: onnx.ModelProto, convs: tuple[HeadConv, ...], output: str, per_level: int
+    graph: GraphView, convs: tuple[HeadConv, ...], output: str, per_level: int
 ) -> tuple[Anchors, tuple[int, ...]]:
     """Run the graph behind the convolutions on zeros and read anchors and row order out of the rows."""
-    behind = tail(model, convs, output)
+    behind = tail(graph, convs, output)
     try:
         rows = Session(behind).run({c.tensor: np.zeros(c.shape, np.float32) for c in convs})[output][0]
     except GraphError as error:

@@ -6,12 +6,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import onnx
-from onnx import helper
 
 from rkdeploy.contract.spec import Activation, ClassMap
 from rkdeploy.host.graph.foreign import opset
 from rkdeploy.host.graph.head import DecodedTensor, Head, Tap
-from rkdeploy.host.graph.head_walk import tensor_shapes
+from rkdeploy.host.graph.view import GraphView, attributes
 
 _BACKGROUND = "background"
 
@@ -35,33 +34,27 @@ class MapTensor:
     activation: Activation
 
 
-def map_outputs(model: onnx.ModelProto) -> tuple[MapTensor, ...]:
+def map_outputs(graph: GraphView) -> tuple[MapTensor, ...]:
     """The outputs that are as large as the image and have two planes or more."""
-    shapes = tensor_shapes(model)
-    constants = {c.name for c in model.graph.initializer}
-    image = next((shapes.get(i.name, ()) for i in model.graph.input if i.name not in constants), ())
     found = []
-    for output in model.graph.output:
-        shape = shapes.get(output.name, ())
-        if len(shape) == 4 and shape[0] == 1 and shape[1] >= 2 and shape[2:] == image[2:]:
-            found.append(_before_activation(model, output.name, (1, shape[1], shape[2], shape[3])))
+    for output in graph.outputs:
+        shape = graph.shape(output)
+        if len(shape) == 4 and shape[0] == 1 and shape[1] >= 2 and shape[2:] == graph.image_shape[2:]:
+            found.append(_before_activation(graph, output, (1, shape[1], shape[2], shape[3])))
     return tuple(found)
 
 
-def _before_activation(model: onnx.ModelProto, output: str, shape: tuple[int, int, int, int]) -> MapTensor:
-    producers = {name: node for node in model.graph.node for name in node.output}
+def _before_activation(graph: GraphView, output: str, shape: tuple[int, int, int, int]) -> MapTensor:
     tensor = output
     activation: Activation = "linear"
-    while tensor in producers:
-        node = producers[tensor]
+    while (node := graph.producer(tensor)) is not None:
         if node.op_type != "Identity":
-            kind = _activation(node, opset(model))
+            kind = _activation(node, opset(graph.model))
             if kind == "linear" or activation != "linear":
                 break
             activation = kind
         tensor = node.input[0]
-    node_name = producers[tensor].name if tensor in producers else ""
-    return MapTensor(output, tensor, node_name or tensor, shape, activation)
+    return MapTensor(output, tensor, (node.name if node is not None else "") or tensor, shape, activation)
 
 
 def _activation(node: onnx.NodeProto, version: int) -> Activation:
@@ -69,22 +62,20 @@ def _activation(node: onnx.NodeProto, version: int) -> Activation:
         return "sigmoid"
     if version < 13:  # a softmax of that time runs over all dimensions from its axis on
         return "linear"
-    axis = next((helper.get_attribute_value(a) for a in node.attribute if a.name == "axis"), -1)
-    return "softmax" if node.op_type == "Softmax" and axis in (1, -3) else "linear"
+    is_over_planes = node.op_type == "Softmax" and attributes(node).get("axis", -1) in (1, -3)
+    return "softmax" if is_over_planes else "linear"
 
 
-def with_class_maps(
-    model: onnx.ModelProto, head: Head, maps: Sequence[MapTensor], known: Mapping[str, ClassMap]
-) -> Head:
+def with_class_maps(graph: GraphView, head: Head, maps: Sequence[MapTensor], known: Mapping[str, ClassMap]) -> Head:
     """The head with class maps beside its detections.
 
     Args:
-        model: the graph.
+        graph: the graph.
         head: without them.
         maps: of the graph.
         known: the contract's names of a map, by the name of the output; of others the output's own name is taken.
     """
-    taken = {name for node in model.graph.node for name in (*node.input, *node.output)}
+    taken = {name for node in graph.model.graph.node for name in (*node.input, *node.output)}
     for found in maps:
         stated = known.get(found.output) or _stated(found, taken)
         tap = Tap(found.node, found.tensor, "class_map", found.shape, 1, name=stated.output)

@@ -9,50 +9,47 @@ from rkdeploy.contract.spec import Activation
 from rkdeploy.errors import GraphError
 from rkdeploy.host.graph.foreign import image_input
 from rkdeploy.host.graph.head import DecodedTensor, Head, Tap
-from rkdeploy.host.graph.head_walk import tensor_shapes
+from rkdeploy.host.graph.view import GraphView
 
 CLASS_SCORES = "class_scores"
 
 
-def is_classifier(model: onnx.ModelProto) -> bool:
+def is_classifier(graph: GraphView) -> bool:
     """Whether the graph has one output of one row of scores: (1, classes), or (1, classes, 1, 1)."""
-    shapes = tensor_shapes(model)
-    if len(model.graph.output) != 1:
+    if len(graph.outputs) != 1:
         return False
-    shape = shapes.get(model.graph.output[0].name, ())
+    shape = graph.shape(graph.outputs[0])
     return len(shape) in (2, 4) and shape[0] == 1 and shape[1] > 1 and all(n == 1 for n in shape[2:])
 
 
-def with_classifier_head(model: onnx.ModelProto) -> tuple[onnx.ModelProto, Head]:
+def with_classifier_head(graph: GraphView) -> tuple[onnx.ModelProto, Head]:
     """The graph with its raw scores, before a softmax, as a tensor (1, classes, 1, 1), and the head.
 
     Raises:
         GraphError: when the output is no plain tensor.
     """
-    shapes = tensor_shapes(model)
-    output = model.graph.output[0].name
-    classes = shapes[output][1]
-    producers = {name: node for node in model.graph.node for name in node.output}
+    output = graph.outputs[0]
+    classes = graph.shape(output)[1]
     scores, activation = output, "linear"
-    node = producers.get(output)
+    node = graph.producer(output)
     while node is not None and node.op_type in ("Softmax", "Identity", "Flatten", "Squeeze", "Reshape"):
         if node.op_type == "Softmax":
             if activation == "softmax":
                 break
             activation = "softmax"
         scores = node.input[0]
-        node = producers.get(scores)
+        node = graph.producer(scores)
     if node is None:
         raise GraphError(f'The output "{output}" is not computed by the graph.')
     result = onnx.ModelProto()
-    result.CopyFrom(model)
+    result.CopyFrom(graph.model)
     raw = scores
-    if len(shapes.get(scores, ())) != 4:
+    if len(graph.shape(scores)) != 4:
         raw = f"{scores}/1x1"
         shape = onnx.numpy_helper.from_array(np.array([1, classes, 1, 1], np.int64), f"{raw}.shape")
         result.graph.initializer.append(shape)
         result.graph.node.append(onnx.helper.make_node("Reshape", [scores, shape.name], [raw], name=raw))
-    height = shapes[image_input(model)[0]][2]
+    height = graph.shape(image_input(graph.model)[0])[2]
     done: Activation = "softmax" if activation == "softmax" else "linear"
     tap = Tap(node.name or scores, raw, "class_scores", (1, classes, 1, 1), height, name=CLASS_SCORES)
     return result, Head((tap,), classes, tensors=(DecodedTensor(CLASS_SCORES, output, done),))

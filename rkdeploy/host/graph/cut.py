@@ -7,7 +7,7 @@ convolution do not depend on each other, and the decode knows which activation i
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -18,6 +18,7 @@ from onnx import TensorProto, helper, numpy_helper
 from rkdeploy.contract.spec import Activation, HeadOutput, OutputRole
 from rkdeploy.errors import GraphError
 from rkdeploy.host.graph.head import Head, Tap
+from rkdeploy.host.graph.view import GraphView, attributes
 
 Split = Literal["none", "boxes_scores", "xy_wh_scores"]
 Sigmoid = Literal["none", "all", "boxes", "scores"]
@@ -76,8 +77,7 @@ def cut(model: onnx.ModelProto, head: Head, options: CutOptions) -> tuple[onnx.M
     result = onnx.ModelProto()
     result.CopyFrom(model)
     graph = result.graph
-    constants = {c.name: c for c in graph.initializer}
-    producers = {name: node for node in graph.node for name in node.output}
+    before = GraphView(model)
     del graph.output[:]
     outputs: list[HeadOutput] = []
     for tap in head.taps:
@@ -87,7 +87,7 @@ def cut(model: onnx.ModelProto, head: Head, options: CutOptions) -> tuple[onnx.M
                 _rename(graph, tap.tensor, name)
             else:
                 channels = part.channels or tuple(range(tap.shape[1]))
-                _add_part(graph, producers[tap.tensor], constants, channels, name, sigmoid=part.sigmoid)
+                _add_part(graph, before, tap.tensor, channels, name, sigmoid=part.sigmoid)
             n, c, h, w = tap.shape
             shape = (n, c if part.channels is None else len(part.channels), h, w)
             graph.output.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, shape))
@@ -145,19 +145,20 @@ def _rename(graph: onnx.GraphProto, old: str, new: str) -> None:
 
 def _add_part(
     graph: onnx.GraphProto,
-    node: onnx.NodeProto,
-    constants: Mapping[str, onnx.TensorProto],
+    before: GraphView,
+    tensor: str,
     channels: Sequence[int],
     name: str,
     *,
     sigmoid: bool,
 ) -> None:
-    """Append the convolution restricted to `channels`, ending in tensor `name`."""
+    """Append the convolution that computes `tensor`, restricted to `channels`, ending in tensor `name`."""
+    node = before.producers[tensor]
     inputs = [node.input[0]]
     for source in node.input[1:]:
-        if source not in constants:
+        values = before.value(source)
+        if values is None:
             raise GraphError(f'The weights of convolution "{node.name}" are computed, expected constants.')
-        values = numpy_helper.to_array(constants[source])
         if len(values) <= max(channels):  # onnx's shape inference does not look at biases
             raise GraphError(
                 f'"{source}" of convolution "{node.name}" has shape {values.shape}, expected {max(channels) + 1} '
@@ -167,11 +168,11 @@ def _add_part(
         part = f"{name}.{'weight' if values.ndim == 4 else 'bias'}"
         graph.initializer.append(numpy_helper.from_array(np.ascontiguousarray(values), part))
         inputs.append(part)
-    attributes = {a.name: helper.get_attribute_value(a) for a in node.attribute}
-    if attributes.get("group", 1) != 1:
-        raise GraphError(f'The last convolution "{node.name}" has {attributes["group"]} groups, expected one.')
+    settings = attributes(node)
+    if settings.get("group", 1) != 1:
+        raise GraphError(f'The last convolution "{node.name}" has {settings["group"]} groups, expected one.')
     target = f"{name}.logits" if sigmoid else name
-    graph.node.append(helper.make_node("Conv", inputs, [target], name=f"{node.name or name}/{name}", **attributes))
+    graph.node.append(helper.make_node("Conv", inputs, [target], name=f"{node.name or name}/{name}", **settings))
     if sigmoid:
         graph.node.append(helper.make_node("Sigmoid", [target], [name], name=f"{name}/Sigmoid"))
 

@@ -11,8 +11,9 @@ import onnx
 from numpy.typing import NDArray
 
 from rkdeploy.errors import GraphError
-from rkdeploy.host.graph.head_walk import HeadConv, last_convolutions, tail, tensor_shapes
+from rkdeploy.host.graph.head_walk import HeadConv, last_convolutions, tail
 from rkdeploy.host.graph.session import Session
+from rkdeploy.host.graph.view import GraphView
 
 Shape = tuple[int | None, ...]
 _MAX_SHOWN = 12
@@ -23,13 +24,13 @@ class GraphFacts:
     """A graph as its kind is told.
 
     Attributes:
-        model: the graph.
+        graph: the graph.
         inputs, outputs: shape by name, weights left out; None stands for a free axis.
         ops: how often each operator appears.
         convs: the last convolutions before the outputs, finest level first; none where they have no whole stride.
     """
 
-    model: onnx.ModelProto
+    graph: GraphView
     inputs: Mapping[str, Shape]
     outputs: Mapping[str, Shape]
     ops: Counter[str]
@@ -67,24 +68,22 @@ class GraphFacts:
         ends = [name for name in self.outputs if name not in noise]
         shown = {name: values for name, values in noise.items() if name in self.outputs}
         try:
-            return shown | (Session(tail(self.model, self.convs, *ends)).run(noise) if ends else {})
+            return shown | (Session(tail(self.graph, self.convs, *ends)).run(noise) if ends else {})
         except GraphError:
             return {}
 
 
-def facts_of(model: onnx.ModelProto) -> GraphFacts:
+def facts_of(graph: GraphView) -> GraphFacts:
     """The facts of a graph; of one with static shapes the last convolutions too."""
-    constants = {c.name for c in model.graph.initializer}
-    shapes = tensor_shapes(model)
     try:
-        convs = last_convolutions(model, shapes, [output.name for output in model.graph.output])
-    except (GraphError, KeyError, ValueError, StopIteration):  # no convolutions, or an input that is no image
+        convs = last_convolutions(graph, graph.outputs)
+    except (GraphError, ValueError):  # no convolutions, or an input that is not an image
         convs = ()
     return GraphFacts(
-        model,
-        {i.name: _shape(i) for i in model.graph.input if i.name not in constants},
-        {o.name: _shape(o) for o in model.graph.output},
-        Counter(node.op_type for node in model.graph.node),
+        graph,
+        {name: _shape(info) for name, info in graph.inputs.items()},
+        {info.name: _shape(info) for info in graph.model.graph.output},
+        Counter(node.op_type for node in graph.model.graph.node),
         convs,
     )
 

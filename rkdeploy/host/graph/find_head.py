@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import onnx
 
@@ -12,18 +12,19 @@ from rkdeploy.host.graph.anchor_probe import find_anchor_head
 from rkdeploy.host.graph.class_map_probe import map_outputs, with_class_maps
 from rkdeploy.host.graph.classifier_probe import is_classifier, with_classifier_head
 from rkdeploy.host.graph.head import Head
-from rkdeploy.host.graph.head_walk import NO_HEAD, last_convolutions, tensor_shapes
+from rkdeploy.host.graph.head_walk import NO_HEAD, last_convolutions
 from rkdeploy.host.graph.point_probe import find_point_head
 from rkdeploy.host.graph.raw_head import find_raw_head
+from rkdeploy.host.graph.view import GraphView
 
 
 def find_head(
-    model: onnx.ModelProto, classes: int | None, known_maps: Mapping[str, ClassMap] | None = None
+    graph: GraphView, classes: int | None, known_maps: Mapping[str, ClassMap] | None = None
 ) -> tuple[onnx.ModelProto, Head]:
     """Find the head of a simplified graph with static shapes.
 
     Args:
-        model: the graph.
+        graph: the graph.
         classes: how many there are, where a checkpoint beside the graph says so.
         known_maps: how the contract calls a class map, by the name of the graph's output.
 
@@ -33,21 +34,27 @@ def find_head(
     Raises:
         GraphError: when there is none that is known, saying what was found instead.
     """
-    if is_classifier(model):
-        return with_classifier_head(model)
-    maps = map_outputs(model)
+    if is_classifier(graph):
+        return with_classifier_head(graph)
+    return graph.model, _detection_head(graph, classes, known_maps or {})
+
+
+def _detection_head(graph: GraphView, classes: int | None, known_maps: Mapping[str, ClassMap]) -> Head:
+    """The head of a graph that says where things are, with the class maps next to it."""
+    maps = map_outputs(graph)
     map_names = {found.output for found in maps}
-    outputs = [o.name for o in model.graph.output if o.name not in map_names]
+    outputs = [name for name in graph.outputs if name not in map_names]
     if not outputs:
         listed = ", ".join(f"{found.output} {found.shape}" for found in maps)
         raise GraphError(f"The graph has no head: all that it gives are whole-image maps ({listed}).", NO_HEAD)
-    raw = find_raw_head(model, outputs)
-    if raw is not None:
-        return model, with_class_maps(model, raw, maps, known_maps or {})
-    shapes = tensor_shapes(model)
-    ends = [name for name in outputs if len(shapes.get(name, ())) != 4] or outputs
-    strides = [conv.stride for conv in last_convolutions(model, shapes, ends)]
-    # An anchor head has one last convolution a level, an anchor-free one has one for boxes and one for scores.
+    head = find_raw_head(graph, outputs) or _decoded_head(graph, classes, outputs)
+    return with_class_maps(graph, head, maps, known_maps)
+
+
+def _decoded_head(graph: GraphView, classes: int | None, outputs: Sequence[str]) -> Head:
+    """The head of a graph with its decode."""
+    ends = [name for name in outputs if len(graph.shape(name)) != 4] or outputs
+    strides = [conv.stride for conv in last_convolutions(graph, ends)]
+    # An anchor head has one last convolution per level, an anchor-free one has one for boxes and one for scores.
     has_anchors = len(strides) == len(set(strides))
-    head = find_anchor_head(model, classes, outputs) if has_anchors else find_point_head(model)
-    return model, with_class_maps(model, head, maps, known_maps or {})
+    return find_anchor_head(graph, classes, outputs) if has_anchors else find_point_head(graph)

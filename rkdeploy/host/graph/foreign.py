@@ -17,6 +17,7 @@ from rkdeploy.errors import GraphError, shown
 from rkdeploy.host.graph.foreign_checks import require_sane
 from rkdeploy.host.graph.kinds import advice_on_operators
 from rkdeploy.host.graph.node_order import sort_nodes
+from rkdeploy.host.graph.view import GraphView
 from rkdeploy.system.misnamed_file import misnamed
 
 OPSETS = range(12, 20)
@@ -54,8 +55,7 @@ def load_onnx(path: Path) -> onnx.ModelProto:
         ) from error
     if model.functions:
         model = onnx.inliner.inline_local_functions(model)
-    constants = {c.name for c in model.graph.initializer}
-    inputs = [i for i in model.graph.input if i.name not in constants]
+    inputs = list(GraphView(model).inputs.values())
     del model.graph.input[:]
     model.graph.input.extend(inputs)
     return _in_readable_opset(model, path)
@@ -219,62 +219,6 @@ def to_float32(model: onnx.ModelProto) -> onnx.ModelProto:
                     attribute.i = TensorProto.FLOAT
                     changed = True
     return converted if changed else model
-
-
-def without_padded_pooling(model: onnx.ModelProto) -> onnx.ModelProto:
-    """The simplified model with every Pad of zeros before a MaxPool (yolov3-tiny) written as Concat with zeros.
-
-    onnxruntime 1.20 fuses such a pair into one MaxPool, which pads with minus infinity instead: other values wherever
-    all neighbors are negative.  The same numbers in another form are safe from that in any runtime.
-    """
-    constants = {c.name: c for c in model.graph.initializer}
-    pooled = {n.input[0] for n in model.graph.node if n.op_type == "MaxPool"}
-    shapes = {i.name: i.type.tensor_type.shape.dim for i in (*model.graph.value_info, *model.graph.input)}
-    result = onnx.ModelProto()
-    result.CopyFrom(model)
-    del result.graph.node[:]
-    for node in model.graph.node:
-        pads = _zero_pads(node, constants) if node.op_type == "Pad" and node.output[0] in pooled else None
-        shape = [d.dim_value for d in shapes.get(node.input[0], ())] if pads else []
-        if pads is None or len(pads) != 2 * len(shape) or min(*shape, *pads) < 0:
-            result.graph.node.append(node)
-            continue
-        source = node.input[0]
-        padded = [axis for axis in range(len(shape)) if pads[axis] or pads[axis + len(shape)]]
-        for axis in padded:
-            parts = [source]
-            for size, position in ((pads[axis], 0), (pads[axis + len(shape)], 1)):
-                if size:
-                    zeros = numpy_helper.from_array(
-                        np.zeros((*shape[:axis], size, *shape[axis + 1 :]), np.float32),
-                        f"{node.output[0]}/zeros_{axis}_{position}",
-                    )
-                    result.graph.initializer.append(zeros)
-                    parts.insert(len(parts) * position, zeros.name)
-            shape[axis] += pads[axis] + pads[axis + len(shape)]
-            source = node.output[0] if axis == padded[-1] else f"{node.output[0]}/padded_{axis}"
-            result.graph.node.append(helper.make_node("Concat", parts, [source], name=f"{source}/Concat", axis=axis))
-            if source != node.output[0]:
-                result.graph.value_info.append(helper.make_tensor_value_info(source, TensorProto.FLOAT, shape))
-        if not padded:
-            result.graph.node.append(helper.make_node("Identity", [source], [node.output[0]]))
-    return result
-
-
-def _zero_pads(node: onnx.NodeProto, constants: dict[str, TensorProto]) -> list[int] | None:
-    """The widths (begins, then ends) of a Pad with constant zeros; None for any other."""
-    attributes = {a.name: helper.get_attribute_value(a) for a in node.attribute}
-    if attributes.get("mode", b"constant") != b"constant" or (len(node.input) > 3 and node.input[3]):
-        return None
-    if "pads" in attributes:  # opset 10 and older
-        return list(attributes["pads"]) if attributes.get("value", 0.0) == 0 else None
-    if len(node.input) < 2 or node.input[1] not in constants:
-        return None
-    if len(node.input) > 2 and node.input[2]:
-        value = constants.get(node.input[2])
-        if value is None or numpy_helper.to_array(value).any():
-            return None
-    return [int(n) for n in numpy_helper.to_array(constants[node.input[1]])]
 
 
 def _graphs(graph: onnx.GraphProto) -> Iterator[onnx.GraphProto]:

@@ -8,12 +8,13 @@ or branch, and no division of integers, which stops a process where it meets a z
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 
 import onnx
 from onnx import TensorProto
 
 from rkdeploy.errors import GraphError
+from rkdeploy.host.graph.view import GraphView
 
 _MOST_BYTES = 1 << 31  # of one tensor; YOLOv5x at 4096 x 4096 has one of 1.3 GB
 _MOST_CONSTANT_BYTES = 1 << 27  # the largest of a known network has 13 MB
@@ -36,10 +37,10 @@ def require_fixed_work(model: onnx.ModelProto, simplified: onnx.ModelProto, tens
         info.name: info.type.tensor_type
         for info in (*simplified.graph.input, *simplified.graph.value_info, *simplified.graph.output)
     }
-    theirs = {name for node in simplified.graph.node for name in node.output}
+    theirs = GraphView(simplified).producers
     for info in simplified.graph.input:
         _require_size(info.name, known[info.name], "The input")
-    for node, name in _before(model, tensors):
+    for name, node in GraphView(model).back(tensors):
         if name not in theirs:
             continue
         what = f'Node "{node.name or name}" ({node.op_type})'
@@ -84,19 +85,6 @@ def total_bytes(model: onnx.ModelProto) -> int:
 def _size_of(kind: onnx.TypeProto.Tensor) -> int:
     """Bytes of a tensor of 4-byte numbers, 0 where its shape is not fixed."""
     return math.prod(d.dim_value for d in kind.shape.dim) * 4 if kind.HasField("shape") else 0
-
-
-def _before(model: onnx.ModelProto, tensors: Iterable[str]) -> Iterator[tuple[onnx.NodeProto, str]]:
-    """Nodes that take part in computing the tensors, each with the first output that is taken."""
-    producers = {name: node for node in model.graph.node for name in node.output if name}
-    pending, seen = list(tensors), set()
-    while pending:
-        name = pending.pop()
-        if name in seen or name not in producers:
-            continue
-        seen.add(name)
-        yield producers[name], name
-        pending.extend(producers[name].input)
 
 
 def _require_size(name: str, kind: onnx.TypeProto.Tensor, what: str) -> None:

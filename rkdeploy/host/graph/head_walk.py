@@ -10,6 +10,7 @@ import onnx
 from onnx import helper, numpy_helper
 
 from rkdeploy.errors import GraphError
+from rkdeploy.host.graph.view import GraphView
 
 NO_HEAD = (
     "Detection, segmentation, pose and rotated-box models can be built from ONNX with their head, and classifiers; "
@@ -34,19 +35,7 @@ class HeadConv:
     stride: int
 
 
-def tensor_shapes(model: onnx.ModelProto) -> dict[str, tuple[int, ...]]:
-    """Static shapes by tensor name; tensors with a dynamic or unknown axis are left out."""
-    shapes = {}
-    for info in (*model.graph.input, *model.graph.value_info, *model.graph.output):
-        dims = info.type.tensor_type.shape.dim
-        if all(d.HasField("dim_value") for d in dims):
-            shapes[info.name] = tuple(d.dim_value for d in dims)
-    return shapes
-
-
-def last_convolutions(
-    model: onnx.ModelProto, shapes: dict[str, tuple[int, ...]], ends: Iterable[str]
-) -> tuple[HeadConv, ...]:
+def last_convolutions(graph: GraphView, ends: Iterable[str]) -> tuple[HeadConv, ...]:
     """The first convolutions met on the way back from `ends`, finest level first.
 
     A convolution that only takes the expectation of a distribution (DFL) belongs to the decode and is walked through.
@@ -54,27 +43,17 @@ def last_convolutions(
     Raises:
         GraphError: when there is none, or one has no stride.
     """
-    producers = {name: node for node in model.graph.node for name in node.output}
-    constants = {c.name: c for c in model.graph.initializer}
-    pending = list(ends)
-    seen: set[str] = set()
-    found: list[onnx.NodeProto] = []
-    while pending:
-        node = producers.get(pending.pop())
-        if node is None or node.output[0] in seen:
-            continue
-        seen.add(node.output[0])
-        if node.op_type == "Conv" and not _takes_expectation(node, constants):
-            found.append(node)
-        else:
-            pending.extend(node.input)
+
+    def is_last(node: onnx.NodeProto) -> bool:
+        return node.op_type == "Conv" and not _takes_expectation(node, graph)
+
+    found = [node for _, node in graph.back(ends, through=lambda node: not is_last(node)) if is_last(node)]
     if not found:
         raise GraphError("The graph has no convolution before its outputs.", NO_HEAD)
-    image = next(i.name for i in model.graph.input if i.name not in constants)
-    height, width = shapes[image][2:]
+    height, width = graph.image_shape[2:]
     convs = []
     for node in found:
-        shape = shapes.get(node.output[0], ())
+        shape = graph.shape(node.output[0])
         if len(shape) != 4 or height % shape[2] or width % shape[3] or height // shape[2] != width // shape[3]:
             raise GraphError(
                 f'Convolution "{node.name or node.output[0]}" gives {shape or "an unknown shape"}, which has no one '
@@ -86,42 +65,35 @@ def last_convolutions(
     return tuple(convs)
 
 
-def tail(model: onnx.ModelProto, convs: Iterable[HeadConv], *ends: str) -> onnx.ModelProto:
+def tail(graph: GraphView, convs: Iterable[HeadConv], *ends: str) -> onnx.ModelProto:
     """The part of the graph between the convolutions and the tensors `ends`; its inputs are all of the former."""
-    given = list(convs)
+    model, given = graph.model, list(convs)
     needed, nodes = set(ends), []
     stops = {conv.tensor for conv in given}
     for node in reversed(model.graph.node):
         if (needed - stops).intersection(node.output):
             needed.update(node.input)
             nodes.append(node)
-    graph = helper.make_graph(
+    part = helper.make_graph(
         nodes[::-1],
         "tail",
         [helper.make_tensor_value_info(conv.tensor, onnx.TensorProto.FLOAT, conv.shape) for conv in given],
         [helper.make_empty_tensor_value_info(name) for name in ends],
         [constant for constant in model.graph.initializer if constant.name in needed],
     )
-    return helper.make_model(graph, opset_imports=model.opset_import, ir_version=model.ir_version)
+    return helper.make_model(part, opset_imports=model.opset_import, ir_version=model.ir_version)
 
 
-def is_before(model: onnx.ModelProto, tensors: Collection[str], end: str) -> bool:
+def is_before(graph: GraphView, tensors: Collection[str], end: str) -> bool:
     """Whether every one of `tensors` takes part in computing `end`."""
-    producers = {name: node for node in model.graph.node for name in node.output}
-    pending, seen, met = [end], set(), set()
-    while pending:
-        name = pending.pop()
-        if name in tensors:
-            met.add(name)
-        elif name not in seen and name in producers:
-            seen.add(name)
-            pending.extend(producers[name].input)
-    return met == set(tensors)
+    wanted = set(tensors)
+    met = {tensor for tensor, _ in graph.back([end], through=lambda node: wanted.isdisjoint(node.output))}
+    return wanted <= met
 
 
-def _takes_expectation(node: onnx.NodeProto, constants: dict[str, onnx.TensorProto]) -> bool:
+def _takes_expectation(node: onnx.NodeProto, graph: GraphView) -> bool:
     """Whether a convolution weights its inputs with 0, 1, 2, ... and adds them up."""
-    weight = constants.get(node.input[1]) if len(node.input) == 2 else None
+    weight = graph.constants.get(node.input[1]) if len(node.input) == 2 else None
     if weight is None or list(weight.dims[:1]) != [1] or list(weight.dims[2:]) != [1, 1]:
         return False
     return bool(np.array_equal(numpy_helper.to_array(weight).ravel(), np.arange(weight.dims[1])))

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from rkdeploy.errors import GraphError
 from rkdeploy.host.graph.facts import GraphFacts, Shape, listed
+from rkdeploy.host.graph.view import GraphView
 
 _LIST = "docs/families.md lists the models that build."
 _WITHOUT_NMS = (
@@ -215,21 +216,20 @@ def _is_embedding(facts: GraphFacts) -> bool:
     shapes = list(facts.outputs.values())
     if len(shapes) != 1 or len(shapes[0]) not in (2, 4) or any(n != 1 for n in shapes[0][2:]) or shapes[0][0] != 1:
         return False
-    producers = {name: node for node in facts.model.graph.node for name in node.output}
-    last = producers.get(next(iter(facts.outputs)))
-    before = [producers[name].op_type for name in last.input if name in producers] if last is not None else []
-    return last is not None and (
-        last.op_type in _NORMALIZING | {"BatchNormalization"}
-        or (last.op_type == "Div" and bool(_NORMALIZING.intersection(_ops_behind(facts, before, last.input))))
-    )
+    last = facts.graph.producer(next(iter(facts.outputs)))
+    if last is None:
+        return False
+    if last.op_type == "Div":
+        return bool(_NORMALIZING.intersection(_ops_before(facts.graph, last.input)))
+    return last.op_type in _NORMALIZING | {"BatchNormalization"}
 
 
-def _ops_behind(facts: GraphFacts, first: Sequence[str], names: Sequence[str]) -> set[str]:
+def _ops_before(graph: GraphView, names: Sequence[str]) -> set[str]:
     """Operators up to four steps before some tensors."""
-    producers = {name: node for node in facts.model.graph.node for name in node.output}
-    found, pending = set(first), list(names)
+    found: set[str] = set()
+    pending = list(names)
     for _ in range(4):
-        nodes = [producers[name] for name in pending if name in producers]
+        nodes = [node for name in pending if (node := graph.producer(name)) is not None]
         found.update(node.op_type for node in nodes)
         pending = [name for node in nodes for name in node.input]
     return found

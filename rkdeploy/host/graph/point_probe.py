@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from math import pi
 
 import numpy as np
-import onnx
 from numpy.typing import NDArray
 
 from rkdeploy.contract.spec import AngleFormula, KeypointLayout
@@ -29,8 +28,9 @@ from rkdeploy.host.graph.head import (
     keypoint_fields,
     row_fields,
 )  # fmt: skip
-from rkdeploy.host.graph.head_walk import NO_HEAD, HeadConv, is_before, last_convolutions, tail, tensor_shapes
+from rkdeploy.host.graph.head_walk import NO_HEAD, HeadConv, is_before, last_convolutions, tail
 from rkdeploy.host.graph.session import Session
+from rkdeploy.host.graph.view import GraphView
 
 PROTOTYPES = "prototypes"
 _HALF_PI_ERROR = 1e-3  # of pi / 4 out of float16 arithmetic: 2 ** -11 for pi, as much again for the difference
@@ -51,53 +51,49 @@ class _Probed:
     rows: tuple[int, int]
 
 
-def find_point_head(model: onnx.ModelProto) -> Head:
+def find_point_head(graph: GraphView) -> Head:
     """Find the anchor-free head of a simplified graph with static shapes.
 
     Raises:
         GraphError: when there is none, or it is not of a kind that is known.
     """
-    shapes = tensor_shapes(model)
-    images = [o.name for o in model.graph.output if len(shapes.get(o.name, ())) == 4]
-    ends = [o.name for o in model.graph.output if o.name not in images]
-    convs = last_convolutions(model, shapes, ends)
-    table = _decoded_table(model, shapes, convs)
+    images = [name for name in graph.outputs if len(graph.shape(name)) == 4]
+    ends = [name for name in graph.outputs if name not in images]
+    convs = last_convolutions(graph, ends)
+    table = _decoded_table(graph, convs)
     if table is None:
-        found = ", ".join(f"{o.name} {shapes.get(o.name, '(unknown shape)')}" for o in model.graph.output)
+        found = ", ".join(f"{name} {graph.shapes.get(name, '(unknown shape)')}" for name in graph.outputs)
         raise GraphError(f"The graph has no head that is known: its outputs are {found}.", NO_HEAD)
     name, columns_first = table
-    probe = _Probe(model, convs, name, columns_first=columns_first)
+    probe = _Probe(graph, convs, name, columns_first=columns_first)
     levels = [_level([p for p in probe.changes if p.conv.stride == s]) for s in sorted({c.stride for c in convs})]
-    return _head(model, shapes, probe, levels, images)
+    return _head(graph, probe, levels, images)
 
 
-def _decoded_table(
-    model: onnx.ModelProto, shapes: dict[str, tuple[int, ...]], convs: Sequence[HeadConv]
-) -> tuple[str, bool] | None:
+def _decoded_table(graph: GraphView, convs: Sequence[HeadConv]) -> tuple[str, bool] | None:
     """The last tensor with one row a cell and a box, a class or more: its name, and whether columns come first."""
     cells = {c.stride: c.shape[2] * c.shape[3] for c in convs}
     rows = sum(cells.values())
     channels = [sum(c.shape[1] for c in convs if c.stride == stride) for stride in cells]
     tensors = {c.tensor for c in convs}
-    for node in reversed(model.graph.node):
-        for name in node.output:
-            shape = shapes.get(name, ())
-            if len(shape) != 3 or shape[0] != 1 or rows not in shape[1:]:
-                continue
-            columns = shape[2] if shape[1] == rows else shape[1]
-            # 4 * bins box channels became 4 columns.
-            fits = columns >= 5 and all(n >= columns and (n - columns) % 4 == 0 for n in channels)
-            if fits and is_before(model, tensors, name):
-                return name, shape[1] != rows
+    for name in (name for node in reversed(graph.model.graph.node) for name in node.output):
+        shape = graph.shape(name)
+        if len(shape) != 3 or shape[0] != 1 or rows not in shape[1:]:
+            continue
+        columns = shape[2] if shape[1] == rows else shape[1]
+        # 4 * bins box channels became 4 columns.
+        fits = columns >= 5 and all(n >= columns and (n - columns) % 4 == 0 for n in channels)
+        if fits and is_before(graph, tensors, name):
+            return name, shape[1] != rows
     return None
 
 
 class _Probe:
     """The graph behind the convolutions, run on zeros and on changes of them."""
 
-    def __init__(self, model: onnx.ModelProto, convs: Sequence[HeadConv], output: str, *, columns_first: bool) -> None:
+    def __init__(self, graph: GraphView, convs: Sequence[HeadConv], output: str, *, columns_first: bool) -> None:
         self.output, self.columns_first = output, columns_first
-        self._session = Session(tail(model, convs, output))
+        self._session = Session(tail(graph, convs, output))
         self._zeros = {c.tensor: np.zeros(c.shape, np.float32) for c in convs}
         self.base = self.run({})
         self.changes = [self._change(conv) for conv in convs]
@@ -139,13 +135,7 @@ def _level(parts: list[_Probed]) -> list[_Probed]:
     return parts
 
 
-def _head(
-    model: onnx.ModelProto,
-    shapes: dict[str, tuple[int, ...]],
-    probe: _Probe,
-    levels: list[list[_Probed]],
-    images: list[str],
-) -> Head:
+def _head(graph: GraphView, probe: _Probe, levels: list[list[_Probed]], images: list[str]) -> Head:
     classes = levels[0][1].conv.shape[1]
     extra = levels[0][2].conv.shape[1] if len(levels[0]) > 2 else 0
     first = 4 + classes
@@ -153,7 +143,7 @@ def _head(
     keypoints, angle, masks = None, None, 0
     tensors: tuple[DecodedTensor, ...] = ()
     roles: list[TapRole] = ["dfl_boxes" if levels[0][0].conv.shape[1] > 4 else "ltrb_boxes", "scores"]
-    prototypes = [name for name in images if shapes[name][1] == extra]
+    prototypes = [name for name in images if graph.shape(name)[1] == extra]
     taps: list[Tap] = []
     if extra and prototypes:
         masks = extra
@@ -166,7 +156,7 @@ def _head(
         fields += (DecodedField("angle", "rad", (first,)),)
     elif extra:
         roles.append("keypoints")
-        keypoints = _keypoints(model, probe, levels[0], first, extra)
+        keypoints = _keypoints(graph, probe, levels[0], first, extra)
         fields += keypoint_fields(first, keypoints.count, 3 if keypoints.scored else 2)
     for number, parts in enumerate(levels):
         taps += [
@@ -174,7 +164,7 @@ def _head(
             for p, role in zip(parts, roles, strict=True)
         ]
     if masks:
-        taps.append(_prototypes(model, shapes, prototypes[0]))
+        taps.append(_prototypes(graph, prototypes[0]))
     corners = _are_corners(probe, levels)
     order = sorted(range(len(levels)), key=lambda level: levels[level][0].rows)
     rows = DecodedRows(
@@ -186,17 +176,16 @@ def _head(
         level_rows=tuple(parts[0].conv.shape[2] * parts[0].conv.shape[3] for parts in levels),
     )
     # Exporters write corners for heads that give each object once, and centers for those that need suppression.
-    ends = {o.name for o in model.graph.output}
-    end_to_end = corners or (probe.output not in ends and any(n.op_type == "TopK" for n in model.graph.node))
+    sorts = any(node.op_type == "TopK" for node in graph.model.graph.node)
+    end_to_end = corners or (probe.output not in graph.outputs and sorts)
     return Head(
         tuple(taps), classes, masks, rows=rows, tensors=tensors, end_to_end=end_to_end, keypoints=keypoints, angle=angle
     )
 
 
-def _prototypes(model: onnx.ModelProto, shapes: dict[str, tuple[int, ...]], name: str) -> Tap:
-    n, c, h, w = shapes[name]
-    image = next(i.name for i in model.graph.input)
-    return Tap(name, name, "prototypes", (n, c, h, w), shapes[image][2] // h, name=PROTOTYPES)
+def _prototypes(graph: GraphView, name: str) -> Tap:
+    n, c, h, w = graph.shape(name)
+    return Tap(name, name, "prototypes", (n, c, h, w), graph.image_shape[2] // h, name=PROTOTYPES)
 
 
 def _are_corners(probe: _Probe, levels: list[list[_Probed]]) -> bool:
@@ -217,9 +206,7 @@ def _angle(at_zero: float) -> AngleFormula:
     raise GraphError(f"The head's angle is {at_zero:.4f} for a raw value of zero, expected 0.7854 or 0.", NO_HEAD)
 
 
-def _keypoints(
-    model: onnx.ModelProto, probe: _Probe, level: list[_Probed], first: int, channels: int
-) -> KeypointLayout:
+def _keypoints(graph: GraphView, probe: _Probe, level: list[_Probed], first: int, channels: int) -> KeypointLayout:
     """How keypoints are read: the first cell's x for raw 0 and 1 gives offset and gain; scores stay below 1."""
     conv, row = level[2].conv, level[2].rows[0]
     ones = probe.run({conv.tensor: np.full(conv.shape, 50.0, np.float32)})[row, first : first + channels]
@@ -227,7 +214,7 @@ def _keypoints(
     dimensions = 3 if scored else 2
     if channels % dimensions:
         raise GraphError(f"The head has {channels} keypoint channels, which are no pairs or triples.", NO_HEAD)
-    written = next((p.value for p in model.metadata_props if p.key == "kpt_shape"), None)
+    written = next((p.value for p in graph.model.metadata_props if p.key == "kpt_shape"), None)
     if written is not None and _parsed(written) != [channels // dimensions, dimensions]:
         raise GraphError(
             f'The metadata entry "kpt_shape" is {written!r:.40}, but the graph computes {channels // dimensions} '

@@ -14,19 +14,18 @@ from dataclasses import dataclass, field
 from typing import TypeAlias
 
 import numpy as np
-import onnx
 from numpy.typing import NDArray
 
 from rkdeploy.contract.spec import Activation
 from rkdeploy.errors import GraphError
-from rkdeploy.host.graph.head_walk import HeadConv, last_convolutions, tail, tensor_shapes
+from rkdeploy.host.graph.head_walk import HeadConv, last_convolutions, tail
 from rkdeploy.host.graph.session import Session
+from rkdeploy.host.graph.view import GraphView
 
 _TOLERANCE = 1e-5  # float32's sigmoid on values up to 3
 _MAX_OUTPUTS = 64  # 5 levels of 4 tensors and a prototype make 21
 _MAX_CONVOLUTIONS = 64
 
-Shapes: TypeAlias = Mapping[str, tuple[int, ...]]
 Noise: TypeAlias = Mapping[str, NDArray[np.float32]]
 
 
@@ -80,50 +79,49 @@ class RawEnds:
     sums: tuple[str, ...] = field(default=())
 
 
-def find_raw_ends(model: onnx.ModelProto, outputs: Sequence[str]) -> RawEnds | None:
+def find_raw_ends(graph: GraphView, outputs: Sequence[str]) -> RawEnds | None:
     """Trace the outputs of a simplified graph with static shapes to its last convolutions.
 
     Args:
-        model: the graph.
+        graph: the graph.
         outputs: those of the head.
 
     Returns:
         None when an output is anything else: the graph has a decode, or is of another kind.
     """
-    shapes = tensor_shapes(model)
-    if len(outputs) > _MAX_OUTPUTS or any(len(shapes.get(name, ())) not in (3, 4) for name in outputs):
+    if len(outputs) > _MAX_OUTPUTS or any(len(graph.shape(name)) not in (3, 4) for name in outputs):
         return None
-    prototypes = _prototypes(model, shapes, outputs)
+    prototypes = _prototypes(graph, outputs)
     names = [name for name in outputs if prototypes is None or name != prototypes.output]
     try:
-        convs = last_convolutions(model, shapes, names)
+        convs = last_convolutions(graph, names)
     except GraphError:  # whatever reads the graph next says what is wrong
         return None
     grids = {conv.shape[2:] for conv in convs}
-    if len(convs) > _MAX_CONVOLUTIONS or not any(shapes[name][2:] in grids for name in names):
+    if len(convs) > _MAX_CONVOLUTIONS or not any(graph.shape(name)[2:] in grids for name in names):
         return None
-    return _traced(_Trace(model, convs, names), names, prototypes)
+    return _traced(_Trace(graph, convs, names), names, prototypes)
 
 
-def _prototypes(model: onnx.ModelProto, shapes: Shapes, outputs: Sequence[str]) -> Prototypes | None:
+def _prototypes(graph: GraphView, outputs: Sequence[str]) -> Prototypes | None:
     """The one map that is finer than all others, where those have as many coefficients."""
-    maps = [name for name in outputs if _stride(model, shapes, name)]
-    maps.sort(key=lambda name: -shapes[name][2])
-    if len(maps) < 2 or shapes[maps[0]][2] <= shapes[maps[1]][2]:
+    maps = [name for name in outputs if _stride(graph, name)]
+    maps.sort(key=lambda name: -graph.shape(name)[2])
+    if len(maps) < 2 or graph.shape(maps[0])[2] <= graph.shape(maps[1])[2]:
         return None
-    n, c, h, w = shapes[maps[0]]
-    widths = [shapes[name][1] for name in maps[1:]]
-    grids = Counter(shapes[name][2:] for name in maps[1:])
+    n, c, h, w = graph.shape(maps[0])
+    widths = [graph.shape(name)[1] for name in maps[1:]]
+    grids = Counter(graph.shape(name)[2:] for name in maps[1:])
     is_level = c in widths and min(grids.values()) < 2  # levels with one map each, all alike
     if is_level or c < 2 or not any(width % c == 0 for width in widths):
         return None
     return Prototypes(maps[0], (n, c, h, w))
 
 
-def _stride(model: onnx.ModelProto, shapes: Shapes, name: str) -> int:
+def _stride(graph: GraphView, name: str) -> int:
     """Input pixels a cell of a map (1, C, H, W); 0 for what is no map of the image."""
-    shape, constants = shapes[name], {c.name for c in model.graph.initializer}
-    height, width = shapes[next(i.name for i in model.graph.input if i.name not in constants)][2:]
+    shape = graph.shape(name)
+    height, width = graph.image_shape[2:]
     if len(shape) != 4 or height % shape[2] or width % shape[3] or height // shape[2] != width // shape[3]:
         return 0
     return height // shape[2]
@@ -132,7 +130,7 @@ def _stride(model: onnx.ModelProto, shapes: Shapes, name: str) -> int:
 class _Trace:
     """The convolutions, given noise, and what the outputs then are."""
 
-    def __init__(self, model: onnx.ModelProto, convs: Sequence[HeadConv], outputs: Sequence[str]) -> None:
+    def __init__(self, graph: GraphView, convs: Sequence[HeadConv], outputs: Sequence[str]) -> None:
         rng = np.random.default_rng(0)
         self.noise: Noise = {c.tensor: rng.uniform(-3, 3, c.shape).astype(np.float32) for c in convs}
         strides = sorted({conv.stride for conv in convs})
@@ -140,7 +138,7 @@ class _Trace:
         computed = [name for name in outputs if name not in self.noise]
         self.values: dict[str, NDArray[np.float32]] = {n: v for n, v in self.noise.items() if n in outputs}
         if computed:
-            self.values |= Session(tail(model, convs, *computed)).run(self.noise)
+            self.values |= Session(tail(graph, convs, *computed)).run(self.noise)
 
     def cells(self, conv: HeadConv) -> NDArray[np.float32]:
         """What a convolution was given, (C, H * W)."""

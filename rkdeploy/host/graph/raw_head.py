@@ -9,43 +9,41 @@ from __future__ import annotations
 from collections.abc import Sequence
 from math import pi
 
-import onnx
-
 from rkdeploy.contract.spec import AngleFormula, KeypointLayout
 from rkdeploy.host.graph.head import PROTOTYPES, DecodedTensor, Head, Tap, TapRole
-from rkdeploy.host.graph.head_walk import tensor_shapes
 from rkdeploy.host.graph.raw_ends import Prototypes, RawEnd, RawEnds, find_raw_ends
+from rkdeploy.host.graph.view import GraphView
 
 _BOX_CHANNELS = (64, 68, 4)
 """Of 16 bins, of 17, of plain distances (Ultralytics, PP-YOLOE and YOLOv6); the first counts where two fit."""
 _SIGMOID_ANGLE = AngleFormula(sigmoid=True, gain=pi, offset=-0.25 * pi)  # YOLOv8's and 11's; YOLO26's has no sigmoid
 
 
-def find_raw_head(model: onnx.ModelProto, outputs: Sequence[str]) -> Head | None:
+def find_raw_head(graph: GraphView, outputs: Sequence[str]) -> Head | None:
     """Find the head of a simplified graph that ends in several raw tensors a level.
 
     Args:
-        model: the graph.
+        graph: the graph.
         outputs: those of the head.
 
     Returns:
         The head, whose anchors, formulas and `end_to_end` are open where the graph does not say them; None where the
         graph has a decode, is of another kind, or ends in one raw tensor a level.
     """
-    ends = find_raw_ends(model, outputs)
+    ends = find_raw_ends(graph, outputs)
     if ends is None or len({_signature(level) for level in ends.levels}) != 1:
         return None
     count = len(ends.levels[0])
     if count == 2 and ends.prototypes is not None:
-        return _anchor_head(model, ends, ends.prototypes)
-    return _point_head(model, ends) if count in (2, 3) else None
+        return _anchor_head(graph, ends, ends.prototypes)
+    return _point_head(graph, ends) if count in (2, 3) else None
 
 
 def _signature(level: Sequence[RawEnd]) -> frozenset[tuple[int, str, bool]]:
     return frozenset((end.conv.shape[1], end.activation, end.per_cell) for end in level)
 
 
-def _anchor_head(model: onnx.ModelProto, ends: RawEnds, prototypes: Prototypes) -> Head | None:
+def _anchor_head(graph: GraphView, ends: RawEnds, prototypes: Prototypes) -> Head | None:
     """A head with one convolution for boxes and scores, and one for coefficients (the fork of YOLOv5's -seg)."""
     masks = prototypes.shape[1]
     first = sorted(ends.levels[0], key=lambda end: end.activation == "linear")
@@ -64,11 +62,11 @@ def _anchor_head(model: onnx.ModelProto, ends: RawEnds, prototypes: Prototypes) 
     if len(taps) != 2 * len(ends.levels):  # both as wide as each other
         return None
     classes = maps // per_level - 5
-    taps.append(_prototype_tap(model, prototypes))
+    taps.append(_prototype_tap(graph, prototypes))
     return Head(tuple(taps), classes, masks, anchors_per_level=per_level, tensors=_prototype_tensors(prototypes))
 
 
-def _point_head(model: onnx.ModelProto, ends: RawEnds) -> Head | None:
+def _point_head(graph: GraphView, ends: RawEnds) -> Head | None:
     """An anchor-free head: boxes, scores, and what else there is."""
     levels = [_ordered(level, ends.prototypes) for level in ends.levels]
     parts = [level for level in levels if level is not None]
@@ -85,7 +83,7 @@ def _point_head(model: onnx.ModelProto, ends: RawEnds) -> Head | None:
         for end, role in zip(level, roles, strict=True)
     ]  # fmt: skip
     if ends.prototypes is not None:
-        taps.append(_prototype_tap(model, ends.prototypes))
+        taps.append(_prototype_tap(graph, ends.prototypes))
     return Head(
         tuple(taps),
         first[1].conv.shape[1],
@@ -141,11 +139,9 @@ def _tap(end: RawEnd, role: TapRole, level: int) -> Tap:
     return Tap(end.conv.node, end.conv.tensor, role, end.conv.shape, end.conv.stride, level)
 
 
-def _prototype_tap(model: onnx.ModelProto, prototypes: Prototypes) -> Tap:
-    constants = {c.name for c in model.graph.initializer}
-    height = tensor_shapes(model)[next(i.name for i in model.graph.input if i.name not in constants)][2]
+def _prototype_tap(graph: GraphView, prototypes: Prototypes) -> Tap:
     name, shape = prototypes.output, prototypes.shape
-    return Tap(name, name, "prototypes", shape, height // shape[2], name=PROTOTYPES)
+    return Tap(name, name, "prototypes", shape, graph.image_shape[2] // shape[2], name=PROTOTYPES)
 
 
 def _prototype_tensors(prototypes: Prototypes | None) -> tuple[DecodedTensor, ...]:

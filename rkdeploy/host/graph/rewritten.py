@@ -9,7 +9,6 @@ could hide it.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import onnx
@@ -22,6 +21,7 @@ from rkdeploy.host.graph.cut import prune
 from rkdeploy.host.graph.rounding import UNIT_ROUNDOFF, RoundingNoise
 from rkdeploy.host.graph.session import Session
 from rkdeploy.host.graph.verify import NOISE_FACTOR, Images, network_input
+from rkdeploy.host.graph.view import GraphView
 
 _COPIED = 4 * UNIT_ROUNDOFF
 """Relative difference allowed to values that a layer only moves or activates, beside the noise of its sums."""
@@ -88,23 +88,11 @@ def _largest(
     return FieldError(f'{channel} of "{name}"', "value", float(difference.flat[at]), float(allowed.flat[at]))
 
 
-@dataclass(frozen=True, slots=True)
-class _Graph:
-    """A graph's nodes by what they put out, and its constants by name."""
-
-    producers: dict[str, onnx.NodeProto]
-    constants: dict[str, bytes]
-
-    @staticmethod
-    def of(model: onnx.ModelProto) -> _Graph:
-        """Args: model: with constants as initializers."""
-        return _Graph(
-            {name: node for node in model.graph.node for name in node.output},
-            {c.name: _content(c) for c in model.graph.initializer},
-        )
-
-
-def _content(constant: onnx.TensorProto) -> bytes:
+def _content(graph: GraphView, tensor: str) -> bytes | None:
+    """Type, shape and values of a constant; None for a tensor that is not one."""
+    constant = graph.constants.get(tensor)
+    if constant is None:
+        return None
     nameless = onnx.TensorProto()
     nameless.CopyFrom(constant)
     nameless.ClearField("name")
@@ -121,8 +109,8 @@ def parting_tensors(a: onnx.ModelProto, b: onnx.ModelProto) -> tuple[tuple[str, 
     Returns:
         Pairs of tensors (of `a`, of `b`) whose producers differ.
     """
-    graphs = _Graph.of(a), _Graph.of(b)
-    pending = [(x.name, y.name) for x, y in zip(a.graph.output, b.graph.output, strict=True)]
+    graphs = GraphView(a), GraphView(b)
+    pending = list(zip(graphs[0].outputs, graphs[1].outputs, strict=True))
     seen: set[tuple[str, str]] = set()
     parting: list[tuple[str, str]] = []
     while pending:
@@ -130,7 +118,7 @@ def parting_tensors(a: onnx.ModelProto, b: onnx.ModelProto) -> tuple[tuple[str, 
         if pair in seen:
             continue
         seen.add(pair)
-        nodes = [graph.producers.get(name) for graph, name in zip(graphs, pair, strict=True)]
+        nodes = [graph.producer(name) for graph, name in zip(graphs, pair, strict=True)]
         if nodes[0] is None and nodes[1] is None:
             continue  # both are an input or equal constants
         places = [list(node.output).index(name) if node else -1 for node, name in zip(nodes, pair, strict=True)]
@@ -141,7 +129,7 @@ def parting_tensors(a: onnx.ModelProto, b: onnx.ModelProto) -> tuple[tuple[str, 
     return tuple(parting)
 
 
-def _same(a: onnx.NodeProto, b: onnx.NodeProto, graphs: Sequence[_Graph]) -> bool:
+def _same(a: onnx.NodeProto, b: onnx.NodeProto, graphs: Sequence[GraphView]) -> bool:
     """Whether two nodes do the same with what comes in, and their constants are equal."""
     if (a.op_type, len(a.input), len(a.output)) != (b.op_type, len(b.input), len(b.output)):
         return False
@@ -150,11 +138,11 @@ def _same(a: onnx.NodeProto, b: onnx.NodeProto, graphs: Sequence[_Graph]) -> boo
     return all(_comparable(x, y, graphs) for x, y in zip(a.input, b.input, strict=True))
 
 
-def _comparable(x: str, y: str, graphs: Sequence[_Graph]) -> bool:
+def _comparable(x: str, y: str, graphs: Sequence[GraphView]) -> bool:
     """Whether two inputs of nodes are computed both, or are equal constants or the same input of the graph."""
     if x in graphs[0].producers and y in graphs[1].producers:
         return True
-    ours, theirs = graphs[0].constants.get(x), graphs[1].constants.get(y)
+    ours, theirs = _content(graphs[0], x), _content(graphs[1], y)
     computed = x in graphs[0].producers or y in graphs[1].producers
     return not computed and (x == y if ours is None and theirs is None else ours == theirs)
 

@@ -16,9 +16,8 @@ from rkdeploy.contract.chips import has_float16
 from rkdeploy.errors import RkdeployError, shown
 
 if TYPE_CHECKING:
-    import onnx
-
     from rkdeploy.contract.spec import ModelSpec
+    from rkdeploy.host.graph.view import GraphView
     from rkdeploy.host.toolkit.error_analysis import LayerError
 
 HEAD: Final = "head"
@@ -90,7 +89,7 @@ def default_float16(spec: ModelSpec, target: str, dtype: str) -> Float16Choice:
     return Float16Choice((GEOMETRY,)) if found else Float16Choice()
 
 
-def tensors_of(wanted: Sequence[str], graph: onnx.GraphProto, spec: ModelSpec) -> tuple[str, ...]:
+def tensors_of(wanted: Sequence[str], graph: GraphView, spec: ModelSpec) -> tuple[str, ...]:
     """The tensors that layers compute, in the graph's order.
 
     Args:
@@ -105,7 +104,7 @@ def tensors_of(wanted: Sequence[str], graph: onnx.GraphProto, spec: ModelSpec) -
         RkdeployError: when a name means no layer.
     """
     # All a convolution's outputs carry names of their own; a name of an input or a constant is not a layer's.
-    computed = [output for node in graph.node for output in node.output if output]
+    computed = list(graph.producers)
     plain = {name: layer_name(name) for name in computed}
     geometry = [o.name for o in spec.outputs if o.role in _POINT_GEOMETRY | _ANCHOR_GEOMETRY]
     words = {HEAD: _last_layers(graph, [o.name for o in spec.outputs]), GEOMETRY: _last_layers(graph, geometry)}
@@ -141,17 +140,7 @@ def _means(wanted: str, layer: str) -> bool:
     return layer.startswith(before) and number.isdecimal() and first <= int(number) <= last
 
 
-def _last_layers(graph: onnx.GraphProto, outputs: Sequence[str]) -> set[str]:
+def _last_layers(graph: GraphView, outputs: Sequence[str]) -> set[str]:
     """What is computed from the last convolution of each output onwards."""
-    producers = {output: node for node in graph.node for output in node.output}
-    found: set[str] = set()
-    todo = list(outputs)
-    while todo:
-        name = todo.pop()
-        node = producers.get(name)
-        if node is None or name in found:
-            continue
-        found.add(name)
-        if node.op_type not in {"Conv", "Gemm", "MatMul", "ConvTranspose"}:
-            todo += node.input
-    return found
+    walk = graph.back(outputs, through=lambda node: node.op_type not in {"Conv", "Gemm", "MatMul", "ConvTranspose"})
+    return {tensor for tensor, _ in walk}

@@ -13,6 +13,8 @@ import onnx
 from numpy.typing import NDArray
 from onnx import numpy_helper
 
+from rkdeploy.host.graph.view import GraphView
+
 _STEPS: Final = 255
 _OUTPUT_AXIS: Final = {"Conv": 0, "ConvTranspose": 1, "Gemm": 0}
 """Operators whose weights are quantized -> the axis of their output channels."""
@@ -43,7 +45,7 @@ def rounded(weights: NDArray[np.float32], axis: int = 0) -> NDArray[np.float32]:
 
 def weighted_nodes(model: onnx.ModelProto) -> tuple[str, ...]:
     """Outputs of the nodes whose weights are quantized, in the order of the network."""
-    constants = {tensor.name for tensor in model.graph.initializer}
+    constants = GraphView(model).constants
     return tuple(
         node.output[0]
         for node in model.graph.node
@@ -60,7 +62,7 @@ def with_rounded_weights(model: onnx.ModelProto, nodes: Collection[str] | None =
     """
     copy = onnx.ModelProto()
     copy.CopyFrom(model)
-    tensors = {tensor.name: tensor for tensor in copy.graph.initializer}
+    tensors = GraphView(copy).constants
     for node in copy.graph.node:
         if node.op_type not in _OUTPUT_AXIS or len(node.input) < 2 or node.input[1] not in tensors:
             continue

@@ -16,6 +16,7 @@ from rkdeploy.host.families.registry import family_of
 from rkdeploy.host.graph.anchor_probe import find_anchor_head
 from rkdeploy.host.graph.session import Session
 from rkdeploy.host.graph.simplify import simplify
+from rkdeploy.host.graph.view import GraphView
 
 DATA = Path(__file__).parents[2] / "data" / "yolov5"
 NOT_YOLOV5_DETECTION = {"cls", "seg", "state_dict", "v1_s"}
@@ -57,7 +58,7 @@ def test_anchors_read_back_from_the_graph(case: str) -> None:
     recorded = np.load(DATA / f"{case}.npz")
     checkpoint = read_checkpoint(DATA / f"{case}.pt")
     info = yolov5.describe(checkpoint)
-    head = find_anchor_head(simplify(yolov5.export(checkpoint, info, *recorded["input"].shape[2:]).model))
+    head = find_anchor_head(GraphView(simplify(yolov5.export(checkpoint, info, *recorded["input"].shape[2:]).model)))
     assert head.anchors is not None
     assert np.abs(np.array(head.anchors.levels_px) - recorded["anchors_px"]).max() < 1e-3
     assert tuple(c.stride for c in head.taps) == info.strides

@@ -15,6 +15,7 @@ from rkdeploy.host.building.raw_outputs import note_of_unproven
 from rkdeploy.host.graph.facts import facts_of
 from rkdeploy.host.graph.kinds import MISREAD, UNREAD, kind_among
 from rkdeploy.host.graph.simplify import simplify
+from rkdeploy.host.graph.view import GraphView
 from tests.host.graph.kind_graphs import KindGraph, landmarks, per_level, shapes, yolox
 
 
@@ -112,7 +113,7 @@ def test_named(make: Callable[[], KindGraph], name: str) -> None:
 def test_what_only_looks_like_text(beside: tuple[tuple[int, ...], ...]) -> None:
     """Rows of a wide image that are no steps of one line of text: a detector's, with its levels beside it."""
     model = simplify(shapes((1, 30, 8), *beside, hw=(32, 96)).model())
-    found = kind_among(UNREAD, facts_of(model))
+    found = kind_among(UNREAD, facts_of(GraphView(model)))
     assert found is None or "text" not in found.name
 
 
@@ -135,7 +136,7 @@ def test_what_only_looks_like_yolox(columns: tuple[int, int, int]) -> None:
         decoded = graph.node("Mul", level[0], graph.constant(np.float32(stride)))
         parts.append(graph.node("Concat", decoded, graph.node("Sigmoid", level[1]), level[2], axis=2))
     graph.show(graph.node("Concat", *parts, axis=1))
-    assert kind_among(MISREAD, facts_of(simplify(graph.model()))) is None
+    assert kind_among(MISREAD, facts_of(GraphView(simplify(graph.model())))) is None
 
 
 Inputs = Sequence[tuple[str, int, Sequence[int | str]]]

@@ -14,6 +14,7 @@ from rkdeploy.host.graph.anchor_probe import find_anchor_head
 from rkdeploy.host.graph.cut import CutOptions, cut
 from rkdeploy.host.graph.foreign import load_onnx
 from rkdeploy.host.graph.simplify import simplify
+from rkdeploy.host.graph.view import GraphView
 
 ONNX = Path(__file__).parents[2] / "data" / "onnx"
 
@@ -35,7 +36,7 @@ def scaled(model: onnx.ModelProto, factor: list[float]) -> onnx.ModelProto:
 
 def test_head_of_a_decoded_graph(decoded: onnx.ModelProto) -> None:
     """Strides, classes, anchors a level and row order come out of the graph alone."""
-    head = find_anchor_head(decoded)
+    head = find_anchor_head(GraphView(decoded))
     assert [(c.stride, c.shape) for c in head.taps] == [(8, (1, 24, 8, 12)), (16, (1, 24, 4, 6))]
     assert head.rows is not None
     assert (head.anchors_per_level, head.classes) == (3, 3)
@@ -46,7 +47,7 @@ def test_normalized_boxes(decoded: onnx.ModelProto) -> None:
     """Boxes in 0..1 instead of pixels are refused with what zeros decode to."""
     wh = [1 / 96, 1 / 64] * 2
     with pytest.raises(GraphError, match=r'Row 0 of "output0" decodes zeros to \[0\.042, 0\.062, .*decode in pixels'):
-        find_anchor_head(scaled(decoded, [*wh, 1, 1, 1, 1]))
+        find_anchor_head(GraphView(scaled(decoded, [*wh, 1, 1, 1, 1])))
 
 
 def test_rows_in_another_order(decoded: onnx.ModelProto) -> None:
@@ -57,19 +58,19 @@ def test_rows_in_another_order(decoded: onnx.ModelProto) -> None:
     decoded.graph.initializer.append(swap)
     decoded.graph.node.append(helper.make_node("Gather", ["rows", "swap"], ["output0"], axis=2))
     with pytest.raises(GraphError, match="not in YOLOv5's order"):
-        find_anchor_head(onnx.shape_inference.infer_shapes(decoded))
+        find_anchor_head(GraphView(onnx.shape_inference.infer_shapes(decoded)))
 
 
 @pytest.mark.parametrize("case", ["fork_2021", "fork_sigmoid"])
 def test_bare_convolutions(case: str) -> None:
     """The fork's forms end in the convolutions or their sigmoid: the cut starts from the convolutions either way."""
     model = simplify(load_onnx(ONNX / f"{case}.onnx"))
-    head = find_anchor_head(model, 3)
+    head = find_anchor_head(GraphView(model), 3)
     producers = {n.output[0]: n.op_type for n in model.graph.node}
     assert [producers[c.tensor] for c in head.taps] == ["Conv", "Conv"]
     assert (head.anchors_per_level, head.classes, head.anchors, head.rows) == (3, 3, None, None)
     with pytest.raises(GraphError, match=r"ends in the head's convolutions.* no decode.*--weights"):
-        find_anchor_head(model)
+        find_anchor_head(GraphView(model))
 
 
 def test_convolutions_behind_something_else() -> None:
@@ -79,7 +80,7 @@ def test_convolutions_behind_something_else() -> None:
         if node.output[0] == model.graph.output[0].name:
             node.op_type = "Tanh"
     with pytest.raises(GraphError, match="no anchor head: its outputs are output0"):
-        find_anchor_head(model, 3)
+        find_anchor_head(GraphView(model), 3)
 
 
 def test_no_convolution() -> None:
@@ -92,12 +93,12 @@ def test_no_convolution() -> None:
         [helper.make_tensor_value_info("y", TensorProto.FLOAT, [1, 3, 4, 6])],
     )
     with pytest.raises(GraphError, match="no convolution before its outputs"):
-        find_anchor_head(helper.make_model(graph))
+        find_anchor_head(GraphView(helper.make_model(graph)))
 
 
 def test_bias_of_another_convolution(decoded: onnx.ModelProto) -> None:
     """A last convolution with fewer biases than channels, which shape inference lets pass, is named."""
-    head = find_anchor_head(decoded, None)
+    head = find_anchor_head(GraphView(decoded), None)
     damaged = onnx.ModelProto()
     damaged.CopyFrom(decoded)
     node = next(n for n in damaged.graph.node if head.taps[0].tensor in n.output)

@@ -12,6 +12,7 @@ from onnx import TensorProto, helper
 from rkdeploy.contract.spec import HeadOutput, InputSpec, ModelSpec, OutputRole
 from rkdeploy.errors import RkdeployError, ToolkitError
 from rkdeploy.host.building.options import BuildOptions
+from rkdeploy.host.graph.view import GraphView
 from rkdeploy.host.toolkit.error_analysis import LayerError
 from rkdeploy.host.toolkit.files import RefusedError, float16_tensors, write_float16
 from rkdeploy.host.toolkit.float16 import (
@@ -80,7 +81,7 @@ def test_a_name_means_the_layers_of_that_module(
     wanted: tuple[str, ...], model: onnx.ModelProto, found: list[str]
 ) -> None:
     """Modules, ranges, patterns, single layers and the head, in our spelling or the exporter's."""
-    assert list(tensors_of(wanted, model.graph, spec_of(model))) == found
+    assert list(tensors_of(wanted, GraphView(model), spec_of(model))) == found
 
 
 @pytest.mark.parametrize(
@@ -94,10 +95,10 @@ def test_geometry_is_what_says_where_things_are(role: OutputRole, chosen: bool) 
     """Boxes, keypoints and angles in tensors of their own; elsewhere the word means nothing."""
     spec = spec_of(UPSTREAM, role)
     if chosen:
-        assert tensors_of((GEOMETRY,), UPSTREAM.graph, spec) == ("map",)
+        assert tensors_of((GEOMETRY,), GraphView(UPSTREAM), spec) == ("map",)
     else:
         with pytest.raises(RkdeployError, match="no layer 'geometry'") as caught:
-            tensors_of((GEOMETRY,), UPSTREAM.graph, spec)
+            tensors_of((GEOMETRY,), GraphView(UPSTREAM), spec)
         assert "geometry" not in caught.value.hint
 
 
@@ -124,7 +125,7 @@ def test_an_unknown_name_is_refused_with_those_that_there_are(name: str) -> None
     """One message with the name, and what the network has."""
     model = UPSTREAM if name != "model" else graph_of(("Conv", "images", "map"), outputs=("map",))
     with pytest.raises(RkdeployError, match="has no layer") as caught:
-        tensors_of((name,), model.graph, spec_of(model))
+        tensors_of((name,), GraphView(model), spec_of(model))
     assert "head" in caught.value.hint
 
 
