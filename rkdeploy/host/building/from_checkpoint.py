@@ -15,6 +15,7 @@ from rkdeploy.host.export.exported import Exported
 from rkdeploy.host.families.kinds import require_buildable
 from rkdeploy.host.families.model_info import ModelInfo
 from rkdeploy.host.families.registry import family_of
+from rkdeploy.host.graph.gray import GRAY_NOTE, fold_gray, is_made_gray
 from rkdeploy.host.graph.simplify import simplify
 
 _NO_NAMES = "The checkpoint has no class names; they are class_0, class_1, ... Give them with --names."
@@ -59,7 +60,7 @@ def from_checkpoint(
         task=info.task,
         trained=trained.model,
         reference=reference.model,
-        simplified=simplify(with_taps(reference)),
+        simplified=fold_gray(simplify(with_taps(reference))),
         head=reference.head,
         reference_head=reference.head,
         input=reference.input,
@@ -67,7 +68,15 @@ def from_checkpoint(
         anchors_from="checkpoint" if reference.head.anchors is not None else None,
         class_names=info.class_names,
         info=info,
-        notes=tuple(n for n in (note, "" if info.has_class_names else _NO_NAMES) if n),
+        notes=tuple(
+            n
+            for n in (
+                note,
+                "" if info.has_class_names else _NO_NAMES,
+                GRAY_NOTE if is_made_gray(trained.model) else "",
+            )
+            if n
+        ),
     )
 
 

@@ -30,6 +30,7 @@ from rkdeploy.host.graph.foreign import (
 )  # fmt: skip
 from rkdeploy.host.graph.foreign_process import run_foreign
 from rkdeploy.host.graph.foreign_sizes import require_fixed_work, require_small_constants
+from rkdeploy.host.graph.gray import GRAY_NOTE, fold_gray, is_made_gray, with_color_input
 from rkdeploy.host.graph.head import Head
 from rkdeploy.host.graph.padded_pooling import without_padded_pooling
 from rkdeploy.host.graph.session import Session
@@ -119,16 +120,19 @@ def _opened(file: Path, imgsz: tuple[int, int] | None, info: ModelInfo | None) -
     Raises:
         GraphError: whatever is wrong with it, or when it does not fit the checkpoint.
     """
-    model = to_float32(load_onnx(file))
-    require_image_model(model)
+    loaded = to_float32(load_onnx(file))
+    require_image_model(loaded)
+    model = with_color_input(loaded)
     name, shape = image_input(model)
     if shape[0] not in (None, 1):
         raise GraphError(f'Input "{name}" has a batch of {shape[0]}, expected 1.', _batch_advice(model))
     hw, notes = _onnx_size(name, shape, imgsz, info)
+    if is_made_gray(model):
+        notes.append(GRAY_NOTE)
     Session(model, optimized=False)  # says what is wrong with a damaged graph; onnx's shape inference crashes (1.18)
     # Only its axes are fixed: `verify` then proves everything that is done to the other graph.
     reference = with_static_input(model, (1, 3, *hw))
-    simplified = to_supported_opset(without_padded_pooling(_simplified(reference, name, shape, hw)))
+    simplified = fold_gray(to_supported_opset(without_padded_pooling(_simplified(reference, name, shape, hw))))
     require_small_constants(simplified)
     classes = len(info.class_names) if info is not None else None
     headed, head = _head_at(simplified, classes, hw, free=None in shape[2:])

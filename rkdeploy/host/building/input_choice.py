@@ -9,6 +9,7 @@ from rkdeploy.contract.spec import ColorOrder, Fit, InputSpec
 from rkdeploy.datasets.data_yaml import read_data_yaml
 from rkdeploy.errors import RkdeployError, shown
 from rkdeploy.host.building.network import Network
+from rkdeploy.host.graph.gray import is_made_gray
 from rkdeploy.system.text_file import TextFileError, read_text, text_lines
 
 IMAGENET_MEAN = (123.675, 116.28, 103.53)
@@ -67,6 +68,8 @@ def with_choice(network: Network, choice: InputChoice) -> Network:
                 f"crop of {TORCHVISION_CROP} are assumed. If it was otherwise, give --mean, --std, --crop, --fit, "
                 "--color."
             )
+    if is_made_gray(network.trained):
+        _require_gray(choice)
     image = _chosen(image, choice)
     names = network.class_names
     if choice.names is not None:
@@ -79,6 +82,21 @@ def with_choice(network: Network, choice: InputChoice) -> Network:
             )
         notes = [note for note in notes if "no class names" not in note]
     return replace(network, input=image, class_names=names, notes=tuple(notes))
+
+
+def _require_gray(choice: InputChoice) -> None:
+    """Refuse what cannot be said of gray images.
+
+    Raises:
+        RkdeployError: naming the option.
+    """
+    if choice.color == "bgr":
+        raise RkdeployError("--color is bgr, but the network takes gray images.", "Leave out --color.")
+    for option, values in (("--mean", choice.mean), ("--std", choice.std)):
+        if values is not None and len(set(values)) > 1:
+            raise RkdeployError(
+                f"{option} is {values}, expected the same number three times: the network takes gray images."
+            )
 
 
 def _chosen(image: InputSpec, choice: InputChoice) -> InputSpec:

@@ -13,6 +13,7 @@ from rkdeploy.host.export import stripes
 from rkdeploy.host.export.builder import GraphBuilder, Value
 from rkdeploy.host.export.emission import Emission, emit
 from rkdeploy.host.export.exported import Exported
+from rkdeploy.host.graph.gray import GRAY, gray_weight
 from rkdeploy.host.graph.head import Head
 
 # Buffers that say nothing about what a layer computes, or that the head's description has read.
@@ -33,6 +34,22 @@ def layer_sources(layer: Module, index: int) -> tuple[int, ...]:
             raise CheckpointError(f'Layer "{layer.path}" reads from layer {shown(value)}, expected one before {index}.')
         resolved.append(value if value >= 0 else index + value)
     return tuple(resolved)
+
+
+def emit_image(builder: GraphBuilder, channels: int | None, height: int, width: int) -> Value:
+    """The graph's input `images`, (1, 3, height, width), as the first layer takes it.
+
+    Args:
+        builder: holds the graph.
+        channels: of the images that the network was trained on; one channel is made of three, see `graph/gray.py`.
+        height: of the input in pixels.
+        width: likewise.
+    """
+    image = builder.input("images", (1, 3, height, width))
+    if channels != 1:
+        return image
+    weight = builder.constant(f"{GRAY}.weight", gray_weight())
+    return builder.add("Conv", GRAY, [image, weight], (1, 1, height, width), {"kernel_shape": [1, 1]})
 
 
 def emit_layers(emission: Emission, layers: Sequence[Module], image: Value) -> list[Value]:

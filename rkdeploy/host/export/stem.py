@@ -23,7 +23,7 @@ from rkdeploy.host.export.builder import GraphBuilder, Value
 _PHASES = ((0, 0), (1, 0), (0, 1), (1, 1))
 """(row, column) offsets, in Focus's order: channel q * C + c is channel c of phase q."""
 
-_IMAGE_CHANNELS = 3
+_IMAGE_CHANNELS = (1, 3)  # gray, color
 
 
 def is_plain(conv: Module) -> bool:
@@ -41,7 +41,8 @@ def is_strided_stem(conv: Module, value: Value) -> bool:
     padding = conv.attribute("padding", 0)
     return (
         len(kernel) == 4
-        and kernel[1] == value.channels == _IMAGE_CHANNELS
+        and kernel[1] == value.channels
+        and value.channels in _IMAGE_CHANNELS
         and kernel[2] >= 4
         and kernel[2] % 2 == kernel[3] % 2 == 0
         and value.shape[2] % 2 == value.shape[3] % 2 == 0

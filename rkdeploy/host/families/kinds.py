@@ -24,7 +24,7 @@ _CLASSIFIER = (
 )
 YOLOV7_BLOCKS = frozenset({"MP", "SP", "SPPCSPC", "GhostSPPCSPC", "RepConv_OREPA"})
 """Blocks of YOLOv7's code that neither YOLOv5 nor YOLOR has."""
-_RGB = 3
+_IMAGE_CHANNELS = (1, 3)
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,11 +63,11 @@ def require_buildable(checkpoint: Checkpoint) -> None:
     if kind is not None:
         raise refusal(kind, checkpoint)
     channels = input_channels(checkpoint)
-    if channels not in (None, _RGB):
-        counted = "1 channel (grayscale)" if channels == 1 else f"{channels} channels"
+    if channels not in (None, *_IMAGE_CHANNELS):
         raise CheckpointError(
-            f'"{checkpoint.path.name}" takes images with {counted}, expected {_RGB}: such models are not supported.',
-            "Train it on images with three channels; a gray image repeated three times is one.",
+            f'"{checkpoint.path.name}" takes images with {channels} channels, expected 3 (color) or 1 (gray): such '
+            "models are not supported.",
+            "Train it on color or gray images.",
         )
 
 

@@ -25,6 +25,7 @@ from rkdeploy.host.families.checkpoint_facts import (
     onnx_metadata,
     strides_of,
 )  # fmt: skip
+from rkdeploy.host.families.kinds import input_channels
 from rkdeploy.host.families.model_info import ModelInfo
 
 if TYPE_CHECKING:
@@ -115,7 +116,7 @@ def export(checkpoint: Checkpoint, info: ModelInfo, height: int, width: int, ste
     from rkdeploy.host.export.classifier import classify
     from rkdeploy.host.export.csp_blocks import CSP_BLOCKS
     from rkdeploy.host.export.emission import Emission
-    from rkdeploy.host.export.network import blamed, emit_layers, finish
+    from rkdeploy.host.export.network import blamed, emit_image, emit_layers, finish
     from rkdeploy.host.export.point_heads import point_decode
     from rkdeploy.host.export.prototypes import PROTO_BLOCKS, with_prototypes
 
@@ -123,7 +124,7 @@ def export(checkpoint: Checkpoint, info: ModelInfo, height: int, width: int, ste
     head = layers[-1]
     builder = GraphBuilder()
     emission = Emission(builder, YOLOV5_BLOCKS | CSP_BLOCKS | ATTENTION_BLOCKS | PROTO_BLOCKS, stem)
-    features = emit_layers(emission, layers, builder.input("images", (1, 3, height, width)))
+    features = emit_layers(emission, layers, emit_image(builder, input_channels(checkpoint), height, width))
     image = InputSpec("images", height, width)
     metadata = onnx_metadata(info)
     if info.task == "classify":

@@ -22,6 +22,7 @@ from rkdeploy.host.families.checkpoint_facts import (
     strides_of,
 )  # fmt: skip
 from rkdeploy.host.families.imagenet import IMAGENET_MEAN, IMAGENET_STD
+from rkdeploy.host.families.kinds import input_channels
 from rkdeploy.host.families.model_info import ModelInfo
 
 if TYPE_CHECKING:
@@ -88,13 +89,13 @@ def export(checkpoint: Checkpoint, info: ModelInfo, height: int, width: int, ste
     from rkdeploy.host.export.classifier import classify
     from rkdeploy.host.export.emission import Emission
     from rkdeploy.host.export.heads import anchor_detect
-    from rkdeploy.host.export.network import blamed, emit_layers, finish
+    from rkdeploy.host.export.network import blamed, emit_image, emit_layers, finish
     from rkdeploy.host.export.prototypes import PROTO_BLOCKS, with_prototypes
 
     layers = layers_of(checkpoint)
     builder = GraphBuilder()
     emission = Emission(builder, YOLOV5_BLOCKS | PROTO_BLOCKS, stem)
-    features = emit_layers(emission, layers, builder.input("images", (1, 3, height, width)))
+    features = emit_layers(emission, layers, emit_image(builder, input_channels(checkpoint), height, width))
     if info.anchors is None:
         with blamed(f'Head "{layers[-1].path}"'):
             output, head = classify(emission, layers[-1], features, height, "linear")

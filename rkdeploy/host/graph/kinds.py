@@ -132,14 +132,9 @@ INPUTS = (
     Kind("a model with inputs besides its image", _image_and_more, "Export the network alone, with one image input."),
     Kind("no image model (text, sound or a part of another network)", _no_image),
     Kind(
-        "a model of images with one channel (grayscale)",
-        _channels(1),
-        "Only images with three channels are supported: train it with three.",
-    ),
-    Kind(
         "a model of images with four channels",
         _channels(4),
-        "Only images with three channels are supported: train it with three.",
+        "Only color (3 channels) and gray images (1) are supported: train it on those.",
     ),
 )
 """Told before the graph is simplified."""

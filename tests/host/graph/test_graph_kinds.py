@@ -147,7 +147,7 @@ IMAGE = ("image", FLOAT, [1, 3, 64, 64])
 @pytest.mark.parametrize(
     ("inputs", "name"),
     [
-        ([("image", FLOAT, [1, 1, 64, 64])], r"one channel \(grayscale\).*three channels are supported"),
+        ([("image", FLOAT, [1, 4, 64, 64])], r"four channels.*Only color"),
         ([("image", FLOAT, ["n", 4, 64, 64])], "four channels"),
         ([IMAGE, ("orig_target_sizes", FLOAT, [1, 2])], "a detector with queries"),
         ([IMAGE, ("texts", FLOAT, [1, 80, 512])], "an open-vocabulary detector"),
@@ -158,7 +158,7 @@ IMAGE = ("image", FLOAT, [1, 3, 64, 64])
     ],
 )
 def test_inputs(inputs: Inputs, name: str) -> None:
-    """Inputs alone tell a gray image, texts, sizes and second images."""
+    """Inputs alone tell four channels, texts, sizes and second images."""
     with pytest.raises(GraphError, match=name):
         require_image_model(with_inputs(inputs))
 
