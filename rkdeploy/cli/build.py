@@ -17,6 +17,7 @@ from rkdeploy.cli.model_options import (
     GRAPH,
     OUTPUT,
     QUANTIZATION,
+    AnchorsOption,
     CalibCountOption,
     CalibOption,
     CalibSeedOption,
@@ -90,6 +91,7 @@ class Sigmoid(str, Enum):
 def build_command(
     model: ModelArgument,
     weights: WeightsOption = None,
+    anchors: AnchorsOption = None,
     cfg: CfgOption = None,
     imgsz: ImgszOption = None,
     names: NamesOption = None,
@@ -185,6 +187,7 @@ def build_command(
 ) -> None:
     """Turn a checkpoint into a verified .rknn bundle: export, cut, verify, quantize, build, compare."""
     from rkdeploy.host.building.accuracy_gate import GateOptions
+    from rkdeploy.host.building.given_anchors import read_anchors
     from rkdeploy.host.building.options import BuildOptions
     from rkdeploy.host.graph.cut import CutOptions
 
@@ -196,6 +199,7 @@ def build_command(
     options = BuildOptions(
         model=model,
         weights=weights,
+        anchors=read_anchors(anchors) if anchors is not None else None,
         cfg=cfg,
         imgsz=parse_size(imgsz) if imgsz else None,
         input=input_choice(names, mean, std, color, fit, crop),

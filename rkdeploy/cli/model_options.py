@@ -55,6 +55,16 @@ WeightsOption = Annotated[
         help="With an ONNX file: the .pt it came from (anchors, names).", rich_help_panel=INPUT, show_default=False
     ),
 ]
+AnchorsOption = Annotated[
+    str | None,
+    typer.Option(
+        help="With an ONNX file that ends in raw anchor maps, in place of --weights: the anchors in pixels, finest "
+        "level first (10,13,16,30,...), a file with them, or the yaml of the training's model.",
+        metavar="W,H,W,H,...",
+        rich_help_panel=INPUT,
+        show_default=False,
+    ),
+]
 TargetOption = Annotated[
     str, typer.Option(help="SoC: rk3588, rk3576, rk3568, ... or one of their families, such as rk3588s.")
 ]

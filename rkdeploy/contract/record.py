@@ -354,7 +354,7 @@ class SourceRecord:
         sha256: of that file.
         weights: name of the `.pt` given beside an ONNX file, else None.
         family, generation: of the model.
-        anchors_from: `checkpoint` or `graph`; None for anchor-free families.
+        anchors_from: `checkpoint`, `graph` or `command line`; None for anchor-free families.
         anchors: in pixels, None for anchor-free families.
         coco_anchors: whether the anchors are those that the family was published with; None for anchor-free families.
         parameters: trained parameters, None for an ONNX file without its checkpoint.

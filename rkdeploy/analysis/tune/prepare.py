@@ -179,7 +179,13 @@ class Preparation:
 
 def _open(options: BuildOptions) -> Network:
     network = open_network(
-        options.model, options.weights, options.imgsz, options.stem, nms=options.nms, cfg=options.cfg
+        options.model,
+        options.weights,
+        options.imgsz,
+        options.stem,
+        nms=options.nms,
+        cfg=options.cfg,
+        anchors=options.anchors,
     )
     return with_choice(network, options.input)
 

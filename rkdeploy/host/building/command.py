@@ -79,6 +79,7 @@ def _gate(gate: GateOptions) -> list[str]:
 
 _WORDS: Final[Mapping[str, Callable[[Any], list[str]]]] = {
     "weights": _option("--weights"),
+    "anchors": lambda numbers: ["--anchors", ",".join(f"{number:g}" for number in numbers)],
     "cfg": _option("--cfg"),
     "imgsz": _size,
     "input": _input,

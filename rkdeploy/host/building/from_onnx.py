@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -10,8 +10,9 @@ import numpy as np
 import onnx
 
 from rkdeploy.contract.spec import Anchors, InputSpec, Task
-from rkdeploy.errors import GraphError, shown
+from rkdeploy.errors import GraphError, RkdeployError, shown
 from rkdeploy.host.building.from_checkpoint import choose_size
+from rkdeploy.host.building.given_anchors import GIVEN, anchors_of_levels
 from rkdeploy.host.building.graph_kind import find_named_head, require_image_model
 from rkdeploy.host.building.network import Network, describe_anchors, sha256_of
 from rkdeploy.host.building.raw_outputs import NOT_A_PAIR, completed, matching_export, note_of_unproven
@@ -65,7 +66,13 @@ class _Opened:
     notes: tuple[str, ...]
 
 
-def from_onnx(file: Path, weights: Path | None, imgsz: tuple[int, int] | None, cfg: Path | None = None) -> Network:
+def from_onnx(
+    file: Path,
+    weights: Path | None,
+    imgsz: tuple[int, int] | None,
+    cfg: Path | None = None,
+    anchors: tuple[float, ...] | None = None,
+) -> Network:
     """Read an ONNX file, find its head and settle on names and anchors.
 
     Args:
@@ -73,26 +80,32 @@ def from_onnx(file: Path, weights: Path | None, imgsz: tuple[int, int] | None, c
         weights: the checkpoint that it was exported from, whose anchors and names count.
         imgsz: (height, width) of the network input, for a graph that leaves it free.
         cfg: the darknet cfg of a checkpoint that holds weights only.
+        anchors: widths and heights in pixels for a graph that has neither a decode nor `weights`.
 
     Raises:
         RkdeployError: whatever is wrong with the files, or when they do not belong together.
     """
+    if weights is not None and anchors is not None:
+        raise RkdeployError("--weights has the anchors already.", "Leave out --anchors.")
     checkpoint = read_checkpoint(weights, cfg) if weights is not None else None
     info = family_of(checkpoint).describe(checkpoint) if checkpoint is not None else None
-    opened = run_foreign(file, partial(_opened, file, imgsz, info), _Opened)
+    opened = run_foreign(file, partial(_opened, file, imgsz, info, len(anchors or ()) // 2), _Opened)
     simplified, head, reference, notes = opened.simplified, opened.head, opened.reference, list(opened.notes)
     reference_head, image = head, _image(head, opened.input_name, opened.hw)
     if not head.proves_decode:  # raw outputs: the graph cannot prove a decode, the checkpoint's own graph can
         if checkpoint is None or info is None:
+            head = _with_given_anchors(head, anchors)
             notes.append(note_of_unproven(file.name, head))
         else:
             info, exported = matching_export(file, simplified, head, checkpoint, info, opened.hw)
             head = completed(head, exported.head)
             reference, reference_head, image = exported.model, exported.head, exported.input
             simplified = _with_input_name(simplified, opened.input_name, image.name)
+    elif anchors is not None:
+        raise GraphError(f'"{file.name}" has a decode, with its own anchors.', "Leave out --anchors.")
     if head.class_maps and info is None:
         notes.append(_maps_note(head))
-    anchors, anchors_from = _agreed_anchors(head, info)
+    agreed, anchors_from = _agreed_anchors(head, info)
     return Network(
         file=file,
         sha256=sha256_of(file),
@@ -105,8 +118,8 @@ def from_onnx(file: Path, weights: Path | None, imgsz: tuple[int, int] | None, c
         head=head,
         reference_head=reference_head,
         input=image,
-        anchors=anchors,
-        anchors_from=anchors_from,
+        anchors=agreed,
+        anchors_from=anchors_from if anchors is None else GIVEN,
         class_names=opened.class_names,
         info=info,
         notes=tuple(notes),
@@ -114,8 +127,28 @@ def from_onnx(file: Path, weights: Path | None, imgsz: tuple[int, int] | None, c
     )
 
 
-def _opened(file: Path, imgsz: tuple[int, int] | None, info: ModelInfo | None) -> _Opened:
+def _with_given_anchors(head: Head, anchors: tuple[float, ...] | None) -> Head:
+    """The head with what --anchors says; the same without the option.
+
+    Raises:
+        RkdeployError: when the head takes none, or another number.
+    """
+    if anchors is None:
+        return head
+    if not head.anchors_per_level:
+        raise GraphError("The graph's head has no anchors.", "Leave out --anchors.")
+    levels = len({tap.level for tap in head.taps if not tap.name})
+    return replace(head, anchors=anchors_of_levels(anchors, levels, head.anchors_per_level))
+
+
+def _opened(file: Path, imgsz: tuple[int, int] | None, info: ModelInfo | None, anchors: int) -> _Opened:
     """Read, rewrite and probe the graph; called in a process of its own, since all of that can crash.
+
+    Args:
+        file: the ONNX file.
+        imgsz: (height, width) that the user wants.
+        info: of the checkpoint, None without.
+        anchors: how many the user says that there are; 0 for nothing said.
 
     Raises:
         GraphError: whatever is wrong with it, or when it does not fit the checkpoint.
@@ -135,7 +168,7 @@ def _opened(file: Path, imgsz: tuple[int, int] | None, info: ModelInfo | None) -
     simplified = fold_gray(to_supported_opset(without_padded_pooling(_simplified(reference, name, shape, hw))))
     require_small_constants(simplified)
     classes = len(info.class_names) if info is not None else None
-    headed, head = _head_at(simplified, classes, hw, free=None in shape[2:])
+    headed, head = _head_at(simplified, classes, hw, anchors, free=None in shape[2:])
     require_fixed_work(headed, simplified, (tap.tensor for tap in head.taps))
     if info is not None:
         _require_same_levels(head, info)
@@ -237,11 +270,11 @@ def _onnx_size(
 
 
 def _head_at(
-    simplified: onnx.ModelProto, classes: int | None, hw: tuple[int, int], *, free: bool
+    simplified: onnx.ModelProto, classes: int | None, hw: tuple[int, int], anchors: int, *, free: bool
 ) -> tuple[onnx.ModelProto, Head]:
     """The head; where the graph left its size free, the size that was chosen is suspected first."""
     try:
-        return find_named_head(simplified, classes)
+        return find_named_head(simplified, classes, anchors)
     except GraphError as error:
         if not free or all(n % 64 == 0 for n in hw):
             raise

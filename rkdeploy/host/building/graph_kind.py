@@ -25,7 +25,9 @@ def require_image_model(model: onnx.ModelProto) -> None:
         raise refusal(kind, facts)
 
 
-def find_named_head(simplified: onnx.ModelProto, classes: int | None) -> tuple[onnx.ModelProto, Head]:
+def find_named_head(
+    simplified: onnx.ModelProto, classes: int | None, anchors: int | None = None
+) -> tuple[onnx.ModelProto, Head]:
     """Find the head of a simplified graph with static shapes; see `find_head`.
 
     Raises:
@@ -37,7 +39,7 @@ def find_named_head(simplified: onnx.ModelProto, classes: int | None) -> tuple[o
     if kind is not None:
         raise refusal(kind, facts)
     try:
-        return find_head(graph, classes, yolop.CLASS_MAPS)
+        return find_head(graph, classes, yolop.CLASS_MAPS, anchors)
     except GraphError as error:
         kind = kind_among(UNREAD, facts)
         if kind is None:

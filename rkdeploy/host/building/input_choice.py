@@ -8,7 +8,9 @@ from pathlib import Path
 from rkdeploy.contract.spec import ColorOrder, Fit, InputSpec
 from rkdeploy.datasets.data_yaml import read_data_yaml
 from rkdeploy.errors import RkdeployError, shown
+from rkdeploy.host.building.given_anchors import GIVEN
 from rkdeploy.host.building.network import Network
+from rkdeploy.host.graph.foreign import class_names
 from rkdeploy.host.graph.gray import is_made_gray
 from rkdeploy.system.text_file import TextFileError, read_text, text_lines
 
@@ -68,6 +70,8 @@ def with_choice(network: Network, choice: InputChoice) -> Network:
                 f"crop of {TORCHVISION_CROP} are assumed. If it was otherwise, give --mean, --std, --crop, --fit, "
                 "--color."
             )
+    if network.anchors_from == GIVEN and choice.names is None:
+        _require_scores(network)
     if is_made_gray(network.trained):
         _require_gray(choice)
     image = _chosen(image, choice)
@@ -82,6 +86,25 @@ def with_choice(network: Network, choice: InputChoice) -> Network:
             )
         notes = [note for note in notes if "no class names" not in note]
     return replace(network, input=image, class_names=names, notes=tuple(notes))
+
+
+def _require_scores(network: Network) -> None:
+    """Refuse raw anchor maps whose numbers behind objectness may be landmarks as well as classes.
+
+    A sigmoid at the end of the graph, or class names in it, say that they are classes.
+
+    Raises:
+        RkdeployError: when neither is there.
+    """
+    graph = network.trained.graph
+    producers = {name: node.op_type for node in graph.node for name in node.output}
+    if class_names(network.trained) is None and any(producers.get(o.name) != "Sigmoid" for o in graph.output):
+        count = len(network.class_names)
+        raise RkdeployError(
+            f"The graph does not say what the {count} numbers behind objectness are: classes, or landmarks and classes "
+            "(YOLOv5-face), which --anchors does not read.",
+            f"If they are classes, name them: --names with {count} names.",
+        )
 
 
 def _require_gray(choice: InputChoice) -> None:

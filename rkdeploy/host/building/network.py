@@ -30,7 +30,7 @@ class Network:
         reference_head: the head of `trained` and `reference`, which knows how their outputs are read.
         input: the image input.
         anchors: pixels, finest level first; None for anchor-free families.
-        anchors_from: `checkpoint` or `graph`; None for anchor-free families.
+        anchors_from: `checkpoint`, `graph` or `command line`; None for anchor-free families.
         class_names: one a class.
         info: what the checkpoint says, None for a lone ONNX file.
         notes: what the user should know.

@@ -21,6 +21,7 @@ def open_network(
     *,
     nms: bool | None = None,
     cfg: Path | None = None,
+    anchors: tuple[float, ...] | None = None,
 ) -> Network:
     """Read a `.pt`, `.pth` or `.onnx` and find its head.
 
@@ -31,6 +32,7 @@ def open_network(
         stem: how a checkpoint's first layer is written in the graph that is cut.
         nms: which head of a checkpoint with two; None takes the one that its trainer takes.
         cfg: the darknet cfg of a checkpoint that holds weights only.
+        anchors: widths and heights in pixels for an ONNX file that has neither anchors nor `weights`.
 
     Raises:
         RkdeployError: whatever is wrong with the files, or when they do not belong together.
@@ -39,11 +41,13 @@ def open_network(
     if suffix in CHECKPOINT_SUFFIXES:
         if weights is not None:
             raise RkdeployError(f'"{file.name}" is a checkpoint itself.', "--weights goes with an ONNX file.")
+        if anchors is not None:
+            raise RkdeployError(f'"{file.name}" has its own anchors.', "--anchors goes with an ONNX file without any.")
         return from_checkpoint(file, imgsz, stem, nms=nms, cfg=cfg)
     if suffix == ".onnx":
         if cfg is not None and weights is None:
             raise RkdeployError(f'"{file.name}" needs no darknet cfg.', "--cfg goes with a checkpoint of weights only.")
-        return from_onnx(file, weights, imgsz, cfg)
+        return from_onnx(file, weights, imgsz, cfg, anchors)
     raise RkdeployError(
         f'"{file.name}" has the suffix "{file.suffix}", expected .pt, .pth or .onnx.',
         "Give the best.pt of the training run, or an ONNX file exported from it.",

@@ -26,6 +26,7 @@ class BuildOptions:
     Attributes:
         model: a `.pt`, `.pth` or `.onnx`.
         weights: the checkpoint of an ONNX file, whose anchors and names count.
+        anchors: widths and heights in pixels for an ONNX file that has none, finest level first.
         cfg: the darknet cfg of a checkpoint that holds weights only (YOLOR's main branch).
         imgsz: (height, width) in pixels; None takes the training size.
         input: what the user says of the network's input and classes.
@@ -53,6 +54,7 @@ class BuildOptions:
 
     model: Path
     weights: Path | None = None
+    anchors: tuple[float, ...] | None = None
     cfg: Path | None = None
     imgsz: tuple[int, int] | None = None
     input: InputChoice = field(default_factory=InputChoice)

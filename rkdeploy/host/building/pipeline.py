@@ -137,7 +137,13 @@ def build(options: BuildOptions, events: BuildEvents) -> Bundle:
     ):
         with clock.stage("read", f"Reading {options.model.name}"):
             network = open_network(
-                options.model, options.weights, options.imgsz, options.stem, nms=options.nms, cfg=options.cfg
+                options.model,
+                options.weights,
+                options.imgsz,
+                options.stem,
+                nms=options.nms,
+                cfg=options.cfg,
+                anchors=options.anchors,
             )
             network = with_choice(network, options.input)
             events.network(network)

@@ -84,12 +84,18 @@ def note_of_unproven(file: str, head: Head) -> str:
     """
     way_out = f"Give the checkpoint it was exported from: rkdeploy build {file} --weights best.pt"
     raw = f'"{file}" ends in raw head outputs'
+    if head.anchors is not None:
+        return (
+            f"{raw}, and no --weights were given: nothing proves that they are decoded right. With --anchors, boxes "
+            f"are read as YOLOv5 and YOLOv7 decode them, and the {head.classes} numbers behind objectness as classes; "
+            "images are RGB from 0 to 1, letterboxed. To have it proven, give the checkpoint with --weights."
+        )
     if head.anchors_per_level:
         fields = 5 + head.classes + head.masks
         raise GraphError(
             f"{raw} with {head.anchors_per_level} anchors of {fields} fields (box, objectness, then "
             f"{fields - 5} of classes or other things): it has no decode, and so no anchors.",
-            way_out,
+            f"{way_out}, or its anchors with --anchors.",
         )
     roles = {tap.role: tap.shape[1] for tap in head.taps}
     if "keypoints" in roles and head.keypoints is None:

@@ -26,13 +26,16 @@ _End: TypeAlias = tuple[str, tuple[int, ...]]
 """An output of the graph: name and shape."""
 
 
-def find_anchor_head(graph: GraphView, classes: int | None = None, outputs: Sequence[str] = ()) -> Head:
+def find_anchor_head(
+    graph: GraphView, classes: int | None = None, outputs: Sequence[str] = (), anchors: int | None = None
+) -> Head:
     """Find the anchor head of a simplified graph with static shapes.
 
     Args:
         graph: the graph.
         classes: number of classes where it is known; needed only if the graph ends in bare convolutions.
         outputs: the graph's outputs that belong to the head; by default all.
+        anchors: number of anchors of all levels where it is known, from which `classes` follow.
 
     Raises:
         GraphError: when there is none, saying what was found instead.
@@ -48,11 +51,27 @@ def find_anchor_head(graph: GraphView, classes: int | None = None, outputs: Sequ
         raise GraphError(
             f"The graph ends in several convolutions of one stride ({listed}); no anchor head does.", NO_HEAD
         )
-    found = _decoded(graph, convs, rows, masks) or _raw(graph, convs, rows, classes, masks)
+    found = _decoded(graph, convs, rows, masks) or _raw(
+        graph, convs, rows, _classes(convs, classes, anchors, masks), masks
+    )
     if found is None:
         listed = ", ".join(f"{name} {shape}" for name, shape in ends)
         raise GraphError(f"The graph has no anchor head: its outputs are {listed}.", NO_HEAD)
     return found if prototypes is None else _with_prototypes(graph, found, prototypes)
+
+
+def _classes(convs: tuple[HeadConv, ...], classes: int | None, anchors: int | None, masks: int) -> int | None:
+    """The number of classes: as it is known, or from the channels of a level with its share of the anchors."""
+    if classes is not None or not anchors:
+        return classes
+    fields, rest = divmod(convs[0].shape[1] * len(convs), anchors)
+    if rest:
+        channels = [c.shape[1] for c in convs]
+        raise GraphError(
+            f"The head's convolutions have {channels} channels, which {anchors} anchors do not divide.",
+            "Give the anchors of this model, all of its levels.",
+        )
+    return fields - 5 - masks
 
 
 def _prototypes(ends: Sequence[_End]) -> _End | None:
@@ -97,7 +116,7 @@ def _raw(
         listed = ", ".join(f"{name} {shape}" for name, shape in ends)
         raise GraphError(
             f"The graph ends in the head's convolutions ({listed}): it has no decode, and so no anchors.",
-            "Give the checkpoint it was exported from with --weights best.pt.",
+            "Give the checkpoint it was exported from with --weights best.pt, or its anchors with --anchors.",
         )
     return _raw_head(convs, classes, masks, "the checkpoint")
 
@@ -110,7 +129,7 @@ def _raw_head(convs: tuple[HeadConv, ...], classes: int, masks: int, source: str
         listed = f"5 + {classes} classes" + (f" + {masks} mask coefficients" if masks else "")
         raise GraphError(
             f"The head's convolutions have {channels} channels, expected multiples of {fields}: {listed} of {source}.",
-            "The ONNX file and the checkpoint do not belong together.",
+            "They do not belong together: give the checkpoint, or the anchors, of this model.",
         )
     return _head(convs, _same([n // fields for n in channels], "anchors"), classes, masks, None, None, ())
 

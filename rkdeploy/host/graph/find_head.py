@@ -19,13 +19,17 @@ from rkdeploy.host.graph.view import GraphView
 
 
 def find_head(
-    graph: GraphView, classes: int | None, known_maps: Mapping[str, ClassMap] | None = None
+    graph: GraphView,
+    classes: int | None,
+    known_maps: Mapping[str, ClassMap] | None = None,
+    anchors: int | None = None,
 ) -> tuple[onnx.ModelProto, Head]:
     """Find the head of a simplified graph with static shapes.
 
     Args:
         graph: the graph.
         classes: how many there are, where a checkpoint beside the graph says so.
+        anchors: how many there are on all levels, where a user says so.
         known_maps: how the contract calls a class map, by the name of the graph's output.
 
     Returns:
@@ -36,10 +40,12 @@ def find_head(
     """
     if is_classifier(graph):
         return with_classifier_head(graph)
-    return graph.model, _detection_head(graph, classes, known_maps or {})
+    return graph.model, _detection_head(graph, classes, anchors, known_maps or {})
 
 
-def _detection_head(graph: GraphView, classes: int | None, known_maps: Mapping[str, ClassMap]) -> Head:
+def _detection_head(
+    graph: GraphView, classes: int | None, anchors: int | None, known_maps: Mapping[str, ClassMap]
+) -> Head:
     """The head of a graph that says where things are, with the class maps next to it."""
     maps = map_outputs(graph)
     map_names = {found.output for found in maps}
@@ -47,14 +53,14 @@ def _detection_head(graph: GraphView, classes: int | None, known_maps: Mapping[s
     if not outputs:
         listed = ", ".join(f"{found.output} {found.shape}" for found in maps)
         raise GraphError(f"The graph has no head: all that it gives are whole-image maps ({listed}).", NO_HEAD)
-    head = find_raw_head(graph, outputs) or _decoded_head(graph, classes, outputs)
+    head = find_raw_head(graph, outputs) or _decoded_head(graph, classes, outputs, anchors)
     return with_class_maps(graph, head, maps, known_maps)
 
 
-def _decoded_head(graph: GraphView, classes: int | None, outputs: Sequence[str]) -> Head:
+def _decoded_head(graph: GraphView, classes: int | None, outputs: Sequence[str], anchors: int | None) -> Head:
     """The head of a graph with its decode."""
     ends = [name for name in outputs if len(graph.shape(name)) != 4] or outputs
     strides = [conv.stride for conv in last_convolutions(graph, ends)]
     # An anchor head has one last convolution per level, an anchor-free one has one for boxes and one for scores.
     has_anchors = len(strides) == len(set(strides))
-    return find_anchor_head(graph, classes, outputs) if has_anchors else find_point_head(graph)
+    return find_anchor_head(graph, classes, outputs, anchors) if has_anchors else find_point_head(graph)

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
+from numpy.typing import NDArray
 from onnx import numpy_helper
 
 from rkdeploy.errors import GraphError, RkdeployError
@@ -33,7 +34,7 @@ def gray_of(color: onnx.ModelProto) -> onnx.ModelProto:
     return gray
 
 
-def images(height: int, width: int) -> tuple[np.ndarray, np.ndarray]:
+def images(height: int, width: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """One gray image of noise, (1, 1, H, W), and the same in three channels."""
     gray = np.random.default_rng(0).random((1, 1, height, width), np.float32)
     return gray, np.repeat(gray, 3, axis=1)
