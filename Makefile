@@ -55,8 +55,8 @@ lock: setup
 demo: setup
 	$(BIN)/rkdeploy inspect calib_data/best.pt
 	$(BIN)/rkdeploy build calib_data/best.pt --calib calib_data --out build
-	$(BIN)/rkdeploy run --model build/best-rk3588-int8 --backend simulator --source "calib_data/images/val/val_000*.jpg" \
-	  --save build/demo --jsonl build/demo.jsonl
+	$(BIN)/rkdeploy run build/best-rk3588-int8 "calib_data/images/val/val_000*.jpg" --backend simulator \
+	  --save build/demo -o build/demo.jsonl
 	@echo "Look at the boxes: build/demo/    The model: build/best-rk3588-int8/best.rknn"
 
 # What the tests need of the system; without the right to install it, the tests that need it say so and are skipped.

@@ -28,7 +28,7 @@ def contract_schema() -> str:
 
 
 def report_schema() -> str:
-    """The schema of what `rkdeploy report --json` writes."""
+    """The schema of what `rkdeploy report --json` prints."""
     return _schema("rkdeploy report", Report)
 
 

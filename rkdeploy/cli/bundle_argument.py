@@ -1,14 +1,22 @@
-"""The bundle that a command works on: the one that is named, or the one near by."""
+"""The bundle that a command works on: its first argument, or the bundle near by."""
 
 from __future__ import annotations
 
+import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import typer
+
 from rkdeploy.cli.console import err, plain
+from rkdeploy.contract.bundle import names_bundle
 
 if TYPE_CHECKING:
     from rkdeploy.contract.bundle import Bundle
+
+_SOURCE_LIKE = re.compile(r"://|[*?\[]|\.\w{1,5}$|^\d+$|^-?$")
+"""An address, a pattern, a file name with a suffix, a number: a source, whether it is there or not."""
 
 
 def chosen_bundle(named: Path | None, *, installed: bool = True, quiet: bool = False) -> Bundle:
@@ -30,3 +38,40 @@ def chosen_bundle(named: Path | None, *, installed: bool = True, quiet: bool = F
     if not quiet:
         err.print(plain(sentence))
     return found
+
+
+def bundle_and_sources(words: Sequence[str], *, more_follow: bool = False) -> tuple[Path | None, tuple[str, ...]]:
+    """The arguments `[BUNDLE] [SOURCE]...`, told apart by what the first one is.
+
+    A bundle's folder or a `.rknn` is the bundle; so is a path that is not there and does not look like a source, where
+    something follows that can be the source.
+
+    Args:
+        words: as typed.
+        more_follow: whether something else is the source: a camera, or what the command takes by default.
+
+    Returns:
+        The bundle, None where none is named; the sources.
+
+    Raises:
+        typer.BadParameter: for a second bundle.
+    """
+    if not words:
+        return None, ()
+    first, rest = words[0], tuple(words[1:])
+    missing = not _exists(first) and not _SOURCE_LIKE.search(first) and bool(rest or more_follow)
+    if not (names_bundle(Path(first)) or missing):
+        first, rest = "", tuple(words)
+    second = next((word for word in rest if names_bundle(Path(word))), None)
+    if second is not None:
+        raise typer.BadParameter(
+            f'"{second}" is a bundle; give one bundle, as the first argument, then the sources.', param_hint="BUNDLE"
+        )
+    return (Path(first) if first else None), rest
+
+
+def _exists(text: str) -> bool:
+    try:
+        return Path(text).expanduser().exists()
+    except (OSError, ValueError):  # a name that is too long, or with a NUL character
+        return False

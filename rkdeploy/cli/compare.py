@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from enum import Enum
@@ -16,6 +15,7 @@ from rkdeploy.analysis.compare.events import CompareEvents
 from rkdeploy.cli.backend_option import ToolkitPythonOption
 from rkdeploy.cli.compare_table import markdown, print_comparison, row_line
 from rkdeploy.cli.console import err, out, plain, print_warning
+from rkdeploy.cli.document import check_target, json_text, print_result
 from rkdeploy.cli.model_options import (
     ACCURACY,
     OUTPUT,
@@ -31,7 +31,6 @@ from rkdeploy.cli.model_options import (
     WeightsOption,
 )  # fmt: skip
 from rkdeploy.cli.size import parse_size
-from rkdeploy.errors import RkdeployError
 
 if TYPE_CHECKING:
     from rkdeploy.analysis.compare.comparison import Comparison, Row
@@ -58,8 +57,8 @@ def compare_command(
     imgsz: Annotated[
         str | None,
         typer.Option(
-            help="Network inputs, such as 640,512x416: one number, or height x width. Default: the training size.",
-            metavar="H[xW],...",
+            help="Network inputs, such as 640,512x416 (width x height). Default: the training size.",
+            metavar="WxH,...",
             rich_help_panel=_MATRIX,
             show_default=False,
         ),
@@ -101,12 +100,14 @@ def compare_command(
         ),
     ] = 1,
     form: Annotated[Format, typer.Option("--format", help="Of the table.", rich_help_panel=OUTPUT)] = Format.text,
-    as_json: Annotated[
-        str | None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON on stdout.", rich_help_panel=OUTPUT)] = False,
+    output: Annotated[
+        Path | None,
         typer.Option(
-            "--json",
+            "--output",
+            "-o",
             metavar="FILE",
-            help="Write the figures; - for stdout.",
+            help="Write the figures as JSON.",
             rich_help_panel=OUTPUT,
             show_default=False,
         ),
@@ -117,15 +118,10 @@ def compare_command(
     from rkdeploy.analysis.compare.run import compare
     from rkdeploy.analysis.compare.variants import CompareOptions
     from rkdeploy.host.building.accuracy_gate import GateOptions
-    from rkdeploy.system.atomic_file import refuse_folder, write_atomically
 
     if data is None and (data_labels is not None or data_count is not None):
         raise typer.BadParameter("Accuracy is measured on labeled images: name them with --data.", param_hint="--data")
-    file = None if as_json in (None, "-") else Path(str(as_json))
-    if file is not None:
-        refuse_folder(file)
-        if not file.parent.is_dir():
-            raise RkdeployError(f'"{file}" cannot be written: there is no folder "{file.parent}".')
+    check_target(output)
     options = CompareOptions(
         model=model,
         targets=_listed(target, "--target"),
@@ -147,17 +143,14 @@ def compare_command(
     with _watched() as events:
         found = compare(options, events)
     text = _json(found)
-    if as_json == "-":
-        print(text, end="")
-        return
-    if file is not None:
-        write_atomically(file, text.encode("ascii"))
-    if form is Format.md:
-        print(markdown(found), end="")
-    else:
-        print_comparison(found, out)
-    if file is not None:
-        err.print(f"JSON: {plain(str(file))}")
+
+    def table() -> None:
+        if form is Format.md:
+            print(markdown(found), end="")
+        else:
+            print_comparison(found, out)
+
+    print_result(text, table, as_json=as_json, output=output)
 
 
 def _listed(text: str, option: str) -> tuple[str, ...]:
@@ -229,5 +222,4 @@ def _json(found: Comparison) -> str:
     for row, one in zip(document["rows"], found.rows, strict=True):
         if one.figures is not None:
             row["figures"]["agreement_share"] = one.figures.agreement_share
-    # ASCII: a name out of a file cannot drive the terminal
-    return json.dumps(document, indent=2) + "\n"
+    return json_text(document)

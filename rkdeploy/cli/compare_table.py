@@ -111,7 +111,7 @@ def _legend(found: Comparison) -> list[str]:
     there = [row.figures for row in found.rows if row.figures is not None]
     speeds = [f.speed for f in there if f.speed is not None]
     by_size = not any(f.accuracies for f in there) and len({row.variant.input_hw for row in found.rows}) > 1
-    lines = ["size: height x width of the network input, pixels."]
+    lines = ["size: width x height of the network input, pixels."]
     if found.front:
         beaten = "as fast and has as high an " + ("accuracy" if any(f.accuracies for f in there) else "agreement")
         among = " Builds without a predicted time are not on it." if len(speeds) < len(there) else ""

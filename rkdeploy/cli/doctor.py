@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from rkdeploy.cli.console import err, out, plain
+from rkdeploy.cli.document import check_target, json_text, print_result
 
 if TYPE_CHECKING:
     from rkdeploy.doctor.finding import Diagnosis, Finding
@@ -22,7 +22,11 @@ def doctor_command(
     bundle: Annotated[
         Path | None, typer.Argument(help="A bundle: is it whole, and can it be loaded here?", show_default=False)
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON on stdout.")] = False,
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", metavar="FILE", help="Write the result as JSON.", show_default=False),
+    ] = None,
     toolkit: Annotated[bool, typer.Option(help="Try to import rknn-toolkit2, in a process of its own.")] = True,
     sysroot: Annotated[Path, typer.Option(help="Folder that stands in for /.", hidden=True)] = _ROOT,
 ) -> None:
@@ -30,16 +34,15 @@ def doctor_command(
 
     Exit code 1 when there is a problem; warnings and notes give 0.
     """
+    import msgspec
+
     from rkdeploy.doctor.diagnose import diagnose
 
+    check_target(output)
     with err.status("Looking at this machine"):
         diagnosis = diagnose(bundle, sysroot, import_toolkit=toolkit)
-    if as_json:
-        import msgspec
-
-        print(json.dumps(msgspec.to_builtins(diagnosis), indent=2))  # ASCII: a label cannot drive the terminal
-    else:
-        _print(diagnosis)
+    text = json_text(msgspec.to_builtins(diagnosis))
+    print_result(text, lambda: _print(diagnosis), as_json=as_json, output=output)
     if diagnosis.count("problem"):
         raise typer.Exit(1)
 

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from rkdeploy.cli.console import err, out, plain
+from rkdeploy.cli.document import check_target, json_text, print_result
 from rkdeploy.cli.size import parse_size
-from rkdeploy.errors import RkdeployError
 
 if TYPE_CHECKING:
     from rkdeploy.analysis.estimate.latency import Prediction
@@ -31,8 +30,8 @@ def estimate_command(
     imgsz: Annotated[
         str | None,
         typer.Option(
-            help="Network input: one number, or height and width (--imgsz 384 640). Default: the training size.",
-            metavar="H [W]",
+            help="Network input: 640, or width x height (640x384). Default: the training size.",
+            metavar="WxH",
             show_default=False,
         ),
     ] = None,
@@ -46,9 +45,10 @@ def estimate_command(
             show_default=False,
         ),
     ] = None,
-    as_json: Annotated[
-        str | None,
-        typer.Option("--json", metavar="FILE", help="Write the figures; - for stdout.", show_default=False),
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON on stdout.")] = False,
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", metavar="FILE", help="Write the figures as JSON.", show_default=False),
     ] = None,
     layers: Annotated[int, typer.Option(help="Slowest layers to list.", min=0)] = 0,
     built: Annotated[
@@ -69,13 +69,8 @@ def estimate_command(
     from rkdeploy.cli.estimate_table import print_estimates
     from rkdeploy.contract.bundle import read_bundle
     from rkdeploy.contract.chips import canonical_dtype, canonical_target
-    from rkdeploy.system.atomic_file import refuse_folder, write_atomically
 
-    file = None if as_json in (None, "-") else Path(str(as_json))
-    if file is not None:
-        refuse_folder(file)
-        if not file.parent.is_dir():
-            raise RkdeployError(f'"{file}" cannot be written: there is no folder "{file.parent}".')
+    check_target(output)
     size = parse_size(imgsz) if imgsz else None
     chosen = (
         tuple(dict.fromkeys(canonical_target(chip) for chip in target.split(",")))
@@ -100,14 +95,12 @@ def estimate_command(
             predictions.append((predict(compiled.model, compiled.target, dtype), compiled.origin))
             input_hw = compiled.input_hw
     text = _json(model, input_hw, predictions)
-    if as_json == "-":
-        print(text, end="")
-    elif file is not None:
-        write_atomically(file, text.encode("ascii"))
-    console = err if as_json == "-" else out
-    print_estimates(model.name, input_hw, predictions, console, layers)
-    if file is not None:
-        console.print(f"JSON: {plain(str(file))}")
+    print_result(
+        text,
+        lambda: print_estimates(model.name, input_hw, predictions, out, layers),
+        as_json=as_json,
+        output=output,
+    )
 
 
 def _json(model: Path, input_hw: tuple[int, int], predictions: list[tuple[Prediction, str]]) -> str:
@@ -120,5 +113,4 @@ def _json(model: Path, input_hw: tuple[int, int], predictions: list[tuple[Predic
         "input_hw": input_hw,
         "predictions": [{**msgspec.to_builtins(one), "compiled_from": origin} for one, origin in predictions],
     }
-    # ASCII: a layer's name cannot drive the terminal
-    return json.dumps(document, indent=2) + "\n"
+    return json_text(document)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -13,12 +12,12 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 from rkdeploy.cli.backend_option import AUTO, ToolkitPythonOption
 from rkdeploy.cli.bundle_argument import chosen_bundle
 from rkdeploy.cli.console import err, out, print_warning
+from rkdeploy.cli.document import check_target, json_text, print_result
 from rkdeploy.cli.model_options import LABELED, CountOption, LabelsOption, SplitOption
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from rkdeploy.contract.accuracy import AccuracyReport
     from rkdeploy.evaluate.run import Progress as Listener
 
 _MEASURE, _RUN = "Measure", "Run"
@@ -109,13 +108,20 @@ def eval_command(
         bool, typer.Option("--fresh", help="Compute predictions that are kept again.", rich_help_panel=_RUN)
     ] = False,
     toolkit_python: ToolkitPythonOption = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the figures as JSON.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON on stdout.")] = False,
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", metavar="FILE", help="Write the result as JSON.", show_default=False),
+    ] = None,
 ) -> None:
     """Measure the accuracy of a bundle on labeled images."""
+    import msgspec
+
     from rkdeploy.cli.evaluate_table import print_accuracy
     from rkdeploy.device.runtime.protocol import RuntimeOptions
     from rkdeploy.evaluate.run import EvaluationOptions, evaluate
 
+    check_target(output)
     opened = chosen_bundle(bundle)
     options = EvaluationOptions(
         data=data,
@@ -136,10 +142,8 @@ def eval_command(
         report = evaluate(opened, options, listener)
     for note in (*report.notes, *(note for one in report.evaluations for note in one.notes)):
         print_warning(note)
-    if as_json:
-        print(_json(report), end="")
-    else:
-        print_accuracy(report, out)
+    text = json_text(msgspec.to_builtins(report))
+    print_result(text, lambda: print_accuracy(report, out), as_json=as_json, output=output)
 
 
 def _settled(backends: list[str] | None) -> tuple[str, ...]:
@@ -174,10 +178,3 @@ def _progress() -> Iterator[Listener]:
             bar.update(tasks[backend], completed=done)
 
         yield listener
-
-
-def _json(report: AccuracyReport) -> str:
-    import msgspec
-
-    # ASCII: a class's name cannot drive the terminal
-    return json.dumps(msgspec.to_builtins(report), indent=2) + "\n"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -12,6 +11,7 @@ from rich.table import Table
 
 from rkdeploy.cli.bundle_argument import chosen_bundle
 from rkdeploy.cli.console import err, out, plain, print_whole
+from rkdeploy.cli.document import check_target, json_text, print_result
 
 if TYPE_CHECKING:
     from rkdeploy.analysis.explain.explain import Explanation
@@ -30,11 +30,15 @@ def explain_command(
         Path | None,
         typer.Option(help="Images to explain on: a folder, a list file or a data.yaml. Default: ./calib_data."),
     ] = None,
-    count: Annotated[int, typer.Option("--images", help="How many of them.", min=1, max=100)] = 4,
+    count: Annotated[int, typer.Option("--count", help="How many of them.", min=1, max=100)] = 4,
     every: Annotated[
         bool, typer.Option("--all", help="List every layer in the order of the network, not the worst.")
     ] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON on stdout.")] = False,
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", metavar="FILE", help="Write the result as JSON.", show_default=False),
+    ] = None,
     toolkit_python: Annotated[
         Path | None,
         typer.Option(help="Interpreter that has rknn-toolkit2, if not this one.", envvar="RKDEPLOY_TOOLKIT_PYTHON"),
@@ -44,6 +48,7 @@ def explain_command(
     from rkdeploy.analysis.explain.explain import explain
     from rkdeploy.datasets.calibration import find_calibration
 
+    check_target(output)
     found = chosen_bundle(bundle, installed=False)
     # As a build proves itself: on images of the set that calibration would not take.
     images = find_calibration(data, Path.cwd(), 1, 0).held_back(count).images
@@ -54,10 +59,8 @@ def explain_command(
             toolkit_python=toolkit_python,
             on_progress=lambda text: status.update(f"Explaining: {plain(text)}"),
         )
-    if as_json:
-        print(json.dumps(msgspec.to_builtins(explanation), indent=2))
-        return
-    _print(explanation, every=every)
+    text = json_text(msgspec.to_builtins(explanation))
+    print_result(text, lambda: _print(explanation, every=every), as_json=as_json, output=output)
 
 
 def _print(explanation: Explanation, *, every: bool) -> None:

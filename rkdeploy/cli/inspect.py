@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -10,6 +9,7 @@ import msgspec
 import typer
 
 from rkdeploy.cli.console import facts_table, out, plain, print_advice
+from rkdeploy.cli.document import check_target, json_text, print_result
 
 if TYPE_CHECKING:
     from rkdeploy.analysis.inspection.inspection import Inspection
@@ -23,13 +23,19 @@ def inspect_command(
     cfg: Annotated[
         Path | None, typer.Option(help="The darknet cfg of weights without a model (YOLOR's main branch).")
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON on stdout.")] = False,
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", metavar="FILE", help="Write the result as JSON.", show_default=False),
+    ] = None,
 ) -> None:
     """Show what a file is: family, task, classes, head, and whether it builds. Nothing in it is executed."""
+    check_target(output)
     found = _inspected(model, cfg)
-    if as_json:
-        print(json.dumps(_document(found), indent=2))  # ASCII: a class name cannot drive the terminal
-        return
+    print_result(json_text(_document(found)), lambda: _print(found), as_json=as_json, output=output)
+
+
+def _print(found: Inspection) -> None:
     table = facts_table()
     for name, value in (*found.rows, *_build_rows(found)):
         table.add_row(name, plain(value))

@@ -17,14 +17,14 @@ from rkdeploy.cli.estimate import estimate_command
 from rkdeploy.cli.evaluate import eval_command
 from rkdeploy.cli.explain import explain_command
 from rkdeploy.cli.inspect import inspect_command
+from rkdeploy.cli.old_spelling import Command
+from rkdeploy.cli.other_tools import NAMES, answer
 from rkdeploy.cli.profile import profile_command
 from rkdeploy.cli.push import push_command
 from rkdeploy.cli.report import report_command
 from rkdeploy.cli.report_group import ReportCommand
 from rkdeploy.cli.run import run_command
-from rkdeploy.cli.size import SizeCommand
 from rkdeploy.cli.tune import tune_command
-from rkdeploy.cli.web_option import WebCommand
 from rkdeploy.errors import RkdeployError, shown
 
 _INSTALL = 'Install it with: pip install "rkdeploy[graph]"; building also needs "rkdeploy[host]".'
@@ -37,18 +37,18 @@ app = typer.Typer(
     rich_markup_mode="rich",
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-app.command("inspect")(inspect_command)
-app.command("build", cls=SizeCommand)(build_command)
-app.command("estimate", cls=SizeCommand)(estimate_command)
-app.command("compare", cls=SizeCommand)(compare_command)
-app.command("explain")(explain_command)
-app.command("tune", cls=SizeCommand)(tune_command)
-app.command("run", cls=WebCommand)(run_command)
-app.command("eval")(eval_command)
+app.command("inspect", cls=Command)(inspect_command)
+app.command("build", cls=Command)(build_command)
+app.command("estimate", cls=Command)(estimate_command)
+app.command("compare", cls=Command)(compare_command)
+app.command("explain", cls=Command)(explain_command)
+app.command("tune", cls=Command)(tune_command)
+app.command("run", cls=Command)(run_command)
+app.command("eval", cls=Command)(eval_command)
 app.command("report", cls=ReportCommand)(report_command)
-app.command("push")(push_command)
-app.command("profile")(profile_command)
-app.command("doctor")(doctor_command)
+app.command("push", cls=Command)(push_command)
+app.command("profile", cls=Command)(profile_command)
+app.command("doctor", cls=Command)(doctor_command)
 
 
 def _print_version(wanted: bool) -> None:
@@ -68,6 +68,9 @@ def _options(
 
 def run_app() -> NoReturn:
     """Run the command that the arguments name; exits with its code."""
+    if sys.argv[1:2] and sys.argv[1] in NAMES:
+        print_error(RkdeployError(answer(sys.argv[1:])))
+        sys.exit(2)
     try:
         app(standalone_mode=True)
     except RkdeployError as error:

@@ -88,8 +88,8 @@ CfgOption = Annotated[
 ImgszOption = Annotated[
     str | None,
     typer.Option(
-        help="Network input: one number, or height and width (--imgsz 384 640). Default: the training size.",
-        metavar="H [W]",
+        help="Network input: 640, or width x height (640x384). Default: the training size.",
+        metavar="WxH",
         rich_help_panel=INPUT,
         show_default=False,
     ),

@@ -20,10 +20,14 @@ if TYPE_CHECKING:
 
 
 def push_command(
-    target: Annotated[str, typer.Argument(help="user@board, as ssh takes it.", show_default=False)],
-    bundle: Annotated[
-        Path | None, typer.Argument(help="A bundle. Default: the only or newest one in . or ./build.")
-    ] = None,
+    words: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="[BUNDLE] BOARD",
+            help="The bundle, by default the only or newest one in . or ./build; then user@board, as ssh takes it.",
+            show_default=False,
+        ),
+    ],
     activate: Annotated[
         bool, typer.Option("--activate/--no-activate", help="Make it the board's current bundle.")
     ] = True,
@@ -45,6 +49,9 @@ def push_command(
     from rkdeploy.push import Parcel, Ssh, examine, restart_service, roll_back
     from rkdeploy.push import activate as make_current
 
+    if len(words) > 2:
+        raise typer.BadParameter(f"got {len(words)} arguments, expected [BUNDLE] BOARD.", param_hint="BOARD")
+    bundle, target = (Path(words[0]) if len(words) == 2 else None), words[-1]
     if rollback and bundle is not None:
         raise typer.BadParameter("--rollback sends nothing: leave the bundle out.", param_hint="BUNDLE")
     if (rollback or restart) and not activate:

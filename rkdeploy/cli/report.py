@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from rkdeploy.cli.console import out
-from rkdeploy.cli.report_form import Format, Language, LanguageOption, check_target, deliver, settled, with_packages
+from rkdeploy.cli.document import check_target
+from rkdeploy.cli.report_form import Format, Language, LanguageOption, deliver, settled, with_packages
 
 if TYPE_CHECKING:
     from rkdeploy.analysis.report.model import Report
@@ -19,7 +20,7 @@ def report_command(
         list[Path],
         typer.Argument(
             metavar="BUNDLE|FILE",
-            help="Bundles, and what profile --json, eval --json, explain --json or report wrote.",
+            help="Bundles, and what profile, eval, explain and report wrote with -o.",
             show_default=False,
         ),
     ],
@@ -37,24 +38,23 @@ def report_command(
         Format | None,
         typer.Option("--format", help="Form, where the file's name does not say; without -o to stdout."),
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the figures as JSON, as --format json does.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON on stdout.")] = False,
     lang: LanguageOption = Language.en,
 ) -> None:
     """Report on a build: accuracy, time, layers, memory, examples, each figure with where it comes from.
 
     rkdeploy report diff A B compares two: see rkdeploy report diff --help.
     """
-    chosen = settled(output, form, as_json=as_json)
+    forms = settled(output, form, as_json=as_json)
     from rkdeploy.analysis.report.gather import gather
 
     check_target(output)
-    found = gather(paths, pictures=chosen is Format.html)
-    if chosen is None:
+    found = gather(paths, pictures=Format.html in (forms.file, forms.stdout))
+    if forms.shown:
         from rkdeploy.cli.report_summary import print_summary
 
         print_summary(found, lang.value, out)
-        return
-    deliver(_rendered(found, chosen, lang), output)
+    deliver(lambda wanted: _rendered(found, wanted, lang), forms, output)
 
 
 def _rendered(found: Report, form: Format, lang: Language) -> str:

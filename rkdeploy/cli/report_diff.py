@@ -9,7 +9,8 @@ import typer
 from rich.cells import cell_len
 
 from rkdeploy.cli.console import err, out, plain
-from rkdeploy.cli.report_form import Format, Language, LanguageOption, check_target, deliver, settled, with_packages
+from rkdeploy.cli.document import check_target
+from rkdeploy.cli.report_form import Format, Language, LanguageOption, deliver, settled, with_packages
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -46,23 +47,23 @@ def diff_command(
         Format | None,
         typer.Option("--format", help="Form, where the file's name does not say; without -o to stdout."),
     ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON on stdout.")] = False,
     lang: LanguageOption = Language.en,
 ) -> None:  # fmt: skip
     """Compare two builds, boards or releases: what got better or worse beyond noise, and what differs about them."""
     from rkdeploy.analysis.report.diff.compare import compare_paths
     from rkdeploy.analysis.report.diff.limits import parse_limits, require_limits
 
-    chosen = settled(output, form, as_json=False)
+    forms = settled(output, form, as_json=as_json)
     limits = parse_limits(fail_on) if fail_on is not None else ()
     check_target(output)
     found = compare_paths(a, b)
-    if chosen is None:
+    if forms.shown:
         _print(found, lang, out)
-    else:
-        deliver(_rendered(found, chosen, lang), output)
+    deliver(lambda wanted: _rendered(found, wanted, lang), forms, output)
     require_limits(found, limits)
     if limits:
-        (out if chosen is None else err).print(f"Within the limits: {plain(fail_on or '')}")
+        (out if forms.shown else err).print(f"Within the limits: {plain(fail_on or '')}")
 
 
 def _rendered(found: Comparison, form: Format, lang: Language) -> str:

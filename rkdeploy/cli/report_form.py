@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from rkdeploy.cli.console import err, plain
+from rkdeploy.cli.document import write_document
 from rkdeploy.errors import RkdeployError
 
 
@@ -32,45 +33,46 @@ SUFFIXES = {".html": Format.html, ".htm": Format.html, ".md": Format.md, ".markd
 LanguageOption = Annotated[Language, typer.Option(help="Language of its texts.")]
 
 
-def settled(output: Path | None, form: Format | None, *, as_json: bool) -> Format | None:
-    """The form: as asked, else as the file's name says; None for the terminal."""
-    if as_json:
-        if form not in (None, Format.json):
-            raise typer.BadParameter("it goes with --format json only.", param_hint="--json")
-        return Format.json
-    if form is not None or output is None:
-        return form
-    found = SUFFIXES.get(output.suffix.lower())
+@dataclass(frozen=True, slots=True)
+class Forms:
+    """Where a report goes, and in which form; None where it does not go there.
+
+    Attributes:
+        file: of the file that --output names.
+        stdout: of what is printed.
+        shown: whether the terminal gets a summary instead.
+    """
+
+    file: Format | None
+    stdout: Format | None
+    shown: bool
+
+
+def settled(output: Path | None, form: Format | None, *, as_json: bool) -> Forms:
+    """The forms: as asked, else as the file's name says.
+
+    Raises:
+        typer.BadParameter: for a file whose name does not say, or for two forms on stdout.
+    """
+    if as_json and output is None and form not in (None, Format.json):
+        raise typer.BadParameter("it goes with --format json only.", param_hint="--json")
+    if output is None:
+        stdout = Format.json if as_json else form
+        return Forms(None, stdout, stdout is None)
+    found = form or SUFFIXES.get(output.suffix.lower())
     if found is None:
         raise typer.BadParameter(
             f'"{output.name}" ends in none of .html, .md, .json; say --format.', param_hint="--output"
         )
-    return found
+    return Forms(found, Format.json if as_json else None, shown=False)
 
 
-def check_target(output: Path | None) -> None:
-    """Refuse a place where nothing can be written, before the work.
-
-    Raises:
-        RkdeployError: a folder stands there, or there is no folder for it.
-    """
-    from rkdeploy.system.atomic_file import refuse_folder
-
-    if output is not None:
-        refuse_folder(output)
-        if not output.parent.is_dir():
-            raise RkdeployError(f'"{output}" cannot be written: there is no folder "{output.parent}".')
-
-
-def deliver(text: str, output: Path | None) -> None:
-    """Write a document, or print it."""
-    from rkdeploy.system.atomic_file import write_atomically
-
-    if output is None:
-        print(text, end="")
-        return
-    write_atomically(output, text.encode())
-    err.print(f"Report: {plain(str(output))}  ({len(text.encode()) / 1024:,.0f} KiB)")
+def deliver(render: Callable[[Format], str], forms: Forms, output: Path | None) -> None:
+    """Write and print a document in the forms that are wanted."""
+    if output is not None and forms.file is not None:
+        write_document(render(forms.file), output)
+    if forms.stdout is not None:
+        print(render(forms.stdout), end="")
 
 
 def with_packages(render: Callable[[], str]) -> str:

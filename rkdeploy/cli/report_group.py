@@ -5,14 +5,14 @@ from __future__ import annotations
 from typing import Any
 
 import typer
-from typer.core import TyperCommand
 
+from rkdeploy.cli.old_spelling import Command
 from rkdeploy.cli.report_diff import diff_command
 
 DIFF = "diff"
 
 
-class ReportCommand(TyperCommand):
+class ReportCommand(Command):
     """A command whose first argument may be `diff`; a path of that name is given as ./diff.
 
     A group with a command that stands for none would show that command's invented name in its usage.

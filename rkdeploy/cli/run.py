@@ -12,9 +12,10 @@ import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, TextColumn, TimeRemainingColumn
 
 from rkdeploy.cli.backend_option import AUTO, BackendOption, ToolkitPythonOption, settled
-from rkdeploy.cli.bundle_argument import chosen_bundle
+from rkdeploy.cli.bundle_argument import bundle_and_sources, chosen_bundle
 from rkdeploy.cli.console import err, plain, print_warning
 from rkdeploy.cli.run_report import figures_source, many, report_failed, require_frames, status_line, summarize
+from rkdeploy.cli.size import parse_wh
 from rkdeploy.cli.tally import Tally
 from rkdeploy.device.web.address import DEFAULT_ADDRESS
 
@@ -39,25 +40,19 @@ def _cores(text: str | None) -> str | None:
     return text
 
 
-def _size(text: str | None) -> str | None:
-    if text is not None and not re.fullmatch(r"[1-9]\d{0,4}[xX][1-9]\d{0,4}", text):
-        raise typer.BadParameter(f'"{text}" is no size; give width and height, such as 1280x720.')
-    return text
-
-
 def run_command(
-    source: Annotated[
-        str | None,
-        typer.Option(
-            help="An image, a folder, a pattern in quotes, a list file, a video, or a stream's address (rtsp://...).",
+    words: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[BUNDLE] [SOURCE]...",
+            help="The bundle, by default the only or newest one in . or ./build; then images, folders, patterns in "
+            "quotes, list files, videos, or addresses of streams (rtsp://...).",
             show_default=False,
         ),
     ] = None,
     camera: Annotated[
-        int | None, typer.Option(help="A camera at this machine: N of /dev/videoN.", min=0, show_default=False)
-    ] = None,
-    model: Annotated[
-        Path | None, typer.Option(help="A bundle. Default: the only or newest one in . or ./build.")
+        list[int] | None,
+        typer.Option(help="A camera of this machine: N of /dev/videoN. Repeatable.", min=0, show_default=False),
     ] = None,
     backend: BackendOption = AUTO,
     toolkit_python: ToolkitPythonOption = None,
@@ -70,7 +65,11 @@ def run_command(
         ),
     ] = None,
     save: Annotated[Path | None, typer.Option(help="Folder for images or a video with the boxes drawn.")] = None,
-    jsonl: Annotated[str | None, typer.Option(help="File for one JSON object a frame; - for stdout.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object per frame on stdout.")] = False,
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", metavar="FILE", help="Write one JSON object per frame.", show_default=False),
+    ] = None,
     map_masks: Annotated[
         bool, typer.Option("--map-masks", help="JSON lines with the pixels of class maps, not their shares only.")
     ] = False,
@@ -91,11 +90,13 @@ def run_command(
     ] = None,
     show: Annotated[bool, typer.Option("--show", help="Show the frames in a window; q or Escape ends.")] = False,
     web: Annotated[
+        bool, typer.Option("--web", help=f"Show the frames and figures in a browser, at {DEFAULT_ADDRESS}.")
+    ] = False,
+    web_address: Annotated[
         str | None,
         typer.Option(
-            metavar="[HOST:PORT]",
-            help=f"Show the frames and figures in a browser, at {DEFAULT_ADDRESS} when no address follows. Any address "
-            "that other machines reach needs a token.",
+            metavar="HOST:PORT",
+            help="Another address for --web. One that other machines reach needs a token.",
             show_default=False,
         ),
     ] = None,
@@ -115,7 +116,7 @@ def run_command(
     max_det: Annotated[int, typer.Option(help="Detections a frame at most.", min=1)] = 300,
     size: Annotated[
         str | None,
-        typer.Option(help="Width and height to ask the camera for: 1280x720.", callback=_size, show_default=False),
+        typer.Option(help="Width and height to ask the camera for: 1280x720.", show_default=False),
     ] = None,
     fps: Annotated[
         float | None, typer.Option(help="Frames a second to ask the camera for.", min=1, max=240, show_default=False)
@@ -137,22 +138,28 @@ def run_command(
     from rkdeploy.device.stream.sinks import open_save_folder
     from rkdeploy.device.stream.sinks.jsonl import JsonlSink
     from rkdeploy.device.stream.sinks.window import WindowSink
-    from rkdeploy.device.stream.sources import open_source
+    from rkdeploy.device.stream.sources import open_sources
     from rkdeploy.device.stream.sources.camera import Camera
+    from rkdeploy.device.stream.sources.several import parts_of
     from rkdeploy.device.stream.stop_signals import StopSignals
     from rkdeploy.system.file_names import readable_name
 
-    if (source is None) == (camera is None):
-        if model is not None:
-            chosen_bundle(model)  # of two faults, the one that no option cures is named
-        raise typer.BadParameter("Give either --source or --camera.", param_hint="--source")
+    cameras = list(dict.fromkeys(camera or ()))
+    named, sources = bundle_and_sources(words or (), more_follow=bool(cameras))
+    if bool(sources) == bool(cameras):
+        if named is not None:
+            chosen_bundle(named)  # of two faults, the one that no option cures is named
+        what = "Give either sources or cameras" if cameras else "There is no source: give images, a video, a stream"
+        raise typer.BadParameter(f"{what}{'.' if cameras else ', or --camera 0.'}", param_hint="SOURCE")
+    jsonl = [*(["-"] if as_json else []), *([str(output)] if output is not None else [])]
     if replay is not None and backend not in (AUTO, "replay"):
         raise typer.BadParameter(f"--replay runs no network: leave --backend {backend} out.", param_hint="--replay")
-    if map_masks and jsonl is None:
-        raise typer.BadParameter("Class maps are written to --jsonl only.", param_hint="--map-masks")
-    if camera is None and (size is not None or fps is not None):
+    if map_masks and not jsonl:
+        raise typer.BadParameter("Class maps are written by --json and --output only.", param_hint="--map-masks")
+    if not cameras and (size is not None or fps is not None):
         raise typer.BadParameter("Only a camera can be asked for a size or rate.", param_hint="--size or --fps")
-    bundle = chosen_bundle(model, quiet=quiet)
+    size_wh = parse_wh(size) if size else None
+    bundle = chosen_bundle(named, quiet=quiet)
     names = bundle.spec.class_names
     thresholds = Thresholds.from_options(conf or ["0.25"], names, iou=iou, max_det=max_det)
     skipped: list[str] = []
@@ -161,13 +168,14 @@ def run_command(
         skipped.append(error.message)
         print_warning(f"{error} Left out.")
 
-    opened: Source
-    if camera is not None:
-        width, _, height = (size or "").lower().partition("x")
-        size_wh = (int(width), int(height)) if size else None
-        opened = Camera(camera, size_wh=size_wh, frames_per_second=fps, notify=print_warning)
-    else:
-        opened = open_source(str(source), on_unreadable=skip, notify=print_warning)
+    opened = open_sources(
+        sources,
+        [Camera(number, size_wh=size_wh, frames_per_second=fps, notify=print_warning) for number in cameras],
+        on_unreadable=skip,
+        notify=print_warning,
+    )
+    if opened.live and (show or web or web_address) and len(parts_of(opened)) > 1:
+        raise typer.BadParameter("it shows one live source: give one camera or stream.", param_hint="--web or --show")
     chosen = None if cores is None else tuple(int(core) for core in cores.split(","))
     runtimes: Sequence[Runtime] = open_runtimes(
         settled("replay" if replay is not None else backend, quiet=quiet), bundle, chosen,
@@ -183,17 +191,23 @@ def run_command(
         sinks: list[Sink] = []
         if save is not None:
             sinks.append(stack.enter_context(open_save_folder(save, opened, names)))
-        if jsonl is not None:
-            sinks.append(stack.enter_context(JsonlSink(jsonl, names, map_masks=map_masks)))
+        sinks += [stack.enter_context(JsonlSink(file, names, map_masks=map_masks)) for file in jsonl]
         window = stack.enter_context(WindowSink(f"rkdeploy: {readable_name(opened.text)}", names)) if show else None
         if window is not None:
             sinks.append(window)
         view = None
-        if web is not None:
+        if web or web_address is not None:
             from rkdeploy.device.web import open_web_view
 
             view = stack.enter_context(
-                open_web_view(web, web_token, names, title=bundle.folder.name, source=opened.text, notify=print_warning)
+                open_web_view(
+                    web_address or DEFAULT_ADDRESS,
+                    web_token,
+                    names,
+                    title=bundle.folder.name,
+                    source=opened.text,
+                    notify=print_warning,
+                )
             )
             sinks.append(view)
             if not quiet:
@@ -221,10 +235,10 @@ def run_command(
             require_frames(pipeline.stats(), opened.text, skipped)  # here, so that no sink puts an empty file in place
     stats = pipeline.stats()
     if not quiet:
-        places = {"Drawn": save, "JSON lines": None if jsonl == "-" else jsonl, "Recorded": record}
+        places = {"Drawn": save, "JSON lines": output, "Recorded": record}
         written = {what: str(where) for what, where in places.items() if where is not None}
         source_of_figures = figures_source(pipeline, runtimes[0])
-        summarize(tally, stats, source_of_figures, written, skipped, to_stderr=jsonl == "-")
+        summarize(tally, stats, source_of_figures, written, skipped, to_stderr=as_json)
     if failure is not None:
         raise failure
     if signals.received is not None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,6 +15,7 @@ from rkdeploy.analysis.tune.events import TuneEvents
 from rkdeploy.cli.backend_option import ToolkitPythonOption
 from rkdeploy.cli.build import build_and_print
 from rkdeploy.cli.console import err, out, plain, print_warning
+from rkdeploy.cli.document import check_target, json_text, print_result
 from rkdeploy.cli.model_options import (
     LABELED,
     OUTPUT,
@@ -124,7 +124,18 @@ def tune_command(
         bool,
         typer.Option("--no-build", help="Only search; build nothing in the end.", rich_help_panel=OUTPUT),
     ] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.", rich_help_panel=OUTPUT)] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON on stdout.", rich_help_panel=OUTPUT)] = False,
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "--output",
+            "-o",
+            metavar="FILE",
+            help="Write the result as JSON.",
+            rich_help_panel=OUTPUT,
+            show_default=False,
+        ),
+    ] = None,
     toolkit_python: ToolkitPythonOption = None,
 ) -> None:
     """Search quantization settings for the best accuracy at the least predicted cost, and build with the best."""
@@ -132,6 +143,7 @@ def tune_command(
     from rkdeploy.host.building.accuracy_gate import GateOptions
     from rkdeploy.host.building.options import BuildOptions
 
+    check_target(output)
     options = TuneOptions(
         build=BuildOptions(
             model=model,
@@ -157,10 +169,8 @@ def tune_command(
         seed=seed,
     )
     report, best = _searched(options)
-    if as_json:
-        print(_json(report, best, options), end="")
-    else:
-        _print(report, best, options)
+    text = _json(report, best, options)
+    print_result(text, lambda: _print(report, best, options), as_json=as_json, output=output)
     _require_one(report, best)
     if best is None or no_build:
         return
@@ -228,7 +238,7 @@ def _json(report: TuneReport, best: BuildOptions | None, options: TuneOptions) -
         "noise": report.outcome.noise,
         "command": build_command(best) if best is not None else None,
     }
-    return json.dumps(document, indent=2) + "\n"  # ASCII: a name cannot drive the terminal
+    return json_text(document)
 
 
 class _Events(TuneEvents):

@@ -163,6 +163,15 @@ def _without_links(folder: Path) -> Path:
     return folder if real == os.path.abspath(folder) else Path(real)  # noqa: PTH100  (resolve follows links)
 
 
+def names_bundle(named: Path) -> bool:
+    """Tell whether a path means a bundle: its folder, a `.rknn`, or its contract, record or sums."""
+    try:
+        inside = named.name in {CONTRACT, BUILD, SUMS} and (named.parent / CONTRACT).is_file()
+        return inside or named.suffix == _RKNN or (named / CONTRACT).is_file()
+    except (OSError, ValueError):  # a name that is too long, or with a NUL character
+        return False
+
+
 def find_bundle(near: Path, *, installed: bool = True) -> tuple[Bundle, str]:
     """The only or newest bundle in `near`, `near`/build or `near`'s own folder, and a sentence saying which and why.
 
@@ -183,13 +192,13 @@ def find_bundle(near: Path, *, installed: bool = True) -> tuple[Bundle, str]:
         if not current.is_dir():
             raise BundleError(
                 f'The board\'s current bundle "{current}" points to "{current.readlink()}", which is not there.',
-                "Push a bundle again, or name one with --model BUNDLE.",
+                "Push a bundle again, or name one as the first argument.",
             )
         folder = current.resolve()
         return read_bundle(folder), f'Using "{folder}", the board\'s current bundle ("{current}"); none is near by.'
     if not found:
         raise BundleError(
-            f'There is no bundle in "{near}" or "{near / "build"}".', "Build one, or name one with --model BUNDLE."
+            f'There is no bundle in "{near}" or "{near / "build"}".', "Build one, or name one as the first argument."
         )
     newest = max(found, key=lambda p: found[p])
     why = "the only bundle near by" if len(found) == 1 else f"the newest of {len(found)} bundles near by"

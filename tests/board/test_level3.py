@@ -131,8 +131,7 @@ def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def expected(sample_bundle: Bundle, source: Path) -> list[str]:
     """The JSON lines of the simulator on this machine."""
     ran = subprocess.run(
-        [sys.executable, "-m", "rkdeploy", "run", "--model", sample_bundle.folder, "--backend", "simulator",
-         "--source", source, "--jsonl", "-"],
+        [sys.executable, "-m", "rkdeploy", "run", sample_bundle.folder, source, "--backend", "simulator", "--json"],
         cwd=ROOT, check=True, capture_output=True, text=True, timeout=300,
     )  # fmt: skip
     return ran.stdout.splitlines()
@@ -153,7 +152,7 @@ def test_the_board_says_what_the_simulator_says(
     `auto` is librknnrt there, which shares the weights; rknnlite loads the model three times.  The bundle there is the
     model and its contract, and the contract is found to be the one in the model.
     """
-    ran = board.rkdeploy("run", "--model", board_bundle, "--backend", backend, "--source", source, "--jsonl", "-")
+    ran = board.rkdeploy("run", board_bundle, source, "--backend", backend, "--json")
     assert ran.returncode == 0, ran.stderr
     assert len(expected) == len(IMAGES)
     assert sum(len(json.loads(line)["detections"]) for line in expected) > 10
@@ -183,7 +182,7 @@ def test_another_models_contract_is_refused(
         contract = json.loads((partial / CONTRACT).read_text())
         contract["class_names"][0] = "cat"
         (partial / CONTRACT).write_text(json.dumps(contract))
-    ran = board.rkdeploy("run", "--model", other, "--backend", backend, "--source", source)
+    ran = board.rkdeploy("run", other, source, "--backend", backend)
     assert ran.returncode == 1
     said = " ".join(ran.stderr.split())
     assert 'names: ["bolt","nut","washer"] in the model, ["cat","nut","washer"] in the contract' in said
@@ -204,8 +203,7 @@ def test_the_real_package_fails_loudly(
 ) -> None:
     """What rknn-toolkit-lite2 keeps to itself is a message and exit code 1; no frame has another frame's boxes."""
     ran = board.rkdeploy(
-        "run", "--model", sample_bundle.folder, "--backend", "rknnlite", "--source", source, "--cores", "0",
-        "--jsonl", "-", fail=fail,
+        "run", sample_bundle.folder, source, "--backend", "rknnlite", "--cores", "0", "--json", fail=fail,
     )  # fmt: skip
     assert ran.returncode == 1
     assert message in " ".join(ran.stderr.split())

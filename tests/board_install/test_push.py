@@ -49,7 +49,7 @@ class Board:
         }
 
     def push(self, *words: str | Path) -> subprocess.CompletedProcess[str]:
-        words = ("push", "pi@board", *words, "--home", self.home)
+        words = ("push", *words, "pi@board", "--home", self.home)
         return rkdeploy(*words, cwd=self.folder, env=self.environment)
 
     def remote_program(self, name: str, text: str) -> None:

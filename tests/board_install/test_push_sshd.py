@@ -55,7 +55,7 @@ class Server:
 
     def start(self, *words: str | Path, key: str = "user", port: int | None = None) -> subprocess.Popen[str]:
         return subprocess.Popen(
-            [sys.executable, "-m", "rkdeploy", "push", f"{USER}@127.0.0.1", *map(str, words), "--home", self.home,
+            [sys.executable, "-m", "rkdeploy", "push", *map(str, words), f"{USER}@127.0.0.1", "--home", self.home,
              "--port", str(port or self.port), "--identity", self.folder / key],
             env={**os.environ, "PATH": f"{self.folder / 'bin'}:{os.environ['PATH']}"},
             stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,

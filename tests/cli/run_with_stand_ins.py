@@ -1,6 +1,6 @@
 """`rkdeploy` with a stand-in network (a few milliseconds a frame) in the place of a bundle and a backend.
 
-    python -m tests.cli.run_with_stand_ins MILLISECONDS FAILING_CALLS run --source ... --model anything
+    python -m tests.cli.run_with_stand_ins MILLISECONDS FAILING_CALLS run x.rknn SOURCE...
 
 FAILING_CALLS: numbers of the calls, from 1, on which a context fails (`3,5`), or `-`; `all` for every one.
 """

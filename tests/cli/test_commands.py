@@ -55,12 +55,12 @@ def test_wrong_usage_is_code_2() -> None:
         (["inspect", "missing.pt"], 'Cannot read "missing.pt"'),
         (["build", "missing.pt"], 'Cannot read "missing.pt"'),
         (["build", "best.engine"], "expected .pt, .pth or .onnx"),
-        (["build", SAMPLE, "--imgsz", "400", "384"], "no multiple of the largest stride, 32"),
+        (["build", SAMPLE, "--imgsz", "384x400"], "no multiple of the largest stride, 32"),
         (["build", SAMPLE, "--weights", SAMPLE], "is a checkpoint itself"),
         (["build", SAMPLE, "--sigmoid", "scores"], "Add --split boxes_scores"),
         (["build", SAMPLE, "--min-agreement", "90"], "expected a share from 0 to 1"),
-        (["run", "--source", "x.jpg", "--model", "nowhere"], "is not a bundle"),
-        (["run", "--source", "x.jpg"], "There is no bundle"),
+        (["run", "nowhere", "x.jpg"], "is not a bundle"),
+        (["run", "x.jpg"], "There is no bundle"),
     ],
 )
 def test_known_failures(arguments: list[str | Path], message: str, tmp_path: Path) -> None:
@@ -97,17 +97,17 @@ def test_a_missing_package_is_named(tmp_path: Path) -> None:
     assert "rkdeploy[graph]" in result.stderr
 
 
-@pytest.mark.parametrize(("text", "size"), [("640", (640, 640)), ("384x640", (384, 640)), ("384X640", (384, 640))])
+@pytest.mark.parametrize(("text", "size"), [("640", (640, 640)), ("640x384", (384, 640)), ("640X384", (384, 640))])
 def test_size(text: str, size: tuple[int, int]) -> None:
-    """One number is a square, two are height and width."""
+    """One number is a square, two are width and height."""
     assert parse_size(text) == size
 
 
 @pytest.mark.slow
 def test_fp16_non_square_build_and_run(tmp_path: Path) -> None:
-    """`--imgsz H W` with two numbers, fp16, another target; then a run that finds the bundle by itself."""
+    """A size WIDTHxHEIGHT, fp16, another target; then a run that finds the bundle by itself."""
     built = rkdeploy(
-        "build", SAMPLE, "--dtype", "fp16", "--imgsz", "256", "384", "--target", "rk3576", "--calib",
+        "build", SAMPLE, "--dtype", "fp16", "--imgsz", "384x256", "--target", "rk3576", "--calib",
         ROOT / "calib_data", "--proof-count", "2", cwd=tmp_path,
     )  # fmt: skip
     assert built.returncode == 0, built.stderr
@@ -116,7 +116,7 @@ def test_fp16_non_square_build_and_run(tmp_path: Path) -> None:
     contract = json.loads((bundle / "contract.json").read_text())
     assert [o["shape"][2:] for o in contract["outputs"]] == [[32, 48], [16, 24], [8, 12]]
     image = ROOT / "calib_data" / "images" / "val" / "val_0000.jpg"
-    ran = rkdeploy("run", "--source", image, "--jsonl", "-", "--conf", "0.5", "--conf", "bolt=0.99", cwd=tmp_path)
+    ran = rkdeploy("run", image, "--json", "--conf", "0.5", "--conf", "bolt=0.99", cwd=tmp_path)
     assert ran.returncode == 0, ran.stderr
     assert "the only bundle" in ran.stderr
     (line,) = ran.stdout.splitlines()
@@ -134,6 +134,6 @@ def test_focus_as_convolution_reads_in_opencv(tmp_path: Path) -> None:
     )  # fmt: skip
     assert built.returncode == 0, built.stderr
     image = ROOT / "calib_data" / "images" / "val" / "val_0000.jpg"
-    ran = rkdeploy("run", "--source", image, "--backend", "opencv_dnn", "--save", "drawn", cwd=tmp_path)
+    ran = rkdeploy("run", image, "--backend", "opencv_dnn", "--save", "drawn", cwd=tmp_path)
     assert ran.returncode == 0, ran.stderr
     assert [p.name for p in (tmp_path / "drawn").iterdir()] == ["val_0000.jpg"]

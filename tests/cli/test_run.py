@@ -26,12 +26,12 @@ VAL = ROOT / "calib_data" / "images" / "val"
 
 def command(*arguments: str | Path, ms: float = 0.0) -> list[str]:
     program = [sys.executable, "-m", "tests.cli.run_with_stand_ins", str(ms), "-"]
-    return [*program, "run", "--model", "x", *BACKEND, *map(str, arguments)]
+    return [*program, "run", "x.rknn", *BACKEND, *map(str, arguments)]
 
 
 def run(*arguments: str | Path, ms: float = 0.0, failing: str = "-") -> subprocess.CompletedProcess[str]:
     with stand_in_network(ms, failing):
-        return rkdeploy("run", "--model", "x", *BACKEND, *arguments)
+        return rkdeploy("run", "x.rknn", *BACKEND, *arguments)
 
 
 def write_video(path: Path, count: int) -> Path:
@@ -51,10 +51,10 @@ def frame_count(path: Path) -> int:
 
 
 def test_a_lone_model_file_is_named_before_a_missing_source(tmp_path: Path) -> None:
-    """No option mends a model without its contract, so that is said also where --source is missing too."""
+    """No option mends a model without its contract, so that is said also where a source is missing too."""
     lone = tmp_path / "x.rknn"
     lone.write_bytes(b"RKNN")
-    result = rkdeploy("run", "--model", lone)
+    result = rkdeploy("run", lone)
     assert result.returncode == 1
     assert "is one file, and a bundle is needed" in result.stderr.replace("\n", " ")
 
@@ -62,7 +62,7 @@ def test_a_lone_model_file_is_named_before_a_missing_source(tmp_path: Path) -> N
 def test_a_video_on_three_contexts(tmp_path: Path) -> None:
     """Every frame of a file goes to both sinks in order; the summary says how fast, and that it is no NPU's figure."""
     video = write_video(tmp_path / "v.avi", 60)
-    result = run("--source", video, "--cores", "0,1,2", "--save", tmp_path / "o", "--jsonl", tmp_path / "o.jsonl", ms=2)
+    result = run(video, "--cores", "0,1,2", "--save", tmp_path / "o", "-o", tmp_path / "o.jsonl", ms=2)
     assert result.returncode == 0, result.stderr
     lines = [json.loads(line) for line in (tmp_path / "o.jsonl").read_text().splitlines()]
     assert [line["frame"] for line in lines] == list(range(60))
@@ -82,7 +82,7 @@ def test_a_signal_ends_it_cleanly(number: signal.Signals, line: str, tmp_path: P
     video = write_video(tmp_path / "v.avi", 3000)
     save, jsonl = tmp_path / "o", tmp_path / "o.jsonl"
     with subprocess.Popen(
-        command("--source", video, "--save", save, "--jsonl", jsonl, ms=5),
+        command(video, "--save", save, "-o", jsonl, ms=5),
         cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
     ) as process:  # fmt: skip
         end = time.monotonic() + 30
@@ -106,7 +106,7 @@ def test_a_signal_ends_it_cleanly(number: signal.Signals, line: str, tmp_path: P
 def test_a_failed_frame_of_a_file_is_told(tmp_path: Path) -> None:
     """The other frames are answered and written; the run says which share failed and why, and is no success."""
     jsonl = tmp_path / "o.jsonl"
-    result = run("--source", write_video(tmp_path / "v.avi", 10), "--jsonl", jsonl, failing="3")
+    result = run(write_video(tmp_path / "v.avi", 10), "-o", jsonl, failing="3")
     assert result.returncode == 1
     assert result.stderr.count("error:") == 1
     assert "rknn_run answered -1" in result.stderr
@@ -118,7 +118,7 @@ def test_a_failed_frame_of_a_file_is_told(tmp_path: Path) -> None:
 
 def test_a_dead_runtime_ends_it(tmp_path: Path) -> None:
     """When every call fails there is one error with the cause, code 1, and no half-written file."""
-    result = run("--source", write_video(tmp_path / "v.avi", 30), "--jsonl", tmp_path / "o.jsonl", failing="all")
+    result = run(write_video(tmp_path / "v.avi", 30), "-o", tmp_path / "o.jsonl", failing="all")
     assert result.returncode == 1
     assert "failed 5 times in a row. The last failure: rknn_run answered -1." in result.stderr
     assert "Traceback" not in result.stderr
@@ -127,7 +127,7 @@ def test_a_dead_runtime_ends_it(tmp_path: Path) -> None:
 
 def test_quiet_and_max_frames(tmp_path: Path) -> None:
     """--quiet leaves nothing but the JSON lines; --max-frames ends after so many."""
-    result = run("--source", write_video(tmp_path / "v.avi", 30), "--jsonl", "-", "--quiet", "--max-frames", "4")
+    result = run(write_video(tmp_path / "v.avi", 30), "--json", "--quiet", "--max-frames", "4")
     assert result.returncode == 0
     assert [json.loads(line)["frame"] for line in result.stdout.splitlines()] == [0, 1, 2, 3]
     assert result.stderr == ""
@@ -135,7 +135,7 @@ def test_quiet_and_max_frames(tmp_path: Path) -> None:
 
 def test_without_sinks_a_line_a_frame() -> None:
     """With nothing to save, each frame is told on stderr."""
-    result = run("--source", VAL / "val_0000.jpg")
+    result = run(VAL / "val_0000.jpg")
     assert result.returncode == 0
     assert "val_0000.jpg [0]: 1 value 7" in result.stderr
     assert result.stdout.startswith("1 frame: 1 value 7\n")
@@ -147,7 +147,7 @@ def test_a_run_that_read_nothing_is_no_success(tmp_path: Path) -> None:
     (tmp_path / "images" / "a.jpg").write_bytes(b"no picture")
     jsonl = tmp_path / "o.jsonl"
     jsonl.write_text("before\n")
-    arguments = ("--source", tmp_path / "images", "--jsonl", jsonl)
+    arguments = (tmp_path / "images", "-o", jsonl)
     result = run(*arguments)
     assert result.returncode == 1
     assert "has a result (1 file could not be read)" in result.stderr
@@ -162,12 +162,12 @@ def test_a_run_that_read_nothing_is_no_success(tmp_path: Path) -> None:
     "arguments",
     [
         [],
-        ["--source", "x.mp4", "--camera", "0"],
-        ["--source", "x.mp4", "--size", "640x480"],
-        ["--source", "x.mp4", "--map-masks"],
+        ["x.mp4", "--camera", "0"],
+        ["x.mp4", "--size", "640x480"],
+        ["x.mp4", "--map-masks"],
         ["--camera", "0", "--size", "big"],
-        ["--source", "x.mp4", "--cores", "a"],
-        ["--source", "x.mp4", "--backend", "tpu"],
+        ["x.mp4", "--cores", "a"],
+        ["x.mp4", "--backend", "tpu"],
         ["--camera", "-1"],
     ],
 )
@@ -185,8 +185,8 @@ def test_known_failures(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("WAYLAND_DISPLAY", raising=False)
     for arguments, says in (
         (["--camera", "63"], "Camera 63 cannot be opened"),
-        (["--source", "rtsp://admin:secret@127.0.0.1:1/x"], 'Stream "rtsp://***@127.0.0.1:1/x" cannot be opened'),
-        (["--source", str(VAL), "--show"], "--show needs a display"),
+        (["rtsp://admin:secret@127.0.0.1:1/x"], 'Stream "rtsp://***@127.0.0.1:1/x" cannot be opened'),
+        ([str(VAL), "--show"], "--show needs a display"),
     ):
         result = subprocess.run(command(*arguments), cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
         assert result.returncode == 1
@@ -200,7 +200,7 @@ def test_record_and_replay(make_shim: Callable[..., Shim], tmp_path: Path) -> No
     """What --record wrote on three contexts, --replay plays on any number, without a runtime: the same JSON."""
     make_shim()
     bundle = write_bundle(tmp_path / "best", recorded=False).folder
-    base = ("run", "--model", bundle, "--source", VAL, "--max-frames", "12", "--jsonl", "-")
+    base = ("run", bundle, VAL, "--max-frames", "12", "--json")
     live = rkdeploy(*base, "--backend", "librknnrt", "--cores", "0,1,2", "--record", tmp_path / "r")
     assert live.returncode == 0, live.stderr
     assert len(live.stdout.splitlines()) == 12
@@ -215,7 +215,7 @@ def test_record_and_replay(make_shim: Callable[..., Shim], tmp_path: Path) -> No
     again = rkdeploy(*base, "--replay", tmp_path / "r", "--record", tmp_path / "r")
     assert again.returncode == 1
     assert "is not empty; a recording needs a folder of its own" in " ".join(again.stderr.split())
-    other = rkdeploy("run", "--model", bundle, "--source", VAL / "val_0050.jpg", "--replay", tmp_path / "r")
+    other = rkdeploy("run", bundle, VAL / "val_0050.jpg", "--replay", tmp_path / "r")
     assert other.returncode == 1
     assert "does not hold this image" in " ".join(other.stderr.split())
     assert rkdeploy(*base, "--replay", tmp_path / "r", "--backend", "librknnrt").returncode == 2
@@ -226,8 +226,8 @@ def test_the_toolkits_interpreter_is_handed_over(tmp_path: Path, command: str) -
     """--toolkit-python names the interpreter of the simulator, as it does for build."""
     bundle = write_bundle(tmp_path / "best").folder
     (bundle.parent / "python").write_text("#!/bin/sh\nexit 3\n")
-    given = ("--toolkit-python", tmp_path / "python", "--backend", "simulator", "--source", VAL / "val_0000.jpg")
-    ran = rkdeploy(*((command, "--model", bundle) if command == "run" else (command, bundle)), *given)
+    given = ("--toolkit-python", tmp_path / "python", "--backend", "simulator", VAL / "val_0000.jpg")
+    ran = rkdeploy(command, bundle, *given)
     assert ran.returncode == 1
     assert str(tmp_path / "python") in "".join(ran.stderr.split("\n  "))
     assert "Traceback" not in ran.stderr
@@ -236,6 +236,6 @@ def test_the_toolkits_interpreter_is_handed_over(tmp_path: Path, command: str) -
 def test_the_simulator_needs_the_record(tmp_path: Path) -> None:
     """A bundle that was made small for a board says what it lacks."""
     bundle = write_bundle(tmp_path / "best", recorded=False).folder
-    ran = rkdeploy("run", "--model", bundle, "--backend", "simulator", "--source", VAL / "val_0000.jpg")
+    ran = rkdeploy("run", bundle, "--backend", "simulator", VAL / "val_0000.jpg")
     assert ran.returncode == 1
     assert "has no build.json" in " ".join(ran.stderr.split())

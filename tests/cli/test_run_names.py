@@ -39,7 +39,7 @@ def folder(tmp_path: Path) -> Path:
 
 def test_bad_names_do_not_end_a_run(folder: Path, tmp_path: Path) -> None:
     """Every image is run, drawn under its own name, and named by its bytes in the JSON lines; two are left out."""
-    result = run("--source", folder, "--save", tmp_path / "o", "--jsonl", tmp_path / "o.jsonl")
+    result = run(folder, "--save", tmp_path / "o", "-o", tmp_path / "o.jsonl")
     assert result.returncode == 0, result.stderr
     assert sorted(os.fsencode(path.name) for path in (tmp_path / "o").iterdir()) == sorted(NAMES)
     text = (tmp_path / "o.jsonl").read_bytes().decode("ascii")
@@ -51,7 +51,7 @@ def test_bad_names_do_not_end_a_run(folder: Path, tmp_path: Path) -> None:
 
 def test_bad_names_on_the_terminal(folder: Path) -> None:
     """A line an image, whatever its name holds: no escape codes, no line of its own for what follows a line feed."""
-    result = run("--source", folder)
+    result = run(folder)
     assert result.returncode == 0, result.stderr
     only_text(result.stdout + result.stderr)
     assert len([line for line in result.stderr.splitlines() if "[0]" in line or ": " in line]) >= len(NAMES)
@@ -65,7 +65,7 @@ def test_bad_names_of_videos_and_folders(name: bytes, tmp_path: Path) -> None:
     place.mkdir()
     video = place / (os.fsdecode(name) + ".avi")
     write_video(tmp_path / "v.avi", 4).rename(video)
-    result = run("--source", video, "--save", place / "o", "--jsonl", place / "o.jsonl")
+    result = run(video, "--save", place / "o", "-o", place / "o.jsonl")
     assert result.returncode == 0, result.stderr
     lines = (place / "o.jsonl").read_text("ascii").splitlines()
     assert [json.loads(line)["frame"] for line in lines] == [0, 1, 2, 3]

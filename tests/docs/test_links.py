@@ -34,10 +34,8 @@ def test_every_page_is_linked_from_the_readme() -> None:
 def test_a_heading_becomes_an_anchor(tmp_path: Path) -> None:
     """As GitHub makes them: lower case, no punctuation, hyphens for spaces."""
     page = tmp_path / "page.md"
-    page.write_text(
-        "# `rkdeploy run`\n## JSON lines (`--jsonl FILE`, `-` for stdout)\n## A lone `.rknn`\n```\n# no\n```\n"
-    )
-    assert _anchors(page) == {"rkdeploy-run", "json-lines---jsonl-file---for-stdout", "a-lone-rknn"}
+    page.write_text("# `rkdeploy run`\n## JSON lines (`--json`, `-o FILE`)\n## A lone `.rknn`\n```\n# no\n```\n")
+    assert _anchors(page) == {"rkdeploy-run", "json-lines---json--o-file", "a-lone-rknn"}
 
 
 def _without_code(text: str) -> str:

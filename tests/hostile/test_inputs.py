@@ -429,7 +429,7 @@ CONTRACTS: dict[str, dict[str, Any]] = {
 def test_contracts_that_cannot_be_are_refused(spec: dict[str, Any], tmp_path: Path) -> None:
     """A contract that contradicts itself, its model or its schema ends in one message, though its hashes hold."""
     make_bundle(tmp_path, spec)
-    arguments = ["run", "--model", "bundle", "--source", image(tmp_path), "--save", "out", "--jsonl", "out/x.jsonl"]
+    arguments = ["run", "bundle", image(tmp_path), "--save", "out", "-o", "out/x.jsonl"]
     assert_refused(run(arguments, tmp_path), tmp_path)
 
 
@@ -505,7 +505,7 @@ BUNDLES: dict[str, Callable[[Path], object]] = {
 def test_broken_bundles_are_refused(change: Callable[[Path], object], tmp_path: Path) -> None:
     """A bundle that was changed, lies or lacks something ends in one message."""
     change(make_bundle(tmp_path))
-    arguments = ["run", "--model", "bundle", "--source", image(tmp_path), "--save", "out"]
+    arguments = ["run", "bundle", image(tmp_path), "--save", "out"]
     assert_refused(run(arguments, tmp_path), tmp_path)
 
 
@@ -513,7 +513,7 @@ def test_broken_bundles_are_refused(change: Callable[[Path], object], tmp_path: 
 def test_a_bundle_cannot_point_outside(file: str, tmp_path: Path) -> None:
     """The model's name in an older bundle's build.json is a name, whatever path it pretends to be."""
     make_bundle(tmp_path, spec={"model": None}, record={"source": {**RECORD["source"], "file": file}})
-    arguments = ["run", "--model", "bundle", "--source", image(tmp_path), "--save", "out"]
+    arguments = ["run", "bundle", image(tmp_path), "--save", "out"]
     assert_refused(run(arguments, tmp_path), tmp_path)
 
 
@@ -521,13 +521,13 @@ def test_a_bundle_cannot_point_outside(file: str, tmp_path: Path) -> None:
 def test_records_are_refused_where_they_are_needed(record: bytes, tmp_path: Path) -> None:
     """A broken build.json ends in one message where an older bundle's model is named by it."""
     fill_with("build.json", record)(make_bundle(tmp_path, spec={"model": None}))
-    assert_refused(run(["run", "--model", "bundle", "--source", image(tmp_path)], tmp_path), tmp_path)
+    assert_refused(run(["run", "bundle", image(tmp_path)], tmp_path), tmp_path)
 
 
 def test_the_bundle_runs_unchanged(tmp_path: Path) -> None:
     """What the tests refuse is their change."""
     make_bundle(tmp_path)
-    outcome = run(["run", "--model", "bundle", "--source", image(tmp_path)], tmp_path)
+    outcome = run(["run", "bundle", image(tmp_path)], tmp_path)
     assert outcome.code == 0, outcome.stderr
 
 
@@ -536,7 +536,7 @@ def test_file_names_cannot_drive_the_terminal(name: str, tmp_path: Path) -> None
     """A frame's file name is printed as text."""
     make_bundle(tmp_path)
     (tmp_path / name).write_bytes((tmp_path / image(tmp_path)).read_bytes())
-    outcome = run(["run", "--model", "bundle", "--source", name if name[0] != "[" else "."], tmp_path)
+    outcome = run(["run", "bundle", name if name[0] != "[" else "."], tmp_path)
     assert outcome.code == 0, outcome.stderr
     assert all(c.isprintable() or c == "\n" for c in outcome.stdout + outcome.stderr)
     assert not any(line.startswith("error:") for line in (outcome.stdout + outcome.stderr).splitlines())
@@ -546,11 +546,9 @@ def test_file_names_cannot_drive_the_terminal(name: str, tmp_path: Path) -> None
     "arguments",
     [
         ["--conf", "person=0.4"], ["--conf", "\x1b[2J=0.4"], ["--conf", "2"], ["--conf", "nan"], ["--conf", "x"],
-        ["--source", "nowhere.jpg"], ["--source", "nowhere/*.jpg"], ["--source", ""], ["--source", "a" * 100_000],
-        ["--source", "broken.mp4"], ["--source", "empty.mp4"], ["--source", "broken.txt"], ["--source", "/dev/zero"],
-        ["--source", "pipe"], ["--source", "0"], ["--source", "ftp://nowhere/"], ["--source", "folder"],
-        ["--source", "\x1b[2J\nerror: owned"], ["--model", "nowhere"], ["--model", "image.png"],
-        ["--save", "image.png"], ["--jsonl", "folder"], ["--jsonl", "/proc/nowhere/x.jsonl"],
+        ["nowhere.jpg"], ["nowhere/*.jpg"], [""], ["a" * 100_000], ["broken.mp4"], ["empty.mp4"], ["broken.txt"],
+        ["/dev/zero"], ["pipe"], ["0"], ["ftp://nowhere/"], ["folder"], ["\x1b[2J\nerror: owned"],
+        ["--save", "image.png"], ["-o", "folder"], ["-o", "/proc/nowhere/x.jsonl"],
     ],
     ids=lambda a: ascii(" ".join(a))[1:40],
 )  # fmt: skip
@@ -562,7 +560,7 @@ def test_run_refuses(arguments: list[str], tmp_path: Path) -> None:
     (tmp_path / "broken.txt").write_bytes(bytes(range(256)))
     (tmp_path / "folder").mkdir()
     os.mkfifo(tmp_path / "pipe")
-    defaults = ["run", "--model", "bundle", "--source", image(tmp_path)]
+    defaults = ["run", "bundle", image(tmp_path)]
     assert_refused(run([*defaults, *arguments], tmp_path), tmp_path)
 
 

@@ -124,7 +124,7 @@ def _most_accurate(there: Sequence[_Candidate]) -> list[str]:
     sizes = list(dict.fromkeys(c.row.variant.input_hw for c in agreed))
     return [
         _best(
-            "Closest to float" + (f" at {hw[0]}x{hw[1]}" if len(sizes) > 1 else ""),
+            "Closest to float" + (f" at {hw[1]}x{hw[0]}" if len(sizes) > 1 else ""),
             [c for c in agreed if c.row.variant.input_hw == hw],
         )
         for hw in sizes

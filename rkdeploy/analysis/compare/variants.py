@@ -28,8 +28,8 @@ class Variant:
 
     @property
     def size(self) -> str:
-        """Height and width as `--imgsz` takes them, `384x640`."""
-        return f"{self.input_hw[0]}x{self.input_hw[1]}"
+        """Width and height as `--imgsz` takes them, `640x384`."""
+        return f"{self.input_hw[1]}x{self.input_hw[0]}"
 
     def __str__(self) -> str:
         return f"{self.target} {self.dtype} {self.size}"
@@ -85,9 +85,9 @@ class VariantOptions(BuildOptions):
 
     @property
     def folder(self) -> Path:
-        """Where the bundle goes: `best-rk3588-int8-384x640`."""
+        """Where the bundle goes: `best-rk3588-int8-640x384`."""
         height, width = self.imgsz or (0, 0)
-        return self.out / f"{self.title}-{self.target}-{self.dtype}-{height}x{width}"
+        return self.out / f"{self.title}-{self.target}-{self.dtype}-{width}x{height}"
 
 
 def build_options(options: CompareOptions, variant: Variant, *, measured: bool) -> VariantOptions:

@@ -20,15 +20,13 @@ from rkdeploy.host.toolkit.error_analysis import LayerError
 
 EXPLANATION_VERSION = 1
 _MAX_BYTES = 64 << 20
-_EXPECTED = (
-    "Give a bundle's folder, or what rkdeploy profile --json, eval --json, explain --json or report -o x.json wrote."
-)
+_EXPECTED = "Give a bundle's folder, or what rkdeploy profile, eval, explain or report wrote with -o x.json."
 _Decoded = TypeVar("_Decoded")
 
 
 @dataclass(frozen=True, slots=True)
 class FoundCause:
-    """A cause in the output of `rkdeploy explain --json`."""
+    """A cause in the output of `rkdeploy explain -o`."""
 
     kind: str
     layer: str
@@ -38,7 +36,7 @@ class FoundCause:
 
 @dataclass(frozen=True, slots=True)
 class FoundExplanation:
-    """What a report takes of the output of `rkdeploy explain --json`."""
+    """What a report takes of the output of `rkdeploy explain -o`."""
 
     bundle: str
     figures_from: str

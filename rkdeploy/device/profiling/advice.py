@@ -174,7 +174,7 @@ def _frames(profile: Profile) -> list[Advice]:
                 "note",
                 f"The frames are noise ({profile.stages.detections_per_frame:.0f} detections a frame): decode and "
                 "non-maximum suppression have less or other work than on your pictures.",
-                "Give your own: --source images/",
+                "Give your own: rkdeploy profile BUNDLE images/",
             )
         )
     if profile.stages.total.count < _MIN_RATE_FRAMES:

@@ -8,12 +8,12 @@ import cv2
 import numpy as np
 
 from rkdeploy.device.profiling.figures import InputFrames
-from rkdeploy.device.stream.sources import open_source
+from rkdeploy.device.stream.sources import open_sources
 from rkdeploy.device.stream.sources.address import is_stream_address
 from rkdeploy.errors import SourceError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
     from numpy.typing import NDArray
 
@@ -36,23 +36,24 @@ def noise(width: int, height: int) -> tuple[Images, InputFrames]:
     return tuple(images), InputFrames("seeded noise", len(images), width, height, is_noise=True)
 
 
-def of_source(text: str) -> tuple[Images, InputFrames]:
-    """The first frames of an image file, folder, pattern, list or video: at most 64, at most 128 MiB, at least one.
+def of_sources(texts: Sequence[str]) -> tuple[Images, InputFrames]:
+    """The first frames of image files, folders, patterns, lists or videos: at most 64, at most 128 MiB, at least one.
 
     Raises:
         SourceError: when it cannot be read, holds no frame, or is a stream, whose own rate would be measured.
     """
-    if is_stream_address(text):
+    if any(is_stream_address(text) for text in texts):
         raise SourceError(
             "A profile needs frames that are there at once, and a stream delivers them at its own rate.",
             "Give images or a video file.",
         )
-    with open_source(text) as frames:
+    source = open_sources(texts)
+    with source as frames:
         images = _taken(frame.image for frame in frames)
     if not images:
-        raise SourceError(f'Source "{text}" holds no frame.')
+        raise SourceError(f'Source "{source.text}" holds no frame.')
     height, width = images[0].shape[:2]
-    return images, InputFrames(text, len(images), width, height, is_noise=False)
+    return images, InputFrames(source.text, len(images), width, height, is_noise=False)
 
 
 def _taken(images: Iterable[NDArray[np.uint8]]) -> Images:

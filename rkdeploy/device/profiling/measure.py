@@ -64,7 +64,7 @@ class ProfileOptions:
     Attributes:
         backend: its name.
         contexts: how many at once, each measured; None takes 1 to the number of NPU cores, and 1 without an NPU.
-        source: images or a video; None takes seeded noise.
+        sources: images or videos; none takes seeded noise.
         frame_wh: size of the noise, pixels.
         limits: of each measurement.
         thresholds: for the decode.
@@ -74,7 +74,7 @@ class ProfileOptions:
 
     backend: str
     contexts: tuple[int, ...] | None = None
-    source: str | None = None
+    sources: tuple[str, ...] = ()
     frame_wh: tuple[int, int] = (1920, 1080)
     limits: Limits = _LIMITS
     thresholds: Thresholds = _THRESHOLDS
@@ -99,7 +99,9 @@ def measure_profile(bundle: Bundle, options: ProfileOptions, progress: Callable[
     name, on_npu_backend = options.backend, options.backend in NPU_BACKENDS
     board = read_board(sysroot)
     present = core_count(board.soc) if board.soc else None
-    images, frames = input_frames.of_source(options.source) if options.source else input_frames.noise(*options.frame_wh)
+    images, frames = (
+        input_frames.of_sources(options.sources) if options.sources else input_frames.noise(*options.frame_wh)
+    )
     network_input = _network_input(images, bundle.spec.input)
     progress("looking at the machine")
     busy, load = busy_share(sysroot, _SETTLE_S)

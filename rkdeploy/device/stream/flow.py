@@ -8,8 +8,8 @@ under one lock, so that the counts always add up:
     captured = waiting + under way + ready + delivered + failed + dropped
 
 For files nothing is dropped: `put` waits for room, and `take` waits while too many tickets are not delivered yet.
-For live sources nothing waits that could be late: the newest frame replaces the one that waits, and a frame that the
-sinks have not come to is replaced by later ones.
+For live sources nothing waits that could be late: the newest frame of a camera replaces the one of the same camera that
+waits, and a frame that the sinks have not come to is replaced by later ones.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ class FrameFlow:
         live: whether the newest frame wins (see the module).
         tickets: how many frames may be under way at once: being worked on, or held back by an earlier one; for files
             those that the sinks have not taken count too.
-        waiting: how many frames may wait to be taken (a live source: 1 is best).
+        waiting: how many frames may wait to be taken; of live sources, how many of each (1 is best).
         ready: how many frames of a live source may wait for the sinks.
     """
 
@@ -94,8 +94,9 @@ class FrameFlow:
                 return False
             self._captured += 1
             self._waiting.append((frame, captured_s))
-            if len(self._waiting) > self._max_waiting:
-                self._waiting.popleft()
+            same = [n for n, (waiting, _) in enumerate(self._waiting) if waiting.origin == frame.origin]
+            if self._live and len(same) > self._max_waiting:
+                del self._waiting[same[0]]
                 self._dropped_before_network += 1
             self._can_take.notify()
             return True

@@ -19,9 +19,11 @@ class Frame:
         source: the image file's path, or what the video or camera was opened as.
         index: running number within the opened source, from 0: the frame of a video, the position in a folder.
         timestamp_ms: time since the start of the source in milliseconds, None where there is no such thing.
+        origin: position of its source among those of the run, from 0.
     """
 
     image: NDArray[np.uint8]
     source: str
     index: int
     timestamp_ms: float | None = None
+    origin: int = 0

@@ -1,4 +1,4 @@
-"""What was found in a frame as plain data for JSON: what `--jsonl` writes and the web view sends.
+"""What was found in a frame as plain data for JSON: what `run --json` writes and the web view sends.
 
 Numbers that are not finite become None, which JSON has as null.
 """

@@ -2,7 +2,7 @@
 
 - `/`: the page
 - `/stream`: multipart/x-mixed-replace of JPEGs
-- `/detections`: server-sent events, the object that --jsonl writes
+- `/detections`: server-sent events, the object that run --json writes
 - `/status`: JSON, what the page shows
 - `/metrics`: Prometheus
 - `/healthz`: 200 while frames come, else 503

@@ -46,7 +46,7 @@ class Found:
     _line: str = field(default="", repr=False)
 
     def line(self, class_names: Sequence[str]) -> str:
-        """As `--jsonl` writes it; made once for all viewers, by the server's thread."""
+        """As `run --json` writes it; made once for all viewers, by the server's thread."""
         if self.detections is not None:
             self._line = json_line(self.source, self.index, self.image_hw, self.detections, class_names)
             self.detections = None  # its masks and maps are a thousand times larger

@@ -36,7 +36,7 @@ def _option(flag: str) -> Callable[[Any], list[str]]:
 
 
 def _size(imgsz: tuple[int, int]) -> list[str]:
-    return ["--imgsz", *(str(side) for side in (imgsz[:1] if imgsz[0] == imgsz[1] else imgsz))]
+    return ["--imgsz", str(imgsz[0]) if imgsz[0] == imgsz[1] else f"{imgsz[1]}x{imgsz[0]}"]
 
 
 def _input(choice: InputChoice) -> list[str]:

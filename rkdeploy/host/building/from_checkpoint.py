@@ -119,7 +119,7 @@ def choose_size(info: ModelInfo, imgsz: tuple[int, int] | None) -> tuple[tuple[i
     if any(n < largest or n % largest for n in imgsz):
         near = tuple(max(largest, round(n / largest) * largest) for n in imgsz)
         raise RkdeployError(
-            f"The input size {imgsz[0]}x{imgsz[1]} (height x width) is no multiple of the largest stride, {largest}.",
-            f"Use --imgsz {near[0]} {near[1]}.",
+            f"The input size {imgsz[1]}x{imgsz[0]} (width x height) is no multiple of the largest stride, {largest}.",
+            f"Use --imgsz {near[1]}x{near[0]}.",
         )
     return imgsz, note

@@ -246,7 +246,7 @@ def _onnx_size(
     if height is not None and width is not None:
         if imgsz is not None and imgsz != (height, width):
             raise GraphError(
-                f'Input "{name}" is fixed at {height}x{width} (height x width), expected {imgsz[0]}x{imgsz[1]} from '
+                f'Input "{name}" is fixed at {width}x{height} (width x height), expected {imgsz[1]}x{imgsz[0]} from '
                 "--imgsz.",
                 f"Leave out --imgsz, or export it at that size: imgsz={imgsz[0]},{imgsz[1]} (Ultralytics), --imgsz "
                 f"{imgsz[0]} {imgsz[1]} (YOLOv5).",
@@ -255,17 +255,17 @@ def _onnx_size(
     if imgsz is not None:
         if any(fixed not in (None, wanted) for fixed, wanted in zip((height, width), imgsz, strict=True)):
             raise GraphError(
-                f'Input "{name}" is {height or "free"} high and {width or "free"} wide, expected {imgsz[0]}x{imgsz[1]} '
-                "(height x width) from --imgsz.",
+                f'Input "{name}" is {width or "free"} wide and {height or "free"} high, expected {imgsz[1]}x{imgsz[0]} '
+                "(width x height) from --imgsz.",
                 "Export it with both axes free: dynamic=True (Ultralytics), --dynamic (YOLOv5).",
             )
         return (imgsz if info is None else choose_size(info, imgsz)[0]), []
     if height is None and width is None and info is not None and info.image_size is not None:
         size, _ = choose_size(info, None)
-        return size, [f"The graph's input size is free; the training size {size[0]}x{size[1]} is used."]
+        return size, [f"The graph's input size is free; the training size {size[1]}x{size[0]} is used."]
     raise GraphError(
-        f'The size of input "{name}" is free ({height or "?"}x{width or "?"}, height x width), expected one size.',
-        "Fix it with --imgsz HEIGHT WIDTH.",
+        f'The size of input "{name}" is free ({width or "?"}x{height or "?"}, width x height), expected one size.',
+        "Fix it with --imgsz WIDTHxHEIGHT.",
     )
 
 

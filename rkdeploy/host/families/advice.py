@@ -83,14 +83,14 @@ def _size(info: ModelInfo, input_hw: tuple[int, int] | None) -> Advice | None:
     return Advice(
         "input size",
         f"An input of {input_hw[1]}x{input_hw[0]}{levels} has {factor:.1f} times the pixels of 640x640, and time grows "
-        "with them. Try --imgsz 640, or one that fits the camera: --imgsz 384 640 for 16:9 saves two fifths.",
+        "with them. Try --imgsz 640, or one that fits the camera: --imgsz 640x384 for 16:9 saves two fifths.",
     )
 
 
 def _multiples(input_hw: tuple[int, int] | None) -> Advice | None:
     if input_hw is None or all(n % 32 == 0 for n in input_hw):
         return None
-    near = " ".join(str(max(32, round(n / 32) * 32)) for n in input_hw)
+    near = "x".join(str(max(32, round(n / 32) * 32)) for n in reversed(input_hw))
     return Advice(
         "input size",
         f"{input_hw[1]}x{input_hw[0]} is no multiple of 32: the deeper layers then have odd sizes, which the NPU pads. "

@@ -159,10 +159,10 @@ def test_every_combination_has_a_row_and_a_bundle(options: CompareOptions, stand
     watcher = Watcher()
     found = compare(options, watcher)
     assert [str(row.variant) for row in found.rows] == [
-        f"{t} {d} {s}" for t in ("rk3588", "rk3576") for d in ("int8", "fp16") for s in ("64x64", "64x96")
+        f"{t} {d} {s}" for t in ("rk3588", "rk3576") for d in ("int8", "fp16") for s in ("64x64", "96x64")
     ]
     assert {p.name for p in options.out.iterdir()} == {
-        f"best-{t}-{d}-{s}" for t in ("rk3588", "rk3576") for d in ("int8", "fp16") for s in ("64x64", "64x96")
+        f"best-{t}-{d}-{s}" for t in ("rk3588", "rk3576") for d in ("int8", "fp16") for s in ("64x64", "96x64")
     }
     assert [str(row.variant) for row in watcher.rows][:2] == ["rk3588 int8 64x64", "rk3576 int8 64x64"]
     assert states(found) == ["built"] * 8
@@ -286,12 +286,12 @@ def test_the_training_size_is_the_default(options: CompareOptions, stand_in: Sta
 
 
 def test_json_on_stdout_is_json_alone(options: CompareOptions, stand_in: StandIn, tmp_path: Path) -> None:
-    """`--json -` prints one document, which says of each figure whether it is predicted or from the simulator."""
+    """`--json` prints one document, which says of each figure whether it is predicted or from the simulator."""
     args = [
         "compare", str(options.model), "--calib", str(options.calib), "--out", str(options.out), "--proof-count", "2",
-        "--target", "rk3588", "--imgsz", "64,64x96",
+        "--target", "rk3588", "--imgsz", "64,96x64",
     ]  # fmt: skip
-    result = CliRunner().invoke(app, [*args, "--json", "-"], catch_exceptions=False)
+    result = CliRunner().invoke(app, [*args, "--json"], catch_exceptions=False)
     assert result.exit_code == 0
     document = json.loads(result.stdout)
     assert document["figures_from"] == {
@@ -301,7 +301,7 @@ def test_json_on_stdout_is_json_alone(options: CompareOptions, stand_in: StandIn
     assert [row["variant"]["input_hw"] for row in document["rows"]] == [[64, 64], [64, 96]]
     assert document["rows"][0]["figures"]["agreement_share"] == 0.99
     file = tmp_path / "c.json"
-    result = CliRunner().invoke(app, [*args, "--json", str(file), "--format", "md"], catch_exceptions=False)
+    result = CliRunner().invoke(app, [*args, "-o", str(file), "--format", "md"], catch_exceptions=False)
     assert result.stdout.startswith("|  | target | dtype |")
     assert [row["state"] for row in json.loads(file.read_text())["rows"]] == ["kept", "kept"]
 
@@ -315,7 +315,7 @@ def test_json_on_stdout_is_json_alone(options: CompareOptions, stand_in: StandIn
         ([str(SAMPLE / "best.pt"), "--target", "rk3588,../x"], "--target is '../x'"),
         ([str(SAMPLE / "best.pt"), "--imgsz", "400,500"], "no multiple of the largest stride"),
         ([str(SAMPLE / "best.pt"), "--calib", str(SAMPLE), "--data", "none.yaml"], '"none.yaml" does not exist'),
-        ([str(SAMPLE / "best.pt"), "--json", "none/c.json"], "there is no folder"),
+        ([str(SAMPLE / "best.pt"), "-o", "none/c.json"], "there is no folder"),
         ([str(SAMPLE / "best.pt"), "--proof-count", "0"], "must be 1 or more"),
     ],
 )

@@ -66,7 +66,7 @@ def test_fp16_says_what_it_rests_on() -> None:
     assert "left out of the fit" not in text
     assert text.count("none a detector") == 1
     assert "Less certain than INT8's: INT8's formula on FP16 layers" in " ".join(text.split())
-    (one,) = json.loads(run("best.pt", "--target", "rk3588", "--dtype", "fp16", "--json", "-")[0])["predictions"]
+    (one,) = json.loads(run("best.pt", "--target", "rk3588", "--dtype", "fp16", "--json")[0])["predictions"]
     assert (one["dtype"], one["coverage"]) == ("fp16", None)
     assert one["low_ms"] < one["time_ms"] < one["high_ms"]
 
@@ -75,11 +75,11 @@ def test_fp16_says_what_it_rests_on() -> None:
 def test_json(tmp_path: Path) -> None:
     """The JSON has the same figures, says that they are predicted, and is the same on stdout and in a file."""
     file = tmp_path / "estimate.json"
-    text, _ = run("best.pt", "--target", "rk3588", "--json", str(file))
-    assert str(file.name) in text
-    stdout, stderr = run("best.pt", "--target", "rk3588", "--json", "-")
+    text, said = run("best.pt", "--target", "rk3588", "-o", str(file))
+    assert "predicted, not measured" in text
+    assert file.name in said
+    stdout, _ = run("best.pt", "--target", "rk3588", "--json")
     assert stdout == file.read_text()
-    assert "predicted" in stderr
     document = json.loads(stdout)
     assert (document["figures_from"], document["input_hw"], document["schema_version"]) == ("predicted", [640, 640], 1)
     (one,) = document["predictions"]
@@ -97,7 +97,7 @@ def test_json(tmp_path: Path) -> None:
         (["."], "is not a bundle"),
         ([str(YOLOR / "main_p6.pt")], "holds the weights of a network that a darknet cfg describes"),
         (["best.onnx", "--cfg", "yolor.cfg"], "needs no darknet cfg"),
-        (["best.pt", "--json", "none/e.json"], "there is no folder"),
+        (["best.pt", "-o", "none/e.json"], "there is no folder"),
     ],
 )
 def test_refusals(args: list[str], said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -113,8 +113,8 @@ def test_weights_only_with_their_cfg(tmp_path: Path, monkeypatch: pytest.MonkeyP
     """A checkpoint of YOLOR's main branch, which holds weights only, is predicted with its darknet cfg."""
     monkeypatch.chdir(tmp_path)
     text, _ = run(
-        str(YOLOR / "main_p6.pt"), "--cfg", str(YOLOR / "main_p6.cfg"), "--target", "rk3588", "--imgsz", "128", "192",
-        "--json", "-",
+        str(YOLOR / "main_p6.pt"), "--cfg", str(YOLOR / "main_p6.cfg"), "--target", "rk3588", "--imgsz", "192x128",
+        "--json",
     )  # fmt: skip
     document = json.loads(text)
     assert document["input_hw"] == [128, 192]
@@ -125,7 +125,7 @@ def test_weights_only_with_their_cfg(tmp_path: Path, monkeypatch: pytest.MonkeyP
 def test_noise_compiles_as_images_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The sample compiled on noise has the layers, cycles and traffic of its real build, which is then used instead."""
     monkeypatch.chdir(tmp_path)
-    args = (str(SAMPLE), "--target", "rk3588", "--json", "-")
+    args = (str(SAMPLE), "--target", "rk3588", "--json")
     fresh = json.loads(run(*args)[0])["predictions"][0]
     assert fresh["compiled_from"].endswith("on noise")
     result = CliRunner().invoke(
@@ -137,11 +137,11 @@ def test_noise_compiles_as_images_do(tmp_path: Path, monkeypatch: pytest.MonkeyP
     bundle = read_bundle(tmp_path / "build/best-rk3588-int8")
     assert bundle.record.compiled is not None
     assert bundle.record.compiled.layers[0].op == "InputOperator"
-    for again in (run(*args), run(str(bundle.folder), "--json", "-")):
+    for again in (run(*args), run(str(bundle.folder), "--json")):
         kept = json.loads(again[0])["predictions"][0]
         assert "best-rk3588-int8" in kept.pop("compiled_from")
         assert kept == {name: value for name, value in fresh.items() if name != "compiled_from"}
-    other = json.loads(run(str(bundle.folder), "--target", "rk3576", "--json", "-")[0])["predictions"][0]
+    other = json.loads(run(str(bundle.folder), "--target", "rk3576", "--json")[0])["predictions"][0]
     assert other["target"] == "rk3576"
     assert other["compiled_from"].endswith("on noise")
     assert msgspec.json.encode(bundle.record.compiled)

@@ -114,10 +114,10 @@ def test_damaged_calibration(damage: Callable[[Path], Path], tmp_path: Path) -> 
 
 def test_command(whole: Bundle) -> None:
     """The command prints the worst layers, or everything as JSON."""
-    run = CliRunner().invoke(app, ["explain", str(whole.folder), "--data", str(SAMPLE), "--images", "1"])
+    run = CliRunner().invoke(app, ["explain", str(whole.folder), "--data", str(SAMPLE), "--count", "1"])
     assert run.exit_code == 0, run.output
     assert "layers that lose most" in run.output
-    run = CliRunner().invoke(app, ["explain", str(whole.folder), "--data", str(SAMPLE), "--images", "1", "--json"])
+    run = CliRunner().invoke(app, ["explain", str(whole.folder), "--data", str(SAMPLE), "--count", "1", "--json"])
     document = json.loads(run.stdout)
     assert {"layers", "ranges", "causes", "schema_version"} <= document.keys()
 

@@ -61,7 +61,7 @@ def test_the_terminals_summary(bundle: Bundle, tmp_path: Path) -> None:
         (("--format", "html"), "", "<!doctype html>"),
         (("--format", "md", "--lang", "zh"), "", "# best-rk3588-int8"),
         (("--json",), "", "{"),
-        (("--json", "-o", "r.txt"), "r.txt", "{"),
+        (("--format", "json", "-o", "r.txt"), "r.txt", "{"),
     ],
 )
 def test_forms(bundle: Bundle, tmp_path: Path, arguments: tuple[str, ...], name: str, begins: str) -> None:
@@ -74,7 +74,7 @@ def test_forms(bundle: Bundle, tmp_path: Path, arguments: tuple[str, ...], name:
     assert text.startswith(begins)
     if name:
         assert result.stdout == ""
-        assert f"Report: {name}" in result.stderr
+        assert f"Written: {name}" in result.stderr
     assert not list(tmp_path.glob(".*partial*"))
     if begins == "{":
         assert json.loads(text)["document"] == "rkdeploy report"

@@ -293,7 +293,7 @@ def test_no_camera_at_all(tmp_path: Path) -> None:
     (tmp_path / "dev").mkdir()
     error = camera_error(0, tmp_path)
     assert "no /dev/video*" in error.message
-    assert "--source rtsp://" in error.hint
+    assert "rtsp://" in error.hint
 
 
 def test_another_camera(tmp_path: Path) -> None:

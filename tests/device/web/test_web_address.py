@@ -7,7 +7,6 @@ import sys
 
 import pytest
 
-from rkdeploy.cli.web_option import with_address
 from rkdeploy.device.web.address import host_of_header, is_loopback, parse_address
 from rkdeploy.errors import RkdeployError
 
@@ -56,23 +55,6 @@ def test_host_header() -> None:
     assert host_of_header("[::1]:8080") == "::1"
     assert host_of_header("localhost:8080, evil") is None
     assert host_of_header("") is None
-
-
-@pytest.mark.parametrize(
-    ("given", "filled"),
-    [
-        (["--web"], ["--web", "127.0.0.1:8080"]),
-        (["--web", "--show"], ["--web", "127.0.0.1:8080", "--show"]),
-        (["--web", "-q"], ["--web", "127.0.0.1:8080", "-q"]),
-        (["--web", "0.0.0.0:1", "-q"], ["--web", "0.0.0.0:1", "-q"]),
-        (["--web=:9000"], ["--web=:9000"]),
-        (["--show"], ["--show"]),
-        ([], []),
-    ],
-)
-def test_a_bare_option(given: list[str], filled: list[str]) -> None:
-    """--web alone, last or before another option, means the default address."""
-    assert with_address(given) == filled
 
 
 def test_a_missing_package_names_the_command() -> None:

@@ -54,7 +54,7 @@ def test_a_single_frame_may_be_larger_than_the_bound() -> None:
 
 
 def test_frames_that_have_been_written_hold_nothing() -> None:
-    """A listener that keeps up has the whole ring; its lines are those of --jsonl, written once."""
+    """A listener that keeps up has the whole ring; its lines are those of run --json, written once."""
     slot = Slot()
     for i in range(RING + 10):
         found = with_map() if i % 2 else with_mask()

@@ -96,7 +96,7 @@ def test_nothing_is_encoded_without_viewers_and_once_for_all() -> None:
 
 
 def test_detections_are_json_lines_as_events() -> None:
-    """Every frame's object arrives in order, the same that --jsonl writes."""
+    """Every frame's object arrives in order, the same that run --json writes."""
     frames = [picture(i, 8) for i in range(20)]
     with view_on() as view, streaming(view, "/detections") as answer:
         assert answer.headers["content-type"].startswith("text/event-stream")
@@ -394,7 +394,7 @@ def test_the_command(number: signal.Signals, tmp_path: Path) -> None:
     for i in range(3000):
         writer.write(np.full((48, 64, 3), i % 200, np.uint8))
     writer.release()
-    arguments = ["run", "--model", "x", "--backend", "onnxruntime", "--source", str(video), "--web", ":0"]
+    arguments = ["run", "x.rknn", str(video), "--backend", "onnxruntime", "--web-address", ":0"]
     with subprocess.Popen(
         [sys.executable, *RUN_SCRIPT, "10", "-", *arguments],
         cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
@@ -418,7 +418,7 @@ def test_an_open_address_without_a_token_ends_the_command(tmp_path: Path) -> Non
     """Exit code 1 and one message, before anything runs."""
     (tmp_path / "x.txt").write_text("")
     source = Path(__file__).parents[3] / "calib_data" / "images" / "val"
-    arguments = ["run", "--model", "x", "--backend", "onnxruntime", "--source", str(source), "--web", "0.0.0.0:0"]
+    arguments = ["run", "x.rknn", str(source), "--backend", "onnxruntime", "--web-address", "0.0.0.0:0"]
     result = subprocess.run(
         [sys.executable, *RUN_SCRIPT, "0", "-", *arguments],
         cwd=ROOT,

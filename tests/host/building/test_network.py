@@ -145,7 +145,7 @@ def test_fork_checkpoint_builds_by_itself() -> None:
 
 @pytest.mark.parametrize("hw", [(96, 64), (128, 160)])
 def test_dynamic_axes_take_imgsz(hw: tuple[int, int]) -> None:
-    """A dynamic graph is fixed at --imgsz, height first, and proven at that size."""
+    """A dynamic graph is fixed at --imgsz and proven at that size."""
     network = open_network(ONNX / "v6_2_dynamic.onnx", imgsz=hw)
     assert network.input_hw == hw
     assert network.head.taps[0].shape[2:] == (hw[0] // 8, hw[1] // 8)
@@ -162,8 +162,8 @@ def test_dynamic_axes_take_the_training_size() -> None:
 @pytest.mark.parametrize(
     ("case", "weights", "imgsz", "message"),
     [
-        ("v7_opset11", None, (96, 96), r"fixed at 64x96 .*expected 96x96 from --imgsz"),
-        ("v6_2_dynamic", None, None, r"is free \(\?x\?, height x width\).*--imgsz HEIGHT WIDTH"),
+        ("v7_opset11", None, (96, 96), r"fixed at 96x64 .*expected 96x96 from --imgsz"),
+        ("v6_2_dynamic", None, None, r"is free \(\?x\?, width x height\).*--imgsz WIDTHxHEIGHT"),
         ("v6_2_dynamic", None, (70, 100), r"no one stride at 70x100"),
         ("v6_2_dynamic", "v6_2_last", (70, 100), r"70x100 .* no multiple of the largest stride, 16"),
         ("v5_dynamic_grid", None, (128, 128), r"cannot run on their 16x16, 8x8, 4x4, 2x2 cells.*--imgsz of the export"),

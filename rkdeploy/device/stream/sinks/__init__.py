@@ -4,26 +4,42 @@ from __future__ import annotations
 
 import re
 import time
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rkdeploy.device.stream.sinks.images import ImagesSink
 from rkdeploy.device.stream.sinks.video import VideoSink
 from rkdeploy.device.stream.sources.image_files import ImageFiles
+from rkdeploy.device.stream.sources.several import parts_of
+from rkdeploy.system.atomic_file import make_folder
 from rkdeploy.system.file_names import readable_name
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from types import TracebackType
 
+    from typing_extensions import Self  # for type checkers only; typing has it from Python 3.11 on
+
+    from rkdeploy.device.postprocess.detections import Detections
+    from rkdeploy.device.stream.frames import Frame
     from rkdeploy.device.stream.sinks.protocol import Sink
     from rkdeploy.device.stream.sources.protocol import Source
 
 
 def open_save_folder(folder: Path, source: Source, class_names: Sequence[str]) -> Sink:
-    """The sink for `--save DIR`: images for image files, one mp4 named like the source for everything that moves.
+    """The sink for `--save DIR`: images for image files, one mp4 named like its source for everything that moves.
 
     Call it when the source is open: a video knows its frame rate only then.
     """
+    parts = parts_of(source)
+    if len(parts) == 1:
+        return _sink_of(folder, source, class_names, set())
+    return SeveralSinks(folder, parts, class_names)
+
+
+def _sink_of(folder: Path, source: Source, class_names: Sequence[str], taken: set[str]) -> Sink:
+    """The sink of one source; `taken` has the names of the videos so far, and gets the new one."""
     if isinstance(source, ImageFiles):
         return ImagesSink(folder, class_names)
     if source.live:
@@ -32,4 +48,67 @@ def open_save_folder(folder: Path, source: Source, class_names: Sequence[str]) -
         stem = f"{'_'.join(words) or 'live'}_{time.strftime('%Y%m%d-%H%M%S')}"
     else:
         stem = readable_name(Path(source.text.partition("?")[0]).stem) or "video"
-    return VideoSink(folder / f"{stem[:120]}.mp4", class_names, source.frames_per_second, keep_time=source.live)
+    name = stem = stem[:120]
+    number = 1
+    while name.casefold() in taken:  # a video of that name from another folder
+        number += 1
+        name = f"{stem}_{number}"
+    taken.add(name.casefold())
+    return VideoSink(folder / f"{name}.mp4", class_names, source.frames_per_second, keep_time=source.live)
+
+
+class SeveralSinks:
+    """What several sources save: one video per video or camera, and one folder of images for all image files.
+
+    A video's sink is opened with its first frame, since its source is open then; of files, it is closed when the next
+    one begins.
+
+    Args:
+        folder: for all of them.
+        parts: the sources, by `Frame.origin`.
+        class_names: of the contract.
+    """
+
+    def __init__(self, folder: Path, parts: Sequence[Source], class_names: Sequence[str]) -> None:
+        self._folder, self._parts, self._class_names = folder, tuple(parts), tuple(class_names)
+        self._taken: set[str] = set()
+        self._videos: dict[int, Sink] = {}
+        self._images: Sink | None = None
+        self._open = ExitStack()  # the videos; nothing of the images stays open
+
+    def __enter__(self) -> Self:
+        make_folder(self._folder)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._open.__exit__(kind, error, trace)
+
+    def write(self, frame: Frame, detections: Detections) -> None:
+        """Draw one frame into what its source has.
+
+        Raises:
+            RkdeployError: see `ImagesSink` and `VideoSink`.
+        """
+        self._sink(frame.origin).write(frame, detections)
+
+    def _sink(self, origin: int) -> Sink:
+        part = self._parts[origin]
+        if isinstance(part, ImageFiles):
+            if self._images is None:
+                self._images = _sink_of(self._folder, part, self._class_names, self._taken)
+                self._images.__enter__()
+            return self._images
+        if origin not in self._videos:
+            self._close_ended()
+            sink = _sink_of(self._folder, part, self._class_names, self._taken)
+            self._videos[origin] = self._open.enter_context(sink)
+        return self._videos[origin]
+
+    def _close_ended(self) -> None:
+        """Put the videos of files in place that have ended: files come one after the other."""
+        if any(part.live for part in self._parts) or not self._videos:
+            return
+        self._open.close()
+        self._videos.clear()

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 _PROBE = 'import cv2; cv2.namedWindow("rkdeploy"); cv2.waitKey(1)'
 _PROBE_TIMEOUT_S = 30
 _ESCAPE = 27
-_ELSE = "Save a video (--save DIR) or JSON lines (--jsonl FILE) instead."
+_ELSE = "Save a video (--save DIR) or JSON lines (-o FILE) instead."
 
 
 class WindowSink:

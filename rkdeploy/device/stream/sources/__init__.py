@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,12 +15,13 @@ from rkdeploy.device.stream.sources.image_files import (
     images_of_glob,
 )
 from rkdeploy.device.stream.sources.network import NetworkStream
+from rkdeploy.device.stream.sources.several import combined
 from rkdeploy.device.stream.sources.video import VIDEO_SUFFIXES, VideoFile
 from rkdeploy.errors import SourceError
 from rkdeploy.images.file import IMAGE_SUFFIXES, is_image_name, paths_in_list
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from rkdeploy.device.stream.sources.protocol import Source
 
@@ -28,6 +30,30 @@ _FORMS = (
     'Give an image file, a folder of images, a pattern in quotes ("images/*.jpg"), a list file (.txt, one path a '
     "line), a video file, or the address of a stream (rtsp://...). A camera is --camera 0."
 )
+
+
+def open_sources(
+    texts: Sequence[str],
+    cameras: Sequence[Source] = (),
+    on_unreadable: Callable[[SourceError], None] | None = None,
+    notify: Callable[[str], None] | None = None,
+) -> Source:
+    """Find what the texts name, as `open_source` does, and put it together with cameras into one source.
+
+    Args:
+        texts: sources; image files that follow each other become one source of images.
+        cameras: not entered.
+        on_unreadable: see `open_source`.
+        notify: see `open_source`.
+
+    Raises:
+        SourceError: when one names nothing that can be read, or files and live sources are mixed.
+    """
+    found = [open_source(text, on_unreadable, notify) for text in texts]
+    if len(found) > 1 and all(isinstance(one, ImageFiles) for one in found):
+        paths = tuple(chain.from_iterable(one.paths for one in found if isinstance(one, ImageFiles)))
+        return ImageFiles(f"{texts[0]} and {len(texts) - 1} more", paths, on_unreadable)
+    return combined([*found, *cameras])
 
 
 def open_source(

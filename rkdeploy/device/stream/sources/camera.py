@@ -89,7 +89,7 @@ def camera_error(number: int, sysroot: Path = Path("/")) -> SourceError:
         return SourceError(
             f"Camera {number} cannot be opened: there is no camera device (no /dev/video*).",
             "Is it plugged in? See `dmesg | tail`. In a container, pass the device in (docker run --device "
-            f"{name}). A network camera is given by its address: --source rtsp://...",
+            f"{name}). A network camera is given by its address: rtsp://...",
         )
     if device.name not in present:
         listed = ", ".join(f"/dev/{one}" for one in present[:12])

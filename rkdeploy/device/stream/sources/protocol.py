@@ -20,14 +20,17 @@ class Source(Protocol):
             header says.
         frames_per_second: of a video or camera, None for images.
         live: whether frames are lost when nobody takes them: a camera or stream, not a file.  Known once it is open.
-        reconnects: how often a lost source was opened again since it was entered.
     """
 
     text: str
     frame_count: int | None
     frames_per_second: float | None
     live: bool
-    reconnects: int
+
+    @property
+    def reconnects(self) -> int:
+        """How often a lost source was opened again since it was entered."""
+        ...
 
     def __enter__(self) -> Iterator[Frame]:
         """Open it.  The frames end with the source; reading one may raise SourceError."""
