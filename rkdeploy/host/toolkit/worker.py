@@ -1,8 +1,8 @@
 """The child process in which the vendor's toolkit runs.  Started by `rkdeploy.host.toolkit.toolkit`, never by hand.
 
 A standalone script, run by its path with the interpreter that has rknn-toolkit2, which need not be rkdeploy's own: it
-imports the standard library, `files.py` next to it, and (late) numpy and the toolkit with what the toolkit
-itself requires.
+imports the standard library, `files.py` and `late_torch.py` next to it, and (late) numpy and the toolkit with what the
+toolkit itself requires.
 
     python worker.py REQUEST_FD RESPONSE_FD WORK_DIR
 
@@ -48,10 +48,16 @@ if TYPE_CHECKING or __name__ != "__main__":
     from collections.abc import Callable
 
     from rkdeploy.host.toolkit import files as toolkit_files
+    from rkdeploy.host.toolkit import late_torch
 else:
-    _SPEC = spec_from_file_location("toolkit_files", f"{_HERE}/files.py")
-    toolkit_files = module_from_spec(_SPEC)
-    _SPEC.loader.exec_module(toolkit_files)
+
+    def _next_to_this(name: str) -> Any:
+        spec = spec_from_file_location(f"toolkit_{name}", f"{_HERE}/{name}.py")
+        module = module_from_spec(spec)
+        spec.loader.exec_module(module)
+        return module
+
+    toolkit_files, late_torch = _next_to_this("files"), _next_to_this("late_torch")
 
 FRAME = struct.Struct(">II")  # bytes of JSON, bytes of payload
 # Where the toolkit's traceback ends when one of its graph optimizations fails.  In 2.5.0 the one that makes attention a
@@ -400,7 +406,9 @@ def start_toolkit() -> tuple[Worker | None, dict[str, Any]]:
     started = time.monotonic()
     try:
         import numpy as np  # noqa: F401 - is it there at all
-        from rknn.api import RKNN
+
+        with late_torch.LateTorch().stand_ins():
+            from rknn.api import RKNN
     except (Exception, SystemExit) as error:  # noqa: BLE001 - a broken installation raises anything
         answer = failure(error)
         answer["error"]["call"] = "import"
