@@ -19,6 +19,16 @@ from tests.board.shim import Shim, build_shim
 from tests.longest_first import Recorder, sort_by_seconds
 from tests.shared_bundles import shared_bundle
 
+# One test process per core: more threads below it only wait for each other, and memory that is returned at once is
+# asked for again at once.  The workers of pytest-xdist and all processes that tests start inherit these.
+for _name, _value in {
+    "OMP_NUM_THREADS": "1",
+    "OPENBLAS_NUM_THREADS": "1",
+    "MALLOC_MMAP_THRESHOLD_": "268435456",
+    "MALLOC_TRIM_THRESHOLD_": "268435456",
+}.items():
+    os.environ.setdefault(_name, _value)
+
 # Typer makes its parser of all commands anew for each call, which takes longer than most commands do.
 typer.main.get_command = functools.cache(typer.main.get_command)
 

@@ -28,6 +28,7 @@ EXTRAS = {
     "doctor/trials.py": ("graph", "eval", "report", "web"),  # it tries them all
     "host/toolkit/worker.py": ("toolkit",),
     "host/toolkit/files.py": ("toolkit", "graph"),
+    "host/toolkit/late_torch.py": ("toolkit",),
 }
 """Folder or file below the package -> the extras whose packages it may import besides the base's."""
 LOOSE = {

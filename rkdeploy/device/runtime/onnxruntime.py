@@ -61,6 +61,7 @@ class OnnxRuntime:
         require_file(self._onnx)
         options = onnxruntime.SessionOptions()
         options.log_severity_level = _FATAL_ONLY
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # others need the cores
         try:
             session = onnxruntime.InferenceSession(str(self._onnx), options, providers=["CPUExecutionProvider"])
         except Exception as error:  # its exceptions share no base class

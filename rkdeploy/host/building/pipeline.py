@@ -16,7 +16,6 @@ import cv2
 import numpy as np
 import onnx
 import onnxruntime
-import onnxsim
 from numpy.typing import NDArray
 
 from rkdeploy import __version__
@@ -398,6 +397,8 @@ def _calibration_record(calibration: CalibrationSet | None) -> CalibrationRecord
 
 def _host() -> dict[str, str]:
     """Python and the packages that took part.  Their own word, since one module may come from several distributions."""
+    import onnxsim  # not above: `simplify.py` imports it first, and quicker
+
     modules = (np, cv2, onnx, onnxsim, onnxruntime)
     versions = {m.__name__: str(getattr(m, "__version__", "unknown")) for m in modules}
     return {"python": platform.python_version(), "machine": platform.machine()} | versions

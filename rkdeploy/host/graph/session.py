@@ -35,6 +35,7 @@ class Session:
         if not optimized:
             options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
         options.log_severity_level = 4  # its failures come as exceptions
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # waiting threads burn a core each
         try:
             self._session = onnxruntime.InferenceSession(
                 model.SerializeToString(),

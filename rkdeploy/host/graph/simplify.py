@@ -2,13 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import cast
 
 import onnx
-import onnxsim
 
 from rkdeploy.errors import GraphError
 from rkdeploy.host.graph.session import reason
+
+
+@contextmanager
+def _absent(package: str) -> Iterator[None]:
+    """Let `import package` raise ImportError within this context, unless it is imported already."""
+    if package in sys.modules:
+        yield
+        return
+    modules = cast("dict[str, object]", sys.modules)
+    modules[package] = None
+    try:
+        yield
+    finally:
+        del modules[package]
+
+
+with _absent("sympy"):  # optional in onnxsim, for tables that it prints; its import takes longer than a simplification
+    import onnxsim
 
 # Moves a Pad of zeros into the MaxPool behind it, which pads with minus infinity (onnxsim issue 290, seen in 0.4.36).
 _WRONG_PASSES = ["fuse_pad_into_pool"]
