@@ -26,6 +26,17 @@ class RkdeployError(Exception):
     def __str__(self) -> str:
         return f"{self.message} {self.hint}".strip()
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle by attributes: a subclass may take other arguments than these two."""
+        return _unpickled, (type(self), dict(vars(self)))
+
+
+def _unpickled(kind: type[RkdeployError], attributes: dict[str, Any]) -> RkdeployError:
+    """The error that another process raised."""
+    error = kind.__new__(kind)
+    vars(error).update(attributes)
+    return error
+
 
 class CheckpointError(RkdeployError):
     """A checkpoint that cannot be read, or that names something which is not plain model data."""

@@ -11,7 +11,6 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import glob
-import hashlib
 import os
 import re
 import shutil
@@ -25,6 +24,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from rkdeploy.contract.chips import platform_of
+from rkdeploy.contract.file_hash import sha256_of
 from rkdeploy.contract.record import RECORD_VERSION, BuildRecord
 from rkdeploy.contract.spec import SCHEMA_VERSION, ModelSpec, NpuModel
 from rkdeploy.errors import BundleError, shown
@@ -329,16 +329,8 @@ def _files(folder: Path) -> list[Path]:
     return sorted(p for p in folder.rglob("*") if p.is_file() and p.name != SUMS)
 
 
-def _sha256(path: Path) -> str:
-    with path.open("rb") as stream:
-        digest = hashlib.sha256()
-        while block := stream.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
-
-
 def _write_sums(folder: Path) -> None:
-    lines = [f"{_sha256(p)}  {p.relative_to(folder).as_posix()}\n" for p in _files(folder)]
+    lines = [f"{sha256_of(p)}  {p.relative_to(folder).as_posix()}\n" for p in _files(folder)]
     (folder / SUMS).write_bytes(os.fsencode("".join(lines)))  # names as the file system has them
 
 
@@ -362,7 +354,7 @@ def _check_sums(folder: Path) -> frozenset[str]:
         path = folder / name
         if not path.is_file():
             raise BundleError(f'"{folder}" lacks "{name}", which {SUMS} lists.', _REBUILD)
-        found = _sha256(path)
+        found = sha256_of(path)
         if found != digest:
             raise BundleError(
                 f'"{path}" has SHA-256 {found[:12]}..., expected {digest[:12]}...: it changed after the build.',

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass, field, replace
@@ -10,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from rkdeploy.contract.accuracy import AccuracyReport, Evaluation
+from rkdeploy.contract.file_hash import sha256_of
 from rkdeploy.datasets.open_data import open_data
 from rkdeploy.datasets.truth import DataError
 from rkdeploy.device.postprocess.thresholds import DEFAULT_CONFIDENCE, Thresholds
@@ -110,7 +110,7 @@ def evaluate(bundle: Bundle, options: EvaluationOptions, progress: Progress) -> 
         from_coco=data.from_coco,
         evaluations=evaluations,
         notes=data.notes,
-        model_sha256=hashlib.sha256(bundle.rknn.read_bytes()).hexdigest() if bundle.rknn.is_file() else None,
+        model_sha256=sha256_of(bundle.rknn) if bundle.rknn.is_file() else None,
     )
 
 

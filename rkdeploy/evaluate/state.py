@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Final
 
 from rkdeploy import __version__
 from rkdeploy.contract.bundle import SUMS
+from rkdeploy.contract.file_hash import sha256_of
 from rkdeploy.errors import RkdeployError
 from rkdeploy.evaluate.predictions import Prediction, decoded, encoded
 from rkdeploy.system.atomic_file import write_atomically
@@ -80,7 +81,7 @@ def open_store(
     Raises:
         RkdeployError: when the folder cannot be made, or is something else.
     """
-    build = hashlib.sha256((bundle.folder / SUMS).read_bytes()).hexdigest()
+    build = sha256_of(bundle.folder / SUMS)
     about = {
         "format": _FORMAT,
         "rkdeploy": __version__,

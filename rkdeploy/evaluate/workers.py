@@ -123,11 +123,4 @@ def _work(pipe: Connection[Any, Any], index: int, network: Network, count: int) 
             serve(pipe, count, handle)
     except RkdeployError as error:
         with contextlib.suppress(OSError):  # this evaluation was stopped
-            # As plain text: an error with a second argument does not survive pickling.
-            pipe.send(_plain(error))
-
-
-def _plain(error: RkdeployError) -> RkdeployError:
-    plain = RkdeployError(f"{error.message} {error.hint}".strip())
-    plain.__cause__ = None
-    return plain
+            pipe.send(error)

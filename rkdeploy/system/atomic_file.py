@@ -59,11 +59,7 @@ def write_atomically(target: Path, data: bytes, *, clear: bool = True) -> None:
             return
         if clear:
             clear_partials(target.parent, target)
-        partial = PartialFile(target)
-        try:
-            partial.path.write_bytes(data)
-            partial.commit()
-        finally:
-            partial.discard()
+        with PartialFile(target) as partial:
+            partial.write_bytes(data)
     except OSError as error:
         raise RkdeployError(f'"{target}" cannot be written: {error.strerror}.') from error

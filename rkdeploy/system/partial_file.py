@@ -13,6 +13,7 @@ import secrets
 import stat
 from contextlib import suppress
 from pathlib import Path
+from types import TracebackType
 
 _NAME = re.compile(r"\.(?P<stem>.*)\.[0-9a-f]{8}\.partial(?P<suffix>(?:\.[^.]*)?)", re.DOTALL)
 _MAX_STEM_BYTES = 200  # of 255 that a file's name may have
@@ -20,6 +21,8 @@ _MAX_STEM_BYTES = 200  # of 255 that a file's name may have
 
 class PartialFile:
     """A fresh file, made and locked; it becomes its target or goes.
+
+    As a context manager it becomes its target when the context is left, and goes where that is by an exception.
 
     Args:
         target: what it is written for; it has the same ending (writers choose a format by it).
@@ -39,6 +42,17 @@ class PartialFile:
             if _lock(self._descriptor) is not False and self._is_there():
                 return
             os.close(self._descriptor)  # another run took it for left over, in the moment before it was locked
+
+    def __enter__(self) -> Path:
+        return self.path
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if kind is None:
+            self.commit()
+        else:
+            self.discard()
 
     def commit(self) -> None:
         """Give it its target's name.

@@ -114,3 +114,16 @@ def test_the_longest_name_can_be_written(tmp_path: Path) -> None:
     target = tmp_path / ("\u87ba" * 83 + "a.json")
     write_atomically(target, b"{}")
     assert [p.name for p in tmp_path.iterdir()] == [target.name]
+
+
+def test_a_context_commits_or_discards(tmp_path: Path) -> None:
+    """The file is there under its name when the context is left, and not at all after an exception."""
+    target = tmp_path / "a.json"
+    with PartialFile(target) as partial:
+        partial.write_bytes(b"whole")
+        assert not target.exists()
+    assert target.read_bytes() == b"whole"
+    with pytest.raises(UnicodeEncodeError), PartialFile(target) as partial:
+        partial.write_text("half \ud800")
+    assert target.read_bytes() == b"whole"
+    assert [path.name for path in tmp_path.iterdir()] == ["a.json"]

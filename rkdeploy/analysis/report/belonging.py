@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from rkdeploy.contract.file_hash import sha256_of
 from rkdeploy.errors import RkdeployError, shown
 
 if TYPE_CHECKING:
@@ -37,20 +37,16 @@ class Candidate:
     path: Path
 
 
-def sha256_of(bundle: Bundle) -> str:
-    """Of the bundle's `.rknn`.
+def model_sha256_of(bundle: Bundle) -> str:
+    """SHA-256 of the bundle's `.rknn`.
 
     Raises:
         RkdeployError: it cannot be read.
     """
     try:
-        with bundle.rknn.open("rb") as stream:
-            digest = hashlib.sha256()
-            while block := stream.read(1 << 20):
-                digest.update(block)
+        return sha256_of(bundle.rknn)
     except OSError as error:
         raise RkdeployError(f'Cannot read "{bundle.rknn}": {error.strerror}.') from error
-    return digest.hexdigest()
 
 
 def owner_of_profile(profile: Profile, path: Path, bundles: Sequence[Candidate]) -> int | None:

@@ -12,10 +12,10 @@ from rkdeploy.analysis.origin import origin_of_profile, simulator
 from rkdeploy.analysis.report import verdicts
 from rkdeploy.analysis.report.belonging import (
     Candidate,
+    model_sha256_of,
     owner_of_evaluation,
     owner_of_explanation,
     owner_of_profile,
-    sha256_of,
 )
 from rkdeploy.analysis.report.bundle_part import (
     accuracy_facts,
@@ -93,7 +93,7 @@ def _sorted(documents: Sequence[Document]) -> list[_Parts]:
     for document in documents:
         if isinstance(document.content, Bundle):
             bundle = document.content
-            candidate = Candidate(bundle.folder.resolve().name, sha256_of(bundle), bundle, document.path)
+            candidate = Candidate(bundle.folder.resolve().name, model_sha256_of(bundle), bundle, document.path)
             found.append(_Parts(candidate, bundle=bundle))
     bundles = [one.candidate for one in found]
     for document in documents:

@@ -274,7 +274,7 @@ def _toolkit_version() -> str | RkdeployError:
             with Toolkit(log=Path(folder) / "toolkit.log") as toolkit:
                 return toolkit.version
         except ToolkitError as error:
-            return _plain(error)
+            return error
 
 
 def _run(job: TrialJob, function: TrialFunction, *blocks: bytes) -> TrialOutcome:
@@ -299,10 +299,3 @@ def _own_folder() -> Path:
     folder = Path(get_worker().local_directory) / _FOLDER
     folder.mkdir(parents=True, exist_ok=True)
     return folder
-
-
-def _plain(error: RkdeployError) -> RkdeployError:
-    """An error that survives pickling, its second argument too."""
-    plain = RkdeployError(f"{error.message} {error.hint}".strip())
-    plain.__cause__ = None
-    return plain

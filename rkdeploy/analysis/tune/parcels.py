@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 
+from rkdeploy.contract.file_hash import sha256_of
 from rkdeploy.errors import RkdeployError
 
 MAX_PARCEL_BYTES = 1 << 30
@@ -42,23 +43,20 @@ class ParcelStore:
         Raises:
             RkdeployError: when it cannot be written.
         """
-        partial = Path(tempfile.mkdtemp(prefix=".parcel-", dir=self.folder))
         named: list[str] = []
         try:
-            yield partial, named
-            name = _name_of(partial)
-            if name in self:
-                shutil.rmtree(partial)
-            else:
-                partial.rename(self.path(name))
-            named.append(name)
+            with self._partial() as place:
+                partial = Path(place)
+                yield partial, named
+                name = _name_of(partial)
+                if name not in self:
+                    partial.rename(self.path(name))
+                named.append(name)
         except OSError as error:
             raise RkdeployError(
                 f'The inputs of the trials cannot be written to "{self.folder}": {error.strerror or error}.',
                 "Let TMPDIR name a folder with more room, or use fewer images (--count).",
             ) from error
-        finally:
-            shutil.rmtree(partial, ignore_errors=True)
 
     def packed(self, name: str) -> bytes:
         """A parcel as one block of bytes.
@@ -93,9 +91,8 @@ class ParcelStore:
         if name in self:
             return
         self.folder.mkdir(parents=True, exist_ok=True)
-        partial = Path(tempfile.mkdtemp(prefix=".parcel-", dir=self.folder))
         try:
-            with zipfile.ZipFile(io.BytesIO(block)) as archive:
+            with self._partial() as partial, zipfile.ZipFile(io.BytesIO(block)) as archive:
                 entries = archive.infolist()
                 if sum(entry.file_size for entry in entries) > MAX_PARCEL_BYTES or any(
                     PurePosixPath(entry.filename).is_absolute() or ".." in PurePosixPath(entry.filename).parts
@@ -103,17 +100,19 @@ class ParcelStore:
                 ):
                     raise RkdeployError("The inputs of a trial are no parcel of rkdeploy's.")
                 archive.extractall(partial)
-            if _name_of(partial) != name:
-                raise _damaged()
-            if name not in self:  # another thread of this worker may have been faster
-                partial.rename(self.path(name))
+                if _name_of(Path(partial)) != name:
+                    raise _damaged()
+                if name not in self:  # another thread of this worker may have been faster
+                    Path(partial).rename(self.path(name))
         except zipfile.BadZipFile as error:
             raise _damaged() from error
         except OSError as error:
             if name not in self:
                 raise RkdeployError(f'"{self.folder}" cannot be written: {error.strerror or error}.') from error
-        finally:
-            shutil.rmtree(partial, ignore_errors=True)
+
+    def _partial(self) -> tempfile.TemporaryDirectory[str]:
+        """A folder to fill, in the one that it is renamed into; removed where it was not."""
+        return tempfile.TemporaryDirectory(prefix=".parcel-", dir=self.folder, ignore_cleanup_errors=True)
 
 
 def _damaged() -> RkdeployError:
@@ -128,11 +127,5 @@ def _name_of(folder: Path) -> str:
     """A hash of the files' names and contents."""
     whole = hashlib.sha256()
     for file in _files(folder):
-        with file.open("rb") as stream:
-            digest = hashlib.file_digest(stream, "sha256") if hasattr(hashlib, "file_digest") else None
-            if digest is None:  # Python 3.10
-                digest = hashlib.sha256()
-                while data := stream.read(1 << 20):
-                    digest.update(data)
-        whole.update(f"{file.relative_to(folder).as_posix()}\0{digest.hexdigest()}\n".encode())
+        whole.update(f"{file.relative_to(folder).as_posix()}\0{sha256_of(file)}\n".encode())
     return whole.hexdigest()[:_NAME_DIGITS]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import platform
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, replace
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from rkdeploy import __version__
+from rkdeploy.contract.file_hash import sha256_of
 from rkdeploy.device.postprocess.thresholds import Thresholds
 from rkdeploy.device.profiling import input_frames
 from rkdeploy.device.profiling.advice import advise
@@ -152,7 +152,7 @@ def measure_profile(bundle: Bundle, options: ProfileOptions, progress: Callable[
         created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
         rkdeploy_version=__version__,
         bundle=bundle.folder.resolve().name,
-        model_sha256=_sha256(bundle.rknn),
+        model_sha256=_sha256_if_readable(bundle.rknn),
         backend=name,
         figures_from=figures_from,
         on_npu=on_npu_backend and board.soc is not None and sysroot == Path("/"),
@@ -284,8 +284,8 @@ def _versions(bundle: Bundle, board: Board, sysroot: Path, figures_from: str) ->
     )
 
 
-def _sha256(path: Path) -> str | None:
+def _sha256_if_readable(path: Path) -> str | None:
     try:
-        return hashlib.sha256(path.read_bytes()).hexdigest()
+        return sha256_of(path)
     except OSError:
         return None

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import onnx
 
+from rkdeploy.contract.file_hash import sha256_of
 from rkdeploy.errors import RkdeployError
-from rkdeploy.host.building.network import Network, sha256_of
+from rkdeploy.host.building.network import Network
 from rkdeploy.host.checkpoint import read_checkpoint
 from rkdeploy.host.export.emission import StemForm
 from rkdeploy.host.export.exported import Exported

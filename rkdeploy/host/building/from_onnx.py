@@ -9,12 +9,13 @@ from pathlib import Path
 import numpy as np
 import onnx
 
+from rkdeploy.contract.file_hash import sha256_of
 from rkdeploy.contract.spec import Anchors, InputSpec, Task
 from rkdeploy.errors import GraphError, RkdeployError, shown
 from rkdeploy.host.building.from_checkpoint import choose_size
 from rkdeploy.host.building.given_anchors import GIVEN, anchors_of_levels
 from rkdeploy.host.building.graph_kind import find_named_head, require_image_model
-from rkdeploy.host.building.network import Network, describe_anchors, sha256_of
+from rkdeploy.host.building.network import Network, describe_anchors
 from rkdeploy.host.building.raw_outputs import NOT_A_PAIR, completed, matching_export, note_of_unproven
 from rkdeploy.host.checkpoint import read_checkpoint
 from rkdeploy.host.families import ultralytics, yolop, yolov5

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import msgspec
 import onnx
 
-from rkdeploy.host.building.network import sha256_of
+from rkdeploy.contract.file_hash import sha256_of
 
 if TYPE_CHECKING:
     from rkdeploy.datasets.calibration import CalibrationImage, CalibrationSet

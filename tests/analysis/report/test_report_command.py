@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from rkdeploy.analysis.report.belonging import sha256_of
+from rkdeploy.analysis.report.belonging import model_sha256_of
 from rkdeploy.contract.bundle import Bundle
 from tests.analysis.report.report_samples import UNKNOWN, make_bundle, profile, write
 from tests.command_line import rkdeploy
@@ -166,7 +166,7 @@ def test_without_jinja2(bundle: Bundle, tmp_path: Path) -> None:
     )
     script = tmp_path / "run.py"
     script.write_text(blocked)
-    file = write(tmp_path / "p.json", profile(sha256=sha256_of(bundle)))
+    file = write(tmp_path / "p.json", profile(sha256=model_sha256_of(bundle)))
 
     def run(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
         command = [sys.executable, str(script), "report", *map(str, arguments)]

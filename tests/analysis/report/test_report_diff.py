@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from rkdeploy.analysis.page.blocks import Note, Table
-from rkdeploy.analysis.report.belonging import sha256_of
+from rkdeploy.analysis.report.belonging import model_sha256_of
 from rkdeploy.analysis.report.diff.compare import compare, compare_paths
 from rkdeploy.analysis.report.diff.compose import compose_diff
 from rkdeploy.analysis.report.diff.limits import Limit, parse_limits, require_limits
@@ -139,7 +139,7 @@ def test_measured_times_that_scatter(tmp_path: Path) -> None:
 def test_predicted_is_never_judged_against_measured(tmp_path: Path) -> None:
     """A bundle with a board's profile of itself: both times are shown with their origin, neither is better."""
     bundle = make_bundle(tmp_path / INT8)
-    file = write(tmp_path / "p.json", profile(sha256=sha256_of(bundle)))
+    file = write(tmp_path / "p.json", profile(sha256=model_sha256_of(bundle)))
     found = compare_paths(bundle.folder, file)
     times = [one for one in found.changes if one.group == "time"]
     assert [one.judgment for one in times] == ["not_comparable"]
@@ -158,7 +158,7 @@ def test_with_a_measurement_on_both_sides(tmp_path: Path) -> None:
     bundle = make_bundle(tmp_path / INT8)
     sides = []
     for name, factor in (("a", 1.0), ("b", 1.2)):
-        file = write(tmp_path / f"{name}.json", replace(slower(factor), model_sha256=sha256_of(bundle)))
+        file = write(tmp_path / f"{name}.json", replace(slower(factor), model_sha256=model_sha256_of(bundle)))
         sides.append(tmp_path / f"{name}-report.json")
         sides[-1].write_text(json_text(gather([bundle.folder, file], pictures=False)))
     found = compare_paths(*sides)
@@ -368,7 +368,7 @@ def test_every_change_has_its_words(tmp_path: Path, lang: str) -> None:
     sides = []
     for dtype, factor in (("int8", 1.0), ("fp16", 1.5)):
         bundle = make_bundle(tmp_path / dtype, dtype)
-        one = replace(slower(factor), model_sha256=sha256_of(bundle), versions=replace(
+        one = replace(slower(factor), model_sha256=model_sha256_of(bundle), versions=replace(
             profile().versions, runtime=dtype))  # fmt: skip
         sides.append(gather([bundle.folder, write(tmp_path / f"{dtype}.json", one)], pictures=False).models[0])
     page = compose_diff(compare(*sides), "zh" if lang == "zh" else "en")

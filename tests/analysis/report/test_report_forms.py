@@ -17,7 +17,7 @@ from rkdeploy.analysis.page.blocks import moment
 from rkdeploy.analysis.page.html import html_text
 from rkdeploy.analysis.page.markdown import escaped, markdown_text
 from rkdeploy.analysis.page.texts import Lang, Words
-from rkdeploy.analysis.report.belonging import sha256_of
+from rkdeploy.analysis.report.belonging import model_sha256_of
 from rkdeploy.analysis.report.compose import compose
 from rkdeploy.analysis.report.gather import gather
 from rkdeploy.analysis.report.json_text import json_text
@@ -81,7 +81,7 @@ def whole(tmp_path: Path) -> Report:
     """A report with every section."""
     bundle = make_bundle(tmp_path / "best-rk3588-int8")
     run = profile(
-        sha256=sha256_of(bundle), advice=(Advice("x", "warning", "Clocks fall.", "a command"),),
+        sha256=model_sha256_of(bundle), advice=(Advice("x", "warning", "Clocks fall.", "a command"),),
         missing=(Missing("load", "not root"),),
     )  # fmt: skip
     return gather([bundle.folder, write(tmp_path / "p.json", run)])
@@ -112,7 +112,7 @@ def hostile_bundle(folder: Path) -> Bundle:
 
 def hostile_report(tmp_path: Path) -> Report:
     bundle = hostile_bundle(tmp_path / "b<b>&'|x")
-    run = profile(sha256=sha256_of(bundle), advice=(Advice("x", "note", HOSTILE, HOSTILE),))
+    run = profile(sha256=model_sha256_of(bundle), advice=(Advice("x", "note", HOSTILE, HOSTILE),))
     run = replace(run, figures_from=HOSTILE, versions=replace(run.versions, board=HOSTILE, packages={HOSTILE: HOSTILE}))
     return gather([bundle.folder, write(tmp_path / "p.json", run)])
 

@@ -11,7 +11,7 @@ import msgspec
 import pytest
 
 from rkdeploy.analysis.estimate.latency import predict
-from rkdeploy.analysis.report.belonging import sha256_of
+from rkdeploy.analysis.report.belonging import model_sha256_of
 from rkdeploy.analysis.report.gather import gather
 from rkdeploy.analysis.report.json_text import json_text
 from rkdeploy.analysis.report.model import ModelReport, Verdict
@@ -136,7 +136,7 @@ def test_a_chip_that_nobody_predicts(tmp_path: Path) -> None:
 
 def test_a_boards_profile_comes_first(bundle: Bundle, tmp_path: Path) -> None:
     """Matched by the model's hash, whatever its name; its times are measured on the board that it names."""
-    file = write(tmp_path / "p.json", profile("other-name", sha256_of(bundle)))
+    file = write(tmp_path / "p.json", profile("other-name", model_sha256_of(bundle)))
     model = only(file, bundle.folder)
     assert model.name == "best-rk3588-int8"
     fast = answer(model, "fast")
@@ -154,7 +154,7 @@ def test_a_boards_profile_comes_first(bundle: Bundle, tmp_path: Path) -> None:
 )
 def test_what_is_no_board_is_never_called_one(bundle: Bundle, tmp_path: Path, backend: str, kind: str) -> None:
     """A profile that is not an NPU's never stands for the speed while there is a prediction, and says what it is."""
-    one = replace(profile(sha256=sha256_of(bundle)), on_npu=False, backend=backend)
+    one = replace(profile(sha256=model_sha256_of(bundle)), on_npu=False, backend=backend)
     file = write(tmp_path / "p.json", one)
     model = only(bundle.folder, file)
     assert model.runs[0].origin.kind == kind
@@ -168,7 +168,7 @@ def test_what_is_no_board_is_never_called_one(bundle: Bundle, tmp_path: Path, ba
 
 def test_layers_that_were_measured_know_their_work(bundle: Bundle, tmp_path: Path) -> None:
     """A measured layer takes multiply-accumulates and weights from the compiled layer of its name."""
-    whole = profile(sha256=sha256_of(bundle))
+    whole = profile(sha256=model_sha256_of(bundle))
     assert whole.layers is not None
     named = next(layer.name for layer in compiled().layers if "Conv" in layer.op)
     layers = (replace(whole.layers.layers[1], name=named), replace(whole.layers.layers[2], name="of no plan"))
@@ -182,7 +182,7 @@ def test_layers_that_were_measured_know_their_work(bundle: Bundle, tmp_path: Pat
 def test_evaluations_and_explanations_join_their_model(bundle: Bundle, tmp_path: Path) -> None:
     """An evaluation by hash, or by name and type where it has none; an explanation by its folder's name."""
     fp16 = make_bundle(tmp_path / "best-rk3588-fp16", "fp16")
-    hashed = write(tmp_path / "e1.json", accuracy(0.61, model_sha256=sha256_of(bundle)))
+    hashed = write(tmp_path / "e1.json", accuracy(0.61, model_sha256=model_sha256_of(bundle)))
     named = write(tmp_path / "e2.json", accuracy(0.619, "fp16"))
     models = gather([bundle.folder, fp16.folder, hashed, named, explanation(tmp_path / "x.json")]).models
     assert [len(model.accuracy) for model in models] == [2, 2]
@@ -197,7 +197,7 @@ def test_a_boards_accuracy_is_marked(bundle: Bundle, tmp_path: Path) -> None:
     board = Evaluation("librknnrt", "int8", "librknnrt 2.3.2", 50, (objects(0.615),), on_npu=True)
     shim = replace(board, on_npu=False)
     for evaluation, kind in ((board, "measured"), (shim, "stand_in")):
-        report = accuracy(evaluations=(evaluation,), model_sha256=sha256_of(bundle))
+        report = accuracy(evaluations=(evaluation,), model_sha256=model_sha256_of(bundle))
         model = only(bundle.folder, write(tmp_path / "e.json", report))
         assert model.accuracy[1].sides[0].origin.kind == kind
         origin = answer(model, "accurate").origin

@@ -14,7 +14,7 @@ import pytest
 from rkdeploy.analysis.page.html import html_text
 from rkdeploy.analysis.page.markdown import markdown_text
 from rkdeploy.analysis.page.texts import Words
-from rkdeploy.analysis.report.belonging import sha256_of
+from rkdeploy.analysis.report.belonging import model_sha256_of
 from rkdeploy.analysis.report.compose import compose
 from rkdeploy.analysis.report.diff.compare import compare
 from rkdeploy.analysis.report.diff.compose import compose_diff
@@ -34,7 +34,7 @@ def documents(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     """A profile and a report, as they were written."""
     folder = tmp_path_factory.mktemp("documents")
     bundle = make_bundle(folder / "best-rk3588-int8")
-    file = write(folder / "p.json", profile(sha256=sha256_of(bundle)))
+    file = write(folder / "p.json", profile(sha256=model_sha256_of(bundle)))
     return {"profile": file.read_text(), "report": json_text(gather([bundle.folder, file]))}
 
 

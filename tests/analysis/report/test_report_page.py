@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from rkdeploy.analysis.page.html import html_text
-from rkdeploy.analysis.report.belonging import sha256_of
+from rkdeploy.analysis.report.belonging import model_sha256_of
 from rkdeploy.analysis.report.compose import compose
 from rkdeploy.analysis.report.diff.compare import compare
 from rkdeploy.analysis.report.diff.compose import compose_diff
@@ -65,7 +65,7 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     folder = tmp_path_factory.mktemp("pages")
     bundle = make_bundle(folder / "best-rk3588-int8", built=record(agreement=agreement(94)))
     run = profile(
-        sha256=sha256_of(bundle), advice=(Advice("x", "warning", "Clocks fall.", "a command"),),
+        sha256=model_sha256_of(bundle), advice=(Advice("x", "warning", "Clocks fall.", "a command"),),
         missing=(Missing("load", "not root"),),
     )  # fmt: skip
     stand_in = replace(run, on_npu=False)
