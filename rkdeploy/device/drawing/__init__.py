@@ -1,4 +1,4 @@
-"""Draw what a model found on the image, so that it can be read from 320x240 to 4K.
+"""Drawing of detections on images of 320x240 to 4K.
 
 `draw_detections` is the entry: boxes, rotated boxes, masks, keypoints, class maps, a classifier's ranking, and labels.
 """

@@ -1,4 +1,4 @@
-"""Class maps: every pixel tinted with its class."""
+"""Class maps: every pixel tinted with the color of its class."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ _LANE = bgr((0xF0, 0xE4, 0x42))
 
 @dataclass(frozen=True, slots=True)
 class MapClass:
-    """How one class of a map is shown.
+    """Style of one class of a map.
 
     Attributes:
-        class_id: in the map.
+        class_id: id in the map.
         name: in ASCII.
-        color: of the tint.
-        opacity: of the tint: areas let the image through, lines are few pixels and must not get lost.
+        color: BGR of the tint.
+        opacity: of the tint, 0..1: areas let the image through; lines have few pixels and must stay visible.
     """
 
     class_id: int
@@ -40,10 +40,11 @@ class MapClass:
 
 
 def map_classes(maps: Sequence[FoundClassMap]) -> list[tuple[MapClass, ...]]:
-    """The classes of each map without the background, each in a color of its own.
+    """The classes of each map without the background, each with its own color.
 
-    What is driven on is green, what lanes are made of is strong; other classes have the colors of the palette, in
-    order over all maps.
+    Drivable areas are green and lane lines have strong colors; other classes take the palette's colors, in order over
+    all
+    maps.
     """
     styles: list[tuple[MapClass, ...]] = []
     others = 0
@@ -66,8 +67,11 @@ def map_classes(maps: Sequence[FoundClassMap]) -> list[tuple[MapClass, ...]]:
 
 
 def legend_classes(maps: Sequence[FoundClassMap], styles: Sequence[Sequence[MapClass]], most: int) -> list[MapClass]:
-    """The classes that a legend explains: all, so that it stays the same from frame to frame, or where there are more
-    than `most`, the largest of this image, in the order of their maps and ids.
+    """The classes that a legend explains.
+
+    All of them, so that the legend stays the same from frame to frame; if there are more than `most`, the largest of
+    this
+    image, in the order of their maps and ids.
     """
     classes = [one for of_map in styles for one in of_map]
     if len(classes) <= most:
@@ -88,7 +92,7 @@ def draw_class_map(
     Args:
         drawn: (H, W, 3) uint8.
         class_ids: (H, W) uint8.
-        classes: to show.
+        classes: classes to draw.
         pen: sizes.
     """
     for opacity in sorted({one.opacity for one in classes}):  # lines over areas
@@ -97,7 +101,7 @@ def draw_class_map(
         left, top, width, height = cv2.boundingRect(covered)
         if width == 0:
             continue
-        rim_px = max(1, pen.line_px // 2)  # and as much room around the part
+        rim_px = max(1, pen.line_px // 2)  # and the same margin around the part
         part = np.s_[max(top - rim_px, 0) : top + height + rim_px, max(left - rim_px, 0) : left + width + rim_px]
         if len(alike) == 1:
             tint(drawn[part], covered[part], alike[0].color, opacity)
@@ -114,7 +118,7 @@ def draw_class_map(
 
 
 def _pixels_of(class_ids: NDArray[np.uint8], classes: Sequence[MapClass]) -> NDArray[np.uint8]:
-    """Not 0 where one of the classes is."""
+    """(H, W) uint8, nonzero on the pixels of the given classes."""
     ids = [one.class_id for one in classes]
     low, high = min(ids), max(ids)
     if high - low + 1 == len(ids):

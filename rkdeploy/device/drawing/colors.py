@@ -1,4 +1,4 @@
-"""Colors that stay apart for color-blind eyes, and what is readable on them."""
+"""Colors that color-blind people can distinguish, and text colors readable on them."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ PALETTE_RGB: tuple[Rgb, ...] = (
 """Class colors, by class id modulo their number.
 
 The first seven are Okabe and Ito's (https://jfly.uni-koeln.de/color/), the rest from Paul Tol's muted and light schemes
-(https://sronpersonalpages.nl/~pault/), ordered so that neighbors differ in lightness too.
+(https://sronpersonalpages.nl/~pault/), ordered so that neighbors also differ in lightness.
 """
 
 INK: Bgr = (20, 20, 20)
 PAPER: Bgr = (255, 255, 255)
 
 _RAMP_RGB = ((0x4F, 0x6F, 0xC0), (0x21, 0x91, 0x8C), (0x5E, 0xC9, 0x62), (0xFD, 0xE7, 0x25))
-"""Like viridis (https://bids.github.io/colormap/) without its dark end: lightness rises along it."""
+"""Like viridis (https://bids.github.io/colormap/) without its dark end, ordered by lightness."""
 
 
 def bgr(rgb: Rgb) -> Bgr:
@@ -35,7 +35,7 @@ def class_color(class_id: int) -> Bgr:
 
 
 def ramp_color(position: int, count: int) -> Bgr:
-    """The color of one of `count` things that have an order, dark to light."""
+    """The color of item `position` of `count` ordered items, dark to light."""
     at = position / max(1, count - 1) * (len(_RAMP_RGB) - 1)
     low = min(int(at), len(_RAMP_RGB) - 2)
     red, green, blue = (
@@ -52,7 +52,9 @@ def text_color(background: Bgr) -> Bgr:
 
 
 def edge_color(color: Bgr) -> Bgr:
-    """A dark edge for light colors, a tint of the same color for dark ones: a line shows on any background."""
+    """Edge color of a line: dark for light colors, a tint of the same color for dark ones, so it shows on any
+    background.
+    """
     if text_color(color) == INK:
         return INK
     blue, green, red = ((2 * 255 + 3 * channel) // 5 for channel in color)

@@ -1,4 +1,6 @@
-"""Fill parts of an image.  Only the pixels around what is filled are touched, in 8 bits: boards are slow at floats."""
+"""Fills of image regions.  Only the pixels around a region are touched, in 8 bits: boards are slow at float
+arithmetic.
+"""
 
 from __future__ import annotations
 
@@ -12,12 +14,13 @@ _STEPS = (cv2.getStructuringElement(cv2.MORPH_CROSS, (3, 3)), cv2.getStructuring
 
 
 def eroded(covered: NDArray[np.uint8], distance_px: int, *, beyond: int = 0) -> NDArray[np.uint8]:
-    """What lies further inside than that: an octagon, of crosses and squares by turns, is faster than a disc.
+    """Shrink a region by a distance: an octagonal structuring element, crosses and squares in turn, is faster than a
+    disc.
 
     Args:
-        covered: (h, w) uint8, not 0 inside.
-        distance_px: from the outline.
-        beyond: what lies beyond the borders of the array; 0 is outside, 255 inside.
+        covered: (h, w) uint8, nonzero inside.
+        distance_px: distance from the outline, in pixels.
+        beyond: value assumed outside of the array: 0 for outside the region, 255 for inside.
     """
     for step in range(distance_px):
         smaller = cv2.erode(covered, _STEPS[step % 2], borderType=cv2.BORDER_CONSTANT, borderValue=(beyond,))
@@ -26,28 +29,28 @@ def eroded(covered: NDArray[np.uint8], distance_px: int, *, beyond: int = 0) -> 
 
 
 def tint(region: NDArray[np.uint8], covered: NDArray[np.uint8], color: Bgr, opacity: float) -> None:
-    """Mix a color into some pixels of an image, in place.
+    """Blend a color into some pixels of an image, in place.
 
     Args:
-        region: (h, w, 3) uint8, also a part of a larger image.
-        covered: (h, w) uint8, not 0 where the color goes.
-        color: to mix in.
-        opacity: its share, 0..1.
+        region: (h, w, 3) uint8, may be a view of a larger image.
+        covered: (h, w) uint8, nonzero where the color goes.
+        color: BGR.
+        opacity: weight of the color, 0..1.
     """
     if region.size:
         cv2.copyTo(_mixed(region, color, opacity), covered, region)
 
 
 def paint(region: NDArray[np.uint8], covered: NDArray[np.uint8], color: Bgr) -> None:
-    """Give some pixels of an image a color, in place; region and covered as for `tint`."""
+    """Set some pixels of an image to a color, in place; region and covered as for `tint`."""
     if region.size:
         solid = np.empty_like(region)
-        cv2.rectangle(solid, (0, 0), (solid.shape[1], solid.shape[0]), color, cv2.FILLED)  # numpy takes longer
+        cv2.rectangle(solid, (0, 0), (solid.shape[1], solid.shape[0]), color, cv2.FILLED)  # faster than numpy
         cv2.copyTo(solid, covered, region)
 
 
 def shade(region: NDArray[np.uint8], color: Bgr, opacity: float) -> None:
-    """Mix a color into a whole region, in place: the ground of a panel."""
+    """Blend a color into a whole region, in place: the background of a panel."""
     if region.size:
         region[:] = _mixed(region, color, opacity)
 
@@ -61,14 +64,14 @@ def _mixed(region: NDArray[np.uint8], color: Bgr, opacity: float) -> NDArray[np.
 def paste(
     drawn: NDArray[np.uint8], picture: NDArray[np.uint8], cover: NDArray[np.uint8] | None, left: int, top: int
 ) -> None:
-    """Put a picture on an image, in place; what lies outside of the image is cut off.
+    """Paste a picture on an image, in place; parts outside of the image are cut off.
 
     Args:
         drawn: (H, W, 3) uint8.
         picture: (h, w, 3) uint8.
-        cover: (h, w) uint8, not 0 where the picture covers; None for everywhere.
-        left: column of the picture's first column, also below 0.
-        top: row likewise.
+        cover: (h, w) uint8, nonzero where the picture is opaque; None for everywhere.
+        left: column of the picture's first column, may be negative.
+        top: row of the picture's first row, may be negative.
     """
     height, width = drawn.shape[:2]
     x0, y0 = max(left, 0), max(top, 0)

@@ -18,22 +18,22 @@ from rkdeploy.device.drawing.skeletons import Skeleton
 VISIBLE = 0.5
 """Points whose visibility is lower are not drawn."""
 
-_LIMB_SHARE = 1 / 45  # of an object's size
-_CROWDED = 1.5  # distance of two points in widths of a dot, below which they are drawn as small ones
+_LIMB_SHARE = 1 / 45  # fraction of an object's size
+_CROWDED = 1.5  # points closer than this, in dot widths, are drawn small
 _HEAD = np.array([(-1.0, 0.45), (0.0, 0.0), (-1.0, -0.45)], np.float32)
-_HEAD_SHARE = 0.3  # of the limb, at most
-_HEAD_WIDTHS = 5.0  # of the limb's width, at most
+_HEAD_SHARE = 0.3  # largest fraction of the limb
+_HEAD_WIDTHS = 5.0  # largest fraction of the limb's width
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Strokes:
-    """A skeleton by color: what looks alike is one call.
+    """A skeleton grouped by color: one OpenCV call draws everything of a color.
 
     Attributes:
         pairs: (L, 2) keypoints of each limb.
         limbs: indices into `pairs` of each color.
         points: keypoints of each color.
-        arrow: a head at the end of each limb.
+        arrow: True for an arrow head at the end of each limb.
     """
 
     pairs: NDArray[np.intp]
@@ -44,7 +44,7 @@ class Strokes:
 
 @lru_cache(maxsize=8)
 def strokes_of(skeleton: Skeleton) -> Strokes:
-    """The same skeleton by color; kept, because it stays the same from frame to frame."""
+    """The skeleton grouped by color; cached, because it stays the same from frame to frame."""
     pairs = [(limb.start, limb.end) for limb in skeleton.limbs]
     return Strokes(
         np.array(pairs, np.intp).reshape(-1, 2),
@@ -55,7 +55,7 @@ def strokes_of(skeleton: Skeleton) -> Strokes:
 
 
 def visible_points(points: NDArray[np.float32]) -> NDArray[np.bool_]:
-    """Which of (K, 3) keypoints are drawn: those with finite coordinates that the model says are visible."""
+    """Mask of the (K, 3) keypoints to draw: those with finite coordinates that the model says are visible."""
     return np.asarray(np.isfinite(points).all(axis=1) & (points[:, 2] >= VISIBLE))
 
 
@@ -65,7 +65,7 @@ def draw_keypoints(drawn: NDArray[np.uint8], points: NDArray[np.float32], stroke
     Args:
         drawn: (H, W, 3) uint8.
         points: (K, 3) float32 x, y in pixels and visibility.
-        strokes: of a skeleton for K points.
+        strokes: of a skeleton with K points.
         pen: sizes; a small object gets thinner lines.
     """
     seen = visible_points(points)
@@ -79,10 +79,10 @@ def draw_keypoints(drawn: NDArray[np.uint8], points: NDArray[np.float32], stroke
     at = fixed_point(xy)
     limbs = at[strokes.pairs]
     whole = seen[strokes.pairs].all(axis=1)
-    dots = at[:, None].repeat(2, axis=1)  # a line of no length is a dot, and many of them are one call
+    dots = at[:, None].repeat(2, axis=1)  # a line of length 0 is a dot, and one call draws many
     if strokes.arrow:
         limbs = np.concatenate((limbs, fixed_point(_arrow_heads(xy[strokes.pairs], limb_px))), axis=1)
-        seen[strokes.pairs[:, 1]] = False  # the head is its point
+        seen[strokes.pairs[:, 1]] = False  # the arrow head marks the point
     _lines(drawn, limbs[whole], INK, limb_px + rim_px)
     _lines(drawn, dots[seen & ~large], INK, small_px + rim_px)
     for color, of_color in strokes.limbs:
@@ -101,13 +101,13 @@ def _by_color(colors: Iterable[Bgr]) -> tuple[tuple[Bgr, NDArray[np.intp]], ...]
 
 
 def _lines(drawn: NDArray[np.uint8], lines: NDArray[np.int32], color: Bgr, width: int) -> None:
-    """(n, points, 2) open lines in eighths of a pixel."""
+    """Draw open lines, (n, points, 2) in eighths of a pixel."""
     if len(lines):
         cv2.polylines(drawn, list(lines), False, color, width, cv2.LINE_AA, SHIFT)
 
 
 def _crowded(xy: NDArray[np.float32], seen: NDArray[np.bool_], near_px: float) -> NDArray[np.bool_]:
-    """Which points have another one nearer than that."""
+    """Mask of the points that have another one nearer than `near_px`."""
     apart = np.abs(xy[:, None] - xy).max(axis=2)
     return np.asarray(((apart < near_px) & seen).sum(axis=1) > 1)
 

@@ -1,4 +1,4 @@
-"""Labels of objects: placed so that they hide as little as possible, and never each other while there is room."""
+"""Labels of objects, placed so that they hide as little as possible and do not overlap while there is room."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from rkdeploy.device.drawing.pen import Pen
 from rkdeploy.device.drawing.text import fit_text, plate, text_height, text_width
 
 _MOST = 100
-"""Labels in a picture: nobody reads more, and each looks for its place among all that are there."""
+"""Largest number of labels in a picture: more are not readable, and each is placed by comparing it with all others."""
 
 _STACKED = 5
 _PILES = ((0, -1), (1, -1), (2, 1), (3, 1), (6, 1), (1, 1))
-"""When all places are taken, labels are piled up from these: place, and whether upwards or downwards."""
+"""When all places are taken, labels are stacked from these: place, and direction (-1 up, 1 down)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +39,7 @@ class Label:
 
 @dataclass(frozen=True, slots=True)
 class LabelText:
-    """What a label says; the name is shortened where there is no room, the score is not."""
+    """Text of a label.  The name is shortened if space is short, the score is not."""
 
     name: str
     score: str
@@ -55,21 +55,23 @@ def place_labels(
     corners: NDArray[np.float32] | None = None,
     taken: NDArray[np.int32] | None = None,
 ) -> list[Label | None]:
-    """Where each label goes: the free place around its object that hides least, the first in `order` choosing first.
+    """Position of each label: the free place around its object that hides least.
 
-    A label that finds no free place is left out: what its color says is worth more than two that cannot be read.
+    Objects choose in the given order.  A label without a free place is omitted: the color of its object is worth more
+    than
+    two unreadable labels.
 
     Args:
         boxes: (N, 4) int32 x1, y1, x2, y2 in pixels: around each object, inside the image.
-        texts: one an object.
-        order: of the objects.
+        texts: one per object.
+        order: object indices; the first chooses first.
         pen: sizes.
         image_hw: height and width.
         corners: (N, 4, 2) of rotated boxes, whose labels go to their outermost corners; None for upright ones.
         taken: (M, 4) int32 boxes that must stay free, such as a panel.
 
     Returns:
-        By object; None where there is no room.
+        One entry per object; None if there is no room.
     """
     image_h, image_w = image_hw
     used = 0 if taken is None else len(taken)
@@ -103,7 +105,7 @@ def place_labels(
 
 
 def draw_label(drawn: NDArray[np.uint8], label: Label, color: Bgr, pen: Pen) -> None:
-    """Put one label on the image, in place."""
+    """Draw one label, in place."""
     paste(drawn, plate(label.text, label.width, label.height, color, pen), None, label.left, label.top)
 
 
@@ -115,15 +117,15 @@ def _free_place(
     boxes: NDArray[np.int32],
     own: int,
 ) -> NDArray[np.int32] | None:
-    """The box (4,) at the spot that hides least of the objects, of those that hide nothing that is placed already.
+    """The label box (4,) that hides least of the objects and nothing placed before; None if there is none.
 
     Args:
-        spots: (n, 2) top left corners, the best first; they are moved into the image.
+        spots: (n, 2) top left corners, in order of preference; they are moved into the image.
         label_wh: width and height.
         image_hw: height and width.
-        placed: (M, 4) what must not be hidden.
+        placed: (M, 4) boxes that must not be hidden.
         boxes: (N, 4) objects.
-        own: the label's own box among them.
+        own: index of the label's own box.
     """
     tried = np.empty((len(spots), 4), np.int32)
     tried[:, :2] = np.maximum(np.minimum(spots, (image_hw[1] - label_wh[0], image_hw[0] - label_wh[1])), 0)
@@ -133,7 +135,7 @@ def _free_place(
         return None
     tried = tried[free]
     cost = overlap(tried, boxes) - 0.3 * overlap(tried, boxes[own : own + 1])
-    cost += 0.02 * float(label_wh.prod()) * free  # all else equal, the usual place
+    cost += 0.02 * float(label_wh.prod()) * free  # among equals the preferred place
     return np.asarray(tried[int(cost.argmin())])
 
 
@@ -158,13 +160,13 @@ def _around_box(box: NDArray[np.int32], label_w: int, label_h: int, line: int) -
 def _around_corners(
     corners: NDArray[np.float32], box: NDArray[np.int32], label_w: int, label_h: int, line: int
 ) -> NDArray[np.int32]:
-    """The same for a rotated box: above its highest corner, below its lowest, beside the others, then inside.
+    """Top left corners of a label around a rotated box: above, below, next to its corners, then inside, (8, 2).
 
-    A label is centered on its corner as far as it stays within the object's width: on a box that hardly leans it sits
-    as on an upright one.
+    A label is centered on its corner but stays within the object's width: on a nearly upright box it is placed as on an
+    upright one.
     """
     x1, y1, x2, y2 = box.tolist()
-    order = np.lexsort((corners[:, 0], corners[:, 1]))  # by y, and by x where two are level
+    order = np.lexsort((corners[:, 0], corners[:, 1]))  # by y, then x
     leftmost, rightmost = corners[corners[:, 0].argmin()], corners[corners[:, 0].argmax()]
     by_x = [int(min(max(c[0] - label_w / 2, x1 - line), max(x2 + line - label_w, x1 - line))) for c in corners[order]]
     above, below = y1 - line - label_h, y2 + line

@@ -14,10 +14,10 @@ _FILL = 0.4
 
 
 def draw_mask(drawn: NDArray[np.uint8], mask: InstanceMask, color: Bgr, pen: Pen) -> None:
-    """Fill one object's pixels, in place, and mark their rim.
+    """Fill one object's pixels and mark their rim, in place.
 
-    The rim lies inside of the mask and is made of its pixels, not of a smoothed outline: it shows what the model said,
-    holes and single pixels too, and takes the same time for any shape.
+    The rim lies inside of the mask and consists of its pixels, not of a smoothed outline: it shows the model's output
+    exactly, holes and single pixels included, and takes the same time for any shape.
     """
     if mask.pixels.size == 0:
         return

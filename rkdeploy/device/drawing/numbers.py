@@ -1,4 +1,4 @@
-"""Numbers beside keypoints that have no known meaning, so that they can be told apart."""
+"""Index numbers next to keypoints without a known meaning, to distinguish them."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ from rkdeploy.device.drawing.outlines import near
 from rkdeploy.device.drawing.pen import Pen
 from rkdeploy.device.drawing.text import stamp
 
-_SMALLER = 0.75  # than a label's letters
+_SMALLER = 0.75  # relative to a label's letters
 _LEAST_CAP_PX = 6
-_ROOM = 6  # heights of a number that an object must have to get any
-_MOST = 200  # of a frame
+_ROOM = 6  # smallest object that gets numbers, in heights of a number
+_MOST = 200  # per frame
 
 
 def draw_numbers(drawn: NDArray[np.uint8], points: NDArray[np.float32], taken: NDArray[np.int32], pen: Pen) -> None:
-    """Put each point's index beside it, in place, unless something is there already.
+    """Draw each point's index next to it, in place, unless the place is taken.
 
     Args:
         drawn: (H, W, 3) uint8.
-        points: (N, K, 3) float32 x, y in pixels and visibility, the object that goes first at the end.
+        points: (N, K, 3) float32 x, y in pixels and visibility; the most important object is last.
         taken: (M, 4) int32 boxes that must stay free: labels and panels.
         pen: sizes.
     """
@@ -57,7 +57,7 @@ def draw_numbers(drawn: NDArray[np.uint8], points: NDArray[np.float32], taken: N
 
 
 def _touching(boxes: NDArray[np.int32]) -> NDArray[np.bool_]:
-    """Which boxes overlap which: (K, 4) -> (K, K)."""
+    """Overlap of each box with each: (K, 4) -> (K, K) bool."""
     low = np.maximum(boxes[:, None, :2], boxes[:, :2])
     high = np.minimum(boxes[:, None, 2:], boxes[:, 2:])
     return np.asarray((high > low).all(axis=2))

@@ -1,4 +1,4 @@
-"""Panels in the top left corner: what a classifier says, and what the colors of class maps mean."""
+"""Panels in the top left corner: a classifier's ranking, and the legend of class maps."""
 
 from __future__ import annotations
 
@@ -30,14 +30,14 @@ _QUIET: Bgr = (205, 205, 205)
 def draw_ranking(
     drawn: NDArray[np.uint8], ranking: Ranking, class_names: Sequence[str], pen: Pen, top: int = 0
 ) -> NDArray[np.int32]:
-    """The best classes with their probabilities as bars, in place.
+    """Draw the best classes with their probabilities as bars, in place.
 
     Returns:
-        (1, 4) int32 x1, y1, x2, y2 of the panel; (0, 4) where the image is too small for one.
+        (1, 4) int32 x1, y1, x2, y2 of the panel; (0, 4) if the image is too small for one.
     """
     height, width = drawn.shape[:2]
     margin, pad, letters = pen.pad_px, 2 * pen.pad_px, text_height(pen)
-    bar, gap = max(2, pen.line_px), letters // 2  # the tails of letters need a third
+    bar, gap = max(2, pen.line_px), letters // 2  # descenders need a third
     step = letters + gap + bar + letters
     ids, scores = ranking.class_ids[:RANKED].tolist(), ranking.scores[:RANKED].tolist()
     room = min(width - 2 * (margin + pad), max(width // 2, 20 * letters))
@@ -68,10 +68,10 @@ def draw_ranking(
 
 
 def draw_legend(drawn: NDArray[np.uint8], classes: Sequence[MapClass], pen: Pen, top: int = 0) -> NDArray[np.int32]:
-    """What the colors stand for, in place.
+    """Draw the legend of the class maps, in place.
 
     Returns:
-        (1, 4) int32 x1, y1, x2, y2 of the panel; (0, 4) where the image is too small for one, or nothing is to be said.
+        (1, 4) int32 x1, y1, x2, y2 of the panel; (0, 4) if the image is too small for one, or there are no classes.
     """
     height, width = drawn.shape[:2]
     margin, pad, letters = pen.pad_px, pen.pad_px + pen.pad_px // 2, text_height(pen)

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-_CAP_HEIGHT_AT_SCALE_1 = 21  # pixels of a capital letter in the Hershey font
+_CAP_HEIGHT_AT_SCALE_1 = 21  # height in pixels of a capital letter in the Hershey font
 
 
 @dataclass(frozen=True, slots=True)
 class Pen:
-    """What one image size asks for.
+    """Sizes for one image size.
 
     Attributes:
         line_px: width of a box's line.
@@ -18,7 +18,7 @@ class Pen:
         cap_px: height of a capital letter.
         font_scale: for the Hershey font.
         text_px: line width of the letters.
-        pad_px: room around a label's text.
+        pad_px: margin around a label's text.
     """
 
     line_px: int
@@ -31,7 +31,7 @@ class Pen:
 
 
 def pen_for(width: int, height: int) -> Pen:
-    """Sizes that look alike on a screen whatever the image's size is."""
+    """Sizes that look the same on a screen, whatever the image size."""
     size = (width * height) ** 0.5
     cap_px = max(7.0, size / 60)
     scale = cap_px / _CAP_HEIGHT_AT_SCALE_1

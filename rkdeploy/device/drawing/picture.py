@@ -1,4 +1,4 @@
-"""The whole picture, from the ground up: class maps, masks, outlines, keypoints, panels, labels."""
+"""The complete picture, from back to front: class maps, masks, outlines, keypoints, panels, labels."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def draw_detections(
     class_names: Sequence[str],
     skeleton: Skeleton | None = None,
 ) -> NDArray[np.uint8]:
-    """Draw all that was found on a copy.
+    """Draw all detections on a copy of the image.
 
     Objects whose coordinates are not finite are left out.
 
@@ -37,7 +37,7 @@ def draw_detections(
         image: (H, W, 3) uint8 BGR; not changed.
         detections: in pixels of this image.
         class_names: by class id.
-        skeleton: how keypoints are drawn; None for what their number stands for (`skeleton_for`).
+        skeleton: limbs and colors of the keypoints; None for the default of their number (`skeleton_for`).
 
     Returns:
         (H, W, 3) uint8 BGR.
@@ -97,14 +97,14 @@ def _layout(skeleton: Skeleton | None, keypoint_count: int) -> Skeleton:
         return skeleton_for(keypoint_count)
     if len(skeleton.point_colors) != keypoint_count:
         raise RkdeployError(
-            f"The skeleton is for {len(skeleton.point_colors)} keypoints, expected {keypoint_count} as the model has.",
-            "Give one color for each keypoint of the model.",
+            f"The skeleton is for {len(skeleton.point_colors)} keypoints, expected {keypoint_count} as in the model.",
+            "Give one color per keypoint of the model.",
         )
     return skeleton
 
 
 def _drawable(detections: Detections) -> NDArray[np.intp]:
-    """Objects with finite coordinates, the least certain first: what is drawn last stays whole."""
+    """Objects with finite coordinates, lowest score first: objects drawn later are not covered."""
     finite = np.isfinite(detections.xyxy).all(axis=1)
     if detections.rotated is not None:
         finite &= np.isfinite(detections.rotated).all(axis=1)
@@ -113,6 +113,6 @@ def _drawable(detections: Detections) -> NDArray[np.intp]:
 
 
 def _whole_pixels(xyxy: NDArray[np.float32], height: int, width: int) -> NDArray[np.int32]:
-    """Boxes inside the image."""
+    """Boxes rounded to whole pixels and clipped to the image."""
     last = np.array((width - 1, height - 1, width - 1, height - 1), np.float32)
     return np.asarray(np.rint(np.minimum(np.maximum(xyxy, 0), last)), np.int32)

@@ -1,4 +1,4 @@
-"""Detections in the pixels of a scaled image."""
+"""Detections rescaled with their image."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from rkdeploy.device.postprocess.detections import Detections, FoundClassMap, In
 
 
 def scale_detections(detections: Detections, from_hw: tuple[int, int], to_hw: tuple[int, int]) -> Detections:
-    """What was found in an image, in the pixels of the same image in another size.
+    """Detections in the pixels of the same image at another size.
 
-    The angle of a rotated box stays and its sides are scaled by the mean of both axes: an image may be scaled by
-    about the same factor along both.
+    The angle of a rotated box stays and its sides are scaled by the mean of both axes: use it only where both axes are
+    scaled by about the same factor.
 
     Args:
         detections: in pixels of an image of `from_hw`.
-        from_hw: height and width.
-        to_hw: of the scaled image, at least 1 x 1.
+        from_hw: height and width of the original.
+        to_hw: height and width of the scaled image, at least 1 x 1.
     """
     scale_x, scale_y = to_hw[1] / from_hw[1], to_hw[0] / from_hw[0]
     mean = (scale_x * scale_y) ** 0.5

@@ -1,8 +1,8 @@
-"""Which keypoints belong together, and in which colors they are drawn.
+"""Skeletons: limbs between keypoints, and their colors.
 
-Left and right of a body have cool and warm colors; the colors are Okabe and Ito's.  A count of keypoints says which
-layout a model has most likely been trained with; where it does not, the points are drawn in the order of a color ramp
-and numbered from 0, so that they can be told apart.
+Left and right of a body have cool and warm colors; the colors are Okabe and Ito's.  The number of keypoints suggests
+the layout that a model was most likely trained with; otherwise the points are drawn in the order of a color ramp
+and numbered from 0 to distinguish them.
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ class Limb:
 
 @dataclass(frozen=True, slots=True)
 class Skeleton:
-    """How the keypoints of an object are drawn.
+    """Limbs and colors of an object's keypoints.
 
     Attributes:
         limbs: lines, the later ones on top.
-        point_colors: one a keypoint.
-        numbered: each point gets its index, where there is room.
-        arrow: a head at the end of each limb.
+        point_colors: one per keypoint.
+        numbered: True to draw each point's index, if there is room.
+        arrow: True for an arrow head at the end of each limb.
     """
 
     limbs: tuple[Limb, ...]
@@ -43,10 +43,10 @@ class Skeleton:
 
 
 def skeleton_for(keypoint_count: int) -> Skeleton:
-    """What a number of keypoints stands for.
+    """The usual skeleton for a number of keypoints.
 
     17 are COCO's person, 21 a hand, 68 a face (iBUG 300-W), 5 a face's eyes, nose and corners of the mouth, 2 a line
-    from the first to the second; others are points in a row.
+    from the first to the second; others are single points in a row.
     """
     return _KNOWN.get(keypoint_count) or _points(keypoint_count)
 
@@ -56,7 +56,7 @@ def _points(count: int) -> Skeleton:
 
 
 def _person() -> Skeleton:
-    """COCO: nose, eyes, ears, shoulders, elbows, wrists, hips, knees, ankles; each left, then right.
+    """COCO's person: nose, eyes, ears, shoulders, elbows, wrists, hips, knees, ankles; each left, then right.
 
     https://cocodataset.org/#keypoints-2017
     """
@@ -71,7 +71,7 @@ def _person() -> Skeleton:
 
 
 def _hand() -> Skeleton:
-    """The wrist, then four points a finger from its root to its tip, the thumb first.
+    """A hand: the wrist, then four points per finger from its root to its tip, the thumb first.
 
     https://ai.google.dev/edge/mediapipe/solutions/vision/hand_landmarker
     """
@@ -87,8 +87,8 @@ def _hand() -> Skeleton:
 
 
 def _face_outline() -> Skeleton:
-    """Jaw, brows, nose, eyes, mouth: https://ibug.doc.ic.ac.uk/resources/300-W/."""
-    # first point, last point, whether the last leads back to the first
+    """A face: jaw, brows, nose, eyes, mouth: https://ibug.doc.ic.ac.uk/resources/300-W/."""
+    # first point, last point, True for a closed line
     parts = (
         (0, 16, False, _BLUE), (17, 21, False, _SKY), (22, 26, False, _ORANGE), (27, 30, False, _GREEN),
         (31, 35, False, _GREEN), (36, 41, True, _SKY), (42, 47, True, _ORANGE), (48, 59, True, _YELLOW),

@@ -1,9 +1,9 @@
-"""Letters.
+"""Text on images.
 
 Class names are drawn with OpenCV's built-in Hershey font, which has ASCII only; wheels of opencv-python carry no
-FreeType, and a board has no reason to carry Pillow and a font.  So a name is spelled in ASCII where its letters have
-such a form ("Zündkerze" -> "Zundkerze", "Straße" -> "Strasse"), and where it has none ("螺栓") the class id is drawn
-instead: "#0".  JSON lines keep the true names.
+FreeType, and Pillow and a font would be needed on boards for this alone.  So a name is transliterated to ASCII if its
+letters allow it ("Zündkerze" -> "Zundkerze", "Straße" -> "Strasse"), and otherwise ("螺栓") replaced by the class id:
+"#0".  JSON lines keep the original names.
 """
 
 from __future__ import annotations
@@ -33,24 +33,24 @@ def ascii_label(name: str, class_id: int) -> str:
 
 
 def class_label(class_names: Sequence[str], class_id: int) -> str:
-    """What is drawn for a class: its name in ASCII, or `#id`."""
+    """The label of a class: its name in ASCII, or `#id`."""
     return ascii_label(class_names[class_id], class_id) if 0 <= class_id < len(class_names) else f"#{class_id}"
 
 
 def text_width(text: str, pen: Pen) -> int:
-    """Pixels from the first letter to the last."""
+    """Width in pixels from the first letter to the last."""
     (width, _), _ = cv2.getTextSize(text, _FONT, pen.font_scale, pen.text_px)
     return int(width)
 
 
 def text_height(pen: Pen) -> int:
-    """Pixels of a line above its foot; commas and the like reach below."""
+    """Height in pixels of a line above its baseline; commas and descenders reach below."""
     (_, height), _ = cv2.getTextSize("X", _FONT, pen.font_scale, pen.text_px)
     return int(height)
 
 
 def fit_text(name: str, rest: str, room_px: int, pen: Pen) -> str:
-    """`name` and `rest`, the name shortened until both fit; `rest` alone, or nothing, where there is no room."""
+    """`name` and `rest`, the name shortened until both fit; `rest` alone, or nothing, if there is no room."""
     text = f"{name} {rest}".strip()
     width = text_width(text, pen)
     while width > room_px and name:
@@ -67,7 +67,7 @@ def put_text(drawn: NDArray[np.uint8], text: str, foot_xy: tuple[int, int], colo
 
 @lru_cache(maxsize=_KEPT)
 def plate(text: str, width: int, height: int, color: Bgr, pen: Pen) -> NDArray[np.uint8]:
-    """A label as a picture, (height, width, 3) BGR.  Kept: from frame to frame most labels are the same."""
+    """A label as a picture, (height, width, 3) BGR.  Cached: from frame to frame most labels are the same."""
     picture = np.empty((height, width, 3), np.uint8)
     picture[:] = color
     put_text(picture, text, (pen.pad_px, height - pen.pad_px), text_color(color), pen)
@@ -77,7 +77,9 @@ def plate(text: str, width: int, height: int, color: Bgr, pen: Pen) -> NDArray[n
 
 @lru_cache(maxsize=_KEPT)
 def stamp(text: str, pen: Pen) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
-    """Light letters with a dark rim, to be put on anything: (h, w, 3) BGR and (h, w) where it covers."""
+    """Light letters with a dark rim for any background: (h, w, 3) BGR, and its cover (h, w), nonzero where it is
+    opaque.
+    """
     rim = pen.text_px + 2 * pen.edge_px
     height, width = text_height(pen) + 2 * rim, text_width(text, pen) + 2 * rim
     foot = (rim, height - rim)

@@ -41,12 +41,14 @@ from rkdeploy.device.runtime.protocol import HeadTensor
 
 @dataclass(frozen=True, slots=True)
 class _Plan:
-    """What follows from the tensors' layouts, dtypes and quantization and the thresholds: the same in every frame.
+    """The part of a decode that only depends on the tensors' layouts, dtypes, quantization and the thresholds.
+
+    It is the same in every frame.
 
     Attributes:
-        key: what it follows from.
-        lowest: of the class thresholds.
-        limits: of each level, see `raw_limit`.
+        key: layouts and thresholds that the plan was made for.
+        lowest: lowest class threshold, 0..1.
+        limits: raw objectness limit per level, see `raw_limit`.
         zero_points, scales: (6, levels) of x, y, w, h, objectness and classes; None when no tensor is quantized.
     """
 
@@ -58,13 +60,16 @@ class _Plan:
 
 
 class AnchorDecoder:
-    """Reads the head tensors of one YOLOv5-style model.  Keeps buffers between calls: one decoder serves one thread.
+    """Decoder of one YOLOv5-style model.  It reuses its buffers between calls: one decoder per thread.
 
     Rows are in upstream's order: level, then anchor, then y, then x.
     """
 
     def __init__(self, spec: ModelSpec) -> None:
-        """Args: spec: the contract.
+        """Check the contract and allocate the buffers.
+
+        Args:
+            spec: the contract.
 
         Raises:
             RkdeployError: when the contract's outputs, anchors and input size do not fit together.
@@ -81,8 +86,8 @@ class AnchorDecoder:
         library = native_library()
         self._native = None if library is None else NativeAnchors(library, self._levels, self._class_count)
         self._gathered = np.empty((0, BOX_FIELDS + 1 + self._class_count), np.float32)
-        self._first_class = np.empty(0, np.intp)  # where each gathered row's classes begin in flat memory
-        # What is needed to know of each row.  Fields lie along the first axis here and in the arrays below: numpy is
+        self._first_class = np.empty(0, np.intp)  # offset in flat memory of each gathered row's first class
+        # Geometry of each row.  Fields lie along the first axis here and in the arrays below: numpy is
         # several times slower on (N, 2) than on (2, N).
         self._anchor = np.empty(row_count, np.intp)
         self._cell = np.empty(row_count, np.intp)  # y * W + x
@@ -122,17 +127,17 @@ class AnchorDecoder:
         self._activate(fields, rows)
         objectness = fields[OBJECTNESS]
         scores = objectness * fields[OBJECTNESS + 1]
-        # The raw comparison lets rounding cases through; here the rule is applied as it is written.
+        # The raw comparison lets rounding cases through; the exact rule is applied here.
         kept = ((scores > class_thresholds.take(class_ids)) & (objectness > plan.lowest)).nonzero()[0]
         rows = rows.take(kept)
         xywh = self._xywh(rows, fields[:BOX_FIELDS].take(kept, axis=1))
         return Candidates(xyxy_from_xywh(xywh), scores.take(kept), class_ids.take(kept).astype(np.int32), rows)
 
     def details(self, tensors: Sequence[HeadTensor], rows: NDArray[np.intp]) -> RowDetails:
-        """The mask coefficients of the given rows, where the head has them.
+        """Mask coefficients of the given rows, if the head has them.
 
         Args:
-            tensors: those that `candidates` was given last.
+            tensors: those that `candidates` was last called with.
             rows: (N,) intp, any order.
         """
         if not self._coefficient_count:
@@ -146,11 +151,12 @@ class AnchorDecoder:
         return RowDetails(coefficients=coefficients)
 
     def decode_dense(self, tensors: Sequence[HeadTensor]) -> tuple[DenseField, ...]:
-        """Every row, by the same arithmetic as `candidates`.  For verification; slow.
+        """All rows, decoded with the same arithmetic as `candidates`.  For verification; slow.
 
         Returns:
-            `xy`, `wh`, `objectness`, `scores` (of the classes, not multiplied with the objectness) and, where there
-            are any, `coefficients`.
+            `xy`, `wh`, `objectness`, `scores` (of the classes, not multiplied by the objectness) and, if the head has
+            them,
+            `coefficients`.
 
         Raises:
             BackendError: when a tensor is not what the contract says.
@@ -173,14 +179,14 @@ class AnchorDecoder:
     def _real_fields(
         self, tensors: Sequence[HeadTensor], rows: NDArray[np.intp], ends: list[int], first: int, end: int
     ) -> NDArray[np.float32]:
-        """The fields `first` to `end` - 1 of the given rows, dequantized, (fields, n).
+        """Fields `first` to `end` - 1 of the given rows, dequantized, (fields, n).
 
         Args:
-            tensors: of the whole head.
-            rows: ascending, (n,).
-            ends: where each level's rows end in `rows`.
-            first: of an anchor's fields.
-            end: likewise, behind the last.
+            tensors: all tensors of the head.
+            rows: (n,), ascending.
+            ends: end index of each level's rows in `rows`.
+            first: index of the first field within an anchor.
+            end: index behind the last field.
         """
         real = np.empty((end - first, len(rows)), np.float32)
         for level, start, stop in zip(self._levels, [0, *ends], ends, strict=False):
@@ -194,7 +200,7 @@ class AnchorDecoder:
         return real
 
     def _plan_of(self, tensors: Sequence[HeadTensor], class_thresholds: NDArray[np.float32]) -> _Plan:
-        """What the quantization and the lowest threshold mean for the raw values, kept from frame to frame.
+        """The plan for these tensors and thresholds, computed once and reused while they stay the same.
 
         Raises:
             BackendError: when a tensor is not what the contract says.
@@ -222,8 +228,12 @@ class AnchorDecoder:
     def _found_rows(
         self, tensors: Sequence[HeadTensor], plan: _Plan
     ) -> tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.float32]]:
-        """Rows whose objectness may pass, ascending, (n,); the best class of each, (n,); and the real values, without
-        activation, of x, y, w, h, objectness and that class, (6, n).
+        """Rows whose objectness may pass, with their best class and real values.
+
+        Returns:
+            The rows, ascending, (n,); the best class of each, (n,); x, y, w, h, objectness and the score of that class
+            as
+            real values before the activation, (6, n).
         """
         for level, limit in zip(self._levels, plan.limits, strict=True):
             passes = self._passes[level.start : level.end]
@@ -242,16 +252,17 @@ class AnchorDecoder:
     def _gather_best(
         self, tensors: Sequence[HeadTensor], rows: NDArray[np.intp], ends: list[int]
     ) -> tuple[NDArray[np.float32], NDArray[np.intp]]:
-        """Raw x, y, w, h, objectness and best class of the given rows as float32, (6, n), and the best class, (n,).
+        """Raw x, y, w, h, objectness and best class score of the given rows as float32, (6, n), and the best class,
+        (n,).
 
         Args:
-            tensors: of the whole head.
-            rows: ascending, (n,).
-            ends: where each level's rows end in `rows`.
+            tensors: all tensors of the head.
+            rows: (n,), ascending.
+            ends: end index of each level's rows in `rows`.
         """
         count = len(rows)
         if count > len(self._gathered):
-            # A buffer of its own: memory of this size would come from the system anew in every call.
+            # A reused buffer: an array of this size would be allocated from the system in every call.
             self._gathered = np.empty((2 * count, self._gathered.shape[1]), np.float32)
             self._first_class = np.arange(2 * count) * self._gathered.shape[1] + OBJECTNESS + 1
         gathered = self._gathered[:count]
@@ -274,14 +285,14 @@ class AnchorDecoder:
         return fields, class_ids
 
     def _activate(self, fields: NDArray[np.float32], rows: NDArray[np.intp]) -> None:
-        """Real values to probabilities, in place.
+        """Turn real values into probabilities, in place.
 
         Args:
             fields: (5 + ..., N) x, y, w, h, objectness and some classes.
-            rows: of each, ascending, (N,).
+            rows: (N,) row of each column, ascending.
         """
         if self._all_linear:
-            sigmoid_in_place(fields)  # at once: on a few rows the calls cost more than the arithmetic
+            sigmoid_in_place(fields)  # in one call: for a few rows the call costs more than the arithmetic
             return
         ends = rows.searchsorted(self._level_ends).tolist()
         for level, start, end in zip(self._levels, [0, *ends], ends, strict=False):
@@ -290,7 +301,7 @@ class AnchorDecoder:
                     sigmoid_in_place(fields[part.first : part.end, start:end])
 
     def _xywh(self, rows: NDArray[np.intp], probabilities: NDArray[np.float32]) -> NDArray[np.float32]:
-        """The formula: (4, N) x, y, w, h after the sigmoid, of the given rows, to (4, N) in input pixels."""
+        """Boxes of the given rows in input pixels, by the formula above: (4, N) sigmoid(x, y, w, h) to (4, N)."""
         geometry = self._geometry.take(rows, axis=1)
         xywh = probabilities * np.float32(2.0)
         xy, wh = xywh[:2], xywh[2:]
@@ -310,23 +321,23 @@ def _gather(
     first: int,
     end: int,
 ) -> NDArray[Any]:
-    """Some raw fields of the given cells, (n, fields), read from the tensor without converting the rest of it.
+    """Raw fields of the given cells, (n, fields), read without converting the rest of the tensor.
 
     Args:
-        part: which fields the tensor holds.
+        part: the fields that the tensor holds.
         tensor: in any layout.
         grid: anchors, rows and columns of the level.
-        anchors: of each cell, ascending, (n,).
-        cells: y * W + x, (n,).
-        first: of the fields that are read, all of which the tensor holds.
-        end: behind the last of them.
+        anchors: (n,) anchor of each cell, ascending.
+        cells: (n,) y * W + x of each cell.
+        first: index of the first field to read; the tensor holds all of them.
+        end: index behind the last field.
     """
     field_count = part.end - part.first
     fields = slice(first - part.first, end - part.first)
     values = tensor.values
     if tensor.packed_channels is None:
         # Splitting an axis never copies, whatever the strides: NHWC memory is read as it lies.
-        if values.strides[2] == grid[2] * values.strides[3]:  # nor does merging these: one index less to follow
+        if values.strides[2] == grid[2] * values.strides[3]:  # merging these does not copy either, and saves one index
             flat: NDArray[Any] = values.reshape(grid[0], field_count, grid[1] * grid[2])[:, fields].transpose(0, 2, 1)
             return np.asarray(flat[anchors, cells])
         y, x = np.divmod(cells, grid[2])
@@ -338,7 +349,7 @@ def _gather(
     gathered = np.empty((len(cells), count), values.dtype)
     ends = anchors.searchsorted(range(1, grid[0] + 1)).tolist()
     for anchor, (start, stop) in enumerate(zip([0, *ends], ends, strict=False)):
-        # Whole blocks, 16 bytes at a time, are read faster than the very lanes.
+        # Reading whole blocks, 16 bytes at a time, is faster than reading single lanes.
         channel = anchor * field_count + fields.start
         block = channel // lanes
         blocks = values[0, block : (channel + count - 1) // lanes + 1].transpose(1, 2, 0, 3)
@@ -350,7 +361,7 @@ def _gather(
 def _mark_from(
     part: AnchorPart, tensor: HeadTensor, grid: tuple[int, int, int], limit: Any, passes: NDArray[np.bool_]
 ) -> None:
-    """Write into `passes` (rows of the level,) where the raw objectness is at or above `limit`."""
+    """Write into `passes` (rows of the level,) True where the raw objectness is at or above `limit`."""
     field_count = part.end - part.first
     first = OBJECTNESS - part.first
     marks = passes.reshape(grid)

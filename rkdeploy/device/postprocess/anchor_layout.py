@@ -1,4 +1,4 @@
-"""Where an anchor head's fields lie: the contract's outputs, checked to be complete and of the right size."""
+"""Layout of an anchor head: the contract's outputs, checked to be complete and of the right size."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from rkdeploy.device.postprocess.raw_values import coefficient_count, outputs_wi
 from rkdeploy.errors import RkdeployError
 
 OBJECTNESS: Final = 4
-"""Place of the objectness in an anchor's fields x, y, w, h, objectness, class 0, ..., coefficient 0, ..."""
+"""Index of the objectness in an anchor's fields x, y, w, h, objectness, class 0, ..., coefficient 0, ..."""
 BOX_FIELDS: Final = 4
 _IMAGE_ROLES: Final = frozenset(get_args(ImageRole))
 _ANCHOR_ROLES: Final = frozenset(get_args(AnchorRole))
@@ -28,13 +28,13 @@ class AnchorPart:
 
 @dataclass(frozen=True, slots=True)
 class AnchorLevel:
-    """One detection level; its cells are the rows `start` to `end` - 1 of the head, in the order anchor, y, x.
+    """One detection level.  Its cells are the rows `start` to `end` - 1 of the head, in the order anchor, y, x.
 
     Attributes:
-        parts: ordered by their fields, together all of them.
+        parts: in the order of their fields; together they hold all fields.
         scores: the part that holds the objectness and the classes.
         grid: anchors, rows, columns.
-        start, end: rows.
+        start, end: first row, and the row behind the last.
     """
 
     parts: tuple[AnchorPart, ...]
@@ -55,7 +55,7 @@ def anchor_levels(spec: ModelSpec) -> tuple[AnchorLevel, ...]:
     if not spec.class_names:
         raise RkdeployError("The contract holds no class names.")
     if spec.end_to_end:
-        raise RkdeployError("The contract is end to end, which no anchor head is.")
+        raise RkdeployError("The contract is end to end; anchor heads are not.")
     for output in spec.outputs:
         if output.role not in _ANCHOR_ROLES | _IMAGE_ROLES:
             raise RkdeployError(f'Output "{output.name}" has role "{output.role}", which an anchor head does not have.')
@@ -79,7 +79,7 @@ def anchor_levels(spec: ModelSpec) -> tuple[AnchorLevel, ...]:
             raise RkdeployError(
                 f"Level {number} of the contract has {roles}; expected anchor_map, or anchor_boxes and anchor_scores, "
                 "or anchor_xy, anchor_wh and anchor_scores"
-                + (", and anchor_coefficients beside the scores." if coefficients else ".")
+                + (", and anchor_coefficients next to the scores." if coefficients else ".")
             )
         scores = next(part for part in parts if part.first <= OBJECTNESS < part.end)
         grid = (len(anchors_px), parts[0].output.shape[2], parts[0].output.shape[3])
@@ -106,7 +106,7 @@ def _part_of(index: int, output: HeadOutput, anchor_count: int, coefficients: in
         raise RkdeployError(f'Output "{output.name}" holds mask coefficients, but the contract has no prototypes.')
     if output.role == "anchor_map" and coefficients and output.activation != "linear":
         raise RkdeployError(
-            f'Output "{output.name}" has activation "{output.activation}", which its mask coefficients cannot have.'
+            f'Output "{output.name}" has activation "{output.activation}", expected linear for mask coefficients.'
         )
     first, end = spans[output.role]
     expected = (

@@ -10,8 +10,8 @@ def pairwise_iou(a: NDArray[np.float32], b: NDArray[np.float32]) -> NDArray[np.f
     """Intersection over union of every pair.
 
     Args:
-        a: (N, 4) x1, y1, x2, y2.
-        b: (M, 4) likewise, in the same frame.
+        a: (N, 4) float32 x1, y1, x2, y2.
+        b: (M, 4) float32 x1, y1, x2, y2, in the frame of `a`.
 
     Returns:
         (N, M) float32, 0 where either box has no area.
@@ -27,10 +27,10 @@ def pairwise_iou(a: NDArray[np.float32], b: NDArray[np.float32]) -> NDArray[np.f
 
 
 def xyxy_from_xywh(xywh: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Center and size (4, N) to corners (N, 4)."""
+    """Center and size (4, N) to corners x1, y1, x2, y2 (N, 4)."""
     half = xywh[2:] * np.float32(0.5)
     xyxy = np.empty((xywh.shape[1], 4), np.float32)
-    with np.errstate(invalid="ignore"):  # inf - inf, of a network that overflowed
+    with np.errstate(invalid="ignore"):  # inf - inf, when the network overflowed
         np.subtract(xywh[:2], half, out=xyxy.T[:2])
         np.add(xywh[:2], half, out=xyxy.T[2:])
     return xyxy

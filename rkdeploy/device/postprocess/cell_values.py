@@ -1,4 +1,4 @@
-"""Reading of a head tensor's cells, as they lie in memory: NCHW, NHWC, or the NPU's own NC1HWC2."""
+"""Reads a head tensor's cells from memory in any layout: NCHW, NHWC, or the NPU's own NC1HWC2."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ _OPENCV_DTYPES: Final = {1: np.uint8, 2: np.uint16, 4: np.int32}
 
 
 def read_cells(tensor: HeadTensor, cells: NDArray[np.intp]) -> NDArray[Any]:
-    """All raw channels of some cells, (C, n), in an order of memory that depends on the tensor's.
+    """All raw channels of some cells, (C, n).  The memory order of the result depends on the tensor's.
 
     Args:
         tensor: (1, C, H, W) in any layout.
-        cells: y * W + x, (n,).
+        cells: (n,) y * W + x.
     """
     values = tensor.values[0]
     if tensor.packed_channels is None:
@@ -30,13 +30,13 @@ def read_cells(tensor: HeadTensor, cells: NDArray[np.intp]) -> NDArray[Any]:
         y, x = np.divmod(cells, width)
         return np.asarray(values[:, y, x])
     y, x = np.divmod(cells, values.shape[2])
-    # Whole blocks, 16 bytes at a time, are read faster than the very lanes.
+    # Reading whole blocks, 16 bytes at a time, is faster than reading single lanes.
     blocks = values.transpose(1, 2, 0, 3)[y, x]
     return np.asarray(blocks.reshape(len(cells), values.shape[0] * values.shape[3])[:, : tensor.packed_channels].T)
 
 
 def read_rows(tensor: HeadTensor, cells: NDArray[np.intp]) -> NDArray[Any]:
-    """`read_cells` with the channels of a cell side by side in memory, (n, C), contiguous; n > 0."""
+    """`read_cells` with the channels of a cell adjacent in memory, (n, C), contiguous; n > 0."""
     found = read_cells(tensor, cells)
     if found.T.flags.c_contiguous:
         return found.T

@@ -1,8 +1,8 @@
-"""Class maps: to which class every pixel of the source image belongs.
+"""Class maps: the class of every pixel of the source image.
 
-As YOLOP's demo (tools/demo.py) and ultralytics' semantic segmentation (8.4, models/yolo/semantic/predict.py) do it, the
-scores are brought to source pixels bilinearly and compared there.  All planes of a tensor share one scale and zero
-point, so that raw values are compared; of two classes it is enough to look at the sign of their difference.
+As in YOLOP's demo (tools/demo.py) and ultralytics' semantic segmentation (8.4, models/yolo/semantic/predict.py), the
+scores are interpolated bilinearly at source pixels and compared there.  All planes of a tensor share one scale and zero
+point, so raw values are compared; for two classes the sign of their difference is enough.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from rkdeploy.errors import RkdeployError
 from rkdeploy.images.fit import LetterboxTransform
 
 _BAND_ROWS: Final = 48
-"""Source rows of many planes that are worked on at once: few enough for the cache, enough to share the plane's rows."""
+"""Source rows processed at once for many planes: few enough for the cache, enough to share the plane's rows."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,14 +34,19 @@ class _Map:
 
 
 class ClassMapReader:
-    """Reads the class maps of one model.  Keeps its working memory: one reader serves one thread."""
+    """Reader of one model's class maps.  It reuses its working memory: one reader per thread."""
 
     def __init__(self, spec: ModelSpec) -> None:
-        """Args: spec: the contract.
+        """Check the contract.
+
+        Args:
+            spec: the contract.
 
         Raises:
             RkdeployError: when the `class_map` outputs are not those of `ModelSpec.class_maps`, in its order, have
-                another number of planes than classes, fewer than 2 or more than 256, or are not of the input's size.
+                a number of planes other than the number of classes, fewer than 2 or more than 256 planes, or do not
+                have
+                the input's size.
         """
         outputs = outputs_with(spec.outputs, ("class_map",))
         names, stated = [output.name for _, output in outputs], [found.output for found in spec.class_maps]
@@ -59,7 +64,7 @@ class ClassMapReader:
             if planes != classes or not 2 <= planes <= 256:
                 raise RkdeployError(
                     f'Output "{found.output.name}" has {planes} planes for {classes} classes, '
-                    "expected one a class, 2 to 256."
+                    "expected one per class, 2 to 256."
                 )
             require_image_sized(found.output, spec)
 
@@ -67,11 +72,11 @@ class ClassMapReader:
         """The maps of one image.
 
         Args:
-            tensors: one for every output of the contract, in its order.
+            tensors: one per output of the contract, in its order.
             transform: of the image that the network saw.
 
         Returns:
-            One a map, of the source image's size.  The first of equal scores wins.
+            One map per `class_map` output, of the source image's size.  Among equal scores the lowest class id wins.
         """
         return tuple(
             FoundClassMap(
@@ -94,7 +99,7 @@ class ClassMapReader:
 
 
 def _best_of_many(planes: Sequence[NDArray[np.generic]], rows: Axis, columns: Axis) -> NDArray[np.uint8]:
-    """Number of the plane that is highest at each source pixel, band by band: no plane is enlarged as a whole."""
+    """Index of the highest plane at each source pixel, computed in bands so that no plane is enlarged as a whole."""
     class_ids = np.zeros((len(rows.low), len(columns.low)), np.uint8)
     for start in range(0, len(rows.low), _BAND_ROWS):
         band = slice(start, start + _BAND_ROWS)

@@ -1,4 +1,4 @@
-"""A classifier's scores to a ranking."""
+"""Ranking from a classifier's scores."""
 
 from __future__ import annotations
 
@@ -17,13 +17,16 @@ DEFAULT_RANKS: Final = 5
 
 
 class Classifier:
-    """Reads the scores of one classifier."""
+    """Reader of one classifier's scores."""
 
     def __init__(self, spec: ModelSpec) -> None:
-        """Args: spec: the contract, with one `class_scores` output.
+        """Check the contract.
+
+        Args:
+            spec: the contract, with one `class_scores` output.
 
         Raises:
-            RkdeployError: when there is not one such output, or it is not (1, nc, 1, 1).
+            RkdeployError: when there is not exactly one such output, or it is not (1, nc, 1, 1).
         """
         found = outputs_with(spec.outputs, ("class_scores",))
         if len(found) != 1:
@@ -37,11 +40,11 @@ class Classifier:
             )
 
     def __call__(self, tensors: Sequence[HeadTensor], ranks: int = DEFAULT_RANKS) -> Ranking:
-        """The best classes of one image, whatever their scores; among equal ones the first.
+        """The best classes of one image, whatever their scores; equal scores are ordered by class id.
 
         Args:
-            tensors: one for every output of the contract, in its order.
-            ranks: how many are wanted.
+            tensors: one per output of the contract, in its order.
+            ranks: number of classes to return.
         """
         scores = tensors[self._index].dequantized().ravel().astype(np.float32)
         if self._output.activation == "linear":

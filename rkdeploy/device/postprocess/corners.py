@@ -12,11 +12,11 @@ def corners_of(rotated: NDArray[np.float32]) -> NDArray[np.float32]:
     """Corners of rotated boxes, in the same frame.
 
     A corner at (dx, dy) from the center of the unrotated box goes to
-    (cx + dx cos a - dy sin a, cy + dx sin a + dy cos a): a turns the x axis towards the y axis, which points down in
-    images, so that boxes turn clockwise on the screen.
+    (cx + dx cos a - dy sin a, cy + dx sin a + dy cos a): a turns the x axis toward the y axis, which points down in
+    images, so boxes turn clockwise on the screen.
 
     Args:
-        rotated: (N, 5) center x, y, width, height and angle in radians; what is not finite gives corners that are not.
+        rotated: (N, 5) center x, y, width, height and angle in radians; non-finite values give non-finite corners.
 
     Returns:
         (N, 4, 2) float32 x, y: first the corner that is top left at angle 0, then clockwise on the screen.

@@ -1,4 +1,4 @@
-"""What the decode of a kind of head offers: head tensors in, candidate boxes out.  One file a kind of head."""
+"""Interface of the decoders: head tensors in, candidate boxes out.  One file per kind of head."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from rkdeploy.device.runtime.protocol import HeadTensor
 
 @dataclass(frozen=True, slots=True)
 class Candidates:
-    """Boxes above their class's threshold, before non-maximum suppression, in the head's own row order.
+    """Boxes above the threshold of their class, before non-maximum suppression, in the head's own row order.
 
     Attributes:
-        xyxy: (N, 4) float32 in pixels of the network input, not clipped; around a rotated box the upright one.
+        xyxy: (N, 4) float32 in pixels of the network input, not clipped; for rotated boxes the upright box around each.
         scores: (N,) float32.
         class_ids: (N,) int32.
-        rows: (N,) intp, the row of the head that each came from.
+        rows: (N,) intp, row of the head that each box came from.
         rotated: (N, 5) float32, center x, y, width, height in pixels of the network input and angle in radians; None
             for upright boxes.
     """
@@ -34,12 +34,12 @@ class Candidates:
 
 @dataclass(frozen=True, slots=True)
 class RowDetails:
-    """What else a head says of some of its rows, read only for those that are kept.
+    """Further values of some rows, read only for the boxes that are kept.
 
     Attributes:
-        keypoints: (N, K, 3) float32, x, y in pixels of the network input and visibility 0..1; None where there
-            are none.
-        coefficients: (N, nm) float32 mask coefficients; None where there are none.
+        keypoints: (N, K, 3) float32, x, y in pixels of the network input and visibility 0..1; None for heads without
+            keypoints.
+        coefficients: (N, nm) float32 mask coefficients; None for heads without masks.
     """
 
     keypoints: NDArray[np.float32] | None = None
@@ -48,11 +48,11 @@ class RowDetails:
 
 @dataclass(frozen=True, slots=True)
 class DenseField:
-    """One figure of every row of a head (or every value of a tensor that has no rows), decoded.
+    """One decoded quantity of every row of a head (or every value of a tensor that has no rows).
 
     Attributes:
-        name: what it is: `xy`, `wh`, `objectness`, `scores`, `keypoint_xy`, `keypoint_scores`, `coefficients`,
-            `angle`; or the name of a whole-image tensor.
+        name: `xy`, `wh`, `objectness`, `scores`, `keypoint_xy`, `keypoint_scores`, `coefficients` or `angle`; or the
+            name of a whole-image tensor.
         unit: pixels of the network input, a probability, radians, or a bare number.
         values: (rows, n) float32.
     """
@@ -63,13 +63,13 @@ class DenseField:
 
 
 class Decoder(Protocol):
-    """Reads the head tensors of one model."""
+    """Decoder of one model's head tensors."""
 
     def candidates(self, tensors: Sequence[HeadTensor], class_thresholds: NDArray[np.float32]) -> Candidates:
-        """The boxes whose score is greater than the threshold of their class.
+        """Boxes whose score is greater than the threshold of their class.
 
         Args:
-            tensors: one for every output of the contract, in its order.
+            tensors: one per output of the contract, in its order.
             class_thresholds: (nc,) float32.
 
         Raises:
@@ -78,18 +78,18 @@ class Decoder(Protocol):
         ...
 
     def details(self, tensors: Sequence[HeadTensor], rows: NDArray[np.intp]) -> RowDetails:
-        """What else the head says of the given rows.
+        """Keypoints and mask coefficients of the given rows.
 
         Args:
-            tensors: those that `candidates` was given last.
+            tensors: those that `candidates` was last called with.
             rows: (N,) intp, any order.
         """
         ...
 
     def decode_dense(self, tensors: Sequence[HeadTensor]) -> tuple[DenseField, ...]:
-        """Every row, by the same arithmetic as `candidates` and `details`.  For verification; slow.
+        """All rows, decoded with the same arithmetic as `candidates` and `details`.  For verification; slow.
 
-        Upright boxes are `xy` and `wh`, and so are rotated ones, which have an `angle` besides.
+        Upright boxes are given as `xy` and `wh`; rotated boxes also have an `angle`.
 
         Raises:
             BackendError: when a tensor is not what the contract says.

@@ -1,4 +1,4 @@
-"""What a model found in one image."""
+"""Detections of one image: objects, class maps, ranking."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ class InstanceMask:
 
     Attributes:
         left, top: source pixel of the mask's first column and row.
-        pixels: (h, w) bool, True on the object; lies wholly inside the source image.  Outside of it nothing belongs to
+        pixels: (h, w) bool, True on the object; lies wholly inside the source image.  No pixel outside of it belongs to
             the object.
     """
 
@@ -26,10 +26,10 @@ class InstanceMask:
 
 @dataclass(frozen=True, slots=True)
 class FoundClassMap:
-    """Which class every pixel of the source image belongs to.
+    """The class of every pixel of the source image.
 
     Attributes:
-        name: of the map, for example `drivable_area`.
+        name: name of the map, for example `drivable_area`.
         class_names: by class id; 0 is the background.
         class_ids: (H, W) uint8, of the source image's size.
     """
@@ -41,7 +41,7 @@ class FoundClassMap:
 
 @dataclass(frozen=True, slots=True)
 class Ranking:
-    """What a classifier says of the whole image, best first.
+    """A classifier's best classes, highest score first.
 
     Attributes:
         class_ids: (K,) int32.
@@ -54,7 +54,7 @@ class Ranking:
 
 @dataclass(frozen=True, slots=True)
 class Detections:
-    """The objects of one image, sorted by score, highest first, and what was found of the image as a whole.
+    """The objects of one image, sorted by score, highest first, and the results for the image as a whole.
 
     Attributes:
         xyxy: (N, 4) float32, x1, y1, x2, y2 in pixels of the source image, clipped to it.  For rotated boxes the
@@ -64,10 +64,10 @@ class Detections:
         keypoints: (N, K, 3) float32, x, y in source pixels, clipped to the image, and the visibility 0..1 (1 where the
             model has none); None for models without keypoints.
         rotated: (N, 5) float32, center x, y, width, height in source pixels and the angle in radians, from the x axis
-            towards the y axis; not clipped.  None for models with upright boxes.
-        masks: one an object; None for models without instance masks.
-        class_maps: one for each `class_map` of the contract.
-        ranking: of a classifier, which finds no objects; else None.
+            toward the y axis; not clipped.  None for models with upright boxes.
+        masks: one per object; None for models without instance masks.
+        class_maps: one per `class_map` of the contract.
+        ranking: of a classifier, which finds no objects; None for other models.
     """
 
     xyxy: NDArray[np.float32]
@@ -88,11 +88,11 @@ class Detections:
         return len(self.scores)
 
     def above(self, confidence: float) -> Detections:
-        """The objects whose score is greater than `confidence`; what was found of the whole image stays."""
+        """The objects whose score is greater than `confidence`; results for the whole image stay."""
         return self.where(self.scores > confidence)
 
     def where(self, kept: NDArray[np.bool_]) -> Detections:
-        """The objects for which `kept`, (N,), is true, in their order; what was found of the whole image stays."""
+        """The objects for which `kept`, (N,), is True, in their order; results for the whole image stay."""
         return replace(
             self,
             xyxy=self.xyxy[kept],

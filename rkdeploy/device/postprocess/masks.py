@@ -1,10 +1,10 @@
-"""Instance masks: what prototypes and an object's coefficients make of the pixels in its box.
+"""Instance masks from prototypes and an object's coefficients.
 
 As ultralytics' `process_mask_native` (8.4, utils/ops.py): the coefficients combine the prototypes to one plane of
-logits, which is brought to source pixels bilinearly, cut at 0 (probability 0.5) and cropped to the box.  Here only the
-part of the prototypes under a box is read, in its own domain: the sign of a sum needs no scale.  Upstream crops the
-letterbox's padding off before it interpolates, in two steps where the padding does not end on a whole cell; here it is
-one step everywhere.  Where padding ends on whole cells that differs along the image's outermost cells only.
+logits, which is interpolated bilinearly at source pixels, cut at 0 (probability 0.5) and cropped to the box.  Here only
+the part of the prototypes under a box is read, in the quantized domain: the sign of a sum needs no scale.  Upstream
+crops the letterbox padding before it interpolates, in two steps if the padding does not end at a cell border; here it
+is always one step.  If the padding ends at a cell border, only the image's outermost cells differ.
 """
 
 from __future__ import annotations
@@ -24,13 +24,16 @@ from rkdeploy.images.fit import LetterboxTransform
 
 
 class MaskReader:
-    """Reads the masks of one model.  Keeps the geometry of the last image: one reader serves one thread."""
+    """Reader of one model's masks.  It keeps the geometry of the last image: one reader per thread."""
 
     def __init__(self, spec: ModelSpec) -> None:
-        """Args: spec: the contract, with one `prototypes` output.
+        """Check the contract.
+
+        Args:
+            spec: the contract, with one `prototypes` output.
 
         Raises:
-            RkdeployError: when there is not one such output, or it is not of the input's size.
+            RkdeployError: when there is not exactly one such output, or it does not have the input's size.
         """
         found = outputs_with(spec.outputs, ("prototypes",))
         if len(found) != 1:
@@ -56,13 +59,13 @@ class MaskReader:
         """The masks of some objects.
 
         Args:
-            tensors: one for every output of the contract, in its order.
+            tensors: one per output of the contract, in its order.
             coefficients: (N, nm) float32.
             xyxy: (N, 4) boxes in source pixels, clipped to the image.
             transform: of the image that the network saw.
 
         Returns:
-            One mask an object: of the pixels (column, row) with x1 <= column < x2 and y1 <= row < y2.
+            One mask per object, with the pixels (column, row) for which x1 <= column < x2 and y1 <= row < y2.
         """
         tensor = tensors[self._index]
         if self._axes is None or self._transform != transform:
@@ -86,9 +89,9 @@ class MaskReader:
 
 
 def _combined(tensor: HeadTensor, weights: NDArray[np.float32], rows: slice, columns: slice) -> NDArray[np.float32]:
-    """A part of the plane that the prototypes make with these weights, over their scale, (rows, columns).
+    """Part of the weighted sum of the prototypes, divided by their scale, (rows, columns).
 
-    By einsum and not by a matrix product: for as little as this, BLAS takes longer, and wakes threads for it.
+    Uses einsum instead of a matrix product: at this size BLAS takes longer, and wakes its threads.
     """
     if tensor.packed_channels is None:
         part = tensor.values[0, :, rows, columns].astype(np.float32)  # in the tensor's own order of memory

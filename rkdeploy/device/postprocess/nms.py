@@ -1,9 +1,9 @@
 """Class-aware non-maximum suppression in numpy, equal in result to YOLOv5's.
 
-Upstream (v7.0, utils/general.py) sorts the candidates by score, moves every class to a place of its own by adding
-class * 7680 to the coordinates, and calls `torchvision.ops.nms`, which takes the boxes from the best downwards and
-drops each one that overlaps a kept one by more than the threshold.  All of it in float32, and so it is here, the
-order of the operations included: borderline overlaps come out alike.
+Upstream (v7.0, utils/general.py) sorts the candidates by score, separates the classes by adding class * 7680 to the
+coordinates, and calls `torchvision.ops.nms`, which takes the boxes in descending order of score and drops each one
+that overlaps a kept box by more than the threshold.  Upstream computes in float32; so does this file, in the same
+order of operations, so borderline overlaps are decided alike.
 
 OpenCV's `dnn.NMSBoxesBatched` was measured too: it rounds the overlap differently, and from Python it takes boxes
 and scores as sequences of numbers, which costs more than the suppression itself.
@@ -19,7 +19,7 @@ from rkdeploy.device.postprocess.native.nms import native_nms
 
 _CLASS_OFFSET_PX = np.float32(7680.0)
 _MAX_PAIRS = 1 << 19
-"""Most pairs that are compared at once: about 50 MB of working memory."""
+"""Largest number of pairs that are compared at once: about 50 MB of working memory."""
 
 
 def nms(
@@ -31,15 +31,15 @@ def nms(
     max_det: int,
     max_nms: int,
 ) -> NDArray[np.intp]:
-    """The candidates that stay, as indices, best score first.
+    """Indices of the candidates that stay, best score first.
 
     Args:
         xyxy: (N, 4) float32 boxes, any frame; coordinates of no more than a few thousand pixels.
         scores: (N,) float32.  Among equal scores the earlier candidate comes first.
         class_ids: (N,) int32; boxes of different classes never suppress one another.
         iou: a box is dropped when its IoU with a kept box of its class is greater than this.
-        max_det: most indices returned.
-        max_nms: only so many of the best candidates are looked at.
+        max_det: largest number of indices returned.
+        max_nms: number of best candidates that are considered.
 
     Returns:
         (K,) intp indices into the candidates, K <= max_det.
@@ -81,8 +81,8 @@ def _suppress_by_pair(
     Args:
         from_left: (5, N) corners and areas in the order of the left edges.
         iou: a box is dropped above it.
-        by_left: (N,) rank by score of each.
-        run_lengths: (N,) how many of the next boxes begin before each one ends.
+        by_left: (N,) rank by score of each box.
+        run_lengths: (N,) number of following boxes that begin before each box ends.
     """
     count = len(by_left)
     place = np.arange(count)
@@ -98,8 +98,8 @@ def _suppress_by_pair(
     first, second = by_left.take(first.take(above)), by_left.take(second.take(above))
     better, worse = np.minimum(first, second), np.maximum(first, second)
 
-    # The greedy result in a few passes: a box that no undecided better box can suppress stays, and what it overlaps
-    # goes.  A pass decides at least the best undecided box, and in practice most of them.
+    # The greedy result in a few passes: a box that no undecided better box can suppress stays, and the boxes
+    # that it overlaps go.  A pass decides at least the best undecided box, and in practice most of them.
     stays = np.ones(count, np.bool_)
     while len(better):
         undecided = np.zeros(count, np.bool_)
@@ -117,12 +117,12 @@ def _suppress_by_kept_box(
     iou: np.float32,
     max_det: int,
 ) -> NDArray[np.intp]:
-    """Ranks that stay, one kept box at a time against all that are left: for crowds, in memory linear in N.
+    """Ranks that stay, comparing one kept box at a time with all remaining ones: for crowds, in memory linear in N.
 
     Args:
         corners: (5, N) corners and areas, best first.
         iou: a box is dropped above it.
-        max_det: most that are kept.
+        max_det: largest number of boxes kept.
     """
     x1, y1, x2, y2, areas = corners
     kept: list[int] = []
@@ -140,7 +140,7 @@ def _suppress_by_kept_box(
 
 
 def _float32_below(value: float) -> np.float32:
-    """The largest float32 that is no greater than `value`.
+    """The largest float32 that is not greater than `value`.
 
     torchvision compares a float32 IoU with a double: an IoU of 3/5 (0.60000002 in float32) exceeds a threshold of 0.6.
     """

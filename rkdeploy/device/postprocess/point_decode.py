@@ -1,4 +1,4 @@
-"""Decode of anchor-free heads, as YOLOv8 and its successors have them, in the tensors' own domain.
+"""Decode of anchor-free heads, those of YOLOv8 and its successors, in the tensors' own domain.
 
 Formula (ultralytics 8.4, nn/modules/head.py, `Detect`, and utils/tal.py), for the cell (x, y) of a level:
 
@@ -9,8 +9,8 @@ and for rotated boxes (`dist2rbox`), with the angle a and f = ((r - l) / 2, (b -
 
     center = (x + 0.5, y + 0.5) + (f_x cos a - f_y sin a, f_x sin a + f_y cos a)        size = (l + r, t + b)
 
-The lowest class threshold is carried into the raw values of the scores (integers stay integers), which are searched
-as they lie in memory; only the few cells that pass are read further, dequantized and decoded.
+The lowest class threshold is converted to the raw values of the scores (integers stay integers), which are searched
+in memory order; only the few cells that pass are read further, dequantized and decoded.
 """
 
 from __future__ import annotations
@@ -44,11 +44,13 @@ from rkdeploy.device.runtime.protocol import HeadTensor
 
 @dataclass(frozen=True, slots=True)
 class _Plan:
-    """What follows from the tensors' layouts, dtypes and quantization and the thresholds: the same in every frame.
+    """The part of a decode that only depends on the tensors' layouts, dtypes, quantization and the thresholds.
+
+    It is the same in every frame.
 
     Attributes:
-        key: what it follows from.
-        limits: of each level, None where no value can exceed the lowest threshold, see `raw_limit`.
+        key: layouts and thresholds that the plan was made for.
+        limits: raw score limit per level, see `raw_limit`; None if no value can exceed the lowest threshold.
     """
 
     key: tuple[Any, ...]
@@ -56,13 +58,16 @@ class _Plan:
 
 
 class PointDecoder:
-    """Reads the head tensors of one anchor-free model.  Keeps buffers between calls: one decoder serves one thread.
+    """Decoder of one anchor-free model.  It reuses its buffers between calls: one decoder per thread.
 
     Rows are in upstream's order: level, then y, then x.
     """
 
     def __init__(self, spec: ModelSpec) -> None:
-        """Args: spec: the contract.
+        """Check the contract and allocate the buffers.
+
+        Args:
+            spec: the contract.
 
         Raises:
             RkdeployError: when the contract's outputs, keypoints, angle, prototypes and input size do not fit together.
@@ -87,7 +92,7 @@ class PointDecoder:
             if library is None
             else NativePoints(library, self._levels, self._box_role, every_class=self._every_class)
         )
-        # What is needed to know of each row.  Fields lie along the first axis here and in the arrays below: numpy is
+        # Geometry of each row.  Fields lie along the first axis here and in the arrays below: numpy is
         # several times slower on (N, 2) than on (2, N).
         row_count = self._level_ends[-1]
         self._cell = np.empty(row_count, np.intp)  # y * W + x
@@ -100,14 +105,14 @@ class PointDecoder:
             self._geometry[2, rows] = level.stride
 
     def candidates(self, tensors: Sequence[HeadTensor], class_thresholds: NDArray[np.float32]) -> Candidates:
-        """The boxes whose score is greater than the threshold of their class.
+        """Boxes whose score is greater than the threshold of their class.
 
         As in upstream's prediction a row is a candidate for its best class only (the highest logit; the first of
-        several equal ones); a row whose best class fails is not tried for its second.  Of an end-to-end head a row is
-        a candidate for each class that passes, as in `Detect.get_topk_index`; such rows come out several times.
+        several equal ones); a row whose best class fails is not tried for its second.  A row of an end-to-end head is
+        a candidate for each class that passes, as in `Detect.get_topk_index`; such rows are returned several times.
 
         Args:
-            tensors: one for every output of the contract, in its order.
+            tensors: one per output of the contract, in its order.
             class_thresholds: (nc,) float32.
 
         Raises:
@@ -119,7 +124,7 @@ class PointDecoder:
         else:
             rows, class_ids, scores = self._found_scores(tensors, limits)
         self._activate("scores", scores, rows)
-        # The raw comparison lets rounding cases through; here the rule is applied as it is written.
+        # The raw comparison lets rounding cases through; the exact rule is applied here.
         kept = (scores > class_thresholds.take(class_ids)).nonzero()[0]
         rows, class_ids, scores = rows.take(kept), class_ids.take(kept).astype(np.int32), scores.take(kept)
         if self._angle is None and self._native is not None:
@@ -132,10 +137,10 @@ class PointDecoder:
         return Candidates(upright_around(rotated), scores, class_ids, rows, rotated)
 
     def details(self, tensors: Sequence[HeadTensor], rows: NDArray[np.intp]) -> RowDetails:
-        """Keypoints and mask coefficients of the given rows, where the head has them.
+        """Keypoints and mask coefficients of the given rows, if the head has them.
 
         Args:
-            tensors: those that `candidates` was given last.
+            tensors: those that `candidates` was last called with.
             rows: (N,) intp, any order.
         """
         if self._keypoints is None and not self._has_coefficients:
@@ -157,10 +162,10 @@ class PointDecoder:
         return RowDetails(keypoints, coefficients)
 
     def decode_dense(self, tensors: Sequence[HeadTensor]) -> tuple[DenseField, ...]:
-        """Every row, by the same arithmetic as `candidates` and `details`.  For verification; slow.
+        """All rows, decoded with the same arithmetic as `candidates` and `details`.  For verification; slow.
 
         Returns:
-            `xy`, `wh`, `scores` and, where there are any, `keypoint_xy` (x, y of each in turn), `keypoint_scores`,
+            `xy`, `wh`, `scores` and, if the head has them, `keypoint_xy` (x, y of each in turn), `keypoint_scores`,
             `coefficients` and `angle`.
 
         Raises:
@@ -192,7 +197,7 @@ class PointDecoder:
     def _limits_of(
         self, tensors: Sequence[HeadTensor], class_thresholds: NDArray[np.float32]
     ) -> tuple[Limit | None, ...]:
-        """What the quantization and the lowest threshold mean for the raw scores, kept from frame to frame.
+        """Raw score limits for the quantization and the lowest threshold, reused while they stay the same.
 
         Raises:
             BackendError: when a tensor is not what the contract says.
@@ -214,7 +219,7 @@ class PointDecoder:
     ) -> tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.float32]]:
         """Rows, classes and dequantized scores that may pass, ascending by row, then class, (n,) each.
 
-        Of each row the best class, of an end-to-end head all.
+        One class per row, the best; all that pass for an end-to-end head.
         """
         of_levels = [tensors[level.parts["scores"].index] for level in self._levels]
         found = scores_at_least(of_levels, limits)
@@ -230,12 +235,18 @@ class PointDecoder:
         class_ids = places - rows * self._class_count
         if self._every_class or self._class_count == 1:
             return rows, class_ids, scores
-        # Logits are ordered as the probabilities are, and unlike those they don't become equal near 1.
+        # Logits have the order of the probabilities, but do not become equal near 1.
         best = best_of_rows(rows, scores)
         return (rows, class_ids, scores) if best is None else (rows.take(best), class_ids.take(best), scores.take(best))
 
     def _fields(self, tensors: Sequence[HeadTensor], role: str, rows: NDArray[np.intp]) -> NDArray[np.float32]:
-        """The dequantized channels of one role of the given rows, (C, n).  Args: rows: ascending, (n,)."""
+        """Dequantized channels of one role for the given rows, (C, n).
+
+        Args:
+            tensors: all tensors of the head.
+            role: role in the contract.
+            rows: (n,), ascending.
+        """
         real = np.empty((self._levels[0].parts[role].output.shape[1], len(rows)), np.float32)
         ends = rows.searchsorted(self._level_ends).tolist()
         for level, start, end in zip(self._levels, [0, *ends], ends, strict=False):
@@ -261,7 +272,7 @@ class PointDecoder:
         return distances_of_weights(weights, len(rows))
 
     def _activate(self, role: str, real: NDArray[np.float32], rows: NDArray[np.intp]) -> None:
-        """Logits (..., n) of the given ascending rows to probabilities, in place."""
+        """Turn logits (..., n) of the given ascending rows into probabilities, in place."""
         linear = self._linear[role]
         if all(linear):
             sigmoid_in_place(real)
@@ -278,7 +289,7 @@ class PointDecoder:
         angles: NDArray[np.float32] = self._fields(tensors, "angles", rows)[0]
         if self._angle.sigmoid:
             self._activate("angles", angles, rows)
-        # As upstream writes it: (f - 0.25) * pi loses nothing where gain * f + offset would cancel.
+        # Upstream's form: (f - 0.25) * pi avoids the cancellation of gain * f + offset.
         angles += np.float32(self._angle.offset / self._angle.gain)
         angles *= np.float32(self._angle.gain)
         return angles

@@ -1,4 +1,4 @@
-"""Where an anchor-free head's tensors lie: the contract's outputs, checked to be complete and of the right size."""
+"""Layout of an anchor-free head: the contract's outputs, checked to be complete and of the right size."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ BOX_ROLES: Final = ("dfl_boxes", "ltrb_boxes")
 POINT_ROLES: Final = frozenset(get_args(PointRole))
 _IMAGE_ROLES: Final = frozenset(get_args(ImageRole))
 _SIGMOID_ROLES: Final = frozenset(("scores", "keypoint_scores", "angles"))
-"""Of which the graph may have done the sigmoid already."""
+"""Roles whose sigmoid may already be in the graph."""
 
 
 @dataclass(frozen=True, slots=True)
 class PointPart:
-    """One head tensor of a level, and its place in the contract."""
+    """One head tensor of a level, and its index in the contract."""
 
     index: int
     output: HeadOutput
@@ -27,13 +27,13 @@ class PointPart:
 
 @dataclass(frozen=True, slots=True)
 class PointLevel:
-    """One detection level; its cells are the rows `start` to `end` - 1 of the head, in the order y, x.
+    """One detection level.  Its cells are the rows `start` to `end` - 1 of the head, in the order y, x.
 
     Attributes:
         parts: by role.
         grid: rows, columns.
-        stride: input pixels a cell.
-        start, end: rows.
+        stride: input pixels per cell.
+        start, end: first row, and the row behind the last.
     """
 
     parts: Mapping[str, PointPart]

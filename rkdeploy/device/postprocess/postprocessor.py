@@ -1,4 +1,4 @@
-"""Head tensors to what a model found, in source pixels: decode, choice of the best, and the way back to the source."""
+"""Head tensors to detections in source pixels: decode, non-maximum suppression, transform back to the source."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ from rkdeploy.errors import RkdeployError
 from rkdeploy.images.fit import LetterboxTransform
 
 END_TO_END_MAX_DET: Final = 300
-"""Most objects that an end-to-end head gives, whatever is asked for: ultralytics' `Detect.max_det`."""
+"""Largest number of objects of an end-to-end head, whatever is asked for: ultralytics' `Detect.max_det`."""
 _ANCHOR_ROLES: Final = frozenset(get_args(AnchorRole))
 
 
 def decoder_for(spec: ModelSpec) -> Decoder:
-    """The decoder of the contract's objects: chosen by what the outputs hold, not by the name of the family.
+    """The decoder for the contract's objects, chosen by the roles of the outputs, not by the name of the family.
 
     Raises:
         RkdeployError: for outputs that no decoder reads, or a contract that the decoder cannot read.
@@ -45,13 +45,15 @@ def decoder_for(spec: ModelSpec) -> Decoder:
 
 
 class Postprocessor:
-    """Turns the head tensors of one model into what it found.  Keeps buffers between calls: one serves one thread."""
+    """Converter of one model's head tensors to detections.  It reuses its buffers: one per thread."""
 
     def __init__(self, spec: ModelSpec, thresholds: Thresholds, *, decoder: Decoder | None = None) -> None:
-        """Args:
+        """Check the contract and the thresholds.
+
+        Args:
             spec: the contract.
-            thresholds: what is kept.  Of a classifier everything is: it ranks.
-            decoder: reads the objects in the place of the one that `decoder_for` chooses.
+            thresholds: limits of the detections to keep.  A classifier ranks its classes and ignores them.
+            decoder: replaces the one that `decoder_for` chooses.
 
         Raises:
             RkdeployError: for outputs that no decoder reads, an inconsistent contract, or a threshold of an unknown
@@ -66,7 +68,7 @@ class Postprocessor:
         self._class_maps = ClassMapReader(spec) if "class_map" in roles or spec.class_maps else None
         has_objects = bool(roles & (_ANCHOR_ROLES | POINT_ROLES))
         if not has_objects and self._classify is None and self._class_maps is None:
-            decoder_for(spec)  # says what is wrong
+            decoder_for(spec)  # raises the error that explains it
         self._decoder = (decoder or decoder_for(spec)) if has_objects else None
         self._masks = MaskReader(spec) if coefficient_count(spec) else None
         if spec.angle is not None and spec.input.fit == "stretch":
@@ -76,11 +78,11 @@ class Postprocessor:
         """Decode one image.
 
         Args:
-            tensors: one for every output of the contract, in its order.
+            tensors: one per output of the contract, in its order.
             transform: of the letterbox, crop or stretch that made the input.
 
         Returns:
-            What was found, in source pixels, objects best score first.
+            The detections in source pixels, best score first.
 
         Raises:
             BackendError: when a tensor is not what the contract says.
@@ -108,7 +110,7 @@ class Postprocessor:
         kept = self._best(found)
         xyxy = found.xyxy[kept]
         finite = np.isfinite(xyxy).all(axis=1)
-        if not finite.all():  # a network that overflowed: no such box is an object
+        if not finite.all():  # when the network overflowed: not an object
             kept, xyxy = kept[finite], xyxy[finite]
         boxes = transform.boxes_to_source(xyxy)
         details = decoder.details(tensors, found.rows[kept])

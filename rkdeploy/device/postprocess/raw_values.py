@@ -17,11 +17,14 @@ _DTYPES: Final = frozenset(np.dtype(name) for name in ("int8", "uint8", "int16",
 
 
 def require_tensors(outputs: Sequence[HeadOutput], tensors: Sequence[HeadTensor]) -> None:
-    """Raise a BackendError unless the tensors are those of the contract, in its order.
+    """Check that the tensors are those of the contract, in its order.
 
     Args:
-        outputs: of the contract, all of them.
-        tensors: what the runtime returned.
+        outputs: all outputs of the contract.
+        tensors: returned by the runtime.
+
+    Raises:
+        BackendError: when they are not.
     """
     if len(tensors) != len(outputs):
         raise BackendError(f"The runtime returned {len(tensors)} outputs, expected {len(outputs)}.")
@@ -46,9 +49,9 @@ def require_tensors(outputs: Sequence[HeadOutput], tensors: Sequence[HeadTensor]
 
 
 def layout_key(tensors: Sequence[HeadTensor]) -> tuple[Any, ...]:
-    """All of the tensors but their values: what a runtime returns alike in every frame.
+    """Everything about the tensors but their values, which a runtime returns unchanged from frame to frame.
 
-    While it stays the same, what `require_tensors` let pass is let pass again.
+    While it stays the same, tensors that `require_tensors` accepted once need no further check.
     """
     return tuple(
         (values.shape, values.strides, values.dtype, tensor.scale, tensor.zero_point, tensor.packed_channels)
@@ -61,11 +64,11 @@ def raw_limit(tensor: HeadTensor, activation: Activation, threshold: np.float32)
     """Smallest raw value whose probability may exceed `threshold`, as the tensor's dtype; None when no value can.
 
     Every value that exceeds the threshold in float32 arithmetic is at or above the limit.  float32 rounds the
-    probability by a few units in 1e-7, and the real value too: the limit gives way by ten times that.
+    probability by a few units in 1e-7, and the real value too: the limit is lowered by ten times that.
 
     Args:
-        tensor: whose raw values are asked for.
-        activation: `linear` for logits of a sigmoid, else the values are the probabilities.
+        tensor: the tensor to search.
+        activation: `linear` for logits of a sigmoid; otherwise the values are the probabilities.
         threshold: probability.
     """
     lowest = float(threshold) * (1.0 - 1e-6)
@@ -74,7 +77,7 @@ def raw_limit(tensor: HeadTensor, activation: Activation, threshold: np.float32)
     elif lowest >= 1.0:
         return None
     else:
-        # Below that the sigmoid's own cut-off decides: everything passes on to the exact rule.
+        # Below that the sigmoid itself cuts off: all values are left to the exact rule.
         real = math.log(lowest) - math.log1p(-lowest) if lowest > 1e-34 else -math.inf
     raw = real / tensor.scale
     raw += tensor.zero_point - abs(raw) * 1e-6 if math.isfinite(raw) else 0.0
@@ -91,14 +94,14 @@ def raw_limit(tensor: HeadTensor, activation: Activation, threshold: np.float32)
 
 
 def dequantize(tensor: HeadTensor, raw: NDArray[Any], real: NDArray[np.float32]) -> None:
-    """Raw values of one tensor into `real`, by the arithmetic of `HeadTensor.dequantized`."""
+    """Write raw values of one tensor, dequantized, into `real`, with the arithmetic of `HeadTensor.dequantized`."""
     np.subtract(raw, np.float32(tensor.zero_point), out=real, dtype=np.float32)
     if tensor.scale != 1.0:
         np.multiply(real, np.float32(tensor.scale), out=real)
 
 
 def sigmoid_in_place(real: NDArray[np.float32]) -> None:
-    """1 / (1 + exp(-x)).  Below -80 the probability is 0 for every purpose, and exp would overflow."""
+    """1 / (1 + exp(-x)), in place.  Below -80 the result is 0: exp would overflow."""
     np.maximum(real, np.float32(-80.0), out=real)
     np.negative(real, out=real)
     np.exp(real, out=real)
@@ -107,19 +110,23 @@ def sigmoid_in_place(real: NDArray[np.float32]) -> None:
 
 
 def outputs_with(outputs: Sequence[HeadOutput], roles: Iterable[str]) -> list[tuple[int, HeadOutput]]:
-    """The outputs of the given roles, each with its place in the contract."""
+    """Outputs of the given roles, each with its index in the contract."""
     wanted = frozenset(roles)
     return [(index, output) for index, output in enumerate(outputs) if output.role in wanted]
 
 
 def coefficient_count(spec: ModelSpec) -> int:
-    """Mask coefficients an object: as many as there are prototypes; 0 without any."""
+    """Mask coefficients per object: as many as there are prototypes; 0 without prototypes."""
     prototypes = outputs_with(spec.outputs, ("prototypes",))
     return prototypes[0][1].shape[1] if prototypes else 0
 
 
 def require_image_sized(output: HeadOutput, spec: ModelSpec) -> None:
-    """Raise an RkdeployError unless the output's planes cover the network's input."""
+    """Check that the output's planes cover the network's input.
+
+    Raises:
+        RkdeployError: when they do not.
+    """
     covered = (output.shape[2] * output.stride, output.shape[3] * output.stride)
     if covered != (spec.input.height, spec.input.width):
         raise RkdeployError(

@@ -1,8 +1,8 @@
-"""Planes that the network gives at a coarser resolution, bilinearly at the pixels of the source image.
+"""Bilinear interpolation of the network's coarser planes at the pixels of the source image.
 
 A pixel is the square around its center, as in `torch.nn.functional.interpolate(..., align_corners=False)`: the center
 of source pixel u lies at ((u + 0.5) * scale + pad) / stride - 0.5 in the plane.  Beyond the plane's edges its last
-values go on.
+values are repeated.
 """
 
 from __future__ import annotations
@@ -18,15 +18,15 @@ from rkdeploy.device.runtime.protocol import HeadTensor
 from rkdeploy.images.fit import LetterboxTransform
 
 _BAND_PIXELS: Final = 1 << 15
-"""Source pixels that are worked on at once, so that they stay in the cache."""
+"""Source pixels processed at once, so that they stay in the cache."""
 
 
 @dataclass(frozen=True, slots=True)
 class Axis:
-    """Where source pixels lie along one axis of a plane: at `low` + `fraction`, between `low` and `low` + 1.
+    """Positions of source pixels along one axis of a plane: at `low` + `fraction`, between `low` and `low` + 1.
 
     Attributes:
-        low: (N,) intp, ascending, 0 to the plane's size - 2 (0 where the size is 1).
+        low: (N,) intp, ascending, 0 to the plane's size - 2 (0 if the size is 1).
         fraction: (N,) float32, 0..1.
     """
 
@@ -35,7 +35,7 @@ class Axis:
 
     @property
     def span(self) -> slice:
-        """The plane's places that are needed."""
+        """The range of plane indices that is needed."""
         return slice(int(self.low[0]), int(self.low[-1]) + 2)
 
     def __getitem__(self, pixels: slice) -> Axis:
@@ -43,17 +43,17 @@ class Axis:
         return Axis(self.low[pixels], self.fraction[pixels])
 
     def within(self, span: slice) -> Axis:
-        """The same of a plane of which only `span` is given."""
+        """The same positions, relative to a plane cropped to `span`."""
         return Axis(self.low - span.start, self.fraction)
 
 
 def source_axes(transform: LetterboxTransform, plane_hw: tuple[int, int], stride: int) -> tuple[Axis, Axis]:
-    """Rows and columns of the whole source image in a plane of the network's.
+    """Rows and columns of the whole source image in a plane of the network.
 
     Args:
         transform: of the image that the network saw; its whole-pixel placement is used.
         plane_hw: rows and columns of the plane.
-        stride: input pixels a cell of the plane.
+        stride: input pixels per cell of the plane.
     """
     placed = transform.placed
     height, width = transform.source_hw
@@ -79,14 +79,20 @@ def plane_of(tensor: HeadTensor, channel: int) -> NDArray[Any]:
 
 
 def bands(rows: Axis, width: int) -> Iterator[slice]:
-    """The source rows in bands of about as many pixels as the cache holds."""
+    """The source rows in bands of about as many pixels as fit the cache."""
     step = max(1, _BAND_PIXELS // max(width, 1))
     for start in range(0, len(rows.low), step):
         yield slice(start, min(start + step, len(rows.low)))
 
 
 def resampled(plane: NDArray[np.float32], rows: Axis, columns: Axis) -> NDArray[np.float32]:
-    """The plane at the source pixels, (rows, columns) float32.  Args: plane: (h, w) that the axes speak of."""
+    """The plane interpolated at the source pixels, (rows, columns) float32.
+
+    Args:
+        plane: (h, w), the plane that the axes refer to.
+        rows: positions of the source rows.
+        columns: positions of the source columns.
+    """
     across = _along_columns(plane, columns)
     values = _step_down(across).take(rows.low, axis=0)
     values *= rows.fraction[:, None]
@@ -95,21 +101,21 @@ def resampled(plane: NDArray[np.float32], rows: Axis, columns: Axis) -> NDArray[
 
 
 class SignReader:
-    """Says where resampled planes are greater than 0.  Keeps its working memory: one serves one thread."""
+    """Finder of the source pixels where a resampled plane is greater than 0.  It reuses its memory: one per thread."""
 
     def __init__(self) -> None:
         self._changes = np.empty(0, np.float32)
         self._bounds = np.empty(0, np.float32)
 
     def __call__(self, plane: NDArray[np.float32], rows: Axis, columns: Axis) -> NDArray[np.bool_]:
-        """`resampled` > 0, band by band.
+        """`resampled` > 0, computed in bands.
 
-        Memory of this size would come from the system anew in every call, which takes longer than the arithmetic.
+        Arrays of this size would be allocated from the system in every call, which takes longer than the arithmetic.
 
         Args:
-            plane: (h, w) that the axes speak of.
-            rows: of source pixels.
-            columns: likewise.
+            plane: (h, w), the plane that the axes refer to.
+            rows: positions of the source rows.
+            columns: positions of the source columns.
 
         Returns:
             (rows, columns) bool.
@@ -142,7 +148,7 @@ def _along_columns(plane: NDArray[np.float32], columns: Axis) -> NDArray[np.floa
 
 
 def _step_down(plane: NDArray[np.float32]) -> NDArray[np.float32]:
-    """From each row to the next; from the last to nowhere."""
+    """Difference of each row to the next; 0 for the last."""
     step = np.zeros_like(plane)
     np.subtract(plane[1:], plane[:-1], out=step[:-1])
     return step

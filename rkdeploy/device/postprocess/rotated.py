@@ -1,6 +1,6 @@
-"""Rotated boxes: non-maximum suppression, the upright box around each, and one way to write each.
+"""Rotated boxes: non-maximum suppression, the upright box around each, and a unique notation.
 
-A rotated box is (center x, center y, width, height, angle in radians from the x axis towards the y axis).
+A rotated box is (center x, center y, width, height, angle in radians from the x axis toward the y axis).
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 _CLASS_OFFSET_PX: Final = np.float32(7680.0)
 _EPSILON: Final = np.float32(1e-7)
 _MAX_PAIRS: Final = 1 << 18
-"""Most pairs that are compared at once: about 30 MB of working memory."""
+"""Largest number of pairs that are compared at once: about 30 MB of working memory."""
 
 
 def nms_rotated(
@@ -26,10 +26,10 @@ def nms_rotated(
     max_det: int,
     max_nms: int,
 ) -> NDArray[np.intp]:
-    """The candidates that stay, as indices, best score first.
+    """Indices of the candidates that stay, best score first.
 
-    As ultralytics does it (8.4, utils/nms.py, `TorchNMS.fast_nms`): a box is dropped when a better one of its class
-    overlaps it by more than `iou`, also when that one is dropped itself; the overlap is `probiou`, in float32, of boxes
+    As in ultralytics (8.4, utils/nms.py, `TorchNMS.fast_nms`): a box is dropped when a better one of its class
+    overlaps it by more than `iou`, even if that one is dropped itself; the overlap is `probiou`, in float32, of boxes
     that class * 7680 has been added to.
 
     Args:
@@ -37,8 +37,8 @@ def nms_rotated(
         scores: (N,) float32.  Among equal scores the earlier candidate comes first.
         class_ids: (N,) int32.
         iou: threshold, 0..1.
-        max_det: most indices returned.
-        max_nms: only so many of the best candidates are looked at.
+        max_det: largest number of indices returned.
+        max_nms: number of best candidates that are considered.
 
     Returns:
         (K,) intp indices into the candidates, K <= max_det.
@@ -115,9 +115,9 @@ def upright_around(rotated: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 def regularized(rotated: NDArray[np.float32]) -> NDArray[np.float32]:
-    """The same boxes with angles in [0, pi / 2), width and height exchanged where that takes a quarter turn.
+    """The same boxes with angles in [0, pi / 2), width and height exchanged if that takes a quarter turn.
 
-    As ultralytics writes them (8.4, utils/ops.py, `regularize_rboxes`).
+    As in ultralytics (8.4, utils/ops.py, `regularize_rboxes`).
     """
     boxes = rotated.copy()
     half_turn, quarter_turn = np.float32(math.pi), np.float32(math.pi / 2)
@@ -142,7 +142,7 @@ def _covariance(
 
 
 def _reach(boxes: NDArray[np.float32], iou: float) -> NDArray[np.float32]:
-    """How far from its center a box can overlap by more than `iou`: centers further apart than the sum never do.
+    """Reach of each box: boxes whose centers are further apart than the sum of their reaches overlap by at most `iou`.
 
     probiou > iou means a Bhattacharyya distance below -ln(1 - (1 - iou)^2).  It is at least d^2 / (4 s), with d between
     the centers and s the larger eigenvalue of the sum of both covariances, which is at most the sum of their own larger
@@ -150,10 +150,13 @@ def _reach(boxes: NDArray[np.float32], iou: float) -> NDArray[np.float32]:
 
     Args:
         boxes: (5, N).
-        iou: threshold.
+        iou: threshold, 0..1.
+
+    Returns:
+        (N,) float32, in the units of the boxes.
     """
     share = 1.0 - (1.0 - iou) ** 2
-    # Towards 0 the epsilons of `probiou` and its cut at 100 decide.
+    # Near 0 the epsilons of `probiou` and its cut at 100 decide.
     limit = min(-math.log(share), 100.0) if share > 0.0 else 100.0
     longer = np.maximum(np.abs(boxes[2]), np.abs(boxes[3]))
     return np.asarray(longer * np.float32(1.01 * math.sqrt(limit / 3.0)) + np.float32(0.1), np.float32)

@@ -1,8 +1,8 @@
-"""Search of a head's scores for those at or above a limit, in the order in which they lie in memory.
+"""Search of a head's scores for those at or above a limit, in memory order.
 
-Of some hundred thousand scores a few hundred pass, and the time goes into reading memory.  So the only pass over all
-of them lays the memory eightfold and takes the greatest of every eight scores that come to lie on one another; where
-that passes, the eight are looked at.  What is found is single scores: a cell's others, which failed, are never read.
+Of some hundred thousand scores a few hundred pass, and most of the time goes into reading memory.  So the only pass
+over all of them folds the memory eightfold and takes the maximum of every eight scores that come to lie on one another;
+where that passes, the eight are compared one by one.  The result is single scores: other scores of a cell are not read.
 """
 
 from __future__ import annotations
@@ -26,21 +26,22 @@ _UNSIGNED: Final[dict[np.dtype[Any], np.dtype[Any]]] = {
     np.dtype(np.float32): np.dtype(np.uint32),
 }
 _LAID_FROM: Final = 1 << 18
-"""Fewer scores than this are marked one by one: looking at eight where one passed costs more."""
+"""Tensors with fewer scores are compared one by one: folding them costs more than it saves."""
 
 
 @dataclass(frozen=True, slots=True)
 class Limit:
-    """The comparison `value >= limit` as one of integers.
+    """The comparison `value >= limit` on integers.
 
-    The bits of floats are ordered as their values are: upwards where the sign is positive, downwards where it is
-    negative.  Compared so, NaN hides no number beside it; and numpy compares float16 30 times slower than integers.
+    The bit patterns of floats have the order of their values if the sign is positive, and the reverse order if it is
+    negative.  Compared this way a NaN does not hide a number folded onto it; and numpy compares float16 30 times slower
+    than integers.
 
     Attributes:
-        view: integers of the values' size.
-        best: which of two values passes rather, `np.maximum` or `np.minimum`.
+        view: integer dtype of the values' size.
+        best: picks the value more likely to pass: `np.maximum` or `np.minimum`.
         passes: `np.greater_equal` or `np.less_equal`.
-        bound: what it is compared with.
+        bound: right-hand side of the comparison.
     """
 
     view: np.dtype[Any]
@@ -50,7 +51,11 @@ class Limit:
 
     @classmethod
     def of(cls, limit: Any) -> Limit:
-        """Args: limit: scalar of the values' dtype, not NaN.  Floats that are NaN may pass or not."""
+        """The comparison for one limit.
+
+        Args:
+            limit: scalar of the values' dtype, not NaN.  NaN values may pass or not.
+        """
         dtype = np.dtype(type(limit))
         if dtype.kind != "f":
             return cls(dtype, np.maximum, np.greater_equal, limit)
@@ -62,7 +67,7 @@ class Limit:
 
 @dataclass(frozen=True, slots=True)
 class LevelHits:
-    """The scores of one level that were found, ascending by cell, then class.
+    """Scores found in one level, ascending by cell, then class.
 
     Attributes:
         places: (n,) intp, cell * classes + class, where cell is y * W + x.
@@ -74,18 +79,18 @@ class LevelHits:
 
 
 def scores_at_least(tensors: Sequence[HeadTensor], limits: Sequence[Limit | None]) -> list[LevelHits]:
-    """The scores at or above the limit of their tensor, tensor by tensor.
+    """The scores at or above the limit of their tensor, one result per tensor.
 
     Args:
         tensors: (1, C, H, W) each, in any layout.
-        limits: one a tensor, of its dtype; None where no value passes.
+        limits: one per tensor, of its dtype; None if no value passes.
     """
     memories = [_as_blocks(tensor) for tensor in tensors]
     pads = [
         memory.shape[0] * memory.shape[2] - tensor.shape[1] for tensor, memory in zip(tensors, memories, strict=True)
     ]
     laid = [_laid(memory, pad, limit) for memory, pad, limit in zip(memories, pads, limits, strict=True)]
-    # The small calls cost more than what they do: all levels' marks are searched at once.
+    # Small calls cost more than their work: the marks of all levels are searched in one call.
     ends = list(accumulate(-(-part.shape[1] // 8) * 8 for part in laid))
     marks = np.zeros(ends[-1], np.bool_)
     starts = [0, *ends[:-1]]
@@ -109,7 +114,7 @@ def scores_at_least(tensors: Sequence[HeadTensor], limits: Sequence[Limit | None
 def _as_blocks(tensor: HeadTensor) -> NDArray[Any]:
     """The values as (blocks, cells, lanes), contiguous, with channel c in block c // lanes, lane c % lanes.
 
-    NCHW has one lane, NHWC one block, NC1HWC2 some of both.  A copy only where the memory is none of them.
+    NCHW has one lane, NHWC one block, NC1HWC2 several of both.  Copies only if the memory is none of these.
     """
     values = tensor.values[0]
     if tensor.packed_channels is not None:
@@ -126,9 +131,9 @@ def _as_blocks(tensor: HeadTensor) -> NDArray[Any]:
 
 
 def _laid(memory: NDArray[Any], pad: int, limit: Limit | None) -> NDArray[Any]:
-    """The values as integers, laid one over another eight times where that pays, (layers, n).
+    """The values as integers, folded eightfold if that pays, (layers, n).
 
-    Not where there is padding: it may hold anything, and hide which of the values passed.
+    Not folded if there is padding: it may hold any value, and hide which of the values passed.
     """
     layers = 8 if memory.size > _LAID_FROM and memory.size % 8 == 0 and not pad else 1
     integers: NDArray[Any] = memory if limit is None else memory.view(limit.view)
@@ -136,7 +141,12 @@ def _laid(memory: NDArray[Any], pad: int, limit: Limit | None) -> NDArray[Any]:
 
 
 def _unmark_padding(marks: NDArray[np.bool_], pad: int) -> None:
-    """Take the marks from the last `pad` lanes.  Args: marks: (cells, lanes) of the last block."""
+    """Clear the marks of the last `pad` lanes.
+
+    Args:
+        marks: (cells, lanes) of the last block.
+        pad: number of padding lanes.
+    """
     used = np.arange(marks.shape[1]) < marks.shape[1] - pad
     if marks.shape[1] % 8 == 0:  # eight marks at a time
         words = marks.view(np.uint64)
@@ -146,11 +156,15 @@ def _unmark_padding(marks: NDArray[np.bool_], pad: int) -> None:
 
 
 def _marked(marks: NDArray[np.bool_]) -> NDArray[np.intp]:
-    """Places of the few marks, ascending: numpy looks at each, this at eight at a time.  Args: marks: (8 n,)."""
+    """Indices of the few marks, ascending.  Tests eight marks at a time, numpy one.
+
+    Args:
+        marks: (8 n,).
+    """
     words = marks.view(np.uint64)
     places = (words != 0).nonzero()[0]
     inner = words.take(places).view(np.bool_).nonzero()[0]
-    starts = places - np.arange(len(places))  # of the words in `marks` less those in `inner`
+    starts = places - np.arange(len(places))  # number of words in `marks` minus those in `inner`
     starts <<= 3
     found: NDArray[np.intp] = starts.take(inner >> 3)
     found += inner
@@ -158,7 +172,13 @@ def _marked(marks: NDArray[np.bool_]) -> NDArray[np.intp]:
 
 
 def _unlaid(laid: NDArray[Any], columns: NDArray[np.intp], limit: Limit | None) -> NDArray[np.intp]:
-    """Places in memory, ascending, of the values that pass.  Args: columns: ascending, (n,), the others don't."""
+    """Indices in memory, ascending, of the values that pass.
+
+    Args:
+        laid: the folded values.
+        columns: (n,), ascending, columns whose maximum passes.
+        limit: to compare with.
+    """
     layers, length = laid.shape
     if limit is None or layers == 1:
         return columns
@@ -168,12 +188,18 @@ def _unlaid(laid: NDArray[Any], columns: NDArray[np.intp], limit: Limit | None) 
 
 
 def _hits(tensor: HeadTensor, memory: NDArray[Any], found: NDArray[np.intp]) -> LevelHits:
-    """Places in memory to cells and classes.  Args: found: ascending, (n,)."""
+    """Convert indices in memory to cells and classes.
+
+    Args:
+        tensor: the tensor that was searched.
+        memory: its values as blocks.
+        found: (n,) indices in memory, ascending.
+    """
     raw = memory.reshape(-1).take(found)
     blocks, cells, lanes = memory.shape
     channels = tensor.shape[1]
     if blocks == 1 and lanes == channels:
-        return LevelHits(found, raw)  # by cell, then class, as it is
+        return LevelHits(found, raw)  # already by cell, then class
     block = found // (cells * lanes)
     cell = found - block * (cells * lanes)
     channel = block
@@ -187,11 +213,11 @@ def _hits(tensor: HeadTensor, memory: NDArray[Any], found: NDArray[np.intp]) -> 
 
 
 def best_of_rows(rows: NDArray[np.intp], values: NDArray[np.float32]) -> NDArray[np.intp] | None:
-    """The place of the greatest value of each row, the first of several equal ones; None when no row comes twice.
+    """Index of the greatest value of each row, the first of several equal ones; None when all rows are different.
 
     Args:
-        rows: ascending, (n,).
-        values: (n,).  NaN is not looked at; a row that has nothing else comes with NaN or not at all.
+        rows: (n,), ascending.
+        values: (n,).  NaN is ignored; a row with only NaN may be returned with NaN or omitted.
     """
     first = np.ones(len(rows), np.bool_)
     np.not_equal(rows[1:], rows[:-1], out=first[1:])

@@ -1,4 +1,4 @@
-"""Which detections are kept: confidence, overall and a class, overlap and count limits."""
+"""Limits of the detections to keep: confidence (overall and per class), overlap and count."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ class Thresholds:
         confidence: a detection is kept when its score is greater than this, 0..1.
         per_class: class id -> confidence that replaces the overall one for that class.
         iou: a box is dropped when it overlaps a better one of its class by more than this, 0..1.
-        max_det: most detections an image.
-        max_nms: most candidates that go into non-maximum suppression, the best ones.
+        max_det: largest number of detections per image.
+        max_nms: number of best candidates that go into non-maximum suppression.
 
     Raises:
         RkdeployError: for a value out of its range.
@@ -71,17 +71,18 @@ class Thresholds:
         iou: float = DEFAULT_IOU,
         max_det: int = DEFAULT_MAX_DET,
     ) -> Thresholds:
-        """Read confidence thresholds as a user writes them.
+        """Parse confidence thresholds from the command line.
 
         Args:
             options: `0.25` for all classes and `person=0.4` for one, in any order.  The text after the last `=` is
-                the number, so that a class name may hold a `=` itself.
+                the number, so a class name may contain `=`.
             class_names: the contract's class names.
-            iou: as in the class.
-            max_det: as in the class.
+            iou: see the class.
+            max_det: see the class.
 
         Raises:
-            RkdeployError: for an unknown class name, a number that is none or out of range, or a class given twice.
+            RkdeployError: for an unknown class name, text that is not a number, a number out of range, or a class given
+                twice.
         """
         overall: float | None = None
         per_class: dict[int, float] = {}
@@ -95,7 +96,7 @@ class Thresholds:
                     )
                 overall = confidence
                 continue
-            # A model may carry one name on two class ids; the user means both.
+            # Two class ids may have the same name; the user means both.
             class_ids = [class_id for class_id, known in enumerate(class_names) if known == name.strip()]
             if not class_ids:
                 raise _unknown_class(name.strip(), class_names)

@@ -1,4 +1,4 @@
-"""Which board this is: its SoC and the version of its NPU driver, from the files of the kernel."""
+"""Identification of the board: its SoC and the version of its NPU driver, from the files of the kernel."""
 
 from __future__ import annotations
 
@@ -14,9 +14,11 @@ _SOC = re.compile(r"rockchip,(r[kv]\d{4}[a-z]?\d?)$")
 
 @dataclass(frozen=True, slots=True)
 class Board:
-    """Attributes:
-    soc: `rk3588`, `rk3588s`, ...; None on anything that is no Rockchip board.
-    driver: version of the rknpu kernel driver; None where no readable file names it (debugfs is for root only).
+    """The board's SoC and NPU driver.
+
+    Attributes:
+        soc: `rk3588`, `rk3588s`, ...; None if this is not a Rockchip board.
+        driver: version of the rknpu kernel driver; None if no readable file gives it (debugfs is for root only).
     """
 
     soc: str | None
@@ -24,10 +26,10 @@ class Board:
 
 
 def read_board(sysroot: Path = Path("/")) -> Board:
-    """Read the board.
+    """Read the board's SoC and driver.
 
     Args:
-        sysroot: folder in which `proc` and `sys` are looked for.
+        sysroot: folder that contains `proc` and `sys`.
     """
     found = [m[1] for entry in _text(sysroot / _COMPATIBLE).split("\0") if (m := _SOC.match(entry))]
     driver = next((m[0] for name in _DRIVER_FILES if (m := _VERSION.search(_text(sysroot / name)))), None)

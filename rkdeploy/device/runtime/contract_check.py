@@ -1,4 +1,4 @@
-"""What a runtime says of its model, and what it is given, against the contract."""
+"""Checks of a runtime's model, and of its input, against the contract."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 _REBUILD = "The model file and its contract do not belong together: build the bundle again."
 _SCALE_TOLERANCE = 1e-5
-"""Relative: the runtime keeps scales as float32."""
+"""Relative tolerance: the runtime keeps scales as float32."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,8 +28,8 @@ class TensorFacts:
     """A tensor as a runtime describes it.
 
     Attributes:
-        name: in the graph.
-        shape: (1, C, H, W), or as many axes as the runtime gives it.
+        name: name in the graph.
+        shape: (1, C, H, W), or as many axes as the runtime reports.
         dtype: numpy name of the raw values, `int8`, `float16`, ...
         quantization: None for floating point.
     """
@@ -41,7 +41,11 @@ class TensorFacts:
 
 
 def require_image(image: NDArray[np.uint8], spec: InputSpec) -> None:
-    """Raise a BackendError unless the image is what the contract says, contiguous (1, H, W, 3) uint8."""
+    """Check that the image is what the contract says, contiguous (1, H, W, 3) uint8.
+
+    Raises:
+        BackendError: when it is not.
+    """
     shape = (1, spec.height, spec.width, 3)
     if image.shape != shape or image.dtype != np.uint8 or not image.flags.c_contiguous:
         order = "" if image.flags.c_contiguous else ", not contiguous"
@@ -52,12 +56,15 @@ def require_image(image: NDArray[np.uint8], spec: InputSpec) -> None:
 
 
 def require_contract(inputs: Sequence[TensorFacts], outputs: Sequence[TensorFacts], spec: ModelSpec) -> None:
-    """Raise a BackendError unless the model's tensors are those of the contract, in its order.
+    """Check that the model's tensors are those of the contract, in its order.
 
     Args:
-        inputs: of the model, in runtime order.
-        outputs: likewise.
+        inputs: inputs of the model, in runtime order.
+        outputs: outputs of the model, in runtime order.
         spec: the contract.
+
+    Raises:
+        BackendError: when they are not.
     """
     image = spec.input
     expected_input = f'one input "{image.name}" (1, 3, {image.height}, {image.width})'
@@ -74,11 +81,14 @@ def require_contract(inputs: Sequence[TensorFacts], outputs: Sequence[TensorFact
 
 
 def require_custom_string(text: str, spec: ModelSpec) -> None:
-    """Raise a BackendError when the text that the build left in the model speaks of another contract.
+    """Check that the text that the build left in the model belongs to this contract.
 
     Args:
-        text: as the runtime gives it; empty or foreign text proves nothing and is passed over.
+        text: as the runtime gives it; empty or foreign text proves nothing and is accepted.
         spec: the contract.
+
+    Raises:
+        BackendError: when it belongs to another contract.
     """
     found = differences(text, spec)
     if found:

@@ -1,4 +1,4 @@
-"""The cores of a Rockchip NPU, as the runtime's masks."""
+"""NPU cores, as the bit masks of the vendor's runtime."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from rkdeploy.errors import BackendError
 
 
 class CoreMask(IntEnum):
-    """Which cores a context runs on.  One context a core brings two to three times what a combined mask brings."""
+    """The cores that a context runs on.  One context per core brings two to three times what a combined mask brings."""
 
     AUTO = 0
     CORE_0 = 1

@@ -1,4 +1,4 @@
-"""What the backends that run the cut ONNX graph in floating point have in common: its input and its outputs."""
+"""Input and outputs of the backends that run the cut ONNX graph in floating point."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ if TYPE_CHECKING:
 
 
 class FloatInput:
-    """Turns the contract's image into the network's input, in one buffer that is reused.
+    """Converter of the contract's image to the network's input, into one buffer that is reused.
 
-    (1, H, W, 3) uint8 -> (1, 3, H, W) float32 with (pixel - mean) / std a channel.  A `.rknn` has this built in.
+    (1, H, W, 3) uint8 -> (1, 3, H, W) float32 with (pixel - mean) / std per channel.  A `.rknn` has this built in.
     """
 
     def __init__(self, spec: InputSpec) -> None:
@@ -47,7 +47,7 @@ def head_tensors(values: Sequence[NDArray[Any]], outputs: Sequence[HeadOutput], 
     """The raw outputs as checked float32 head tensors.
 
     Raises:
-        BackendError: when a tensor has another shape than the contract says.
+        BackendError: when the shape of a tensor differs from the contract's.
     """
     for value, output in zip(values, outputs, strict=True):
         if value.shape != output.shape:
@@ -59,7 +59,11 @@ def head_tensors(values: Sequence[NDArray[Any]], outputs: Sequence[HeadOutput], 
 
 
 def require_outputs(outputs: Sequence[HeadOutput], present: Sequence[str], onnx: Path) -> None:
-    """Raise a BackendError when the graph lacks one of the contract's outputs."""
+    """Check that the graph has all of the contract's outputs.
+
+    Raises:
+        BackendError: when it lacks one.
+    """
     missing = [output.name for output in outputs if output.name not in present]
     if missing:
         raise BackendError(
@@ -70,12 +74,16 @@ def require_outputs(outputs: Sequence[HeadOutput], present: Sequence[str], onnx:
 
 
 def require_file(onnx: Path) -> None:
-    """Raise a BackendError when there is no such file."""
+    """Check that the file exists.
+
+    Raises:
+        BackendError: when it does not.
+    """
     if not onnx.is_file():
         raise BackendError(f'ONNX file "{onnx}" does not exist.')
 
 
 def one_line(text: object) -> str:
-    """A library's many-line complaint as one line of at most 400 characters."""
+    """A library's multi-line error as one line of at most 400 characters."""
     line = " ".join(str(text).split())
     return line if len(line) <= 400 else f"{line[:397]}..."

@@ -1,4 +1,4 @@
-"""What a `.rknn` file says of itself, read without the vendor's runtime."""
+"""Header and trailer of a `.rknn` file, read without the vendor's runtime."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ _COPY_AGAIN = "Copy the bundle again, or build it again."
 
 @dataclass(frozen=True, slots=True)
 class ModelFile:
-    """The facts that decide whether a runtime can load a model.
+    """Properties of a `.rknn` that decide whether a runtime can load it.
 
     Attributes:
         file_version: version of the file format, from the header.
-        toolkit_version: of rknn-toolkit2, as it wrote it into the trailer; None where there is no readable trailer.
+        toolkit_version: of rknn-toolkit2, from the trailer; None if there is no readable trailer.
         targets: SoCs it was built for, lower case; empty when unknown.
     """
 
@@ -43,7 +43,7 @@ def read_model_file(path: Path) -> ModelFile:
     model that follows; behind it a uint64 size and that many bytes of JSON.
 
     Raises:
-        BackendError: when there is no such file, or it is no `.rknn`, or it ends too early.
+        BackendError: when the file does not exist, is not a `.rknn`, or is truncated.
     """
     try:
         with path.open("rb") as file:
@@ -53,7 +53,7 @@ def read_model_file(path: Path) -> ModelFile:
                     f'"{path}" ends too early: {len(header)} bytes, expected a header of {_HEADER_BYTES}.', _COPY_AGAIN
                 )
             if header[:4] != b"RKNN":
-                raise BackendError(f'"{path}" is no RKNN model: it begins with {header[:8]!r}.', _COPY_AGAIN)
+                raise BackendError(f'"{path}" is not an RKNN model: it begins with {header[:8]!r}.', _COPY_AGAIN)
             version, model_bytes = struct.unpack_from("<QQ", header, 8)
             present = os.fstat(file.fileno()).st_size - _HEADER_BYTES
             if model_bytes > present:
@@ -69,7 +69,7 @@ def read_model_file(path: Path) -> ModelFile:
 
 
 def read_custom_string(path: Path) -> str | None:
-    """The text that rkdeploy had the toolkit put into a `.rknn`; None for a model that somebody else built.
+    """The text that a build by rkdeploy put into a `.rknn`; None for other models.
 
     It is found by its first key and by the uint32 length before it, within the first megabyte.
 
@@ -90,7 +90,7 @@ def read_custom_string(path: Path) -> str | None:
 
 
 def _trailer_facts(trailer: bytes) -> tuple[str | None, tuple[str, ...]]:
-    """Toolkit version and targets; what a later file format says otherwise is unknown, not an error."""
+    """Toolkit version and targets; a trailer of a later file format counts as unknown, not as an error."""
     try:
         size = struct.unpack_from("<Q", trailer)[0]
         facts = json.loads(trailer[8 : 8 + size])

@@ -1,4 +1,4 @@
-"""The cut graph in floating point, run by ONNX Runtime on this PC: what the NPU's results are compared with."""
+"""The cut graph in floating point, run by ONNX Runtime on this PC: the reference for the NPU's results."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ _FATAL_ONLY = 4
 
 
 def open_bundle(bundle: Bundle, core: object, options: RuntimeOptions) -> OnnxRuntime:
-    """The float network of a bundle, cut as the built one is."""
-    del core, options  # this one has none
+    """The float network of a bundle, with the cut of the built model."""
+    del core, options  # not used: no NPU cores, no options
     return OnnxRuntime(bundle.cut_onnx, bundle.spec)
 
 
@@ -37,7 +37,7 @@ class OnnxRuntime:
         spec: the contract.
 
     Entering raises:
-        BackendError: when the package is missing, or the file is none, damaged, or of another contract.
+        BackendError: when the package is missing, or the file is missing, damaged, or of another contract.
     """
 
     name = "onnxruntime"
@@ -81,7 +81,7 @@ class OnnxRuntime:
         """Run one image.  See `rkdeploy.device.runtime.protocol.Runtime.infer`.
 
         Raises:
-            BackendError: when the image or an output has another shape than the contract says, or the run fails.
+            BackendError: when the shape of the image or of an output differs from the contract's, or the run fails.
         """
         if self._session is None:
             raise BackendError(f'The backend "{self.name}" is not open.')
@@ -101,7 +101,7 @@ class OnnxRuntime:
             and inputs[0].name == self._spec.input.name
             and inputs[0].type == "tensor(float)"
             and len(inputs[0].shape) == 4
-            # a text or None stands for a size that is free
+            # a string or None is a dynamic size
             and all(not isinstance(a, int) or a == b for a, b in zip(inputs[0].shape, expected, strict=True))
         )
         if not fits:

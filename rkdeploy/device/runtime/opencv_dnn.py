@@ -1,4 +1,4 @@
-"""The cut graph in floating point, run by OpenCV: needs nothing beyond what a board has anyway."""
+"""The cut graph in floating point, run by OpenCV: needs no package beyond what a board already has."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ _WHERE = re.compile(r"OpenCV\([^)]*\) \S+:\d+: error: |\(-\d+:[^)]*\) |in functi
 
 
 def open_bundle(bundle: Bundle, core: object, options: RuntimeOptions) -> OpencvDnn:
-    """The float network of a bundle, cut as the built one is."""
-    del core, options  # this one has none
+    """The float network of a bundle, with the cut of the built model."""
+    del core, options  # not used: no NPU cores, no options
     return OpencvDnn(bundle.cut_onnx, bundle.spec)
 
 
@@ -42,7 +42,7 @@ class OpencvDnn:
         spec: the contract.
 
     Entering raises:
-        BackendError: when the file is none, damaged, of another contract, or has a layer that OpenCV cannot read.
+        BackendError: when the file is missing, damaged, of another contract, or has a layer that OpenCV cannot read.
     """
 
     name = "opencv_dnn"
@@ -84,7 +84,7 @@ class OpencvDnn:
         """Run one image.  See `rkdeploy.device.runtime.protocol.Runtime.infer`.
 
         Raises:
-            BackendError: when the image or an output has another shape than the contract says, or the run fails.
+            BackendError: when the shape of the image or of an output differs from the contract's, or the run fails.
         """
         if self._net is None:
             raise BackendError(f'The backend "{self.name}" is not open.')
@@ -106,7 +106,7 @@ class OpencvDnn:
 
 
 def _reason(error: cv2.error) -> str:
-    """OpenCV's complaint in one line, without its source files and error numbers."""
+    """OpenCV's error message in one line, without its source files and error numbers."""
     text = str(error)
     node = _NODE.search(text)
     where = f" (node {node[2].split('!')[-1]!r}, {node[1]})" if node else ""

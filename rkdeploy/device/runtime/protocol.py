@@ -1,4 +1,4 @@
-"""What every runtime backend offers: open it, give it an image, get the head tensors."""
+"""Interface of the runtime backends: open one, give it an image, get the head tensors."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class HeadTensor:
-    """One head tensor as a runtime hands it over, in the memory layout in which the runtime has it.
+    """One head tensor in the memory layout of the runtime.
 
     Attributes:
         values: int8 (or another integer type) when quantized, else float32 or float16.  Either (1, C, H, W), with any
@@ -40,14 +40,14 @@ class HeadTensor:
         return (batch, self.packed_channels, height, width)
 
     def nchw(self) -> NDArray[Any]:
-        """The raw values as (1, C, H, W): a view, or a copy where they are packed.  Decoding never needs it."""
+        """The raw values as (1, C, H, W): a view, or a copy of packed values.  Not needed for decoding."""
         if self.packed_channels is None:
             return self.values
         batch, _, height, width, _ = self.values.shape
         return self.values.transpose(0, 1, 4, 2, 3).reshape(batch, -1, height, width)[:, : self.packed_channels]
 
     def dequantized(self) -> NDArray[np.float32]:
-        """The whole tensor as real numbers, (1, C, H, W) float32.  For comparisons; decoding never needs it."""
+        """The whole tensor as real numbers, (1, C, H, W) float32.  For comparisons; not needed for decoding."""
         values = self.nchw()
         if values.dtype == np.float32 and self.scale == 1.0 and self.zero_point == 0:
             return values
@@ -56,13 +56,13 @@ class HeadTensor:
 
 @dataclass(frozen=True, slots=True)
 class RuntimeOptions:
-    """What some backends can be told; each takes what concerns it.
+    """Options for backends; each uses those that concern it.
 
     Attributes:
         toolkit_python: interpreter that has rknn-toolkit2, for the simulator; None takes $RKDEPLOY_TOOLKIT_PYTHON, else
-            this one.
-        recording: folder that replay plays; None takes $RKDEPLOY_REPLAY.
-        collect_perf: whether an NPU's runtime collects the per-layer table, which slows every run.
+            this interpreter.
+        recording: folder of the recording for replay; None takes $RKDEPLOY_REPLAY.
+        collect_perf: True to collect the NPU's per-layer table, which slows every run.
     """
 
     toolkit_python: Path | None = None
@@ -76,14 +76,14 @@ NO_OPTIONS = RuntimeOptions()
 class Runtime(Protocol):
     """A model that is open on some hardware or simulator.
 
-    Entered and left as a context manager, and again after that: so a runtime that failed is put right.
+    A context manager that can be entered again after leaving, which is how a failed runtime is restarted.
     """
 
     name: str
     figures_from: str
-    """Where figures of this backend come from, as a user reads it: `simulator`, `onnxruntime on this PC`, ..."""
+    """Source of this backend's figures, for users: `simulator`, `onnxruntime on this PC`, ..."""
     notes: tuple[str, ...]
-    """What a user should know: why it was chosen, versions that do not match.  Complete when open."""
+    """Notes for the user, such as the reason for the choice or versions that do not match.  Complete when open."""
 
     def __enter__(self) -> Self: ...
 
@@ -98,7 +98,7 @@ class Runtime(Protocol):
             image: (1, height, width, 3) uint8, contiguous, in the contract's color order.
 
         Returns:
-            One tensor for every output of the contract, in its order.  Valid until the next call, and no longer than
+            One tensor per output of the contract, in its order.  Valid until the next call, and no longer than
             the runtime is open: the values may lie in the NPU's own memory.
 
         Raises:
@@ -109,10 +109,10 @@ class Runtime(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class MemorySize:
-    """What an open model occupies, in bytes.
+    """Memory of an open model, in bytes.
 
     Attributes:
-        weights: of the model; contexts that share weights count them each.
+        weights: of the model; each of several contexts that share weights counts them.
         internal: intermediate tensors.
         dma: all memory that the NPU sees.
         sram_total, sram_free: of the SoC.
@@ -127,7 +127,7 @@ class MemorySize:
 
 @runtime_checkable
 class MeasuredRuntime(Runtime, Protocol):
-    """A runtime that also tells what its NPU did: `isinstance` says whether one does."""
+    """A runtime that also reports the NPU's time, memory and layers; test for it with `isinstance`."""
 
     def run_duration_us(self) -> int:
         """Time that the last run took on the NPU, in microseconds.
@@ -138,7 +138,7 @@ class MeasuredRuntime(Runtime, Protocol):
         ...
 
     def memory_size(self) -> MemorySize:
-        """What the open model occupies.
+        """Memory of the open model.
 
         Raises:
             BackendError: when the runtime does not know.
@@ -146,7 +146,7 @@ class MeasuredRuntime(Runtime, Protocol):
         ...
 
     def layer_table(self) -> str:
-        """The per-layer table of the last run, as the runtime words it; `rkdeploy.device.profiling.layers` reads it.
+        """The per-layer table of the last run, in the runtime's format; `rkdeploy.device.profiling.layers` parses it.
 
         Raises:
             BackendError: without `RuntimeOptions.collect_perf`, before the first run, or when the runtime has none.

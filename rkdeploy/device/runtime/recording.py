@@ -1,4 +1,4 @@
-"""Writes what runtimes answer into a folder, for the backend `replay`; its format is described there."""
+"""Recorder of runtimes' answers into a folder, for the backend `replay`, which documents the format."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def recorded(runtimes: Sequence[Runtime], folder: Path) -> list[Recorder]:
 
 
 class Recording:
-    """A folder that is written.  Whatever is in it when the writing ends can be played.  Used by several threads.
+    """A folder of recorded frames.  It can be replayed from wherever the writing stops.  Thread-safe.
 
     Args:
         folder: new or empty.
@@ -42,13 +42,13 @@ class Recording:
         self._count = 0
 
     def begin(self, figures_from: str) -> None:
-        """Make the folder and its index; nothing when that is done already.
+        """Create the folder and its index, unless that is done already.
 
         Args:
             figures_from: see `Runtime.figures_from`.
 
         Raises:
-            RkdeployError: when the folder holds something, or cannot be written.
+            RkdeployError: when the folder is not empty, or cannot be written.
         """
         with self._lock:
             if self._begun:
@@ -67,10 +67,10 @@ class Recording:
 
         Args:
             image: the network input, (1, H, W, 3) uint8.
-            tensors: what a runtime answered to it.
+            tensors: the runtime's outputs for it.
 
         Raises:
-            RkdeployError: when it cannot be written: the run is over then, since its record has a gap.
+            RkdeployError: when it cannot be written; the run ends, because its recording has a gap.
         """
         with self._lock:
             number, self._count = self._count, self._count + 1
@@ -95,10 +95,10 @@ class Recorder:
 
     Args:
         runtime: not yet open; it is opened and closed with the recorder.
-        recording: where to; shared by several recorders.
+        recording: target; shared by several recorders.
 
     Entering raises:
-        RkdeployError: when the recording cannot be begun, or the runtime cannot be opened.
+        RkdeployError: when the recording cannot be created, or the runtime cannot be opened.
     """
 
     def __init__(self, runtime: Runtime, recording: Recording) -> None:
@@ -126,7 +126,7 @@ class Recorder:
         """See `rkdeploy.device.runtime.protocol.Runtime.infer`; a frame that failed is not recorded.
 
         Raises:
-            BackendError: what the runtime raises.
+            BackendError: as the runtime raises it.
             RkdeployError: when the recording cannot be written.
         """
         tensors = self._runtime.infer(image)

@@ -1,4 +1,4 @@
-"""The runtime backends by name.  A backend's module is imported when it is chosen, and not before."""
+"""The runtime backends by name.  A backend's module is only imported when it is chosen."""
 
 from __future__ import annotations
 
@@ -28,8 +28,9 @@ BACKENDS: dict[str, str] = {
     "rknnlite": "rkdeploy.device.runtime.rknnlite",
     "simulator": "rkdeploy.host.toolkit.simulator",
 }
-"""Name on the command line -> module, which offers `open_bundle(bundle, core, options) -> Runtime`, not yet entered,
-and, where several contexts share something, `open_bundles(bundle, cores, options) -> list[Runtime]`."""
+"""Name on the command line -> module.  It has `open_bundle(bundle, core, options) -> Runtime`, not yet entered,
+and, if several contexts share something, `open_bundles(bundle, cores, options) -> list[Runtime]`.
+"""
 
 _NPU_BACKENDS = frozenset({"librknnrt", "rknnlite"})
 
@@ -39,17 +40,17 @@ _ONE_CONTEXT = (
 )
 
 _HOST_PACKAGES = {"onnxruntime": "onnxruntime", "opencv_dnn": "cv2"}
-"""What `auto` tries without an NPU, best first -> the package that it needs."""
+"""Candidates of `auto` without an NPU, best first -> the package that each needs."""
 
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """What `auto` takes.
+    """The backend that `auto` takes.
 
     Attributes:
         backend: its name.
         reason: one sentence saying why.
-        degraded: whether an NPU is there and goes unused, or a lesser backend drives it; worth a warning.
+        degraded: True if there is an NPU that is not used, or that only a lesser backend can use; worth a warning.
     """
 
     backend: str
@@ -63,8 +64,8 @@ def open_runtime(
     """The backend `name` for a bundle, to be entered.  For `auto` see `choose_backend`.
 
     Args:
-        name: of the backend.
-        bundle: whose model is run.
+        name: name of the backend.
+        bundle: bundle with the model to run.
         core: NPU cores; None leaves them to the runtime, and backends without an NPU ignore them.
         options: for the backends that they concern.
 
@@ -80,17 +81,17 @@ def open_runtime(
 def open_runtimes(
     name: str, bundle: Bundle, cores: Sequence[int] | None = None, options: RuntimeOptions = NO_OPTIONS
 ) -> list[Runtime]:
-    """One runtime a core, each to be entered and then used by one thread.
+    """One runtime per core, each to be entered and then used by one thread.
 
-    With librknnrt they share the weights of whichever is entered first, also when one is left and entered again; with
-    every other backend they are independent, and without an NPU they are as many copies.  They may be entered and left
+    With librknnrt they share the weights of the first that is entered, even if it is left and entered again; with
+    every other backend they are independent, and without an NPU they are separate copies.  They may be entered and left
     in any order.
 
     Args:
-        name: of the backend.
-        bundle: whose model is run.
-        cores: NPU cores, counted from 0, one for every runtime; None takes all that the board has, and one runtime
-            where there is no NPU.
+        name: name of the backend.
+        bundle: bundle with the model to run.
+        cores: NPU cores, counted from 0, one per runtime; None takes all cores of the board, or one runtime
+            without an NPU.
         options: for the backends that they concern.
 
     Raises:
@@ -115,7 +116,7 @@ def open_runtimes(
 
 
 def _core_masks(cores: Sequence[int] | None) -> list[CoreMask | None]:
-    """The mask of each core; None where there is only one, because such an NPU has no choice to make."""
+    """The mask of each core; None for an NPU with a single core, which has no masks."""
     soc, present = read_board().soc, _cores_present()
     if cores is None:
         cores = range(present or 1)
@@ -138,13 +139,13 @@ def _cores_present() -> int | None:
 def choose_backend() -> Choice:
     """The best backend that works here: librknnrt, then rknnlite on a board; onnxruntime, then OpenCV on a PC.
 
-    A board whose NPU runtime is missing gets a host backend, and the reason says so: it runs the float network.
+    A board whose NPU runtime is missing gets a host backend, which runs the float network; the reason says so.
     """
     from rkdeploy.device.runtime.librknnrt.library import LIBRARY_VARIABLE, Library, library_path
 
     soc = read_board().soc
     if soc is not None or library_path().is_file():
-        where = f"this board has an {soc}" if soc else f"{library_path()} is there"
+        where = f"this board has an {soc}" if soc else f"{library_path()} exists"
         try:
             Library()
         except BackendError as error:
@@ -160,7 +161,7 @@ def choose_backend() -> Choice:
             degraded=True,
         )
     name = _host_backend()
-    return Choice(name, f"Backend {name}: this is no Rockchip board, and {LIBRARY_VARIABLE} names no runtime.")
+    return Choice(name, f"Backend {name}: this is not a Rockchip board, and {LIBRARY_VARIABLE} names no runtime.")
 
 
 def backend_module(name: str) -> ModuleType:
@@ -181,7 +182,7 @@ def backend_module(name: str) -> ModuleType:
 
 
 def _resolved(name: str) -> tuple[str, tuple[str, ...]]:
-    """A backend's name, and for `auto` why where that is worth a warning."""
+    """A backend's name, and for `auto` the reason if it is worth a warning."""
     if name != "auto":
         return name, ()
     choice = choose_backend()

@@ -1,12 +1,12 @@
-"""Head tensors that were recorded on one machine, played on another: for tests and bug reports.
+"""Head tensors recorded on one machine and replayed on another: for tests and bug reports.
 
 A recording is a folder:
 
-    index.jsonl      one line about the recording, then one a frame: file, SHA-256 of the network input
+    index.jsonl      one line about the recording, then one per frame: file, SHA-256 of the network input
     000000.npz ...   the head tensors of a frame, in the layout in which the runtime gave them
 
-Frames are found by their input, so that a recording plays in any order and for any number of contexts; an input that
-was not recorded is an error, never another frame's boxes.  `rkdeploy.device.runtime.recording` writes them.
+Frames are found by their input, so a recording can be replayed in any order and for any number of contexts; an input
+that was not recorded is an error, never another frame's boxes.  `rkdeploy.device.runtime.recording` writes them.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ SCHEMA: Final = 1
 
 
 class Heading(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """First line of the index: schema version, and which backend was recorded."""
+    """First line of the index: schema version, and the backend that was recorded."""
 
     replay_schema: int
     figures_from: str
@@ -55,12 +55,12 @@ class RecordedFrame(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 def open_bundle(bundle: Bundle, core: object, options: RuntimeOptions) -> Replay:
-    """The recording in the folder that the options name, or else $RKDEPLOY_REPLAY.
+    """The recording in the folder given by the options, or else by $RKDEPLOY_REPLAY.
 
     Raises:
-        BackendError: when neither names one.
+        BackendError: when neither is set.
     """
-    del core  # a recording has none
+    del core  # not used: a recording has no cores
     folder = options.recording or os.environ.get(FOLDER_VARIABLE)
     if not folder:
         raise BackendError(
@@ -71,7 +71,7 @@ def open_bundle(bundle: Bundle, core: object, options: RuntimeOptions) -> Replay
 
 
 class Replay:
-    """Plays a recording.  See `rkdeploy.device.runtime.protocol.Runtime`.
+    """Runtime that replays a recording.  See `rkdeploy.device.runtime.protocol.Runtime`.
 
     Args:
         folder: of the recording.
@@ -84,7 +84,7 @@ class Replay:
     name = "replay"
 
     def __init__(self, folder: Path, spec: ModelSpec) -> None:
-        self.figures_from = "a recording"  # of what is known once it is open
+        self.figures_from = "a recording"  # replaced on opening
         self.notes: tuple[str, ...] = ()
         self._folder = folder
         self._spec = spec
@@ -104,7 +104,7 @@ class Replay:
         self._frames = None
 
     def infer(self, image: NDArray[np.uint8]) -> tuple[HeadTensor, ...]:
-        """The tensors that were recorded for this image; of an image recorded several times, one after the other.
+        """The tensors that were recorded for this image; those of an image recorded several times are returned in turn.
 
         Raises:
             BackendError: when the image was not recorded, or its file is damaged or of another model.
@@ -125,7 +125,7 @@ class Replay:
 
 
 def input_sha256(image: NDArray[np.uint8]) -> str:
-    """By which a recorded frame is found."""
+    """SHA-256 of an image's bytes: the key of a recorded frame."""
     return hashlib.sha256(np.ascontiguousarray(image).data).hexdigest()
 
 
@@ -137,7 +137,7 @@ def _read_tensors(path: Path) -> tuple[HeadTensor, ...]:
                 for number, (scale, zero_point, packed) in enumerate(arrays["facts"])
             )
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
-        raise BackendError(f'"{path}" is no recorded frame: {error}.', "Copy the recording again.") from error
+        raise BackendError(f'"{path}" is not a recorded frame: {error}.', "Copy the recording again.") from error
 
 
 def _read_index(folder: Path) -> tuple[Heading, list[RecordedFrame]]:
@@ -148,7 +148,7 @@ def _read_index(folder: Path) -> tuple[Heading, list[RecordedFrame]]:
     except OSError as error:
         raise BackendError(f'"{folder}" holds no recording: {INDEX}: {error.strerror}.') from error
     except msgspec.DecodeError as error:
-        raise BackendError(f'"{folder / INDEX}" is no index of a recording: {error}.') from error
+        raise BackendError(f'"{folder / INDEX}" is not the index of a recording: {error}.') from error
     if heading.replay_schema != SCHEMA:
         raise BackendError(f'"{folder}" has replay schema {heading.replay_schema}, expected {SCHEMA}.')
     for frame in frames:

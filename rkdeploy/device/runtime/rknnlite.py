@@ -1,15 +1,15 @@
-"""The NPU through Rockchip's own Python package, rknn-toolkit-lite2, with its silent failures made loud.
+"""The NPU through Rockchip's own Python package, rknn-toolkit-lite2, with its silent failures turned into errors.
 
-What the package (2.5.0) does, and what is done about it here:
+Behavior of the package (2.5.0), and the remedy here:
 
-- It never raises: `load_rknn` and `init_runtime` answer -1, `inference` answers None.  Each answer is checked.
-- After a failed `init_runtime` it runs all the same.  Here nothing runs then.
-- It ignores the return code of `rknn_run` and hands out the results of an earlier frame.  Its library object is a
+- It never raises: `load_rknn` and `init_runtime` return -1, `inference` returns None.  Each return value is checked.
+- After a failed `init_runtime` it still runs.  Here it is not run then.
+- It ignores the return code of `rknn_run` and returns the results of an earlier frame.  Its library object is a
   `ctypes.CDLL`, so every call that it makes is watched through ctypes' own `errcheck`, and a frame on which any call
-  failed is an error.  Where that object cannot be found the backend refuses to run.
+  failed is an error.  If that object cannot be found the backend refuses to run.
 - It compares nothing with the model's contract.  Names, shapes, types and scales are read from its context.
 
-Its outputs are always float32: the runtime dequantizes every value.  The backend librknnrt spares that.
+Its outputs are always float32: the runtime dequantizes every value.  The backend librknnrt avoids that.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ _USE_LIBRKNNRT: Final = "Use the backend librknnrt."
 
 def open_bundle(bundle: Bundle, core: CoreMask | None, options: RuntimeOptions) -> RknnLite:
     """The built model of a bundle on the NPU."""
-    del options  # none concerns it
+    del options  # no option concerns this backend
     return RknnLite(bundle.rknn, bundle.spec, core=core)
 
 
@@ -135,7 +135,7 @@ class RknnLite:
         outputs = self._lite.inference([image], **self._options)
         self._calls.require_success()
         if outputs is None:
-            raise BackendError(f"{_PACKAGE} refused the frame; it says why on stderr.", _USE_LIBRKNNRT)
+            raise BackendError(f"{_PACKAGE} rejected the frame; the reason is on stderr.", _USE_LIBRKNNRT)
         if len(outputs) != len(self._layouts):
             raise BackendError(f"{_PACKAGE} gave {len(outputs)} outputs, expected {len(self._layouts)}.")
         return tuple(
@@ -144,7 +144,7 @@ class RknnLite:
         )
 
     def _open_model(self, lite: Any) -> None:
-        """load_rknn and init_runtime.  No `target`: on the board itself that makes init_runtime fail."""
+        """Call load_rknn and init_runtime.  Without `target`: on the board itself it makes init_runtime fail."""
         with captured() as log:
             loaded = lite.load_rknn(str(self._rknn))
             core = {} if self._core is None else {"core_mask": int(self._core)}
@@ -156,24 +156,28 @@ class RknnLite:
 
 
 class CallWatch:
-    """Sees the return code of every call that the package makes on its library, frame by frame."""
+    """Watcher of the return codes of all calls that the package makes on its library, frame by frame."""
 
     def __init__(self) -> None:
         self._ran = False
         self._failure: CallError | None = None
 
     def attach(self, library: Any) -> None:
-        """Watch a `ctypes.CDLL` from now on; ctypes keeps one function object for each name of it."""
+        """Watch a `ctypes.CDLL` from now on; ctypes keeps one function object per function name."""
         for name in _WATCHED:
             getattr(library, name).errcheck = self._checker(name)
 
     def reset(self) -> None:
-        """Before a frame."""
+        """Start a frame."""
         self._ran = False
         self._failure = None
 
     def require_success(self) -> None:
-        """After a frame: raise a BackendError when a call failed, or when the run was not seen."""
+        """End a frame.
+
+        Raises:
+            BackendError: when a call failed, or the run was not seen.
+        """
         if self._failure is not None:
             raise self._failure
         if not self._ran:
@@ -185,7 +189,7 @@ class CallWatch:
 
     def _checker(self, name: str) -> Any:
         def check(code: int, _function: object, arguments: tuple[Any, ...]) -> int:
-            # It asks for dynamic shapes, which a static model refuses: no failure.
+            # A query for dynamic shapes, which a static model rejects: not a failure.
             expected = name == "rknn_query" and len(arguments) > 1 and _number(arguments[1]) == _DYNAMIC_RANGE
             if code != 0 and not expected and self._failure is None:
                 self._failure = CallError(name, code)
@@ -235,7 +239,7 @@ def _private_parts(lite: Any) -> tuple[Any, Any]:
 
 
 def _sdk_versions(text: str | None) -> tuple[str, str]:
-    """Runtime and driver out of what `get_sdk_version` answers."""
+    """Runtime and driver versions from the text of `get_sdk_version`."""
     found = dict(_SDK_LINE.findall(text or ""))
     if "API" not in found:
         raise BackendError(f"{_PACKAGE} cannot tell the version of the runtime: {text!r}.", _USE_LIBRKNNRT)

@@ -1,4 +1,4 @@
-"""What the vendor's library prints while it opens a model: used as the reason of a failure, else kept quiet.
+"""Messages that the vendor's library prints while it opens a model: the reason of a failure, otherwise suppressed.
 
 It writes to file descriptor 2 past Python, and its return codes say little: the reason is only in that text.
 """
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 _ONE_AT_A_TIME = threading.Lock()
 _ERROR_LINE = re.compile(r"^E (?!Traceback|Catch exception)(?:RKNN[^:]*: )?(?:\[[\d:.]+\] ?)?(.*\S)")
 _VENDOR_LINE = re.compile(r"[EWID] |Exception: | {2}|\s*$")
-"""Its log lines, and the tracebacks that its Python package prints."""
+"""The library's log lines, and the tracebacks that its Python package prints."""
 _EXCEPTION_LINE = re.compile(r"^Exception: (.*\S)")
 
 
@@ -30,7 +30,7 @@ class VendorLog:
         self.text = ""
 
     def reason(self) -> str:
-        """The errors in it as one line of at most 300 characters; empty when there are none."""
+        """The errors in the text as one line of at most 300 characters; empty when there are none."""
         found = [
             m[1] for line in self.text.splitlines() if (m := _ERROR_LINE.match(line) or _EXCEPTION_LINE.match(line))
         ]
@@ -40,10 +40,10 @@ class VendorLog:
 
 @contextlib.contextmanager
 def captured() -> Iterator[VendorLog]:
-    """Everything that this process prints to descriptor 2 meanwhile, complete on leaving.
+    """Capture everything that this process prints to descriptor 2; complete on leaving.
 
-    For opening and closing only, one thread at a time.  What other threads print there at that moment comes out a
-    little later.  Descriptor 1 is left alone: results may be on their way through it.
+    For opening and closing only, one thread at a time.  Output of other threads to it is delayed until the end.
+    Descriptor 1 is not captured: it may carry results.
     """
     log = VendorLog()
     with _ONE_AT_A_TIME, tempfile.TemporaryFile() as file:

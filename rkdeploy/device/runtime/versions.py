@@ -1,12 +1,12 @@
-"""Whether runtime, driver and model fit together, said before the runtime says "-6".
+"""Check that runtime, driver and model fit together, before the runtime fails with "-6".
 
-Pure functions over version numbers.  What the rules rest on, all from logs that users published:
+Pure functions over version numbers.  The sources of the rules are logs that users published:
 
 - librknnrt 1.3.0 and 1.4.0 refuse a file of version 6 with the log line "6, 1" and "Invalid RKNN model version 6",
-  1.5.0 with "6, 4"; what 1.5.2 and every later toolkit writes is version 6, and 1.5.2 and later read it
+  1.5.0 with "6, 4"; toolkits from 1.5.2 on write version 6, and runtimes from 1.5.2 on read it
   (airockchip/rknn-toolkit2 issues 254 and 281, rockchip-linux/rknn-toolkit2 issue 316).
 - A model of a newer toolkit than the runtime often loads; the runtime logs "RKNN Model version ... not match".
-- The runtimes 1.5.2, 1.6.0 and 2.3.0 recommend driver 0.8.8 or later, and run with 0.8.2 all the same.
+- The runtimes 1.5.2, 1.6.0 and 2.3.0 recommend driver 0.8.8 or later, and still run with 0.8.2.
 - A model runs on the SoC that it was built for, and on those of the same NPU (rk3566 and rk3568).
 """
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 Version = tuple[int, int, int]
 
 _HIGHEST_FILE_VERSION: tuple[tuple[Version, int], ...] = (((1, 0, 0), 1), ((1, 5, 0), 4), ((1, 5, 2), 6))
-"""From this runtime version on -> highest file version that it is known to read."""
+"""Runtime version -> highest file version that runtimes from this one on are known to read."""
 
 _RECOMMENDED_DRIVER: Version = (0, 8, 8)
 _NUMBER = re.compile(r"(\d+)\.(\d+)\.(\d+)")
@@ -35,12 +35,12 @@ _NUMBER = re.compile(r"(\d+)\.(\d+)\.(\d+)")
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """Something that does not fit.
+    """A mismatch.
 
     Attributes:
         severity: `error` when the model cannot load, `warning` when it may or when results may differ.
-        message: what, with both versions.
-        hint: the way out.
+        message: the mismatch, with both versions.
+        hint: the fix.
     """
 
     severity: Literal["error", "warning"]
@@ -63,13 +63,13 @@ def highest_file_version(runtime: Version) -> int | None:
 def version_findings(
     model: ModelFile, *, runtime: str | None, driver: str | None = None, soc: str | None = None
 ) -> tuple[Finding, ...]:
-    """What does not fit together, errors first.  A version that is unknown is not compared.
+    """All mismatches, errors first.  Unknown versions are not compared.
 
     Args:
-        model: what the `.rknn` says of itself.
-        runtime: of librknnrt, as it says it.
-        driver: of the rknpu kernel driver.
-        soc: of the board.
+        model: header and trailer of the `.rknn`.
+        runtime: version of librknnrt, as it reports it.
+        driver: version of the rknpu kernel driver.
+        soc: SoC of the board.
     """
     findings = [
         *_file_version(model, parse_version(runtime)),
@@ -81,7 +81,11 @@ def version_findings(
 
 
 def require_loadable(findings: Iterable[Finding]) -> None:
-    """Raise a BackendError with the first error among the findings, if there is one."""
+    """Raise the first error among the findings, if there is one.
+
+    Raises:
+        BackendError: when there is one.
+    """
     for finding in findings:
         if finding.severity == "error":
             raise BackendError(finding.message, finding.hint)
@@ -161,5 +165,5 @@ def _update(model: ModelFile) -> str:
 
 
 def dotted(version: Version) -> str:
-    """`2.3.2`."""
+    """A version as text, `2.3.2`."""
     return ".".join(map(str, version))

@@ -308,7 +308,7 @@ def test_contracts_that_do_not_fit_together() -> None:
     rotated = PointHead(angle=SIGMOID_ANGLE).spec
     with pytest.raises(RkdeployError, match="stretches its images"):
         Postprocessor(replace(rotated, input=replace(rotated.input, fit="stretch")), Thresholds())
-    with pytest.raises(RkdeployError, match="end to end, which no anchor head is"):
+    with pytest.raises(RkdeployError, match="end to end; anchor heads are not"):
         Postprocessor(replace(HEAD.spec, end_to_end=True), Thresholds())
     with pytest.raises(RkdeployError, match="outputs hold prototypes, which no decoder reads"):
         Postprocessor(replace(HEAD.spec, outputs=(AnchorHead(coefficient_count=2).spec.outputs[-1],)), Thresholds())

@@ -82,7 +82,7 @@ def test_auto_on_a_pc(on_a_pc: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert choose_backend().backend == "onnxruntime"
     installed(monkeypatch, "cv2")
     assert choose_backend() == Choice(
-        "opencv_dnn", "Backend opencv_dnn: this is no Rockchip board, and RKDEPLOY_LIBRKNNRT names no runtime."
+        "opencv_dnn", "Backend opencv_dnn: this is not a Rockchip board, and RKDEPLOY_LIBRKNNRT names no runtime."
     )
 
 

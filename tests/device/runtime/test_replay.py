@@ -146,8 +146,8 @@ def test_a_recording_that_cannot_be_written_ends_the_run(tmp_path: Path) -> None
             ),
             "outside the recording",
         ),
-        (lambda folder: (folder / "000000.npz").write_bytes(b"PK no zip"), "is no recorded frame"),
-        (lambda folder: (folder / "000000.npz").unlink(), "is no recorded frame"),
+        (lambda folder: (folder / "000000.npz").write_bytes(b"PK no zip"), "is not a recorded frame"),
+        (lambda folder: (folder / "000000.npz").unlink(), "is not a recorded frame"),
     ],
 )
 def test_a_damaged_recording_is_refused(recording: Path, change: Any, message: str) -> None:

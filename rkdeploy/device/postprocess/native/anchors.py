@@ -1,4 +1,4 @@
-"""Rows of an anchor head that may pass, by the C code (anchors.c)."""
+"""Candidate rows of an anchor head, found by the C code (anchors.c)."""
 
 from __future__ import annotations
 
@@ -45,16 +45,16 @@ class _Search(ctypes.Structure):
 
 
 class NativeAnchors:
-    """Finds and reads the rows of one head.  Keeps buffers: one serves one thread."""
+    """Reader of one head's candidate rows.  It reuses its buffers: one per thread."""
 
     def __init__(self, library: ctypes.CDLL, levels: Sequence[AnchorLevel], class_count: int) -> None:
         self._library = library
         self._levels = levels
-        # Not those of mask coefficients.
+        # Without the mask coefficients.
         self._parts = [[part for part in level.parts if part.first < _FIELDS] for level in levels]
         self._level_array = (_Level * len(levels))()
         self._search = _Search(ctypes.addressof(self._level_array), len(levels), class_count)
-        # References to the tensors' places in the structures, each with the tensor's own place in the head.
+        # References to the tensors' entries in the structures, each with the tensor's index in the head.
         self._tensors = [
             (self._level_array[number].parts[place].tensor, part.index)
             for number, parts in enumerate(self._parts)
@@ -63,11 +63,11 @@ class NativeAnchors:
         self._make_room(_FIRST_ROOM)
 
     def configure(self, tensors: Sequence[HeadTensor], limits: Sequence[Limit | None]) -> None:
-        """Take up what is the same in every frame.
+        """Prepare everything that is the same in every frame.
 
         Args:
-            tensors: of the whole head, checked against the contract.
-            limits: of the raw objectness, one a level.
+            tensors: all tensors of the head, checked against the contract.
+            limits: limit of the raw objectness, one per level.
         """
         for number, (level, parts, limit) in enumerate(zip(self._levels, self._parts, limits, strict=True)):
             filled = self._level_array[number]
@@ -77,10 +77,15 @@ class NativeAnchors:
             filled.limit = raw_limit_of(limit)
 
     def __call__(self, tensors: Sequence[HeadTensor]) -> tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.float32]]:
-        """Rows whose objectness may pass, ascending, (n,); the best class of each, (n,); and the real values, without
-        activation, of x, y, w, h, objectness and that class, (6, n).
+        """Rows whose objectness may pass, with their best class and real values.
 
-        Views of memory that the next call writes to.  Args: tensors: laid out as those that `configure` got.
+        Args:
+            tensors: of the layout that `configure` got.
+
+        Returns:
+            The rows, ascending, (n,); the best class of each, (n,); x, y, w, h, objectness and the score of that class
+            as
+            real values before the activation, (6, n).  All are views of memory that the next call overwrites.
         """
         for tensor, index in self._tensors:
             tensor.values = address(tensors[index].values)

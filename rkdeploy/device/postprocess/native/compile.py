@@ -1,4 +1,4 @@
-"""Compiles the C sources beside this file: `python -m rkdeploy.device.postprocess.native.compile`.
+"""Compiler of the C sources in this folder: `python -m rkdeploy.device.postprocess.native.compile`.
 
 The library needs no header and no function of a C library: one binary serves every Linux of its processor and every
 Python.  Only the standard library is imported here, because the build of the package runs this file alone.
@@ -23,7 +23,7 @@ FLAGS: Final = (
     "-std=c11", "-Wall", "-Wextra", "-O3", "-fPIC", "-shared", "-s", "-ffreestanding", "-nostdlib",
     "-fvisibility=hidden",
     "-ffp-contract=off",  # a product is rounded before it is added, on every processor alike and as numpy does it
-    "-fno-trapping-math",  # nobody reads floating-point exceptions: loops need not stay scalar for them
+    "-fno-trapping-math",  # floating-point exceptions are not read: loops need not stay scalar for them
 )  # fmt: skip
 _COMPILERS: Final = ("cc", "gcc", "clang")
 _MACHINES: Final = {62: "x86_64", 183: "aarch64"}  # e_machine of an ELF header
@@ -34,12 +34,14 @@ class CompileError(Exception):
 
 
 def library_name(machine: str) -> str:
-    """File name of the library for a processor, which is named as `uname -m` does."""
+    """File name of the library for a processor, named as by `uname -m`."""
     return f"librkdeploy-decode-{machine}.so"
 
 
 def source_hash() -> str:
-    """What the sources are, in 16 characters: a library carries it, and one of other sources is not used."""
+    """Hash of the sources, 16 characters.  A library carries it, and is only used with the sources it was compiled
+    from.
+    """
     digest = hashlib.sha256()
     for path in sorted((*FOLDER.glob("*.c"), *FOLDER.glob("*.h"))):
         digest.update(path.read_bytes())
@@ -47,7 +49,7 @@ def source_hash() -> str:
 
 
 def compiler() -> list[str]:
-    """The command of $CC; else `cc`, `gcc` or `clang`; else that of PyPI's package ziglang, where it is installed.
+    """The compiler's command: $CC; else `cc`, `gcc` or `clang`; else PyPI's package ziglang, if it is installed.
 
     Raises:
         CompileError: when there is none.
@@ -60,24 +62,27 @@ def compiler() -> list[str]:
 
 
 def zig(machine: str) -> list[str]:
-    """The command of PyPI's package ziglang that compiles for a processor, which is named as `uname -m` does.
+    """The command of PyPI's package ziglang that compiles for a processor, named as by `uname -m`.
 
-    The processor is named for this machine too: without that, zig compiles for this very model of it.
+    The target is given even for this machine: without it, zig compiles for this exact processor model.
 
     Raises:
         CompileError: when the package is not installed.
     """
     package = importlib.util.find_spec("ziglang")
     if package is None or package.origin is None:
-        raise CompileError(f"There is no C compiler ({', '.join(_COMPILERS)}, PyPI's ziglang), and CC names none.")
+        raise CompileError(f"There is no C compiler ({', '.join(_COMPILERS)}, PyPI's ziglang), and CC is not set.")
     return [str(Path(package.origin).with_name("zig")), "cc", "-target", f"{machine}-linux-gnu"]
 
 
 def compile_library(folder: Path) -> tuple[Path, str]:
-    """Write the library into a folder, whole or not at all: its path, and the processor that it is for.
+    """Write the library into a folder, whole or not at all.
+
+    Returns:
+        Its path, and the processor that it is for.
 
     Raises:
-        CompileError: when there is no compiler, it failed, or it compiles for another processor than a board or PC has.
+        CompileError: when there is no compiler, it failed, or it compiles for a processor that is not supported.
     """
     partial = folder / f"{library_name('partial')}.{os.getpid()}"
     flags = [*FLAGS, *shlex.split(os.environ.get("CFLAGS", "")), f'-DRKDEPLOY_SOURCES="{source_hash()}"']
@@ -89,7 +94,7 @@ def compile_library(folder: Path) -> tuple[Path, str]:
         machine = _machine_of(partial)
         return partial.replace(folder / library_name(machine)), machine
     except OSError as error:
-        raise CompileError(f'"{command[0]}" gave no library: {error}') from None
+        raise CompileError(f'"{command[0]}" failed: {error}') from None
     finally:
         partial.unlink(missing_ok=True)
 
@@ -103,7 +108,7 @@ def _machine_of(library: Path) -> str:
 
 
 def main() -> None:
-    """Compile into this folder, for the processor that the compiler compiles for."""
+    """Compile into this folder, for the compiler's own target."""
     try:
         library, _ = compile_library(FOLDER)
     except CompileError as error:

@@ -1,4 +1,4 @@
-"""A head tensor as the C code is told of it, see tensor.h."""
+"""Description of a head tensor for the C code, see tensor.h."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from rkdeploy.device.runtime.protocol import HeadTensor
 
 _KINDS: Final = {np.dtype(name): kind for kind, name in enumerate(("int8", "uint8", "int16", "float16", "float32"))}
 LANES: Final = 32
-"""Cells that the C code reads side by side."""
+"""Cells that the C code processes side by side."""
 _NONE, _AT_LEAST, _BITS_AT_MOST = range(3)
 
 
@@ -43,10 +43,10 @@ class RawLimit(ctypes.Structure):
 
 
 def layout_of(tensor: HeadTensor) -> TensorLayout:
-    """Everything but where the values are, which is another place in every frame.
+    """Everything but the address of the values, which changes from frame to frame.
 
     Args:
-        tensor: that `require_tensors` has let pass.
+        tensor: checked by `require_tensors`.
     """
     values = tensor.values
     if tensor.packed_channels is None:
@@ -66,12 +66,12 @@ def layout_of(tensor: HeadTensor) -> TensorLayout:
 
 
 def raw_limit_of(limit: Limit | None) -> RawLimit:
-    """The limit as C compares it."""
+    """The limit in the form that the C code compares."""
     if limit is None:
         return RawLimit(_NONE, 0)
     return RawLimit(_BITS_AT_MOST if limit.passes is np.less_equal else _AT_LEAST, int(limit.bound))
 
 
 def address(array: NDArray[Any]) -> int:
-    """Where an array's first element lies, for as long as the array is neither gone nor resized."""
+    """Address of an array's first element, valid until the array is freed or resized."""
     return int(array.ctypes.data)

@@ -1,6 +1,6 @@
-"""The decode's hot loops in C, where there is a library for this machine; without it numpy does everything.
+"""The C library with the decode's hot loops; without it numpy does everything.
 
-`RKDEPLOY_DECODE=numpy` or `native` decides; else the library is used where it is there and made of these sources.
+`RKDEPLOY_DECODE=numpy` or `native` decides; without it the library is used if it exists and matches these sources.
 """
 
 from __future__ import annotations
@@ -28,12 +28,12 @@ _ARGUMENTS: Final[dict[str, tuple[Any, ...]]] = {
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """What decodes.
+    """The implementation in use.
 
     Attributes:
         library: None for numpy.
-        why: in a few words.
-        asked_for: whether the variable says so.
+        why: the reason, in a few words.
+        asked_for: True if the environment variable chose it.
     """
 
     library: ctypes.CDLL | None
@@ -43,10 +43,10 @@ class Choice:
 
 @lru_cache(maxsize=1)
 def choice() -> Choice:
-    """What decodes in this process: decided at the first call.
+    """The implementation used by this process, chosen at the first call.
 
     Raises:
-        RkdeployError: when the variable asks for what is not there, or for something else.
+        RkdeployError: when the variable asks for a library that cannot be used, or has another value.
     """
     wanted = os.environ.get(DECODE_VARIABLE, "")
     if wanted not in ("", "numpy", "native"):
@@ -62,7 +62,11 @@ def choice() -> Choice:
 
 
 def library() -> ctypes.CDLL | None:
-    """The library; None where numpy decodes.  Raises as `choice` does."""
+    """The library; None if numpy decodes.
+
+    Raises:
+        RkdeployError: as for `choice`.
+    """
     return choice().library
 
 
@@ -79,5 +83,5 @@ def _load() -> Choice:
     except (OSError, ValueError, AttributeError) as error:
         return Choice(None, f'"{path}" cannot be loaded: {error}')
     if made_of.decode("ascii", "replace") != source_hash():
-        return Choice(None, f'"{path}" was made of other sources')
+        return Choice(None, f'"{path}" was compiled from other sources')
     return Choice(loaded, str(path))

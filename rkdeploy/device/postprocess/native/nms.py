@@ -19,15 +19,15 @@ def native_nms(
     iou: float,
     max_det: int,
 ) -> NDArray[np.intp]:
-    """The candidates that stay, best first.
+    """Indices of the candidates that stay, best first.
 
     Args:
-        library: of the C code.
-        xyxy: (N, 4).
-        class_ids: (N,).
-        order: (n,) candidates, best score first.
+        library: the C library.
+        xyxy: (N, 4) float32, any frame.
+        class_ids: (N,) int32.
+        order: (n,) intp, candidates, best score first.
         iou: a box is dropped when its IoU with a kept box of its class is greater than this.
-        max_det: most that stay.
+        max_det: largest number of indices returned.
     """
     xyxy, class_ids = np.ascontiguousarray(xyxy, np.float32), np.ascontiguousarray(class_ids, np.int32)
     order = np.ascontiguousarray(order)

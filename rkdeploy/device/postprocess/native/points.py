@@ -58,14 +58,16 @@ class _Boxes(ctypes.Structure):
 
 
 class NativePoints:
-    """Does for one head what `score_search` and `distances` do.  Keeps buffers: one serves one thread."""
+    """C implementation of `score_search` and `distances` for one head.  It reuses its buffers: one per thread."""
 
     def __init__(self, library: ctypes.CDLL, levels: Sequence[PointLevel], box_role: str, *, every_class: bool) -> None:
-        """Args:
-        library: of the C code.
-        levels: of the head.
-        box_role: of the tensors that hold the boxes.
-        every_class: whether a row is found once for each class that passes, else for its best one.
+        """Allocate the structures that the C code reads.
+
+        Args:
+            library: the C library.
+            levels: levels of the head.
+            box_role: role of the tensors that hold the boxes.
+            every_class: True if a row is found once per class that passes, False if only for its best class.
         """
         self._library = library
         self._levels = levels
@@ -73,7 +75,7 @@ class NativePoints:
         self._box_parts = [level.parts[box_role].index for level in levels]
         self._score_levels = (_ScoreLevel * len(levels))()
         self._box_levels = (_BoxLevel * len(levels))()
-        # References to the tensors' places in the structures: finding them anew costs more than writing to them.
+        # References to the tensors' entries in the structures: looking them up costs more than writing to them.
         self._score_tensors = [level.tensor for level in self._score_levels]
         self._box_tensors = [level.tensor for level in self._box_levels]
         self._search = _ScoreSearch(
@@ -88,11 +90,11 @@ class NativePoints:
         self._make_room(_FIRST_ROOM)
 
     def configure(self, tensors: Sequence[HeadTensor], limits: Sequence[Limit | None]) -> None:
-        """Take up what is the same in every frame.
+        """Prepare everything that is the same in every frame.
 
         Args:
-            tensors: of the whole head, checked against the contract.
-            limits: of the raw scores, one a level.
+            tensors: all tensors of the head, checked against the contract.
+            limits: limit of the raw scores, one per level.
         """
         self._tables = []
         for number, (level, limit) in enumerate(zip(self._levels, limits, strict=True)):
@@ -110,7 +112,11 @@ class NativePoints:
     def scores(self, tensors: Sequence[HeadTensor]) -> tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.float32]]:
         """Rows, classes and dequantized scores that may pass, ascending by row, then class, (n,) each.
 
-        Views of memory that the next call writes to.  Args: tensors: laid out as those that `configure` got.
+        Args:
+            tensors: of the layout that `configure` got.
+
+        Returns:
+            Views of memory that the next call overwrites.
         """
         for tensor, index in zip(self._score_tensors, self._score_parts, strict=True):
             tensor.values = address(tensors[index].values)

@@ -19,7 +19,7 @@ def open_bundle(bundle: Bundle, core: CoreMask | None, options: RuntimeOptions) 
 
 
 def open_bundles(bundle: Bundle, cores: Sequence[CoreMask | None], options: RuntimeOptions) -> list[LibRknnRt]:
-    """One runtime a core, all on the weights of one."""
+    """One runtime per core, all with the same weights in memory."""
     from rkdeploy.device.runtime.librknnrt.runtime import LibRknnRt
     from rkdeploy.device.runtime.librknnrt.shared_model import SharedModel
 

@@ -34,15 +34,15 @@ DEVICE_UNAVAILABLE: Final = -3
 MODEL_INVALID: Final = -6
 
 RETURN_CODES: Final[dict[int, str]] = {
-    -1: "RKNN_ERR_FAIL: the call failed, the runtime does not say why",
+    -1: "RKNN_ERR_FAIL: the call failed, the runtime gives no reason",
     -2: "RKNN_ERR_TIMEOUT: the NPU did not finish in time",
     -3: "RKNN_ERR_DEVICE_UNAVAILABLE: there is no NPU device, or its driver is not loaded",
-    -4: "RKNN_ERR_MALLOC_FAIL: the memory does not suffice",
-    -5: "RKNN_ERR_PARAM_INVALID: the runtime refused a parameter",
+    -4: "RKNN_ERR_MALLOC_FAIL: not enough memory",
+    -5: "RKNN_ERR_PARAM_INVALID: the runtime rejected a parameter",
     -6: "RKNN_ERR_MODEL_INVALID: the runtime cannot read the model",
     -7: "RKNN_ERR_CTX_INVALID: the context is not valid",
-    -8: "RKNN_ERR_INPUT_INVALID: the runtime refused the input",
-    -9: "RKNN_ERR_OUTPUT_INVALID: the runtime refused the output buffers",
+    -8: "RKNN_ERR_INPUT_INVALID: the runtime rejected the input",
+    -9: "RKNN_ERR_OUTPUT_INVALID: the runtime rejected the output buffers",
     -10: "RKNN_ERR_DEVICE_UNMATCH: runtime and driver do not fit the device",
     -11: "RKNN_ERR_INCOMPATILE_PRE_COMPILE_MODEL: the model was precompiled for another driver",
     -12: "RKNN_ERR_INCOMPATILE_OPTIMIZATION_LEVEL_VERSION: the driver does not know the model's optimization level",
@@ -78,7 +78,7 @@ class TensorFormat(IntEnum):
 TENSOR_DTYPES: Final[tuple[str, ...]] = (
     "float32", "float16", "int8", "uint8", "int16", "uint16", "int32", "uint32", "int64", "bool", "int4", "bfloat16",
 )  # fmt: skip
-"""numpy names of rknn_tensor_type, by its numbers; the last two are none of numpy's."""
+"""numpy names of rknn_tensor_type, by its numbers; the last two do not exist in numpy."""
 
 UINT8: Final = TENSOR_DTYPES.index("uint8")
 AFFINE_ASYMMETRIC: Final = 2
@@ -217,4 +217,4 @@ REQUIRED: Final = (
     "rknn_init", "rknn_destroy", "rknn_query", "rknn_inputs_set", "rknn_run", "rknn_outputs_get",
     "rknn_outputs_release",
 )  # fmt: skip
-"""What every runtime has; the other functions came later, and rkdeploy does without them where they are missing."""
+"""Functions that every runtime has; the others came later, and rkdeploy works without them."""

@@ -2,7 +2,7 @@
 
 The runtime checks little.  It answers 0 to oversized inputs, unknown types, small output buffers, results fetched
 before a run and profiles that were never collected; it crashes on a second destroy; and a failed init leaves a context
-that is not zero and must never be used.  So state, sizes and types are checked here, and each code that it returns.
+that is not zero and must never be used.  So state, sizes, types and every return code are checked here.
 """
 
 from __future__ import annotations
@@ -41,9 +41,11 @@ _Struct = TypeVar("_Struct", bound=ctypes.Structure)
 
 @dataclass(frozen=True, slots=True)
 class SdkVersions:
-    """Attributes:
-    runtime: of librknnrt, with its build, `2.3.2 (429f97ae6b@2025-04-09T09:09:27)`.
-    driver: of the kernel driver, `0.9.8`.
+    """Versions of runtime and driver.
+
+    Attributes:
+        runtime: of librknnrt, with its build, `2.3.2 (429f97ae6b@2025-04-09T09:09:27)`.
+        driver: of the kernel driver, `0.9.8`.
     """
 
     runtime: str
@@ -60,7 +62,7 @@ class Context:
         collect_perf: collect the per-layer profile; slows every run.
 
     Attributes:
-        busy: held by whoever works with it, from the input to the outputs; nothing here takes it.
+        busy: lock for callers, to hold from writing the input to reading the outputs; not used in this class.
 
     Entering raises:
         BackendError: when the runtime refuses the model or the core mask.  Nothing stays open then.
@@ -85,7 +87,7 @@ class Context:
 
     @classmethod
     def borrowed(cls, library: Library, handle: int) -> Context:
-        """A context that somebody else opened and will destroy, for queries.  Not to be entered."""
+        """A context opened and destroyed by other code, for queries.  Not to be entered."""
         context = cls(library, b"")
         context._handle = abi.rknn_context(handle)
         context._owned = False
@@ -93,7 +95,7 @@ class Context:
 
     def __enter__(self) -> Self:
         if self._handle is not None:
-            raise BackendError("This NPU context is open already.")
+            raise BackendError("This NPU context is already open.")
         handle = abi.rknn_context(0)
         with captured() as log:
             try:
@@ -102,11 +104,11 @@ class Context:
                 failure: CallError | None = error
             else:
                 failure = None
-        if failure is not None:  # the handle is rubbish now, whatever its value
+        if failure is not None:  # the handle is invalid now, whatever its value
             said = log.reason()
             raise CallError(failure.function, failure.code, f"The runtime says: {said}." if said else "")
         if not handle.value:
-            raise BackendError("The runtime opened the model, but gave no context.")
+            raise BackendError("The runtime opened the model, but returned no context.")
         self._handle = handle
         try:
             if self._core is not None:
@@ -132,7 +134,7 @@ class Context:
             self.library.call("rknn_init", ctypes.byref(handle), model, len(model), flags, None)
 
     def close(self) -> None:
-        """Destroy the context, once; the runtime crashes on a second time."""
+        """Destroy the context, once; the runtime crashes on a second call."""
         handle, self._handle = self._handle, None
         if handle is not None and self._owned:
             with captured(), suppress(CallError):  # a context that cannot be destroyed is gone all the same
@@ -171,10 +173,10 @@ class Context:
         return counts.n_input, counts.n_output
 
     def attributes(self, query: abi.Query, count: int) -> list[abi.TensorAttr]:
-        """Attributes of the first `count` inputs or outputs, as `query` (an `*_ATTR`) sees them.
+        """Attributes of the first `count` inputs or outputs, in the view of `query` (an `*_ATTR`).
 
         Raises:
-            BackendError: when the query fails, or answers with something that no tensor can be.
+            BackendError: when the query fails, or its answer cannot describe a tensor.
         """
         found = [self._query(query, abi.TensorAttr(index=index)) for index in range(count)]
         for attr in found:
@@ -182,7 +184,7 @@ class Context:
         return found
 
     def facts(self) -> tuple[list[TensorFacts], list[TensorFacts]]:
-        """Inputs and outputs as the contract speaks of them."""
+        """Inputs and outputs in the contract's terms."""
         inputs, outputs = self.tensor_counts()
         return (
             [tensor_facts(attr) for attr in self.attributes(abi.Query.INPUT_ATTR, inputs)],
@@ -195,7 +197,7 @@ class Context:
         return SdkVersions(_text(version.api_version), _text(version.drv_version))
 
     def memory_size(self) -> MemorySize:
-        """What the context occupies."""
+        """Memory that the context occupies."""
         size = self._query(abi.Query.MEM_SIZE, abi.MemSize())
         return MemorySize(
             size.total_weight_size,
@@ -206,8 +208,10 @@ class Context:
         )
 
     def custom_string(self) -> str:
-        """What the build wrote into the model, `rkdeploy.contract.custom_string`; empty where nothing can tell."""
-        with suppress(CallError):  # runtimes before 1.4 do not know the question
+        """The text that the build wrote into the model, `rkdeploy.contract.custom_string`; empty if the runtime cannot
+        read it.
+        """
+        with suppress(CallError):  # runtimes before 1.4 do not have this query
             return _text(self._query(abi.Query.CUSTOM_STRING, abi.CustomString()).string)
         return ""
 
@@ -215,7 +219,7 @@ class Context:
         """Time that the last run took on the NPU, in microseconds.
 
         Raises:
-            BackendError: before the first run: the runtime would answer with rubbish.
+            BackendError: before the first run: the runtime would return an undefined value.
         """
         self._require_run()
         duration: int = self._query(abi.Query.PERF_RUN, abi.PerfRun()).run_duration
@@ -225,7 +229,7 @@ class Context:
         """The per-layer table of the last run.  Its columns differ between versions: read them by their headings.
 
         Raises:
-            BackendError: without `collect_perf` or before the first run: the runtime would answer with nothing.
+            BackendError: without `collect_perf` or before the first run: the runtime would return nothing.
         """
         if not self.collect_perf:
             raise BackendError("The per-layer profile was not collected.", "Open the context with collect_perf.")
@@ -236,13 +240,14 @@ class Context:
         return ctypes.string_at(detail.perf_data, detail.data_len).rstrip(b"\0").decode("utf-8", "replace")
 
     def run(self, timeout_ms: int | None = None) -> None:
-        """Run the model on what the inputs hold; returns when the NPU is done.
+        """Run the model on its inputs; returns when the NPU is done.
 
-        The call blocks inside the vendor's library, and nothing in this process can interrupt it: a limit of time is
-        the runtime's and the driver's to keep.
+        The call blocks inside the vendor's library, and nothing in this process can interrupt it: only the runtime and
+        the
+        driver can enforce a time limit.
 
         Args:
-            timeout_ms: limit that is handed to the runtime; None leaves its own.
+            timeout_ms: limit that is passed to the runtime; None leaves its own.
 
         Raises:
             CallError: when the run failed; the outputs are those of an earlier run then.
@@ -257,14 +262,15 @@ class Context:
         self._has_run = True
 
     def set_inputs(self, inputs: Sequence[abi.Input]) -> None:
-        """Copy inputs into the context.  The buffers' sizes and types are for the caller to get right."""
+        """Copy inputs into the context.  The caller is responsible for the sizes and types of the buffers."""
         self.library.call("rknn_inputs_set", self.handle, len(inputs), (abi.Input * len(inputs))(*inputs))
 
     def get_outputs(self, outputs: ctypes.Array[abi.Output]) -> None:
-        """Copy the outputs of the last run into preallocated buffers.  All outputs: newer runtimes refuse a part.
+        """Copy the outputs of the last run into preallocated buffers.  Always all outputs: newer runtimes refuse a
+        subset.
 
         Raises:
-            BackendError: before a run: the runtime would hand out what the buffers held.
+            BackendError: before a run: the runtime would return the previous content of the buffers.
         """
         self._require_run()
         self.library.call("rknn_outputs_get", self.handle, len(outputs), outputs, None)

@@ -22,11 +22,11 @@ _INSTALL: Final = (
 
 
 class CallError(BackendError):
-    """A function of the runtime that returned an error.
+    """An error returned by a function of the runtime.
 
     Attributes:
         function: its name.
-        code: what it returned.
+        code: the return code.
     """
 
     def __init__(self, function: str, code: int, hint: str = "") -> None:
@@ -36,17 +36,17 @@ class CallError(BackendError):
 
 
 def meaning(code: int) -> str:
-    """The header's name of a return code and what it means."""
+    """The header's name of a return code and its meaning."""
     return RETURN_CODES.get(code, "which rkdeploy does not know")
 
 
 def library_path() -> Path:
-    """Where the runtime is: $RKDEPLOY_LIBRKNNRT, else the one place at which the vendor's own tools look."""
+    """Path of the runtime: $RKDEPLOY_LIBRKNNRT, else the one place where the vendor's own tools look."""
     return Path(os.environ.get(LIBRARY_VARIABLE) or DEFAULT_LIBRARY)
 
 
 def version_in_file(library: Path) -> str | None:
-    """The version that a librknnrt.so carries as text, read without loading it; None when there is none."""
+    """Version string in a librknnrt.so, read without loading it; None when there is none."""
     try:
         with library.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
             found = _BANNER.search(content)
@@ -78,10 +78,10 @@ class Library:
                 self._functions[name] = function
         missing = [name for name in REQUIRED if name not in self._functions]
         if missing:
-            raise BackendError(f'"{self.path}" is no librknnrt: it lacks {", ".join(missing)}.', _INSTALL)
+            raise BackendError(f'"{self.path}" is not librknnrt: it lacks {", ".join(missing)}.', _INSTALL)
 
     def has(self, *functions: str) -> bool:
-        """Whether it has all of these; runtimes before 1.5 lack some."""
+        """True if the library has all of these functions; runtimes before 1.5 lack some."""
         return all(name in self._functions for name in functions)
 
     def call(self, function: str, *arguments: object) -> None:

@@ -35,12 +35,12 @@ class LibRknnRt:
     """A model on the NPU through librknnrt.  See `rkdeploy.device.runtime.protocol.MeasuredRuntime`.
 
     Args:
-        model: the `.rknn`; runtimes that are given the same `SharedModel` share its weights.
+        model: the `.rknn`; runtimes with the same `SharedModel` share its weights.
         spec: its contract; names, order, shapes, types, scales and zero points are compared when opening.
         core: cores to run on; None leaves it to the runtime.
-        timeout_ms: limit of one run, handed to the runtime; None leaves its own.
-        io: `zero_copy` shares memory with the NPU, `copy` copies; `auto` shares where the runtime can, and copies
-            with a note where the NPU's layout has gaps.
+        timeout_ms: limit of one run, passed to the runtime; None leaves its own.
+        io: `zero_copy` shares memory with the NPU, `copy` copies; `auto` shares memory if the runtime can, and copies
+            with a note if the NPU's layout has gaps.
 
     Entering raises:
         BackendError: when library, driver or model are missing or do not fit together or with the contract.
@@ -119,7 +119,8 @@ class LibRknnRt:
 
         Raises:
             BackendError: when the image is not what the contract says, or any call of the runtime failed.  After a
-                timeout or a lost device the NPU may still write into the buffers: the runtime refuses to go on then.
+                timeout or a lost device the NPU may still write into the buffers, so the runtime cannot be used any
+                more.
         """
         context, io = self.context, self._io
         assert io is not None
@@ -151,7 +152,7 @@ class LibRknnRt:
         return self.context.perf_detail()
 
     def _open_io(self, context: Context, stack: ExitStack) -> tuple[TensorIo, tuple[str, ...]]:
-        """The way in and out, entered on `stack`, and why it is not the one that was hoped for."""
+        """Input and output, entered on `stack`, and a note if memory cannot be shared."""
         can_share = context.library.has(*ZERO_COPY_FUNCTIONS)
         if self._io_mode == "zero_copy" and not can_share:
             raise BackendError("This librknnrt has no I/O memory.", 'Update it, or use io="copy".')

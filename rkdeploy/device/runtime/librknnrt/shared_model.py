@@ -1,4 +1,4 @@
-"""One model that several contexts run, one a core: loaded once, its weights shared where the runtime can."""
+"""One model for several contexts, one per core: loaded once, with shared weights if the runtime supports it."""
 
 from __future__ import annotations
 
@@ -15,23 +15,24 @@ if TYPE_CHECKING:
     from rkdeploy.device.runtime.cores import CoreMask
 
 _IDLE_S: Final = 1.0
-"""How long a context to be duplicated is waited for while it runs; one that takes longer is not to be trusted."""
+"""Seconds to wait for a running context before duplicating it; one that takes longer is considered hung."""
 
 
 class SharedModel:
-    """Opens contexts of one `.rknn`: the first loads it, each further one is a duplicate of one that is open.
+    """Opener of contexts of one `.rknn`: the first loads it, each further one is a duplicate of an open one.
 
     So a context that failed and is opened again shares the weights of its siblings, whichever of them failed: it is
-    duplicated from one that still works.  Where none is left, or the runtime refuses to duplicate, the model is loaded
+    duplicated from one that still works.  If none is left, or the runtime refuses to duplicate, the model is loaded
     again, with weights of its own.
 
-    Duplicates live on the weights of the context that loaded them, so that one is destroyed after all of them, however
-    long ago its own user left.  May be used from several threads.
+    Duplicates use the weights of the context that loaded them, so that context is destroyed after all of them, even if
+    it
+    was given back long before.  Thread-safe.
 
     Args:
         rknn: the model.
         collect_perf: see `Context`.
-        idle_s: how long a context that runs is waited for before it is duplicated.
+        idle_s: seconds to wait for a running context before it is duplicated.
     """
 
     def __init__(self, rknn: Path, *, collect_perf: bool = False, idle_s: float = _IDLE_S) -> None:
@@ -41,10 +42,13 @@ class SharedModel:
         self._lock = threading.Lock()
         self._library: Library | None = None
         self._loaded_by: dict[Context, Context] = {}
-        """Each context that is open -> the one that loaded its weights, which may have been given back."""
+        """Each open context -> the context that loaded its weights, which may have been given back."""
 
     def open(self, core: CoreMask | None) -> tuple[Context, str]:
-        """An open context, to be given back to `close`, and why its weights are its own, empty when they need not be.
+        """Open a context, to be given back to `close`.
+
+        Returns:
+            The context, and why it has weights of its own; empty if it shares them or is the first.
 
         Raises:
             BackendError: when the library is missing or refuses the model.
@@ -65,7 +69,7 @@ class SharedModel:
             return context, reason
 
     def close(self, context: Context) -> None:
-        """Close a context that `open` gave."""
+        """Close a context from `open`."""
         with self._lock:
             loader = self._loaded_by.pop(context)
             if context is not loader:
@@ -78,9 +82,9 @@ class SharedModel:
         loads = "A further context loads the model again, with weights of its own"
         if not library.has("rknn_dup_context"):
             return None, f"{loads}: this librknnrt cannot share them."
-        # Whether a context may be duplicated while it runs is written nowhere, so it is not tried.
+        # Duplicating a context while it runs is not documented as safe, so it is not tried.
         if not sibling.busy.acquire(timeout=self._idle_s):
-            return None, f"{loads}: the one that it would share them with does not come back from the NPU."
+            return None, f"{loads}: the context that it would share them with does not return from the NPU."
         try:
             context = Context(library, sibling, core=core)
             context.__enter__()

@@ -1,4 +1,4 @@
-"""How an image gets into a context and the raw outputs out of it: through shared memory, or by copies."""
+"""Input and output of a context: through shared memory, or by copies."""
 
 from __future__ import annotations
 
@@ -30,11 +30,13 @@ _ABI_HINT = "This librknnrt may have another ABI than the one rkdeploy knows (rk
 
 
 class UnviewableLayoutError(BackendError):
-    """A layout of the NPU that no array can show without gaps; `CopiedIo` lets the runtime take it apart."""
+    """An NPU layout that no array can show without gaps; `CopiedIo` lets the runtime convert it."""
 
 
 class TensorIo(Protocol):
-    """The input and the outputs of one context, whose buffers are reused from frame to frame.  A context manager."""
+    """The input and the outputs of one context, with buffers that are reused from frame to frame.  A context
+    manager.
+    """
 
     def __enter__(self) -> Self: ...
 
@@ -43,7 +45,7 @@ class TensorIo(Protocol):
     ) -> None: ...
 
     def write(self, image: NDArray[np.uint8]) -> None:
-        """Hand over the checked image, contiguous (1, H, W, 3) uint8, before a run."""
+        """Write the checked image, contiguous (1, H, W, 3) uint8, before a run."""
         ...
 
     def read(self) -> tuple[HeadTensor, ...]:
@@ -52,10 +54,10 @@ class TensorIo(Protocol):
 
 
 class ZeroCopyIo:
-    """I/O memory that NPU and CPU share: one copy of the image, none of the outputs, which stay in the NPU's layout.
+    """I/O memory shared by NPU and CPU: one copy of the image, none of the outputs, which stay in the NPU's layout.
 
     Entering raises:
-        UnviewableLayoutError: when rows, columns or whole tensors have gaps.  The runtime was given nothing yet.
+        UnviewableLayoutError: when rows, columns or whole tensors have gaps.  The runtime has no buffers of ours then.
         BackendError: when the runtime has no memory, or describes a tensor in a way that cannot be read.
     """
 
@@ -109,7 +111,7 @@ class ZeroCopyIo:
         """(H, W, 3) view of the input memory; rows may be longer than the image."""
         _, channels, height, width = tensor_facts(logical).shape
         row_px = _row_px(attr, width)
-        # The runtime turns uint8 pixels into what the model takes.
+        # The runtime converts uint8 pixels to the model's input type.
         attr.type, attr.fmt, attr.pass_through = abi.UINT8, abi.TensorFormat.NHWC, 0
         size = max(attr.size_with_stride, height * row_px * channels)
         memory = self._bind(stack, "input", attr, size)
@@ -133,7 +135,9 @@ class ZeroCopyIo:
         return HeadTensor(values, quantization.scale, quantization.zero_point, packed)
 
     def _bind(self, stack: ExitStack, name: str, attr: abi.TensorAttr, size: int) -> NDArray[np.uint8]:
-        """Make I/O memory of `size` bytes for a tensor and give it to the runtime; as (size,) bytes."""
+        """Make I/O memory of `size` bytes for a tensor and register it with the runtime; returns it as (size,)
+        uint8.
+        """
         context = self._context
         memory = context.library.pointer("rknn_create_mem", context.handle, size)
         if not memory:
@@ -154,7 +158,9 @@ class ZeroCopyIo:
 
 
 class CopiedIo:
-    """Copies in and out, for runtimes without I/O memory; the outputs stay raw, in the layout of the model's output."""
+    """Copied input and outputs, for runtimes without I/O memory; the outputs stay raw, in the layout of the model's
+    output.
+    """
 
     def __init__(self, context: Context) -> None:
         self._context = context
@@ -216,7 +222,7 @@ def _require_viewable_input(logical: abi.TensorAttr, attr: abi.TensorAttr) -> No
 
 
 def _require_viewable_output(native: abi.TensorAttr, logical: abi.TensorAttr) -> None:
-    """The native layout must be all that lies in the memory, in its order: what else there is, only strides tell."""
+    """Check that the native layout fills the memory in order, without gaps; gaps only show in the strides."""
     facts, dims = tensor_facts(logical), dims_of(native)
     shape = dims
     if native.fmt == abi.TensorFormat.NC1HWC2 and len(dims) == 5 and dims[1] * dims[4] >= facts.shape[1]:
@@ -240,5 +246,5 @@ def _require_viewable_output(native: abi.TensorAttr, logical: abi.TensorAttr) ->
 
 
 def _destroy(context: Context, memory: Any) -> None:
-    with suppress(CallError):  # memory that cannot be given back is gone with its context
+    with suppress(CallError):  # memory that cannot be freed is released with its context
         context.library.call("rknn_destroy_mem", context.handle, memory)
