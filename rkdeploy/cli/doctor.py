@@ -63,5 +63,5 @@ def _print_finding(finding: Finding, width: int) -> None:
     indent = " " * (width + 11)
     if finding.expected:
         out.print(f"{indent}expected: {plain(finding.expected[:_SHOWN])}")
-    for position, line in enumerate(finding.cure[:_SHOWN].splitlines()):
-        out.print(f"{indent}{'cure: ' if position == 0 else '      '}{plain(line)}")
+    for position, line in enumerate(finding.fix[:_SHOWN].splitlines()):
+        out.print(f"{indent}{'fix: ' if position == 0 else '     '}{plain(line)}")

@@ -71,7 +71,7 @@ def print_profile(profile: Profile, console: Console, layer_rows: int) -> None:
     for advice in profile.advice:
         style = "yellow" if advice.level == "warning" else "cyan"
         console.print(f"[{style}]{advice.level}:[/] {plain(advice.message)}")
-        for line in advice.cure.splitlines():
+        for line in advice.fix.splitlines():
             console.print(f"  {plain(line)}")
 
 
@@ -231,7 +231,7 @@ def _machine(profile: Profile) -> Table:
         slope, error = resident.slope_bytes_per_1000_frames, resident.slope_error_bytes_per_1000_frames
         table.add_row(
             "process memory",
-            f"{_mib(resident.last_bytes)} resident, {slope / 1024:+,.0f} ± {error / 1024:,.0f} KiB a 1,000 frames "
+            f"{_mib(resident.last_bytes)} resident, {slope / 1024:+,.0f} ± {error / 1024:,.0f} KiB per 1,000 frames "
             f"(least squares over {resident.frames} frames)",
         )
     for name, value in _conditions(profile.conditions):

@@ -148,7 +148,7 @@ def run_command(
     named, sources = bundle_and_sources(words or (), more_follow=bool(cameras))
     if bool(sources) == bool(cameras):
         if named is not None:
-            chosen_bundle(named)  # of two faults, the one that no option cures is named
+            chosen_bundle(named)  # of two faults, the one that no option fixes is reported
         what = "Give either sources or cameras" if cameras else "There is no source: give images, a video, a stream"
         raise typer.BadParameter(f"{what}{'.' if cameras else ', or --camera 0.'}", param_hint="SOURCE")
     jsonl = [*(["-"] if as_json else []), *([str(output)] if output is not None else [])]

@@ -143,7 +143,7 @@ def _decode(file: Path) -> _File:
     except OSError as error:
         raise DataError(f'"{file}" cannot be read: {error.strerror}.') from error
     except TextFileError as error:
-        raise DataError(f'"{file}" {error.reason}.', error.cure) from error
+        raise DataError(f'"{file}" {error.reason}.', error.fix) from error
     if not content.images:
         raise DataError(f'"{file}" names no image.')
     return content

@@ -153,7 +153,7 @@ def _load_yaml(path: Path) -> dict[Any, Any]:
             raise CalibrationError(f'"{path}" merges mappings ("<<"), which no data.yaml needs.')
         content = yaml.safe_load(text)
     except TextFileError as error:
-        raise CalibrationError(f'"{path}" {error.reason}.', error.cure) from error
+        raise CalibrationError(f'"{path}" {error.reason}.', error.fix) from error
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise CalibrationError(
             f'"{path}" is no valid YAML: {" ".join(str(error).split())[:300]}.',

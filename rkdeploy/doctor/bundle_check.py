@@ -60,7 +60,7 @@ def check_bundle(facts: BundleFacts, system: System) -> tuple[Finding, ...]:
     findings = [Finding("bundle", "ok", facts.text)]
     said = version_findings(model, runtime=runtime, driver=None, soc=system.board.soc)
     findings += [
-        Finding("bundle here", "problem" if item.severity == "error" else "warning", item.message, cure=item.hint)
+        Finding("bundle here", "problem" if item.severity == "error" else "warning", item.message, fix=item.hint)
         for item in said
     ]
     if said:

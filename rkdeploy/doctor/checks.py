@@ -83,7 +83,7 @@ def _driver(system: System) -> list[Finding]:
         if system.user.uid != 0:
             return [
                 Finding("driver", "note", "only root can see the version of the NPU driver here",
-                        cure="sudo $(command -v rkdeploy) doctor")
+                        fix="sudo $(command -v rkdeploy) doctor")
             ]  # fmt: skip
         return [
             Finding(
@@ -92,7 +92,7 @@ def _driver(system: System) -> list[Finding]:
             )
         ]  # fmt: skip
     old = version_findings(_NO_MODEL, runtime=None, driver=driver)
-    return [Finding("driver", "warning", item.message, cure=item.hint) for item in old] or [
+    return [Finding("driver", "warning", item.message, fix=item.hint) for item in old] or [
         Finding("driver", "ok", f"rknpu {driver}")
     ]
 
@@ -100,13 +100,13 @@ def _driver(system: System) -> list[Finding]:
 def _npu_nodes(system: System) -> list[Finding]:
     if not system.npu_nodes:
         others = ", ".join(node.path for node in system.other_render_nodes)
-        cure = (
+        fix = (
             "docker run --device /dev/dri --device /dev/dma_heap ..."
             if system.in_docker
             else "sudo dmesg | grep -i rknpu\nMainline kernels have no rknpu driver: use the board vendor's image."
         )
         found = f"no device of an NPU{f'; {others} belong to other drivers' if others else ''}"
-        return [Finding("NPU device", "problem", found, f"{NPU_NODE} or {OLD_NPU_NODE}", cure)]
+        return [Finding("NPU device", "problem", found, f"{NPU_NODE} or {OLD_NPU_NODE}", fix)]
     return [_access("NPU device", node, system.user, "problem") for node in system.npu_nodes]
 
 
@@ -122,13 +122,13 @@ def _access(check: str, node: Node, user: User, status: str) -> Finding:
     if may_use(node, user):
         return Finding(check, "ok", rights)
     by_group = node.mode & 0o060 == 0o060 and node.gid != 0
-    cure = f"sudo usermod -aG {node.group} {user.name}    (then log in again)" if by_group else _RULES
+    fix = f"sudo usermod -aG {node.group} {user.name}    (then log in again)" if by_group else _RULES
     return Finding(
         check,
         "problem" if status == "problem" else "warning",
         f'{rights}: user "{user.name}" (groups {", ".join(user.groups)}) may not use it',
         "read and write access",
-        cure,
+        fix,
     )
 
 
@@ -136,8 +136,8 @@ def _library(system: System) -> list[Finding]:
     library = system.library
     where = f"{library.path}{f' (by {LIBRARY_VARIABLE})' if library.by_variable else ''}"
     if not library.exists:
-        cure = f"unset {LIBRARY_VARIABLE}" if library.by_variable else _RUNTIME
-        return [Finding("librknnrt", "problem", f"{where} does not exist", "the vendor's NPU runtime", cure)]
+        fix = f"unset {LIBRARY_VARIABLE}" if library.by_variable else _RUNTIME
+        return [Finding("librknnrt", "problem", f"{where} does not exist", "the vendor's NPU runtime", fix)]
     if library.machine != system.machine:
         return [
             Finding(
@@ -248,8 +248,8 @@ def _disks(system: System) -> list[Finding]:
         text = f"{disk.free_bytes / 1e9:.1f} of {disk.total_bytes / 1e9:.1f} GB free in {disk.folder}"
         if disk.free_bytes < _LITTLE_DISK:
             status = "problem" if disk.free_bytes < _FULL_DISK else "warning"
-            cure = f"sudo du -xh {disk.folder} | sort -h | tail"
-            found.append(Finding("disk", "problem" if status == "problem" else "warning", text, "1 GB", cure))
+            fix = f"sudo du -xh {disk.folder} | sort -h | tail"
+            found.append(Finding("disk", "problem" if status == "problem" else "warning", text, "1 GB", fix))
         else:
             found.append(Finding("disk", "ok", text))
     return found

@@ -19,14 +19,14 @@ class Finding:
         status: `ok`; `note`, what one should know; `warning`, what may go wrong; `problem`, what does not work.
         found: what is there.
         expected: what should be there; empty when it is.
-        cure: the command or step that mends it; may have several lines, may be empty.
+        fix: the command or step that mends it; may have several lines, may be empty.
     """
 
     check: str
     status: Status
     found: str
     expected: str = ""
-    cure: str = ""
+    fix: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -52,13 +52,13 @@ def check_python(system: System) -> list[Finding]:
     """The interpreter's version, and what the vendor has for it."""
     text = f"Python {'.'.join(map(str, system.python))} ({system.python_path})"
     if not _within(system.tested.python, ".".join(map(str, system.python))):
-        cure = "board/install.sh --python python3.11" if system.is_board else "make PYTHON=python3.11 setup"
-        return [Finding("Python", "problem", text, f"Python {_words(system.tested.python)}, as tested", cure)]
+        fix = "board/install.sh --python python3.11" if system.is_board else "make PYTHON=python3.11 setup"
+        return [Finding("Python", "problem", text, f"Python {_words(system.tested.python)}, as tested", fix)]
     if system.python[:2] <= NEWEST_PYTHON or system.is_board or system.toolkit is not None:
         return [Finding("Python", "ok", text)]
     return [
         Finding("Python", "note", f"{text}; rknn-toolkit2, which rkdeploy build needs, ends with Python 3.12",
-                cure=ELSEWHERE_HINT)
+                fix=ELSEWHERE_HINT)
     ]  # fmt: skip
 
 
@@ -170,7 +170,7 @@ def check_toolkit(system: System) -> list[Finding]:
             return []
         return [
             Finding("rknn-toolkit2", "note", "not installed: rkdeploy build and the simulator need it",
-                    cure=ELSEWHERE_HINT if system.python[:2] > NEWEST_PYTHON
+                    fix=ELSEWHERE_HINT if system.python[:2] > NEWEST_PYTHON
                     else _pip(system, '-c constraints.txt ".[host]"'))
         ]  # fmt: skip
     findings: list[Finding] = []
@@ -234,7 +234,7 @@ def _graph_packages(system: System) -> list[Finding]:
     if not missing or system.is_board:
         return []
     text = f"{', '.join(missing)} not installed: rkdeploy build needs them"
-    return [Finding("packages", "note", text, cure=_pip(system, '-c constraints.txt ".[graph]"'))]
+    return [Finding("packages", "note", text, fix=_pip(system, '-c constraints.txt ".[graph]"'))]
 
 
 def _holds(pin: _Pin, got: str) -> bool:

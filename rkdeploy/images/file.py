@@ -109,7 +109,7 @@ def paths_in_list(list_file: Path) -> tuple[Path, ...]:
         text = read_text(list_file, _MAX_LIST_BYTES)
     except TextFileError as error:
         raise SourceError(
-            f'List file "{list_file}" {error.reason}.', error.cure or "Expected a text with one image path a line."
+            f'List file "{list_file}" {error.reason}.', error.fix or "Expected a text with one image path a line."
         ) from error
     lines = [line.strip() for line in text_lines(text)]
     written = [line for line in lines if line and not line.startswith("#")]

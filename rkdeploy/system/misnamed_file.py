@@ -24,4 +24,4 @@ def misnamed(path: Path) -> tuple[str, str] | None:
             start = stream.read(_READ_BYTES).lstrip().lower()
     except OSError:
         return None
-    return next(((what, cure) for mark, what, cure in _SIGNATURES if start.startswith(mark)), None)
+    return next(((what, fix) for mark, what, fix in _SIGNATURES if start.startswith(mark)), None)

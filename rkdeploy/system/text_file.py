@@ -1,7 +1,7 @@
 """Text files that people write: data.yaml, names, lists, labels, as editors on Linux and on Windows leave them.
 
 One rule for all.  UTF-8 is read, with a byte order mark or without; so is UTF-16 or UTF-32 that begins with its mark.
-Everything else is refused with the cure.  GBK is not guessed at: "camión" in Windows' western encoding is valid GBK
+Everything else is refused with the fix.  GBK is not guessed at: "camión" in Windows' western encoding is valid GBK
 too, and gives a Chinese class name that nobody wrote.
 """
 
@@ -32,13 +32,13 @@ class TextFileError(Exception):
 
     Attributes:
         reason: the second half of a sentence that begins with the file's name, without its full stop.
-        cure: a sentence that says what to do; empty where there is none.
+        fix: a sentence that says what to do; empty where there is none.
     """
 
-    def __init__(self, reason: str, cure: str = "") -> None:
+    def __init__(self, reason: str, fix: str = "") -> None:
         super().__init__(reason)
         self.reason = reason
-        self.cure = cure
+        self.fix = fix
 
 
 def read_text(path: Path, most_bytes: int) -> str:
@@ -73,7 +73,7 @@ def decode_text(data: bytes, name: str) -> str:
 
     Args:
         data: the whole file.
-        name: of the file, for the cure's command.
+        name: of the file, for the fix's command.
 
     Raises:
         TextFileError: in none of the encodings that are read.

@@ -233,7 +233,7 @@ def test_a_context_is_not_duplicated_while_it_runs(make_shim: MakeShim, rknn: Pa
             while shim.calls()["rknn_run"] == runs:
                 time.sleep(0.001)
             with second:
-                assert any("does not come back" in note for note in second.notes) == (loaded == 2)
+                assert any("does not return" in note for note in second.notes) == (loaded == 2)
             worker.join()
         assert shim.calls()["rknn_init"] - before == loaded
     assert (shim.open_contexts(), shim.open_memory(), shim.abuses()) == (0, 0, [])

@@ -84,7 +84,7 @@ def test_a_machine_in_order(system: System) -> None:
 
 
 def test_every_complaint_has_a_way_out() -> None:
-    """Warnings and problems on a machine where everything is wrong come with what was expected or a cure."""
+    """Warnings and problems on a machine where everything is wrong come with what was expected or a fix."""
     broken = replace(
         BOARD, python=(3, 15, 0), packages={}, user=USER,
         work=(Trial("run", "", "AttributeError: gone"),), npu_nodes=(replace(NPU_NODE, mode=0o600),),
@@ -94,7 +94,7 @@ def test_every_complaint_has_a_way_out() -> None:
     )  # fmt: skip
     serious = [finding for finding in bad(broken) if finding.status in ("warning", "problem")]
     assert len(serious) > 10
-    assert all(finding.cure for finding in serious), [finding for finding in serious if not finding.cure]
+    assert all(finding.fix for finding in serious), [finding for finding in serious if not finding.fix]
 
 
 @pytest.mark.parametrize(
@@ -113,7 +113,7 @@ def test_a_python_newer_than_the_vendors() -> None:
     packages = {name: version for name, version in HOST.packages.items() if name != "rknn-toolkit2"}
     host = bad(replace(HOST, python=(3, 13, 0), packages=packages, toolkit=None))
     assert {(one.check, one.status) for one in host} == {("Python", "note"), ("rknn-toolkit2", "note")}
-    assert all("3.10 to 3.12" in one.cure and "--toolkit-python" in one.cure for one in host)
+    assert all("3.10 to 3.12" in one.fix and "--toolkit-python" in one.fix for one in host)
     lite = {name: version for name, version in BOARD.packages.items() if name != "rknn-toolkit-lite2"}
     assert (
         "ends with Python 3.12; the backend librknnrt" in only(replace(BOARD, python=(3, 13, 0), packages=lite)).found
@@ -133,7 +133,7 @@ def test_versions_that_were_not_tested(package: str, version: str, expected: str
     """A version outside the tested bounds is a warning with pip's words, whichever part and whichever OpenCV it is."""
     found = only(replace(BOARD, packages={**BOARD.packages, package: version}))
     assert (found.check, found.status, found.expected) == ("packages", "warning", expected)
-    assert f'pip install "{package}<' in found.cure
+    assert f'pip install "{package}<' in found.fix
 
 
 def test_bounds_that_are_not_known() -> None:
@@ -149,10 +149,10 @@ def test_a_command_that_does_not_work() -> None:
     assert (found.check, found.status) == ("tried in small", "problem")
     assert found.found == "rkdeploy build: ImportError: no onnx.mapping"
     assert found.expected == "onnx 1.16.1 to below 1.24, as tested"
-    assert found.cure.endswith('pip install "onnx<1.24,>=1.16.1"')
+    assert found.fix.endswith('pip install "onnx<1.24,>=1.16.1"')
     missing = only(replace(HOST, work=(Trial("run", "", "ImportError: libGL.so.1: cannot open shared object file"),)))
-    assert "opencv-python-headless" in missing.cure
-    assert "libgl1" in missing.cure
+    assert "opencv-python-headless" in missing.fix
+    assert "libgl1" in missing.fix
 
 
 @pytest.mark.parametrize(
@@ -173,7 +173,7 @@ def test_permission_bits(user: User, node: Node, *, can: bool) -> None:
 
 
 @pytest.mark.parametrize(
-    ("decode", "status", "cure"),
+    ("decode", "status", "fix"),
     [
         (DecodeFacts("native", "/x.so"), "ok", ""),
         (DecodeFacts("numpy", "RKDEPLOY_DECODE=numpy", asked_for=True), "note", ""),
@@ -182,25 +182,25 @@ def test_permission_bits(user: User, node: Node, *, can: bool) -> None:
         (DecodeFacts("", "there is none", asked_for=True, hint="make it"), "problem", "make it"),
     ],
 )
-def test_which_decode(decode: DecodeFacts, status: str, cure: str) -> None:
+def test_which_decode(decode: DecodeFacts, status: str, fix: str) -> None:
     """What decodes is named with the reason; a library that is missing comes with the command that makes it."""
     (found,) = (finding for finding in check_system(replace(HOST, decode=decode)) if finding.check == "decode")
     assert found.status == status
     assert decode.why in found.found
-    assert cure in found.cure
+    assert fix in found.fix
 
 
 def test_a_user_outside_the_group() -> None:
     """Who may not use the NPU is told the group and the command."""
     found = only(replace(BOARD, user=USER))
     assert (found.status, found.check) == ("problem", "NPU device")
-    assert found.cure.startswith("sudo usermod -aG render rock")
+    assert found.fix.startswith("sudo usermod -aG render rock")
 
 
 def test_a_node_that_only_root_may_use_needs_the_rule() -> None:
-    """Where no group helps, the cure is the udev rule."""
+    """Where no group helps, the fix is the udev rule."""
     found = only(replace(BOARD, npu_nodes=(replace(NPU_NODE, gid=0, group="root"),)))
-    assert "99-rkdeploy-npu.rules" in found.cure
+    assert "99-rkdeploy-npu.rules" in found.fix
 
 
 def test_no_npu_device() -> None:
@@ -209,9 +209,9 @@ def test_no_npu_device() -> None:
     found = only(replace(BOARD, npu_nodes=(), other_render_nodes=(gpu,)))
     assert (found.status, found.check) == ("problem", "NPU device")
     assert "/dev/dri/renderD128 belong" in found.found
-    assert "dmesg" in found.cure
+    assert "dmesg" in found.fix
     inside = bad(replace(BOARD, npu_nodes=(), in_docker=True))
-    assert "docker run --device" in inside[0].cure
+    assert "docker run --device" in inside[0].fix
 
 
 def test_the_dockerenv_trap() -> None:
@@ -219,7 +219,7 @@ def test_the_dockerenv_trap() -> None:
     old_node = replace(NPU_NODE, path="/dev/rknpu")
     found = only(replace(BOARD, npu_nodes=(old_node,), in_docker=True))
     assert (found.check, found.status) == ("container", "warning")
-    assert "sudo rm /.dockerenv" in found.cure
+    assert "sudo rm /.dockerenv" in found.fix
     assert bad(replace(BOARD, in_docker=True)) == []
     assert only(replace(HOST, in_docker=True)).status == "note"
 
@@ -245,7 +245,7 @@ def test_driver_versions() -> None:
     """An old driver is a warning; one that only root could see is a note to try again as root."""
     assert "0.8.2" in only(replace(BOARD, board=Board("rk3588", "0.8.2"))).found
     hidden = only(replace(BOARD, board=Board("rk3588", None)))
-    assert (hidden.status, "sudo" in hidden.cure) == ("note", True)
+    assert (hidden.status, "sudo" in hidden.fix) == ("note", True)
 
 
 def test_a_device_without_a_soc() -> None:
@@ -257,14 +257,14 @@ def test_clocks() -> None:
     """A moving governor is a note with its command, a capped clock a warning."""
     ondemand = only(replace(BOARD, clocks=(replace(NPU_CLOCK, governor="rknpu_ondemand"),)))
     assert ondemand.status == "note"
-    assert ondemand.cure == "echo performance | sudo tee /sys/class/devfreq/fdab0000.npu/governor"
+    assert ondemand.fix == "echo performance | sudo tee /sys/class/devfreq/fdab0000.npu/governor"
     assert only(replace(BOARD, clocks=(replace(NPU_CLOCK, limit_hz=GB // 2),))).status == "warning"
 
 
 def test_cameras_disk_and_memory() -> None:
     """A closed camera and little space are warnings, a full disk is a problem."""
     closed = only(replace(BOARD, cameras=(replace(CAMERA, gid=9, group="cam"),)))
-    assert closed.cure.startswith("sudo usermod -aG cam rock")
+    assert closed.fix.startswith("sudo usermod -aG cam rock")
     assert only(replace(BOARD, disks=(Disk("/", GB // 2, GB),))).status == "warning"
     assert only(replace(BOARD, disks=(Disk("/", 10**7, GB),))).status == "problem"
     assert only(replace(BOARD, memory={"MemTotal": GB, "MemAvailable": 10**8})).status == "warning"
@@ -272,7 +272,7 @@ def test_cameras_disk_and_memory() -> None:
 
 
 @pytest.mark.parametrize(
-    ("package", "version", "cure"),
+    ("package", "version", "fix"),
     [
         ("numpy", "2.1.0", '"numpy==1.26.4"'),
         ("onnx", "1.19.0", '"onnx==1.18.0"'),
@@ -282,12 +282,12 @@ def test_cameras_disk_and_memory() -> None:
         ("opencv-python", "4.12.0.88", '"opencv-python==4.11.0.86"'),
     ],
 )
-def test_the_toolkits_pins(package: str, version: str, cure: str) -> None:
+def test_the_toolkits_pins(package: str, version: str, fix: str) -> None:
     """A version that the toolkit does not bear is a warning while it works, and comes with pip's exact words."""
     machine = replace(HOST, packages={**HOST.packages, package: version}, tested=KnownVersions())
     found = only(machine)
     assert (found.status, found.check) == ("warning", "toolkit pins")
-    assert found.cure == f"/opt/rkdeploy/bin/python -m pip install {cure}"
+    assert found.fix == f"/opt/rkdeploy/bin/python -m pip install {fix}"
 
 
 def test_a_toolkit_that_cannot_be_imported() -> None:

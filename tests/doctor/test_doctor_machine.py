@@ -94,7 +94,7 @@ def test_a_bundle_of_another_soc(board: Path, tmp_path: Path) -> None:
     folder = write_bundle(tmp_path / "best", toolkit="2.5.0", target="rk3566").folder
     last = check_bundle(read_bundle_facts(folder), read_system(board))[-1]
     assert (last.check, last.status) == ("bundle here", "problem")
-    assert "--target" in last.cure
+    assert "--target" in last.fix
 
 
 def test_a_bundle_without_its_record(board: Path, tmp_path: Path) -> None:
@@ -130,14 +130,14 @@ def doctor(*arguments: str | Path, **variables: str) -> subprocess.CompletedProc
 
 
 def test_the_command_fails_only_on_a_problem(tmp_path: Path) -> None:
-    """A host with notes and warnings is exit code 0; a board without its runtime is 1, with the cure's command."""
+    """A host with notes and warnings is exit code 0; a board without its runtime is 1, with the fix's command."""
     host = doctor("--sysroot", tmp_path)
     assert host.returncode == 0, host.stdout
     root = write_board(tmp_path / "board")
     missing = doctor("--sysroot", root)
     assert missing.returncode == 1
     assert "problem  librknnrt" in missing.stdout
-    assert "cure: git clone" in missing.stdout
+    assert "fix: git clone" in missing.stdout
     assert "1 problem" in missing.stdout
     assert missing.stderr == ""
 
@@ -148,7 +148,7 @@ def test_json_is_one_document(tmp_path: Path) -> None:
     assert done.returncode == 1
     document = json.loads(done.stdout)
     assert (document["schema_version"], document["bundle"]) == (1, str(tmp_path / "no"))
-    assert {"check", "status", "found", "expected", "cure"} == document["findings"][0].keys()
+    assert {"check", "status", "found", "expected", "fix"} == document["findings"][0].keys()
     assert document["findings"][-1]["status"] == "problem"
 
 

@@ -34,7 +34,7 @@ def test_lines_end_as_on_all_systems() -> None:
 
 
 @pytest.mark.parametrize(
-    ("data", "reason", "cure"),
+    ("data", "reason", "fix"),
     [
         ("a: b\nc: [螺丝]".encode("gbk"), 'line 2, byte 9.*as GBK it would read "螺丝"', "iconv -f GB18030"),
         ("a\xf3".encode("latin-1"), "is not UTF-8 text", "Save it as UTF-8"),
@@ -44,11 +44,11 @@ def test_lines_end_as_on_all_systems() -> None:
         (b"\xff\xfea", "is not UTF-16-LE text", ""),
     ],
 )
-def test_encodings_that_are_refused(data: bytes, reason: str, cure: str) -> None:
-    """GBK is named and cured, never guessed at; a zip file is not told to be saved as UTF-8."""
+def test_encodings_that_are_refused(data: bytes, reason: str, fix: str) -> None:
+    """GBK is named and fixed, never guessed at; a zip file is not told to be saved as UTF-8."""
     with pytest.raises(TextFileError, match=reason) as caught:
         decode_text(data, "data.yaml")
-    assert re.search(cure, caught.value.cure)
+    assert re.search(fix, caught.value.fix)
 
 
 def test_files_that_are_no_files(tmp_path: Path) -> None:
@@ -81,7 +81,7 @@ def test_every_kind_of_file_reads_what_windows_writes(tmp_path: Path) -> None:
 
 
 def test_every_kind_of_file_refuses_gbk(tmp_path: Path) -> None:
-    """Each with the cure, where there is room for one."""
+    """Each with the fix, where there is room for one."""
     file = tmp_path / "x.yaml"
     file.write_bytes("螺丝".encode("gbk"))
     with pytest.raises(CalibrationError, match="Save it as UTF-8"):

@@ -1,4 +1,4 @@
-"""What to make of a profile: what spoils the measurement, and where the time goes.  Pure: figures in, advice out."""
+"""Advice on a profile: what disturbs the measurement, and where the time goes.  Pure functions of the figures."""
 
 from __future__ import annotations
 
@@ -15,17 +15,19 @@ _BUSY: Final = 0.25
 _HEAT_MARGIN_CELSIUS: Final = 5.0
 _CORE_SPREAD: Final = 1.15
 _SCALING: Final = 0.8
-"""Share of the ideal rate that several contexts should bring: one context a core gives 2 to 3 times (three cores)."""
+"""Fraction of the ideal rate that several contexts should reach: one context per core gives 2 to 3 times (three
+cores).
+"""
 _GAP_SHARE: Final = 0.25
 _GROWTH_BYTES: Final = 1 << 20
-"""A run that grows by less proves nothing: allocators keep some pages more or less."""
+"""Smaller growth proves nothing: allocators keep a varying number of pages."""
 _MIN_RATE_FRAMES: Final = 30
 _FLOAT: Final = ", which runs the float network"
-_RUNS: Final = {"onnxruntime": _FLOAT, "opencv_dnn": _FLOAT, "simulator": ", which simulates the built one"}
+_RUNS: Final = {"onnxruntime": _FLOAT, "opencv_dnn": _FLOAT, "simulator": ", which simulates the quantized network"}
 
 
 def advise(profile: Profile) -> tuple[Advice, ...]:
-    """Warnings first, then notes."""
+    """All advice, warnings first, then notes."""
     found = [
         *_origin(profile),
         *_host_load(profile),
@@ -49,7 +51,7 @@ def _origin(profile: Profile) -> list[Advice]:
             Advice(
                 "stand_in_board",
                 "warning",
-                "The board's files come from a folder that stands in for one: no time here is an NPU's.",
+                "The board's files come from a stand-in folder (sysroot): no time here was measured on an NPU.",
             )
         ]
     if profile.versions.runtime is not None:
@@ -67,7 +69,7 @@ def _origin(profile: Profile) -> list[Advice]:
             "note",
             f"All times are those of {profile.figures_from}{_RUNS.get(profile.backend, '')}. They say nothing about "
             "the NPU's speed.",
-            "For that, run rkdeploy profile on the board; rkdeploy push brings the bundle there.",
+            "Run rkdeploy profile on the board; rkdeploy push copies the bundle there.",
         )
     ]
 
@@ -79,8 +81,8 @@ def _host_load(profile: Profile) -> list[Advice]:
             Advice(
                 "host_busy",
                 "warning",
-                f"Others used {seen.busy_before:.0%} of the processors just before the measurement: times are too long "
-                "and vary.",
+                f"Other processes used {seen.busy_before:.0%} of the processors just before the measurement: times are "
+                "too long and vary.",
                 "top -o %CPU",
             )
         )
@@ -172,9 +174,9 @@ def _frames(profile: Profile) -> list[Advice]:
             Advice(
                 "noise",
                 "note",
-                f"The frames are noise ({profile.stages.detections_per_frame:.0f} detections a frame): decode and "
-                "non-maximum suppression have less or other work than on your pictures.",
-                "Give your own: rkdeploy profile BUNDLE images/",
+                f"The frames are noise ({profile.stages.detections_per_frame:.0f} detections per frame): decode and "
+                "non-maximum suppression have less work than on your pictures, or different work.",
+                "Use your own pictures: rkdeploy profile BUNDLE images/",
             )
         )
     if profile.stages.total.count < _MIN_RATE_FRAMES:
@@ -183,14 +185,14 @@ def _frames(profile: Profile) -> list[Advice]:
                 "few_frames",
                 "note",
                 f"{profile.stages.total.count} frames were measured: p90 and p99 say little.",
-                "Give it more time: --seconds 60",
+                "Measure longer: --seconds 60",
             )
         )
     return found
 
 
 def _gap(profile: Profile) -> list[Advice]:
-    """Where a frame's time goes besides the network."""
+    """Time per frame that is not spent in the network."""
     stages = profile.stages
     if stages.npu is None:
         return []
@@ -203,11 +205,11 @@ def _gap(profile: Profile) -> list[Advice]:
     worst = max(parts, key=lambda name: parts[name])
     listed = ", ".join(f"{name} {ms:.1f}" for name, ms in parts.items())
     least = "" if profile.backend == "librknnrt" else "The backend librknnrt copies least. "
-    cures = {
+    fixes = {
         "preprocess": "Take frames of a smaller size from the camera: rkdeploy run --size 1280x720. Several contexts "
         "hide it behind the NPU.",
-        "decode": "Raise --conf or lower --max-det. Several contexts hide it behind the NPU.",
-        "copying in and out": f"{least}Several contexts hide it behind the NPU.",
+        "decode": "Raise --conf or lower --max-det. Several contexts overlap it with the NPU's work.",
+        "copying in and out": f"{least}Several contexts overlap it with the NPU's work.",
     }
     whose = "NPU" if profile.on_npu else "runtime's own time"
     return [
@@ -215,7 +217,7 @@ def _gap(profile: Profile) -> list[Advice]:
             "time_outside_npu",
             "warning",
             f"Per frame {total:.1f} ms, {whose} {npu:.1f} ms: {rest:.1f} ms elsewhere ({listed}).",
-            cures[worst],
+            fixes[worst],
         )
     ]
 
@@ -243,7 +245,7 @@ def _contexts(profile: Profile) -> list[Advice]:
             )
         elif figures.frames_per_second < _SCALING * figures.network_per_second:
             found.append(_limited_by_cpu(profile, figures))
-    return found[-1:]  # the most contexts tell the most
+    return found[-1:]  # the largest number of contexts is the most telling
 
 
 def _limited_by_cpu(profile: Profile, figures: Throughput) -> Advice:
@@ -255,7 +257,7 @@ def _limited_by_cpu(profile: Profile, figures: Throughput) -> Advice:
         f"{figures.contexts} contexts could run the network {figures.network_per_second:.0f} times a second, but the "
         f"pipeline brings {figures.frames_per_second:.0f} frames: a frame costs {figures.cpu_ms_per_frame:.1f} ms of "
         f"processor time, {used / available:.0%} of {profile.conditions.processors} processors.",
-        "Preprocess is one thread and decode another: the longer one of them is the limit. Take smaller frames.",
+        "Preprocess is one thread and decode another: the longer one of them is the limit. Use smaller frames.",
     )
 
 
@@ -306,9 +308,9 @@ def _memory(profile: Profile) -> list[Advice]:
         Advice(
             "memory_grows",
             "warning",
-            f"This process grew by {slope / 1024:,.0f} ± {error / 1024:,.0f} KiB a 1,000 frames over {memory.frames} "
+            f"This process grew by {slope / 1024:,.0f} ± {error / 1024:,.0f} KiB per 1,000 frames over {memory.frames} "
             "frames.",
-            "A leak goes on: measure longer with --frames 5000 --seconds 600.",
+            "A leak continues: measure longer with --frames 5000 --seconds 600.",
         )
     ]
 

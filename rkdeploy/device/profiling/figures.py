@@ -1,4 +1,4 @@
-"""What a profile says, as plain frozen data: `profile.json`.
+"""Figures of a profile as plain frozen data: `profile.json`.
 
 A figure that a backend cannot give is None, and `Profile.missing` says why.
 """
@@ -17,11 +17,11 @@ SCHEMA_VERSION = 1
 
 @dataclass(frozen=True, slots=True)
 class Missing:
-    """A figure that is not in this profile, and why.
+    """A figure that is not in this profile.
 
     Attributes:
         figure: its name.
-        reason: why it is not there.
+        reason: why it is missing.
     """
 
     figure: str
@@ -30,30 +30,30 @@ class Missing:
 
 @dataclass(frozen=True, slots=True)
 class Advice:
-    """What spoils the measurement, or where time is lost.
+    """A disturbance of the measurement, or a loss of time.
 
     Attributes:
         code: stable name, `npu_clock_below_maximum`.
-        level: `warning` when the figures would be better or cannot be relied on, `note` for what one should know.
-        message: what, with its numbers.
-        cure: what to do, a command where there is one; may have several lines, may be empty.
+        level: `warning` when the figures are not reliable or could be better, `note` for other facts.
+        message: the finding, with its numbers.
+        fix: what to do, if possible as a command; may have several lines, may be empty.
     """
 
     code: str
     level: Literal["note", "warning"]
     message: str
-    cure: str = ""
+    fix: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class InputFrames:
-    """What was fed in.
+    """The input of the measurement.
 
     Attributes:
-        source: what the user named, or `seeded noise`.
-        count: different frames; they are repeated.
+        source: the source given by the user, or `seeded noise`.
+        count: number of different frames; they are repeated.
         width, height: of the first one, pixels.
-        is_noise: whether they show nothing, so that decode and non-maximum suppression have next to nothing to do.
+        is_noise: True for noise, which leaves almost no work for decode and non-maximum suppression.
     """
 
     source: str
@@ -65,16 +65,16 @@ class InputFrames:
 
 @dataclass(frozen=True, slots=True)
 class Stages:
-    """One context, one frame after the other: nothing runs side by side.
+    """Times of one context that processes one frame after the other, without overlap.
 
     Attributes:
         preprocess: letterbox.
         infer: the runtime's call: copying in and out, and the network.
         decode: head tensors to boxes, with non-maximum suppression.
         total: all three, frame by frame.
-        npu: the network's part of `infer` as the runtime itself measures it; None where it does not.
+        npu: the network's part of `infer` as the runtime itself measures it; None if it does not.
         detections_per_frame: mean number.
-        cpu_ms_per_frame: processor time of this process a frame, all threads.
+        cpu_ms_per_frame: processor time of this process per frame, all threads.
     """
 
     preprocess: Latency
@@ -88,7 +88,7 @@ class Stages:
 
 @dataclass(frozen=True, slots=True)
 class CoreTiming:
-    """The network alone on one NPU core, the others idle.
+    """Time of the network alone on one NPU core, the others idle.
 
     Attributes:
         core: number of the NPU core, from 0.
@@ -101,18 +101,18 @@ class CoreTiming:
 
 @dataclass(frozen=True, slots=True)
 class Throughput:
-    """Several contexts at once.
+    """Rates with several contexts at once.
 
     Attributes:
-        contexts: how many.
-        cores: NPU core of each; None where the backend has none, or leaves the choice to the runtime.
+        contexts: number of contexts.
+        cores: NPU core of each; None if the backend has none, or leaves the choice to the runtime.
         frames: frames behind `frames_per_second`.
         failed: frames that the runtime failed on.
         frames_per_second: of the whole pipeline: letterbox, network, decode; no reading, drawing or writing.
-        network_per_second: of the contexts alone, fed with a ready input: what the NPU could do.
+        network_per_second: of the contexts alone, with a prepared input: the NPU's upper limit.
         infer: the runtime's call while the whole pipeline runs.
-        cpu_ms_per_frame: processor time of this process a frame, all threads, whole pipeline.
-        npu_load_percent: mean load of each NPU core meanwhile; None where it cannot be read.
+        cpu_ms_per_frame: processor time of this process per frame, all threads, whole pipeline.
+        npu_load_percent: mean load of each NPU core meanwhile; None if it cannot be read.
     """
 
     contexts: int
@@ -128,15 +128,15 @@ class Throughput:
 
 @dataclass(frozen=True, slots=True)
 class LayerProfile:
-    """The runtime's own per-layer profile.  Collecting it slows every layer: shares are good, the sum is too large.
+    """The runtime's own per-layer profile.  Collecting it slows every layer: shares are right, the sum is too large.
 
     Attributes:
         figures_from: the runtime that measured it.
-        runs: a layer's time is the median over these.
+        runs: number of runs; a layer's time is their median.
         layers: in the order in which they run.
         ranking: by operator, most time first.
-        total_us: sum of all layers.
-        rw_kib: what all layers read and write.
+        total_us: sum of all layers, microseconds.
+        rw_kib: KiB that all layers read and write.
     """
 
     figures_from: str
@@ -153,7 +153,7 @@ class ProcessMemory:
 
     Attributes:
         first_bytes, last_bytes: at the first and last sample, after the warm-up.
-        samples, frames: how many samples over how many frames.
+        samples, frames: number of samples, and of the frames that they cover.
         slope_bytes_per_1000_frames: growth, the least-squares line through the samples.
         slope_error_bytes_per_1000_frames: standard error of that slope.
     """
@@ -172,11 +172,11 @@ class ClockProfile:
 
     Attributes:
         name: `NPU`, `DDR`, `CPU 4-7`.
-        governor: who chooses its speed.
+        governor: kernel governor that chooses its speed.
         idle_hz: before the first frame.
         lowest_hz, median_hz: while frames ran.
-        limit_hz, highest_hz: highest that is allowed, and that the hardware is set up for.
-        governor_path: file with which to change the governor.
+        limit_hz, highest_hz: highest that is allowed, and highest that the hardware supports.
+        governor_path: file that sets the governor.
     """
 
     name: str
@@ -191,13 +191,13 @@ class ClockProfile:
 
 @dataclass(frozen=True, slots=True)
 class TemperatureProfile:
-    """A sensor before the measurement and at its hottest, and where the kernel begins to slow down.
+    """A sensor before the measurement and at its hottest, and its throttling temperature.
 
     Attributes:
-        name: of the sensor, as the kernel has it.
+        name: kernel name of the sensor.
         first_celsius: before the measurement.
-        hottest_celsius: the highest while it ran.
-        throttles_at_celsius: where the kernel begins to slow down; None where it does not say.
+        hottest_celsius: the highest during it.
+        throttles_at_celsius: temperature from which the kernel slows down; None if the kernel does not say.
     """
 
     name: str
@@ -212,11 +212,11 @@ class BoardConditions:
 
     Attributes:
         clocks, temperatures: as far as the kernel shows them.
-        throttled: what the kernel slowed down because of heat at any sample.
-        busy_before: share of the processors, 0..1, that others used just before; None when unknown.
+        throttled: devices that the kernel slowed down because of heat at any sample.
+        busy_before: fraction of the processors, 0..1, that other processes used just before; None when unknown.
         load_average: over the minute before.
-        processors: how many there are for this process.
-        samples: how often clocks and temperatures were looked at.
+        processors: number available to this process.
+        samples: number of samples of clocks and temperatures.
     """
 
     clocks: tuple[ClockProfile, ...]
@@ -230,15 +230,15 @@ class BoardConditions:
 
 @dataclass(frozen=True, slots=True)
 class Versions:
-    """What took part.
+    """Versions of everything involved.
 
     Attributes:
         runtime, driver: of the NPU; None on a PC.
         kernel, board, soc: of the machine; board and SoC are None on a PC.
         model_file: version of the `.rknn` file format.
-        toolkit: that built the model; None where the `.rknn` does not say.
-        target, dtype: what it was built for.
-        packages: Python and what this process uses, name to version.
+        toolkit: version that built the model; None if the `.rknn` does not say.
+        target, dtype: SoC and type that it was built for.
+        packages: Python and the packages of this process, name to version.
     """
 
     runtime: str | None
@@ -260,16 +260,24 @@ class Profile:
     Attributes:
         schema_version: of this document.
         created: UTC, ISO 8601.
-        rkdeploy_version: of the kit that measured.
+        rkdeploy_version: version that measured.
         bundle: name of its folder.
-        model_sha256: of the `.rknn`, which names the model exactly.
+        model_sha256: of the `.rknn`; identifies the model exactly.
         backend: its name.
-        figures_from: what the times come from.
-        on_npu: whether they are an NPU's: an NPU backend on a Rockchip board.
+        figures_from: source of the times.
+        on_npu: True if the times are an NPU's: an NPU backend on a Rockchip board.
         input_width, input_height: of the network, pixels.
-        frames, stages, cores, throughput, layers, npu_memory, process_memory, conditions, versions: see there.
-        missing: figures that are not here, and why.
-        advice: what to make of it.
+        frames: input of the measurement.
+        stages: one context, stage by stage.
+        cores: each NPU core alone.
+        throughput: several contexts at once, one entry per number of contexts.
+        layers: per-layer profile.
+        npu_memory: memory of the model.
+        process_memory: memory of this process.
+        conditions: the machine while frames ran.
+        versions: of everything involved.
+        missing: figures that are not available, and why.
+        advice: conclusions.
     """
 
     schema_version: int

@@ -1,4 +1,4 @@
-"""The frames that a profile feeds in: a user's own, or seeded noise.  In memory before the clock starts."""
+"""Input frames of a profile: a user's own, or seeded noise.  Loaded into memory before the measurement."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ Images = tuple["NDArray[np.uint8]", ...]
 
 
 def noise(width: int, height: int) -> tuple[Images, InputFrames]:
-    """Seeded noise, (H, W, 3) uint8 BGR: large soft shades and fine grain, of a camera's size, with nothing in it."""
+    """Seeded noise, (H, W, 3) uint8 BGR: large soft shades and fine grain, at a camera's size, without objects."""
     rng = np.random.default_rng(_SEED)
     images = []
     for _ in range(_NOISE_FRAMES):
@@ -44,7 +44,7 @@ def of_sources(texts: Sequence[str]) -> tuple[Images, InputFrames]:
     """
     if any(is_stream_address(text) for text in texts):
         raise SourceError(
-            "A profile needs frames that are there at once, and a stream delivers them at its own rate.",
+            "A profile needs frames that are available at once, but a stream delivers them at its own rate.",
             "Give images or a video file.",
         )
     source = open_sources(texts)

@@ -1,7 +1,7 @@
-"""What the kernel says of clocks, temperatures, load and memory, read from its files below a `sysroot`.
+"""Clocks, temperatures, load and memory, read from the kernel's files below a `sysroot`.
 
-Every reader takes the folder in which `proc` and `sys` lie, so that a copy of a board's files can stand in.  A file
-that is missing or refused gives None, never an error: boards differ in what they have and show.
+Every reader takes the folder that contains `proc` and `sys`, so a copy of a board's files can stand in.  A file
+that is missing or not readable gives None, never an error: boards differ in the files they have.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ NPU_LOAD: Final = "sys/kernel/debug/rknpu/load"
 _MAX_BYTES: Final = 1 << 16
 _PERCENT: Final = re.compile(r"(\d{1,3})\s*%")
 _NUMBERED: Final = re.compile(r"(\d+)$")
-_THROTTLES: Final = re.compile(r"npu|cpufreq|devfreq|processor", re.IGNORECASE)  # fans are cooling devices, too
+_THROTTLES: Final = re.compile(r"npu|cpufreq|devfreq|processor", re.IGNORECASE)  # fans also count as cooling devices
 _TRIPS: Final = frozenset({"passive", "hot", "critical"})
 _MAX_ENTRIES: Final = 256
 
@@ -29,10 +29,10 @@ class ClockFiles:
 
     Attributes:
         name: `NPU`, `DDR`, or `CPU 4-7` with the numbers of its processors.
-        governor: who chooses; None when it cannot be read.
-        current_hz, limit_hz: now, and the highest that is allowed now.
-        highest_hz: the highest that the hardware is set up for.
-        governor_path: file below the sysroot with which to change it.
+        governor: kernel governor that chooses the speed; None when it cannot be read.
+        current_hz, limit_hz: current speed, and the highest that is currently allowed.
+        highest_hz: the highest that the hardware supports.
+        governor_path: file below the sysroot that sets the governor.
     """
 
     name: str
@@ -49,8 +49,8 @@ class ThermalZone:
 
     Attributes:
         name: the zone's type, `npu-thermal`.
-        celsius: now.
-        throttles_at_celsius: lowest trip point from which the kernel slows something down; None where there is none.
+        celsius: current temperature.
+        throttles_at_celsius: lowest trip point from which the kernel slows something down; None if there is none.
     """
 
     name: str
@@ -59,7 +59,7 @@ class ThermalZone:
 
 
 def text_of(path: Path) -> str | None:
-    """A short text file without its surrounding white space and NULs; None when it cannot be read."""
+    """The text of a short file without surrounding white space and NULs; None when it cannot be read."""
     try:
         with path.open("rb") as file:
             return file.read(_MAX_BYTES).decode("utf-8", "replace").strip("\0 \t\r\n")
@@ -68,7 +68,7 @@ def text_of(path: Path) -> str | None:
 
 
 def number_of(path: Path) -> int | None:
-    """A file that holds one whole number."""
+    """The whole number in a file; None when there is none."""
     text = text_of(path)
     try:
         return int(text) if text else None
@@ -92,7 +92,7 @@ def npu_load_percent(sysroot: Path) -> tuple[int, ...] | None:
 
 
 def why_no_npu_load(sysroot: Path) -> str:
-    """Why `npu_load_percent` is None."""
+    """The reason why `npu_load_percent` is None."""
     path = sysroot / NPU_LOAD
     try:
         path.read_bytes()
@@ -153,7 +153,7 @@ def resident_bytes(sysroot: Path) -> int | None:
 
 
 def cpu_seconds(sysroot: Path) -> tuple[float, float] | None:
-    """Time that all processors together were busy, and in all, since boot."""
+    """Processor time of all processors together, busy and total, in seconds since boot."""
     fields = (text_of(sysroot / "proc/stat") or "").partition("\n")[0].split()
     try:
         ticks = [int(field) for field in fields[1:9]] if fields[0] == "cpu" else []
@@ -184,7 +184,7 @@ def kernel_release(sysroot: Path) -> str | None:
 
 
 def board_model(sysroot: Path) -> str | None:
-    """What the device tree calls the board, `Radxa ROCK 5B`."""
+    """The board's name in the device tree, `Radxa ROCK 5B`."""
     return text_of(sysroot / "proc/device-tree/model") or None
 
 
@@ -216,7 +216,7 @@ def _hz_of_khz(khz: int | None) -> int | None:
 
 
 def _ranges(cpus: str) -> str:
-    """`4 5 6 7` as `4-7`."""
+    """Processor numbers as ranges: `4 5 6 7` as `4-7`."""
     numbers = [int(cpu) for cpu in cpus.split() if cpu.isdecimal()]
     if len(numbers) > 1 and numbers == list(range(numbers[0], numbers[-1] + 1)):
         return f"{numbers[0]}-{numbers[-1]}"

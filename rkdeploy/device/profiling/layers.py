@@ -1,4 +1,4 @@
-"""The runtime's per-layer table as data."""
+"""Parser of the runtime's per-layer table."""
 
 from __future__ import annotations
 
@@ -24,19 +24,19 @@ _ENDS: Final = frozenset({"InputOperator", "OutputOperator"})
 
 @dataclass(frozen=True, slots=True)
 class Layer:
-    """One row.
+    """One row of the table.
 
     Attributes:
         number: as the runtime counts.
         op: operator after fusion, `ConvExSwish`.
-        name: the node in the graph, which may be empty.
+        name: the node in the graph; may be empty.
         dtype: of its data, `INT8`.
-        target: where it runs: `NPU`, `CPU` or `GPU`.
+        target: processor that runs it: `NPU`, `CPU` or `GPU`.
         output_shape: as the runtime writes it.
-        time_us: how long it took; None in a table without times.
+        time_us: microseconds; None in a table without times.
         share: of the time of all layers, 0..1; None without times.
-        ddr_cycles, npu_cycles, total_cycles: for moving its data, for computing, and for both side by side.
-        rw_kib: what it reads and writes.
+        ddr_cycles, npu_cycles, total_cycles: for moving its data, for computing, and for both in parallel.
+        rw_kib: KiB read and written.
     """
 
     number: int
@@ -54,12 +54,12 @@ class Layer:
 
     @property
     def waits_for_memory(self) -> bool:
-        """Whether moving its data takes more cycles than computing it."""
+        """True if moving its data takes more cycles than computing it."""
         return (self.ddr_cycles or 0) > (self.npu_cycles or 0)
 
     @property
     def is_end(self) -> bool:
-        """Whether it is no layer of the network, but the way in or out."""
+        """True for the rows of the network's input and output, which are not layers."""
         return self.op in _ENDS
 
 
@@ -68,8 +68,8 @@ class OpShare:
     """All layers of one operator on one target, for the ranking.
 
     Attributes:
-        op, target: which.
-        count: of layers.
+        op, target: operator and processor.
+        count: number of layers.
         time_us, share: of all of them; None without times.
     """
 
@@ -99,7 +99,7 @@ def median_layers(runs: Sequence[tuple[Layer, ...]]) -> tuple[Layer, ...]:
 
 
 def ranking(layers: Sequence[Layer]) -> tuple[OpShare, ...]:
-    """Operators by their time, most first; by their number where there are no times."""
+    """Operators by their time, most first; by their number if there are no times."""
     groups: dict[tuple[str, str], list[Layer]] = defaultdict(list)
     for layer in layers:
         groups[layer.op, layer.target].append(layer)

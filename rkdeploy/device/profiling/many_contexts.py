@@ -1,4 +1,4 @@
-"""Several contexts at once: frames a second of the whole pipeline, and of the network alone."""
+"""Several contexts at once: frames per second of the whole pipeline, and of the network alone."""
 
 from __future__ import annotations
 
@@ -35,13 +35,13 @@ _TICK_S = 0.02
 
 
 class Contexts:
-    """How the contexts of a measurement are opened.
+    """Opener of the contexts of a measurement.
 
     Args:
         backend: its name.
-        bundle: whose model they run.
-        cores: NPU core of each; None for a backend without any, and to leave a single context to the runtime.
-        count: how many.
+        bundle: bundle with the model to run.
+        cores: NPU core of each; None for a backend without cores, and to leave a single context to the runtime.
+        count: number of contexts.
         options: for the backends that they concern.
     """
 
@@ -53,7 +53,7 @@ class Contexts:
         self._backend, self._bundle, self._options = backend, bundle, options
 
     def runtimes(self) -> list[Runtime]:
-        """All of them, not entered."""
+        """All runtimes, not yet entered."""
         return open_runtimes(self._backend, self._bundle, self._numbers(), self._options)
 
     def _numbers(self) -> tuple[int, ...] | None:
@@ -72,19 +72,19 @@ def measure_throughput(
     limits: Limits,
     sysroot: Path,
 ) -> tuple[Throughput, list[Sample]]:
-    """Run the pipeline and then the network alone, with so many contexts.
+    """Run the pipeline and then the network alone, with the given contexts.
 
     Args:
-        contexts: which.
-        bundle: whose model they run.
+        contexts: opener of the contexts.
+        bundle: bundle with the model to run.
         thresholds: for the decode.
         images: (H, W, 3) uint8 BGR each; repeated.
         network_input: (1, height, width, 3) uint8.
-        limits: how long, each of the two.
+        limits: length of each of the two measurements.
         sysroot: folder with the board's files.
 
     Returns:
-        The figures, and what the board looked like meanwhile.
+        The figures, and samples of the board's state during the measurement.
 
     Raises:
         BackendError: when a context cannot be opened or the runtime failed.
@@ -94,7 +94,7 @@ def measure_throughput(
     source, meter = _Repeated(images, frames), _Meter(warmup, limits.seconds / 4)
     pipeline = Pipeline(source, iter(source), contexts.runtimes(), bundle.spec, thresholds, [meter])
     with pipeline, Sampler(sysroot) as sampler:
-        deadline = time.perf_counter() + 2 * limits.seconds  # the warm-up included, which may be long
+        deadline = time.perf_counter() + 2 * limits.seconds  # includes the warm-up, which may be long
         while not pipeline.wait(_TICK_S) and time.perf_counter() < deadline:
             if meter.warm.is_set():
                 deadline = min(deadline, meter.begun_s + limits.seconds)
@@ -117,7 +117,7 @@ def measure_throughput(
 
 
 def _network_rate(contexts: Contexts, image: NDArray[np.uint8], limits: Limits) -> float:
-    """Inferences a second of all contexts together, each in a thread of its own, on an input that is ready."""
+    """Inferences per second of all contexts together, each in its own thread, on a prepared input."""
     share = max(1, limits.frames // contexts.count)
     start = threading.Barrier(contexts.count)
     spans: list[tuple[float, float, int]] = []
@@ -148,12 +148,12 @@ def _network_rate(contexts: Contexts, image: NDArray[np.uint8], limits: Limits) 
             thread.join()
     if failures:
         raise failures[0]
-    # Each thread's own rate: the last frames of a slower one, when the others have finished, are not the mean of all.
+    # The sum of each thread's own rate: a total would include the time in which only the slowest thread still works.
     return sum(count / (ended - begun) for begun, ended, count in spans if ended > begun)
 
 
 class _Repeated:
-    """The same few frames again and again, as a source that waits for the pipeline."""
+    """A source that repeats a few frames and waits for the pipeline."""
 
     text = "the profile's frames"
     frames_per_second: float | None = None
@@ -172,7 +172,7 @@ class _Repeated:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Nothing is open."""
+        """Nothing to close."""
 
     def __iter__(self) -> Iterator[Frame]:
         for index in range(self._count):
@@ -185,15 +185,15 @@ class _Repeated:
 
 
 class _Meter:
-    """A sink that counts and looks at the clock.
+    """A sink that counts frames and takes the time.
 
     Args:
         warmup: frames that are not counted, at least one.
-        warmup_s: after so long the warm-up is over with fewer frames.
+        warmup_s: seconds after which the warm-up ends even with fewer frames.
 
     Attributes:
         warm: set when the warm-up is over.
-        begun_s: when that was.
+        begun_s: time when that was.
     """
 
     def __init__(self, warmup: int, warmup_s: float) -> None:
@@ -211,7 +211,7 @@ class _Meter:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Nothing is open."""
+        """Nothing to close."""
 
     def write(self, frame: Frame, detections: Detections) -> None:
         """Count one frame."""
@@ -232,10 +232,10 @@ class _Meter:
         return self.count / span if self.count and span > 0 else 0.0
 
     def cpu_ms_per_frame(self) -> float:
-        """Processor time of the process a counted frame."""
+        """Processor time of the process per counted frame."""
         return 1e3 * (self._last[1] - self._begun_cpu_s) / self.count if self.count else 0.0
 
 
 def cores_of(contexts: int, present: int | None) -> tuple[int, ...]:
-    """One context a core, and round again when there are more contexts than cores."""
+    """One context per core, starting over when there are more contexts than cores."""
     return tuple(position % (present or 3) for position in range(contexts))

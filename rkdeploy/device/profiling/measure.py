@@ -1,4 +1,4 @@
-"""The whole measurement: a bundle on a backend to a `Profile`."""
+"""The complete measurement: a bundle on a backend to a `Profile`."""
 
 from __future__ import annotations
 
@@ -59,12 +59,12 @@ _PACKAGES = ("numpy", "opencv-python", "opencv-python-headless", "onnxruntime", 
 
 @dataclass(frozen=True, slots=True)
 class ProfileOptions:
-    """What is measured, and how long.
+    """Scope and length of a measurement.
 
     Attributes:
         backend: its name.
-        contexts: how many at once, each measured; None takes 1 to the number of NPU cores, and 1 without an NPU.
-        sources: images or videos; none takes seeded noise.
+        contexts: numbers of contexts to measure; None takes 1 to the number of NPU cores, and 1 without an NPU.
+        sources: images or videos; an empty tuple takes seeded noise.
         frame_wh: size of the noise, pixels.
         limits: of each measurement.
         thresholds: for the decode.
@@ -87,12 +87,12 @@ def measure_profile(bundle: Bundle, options: ProfileOptions, progress: Callable[
 
     Args:
         bundle: read and checked.
-        options: see there.
-        progress: told what is being measured.
+        options: see `ProfileOptions`.
+        progress: called with the name of each step.
 
     Raises:
         RkdeployError: when the backend cannot be opened or fails, or the source cannot be read.  A figure that this
-            backend does not have is no error.
+            backend cannot give is not an error.
     """
     progress = progress or _silent
     sysroot, limits = options.sysroot, options.limits
@@ -103,7 +103,7 @@ def measure_profile(bundle: Bundle, options: ProfileOptions, progress: Callable[
         input_frames.of_sources(options.sources) if options.sources else input_frames.noise(*options.frame_wh)
     )
     network_input = _network_input(images, bundle.spec.input)
-    progress("looking at the machine")
+    progress("reading the machine's state")
     busy, load = busy_share(sysroot, _SETTLE_S)
     before = take_sample(sysroot)
 
@@ -144,7 +144,7 @@ def measure_profile(bundle: Bundle, options: ProfileOptions, progress: Callable[
     if one.npu_memory is not None:
         missing = [item for item in missing if item.figure != "npu_memory"]
     if npu_load_percent(sysroot) is None:
-        reason = why_no_npu_load(sysroot) if on_npu_backend else f"the backend {name} uses no NPU"
+        reason = why_no_npu_load(sysroot) if on_npu_backend else f"the backend {name} does not use an NPU"
         missing.append(Missing("throughput.npu_load_percent", reason))
 
     found = Profile(
@@ -174,7 +174,7 @@ def measure_profile(bundle: Bundle, options: ProfileOptions, progress: Callable[
 
 
 def _silent(_what: str) -> None:
-    """Nobody wants to know."""
+    """Default for `progress`: ignores the steps."""
 
 
 def _default_contexts(present: int | None) -> tuple[int, ...]:
@@ -183,9 +183,9 @@ def _default_contexts(present: int | None) -> tuple[int, ...]:
 
 def _why_one_context(name: str, board: Board, present: int | None) -> str:
     if name not in NPU_BACKENDS:
-        return f"the backend {name} has no NPU cores: contexts share the processors; --contexts 1,2,3 measures them"
+        return f"the backend {name} has no NPU cores: contexts share the processors; --contexts 1,2,3 measures several"
     if board.soc is None:
-        return "the SoC is unknown, and with it the number of NPU cores; --contexts 1,2,3 tries"
+        return "the SoC is unknown, and with it the number of NPU cores; --contexts 1,2,3 measures several"
     return f"an {board.soc} has {present} NPU core; --contexts 1,2 measures two contexts on it"
 
 
@@ -197,7 +197,7 @@ def _cores(
     name: str, bundle: Bundle, present: int | None, image: NDArray[np.uint8], options: RuntimeOptions,
     progress: Callable[[str], None],
 ) -> tuple[tuple[CoreTiming, ...], str]:  # fmt: skip
-    """Each NPU core by itself, or why not."""
+    """Each NPU core by itself, or the reason why not."""
     if name not in NPU_BACKENDS:
         return (), f"the backend {name} has no NPU cores"
     if present is None:
@@ -218,13 +218,13 @@ def _layers(
     name: str, bundle: Bundle, present: int | None, image: NDArray[np.uint8], options: RuntimeOptions,
     progress: Callable[[str], None],
 ) -> tuple[LayerProfile | None, MemorySize | None, str]:  # fmt: skip
-    """The runtime's per-layer profile and memory, from a context of its own; or why there is none.
+    """The runtime's per-layer profile and memory, from a context of its own; or the reason why there is none.
 
-    With rknnlite, too: it runs the same librknnrt, whose C API has what the package does not pass on.
+    Also for rknnlite: it runs the same librknnrt, whose C API has what the package does not pass on.
     """
     if name not in NPU_BACKENDS:
         return None, None, (
-            f"the backend {name} runs no NPU; predicted cycles of each layer are in the bundle's toolkit.log"
+            f"the backend {name} does not use an NPU; predicted cycles of each layer are in the bundle's toolkit.log"
         )  # fmt: skip
     progress("layer by layer")
     memory = None
@@ -232,7 +232,7 @@ def _layers(
     options = replace(options, collect_perf=True)
     try:
         with open_runtimes("librknnrt", bundle, first, options)[0] as runtime:
-            assert isinstance(runtime, MeasuredRuntime), "librknnrt tells what its NPU did"
+            assert isinstance(runtime, MeasuredRuntime), "librknnrt reports what its NPU did"
             memory = runtime.memory_size()
             runtime.infer(image)
             runs = []
@@ -260,11 +260,11 @@ def _with_memory(one: OneContext, memory: MemorySize | None) -> OneContext:
 def _versions(bundle: Bundle, board: Board, sysroot: Path, figures_from: str) -> Versions:
     file_version: int | None = None
     toolkit: str | None = None
-    with suppress(BackendError):  # the host backends run without it
+    with suppress(BackendError):  # the host backends run without a `.rknn`
         file = read_model_file(bundle.rknn)
         file_version, toolkit = file.file_version, file.toolkit_version
     runtime = driver = None
-    for part in figures_from.split(", "):  # as the NPU backends write it: "librknnrt 2.3.2 (...), driver 0.9.8"
+    for part in figures_from.split(", "):  # format of the NPU backends: "librknnrt 2.3.2 (...), driver 0.9.8"
         name, _, value = part.partition(" ")
         if name == "librknnrt":
             runtime = value or None

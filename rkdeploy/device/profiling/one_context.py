@@ -1,4 +1,4 @@
-"""One context, one frame after the other: what each stage takes."""
+"""Times of the stages with one context, one frame after the other."""
 
 from __future__ import annotations
 
@@ -32,12 +32,12 @@ _CORE_FRAMES = 30
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """How long one measurement goes on: until it has so many frames or has taken so long, whichever comes first.
+    """Length of one measurement: it ends after a number of frames or of seconds, whichever comes first.
 
     Attributes:
         frames: at most; at least one is measured.
         seconds: at most.
-        warmup: frames before that, which are not measured; fewer when they take a quarter of `seconds`.
+        warmup: frames before that, which are not measured; fewer if they take a quarter of `seconds`.
     """
 
     frames: int = 200
@@ -47,7 +47,7 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class OneContext:
-    """What one context gave; a None has its reason in `missing`."""
+    """Figures of one context; a None has its reason in `missing`."""
 
     stages: Stages
     process_memory: ProcessMemory | None
@@ -65,18 +65,18 @@ def measure_stages(
         spec: its contract.
         thresholds: for the decode.
         images: (H, W, 3) uint8 BGR each; repeated.
-        limits: how long.
-        sysroot: folder that `proc` lies in.
+        limits: length of the measurement.
+        sysroot: folder that contains `proc`.
 
     Raises:
         BackendError: when the runtime fails on a frame.
     """
     fit, postprocess = image_fit(spec.input), Postprocessor(spec, thresholds)
     npu_time, why_no_npu_time = _npu_clock(runtime)
-    # Filled, so that its pages are there: whatever this loop collected would count as growth of the process.
+    # Filled, so that its pages are allocated: data collected in this loop would count as growth of the process.
     times = np.full((limits.frames, 5), np.nan)
     resident = ResidentMemory(sysroot, _RSS_SAMPLES)
-    every = -(-limits.frames // _RSS_SAMPLES)  # rounded up: samples for all of the run
+    every = -(-limits.frames // _RSS_SAMPLES)  # rounded up: samples over the whole run
     clock = time.perf_counter
 
     def run(image: NDArray[np.uint8]) -> tuple[tuple[float, float, float, float], int]:
@@ -119,7 +119,7 @@ def measure_stages(
     process_memory = resident.result()
     if process_memory is None:
         missing.append(
-            Missing("process_memory", f"{count} frames are too few for a slope, or /proc/self/statm is not there")
+            Missing("process_memory", f"{count} frames are too few for a slope, or /proc/self/statm does not exist")
         )
     npu_memory, why_no_memory = _npu_memory(runtime)
     if npu_memory is None:
@@ -140,10 +140,10 @@ def measure_stages(
 def measure_cores(
     runtimes: Sequence[Runtime], cores: Sequence[int], image: NDArray[np.uint8]
 ) -> tuple[CoreTiming, ...]:
-    """Run the network on one core after the other.
+    """Measure the network on one core after the other.
 
     Args:
-        runtimes: open, one a core.
+        runtimes: open, one per core.
         cores: their numbers.
         image: a network input, (1, height, width, 3) uint8.
     """
@@ -160,7 +160,7 @@ def measure_cores(
 
 
 def _npu_clock(runtime: Runtime) -> tuple[Callable[[], int] | None, str]:
-    """What asks the runtime how long the network took, in microseconds; or why nothing does."""
+    """Function that returns the network's time of the last run in microseconds; or None and the reason."""
     if isinstance(runtime, MeasuredRuntime):
         return runtime.run_duration_us, ""
     return None, f"the backend {runtime.name} does not time the network apart from its call"

@@ -1,4 +1,4 @@
-"""Which packages are installed, by their metadata."""
+"""Versions of installed packages, from their metadata."""
 
 from __future__ import annotations
 

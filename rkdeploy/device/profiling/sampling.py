@@ -1,4 +1,4 @@
-"""Clocks, temperatures and NPU load, looked at again and again while something else is measured."""
+"""Samples of clocks, temperatures and NPU load, taken while something else is measured."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ _MIN_RSS_SAMPLES = 8
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """One look at the board."""
+    """One sample of the board's state."""
 
     clocks: tuple[ClockFiles, ...]
     zones: tuple[ThermalZone, ...]
@@ -48,12 +48,12 @@ class Sample:
 
 
 def take_sample(sysroot: Path) -> Sample:
-    """Look at the board once."""
+    """Read the board's state once."""
     return Sample(clocks(sysroot), thermal_zones(sysroot), throttling_devices(sysroot), npu_load_percent(sysroot))
 
 
 class Sampler:
-    """Takes samples from a thread of its own while it is entered: one after an interval, and then every interval.
+    """Takes samples in its own thread while it is entered, one per interval.
 
     Attributes:
         samples: taken so far; at least one after leaving.
@@ -77,7 +77,7 @@ class Sampler:
         self._thread.join()
 
     def _run(self) -> None:
-        # The last look comes when it is over, with the clocks still up: short measurements get one, too.
+        # The last sample is taken at the end, with the clocks still up: short measurements also get one.
         while not self._over.wait(self._interval_s):
             self.samples.append(take_sample(self._sysroot))
         self.samples.append(take_sample(self._sysroot))
@@ -95,7 +95,7 @@ def mean_npu_load(samples: Sequence[Sample]) -> tuple[float, ...] | None:
 def conditions(
     before: Sample, samples: Sequence[Sample], busy_before: float | None, load: float | None
 ) -> BoardConditions:
-    """What the samples say together."""
+    """Summary of the samples."""
     return BoardConditions(
         clocks=tuple(_clock(clock, samples) for clock in before.clocks),
         temperatures=tuple(_temperature(zone, samples) for zone in before.zones),
@@ -108,7 +108,7 @@ def conditions(
 
 
 def busy_share(sysroot: Path, seconds: float) -> tuple[float | None, float | None]:
-    """Share of the processors, 0..1, that is in use while this thread sleeps, and the load average before."""
+    """Fraction of the processors, 0..1, in use while this thread sleeps, and the load average before."""
     load, begun = load_average(sysroot), cpu_seconds(sysroot)
     time.sleep(seconds)
     ended = cpu_seconds(sysroot)
@@ -126,11 +126,11 @@ def latency_of(seconds: Sequence[float] | NDArray[np.float64]) -> Latency:
 
 
 class ResidentMemory:
-    """Samples of this process's resident memory, frame by frame, in arrays that do not grow meanwhile.
+    """Samples of this process's resident memory, frame by frame, in arrays that do not grow.
 
     Args:
-        sysroot: folder that `proc` lies in.
-        capacity: most samples that can come.
+        sysroot: folder that contains `proc`.
+        capacity: largest number of samples.
     """
 
     def __init__(self, sysroot: Path, capacity: int) -> None:
@@ -140,14 +140,14 @@ class ResidentMemory:
         self._count = 0
 
     def sample(self, frame: int) -> None:
-        """One more sample, after so many frames."""
+        """Take a sample after this frame."""
         resident = resident_bytes(self._sysroot)
         if resident is not None and self._count < len(self._frames):
             self._frames[self._count], self._bytes[self._count] = frame, resident
             self._count += 1
 
     def result(self) -> ProcessMemory | None:
-        """The line through the samples; None when there are too few for one."""
+        """Least-squares line through the samples; None when there are too few for one."""
         frames, sizes = self._frames[: self._count], self._bytes[: self._count]
         if self._count < _MIN_RSS_SAMPLES:
             return None

@@ -1,4 +1,4 @@
-"""How long to wait before something that failed is tried again."""
+"""Delays before a failed operation is tried again."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Backoff:
-    """Exponential: `first_s`, then twice as long each time, at most `max_s`."""
+    """Exponential backoff: `first_s`, then doubled each time, at most `max_s`."""
 
     first_s: float
     max_s: float

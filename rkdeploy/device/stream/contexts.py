@@ -24,9 +24,9 @@ class Context:
     """One context, used by one thread.
 
     Attributes:
-        runtime: what runs the model.
-        is_open: not so while it is being opened again, or when it was given up.
-        failures: in a row, of frames and of opening.
+        runtime: runs the model.
+        is_open: False while it is being opened again, or after it was given up.
+        failures: number in a row, of frames and of opening.
     """
 
     runtime: Runtime
@@ -35,12 +35,12 @@ class Context:
 
 
 class Contexts:
-    """Opens the contexts when entered, closes them when left.
+    """The contexts of a run: opens them when entered, closes them when left.
 
     Args:
-        runtimes: one a core, not entered yet.
-        backoff: how long to wait before a failed context is opened again.
-        max_failures: when every context has failed this often in a row, the run ends.
+        runtimes: one per core, not entered yet.
+        backoff: delays before a failed context is opened again.
+        max_failures: the run ends when every context has failed this often in a row.
         pause: waits some seconds; True when no context is needed any more.
     """
 
@@ -77,7 +77,7 @@ class Contexts:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Close all, the last first, even if closing one fails; the first such failure is raised then."""
+        """Close all, the last first, even if closing one fails; then the first such failure is raised."""
         with contextlib.ExitStack() as stack:
             for context in self._contexts:
                 if context.is_open:
@@ -92,23 +92,23 @@ class Contexts:
 
     @property
     def figures_from(self) -> str:
-        """Where figures of these contexts come from."""
+        """Source of these contexts' figures."""
         opened = next((context for context in self._contexts if context.is_open), self._contexts[0])
         return opened.runtime.figures_from
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What the runtimes want the user to know, each once."""
+        """Notes of the runtimes for the user, without duplicates."""
         return tuple(dict.fromkeys(note for context in self._contexts for note in context.runtime.notes))
 
     @property
     def working(self) -> int:
-        """How many contexts are open."""
+        """Number of open contexts."""
         return sum(context.is_open for context in self._contexts)
 
     @property
     def rebuilt(self) -> int:
-        """How often a context was opened again."""
+        """Number of times a context was opened again."""
         return self._rebuilt
 
     @property
@@ -117,21 +117,21 @@ class Contexts:
         return self._last_failure
 
     def succeeded(self, context: Context) -> None:
-        """A context has answered: its failures are forgotten."""
+        """Reset a context's failures after an answer."""
         context.failures = 0
 
     def rebuild(self, context: Context, failure: BackendError) -> bool:
-        """Close a failed context and open it again after a while.
+        """Close a failed context and open it again after a delay.
 
         Returns:
             False when it stays closed, because the run needs no context any more.
 
         Raises:
-            BackendError: when this was one failure too many, of all contexts.
+            BackendError: when every context has failed too often.
         """
         self._note(context, failure)
         context.is_open = False
-        # A context that failed may fail to close as well: what is to be told was told by the first failure.
+        # A context that failed may also fail to close; only the first failure is reported.
         with contextlib.suppress(Exception):
             context.runtime.__exit__(type(failure), failure, failure.__traceback__)
         while not self._pause(self._backoff.delay_s(context.failures)):

@@ -1,4 +1,4 @@
-"""From a picture to its detections: letterbox, network, decode."""
+"""Image to detections: letterbox, network, decode."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ if TYPE_CHECKING:
 
 
 class Detector:
-    """One model on one open runtime.  Keeps buffers between calls: one detector serves one thread.
+    """One model on one open runtime.  It reuses its buffers between calls: one detector per thread.
 
     Args:
-        runtime: open, and running the model of `spec`.
+        runtime: open, with the model of `spec`.
         spec: the contract.
-        thresholds: which detections are kept.
+        thresholds: limits of the detections to keep.
 
     Raises:
         RkdeployError: for an inconsistent contract, or a threshold of an unknown class.
@@ -35,7 +35,13 @@ class Detector:
         self._postprocess = Postprocessor(spec, thresholds)
 
     def __call__(self, image: NDArray[np.uint8]) -> Detections:
-        """Detect in one picture (H, W, 3) uint8 BGR; boxes in its pixels.
+        """Detect objects in one image.
+
+        Args:
+            image: (H, W, 3) uint8 BGR.
+
+        Returns:
+            Detections in pixels of the image.
 
         Raises:
             BackendError: when the runtime failed on it.

@@ -1,4 +1,4 @@
-"""The way of frames through the pipeline: who waits for whom, what is dropped, and that the order is kept.
+"""Flow of frames through the pipeline: waiting, dropping and order.
 
     put -> waiting -> take -> (the network) -> finish -> deliver -> (the sinks)
 
@@ -8,8 +8,8 @@ under one lock, so that the counts always add up:
     captured = waiting + under way + ready + delivered + failed + dropped
 
 For files nothing is dropped: `put` waits for room, and `take` waits while too many tickets are not delivered yet.
-For live sources nothing waits that could be late: the newest frame of a camera replaces the one of the same camera that
-waits, and a frame that the sinks have not come to is replaced by later ones.
+For live sources frames are dropped instead of delayed: the newest frame of a camera replaces the waiting one of the
+same camera, and a frame that the sinks have not taken yet is replaced by later ones.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class Job:
 
     Attributes:
         ticket: its place in the order of delivery, from 0 without gaps.
-        captured_s: when it came from the source, by `time.perf_counter`.
+        captured_s: arrival from the source, by `time.perf_counter`.
     """
 
     ticket: int
@@ -40,7 +40,7 @@ class Job:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Result:
-    """A frame and what was found in it."""
+    """A frame and its detections."""
 
     job: Job
     detections: Detections
@@ -48,7 +48,7 @@ class Result:
 
 @dataclass(frozen=True, slots=True)
 class FlowCounts:
-    """Frames by what became of them."""
+    """Numbers of frames by outcome."""
 
     captured: int
     delivered: int
@@ -58,14 +58,14 @@ class FlowCounts:
 
 
 class FrameFlow:
-    """See the module.
+    """Queues of the pipeline, see the module.
 
     Args:
-        live: whether the newest frame wins (see the module).
-        tickets: how many frames may be under way at once: being worked on, or held back by an earlier one; for files
-            those that the sinks have not taken count too.
-        waiting: how many frames may wait to be taken; of live sources, how many of each (1 is best).
-        ready: how many frames of a live source may wait for the sinks.
+        live: True if the newest frame replaces waiting ones (see the module).
+        tickets: largest number of frames under way: in work, or waiting for an earlier one; for files also those that
+            the sinks have not taken.
+        waiting: largest number of frames that wait to be taken; for live sources, of each source (1 is best).
+        ready: largest number of frames of a live source that wait for the sinks.
     """
 
     def __init__(self, *, live: bool, tickets: int, waiting: int, ready: int) -> None:
@@ -82,10 +82,10 @@ class FrameFlow:
         self._can_deliver, self._settled = threading.Condition(lock), threading.Condition(lock)
 
     def put(self, frame: Frame, captured_s: float) -> bool:
-        """Hand in a frame.
+        """Add a frame.
 
         Returns:
-            False when no frame is wanted any more; this one does not count then.
+            False when no more frames are accepted; this one is not counted then.
         """
         with self._can_put:
             while not (self._closed or self._live) and len(self._waiting) >= self._max_waiting:
@@ -117,7 +117,12 @@ class FrameFlow:
             return None
 
     def finish(self, job: Job, detections: Detections | None) -> None:
-        """Say what came of a frame: what was found in it, or None when it failed and has no result."""
+        """Record the result of a frame.
+
+        Args:
+            job: the frame.
+            detections: None when the frame failed and has no result.
+        """
         with self._can_take:
             self._finished += 1
             self._failed += detections is None
@@ -155,23 +160,23 @@ class FrameFlow:
             return result
 
     def close(self, *, hurry: bool = False) -> None:
-        """No more frames come in.  What is inside goes its way; with `hurry`, nobody waits for a failed context."""
+        """Accept no more frames.  Frames under way are finished; with `hurry`, without waiting for a failed context."""
         with self._can_take:
             self._closed = True
             self._hurried |= hurry
             self._tell_all()
 
     def abort(self) -> None:
-        """Everybody out, nothing is delivered any more."""
+        """Stop all waiting threads; nothing more is delivered."""
         with self._can_take:
             self._closed = self._aborted = True
             self._tell_all()
 
     def pause(self, seconds: float) -> bool:
-        """Wait, but not longer than anybody needs a network.
+        """Wait, but at most until no network is needed any more.
 
         Returns:
-            Whether nobody will: every frame has its result, or the run is to end.
+            True when none is: every frame has its result, or the run is to end.
         """
         with self._settled:
             return self._settled.wait_for(lambda: self._aborted or self._hurried or self._is_idle(), seconds)
@@ -188,7 +193,7 @@ class FrameFlow:
             )
 
     def discard_rest(self) -> None:
-        """The sinks take no more frames: those inside count as dropped, now or when they are finished."""
+        """End delivery: frames under way count as dropped, now or when they are finished."""
         with self._can_take:
             self._closed = self._discarding = True
             self._dropped_before_network += len(self._waiting)

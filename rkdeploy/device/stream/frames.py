@@ -1,4 +1,4 @@
-"""One picture on its way through the pipeline."""
+"""A frame and its origin."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Frame:
-    """One picture and where it comes from.
+    """One image and its origin.
 
     Attributes:
         image: (H, W, 3) uint8 BGR, in memory of its own.
-        source: the image file's path, or what the video or camera was opened as.
+        source: the image file's path, or the text that the video or camera was opened with.
         index: running number within the opened source, from 0: the frame of a video, the position in a folder.
-        timestamp_ms: time since the start of the source in milliseconds, None where there is no such thing.
+        timestamp_ms: milliseconds since the start of the source; None for images.
         origin: position of its source among those of the run, from 0.
     """
 

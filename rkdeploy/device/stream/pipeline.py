@@ -1,13 +1,13 @@
 """From a source to the sinks, with every core of the NPU busy.
 
-    source -> capture -> preprocess -> a context a core -> decode -> in order -> sinks
-              thread     thread        thread each         thread               thread
+    source -> capture -> preprocess -> one context per core -> decode -> in order -> sinks
+              thread     thread        one thread each         thread               thread
 
-A context is a model on one core.  Its thread does nothing but run it: the next input lies ready when it comes back, and
-what came out is copied aside for the decode.  So no core waits for the CPU, nor for another thread to wake up.  NumPy,
-OpenCV, ctypes and the runtimes let go of Python's lock while they work, so threads are enough.
+A context is a model on one core.  Its thread only runs it: the next input is ready when the thread returns, and
+the outputs are copied for the decode.  So no core waits for the CPU, or for another thread to wake up.  NumPy,
+OpenCV, ctypes and the runtimes release the GIL while they work, so threads are enough.
 
-The frames under way each have a slot, with a letterbox and a decoder of its own, because those reuse buffers.
+Each frame under way has a slot, with its own letterbox and decoder, because those reuse buffers.
 """
 
 from __future__ import annotations
@@ -53,15 +53,15 @@ _REBUILD = Backoff(first_s=0.1, max_s=5.0)
 
 @dataclass(frozen=True, slots=True)
 class PipelineOptions:
-    """How a pipeline runs.
+    """Options of a pipeline.
 
     Attributes:
         max_frames: end after this many frames have reached the sinks; None for all.
-        spare_slots: frames under way beyond one a context: letterboxed ahead, or being decoded.  More smooths out
-            what the CPU does; fewer keep the frames of a camera younger.
+        spare_slots: frames under way beyond one per context: letterboxed ahead, or being decoded.  More smooth out
+            variations of the CPU's work; fewer keep a camera's frames more recent.
         backoff: for contexts that failed.
         max_failures: the run ends when every context has failed this often in a row.
-        join_s: how long the threads may take to end once they are told; longer is an error.
+        join_s: seconds that the threads may take to end; longer is an error.
     """
 
     max_frames: int | None = None
@@ -72,21 +72,21 @@ class PipelineOptions:
 
 
 class Pipeline:
-    """Runs a model over a source.  Entering starts it; leaving ends it and raises what went wrong.
+    """Runs a model over a source.  Entering starts it; leaving ends it and raises the first error.
 
         with source as frames, Pipeline(source, frames, runtimes, ...) as pipeline:
             while not pipeline.wait(0.1):
                 print(pipeline.stats())
 
-    When the source ends, `stop` is called, or the context is left, what is under way is finished and written.  An
+    When the source ends, `stop` is called, or the context is left, frames under way are finished and written.  An
     exception in any thread ends all of them, and is raised on leaving.
 
     Args:
         source: open; its `live` decides between dropping frames (the newest wins) and waiting (none is lost).
-        frames: what entering the source gave.
-        runtimes: one a core, not entered.  Entered and left here, and again when one failed.
-        spec: the contract of the model that they run.
-        thresholds: which detections are kept.
+        frames: iterator returned by entering the source.
+        runtimes: one per core, not entered.  Entered and left here, and again when one failed.
+        spec: the contract of their model.
+        thresholds: limits of the detections to keep.
         sinks: open; each gets every frame in order, from one thread.
         options: see `PipelineOptions`.
 
@@ -132,7 +132,7 @@ class Pipeline:
 
     def __enter__(self) -> Self:
         self._contexts.__enter__()
-        # A worker that comes back from the NPU needs Python's lock for the next call; drawing in another thread keeps
+        # A worker that returns from the NPU needs the GIL for the next call; drawing in another thread holds
         # it for 5 ms by default, a third of an inference.
         sys.setswitchinterval(_SWITCH_INTERVAL_S)
         self._started_s = time.perf_counter()
@@ -165,7 +165,7 @@ class Pipeline:
         sys.setswitchinterval(self._switch_interval)
         stuck = [thread.name for thread in self._threads if thread.is_alive()]
         if stuck:
-            # Closing a context or a capture under a running call would crash: it stays as it is until the process ends.
+            # Closing a context or a capture during a call would crash: it stays open until the process ends.
             raise RkdeployError(
                 f"{', '.join(stuck)} did not end within {self._options.join_s:g} s.",
                 "A driver call hangs. See `dmesg`; restart the program, or the board if that does not help.",
@@ -180,26 +180,26 @@ class Pipeline:
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What the runtimes want the user to know, each once."""
+        """Notes of the runtimes for the user, without duplicates."""
         return self._contexts.notes
 
     @property
     def figures_from(self) -> str:
-        """Where the figures come from, as a user reads it."""
+        """Source of the figures, for users."""
         return self._contexts.figures_from
 
     def wait(self, timeout_s: float | None = None) -> bool:
-        """Wait until the last frame is through, or something failed (raised on leaving).  True when it is over."""
+        """Wait until the last frame is through, or an error occurred (raised on leaving).  True when it is over."""
         return self._ended.wait(timeout_s)
 
     def stop(self) -> None:
-        """Take no more frames; what is under way is finished.  From any thread, but not from a signal handler."""
+        """Accept no more frames; frames under way are finished.  From any thread, but not from a signal handler."""
         self._source.stop()
         self._flow.close(hurry=True)
 
     def stats(self) -> PipelineStats:
-        """This moment's figures; from any thread, also after the end."""
-        # In the order of a frame's way: a frame may be missing in one count, never be in two.
+        """Current figures; from any thread, also after the end."""
+        # In the order of a frame's path: a frame may be missing in one count, but is never in two.
         processed = self._recorder.processed()
         counts = self._flow.counts()
         now = self._ended_s or time.perf_counter()
@@ -249,7 +249,7 @@ class Pipeline:
         self._flow.close()
 
     def _preprocess(self) -> None:
-        # The slot first: the frame that is taken then is the newest one.
+        # The slot first: then the frame taken is the newest one.
         while (slot := self._free.get()) is not None and (job := self._flow.take()) is not None:
             begun = time.perf_counter()
             slot.load(job)
@@ -284,7 +284,7 @@ class Pipeline:
             self._answered.put(None)
 
     def _is_last_context(self) -> bool:
-        """Whether the thread that asks is the last one of a context; if not, it must end."""
+        """Count the calling thread's context as ended; True if it was the last one."""
         with self._leaving:
             if self._contexts_left > 1:
                 self._contexts_left -= 1
@@ -346,12 +346,12 @@ class _Slot:
 
     @property
     def input(self) -> NDArray[np.uint8]:
-        """What the network is to see."""
+        """Input of the network, (1, H, W, 3) uint8."""
         assert self._boxed is not None, "a slot is loaded before it is inferred"
         return self._boxed.image
 
     def keep(self, tensors: Sequence[HeadTensor]) -> None:
-        """Copy the tensors into buffers of our own: a runtime's are valid until its next call."""
+        """Copy the tensors into the slot's buffers: a runtime's are valid until its next call."""
         fits = len(self._kept) == len(tensors) and all(
             kept.shape == tensor.values.shape and kept.dtype == tensor.values.dtype
             for kept, tensor in zip(self._kept, tensors, strict=True)
@@ -363,12 +363,12 @@ class _Slot:
         self._tensors = tuple(replace(tensor, values=kept) for kept, tensor in zip(self._kept, tensors, strict=True))
 
     def decoded(self) -> Detections:
-        """What is in the kept tensors, in source pixels."""
+        """Detections from the copied tensors, in source pixels."""
         assert self._boxed is not None, "a slot is loaded before it is decoded"
         return self._postprocess(self._tensors, self._boxed.transform)
 
     def unload(self) -> Job:
-        """Give the frame back; the buffers stay."""
+        """Return the frame; the buffers stay."""
         job, self._job, self._boxed = self._job, None, None
         assert job is not None, "a slot gives its frame back once"
         return job

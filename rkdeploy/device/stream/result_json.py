@@ -1,4 +1,4 @@
-"""What was found in a frame as plain data for JSON: what `run --json` writes and the web view sends.
+"""Detections of a frame as plain data for JSON, for `run --json` and the web view.
 
 Numbers that are not finite become None, which JSON has as null.
 """
@@ -30,15 +30,15 @@ def result_object(
     *,
     map_masks: bool = False,
 ) -> dict[str, Any]:
-    """One frame.  A field is there when the model has it.
+    """The JSON object of one frame.  Fields that the model does not have are omitted.
 
     Args:
-        source: of the frame.
-        frame_index: in the source.
+        source: source of the frame.
+        frame_index: index in the source.
         image_hw: height and width of the frame, to which masks belong.
         detections: in pixels of the frame.
         class_names: by class id.
-        map_masks: whether class maps come with the pixels of each class.
+        map_masks: True to include the pixels of each class of class maps.
     """
     found = [_box(detections, i, class_names) for i in range(len(detections))]
     if detections.keypoints is not None:

@@ -15,7 +15,7 @@ _ARRIVALS_KEPT = 4096
 
 @dataclass(frozen=True, slots=True)
 class Latency:
-    """How long a stage takes, over its last 1,024 frames.
+    """Latency of a stage over its last 1,024 frames.
 
     Attributes:
         count: frames in these figures.
@@ -30,12 +30,12 @@ class Latency:
 
 @dataclass(frozen=True, slots=True)
 class StageLatencies:
-    """The stages in a frame's order.
+    """Latencies of the stages, in a frame's order.
 
     Attributes:
         capture: waiting for the source's next frame, its decoding included.
         preprocess: letterbox.
-        context: waiting for a free context: more than nothing means that the network is the bottleneck.
+        context: waiting for a free context: more than almost 0 means that the network is the bottleneck.
         infer: the runtime's call.
         decode: head tensors to boxes, with non-maximum suppression.
         sink: drawing, encoding, writing; all sinks together.
@@ -56,22 +56,22 @@ STAGES = tuple(field.name for field in fields(StageLatencies))
 
 @dataclass(frozen=True, slots=True)
 class PipelineStats:
-    """A moment of a pipeline.
+    """Figures of a pipeline at one moment.
 
     Attributes:
         captured: frames that came from the source.
         processed: frames that every sink has taken, with their detections.
         failed: frames that the runtime failed on; they have no result.
-        dropped_before_network: frames of a live source that a newer one replaced before the network had time.
-        dropped_before_sinks: frames of a live source that later ones replaced before the sinks had time.
+        dropped_before_network: frames of a live source that a newer one replaced before the network was free.
+        dropped_before_sinks: frames of a live source that later ones replaced before the sinks were free.
         reconnects: times that a lost source was opened again.
         contexts_rebuilt: times that a failed context was opened again.
-        contexts: how many contexts the run has, and
-        contexts_working: how many of them are open.
-        frames_per_second: processed frames a second over the last 5 seconds (or since the first one).
+        contexts: contexts of the run.
+        contexts_working: contexts that are open.
+        frames_per_second: processed frames per second over the last 5 seconds (or since the first one).
         running_s: seconds since the start, until the end.
         last_failure: message of the last failed frame or context; empty when there was none.
-        stages: where the time goes.
+        stages: latencies of the stages.
     """
 
     captured: int
@@ -95,7 +95,7 @@ class PipelineStats:
 
 
 class Recorder:
-    """Takes times of stages from all threads; keeps a fixed number of them."""
+    """Collects times of stages from all threads; keeps a fixed number of them."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -105,14 +105,14 @@ class Recorder:
         self._processed = 0
 
     def add(self, stage: str, seconds: float) -> None:
-        """One more time of a stage, named as in `StageLatencies`."""
+        """Add a time of a stage, named as in `StageLatencies`."""
         row = _ROWS[stage]
         with self._lock:
             self._seconds[row, self._counts[row] % _LATENCIES_KEPT] = seconds
             self._counts[row] += 1
 
     def add_processed(self, now_s: float) -> None:
-        """One more frame has passed all sinks."""
+        """Count a frame that has passed all sinks."""
         with self._lock:
             self._arrivals[self._processed % _ARRIVALS_KEPT] = now_s
             self._processed += 1
@@ -123,16 +123,16 @@ class Recorder:
             return self._processed
 
     def frames_per_second(self, now_s: float | None = None) -> float:
-        """Processed frames a second over the window; it falls while none comes."""
+        """Processed frames per second over the window; it falls while no frames come."""
         now = time.perf_counter() if now_s is None else now_s
         with self._lock:
             kept = min(self._processed, _ARRIVALS_KEPT)
             arrivals = self._arrivals[:kept].copy()
-        # from the arrival before the first counted one, or from the window's begin if that is later
+        # from the arrival before the first counted one, or from the window's start if that is later
         recent = arrivals[arrivals > now - RATE_WINDOW_S]
         if len(recent) == 0:
             return 0.0
-        if len(recent) == kept:  # no arrival is older than the window: the first one opens it
+        if len(recent) == kept:  # no arrival is older than the window: the first one starts it
             span = now - float(recent.min())
             return (len(recent) - 1) / span if len(recent) > 1 and span > 0 else 0.0
         return len(recent) / RATE_WINDOW_S

@@ -1,4 +1,4 @@
-"""SIGINT, SIGTERM and SIGHUP as a wish that a loop looks at, so that what is under way can be finished."""
+"""SIGINT, SIGTERM and SIGHUP as a request that a loop polls, so that work in progress can be finished."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ if TYPE_CHECKING:
 
 
 class StopSignals:
-    """Takes the signals while it is entered; in the main thread only.
+    """Handles the signals while it is entered; in the main thread only.
 
-    While `gentle`, the first one is kept in `received`; the second one, or one before that, does what it did before
-    this was entered, or ends the program where it stands.  A signal that was ignored before (`nohup`) stays ignored.
+    While `gentle`, the first signal is kept in `received`; the second one, or one before that, has its previous effect,
+    or ends the program immediately.  A signal that was ignored before (`nohup`) stays ignored.
 
     Attributes:
-        gentle: whether somebody looks at `received` now.
-        received: the first signal that came while `gentle`, None before.
+        gentle: True while a loop polls `received`.
+        received: the first signal that came while `gentle`; None before.
     """
 
     def __init__(self) -> None:
@@ -43,11 +43,11 @@ class StopSignals:
 
     @property
     def exit_code(self) -> int:
-        """What a program that this signal ended exits with; 0 when none came."""
+        """Exit code of a program that this signal ends; 0 when no signal came."""
         return 0 if self.received is None else 128 + self.received
 
     def _take(self, number: int, frame: FrameType | None) -> None:
-        # Nothing but this: the handler runs between two instructions of the main thread, which may hold any lock.
+        # Nothing else: the handler runs between two instructions of the main thread, which may hold any lock.
         if self.gentle and self.received is None:
             self.received = signal.Signals(number)
         elif callable(before := self._before[signal.Signals(number)]):

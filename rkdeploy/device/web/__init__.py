@@ -1,6 +1,6 @@
 """A live view of a running pipeline in the browser, for scripts and for Prometheus.
 
-Its packages (Starlette, uvicorn, prometheus_client: pure Python, a few MB) are imported when a view is asked for.
+Its packages (Starlette, uvicorn, prometheus_client: pure Python, a few MB) are only imported when a view is requested.
 """
 
 from __future__ import annotations
@@ -30,14 +30,14 @@ def open_web_view(
 
     Args:
         address: as `parse_address` reads it.
-        token: what viewers must know; None or empty for this machine only.
+        token: token that viewers need; None or empty to serve this machine only.
         class_names: of the contract.
-        title: what runs, for the page.
-        source: what it runs on, without passwords.
-        notify: gets a sentence when the view ends before the run does.
+        title: name of what runs, for the page.
+        source: its source, without passwords.
+        notify: called with a sentence when the view ends before the run does.
 
     Raises:
-        RkdeployError: when a package is missing, the address is none, or it needs a token and has none.
+        RkdeployError: when a package is missing, the address is invalid, or it needs a token and has none.
     """
     from rkdeploy.device.web.address import parse_address
 

@@ -1,9 +1,9 @@
-"""Who may see the web view.
+"""Access control of the web view.
 
-Without a token it answers this machine alone, under this machine's names: a page of a stranger's site that had its name
-point to 127.0.0.1 (DNS rebinding) arrives with that name and is refused.  With a token everybody needs it, this machine
-too: as `Authorization: Bearer`, or once as `?token=` in the address, which leaves a cookie and takes the token out of
-the address again.  The cookie holds an HMAC, not the token.
+Without a token it answers this machine alone, under this machine's names: a page of a foreign site whose name
+resolves to 127.0.0.1 (DNS rebinding) arrives with that name and is refused.  With a token every viewer needs it, this
+machine too: as `Authorization: Bearer`, or once as `?token=` in the address, which sets a cookie and removes the token
+from the address.  The cookie holds an HMAC, not the token.
 """
 
 from __future__ import annotations
@@ -41,10 +41,10 @@ _COMMON_HEADERS = {
 
 
 def require_token(address: Address, token: str | None) -> None:
-    """Check that an address has the token that it needs, and that a token is one.
+    """Check that an address has the token that it needs, and that the token is valid.
 
     Raises:
-        RkdeployError: otherwise; it never contains the token.
+        RkdeployError: otherwise; the message never contains the token.
     """
     make_one = "Make one with: openssl rand -hex 16"
     if token is None:
@@ -64,11 +64,11 @@ def require_token(address: Address, token: str | None) -> None:
 
 
 class Access:
-    """Wraps the application: refuses whom it must, and puts the common headers on every answer.
+    """Wrapper of the application that refuses unauthorized requests, and adds the common headers to every response.
 
     Args:
-        app: what is behind it.
-        token: as `require_token` lets it through; None for this machine only.
+        app: the application.
+        token: accepted by `require_token`; None to serve this machine only.
     """
 
     def __init__(self, app: ASGIApp, token: str | None) -> None:
@@ -99,7 +99,7 @@ class Access:
             host = host_of_header(headers.get("host", ""))
             if host is None or not is_loopback(host):
                 return _text(421, "This view answers to localhost only. Open it as http://127.0.0.1 with its port.")
-            # another site's page may not even make us encode for it
+            # another site's page must not even cause an encode
             if headers.get("sec-fetch-site") in ("cross-site", "same-site") and (
                 headers.get("sec-fetch-mode") != "navigate" or headers.get("sec-fetch-dest") != "document"
             ):
@@ -130,11 +130,11 @@ class Access:
         return refusal
 
     def _welcome(self, path: str, query: list[tuple[str, str]]) -> Response:
-        # a path of two slashes would lead to another host
+        # a path that begins with two slashes would lead to another host
         target = "/" + path.lstrip("/\\") + (f"?{urlencode(query)}" if query else "")
         response = RedirectResponse(target, 303)
         assert self._cookie is not None
-        # Lax: the link may come out of a mail or chat; all that is here only reads
+        # Lax: the link may be opened from a mail or chat; all requests only read
         response.set_cookie(COOKIE, self._cookie, max_age=_COOKIE_MAX_AGE_S, path="/", httponly=True, samesite="lax")
         return response
 
@@ -148,9 +148,9 @@ def _cookie_in(header: str) -> str:
 
 
 def _same(given: str, expected: str) -> bool:
-    """In constant time."""
+    """Compare in constant time."""
     return hmac.compare_digest(given.encode("utf-8", "surrogateescape"), expected.encode())
 
 
 def _text(status: int, text: str) -> Response:
-    return PlainTextResponse(text + "\n", status, headers={"Connection": "close"})  # strangers keep no connection
+    return PlainTextResponse(text + "\n", status, headers={"Connection": "close"})  # refused clients keep no connection

@@ -1,4 +1,4 @@
-"""Where the web view listens, and who counts as this machine."""
+"""Listening address of the web view, and the loopback test."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Address:
 
     @property
     def loopback(self) -> bool:
-        """Whether only this machine reaches it."""
+        """True if only this machine reaches it."""
         return is_loopback(self.host)
 
     def __str__(self) -> str:
@@ -50,14 +50,16 @@ def parse_address(text: str) -> Address:
         host = ""
     if not 0 <= port <= 65535:
         raise RkdeployError(
-            f'--web "{text}" is no address, expected HOST:PORT with a port from 0 to 65535.',
+            f'--web "{text}" is not an address, expected HOST:PORT with a port from 0 to 65535.',
             f"The default is {DEFAULT_ADDRESS}; 0.0.0.0:8080 listens on all networks and needs a token.",
         )
     return Address(host, port)
 
 
 def is_loopback(host: str) -> bool:
-    """Whether an IP address or name is this machine's loopback.  Other names are not looked up: they are not."""
+    """True if an IP address or name is this machine's loopback.  Other names are not resolved: they count as not
+    loopback.
+    """
     if host.lower() in _LOCAL_NAMES:
         return True
     try:

@@ -1,9 +1,9 @@
-"""The addresses of the web view.
+"""Routes of the web view.
 
 - `/`: the page
 - `/stream`: multipart/x-mixed-replace of JPEGs
-- `/detections`: server-sent events, the object that run --json writes
-- `/status`: JSON, what the page shows
+- `/detections`: server-sent events, the object that `run --json` writes
+- `/status`: JSON, the figures on the page
 - `/metrics`: Prometheus
 - `/healthz`: 200 while frames come, else 503
 """
@@ -43,16 +43,16 @@ _STATUS_KEPT_S = 0.5
 
 
 class Seats:
-    """How many may sit there at once."""
+    """A limit on simultaneous viewers of one route."""
 
     def __init__(self, limit: int) -> None:
         self.limit = limit
         self.taken = 0
 
     def respond(self, chunks: Callable[[], AsyncIterator[bytes]], media_type: str) -> Response:
-        """An answer that goes on for as long as the viewer stays, or 503 when all seats are taken."""
+        """A response that continues while the viewer stays, or 503 when all seats are taken."""
         if self.taken >= self.limit:
-            full = PlainTextResponse(f"{self.limit} viewers are here already, and more are not served.\n", 503)
+            full = PlainTextResponse(f"{self.limit} viewers are connected, which is the limit.\n", 503)
             full.headers["Retry-After"] = "5"
             return full
         return _Seated(self, chunks(), media_type)
@@ -72,15 +72,15 @@ class _Seated(StreamingResponse):
 
 
 class WebApp:
-    """What answers; used in one event loop.
+    """The ASGI application; used in one event loop.
 
     Args:
-        slot: what the pipeline hands over.
+        slot: frames from the pipeline.
         jpeg: the stream.
         class_names: of the contract.
         read_status: in a thread: (viewers, listeners) to a status.  Called for all viewers together, at most twice
-            a second.
-        token: as `Access` takes it.
+            per second.
+        token: as for `Access`.
     """
 
     def __init__(
@@ -153,9 +153,9 @@ class WebApp:
         while (jpeg := await self._jpeg.after(number)) is not None:
             number = jpeg.number
             head = f"Content-Type: image/jpeg\r\nContent-Length: {len(jpeg.data)}\r\n\r\n".encode()
-            # the next boundary right behind: browsers show a part when they see its end
+            # followed by the next boundary: browsers show a part when they see its end
             yield b"%b%b\r\n--%b\r\n" % (head, jpeg.data, _BOUNDARY.encode())
-            yield b""  # waits until the socket has taken it: what is fetched next is the newest then
+            yield b""  # waits until the socket has taken it: the next frame fetched is the newest then
 
     async def _events(self) -> AsyncIterator[bytes]:
         loop = asyncio.get_running_loop()
@@ -172,14 +172,14 @@ class WebApp:
                 comment_s = loop.time() + _COMMENT_EVERY_S
                 yield "".join(lines).encode()
                 yield b""
-            elif loop.time() >= comment_s:  # finds out who has gone
+            elif loop.time() >= comment_s:  # detects viewers that have left
                 comment_s = loop.time() + _COMMENT_EVERY_S
                 yield b": nothing yet\n\n"
             await asyncio.sleep(_LISTEN_EVERY_S)
 
 
 def load_page() -> tuple[str, str]:
-    """The page, and the policy that lets its own script and style run and nothing else."""
+    """The page, and the content security policy that only allows its own script and style."""
     page = files("rkdeploy.device.web").joinpath("page.html").read_text("utf-8")
 
     def sources(tag: str) -> str:

@@ -1,4 +1,4 @@
-"""One connection of the web view: bounded in number, in patience and in how long it may say nothing."""
+"""One connection of the web view: limited in number, and in the time it may be silent."""
 
 from __future__ import annotations
 
@@ -7,17 +7,18 @@ import asyncio
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 MAX_CONNECTIONS = 160
-KEEP_ALIVE_S = 8  # for whoever says nothing; the deadline is for who begins to
+KEEP_ALIVE_S = 8  # for silent clients; the deadline is for those that begin a request
 _REQUEST_WITHIN_S = 10.0
 _STUCK_S = 20.0
 
 
 class Connection(H11Protocol):
-    """uvicorn's connection, which also leaves whoever sends no whole request, or takes nothing for a while.
+    """uvicorn's connection with timeouts for clients that send no complete request, or do not read.
 
     At any time it either answers, or waits for a request and has a deadline: the first request and every later one must
-    be there, headers and all, within 10 s of the connection or of the answer before.  When there are too many, the one
-    that has waited longest goes: who holds connections without asking keeps nobody out.
+    arrive, headers included, within 10 s of the connection or of the previous response.  When there are too many, the
+    one
+    that has waited longest is closed: clients that hold idle connections cannot lock others out.
     """
 
     _deadline: asyncio.TimerHandle | None = None
@@ -25,7 +26,7 @@ class Connection(H11Protocol):
     waits_since_s = 0.0
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
-        """Let it in, in the place of one that waits where there is no room."""
+        """Accept the connection, closing a waiting one if there is no room."""
         super().connection_made(transport)
         self._wait_for_request()
         if len(self.connections) > MAX_CONNECTIONS:
@@ -33,38 +34,38 @@ class Connection(H11Protocol):
             (min(others, key=lambda c: c.waits_since_s) if others else self).leave()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Forget the clocks."""
+        """Cancel the timers."""
         for handle in (self._deadline, self._stuck):
             if handle is not None:
                 handle.cancel()
         super().connection_lost(exc)
 
     def on_response_complete(self) -> None:
-        """Wait for the next request, and not for ever; what is not read of the answer by then is dropped."""
+        """Wait for the next request, with a deadline; an unread rest of the response is dropped then."""
         self._wait_for_request()
         super().on_response_complete()
 
     @property
     def waits(self) -> bool:
-        """Whether no answer is under way."""
+        """True if no response is being sent."""
         cycle = getattr(self, "cycle", None)  # uvicorn's types leave out that it is None until a request comes
         return cycle is None or cycle.response_complete
 
     def pause_writing(self) -> None:
-        """The viewer is slower than what it is sent."""
+        """Start a timer: the viewer reads more slowly than data arrives."""
         super().pause_writing()
         if self._stuck is None:
             self._stuck = self.loop.call_later(_STUCK_S, self.transport.abort)
 
     def resume_writing(self) -> None:
-        """It has taken what there was."""
+        """Stop the timer: the viewer has read the data."""
         if self._stuck is not None:
             self._stuck.cancel()
             self._stuck = None
         super().resume_writing()
 
     def abort_if_stuck(self) -> None:
-        """End it now if its viewer does not read."""
+        """Close the connection now if its viewer does not read."""
         if self._stuck is not None:
             self.transport.abort()
 
@@ -79,6 +80,6 @@ class Connection(H11Protocol):
             self.leave()
 
     def leave(self) -> None:
-        """End it now, whatever has not been sent yet."""
-        self.connections.discard(self)  # its place is free now, not when the loop comes to it
+        """Close the connection now, whatever has not been sent yet."""
+        self.connections.discard(self)  # free its place now, not when the loop reaches it
         self.transport.abort()

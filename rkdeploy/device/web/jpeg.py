@@ -1,4 +1,4 @@
-"""The newest frame as a JPEG: made when a viewer waits for one, never more often than asked for, once for all."""
+"""The newest frame as a JPEG: encoded when a viewer waits, at a limited rate, once for all viewers."""
 
 from __future__ import annotations
 
@@ -31,10 +31,10 @@ class Jpeg:
 
 @dataclass(frozen=True, slots=True)
 class JpegOptions:
-    """How frames are shown.
+    """Options of the encoding.
 
     Attributes:
-        max_per_second: pictures a second at most.
+        max_per_second: largest number of pictures per second.
         max_side_px: larger frames are scaled down to this.
         quality: of the JPEG, 0 to 100.
     """
@@ -45,16 +45,16 @@ class JpegOptions:
 
 
 class SharedJpeg:
-    """Hands the same encoded frame to all viewers; used in one event loop.
+    """The same encoded frame for all viewers; used in one event loop.
 
     Args:
-        slot: where frames come from.
+        slot: frames from the pipeline.
         class_names: of the contract.
         options: see `JpegOptions`.
-        executor: encodes.
+        executor: runs the encoding.
 
     Attributes:
-        encoded: how many frames have been encoded.
+        encoded: number of frames encoded.
     """
 
     def __init__(self, slot: Slot, class_names: Sequence[str], options: JpegOptions, executor: Executor) -> None:
@@ -69,7 +69,7 @@ class SharedJpeg:
         self.encoded = 0
 
     def close(self) -> None:
-        """Let every viewer that waits go."""
+        """Release all waiting viewers."""
         self._closed = True
 
     async def after(self, number: int) -> Jpeg | None:
@@ -79,7 +79,7 @@ class SharedJpeg:
                 return self._newest
             if self._making is None or self._making.done():
                 self._making = asyncio.get_running_loop().create_task(self._make())
-            # shielded: one viewer that leaves must not take the frame from the others
+            # shielded: a viewer that leaves must not cancel the frame of the others
             await asyncio.shield(self._making)
         return None
 
@@ -89,7 +89,7 @@ class SharedJpeg:
         shown = self._newest.number if self._newest else 0
         while loop.time() < self._not_before_s or self._slot.number() <= shown:
             if self._closed or loop.time() > give_up_s:
-                return  # whoever still waits asks again
+                return  # viewers that still wait ask again
             await asyncio.sleep(_LOOK_EVERY_S)
         newest = self._slot.newest()
         assert newest is not None
@@ -100,7 +100,7 @@ class SharedJpeg:
 
 
 def encode(newest: Newest, class_names: Sequence[str], options: JpegOptions) -> bytes:
-    """Draw and encode one frame, scaled down first where it is large."""
+    """Draw and encode one frame, scaled down first if it is large."""
     image, found = newest.frame.image, newest.detections
     height, width = image.shape[:2]
     scale = options.max_side_px / max(height, width)

@@ -26,7 +26,7 @@ assert set(_QUANTILES.values()) < {field.name for field in fields(Latency)}
 
 
 def metrics_text(status: Status) -> bytes:
-    """One moment as Prometheus scrapes it.  What is not available here is left out, never 0."""
+    """A status in Prometheus' text format.  Figures that are not available are omitted, never 0."""
     registry = CollectorRegistry(auto_describe=False)
     registry.register(_Moment(status))
     return generate_latest(registry)
@@ -38,13 +38,15 @@ class _Moment(Collector):
 
     def collect(self) -> Iterator[Metric]:
         status = self._status
-        info = InfoMetricFamily("rkdeploy_run", "What runs, and where its figures come from")
+        info = InfoMetricFamily("rkdeploy_run", "Name of the run, and the source of its figures")
         names = {"model": status.title, "source": status.source, "figures_from": status.figures_from}
         info.add_metric([], names)
         yield info
-        yield _gauge("healthy", "1 when a frame came lately, as /healthz says", float(status.healthy))
+        yield _gauge("healthy", "1 when a frame came recently, as in /healthz", float(status.healthy))
         yield _gauge(
-            "seconds_since_frame", "Since the last frame, or the start when none came", status.seconds_since_frame
+            "seconds_since_frame",
+            "Seconds since the last frame, or since the start when none came",
+            status.seconds_since_frame,
         )
         viewers = GaugeMetricFamily("rkdeploy_web_viewers", "Open connections of the web view", labels=["endpoint"])
         viewers.add_metric(["stream"], status.viewers)
@@ -69,8 +71,8 @@ def _of_pipeline(stats: PipelineStats) -> Iterator[Metric]:
     yield _counter("contexts_rebuilt", "Times that a failed context was opened again", stats.contexts_rebuilt)
     yield _gauge("contexts", "Contexts of the run", stats.contexts)
     yield _gauge("contexts_working", "Contexts that are open", stats.contexts_working)
-    yield _gauge("frames_per_second", "Processed frames a second over the last 5 seconds", stats.frames_per_second)
-    yield _gauge("running_seconds", "Since the start of the run", stats.running_s)
+    yield _gauge("frames_per_second", "Processed frames per second over the last 5 seconds", stats.frames_per_second)
+    yield _gauge("running_seconds", "Seconds since the start of the run", stats.running_s)
     latencies = GaugeMetricFamily(
         "rkdeploy_stage_latency_seconds", "Percentiles over a stage's last 1,024 frames", labels=["stage", "quantile"]
     )
@@ -88,7 +90,7 @@ def _of_board(board: BoardNow) -> Iterator[Metric]:
         for core, percent in enumerate(board.npu_load_percent):
             load.add_metric([str(core)], percent / 100)
         yield load
-    # Sensors of the same type would be one series twice, which Prometheus refuses: the hottest one stands for them.
+    # Sensors of the same type would be one series twice, which Prometheus rejects: only the hottest is reported.
     celsius: dict[str, float] = {}
     for zone in board.temperatures:
         celsius[zone.name] = max(zone.celsius, celsius.get(zone.name, zone.celsius))
@@ -101,7 +103,7 @@ def _of_board(board: BoardNow) -> Iterator[Metric]:
         if speed is not None:
             hertz.add_metric([name], speed)
     yield hertz
-    yield _gauge("throttled_devices", "What the kernel slows down because of heat", len(board.throttled))
+    yield _gauge("throttled_devices", "Devices that the kernel slows down because of heat", len(board.throttled))
 
 
 def _gauge(name: str, text: str, value: float) -> Metric:

@@ -1,9 +1,10 @@
-"""What the pipeline hands over and viewers pick up: the newest frame, and the detections of the last few hundred.
+"""Handover from the pipeline to the viewers: the newest frame, and the detections of the last few hundred.
 
-`put` is all that the pipeline's thread ever does for viewers: it replaces three references under a lock.  There is one
-ring of detections for all viewers; each has only a position in it.  Whoever falls further behind than the ring is long
-goes on with the oldest that is there: that is a bounded queue a viewer with the oldest dropped, at no cost a viewer.
-Masks and class maps are large, so the ring is bounded in bytes, too; a frame whose line has been written has none.
+`put` is all that the pipeline's thread does for viewers: it replaces three references under a lock.  There is one
+ring of detections for all viewers; each viewer only has a position in it.  A viewer that falls behind by more than the
+ring's length resumes with the oldest entry: like a bounded queue per viewer that drops its oldest entries, at no cost
+per viewer.  Masks and class maps are large, so the ring is also bounded in bytes; a frame whose line has been written
+keeps none.
 """
 
 from __future__ import annotations
@@ -24,15 +25,15 @@ if TYPE_CHECKING:
 
 RING = 256
 RING_BYTES = 64 << 20
-"""Most pixels of masks and class maps that wait to be written: two maps of 20 frames of 1920 x 1080."""
+"""Limit of the masks and class maps that wait to be written: two maps of 20 frames of 1920 x 1080."""
 
 
 @dataclass(slots=True, eq=False)
 class Found:
-    """The detections of one frame, without its picture.
+    """The detections of one frame, without its image.
 
     Attributes:
-        number: running number of what the sink was given, from 1.
+        number: running number in the sink, from 1.
         detections: None when the line has been written.
         pixel_bytes: memory of the masks and class maps that wait to be written.
     """
@@ -46,10 +47,10 @@ class Found:
     _line: str = field(default="", repr=False)
 
     def line(self, class_names: Sequence[str]) -> str:
-        """As `run --json` writes it; made once for all viewers, by the server's thread."""
+        """The line of `run --json`; written once for all viewers, in the server's thread."""
         if self.detections is not None:
             self._line = json_line(self.source, self.index, self.image_hw, self.detections, class_names)
-            self.detections = None  # its masks and maps are a thousand times larger
+            self.detections = None  # masks and maps are a thousand times larger
             self.pixel_bytes = 0
         return self._line
 
@@ -64,7 +65,7 @@ class Newest:
 
 
 class Slot:
-    """Between the pipeline's thread and the server's."""
+    """Buffer between the pipeline's thread and the server's."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -74,7 +75,7 @@ class Slot:
         self._since_s = time.monotonic()
 
     def put(self, frame: Frame, detections: Detections) -> None:
-        """Take one frame; O(1), never waits for a viewer."""
+        """Store one frame; O(1), never waits for a viewer."""
         with self._lock:
             self._number += 1
             self._newest = Newest(self._number, frame, detections)
@@ -86,29 +87,29 @@ class Slot:
             self._since_s = time.monotonic()
 
     def _bound_bytes(self) -> None:
-        """Drop the oldest until what waits fits; the newest stays."""
+        """Drop the oldest entries until the rest fits; the newest stays."""
         total = sum(found.pixel_bytes for found in self._ring)
         while total > RING_BYTES and len(self._ring) > 1:
             total -= self._ring.popleft().pixel_bytes
 
     def newest(self) -> Newest | None:
-        """The last frame that came."""
+        """The last frame that was stored."""
         with self._lock:
             return self._newest
 
     def number(self) -> int:
-        """How many have come."""
+        """Number of frames stored."""
         with self._lock:
             return self._number
 
     def found_after(self, number: int) -> list[Found]:
-        """The detections after a number that are still there, in order."""
+        """The detections after a number that are still stored, in order."""
         with self._lock:
             count = min(self._number - number, len(self._ring))
             return [self._ring[i] for i in range(-count, 0)] if count > 0 else []
 
     def seconds_since(self) -> float:
-        """Time since the last frame, or since the start when none has come."""
+        """Seconds since the last frame, or since the start when there was none."""
         with self._lock:
             return time.monotonic() - self._since_s
 

@@ -1,4 +1,4 @@
-"""What the page, `/healthz` and `/metrics` tell: one moment of the run and of the board."""
+"""Status for the page, `/healthz` and `/metrics`: the run and the board at one moment."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class BoardNow:
-    """What the kernel says at this moment.
+    """The board's state at one moment.
 
     Attributes:
-        model: what the device tree calls the board; None on anything else.
-        npu_load_percent: of each core; None where it cannot be read, then `why_no_npu_load` says why.
+        model: the board's name in the device tree; None on other machines.
+        npu_load_percent: of each core; None if it cannot be read, then `why_no_npu_load` says why.
         clocks: NPU, memory and processors, without their files' names.
         temperatures: of all sensors.
-        why_no_temperatures, why_no_npu_clock: empty where there are some.
-        throttled: what the kernel slows down because of heat.
+        why_no_temperatures, why_no_npu_clock: reasons; empty if there are some.
+        throttled: devices that the kernel slows down because of heat.
     """
 
     model: str | None
@@ -46,17 +46,18 @@ class BoardNow:
 
 @dataclass(frozen=True, slots=True)
 class Status:
-    """One moment, as `/status` gives it.
+    """The object that `/status` returns.
 
     Attributes:
-        title: what runs: the bundle's name.
-        source: what it runs on; passwords in addresses are hidden already.
-        figures_from: where rates and times come from, as a user reads it.
-        healthy: whether a frame came within `healthy_within_s`.
-        seconds_since_frame: since the last frame, or since the start when none has come.
+        title: the bundle's name.
+        source: source of the frames; passwords in addresses are already hidden.
+        figures_from: source of rates and times, for users.
+        healthy: True if a frame came within `healthy_within_s`.
+        seconds_since_frame: since the last frame, or since the start when there was none.
         stats: of the pipeline; None before it runs.
         board: see `BoardNow`.
-        viewers: who watch the stream, and `listeners` the detections.
+        viewers: number of viewers of the stream.
+        listeners: number of clients of the detections.
     """
 
     title: str
@@ -72,10 +73,10 @@ class Status:
 
 
 def read_board_now(sysroot: Path) -> BoardNow:
-    """Look at the board once.
+    """Read the board's state once.
 
     Args:
-        sysroot: folder in which `proc` and `sys` are looked for.
+        sysroot: folder that contains `proc` and `sys`.
     """
     load, zones, found = npu_load_percent(sysroot), thermal_zones(sysroot), clocks(sysroot)
     has_npu_clock = any(clock.name == "NPU" and clock.current_hz is not None for clock in found)

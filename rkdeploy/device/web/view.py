@@ -1,9 +1,9 @@
-"""The sink that viewers look at: a server in a thread of its own.
+"""The sink for viewers: a server in its own thread.
 
     pipeline's thread            server's thread                    two threads
     write -> slot                event loop, uvicorn, Starlette     JPEG, /proc and /sys
 
-The pipeline's thread puts a reference into the slot and goes on.  All else happens only when somebody asks.
+The pipeline's thread only stores a reference in the slot.  All other work happens on request.
 """
 
 from __future__ import annotations
@@ -40,26 +40,26 @@ if TYPE_CHECKING:
 
 HEALTHY_WITHIN_S = 10.0
 _START_S, _END_S, _GRACE_S = 10.0, 10.0, 1
-_SEND_BUFFER_BYTES = 256 * 1024  # what a viewer that stops reading gets later is old: keep it short
+_SEND_BUFFER_BYTES = 256 * 1024  # a slow viewer gets outdated frames from this buffer: keep it short
 _ROOT = Path("/")
 
 
 class WebView:
-    """Shows each newest frame, with figures, to whoever looks.  Entering listens; leaving ends all connections.
+    """Shows the newest frame, with figures, to viewers.  Entering starts to listen; leaving ends all connections.
 
     Args:
         address: to listen on.
-        token: as `require_token` lets it through.
+        token: accepted by `require_token`.
         class_names: of the contract.
-        title: what runs.
-        source: what it runs on, without passwords.
-        notify: gets a sentence when the server ends by itself; the pipeline goes on.
-        sysroot: folder in which `proc` and `sys` are looked for.
-        healthy_within_s: `/healthz` wants a frame that is younger.
-        options: how frames are shown.
+        title: name of what runs.
+        source: its source, without passwords.
+        notify: called with a sentence when the server ends by itself; the pipeline continues.
+        sysroot: folder that contains `proc` and `sys`.
+        healthy_within_s: `/healthz` requires a frame that is not older.
+        options: of the encoding.
 
     Entering raises:
-        RkdeployError: when it cannot listen there.
+        RkdeployError: when it cannot listen on the address.
     """
 
     def __init__(
@@ -100,7 +100,9 @@ class WebView:
         self._thread.start()
         if not self._started.wait(_START_S) or self._error is not None:
             listening.close()
-            raise RkdeployError(f"The web view did not start: {self._error or 'it hangs'}.") from self._error
+            raise RkdeployError(
+                f"The web view did not start: {self._error or 'no answer from its thread'}."
+            ) from self._error
         return self
 
     def __exit__(
@@ -117,13 +119,13 @@ class WebView:
         self._slot.put(frame, detections)
 
     def watch(self, stats: Callable[[], PipelineStats], figures_from: Callable[[], str]) -> None:
-        """Show these figures from now on; both are called from the server's threads."""
+        """Set the sources of the figures; both are called from the server's threads."""
         self._figures_from = figures_from
         self._stats = stats
 
     @property
     def url(self) -> str:
-        """Where to look, without the token."""
+        """Address of the view, without the token."""
         host = self._address.host
         if host in ("0.0.0.0", "::"):  # noqa: S104 - every network, which is no name to go to
             host = socket.gethostname()
@@ -136,7 +138,7 @@ class WebView:
         except BaseException as error:  # noqa: BLE001 - told to whoever entered, or who can see a warning
             self._error = error
         if self._notify is not None and self._started.is_set() and not self._ending.is_set():
-            self._notify(f"The web view has ended: {self._error or 'its server stopped'}. The run goes on.")
+            self._notify(f"The web view has ended: {self._error or 'its server stopped'}. The run continues.")
         self._started.set()
 
     async def _serve(self, listening: socket.socket, workers: ThreadPoolExecutor) -> None:
@@ -147,7 +149,7 @@ class WebView:
 
         self.jpeg = SharedJpeg(self._slot, self._class_names, self._options, workers)
         self.app = app = WebApp(self._slot, self.jpeg, self._class_names, read_status, self._token)
-        # uvicorn would write requests, tokens in them included, to the log
+        # uvicorn would log requests, including their tokens
         for name in ("uvicorn", "uvicorn.error", "uvicorn.access", "uvicorn.asgi"):
             logging.getLogger(name).setLevel(logging.CRITICAL + 1)
         server = _Server(
@@ -171,7 +173,7 @@ class WebView:
             try:
                 loop.call_soon_threadsafe(end)
             except RuntimeError:
-                return  # it has ended already
+                return  # it has already ended
 
         self._end = end_from_any_thread
         if self._ending.is_set():
@@ -218,13 +220,13 @@ def _listen(address: Address) -> socket.socket:
     listening = socket.socket(family, kind, protocol)
     try:
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listening.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SEND_BUFFER_BYTES)  # connections inherit it
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SEND_BUFFER_BYTES)  # inherited by the connections
         listening.bind(where)
         listening.listen(64)
     except OSError as error:
         listening.close()
         raise RkdeployError(
             f'--web "{address}" cannot be listened on: {(error.strerror or str(error)).lower()}.',
-            f"Take another port, --web {address.host}:8081, or any free one, --web {address.host}:0.",
+            f"Use another port, --web {address.host}:8081, or any free one, --web {address.host}:0.",
         ) from error
     return listening

@@ -149,7 +149,7 @@ def read_names(path: Path) -> tuple[str, ...]:
     try:
         lines = text_lines(read_text(path, _MAX_NAMES))
     except TextFileError as error:
-        raise RkdeployError(f'The file of class names "{path}" {error.reason}.', error.cure) from error
+        raise RkdeployError(f'The file of class names "{path}" {error.reason}.', error.fix) from error
     names = tuple(line.strip() for line in lines if line.strip())
     if not all(name.isprintable() for name in names):
         raise RkdeployError(f'The class names "{path}" hold {shown(next(n for n in names if not n.isprintable()))}.')

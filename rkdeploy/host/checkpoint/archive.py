@@ -198,8 +198,8 @@ def _read_legacy(file: _File) -> Any:
     try:
         magic = load()
     except (pickle.UnpicklingError, EOFError, ValueError, KeyError, IndexError, AttributeError, TypeError) as error:
-        what, cure = misnamed(file.path) or ("neither a zip archive nor a pickle", _RETRAIN)
-        raise CheckpointError(f'"{file.path.name}" is no checkpoint: {what}.', cure) from error
+        what, fix = misnamed(file.path) or ("neither a zip archive nor a pickle", _RETRAIN)
+        raise CheckpointError(f'"{file.path.name}" is no checkpoint: {what}.', fix) from error
     if magic != _LEGACY_MAGIC:
         raise CheckpointError(f'"{file.path.name}" is a pickle, but not one that torch.save wrote.')
     load()  # protocol version

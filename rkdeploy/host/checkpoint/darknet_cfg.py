@@ -65,7 +65,7 @@ def read_darknet_cfg(path: Path) -> DarknetCfg:
     try:
         text = decode_text(data, path.name)
     except TextFileError as error:
-        raise CheckpointError(f'"{path.name}" {error.reason}; this is no cfg.', error.cure or _HINT) from error
+        raise CheckpointError(f'"{path.name}" {error.reason}; this is no cfg.', error.fix or _HINT) from error
     return parse_darknet_cfg(text, path.name)
 
 

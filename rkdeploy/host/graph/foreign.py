@@ -70,8 +70,8 @@ def _parsed(path: Path) -> onnx.ModelProto:
     except OSError as error:
         raise GraphError(f'Cannot read "{path}": {error.strerror or error}.') from error
     except DecodeError as error:
-        what, cure = misnamed(path) or ("it is of another kind, or truncated", "Export or copy it again.")
-        raise GraphError(f'"{path}" is not an ONNX file: {what}.', cure) from error
+        what, fix = misnamed(path) or ("it is of another kind, or truncated", "Export or copy it again.")
+        raise GraphError(f'"{path}" is not an ONNX file: {what}.', fix) from error
     if not model.graph.node or not model.graph.output:
         raise GraphError(f'"{path}" is not an ONNX model: it has no nodes or no outputs.')
     return model

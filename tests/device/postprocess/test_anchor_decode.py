@@ -469,7 +469,10 @@ def test_contract_that_does_not_fit_together() -> None:
             replace(masked, outputs=masked.outputs[:-1]),
             '"anchor_coefficients.0" holds mask coefficients, but .* no proto',
         ),
-        (replace(masked, outputs=(*masked.outputs[:2], *masked.outputs[3:])), "expected .* anchor_coefficients beside"),
+        (
+            replace(masked, outputs=(*masked.outputs[:2], *masked.outputs[3:])),
+            "expected .* anchor_coefficients next to",
+        ),
         (AnchorHead(coefficient_count=4, activation="sigmoid").spec, '"anchor_map.0" has activation "sigmoid"'),
     ]
     for broken, message in cases:

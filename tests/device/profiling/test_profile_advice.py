@@ -97,14 +97,14 @@ def test_time_outside_the_npu() -> None:
     assert found.code == "time_outside_npu"
     assert "Per frame 33.0 ms, NPU 21.0 ms: 12.0 ms elsewhere" in found.message
     assert "preprocess 3.0, decode 2.0, copying in and out 7.0" in found.message
-    assert "librknnrt copies least" in found.cure
+    assert "librknnrt copies least" in found.fix
 
 
 def test_the_governor_and_its_command() -> None:
     """A governor that lets clocks fall is named with the command that stops it."""
     found = only(under(clocks=(clock(governor="rknpu_ondemand"),)))
     assert found.code == "governor"
-    assert found.cure == "echo performance | sudo tee /sys/class/devfreq/fdab0000.npu/governor"
+    assert found.fix == "echo performance | sudo tee /sys/class/devfreq/fdab0000.npu/governor"
 
 
 def test_a_clock_that_fell() -> None:
@@ -118,7 +118,7 @@ def test_a_capped_clock() -> None:
     """A limit below what the hardware can do is a warning with the command that lifts it."""
     found = only(under(clocks=(clock(limit_hz=GHZ // 2, lowest_hz=GHZ // 2, median_hz=GHZ // 2),)))
     assert found.code == "clock_capped"
-    assert found.cure == "echo 1000000000 | sudo tee /sys/class/devfreq/fdab0000.npu/max_freq"
+    assert found.fix == "echo 1000000000 | sudo tee /sys/class/devfreq/fdab0000.npu/max_freq"
 
 
 @pytest.mark.parametrize(

@@ -34,7 +34,7 @@ def test_layers_are_never_cut_off() -> None:
 
 
 def test_every_part_is_there() -> None:
-    """Contexts with their gain, cores, conditions, what is missing with its reason, and advice with its cure."""
+    """Contexts with their gain, cores, conditions, what is missing with its reason, and advice with its fix."""
     advice = Advice("governor", "warning", "Clocks fall.", "first command\nsecond command")
     text = shown(replace(GOOD, missing=(Missing("layers", "no table"),), advice=(advice,)))
     for part in ("2.87x", "core 2 22.00", "1000 MHz while frames ran", "slows down at 85", "Not measured", "no table",

@@ -33,7 +33,7 @@ def test_a_trailer_that_is_none_leaves_the_versions_unknown(tmp_path: Path, trai
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b"", "is no RKNN model"),
+        (b"", "is not an RKNN model"),
         (b"version https://git-lfs.github.com/spec/v1", "begins with b'version '"),
         (b"RKNN", "ends too early: 4 bytes"),
     ],

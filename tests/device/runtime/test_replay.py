@@ -138,7 +138,7 @@ def test_a_recording_that_cannot_be_written_ends_the_run(tmp_path: Path) -> None
     ("change", "message"),
     [
         (lambda folder: (folder / INDEX).unlink(), "holds no recording"),
-        (lambda folder: (folder / INDEX).write_text(""), "no index of a recording"),
+        (lambda folder: (folder / INDEX).write_text(""), "not the index of a recording"),
         (lambda folder: (folder / INDEX).write_text('{"replay_schema": 9, "figures_from": ""}'), "replay schema 9"),
         (
             lambda folder: (folder / INDEX).write_text(

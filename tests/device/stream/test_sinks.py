@@ -113,7 +113,7 @@ def test_a_link_is_followed_and_a_pipe_is_written_into(tmp_path: Path) -> None:
     assert json.loads(got[4:])["source"] == "b.jpg"
     assert pipe.is_fifo()
     os.mkfifo(tmp_path / "v.mp4")
-    with pytest.raises(RkdeployError, match="that is no file"), VideoSink(tmp_path / "v.mp4", NAMES):
+    with pytest.raises(RkdeployError, match="it is not a file"), VideoSink(tmp_path / "v.mp4", NAMES):
         pass
     assert sorted(path.name for path in tmp_path.iterdir()) == ["link.json", "pipe", "real.json", "v.mp4"]
 

@@ -140,8 +140,8 @@ def test_files_that_are_no_video(tmp_path: Path, name: str, data: bytes, says: s
         ("0", "camera number"),
         ("ftp://host/stream", 'unknown scheme "ftp"'),
         ("/dev/null", "device or pipe"),
-        ("a\0b", "no valid path|does not exist"),
-        ("x" * 5000, "no valid path"),
+        ("a\0b", "not a valid path|does not exist"),
+        ("x" * 5000, "not a valid path"),
     ],
 )
 def test_texts_that_name_no_source(text: str, says: str) -> None:

@@ -75,7 +75,7 @@ def test_a_lost_source_is_opened_again() -> None:
     assert silent.released
     assert second.released
     assert len(told) == 2
-    assert "connecting again" in told[0]
+    assert "reconnecting" in told[0]
     assert "frames again" in told[1]
 
 
@@ -222,7 +222,7 @@ def run_through_a_restart(url: str, stop: Callable[[], None], start: Callable[[]
         with pipeline:
             until(lambda: len(sink.indices) >= 5)
             stop()
-            until(lambda: any("connecting again" in text for text in told))
+            until(lambda: any("reconnecting" in text for text in told))
             at_loss = len(sink.indices)
             start()
             until(lambda: len(sink.indices) >= at_loss + 5)

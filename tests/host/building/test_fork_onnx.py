@@ -143,7 +143,7 @@ def test_either_head_of_two(end_to_end: bool, tmp_path: Path) -> None:
     ],
 )
 def test_too_little_alone(case: str, form: Form, message: str, tmp_path: Path) -> None:
-    """What a graph does not say is not guessed: it is refused without the checkpoint, which cures it."""
+    """What a graph does not say is not guessed: it is refused without the checkpoint, which fixes it."""
     file = form(exported(checkpoint(case), HW)).save(tmp_path / "best.onnx")
     with pytest.raises(GraphError, match=rf"{message}.*--weights best\.pt"):
         open_network(file)

@@ -70,7 +70,7 @@ def test_external_data_elsewhere(tmp_path: Path) -> None:
 
 
 def test_too_new(tmp_path: Path) -> None:
-    """An opset that onnxruntime cannot run, and so nothing can verify, is refused with the option that cures it."""
+    """An opset that onnxruntime cannot run, and so nothing can verify, is refused with the option that fixes it."""
     path = tmp_path / "best.onnx"
     onnx.save(model_of([RELU], version=24), path)
     with pytest.raises(GraphError, match=r'"best\.onnx" has opset 24, expected at most 23\. .*--opset 17'):

@@ -327,7 +327,7 @@ def test_a_missing_interpreter_names_the_variable(tmp_path: Path, monkeypatch: p
 def test_a_broken_installation_says_what_to_install(
     raised: str, said: str, tmp_path: Path, stand_in: pytest.MonkeyPatch
 ) -> None:
-    """An import that fails names the pin that cures it, and the command that installs all pins."""
+    """An import that fails names the pin that fixes it, and the command that installs all pins."""
     (tmp_path / "stand_in" / "rknn" / "api" / "__init__.py").write_text(f"raise {raised}\n")
     with Toolkit(log=tmp_path / "toolkit.log") as toolkit, pytest.raises(ToolkitError) as caught:
         _ = toolkit.version

@@ -209,7 +209,7 @@ def _conditions(run: MeasuredRun, words: Words) -> Iterator[Block]:
     for name in conditions.throttled:
         yield Note(words("conditions.throttled", name=name), "bad")
     for advice in run.advice:
-        text = f"{advice.message} {advice.cure}".strip()
+        text = f"{advice.message} {advice.fix}".strip()
         yield Note(text, "attention" if advice.level == "warning" else "plain", quoted=True)
     if run.missing:
         missing = [(one.figure, one.reason) for one in run.missing]

@@ -1,4 +1,4 @@
-"""Where frames and detections go.  One file a kind of sink."""
+"""Sinks: destinations of frames and detections.  One file per kind."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ if TYPE_CHECKING:
 
 
 def open_save_folder(folder: Path, source: Source, class_names: Sequence[str]) -> Sink:
-    """The sink for `--save DIR`: images for image files, one mp4 named like its source for everything that moves.
+    """The sink for `--save DIR`: images for image files, one mp4 named like its source for videos, cameras and streams.
 
-    Call it when the source is open: a video knows its frame rate only then.
+    Call it when the source is open: a video's frame rate is only known then.
     """
     parts = parts_of(source)
     if len(parts) == 1:
@@ -43,7 +43,7 @@ def _sink_of(folder: Path, source: Source, class_names: Sequence[str], taken: se
     if isinstance(source, ImageFiles):
         return ImagesSink(folder, class_names)
     if source.live:
-        # rtsp://***@10.0.0.7:554/cam1?x=1 becomes 10.0.0.7_554_cam1_x_1; a run that is started again overwrites nothing
+        # rtsp://***@10.0.0.7:554/cam1?x=1 becomes 10.0.0.7_554_cam1_x_1; a second run overwrites nothing
         words = re.findall(r"[A-Za-z0-9.-]+", re.sub(r"^[a-z]+://", "", source.text))
         stem = f"{'_'.join(words) or 'live'}_{time.strftime('%Y%m%d-%H%M%S')}"
     else:

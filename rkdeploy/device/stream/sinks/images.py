@@ -32,7 +32,7 @@ class ImagesSink:
     Formats that few programs show (TIFF, PNM) are written as PNG.  Files of an earlier run are replaced.
 
     Args:
-        folder: made when it is missing.
+        folder: created if it is missing.
         class_names: of the contract.
     """
 
@@ -50,7 +50,7 @@ class ImagesSink:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Every image is complete already."""
+        """Nothing to do: every image is already complete."""
 
     def write(self, frame: Frame, detections: Detections) -> None:
         """Draw and write one image.
@@ -81,7 +81,7 @@ class ImagesSink:
         suffix = source.suffix if source.suffix.lower() in _WRITTEN_AS_THEY_CAME else ".png"
         stem = source.stem or "frame"
         name, number = f"{stem}{suffix}", 1
-        while name.casefold() in self._taken:  # some file systems know no case
+        while name.casefold() in self._taken:  # some file systems ignore case
             number += 1
             name = f"{stem}_{number}{suffix}"
         self._taken.add(name.casefold())

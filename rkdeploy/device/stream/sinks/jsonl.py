@@ -1,10 +1,10 @@
-r"""Detections as JSON lines: one object a frame.
+r"""Detections as JSON lines: one object per frame.
 
     {"source": "a.jpg", "frame": 0, "detections": [
         {"xyxy": [x1, y1, x2, y2], "score": 0.9, "class_id": 0, "class_name": "bolt"}]}
 
-`xyxy` is in source pixels with 2 decimals, `score` has 5; a frame without objects has an empty list.  What else a model
-finds is added by `result_json`.  The text is ASCII (other characters as `\uXXXX`), so that it survives every terminal
+`xyxy` is in source pixels with 2 decimals, `score` has 5; a frame without objects has an empty list.  Further results
+are added by `result_json`.  The text is ASCII (other characters as `\uXXXX`), so that it survives every terminal
 and locale.
 """
 
@@ -36,7 +36,7 @@ STDOUT = "-"
 
 
 def jsonl_line(frame: Frame, detections: Detections, class_names: Sequence[str], *, map_masks: bool = False) -> str:
-    """One frame as one line of JSON, without the line end; `map_masks` as `result_object` takes it."""
+    """One frame as one line of JSON, without the line end; `map_masks` as in `result_object`."""
     height, width = frame.image.shape[:2]
     return json_line(frame.source, frame.index, (height, width), detections, class_names, map_masks=map_masks)
 
@@ -50,7 +50,7 @@ def json_line(
     *,
     map_masks: bool = False,
 ) -> str:
-    """The same for a frame whose picture is no longer there; the arguments are those of `result_object`."""
+    """One frame as one line of JSON, without its image; the arguments are those of `result_object`."""
     result = result_object(source, frame_index, image_hw, detections, class_names, map_masks=map_masks)
     return json.dumps(result, allow_nan=False)
 
@@ -58,14 +58,14 @@ def json_line(
 class JsonlSink:
     """Writes JSON lines to a file or, for `-`, to stdout, each line flushed.
 
-    A file is written beside its name and renamed when the context is left without an exception; with one, it is
-    removed.  What a killed run left of it is removed at the start.  A reader of stdout that goes away (`| head`) shows
-    as BrokenPipeError, as Python has it.
+    A file is written next to its name and renamed when the context is left without an exception; with one, it is
+    removed.  The rest of a killed run is removed at the start.  If the reader of stdout closes it (`| head`), a
+    BrokenPipeError is raised.
 
     Args:
         target: the file, or `-`.
         class_names: of the contract.
-        map_masks: whether class maps come with the pixels of each class.
+        map_masks: True to include the pixels of each class of class maps.
     """
 
     def __init__(self, target: str | Path, class_names: Sequence[str], *, map_masks: bool = False) -> None:
@@ -99,7 +99,7 @@ class JsonlSink:
         if file is None or self._target is None:
             return
         if self._partial is None:
-            with suppress(OSError):  # every line was flushed, and failed then if it did
+            with suppress(OSError):  # every line was flushed; a failure was raised then
                 file.close()
             return
         try:

@@ -1,4 +1,4 @@
-"""What every sink offers."""
+"""Interface of the sinks."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ if TYPE_CHECKING:
 
 
 class Sink(Protocol):
-    """Takes each frame with what was found in it.  Entered and left as a context manager.
+    """Receiver of frames with their detections.  A context manager.
 
-    What it writes appears under its final name when it is complete: an image after its frame, a video or JSONL file
+    Its output appears under its final name when it is complete: an image after its frame, a video or JSONL file
     when the context is left without an exception.
     """
 
@@ -27,7 +27,7 @@ class Sink(Protocol):
     ) -> None: ...
 
     def write(self, frame: Frame, detections: Detections) -> None:
-        """Take one frame.
+        """Write one frame.
 
         Raises:
             RkdeployError: when it cannot be written.

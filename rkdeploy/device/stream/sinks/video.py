@@ -32,18 +32,18 @@ _FULL_DISK = "Is the disk full? Free some space, or save into another folder."
 
 
 class VideoSink:
-    """Draws every frame into one mp4 file (MPEG-4 part 2: what OpenCV's own FFmpeg can always encode).
+    """Draws every frame into one mp4 file (MPEG-4 part 2, which OpenCV's own FFmpeg can always encode).
 
-    Written beside its name; renamed when the context is left without an exception, removed otherwise.  The encoder
-    reports no failure, so the file is opened again before that: one that a full disk cut short is an error.  The size
+    Written next to its name; renamed when the context is left without an exception, removed otherwise.  The encoder
+    reports no failure, so the file is read again before that: if a full disk truncated it, that is an error.  The size
     is that of the first frame; the encoder drops the last column or row of an odd one.
 
     Args:
         target: ends in `.mp4`.
         class_names: of the contract.
         frames_per_second: of the source; None for 25.
-        keep_time: for live sources, which drop frames: a picture is repeated until the time of the next one (for at
-            most 10 s), and left out when it comes too early, so that the video runs as fast as life.
+        keep_time: for live sources, which drop frames: an image is repeated until the time of the next one (for at
+            most 10 s), and left out when it comes too early, so that the video plays in real time.
     """
 
     def __init__(
@@ -71,18 +71,18 @@ class VideoSink:
             raise RkdeployError(f'Video "{self._target}" ends in "{self._target.suffix}", expected ".mp4".')
         refuse_folder(self._target)
         if is_device(self._target):
-            raise RkdeployError(f'Video "{self._target}" cannot be written: that is no file.')
+            raise RkdeployError(f'Video "{self._target}" cannot be written: it is not a file.')
         make_folder(self._target.parent)
         if not os.access(self._target.parent, os.W_OK):
             raise RkdeployError(f'Folder "{self._target.parent}" is not writable.')
-        clear_partials(self._target.parent)  # all: a live source's video has another name each time
+        clear_partials(self._target.parent)  # all of them: a live source's video has another name each time
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if self._writer is None or self._partial is None:
-            return  # no frame came: there is no such thing as a video without one
+            return  # no frames: a video cannot be empty
         self._writer.release()
         self._writer = None
         try:
@@ -98,8 +98,8 @@ class VideoSink:
         """Draw and append one frame.
 
         Raises:
-            RkdeployError: when the target is the source itself, the encoder cannot be opened, or the frame has another
-                size than the first one (the encoder would leave it out without a word).
+            RkdeployError: when the target is the source itself, the encoder cannot be opened, or the size of the frame
+                differs from the first one's (the encoder would silently drop it).
         """
         height, width = frame.image.shape[:2]
         if self._writer is None:
@@ -112,7 +112,7 @@ class VideoSink:
         if (width, height) != self._size_wh:
             raise RkdeployError(
                 f'Frame {frame.index} of "{frame.source}" is {width}x{height}, expected '
-                f"{self._size_wh[0]}x{self._size_wh[1]} as the first one.",
+                f"{self._size_wh[0]}x{self._size_wh[1]} like the first one.",
                 "Save sources of different sizes as images.",
             )
         if not self._keep_time or frame.timestamp_ms is None:
@@ -125,7 +125,7 @@ class VideoSink:
         if missing < 0:
             return
         most = round(_MAX_STILL_S * self._frames_per_second)
-        if missing > most:  # the time that is cut out must not be made up for later
+        if missing > most:  # the time that is cut out must not be filled later
             self._start_ms += (missing - most) * 1000 / self._frames_per_second
             missing = most
         if self._last is not None:
@@ -148,7 +148,7 @@ class VideoSink:
                 frames = int(reader.get(cv2.CAP_PROP_FRAME_COUNT)) if readable else 0
             finally:
                 reader.release()
-        if frames < self._encoded - 1:  # the count is FFmpeg's, which may round it
+        if frames < self._encoded - 1:  # FFmpeg's count, which may be rounded
             held = f"has {frames} of {self._encoded} frames" if readable else "cannot be read again"
             raise RkdeployError(f'Video "{self._target}" was not written: the file {held}.', _FULL_DISK)
 

@@ -1,4 +1,4 @@
-"""A window on the screen with the newest frame in it."""
+"""A window on the screen with the newest frame."""
 
 from __future__ import annotations
 
@@ -33,8 +33,8 @@ _ELSE = "Save a video (--save DIR) or JSON lines (-o FILE) instead."
 class WindowSink:
     """Shows the newest frame.
 
-    Window systems want one thread, the main one: `write` may be called from any thread and only draws; `refresh` shows
-    it, and belongs to the main thread.  Frames that come faster than `refresh` are passed over, and nothing waits.
+    Window systems need one thread, the main one: `write` may be called from any thread and only draws; `refresh` shows
+    the result, in the main thread.  Frames that come faster than `refresh` are skipped, and nothing waits.
 
     Args:
         title: of the window.
@@ -71,7 +71,7 @@ class WindowSink:
             self._drawn = drawn
 
     def refresh(self) -> bool:
-        """Show the newest frame and look at the keys, in the main thread.
+        """Show the newest frame and read the keyboard, in the main thread.
 
         Returns:
             False when the user has closed the window or pressed q or Escape.
@@ -88,9 +88,12 @@ class WindowSink:
 
 
 def require_display() -> None:
-    """Raise an RkdeployError when OpenCV cannot show a window here.
+    """Check that OpenCV can show a window here.
 
-    The last word has another process: without a usable display, Qt ends the process that asks.
+    Tried in another process: without a usable display, Qt ends the process.
+
+    Raises:
+        RkdeployError: when it cannot.
     """
     built = next((line for line in cv2.getBuildInformation().splitlines() if line.strip().startswith("GUI:")), "")
     if built.split()[-1:] == ["NONE"]:

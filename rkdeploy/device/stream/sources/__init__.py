@@ -1,4 +1,4 @@
-"""Where frames come from.  One file a kind of source; `open_source` finds the kind by what the user wrote."""
+"""Sources of frames.  One file per kind; `open_source` finds the kind from the user's text."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def open_source(
     on_unreadable: Callable[[SourceError], None] | None = None,
     notify: Callable[[str], None] | None = None,
 ) -> Source:
-    """Find what `text` names; the files themselves are opened when the source is entered.
+    """Find the source that `text` names; its files are opened when it is entered.
 
         with open_source("images/") as frames:
             for frame in frames: ...
@@ -70,7 +70,7 @@ def open_source(
         text: an image file, a folder (its images, sorted), a glob, a list file, a video file, or a stream's address.
         on_unreadable: for image files: called with the error of one that cannot be read, which is then left out.
             None ends the run with that error.
-        notify: for streams: told when the connection is lost, and when it is back.
+        notify: for streams: called with a message when the connection is lost, and when it is back.
 
     Raises:
         SourceError: when it names nothing that can be read; and while frames are read.
@@ -85,7 +85,7 @@ def open_source(
             return ImageFiles(text, images_of_folder(path), on_unreadable)
         exists, regular = path.exists(), path.is_file()
     except (OSError, ValueError) as error:  # a name that is too long, or with a NUL character
-        raise SourceError(f'Source "{text}" is no valid path: {error}.', _FORMS) from error
+        raise SourceError(f'Source "{text}" is not a valid path: {error}.', _FORMS) from error
     if "://" in text:
         scheme = text.partition("://")[0]
         raise SourceError(f'Source "{redacted(text)}" has the unknown scheme "{scheme}".', _FORMS)

@@ -1,4 +1,4 @@
-"""Cameras at this machine: V4L2 (USB, and what the board's own camera drivers offer), through OpenCV."""
+"""Local cameras: V4L2 (USB, and the board's own camera drivers), through OpenCV."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ if TYPE_CHECKING:
 class Camera(LiveCapture):
     """A camera by its number: `/dev/videoN`.
 
-    Motion JPEG is asked for, because uncompressed pictures of 1280x720 and above don't fit through USB 2 at 30 frames
-    a second; a camera without it gives what it has.
+    Motion JPEG is requested, because uncompressed pictures of 1280x720 and above exceed USB 2's bandwidth at 30 frames
+    per second; a camera without it uses its own format.
 
     Args:
         number: N of /dev/videoN.
-        size_wh: width and height in pixels to ask for; None leaves the camera's default.
-        frames_per_second: to ask for; None likewise.
-        backoff, notify: as for `LiveCapture`.  `notify` is also told when the camera gives another size.
-        sysroot: where /dev and /proc are looked at when it cannot be opened.
+        size_wh: width and height in pixels to request; None leaves the camera's default.
+        frames_per_second: rate to request; None leaves the camera's default.
+        backoff, notify: as for `LiveCapture`.  `notify` is also called when the camera delivers another size.
+        sysroot: folder of the /dev and /proc that are examined when it cannot be opened.
     """
 
     def __init__(
@@ -54,7 +54,7 @@ class Camera(LiveCapture):
             wanted += [cv2.CAP_PROP_FRAME_WIDTH, self._size_wh[0], cv2.CAP_PROP_FRAME_HEIGHT, self._size_wh[1]]
         if self._asked_rate is not None:
             wanted += [cv2.CAP_PROP_FPS, round(self._asked_rate)]
-        # Set one by one, not on opening: there, a property that the camera lacks makes opening fail.
+        # Set one by one after opening: given on opening, a property that the camera lacks makes it fail.
         capture = open_quietly(self.number, cv2.CAP_V4L2, [])
         if not capture.isOpened():
             capture.release()
@@ -74,11 +74,11 @@ class Camera(LiveCapture):
 
 
 def camera_error(number: int, sysroot: Path = Path("/")) -> SourceError:
-    """Why camera `number` cannot be opened, found out by looking at its device file.
+    """The error that explains why camera `number` cannot be opened, from its device file.
 
     Args:
         number: N of /dev/videoN.
-        sysroot: the folder that holds dev and proc.
+        sysroot: folder that contains dev and proc.
     """
     name = f"/dev/video{number}"
     device = sysroot / "dev" / f"video{number}"
@@ -95,7 +95,7 @@ def camera_error(number: int, sysroot: Path = Path("/")) -> SourceError:
         listed = ", ".join(f"/dev/{one}" for one in present[:12])
         return SourceError(
             f'Camera {number} cannot be opened: there is no "{name}".',
-            f"There are: {listed}. `v4l2-ctl --list-devices` says which is which.",
+            f"There are: {listed}. `v4l2-ctl --list-devices` shows which is which.",
         )
     code = _open_error(device)
     if code in (errno.EACCES, errno.EPERM):
@@ -112,7 +112,7 @@ def camera_error(number: int, sysroot: Path = Path("/")) -> SourceError:
     return SourceError(
         f'Camera {number} cannot be opened: "{name}" gives no pictures.',
         "Cameras have several devices, and only one gives pictures; decoders and the ISP have some too. "
-        "`v4l2-ctl --list-devices` says which is which.",
+        "`v4l2-ctl --list-devices` shows which is which.",
     )
 
 
@@ -126,7 +126,7 @@ def _open_error(device: Path) -> int:
 
 
 def _holders(device: str, proc: Path) -> list[str]:
-    """The programs that have a device open, as far as we may see: `ffmpeg (process 812)`."""
+    """Programs that have a device open, as far as this user may see: `ffmpeg (process 812)`."""
     found = []
     for process in sorted(proc.glob("[0-9]*")):
         if process.name == str(os.getpid()):

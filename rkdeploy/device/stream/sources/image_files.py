@@ -1,4 +1,4 @@
-"""Frames from image files: one, a folder, a glob, a list file."""
+"""Frames from image files: a single file, a folder, a glob, a list file."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class ImageFiles:
     """Image files in a fixed order, each one frame.
 
     Args:
-        text: what the user gave.
+        text: the user's text.
         paths: the files; read one by one, never all at once.
         on_unreadable: called with the error of an image that cannot be read, which is then left out (its index too).
             None raises it.
@@ -44,10 +44,10 @@ class ImageFiles:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Nothing stays open between images."""
+        """Nothing to close: no file stays open between images."""
 
     def stop(self) -> None:
-        """Files never keep anybody waiting."""
+        """Nothing to stop: files never block."""
 
     def _frames(self) -> Iterator[Frame]:
         for index, path in enumerate(self.paths):
@@ -62,7 +62,7 @@ class ImageFiles:
 
 
 def images_of_folder(folder: Path) -> tuple[Path, ...]:
-    """The image files directly in a folder, sorted by name.
+    """Image files directly in a folder, sorted by name.
 
     Raises:
         SourceError: when it cannot be listed or has none.
@@ -82,10 +82,10 @@ def images_of_folder(folder: Path) -> tuple[Path, ...]:
 
 
 def images_of_glob(pattern: str) -> tuple[Path, ...]:
-    """The image files that match a pattern (`**` for all folders below), sorted by posix path.
+    """Image files that match a pattern (`**` for all folders below), sorted by POSIX path.
 
     Raises:
-        SourceError: when none does.
+        SourceError: when none matches.
     """
     found = [Path(match) for match in glob.glob(pattern, recursive=True)]  # noqa: PTH207 - takes absolute patterns too
     paths = sorted((path for path in found if is_image_name(path.name) and not path.is_dir()), key=Path.as_posix)

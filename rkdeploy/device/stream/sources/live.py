@@ -1,4 +1,4 @@
-"""What cameras and network streams have in common: frames that don't wait, and a connection that can be lost."""
+"""Common parts of cameras and network streams: frames that cannot wait, and a connection that can be lost."""
 
 from __future__ import annotations
 
@@ -21,19 +21,19 @@ if TYPE_CHECKING:
 
 RECONNECT = Backoff(first_s=0.5, max_s=15.0)
 _RELEASE_PATIENCE_S = 1.0
-_PLAUSIBLE_FRAMES_PER_SECOND = 240.0  # some RTSP cameras state their clock, 90000
+_PLAUSIBLE_FRAMES_PER_SECOND = 240.0  # some RTSP cameras report their clock rate, 90000
 
 
 class LiveCapture:
-    """Frames of an OpenCV capture that is opened again, with growing pauses, for as long as it takes.
+    """Frames of an OpenCV capture that is opened again after a loss, with growing pauses, without a limit.
 
     Only the first opening may fail.  The frames must be taken as they come, from one thread; `Pipeline` does.
 
     Args:
-        text: how messages and frames name it, without passwords.
-        open_capture: opens it, or raises SourceError.
+        text: name for messages and frames, without passwords.
+        open_capture: opens the capture, or raises SourceError.
         backoff: pauses between attempts.
-        notify: told in one sentence when the source is lost, and when it is back.
+        notify: called with one sentence when the source is lost, and when it is back.
     """
 
     def __init__(
@@ -70,7 +70,7 @@ class LiveCapture:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.stop()
-        # Releasing a capture under a read that hangs would crash; such a one is left to the end of the process.
+        # Releasing a capture during a hanging read would crash; it stays open until the process ends.
         if self._reading.acquire(timeout=_RELEASE_PATIENCE_S):
             try:
                 self._release()
@@ -78,14 +78,14 @@ class LiveCapture:
                 self._reading.release()
 
     def stop(self) -> None:
-        """End the frames after the read that is under way, or at once while it is being reconnected."""
+        """End the frames after the current read, or at once while reconnecting."""
         self._stopped.set()
 
     def _opened(self, capture: cv2.VideoCapture) -> None:
-        """Look at a capture that was opened for the first time."""
+        """Inspect a capture that was opened for the first time."""
 
     def _ended(self, index: int) -> bool:
-        """Whether no frame `index` is the end of the source, not its loss."""
+        """True if a missing frame `index` is the end of the source, False if the source was lost."""
         del index
         return False
 
@@ -105,12 +105,12 @@ class LiveCapture:
                     return
                 if failures == 0:
                     lost_s = time.monotonic()
-                    self._notify(f"{self.text}: no more frames, connecting again.")
+                    self._notify(f"{self.text}: no more frames, reconnecting.")
                 failures += 1
                 self._reopen(failures)
                 continue
             if failures:
-                self._notify(f"{self.text}: frames again after {time.monotonic() - lost_s:.1f} s.")
+                self._notify(f"{self.text}: receiving frames again after {time.monotonic() - lost_s:.1f} s.")
                 failures = 0
             yield Frame(image, self.text, index, (time.monotonic() - started) * 1e3)
             index += 1
@@ -130,7 +130,7 @@ class LiveCapture:
         return np.asarray(image, np.uint8)
 
     def _reopen(self, failures: int) -> None:
-        """One more attempt; whether it worked shows in the next read."""
+        """Try to open the capture again; the next read shows whether it worked."""
         with self._reading:
             self._release()
         if self._stopped.wait(self._backoff.delay_s(failures)):
@@ -145,7 +145,7 @@ class LiveCapture:
 
 
 def open_quietly(target: str | int, api: int, properties: list[int]) -> cv2.VideoCapture:
-    """An OpenCV capture, open or not, without OpenCV's own lines on stderr."""
+    """Open an OpenCV capture without OpenCV's own messages on stderr; it may fail to open."""
     with opencv_log_silenced():
         try:
             return cv2.VideoCapture(target, api, properties)  # type: ignore[call-overload,no-any-return,unused-ignore]

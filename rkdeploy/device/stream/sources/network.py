@@ -23,17 +23,17 @@ READ_TIMEOUT_MS = 5000
 
 
 class NetworkStream(LiveCapture):
-    """A stream by its address; lost connections are made again.
+    """A stream by its address; lost connections are restored.
 
-    RTSP goes over TCP: over UDP, lost packets become grey smears that look like frames.  FFmpeg options of one's own
-    go into the environment variable OPENCV_FFMPEG_CAPTURE_OPTIONS, as OpenCV documents it (`key;value|key;value`).
-    The timeouts are OpenCV's, which hold for every protocol; FFmpeg's own option is named otherwise in each version.
+    RTSP uses TCP: over UDP, lost packets become gray smears that look like frames.  Other FFmpeg options can be set in
+    the environment variable OPENCV_FFMPEG_CAPTURE_OPTIONS, as OpenCV documents it (`key;value|key;value`).
+    The timeouts are OpenCV's, which hold for every protocol; FFmpeg's own option has a different name in each version.
 
-    An address of a video file (its length is known) is read like a file: `live` is False, its end is the end.
+    An address of a video file (its length is known) is read like a file: `live` is False, and its end is the end.
 
     Args:
-        url: with `user:password@` if the camera wants it; shown nowhere.
-        open_timeout_ms, read_timeout_ms: how long the camera may be silent.
+        url: with `user:password@` if the camera requires it; never shown.
+        open_timeout_ms, read_timeout_ms: limits of the camera's silence.
         backoff, notify: as for `LiveCapture`.
     """
 
@@ -63,7 +63,7 @@ class NetworkStream(LiveCapture):
                 f'Stream "{self.text}" cannot be opened within {self._open_timeout_ms / 1000:g} s.',
                 f"Likely causes: {f'{host} is not reachable' if host else 'no host in the address'}, the path is "
                 "another one (see the camera's manual), or user and password are missing or wrong "
-                "(rtsp://user:password@host/path). `ffprobe` with the same address says which.",
+                "(rtsp://user:password@host/path). `ffprobe` with the same address shows which.",
             )
         return capture
 

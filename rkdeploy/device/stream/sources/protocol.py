@@ -1,4 +1,4 @@
-"""What every source of frames offers."""
+"""Interface of the sources."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ if TYPE_CHECKING:
 
 
 class Source(Protocol):
-    """Frames, one after the other.  Opened and closed as a context manager; entering it gives the frames.
+    """Frames, one after the other.  A context manager; entering it returns the frames.
 
     Attributes:
-        text: what it was opened with.
-        frame_count: how many frames to expect, None where that cannot be known (a camera).  A video's is what its
-            header says.
+        text: the text that it was opened with.
+        frame_count: number of frames to expect; None if it cannot be known (a camera).  For a video, the count in its
+            header.
         frames_per_second: of a video or camera, None for images.
-        live: whether frames are lost when nobody takes them: a camera or stream, not a file.  Known once it is open.
+        live: True if frames are lost when they are not taken: a camera or stream, not a file.  Known once it is open.
     """
 
     text: str
@@ -33,7 +33,7 @@ class Source(Protocol):
         ...
 
     def __enter__(self) -> Iterator[Frame]:
-        """Open it.  The frames end with the source; reading one may raise SourceError."""
+        """Open the source.  The frames end with it; reading one may raise SourceError."""
         ...
 
     def __exit__(
@@ -41,5 +41,5 @@ class Source(Protocol):
     ) -> None: ...
 
     def stop(self) -> None:
-        """End waiting inside the source, from any thread: the frames end soon.  Closes nothing."""
+        """Stop waiting inside the source, from any thread: the frames end soon.  Closes nothing."""
         ...

@@ -29,8 +29,8 @@ FFMPEG_FATAL_ONLY = "8"
 class VideoFile:
     """A video file, frame by frame.
 
-    OpenCV says "no more frames" at the end and at damage alike.  They are told apart by the frame count in the header,
-    with room for headers that only estimate it (1 %, at least 2 frames).
+    OpenCV reports "no more frames" both at the end and at damage.  They are distinguished by the frame count in the
+    header, with a margin for headers that only estimate it (1 %, at least 2 frames).
 
     Raises on reading:
         SourceError: when decoding ends before the last frame, or a frame is above `MAX_PIXELS`.
@@ -46,7 +46,7 @@ class VideoFile:
         self._capture: cv2.VideoCapture | None = None
 
     def __enter__(self) -> Iterator[Frame]:
-        # FFmpeg reports every damaged block on stderr; what matters of it becomes one SourceError.
+        # FFmpeg reports every damaged block on stderr; here one SourceError replaces them.
         os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", FFMPEG_FATAL_ONLY)
         require_container(self.path)
         with path_for_opencv(self.path) as name, opencv_log_silenced():
@@ -75,7 +75,7 @@ class VideoFile:
         self._release()
 
     def stop(self) -> None:
-        """Files never keep anybody waiting."""
+        """Nothing to stop: files never block."""
 
     def _release(self) -> None:
         if self._capture is not None:

@@ -1,8 +1,9 @@
-"""What a video file is, by its first bytes: a container of pictures, or something that leads to other files.
+"""Check of a video file's first bytes: a container of pictures, or a text that refers to other files.
 
-FFmpeg opens playlists and descriptions of sessions (HLS, ffconcat, DASH, SDP) under any name, follows what they say,
-and shows another file's or machine's pictures as this one's.  So a file must begin as one of the containers below.
-FFmpeg looks for some of those texts further on too, up to the first zero byte of what it looks at; so does this.
+FFmpeg opens playlists and session descriptions (HLS, ffconcat, DASH, SDP) under any name, follows the references in
+them, and shows another file's or machine's pictures as this one's.  So a file must begin as one of the containers
+below.
+FFmpeg also searches for some of those texts further on, up to the first zero byte; so does this check.
 """
 
 from __future__ import annotations
@@ -12,14 +13,14 @@ from pathlib import Path
 
 from rkdeploy.errors import SourceError, shown
 
-_LOOKED_AT = 1 << 20  # what FFmpeg's probes see at most
+_LOOKED_AT = 1 << 20  # most that FFmpeg's probes read
 _BOXES = frozenset({b"ftyp", b"styp", b"moov", b"moof", b"mdat", b"free", b"skip", b"wide", b"pnot"})
 _MAGIC = (
     b"\x1aE\xdf\xa3",  # Matroska, WebM
     b"FLV\x01",
     b"0&\xb2u\x8ef\xcf\x11",  # ASF: .wmv
     b"OggS",
-    b"\xff\xd8\xff",  # JPEGs one after another
+    b"\xff\xd8\xff",  # concatenated JPEGs
     b"\x00\x00\x01",  # start codes: MPEG-1 and -2, H.264, H.265, MPEG-4 part 2
     b"\x00\x00\x00\x01",
 )
@@ -33,10 +34,10 @@ _LEADS_ELSEWHERE = re.compile(
 
 
 def require_container(path: Path) -> None:
-    """Check that a file begins as a container of pictures does.
+    """Check that a file begins like a container of pictures.
 
     Raises:
-        SourceError: when it cannot be read, is empty, leads to other files, or is no container that is known here.
+        SourceError: when it cannot be read, is empty, refers to other files, or is not a known container.
     """
     try:
         with path.open("rb") as file:
@@ -66,7 +67,7 @@ def _is_container(begin: bytes) -> bool:
 
 
 def _has_packets(begin: bytes, size: int) -> bool:
-    """Whether sync bytes stand `size` bytes apart, four in a row or as many as there are."""
+    """True if sync bytes stand `size` bytes apart, four in a row or as many as there are."""
     for first in range(min(_FIRST_SYNC_WITHIN, len(begin) - size)):
         if all(byte == _SYNC for byte in begin[first : first + 4 * size : size]):
             return True
