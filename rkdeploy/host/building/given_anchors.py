@@ -80,7 +80,7 @@ def _of_file(path: Path) -> str:
     try:
         text = read_text(path, _MAX_BYTES)
     except TextFileError as error:
-        raise RkdeployError(f'--anchors "{path}" {error.reason}.', error.cure or _FORM) from error
+        raise RkdeployError(f'--anchors "{path}" {error.reason}.', error.fix or _FORM) from error
     if path.suffix.lower() not in (".yaml", ".yml"):
         return text
     found = _YAML_ANCHORS.search(f"{text}\n")
