@@ -1,3 +1,77 @@
-"""rkdeploy: from a trained YOLO checkpoint to a verified model on a Rockchip NPU."""
+"""From a trained YOLO checkpoint to a verified model on a Rockchip NPU.
+
+    import rkdeploy
+
+    bundle = rkdeploy.build("best.pt", calib="images/", target="rk3588")     # on a host
+    with rkdeploy.load(bundle, conf=0.25) as model:                           # on a board, or on a PC
+        result = model("photo.jpg")
+        for box in result.boxes:
+            print(box.class_name, box.confidence, box.xyxy)
+        for result in model.stream("rtsp://10.0.0.7/cam1", "/dev/video0"):
+            print(result.source, result.counts())
+
+Coordinates are pixels of the image, x to the right and y down; images are (H, W, 3) uint8 BGR as OpenCV has them.
+Failures that a user can meet are `RkdeployError`s: `message` says what failed, `hint` what to do.
+"""
+
+from typing import TYPE_CHECKING
 
 __version__ = "0.2.0"
+
+if TYPE_CHECKING:
+    from rkdeploy.api.coco import to_coco
+    from rkdeploy.api.model import Model, load
+    from rkdeploy.api.result import Box, Boxes, ClassMap, ClassRanking, Keypoints, Masks, Result, RotatedBoxes
+    from rkdeploy.api.stream import Stream
+    from rkdeploy.contract.bundle import Bundle
+    from rkdeploy.errors import RkdeployError
+
+_HOMES = {
+    "Box": "rkdeploy.api.result",
+    "Boxes": "rkdeploy.api.result",
+    "Bundle": "rkdeploy.contract.bundle",
+    "ClassMap": "rkdeploy.api.result",
+    "ClassRanking": "rkdeploy.api.result",
+    "Keypoints": "rkdeploy.api.result",
+    "Masks": "rkdeploy.api.result",
+    "Model": "rkdeploy.api.model",
+    "Result": "rkdeploy.api.result",
+    "RkdeployError": "rkdeploy.errors",
+    "RotatedBoxes": "rkdeploy.api.result",
+    "Stream": "rkdeploy.api.stream",
+    "load": "rkdeploy.api.model",
+    "to_coco": "rkdeploy.api.coco",
+}
+
+__all__ = [
+    "Box",
+    "Boxes",
+    "Bundle",
+    "ClassMap",
+    "ClassRanking",
+    "Keypoints",
+    "Masks",
+    "Model",
+    "Result",
+    "RkdeployError",
+    "RotatedBoxes",
+    "Stream",
+    "__version__",
+    "load",
+    "to_coco",
+]
+
+if not TYPE_CHECKING:  # type checkers read the imports above
+
+    def __getattr__(name: str) -> object:
+        """Import a name when it is first used: a board that has no onnx imports none."""
+        home = _HOMES.get(name)
+        if home is None:
+            raise AttributeError(f"module 'rkdeploy' has no attribute {name!r}")
+        from importlib import import_module
+
+        value = globals()[name] = getattr(import_module(home), name)
+        return value
+
+    def __dir__() -> list[str]:
+        return sorted({*globals(), *_HOMES})

@@ -27,6 +27,7 @@ RESOLUTIONS: Final = {"lowest": "lowest-direct", "newest": "highest"}
 BASE: Final = (
     "tests/contract/test_bundle.py",
     "tests/images/test_image_file.py",
+    "tests/api/test_stream.py",
     "tests/images/test_preprocess.py",
     "tests/contract/test_custom_string.py",
     "tests/cli/test_console.py",
@@ -69,7 +70,9 @@ TESTS: Final[dict[str, tuple[str, ...]]] = {
         "tests/analysis/tune/test_study.py",
         "tests/analysis/tune/test_pareto.py",
     ),
+    "supervision": ("tests/api/test_styles.py",),
     EVERY_PART: (
+        "tests/api/test_styles.py",
         "tests/images/test_image_file.py",
         "tests/test_schema.py",
         "tests/board/test_librknnrt.py",

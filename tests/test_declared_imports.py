@@ -18,6 +18,8 @@ import rkdeploy
 PACKAGE = Path(rkdeploy.__file__).parent
 EXTRAS = {
     **dict.fromkeys(("host", "analysis/estimate", "analysis/explain", "analysis/inspection"), ("graph",)),
+    "api/result.py": ("supervision",),
+    "api/supervision_style.py": ("supervision",),
     "datasets": ("eval",),
     "evaluate": ("eval",),
     "analysis/page": ("report",),

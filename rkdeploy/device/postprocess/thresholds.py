@@ -96,11 +96,7 @@ class Thresholds:
                     )
                 overall = confidence
                 continue
-            # Two class ids may have the same name; the user means both.
-            class_ids = [class_id for class_id, known in enumerate(class_names) if known == name.strip()]
-            if not class_ids:
-                raise _unknown_class(name.strip(), class_names)
-            for class_id in class_ids:
+            for class_id in class_ids_of(name.strip(), class_names):
                 if class_id in per_class:
                     raise RkdeployError(f'The confidence threshold of class "{name.strip()}" is given twice.')
                 per_class[class_id] = confidence
@@ -110,6 +106,28 @@ class Thresholds:
             iou=iou,
             max_det=max_det,
         )
+
+
+def class_ids_of(named: str | int, class_names: Sequence[str]) -> list[int]:
+    """The ids of a class: several where the model carries one name on more than one id.
+
+    Args:
+        named: a name, or an id.
+        class_names: the contract's class names.
+
+    Raises:
+        RkdeployError: when the model has no such class.
+    """
+    if isinstance(named, str):
+        ids = [class_id for class_id, known in enumerate(class_names) if known == named]
+        if not ids:
+            raise _unknown_class(named, class_names)
+        return ids
+    if not 0 <= named < len(class_names):
+        raise RkdeployError(
+            f"Class {named} does not exist: the model has {len(class_names)} classes (0 to {len(class_names) - 1})."
+        )
+    return [named]
 
 
 def _require_fraction(what: str, value: float) -> None:

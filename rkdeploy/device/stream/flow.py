@@ -9,13 +9,13 @@ under one lock, so that the counts always add up:
 
 For files nothing is dropped: `put` waits for room, and `take` waits while too many tickets are not delivered yet.
 For live sources frames are dropped instead of delayed: the newest frame of a camera replaces the waiting one of the
-same camera, and a frame that the sinks have not taken yet is replaced by later ones.
+same camera, and a frame that the sinks have not taken yet is replaced by later ones of its camera.
 """
 
 from __future__ import annotations
 
 import threading
-from collections import deque
+from collections import Counter, deque
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -65,7 +65,7 @@ class FrameFlow:
         tickets: largest number of frames under way: in work, or waiting for an earlier one; for files also those that
             the sinks have not taken.
         waiting: largest number of frames that wait to be taken; for live sources, of each source (1 is best).
-        ready: largest number of frames of a live source that wait for the sinks.
+        ready: largest number of frames of each live source that wait for the sinks.
     """
 
     def __init__(self, *, live: bool, tickets: int, waiting: int, ready: int) -> None:
@@ -132,10 +132,8 @@ class FrameFlow:
                 self._next_ticket += 1
                 if result is not None:
                     self._ready.append(result)
-            room = 0 if self._discarding else self._max_ready if self._live else len(self._ready)
-            while len(self._ready) > room:
-                self._ready.popleft()
-                self._dropped_before_sinks += 1
+            if self._discarding or self._live:
+                self._drop_ready(0 if self._discarding else self._max_ready)
             if self._closed:
                 self._tell_all()
                 return
@@ -201,6 +199,16 @@ class FrameFlow:
             self._waiting.clear()
             self._ready.clear()
             self._tell_all()
+
+    def _drop_ready(self, kept: int) -> None:
+        """Keep the newest results of each source only."""
+        seen: Counter[int] = Counter()
+        for result in reversed(tuple(self._ready)):
+            origin = result.job.frame.origin
+            seen[origin] += 1
+            if seen[origin] > kept:
+                self._ready.remove(result)
+                self._dropped_before_sinks += 1
 
     def _under_way(self) -> int:
         return self._issued - self._next_ticket + (0 if self._live else len(self._ready))

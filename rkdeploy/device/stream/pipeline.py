@@ -12,9 +12,9 @@ Each frame under way has a slot, with its own letterbox and decoder, because tho
 
 from __future__ import annotations
 
-import sys
 import threading
 import time
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from functools import partial
 from queue import SimpleQueue
@@ -29,6 +29,7 @@ from rkdeploy.device.stream.flow import FrameFlow
 from rkdeploy.device.stream.statistics import PipelineStats, Recorder
 from rkdeploy.errors import BackendError, RkdeployError
 from rkdeploy.images.fit import Letterboxed, image_fit
+from rkdeploy.system.switch_interval import short_switch_interval
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -47,7 +48,6 @@ if TYPE_CHECKING:
     from rkdeploy.device.stream.sinks.protocol import Sink
     from rkdeploy.device.stream.sources.protocol import Source
 
-_SWITCH_INTERVAL_S = 0.0005
 _REBUILD = Backoff(first_s=0.1, max_s=5.0)
 
 
@@ -128,13 +128,13 @@ class Pipeline:
         self._failing = threading.Lock()
         self._error: BaseException | None = None
         self._started_s = self._ended_s = 0.0
-        self._switch_interval = sys.getswitchinterval()
+        self._interval = ExitStack()
 
     def __enter__(self) -> Self:
         self._contexts.__enter__()
-        # A worker that returns from the NPU needs the GIL for the next call; drawing in another thread holds
-        # it for 5 ms by default, a third of an inference.
-        sys.setswitchinterval(_SWITCH_INTERVAL_S)
+        # A worker that comes back from the NPU needs the GIL for the next call; drawing in another thread keeps it for
+        # 5 ms by default, a third of an inference.
+        self._interval.enter_context(short_switch_interval())
         self._started_s = time.perf_counter()
         bodies: list[tuple[str, Callable[[], None]]] = [
             ("capture", self._capture),
@@ -162,7 +162,7 @@ class Pipeline:
         deadline = time.monotonic() + self._options.join_s
         for thread in self._threads:
             thread.join(max(0.0, deadline - time.monotonic()))
-        sys.setswitchinterval(self._switch_interval)
+        self._interval.close()
         stuck = [thread.name for thread in self._threads if thread.is_alive()]
         if stuck:
             # Closing a context or a capture during a call would crash: it stays open until the process ends.

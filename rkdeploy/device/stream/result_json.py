@@ -47,7 +47,7 @@ def result_object(
     if detections.rotated is not None:
         corners = corners_of(detections.rotated).tolist()
         for one, rotated, points in zip(found, detections.rotated.tolist(), corners, strict=True):
-            one["rotated"] = {
+            one["obb"] = {
                 **{name: _rounded(value, 2) for name, value in zip(("cx", "cy", "w", "h"), rotated[:4], strict=True)},
                 "angle_rad": _rounded(rotated[4], 5),
                 "corners": [[_rounded(x, 2), _rounded(y, 2)] for x, y in points],
@@ -67,7 +67,7 @@ def _box(detections: Detections, i: int, class_names: Sequence[str]) -> dict[str
     class_id = int(detections.class_ids[i])
     return {
         "xyxy": [_rounded(value, 2) for value in detections.xyxy[i].tolist()],
-        "score": _rounded(float(detections.scores[i]), 5),
+        "confidence": _rounded(float(detections.scores[i]), 5),
         "class_id": class_id,
         "class_name": class_names[class_id],
     }
@@ -100,7 +100,7 @@ def _pixels_of(found: FoundClassMap, class_id: int) -> InstanceMask:
 
 def _ranking(ranking: Ranking, class_names: Sequence[str]) -> list[dict[str, Any]]:
     best = zip(ranking.class_ids[:RANKED].tolist(), ranking.scores[:RANKED].tolist(), strict=True)
-    return [{"class_id": i, "class_name": class_names[i], "score": _rounded(score, 5)} for i, score in best]
+    return [{"class_id": i, "class_name": class_names[i], "confidence": _rounded(score, 5)} for i, score in best]
 
 
 def _rounded(value: float, digits: int) -> float | None:

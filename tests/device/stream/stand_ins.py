@@ -51,7 +51,7 @@ class StandInRuntime:
     figures_from = "a stand-in"
     notes: tuple[str, ...] = ()
 
-    def __init__(self, before: Callable[[int], None] | None = None) -> None:
+    def __init__(self, before: Callable[[int], object] | None = None) -> None:
         self._before = before
         self._values = np.full((1, 5 + CLASSES, 2, 2), -20.0, np.float32)
         self._busy = threading.Lock()
@@ -118,7 +118,7 @@ class ListSink:
         before: called with the frame's index before it is taken; may wait or raise.
     """
 
-    def __init__(self, before: Callable[[int], None] | None = None) -> None:
+    def __init__(self, before: Callable[[int], object] | None = None) -> None:
         self._before = before
         self.indices: list[int] = []
         self.class_ids: list[list[int]] = []

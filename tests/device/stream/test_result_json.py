@@ -35,7 +35,7 @@ def first(found: Detections) -> dict[str, object]:
 def test_plain_detections_are_written_as_ever() -> None:
     """To the letter: programs compare these lines."""
     assert jsonl_line(FRAME, ONE, NAMES) == (
-        '{"source": "in/a.jpg", "frame": 3, "detections": [{"xyxy": [1.23, 2.0, 30.5, 40.0], "score": 0.9, '
+        '{"source": "in/a.jpg", "frame": 3, "detections": [{"xyxy": [1.23, 2.0, 30.5, 40.0], "confidence": 0.9, '
         '"class_id": 1, "class_name": "\\u87ba\\u6bcd"}]}'
     )
     assert jsonl_line(FRAME, Detections.empty(), NAMES) == '{"source": "in/a.jpg", "frame": 3, "detections": []}'
@@ -44,19 +44,19 @@ def test_plain_detections_are_written_as_ever() -> None:
 def test_keypoints() -> None:
     """x, y, visibility of each, behind what every detection has."""
     found = replace(ONE, keypoints=np.array([[[1.006, 2, 0.98765], [3, 4, 0.1]]], np.float32))
-    assert list(first(found)) == ["xyxy", "score", "class_id", "class_name", "keypoints"]
+    assert list(first(found)) == ["xyxy", "confidence", "class_id", "class_name", "keypoints"]
     assert first(found)["keypoints"] == [[1.01, 2.0, 0.988], [3.0, 4.0, 0.1]]
 
 
 def test_rotated_boxes() -> None:
     """Center, size and angle; corners clockwise on the screen from the one that is top left at angle 0."""
     found = replace(ONE, rotated=np.array([[10, 20, 8, 4, 0]], np.float32))
-    assert first(found)["rotated"] == {
+    assert first(found)["obb"] == {
         "cx": 10.0, "cy": 20.0, "w": 8.0, "h": 4.0, "angle_rad": 0.0,
         "corners": [[6.0, 18.0], [14.0, 18.0], [14.0, 22.0], [6.0, 22.0]],
     }  # fmt: skip
     quarter = replace(ONE, rotated=np.array([[10, 20, 8, 4, np.pi / 2]], np.float32))
-    rotated = first(quarter)["rotated"]
+    rotated = first(quarter)["obb"]
     assert isinstance(rotated, dict)
     assert rotated["angle_rad"] == 1.5708
     assert rotated["corners"] == [[12.0, 16.0], [12.0, 24.0], [8.0, 24.0], [8.0, 16.0]]
@@ -110,7 +110,7 @@ def test_a_ranking() -> None:
     rows = result["ranking"]
     assert isinstance(rows, list)
     assert len(rows) == 5
-    assert rows[0] == {"class_id": 1, "class_name": "螺母", "score": 0.5}
+    assert rows[0] == {"class_id": 1, "class_name": "螺母", "confidence": 0.5}
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
@@ -124,10 +124,10 @@ def test_what_is_no_number_is_null(value: float) -> None:
     )
     one = first(found)
     assert one["xyxy"] == [1.0, None, 3.0, 4.0]
-    assert one["score"] is None
+    assert one["confidence"] is None
     assert one["keypoints"] == [[None, 2.0, 1.0]]
-    assert isinstance(one["rotated"], dict)
-    assert (one["rotated"]["cx"], one["rotated"]["cy"], one["rotated"]["angle_rad"]) == (None, 2.0, None)
+    assert isinstance(one["obb"], dict)
+    assert (one["obb"]["cx"], one["obb"]["cy"], one["obb"]["angle_rad"]) == (None, 2.0, None)
 
 
 def test_fields_of_empty_results() -> None:

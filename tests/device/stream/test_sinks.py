@@ -48,8 +48,8 @@ def test_jsonl_lines_are_exactly_the_documented_objects(tmp_path: Path) -> None:
             "source": "in/a.jpg",
             "frame": 0,
             "detections": [
-                {"xyxy": [1.23, 2.0, 30.5, 40.0], "score": 0.9, "class_id": 0, "class_name": "bolt"},
-                {"xyxy": [5.0, 6.0, 7.0, 8.0], "score": 0.25, "class_id": 1, "class_name": "螺母"},
+                {"xyxy": [1.23, 2.0, 30.5, 40.0], "confidence": 0.9, "class_id": 0, "class_name": "bolt"},
+                {"xyxy": [5.0, 6.0, 7.0, 8.0], "confidence": 0.25, "class_id": 1, "class_name": "螺母"},
             ],
         },
         {"source": "in/b.jpg", "frame": 1, "detections": []},

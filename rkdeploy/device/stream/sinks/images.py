@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from types import TracebackType
 
+    import numpy as np
+    from numpy.typing import NDArray
     from typing_extensions import Self  # for type checkers only; typing has it from Python 3.11 on
 
     from rkdeploy.device.postprocess.detections import Detections
@@ -67,15 +69,7 @@ class ImagesSink:
             )
         target = self._folder / self._free_name(source)
         drawn = draw_detections(frame.image, detections, self._class_names)
-        options = [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY] if target.suffix.lower() in {".jpg", ".jpeg"} else []
-        try:
-            done, encoded = cv2.imencode(target.suffix.lower(), drawn, options)
-        except cv2.error as error:
-            reason = " ".join(str(error.err).split())
-            raise RkdeployError(f'"{target}" cannot be encoded: {reason}.') from error
-        if not done:
-            raise RkdeployError(f'"{target}" cannot be encoded by OpenCV {cv2.__version__}.')
-        write_atomically(target, encoded.tobytes(), clear=False)
+        write_image(target, drawn)
 
     def _free_name(self, source: Path) -> str:
         suffix = source.suffix if source.suffix.lower() in _WRITTEN_AS_THEY_CAME else ".png"
@@ -86,3 +80,25 @@ class ImagesSink:
             name = f"{stem}_{number}{suffix}"
         self._taken.add(name.casefold())
         return name
+
+
+def write_image(target: Path, image: NDArray[np.uint8]) -> None:
+    """Write an image in the format that the name's ending says; an existing file is replaced when the new one is whole.
+
+    Args:
+        target: `.jpg`, `.png` or another ending that OpenCV writes.
+        image: (H, W, 3) uint8 BGR.
+
+    Raises:
+        RkdeployError: when OpenCV does not write that format, or the file cannot be written.
+    """
+    suffix = target.suffix.lower()
+    options = [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY] if suffix in {".jpg", ".jpeg"} else []
+    try:
+        done, encoded = cv2.imencode(suffix, image, options)
+    except cv2.error as error:
+        reason = " ".join(str(error.err).split())
+        raise RkdeployError(f'"{target}" cannot be encoded: {reason}.') from error
+    if not done:
+        raise RkdeployError(f'"{target}" cannot be encoded by OpenCV {cv2.__version__}.')
+    write_atomically(target, encoded.tobytes(), clear=False)

@@ -1,7 +1,7 @@
 r"""Detections as JSON lines: one object per frame.
 
     {"source": "a.jpg", "frame": 0, "detections": [
-        {"xyxy": [x1, y1, x2, y2], "score": 0.9, "class_id": 0, "class_name": "bolt"}]}
+        {"xyxy": [x1, y1, x2, y2], "confidence": 0.9, "class_id": 0, "class_name": "bolt"}]}
 
 `xyxy` is in source pixels with 2 decimals, `score` has 5; a frame without objects has an empty list.  Further results
 are added by `result_json`.  The text is ASCII (other characters as `\uXXXX`), so that it survives every terminal

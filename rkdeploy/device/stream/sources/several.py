@@ -8,7 +8,6 @@ from dataclasses import replace
 from queue import SimpleQueue
 from typing import TYPE_CHECKING
 
-from rkdeploy.device.stream.sources.live import LiveCapture
 from rkdeploy.errors import SourceError
 
 if TYPE_CHECKING:
@@ -32,7 +31,7 @@ def combined(sources: Sequence[Source]) -> Source:
     """
     if len(sources) == 1:
         return sources[0]
-    live = [isinstance(one, LiveCapture) for one in sources]
+    live = [one.live for one in sources]
     if all(live):
         return LiveSources(sources)
     if any(live):

@@ -1,0 +1,112 @@
+"""Results of a source, as the pipeline gives them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Iterator, Sequence
+from dataclasses import dataclass
+from types import TracebackType
+from typing import TYPE_CHECKING
+
+from typing_extensions import Self
+
+from rkdeploy.api.result import Result
+from rkdeploy.device.stream.pipeline import Pipeline, PipelineOptions
+from rkdeploy.device.stream.sinks.handover import HandoverSink
+
+if TYPE_CHECKING:
+    from rkdeploy.contract.spec import ModelSpec
+    from rkdeploy.device.postprocess.thresholds import Thresholds
+    from rkdeploy.device.runtime.protocol import Runtime
+    from rkdeploy.device.stream.sources.protocol import Source
+    from rkdeploy.device.stream.statistics import PipelineStats
+
+_TICK_S = 0.05
+
+
+class Stream(Iterator[Result]):
+    """An iterator of results.  Made by `Model.stream`.
+
+    It reads, runs and decodes ahead in threads of its own while the loop's body works.  Leaving the loop, `close`, or
+    the end of a `with` block ends them.  One thread iterates; `stats` may be asked for from any.
+
+    Args:
+        source: what is read, not entered.
+        open_contexts: makes the contexts, not entered.
+        spec: the model's contract.
+        thresholds: which detections are kept.
+        max_frames: end after this many frames; None reads to the end.
+    """
+
+    def __init__(
+        self,
+        source: Source,
+        open_contexts: Callable[[], Sequence[Runtime]],
+        spec: ModelSpec,
+        thresholds: Thresholds,
+        max_frames: int | None = None,
+    ) -> None:
+        self._started = _Started()
+        options = PipelineOptions(max_frames=max_frames)
+        # A function of its own, without `self`: the generator ends as soon as nobody holds the stream.
+        self._results = _results(source, open_contexts, spec, thresholds, options, self._started)
+
+    def __iter__(self) -> Self:
+        return self
+
+    def __next__(self) -> Result:
+        """The next result.
+
+        Raises:
+            StopIteration: after the last one.
+            SourceError: when the source cannot be opened or read.
+            BackendError: when no context can be opened, or all of them fail again and again.
+        """
+        return next(self._results)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    @property
+    def stats(self) -> PipelineStats | None:
+        """Counts, rate and latencies up to now, frames that were dropped among them; None before the first result."""
+        pipeline = self._started.pipeline
+        return None if pipeline is None else pipeline.stats()
+
+    def close(self) -> None:
+        """End the threads, and close the source and the contexts."""
+        self._results.close()
+
+
+@dataclass(slots=True)
+class _Started:
+    """The pipeline of a stream, once it runs."""
+
+    pipeline: Pipeline | None = None
+
+
+def _results(
+    source: Source,
+    open_contexts: Callable[[], Sequence[Runtime]],
+    spec: ModelSpec,
+    thresholds: Thresholds,
+    options: PipelineOptions,
+    started: _Started,
+) -> Generator[Result, None, None]:
+    names = spec.class_names
+    handover = HandoverSink()
+    with source as frames:
+        pipeline = Pipeline(source, frames, open_contexts(), spec, thresholds, [handover], options=options)
+        started.pipeline = pipeline
+        # The handover is left first: that releases the pipeline's thread, which the pipeline then waits for.
+        with pipeline, handover:
+            while (taken := handover.take(_TICK_S)) is not None or not pipeline.wait(0):
+                if taken is None:
+                    continue
+                frame, detections = taken
+                time_s = None if frame.timestamp_ms is None else frame.timestamp_ms / 1e3
+                yield Result(frame.image, names, detections, frame.source, frame.index, time_s)

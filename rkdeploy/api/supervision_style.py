@@ -1,0 +1,80 @@
+"""Results in the classes of the package supervision."""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from rkdeploy.errors import RkdeployError
+
+if TYPE_CHECKING:
+    import supervision as sv
+
+    from rkdeploy.api.result import Result
+
+
+def supervision_detections(result: Result) -> sv.Detections:
+    """The objects of a result.
+
+    Returns:
+        Detections with xyxy (N, 4) float32, confidence (N,), class_id (N,) int, mask (N, H, W) bool where the model has
+        masks, and in `data` the `class_name` (N,) and for oriented boxes `xyxyxyxy` (N, 4, 2).
+
+    Raises:
+        RkdeployError: when supervision is not installed.
+    """
+    package = _supervision()
+    boxes, masks, obb = result.boxes, result.masks, result.obb
+    data: dict[str, Any] = {package.config.CLASS_NAME_DATA_FIELD: np.array(boxes.class_name, dtype=np.str_)}
+    if obb is not None:
+        data[package.config.ORIENTED_BOX_COORDINATES] = obb.corners
+    detections: sv.Detections = package.Detections(
+        xyxy=boxes.xyxy.copy(),
+        confidence=boxes.confidence.copy(),
+        class_id=boxes.class_id.astype(int),
+        mask=None if masks is None else masks.stacked(),
+        data=data,
+    )
+    return detections
+
+
+def supervision_keypoints(result: Result) -> sv.KeyPoints:
+    """The keypoints of a result.
+
+    Returns:
+        Keypoints with xy (N, K, 2) float32, their confidence (N, K), and class_id (N,) int.
+
+    Raises:
+        RkdeployError: when supervision is not installed, or the model has no keypoints.
+    """
+    package = _supervision()
+    points = result.keypoints
+    if points is None:
+        raise RkdeployError("The model has no keypoints.", "Use to_supervision() for its boxes.")
+    boxes = result.boxes
+    names = {package.config.CLASS_NAME_DATA_FIELD: np.array(boxes.class_name, dtype=np.str_)}
+    keypoints: sv.KeyPoints = package.KeyPoints(
+        xy=points.xy.copy(), class_id=boxes.class_id.astype(int), data=names, **_confidences(package, result)
+    )
+    return keypoints
+
+
+def _confidences(package: Any, result: Result) -> dict[str, Any]:
+    """The confidences under the names that the installed version has for them."""
+    points = result.keypoints
+    assert points is not None, "asked for results with keypoints only"
+    known = getattr(package.KeyPoints, "__dataclass_fields__", {})
+    name = "keypoint_confidence" if "keypoint_confidence" in known else "confidence"
+    return {name: points.confidence.copy()}
+
+
+def _supervision() -> Any:
+    try:
+        importlib.import_module("supervision.config")
+        return importlib.import_module("supervision")
+    except ImportError as error:
+        raise RkdeployError(
+            f"supervision cannot be imported: {error}.", "Install it: pip install supervision"
+        ) from error

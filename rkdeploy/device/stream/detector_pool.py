@@ -1,0 +1,98 @@
+"""Single images from any thread, each on whichever context of the model is free."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from typing import TYPE_CHECKING
+
+from rkdeploy.device.stream.detector import Detector
+from rkdeploy.errors import BackendError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from rkdeploy.contract.spec import ModelSpec
+    from rkdeploy.device.postprocess.detections import Detections
+    from rkdeploy.device.postprocess.thresholds import Thresholds
+    from rkdeploy.device.runtime.protocol import Runtime
+
+
+class DetectorPool:
+    """A detector per context, lent to one call at a time.
+
+    A context is opened when a call first needs it: a program with one thread opens one.  A context that failed is
+    closed, and opened again for a later call.
+
+    Args:
+        runtimes: one per context, not entered.
+        spec: the contract of the model that they run.
+        thresholds: which detections are kept.
+
+    Raises:
+        RkdeployError: for an inconsistent contract, or a threshold of an unknown class.
+    """
+
+    def __init__(self, runtimes: Sequence[Runtime], spec: ModelSpec, thresholds: Thresholds) -> None:
+        self._runtimes = tuple(runtimes)
+        self._detectors = tuple(Detector(runtime, spec, thresholds) for runtime in runtimes)
+        self._changed = threading.Condition()
+        self._idle = list(range(len(self._detectors)))[::-1]  # the last is lent first, and was used last
+        self._open: set[int] = set()
+        self._closed = False
+
+    def __len__(self) -> int:
+        return len(self._detectors)
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What the runtimes report to the user, each once."""
+        return tuple(dict.fromkeys(note for runtime in self._runtimes for note in runtime.notes))
+
+    def __call__(self, image: NDArray[np.uint8]) -> Detections:
+        """Detect in one image; waits while every context is in use.
+
+        Args:
+            image: (H, W, 3) uint8 BGR.
+
+        Raises:
+            BackendError: when the context cannot be opened or failed, or the pool is closed.
+        """
+        with self._lent() as position:
+            if position not in self._open:
+                self._runtimes[position].__enter__()
+                self._open.add(position)
+            try:
+                return self._detectors[position](image)
+            except BackendError as error:
+                self._open.discard(position)
+                with contextlib.suppress(Exception):  # it failed: the first failure is the one to report
+                    self._runtimes[position].__exit__(type(error), error, error.__traceback__)
+                raise
+
+    def close(self) -> None:
+        """Wait for the calls in progress and close all contexts; later calls are refused.  Again: no effect."""
+        with self._changed:
+            self._closed = True
+            self._changed.wait_for(lambda: len(self._idle) == len(self._detectors))
+            opened, self._open = sorted(self._open), set()
+        with contextlib.ExitStack() as stack:
+            for position in opened:
+                stack.push(self._runtimes[position].__exit__)
+
+    @contextlib.contextmanager
+    def _lent(self) -> Iterator[int]:
+        with self._changed:
+            self._changed.wait_for(lambda: self._idle or self._closed)
+            if self._closed:
+                raise BackendError("The model is closed.", "Load it again, or call it inside its `with` block.")
+            position = self._idle.pop()
+        try:
+            yield position
+        finally:
+            with self._changed:
+                self._idle.append(position)
+                self._changed.notify_all()
