@@ -1,7 +1,7 @@
-"""What a user is told when something cannot be done.
+"""Error messages for users.
 
 Every failure that a user can cause or meet is an `RkdeployError`: one message that says what failed (expected and got)
-and, where there is one, a hint that says what to do.  The command line prints it without a traceback and exits with 1.
+and, if there is one, a hint that says what to do.  The command line prints it without a traceback and exits with 1.
 """
 
 from __future__ import annotations
@@ -75,16 +75,17 @@ class PushError(RkdeployError):
 
 
 def shown(value: object, width: int = 60) -> str:
-    """A value out of somebody's file as a message shows it: at most `width` characters, printable, on one line.
+    """A value from an untrusted file for a message: at most `width` characters, printable, on one line.
 
-    Not `repr`: that takes exponential time where containers share their parts, and fails on integers of 4,300 digits.
+    Not `repr`, which takes exponential time for containers that share their parts, and fails on integers of 4,300
+    digits.
     """
     text = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in _BRIEF.repr(value))
     return text if len(text) <= width else f"{text[: width - 3]}..."
 
 
 class _Brief(reprlib.Repr):
-    """Two levels, a few items each, whatever subclass of a container it is."""
+    """Representation of containers: two levels, a few items each, for any subclass."""
 
     def __init__(self) -> None:
         super().__init__()

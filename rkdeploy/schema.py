@@ -1,7 +1,7 @@
-"""JSON Schemas of the documents that others read, generated from their types: `python -m rkdeploy.schema docs`.
+"""JSON Schemas of the documents for other programs, generated from their types: `python -m rkdeploy.schema docs`.
 
-Types and defaults are msgspec's; every description comes from our docstrings, so that a schema is the same whatever
-version of msgspec writes it.
+Types and defaults are msgspec's; every description comes from our docstrings, so that a schema does not depend on the
+version of msgspec.
 """
 
 from __future__ import annotations
@@ -28,12 +28,12 @@ def contract_schema() -> str:
 
 
 def report_schema() -> str:
-    """The schema of what `rkdeploy report --json` prints."""
+    """The schema of `rkdeploy report --json`."""
     return _schema("rkdeploy report", Report)
 
 
 def diff_schema() -> str:
-    """The schema of what `rkdeploy report diff --format json` writes."""
+    """The schema of `rkdeploy report diff --json`."""
     return _schema("rkdeploy report diff", Comparison)
 
 
@@ -82,9 +82,9 @@ def _described(definition: dict[str, Any], kind: type[Any]) -> dict[str, Any]:
 
 
 def documentation(kind: type[Any]) -> tuple[str, dict[str, str]]:
-    """A class's docstring as its text and its fields: name -> text, each on one line a paragraph.
+    """A class's docstring as its text and its fields: name -> text, each with one line per paragraph.
 
-    `height, width: in pixels.` speaks of both.
+    `height, width: in pixels.` applies to both.
 
     Raises:
         ValueError: when an entry of its `Attributes:` is not `name: text`.
@@ -92,7 +92,7 @@ def documentation(kind: type[Any]) -> tuple[str, dict[str, str]]:
     text, _, section = inspect.cleandoc(kind.__doc__ or "").partition("\nAttributes:\n")
     entries: list[str] = []
     for line in section.splitlines():
-        if line.startswith("     "):  # deeper than a name stands: the entry before goes on
+        if line.startswith("     "):  # indented deeper than a name: the previous entry continues
             entries[-1] += f" {line.strip()}"
         elif line.strip():
             entries.append(line.strip())

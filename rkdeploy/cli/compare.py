@@ -77,7 +77,7 @@ def compare_command(
             rich_help_panel=ACCURACY,
         ),
     ] = 0.9,
-    proof_count: Annotated[int, typer.Option(help="Held-back images to compare on.", rich_help_panel=ACCURACY)] = 24,
+    proof_count: Annotated[int, typer.Option(help="Held-out images to compare on.", rich_help_panel=ACCURACY)] = 24,
     data: Annotated[
         Path | None,
         typer.Option(

@@ -51,7 +51,7 @@ def explain_command(
     check_target(output)
     found = chosen_bundle(bundle, installed=False)
     # As a build proves itself: on images of the set that calibration would not take.
-    images = find_calibration(data, Path.cwd(), 1, 0).held_back(count).images
+    images = find_calibration(data, Path.cwd(), 1, 0).held_out(count).images
     with err.status("Explaining") as status:
         explanation = explain(
             found,

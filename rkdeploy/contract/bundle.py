@@ -252,7 +252,7 @@ def _decode(path: Path, kind: type[_Decoded]) -> _Decoded:
     except OSError as error:
         raise BundleError(f'Cannot read "{path}": {error.strerror}.', _REBUILD) from error
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise BundleError(f'"{path}" is not what a bundle holds there: {error}.', _REBUILD) from error
+        raise BundleError(f'"{path}" is not a valid bundle file: {error}.', _REBUILD) from error
 
 
 def _possible(spec: ModelSpec) -> dict[str, bool]:

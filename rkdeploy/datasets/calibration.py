@@ -1,8 +1,8 @@
-"""The calibration set: which images INT8 quantization measures its ranges on, and which prove the result.
+"""The calibration set: images on which INT8 quantization measures its ranges, and held-out images for the proof.
 
-The choice is seeded and the same on every machine: each image's rank is the SHA-256 of the seed and its relative posix
-path, so neither the order of a file system nor a Python version plays a part, and an image that is added or removed
-leaves the rest of the choice as it was.
+The choice is seeded and the same on every machine: each image's rank is the SHA-256 of the seed and its relative POSIX
+path, so it depends neither on the order of a file system nor on the Python version, and adding or removing an image
+leaves the rest of the choice unchanged.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 DEFAULT_FOLDER = "calib_data"
-_FORMS = "Give a folder of images, a text file with one image path a line, or a YOLO data.yaml."
+_FORMS = "Give a folder of images, a text file with one image path per line, or a YOLO data.yaml."
 _WAY_OUT = (
     "INT8 needs 20 or more images like those the model will see.  "
     f"Give a folder, a list file or a data.yaml with --calib, or put images into ./{DEFAULT_FOLDER}."
@@ -46,10 +46,10 @@ class CalibrationImage:
     """One image of the set.
 
     Attributes:
-        path: posix path relative to the set's root (the folder, the list's folder, or the data.yaml's root).
+        path: POSIX path relative to the set's root (the folder, the list's folder, or the data.yaml's root).
         sha256: of the file's bytes, in hex.
         width, height: in pixels, as decoded (EXIF orientation applied).
-        file: where it is on this machine.  Not part of its identity.
+        file: path on this machine.  Not part of its identity.
     """
 
     path: str
@@ -59,7 +59,7 @@ class CalibrationImage:
     file: Path = field(repr=False, compare=False)
 
     def read(self) -> NDArray[np.uint8]:
-        """The picture, (H, W, 3) uint8 BGR.
+        """The decoded image, (H, W, 3) uint8 BGR.
 
         Raises:
             CalibrationError: when the file changed since it was chosen.
@@ -74,13 +74,13 @@ class CalibrationImage:
 
 
 @dataclass(frozen=True, slots=True)
-class HeldBack:
-    """Images that calibration never saw, for proving the INT8 model.
+class HeldOut:
+    """Images that calibration never saw, for the proof of the INT8 model.
 
     Attributes:
-        source: where they come from, as a user reads it.
-        images: sorted by path; fewer than asked for, or none, when the set is small.
-        note: what the user should know about them (too few, none, unreadable ones); empty when all is well.
+        source: their origin, for users.
+        images: sorted by path; fewer than requested, or none, when the set is small.
+        note: a remark for the user (too few, none, unreadable ones); empty if there is nothing to report.
     """
 
     source: str
@@ -93,11 +93,11 @@ class CalibrationSet:
     """The chosen images.
 
     Attributes:
-        source: where they come from, as a user reads it.
+        source: their origin, for users.
         seed: of the choice.
         images: sorted by path.
-        warnings: what the user should know about the set, one sentence or two each.
-        faults: what makes it worthless; a gate on accuracy refuses it.
+        warnings: remarks on the set for the user, one or two sentences each.
+        faults: reasons why the set is worthless; a gate on accuracy refuses it.
     """
 
     source: str
@@ -109,11 +109,11 @@ class CalibrationSet:
     _pixel_hashes: frozenset[str] = field(repr=False, compare=False)
     faults: tuple[str, ...] = ()
 
-    def held_back(self, n: int) -> HeldBack:
+    def held_out(self, n: int) -> HeldOut:
         """Up to `n` images that were not used for calibration, neither as a file nor as the same pixels.
 
-        From the data.yaml's val split where there is one beside the split used for calibration, else from the rest of
-        the same images.  Chosen by the same seed.
+        From the data.yaml's val split if there is one other than the split used for calibration, else from the rest of
+        the same images.  Chosen with the same seed.
         """
         notes: list[str] = []
         for candidates in (self._validation, self._unused):
@@ -125,18 +125,18 @@ class CalibrationSet:
             if reading.images or n < 1:
                 if len(reading.images) < n:
                     notes.append(
-                        f"Only {len(reading.images)} of the {n} images asked for are left outside the calibration set."
+                        f"Only {len(reading.images)} of the {n} requested images are left outside the calibration set."
                     )
-                return HeldBack(candidates.source, reading.images, " ".join(notes))
+                return HeldOut(candidates.source, reading.images, " ".join(notes))
         notes.append(
             "No image is left outside the calibration set, so INT8 cannot be proven on images that it has not seen. "
             "Add images, name a val split in the data.yaml, or lower the number of calibration images."
         )
-        return HeldBack(self.source, (), " ".join(notes))
+        return HeldOut(self.source, (), " ".join(notes))
 
 
 class Letterboxed(Protocol):
-    """What a letterbox gives back: `rkdeploy.images.fit.Letterbox`'s result, as far as it is used here."""
+    """The part of `rkdeploy.images.fit.Letterbox`'s result that is used here."""
 
     @property
     def image(self) -> NDArray[np.uint8]:
@@ -148,15 +148,16 @@ def find_calibration(option: Path | None, cwd: Path, count: int, seed: int) -> C
     """Find the calibration images and choose `count` of them.
 
     Args:
-        option: a folder (with all below it, or what its data.yaml says), a text list of image paths, or a data.yaml.
-            Of a data.yaml the train split is used, else val.  None looks for `calib_data` in `cwd`.
-        cwd: what a relative option is relative to.
-        count: how many images at most.
+        option: a folder (with all below it, or the splits of its data.yaml), a text list of image paths, or a
+            data.yaml.
+            From a data.yaml the train split is used, else val.  None looks for `calib_data` in `cwd`.
+        cwd: folder that a relative option is relative to.
+        count: largest number of images.
         seed: of the choice.
 
     Raises:
-        CalibrationError: when nothing is found or it is unusable.  There is no default: quantization on random data
-            gives a model that looks built and detects nothing.
+        CalibrationError: when nothing usable is found.  There is no default: quantization on random data
+            gives a model that looks valid and detects nothing.
     """
     if count < 1:
         raise CalibrationError(f"The number of calibration images is {count}, expected 1 or more.")
@@ -190,17 +191,17 @@ def find_calibration(option: Path | None, cwd: Path, count: int, seed: int) -> C
 
 
 def load_letterboxed(
-    images: CalibrationSet | HeldBack,
+    images: CalibrationSet | HeldOut,
     letterbox: Callable[[NDArray[np.uint8]], Letterboxed],
     layout: Literal["nhwc", "nchw"] = "nhwc",
 ) -> Iterator[NDArray[np.uint8]]:
-    """The images as the network gets them, one at a time, in the order of `images.images`.
+    """The images as network inputs, one at a time, in the order of `images.images`.
 
     Args:
-        images: a calibration set or its held-back images.
-        letterbox: brings (H, W, 3) uint8 BGR to the network's input, `rkdeploy.images.fit.Letterbox(spec.input)`.
-        layout: `nhwc` gives (1, height, width, 3); `nchw` gives (1, 3, height, width), which is what the vendor's
-            toolkit wants of `.npy` calibration files.
+        images: a calibration set or its held-out images.
+        letterbox: converts (H, W, 3) uint8 BGR to the network's input, `rkdeploy.images.fit.Letterbox(spec.input)`.
+        layout: `nhwc` gives (1, height, width, 3); `nchw` gives (1, 3, height, width), the layout of `.npy` calibration
+            files for the vendor's toolkit.
 
     Yields:
         uint8, contiguous, in memory of its own.
@@ -225,7 +226,7 @@ class _Candidates:
 
 @dataclass(frozen=True, slots=True)
 class _Reading:
-    """What came of reading candidates."""
+    """Result of reading candidates."""
 
     images: tuple[CalibrationImage, ...]
     thumbnails: NDArray[np.float32]  # (len(images), side * side)
@@ -237,7 +238,7 @@ class _Reading:
 
 
 def _candidates(option: Path | None, cwd: Path) -> tuple[_Candidates, _Candidates | None, list[str]]:
-    """Where to choose from, the val split to hold back from if there is one, and warnings."""
+    """Candidates for calibration, the val split for held-out images if there is one, and warnings."""
     given = option is not None
     path = Path(os.path.normpath(cwd / (option.expanduser() if option is not None else DEFAULT_FOLDER)))
     shown = readable_name(f'"{option}"') if given else f'"./{DEFAULT_FOLDER}"'
@@ -266,7 +267,7 @@ def _candidates(option: Path | None, cwd: Path) -> tuple[_Candidates, _Candidate
 
 
 def _from_data_yaml(data: DataYaml, shown: str) -> tuple[_Candidates, _Candidates | None, list[str]]:
-    """`shown` is the quoted path with its closing quote left off."""
+    """Candidates from a data.yaml; `shown` is the quoted path without its closing quote."""
     if data.train is None and data.val is None:
         raise CalibrationError(f'{shown}" names no "train" and no "val" split.', "Add the folder of images as train.")
     chosen = [
@@ -294,9 +295,9 @@ def _read(candidates: _Candidates, seed: int, count: int, exclude: frozenset[str
     """Read candidates in the order of their rank until `count` different images are found.
 
     Args:
-        candidates: what to choose from.
+        candidates: files to choose from.
         seed: of the choice.
-        count: how many images to find.
+        count: number of images to find.
         exclude: pixel hashes that count as seen.
     """
     ranked = _ranked(candidates, seed)
@@ -347,5 +348,5 @@ def _ranked(candidates: _Candidates, seed: int) -> Sequence[tuple[str, Path]]:
 
 
 def _reason(error: SourceError, name: str, file: Path) -> str:
-    """The error's message without the name, which stands before it already."""
+    """The error's message without the name, which already precedes it."""
     return error.message.removeprefix(f'Image "{name}" ').removeprefix(f'Image "{file}" ').removesuffix(".")

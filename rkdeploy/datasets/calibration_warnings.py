@@ -1,4 +1,4 @@
-"""What can be wrong with a calibration set that is readable: too small, all alike, flat, of very mixed sizes."""
+"""Warnings about a readable calibration set: too small, all alike, flat, of very mixed sizes."""
 
 from __future__ import annotations
 
@@ -15,35 +15,35 @@ if TYPE_CHECKING:
 FEW_IMAGES = 20
 THUMBNAIL_SIDE = 32
 FLAT_STD = 2.0
-"""Grey levels of standard deviation in the thumbnail below which a picture counts as one flat color."""
+"""Standard deviation in gray levels of the thumbnail below which a picture counts as one flat color."""
 BLACK_LEVEL = 16.0
-"""Mean grey level below which a flat picture counts as black."""
+"""Mean gray level below which a flat picture counts as black."""
 REPEATED = 3
-"""From so many copies for every different picture on, a set counts as a few pictures repeated."""
+"""Number of copies per different picture from which a set counts as a few pictures repeated."""
 NEAR_DUPLICATE = 0.98
 """Thumbnail correlation above which two pictures of about the same brightness count as near-duplicates."""
 ALIKE = 0.9
 """Median thumbnail correlation of all pairs above which the whole set counts as one scene."""
 BRIGHTNESS_STEP = 8.0
 SIZE_RATIO = 6.0
-_COMPARED_AT_MOST = 1000  # pairs grow with the square
+_COMPARED_AT_MOST = 1000  # the number of pairs grows quadratically
 _NAMED_AT_MOST = 5
 
 
 def named(names: Sequence[str]) -> str:
-    """Up to five of the names, then how many more there are."""
+    """Up to five of the names, then the number of further ones."""
     more = len(names) - _NAMED_AT_MOST
     return ", ".join(names[:_NAMED_AT_MOST]) + (f", and {more} more" if more > 0 else "")
 
 
 def thumbnail(image: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """A small grey version for comparing: (H, W, 3) uint8 BGR -> (THUMBNAIL_SIDE ** 2,) float32, levels 0..255."""
+    """A small gray version for comparing: (H, W, 3) uint8 BGR -> (THUMBNAIL_SIDE ** 2,) float32, levels 0..255."""
     small = cv2.resize(image, (THUMBNAIL_SIDE, THUMBNAIL_SIDE), interpolation=cv2.INTER_AREA)
     return cv2.cvtColor(small, cv2.COLOR_BGR2GRAY).astype(np.float32).reshape(-1)
 
 
 def content_warnings(sizes: Sequence[tuple[str, int, int]], thumbnails: NDArray[np.float32]) -> list[str]:
-    """What a user should know about the set, one text each.
+    """Warnings about the set, one text each.
 
     Args:
         sizes: (path, width, height) of every image.
@@ -75,7 +75,7 @@ def content_warnings(sizes: Sequence[tuple[str, int, int]], thumbnails: NDArray[
 
 
 def content_faults(thumbnails: NDArray[np.float32], duplicates: int) -> list[str]:
-    """What makes a set worthless, whatever a build on it measures; one text each.
+    """Faults that make a set worthless, whatever a build on it measures; one text each.
 
     Args:
         thumbnails: (n, THUMBNAIL_SIDE ** 2) float32 of the different images.

@@ -1,4 +1,4 @@
-"""Labels out of a COCO file (`instances_val2017.json`, `person_keypoints_val2017.json`, an exporter's)."""
+"""Labels from a COCO file (`instances_val2017.json`, `person_keypoints_val2017.json`, an exporter's)."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ class CocoLabels:
 def read_coco(file: Path, spec: ModelSpec, images: Path | None = None) -> LabeledSet:
     """Read a COCO file for a model.
 
-    Categories are the model's classes by name.  Annotations of others are left out, and the set says so.
+    Categories are matched to the model's classes by name.  Annotations of others are left out, with a note.
 
     Args:
         file: the JSON.
@@ -90,8 +90,8 @@ def read_coco(file: Path, spec: ModelSpec, images: Path | None = None) -> Labele
         images: folder that `file_name` is relative to; None looks in the usual places around the file.
 
     Raises:
-        DataError: when it cannot be read, is no such file, names none of the model's classes, or its images are not
-            there.
+        DataError: when it cannot be read, is not a COCO file, has none of the model's classes, or its images are
+            missing.
     """
     content = _decode(file)
     ids_of_names = {name.strip().casefold(): i for i, name in reversed(list(enumerate(spec.class_names)))}
@@ -116,7 +116,7 @@ def read_coco(file: Path, spec: ModelSpec, images: Path | None = None) -> Labele
     if not of_images:
         raise DataError(
             f'"{file}" has no object of the model\'s classes on its {len(names)} images; there is nothing to measure.',
-            "Give a file with annotations: those of a test set are often kept back.",
+            "Give a file with annotations: those of a test set are often not published.",
         )
     notes = []
     if foreign:
@@ -150,13 +150,13 @@ def _decode(file: Path) -> _File:
 
 
 def _parsed(data: bytes, file: Path) -> _File:
-    """The content; a file of gigabytes is decoded as the bytes that it is where it has no byte order mark."""
+    """The parsed content; a file of gigabytes is decoded as bytes, without a copy, if it has no byte order mark."""
     try:
         return msgspec.json.decode(decode_text(data, file.name) if has_mark(data) else data, type=_File)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        decode_text(data, file.name)  # raises where the encoding is the cause
+        decode_text(data, file.name)  # raises an error if the encoding is the cause
         raise DataError(
-            f'"{file}" is no COCO file: {shown(str(error), 200)}.',
+            f'"{file}" is not a COCO file: {shown(str(error), 200)}.',
             'Expected an object with "images", "annotations" and "categories".',
         ) from error
 
@@ -174,13 +174,17 @@ def _image_folder(file: Path, images: Iterable[_Image], given: Path | None) -> P
     if found is None:
         looked = ", ".join(f'"{place}"' for place in places)
         raise DataError(
-            f'The images of "{file}" are not there: no "{first}" in {looked}.', "Name their folder with --images."
+            f'The images of "{file}" are missing: no "{first}" in {looked}.', "Name their folder with --images."
         )
     return found
 
 
 def _require_usable(annotation: _Annotation, spec: ModelSpec, file: Path) -> None:
-    """Refuse what would break the evaluation in its middle."""
+    """Reject an annotation that would make the evaluation fail later.
+
+    Raises:
+        DataError: for such an annotation.
+    """
     where = f'"{file}", image {annotation.image_id}'
     if not all(np.isfinite(annotation.bbox)) or (annotation.area is not None and not np.isfinite(annotation.area)):
         raise DataError(f"{where}: a box or area is not finite.")

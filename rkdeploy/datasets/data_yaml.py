@@ -1,4 +1,4 @@
-"""Which image files a data set has: a folder, a list file, or a YOLO `data.yaml`."""
+"""Image files of a data set: a folder, a list file, or a YOLO `data.yaml`."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ class Split:
 
     Attributes:
         name: `train`, `val` or `test`.
-        entries: what the file says, as written.
-        files: every image, sorted by its posix path relative to the data set's root; empty when nothing is there.
-        missing: the entries that are not on this machine, as they were looked for.
+        entries: as written in the file.
+        files: all images, sorted by their POSIX path relative to the data set's root; empty if none exist.
+        missing: entries that are not on this machine, as the paths that were tried.
     """
 
     name: str
@@ -45,11 +45,11 @@ class DataYaml:
     Attributes:
         path: the file.
         root: the folder that its splits are relative to.
-        train, val: the splits, None where the file does not name one.
+        train, val: the splits, None if the file does not name one.
         class_names: `names`, in the order of class ids; empty when the file has none.
         test: a third split.
-        keypoint_shape: `kpt_shape`, points an object and numbers a point; None where the file has none.
-        labels: `labels`, the folder that stands beside `images`.  A key of our own; training takes `labels` always.
+        keypoint_shape: `kpt_shape`, keypoints per object and numbers per keypoint; None if the file has none.
+        labels: `labels`, the folder next to `images`.  An extension of ours; training always takes `labels`.
     """
 
     path: Path
@@ -62,17 +62,17 @@ class DataYaml:
     labels: str = "labels"
 
     def split(self, name: str) -> Split | None:
-        """The split of a name; None where the file has none such."""
+        """The split of a name; None if the file does not have it."""
         return {"train": self.train, "val": self.val, "test": self.test}.get(name)
 
 
 def relative_posix(path: Path, root: Path) -> str:
-    """`path` relative to `root` with forward slashes, as text; the two need not lie inside each other."""
+    """`path` relative to `root` with forward slashes, as text; neither needs to contain the other."""
     return readable_name(Path(os.path.relpath(path, root)).as_posix())
 
 
 def images_in_folder(folder: Path) -> tuple[Path, ...]:
-    """All image files below a folder, sorted by relative posix path.
+    """All image files below a folder, sorted by relative POSIX path.
 
     Links are followed (data sets are often linked together), each real folder once.  Hidden files and folders are
     left out.
@@ -98,17 +98,18 @@ def images_in_folder(folder: Path) -> tuple[Path, ...]:
 
 
 def images_in_list(list_file: Path) -> tuple[Path, ...]:
-    """The paths in a text file (`paths_in_list`), sorted by posix path relative to the list's folder, doubles once.
+    """The paths in a text file (`paths_in_list`), sorted by POSIX path relative to the list's folder, without
+    duplicates.
 
     Raises:
-        CalibrationError: when the list cannot be read, is no text, or names nothing.
+        CalibrationError: when the list cannot be read, is not a text file, or names nothing.
     """
     try:
         paths = set(paths_in_list(list_file))
     except SourceError as error:
         raise CalibrationError(
             error.message,
-            error.hint or "Give a folder of images, a text file with one path a line, or a data.yaml.",
+            error.hint or "Give a folder of images, a text file with one path per line, or a data.yaml.",
         ) from error
     return tuple(sorted(paths, key=lambda path: relative_posix(path, list_file.parent)))
 
@@ -119,12 +120,13 @@ def read_data_yaml(path: Path, cwd: Path) -> DataYaml:
     Encodings as in `rkdeploy.system.text_file`, paths as in `rkdeploy.system.written_path`.
 
     A split is a folder, a list file, or a list of those, relative to `path`, which is relative to the yaml's folder or,
-    when nothing is there, to `cwd` (as the training code has it); a `path` on a drive of a Windows machine is taken for
-    the yaml's folder.  As in Ultralytics, a split written `../images/train`
-    that does not exist is also looked for as `images/train`, which is where Roboflow's archives have it.
+    if it does not exist there, to `cwd` (as in the training code); a `path` on a Windows drive is replaced by the
+    yaml's
+    folder.  As in Ultralytics, a split `../images/train` that does not exist is also looked for as `images/train`, the
+    place in Roboflow's archives.
 
     Raises:
-        CalibrationError: when the file cannot be read, is no YAML mapping, or a value has the wrong type.
+        CalibrationError: when the file cannot be read, is not a YAML mapping, or a value has the wrong type.
     """
     content = _load_yaml(path)
     root = _root(content.get("path"), path, cwd)
@@ -149,14 +151,14 @@ def _load_yaml(path: Path) -> dict[Any, Any]:
         ) from error
     try:
         text = read_text(path, _MAX_YAML_BYTES)
-        if _MERGE_KEY.search(text):  # ten lines of merges can make billions of entries
-            raise CalibrationError(f'"{path}" merges mappings ("<<"), which no data.yaml needs.')
+        if _MERGE_KEY.search(text):  # ten lines of merges can produce billions of entries
+            raise CalibrationError(f'"{path}" merges mappings ("<<"), which a data.yaml does not need.')
         content = yaml.safe_load(text)
     except TextFileError as error:
         raise CalibrationError(f'"{path}" {error.reason}.', error.fix) from error
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise CalibrationError(
-            f'"{path}" is no valid YAML: {" ".join(str(error).split())[:300]}.',
+            f'"{path}" is not valid YAML: {" ".join(str(error).split())[:300]}.',
             _ESCAPES if "escape" in str(error) else "",
         ) from error
     if not isinstance(content, dict):
@@ -174,12 +176,16 @@ def _root(value: object, path: Path, cwd: Path) -> Path:
     _require_unescaped(value, "path", path)
     home = str(Path(value).expanduser()) if value.startswith("~") else value
     candidates = [find_written(home, base) for base in (path.parent, cwd)]
-    absent = path.parent if is_of_windows(value) else candidates[0]  # of a Windows machine: the set was copied here
+    absent = path.parent if is_of_windows(value) else candidates[0]  # a Windows path: the set was copied here
     return next((folder for folder in candidates if folder.is_dir()), absent)
 
 
 def _require_unescaped(entry: str, name: str, path: Path) -> None:
-    """Refuse a path whose backslashes YAML took for escapes."""
+    """Reject a path whose backslashes YAML took for escapes.
+
+    Raises:
+        CalibrationError: for such a path.
+    """
     if escaped_backslash(entry):
         raise CalibrationError(f'"{name}" in "{path}" is {shown(entry)}, which holds a control character.', _ESCAPES)
 

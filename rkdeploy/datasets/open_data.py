@@ -1,4 +1,4 @@
-"""From what a user names to labeled images: a data.yaml, a COCO file, or a folder with a folder for each class."""
+"""Labeled images from a user's path: a data.yaml, a COCO file, or a folder with one folder per class."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ if TYPE_CHECKING:
     from rkdeploy.contract.spec import ModelSpec
     from rkdeploy.datasets.data_yaml import DataYaml
 
-_FORMS = "Give a YOLO data.yaml, a COCO file (.json), or for a classifier a folder with a folder for each class."
-_NAMED = 3  # how many files a note names
+_FORMS = "Give a YOLO data.yaml, a COCO file (.json), or for a classifier a folder with one folder per class."
+_NAMED = 3  # files named in a note
 MASK_SUFFIX = ".png"
 
 
@@ -42,15 +42,15 @@ def open_data(
     images: Path | None = None,
     limit: int | None = None,
 ) -> LabeledSet:
-    """Find and read the labels of a data set; its pictures are not read yet.
+    """Find and read the labels of a data set; its images are not read yet.
 
     Args:
         data: a data.yaml, a COCO file or, for a classifier, a folder.
         spec: the contract of the model that is evaluated.
         split: of a data.yaml.
-        labels: folder of the label files beside `images`; None takes what the data.yaml says, else `labels`.
+        labels: folder of the label files next to `images`; None takes the data.yaml's, else `labels`.
         images: folder of the images of a COCO file; None looks around it.
-        limit: most images, chosen by a hash of their names, the same on every machine.
+        limit: largest number of images, chosen by a hash of their names, the same on every machine.
 
     Raises:
         DataError: when there is nothing usable.
@@ -59,7 +59,7 @@ def open_data(
         raise DataError(f'"{data}" does not exist.', _FORMS)
     try:
         found = _open(data, spec, split, labels, images)
-    except CalibrationError as error:  # the reader of data.yaml files serves calibration first
+    except CalibrationError as error:  # the reader of data.yaml files raises calibration errors
         raise DataError(error.message, error.hint) from error
     if not found.images:
         raise DataError(f"The {found.source} has no image whose labels can be used.", _FORMS)
@@ -116,10 +116,10 @@ def _from_yaml(yaml: DataYaml, files: Sequence[Path], spec: ModelSpec, labels: s
         reason = f' ("{next(iter(bad))}" {next(iter(bad.values()))})' if bad else ""
         raise DataError(
             f'No image of the {source} has labels{reason}: looked for files such as "{label_file(files[0], labels)}".',
-            "Labels lie beside the images, with the folder `images` replaced; name another with --data-labels.",
+            "Labels are next to the images, with the folder `images` replaced; --data-labels names another folder.",
         )
     if not labeled and finds_objects(spec):
-        notes.append(f"The {source} has no labeled objects: class maps are evaluated only.")
+        notes.append(f"The {source} has no labeled objects: only class maps are evaluated.")
     if bad:
         named = "; ".join(f'"{file}" {why}' for file, why in list(bad.items())[:_NAMED])
         notes.append(f"{len(bad)} label files are unusable, and their images left out, as in training: {named}.")
@@ -144,7 +144,7 @@ def _form(yaml: DataYaml, spec: ModelSpec) -> LabelForm:
 def _read_all(
     files: Sequence[Path], root: Path, folder: str, form: LabelForm
 ) -> tuple[dict[str, ShareLabels], dict[Path, str]]:
-    """The labels of the images by name, and why some are unusable, by label file."""
+    """Labels of the images by name, and the reasons why some are unusable, by label file."""
     read: dict[str, ShareLabels] = {}
     bad: dict[Path, str] = {}
     for file in files:
@@ -157,7 +157,7 @@ def _read_all(
 
 
 def _mask_files(files: Sequence[Path], spec: ModelSpec, notes: list[str]) -> list[tuple[Path, ...]]:
-    """The map files of every image; empty where the data has none."""
+    """Map files of every image; empty if the data has none."""
     if not spec.class_maps:
         return []
     folders = ["masks"] if len(spec.class_maps) == 1 else [f"masks_{found.output}" for found in spec.class_maps]
@@ -177,12 +177,12 @@ def _class_folders(files: Sequence[Path], root: Path, spec: ModelSpec, source: s
     ids = {name: i for i, name in reversed(list(enumerate(spec.class_names)))}
     notes: list[str] = []
     if not any(folder in ids for folder in folders) and len(folders) == len(spec.class_names):
-        ids = {folder: i for i, folder in enumerate(folders)}  # as torchvision's ImageFolder numbered them in training
-        notes.append("The folders are not called like the model's classes: they were taken in alphabetical order.")
+        ids = {folder: i for i, folder in enumerate(folders)}  # in the order of torchvision's ImageFolder in training
+        notes.append("The folders do not have the names of the model's classes: they were taken in alphabetical order.")
     foreign = [folder for folder in folders if folder not in ids]
     if foreign or not folders:
         raise DataError(
-            f"{len(foreign)} folders of the {source} are no class of the model: {shown(', '.join(foreign))}; "
+            f"{len(foreign)} folders of the {source} are not classes of the model: {shown(', '.join(foreign))}; "
             f"expected {shown(', '.join(spec.class_names))}."
             if foreign
             else f"The {source} holds no image.",

@@ -1,4 +1,4 @@
-"""What labeled images say: the objects, the class or the class maps that a model should find."""
+"""Ground truth of labeled images: objects, classes or class maps that a model should find."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from rkdeploy.errors import RkdeployError
 _OBJECT_ROLES: Final = frozenset((*get_args(AnchorRole), *get_args(PointRole)))
 
 Polygons = list[list[float]]
-"""An object's outline: x, y, x, y, ... in source pixels, a list for each part."""
+"""An object's outline: x, y, x, y, ... in source pixels, one list per part."""
 
 
 class DataError(RkdeployError):
@@ -37,11 +37,11 @@ class Truth:
     Attributes:
         xyxy: (G, 4) float64, x1, y1, x2, y2.
         class_ids: (G,) int64, of the model's classes.
-        areas: (G,) float64 square pixels: what object keypoint similarity measures distances by.
+        areas: (G,) float64 square pixels: the scale of object keypoint similarity.
         crowd: (G,) bool: regions in which detections are neither right nor wrong.
-        keypoints: (G, K, 3) float64, x, y and visibility (0 is not labeled); None where the data has none.
+        keypoints: (G, K, 3) float64, x, y and visibility (0 is not labeled); None if the data has none.
         rotated: (G, 5) float32, center x, y, width, height, angle in radians; None for upright boxes.
-        outlines: one an object; None where the data has none.
+        outlines: one per object; None if the data has none.
     """
 
     xyxy: NDArray[np.float64]
@@ -61,8 +61,8 @@ class DataImage:
     """One image to evaluate on.
 
     Attributes:
-        name: posix path relative to the data set's root.
-        file: where it is.
+        name: POSIX path relative to the data set's root.
+        file: path on this machine.
         class_id: of the whole image, for classifiers; else None.
         maps: the file of each class map, in the order of `ModelSpec.class_maps`.
     """
@@ -77,7 +77,7 @@ class ObjectLabels(Protocol):
     """The labeled objects of a data set."""
 
     def of(self, name: str, source_hw: tuple[int, int]) -> Truth:
-        """Those of one image.
+        """The labeled objects of one image.
 
         Args:
             name: of the image.
@@ -91,11 +91,11 @@ class LabeledSet:
     """Labeled images.
 
     Attributes:
-        source: where they come from, as a user reads it.
+        source: their origin, for users.
         images: sorted by name.
-        objects: their labeled objects; None for classifiers, and models that give class maps only.
-        from_coco: whether it is a COCO file, whose figures are usually given as COCO computes them.
-        notes: what the user should know: images left out, classes that do not fit.
+        objects: their labeled objects; None for classifiers, and for models that only give class maps.
+        from_coco: True for a COCO file, whose figures are usually given as COCO computes them.
+        notes: remarks for the user: images left out, classes that do not fit.
     """
 
     source: str
@@ -106,5 +106,5 @@ class LabeledSet:
 
 
 def finds_objects(spec: ModelSpec) -> bool:
-    """Whether a model gives objects, and not only class maps or a class of the whole image."""
+    """True if a model gives objects, not only class maps or a class of the whole image."""
     return any(output.role in _OBJECT_ROLES for output in spec.outputs)

@@ -1,10 +1,10 @@
-"""Labels as YOLO's training reads them: a text file an image, a line an object, everything as shares of the image.
+"""Labels in YOLO's training format: one text file per image, one line per object, all as fractions of the image size.
 
     class x y w h                        a box: center and size
     class x1 y1 x2 y2 x3 y3 ...          an outline; four corners for a rotated box
     class x y w h px1 py1 [v1] px2 ...   a box and its keypoints
 
-The file of `images/val/a.jpg` is `labels/val/a.txt`; an image without one shows no object.  What is refused follows
+The file of `images/val/a.jpg` is `labels/val/a.txt`; an image without one shows no object.  Files are rejected as in
 YOLOv5's `verify_image_label` (utils/dataloaders.py, v7.0): such an image is left out of training and validation alike.
 """
 
@@ -26,24 +26,24 @@ if TYPE_CHECKING:
     from rkdeploy.contract.spec import Task
 
 AREA_OF_BOX = 0.53
-"""Share of its box that an object covers, where no mask says: ultralytics' pose validator (8.4)."""
+"""Fraction of its box that an object covers, if there is no mask: ultralytics' pose validator (8.4)."""
 _MAX_LABEL_BYTES = 16 << 20
 _TOLERANCE = 0.01
 
 
 class BadLabelsError(Exception):
-    """Why a label file is unusable, as the second half of a sentence."""
+    """The reason why a label file is unusable, as the second half of a sentence."""
 
 
 @dataclass(frozen=True, slots=True)
 class LabelForm:
-    """How the lines are read.
+    """Format of the lines.
 
     Attributes:
-        task: what the labels are for.
+        task: task of the labels.
         class_count: classes that the model has.
-        keypoints: points an object; 0 for none.
-        dimensions: numbers a keypoint, 2 or 3.
+        keypoints: keypoints per object; 0 for none.
+        dimensions: numbers per keypoint, 2 or 3.
     """
 
     task: Task
@@ -54,12 +54,12 @@ class LabelForm:
 
 @dataclass(frozen=True, slots=True)
 class ShareLabels:
-    """The objects of one image as shares of its width and height.
+    """The objects of one image as fractions of its width and height.
 
     Attributes:
         class_ids: (G,).
-        xywh: (G, 4), center and size; of an outline the box around it.
-        outlines: (P, 2) x, y each; empty where the lines are boxes.
+        xywh: (G, 4), center and size; for an outline the box around it.
+        outlines: (P, 2) x, y each; empty if the lines are boxes.
         keypoints: (G, K, 3); None without.
     """
 
@@ -82,15 +82,15 @@ class YoloLabels:
 
 
 def label_file(image: Path, folder: str = "labels") -> Path:
-    """Where the labels of an image are: the last folder called `images` is replaced, the ending becomes `.txt`.
+    """Path of an image's label file: the last folder called `images` is replaced, the suffix becomes `.txt`.
 
-    Without such a folder they lie beside the image, as in upstream's `img2label_paths`.
+    Without such a folder it is next to the image, as in upstream's `img2label_paths`.
     """
     return beside_images(image, folder, ".txt")
 
 
 def beside_images(image: Path, folder: str, suffix: str) -> Path:
-    """The file that belongs to an image, in a folder that stands where `images` does."""
+    """The file that belongs to an image, in a folder in the place of `images`."""
     parts = PurePath(image).parts
     place = next((i for i in range(len(parts) - 2, -1, -1) if parts[i] == "images"), None)
     moved = image if place is None else Path(*parts[:place], folder, *parts[place + 1 :])
@@ -100,7 +100,7 @@ def beside_images(image: Path, folder: str, suffix: str) -> Path:
 def read_labels(file: Path, form: LabelForm) -> ShareLabels:
     """Read the labels of one image; a missing or empty file has none.
 
-    Lines that are equal count once.
+    Equal lines count once.
 
     Raises:
         BadLabelsError: when a line does not fit.
@@ -121,7 +121,7 @@ def parse_labels(text: str, form: LabelForm) -> ShareLabels:
     Raises:
         BadLabelsError: when a line does not fit.
     """
-    rows: dict[tuple[float, ...], None] = {}  # equal lines once, in their order
+    rows: dict[tuple[float, ...], None] = {}  # without duplicate lines, in their order
     for number, line in enumerate(text.splitlines(), 1):
         if line.strip():
             rows[_numbers(line, number, form)] = None
@@ -143,7 +143,7 @@ def parse_labels(text: str, form: LabelForm) -> ShareLabels:
 
 
 def in_pixels(labels: ShareLabels, source_hw: tuple[int, int], task: Task) -> Truth:
-    """Shares of an image of `source_hw` (height, width) as pixels."""
+    """Convert fractions of an image of `source_hw` (height, width) to pixels."""
     height, width = source_hw
     xywh = labels.xywh * (width, height, width, height)
     xyxy = np.concatenate((xywh[:, :2] - xywh[:, 2:] / 2, xywh[:, :2] + xywh[:, 2:] / 2), axis=1)
@@ -162,10 +162,13 @@ def in_pixels(labels: ShareLabels, source_hw: tuple[int, int], task: Task) -> Tr
 
 
 def require_classes(names: tuple[str, ...], model_names: tuple[str, ...], where: str) -> tuple[str, ...]:
-    """Notes on a data set's class names beside the model's.
+    """Compare a data set's class names with the model's.
+
+    Returns:
+        Notes on differences.
 
     Raises:
-        DataError: when they differ in number: then the labels' ids mean other classes.
+        DataError: when their numbers differ: then the labels' ids mean other classes.
     """
     if not names or names == model_names:
         return ()
@@ -181,7 +184,7 @@ def require_classes(names: tuple[str, ...], model_names: tuple[str, ...], where:
 
 
 def _numbers(line: str, number: int, form: LabelForm) -> tuple[float, ...]:
-    """One line: the class id and the shares, checked."""
+    """The class id and the fractions of one line, checked."""
     try:
         row = tuple(float(word) for word in line.split())
     except ValueError:
@@ -196,7 +199,7 @@ def _numbers(line: str, number: int, form: LabelForm) -> tuple[float, ...]:
         raise BadLabelsError(f"line {number}: {len(row)} numbers, expected {kind}")
     class_id = row[0]
     if class_id != int(class_id) if np.isfinite(class_id) else True:
-        raise BadLabelsError(f"line {number}: class {class_id} is no whole number")
+        raise BadLabelsError(f"line {number}: class {class_id} is not a whole number")
     if not 0 <= class_id < form.class_count:
         raise BadLabelsError(f"line {number}: class {class_id:.0f}, expected 0 to {form.class_count - 1}")
     if form.keypoints:
@@ -205,7 +208,7 @@ def _numbers(line: str, number: int, form: LabelForm) -> tuple[float, ...]:
     else:
         inside = _inside(np.array(row[1:]))
     if not inside:
-        raise BadLabelsError(f"line {number}: a coordinate is not a share of the image from 0 to 1")
+        raise BadLabelsError(f"line {number}: a coordinate is not a fraction of the image from 0 to 1")
     return row
 
 
@@ -214,7 +217,7 @@ def _inside(shares: NDArray[np.float64]) -> bool:
 
 
 def _outline(row: NDArray[np.float64]) -> NDArray[np.float64]:
-    """The corners of a line; a box among outlines is its own outline."""
+    """The corners of a line; for a box its own corners."""
     if len(row) != 4:
         return row.reshape(-1, 2)
     x, y, w, h = row

@@ -1,4 +1,4 @@
-"""Whether a bundle is whole, and can be loaded on this machine."""
+"""Check that a bundle is complete, and can be loaded on this machine."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class BundleFacts:
-    """A bundle as far as it can be read.
+    """A bundle, as far as it can be read.
 
     Attributes:
         folder: as the user named it.
-        error: why the bundle, its contract or its model cannot be read; None when all can.
-        text: what it holds, in a few words.
-        model: what the `.rknn` says of itself.
+        error: reason why the bundle, its contract or its model cannot be read; None when all can.
+        text: its content, in a few words.
+        model: header and trailer of the `.rknn`.
     """
 
     folder: str
@@ -36,7 +36,7 @@ class BundleFacts:
 
 
 def read_bundle_facts(folder: Path) -> BundleFacts:
-    """Read a bundle, with every hash, and try whether this rkdeploy can decode it."""
+    """Read a bundle, check every hash, and try whether this rkdeploy can decode it."""
     try:
         bundle = read_bundle(folder)
         decoder_for(bundle.spec)
@@ -45,17 +45,17 @@ def read_bundle_facts(folder: Path) -> BundleFacts:
         return BundleFacts(str(folder), error)
     spec, toolkit = bundle.spec, model.toolkit_version or "of an unknown version"
     text = (
-        f"{folder.resolve().name}: whole, every hash holds; {spec.family}, {spec.input.width}x{spec.input.height}, "
+        f"{folder.resolve().name}: complete, all hashes match; {spec.family}, {spec.input.width}x{spec.input.height}, "
         f"{len(spec.class_names)} classes, {bundle.model.target} {bundle.model.dtype}, rknn-toolkit2 {toolkit}"
     )
     return BundleFacts(str(folder), None, text, model)
 
 
 def check_bundle(facts: BundleFacts, system: System) -> tuple[Finding, ...]:
-    """Findings about a bundle on a machine.  Pure."""
+    """Findings about a bundle on a machine.  A pure function."""
     if facts.error is not None or facts.model is None:
         error = facts.error or BundleError("It cannot be read.")
-        return (Finding("bundle", "problem", error.message, "a whole bundle that this rkdeploy reads", error.hint),)
+        return (Finding("bundle", "problem", error.message, "a complete bundle that this rkdeploy reads", error.hint),)
     model, runtime = facts.model, system.library.version
     findings = [Finding("bundle", "ok", facts.text)]
     said = version_findings(model, runtime=runtime, driver=None, soc=system.board.soc)
@@ -75,7 +75,7 @@ def check_bundle(facts: BundleFacts, system: System) -> tuple[Finding, ...]:
     elif runtime is None:
         findings.append(
             Finding(
-                "bundle here", "warning", f"{facts_text}; whether it loads cannot be told without librknnrt's version"
+                "bundle here", "warning", f"{facts_text}; whether it loads is not known without librknnrt's version"
             )
         )
     else:

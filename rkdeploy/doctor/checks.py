@@ -1,4 +1,4 @@
-"""What is judged of a machine.  Pure: a `System` in, findings out, in the order in which one would look."""
+"""Checks of a machine.  Pure functions: a `System` in, findings out, in the order in which one would look."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ _SHOWN_CAMERAS: Final = 6
 
 
 def check_system(system: System) -> tuple[Finding, ...]:
-    """Every finding about a machine; those about an NPU only where there is to be one."""
+    """Every finding about a machine; those about an NPU only on a board."""
     found = [*check_python(system), *check_packages(system), *check_work(system)]
     found += [*check_decode(system), *check_toolkit(system)]
     found += _soc(system)
@@ -50,7 +50,7 @@ def check_system(system: System) -> tuple[Finding, ...]:
 
 
 def may_use(node: Node, user: User) -> bool:
-    """Whether a user may read and write a device node, by its permission bits."""
+    """True if a user may read and write a device node, by its permission bits."""
     if user.uid == 0:
         return True
     if user.uid == node.uid:
@@ -74,7 +74,7 @@ def _soc(system: System) -> list[Finding]:
                 "In a container: docker run -v /proc/device-tree:/proc/device-tree:ro ..." if system.in_docker else "",
             )
         ]
-    return [Finding("machine", "ok", f"{system.machine} PC ({named}); no NPU, so none is checked")]
+    return [Finding("machine", "ok", f"{system.machine} PC ({named}); no NPU to check")]
 
 
 def _driver(system: System) -> list[Finding]:
@@ -87,7 +87,7 @@ def _driver(system: System) -> list[Finding]:
             ]  # fmt: skip
         return [
             Finding(
-                "driver", "warning", "no file names the version of an NPU driver", "the rknpu driver, 0.8.8 or later",
+                "driver", "warning", "no file contains an NPU driver's version", "the rknpu driver, 0.8.8 or later",
                 "sudo dmesg | grep -i rknpu",
             )
         ]  # fmt: skip
@@ -150,8 +150,8 @@ def _library(system: System) -> list[Finding]:
         ]
     found = []
     if library.version is None:
-        expected = "a runtime that says which one it is"
-        found.append(Finding("librknnrt", "warning", f"{where} names no version", expected, _RUNTIME))
+        expected = "a runtime with a version"
+        found.append(Finding("librknnrt", "warning", f"{where} contains no version", expected, _RUNTIME))
     else:
         found.append(Finding("librknnrt", "ok", f"{library.version}, {where}"))
     if library.by_variable and system.is_board:
@@ -165,7 +165,7 @@ def _lite(system: System) -> list[Finding]:
     installed = system.packages.get("rknn-toolkit-lite2")
     if installed is None:
         newer = "; it ends with Python 3.12" if system.python[:2] > NEWEST_PYTHON else ""
-        text = f"not installed{newer}; the backend librknnrt does without it"
+        text = f"not installed{newer}; the backend librknnrt does not need it"
         return [Finding("rknn-toolkit-lite2", "note", text)]
     lite, runtime = parse_version(installed), parse_version(system.library.version)
     if lite is not None and runtime is not None and lite > runtime:
@@ -223,7 +223,7 @@ def _docker(system: System) -> list[Finding]:
 
 def _cameras(system: System) -> list[Finding]:
     if not system.cameras:
-        return [Finding("cameras", "ok", "no /dev/video*; files and network streams need none")]
+        return [Finding("cameras", "ok", "no /dev/video*; files and network streams do not need one")]
     names = [f"{node.path}{f' ({node.label})' if node.label else ''}" for node in system.cameras[:_SHOWN_CAMERAS]]
     more = len(system.cameras) - len(names)
     text = ", ".join(names) + (f" and {more} more" if more > 0 else "")

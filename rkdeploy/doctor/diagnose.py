@@ -1,4 +1,4 @@
-"""Reads the machine and judges it."""
+"""Reads the machine's state and checks it."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ if TYPE_CHECKING:
 
 
 def diagnose(bundle: Path | None = None, sysroot: Path = Path("/"), *, import_toolkit: bool = True) -> Diagnosis:
-    """Look at this machine, and at a bundle on it.
+    """Check this machine, and a bundle on it.
 
     Args:
-        bundle: to check as well.
+        bundle: bundle to check as well.
         sysroot: folder that stands in for the machine's files.
-        import_toolkit: whether the toolkit's import is tried, in a child process; takes some seconds.
+        import_toolkit: True to try the toolkit's import, in a child process; takes some seconds.
     """
     system = read_system(sysroot, try_toolkit() if import_toolkit else None)
     findings = check_system(system)
@@ -31,9 +31,9 @@ def diagnose(bundle: Path | None = None, sysroot: Path = Path("/"), *, import_to
 
 
 def _bundle(folder: Path, system: System) -> tuple[Finding, ...]:
-    """The bundle's findings, where the packages that read it work."""
+    """The bundle's findings, if the packages that read it work."""
     if any(trial.command == "run" and trial.error for trial in system.work):
-        return (Finding("bundle", "note", "not looked at, because rkdeploy run does not work here"),)
+        return (Finding("bundle", "note", "not checked, because rkdeploy run does not work here"),)
     from rkdeploy.doctor.bundle_check import check_bundle, read_bundle_facts
 
     return check_bundle(read_bundle_facts(folder), system)

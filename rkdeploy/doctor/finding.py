@@ -1,4 +1,4 @@
-"""What the doctor finds, as plain data."""
+"""Findings of the doctor, as plain data."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ Status = Literal["ok", "note", "warning", "problem"]
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One thing that was looked at.
+    """Result of one check.
 
     Attributes:
         check: stable name, `librknnrt`.
-        status: `ok`; `note`, what one should know; `warning`, what may go wrong; `problem`, what does not work.
-        found: what is there.
-        expected: what should be there; empty when it is.
-        fix: the command or step that mends it; may have several lines, may be empty.
+        status: `ok`; `note`, a fact worth knowing; `warning`, a risk; `problem`, a failure.
+        found: actual state.
+        expected: expected state; empty if it is as found.
+        fix: command or step that fixes it; may have several lines, may be empty.
     """
 
     check: str
@@ -31,14 +31,14 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class Diagnosis:
-    """What `rkdeploy doctor --json` prints.
+    """The output of `rkdeploy doctor --json`.
 
     Attributes:
         schema_version: of this document.
-        rkdeploy_version: of the kit that looked.
+        rkdeploy_version: version that checked.
         machine: `board` or `host`, and of which kind.
         bundle: folder of the bundle that was checked, else None.
-        findings: in the order in which they were looked at.
+        findings: in the order of the checks.
     """
 
     schema_version: int
@@ -48,5 +48,5 @@ class Diagnosis:
     findings: tuple[Finding, ...]
 
     def count(self, status: Status) -> int:
-        """How many findings have a status."""
+        """Number of findings with a status."""
         return sum(finding.status == status for finding in self.findings)

@@ -1,4 +1,4 @@
-"""What is judged of Python and its packages: their versions, and what was tried.  Pure."""
+"""Checks of Python and its packages: their versions, and the results of trial runs.  Pure functions."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ Numbers = tuple[int, ...]
 
 @dataclass(frozen=True, slots=True)
 class _Pin:
-    """What rknn-toolkit2 tolerates of a package.
+    """Versions of a package that rknn-toolkit2 tolerates.
 
     Attributes:
         package: its name.
         least, most: bounds, both included; an empty one is open.  `80-` means everything below 80.
         install: the tested version (constraints.txt), as pip takes it.
-        why: what happens otherwise.
+        why: consequence of other versions.
     """
 
     package: str
@@ -43,13 +43,13 @@ class _Pin:
 _TOOLKIT_PINS: Final = (
     _Pin("numpy", "", "1.26.4", "numpy==1.26.4", "the toolkit is compiled for numpy 1"),
     _Pin("onnx", "1.16.1", "1.18.0", "onnx==1.18.0", "1.19 removed onnx.mapping, which the toolkit imports"),
-    _Pin("protobuf", "4.21.6", "4.25.4", "protobuf==4.25.4", "later ones refuse the toolkit's descriptors"),
-    _Pin("setuptools", "", "80-", "setuptools<80", "the toolkit imports pkg_resources, which later ones lack"),
+    _Pin("protobuf", "4.21.6", "4.25.4", "protobuf==4.25.4", "later versions reject the toolkit's descriptors"),
+    _Pin("setuptools", "", "80-", "setuptools<80", "the toolkit imports pkg_resources, which later versions lack"),
 )
 
 
 def check_python(system: System) -> list[Finding]:
-    """The interpreter's version, and what the vendor has for it."""
+    """The interpreter's version, and whether the vendor has packages for it."""
     text = f"Python {'.'.join(map(str, system.python))} ({system.python_path})"
     if not _within(system.tested.python, ".".join(map(str, system.python))):
         fix = "board/install.sh --python python3.11" if system.is_board else "make PYTHON=python3.11 setup"
@@ -63,12 +63,12 @@ def check_python(system: System) -> list[Finding]:
 
 
 def check_packages(system: System) -> list[Finding]:
-    """The packages of every installed part against the versions that were tested, and one OpenCV of all there are."""
+    """The packages of every installed extra against the tested versions, and a check for a single OpenCV."""
     findings, good = [], []
     for tested in system.tested.packages:
         got, name = _installed(system, tested.package)
         if got is None and tested.extra:
-            continue  # a part that is not installed
+            continue  # an extra that is not installed
         if got is not None and _within(tested.bounds, got):
             good.append(f"{name} {got}")
             continue
@@ -82,7 +82,7 @@ def check_packages(system: System) -> list[Finding]:
 
 
 def _installed(system: System, package: str) -> tuple[str | None, str]:
-    """Version and name of a package, or of another one that brings the same modules."""
+    """Version and name of a package, or of another one that provides the same modules."""
     if package not in OPENCV:
         return system.packages.get(package), package
     wanted = "opencv-python-headless" if system.is_board else package
@@ -102,19 +102,19 @@ def _opencv_packages(system: System) -> list[Finding]:
 
 
 def check_work(system: System) -> list[Finding]:
-    """What became of doing in small what the commands do."""
+    """Results of the trial runs of the commands."""
     works = [trial.command for trial in system.work if not trial.error]
     findings = [
-        Finding("tried in small", "problem", f"rkdeploy {trial.command}: {trial.error}",
+        Finding("trial run", "problem", f"rkdeploy {trial.command}: {trial.error}",
                 f"{_asked_for(system, trial.extra)}, as tested",
                 _cure(system, trial))
         for trial in system.work if trial.error
     ]  # fmt: skip
-    return [Finding("tried in small", "ok", ", ".join(works)), *findings] if works else findings
+    return [Finding("trial run", "ok", ", ".join(works)), *findings] if works else findings
 
 
 def _cure(system: System, trial: Trial) -> str:
-    if "cannot open shared object file" in trial.error:  # a library of the system, which pip does not bring
+    if "cannot open shared object file" in trial.error:  # a system library, which pip does not install
         return (
             f"{system.python_path} -m pip uninstall -y opencv-python\n{_pip(system, 'opencv-python-headless')}\n"
             "or, for OpenCV with windows: sudo apt-get install libgl1 libglib2.0-0 libxcb1"
@@ -123,7 +123,7 @@ def _cure(system: System, trial: Trial) -> str:
 
 
 def _asked_for(system: System, extra: str, *, quoted: bool = False) -> str:
-    """The packages of a part with their bounds, in words or as pip takes them."""
+    """The packages of an extra with their bounds, in words or as pip takes them."""
     asked = [one for one in system.tested.packages if one.extra == extra]
     named = [(_installed(system, one.package)[1], one.bounds) for one in asked]
     if quoted:
@@ -132,7 +132,7 @@ def _asked_for(system: System, extra: str, *, quoted: bool = False) -> str:
 
 
 def _within(bounds: str, version: str) -> bool:
-    """Whether a version is in bounds as pip takes them; what is no version is not."""
+    """True if a version is within bounds in pip's notation; False for an invalid version."""
     try:
         return SpecifierSet(bounds).contains(version, prereleases=True)
     except InvalidVersion:
@@ -148,10 +148,10 @@ def _words(bounds: str) -> str:
 
 
 def check_decode(system: System) -> list[Finding]:
-    """Whether the decode's C library is in use."""
+    """Check whether the decode's C library is in use."""
     decode = system.decode
     if not decode.by:
-        return [Finding("decode", "problem", decode.why, "a decode that is there",
+        return [Finding("decode", "problem", decode.why, "a decoder that exists",
                         decode.hint or f"unset {DECODE_VARIABLE}")]  # fmt: skip
     if decode.by == "native" or decode.asked_for:
         return [Finding("decode", "ok" if decode.by == "native" else "note", f"{decode.by}: {decode.why}")]
@@ -162,7 +162,7 @@ def check_decode(system: System) -> list[Finding]:
 
 
 def check_toolkit(system: System) -> list[Finding]:
-    """rknn-toolkit2 and the versions that it tolerates.  A board needs none of it."""
+    """rknn-toolkit2 and the versions that it tolerates.  Not needed on a board."""
     trial = system.toolkit
     here = "rknn-toolkit2" in system.packages
     if trial is None and not here:
@@ -181,7 +181,7 @@ def check_toolkit(system: System) -> list[Finding]:
         )
     elif trial.version is not None:
         findings.append(
-            Finding("rknn-toolkit2", "ok", f"{trial.version}, imported in a process of its own ({trial.python})")
+            Finding("rknn-toolkit2", "ok", f"{trial.version}, imported in its own process ({trial.python})")
         )
     else:
         findings.append(Finding("rknn-toolkit2", "problem", trial.error, "a toolkit that can be imported", trial.hint))
@@ -198,7 +198,7 @@ def _pins(system: System, *, works: bool) -> list[Finding]:
             continue
         bounds = " to ".join(filter(None, (pin.least, pin.most))) if pin.least else f"at most {pin.most}"
         expected = f"{pin.package} {'below 80' if pin.most.endswith('-') else bounds}: {pin.why}"
-        found = f"{pin.package} {got or 'is not installed'}{', and the toolkit works all the same' if works else ''}"
+        found = f"{pin.package} {got or 'is not installed'}{', and the toolkit works nevertheless' if works else ''}"
         findings.append(
             Finding(
                 "toolkit pins", "warning" if works else "problem", found, expected, _pip(system, f'"{pin.install}"')
@@ -216,7 +216,7 @@ def _pins(system: System, *, works: bool) -> list[Finding]:
         findings.append(
             Finding(
                 "toolkit pins", "warning", f"opencv-python {opencv} asks for numpy 2, and numpy is {numpy}",
-                "opencv-python below 4.12: pip would bring numpy 2 back", _pip(system, '"opencv-python==4.11.0.86"'),
+                "opencv-python below 4.12: pip would install numpy 2 again", _pip(system, '"opencv-python==4.11.0.86"'),
             )
         )  # fmt: skip
     return findings or [

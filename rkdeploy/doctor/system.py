@@ -1,4 +1,4 @@
-"""A snapshot of a machine: everything that the doctor judges, read once.  Reading judges nothing."""
+"""A snapshot of a machine: everything that the doctor checks, read once.  Reading does not judge."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ _NAME: Final = re.compile(r'^PRETTY_NAME="?([^"\n]*)"?$', re.MULTILINE)
 
 @dataclass(frozen=True, slots=True)
 class User:
-    """Who runs this process: its number and name, and the numbers and names of its groups."""
+    """The user of this process: numbers and names of the user and its groups."""
 
     uid: int
     name: str
@@ -60,9 +60,9 @@ class Node:
 
     Attributes:
         path: as a program opens it, `/dev/dri/renderD129`.
-        uid, gid, mode: whose it is, and its permission bits.
-        group: name of the group; its number where it has none.
-        label: what the driver calls the device; empty when unknown.
+        uid, gid, mode: owner, group and permission bits.
+        group: name of the group; its number if it has no name.
+        label: the driver's name of the device; empty when unknown.
     """
 
     path: str
@@ -78,11 +78,11 @@ class LibraryFile:
     """The NPU runtime's file.
 
     Attributes:
-        path: where it is looked for.
-        by_variable: whether the environment variable names that place.
-        exists: whether there is a file.
-        machine: what it is built for, `aarch64`; None when it is no ELF file.
-        version: that it carries as text.
+        path: path that is searched.
+        by_variable: True if the environment variable set it.
+        exists: True if the file exists.
+        machine: processor that it is built for, `aarch64`; None when it is not an ELF file.
+        version: version string in the file.
     """
 
     path: str
@@ -103,7 +103,7 @@ class Disk:
 
 @dataclass(frozen=True, slots=True)
 class ToolkitTrial:
-    """What came of importing rknn-toolkit2 in a child process.
+    """Result of importing rknn-toolkit2 in a child process.
 
     Attributes:
         python: the interpreter that tried.
@@ -119,13 +119,13 @@ class ToolkitTrial:
 
 @dataclass(frozen=True, slots=True)
 class DecodeFacts:
-    """What decodes here.
+    """The decoder in use.
 
     Attributes:
-        by: `native` (the C library) or `numpy`; empty where the variable asks for what there is not.
-        why: the library's path, or why it is not in use.
-        asked_for: whether the variable says so.
-        hint: what to do where it cannot be.
+        by: `native` (the C library) or `numpy`; empty if the variable asks for one that does not exist.
+        why: the library's path, or the reason why it is not in use.
+        asked_for: True if the variable chose it.
+        hint: what to do if it cannot be used.
     """
 
     by: str
@@ -136,27 +136,27 @@ class DecodeFacts:
 
 @dataclass(frozen=True, slots=True)
 class System:
-    """Everything that is judged.
+    """Everything that is checked.
 
     Attributes:
         python: version; python_path: the interpreter.
         packages: installed ones of `PACKAGES`, name to version.
         machine: `aarch64`.
-        os_name, kernel, board_model: as they call themselves.
+        os_name, kernel, board_model: their own names.
         board: SoC and driver.
-        user: who runs this.
+        user: the user of this process.
         library: the NPU runtime's file.
-        decode: what decodes in this process.
-        npu_nodes: device nodes of the NPU that exist; other_render_nodes: the GPU's and others'.
+        decode: the decoder of this process.
+        npu_nodes: device nodes of the NPU that exist; other_render_nodes: those of the GPU and others.
         dma_heaps: device nodes of DMA memory.
         cameras: /dev/video*.
         clocks: with their governors.
         memory: of /proc/meminfo, in bytes.
         disks: folders that are written to.
-        in_docker: whether /.dockerenv exists.
-        toolkit: None where it was not tried.
+        in_docker: True if /.dockerenv exists.
+        toolkit: None if it was not tried.
         tested: the versions that rkdeploy was tested with.
-        work: what the commands do, done in small.
+        work: results of the trial runs.
     """
 
     python: tuple[int, int, int]
@@ -184,16 +184,16 @@ class System:
 
     @property
     def is_board(self) -> bool:
-        """Whether this machine is to run models on an NPU."""
+        """True if this machine is to run models on an NPU."""
         return self.board.soc is not None or bool(self.npu_nodes)
 
 
 def read_system(sysroot: Path = Path("/"), toolkit: ToolkitTrial | None = None) -> System:
-    """Read the machine.  What cannot be read is empty or None.
+    """Read the machine's state.  Facts that cannot be read are empty or None.
 
     Args:
-        sysroot: folder in which `proc`, `sys`, `dev`, `usr` and `etc` are looked for.
-        toolkit: what came of trying it, for the snapshot.
+        sysroot: folder that contains `proc`, `sys`, `dev`, `usr` and `etc`.
+        toolkit: result of its trial import, for the snapshot.
     """
     tested = read_known_versions()
     packages = installed({*PACKAGES, *(one.package for one in tested.packages)})
@@ -229,7 +229,7 @@ def _user() -> User:
     gids = tuple(sorted({os.getegid(), *os.getgroups()}))
     try:
         name = pwd.getpwuid(os.geteuid()).pw_name
-    except KeyError:  # a container's user without an entry
+    except KeyError:  # a container's user may have no entry
         name = str(os.geteuid())
     return User(os.geteuid(), name, gids, tuple(_group_name(gid) for gid in gids))
 
@@ -262,7 +262,7 @@ def _node(sysroot: Path, path: Path) -> Node | None:
 
 
 def _is_npu(sysroot: Path, node: Node) -> bool:
-    """By the driver that the kernel names; by the usual name where it names none."""
+    """True for an NPU's node, by the driver that the kernel names; by the usual name if it names none."""
     driver = sysroot / "sys/class/drm" / Path(node.path).name / "device/driver"
     try:
         return driver.readlink().name.upper() == "RKNPU"
@@ -317,5 +317,5 @@ def _disks(sysroot: Path) -> tuple[Disk, ...]:
             usage, device = shutil.disk_usage(folder), folder.stat().st_dev
         except OSError:
             continue
-        found.setdefault(device, Disk(name, usage.free, usage.total))  # one line a file system
+        found.setdefault(device, Disk(name, usage.free, usage.total))  # one line per file system
     return tuple(found.values())

@@ -1,4 +1,4 @@
-"""The versions that were tested, as the package's own metadata says: pyproject.toml's bounds are the one place."""
+"""The tested versions, from the package's own metadata: pyproject.toml's bounds are the only place that states them."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ if TYPE_CHECKING:
     from packaging.requirements import Requirement
 
 _DISTRIBUTION: Final = "rkdeploy"
-_EXTRAS: Final = ("graph", "eval", "report", "web", "tune", "host", "board")  # the last two hold others
+_EXTRAS: Final = ("graph", "eval", "report", "web", "tune", "host", "board")  # the last two include other extras
 
 
 @dataclass(frozen=True, slots=True)
 class KnownPackage:
-    """A package in the versions that rkdeploy was tested with.
+    """A package with the versions that rkdeploy was tested with.
 
     Attributes:
         package: its name.
         bounds: as pip takes them, `<3,>=1.26`.
-        extra: that asks for it; empty for what rkdeploy always needs.
+        extra: extra that requires it; empty for those that rkdeploy always needs.
     """
 
     package: str
@@ -30,11 +30,11 @@ class KnownPackage:
 
 @dataclass(frozen=True, slots=True)
 class KnownVersions:
-    """What this installation says of itself; both empty where it was not installed by pip.
+    """Requirements of this installation; both empty if it was not installed by pip.
 
     Attributes:
         python: bounds of the interpreter, `<3.15,>=3.10`.
-        packages: those that are asked for on this machine's Python and processor.
+        packages: those required on this machine's Python and processor.
     """
 
     python: str = ""
@@ -58,7 +58,7 @@ def read_known_versions() -> KnownVersions:
 
 
 def _tested(requirement: Requirement) -> KnownPackage | None:
-    """A requirement that counts here; None for another Python's or machine's, for rkdeploy itself and for tests."""
+    """A requirement that applies here; None for other Pythons or machines, for rkdeploy itself and for tests."""
     marker = requirement.marker
     extra = next((name for name in ("", *_EXTRAS) if marker is None or marker.evaluate({"extra": name})), None)
     if extra is None or requirement.name == _DISTRIBUTION:

@@ -1,4 +1,4 @@
-"""Whether rknn-toolkit2 can be imported, tried in a child process: its import changes the process that does it."""
+"""Trial import of rknn-toolkit2 in a child process: the import changes the process that does it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _TIMEOUT_S = 120.0
 
 
 def try_toolkit() -> ToolkitTrial | None:
-    """Import it in the interpreter that builds use; None where none is named and none is installed here."""
+    """Import it in the interpreter that builds use; None if none is configured and none is installed here."""
     from rkdeploy.host.toolkit.process import PYTHON_VARIABLE
     from rkdeploy.host.toolkit.toolkit import Toolkit
 
@@ -28,5 +28,5 @@ def try_toolkit() -> ToolkitTrial | None:
             with Toolkit(log=Path(folder) / "toolkit.log", python=Path(python), timeout_s=_TIMEOUT_S) as toolkit:
                 return ToolkitTrial(python, toolkit.version)
         except ToolkitError as error:
-            # Its hint ends in the log's place, which is gone by then.
+            # Its hint ends with the path of the log, which no longer exists then.
             return ToolkitTrial(python, None, error.message, error.hint.partition(" The toolkit's log:")[0])

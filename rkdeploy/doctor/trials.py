@@ -1,6 +1,6 @@
-"""What the commands do, done in small.  Runs in a process of its own: what a broken package does to it is its own.
+"""Trial runs of the commands' work, in a separate process, which a broken package may crash.
 
-Imports stand inside the trials: which of them fails is the answer.
+Imports stand inside the trials: the one that fails is the result.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-_SIDE = 32  # pixels of the picture and of the network's input
+_SIDE = 32  # side of the picture and of the network's input in pixels
 
 
 def images() -> None:
-    """A picture encoded, written, read, and fitted into a network's input."""
+    """Encode, write and read a picture, and fit it into a network's input."""
     import cv2
     import numpy as np
 
@@ -38,7 +38,7 @@ def images() -> None:
 
 
 def drawing() -> None:
-    """One detection drawn and written as a JSON line."""
+    """Draw one detection and write it as a JSON line."""
     import numpy as np
 
     from rkdeploy.device.drawing import draw_detections
@@ -48,23 +48,25 @@ def drawing() -> None:
     box = np.array([[2, 2, 20, 20]], np.float32)
     found = Detections(box, np.array([0.5], np.float32), np.array([0], np.int32))
     image = np.zeros((_SIDE, _SIDE, 3), np.uint8)
-    assert np.any(draw_detections(image, found, ("bolt",))), "a drawn box left no mark"
+    assert np.any(draw_detections(image, found, ("bolt",))), "a drawn box changed no pixel"
     line = json.dumps(result_object("doctor", 0, (_SIDE, _SIDE), found, ("bolt",)))
     assert '"bolt"' in line, "a detection's JSON lacks its class"
 
 
 def contract() -> None:
-    """A contract written as JSON and read again."""
+    """Write a contract as JSON and read it again."""
     import msgspec
 
     from rkdeploy.contract.spec import InputSpec, ModelSpec
 
     spec = ModelSpec("yolov5", "detect", ("bolt",), InputSpec("images", _SIDE, _SIDE), ())
-    assert msgspec.json.decode(msgspec.json.encode(spec), type=ModelSpec) == spec, "a contract reads back as another"
+    assert msgspec.json.decode(msgspec.json.encode(spec), type=ModelSpec) == spec, (
+        "a contract differs after writing and reading"
+    )
 
 
 def graph() -> None:
-    """A small ONNX graph simplified and run."""
+    """Simplify and run a small ONNX graph."""
     import numpy as np
     from onnx import TensorProto, helper
 
@@ -79,7 +81,7 @@ def graph() -> None:
 
 
 def page() -> None:
-    """An empty report as HTML."""
+    """Render an empty report as HTML."""
     from rkdeploy.analysis.page.html import html_text
     from rkdeploy.analysis.report.compose import compose
     from rkdeploy.analysis.report.model import Report
@@ -88,13 +90,13 @@ def page() -> None:
 
 
 def accuracy() -> None:
-    """The modules of COCO's own tool, whose compiled part breaks where numpy does not fit."""
+    """Import COCO's own tool, whose compiled part fails with a wrong version of numpy."""
     import pycocotools.coco
     import pycocotools.cocoeval  # noqa: F401
 
 
 def view() -> None:
-    """The modules of the web view."""
+    """Import the modules of the web view."""
     import uvicorn  # noqa: F401
 
     import rkdeploy.device.web.app  # noqa: F401
@@ -107,11 +109,11 @@ TRIALS: Final[dict[str, tuple[Callable[[], None], ...]]] = {
     "eval": (accuracy,),
     "run --web": (view,),
 }
-"""Command -> what is tried for it."""
+"""Command -> its trial."""
 
 
 def main(commands: list[str]) -> None:
-    """Print one line of JSON before each trial, and another one after it: command, trial, error."""
+    """Print one line of JSON before each trial, and one after it: command, trial, error."""
     for command in commands:
         for trial in TRIALS[command]:
             print(json.dumps([command, trial.__name__, "begun"]), flush=True)

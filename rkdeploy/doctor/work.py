@@ -1,4 +1,4 @@
-"""Tries in a child process what the commands do, in small: `rkdeploy.doctor.trials`."""
+"""Runs `rkdeploy.doctor.trials` in a child process."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
 _TIMEOUT_S = 120.0
-_SHOWN = 300  # characters of an error
+_SHOWN = 300  # longest error, in characters
 _NEEDS: Final[dict[str, tuple[str, ...]]] = {
     "run": (),
     "build": ("onnx", "onnxsim", "onnxruntime"),
@@ -24,7 +24,7 @@ _NEEDS: Final[dict[str, tuple[str, ...]]] = {
     "run --web": ("starlette", "uvicorn"),
 }
 _EXTRAS: Final = {"build": "graph", "report": "report", "eval": "eval", "run --web": "web"}
-# Neither the folder of a script nor the working directory is looked in: a file there may be named like a package.
+# Neither the script's folder nor the working directory is searched: a file there may have a package's name.
 _CODE = (
     "import sys; sys.path[0:1] = []; sys.path.append(sys.argv.pop(1)); from rkdeploy.doctor.trials import main; "
     "main(sys.argv[1:])"
@@ -33,12 +33,12 @@ _CODE = (
 
 @dataclass(frozen=True, slots=True)
 class Trial:
-    """What came of doing a command's work in small.
+    """Result of the trial runs of one command.
 
     Attributes:
         command: `run`, `build`.
-        extra: that brings its packages; empty for what is always there.
-        error: of the first thing that failed; empty when all went well.
+        extra: extra with its packages; empty for those that are always installed.
+        error: of the first failure; empty when all succeeded.
     """
 
     command: str
@@ -50,7 +50,7 @@ def try_work(packages: Mapping[str, str]) -> tuple[Trial, ...]:
     """Try every command whose packages are installed.
 
     Args:
-        packages: name -> version of what is installed.
+        packages: name -> version of the installed packages.
     """
     commands = [command for command, needed in _NEEDS.items() if all(name in packages for name in needed)]
     parent = str(Path(rkdeploy.__file__).parents[1])
@@ -68,11 +68,11 @@ def try_work(packages: Mapping[str, str]) -> tuple[Trial, ...]:
 
 
 def read_trials(lines: Iterable[str], end: str) -> dict[str, str]:
-    """Command -> its first error, empty for none, out of what the child printed.
+    """First error of each command, empty for none, from the child's output.
 
     Args:
-        lines: of the child's output; others than its own, which packages print, are passed over.
-        end: what to say of a trial that was begun and not ended.
+        lines: of the child's output; lines printed by packages are skipped.
+        end: error of a trial that was begun and not ended.
     """
     states: dict[str, dict[str, str]] = {}
     for line in lines:

@@ -1,4 +1,4 @@
-"""Precision and recall of ranked predictions, and the figures that are read off their curve."""
+"""Precision-recall curves of ranked predictions, and the figures derived from them."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ _CONFIDENCES: Final = np.linspace(0.0, 1.0, 1001)
 
 
 def average_precision(matches: ClassMatches, tail: Tail) -> NDArray[np.float64] | None:
-    """Area under the curve at each overlap, (T,), as YOLO's validators compute it; None without an object.
+    """Area under the curve at each overlap, (T,), as in YOLO's validators; None without an object.
 
     The falling envelope of the precision, read linearly at 101 recalls from the point (0, 1) on and summed by
     trapezoids: `compute_ap` with `method = "interp"` of YOLOv5 (utils/metrics.py, v7.0) and ultralytics (8.4).
 
     Args:
         matches: of the class.
-        tail: how the curve goes on behind its last point: see `Tail`.
+        tail: continuation of the curve behind its last point, see `Tail`.
     """
     if not matches.truths:
         return None
@@ -46,7 +46,7 @@ def average_precision(matches: ClassMatches, tail: Tail) -> NDArray[np.float64] 
 
 
 def coco_average_precision(matches: ClassMatches) -> NDArray[np.float64] | None:
-    """Mean precision at each overlap, (T,), as `COCOeval.accumulate` computes it; None without an object.
+    """Mean precision at each overlap, (T,), as in `COCOeval.accumulate`; None without an object.
 
     The envelope is read at 101 recalls, each at the next prediction that reaches it, 0 beyond the last.
     """
@@ -73,7 +73,7 @@ def precision_recall(matches: ClassMatches, confidence: float) -> tuple[float | 
 def best_threshold(classes: Sequence[ClassMatches]) -> BestThreshold | None:
     """The confidence, in steps of 0.001, with the highest F1 at an overlap of 0.5, mean over the classes with objects.
 
-    Where a range of confidences is best, its middle.  None without an object.
+    For a range of equally good confidences, its middle.  None without an object.
     """
     with_truths = [matches for matches in classes if matches.truths]
     if not with_truths:
@@ -83,7 +83,7 @@ def best_threshold(classes: Sequence[ClassMatches]) -> BestThreshold | None:
         scores, found = matches.at(0)
         above = np.searchsorted(-scores, -_CONFIDENCES, side="left")
         hits = np.concatenate(((0,), np.cumsum(found)))[above]
-        precision = np.divide(hits, above, out=np.ones(len(above)), where=above > 0)  # nothing said, nothing wrong
+        precision = np.divide(hits, above, out=np.ones(len(above)), where=above > 0)  # 1 without predictions
         recall = hits / matches.truths
         total = precision + recall
         precisions.append(precision)

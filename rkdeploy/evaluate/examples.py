@@ -1,9 +1,9 @@
-"""Example pictures in a bundle: a few held-back images, small, with what float and the built model found in them.
+"""Example pictures in a bundle: a few held-out images, small, with the detections of the float and the quantized model.
 
     examples/
       examples.json  1.jpg  2.jpg ...
 
-Plain data and the way from and to `Detections`.  See docs/bundle.md.
+Plain data, and the conversion to and from `Detections`.  See docs/bundle.md.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from rkdeploy.images.coco_rle import mask_of_rle, rle_counts
 FOLDER, INDEX = "examples", "examples.json"
 EXAMPLES_VERSION = 1
 MAX_SIDE = 640
-"""Longer side of a kept picture in pixels, at most."""
+"""Longest side of a kept picture in pixels."""
 MAX_EXAMPLES = 32
 
 _RANKED = 5
@@ -83,7 +83,7 @@ class KeptRank:
 
 @dataclass(frozen=True, slots=True)
 class KeptResult:
-    """What one side found in one picture; `ranking` is a classifier's, best first, else None."""
+    """Detections of one side in one picture; `ranking` is a classifier's, best first, else None."""
 
     objects: tuple[KeptObject, ...]
     class_maps: tuple[KeptMap, ...] = ()
@@ -96,10 +96,10 @@ class KeptExample:
 
     Attributes:
         file: its JPEG in the folder.
-        source: name of the image it is of.
+        source: name of the original image.
         width, height: of the JPEG, pixels.
-        reference: what float found.
-        built: what the built model found.
+        reference: detections of the float model.
+        built: detections of the quantized model.
         pairs: matched objects, (index in `reference`, index in `built`).
     """
 
@@ -117,9 +117,9 @@ class KeptExamples:
     """`examples.json`.
 
     Attributes:
-        reference_from, built_from: what ran float and the built model.
-        confidence: objects from this score upwards.
-        iou, score_difference: what makes a pair, as in `Agreement`.
+        reference_from, built_from: backends of the float and the quantized model.
+        confidence: lowest score of the kept objects.
+        iou, score_difference: limits of a pair, as in `Agreement`.
         images: the pictures.
         schema_version: of this file.
     """
@@ -134,7 +134,7 @@ class KeptExamples:
 
 
 def kept_result(found: Detections, hw: tuple[int, int]) -> KeptResult:
-    """What was found as it is written.
+    """Detections in the form of the file.
 
     Args:
         found: in pixels of the kept picture.
@@ -167,7 +167,7 @@ def kept_result(found: Detections, hw: tuple[int, int]) -> KeptResult:
 
 
 def detections_of(kept: KeptResult, spec: ModelSpec, hw: tuple[int, int]) -> Detections:
-    """The same as `Detections`, to be drawn.
+    """Kept detections as `Detections`, for drawing.
 
     Args:
         kept: as it was read; `read_examples` has checked its numbers.
@@ -198,14 +198,14 @@ def detections_of(kept: KeptResult, spec: ModelSpec, hw: tuple[int, int]) -> Det
 
 
 def read_examples(folder: Path, spec: ModelSpec) -> KeptExamples | None:
-    """The examples of a bundle; None where it has none, as bundles of earlier releases.
+    """The examples of a bundle; None if it has none, like bundles of earlier releases.
 
     Args:
         folder: of the bundle.
         spec: its contract, which the objects must fit.
 
     Raises:
-        BundleError: damaged, impossible, or of another schema version.
+        BundleError: damaged, invalid, or of another schema version.
     """
     index = folder / FOLDER / INDEX
     if not index.is_file():
@@ -217,7 +217,7 @@ def read_examples(folder: Path, spec: ModelSpec) -> KeptExamples | None:
     except OSError as error:
         raise BundleError(f'Cannot read "{index}": {error.strerror}.', _REBUILD) from error
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise BundleError(f'"{index}" is not what a bundle holds there: {error}.', _REBUILD) from error
+        raise BundleError(f'"{index}" is not a valid examples file: {error}.', _REBUILD) from error
     if kept.schema_version != EXAMPLES_VERSION:
         raise BundleError(
             f'"{index}" has schema version {kept.schema_version}, expected {EXAMPLES_VERSION}.',
@@ -225,7 +225,7 @@ def read_examples(folder: Path, spec: ModelSpec) -> KeptExamples | None:
         )
     wrong = _impossible(kept, spec)
     if wrong:
-        raise BundleError(f'"{index}" is impossible: {wrong}.', _REBUILD)
+        raise BundleError(f'"{index}" is invalid: {wrong}.', _REBUILD)
     return kept
 
 
@@ -244,27 +244,27 @@ def read_picture(folder: Path, example: KeptExample) -> NDArray[np.uint8]:
     image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR) if data else None
     if image is None or image.shape[:2] != (example.height, example.width):
         raise BundleError(
-            f'"{path}" is no picture of {example.width}x{example.height} pixels, as {INDEX} says.', _REBUILD
+            f'"{path}" is not a picture of {example.width}x{example.height} pixels, as {INDEX} says.', _REBUILD
         )
     return np.asarray(image, np.uint8)
 
 
 def _impossible(kept: KeptExamples, spec: ModelSpec) -> str:
-    """What is wrong with the numbers, empty when nothing is."""
+    """First error in the numbers; empty if there is none."""
     if len(kept.images) > MAX_EXAMPLES:
         return f"{len(kept.images)} pictures, expected at most {MAX_EXAMPLES}"
     for one in kept.images:
         if "/" in one.file or "\0" in one.file or not one.file.endswith(".jpg"):
-            return "a picture's name is no file's name that ends in .jpg"
+            return "a picture's name is not a file name that ends in .jpg"
         if not (0 < one.width <= MAX_SIDE and 0 < one.height <= MAX_SIDE):
-            return f"a picture of {one.width}x{one.height} pixels, expected at most {MAX_SIDE} a side"
+            return f"a picture of {one.width}x{one.height} pixels, expected at most {MAX_SIDE} per side"
         for side in (one.reference, one.built):
             wrong = _wrong_result(side, spec)
             if wrong:
                 return wrong
         lengths = (len(one.reference.objects), len(one.built.objects))
         if any(not (0 <= a < lengths[0] and 0 <= b < lengths[1]) for a, b in one.pairs):
-            return "a pair names an object that is not there"
+            return "a pair refers to an object that does not exist"
     return ""
 
 
@@ -273,7 +273,7 @@ def _wrong_result(result: KeptResult, spec: ModelSpec) -> str:
         return f"{len(result.objects)} objects in a picture, expected at most {_MAX_OBJECTS}"
     ids = [one.class_id for one in result.objects] + [ranked.class_id for ranked in result.ranking or ()]
     if any(not 0 <= i < len(spec.class_names) for i in ids):
-        return f"a class that is none of the contract's {len(spec.class_names)}"
+        return f"a class that is not one of the contract's {len(spec.class_names)}"
     points = spec.keypoints.count if spec.keypoints is not None else None
     masks = [one.mask is not None for one in result.objects]
     for one in result.objects:
@@ -283,13 +283,13 @@ def _wrong_result(result: KeptResult, spec: ModelSpec) -> str:
             return "an object's box is not of the contract's kind"
         values = (*one.xyxy, one.score, *(one.rotated or ()), *(v for point in one.keypoints or () for v in point))
         if not all(isfinite(v) and abs(v) < 1e6 for v in values):
-            return "a coordinate or a score is no sensible number"
+            return "a coordinate or a score is out of range"
     if masks and any(masks) != all(masks):
         return "some objects have masks and some have none"
     known = {one.output: len(one.class_names) for one in spec.class_maps}
     for one_map in result.class_maps:
         if one_map.name not in known or any(not 0 < c.class_id < known[one_map.name] for c in one_map.classes):
-            return "a class map that is none of the contract's"
+            return "a class map that is not one of the contract's"
     return ""
 
 

@@ -1,9 +1,9 @@
-"""Average precision of one model with another model's detections as the truth.
+"""Average precision of one model with another model's detections as ground truth.
 
-A quantized model has no labels to be judged by, but the float model that it came from says what it should find.  The
-float model's detections at the threshold of use are the truth; the other's, down to a much lower threshold, are ranked
-by their score, as COCO's tool ranks them.  A detection that moved across the threshold costs nothing then, as it would
-if the two were counted at one threshold: any rounding moves some across.
+If there are no labels, the float model defines what its quantized model should find.  The float model's detections at
+the threshold of use are the truth; the other model's, down to a much lower threshold, are ranked by their score, as in
+COCO's tool.  So a detection that moved across the threshold costs nothing, as it would if both were counted at one
+threshold: rounding always moves some across.
 """
 
 from __future__ import annotations
@@ -28,15 +28,15 @@ _AT_50, _AT_75 = 0, 5
 """Indices of `IOU_THRESHOLDS`."""
 _SEEN: Final = 0.5
 _AREA_OF_BOX: Final = 0.53
-"""Share of a box that its object covers, as ultralytics' validator assumes where there is no mask."""
+"""Fraction of a box that its object covers, as in ultralytics' validator if there is no mask."""
 
 
 class FloatTruthMeter:
-    """Takes both models' detections, image by image.
+    """Meter that takes both models' detections, image by image.
 
     Args:
         kind: what to compare.
-        classes: how many classes the model has.
+        classes: number of classes of the model.
         keypoints: keypoints per object, 0 for models without.
     """
 
@@ -61,7 +61,7 @@ class FloatTruthMeter:
         self._images.append(match_all(self._kind, [pair], self._classes, self._keypoints))
 
     def result(self) -> FloatTruthAp | None:
-        """The figures of all images; None where the float model found nothing."""
+        """The figures of all images; None if the float model found nothing."""
         per_image = np.array([[m.truths for m in image] for image in self._images], np.int64)
         if not per_image.sum():
             return None
@@ -93,7 +93,7 @@ class FloatTruthMeter:
 
 
 def _truth_of(found: Detections, source_hw: tuple[int, int]) -> Truth:
-    """Detections as labels: keypoints count where they are seen."""
+    """Detections as labels; keypoints count if they are visible."""
     widths, heights = (found.xyxy[:, 2:] - found.xyxy[:, :2]).astype(np.float64).T
     keypoints = None
     if found.keypoints is not None:

@@ -1,8 +1,8 @@
-"""Which predictions find which labeled object, by the rules of COCO's own tool (pycocotools).
+"""Matching of predictions with labeled objects, by the rules of COCO's own tool (pycocotools).
 
-It measures the overlap of boxes and masks and the similarity of keypoints, and matches them, image by image and class
-by class: from the best score downwards each prediction takes the free object that it overlaps most, if by enough.  It
-knows no rotated boxes; for these it is handed the overlap that ultralytics validates with (`probiou`).
+The tool measures the overlap of boxes and masks and the similarity of keypoints, and matches them, image by image and
+class by class: in descending order of score each prediction takes the free object that it overlaps most, if by enough.
+It does not support rotated boxes; for these it is given the overlap of ultralytics' validator (`probiou`).
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ Kind = Literal["boxes", "rotated boxes", "keypoints", "masks"]
 IOU_THRESHOLDS: Final = np.linspace(0.5, 0.95, 10)
 MAX_DETECTIONS: Final = 300
 _IMAGES_AT_ONCE: Final = 64
-"""The tool keeps a dictionary for every prediction: so many images bound its memory."""
+"""Images per batch: the tool keeps a dictionary per prediction, and this bounds its memory."""
 _TOOL_KINDS: Final[dict[Kind, str]] = {
     "boxes": "bbox", "rotated boxes": "bbox", "keypoints": "keypoints", "masks": "segm",
 }  # fmt: skip
@@ -48,9 +48,9 @@ class ClassMatches:
 
     Attributes:
         scores: (N,) float64.
-        hits: (T, N) bool, whether each found an object, at each of `IOU_THRESHOLDS`.
+        hits: (T, N) bool, True if the prediction found an object, at each of `IOU_THRESHOLDS`.
         counts: (T, N) bool, False for those in a crowd region, which are neither right nor wrong.
-        truths: how many objects there are to be found.
+        truths: number of objects to be found.
     """
 
     scores: NDArray[np.float64]
@@ -66,7 +66,7 @@ class ClassMatches:
 
 @dataclass(slots=True)
 class _Gathered:
-    """Of one class, image by image."""
+    """Matches of one class, image by image."""
 
     scores: list[NDArray[np.float64]]
     hits: list[NDArray[np.bool_]]
@@ -82,11 +82,11 @@ def match_all(
     Args:
         kind: what is compared.
         images: labeled objects and predictions of each image.
-        class_count: of the model.
-        keypoints: points an object.
+        class_count: classes of the model.
+        keypoints: keypoints per object.
 
     Returns:
-        One a class.
+        One entry per class.
 
     Raises:
         RkdeployError: when pycocotools is not installed.
@@ -105,7 +105,7 @@ def match_all(
 
 
 def keypoint_sigmas(count: int) -> NDArray[np.float64]:
-    """How exactly each keypoint can be labeled: COCO's for a person's 17, 1 / count for others, as ultralytics."""
+    """Labeling precision of each keypoint: COCO's for a person's 17, 1 / count for others, as in ultralytics."""
     return _PERSON_SIGMAS if count == len(_PERSON_SIGMAS) else np.full(count, 1.0 / count)
 
 
@@ -139,7 +139,7 @@ def _match_some(
 def _annotations(
     kind: Kind, images: list[tuple[Truth, Prediction]]
 ) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-    """Labeled objects and predictions as the tool has them.  Identities begin at 1: the tool takes 0 for none."""
+    """Labeled objects and predictions in the tool's format.  Ids begin at 1: the tool takes 0 for none."""
     truths: list[dict[str, Any]] = []
     predictions: list[dict[str, Any]] = []
     for image_id, (truth, found) in enumerate(images):
@@ -200,10 +200,10 @@ def _evaluated(
     classes: list[int],
     keypoints: int,
 ) -> list[dict[str, Any] | None]:
-    """What the tool found, one for each class and image; None where there is nothing."""
+    """Results of the tool, one per class and image; None without any."""
     coco, cocoeval = _tool()
     categories = [{"id": class_id, "name": str(class_id)} for class_id in classes]
-    with contextlib.redirect_stdout(io.StringIO()):  # it prints as it goes
+    with contextlib.redirect_stdout(io.StringIO()):  # it prints its progress
         sides = []
         for annotations in (truths, predictions):
             side = coco.COCO()
@@ -221,14 +221,14 @@ def _evaluated(
             tool.computeIoU = _rotated_overlaps(tool)
         try:
             tool.evaluate()
-        except (ValueError, TypeError) as error:  # of its mask code, for run lengths that fit no image
+        except (ValueError, TypeError) as error:  # raised by its mask code for run lengths that do not fit the image
             raise DataError(f"A labeled mask cannot be read: {error}.") from error
     results: list[dict[str, Any] | None] = tool.evalImgs
     return results
 
 
 def _rotated_overlaps(tool: Any) -> Callable[[int, int], NDArray[np.float64] | list[Any]]:
-    """What the tool asks for the overlaps of one image and class: (predictions by score, objects)."""
+    """Function with which the tool gets the overlaps of one image and class: (predictions by score, objects)."""
 
     def overlaps(image_id: int, class_id: int) -> NDArray[np.float64] | list[Any]:
         truths, found = tool._gts[image_id, class_id], tool._dts[image_id, class_id]  # noqa: SLF001  (its own hook)
@@ -254,9 +254,9 @@ def _tool() -> tuple[Any, Any]:
 
 
 def require_tool() -> None:
-    """Refuse before the work begins.
+    """Check that pycocotools is installed, before the work begins.
 
     Raises:
-        RkdeployError: when pycocotools is not installed.
+        RkdeployError: when it is not.
     """
     _tool()

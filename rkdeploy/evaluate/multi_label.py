@@ -1,7 +1,7 @@
-"""A decoder that gives a box once for each of its classes above the threshold, as the trainers' validators do.
+"""A decoder that returns a box once per class above the threshold, as the trainers' validators do.
 
 YOLOv5's val.py and ultralytics' validator call non-maximum suppression with `multi_label=True`: at the threshold of
-0.001 a box that is a bolt at 0.9 is a washer at 0.002 as well, and both are in the precision-recall curves.  Detection
+0.001 a box that is a bolt at 0.9 is also a washer at 0.002, and both are in the precision-recall curves.  Detection
 takes the best class only.  `rkdeploy eval` follows the validators, so that its float figures can be compared with
 theirs.
 """
@@ -20,7 +20,7 @@ from rkdeploy.device.runtime.protocol import HeadTensor
 
 
 class MultiLabelDecoder:
-    """Wraps a decoder.  See `rkdeploy.device.postprocess.decoder.Decoder`; slow, as `decode_dense` is."""
+    """Wrapper of a decoder.  See `rkdeploy.device.postprocess.decoder.Decoder`; slow, like `decode_dense`."""
 
     def __init__(self, decoder: Decoder) -> None:
         self._decoder = decoder
@@ -28,7 +28,7 @@ class MultiLabelDecoder:
     def candidates(self, tensors: Sequence[HeadTensor], class_thresholds: NDArray[np.float32]) -> Candidates:
         """Every pair of a row and a class whose score is greater than the threshold of the class.
 
-        Of an anchor head the objectness alone must be greater than the lowest threshold too, as upstream has it.
+        For an anchor head the objectness alone must also be greater than the lowest threshold, as in upstream.
         """
         dense = {found.name: found.values for found in self._decoder.decode_dense(tensors)}
         scores = dense["scores"]
@@ -44,9 +44,9 @@ class MultiLabelDecoder:
         return Candidates(upright_around(rotated), found, class_ids.astype(np.int32), rows, rotated)
 
     def details(self, tensors: Sequence[HeadTensor], rows: NDArray[np.intp]) -> RowDetails:
-        """What else the head says of the given rows."""
+        """Keypoints and mask coefficients of the given rows."""
         return self._decoder.details(tensors, rows)
 
     def decode_dense(self, tensors: Sequence[HeadTensor]) -> tuple[DenseField, ...]:
-        """Every row."""
+        """All rows."""
         return self._decoder.decode_dense(tensors)

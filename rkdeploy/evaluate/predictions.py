@@ -1,4 +1,4 @@
-"""What a model found in one labeled image, kept for scoring, and its form in a file."""
+"""Predictions for one labeled image, kept for scoring, and their form in a file."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ from rkdeploy.images.coco_rle import rle_counts
 
 @dataclass(frozen=True, slots=True)
 class Prediction:
-    """One image's.
+    """Predictions for one image.
 
     Attributes:
         name: of the image.
-        source_hw: its height and width in pixels; (0, 0) where it could not be read.
+        source_hw: its height and width in pixels; (0, 0) if it could not be read.
         xyxy, scores, class_ids, keypoints, rotated: as in `Detections`, best score first.
-        masks: COCO run lengths, one an object; None where the model has none.
+        masks: COCO run lengths, one per object; None if the model has none.
         ranking: (K,) int32 class ids, best first, of a classifier; else None.
-        confusions: of each class map (truth, found) pixels, (n, n) int64.
-        unlabeled: of each class map the pixels with the value 255, which say nothing.
-        failure: why the image could not be read; empty where it was.
+        confusions: pixels of each class map by (truth, found), (n, n) int64.
+        unlabeled: pixels of each class map with the value 255, which are ignored.
+        failure: reason why the image could not be read; empty if it was.
     """
 
     name: str
@@ -49,7 +49,7 @@ def prediction_of(
     confusions: tuple[NDArray[np.int64], ...],
     unlabeled: tuple[int, ...],
 ) -> Prediction:
-    """What is kept of the detections of an image."""
+    """The part of an image's detections that is kept."""
     masks = found.masks
     return Prediction(
         name=name,
@@ -67,7 +67,7 @@ def prediction_of(
 
 
 def unreadable(name: str, failure: str) -> Prediction:
-    """Of an image that could not be read."""
+    """The entry of an image that could not be read."""
     none = Detections.empty()
     return Prediction(name, (0, 0), none.xyxy, none.scores, none.class_ids, failure=failure)
 
@@ -82,7 +82,7 @@ class _Array(msgspec.Struct, array_like=True):
 
 
 class _Stored(msgspec.Struct):
-    name: bytes  # as the file system has it: not every name is UTF-8
+    name: bytes  # the file system's encoding: not every name is UTF-8
     source_hw: tuple[int, int]
     xyxy: _Array
     scores: _Array
@@ -93,7 +93,7 @@ class _Stored(msgspec.Struct):
     ranking: _Array | None
     confusions: list[_Array]
     unlabeled: list[int]
-    failure: bytes  # it has the name
+    failure: bytes  # the message already contains the name
 
 
 class _Part(msgspec.Struct):
@@ -124,12 +124,12 @@ def encoded(predictions: list[Prediction], figures_from: str) -> bytes:
 
 
 def decoded(data: bytes) -> tuple[list[Prediction], str]:
-    """What `encoded` made.
+    """Decode the bytes of `encoded`.
 
     Raises:
         ValueError: when the bytes are something else, or damaged.
     """
-    part = msgspec.msgpack.decode(data, type=_Part)  # its errors are ValueErrors
+    part = msgspec.msgpack.decode(data, type=_Part)  # its errors are subclasses of ValueError
     return [_prediction(stored) for stored in part.predictions], part.figures_from
 
 

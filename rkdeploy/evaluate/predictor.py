@@ -1,4 +1,4 @@
-"""One labeled image through a network: what is found, in source pixels."""
+"""One labeled image through a network, to predictions in source pixels."""
 
 from __future__ import annotations
 
@@ -30,11 +30,11 @@ if TYPE_CHECKING:
     from rkdeploy.images.fit import Letterboxed
 
 UNLABELED: Final = 255
-"""Value of the pixels of a mask that say nothing, as in Cityscapes and VOC."""
+"""Value of ignored pixels in a mask, as in Cityscapes and VOC."""
 
 
 class _WholeBoxes(LetterboxTransform):
-    """A transform that leaves boxes as the network gave them, beyond the image's edge too."""
+    """A transform that does not clip boxes at the image's edge."""
 
     __slots__ = ()
 
@@ -53,12 +53,12 @@ class _WholeBoxes(LetterboxTransform):
 
 
 class Predictor:
-    """Reads images and turns head tensors into predictions.  Keeps buffers: one serves one thread.
+    """Reads images and converts head tensors to predictions.  It reuses its buffers: one per thread.
 
     Args:
         spec: the contract.
-        thresholds: what is kept.
-        multi_label: see `rkdeploy.evaluate.multi_label`; end-to-end heads rank that way of themselves.
+        thresholds: limits of the detections to keep.
+        multi_label: see `rkdeploy.evaluate.multi_label`; end-to-end heads rank that way by themselves.
     """
 
     def __init__(self, spec: ModelSpec, thresholds: Thresholds, *, multi_label: bool) -> None:
@@ -67,18 +67,20 @@ class Predictor:
         wanted = multi_label and finds_objects(spec) and not spec.end_to_end
         decoder = MultiLabelDecoder(decoder_for(spec)) if wanted else None
         self._postprocess = Postprocessor(spec, thresholds, decoder=decoder)
-        # Masks are read inside their boxes, which then have to lie inside the image.
+        # Masks are read inside their boxes, so these must lie inside the image.
         self._clips_boxes = validator_of(spec).clips_boxes or any(o.role == "prototypes" for o in spec.outputs)
 
     def load(self, image: DataImage) -> Letterboxed | Prediction:
-        """The image as the network gets it, valid until the next call; or why there is none."""
+        """The network's input for an image, valid until the next call; or the prediction that says why there is
+        none.
+        """
         try:
             return self._fit(read_image(image.file))
         except SourceError as error:
             return unreadable(image.name, error.message)
 
     def prediction(self, image: DataImage, tensors: Sequence[HeadTensor], transform: LetterboxTransform) -> Prediction:
-        """What the network found.
+        """Predictions from the network's outputs.
 
         Raises:
             BackendError: when a tensor is not what the contract says.
@@ -89,7 +91,7 @@ class Predictor:
         return prediction_of(image.name, found, transform.source_hw, confusions, unlabeled)
 
     def _confusions(self, image: DataImage, found: Detections) -> tuple[tuple[NDArray[np.int64], ...], tuple[int, ...]]:
-        """Of each class map the pixels by true and found class, and how many are unlabeled."""
+        """Pixels of each class map by true and found class, and the number of unlabeled ones."""
         confusions, unlabeled = [], []
         for file, one in zip(image.maps, found.class_maps, strict=True):
             truth = read_mask(file, one.class_ids.shape, len(one.class_names))
@@ -102,7 +104,7 @@ class Predictor:
 
 
 def read_mask(file: Path, shape: tuple[int, ...], classes: int) -> NDArray[np.uint8]:
-    """A mask of class ids, (H, W) uint8; 255 says nothing.
+    """A mask of class ids, (H, W) uint8; 255 is ignored.
 
     Raises:
         DataError: when it cannot be read, has colors, another size than its image, or another class.
@@ -119,7 +121,7 @@ def read_mask(file: Path, shape: tuple[int, ...], classes: int) -> NDArray[np.ui
         raise DataError(
             f'Mask "{file}" has {1 if mask.ndim == 2 else mask.shape[2]} channels of {mask.dtype}, expected one of '
             "uint8 with class ids.",
-            "A color or palette image must be turned into class ids first.",
+            "Convert a color or palette image to class ids first.",
         )
     if mask.shape != shape:
         raise DataError(f'Mask "{file}" is {mask.shape[1]}x{mask.shape[0]}, its image {shape[1]}x{shape[0]}.')

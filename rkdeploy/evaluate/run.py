@@ -1,4 +1,4 @@
-"""An evaluation from its options to its figures."""
+"""An evaluation, from its options to its figures."""
 
 from __future__ import annotations
 
@@ -37,23 +37,23 @@ Progress = Callable[[str, int, int], None]
 
 @dataclass(frozen=True, slots=True)
 class EvaluationOptions:
-    """One evaluation.
+    """Options of one evaluation.
 
     Attributes:
         data: a data.yaml, a COCO file, or a classifier's folder.
-        backends: names of runtime backends, each evaluated.
+        backends: names of the runtime backends to evaluate.
         split: of a data.yaml.
-        labels: folder of the label files beside `images`; None as the data says.
+        labels: folder of the label files next to `images`; None takes the data's own.
         images: folder of a COCO file's images; None looks around it.
-        limit: most images; None takes all.
-        confidences: `0.25`, `person=0.4`: those of the precision and recall that are reported.
-        lowest_confidence: predictions above it are in the curves.
+        limit: largest number of images; None takes all.
+        confidences: `0.25`, `person=0.4`: thresholds of the reported precision and recall.
+        lowest_confidence: threshold of the predictions in the curves.
         iou: of non-maximum suppression; None takes that of the family's validator.
         multi_label: see `rkdeploy.evaluate.multi_label`.
-        workers: processes.
-        state: folder in which predictions are kept; None is beside the bundle.
-        fresh: whether kept predictions are computed again.
-        runtime: for the backends.
+        workers: number of processes.
+        state: folder in which predictions are kept; None is next to the bundle.
+        fresh: True to compute kept predictions again.
+        runtime: options of the backends.
     """
 
     data: Path
@@ -73,7 +73,7 @@ class EvaluationOptions:
 
 
 def measuring_thresholds(spec: ModelSpec, lowest: float = LOWEST_CONFIDENCE, iou: float | None = None) -> Thresholds:
-    """What goes into the curves: nearly everything that the network says."""
+    """Thresholds of the predictions in the curves: nearly all of them."""
     return Thresholds(confidence=lowest, iou=validator_of(spec).iou if iou is None else iou, max_det=MAX_DETECTIONS)
 
 
@@ -81,8 +81,8 @@ def evaluate(bundle: Bundle, options: EvaluationOptions, progress: Progress) -> 
     """Evaluate a bundle.
 
     Raises:
-        RkdeployError: when the data, a backend or a package that is needed is missing or fails.  What was predicted
-            until then is kept.
+        RkdeployError: when the data, a backend or a required package is missing or fails.  Predictions made
+            until then are kept.
     """
     require_tool()
     spec = bundle.spec
@@ -149,7 +149,7 @@ def _predicted(
     options: EvaluationOptions,
     progress: Progress,
 ) -> list[Part]:
-    """The predictions of all images in their order, those that are kept already and the others."""
+    """The predictions of all images in their order, kept and new ones."""
     images = data.images
     chunks = [images[i : i + _PART_IMAGES] for i in range(0, len(images), _PART_IMAGES)]
     base = options.state or default_folder(bundle)
@@ -168,9 +168,7 @@ def _predicted(
 
     missing = [(index, chunk) for index, chunk in enumerate(chunks) if index not in found]
     network = Network(bundle.folder, backend, thresholds, options.multi_label, options.runtime)
-    with closing(
-        predict_parts(network, missing, options.workers, count)
-    ) as predicted:  # ends the workers, come what may
+    with closing(predict_parts(network, missing, options.workers, count)) as predicted:  # always ends the workers
         for index, part in predicted:
             store.write(index, part)
             found[index] = part

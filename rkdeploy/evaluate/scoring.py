@@ -1,4 +1,4 @@
-"""From predictions and labels to figures."""
+"""Figures from predictions and labels."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ _NAMED: Final = 3
 
 
 def kinds_of(spec: ModelSpec) -> tuple[Kind, ...]:
-    """What of a model's objects is measured."""
+    """The kinds of a model's objects that are measured."""
     kinds: list[Kind] = ["rotated boxes" if spec.task == "obb" else "boxes"]
     if spec.keypoints is not None:
         kinds.append("keypoints")
@@ -61,12 +61,12 @@ def score(
 
     Args:
         data: the labeled images.
-        predictions: one an image, in their order.
+        predictions: one per image, in their order.
         spec: the contract.
-        chosen: the confidences of the precision and recall that are reported.
+        chosen: confidences of the reported precision and recall.
         backend: its name.
         computes: `float`, `int8`, ...
-        figures_from: where the figures come from.
+        figures_from: source of the figures.
 
     Raises:
         DataError: when most images cannot be read, or the labels are unusable.
@@ -155,7 +155,7 @@ def _class_maps(predictions: Sequence[Prediction], spec: ModelSpec) -> tuple[Map
         unlabeled = sum(p.unlabeled[index] for p in predictions)
         if len(counts) == 2 and not counts[1].any() and unlabeled:
             raise DataError(
-                f'The masks of "{stated.output}" hold 0 and 255 only, and 255 stands for pixels that say nothing.',
+                f'The masks of "{stated.output}" hold 0 and 255 only, and 255 stands for ignored pixels.',
                 f"Write {stated.class_names[1]} as 1.",
             )
         figures.append(_class_map(stated.output, stated.class_names, counts))

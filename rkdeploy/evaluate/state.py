@@ -1,4 +1,4 @@
-"""Predictions kept on disk, so that an evaluation that was stopped goes on where it was.
+"""Predictions kept on disk, so that a stopped evaluation can resume.
 
     best-rk3588-int8.eval/<key>/part-000012.msgpack
 
@@ -37,7 +37,7 @@ _ABOUT: Final = "about.json"
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """Some images' predictions, and what they come from."""
+    """Predictions for some images, and their source."""
 
     predictions: tuple[Prediction, ...]
     figures_from: str
@@ -50,7 +50,7 @@ class PredictionStore:
         self._folder = folder
 
     def read(self, index: int, images: Sequence[DataImage]) -> Part | None:
-        """A part; None where there is none, or it is damaged."""
+        """A part; None if there is none, or it is damaged."""
         try:
             predictions, figures_from = decoded(self._path(index).read_bytes())
         except (OSError, ValueError):
@@ -74,12 +74,12 @@ class PredictionStore:
 def open_store(
     base: Path, bundle: Bundle, backend: str, images: Sequence[DataImage], thresholds: Thresholds, *, multi_label: bool
 ) -> PredictionStore:
-    """The store of an evaluation in the folder `base`, made if need be.
+    """The store of an evaluation in the folder `base`, created if necessary.
 
-    Stores of other builds of the bundle are removed: nothing can use them any more.
+    Stores of other builds of the bundle are removed: they cannot be used any more.
 
     Raises:
-        RkdeployError: when the folder cannot be made, or is something else.
+        RkdeployError: when the folder cannot be created, or is something else.
     """
     build = sha256_of(bundle.folder / SUMS)
     about = {
@@ -111,18 +111,18 @@ def open_store(
 
 
 def default_folder(bundle: Bundle) -> Path:
-    """Beside the bundle."""
+    """The folder next to the bundle."""
     resolved = bundle.folder.resolve()
     return resolved.with_name(f"{resolved.name}.eval")
 
 
 def _identity(images: Sequence[DataImage]) -> str:
-    """A hash of which files there are, how large, and when they were written."""
+    """Hash of the files' names, sizes and modification times."""
     found = hashlib.sha256()
     for image in images:
         found.update(image.name.encode("utf-8", "surrogateescape") + b"\0")
         for file in (image.file, *image.maps):
-            with contextlib.suppress(OSError):  # its prediction will say that it cannot be read
+            with contextlib.suppress(OSError):  # its prediction will report that it cannot be read
                 status = file.stat()
                 found.update(f"{status.st_size} {status.st_mtime_ns}\0".encode())
     return found.hexdigest()

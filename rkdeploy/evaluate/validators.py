@@ -1,4 +1,4 @@
-"""What each family's own validator does in its own way: figures can be compared only where these agree."""
+"""Peculiarities of each family's own validator: figures can only be compared if these agree."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ if TYPE_CHECKING:
     from rkdeploy.contract.spec import ModelSpec
 
 Tail = Literal["sloped", "cut"]
-"""Behind the last prediction a curve falls in a straight line to recall 1 (`sloped`: YOLOv5, YOLOR, ultralytics up to
-April 2026; the figures are the higher for it) or at once (`cut`: ultralytics since then, 8.4.60 for one)."""
+"""Course of a curve behind the last prediction: a straight line to recall 1 (`sloped`: YOLOv5, YOLOR, ultralytics up to
+April 2026; this raises the figures) or an immediate fall (`cut`: ultralytics since then, for example 8.4.60).
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,10 +19,10 @@ class Validator:
     """One validator.
 
     Attributes:
-        name: as a user knows it.
+        name: its usual name.
         iou: threshold of non-maximum suppression.
-        tail: how its precision-recall curves end.
-        clips_boxes: whether boxes are cut at the image's edge before they are compared with labels.
+        tail: end of its precision-recall curves.
+        clips_boxes: True if boxes are clipped at the image's edge before they are compared with labels.
     """
 
     name: str
@@ -36,11 +37,11 @@ _OF_FAMILY: Final = {
     "yolov5": _YOLOV5,
     "yolor": Validator("YOLOR's test.py", 0.65, "sloped", clips_boxes=True),
     "yolop": _YOLOV5,
-    # its curves end 0.01 behind the last point, nearly cut
+    # its curves end 0.01 behind the last point, almost `cut`
     "yolov7": Validator("YOLOv7's test.py", 0.65, "cut", clips_boxes=True),
 }
 
 
 def validator_of(spec: ModelSpec) -> Validator:
-    """The validator of a model's family; ultralytics' for those without one that is known here."""
+    """The validator of a model's family; ultralytics' for families without a known one."""
     return _OF_FAMILY.get(spec.family, _ULTRALYTICS)

@@ -1,4 +1,4 @@
-"""Predictions of many images, in this process or in several that each open a runtime of their own."""
+"""Predictions for many images, in this process or in several that each open their own runtime."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ Images = Sequence["DataImage"]
 
 @dataclass(frozen=True, slots=True)
 class Network:
-    """What a worker opens.
+    """The network that a worker opens.
 
     Attributes:
         bundle: its folder.
@@ -50,16 +50,16 @@ class Network:
 def predict_parts(
     network: Network, parts: Sequence[tuple[int, Images]], workers: int, on_image: Callable[[], None]
 ) -> Generator[tuple[int, Part], None, None]:
-    """The predictions of every part, as they are done; the order is that of the parts only with one worker.
+    """Predict every part and yield them as they are done; only one worker keeps the order of the parts.
 
     Args:
-        network: what to run.
+        network: network to run.
         parts: (number, images) each.
-        workers: processes; 1 works in this one.
+        workers: number of processes; 1 works in this one.
         on_image: called after every image.
 
     Raises:
-        RkdeployError: when a backend cannot be opened or fails, or a worker ends without a word.
+        RkdeployError: when a backend cannot be opened or fails, or a worker ends without a message.
     """
     if not parts:
         return
@@ -73,7 +73,7 @@ def predict_parts(
 
 @contextmanager
 def _opened(network: Network, worker: int | None) -> Iterator[Callable[[Images, Callable[[], None]], Part]]:
-    """A runtime that is open, as a function from images to a part."""
+    """An open runtime, as a function from images to a part."""
     bundle = read_bundle(network.bundle, check_hashes=False)
     predictor = Predictor(bundle.spec, network.thresholds, multi_label=network.multi_label)
     core = None if worker is None else _core_of(worker)
@@ -112,7 +112,7 @@ def _in_processes(
 
 
 def _work(pipe: Connection[Any, Any], index: int, network: Network, count: int) -> None:
-    """A worker's life: parts in; None out for each image, and then the part's predictions."""
+    """Main function of a worker: parts in; None out for each image, and then the part's predictions."""
 
     def handle(part: tuple[int, Images]) -> None:
         number, images = part
@@ -122,5 +122,5 @@ def _work(pipe: Connection[Any, Any], index: int, network: Network, count: int) 
         with _opened(network, index) as predict:
             serve(pipe, count, handle)
     except RkdeployError as error:
-        with contextlib.suppress(OSError):  # this evaluation was stopped
+        with contextlib.suppress(OSError):  # the evaluation was stopped
             pipe.send(error)

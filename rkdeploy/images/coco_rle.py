@@ -1,9 +1,9 @@
-r"""Masks as COCO writes them: run lengths down the columns of the image, in a string.
+r"""Masks in COCO's format: run lengths down the columns of the image, in a string.
 
-`pycocotools.mask.decode({"size": [height, width], "counts": text})` gives the mask back.  The format is that of
+`pycocotools.mask.decode({"size": [height, width], "counts": text})` returns the mask.  The format is that of
 `rleToString` in its maskApi.c (https://github.com/cocodataset/cocoapi): lengths of alternating runs of background and
 object, beginning with background; from the fourth length on the difference to the last but one; each number in groups
-of five bits from the lowest, with a sixth bit where more follow, as the character of 48 + group.
+of five bits from the lowest, with a sixth bit if more follow, as the character of 48 + group.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-_GROUPS = 13  # of five bits in 64
+_GROUPS = 13  # groups of five bits in 64
 
 
 def rle_counts(pixels: NDArray[np.bool_], left: int, top: int, image_hw: tuple[int, int]) -> str:
@@ -30,12 +30,12 @@ def rle_counts(pixels: NDArray[np.bool_], left: int, top: int, image_hw: tuple[i
 def _run_lengths(pixels: NDArray[np.bool_], left: int, top: int, height: int, total: int) -> NDArray[np.int64]:
     """Lengths of the runs, background first."""
     rows, columns = pixels.shape
-    # Column after column, a row of background behind each: where neighbors differ, a run begins or ends.
+    # Column after column, each followed by a background pixel: a run begins or ends where neighbors differ.
     flat = np.zeros(1 + columns * (rows + 1), np.bool_)
     flat[1:].reshape(columns, rows + 1)[:, :rows] = pixels.T
     column, row = np.divmod(np.flatnonzero(flat[1:] != flat[:-1]).astype(np.int64), rows + 1)
     edges = (left + column) * height + top + row
-    # A run that reaches the image's last row goes on in the first of the next column: its end is the next beginning.
+    # A run that reaches the image's last row continues in the next column: its end is the next run's start.
     joined = np.flatnonzero(edges[1:-1:2] == edges[2::2]) * 2 + 1
     edges = np.delete(edges, np.concatenate((joined, joined + 1)))
     ends = np.append(edges, total) if not len(edges) or edges[-1] < total else edges
@@ -61,11 +61,11 @@ def _text(counts: NDArray[np.int64]) -> str:
 
 
 def mask_of_rle(counts: str, image_hw: tuple[int, int]) -> NDArray[np.bool_]:
-    """The mask that `rle_counts` wrote, (H, W) bool.
+    """The mask from its `counts`, (H, W) bool.
 
     Args:
-        counts: its text, which may come out of a stranger's file: what does not fit is cut off, and anything that is
-            no run length ends the mask.
+        counts: text, possibly from an untrusted file: run lengths beyond the image are cut off, and anything that is
+            not a run length ends the mask.
         image_hw: height and width of the image.
     """
     height, width = image_hw

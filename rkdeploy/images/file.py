@@ -1,8 +1,8 @@
-"""One image file -> (H, W, 3) uint8 BGR, or a refusal that names the file and the cause.
+"""Decoder of one image file to (H, W, 3) uint8 BGR, with errors that name the file and the cause.
 
-`cv2.imread` fails silently, prints to stderr, and will decode whatever a header asks memory for.  So the header is read
+`cv2.imread` fails silently, prints to stderr, and allocates whatever size a header declares.  So the header is read
 here first: the format, the declared size (a small file can declare a huge picture), and whether the file is complete.
-Only formats whose header is understood here are handed to OpenCV.
+Only formats whose header is understood here are passed to OpenCV.
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 IMAGE_SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"})
-"""File name endings, in lower case, that are taken for images when a folder is listed."""
+"""File name suffixes, in lower case, that count as images when a folder is listed."""
 
 MAX_PIXELS = 100_000_000
-"""Pictures above this are refused: 100 megapixels are 300 MB decoded, more than a small board has to spare."""
+"""Pictures above this are refused: 100 megapixels are 300 MB decoded, more than a small board can spare."""
 
 MAX_FILE_BYTES = 1 << 30
 _MAX_LIST_BYTES = 256 << 20
@@ -38,18 +38,18 @@ _MAX_LIST_BYTES = 256 << 20
 _MAX_TIFF_TAGS = 512
 _TIFF_WIDTH, _TIFF_HEIGHT, _TIFF_BITS = 256, 257, 258
 _JPEG_SIZES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}  # start-of-frame markers
-_BMP_PLAIN = frozenset({0, 3})  # rows as they are, without or with masks for the colors
+_BMP_PLAIN = frozenset({0, 3})  # uncompressed rows, without or with color masks
 _JPEG_END = b"\xff\xd9"
 _PNM = re.compile(rb"P[2356]\s+(?:#[^\n]*\n\s*)*(\d{1,9})\s+(?:#[^\n]*\n\s*)*(\d{1,9})\s")
 
 
 class _BrokenImageError(Exception):
-    """Why the bytes are not a picture, as the second half of a sentence."""
+    """The reason why the bytes are not a picture, as the second half of a sentence."""
 
 
 @contextmanager
 def opencv_log_silenced() -> Iterator[None]:
-    """OpenCV's own log lines are kept off stderr; what they say goes into our messages instead."""
+    """Suppress OpenCV's own log lines on stderr; our error messages replace them."""
     before = set_opencv_log_level(0)
     try:
         yield
@@ -58,14 +58,16 @@ def opencv_log_silenced() -> Iterator[None]:
 
 
 def set_opencv_log_level(level: int) -> int:
-    """Set what OpenCV logs, 0 for nothing, and give the level before.  The function moved in OpenCV 4.13."""
+    """Set OpenCV's log level, 0 for silent, and return the previous one.  The function moved in OpenCV 4.13."""
     utils: Any = cv2.utils
     module = cv2 if hasattr(cv2, "setLogLevel") else utils.logging
     return int(module.setLogLevel(level))
 
 
 def is_image_name(name: str) -> bool:
-    """Whether a file name says image.  Names with a leading dot do not (macOS leaves `._photo.jpg` beside photos)."""
+    """True if a file name has an image suffix.  Names with a leading dot do not count (macOS leaves `._photo.jpg`
+    files).
+    """
     dot = name.rfind(".")
     return dot > 0 and not name.startswith(".") and name[dot:].lower() in IMAGE_SUFFIXES
 
@@ -74,7 +76,7 @@ def read_image_bytes(path: Path) -> bytes:
     """The bytes of an image file.
 
     Raises:
-        SourceError: when there is no such file, it is no regular file, cannot be read, or is empty or above 1 GiB.
+        SourceError: when it does not exist, is not a regular file, cannot be read, or is empty or above 1 GiB.
     """
     try:
         if path.is_dir():
@@ -82,7 +84,7 @@ def read_image_bytes(path: Path) -> bytes:
         if not path.exists():
             raise SourceError(f'Image "{path}" does not exist.')
         if not path.is_file():
-            raise SourceError(f'Image "{path}" is no regular file.')
+            raise SourceError(f'Image "{path}" is not a regular file.')
         size = path.stat().st_size
         if size > MAX_FILE_BYTES:
             raise SourceError(f'Image "{path}" has {size} bytes, expected at most {MAX_FILE_BYTES}.')
@@ -96,25 +98,25 @@ def read_image_bytes(path: Path) -> bytes:
 
 
 def paths_in_list(list_file: Path) -> tuple[Path, ...]:
-    """The paths in a text file, in its order: one a line, relative to the list; `#` begins a comment line.
+    """The paths in a text file, in its order: one per line, relative to the list; `#` begins a comment line.
 
-    Encodings as in `rkdeploy.system.text_file`, paths as in `rkdeploy.system.written_path`.  Whether the files exist is
-    not looked at.
+    Encodings as in `rkdeploy.system.text_file`, paths as in `rkdeploy.system.written_path`.  The files need not exist.
 
     Raises:
-        SourceError: when the list cannot be read, is no text, names nothing, or names a drive of a Windows machine that
-            is not here.
+        SourceError: when the list cannot be read, is not a text file, names nothing, or names a Windows drive that
+            is not mounted here.
     """
     try:
         text = read_text(list_file, _MAX_LIST_BYTES)
     except TextFileError as error:
         raise SourceError(
-            f'List file "{list_file}" {error.reason}.', error.fix or "Expected a text with one image path a line."
+            f'List file "{list_file}" {error.reason}.',
+            error.fix or "Expected a text file with one image path per line.",
         ) from error
     lines = [line.strip() for line in text_lines(text)]
     written = [line for line in lines if line and not line.startswith("#")]
     if not written:
-        raise SourceError(f'List file "{list_file}" names no image.', "Write one image path a line, relative to it.")
+        raise SourceError(f'List file "{list_file}" names no image.', "Write one image path per line, relative to it.")
     paths = tuple(find_written(line, list_file.parent) for line in written)
     for line, path in zip(written, paths, strict=True):
         if is_of_windows(line) and not path.exists():
@@ -128,17 +130,17 @@ def paths_in_list(list_file: Path) -> tuple[Path, ...]:
 def decode_image(data: bytes, name: str) -> NDArray[np.uint8]:
     """Decode one picture.
 
-    The EXIF orientation is applied, 16 bits become 8, grey becomes BGR, and an alpha channel is dropped.
+    The EXIF orientation is applied, 16 bits become 8, gray becomes BGR, and an alpha channel is dropped.
 
     Args:
         data: the whole file.
-        name: how messages call it.
+        name: name for messages.
 
     Returns:
         (H, W, 3) uint8 BGR, contiguous.
 
     Raises:
-        SourceError: when it is no picture in a known format, incomplete, damaged, or above `MAX_PIXELS`.
+        SourceError: when it is not a picture in a known format, incomplete, damaged, or above `MAX_PIXELS`.
     """
     try:
         kind, width, height = _declared_size(data)
@@ -175,7 +177,11 @@ def read_image(path: Path) -> NDArray[np.uint8]:
 
 
 def _declared_size(data: bytes) -> tuple[str, int, int]:
-    """Format, width and height as the header declares them; what is no complete picture is a _BrokenImageError."""
+    """Format, width and height from the header.
+
+    Raises:
+        _BrokenImageError: when the bytes are not a complete picture.
+    """
     if data.startswith(b"\xff\xd8\xff"):
         return ("JPEG", *_jpeg_size(data))
     if data.startswith(b"\x89PNG\r\n\x1a\n"):
@@ -202,7 +208,7 @@ def _jpeg_size(data: bytes) -> tuple[int, int]:
         if data[at] != 0xFF:
             raise _BrokenImageError("is a damaged JPEG")
         marker = data[at + 1]
-        if marker == 0xDA:  # the compressed picture begins; in it 0xFF is escaped, so that an end marker is one
+        if marker == 0xDA:  # the compressed data begins; 0xFF is escaped in it, so an end marker is unambiguous
             if size is None:
                 raise _BrokenImageError("is a damaged JPEG without a size")
             if data.find(_JPEG_END, at) < 0:
@@ -225,7 +231,7 @@ def _png_size(data: bytes) -> tuple[int, int]:
         kind, end = data[at + 4 : at + 8], at + 8 + length
         if end + 4 > len(data):
             break
-        # Lower-case chunks are decoration (dates, color profiles); damage there does not touch the picture.
+        # Lower-case chunks are optional (dates, color profiles); damage there does not affect the picture.
         if kind[:1].isupper() and zlib.crc32(data[at + 4 : end]) != struct.unpack_from(">I", data, end)[0]:
             raise _BrokenImageError(f"is a damaged PNG: the checksum of its chunk {kind!r} is wrong")
         if kind == b"IEND":
@@ -236,7 +242,7 @@ def _png_size(data: bytes) -> tuple[int, int]:
 
 def _webp_size(data: bytes) -> tuple[int, int]:
     (riff_bytes,) = struct.unpack_from("<I", data, 4)
-    if riff_bytes + 8 > len(data) + 1:  # some writers count the padding byte that they left out
+    if riff_bytes + 8 > len(data) + 1:  # some writers count a padding byte that they do not write
         raise _BrokenImageError(f"is a WebP that is cut off after {len(data)} of {riff_bytes + 8} bytes")
     kind = data[12:16]
     if kind == b"VP8X":
@@ -266,7 +272,7 @@ def _bmp_size(data: bytes) -> tuple[int, int]:
 
 
 def _pnm_size(data: bytes, header: re.Match[bytes]) -> tuple[int, int]:
-    """Of a binary file the smallest size is known, one byte a value; a text's is left to OpenCV."""
+    """Width and height of a PNM; a binary file is checked for its smallest size, one byte per value."""
     width, height = int(header[1]), int(header[2])
     channels = {b"P5": 1, b"P6": 3}.get(data[:2], 0)
     if width * height <= MAX_PIXELS and len(data) - header.end() < width * height * channels:
@@ -292,6 +298,6 @@ def _tiff_size(data: bytes) -> tuple[int, int]:
     if _TIFF_WIDTH not in tags or _TIFF_HEIGHT not in tags:
         raise _BrokenImageError("is a damaged TIFF without a size")
     if tags.get(_TIFF_BITS, 8) > 16:
-        # OpenCV refuses these too, but says why only in its log.
-        raise _BrokenImageError(f"is a TIFF with {tags[_TIFF_BITS]} bits a channel, expected 8 or 16")
+        # OpenCV also refuses these, but gives the reason only in its log.
+        raise _BrokenImageError(f"is a TIFF with {tags[_TIFF_BITS]} bits per channel, expected 8 or 16")
     return tags[_TIFF_WIDTH], tags[_TIFF_HEIGHT]

@@ -1,6 +1,6 @@
-"""A source image into the network's input, and boxes and points between the two frames.
+"""Fit of a source image into the network's input, and the mapping of boxes and points between the two frames.
 
-How it is fitted is the contract's (`InputSpec.fit`): `Letterbox` pads, `CenterCrop` crops, `Stretch` distorts.
+The contract's `InputSpec.fit` decides: `Letterbox` pads, `CenterCrop` crops, `Stretch` distorts.
 
 Two coordinate frames, both in pixels with the origin at the top left corner of the image:
 
@@ -38,12 +38,14 @@ class LetterboxTransform:
 
     It serves every fit: a crop has a negative pad, a stretch two scales.
 
-    A letterbox's figures are those of YOLOv5's `scale_boxes` (utils/general.py, v7.0): the exact ratio and the exact
-    half of the remaining space, not the whole pixels at which the image was placed: boxes agree with upstream's.
+    For a letterbox the values are those of YOLOv5's `scale_boxes` (utils/general.py, v7.0): the exact ratio and the
+    exact
+    half of the remaining space, not the whole pixels at which the image was placed, so that boxes agree with
+    upstream's.
 
     Attributes:
-        scale_x, scale_y: input pixels a source pixel; the two are equal for a letterbox.
-        pad_x, pad_y: input pixels left of and above the image; may end in a fraction, and be negative.
+        scale_x, scale_y: input pixels per source pixel; equal for a letterbox.
+        pad_x, pad_y: input pixels left of and above the image; may be fractional, and negative.
         source_hw: (height, width) of the source image in pixels.
     """
 
@@ -55,9 +57,9 @@ class LetterboxTransform:
 
     @property
     def placed(self) -> LetterboxTransform:
-        """The same map as the pixels went: the image resized to whole pixels and placed at a whole pixel.
+        """The same map for the actual placement: the image resized to whole pixels and placed at a whole pixel.
 
-        What is read pixel by pixel, such as masks, lies there, and ultralytics' `scale_boxes` (8.4) counts from there.
+        For everything read pixel by pixel, such as masks; ultralytics' `scale_boxes` (8.4) also uses it.
         """
         height, width = self.source_hw
         scale_x, pad_x = _whole_pixels(width, self.scale_x, self.pad_x)
@@ -81,7 +83,7 @@ class LetterboxTransform:
     def rotated_to_source(self, rotated: NDArray[np.floating[Any]]) -> NDArray[np.float32]:
         """Boxes (N, 5) center x, y, width, height, angle in input pixels to a new (N, 5) in source pixels, not clipped.
 
-        The two scales must be equal: otherwise they would not stay rectangular.
+        The two scales must be equal: otherwise the boxes would not stay rectangular.
         """
         boxes: NDArray[np.float32] = rotated.astype(np.float32)
         boxes[:, :2] -= np.array((self.pad_x, self.pad_y), np.float32)
@@ -97,14 +99,14 @@ class LetterboxTransform:
 
 
 def _whole_pixels(source: int, scale: float, pad: float) -> tuple[float, float]:
-    """Scale and pad of one axis with the resized side and the pad rounded as `Letterbox` rounds them."""
+    """Scale and pad of one axis with the resized side and the pad rounded as in `Letterbox`."""
     side = max(1, round(source * scale))
     remainder = round(source * scale + 2 * pad) - side
     return side / source, float(_before(remainder))
 
 
 def _before(remainder: int) -> int:
-    """How much of the remaining space lies before the image; negative for a crop.
+    """The part of the remaining space before the image; negative for a crop.
 
     The 0.1 is upstream's: an odd remainder puts its extra row below and its extra column to the right.
     """
@@ -113,11 +115,11 @@ def _before(remainder: int) -> int:
 
 @dataclass(frozen=True, slots=True)
 class Letterboxed:
-    """One image ready for the network, however it was fitted.
+    """One image ready for the network.
 
     Attributes:
         image: (1, height, width, 3) uint8, contiguous, in the contract's color order.  It is the `Letterbox`'s own
-            buffer: valid until the next call, copy it to keep it.
+            buffer: valid until the next call; copy it to keep it.
         transform: the map back to source pixels.
     """
 
@@ -127,7 +129,7 @@ class Letterboxed:
 
 @dataclass(frozen=True, slots=True)
 class _Placement:
-    """Whole-pixel place of the resized image inside the network input."""
+    """Placement of the resized image inside the network input, in whole pixels."""
 
     top: int
     left: int
@@ -136,19 +138,23 @@ class _Placement:
 
 
 class Letterbox:
-    """Brings a BGR source image to the network's input size, keeping its aspect ratio, and pads the rest.
+    """Resize of a BGR source image to the network's input size that keeps its aspect ratio and pads the rest.
 
-    Pixel for pixel the `letterbox` of YOLOv5 v7.0 (utils/augmentations.py) with `auto=False, scaleup=True`, followed
-    by the change of color order.  Upstream's detect.py resizes that way; its validation loader shrinks with
-    INTER_AREA instead, so its figures may differ by the little that this changes.  One addition: where upstream
+    Equal pixel for pixel to the `letterbox` of YOLOv5 v7.0 (utils/augmentations.py) with `auto=False, scaleup=True`,
+    followed by the change of color order.  Upstream's detect.py resizes this way; its validation loader shrinks with
+    INTER_AREA instead, so its figures may differ slightly.  One addition: where upstream
     would round a very thin image to zero pixels and fail, one pixel is kept.
 
     The output buffer is allocated once and every call writes into it: the image of a call is valid until the next
-    one.  The padding is written only when the place of the image changes.  One `Letterbox` serves one thread.
+    one.  The padding is written only when the place of the image changes.  One `Letterbox` per thread.
     """
 
     def __init__(self, spec: InputSpec) -> None:
-        """Args: spec: the contract's input, `fit` must be `letterbox`."""
+        """Allocate the buffer.
+
+        Args:
+            spec: the contract's input; its `fit` must be `letterbox`.
+        """
         _require_fit(spec, "letterbox")
         self._spec = spec
         self._buffer = np.full((1, spec.height, spec.width, 3), spec.pad_value, np.uint8)
@@ -159,7 +165,7 @@ class Letterbox:
         """Letterbox one image.
 
         Args:
-            image: (H, W, 3) uint8 in BGR order, as OpenCV reads it; grey (H, W) or (H, W, 1) and BGRA (H, W, 4) are
+            image: (H, W, 3) uint8 in BGR order, as OpenCV reads it; gray (H, W) or (H, W, 1) and BGRA (H, W, 4) are
                 converted.  Any strides.
 
         Returns:
@@ -186,7 +192,7 @@ class Letterbox:
         if code is None:
             self._resize(source, region)
         else:
-            # Through a second small buffer: OpenCV does not promise that cvtColor works in place.
+            # Through a second small buffer: OpenCV does not guarantee that cvtColor works in place.
             cv2.cvtColor(self._resize(source, None), code, dst=region)
         transform = LetterboxTransform(
             scale_x=ratio,
@@ -203,7 +209,7 @@ class Letterbox:
         return _Placement(_before(self._spec.height - height), _before(self._spec.width - width), height, width)
 
     def _resize(self, source: NDArray[np.uint8], target: NDArray[np.uint8] | None) -> NDArray[np.uint8]:
-        """Resize `source` into `target`, or into the reused scratch buffer (or not at all) when that is None."""
+        """Resize `source` into `target`, or into the reused scratch buffer (or not at all) if that is None."""
         height, width = self._placement.height, self._placement.width
         if source.shape[:2] == (height, width):
             if target is None:
@@ -220,17 +226,24 @@ class Letterbox:
 
 
 class CenterCrop:
-    """Brings a source image to the network's input size as torchvision's `Resize` and `CenterCrop` do.
+    """Resize and crop of a source image to the network's input size, as torchvision's `Resize` and `CenterCrop`.
 
     The image is resized, with antialiasing, until the input over `InputSpec.crop_fraction` fits into it; then its
-    middle is cut out.  ultralytics' `classify_transforms` (8.4, data/augment.py) does so with a fraction of 1.
+    middle is cut out.  ultralytics' `classify_transforms` (8.4, data/augment.py) does this with a fraction of 1.
     YOLOv5's `CenterCrop` (v7.0, utils/augmentations.py) cuts out the same part, but resizes it without antialiasing.
 
-    One `CenterCrop` serves one thread; its buffer is reused as `Letterbox`'s is.
+    One `CenterCrop` per thread; its buffer is reused like `Letterbox`'s.
     """
 
     def __init__(self, spec: InputSpec) -> None:
-        """Args: spec: the contract's input, `fit` must be `center_crop`."""
+        """Allocate the buffer.
+
+        Args:
+            spec: the contract's input; its `fit` must be `center_crop`.
+
+        Raises:
+            RkdeployError: when the crop fraction is not in (0, 1].
+        """
         _require_fit(spec, "center_crop")
         if not 0.0 < spec.crop_fraction <= 1.0:
             raise RkdeployError(
@@ -244,7 +257,7 @@ class CenterCrop:
         channels = _checked_channels(image)
         height, width = image.shape[:2]
         wanted_hw = [math.floor(side / self._spec.crop_fraction) for side in (self._spec.height, self._spec.width)]
-        # The side that has less to spare gets its size, the other as many whole pixels as the ratio gives.
+        # The tighter side gets its exact size, the other one the whole pixels that the ratio gives.
         if wanted_hw[0] * width >= wanted_hw[1] * height:
             resized = (wanted_hw[0], wanted_hw[0] * width // height)
         else:
@@ -254,13 +267,17 @@ class CenterCrop:
 
 
 class Stretch:
-    """Brings a source image to the network's input size with no regard to its aspect ratio, with antialiasing.
+    """Resize of a source image to the network's input size that ignores its aspect ratio, with antialiasing.
 
-    One `Stretch` serves one thread; its buffer is reused as `Letterbox`'s is.
+    One `Stretch` per thread; its buffer is reused like `Letterbox`'s.
     """
 
     def __init__(self, spec: InputSpec) -> None:
-        """Args: spec: the contract's input, `fit` must be `stretch`."""
+        """Allocate the buffer.
+
+        Args:
+            spec: the contract's input; its `fit` must be `stretch`.
+        """
         _require_fit(spec, "stretch")
         self._spec = spec
         self._resizer = _Resizer(spec)
@@ -274,14 +291,14 @@ ImageFit = Letterbox | CenterCrop | Stretch
 
 
 def image_fit(spec: InputSpec) -> ImageFit:
-    """What brings images to the input as the contract wants it."""
+    """The fit that the contract's input asks for."""
     if spec.fit == "center_crop":
         return CenterCrop(spec)
     return Stretch(spec) if spec.fit == "stretch" else Letterbox(spec)
 
 
 class _Resizer:
-    """The antialiased resize of images that keep their size from frame to frame, into one buffer."""
+    """Antialiased resize of images whose size stays the same from frame to frame, into one buffer."""
 
     def __init__(self, spec: InputSpec) -> None:
         self._spec = spec
@@ -321,12 +338,12 @@ def _checked_channels(image: NDArray[np.uint8]) -> int:
     """Number of channels (1, 3 or 4) of a source image that can be letterboxed."""
     if image.dtype != np.uint8:
         raise SourceError(
-            f"The source image has dtype {image.dtype}, expected uint8.", "Convert it to 8 bits a channel."
+            f"The source image has dtype {image.dtype}, expected uint8.", "Convert it to 8 bits per channel."
         )
     channels = 1 if image.ndim == 2 else int(image.shape[2]) if image.ndim == 3 else 0
     if channels not in (1, 3, 4):
         raise SourceError(
-            f"The source image has shape {image.shape}, expected (H, W, 3) BGR, (H, W) grey or (H, W, 4) BGRA."
+            f"The source image has shape {image.shape}, expected (H, W, 3) BGR, (H, W) gray or (H, W, 4) BGRA."
         )
     if image.size == 0:
         raise SourceError(f"The source image has shape {image.shape}: it holds no pixels.")

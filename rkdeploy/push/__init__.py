@@ -1,4 +1,4 @@
-"""A bundle from here onto a board: copied over ssh, checked there, then made current in one step."""
+"""Transfer of a bundle to a board: copied over ssh, checked there, then made current in one step."""
 
 from rkdeploy.push.board import BoardState, activate, examine, restart_service, roll_back, upload
 from rkdeploy.push.parcel import Parcel

@@ -1,4 +1,4 @@
-"""What a board says, bounded: it may be another's machine, or one that does not do what its script says."""
+"""Answers of a board, with limits: it may be a foreign machine, or not do what its script says."""
 
 from __future__ import annotations
 
@@ -10,20 +10,22 @@ from typing import BinaryIO
 
 _FACT = re.compile(r"rkdeploy: ([a-z_]{1,20})(?: (.*))?")
 _MAX_FACTS = 64
-_MAX_VALUE = 1000  # a path has up to 4,096 bytes; none of what is asked for comes near
-_KEPT_BYTES = 1 << 16  # the end: facts come last, and whatever a login shell prints comes before them
+_MAX_VALUE = 1000  # a path has up to 4,096 bytes; all requested values are far shorter
+_KEPT_BYTES = 1 << 16  # the end is kept: facts come last, after the output of a login shell
 MAX_SAID_BYTES = 16 << 20
-_REST_WITHIN_S = 2.0  # of the process's end; ssh's shared connections (ControlPersist) hold the stream open for longer
+_REST_WITHIN_S = (
+    2.0  # after the process's end; ssh's shared connections (ControlPersist) keep the stream open for longer
+)
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What a script on the board said.
+    """Answer of a script on the board.
 
     Attributes:
         code: its exit code; 255 is ssh's own.
         facts: its facts by key.
-        stderr: what it and ssh printed beside that.
+        stderr: other output of the script and of ssh.
     """
 
     code: int
@@ -33,11 +35,11 @@ class Answer:
 
 @dataclass(slots=True)
 class Ear:
-    """Reads a stream to its end in a thread, so that the other side never waits, and keeps the last 64 KiB.
+    """Reads a stream to its end in a thread, so that the other side never blocks, and keeps the last 64 KiB.
 
     Args:
         stream: of the process.
-        on_too_much: called once when more than 16 MiB have come; what comes after is thrown away.
+        on_too_much: called once when more than 16 MiB have come; further data is discarded.
     """
 
     stream: BinaryIO
@@ -51,7 +53,7 @@ class Ear:
         self._thread.start()
 
     def text(self) -> str:
-        """What was kept; asked for when the process has ended."""
+        """The text that was kept; call it when the process has ended."""
         self._thread.join(_REST_WITHIN_S)
         if not self._thread.is_alive():
             self.stream.close()
@@ -68,7 +70,9 @@ class Ear:
 
 
 def facts_in(text: str) -> dict[str, str]:
-    """The lines `rkdeploy: KEY VALUE`, the last of each key.  Values are cut, and what is not printable is left out."""
+    """The lines `rkdeploy: KEY VALUE`, the last of each key.  Values are truncated and stripped of non-printable
+    characters.
+    """
     found: dict[str, str] = {}
     for line in text.split("\n"):
         fact = _FACT.fullmatch(line.rstrip("\r"))

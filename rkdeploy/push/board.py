@@ -1,4 +1,4 @@
-"""What is done on a board, step by step; each step is one connection and can be repeated."""
+"""Steps on a board; each is one connection and can be repeated."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ _KILOBYTES = re.compile("[0-9]{1,15}")
 
 @dataclass(frozen=True, slots=True)
 class BoardState:
-    """What is on a board.
+    """State of a board.
 
     Attributes:
         free_bytes: for bundles.
         current, previous: names of the bundles they point to; empty when there is none.
-        present: the asked bundle is there, and its hashes are right.
-        compatible: what the device tree says the machine is; empty when it has none.
-        has_program: `rkdeploy` itself is installed.
+        present: True if the requested bundle is there and its hashes are right.
+        compatible: the machine's name in the device tree; empty when it has none.
+        has_program: True if `rkdeploy` itself is installed.
     """
 
     free_bytes: int
@@ -42,16 +42,16 @@ def check_home(home: str) -> str:
     """The board's folder for bundles, normalized.
 
     Raises:
-        PushError: when it is no absolute path.
+        PushError: when it is not an absolute path.
     """
     path = PurePosixPath(home)
     if not path.is_absolute() or ".." in path.parts or not home.isprintable():
-        raise PushError(f"{shown(home)} is no absolute path on the board.", f"The default is {BOARD_HOME}.")
+        raise PushError(f"{shown(home)} is not an absolute path on the board.", f"The default is {BOARD_HOME}.")
     return str(path)
 
 
 def examine(ssh: Ssh, home: str, name: str = "") -> BoardState:
-    """Look before anything is sent.
+    """Read the board's state before anything is sent.
 
     Raises:
         PushError: not reachable, not installed, not writable, or a program is missing.
@@ -59,7 +59,7 @@ def examine(ssh: Ssh, home: str, name: str = "") -> BoardState:
     facts = _facts(ssh, home, ssh.run(scripts.EXAMINE, check_home(home), name), "free_kb", "current", "previous")
     free = facts["free_kb"]
     if not _KILOBYTES.fullmatch(free):
-        raise PushError(f'The board "{ssh.address}" does not say how much room it has: {shown(free)}.')
+        raise PushError(f'The board "{ssh.address}" does not report its free space: {shown(free)}.')
     return BoardState(
         free_bytes=int(free) << 10,
         current=PurePosixPath(facts["current"]).name,
@@ -71,11 +71,11 @@ def examine(ssh: Ssh, home: str, name: str = "") -> BoardState:
 
 
 def upload(ssh: Ssh, home: str, parcel: Parcel, state: BoardState, on_bytes: Callable[[int], None]) -> None:
-    """Copy a bundle, have the board check its hashes, then give it its name.  A failure leaves nothing behind.
+    """Copy a bundle, let the board check its hashes, then give it its name.  A failure leaves nothing behind.
 
     Raises:
-        PushError: no room, the connection broke, what arrived is not what was sent, or the board does not say that it
-            has it.
+        PushError: no space, the connection broke, the received files differ from the sent ones, or the board does not
+            confirm.
     """
     needed = parcel.size_bytes + _SPARE_BYTES
     if state.free_bytes < needed:
@@ -85,17 +85,17 @@ def upload(ssh: Ssh, home: str, parcel: Parcel, state: BoardState, on_bytes: Cal
     )
     stored = _facts(ssh, home, answer, "stored")["stored"]
     if stored != parcel.name:
-        raise PushError(f'The board "{ssh.address}" says that it stored {shown(stored)}, expected "{parcel.name}".')
+        raise PushError(f'The board "{ssh.address}" reports that it stored {shown(stored)}, expected "{parcel.name}".')
 
 
 def activate(ssh: Ssh, home: str, name: str) -> str | None:
-    """Point `current` to a bundle in one step and `previous` to what was current.
+    """Point `current` to a bundle in one step and `previous` to the bundle that was current.
 
     Returns:
         The bundle that was current, empty for none; None when nothing had to change.
 
     Raises:
-        PushError: when it cannot be done, or the board does not say that it was.
+        PushError: when it cannot be done, or the board does not confirm.
     """
     now, before = _switched(ssh, home, ssh.run(scripts.ACTIVATE, check_home(home), name))
     if now != f"bundles/{name}":
@@ -117,7 +117,7 @@ def roll_back(ssh: Ssh, home: str) -> tuple[str, str]:
 
 
 def restart_service(ssh: Ssh, home: str) -> None:
-    """Restart rkdeploy.service and look at it two seconds later.
+    """Restart rkdeploy.service and check it two seconds later.
 
     Raises:
         PushError: when it does not run then.
@@ -133,7 +133,7 @@ def restart_service(ssh: Ssh, home: str) -> None:
 
 
 def _switched(ssh: Ssh, home: str, answer: Answer) -> tuple[str, str | None]:
-    """Where `current` points to now, and the name of what was current; None when nothing had to change."""
+    """Target of `current`, and the name of the bundle that was current; None when nothing had to change."""
     facts = _facts(ssh, home, answer)
     if "unchanged" in facts:
         return facts["unchanged"], None
@@ -143,26 +143,30 @@ def _switched(ssh: Ssh, home: str, answer: Answer) -> tuple[str, str | None]:
 
 def _no_room(ssh: Ssh, home: str, figures: str) -> PushError:
     return PushError(
-        f'The board "{ssh.address}" has no room in "{home}": {figures}.',
+        f'The board "{ssh.address}" has no free space in "{home}": {figures}.',
         f'Remove bundles there that are neither current nor previous: ls -l "{home}" "{home}/bundles"',
     )
 
 
 def _facts(ssh: Ssh, home: str, answer: Answer, *wanted: str) -> dict[str, str]:
-    """The facts of a script that ended well and told those that it was asked for; anything else becomes one error."""
+    """The facts that a script was to report.
+
+    Raises:
+        PushError: when the script failed or did not report all of them.
+    """
     if answer.code == 0 and "refused" not in answer.facts:
         missing = [key for key in wanted if key not in answer.facts]
         if missing:
             raise PushError(
-                f'The board "{ssh.address}" ended without an error, but did not say "{missing[0]}": whether anything '
-                "was done there is not known.",
+                f'The board "{ssh.address}" ended without an error, but did not report "{missing[0]}": it is not known '
+                "whether anything was done there.",
                 "Is that a shell on the board? A forced command, or a restricted account, runs something else.",
             )
         return answer.facts
     reason, _, detail = answer.facts.get("refused", "").partition(" ")
     board = f'The board "{ssh.address}"'
     if "no space left" in answer.stderr.lower() or "disk quota" in answer.stderr.lower():
-        raise _no_room(ssh, home, "it ran full while the bundle was written, and what was written is removed")
+        raise _no_room(ssh, home, "it became full while the bundle was written; the partial copy is removed")
     if "read-only file system" in answer.stderr.lower():
         raise PushError(f'{board} has a read-only file system at "{home}".', "Check the board's storage.")
     if reason == "tool":
@@ -177,13 +181,13 @@ def _facts(ssh: Ssh, home: str, answer: Answer, *wanted: str) -> dict[str, str]:
             f"On the board: sudo usermod -aG rkdeploy {detail}  and log in again; or push as root.",
         )
     if reason == "sums":
-        raise PushError(f"{board} has a bundle whose files are not what SHA256SUMS says.", "Push it again.")
+        raise PushError(f"{board} has a bundle whose files do not match SHA256SUMS.", "Push it again.")
     if reason == "gone":
         raise PushError(f'{board} does not have the bundle "{detail}" any more.', "Push it again.")
     if reason == "no-previous":
-        raise PushError(f"{board} has no previous bundle to go back to.")
+        raise PushError(f"{board} has no previous bundle to return to.")
     if reason == "no-link":
-        raise PushError(f'"{home}/{detail}" on "{ssh.address}" is no symbolic link.', "Move it away.")
+        raise PushError(f'"{home}/{detail}" on "{ssh.address}" is not a symbolic link.', "Move it away.")
     if reason == "no-folder":
         raise PushError(
             f'"{home}/{detail}" on "{ssh.address}" is a link, expected a folder.',
@@ -196,4 +200,4 @@ def _facts(ssh: Ssh, home: str, answer: Answer, *wanted: str) -> dict[str, str]:
         )
     if reason == "not-started":
         raise PushError(f"rkdeploy.service did not restart: {last_line(answer)}.", "There: journalctl -u rkdeploy")
-    raise PushError(f"{board} could not do it (code {answer.code}): {last_line(answer)}.")
+    raise PushError(f"{board} failed (code {answer.code}): {last_line(answer)}.")

@@ -1,4 +1,4 @@
-"""What is sent: the files that a bundle's SHA256SUMS lists, as one tar stream."""
+"""Data to send: the files in a bundle's SHA256SUMS, as one tar stream."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from rkdeploy.contract.bundle import SUMS, Bundle
 from rkdeploy.errors import PushError, shown
 
 _NAME = re.compile(r"\w[\w.+-]{0,99}")
-_FILE = re.compile(r"[^\x00-\x1f\x7f\\]{1,200}")  # sha256sum escapes the others
+_FILE = re.compile(r"[^\x00-\x1f\x7f\\]{1,200}")  # sha256sum escapes other names
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,9 +23,9 @@ class Parcel:
     """A bundle, ready to be sent.
 
     Attributes:
-        name: what it is called on the board: the folder's name and 12 digits of its hash.  The same bundle has the
+        name: its name on the board: the folder's name and 12 digits of its hash.  The same bundle has the
             same name, however often it is pushed; another build of the same model has another.
-        folder: where its files are.
+        folder: folder of its files.
         files: their names, relative to `folder`; SHA256SUMS is the last.
         sums: the text of SHA256SUMS, as it was checked.
         size_bytes: of all files.
@@ -39,15 +39,15 @@ class Parcel:
 
     @classmethod
     def of(cls, bundle: Bundle) -> Parcel:
-        """A bundle that has been read and checked.
+        """The parcel of a bundle that has been read and checked.
 
         Raises:
-            PushError: when its name, or a file's, could not be given to a board's shell and tools as it is.
+            PushError: when its name, or a file's, cannot be passed safely to a board's shell and tools.
         """
         folder = bundle.folder.resolve()
         if not _NAME.fullmatch(folder.name):
             raise PushError(
-                f"The bundle's folder is called {shown(folder.name)}, expected letters, digits, and . _ + - only.",
+                f"The bundle's folder is named {shown(folder.name)}, expected letters, digits, and . _ + - only.",
                 "Rename the folder; the bundle stays valid.",
             )
         sums = (folder / SUMS).read_bytes()
@@ -65,8 +65,8 @@ class Parcel:
         """Write the files as a tar archive: owner root, mode 0644, no extensions, so that every board's tar reads it.
 
         Raises:
-            PushError: when a file changed or went away meanwhile.
-            OSError: when `stream` does not take more.
+            PushError: when a file changed or disappeared meanwhile.
+            OSError: when `stream` does not accept more.
         """
         with tarfile.open(fileobj=_Counted(stream, on_bytes), mode="w|", format=tarfile.GNU_FORMAT) as tar:
             for name in self.files:
@@ -92,7 +92,7 @@ class Parcel:
 
 
 class _Counted(io.RawIOBase):
-    """A stream that tells how much went through it."""
+    """A stream that reports the bytes written to it."""
 
     def __init__(self, stream: BinaryIO, on_bytes: Callable[[int], None]) -> None:
         self._stream, self._on_bytes = stream, on_bytes

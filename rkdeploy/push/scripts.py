@@ -1,7 +1,8 @@
-"""What runs on the board: POSIX shell, and programs that every Debian or busybox image has.  It needs no Python.
+"""Scripts that run on the board: POSIX shell, and programs that every Debian or busybox image has.  They need no
+Python.
 
 Every value comes in as a positional parameter, never as program text.  Facts go to stdout as `rkdeploy: KEY VALUE`, so
-that what a login shell prints beside them does no harm; a refusal is the fact `refused REASON DETAIL`.
+that other output of a login shell does no harm; a refusal is the fact `refused REASON DETAIL`.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The system's own ssh, so that the user's keys, agent, jump hosts and host aliases work as they do everywhere."""
+"""The system's own ssh, so that the user's keys, agent, jump hosts and host aliases work as usual."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from rkdeploy.push.answer import MAX_SAID_BYTES, Answer, Ear, facts_in
 _USER, _HOST = r"[A-Za-z0-9_][\w.+-]*@", r"[A-Za-z0-9_][\w.-]*"
 _IPV6 = r"[0-9A-Fa-f]*:[0-9A-Fa-f]*:[0-9A-Fa-f:]*(?:%\w+)?"
 _ADDRESS = re.compile(f"(?:{_USER})?(?:{_HOST}|{_IPV6})", re.ASCII)
-_ANSWER_WITHIN_S = 1800.0  # after all is sent; a slow card hashes 10 MB a second
+_ANSWER_WITHIN_S = 1800.0  # after all is sent; a slow SD card allows hashing 10 MB per second
 _NO_WAY = ("timed out", "no route to host", "unreachable", "host is down", "not responding")
 _OPTIONS = (
     "BatchMode=yes",  # never asks: no password, no passphrase, no "continue connecting?"
@@ -32,7 +32,7 @@ _OPTIONS = (
 
 @dataclass(frozen=True, slots=True)
 class Ssh:
-    """How to reach a board.
+    """Connection to a board.
 
     Attributes:
         address: `user@host`, or a host that ssh's configuration knows.
@@ -47,13 +47,13 @@ class Ssh:
     def __post_init__(self) -> None:
         if not _ADDRESS.fullmatch(self.address):
             raise PushError(
-                f"{shown(self.address)} is no address of a board, expected user@host.", "A port goes into --port."
+                f"{shown(self.address)} is not the address of a board, expected user@host.", "A port goes into --port."
             )
         if self.identity is not None and not self.identity.is_file():
             raise PushError(f'There is no key file "{self.identity}".', "Name a private key with --identity.")
 
     def command(self, script: str, *parameters: str) -> list[str]:
-        """The words that start ssh.  The board's login shell sees one command whose every word is quoted."""
+        """The command line that starts ssh.  The board's login shell sees one command whose every word is quoted."""
         remote = " ".join(["exec sh -c", shlex.quote(script), "rkdeploy-push", *map(shlex.quote, parameters)])
         words = ["ssh", "-T", "-x"]
         for option in _OPTIONS:
@@ -89,7 +89,7 @@ class Ssh:
             raise PushError(
                 f'The board "{self.address}" has not answered for {_ANSWER_WITHIN_S / 60:g} minutes.', "Restart it."
             ) from error
-        finally:  # the board sees the stream end too early, and puts away what it has
+        finally:  # the board sees the stream end too early, and removes the partial copy
             if process.poll() is None:
                 process.kill()
                 process.wait()
@@ -99,8 +99,8 @@ class Ssh:
         answer = Answer(code, facts_in(out.text()), err.text())
         if out.too_much or err.too_much:
             raise PushError(
-                f'The board "{self.address}" said more than {MAX_SAID_BYTES >> 20} MiB.',
-                "Look at what its login shell prints: ssh BOARD true",
+                f'The board "{self.address}" sent more than {MAX_SAID_BYTES >> 20} MiB.',
+                "Check the output of its login shell: ssh BOARD true",
             )
         if "refused" not in answer.facts and code != 0 and (code in {127, 255} or code < 0):
             raise connection_failure(self, answer)
@@ -108,7 +108,7 @@ class Ssh:
 
 
 def connection_failure(ssh: Ssh, answer: Answer) -> PushError:
-    """What ssh printed, as what failed and what to do."""
+    """The error for ssh's output: what failed and what to do."""
     said, where = answer.stderr.lower(), f'"{ssh.address}"'
     own = f"ssh{f' -p {ssh.port}' if ssh.port else ''} {ssh.address}"
     if answer.code == 127:
@@ -123,14 +123,15 @@ def connection_failure(ssh: Ssh, answer: Answer) -> PushError:
     if "permission denied" in said or "too many authentication failures" in said:
         key = f' with the key "{ssh.identity}"' if ssh.identity else ""
         return PushError(
-            f"The board {where} refused the login{key}. Passwords are not asked for.",
+            f"The board {where} refused the login{key}. rkdeploy does not ask for passwords.",
             f"Give the board your key: ssh-copy-id {own.removeprefix('ssh ')}",
         )
     if "could not resolve" in said:
         return PushError(f"The host of {where} is not known: no such name.", "Check it, or use the IP address.")
     if "connection refused" in said:
         return PushError(
-            f"The host of {where} is there, but no ssh server answers.", "On the board: apt-get install openssh-server"
+            f"The host of {where} is reachable, but no ssh server answers.",
+            "On the board: apt-get install openssh-server",
         )
     if any(words in said for words in _NO_WAY):
         return PushError(f"The board {where} cannot be reached: {last_line(answer)}.", "Check its power and network.")
@@ -144,10 +145,10 @@ def _send(process: subprocess.Popen[bytes], send: Callable[[BinaryIO], None]) ->
         send(stream)  # type: ignore[arg-type]  # Popen types it as text or bytes
         stream.close()
     except BrokenPipeError:
-        pass  # its exit code and what it printed tell more
+        pass  # its exit code and output tell more
 
 
 def last_line(answer: Answer) -> str:
-    """The last thing that the board or ssh printed, without its full stop."""
+    """The last line printed by the board or ssh, without its full stop."""
     lines = [line.strip() for line in answer.stderr.splitlines() if line.strip()]
-    return lines[-1].rstrip(".") if lines else f"ssh ended with code {answer.code} and said nothing"
+    return lines[-1].rstrip(".") if lines else f"ssh ended with code {answer.code} without any output"

@@ -12,17 +12,17 @@ if TYPE_CHECKING:
 
 
 def followed(target: Path) -> Path:
-    """Where a link leads: the link stays, and what it names is written."""
+    """The path that a link points to: the link stays, and its target is written."""
     return target.resolve() if target.is_symlink() else target
 
 
 def is_device(target: Path) -> bool:
-    """Whether something stands there that is written into and never replaced: /dev/null, a pipe, a socket."""
+    """True for a device, pipe or socket, such as /dev/null, which is written into and never replaced."""
     return target.exists() and not target.is_file() and not target.is_dir()
 
 
 def make_folder(folder: Path) -> None:
-    """Make a folder for results, with those above it.
+    """Create a folder for results, with its parents.
 
     Raises:
         RkdeployError: when that is not possible.
@@ -30,22 +30,26 @@ def make_folder(folder: Path) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise RkdeployError(f'Folder "{folder}" cannot be made: {error.strerror}.') from error
+        raise RkdeployError(f'Folder "{folder}" cannot be created: {error.strerror}.') from error
 
 
 def refuse_folder(target: Path) -> None:
-    """Raise an RkdeployError when a folder stands where a file is to be written."""
+    """Check that the path of a file to write is not a folder.
+
+    Raises:
+        RkdeployError: when it is.
+    """
     if target.is_dir():
         raise RkdeployError(f'"{target}" is a folder, expected the name of a file to write.')
 
 
 def write_atomically(target: Path, data: bytes, *, clear: bool = True) -> None:
-    """Write a whole file: beside it first, then renamed over it.  A device is written into as it is.
+    """Write a whole file: under a temporary name next to it first, then renamed.  A device is written into directly.
 
     Args:
         target: the file.
-        data: all that it shall hold.
-        clear: remove what killed runs left of this file; for one of many, look through the folder once instead
+        data: its whole content.
+        clear: remove the leftovers of killed runs for this file; when writing many files, clear the folder once instead
             (`clear_partials`).
 
     Raises:

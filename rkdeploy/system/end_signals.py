@@ -1,8 +1,9 @@
-"""Ctrl-C, SIGTERM and a closed terminal as an exit that unwinds, so that nothing half-written stays.
+"""Ctrl-C, SIGTERM and a closed terminal as an exception that unwinds, so that no partial file stays.
 
-Python's own KeyboardInterrupt does not do for a program that imports much: extension modules (numpy, onnx, cv2) turn it
-into an ImportError or drop it while they are imported, and after one within an `exec`, which is how dataclasses are
-made, `python -m` ends by the signal whatever exit code was asked for.
+Python's own KeyboardInterrupt is not suitable for a program that imports much: extension modules (numpy, onnx, cv2)
+turn
+it into an ImportError or drop it while they are imported, and after one within an `exec`, with which dataclasses are
+created, `python -m` ends by the signal whatever exit code was requested.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ _IMPORT = "<frozen importlib._bootstrap"
 
 
 def take_end_signals() -> None:
-    """From now on these signals raise SystemExit(128 + number) in the main thread; one that was ignored stays so.
+    """Make these signals raise SystemExit(128 + number) in the main thread; an ignored one stays ignored.
 
     One that comes while a module is imported takes effect when the import is done.
     """
@@ -36,7 +37,7 @@ def take_end_signals() -> None:
 
 @contextmanager
 def interrupts_ignored() -> Iterator[None]:
-    """Ctrl-C is ignored, also by processes that are started meanwhile: theirs is their parent's business."""
+    """Ignore Ctrl-C, also in processes that are started meanwhile: their parent handles it for them."""
     if threading.current_thread() is not threading.main_thread():  # which alone may say so
         yield
         return

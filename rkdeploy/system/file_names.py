@@ -1,6 +1,6 @@
-"""File names that are no text: Linux takes any bytes, and Python keeps what is not UTF-8 as half characters.
+"""File names that are not valid text: Linux allows any bytes, and Python represents non-UTF-8 bytes as lone surrogates.
 
-OpenCV crashes on them, and JSON has none.
+OpenCV crashes on them, and JSON cannot represent them.
 """
 
 from __future__ import annotations
@@ -15,18 +15,18 @@ if TYPE_CHECKING:
 
 
 def readable_name(name: str) -> str:
-    r"""A name as text that can be written anywhere: bytes that are no UTF-8 as `\xe9`; other names as they are."""
+    r"""A name as printable text: bytes that are not UTF-8 as `\xe9`; other names unchanged."""
     return name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
 
 
 @contextmanager
 def path_for_opencv(path: Path) -> Iterator[str]:
-    """A path that OpenCV can open within the context, whatever the folders and the file are called.
+    """A path that OpenCV can open within the context, whatever the names of the file and its folders.
 
-    It is absolute: FFmpeg takes what stands before a colon for a protocol.
+    It is absolute: FFmpeg takes text before a colon for a protocol.
 
     Raises:
-        OSError: when the file, or the folder of one that is to be made, cannot be opened.
+        OSError: when the file, or the folder of a file to be created, cannot be opened.
     """
     whole = str(path.absolute())
     if readable_name(whole) == whole:

@@ -1,9 +1,9 @@
-"""Work on a file that nobody vouches for, in a child process with limits on memory and time.
+"""Work on an untrusted file, in a child process with limits on memory and time.
 
-The child is a fork: the libraries are imported already, which costs 2.5 s otherwise, and the work and what it needs
-come with it.  Only bytes go back, which the caller decodes into a type it knows; nothing is unpickled.  A fork has no
+The child is a fork: the libraries are already imported, which costs 2.5 s otherwise, and the work's data is already in
+memory.  Only bytes are returned, which the caller decodes into a type it knows; nothing is unpickled.  A fork has no
 other threads, so the work must not need a thread pool that this process has started: onnxruntime makes one per session,
-and sessions are to be made in the child.
+so sessions must be created in the child.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class Limits:
     """Limits of a child.
 
     Attributes:
-        memory_bytes: that it may allocate beyond what this process has.
+        memory_bytes: memory that it may allocate beyond what this process has.
         seconds: of wall time.
     """
 
@@ -47,11 +47,11 @@ class Limits:
 
 
 class LimitedProcessError(RkdeployError):
-    """The child was stopped, crashed or met something unforeseen; the message is half a sentence for the caller's."""
+    """The child was stopped, crashed or failed unexpectedly; the message is the second half of a sentence."""
 
 
 class _Refusal(msgspec.Struct, frozen=True):
-    """An `RkdeployError` on its way."""
+    """An `RkdeployError` in transit."""
 
     kind: str
     message: str
@@ -59,16 +59,16 @@ class _Refusal(msgspec.Struct, frozen=True):
 
 
 def run_limited(work: Callable[[], bytes], limits: Limits) -> bytes:
-    """Bytes that `work` returns in a child process.
+    """Run `work` in a child process and return its bytes.
 
     Raises:
-        LimitedProcessError: the child used more than its limits, was ended by a signal, or failed unforeseen.
-        RkdeployError: whatever known failure the work raised, of the same class.
+        LimitedProcessError: the child exceeded its limits, was ended by a signal, or failed unexpectedly.
+        RkdeployError: any known failure that the work raised, of the same class.
     """
     deadline = time.monotonic() + limits.seconds
     here, there = os.pipe()
     try:
-        with interrupts_ignored():  # until the child, which ignores them for good, is on its own
+        with interrupts_ignored():  # until the child has set them to be ignored for good
             child = os.fork()
             if child == 0:
                 _work(work, limits, there)
@@ -91,7 +91,7 @@ def run_limited(work: Callable[[], bytes], limits: Limits) -> bytes:
 
 
 def _received(pipe: int, deadline: float) -> tuple[bytes, bool]:
-    """What the child writes until it ends, and whether it ended in time."""
+    """The child's output until it ends, and True if it ended in time."""
     blocks: list[bytes] = []
     while (left := deadline - time.monotonic()) > 0:
         if not select.select([pipe], [], [], left)[0]:
@@ -107,7 +107,7 @@ def _judged(status: int, answer: bytes, limits: Limits) -> bytes:
     """The answer of a child that ended with the status.
 
     Raises:
-        RkdeployError: as `run_limited`.
+        LimitedProcessError, RkdeployError: see `run_limited`.
     """
     if status == _DONE:
         return answer
@@ -125,7 +125,7 @@ def _judged(status: int, answer: bytes, limits: Limits) -> bytes:
 
 
 def _work(work: Callable[[], bytes], limits: Limits, pipe: int) -> NoReturn:
-    """In the child: confine it, work, write the answer, end without anything that this process has to tidy."""
+    """In the child: set the limits, work, write the answer, and end without this process's cleanup."""
     code = _FAILED
     try:
         _confine(limits)
@@ -138,18 +138,18 @@ def _work(work: Callable[[], bytes], limits: Limits, pipe: int) -> NoReturn:
 
 
 def _confine(limits: Limits) -> None:
-    """Set the limits, and keep to itself what libraries print and what a crash would leave."""
+    """Set the limits, and suppress the output of libraries and core dumps."""
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     for number in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, signal.SIG_DFL)  # this process unwinds at them
+        signal.signal(number, signal.SIG_DFL)  # in this process they raise an exception
     faulthandler.disable()
     silence = os.open(os.devnull, os.O_RDWR)
     for stream in (0, 1, 2):
         os.dup2(silence, stream)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    # What is writable and its own: address space would count what 64 threads' arenas only reserve.
+    # Private writable memory: address space would also count what 64 threads' arenas only reserve.
     most = _data_bytes() + limits.memory_bytes
-    with contextlib.suppress(ValueError):  # a harder limit holds already
+    with contextlib.suppress(ValueError):  # a stricter limit is already set
         resource.setrlimit(resource.RLIMIT_DATA, (most, most))
 
 

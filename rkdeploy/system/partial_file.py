@@ -1,7 +1,7 @@
-"""A file while it is written: hidden beside its target, and locked, so that what a killed run left can be told from it.
+"""A file that is being written: hidden next to its target, and locked to distinguish it from a killed run's leftovers.
 
-The lock (flock) ends with the process, however it ends.  So a partial file that nobody holds belongs to no living run,
-and the next one that writes there removes it.
+The lock (flock) ends with the process, however it ends.  So an unlocked partial file belongs to no living run,
+and the next run that writes there removes it.
 """
 
 from __future__ import annotations
@@ -16,22 +16,22 @@ from pathlib import Path
 from types import TracebackType
 
 _NAME = re.compile(r"\.(?P<stem>.*)\.[0-9a-f]{8}\.partial(?P<suffix>(?:\.[^.]*)?)", re.DOTALL)
-_MAX_STEM_BYTES = 200  # of 255 that a file's name may have
+_MAX_STEM_BYTES = 200  # of the 255 bytes of a file name
 
 
 class PartialFile:
-    """A fresh file, made and locked; it becomes its target or goes.
+    """A new file, created and locked, that is renamed to its target or removed.
 
-    As a context manager it becomes its target when the context is left, and goes where that is by an exception.
+    As a context manager it is renamed when the context is left, or removed if it is left by an exception.
 
     Args:
-        target: what it is written for; it has the same ending (writers choose a format by it).
+        target: final path; the partial file has the same suffix (writers choose a format by it).
 
     Attributes:
-        path: where to write.
+        path: path to write to.
 
     Raises:
-        OSError: when it cannot be made.
+        OSError: when it cannot be created.
     """
 
     def __init__(self, target: Path) -> None:
@@ -41,7 +41,7 @@ class PartialFile:
             self._descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
             if _lock(self._descriptor) is not False and self._is_there():
                 return
-            os.close(self._descriptor)  # another run took it for left over, in the moment before it was locked
+            os.close(self._descriptor)  # another run removed it as a leftover before it was locked
 
     def __enter__(self) -> Path:
         return self.path
@@ -55,10 +55,10 @@ class PartialFile:
             self.discard()
 
     def commit(self) -> None:
-        """Give it its target's name.
+        """Rename it to its target.
 
         Raises:
-            OSError: when that fails; it is gone then.
+            OSError: when that fails; the file is removed then.
         """
         try:
             self.path.replace(self._target)
@@ -66,7 +66,7 @@ class PartialFile:
             self.discard()
 
     def discard(self) -> None:
-        """Remove it, if it is still there."""
+        """Remove it, if it still exists."""
         if self._descriptor < 0:
             return
         with suppress(OSError):
@@ -82,11 +82,11 @@ class PartialFile:
 
 
 def clear_partials(folder: Path, target: Path | None = None) -> None:
-    """Remove what killed runs left in a folder: partial files that are this user's and that no living process holds.
+    """Remove killed runs' leftovers in a folder: partial files of this user without a lock.
 
     Args:
-        folder: where they were written.
-        target: only those that were to become this one; None for all.
+        folder: folder to clear.
+        target: only partial files of this target; None for all.
     """
     try:
         names = [name for name in os.listdir(folder) if ".partial" in name]  # noqa: PTH208  (a folder of any size)
@@ -111,7 +111,7 @@ def _remove_if_left(path: Path) -> None:
 
 
 def _lock(descriptor: int) -> bool | None:
-    """Whether the lock could be had; None where the file system has no locks."""
+    """True if the lock was acquired, False if it is held; None if the file system has no locks."""
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:

@@ -1,8 +1,8 @@
-"""Text files that people write: data.yaml, names, lists, labels, as editors on Linux and on Windows leave them.
+"""Text files written by people: data.yaml, names, lists, labels, as editors on Linux and on Windows save them.
 
-One rule for all.  UTF-8 is read, with a byte order mark or without; so is UTF-16 or UTF-32 that begins with its mark.
-Everything else is refused with the fix.  GBK is not guessed at: "camión" in Windows' western encoding is valid GBK
-too, and gives a Chinese class name that nobody wrote.
+One rule for all.  UTF-8 is read, with or without a byte order mark; so is UTF-16 or UTF-32 that begins with its mark.
+Everything else is rejected, with the fix.  GBK is not guessed: "camión" in Windows' western encoding is also valid GBK,
+and would give a Chinese class name that the file does not contain.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from pathlib import Path
 
-_MARKS: Final = (  # the longer first: UTF-16's mark begins UTF-32's
+_MARKS: Final = (  # the longer first: UTF-32's mark begins with UTF-16's
     (codecs.BOM_UTF8, "utf-8"),
     (codecs.BOM_UTF32_LE, "utf-32-le"),
     (codecs.BOM_UTF32_BE, "utf-32-be"),
@@ -28,11 +28,11 @@ _SHOWN: Final = 12
 
 
 class TextFileError(Exception):
-    """Why a file is not read as text.
+    """The reason why a file is not read as text.
 
     Attributes:
         reason: the second half of a sentence that begins with the file's name, without its full stop.
-        fix: a sentence that says what to do; empty where there is none.
+        fix: a sentence that says what to do; may be empty.
     """
 
     def __init__(self, reason: str, fix: str = "") -> None:
@@ -46,10 +46,10 @@ def read_text(path: Path, most_bytes: int) -> str:
 
     Args:
         path: the file.
-        most_bytes: larger files are refused unread.
+        most_bytes: larger files are rejected unread.
 
     Raises:
-        TextFileError: no regular file, too large, unreadable, or in none of the encodings that are read.
+        TextFileError: not a regular file, too large, unreadable, or in another encoding.
     """
     try:
         if path.exists() and not path.is_file():
@@ -64,19 +64,19 @@ def read_text(path: Path, most_bytes: int) -> str:
 
 
 def has_mark(data: bytes) -> bool:
-    """Whether bytes begin with a byte order mark."""
+    """True if bytes begin with a byte order mark."""
     return data.startswith(tuple(mark for mark, _ in _MARKS))
 
 
 def decode_text(data: bytes, name: str) -> str:
-    """The text that bytes hold, without its byte order mark.
+    """Decode bytes, without their byte order mark.
 
     Args:
         data: the whole file.
-        name: of the file, for the fix's command.
+        name: of the file, for the command in the fix.
 
     Raises:
-        TextFileError: in none of the encodings that are read.
+        TextFileError: in another encoding.
     """
     mark, encoding = next(((m, e) for m, e in _MARKS if data.startswith(m)), (b"", "utf-8"))
     try:
@@ -84,17 +84,17 @@ def decode_text(data: bytes, name: str) -> str:
     except UnicodeDecodeError as error:
         raise _refused(data, encoding, len(mark) + error.start, name) from error
     if "\0" in text:
-        raise TextFileError("holds NUL bytes, so it is no text, or UTF-16 without its mark", "Save it as UTF-8.")
+        raise TextFileError("holds NUL bytes, so it is not text, or UTF-16 without its mark", "Save it as UTF-8.")
     return text
 
 
 def text_lines(text: str) -> list[str]:
-    """The lines of a text: ended by LF, CRLF or CR, and by nothing else that a name may hold."""
+    """The lines of a text, ended by LF, CRLF or CR only: other separators may be part of a name."""
     return _LINE_END.split(text)
 
 
 def _refused(data: bytes, encoding: str, at: int, name: str) -> TextFileError:
-    """What to say of bytes that are not in the encoding that they should be in."""
+    """The error for bytes that are not in the expected encoding."""
     line = data[:at].count(b"\n") + 1
     where = f"is not {encoding.upper()} text (line {line}, byte {at})"
     file = shlex.quote(name)
@@ -109,7 +109,7 @@ def _refused(data: bytes, encoding: str, at: int, name: str) -> TextFileError:
 
 
 def _as_gbk(data: bytes, at: int) -> str:
-    """The first characters at a byte, read as GB18030; empty where they are none."""
+    """The first characters at a byte, read as GB18030; empty if they are not valid."""
     if _is_binary(data):
         return ""
     piece = codecs.getincrementaldecoder("gb18030")
@@ -122,7 +122,7 @@ def _as_gbk(data: bytes, at: int) -> str:
 
 
 def _is_wide(data: bytes) -> bool:
-    """Whether every second byte is mostly 0, as in UTF-16 of Latin letters without its mark."""
+    """True if every second byte is mostly 0, as in UTF-16 of Latin letters without its mark."""
     piece = data[:_PIECE_BYTES]
     return any(len(half) > 0 and half.count(0) > len(half) / 2 for half in (piece[::2], piece[1::2]))
 

@@ -1,7 +1,7 @@
-"""Several processes that work off a list, each with one pipe to this one.
+"""Several processes that share a list of tasks, each with one pipe to this process.
 
-A worker is given a task at a time, answers with as many messages as it likes and then with `DONE`, and ends when its
-pipe does, also when this process is killed.
+A worker gets one task at a time, answers with any number of messages and then with `DONE`, and ends when its
+pipe closes, also when this process is killed.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ if TYPE_CHECKING:
     Pipe = Connection[Any, Any]
 
 DONE: Final = "done"
-"""A worker's last message of a task.  No other message is a string."""
+"""A worker's last message per task.  No other message is a string."""
 _STOP_S: Final = 20.0
 
 
 class LostWorkerError(RkdeployError):
-    """A worker ended without a word."""
+    """A worker ended without a message."""
 
 
 @dataclass(slots=True)
@@ -44,23 +44,23 @@ class _Worker:
 def work_off(
     tasks: Sequence[Any], count: int, work: Callable[..., None], arguments: Sequence[Any], *, terminate: bool = False
 ) -> Generator[Any, None, None]:
-    """Messages of workers that work off the tasks, as they come.
+    """Run the tasks in worker processes and yield their messages as they come.
 
     Args:
-        tasks: what is sent, one at a time; picklable, as the messages.
-        count: processes.
-        work: what a worker runs, a function of a module: `work(pipe, index, *arguments)`, with the worker's number from
+        tasks: sent one at a time; picklable, like the messages.
+        count: number of processes.
+        work: module-level function that a worker runs: `work(pipe, index, *arguments)`, with the worker's number from
             0 on.  It calls `serve`.
         arguments: picklable.
         terminate: when the caller stops early, end busy workers by SIGTERM instead of letting them finish their task.
 
     Raises:
-        LostWorkerError: a worker ended without a word.
-        RkdeployError: one cannot be started, or whatever it sent as an exception.
+        LostWorkerError: a worker ended without a message.
+        RkdeployError: a worker cannot be started, or an exception that it sent.
     """
     workers: list[_Worker] = []
     try:
-        with interrupts_ignored():  # a worker inherits that: this process decides when it ends
+        with interrupts_ignored():  # inherited by the worker: this process decides when it ends
             workers.extend(_started(work, index, arguments) for index in range(min(count, len(tasks))))
         waiting = list(reversed(tasks))
         for worker in workers:
@@ -83,9 +83,9 @@ def work_off(
 
 
 def serve(pipe: Pipe, count: int, handle: Callable[[Any], None]) -> None:
-    """In a worker: handle each task and say so, until the pipe ends.
+    """In a worker: handle each task and report it, until the pipe closes.
 
-    Interrupts are the parent's business, and OpenCV takes its share of the processors.
+    Interrupts are handled by the parent, and OpenCV uses this worker's share of the processors.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     cv2.setNumThreads(max(1, (os.cpu_count() or 1) // count))
@@ -96,7 +96,7 @@ def serve(pipe: Pipe, count: int, handle: Callable[[Any], None]) -> None:
 
 
 def _started(work: Callable[..., None], index: int, arguments: Sequence[Any]) -> _Worker:
-    context = multiprocessing.get_context("spawn")  # a fork would copy the threads' locks of onnxruntime and OpenCV
+    context = multiprocessing.get_context("spawn")  # a fork would copy locks held by threads of onnxruntime and OpenCV
     here, there = context.Pipe()
     process = context.Process(target=work, args=(there, index, *arguments), daemon=False)
     try:
@@ -119,8 +119,8 @@ def _received(worker: _Worker) -> Any:
         code = worker.process.exitcode
         how = f"killed by signal {-code}" if code is not None and code < 0 else f"exit code {code}"
         raise LostWorkerError(
-            f"A worker ended without a word ({how}).",
-            "Often memory is short: use fewer --workers. Start again, and it goes on where it was.",
+            f"A worker ended without a message ({how}).",
+            "The usual cause is too little memory: use fewer --workers. Start again to resume.",
         ) from None
     if isinstance(message, Exception):
         raise message
@@ -128,7 +128,7 @@ def _received(worker: _Worker) -> Any:
 
 
 def _end(workers: Sequence[_Worker], *, terminate: bool) -> None:
-    """Close the pipes: the workers clear away and end; one that does not is killed."""
+    """Close the pipes: the workers clean up and end; one that does not is killed."""
     for worker in workers:
         worker.pipe.close()
         if worker.busy and terminate:

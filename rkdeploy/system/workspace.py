@@ -1,4 +1,4 @@
-"""A temporary folder that is removed in the end, by this process or, if it was killed, by the next that makes one."""
+"""A temporary folder that is removed at the end, by this process or, if it was killed, by the next one."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ def workspace(parent: Path | None = None) -> Iterator[Path]:
     """A new folder, held by a lock that ends with this process.
 
     Args:
-        parent: where to make it; None is the system's folder for temporary files.
+        parent: folder to create it in; None is the system's folder for temporary files.
 
     Raises:
-        RkdeployError: when it cannot be made.
+        RkdeployError: when it cannot be created.
     """
     place = parent or Path(tempfile.gettempdir())
     _clear(place)
@@ -34,10 +34,11 @@ def workspace(parent: Path | None = None) -> Iterator[Path]:
         fresh = Path(tempfile.mkdtemp(prefix=f".{_PREFIX}", dir=place))
         descriptor = os.open(fresh / _LOCK, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
         fcntl.flock(descriptor, fcntl.LOCK_EX)
-        folder = fresh.rename(fresh.with_name(fresh.name[1:]))  # under this name only once it is held
+        folder = fresh.rename(fresh.with_name(fresh.name[1:]))  # renamed once the lock is held
     except OSError as error:
         raise RkdeployError(
-            f'A folder for the trials cannot be made in "{place}": {error.strerror}.', "TMPDIR may name another."
+            f'A folder for the trials cannot be created in "{place}": {error.strerror}.',
+            "Set TMPDIR to another folder.",
         ) from error
     try:
         yield folder

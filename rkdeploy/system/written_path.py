@@ -12,16 +12,16 @@ _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f]")
 
 
 def find_written(text: str, base: Path) -> Path:
-    r"""The path that a line or an entry means, whether or not anything is there.
+    r"""The path meant by a line or an entry; it need not exist.
 
-    What exists as it is written is taken.  Else blanks around it do not count, a backslash is a slash (`images\train`),
-    and a drive (`D:\data`) is looked for where Linux on Windows has it, under `/mnt/d`.
+    A path that exists as written is taken.  Otherwise surrounding blanks are removed, a backslash is a slash
+    (`images\train`), and a drive (`D:\data`) is looked for where Linux on Windows mounts it, under `/mnt/d`.
 
     Args:
         text: as written.
         base: folder that it is relative to.
     """
-    # normpath, not resolve: the names stay as the user knows them, links unfollowed
+    # normpath, not resolve: the user's names stay, and links are not followed
     words = text.strip()
     if "\\" not in words and words == text:
         return _joined(base, text)
@@ -37,12 +37,14 @@ def find_written(text: str, base: Path) -> Path:
 
 
 def is_of_windows(text: str) -> bool:
-    r"""Whether a path names a drive or a server as Windows does: `D:\data`, `\\server\share`."""
+    r"""True if a path begins with a Windows drive or server: `D:\data`, `\\server\share`."""
     return _DRIVE.match(text.strip()) is not None
 
 
 def escaped_backslash(text: str) -> bool:
-    r"""Whether a path holds what is left of a backslash in a YAML text in double quotes: `"images\train"` has a tab."""
+    r"""True if a path contains a control character left by a backslash in a double-quoted YAML text:
+    `"images\train"`.
+    """
     return _CONTROL.search(text) is not None
 
 
@@ -53,5 +55,5 @@ def _joined(base: Path, text: str) -> Path:
 def _exists(path: Path) -> bool:
     try:
         return path.exists()
-    except (OSError, ValueError):  # too long a name
+    except (OSError, ValueError):  # name too long
         return False

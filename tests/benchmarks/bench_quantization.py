@@ -2,7 +2,7 @@
 
     python -m tests.benchmarks.bench_quantization [--seeds 0 1 2] [--images 100] [--only worst] > table.md
 
-Every row is a real build with the vendor's toolkit, compared with float in its simulator on held-back images.  Cycles
+Every row is a real build with the vendor's toolkit, compared with float in its simulator on held-out images.  Cycles
 and memory are what the toolkit's compile log predicts, not measurements.
 """
 

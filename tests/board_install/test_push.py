@@ -156,12 +156,12 @@ def test_every_login_shell_understands_it(board: Board, bundle: Path, shell: str
 @pytest.mark.parametrize(
     ("tool", "text", "message"),
     [
-        ("df", "echo Filesystem; echo /dev/x 100 90 10 90% /", "has no room"),
-        ("tar", "echo 'tar: best.rknn: Cannot write: No space left on device' >&2; exit 2", "has no room"),
-        ("tar", "cat >/dev/null; exit 1", "could not do it"),
-        ("tar", '/usr/bin/env -i /bin/tar "$@" && echo x >> best.rknn', "not what SHA256SUMS says"),
-        ("sha256sum", "exit 1", "not what SHA256SUMS says"),
-        ("ln", "exit 1", "could not do it"),
+        ("df", "echo Filesystem; echo /dev/x 100 90 10 90% /", "has no free space"),
+        ("tar", "echo 'tar: best.rknn: Cannot write: No space left on device' >&2; exit 2", "has no free space"),
+        ("tar", "cat >/dev/null; exit 1", "failed (code"),
+        ("tar", '/usr/bin/env -i /bin/tar "$@" && echo x >> best.rknn', "do not match SHA256SUMS"),
+        ("sha256sum", "exit 1", "do not match SHA256SUMS"),
+        ("ln", "exit 1", "failed (code"),
         ("mv", "kill -9 $PPID", "failed"),
     ],
 )  # fmt: skip
@@ -215,17 +215,17 @@ STORES = "cat >/dev/null; echo rkdeploy: stored NAME"
 @pytest.mark.parametrize(
     ("says", "message"),
     [
-        ("true", 'did not say "free_kb"'),
-        (f"case $* in *stored*) cat >/dev/null;; *) {LOOKS};; esac", 'did not say "stored"'),
+        ("true", 'did not report "free_kb"'),
+        (f"case $* in *stored*) cat >/dev/null;; *) {LOOKS};; esac", 'did not report "stored"'),
         (f"case $* in *stored*) cat >/dev/null; echo rkdeploy: stored other;; *) {LOOKS};; esac", "stored 'other'"),
-        (f"case $* in *stored*) {STORES};; *gone*) ;; *) {LOOKS};; esac", 'did not say "current"'),
+        (f"case $* in *stored*) {STORES};; *gone*) ;; *) {LOOKS};; esac", 'did not report "current"'),
         (f"case $* in *stored*) {STORES};; *gone*) echo rkdeploy: unchanged x;; *) {LOOKS};; esac", "'x' is current"),
-        (f"{LOOKS}; head -c 5000 /dev/zero | tr '\\0' 9 | sed 's/^/rkdeploy: free_kb /'", "does not say how much room"),
-        (f"{LOOKS}; echo rkdeploy: free_kb ٣٤٥", "does not say how much room"),
-        ("yes | head -c 40000000", "said more than 16 MiB"),
-        ("yes | head -c 40000000 >&2", "said more than 16 MiB"),
-        ("printf 'rkdeploy: refused \\033[2Jowned\\n'; exit 3", "could not do it"),
-        ("printf '\\033[2Jowned\\n' >&2; exit 1", "could not do it"),
+        (f"{LOOKS}; head -c 5000 /dev/zero | tr '\\0' 9 | sed 's/^/rkdeploy: free_kb /'", "not report its free space"),
+        (f"{LOOKS}; echo rkdeploy: free_kb ٣٤٥", "not report its free space"),
+        ("yes | head -c 40000000", "sent more than 16 MiB"),
+        ("yes | head -c 40000000 >&2", "sent more than 16 MiB"),
+        ("printf 'rkdeploy: refused \\033[2Jowned\\n'; exit 3", "failed (code"),
+        ("printf '\\033[2Jowned\\n' >&2; exit 1", "failed (code"),
     ],
 )  # fmt: skip
 def test_a_remote_is_not_believed(board: Board, bundle: Path, says: str, message: str) -> None:
@@ -244,7 +244,7 @@ def test_rollback_and_restart_need_their_facts(board: Board) -> None:
     write_program(board.folder / "bin" / "ssh", "#!/bin/sh\nexit 0\n")
     result = board.push("--rollback", "--restart")
     assert (result.returncode, result.stdout) == (1, "")
-    assert 'did not say "current"' in " ".join(result.stderr.split())
+    assert 'did not report "current"' in " ".join(result.stderr.split())
 
 
 def test_a_stream_that_stays_open_holds_nobody_up(board: Board, bundle: Path) -> None:
@@ -322,7 +322,7 @@ def test_no_secret_is_in_the_arguments(tmp_path: Path) -> None:
 )  # fmt: skip
 def test_an_address_that_ssh_could_misread_is_refused(address: str) -> None:
     """Options, ports, paths and shell characters are no address."""
-    with pytest.raises(PushError, match="no address of a board"):
+    with pytest.raises(PushError, match="not the address of a board"):
         Ssh(address)
 
 
@@ -335,7 +335,7 @@ def test_addresses_that_ssh_takes_are_taken(address: str) -> None:
 @pytest.mark.parametrize("home", ["relative", "/var/../etc", "~/x", "/a\nb"])
 def test_a_home_must_be_an_absolute_path(home: str) -> None:
     """Anything that a shell would resolve by itself is refused."""
-    with pytest.raises(PushError, match="no absolute path"):
+    with pytest.raises(PushError, match="not an absolute path"):
         check_home(home)
 
 
@@ -370,7 +370,7 @@ def test_a_chinese_bundle_name_works(board: Board, tmp_path: Path) -> None:
             "not the one known",
         ),
         (255, "client_loop: send disconnect: Broken pipe", "send disconnect: Broken pipe."),
-        (255, "", "said nothing"),
+        (255, "", "without any output"),
         (127, "sh: not found", "no usable shell"),
     ],
 )

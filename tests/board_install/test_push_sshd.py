@@ -153,7 +153,7 @@ def test_a_board_that_runs_full(server: Server, bundle: Path) -> None:
         assert server.push(bundle)[0] == 0
         current = (server.home / "current").readlink()
         code, said = server.push(write_bundle(bundle, os.urandom(9_000_000)))
-        assert (code, "has no room" in said) == (1, True), said
+        assert (code, "has no free space" in said) == (1, True), said
         assert (server.home / "current").readlink() == current
     finally:
         subprocess.run(["umount", server.home], check=True)

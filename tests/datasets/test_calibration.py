@@ -52,7 +52,7 @@ def test_the_sample_is_found_without_an_option() -> None:
     assert chosen.warnings == ()
     assert all(path.startswith("images/calib/") for path in paths(chosen))
     assert (chosen.images[0].width, chosen.images[0].height) == (640, 480)
-    held = chosen.held_back(8)
+    held = chosen.held_out(8)
     assert len(held.images) == 8
     assert held.note == ""
     assert all(image.path.startswith("images/val/") for image in held.images)
@@ -235,8 +235,8 @@ def test_data_yaml_forms(tmp_path: Path, text: str) -> None:
     (base / "my.yaml").write_text(text + "names: [bolt, nut]\n")
     chosen = find_calibration(Path("set/my.yaml"), tmp_path, 50, 0)
     assert len(chosen.images) == 6
-    assert [image.file.name for image in chosen.held_back(9).images] == [f"val_{i:04}.jpg" for i in range(4)]
-    assert "Only 4 of the 9" in chosen.held_back(9).note
+    assert [image.file.name for image in chosen.held_out(9).images] == [f"val_{i:04}.jpg" for i in range(4)]
+    assert "Only 4 of the 9" in chosen.held_out(9).note
 
 
 def test_data_yaml_path_relative_to_the_working_directory(tmp_path: Path) -> None:
@@ -248,30 +248,30 @@ def test_data_yaml_path_relative_to_the_working_directory(tmp_path: Path) -> Non
 
 
 def test_val_stands_in_for_a_missing_train_split_with_a_warning(tmp_path: Path) -> None:
-    """Where only val is on this machine it is used, said so, and what is held back comes from its rest."""
+    """Where only val is on this machine it is used, said so, and held-out images come from its rest."""
     copy_images(VAL, tmp_path / "val", 8)
     (tmp_path / "data.yaml").write_text("train: no/such\nval: val\n")
     chosen = find_calibration(tmp_path, tmp_path, 5, 0)
     assert chosen.source.startswith("val split")
     assert warned(chosen, "so the val split was used")
-    held = chosen.held_back(3)
+    held = chosen.held_out(3)
     assert not {image.path for image in held.images} & set(paths(chosen))
     assert len(held.images) == 3
 
 
-def test_held_back_images_are_never_calibration_images(tmp_path: Path) -> None:
+def test_held_out_images_are_never_calibration_images(tmp_path: Path) -> None:
     """COCO128 has one folder as train and val: what was calibrated on is left out, by its pixels."""
     copy_images(CALIB, tmp_path / "all", 10)
     (tmp_path / "data.yaml").write_text("train: all\nval: all\n")
     chosen = find_calibration(tmp_path, tmp_path, 7, 0)
-    held = chosen.held_back(10)
+    held = chosen.held_out(10)
     assert len(held.images) == 3
     assert not {image.sha256 for image in held.images} & {image.sha256 for image in chosen.images}
 
 
-def test_no_held_back_images_are_said() -> None:
+def test_no_held_out_images_are_said() -> None:
     """When calibration took every image, the proof is told that there is nothing left."""
-    held = find_calibration(CALIB, ROOT, 100, 0).held_back(4)
+    held = find_calibration(CALIB, ROOT, 100, 0).held_out(4)
     assert held.images == ()
     assert "No image is left" in held.note
 
@@ -286,8 +286,8 @@ def test_no_held_back_images_are_said() -> None:
         ("train: {a: b}\n", "expected a folder, a list file"),
         ("train: [1, 2]\n", "expected a folder, a list file"),
         ("path: 3\ntrain: x\n", '"path"'),
-        ("train: [unclosed\n", "no valid YAML"),
-        ("!!python/object/apply:os.system ['true']\n", "no valid YAML"),
+        ("train: [unclosed\n", "not valid YAML"),
+        ("!!python/object/apply:os.system ['true']\n", "not valid YAML"),
         ("train: x\nnames: {1: a}\n", "expected 0 to 0"),
         ("train: x\nnames: 3\n", "expected a list or a mapping"),
     ],

@@ -81,8 +81,8 @@ def test_keypoints(tmp_path: Path) -> None:
         ({"categories": [{"id": 1, "name": "cat"}]}, "none of them a class"),
         ({"images": []}, "names no image"),
         ({"images": [{"id": 1, "file_name": "gone.jpg"}]}, 'no "gone.jpg" in'),
-        ({"annotations": [{"image_id": 7, "category_id": 90, "bbox": [1, 2]}]}, "no COCO file"),
-        ({"annotations": [{"image_id": 7, "category_id": 90, "bbox": [1, 2, "x", 4]}]}, "no COCO file"),
+        ({"annotations": [{"image_id": 7, "category_id": 90, "bbox": [1, 2]}]}, "not a COCO file"),
+        ({"annotations": [{"image_id": 7, "category_id": 90, "bbox": [1, 2, "x", 4]}]}, "not a COCO file"),
     ],
 )
 def test_unusable_files(tmp_path: Path, changes: dict[str, Any], message: str) -> None:
@@ -108,7 +108,7 @@ def test_no_coco_files(tmp_path: Path, text: str) -> None:
     """Other or damaged JSON ends in one message."""
     file = tmp_path / "x.json"
     file.write_text(text)
-    with pytest.raises(DataError, match="no COCO file"):
+    with pytest.raises(DataError, match="not a COCO file"):
         read_coco(file, SPEC)
     with pytest.raises(DataError, match="cannot be read"):
         read_coco(tmp_path / "missing.json", SPEC)

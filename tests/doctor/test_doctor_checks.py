@@ -146,7 +146,7 @@ def test_a_command_that_does_not_work() -> None:
     """What failed in small is a problem with its cause, the packages' tested versions and how to get them."""
     broken = replace(HOST, work=(Trial("run", ""), Trial("build", "graph", "ImportError: no onnx.mapping")))
     found = only(broken)
-    assert (found.check, found.status) == ("tried in small", "problem")
+    assert (found.check, found.status) == ("trial run", "problem")
     assert found.found == "rkdeploy build: ImportError: no onnx.mapping"
     assert found.expected == "onnx 1.16.1 to below 1.24, as tested"
     assert found.fix.endswith('pip install "onnx<1.24,>=1.16.1"')

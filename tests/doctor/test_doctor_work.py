@@ -47,7 +47,7 @@ def test_an_opencv_that_breaks_run(tmp_path: Path, broken: str, error: str) -> N
         capture_output=True, text=True, timeout=120, check=False,
     )  # fmt: skip
     assert ran.returncode == 1, ran.stdout + ran.stderr
-    assert "problem  tried in small" in ran.stdout
+    assert "problem  trial run" in ran.stdout
     assert "rkdeploy run: " in ran.stdout
     assert error in ran.stdout
     assert "No problems." not in ran.stdout

@@ -106,7 +106,7 @@ def test_float_tiff_is_refused() -> None:
     uncompressed = [cv2.IMWRITE_TIFF_COMPRESSION, 1]
     done, data = cv2.imencode(".tif", np.full((5, 7, 3), 0.5, np.float32), uncompressed)
     assert done
-    with pytest.raises(SourceError, match="32 bits a channel"):
+    with pytest.raises(SourceError, match="32 bits per channel"):
         decode_image(data.tobytes(), "x")
 
 

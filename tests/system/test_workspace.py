@@ -55,7 +55,7 @@ def test_the_next_one_clears_after_a_killed_one(tmp_path: Path) -> None:
 
 def test_a_place_that_cannot_be_written(tmp_path: Path) -> None:
     """It is named."""
-    with pytest.raises(RkdeployError, match="cannot be made") as caught, workspace(tmp_path / "missing"):
+    with pytest.raises(RkdeployError, match="cannot be created") as caught, workspace(tmp_path / "missing"):
         pass
     assert "TMPDIR" in caught.value.hint
 

@@ -72,7 +72,7 @@ def measured(report: AccuracyReport, on: Variant | None = None) -> Measured:
 def simulates_alike(a: Bundle, b: Bundle) -> bool:
     """Whether two builds of one network for two chips gave the same in the simulator.
 
-    They did where every scale, and every figure of the comparison on the same held-back images, is the same to the last
+    They did where every scale, and every figure of the comparison on the same held-out images, is the same to the last
     digit.  Without such images it is not known.
     """
     first, second = a.record.agreement, b.record.agreement

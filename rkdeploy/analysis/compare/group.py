@@ -1,6 +1,6 @@
 """Builds of one type and size for several chips, one after the other.
 
-They are simulated on the held-back images each.  Where that gives the same to the last digit, accuracy on labeled
+They are simulated on the held-out images each.  Where that gives the same to the last digit, accuracy on labeled
 images is measured on the first of them only: rknn-toolkit2 2.5.0 simulates all chips alike.
 """
 

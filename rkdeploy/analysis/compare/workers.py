@@ -54,7 +54,7 @@ def _folder(options: CompareOptions) -> Iterator[None]:
     try:
         options.out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise RkdeployError(f'Folder "{options.out}" cannot be made: {error.strerror}.') from error
+        raise RkdeployError(f'Folder "{options.out}" cannot be created: {error.strerror}.') from error
     try:
         yield
     finally:

@@ -131,7 +131,7 @@ class AnchorFacts:
 
 @dataclass(frozen=True, slots=True)
 class AgreementFacts:
-    """The built model against float on held-back images.
+    """The built model against float on held-out images.
 
     Attributes:
         origin: who compared.
@@ -347,7 +347,7 @@ class PlannedMemory:
 
 @dataclass(frozen=True, slots=True)
 class ExamplePicture:
-    """A held-back image with what both sides found in it.
+    """A held-out image with what both sides found in it.
 
     Attributes:
         source: name of the image.

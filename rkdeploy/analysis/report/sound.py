@@ -23,7 +23,7 @@ def sound_report(path: Path, report: Report) -> Report:
     for model in report.models:
         wrong = _wrong(model)
         if wrong:
-            raise RkdeployError(f'"{path}" is impossible: {wrong}.', "Write it again with rkdeploy report.")
+            raise RkdeployError(f'"{path}" is invalid: {wrong}.', "Write it again with rkdeploy report.")
     return replace(report, models=tuple(_with_summary(model) for model in report.models))
 
 

@@ -176,7 +176,7 @@ def open_study(file: Path, fingerprint: Mapping[str, str], space: SearchSpace, s
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise RkdeployError(f'Folder "{file.parent}" cannot be made: {error.strerror}.') from error
+        raise RkdeployError(f'Folder "{file.parent}" cannot be created: {error.strerror}.') from error
     optuna.logging.disable_default_handler()
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)

@@ -164,7 +164,7 @@ def ranges_hash(ranges: dict[str, tuple[float, float]]) -> str:
 
 
 def _agreement(toolkit: Toolkit, spec: ModelSpec, graph: onnx.ModelProto, draw: Draw) -> Agreement | None:
-    """As a build compares: the simulator beside float on the held-back images; None without images."""
+    """As a build compares: the simulator beside float on the held-out images; None without images."""
     if not len(draw.proof):
         return None
     session = Session(graph)

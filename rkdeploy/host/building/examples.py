@@ -1,4 +1,4 @@
-"""Keeps the first held-back images of a build, small, with what both sides found: a bundle's examples."""
+"""Keeps the first held-out images of a build, small, with what both sides found: a bundle's examples."""
 
 from __future__ import annotations
 

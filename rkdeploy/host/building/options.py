@@ -43,7 +43,7 @@ class BuildOptions:
         cut: where the graph is cut.
         min_agreement: share that every measure of agreement with float must reach, 0..1: see
             `rkdeploy.host.building.agreement_gate`.
-        proof_images: how many held-back images it is proven on.
+        proof_images: how many held-out images it is proven on.
         examples: how many of them the bundle keeps, small, to be looked at.
         gate: what it must keep of float's accuracy on labeled images; None measures nothing.
         out: folder for bundles.

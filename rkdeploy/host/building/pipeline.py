@@ -102,7 +102,7 @@ class _Images:
 
     Attributes:
         calibration: what quantization measures on; None for a float build without images.
-        proof: held-back images.
+        proof: held-out images.
         proof_source: where those come from.
     """
 
@@ -112,7 +112,7 @@ class _Images:
 
     @property
     def shown(self) -> tuple[CalibrationImage, ...]:
-        """The held-back images where there are any, else the calibration images."""
+        """The held-out images where there are any, else the calibration images."""
         return self.proof or (self.calibration.images if self.calibration else ())
 
 
@@ -256,11 +256,11 @@ def choose_images(options: BuildOptions, warn: Callable[[str], None]) -> _Images
         if quantized or options.calib is not None:
             raise
         return _Images(None, (), "")
-    proof = calibration.held_back(options.proof_images)
+    proof = calibration.held_out(options.proof_images)
     spare = len(calibration.images) // 4
     if not proof.images and spare:
         calibration = find_calibration(options.calib, Path.cwd(), len(calibration.images) - spare, options.seed)
-        proof = calibration.held_back(min(spare, options.proof_images))
+        proof = calibration.held_out(min(spare, options.proof_images))
         warn(f"{len(proof.images)} images were kept out of calibration, to compare the built model with float on.")
     if quantized:
         for text in calibration.warnings:
@@ -287,7 +287,7 @@ def _compare(
     examples: ExampleKeeper,
     events: BuildEvents,
 ) -> Agreement | None:
-    """Simulator beside float on the held-back images, the first of which are kept; None without images."""
+    """Simulator beside float on the held-out images, the first of which are kept; None without images."""
     if not images.proof:
         return None
     session = Session(cut_graph)

@@ -33,7 +33,7 @@ class ChosenImages(Protocol):
 
     @property
     def proof(self) -> tuple[CalibrationImage, ...]:
-        """Held-back images."""
+        """Held-out images."""
         ...
 
 

@@ -118,7 +118,7 @@ def test_the_simulator_is_one_for_all_chips(model: Path, tmp_path: Path) -> None
     spec = network.contract(outputs)
     fit = image_fit(spec.input)
     calibration = find_calibration(SAMPLE, tmp_path, 5, 0)
-    images = [np.array(fit(image.read()).image) for image in calibration.held_back(2).images]
+    images = [np.array(fit(image.read()).image) for image in calibration.held_out(2).images]
     for dtype in ("int8", "fp16"):
         found = []
         with Toolkit(log=tmp_path / "toolkit.log") as toolkit:

@@ -95,7 +95,7 @@ def predicted_ms(layers: Terms, c: NDArray[np.float64]) -> float:
 
 
 def fit(samples: list[tuple[Terms, float]]) -> NDArray[np.float64]:
-    """Non-negative coefficients with the least relative error, outliers held back."""
+    """Non-negative coefficients with the least relative error, outliers down-weighted."""
 
     def errors(c: NDArray[np.float64]) -> list[float]:
         return [math.log(predicted_ms(layers, c) / published) for layers, published in samples]

@@ -51,7 +51,7 @@ def lowest_cosine(bundle: Bundle) -> float:
 
 
 def explained(bundle: Bundle) -> Explanation:
-    return explain(bundle, find_calibration(SAMPLE, ROOT, 1, 0).held_back(3).images)
+    return explain(bundle, find_calibration(SAMPLE, ROOT, 1, 0).held_out(3).images)
 
 
 @pytest.fixture(scope="module")

@@ -85,7 +85,7 @@ def test_jsonl_to_stdout(capsys: pytest.CaptureFixture[str]) -> None:
 def test_jsonl_refuses_a_folder_and_a_place_it_cannot_write(tmp_path: Path) -> None:
     """A target that cannot be a file is refused on entering."""
     (tmp_path / "file").touch()
-    for target, says in ((tmp_path, "is a folder"), (tmp_path / "file" / "out.jsonl", "cannot be made")):
+    for target, says in ((tmp_path, "is a folder"), (tmp_path / "file" / "out.jsonl", "cannot be created")):
         with pytest.raises(RkdeployError, match=says), JsonlSink(target, NAMES):
             pass
 

@@ -123,7 +123,7 @@ def contract_section(model: ModelReport, words: Words) -> Section | None:
 
 
 def examples_section(model: ModelReport, words: Words) -> Section | None:
-    """Held-back images, float left, the built model right."""
+    """Held-out images, float left, the built model right."""
     found = model.examples
     if found is None or not any(one.reference_webp and one.built_webp for one in found.pictures):
         reason = words("examples.none" if model.build else "examples.no_bundle")
