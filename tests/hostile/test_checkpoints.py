@@ -498,7 +498,8 @@ MODELS: dict[str, forge.Mutation] = {
     "eps of 6,000 digits": of_first("BatchNorm2d", eps=HUGE),
     "tensor beyond its storage": view("Conv2d", "_parameters", "weight", offset=1 << 20),
     "names of another number": of_model(names=["a", "b"]),
-    "names that are numbers": of_model(names=[1, 2, 3]),
+    "names that are huge numbers": of_model(names=[1, 2, 10**5000]),
+    "names that are lists": of_model(names=["a", "b", ["c"]]),
     "name of half a character": of_model(names=["a", "b", "\ud800"]),
     "name of a million characters": of_model(names=["a", "b", "c" * 1_000_000]),
     "a hundred million characters of names": long_names,
@@ -598,6 +599,25 @@ def test_class_names_cannot_drive_the_terminal(name: str, form: str, tmp_path: P
     assert not any(line.startswith("error:") for line in outcome.stdout.splitlines())
     if name.startswith("["):
         assert name in outcome.stdout
+
+
+@pytest.mark.parametrize("names", [[0, 1, 2], {0: 0, 1: 1, 2: 2}, {"0": "0", "1": "1", "2": "2"}])
+def test_class_names_that_are_numbers(names: object, tmp_path: Path) -> None:
+    """YAML reads the names of digits as numbers, and the checkpoint keeps them so."""
+    forgery = Forgery()
+    forgery.model.state["names"] = names
+    forgery.write(tmp_path / "digits.pt")
+    outcome = run(["inspect", "digits.pt"], tmp_path)
+    assert outcome.code == 0, outcome.stderr
+    assert "3: 0, 1, 2" in outcome.stdout
+
+
+def test_class_names_that_are_none(tmp_path: Path) -> None:
+    """A name that is missing is said to be that, not a wrong number of names."""
+    forgery = Forgery()
+    forgery.model.state["names"] = {0: "bolt", 1: None, 2: "nut"}
+    forgery.write(tmp_path / "gap.pt")
+    assert_refused(run(["inspect", "gap.pt"], tmp_path), tmp_path, says="expected a name for each of the 3 classes")
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ from rkdeploy.errors import GraphError, RkdeployError
 from rkdeploy.host.building.network import Network, describe_anchors
 from rkdeploy.host.building.open_network import open_network
 from rkdeploy.host.graph.facts import Shape, facts_of, listed
-from rkdeploy.host.graph.foreign import load_onnx, opset
+from rkdeploy.host.graph.foreign import exported_size, load_onnx, opset
 from rkdeploy.host.graph.foreign_process import run_foreign
 from rkdeploy.host.graph.view import GraphView
 
@@ -30,6 +30,7 @@ class _Seen:
     producer: str
     inputs: dict[str, Shape]
     outputs: dict[str, Shape]
+    says_size: bool
 
 
 def inspect_onnx(path: Path) -> Inspection:
@@ -73,13 +74,15 @@ def inspect_onnx(path: Path) -> Inspection:
 def _seen(path: Path) -> _Seen:
     model = load_onnx(path)
     facts = facts_of(GraphView(model))
-    return _Seen(opset(model), _producer(model), dict(facts.inputs), dict(facts.outputs))
+    return _Seen(
+        opset(model), _producer(model), dict(facts.inputs), dict(facts.outputs), exported_size(model) is not None
+    )
 
 
 def _is_free(seen: _Seen) -> bool:
-    """Whether height and width of the image are both free."""
+    """Whether height and width of the image are both free, and the file does not say at what size it was exported."""
     image = next((shape for shape in seen.inputs.values() if len(shape) == 4), ())
-    return len(image) == 4 and image[2] is None and image[3] is None
+    return len(image) == 4 and image[2] is None and image[3] is None and not seen.says_size
 
 
 def _told(error: RkdeployError, *, free: bool) -> RkdeployError:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import re
 from functools import cache
 
 import jinja2
@@ -11,6 +12,8 @@ from markupsafe import Markup
 
 from rkdeploy.analysis.page.blocks import Block, Note, Page, Pictures, Plot, Table
 from rkdeploy.analysis.page.texts import HTML_LANG, Lang, Words
+
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]")  # all but tab and line feed
 
 
 def html_text(page: Page, lang: Lang) -> str:
@@ -57,4 +60,15 @@ def _environment() -> jinja2.Environment:
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
+        finalize=_harmless,
     )
+
+
+def _harmless(value: object) -> object:
+    """Text with its control characters escaped, and with those that turn the direction of what follows.
+
+    A class name may hold them: they would drive a terminal that shows the file, or show another name than it is.
+    """
+    if not isinstance(value, str) or not _CONTROL.search(value):
+        return value
+    return type(value)(_CONTROL.sub(lambda found: ascii(found[0])[1:-1], value))

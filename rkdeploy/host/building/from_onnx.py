@@ -24,6 +24,7 @@ from rkdeploy.host.families.model_info import ModelInfo
 from rkdeploy.host.families.registry import family_of
 from rkdeploy.host.graph.foreign import (
     class_names,
+    exported_size,
     image_input,
     load_onnx,
     to_float32,
@@ -160,7 +161,7 @@ def _opened(file: Path, imgsz: tuple[int, int] | None, info: ModelInfo | None, a
     name, shape = image_input(model)
     if shape[0] not in (None, 1):
         raise GraphError(f'Input "{name}" has a batch of {shape[0]}, expected 1.', _batch_advice(model))
-    hw, notes = _onnx_size(name, shape, imgsz, info)
+    hw, notes = _onnx_size(name, shape, imgsz, info, exported_size(model))
     if is_made_gray(model):
         notes.append(GRAY_NOTE)
     Session(model, optimized=False)  # says what is wrong with a damaged graph; onnx's shape inference crashes (1.18)
@@ -240,7 +241,11 @@ def _image(head: Head, name: str, hw: tuple[int, int]) -> InputSpec:
 
 
 def _onnx_size(
-    name: str, shape: tuple[int | None, ...], imgsz: tuple[int, int] | None, info: ModelInfo | None
+    name: str,
+    shape: tuple[int | None, ...],
+    imgsz: tuple[int, int] | None,
+    info: ModelInfo | None,
+    exported: tuple[int, int] | None,
 ) -> tuple[tuple[int, int], list[str]]:
     """The network input (height, width) that the file and --imgsz agree on, and notes for the user."""
     height, width = shape[2], shape[3]
@@ -264,6 +269,9 @@ def _onnx_size(
     if height is None and width is None and info is not None and info.image_size is not None:
         size, _ = choose_size(info, None)
         return size, [f"The graph's input size is free; the training size {size[1]}x{size[0]} is used."]
+    if height is None and width is None and exported is not None:
+        used = f"{exported[1]}x{exported[0]} (width x height), the size of the export"
+        return exported, [f"The graph's input size is free; {used}, is used. Give --imgsz for another."]
     raise GraphError(
         f'The size of input "{name}" is free ({width or "?"}x{height or "?"}, width x height), expected one size.',
         "Fix it with --imgsz WIDTHxHEIGHT.",

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from rkdeploy.contract.class_names import ordered_names
 from rkdeploy.contract.spec import Anchors, is_class_name
 from rkdeploy.errors import CheckpointError, shown
 from rkdeploy.host.checkpoint import Checkpoint, Module
@@ -141,12 +142,16 @@ def class_names(checkpoint: Checkpoint, classes: int) -> tuple[str, ...]:
     Raises:
         CheckpointError: when there are more or fewer, or one is no text.
     """
-    names = checkpoint.root.attribute("names")
-    if isinstance(names, dict):
-        names = [names.get(i) for i in range(max(len(names), classes))]
-    if not isinstance(names, (list, tuple)):
+    written = checkpoint.root.attribute("names")
+    if not isinstance(written, (dict, list, tuple)):
         return tuple(f"class_{i}" for i in range(classes))
-    if len(names) != classes or not all(isinstance(n, str) for n in names):
+    names = ordered_names(written)
+    if names is None:
+        raise CheckpointError(
+            f"The checkpoint's class names are {shown(written)}, expected a name for each of the {classes} classes.",
+            "Train or save it again with names 0, 1, 2, ...",
+        )
+    if len(names) != classes:
         raise CheckpointError(
             f"The checkpoint has {len(names)} class names but its head predicts {classes} classes.",
             "Its names and weights do not belong together; train or save it again.",
@@ -156,7 +161,7 @@ def class_names(checkpoint: Checkpoint, classes: int) -> tuple[str, ...]:
     for name in names:
         if not is_class_name(name):
             raise CheckpointError(f"The checkpoint has the class name {shown(name)}, which is no text.")
-    return tuple(names)
+    return names
 
 
 def image_size(checkpoint: Checkpoint) -> int | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,6 +13,7 @@ import onnx.inliner
 from google.protobuf.message import DecodeError
 from onnx import AttributeProto, TensorProto, helper, numpy_helper, version_converter
 
+from rkdeploy.contract.class_names import ordered_names
 from rkdeploy.contract.spec import is_class_name
 from rkdeploy.errors import GraphError, shown
 from rkdeploy.host.graph.foreign_checks import require_sane
@@ -25,6 +27,7 @@ OPSETS = range(12, 20)
 
 _NEWEST_READABLE = 21  # what onnxruntime 1.20 runs, and so what can be verified
 _EXPORT_OLDER = "Export it again with opset 17 (Ultralytics: opset=17, YOLOv5: --opset 17, torch: opset_version=17)."
+_MIN_SIDE, _MAX_SIDE = 32, 8192  # px
 _NAMES_HINT = "Give the checkpoint with --weights: its names count then."
 _IR_VERSION = 9  # of opset 19; newer ones are refused by older runtimes, older ones list weights among the inputs
 
@@ -159,19 +162,28 @@ def class_names(model: onnx.ModelProto) -> tuple[str, ...] | None:
     if written is None:
         return None
     try:
-        names = ast.literal_eval(written)
+        parsed = ast.literal_eval(written)
     except (ValueError, SyntaxError, RecursionError, MemoryError) as error:
         raise GraphError(f'The metadata entry "names" is {written!r:.60}, expected a mapping.', _NAMES_HINT) from error
-    if isinstance(names, dict):
-        names = [names.get(i) for i in range(len(names))]
-    if not isinstance(names, (list, tuple)) or not names or not all(isinstance(n, str) for n in names):
+    names = ordered_names(parsed)
+    if not names:
         raise GraphError(
             f'The metadata entry "names" is {written!r:.60}, expected a name for each class, from 0.', _NAMES_HINT
         )
     for name in names:
         if not is_class_name(name):
             raise GraphError(f'The metadata entry "names" has {shown(name)}, which is not text.', _NAMES_HINT)
-    return tuple(names)
+    return names
+
+
+def exported_size(model: onnx.ModelProto) -> tuple[int, int] | None:
+    """The size (height, width) in pixels that Ultralytics' exporter writes into the metadata; None without one."""
+    written = next((entry.value for entry in model.metadata_props if entry.key == "imgsz"), "")
+    found = re.fullmatch(r"\[(\d{1,5}), ?(\d{1,5})\]", written)
+    if found is None:
+        return None
+    height, width = int(found[1]), int(found[2])
+    return (height, width) if min(height, width) >= _MIN_SIDE and max(height, width) <= _MAX_SIDE else None
 
 
 def to_supported_opset(model: onnx.ModelProto) -> onnx.ModelProto:

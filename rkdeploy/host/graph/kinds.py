@@ -297,6 +297,19 @@ def _is_query_detector(facts: GraphFacts) -> bool:
     return 0 < rows <= _MAX_QUERIES and rows != facts.cells and attends
 
 
+def _compares_texts(facts: GraphFacts) -> bool:
+    """The largest likeness of each cell with one of several constant texts inside, and decoded rows of all cells."""
+    shapes = list(facts.outputs.values())
+    return (
+        facts.ops["ReduceMax"] > 0
+        and facts.ops["MatMul"] > facts.ops["ReduceMax"]
+        and len(facts.levels) > 1
+        and len(shapes) == 1
+        and len(shapes[0]) == 3
+        and facts.cells in shapes[0]
+    )
+
+
 def _is_darknet(facts: GraphFacts) -> bool:
     """(1, rows, 1, 4) boxes beside (1, rows, nc) scores, as pytorch-YOLOv4 writes them."""
     shapes = sorted(facts.outputs.values(), key=len)
@@ -414,6 +427,7 @@ UNREAD = (
         "each level.",
     ),
     Kind("a detector with queries (RT-DETR, DETR or D-FINE)", _is_query_detector),
+    Kind("an open-vocabulary detector with its classes built in (YOLO-World)", _compares_texts),
     Kind("a YOLO-NAS detector, or another whose boxes are decoded in an output of their own (boxes beside scores)",
          lambda facts: 0 < _boxes_and_scores(facts) == facts.cells),
     Kind("an SSD detector (boxes of priors beside their scores)", lambda facts: _boxes_and_scores(facts) > 0),

@@ -152,6 +152,25 @@ def test_dynamic_axes_take_imgsz(hw: tuple[int, int]) -> None:
     prove(network, CUTS[0])
 
 
+def test_dynamic_axes_take_the_size_of_the_export(tmp_path: Path) -> None:
+    """Without --imgsz and --weights the size in the metadata fixes a dynamic graph; nonsense there does not."""
+    file = DATA / "ultralytics" / "onnx" / "v8_dynamic.onnx"
+    model, path = onnx.load(file), tmp_path / "best.onnx"
+    size = next(entry for entry in model.metadata_props if entry.key == "imgsz")
+    for written, hw in (("[64, 96]", (64, 96)), ("[128,64]", (128, 64))):
+        size.value = written
+        onnx.save(model, path)
+        network = open_network(path)
+        assert network.input_hw == hw
+        assert any("the size of the export" in note for note in network.notes)
+    assert open_network(path, imgsz=(64, 64)).input_hw == (64, 64)
+    for nonsense in ("[0, 64]", "[99999, 64]", "64", "[64, 64, 64]"):
+        size.value = nonsense
+        onnx.save(model, path)
+        with pytest.raises(GraphError, match="is free"):
+            open_network(path)
+
+
 def test_dynamic_axes_take_the_training_size() -> None:
     """Without --imgsz the checkpoint's training size fixes a dynamic graph, and a note says so."""
     network = open_network(ONNX / "v6_2_dynamic.onnx", checkpoint("v6_2_last"))

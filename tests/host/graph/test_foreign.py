@@ -148,6 +148,7 @@ def test_inputs_that_are_no_image(inputs: list[tuple[str, int, list[int | str]]]
         ("{0: 'bolt', 1: \"the nut's\"}", ("bolt", "the nut's")),
         ("{1: 'nut', 0: 'bolt'}", ("bolt", "nut")),
         ("['bolt', 'nut']", ("bolt", "nut")),
+        ('{"0": "bolt", "1": 7}', ("bolt", "7")),
     ],
 )
 def test_names_as_exporters_write_them(written: str, names: tuple[str, ...]) -> None:
@@ -160,7 +161,15 @@ def test_names_as_exporters_write_them(written: str, names: tuple[str, ...]) -> 
 
 @pytest.mark.parametrize(
     "written",
-    ["{0: 'bolt', 1:", "__import__('os')", "bolt, nut", "{}", "{1: 'bolt', 2: 'nut'}", "{0: 'bolt', 1: 7}", "(" * 5000],
+    [
+        "{0: 'bolt', 1:",
+        "__import__('os')",
+        "bolt, nut",
+        "{}",
+        "{1: 'bolt', 2: 'nut'}",
+        "{0: 'bolt', 1: None}",
+        "(" * 5000,
+    ],
 )
 def test_broken_names(written: str) -> None:
     """Names that are no names of the classes 0, 1, 2, ... are refused, and nothing in them is run."""

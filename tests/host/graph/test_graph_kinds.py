@@ -44,6 +44,20 @@ def yolov6() -> KindGraph:
     return graph.show(graph.node("Concat", *tables, axis=1))
 
 
+def built_in_texts() -> KindGraph:
+    """Likeness of each cell with constant texts, beside an attention that takes the most alike text."""
+    graph = KindGraph()
+    tables = []
+    for stride in (8, 16, 32):
+        boxes, embedded = graph.rows(graph.conv(stride, 4), 4), graph.rows(graph.conv(stride, 16), 16)
+        alike = graph.node("MatMul", embedded, graph.constant(np.ones((16, 3), np.float32)))
+        gate = graph.node("ReduceMax", graph.node("MatMul", embedded, graph.constant(np.eye(16, 2, dtype=np.float32))),
+                          axes=[2], keepdims=1)  # fmt: skip
+        scores = graph.node("Mul", graph.node("Sigmoid", alike), graph.node("Sigmoid", gate))
+        tables.append(graph.node("Concat", graph.node("Exp", boxes), scores, axis=2))
+    return graph.show(graph.node("Concat", *tables, axis=1))
+
+
 def queries(*wanted: tuple[int, ...]) -> KindGraph:
     """A few hundred rows behind a sampled grid, as transformers' detectors have them."""
     graph = KindGraph()
@@ -80,6 +94,7 @@ KINDS: dict[str, tuple[Callable[[], KindGraph], str]] = {
     "nanodet": (lambda: per_level((80, 32), sigmoid=(0,)), "a NanoDet or PicoDet detector"),
     "yolov6": (yolov6, "a YOLOv6 detector"),
     "rt-detr": (lambda: queries((1, 300, 84)), "a detector with queries"),
+    "yolo-world": (built_in_texts, "an open-vocabulary detector with its classes built in"),
     "detr": (lambda: queries((1, 100, 4), (1, 100, 92)), "a detector with queries"),
     "yolov4": (lambda: shapes((1, 252, 1, 4), (1, 252, 3)), "pytorch-YOLOv4"),
     "suppressed": (suppressed, "suppression inside"),
