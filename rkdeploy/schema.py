@@ -15,8 +15,8 @@ from typing import Any, Final
 
 import msgspec
 
-from rkdeploy.analysis.report.diff.model import Comparison
-from rkdeploy.analysis.report.model import Report
+from rkdeploy.analysis.report.diff.report_diff import ReportDiff
+from rkdeploy.analysis.report.model_report import Report
 from rkdeploy.contract.spec import ModelSpec
 
 _ATTRIBUTE: Final = re.compile(r"(\w+(?:, \w+)*): (.*)")
@@ -34,7 +34,7 @@ def report_schema() -> str:
 
 def diff_schema() -> str:
     """The schema of `rkdeploy report diff --json`."""
-    return _schema("rkdeploy report diff", Comparison)
+    return _schema("rkdeploy report diff", ReportDiff)
 
 
 SCHEMAS = {

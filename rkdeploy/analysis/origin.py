@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
-if TYPE_CHECKING:
-    from rkdeploy.contract.accuracy import Evaluation
-    from rkdeploy.device.profiling.figures import Profile
+from rkdeploy.analysis.estimate.prediction import Prediction
+from rkdeploy.analysis.explain.explanation import Explanation
+from rkdeploy.contract.accuracy import Evaluation
+from rkdeploy.contract.bounds import Text
+from rkdeploy.contract.record import Agreement
+from rkdeploy.device.profiling.profile import Profile
 
 OriginKind = Literal["measured", "simulator", "predicted", "host", "stand_in"]
 """- `measured`: on a board's NPU
@@ -32,7 +35,7 @@ class Origin:
     """
 
     kind: OriginKind
-    by: str
+    by: Text
 
 
 def simulator(figures_from: str) -> Origin:
@@ -58,15 +61,18 @@ def origin_of_backend(backend: str, figures_from: str, *, on_npu: bool) -> Origi
     return Origin("stand_in", figures_from)
 
 
-def origin_of_profile(profile: Profile) -> Origin:
-    """Origin of a profile's times."""
-    origin = origin_of_backend(profile.backend, profile.figures_from, on_npu=profile.on_npu)
+def origin_of(document: Profile | Evaluation | Agreement | Explanation | Prediction) -> Origin:
+    """Origin of a document's figures: of a profile its times, of an evaluation its accuracy."""
+    if isinstance(document, Prediction):
+        return Origin("predicted", ", ".join(filter(None, ("rkdeploy estimate", document.compiled_from))))
+    if isinstance(document, Agreement | Explanation):
+        return simulator(document.figures_from)
+    origin = origin_of_backend(document.backend, document.figures_from, on_npu=document.on_npu)
+    return _with_board(origin, document) if isinstance(document, Profile) else origin
+
+
+def _with_board(origin: Origin, profile: Profile) -> Origin:
     board = profile.versions.board or profile.versions.soc
     if origin.kind == "measured" and board and board not in origin.by:
         return Origin("measured", f"{board}, {origin.by}")
     return origin
-
-
-def origin_of_evaluation(evaluation: Evaluation) -> Origin:
-    """Origin of an evaluation's figures."""
-    return origin_of_backend(evaluation.backend, evaluation.figures_from, on_npu=evaluation.on_npu)

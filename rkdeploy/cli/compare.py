@@ -15,7 +15,7 @@ from rkdeploy.analysis.compare.events import CompareEvents
 from rkdeploy.cli.backend_option import ToolkitPythonOption
 from rkdeploy.cli.compare_table import markdown, print_comparison, row_line
 from rkdeploy.cli.console import err, out, plain, print_warning
-from rkdeploy.cli.document import check_target, json_text, print_result
+from rkdeploy.cli.document import check_target, print_result
 from rkdeploy.cli.model_options import (
     ACCURACY,
     OUTPUT,
@@ -31,9 +31,10 @@ from rkdeploy.cli.model_options import (
     WeightsOption,
 )  # fmt: skip
 from rkdeploy.cli.size import parse_size
+from rkdeploy.contract.documents import document_text
 
 if TYPE_CHECKING:
-    from rkdeploy.analysis.compare.comparison import Comparison, Row
+    from rkdeploy.analysis.compare.comparison import Row
     from rkdeploy.analysis.compare.variants import Variant
 
 _MATRIX = "Matrix"
@@ -142,7 +143,7 @@ def compare_command(
     )
     with _watched() as events:
         found = compare(options, events)
-    text = _json(found)
+    text = document_text(found)
 
     def table() -> None:
         if form is Format.md:
@@ -206,20 +207,3 @@ def _watched() -> Iterator[_Events]:
     columns = (BarColumn(20), MofNCompleteColumn(), TimeElapsedColumn(), TextColumn("{task.description}"))
     with Progress(*columns, console=err, transient=True, refresh_per_second=4) as bar:
         yield _Events(bar)
-
-
-def _json(found: Comparison) -> str:
-    import msgspec
-
-    document = {
-        "schema_version": 1,
-        "figures_from": {
-            "speed": "predicted", "weight_kib": "predicted", "internal_kib": "predicted", "agreement": "simulator",
-            "accuracy": "simulator",
-        },
-        **msgspec.to_builtins(found, enc_hook=str),
-    }  # fmt: skip
-    for row, one in zip(document["rows"], found.rows, strict=True):
-        if one.figures is not None:
-            row["figures"]["agreement_share"] = one.figures.agreement_share
-    return json_text(document)

@@ -11,14 +11,15 @@ if TYPE_CHECKING:
 
     from rich.console import Console
 
-    from rkdeploy.analysis.compare.comparison import Accuracy, Comparison, Figures, Row, Speed
+    from rkdeploy.analysis.compare.comparison import BuildComparison, BuildFigures, HeadlineFigure, Row
+    from rkdeploy.analysis.estimate.prediction import Prediction
 
 _LEFT = 4  # columns of words before those of figures
 _MAX_REASON = 600
 _BY_INT8 = " by INT8's formula"
 
 
-def print_comparison(found: Comparison, console: Console) -> None:
+def print_comparison(found: BuildComparison, console: Console) -> None:
     """Print the table, what its figures are, and the advice."""
     for line in _aligned(_cells(found)):
         console.print(plain(line))
@@ -32,7 +33,7 @@ def print_comparison(found: Comparison, console: Console) -> None:
         print_warning(note)
 
 
-def markdown(found: Comparison) -> str:
+def markdown(found: BuildComparison) -> str:
     """The same as Markdown; names out of files cannot break it."""
     head, *rows = _cells(found)
     rule = ["---" if index < _LEFT or index == len(head) - 1 else "---:" for index in range(len(head))]
@@ -70,7 +71,7 @@ def _aligned(rows: Sequence[tuple[str, ...]]) -> list[str]:
     ]
 
 
-def _cells(found: Comparison) -> list[tuple[str, ...]]:
+def _cells(found: BuildComparison) -> list[tuple[str, ...]]:
     """The heading and the rows."""
     names = _accuracy_names(found.rows)
     head = (
@@ -101,12 +102,12 @@ def _row(row: Row, names: Sequence[str], *, on_front: bool) -> tuple[str, ...]:
     )
 
 
-def _mark(speed: Speed, text: str = "~") -> str:
+def _mark(speed: Prediction, text: str = "~") -> str:
     """What a prediction of lower standing is marked with."""
     return text if speed.coverage is None else ""
 
 
-def _legend(found: Comparison) -> list[str]:
+def _legend(found: BuildComparison) -> list[str]:
     """What the figures are and where they come from; nothing of it was measured on a chip."""
     there = [row.figures for row in found.rows if row.figures is not None]
     speeds = [f.speed for f in there if f.speed is not None]
@@ -178,7 +179,7 @@ def _accuracy_lines(rows: Sequence[Row]) -> list[str]:
     return lines
 
 
-def _notes(found: Comparison) -> list[str]:
+def _notes(found: BuildComparison) -> list[str]:
     """What the predictions say of themselves."""
     rows = [
         (row, note)
@@ -194,7 +195,7 @@ def _accuracy_names(rows: Sequence[Row]) -> list[str]:
     return list(dict.fromkeys(one.name for row in rows if row.figures is not None for one in _accuracy(row.figures)))
 
 
-def _accuracy(figures: Figures) -> tuple[Accuracy, ...]:
+def _accuracy(figures: BuildFigures) -> tuple[HeadlineFigure, ...]:
     return figures.accuracy.figures if figures.accuracy is not None else ()
 
 

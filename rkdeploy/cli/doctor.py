@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from rkdeploy.cli.console import err, out, plain
-from rkdeploy.cli.document import check_target, json_text, print_result
+from rkdeploy.cli.document import check_target, print_result
+from rkdeploy.contract.documents import document_text
 
 if TYPE_CHECKING:
     from rkdeploy.doctor.finding import Diagnosis, Finding
@@ -34,14 +35,12 @@ def doctor_command(
 
     Exit code 1 when there is a problem; warnings and notes give 0.
     """
-    import msgspec
-
     from rkdeploy.doctor.diagnose import diagnose
 
     check_target(output)
     with err.status("Looking at this machine"):
         diagnosis = diagnose(bundle, sysroot, import_toolkit=toolkit)
-    text = json_text(msgspec.to_builtins(diagnosis))
+    text = document_text(diagnosis)
     print_result(text, lambda: _print(diagnosis), as_json=as_json, output=output)
     if diagnosis.count("problem"):
         raise typer.Exit(1)

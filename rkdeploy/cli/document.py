@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 from rkdeploy.cli.console import err, plain
 from rkdeploy.errors import RkdeployError
@@ -50,8 +48,3 @@ def print_result(text: str, table: Callable[[], None], *, as_json: bool, output:
         table()
     if output is not None:
         write_document(text, output)
-
-
-def json_text(document: Any) -> str:
-    """Plain data as indented JSON in ASCII: a name out of a stranger's file cannot drive the terminal."""
-    return json.dumps(document, indent=2) + "\n"

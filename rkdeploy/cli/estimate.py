@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from rkdeploy.cli.console import err, out, plain
-from rkdeploy.cli.document import check_target, json_text, print_result
+from rkdeploy.cli.document import check_target, print_result
 from rkdeploy.cli.size import parse_size
+from rkdeploy.contract.documents import document_text
 
 if TYPE_CHECKING:
-    from rkdeploy.analysis.estimate.latency import Prediction
+    from rkdeploy.analysis.estimate.prediction import Prediction
 
 
 def estimate_command(
@@ -66,6 +67,7 @@ def estimate_command(
     """Predict NPU time, rate and memory of a model on chips that you need not have."""
     from rkdeploy.analysis.estimate.compile import EstimateSource, compiled_models, is_bundle
     from rkdeploy.analysis.estimate.latency import latency_model, predict, require_predictable
+    from rkdeploy.analysis.estimate.prediction import Estimate
     from rkdeploy.cli.estimate_table import print_estimates
     from rkdeploy.contract.bundle import read_bundle
     from rkdeploy.contract.chips import canonical_dtype, canonical_target
@@ -84,7 +86,7 @@ def estimate_command(
     for chip in chosen:
         require_predictable(chip, dtype)
     source = EstimateSource(model, weights, size, built, toolkit_python, cfg)
-    predictions: list[tuple[Prediction, str]] = []
+    predictions: list[Prediction] = []
     input_hw = (0, 0)
     with err.status("Estimating") as status:
 
@@ -92,25 +94,13 @@ def estimate_command(
             status.update(f"Estimating: {plain(what)}")
 
         for compiled in compiled_models(source, chosen, dtype, progress):
-            predictions.append((predict(compiled.model, compiled.target, dtype), compiled.origin))
+            predictions.append(predict(compiled.model, compiled.target, dtype, compiled.origin))
             input_hw = compiled.input_hw
-    text = _json(model, input_hw, predictions)
+    found = Estimate(model.name, input_hw, tuple(predictions))
+    text = document_text(found)
     print_result(
         text,
-        lambda: print_estimates(model.name, input_hw, predictions, out, layers),
+        lambda: print_estimates(found, out, layers),
         as_json=as_json,
         output=output,
     )
-
-
-def _json(model: Path, input_hw: tuple[int, int], predictions: list[tuple[Prediction, str]]) -> str:
-    import msgspec
-
-    document = {
-        "schema_version": 1,
-        "figures_from": "predicted",
-        "model": model.name,
-        "input_hw": input_hw,
-        "predictions": [{**msgspec.to_builtins(one), "compiled_from": origin} for one, origin in predictions],
-    }
-    return json_text(document)

@@ -13,45 +13,42 @@ if TYPE_CHECKING:
 
     from rich.console import Console
 
-    from rkdeploy.analysis.estimate.latency import Prediction
+    from rkdeploy.analysis.estimate.prediction import Estimate, Prediction
 
 _MAX_NAME = 60
 
 
-def print_estimates(
-    name: str, input_hw: tuple[int, int], predictions: Sequence[tuple[Prediction, str]], console: Console, layers: int
-) -> None:
+def print_estimates(found: Estimate, console: Console, layers: int) -> None:
     """Print all of them.
 
     Args:
-        name: of the model.
-        input_hw: (height, width) of its input in pixels.
-        predictions: one a chip, with where its compiled model comes from.
+        found: of one model, one per chip.
         console: where to.
         layers: how many of the slowest layers to list for each chip.
     """
-    height, width = input_hw
-    dtype = predictions[0][0].dtype
+    height, width = found.input_hw
+    predictions = found.predictions
+    dtype = predictions[0].dtype
     console.print(
-        f"[bold]{plain(name)}[/], {width}x{height}, {dtype}: [bold]predicted[/], not measured. NPU time of one frame "
-        "on one core at its highest clock, pre- and postprocessing apart."
+        f"[bold]{plain(found.model)}[/], {width}x{height}, {dtype}: [bold]predicted[/], not measured. NPU time of "
+        "one frame on one core at its highest clock, pre- and postprocessing apart."
     )
     console.print()
-    console.print(_table([one for one, _ in predictions]))
+    console.print(_table(predictions))
     console.print()
-    console.print(_limits([one for one, _ in predictions]))
+    console.print(_limits(predictions))
     console.print()
-    for one, origin in predictions:
-        text = f"{plain(one.target)}: {plain(origin)}. Fitted on {plain(one.fitted_on)}"
+    for one in predictions:
+        text = f"{plain(one.target)}: {plain(one.compiled_from)}. Fitted on {plain(one.fitted_on)}"
         if one.coverage is not None:
             left_out = f"{one.median_error:.1%} (median), {one.worst_error:.0%} at worst"
             text += f"; on models left out of the fit it errs by {left_out}"
         console.print(f"{text}.")
-    for text in dict.fromkeys(one.rests_on for one, _ in predictions if one.rests_on):
+    for text in dict.fromkeys(one.rests_on for one in predictions if one.rests_on):
         console.print(f"[bold]Less certain than INT8's[/]: {plain(text)}")
-    for note in dict.fromkeys(note for one, _ in predictions for note in one.notes if note != one.rests_on):
-        print_warning(f"{', '.join(one.target for one, _ in predictions if note in one.notes)}: {note}")
-    for one, _ in predictions:
+    for note in dict.fromkeys(note for one in predictions for note in one.notes if note != one.rests_on):
+        print_warning(f"{', '.join(one.target for one in predictions if note in one.notes)}: {note}")
+    for one in predictions:
         if layers:
             console.print()
             console.print(_layers(one, layers))

@@ -12,8 +12,9 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 from rkdeploy.cli.backend_option import AUTO, ToolkitPythonOption
 from rkdeploy.cli.bundle_argument import chosen_bundle
 from rkdeploy.cli.console import err, out, print_warning
-from rkdeploy.cli.document import check_target, json_text, print_result
+from rkdeploy.cli.document import check_target, print_result
 from rkdeploy.cli.model_options import LABELED, CountOption, LabelsOption, SplitOption
+from rkdeploy.contract.documents import document_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -115,8 +116,6 @@ def eval_command(
     ] = None,
 ) -> None:
     """Measure the accuracy of a bundle on labeled images."""
-    import msgspec
-
     from rkdeploy.cli.evaluate_table import print_accuracy
     from rkdeploy.device.runtime.protocol import RuntimeOptions
     from rkdeploy.evaluate.run import EvaluationOptions, evaluate
@@ -142,7 +141,7 @@ def eval_command(
         report = evaluate(opened, options, listener)
     for note in (*report.notes, *(note for one in report.evaluations for note in one.notes)):
         print_warning(note)
-    text = json_text(msgspec.to_builtins(report))
+    text = document_text(report)
     print_result(text, lambda: print_accuracy(report, out), as_json=as_json, output=output)
 
 

@@ -5,16 +5,16 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-import msgspec
 import typer
 from rich.table import Table
 
 from rkdeploy.cli.bundle_argument import chosen_bundle
 from rkdeploy.cli.console import err, out, plain, print_whole
-from rkdeploy.cli.document import check_target, json_text, print_result
+from rkdeploy.cli.document import check_target, print_result
+from rkdeploy.contract.documents import document_text
 
 if TYPE_CHECKING:
-    from rkdeploy.analysis.explain.explain import Explanation
+    from rkdeploy.analysis.explain.explanation import Explanation
     from rkdeploy.host.toolkit.error_analysis import LayerError
 
 _BAR = 24
@@ -59,7 +59,7 @@ def explain_command(
             toolkit_python=toolkit_python,
             on_progress=lambda text: status.update(f"Explaining: {plain(text)}"),
         )
-    text = json_text(msgspec.to_builtins(explanation))
+    text = document_text(explanation)
     print_result(text, lambda: _print(explanation, every=every), as_json=as_json, output=output)
 
 

@@ -9,7 +9,8 @@ import msgspec
 import typer
 
 from rkdeploy.cli.console import facts_table, out, plain, print_advice
-from rkdeploy.cli.document import check_target, json_text, print_result
+from rkdeploy.cli.document import check_target, print_result
+from rkdeploy.contract.documents import document_text
 
 if TYPE_CHECKING:
     from rkdeploy.analysis.inspection.inspection import Inspection
@@ -32,7 +33,7 @@ def inspect_command(
     """Show what a file is: family, task, classes, head, and whether it builds. Nothing in it is executed."""
     check_target(output)
     found = _inspected(model, cfg)
-    print_result(json_text(_document(found)), lambda: _print(found), as_json=as_json, output=output)
+    print_result(document_text(_document(found)), lambda: _print(found), as_json=as_json, output=output)
 
 
 def _print(found: Inspection) -> None:
@@ -77,7 +78,8 @@ def _build_rows(found: Inspection) -> list[tuple[str, str]]:
 
 
 def _document(found: Inspection) -> dict[str, Any]:
-    document: dict[str, Any] = {"file": found.file, "kind": found.kind, **found.facts}
+    document: dict[str, Any] = {"document": "rkdeploy inspect", "file": found.file, "kind": found.kind}
+    document |= found.facts
     document["advice"] = msgspec.to_builtins(found.advice)
     if found.builds is not None:
         document["builds"] = found.builds

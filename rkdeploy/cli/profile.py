@@ -6,14 +6,14 @@ import re
 from pathlib import Path
 from typing import Annotated
 
-import msgspec
 import typer
 
 from rkdeploy.cli.backend_option import AUTO, BackendOption, ToolkitPythonOption, settled
 from rkdeploy.cli.bundle_argument import bundle_and_sources, chosen_bundle
 from rkdeploy.cli.console import err, out, plain
-from rkdeploy.cli.document import check_target, json_text, print_result
+from rkdeploy.cli.document import check_target, print_result
 from rkdeploy.cli.size import parse_wh
+from rkdeploy.contract.documents import document_text
 
 _ROOT = Path("/")
 _MAX_CONTEXTS = 16
@@ -82,5 +82,5 @@ def profile_command(
     )
     with err.status("Measuring", refresh_per_second=1) as status:  # drawing costs the time that is measured
         profile = measure_profile(opened, options, lambda what: status.update(f"Measuring: {plain(what)}"))
-    text = json_text(msgspec.to_builtins(profile))
+    text = document_text(profile)
     print_result(text, lambda: print_profile(profile, out, layers), as_json=as_json, output=output)

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from rich.console import Console
 
-    from rkdeploy.device.profiling.figures import (
+    from rkdeploy.device.profiling.profile import (
         BoardConditions,
         ClockProfile,
         LayerProfile,

@@ -12,7 +12,7 @@ from rkdeploy.cli.document import check_target
 from rkdeploy.cli.report_form import Format, Language, LanguageOption, deliver, settled, with_packages
 
 if TYPE_CHECKING:
-    from rkdeploy.analysis.report.model import Report
+    from rkdeploy.analysis.report.model_report import Report
 
 
 def report_command(

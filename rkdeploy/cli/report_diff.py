@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from rkdeploy.analysis.page.blocks import Table
-    from rkdeploy.analysis.report.diff.model import Comparison
+    from rkdeploy.analysis.report.diff.report_diff import ReportDiff
 
 
 _A_SIDE = "A bundle, a profile.json, or a report.json of one model."
@@ -51,7 +51,7 @@ def diff_command(
     lang: LanguageOption = Language.en,
 ) -> None:  # fmt: skip
     """Compare two builds, boards or releases: what got better or worse beyond noise, and what differs about them."""
-    from rkdeploy.analysis.report.diff.compare import compare_paths
+    from rkdeploy.analysis.report.diff.changes import compare_paths
     from rkdeploy.analysis.report.diff.limits import parse_limits, require_limits
 
     forms = settled(output, form, as_json=as_json)
@@ -66,15 +66,15 @@ def diff_command(
         (out if forms.shown else err).print(f"Within the limits: {plain(fail_on or '')}")
 
 
-def _rendered(found: Comparison, form: Format, lang: Language) -> str:
+def _rendered(found: ReportDiff, form: Format, lang: Language) -> str:
     from rkdeploy.analysis.page.texts import Words
     from rkdeploy.analysis.report.diff.compose import compose_diff
 
     def render() -> str:
         if form is Format.json:
-            from rkdeploy.analysis.report.json_text import plain_json
+            from rkdeploy.contract.documents import document_text
 
-            return plain_json(found)
+            return document_text(found)
         page = compose_diff(found, lang.value)
         if form is Format.md:
             from rkdeploy.analysis.page.markdown import markdown_text
@@ -87,7 +87,7 @@ def _rendered(found: Comparison, form: Format, lang: Language) -> str:
     return with_packages(render)
 
 
-def _print(found: Comparison, lang: Language, console: Console) -> None:
+def _print(found: ReportDiff, lang: Language, console: Console) -> None:
     from rkdeploy.analysis.page.blocks import Note, Table
     from rkdeploy.analysis.page.texts import Words
     from rkdeploy.analysis.report.diff.compose import compose_diff

@@ -13,7 +13,7 @@ from rkdeploy.cli.console import plain
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from rkdeploy.analysis.report.model import Report
+    from rkdeploy.analysis.report.model_report import Report
 
 _STYLES = {
     "good": "green",

@@ -15,7 +15,7 @@ from rkdeploy.analysis.tune.events import TuneEvents
 from rkdeploy.cli.backend_option import ToolkitPythonOption
 from rkdeploy.cli.build import build_and_print
 from rkdeploy.cli.console import err, out, plain, print_warning
-from rkdeploy.cli.document import check_target, json_text, print_result
+from rkdeploy.cli.document import check_target, print_result
 from rkdeploy.cli.model_options import (
     LABELED,
     OUTPUT,
@@ -41,6 +41,7 @@ from rkdeploy.cli.model_options import (
     input_choice,
 )  # fmt: skip
 from rkdeploy.cli.size import parse_size
+from rkdeploy.contract.documents import document_text
 from rkdeploy.errors import RkdeployError
 
 if TYPE_CHECKING:
@@ -226,6 +227,7 @@ def _json(report: TuneReport, best: BuildOptions | None, options: TuneOptions) -
     from rkdeploy.host.building.command import build_command
 
     document = {
+        "document": "rkdeploy tune",
         "schema_version": 1,
         "figures_from": "accuracy: simulator; cost: predicted",
         "study": str(options.study_file),
@@ -238,7 +240,7 @@ def _json(report: TuneReport, best: BuildOptions | None, options: TuneOptions) -
         "noise": report.outcome.noise,
         "command": build_command(best) if best is not None else None,
     }
-    return json_text(document)
+    return document_text(document)
 
 
 class _Events(TuneEvents):

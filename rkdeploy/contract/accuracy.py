@@ -3,6 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
+
+from rkdeploy.contract.bounds import Figure, Text, Whole
+
+ACCURACY_VERSION = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -14,10 +19,10 @@ class BestThreshold:
         precision, recall, f1: there, mean over the classes.
     """
 
-    confidence: float
-    precision: float
-    recall: float
-    f1: float
+    confidence: Figure
+    precision: Figure
+    recall: Figure
+    f1: Figure
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,12 +36,12 @@ class ClassFigures:
         precision, recall: at the chosen confidence and an overlap of 0.5.
     """
 
-    name: str
-    truths: int
-    map50: float | None
-    map50_95: float | None
-    precision: float | None
-    recall: float | None
+    name: Text
+    truths: Whole
+    map50: Figure | None
+    map50_95: Figure | None
+    precision: Figure | None
+    recall: Figure | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,14 +58,14 @@ class ObjectFigures:
         classes: one a class, in the model's order.
     """
 
-    kind: str
-    overlap: str
-    map50: float | None
-    map50_95: float | None
-    coco_map50: float | None
-    coco_map50_95: float | None
-    precision: float | None
-    recall: float | None
+    kind: Text
+    overlap: Text
+    map50: Figure | None
+    map50_95: Figure | None
+    coco_map50: Figure | None
+    coco_map50_95: Figure | None
+    precision: Figure | None
+    recall: Figure | None
     best: BestThreshold | None
     classes: tuple[ClassFigures, ...]
 
@@ -74,8 +79,8 @@ class RankingFigures:
         top5: share of images, 0..1, whose class is among the first five.
     """
 
-    top1: float
-    top5: float
+    top1: Figure
+    top5: Figure
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,8 +92,8 @@ class MapClassFigures:
         iou: intersection over union of its pixels over all images, 0..1; None where it is nowhere.
     """
 
-    name: str
-    iou: float | None
+    name: Text
+    iou: Figure | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,9 +107,9 @@ class MapFigures:
         classes: in the map's order.
     """
 
-    name: str
-    mean_iou: float | None
-    pixel_accuracy: float | None
+    name: Text
+    mean_iou: Figure | None
+    pixel_accuracy: Figure | None
     classes: tuple[MapClassFigures, ...]
 
 
@@ -124,14 +129,14 @@ class Evaluation:
         on_npu: whether it ran on a board's NPU: an NPU backend on a Rockchip board.
     """
 
-    backend: str
-    computes: str
-    figures_from: str
-    images: int
+    backend: Text
+    computes: Text
+    figures_from: Text
+    images: Whole
     objects: tuple[ObjectFigures, ...] = ()
     ranking: RankingFigures | None = None
     class_maps: tuple[MapFigures, ...] = ()
-    notes: tuple[str, ...] = ()
+    notes: tuple[Text, ...] = ()
     on_npu: bool = False
 
     def headlines(self) -> dict[str, float]:
@@ -159,19 +164,22 @@ class AccuracyReport:
         evaluations: one a backend.
         notes: on the data.
         model_sha256: of the `.rknn`; None where the report is a bundle's own.
+        document, schema_version: what this file is.
     """
 
-    model: str
-    source: str
-    confidence: str
-    lowest_confidence: float
-    iou: float
+    model: Text
+    source: Text
+    confidence: Text
+    lowest_confidence: Figure
+    iou: Figure
     multi_label: bool
-    validator: str
+    validator: Text
     from_coco: bool
     evaluations: tuple[Evaluation, ...]
-    notes: tuple[str, ...]
-    model_sha256: str | None = None
+    notes: tuple[Text, ...]
+    model_sha256: Text | None = None
+    document: Literal["rkdeploy eval"] = "rkdeploy eval"
+    schema_version: int = ACCURACY_VERSION
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,11 +195,11 @@ class FloatTruthAp:
         ap_interval, ap50_interval: (low, high), 95 %, by a bootstrap over the images.
     """
 
-    kind: str
-    objects: int
-    images: int
-    ap: float
-    ap50: float
-    ap75: float
-    ap_interval: tuple[float, float]
-    ap50_interval: tuple[float, float]
+    kind: Text
+    objects: Whole
+    images: Whole
+    ap: Figure
+    ap50: Figure
+    ap75: Figure
+    ap_interval: tuple[Figure, Figure]
+    ap50_interval: tuple[Figure, Figure]

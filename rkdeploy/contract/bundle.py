@@ -17,26 +17,23 @@ import shutil
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from math import isfinite
 from pathlib import Path
 from typing import Any, TypeVar
 
 import msgspec
 
 from rkdeploy.contract.chips import platform_of
+from rkdeploy.contract.documents import read_document
 from rkdeploy.contract.file_hash import sha256_of
-from rkdeploy.contract.record import RECORD_VERSION, BuildRecord
-from rkdeploy.contract.spec import SCHEMA_VERSION, ModelSpec, NpuModel
-from rkdeploy.errors import BundleError, shown
+from rkdeploy.contract.record import BuildRecord
+from rkdeploy.contract.spec import ModelSpec, NpuModel
+from rkdeploy.errors import BundleError, RkdeployError
 
 CONTRACT, BUILD, SUMS, LOG, QUANTIZATION = "contract.json", "build.json", "SHA256SUMS", "toolkit.log", "quantization"
 BOARD_HOME, CURRENT = "/var/lib/rkdeploy", "current"  # where rkdeploy push puts bundles on a board
 PARTIAL, PREVIOUS = ".partial-", ".previous"  # after a bundle's name: one being written, one that was replaced
 _RKNN = ".rknn"
 _REPLACED = re.compile(rf"{re.escape(PREVIOUS)}(-\d+)?$")
-_WORD = re.compile(r"[A-Za-z0-9_.+-]{1,40}")
-_MAX_JSON_BYTES = 64 << 20
-_MAX_SIDE = 8192
 _BUILD_ONE = '"rkdeploy build best.pt" makes one from a checkpoint.'
 _REBUILD = "Build it again with rkdeploy build, or copy it again."
 _Decoded = TypeVar("_Decoded")
@@ -143,13 +140,9 @@ def read_bundle(named: Path, *, check_hashes: bool = True) -> Bundle:
     """
     named = _without_links(named)
     folder = _folder_of(named)
-    _require_version(folder / CONTRACT, SCHEMA_VERSION)
+    spec = _document(folder / CONTRACT, ModelSpec)  # first: it refuses a file that is too large to hash
     listed = _check_sums(folder) if check_hashes else None
-    spec = _decode(folder / CONTRACT, ModelSpec)
     model = spec.model or _model_of_record(folder)
-    impossible = [what for what, holds in (_possible(spec) | _possible_model(model)).items() if not holds]
-    if impossible:
-        raise BundleError(f'"{folder / CONTRACT}" is impossible; expected that {"; ".join(impossible)}.', _REBUILD)
     if named.suffix == _RKNN and folder != named and named.name != model.file:
         raise BundleError(f'"{named}" is not the model of the bundle around it, which is "{model.file}".', _REBUILD)
     if listed is not None and model.file not in listed:
@@ -244,42 +237,11 @@ def _contract_written_ns(folder: Path) -> int | None:
         return None
 
 
-def _decode(path: Path, kind: type[_Decoded]) -> _Decoded:
+def _document(path: Path, kind: type[_Decoded]) -> _Decoded:
     try:
-        if not path.is_file() or path.stat().st_size > _MAX_JSON_BYTES:
-            raise BundleError(f'"{path}" is no regular file of at most {_MAX_JSON_BYTES} bytes.', _REBUILD)
-        return msgspec.json.decode(path.read_bytes(), type=kind)
-    except OSError as error:
-        raise BundleError(f'Cannot read "{path}": {error.strerror}.', _REBUILD) from error
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise BundleError(f'"{path}" is not a valid bundle file: {error}.', _REBUILD) from error
-
-
-def _possible(spec: ModelSpec) -> dict[str, bool]:
-    """What the types do not say of a contract's numbers, and whether it holds.  How they fit is for the decoder."""
-    sizes, outputs = (spec.input.height, spec.input.width), spec.outputs
-    anchors = [side for level in spec.anchors.levels_px for wh in level for side in wh] if spec.anchors else []
-    scales = [o.quantization.scale for o in outputs if o.quantization is not None]
-    return {
-        f"the input has 1 to {_MAX_SIDE} pixels a side": all(1 <= side <= _MAX_SIDE for side in sizes),
-        "mean and std are numbers, std above 0": all(map(isfinite, spec.input.mean))
-        and all(isfinite(std) and std > 0 for std in spec.input.std),
-        "the padding is a grey level": 0 <= spec.input.pad_value <= 255,
-        "there are classes and outputs": bool(spec.class_names and outputs),
-        "strides and shapes are above 0": all(o.stride > 0 and all(0 < n <= 1 << 24 for n in o.shape) for o in outputs),
-        "anchors and scales are above 0": all(isfinite(v) and v > 0 for v in (*anchors, *scales)),
-    }
-
-
-def _possible_model(model: NpuModel) -> dict[str, bool]:
-    """The same of the built model: its name must stay a name, wherever it is put together with a folder."""
-    stem, suffix = model.file[: -len(_RKNN)], model.file[-len(_RKNN) :]
-    return {
-        f'the model is named by a file\'s name that ends in "{_RKNN}"': suffix == _RKNN
-        and not {"/", "\0"} & set(stem)
-        and stem.strip(".") != "",
-        "its target and type are words": all(_WORD.fullmatch(word) for word in (model.target, model.dtype)),
-    }
+        return read_document(path, (kind,), _REBUILD)
+    except RkdeployError as error:
+        raise BundleError(error.message, error.hint) from error
 
 
 def _in_own_spelling(model: NpuModel) -> NpuModel:
@@ -295,8 +257,7 @@ def _read_record(folder: Path) -> BuildRecord:
             "on a board.",
             _REBUILD,
         )
-    _require_version(path, RECORD_VERSION, absent=RECORD_VERSION)
-    return _decode(path, BuildRecord)
+    return _document(path, BuildRecord)
 
 
 def _model_of_record(folder: Path) -> NpuModel:
@@ -304,17 +265,12 @@ def _model_of_record(folder: Path) -> NpuModel:
     if not (folder / BUILD).exists():
         raise BundleError(f'"{folder / CONTRACT}" names no model, and there is no {BUILD} that does.', _REBUILD)
     record = _read_record(folder)
-    return NpuModel(f"{Path(record.source.file).stem}{_RKNN}", record.toolkit.target, record.toolkit.dtype)
-
-
-def _require_version(path: Path, expected: int, absent: int | None = None) -> None:
-    """Refuse another schema version before the file is read as this one."""
-    version = _decode(path, dict[str, Any]).get("schema_version", absent)
-    if version != expected:
-        raise BundleError(
-            f'"{path}" has schema version {shown(version)}, expected {expected}.',
-            "Use the rkdeploy that built it, or build it again with this one.",
-        )
+    name = f"{Path(record.source.file).stem}{_RKNN}"
+    said = {"file": name, "target": record.toolkit.target, "dtype": record.toolkit.dtype}
+    try:
+        return msgspec.convert(said, NpuModel)
+    except msgspec.ValidationError as error:
+        raise BundleError(f'"{folder / BUILD}" names a model that cannot be: {error}.', _REBUILD) from error
 
 
 def _encodable(value: Any) -> Any:

@@ -6,8 +6,23 @@ All of it is the compiler's own prediction or plan; nothing here was measured.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import prod
+from typing import Annotated, Final
 
-Shape = tuple[int, ...]
+from msgspec import Meta
+
+from rkdeploy.contract.bounds import Text
+
+MAX_LAYERS: Final = 20_000
+_MAX_VALUES: Final = 10**12
+"""Cycles, KiB or values of one layer."""
+
+Shape = tuple[Annotated[int, Meta(ge=0, le=_MAX_VALUES)], ...]
+Cycles = Annotated[int, Meta(ge=0, le=_MAX_VALUES)]
+Kib = Annotated[float, Meta(ge=0, le=_MAX_VALUES)]
+BlockKib = Annotated[float, Meta(ge=0, le=1 << 30)]
+Number = Annotated[int, Meta(ge=0, lt=MAX_LAYERS)]
+Address = Annotated[int, Meta(ge=0, le=1 << 40)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,17 +42,26 @@ class CompiledLayer:
         read_kib: what it reads a frame, weights included (the log's column `RW(KB)`, whole KiB).
     """
 
-    number: int
-    op: str
-    name: str
-    dtype: str
-    target: str
+    number: Number
+    op: Text
+    name: Text
+    dtype: Text
+    target: Text
     input_shapes: tuple[Shape, ...]
     output_shape: Shape
-    ddr_cycles: int
-    npu_cycles: int
-    total_cycles: int
-    read_kib: float
+    ddr_cycles: Cycles
+    npu_cycles: Cycles
+    total_cycles: Cycles
+    read_kib: Kib
+
+    def __post_init__(self) -> None:
+        """Refuse more values than memory holds.
+
+        Raises:
+            ValueError: a shape has so many.
+        """
+        if max(prod(shape) for shape in (self.output_shape, *self.input_shapes)) > _MAX_VALUES:
+            raise ValueError(f"a shape has more than {_MAX_VALUES:,} values")
 
     @property
     def is_end(self) -> bool:
@@ -57,12 +81,21 @@ class PlacedTensor:
         start, end: bytes from the block's beginning; `end` is one behind.
     """
 
-    layer: int
-    name: str
-    dtype: str
+    layer: Number
+    name: Text
+    dtype: Text
     shape: Shape
-    start: int
-    end: int
+    start: Address
+    end: Address
+
+    def __post_init__(self) -> None:
+        """Refuse a place that ends before it begins.
+
+        Raises:
+            ValueError: it does.
+        """
+        if self.end < self.start:
+            raise ValueError(f"a tensor's place ends at {self.end}, before it starts at {self.start}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,8 +110,18 @@ class CompiledModel:
         internal_kib, weight_kib: size of the two blocks, as the compiler totals them (six digits).
     """
 
-    layers: tuple[CompiledLayer, ...]
-    features: tuple[PlacedTensor, ...]
-    constants: tuple[PlacedTensor, ...]
-    internal_kib: float
-    weight_kib: float
+    layers: Annotated[tuple[CompiledLayer, ...], Meta(max_length=MAX_LAYERS)]
+    features: Annotated[tuple[PlacedTensor, ...], Meta(max_length=MAX_LAYERS)]
+    constants: Annotated[tuple[PlacedTensor, ...], Meta(max_length=MAX_LAYERS)]
+    internal_kib: BlockKib
+    weight_kib: BlockKib
+
+    def __post_init__(self) -> None:
+        """Refuse tensors of layers that are not there.
+
+        Raises:
+            ValueError: a tensor names such a layer.
+        """
+        last = max((tensor.layer for tensor in (*self.features, *self.constants)), default=0)
+        if last > max(0, len(self.layers) - 1):
+            raise ValueError(f"a tensor is of layer {last}, and there are {len(self.layers)} layers")

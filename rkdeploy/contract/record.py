@@ -7,6 +7,7 @@ from math import inf, isnan
 from typing import Literal
 
 from rkdeploy.contract.accuracy import AccuracyReport, FloatTruthAp
+from rkdeploy.contract.bounds import Figure, Text, Whole
 from rkdeploy.contract.compiled import CompiledModel
 from rkdeploy.contract.spec import Anchors, OutputRole
 
@@ -24,10 +25,10 @@ class FieldError:
         allowed: what was allowed there.
     """
 
-    name: str
-    unit: str
-    max_error: float
-    allowed: float
+    name: Text
+    unit: Text
+    max_error: Figure
+    allowed: Figure
 
     @property
     def excess(self) -> float:
@@ -52,12 +53,12 @@ class Verification:
             compared, before and after simplification, and `rows` is 0.
     """
 
-    images: int
-    image_names: tuple[str, ...]
-    rows: int
+    images: Whole
+    image_names: tuple[Text, ...]
+    rows: Whole
     fields: tuple[FieldError, ...]
-    rewrite_error: float | None = None
-    rewrite_allowed: float | None = None
+    rewrite_error: Figure | None = None
+    rewrite_allowed: Figure | None = None
     decode_proven: bool = True
 
 
@@ -74,14 +75,14 @@ class OutputAgreement:
         float_peak, built_peak: largest objectness found, float and simulator; None for tensors without scores.
     """
 
-    name: str
+    name: Text
     role: OutputRole
-    cosine: float
-    max_error: float
-    saturated: float | None
-    reachable_score: float | None
-    float_peak: float | None
-    built_peak: float | None
+    cosine: Figure
+    max_error: Figure
+    saturated: Figure | None
+    reachable_score: Figure | None
+    float_peak: Figure | None
+    built_peak: Figure | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,11 +96,11 @@ class KeypointAgreement:
         alike: share of matched objects that are.
     """
 
-    points: int
-    median_shift_px: float
-    p95_shift_px: float
-    similarity: float
-    alike: float
+    points: Whole
+    median_shift_px: Figure
+    p95_shift_px: Figure
+    similarity: Figure
+    alike: Figure
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,10 +114,10 @@ class MapAgreement:
         interval: (low, high) of `mean_iou`, 95 %, by a bootstrap over the images; None in older bundles.
     """
 
-    output: str
-    same: float
-    mean_iou: float | None
-    interval: tuple[float, float] | None = None
+    output: Text
+    same: Figure
+    mean_iou: Figure | None
+    interval: tuple[Figure, Figure] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,12 +136,12 @@ class FoundShare:
         interval: (low, high) of `found`, 95 %, by a bootstrap over the images.
     """
 
-    confidence: float
-    other_confidence: float
-    iou: float
-    objects: int
-    found: float
-    interval: tuple[float, float]
+    confidence: Figure
+    other_confidence: Figure
+    iou: Figure
+    objects: Whole
+    found: Figure
+    interval: tuple[Figure, Figure]
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,10 +161,10 @@ class Measure:
     """
 
     name: Literal["ap", "ap50", "recall", "precision", "mean_iou", "first_class", "matched"]
-    of: str
-    value: float
-    interval: tuple[float, float]
-    count: int
+    of: Text
+    value: Figure
+    interval: tuple[Figure, Figure]
+    count: Whole
     unit: Literal["objects", "images"]
 
 
@@ -215,25 +216,25 @@ class Agreement:
         precision: of the built model's detections those that float sees at all, with whatever score; likewise.
     """
 
-    figures_from: str
-    images: int
-    source: str
-    confidence: float
+    figures_from: Text
+    images: Whole
+    source: Text
+    confidence: Figure
     outputs: tuple[OutputAgreement, ...]
-    float_detections: int
-    built_detections: int
-    matched: int
-    iou: float
-    score_difference: float
-    mean_iou: float | None
-    mean_score_difference: float | None
+    float_detections: Whole
+    built_detections: Whole
+    matched: Whole
+    iou: Figure
+    score_difference: Figure
+    mean_iou: Figure | None
+    mean_score_difference: Figure | None
     keypoints: KeypointAgreement | None = None
-    mask_iou: float | None = None
+    mask_iou: Figure | None = None
     class_maps: tuple[MapAgreement, ...] = ()
-    same_first_class: float | None = None
+    same_first_class: Figure | None = None
     average_precisions: tuple[FloatTruthAp, ...] = ()
-    built_confidence: float = 0.05
-    same_first_class_interval: tuple[float, float] | None = None
+    built_confidence: Figure = 0.05
+    same_first_class_interval: tuple[Figure, Figure] | None = None
     recall: FoundShare | None = None
     precision: FoundShare | None = None
 
@@ -291,8 +292,8 @@ class CalibrationImageRecord:
         sha256: of the file.
     """
 
-    path: str
-    sha256: str
+    path: Text
+    sha256: Text
 
 
 @dataclass(frozen=True, slots=True)
@@ -306,10 +307,10 @@ class CalibrationRecord:
         warnings: what was said about them.
     """
 
-    source: str
-    seed: int
+    source: Text
+    seed: Whole
     images: tuple[CalibrationImageRecord, ...]
-    warnings: tuple[str, ...]
+    warnings: tuple[Text, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -325,24 +326,30 @@ class ToolkitRecord:
         float16: tensors of a quantized model whose layers stayed float16.
     """
 
-    name: str
-    version: str
-    target: str
-    dtype: str
-    algorithm: str | None
-    method: str | None
-    optimization_level: int
-    disabled_rules: tuple[str, ...]
-    float16: tuple[str, ...] = ()
+    name: Text
+    version: Text
+    target: Text
+    dtype: Text
+    algorithm: Text | None
+    method: Text | None
+    optimization_level: Whole
+    disabled_rules: tuple[Text, ...]
+    float16: tuple[Text, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class HeadNode:
-    """A convolution at which the graph was cut: its name, stride and output channels."""
+    """A convolution at which the graph was cut.
 
-    node: str
-    stride: int
-    channels: int
+    Attributes:
+        node: its name.
+        stride: of its level, input pixels per cell.
+        channels: of its output.
+    """
+
+    node: Text
+    stride: Whole
+    channels: Whole
 
 
 @dataclass(frozen=True, slots=True)
@@ -360,15 +367,15 @@ class SourceRecord:
         parameters: trained parameters, None for an ONNX file without its checkpoint.
     """
 
-    file: str
-    sha256: str
-    weights: str | None
-    family: str
-    generation: str
-    anchors_from: str | None
+    file: Text
+    sha256: Text
+    weights: Text | None
+    family: Text
+    generation: Text
+    anchors_from: Text | None
     anchors: Anchors | None
     coco_anchors: bool | None
-    parameters: int | None
+    parameters: Whole | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -388,21 +395,23 @@ class BuildRecord:
         accuracy: float and the built model in the simulator on labeled images; None where none were given.
         request: hash of everything that was asked for, see `rkdeploy.host.building.request`; None in older bundles.
         proof: what `agreement` proves; None in older bundles.
+        document: what this file is.
     """
 
-    rkdeploy_version: str
-    created: str
+    rkdeploy_version: Text
+    created: Text
     source: SourceRecord
     head: tuple[HeadNode, ...]
     verification: Verification
     toolkit: ToolkitRecord
     calibration: CalibrationRecord | None
     agreement: Agreement | None
-    host: dict[str, str]
-    seconds: dict[str, float]
-    warnings: tuple[str, ...]
+    host: dict[Text, Text]
+    seconds: dict[Text, Figure]
+    warnings: tuple[Text, ...]
     schema_version: int = RECORD_VERSION
     compiled: CompiledModel | None = None
     accuracy: AccuracyReport | None = None
-    request: str | None = None
+    request: Text | None = None
     proof: Proof | None = None
+    document: Literal["rkdeploy build"] = "rkdeploy build"

@@ -7,10 +7,17 @@ and is all that the board side needs.  Plain frozen data; nothing here knows abo
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Final, Literal
+
+from msgspec import Meta
+
+from rkdeploy.contract.bounds import Figure, Pixels, Positive
 
 SCHEMA_VERSION = 1
 _MAX_CLASS_NAME = 1000
+_WORD: Final = r"^[A-Za-z0-9_.+-]{1,40}$(?!\n)"
+_FILE: Final = r"^(?!\.+rknn$)[^/\x00]+\.rknn$(?!\n)"
+"""The name of a `.rknn`: it must stay a name, whatever folder it is put together with."""
 
 Task = Literal["detect", "segment", "pose", "obb", "classify"]
 ColorOrder = Literal["rgb", "bgr"]
@@ -47,6 +54,8 @@ ImageRole = Literal["prototypes", "class_map", "class_scores"]
 - `class_scores`: (1, nc, 1, 1), a classifier's
 """
 OutputRole = AnchorRole | PointRole | ImageRole
+Dimension = Annotated[int, Meta(gt=0, le=1 << 24)]
+Word = Annotated[str, Meta(pattern=_WORD)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,14 +78,14 @@ class InputSpec:
     """
 
     name: str
-    height: int
-    width: int
+    height: Pixels
+    width: Pixels
     color: ColorOrder = "rgb"
-    mean: tuple[float, float, float] = (0.0, 0.0, 0.0)
-    std: tuple[float, float, float] = (255.0, 255.0, 255.0)
+    mean: tuple[Figure, Figure, Figure] = (0.0, 0.0, 0.0)
+    std: tuple[Positive, Positive, Positive] = (255.0, 255.0, 255.0)
     fit: Fit = "letterbox"
-    pad_value: int = 114
-    crop_fraction: float = 1.0
+    pad_value: Annotated[int, Meta(ge=0, le=255)] = 114
+    crop_fraction: Figure = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +99,7 @@ class Quantization:
     """
 
     dtype: TensorDtype
-    scale: float
+    scale: Positive
     zero_point: int
 
 
@@ -111,8 +120,8 @@ class HeadOutput:
     name: str
     role: OutputRole
     level: int
-    stride: int
-    shape: tuple[int, int, int, int]
+    stride: Annotated[int, Meta(gt=0)]
+    shape: tuple[Dimension, Dimension, Dimension, Dimension]
     activation: Activation = "linear"
     quantization: Quantization | None = None
 
@@ -125,7 +134,7 @@ class Anchors:
         levels_px: [level][anchor] -> (width, height) in pixels of the network input.
     """
 
-    levels_px: tuple[tuple[tuple[float, float], ...], ...]
+    levels_px: tuple[tuple[tuple[Positive, Positive], ...], ...]
 
     @property
     def per_level(self) -> int:
@@ -143,9 +152,9 @@ class NpuModel:
         dtype: what it computes in, as it was asked of the build: `int8`, `fp16`.
     """
 
-    file: str
-    target: str
-    dtype: str
+    file: Annotated[str, Meta(pattern=_FILE)]
+    target: Word
+    dtype: Word
 
 
 @dataclass(frozen=True, slots=True)
@@ -213,13 +222,14 @@ class ModelSpec:
         class_maps: the whole-image maps beside the detections, in the order of their outputs.
         model: the built model; None as long as there is none, never in a bundle.
         schema_version: version of this schema.
+        document: what this file is.
     """
 
     family: str
     task: Task
-    class_names: tuple[str, ...]
+    class_names: Annotated[tuple[str, ...], Meta(min_length=1)]
     input: InputSpec
-    outputs: tuple[HeadOutput, ...]
+    outputs: Annotated[tuple[HeadOutput, ...], Meta(min_length=1)]
     anchors: Anchors | None = None
     end_to_end: bool = False
     keypoints: KeypointLayout | None = None
@@ -227,6 +237,7 @@ class ModelSpec:
     class_maps: tuple[ClassMap, ...] = ()
     model: NpuModel | None = None
     schema_version: int = SCHEMA_VERSION
+    document: Literal["rkdeploy contract"] = "rkdeploy contract"
 
 
 def is_class_name(name: str) -> bool:

@@ -38,7 +38,8 @@ class Diagnosis:
         rkdeploy_version: version that checked.
         machine: `board` or `host`, and of which kind.
         bundle: folder of the bundle that was checked, else None.
-        findings: in the order of the checks.
+            findings: in the order of the checks.
+        document: what this is.
     """
 
     schema_version: int
@@ -46,6 +47,7 @@ class Diagnosis:
     machine: str
     bundle: str | None
     findings: tuple[Finding, ...]
+    document: Literal["rkdeploy doctor"] = "rkdeploy doctor"
 
     def count(self, status: Status) -> int:
         """Number of findings with a status."""

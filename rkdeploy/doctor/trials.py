@@ -57,12 +57,11 @@ def contract() -> None:
     """Write a contract as JSON and read it again."""
     import msgspec
 
-    from rkdeploy.contract.spec import InputSpec, ModelSpec
+    from rkdeploy.contract.spec import HeadOutput, InputSpec, ModelSpec
 
-    spec = ModelSpec("yolov5", "detect", ("bolt",), InputSpec("images", _SIDE, _SIDE), ())
-    assert msgspec.json.decode(msgspec.json.encode(spec), type=ModelSpec) == spec, (
-        "a contract differs after writing and reading"
-    )
+    output = HeadOutput("output", "scores", 0, 8, (1, 1, _SIDE // 8, _SIDE // 8))
+    spec = ModelSpec("yolov5", "detect", ("bolt",), InputSpec("images", _SIDE, _SIDE), (output,))
+    assert msgspec.json.decode(msgspec.json.encode(spec), type=ModelSpec) == spec, "a contract reads back as another"
 
 
 def graph() -> None:
@@ -84,7 +83,7 @@ def page() -> None:
     """Render an empty report as HTML."""
     from rkdeploy.analysis.page.html import html_text
     from rkdeploy.analysis.report.compose import compose
-    from rkdeploy.analysis.report.model import Report
+    from rkdeploy.analysis.report.model_report import Report
 
     assert "</html>" in html_text(compose(Report((), "2026-01-01T00:00:00+00:00", "0"), "en"), "en")
 

@@ -9,18 +9,19 @@ Plain data, and the conversion to and from `Detections`.  See docs/bundle.md.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from math import isfinite
 from pathlib import Path
+from typing import Annotated, Literal
 
 import cv2
-import msgspec
 import numpy as np
+from msgspec import Meta
 from numpy.typing import NDArray
 
+from rkdeploy.contract.documents import read_document
 from rkdeploy.contract.spec import ModelSpec
 from rkdeploy.device.postprocess.class_pixels import count_class_pixels
 from rkdeploy.device.postprocess.detections import Detections, FoundClassMap, InstanceMask, Ranking
-from rkdeploy.errors import BundleError
+from rkdeploy.errors import BundleError, RkdeployError
 from rkdeploy.images.coco_rle import mask_of_rle, rle_counts
 
 FOLDER, INDEX = "examples", "examples.json"
@@ -31,9 +32,12 @@ MAX_EXAMPLES = 32
 
 _RANKED = 5
 _MAX_OBJECTS = 1000
-_MAX_JSON_BYTES = 64 << 20
 _MAX_JPEG_BYTES = 4 << 20
 _REBUILD = "Build it again with rkdeploy build, or copy it again."
+
+Coordinate = Annotated[float, Meta(gt=-1e6, lt=1e6)]
+Side = Annotated[int, Meta(ge=1, le=MAX_SIDE)]
+Point = tuple[Coordinate, Coordinate, Coordinate]
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,11 +53,11 @@ class KeptObject:
         mask: COCO run lengths of the whole picture; None for models without masks.
     """
 
-    xyxy: tuple[float, float, float, float]
-    score: float
+    xyxy: tuple[Coordinate, Coordinate, Coordinate, Coordinate]
+    score: Coordinate
     class_id: int
-    keypoints: tuple[tuple[float, float, float], ...] | None = None
-    rotated: tuple[float, float, float, float, float] | None = None
+    keypoints: tuple[Point, ...] | None = None
+    rotated: tuple[Coordinate, Coordinate, Coordinate, Coordinate, Coordinate] | None = None
     mask: str | None = None
 
 
@@ -85,7 +89,7 @@ class KeptRank:
 class KeptResult:
     """Detections of one side in one picture; `ranking` is a classifier's, best first, else None."""
 
-    objects: tuple[KeptObject, ...]
+    objects: Annotated[tuple[KeptObject, ...], Meta(max_length=_MAX_OBJECTS)]
     class_maps: tuple[KeptMap, ...] = ()
     ranking: tuple[KeptRank, ...] | None = None
 
@@ -103,10 +107,10 @@ class KeptExample:
         pairs: matched objects, (index in `reference`, index in `built`).
     """
 
-    file: str
+    file: Annotated[str, Meta(pattern=r"^[^/\x00]*\.jpg$(?!\n)")]
     source: str
-    width: int
-    height: int
+    width: Side
+    height: Side
     reference: KeptResult
     built: KeptResult
     pairs: tuple[tuple[int, int], ...] = ()
@@ -121,7 +125,7 @@ class KeptExamples:
         confidence: lowest score of the kept objects.
         iou, score_difference: limits of a pair, as in `Agreement`.
         images: the pictures.
-        schema_version: of this file.
+        schema_version, document: what this file is.
     """
 
     reference_from: str
@@ -129,8 +133,9 @@ class KeptExamples:
     confidence: float
     iou: float
     score_difference: float
-    images: tuple[KeptExample, ...]
+    images: Annotated[tuple[KeptExample, ...], Meta(max_length=MAX_EXAMPLES)]
     schema_version: int = EXAMPLES_VERSION
+    document: Literal["rkdeploy examples"] = "rkdeploy examples"
 
 
 def kept_result(found: Detections, hw: tuple[int, int]) -> KeptResult:
@@ -211,18 +216,9 @@ def read_examples(folder: Path, spec: ModelSpec) -> KeptExamples | None:
     if not index.is_file():
         return None
     try:
-        if index.stat().st_size > _MAX_JSON_BYTES:
-            raise BundleError(f'"{index}" is larger than {_MAX_JSON_BYTES} bytes.', _REBUILD)
-        kept = msgspec.json.decode(index.read_bytes(), type=KeptExamples)
-    except OSError as error:
-        raise BundleError(f'Cannot read "{index}": {error.strerror}.', _REBUILD) from error
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise BundleError(f'"{index}" is not a valid examples file: {error}.', _REBUILD) from error
-    if kept.schema_version != EXAMPLES_VERSION:
-        raise BundleError(
-            f'"{index}" has schema version {kept.schema_version}, expected {EXAMPLES_VERSION}.',
-            "Use the rkdeploy that built it, or build it again with this one.",
-        )
+        kept = read_document(index, (KeptExamples,), _REBUILD)
+    except RkdeployError as error:
+        raise BundleError(error.message, error.hint) from error
     wrong = _impossible(kept, spec)
     if wrong:
         raise BundleError(f'"{index}" is invalid: {wrong}.', _REBUILD)
@@ -251,13 +247,7 @@ def read_picture(folder: Path, example: KeptExample) -> NDArray[np.uint8]:
 
 def _impossible(kept: KeptExamples, spec: ModelSpec) -> str:
     """First error in the numbers; empty if there is none."""
-    if len(kept.images) > MAX_EXAMPLES:
-        return f"{len(kept.images)} pictures, expected at most {MAX_EXAMPLES}"
     for one in kept.images:
-        if "/" in one.file or "\0" in one.file or not one.file.endswith(".jpg"):
-            return "a picture's name is not a file name that ends in .jpg"
-        if not (0 < one.width <= MAX_SIDE and 0 < one.height <= MAX_SIDE):
-            return f"a picture of {one.width}x{one.height} pixels, expected at most {MAX_SIDE} per side"
         for side in (one.reference, one.built):
             wrong = _wrong_result(side, spec)
             if wrong:
@@ -269,8 +259,6 @@ def _impossible(kept: KeptExamples, spec: ModelSpec) -> str:
 
 
 def _wrong_result(result: KeptResult, spec: ModelSpec) -> str:
-    if len(result.objects) > _MAX_OBJECTS:
-        return f"{len(result.objects)} objects in a picture, expected at most {_MAX_OBJECTS}"
     ids = [one.class_id for one in result.objects] + [ranked.class_id for ranked in result.ranking or ()]
     if any(not 0 <= i < len(spec.class_names) for i in ids):
         return f"a class that is not one of the contract's {len(spec.class_names)}"
@@ -281,9 +269,6 @@ def _wrong_result(result: KeptResult, spec: ModelSpec) -> str:
             return "an object has other keypoints than the contract"
         if (one.rotated is not None) != (spec.angle is not None):
             return "an object's box is not of the contract's kind"
-        values = (*one.xyxy, one.score, *(one.rotated or ()), *(v for point in one.keypoints or () for v in point))
-        if not all(isfinite(v) and abs(v) < 1e6 for v in values):
-            return "a coordinate or a score is out of range"
     if masks and any(masks) != all(masks):
         return "some objects have masks and some have none"
     known = {one.output: len(one.class_names) for one in spec.class_maps}

@@ -239,7 +239,7 @@ def test_a_models_name_is_a_name(tmp_path: Path, file: str) -> None:
     with new_bundle(tmp_path / "b") as partial:
         write_json(partial / CONTRACT, replace(SPEC, model=NpuModel(file, "rk3588", "int8")))
         (partial / "best.rknn").write_bytes(b"RKNN")
-    with pytest.raises(BundleError, match="the model is named by a file's name"):
+    with pytest.raises(BundleError, match="matching regex"):
         read_bundle(tmp_path / "b")
 
 
@@ -273,14 +273,15 @@ def test_target_and_type_are_words(tmp_path: Path, word: str) -> None:
     with new_bundle(tmp_path / "b") as partial:
         write_json(partial / CONTRACT, replace(SPEC, model=NpuModel("best.rknn", word, "int8")))
         (partial / "best.rknn").write_bytes(b"RKNN")
-    with pytest.raises(BundleError, match="target and type are words"):
+    with pytest.raises(BundleError, match="matching regex"):
         read_bundle(tmp_path / "b")
 
 
 def test_another_schema_version_is_explained(tmp_path: Path) -> None:
     """A contract of another version is refused before it is read as ours."""
-    folder = write(tmp_path / "b")
-    write_json(folder / CONTRACT, replace(SPEC, schema_version=99))
+    folder = tmp_path / "b"
+    with new_bundle(folder) as partial:
+        write_json(partial / CONTRACT, {"schema_version": 99, "everything": "else"})
     with pytest.raises(BundleError, match="schema version 99, expected 1"):
         read_bundle(folder)
 

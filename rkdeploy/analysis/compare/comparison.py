@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
 from rkdeploy.analysis.compare.variants import Variant
+from rkdeploy.analysis.estimate.prediction import Prediction
 from rkdeploy.contract.record import Agreement
 from rkdeploy.errors import VerificationError
 from rkdeploy.host.building.agreement_gate import proof_of, require_agreement
@@ -14,36 +15,18 @@ from rkdeploy.host.building.agreement_gate import proof_of, require_agreement
 State = Literal["built", "kept", "failed"]
 
 
-@dataclass(frozen=True, slots=True)
-class Speed:
-    """Predicted, not measured: NPU time of one frame on one core at its highest clock.
-
-    Attributes:
-        time_ms: predicted time.
-        low_ms, high_ms: its interval.
-        coverage: share of models that such an interval is made to hold, 0..1; None where the formula is another type's,
-            which is a prediction of lower standing.
-        frames_per_second: 1000 / time_ms.
-        fitted_on: in words.
-        notes: what a prediction without coverage rests on, and why this one may be worse than its interval says.
-    """
-
-    time_ms: float
-    low_ms: float
-    high_ms: float
-    coverage: float | None
-    frames_per_second: float
-    fitted_on: str
-    notes: tuple[str, ...] = ()
-
-    @property
-    def rests_on(self) -> str:
-        """What a prediction without coverage rests on, in a sentence; empty with coverage."""
-        return self.notes[0] if self.coverage is None and self.notes else ""
+def _origins() -> dict[str, str]:
+    return {
+        "speed": "predicted",
+        "weight_kib": "predicted",
+        "internal_kib": "predicted",
+        "agreement": "simulator",
+        "accuracy": "simulator",
+    }
 
 
 @dataclass(frozen=True, slots=True)
-class Accuracy:
+class HeadlineFigure:
     """One headline figure on labeled images, 0..1.
 
     Attributes:
@@ -58,7 +41,7 @@ class Accuracy:
 
 
 @dataclass(frozen=True, slots=True)
-class Measured:
+class LabeledAccuracy:
     """The figures on labeled images.
 
     Attributes:
@@ -69,7 +52,7 @@ class Measured:
         on: the build whose simulation it was, where that is another: a build for another chip that simulates alike.
     """
 
-    figures: tuple[Accuracy, ...]
+    figures: tuple[HeadlineFigure, ...]
     figures_from: str
     source: str
     images: int
@@ -77,35 +60,33 @@ class Measured:
 
 
 @dataclass(frozen=True, slots=True)
-class Figures:
+class BuildFigures:
     """What is known of a build without a board.
 
     Attributes:
-        speed: predicted; None where it cannot be.
-        not_predicted: why not; empty where it is.
+        speed: predicted, without its layers; None where it cannot be predicted.
+        not_predicted: reason why there is no prediction; empty where there is one.
         weight_kib, internal_kib: memory, as the compiler plans it; None where its log does not say.
         rknn_bytes: size of the model's file.
         agreement: the built model in the simulator against float at the same size; None without images.
         accuracy: on labeled images, in the simulator; None where none were given.
+        agreement_share: the agreement as one number, 0..1: `Agreement.headline`, average precision against float's
+            detections; of a classifier, images with the same first class; where there are class maps only, the lowest
+            mean IoU.  None without images, or where float finds nothing on them.
     """
 
-    speed: Speed | None
+    speed: Prediction | None
     not_predicted: str
     weight_kib: float | None
     internal_kib: float | None
     rknn_bytes: int
     agreement: Agreement | None
-    accuracy: Measured | None
+    accuracy: LabeledAccuracy | None
+    agreement_share: float | None = field(init=False)
 
-    @property
-    def agreement_share(self) -> float | None:
-        """The agreement as one number, 0..1; None without images, or where float finds nothing on them.
-
-        `Agreement.headline`: average precision against float's detections; of a classifier, images with the same first
-        class; where there are class maps only, the least mean IoU.
-        """
+    def __post_init__(self) -> None:
         headline = self.agreement.headline if self.agreement is not None else None
-        return headline.value if headline is not None else None
+        object.__setattr__(self, "agreement_share", headline.value if headline is not None else None)
 
     def agrees(self, min_agreement: float) -> bool:
         """Whether `rkdeploy build --min-agreement` would accept it."""
@@ -140,22 +121,24 @@ class Row:
     variant: Variant
     state: State
     folder: Path | None = None
-    figures: Figures | None = None
+    figures: BuildFigures | None = None
     reason: str = ""
     hint: str = ""
 
 
 @dataclass(frozen=True, slots=True)
-class Comparison:
-    """All of them.
+class BuildComparison:
+    """All builds of one model, side by side.
 
     Attributes:
         model: name of the file.
         toolkit: version of rknn-toolkit2.
         min_agreement: what the advice took for good enough, 0..1.
         rows: in the order of targets, types and sizes that was asked for.
-        front: the Pareto front: see `rkdeploy.analysis.compare.choice`.
-        advice: a sentence or two a goal.
+        front: the Pareto front: see `rkdeploy.analysis.compare.recommendation`.
+        advice: a sentence or two per goal.
+        figures_from: where each kind of figure comes from.
+        document, schema_version: what this file is.
     """
 
     model: str
@@ -164,3 +147,6 @@ class Comparison:
     rows: tuple[Row, ...]
     front: tuple[Variant, ...]
     advice: tuple[str, ...]
+    figures_from: dict[str, str] = field(default_factory=_origins)
+    document: Literal["rkdeploy compare"] = "rkdeploy compare"
+    schema_version: int = 1

@@ -5,11 +5,11 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Generator, Sequence
 
-from rkdeploy.analysis.compare.choice import advice, pareto_front
-from rkdeploy.analysis.compare.comparison import Comparison, Row
+from rkdeploy.analysis.compare.build_series import build_series
+from rkdeploy.analysis.compare.comparison import BuildComparison, Row
 from rkdeploy.analysis.compare.events import CompareEvents
-from rkdeploy.analysis.compare.group import build_group
 from rkdeploy.analysis.compare.preparation import Prepared, prepare
+from rkdeploy.analysis.compare.recommendation import advice, pareto_front
 from rkdeploy.analysis.compare.variants import CompareOptions, Variant, build_options
 from rkdeploy.analysis.compare.workers import build_in_processes
 from rkdeploy.errors import RkdeployError
@@ -17,7 +17,7 @@ from rkdeploy.errors import RkdeployError
 _ANY_SIZE = ((32, 32),)
 
 
-def compare(options: CompareOptions, events: CompareEvents) -> Comparison:
+def compare(options: CompareOptions, events: CompareEvents) -> BuildComparison:
     """Build all, or find them built.
 
     Raises:
@@ -39,7 +39,7 @@ def compare(options: CompareOptions, events: CompareEvents) -> Comparison:
             events.done(row)
     rows = tuple(found[variant] for variant in wanted)
     _require_one(rows)
-    return Comparison(
+    return BuildComparison(
         model=options.model.name,
         toolkit=prepared.toolkit,
         min_agreement=options.min_agreement,
@@ -61,7 +61,7 @@ def _rows(
         yield from build_in_processes(options, prepared, groups, begin, events)
         return
     for group in groups:
-        yield from build_group(options, prepared, group, begin, events)
+        yield from build_series(options, prepared, group, begin, events)
 
 
 def _groups(options: CompareOptions, wanted: Sequence[Variant]) -> list[list[Variant]]:

@@ -12,8 +12,8 @@ from contextlib import contextmanager
 from multiprocessing.connection import Connection
 from typing import Any
 
+from rkdeploy.analysis.compare.build_series import build_series
 from rkdeploy.analysis.compare.comparison import Row
-from rkdeploy.analysis.compare.group import build_group
 from rkdeploy.analysis.compare.preparation import Prepared
 from rkdeploy.analysis.compare.variants import CompareOptions, Variant
 from rkdeploy.errors import RkdeployError
@@ -29,7 +29,7 @@ def build_in_processes(
     begin: Callable[[Variant], None],
     events: BuildEvents,
 ) -> Iterator[Row]:
-    """A row for each build, as it is done; see `build_group`.  Of the builds' events the warnings are passed on.
+    """A row for each build, as it is done; see `build_series`.  Of the builds' events the warnings are passed on.
 
     Raises:
         RkdeployError: when a worker cannot be started, or ends without a word.
@@ -77,7 +77,7 @@ def _work(pipe: Connection[Any, Any], _index: int, options: CompareOptions, prep
     take_end_signals()  # they unwind: nothing half-built stays
 
     def handle(group: Sequence[Variant]) -> None:
-        for row in build_group(options, prepared, group, lambda v: pipe.send(("begin", v)), _PipedEvents(pipe)):
+        for row in build_series(options, prepared, group, lambda v: pipe.send(("begin", v)), _PipedEvents(pipe)):
             pipe.send(("row", row))
 
     serve(pipe, count, handle)

@@ -18,13 +18,14 @@ from __future__ import annotations
 from collections import defaultdict
 from dataclasses import dataclass
 from functools import cache
-from math import exp, prod
+from math import exp
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import msgspec
 
 from rkdeploy.analysis.estimate.checked import TypeCheck, type_check
+from rkdeploy.analysis.estimate.prediction import LayerTime, Limit, Prediction
 from rkdeploy.analysis.estimate.work import LayerWork, works_of
 from rkdeploy.errors import RkdeployError, shown
 
@@ -34,10 +35,6 @@ if TYPE_CHECKING:
 COEFFICIENTS = Path(__file__).with_name("coefficients.json")
 SAME_CHIP = {"rk3568": "rk3566"}
 """Targets that another's coefficients stand for; Rockchip publishes one rate for both."""
-
-_MOST = 1e12  # cycles, KiB or values of one layer
-
-Limit = Literal["compute", "memory", "activation", "attention"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,65 +100,6 @@ class LatencyModel:
     chips: dict[str, ChipFit]
 
 
-@dataclass(frozen=True, slots=True)
-class LayerTime:
-    """One layer's predicted time and what decides it."""
-
-    number: int
-    op: str
-    name: str
-    time_ms: float
-    limit: Limit
-
-
-@dataclass(frozen=True, slots=True)
-class Prediction:
-    """Predicted, not measured: NPU time of one frame on one core at its highest clock, pre- and postprocessing apart.
-
-    Attributes:
-        target: chip.
-        dtype: of the model.
-        time_ms: predicted time.
-        low_ms, high_ms: its interval.
-        coverage: share of models that such an interval is made to hold, 0..1.  None for a type that the formula was not
-            fitted on, a prediction of lower standing: its interval holds what published rates of other models showed.
-        frames_per_second: 1000 / time_ms.
-        compute_ms, memory_ms, activation_ms, attention_ms, overhead_ms: the same time by what decides it.
-        layers: in the order of execution.
-        weight_kib, internal_kib: memory, as the compiler plans it.
-        median_error, worst_error: of this model of latency on models it was not fitted on, as a share; without
-            coverage, on the published rates of this type.
-        fitted_on: in words.
-        notes: what a prediction without coverage rests on, and why this one may be worse than its interval says; empty
-            when nothing is unusual.
-    """
-
-    target: str
-    dtype: str
-    time_ms: float
-    low_ms: float
-    high_ms: float
-    coverage: float | None
-    frames_per_second: float
-    compute_ms: float
-    memory_ms: float
-    activation_ms: float
-    attention_ms: float
-    overhead_ms: float
-    layers: tuple[LayerTime, ...]
-    weight_kib: float
-    internal_kib: float
-    median_error: float
-    worst_error: float
-    fitted_on: str
-    notes: tuple[str, ...]
-
-    @property
-    def rests_on(self) -> str:
-        """What a prediction without coverage rests on, in a sentence; empty with coverage."""
-        return self.notes[0] if self.coverage is None and self.notes else ""
-
-
 @cache
 def latency_model() -> LatencyModel:
     """The fitted model of this release."""
@@ -205,19 +143,19 @@ def layer_time_ms(work: LayerWork, c: Coefficients) -> tuple[float, Limit]:
     return time_ms, limit
 
 
-def predict(compiled: CompiledModel, target: str, dtype: str) -> Prediction:
+def predict(compiled: CompiledModel, target: str, dtype: str, compiled_from: str = "") -> Prediction:
     """NPU time of a frame.
 
     Args:
         compiled: the model, compiled for `target`.
         target: chip.
         dtype: as asked of the build, `int8` or `fp16`.
+        compiled_from: where the compiled model comes from, in words.
 
     Raises:
-        RkdeployError: the chip or the type is outside of what was fitted on, or the layers are impossible.
+        RkdeployError: the chip or the type is outside of what was fitted on, or there are no layers.
     """
     require_predictable(target, dtype)
-    _require_possible(compiled)
     model = latency_model()
     chip = model.chips[SAME_CHIP.get(target, target)]
     works = works_of(compiled, chip.lanes)
@@ -254,20 +192,9 @@ def predict(compiled: CompiledModel, target: str, dtype: str) -> Prediction:
         median_error=(check or chip).median_error,
         worst_error=(check or chip).worst_error,
         fitted_on=f"{len(model.models)} models' {model.dtype.upper()} rates on {_published(target)} in {model.source}",
+        compiled_from=compiled_from,
         notes=tuple(_notes(works, layers, total, chip, model, check)),
     )
-
-
-def _require_possible(compiled: CompiledModel) -> None:
-    """Refuse numbers that no compiler prints; a bundle may come from anywhere."""
-    for layer in compiled.layers:
-        read = (size for shape in layer.input_shapes for size in shape)
-        sizes = (layer.npu_cycles, layer.read_kib, *read, *layer.output_shape, prod(layer.output_shape))
-        if not all(0 <= size <= _MOST for size in sizes):
-            raise RkdeployError(
-                f"Layer {layer.number} of the compiled model has impossible cycles, traffic or shape.",
-                "Build the bundle again.",
-            )
 
 
 def _published(target: str) -> str:

@@ -3,47 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 
 import numpy as np
 import onnx
 from numpy.typing import NDArray
 
+from rkdeploy.analysis.explain.explanation import TensorRange
 from rkdeploy.host.graph.session import Session
 from rkdeploy.host.graph.view import GraphView
 
 _MOST_VALUES = 1 << 16  # a tensor's values that its percentiles are taken of, each image
-
-
-@dataclass(frozen=True, slots=True)
-class TensorRange:
-    """One tensor's values on real images, float, and the range that its integers can hold.
-
-    Attributes:
-        name: of the tensor.
-        op: what computes it in the graph, `Conv`.
-        calibrated: lowest and highest real value that the integers hold.
-        seen: lowest and highest float value.
-        outside: share of float values beyond the calibrated range, 0..1.
-        bulk: largest magnitude of all but a thousandth of the float values.
-        widest_channel: channel with the largest values.
-        channel_ratio: its largest magnitude over the median channel's; 1 when all are alike.
-    """
-
-    name: str
-    op: str
-    calibrated: tuple[float, float]
-    seen: tuple[float, float]
-    outside: float
-    bulk: float
-    widest_channel: int
-    channel_ratio: float
-
-    @property
-    def stretch(self) -> float:
-        """How many times the bulk of the values the calibrated range is wide: what outliers cost in resolution."""
-        widest = max(abs(self.calibrated[0]), abs(self.calibrated[1]))
-        return widest / self.bulk if self.bulk > 0 else 1.0
 
 
 def measure_ranges(

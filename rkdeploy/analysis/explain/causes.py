@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 
-from rkdeploy.analysis.explain.activations import TensorRange
+from rkdeploy.analysis.explain.explanation import Cause, TensorRange
 from rkdeploy.contract.record import Agreement, CalibrationRecord
-from rkdeploy.host.building.weight_loss import WeightLoss, weights_text
+from rkdeploy.host.building.weight_figures import WeightLoss, weights_text
 from rkdeploy.host.toolkit.error_analysis import LayerError
 from rkdeploy.host.toolkit.float16 import module_name
 
@@ -20,25 +19,6 @@ _POOR_COSINE = 0.99  # of a layer quantized alone
 _UNEVEN = 32.0  # largest channel over the median one: half of the channels then have 8 steps of 256 or fewer
 _STRETCHED = 4.0  # calibrated range over the bulk of the values
 _MOST_LAYERS = 3
-
-
-@dataclass(frozen=True, slots=True)
-class Cause:
-    """One thing that costs accuracy.
-
-    Attributes:
-        kind: `calibration`, `weights`, `channel`, `outliers`, `scores`, `layer` or `spread`.
-        layer: tensor name that it is about, empty for the whole model.
-        text: what was found, with figures.
-        try_this: what to do about it.
-        weight: how much of the loss it may explain, for the order: 1 - cosine of the layer alone, or more.
-    """
-
-    kind: str
-    layer: str
-    text: str
-    try_this: str
-    weight: float
 
 
 def find_causes(

@@ -4,54 +4,24 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import onnx
 from numpy.typing import NDArray
 
-from rkdeploy.analysis.explain.activations import TensorRange, measure_ranges
-from rkdeploy.analysis.explain.causes import Cause, find_causes
+from rkdeploy.analysis.explain.activations import measure_ranges
+from rkdeploy.analysis.explain.causes import find_causes
+from rkdeploy.analysis.explain.explanation import Explanation
 from rkdeploy.contract.bundle import Bundle
-from rkdeploy.contract.record import OutputAgreement
 from rkdeploy.datasets.calibration import CalibrationImage
 from rkdeploy.errors import RkdeployError
-from rkdeploy.host.building.weight_loss import WeightLoss, measure_weights
+from rkdeploy.host.building.weight_loss import measure_weights
 from rkdeploy.host.graph.verify import network_input
-from rkdeploy.host.toolkit.error_analysis import LayerError, mean_over_images
+from rkdeploy.host.toolkit.error_analysis import mean_over_images
 from rkdeploy.host.toolkit.simulator import kept_files
 from rkdeploy.host.toolkit.toolkit import Toolkit
 from rkdeploy.images.fit import image_fit
-
-EXPLANATION_VERSION = 1
-
-
-@dataclass(frozen=True, slots=True)
-class Explanation:
-    """Why a bundle's model differs from float.
-
-    Attributes:
-        bundle: name of its folder.
-        figures_from: the simulator and its version.
-        images: what was run, names.
-        layers: in the order of the network.
-        ranges: of the tensors that float has too, in that order.
-        outputs: the head's tensors as the build compared them; empty where it compared none.
-        causes: the heaviest first.
-        weights: what rounding the weights alone costs; None in older documents.
-        schema_version: of this document.
-    """
-
-    bundle: str
-    figures_from: str
-    images: tuple[str, ...]
-    layers: tuple[LayerError, ...]
-    ranges: tuple[TensorRange, ...]
-    outputs: tuple[OutputAgreement, ...]
-    causes: tuple[Cause, ...]
-    weights: WeightLoss | None = None
-    schema_version: int = EXPLANATION_VERSION
 
 
 def explain(

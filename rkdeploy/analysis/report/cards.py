@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from rkdeploy.analysis.page.blocks import Card
 from rkdeploy.analysis.page.texts import Words
-from rkdeploy.analysis.report.model import ModelReport, Verdict
+from rkdeploy.analysis.report.model_report import ModelReport, Verdict
 
 
 def card(one: Verdict, words: Words) -> Card:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from rkdeploy.analysis.origin import origin_of
 from rkdeploy.analysis.page.blocks import Block, Cell, Column, ModelPage, Note, Page, Section, Table, moment
 from rkdeploy.analysis.page.texts import Lang, Words
 from rkdeploy.analysis.report.cards import card, subtitle
-from rkdeploy.analysis.report.model import ModelReport, Report
+from rkdeploy.analysis.report.model_report import ModelReport, Report
 from rkdeploy.analysis.report.sections.accuracy import accuracy_section, proof_section
 from rkdeploy.analysis.report.sections.contract import (
     anchors_section,
@@ -61,8 +62,8 @@ def _model_page(model: ModelReport, words: Words, ident: str) -> ModelPage:
 def _origins(report: Report, words: Words) -> Section:
     """What the marks of origin mean, those that occur in this report."""
     kinds = [v.origin.kind for m in report.models for v in m.summary if v.origin]
-    kinds += [run.origin.kind for m in report.models for run in m.runs]
-    kinds += [side.origin.kind for m in report.models for found in m.accuracy for side in found.sides]
+    kinds += [origin_of(one).kind for m in report.models for one in m.profiles]
+    kinds += [origin_of(one).kind for m in report.models for found in m.accuracy for one in found.evaluations]
     there = [kind for kind in ("measured", "simulator", "predicted", "host", "stand_in") if kind in kinds]
     rows = [[Cell(words(f"origin_name.{kind}")), Cell(words(f"origin_means.{kind}"))] for kind in there]
     blocks: list[Block] = [

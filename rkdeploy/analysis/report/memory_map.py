@@ -6,6 +6,9 @@ from collections import defaultdict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from rkdeploy.contract.bounds import Text
+from rkdeploy.contract.compiled import Address, Number
+
 if TYPE_CHECKING:
     from rkdeploy.contract.compiled import CompiledLayer, CompiledModel, PlacedTensor
 
@@ -21,12 +24,12 @@ class TensorLife:
         first_layer, last_layer: numbers of the layer that writes it and of the last one that reads it.
     """
 
-    name: str
-    dtype: str
-    start: int
-    end: int
-    first_layer: int
-    last_layer: int
+    name: Text
+    dtype: Text
+    start: Address
+    end: Address
+    first_layer: Number
+    last_layer: Number
 
 
 def tensor_lives(compiled: CompiledModel) -> tuple[TensorLife, ...]:

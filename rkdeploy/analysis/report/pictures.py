@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 
 from rkdeploy.analysis.origin import Origin, simulator
-from rkdeploy.analysis.report.model import ExampleFacts, ExamplePicture
+from rkdeploy.analysis.report.model_report import ExampleFacts, ExamplePicture
 from rkdeploy.device.drawing import draw_detections
 from rkdeploy.device.drawing.colors import PALETTE_RGB
 from rkdeploy.device.drawing.text import class_label

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from rkdeploy.device.profiling.figures import Advice
+from rkdeploy.device.profiling.profile import Advice
 
 if TYPE_CHECKING:
-    from rkdeploy.device.profiling.figures import ClockProfile, CoreTiming, Profile, Throughput
+    from rkdeploy.device.profiling.profile import ClockProfile, CoreTiming, Profile, Throughput
 
 _STEADY: Final = frozenset({"performance", "userspace"})
 _CLOCK_SLACK: Final = 0.98

@@ -7,7 +7,7 @@ import time
 from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
-from rkdeploy.device.profiling.figures import Throughput
+from rkdeploy.device.profiling.profile import Throughput
 from rkdeploy.device.profiling.sampling import Sampler, mean_npu_load
 from rkdeploy.device.runtime.registry import open_runtimes
 from rkdeploy.device.stream.frames import Frame

@@ -16,8 +16,12 @@ from rkdeploy.contract.file_hash import sha256_of
 from rkdeploy.device.postprocess.thresholds import Thresholds
 from rkdeploy.device.profiling import input_frames
 from rkdeploy.device.profiling.advice import advise
-from rkdeploy.device.profiling.figures import (
-    SCHEMA_VERSION,
+from rkdeploy.device.profiling.kernel_files import board_model, kernel_release, npu_load_percent, why_no_npu_load
+from rkdeploy.device.profiling.layer_table import median_layers, parse_layers, ranking
+from rkdeploy.device.profiling.many_contexts import Contexts, cores_of, measure_throughput
+from rkdeploy.device.profiling.one_context import Limits, OneContext, measure_cores, measure_stages
+from rkdeploy.device.profiling.packages import installed
+from rkdeploy.device.profiling.profile import (
     Advice,
     CoreTiming,
     LayerProfile,
@@ -26,11 +30,6 @@ from rkdeploy.device.profiling.figures import (
     Throughput,
     Versions,
 )
-from rkdeploy.device.profiling.kernel_files import board_model, kernel_release, npu_load_percent, why_no_npu_load
-from rkdeploy.device.profiling.layers import median_layers, parse_layers, ranking
-from rkdeploy.device.profiling.many_contexts import Contexts, cores_of, measure_throughput
-from rkdeploy.device.profiling.one_context import Limits, OneContext, measure_cores, measure_stages
-from rkdeploy.device.profiling.packages import installed
 from rkdeploy.device.profiling.sampling import Sample, Sampler, busy_share, conditions, take_sample
 from rkdeploy.device.runtime.board import Board, read_board
 from rkdeploy.device.runtime.cores import core_count
@@ -148,7 +147,6 @@ def measure_profile(bundle: Bundle, options: ProfileOptions, progress: Callable[
         missing.append(Missing("throughput.npu_load_percent", reason))
 
     found = Profile(
-        schema_version=SCHEMA_VERSION,
         created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
         rkdeploy_version=__version__,
         bundle=bundle.folder.resolve().name,

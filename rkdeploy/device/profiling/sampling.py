@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from rkdeploy.device.profiling.figures import BoardConditions, ClockProfile, ProcessMemory, TemperatureProfile
 from rkdeploy.device.profiling.kernel_files import (
     ClockFiles,
     ThermalZone,
@@ -23,6 +22,7 @@ from rkdeploy.device.profiling.kernel_files import (
     thermal_zones,
     throttling_devices,
 )
+from rkdeploy.device.profiling.profile import BoardConditions, ClockProfile, ProcessMemory, TemperatureProfile
 from rkdeploy.device.stream.statistics import Latency
 
 if TYPE_CHECKING:

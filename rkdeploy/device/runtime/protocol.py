@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
+from rkdeploy.contract.bounds import Count
+
 if TYPE_CHECKING:
     from typing_extensions import Self  # typing has it from Python 3.11 on
 
@@ -118,11 +120,11 @@ class MemorySize:
         sram_total, sram_free: of the SoC.
     """
 
-    weights: int
-    internal: int
-    dma: int
-    sram_total: int
-    sram_free: int
+    weights: Count
+    internal: Count
+    dma: Count
+    sram_total: Count
+    sram_free: Count
 
 
 @runtime_checkable
@@ -146,7 +148,7 @@ class MeasuredRuntime(Runtime, Protocol):
         ...
 
     def layer_table(self) -> str:
-        """The per-layer table of the last run, in the runtime's format; `rkdeploy.device.profiling.layers` parses it.
+        """The per-layer table of the last run, in the runtime's format; see `rkdeploy.device.profiling.layer_table`.
 
         Raises:
             BackendError: without `RuntimeOptions.collect_perf`, before the first run, or when the runtime has none.

@@ -8,6 +8,8 @@ from dataclasses import dataclass, fields
 
 import numpy as np
 
+from rkdeploy.contract.bounds import Amount, Count
+
 RATE_WINDOW_S = 5.0
 _LATENCIES_KEPT = 1024
 _ARRIVALS_KEPT = 4096
@@ -22,10 +24,10 @@ class Latency:
         p50_ms, p90_ms, p99_ms: percentiles in milliseconds; 0 without frames.
     """
 
-    count: int = 0
-    p50_ms: float = 0.0
-    p90_ms: float = 0.0
-    p99_ms: float = 0.0
+    count: Count = 0
+    p50_ms: Amount = 0.0
+    p90_ms: Amount = 0.0
+    p99_ms: Amount = 0.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -69,7 +69,8 @@ from rkdeploy.host.building.two_sides import (
     simulator_figures_from,
 )  # fmt: skip
 from rkdeploy.host.building.verification import verify_contract
-from rkdeploy.host.building.weight_loss import measure_weights, weights_text
+from rkdeploy.host.building.weight_figures import weights_text
+from rkdeploy.host.building.weight_loss import measure_weights
 from rkdeploy.host.families.advice import advice_for
 from rkdeploy.host.families.anchor_defaults import compare_anchors
 from rkdeploy.host.graph.cut import cut

@@ -65,11 +65,18 @@ def read_compile_log(log: Path) -> CompiledModel:
 
 
 def parse_compile_log(text: str) -> CompiledModel:
-    """The same of a log's text.
+    """The compiler's tables in a log's text.
 
     Raises:
-        ToolkitError: the text has no such tables, or has lost rows.
+        ToolkitError: the text has no such tables, has lost rows, or has places and shapes that cannot be.
     """
+    try:
+        return _parsed(text)
+    except ValueError as error:
+        raise _unreadable(str(error)) from error
+
+
+def _parsed(text: str) -> CompiledModel:
     lines = text.splitlines()
     begin = max((i for i, line in enumerate(lines) if _LAYERS in line), default=None)
     if begin is None:

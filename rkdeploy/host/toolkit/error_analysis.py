@@ -16,6 +16,7 @@ from typing import Final
 
 import numpy as np
 
+from rkdeploy.contract.bounds import Figure, Text
 from rkdeploy.errors import ToolkitError
 
 _ROW: Final = re.compile(r"^\[(?P<op>[^\]]+)\] (?P<name>\S+)\s*(?P<figures>[^\[]*)$")
@@ -37,12 +38,12 @@ class LayerError:
         single_cosine, single_distance: with this layer alone quantized.
     """
 
-    op: str
-    name: str
-    entire_cosine: float
-    entire_distance: float
-    single_cosine: float
-    single_distance: float
+    op: Text
+    name: Text
+    entire_cosine: Figure
+    entire_distance: Figure
+    single_cosine: Figure
+    single_distance: Figure
 
 
 def parse_error_analysis(text: str) -> tuple[LayerError, ...]:

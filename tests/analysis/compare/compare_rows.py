@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from rkdeploy.analysis.compare.comparison import Accuracy, Figures, Measured, Row, Speed
+from rkdeploy.analysis.compare.comparison import BuildFigures, HeadlineFigure, LabeledAccuracy, Row
 from rkdeploy.analysis.compare.variants import Variant
+from rkdeploy.analysis.estimate.prediction import Prediction
 from rkdeploy.contract.accuracy import FloatTruthAp
 from rkdeploy.contract.record import Agreement
 
@@ -31,12 +32,30 @@ def agreement(share: float, detections: int = 1000) -> Agreement:
     )
 
 
-def speed(time_ms: float, dtype: str = "int8") -> Speed:
+def speed(time_ms: float, dtype: str = "int8") -> Prediction:
     """With an interval of 10 %; FP16's goes from 0.8 to 2 times."""
-    if dtype == "fp16":
-        notes = ("INT8's formula on FP16 layers.",)
-        return Speed(time_ms, time_ms * 0.8, time_ms * 2, None, 1000 / time_ms, "29 models", notes)
-    return Speed(time_ms, time_ms / 1.1, time_ms * 1.1, 0.9, 1000 / time_ms, "29 models")
+    half = dtype == "fp16"
+    return Prediction(
+        target="rk3588",
+        dtype=dtype,
+        time_ms=time_ms,
+        low_ms=time_ms * 0.8 if half else time_ms / 1.1,
+        high_ms=time_ms * 2 if half else time_ms * 1.1,
+        coverage=None if half else 0.9,
+        frames_per_second=1000 / time_ms,
+        compute_ms=time_ms,
+        memory_ms=0.0,
+        activation_ms=0.0,
+        attention_ms=0.0,
+        overhead_ms=0.0,
+        layers=(),
+        weight_kib=2048.0,
+        internal_kib=1024.0,
+        median_error=0.04,
+        worst_error=0.2,
+        fitted_on="29 models",
+        notes=("INT8's formula on FP16 layers.",) if half else (),
+    )
 
 
 def row(
@@ -53,10 +72,13 @@ def row(
     if accuracy is not None:
         values = accuracy if isinstance(accuracy, tuple) else (accuracy,)
         names = ("mAP50-95 (boxes)", "mAP50-95 (keypoints)")
-        measured = Measured(
-            tuple(Accuracy(n, 0.8, v) for n, v in zip(names, values, strict=False)), FIGURES_FROM, "val split", 100
+        measured = LabeledAccuracy(
+            tuple(HeadlineFigure(n, 0.8, v) for n, v in zip(names, values, strict=False)),
+            FIGURES_FROM,
+            "val split",
+            100,
         )
-    figures = Figures(
+    figures = BuildFigures(
         speed=speed(time_ms, dtype) if time_ms is not None else None,
         not_predicted="" if time_ms is not None else f"There is no latency model of '{dtype}' models.",
         weight_kib=2048.0,

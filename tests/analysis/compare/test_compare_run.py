@@ -13,9 +13,9 @@ from typer.testing import CliRunner
 from typing_extensions import Self
 
 from rkdeploy import __version__
-from rkdeploy.analysis.compare import group as compare_group
+from rkdeploy.analysis.compare import build_series as compare_series
 from rkdeploy.analysis.compare import preparation
-from rkdeploy.analysis.compare.comparison import Comparison, Row
+from rkdeploy.analysis.compare.comparison import BuildComparison, Row
 from rkdeploy.analysis.compare.events import CompareEvents
 from rkdeploy.analysis.compare.run import compare
 from rkdeploy.analysis.compare.variants import CompareOptions
@@ -64,7 +64,7 @@ class StandIn:
                 pass
 
         monkeypatch.setattr(preparation, "Toolkit", Toolkit)
-        monkeypatch.setattr(compare_group, "build", self.build)
+        monkeypatch.setattr(compare_series, "build", self.build)
 
     def build(self, options: BuildOptions, events: BuildEvents) -> Bundle:
         for part, reason in self.refused.items():
@@ -150,7 +150,7 @@ def options(tmp_path: Path) -> CompareOptions:
     )
 
 
-def states(found: Comparison) -> list[str]:
+def states(found: BuildComparison) -> list[str]:
     return [row.state for row in found.rows]
 
 

@@ -7,14 +7,14 @@ from dataclasses import replace
 
 from rich.console import Console
 
-from rkdeploy.analysis.compare.choice import advice, pareto_front
-from rkdeploy.analysis.compare.comparison import Comparison, Row
+from rkdeploy.analysis.compare.comparison import BuildComparison, Row
+from rkdeploy.analysis.compare.recommendation import advice, pareto_front
 from rkdeploy.cli.compare_table import markdown, print_comparison, row_line
 from tests.analysis.compare.compare_rows import failed, row
 
 
-def comparison(*rows: Row) -> Comparison:
-    return Comparison("best.pt", "2.5.0", 0.9, rows, pareto_front(rows), advice(rows, 0.9))
+def comparison(*rows: Row) -> BuildComparison:
+    return BuildComparison("best.pt", "2.5.0", 0.9, rows, pareto_front(rows), advice(rows, 0.9))
 
 
 def printed(*rows: Row) -> str:

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import gzip
-from dataclasses import replace
+import json
+from dataclasses import dataclass, replace
 from math import exp
 from pathlib import Path
+from typing import Literal
 
+import msgspec
 import pytest
 
 from rkdeploy.analysis.estimate.latency import (
@@ -19,10 +22,21 @@ from rkdeploy.analysis.estimate.latency import (
 )
 from rkdeploy.analysis.estimate.work import works_of
 from rkdeploy.contract.compiled import CompiledLayer, CompiledModel
+from rkdeploy.contract.documents import read_document
 from rkdeploy.errors import RkdeployError
 from rkdeploy.host.toolkit.compile_log import parse_compile_log
 
 LOGS = Path(__file__).parents[2] / "data/compile_log"
+
+
+@dataclass(frozen=True)
+class Plan(CompiledModel):
+    """A compiled model as a document of its own."""
+
+    document: Literal["plan"] = "plan"
+    schema_version: int = 1
+
+
 CONV = CompiledLayer(1, "ConvExSwish", "a", "INT8", "NPU", (), (1, 48, 10, 20), 0, 5000, 5000, 100.0)
 END = CompiledLayer(2, "OutputOperator", "", "INT8", "CPU", (), (), 0, 0, 0, 9.0)
 
@@ -181,17 +195,20 @@ def test_outside_of_the_fits_range_is_said() -> None:
 
 
 @pytest.mark.parametrize(
-    "layer",
+    "changed",
     [
-        replace(CONV, npu_cycles=-1),
-        replace(CONV, npu_cycles=10**400),
-        replace(CONV, read_kib=1e300),
-        replace(CONV, output_shape=(1, -5, 10, 20)),
-        replace(CONV, input_shapes=((1, 3, 10, 20), (1, 3, 10, -1))),
-        replace(CONV, output_shape=(10**9,) * 50),
+        {"npu_cycles": -1},
+        {"npu_cycles": 10**400},
+        {"read_kib": 1e300},
+        {"output_shape": (1, -5, 10, 20)},
+        {"input_shapes": ((1, 3, 10, 20), (1, 3, 10, -1))},
+        {"output_shape": (10**9,) * 50},
     ],
 )
-def test_impossible_layers_are_refused(layer: CompiledLayer) -> None:
+def test_impossible_layers_are_refused(tmp_path: Path, changed: dict[str, object]) -> None:
     """Numbers out of a forged build.json end in one message, not in infinite times or a traceback."""
-    with pytest.raises(RkdeployError, match="Layer 1 of the compiled model has impossible"):
-        predict(model(layer), "rk3588", "int8")
+    plain = msgspec.to_builtins(model(CONV))
+    plain["layers"][0].update(changed)
+    (tmp_path / "plan.json").write_text(json.dumps({"document": "plan", **plain}))
+    with pytest.raises(RkdeployError, match=r"layers\[0\]"):
+        read_document(tmp_path / "plan.json", (Plan,), "Build it again.")

@@ -14,7 +14,8 @@ import onnx
 import pytest
 from typer.testing import CliRunner
 
-from rkdeploy.analysis.explain.explain import Explanation, explain
+from rkdeploy.analysis.explain.explain import explain
+from rkdeploy.analysis.explain.explanation import Explanation
 from rkdeploy.cli.main import app
 from rkdeploy.contract.bundle import Bundle
 from rkdeploy.datasets.calibration import find_calibration

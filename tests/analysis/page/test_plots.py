@@ -16,7 +16,7 @@ from rkdeploy.analysis.page.plots.roofline_plot import Point, roofline_plot
 from rkdeploy.analysis.page.plots.scales import Scale, linear, logarithmic, short
 from rkdeploy.analysis.page.plots.svg import Svg, shortened, text_width
 from rkdeploy.analysis.report.memory_map import TensorLife
-from rkdeploy.analysis.report.model import AnchorLevel
+from rkdeploy.analysis.report.model_report import AnchorLevel
 
 ANY = st.floats(-1e18, 1e18)
 

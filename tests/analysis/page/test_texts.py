@@ -10,12 +10,13 @@ from typing import get_args
 import pytest
 
 import rkdeploy.analysis
+from rkdeploy.analysis.estimate.prediction import PartName
 from rkdeploy.analysis.origin import OriginKind
 from rkdeploy.analysis.page.blocks import Status
 from rkdeploy.analysis.page.texts import CATALOGUES, Words
 from rkdeploy.analysis.report.diff.limits import parse_limits
-from rkdeploy.analysis.report.diff.model import Group, Judgment
-from rkdeploy.analysis.report.model import LimitName, PartName, Question
+from rkdeploy.analysis.report.diff.report_diff import Group, Judgment
+from rkdeploy.analysis.report.model_report import LimitName, Question
 from rkdeploy.contract.spec import Fit, Task
 
 EN, ZH = CATALOGUES["en"], CATALOGUES["zh"]

@@ -27,8 +27,8 @@ from rkdeploy.contract.record import (
 )
 from rkdeploy.contract.spec import Anchors, HeadOutput, InputSpec, ModelSpec, NpuModel, Quantization
 from rkdeploy.device.postprocess.detections import Detections
-from rkdeploy.device.profiling.figures import (
-    SCHEMA_VERSION,
+from rkdeploy.device.profiling.layer_table import parse_layers, ranking
+from rkdeploy.device.profiling.profile import (
     BoardConditions,
     ClockProfile,
     CoreTiming,
@@ -41,7 +41,6 @@ from rkdeploy.device.profiling.figures import (
     Throughput,
     Versions,
 )
-from rkdeploy.device.profiling.layers import parse_layers, ranking
 from rkdeploy.device.runtime.protocol import MemorySize
 from rkdeploy.device.stream.statistics import Latency
 from rkdeploy.host.building.agreement import Comparison
@@ -181,7 +180,6 @@ def profile(bundle: str = "best", sha256: str | None = None, **changed: Any) -> 
     rates = ((1, 45.0, 47.0), (2, 88.0, 93.0), (3, 125.0, 135.0))
     ghz = 10**9
     whole = Profile(
-        schema_version=SCHEMA_VERSION,
         created="2026-01-01T00:00:00+00:00",
         rkdeploy_version="0",
         bundle=bundle,

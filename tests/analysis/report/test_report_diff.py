@@ -9,18 +9,18 @@ from pathlib import Path
 import pytest
 
 from rkdeploy.analysis.page.blocks import Note, Table
-from rkdeploy.analysis.report.belonging import model_sha256_of
-from rkdeploy.analysis.report.diff.compare import compare, compare_paths
+from rkdeploy.analysis.report.diff.changes import compare, compare_paths
 from rkdeploy.analysis.report.diff.compose import compose_diff
 from rkdeploy.analysis.report.diff.limits import Limit, parse_limits, require_limits
-from rkdeploy.analysis.report.diff.model import Change, Comparison
 from rkdeploy.analysis.report.diff.noise import mean_share_noise, median_noise, rate_noise, share_noise
+from rkdeploy.analysis.report.diff.report_diff import Change, ReportDiff
 from rkdeploy.analysis.report.gather import gather
 from rkdeploy.analysis.report.json_text import json_text
+from rkdeploy.analysis.report.owners import model_sha256_of
 from rkdeploy.contract.accuracy import Evaluation
 from rkdeploy.contract.record import BuildRecord
 from rkdeploy.contract.spec import NpuModel
-from rkdeploy.device.profiling.figures import Profile
+from rkdeploy.device.profiling.profile import Profile
 from rkdeploy.device.stream.statistics import Latency
 from rkdeploy.errors import RkdeployError
 from tests.analysis.report.report_samples import (
@@ -38,18 +38,18 @@ from tests.analysis.report.report_samples import (
 INT8, FP16 = "best-rk3588-int8", "best-rk3588-fp16"
 
 
-def builds(folder: Path, change: Callable[[BuildRecord], BuildRecord]) -> Comparison:
+def builds(folder: Path, change: Callable[[BuildRecord], BuildRecord]) -> ReportDiff:
     """A build and the same one changed."""
     before = make_bundle(folder / "a" / INT8, examples=False)
     after = make_bundle(folder / "b" / INT8, built=change(record()), examples=False)
     return compare_paths(before.folder, after.folder)
 
 
-def runs(folder: Path, before: Profile, after: Profile) -> Comparison:
+def runs(folder: Path, before: Profile, after: Profile) -> ReportDiff:
     return compare_paths(write(folder / "a.json", before), write(folder / "b.json", after))
 
 
-def change(comparison: Comparison, key: str) -> Change:
+def change(comparison: ReportDiff, key: str) -> Change:
     return next(one for one in comparison.changes if one.key == key)
 
 

@@ -17,13 +17,13 @@ from rkdeploy.analysis.page.blocks import moment
 from rkdeploy.analysis.page.html import html_text
 from rkdeploy.analysis.page.markdown import escaped, markdown_text
 from rkdeploy.analysis.page.texts import Lang, Words
-from rkdeploy.analysis.report.belonging import model_sha256_of
 from rkdeploy.analysis.report.compose import compose
 from rkdeploy.analysis.report.gather import gather
 from rkdeploy.analysis.report.json_text import json_text
-from rkdeploy.analysis.report.model import Report
+from rkdeploy.analysis.report.model_report import Report
+from rkdeploy.analysis.report.owners import model_sha256_of
 from rkdeploy.contract.bundle import Bundle
-from rkdeploy.device.profiling.figures import Advice, Missing
+from rkdeploy.device.profiling.profile import Advice, Missing
 from rkdeploy.schema import SCHEMAS
 from tests.analysis.report.report_samples import accuracy, compiled, make_bundle, profile, record, spec, write
 
@@ -241,7 +241,7 @@ def test_json_is_the_whole_report(whole: Report) -> None:
     """It reads back as the same report but for the pictures, whose figures it keeps."""
     again = msgspec.json.decode(json_text(whole).encode(), type=Report)
     assert again.models[0].layers == whole.models[0].layers
-    assert again.models[0].runs == whole.models[0].runs
+    assert again.models[0].profiles == whole.models[0].profiles
     assert again.models[0].examples is not None
     assert [(p.reference_count, p.built_count, p.matched) for p in again.models[0].examples.pictures] == [
         (2, 2, 2), (2, 1, 1),

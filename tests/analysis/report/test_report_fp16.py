@@ -7,16 +7,17 @@ from pathlib import Path
 
 import pytest
 
+from rkdeploy.analysis.estimate.prediction import Prediction
 from rkdeploy.analysis.page.blocks import Note, Page, Table
 from rkdeploy.analysis.page.texts import Words
 from rkdeploy.analysis.report.cards import card
 from rkdeploy.analysis.report.compose import compose
-from rkdeploy.analysis.report.diff.compare import compare, compare_paths
+from rkdeploy.analysis.report.diff.changes import compare, compare_paths
 from rkdeploy.analysis.report.diff.compose import compose_diff
 from rkdeploy.analysis.report.diff.limits import parse_limits, require_limits
-from rkdeploy.analysis.report.diff.model import Change, Comparison
+from rkdeploy.analysis.report.diff.report_diff import Change, ReportDiff
 from rkdeploy.analysis.report.gather import gather
-from rkdeploy.analysis.report.model import ModelReport, PredictedTime
+from rkdeploy.analysis.report.model_report import ModelReport
 from rkdeploy.errors import RkdeployError
 from tests.analysis.report.report_samples import make_bundle, record
 
@@ -41,12 +42,12 @@ def at(model: ModelReport, time_ms: float) -> ModelReport:
     return replace(model, predicted=changed)
 
 
-def predicted(model: ModelReport) -> PredictedTime:
+def predicted(model: ModelReport) -> Prediction:
     assert model.predicted is not None
     return model.predicted
 
 
-def change(found: Comparison, key: str) -> Change:
+def change(found: ReportDiff, key: str) -> Change:
     return next(one for one in found.changes if one.key == key)
 
 

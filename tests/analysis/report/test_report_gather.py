@@ -11,10 +11,11 @@ import msgspec
 import pytest
 
 from rkdeploy.analysis.estimate.latency import predict
-from rkdeploy.analysis.report.belonging import model_sha256_of
+from rkdeploy.analysis.origin import origin_of
 from rkdeploy.analysis.report.gather import gather
 from rkdeploy.analysis.report.json_text import json_text
-from rkdeploy.analysis.report.model import ModelReport, Verdict
+from rkdeploy.analysis.report.model_report import ModelReport, Verdict
+from rkdeploy.analysis.report.owners import model_sha256_of
 from rkdeploy.contract.accuracy import Evaluation, RankingFigures
 from rkdeploy.contract.bundle import BUILD, SUMS, Bundle
 from rkdeploy.contract.record import BuildRecord, FieldError, Verification
@@ -54,6 +55,7 @@ def explanation(path: Path, name: str = "best-rk3588-int8") -> Path:
     document = {
         "bundle": name, "figures_from": "simulator (rknn-toolkit2 2.5.0)", "images": ["x.jpg"], "ranges": [],
         "layers": msgspec.to_builtins(layers), "outputs": [], "causes": [cause], "schema_version": 1,
+        "document": "rkdeploy explain",
     }  # fmt: skip
     path.write_text(json.dumps(document))
     return path
@@ -65,12 +67,12 @@ def test_a_bundle_alone_is_predicted(bundle: Bundle) -> None:
     expected = predict(compiled(), "rk3588", "int8")
     assert model.predicted is not None
     assert model.predicted.time_ms == expected.time_ms
-    assert model.predicted.origin.kind == "predicted"
+    assert origin_of(model.predicted).kind == "predicted"
     (table,) = model.layers
     assert [row.time_ms for row in table.rows] == [layer.time_ms for layer in expected.layers]
     assert sum(row.share or 0 for row in table.rows) == pytest.approx(1)
     assert answer(model, "fast").code == "fast.predicted"
-    assert model.runs == ()
+    assert model.profiles == ()
     assert "measured" not in {one.origin.kind for one in model.summary if one.origin}
 
 
@@ -157,7 +159,7 @@ def test_what_is_no_board_is_never_called_one(bundle: Bundle, tmp_path: Path, ba
     one = replace(profile(sha256=model_sha256_of(bundle)), on_npu=False, backend=backend)
     file = write(tmp_path / "p.json", one)
     model = only(bundle.folder, file)
-    assert model.runs[0].origin.kind == kind
+    assert origin_of(model.profiles[0]).kind == kind
     assert answer(model, "fast").code == "fast.predicted"
     assert {table.origin.kind for table in model.layers} == {"predicted", kind}
     alone = only(file)
@@ -199,7 +201,7 @@ def test_a_boards_accuracy_is_marked(bundle: Bundle, tmp_path: Path) -> None:
     for evaluation, kind in ((board, "measured"), (shim, "stand_in")):
         report = accuracy(evaluations=(evaluation,), model_sha256=model_sha256_of(bundle))
         model = only(bundle.folder, write(tmp_path / "e.json", report))
-        assert model.accuracy[1].sides[0].origin.kind == kind
+        assert origin_of(model.accuracy[1].evaluations[0]).kind == kind
         origin = answer(model, "accurate").origin
         assert origin is not None
         assert origin.kind == kind
@@ -244,7 +246,7 @@ def test_an_evaluation_that_could_be_of_two(bundle: Bundle, tmp_path: Path) -> N
 def test_files_without_a_model(tmp_path: Path) -> None:
     """An explanation or an evaluation alone has no model to speak of; a report of nothing is refused."""
     for file in (explanation(tmp_path / "x.json"), write(tmp_path / "e.json", accuracy())):
-        with pytest.raises(RkdeployError, match="the bundle that it is of"):
+        with pytest.raises(RkdeployError, match="its bundle next to it"):
             gather([file])
     with pytest.raises(RkdeployError, match="no model"):
         gather([])
@@ -257,7 +259,7 @@ def test_two_profiles_of_one_model(tmp_path: Path) -> None:
         write(tmp_path / "b.json", profile("best", "a" * 64, created="2026-02-01T00:00:00+00:00")),
         write(tmp_path / "c.json", profile("best", "c" * 64)),
     ]
-    assert [len(model.runs) for model in gather(paths).models] == [2, 1]
+    assert [len(model.profiles) for model in gather(paths).models] == [2, 1]
 
 
 def test_a_classifier(tmp_path: Path) -> None:
@@ -308,19 +310,21 @@ def _layers(**changed: object) -> Callable[[BuildRecord], BuildRecord]:
         (lambda p: p / "none", "neither a bundle's folder nor a file"),
         (lambda p: _text(p, "nonsense"), "not JSON with named fields"),
         (lambda p: _text(p, "[1, 2]"), "not JSON with named fields"),
-        (lambda p: _text(p, "{}"), "it has no fields"),
-        (lambda p: _text(p, '{"a": 1, "\\u001b[2J": 2}'), r"it has 'a', '\\x1b\[2J'"),
-        (lambda p: _text(p, '{"class_names": [], "outputs": []}'), "expected its folder"),
-        (lambda p: _text(p, '{"predictions": [], "figures_from": "predicted"}'), "output of rkdeploy estimate"),
+        (lambda p: _text(p, "{}"), 'has no field "document", expected one that says "rkdeploy profile" or'),
+        (lambda p: _text(p, '{"document": "\\u001b[2J"}'), r"is a document '\\x1b\[2J', expected"),
+        (lambda p: _text(p, '{"class_names": [], "outputs": []}'), "Give a bundle's folder"),
+        (lambda p: _text(p, '{"document": "rkdeploy estimate"}'), "is a document 'rkdeploy estimate'"),
         (lambda p: write(p / "f.json", replace(profile(), schema_version=9)), "schema version 9, expected 1"),
         (lambda p: _text(p, '{"document": "rkdeploy report", "schema_version": 2}'), "schema version 2, expected 1"),
-        (lambda p: _text(p, '{"document": "rkdeploy report", "schema_version": 1}'), "not a whole report"),
-        (lambda p: _text(p, '{"stages": 1, "backend": 1, "versions": 1, "on_npu": 1, "schema_version": 1}'),
-         "not a whole profile"),
-        (lambda p: write(p / "f.json", replace(profile(), input_width=10**30)), "a whole profile|no measurement gives"),
-        (_plan(_layers(read_kib=-1.0)), "impossible places, sizes or cycles"),
-        (_plan(_layers(output_shape=(10**9, 10**9))), "impossible places, sizes or cycles"),
-        (_plan(lambda r: replace(r, warnings=("x" * 200_000,))), "a text of 200000 characters"),
+        (lambda p: _text(p, '{"document": "rkdeploy report", "schema_version": 1}'),
+         'not a whole document "rkdeploy report"'),
+        (lambda p: _text(p, '{"document": "rkdeploy profile", "stages": 1, "schema_version": 1}'),
+         'not a whole document "rkdeploy profile"'),
+        (lambda p: write(p / "f.json", replace(profile(), input_width=10**30)), r"at `\$\.input_width`"),
+        (lambda p: write(p / "f.json", replace(profile(), bundle="x" * 200_000)), r"<= 100000 - at `\$\.bundle`"),
+        (_plan(_layers(read_kib=-1.0)), r"at `\$\.compiled\.layers\[0\]\.read_kib`"),
+        (_plan(_layers(output_shape=(-1, 10**9))), r"at `\$\.compiled\.layers\[0\]\.output_shape"),
+        (_plan(lambda r: replace(r, warnings=("x" * 200_000,))), r"length <= 100000 - at `\$\.warnings"),
     ],
 )  # fmt: skip
 def test_what_no_report_is_made_of(tmp_path: Path, make: Callable[[Path], Path], said: str) -> None:

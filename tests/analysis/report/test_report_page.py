@@ -13,12 +13,12 @@ from typing import Any
 import pytest
 
 from rkdeploy.analysis.page.html import html_text
-from rkdeploy.analysis.report.belonging import model_sha256_of
 from rkdeploy.analysis.report.compose import compose
-from rkdeploy.analysis.report.diff.compare import compare
+from rkdeploy.analysis.report.diff.changes import compare
 from rkdeploy.analysis.report.diff.compose import compose_diff
 from rkdeploy.analysis.report.gather import gather
-from rkdeploy.device.profiling.figures import Advice, Missing
+from rkdeploy.analysis.report.owners import model_sha256_of
+from rkdeploy.device.profiling.profile import Advice, Missing
 from tests.analysis.report.report_samples import agreement, make_bundle, profile, record, write
 from tests.device.web.browser import CHROMIUM, Page, open_browser
 

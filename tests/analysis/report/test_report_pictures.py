@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from rkdeploy.analysis.report.model import ExampleFacts
+from rkdeploy.analysis.report.model_report import ExampleFacts
 from rkdeploy.analysis.report.pictures import example_facts
 from rkdeploy.contract.bundle import CONTRACT, new_bundle, read_bundle, write_json
 from rkdeploy.contract.spec import AngleFormula, ClassMap, KeypointLayout, ModelSpec

@@ -7,8 +7,8 @@ from dataclasses import replace
 import pytest
 
 from rkdeploy.device.profiling.advice import advise
-from rkdeploy.device.profiling.figures import (
-    SCHEMA_VERSION,
+from rkdeploy.device.profiling.layer_table import Layer
+from rkdeploy.device.profiling.profile import (
     Advice,
     BoardConditions,
     ClockProfile,
@@ -22,7 +22,6 @@ from rkdeploy.device.profiling.figures import (
     Throughput,
     Versions,
 )
-from rkdeploy.device.profiling.layers import Layer
 from rkdeploy.device.stream.statistics import Latency
 
 GHZ = 10**9
@@ -52,7 +51,6 @@ QUIET = BoardConditions(
     samples=10,
 )
 GOOD = Profile(
-    schema_version=SCHEMA_VERSION,
     created="2026-01-01T00:00:00+00:00",
     rkdeploy_version="0",
     bundle="best",

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from rkdeploy.device.profiling.layers import Layer, median_layers, parse_layers, ranking
+from rkdeploy.device.profiling.layer_table import Layer, median_layers, parse_layers, ranking
 
 REAL_1_5_2 = Path(__file__).parents[2] / "data/perf/perf_detail_real_1.5.2_ppe.txt"
 

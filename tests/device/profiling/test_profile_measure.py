@@ -12,9 +12,9 @@ import msgspec
 import numpy as np
 import pytest
 
-from rkdeploy.device.profiling.figures import SCHEMA_VERSION, Profile
 from rkdeploy.device.profiling.measure import ProfileOptions, measure_profile
 from rkdeploy.device.profiling.one_context import Limits
+from rkdeploy.device.profiling.profile import SCHEMA_VERSION, Profile
 from rkdeploy.device.runtime import registry
 from rkdeploy.device.runtime.board import Board
 from rkdeploy.errors import BackendError, SourceError

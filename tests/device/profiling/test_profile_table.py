@@ -9,8 +9,8 @@ from pathlib import Path
 from rich.console import Console
 
 from rkdeploy.cli.profile_table import print_profile
-from rkdeploy.device.profiling.figures import Advice, LayerProfile, Missing, Profile
-from rkdeploy.device.profiling.layers import parse_layers, ranking
+from rkdeploy.device.profiling.layer_table import parse_layers, ranking
+from rkdeploy.device.profiling.profile import Advice, LayerProfile, Missing, Profile
 from tests.device.profiling.test_profile_advice import GOOD
 
 LAYERS = parse_layers((Path(__file__).parents[2] / "data/perf/perf_detail_real_1.5.2_ppe.txt").read_text())

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from rkdeploy.analysis.page.plots.svg import Svg
-from rkdeploy.analysis.report.model import AnchorLevel
+from rkdeploy.analysis.report.model_report import AnchorLevel
 
 _WIDTH, _TOP, _GAP = 960, 30, 20
 _HEIGHT = 230

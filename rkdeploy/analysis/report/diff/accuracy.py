@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+from rkdeploy.analysis.origin import origin_of
 from rkdeploy.analysis.report.diff.judge import judged, one_sided
-from rkdeploy.analysis.report.diff.model import Change, LimitKey, NoiseFrom
 from rkdeploy.analysis.report.diff.noise import mean_share_noise, share_noise
-from rkdeploy.analysis.report.model import AccuracyFacts, AccuracySide, ModelReport
+from rkdeploy.analysis.report.diff.report_diff import Change, LimitKey, NoiseFrom
+from rkdeploy.analysis.report.model_report import ModelReport
 from rkdeploy.analysis.report.verdicts import built_side
-from rkdeploy.contract.accuracy import ObjectFigures
+from rkdeploy.contract.accuracy import AccuracyReport, Evaluation, ObjectFigures
 
 _BUILT, _FLOAT = "built", "float"
 
@@ -27,26 +28,26 @@ def accuracy_changes(a: ModelReport, b: ModelReport) -> Iterator[Change]:
         if one is None or other is None:
             continue
         comparable = same_images and one.images == other.images and (
-            one.origin.kind == other.origin.kind or role == _FLOAT
+            origin_of(one).kind == origin_of(other).kind or role == _FLOAT
         )  # fmt: skip
         yield from _sides(one, other, role, comparable=comparable)
 
 
-def _like(a: Sequence[AccuracyFacts], b: Sequence[AccuracyFacts]) -> tuple[AccuracyFacts, AccuracyFacts] | None:
+def _like(a: Sequence[AccuracyReport], b: Sequence[AccuracyReport]) -> tuple[AccuracyReport, AccuracyReport] | None:
     """The two evaluations that are most alike: same images and same kind of origin, else same images, else the last."""
     if not a or not b:
         return None
 
-    def likeness(pair: tuple[AccuracyFacts, AccuracyFacts]) -> tuple[bool, bool]:
+    def likeness(pair: tuple[AccuracyReport, AccuracyReport]) -> tuple[bool, bool]:
         built = [built_side(one) for one in pair]
-        return pair[0].source == pair[1].source, len({s.origin.kind for s in built if s is not None}) == 1
+        return pair[0].source == pair[1].source, len({origin_of(s).kind for s in built if s is not None}) == 1
 
     return max(((one, other) for one in reversed(a) for other in reversed(b)), key=likeness)
 
 
-def _side(found: AccuracyFacts, role: str) -> AccuracySide | None:
+def _side(found: AccuracyReport, role: str) -> Evaluation | None:
     if role == _FLOAT:
-        return next((side for side in found.sides if side.computes == _FLOAT), None)
+        return next((side for side in found.evaluations if side.computes == _FLOAT), None)
     built = built_side(found)
     return built if built is not None and built.computes != _FLOAT else None
 
@@ -58,14 +59,14 @@ def _only_one(a: ModelReport, b: ModelReport) -> Iterator[Change]:
         values = [
             next((o.map50_95 for o in side.objects if o.kind == figures.kind), None) if side else None for side in sides
         ]
-        origins = [side.origin if side else None for side in sides]
+        origins = [origin_of(side) if side else None for side in sides]
         yield one_sided(
             "accuracy", "accuracy.map50_95", "share", values[0], values[1], origins[0], origins[1],
             higher_is_better=True, limit_key="map", values={"kind": figures.kind, "role": _BUILT},
         )  # fmt: skip
 
 
-def _sides(a: AccuracySide, b: AccuracySide, role: str, *, comparable: bool) -> Iterator[Change]:
+def _sides(a: Evaluation, b: Evaluation, role: str, *, comparable: bool) -> Iterator[Change]:
     limit: LimitKey | None = "map" if role == _BUILT else None
 
     def change(
@@ -77,11 +78,11 @@ def _sides(a: AccuracySide, b: AccuracySide, role: str, *, comparable: bool) -> 
             return None
         if before is None or after is None or not comparable:
             return one_sided(
-                "accuracy", key, "share", before, after, a.origin, b.origin, higher_is_better=True,
+                "accuracy", key, "share", before, after, origin_of(a), origin_of(b), higher_is_better=True,
                 limit_key=limit_key, values=values,
             )  # fmt: skip
         return judged(
-            "accuracy", key, "share", before, after, a.origin, b.origin, higher_is_better=True, noise=noise,
+            "accuracy", key, "share", before, after, origin_of(a), origin_of(b), higher_is_better=True, noise=noise,
             noise_from=source, limit_key=limit_key, values=values,
         )  # fmt: skip
 
@@ -129,7 +130,7 @@ def agreement_changes(a: ModelReport, b: ModelReport) -> Iterator[Change]:
     """The headline figure of how far the built model gives what float gives."""
     if a.agreement is None or b.agreement is None:
         return
-    one, other = a.agreement.agreement, b.agreement.agreement
+    one, other = a.agreement, b.agreement
     first, second = one.headline, other.headline
     if first is None or second is None:
         return
@@ -137,12 +138,12 @@ def agreement_changes(a: ModelReport, b: ModelReport) -> Iterator[Change]:
     one_measure = (first.name, first.of) == (second.name, second.of)
     if not one_measure or (one.source, one.images, one.confidence) != (other.source, other.images, other.confidence):
         yield one_sided(
-            "agreement", "agreement.share", "share", before, after, a.agreement.origin, b.agreement.origin,
+            "agreement", "agreement.share", "share", before, after, origin_of(one), origin_of(other),
             higher_is_better=True, limit_key="agreement",
         )  # fmt: skip
         return
     yield judged(
-        "agreement", "agreement.share", "share", before, after, a.agreement.origin, b.agreement.origin,
+        "agreement", "agreement.share", "share", before, after, origin_of(one), origin_of(other),
         higher_is_better=True, noise=share_noise(before, after, first.count, second.count),
         noise_from=first.unit, limit_key="agreement",
     )  # fmt: skip

@@ -8,7 +8,7 @@ from typing import get_args
 
 from rkdeploy.analysis.page.blocks import ABSENT, Block, Cell, Column, Note, Page, Section, Status, Table, count, figure
 from rkdeploy.analysis.page.texts import Lang, Words
-from rkdeploy.analysis.report.diff.model import Change, Comparison, Group, Judgment, LayerChange
+from rkdeploy.analysis.report.diff.report_diff import Change, Group, Judgment, LayerChange, ReportDiff
 
 _MIB, _KIB = 1 << 20, 1 << 10
 _MOST_LAYERS, _MOST_CLASSES = 20, 40
@@ -17,7 +17,7 @@ _STATUS: dict[str, Status] = {
 }  # fmt: skip
 
 
-def compose_diff(found: Comparison, lang: Lang) -> Page:
+def compose_diff(found: ReportDiff, lang: Lang) -> Page:
     """The whole comparison.  One without any difference is one sentence."""
     words = Words(lang)
     sections = list(_sections(found, words)) if not found.is_empty else []
@@ -33,7 +33,7 @@ def compose_diff(found: Comparison, lang: Lang) -> Page:
     )
 
 
-def _sections(found: Comparison, words: Words) -> Iterator[Section]:
+def _sections(found: ReportDiff, words: Words) -> Iterator[Section]:
     yield _counts(found, words)
     for group in get_args(Group):
         changes = [one for one in found.changes if one.group == group]
@@ -57,7 +57,7 @@ def _sections(found: Comparison, words: Words) -> Iterator[Section]:
         yield Section("noise", words("diff.how_title"), [Note(words("diff.how"))])
 
 
-def _counts(found: Comparison, words: Words) -> Section:
+def _counts(found: ReportDiff, words: Words) -> Section:
     """How many figures got better, worse, and so on."""
     numbers = Counter(one.judgment for one in found.changes)
     rows = [
@@ -72,7 +72,7 @@ def _counts(found: Comparison, words: Words) -> Section:
     return Section("result", words("diff.result"), blocks)
 
 
-def _why_no_time(found: Comparison, words: Words) -> Iterator[Block]:
+def _why_no_time(found: ReportDiff, words: Words) -> Iterator[Block]:
     for side, reason in (("A", found.before_no_time), ("B", found.after_no_time)):
         if reason:
             yield Note(words("diff.no_time", side=side, reason=reason))

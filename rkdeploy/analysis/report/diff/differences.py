@@ -6,8 +6,9 @@ import hashlib
 from collections.abc import Iterator
 
 from rkdeploy.analysis.page.blocks import ABSENT
-from rkdeploy.analysis.report.diff.model import Difference
-from rkdeploy.analysis.report.model import MeasuredRun, ModelReport
+from rkdeploy.analysis.report.diff.report_diff import Difference
+from rkdeploy.analysis.report.model_report import ModelReport
+from rkdeploy.device.profiling.profile import Profile
 
 
 def differences_of(a: ModelReport, b: ModelReport) -> Iterator[Difference]:
@@ -34,7 +35,7 @@ def _groups(model: ModelReport) -> tuple[dict[str, str] | None, ...]:
         sha256,
         dict(_contract(model)) if model.contract is not None else None,
         dict(_build(model)) if model.build is not None else None,
-        dict(_run(model.runs[0])) if model.runs else None,
+        dict(_run(model.profiles[0])) if model.profiles else None,
     )
 
 
@@ -48,7 +49,7 @@ def _contract(model: ModelReport) -> Iterator[tuple[str, str]]:
         yield "anchors", " ".join(f"{w:g},{h:g}" for level in model.anchors.levels for w, h in level.own_px)
 
 
-def _run(run: MeasuredRun) -> Iterator[tuple[str, str]]:
+def _run(run: Profile) -> Iterator[tuple[str, str]]:
     versions = run.versions
     facts = {
         "backend": run.backend, "board": versions.board, "soc": versions.soc, "runtime": versions.runtime,

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import get_args
 
-from rkdeploy.analysis.report.diff.model import Change, Comparison, LimitKey
+from rkdeploy.analysis.report.diff.report_diff import Change, LimitKey, ReportDiff
 from rkdeploy.errors import RkdeployError, shown
 
 _UNITS: dict[LimitKey, tuple[str, float]] = {
@@ -62,7 +62,7 @@ def parse_limits(text: str) -> tuple[Limit, ...]:
     return tuple(limits)
 
 
-def require_limits(comparison: Comparison, limits: Sequence[Limit]) -> None:
+def require_limits(comparison: ReportDiff, limits: Sequence[Limit]) -> None:
     """Refuse a B that is worse than a limit allows.
 
     A figure that was measured must also be worse beyond its noise, and a prediction by another type's formula beyond
@@ -76,7 +76,7 @@ def require_limits(comparison: Comparison, limits: Sequence[Limit]) -> None:
         raise RkdeployError("\n".join(lines))
 
 
-def _broken(comparison: Comparison, limit: Limit) -> list[str]:
+def _broken(comparison: ReportDiff, limit: Limit) -> list[str]:
     concerned = [one for one in comparison.changes if one.limit_key == limit.key]
     judged = [one for one in concerned if one.judgment != "not_comparable"]
     if not judged:

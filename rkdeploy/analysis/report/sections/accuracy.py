@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from rkdeploy.analysis.origin import origin_of
 from rkdeploy.analysis.page.blocks import (
     ABSENT,
     Block,
@@ -20,7 +21,8 @@ from rkdeploy.analysis.page.blocks import (
 )
 from rkdeploy.analysis.page.plots.bar_plots import Group, grouped_bars
 from rkdeploy.analysis.page.texts import Words
-from rkdeploy.analysis.report.model import AccuracyFacts, AccuracySide, ModelReport
+from rkdeploy.analysis.report.model_report import ModelReport
+from rkdeploy.contract.accuracy import AccuracyReport, Evaluation
 
 _MOST_CLASSES = 40
 _SERIES = ("float", "built", "third", "fourth")
@@ -36,31 +38,33 @@ def accuracy_section(model: ModelReport, words: Words) -> Section:
     return Section("accuracy", words("accuracy.title"), blocks)
 
 
-def _evaluation(found: AccuracyFacts, words: Words) -> Iterator[Block]:
-    yield Note(words("accuracy.source", source=found.source, images=max((s.images for s in found.sides), default=0)))
-    kinds = [figures.kind for figures in found.sides[0].objects] if found.sides else []
+def _evaluation(found: AccuracyReport, words: Words) -> Iterator[Block]:
+    yield Note(
+        words("accuracy.source", source=found.source, images=max((s.images for s in found.evaluations), default=0))
+    )
+    kinds = [figures.kind for figures in found.evaluations[0].objects] if found.evaluations else []
     for kind in kinds:
         yield _objects(found, kind, words)
         yield from _classes(found, kind, words)
-    if any(side.ranking for side in found.sides):
+    if any(side.ranking for side in found.evaluations):
         yield _ranking(found, words)
-    for index in range(len(found.sides[0].class_maps) if found.sides else 0):
+    for index in range(len(found.evaluations[0].class_maps) if found.evaluations else 0):
         yield _class_map(found, index, words)
     if kinds:
         yield Note(words("accuracy.how", validator=found.validator, confidence=found.confidence))
-    for note in found.notes:
+    for note in (*found.notes, *(note for one in found.evaluations for note in one.notes)):
         yield Note(note, "attention", quoted=True)
 
 
-def side_name(side: AccuracySide, words: Words) -> str:
+def side_name(side: Evaluation, words: Words) -> str:
     """`int8`, `float`."""
     return words("accuracy.float") if side.computes == "float" else side.computes.upper()
 
 
-def _objects(found: AccuracyFacts, kind: str, words: Words) -> Table:
+def _objects(found: AccuracyReport, kind: str, words: Words) -> Table:
     titles = ("objects", "map50", "map50_95", "precision", "recall", "best_f1", "best_at")
     rows = []
-    for side in found.sides:
+    for side in found.evaluations:
         figures = next((one for one in side.objects if one.kind == kind), None)
         if figures is None:
             continue
@@ -70,7 +74,7 @@ def _objects(found: AccuracyFacts, kind: str, words: Words) -> Table:
                 Cell(side_name(side, words)), count(sum(c.truths for c in figures.classes)), figure(figures.map50),
                 figure(figures.map50_95), figure(figures.precision), figure(figures.recall),
                 figure(best.f1 if best else None), figure(best.confidence if best else None),
-                Cell(words.origin(side.origin)),
+                Cell(words.origin(origin_of(side))),
             ]
         )  # fmt: skip
     columns = (
@@ -80,9 +84,9 @@ def _objects(found: AccuracyFacts, kind: str, words: Words) -> Table:
     return Table(words("accuracy.objects_caption", kind=words.kind(kind)), columns, rows)
 
 
-def _classes(found: AccuracyFacts, kind: str, words: Words) -> Iterator[Block]:
+def _classes(found: AccuracyReport, kind: str, words: Words) -> Iterator[Block]:
     """Bars of mAP50-95 by class, and the table of them all."""
-    sides = [(side, figures) for side in found.sides for figures in side.objects if figures.kind == kind][:4]
+    sides = [(side, figures) for side in found.evaluations for figures in side.objects if figures.kind == kind][:4]
     names = [c.name for c in sides[0][1].classes if c.truths] if sides else []
     if not names:
         return
@@ -101,7 +105,7 @@ def _classes(found: AccuracyFacts, kind: str, words: Words) -> Iterator[Block]:
         svg,
         words("accuracy.classes_desc", count=len(shown)),
         [
-            LegendEntry(k, f"{side_name(side, words)}: {words.origin(side.origin)}")
+            LegendEntry(k, f"{side_name(side, words)}: {words.origin(origin_of(side))}")
             for k, (side, _) in zip(kinds, sides, strict=True)
         ],
         note=words("accuracy.classes_more", count=left_out) if left_out > 0 else "",
@@ -135,13 +139,13 @@ def _last(values: tuple[float | None, ...]) -> float:
     return 2.0 if values[-1] is None else values[-1]
 
 
-def _ranking(found: AccuracyFacts, words: Words) -> Table:
+def _ranking(found: AccuracyReport, words: Words) -> Table:
     rows = [
         [
             Cell(side_name(side, words)), count(side.images), figure(side.ranking.top1), figure(side.ranking.top5),
-            Cell(words.origin(side.origin)),
+            Cell(words.origin(origin_of(side))),
         ]
-        for side in found.sides
+        for side in found.evaluations
         if side.ranking is not None
     ]  # fmt: skip
     columns = (
@@ -152,9 +156,9 @@ def _ranking(found: AccuracyFacts, words: Words) -> Table:
     return Table(words("accuracy.ranking_caption"), columns, rows)
 
 
-def _class_map(found: AccuracyFacts, index: int, words: Words) -> Table:
-    name = found.sides[0].class_maps[index].name
-    sides = [(side, one) for side in found.sides for one in side.class_maps if one.name == name]
+def _class_map(found: AccuracyReport, index: int, words: Words) -> Table:
+    name = found.evaluations[0].class_maps[index].name
+    sides = [(side, one) for side in found.evaluations for one in side.class_maps if one.name == name]
     names = [c.name for c in sides[0][1].classes][:_MOST_CLASSES]
     rows = []
     for side, one in sides:
@@ -162,7 +166,7 @@ def _class_map(found: AccuracyFacts, index: int, words: Words) -> Table:
         rows.append(
             [
                 Cell(side_name(side, words)), figure(one.mean_iou), figure(one.pixel_accuracy),
-                *(figure(ious.get(n)) for n in names), Cell(words.origin(side.origin)),
+                *(figure(ious.get(n)) for n in names), Cell(words.origin(origin_of(side))),
             ]
         )  # fmt: skip
     columns = (
@@ -206,8 +210,9 @@ def proof_section(model: ModelReport, words: Words) -> Section | None:
 
 
 def _agreement(model: ModelReport, words: Words) -> Iterator[Block]:
-    assert model.agreement is not None
-    found, origin = model.agreement.agreement, model.agreement.origin
+    found = model.agreement
+    assert found is not None
+    origin = origin_of(found)
     rows: list[tuple[str, str]] = [(words("proof.compared_on"), words("proof.images", n=found.images, s=found.source))]
     for ap in found.average_precisions:
         three = f"{ap.ap:.3f} / {ap.ap50:.3f} / {ap.ap75:.3f}"

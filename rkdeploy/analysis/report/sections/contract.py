@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 from collections.abc import Iterator
 
+from rkdeploy.analysis.origin import origin_of
 from rkdeploy.analysis.page.blocks import (
     ABSENT,
     TIMES,
@@ -25,7 +26,7 @@ from rkdeploy.analysis.page.blocks import (
 )
 from rkdeploy.analysis.page.plots.anchor_plot import anchor_plot
 from rkdeploy.analysis.page.texts import Words
-from rkdeploy.analysis.report.model import ModelReport
+from rkdeploy.analysis.report.model_report import ModelReport
 
 _WORST = 20
 
@@ -163,7 +164,7 @@ def explanation_section(model: ModelReport, words: Words) -> Section | None:
     found = model.explanation
     if found is None:
         return None
-    blocks: list[Block] = [Note(words("explain.how", images=found.images, by=words.origin(found.origin)))]
+    blocks: list[Block] = [Note(words("explain.how", images=len(found.images), by=words.origin(origin_of(found))))]
     blocks += [Note(f"{cause.text} {cause.try_this}", "attention", quoted=True) for cause in found.causes]
     worst = sorted(found.layers, key=lambda layer: layer.single_cosine)[:_WORST]
     rows = [[Cell(r.name), Cell(r.op), figure(r.single_cosine, ".5f"), figure(r.entire_cosine, ".5f")] for r in worst]
@@ -171,7 +172,7 @@ def explanation_section(model: ModelReport, words: Words) -> Section | None:
         Column(words("layers.name")), Column(words("layers.op")), Column(words("explain.alone"), "right"),
         Column(words("explain.entire"), "right"),
     )  # fmt: skip
-    blocks.append(Table(words("explain.caption", count=len(rows)), columns, rows, found.origin, sortable=True))
+    blocks.append(Table(words("explain.caption", count=len(rows)), columns, rows, origin_of(found), sortable=True))
     return Section("explain", words("explain.title"), blocks)
 
 
@@ -182,7 +183,7 @@ def environment_section(model: ModelReport, words: Words) -> Section | None:
 
 
 def _environment(model: ModelReport, words: Words) -> Iterator[Block]:
-    for warning in model.warnings:
+    for warning in model.build.warnings if model.build else ():
         yield Note(warning, "attention", quoted=True)
     found = model.build
     rows = [(words("environment.sha256"), model.model_sha256 or "")]
@@ -200,7 +201,7 @@ def _environment(model: ModelReport, words: Words) -> Iterator[Block]:
             (words("environment.float16"), ", ".join(toolkit.float16) if toolkit.float16 else ""),
             (words("environment.optimization"), str(toolkit.optimization_level)),
             (words("environment.rules"), ", ".join(toolkit.disabled_rules)),
-            (words("environment.rknn_bytes"), f"{found.rknn_bytes / (1 << 20):.2f} MiB"),
+            (words("environment.rknn_bytes"), f"{(model.rknn_bytes or 0) / (1 << 20):.2f} MiB"),
             (words("environment.created"), moment(found.created)),
             (words("environment.rkdeploy"), found.rkdeploy_version),
         ]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from rkdeploy.analysis.origin import origin_of
 from rkdeploy.analysis.page.blocks import (
     ABSENT,
     Block,
@@ -23,7 +24,7 @@ from rkdeploy.analysis.page.plots.memory_plot import memory_plot
 from rkdeploy.analysis.page.plots.roofline_plot import Point, roofline_plot
 from rkdeploy.analysis.page.plots.svg import Svg
 from rkdeploy.analysis.page.texts import Words
-from rkdeploy.analysis.report.model import LayerRow, LayerTable, ModelReport
+from rkdeploy.analysis.report.model_report import LayerRow, LayerTable, ModelReport
 
 _KIB, _MIB = 1 << 10, 1 << 20
 _NO_LIMIT = "built"
@@ -165,7 +166,7 @@ def memory_section(model: ModelReport, words: Words) -> Section | None:
             (words("memory.peak", layer=memory.peak_layer), f"{memory.peak_bytes / _MIB:.2f} MiB"),
         ]
         blocks.append(facts(words("memory.caption"), words("common.what"), words("common.size"), rows, memory.origin))
-    for run in model.runs:
+    for run in model.profiles:
         if run.npu_memory is not None:
             measured = run.npu_memory
             rows = [
@@ -175,7 +176,7 @@ def memory_section(model: ModelReport, words: Words) -> Section | None:
                 (words("memory.dma"), f"{measured.dma / _MIB:.2f} MiB"),
             ]
             caption = words("memory.runtime_caption")
-            blocks.append(facts(caption, words("common.what"), words("common.size"), rows, run.origin))
+            blocks.append(facts(caption, words("common.what"), words("common.size"), rows, origin_of(run)))
     if memory is not None and memory.tensors:
         title = words("memory.map")
         svg = memory_plot(memory.tensors, memory.internal_bytes, words("layers.axis"), "MiB")

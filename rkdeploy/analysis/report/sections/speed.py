@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from rkdeploy.analysis.origin import origin_of
 from rkdeploy.analysis.page.blocks import (
     ABSENT,
     TIMES,
@@ -21,7 +22,8 @@ from rkdeploy.analysis.page.blocks import (
 )
 from rkdeploy.analysis.page.plots.bar_plots import Group, Part, Spread, grouped_bars, spreads, stacked_bar
 from rkdeploy.analysis.page.texts import Words
-from rkdeploy.analysis.report.model import MeasuredRun, ModelReport
+from rkdeploy.analysis.report.model_report import ModelReport
+from rkdeploy.device.profiling.profile import Profile
 
 _MIB = 1 << 20
 
@@ -29,19 +31,18 @@ _MIB = 1 << 20
 def speed_section(model: ModelReport, words: Words) -> Section:
     """What boards measured, the prediction, then what no board measured: no two of them stand in one table."""
     blocks: list[Block] = []
-    measured = [index for index, run in enumerate(model.runs) if run.origin.kind == "measured"]
+    measured = [index for index, run in enumerate(model.profiles) if origin_of(run).kind == "measured"]
     for index in measured:
-        blocks += _run(model.runs[index], words)
+        blocks += _run(model.profiles[index], words)
     if model.predicted is not None:
         blocks += _predicted(model, words)
-    for index, run in enumerate(model.runs):
+    for index, run in enumerate(model.profiles):
         if index not in measured:
             blocks += _run(run, words)
     if model.predicted is None:
-        reason = next((str(v.values.get("reason", "")) for v in model.summary if v.question == "fast"), "")
-        if reason:
-            blocks.insert(0, Note(words("speed.no_prediction", reason=reason)))
-        elif not model.runs:
+        if model.not_predicted:
+            blocks.insert(0, Note(words("speed.no_prediction", reason=model.not_predicted)))
+        elif not model.profiles:
             blocks.append(Note(words("speed.none"), "unknown"))
     return Section("speed", words("speed.title"), blocks)
 
@@ -50,35 +51,35 @@ def _predicted(model: ModelReport, words: Words) -> Iterator[Block]:
     found = model.predicted
     assert found is not None
     title = words("speed.predicted_plot")
-    parts = [Part(words(f"limit.{p.name}"), p.time_ms, p.name) for p in found.parts]
+    parts = [Part(words(f"limit.{name}"), time_ms, name) for name, time_ms in found.parts]
     known = found.coverage is not None
     coverage = f"{found.coverage:.0%}" if found.coverage is not None else ""
     rows = [
         (words("speed.network_ms"), f"{found.time_ms:.2f} ms"),
         (words("speed.interval", coverage=coverage).strip(), f"{found.low_ms:.2f}-{found.high_ms:.2f} ms"),
         (words("speed.rate"), f"{found.frames_per_second:.1f} fps"),
-        *((words("speed.part", part=words(f"limit.{p.name}")), f"{p.time_ms:.2f} ms ({p.time_ms / found.time_ms:.0%})")
-          for p in found.parts),
+        *((words("speed.part", part=words(f"limit.{name}")), f"{time_ms:.2f} ms ({time_ms / found.time_ms:.0%})")
+          for name, time_ms in found.parts),
         (words("speed.errors" if known else "speed.errors_published"),
          f"{found.median_error:.1%} / {found.worst_error:.0%}"),
         (words("speed.fitted_on"), found.fitted_on),
     ]  # fmt: skip
-    yield facts(words("speed.predicted_caption"), words("common.what"), words("common.value"), rows, found.origin)
+    yield facts(words("speed.predicted_caption"), words("common.what"), words("common.value"), rows, origin_of(found))
     yield Plot(
         title,
         stacked_bar(parts, found.low_ms, found.high_ms, "ms"),
         words("speed.predicted_desc"),
         [LegendEntry(p.kind, f"{p.label} {p.value:.2f} ms") for p in parts],
-        found.origin,
+        origin_of(found),
         words("speed.predicted_note", coverage=coverage) if known else words("speed.predicted_note_int8"),
     )
     for note in found.notes:
         yield Note(note, "attention", quoted=True)
 
 
-def _run(run: MeasuredRun, words: Words) -> Iterator[Block]:
-    if run.origin.kind != "measured":
-        yield Note(words(f"speed.not_a_board.{run.origin.kind}", by=run.origin.by), "attention")
+def _run(run: Profile, words: Words) -> Iterator[Block]:
+    if origin_of(run).kind != "measured":
+        yield Note(words(f"speed.not_a_board.{origin_of(run).kind}", by=origin_of(run).by), "attention")
     title = words("speed.stages_plot", frames=run.stages.total.count)
     stages = run.stages
     named = [("preprocess", stages.preprocess), ("infer", stages.infer)]
@@ -96,14 +97,14 @@ def _run(run: MeasuredRun, words: Words) -> Iterator[Block]:
         Column(words("speed.stage")), *(Column(f"{p} ms", "right") for p in ("p50", "p90", "p99")),
         Column(words("speed.of_frame"), "right"),
     )  # fmt: skip
-    yield Table(words("speed.stages_caption", frames=stages.total.count), columns, rows, run.origin)
+    yield Table(words("speed.stages_caption", frames=stages.total.count), columns, rows, origin_of(run))
     spread = [Spread(words(f"stage.{name}"), one.p50_ms, one.p90_ms, one.p99_ms) for name, one in named]
     yield Plot(
         title,
         spreads(spread),
         words("speed.stages_desc"),
         (),
-        run.origin,
+        origin_of(run),
         words("speed.stages_note"),
     )
     if run.throughput:
@@ -114,10 +115,10 @@ def _run(run: MeasuredRun, words: Words) -> Iterator[Block]:
             for c in run.cores
         ]
         columns = (Column(words("speed.core")), *(Column(f"{p} ms", "right") for p in ("p50", "p90", "p99")))
-        yield Table(words("speed.cores_caption"), columns, cores, run.origin)
+        yield Table(words("speed.cores_caption"), columns, cores, origin_of(run))
 
 
-def _throughput(run: MeasuredRun, words: Words) -> Iterator[Block]:
+def _throughput(run: Profile, words: Words) -> Iterator[Block]:
     first = run.throughput[0]
     rows = [
         [
@@ -134,7 +135,7 @@ def _throughput(run: MeasuredRun, words: Words) -> Iterator[Block]:
         *(Column(words(f"speed.{t}"), "right")
           for t in ("pipeline", "gain", "network", "gain", "infer_ms", "cpu_ms", "load")),
     )  # fmt: skip
-    yield Table(words("speed.throughput_caption"), columns, rows, run.origin)
+    yield Table(words("speed.throughput_caption"), columns, rows, origin_of(run))
     title = words("speed.throughput_plot")
     groups = [
         Group(words("speed.n_contexts", n=one.contexts), (one.frames_per_second, one.network_per_second))
@@ -145,7 +146,7 @@ def _throughput(run: MeasuredRun, words: Words) -> Iterator[Block]:
         grouped_bars(groups, ("built", "third"), digits=1),
         words("speed.throughput_desc"),
         [LegendEntry("built", words("speed.pipeline")), LegendEntry("third", words("speed.network"))],
-        run.origin,
+        origin_of(run),
     )
 
 
@@ -156,16 +157,16 @@ def _gain(rate: float, first: float) -> Cell:
 def conditions_section(model: ModelReport, words: Words) -> Section | None:
     """What every measurement ran under, what it lacks, and what it advises."""
     blocks: list[Block] = []
-    for run in model.runs:
+    for run in model.profiles:
         blocks += _conditions(run, words)
     return Section("conditions", words("conditions.title"), blocks) if blocks else None
 
 
-def _conditions(run: MeasuredRun, words: Words) -> Iterator[Block]:
+def _conditions(run: Profile, words: Words) -> Iterator[Block]:
     conditions, versions = run.conditions, run.versions
     busy = conditions.busy_before
     rows = [
-        (words("conditions.backend"), f"{run.backend}, {run.origin.by}"),
+        (words("conditions.backend"), f"{run.backend}, {origin_of(run).by}"),
         (words("conditions.board"), ", ".join(filter(None, (versions.board, versions.soc)))),
         (words("conditions.kernel"), versions.kernel or ""),
         (words("conditions.runtime"), versions.runtime or ""),
@@ -197,7 +198,7 @@ def _conditions(run: MeasuredRun, words: Words) -> Iterator[Block]:
             Column(words("conditions.clock")), Column(words("conditions.governor")),
             *(Column(words(f"conditions.{t}"), "right") for t in titles),
         )  # fmt: skip
-        yield Table(words("conditions.clocks_caption"), columns, clocks, run.origin)
+        yield Table(words("conditions.clocks_caption"), columns, clocks, origin_of(run))
     if conditions.temperatures:
         heat = [
             [Cell(t.name), *(figure(v, ".1f") for v in (t.first_celsius, t.hottest_celsius, t.throttles_at_celsius))]
@@ -205,7 +206,7 @@ def _conditions(run: MeasuredRun, words: Words) -> Iterator[Block]:
         ]
         titles = ("first", "hottest", "throttles")
         columns = (Column(words("conditions.sensor")), *(Column(words(f"conditions.{t}"), "right") for t in titles))
-        yield Table(words("conditions.heat_caption"), columns, heat, run.origin)
+        yield Table(words("conditions.heat_caption"), columns, heat, origin_of(run))
     for name in conditions.throttled:
         yield Note(words("conditions.throttled", name=name), "bad")
     for advice in run.advice:

@@ -9,12 +9,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from rkdeploy.analysis.compare.comparison import Figures, Row, Speed
+from rkdeploy.analysis.compare.comparison import BuildFigures, Row
 from rkdeploy.analysis.compare.variants import Variant
+from rkdeploy.analysis.estimate.prediction import Prediction
 
 
 @dataclass(frozen=True, slots=True)
-class _Candidate:
+class _Build:
     """A row that was built.
 
     Attributes:
@@ -24,7 +25,7 @@ class _Candidate:
     """
 
     row: Row
-    figures: Figures
+    figures: BuildFigures
     goodness: tuple[float, ...]
 
     @property
@@ -43,7 +44,7 @@ def pareto_front(rows: Sequence[Row]) -> tuple[Variant, ...]:
     not overlap: nobody knows else which is faster.  Two of them on one chip err alike, and are compared as they are.
     Builds without a predicted time are on no front.
     """
-    there = [c for c in _candidates(rows) if c.time_ms is not None and c.goodness]
+    there = [c for c in _builds(rows) if c.time_ms is not None and c.goodness]
     return tuple(c.row.variant for c in there if not any(_beats(other, c) for other in there))
 
 
@@ -54,7 +55,7 @@ def advice(rows: Sequence[Row], min_agreement: float) -> tuple[str, ...]:
         rows: all of them.
         min_agreement: what agrees, as `rkdeploy build --min-agreement` judges, 0..1.
     """
-    there = _candidates(rows)
+    there = _builds(rows)
     found = [_fastest(there, min_agreement), *_most_accurate(there)]
     sizes = {c.row.variant.input_hw for c in there}
     if len(sizes) > 1 and not all(c.figures.accuracies for c in there):
@@ -65,17 +66,17 @@ def advice(rows: Sequence[Row], min_agreement: float) -> tuple[str, ...]:
     return tuple(text for text in found if text)
 
 
-def _candidates(rows: Sequence[Row]) -> list[_Candidate]:
+def _builds(rows: Sequence[Row]) -> list[_Build]:
     found = []
     for row in rows:
         if row.figures is None:
             continue
         share = row.figures.agreement_share
-        found.append(_Candidate(row, row.figures, row.figures.accuracies or (() if share is None else (share,))))
+        found.append(_Build(row, row.figures, row.figures.accuracies or (() if share is None else (share,))))
     return found
 
 
-def _beats(a: _Candidate, b: _Candidate) -> bool:
+def _beats(a: _Build, b: _Build) -> bool:
     first, second = a.figures.speed, b.figures.speed
     if first is None or second is None or not _comparable(a, b):
         return False
@@ -87,13 +88,13 @@ def _beats(a: _Candidate, b: _Candidate) -> bool:
     return first.time_ms < second.time_ms or (first.time_ms == second.time_ms and a.goodness != b.goodness)
 
 
-def _comparable(a: _Candidate, b: _Candidate) -> bool:
+def _comparable(a: _Build, b: _Build) -> bool:
     if bool(a.figures.accuracies) != bool(b.figures.accuracies) or len(a.goodness) != len(b.goodness):
         return False
     return bool(a.figures.accuracies) or a.row.variant.input_hw == b.row.variant.input_hw
 
 
-def _fastest(there: Sequence[_Candidate], min_agreement: float) -> str:
+def _fastest(there: Sequence[_Build], min_agreement: float) -> str:
     """The least predicted time among those that agree with float."""
     timed = [
         (c.figures.speed, c) for c in there if c.figures.speed is not None and c.figures.agreement_share is not None
@@ -115,7 +116,7 @@ def _fastest(there: Sequence[_Candidate], min_agreement: float) -> str:
     return text
 
 
-def _most_accurate(there: Sequence[_Candidate]) -> list[str]:
+def _most_accurate(there: Sequence[_Build]) -> list[str]:
     """The highest accuracy, else the highest agreement of each size; among equals the fastest."""
     measured = [c for c in there if c.figures.accuracies]
     if measured:
@@ -131,7 +132,7 @@ def _most_accurate(there: Sequence[_Candidate]) -> list[str]:
     ]
 
 
-def _best(goal: str, there: Sequence[_Candidate]) -> str:
+def _best(goal: str, there: Sequence[_Build]) -> str:
     best = max(there, key=lambda c: (c.mean, -(c.time_ms or float("inf"))))
     speed = best.figures.speed
     text = f"{goal}: {best.row.variant}, {_quality(best)}, {_time(speed) if speed else 'time not predicted'}."
@@ -142,19 +143,19 @@ def _best(goal: str, there: Sequence[_Candidate]) -> str:
     return text
 
 
-def _time(speed: Speed) -> str:
+def _time(speed: Prediction) -> str:
     how = "predicted" if speed.coverage is not None else "predicted by INT8's formula"
     return f"{speed.time_ms:.1f} ms {how} ({speed.frames_per_second:.0f} frames/s)"
 
 
-def _share(candidate: _Candidate) -> str:
-    return f"{candidate.figures.agreement_share or 0.0:.1%}"
+def _share(build: _Build) -> str:
+    return f"{build.figures.agreement_share or 0.0:.1%}"
 
 
-def _quality(candidate: _Candidate) -> str:
+def _quality(build: _Build) -> str:
     """How good it is, in the simulator."""
-    measured = candidate.figures.accuracy
+    measured = build.figures.accuracy
     parts = [f"{one.name} {one.built or 0.0:.3f}" for one in measured.figures] if measured is not None else []
-    if candidate.figures.agreement_share is not None:
-        parts.append(f"agreement {_share(candidate)}")
+    if build.figures.agreement_share is not None:
+        parts.append(f"agreement {_share(build)}")
     return f"{', '.join(parts)} in the simulator"

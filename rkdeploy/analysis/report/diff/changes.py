@@ -6,18 +6,20 @@ from collections.abc import Iterator, Sequence
 from math import hypot
 from pathlib import Path
 
-from rkdeploy.analysis.origin import Origin
+from rkdeploy.analysis.estimate.prediction import Prediction
+from rkdeploy.analysis.origin import Origin, origin_of
 from rkdeploy.analysis.report.diff.accuracy import accuracy_changes, agreement_changes
 from rkdeploy.analysis.report.diff.differences import differences_of
 from rkdeploy.analysis.report.diff.judge import judged, one_sided
-from rkdeploy.analysis.report.diff.model import Change, Comparison, LayerChange
 from rkdeploy.analysis.report.diff.noise import median_noise, rate_noise
+from rkdeploy.analysis.report.diff.report_diff import Change, LayerChange, ReportDiff
 from rkdeploy.analysis.report.gather import gather
-from rkdeploy.analysis.report.model import LayerRow, LayerTable, MeasuredRun, ModelReport, PredictedTime
+from rkdeploy.analysis.report.model_report import LayerRow, LayerTable, ModelReport
+from rkdeploy.device.profiling.profile import Profile
 from rkdeploy.errors import RkdeployError
 
 
-def compare_paths(before: Path, after: Path) -> Comparison:
+def compare_paths(before: Path, after: Path) -> ReportDiff:
     """Compare what two paths hold: a bundle, a profile or a report each.
 
     Raises:
@@ -35,20 +37,18 @@ def _one(path: Path) -> ModelReport:
     return found[0]
 
 
-def compare(a: ModelReport, b: ModelReport) -> Comparison:
+def compare(a: ModelReport, b: ModelReport) -> ReportDiff:
     """Everything that both have, or that one has and the other has not."""
     changes = (*_time(a, b), *_memory(a, b), *accuracy_changes(a, b), *agreement_changes(a, b))
-    return Comparison(
+    return ReportDiff(
         a.name, b.name, tuple(changes), tuple(_layers(a, b)), tuple(differences_of(a, b)), _no_time(a), _no_time(b),
         _rests_on(a), _rests_on(b),
     )  # fmt: skip
 
 
 def _no_time(side: ModelReport) -> str:
-    """Why there is no time, as the prediction said when it refused."""
-    if side.predicted is not None or side.runs:
-        return ""
-    return next((str(one.values.get("reason", "")) for one in side.summary if one.question == "fast"), "")
+    """Reason why there is no time, as the prediction said when it refused."""
+    return "" if side.predicted is not None or side.profiles else side.not_predicted
 
 
 def _rests_on(side: ModelReport) -> str:
@@ -58,9 +58,9 @@ def _rests_on(side: ModelReport) -> str:
 
 def _time(a: ModelReport, b: ModelReport) -> Iterator[Change]:
     yield from _predicted(a, b)
-    kinds = dict.fromkeys(run.origin.kind for run in (*a.runs, *b.runs))
+    kinds = dict.fromkeys(origin_of(run).kind for run in (*a.profiles, *b.profiles))
     for kind in kinds:
-        first, second = (next((r for r in side.runs if r.origin.kind == kind), None) for side in (a, b))
+        first, second = (next((r for r in side.profiles if origin_of(r).kind == kind), None) for side in (a, b))
         if first is not None and second is not None:
             yield from _measured(first, second)
     yield from _unlike(a, b)
@@ -77,39 +77,39 @@ def _predicted(a: ModelReport, b: ModelReport) -> Iterator[Change]:
     # on one chip both predictions err alike; on two, each by itself
     error = max(p.median_error, q.median_error) if a.target == b.target else hypot(p.median_error, q.median_error)
     yield judged(
-        "time", "time.predicted", "ms", p.time_ms, q.time_ms, p.origin, q.origin, higher_is_better=False,
+        "time", "time.predicted", "ms", p.time_ms, q.time_ms, origin_of(p), origin_of(q), higher_is_better=False,
         noise=error * max(p.time_ms, q.time_ms), noise_from="model", limit_key="latency",
     )  # fmt: skip
     yield judged(
-        "time", "time.predicted_rate", "fps", p.frames_per_second, q.frames_per_second, p.origin, q.origin,
+        "time", "time.predicted_rate", "fps", p.frames_per_second, q.frames_per_second, origin_of(p), origin_of(q),
         higher_is_better=True, noise=error * max(p.frames_per_second, q.frames_per_second), noise_from="model",
         limit_key="fps",
     )  # fmt: skip
 
 
-def _standings_differ(a: ModelReport, b: ModelReport, p: PredictedTime, q: PredictedTime) -> bool:
+def _standings_differ(a: ModelReport, b: ModelReport, p: Prediction, q: Prediction) -> bool:
     """Whether the two do not err alike: one is by another type's formula, or both are and on two chips."""
     return (p.coverage is None) != (q.coverage is None) or (p.coverage is None and a.target != b.target)
 
 
-def _predicted_apart(p: PredictedTime, q: PredictedTime) -> Iterator[Change]:
+def _predicted_apart(p: Prediction, q: Prediction) -> Iterator[Change]:
     """Judged where the two intervals do not overlap."""
     first, last = sorted((p, q), key=lambda one: one.time_ms)
     noise = first.high_ms - first.time_ms + last.time_ms - last.low_ms
     intervals = {name: f"{one.low_ms:.2f}-{one.high_ms:.2f}" for name, one in (("a", p), ("b", q))}
     yield judged(
-        "time", "time.predicted_apart", "ms", p.time_ms, q.time_ms, p.origin, q.origin, higher_is_better=False,
+        "time", "time.predicted_apart", "ms", p.time_ms, q.time_ms, origin_of(p), origin_of(q), higher_is_better=False,
         noise=noise, noise_from="intervals", limit_key="latency", values=intervals,
     )  # fmt: skip
     rates = [1000 / max(ms, 1e-9) for ms in (first.time_ms, first.high_ms, last.low_ms, last.time_ms)]
     rate_noise = rates[0] - rates[1] + rates[2] - rates[3]
     yield judged(
-        "time", "time.predicted_rate", "fps", p.frames_per_second, q.frames_per_second, p.origin, q.origin,
+        "time", "time.predicted_rate", "fps", p.frames_per_second, q.frames_per_second, origin_of(p), origin_of(q),
         higher_is_better=True, noise=rate_noise, noise_from="intervals", limit_key="fps",
     )  # fmt: skip
 
 
-def _measured(a: MeasuredRun, b: MeasuredRun) -> Iterator[Change]:
+def _measured(a: Profile, b: Profile) -> Iterator[Change]:
     pairs = [("network", a.stages.npu or a.stages.infer, b.stages.npu or b.stages.infer)]
     if (a.stages.npu is None) != (b.stages.npu is None):  # one runtime tells the network's own time, the other not
         pairs = [("infer", a.stages.infer, b.stages.infer)]
@@ -117,7 +117,7 @@ def _measured(a: MeasuredRun, b: MeasuredRun) -> Iterator[Change]:
               ("frame", a.stages.total, b.stages.total)]  # fmt: skip
     for name, one, other in pairs:
         yield judged(
-            "time", f"time.{name}", "ms", one.p50_ms, other.p50_ms, a.origin, b.origin, higher_is_better=False,
+            "time", f"time.{name}", "ms", one.p50_ms, other.p50_ms, origin_of(a), origin_of(b), higher_is_better=False,
             noise=median_noise(one, other), noise_from="frames",
             limit_key="latency" if name in {"network", "infer", "frame"} else None,
         )  # fmt: skip
@@ -128,7 +128,7 @@ def _measured(a: MeasuredRun, b: MeasuredRun) -> Iterator[Change]:
                 rate.frames_per_second, same.frames_per_second, rate.infer, same.infer, (rate.frames, same.frames)
             )
             yield judged(
-                "time", "time.rate", "fps", rate.frames_per_second, same.frames_per_second, a.origin, b.origin,
+                "time", "time.rate", "fps", rate.frames_per_second, same.frames_per_second, origin_of(a), origin_of(b),
                 higher_is_better=True, noise=noise, noise_from="frames", limit_key="fps",
                 values={"contexts": str(rate.contexts)},
             )  # fmt: skip
@@ -138,7 +138,7 @@ def _unlike(a: ModelReport, b: ModelReport) -> Iterator[Change]:
     """Times that only one side has, or that are of different kinds: shown, never judged."""
     times = [_best_time(side) for side in (a, b)]
     both_alike = (a.predicted is not None and b.predicted is not None) or bool(
-        {run.origin.kind for run in a.runs} & {run.origin.kind for run in b.runs}
+        {origin_of(run).kind for run in a.profiles} & {origin_of(run).kind for run in b.profiles}
     )
     if both_alike or times == [None, None]:
         return
@@ -148,12 +148,12 @@ def _unlike(a: ModelReport, b: ModelReport) -> Iterator[Change]:
 
 def _best_time(side: ModelReport) -> tuple[float, Origin] | None:
     """The network's time that says most: a board's, else predicted, else whatever ran."""
-    runs = sorted(side.runs, key=lambda run: run.origin.kind != "measured")
-    if side.predicted is not None and (not runs or runs[0].origin.kind != "measured"):
-        return side.predicted.time_ms, side.predicted.origin
+    runs = sorted(side.profiles, key=lambda run: origin_of(run).kind != "measured")
+    if side.predicted is not None and (not runs or origin_of(runs[0]).kind != "measured"):
+        return side.predicted.time_ms, origin_of(side.predicted)
     if not runs:
         return None
-    return (runs[0].stages.npu or runs[0].stages.infer).p50_ms, runs[0].origin
+    return (runs[0].stages.npu or runs[0].stages.infer).p50_ms, origin_of(runs[0])
 
 
 def _planned(a: ModelReport, b: ModelReport) -> Iterator[Change]:
@@ -184,21 +184,19 @@ def _memory(a: ModelReport, b: ModelReport) -> Iterator[Change]:
                 "memory", f"memory.{name}", "bytes", one, other, p.origin, q.origin, higher_is_better=False,
                 limit_key="memory" if name == "total" else None,
             )  # fmt: skip
-    for run in a.runs:
-        same = next((two for two in b.runs if two.origin.kind == run.origin.kind and two.npu_memory), None)
+    for run in a.profiles:
+        same = next((two for two in b.profiles if origin_of(two).kind == origin_of(run).kind and two.npu_memory), None)
         if run.npu_memory is None or same is None or same.npu_memory is None:
             continue
         m, n = run.npu_memory, same.npu_memory
         for name, one, other in (("weights", m.weights, n.weights), ("internal", m.internal, n.internal),
                                  ("total", m.weights + m.internal, n.weights + n.internal)):  # fmt: skip
             yield judged(
-                "memory", f"memory.{name}", "bytes", one, other, run.origin, same.origin, higher_is_better=False,
-                limit_key="memory" if name == "total" else None,
+                "memory", f"memory.{name}", "bytes", one, other, origin_of(run), origin_of(same),
+                higher_is_better=False, limit_key="memory" if name == "total" else None,
             )  # fmt: skip
-    if a.build is not None and b.build is not None:
-        yield judged(
-            "memory", "memory.file", "bytes", a.build.rknn_bytes, b.build.rknn_bytes, None, None, higher_is_better=False
-        )
+    if a.rknn_bytes is not None and b.rknn_bytes is not None:
+        yield judged("memory", "memory.file", "bytes", a.rknn_bytes, b.rknn_bytes, None, None, higher_is_better=False)
 
 
 def _layers(a: ModelReport, b: ModelReport) -> Iterator[LayerChange]:

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from rkdeploy.analysis.compare.comparison import Accuracy, Figures, Measured, Speed
+from dataclasses import replace
+
+from rkdeploy.analysis.compare.comparison import BuildFigures, HeadlineFigure, LabeledAccuracy
 from rkdeploy.analysis.compare.variants import Variant
 from rkdeploy.analysis.estimate.latency import predict, require_predictable
+from rkdeploy.analysis.estimate.prediction import Prediction
 from rkdeploy.contract.accuracy import AccuracyReport
 from rkdeploy.contract.bundle import Bundle
 from rkdeploy.contract.compiled import CompiledModel
 from rkdeploy.errors import RkdeployError
 
 
-def figures_of(bundle: Bundle, accuracy: Measured | None) -> Figures:
+def figures_of(bundle: Bundle, accuracy: LabeledAccuracy | None) -> BuildFigures:
     """What is known of a build without a board.
 
     Args:
@@ -24,7 +27,7 @@ def figures_of(bundle: Bundle, accuracy: Measured | None) -> Figures:
     record = bundle.record
     compiled = record.compiled
     speed, why = _predicted(compiled, bundle)
-    return Figures(
+    return BuildFigures(
         speed=speed,
         not_predicted=why,
         weight_kib=compiled.weight_kib if compiled is not None else None,
@@ -35,28 +38,24 @@ def figures_of(bundle: Bundle, accuracy: Measured | None) -> Figures:
     )
 
 
-def _predicted(compiled: CompiledModel | None, bundle: Bundle) -> tuple[Speed | None, str]:
-    """The predicted time, or why there is none."""
+def _predicted(compiled: CompiledModel | None, bundle: Bundle) -> tuple[Prediction | None, str]:
+    """The predicted time, or the reason why there is none."""
     try:
         require_predictable(bundle.model.target, bundle.model.dtype)
         if compiled is None:
             return None, "The compiler's log could not be read."
-        found = predict(compiled, bundle.model.target, bundle.model.dtype)
+        found = predict(compiled, bundle.model.target, bundle.model.dtype, _toolkit(bundle))
     except RkdeployError as error:
         return None, error.message
-    speed = Speed(
-        time_ms=found.time_ms,
-        low_ms=found.low_ms,
-        high_ms=found.high_ms,
-        coverage=found.coverage,
-        frames_per_second=found.frames_per_second,
-        fitted_on=found.fitted_on,
-        notes=found.notes,
-    )
-    return speed, ""
+    return replace(found, layers=()), ""
 
 
-def measured(report: AccuracyReport, on: Variant | None = None) -> Measured:
+def _toolkit(bundle: Bundle) -> str:
+    toolkit = bundle.record.toolkit
+    return f"{toolkit.name} {toolkit.version}"
+
+
+def labeled_accuracy(report: AccuracyReport, on: Variant | None = None) -> LabeledAccuracy:
     """The headline figures of a build's report.
 
     Args:
@@ -65,8 +64,8 @@ def measured(report: AccuracyReport, on: Variant | None = None) -> Measured:
     """
     reference, built = report.evaluations
     after = built.headlines()
-    figures = tuple(Accuracy(name, value, after.get(name)) for name, value in reference.headlines().items())
-    return Measured(figures, built.figures_from, report.source, built.images, on)
+    figures = tuple(HeadlineFigure(name, value, after.get(name)) for name, value in reference.headlines().items())
+    return LabeledAccuracy(figures, built.figures_from, report.source, built.images, on)
 
 
 def simulates_alike(a: Bundle, b: Bundle) -> bool:

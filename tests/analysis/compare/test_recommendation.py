@@ -6,8 +6,8 @@ from dataclasses import replace
 
 import pytest
 
-from rkdeploy.analysis.compare.choice import advice, pareto_front
-from rkdeploy.analysis.compare.comparison import Figures, Row
+from rkdeploy.analysis.compare.comparison import BuildFigures, Row
+from rkdeploy.analysis.compare.recommendation import advice, pareto_front
 from rkdeploy.contract.record import FoundShare, MapAgreement
 from tests.analysis.compare.compare_rows import agreement, failed, row
 
@@ -135,7 +135,7 @@ def test_nothing_known_no_advice() -> None:
 def test_agreement_of_other_tasks(share: float | None, expected: float) -> None:
     """A classifier's share of first classes, and the least IoU of class maps, stand where there are no detections."""
     base = row("a", 3, 1.0).figures
-    assert isinstance(base, Figures)
+    assert isinstance(base, BuildFigures)
     found = agreement(share or 0.0, 1000 if share is not None else 0)
     maps = (MapAgreement("lane", 0.99, 0.7), MapAgreement("area", 0.99, 0.9))
     assert replace(base, agreement=replace(found, class_maps=maps)).agreement_share == expected

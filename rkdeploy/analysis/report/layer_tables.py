@@ -3,65 +3,43 @@
 from __future__ import annotations
 
 from collections import Counter
-from math import prod
 from typing import TYPE_CHECKING
 
-from rkdeploy.analysis.estimate.latency import SAME_CHIP, Prediction, latency_model, predict
+from rkdeploy.analysis.estimate.latency import SAME_CHIP, latency_model, predict
 from rkdeploy.analysis.estimate.work import works_of
-from rkdeploy.analysis.origin import Origin
+from rkdeploy.analysis.origin import Origin, origin_of
 from rkdeploy.analysis.report.macs import layer_macs
 from rkdeploy.analysis.report.memory_map import peak_bytes, tensor_lives, weight_bytes
-from rkdeploy.analysis.report.model import (
+from rkdeploy.analysis.report.model_report import (
     LayerRow,
     LayerTable,
-    PartName,
     PlannedMemory,
-    PredictedTime,
     Roofline,
-    TimePart,
 )
 from rkdeploy.errors import RkdeployError
 
 if TYPE_CHECKING:
+    from rkdeploy.analysis.estimate.prediction import Prediction
     from rkdeploy.contract.compiled import CompiledLayer, CompiledModel
-    from rkdeploy.device.profiling.figures import LayerProfile
-    from rkdeploy.device.profiling.layers import Layer
+    from rkdeploy.device.profiling.layer_table import Layer
+    from rkdeploy.device.profiling.profile import LayerProfile
 
 _LANES = 32  # of chips without a fit; concerns activations' time only, which is not told for them
-_MOST_LAYERS = 20_000
-_MOST = 1e12  # cycles, KiB or values of one layer
 
 
-def predicted_time(compiled: CompiledModel, target: str, dtype: str) -> tuple[Prediction | None, str]:
-    """The prediction, or None and why there is none."""
+def predicted_time(compiled: CompiledModel, target: str, dtype: str, toolkit: str) -> tuple[Prediction | None, str]:
+    """The prediction, or None and the reason why there is none.
+
+    Args:
+        compiled: the plan.
+        target: chip.
+        dtype: type of the build.
+        toolkit: name and version of the compiler.
+    """
     try:
-        return predict(compiled, target, dtype), ""
+        return predict(compiled, target, dtype, toolkit), ""
     except RkdeployError as error:
         return None, error.message
-
-
-def prediction_facts(found: Prediction, toolkit: str) -> PredictedTime:
-    """A prediction as the report has it."""
-    parts: dict[PartName, float] = {
-        "compute": found.compute_ms,
-        "memory": found.memory_ms,
-        "activation": found.activation_ms,
-        "attention": found.attention_ms,
-        "overhead": found.overhead_ms,
-    }
-    return PredictedTime(
-        origin=Origin("predicted", f"rkdeploy estimate, {toolkit}"),
-        time_ms=found.time_ms,
-        low_ms=found.low_ms,
-        high_ms=found.high_ms,
-        coverage=found.coverage,
-        frames_per_second=found.frames_per_second,
-        parts=tuple(TimePart(name, ms) for name, ms in parts.items() if ms > 0),
-        median_error=found.median_error,
-        worst_error=found.worst_error,
-        fitted_on=found.fitted_on,
-        notes=found.notes,
-    )
 
 
 def planned_table(compiled: CompiledModel, target: str, prediction: Prediction | None, toolkit: str) -> LayerTable:
@@ -100,7 +78,7 @@ def planned_table(compiled: CompiledModel, target: str, prediction: Prediction |
             )
         )
     return LayerTable(
-        origin=Origin("predicted", f"rkdeploy estimate, {toolkit}" if prediction else toolkit),
+        origin=origin_of(prediction) if prediction else Origin("predicted", toolkit),
         rows=tuple(rows),
         total_ms=prediction.time_ms if prediction else None,
         roofline=roofline(compiled, target) if prediction else None,
@@ -185,34 +163,3 @@ def planned_memory(compiled: CompiledModel, toolkit: str) -> PlannedMemory:
         peak_bytes=peak,
         peak_layer=layer,
     )
-
-
-def require_possible_plan(compiled: CompiledModel, name: str) -> None:
-    """Refuse a plan that no compiler makes; a bundle may come from anywhere.
-
-    Raises:
-        RkdeployError: more layers or tensors than any model has, or places and sizes that are none.
-    """
-    tensors = (*compiled.features, *compiled.constants)
-    last = len(compiled.layers)
-    if max(last, len(tensors)) > _MOST_LAYERS:
-        raise RkdeployError(f'The compiled model of "{name}" has more than {_MOST_LAYERS} layers or tensors.')
-    whole = (
-        all(0 <= t.start <= t.end <= 1 << 40 and 0 <= t.layer < last for t in tensors)
-        and 0 <= compiled.internal_kib <= 1 << 30
-        and 0 <= compiled.weight_kib <= 1 << 30
-        and all(
-            0 <= size <= _MOST
-            for layer in compiled.layers
-            for size in (layer.npu_cycles, layer.total_cycles, layer.read_kib)
-        )
-        and all(
-            min(shape, default=0) >= 0 and prod(shape) <= _MOST
-            for layer in compiled.layers
-            for shape in (layer.output_shape, *layer.input_shapes)
-        )
-    )
-    if not whole:
-        raise RkdeployError(
-            f'The compiled model of "{name}" has impossible places, sizes or cycles.', "Build the bundle again."
-        )

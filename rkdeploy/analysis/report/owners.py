@@ -1,4 +1,4 @@
-"""Which model a file speaks of: by the model's SHA-256 where it says so, else by names and type."""
+"""Owners of documents: the model that each speaks of, by its SHA-256 where it says so, else by names and type."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from rkdeploy.contract.file_hash import sha256_of
 from rkdeploy.errors import RkdeployError, shown
 
 if TYPE_CHECKING:
-    from rkdeploy.analysis.report.documents import FoundExplanation
+    from rkdeploy.analysis.explain.explanation import Explanation
     from rkdeploy.contract.accuracy import AccuracyReport
     from rkdeploy.contract.bundle import Bundle
-    from rkdeploy.device.profiling.figures import Profile
+    from rkdeploy.device.profiling.profile import Profile
 
 _AGAIN = "It may have been built again since then: measure it again, or report on each model by itself."
 _APART = "Report on each model by itself, or give the bundle that the file belongs to as well."
 
 
 @dataclass(frozen=True, slots=True)
-class Candidate:
+class ReportedModel:
     """A model that a file may belong to.
 
     Attributes:
@@ -49,7 +49,7 @@ def model_sha256_of(bundle: Bundle) -> str:
         raise RkdeployError(f'Cannot read "{bundle.rknn}": {error.strerror}.') from error
 
 
-def owner_of_profile(profile: Profile, path: Path, bundles: Sequence[Candidate]) -> int | None:
+def owner_of_profile(profile: Profile, path: Path, bundles: Sequence[ReportedModel]) -> int | None:
     """Index of a profile's bundle; None where no bundle was given, so that the profile stands for itself.
 
     Raises:
@@ -60,7 +60,7 @@ def owner_of_profile(profile: Profile, path: Path, bundles: Sequence[Candidate])
     return _owner(path, "was measured on", profile.model_sha256, profile.bundle, bundles)
 
 
-def owner_of_evaluation(report: AccuracyReport, path: Path, candidates: Sequence[Candidate]) -> int:
+def owner_of_evaluation(report: AccuracyReport, path: Path, candidates: Sequence[ReportedModel]) -> int:
     """Index of an evaluation's model.
 
     Raises:
@@ -85,7 +85,7 @@ def owner_of_evaluation(report: AccuracyReport, path: Path, candidates: Sequence
     raise RkdeployError(f'"{path}" was measured on {what}, expected {_expected(candidates)}.', _APART)
 
 
-def owner_of_explanation(found: FoundExplanation, path: Path, candidates: Sequence[Candidate]) -> int:
+def owner_of_explanation(found: Explanation, path: Path, candidates: Sequence[ReportedModel]) -> int:
     """Index of an explanation's model, which it names by its folder.
 
     Raises:
@@ -94,7 +94,7 @@ def owner_of_explanation(found: FoundExplanation, path: Path, candidates: Sequen
     return _owner(path, "explains", None, found.bundle, candidates)
 
 
-def _owner(path: Path, verb: str, sha256: str | None, name: str, candidates: Sequence[Candidate]) -> int:
+def _owner(path: Path, verb: str, sha256: str | None, name: str, candidates: Sequence[ReportedModel]) -> int:
     for index, one in enumerate(candidates):
         same = one.sha256 == sha256 if sha256 is not None and one.sha256 is not None else one.name == name
         if same:
@@ -104,12 +104,12 @@ def _owner(path: Path, verb: str, sha256: str | None, name: str, candidates: Seq
     raise RkdeployError(f'"{path}" {verb} {which}, expected {_expected(candidates)}.', _AGAIN if again else _APART)
 
 
-def _file_of(candidate: Candidate) -> str:
+def _file_of(candidate: ReportedModel) -> str:
     return candidate.bundle.model.file if candidate.bundle is not None else ""
 
 
-def _expected(candidates: Sequence[Candidate]) -> str:
+def _expected(candidates: Sequence[ReportedModel]) -> str:
     if not candidates:
-        return "the bundle that it is of beside it"
+        return "its bundle next to it"
     listed = [f"{shown(one.name)}{f' ({one.sha256[:12]}...)' if one.sha256 else ''}" for one in candidates[:4]]
     return " or ".join(listed)

@@ -6,13 +6,18 @@ A figure that a backend cannot give is None, and `Profile.missing` says why.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
 
-from rkdeploy.device.profiling.layers import Layer, OpShare
+from msgspec import Meta
+
+from rkdeploy.contract.bounds import Figure, Text, Whole
+from rkdeploy.contract.compiled import MAX_LAYERS
+from rkdeploy.device.profiling.layer_table import Layer, OpShare
 from rkdeploy.device.runtime.protocol import MemorySize
 from rkdeploy.device.stream.statistics import Latency
 
 SCHEMA_VERSION = 1
+MAX_CONTEXTS = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,8 +29,8 @@ class Missing:
         reason: why it is missing.
     """
 
-    figure: str
-    reason: str
+    figure: Text
+    reason: Text
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,10 +44,10 @@ class Advice:
         fix: what to do, if possible as a command; may have several lines, may be empty.
     """
 
-    code: str
+    code: Text
     level: Literal["note", "warning"]
-    message: str
-    fix: str = ""
+    message: Text
+    fix: Text = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,10 +61,10 @@ class InputFrames:
         is_noise: True for noise, which leaves almost no work for decode and non-maximum suppression.
     """
 
-    source: str
-    count: int
-    width: int
-    height: int
+    source: Text
+    count: Whole
+    width: Whole
+    height: Whole
     is_noise: bool
 
 
@@ -82,8 +87,8 @@ class Stages:
     decode: Latency
     total: Latency
     npu: Latency | None
-    detections_per_frame: float
-    cpu_ms_per_frame: float
+    detections_per_frame: Figure
+    cpu_ms_per_frame: Figure
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +100,7 @@ class CoreTiming:
         infer: time of one inference.
     """
 
-    core: int
+    core: Whole
     infer: Latency
 
 
@@ -115,15 +120,15 @@ class Throughput:
         npu_load_percent: mean load of each NPU core meanwhile; None if it cannot be read.
     """
 
-    contexts: int
-    cores: tuple[int, ...] | None
-    frames: int
-    failed: int
-    frames_per_second: float
-    network_per_second: float
+    contexts: Whole
+    cores: tuple[Whole, ...] | None
+    frames: Whole
+    failed: Whole
+    frames_per_second: Figure
+    network_per_second: Figure
     infer: Latency
-    cpu_ms_per_frame: float
-    npu_load_percent: tuple[float, ...] | None
+    cpu_ms_per_frame: Figure
+    npu_load_percent: tuple[Figure, ...] | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,12 +144,12 @@ class LayerProfile:
         rw_kib: KiB that all layers read and write.
     """
 
-    figures_from: str
-    runs: int
-    layers: tuple[Layer, ...]
-    ranking: tuple[OpShare, ...]
-    total_us: float | None
-    rw_kib: float | None
+    figures_from: Text
+    runs: Whole
+    layers: Annotated[tuple[Layer, ...], Meta(max_length=MAX_LAYERS)]
+    ranking: Annotated[tuple[OpShare, ...], Meta(max_length=MAX_LAYERS)]
+    total_us: Figure | None
+    rw_kib: Figure | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,12 +163,12 @@ class ProcessMemory:
         slope_error_bytes_per_1000_frames: standard error of that slope.
     """
 
-    first_bytes: int
-    last_bytes: int
-    samples: int
-    frames: int
-    slope_bytes_per_1000_frames: float
-    slope_error_bytes_per_1000_frames: float
+    first_bytes: Whole
+    last_bytes: Whole
+    samples: Whole
+    frames: Whole
+    slope_bytes_per_1000_frames: Figure
+    slope_error_bytes_per_1000_frames: Figure
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,14 +184,14 @@ class ClockProfile:
         governor_path: file that sets the governor.
     """
 
-    name: str
-    governor: str | None
-    idle_hz: int | None
-    lowest_hz: int | None
-    median_hz: int | None
-    limit_hz: int | None
-    highest_hz: int | None
-    governor_path: str
+    name: Text
+    governor: Text | None
+    idle_hz: Whole | None
+    lowest_hz: Whole | None
+    median_hz: Whole | None
+    limit_hz: Whole | None
+    highest_hz: Whole | None
+    governor_path: Text
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,10 +205,10 @@ class TemperatureProfile:
         throttles_at_celsius: temperature from which the kernel slows down; None if the kernel does not say.
     """
 
-    name: str
-    first_celsius: float
-    hottest_celsius: float
-    throttles_at_celsius: float | None
+    name: Text
+    first_celsius: Figure
+    hottest_celsius: Figure
+    throttles_at_celsius: Figure | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -221,11 +226,11 @@ class BoardConditions:
 
     clocks: tuple[ClockProfile, ...]
     temperatures: tuple[TemperatureProfile, ...]
-    throttled: tuple[str, ...]
-    busy_before: float | None
-    load_average: float | None
-    processors: int
-    samples: int
+    throttled: tuple[Text, ...]
+    busy_before: Figure | None
+    load_average: Figure | None
+    processors: Whole
+    samples: Whole
 
 
 @dataclass(frozen=True, slots=True)
@@ -241,16 +246,16 @@ class Versions:
         packages: Python and the packages of this process, name to version.
     """
 
-    runtime: str | None
-    driver: str | None
-    kernel: str | None
-    board: str | None
-    soc: str | None
-    model_file: int | None
-    toolkit: str | None
-    target: str
-    dtype: str
-    packages: dict[str, str]
+    runtime: Text | None
+    driver: Text | None
+    kernel: Text | None
+    board: Text | None
+    soc: Text | None
+    model_file: Whole | None
+    toolkit: Text | None
+    target: Text
+    dtype: Text
+    packages: dict[Text, Text]
 
 
 @dataclass(frozen=True, slots=True)
@@ -258,7 +263,6 @@ class Profile:
     """`profile.json`.
 
     Attributes:
-        schema_version: of this document.
         created: UTC, ISO 8601.
         rkdeploy_version: version that measured.
         bundle: name of its folder.
@@ -267,33 +271,25 @@ class Profile:
         figures_from: source of the times.
         on_npu: True if the times are an NPU's: an NPU backend on a Rockchip board.
         input_width, input_height: of the network, pixels.
-        frames: input of the measurement.
-        stages: one context, stage by stage.
-        cores: each NPU core alone.
-        throughput: several contexts at once, one entry per number of contexts.
-        layers: per-layer profile.
-        npu_memory: memory of the model.
-        process_memory: memory of this process.
-        conditions: the machine while frames ran.
-        versions: of everything involved.
-        missing: figures that are not available, and why.
-        advice: conclusions.
+        frames, stages, cores, throughput, layers, npu_memory, process_memory, conditions, versions: see there.
+        missing: figures that are not here, and why.
+        advice: what to make of it.
+        document, schema_version: what this file is.
     """
 
-    schema_version: int
-    created: str
-    rkdeploy_version: str
-    bundle: str
-    model_sha256: str | None
-    backend: str
-    figures_from: str
+    created: Text
+    rkdeploy_version: Text
+    bundle: Text
+    model_sha256: Text | None
+    backend: Text
+    figures_from: Text
     on_npu: bool
-    input_width: int
-    input_height: int
+    input_width: Whole
+    input_height: Whole
     frames: InputFrames
     stages: Stages
-    cores: tuple[CoreTiming, ...]
-    throughput: tuple[Throughput, ...]
+    cores: Annotated[tuple[CoreTiming, ...], Meta(max_length=MAX_CONTEXTS)]
+    throughput: Annotated[tuple[Throughput, ...], Meta(max_length=MAX_CONTEXTS)]
     layers: LayerProfile | None
     npu_memory: MemorySize | None
     process_memory: ProcessMemory | None
@@ -301,3 +297,5 @@ class Profile:
     versions: Versions
     missing: tuple[Missing, ...] = ()
     advice: tuple[Advice, ...] = ()
+    document: Literal["rkdeploy profile"] = "rkdeploy profile"
+    schema_version: int = SCHEMA_VERSION

@@ -1,4 +1,4 @@
-"""A comparison as plain frozen data."""
+"""Two reports side by side, as plain frozen data."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from typing import Literal
 from rkdeploy.analysis.origin import Origin
 
 DIFF_VERSION = 1
-DOCUMENT: Literal["rkdeploy report diff"] = "rkdeploy report diff"
 
 Group = Literal["time", "memory", "accuracy", "agreement"]
 Judgment = Literal["same", "better", "worse", "within_noise", "not_comparable"]
@@ -102,7 +101,7 @@ class Difference:
 
 
 @dataclass(frozen=True, slots=True)
-class Comparison:
+class ReportDiff:
     """The whole document.
 
     Attributes:
@@ -124,7 +123,7 @@ class Comparison:
     after_no_time: str = ""
     before_rests_on: str = ""
     after_rests_on: str = ""
-    document: Literal["rkdeploy report diff"] = DOCUMENT
+    document: Literal["rkdeploy report diff"] = "rkdeploy report diff"
     schema_version: int = DIFF_VERSION
 
     @property

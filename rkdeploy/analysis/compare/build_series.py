@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
-from rkdeploy.analysis.compare.comparison import Measured, Row
-from rkdeploy.analysis.compare.figures import figures_of, measured, simulates_alike
-from rkdeploy.analysis.compare.kept import kept_bundle
+from rkdeploy.analysis.compare.build_figures import figures_of, labeled_accuracy, simulates_alike
+from rkdeploy.analysis.compare.comparison import LabeledAccuracy, Row
+from rkdeploy.analysis.compare.earlier_bundles import earlier_bundle
 from rkdeploy.analysis.compare.preparation import Prepared
 from rkdeploy.analysis.compare.variants import CompareOptions, Variant, build_options
 from rkdeploy.contract.bundle import Bundle
@@ -29,10 +29,10 @@ class _Done:
     kept: bool
 
 
-def build_group(
+def build_series(
     options: CompareOptions,
     prepared: Prepared,
-    group: Sequence[Variant],
+    series: Sequence[Variant],
     begin: Callable[[Variant], None],
     events: BuildEvents,
 ) -> Iterator[Row]:
@@ -41,12 +41,12 @@ def build_group(
     Args:
         options: of the comparison.
         prepared: what all builds share.
-        group: of one type and size.
+        series: of one type and size.
         begin: told which build begins.
         events: of the builds.
     """
     leader: _Done | None = None
-    for variant in group:
+    for variant in series:
         begin(variant)
         try:
             done, accuracy = _one(options, prepared, variant, leader, events)
@@ -60,7 +60,7 @@ def build_group(
 
 def _one(
     options: CompareOptions, prepared: Prepared, variant: Variant, leader: _Done | None, events: BuildEvents
-) -> tuple[_Done, Measured | None]:
+) -> tuple[_Done, LabeledAccuracy | None]:
     """One build, and its accuracy where that is wanted.
 
     Args:
@@ -82,11 +82,11 @@ def _one(
     if done is None and leader is not None and leader.bundle.record.accuracy is not None:
         alike = _obtained(options, prepared, variant, events, measured_here=False)
         if simulates_alike(leader.bundle, alike.bundle):
-            return alike, measured(leader.bundle.record.accuracy, leader.variant)
+            return alike, labeled_accuracy(leader.bundle.record.accuracy, leader.variant)
     if done is None:
         done = _obtained(options, prepared, variant, events, measured_here=True)
     report = done.bundle.record.accuracy
-    return done, measured(report) if report is not None else None
+    return done, labeled_accuracy(report) if report is not None else None
 
 
 def _obtained(
@@ -104,5 +104,5 @@ def _kept(options: CompareOptions, prepared: Prepared, variant: Variant, *, meas
     images = prepared.images[variant.dtype]
     assert not isinstance(images, RkdeployError)
     asked = build_options(options, variant, measured=measured_here)
-    found = kept_bundle(asked, images, prepared.labeled if measured_here else None, prepared.toolkit)
+    found = earlier_bundle(asked, images, prepared.labeled if measured_here else None, prepared.toolkit)
     return _Done(variant, found, kept=True) if found is not None else None

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from statistics import median
 from typing import TYPE_CHECKING, Final
 
+from rkdeploy.contract.bounds import Figure, Text, Whole
 from rkdeploy.contract.printed_table import (
     LAYER_HEADING,
     cycles_of,
@@ -39,18 +40,18 @@ class Layer:
         rw_kib: KiB read and written.
     """
 
-    number: int
-    op: str
-    name: str
-    dtype: str
-    target: str
-    output_shape: str
-    time_us: float | None
-    share: float | None
-    ddr_cycles: int | None
-    npu_cycles: int | None
-    total_cycles: int | None
-    rw_kib: float | None
+    number: Whole
+    op: Text
+    name: Text
+    dtype: Text
+    target: Text
+    output_shape: Text
+    time_us: Figure | None
+    share: Figure | None
+    ddr_cycles: Whole | None
+    npu_cycles: Whole | None
+    total_cycles: Whole | None
+    rw_kib: Figure | None
 
     @property
     def waits_for_memory(self) -> bool:
@@ -73,11 +74,11 @@ class OpShare:
         time_us, share: of all of them; None without times.
     """
 
-    op: str
-    target: str
-    count: int
-    time_us: float | None
-    share: float | None
+    op: Text
+    target: Text
+    count: Whole
+    time_us: Figure | None
+    share: Figure | None
 
 
 def parse_layers(text: str) -> tuple[Layer, ...]:

@@ -10,7 +10,9 @@ from rkdeploy.host.building.options import BuildOptions
 from rkdeploy.host.building.request import ChosenImages, request_of
 
 
-def kept_bundle(options: BuildOptions, images: ChosenImages, labeled: LabeledSet | None, toolkit: str) -> Bundle | None:
+def earlier_bundle(
+    options: BuildOptions, images: ChosenImages, labeled: LabeledSet | None, toolkit: str
+) -> Bundle | None:
     """The bundle of an earlier build of the very same, None where there is none.
 
     Its `build.json` decides: the same request (files by content, options, images), the same toolkit, the same rkdeploy.
