@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from rkdeploy.errors import CalibrationError, SourceError, shown
-from rkdeploy.images.file import is_image_name, paths_in_list
+from rkdeploy.images.file import is_image_name
+from rkdeploy.images.list_file import paths_in_list
 from rkdeploy.system.file_names import readable_name
 from rkdeploy.system.text_file import TextFileError, read_text
 from rkdeploy.system.written_path import escaped_backslash, find_written, is_of_windows

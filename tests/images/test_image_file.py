@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 
 from rkdeploy.errors import SourceError
-from rkdeploy.images.file import decode_image, is_image_name, paths_in_list, read_image
+from rkdeploy.images.file import decode_image, is_image_name, read_image
+from rkdeploy.images.list_file import paths_in_list
 
 SAMPLE = Path(__file__).parents[2] / "calib_data" / "images" / "val" / "val_0000.jpg"
 FORMATS = (".jpg", ".png", ".bmp", ".webp", ".tif", ".ppm")

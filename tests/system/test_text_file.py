@@ -11,7 +11,7 @@ from rkdeploy.datasets.data_yaml import read_data_yaml
 from rkdeploy.datasets.yolo_labels import BadLabelsError, LabelForm, read_labels
 from rkdeploy.errors import CalibrationError, RkdeployError, SourceError
 from rkdeploy.host.building.input_choice import read_names
-from rkdeploy.images.file import paths_in_list
+from rkdeploy.images.list_file import paths_in_list
 from rkdeploy.system.text_file import TextFileError, decode_text, read_text, text_lines
 
 WORDS = "0: 螺丝\r\n1: camión\r\n"

@@ -8,7 +8,7 @@ import pytest
 
 from rkdeploy.datasets.data_yaml import read_data_yaml
 from rkdeploy.errors import CalibrationError, SourceError
-from rkdeploy.images.file import paths_in_list
+from rkdeploy.images.list_file import paths_in_list
 from rkdeploy.system.written_path import find_written, is_of_windows
 
 

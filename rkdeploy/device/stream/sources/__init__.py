@@ -18,7 +18,8 @@ from rkdeploy.device.stream.sources.network import NetworkStream
 from rkdeploy.device.stream.sources.several import combined
 from rkdeploy.device.stream.sources.video import VIDEO_SUFFIXES, VideoFile
 from rkdeploy.errors import SourceError
-from rkdeploy.images.file import IMAGE_SUFFIXES, is_image_name, paths_in_list
+from rkdeploy.images.file import IMAGE_SUFFIXES, is_image_name
+from rkdeploy.images.list_file import paths_in_list
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

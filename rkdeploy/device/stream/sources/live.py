@@ -13,7 +13,8 @@ import numpy as np
 from rkdeploy.device.stream.backoff import Backoff
 from rkdeploy.device.stream.frames import Frame
 from rkdeploy.errors import SourceError
-from rkdeploy.images.file import MAX_PIXELS, opencv_log_silenced
+from rkdeploy.images.file import opencv_log_silenced
+from rkdeploy.images.header import MAX_PIXELS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

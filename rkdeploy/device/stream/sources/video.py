@@ -12,7 +12,8 @@ import numpy as np
 from rkdeploy.device.stream.frames import Frame
 from rkdeploy.device.stream.sources.video_container import require_container
 from rkdeploy.errors import SourceError
-from rkdeploy.images.file import MAX_PIXELS, opencv_log_silenced
+from rkdeploy.images.file import opencv_log_silenced
+from rkdeploy.images.header import MAX_PIXELS
 from rkdeploy.system.file_names import path_for_opencv
 
 if TYPE_CHECKING:
