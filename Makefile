@@ -1,7 +1,7 @@
 # make setup   .venv with everything, the vendor's toolkit included, in the versions of locks/
 # make demo    build the sample model, prove it, run it in the NPU simulator, draw boxes
 # make test    all tests, with the system packages they need;  make test-fast leaves out those that run the toolkit
-# make lint    ruff, formatting, spelling, mypy
+# make lint    ruff, formatting, spelling, mypy, shellcheck
 # make lock    bring locks/ up to date;  make test-resolutions tests the versions that pyproject.toml allows
 
 SUPPORTED := import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 12))
@@ -17,6 +17,8 @@ COMPILED := $(VENV)/.compiled
 TORCH := 2.13.0
 CPU_TORCH := https://download.pytorch.org/whl/cpu
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet
+
+SCRIPTS := board/install.sh board/make_wheels.sh tests/needs.sh $(wildcard tests/*/*.sh) .ci/run
 
 .NOTPARALLEL:
 .PHONY: setup demo needs test test-fast test-resolutions lint format lock board-wheels schema clean
@@ -80,6 +82,7 @@ lint: setup
 	$(BIN)/ruff format --check .
 	$(BIN)/typos --quiet
 	$(BIN)/mypy
+	$(BIN)/shellcheck --external-sources --check-sourced $(SCRIPTS)
 
 format: setup
 	$(BIN)/ruff check --fix .

@@ -58,6 +58,7 @@ BUILT=("$PARTIAL"/wheels/rkdeploy-*_aarch64.whl)
 mkdir -p "$OUT"
 rm -rf "$OUT/wheels"
 cp -r "$PARTIAL/wheels" "$OUT/wheels"
-cp "$HERE"/{install.sh,requirements.txt,rkdeploy.service,50-backoff.conf,99-rkdeploy-npu.rules,run.conf,README.md} "$OUT"
+rm -rf "$OUT/install"
+cp -r "$HERE"/{install,install.sh,requirements.txt,rkdeploy.service,50-backoff.conf,99-rkdeploy-npu.rules,run.conf,README.md} "$OUT"
 WHEELS=("$OUT"/wheels/*.whl)
 echo "$OUT: ${#WHEELS[@]} wheels for Python $VERSION, $(du -sh "$OUT" | cut -f1)"

@@ -14,7 +14,6 @@ if [ "${1:-}" != venv ]; then
   need qemu-aarch64-static qemu-user-static  # the board's own packages, emulated
   need sshd openssh-server                   # rkdeploy push
   need ssh openssh-client
-  need shellcheck shellcheck                 # board/install.sh
   need systemd-analyze systemd
   need chromium chromium                     # the web view
   /usr/bin/python3 -c 'import gi; gi.require_version("GstRtspServer", "1.0")' 2>/dev/null || missing+=(

@@ -28,7 +28,7 @@ build_program() {\\
   chmod +x \"\$AT/bin/rkdeploy\" \"\$AT/bin/python\"\\
   echo \"\$FINGERPRINT\" >\"\$AT/fingerprint\"\\
   write_manifest \"\$MANIFEST\"\\
-}" src/board/install.sh
+}" src/board/install/program.sh
 cp "$script" src/script.sh
 exec chroot . /usr/bin/env -i PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin bash -eu /src/script.sh
 ' in_copy_of_root "$@"

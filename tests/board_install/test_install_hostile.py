@@ -73,7 +73,7 @@ def test_an_exchange_in_the_middle_is_noticed(tmp_path: Path) -> None:
         """
         chmod 700 /var/lib/rkdeploy/bundles
         sed -i 's|^  cd -P "$ROOT$1"$|  if [ $1 != "$HOME_DIR" ]; then mv "$1" "$1.x"; ln -s /victim "$1"; fi; &|' \\
-          /src/board/install.sh
+          /src/board/install/files.sh
         if install; then echo INSTALLED; fi
         facts /victim
         """,

@@ -83,7 +83,7 @@ def test_commands_in_the_text_exist(name: str) -> None:
 @pytest.mark.parametrize("name", NAMES)
 def test_options_in_the_text_exist(name: str) -> None:
     """An option that stands alone in a code span is one of rkdeploy, of the board's scripts, or of a named program."""
-    scripts = "".join(script.read_text() for script in (ROOT / "board").glob("*.sh"))
+    scripts = "".join(script.read_text() for script in (ROOT / "board").rglob("*.sh"))
     known = set(all_options()) | set(re.findall(r"--[a-z][a-z-]+", scripts)) | set(FOREIGN_OPTIONS)
     spans = (span.split()[0].partition("=")[0] for span in code_spans(name) if span.startswith("--"))
     assert sorted({span.rstrip(",:") for span in spans} - known) == []
