@@ -85,7 +85,7 @@ def shown(value: object, width: int = 60) -> str:
 
 
 class _Brief(reprlib.Repr):
-    """Representation of containers: two levels, a few items each, for any subclass."""
+    """Representation of containers: two levels, a few items each, for any subclass; strings in double quotes."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -99,6 +99,13 @@ class _Brief(reprlib.Repr):
         if type(x) is int and x.bit_length() > 200:
             return f"an integer of {x.bit_length()} bits"
         return super().repr1(x, level)
+
+    def repr_str(self, x: str, level: int) -> str:
+        text = super().repr_str(x, level)
+        if text[0] != "'":
+            return text
+        inner = text[1:-1].replace("\\'", "'").replace('"', '\\"')
+        return f'"{inner}"'
 
 
 _BRIEF = _Brief()

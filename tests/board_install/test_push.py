@@ -217,9 +217,9 @@ STORES = "cat >/dev/null; echo rkdeploy: stored NAME"
     [
         ("true", 'did not report "free_kb"'),
         (f"case $* in *stored*) cat >/dev/null;; *) {LOOKS};; esac", 'did not report "stored"'),
-        (f"case $* in *stored*) cat >/dev/null; echo rkdeploy: stored other;; *) {LOOKS};; esac", "stored 'other'"),
+        (f"case $* in *stored*) cat >/dev/null; echo rkdeploy: stored other;; *) {LOOKS};; esac", 'stored "other"'),
         (f"case $* in *stored*) {STORES};; *gone*) ;; *) {LOOKS};; esac", 'did not report "current"'),
-        (f"case $* in *stored*) {STORES};; *gone*) echo rkdeploy: unchanged x;; *) {LOOKS};; esac", "'x' is current"),
+        (f"case $* in *stored*) {STORES};; *gone*) echo rkdeploy: unchanged x;; *) {LOOKS};; esac", '"x" is current'),
         (f"{LOOKS}; head -c 5000 /dev/zero | tr '\\0' 9 | sed 's/^/rkdeploy: free_kb /'", "not report its free space"),
         (f"{LOOKS}; echo rkdeploy: free_kb ٣٤٥", "not report its free space"),
         ("yes | head -c 40000000", "sent more than 16 MiB"),

@@ -103,7 +103,7 @@ def test_class_folders(tmp_path: Path) -> None:
     assert {image.name: image.class_id for image in data.images} == {"bolt/a.jpg": 1, "nut/a.jpg": 0}
     (tmp_path / "val" / "screw").mkdir()
     (tmp_path / "val" / "screw" / "a.jpg").touch()
-    with pytest.raises(DataError, match="not classes of the model: 'screw'"):
+    with pytest.raises(DataError, match='not classes of the model: "screw"'):
         open_data(tmp_path, spec)
 
 

@@ -134,6 +134,6 @@ def test_class_names() -> None:
     """Another number of classes is another data set; other names are worth a word."""
     assert require_classes(("a", "b"), ("a", "b"), "x") == ()
     assert require_classes((), ("a", "b"), "x") == ()
-    assert "class 1 'b', the model calls it 'c'" in require_classes(("a", "b"), ("a", "c"), "x")[0]
+    assert 'class 1 "b", the model calls it "c"' in require_classes(("a", "b"), ("a", "c"), "x")[0]
     with pytest.raises(DataError, match="has 1 classes"):
         require_classes(("a",), ("a", "b"), "x")

@@ -67,8 +67,7 @@ def require_outputs(outputs: Sequence[HeadOutput], present: Sequence[str], onnx:
     missing = [output.name for output in outputs if output.name not in present]
     if missing:
         raise BackendError(
-            f'"{onnx}" has no output {", ".join(f"{name!r}" for name in missing)}; it has '
-            f"{', '.join(f'{name!r}' for name in present) or 'none'}.",
+            f'"{onnx}" has no output {_quoted(missing)}; it has {_quoted(present) or "none"}.',
             "Give the cut graph that was built with this contract.",
         )
 
@@ -87,3 +86,7 @@ def one_line(text: object) -> str:
     """A library's multi-line error as one line of at most 400 characters."""
     line = " ".join(str(text).split())
     return line if len(line) <= 400 else f"{line[:397]}..."
+
+
+def _quoted(names: Sequence[str]) -> str:
+    return ", ".join(f'"{name}"' for name in names)

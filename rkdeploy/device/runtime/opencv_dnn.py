@@ -109,7 +109,7 @@ def _reason(error: cv2.error) -> str:
     """OpenCV's error message in one line, without its source files and error numbers."""
     text = str(error)
     node = _NODE.search(text)
-    where = f" (node {node[2].split('!')[-1]!r}, {node[1]})" if node else ""
+    where = f' (node "{node[2].split("!")[-1]}", {node[1]})' if node else ""
     if unknown := _UNKNOWN_LAYER.search(text):
         return f'it does not know the layer "{unknown[1]}"{where}'
     said = text.rsplit("error: ", 1)[-1]

@@ -1,4 +1,4 @@
-"""Trained checkpoints as plain data.  The pickle in them is read, never run; torch is not needed."""
+"""Trained checkpoints as plain data.  Their pickle is read, never executed; torch is not needed."""
 
 from rkdeploy.host.checkpoint.module import Module
 from rkdeploy.host.checkpoint.reader import Checkpoint, read_checkpoint

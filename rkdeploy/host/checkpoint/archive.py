@@ -24,14 +24,14 @@ from rkdeploy.system.misnamed_file import misnamed
 
 _LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
 _LOCAL_HEADER = struct.Struct("<4s5H3I2H")
-_MAX_EXPANSION = 20  # weights hardly compress; a higher ratio is not a checkpoint
-_MAX_DIRECTORY_BYTES = 8 << 20  # the zip's table; 80 bytes a storage, of which a large model has 3,000
+_MAX_EXPANSION = 20  # weights hardly compress; a higher ratio cannot be a checkpoint
+_MAX_DIRECTORY_BYTES = 8 << 20  # the zip's table; 80 bytes per storage, of which a large model has 3,000
 _RETRAIN = "Copy the file again, or export it again where it was trained."
 
 
 @dataclass(slots=True)
 class _File:
-    """The checkpoint as mapped memory: pages are read when a tensor is, and belong to the page cache."""
+    """The checkpoint as mapped memory: pages are only read with a tensor, and belong to the page cache."""
 
     path: Path
     data: mmap.mmap
@@ -47,7 +47,8 @@ def read_pickled(path: Path) -> Any:
     """Read a file that torch.save wrote, as plain data, `Inert` stand-ins and `LazyTensor`s.  Nothing is executed.
 
     Raises:
-        CheckpointError: no such file, not a checkpoint, damaged, or naming things that are not model data.
+        CheckpointError: the file does not exist, is not a checkpoint, is damaged, or names things that are not model
+            data.
     """
     try:
         if path.exists() and not path.is_file():
@@ -64,8 +65,8 @@ def read_pickled(path: Path) -> Any:
     except CheckpointError:
         raise
     except (pickle.UnpicklingError, EOFError, struct.error, zipfile.BadZipFile, zipfile.LargeZipFile) as error:
-        raise CheckpointError(f'"{path}" is not a whole checkpoint: {error}.', _RETRAIN) from error
-    except Exception as error:  # whatever a damaged or hostile pickle makes the unpickler trip over
+        raise CheckpointError(f'"{path}" is not a complete checkpoint: {error}.', _RETRAIN) from error
+    except Exception as error:  # any exception that a damaged or hostile pickle causes in the unpickler
         raise CheckpointError(f'"{path}" is damaged: {type(error).__name__}: {error!s:.200}', _RETRAIN) from error
 
 
@@ -106,21 +107,25 @@ def _read_zip(file: _File) -> Any:
 
 
 class _Directory(io.FileIO):
-    """The file as zipfile reads it: its table in one piece, which must not be endless."""
+    """The file as zipfile reads it: its table in one piece, with a limit on its size."""
 
     def read(self, size: int | None = -1, /) -> bytes:
         if size is not None and size > _MAX_DIRECTORY_BYTES:
-            raise CheckpointError(f"The file has a zip table of {size} bytes, which no checkpoint has.")
+            raise CheckpointError(f"The file has a zip table of {size} bytes, more than any checkpoint has.")
         return super().read(size) or b""
 
 
 def _check_totals(file: _File, entries: list[zipfile.ZipInfo]) -> None:
-    """Refuse entries that unpack to too much, or that lie on top of each other."""
+    """Reject entries that unpack to too much data, or that overlap.
+
+    Raises:
+        CheckpointError: for such an entry.
+    """
     unpacked = sum(info.file_size for info in entries)
     packed = sum(i.file_size if i.compress_type == zipfile.ZIP_STORED else i.compress_size for i in entries)
     if unpacked > _MAX_EXPANSION * len(file.data):
         raise CheckpointError(
-            f'"{file.path.name}" would unpack from {len(file.data)} to {unpacked} bytes; this is no checkpoint.'
+            f'"{file.path.name}" would unpack from {len(file.data)} to {unpacked} bytes; this is not a checkpoint.'
         )
     if packed > len(file.data):
         raise CheckpointError(f'"{file.path.name}" has {len(file.data)} bytes, and {packed} in its table.', _RETRAIN)
@@ -136,22 +141,22 @@ def _check_size(stored_bytes: int, dtype: str, key: str, numel: int) -> None:
 
 @dataclass(slots=True)
 class _Entry:
-    """One entry of the archive; unpacked and compared with its checksum once, however many tensors view it."""
+    """One entry of the archive; unpacked and checked against its checksum once, however many tensors view it."""
 
     file: _File
     info: zipfile.ZipInfo
     data: NDArray[np.uint8] | None = None
 
     def read(self) -> NDArray[np.uint8]:
-        """Its bytes: a view of the file where it is stored as it is, else what was unpacked.
+        """The entry's bytes: a view of the file if it is not compressed, else the unpacked data.
 
-        Never more than the table says: zipfile would unpack a lying entry whole before it looks.
+        Never more than the table says: zipfile would unpack an entry with a wrong size completely before it checks.
         """
         if self.data is None:
             data = self._unpacked()
-            # torch can be told to leave the checksums out; they are zero then.
+            # torch can omit the checksums; they are zero then.
             if data.size != self.info.file_size or (self.info.CRC and zlib.crc32(data.data) != self.info.CRC):
-                raise self._damaged("its checksum does not hold")
+                raise self._damaged("its checksum is wrong")
             self.data = data
         return self.data
 
@@ -160,13 +165,13 @@ class _Entry:
         if info.compress_type == zipfile.ZIP_STORED:
             return self.file.slice(start, info.file_size)
         if info.compress_type != zipfile.ZIP_DEFLATED:
-            raise CheckpointError(f'"{self.file.path.name}" is packed by a method that torch does not use.')
+            raise CheckpointError(f'"{self.file.path.name}" is compressed by a method that torch does not use.')
         self.file.budget.unpack(info.file_size)
         packed = self.file.slice(start, info.compress_size)
         try:
             unpacked = zlib.decompressobj(-zlib.MAX_WBITS).decompress(packed.data, info.file_size + 1)
         except zlib.error as error:
-            raise self._damaged("it does not unpack") from error
+            raise self._damaged("it cannot be unpacked") from error
         return np.frombuffer(unpacked, np.uint8)
 
     def _start(self) -> int:
@@ -185,7 +190,9 @@ class _Entry:
 
 
 def _read_legacy(file: _File) -> Any:
-    """Magic number, protocol, system, the object, the list of storage keys, then every storage's bytes."""
+    """Read the older format: magic number, protocol, system, the object, the list of storage keys, then all storages'
+    bytes.
+    """
     stream = BoundedStream(memoryview(file.data))
     storages: dict[str, Storage] = {}
 
@@ -199,7 +206,7 @@ def _read_legacy(file: _File) -> Any:
         magic = load()
     except (pickle.UnpicklingError, EOFError, ValueError, KeyError, IndexError, AttributeError, TypeError) as error:
         what, fix = misnamed(file.path) or ("neither a zip archive nor a pickle", _RETRAIN)
-        raise CheckpointError(f'"{file.path.name}" is no checkpoint: {what}.', fix) from error
+        raise CheckpointError(f'"{file.path.name}" is not a checkpoint: {what}.', fix) from error
     if magic != _LEGACY_MAGIC:
         raise CheckpointError(f'"{file.path.name}" is a pickle, but not one that torch.save wrote.')
     load()  # protocol version
@@ -220,7 +227,7 @@ def _read_legacy(file: _File) -> Any:
         size = numel * (np.dtype(NUMPY_DTYPES[held.dtype]).itemsize if held.dtype else 1)
         if numel != held.numel:
             raise CheckpointError(f'Storage "{key}" holds {numel} elements, expected {held.numel}.', _RETRAIN)
-        file.slice(position + 8, size)  # it must be there
+        file.slice(position + 8, size)  # it must exist
         held.read = _slice_reader(file, position + 8, size)
         position += 8 + size
     for key, unread in storages.items():

@@ -1,7 +1,7 @@
-"""Reading a darknet cfg, the text that says what network a state dict belongs to.
+"""Parser of a darknet cfg, the text that describes the network of a state dict.
 
-The dialect is the one of YOLOR's main branch (utils/parse_config.py and models/models.py there).  It is read strictly:
-a section or a key that is not known is an error, because leaving it out could change what the network computes.
+The dialect is that of YOLOR's main branch (utils/parse_config.py and models/models.py there).  It is read strictly:
+an unknown section or key is an error, because ignoring it could change the network.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ _KEY = re.compile(r"\w{1,40}", re.ASCII)
 _LINE_END = re.compile(r"\r\n|\n|\r")
 _WHOLE = re.compile(r"[+-]?[0-9]{1,9}")
 _DECIMAL = re.compile(r"[0-9]{1,9}(\.[0-9]{0,17})?|\.[0-9]{1,17}")
-# Of [yolo]: losses, augmentation and suppression, nothing that the network computes.
+# Keys of [yolo] for losses, augmentation and suppression, which do not affect the network.
 _TRAINING = frozenset(
     {
         *("num", "from", "jitter", "random", "resize", "ignore_thresh", "truth_thresh", "scale_x_y"),
@@ -61,16 +61,16 @@ def read_darknet_cfg(path: Path) -> DarknetCfg:
     except OSError as error:
         raise CheckpointError(f'Cannot read "{path}": {error.strerror or error}.') from error
     if len(data) > _MAX_BYTES:
-        raise CheckpointError(f'"{path.name}" has more than {_MAX_BYTES} bytes; this is no cfg.', _HINT)
+        raise CheckpointError(f'"{path.name}" has more than {_MAX_BYTES} bytes; this is not a cfg.', _HINT)
     try:
         text = decode_text(data, path.name)
     except TextFileError as error:
-        raise CheckpointError(f'"{path.name}" {error.reason}; this is no cfg.', error.fix or _HINT) from error
+        raise CheckpointError(f'"{path.name}" {error.reason}; this is not a cfg.', error.fix or _HINT) from error
     return parse_darknet_cfg(text, path.name)
 
 
 def parse_darknet_cfg(text: str, name: str) -> DarknetCfg:
-    """Parse the text of a cfg; `name` stands in messages.
+    """Parse the text of a cfg; `name` is used in messages.
 
     Raises:
         CheckpointError: not a cfg of this dialect; the message names the line.
@@ -84,12 +84,12 @@ def parse_darknet_cfg(text: str, name: str) -> DarknetCfg:
     for raw in raws[1:]:
         read = _READERS.get(raw.kind)
         if read is None:
-            raise raw.error(f"[{raw.kind}] is not a section that this reader knows")
+            raise raw.error(f"[{raw.kind}] is not a section that rkdeploy knows")
         section = read(raw, len(sections))
         raw.finish()
         sections.append(section)
     if not any(isinstance(s, Yolo) for s in sections):
-        raise CheckpointError(f'"{name}" has no [yolo] section, expected one a level.', _HINT)
+        raise CheckpointError(f'"{name}" has no [yolo] section, expected one per level.', _HINT)
     return DarknetCfg(name, net, tuple(sections))
 
 
@@ -100,7 +100,7 @@ def parse_darknet_cfg(text: str, name: str) -> DarknetCfg:
 
 @dataclass(slots=True)
 class _Raw:
-    """A section as text.  Reading a value takes it out, so that what is left at the end is what nobody knows."""
+    """A section as text.  Reading a value removes it, so the rest at the end is unknown."""
 
     name: str
     line: int
@@ -140,7 +140,7 @@ class _Raw:
         return number
 
     def pairs(self, key: str) -> tuple[tuple[float, float], ...]:
-        """Positive numbers, two by two."""
+        """Pairs of positive numbers."""
         line, value = self.take(key)
         parts = [part.strip() for part in value.split(",")]
         numbers = [float(part) if _DECIMAL.fullmatch(part) else 0.0 for part in parts]
@@ -149,7 +149,7 @@ class _Raw:
         return tuple(zip(numbers[::2], numbers[1::2], strict=True))
 
     def sources(self, key: str, index: int, most: int | None = None) -> tuple[int, ...]:
-        """References to earlier sections: counted from the first one, or where negative from this one."""
+        """References to earlier sections: counted from the first one, or if negative from this one."""
         line = self.values[key][0] if key in self.values else self.line
         given = self.wholes(key, least=-_MAX_NUMBER)
         if most is not None and len(given) > most:
@@ -163,7 +163,7 @@ class _Raw:
 
     def finish(self) -> None:
         for key, (line, _) in self.values.items():
-            raise self.error(f'[{self.kind}] has the key "{key}", which this reader does not know', line)
+            raise self.error(f'[{self.kind}] has the key "{key}", which rkdeploy does not know', line)
 
 
 def _split(text: str, name: str) -> list[_Raw]:
@@ -198,7 +198,7 @@ def _split(text: str, name: str) -> list[_Raw]:
 
 
 def _net(raw: _Raw) -> Net:
-    """Everything else in [net] is about training."""
+    """Parse [net]; its other keys concern training."""
     width, height = (raw.whole(key, least=1) if key in raw.values else None for key in ("width", "height"))
     return Net(raw.line, width, height, raw.whole("channels", 3, least=1))
 
@@ -237,7 +237,7 @@ def _shortcut(raw: _Raw, index: int) -> Section:
     sources = raw.sources("from", index)
     weighted = "weights_type" in raw.values
     raw.text("weights_type", "none")
-    raw.text("weights_normalization", "none")  # the PyTorch dialect has one way of its own
+    raw.text("weights_normalization", "none")  # the PyTorch dialect has a variant of its own
     return Shortcut(index, raw.line, raw.kind, sources, weighted, raw.text("activation", "linear"))
 
 
@@ -263,7 +263,7 @@ def _implicit(raw: _Raw, index: int) -> Section:
 
 
 def _channel_operation(raw: _Raw, index: int) -> Section:
-    raw.text("activation", "linear")  # of [scale_channels] and [sam] in darknet; the PyTorch dialect applies none
+    raw.text("activation", "linear")  # used by [scale_channels] and [sam] in darknet; the PyTorch dialect applies none
     return ChannelOperation(index, raw.line, raw.kind, raw.sources("from", index, most=1)[0])
 
 
@@ -271,7 +271,7 @@ def _yolo(raw: _Raw, index: int) -> Section:
     if index == 0:
         raise raw.error("[yolo] is the first section, expected a convolution before it")
     if raw.whole("new_coords", 0):
-        raise raw.error("[yolo] has new_coords, a decode of darknet's own that PyTorch training does not know")
+        raise raw.error("[yolo] has new_coords, a decode of darknet that PyTorch training does not have")
     anchors = raw.pairs("anchors")
     at = raw.values.get("mask", (raw.line, ""))[0]
     mask = raw.wholes("mask")

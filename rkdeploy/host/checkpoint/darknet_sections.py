@@ -1,7 +1,7 @@
-"""The sections of a darknet cfg as values: what each one says, its references resolved.
+"""The sections of a darknet cfg as values, with resolved references.
 
-The meaning is that of the PyTorch dialect (YOLOR's main branch and its kin), in which a state dict names a layer by the
-index of its section: `module_list.<index>`.
+The meaning is that of the PyTorch dialect (YOLOR's main branch and its relatives), in which a state dict names a layer
+by the index of its section: `module_list.<index>`.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 ACTIVATIONS = {"leaky": "LeakyReLU", "swish": "Swish", "mish": "Mish", "logistic": "Sigmoid", "silu": "SiLU"}
-"""Words for activations that upstream knows, and torch's classes; any other word means none."""
+"""Upstream's words for activations, and torch's classes; any other word means none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,17 +32,17 @@ class Section:
 
 @dataclass(frozen=True, slots=True)
 class Convolutional(Section):
-    """[convolutional]: a convolution, then BatchNorm (eps 1e-4) where `batch_normalize`, then the activation.
+    """[convolutional]: a convolution, then BatchNorm (eps 1e-4) if `batch_normalize`, then the activation.
 
     Attributes:
         filters: channels of the output.
-        sizes: sides of the square kernels.  More than one is a MixConv: each kernel makes a part of the channels.
+        sizes: sides of the square kernels.  More than one is a MixConv: each kernel computes a part of the channels.
         stride_hw: stride down and across.
-        pad: whether each side is padded by size // 2; else nothing is.
+        pad: True if each side is padded by size // 2; otherwise there is no padding.
         groups: groups of channels.
         batch_normalize: without it the convolution has a bias.
         activation: the file's word.  Upstream knows leaky (slope 0.1), swish, silu, mish and logistic; any other word,
-            `linear` as well as `relu`, means none there.
+            including `linear` and `relu`, means none there.
     """
 
     filters: int
@@ -72,12 +72,13 @@ class Route(Section):
 
 @dataclass(frozen=True, slots=True)
 class Shortcut(Section):
-    """[shortcut]: the input plus each source.  Of unequal numbers of channels, only the first common ones are added.
+    """[shortcut]: the input plus each source.  If their numbers of channels differ, only the first common ones are
+    added.
 
     Attributes:
         sources: the earlier sections that are added.
-        weighted: the state dict has `w` (1 + sources,); what is added is scaled by sigmoid(w) * 2 / (1 + sources).
-        activation: the file's word; the PyTorch dialect applies none, whatever it is.
+        weighted: the state dict has `w` (1 + sources,); the addends are scaled by sigmoid(w) * 2 / (1 + sources).
+        activation: the file's word; the PyTorch dialect never applies it.
     """
 
     sources: tuple[int, ...]
@@ -106,7 +107,7 @@ class Plain(Section):
     """A section without settings that change its output.
 
     Kinds: `avgpool` (mean over all pixels, 1x1), `silence` and `dropout` (the input), `BatchNorm2d` (eps 1e-4), `reorg`
-    (each 2x2 block of pixels to channels: rows, then columns), `dwt` (the wavelets of pytorch_wavelets where the state
+    (each 2x2 block of pixels to channels: rows, then columns), `dwt` (the wavelets of pytorch_wavelets if the state
     dict has `DWT.xfm`, else as `reorg`).
     """
 
@@ -133,10 +134,10 @@ class Implicit(Section):
 
 @dataclass(frozen=True, slots=True)
 class ChannelOperation(Section):
-    """What a source does to the input x, pixel by pixel where the source is (1, channels, 1, 1).
+    """An operation of a source on the input x, pixel by pixel if the source is (1, channels, 1, 1).
 
     Kinds: `shift_channels` x + s, `control_channels` x * s, `select_channels` x * sigmoid(s), `alternate_channels` the
-    channels of s, then those of x; the same in `_2d` with s read as (1, all, 1, 1).  `scale_channels` and `sam` are
+    channels of s, then those of x; with the suffix `_2d` s is read as (1, all, 1, 1).  `scale_channels` and `sam` are
     x * s, where x is the gate.
     """
 
@@ -144,7 +145,7 @@ class ChannelOperation(Section):
 
     @property
     def flat(self) -> bool:
-        """The source is read as (1, all its numbers, 1, 1)."""
+        """True if the source is read as (1, all its numbers, 1, 1)."""
         return self.kind.endswith("_2d")
 
 
@@ -154,9 +155,9 @@ class Yolo(Section):
 
     Attributes:
         classes: number of classes.
-        anchors_px: width and height of this level's anchors, those of `mask` out of all.
+        anchors_px: width and height of this level's anchors, selected by `mask`.
         all_anchors_px: every anchor of the section.
-        mask: which of them are this level's.
+        mask: indices of this level's anchors.
     """
 
     classes: int
@@ -167,7 +168,7 @@ class Yolo(Section):
 
 @dataclass(frozen=True, slots=True)
 class Net:
-    """[net]: the image that training saw.  None where the file does not say."""
+    """[net]: the training image.  None if the file does not say."""
 
     line: int
     width: int | None

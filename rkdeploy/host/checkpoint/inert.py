@@ -1,7 +1,7 @@
-"""What the names in a checkpoint's pickle become: plain data and stand-ins, never what they name.
+"""Replacements for the names in a checkpoint's pickle: plain data and stand-ins, never the named objects.
 
 A name is either in the short table of constructors below (plain containers, and tensors as descriptions of where their
-bytes lie), or belongs to a model-code namespace and becomes an inert stand-in that only remembers its name and state.
+bytes lie), or belongs to a model-code namespace and becomes an inert stand-in that only stores its name and state.
 """
 
 from __future__ import annotations
@@ -37,26 +37,26 @@ DTYPE_NAMES: dict[str, str] = {
     "int8": "int8", "uint8": "uint8", "bool": "bool",
 }  # fmt: skip
 
-# Where the classes of model code live.  What they name becomes an inert stand-in, whatever it is.
+# Namespaces of model code.  Every name in them becomes an inert stand-in.
 MODEL_NAMESPACES = (
     "models", "utils", "ultralytics", "yolov5", "yolo", "lib", "omegaconf", "typing",
     "torch.nn", "torch.optim", "torch.distributed", "torchvision", "timm",
     "pytorch_wavelets", "yolov6", "yolox", "nanodet", "super_gradients", "segmentation_models_pytorch",
 )  # fmt: skip
 
-_MAX_INTEGER = 1 << 60  # larger integers can be made to collide in a dictionary
+_MAX_INTEGER = 1 << 60  # larger integers can be chosen to collide in a dictionary
 _MAX_TUPLE_KEY = 4
-_MAX_KEY = 4096  # characters; equal keys are compared whole
+_MAX_KEY = 4096  # characters; equal keys are compared completely
 _MAX_KEY_PART = 100
 _MAX_PATH = 4096
 
 
 class Inert:
-    """Stands in for an object of model code: its class's name and its state, and no behavior.
+    """Stand-in for an object of model code: its class's name and its state, without behavior.
 
     Attributes:
-        state: what the pickle stored in it: attributes by name.
-        arguments: what the pickle constructed it with.
+        state: attributes by name, from the pickle.
+        arguments: constructor arguments, from the pickle.
     """
 
     module_name = ""
@@ -79,7 +79,7 @@ class Inert:
             self.state.update((k, v) for k, v in state.items() if isinstance(k, str))
 
     def __setitem__(self, key: Any, value: Any) -> None:
-        """Mappings and lists of model code (configuration objects) are remembered like attributes."""
+        """Mappings and lists of model code (configuration objects) are stored like attributes."""
         self.state[_brief(key)] = value
 
     def append(self, value: Any) -> None:
@@ -130,7 +130,7 @@ def _rebuild_from_type(_function: object, _kind: object, arguments: Any, _state:
 
 
 class NumpyDtype:
-    """A numpy dtype as far as a checkpoint's metadata needs it."""
+    """A numpy dtype, as far as a checkpoint's metadata needs it."""
 
     def __init__(self, kind: object = "", *_: object) -> None:
         self.kind = kind if isinstance(kind, str) else ""
@@ -168,7 +168,7 @@ def _path(*parts: object) -> str:
 
 
 def _bound_attribute(*_: object) -> Inert:
-    """Stands in for getattr(object, name), by which a pickle stores a bound method.  No attribute is looked up."""
+    """Stand-in for getattr(object, name), with which a pickle stores a bound method.  No attribute is looked up."""
     return Inert()
 
 
@@ -176,14 +176,14 @@ def plain_key(key: Any) -> Any:
     """A dictionary key or set member that is safe to hash and to compare.
 
     Hashing tuples that share their parts takes exponential time, deeply nested ones overflow the C stack, and tuples of
-    numbers can be made to collide: a tuple is remembered as text.
+    numbers can be made to collide: a tuple is replaced by text.
 
     Raises:
-        CheckpointError: when it is not.
+        CheckpointError: when it is not safe.
     """
     if isinstance(key, (str, bytes)):
         if len(key) > _MAX_KEY:
-            raise CheckpointError(f"The checkpoint uses a key of {len(key):,} characters, which no model does.")
+            raise CheckpointError(f"The checkpoint uses a key of {len(key):,} characters, more than any model does.")
         return key
     if isinstance(key, (float, Inert, type, type(None))) or (
         isinstance(key, int) and -_MAX_INTEGER < key < _MAX_INTEGER
@@ -191,11 +191,11 @@ def plain_key(key: Any) -> Any:
         return key
     if isinstance(key, tuple) and len(key) <= _MAX_TUPLE_KEY:
         return f"({', '.join([_brief(part)[:_MAX_KEY_PART] for part in key])})"
-    raise CheckpointError(f"The checkpoint uses {shown(key)} as a dictionary key, which no model does.")
+    raise CheckpointError(f"The checkpoint uses {shown(key)} as a dictionary key, which a model does not do.")
 
 
 def _brief(key: Any) -> str:
-    """A key as text; of what is neither text nor a small number, its kind only."""
+    """A key as text; only its type if it is neither text nor a small number."""
     if isinstance(key, str):
         return key
     if isinstance(key, float) or (isinstance(key, int) and -_MAX_INTEGER < key < _MAX_INTEGER):
@@ -237,13 +237,13 @@ class Mapping(dict[Any, Any]):
 _BUILTINS: dict[str, Callable[..., Any]] = {
     "set": _set, "frozenset": frozen_set, "list": _list, "tuple": _size, "dict": _dict, "slice": Inert,
     "getattr": _bound_attribute,
-    # These appear as a default factory or a type tag, never to be called.
+    # These appear as a default factory or a type tag, and are never called.
     "int": Inert, "float": Inert, "bool": Inert, "complex": Inert, "str": Inert, "object": Inert,
 }  # fmt: skip
 
 
 def _builtin_type(name: object) -> Callable[..., Any]:
-    """`dill._dill._load_type`, by which ultralytics 8.0 and 8.1 name built-in types."""
+    """`dill._dill._load_type`, with which ultralytics 8.0 and 8.1 name built-in types."""
     if not isinstance(name, str) or name not in _BUILTINS or name == "getattr":
         raise CheckpointError(f"The checkpoint names the type {shown(name)}, which is not model data.")
     return _BUILTINS[name]

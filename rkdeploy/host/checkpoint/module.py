@@ -1,4 +1,4 @@
-"""The module tree of a checkpoint: what torch.nn.Module keeps, as plain data."""
+"""The module tree of a checkpoint: the data of torch.nn.Module, as plain data."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from rkdeploy.host.checkpoint.tensor import LazyTensor
 _MAX_DEPTH = 64
 _MAX_ENTRIES = 300_000  # modules, tensors and attributes; a large model has 50,000
 _MAX_PATHS = 10_000_000  # characters of all modules' paths; a large model has 100,000
-_MAX_SHARING = 2  # a model's tensors may have this many times the elements of the storages that they view,
-_MAX_SHARED = 4 << 20  # and so many more: what is beyond is one storage viewed over and over
+_MAX_SHARING = 2  # a model's tensors may have this many times the elements of the storages that they view
+_MAX_SHARED = 4 << 20  # plus this number: beyond that, one storage is viewed over and over
 _MAX_NAME = 200
 
 STATE_DICT = "state_dict"
-"""Class name of the root of a tree that was made of a state dict; its other modules have none."""
+"""Class name of the root of a tree built from a state dict; its other modules have none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,12 +30,12 @@ class Module:
 
     Attributes:
         class_name: its class, for example `Conv`.
-        module_name: where the class lived, for example `models.common`.
+        module_name: Python module of the class, for example `models.common`.
         path: dotted path from the root, for example `model.0.conv`.
         attributes: plain attributes (kernel sizes, flags, ...).
         tensors: own parameters and buffers by name.
         children: sub-modules by name, in order.
-        reads: full names of the tensors that were asked for, shared by the whole tree: an exporter proves with it that
+        reads: full names of the tensors that were read, shared by the whole tree: an exporter proves with it that
             it left no weights out.
     """
 
@@ -76,7 +76,7 @@ class Module:
         if tensor is None:
             raise CheckpointError(f'Module "{self.path}" ({self.class_name}) has no tensor "{name}".')
         self.reads.add(f"{self.path}.{name}")
-        with np.errstate(over="ignore"):  # a float64 beyond float32 becomes infinite and is refused below
+        with np.errstate(over="ignore"):  # a float64 beyond float32's range becomes infinite and is rejected below
             values = tensor.numpy().astype(np.float32, copy=False)
         if not np.isfinite(values).all():
             bad = int((~np.isfinite(values)).sum())
@@ -95,7 +95,7 @@ def module_from_inert(root: object, path: str = "") -> Module:
     """View a stand-in of a torch.nn.Module as a `Module` tree.
 
     Raises:
-        CheckpointError: when `root` is no module, or the tree nests without end.
+        CheckpointError: when `root` is not a module, or the tree nests without end.
     """
     return _checked(_Tree().convert(root, path, ()))
 
@@ -103,10 +103,10 @@ def module_from_inert(root: object, path: str = "") -> Module:
 def module_from_state_dict(tensors: Mapping[str, LazyTensor]) -> Module:
     """View a state dict as a `Module` tree: its keys are split at their dots; classes and attributes are not known.
 
-    A prefix `module.` of all keys, which (Distributed)DataParallel leaves, is dropped.
+    A prefix `module.` of all keys, from (Distributed)DataParallel, is dropped.
 
     Raises:
-        CheckpointError: when a key is none that torch writes.
+        CheckpointError: when a key is not one that torch writes.
     """
     size = _Size()
     wrapped = all(key.startswith("module.") for key in tensors)
@@ -127,7 +127,7 @@ def module_from_state_dict(tensors: Mapping[str, LazyTensor]) -> Module:
 
 
 def require_affine(norm: Module) -> None:
-    """Refuse a BatchNorm of a state dict that lacks a weight: nothing there says that it should have none.
+    """Check that a BatchNorm of a state dict has its weights: a state dict cannot say that it should have none.
 
     Raises:
         CheckpointError: naming the first that is missing.
@@ -138,20 +138,20 @@ def require_affine(norm: Module) -> None:
 
 
 def is_state_dict(value: object) -> TypeGuard[Mapping[str, LazyTensor]]:
-    """Whether a value from the pickle is a state dict: tensors by name, and nothing else."""
+    """True if a value from the pickle is a state dict: tensors by name, and nothing else."""
     return isinstance(value, dict) and bool(value) and all(
         isinstance(k, str) and isinstance(v, LazyTensor) for k, v in value.items()
     )  # fmt: skip
 
 
 def is_module(value: object) -> bool:
-    """Whether a value from the pickle is a torch.nn.Module."""
+    """True if a value from the pickle is a torch.nn.Module."""
     return isinstance(value, Inert) and isinstance(value.state.get("_modules"), dict)
 
 
 @dataclass(slots=True)
 class _Branch:
-    """A module of a state dict while it is collected."""
+    """A module of a state dict that is being collected."""
 
     tensors: dict[str, LazyTensor] = field(default_factory=dict)
     branches: dict[str, _Branch] = field(default_factory=dict)
@@ -173,7 +173,7 @@ class _Branch:
 
 @dataclass(slots=True)
 class _Size:
-    """How large a tree has become while it is made."""
+    """Size of a tree under construction."""
 
     entries: int = 0
     characters: int = 0
@@ -182,11 +182,11 @@ class _Size:
         self.entries += entries
         self.characters += len(path)
         if self.entries > _MAX_ENTRIES or self.characters > _MAX_PATHS:
-            raise CheckpointError(f"The model has more than {_MAX_ENTRIES:,} parts, which no trained model has.")
+            raise CheckpointError(f"The model has more than {_MAX_ENTRIES:,} parts, more than any trained model has.")
 
 
 def _checked(root: Module) -> Module:
-    """The tree, when its tensors do not multiply what the file holds: each place's tensor is a copy in the export."""
+    """The tree, after checking that its tensors do not multiply the file's data: the export copies each occurrence."""
     tensors = [tensor for module in root.walk() for tensor in module.tensors.values()]
     viewed = sum(tensor.numel for tensor in tensors)
     stored = sum(storage.numel for storage in {id(t.storage): t.storage for t in tensors}.values())
@@ -198,7 +198,7 @@ def _checked(root: Module) -> Module:
 
 
 class _Tree:
-    """Turns stand-ins into modules, one for each place in the tree: shared ones must not multiply without end."""
+    """Converter of stand-ins to modules, one per place in the tree: shared ones must not multiply without end."""
 
     def __init__(self) -> None:
         self._size = _Size()
@@ -209,7 +209,7 @@ class _Tree:
             raise CheckpointError(f'"{path or "model"}" is {shown(value)}, expected a module.')
         assert isinstance(value, Inert)
         if id(value) in above or len(above) > _MAX_DEPTH:
-            raise CheckpointError(f'Module "{shown(path)[1:-1]}" contains itself, which no trained model does.')
+            raise CheckpointError(f'Module "{shown(path)[1:-1]}" contains itself, which a trained model does not do.')
         state = value.state
         parameters, buffers, modules = (_items(state.get(group)) for group in ("_parameters", "_buffers", "_modules"))
         self._size.add(1 + len(state) + len(parameters) + len(buffers) + len(modules), path)
@@ -229,7 +229,7 @@ class _Tree:
 
 
 def _items(mapping: Any) -> list[tuple[str, Any]]:
-    """The named entries; names are what torch allows: not empty, without a dot (here also: printable and short)."""
+    """The named entries; names must be valid in torch: not empty, without a dot (here also: printable and short)."""
     items = [(k, v) for k, v in mapping.items() if isinstance(k, str)] if isinstance(mapping, dict) else []
     for name, _ in items:
         if not name or "." in name or len(name) > _MAX_NAME or not name.isprintable():

@@ -1,4 +1,4 @@
-"""A checkpoint file as one frozen value: the module tree and what the training run wrote beside it."""
+"""A checkpoint file as one frozen value: the module tree and the training run's metadata."""
 
 from __future__ import annotations
 
@@ -24,16 +24,16 @@ from rkdeploy.host.checkpoint.module import (
 
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
-    """A trained model and its circumstances.
+    """A trained model and its metadata.
 
     Attributes:
         path: the file.
-        root: the module tree; of a file that holds weights only, what the names of the weights tell of it.
-        weights: which weights were taken: `ema`, `model`, `state_dict` or `whole file`.
+        root: the module tree; for a file with weights only, the tree given by their names.
+        weights: source of the weights: `ema`, `model`, `state_dict` or `whole file`.
         epoch: last epoch, None when the file does not say (a stripped checkpoint says -1).
-        date: when it was saved, as the trainer wrote it.
-        train_arguments: the training run's arguments where the file keeps them.
-        cfg: the darknet cfg that the user gave beside the weights.
+        date: when it was saved, in the trainer's format.
+        train_arguments: the training run's arguments, if the file has them.
+        cfg: the user's darknet cfg for the weights.
     """
 
     path: Path
@@ -46,7 +46,7 @@ class Checkpoint:
 
     @property
     def is_state_dict(self) -> bool:
-        """Whether the file holds weights without the model that they belong to."""
+        """True if the file holds weights without their model."""
         return self.root.class_name == STATE_DICT
 
     @property
@@ -68,12 +68,12 @@ class Checkpoint:
 def read_checkpoint(path: Path, cfg: Path | None = None) -> Checkpoint:
     """Read a `.pt` or `.pth` without torch and without executing anything in it.
 
-    The exponential moving average (`ema`) is taken where it is present, as upstream's own loader does, else `model`.  A
-    state dict is read where there is no model.
+    The exponential moving average (`ema`) is taken if it is present, as in upstream's own loader, else `model`.  A
+    state dict is read if there is no model.
 
     Args:
         path: the file.
-        cfg: the darknet cfg that says what network its weights belong to.
+        cfg: the darknet cfg that describes the network of its weights.
 
     Raises:
         CheckpointError: not a checkpoint, damaged, hostile, or without a model in it.
@@ -102,7 +102,7 @@ def read_checkpoint(path: Path, cfg: Path | None = None) -> Checkpoint:
 
 
 def _model(path: Path, content: dict[Any, Any]) -> tuple[Module, str]:
-    """The model of a training checkpoint, or its state dict, and where it was."""
+    """The model of a training checkpoint, or its state dict, and its key in the file."""
     for name in ("ema", "model"):
         if is_module(content.get(name)):
             return _unwrapped(content[name]), name

@@ -1,4 +1,4 @@
-"""Tensors of a checkpoint, read from the file only when they are asked for."""
+"""Tensors of a checkpoint, read from the file on demand."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 
 from rkdeploy.errors import CheckpointError, shown
 
-# Storage dtypes of torch, as numpy reads their bytes.  bfloat16 has no numpy type: its 16 bits are the upper half of a
-# float32, and `to_float32` puts them back there.
+# Storage dtypes of torch and the numpy types of their bytes.  numpy has no bfloat16: its 16 bits are the upper half
+# of a float32, and `to_float32` restores it.
 NUMPY_DTYPES: dict[str, str] = {
     "float64": "<f8",
     "float32": "<f4",
@@ -28,9 +28,9 @@ NUMPY_DTYPES: dict[str, str] = {
 }
 
 
-_MAX_EXPANDED = 1 << 20  # elements of a tensor that repeats few numbers; upstream's largest have some hundred
+_MAX_EXPANDED = 1 << 20  # largest tensor that repeats few numbers; upstream's largest have a few hundred
 _MAX_DIMENSIONS = 16
-_MAX_EXTENT = 1 << 48  # product of the sizes that are not zero: beyond, numpy refuses even an empty array
+_MAX_EXTENT = 1 << 48  # product of the sizes that are not zero: beyond, numpy rejects even an empty array
 
 
 @dataclass(slots=True)
@@ -50,7 +50,7 @@ class Storage:
     read: Callable[[], NDArray[np.uint8]] | None = field(default=None, repr=False)
 
     def elements(self, dtype: str) -> NDArray[Any]:
-        """All elements, (numel,), in the file's own type.  A view of the file where it is not compressed."""
+        """All elements, (numel,), in the file's own type.  A view of the file if it is not compressed."""
         if self.read is None:
             raise CheckpointError(f'Storage "{self.key}" is named in the checkpoint but its data is not in the file.')
         raw = self.read()
@@ -62,14 +62,14 @@ class Storage:
 
 @dataclass(frozen=True, slots=True)
 class LazyTensor:
-    """A strided view of a storage.  Reading it gives numpy; until then it costs nothing.
+    """A strided view of a storage.  The data is read when it is converted to numpy.
 
     Attributes:
-        storage: where the elements are.
+        storage: the storage with the elements.
         dtype: torch's name of the element type.
         shape: dimensions.
         stride: step in elements for each dimension, never negative.
-        offset: first element.
+        offset: index of the first element.
     """
 
     storage: Storage
@@ -112,7 +112,7 @@ class LazyTensor:
 
 
 def make_tensor(storage: Storage, offset: object, shape: object, stride: object, dtype: str) -> LazyTensor:
-    """Check a view as the pickle describes it and make it a `LazyTensor`.
+    """Check a view as described in the pickle and make it a `LazyTensor`.
 
     Raises:
         CheckpointError: negative or non-integer sizes and strides, or more elements than the storage has.
@@ -136,7 +136,7 @@ def make_tensor(storage: Storage, offset: object, shape: object, stride: object,
         raise CheckpointError(f'A tensor has the element type "{dtype}", expected one of {", ".join(NUMPY_DTYPES)}.')
     tensor = LazyTensor(storage, dtype, sizes, steps, start)
     if prod(max(n, 1) for n in sizes) > _MAX_EXTENT:
-        raise CheckpointError(f"A tensor has the shape {shown(sizes)}, which is no tensor's.")
+        raise CheckpointError(f"A tensor has the shape {shown(sizes)}, which is not possible for a tensor.")
     # Only an expanded tensor (stride 0) may have more elements than its storage.
     limit = _MAX_EXPANDED if 0 in steps else storage.numel
     if tensor.numel > limit:

@@ -1,8 +1,8 @@
-"""The pickle of a checkpoint, read as data: nothing that it names is imported or called.
+"""Reader of a checkpoint's pickle as data: nothing that it names is imported or called.
 
-A hostile pickle has three ways besides calling things: to change objects after they were checked, to make the reader
-hash, print or copy what has no end, and to ask for memory that its size does not justify.  Each opcode that could is
-replaced below, and what they do is counted in the file's `Budget`.
+A hostile pickle has three means besides calls: to change objects after they were checked, to make the reader
+hash, print or copy data without end, and to request memory that its size does not justify.  Each opcode that could is
+replaced below, and its work is counted in the file's `Budget`.
 """
 
 from __future__ import annotations
@@ -32,12 +32,12 @@ from rkdeploy.host.checkpoint.tensor import Storage
 
 _MAX_NAME = 200
 _MAX_STORAGE_KEY = 200
-_MAX_MEMO_INDEX = 1 << 32  # protocol 0 writes it in digits: larger ones can be made to collide in the memo
-_IDENTITY_LENGTHS = (5, 6)  # the legacy format adds what a storage views
+_MAX_MEMO_INDEX = 1 << 32  # protocol 0 writes it in digits: larger ones can be chosen to collide in the memo
+_IDENTITY_LENGTHS = (5, 6)  # the legacy format adds the storage's view
 
 
 class ByteStream(Protocol):
-    """What a pickle is read from."""
+    """The stream that a pickle is read from."""
 
     def read(self, n: int = ..., /) -> bytes: ...
 
@@ -47,10 +47,10 @@ class ByteStream(Protocol):
 class InertUnpickler(pickle._Unpickler):  # noqa: SLF001  (the documented class is the one in C)
     """Reads a checkpoint's pickle into plain data, stand-ins and lazy tensors.
 
-    It builds on the standard library's unpickler in Python, not on the one in C: a hostile memo index makes the latter
-    allocate gigabytes.
+    It builds on the standard library's unpickler in Python, not on the one in C, in which a hostile memo index
+    allocates gigabytes.
 
-    `find_class` never looks a global up: a name is in the table of constructors, or becomes a stand-in, or is refused.
+    `find_class` never looks a global up: a name is in the table of constructors, or becomes a stand-in, or is rejected.
 
     Args:
         stream: the pickle.
@@ -58,7 +58,7 @@ class InertUnpickler(pickle._Unpickler):  # noqa: SLF001  (the documented class 
         budget: the file's; all pickles of a file share it.
     """
 
-    # What the standard library's class keeps and its type stubs do not tell.
+    # Attributes of the standard library's class that its type stubs omit.
     stack: list[Any]
     append: Callable[[Any], None]
     read: Callable[[int], bytes]
@@ -68,7 +68,7 @@ class InertUnpickler(pickle._Unpickler):  # noqa: SLF001  (the documented class 
     readline: Callable[[], bytes]
 
     def __init__(self, stream: ByteStream, storage: Callable[[str, str, int], Storage], budget: Budget) -> None:
-        # latin-1 lets the byte strings of Python 2 pickles through; nothing is decoded that matters.
+        # latin-1 accepts the byte strings of Python 2 pickles; no relevant data is decoded.
         super().__init__(stream, encoding="latin-1")
         self.dispatch = _Counted(_OPCODES, budget)  # type: ignore[misc]  # the count is this file's own
         self._storage = storage
@@ -105,7 +105,7 @@ class InertUnpickler(pickle._Unpickler):  # noqa: SLF001  (the documented class 
 
     def persistent_load(self, identity: Any) -> Any:
         if isinstance(identity, tuple) and len(identity) == 4 and identity[0] == "module":
-            return identity[1]  # the legacy format stores a class beside its source text
+            return identity[1]  # the legacy format stores a class next to its source text
         if not isinstance(identity, tuple) or len(identity) not in _IDENTITY_LENGTHS or identity[0] != "storage":
             raise CheckpointError(f"The checkpoint refers to {shown(identity)}, expected a tensor storage.")
         _, kind, key, _, numel, *_ = identity
@@ -138,10 +138,12 @@ class InertUnpickler(pickle._Unpickler):  # noqa: SLF001  (the documented class 
         self._call(kind, arguments, keywords)
 
     def load_build(self) -> None:
-        """Give a stand-in its state.  Nothing else takes any: a tensor's shape must stay as it was checked."""
+        """Set the state of a stand-in.  Other objects have none: a tensor's shape must stay as it was checked."""
         state, instance = self.stack.pop(), self.stack[-1]
         if not isinstance(instance, (Inert, Mapping, NumpyDtype)):
-            raise CheckpointError(f"The checkpoint changes {shown(instance)} after making it, which no model does.")
+            raise CheckpointError(
+                f"The checkpoint changes {shown(instance)} after creating it, which a model does not do."
+            )
         self._budget.copy(state)
         self._budget.copy(*(state if isinstance(state, tuple) else ()))
         instance.__setstate__(state)
@@ -180,7 +182,7 @@ class InertUnpickler(pickle._Unpickler):  # noqa: SLF001  (the documented class 
         self.memo[index] = self.stack[-1]
 
     def load_bytearray8(self) -> None:
-        """As many bytes as there are; the original allocates what the length says before it looks."""
+        """Read at most the existing bytes; the original allocates the declared length before it checks."""
         (size,) = struct.unpack("<Q", self.read(8))
         self.append(bytearray(self.read(min(size, sys.maxsize))))
 
@@ -188,7 +190,7 @@ class InertUnpickler(pickle._Unpickler):  # noqa: SLF001  (the documented class 
 _OPCODES: dict[int, Callable[[Any], None]] = {
     **pickle._Unpickler.dispatch,  # noqa: SLF001  (as above)
     pickle.REDUCE[0]: InertUnpickler.load_reduce,
-    pickle.NEWOBJ[0]: InertUnpickler.load_reduce,  # without the constructor or with it is no different here
+    pickle.NEWOBJ[0]: InertUnpickler.load_reduce,  # calling the constructor makes no difference here
     pickle.NEWOBJ_EX[0]: InertUnpickler.load_newobj_ex,
     pickle.BUILD[0]: InertUnpickler.load_build,
     pickle.SETITEM[0]: InertUnpickler.load_setitem,
@@ -202,7 +204,7 @@ _OPCODES: dict[int, Callable[[Any], None]] = {
 
 
 class _Counted(dict[int, Callable[[Any], None]]):
-    """The table of opcodes, which counts each: one byte of a pickle can make an object of 200."""
+    """The table of opcodes, with a count per call: one byte of a pickle can make an object of 200."""
 
     def __init__(self, opcodes: dict[int, Callable[[Any], None]], budget: Budget) -> None:
         super().__init__(opcodes)
@@ -212,7 +214,9 @@ class _Counted(dict[int, Callable[[Any], None]]):
         budget = self._budget
         budget.steps += 1
         if budget.steps > MAX_STEPS:
-            raise CheckpointError(f"The checkpoint's pickle has more than {MAX_STEPS:,} steps, which no model has.")
+            raise CheckpointError(
+                f"The checkpoint's pickle has more than {MAX_STEPS:,} steps, more than any model has."
+            )
         return super().__getitem__(opcode)
 
 

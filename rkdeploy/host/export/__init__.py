@@ -1,1 +1,1 @@
-"""Checkpoint to ONNX, written from the module tree: no torch, no tracing, an unknown block is a clear error."""
+"""Checkpoint to ONNX, written from the module tree, without torch or tracing; an unknown block is an error."""

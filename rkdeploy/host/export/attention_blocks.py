@@ -1,7 +1,7 @@
 """Emitters for blocks with attention: YOLOv10's PSA, YOLO11's and 26's C2PSA, YOLO12's area attention, CBAM.
 
-The scale of softmax(q k / sqrt(d)) stands between the product and the softmax, where the vendor's toolkit finds the
-pattern that it fuses, and not before the product, as it is trained: the same but for rounding.
+The scale of softmax(q k / sqrt(d)) is applied between the product and the softmax, where the vendor's toolkit finds the
+pattern that it fuses, and not before the product as in training: equal up to rounding.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from rkdeploy.host.export.emission import Emission, Emitter, chain, child, one
 
 
 def _mixed(emission: Emission, module: Module, q: Value, k: Value, v: Value, scale: float) -> Value:
-    """V softmax(scale q^T k)^T over the last dimension: q, k (..., d, cells), v (..., e, cells)."""
+    """Attention over the last dimension, v softmax(scale q^T k)^T: q, k (..., d, cells), v (..., e, cells)."""
     builder, path = emission.builder, module.path
     lead, cells = q.shape[:-2], q.shape[-1]
     logits = builder.add("MatMul", path, [builder.transpose(path, q, _swapped(q)), k], (*lead, cells, cells))
@@ -39,7 +39,7 @@ def _swapped(value: Value) -> list[int]:
 def _attention(emission: Emission, module: Module, inputs: Sequence[Value]) -> Value:
     """proj(v softmax(scale q k) + pe(v)), with q, k, v from one convolution, heads side by side in its channels.
 
-    The scale is stored, and is that of the trained forward pass: 1 / sqrt(d) unless somebody changed it.
+    The scale is stored, and is that of the trained forward pass: 1 / sqrt(d) unless it was changed.
     """
     builder = emission.builder
     n, c, h, w = one(module, inputs).shape
@@ -57,7 +57,7 @@ def _attention(emission: Emission, module: Module, inputs: Sequence[Value]) -> V
 
 
 def _psa_block(emission: Emission, module: Module, inputs: Sequence[Value]) -> Value:
-    """X = x + attn(x); x + ffn(x); without the sums where `add` is not set."""
+    """Two residual steps, x + attn(x) then x + ffn(x); without the sums if `add` is not set."""
     value = one(module, inputs)
     for name in ("attn", "ffn"):
         out = child(emission, module, name, value)
@@ -86,18 +86,18 @@ def _area_attention(emission: Emission, module: Module, inputs: Sequence[Value])
     heads, area = layers.whole_number(module, "num_heads", 0), layers.whole_number(module, "area", 1)
     if "qkv" not in module.children:
         raise GraphError(
-            f'"{path}" (AAttn) has no convolution "qkv": a first release of YOLO12 wrote it, in another layout.',
+            f'"{path}" (AAttn) has no convolution "qkv": the first release of YOLO12 wrote it, in another layout.',
             "Export ONNX where the model was trained and build from that: rkdeploy build best.onnx --weights best.pt",
         )
     qkv = child(emission, module, "qkv", inputs[0])
     width = qkv.channels // 3
     depth = width // heads
-    layers.require_setting(module, "head_dim", depth)  # it scales by the stored one
+    layers.require_setting(module, "head_dim", depth)  # the block scales by the stored value
     if (h * w) % area or qkv.channels != 3 * heads * depth:
         raise GraphError(
             f'"{path}" (AAttn) cannot share {h} x {w} cells among {area} areas, or {qkv.channels} channels among '
             f"{heads} heads.",
-            "Choose an --imgsz whose cells at this layer divide by the number of areas: a multiple of 64 does.",
+            "Choose an --imgsz whose cells at this layer divide by the number of areas: a multiple of 64 works.",
         )
     cells = h * w // area
     banded = builder.reshape(path, qkv, (n, heads, 3 * depth, area, cells))
@@ -118,7 +118,7 @@ def _unbanded(emission: Emission, path: str, value: Value, shape: tuple[int, int
 
 
 def _a_block(emission: Emission, module: Module, inputs: Sequence[Value]) -> Value:
-    """X = x + attn(x); x + mlp(x)."""
+    """Two residual steps: x + attn(x), then x + mlp(x)."""
     value = one(module, inputs)
     for name in ("attn", "mlp"):
         value = summed(emission, module, value, child(emission, module, name, value))
@@ -126,7 +126,7 @@ def _a_block(emission: Emission, module: Module, inputs: Sequence[Value]) -> Val
 
 
 def _a2_c2f(emission: Emission, module: Module, inputs: Sequence[Value]) -> Value:
-    """Y = cv2(cat(y0, m0(y0), m1(m0(y0)), ...)) with y0 = cv1(x); x + gamma y where gamma was trained."""
+    """cv2(cat(y0, m0(y0), m1(m0(y0)), ...)) with y0 = cv1(x); x + gamma * that if gamma was trained."""
     value = one(module, inputs)
     first = child(emission, module, "cv1", value)
     out = joined(emission, module, [first, *chain(emission, module.child("m"), first)], "cv2")
@@ -137,14 +137,14 @@ def _a2_c2f(emission: Emission, module: Module, inputs: Sequence[Value]) -> Valu
 
 
 def _channel_attention(emission: Emission, module: Module, inputs: Sequence[Value]) -> Value:
-    """X * act(fc(mean of x))."""
+    """Channel attention: x * act(fc(mean of x))."""
     value = one(module, inputs)
     gate = child(emission, module, "act", child(emission, module, "fc", child(emission, module, "pool", value)))
     return emission.builder.elementwise("Mul", module.path, value, gate)
 
 
 def _spatial_attention(emission: Emission, module: Module, inputs: Sequence[Value]) -> Value:
-    """X * act(cv1(cat(mean over channels, maximum over channels)))."""
+    """Spatial attention: x * act(cv1(cat(mean over channels, maximum over channels)))."""
     builder = emission.builder
     value = one(module, inputs)
     n, _, h, w = value.shape

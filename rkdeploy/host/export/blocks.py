@@ -1,4 +1,4 @@
-"""One emitter for each block class of the YOLOv5 model zoo, written from the module tree.
+"""One emitter per block class of the YOLOv5 model zoo, written from the module tree.
 
 Formulas are those of the blocks' forward passes in inference mode.  Other families share most of these blocks.
 """
@@ -36,7 +36,7 @@ def _sequential(emission: Emission, module: Module, inputs: Sequence[Value]) -> 
 
 
 def _residual(emission: Emission, module: Module, inputs: Sequence[Value]) -> Value:
-    """Two convolutions, added to the input where `add` is set (Bottleneck, CrossConv)."""
+    """Two convolutions, added to the input if `add` is set (Bottleneck, CrossConv)."""
     value = one(module, inputs)
     out = child(emission, module, "cv2", child(emission, module, "cv1", value))
     return emission.builder.elementwise("Add", module.path, value, out) if module.attribute("add") else out
@@ -67,7 +67,7 @@ def _bottleneck_csp(emission: Emission, module: Module, inputs: Sequence[Value])
 def _scaled_convolution(
     emission: Emission, conv: Module, value: Value, scale: NDArray[np.float64], shift: NDArray[np.float64]
 ) -> Value:
-    """A convolution followed by scale * y + shift a channel, as one convolution."""
+    """A convolution followed by scale * y + shift per channel, as one convolution."""
     weight = conv.array("weight").astype(np.float64) * scale[:, None, None, None]
     if "bias" in conv.tensors:
         shift = shift + conv.array("bias").astype(np.float64) * scale
@@ -76,7 +76,7 @@ def _scaled_convolution(
 
 def _c3(emission: Emission, module: Module, inputs: Sequence[Value]) -> Value:
     """cv3(cat(m(cv1(x)), cv2(x))); `m` makes it C3, C3TR, C3SPP, C3Ghost, C3x, C3k, RepCSP."""
-    if "cv4" in module.children:  # before v4.0 the name C3 belonged to a BottleneckCSP of cross convolutions
+    if "cv4" in module.children:  # before v4.0 the name C3 was used for a BottleneckCSP of cross convolutions
         return _bottleneck_csp(emission, module, inputs)
     value = one(module, inputs)
     a, b = rewrites.pointwise_pair(emission, module.child("cv1"), module.child("cv2"), value)
@@ -164,7 +164,7 @@ def _concat(emission: Emission, module: Module, inputs: Sequence[Value]) -> Valu
 
 
 def _sum(emission: Emission, module: Module, inputs: Sequence[Value]) -> Value:
-    """Sum of the inputs, the second and later ones weighted by 2 sigmoid(w) where the block learned weights."""
+    """Sum of the inputs, the second and later ones weighted by 2 sigmoid(w) if the block learned weights."""
     total = inputs[0]
     gains = 2 / (1 + np.exp(-module.array("w").astype(np.float64))) if module.attribute("weight") else None
     for index, value in enumerate(inputs[1:]):
@@ -188,10 +188,12 @@ def _transformer_block(emission: Emission, module: Module, inputs: Sequence[Valu
 
 
 def _transformer_layer(emission: Emission, module: Module, value: Value) -> Value:
-    """X = attention(q(x), k(x), v(x)) + x; x = fc2(fc1(x)) + x, over (N, cells, C)."""
+    """Attention and linear layers with residuals, x + attention(q(x), k(x), v(x)), then x + fc2(fc1(x)): (N, cells,
+    C).
+    """
     builder = emission.builder
     if "ln1" in module.children or "ma" not in module.children:
-        raise GraphError(f'"{module.path}" is a transformer layer of another design than YOLOv5 released.')
+        raise GraphError(f'"{module.path}" is a transformer layer that YOLOv5 did not release.')
     q, k, v = (child(emission, module, name, value) for name in "qkv")
     mixed = _attention(emission, module.child("ma"), q, k, v)
     value = builder.elementwise("Add", module.path, mixed, value)
@@ -200,7 +202,7 @@ def _transformer_layer(emission: Emission, module: Module, value: Value) -> Valu
 
 
 def _attention(emission: Emission, module: Module, q: Value, k: Value, v: Value) -> Value:
-    """nn.MultiheadAttention: softmax(Q K^T / sqrt(d)) V a head, on (N, cells, C)."""
+    """nn.MultiheadAttention: softmax(Q K^T / sqrt(d)) V per head, on (N, cells, C)."""
     builder = emission.builder
     n, cells, c = q.shape
     heads = layers.whole_number(module, "num_heads", 0)

@@ -1,4 +1,4 @@
-"""Writes an ONNX graph node by node, with every shape known as it goes."""
+"""Writer of an ONNX graph, node by node, with all shapes known."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from onnx import TensorProto, helper, numpy_helper
 from rkdeploy import __version__
 from rkdeploy.errors import GraphError, shown
 
-# The vendor's toolkit takes 12 to 19.  13 has every operator that is written here and is read by OpenCV's importer too.
+# The vendor's toolkit takes 12 to 19.  13 has every operator used here, and OpenCV's importer also reads it.
 OPSET = 13
 _MAX_ELEMENTS = 1 << 29
 _MAX_CONSTANT_BYTES = 2_000_000_000
@@ -39,8 +39,8 @@ class Value:
 class GraphBuilder:
     """Collects nodes and constants; `finish` makes the model.
 
-    Every method that adds a node takes the path of the module it stands for; node and tensor names follow from it, so
-    that the vendor's per-layer tables speak of `model.0.conv`.
+    Every method that adds a node takes the path of its module; node and tensor names are derived from it, so
+    that the vendor's per-layer tables show `model.0.conv`.
     """
 
     def __init__(self) -> None:
@@ -57,7 +57,7 @@ class GraphBuilder:
         return Value(name, tuple(shape))
 
     def constant(self, path: str, values: NDArray[np.float32] | NDArray[np.int64]) -> str:
-        """Store a constant (float32, or int64 for shapes); returns its name."""
+        """Store a constant (float32, or int64 for shapes) and return its name."""
         self._constant_bytes += values.nbytes
         if self._constant_bytes > _MAX_CONSTANT_BYTES:
             raise GraphError("The network has more than 2 GB of weights, which an ONNX file cannot hold.")
@@ -142,7 +142,7 @@ class GraphBuilder:
         return self.add("Concat", path, list(values), shape, {"axis": axis})
 
     def elementwise(self, op: str, path: str, a: Value, b: Value | NDArray[np.float32] | float) -> Value:
-        """Add, Mul, Pow and their like, with broadcasting; `b` may be a constant."""
+        """Add, Mul, Pow and similar operators, with broadcasting; `b` may be a constant."""
         if isinstance(b, Value):
             return self.add(op, path, [a, b], np.broadcast_shapes(a.shape, b.shape))
         values = np.asarray(b, np.float32)
@@ -154,7 +154,7 @@ class GraphBuilder:
         """Make the checked model with the given outputs (graph output name -> value).
 
         Raises:
-            GraphError: when onnx's checker refuses the graph.
+            GraphError: when onnx's checker rejects the graph.
         """
         infos = []
         for name, value in outputs.items():

@@ -1,4 +1,4 @@
-"""The head of a classifier: one score a class for the whole image."""
+"""The head of a classifier: one score per class for the whole image."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from rkdeploy.host.export.heads import four
 from rkdeploy.host.graph.head import DecodedTensor, Head, Tap
 
 CLASS_SCORES = "class_scores"
-"""The contract's name of a classifier's output."""
+"""Name of a classifier's output in the contract."""
 
 
 def classify(
     emission: Emission, module: Module, inputs: Sequence[Value], height: int, activation: Activation
 ) -> tuple[Value, Head]:
-    """linear(mean(conv(x))), then `activation`: (N, classes).
+    """Emit linear(mean(conv(x))) and `activation`: (N, classes).
 
-    The linear layer is written as a 1x1 convolution, which is what an NPU makes of it, so that the raw scores are
+    The linear layer is written as a 1x1 convolution, which is how an NPU computes it, so that the raw scores are
     (N, classes, 1, 1) like every other head tensor.
 
     Args:
@@ -30,7 +30,7 @@ def classify(
         module: the Classify block.
         inputs: its inputs.
         height: of the network input in pixels.
-        activation: what the training package's own export ends in.
+        activation: last operator of the training package's own export.
 
     Raises:
         GraphError: when the weights do not fit together.

@@ -1,4 +1,4 @@
-"""Emitters for the convolutional blocks of YOLOv6 to YOLO26: C2f and its kin, ELAN, large kernels, CBFuse.
+"""Emitters for the convolutional blocks of YOLOv6 to YOLO26: C2f and its variants, ELAN, large kernels, CBFuse.
 
 Formulas are those of the blocks' forward passes in inference mode (ultralytics.nn.modules.block and conv).  Branches of
 a re-parameterized block, which differ only in their kernels, are added into one convolution: exact.
@@ -88,7 +88,7 @@ def _spp_elan(emission: Emission, module: Module, inputs: Sequence[Value]) -> Va
 
 
 def _sppf(emission: Emission, module: Module, inputs: Sequence[Value]) -> Value:
-    """cv2(cat(y, p(y), ...)) with y = cv1(x) and `n` poolings, added to x where `add` is set."""
+    """cv2(cat(y, p(y), ...)) with y = cv1(x) and `n` poolings, added to x if `add` is set."""
     value = one(module, inputs)
     parts = [child(emission, module, "cv1", value)]
     for _ in range(layers.whole_number(module, "n", 3)):
@@ -135,14 +135,14 @@ def _sc_down(emission: Emission, module: Module, inputs: Sequence[Value]) -> Val
 
 
 def _cib(emission: Emission, module: Module, inputs: Sequence[Value]) -> Value:
-    """cv1(x), added to x where `add` is set."""
+    """cv1(x), added to x if `add` is set."""
     value = one(module, inputs)
     out = child(emission, module, "cv1", value)
     return summed(emission, module, value, out) if module.attribute("add") else out
 
 
 def _cb_linear(emission: Emission, module: Module, inputs: Sequence[Value]) -> Value:
-    """A convolution whose channels are cut into several tensors, for CBFuse to choose from."""
+    """A convolution whose channels are split into several tensors, for CBFuse to choose from."""
     value = layers.convolution(emission.builder, module.child("conv"), one(module, inputs))
     sizes = module.attribute("c2s", ())
     if not isinstance(sizes, (list, tuple)) or not all(type(n) is int for n in sizes):
@@ -173,7 +173,7 @@ def _index(emission: Emission, module: Module, inputs: Sequence[Value]) -> Value
     return inputs[index]
 
 
-# Re-parameterized convolutions: branches that are added become one kernel.
+# Re-parameterized convolutions: the sum of branches becomes one kernel.
 
 
 def folded(conv: Module, norm: Module | None) -> Kernel:
@@ -187,7 +187,7 @@ def folded(conv: Module, norm: Module | None) -> Kernel:
 
 
 def _centered(kernel: NDArray[np.float64], hw: tuple[int, int]) -> NDArray[np.float64]:
-    """A kernel padded with zeros to (h, w), its middle in the middle."""
+    """A kernel padded with zeros to (h, w), centered."""
     top, left = (hw[0] - kernel.shape[2]) // 2, (hw[1] - kernel.shape[3]) // 2
     padded = np.zeros((*kernel.shape[:2], *hw))
     padded[:, :, top : top + kernel.shape[2], left : left + kernel.shape[3]] = kernel

@@ -1,7 +1,7 @@
-"""Follows the sections of a darknet cfg and writes each into the graph, with the weights of a state dict.
+"""Writer of a darknet cfg's sections into the graph, with the weights of a state dict.
 
-What the sections mean is said in `rkdeploy.host.checkpoint.darknet_sections`; here it becomes nodes.  Learned tensors
-([implicit_add], [implicit_mul]) that stand around a 1x1 convolution are folded into it.
+`rkdeploy.host.checkpoint.darknet_sections` defines the sections; here they become nodes.  Learned tensors
+([implicit_add], [implicit_mul]) before and after a 1x1 convolution are folded into it.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ _MIXED_UP = "The weights and the cfg are of different models."
 
 Learned: TypeAlias = NDArray[np.float32]
 Output: TypeAlias = Value | Learned
-"""What a section gives: a tensor that depends on the image, or a learned one."""
+"""Output of a section: a tensor that depends on the image, or a learned one."""
 
 
 def emit_sections(emission: Emission, root: Module, cfg: DarknetCfg, image: Value) -> list[tuple[str, Value]]:
@@ -67,8 +67,8 @@ class _Walk:
     """The outputs of the sections so far.
 
     Attributes:
-        added: learned numbers that a [shift_channels] leaves to the convolution behind it, by the convolution's index.
-        bare: tensors that a convolution without activation gives, and the path of that.
+        added: learned numbers that a [shift_channels] leaves to the following convolution, by the convolution's index.
+        bare: outputs of convolutions without activation, and their paths.
     """
 
     emission: Emission
@@ -116,12 +116,12 @@ class _Walk:
         return Value(name, output.shape)
 
     def only_reader(self, index: int) -> Section | None:
-        """The section that follows and takes the output of section `index`, if no other does."""
+        """The section that follows section `index` and takes its output, if no other section does."""
         readers = [s for s in self.cfg.sections if index in _sources(s) or (s.index == index + 1 and _chained(s))]
         return readers[0] if len(readers) == 1 and readers[0].index == index + 1 else None
 
     def gain_behind(self, section: Convolutional) -> Learned | None:
-        """The learned factor of a [control_channels] that alone reads a convolution without activation."""
+        """The learned factor of a [control_channels] that is the only reader of a convolution without activation."""
         reader = self.only_reader(section.index)
         if section.activation in ACTIVATIONS or not isinstance(reader, ChannelOperation) or not _controls(reader):
             return None
@@ -130,7 +130,7 @@ class _Walk:
 
 
 def _emit(walk: _Walk, section: Section, current: Output) -> Output:
-    """The output of a section whose predecessor gives `current`."""
+    """The output of a section whose predecessor's output is `current`."""
     match section:
         case Convolutional():
             return _convolutional(walk, section, current)
@@ -153,14 +153,14 @@ def _emit(walk: _Walk, section: Section, current: Output) -> Output:
 
 
 def _sources(section: Section) -> tuple[int, ...]:
-    """Sections that are referred to by number."""
+    """Sections that a section refers to by number."""
     if isinstance(section, (Route, Shortcut)):
         return section.sources
     return (section.source,) if isinstance(section, ChannelOperation) else ()
 
 
 def _chained(section: Section) -> bool:
-    """Whether a section takes the output of the one before."""
+    """True if a section takes the output of the one before."""
     return not isinstance(section, (Route, Implicit))
 
 
@@ -218,10 +218,10 @@ def _kernel(
 
 
 def _checked(walk: _Walk, section: Convolutional, conv: Module, size: int, value: Value) -> Module:
-    """A convolution whose weights are those that its section describes."""
+    """The module of a convolution, checked against its section."""
     shape = conv.tensors["weight"].shape if "weight" in conv.tensors else ()
     expected = (section.filters, value.channels // section.groups, size, size)
-    # A part of a MixConv gives some of the channels.
+    # A part of a MixConv has some of the channels.
     if shape[1:] != expected[1:] or (len(section.sizes) == 1 and shape != expected):
         raise GraphError(
             f'"{conv.path}.weight" has the shape {shape or "none"}, expected {expected} by section {section.index} of '
@@ -246,7 +246,9 @@ def _as_norm(weights: Module) -> Module:
 
 def _route(walk: _Walk, section: Route) -> Output:
     if section.groups != 1:
-        raise GraphError(f"Section {section.index} [route] of {walk.cfg.name} takes a group, which YOLOR does not do.")
+        raise GraphError(
+            f"Section {section.index} [route] of {walk.cfg.name} takes a group, which does not occur in YOLOR."
+        )
     sources = [walk.outputs[i] for i in section.sources]
     if section.first_half:
         sources = [_first_channels(walk, section, s, s.shape[1] // 2) for s in sources]

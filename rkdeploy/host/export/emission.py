@@ -1,4 +1,4 @@
-"""Writing one module of a checkpoint into the graph, whatever its class: the table of emitters and what they share."""
+"""Emission of one module of any class into the graph: the table of emitters and their shared state."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from rkdeploy.host.export import layers
 from rkdeploy.host.export.builder import GraphBuilder, Value
 
 StemForm = Literal["trained", "space_to_depth", "slices", "convolution", "stripes"]
-"""How the first layer is written; the values are equal.  See `rkdeploy.host.export.stem`."""
+"""Form of the first layer; the values are equal.  See `rkdeploy.host.export.stem`."""
 
 
 @dataclass(frozen=True, slots=True)
 class Emission:
-    """What emitters share: the graph under construction and the choices that leave its values unchanged.
+    """State shared by the emitters: the graph under construction and options that do not change its values.
 
     Attributes:
         builder: the graph.
         blocks: emitter by class name; one name can mean another block in another family.
-        stem: how a Focus or 6x6 stem is written.
-        parts: the tensors of a layer that gives several (CBLinear), by the name of the one that stands for it.
+        stem: form of a Focus or 6x6 stem.
+        parts: the tensors of a layer with several outputs (CBLinear), by the name of the one that represents it.
     """
 
     builder: GraphBuilder
@@ -37,10 +37,10 @@ Emitter = Callable[[Emission, Module, Sequence[Value]], Value]
 
 
 def emit(emission: Emission, module: Module, inputs: Sequence[Value]) -> Value:
-    """Emit one module, whatever its class.
+    """Emit one module of any class.
 
     Raises:
-        GraphError: for a class that nobody wrote an emitter for, with the way out.
+        GraphError: for a class without an emitter, with a hint.
     """
     block = emission.blocks.get(module.class_name)
     if block is not None:
@@ -71,7 +71,7 @@ def child(emission: Emission, module: Module, name: str, *inputs: Value) -> Valu
 
 
 def chain(emission: Emission, module: Module, value: Value) -> list[Value]:
-    """The outputs of all children, each fed with the one before; `value` goes into the first."""
+    """The outputs of all children, each fed with the previous one; `value` goes into the first."""
     outputs = []
     for step in module.children.values():
         value = emit(emission, step, [value])

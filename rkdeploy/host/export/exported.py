@@ -1,4 +1,4 @@
-"""What a family's export gives."""
+"""Result of a family's export."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ class Exported:
     """A network with its trained decode.
 
     Attributes:
-        model: the graph, whose outputs are what the training package's own export gives.
-        head: its raw tensors, and how its outputs are read.
-        input: the image that it takes.
+        model: the graph, with the outputs of the training package's own export.
+        head: its raw tensors, and the meaning of its outputs.
+        input: the image input.
     """
 
     model: onnx.ModelProto
@@ -26,10 +26,11 @@ class Exported:
     input: InputSpec
 
     def __post_init__(self) -> None:
-        """Refuse strides that are not those of the head's tensors; the decode in the graph would be as wrong as ours.
+        """Check that the head's tensors have their strides; otherwise the decode in the graph would be as wrong as
+        ours.
 
         Raises:
-            GraphError: naming the first such tensor.
+            GraphError: naming the first tensor that does not.
         """
         for tap in self.head.taps:
             covered = (tap.shape[2] * tap.stride, tap.shape[3] * tap.stride)

@@ -24,7 +24,7 @@ def anchor_detect(
     masks: int = 0,
     output: str = "output0",
 ) -> tuple[Value, Head]:
-    """YOLOv5's Detect: one convolution a level, and the decode of its output.
+    """YOLOv5's Detect: one convolution per level, and the decode of its output.
 
     Raises:
         GraphError: when the levels, anchors and channels do not fit together.
@@ -50,20 +50,21 @@ def anchor_decode(
     """Raw outputs (N, na (5 + classes + masks), H, W) to (N, rows, 5 + classes + masks), x, y, w, h in input pixels.
 
     For a cell (cx, cy) of a level with stride t and an anchor (aw, ah) in pixels, with s = sigmoid(raw):
-    x = (2 s_x - 0.5 + cx) t, y alike; w = (2 s_w)^2 aw, h alike; objectness and class scores are s, mask coefficients
-    are raw.  Rows are ordered by level, anchor, cy, cx.  Source: YOLOv5, models/yolo.py, Detect and Segment, v3.0 to
-    v7.0.
+    x = (2 s_x - 0.5 + cx) t, y = (2 s_y - 0.5 + cy) t; w = (2 s_w)^2 aw, h = (2 s_h)^2 ah; objectness and class scores
+    are s, mask coefficients are raw.  Rows are ordered by level, anchor, cy, cx.  Source: YOLOv5, models/yolo.py,
+    Detect
+    and Segment, v3.0 to v7.0.
 
     Args:
         builder: the graph.
         path: of the head.
-        level_paths: of its last convolutions.
+        level_paths: paths of its last convolutions.
         raw: their outputs.
         anchors: of the levels, in the order of `raw`.
-        strides: input pixels a cell, likewise.
-        classes: how many scores a row has.
-        masks: how many mask coefficients it has.
-        output: name that the rows will have as an output of the graph.
+        strides: input pixels per cell, in the order of `raw`.
+        classes: scores per row.
+        masks: mask coefficients per row.
+        output: name of the rows as an output of the graph.
 
     Raises:
         GraphError: when the levels, anchors and channels do not fit together.
@@ -115,7 +116,7 @@ def _head(
     masks: int,
     output: str,
 ) -> Head:
-    """The head in the contract's order, finest level first, whatever the order of the checkpoint's."""
+    """The head in the contract's order, finest level first, whatever the checkpoint's order."""
     order = sorted(range(len(raw)), key=lambda i: strides[i])
     taps = tuple(
         Tap(paths[i], raw[i].name, "anchor_map", four(raw[i]), strides[i], level) for level, i in enumerate(order)
@@ -142,6 +143,6 @@ def _head(
 
 
 def four(value: Value) -> tuple[int, int, int, int]:
-    """The shape (N, C, H, W) of a tensor that has one."""
+    """The shape of a tensor that must have four dimensions (N, C, H, W)."""
     n, c, h, w = value.shape
     return n, c, h, w

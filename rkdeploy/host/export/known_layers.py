@@ -1,4 +1,4 @@
-"""Classes of layers that some family's exporter can write."""
+"""Layer classes that the exporters support."""
 
 from __future__ import annotations
 
@@ -13,5 +13,5 @@ _KNOWN = frozenset(LAYERS).union(YOLOV5_BLOCKS, CSP_BLOCKS, ATTENTION_BLOCKS, PR
 
 
 def is_known(class_name: str) -> bool:
-    """Whether there is an emitter for a class of layers."""
+    """True if there is an emitter for a layer class."""
     return class_name in _KNOWN

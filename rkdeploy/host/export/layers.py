@@ -19,7 +19,7 @@ _MAX_FACTOR = 64
 
 
 def pair(value: Any, module: Module, name: str) -> tuple[int, int]:
-    """A kernel size, stride or padding as (height, width), which torch keeps as one number or as two."""
+    """A kernel size, stride or padding as (height, width); torch stores one number or two."""
     values = value if isinstance(value, (tuple, list)) else (value, value)
     least = 0 if "padding" in name else 1
     if len(values) != 2 or not all(type(v) is int and least <= v <= _MAX_EXTENT for v in values):
@@ -31,7 +31,7 @@ def pair(value: Any, module: Module, name: str) -> tuple[int, int]:
 
 
 def number(module: Module, name: str, default: float) -> float:
-    """A finite number that the module keeps as a plain attribute."""
+    """A finite number that the module stores as a plain attribute."""
     value = module.attribute(name, default)
     if not isinstance(value, (int, float)) or not abs(value) < 1e9:
         raise GraphError(f'"{module.path}" ({module.class_name}) has {name} {shown(value)}, expected a number.')
@@ -47,7 +47,7 @@ def whole_number(module: Module, name: str, default: int) -> int:
 
 
 def require_setting(module: Module, name: str, *allowed: object) -> None:
-    """Require that an attribute that the trained forward pass reads is as the emitter assumes it, or not stored.
+    """Check that an attribute read by the trained forward pass has a value supported by the emitter, or is not stored.
 
     Raises:
         GraphError: for another value, which would give a graph that computes something else.
@@ -76,7 +76,7 @@ def batch_norm_scale(norm: Module) -> tuple[NDArray[np.float64], NDArray[np.floa
     if not mean.shape == variance.shape == weight.shape == bias.shape == (mean.size,):
         raise GraphError(
             f'"{norm.path}" has mean {mean.shape}, variance {variance.shape}, weight {weight.shape} and bias '
-            f"{bias.shape}, expected one number a channel in each."
+            f"{bias.shape}, expected one number per channel in each."
         )
     scale = weight / np.sqrt(variance + eps)
     return scale, bias - mean * scale
@@ -91,15 +91,15 @@ def convolution(
     bias: NDArray[np.float64] | None = None,
     **changes: tuple[int, int],
 ) -> Value:
-    """Conv2d, with a BatchNorm that follows it folded into its weights (in float64).
+    """Conv2d, with a following BatchNorm folded into its weights (in float64).
 
     Args:
         builder: the graph.
         conv: the nn.Conv2d.
         value: (N, C, H, W).
         norm: the BatchNorm behind it.
-        weight: other weights than the module's, (out, in / groups, kh, kw); with `changes` for an equal rewrite.
-        bias: another bias than the module's, (out,).
+        weight: replaces the module's weights, (out, in / groups, kh, kw); with `changes` for an equivalent rewrite.
+        bias: replaces the module's bias, (out,).
         changes: `stride`, `padding`, `dilation` that replace the module's.
     """
     if weight is None:
@@ -122,7 +122,7 @@ def convolution(
         raise GraphError(f'"{conv.path}" pads with {shown(conv.attribute("padding_mode"))}, expected zeros.')
     if len(value.shape) != 4 or weight.shape[1] * groups != value.channels:
         raise GraphError(
-            f'"{conv.path}" takes {weight.shape[1] * groups} channels, but is given a tensor of shape {value.shape}.'
+            f'"{conv.path}" takes {weight.shape[1] * groups} channels, but its input has the shape {value.shape}.'
         )
     if bias is None:
         bias = conv.array("bias").astype(np.float64) if "bias" in conv.tensors else np.zeros(weight.shape[0])
@@ -161,7 +161,7 @@ def convolution(
 
 
 def transposed_convolution(builder: GraphBuilder, conv: Module, value: Value, norm: Module | None = None) -> Value:
-    """ConvTranspose2d, with a BatchNorm that follows it folded into its weights (in, out / groups, kh, kw)."""
+    """ConvTranspose2d, with a following BatchNorm folded into its weights (in, out / groups, kh, kw)."""
     weight = conv.array("weight").astype(np.float64)
     groups = whole_number(conv, "groups", 1)
     stride = pair(conv.attribute("stride", 1), conv, "stride")
@@ -204,7 +204,7 @@ def transposed_convolution(builder: GraphBuilder, conv: Module, value: Value, no
 
 
 def batch_norm(builder: GraphBuilder, norm: Module, value: Value) -> Value:
-    """A BatchNorm with no convolution before it, as multiply and add."""
+    """A BatchNorm without a convolution before it, as multiply and add."""
     scale, shift = (v.astype(np.float32)[None, :, None, None] for v in batch_norm_scale(norm))
     scaled = builder.elementwise("Mul", norm.path, value, scale)
     return builder.elementwise("Add", norm.path, scaled, shift)
@@ -241,13 +241,13 @@ def max_pool(builder: GraphBuilder, pool: Module, value: Value) -> Value:
 
 
 def average_pool(builder: GraphBuilder, pool: Module, value: Value) -> Value:
-    """AvgPool2d; the zeros of its padding count.
+    """AvgPool2d that counts the zeros of its padding.
 
-    Where there is padding it is written as a depthwise convolution: OpenCV 4.11 leaves the padding of an AveragePool
-    out of the count, whatever the node says.
+    With padding it is written as a depthwise convolution: OpenCV 4.11 does not count the padding of an AveragePool,
+    whatever the node says.
 
     Raises:
-        GraphError: where it rounds its size up, leaves the padding out or divides by another number.
+        GraphError: when it rounds its size up, does not count the padding or divides by another number.
     """
     kernel = pair(pool.attribute("kernel_size"), pool, "kernel_size")
     stride = pair(pool.attribute("stride") or kernel, pool, "stride")
@@ -287,7 +287,7 @@ def upsample(builder: GraphBuilder, module: Module, value: Value) -> Value:
             )
         target = (floor(height * factors[0]), floor(width * factors[1]))
         whole = target == (height * factors[0], width * factors[1])
-        if not whole and not module.attribute("recompute_scale_factor"):  # torch samples at i / factor then
+        if not whole and not module.attribute("recompute_scale_factor"):  # in this case torch samples at i / factor
             raise GraphError(
                 f'"{module.path}" (Upsample) makes {height} x {width} larger by {shown(factor)}, which gives no whole '
                 "numbers of cells.",
@@ -312,7 +312,7 @@ def upsample(builder: GraphBuilder, module: Module, value: Value) -> Value:
 
 
 def resize_nearest(builder: GraphBuilder, path: str, value: Value, hw: tuple[int, int]) -> Value:
-    """Nearest-neighbor resizing to (height, width), as F.interpolate does it: cell floor(i * in / out)."""
+    """Nearest-neighbor resizing to (height, width), as in F.interpolate: cell floor(i * in / out)."""
     if value.shape[2:] == hw:
         return value
     height, width = value.shape[2:]
@@ -324,7 +324,7 @@ def resize_nearest(builder: GraphBuilder, path: str, value: Value, hw: tuple[int
 def zero_pad(builder: GraphBuilder, module: Module, value: Value) -> Value:
     """nn.ZeroPad2d, (left, right, top, bottom), as concatenations with zeros.
 
-    Not as a Pad node: onnxruntime (seen in 1.20) fuses one into a MaxPool behind it, whose padding is not zero but
+    Not as a Pad node: onnxruntime (seen in 1.20) fuses it into a following MaxPool, whose padding is not zero but
     minus infinity, and changes the values.
     """
     require_setting(module, "value", 0, 0.0)
@@ -345,7 +345,7 @@ def _zeros(builder: GraphBuilder, module: Module, value: Value, axis: int, size:
 
 
 def linear(builder: GraphBuilder, path: str, value: Value, weight: NDArray[Any], bias: NDArray[Any] | None) -> Value:
-    """Y = x W^T + b over the last dimension; weight (out, in)."""
+    """Matrix product x W^T + b over the last dimension; weight (out, in)."""
     matrix = builder.constant(f"{path}.weight", np.ascontiguousarray(weight.T.astype(np.float32)))
     product = builder.add("MatMul", path, [value, matrix], (*value.shape[:-1], weight.shape[0]))
     return product if bias is None else builder.elementwise("Add", path, product, bias.astype(np.float32))
@@ -370,7 +370,7 @@ def mean_hw(builder: GraphBuilder, module: Module, value: Value) -> Value:
     return builder.add("GlobalAveragePool", module.path, [value], (*value.shape[:2], 1, 1))
 
 
-# Activations, by class name; those that old releases of YOLOv5 wrote themselves have the same names.
+# Activations, by class name; old releases of YOLOv5 defined their own under the same names.
 
 
 def _silu(builder: GraphBuilder, module: Module, value: Value) -> Value:

@@ -1,4 +1,4 @@
-"""Follows the layer list of a YOLO model: every layer knows its index and where its inputs come from."""
+"""Writer of a YOLO model's layer list: every layer knows its index and the layers that it reads."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from rkdeploy.host.export.exported import Exported
 from rkdeploy.host.graph.gray import GRAY, gray_weight
 from rkdeploy.host.graph.head import Head
 
-# Buffers that say nothing about what a layer computes, or that the head's description has read.
+# Buffers that do not affect a layer's result, or that the head's description has read.
 _NO_WEIGHTS = frozenset({"num_batches_tracked", "anchors", "anchor_grid", "stride", "grid"})
 
 
@@ -37,13 +37,14 @@ def layer_sources(layer: Module, index: int) -> tuple[int, ...]:
 
 
 def emit_image(builder: GraphBuilder, channels: int | None, height: int, width: int) -> Value:
-    """The graph's input `images`, (1, 3, height, width), as the first layer takes it.
+    """The graph's input `images`, (1, 3, height, width), in the form that the first layer takes.
 
     Args:
-        builder: holds the graph.
-        channels: of the images that the network was trained on; one channel is made of three, see `graph/gray.py`.
-        height: of the input in pixels.
-        width: likewise.
+        builder: the graph.
+        channels: of the images that the network was trained on; one channel is computed from three, see
+            `graph/gray.py`.
+        height: height of the input in pixels.
+        width: width of the input in pixels.
     """
     image = builder.input("images", (1, 3, height, width))
     if channels != 1:
@@ -62,7 +63,7 @@ def emit_layers(emission: Emission, layers: Sequence[Module], image: Value) -> l
 def emit_outputs(
     emission: Emission, layers: Sequence[Module], image: Value, begun: Sequence[Value] = ()
 ) -> list[Value]:
-    """Emit layers one after the other, but for those that `begun` has; returns the output of each."""
+    """Emit layers one after the other, except those in `begun`; returns the output of each."""
     outputs = list(begun)
     for index, layer in enumerate(layers[len(outputs) :], len(outputs)):
         inputs = [_output(outputs, image, s) for s in layer_sources(layer, index)]
@@ -72,9 +73,9 @@ def emit_outputs(
 
 
 def _emit_stripes(emission: Emission, layers: Sequence[Module], image: Value) -> list[Value]:
-    """The first two layers in stripes of rows, or nothing where they do not suit or others read the first.
+    """The first two layers in stripes of rows; empty if they do not fit or another layer reads the first one.
 
-    The first one's output is then in pieces; the image, which nobody reads in its place, stands for it.
+    The output of the first layer exists only in pieces; since no other layer reads it, the image stands for it.
     """
     readers = [index for index, layer in enumerate(layers) if index and 0 in layer_sources(layer, index)]
     if readers != [1] or layer_sources(layers[0], 0) != (-1,) or layer_sources(layers[1], 1) != (0,):
@@ -86,10 +87,10 @@ def _emit_stripes(emission: Emission, layers: Sequence[Module], image: Value) ->
 
 @contextmanager
 def blamed(layer: str) -> Iterator[None]:
-    """Turn what the numbers of a layer's file make fail into one message.
+    """Turn any failure caused by the numbers in a layer's file into one message.
 
     Args:
-        layer: how it is called in the message.
+        layer: name of the layer in the message.
 
     Raises:
         GraphError: for weights of another shape, numbers that are text, ...
@@ -112,36 +113,36 @@ def finish(
     metadata: Mapping[str, str],
     unused: Iterable[str] = (),
 ) -> Exported:
-    """The checked model.
+    """Make the checked model.
 
     Args:
-        builder: holds the graph.
-        layers: all that was emitted.
+        builder: the graph.
+        layers: all layers that were emitted.
         outputs: graph output name -> value.
-        head: as it was emitted.
+        head: the emitted head.
         image: the network's input.
         metadata: for the ONNX file.
         unused: names of sub-modules of the head that serve training only.
 
     Raises:
-        GraphError: when weights were left out, or onnx's checker refuses the graph.
+        GraphError: when weights were left out, or onnx's checker rejects the graph.
     """
     require_nothing_left(layers, frozenset(f"{layers[-1].path}.{name}" for name in unused))
     return Exported(builder.finish(outputs, metadata), head, image)
 
 
 def require_nothing_left(layers: Sequence[Module], unused: frozenset[str] = frozenset()) -> None:
-    """Refuse a network of which weights were not written into the graph.
+    """Check that all weights were written into the graph.
 
-    A block is known by its class's name; one that somebody extended under the old name has weights that its emitter
-    does not ask for, and the graph would compute something else than was trained.
+    A block is recognized by its class name; if it was extended under the old name, it has weights that its emitter
+    does not use, and the graph would compute something else than was trained.
 
     Args:
         layers: the layer list.
         unused: paths of modules that serve training only, with all below them.
 
     Raises:
-        GraphError: naming the first weights that nobody read.
+        GraphError: naming the first weights that were not used.
     """
     for module in (m for layer in layers for m in layer.walk()):
         if any(module.path == path or module.path.startswith(f"{path}.") for path in unused):
@@ -151,11 +152,11 @@ def require_nothing_left(layers: Sequence[Module], unused: frozenset[str] = froz
                 continue
             if module.class_name in ("", STATE_DICT):
                 raise GraphError(
-                    f'The weights "{module.path}.{name}" belong to nothing in the network that the file is read as.',
+                    f'The weights "{module.path}.{name}" do not belong to the network that the file was recognized as.',
                     "Export ONNX where it was trained and build from that: rkdeploy build best.onnx --weights best.pt",
                 )
             raise GraphError(
-                f'The weights "{module.path}.{name}" ({module.class_name}) belong to no block as it was released: '
+                f'The weights "{module.path}.{name}" ({module.class_name}) do not belong to the released block: '
                 "the model was extended under an old class name, and a graph without them would be wrong.",
                 "Export ONNX where it was trained and build from that: rkdeploy build best.onnx --weights best.pt",
             )

@@ -27,7 +27,7 @@ class PointLevel:
 
     Attributes:
         path: of the head's module, with the level's number.
-        stride: input pixels a cell.
+        stride: input pixels per cell.
         boxes: 4 * reg_max distribution logits, or the four distances.
         scores: class logits.
         extra: keypoints, mask coefficients or the angle; None for plain detection.
@@ -50,10 +50,10 @@ def point_decode(
     angle: AngleFormula | None = None,
     masks: int = 0,
 ) -> tuple[Value, Head]:
-    """Raw tensors to (1, 4 + classes + extra, rows), as the trained head gives them before any top-k or suppression.
+    """Raw tensors to (1, 4 + classes + extra, rows), the trained head's output before any top-k or suppression.
 
     For a cell (cx, cy) of a level with stride t, the distances l, t', r, b in cells: x1 = (cx + 0.5 - l) t, and so on;
-    boxes are center and size, or the corners where the head is end to end.  Rotated boxes: see `_rotated`.  Rows are
+    boxes are center and size, or the corners if the head is end to end.  Rotated boxes: see `_rotated`.  Rows are
     ordered by level, cy, cx.
 
     Raises:
@@ -131,7 +131,9 @@ def _upright(builder: GraphBuilder, path: str, distances: Value, centers: Floats
 
 
 def _rotated(builder: GraphBuilder, path: str, distances: Value, angle: Value, centers: Floats) -> Value:
-    """Distances in the box's own, turned axes: with (u, v) = (r - l, b - t) / 2 and the angle a, the center is
+    """Distances to rotated boxes in cells.
+
+    The distances are in the box's own, rotated axes: with (u, v) = (r - l, b - t) / 2 and the angle a, the center is
     (u cos a - v sin a, u sin a + v cos a) from the cell's, the size (l + r, t + b).
     """
     lt, rb = builder.split(path, distances, [2, 2], 1)
@@ -148,7 +150,7 @@ def _rotated(builder: GraphBuilder, path: str, distances: Value, angle: Value, c
 def _angle(builder: GraphBuilder, path: str, raw: Value, formula: AngleFormula) -> Value:
     value = builder.add("Sigmoid", path, [raw], raw.shape) if formula.sigmoid else raw
     if formula.gain != 1 or formula.offset:
-        # In the order of the trained formula, (s - 0.25) pi, so that both round alike.
+        # In the order of the trained formula, (s - 0.25) pi, so that both round the same way.
         shifted = builder.elementwise("Add", path, value, formula.offset / formula.gain)
         value = builder.elementwise("Mul", path, shifted, formula.gain)
     return value

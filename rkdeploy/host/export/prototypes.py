@@ -27,7 +27,7 @@ def with_prototypes(
         height: of the network input in pixels.
 
     Raises:
-        GraphError: when there are not as many as the rows have coefficients.
+        GraphError: when their number is not the number of coefficients per row.
     """
     inputs = [features] if isinstance(features, Value) else list(features)
     value = emission.blocks[module.class_name](emission, module, inputs)

@@ -1,4 +1,4 @@
-"""Blocks written another way than trained, with the same values, where that costs the NPU less.
+"""Blocks rewritten with equal values in a form that costs the NPU less.
 
 docs/build.md has the compiler's figures for each, and for those that were tried and did not pay.
 """
@@ -16,16 +16,17 @@ from rkdeploy.host.export.csp_blocks import folded
 from rkdeploy.host.export.emission import Emission, child, emit
 
 _CHANNELS_AT_ONCE = 32
-"""Output channels of an INT8 convolution on rk3588 are computed in multiples of this."""
-_NO_SETTINGS = ("inplace", "training")  # of an activation; they do not change what it computes
+"""The NPU of the RK3588 computes the output channels of an INT8 convolution in multiples of this."""
+_NO_SETTINGS = ("inplace", "training")  # attributes of an activation that do not affect its values
 
 
 def nested_pools(emission: Emission, pools: Sequence[Module], value: Value) -> list[Value]:
-    """Several max pools of one tensor: each from the one before where its window is the larger.
+    """Several max pools of one tensor: each from the previous one if its window is larger.
 
-    A maximum over n x n, and of that a maximum over m x m, is one over (n + m - 1) x (n + m - 1), with stride 1 and
+    A maximum over n x n, followed by a maximum over m x m, is a maximum over (n + m - 1) x (n + m - 1), with stride 1
+    and
     padding that keeps the size also at the borders: a pixel of the large window is in the small window around some
-    cell of the image between it and the middle.  So SPP's 5, 9 and 13 are 5 three times over, 75 comparisons a cell
+    cell of the image between it and the middle.  So SPP's 5, 9 and 13 are three pools of 5, 75 comparisons per cell
     instead of 275.
     """
     outputs: list[Value] = []
@@ -67,10 +68,11 @@ def _same_size_window(pool: Module) -> int:
 
 
 def pointwise_pair(emission: Emission, first: Module, second: Module, value: Value) -> tuple[Value, Value]:
-    """Two convolution blocks on one tensor: as one convolution, then cut, where the NPU fills up channels for both.
+    """Two convolution blocks on one tensor, as one convolution and a split if the NPU would pad the channels of both.
 
-    1x1 convolutions with one kind of activation, of 16 or 48 channels, say, which the NPU computes as 32 or 64.  Where
-    nothing is filled up there is nothing to win, and one tensor has to share its INT8 scale.
+    For 1x1 convolutions with the same kind of activation and, for example, 16 or 48 channels, which the NPU computes as
+    32
+    or 64.  Without such padding nothing is gained, and one tensor would have to share its INT8 scale.
     """
     if not (
         _is_pointwise(first) and _is_pointwise(second) and _same_activation(first, second) and _fills_up(first, second)
@@ -100,7 +102,7 @@ def _is_pointwise(block: Module) -> bool:
 
 
 def _fills_up(first: Module, second: Module) -> bool:
-    """Whether the NPU computes fewer channels for both together than for each alone."""
+    """True if the NPU computes fewer channels for both together than for each alone."""
     a, b = (block.child("conv").array("weight").shape[0] for block in (first, second))
     return _filled(a + b) < _filled(a) + _filled(b)
 
@@ -110,7 +112,7 @@ def _filled(channels: int) -> int:
 
 
 def _same_activation(first: Module, second: Module) -> bool:
-    """Whether one activation computes both: no weights of its own, the same settings."""
+    """True if one activation computes both: no weights of its own, the same settings."""
     a, b = first.child("act"), second.child("act")
     return (
         a.class_name == b.class_name
@@ -120,7 +122,7 @@ def _same_activation(first: Module, second: Module) -> bool:
 
 
 def _settings(activation: Module) -> dict[str, object]:
-    """The plain attributes of an activation that may decide what it computes."""
+    """The plain attributes of an activation that may affect its values."""
     return {
         name: value
         for name, value in activation.attributes.items()

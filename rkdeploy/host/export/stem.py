@@ -1,11 +1,11 @@
-"""The first layer of a network on the image, in forms that compute the same and cost the NPU differently.
+"""The first layer of a network on the image, in equal forms that cost the NPU differently.
 
 YOLOv5 up to v5.0 begins with Focus: the four pixel phases of the image become 12 channels, then a 3x3 convolution.
-From v6.0 it begins with one 6x6 convolution of stride 2, which is the same thing in other words.  An NPU that pads
+From v6.0 it begins with one 6x6 convolution of stride 2, which is equivalent.  An NPU that pads
 three input channels to 16 or 32 wastes most of a 6x6x3 kernel, so the compile log predicts fewer cycles for phases;
 docs/build.md has the figures.  Three forms, for either kind of stem:
 
-- `space_to_depth`: the phases by a 2x2 convolution of stride 2 whose kernel has a single one an output channel;
+- `space_to_depth`: the phases by a 2x2 convolution of stride 2 whose kernel has a single one per output channel;
 - `slices`: the phases by four strided slices and a concatenation;
 - `convolution`: one convolution of stride 2 with a kernel twice as large.
 """
@@ -27,7 +27,7 @@ _IMAGE_CHANNELS = (1, 3)  # gray, color
 
 
 def is_plain(conv: Module) -> bool:
-    """Whether a convolution has stride 1, dilation 1 and one group, as Focus's has."""
+    """True if a convolution has stride 1, dilation 1 and one group, like Focus's."""
     return (
         conv.attribute("groups", 1) == 1
         and layers.pair(conv.attribute("stride", 1), conv, "stride") == (1, 1)
@@ -36,7 +36,7 @@ def is_plain(conv: Module) -> bool:
 
 
 def is_strided_stem(conv: Module, value: Value) -> bool:
-    """Whether a convolution on the image can be written over pixel phases: stride 2, even kernel and padding."""
+    """True if a convolution on the image can be written over pixel phases: stride 2, even kernel and padding."""
     kernel = conv.array("weight").shape
     padding = conv.attribute("padding", 0)
     return (
@@ -87,7 +87,7 @@ def phases(builder: GraphBuilder, path: str, value: Value, *, by_slices: bool) -
 
 
 def strided_convolution(builder: GraphBuilder, conv: Module, norm: Module | None, value: Value) -> Value:
-    """Focus and the convolution behind it as one convolution of stride 2."""
+    """Focus and the following convolution as one convolution of stride 2."""
     padding = layers.pair(conv.attribute("padding", 0), conv, "padding")
     weight = strided_weight(conv.array("weight"))
     return layers.convolution(

@@ -1,9 +1,9 @@
-"""The first two layers in stripes of rows: their large tensors are never whole in memory, and the values are the same.
+"""The first two layers in stripes of rows: their large tensors never exist as a whole, and the values are equal.
 
-The output of a Focus or 6x6 stem is the largest tensor of a YOLOv5, and with the pixel phases beside it the peak of the
+The output of a Focus or 6x6 stem is the largest tensor of a YOLOv5, and together with the pixel phases the peak of the
 memory between layers.  Here the phases are cut into stripes with as many rows of overlap as the kernels reach; each
-stripe goes through both convolutions, and the results, a quarter of the size, are joined.  docs/build.md has what the
-compiler makes of it.
+stripe goes through both convolutions, and the results, a quarter of the size, are joined.  docs/build.md has the
+compiler's figures.
 """
 
 from __future__ import annotations
@@ -40,13 +40,13 @@ class _Step:
         return (rows + 2 * self.padding[axis] - self.kernel[axis]) // self.stride[axis] + 1
 
     def reach(self, first: int, last: int) -> tuple[int, int]:
-        """Input rows for output rows [first, last), the padding's among them."""
+        """Input rows for output rows [first, last), including padding."""
         start = first * self.stride[0] - self.padding[0]
         return start, (last - 1) * self.stride[0] - self.padding[0] + self.kernel[0]
 
 
 def two_layers(emission: Emission, first: Module, second: Module, image: Value) -> Value | None:
-    """second(first(image)), or None where the two are no strided stem and a convolution block behind it."""
+    """second(first(image)), or None unless the two are a strided stem and a convolution block behind it."""
     if not _is_plain_block(second):
         return None
     block = first.child("conv") if first.class_name == "Focus" else first

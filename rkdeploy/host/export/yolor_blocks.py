@@ -35,8 +35,8 @@ def implicit_convolution(
         builder: the graph.
         conv: a 1x1 convolution of one group.
         value: x.
-        added: ImplicitA, one number an input channel.
-        gain: ImplicitM, one number an output channel.
+        added: ImplicitA, one number per input channel.
+        gain: ImplicitM, one number per output channel.
 
     Raises:
         GraphError: when the numbers are not as many as the channels.
@@ -52,21 +52,21 @@ def with_implicit(
     weight, bias = kernel
     if added is not None:
         if weight.shape[1:] != (added.size, 1, 1):
-            raise GraphError(f'"{path}" has weights {weight.shape}, to whose input {added.size} numbers are added.')
+            raise GraphError(f'"{path}" has weights {weight.shape}, but {added.size} numbers are added to its input.')
         bias = bias + weight[:, :, 0, 0] @ added.ravel().astype(np.float64)
     if gain is not None:
         if gain.size != bias.size:
-            raise GraphError(f'"{path}" gives {bias.size} channels, which are multiplied by {gain.size} numbers.')
+            raise GraphError(f'"{path}" gives {bias.size} channels, but they are multiplied by {gain.size} numbers.')
         factor = gain.ravel().astype(np.float64)
         weight, bias = weight * factor[:, None, None, None], bias * factor
     return weight, bias
 
 
 def scaled(builder: GraphBuilder, path: str, value: Value, scale: Scale) -> Value:
-    """Scale * x + shift a channel, as a depthwise 1x1 convolution: an activation behind it is then fused into it."""
+    """Scale * x + shift per channel, as a depthwise 1x1 convolution: a following activation is then fused into it."""
     factor, shift = (v.astype(np.float32) for v in scale)
     if factor.size != value.channels:
-        raise GraphError(f'"{path}" normalizes {factor.size} channels, but is given a tensor of shape {value.shape}.')
+        raise GraphError(f'"{path}" normalizes {factor.size} channels, but its input has the shape {value.shape}.')
     return builder.add(
         "Conv",
         path,
@@ -81,7 +81,7 @@ def scaled(builder: GraphBuilder, path: str, value: Value, scale: Scale) -> Valu
 
 
 def reorganized(emission: Emission, path: str, value: Value) -> Value:
-    """The four pixel phases as channels: Focus without its convolution, in the form that the stem has."""
+    """The four pixel phases as channels: Focus without its convolution, in the form of the stem."""
     return stem.phases(emission.builder, path, value, by_slices=emission.stem in {"trained", "slices"})
 
 
@@ -117,7 +117,7 @@ def haar(builder: GraphBuilder, transform: Module, path: str, value: Value) -> V
 
 
 def _reorg(emission: Emission, module: Module, inputs: Sequence[Value]) -> Value:
-    """ReOrg, and DWT where training had no pytorch_wavelets."""
+    """ReOrg, and DWT if training had no pytorch_wavelets."""
     value = one(module, inputs)
     if "xfm" in module.children:
         return haar(emission.builder, module.child("xfm"), module.path, value)
@@ -125,10 +125,9 @@ def _reorg(emission: Emission, module: Module, inputs: Sequence[Value]) -> Value
 
 
 def _activated_join(emission: Emission, module: Module, parts: Sequence[tuple[Value, Module | None]]) -> Value:
-    """act(bn(cat(parts))), a part being a tensor and, where there is one, the bare convolution that it goes through.
+    """act(bn(cat(parts))); a part is a tensor and optionally the bare convolution that it goes through.
 
-    A concatenation does not mix channels: each part gets its share of the BatchNorm, in its convolution where it has
-    one.
+    A concatenation does not mix channels: each part gets its share of the BatchNorm, in its convolution if it has one.
     """
     builder = emission.builder
     norm = module.child("bn")

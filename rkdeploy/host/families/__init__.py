@@ -1,1 +1,1 @@
-"""Model families: one file each, found by asking every one whether a checkpoint is its own."""
+"""Model families: one file each; every family is asked whether it recognizes a checkpoint."""

@@ -1,4 +1,4 @@
-"""What costs speed on this NPU, and what to do about it: said of a checkpoint, and of a compiled model."""
+"""Advice on the speed of a checkpoint or a compiled model on this NPU."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ _USUAL_PIXELS = 640 * 640
 
 @dataclass(frozen=True, slots=True)
 class Advice:
-    """One thing that costs speed.
+    """One cause of lost speed.
 
     Attributes:
-        topic: in one or two words, `activation`.
-        text: what it costs, where the figure is from, and what to do.
+        topic: one or two words, `activation`.
+        text: its cost, the source of the figure, and what to do.
     """
 
     topic: str
@@ -31,7 +31,7 @@ class Advice:
 
 
 def advice_for(info: ModelInfo, input_hw: tuple[int, int] | None = None) -> tuple[Advice, ...]:
-    """What the checkpoint's facts say.
+    """Advice from the checkpoint's facts.
 
     Args:
         info: the facts.
@@ -45,7 +45,7 @@ def advice_for(info: ModelInfo, input_hw: tuple[int, int] | None = None) -> tupl
 
 
 def advice_on_compiled(compiled: CompiledModel) -> tuple[Advice, ...]:
-    """What the compiler's own table says: layers that do not run on the NPU."""
+    """Advice from the compiler's own table: layers that do not run on the NPU."""
     on_cpu = [layer for layer in compiled.layers if layer.target == "CPU" and not layer.is_end]
     if not on_cpu:
         return ()
@@ -69,9 +69,9 @@ def _activation(info: ModelInfo) -> Advice | None:
     recipe = _RECIPES.get(info.family, "give the model ReLU and train it again")
     return Advice(
         "activation",
-        f"{info.activation[0]} costs rate on this NPU, ReLU hardly: by Rockchip's published table a YOLOv5s runs at "
-        f"48.4 fps with SiLU and at 66.1 with ReLU (RK3588, one core, INT8, 640). If you need the rate, {recipe}, and "
-        "measure what it costs in mAP. Changing it without training breaks the model.",
+        f"{info.activation[0]} costs frame rate on this NPU, ReLU hardly: in Rockchip's published table a YOLOv5s runs "
+        f"at 48.4 fps with SiLU and at 66.1 with ReLU (RK3588, one core, INT8, 640). If you need more, {recipe}, "
+        "and measure its cost in mAP. Changing it without training breaks the model.",
     )
 
 
@@ -93,8 +93,8 @@ def _multiples(input_hw: tuple[int, int] | None) -> Advice | None:
     near = "x".join(str(max(32, round(n / 32) * 32)) for n in reversed(input_hw))
     return Advice(
         "input size",
-        f"{input_hw[1]}x{input_hw[0]} is no multiple of 32: the deeper layers then have odd sizes, which the NPU pads. "
-        f"Try --imgsz {near}.",
+        f"{input_hw[1]}x{input_hw[0]} is not a multiple of 32: the deeper layers then have odd sizes, which the NPU "
+        f"pads. Try --imgsz {near}.",
     )
 
 
@@ -104,9 +104,9 @@ def _attention(blocks: set[str]) -> Advice | None:
         return None
     return Advice(
         "attention",
-        f"{_listed(found)}: attention, whose products and softmax grow with the square of the cells. By "
+        f"{_listed(found)}: attention, whose products and softmax grow with the square of the cells. In "
         "Rockchip's published table a YOLO11n runs at 60.0 fps where a YOLOv8n runs at 73.5 "
-        "(RK3588, one core, INT8, 640). A smaller --imgsz helps twice.",
+        "(RK3588, one core, INT8, 640). A smaller --imgsz helps doubly.",
     )
 
 

@@ -1,4 +1,4 @@
-"""The anchors that each family was published with, and a model's own beside them."""
+"""Published anchors of each family, and their comparison with a model's own."""
 
 from __future__ import annotations
 
@@ -55,11 +55,11 @@ _DATA_SETS = {"yolop": "BDD100K"}
 
 
 def published_anchors(anchors: Anchors, family: str) -> Levels | None:
-    """The family's defaults for as many levels and anchors, finest first; None where there are none.
+    """The family's defaults for the same number of levels and anchors, finest first; None if there are none.
 
     Args:
         anchors: of the model.
-        family: its family; any that is not known here has YOLOv5's.
+        family: its family; an unknown one gets YOLOv5's.
     """
     defaults = DEFAULTS[family if family in DEFAULTS else "yolov5"].get(len(anchors.levels_px))
     if defaults is None or any(len(a) != len(b) for a, b in zip(anchors.levels_px, defaults, strict=True)):
@@ -68,11 +68,11 @@ def published_anchors(anchors: Anchors, family: str) -> Levels | None:
 
 
 def compare_anchors(anchors: Anchors, family: str) -> AnchorComparison:
-    """Set anchors beside the family's defaults for the same number of levels.
+    """Compare anchors with the family's defaults for the same number of levels.
 
     Args:
         anchors: of the model, finest level first.
-        family: its family; any that is not known here is compared with YOLOv5's.
+        family: its family; an unknown one is compared with YOLOv5's.
     """
     defaults = published_anchors(anchors, family)
     data_set = _DATA_SETS.get(family, "COCO")

@@ -1,4 +1,4 @@
-"""Facts that checkpoints of several families keep in the same places, read with suspicion."""
+"""Facts that checkpoints of several families store in the same places, read as untrusted data."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from rkdeploy.host.families.model_info import ACTIVATION_CLASSES, ModelInfo
 _MAX_STRIDE = 1024
 _MAX_LEVELS = 16
 _MAX_CLASSES = 100_000
-_MAX_NAMES = 2_000_000  # characters of all class names
-_MAX_ANCHORS = 100  # a level; trainers make 3 to 5
+_MAX_NAMES = 2_000_000  # in all class names together
+_MAX_ANCHORS = 100  # per level; trainers make 3 to 5
 _MAX_MASKS = 4096
 _MAX_ANCHOR_PX = 1e5
 
 
 def layers_of(checkpoint: Checkpoint) -> tuple[Module, ...]:
-    """The layer list of a YOLO model, its head last; empty where there is none."""
+    """The layer list of a YOLO model, its head last; empty if there is none."""
     model = checkpoint.root.children.get("model")
     if model is None or model.class_name != "Sequential":
         return ()
@@ -38,7 +38,7 @@ def head_of(checkpoint: Checkpoint) -> Module | None:
 
 
 def activations(modules: Iterator[Module]) -> Counter[str]:
-    """How often each activation class appears."""
+    """Number of activations of each class."""
     found = Counter(m.class_name for m in modules if m.class_name in ACTIVATION_CLASSES)
     del found["Identity"]
     return found
@@ -54,10 +54,10 @@ def numbers(value: object) -> tuple[float, ...]:
 
 
 def strides_of(checkpoint: Checkpoint, head: Module, levels: int) -> tuple[int, ...]:
-    """Input pixels a cell, one a level.
+    """Input pixels per cell, one per level.
 
     Raises:
-        CheckpointError: when they are no whole numbers, or not one a level.
+        CheckpointError: when they are not whole numbers, or not one per level.
     """
     strides = numbers(head.attribute("stride") or head.tensors.get("stride")) or numbers(
         checkpoint.root.attribute("stride")
@@ -69,10 +69,10 @@ def strides_of(checkpoint: Checkpoint, head: Module, levels: int) -> tuple[int, 
 
 
 def anchors_of(head: Module) -> Anchors:
-    """Anchors in pixels: what decodes is `anchor_grid` where it is stored (YOLOv5 to v5.0), else anchors times stride.
+    """Anchors in pixels: `anchor_grid` if it is stored (YOLOv5 to v5.0; the decode uses it), else anchors times stride.
 
     Raises:
-        CheckpointError: when they are no sizes.
+        CheckpointError: when they are not valid sizes.
     """
     kept = head.tensors.get("anchors")
     if kept is not None and not _is_anchor_shape(kept.shape):
@@ -92,7 +92,9 @@ def anchors_of(head: Module) -> Anchors:
             )
         pixels = grid_units * np.array(stride, np.float32)[:, None, None]
     if grid_units.size == 0 or not ((pixels > 0) & (pixels < _MAX_ANCHOR_PX)).all():
-        raise CheckpointError(f'"{head.path}" has anchors that are no sizes in pixels; the checkpoint is damaged.')
+        raise CheckpointError(
+            f'"{head.path}" has anchors that are not valid sizes in pixels; the checkpoint is damaged.'
+        )
     return Anchors(tuple(tuple((float(w), float(h)) for w, h in level) for level in pixels))
 
 
@@ -101,10 +103,10 @@ def _is_anchor_shape(shape: tuple[int, ...]) -> bool:
 
 
 def class_count(head: Module) -> int:
-    """How many classes a detection head predicts.
+    """Number of classes of a detection head.
 
     Raises:
-        CheckpointError: when it does not say a number.
+        CheckpointError: when the head does not give a number.
     """
     classes = head.attribute("nc")
     if type(classes) is not int or not 1 <= classes <= _MAX_CLASSES:
@@ -113,7 +115,7 @@ def class_count(head: Module) -> int:
 
 
 def classifier_classes(head: Module) -> int:
-    """How many classes a classifier tells apart: the rows of its linear layer.
+    """Number of classes of a classifier: the rows of its linear layer.
 
     Raises:
         CheckpointError: when it has none.
@@ -125,10 +127,10 @@ def classifier_classes(head: Module) -> int:
 
 
 def mask_count(head: Module) -> int:
-    """Mask coefficients of an object.
+    """Mask coefficients per object.
 
     Raises:
-        CheckpointError: when the head does not say a number.
+        CheckpointError: when the head does not give a number.
     """
     masks = head.attribute("nm")
     if type(masks) is not int or not 1 <= masks <= _MAX_MASKS:
@@ -137,10 +139,10 @@ def mask_count(head: Module) -> int:
 
 
 def class_names(checkpoint: Checkpoint, classes: int) -> tuple[str, ...]:
-    """One name a class.
+    """One name per class.
 
     Raises:
-        CheckpointError: when there are more or fewer, or one is no text.
+        CheckpointError: when there are more or fewer, or one is not text.
     """
     written = checkpoint.root.attribute("names")
     if not isinstance(written, (dict, list, tuple)):
@@ -160,7 +162,7 @@ def class_names(checkpoint: Checkpoint, classes: int) -> tuple[str, ...]:
         raise CheckpointError(f"The checkpoint's class names have more than {_MAX_NAMES:,} characters.")
     for name in names:
         if not is_class_name(name):
-            raise CheckpointError(f"The checkpoint has the class name {shown(name)}, which is no text.")
+            raise CheckpointError(f"The checkpoint has the class name {shown(name)}, which is not text.")
     return names
 
 
@@ -174,7 +176,7 @@ def image_size(checkpoint: Checkpoint) -> int | None:
 
 
 def onnx_metadata(info: ModelInfo) -> dict[str, str]:
-    """What Ultralytics' exporters write into an ONNX file of the model, by the same keys."""
+    """Metadata of Ultralytics' exporters for an ONNX file of the model, with the same keys."""
     metadata = {
         "stride": str(max(info.strides, default=32)),
         "names": str(dict(enumerate(info.class_names))),

@@ -1,4 +1,4 @@
-"""Mean and deviation of ImageNet's images, which torchvision and many after it normalize with: RGB, of 0..255."""
+"""Mean and standard deviation of ImageNet's images, used by torchvision and many others: RGB, of 0..255."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""Checkpoints that this version does not build, named by their classes or by the keys of their weights.
+"""Kinds of checkpoints that this version does not build, recognized by their classes or by the keys of their weights.
 
-One signature a kind.  A family may know a kind well enough to describe it (YOLOv7's anchors and names serve an ONNX
-file); what none describes is refused with its name as soon as it is read.
+One signature per kind.  A family may know a kind well enough to describe it (YOLOv7's anchors and names serve an ONNX
+file); other kinds are refused by name as soon as they are read.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ _WITH_DECODE = (
     "build best.onnx --weights {file}"
 )
 _CLASSIFIER = (
-    "Its ONNX builds: torch.onnx.export(model.eval(), torch.zeros(1, 3, 224, 224), 'best.onnx') where the model's code "
-    "is, then rkdeploy build best.onnx --names names.txt"
+    'Its ONNX builds: torch.onnx.export(model.eval(), torch.zeros(1, 3, 224, 224), "best.onnx") where the model\'s '
+    "code is, then rkdeploy build best.onnx --names names.txt"
 )
 YOLOV7_BLOCKS = frozenset({"MP", "SP", "SPPCSPC", "GhostSPPCSPC", "RepConv_OREPA"})
 """Blocks of YOLOv7's code that neither YOLOv5 nor YOLOR has."""
@@ -33,8 +33,8 @@ class CheckpointKind:
 
     Attributes:
         name: with its article, as "is ..." takes it.
-        matches: whether a checkpoint is one.
-        advice: what helps, with {file} for its name; empty where nothing does.
+        matches: recognizes a checkpoint of this kind.
+        advice: hint for the user, with {file} for its name; may be empty.
     """
 
     name: str
@@ -43,18 +43,18 @@ class CheckpointKind:
 
 
 def kind_of_model(checkpoint: Checkpoint) -> CheckpointKind | None:
-    """The kind of a pickled model that is not built, also where a family describes it; None for others."""
+    """The kind of a pickled model that is not built, even if a family describes it; None for others."""
     return next((kind for kind in MODELS if kind.matches(checkpoint)), None)
 
 
 def kind_of(checkpoint: Checkpoint) -> CheckpointKind | None:
-    """The kind of a checkpoint that no family recognizes; None where nothing tells it."""
+    """The kind of a checkpoint that no family recognizes; None if it is unknown."""
     found = kind_of_model(checkpoint)
     return found or next((kind for kind in STATE_DICTS if kind.matches(checkpoint)), None)
 
 
 def require_buildable(checkpoint: Checkpoint) -> None:
-    """Refuse a checkpoint whose graph this version cannot write.
+    """Check that this version can write a checkpoint's graph.
 
     Raises:
         CheckpointError: naming its kind, or its number of input channels.
@@ -72,7 +72,7 @@ def require_buildable(checkpoint: Checkpoint) -> None:
 
 
 def refusal(kind: CheckpointKind, checkpoint: Checkpoint) -> CheckpointError:
-    """What a user is told of a checkpoint of a kind that is not built."""
+    """The error for a checkpoint of a kind that is not built."""
     name = checkpoint.path.name
     return CheckpointError(
         f'"{name}" is {kind.name}. This version does not build it.', (kind.advice or _LIST).format(file=name)
@@ -80,14 +80,14 @@ def refusal(kind: CheckpointKind, checkpoint: Checkpoint) -> CheckpointError:
 
 
 def input_channels(checkpoint: Checkpoint) -> int | None:
-    """Channels of the images that the first convolution takes; None where it cannot be told."""
+    """Channels of the images that the first convolution takes; None if unknown."""
     layers = layers_of(checkpoint)
     if not layers:
         return None
     weight = next(_convolution_weights(layers[0]), None)
     if weight is None:
         return None
-    # Four pixels side by side; the Focus of Rockchip's fork of 2021 is a plain convolution instead.
+    # Four pixel phases; the Focus of Rockchip's fork of 2021 is a plain convolution instead.
     return weight // 4 if layers[0].class_name in {"Focus", "ReOrg"} and weight % 4 == 0 else weight
 
 
@@ -105,7 +105,7 @@ def _convolution_weights(module: Module) -> Iterator[int]:
 
 
 def is_yolov7(checkpoint: Checkpoint) -> bool:
-    """Whether it is YOLOv7: an anchor head of its own, or behind blocks that only it has."""
+    """True for YOLOv7: an anchor head of its own, or behind blocks that only it has."""
     head = head_of(checkpoint)
     if head is None or "anchors" not in head.tensors:
         return False
@@ -116,7 +116,7 @@ def is_yolov7(checkpoint: Checkpoint) -> bool:
 
 
 def _ends_in(*classes: str) -> Callable[[Checkpoint], bool]:
-    """Whether the last layer is of one of some classes."""
+    """True if the last layer has one of these classes."""
 
     def matches(checkpoint: Checkpoint) -> bool:
         head = head_of(checkpoint)
@@ -126,7 +126,7 @@ def _ends_in(*classes: str) -> Callable[[Checkpoint], bool]:
 
 
 def _has_blocks(*classes: str) -> Callable[[Checkpoint], bool]:
-    """Whether one of the layers is of one of some classes, and the head is YOLOv5's."""
+    """True if one of the layers has one of these classes, and the head is YOLOv5's."""
 
     def matches(checkpoint: Checkpoint) -> bool:
         return _ends_in("Detect")(checkpoint) and any(m.class_name in classes for m in layers_of(checkpoint))
@@ -135,7 +135,7 @@ def _has_blocks(*classes: str) -> Callable[[Checkpoint], bool]:
 
 
 def _has_landmarks(checkpoint: Checkpoint) -> bool:
-    """Whether an anchor head's convolutions have more channels than boxes, objectness and classes need."""
+    """True if an anchor head's convolutions have more channels than boxes, objectness and classes need."""
     head = head_of(checkpoint)
     if head is None or head.class_name != "Detect" or "anchors" not in head.tensors or "m" not in head.children:
         return False
@@ -149,7 +149,7 @@ def _has_landmarks(checkpoint: Checkpoint) -> bool:
 
 
 def _of_package(*packages: str) -> Callable[[Checkpoint], bool]:
-    """Whether the model's class lives in one of some packages."""
+    """True if the model's class is defined in one of these packages."""
 
     def matches(checkpoint: Checkpoint) -> bool:
         return any(checkpoint.root.module_name.startswith(f"{package}.") for package in packages)
@@ -158,13 +158,13 @@ def _of_package(*packages: str) -> Callable[[Checkpoint], bool]:
 
 
 def _keys(*names: str, inside: str = "") -> Callable[[Checkpoint], bool]:
-    """Whether a state dict has all of some names at its top, or below the name `inside`."""
+    """True if a state dict has all of these names at its top, or below the name `inside`."""
 
     def matches(checkpoint: Checkpoint) -> bool:
         if not checkpoint.is_state_dict:
             return False
         root: Module | None = checkpoint.root
-        for step in ("model", "state_dict", "net"):  # what trainers wrap around a model
+        for step in ("model", "state_dict", "net"):  # wrappers that trainers put around a model
             if root is not None and list(root.children) == [step]:
                 root = root.children[step]
         root = root.children.get(inside) if inside and root is not None else root
@@ -174,7 +174,7 @@ def _keys(*names: str, inside: str = "") -> Callable[[Checkpoint], bool]:
 
 
 def _numbered_layers(checkpoint: Checkpoint) -> bool:
-    """Weights by the number of their layer, as YOLOv5, v7 and Ultralytics name them."""
+    """Weights named by the number of their layer, as in YOLOv5, v7 and Ultralytics."""
     model = checkpoint.root.children.get("model") if checkpoint.is_state_dict else None
     return model is not None and len(model.children) > 4 and all(name.isdecimal() for name in model.children)
 
@@ -221,7 +221,7 @@ MODELS = (
         "a classifier of torchvision or timm", _of_package("torchvision.models", "timm.models"), _CLASSIFIER
     ),
 )  # fmt: skip
-"""Told by classes.  The first that fits counts."""
+"""Recognized by classes.  The first match counts."""
 
 STATE_DICTS = (
     CheckpointKind("the state dict of a RetinaFace", _keys("ClassHead", "BboxHead", "LandmarkHead")),
@@ -253,4 +253,4 @@ STATE_DICTS = (
         "Use the best.pt that the training run saved, which holds the model.",
     ),
 )  # fmt: skip
-"""Told by the keys of the weights.  The first that fits counts."""
+"""Recognized by the keys of the weights.  The first match counts."""

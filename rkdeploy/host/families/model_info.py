@@ -1,4 +1,4 @@
-"""What a checkpoint says about its model, whatever the family."""
+"""Facts about a checkpoint's model, common to all families."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ ACTIVATION_CLASSES = frozenset({
 
 @dataclass(frozen=True, slots=True)
 class AnchorComparison:
-    """The model's anchors beside the defaults that the family was published with.
+    """Comparison of the model's anchors with the published defaults of its family.
 
     Attributes:
-        are_defaults: equal to the published ones within 0.05 px.
+        are_defaults: True if equal to the published ones within 0.05 px.
         largest_ratio: largest of width or height over the default's, or its inverse; 1.0 when equal.  None when the
             number of levels or anchors differs, so that there is nothing to compare.
-        data_set: what those were chosen for, `COCO`.
+        data_set: data set of the defaults, `COCO`.
     """
 
     are_defaults: bool
@@ -35,25 +35,25 @@ class ModelInfo:
 
     Attributes:
         family, generation: for example `yolov5` and `v6.0 to v7.0 (6x6 stem, SPPF)`.
-        task: what it does.
-        class_names: one a class, in score order.
-        strides: input pixels a cell, one a level, finest first.
+        task: detection, segmentation, ...
+        class_names: one per class, in score order.
+        strides: input pixels per cell, one per level, finest first.
         anchors: pixels of the network input, None for anchor-free families.
-        anchor_comparison: beside the published defaults, None for anchor-free families.
+        anchor_comparison: with the published defaults, None for anchor-free families.
         activation: the class names of its activations, most frequent first.
         blocks: block classes and how many of each.
-        parameters: trained parameters.
+        parameters: number of trained parameters.
         image_size: training image size in pixels (longer side), None when the file does not say.
-        weights: which weights of the file were taken (`ema`, `model`).
+        weights: the file's weights that were taken (`ema`, `model`).
         stored_dtype: element type in the file.
-        epoch, date: of the training run, where the file says.
-        end_to_end: the head that is taken gives each object once and needs no non-maximum suppression.
+        epoch, date: of the training run, if the file says.
+        end_to_end: the head in use gives each object once and needs no non-maximum suppression.
         dual_head: the checkpoint has such a head and one that needs suppression (YOLOv10, YOLO26).
-        masks: mask coefficients of an object, 0 for models without.
+        masks: mask coefficients per object, 0 for models without.
         keypoints: of a pose model, else None.
         angle: of a model with rotated boxes, else None.
-        class_maps: names of the whole-image maps beside the detections.
-        has_class_names: whether the file names its classes.
+        class_maps: names of the whole-image maps, in addition to detections.
+        has_class_names: True if the file names its classes.
     """
 
     family: str

@@ -1,4 +1,4 @@
-"""Which family a checkpoint belongs to."""
+"""The family of a checkpoint."""
 
 from __future__ import annotations
 
@@ -19,10 +19,11 @@ _ASK = "rkdeploy inspect best.onnx says whether that builds."
 
 
 class Family(Protocol):
-    """What a family's file offers.
+    """Interface of a family's file.
 
-    `recognize` looks at a checkpoint and answers at once.  `describe` reads its facts.  `export` writes its graph for
-    an input of (height, width) pixels; `stem` is how its first layer is written.
+    `recognize` decides quickly whether a checkpoint belongs to the family.  `describe` reads its facts.  `export`
+    writes
+    its graph for an input of (height, width) pixels; `stem` is the form of its first layer.
     """
 
     NAME: str
@@ -43,7 +44,7 @@ def family_of(checkpoint: Checkpoint) -> Family:
     """The family of a checkpoint.
 
     Raises:
-        CheckpointError: when no family knows it, naming what the checkpoint holds.
+        CheckpointError: when no family recognizes it, with the content of the checkpoint.
     """
     for family in FAMILIES:
         if family.recognize(checkpoint):
@@ -64,6 +65,6 @@ def family_of(checkpoint: Checkpoint) -> Family:
     last = list(model.children.values())[-1].class_name if model is not None and model.children else "none"
     raise CheckpointError(
         f'"{checkpoint.path.name}" is a {checkpoint.root.module_name}.{checkpoint.root.class_name} whose last layer is '
-        f"{last}; no known family has that. Known: {', '.join(f.NAME for f in FAMILIES)}.",
-        f"It may build from ONNX all the same, exported where it was trained: {_ASK}",
+        f"{last}; no known family has such a layer. Known: {', '.join(f.NAME for f in FAMILIES)}.",
+        f"It may still build from ONNX, exported where it was trained: {_ASK}",
     )

@@ -1,4 +1,4 @@
-"""What the ultralytics package trains: YOLOv3u and v5u to YOLO26, in its tasks.  Recognized, described, exported."""
+"""Models of the ultralytics package: YOLOv3u and v5u to YOLO26, in its tasks.  Recognized, described, exported."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ _MAX_KEYPOINTS = 1000
 
 
 def recognize(checkpoint: Checkpoint) -> bool:
-    """Whether it is one of the package's: a layer list that ends in one of its heads, which have no anchor sizes."""
+    """True for the package's models: a layer list that ends in one of its heads, which have no anchor sizes."""
     head = head_of(checkpoint)
     if head is None or head.class_name not in _TASKS:
         return False
@@ -102,14 +102,14 @@ def describe(checkpoint: Checkpoint) -> ModelInfo:
 def export(checkpoint: Checkpoint, info: ModelInfo, height: int, width: int, stem: StemForm = "trained") -> Exported:
     """The network with its decode: `images` (1, 3, height, width) RGB 0..1 to `output0`.
 
-    `output0` is (1, 4 + nc + extra, rows), as the package's own export has it; of an end-to-end head it is the same
+    `output0` is (1, 4 + nc + extra, rows), as in the package's own export; for an end-to-end head the same
     before the top-k, with corners instead of center and size.  Segmentation adds the prototypes as `output1`; a
     classifier gives (1, nc) probabilities.
 
     Raises:
         CheckpointError, GraphError: when a block is unknown, or a size does not fit.
     """
-    # Here and not above: reading what a checkpoint says needs no onnx.
+    # Imported here: reading a checkpoint's facts needs no onnx.
     from rkdeploy.host.export.attention_blocks import ATTENTION_BLOCKS
     from rkdeploy.host.export.blocks import YOLOV5_BLOCKS
     from rkdeploy.host.export.builder import GraphBuilder
@@ -152,7 +152,7 @@ def export(checkpoint: Checkpoint, info: ModelInfo, height: int, width: int, ste
 
 
 def _levels(emission: Emission, head: Module, info: ModelInfo, features: list[Value]) -> list[PointLevel]:
-    """The raw tensors of the head that counts: one-to-one where it is end to end, else one-to-many."""
+    """The raw tensors of the head in use: one-to-one if it is end to end, else one-to-many."""
     from rkdeploy.host.export.emission import emit
     from rkdeploy.host.export.layers import require_setting
     from rkdeploy.host.export.point_heads import PointLevel
@@ -160,7 +160,7 @@ def _levels(emission: Emission, head: Module, info: ModelInfo, features: list[Va
     require_setting(head, "nl", len(features))
     branches = [_branch(head, name, end_to_end=info.end_to_end) for name in ("cv2", "cv3")]
     extra = None if info.task == "detect" else _branch(head, "cv4", end_to_end=info.end_to_end)
-    # YOLO26's pose head has a trunk, and the last convolution of a level beside it.
+    # YOLO26's pose head has a trunk, and the last convolution of a level outside of it.
     last = _branch(head, "cv4_kpts", end_to_end=info.end_to_end) if head.class_name == "Pose26" else None
     if not len(features) == len(info.strides) == len(branches[0].children) == len(branches[1].children):
         raise CheckpointError(f'"{head.path}" reads {len(features)} layers, expected one for each of its levels.')
@@ -176,7 +176,7 @@ def _levels(emission: Emission, head: Module, info: ModelInfo, features: list[Va
 
 
 def _require_plain_expectation(head: Module, bins: int) -> None:
-    """Require that a distribution's bins count 0, 1, 2, ..., as every decode of them assumes; the head stores them.
+    """Check that a distribution's bins count 0, 1, 2, ..., as every decode assumes; the head stores them.
 
     Raises:
         CheckpointError: for other weights.
@@ -192,14 +192,14 @@ def _require_plain_expectation(head: Module, bins: int) -> None:
 
 
 def _branch(head: Module, name: str, *, end_to_end: bool | None = None) -> Module:
-    """The convolutions of one kind, one a level, of the wanted head, by default the one that counts."""
+    """The convolutions of one kind, one per level, of the requested head, by default the one in use."""
     one_to_one = f"{_ONE_TO_ONE}{name}"
     wanted = _end_to_end(head) if end_to_end is None else end_to_end
     return head.child(one_to_one if wanted and one_to_one in head.children else name)
 
 
 def _end_to_end(head: Module) -> bool:
-    """Whether inference takes the one-to-one head: it is there, and not switched off."""
+    """True if inference takes the one-to-one head: it exists, and is not switched off."""
     if f"{_ONE_TO_ONE}cv2" not in head.children:
         return False
     if "cv2" not in head.children:
@@ -208,7 +208,7 @@ def _end_to_end(head: Module) -> bool:
 
 
 def _unused(head: Module, info: ModelInfo) -> tuple[str, ...]:
-    """The half of a dual head that inference does not take, and what serves training only."""
+    """Unused parts: the half of a dual head that inference does not take, and modules for training only."""
     dual = [name for name in head.children if name.startswith(_ONE_TO_ONE)]
     other = [name.removeprefix(_ONE_TO_ONE) for name in dual] if info.end_to_end else dual
     return (*other, *_TRAINING_ONLY.get(head.class_name, ()), "dfl")
@@ -231,14 +231,14 @@ def _keypoints(head: Module) -> KeypointLayout:
 
 def _angle(head: Module) -> AngleFormula:
     if head.attribute("ne", 1) != 1:
-        raise CheckpointError(f'"{head.path}" has {shown(head.attribute("ne"))} angles a box, expected one.')
+        raise CheckpointError(f'"{head.path}" has {shown(head.attribute("ne"))} angles per box, expected one.')
     if head.class_name == "OBB26":
         return AngleFormula(sigmoid=False, gain=1.0, offset=0.0)
     return AngleFormula(sigmoid=True, gain=pi, offset=-0.25 * pi)
 
 
 def _generation(checkpoint: Checkpoint, head: Module) -> str:
-    """The configuration that the model was built from, as its file says, else the kind of head."""
+    """The configuration that the model was built from, if its file says, else the kind of head."""
     config = checkpoint.root.attribute("yaml")
     name = config.get("yaml_file") if isinstance(config, Mapping) else None
     if isinstance(name, str):

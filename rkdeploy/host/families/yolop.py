@@ -1,6 +1,6 @@
 """YOLOP: traffic objects, drivable area and lane lines from one network.  Recognized, described, exported.
 
-The published `End-to-end.pth` is a state dict; `yolop_layers` says how it becomes a network.
+The published `End-to-end.pth` is a state dict; `yolop_layers` makes a network of it.
 """
 
 from __future__ import annotations
@@ -31,11 +31,11 @@ CLASS_MAPS = {
 """By the name of the output in upstream's export_onnx.py."""
 DETECTIONS = "det_out"
 """Upstream's name of the decoded rows."""
-_ONLY_CLASS = "vehicle"  # the one that the published model detects: cars, trucks, buses and trains together
+_ONLY_CLASS = "vehicle"  # the published model's only class: cars, trucks, buses and trains together
 
 
 def recognize(checkpoint: Checkpoint) -> bool:
-    """Whether it is YOLOP's state dict: an anchor head in the middle of a layer list, and both mask heads behind it."""
+    """True for YOLOP's state dict: an anchor head in the middle of a layer list, and both mask heads behind it."""
     model = checkpoint.root.children.get("model")
     if not checkpoint.is_state_dict or model is None:
         return False
@@ -83,19 +83,20 @@ def describe(checkpoint: Checkpoint) -> ModelInfo:
 def export(checkpoint: Checkpoint, info: ModelInfo, height: int, width: int, stem: StemForm = "trained") -> Exported:
     """The network with its decode: `images` (1, 3, height, width), RGB normalized by ImageNet's mean and deviation.
 
-    Outputs as upstream's export_onnx.py has them: `det_out` (1, rows, 5 + nc) with x, y, w, h in input pixels;
-    `drive_area_seg` and `lane_line_seg` (1, 2, height, width), a sigmoid a plane, of which upstream takes the larger.
+    Outputs as in upstream's export_onnx.py: `det_out` (1, rows, 5 + nc) with x, y, w, h in input pixels;
+    `drive_area_seg` and `lane_line_seg` (1, 2, height, width), a sigmoid per plane, of which upstream takes the larger.
 
     The class maps' taps lie between the last Hardswish and that sigmoid.  Without the sigmoid the larger plane stays
-    the larger; it would press everything into 0.41..1, where 8 bits tell strong scores apart no more.  The Hardswish
-    stays in the network, since it is not monotonic: below -1.5 it rises again to 0, so that the planes' order before it
-    is not the order that was trained.  It also keeps the negative half of the range from taking quantization steps: of
-    the three places this one lost the fewest pixels in INT8 (simulated).
+    the larger; the sigmoid would compress all values into 0.41..1, where 8 bits no longer separate strong scores.  The
+    Hardswish stays in the network because it is not monotonic: below -1.5 it rises again to 0, so the planes' order
+    before
+    it is not the trained order.  It also keeps the negative half of the range from taking quantization steps: of
+    the three possible places this one lost the fewest pixels in INT8 (simulated).
 
     Raises:
         CheckpointError, GraphError: when the weights do not fit together, or a size does not fit.
     """
-    # Here and not above: reading what a checkpoint says needs no onnx.
+    # Imported here: reading a checkpoint's facts needs no onnx.
     from dataclasses import replace
 
     from rkdeploy.host.export.blocks import YOLOV5_BLOCKS
@@ -133,7 +134,7 @@ def export(checkpoint: Checkpoint, info: ModelInfo, height: int, width: int, ste
 
 
 def _classes(head: Module, per_level: int) -> int:
-    """Classes by the channels of the head's convolutions, anchors x (5 + classes) on every level."""
+    """Number of classes from the channels of the head's convolutions, anchors x (5 + classes) on every level."""
     channels = {weight_shape(conv)[0] for conv in head.child("m").children.values()}
     fields, rest = divmod(min(channels, default=0), per_level)
     if len(channels) != 1 or rest or fields < 6:
@@ -145,7 +146,7 @@ def _classes(head: Module, per_level: int) -> int:
 
 
 def _strides(head: Module) -> tuple[int, ...]:
-    """Pixels a cell: anchors are stored in pixels (anchor_grid) and in cells (anchors)."""
+    """Pixels per cell: anchors are stored in pixels (anchor_grid) and in cells (anchors)."""
     cells = head.array("anchors")
     ratio = head.array("anchor_grid").reshape(-1)[: cells.size] / cells.reshape(-1)
     strides = tuple(8 * 2**level for level in range(len(DETECT.sources)))

@@ -1,4 +1,4 @@
-"""YOLOP's architecture: what its state dict does not say, and the two put together.
+"""YOLOP's architecture: the facts that its state dict lacks, and both combined.
 
 A published YOLOP file holds weights only.  Widths, kernels and repeats are in their shapes; order, strides, shortcuts,
 pooling sizes and activations are fixed by the list below (lib/models/YOLOP.py and common.py of hustvl/YOLOP).
@@ -16,10 +16,10 @@ from rkdeploy.host.checkpoint.module import require_affine
 
 Block = Literal["Focus", "Conv", "BottleneckCSP", "SPP", "Upsample", "Concat", "Detect"]
 
-_BATCH_NORM_EPS = 1e-3  # initialize_weights in lib/utils/utils.py; no key says so
+_BATCH_NORM_EPS = 1e-3  # set by initialize_weights in lib/utils/utils.py, not stored
 _LEAKY_SLOPE = 0.1
 _POOLS = (5, 9, 13)
-_UNKNOWN = "Only the architecture that was published as YOLOP is known; export ONNX where this one was trained."
+_UNKNOWN = "Only the published YOLOP architecture is known; export ONNX where this model was trained."
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,9 +29,9 @@ class Layer:
     Attributes:
         number: its number, `model.<number>` in the state dict.
         block: its class.
-        sources: numbers of the layers that it reads, -1 for the one before.
+        sources: numbers of the layers that it reads, -1 for the previous one.
         stride: of a Conv.
-        shortcut: whether the bottlenecks of a BottleneckCSP add their input.
+        shortcut: True if the bottlenecks of a BottleneckCSP add their input.
     """
 
     number: int
@@ -86,7 +86,7 @@ MASK_HEADS: tuple[tuple[Layer, ...], ...] = (_mask_head(25), _mask_head(34))
 """Drivable area, lane lines."""
 DETECT = Layer(24, "Detect", (17, 20, 23))
 LAYERS = (*BODY, *MASK_HEADS[0], *MASK_HEADS[1])
-"""All but the detection head, in an order in which each reads earlier ones only."""
+"""All layers except the detection head, in an order in which each reads earlier ones only."""
 
 
 def typed_layers(root: Module) -> tuple[Module, ...]:
@@ -137,7 +137,7 @@ def _typed(layer: Layer, module: Module) -> Module:
 
 
 def _as(module: Module, class_name: str, children: Mapping[str, Module] | None = None, **attributes: Any) -> Module:
-    """The module as one of a class, with the attributes that its weights do not say."""
+    """The module with a class and the attributes that its weights do not determine."""
     return replace(module, class_name=class_name, attributes=attributes, children=children or {})
 
 
@@ -146,7 +146,7 @@ def _with(module: Module, **attributes: Any) -> Module:
 
 
 def _new(parent: Module, name: str, class_name: str, **attributes: Any) -> Module:
-    """A sub-module without weights, which a state dict leaves out."""
+    """A sub-module without weights, which a state dict omits."""
     return Module(class_name, "", f"{parent.path}.{name}", attributes, {}, {}, parent.reads)
 
 

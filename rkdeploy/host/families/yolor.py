@@ -48,11 +48,11 @@ _OWN_BLOCKS = frozenset({"ReOrg", "DWT", "BottleneckCSPF", "BottleneckCSPL", "Bo
                          "DownC", "DownD"})  # fmt: skip
 """Blocks that YOLOv5 does not have; `rkdeploy.host.export.yolor_blocks` emits them."""
 _STRIDES = ((8, 16, 32, 64, 128), (32, 16, 8))
-"""What models/models.py of the main branch decodes with: the second for yolov3, yolov4-tiny and fpn."""
+"""Strides of the main branch's decode (models/models.py): the second for yolov3, yolov4-tiny and fpn."""
 
 
 def recognize(checkpoint: Checkpoint) -> bool:
-    """Whether it is one of either branch.
+    """True for a checkpoint of either branch.
 
     The paper branch's ends in IDetect, or in an anchor head behind blocks that YOLOv5 does not have; the main branch's
     holds weights by their section's number.
@@ -70,13 +70,13 @@ def describe(checkpoint: Checkpoint) -> ModelInfo:
     """Read the facts of the model.
 
     Raises:
-        CheckpointError: when they contradict each other, or the cfg is missing that weights alone need.
+        CheckpointError: when they contradict each other, or the cfg that weights alone need is missing.
     """
     if _MODULES in checkpoint.root.children:
         return _describe_cfg(checkpoint, _cfg(checkpoint))
     if checkpoint.cfg is not None:
         raise CheckpointError(
-            f'"{checkpoint.path.name}" holds its structure itself: it is of YOLOR\'s paper branch.', "Leave out --cfg."
+            f'"{checkpoint.path.name}" contains its structure: it is of YOLOR\'s paper branch.', "Leave out --cfg."
         )
     layers = layers_of(checkpoint)
     head = layers[-1]
@@ -108,7 +108,7 @@ def export(checkpoint: Checkpoint, info: ModelInfo, height: int, width: int, ste
     Raises:
         CheckpointError, GraphError: when a block is unknown, weights and cfg differ, or a size does not fit.
     """
-    # Here and not above: reading what a checkpoint says needs no onnx.
+    # Imported here: reading a checkpoint's facts needs no onnx.
     from rkdeploy.host.export.blocks import YOLOV5_BLOCKS
     from rkdeploy.host.export.builder import GraphBuilder
     from rkdeploy.host.export.emission import Emission
@@ -159,7 +159,7 @@ def _paper_head(emission: Emission, layers: tuple[Module, ...], image: Value) ->
 
 
 def _paper_generation(checkpoint: Checkpoint, levels: int) -> str:
-    """The configuration that it was built from where the file says, else what is seen of it."""
+    """The configuration that it was built from, if the file says, else its visible features."""
     name = checkpoint.root.attribute("yaml_file")
     if isinstance(name, str) and name.isprintable() and len(name) < 80:
         return f"paper branch, {PurePosixPath(name).stem}"
@@ -220,10 +220,10 @@ def _describe_cfg(checkpoint: Checkpoint, cfg: DarknetCfg) -> ModelInfo:
 
 
 def _cfg_strides(cfg: DarknetCfg) -> tuple[int, ...]:
-    """Pixels a cell of each [yolo], followed through the sections.
+    """Pixels per cell of each [yolo], computed through the sections.
 
     Raises:
-        CheckpointError: when they are not those that the main branch decodes with, which goes by the order alone.
+        CheckpointError: when they are not those of the main branch's decode, which depends on the order alone.
     """
     cells: list[Fraction] = []
     current = Fraction(1)
@@ -239,13 +239,13 @@ def _cfg_strides(cfg: DarknetCfg) -> tuple[int, ...]:
         raise CheckpointError(
             f"The [yolo] sections of {cfg.name} have strides {', '.join(str(s) for s in strides)}, expected "
             f"{' or '.join(', '.join(map(str, order)) for order in known)}.",
-            "YOLOR's main branch decodes with these, whatever the network's are.",
+            "YOLOR's main branch decodes with these strides, whatever the network's are.",
         )
     return found
 
 
 def _cell(section: Section, current: Fraction, cells: list[Fraction]) -> Fraction:
-    """Input pixels a cell of a section's output, 0 for a tensor that is no image."""
+    """Input pixels per cell of a section's output, 0 for a tensor that is not an image."""
     match section:
         case Convolutional():
             return current * section.stride_hw[0]

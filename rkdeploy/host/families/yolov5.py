@@ -1,4 +1,4 @@
-"""YOLOv5, v2.0 to v7.0, detection, segmentation and classification: how to recognize it, what it says, its graph."""
+"""YOLOv5, v2.0 to v7.0: detection, segmentation and classification.  Recognized, described, exported."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ NAME = "yolov5"
 
 
 def recognize(checkpoint: Checkpoint) -> bool:
-    """Whether it is YOLOv5: a layer list that ends in an anchor head, or in the classifier of its own code."""
+    """True for YOLOv5: a layer list that ends in an anchor head, or in the classifier of its own code."""
     head = head_of(checkpoint)
     if head is None:
         return False
@@ -75,7 +75,7 @@ def describe(checkpoint: Checkpoint) -> ModelInfo:
 
 
 def export(checkpoint: Checkpoint, info: ModelInfo, height: int, width: int, stem: StemForm = "trained") -> Exported:
-    """The network with its decode: `images` (1, 3, height, width) RGB 0..1 to `output0`, as upstream's export has it.
+    """The network with its decode: `images` (1, 3, height, width) RGB 0..1 to `output0`, as in upstream's export.
 
     `output0` is (1, rows, 5 + nc) for detection; (1, rows, 5 + nc + nm), with the prototypes (1, nm, H, W) in
     `output1`, for segmentation; (1, nc) logits for a classifier.
@@ -83,7 +83,7 @@ def export(checkpoint: Checkpoint, info: ModelInfo, height: int, width: int, ste
     Raises:
         CheckpointError, GraphError: when a block is unknown, or a size does not fit.
     """
-    # Here and not above: reading what a checkpoint says needs no onnx.
+    # Imported here: reading a checkpoint's facts needs no onnx.
     from rkdeploy.host.export.blocks import YOLOV5_BLOCKS
     from rkdeploy.host.export.builder import GraphBuilder
     from rkdeploy.host.export.classifier import classify
@@ -117,7 +117,7 @@ def _task(head: Module) -> Task:
 
 
 def _generation(checkpoint: Checkpoint, blocks: Counter[str], active: Counter[str]) -> str:
-    """The releases whose code writes such a model.  Blocks tell: a checkpoint does not store its release."""
+    """The releases whose code writes such a model, by its blocks: a checkpoint does not store its release."""
     if "Focus" not in blocks and "SPPF" in blocks:
         return "v6.0 to v7.0 (6x6 stem, SPPF)"
     if "Classify" in blocks:

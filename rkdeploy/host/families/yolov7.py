@@ -1,4 +1,4 @@
-"""YOLOv7, as far as its checkpoint serves an ONNX file exported from it: names, anchors and strides."""
+"""YOLOv7, as far as its checkpoint helps to build an ONNX file exported from it: names, anchors and strides."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def export(checkpoint: Checkpoint, info: ModelInfo, height: int, width: int, ste
     """Refuse: the graph is not written here.
 
     Raises:
-        CheckpointError: always, saying how its ONNX file is made.
+        CheckpointError: always, with the command that makes its ONNX file.
     """
     require_buildable(checkpoint)
     raise AssertionError(f"{info.family} at {height}x{width}, {stem}: every YOLOv7 is refused above")

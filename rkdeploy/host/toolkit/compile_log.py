@@ -1,16 +1,16 @@
-"""The toolkit's build log as data: layers, memory, totals.
+"""Parser of the toolkit's build log: layers, memory, totals.
 
 A verbose build ends with three tables and two totals:
 
-    Network Layer Information Table     a layer: op, type, NPU or CPU, Cycles(DDR/NPU/Total), RW(KB)
-    Feature Tensor Information Table    a tensor between layers, with its place in memory
-    Const Tensor Information Table      weights and biases, with theirs
+    Network Layer Information Table     one row per layer: op, type, NPU or CPU, Cycles(DDR/NPU/Total), RW(KB)
+    Feature Tensor Information Table    one row per tensor between layers, with its place in memory
+    Const Tensor Information Table      weights and biases, with their places
     Total Internal Memory Size: 7600KB
     Total Weight Memory Size: 1866.5KB
 
-rknn-toolkit2 2.3.2 and 2.5.0 print the same.  Nothing is guessed where a row is missing: the rows' numbers must be
-without a gap, every tensor must belong to the layer which the layer table has under its number, and the tensors must
-fill the memory that the totals state.
+rknn-toolkit2 2.3.2 and 2.5.0 print the same format.  Missing rows are not guessed: the rows' numbers must be
+without a gap, every tensor must belong to the layer with its number in the layer table, and the tensors must
+fill the memory given by the totals.
 """
 
 from __future__ import annotations
@@ -40,16 +40,18 @@ _TOTAL: Final = re.compile(r"Total (Internal|Weight) Memory Size: (\d{1,12}(?:\.
 _SHAPE: Final = re.compile(r"\((\d{1,9}(?:,\d{1,9}){0,7})?\)", re.ASCII)
 _MAX_LOG_BYTES: Final = 64 << 20
 _SPARE_KIB: Final = (0, 2)
-"""What the weight total has beside its tensors: 2 KiB on rk3588, nothing on rk3566, rk3568 and rk3562."""
+"""Difference of the weight total to its tensors: 2 KiB on rk3588, nothing on rk3566, rk3568 and rk3562."""
 _SPARSE_SPARE_KIB_A_LAYER: Final = 4
-"""The same on chips with sparse weights (rk3576), at most: 0.6 to 0.8 KiB a layer and 2.3 KiB a Swish, not listed."""
+"""The largest difference on chips with sparse weights (rk3576): 0.6 to 0.8 KiB per layer and 2.3 KiB per Swish, not
+listed.
+"""
 _SPARSE: Final = "sparseratio"
 _ALIGNED_KIB: Final = 1 / 16
-"""Weights begin and end at 64 bytes."""
+"""Weights begin and end at multiples of 64 bytes."""
 
 
 def read_compile_log(log: Path) -> CompiledModel:
-    """What the compiler said of the last model in a toolkit's log.
+    """The compiler's tables for the last model in a toolkit's log.
 
     Raises:
         ToolkitError: the log cannot be read, has no such tables, or has lost rows.
@@ -144,7 +146,11 @@ def _tensors(lines: Sequence[str], begin: int, title: str, layers: Sequence[Comp
 
 
 def _require_whole(model: CompiledModel, *, sparse: bool) -> None:
-    """Refuse a log that lost rows: what is left of it would pass for a smaller model."""
+    """Reject a log that lost rows: the rest would look like a smaller model.
+
+    Raises:
+        ToolkitError: for such a log.
+    """
     numbers = [layer.number for layer in model.layers]
     if numbers != list(range(len(numbers))):
         raise _unreadable(f"its {len(numbers)} layers are not numbered from 0 without a gap")
@@ -165,7 +171,7 @@ def _require_whole(model: CompiledModel, *, sparse: bool) -> None:
     covered = 0
     for tensor in sorted(model.constants, key=lambda tensor: tensor.start):
         if tensor.start - covered >= _ALIGNED_KIB * 1024:
-            raise _unreadable(f"there is nothing at {covered} to {tensor.start} bytes of its constants")
+            raise _unreadable(f"bytes {covered} to {tensor.start} of its constants are not covered")
         covered = max(covered, tensor.end)
 
 
@@ -180,6 +186,6 @@ def _shapes(cell: str) -> tuple[Shape, ...]:
 
 def _unreadable(why: str) -> ToolkitError:
     return ToolkitError(
-        f"The toolkit's log does not say what it compiled: {why}.",
+        f"The toolkit's log does not describe the compiled model: {why}.",
         "Per-layer predictions need the log of a verbose build by rknn-toolkit2 2.3.2 or 2.5.0.",
     )

@@ -1,9 +1,9 @@
-"""What the toolkit's accuracy analysis says of each layer, as data.
+"""Parser of the toolkit's accuracy analysis.
 
 `accuracy_analysis` runs one image through the float and the quantized network in the simulator and writes a table:
 for every layer the cosine and the euclidean distance between the two, once with the errors of all layers before it
 ("entire") and once with that layer alone quantized ("single").  A layer that was fused into the next has no figures.
-Where float gives nothing but zeros, as scores of an image without objects may, the table says `f_zero` instead of them.
+If the float output is all zeros, as scores of an image without objects may be, the table says `f_zero` instead.
 """
 
 from __future__ import annotations
@@ -28,13 +28,13 @@ _MAX_TEXT: Final = 8 << 20
 
 @dataclass(frozen=True, slots=True)
 class LayerError:
-    """One layer, quantized against float; the mean over images where there were several.
+    """Difference of one quantized layer to the float model's; the mean over the images.
 
     Attributes:
         op: operator, as the toolkit names it (`Conv`, `exSwish`).
         name: the tensor that it computes.
-        entire_cosine, entire_distance: with the errors of all layers before it.  All figures are NaN in an image where
-            float is zero all over; a mean over images never is.
+        entire_cosine, entire_distance: with the errors of all layers before it.  All figures are NaN in an image whose
+            float output is all zeros; a mean over images never is.
         single_cosine, single_distance: with this layer alone quantized.
     """
 
@@ -50,14 +50,14 @@ def parse_error_analysis(text: str) -> tuple[LayerError, ...]:
     """The rows of `error_analysis.txt`, in the order of the network.
 
     Raises:
-        ToolkitError: when it holds no row, or one that is not understood.
+        ToolkitError: when it holds no row, or one that cannot be parsed.
     """
     rows = []
     for line in _COLOR.sub("", text[:_MAX_TEXT]).splitlines():
         found = _ROW.match(line.rstrip())
         if found is None:
             continue
-        # Columns of a fixed width, which long figures fill: 5 decimals end each.
+        # Columns of fixed width, which long figures fill completely: each figure ends after 5 decimals.
         values = [nan if figure == _ZERO else float(figure) for figure in _FIGURE.findall(found["figures"])]
         if not values and not found["figures"].strip(" |"):
             continue
@@ -71,7 +71,7 @@ def parse_error_analysis(text: str) -> tuple[LayerError, ...]:
 
 
 def mean_over_images(analyses: Sequence[tuple[LayerError, ...]]) -> tuple[LayerError, ...]:
-    """One figure a layer of several images; layers that float leaves zero in all of them are left out.
+    """Mean figures of each layer over several images; layers whose float output is zero in all of them are left out.
 
     Raises:
         ToolkitError: when they are not of one model.

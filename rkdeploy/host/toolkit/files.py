@@ -1,7 +1,7 @@
-"""What the toolkit's own files say, and what is written into them: step 1's `.data` and table, and the `.rknn`.
+"""Files of the toolkit, read and changed: step 1's `.data` and table, and the `.rknn`.
 
-Used by `toolkit_worker.py`, whose interpreter need not be rkdeploy's own: imports the standard library, and (late) what
-the toolkit itself requires.
+Used by `worker.py`, whose interpreter need not be rkdeploy's own: imports the standard library, and (late) the
+toolkit's own requirements.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
 RKNN_HEADER_BYTES = 64
-NUMBERS = struct.Struct("<IiIfIfIf")  # of a tensor in a `.rknn`: a zero point, a scale, a maximum, a minimum
-# What finds the ranges: step 1 for every algorithm but one.
+NUMBERS = struct.Struct("<IiIfIfIf")  # fields of a tensor in a `.rknn`: a zero point, a scale, a maximum, a minimum
+# Ranges are found by step 1 for every algorithm but one.
 FOUND_BY_STEP_1, FOUND_BY_STEP_2 = "normal", "mmse"
-MOST_DATA_BYTES = 64 << 20  # step 1's `.data` of a model with 30 MB of weights has half a megabyte
-# What the compiler makes one layer with the convolution before it, where both have the same type.
+MOST_DATA_BYTES = 64 << 20  # step 1's `.data` for a model with 30 MB of weights has half a megabyte
+# Operators that the compiler fuses with the convolution before them, if both have the same type.
 ACTIVATIONS = frozenset({
     "Clip", "Elu", "Gelu", "HardSigmoid", "HardSwish", "LeakyRelu", "Mish", "PRelu", "Relu", "Sigmoid", "Tanh",
     "exGelu", "exMish", "exSwish",
@@ -31,32 +31,32 @@ ACTIVATIONS = frozenset({
 
 
 class RefusedError(Exception):
-    """Something this script will not do; the message is complete."""
+    """A request that this script refuses; the message is complete."""
 
 
 class InertNamespace:
-    """What stands for an `argparse.Namespace` while a file is judged: it only remembers the attributes it is given."""
+    """Stand-in for an `argparse.Namespace` while a file is checked: it only stores its attributes."""
 
     __slots__ = ("state",)
 
     state: dict[str, Any]
 
-    def __new__(cls) -> Self:  # not __init__, which unpickling leaves out
+    def __new__(cls) -> Self:  # not __init__, which unpickling does not call
         made = super().__new__(cls)
         made.state = {}
         return made
 
     def __setstate__(self, state: Any) -> None:
         if type(state) is not dict or not all(type(name) is str for name in state):
-            message = "it gives a Namespace a state that is no dict of names"
+            message = "it gives a Namespace a state that is not a dict of names"
             raise RefusedError(message)
         self.state = state
 
 
-# The one in C sets attributes of whatever it is told to, and takes memory for as many objects as a file of a few bytes
-# announces.
+# The unpickler in C sets attributes of any object, and allocates as many objects as a file of a few bytes
+# declares.
 class PlainUnpickler(pickle._Unpickler):  # noqa: SLF001 - pickle.py's own class
-    """Reads step 1's `.data` only if it holds plain data: the toolkit itself would run whatever is in it."""
+    """Reads step 1's `.data` only if it holds plain data: the toolkit itself would execute any pickle."""
 
     stack: list[Any]
     dispatch: ClassVar[dict[int, Any]] = dict(pickle._Unpickler.dispatch)  # noqa: SLF001 - as above
@@ -86,7 +86,7 @@ class PlainUnpickler(pickle._Unpickler):  # noqa: SLF001 - pickle.py's own class
 
 
 class NamespacePickler(pickle.Pickler):
-    """Writes the data again, with what stood for an `argparse.Namespace` as one."""
+    """Writes the data again, with the stand-ins replaced by `argparse.Namespace`."""
 
     def reducer_override(self, value: Any) -> Any:
         if value is InertNamespace:
@@ -96,35 +96,42 @@ class NamespacePickler(pickle.Pickler):
 
 
 def read_step1_data(path: str) -> Any:
-    """What a `.data` file holds, refused if that is not plain data."""
+    """The content of a `.data` file.
+
+    Raises:
+        RefusedError: when it is not plain data.
+    """
     file = Path(path)
     size = file.stat().st_size
     if size > MOST_DATA_BYTES:
-        message = f"The kept file '{path}' has {size:,} bytes, expected at most {MOST_DATA_BYTES:,}."
+        message = f'The kept file "{path}" has {size:,} bytes, expected at most {MOST_DATA_BYTES:,}.'
         raise RefusedError(message)
     try:
         data = PlainUnpickler(io.BytesIO(file.read_bytes())).load()
         pickled_step1_data(data)
     except RefusedError as error:
-        message = f"The kept file '{path}' is not safe to open: {error}."
+        message = f'The kept file "{path}" is not safe to open: {error}.'
         raise RefusedError(message) from None
     except Exception as error:  # noqa: BLE001 - a damaged pickle raises anything
-        message = f"The kept file '{path}' is damaged: {type(error).__name__}: {error}."
+        message = f'The kept file "{path}" is damaged: {type(error).__name__}: {error}.'
         raise RefusedError(message) from None
     return data
 
 
 def pickled_step1_data(data: Any) -> bytes:
-    """The data as the toolkit reads it."""
+    """The data in the form that the toolkit reads."""
     pickled = io.BytesIO()
-    NamespacePickler(pickled, 4).dump(data)  # 4 as the toolkit itself
+    NamespacePickler(pickled, 4).dump(data)  # 4 is the toolkit's own
     return pickled.getvalue()
 
 
 def rewrite_step1_data(path: str, expected: dict[str, Any]) -> None:
-    """Refuse a `.data` file that is not plain data, or that was made with other options than `expected`.
+    """Check that a `.data` file is plain data and was made with the options `expected`, and write it again.
 
-    What was read is then written in its place: the toolkit, which loads it once more, sees that and nothing else.
+    The toolkit, which loads it once more, only sees the checked data.
+
+    Raises:
+        RefusedError: when it is not, or was made with other options.
     """
     data = read_step1_data(path)
     made_with = data.get("args") if type(data) is dict else None
@@ -132,24 +139,25 @@ def rewrite_step1_data(path: str, expected: dict[str, Any]) -> None:
     for key, value in expected.items():
         was = options.get(key)
         if was != value:
-            message = f"The kept file '{path}' was made with {key} {reprlib.repr(was)}, expected {value!r}."
+            message = f'The kept file "{path}" was made with {key} {reprlib.repr(was)}, expected {value!r}.'
             raise RefusedError(message)
     Path(path).write_bytes(pickled_step1_data(data))
 
 
 def settle_ranges(kept: dict[str, str], table: dict[str, Any]) -> None:
-    """Put the quantization that step 2 found into step 1's files, as if step 1 had found it.
+    """Write the quantization that step 2 found into step 1's files, as if step 1 had found it.
 
-    With `mmse` step 2 quantizes anew, on the calibration images.  Its own table is then another than that of the files,
-    which would open a simulator of another model; with what it found in them they need no images, and no search again.
+    With `mmse` step 2 quantizes again, on the calibration images.  Its own table then differs from the files', and
+    these
+    would open a simulator of another model; with step 2's values in them they need neither images nor another search.
 
     Args:
         kept: step 1's files.
-        table: of step 2: tensor name -> its quantization; weights as well.
+        table: of step 2: tensor name -> its quantization; includes weights.
     """
     from ruamel.yaml import YAML
 
-    plain = json.loads(json.dumps(table, default=lambda value: value.tolist()))  # numpy's numbers and arrays
+    plain = json.loads(json.dumps(table, default=lambda value: value.tolist()))  # convert numpy's numbers and arrays
     data = read_step1_data(kept["data"])
     data["quant_tab"] = plain
     data["args"].state["quantized_algorithm"] = data["quantizer.param"]["qalgorithm"] = FOUND_BY_STEP_1
@@ -164,7 +172,10 @@ def settle_ranges(kept: dict[str, str], table: dict[str, Any]) -> None:
 def read_quantization_table(path: str) -> tuple[dict[str, Any], list[str]]:
     """Step 1's table: tensor name -> its quantization, and the tensors that stay float16.
 
-    Plain YAML or nothing: tags could name code.
+    Plain YAML only: tags could name code.
+
+    Raises:
+        RefusedError: when it is something else.
     """
     from ruamel.yaml import YAML
 
@@ -173,13 +184,14 @@ def read_quantization_table(path: str) -> tuple[dict[str, Any], list[str]]:
         table: dict[str, Any] = file["quantize_parameters"]
         float16 = [str(name) for name in file.get("custom_quantize_layers") or ()]
     except Exception as error:  # noqa: BLE001 - whatever the parser raises, the file is not what step 1 writes
-        message = f"The kept file '{path}' is not a quantization table: {' '.join(str(error).split())}."
+        reason = " ".join(str(error).split())
+        message = f'The kept file "{path}" is not a quantization table: {reason}.'
         raise RefusedError(message) from None
     return table, float16
 
 
 def read_rknn_tensors(path: Path) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-    """Inputs and outputs of a `.rknn` in runtime order: name, shape and dtype, as its own trailer states them.
+    """Inputs and outputs of a `.rknn` in runtime order: name, shape and dtype, from its own trailer.
 
     Layout (file versions 1 to 6): 64 bytes, of which uint64 number 2 is the size of the model that follows; then a
     uint64 size and that many bytes of JSON.
@@ -207,13 +219,14 @@ def read_rknn_tensors(path: Path) -> tuple[list[dict[str, Any]], list[dict[str, 
 
 
 def quantization_in_rknn(blob: bytes, name: str, dtype: str) -> set[tuple[float, int]]:
-    """Scale and zero point that a `.rknn` states for a tensor with one of each; empty where none is found.
+    """Scale and zero point in a `.rknn` of a tensor with one of each; empty if they are not found.
 
-    Its model is a flatbuffer.  A tensor's strings and vectors lie one after the other, each as its uint32 length and
-    its items: zero points (int32), scales, maxima, minima (float32), the dtype, how it was quantized, the name.
+    Its model is a flatbuffer.  A tensor's strings and vectors follow one another, each as its uint32 length and
+    its items: zero points (int32), scales, maxima, minima (float32), the dtype, the kind of quantization, the name.
     """
     strings = b"".join(
-        struct.pack("<I", len(text)) + text.ljust(len(text) // 4 * 4 + 4, b"\0")  # ended by a zero, in whole words
+        struct.pack("<I", len(text))
+        + text.ljust(len(text) // 4 * 4 + 4, b"\0")  # ended by a zero, padded to whole words
         for text in (dtype.encode(), b"layer")
     )
     named = strings + struct.pack("<I", len(name.encode())) + name.encode() + b"\0"
@@ -229,10 +242,13 @@ def quantization_in_rknn(blob: bytes, name: str, dtype: str) -> set[tuple[float,
 
 
 def add_quantization(outputs: list[dict[str, Any]], model: Any, table: dict[str, Any], rknn: Path) -> None:
-    """Give every integer output the scale and zero point which the toolkit's `.quantization.cfg` states for it.
+    """Give every integer output the scale and zero point of the toolkit's `.quantization.cfg`.
 
-    In step 1's graph an output is what `exDataConvert` makes of the quantized tensor, so the entry is that node's
-    input.  The `.rknn` itself must state the same.
+    In step 1's graph an output is the result of `exDataConvert` on the quantized tensor, so the entry is that node's
+    input.  The `.rknn` itself must have the same values.
+
+    Raises:
+        RefusedError: when it does not.
     """
     converted = {node.output[0]: node.input[0] for node in model.graph.node if node.op_type == "exDataConvert"}
     blob = rknn.read_bytes()
@@ -244,7 +260,7 @@ def add_quantization(outputs: list[dict[str, Any]], model: Any, table: dict[str,
         scales, zero_points = list(entry.get("scale", ())), list(entry.get("zero_point", ()))
         if entry.get("dtype") != output["dtype"] or len(scales) != 1 or len(zero_points) != 1:
             message = (
-                f"The toolkit states no single scale and zero point for output '{name}' ({output['dtype']}): "
+                f'The toolkit states no single scale and zero point for output "{name}" ({output["dtype"]}): '
                 f"its quantization.cfg has dtype {entry.get('dtype')}, scale {scales}, zero_point {zero_points}."
             )
             raise RefusedError(message)
@@ -252,17 +268,17 @@ def add_quantization(outputs: list[dict[str, Any]], model: Any, table: dict[str,
         stated = struct.unpack("<f", struct.pack("<f", output["scale"]))[0], output["zero_point"]
         in_rknn = quantization_in_rknn(blob, name, output["dtype"])
         if not in_rknn and struct.pack("<iIf", stated[1], 1, stated[0]) in blob:
-            continue  # there, only not where it is expected
+            continue  # found, but not in the expected place
         if in_rknn != {stated}:
             message = (
-                f"The toolkit's quantization.cfg states scale and zero point {stated} for output '{name}'; "
+                f'The quantization.cfg of the toolkit states scale and zero point {stated} for output "{name}"; '
                 f"the .rknn has {', '.join(map(str, sorted(in_rknn))) or 'no such record'}."
             )
             raise RefusedError(message)
 
 
 def float16_tensors(wanted: set[str], model: Any) -> list[str]:
-    """Those tensors of step 1's graph that carry a wanted name, in its order, each with the other half of its layer.
+    """Tensors of step 1's graph with a wanted name, in its order, each with the other half of its layer.
 
     An output is named `<name>_int8` there.  A convolution whose activation has another type is no longer one layer with
     it, so both stay together.
@@ -292,7 +308,7 @@ def float16_tensors(wanted: set[str], model: Any) -> list[str]:
 
 
 def write_float16(path: Path, tensors: list[str]) -> None:
-    """Tell step 2 which tensors stay float16: the first entry of step 1's table, which is empty otherwise."""
+    """Write the tensors that stay float16 for step 2: the first entry of step 1's table, which is empty otherwise."""
     head, found, rest = path.read_text().partition("quantize_parameters:")
     if not found or not head.startswith("custom_quantize_layers:"):
         message = f"Step 1 wrote a table that begins with {reprlib.repr(head)}, expected custom_quantize_layers."

@@ -1,7 +1,7 @@
-"""Layers of a quantized model that stay in float16: how a user names them, and which tensors that means.
+"""Layers of a quantized model that stay in float16: the user's names, and the tensors that they stand for.
 
 Each change between int8 and float16 costs a conversion on the NPU, so neighboring layers are cheaper together than
-apart; docs/quantization.md has what some choices gain and cost.
+apart; docs/quantization.md has gains and costs of some choices.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _UNMIXED: Final = frozenset({"rk2118"})
 _RANGE: Final = re.compile(r"(.*\.)?(\d{1,4})-(\d{1,4})")
 _SUFFIX: Final = re.compile(r"(_output_\d+)?(_int8)?$")
 _MOST_NAMED: Final = 8
-# They compute nothing: what their row loses is a change of scale, which float16 there would not undo.
+# They compute nothing: the loss in their row is a change of scale, which float16 would not undo.
 _MOVERS: Final = frozenset(
     {"Input", "exDataConvert", "Concat", "Split", "Slice", "Resize", "Reshape", "Transpose", "MaxPool"}
 )
@@ -38,12 +38,13 @@ _MOVERS: Final = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class Float16Choice:
-    """Which layers of a quantized model stay in float16; at most one of the three is given.
+    """Choice of the layers that stay in float16; at most one of the three is given.
 
     Attributes:
         layers: see `tensors_of`.
-        worst: so many layers that lose most by themselves in the toolkit's accuracy analysis, on calibration images.
-        auto: those that the toolkit itself proposes.
+        worst: number of layers with the largest standalone error in the toolkit's accuracy analysis, on calibration
+            images.
+        auto: the layers that the toolkit itself proposes.
     """
 
     layers: tuple[str, ...] = ()
@@ -51,7 +52,7 @@ class Float16Choice:
     auto: bool = False
 
     def __post_init__(self) -> None:
-        """Refuse what contradicts itself.
+        """Check for contradictions.
 
         Raises:
             RkdeployError: naming the options.
@@ -66,7 +67,9 @@ class Float16Choice:
 
 
 def layer_name(name: str) -> str:
-    """How a user names the layer that computes a tensor: dots, without what exporters and the toolkit hang on."""
+    """The user's name of the layer that computes a tensor: with dots, without the suffixes of exporters and the
+    toolkit.
+    """
     return _SUFFIX.sub("", name).strip("/").replace("/", ".")
 
 
@@ -77,10 +80,10 @@ def module_name(tensor: str) -> str:
 
 
 def default_float16(spec: ModelSpec, target: str, dtype: str) -> Float16Choice:
-    """What an int8 build keeps in float16 unless told otherwise: where anchor-free heads say where things are.
+    """Default of an int8 build: the geometry outputs of anchor-free heads stay float16.
 
     Box distances, keypoints and angles of an anchor-free head have tensors of their own, one small convolution each.
-    In int8 they cost most of the accuracy that a build loses, in float16 next to nothing (docs/quantization.md).  An
+    In int8 they cost most of the accuracy that a build loses, in float16 almost nothing (docs/quantization.md).  An
     anchor head's boxes lie between 0 and 1 after their sigmoid and stay int8.
     """
     if dtype != "int8" or target in _UNMIXED or not has_float16(target):
@@ -93,17 +96,17 @@ def tensors_of(wanted: Sequence[str], graph: GraphView, spec: ModelSpec) -> tupl
     """The tensors that layers compute, in the graph's order.
 
     Args:
-        wanted: each the name of a layer as `rkdeploy explain` prints it; or of a module with all layers in it
-            (`model.17`); or a range of modules (`model.17-23`); or a pattern with `*`; or `head`, the last convolution
-            of each output and what follows it; or `geometry`, the same of those outputs that hold boxes, keypoints or
-            angles alone.  `/model.17/cv1` of exported files is the same as `model.17.cv1`.
+        wanted: names of layers as printed by `rkdeploy explain`; or modules with all layers in them (`model.17`); or
+            ranges of modules (`model.17-23`); or patterns with `*`; or `head`, the last convolution of each output and
+            everything behind it; or `geometry`, the same for outputs that only hold boxes, keypoints or angles.
+            `/model.17/cv1` of exported files is equal to `model.17.cv1`.
         graph: the cut graph.
         spec: its contract.
 
     Raises:
-        RkdeployError: when a name means no layer.
+        RkdeployError: when a name matches no layer.
     """
-    # All a convolution's outputs carry names of their own; a name of an input or a constant is not a layer's.
+    # All outputs of nodes have names of their own; the name of an input or a constant is not a layer's.
     computed = list(graph.producers)
     plain = {name: layer_name(name) for name in computed}
     geometry = [o.name for o in spec.outputs if o.role in _POINT_GEOMETRY | _ANCHOR_GEOMETRY]
@@ -141,6 +144,6 @@ def _means(wanted: str, layer: str) -> bool:
 
 
 def _last_layers(graph: GraphView, outputs: Sequence[str]) -> set[str]:
-    """What is computed from the last convolution of each output onwards."""
+    """Tensors from the last convolution of each output on."""
     walk = graph.back(outputs, through=lambda node: node.op_type not in {"Conv", "Gemm", "MatMul", "ConvTranspose"})
     return {tensor for tensor, _ in walk}

@@ -1,4 +1,4 @@
-"""PyTorch imported at its first use by the toolkit: a build never uses it, and its import is most of the start.
+"""Late import of PyTorch, at its first use by the toolkit: a build never uses it, and its import is most of the start.
 
 rknn-toolkit2 imports torch together with itself, for its loader of PyTorch models and one algorithm that optimizes
 weights.  During that import it only decorates a function with `torch.no_grad` and derives a class from
@@ -26,10 +26,10 @@ _STAND_INS = ("torch", "torch.nn")
 
 
 class LateTorch(MetaPathFinder, Loader):
-    """The import of PyTorch, put off.
+    """The deferred import of PyTorch.
 
     Attributes:
-        loaded: whether a stand-in has imported PyTorch.
+        loaded: True if a stand-in has imported PyTorch.
     """
 
     def __init__(self) -> None:
@@ -38,9 +38,9 @@ class LateTorch(MetaPathFinder, Loader):
 
     @contextlib.contextmanager
     def stand_ins(self) -> Iterator[None]:
-        """Let `import torch` give stand-ins within this context; modules imported in it keep them afterwards.
+        """Let `import torch` give stand-ins within this context; modules imported in it keep them afterward.
 
-        Nothing changes where PyTorch is imported already or is not installed.
+        Nothing changes if PyTorch is already imported or not installed.
         """
         if "torch" in sys.modules or importlib.util.find_spec("torch") is None:
             yield
@@ -70,10 +70,10 @@ class LateTorch(MetaPathFinder, Loader):
         return ModuleSpec(fullname, self, is_package=True) if ours else None
 
     def create_module(self, spec: ModuleSpec) -> ModuleType:
-        """Make a stand-in, or import the module where there is none for it.
+        """Make a stand-in, or import the module if there is none for it.
 
         Args:
-            spec: what `find_spec` has found.
+            spec: result of `find_spec`.
         """
         if spec.name in _STAND_INS:
             return _StandIn(spec.name, self)
@@ -88,7 +88,7 @@ class LateTorch(MetaPathFinder, Loader):
         """
 
     def real(self, name: str) -> Any:
-        """Import a module for real, and put the real class below those that were derived from its stand-in.
+        """Import a module for real, and make its class a base of those derived from its stand-in.
 
         Args:
             name: `torch` or `torch.nn`.
@@ -145,7 +145,7 @@ class _NoGrad:
 
 
 class _StandIn(ModuleType):
-    """A module whose attributes are PyTorch's, but for the two that the toolkit takes while it is imported."""
+    """A module whose attributes are PyTorch's, except for the two that the toolkit uses while it is imported."""
 
     def __init__(self, name: str, late: LateTorch) -> None:
         super().__init__(name)

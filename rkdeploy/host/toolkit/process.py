@@ -1,4 +1,4 @@
-"""The child process of the vendor's toolkit, seen from our side: start it, ask it, understand how it failed, end it."""
+"""The parent's side of the toolkit's child process: start it, send requests, explain failures, end it."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ _STAGES = {"Loading": "loading the graph", "OpFusing": "optimizing the graph", "
 
 _BROKEN_INSTALLATIONS = (
     (r"No module named 'rknn(\.|')", "rknn-toolkit2 is not installed there"),
-    (r"pkg_resources", "it needs setuptools < 80, later ones have no pkg_resources"),
+    (r"pkg_resources", "it needs setuptools < 80; later versions have no pkg_resources"),
     (r"onnx\.mapping|module 'onnx' has no attribute 'mapping'", "it needs onnx >= 1.16.1, <= 1.18.0"),
     (
         r"_ARRAY_API|compiled using NumPy 1\.x|numpy\.dtype size changed|removed in the NumPy 2|multiarray failed",
@@ -57,10 +57,9 @@ _BROKEN_INSTALLATIONS = (
 
 
 class ToolkitProcess:
-    """One running child.  `start` returns at once: the toolkit's imports go on while the caller works on.
+    """One running child.  `start` returns at once: the toolkit is imported while the caller continues.
 
-    The child has its own process group and its own working directory, which vanish with it.  Not for use by several
-    threads.
+    The child has its own process group and its own working directory, which are removed with it.  Not thread-safe.
     """
 
     def __init__(self, python: Path, log: Path, timeout_s: float | None) -> None:
@@ -77,7 +76,7 @@ class ToolkitProcess:
 
     @property
     def work_dir(self) -> Path:
-        """The child's working directory, for what travels as files."""
+        """The child's working directory, for data exchanged as files."""
         assert self._work_dir is not None, "start() comes first"
         return self._work_dir
 
@@ -127,10 +126,10 @@ class ToolkitProcess:
                 )
         except OSError as error:
             if error.filename == str(self.log) or isinstance(error, FileExistsError):
-                message = f"The toolkit's log '{self.log}' cannot be written: {error.strerror}."
+                message = f'The toolkit log "{self.log}" cannot be written: {error.strerror}.'
                 raise ToolkitError(message) from None
             raise ToolkitError(
-                f"The toolkit's Python interpreter '{self._python}' cannot be run: {error.strerror}.",
+                f'The Python interpreter for the toolkit, "{self._python}", cannot be run: {error.strerror}.',
                 f"{PYTHON_VARIABLE} or the argument must name the python of the environment that has rknn-toolkit2.",
             ) from None
         finally:
@@ -157,10 +156,10 @@ class ToolkitProcess:
     def request(
         self, op: str, fields: dict[str, Any], payload: bytes = b"", on_progress: Callable[[str], None] | None = None
     ) -> tuple[dict[str, Any], bytes]:
-        """Ask for one operation of the worker and wait for its answer.
+        """Request one operation of the worker and wait for its answer.
 
         Raises:
-            ToolkitError: when the toolkit failed in any of its ways, was killed, or did not answer in time.
+            ToolkitError: when the toolkit failed, was killed, or did not answer in time.
         """
         if self._ended:
             raise ToolkitError(f"The toolkit's process has ended: {self._ended}", f"Its log: {self.log}")
@@ -171,7 +170,7 @@ class ToolkitProcess:
         try:
             self._send(encode({"op": op, **fields}, payload), deadline)
             answer, arrays = self._receive(deadline, on_progress)
-        except BaseException:  # also Ctrl-C: a question without its answer leaves the pipes out of step
+        except BaseException:  # also Ctrl-C: a request without its answer leaves the pipes out of step
             self.close()
             raise
         if "error" in answer:
@@ -185,7 +184,7 @@ class ToolkitProcess:
                 os.close(descriptor)
         self._request_fd = self._response_fd = -1
         if self._process is not None and self._process.returncode is None:
-            # Not reaped yet, so the id is still the child's own.
+            # Not reaped yet, so the id still belongs to the child.
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(self._process.pid, signal.SIGKILL)
             self._process.wait()
@@ -194,7 +193,7 @@ class ToolkitProcess:
         self._ended = self._ended or "it was closed."
 
     def logged(self) -> list[str]:
-        """What the log has gained since the last request began: lines without colors, progress bars as lines."""
+        """Lines added to the log since the last request began: without colors, progress bars as lines."""
         with self.log.open("rb") as log:
             log.seek(self._log_read)
             text = log.read().decode("utf-8", "replace")
@@ -249,14 +248,14 @@ class ToolkitProcess:
         if os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None:
             raise self._died()
         if deadline is not None and time.monotonic() > deadline:
-            self._ended = f"it gave no answer within {self._timeout_s:g} s and was ended."
+            self._ended = f"it did not answer within {self._timeout_s:g} s and was ended."
             raise ToolkitError(
-                f"The toolkit gave no answer within {self._timeout_s:g} s and was ended; it was {self._last_words()}.",
+                f"The toolkit did not answer within {self._timeout_s:g} s and was ended; it was {self._last_words()}.",
                 f"Its log: {self.log}",
             )
 
     def _stage(self) -> str:
-        """The stage which the newest progress line tells."""
+        """The stage in the newest progress line."""
         for line in reversed(self.logged()):
             if bar := _PROGRESS_BAR.search(line):
                 name, done, total = bar.groups()
@@ -280,7 +279,7 @@ class ToolkitProcess:
     def _died(self) -> ToolkitError:
         assert self._process is not None
         with contextlib.suppress(ProcessLookupError):
-            os.killpg(self._process.pid, signal.SIGKILL)  # what it may have started; its own end is already decided
+            os.killpg(self._process.pid, signal.SIGKILL)  # end what it may have started; its own end is already certain
         code = self._process.wait()
         if code == -signal.SIGKILL:
             how = "was killed (SIGKILL), most often because memory ran out"
@@ -296,19 +295,19 @@ class ToolkitProcess:
         )
 
     def _failure(self, error: dict[str, str]) -> ToolkitError:
-        """One sentence out of the worker's report and the log."""
+        """An error from the worker's report and the log."""
         how, call, text = error["how"], error["call"], error["text"]
         for pattern, missing in _BROKEN_INSTALLATIONS:
             if how == "raised" and re.search(pattern, text):
                 return ToolkitError(
-                    f"rknn-toolkit2 does not work in '{self._python}': {missing} ({_raised_cause(text)}).",
+                    f'rknn-toolkit2 does not work in "{self._python}": {missing} ({_raised_cause(text)}).',
                     f"{_install_hint(self._python)} {self._where()}",
                 )
         if how == "refused":
             return ToolkitError(text, self._where())
         if call == "import":
             return ToolkitError(
-                f"rknn-toolkit2 cannot be imported in '{self._python}': {_raised_cause(text)}.",
+                f'rknn-toolkit2 cannot be imported in "{self._python}": {_raised_cause(text)}.',
                 f"{_install_hint(self._python)} {self._where()}",
             )
         if how == "raised":
@@ -327,12 +326,12 @@ def _raised_cause(text: str) -> str:
     lines = text.strip().splitlines()
     starts = [index for index, line in enumerate(lines) if _EXCEPTION_LINE.match(line)]
     message = " ".join(line.strip() for line in lines[starts[-1] if starts else -1 :])
-    while message.startswith("ValueError: "):  # the toolkit's wrapper around everything
+    while message.startswith("ValueError: "):  # the toolkit's wrapper around all its errors
         message = message.removeprefix("ValueError: ")
     return message
 
 
 def _install_hint(python: Path) -> str:
-    """The way out where the toolkit is not; pip brings none for an interpreter newer than the vendor's packages."""
+    """The hint for a missing toolkit; pip cannot install it for an interpreter newer than the vendor's packages."""
     newer = python == Path(sys.executable) and sys.version_info[:2] > NEWEST_PYTHON
     return ELSEWHERE_HINT if newer else INSTALL_HINT

@@ -1,6 +1,6 @@
-"""Weights rounded to INT8 as rknn-toolkit2 rounds them, in a graph that stays float.
+"""Weights rounded to INT8 with rknn-toolkit2's arithmetic, in a graph that stays float.
 
-What such a graph loses is what the weights lose: activations keep their float values.
+The loss of such a graph is the weights' share: activations keep their float values.
 """
 
 from __future__ import annotations
@@ -23,15 +23,15 @@ _OUTPUT_AXIS: Final = {"Conv": 0, "ConvTranspose": 1, "Gemm": 0}
 def rounded(weights: NDArray[np.float32], axis: int = 0) -> NDArray[np.float32]:
     """Weights after quantization per output channel and back.
 
-    Asymmetric: scale = (max(w, 0) - min(w, 0)) / 255, the zero point rounded, in double precision as the toolkit
-    computes it (rknn-toolkit2 2.5.0, `--method channel`; equal to its kept files).
+    Asymmetric: scale = (max(w, 0) - min(w, 0)) / 255, the zero point rounded, in double precision as in the toolkit
+    (rknn-toolkit2 2.5.0, `--method channel`; equal to its kept files).
 
     Args:
         weights: any shape.
-        axis: of the output channels.
+        axis: axis of the output channels.
 
     Returns:
-        The same shape.
+        The rounded weights, of the same shape.
     """
     table = np.moveaxis(weights, axis, 0).astype(np.float64)
     flat = table.reshape(len(table), -1)

@@ -1,4 +1,4 @@
-"""The NPU simulator of rknn-toolkit2 as a runtime: what the chip would answer, on this PC, without the chip."""
+"""The NPU simulator of rknn-toolkit2 as a runtime: the chip's results on this PC, without the chip."""
 
 from __future__ import annotations
 
@@ -25,17 +25,17 @@ if TYPE_CHECKING:
 
 
 def open_bundle(bundle: Bundle, core: object, options: RuntimeOptions) -> SimulatorRuntime:
-    """The built model of a bundle, from the files that the toolkit left in it.
+    """The built model of a bundle, from the toolkit's files in it.
 
     Raises:
         BundleError: when the bundle does not say how it was built.
     """
-    del core  # this one has none
+    del core  # not used: the simulator has no cores
     return SimulatorRuntime(*kept_files(bundle), python=options.toolkit_python)
 
 
 def kept_files(bundle: Bundle) -> tuple[KeptFiles, ToolkitOptions]:
-    """What the toolkit opens a bundle's model from, and with.
+    """The files and options with which the toolkit opens a bundle's model.
 
     Raises:
         BundleError: when the bundle does not say how it was built.
@@ -61,16 +61,16 @@ def kept_files(bundle: Bundle) -> tuple[KeptFiles, ToolkitOptions]:
 class SimulatorRuntime:
     """A built model in the toolkit's simulator.
 
-    It opens the files that `Toolkit.build(..., keep=folder)` left, because the toolkit cannot simulate a `.rknn`.
-    Quantized outputs come as the exact integers, with the scale and zero point that the toolkit states.  The figures
-    of time it gives say nothing about the chip.
+    It opens the files of `Toolkit.build(..., keep=folder)`, because the toolkit cannot simulate a `.rknn`.
+    Quantized outputs come as the exact integers, with the toolkit's scale and zero point.  Its times
+    do not show the chip's speed.
 
     Args:
         kept: the kept files.
-        options: what the model was built with; the files are refused if they differ.
-        log: where the toolkit's output goes; None takes a temporary file of its own, kept only if the toolkit fails.
+        options: options of the build; files with other options are rejected.
+        log: file for the toolkit's output; None takes a temporary file, kept only if the toolkit fails.
         python: interpreter that has rknn-toolkit2, as for `Toolkit`.
-        timeout_s: how long one image may take; None waits for ever.
+        timeout_s: limit per image in seconds; None waits forever.
     """
 
     name = "simulator"
@@ -148,26 +148,26 @@ class SimulatorRuntime:
 
     def _remove_own_log(self) -> None:
         if self._own_log is not None:
-            with suppress(OSError):  # what was to be simulated is done; a file in /tmp is no reason to fail
+            with suppress(OSError):  # the simulation is done; a file left in /tmp is not an error
                 self._own_log.unlink(missing_ok=True)
 
     def _kept_log(self) -> str:
         return "" if self._own_log is None else f"The toolkit's log is kept: {self._own_log}"
 
     def _with_log(self, hint: str) -> str:
-        """A hint that names the log; most of the toolkit's own do."""
+        """A hint that names the log, which most of the toolkit's own hints do."""
         return hint if str(self._own_log) in hint else f"{hint} {self._kept_log()}".strip()
 
 
 def _new_log() -> Path:
-    """A fresh file with a name that nobody can know before: in a shared folder it might else be somebody's link."""
+    """A new file with an unpredictable name: in a shared folder another user could place a link under a known one."""
     descriptor, name = tempfile.mkstemp(prefix="rkdeploy-simulator-", suffix=".log")
     os.close(descriptor)
     return Path(name)
 
 
 def head_tensor(values: NDArray[np.float32], quantization: Quantization | None) -> HeadTensor:
-    """A simulated output (1, C, H, W) as the chip would hand it over: exact integers where it is quantized.
+    """A simulated output (1, C, H, W) as the chip would return it: exact integers if it is quantized.
 
     Raises:
         ToolkitError: when the values are not on the grid of their quantization.

@@ -1,11 +1,11 @@
-"""The vendor's toolkit behind one door: build a `.rknn`, and simulate the NPU on this PC.
+"""The interface of the vendor's toolkit: build a `.rknn`, and simulate the NPU on this PC.
 
-rknn-toolkit2 is never imported here.  It runs in a child process (`toolkit_worker.py`), perhaps with another
-interpreter; whatever it prints goes to a log file, and every way it can fail becomes one `ToolkitError`.
+rknn-toolkit2 is never imported here.  It runs in a child process (`worker.py`), possibly with another
+interpreter; its output goes to a log file, and every failure becomes one `ToolkitError`.
 
-An int8 build goes through the toolkit's two hybrid quantization steps.  Where nothing is changed between them, that
-gives bit for bit the simulated outputs of its plain `build`; where layers are to stay float16, it is the place to say
-so.  Step 1's files are all that step 2 needs: kept beside the `.rknn`, they open the simulator again later, without the
+An int8 build goes through the toolkit's two hybrid quantization steps.  Without changes between them, their simulated
+outputs are bit for bit those of its plain `build`; layers that stay float16 are chosen between them.
+Step 1's files are all that step 2 needs: kept next to the `.rknn`, they open the simulator again later, without the
 calibration images.
 """
 
@@ -37,22 +37,22 @@ if TYPE_CHECKING:
 Progress = Callable[[str], None]
 _DTYPE_NAMES = {"int8": "w8a8"}  # our name -> the toolkit's; all others are the toolkit's own
 _FLOAT = "fp16"
-_GRID_STEPS = 1e-3  # how far a simulated value may lie off the grid, besides its rounding to float32
+_GRID_STEPS = 1e-3  # largest distance of a simulated value from the grid, in addition to its rounding to float32
 _FLOAT32_EPS = float(np.finfo(np.float32).eps)
 
 
 @dataclass(frozen=True, slots=True)
 class ToolkitOptions:
-    """What the toolkit is told about a model.  Target, dtype, algorithm and method are judged by the toolkit itself.
+    """Options of a model for the toolkit.  Target, dtype, algorithm and method are checked by the toolkit itself.
 
     Attributes:
         target: chip, for example `rk3588`.
         dtype: `int8` or `fp16`; or one of the toolkit's own names (`w8a16`, `w16a16i_dfp`, `w4a16`), each for a few
             targets only.
-        algorithm: how ranges are found: `normal`, `mmse`, `kl_divergence`.
-        method: `channel` or `layer`: one weight scale an output channel or one a layer.
+        algorithm: search of the ranges: `normal`, `mmse`, `kl_divergence`.
+        method: `channel` or `layer`: one weight scale per output channel or per layer.
         optimization_level: 0 to 3.
-        mean, std: per channel, in pixel values: the network sees (pixel - mean) / std.
+        mean, std: per channel, in pixel values: the network's input is (pixel - mean) / std.
         custom_string: under 1,024 characters, readable on the board.
     """
 
@@ -66,7 +66,7 @@ class ToolkitOptions:
     custom_string: str = ""
 
     def __post_init__(self) -> None:
-        """Refuse what the toolkit would silently change or fail on late.
+        """Check values that the toolkit would silently change or fail on late.
 
         Raises:
             ToolkitError: naming the value.
@@ -82,7 +82,7 @@ class ToolkitOptions:
 
     @property
     def quantized(self) -> bool:
-        """Whether calibration is needed."""
+        """True if calibration is needed."""
         return self.dtype != _FLOAT
 
     def toolkit_config(self) -> dict[str, Any]:
@@ -104,9 +104,9 @@ class ToolkitOptions:
 
 @dataclass(frozen=True, slots=True)
 class KeptFiles:
-    """What opens the simulator again without the calibration images: step 1's files, or a float model's ONNX.
+    """Files that open the simulator again without the calibration images: step 1's files, or a float model's ONNX.
 
-    The files of a quantized model open only with the toolkit version that wrote them (or, so far, an older one).
+    The files of a quantized model only open with the toolkit version that wrote them (or, so far, with an older one).
 
     Attributes:
         model: the float graph.
@@ -120,7 +120,7 @@ class KeptFiles:
 
 @dataclass(frozen=True, slots=True)
 class ModelTensor:
-    """One input or output as the `.rknn` itself states it: (1, C, H, W); quantization is None where it is float."""
+    """One input or output from the `.rknn` itself: (1, C, H, W); quantization is None for floating point."""
 
     name: str
     shape: tuple[int, ...]
@@ -129,18 +129,18 @@ class ModelTensor:
 
 @dataclass(frozen=True, slots=True)
 class BuiltModel:
-    """A model that is open in the toolkit, and the files it left.
+    """A model that is open in the toolkit, and its files.
 
     Attributes:
         rknn: the file, or None when the model was opened for simulation only.
-        kept: files for `Toolkit.open_kept`, or None when none were asked for.
-        input: the image input, as the graph has it.
+        kept: files for `Toolkit.open_kept`, or None when none were requested.
+        input: the image input of the graph.
         outputs: in runtime order, which is the ONNX graph's.
         toolkit_version: version of rknn-toolkit2.
-        disabled_rules: graph optimizations of the toolkit that failed on this graph and were left out.
+        disabled_rules: graph optimizations of the toolkit that failed on this graph and were disabled.
         float16: tensors of a quantized model whose layers stayed float16.
-        seconds: what the whole build took.
-        log: everything the toolkit printed, with its per-layer table.
+        seconds: duration of the whole build.
+        log: the toolkit's output, with its per-layer table.
     """
 
     rknn: Path | None
@@ -158,14 +158,14 @@ class Toolkit:
     """The toolkit in its own process: a context manager, with at most one model open at a time.
 
     Entering starts the child and returns at once: the toolkit's imports (1 to 2 s) run while the caller prepares the
-    graph.  The first call that needs an answer waits for them.  Leaving ends the child, whatever it is doing.
+    graph.  The first call that needs an answer waits for them.  Leaving ends the child, whatever its state.
 
     Args:
-        log: file for everything the toolkit prints; begun anew.
-        python: interpreter that has rknn-toolkit2; default the environment variable RKDEPLOY_TOOLKIT_PYTHON, then
+        log: file for the toolkit's output; overwritten.
+        python: interpreter that has rknn-toolkit2; default is the environment variable RKDEPLOY_TOOLKIT_PYTHON, then
             the running one.
-        timeout_s: how long one call may take before the child is ended; None waits for ever.
-        on_progress: told the stage of a build, for example `calibrating layer 12/142`.
+        timeout_s: limit per call in seconds before the child is ended; None waits forever.
+        on_progress: called with the stage of a build, for example `calibrating layer 12/142`.
     """
 
     def __init__(
@@ -177,7 +177,7 @@ class Toolkit:
         on_progress: Progress | None = None,
     ) -> None:
         chosen = python or Path(os.environ.get(PYTHON_VARIABLE) or sys.executable)
-        if len(chosen.parts) > 1:  # not resolved: a venv's python is a link, and its place is what matters
+        if len(chosen.parts) > 1:  # not resolved: a venv's python is a link, and its location matters
             chosen = chosen.absolute()
         self._process = ToolkitProcess(chosen, log.absolute(), timeout_s)
         self._on_progress = on_progress
@@ -204,12 +204,12 @@ class Toolkit:
 
     @property
     def targets(self) -> tuple[str, ...]:
-        """The chips this toolkit knows, in its own words."""
+        """The chips that this toolkit knows, with its own names."""
         return tuple(self._describe()["targets"])
 
     @property
     def dtypes(self) -> tuple[str, ...]:
-        """The quantized dtypes this toolkit knows, by its own names; not every target has them all."""
+        """The quantized dtypes that this toolkit knows, with its own names; not every target supports all."""
         return tuple(self._describe()["dtypes"])
 
     def build(
@@ -227,20 +227,20 @@ class Toolkit:
 
         Args:
             onnx: the graph, with one (1, 3, H, W) input of (pixel - mean) / std.
-            options: what to build.
+            options: options of the model.
             calibration: letterboxed uint8 images in the network's color order: arrays (3, H, W) or (H, W, 3), with or
-                without a leading 1, or `.npy` files of (1, 3, H, W).  Taken one by one.  Empty for fp16.
-            out: the `.rknn`; written beside and renamed, so that it is whole or not there.
+                without a leading 1, or `.npy` files of (1, 3, H, W).  Read one by one.  Empty for fp16.
+            out: the `.rknn`; written whole or not at all.
             keep: folder for the files that open the simulator later, named after `out`; None keeps none.
             float16: tensors of a quantized model whose layers stay float16, by their names in `onnx`.
-            propose_float16: the toolkit chooses such layers itself; takes longer.
+            propose_float16: True to let the toolkit choose such layers itself; takes longer.
 
         Raises:
             CalibrationError: no or unusable calibration images.
-            ToolkitError: the toolkit refused, failed, crashed, was killed or gave no answer in time.
+            ToolkitError: the toolkit refused, failed, crashed, was killed or did not answer in time.
         """
         if not onnx.is_file():
-            raise ToolkitError(f"The ONNX file '{onnx}' does not exist.")
+            raise ToolkitError(f'The ONNX file "{onnx}" does not exist.')
         started = time.monotonic()
         self._open = None
         dataset = self._write_dataset(calibration) if options.quantized else None
@@ -251,7 +251,7 @@ class Toolkit:
         return self._opened(answer, out, _published(answer, onnx, out, keep), started)
 
     def change_float16(self, float16: Sequence[str], out: Path, keep: Path | None = None) -> BuiltModel:
-        """Write the open quantized model again with these layers in float16, and leave that open instead.
+        """Build the open quantized model again with these layers in float16, and leave the result open instead.
 
         Args:
             float16: tensors, by their names in the graph or in `analyze`.
@@ -271,17 +271,18 @@ class Toolkit:
         return built
 
     def open_kept(self, kept: KeptFiles, options: ToolkitOptions) -> BuiltModel:
-        """Open a model from what `build` kept, for `simulate`.
+        """Open a model from the kept files of `build`, for `simulate`.
 
-        The files are read as plain data before the toolkit sees them: its own format is a pickle, which could run code.
+        The files are read as plain data before the toolkit loads them: its own format is a pickle, which could execute
+        code.
 
         Raises:
             ToolkitError: the files are missing, damaged, unsafe, made with other options, or by a toolkit whose files
-                this one does not read.
+                this one cannot read.
         """
         for path in (kept.model, kept.data, kept.config):
             if path is not None and not path.is_file():
-                raise ToolkitError(f"The kept file '{path}' does not exist.", "Build the model again.")
+                raise ToolkitError(f'The kept file "{path}" does not exist.', "Build the model again.")
         started = time.monotonic()
         self._open = None
         config = options.toolkit_config()
@@ -290,7 +291,7 @@ class Toolkit:
                 raise ToolkitError(f"A quantized model ({options.dtype}) opens from three kept files, got one.")
             answer = self._ask_with_reasons("build", _build_request(kept.model, options, None, ()))
         else:
-            # The toolkit wants to write beside its input, and its names have no spaces: it gets copies.
+            # The toolkit writes next to its input, and cannot handle names with spaces: it gets copies.
             names = {"model": kept.model, "data": kept.data, "quantization.cfg": kept.config}
             copies = {key: self._process.work_dir / f"kept.{key}" for key in names}
             self._process.hello()
@@ -310,13 +311,13 @@ class Toolkit:
         return self._opened(answer, None, kept, started)
 
     def simulate(self, image: NDArray[np.uint8]) -> dict[str, NDArray[np.float32]]:
-        """Run one image through the simulator of the model that is open.
+        """Run one image through the simulator of the open model.
 
         Args:
-            image: (1, H, W, 3) uint8 in the network's color order; mean and std are the model's business.
+            image: (1, H, W, 3) uint8 in the network's color order; the model applies mean and std.
 
         Returns:
-            Real values (1, C, H, W) float32 of every output by name, in runtime order.  Where the output is quantized
+            Real values (1, C, H, W) float32 of every output by name, in runtime order.  For a quantized output
             they are exactly (integer - zero_point) * scale: see `integers_from_real`.
 
         Raises:
@@ -344,7 +345,7 @@ class Toolkit:
         return arrays
 
     def analyze(self, image: NDArray[np.uint8]) -> tuple[LayerError, ...]:
-        """Compare every layer of the open quantized model with float, on one image.
+        """Compare every layer of the open quantized model with the float model, on one image.
 
         Args:
             image: (1, H, W, 3) uint8, as for `simulate`.
@@ -377,7 +378,7 @@ class Toolkit:
         return answer
 
     def _ask_with_reasons(self, op: str, fields: dict[str, Any]) -> dict[str, Any]:
-        """Ask; where the toolkit refused the target or dtype, say which it knows."""
+        """Send a request; if the toolkit refused the target or dtype, add the ones that it knows."""
         try:
             return self._ask(op, fields)
         except ToolkitError as error:
@@ -390,7 +391,7 @@ class Toolkit:
             raise ToolkitError(error.message, f"{hint} {error.hint}".strip()) from None
 
     def _write_dataset(self, calibration: Iterable[Path | NDArray[np.uint8]]) -> str:
-        """The toolkit's list of calibration files, by names without spaces, each a `.npy` of (1, 3, H, W)."""
+        """Write the toolkit's list of calibration files, by names without spaces, each a `.npy` of (1, 3, H, W)."""
         folder = self._process.work_dir / "calibration"
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir()
@@ -400,7 +401,7 @@ class Toolkit:
             if isinstance(item, Path):
                 if item.suffix != ".npy" or not item.is_file():
                     raise CalibrationError(
-                        f"The calibration file '{item}' is not an existing .npy file.",
+                        f'The calibration file "{item}" is not an existing .npy file.',
                         "The toolkit stretches images instead of letterboxing them: give arrays.",
                     )
                 file.symlink_to(item.absolute())
@@ -408,7 +409,7 @@ class Toolkit:
                 np.save(file, _nchw(item, index))
             files.append(file)
         if not files:
-            raise CalibrationError("There are no calibration images; a quantized build needs some.")
+            raise CalibrationError("There are no calibration images; a quantized build needs them.")
         dataset = folder / "dataset.txt"
         dataset.write_text("".join(f"{file}\n" for file in files))
         return str(dataset)
@@ -435,7 +436,7 @@ def integers_from_real(values: NDArray[np.float32], quantization: Quantization) 
     """The exact integers behind simulated real values, which are (integer - zero_point) * scale to float precision.
 
     A real value is rounded to float32, and so may be the scale: 2 eps of its size, which for int16 is more than the
-    thousandth of a step that is allowed besides.
+    thousandth of a step that is allowed in addition.
 
     Raises:
         ToolkitError: when the values do not lie on that grid, within that tolerance.
@@ -470,7 +471,7 @@ def _build_request(
 
 
 def _published(answer: dict[str, Any], onnx: Path, out: Path, keep: Path | None) -> KeptFiles | None:
-    """Bring the `.rknn` and what opens the simulator again from the worker's folder to their places."""
+    """Move the `.rknn` and the kept files from the worker's folder to their places."""
     _publish(Path(answer["rknn"]), out)
     if keep is None:
         return None
@@ -501,14 +502,14 @@ def _nchw(image: NDArray[np.uint8], index: int) -> NDArray[np.uint8]:
 
 
 def _publish(source: Path, out: Path) -> None:
-    """Copy beside the destination and rename: the destination is whole or not there."""
+    """Copy next to the destination and rename: the destination is written whole or not at all."""
     partial = out.with_name(f".{out.name}.partial")
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(source, partial)
         partial.replace(out)
     except OSError as error:
-        raise ToolkitError(f"The file '{out}' cannot be written: {error.strerror}.") from None
+        raise ToolkitError(f'The file "{out}" cannot be written: {error.strerror}.') from None
     finally:
         with contextlib.suppress(OSError):
             partial.unlink(missing_ok=True)

@@ -1,18 +1,18 @@
 """The child process in which the vendor's toolkit runs.  Started by `rkdeploy.host.toolkit.toolkit`, never by hand.
 
 A standalone script, run by its path with the interpreter that has rknn-toolkit2, which need not be rkdeploy's own: it
-imports the standard library, `files.py` and `late_torch.py` next to it, and (late) numpy and the toolkit with what the
-toolkit itself requires.
+imports the standard library, `files.py` and `late_torch.py` next to it, and (late) numpy and the toolkit with its own
+requirements.
 
     python worker.py REQUEST_FD RESPONSE_FD WORK_DIR
 
 Messages travel over two private pipes, because the toolkit prints on stdout and stderr; both of those are the log
 file.  One message is two big-endian uint32 lengths, a JSON object, and raw bytes (the arrays of that message, one after
 the other).  The first answer is the hello: the toolkit's version, or why it cannot be imported.  Then every request
-`{"op": name, ...}` gets one answer, `{"ok": ...}` or `{"error": {"call", "how", "text"}}`.  A new operation is one more
+`{"op": name, ...}` gets one answer, `{"ok": ...}` or `{"error": {"call", "how", "text"}}`.  A new operation is a
 method `op_<name>`.
 
-The process ends when the request pipe closes or its parent is gone, and then takes its working directory with it.
+The process ends when the request pipe closes or its parent has died, and then removes its working directory.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from __future__ import annotations
 import sys
 
 if __name__ == "__main__":
-    # Run by path, Python puts this file's folder first: the toolkit must not find our modules under its names.
+    # For a script run by path Python puts its folder first: the toolkit must not find our modules under its names.
     _HERE = __file__.rpartition("/")[0]
     sys.path[:] = [entry for entry in sys.path if entry != _HERE]
 
@@ -60,21 +60,21 @@ else:
     toolkit_files, late_torch = _next_to_this("files"), _next_to_this("late_torch")
 
 FRAME = struct.Struct(">II")  # bytes of JSON, bytes of payload
-# Where the toolkit's traceback ends when one of its graph optimizations fails.  In 2.5.0 the one that makes attention a
-# single NPU operation does so where a MatMul goes straight into a Softmax; elsewhere it works, and is worth having.
+# End of the toolkit's traceback when one of its graph optimizations fails.  In 2.5.0 the one that makes attention a
+# single NPU operation fails if a MatMul goes directly into a Softmax; otherwise it works, and is useful.
 FAILED_RULE = re.compile(r"rknn\.api\.rules\.\w+\._p_(\w+)")
 MOST_DISABLED_RULES = 3
 
 
 class CallFailedError(Exception):
-    """A call of the toolkit that answered -1 or None; its own error line stands in the log."""
+    """A call of the toolkit that returned -1 or None; its own error message is in the log."""
 
 
 # ---------------------------------------------------------------------------------------------------- the two pipes
 
 
 def encode(message: dict[str, Any], payload: bytes = b"") -> bytes:
-    """One message as it travels."""
+    """Encode one message for the pipe."""
     text = json.dumps(message).encode()
     return FRAME.pack(len(text), len(payload)) + text + payload
 
@@ -93,7 +93,7 @@ def read_message(stream: BinaryIO) -> tuple[dict[str, Any], bytes] | None:
 
 
 def watch_parent(request_fd: int, requests: queue.Queue[tuple[dict[str, Any], bytes]], work_dir: Path) -> None:
-    """Hand requests to the main thread; end the process when nobody is left to send any.
+    """Pass requests to the main thread; end the process when the parent is gone.
 
     The end of the pipe is the first sign.  A changed parent is the second: a process forked from the parent may hold
     the pipe open after the parent was killed.
@@ -111,12 +111,12 @@ def watch_parent(request_fd: int, requests: queue.Queue[tuple[dict[str, Any], by
     os.chdir("/")
     remove_after_the_end(work_dir)
     if os.getpgrp() == os.getpid():
-        os.killpg(os.getpid(), signal.SIGKILL)  # and whatever the toolkit has started
+        os.killpg(os.getpid(), signal.SIGKILL)  # including processes that the toolkit has started
     os._exit(1)
 
 
 def remove_after_the_end(work_dir: Path) -> None:
-    """Remove the folder now, and once more when this process is gone: until then the toolkit may write into it."""
+    """Remove the folder now, and once more when this process has ended: until then the toolkit may write into it."""
     wait_and_remove = 'n=0; while kill -0 "$1" && [ $n -lt 60 ]; do sleep 0.05; n=$((n+1)); done; rm -rf -- "$2"'
     with contextlib.suppress(OSError):
         subprocess.Popen(  # noqa: S603 - a fixed script; its arguments are our own number and folder
@@ -130,7 +130,7 @@ def remove_after_the_end(work_dir: Path) -> None:
 
 
 class WholeReads:
-    """An unbuffered pipe of which `read(n)` gives n bytes, fewer only at its end (select must see what is unread)."""
+    """An unbuffered pipe whose `read(n)` returns n bytes, fewer only at its end (`select` must see unread data)."""
 
     def __init__(self, raw: Any) -> None:
         self._raw = raw
@@ -162,19 +162,21 @@ class Worker:
         self._kept: dict[str, str] | None = None
 
     def enter_new_folder(self) -> None:
-        """An empty working directory for the next model: nothing of the last one is met, followed or overwritten."""
+        """Enter an empty working directory for the next model: no file of the last one is read, followed or
+        overwritten.
+        """
         last, self._folder = self._folder, Path(tempfile.mkdtemp(dir=self._temporary))
         os.chdir(self._folder)
         if last is not None:
             shutil.rmtree(last, ignore_errors=True)  # removes links, not what they point to
 
     def new(self) -> Any:
-        os.environ["TMPDIR"] = self._temporary  # the toolkit unsets it now and then
+        os.environ["TMPDIR"] = self._temporary  # the toolkit unsets it sometimes
         self._runtime_open = False
         return self._rknn_class(verbose=True)
 
     def op_describe(self, _request: dict[str, Any], _payload: bytes) -> tuple[dict[str, Any], bytes]:
-        """Which targets and dtypes this toolkit knows.  It says so only when it refuses one."""
+        """Targets and dtypes that this toolkit knows.  It only lists them when it rejects one."""
         print("# rkdeploy: asking the toolkit for its targets and dtypes by giving it none; the errors are wanted")
         targets = self._listed(lambda: self.new().config(target_platform=None))
         some = targets[0] if targets else "rk3588"
@@ -191,9 +193,10 @@ class Worker:
         return []
 
     def op_build(self, request: dict[str, Any], _payload: bytes) -> tuple[dict[str, Any], bytes]:
-        """ONNX to `model.rknn` in the working directory, and keep the model open for the simulator.
+        """ONNX to `model.rknn` in the working directory; the model stays open for the simulator.
 
-        An optimization of the toolkit that fails on the graph is left out, as it advises itself; the answer names it.
+        An optimization of the toolkit that fails on the graph is disabled, as the toolkit itself advises; the answer
+        names it.
         """
         import onnx
 
@@ -202,7 +205,7 @@ class Worker:
         try:
             graph = onnx.load(request["onnx"], load_external_data=False).graph
         except Exception as error:  # noqa: BLE001 - onnx raises what protobuf raises
-            message = f"The ONNX file '{request['onnx']}' cannot be read: {error}."
+            message = f'The ONNX file "{request["onnx"]}" cannot be read: {error}.'
             raise toolkit_files.RefusedError(message) from None
         onnx_path = self._link_onnx(Path(request["onnx"]), graph)
         started = time.monotonic()
@@ -226,7 +229,7 @@ class Worker:
         return {**answer, **facts}, b""
 
     def op_change_float16(self, request: dict[str, Any], _payload: bytes) -> tuple[dict[str, Any], bytes]:
-        """The open quantized model once more, with other layers in float16: step 2 alone."""
+        """Build the open quantized model again with other layers in float16: step 2 alone."""
         import onnx
 
         if self._kept is None:
@@ -242,7 +245,7 @@ class Worker:
         return {**answer, **facts}, b""
 
     def op_open(self, request: dict[str, Any], _payload: bytes) -> tuple[dict[str, Any], bytes]:
-        """Step 2 alone, from the files that step 1 left: no calibration images are needed."""
+        """Step 2 alone, from the files of step 1: no calibration images are needed."""
         import onnx
 
         self.enter_new_folder()
@@ -258,7 +261,7 @@ class Worker:
         return {**answer, **facts}, b""
 
     def op_simulate(self, request: dict[str, Any], payload: bytes) -> tuple[dict[str, Any], bytes]:
-        """One image (1, H, W, 3) uint8 through the simulator; float32 outputs in the model's order."""
+        """Run one image (1, H, W, 3) uint8 through the simulator; float32 outputs in the model's order."""
         import numpy as np
 
         if self._model is None:
@@ -276,7 +279,7 @@ class Worker:
         return {"shapes": [list(array.shape) for array in arrays]}, b"".join(array.tobytes() for array in arrays)
 
     def op_analyze(self, request: dict[str, Any], payload: bytes) -> tuple[dict[str, Any], bytes]:
-        """One image (1, H, W, 3) uint8 through the toolkit's accuracy analysis: the text of its table."""
+        """Run one image (1, H, W, 3) uint8 through the toolkit's accuracy analysis; returns the text of its table."""
         import numpy as np
 
         if self._model is None:
@@ -288,7 +291,7 @@ class Worker:
         shutil.rmtree(folder, ignore_errors=True)
         checked("accuracy_analysis", self._model.accuracy_analysis, inputs=["analyzed.npy"], output_dir=str(folder))
         text = (folder / "error_analysis.txt").read_text()
-        shutil.rmtree(folder, ignore_errors=True)  # every tensor of the network, as text
+        shutil.rmtree(folder, ignore_errors=True)  # contains every tensor of the network, as text
         return {}, text.encode()
 
     def op_ranges(self, _request: dict[str, Any], _payload: bytes) -> tuple[dict[str, Any], bytes]:
@@ -307,7 +310,9 @@ class Worker:
     def _convert(
         self, onnx_path: Path, config: dict[str, Any], dataset: str | None, float16: set[str], *, propose: bool
     ) -> tuple[dict[str, str], list[str]]:
-        """The graph through the toolkit, ready for export: step 1's files (none for a float model), float16 tensors."""
+        """Run the graph through the toolkit, ready for export: step 1's files (none for a float model), float16
+        tensors.
+        """
         self._model = self.new()
         checked("config", self._model.config, **config)
         checked("load_onnx", self._model.load_onnx, str(onnx_path))
@@ -333,7 +338,7 @@ class Worker:
 
     @staticmethod
     def _link_onnx(path: Path, graph: Any) -> Path:
-        """The graph and its weight files under a neutral name here: step 1 writes the path it is given into `.data`."""
+        """The graph and its weight files under a neutral name here: step 1 writes the given path into `.data`."""
         link = Path.cwd() / "model.onnx"
         link.symlink_to(path)
         for tensor in graph.initializer:
@@ -344,7 +349,7 @@ class Worker:
         return link
 
     def _step2(self, kept: dict[str, str]) -> None:
-        # A fresh object and no config(): 2.5.0 refuses both a loaded model and options given a second time.
+        # A new object without config(): 2.5.0 rejects both a loaded model and options given a second time.
         self._model = self.new()
         checked(
             "hybrid_quantization_step2",
@@ -372,7 +377,7 @@ class Worker:
 
 
 def checked(call: str, function: Callable[..., Any], *args: Any, **options: Any) -> None:
-    """Call the toolkit; anything but 0 is a failure."""
+    """Call the toolkit; any result other than 0 is a failure."""
     print(f"# rkdeploy: {call}", flush=True)
     if function(*args, **options) != 0:
         raise CallFailedError(call)
@@ -382,7 +387,7 @@ def checked(call: str, function: Callable[..., Any], *args: Any, **options: Any)
 
 
 def failure(error: BaseException) -> dict[str, Any]:
-    """How an operation failed, for the parent to put into words."""
+    """Description of an operation's failure, for the parent's message."""
     if isinstance(error, CallFailedError):
         return {"error": {"how": "returned", "call": str(error), "text": ""}}
     if isinstance(error, toolkit_files.RefusedError):
@@ -394,7 +399,7 @@ def failure(error: BaseException) -> dict[str, Any]:
 
 
 def flush_output() -> None:
-    """Bring everything printed so far, by Python and by the toolkit's C++, into the log."""
+    """Flush everything printed so far, by Python and by the toolkit's C++, to the log."""
     for stream in (sys.stdout, sys.stderr):
         with contextlib.suppress(Exception):
             stream.flush()
@@ -402,7 +407,7 @@ def flush_output() -> None:
 
 
 def start_toolkit() -> tuple[Worker | None, dict[str, Any]]:
-    """Import the toolkit: the hello, and the worker if it came."""
+    """Import the toolkit: the hello, and the worker if the import succeeded."""
     started = time.monotonic()
     try:
         import numpy as np  # noqa: F401 - is it there at all

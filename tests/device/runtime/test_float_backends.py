@@ -145,7 +145,7 @@ def test_a_graph_of_another_contract_is_refused(backend: Backend, graph: Path) -
     """Other output names, another output shape or another input name are noticed before results are used."""
     renamed = dataclasses.replace(OUTPUTS[0], name="nope")
     with (
-        pytest.raises(BackendError, match="no output 'nope'; it has"),
+        pytest.raises(BackendError, match='no output "nope"; it has'),
         backend(graph, dataclasses.replace(SPEC, outputs=(renamed,))),
     ):
         pass

@@ -31,7 +31,7 @@ def test_weights_that_no_block_uses_are_refused(class_name: str) -> None:
     checkpoint = read_checkpoint(DATA / "v7_n.pt")
     info = yolov5.describe(checkpoint)
     extended = replace(checkpoint, root=with_extra_child(checkpoint.root, class_name))
-    with pytest.raises(GraphError, match=r"attention\.weight.* belong to no block"):
+    with pytest.raises(GraphError, match=r"attention\.weight.* do not belong to the released block"):
         yolov5.export(extended, info, 128, 128)
 
 

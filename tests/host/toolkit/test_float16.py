@@ -97,7 +97,7 @@ def test_geometry_is_what_says_where_things_are(role: OutputRole, chosen: bool) 
     if chosen:
         assert tensors_of((GEOMETRY,), GraphView(UPSTREAM), spec) == ("map",)
     else:
-        with pytest.raises(RkdeployError, match="no layer 'geometry'") as caught:
+        with pytest.raises(RkdeployError, match='no layer "geometry"') as caught:
             tensors_of((GEOMETRY,), GraphView(UPSTREAM), spec)
         assert "geometry" not in caught.value.hint
 

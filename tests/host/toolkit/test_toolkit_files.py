@@ -39,8 +39,8 @@ def test_plain_data_comes_through_whole(tmp_path: Path) -> None:
     [
         (b"\x80\x04" + NAMESPACE + b"N}X\x03\0\0\0badK\x01s\x86b.", "sets the attributes of a type"),
         (b"\x80\x04}X\x03\0\0\0badK\x01sb.", "is damaged: IndexError"),
-        (b"\x80\x04" + NAMESPACE + b")\x81]b.", "a state that is no dict of names"),
-        (b"\x80\x04" + NAMESPACE + b")\x81}K\x01K\x02sb.", "a state that is no dict of names"),
+        (b"\x80\x04" + NAMESPACE + b")\x81]b.", "a state that is not a dict of names"),
+        (b"\x80\x04" + NAMESPACE + b")\x81}K\x01K\x02sb.", "a state that is not a dict of names"),
         (b"\x80\x04" + NAMESPACE + b".", "holds the class Namespace itself"),
         (b"\x80\x04cos\nsystem\n.", "it names the global os.system"),
         (b"\x80\x05\x96\0\0\0\0\x10\0\0\0.", "step 1 does not write"),
