@@ -44,7 +44,7 @@ def test_the_sample(tmp_path: Path) -> None:
     rows = json.loads((tmp_path / "first.json").read_text())["rows"]
     assert [row["state"] for row in rows] == ["built"] * 4 + ["failed", "built"]
     assert "unsupported conv" in rows[4]["reason"]
-    assert "no latency model of 'rk2118'" in rows[5]["figures"]["not_predicted"]
+    assert 'no latency model of "rk2118"' in rows[5]["figures"]["not_predicted"]
     for row in (*rows[:4], rows[5]):
         bundle = read_bundle(tmp_path / "build/compare" / Path(row["folder"]).name)
         assert (bundle.spec.input.height, bundle.spec.input.width) == (256, 320)

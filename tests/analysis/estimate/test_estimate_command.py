@@ -90,8 +90,8 @@ def test_json(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("args", "said"),
     [
-        (["best.pt", "--target", "RV1106"], "There is no latency model of 'rv1106'"),
-        (["best.pt", "--dtype", "w8a16"], "There is no latency model of 'w8a16'"),
+        (["best.pt", "--target", "RV1106"], 'There is no latency model of "rv1106"'),
+        (["best.pt", "--dtype", "w8a16"], 'There is no latency model of "w8a16"'),
         (["none.pt"], "none.pt"),
         (["none.txt"], "expected .pt, .pth or .onnx"),
         (["."], "is not a bundle"),
