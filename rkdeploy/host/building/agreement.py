@@ -157,7 +157,8 @@ class AgreementMeter:
         if not np.isfinite(real).all():
             raise VerificationError(
                 f'Output "{output.name}" of the built model holds NaN or infinity.',
-                "In float16 a value beyond 65,504 overflows: build with --dtype int8, or look for exploding weights.",
+                "In float16 a value beyond 65,504 overflows: build with --dtype int8 --float16-layers none, "
+                "or look for exploding weights.",
             )
         a, b = expected.ravel().astype(np.float64), real.ravel().astype(np.float64)
         sums.dot += float(a @ b)

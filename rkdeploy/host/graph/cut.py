@@ -7,7 +7,7 @@ convolution do not depend on each other, and the decode knows which activation i
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -63,6 +63,10 @@ class _Part:
     sigmoid: bool = False
 
 
+_ENDINGS = ("", ".logits", ".weight", ".bias")
+"""What is appended to the contract's name of an output for the tensors behind it."""
+
+
 def cut(model: onnx.ModelProto, head: Head, options: CutOptions) -> tuple[onnx.ModelProto, tuple[HeadOutput, ...]]:
     """The graph up to the head's tensors, and what each of its outputs means.
 
@@ -74,27 +78,58 @@ def cut(model: onnx.ModelProto, head: Head, options: CutOptions) -> tuple[onnx.M
     Raises:
         GraphError: when a last convolution's weights are not constants of the graph.
     """
+    named = [(tap, part, _name(tap, part)) for tap in head.taps for part in _parts(tap, head, options)]
+    source, renamed = _with_free_names(model, {f"{name}{ending}" for _, _, name in named for ending in _ENDINGS})
     result = onnx.ModelProto()
-    result.CopyFrom(model)
+    result.CopyFrom(source)
     graph = result.graph
-    before = GraphView(model)
+    before = GraphView(source)
     del graph.output[:]
     outputs: list[HeadOutput] = []
-    for tap in head.taps:
-        for part in _parts(tap, head, options):
-            name = tap.name or f"stride{tap.stride}_{part.role.removeprefix('anchor_')}"
-            if part.channels is None and not part.sigmoid:
-                _rename(graph, tap.tensor, name)
-            else:
-                channels = part.channels or tuple(range(tap.shape[1]))
-                _add_part(graph, before, tap.tensor, channels, name, sigmoid=part.sigmoid)
-            n, c, h, w = tap.shape
-            shape = (n, c if part.channels is None else len(part.channels), h, w)
-            graph.output.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, shape))
-            activation: Activation = "sigmoid" if part.sigmoid else "linear"
-            outputs.append(HeadOutput(name, part.role, tap.level, tap.stride, shape, activation))
+    for tap, part, name in named:
+        tensor = renamed.get(tap.tensor, tap.tensor)
+        if part.channels is None and not part.sigmoid:
+            _rename(graph, tensor, name)
+        else:
+            channels = part.channels or tuple(range(tap.shape[1]))
+            _add_part(graph, before, tensor, channels, name, sigmoid=part.sigmoid)
+        n, c, h, w = tap.shape
+        shape = (n, c if part.channels is None else len(part.channels), h, w)
+        graph.output.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, shape))
+        activation: Activation = "sigmoid" if part.sigmoid else "linear"
+        outputs.append(HeadOutput(name, part.role, tap.level, tap.stride, shape, activation))
     prune(graph)
     return result, tuple(outputs)
+
+
+def _name(tap: Tap, part: _Part) -> str:
+    """The contract's name of a part."""
+    return tap.name or f"stride{tap.stride}_{part.role.removeprefix('anchor_')}"
+
+
+def _with_free_names(model: onnx.ModelProto, wanted: Collection[str]) -> tuple[onnx.ModelProto, dict[str, str]]:
+    """The graph without some names, and how its tensors of these names are called now.
+
+    A graph that was cut before has them: the one in a bundle, given as a model.
+    """
+    names = {name for node in model.graph.node for name in (*node.input, *node.output)}
+    renamed: dict[str, str] = {}
+    for old in sorted(names.intersection(wanted) - {image.name for image in model.graph.input}):
+        new = f"{old}.before"
+        while new in names:
+            new += "."
+        renamed[old] = new
+    if not renamed:
+        return model, renamed
+    result = onnx.ModelProto()
+    result.CopyFrom(model)
+    for old, new in renamed.items():
+        _rename(result.graph, old, new)
+        for constant in result.graph.initializer:
+            constant.name = new if constant.name == old else constant.name
+        for info in (*result.graph.value_info, *result.graph.output):
+            info.name = new if info.name == old else info.name
+    return result, renamed
 
 
 def _parts(tap: Tap, head: Head, options: CutOptions) -> tuple[_Part, ...]:

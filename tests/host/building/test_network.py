@@ -201,7 +201,7 @@ def test_half_open_axes_must_agree_with_imgsz(tmp_path: Path) -> None:
     model.graph.input[0].type.tensor_type.shape.dim[2].dim_value = 64
     onnx.save(model, path)
     assert open_network(path, imgsz=(64, 128)).input_hw == (64, 128)
-    with pytest.raises(GraphError, match="64 high and free wide, expected 96x128"):
+    with pytest.raises(GraphError, match="free wide and 64 high, expected 128x96"):
         open_network(path, imgsz=(96, 128))
 
 
