@@ -11,6 +11,7 @@ import rkdeploy
 PACKAGE = Path(rkdeploy.__file__).parent
 FLOORS = (
     {"errors", "__init__"},
+    {"option"},
     {"contract", "system"},
     {"images"},
     {"datasets", "device", "push"},

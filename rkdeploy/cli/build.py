@@ -3,234 +3,73 @@
 from __future__ import annotations
 
 import contextlib
-from enum import Enum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
-import typer
+import msgspec
 from rich.table import Table
 
-from rkdeploy.cli.backend_option import ToolkitPythonOption
 from rkdeploy.cli.console import err, out, plain, print_advice, print_warning
-from rkdeploy.cli.model_options import (
-    ACCURACY,
-    GRAPH,
-    OUTPUT,
-    QUANTIZATION,
-    AnchorsOption,
-    CalibCountOption,
-    CalibOption,
-    CalibSeedOption,
-    CfgOption,
-    ColorOption,
-    CropOption,
-    DataCountOption,
-    DataLabelsOption,
-    DataSplitOption,
-    FitOption,
-    ImgszOption,
-    MeanOption,
-    ModelArgument,
-    NameOption,
-    NamesOption,
-    NmsOption,
-    StdOption,
-    Stem,
-    StemOption,
-    TargetOption,
-    WeightsOption,
-    input_choice,
-)  # fmt: skip
-from rkdeploy.cli.size import parse_size
+from rkdeploy.cli.declared import JSON, OUTPUT_FILE
+from rkdeploy.cli.document import check_target, print_result
+from rkdeploy.cli.talk import is_quiet
+from rkdeploy.contract.documents import document_text
 from rkdeploy.host.building.events import BuildEvents
+from rkdeploy.host.building.options import BuildOptions
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from rkdeploy.contract.accuracy import AccuracyReport
+    from rkdeploy.contract.bundle import Bundle
     from rkdeploy.contract.record import Agreement, Proof, Verification
     from rkdeploy.datasets.calibration import CalibrationSet
     from rkdeploy.host.building.network import Network
-    from rkdeploy.host.building.options import BuildOptions
     from rkdeploy.host.families.advice import Advice
-    from rkdeploy.host.toolkit.float16 import Float16Choice
-
-
-class Algorithm(str, Enum):
-    """The toolkit's ways to find quantization ranges."""
-
-    normal = "normal"
-    mmse = "mmse"
-    kl_divergence = "kl_divergence"
-
-
-class Method(str, Enum):
-    """One weight scale a channel or one a layer."""
-
-    channel = "channel"
-    layer = "layer"
-
-
-class Split(str, Enum):
-    """Which head channels share a tensor."""
-
-    none = "none"
-    boxes_scores = "boxes_scores"
-    xy_wh_scores = "xy_wh_scores"
-
-
-class Sigmoid(str, Enum):
-    """Head tensors whose sigmoid the NPU computes."""
-
-    none = "none"
-    all = "all"
-    boxes = "boxes"
-    scores = "scores"
 
 
 def build_command(
-    model: ModelArgument,
-    weights: WeightsOption = None,
-    anchors: AnchorsOption = None,
-    cfg: CfgOption = None,
-    imgsz: ImgszOption = None,
-    names: NamesOption = None,
-    mean: MeanOption = None,
-    std: StdOption = None,
-    color: ColorOption = None,
-    fit: FitOption = None,
-    crop: CropOption = None,
-    target: TargetOption = "rk3588",
-    dtype: Annotated[
-        str, typer.Option(help="int8 (i8), fp16 (fp), or another type that the SoC has.", rich_help_panel=QUANTIZATION)
-    ] = "int8",
-    calib: CalibOption = None,
-    calib_count: CalibCountOption = 20,
-    seed: CalibSeedOption = 0,
-    algorithm: Annotated[
-        Algorithm, typer.Option(help="How ranges are found.", rich_help_panel=QUANTIZATION)
-    ] = Algorithm.normal,
-    method: Annotated[Method, typer.Option(help="Weight scales.", rich_help_panel=QUANTIZATION)] = Method.channel,
-    float16_layers: Annotated[
-        str | None,
-        typer.Option(
-            help="Layers that stay float16: names or modules with commas, as `explain` prints them (head,model.17-23); "
-            "or none. Default: the boxes, keypoints and angles of anchor-free heads (geometry).",
-            metavar="NAMES",
-            rich_help_panel=QUANTIZATION,
-        ),
-    ] = None,
-    float16_worst: Annotated[
-        int,
-        typer.Option(
-            help="So many layers stay float16: those that lose most by themselves.",
-            min=0,
-            rich_help_panel=QUANTIZATION,
-        ),
-    ] = 0,
-    float16_auto: Annotated[
-        bool, typer.Option("--float16-auto", help="The toolkit proposes such layers.", rich_help_panel=QUANTIZATION)
-    ] = False,
-    min_agreement: Annotated[
-        float,
-        typer.Option(
-            help="Lowest AP50 (0 to 1) of the built model with float's detections as the truth; of classifiers the "
-            "share with the same first class, of class maps the mean IoU. The upper end of its interval counts.",
-            rich_help_panel=QUANTIZATION,
-        ),
-    ] = 0.85,
-    proof_count: Annotated[int, typer.Option(help="Held-out images to compare on.", rich_help_panel=QUANTIZATION)] = 24,
-    allow_unproven: Annotated[
-        bool,
-        typer.Option(
-            "--allow-unproven",
-            help="Accept a build when there is no image to compare the built model with float on.",
-            rich_help_panel=QUANTIZATION,
-        ),
-    ] = False,
-    examples: Annotated[
-        int, typer.Option(help="Of these, how many the bundle keeps as small pictures.", rich_help_panel=OUTPUT)
-    ] = 4,
-    data: Annotated[
-        Path | None,
-        typer.Option(
-            help="Labeled images (data.yaml, COCO file): measure float and the built model on them, and fail where it "
-            "lost more than --max-drop.",
-            rich_help_panel=ACCURACY,
-        ),
-    ] = None,
-    max_drop: Annotated[
-        float | None,
-        typer.Option(
-            help="How much mAP50-95 (top-1, mean IoU) may be lost.  [default: 0.01]",
-            rich_help_panel=ACCURACY,
-            show_default=False,
-        ),
-    ] = None,
-    data_split: DataSplitOption = "val",
-    data_labels: DataLabelsOption = None,
-    data_count: DataCountOption = None,
-    stem: StemOption = Stem.space_to_depth,
-    split: Annotated[
-        Split, typer.Option(help="Head channels that get a tensor of their own.", rich_help_panel=GRAPH)
-    ] = Split.none,
-    sigmoid: Annotated[
-        Sigmoid, typer.Option(help="Head tensors whose sigmoid the NPU computes.", rich_help_panel=GRAPH)
-    ] = Sigmoid.all,
-    nms: NmsOption = None,
-    optimization_level: Annotated[
-        int, typer.Option(help="The toolkit's, 0 to 3.", min=0, max=3, rich_help_panel=GRAPH)
-    ] = 3,
-    out_dir: Annotated[Path, typer.Option("--out", help="Folder for bundles.", rich_help_panel=OUTPUT)] = Path("build"),
-    name: NameOption = None,
-    toolkit_python: ToolkitPythonOption = None,
+    options: BuildOptions,
+    as_json: Annotated[bool, JSON] = False,
+    output: Annotated[Path | None, OUTPUT_FILE] = None,
 ) -> None:
-    """Turn a checkpoint into a verified .rknn bundle: export, cut, verify, quantize, build, compare."""
-    from rkdeploy.host.building.accuracy_gate import GateOptions
-    from rkdeploy.host.building.given_anchors import read_anchors
-    from rkdeploy.host.building.options import BuildOptions
-    from rkdeploy.host.graph.cut import CutOptions
+    """Turn a checkpoint into a verified .rknn bundle: export, cut, verify, quantize, build, compare.
 
-    if data is None and (max_drop is not None or data_labels is not None or data_count is not None):
-        raise typer.BadParameter("Accuracy is measured on labeled images: name them with --data.", param_hint="--data")
-    gate = (
-        GateOptions(data, 0.01 if max_drop is None else max_drop, data_split, data_labels, data_count) if data else None
-    )
-    options = BuildOptions(
-        model=model,
-        weights=weights,
-        anchors=read_anchors(anchors) if anchors is not None else None,
-        cfg=cfg,
-        imgsz=parse_size(imgsz) if imgsz else None,
-        input=input_choice(names, mean, std, color, fit, crop),
-        nms=nms,
-        target=target,
-        dtype=dtype,
-        calib=calib,
-        calib_count=calib_count,
-        seed=seed,
-        algorithm=algorithm.value,
-        method=method.value,
-        float16=_float16(float16_layers, float16_worst, auto=float16_auto),
-        optimization_level=optimization_level,
-        stem=stem.value,
-        cut=CutOptions(split.value, sigmoid.value),
-        min_agreement=min_agreement,
-        proof_images=proof_count,
-        examples=examples,
-        gate=gate,
-        out=out_dir,
-        toolkit_python=toolkit_python,
-        name=name,
-        allow_unproven=allow_unproven,
-    )
-    build_and_print(options)
+    An ONNX file that was exported from one is taken too. The build is refused when the decode is not proven equal to
+    the trained model's, or when the built model disagrees with float.
+    """
+    check_target(output)
+    if as_json:
+        from rkdeploy.host.building.pipeline import build
+
+        bundle = build(options, _Warnings())
+    else:
+        bundle = build_and_print(options)
+    if as_json or output is not None:
+        print_result(document_text(_document(bundle)), lambda: None, as_json=as_json, output=output)
 
 
-def build_and_print(options: BuildOptions) -> None:
+class _Warnings(BuildEvents):
+    """Passes on the warnings of a build, and nothing else."""
+
+    def warning(self, text: str) -> None:
+        print_warning(text)
+
+
+def _document(bundle: Bundle) -> dict[str, Any]:
+    """The bundle's folder, and its build.json."""
+    record = msgspec.to_builtins(bundle.record)
+    return {"document": "rkdeploy build", "schema_version": 1, "bundle": str(bundle.folder), "record": record}
+
+
+def build_and_print(options: BuildOptions) -> Bundle:
     """Build, and print it as it goes and what came of it."""
     from rkdeploy.host.building.pipeline import build
 
+    if is_quiet():
+        bundle = build(options, _Warnings())
+        out.print(plain(str(bundle.folder)))
+        return bundle
     with _watch() as events:
         bundle = build(options, events)
     record = bundle.record
@@ -244,16 +83,7 @@ def build_and_print(options: BuildOptions) -> None:
         files = [file for file in entry.rglob("*") if file.is_file()] if entry.is_dir() else [entry]
         name = f"{entry.name}/ ({len(files)} files)" if entry.is_dir() else entry.name
         out.print(f"  {sum(file.stat().st_size for file in files) / 1024:9,.1f} KiB  {plain(name)}")
-
-
-def _float16(layers: str | None, worst: int, *, auto: bool) -> Float16Choice | None:
-    """The choice, None where nothing was said."""
-    from rkdeploy.host.toolkit.float16 import NONE, Float16Choice
-
-    if layers is None and not worst and not auto:
-        return None
-    names = tuple(name for part in (layers or "").split(",") if (name := part.strip()) and name != NONE)
-    return Float16Choice(names, worst, auto)
+    return bundle
 
 
 class _Events(BuildEvents):

@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from rkdeploy.cli.console import err, out, plain
+from rkdeploy.cli.declared import JSON, OUTPUT_FILE
 from rkdeploy.cli.document import check_target, print_result
 from rkdeploy.contract.documents import document_text
+from rkdeploy.option import Argument, Option
 
 if TYPE_CHECKING:
     from rkdeploy.doctor.finding import Diagnosis, Finding
@@ -20,16 +22,20 @@ _SHOWN = 1200  # characters of a finding
 
 
 def doctor_command(
-    bundle: Annotated[
-        Path | None, typer.Argument(help="A bundle: is it whole, and can it be loaded here?", show_default=False)
-    ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON on stdout.")] = False,
-    output: Annotated[
-        Path | None,
-        typer.Option("--output", "-o", metavar="FILE", help="Write the result as JSON.", show_default=False),
-    ] = None,
-    toolkit: Annotated[bool, typer.Option(help="Try to import rknn-toolkit2, in a process of its own.")] = True,
-    sysroot: Annotated[Path, typer.Option(help="Folder that stands in for /.", hidden=True)] = _ROOT,
+    bundle: Annotated[Path | None, Argument("BUNDLE", "A bundle: is it whole, and can it be loaded here?")] = None,
+    toolkit: Annotated[
+        bool,
+        Option(
+            "--toolkit",
+            "Try to import rknn-toolkit2, in a process of its own, or do not.",
+            off="--no-toolkit",
+            default="--toolkit",
+            often=True,
+        ),
+    ] = True,
+    sysroot: Annotated[Path, Option("--sysroot", "Folder that stands in for /.", hidden=True)] = _ROOT,
+    as_json: Annotated[bool, JSON] = False,
+    output: Annotated[Path | None, OUTPUT_FILE] = None,
 ) -> None:
     """Check this machine, host or board: packages, NPU runtime and driver, permissions, cameras, space.
 

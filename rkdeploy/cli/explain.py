@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-import typer
 from rich.table import Table
 
 from rkdeploy.cli.bundle_argument import chosen_bundle
 from rkdeploy.cli.console import err, out, plain, print_whole
+from rkdeploy.cli.declared import JSON, OUTPUT_FILE
 from rkdeploy.cli.document import check_target, print_result
 from rkdeploy.contract.documents import document_text
+from rkdeploy.option import BUNDLE, INPUT, OUTPUT, TOOLKIT_PYTHON, Argument, Option
 
 if TYPE_CHECKING:
     from rkdeploy.analysis.explain.explanation import Explanation
@@ -23,26 +25,25 @@ _BAR_NAME = "1 - cosine, alone: 1e-5 to 1, by decades"
 
 
 def explain_command(
-    bundle: Annotated[
-        Path | None, typer.Argument(help="A bundle's folder. Default: the only one near by.", show_default=False)
-    ] = None,
+    bundle: Annotated[Path | None, Argument(*BUNDLE)] = None,
     data: Annotated[
         Path | None,
-        typer.Option(help="Images to explain on: a folder, a list file or a data.yaml. Default: ./calib_data."),
+        Option(
+            "--data",
+            "Images to explain on: a folder, a list file or a data.yaml.",
+            INPUT,
+            default="./calib_data",
+            often=True,
+        ),
     ] = None,
-    count: Annotated[int, typer.Option("--count", help="How many of them.", min=1, max=100)] = 4,
+    count: Annotated[int, Option("--count", "Number of images.", INPUT, low=1, high=100, often=True)] = 4,
     every: Annotated[
-        bool, typer.Option("--all", help="List every layer in the order of the network, not the worst.")
+        bool,
+        Option("--all", "List every layer in the order of the network, instead of the worst.", OUTPUT, often=True),
     ] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON on stdout.")] = False,
-    output: Annotated[
-        Path | None,
-        typer.Option("--output", "-o", metavar="FILE", help="Write the result as JSON.", show_default=False),
-    ] = None,
-    toolkit_python: Annotated[
-        Path | None,
-        typer.Option(help="Interpreter that has rknn-toolkit2, if not this one.", envvar="RKDEPLOY_TOOLKIT_PYTHON"),
-    ] = None,
+    as_json: Annotated[bool, replace(JSON, panel=OUTPUT)] = False,
+    output: Annotated[Path | None, replace(OUTPUT_FILE, panel=OUTPUT)] = None,
+    toolkit_python: Annotated[Path | None, TOOLKIT_PYTHON] = None,
 ) -> None:
     """Find the layers where INT8 loses accuracy, the ranges that cause it, and what to try."""
     from rkdeploy.analysis.explain.explain import explain

@@ -6,29 +6,25 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import msgspec
-import typer
 
 from rkdeploy.cli.console import facts_table, out, plain, print_advice
+from rkdeploy.cli.declared import JSON, OUTPUT_FILE
 from rkdeploy.cli.document import check_target, print_result
 from rkdeploy.contract.documents import document_text
+from rkdeploy.option import Argument, Option
 
 if TYPE_CHECKING:
     from rkdeploy.analysis.inspection.inspection import Inspection
 
 
 def inspect_command(
-    model: Annotated[
-        Path,
-        typer.Argument(help="A checkpoint (.pt, .pth), an ONNX file, a .rknn, or a bundle.", show_default=False),
-    ],
+    model: Annotated[Path, Argument("FILE", "A checkpoint (.pt, .pth), an ONNX file, a .rknn, or a bundle.")],
     cfg: Annotated[
-        Path | None, typer.Option(help="The darknet cfg of weights without a model (YOLOR's main branch).")
-    ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON on stdout.")] = False,
-    output: Annotated[
         Path | None,
-        typer.Option("--output", "-o", metavar="FILE", help="Write the result as JSON.", show_default=False),
+        Option("--cfg", "Darknet cfg of a checkpoint that holds weights only (YOLOR's main branch).", metavar="FILE"),
     ] = None,
+    as_json: Annotated[bool, JSON] = False,
+    output: Annotated[Path | None, OUTPUT_FILE] = None,
 ) -> None:
     """Show what a file is: family, task, classes, head, and whether it builds. Nothing in it is executed."""
     check_target(output)

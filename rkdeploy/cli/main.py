@@ -2,53 +2,113 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import sys
-from typing import Annotated, NoReturn
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Annotated, Any, Final, NamedTuple, NoReturn
 
 import typer
+from typer.core import TyperCommand, TyperGroup
 
 from rkdeploy import __version__
-from rkdeploy.cli.build import build_command
-from rkdeploy.cli.compare import compare_command
-from rkdeploy.cli.console import print_error
-from rkdeploy.cli.doctor import doctor_command
-from rkdeploy.cli.estimate import estimate_command
-from rkdeploy.cli.evaluate import eval_command
-from rkdeploy.cli.explain import explain_command
-from rkdeploy.cli.inspect import inspect_command
-from rkdeploy.cli.old_spelling import Command
+from rkdeploy.cli.console import out, plain, print_error
 from rkdeploy.cli.other_tools import NAMES, answer
-from rkdeploy.cli.profile import profile_command
-from rkdeploy.cli.push import push_command
-from rkdeploy.cli.report import report_command
-from rkdeploy.cli.report_group import ReportCommand
-from rkdeploy.cli.run import run_command
-from rkdeploy.cli.tune import tune_command
 from rkdeploy.errors import RkdeployError, shown
+
+if TYPE_CHECKING:
+    from rkdeploy.cli.command import Command
 
 _INSTALL = 'Install it with: pip install "rkdeploy[graph]"; building also needs "rkdeploy[host]".'
 
+
+class Place(NamedTuple):
+    """Where a command's function is, and what it does in one line."""
+
+    place: str
+    about: str
+
+
+COMMANDS: Final[Mapping[str, Place]] = {
+    "inspect": Place("inspect:inspect_command", "Show what a file is, and whether it builds."),
+    "build": Place("build:build_command", "Turn a checkpoint into a verified bundle."),
+    "run": Place("run:run_command", "Run a bundle on images, videos, cameras or streams."),
+    "eval": Place("evaluate:eval_command", "Measure the accuracy of a bundle on labeled images."),
+    "explain": Place("explain:explain_command", "Find the layers where INT8 loses accuracy, and what to try."),
+    "tune": Place("tune:tune_command", "Search quantization settings, and build with the best."),
+    "estimate": Place("estimate:estimate_command", "Predict time, rate and memory on chips that you need not have."),
+    "compare": Place("compare:compare_command", "Build for several chips, types and sizes, side by side."),
+    "profile": Place("profile:profile_command", "Measure where the time goes on this machine."),
+    "report": Place("report:report_command", "Write one document of what was built and measured."),
+    "push": Place("push:push_command", "Copy a bundle to a board, and make it current."),
+    "doctor": Place("doctor:doctor_command", "Check this machine, host or board."),
+}
+"""The commands by name.  A command's module is imported when the command is used."""
+DIFF: Final = "report_diff:diff_command"
+
+
+class _Later(TyperCommand):
+    """A command that is imported when it is used: --help and --version stay fast, a board imports no host's module."""
+
+    def __init__(self, name: str, place: str, about: str) -> None:
+        super().__init__(name, callback=None, params=[], help=about, short_help=about)
+        self._place = place
+
+    def make_context(self, info_name: Any, args: list[str], parent: Any = None, **extra: Any) -> Any:
+        """The context of the real command, to which everything else goes then."""
+        place, name = self._place, str(info_name)
+        if name == "report" and args[:1] == ["diff"]:  # a path of that name is given as ./diff
+            place, name, args = DIFF, "report diff", args[1:]
+        return loaded(name, place).make_context(name, args, parent=parent, **extra)
+
+
+def loaded(name: str, place: str) -> Command:
+    """Import a command: its name, and the place of its function."""
+    from rkdeploy.cli.declared import command
+
+    module, _, function = place.partition(":")
+    return command(name, getattr(importlib.import_module(f"rkdeploy.cli.{module}"), function))
+
+
+class _Group(TyperGroup):
+    """All commands, in the order of a first use."""
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        """The names."""
+        del ctx
+        return list(COMMANDS)
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        """A command, not imported yet; None for an unknown name."""
+        del ctx
+        return _Later(cmd_name, *COMMANDS[cmd_name]) if cmd_name in COMMANDS else None
+
+    def format_help(self, ctx: Any, formatter: Any) -> None:
+        """Print the commands, one line each."""
+        del ctx, formatter
+        out.print("[bold]Usage:[/] rkdeploy COMMAND [ARGUMENTS] [OPTIONS]\n")
+        out.print("From a trained YOLO checkpoint to a verified model on a Rockchip NPU.\n")
+        out.print("[bold]Commands[/]")
+        for name, command in COMMANDS.items():
+            out.print(f"  [cyan]{name:<10}[/] {plain(command.about)}")
+        out.print("\n[bold]Options[/]")
+        for flag, about in (
+            ("--version", "Print the version."),
+            ("--install-completion", "Install completion for the current shell."),
+            ("--show-completion", "Print it, to be copied or changed."),
+        ):
+            out.print(f"  [cyan]{flag:<22}[/] {about}")
+        out.print("\nHelp on a command: rkdeploy COMMAND -h, or --help for all of its options")
+
+
 app = typer.Typer(
+    cls=_Group,
     name="rkdeploy",
-    help="From a trained YOLO checkpoint to a verified model on a Rockchip NPU.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-app.command("inspect", cls=Command)(inspect_command)
-app.command("build", cls=Command)(build_command)
-app.command("estimate", cls=Command)(estimate_command)
-app.command("compare", cls=Command)(compare_command)
-app.command("explain", cls=Command)(explain_command)
-app.command("tune", cls=Command)(tune_command)
-app.command("run", cls=Command)(run_command)
-app.command("eval", cls=Command)(eval_command)
-app.command("report", cls=ReportCommand)(report_command)
-app.command("push", cls=Command)(push_command)
-app.command("profile", cls=Command)(profile_command)
-app.command("doctor", cls=Command)(doctor_command)
 
 
 def _print_version(wanted: bool) -> None:
@@ -60,7 +120,7 @@ def _print_version(wanted: bool) -> None:
 @app.callback()
 def _options(
     version: Annotated[
-        bool, typer.Option("--version", help="Show the version and exit.", callback=_print_version, is_eager=True)
+        bool, typer.Option("--version", help="Print the version.", callback=_print_version, is_eager=True)
     ] = False,
 ) -> None:
     """From a trained YOLO checkpoint to a verified model on a Rockchip NPU."""
@@ -72,7 +132,7 @@ def run_app() -> NoReturn:
         print_error(RkdeployError(answer(sys.argv[1:])))
         sys.exit(2)
     try:
-        app(standalone_mode=True)
+        app(prog_name="rkdeploy", standalone_mode=True)
     except RkdeployError as error:
         print_error(error)
         sys.exit(1)

@@ -3,29 +3,18 @@
 from __future__ import annotations
 
 import re
-import shlex
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Final
-
-import typer
-from typer.core import TyperCommand
+from typing import Final
 
 from rkdeploy.contract.bundle import names_bundle
 
 _ADDRESS = re.compile(r"(\[[0-9a-fA-F:.]+\]|[A-Za-z0-9._-]*):\d{1,5}")
 
 
-class Command(TyperCommand):
-    """A command that answers an old spelling of its arguments with the new one."""
-
-    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        command = str(self.name).split()[-1]
-        now = _NOW.get(command, _same)(list(args))
-        now = _sizes(now)
-        if now != list(args):
-            raise typer.BadParameter(f"This is written otherwise now: {shlex.join(['rkdeploy', command, *now])}")
-        return super().parse_args(ctx, args)
+def written_now(command: str, args: Sequence[str]) -> list[str]:
+    """The arguments of a command as they are written now; equal to `args` where nothing is old."""
+    return _sizes(_NOW.get(command, _same)(list(args)))
 
 
 def _same(args: list[str]) -> list[str]:

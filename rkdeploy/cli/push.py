@@ -13,6 +13,7 @@ from rkdeploy.cli.bundle_argument import chosen_bundle
 from rkdeploy.cli.console import err, out, plain, print_warning
 from rkdeploy.contract.bundle import BOARD_HOME
 from rkdeploy.contract.chips import same_npu
+from rkdeploy.option import BUNDLE, Argument, Option
 
 if TYPE_CHECKING:
     from rkdeploy.contract.bundle import Bundle
@@ -21,29 +22,32 @@ if TYPE_CHECKING:
 
 def push_command(
     words: Annotated[
-        list[str],
-        typer.Argument(
-            metavar="[BUNDLE] BOARD",
-            help="The bundle, by default the only or newest one in . or ./build; then user@board, as ssh takes it.",
-            show_default=False,
-        ),
+        tuple[str, ...],
+        Argument("[BUNDLE] BOARD", "A bundle, then a board.", (BUNDLE, ("BOARD", "user@board, as ssh takes it."))),
     ],
     activate: Annotated[
-        bool, typer.Option("--activate/--no-activate", help="Make it the board's current bundle.")
+        bool,
+        Option(
+            "--activate",
+            "Make it the board's current bundle, or do not.",
+            off="--no-activate",
+            default="--activate",
+            often=True,
+        ),
     ] = True,
     rollback: Annotated[
-        bool, typer.Option("--rollback", help="Send nothing: make the previous bundle current again.")
+        bool, Option("--rollback", "Send nothing: make the previous bundle current again.", often=True)
     ] = False,
     restart: Annotated[
-        bool, typer.Option("--restart", help="Then restart rkdeploy.service, and see that it runs.")
+        bool, Option("--restart", "Restart rkdeploy.service afterwards, and see that it runs.", often=True)
     ] = False,
-    port: Annotated[
-        int | None, typer.Option(help="ssh's port.", min=1, max=65535, show_default="as ssh is set up")
-    ] = None,
+    port: Annotated[int | None, Option("--port", "Port of ssh.", low=1, high=65535, default="as ssh is set up")] = None,
     identity: Annotated[
-        Path | None, typer.Option(help="A private key's file.", show_default="as ssh is set up")
+        Path | None, Option("--identity", "File of a private key.", metavar="FILE", default="as ssh is set up")
     ] = None,
-    home: Annotated[str, typer.Option(help="The board's folder for bundles; RKDEPLOY_HOME there.")] = BOARD_HOME,
+    home: Annotated[
+        str, Option("--home", "The board's folder for bundles; RKDEPLOY_HOME there.", metavar="FOLDER")
+    ] = BOARD_HOME,
 ) -> None:
     """Copy a bundle to a board over ssh, check it there, and make it current in one step."""
     from rkdeploy.push import Parcel, Ssh, examine, restart_service, roll_back

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-import typer
-
+from rkdeploy.analysis.page.texts import Lang
 from rkdeploy.cli.console import out
+from rkdeploy.cli.declared import JSON
 from rkdeploy.cli.document import check_target
-from rkdeploy.cli.report_form import Format, Language, LanguageOption, deliver, settled, with_packages
+from rkdeploy.cli.report_form import FORM, LANGUAGE, REPORT_FILE, Format, deliver, settled, with_packages
+from rkdeploy.option import OUTPUT, Argument
 
 if TYPE_CHECKING:
     from rkdeploy.analysis.report.model_report import Report
@@ -17,29 +19,13 @@ if TYPE_CHECKING:
 
 def report_command(
     paths: Annotated[
-        list[Path],
-        typer.Argument(
-            metavar="BUNDLE|FILE",
-            help="Bundles, and what profile, eval, explain and report wrote with -o.",
-            show_default=False,
-        ),
+        tuple[str, ...],
+        Argument("BUNDLE|FILE...", "Bundles, and what profile, eval, explain and report wrote with -o."),
     ],
-    output: Annotated[
-        Path | None,
-        typer.Option(
-            "--output",
-            "-o",
-            metavar="FILE",
-            help="File to write: report.html, report.md or report.json. Default: a summary in the terminal.",
-            show_default=False,
-        ),
-    ] = None,
-    form: Annotated[
-        Format | None,
-        typer.Option("--format", help="Form, where the file's name does not say; without -o to stdout."),
-    ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON on stdout.")] = False,
-    lang: LanguageOption = Language.en,
+    output: Annotated[Path | None, REPORT_FILE] = None,
+    form: Annotated[Format | None, FORM] = None,
+    lang: Annotated[Lang, LANGUAGE] = "en",
+    as_json: Annotated[bool, replace(JSON, panel=OUTPUT)] = False,
 ) -> None:
     """Report on a build: accuracy, time, layers, memory, examples, each figure with where it comes from.
 
@@ -49,30 +35,30 @@ def report_command(
     from rkdeploy.analysis.report.gather import gather
 
     check_target(output)
-    found = gather(paths, pictures=Format.html in (forms.file, forms.stdout))
+    found = gather([Path(one) for one in paths], pictures="html" in (forms.file, forms.stdout))
     if forms.shown:
         from rkdeploy.cli.report_summary import print_summary
 
-        print_summary(found, lang.value, out)
+        print_summary(found, lang, out)
     deliver(lambda wanted: _rendered(found, wanted, lang), forms, output)
 
 
-def _rendered(found: Report, form: Format, lang: Language) -> str:
+def _rendered(found: Report, form: Format, lang: Lang) -> str:
     def render() -> str:
-        if form is Format.json:
+        if form == "json":
             from rkdeploy.analysis.report.json_text import json_text
 
             return json_text(found)
         from rkdeploy.analysis.page.texts import Words
         from rkdeploy.analysis.report.compose import compose
 
-        page = compose(found, lang.value)
-        if form is Format.md:
+        page = compose(found, lang)
+        if form == "md":
             from rkdeploy.analysis.page.markdown import markdown_text
 
-            return markdown_text(page, Words(lang.value))
+            return markdown_text(page, Words(lang))
         from rkdeploy.analysis.page.html import html_text
 
-        return html_text(page, lang.value)
+        return html_text(page, lang)
 
     return with_packages(render)

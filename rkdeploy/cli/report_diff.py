@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-import typer
 from rich.cells import cell_len
 
+from rkdeploy.analysis.page.texts import Lang
 from rkdeploy.cli.console import err, out, plain
+from rkdeploy.cli.declared import JSON
 from rkdeploy.cli.document import check_target
-from rkdeploy.cli.report_form import Format, Language, LanguageOption, deliver, settled, with_packages
+from rkdeploy.cli.report_form import FORM, LANGUAGE, REPORT_FILE, Format, deliver, settled, with_packages
+from rkdeploy.option import OUTPUT, Argument, Option
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -19,37 +22,28 @@ if TYPE_CHECKING:
     from rkdeploy.analysis.report.diff.report_diff import ReportDiff
 
 
-_A_SIDE = "A bundle, a profile.json, or a report.json of one model."
 _STYLES = {"good": "green", "attention": "yellow", "bad": "red", "unknown": "dim"}
 _MOST_WIDE = 100
 
 
 def diff_command(
-    a: Annotated[Path, typer.Argument(metavar="A", help=_A_SIDE, show_default=False)],
-    b: Annotated[Path, typer.Argument(metavar="B", help="Likewise: what is compared with A.", show_default=False)],
+    a: Annotated[Path, Argument("A", "A bundle, a profile.json, or a report.json of one model.")],
+    b: Annotated[Path, Argument("B", "What is compared with A, of the same kinds.")],
     fail_on: Annotated[
         str | None,
-        typer.Option(
-            metavar="LIMITS",
-            help="Exit with 1 where B is worse by more: latency=5%,map=0.01. Keys: latency (ms), fps, memory (MiB), "
+        Option(
+            "--fail-on",
+            "Exit with 1 where B is worse by more: latency=5%,map=0.01. Keys: latency (ms), fps, memory (MiB), "
             "map, agreement (points from 0 to 1); each absolute or in %.",
-            show_default=False,
+            metavar="LIMITS",
+            often=True,
         ),
     ] = None,
-    output: Annotated[
-        Path | None,
-        typer.Option(
-            "--output", "-o", metavar="FILE", help="File to write: .html, .md or .json. Default: the terminal.",
-            show_default=False,
-        ),
-    ] = None,
-    form: Annotated[
-        Format | None,
-        typer.Option("--format", help="Form, where the file's name does not say; without -o to stdout."),
-    ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON on stdout.")] = False,
-    lang: LanguageOption = Language.en,
-) -> None:  # fmt: skip
+    output: Annotated[Path | None, replace(REPORT_FILE, default="the terminal")] = None,
+    form: Annotated[Format | None, FORM] = None,
+    lang: Annotated[Lang, LANGUAGE] = "en",
+    as_json: Annotated[bool, replace(JSON, panel=OUTPUT)] = False,
+) -> None:
     """Compare two builds, boards or releases: what got better or worse beyond noise, and what differs about them."""
     from rkdeploy.analysis.report.diff.changes import compare_paths
     from rkdeploy.analysis.report.diff.limits import parse_limits, require_limits
@@ -66,34 +60,34 @@ def diff_command(
         (out if forms.shown else err).print(f"Within the limits: {plain(fail_on or '')}")
 
 
-def _rendered(found: ReportDiff, form: Format, lang: Language) -> str:
+def _rendered(found: ReportDiff, form: Format, lang: Lang) -> str:
     from rkdeploy.analysis.page.texts import Words
     from rkdeploy.analysis.report.diff.compose import compose_diff
 
     def render() -> str:
-        if form is Format.json:
+        if form == "json":
             from rkdeploy.contract.documents import document_text
 
             return document_text(found)
-        page = compose_diff(found, lang.value)
-        if form is Format.md:
+        page = compose_diff(found, lang)
+        if form == "md":
             from rkdeploy.analysis.page.markdown import markdown_text
 
-            return markdown_text(page, Words(lang.value))
+            return markdown_text(page, Words(lang))
         from rkdeploy.analysis.page.html import html_text
 
-        return html_text(page, lang.value)
+        return html_text(page, lang)
 
     return with_packages(render)
 
 
-def _print(found: ReportDiff, lang: Language, console: Console) -> None:
+def _print(found: ReportDiff, lang: Lang, console: Console) -> None:
     from rkdeploy.analysis.page.blocks import Note, Table
     from rkdeploy.analysis.page.texts import Words
     from rkdeploy.analysis.report.diff.compose import compose_diff
 
-    words = Words(lang.value)
-    page = compose_diff(found, lang.value)
+    words = Words(lang)
+    page = compose_diff(found, lang)
     console.print(f"[bold]{plain(page.title)}[/]")
     for section in page.sections:
         for index, block in enumerate(section.blocks):

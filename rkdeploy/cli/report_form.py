@@ -2,35 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from enum import Enum
 from pathlib import Path
-from typing import Annotated
+from typing import Final, Literal
 
 import typer
 
 from rkdeploy.cli.document import write_document
 from rkdeploy.errors import RkdeployError
+from rkdeploy.option import OUTPUT, Option
 
-
-class Format(str, Enum):
-    """Forms of a report."""
-
-    html = "html"
-    md = "md"
-    json = "json"
-
-
-class Language(str, Enum):
-    """Languages of a report."""
-
-    en = "en"
-    zh = "zh"
-
-
-SUFFIXES = {".html": Format.html, ".htm": Format.html, ".md": Format.md, ".markdown": Format.md, ".json": Format.json}
-LanguageOption = Annotated[Language, typer.Option(help="Language of its texts.")]
+Format = Literal["html", "md", "json"]
+SUFFIXES: Final[Mapping[str, Format]] = {
+    ".html": "html", ".htm": "html", ".md": "md", ".markdown": "md", ".json": "json",
+}  # fmt: skip
+FORM: Final = Option(
+    "--format", "Form of the report, where the file's name does not say; without --output it is printed.", OUTPUT
+)
+LANGUAGE: Final = Option("--lang", "Language of the report.", OUTPUT, often=True)
+REPORT_FILE: Final = Option(
+    "--output", "File to write: .html, .md or .json.", OUTPUT, ("-o",), metavar="FILE",
+    default="a summary in the terminal", often=True,
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,17 +48,17 @@ def settled(output: Path | None, form: Format | None, *, as_json: bool) -> Forms
     Raises:
         typer.BadParameter: for a file whose name does not say, or for two forms on stdout.
     """
-    if as_json and output is None and form not in (None, Format.json):
+    if as_json and output is None and form not in (None, "json"):
         raise typer.BadParameter("it goes with --format json only.", param_hint="--json")
     if output is None:
-        stdout = Format.json if as_json else form
+        stdout = "json" if as_json else form
         return Forms(None, stdout, stdout is None)
     found = form or SUFFIXES.get(output.suffix.lower())
     if found is None:
         raise typer.BadParameter(
             f'"{output.name}" ends in none of .html, .md, .json; say --format.', param_hint="--output"
         )
-    return Forms(found, Format.json if as_json else None, shown=False)
+    return Forms(found, "json" if as_json else None, shown=False)
 
 
 def deliver(render: Callable[[Format], str], forms: Forms, output: Path | None) -> None:

@@ -5,17 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from rkdeploy.cli.console import err, out, plain, print_warning
-from rkdeploy.errors import BackendError, SourceError
+from rkdeploy.errors import BackendError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Mapping
 
     from rkdeploy.cli.tally import Tally
-    from rkdeploy.device.runtime.protocol import Runtime
-    from rkdeploy.device.stream.pipeline import Pipeline
+    from rkdeploy.device.stream.run import RunResult
     from rkdeploy.device.stream.statistics import PipelineStats
-
-_ON_THIS_PC = frozenset({"onnxruntime", "opencv_dnn", "simulator"})
 
 
 def status_line(stats: PipelineStats) -> str:
@@ -32,31 +29,6 @@ def status_line(stats: PipelineStats) -> str:
     return ", ".join(parts)
 
 
-def figures_source(pipeline: Pipeline, runtime: Runtime) -> str:
-    """Where the figures come from, as a user reads it."""
-    return f"{pipeline.figures_from}{', not an NPU' if runtime.name in _ON_THIS_PC else ''}"
-
-
-def require_frames(stats: PipelineStats, source: str, skipped: Sequence[str]) -> None:
-    """Refuse a run that answered nothing: what waits for its result must not take that for success.
-
-    Args:
-        stats: of the whole run.
-        source: as the user named it.
-        skipped: files that could not be read.
-
-    Raises:
-        SourceError: when no frame came that could have one.
-    """
-    if stats.processed or stats.failed:  # what failed is `report_failed`'s
-        return
-    lost = f"{many(len(skipped), 'file')} could not be read" if skipped else f"{many(stats.captured, 'frame')} read"
-    raise SourceError(
-        f'Nothing of "{source}" has a result ({lost}); nothing was written.',
-        "--allow-empty lets such a run end as a success.",
-    )
-
-
 def report_failed(stats: PipelineStats, *, live: bool) -> None:
     """Frames without a result: worth a warning in a stream, but files were to be answered one by one."""
     all_frames = many(stats.processed + stats.failed, "frame")
@@ -66,27 +38,22 @@ def report_failed(stats: PipelineStats, *, live: bool) -> None:
     print_warning(text)
 
 
-def summarize(
-    tally: Tally, stats: PipelineStats, figures_from: str, written: Mapping[str, str], skipped: Sequence[str], *,
-    to_stderr: bool,
-) -> None:  # fmt: skip
+def summarize(tally: Tally, result: RunResult, written: Mapping[str, str], *, to_stderr: bool) -> None:
     """Print what was found, how fast, and what was lost.
 
     Args:
         tally: what was found.
-        stats: of the whole run.
-        figures_from: see `figures_source`.
+        result: of the whole run.
         written: what was written -> where.
-        skipped: files that could not be read.
         to_stderr: stdout has something else.
     """
-    target = err if to_stderr else out
+    target, stats = err if to_stderr else out, result.stats
     target.print(f"{many(stats.processed, 'frame')}: {plain(tally.in_words(stats.processed))}")
     if stats.processed:
         rate = stats.processed / stats.running_s if stats.running_s else 0.0
         target.print(
             f"{rate:.1f} frames a second over {stats.running_s:.1f} s, {many(stats.contexts, 'context')} "
-            f"({plain(figures_from)})"
+            f"({plain(result.figures_from)})"
         )
         stages = stats.stages
         timed = (
@@ -104,8 +71,8 @@ def summarize(
         target.print(f"The source was connected again {many(stats.reconnects, 'time')}.")
     if stats.contexts_rebuilt:
         target.print(f"Contexts were opened again {many(stats.contexts_rebuilt, 'time')}.")
-    if skipped:
-        target.print(f"{len(skipped)} files could not be read and were left out.")
+    if result.left_out:
+        target.print(f"{len(result.left_out)} files could not be read and were left out.")
     for what, where in written.items():
         target.print(f"{what}: {plain(where)}")
 

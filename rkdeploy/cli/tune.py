@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -12,163 +13,33 @@ import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn
 
 from rkdeploy.analysis.tune.events import TuneEvents
-from rkdeploy.cli.backend_option import ToolkitPythonOption
+from rkdeploy.analysis.tune.options import TuneOptions
 from rkdeploy.cli.build import build_and_print
 from rkdeploy.cli.console import err, out, plain, print_warning
+from rkdeploy.cli.declared import JSON, OUTPUT_FILE
 from rkdeploy.cli.document import check_target, print_result
-from rkdeploy.cli.model_options import (
-    LABELED,
-    OUTPUT,
-    CalibOption,
-    CfgOption,
-    ColorOption,
-    CountOption,
-    CropOption,
-    FitOption,
-    ImgszOption,
-    LabelsOption,
-    MeanOption,
-    ModelArgument,
-    NameOption,
-    NamesOption,
-    NmsOption,
-    SplitOption,
-    StdOption,
-    Stem,
-    StemOption,
-    TargetOption,
-    WeightsOption,
-    input_choice,
-)  # fmt: skip
-from rkdeploy.cli.size import parse_size
+from rkdeploy.cli.talk import is_quiet
 from rkdeploy.contract.documents import document_text
 from rkdeploy.errors import RkdeployError
+from rkdeploy.option import OUTPUT, Option
 
 if TYPE_CHECKING:
     from rkdeploy.analysis.tune.baseline import Baseline
     from rkdeploy.analysis.tune.finished import FinishedTrial
-    from rkdeploy.analysis.tune.tune import TuneOptions, TuneReport
+    from rkdeploy.analysis.tune.tune import TuneReport
     from rkdeploy.host.building.options import BuildOptions
-
-_SEARCH = "Search"
 
 
 def tune_command(
-    model: ModelArgument,
-    data: Annotated[
-        Path,
-        typer.Option(
-            help="Labeled images: a data.yaml, a COCO file (.json), or a classifier's folder of class folders.",
-            rich_help_panel=LABELED,
-            show_default=False,
-        ),
-    ],
-    split: SplitOption = "val",
-    labels: LabelsOption = None,
-    count: CountOption = None,
-    calib: CalibOption = None,
-    target: TargetOption = "rk3588",
-    dtype: Annotated[str, typer.Option(help="int8 (i8), or another quantized type that the SoC has.")] = "int8",
-    trials: Annotated[
-        int,
-        typer.Option(help="Trials, those of a search that is gone on with among them.", min=1, rich_help_panel=_SEARCH),
-    ] = 24,
-    workers: Annotated[
-        int | None,
-        typer.Option(
-            help="Trials at a time. Default: a core each, as far as memory allows; on a cluster all it has.",
-            min=1,
-            max=1024,
-            rich_help_panel=_SEARCH,
-            show_default=False,
-        ),
-    ] = None,
-    scheduler: Annotated[
-        str | None,
-        typer.Option(
-            help="A Dask scheduler whose workers run the trials, such as tcp://10.0.0.5:8786.",
-            rich_help_panel=_SEARCH,
-            show_default=False,
-        ),
-    ] = None,
-    study: Annotated[
-        Path | None,
-        typer.Option(
-            help="File that keeps the trials; the same one goes on. Default: build/NAME-TARGET-tune.db.",
-            rich_help_panel=_SEARCH,
-            show_default=False,
-        ),
-    ] = None,
-    max_cost: Annotated[
-        float,
-        typer.Option(
-            help="Predicted time that the recommended settings may take, over the default's.", rich_help_panel=_SEARCH
-        ),
-    ] = 1.1,
-    seed: Annotated[int, typer.Option(help="Of the search.", min=0, rich_help_panel=_SEARCH)] = 0,
-    weights: WeightsOption = None,
-    cfg: CfgOption = None,
-    imgsz: ImgszOption = None,
-    names: NamesOption = None,
-    mean: MeanOption = None,
-    std: StdOption = None,
-    color: ColorOption = None,
-    fit: FitOption = None,
-    crop: CropOption = None,
-    stem: StemOption = Stem.space_to_depth,
-    nms: NmsOption = None,
-    out_dir: Annotated[Path, typer.Option("--out", help="Folder for the bundle.", rich_help_panel=OUTPUT)] = Path(
-        "build"
-    ),
-    name: NameOption = None,
-    no_build: Annotated[
-        bool,
-        typer.Option("--no-build", help="Only search; build nothing in the end.", rich_help_panel=OUTPUT),
-    ] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON on stdout.", rich_help_panel=OUTPUT)] = False,
-    output: Annotated[
-        Path | None,
-        typer.Option(
-            "--output",
-            "-o",
-            metavar="FILE",
-            help="Write the result as JSON.",
-            rich_help_panel=OUTPUT,
-            show_default=False,
-        ),
-    ] = None,
-    toolkit_python: ToolkitPythonOption = None,
+    options: TuneOptions,
+    no_build: Annotated[bool, Option("--no-build", "Only search, build nothing.", OUTPUT)] = False,
+    as_json: Annotated[bool, replace(JSON, panel=OUTPUT)] = False,
+    output: Annotated[Path | None, replace(OUTPUT_FILE, panel=OUTPUT)] = None,
 ) -> None:
     """Search quantization settings for the best accuracy at the least predicted cost, and build with the best."""
-    from rkdeploy.analysis.tune.tune import TuneOptions
-    from rkdeploy.host.building.accuracy_gate import GateOptions
-    from rkdeploy.host.building.options import BuildOptions
-
+    if options.build.gate is None:
+        raise typer.BadParameter("Labeled images are needed to measure on.", param_hint="--data")
     check_target(output)
-    options = TuneOptions(
-        build=BuildOptions(
-            model=model,
-            weights=weights,
-            cfg=cfg,
-            imgsz=parse_size(imgsz) if imgsz else None,
-            input=input_choice(names, mean, std, color, fit, crop),
-            target=target,
-            dtype=dtype,
-            calib=calib,
-            stem=stem.value,
-            nms=nms,
-            gate=GateOptions(data, split=split, labels=labels, limit=count),
-            out=out_dir,
-            toolkit_python=toolkit_python,
-            name=name,
-        ),
-        study=study,
-        trials=trials,
-        workers=workers,
-        scheduler=scheduler,
-        max_cost=max_cost,
-        seed=seed,
-    )
     report, best = _searched(options)
     text = _json(report, best, options)
     print_result(text, lambda: _print(report, best, options), as_json=as_json, output=output)
@@ -304,7 +175,7 @@ def _minutes(seconds: float) -> str:
 
 @contextmanager
 def _watched() -> Iterator[_Events]:
-    if not err.is_terminal:
+    if not err.is_terminal or is_quiet():
         yield _Events(None)
         return
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())

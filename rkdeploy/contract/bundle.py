@@ -31,6 +31,8 @@ from rkdeploy.errors import BundleError, RkdeployError
 
 CONTRACT, BUILD, SUMS, LOG, QUANTIZATION = "contract.json", "build.json", "SHA256SUMS", "toolkit.log", "quantization"
 BOARD_HOME, CURRENT = "/var/lib/rkdeploy", "current"  # where rkdeploy push puts bundles on a board
+MAX_EXAMPLES = 32
+"""Most pictures that a bundle keeps."""
 PARTIAL, PREVIOUS = ".partial-", ".previous"  # after a bundle's name: one being written, one that was replaced
 _RKNN = ".rknn"
 _REPLACED = re.compile(rf"{re.escape(PREVIOUS)}(-\d+)?$")

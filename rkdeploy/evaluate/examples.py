@@ -17,6 +17,7 @@ import numpy as np
 from msgspec import Meta
 from numpy.typing import NDArray
 
+from rkdeploy.contract.bundle import MAX_EXAMPLES
 from rkdeploy.contract.documents import read_document
 from rkdeploy.contract.spec import ModelSpec
 from rkdeploy.device.postprocess.class_pixels import count_class_pixels
@@ -28,7 +29,6 @@ FOLDER, INDEX = "examples", "examples.json"
 EXAMPLES_VERSION = 1
 MAX_SIDE = 640
 """Longest side of a kept picture in pixels."""
-MAX_EXAMPLES = 32
 
 _RANKED = 5
 _MAX_OBJECTS = 1000

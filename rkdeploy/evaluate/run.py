@@ -4,22 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import closing
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Annotated, Final
 
 from rkdeploy.contract.accuracy import AccuracyReport, Evaluation
 from rkdeploy.contract.file_hash import sha256_of
+from rkdeploy.datasets.labeled_images import LabeledImages
 from rkdeploy.datasets.open_data import open_data
 from rkdeploy.datasets.truth import DataError
 from rkdeploy.device.postprocess.thresholds import DEFAULT_CONFIDENCE, Thresholds
 from rkdeploy.device.runtime.board import read_board
 from rkdeploy.device.runtime.protocol import NO_OPTIONS, RuntimeOptions
+from rkdeploy.device.runtime.registry import AUTO, BACKEND
 from rkdeploy.evaluate.matching import MAX_DETECTIONS, require_tool
 from rkdeploy.evaluate.scoring import score
 from rkdeploy.evaluate.state import Part, default_folder, open_store
 from rkdeploy.evaluate.validators import validator_of
 from rkdeploy.evaluate.workers import Network, predict_parts
+from rkdeploy.option import ACCURACY, MEASURE, RUNNING, Only, Option
 
 if TYPE_CHECKING:
     from rkdeploy.contract.bundle import Bundle
@@ -36,40 +39,90 @@ Progress = Callable[[str, int, int], None]
 
 
 @dataclass(frozen=True, slots=True)
-class EvaluationOptions:
-    """Options of one evaluation.
+class EvaluationOptions(LabeledImages):
+    """Options of one evaluation, of the labeled images that `LabeledImages` chooses.
 
     Attributes:
-        data: a data.yaml, a COCO file, or a classifier's folder.
-        backends: names of the runtime backends to evaluate.
-        split: of a data.yaml.
-        labels: folder of the label files next to `images`; None takes the data's own.
+        backends: names of runtime backends, each evaluated.
         images: folder of a COCO file's images; None looks around it.
-        limit: largest number of images; None takes all.
-        confidences: `0.25`, `person=0.4`: thresholds of the reported precision and recall.
-        lowest_confidence: threshold of the predictions in the curves.
+        confidences: `0.25`, `person=0.4`: those of the precision and recall that are reported.
+        lowest_confidence: predictions above it are in the curves.
         iou: of non-maximum suppression; None takes that of the family's validator.
-        multi_label: see `rkdeploy.evaluate.multi_label`.
-        workers: number of processes.
+        best_class: whether a box counts for its best class only: see `rkdeploy.evaluate.multi_label`.
+        workers: processes.
         state: folder in which predictions are kept; None is next to the bundle.
-        fresh: True to compute kept predictions again.
-        runtime: options of the backends.
+        fresh: whether kept predictions are computed again.
+        runtime: for the backends.
     """
 
-    data: Path
-    backends: tuple[str, ...]
-    split: str = "val"
-    labels: str | None = None
-    images: Path | None = None
-    limit: int | None = None
-    confidences: tuple[str, ...] = ()
+    backends: Annotated[
+        tuple[str, ...],
+        replace(
+            BACKEND,
+            help="What runs the network. Repeatable: the results stand side by side.",
+            form=None,
+            default="onnxruntime (float) and simulator (as built) on a PC, the NPU on a board",
+        ),
+    ] = (AUTO,)
+    images: Annotated[
+        Path | None,
+        Option(
+            "--images",
+            "Folder of a COCO file's images.",
+            ACCURACY,
+            metavar="FOLDER",
+            default="looked for around the file",
+        ),
+    ] = None
+    confidences: Annotated[
+        tuple[str, ...],
+        Option(
+            "--conf",
+            "Score threshold of precision and recall, for all classes (0.4) or for one (person=0.4). Repeatable.",
+            MEASURE,
+            metavar="[CLASS=]X",
+            default="0.25",
+            often=True,
+        ),
+    ] = ()
     lowest_confidence: float = LOWEST_CONFIDENCE
-    iou: float | None = None
-    multi_label: bool = True
-    workers: int = 1
-    state: Path | None = None
-    fresh: bool = False
-    runtime: RuntimeOptions = field(default=NO_OPTIONS)
+    iou: Annotated[
+        float | None,
+        Option(
+            "--iou",
+            "IoU threshold for non-maximum suppression.",
+            MEASURE,
+            low=0,
+            high=1,
+            default="as the family's validator, 0.6 or 0.7",
+        ),
+    ] = None
+    best_class: Annotated[
+        bool,
+        Option(
+            "--best-class",
+            "Count a box for its best class only, as rkdeploy run does, and not for each class as the validators do.",
+            MEASURE,
+        ),
+    ] = False
+    workers: Annotated[
+        int,
+        Option(
+            "--workers", "Number of processes, each with a runtime of its own.", RUNNING, low=1, high=256, often=True
+        ),
+    ] = 1
+    state: Annotated[
+        Path | None,
+        Option(
+            "--state",
+            "Folder that keeps predictions and the result.",
+            RUNNING,
+            metavar="FOLDER",
+            default="BUNDLE.eval, next to the bundle",
+        ),
+    ] = None
+    fresh: Annotated[bool, Option("--fresh", "Compute kept predictions again.", RUNNING)] = False
+    runtime: Annotated[RuntimeOptions, Only("--toolkit-python")] = NO_OPTIONS
 
 
 def measuring_thresholds(spec: ModelSpec, lowest: float = LOWEST_CONFIDENCE, iou: float | None = None) -> Thresholds:
@@ -105,7 +158,7 @@ def evaluate(bundle: Bundle, options: EvaluationOptions, progress: Progress) -> 
         confidence=", ".join(options.confidences) or str(DEFAULT_CONFIDENCE),
         lowest_confidence=thresholds.confidence,
         iou=thresholds.iou,
-        multi_label=options.multi_label,
+        multi_label=not options.best_class,
         validator=validator_of(spec).name,
         from_coco=data.from_coco,
         evaluations=evaluations,
@@ -153,7 +206,7 @@ def _predicted(
     images = data.images
     chunks = [images[i : i + _PART_IMAGES] for i in range(0, len(images), _PART_IMAGES)]
     base = options.state or default_folder(bundle)
-    store = open_store(base, bundle, backend, images, thresholds, multi_label=options.multi_label)
+    store = open_store(base, bundle, backend, images, thresholds, multi_label=not options.best_class)
     found: dict[int, Part] = {}
     if not options.fresh:
         kept = {index: store.read(index, chunk) for index, chunk in enumerate(chunks)}
@@ -167,8 +220,10 @@ def _predicted(
         progress(backend, done, len(images))
 
     missing = [(index, chunk) for index, chunk in enumerate(chunks) if index not in found]
-    network = Network(bundle.folder, backend, thresholds, options.multi_label, options.runtime)
-    with closing(predict_parts(network, missing, options.workers, count)) as predicted:  # always ends the workers
+    network = Network(bundle.folder, backend, thresholds, not options.best_class, options.runtime)
+    with closing(
+        predict_parts(network, missing, options.workers, count)
+    ) as predicted:  # ends the workers, come what may
         for index, part in predicted:
             store.write(index, part)
             found[index] = part

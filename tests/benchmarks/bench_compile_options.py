@@ -26,8 +26,10 @@ from rkdeploy.errors import RkdeployError
 from rkdeploy.host.building.open_network import open_network
 from rkdeploy.host.checkpoint import Module
 from rkdeploy.host.export.builder import Value
-from rkdeploy.host.export.emission import Emission, StemForm, emit
-from rkdeploy.host.graph.cut import CutOptions, cut
+from rkdeploy.host.export.emission import Emission, emit
+from rkdeploy.host.export.stem_form import StemForm
+from rkdeploy.host.graph.cut import cut
+from rkdeploy.host.graph.cut_options import CutOptions
 from rkdeploy.host.toolkit.compile_log import read_compile_log
 from rkdeploy.host.toolkit.toolkit import Toolkit, ToolkitOptions
 from tests.benchmarks.compile_rewrites import concat_as_sum, shortest_branch_first, upsample_as_transposed

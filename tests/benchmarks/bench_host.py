@@ -28,7 +28,8 @@ def host_stages(model: Path, out: Path) -> None:
     from rkdeploy.datasets.calibration import find_calibration
     from rkdeploy.host.building.open_network import open_network
     from rkdeploy.host.building.verification import VERIFY_IMAGES
-    from rkdeploy.host.graph.cut import CutOptions, cut
+    from rkdeploy.host.graph.cut import cut
+    from rkdeploy.host.graph.cut_options import CutOptions
     from rkdeploy.host.graph.verify import verify
     from rkdeploy.images.fit import Letterbox
 

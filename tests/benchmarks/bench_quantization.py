@@ -18,7 +18,8 @@ from rkdeploy.contract.bundle import Bundle
 from rkdeploy.host.building.events import BuildEvents
 from rkdeploy.host.building.options import BuildOptions
 from rkdeploy.host.building.pipeline import build
-from rkdeploy.host.graph.cut import CutOptions, Sigmoid, Split
+from rkdeploy.host.building.quantization import Algorithm, Method
+from rkdeploy.host.graph.cut_options import CutOptions, Sigmoid, Split
 from rkdeploy.host.toolkit.float16 import Float16Choice
 
 ROOT = Path(__file__).parents[2]
@@ -27,7 +28,7 @@ CUTS: tuple[tuple[Split, Sigmoid], ...] = (
     ("xy_wh_scores", "none"), ("xy_wh_scores", "all"),
 )  # fmt: skip
 COUNTS = (5, 10, 20, 40)
-ALGORITHMS = ("normal", "kl_divergence", "mmse")
+ALGORITHMS: tuple[Algorithm, ...] = ("normal", "kl_divergence", "mmse")
 FLOAT16 = {
     "head": Float16Choice(("head",)),
     "last C3 of each level, head": Float16Choice(("model.17", "model.20", "model.23", "head")),
@@ -83,8 +84,8 @@ def main() -> None:
         def options(
             count: int = 20,
             cut: CutOptions | None = None,
-            algorithm: str = "normal",
-            method: str = "channel",
+            algorithm: Algorithm = "normal",
+            method: Method = "channel",
             float16: Float16Choice | None = None,
         ) -> list[BuildOptions]:
             return [

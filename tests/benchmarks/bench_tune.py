@@ -16,8 +16,9 @@ from pathlib import Path
 
 from rkdeploy.analysis.tune.events import TuneEvents
 from rkdeploy.analysis.tune.finished import FinishedTrial
-from rkdeploy.analysis.tune.tune import TuneOptions, TuneReport, tune
-from rkdeploy.host.building.accuracy_gate import GateOptions
+from rkdeploy.analysis.tune.options import TuneOptions
+from rkdeploy.analysis.tune.tune import TuneReport, tune
+from rkdeploy.host.building.gate_options import GateOptions
 from rkdeploy.host.building.options import BuildOptions
 
 SAMPLE = Path(__file__).parents[2] / "calib_data"

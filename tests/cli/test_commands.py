@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from rkdeploy.cli.size import parse_size
+from rkdeploy.option import read_size
 from tests.command_line import rkdeploy
 
 ROOT = Path(__file__).parents[2]
@@ -100,7 +100,7 @@ def test_a_missing_package_is_named(tmp_path: Path) -> None:
 @pytest.mark.parametrize(("text", "size"), [("640", (640, 640)), ("640x384", (384, 640)), ("640X384", (384, 640))])
 def test_size(text: str, size: tuple[int, int]) -> None:
     """One number is a square, two are width and height."""
-    assert parse_size(text) == size
+    assert read_size(text) == size
 
 
 @pytest.mark.slow

@@ -88,10 +88,10 @@ def test_types_that_a_chip_lacks(written: str, target: str | None, says: str) ->
 def test_options_keep_one_spelling() -> None:
     """The folder's name is the same however the chip and the type were written; a matrix has each once."""
     assert BuildOptions(Path("best.pt"), target="RK3588S", dtype="i8").folder == Path("build/best-rk3588-int8")
-    compared = CompareOptions(Path("best.pt"), ("RK3588", "rk3588s", "rk3576"), ("fp", "float16"))
+    compared = CompareOptions(BuildOptions(Path("best.pt")), ("RK3588", "rk3588s", "rk3576"), ("fp", "float16"))
     assert (compared.targets, compared.dtypes) == (("rk3588", "rk3576"), ("fp16",))
     with pytest.raises(RkdeployError, match="rv1103 does not have"):
-        CompareOptions(Path("best.pt"), ("rk3588", "rv1103"), ("fp16",))
+        CompareOptions(BuildOptions(Path("best.pt")), ("rk3588", "rv1103"), ("fp16",))
 
 
 def test_chips_that_share_an_npu() -> None:

@@ -8,10 +8,11 @@ from typing import Any
 
 import pytest
 
+from rkdeploy.cli.option_tables import options_table, with_tables
 from rkdeploy.contract.record import BuildRecord
 from rkdeploy.contract.spec import HeadOutput, InputSpec, ModelSpec
 from rkdeploy.device.runtime.registry import BACKENDS
-from tests.docs.pages import ROOT, read
+from tests.docs.pages import NAMES, ROOT, read
 from tests.docs.test_commands_shown import CLI
 
 PAGE_OF_COMMAND = {
@@ -44,6 +45,19 @@ def test_every_option_is_on_the_commands_page(command: str) -> None:
     names = {option.opts[0]: [*option.opts, *option.secondary_opts] for option in options}
     missing = [name for name, spellings in names.items() if not any(re.search(rf"{x}\b", page) for x in spellings)]
     assert missing == []
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_tables_of_options_are_current(name: str) -> None:
+    """After a change: python -m rkdeploy.cli.option_tables docs board."""
+    assert with_tables(read(name)) == read(name)
+
+
+def test_every_command_has_a_table() -> None:
+    """The page of a command has the table that is made from its declarations."""
+    for command, page in [*PAGE_OF_COMMAND.items(), ("report diff", "docs/report.md")]:
+        assert f"<!-- options: {command} -->" in read(page), page
+    assert "\n| `-q, --quiet` | | Print " in options_table("explain")
 
 
 @pytest.mark.parametrize("kind", [ModelSpec, InputSpec, HeadOutput, BuildRecord])

@@ -34,7 +34,7 @@ def bundle(tmp_path: Path) -> Bundle:
 
 @pytest.fixture
 def options(tmp_path: Path) -> EvaluationOptions:
-    return EvaluationOptions(make_data(tmp_path / "set"), ("onnxruntime",))
+    return EvaluationOptions(make_data(tmp_path / "set"), backends=("onnxruntime",))
 
 
 def test_figures_by_hand(bundle: Bundle, options: EvaluationOptions) -> None:
@@ -109,7 +109,7 @@ def test_what_predictions_depend_on(bundle: Bundle, options: EvaluationOptions, 
 
     assert starts_at(options) == 0
     assert starts_at(replace(options, iou=0.5)) == 0
-    assert starts_at(replace(options, multi_label=False)) == 0
+    assert starts_at(replace(options, best_class=True)) == 0
     assert starts_at(options) == 20
     picture = tmp_path / "set/images/val/001.png"
     os.utime(picture, ns=(1, 1))

@@ -22,7 +22,7 @@ pytestmark = pytest.mark.slow
 
 
 def measured(bundle: Bundle, labels: str | None) -> AccuracyReport:
-    options = EvaluationOptions(SAMPLE / "data.yaml", ("onnxruntime", "simulator"), labels=labels)
+    options = EvaluationOptions(SAMPLE / "data.yaml", labels=labels, backends=("onnxruntime", "simulator"))
     return evaluate(bundle, options, lambda _backend, _done, _total: None)
 
 

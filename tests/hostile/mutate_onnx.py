@@ -24,7 +24,8 @@ from onnx import AttributeProto, helper, numpy_helper
 from rkdeploy.errors import RkdeployError
 from rkdeploy.host.building.open_network import open_network
 from rkdeploy.host.building.verification import verify_contract
-from rkdeploy.host.graph.cut import CutOptions, cut
+from rkdeploy.host.graph.cut import cut
+from rkdeploy.host.graph.cut_options import CutOptions
 from rkdeploy.system.limited_process import LimitedProcessError, Limits, run_limited
 
 DATA = Path(__file__).parents[1] / "data"

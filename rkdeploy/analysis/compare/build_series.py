@@ -76,7 +76,7 @@ def _one(
     for failure in (prepared.sizes[variant.input_hw], prepared.images[variant.dtype]):
         if isinstance(failure, RkdeployError):
             raise failure
-    if options.gate is None:
+    if options.build.gate is None:
         return _obtained(options, prepared, variant, events, measured_here=False), None
     done = _kept(options, prepared, variant, measured_here=True)
     if done is None and leader is not None and leader.bundle.record.accuracy is not None:

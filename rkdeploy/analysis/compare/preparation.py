@@ -17,7 +17,8 @@ from rkdeploy.host.building.network import Network
 from rkdeploy.host.building.open_network import open_network
 from rkdeploy.host.building.pipeline import choose_images
 from rkdeploy.host.building.request import ChosenImages
-from rkdeploy.host.graph.cut import CutOptions, cut
+from rkdeploy.host.graph.cut import cut
+from rkdeploy.host.graph.cut_options import CutOptions
 from rkdeploy.host.toolkit.toolkit import Toolkit
 
 _Found = TypeVar("_Found")
@@ -46,13 +47,13 @@ def prepare(options: CompareOptions, events: CompareEvents) -> Prepared:
     Raises:
         RkdeployError: when the file, the images or the toolkit are unusable.
     """
-    events.stage(f"Reading {options.model.name}")
+    events.stage(f"Reading {options.build.model.name}")
     networks: dict[tuple[int, int], Network | RkdeployError] = {}
     if options.sizes:
         for hw in options.sizes:
             networks[hw] = _opened(options, hw)
     else:
-        network = open_network(options.model, options.weights, None, cfg=options.cfg)
+        network = open_network(options.build.model, options.build.weights, None, cfg=options.build.cfg)
         networks[network.input_hw] = network
     network = _first(networks.values())
     events.stage("Choosing images")
@@ -61,13 +62,13 @@ def prepare(options: CompareOptions, events: CompareEvents) -> Prepared:
     }
     _first(images.values())
     labeled = None
-    if options.gate is not None:
+    if options.build.gate is not None:
         spec = network.contract(cut(network.simplified, network.head, CutOptions())[1])
-        labeled = open_gate(options.gate, spec)
+        labeled = open_gate(options.build.gate, spec)
     events.stage("Starting rknn-toolkit2")
     with (
         tempfile.TemporaryDirectory(prefix="rkdeploy-compare-") as folder,
-        Toolkit(log=Path(folder) / "toolkit.log", python=options.toolkit_python) as toolkit,
+        Toolkit(log=Path(folder) / "toolkit.log", python=options.build.toolkit_python) as toolkit,
     ):
         version = toolkit.version
     sizes = {hw: found if isinstance(found, RkdeployError) else None for hw, found in networks.items()}
@@ -76,7 +77,7 @@ def prepare(options: CompareOptions, events: CompareEvents) -> Prepared:
 
 def _opened(options: CompareOptions, hw: tuple[int, int]) -> Network | RkdeployError:
     try:
-        return open_network(options.model, options.weights, hw, cfg=options.cfg)
+        return open_network(options.build.model, options.build.weights, hw, cfg=options.build.cfg)
     except RkdeployError as error:
         return error
 

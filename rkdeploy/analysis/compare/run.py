@@ -40,7 +40,7 @@ def compare(options: CompareOptions, events: CompareEvents) -> BuildComparison:
     rows = tuple(found[variant] for variant in wanted)
     _require_one(rows)
     return BuildComparison(
-        model=options.model.name,
+        model=options.build.model.name,
         toolkit=prepared.toolkit,
         min_agreement=options.min_agreement,
         rows=rows,
@@ -70,7 +70,7 @@ def _groups(options: CompareOptions, wanted: Sequence[Variant]) -> list[list[Var
     Several processes may share one such group where nothing is measured on labeled images: then no build waits for
     another's.
     """
-    if options.workers > 1 and options.gate is None:
+    if options.workers > 1 and options.build.gate is None:
         return [[variant] for variant in wanted]
     groups: dict[tuple[object, ...], list[Variant]] = {}
     for variant in wanted:

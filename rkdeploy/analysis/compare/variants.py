@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
+from typing import Annotated, Any
 
 from rkdeploy.contract.chips import canonical_dtype, canonical_target
-from rkdeploy.host.building.accuracy_gate import GateOptions
 from rkdeploy.host.building.options import BuildOptions
+from rkdeploy.option import ACCURACY, MATRIX, OUTPUT, SIZES, WORDS, Only, Option
 
 _ACCEPTS_ALL = 0.0
+_REFUSES_NONE = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,32 +42,65 @@ class CompareOptions:
     """A comparison.
 
     Attributes:
-        model: a `.pt`, `.pth` or `.onnx`.
+        build: what all builds have in common; its gate has the labeled images that are measured on, None measures none.
         targets, dtypes: to build for.
         sizes: (height, width) each, in pixels; empty takes the training size.
-        weights, cfg, calib, calib_count, seed, proof_images, toolkit_python, name: see `BuildOptions`.
-        gate: labeled images to measure on, with a drop that refuses nothing; None measures nothing.
         min_agreement: what the advice takes for good enough, 0..1.
         out: folder for the bundles.
         workers: processes that build, each with a toolkit of its own.
     """
 
-    model: Path
-    targets: tuple[str, ...]
-    dtypes: tuple[str, ...]
-    sizes: tuple[tuple[int, int], ...] = ()
-    weights: Path | None = None
-    cfg: Path | None = None
-    calib: Path | None = None
-    calib_count: int = 20
-    seed: int = 0
-    proof_images: int = 24
-    gate: GateOptions | None = None
-    min_agreement: float = 0.9
-    out: Path = Path("build/compare")
-    toolkit_python: Path | None = None
-    workers: int = 1
-    name: str | None = None
+    build: Annotated[
+        BuildOptions,
+        Only(
+            "MODEL --weights --cfg --calib --calib-count --seed --proof-count --data --data-split --data-labels "
+            "--data-count "
+            "--name --toolkit-python"
+        ),
+    ]
+    targets: Annotated[
+        tuple[str, ...],
+        Option("--target", "SoCs, with commas between.", MATRIX, metavar="SOC,...", form=WORDS, often=True),
+    ] = ("rk3588", "rk3576", "rk3566", "rk3562")
+    dtypes: Annotated[
+        tuple[str, ...],
+        Option(
+            "--dtype",
+            "Data types: int8, fp16, others that all the SoCs have.",
+            MATRIX,
+            metavar="TYPE,...",
+            form=WORDS,
+            often=True,
+        ),
+    ] = ("int8",)
+    sizes: Annotated[
+        tuple[tuple[int, int], ...],
+        Option(
+            "--imgsz",
+            "Network inputs, width x height, such as 640,512x416.",
+            MATRIX,
+            form=SIZES,
+            default="the training size",
+            often=True,
+        ),
+    ] = ()
+    min_agreement: Annotated[
+        float,
+        Option(
+            "--min-agreement",
+            "Agreement with float, 0 to 1, that the advice takes for good enough.",
+            ACCURACY,
+            low=0,
+            high=1,
+        ),
+    ] = 0.9
+    out: Annotated[
+        Path,
+        Option("--out", "Folder for the bundles; those of an earlier run are kept.", OUTPUT, metavar="FOLDER"),
+    ] = Path("build/compare")
+    workers: Annotated[
+        int, Option("--workers", "Processes that build, each with a toolkit of its own.", OUTPUT, low=1, high=64)
+    ] = 1
 
     def __post_init__(self) -> None:
         """Bring targets and types to their own spelling, each once.
@@ -103,21 +138,15 @@ def build_options(options: CompareOptions, variant: Variant, *, measured: bool) 
     Raises:
         RkdeployError: when a name or number means nothing.
     """
-    return VariantOptions(
-        model=options.model,
-        weights=options.weights,
-        cfg=options.cfg,
-        imgsz=variant.input_hw,
-        target=variant.target,
-        dtype=variant.dtype,
-        calib=options.calib,
-        calib_count=options.calib_count,
-        seed=options.seed,
-        min_agreement=_ACCEPTS_ALL,
-        allow_unproven=True,
-        proof_images=options.proof_images,
-        gate=options.gate if measured else None,
-        out=options.out,
-        toolkit_python=options.toolkit_python,
-        name=options.name,
-    )
+    gate = options.build.gate if measured else None
+    shared = {one.name: getattr(options.build, one.name) for one in fields(options.build)}
+    changed: dict[str, Any] = {
+        "imgsz": variant.input_hw,
+        "target": variant.target,
+        "dtype": variant.dtype,
+        "min_agreement": _ACCEPTS_ALL,
+        "allow_unproven": True,
+        "gate": replace(gate, max_drop=_REFUSES_NONE) if gate is not None else None,
+        "out": options.out,
+    }
+    return VariantOptions(**(shared | changed))

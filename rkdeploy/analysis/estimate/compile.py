@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
 import numpy as np
 
@@ -20,6 +21,7 @@ from rkdeploy.contract.compiled import CompiledModel
 from rkdeploy.contract.spec import InputSpec
 from rkdeploy.errors import RkdeployError, ToolkitError
 from rkdeploy.host.toolkit.compile_log import read_compile_log
+from rkdeploy.option import INPUT, SIZE, TOOLKIT_PYTHON, Argument, Option
 
 Progress = Callable[[str], None]
 
@@ -37,12 +39,34 @@ class EstimateSource:
         toolkit_python: interpreter that has rknn-toolkit2; None is this one.
     """
 
-    model: Path
-    weights: Path | None = None
-    imgsz: tuple[int, int] | None = None
-    built: Path = Path("build")
-    toolkit_python: Path | None = None
-    cfg: Path | None = None
+    model: Annotated[Path, Argument("MODEL", "A checkpoint, an ONNX file exported from one, or a bundle.")]
+    weights: Annotated[
+        Path | None, Option("--weights", "With an ONNX file: the .pt it came from.", INPUT, metavar="FILE")
+    ] = None
+    imgsz: Annotated[
+        tuple[int, int] | None,
+        Option(
+            "--imgsz",
+            "Network input in pixels, width x height; one number is a square.",
+            INPUT,
+            form=SIZE,
+            default="the training size",
+            often=True,
+        ),
+    ] = None
+    built: Annotated[
+        Path,
+        Option(
+            "--out", "Folder of bundles: a bundle of this very file is not compiled again.", INPUT, metavar="FOLDER"
+        ),
+    ] = Path("build")
+    toolkit_python: Annotated[Path | None, TOOLKIT_PYTHON] = None
+    cfg: Annotated[
+        Path | None,
+        Option(
+            "--cfg", "Darknet cfg of a checkpoint that holds weights only (YOLOR's main branch).", INPUT, metavar="FILE"
+        ),
+    ] = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +104,8 @@ def compiled_models(
         return
     from rkdeploy.host.building.naming import default_name
     from rkdeploy.host.building.open_network import open_network
-    from rkdeploy.host.graph.cut import CutOptions, cut
+    from rkdeploy.host.graph.cut import cut
+    from rkdeploy.host.graph.cut_options import CutOptions
 
     progress(f"reading {source.model.name}")
     network = open_network(source.model, source.weights, source.imgsz, cfg=source.cfg)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from rkdeploy.analysis.tune.settings import QuantizationSettings
 from rkdeploy.analysis.tune.trial import TrialResult
+from rkdeploy.host.building.quantization import QuantizationSettings
 
 
 @dataclass(frozen=True, slots=True)

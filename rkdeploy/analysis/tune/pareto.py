@@ -8,8 +8,8 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from rkdeploy.analysis.tune.finished import FinishedTrial
-from rkdeploy.analysis.tune.settings import QuantizationSettings
 from rkdeploy.analysis.tune.trial import TrialResult
+from rkdeploy.host.building.quantization import QuantizationSettings
 
 _SAME_COST: Final = 1.001
 """A predicted cost that differs by less is the same."""

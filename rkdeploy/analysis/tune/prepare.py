@@ -17,7 +17,7 @@ from rkdeploy.analysis.tune.draws import write_draw
 from rkdeploy.analysis.tune.events import TuneEvents
 from rkdeploy.analysis.tune.measured import read_measured, write_measured
 from rkdeploy.analysis.tune.parcels import ParcelStore
-from rkdeploy.analysis.tune.settings import QuantizationSettings, SearchSpace
+from rkdeploy.analysis.tune.settings import SearchSpace
 from rkdeploy.analysis.tune.space import CALIB_COUNTS, search_space
 from rkdeploy.analysis.tune.trial import CONTRACT_FILE, GRAPH_FILE, TrialJob
 from rkdeploy.contract.accuracy import AccuracyReport, Evaluation
@@ -36,9 +36,11 @@ from rkdeploy.host.building.network import Network
 from rkdeploy.host.building.open_network import open_network
 from rkdeploy.host.building.options import FLOAT_DTYPE, BuildOptions
 from rkdeploy.host.building.pipeline import choose_images
+from rkdeploy.host.building.quantization import QuantizationSettings
 from rkdeploy.host.building.two_sides import FLOAT_FIGURES_FROM, float_tensors
 from rkdeploy.host.building.verification import verify_contract
-from rkdeploy.host.graph.cut import CutOptions, cut
+from rkdeploy.host.graph.cut import cut
+from rkdeploy.host.graph.cut_options import CutOptions
 from rkdeploy.host.graph.session import Session
 
 

@@ -13,7 +13,8 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from rkdeploy.analysis.tune.finished import FinishedTrial
-from rkdeploy.analysis.tune.settings import QuantizationSettings, SearchSpace, from_dials, to_dials
+from rkdeploy.analysis.tune.settings import SearchSpace, from_dials, to_dials
+from rkdeploy.host.building.quantization import QuantizationSettings
 
 if TYPE_CHECKING:
     import optuna

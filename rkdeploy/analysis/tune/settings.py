@@ -4,68 +4,15 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Final
 
-from rkdeploy.host.building.options import BuildOptions
-from rkdeploy.host.graph.cut import CutOptions
-from rkdeploy.host.toolkit.float16 import NONE, Float16Choice
+from rkdeploy.host.building.quantization import Algorithm, Method, QuantizationSettings, cut_word, float16_word
+from rkdeploy.host.graph.cut_options import CutOptions
+from rkdeploy.host.toolkit.float16 import Float16Choice
 
 SLOW_ALGORITHM: Final = "mmse"
 """It takes minutes where the others take seconds."""
-_DEFAULT, _WORST, _AUTO = "default", "worst-", "auto"
-
-
-@dataclass(frozen=True, slots=True)
-class QuantizationSettings:
-    """How one trial quantizes; the defaults are those of `rkdeploy build`.
-
-    Attributes:
-        algorithm, method: see `BuildOptions`.
-        calib_count: calibration images at most.
-        seed: of their choice.
-        cut: which head channels share a tensor, and whose sigmoid the NPU computes.
-        float16: layers that stay float16; None leaves it to the build.
-    """
-
-    algorithm: str = "normal"
-    method: str = "channel"
-    calib_count: int = 20
-    seed: int = 0
-    cut: CutOptions = field(default_factory=CutOptions)
-    float16: Float16Choice | None = None
-
-    def applied_to(self, options: BuildOptions) -> BuildOptions:
-        """The build with these settings and everything else as `options` has it."""
-        return replace(
-            options,
-            algorithm=self.algorithm,
-            method=self.method,
-            calib_count=self.calib_count,
-            seed=self.seed,
-            cut=self.cut,
-            float16=self.float16,
-        )
-
-    def in_words(self) -> str:
-        """What differs from the default, in a table's cell; `default` where nothing does."""
-        default = QuantizationSettings()
-        words = []
-        if self.algorithm != default.algorithm:
-            words.append(self.algorithm)
-        if self.method != default.method:
-            words.append(f"method {self.method}")
-        if self.calib_count != default.calib_count:
-            words.append(f"{self.calib_count} images")
-        if self.seed != default.seed:
-            words.append(f"draw {self.seed}")
-        if self.cut.split != default.cut.split:
-            words.append(f"split {self.cut.split}")
-        if self.cut.sigmoid != default.cut.sigmoid:
-            words.append(f"sigmoid {self.cut.sigmoid}")
-        if self.float16 is not None:
-            words.append(f"float16 {float16_word(self.float16)}")
-        return ", ".join(words) or "default"
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,8 +23,8 @@ class SearchSpace:
         algorithms, methods, calib_counts, seeds, cuts, float16: see `QuantizationSettings`.
     """
 
-    algorithms: tuple[str, ...]
-    methods: tuple[str, ...]
+    algorithms: tuple[Algorithm, ...]
+    methods: tuple[Method, ...]
     calib_counts: tuple[int, ...]
     seeds: tuple[int, ...]
     cuts: tuple[CutOptions, ...]
@@ -96,15 +43,15 @@ class SearchSpace:
 
     def default(self) -> QuantizationSettings:
         """The first choice of every dial."""
-        return QuantizationSettings(
-            self.algorithms[0], self.methods[0], self.calib_counts[0], self.seeds[0], self.cuts[0], self.float16[0]
-        )
+        return next(self.everything())
 
     def everything(self) -> Iterator[QuantizationSettings]:
         """Every setting."""
         dials = (self.algorithms, self.methods, self.calib_counts, self.seeds, self.cuts, self.float16)
         for algorithm, method, count, seed, cut, float16 in itertools.product(*dials):
-            yield QuantizationSettings(algorithm, method, count, seed, cut, float16)
+            yield QuantizationSettings(
+                algorithm=algorithm, method=method, calib_count=count, seed=seed, cut=cut, float16=float16
+            )
 
     def known_good(self) -> tuple[QuantizationSettings, ...]:
         """What is tried first, in this order: the default, then what one dial alone does, the slow algorithm last."""
@@ -142,26 +89,10 @@ def from_dials(dials: dict[str, str | int], space: SearchSpace) -> QuantizationS
     cuts = {cut_word(cut): cut for cut in space.cuts}
     float16 = {float16_word(choice): choice for choice in space.float16}
     return QuantizationSettings(
-        str(dials["algorithm"]),
-        str(dials["method"]),
-        int(dials["calib_count"]),
-        int(dials["seed"]),
-        cuts[str(dials["cut"])],
-        float16[str(dials["float16"])],
+        algorithm=next(one for one in space.algorithms if one == dials["algorithm"]),
+        method=next(one for one in space.methods if one == dials["method"]),
+        calib_count=int(dials["calib_count"]),
+        seed=int(dials["seed"]),
+        cut=cuts[str(dials["cut"])],
+        float16=float16[str(dials["float16"])],
     )
-
-
-def cut_word(cut: CutOptions) -> str:
-    """A cut in one word."""
-    return f"{cut.split}+{cut.sigmoid}"
-
-
-def float16_word(choice: Float16Choice | None) -> str:
-    """A choice of float16 layers in one word."""
-    if choice is None:
-        return _DEFAULT
-    if choice.auto:
-        return _AUTO
-    if choice.worst:
-        return f"{_WORST}{choice.worst}"
-    return ",".join(choice.layers) or NONE

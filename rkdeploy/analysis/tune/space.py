@@ -5,8 +5,10 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Final
 
-from rkdeploy.analysis.tune.settings import SLOW_ALGORITHM, QuantizationSettings, SearchSpace
-from rkdeploy.host.graph.cut import CutOptions, cut
+from rkdeploy.analysis.tune.settings import SLOW_ALGORITHM, SearchSpace
+from rkdeploy.host.building.quantization import QuantizationSettings
+from rkdeploy.host.graph.cut import cut
+from rkdeploy.host.graph.cut_options import CutOptions
 from rkdeploy.host.toolkit.float16 import HEAD, Float16Choice, default_float16, layer_name
 
 if TYPE_CHECKING:

@@ -24,9 +24,10 @@ import msgspec
 
 from rkdeploy.analysis.tune.finished import FinishedTrial
 from rkdeploy.analysis.tune.proposals import distributions_of, proposals
-from rkdeploy.analysis.tune.settings import SLOW_ALGORITHM, QuantizationSettings, SearchSpace, from_dials, to_dials
+from rkdeploy.analysis.tune.settings import SLOW_ALGORITHM, SearchSpace, from_dials, to_dials
 from rkdeploy.analysis.tune.trial import TrialResult
 from rkdeploy.errors import RkdeployError, shown
+from rkdeploy.host.building.quantization import QuantizationSettings
 
 if TYPE_CHECKING:
     import optuna

@@ -7,7 +7,7 @@ from contextlib import ExitStack, suppress
 from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 import numpy as np
 
@@ -34,10 +34,11 @@ from rkdeploy.device.profiling.sampling import Sample, Sampler, busy_share, cond
 from rkdeploy.device.runtime.board import Board, read_board
 from rkdeploy.device.runtime.cores import core_count
 from rkdeploy.device.runtime.model_file import read_model_file
-from rkdeploy.device.runtime.protocol import NO_OPTIONS, MeasuredRuntime
-from rkdeploy.device.runtime.registry import open_runtimes
+from rkdeploy.device.runtime.protocol import NO_OPTIONS, MeasuredRuntime, RuntimeOptions
+from rkdeploy.device.runtime.registry import AUTO, BACKEND, open_runtimes
 from rkdeploy.errors import BackendError
 from rkdeploy.images.fit import image_fit
+from rkdeploy.option import FRAME_SIZE, MEASURE, Only, Option, counts
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -71,14 +72,35 @@ class ProfileOptions:
         sysroot: folder with the board's `proc` and `sys`.
     """
 
-    backend: str
-    contexts: tuple[int, ...] | None = None
+    backend: Annotated[str, BACKEND] = AUTO
+    contexts: Annotated[
+        tuple[int, ...] | None,
+        Option(
+            "--contexts",
+            "Numbers of contexts at a time, each measured: 1,2,3.",
+            MEASURE,
+            form=counts(1, 16),
+            often=True,
+            default="1 to the number of NPU cores",
+        ),
+    ] = None
     sources: tuple[str, ...] = ()
-    frame_wh: tuple[int, int] = (1920, 1080)
+    frame_wh: Annotated[
+        tuple[int, int],
+        Option(
+            "--frame-size",
+            "Size of the noise that is measured on without a source: your camera's.",
+            MEASURE,
+            form=FRAME_SIZE,
+            often=True,
+        ),
+    ] = (1920, 1080)
     limits: Limits = _LIMITS
     thresholds: Thresholds = _THRESHOLDS
-    runtime: RuntimeOptions = NO_OPTIONS
-    sysroot: Path = Path("/")
+    runtime: Annotated[RuntimeOptions, Only("--toolkit-python")] = NO_OPTIONS
+    sysroot: Annotated[Path, Option("--sysroot", "Folder that stands in for /, with proc and sys.", hidden=True)] = (
+        Path("/")
+    )
 
 
 def measure_profile(bundle: Bundle, options: ProfileOptions, progress: Callable[[str], None] | None = None) -> Profile:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 import numpy as np
 
@@ -14,6 +14,7 @@ from rkdeploy.device.profiling.sampling import ResidentMemory, latency_of
 from rkdeploy.device.runtime.protocol import MeasuredRuntime
 from rkdeploy.errors import BackendError
 from rkdeploy.images.fit import image_fit
+from rkdeploy.option import MEASURE, Option
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -40,9 +41,20 @@ class Limits:
         warmup: frames before that, which are not measured; fewer if they take a quarter of `seconds`.
     """
 
-    frames: int = 200
-    seconds: float = 10.0
-    warmup: int = 20
+    frames: Annotated[
+        int,
+        Option("--frames", "Maximum number of frames of each measurement.", MEASURE, low=1, high=1_000_000, often=True),
+    ] = 200
+    seconds: Annotated[
+        float,
+        Option(
+            "--seconds", "Longest duration of each measurement in seconds.", MEASURE, low=0.1, high=86_400, often=True
+        ),
+    ] = 10.0
+    warmup: Annotated[
+        int,
+        Option("--warmup", "Number of frames before each measurement, not measured.", MEASURE, low=1, high=10_000),
+    ] = 20
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,12 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Annotated, Any, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 
 from rkdeploy.contract.bounds import Count
+from rkdeploy.option import TOOLKIT_PYTHON
 
 if TYPE_CHECKING:
     from typing_extensions import Self  # typing has it from Python 3.11 on
@@ -67,7 +68,7 @@ class RuntimeOptions:
         collect_perf: True to collect the NPU's per-layer table, which slows every run.
     """
 
-    toolkit_python: Path | None = None
+    toolkit_python: Annotated[Path | None, TOOLKIT_PYTHON] = None
     recording: Path | None = None
     collect_perf: bool = False
 

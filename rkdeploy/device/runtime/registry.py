@@ -12,6 +12,7 @@ from rkdeploy.device.runtime.board import read_board
 from rkdeploy.device.runtime.cores import CoreMask, core_count
 from rkdeploy.device.runtime.protocol import NO_OPTIONS
 from rkdeploy.errors import BackendError
+from rkdeploy.option import RUNNING, Form, Option
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -32,6 +33,33 @@ BACKENDS: dict[str, str] = {
 and, if several contexts share something, `open_bundles(bundle, cores, options) -> list[Runtime]`.
 """
 
+AUTO = "auto"
+"""The best backend that works here."""
+
+
+def known_backend(name: str) -> str:
+    """A backend's name, or `auto`.
+
+    Raises:
+        ValueError: for another word.
+    """
+    if name != AUTO and name not in BACKENDS:
+        raise ValueError(f'"{name}" is not a backend; expected one of {", ".join((AUTO, *sorted(BACKENDS)))}.')
+    return name
+
+
+BACKEND = Option(
+    "--backend",
+    f"What runs the network: {', '.join((AUTO, *sorted(BACKENDS)))}. librknnrt and rknnlite run the built model on an "
+    "NPU, "
+    "simulator runs it in the toolkit's simulator; onnxruntime and opencv_dnn run the float network on this PC; replay "
+    "plays a recording.",
+    RUNNING,
+    metavar="NAME",
+    form=Form(known_backend, str, "NAME"),
+    complete=(AUTO, *sorted(BACKENDS)),
+    often=True,
+)
 _NPU_BACKENDS = frozenset({"librknnrt", "rknnlite"})
 
 _ONE_CONTEXT = (

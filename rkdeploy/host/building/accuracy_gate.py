@@ -4,19 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rkdeploy.contract.accuracy import AccuracyReport, Evaluation
 from rkdeploy.datasets.open_data import open_data
 from rkdeploy.device.postprocess.thresholds import DEFAULT_CONFIDENCE, Thresholds
-from rkdeploy.errors import CalibrationError, RkdeployError, VerificationError
+from rkdeploy.errors import CalibrationError, VerificationError
 from rkdeploy.evaluate.matching import require_tool
 from rkdeploy.evaluate.predictions import Prediction
 from rkdeploy.evaluate.predictor import Predictor
 from rkdeploy.evaluate.run import measuring_thresholds
 from rkdeploy.evaluate.scoring import score
 from rkdeploy.evaluate.validators import validator_of
+from rkdeploy.host.building.gate_options import GateOptions
 
 if TYPE_CHECKING:
     import numpy as np
@@ -39,34 +39,6 @@ _MEND = (
     "docs/accuracy.md and docs/quantization.md have what else helps. If --dtype fp16 loses as much, it is not "
     "quantization: please report it. Or raise --max-drop if this is good enough."
 )
-
-
-@dataclass(frozen=True, slots=True)
-class GateOptions:
-    """What the built model must keep.
-
-    Attributes:
-        data: labeled images: see `rkdeploy.datasets.open_data`.
-        max_drop: how far mAP50-95 (top-1 of classifiers, mean IoU of class maps) may fall from float, 0..1.
-        split: of a data.yaml.
-        labels: folder of the label files; None as the data says.
-        limit: most images; None takes all.
-    """
-
-    data: Path
-    max_drop: float = 0.01
-    split: str = "val"
-    labels: str | None = None
-    limit: int | None = None
-
-    def __post_init__(self) -> None:
-        """Refuse a drop that means nothing.
-
-        Raises:
-            RkdeployError: naming the option.
-        """
-        if not 0 <= self.max_drop <= 1:
-            raise RkdeployError(f"--max-drop is {self.max_drop}, expected a number from 0 to 1, such as 0.01.")
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,8 +11,8 @@ from rkdeploy.contract.file_hash import sha256_of
 from rkdeploy.errors import RkdeployError
 from rkdeploy.host.building.network import Network
 from rkdeploy.host.checkpoint import read_checkpoint
-from rkdeploy.host.export.emission import StemForm
 from rkdeploy.host.export.exported import Exported
+from rkdeploy.host.export.stem_form import StemForm
 from rkdeploy.host.families.kinds import require_buildable
 from rkdeploy.host.families.model_info import ModelInfo
 from rkdeploy.host.families.registry import family_of

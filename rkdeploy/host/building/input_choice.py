@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
-from rkdeploy.contract.spec import ColorOrder, Fit, InputSpec
+from rkdeploy.contract.spec import InputSpec
 from rkdeploy.datasets.data_yaml import read_data_yaml
 from rkdeploy.errors import RkdeployError, shown
 from rkdeploy.host.building.given_anchors import GIVEN
+from rkdeploy.host.building.input_options import InputChoice
 from rkdeploy.host.building.network import Network
 from rkdeploy.host.graph.foreign import class_names
 from rkdeploy.host.graph.gray import is_made_gray
@@ -19,37 +20,6 @@ IMAGENET_STD = (58.395, 57.12, 57.375)
 """Of 0..255, RGB: what torchvision's models were trained with, and most classifiers since."""
 TORCHVISION_CROP = 0.875
 _MAX_NAMES = 1 << 20
-
-
-@dataclass(frozen=True, slots=True)
-class InputChoice:
-    """Choices that replace what the family or the file says; None leaves it.
-
-    Attributes:
-        mean, std: per channel, in pixel values 0..255, in the network's channel order.
-        color: channel order of the network.
-        fit: how an image is brought to the network's size.
-        crop_fraction: of a center crop.
-        names: a data.yaml, or a text file with one class name a line.
-    """
-
-    mean: tuple[float, float, float] | None = None
-    std: tuple[float, float, float] | None = None
-    color: ColorOrder | None = None
-    fit: Fit | None = None
-    crop_fraction: float | None = None
-    names: Path | None = None
-
-    def __post_init__(self) -> None:
-        """Refuse numbers that mean nothing.
-
-        Raises:
-            RkdeployError: naming the option.
-        """
-        if self.std is not None and not all(value > 0 for value in self.std):
-            raise RkdeployError(f"--std is {self.std}, expected three numbers above 0, in pixel values 0 to 255.")
-        if self.crop_fraction is not None and not 0 < self.crop_fraction <= 1:
-            raise RkdeployError(f"--crop is {self.crop_fraction}, expected a number above 0 and at most 1.")
 
 
 def with_choice(network: Network, choice: InputChoice) -> Network:

@@ -8,7 +8,7 @@ from rkdeploy.errors import RkdeployError
 from rkdeploy.host.building.from_checkpoint import from_checkpoint
 from rkdeploy.host.building.from_onnx import from_onnx
 from rkdeploy.host.building.network import Network
-from rkdeploy.host.export.emission import StemForm
+from rkdeploy.host.export.stem_form import StemForm
 
 CHECKPOINT_SUFFIXES = (".pt", ".pth")
 

@@ -4,24 +4,38 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Annotated, Final
 
+from rkdeploy.contract.bundle import MAX_EXAMPLES
 from rkdeploy.contract.chips import FLOAT16, canonical_dtype, canonical_target
 from rkdeploy.errors import RkdeployError
-from rkdeploy.evaluate.examples import MAX_EXAMPLES
-from rkdeploy.host.building.accuracy_gate import GateOptions
 from rkdeploy.host.building.agreement_gate import FLOOR
-from rkdeploy.host.building.input_choice import InputChoice
+from rkdeploy.host.building.gate_options import GateOptions
+from rkdeploy.host.building.given_anchors import ANCHORS
+from rkdeploy.host.building.input_options import InputChoice
 from rkdeploy.host.building.naming import checked_name, default_name
-from rkdeploy.host.export.emission import StemForm
-from rkdeploy.host.graph.cut import CutOptions
-from rkdeploy.host.toolkit.float16 import Float16Choice
+from rkdeploy.host.building.quantization import QuantizationSettings
+from rkdeploy.host.export.stem_form import StemForm
+from rkdeploy.option import (
+    ACCURACY,
+    GENERAL,
+    GRAPH,
+    INPUT,
+    OUTPUT,
+    QUANTIZATION,
+    SIZE,
+    TOOLKIT_PYTHON,
+    Argument,
+    Option,
+)
 
 FLOAT_DTYPE = FLOAT16
+MODEL: Final = Argument("MODEL", "A checkpoint (.pt, .pth), or an ONNX file made from one.")
 
 
 @dataclass(frozen=True, slots=True)
-class BuildOptions:
-    """One build.
+class BuildOptions(QuantizationSettings):
+    """One build; how it is quantized is in `QuantizationSettings`.
 
     Attributes:
         model: a `.pt`, `.pth` or `.onnx`.
@@ -33,14 +47,9 @@ class BuildOptions:
         target: SoC, see `rkdeploy.contract.chips`; kept as the toolkit's platform.
         dtype: `int8`, `fp16`, or another type that the chip has; kept by that name.
         calib: folder, list file or data.yaml; None looks for ./calib_data.
-        calib_count: how many calibration images at most.
-        seed: of the choice of images.
-        algorithm, method: of the toolkit's quantization.
-        float16: which layers of a quantized model stay in float16; None is `default_float16`.
         optimization_level: of the toolkit, 0 to 3.
         stem: how the first layer is written.
         nms: which head of a checkpoint with two (YOLOv10, YOLO26); None takes the one that its trainer takes.
-        cut: where the graph is cut.
         min_agreement: share that every measure of agreement with float must reach, 0..1: see
             `rkdeploy.host.building.agreement_gate`.
         proof_images: how many held-out images it is proven on.
@@ -52,32 +61,124 @@ class BuildOptions:
         allow_unproven: whether a build that nothing could be compared on is a success.
     """
 
-    model: Path
-    weights: Path | None = None
-    anchors: tuple[float, ...] | None = None
-    cfg: Path | None = None
-    imgsz: tuple[int, int] | None = None
+    model: Annotated[Path, MODEL]
+    weights: Annotated[
+        Path | None,
+        Option("--weights", "With an ONNX file: the .pt that it came from.", INPUT, often=True),
+    ] = None
+    anchors: Annotated[
+        tuple[float, ...] | None,
+        Option(
+            "--anchors",
+            "Anchors of an ONNX file that ends in raw anchor maps, instead of --weights. In pixels, finest "
+            "level first; or a file with them, or the yaml of the training's model.",
+            INPUT,
+            form=ANCHORS,
+        ),
+    ] = None
+    cfg: Annotated[
+        Path | None,
+        Option("--cfg", "Darknet cfg of a checkpoint that holds weights only (YOLOR's main branch).", INPUT),
+    ] = None
+    imgsz: Annotated[
+        tuple[int, int] | None,
+        Option(
+            "--imgsz",
+            "Network input, width x height; one number is a square.",
+            INPUT,
+            form=SIZE,
+            default="the training size",
+            often=True,
+        ),
+    ] = None
     input: InputChoice = field(default_factory=InputChoice)
-    target: str = "rk3588"
-    dtype: str = "int8"
-    calib: Path | None = None
-    calib_count: int = 20
-    seed: int = 0
-    algorithm: str = "normal"
-    method: str = "channel"
-    float16: Float16Choice | None = None
-    optimization_level: int = 3
-    stem: StemForm = "space_to_depth"
-    nms: bool | None = None
-    cut: CutOptions = field(default_factory=CutOptions)
-    min_agreement: float = FLOOR
-    proof_images: int = 24
-    examples: int = 4
+    target: Annotated[
+        str,
+        Option(
+            "--target",
+            "SoC that the model is built for, such as rk3588, rk3576 or rk3568. An SoC with the same NPU "
+            "is taken for it: rk3588s.",
+            GENERAL,
+            metavar="SOC",
+            often=True,
+        ),
+    ] = "rk3588"
+    dtype: Annotated[
+        str,
+        Option(
+            "--dtype",
+            "Data type: int8, fp16, or another one of the SoC.",
+            QUANTIZATION,
+            metavar="TYPE",
+            often=True,
+        ),
+    ] = "int8"
+    calib: Annotated[
+        Path | None,
+        Option(
+            "--calib",
+            "Calibration images: a folder, a list file or a data.yaml.",
+            QUANTIZATION,
+            default="./calib_data",
+            often=True,
+        ),
+    ] = None
+    optimization_level: Annotated[
+        int, Option("--optimization-level", "Optimization level of the toolkit.", GRAPH, low=0, high=3)
+    ] = 3
+    stem: Annotated[
+        StemForm,
+        Option("--stem", "Form of a Focus or 6x6 first layer. All give the same values; stripes saves memory.", GRAPH),
+    ] = "space_to_depth"
+    nms: Annotated[
+        bool | None,
+        Option(
+            "--nms",
+            "Head of a YOLOv10 or YOLO26: the one that needs non-maximum suppression, or the one that does not.",
+            GRAPH,
+            off="--no-nms",
+            default="the trainer's",
+        ),
+    ] = None
+    min_agreement: Annotated[
+        float,
+        Option(
+            "--min-agreement",
+            "Lowest accepted agreement with the float model, 0 to 1. It is AP50 with the float model's "
+            "detections as the truth; of classifiers the share with the same first class, of class maps the mean IoU. "
+            "The upper end of its interval counts.",
+            ACCURACY,
+            often=True,
+        ),
+    ] = FLOOR
+    proof_images: Annotated[
+        int,
+        Option("--proof-count", "Number of held-out images on which the built model is compared with float.", ACCURACY),
+    ] = 24
+    allow_unproven: Annotated[
+        bool,
+        Option(
+            "--allow-unproven", "Accept a build without any image to compare the built model with float on.", ACCURACY
+        ),
+    ] = False
     gate: GateOptions | None = None
-    out: Path = Path("build")
-    toolkit_python: Path | None = None
-    name: str | None = None
-    allow_unproven: bool = False
+    out: Annotated[Path, Option("--out", "Folder for bundles.", OUTPUT, metavar="FOLDER", often=True)] = Path("build")
+    name: Annotated[
+        str | None,
+        Option(
+            "--name",
+            "Name of the bundle, before target and type.",
+            OUTPUT,
+            default="the model file's, or its training run's",
+        ),
+    ] = None
+    examples: Annotated[
+        int,
+        Option(
+            "--examples", "Number of compared images that the bundle keeps as small pictures for the report.", OUTPUT
+        ),
+    ] = 4
+    toolkit_python: Annotated[Path | None, TOOLKIT_PYTHON] = None
 
     def __post_init__(self) -> None:
         """Bring target and type to their own spelling; refuse those that are unknown, and numbers that mean nothing.

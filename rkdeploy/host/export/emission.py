@@ -4,15 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal
 
 from rkdeploy.errors import GraphError
 from rkdeploy.host.checkpoint import Module
 from rkdeploy.host.export import layers
 from rkdeploy.host.export.builder import GraphBuilder, Value
-
-StemForm = Literal["trained", "space_to_depth", "slices", "convolution", "stripes"]
-"""Form of the first layer; the values are equal.  See `rkdeploy.host.export.stem`."""
+from rkdeploy.host.export.stem_form import StemForm
 
 
 @dataclass(frozen=True, slots=True)

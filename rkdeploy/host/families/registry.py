@@ -11,8 +11,8 @@ from rkdeploy.host.families.kinds import kind_of, refusal
 from rkdeploy.host.families.model_info import ModelInfo
 
 if TYPE_CHECKING:
-    from rkdeploy.host.export.emission import StemForm
     from rkdeploy.host.export.exported import Exported
+    from rkdeploy.host.export.stem_form import StemForm
 
 
 _ASK = "rkdeploy inspect best.onnx says whether that builds."

@@ -30,9 +30,10 @@ from rkdeploy.host.families.model_info import ModelInfo
 
 if TYPE_CHECKING:
     from rkdeploy.host.export.builder import Value
-    from rkdeploy.host.export.emission import Emission, StemForm
+    from rkdeploy.host.export.emission import Emission
     from rkdeploy.host.export.exported import Exported
     from rkdeploy.host.export.point_heads import PointLevel
+    from rkdeploy.host.export.stem_form import StemForm
 
 NAME = "ultralytics"
 

@@ -20,8 +20,8 @@ from rkdeploy.host.families.model_info import ModelInfo
 from rkdeploy.host.families.yolop_layers import DETECT, LAYERS, MASK_HEADS, typed_layers, weight_shape
 
 if TYPE_CHECKING:
-    from rkdeploy.host.export.emission import StemForm
     from rkdeploy.host.export.exported import Exported
+    from rkdeploy.host.export.stem_form import StemForm
 
 NAME = "yolop"
 CLASS_MAPS = {

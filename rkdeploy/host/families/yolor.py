@@ -39,8 +39,9 @@ from rkdeploy.host.families.model_info import ModelInfo
 
 if TYPE_CHECKING:
     from rkdeploy.host.export.builder import Value
-    from rkdeploy.host.export.emission import Emission, StemForm
+    from rkdeploy.host.export.emission import Emission
     from rkdeploy.host.export.exported import Exported
+    from rkdeploy.host.export.stem_form import StemForm
 
 NAME = "yolor"
 _MODULES = "module_list"

@@ -26,8 +26,8 @@ from rkdeploy.host.families.kinds import input_channels
 from rkdeploy.host.families.model_info import ModelInfo
 
 if TYPE_CHECKING:
-    from rkdeploy.host.export.emission import StemForm
     from rkdeploy.host.export.exported import Exported
+    from rkdeploy.host.export.stem_form import StemForm
 
 NAME = "yolov5"
 

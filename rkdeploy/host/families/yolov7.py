@@ -20,8 +20,8 @@ from rkdeploy.host.families.kinds import is_yolov7, require_buildable
 from rkdeploy.host.families.model_info import ModelInfo
 
 if TYPE_CHECKING:
-    from rkdeploy.host.export.emission import StemForm
     from rkdeploy.host.export.exported import Exported
+    from rkdeploy.host.export.stem_form import StemForm
 
 NAME = "yolov7"
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 import onnx
@@ -17,35 +16,9 @@ from onnx import TensorProto, helper, numpy_helper
 
 from rkdeploy.contract.spec import Activation, HeadOutput, OutputRole
 from rkdeploy.errors import GraphError
+from rkdeploy.host.graph.cut_options import CutOptions
 from rkdeploy.host.graph.head import Head, Tap
 from rkdeploy.host.graph.view import GraphView, attributes
-
-Split = Literal["none", "boxes_scores", "xy_wh_scores"]
-Sigmoid = Literal["none", "all", "boxes", "scores"]
-
-
-@dataclass(frozen=True, slots=True)
-class CutOptions:
-    """Where the graph is cut; docs/quantization.md has the measured table behind the defaults.
-
-    Attributes:
-        split: which channels share a tensor, and so a quantization scale.
-        sigmoid: on which tensors the sigmoid is left to the NPU.
-    """
-
-    split: Split = "none"
-    sigmoid: Sigmoid = "all"
-
-    def __post_init__(self) -> None:
-        """Refuse a pair that means nothing.
-
-        Raises:
-            GraphError: when boxes and scores share a tensor but only one of them is to have a sigmoid.
-        """
-        if self.split == "none" and self.sigmoid in {"boxes", "scores"}:
-            raise GraphError(
-                f"--sigmoid {self.sigmoid} needs boxes and scores in tensors of their own.", "Add --split boxes_scores."
-            )
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,10 +10,11 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Annotated, Final
 
 from rkdeploy.contract.chips import has_float16
 from rkdeploy.errors import RkdeployError, shown
+from rkdeploy.option import QUANTIZATION, Form, Option
 
 if TYPE_CHECKING:
     from rkdeploy.contract.spec import ModelSpec
@@ -30,6 +31,11 @@ _UNMIXED: Final = frozenset({"rk2118"})
 _RANGE: Final = re.compile(r"(.*\.)?(\d{1,4})-(\d{1,4})")
 _SUFFIX: Final = re.compile(r"(_output_\d+)?(_int8)?$")
 _MOST_NAMED: Final = 8
+_LAYERS: Final = Form(
+    lambda text: tuple(name for part in text.split(",") if (name := part.strip()) and name != NONE),
+    lambda layers: ",".join(layers) or NONE,
+    "NAME,...",
+)
 # They compute nothing: the loss in their row is a change of scale, which float16 would not undo.
 _MOVERS: Final = frozenset(
     {"Input", "exDataConvert", "Concat", "Split", "Slice", "Resize", "Reshape", "Transpose", "MaxPool"}
@@ -47,9 +53,26 @@ class Float16Choice:
         auto: the layers that the toolkit itself proposes.
     """
 
-    layers: tuple[str, ...] = ()
-    worst: int = 0
-    auto: bool = False
+    layers: Annotated[
+        tuple[str, ...],
+        Option(
+            "--float16-layers",
+            "Layers that stay float16, with commas between: names or modules as rkdeploy explain prints "
+            "them (head,model.17-23), geometry (boxes, keypoints and angles), or none.",
+            QUANTIZATION,
+            form=_LAYERS,
+            default="geometry for anchor-free heads, else none",
+        ),
+    ] = ()
+    worst: Annotated[
+        int,
+        Option(
+            "--float16-worst", "Keep the N layers with the largest standalone error in float16.", QUANTIZATION, low=0
+        ),
+    ] = 0
+    auto: Annotated[
+        bool, Option("--float16-auto", "Keep the layers in float16 that the toolkit proposes.", QUANTIZATION)
+    ] = False
 
     def __post_init__(self) -> None:
         """Check for contradictions.

@@ -26,8 +26,8 @@ from rkdeploy.contract.record import BuildRecord, SourceRecord, ToolkitRecord, V
 from rkdeploy.contract.spec import Anchors, HeadOutput, InputSpec, ModelSpec, NpuModel, Quantization
 from rkdeploy.datasets.open_data import open_data
 from rkdeploy.errors import RkdeployError, ToolkitError
-from rkdeploy.host.building.accuracy_gate import GateOptions
 from rkdeploy.host.building.events import BuildEvents
+from rkdeploy.host.building.gate_options import GateOptions
 from rkdeploy.host.building.options import BuildOptions
 from rkdeploy.host.building.pipeline import choose_images
 from rkdeploy.host.building.request import request_of
@@ -140,12 +140,10 @@ def options(tmp_path: Path) -> CompareOptions:
     """The sample on its own images, which a test may change."""
     shutil.copytree(SAMPLE, tmp_path / "calib_data", ignore=shutil.ignore_patterns("*pose*", "val_00[3-9]*"))
     return CompareOptions(
-        tmp_path / "calib_data/best.pt",
+        BuildOptions(tmp_path / "calib_data/best.pt", calib=tmp_path / "calib_data", proof_images=2),
         targets=("rk3588", "rk3576"),
         dtypes=("int8", "fp16"),
         sizes=((64, 64), (64, 96)),
-        calib=tmp_path / "calib_data",
-        proof_images=2,
         out=tmp_path / "out",
     )
 
@@ -217,16 +215,16 @@ def test_what_changed_is_built_again(change: str, options: CompareOptions, stand
     compare(options, Watcher())
     bundle = options.out / "best-rk3588-int8-64x64"
     if change == "checkpoint":
-        shutil.copy(ROOT / "tests/data/yolov5/v7_n.pt", options.model)
+        shutil.copy(ROOT / "tests/data/yolov5/v7_n.pt", options.build.model)
     elif change == "image":
-        for image in (options.model.parent / "images").rglob("*.jpg"):
+        for image in (options.build.model.parent / "images").rglob("*.jpg"):
             image.write_bytes(image.read_bytes() + b"\0")
     elif change == "seed":
-        options = replace(options, seed=1)
+        options = replace(options, build=replace(options.build, seed=1))
     elif change == "count":
-        options = replace(options, calib_count=19)
+        options = replace(options, build=replace(options.build, calib_count=19))
     elif change == "proof":
-        options = replace(options, proof_images=3)
+        options = replace(options, build=replace(options.build, proof_images=3))
     elif change == "toolkit":
         stand_in.version = "2.5.1"
     elif change == "damage":
@@ -251,23 +249,25 @@ def test_where_it_goes_and_what_is_good_enough_build_nothing(options: CompareOpt
 
 def test_accuracy_is_measured_once_where_chips_simulate_alike(options: CompareOptions, stand_in: StandIn) -> None:
     """The first of a type and size is measured; another chip that agrees to the last digit shares it, and says so."""
-    data = options.model.parent / "data.yaml"
-    options = replace(options, sizes=((64, 64),), gate=GateOptions(data, 1.0, limit=3))
+    data = options.build.model.parent / "data.yaml"
+    options = replace(options, sizes=((64, 64),), build=replace(options.build, gate=GateOptions(data, limit=3)))
     found = compare(options, Watcher())
     assert stand_in.measured == ["best-rk3588-int8-64x64", "best-rk3588-fp16-64x64"]
     on = [row.figures.accuracy.on for row in found.rows if row.figures is not None and row.figures.accuracy is not None]
     assert [str(v) if v else None for v in on] == [None, None, "rk3588 int8 64x64", "rk3588 fp16 64x64"]
     assert states(compare(options, Watcher())) == ["kept"] * 4
-    for label in (options.model.parent / "labels/val").glob("*.txt"):
+    for label in (options.build.model.parent / "labels/val").glob("*.txt"):
         label.write_text("0 0.5 0.5 0.25 0.25\n")
     assert states(compare(options, Watcher())) == ["built", "built", "kept", "kept"]
 
 
 def test_a_chip_that_simulates_otherwise_is_measured(options: CompareOptions, stand_in: StandIn) -> None:
     """Where the agreement differs at all, accuracy is the build's own; and that build is kept the next time."""
-    data = options.model.parent / "data.yaml"
+    data = options.build.model.parent / "data.yaml"
     stand_in.shares = {"rk3576": 0.98}
-    options = replace(options, sizes=((64, 64),), dtypes=("int8",), gate=GateOptions(data, 1.0, limit=3))
+    options = replace(
+        options, sizes=((64, 64),), dtypes=("int8",), build=replace(options.build, gate=GateOptions(data, limit=3))
+    )
     found = compare(options, Watcher())
     assert stand_in.measured == ["best-rk3588-int8-64x64", "best-rk3576-int8-64x64"]
     figures = found.rows[1].figures
@@ -288,8 +288,8 @@ def test_the_training_size_is_the_default(options: CompareOptions, stand_in: Sta
 def test_json_on_stdout_is_json_alone(options: CompareOptions, stand_in: StandIn, tmp_path: Path) -> None:
     """`--json` prints one document, which says of each figure whether it is predicted or from the simulator."""
     args = [
-        "compare", str(options.model), "--calib", str(options.calib), "--out", str(options.out), "--proof-count", "2",
-        "--target", "rk3588", "--imgsz", "64,96x64",
+        "compare", str(options.build.model), "--calib", str(options.build.calib), "--out", str(options.out),
+        "--proof-count", "2", "--target", "rk3588", "--imgsz", "64,96x64",
     ]  # fmt: skip
     result = CliRunner().invoke(app, [*args, "--json"], catch_exceptions=False)
     assert result.exit_code == 0

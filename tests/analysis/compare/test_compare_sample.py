@@ -16,7 +16,8 @@ import pytest
 from rkdeploy.contract.bundle import read_bundle
 from rkdeploy.datasets.calibration import find_calibration, load_letterboxed
 from rkdeploy.host.building.open_network import open_network
-from rkdeploy.host.graph.cut import CutOptions, cut
+from rkdeploy.host.graph.cut import cut
+from rkdeploy.host.graph.cut_options import CutOptions
 from rkdeploy.host.toolkit.toolkit import Toolkit, ToolkitOptions
 from rkdeploy.images.fit import image_fit
 from tests.command_line import rkdeploy

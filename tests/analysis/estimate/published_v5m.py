@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from rkdeploy.analysis.estimate.latency import predict
-from rkdeploy.host.export.emission import StemForm
+from rkdeploy.host.export.stem_form import StemForm
 from tests.analysis.estimate.v5m_checkpoint import write_v5m
 from tests.benchmarks.bench_compile_options import Case, WithConfig, compiled, write
 

@@ -18,7 +18,8 @@ from rkdeploy.contract.custom_string import contract_digest, custom_string
 from rkdeploy.contract.spec import ModelSpec
 from rkdeploy.errors import RkdeployError
 from rkdeploy.host.building.open_network import open_network
-from rkdeploy.host.graph.cut import CutOptions, cut
+from rkdeploy.host.graph.cut import cut
+from rkdeploy.host.graph.cut_options import CutOptions
 from tests.host.building.fork_graphs import exported, separate
 from tests.hostile import forge
 

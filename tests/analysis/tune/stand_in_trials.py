@@ -13,15 +13,17 @@ import time
 import uuid
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import fields
 from pathlib import Path
 
 from rkdeploy.analysis.tune.cost import Cost
 from rkdeploy.analysis.tune.parcels import ParcelStore
-from rkdeploy.analysis.tune.settings import QuantizationSettings, SearchSpace, float16_word
+from rkdeploy.analysis.tune.settings import SearchSpace
 from rkdeploy.analysis.tune.trial import TrialJob, TrialResult
 from rkdeploy.errors import RkdeployError
 from rkdeploy.host.building.options import BuildOptions
-from rkdeploy.host.graph.cut import CutOptions
+from rkdeploy.host.building.quantization import QuantizationSettings, float16_word
+from rkdeploy.host.graph.cut_options import CutOptions
 from rkdeploy.host.toolkit.float16 import Float16Choice
 
 SPACE = SearchSpace(
@@ -105,7 +107,7 @@ def until(condition: Callable[[], bool], timeout_s: float = 60) -> None:
 def settings_of(job: TrialJob) -> QuantizationSettings:
     """What a job tries."""
     o = job.options
-    return QuantizationSettings(o.algorithm, o.method, o.calib_count, o.seed, o.cut, o.float16)
+    return QuantizationSettings(**{one.name: getattr(o, one.name) for one in fields(QuantizationSettings)})
 
 
 def quick(job: TrialJob, parcels: Path, folder: Path) -> TrialResult:

@@ -9,7 +9,7 @@ import pytest
 from rkdeploy.analysis.tune.cost import Cost
 from rkdeploy.analysis.tune.finished import FinishedTrial
 from rkdeploy.analysis.tune.pareto import largest_drop, outcome_of
-from rkdeploy.analysis.tune.settings import QuantizationSettings
+from rkdeploy.host.building.quantization import QuantizationSettings
 from rkdeploy.host.toolkit.float16 import Float16Choice
 from tests.analysis.tune.stand_in_trials import SPACE, result_of
 

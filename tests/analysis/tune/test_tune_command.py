@@ -15,13 +15,14 @@ from typer.testing import CliRunner
 
 from rkdeploy.analysis.tune.baseline import Baseline
 from rkdeploy.analysis.tune.finished import FinishedTrial
+from rkdeploy.analysis.tune.options import TuneOptions
 from rkdeploy.analysis.tune.pareto import outcome_of
-from rkdeploy.analysis.tune.tune import TuneOptions, TuneReport, build_options_of
+from rkdeploy.analysis.tune.tune import TuneReport, build_options_of
 from rkdeploy.cli.main import app
 from rkdeploy.cli.tune_table import print_outcome, trial_line
 from rkdeploy.contract.accuracy import Evaluation, ObjectFigures
 from rkdeploy.errors import RkdeployError
-from rkdeploy.host.building.accuracy_gate import GateOptions
+from rkdeploy.host.building.gate_options import GateOptions
 from rkdeploy.host.building.options import BuildOptions
 from rkdeploy.host.toolkit.float16 import Float16Choice
 from tests.analysis.tune.stand_in_trials import SPACE, result_of

@@ -12,12 +12,13 @@ import pytest
 
 from rkdeploy.analysis.tune.cost import cost_of
 from rkdeploy.analysis.tune.events import TuneEvents
+from rkdeploy.analysis.tune.options import TuneOptions
 from rkdeploy.analysis.tune.pareto import Candidate
 from rkdeploy.analysis.tune.trial import ranges_hash
-from rkdeploy.analysis.tune.tune import TuneOptions, TuneReport, build_options_of, tune
+from rkdeploy.analysis.tune.tune import TuneReport, build_options_of, tune
 from rkdeploy.contract.bundle import read_bundle
-from rkdeploy.host.building.accuracy_gate import GateOptions
 from rkdeploy.host.building.command import build_command
+from rkdeploy.host.building.gate_options import GateOptions
 from rkdeploy.host.building.options import BuildOptions
 from rkdeploy.host.toolkit.simulator import kept_files
 from rkdeploy.host.toolkit.toolkit import Toolkit

@@ -17,7 +17,6 @@ from rkdeploy.datasets.calibration import find_calibration
 from rkdeploy.device.runtime.protocol import HeadTensor
 from rkdeploy.errors import CalibrationError, RkdeployError, VerificationError
 from rkdeploy.host.building.accuracy_gate import (
-    GateOptions,
     Side,
     gate_notes,
     measure,
@@ -26,6 +25,7 @@ from rkdeploy.host.building.accuracy_gate import (
     require_sound,
 )
 from rkdeploy.host.building.events import BuildEvents
+from rkdeploy.host.building.gate_options import GateOptions
 from rkdeploy.host.building.options import BuildOptions
 from rkdeploy.host.building.pipeline import build
 from rkdeploy.images.file import read_image
@@ -128,7 +128,7 @@ def test_an_unlabeled_set_cannot_be_judged(tmp_path: Path) -> None:
 def test_a_drop_that_means_nothing(drop: float) -> None:
     """Numbers outside of 0 to 1 are refused."""
     with pytest.raises(RkdeployError, match="--max-drop"):
-        GateOptions(Path("x"), drop)
+        GateOptions(Path("x"), max_drop=drop)
 
 
 def black_set(folder: Path) -> Path:

@@ -9,7 +9,8 @@ import onnx
 import pytest
 
 from rkdeploy.host.building.open_network import open_network
-from rkdeploy.host.graph.cut import CutOptions, cut
+from rkdeploy.host.graph.cut import cut
+from rkdeploy.host.graph.cut_options import CutOptions
 from rkdeploy.host.graph.session import Session
 
 DATA = Path(__file__).parents[2] / "data"

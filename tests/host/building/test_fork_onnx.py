@@ -20,7 +20,8 @@ from rkdeploy.host.building.network import Network
 from rkdeploy.host.building.open_network import open_network
 from rkdeploy.host.building.verification import verify_contract
 from rkdeploy.host.export.exported import Exported
-from rkdeploy.host.graph.cut import CutOptions, cut
+from rkdeploy.host.graph.cut import cut
+from rkdeploy.host.graph.cut_options import CutOptions
 from rkdeploy.host.graph.session import Session
 from tests.host.building.fork_graphs import ForkGraph, concatenated, exported, separate, yolov5_segments
 

@@ -9,14 +9,16 @@ import onnx
 import pytest
 
 from rkdeploy.errors import GraphError, RkdeployError
-from rkdeploy.host.building.command import build_arguments
 from rkdeploy.host.building.given_anchors import anchors_of_levels, read_anchors
-from rkdeploy.host.building.input_choice import InputChoice, with_choice
+from rkdeploy.host.building.input_choice import with_choice
+from rkdeploy.host.building.input_options import InputChoice
 from rkdeploy.host.building.network import Network
 from rkdeploy.host.building.open_network import open_network
 from rkdeploy.host.building.options import BuildOptions
 from rkdeploy.host.building.verification import verify_contract
-from rkdeploy.host.graph.cut import CutOptions, cut
+from rkdeploy.host.graph.cut import cut
+from rkdeploy.host.graph.cut_options import CutOptions
+from rkdeploy.option import written
 from tests.host.building.test_network import DATA, ONNX, RAW, checkpoint, decode
 
 NUMBERS = (10.0, 13.0, 16.0, 30.0, 33.0, 23.0, 30.0, 61.0)
@@ -162,5 +164,5 @@ def test_wrong_count(tmp_path: Path) -> None:
 
 def test_command() -> None:
     """A build's command line has them."""
-    arguments = build_arguments(BuildOptions(DATA / "x.onnx", anchors=NUMBERS))
+    arguments = written(BuildOptions(DATA / "x.onnx", anchors=NUMBERS))
     assert arguments[arguments.index("--anchors") + 1] == "10,13,16,30,33,23,30,61"

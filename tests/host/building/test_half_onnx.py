@@ -11,7 +11,8 @@ from onnxruntime.transformers.float16 import convert_float_to_float16
 
 from rkdeploy.host.building.open_network import open_network
 from rkdeploy.host.building.verification import verify_contract
-from rkdeploy.host.graph.cut import CutOptions, cut
+from rkdeploy.host.graph.cut import cut
+from rkdeploy.host.graph.cut_options import CutOptions
 from rkdeploy.host.graph.session import Session
 
 DATA = Path(__file__).parents[2] / "data"

@@ -23,7 +23,8 @@ from rkdeploy.host.building.network import Network
 from rkdeploy.host.building.open_network import open_network
 from rkdeploy.host.checkpoint import read_checkpoint
 from rkdeploy.host.families import yolov5
-from rkdeploy.host.graph.cut import CutOptions, cut
+from rkdeploy.host.graph.cut import cut
+from rkdeploy.host.graph.cut_options import CutOptions
 from rkdeploy.host.graph.session import Session
 from rkdeploy.host.graph.verify import verify
 

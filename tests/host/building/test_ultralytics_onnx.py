@@ -12,7 +12,8 @@ import pytest
 from rkdeploy.contract.record import Verification
 from rkdeploy.host.building.network import Network
 from rkdeploy.host.building.open_network import open_network
-from rkdeploy.host.graph.cut import CutOptions, cut
+from rkdeploy.host.graph.cut import cut
+from rkdeploy.host.graph.cut_options import CutOptions
 from rkdeploy.host.graph.verify import verify
 
 DATA = Path(__file__).parents[2] / "data" / "ultralytics"

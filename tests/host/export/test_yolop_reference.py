@@ -15,7 +15,7 @@ from rkdeploy.errors import CheckpointError, RkdeployError
 from rkdeploy.host.checkpoint import Checkpoint, read_checkpoint
 from rkdeploy.host.checkpoint.module import module_from_state_dict
 from rkdeploy.host.checkpoint.tensor import LazyTensor, Storage, make_tensor
-from rkdeploy.host.export.emission import StemForm
+from rkdeploy.host.export.stem_form import StemForm
 from rkdeploy.host.families import yolop
 from rkdeploy.host.families.anchor_defaults import DEFAULTS
 from rkdeploy.host.families.registry import family_of

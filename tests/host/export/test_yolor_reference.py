@@ -15,7 +15,7 @@ from rkdeploy.host.checkpoint import Checkpoint, Module, read_checkpoint
 from rkdeploy.host.checkpoint.darknet_cfg import parse_darknet_cfg
 from rkdeploy.host.checkpoint.module import module_from_state_dict
 from rkdeploy.host.checkpoint.tensor import LazyTensor, Storage, make_tensor
-from rkdeploy.host.export.emission import StemForm
+from rkdeploy.host.export.stem_form import StemForm
 from rkdeploy.host.export.yolor_blocks import with_implicit
 from rkdeploy.host.families import yolor
 from rkdeploy.host.families.registry import family_of

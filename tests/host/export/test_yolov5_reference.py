@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from rkdeploy.host.checkpoint import read_checkpoint
-from rkdeploy.host.export.emission import StemForm
 from rkdeploy.host.export.stem import phase_weight, strided_weight
+from rkdeploy.host.export.stem_form import StemForm
 from rkdeploy.host.families import yolov5
 from rkdeploy.host.families.registry import family_of
 from rkdeploy.host.graph.anchor_probe import find_anchor_head

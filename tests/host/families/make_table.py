@@ -28,7 +28,8 @@ from rkdeploy.host.building.events import BuildEvents
 from rkdeploy.host.building.network import Network
 from rkdeploy.host.building.options import BuildOptions
 from rkdeploy.host.building.pipeline import build
-from rkdeploy.host.graph.cut import CutOptions, cut
+from rkdeploy.host.graph.cut import cut
+from rkdeploy.host.graph.cut_options import CutOptions
 from rkdeploy.host.graph.session import Session
 from rkdeploy.host.graph.verify import network_input
 from tests.host.families.vectors import Vector, vectors

@@ -18,7 +18,8 @@ from rkdeploy.host.building.events import BuildEvents
 from rkdeploy.host.building.network import Network
 from rkdeploy.host.building.options import BuildOptions
 from rkdeploy.host.building.pipeline import build
-from rkdeploy.host.graph.cut import CutOptions, cut
+from rkdeploy.host.graph.cut import cut
+from rkdeploy.host.graph.cut_options import CutOptions
 from rkdeploy.host.graph.verify import verify
 from rkdeploy.images.file import read_image
 from tests.host.families.vectors import Vector, vectors

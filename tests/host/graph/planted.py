@@ -15,7 +15,8 @@ from onnx import helper, numpy_helper
 
 from rkdeploy.contract.spec import Activation, Anchors, HeadOutput, ModelSpec
 from rkdeploy.host.building.network import Network
-from rkdeploy.host.graph.cut import CutOptions, cut
+from rkdeploy.host.graph.cut import cut
+from rkdeploy.host.graph.cut_options import CutOptions
 
 _BOXES = {"anchor_boxes", "ltrb_boxes", "dfl_boxes"}
 _SCORES = {"anchor_scores", "scores", "class_scores", "class_map"}

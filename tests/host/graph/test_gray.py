@@ -11,10 +11,12 @@ from numpy.typing import NDArray
 from onnx import numpy_helper
 
 from rkdeploy.errors import GraphError, RkdeployError
-from rkdeploy.host.building.input_choice import InputChoice, with_choice
+from rkdeploy.host.building.input_choice import with_choice
+from rkdeploy.host.building.input_options import InputChoice
 from rkdeploy.host.building.open_network import open_network
 from rkdeploy.host.building.verification import verify_contract
-from rkdeploy.host.graph.cut import CutOptions, cut
+from rkdeploy.host.graph.cut import cut
+from rkdeploy.host.graph.cut_options import CutOptions
 from rkdeploy.host.graph.gray import fold_gray, is_made_gray, takes_gray, with_color_input
 from rkdeploy.host.graph.session import Session
 from tests.hostile import forge

@@ -11,7 +11,8 @@ from onnx import TensorProto, helper, numpy_helper
 
 from rkdeploy.errors import GraphError
 from rkdeploy.host.graph.anchor_probe import find_anchor_head
-from rkdeploy.host.graph.cut import CutOptions, cut
+from rkdeploy.host.graph.cut import cut
+from rkdeploy.host.graph.cut_options import CutOptions
 from rkdeploy.host.graph.foreign import load_onnx
 from rkdeploy.host.graph.simplify import simplify
 from rkdeploy.host.graph.view import GraphView

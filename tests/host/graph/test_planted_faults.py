@@ -12,7 +12,7 @@ import pytest
 from rkdeploy.errors import RkdeployError
 from rkdeploy.host.building.open_network import open_network
 from rkdeploy.host.building.verification import verify_contract
-from rkdeploy.host.export.emission import StemForm
+from rkdeploy.host.export.stem_form import StemForm
 from tests.host.graph.planted import FAULTS, Case, planted
 
 ROOT = Path(__file__).parents[3]

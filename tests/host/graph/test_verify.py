@@ -18,7 +18,8 @@ from rkdeploy.errors import RkdeployError, VerificationError
 from rkdeploy.host.building.network import Network
 from rkdeploy.host.building.open_network import open_network
 from rkdeploy.host.families.anchor_defaults import DEFAULTS
-from rkdeploy.host.graph.cut import CutOptions, cut
+from rkdeploy.host.graph.cut import cut
+from rkdeploy.host.graph.cut_options import CutOptions
 from rkdeploy.host.graph.head import Head
 from rkdeploy.host.graph.verify import TOLERANCES, verify
 

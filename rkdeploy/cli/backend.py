@@ -1,0 +1,19 @@
+"""The backend that a command uses: the one that is named, or the best that works here, with the reason."""
+
+from __future__ import annotations
+
+from rkdeploy.cli.console import print_warning
+from rkdeploy.cli.talk import note
+from rkdeploy.device.runtime.registry import AUTO, choose_backend
+
+
+def settled(backend: str) -> str:
+    """The name of a backend; for `auto` the best that works here, and the user is told why."""
+    if backend != AUTO:
+        return backend
+    choice = choose_backend()
+    if choice.degraded:
+        print_warning(choice.reason)
+    else:
+        note(choice.reason)
+    return choice.backend

@@ -1,0 +1,84 @@
+"""How a model is quantized: what a build is told, and what a search tries."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, fields, replace
+from typing import Annotated, Final, Literal, TypeVar
+
+from rkdeploy.host.graph.cut_options import CutOptions
+from rkdeploy.host.toolkit.float16 import NONE, Float16Choice
+from rkdeploy.option import QUANTIZATION, Option
+
+Algorithm = Literal["normal", "mmse", "kl_divergence"]
+Method = Literal["channel", "layer"]
+_DEFAULT: Final = "default"
+_WORST: Final = "worst-"
+_AUTO: Final = "auto"
+_Options = TypeVar("_Options", bound="QuantizationSettings")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class QuantizationSettings:
+    """How a model is quantized.
+
+    Attributes:
+        calib_count: most calibration images.
+        seed: of the choice of calibration images.
+        algorithm: the toolkit's way to find quantization ranges.
+        method: one weight scale per output channel, or one per layer.
+        float16: layers that stay float16; None is `default_float16`.
+        cut: where the graph is cut: which channels share a scale, and whose sigmoid the NPU computes.
+    """
+
+    calib_count: Annotated[
+        int, Option("--calib-count", "Maximum number of calibration images.", QUANTIZATION, often=True)
+    ] = 20
+    seed: Annotated[int, Option("--seed", "Seed of the choice of calibration images.", QUANTIZATION)] = 0
+    algorithm: Annotated[Algorithm, Option("--algorithm", "How quantization ranges are found.", QUANTIZATION)] = (
+        "normal"
+    )
+    method: Annotated[
+        Method, Option("--method", "Granularity of the weight scales: one per channel, or one per layer.", QUANTIZATION)
+    ] = "channel"
+    float16: Float16Choice | None = None
+    cut: CutOptions = field(default_factory=CutOptions)
+
+    def applied_to(self, options: _Options) -> _Options:
+        """The build with these settings and everything else as `options` has it."""
+        return replace(options, **{field.name: getattr(self, field.name) for field in fields(self)})
+
+    def in_words(self) -> str:
+        """What differs from the default, in a table's cell; `default` where nothing does."""
+        default = QuantizationSettings()
+        words: list[str] = []
+        if self.algorithm != default.algorithm:
+            words.append(self.algorithm)
+        if self.method != default.method:
+            words.append(f"method {self.method}")
+        if self.calib_count != default.calib_count:
+            words.append(f"{self.calib_count} images")
+        if self.seed != default.seed:
+            words.append(f"draw {self.seed}")
+        if self.cut.split != default.cut.split:
+            words.append(f"split {self.cut.split}")
+        if self.cut.sigmoid != default.cut.sigmoid:
+            words.append(f"sigmoid {self.cut.sigmoid}")
+        if self.float16 is not None:
+            words.append(f"float16 {float16_word(self.float16)}")
+        return ", ".join(words) or "default"
+
+
+def cut_word(cut: CutOptions) -> str:
+    """A cut in one word."""
+    return f"{cut.split}+{cut.sigmoid}"
+
+
+def float16_word(choice: Float16Choice | None) -> str:
+    """A choice of float16 layers in one word."""
+    if choice is None:
+        return _DEFAULT
+    if choice.auto:
+        return _AUTO
+    if choice.worst:
+        return f"{_WORST}{choice.worst}"
+    return ",".join(choice.layers) or NONE

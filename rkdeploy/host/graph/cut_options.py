@@ -1,0 +1,39 @@
+"""What a user may choose about the cut of a graph."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated, Literal
+
+from rkdeploy.errors import GraphError
+from rkdeploy.option import GRAPH, Option
+
+Split = Literal["none", "boxes_scores", "xy_wh_scores"]
+Sigmoid = Literal["none", "all", "boxes", "scores"]
+
+
+@dataclass(frozen=True, slots=True)
+class CutOptions:
+    """Where the graph is cut; docs/quantization.md has the measured table behind the defaults.
+
+    Attributes:
+        split: which channels share a tensor, and so a quantization scale.
+        sigmoid: on which tensors the sigmoid is left to the NPU.
+    """
+
+    split: Annotated[Split, Option("--split", "Which head channels get a tensor of their own.", GRAPH)] = "none"
+    sigmoid: Annotated[
+        Sigmoid,
+        Option("--sigmoid", "Head tensors whose sigmoid the NPU computes; boxes and scores need --split.", GRAPH),
+    ] = "all"
+
+    def __post_init__(self) -> None:
+        """Refuse a pair that means nothing.
+
+        Raises:
+            GraphError: when boxes and scores share a tensor but only one of them is to have a sigmoid.
+        """
+        if self.split == "none" and self.sigmoid in {"boxes", "scores"}:
+            raise GraphError(
+                f"--sigmoid {self.sigmoid} needs boxes and scores in tensors of their own.", "Add --split boxes_scores."
+            )
