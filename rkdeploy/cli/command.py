@@ -33,6 +33,13 @@ class Command(TyperCommand):
 
         print_help(f"rkdeploy {self.name}", self.signature, out, whole=bool(ctx.meta.get(_WHOLE)))
 
+    def get_usage(self, ctx: Any) -> str:
+        """The usage line of an error."""
+        del ctx
+        from rkdeploy.cli.help_text import usage
+
+        return f"Usage: {usage(f'rkdeploy {self.name}', self.signature)}"
+
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """Read the arguments.
 

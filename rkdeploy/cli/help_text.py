@@ -35,10 +35,9 @@ def print_help(path: str, signature: Signature, console: Console, *, whole: bool
     arguments = [leaf for leaf in leaves if isinstance(leaf.declaration, Argument)]
     options = [leaf for leaf in leaves if not isinstance(leaf.declaration, Argument)]
     width = min(console.width, _MAX_WIDTH)
-    usage = " ".join([path, *(_usage(leaf) for leaf in arguments), "[OPTIONS]"])
     about, *more = signature.text.split("\n\n")
     paragraphs = [about, *more] if whole else [about]
-    console.print(f"[bold]Usage:[/] {plain(usage)}\n", soft_wrap=False, width=width)
+    console.print(f"[bold]Usage:[/] {plain(usage(path, signature))}\n", soft_wrap=False, width=width)
     for text in paragraphs:
         console.print(f"{plain(' '.join(text.split()))}\n", soft_wrap=False, width=width)
     words = [row for leaf in arguments for row in _argument(leaf).rows]
@@ -58,6 +57,12 @@ def print_help(path: str, signature: Signature, console: Console, *, whole: bool
     left_out = sum(not leaf.option.often for leaf in options)
     if left_out and not whole:
         console.print(f"\n{left_out} more option{'' if left_out == 1 else 's'}: [bold]{plain(path)} --help[/]")
+
+
+def usage(path: str, signature: Signature) -> str:
+    """How a command is called: `rkdeploy build MODEL [OPTIONS]`."""
+    words = [_usage(leaf) for leaf in signature.leaves() if isinstance(leaf.declaration, Argument)]
+    return " ".join([path, *words, "[OPTIONS]"])
 
 
 def flags(leaf: Declared) -> str:

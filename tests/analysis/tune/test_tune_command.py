@@ -49,7 +49,7 @@ def tune(cwd: Path, *arguments: str | Path) -> subprocess.CompletedProcess[str]:
         ([SAMPLE / "best.pt", "--data", "missing.yaml", "--calib", SAMPLE], '"missing.yaml" does not exist'),
         ([SAMPLE / "best.pt", "--data", DATA, "--calib", "missing"], 'Calibration set "missing" does not exist'),
         ([SAMPLE / "best.pt", "--data", DATA, "--dtype", "fp16"], "--dtype fp16 quantizes nothing"),
-        ([SAMPLE / "best.pt", "--data", DATA, "--max-cost", "nan"], "--max-cost is nan"),
+        ([SAMPLE / "best.pt", "--data", DATA, "--max-cost", "-1"], "--max-cost is -1"),
         ([SAMPLE / "best.pt", "--data", DATA, "--calib", SAMPLE, "--labels", "nothing"], "No image of the val split"),
         ([SAMPLE / "best.pt", "--data", DATA, "--calib", SAMPLE, "--data-labels", "no"], "No image of the val split"),
         (
