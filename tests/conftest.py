@@ -95,7 +95,7 @@ def sample_pose_bundle(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bun
 
 @pytest.fixture(scope="module", params=["numpy", "native"])
 def decode(request: pytest.FixtureRequest) -> Iterator[str]:
-    """What decodes: every test of a module that uses it runs once with numpy and once with the C library."""
+    """The implementation of the decode: every test of a module that uses it runs once with numpy and once with C."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv(DECODE_VARIABLE, request.param)
         choice.cache_clear()

@@ -136,7 +136,7 @@ def copy_tests(tree: Path) -> Path:
 
 
 def resolve(part: str, label: str, python: str) -> list[str]:
-    """The packages of a part, one a line, as pip takes them."""
+    """The packages of an extra, one per line, as pip takes them."""
     extras = [one for one in TESTS if one not in {"base", EVERY_PART}] if part == EVERY_PART else [part]
     if part == "tune":
         extras = ["tune", "graph"]  # a search builds
@@ -153,7 +153,7 @@ def resolve(part: str, label: str, python: str) -> list[str]:
 
 
 def test_part(environment: Path, tree: Path, wheel: Path, part: str, label: str, python: str) -> bool:
-    """Whether the tests of a part pass in a new environment."""
+    """True if the tests of an extra pass in a new environment."""
     pins = resolve(part, label, python)
     print(f"\n== {part}, {label}: {' '.join(pins)}", flush=True)
     inside = str(environment / "bin" / "python")

@@ -52,7 +52,7 @@ def test_everything_is_put_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 
 
 def test_an_interrupt_ends_the_tests(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Ctrl-C is no exit code of a command."""
+    """Ctrl-C is not an exit code of a command."""
 
     def interrupted() -> None:
         raise KeyboardInterrupt

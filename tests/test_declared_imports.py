@@ -32,7 +32,7 @@ EXTRAS = {
     "host/toolkit/files.py": ("toolkit", "graph"),
     "host/toolkit/late_torch.py": ("toolkit",),
 }
-"""Folder or file below the package -> the extras whose packages it may import besides the base's."""
+"""Folder or file below the package -> the extras whose packages it may import in addition to the base's."""
 LOOSE = {
     "cv2": "opencv-python",
     "rknnlite": "rknn-toolkit-lite2",

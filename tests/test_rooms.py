@@ -64,5 +64,5 @@ def test_imports_go_down() -> None:
 
 
 def test_the_contract_needs_nothing() -> None:
-    """What both sides agree on depends on neither."""
+    """The contract depends on neither side."""
     assert {room for _, own, room in imports() if own == "contract"} == {"errors"}

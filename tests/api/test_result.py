@@ -60,7 +60,7 @@ def test_keypoints_masks_and_oriented_boxes() -> None:
 
 
 def test_maps_and_ranking() -> None:
-    """What is found of the whole image."""
+    """Results for the whole image."""
     ids = np.zeros((40, 60), np.uint8)
     ids[:10] = 1
     maps = (FoundClassMap("road", ("background", "lane"), ids),)
@@ -102,7 +102,7 @@ def test_drawn_and_saved(tmp_path: Path) -> None:
 
 
 def test_coco() -> None:
-    """What COCO's tool and FiftyOne read: numbered from 1, boxes by width and height, masks as run lengths."""
+    """The format of COCO's tool and FiftyOne: numbered from 1, boxes by width and height, masks as run lengths."""
     told = rkdeploy.to_coco([result(keypoints=POINTS, masks=MASKS), EMPTY, result()])
     assert [image["file_name"] for image in told["images"]] == ["a.jpg", "", "a.jpg"]
     assert told["images"][0] == {"id": 1, "file_name": "a.jpg", "frame": 3, "width": 60, "height": 40}

@@ -112,7 +112,7 @@ def test_calls_within_the_loop() -> None:
 
 
 def test_a_failing_source_and_a_failing_network() -> None:
-    """What went wrong is raised out of the loop, and not later."""
+    """An error is raised in the loop, not later."""
 
     def images() -> Iterator[NDArray[np.uint8]]:
         yield gray(1)

@@ -44,7 +44,7 @@ def test_without_supervision(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_ultralytics_attributes() -> None:
-    """What programs read from Ultralytics' results, tensors' methods included."""
+    """The attributes that programs read from Ultralytics' results, tensors' methods included."""
     seen = result(keypoints=POINTS, masks=MASKS).to_ultralytics()
     assert seen.boxes is not None
     assert seen.names == {0: "nut", 1: "bolt", 2: "nut"}

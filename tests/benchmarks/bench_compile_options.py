@@ -1,4 +1,4 @@
-"""What the toolkit's compiler predicts for one network, written and compiled in several ways (docs/build.md).
+"""Predictions of the toolkit's compiler for one network, written and compiled in several ways (docs/build.md).
 
     python -m tests.benchmarks.bench_compile_options best.pt --imgsz 640 640 > table.md
 
@@ -39,7 +39,7 @@ Rewrite = Callable[[onnx.ModelProto], onnx.ModelProto]
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """One line of the table: how the graph is written, and what the toolkit's `config` is told besides."""
+    """One line of the table: the form of the graph, and additional arguments of the toolkit's `config`."""
 
     title: str
     stem: StemForm = "space_to_depth"
@@ -111,7 +111,7 @@ def write(case: Case, checkpoint: Path, imgsz: tuple[int, int] | None, onnx_file
 def compiled(
     onnx_file: Path, hw: tuple[int, int], options: WithConfig, python: Path | None, scratch: Path
 ) -> CompiledModel:
-    """What the compiler says of a graph."""
+    """The compiler's figures for a graph."""
     image = np.random.default_rng(0).integers(0, 256, (1, 3, *hw), np.uint8)
     log = scratch / "toolkit.log"
     with Toolkit(log=log, python=python) as toolkit:

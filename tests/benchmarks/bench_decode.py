@@ -1,10 +1,10 @@
-"""How much faster the decode in the quantized domain is than a dense one.
+"""Speed of the decode in the quantized domain compared with a dense one.
 
 Prints one table: for each layout and dtype of the head, the median time of both (decode and NMS), and their ratio.
 Both are run in interleaved pairs on the same tensors, and must find the same boxes before anything is timed.
 `ours` is timed in calls that follow one of its own, `cold` in the first call after the dense side, which leaves the
 caches full of its own 50 MB.  `NMS` is the part of it that both sides share.  `nhwc` and `nc1hwc2` are ours on the
-same tensors as an NPU lays them out in memory.  All of these are by the C library, where there is one; `numpy` is ours
+same tensors as an NPU lays them out in memory.  All of these are by the C library, if there is one; `numpy` is ours
 without it.
 The dense side is the usual numpy code: dequantize, sigmoid over everything, xywh to xyxy, filter, then the same NMS.
 

@@ -1,14 +1,15 @@
-"""How much faster the post-processing of each kind of head is than the usual dense numpy code.
+"""Speed of the post-processing of each kind of head compared with the usual dense numpy code.
 
-Prints one line a head and dtype: the median time from head tensors to results in the pixels of a 1920x1080 source,
+Prints one line per head and dtype: the median time from head tensors to results in the pixels of a 1920x1080 source,
 ours and the dense side's, and their ratio.  Both are run in interleaved pairs on the same tensors, and must find the
 same before anything is timed.  `ours` is timed in calls that follow one of its own, `cold` in the first call after the
 dense side, which leaves the caches full of its own arrays.  `nhwc` and `nc1hwc2` are ours on the same tensors as an NPU
-lays them out in memory.  All of these are by the C library, where there is one; `numpy` is ours without it.
-`bench_decode.py` does the same for anchor heads.
+lays them out in memory.  All of these are by the C library, if there is one; `numpy` is ours without it.
+`bench_decode.py` does this for anchor heads.
 
-The dense side is what deployment examples do: dequantize, softmax and sigmoid over everything, decode every row,
-filter, suppress; combine whole prototypes and resize every mask to the whole image; resize every plane of a class map.
+The dense side does the work of typical deployment examples: dequantize, softmax and sigmoid over everything, decode
+every row, filter, suppress; combine whole prototypes and resize every mask to the whole image; resize every plane of a
+class map.
 
     python -m tests.benchmarks.bench_decode_heads --repeats 30
 """
@@ -243,7 +244,7 @@ def dense_nms_rotated(
 
 
 def dense(kind: Kind, spec: ModelSpec, tensors: list[HeadTensor], transform: LetterboxTransform) -> dict[str, Any]:
-    """What deployment examples do."""
+    """Decode as in typical deployment examples."""
     if kind.map_planes:
         return {"class_ids": dense_map(tensors[-1], spec.outputs[-1].stride, transform)}
     rows = dense_rows(kind, spec, tensors)

@@ -1,12 +1,12 @@
 """Our decode of anchor-free heads against PyPI's `edgefirst-decoder` (Apache-2.0, Rust), on the same int8 tensors.
 
-`dfl`: 4 x 16 bins a cell, as YOLOv8 and 11 have them; `ltrb`: the four distances, as YOLO26 has them; class logits
-beside either.  The peer reads them level by level (its schema version 2 with per-scale outputs), NHWC, with the scale
+`dfl`: 4 x 16 bins per cell, as in YOLOv8 and 11; `ltrb`: the four distances, as in YOLO26; class logits in a tensor
+next to either.  The peer reads them level by level (its schema version 2 with per-scale outputs), NHWC, with the scale
 and zero point of each; it gets its own Tensor objects, filled before anything is timed.  Class-aware NMS on both sides,
-and the peer's limits before and after it are lifted, as ours are.  `bench_decode_peer.py` is the same for anchor heads.
+and the peer's limits before and after it are lifted, as ours are.  `bench_decode_peer.py` does this for anchor heads.
 
 Both must find the same objects before anything is timed; a box whose score or overlap lies at the threshold may be
-found by one alone.  Ours is by the C library, where there is one; `numpy` is ours without it, on NHWC.  `first` is the
+found by one alone.  Ours is by the C library, if there is one; `numpy` is ours without it, on NHWC.  `first` is the
 call after the other side's turn, the others follow one of their own.
 
     pip install edgefirst-decoder

@@ -1,15 +1,15 @@
 """Our decode against PyPI's `edgefirst-decoder` (Apache-2.0, Rust), on the same int8 head, in one run.
 
-The peer's anchor decode is its `ModelPack` split detection, the only one it has that takes anchors: one tensor a level,
-(1, H, W, anchors * (5 + nc)) int8 with scale and zero point, sigmoid, YOLOv5's formula, objectness * class, class-aware
-NMS; `score_threshold` 0.25, `iou_threshold` 0.45.  Its `Ultralytics` detection takes (1, 4 + nc, boxes) without
-objectness and anchors: it cannot read this head.  Its limits before and after NMS (300 each) are lifted, as ours are.
-It gets its own Tensor objects, filled before anything is timed, and returns boxes in parts of the input.
+The peer's anchor decode is its `ModelPack` split detection, the only one it has that takes anchors: one tensor per
+level, (1, H, W, anchors * (5 + nc)) int8 with scale and zero point, sigmoid, YOLOv5's formula, objectness * class,
+class-aware NMS; `score_threshold` 0.25, `iou_threshold` 0.45.  Its `Ultralytics` detection takes (1, 4 + nc, boxes)
+without objectness and anchors: it cannot read this head.  Its limits before and after NMS (300 each) are lifted, as
+ours are.  It gets its own Tensor objects, filled before anything is timed, and returns boxes as fractions of the input.
 
-Both must find the same objects before anything is timed.  The peer's sigmoid is an approximation: boxes may differ by
-a little, and a box whose score or overlap lies at the threshold may be found by one alone; the script counts both.
+Both must find the same objects before anything is timed.  The peer's sigmoid is an approximation: boxes may differ
+slightly, and a box whose score or overlap lies at the threshold may be found by one alone; the script counts both.
 `same memory` is ours on NHWC, the very bytes that the peer reads; `nchw` is ours on the layout of an ONNX export.  Both
-are by the C library, where there is one; `numpy` is ours without it, on NHWC.
+are by the C library, if there is one; `numpy` is ours without it, on NHWC.
 
     pip install edgefirst-decoder
     python -m tests.benchmarks.bench_decode_peer --repeats 100
@@ -50,7 +50,7 @@ def peer_decoder(peer: Any, tensors: list[HeadTensor], size: int) -> tuple[Any, 
 
     Args:
         peer: the module `edgefirst.decoder`.
-        tensors: one a level, NHWC in memory.
+        tensors: one per level, NHWC in memory.
         size: input width and height in pixels.
     """
     outputs, inputs = [], []

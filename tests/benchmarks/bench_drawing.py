@@ -1,9 +1,9 @@
-"""How long drawing takes: one picture a task, 20 objects of 100 x 200 to 300 x 500 pixels in 1920 x 1080.
+"""Duration of drawing: one picture per task, 20 objects of 100 x 200 to 300 x 500 pixels in 1920 x 1080.
 
     python -m tests.benchmarks.bench_drawing
 
 Prints a table: median and least processor time of 60 pictures in ms, with OpenCV in one thread, and of the JSON line
-with its length.  `copy` is what the picture's own copy takes, part of all others.
+with its length.  `copy` is the time of the picture's own copy, which is part of all others.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ PERSON = np.array(
     [(50, 10), (55, 7), (45, 7), (60, 9), (40, 9), (70, 22), (30, 22), (85, 38), (15, 38), (95, 52), (5, 52), (62, 52),
      (38, 52), (64, 74), (36, 74), (66, 96), (34, 96)]
 )  # fmt: skip
-"""COCO's keypoints of somebody who stands, in percent of the box."""
+"""COCO's keypoints of a standing person, in percent of the box."""
 NINE = np.array([(x, y) for y in (10, 50, 90) for x in (10, 50, 90)])
 
 

@@ -1,9 +1,9 @@
-"""What a build costs on the host without the vendor's toolkit: read, export, simplify, cut, verify on 4 images, bundle.
+"""Cost of a build on the host without the vendor's toolkit: read, export, simplify, cut, verify on 4 images, bundle.
 
     python -m tests.benchmarks.bench_host [--model calib_data/best.pt] [--runs 5]
 
-Each run is a process of its own, imports included; wall time is taken from outside, peak memory from the kernel's
-accounting of the finished process.  The inspect command is timed beside it, as the floor of what reading takes.
+Each run is a process of its own, imports included; wall time is measured from outside, peak memory from the kernel's
+accounting of the finished process.  The inspect command is timed as well, as the lower limit for reading.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What the letterbox costs beside cv2.resize alone, and beside the usual letterbox.
+"""Cost of the letterbox compared with cv2.resize alone and with the usual letterbox.
 
 Prints one table: for each source size, the median time of cv2.resize into a given buffer, of ours, and of the usual
 sequence (resize, copyMakeBorder, cvtColor, each with a new array), run in turns on the same image.

@@ -1,17 +1,17 @@
-"""How busy the pipeline keeps three contexts, and whether its memory grows.
+"""Load of three contexts in the pipeline, and growth of its memory.
 
-Rate: a stand-in for the NPU sleeps 15 ms a frame without Python's lock, so that three contexts can do 200 frames a
-second at best.  Around it everything is real: letterbox of a camera picture, the decode of an int8 head of YOLOv5's
-size with 8 objects, a sink that draws or one that counts.  Beside ours, in turns with it: one thread that does all (one
+Rate: a stand-in for the NPU sleeps 15 ms per frame without the GIL, so that three contexts can do 200 frames per
+second at best.  Everything around it is real: letterbox of a camera picture, the decode of an int8 head of YOLOv5's
+size with 8 objects, a sink that draws or one that counts.  In turns with ours run: one thread that does all (one
 context), and the usual pool of three threads of which each does all for one frame, with results taken in order.
 
-Camera: the same with a live source, below and above what the contexts can do: rate, drops and the age of the frames
+Camera: the same with a live source, below and above the contexts' rate: rate, drops and the age of the frames
 when the sinks have them.
 
 Memory: a stand-in that takes no time, 20,000 frames, and the slope (least squares) of the resident memory over the
-frames, without the first tenth.  All queues are filled once before, so that a deeper queue is not taken for growth.
+frames, without the first tenth.  All queues are filled once before, so that a deeper queue does not count as growth.
 
-It says nothing about an NPU: what is measured is this PC's share of the work, and the waiting.
+It does not measure an NPU, only this PC's share of the work, and the waiting.
 
     python -m tests.benchmarks.bench_pipeline --frames 600 --rounds 3
 """
@@ -103,7 +103,7 @@ class Pictures:
 
 
 class DrawingSink:
-    """Draws, or only counts; can look at the memory now and then."""
+    """A sink that draws, or only counts; can sample the memory."""
 
     def __init__(self, spec: ModelSpec, *, draws: bool, look_every: int = 0) -> None:
         self._spec = spec
@@ -125,14 +125,14 @@ class DrawingSink:
         if self._draws:
             draw_detections(frame.image, detections, self._spec.class_names)
         if self._look_every and self.count == _STALL_AT:
-            time.sleep(0.5)  # every queue fills up once: what it may hold is no growth
+            time.sleep(0.5)  # every queue fills up once: its content is not growth
         if self._look_every and self.count % self._look_every == 0:
             self.resident.append((self.count, resident_bytes()))
 
 
 @dataclass
 class Case:
-    """What every design runs."""
+    """Work common to all designs."""
 
     spec: ModelSpec
     tensors: list[HeadTensor]
@@ -163,7 +163,7 @@ def one_thread(case: Case) -> tuple[float, list[float]]:
 
 
 def thread_pool(case: Case) -> tuple[float, list[float]]:
-    """The usual design: one thread a context, each with all stages of a frame; the caller takes results in order."""
+    """The usual design: one thread per context, each with all stages of a frame; the caller takes results in order."""
     free = deque(Detector(case.runtime(), case.spec, Thresholds()) for _ in range(CONTEXTS))
     sink, ages = case.sink(), []
 

@@ -1,9 +1,9 @@
-"""Which cut of the head, calibration images and float16 layers keep INT8 closest to float (docs/quantization.md).
+"""Effect of the head's cut, the calibration images and float16 layers on INT8's agreement (docs/quantization.md).
 
     python -m tests.benchmarks.bench_quantization [--seeds 0 1 2] [--images 100] [--only worst] > table.md
 
-Every row is a real build with the vendor's toolkit, compared with float in its simulator on held-out images.  Cycles
-and memory are what the toolkit's compile log predicts, not measurements.
+Every row is a real build with the vendor's toolkit, compared with the float model in its simulator on held-out images.
+Cycles and memory are predictions of the toolkit's compile log, not measurements.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ FLOAT16 = {
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One configuration over several draws of calibration images."""
+    """One configuration over several calibration samples."""
 
     shares: tuple[float, ...]
     found: int

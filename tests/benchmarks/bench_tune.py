@@ -1,4 +1,4 @@
-"""What two trials at a time gain over one after the other, both in one run on the sample (docs/tune.md).
+"""Gain of two trials at a time over one after the other, both in one run on the sample (docs/tune.md).
 
     python -m tests.benchmarks.bench_tune [--trials 12] [--images 20] [--workers 2] [--order parallel-first]
 
@@ -25,7 +25,7 @@ SAMPLE = Path(__file__).parents[2] / "calib_data"
 
 
 class Clock(TuneEvents):
-    """When the trials begin, and how long each took."""
+    """Start and duration of the trials."""
 
     def __init__(self) -> None:
         self.begun_s = 0.0

@@ -1,10 +1,10 @@
-"""What viewers of the live view cost the pipeline.
+"""Cost of the live view's viewers for the pipeline.
 
-Three contexts that sleep 15 ms a frame without Python's lock stand in for the NPU; letterbox and decode are real.  The
-pipeline runs without a view, with a view that nobody looks at, with 20 viewers that never read, with 20 that read
-100 kB a second each, with 20 listeners of the detections, and with one browser (stream, detections and figures at full
-speed).  The cases take turns in one process; a case's figure is its rate over that of the first case in the same
-round, and the median over the rounds.  It says nothing about an NPU: it is the share of this PC's processors.
+Three contexts that sleep 15 ms per frame without the GIL stand in for the NPU; letterbox and decode are real.  The
+pipeline runs without a view, with a view without viewers, with 20 viewers that never read, with 20 that read
+100 kB per second each, with 20 listeners of the detections, and with one browser (stream, detections and figures at
+full speed).  The cases take turns in one process; a case's figure is its rate over that of the first case in the same
+round, and the median over the rounds.  It does not measure an NPU, only the share of this PC's processors.
 
     python -m tests.benchmarks.bench_web --frames 600 --rounds 5
 """

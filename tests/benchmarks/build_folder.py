@@ -30,7 +30,7 @@ def rkdeploy(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
 
 
 def kind_of(file: Path) -> str:
-    """What `inspect` says that the file is; its refusal where it says no more."""
+    """The kind of the file by `inspect`, or its error."""
     done = rkdeploy("inspect", file, "--json", *with_cfg(file))
     if done.returncode:
         return first_line(done.stderr)
@@ -46,7 +46,7 @@ def with_cfg(file: Path) -> list[str | Path]:
 
 
 def built(file: Path, calib: Path, setting: list[str], out: Path) -> str:
-    """What came of a build, in one cell."""
+    """Result of a build, in one cell."""
     done = rkdeploy("build", file, "--calib", calib, "--out", out, *with_cfg(file), *setting)
     if done.returncode:
         return f"refused: {first_line(done.stderr)}"

@@ -1,8 +1,8 @@
-"""Planted faults that the proof refuses, and real files that it does not: the acceptance of docs/verification.md.
+"""Planted faults that the proof rejects, and real files that it accepts: the acceptance test of docs/verification.md.
 
     python -m tests.benchmarks.planted_faults FOLDER [--images FOLDER] [--own MODEL=FOLDER ...]
 
-FOLDER holds checkpoints (with their darknet cfg beside them) and ONNX files.  Those that cannot be opened are listed,
+FOLDER holds checkpoints (with their darknet cfg next to them) and ONNX files.  Those that cannot be opened are listed,
 and not counted.
 """
 
@@ -26,7 +26,7 @@ SUFFIXES = {*CHECKPOINT_SUFFIXES, ".onnx"}
 
 
 def refusal(case: Case, images: Sequence[CalibrationImage]) -> str | None:
-    """What the proof says against it; None when it passes."""
+    """The error of the proof; None when it passes."""
     try:
         verify_contract(case.network, case.graph, case.spec, images)
     except RkdeployError as error:

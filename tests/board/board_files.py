@@ -78,7 +78,7 @@ def write_board(root: Path, **changed: str | None) -> Path:
 
 
 def write_library(root: Path, *, machine: int = 183, version: str | None = "2.5.0") -> Path:
-    """A file that looks like a librknnrt.so to whoever only reads it; 183 is aarch64, 62 x86-64."""
+    """A file that looks like a librknnrt.so when it is only read; 183 is aarch64, 62 x86-64."""
     path = root / "usr/lib/librknnrt.so"
     path.parent.mkdir(parents=True, exist_ok=True)
     banner = f"librknnrt version: {version} (c949ad889d@2024-11-07)\0".encode() if version else b""
@@ -119,7 +119,7 @@ def write_bundle(
 
 
 def _write_cut_graph(path: Path) -> None:
-    """One convolution a level, with the contract's names and shapes."""
+    """One convolution per level, with the contract's names and shapes."""
     import onnx
 
     h, float32, rng = onnx.helper, onnx.TensorProto.FLOAT, np.random.default_rng(0)

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from rkdeploy.contract.spec import Anchors, HeadOutput, InputSpec, ModelSpec, Quantization
 from rkdeploy.device.runtime.protocol import HeadTensor
 
-H, W = 32, 64  # not square; W / 8 * 18 bytes is no multiple of 16
+H, W = 32, 64  # not square; W / 8 * 18 bytes is not a multiple of 16
 SCALE, ZERO_POINT = 0.05, -14
 LEVELS = ((8, ((10.0, 13.0), (33.0, 23.0))), (16, ((30.0, 61.0), (59.0, 119.0))))
 SPEC = ModelSpec(
@@ -49,7 +49,7 @@ def write_rknn(path: Path, *, file_version: int = 6, toolkit: str = "2.3.2", tar
 def shim_text(
     spec: ModelSpec = SPEC, *, fmt: str = "nchw", native: str = "nc1hwc2", fill: str = "echo", **tensor: Any
 ) -> str:
-    """What the stand-in is to answer for a contract; `tensor` overrides facts of the first output."""
+    """Answers of the stand-in for a contract; `tensor` overrides facts of the first output."""
     image = spec.input
     lines = [
         "#RKNNSHIM",
@@ -81,7 +81,7 @@ def picture(seed: int) -> NDArray[np.uint8]:
 
 
 def echoed(image: NDArray[np.uint8]) -> list[HeadTensor]:
-    """What `fill=echo` answers to an image: its bytes - 128, in the order of a logical NCHW tensor."""
+    """Answer of `fill=echo` to an image: its bytes - 128, in the order of a logical NCHW tensor."""
     data = image.ravel().astype(np.int16) - 128
     return [
         HeadTensor(np.resize(data, int(np.prod(output.shape))).astype(np.int8).reshape(output.shape), SCALE, ZERO_POINT)

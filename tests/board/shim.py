@@ -39,7 +39,7 @@ class Shim:
         return self.log.read_text().splitlines() if self.log.exists() else []
 
     def calls(self) -> Counter[str]:
-        """How often each function was called."""
+        """Number of calls of each function."""
         return Counter(m[0] for line in self.lines() if (m := re.match(r"rknn_\w+", line)))
 
     def open_contexts(self) -> int:
@@ -48,7 +48,7 @@ class Shim:
         return made - sum(line.startswith("rknn_destroy(") for line in self.lines())
 
     def abuses(self) -> list[str]:
-        """What the stand-in was done to that a real runtime may not survive."""
+        """Misuse of the stand-in that a real runtime may not survive."""
         return [line.strip() for line in self.lines() if line.startswith("  ABUSE: ")]
 
     def open_memory(self) -> int:

@@ -139,7 +139,7 @@ def test_a_limit_of_time_reaches_the_runtime(make_shim: MakeShim, rknn: Path) ->
 
 
 def test_other_threads_go_on_while_a_run_blocks(make_shim: MakeShim, rknn: Path) -> None:
-    """A blocking rknn_run lets go of Python's lock (case blocking)."""
+    """A blocking rknn_run releases the GIL (case blocking)."""
     make_shim(shim_text() + "run_us=300000\n")
     with LibRknnRt(SharedModel(rknn), SPEC) as runtime:
         worker = threading.Thread(target=runtime.infer, args=(picture(0),))
@@ -151,7 +151,7 @@ def test_other_threads_go_on_while_a_run_blocks(make_shim: MakeShim, rknn: Path)
 
 
 def test_a_second_context_that_cannot_be_made(make_shim: MakeShim, rknn: Path) -> None:
-    """Where rknn_dup_context fails, the model is loaded once more, and a note says so (case dup-context)."""
+    """If rknn_dup_context fails, the model is loaded once more, and a note says so (case dup-context)."""
     shim = make_shim(fail="rknn_dup_context:-1@1")
     model = SharedModel(rknn)
     first, second = LibRknnRt(model, SPEC), LibRknnRt(model, SPEC)
@@ -163,7 +163,7 @@ def test_a_second_context_that_cannot_be_made(make_shim: MakeShim, rknn: Path) -
 
 
 def test_a_model_that_cannot_be_loaded_twice(make_shim: MakeShim, rknn: Path) -> None:
-    """Where there is no second copy either, that runtime alone has the error (case dup-and-init)."""
+    """If there is no second copy either, that runtime alone has the error (case dup-and-init)."""
     shim = make_shim(fail="rknn_dup_context:-1@1,rknn_init:-4@2")
     model = SharedModel(rknn)
     first, second = LibRknnRt(model, SPEC), LibRknnRt(model, SPEC)
@@ -284,7 +284,7 @@ def test_a_runtime_that_does_not_know_the_custom_string(make_shim: MakeShim, rkn
 def test_the_runtimes_own_words_are_the_reason(
     make_shim: MakeShim, rknn: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    """What the library prints when it refuses a model goes into the error and nowhere else (case init-not-a-model)."""
+    """The library's output when it rejects a model goes into the error and nowhere else (case init-not-a-model)."""
     shim = make_shim("no model at all")
     with pytest.raises(BackendError, match="RKNN_ERR_MODEL_INVALID") as caught, LibRknnRt(SharedModel(rknn), SPEC):
         pass
@@ -310,7 +310,7 @@ def test_an_old_runtime_is_explained_before_it_fails(
 
 
 def test_a_refused_model_of_a_newer_toolkit_is_explained(make_shim: MakeShim, tmp_path: Path) -> None:
-    """When init fails and the runtime is older than the toolkit, the error says so (case newer-toolkit)."""
+    """If init fails and the runtime is older than the toolkit, the error says so (case newer-toolkit)."""
     make_shim(fail="rknn_init:-6")
     newer = write_rknn(tmp_path / "newer.rknn", toolkit="2.5.0")
     with pytest.raises(BackendError) as caught, LibRknnRt(SharedModel(newer), SPEC):
@@ -319,7 +319,7 @@ def test_a_refused_model_of_a_newer_toolkit_is_explained(make_shim: MakeShim, tm
 
 
 def test_a_model_of_a_newer_toolkit_that_loads_is_a_note(make_shim: MakeShim, tmp_path: Path) -> None:
-    """When it loads all the same, the user is told."""
+    """If it loads nevertheless, the user is warned."""
     make_shim()
     with LibRknnRt(SharedModel(write_rknn(tmp_path / "newer.rknn", toolkit="2.5.0")), SPEC) as runtime:
         assert "older than the rknn-toolkit2 2.5.0" in runtime.notes[0]

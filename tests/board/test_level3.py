@@ -71,7 +71,7 @@ class EmulatedBoard:
         )  # fmt: skip
 
     def calls(self, function: str) -> int:
-        """How often the stand-in was called."""
+        """Number of calls of the stand-in."""
         return sum(line.startswith(f"{function}(") for line in self.log.read_text().splitlines())
 
 
@@ -174,7 +174,9 @@ def test_the_toolkit_keeps_the_text(sample_bundle: Bundle) -> None:
 def test_another_models_contract_is_refused(
     board: EmulatedBoard, board_bundle: Path, source: Path, tmp_path: Path, backend: str
 ) -> None:
-    """A contract with other class names, of the same tensors, is told by what the build left in the model."""
+    """A contract with other class names and the same tensors is detected by the text that the build left in the
+    model.
+    """
     other = tmp_path / "other"
     with new_bundle(other) as partial:
         for path in board_bundle.iterdir():
@@ -201,7 +203,7 @@ def test_another_models_contract_is_refused(
 def test_the_real_package_fails_loudly(
     board: EmulatedBoard, sample_bundle: Bundle, source: Path, expected: list[str], fail: str, message: str
 ) -> None:
-    """What rknn-toolkit-lite2 keeps to itself is a message and exit code 1; no frame has another frame's boxes."""
+    """A failure that rknn-toolkit-lite2 hides is a message and exit code 1; no frame has another frame's boxes."""
     ran = board.rkdeploy(
         "run", sample_bundle.folder, source, "--backend", "rknnlite", "--cores", "0", "--json", fail=fail,
     )  # fmt: skip

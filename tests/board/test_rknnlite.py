@@ -117,7 +117,7 @@ def test_nothing_runs_after_a_failed_start(make_shim: Callable[..., Shim], rknn:
 def test_a_failed_frame_says_which_call_failed(
     make_shim: Callable[..., Shim], rknn: Path, fail: str, message: str
 ) -> None:
-    """None, or somebody else's boxes, become an error that names the call and its code."""
+    """None, or another frame's boxes, become an error that names the call and its code."""
     shim = make_shim(fail=fail)
     with RknnLite(rknn, SPEC) as runtime:
         runtime.infer(IMAGE)
@@ -186,7 +186,7 @@ def test_outputs_of_another_shape_are_refused(
 def test_a_package_that_hides_its_library_is_refused(
     make_shim: Callable[..., Shim], rknn: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Where return codes cannot be seen nothing runs, and the way out is named."""
+    """If return codes cannot be seen nothing runs, and the hint says so."""
     shim = make_shim()
 
     class Hidden(fake_rknnlite.RKNNRuntime):

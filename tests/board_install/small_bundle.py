@@ -60,5 +60,5 @@ def write_program(path: Path, text: str) -> Path:
 
 
 def program(name: str) -> str:
-    """Where a program of this machine is, also one that only root's PATH has; empty when there is none."""
+    """Path of a program of this machine, even if only root's PATH has it; empty when there is none."""
     return shutil.which(name) or shutil.which(name, path="/usr/sbin:/sbin") or ""

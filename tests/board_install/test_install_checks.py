@@ -1,4 +1,4 @@
-"""What install.sh finds out before it changes anything, with stand-ins for the machine's own programs."""
+"""Checks of install.sh before it changes anything, with stand-ins for the machine's own programs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""install.sh against whoever may push: it runs as root, in folders that the group `rkdeploy` can write."""
+"""install.sh against users who may push: it runs as root, in folders that the group `rkdeploy` can write."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def machine(tmp_path: Path) -> Machine:
 
 
 def in_copy(tmp_path: Path, script: str) -> list[str]:
-    """What a script prints in a copy of this system; skipped where none can be made."""
+    """Output of a script in a copy of this system; skipped if none can be made."""
     (tmp_path / "work").mkdir()
     (tmp_path / "script.sh").write_text(f"PYTHON={sys.base_prefix}/bin/python3\n{BEGIN}{script}")
     words = [HERE / "in_copy_of_root.sh", tmp_path / "work", BOARD, tmp_path / "script.sh"]
@@ -85,7 +85,7 @@ def test_an_exchange_in_the_middle_is_noticed(tmp_path: Path) -> None:
 
 @as_root
 def test_install_after_uninstall(tmp_path: Path) -> None:
-    """The group goes although it has a member, a second installation works, and one beside a left group too."""
+    """The group is removed although it has a member; a second installation works, also with a leftover group."""
     said = in_copy(
         tmp_path,
         """
@@ -130,7 +130,7 @@ def test_a_prefix_that_others_can_exchange_is_refused(tmp_path: Path) -> None:
 
 @as_root
 def test_roots_own_link_to_a_disk_for_data_is_followed(tmp_path: Path) -> None:
-    """/var/lib/rkdeploy may be a link that root made: nobody else can write in /var/lib."""
+    """/var/lib/rkdeploy may be a link that root made: no other user can write in /var/lib."""
     said = in_copy(
         tmp_path,
         """

@@ -186,7 +186,7 @@ def test_a_failing_board_keeps_its_current_bundle(
 
 
 def test_a_link_in_the_place_of_bundles_is_not_followed(board: Board, bundle: Path, tmp_path: Path) -> None:
-    """Whoever may write in the board's folder cannot make another's push, root's say, write elsewhere."""
+    """A user who may write in the board's folder cannot make another's push, for example root's, write elsewhere."""
     (tmp_path / "victim").mkdir()
     (board.home / "bundles").symlink_to(tmp_path / "victim")
     result = board.push(bundle)
@@ -279,7 +279,7 @@ def test_a_board_without_rkdeploy_gets_a_warning(board: Board, bundle: Path) -> 
 
 
 def test_a_missing_home_names_the_installer(board: Board, bundle: Path) -> None:
-    """Where rkdeploy was never installed there is no folder for bundles: the message says what makes it."""
+    """If rkdeploy was never installed there is no folder for bundles: the message says what creates it."""
     board.home.rmdir()
     result = board.push(bundle)
     assert result.returncode == 1
@@ -321,7 +321,7 @@ def test_no_secret_is_in_the_arguments(tmp_path: Path) -> None:
     "address", ["", "-oProxyCommand=id", "pi@-board", "pi@board:22", "bad:22", "pi@board/x", "a b", "p@b;d", "x\n"]
 )  # fmt: skip
 def test_an_address_that_ssh_could_misread_is_refused(address: str) -> None:
-    """Options, ports, paths and shell characters are no address."""
+    """Options, ports, paths and shell characters are not addresses."""
     with pytest.raises(PushError, match="not the address of a board"):
         Ssh(address)
 
@@ -341,7 +341,7 @@ def test_a_home_must_be_an_absolute_path(home: str) -> None:
 
 @pytest.mark.parametrize("name", ["two words", "-rf", ".hidden", "a$(id)", "a\nb", "x" * 200])
 def test_a_bundle_name_must_be_plain(tmp_path: Path, name: str) -> None:
-    """A folder whose name a shell could misread is refused with the way out."""
+    """A folder whose name a shell could misread is refused with a hint."""
     folder = write_bundle(tmp_path / "b").rename(tmp_path / name)
     with pytest.raises(PushError, match="Rename the folder"):
         Parcel.of(read_bundle(folder))
@@ -375,14 +375,14 @@ def test_a_chinese_bundle_name_works(board: Board, tmp_path: Path) -> None:
     ],
 )
 def test_each_failure_of_ssh_says_what_to_do(code: int, said: str, message: str) -> None:
-    """What ssh prints becomes what failed, with a way out."""
+    """Output of ssh becomes a message with a hint."""
     error = connection_failure(Ssh("pi@board"), Answer(code, {}, said))
     assert message in error.message
     assert error.hint
 
 
 def test_without_ssh_the_package_is_named(board: Board, bundle: Path) -> None:
-    """A host without ssh is told what to install."""
+    """On a host without ssh the message names the package."""
     (board.folder / "bin" / "ssh").unlink()
     board.environment["PATH"] = str(board.folder / "bin")
     result = board.push(bundle)
@@ -397,7 +397,7 @@ def test_contradictions_are_usage(board: Board, bundle: Path, words: list[str]) 
 
 
 def test_a_changed_bundle_is_not_sent(board: Board, bundle: Path) -> None:
-    """What no longer is what was built stays here."""
+    """A bundle that changed since it was built is not sent."""
     (bundle / "best.rknn").write_bytes(b"other")
     result = board.push(bundle)
     assert (result.returncode, board.listing()) == (1, [])
@@ -405,7 +405,7 @@ def test_a_changed_bundle_is_not_sent(board: Board, bundle: Path) -> None:
 
 @pytest.mark.parametrize("script", [EXAMINE, UPLOAD, ACTIVATE, ROLL_BACK, RESTART])
 def test_the_scripts_pass_shellcheck(script: str) -> None:
-    """What runs on the board is POSIX shell without a finding."""
+    """The scripts on the board are POSIX shell without a finding of shellcheck."""
     if not shutil.which("shellcheck"):
         pytest.skip("shellcheck is not installed: bash tests/needs.sh")
     # SC2329, SC2317: the common opening defines what not every script calls; SC2086: "sudo -n" is two words.

@@ -45,7 +45,9 @@ class Network(StandInRuntime):
 
 @contextmanager
 def stand_in_network(ms: float, failing: str) -> Iterator[None]:
-    """Every model is a stand-in, one a core, that takes `ms` milliseconds a frame and fails as FAILING_CALLS says."""
+    """Every model is a stand-in, one per core, that takes `ms` milliseconds per frame and fails as FAILING_CALLS
+    says.
+    """
     calls = range(1, 1_000_000) if failing == "all" else [int(n) for n in failing.split(",") if n != "-"]
 
     def open_runtimes(

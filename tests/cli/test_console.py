@@ -1,4 +1,4 @@
-"""What reaches a terminal: whole tables."""
+"""Output on a terminal: whole tables."""
 
 from __future__ import annotations
 

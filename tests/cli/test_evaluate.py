@@ -86,7 +86,7 @@ def test_ctrl_c_is_clean(arguments: list[str], tmp_path: Path, workers: str) -> 
 
 
 def _ended(group: int) -> bool:
-    """Whether all processes of a group end: Python's own tracker of shared memory follows a moment later."""
+    """True if all processes of a group end: Python's own tracker of shared memory follows a moment later."""
     deadline = time.monotonic() + 20
     while time.monotonic() < deadline:
         try:

@@ -24,7 +24,7 @@ def said(*arguments: str | Path, cwd: Path | None = None) -> str:
 
 
 def test_the_first_argument_is_a_bundle_or_a_source(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What the path is decides; one that is not there is a bundle where a source follows and it looks like none."""
+    """The kind of path decides; a missing path is a bundle if a source follows and it does not look like a source."""
     monkeypatch.chdir(tmp_path)
     write_bundle(tmp_path / "best")
     (tmp_path / "images").mkdir()
@@ -120,7 +120,7 @@ def test_push_takes_the_bundle_first(tmp_path: Path) -> None:
     ],
 )  # fmt: skip
 def test_words_of_the_yolo_command_line(words: str, command: str) -> None:
-    """What others call it is answered with rkdeploy's command, the options that it knows included."""
+    """Commands and options of other programs are answered with rkdeploy's own."""
     text = answer(words.split())
     assert text.partition(" Use: rkdeploy ")[2].partition("  (")[0] == command
     assert text in " ".join(said(*words.split()).split("  ")) or "BUNDLE" in text

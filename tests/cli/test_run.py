@@ -60,7 +60,9 @@ def test_a_lone_model_file_is_named_before_a_missing_source(tmp_path: Path) -> N
 
 
 def test_a_video_on_three_contexts(tmp_path: Path) -> None:
-    """Every frame of a file goes to both sinks in order; the summary says how fast, and that it is no NPU's figure."""
+    """Every frame of a file goes to both sinks in order; the summary gives the rate, and that it is not an NPU's
+    figure.
+    """
     video = write_video(tmp_path / "v.avi", 60)
     result = run(video, "--cores", "0,1,2", "--save", tmp_path / "o", "-o", tmp_path / "o.jsonl", ms=2)
     assert result.returncode == 0, result.stderr
@@ -104,7 +106,9 @@ def test_a_signal_ends_it_cleanly(number: signal.Signals, line: str, tmp_path: P
 
 
 def test_a_failed_frame_of_a_file_is_told(tmp_path: Path) -> None:
-    """The other frames are answered and written; the run says which share failed and why, and is no success."""
+    """The other frames are answered and written; the run reports the failed share and the reason, and does not
+    succeed.
+    """
     jsonl = tmp_path / "o.jsonl"
     result = run(write_video(tmp_path / "v.avi", 10), "-o", jsonl, failing="3")
     assert result.returncode == 1
@@ -134,7 +138,7 @@ def test_quiet_and_max_frames(tmp_path: Path) -> None:
 
 
 def test_without_sinks_a_line_a_frame() -> None:
-    """With nothing to save, each frame is told on stderr."""
+    """With nothing to save, each frame is reported on stderr."""
     result = run(VAL / "val_0000.jpg")
     assert result.returncode == 0
     assert "val_0000.jpg [0]: 1 value 7" in result.stderr
@@ -172,7 +176,7 @@ def test_a_run_that_read_nothing_is_no_success(tmp_path: Path) -> None:
     ],
 )
 def test_wrong_usage_is_code_2(arguments: list[str]) -> None:
-    """What cannot be meant is refused before anything is opened."""
+    """Contradictory arguments are refused before anything is opened."""
     assert run(*arguments).returncode == 2
 
 
@@ -197,7 +201,9 @@ def test_known_failures(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_record_and_replay(make_shim: Callable[..., Shim], tmp_path: Path) -> None:
-    """What --record wrote on three contexts, --replay plays on any number, without a runtime: the same JSON."""
+    """A recording of three contexts by --record is played by --replay on any number, without a runtime: the same
+    JSON.
+    """
     make_shim()
     bundle = write_bundle(tmp_path / "best", recorded=False).folder
     base = ("run", bundle, VAL, "--max-frames", "12", "--json")

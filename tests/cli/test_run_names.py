@@ -1,4 +1,4 @@
-"""`rkdeploy run` on files whose names are no text, or are meant for a terminal."""
+"""`rkdeploy run` on files whose names are not valid text, or contain control sequences for a terminal."""
 
 from __future__ import annotations
 

@@ -62,7 +62,7 @@ def unlist(folder: Path, name: str) -> None:
 
 
 def test_round_trip(tmp_path: Path) -> None:
-    """What is written is read back equal, non-ASCII class names and scales included."""
+    """A bundle is read back equal, non-ASCII class names and scales included."""
     bundle = read_bundle(write(tmp_path / "out" / "b"))
     assert bundle.spec == SPEC
     assert bundle.record == RECORD
@@ -82,7 +82,7 @@ def test_sums_are_the_standard_tools(tmp_path: Path) -> None:
 
 
 def test_a_bundle_is_replaced_as_a_whole(tmp_path: Path) -> None:
-    """Building again replaces the old bundle and leaves nothing beside it."""
+    """Building again replaces the old bundle and leaves nothing next to it."""
     folder = write(tmp_path / "b", b"old")
     (folder / "stray").write_text("x")
     write(folder, b"new")
@@ -156,7 +156,7 @@ def test_a_failed_exchange_brings_the_old_bundle_back(tmp_path: Path, monkeypatc
 
 
 def test_a_folder_with_other_things_is_not_replaced(tmp_path: Path) -> None:
-    """A folder that is no bundle is never deleted."""
+    """A folder that is not a bundle is never deleted."""
     (tmp_path / "b").mkdir()
     (tmp_path / "b" / "thesis.tex").write_text("x")
     with pytest.raises(BundleError, match="is no bundle"):
@@ -204,7 +204,7 @@ def test_a_board_needs_no_record(tmp_path: Path) -> None:
 
 
 def test_a_record_is_read_when_it_is_asked_for(tmp_path: Path) -> None:
-    """A record of another schema does not keep the model from running; it is refused by whoever wants it."""
+    """A record of another schema does not keep the model from running; readers of the record refuse it."""
     with new_bundle(tmp_path / "b") as partial:
         write_json(partial / CONTRACT, SPEC)
         write_json(partial / BUILD, {"schema_version": 7, "everything": "else"})
@@ -235,7 +235,7 @@ def test_a_contract_that_names_no_model_yet(tmp_path: Path, unversioned: bool) -
 
 @pytest.mark.parametrize("file", ["../best.rknn", "/best.rknn", "..rknn", "best.onnx", ".rknn", "", "a\0.rknn", "best"])
 def test_a_models_name_is_a_name(tmp_path: Path, file: str) -> None:
-    """What the contract says of its model cannot lead outside the bundle."""
+    """The file names in a contract cannot lead outside the bundle."""
     with new_bundle(tmp_path / "b") as partial:
         write_json(partial / CONTRACT, replace(SPEC, model=NpuModel(file, "rk3588", "int8")))
         (partial / "best.rknn").write_bytes(b"RKNN")
@@ -258,7 +258,7 @@ def test_a_link_is_followed_once(tmp_path: Path, way: str) -> None:
 
 
 def test_a_path_without_links_stays_as_it_was_given(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Messages name what the user wrote; a link to itself is no bundle."""
+    """Messages use the user's own path; a link to itself is not a bundle."""
     write(tmp_path / "best-rk3588-int8")
     monkeypatch.chdir(tmp_path)
     assert read_bundle(Path("best-rk3588-int8")).folder == Path("best-rk3588-int8")
@@ -322,7 +322,7 @@ def test_unreadable_folders_do_not_end_the_search(tmp_path: Path, monkeypatch: p
 
 
 def test_a_file_of_a_bundle_stands_for_it(tmp_path: Path) -> None:
-    """Its model, contract or record; not a model that lies beside its own."""
+    """Its model, contract or record; not another model next to its own."""
     folder = write(tmp_path / "b")
     for name in ("best.rknn", CONTRACT, BUILD):
         assert read_bundle(folder / name).folder == folder

@@ -71,7 +71,7 @@ OTHERS: dict[str, tuple[ModelSpec, str]] = {
 
 @pytest.mark.parametrize(("other", "says"), OTHERS.values(), ids=OTHERS.keys())
 def test_another_contract_is_told(other: ModelSpec, says: str) -> None:
-    """What differs is named with both values; what the short form leaves out shows in the digest."""
+    """Differences are named with both values; those that the short form omits show in the digest."""
     found = differences(custom_string(other), SPEC)
     assert len(found) == 1
     assert says in found[0]
@@ -94,5 +94,5 @@ def test_models_from_before_the_digest() -> None:
 
 @pytest.mark.parametrize("text", ["", "shim", "{", "[1]", "{}", '{"family": "x"}', "[" * 100_000, '"rkdeploy"'])
 def test_foreign_text_proves_nothing(text: str) -> None:
-    """A model that somebody else built may carry anything."""
+    """A model built by another program may carry any text."""
     assert differences(text, SPEC) == ()

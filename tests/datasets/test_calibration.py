@@ -93,7 +93,7 @@ def test_an_added_image_replaces_at_most_one(tmp_path: Path) -> None:
 
 
 def test_folders_are_searched_below_and_hidden_files_left_out(tmp_path: Path) -> None:
-    """A folder counts with all below it, links included and loops survived; hidden files are no images."""
+    """A folder counts with all below it, links included and loops survived; hidden files are not images."""
     copy_images(CALIB, tmp_path / "set" / "a" / "b", 3)
     copy_images(CALIB, tmp_path / "elsewhere", 5)
     (tmp_path / "set" / "._photo.jpg").write_bytes(b"\0")
@@ -189,7 +189,7 @@ def test_very_mixed_sizes_are_warned_about(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("count", [0, -1])
 def test_a_count_below_one_is_refused(count: int) -> None:
-    """No images are no calibration."""
+    """Without images there is no calibration."""
     with pytest.raises(CalibrationError, match="expected 1 or more"):
         find_calibration(None, ROOT, count, 0)
 
@@ -240,7 +240,7 @@ def test_data_yaml_forms(tmp_path: Path, text: str) -> None:
 
 
 def test_data_yaml_path_relative_to_the_working_directory(tmp_path: Path) -> None:
-    """A `path` that is not beside the yaml is looked for where the command runs, as the training code does."""
+    """A `path` that does not exist next to the yaml is looked for in the working directory, as in the training code."""
     copy_images(CALIB, tmp_path / "datasets" / "x", 3)
     (tmp_path / "conf").mkdir()
     (tmp_path / "conf" / "x.yaml").write_text("path: datasets\ntrain: x\n")
@@ -248,7 +248,7 @@ def test_data_yaml_path_relative_to_the_working_directory(tmp_path: Path) -> Non
 
 
 def test_val_stands_in_for_a_missing_train_split_with_a_warning(tmp_path: Path) -> None:
-    """Where only val is on this machine it is used, said so, and held-out images come from its rest."""
+    """If only val is on this machine it is used, with a warning, and held-out images come from its rest."""
     copy_images(VAL, tmp_path / "val", 8)
     (tmp_path / "data.yaml").write_text("train: no/such\nval: val\n")
     chosen = find_calibration(tmp_path, tmp_path, 5, 0)
@@ -270,7 +270,7 @@ def test_held_out_images_are_never_calibration_images(tmp_path: Path) -> None:
 
 
 def test_no_held_out_images_are_said() -> None:
-    """When calibration took every image, the proof is told that there is nothing left."""
+    """When calibration took every image, the note says that none is left for the proof."""
     held = find_calibration(CALIB, ROOT, 100, 0).held_out(4)
     assert held.images == ()
     assert "No image is left" in held.note
@@ -330,7 +330,7 @@ def test_letterboxed_images_own_their_memory() -> None:
 
 
 def test_an_image_that_changed_is_noticed(tmp_path: Path) -> None:
-    """What was chosen and hashed is what is read, or the build stops."""
+    """The chosen and hashed content is what is read, or the build stops."""
     chosen = find_calibration(copy_images(CALIB, tmp_path, 2), tmp_path, 2, 0)
     shutil.copy(VAL / "val_0000.jpg", chosen.images[0].file)
     with pytest.raises(CalibrationError, match="changed while"):

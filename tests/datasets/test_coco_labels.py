@@ -92,7 +92,7 @@ def test_unusable_files(tmp_path: Path, changes: dict[str, Any], message: str) -
 
 
 def test_a_file_of_a_windows_machine(tmp_path: Path) -> None:
-    """A byte order mark is no error, nor are backslashes in file names; GBK is refused with the fix."""
+    """A byte order mark is accepted, and so are backslashes in file names; GBK is refused with the fix."""
     file = write(tmp_path, images=[{"id": 7, "file_name": "images\\b.jpg"}])
     text = file.read_text()
     for encoding in ("utf-8-sig", "utf-16"):

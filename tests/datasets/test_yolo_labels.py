@@ -46,7 +46,7 @@ def test_equal_lines_count_once() -> None:
 
 
 def test_an_outline_gives_a_detector_its_box() -> None:
-    """A polygon's box is the one around it, and stands beside plain boxes."""
+    """A polygon's box is the one around it, and is accepted next to plain boxes."""
     truth = in_pixels(parse_labels("0 0.1 0.1 0.3 0.2 0.2 0.5\n1 0.5 0.5 0.2 0.2", DETECT), (100, 100), "detect")
     assert np.allclose(truth.xyxy, [[10, 10, 30, 50], [40, 40, 60, 60]])
     assert truth.outlines is None
@@ -70,7 +70,7 @@ def test_a_pose_with_visibility() -> None:
 
 
 def test_a_pose_without_visibility() -> None:
-    """Of two numbers a point, a negative one is not labeled and every other is."""
+    """With two numbers per keypoint, a negative one is not labeled and every other is."""
     form = LabelForm("pose", 1, keypoints=2, dimensions=2)
     labels = parse_labels("0 .5 .5 .5 .5 .25 .5 -1 -1", form)
     assert labels.keypoints is not None

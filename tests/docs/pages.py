@@ -67,7 +67,7 @@ def fenced(name: str) -> list[tuple[str, str]]:
 
 
 def code_spans(name: str) -> list[str]:
-    """What stands between single backticks in the text outside of fenced blocks."""
+    """Texts between single backticks, outside of fenced blocks."""
     return re.findall(r"`([^`\n]+)`", _FENCE.sub("", read(name)))
 
 

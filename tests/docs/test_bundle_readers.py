@@ -32,7 +32,7 @@ def block(language: str, *, after: int = 0) -> str:
 
 
 def printed(command: list[str], folder: Path) -> str:
-    """What a program prints to stdout."""
+    """Output of a program on stdout."""
     return subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=60, check=True).stdout
 
 

@@ -32,7 +32,7 @@ FOREIGN_OPTIONS = {
     "--device": "docker",
     "--write": "tests/analysis/estimate/fit.py",
 }
-# What `pip install` is told besides a clone; all of it is on PyPI.
+# Arguments of `pip install` other than a clone; all are on PyPI.
 PACKAGES = {"torch", "rknn-toolkit2"}
 
 

@@ -1,4 +1,4 @@
-"""What can be run in a moment is run: each command does what its page says and prints what stands below it.
+"""Short commands are run: each does what its page says and prints the output below it.
 
 Figures may differ (times, rates, versions); words may not.  Commands that need the vendor's toolkit, a board, a camera
 or minutes are left to `test_commands_shown.py`, which parses them.
@@ -53,7 +53,7 @@ def cheap_lines() -> list[Shown]:
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory, sample_bundle: Bundle) -> Path:
-    """What a reader of the pages has: the sample, its bundle, images of their own, a file from a stranger."""
+    """Files that a reader of the pages has: the sample, its bundle, own images, an untrusted file."""
     folder = tmp_path_factory.mktemp("pages")
     (folder / "calib_data").symlink_to(ROOT / "calib_data")
     (folder / "best.pt").symlink_to(ROOT / "calib_data" / "best.pt")
@@ -76,7 +76,7 @@ def run(line: str, folder: Path) -> tuple[int, str]:
 
     Args:
         line: one line, with its pipes and redirections.
-        folder: the working directory; one below it where the line reaches upwards.
+        folder: the working directory; one below it if the line refers to its parent.
 
     Returns:
         The exit code, and stdout with stderr.

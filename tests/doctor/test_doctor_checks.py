@@ -1,4 +1,4 @@
-"""What the doctor makes of a machine: every case a snapshot, no case a machine."""
+"""Findings of the doctor: every case is a snapshot, none a real machine."""
 
 from __future__ import annotations
 
@@ -109,7 +109,9 @@ def test_python_versions(version: tuple[int, int, int], *, good: bool) -> None:
 
 
 def test_a_python_newer_than_the_vendors() -> None:
-    """A host of Python 3.13 is told how a build gets its toolkit; a board is told what runs without the vendor's."""
+    """On a host with Python 3.13 the fix is how a build gets its toolkit; on a board, what runs without the
+    vendor's.
+    """
     packages = {name: version for name, version in HOST.packages.items() if name != "rknn-toolkit2"}
     host = bad(replace(HOST, python=(3, 13, 0), packages=packages, toolkit=None))
     assert {(one.check, one.status) for one in host} == {("Python", "note"), ("rknn-toolkit2", "note")}
@@ -137,13 +139,13 @@ def test_versions_that_were_not_tested(package: str, version: str, expected: str
 
 
 def test_bounds_that_are_not_known() -> None:
-    """Without metadata (a source tree that nobody installed) no version is judged."""
+    """Without metadata (a source tree that was not installed) no version is checked."""
     assert bad(replace(BOARD, tested=KnownVersions(), packages={})) != []
     assert {one.check for one in bad(replace(BOARD, tested=KnownVersions(), packages={}))} == {"rknn-toolkit-lite2"}
 
 
 def test_a_command_that_does_not_work() -> None:
-    """What failed in small is a problem with its cause, the packages' tested versions and how to get them."""
+    """A failed trial run is a problem with its cause, the tested versions of the packages and how to get them."""
     broken = replace(HOST, work=(Trial("run", ""), Trial("build", "graph", "ImportError: no onnx.mapping")))
     found = only(broken)
     assert (found.check, found.status) == ("trial run", "problem")
@@ -183,7 +185,7 @@ def test_permission_bits(user: User, node: Node, *, can: bool) -> None:
     ],
 )
 def test_which_decode(decode: DecodeFacts, status: str, fix: str) -> None:
-    """What decodes is named with the reason; a library that is missing comes with the command that makes it."""
+    """The decoder in use is named with the reason; a missing library comes with the command that makes it."""
     (found,) = (finding for finding in check_system(replace(HOST, decode=decode)) if finding.check == "decode")
     assert found.status == status
     assert decode.why in found.found
@@ -191,20 +193,22 @@ def test_which_decode(decode: DecodeFacts, status: str, fix: str) -> None:
 
 
 def test_a_user_outside_the_group() -> None:
-    """Who may not use the NPU is told the group and the command."""
+    """The fix for a user who may not use the NPU is the group and the command."""
     found = only(replace(BOARD, user=USER))
     assert (found.status, found.check) == ("problem", "NPU device")
     assert found.fix.startswith("sudo usermod -aG render rock")
 
 
 def test_a_node_that_only_root_may_use_needs_the_rule() -> None:
-    """Where no group helps, the fix is the udev rule."""
+    """If no group helps, the fix is the udev rule."""
     found = only(replace(BOARD, npu_nodes=(replace(NPU_NODE, gid=0, group="root"),)))
     assert "99-rkdeploy-npu.rules" in found.fix
 
 
 def test_no_npu_device() -> None:
-    """A board without an NPU node is a problem, which names the GPU's node as somebody else's; in Docker the flag."""
+    """A board without an NPU node is a problem that lists the GPU's node as another driver's; in Docker with the
+    option.
+    """
     gpu = replace(NPU_NODE, path="/dev/dri/renderD128")
     found = only(replace(BOARD, npu_nodes=(), other_render_nodes=(gpu,)))
     assert (found.status, found.check) == ("problem", "NPU device")
@@ -225,7 +229,9 @@ def test_the_dockerenv_trap() -> None:
 
 
 def test_the_runtime_library() -> None:
-    """A missing library, one of another machine, and one that is none are problems; one without a version a warning."""
+    """A missing library, one for another machine, and a file of another kind are problems; one without a version a
+    warning.
+    """
     library = BOARD.library
     assert only(replace(BOARD, library=replace(library, exists=False))).status == "problem"
     assert "is for x86_64" in only(replace(BOARD, library=replace(library, machine="x86_64"))).found

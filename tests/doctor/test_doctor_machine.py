@@ -24,7 +24,7 @@ from tests.command_line import rkdeploy
 
 @functools.cache
 def tried(*packages: tuple[str, str]) -> tuple[Trial, ...]:
-    """What `try_work` says of these packages; it starts a process each time, and here they stay the same."""
+    """Result of `try_work` for these packages; it starts a process each time, and here they stay the same."""
     return try_work(dict(packages))
 
 
@@ -64,7 +64,7 @@ def test_a_board_is_read(board: Path) -> None:
 
 
 def test_the_npus_node_is_found_by_its_driver(board: Path) -> None:
-    """Where the kernel gives the NPU another number than 129, its driver's name tells."""
+    """If the kernel gives the NPU another number than 129, its driver's name identifies it."""
     drm = board / "sys/class/drm"
     (drm / "renderD128/device/driver").unlink()
     (drm / "renderD128/device/driver").symlink_to("../drivers/RKNPU")
@@ -98,7 +98,7 @@ def test_a_bundle_of_another_soc(board: Path, tmp_path: Path) -> None:
 
 
 def test_a_bundle_without_its_record(board: Path, tmp_path: Path) -> None:
-    """Target, type and toolkit are told from the contract and the model; build.json is not asked for."""
+    """Target, type and toolkit are read from the contract and the model; build.json is not needed."""
     facts = read_bundle_facts(write_bundle(tmp_path / "best", toolkit="2.5.0", recorded=False).folder)
     assert facts.error is None
     assert "rk3588 int8, rknn-toolkit2 2.5.0" in facts.text
@@ -177,7 +177,7 @@ def test_a_board_needs_no_host_package(tmp_path: Path) -> None:
     ("wanted", "by"), [("numpy", "numpy"), ("native", "native"), ("", "native"), ("something else", "")]
 )
 def test_the_decode_in_use_is_read(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, wanted: str, by: str) -> None:
-    """What the variable asks for, and what this environment has (make setup, with a C compiler)."""
+    """The implementation chosen by the variable, and the one of this environment (make setup, with a C compiler)."""
     monkeypatch.setenv("RKDEPLOY_DECODE", wanted)
     choice.cache_clear()
     try:

@@ -64,7 +64,7 @@ def test_reading_the_lines_of_the_child() -> None:
 
 
 def test_bounds_are_those_of_the_project() -> None:
-    """What the doctor compares with is what pyproject.toml says, and holds in the tests' environment."""
+    """The doctor's reference versions are those of pyproject.toml, and hold in the tests' environment."""
     tested = read_known_versions()
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     assert set(tested.python.split(",")) == set(project["requires-python"].split(","))

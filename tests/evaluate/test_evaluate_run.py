@@ -24,7 +24,7 @@ Run = Callable[..., AccuracyReport]
 
 
 def silent(_backend: str, _done: int, _total: int) -> None:
-    """Nobody watches."""
+    """A progress callback that does nothing."""
 
 
 @pytest.fixture
@@ -57,7 +57,7 @@ def test_figures_by_hand(bundle: Bundle, options: EvaluationOptions) -> None:
 
 
 def test_unreadable_images_alone_are_nothing_measured(bundle: Bundle, options: EvaluationOptions) -> None:
-    """Where not one image can be read there is no figure, and so no success."""
+    """If not one image can be read there is no figure, and so no success."""
     for image in options.data.parent.rglob("*.png"):
         image.write_bytes(b"no picture")
     with pytest.raises(DataError, match=r"No image of the val split of .* could be read: "):
@@ -169,7 +169,7 @@ def test_a_killed_worker_is_noticed(
 
 
 def test_a_place_that_cannot_be_written(bundle: Bundle, options: EvaluationOptions, tmp_path: Path) -> None:
-    """The way out is named."""
+    """The error has a hint."""
     (tmp_path / "file").touch()
     with pytest.raises(RkdeployError, match="cannot be kept") as caught:
         evaluate(bundle, replace(options, state=tmp_path / "file" / "x"), silent)

@@ -30,7 +30,7 @@ def test_by_hand() -> None:
     assert (result.objects, result.images) == (2, 1)
     assert result.ap50 == pytest.approx(0.5 * 51 / 101)  # 51 of the 101 recalls are reached
     assert result.ap == pytest.approx(result.ap50)
-    assert result.ap50_interval == (result.ap50, result.ap50)  # of one image there is one draw
+    assert result.ap50_interval == (result.ap50, result.ap50)  # a single image has a single resample
 
 
 def test_nothing_found_by_float() -> None:

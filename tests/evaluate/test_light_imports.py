@@ -1,4 +1,4 @@
-"""What an evaluation on a board must not need."""
+"""Packages that an evaluation on a board must not need."""
 
 from __future__ import annotations
 

@@ -44,7 +44,7 @@ def test_nothing_at_all() -> None:
 
 
 def test_crowds_count_neither_way() -> None:
-    """Two boxes inside a crowd region do not count, a box outside does, and the crowd is no object to find."""
+    """Two boxes inside a crowd region do not count, a box outside does, and the crowd is not an object to find."""
     crowd = truth([(0, 0, 50, 50), BOX], crowd=[True, False])
     found = match_all("boxes", [(crowd, prediction([BOX, (0, 0, 9, 9), (60, 60, 70, 70)], [0.9, 0.8, 0.7]))], 1)[0]
     assert found.truths == 1

@@ -24,7 +24,7 @@ def same(a: Prediction, b: Prediction) -> bool:
 
 
 def test_round_trip() -> None:
-    """Everything comes back: arrays with their types, what is absent as None, names that are no UTF-8."""
+    """Everything is read back: arrays with their types, absent fields as None, names that are not UTF-8."""
     originals = [FULL, prediction([], []), unreadable("\udcc2\udcdd.jpg", '"\udcc2" is cut off')]
     found, figures_from = decoded(encoded(originals, "simulator"))
     assert figures_from == "simulator"

@@ -1,4 +1,4 @@
-"""What differs between the validators of the families."""
+"""Differences between the validators of the families."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A bundle whose float network says the same of every image, and labeled images for it.
+"""A bundle whose float network gives the same result for every image, and labeled images for it.
 
 One box, x 4 to 20 and y 4 to 20 of 32x32 pixels: a bolt with 0.9, a nut with 0.45.
 """

@@ -37,12 +37,12 @@ _PARTIAL = ".partial-"
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """How a command ended.
+    """Result of a command.
 
     Attributes:
-        code: exit code; minus the signal's number where one ended it.
-        seconds, processor_s: how long it took, and how long it computed: the rest is the machine's load.
-        peak_growth_bytes: how much its resident memory grew over what it started with.
+        code: exit code; the negative number of the signal that ended it.
+        seconds, processor_s: wall time, and processor time: the difference is the machine's load.
+        peak_growth_bytes: growth of its resident memory since its start.
     """
 
     code: int

@@ -44,10 +44,10 @@ LIMITS = Limits(8 << 30, 60.0)  # of the process that reads; the child in it has
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """How a file was read.
+    """Result of reading a file.
 
     Attributes:
-        ended: "read", "refused", or what went wrong.
+        ended: "read", "refused", or the kind of failure.
         message: of a refusal.
         peak_bytes: resident memory of the largest process.
     """
@@ -59,7 +59,7 @@ class Reading:
 
 
 def mutant(seed: int) -> tuple[str, bytes]:
-    """What was changed, and the file."""
+    """The name of the change, and the file."""
     rng = random.Random(seed)
     base = rng.choice(BASES)
     change = rng.choice(_CHANGES)

@@ -127,7 +127,7 @@ MUTATIONS: tuple[Callable[[bytes, random.Random], bytes], ...] = (
 
 @cache
 def legacy_bounds() -> tuple[int, ...]:
-    """Where the pickles of a file of the older format begin, and the last of them ends."""
+    """Start of the pickles in a file of the older format, and the end of the last one."""
     stream, bounds = io.BytesIO(LEGACY.read_bytes()), [0]
     for _ in range(5):  # magic number, protocol, system, model, list of storages
         collections.deque(pickletools.genops(stream), maxlen=0)
@@ -151,7 +151,7 @@ def write_mutant(seed: int, path: Path) -> str:
 
 
 def fault(outcome: Outcome, folder: Path) -> str:
-    """What is wrong with how a mutant was read; empty when it was read, or refused as it must be."""
+    """Fault in the reading of a mutant; empty when it was read, or refused as it must be."""
     said = outcome.stdout + outcome.stderr
     errors = [line for line in outcome.stderr.splitlines() if line.startswith("error:")]
     wrong = {

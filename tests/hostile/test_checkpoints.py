@@ -333,7 +333,7 @@ NAMES = [
 
 @pytest.mark.parametrize("make", ARCHIVES, ids=NAMES)
 def test_broken_files_are_refused(make: Callable[[Path], object], tmp_path: Path) -> None:
-    """What is no checkpoint, or an archive that lies, ends in one message."""
+    """A file that is not a checkpoint, or an archive with wrong sizes, ends in one message."""
     file = tmp_path / "hostile.pt"
     make(file)
     for arguments in (["inspect", file.name], build_arguments(file, tmp_path)):

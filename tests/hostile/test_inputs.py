@@ -183,7 +183,7 @@ def test_broken_onnx_files_are_refused(make: Callable[[Path], object], tmp_path:
 
 @pytest.mark.parametrize("suffix", [".bin", "", ".pt.exe", ".engine"])
 def test_other_suffixes_are_refused(suffix: str, tmp_path: Path) -> None:
-    """What a file is named decides what it is read as; other names are refused."""
+    """The suffix of a file decides how it is read; other suffixes are refused."""
     file = tmp_path / f"model{suffix}"
     shutil.copy(GOOD_PT, file)
     assert_refused(run(build_arguments(file, tmp_path), tmp_path), tmp_path, says="expected .pt, .pth or .onnx")
@@ -525,7 +525,7 @@ def test_records_are_refused_where_they_are_needed(record: bytes, tmp_path: Path
 
 
 def test_the_bundle_runs_unchanged(tmp_path: Path) -> None:
-    """What the tests refuse is their change."""
+    """The unchanged bundle runs: the refusals above are caused by the tests' changes."""
     make_bundle(tmp_path)
     outcome = run(["run", "bundle", image(tmp_path)], tmp_path)
     assert outcome.code == 0, outcome.stderr
@@ -586,7 +586,7 @@ def test_build_refuses(arguments: list[str], tmp_path: Path) -> None:
 
 
 def test_a_folder_of_somebody_else_is_not_replaced(tmp_path: Path) -> None:
-    """A folder at the bundle's place that is no bundle stays as it is."""
+    """A folder at the bundle's place that is not a bundle stays unchanged."""
     mine = tmp_path / "out" / "v7_n-rk3588-int8" / "thesis.txt"
     mine.parent.mkdir(parents=True)
     mine.write_text("years of work")

@@ -61,7 +61,7 @@ class Build:
         return found
 
     def assert_no_orphans(self, within_s: float = 60.0) -> None:
-        """The toolkit of a killed build ends when it next lets go of Python's lock: seconds, on a busy machine."""
+        """The toolkit of a killed build ends when it next releases the GIL: seconds, on a busy machine."""
         deadline = time.monotonic() + within_s
         while self.children() and time.monotonic() < deadline:
             time.sleep(0.1)
@@ -69,7 +69,7 @@ class Build:
 
 
 def whole_build(folder: Path) -> float:
-    """Seconds that a build takes which nobody ends."""
+    """Seconds of a build that is not killed."""
     started = time.monotonic()
     build = Build(folder)
     _, errors = build.process.communicate(timeout=120)
@@ -86,7 +86,7 @@ def left_by_toolkits(folder: Path) -> list[Path]:
 
 
 def assert_whole_or_absent(folder: Path) -> bool:
-    """Whether there is a bundle; one that is there is whole."""
+    """True if there is a bundle; an existing one must be complete."""
     if not (folder / "out" / BUNDLE).exists():
         return False
     read_bundle(folder / "out" / BUNDLE, check_hashes=True)

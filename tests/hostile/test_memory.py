@@ -1,4 +1,4 @@
-"""What reading a large checkpoint costs."""
+"""Memory for reading a large checkpoint."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ COUNT, ELEMENTS = 5, 50_000_000  # five storages of 200 MB
 
 
 def large_checkpoint(path: Path) -> None:
-    """A good model with a gigabyte of float32 beside it, in a file with holes: it takes a few hundred kilobytes."""
+    """A good model with a gigabyte of further float32, in a sparse file: it takes a few hundred kilobytes."""
     forgery = Forgery()
     weight = find_tensor(forgery.layer("0.conv").state["_parameters"]["weight"])
     parameters = forgery.layer("0").state["_parameters"]

@@ -56,7 +56,9 @@ def test_equals_pillow(source_hw: tuple[int, int], resized_hw: tuple[int, int]) 
 
 @pytest.mark.parametrize("source_hw", [(240, 320), (241, 323), (480, 160), (1000, 64)])
 def test_large_images_are_halved_first(source_hw: tuple[int, int]) -> None:
-    """An image many times too large, of odd sides too, differs from Pillow's by a few grey levels, and is not moved."""
+    """An image many times too large, also with odd sides, differs from Pillow's by a few gray levels, and is not
+    shifted.
+    """
     rows, columns = (np.indices(source_hw)[axis] / source_hw[axis] for axis in (0, 1))
     smooth = (127 + 60 * np.sin(9 * rows + 2) + 60 * np.cos(7 * columns)).round().astype(np.uint8)[:, :, None]
     found = AntialiasedCrop(source_hw, (24, 16), (0, 0, 24, 16))(smooth)
@@ -78,7 +80,7 @@ def test_channels_and_strides(channels: int) -> None:
 
 
 def test_even_picture() -> None:
-    """A picture of one grey level stays that, to the edges."""
+    """A picture of one gray level keeps it, up to the edges."""
     for source_hw in ((33, 47), (301, 205)):
         image = np.full((*source_hw, 3), 255, np.uint8)
         assert (AntialiasedCrop(source_hw, (20, 31), (0, 0, 20, 31))(image) == 255).all()

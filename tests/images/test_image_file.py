@@ -54,7 +54,7 @@ def test_every_format_keeps_its_size(suffix: str) -> None:
 )
 @pytest.mark.parametrize("suffix", [".png", ".tif"])
 def test_every_depth_becomes_8_bit_color(image: cv2.typing.MatLike, suffix: str) -> None:
-    """16 bits, grey and alpha all come out as the same 8-bit BGR color."""
+    """16 bits, gray and alpha all give the same 8-bit BGR color."""
     assert np.array_equal(decode_image(encoded(suffix, image), "x"), np.full((5, 7, 3), 200, np.uint8))
 
 
@@ -125,7 +125,7 @@ def test_float_tiff_is_refused() -> None:
     ],
 )
 def test_what_is_no_picture_is_refused(data: bytes, says: str) -> None:
-    """Bytes that are no complete picture are refused with what they are."""
+    """Bytes that are not a complete picture are refused with the reason."""
     with pytest.raises(SourceError, match=says):
         decode_image(data, "x")
 
@@ -146,7 +146,7 @@ def test_non_ascii_paths(tmp_path: Path) -> None:
 
 
 def test_image_names() -> None:
-    """Endings count in any case; hidden files and bare endings are no images."""
+    """Suffixes count in any case; hidden files and bare suffixes are not images."""
     assert [name for name in ("a.JPG", "b.tiff", "._c.jpg", ".jpg", "d.txt", "jpg", "e.") if is_image_name(name)] == [
         "a.JPG",
         "b.tiff",

@@ -92,7 +92,7 @@ def test_buffer_is_reused_and_padding_follows_the_geometry() -> None:
 
 
 def test_pad_value() -> None:
-    """The padding has the contract's grey level."""
+    """The padding has the contract's gray level."""
     result = Letterbox(InputSpec("images", 32, 64, pad_value=7))(picture(32, 32)).image
     assert (result[0, :, :16] == 7).all()
     assert (result[0, :, 48:] == 7).all()
@@ -101,7 +101,7 @@ def test_pad_value() -> None:
 @pytest.mark.parametrize("color", ["rgb", "bgr"])
 @pytest.mark.parametrize("source_hw", [(48, 64), (50, 30), (1, 1)])
 def test_grey_and_bgra(color: Any, source_hw: tuple[int, int]) -> None:
-    """Grey and BGRA sources give what the same picture in BGR gives."""
+    """Gray and BGRA sources give the result of the same picture in BGR."""
     letterbox = Letterbox(InputSpec("images", 64, 64, color=color))
     grey = picture(*source_hw, ())
     expected = letterbox(np.repeat(grey[:, :, None], 3, axis=2)).image.copy()
@@ -135,7 +135,7 @@ def test_any_strides() -> None:
     ],
 )
 def test_unusable_source(image: NDArray[Any], message: str) -> None:
-    """What cannot be letterboxed is refused with its shape or dtype."""
+    """An array that cannot be letterboxed is refused with its shape or dtype."""
     with pytest.raises(RkdeployError, match=message):
         Letterbox(InputSpec("images", 64, 64))(image)
 
@@ -268,7 +268,7 @@ def test_stretch_by_hand() -> None:
 @pytest.mark.parametrize("fit", ["center_crop", "stretch"])
 @pytest.mark.parametrize("color", ["rgb", "bgr"])
 def test_crop_and_stretch_of_grey_and_bgra(fit: Any, color: Any) -> None:
-    """Grey and BGRA sources of changing sizes give what the same picture in BGR gives, in one buffer."""
+    """Gray and BGRA sources of changing sizes give the result of the same picture in BGR, in one buffer."""
     fitted = image_fit(InputSpec("images", 24, 24, fit=fit, color=color))
     buffer = fitted(picture(50, 60)).image
     for source_hw in ((50, 60), (31, 30), (1, 1), (7, 90)):

@@ -1,4 +1,4 @@
-"""The text of the package page, and that the project says the same of its version everywhere."""
+"""The text of the package page, and the same version of the project everywhere."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def test_links_become_absolute(hook: ModuleType, markdown: str, expected: str) -
 
 
 def test_the_readme_has_no_relative_link_left(hook: ModuleType) -> None:
-    """What the package page shows can be followed from there."""
+    """Links and pictures on the package page resolve from there."""
     hooked = hook.ReadmeHook()
     hooked.root = str(ROOT)
     metadata = {"urls": {"Source": HOME}, "version": "9.9"}

@@ -22,7 +22,7 @@ def jobs(name: str) -> dict[str, Any]:
 
 @pytest.mark.parametrize("name", WORKFLOWS)
 def test_actions_are_pinned_by_commit(name: str) -> None:
-    """A tag of somebody else's action can be moved; a commit can not.  The version stands behind it."""
+    """A tag of a foreign action can be moved; a commit cannot.  The version stands behind it."""
     lines = [line for line in WORKFLOWS[name].read_text().splitlines() if "uses:" in line and "uses: ./" not in line]
     assert lines
     assert [line for line in lines if not re.search(r"uses: [\w./-]+@[0-9a-f]{40} # v\d+\.\d+\.\d+$", line)] == []

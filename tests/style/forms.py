@@ -23,11 +23,11 @@ _COUNTED = (
 )
 _NOT_BETWEEN = (
     "of|is|in|to|as|for|by|on|at|has|with|that|than|from|and|or|are|into|before|after|if|when|not|through|was|were|"
-    "behind|under|over|gives|makes|takes"
+    "behind|under|over|gives|makes|takes|without|half|whose|leaves|needs"
 )
 """Between a number and "a thing", these make it an object, not a rate."""
 _BRITISH = (
-    "colou?red|colou?r(?<=our)s?|colou?ring(?<=ouring)|cent(?:re|res|red|ring)|neighbou(?:r|rs|ring)|behaviours?|"
+    "colour\\w*|cent(?:re|res|ring)|neighbou(?:r|rs|ring)|behaviours?|"
     "favou(?:r|rs|red|rite)|honou(?:r|rs|red)|(?:recogn|normal|initial|optim|quant|serial|summar|organ|visual|general|"
     "minim|maxim|real|special|custom|priorit|synchron|util)is(?:e|es|ed|ing|ation)|analys(?:e|ed|ing)|catalogues?|"
     "licence|grey(?:scale)?|met(?:re|res)|modell(?:ed|ing)|(?:un)?labell(?:ed|ing)|cancell(?:ed|ing)|signall(?:ed|ing)|"
@@ -69,7 +69,7 @@ def _docstrings(name: str, pattern: str, instead: str) -> Form:
 
 FORMS = (
     _docstrings("begins with What, How, Whether", r"\A(?:What|How|Whether)\b", "a noun or an imperative"),
-    _docstrings("begins with Who, Where, Why, When, Which", r"\A(?:Who|Where|Why|When|Which)\b", "a noun"),
+    _docstrings("begins with Who, Where, Why, Which", r"\A(?:Who|Where|Why|Which)\b", "a noun"),
     _docstrings("Args: on the first line", r"\A[^\n]*\b(?:Args|Returns|Raises|Attributes):", "one section a line"),
     _docstrings(
         "line that only refers: its result, likewise",
@@ -78,7 +78,7 @@ FORMS = (
     ),
     _words("a, where per is meant", rf"(?:one|two|three|four|five|six|eight|\d+|[NK]|twice|once) "
            rf"(?:(?!(?:{_NOT_BETWEEN})\b)[\w-]+ ){{0,3}}an? (?:{_UNITS})", "per"),
-    _words("nouns a, where per is meant", rf"(?:{_COUNTED}) an? (?:{_UNITS})", "per"),
+    _words("nouns a, where per is meant", rf"(?<!--)(?:{_COUNTED}) an? (?:{_UNITS})", "per"),
     _words("is no, are no", r"(?<!there )(?<!here )(?:is|are|was|were|be) no "
            r"(?!longer\b|more than\b|less than\b|other\b)\w+", "is not a"),
     _words("likewise", "likewise", "what it is"),
@@ -88,8 +88,8 @@ FORMS = (
     _words("beside", "besides?(?! the point)", "next to, also"),
     _words("cure", "cures?|cured", "fix"),
     _words("held-back", "held[- ]back", "held-out"),
-    _words("draw, as a noun", r"(?:a|the|this|that|one|other|each|every|of|per|same|second|first|by) draws?"
-           r"(?! a\b| the\b)|draws", "calibration sample"),
+    _words("draw, as a noun", r"(?:a|one|other|each|every|of|per|same|by|all|two|three|several|the|\d+) draws?"
+           r"(?! a\b| the\b| it\b)", "calibration sample"),
     _words("dial", "dials?", "hyperparameter"),
     _words("way out", "ways? out", "hint"),
     _words("goes on with", "(?:goes|go|went|gone|going) on with", "resumes, continues"),

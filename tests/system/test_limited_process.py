@@ -76,7 +76,7 @@ def _surprised() -> bytes:
     ],
 )
 def test_crashes_and_limits(work: Callable[[], bytes], message: str) -> None:
-    """A signal, too much memory, an exit and an exception nobody foresaw are one message each."""
+    """A signal, too much memory, an exit and an unexpected exception are one message each."""
     with pytest.raises(LimitedProcessError, match=message):
         run_limited(work, LIMITS)
 
@@ -111,7 +111,7 @@ def test_an_interrupt_ends_the_child() -> None:
 
 
 def test_the_child_keeps_to_itself(capfd: pytest.CaptureFixture[str]) -> None:
-    """What libraries print in the child is not shown, and what stands in our buffers is not printed twice."""
+    """Output of libraries in the child is not shown, and our own buffers are not printed twice."""
     sys.stdout.write("once\n")
 
     def noisy() -> bytes:

@@ -41,7 +41,7 @@ def test_nothing_is_said_of_others(tmp_path: Path) -> None:
 
 
 def test_both_readers_say_it(tmp_path: Path) -> None:
-    """A pointer is no damaged model: copying it again gives the same pointer."""
+    """A pointer is not a damaged model: copying it again gives the same pointer."""
     onnx, checkpoint = tmp_path / "best.onnx", tmp_path / "best.pt"
     onnx.write_bytes(POINTER)
     checkpoint.write_bytes(POINTER)

@@ -1,4 +1,4 @@
-"""What killed runs leave beside their files, and who removes it."""
+"""Leftovers of killed runs, and their removal."""
 
 from __future__ import annotations
 
@@ -110,7 +110,7 @@ def test_a_file_in_use_is_kept(tmp_path: Path) -> None:
 
 
 def test_the_longest_name_can_be_written(tmp_path: Path) -> None:
-    """A name of 255 bytes leaves room for nothing beside it: its partial file has a shorter one."""
+    """A name of 255 bytes leaves no room for a suffix: its partial file has a shorter one."""
     target = tmp_path / ("\u87ba" * 83 + "a.json")
     write_atomically(target, b"{}")
     assert [p.name for p in tmp_path.iterdir()] == [target.name]

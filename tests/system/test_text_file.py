@@ -45,7 +45,7 @@ def test_lines_end_as_on_all_systems() -> None:
     ],
 )
 def test_encodings_that_are_refused(data: bytes, reason: str, fix: str) -> None:
-    """GBK is named and fixed, never guessed at; a zip file is not told to be saved as UTF-8."""
+    """GBK is named, with a fix, never guessed; for a zip file the fix is not to save it as UTF-8."""
     with pytest.raises(TextFileError, match=reason) as caught:
         decode_text(data, "data.yaml")
     assert re.search(fix, caught.value.fix)

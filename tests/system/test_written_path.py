@@ -29,7 +29,7 @@ def test_names_of_windows() -> None:
 
 
 def test_a_list_from_a_windows_machine(tmp_path: Path) -> None:
-    """Its drive is not here: said once, with the way out, rather than a broken image a line."""
+    """Its drive is not mounted: said once, with a hint, rather than a broken image per line."""
     (tmp_path / "list.txt").write_text("D:\\data\\a.jpg\nD:\\data\\b.jpg\n")
     with pytest.raises(SourceError, match=r"path of a Windows machine\. Write the paths relative"):
         paths_in_list(tmp_path / "list.txt")

@@ -80,7 +80,7 @@ def row(
         )
     figures = BuildFigures(
         speed=speed(time_ms, dtype) if time_ms is not None else None,
-        not_predicted="" if time_ms is not None else f"There is no latency model of '{dtype}' models.",
+        not_predicted="" if time_ms is not None else f'There is no latency model of "{dtype}" models.',
         weight_kib=2048.0,
         internal_kib=1024.0,
         rknn_bytes=3 << 20,

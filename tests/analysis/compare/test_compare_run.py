@@ -262,7 +262,7 @@ def test_accuracy_is_measured_once_where_chips_simulate_alike(options: CompareOp
 
 
 def test_a_chip_that_simulates_otherwise_is_measured(options: CompareOptions, stand_in: StandIn) -> None:
-    """Where the agreement differs at all, accuracy is the build's own; and that build is kept the next time."""
+    """If the agreement differs at all, accuracy is the build's own; and that build is kept the next time."""
     data = options.build.model.parent / "data.yaml"
     stand_in.shares = {"rk3576": 0.98}
     options = replace(
@@ -320,7 +320,7 @@ def test_json_on_stdout_is_json_alone(options: CompareOptions, stand_in: StandIn
     ],
 )
 def test_known_failures(args: list[str], said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What is wrong for all builds alike is one message, before the first of them, and nothing is written."""
+    """A fault common to all builds is one message, before the first of them, and nothing is written."""
     monkeypatch.chdir(tmp_path)
     with pytest.raises(RkdeployError) as caught:
         CliRunner().invoke(app, ["compare", *args], catch_exceptions=False)

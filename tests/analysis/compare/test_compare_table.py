@@ -53,7 +53,7 @@ def test_every_figure_says_what_it_is() -> None:
     assert "agreement: simulator (rknn-toolkit2 2.5.0)" in text
     assert "mAP50-95 (boxes): simulator" in text
     assert "Float on this PC: 640x640 0.800" in text
-    assert "time not predicted: rk3588 fp16 640x640. There is no latency model of 'fp16'" in text
+    assert 'time not predicted: rk3588 fp16 640x640. There is no latency model of "fp16"' in text
     half = next(line for line in text.splitlines() if " fp16 " in line and "built" in line)
     assert half.split()[3:6] == ["-", "-", "-"]
 
@@ -76,7 +76,7 @@ def test_an_fp16_time_is_marked() -> None:
 
 
 def test_failures_of_one_reason_are_one_line() -> None:
-    """The reason stands once, on one line, with the way out, and each row says that it failed."""
+    """The reason is printed once, on one line, with the hint, and each row says that it failed."""
     text = printed(*ROWS)
     assert text.count("No such chip.") == 1
     assert sum(line.endswith("failed") for line in text.splitlines()) == 2
@@ -115,7 +115,7 @@ def test_markdown() -> None:
 
 
 def test_a_line_for_each_build() -> None:
-    """What is printed while the others are built: state, figures and where they are from, or the reason."""
+    """Lines printed while the other builds run: state, figures and their source, or the reason."""
     assert row_line(ROWS[0]) == (
         "rk3588 int8 640x640: built, 8.25 ms predicted, agreement 98.5% (simulator), mAP50-95 (boxes) 0.770 (simulator)"
     )

@@ -29,7 +29,9 @@ def test_equal_builds_are_both_on_the_front() -> None:
 
 
 def test_sizes_are_compared_by_accuracy_only() -> None:
-    """Agreement is with float at the same size, so it does not let a small input beat a large one; accuracy may."""
+    """Agreement is with the float model at the same size, so a small input cannot beat a large one by it; accuracy
+    can.
+    """
     small, large = row("small", 3, 0.99, size=320), row("large", 9, 0.98)
     assert front(small, large) == {"small 320", "large 640"}
     assert front(row("small", 3, 0.90, 0.78, size=320), row("large", 9, 0.99, 0.77)) == {"small 320"}
@@ -60,7 +62,7 @@ def test_fp16_is_beaten_only_beyond_its_interval() -> None:
 
 
 def test_the_advice_says_by_which_formula() -> None:
-    """FP16's time is told apart from INT8's, and what its interval reaches into is named."""
+    """FP16's time is distinguished from INT8's, and the candidates that its interval reaches are named."""
     fastest, closest = advice([row("a", 9, 0.95), row("c", 10, 1.0, dtype="fp16")], 0.9)
     assert "9.0 ms predicted (111 frames/s)" in fastest
     assert "Within the predictions' intervals of it: c fp16 640x640." in fastest
@@ -84,7 +86,7 @@ def test_what_lies_within_the_interval_is_named() -> None:
 
 
 def test_none_agrees() -> None:
-    """Where nothing keeps enough, it is said, with the one that comes closest."""
+    """If no candidate is accurate enough, the message says so, with the closest one."""
     first = advice([row("a", 3, 0.5), row("b", 4, 0.6)], 0.9)[0]
     assert (
         first == "None whose time is predicted keeps 90% agreement with float; b int8 640x640 comes closest with 60.0%."
@@ -92,7 +94,7 @@ def test_none_agrees() -> None:
 
 
 def test_false_detections_cost_agreement() -> None:
-    """As in a build, what the built model finds and float does not counts too."""
+    """As in a build, objects that the quantized model finds and the float model does not also count."""
     one = row("a", 3, 1.0)
     assert one.figures is not None
     assert one.figures.agrees(0.9)

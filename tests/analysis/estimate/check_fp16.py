@@ -46,7 +46,7 @@ class Checked:
 
     @property
     def newer_ratio(self) -> float:
-        """The same of the newer toolkit's log."""
+        """The FP16 log of the newer toolkit."""
         return self.newer_ms / self.published_ms
 
 
@@ -77,10 +77,10 @@ def checked() -> list[Checked]:
 
 
 def factors_of_v5m() -> tuple[float, float]:
-    """What makes the FP16 prediction of the YOLOv5m that others measured in both types agree with them.
+    """Assumptions under which the FP16 prediction agrees with published times of a YOLOv5m in both types.
 
     Their absolute times are not the NPU's alone (docs/estimate.md).  Either all of a time scales with the NPU's, then
-    FP16 takes their ratio of INT8's predicted time; or something is added that both types share, then it takes their
+    FP16 takes their ratio of INT8's predicted time; or a constant is added for both types, then it takes their
     difference more.
     """
     compiled = recorded()
@@ -90,7 +90,7 @@ def factors_of_v5m() -> tuple[float, float]:
 
 
 def type_check(found: list[Checked]) -> TypeCheck:
-    """What the package knows of it; the interval holds all rates, by either toolkit's log, and both readings of v5m."""
+    """The package's constants; the interval holds all rates, by either toolkit's log, and both readings of v5m."""
     ratios = [one.ratio for one in found]
     both = [*ratios, *(one.newer_ratio for one in found)]
     factors = [*(1 / ratio for ratio in both), *factors_of_v5m()]

@@ -84,7 +84,7 @@ def recorded() -> list[Recorded]:
 
 
 def terms(one: Recorded) -> Terms:
-    """What its layers ask of the NPU."""
+    """Cycles and traffic of its layers."""
     works = works_of(CompiledModel(one.layers, (), (), 0.0, 0.0), LANES[one.target])
     return np.array([(w.compute_mcycles, w.traffic_mb, w.activation_melements, w.softmax_melements) for w in works])
 
@@ -133,12 +133,12 @@ def half_width(left_out: list[LeftOut]) -> float:
 
 @dataclass(frozen=True, slots=True)
 class Judged:
-    """How a chip's fit does on models that it was not fitted on.
+    """Errors of a chip's fit on models that it was not fitted on.
 
     Attributes:
         models: each left out of the fit in turn.
         families: each left out with its whole family.
-        held_out: models that were looked at only after the formula was chosen, predicted by the fit on all others.
+        held_out: models measured only after the formula was chosen, predicted by the fit on all others.
     """
 
     models: list[LeftOut]

@@ -1,10 +1,10 @@
-"""A published measurement of a YOLOv5m on an RK3588 beside what is known here of the same architecture without a board.
+"""A published measurement of a YOLOv5m on an RK3588 next to our predictions for the same architecture, without a board.
 
 python -m tests.analysis.estimate.published_v5m          compiles it and prints the tables
 python -m tests.analysis.estimate.published_v5m --write  puts them into docs/estimate.md as well
 
 The architecture is v5.0's m (Focus, SPP, C3, SiLU) with one class at 640x640; only that counts, the weights are random.
-The published figures are others' and were measured; ours are the compiler's plan and predictions, none was measured.
+The published figures were measured by others; ours are the compiler's plan and predictions, none was measured.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ DTYPES = ("fp16", "int8")
 
 @dataclass(frozen=True, slots=True)
 class Published:
-    """What others measured, in the units that they give: microseconds and MiB."""
+    """Published figures in their own units: microseconds and MiB."""
 
     total_time_us: int
     weight_mib: float
@@ -54,12 +54,12 @@ class Compiled:
     """One build as the compiler plans it.
 
     Attributes:
-        time_ms: NPU time of a frame by the latency model; of fp16 by INT8's formula.
-        interval_ms: its interval.
-        mcycles: the compiler's cycles.
-        traffic_mib: what its layers read.
+        time_ms: NPU time per frame by the latency model; for fp16 by INT8's formula.
+        interval_ms: lower and upper bound of the time.
+        mcycles: the compiler's cycles, in millions.
+        traffic_mib: read and written by its layers.
         weight_mib, internal_mib: its memory totals.  The log prints `KB`, which are 1,024 bytes: see
-            `rkdeploy.host.toolkit.compile_log`, which holds them against the tensors' addresses.
+            `rkdeploy.host.toolkit.compile_log`, which compares them with the tensors' addresses.
     """
 
     time_ms: float

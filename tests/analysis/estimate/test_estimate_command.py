@@ -59,7 +59,9 @@ def test_the_table_says_predicted(tmp_path: Path) -> None:
 
 @pytest.mark.usefixtures("compiled")
 def test_fp16_says_what_it_rests_on() -> None:
-    """No share for its interval, no errors of the fit, and one sentence for all chips, beside the table."""
+    """Without a fit there are no errors and no share in the interval, but one sentence for all chips, next to the
+    table.
+    """
     text, _ = run("best.pt", "--target", "rk3588,rk3576", "--dtype", "fp16")
     assert "predicted, not measured" in text
     assert "90%" not in text
@@ -101,7 +103,7 @@ def test_json(tmp_path: Path) -> None:
     ],
 )
 def test_refusals(args: list[str], said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What cannot be predicted is one clear message, before the toolkit is started."""
+    """A failed prediction is one clear message, before the toolkit is started."""
     monkeypatch.chdir(tmp_path)
     with pytest.raises(RkdeployError) as caught:
         CliRunner().invoke(app, ["estimate", *args], catch_exceptions=False)

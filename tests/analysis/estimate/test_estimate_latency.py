@@ -167,7 +167,7 @@ def test_rk3568_is_rk3566() -> None:
         ("rv1126b", "int8", "rv1126b"),
         ("rk3576", "w8a16", "w8a16"),
         ("", "int8", "expected one of rk3588"),
-        ("a\x1b", "int8", r"'a\x1b'"),
+        ("a\x1b", "int8", r'"a\x1b"'),
     ],
 )
 def test_what_was_not_fitted_is_refused(target: str, dtype: str, said: str) -> None:

@@ -12,7 +12,7 @@ from tests.analysis.estimate.v5m_checkpoint import write_v5m
 
 
 def test_the_checkpoint_is_of_the_published_size(tmp_path: Path) -> None:
-    """With BatchNorm folded, one parameter a channel less: within 0.001 % of the published 21,037,791."""
+    """With BatchNorm folded, one parameter per channel less: within 0.001 % of the published 21,037,791."""
     checkpoint = read_checkpoint(write_v5m(tmp_path / "yolov5m.pt"))
     norms = [module for module in checkpoint.root.walk() if module.class_name == "BatchNorm2d"]
     assert checkpoint.parameters == 21_056_406

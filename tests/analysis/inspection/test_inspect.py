@@ -53,7 +53,7 @@ def test_rknn_of_ours(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("text", ["", '{"rkdeploy":1,', '{"other":1}', '{"rkdeploy":[[[['])
 def test_rknn_of_somebody_else(text: str, tmp_path: Path) -> None:
-    """A model without our contract, or with a broken one, is told to be another's; its target is still read."""
+    """A model without our contract, or with a broken one, is reported as foreign; its target is still read."""
     found = inspect_rknn(write_rknn(tmp_path / "best.rknn", text))
     rows = dict(found.rows)
     assert "something else than rkdeploy" in rows["built by"]
@@ -120,7 +120,7 @@ def test_onnx_that_does_not_build(tmp_path: Path) -> None:
 
 
 def test_checkpoint_with_an_unknown_block(tmp_path: Path) -> None:
-    """A layer that nobody can write is found without writing the graph."""
+    """A layer without an emitter is found without writing the graph."""
     forgery = forge.Forgery()
     forgery.layer("2").__class__ = forge.named("models.common", "SomethingNew")
     found = inspect_checkpoint(forgery.write(tmp_path / "new.pt"))
@@ -131,7 +131,7 @@ def test_checkpoint_with_an_unknown_block(tmp_path: Path) -> None:
 
 
 def test_every_recorded_checkpoint_has_known_layers() -> None:
-    """What builds is said to build."""
+    """Files that build are reported as buildable."""
     for group in ("yolov5", "ultralytics", "yolor", "yolop"):
         for path in sorted((DATA / group).glob("*.pt*")):
             cfg = path.with_suffix(".cfg")

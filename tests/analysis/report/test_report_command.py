@@ -91,7 +91,7 @@ def test_forms(bundle: Bundle, tmp_path: Path, arguments: tuple[str, ...], name:
         (("{}", "-o", "."), 2, ""),
         (("nothing",), 1, "neither a bundle's folder nor a file"),
         (("diff", "{}"), 2, "Missing argument"),
-        (("diff", "{}", "{}", "--fail-on", "speed=1"), 1, "names 'speed'"),
+        (("diff", "{}", "{}", "--fail-on", "speed=1"), 1, 'names "speed"'),
         (("diff", "{}", "nothing"), 1, "neither a bundle's folder nor a file"),
     ],
 )

@@ -88,7 +88,7 @@ def test_a_build_with_itself_is_empty(tmp_path: Path) -> None:
 
 
 def test_the_same_build_made_again_is_empty(tmp_path: Path) -> None:
-    """When and how long it was built does not matter."""
+    """Time and duration of the build are ignored."""
     assert builds(tmp_path, lambda r: replace(r, created="2027-01-01T00:00:00+00:00", seconds={"read": 9.0})).is_empty
 
 
@@ -128,7 +128,7 @@ def test_measured_times(tmp_path: Path, factor: float, judgment: str) -> None:
 
 
 def test_measured_times_that_scatter(tmp_path: Path) -> None:
-    """Ten percent more is no news where frames scatter by more than that, and is where they do not."""
+    """Ten percent more is not reported if frames scatter by more, and is reported if they do not."""
     assert (
         change(runs(tmp_path, slower(1, spread=30.0), slower(1.1, spread=30.0)), "time.frame").judgment
         == "within_noise"
@@ -264,7 +264,7 @@ def test_layers_that_changed(tmp_path: Path) -> None:
 
 
 def test_a_side_must_be_one_model(tmp_path: Path) -> None:
-    """A report of two models is no side."""
+    """A report of two models cannot be one side of a diff."""
     folders = [make_bundle(tmp_path / name, name[-4:], examples=False).folder for name in (INT8, FP16)]
     both = tmp_path / "both.json"
     both.write_text(json_text(gather(folders)))
@@ -304,11 +304,11 @@ def test_limits_are_read(text: str, limits: tuple[Limit, ...]) -> None:
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("speed=5%", "names 'speed', expected one of latency, fps, memory, map, agreement"),
-        ("", "names '', expected one of"),
-        ("latency", "latency is '', expected a number or a percentage"),
-        ("map=-1", "map is '-1'"),
-        ("map=nan", "map is 'nan'"),
+        ("speed=5%", 'names "speed", expected one of latency, fps, memory, map, agreement'),
+        ("", 'names "", expected one of'),
+        ("latency", 'latency is "", expected a number or a percentage'),
+        ("map=-1", 'map is "-1"'),
+        ("map=nan", 'map is "nan"'),
         ("map=1,map=2", "names map twice"),
     ],
 )

@@ -207,7 +207,7 @@ def test_hostile_names_in_json(tmp_path: Path) -> None:
     ],
 )
 def test_markdown_escapes_by_hand(name: str, shown: str) -> None:
-    """What acts is escaped, what does not stays readable."""
+    """Active characters are escaped, all others stay readable."""
     assert escaped(name) == shown
 
 
@@ -222,7 +222,7 @@ def test_markdown_escapes_by_hand(name: str, shown: str) -> None:
     ],
 )
 def test_moments(created: str, shown: str) -> None:
-    """Times are told in UTC to the minute; what is none stays as it is."""
+    """Times are given in UTC to the minute; text that is not a time stays as it is."""
     assert moment(created) == shown
 
 

@@ -81,7 +81,7 @@ def test_the_summary_of_a_good_build(bundle: Bundle) -> None:
     model = only(bundle.folder)
     right, accurate, _, big = model.summary
     assert (right.status, right.figure, right.origin and right.origin.kind) == ("good", "0.980", "simulator")
-    assert (accurate.status, accurate.figure) == ("attention", "0.600")  # 0.62 in float: 0.02 lost
+    assert (accurate.status, accurate.figure) == ("attention", "0.600")  # 0.62 for the float model: 0.02 lost
     assert accurate.values["change"] == pytest.approx(-0.02)
     assert big.figure == f"{(compiled().weight_kib + compiled().internal_kib) / 1024:.1f} MiB"
 
@@ -123,7 +123,7 @@ def test_right_or_not(tmp_path: Path, changed: dict[str, object], status: str, c
 
 
 def test_a_chip_that_nobody_predicts(tmp_path: Path) -> None:
-    """Without a latency model no time is made up, the reason is told, and the compiler's cycles are there."""
+    """Without a latency model no time is invented, the reason is given, and the compiler's cycles are there."""
     model = only(make_bundle(tmp_path / "b", "fp16", target=UNKNOWN).folder)
     assert model.predicted is None
     assert answer(model, "fast").code == "fast.unknown"
@@ -210,12 +210,12 @@ def test_a_boards_accuracy_is_marked(bundle: Bundle, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("make", "said"),
     [
-        (lambda p: write(p / "f.json", profile("x", "f" * 64)), "the model 'x' with SHA-256 ffffffffffff"),
-        (lambda p: write(p / "f.json", profile("x", None)), "was measured on the model 'x'"),
+        (lambda p: write(p / "f.json", profile("x", "f" * 64)), 'the model "x" with SHA-256 ffffffffffff'),
+        (lambda p: write(p / "f.json", profile("x", None)), 'was measured on the model "x"'),
         (lambda p: write(p / "f.json", accuracy(model_sha256="e" * 64)), "SHA-256 eeeeeeeeeeee"),
-        (lambda p: write(p / "f.json", accuracy(model="other.rknn")), "'other.rknn' in int8"),
-        (lambda p: write(p / "f.json", accuracy(dtype="fp16")), "'best.rknn' in fp16"),
-        (lambda p: explanation(p / "f.json", "elsewhere"), "explains the model 'elsewhere'"),
+        (lambda p: write(p / "f.json", accuracy(model="other.rknn")), '"other.rknn" in int8'),
+        (lambda p: write(p / "f.json", accuracy(dtype="fp16")), '"best.rknn" in fp16'),
+        (lambda p: explanation(p / "f.json", "elsewhere"), 'explains the model "elsewhere"'),
     ],
 )  # fmt: skip
 def test_another_models_file_is_refused(
@@ -229,7 +229,7 @@ def test_another_models_file_is_refused(
 
 
 def test_a_build_that_was_made_again(bundle: Bundle, tmp_path: Path) -> None:
-    """A profile of the same name and another hash: the way out is to measure again."""
+    """For a profile of the same name and another hash the hint is to measure again."""
     with pytest.raises(RkdeployError) as failure:
         gather([bundle.folder, write(tmp_path / "f.json", profile(bundle.folder.name, "f" * 64))])
     assert "built again since then: measure it again" in failure.value.hint
@@ -311,9 +311,9 @@ def _layers(**changed: object) -> Callable[[BuildRecord], BuildRecord]:
         (lambda p: _text(p, "nonsense"), "not JSON with named fields"),
         (lambda p: _text(p, "[1, 2]"), "not JSON with named fields"),
         (lambda p: _text(p, "{}"), 'has no field "document", expected one that says "rkdeploy profile" or'),
-        (lambda p: _text(p, '{"document": "\\u001b[2J"}'), r"is a document '\\x1b\[2J', expected"),
+        (lambda p: _text(p, '{"document": "\\u001b[2J"}'), r'is a document "\\x1b\[2J", expected'),
         (lambda p: _text(p, '{"class_names": [], "outputs": []}'), "Give a bundle's folder"),
-        (lambda p: _text(p, '{"document": "rkdeploy estimate"}'), "is a document 'rkdeploy estimate'"),
+        (lambda p: _text(p, '{"document": "rkdeploy estimate"}'), 'is a document "rkdeploy estimate"'),
         (lambda p: write(p / "f.json", replace(profile(), schema_version=9)), "schema version 9, expected 1"),
         (lambda p: _text(p, '{"document": "rkdeploy report", "schema_version": 2}'), "schema version 2, expected 1"),
         (lambda p: _text(p, '{"document": "rkdeploy report", "schema_version": 1}'),
@@ -340,7 +340,7 @@ def _text(folder: Path, text: str) -> Path:
 
 
 def test_damaged_examples_fail_the_report(bundle: Bundle) -> None:
-    """A picture that was changed is told by its hash."""
+    """A modified picture is detected by its hash."""
     (bundle.folder / "examples/1.jpg").write_bytes(b"x")
     with pytest.raises(BundleError, match="changed after the build"):
         gather([bundle.folder])

@@ -1,4 +1,4 @@
-"""Who lies where and when."""
+"""Layout and lifetime of tensors in memory."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ BRANCHES = CompiledModel(
 
 
 def test_lives_by_hand() -> None:
-    """Two branches of one shape are told apart by their names, and a tensor lives until its last reader."""
+    """Two branches of one shape are distinguished by their names, and a tensor lives until its last reader."""
     lives = {life.name: (life.first_layer, life.last_layer) for life in tensor_lives(BRANCHES)}
     assert lives == {
         "in": (0, 2),

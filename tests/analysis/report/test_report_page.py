@@ -104,7 +104,7 @@ def shot(page: Page, name: str, tmp_path: Path) -> None:
 
 
 def problems(page: Page) -> list[str]:
-    """What the browser complained about, and every request but for the file itself and what it holds."""
+    """Errors of the browser, and every request except for the file itself and its content."""
     told = [str(params) for method, params in page.events if method in ("Runtime.exceptionThrown", "Log.entryAdded")]
     told += [str(params) for method, params in page.events if method == "Runtime.consoleAPICalled"]
     urls = [params["request"]["url"] for method, params in page.events if method == "Network.requestWillBeSent"]

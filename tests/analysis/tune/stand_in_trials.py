@@ -75,7 +75,7 @@ def mark(job: TrialJob, what: str) -> None:
 
 
 def marks_of(marks: Path, what: str) -> Counter[int]:
-    """How often each trial left such a mark."""
+    """Number of marks that each trial left."""
     return Counter(int(file.name.split("_")[1]) for file in marks.glob(f"{what}_*"))
 
 
@@ -105,7 +105,7 @@ def until(condition: Callable[[], bool], timeout_s: float = 60) -> None:
 
 
 def settings_of(job: TrialJob) -> QuantizationSettings:
-    """What a job tries."""
+    """Settings that a job tries."""
     o = job.options
     return QuantizationSettings(**{one.name: getattr(o, one.name) for one in fields(QuantizationSettings)})
 

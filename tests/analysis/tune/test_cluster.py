@@ -67,7 +67,7 @@ def process(*arguments: str, environment: dict[str, str]) -> Iterator[subprocess
 
 
 def said(one: subprocess.Popen[str], pattern: re.Pattern[str]) -> str:
-    """What a process prints when it is ready; the rest of its words are read and dropped."""
+    """The line that a process prints when it is ready; the rest is read and dropped."""
     assert one.stderr is not None
     found = next((match for line in one.stderr if (match := pattern.search(line))), None)
     assert found is not None, "it ended without the words that were waited for"

@@ -20,7 +20,7 @@ MODEL = CompiledModel(LAYERS, (), (), 1, 1)
 
 @pytest.mark.parametrize("target", targets())
 def test_milliseconds_are_the_estimates(target: str) -> None:
-    """For a chip with a latency model the cost is what `estimate` predicts, with the cycles beside it."""
+    """For a chip with a latency model the cost is the prediction of `estimate`, with the cycles next to it."""
     cost = cost_of(MODEL, target, "int8")
     assert (cost.unit, cost.value) == ("ms", predict(MODEL, target, "int8").time_ms)
     assert cost.megacycles == pytest.approx(1.0)

@@ -37,7 +37,7 @@ TRIALS = (
 
 
 def test_the_front() -> None:
-    """Nobody on it is beaten in both; refused and failed trials are not on it."""
+    """No point of the front is beaten in both; refused and failed trials are not part of it."""
     outcome = outcome_of(TRIALS, DEFAULT, 1.1)
     assert [one.trial.number for one in outcome.front] == [1, 3, 5]
     assert [one.cost_share for one in outcome.front] == pytest.approx([1.0, 1.05, 1.25])
@@ -61,14 +61,14 @@ def test_the_recommendation_keeps_the_limit(limit: float, number: int | None) ->
 
 
 def test_costs_without_a_default() -> None:
-    """Where the default failed, the cheapest trial stands for it."""
+    """If the default failed, the cheapest trial takes its place."""
     outcome = outcome_of(TRIALS[2:], DEFAULT, 1.1)
     assert outcome.default is None
     assert outcome.front[0].cost_share == 1.0
 
 
 def test_noise_is_between_draws_alone() -> None:
-    """Trials 1 and 2 differ by the draw only; others differ by more and say nothing of noise."""
+    """Trials 1 and 2 differ by the calibration sample only; others differ by more and do not measure the noise."""
     assert outcome_of(TRIALS, DEFAULT, 1.1).noise == pytest.approx(0.002)
     assert outcome_of(TRIALS[2:], DEFAULT, 1.1).noise is None
 

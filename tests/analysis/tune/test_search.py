@@ -40,7 +40,7 @@ WANTED = 8
 
 
 class Lines(TuneEvents):
-    """Remembers what it is told."""
+    """Events that record their messages."""
 
     def __init__(self) -> None:
         self.lines: list[str] = []
@@ -126,7 +126,7 @@ def test_a_trial_that_is_always_killed_fails(tmp_path: Path) -> None:
 
 
 def test_a_process_that_ends_itself_is_not_tried_again(tmp_path: Path) -> None:
-    """An exit code is no accident: once is enough."""
+    """A failure with an exit code is not repeated: once is enough."""
     trials, _ = run(tmp_path, ends_itself)
     assert trials[1].failure == "The trial's process ended with exit code 3."
     assert marks_of(tmp_path / "marks", "tried")[2] == 1

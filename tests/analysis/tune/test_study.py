@@ -40,7 +40,7 @@ def run(study: TuneStudy, trials: int) -> list[FinishedTrial]:
 
 
 def test_known_good_settings_come_first(tmp_path: Path) -> None:
-    """The default, then what one dial alone does; the algorithm that takes minutes last."""
+    """The default, then each hyperparameter by itself; the algorithm that takes minutes last."""
     first = SPACE.known_good()
     assert first[0] == SPACE.default()
     assert first[-1].algorithm == "mmse"
@@ -78,7 +78,7 @@ def test_a_stopped_search_goes_on(tmp_path: Path) -> None:
 
 
 def test_death_between_the_two_words_of_a_result_loses_nothing(tmp_path: Path) -> None:
-    """A result that is written but not yet told to the sampler counts as finished."""
+    """A result that is written but not yet reported to the sampler counts as finished."""
     file = tmp_path / "study.db"
     with opened(file) as study:
         one = asked(study)
@@ -129,14 +129,14 @@ def test_the_same_seed_asks_the_same(tmp_path: Path) -> None:
 
 
 def test_another_search_is_refused(tmp_path: Path) -> None:
-    """What differs is named, and the file stays as it was."""
+    """The differences are named, and the file stays unchanged."""
     file = tmp_path / "study.db"
     with opened(file) as study:
         run(study, 1)
     other = {**PRINT, "model": "b" * 64, "target": "rk3576"}
     with pytest.raises(RkdeployError) as caught, opened(file, fingerprint=other):
         pass
-    assert "differs in model, target ('rk3588', here 'rk3576')" in caught.value.message
+    assert 'differs in model, target ("rk3588", here "rk3576")' in caught.value.message
     assert "--study" in caught.value.hint
     with opened(file) as study:
         assert len(study.finished()) == 1

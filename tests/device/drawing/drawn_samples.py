@@ -1,4 +1,4 @@
-"""What the tests of drawing draw."""
+"""Detections for the tests of drawing."""
 
 from __future__ import annotations
 

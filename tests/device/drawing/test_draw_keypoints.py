@@ -17,7 +17,7 @@ STANDING = np.array(
     [(50, 10), (55, 7), (45, 7), (60, 9), (40, 9), (70, 22), (30, 22), (85, 38), (15, 38), (95, 52), (5, 52), (62, 52),
      (38, 52), (64, 74), (36, 74), (66, 96), (34, 96)], np.float32
 )  # fmt: skip
-"""COCO's keypoints of somebody who stands and faces us, in percent of the box."""
+"""COCO's keypoints of a standing person that faces the camera, in percent of the box."""
 
 
 def drawn_points(
@@ -50,7 +50,7 @@ def test_a_person_has_limbs_in_the_colors_of_their_sides() -> None:
 
 
 def test_what_the_model_cannot_see_is_not_drawn() -> None:
-    """Neither a point of low visibility nor a limb that ends in it, nor coordinates that are no numbers."""
+    """Points of low visibility, limbs that end in one, and coordinates that are not finite are not drawn."""
     points = person(200, 40, 200, 400)
     points[9, 2] = 0.49
     points[10, 0] = np.nan
@@ -64,7 +64,7 @@ def test_what_the_model_cannot_see_is_not_drawn() -> None:
 
 @pytest.mark.parametrize("count", [2, 5, 17, 21, 68])
 def test_known_skeletons_are_whole(count: int) -> None:
-    """One color a point; every limb has two points that exist; no point of those with limbs is left alone."""
+    """One color per point; every limb has two points that exist; no point of those with limbs is left alone."""
     skeleton = skeleton_for(count)
     ends = [end for limb in skeleton.limbs for end in (limb.start, limb.end)]
     assert len(skeleton.point_colors) == count
@@ -96,7 +96,7 @@ def test_two_points_are_an_arrow_to_the_second() -> None:
 
 
 def test_small_objects_have_thin_lines() -> None:
-    """A person of 64 pixels is no blot: between the arms, the torso's sides and the legs the image shows."""
+    """A person of 64 pixels is not a blot: between the arms, the torso's sides and the legs the image shows."""
     points = person(100, 100, 32, 64)
     image = drawn_points(points, skeleton_for(17))
     for share in ((0.5, 0.35), (0.5, 0.8)):

@@ -1,4 +1,4 @@
-"""Where labels go."""
+"""Placement of labels."""
 
 from __future__ import annotations
 

@@ -26,7 +26,7 @@ def mixed(color: Bgr, ground: int, opacity: float) -> NDArray[np.float64]:
 
 @pytest.mark.parametrize("shape", [(1, 1), (4, 1), (1, 4), (37, 53)])
 def test_tint_mixes_only_what_is_covered(shape: tuple[int, int]) -> None:
-    """Exact to one grey level, also in a part of an image; the rest stays as it was."""
+    """Exact to one gray level, also in a part of an image; the rest stays unchanged."""
     random = np.random.default_rng(0)
     image = random.integers(0, 256, (60, 80, 3), np.uint8)
     before, covered = image.copy(), random.integers(0, 2, shape, np.uint8)

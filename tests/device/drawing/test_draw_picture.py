@@ -41,7 +41,7 @@ def test_boxes_have_the_colors_of_their_classes(width: int, height: int) -> None
 
 @pytest.mark.parametrize("task", TASKS)
 def test_the_same_result_is_drawn_the_same(task: str) -> None:
-    """What is kept from frame to frame changes no pixel."""
+    """Data cached from frame to frame changes no pixel."""
     image, found = photograph(320, 240), result_of(task, 320, 240)
     assert np.array_equal(draw_detections(image, found, NAMES), draw_detections(image, found, NAMES))
 
@@ -67,7 +67,7 @@ def test_no_objects_change_nothing(more: dict[str, object]) -> None:
 @pytest.mark.parametrize(("height", "width"), [(48, 64), (1, 1), (8, 400), (400, 8), (2, 2), (5, 7)])
 @pytest.mark.parametrize("task", TASKS)
 def test_tiny_images_are_survived(task: str, height: int, width: int) -> None:
-    """Where there is no room for letters, boxes and points are drawn all the same."""
+    """If there is no room for letters, boxes and points are still drawn."""
     assert draw_detections(photograph(width, height), result_of(task, width, height), NAMES).shape == (height, width, 3)
 
 
@@ -96,7 +96,7 @@ def test_what_is_not_finite_is_left_out() -> None:
 
 
 def test_ids_without_a_name_are_drawn_as_numbers() -> None:
-    """A class id beyond the names is no reason to fail."""
+    """A class id beyond the names does not fail."""
     image, found = photograph(320, 240), boxes([20, 80, 90, 120])
     drawn = draw_detections(image, found, ())
     assert (drawn != image).any()
@@ -104,7 +104,7 @@ def test_ids_without_a_name_are_drawn_as_numbers() -> None:
 
 
 def test_the_most_certain_object_stays_whole() -> None:
-    """Where two outlines cross, the better one lies on top, whichever comes first."""
+    """If two outlines cross, the one with the higher score lies on top, whichever comes first."""
     image = np.zeros((240, 320, 3), np.uint8)
     found = boxes([20, 100, 200, 200], [100, 60, 150, 220])
     for order in ([0, 1], [1, 0]):

@@ -26,7 +26,7 @@ MASK_LAYOUTS: dict[str, tuple[OutputRole, ...]] = {
 
 
 def field_span(role: OutputRole, class_count: int, coefficient_count: int = 0) -> slice:
-    """Which of x, y, w, h, objectness, class 0, ..., coefficient 0, ... a tensor of this role holds."""
+    """Indices of x, y, w, h, objectness, class 0, ..., coefficient 0, ... in a tensor of this role."""
     return {
         "anchor_map": slice(0, 5 + class_count + coefficient_count),
         "anchor_coefficients": slice(5 + class_count, 5 + class_count + coefficient_count),

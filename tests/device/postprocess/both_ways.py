@@ -1,4 +1,4 @@
-"""The same decode by numpy and by the C library, and head tensors in memory as nobody should have them."""
+"""The same decode by numpy and by the C library, and head tensors in unusual memory layouts."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def decoded_by(name: str) -> Iterator[None]:
 
 
 def both_ways(make: Callable[[], T]) -> tuple[T, T]:
-    """What a call gives with numpy, and with the C library."""
+    """Results of a call with numpy, and with the C library."""
     with decoded_by("numpy"):
         by_numpy = make()
     with decoded_by("native"):

@@ -109,7 +109,7 @@ class PointHead:
         ]
 
     def random(self, seed: int) -> list[dict[str, NDArray[np.float32]]]:
-        """Likewise, normally distributed logits; distances are positive."""
+        """A random head with normally distributed logits; distances are positive."""
         rng = np.random.default_rng(seed)
         levels = self.full(0.0)
         for level in levels:

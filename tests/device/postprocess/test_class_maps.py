@@ -71,7 +71,7 @@ def test_scores_are_interpolated_before_they_are_compared() -> None:
 
 
 def test_the_padding_is_left_out() -> None:
-    """What the network says of the letterbox's padding is nowhere in the map."""
+    """The network's values in the letterbox's padding appear nowhere in the map."""
     scores = np.zeros((1, 2, 8, 8), np.float32)
     scores[0, 1, :2] = scores[0, 1, 6:] = 1.0
     (found,) = ClassMapReader(spec(2, (8, 8)))([HeadTensor(scores)], LetterboxTransform(1.0, 1.0, 0.0, 2.0, (4, 8)))

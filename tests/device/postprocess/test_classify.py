@@ -43,7 +43,7 @@ def test_scores_that_the_graph_has_activated(activation: Activation) -> None:
 
 
 def test_how_many() -> None:
-    """Five unless told otherwise, never more than there are."""
+    """Five ranks by default, never more than there are classes."""
     scores = [tensor(np.arange(9.0).tolist())]
     assert Classifier(spec(9))(scores).class_ids.tolist() == [8, 7, 6, 5, 4]
     assert Classifier(spec(9))(scores, ranks=2).class_ids.tolist() == [8, 7]

@@ -110,7 +110,7 @@ def test_points(case: tuple[PointHead, list[HeadTensor], NDArray[np.float32]]) -
 @settings(deadline=None, max_examples=200)
 @given(case=anchor_cases())
 def test_anchors(case: tuple[AnchorHead, list[HeadTensor], NDArray[np.float32]]) -> None:
-    """Anchor heads: likewise, and the boxes are equal to the bit, because their arithmetic is the same."""
+    """Anchor heads find the same, and their boxes are equal to the bit, because their arithmetic is the same."""
     head, tensors, limits = case
     with np.errstate(all="ignore"):
         expected, found = both_ways(lambda: AnchorDecoder(head.spec).candidates(tensors, limits))
@@ -156,7 +156,7 @@ def test_a_decoder_of_other_layouts_in_turn() -> None:
 
 
 def test_results_are_not_written_to_again() -> None:
-    """What a decoder returned stays as it was when the next frame is decoded."""
+    """Returned results stay unchanged when the next frame is decoded."""
     points, anchors = PointHead(reg_max=1), AnchorHead()
     decoders: list[tuple[Decoder, list[list[HeadTensor]]]] = [
         (PointDecoder(points.spec), [points.tensors(points.random(seed)) for seed in (0, 1)]),

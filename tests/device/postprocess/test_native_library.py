@@ -37,7 +37,7 @@ def undecided(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Where the library is looked for, with the sources and no library."""
+    """The folder of the library, with the sources and no library."""
     for path in (*compiling.FOLDER.glob("*.c"), *compiling.FOLDER.glob("*.h")):
         shutil.copyfile(path, tmp_path / path.name)
     monkeypatch.setattr(module, "FOLDER", tmp_path)

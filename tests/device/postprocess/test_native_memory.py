@@ -20,7 +20,7 @@ _PAGE = mmap.PAGESIZE
 
 
 def between_closed_pages(values: NDArray[Any], *, at_the_end: bool) -> NDArray[Any]:
-    """A copy beside a page that cannot be read: right before it, or right behind one."""
+    """A copy adjacent to a page that cannot be read: right before it, or right behind one."""
     pages = -(-values.nbytes // _PAGE)
     memory = mmap.mmap(-1, (pages + 2) * _PAGE)
     start = ctypes.addressof(ctypes.c_char.from_buffer(memory))

@@ -32,8 +32,11 @@ def test_nms(
     max_nms: int,
     seed: int,
 ) -> None:
-    """C keeps what numpy keeps, in its order: with ties, overlaps at the threshold, class ids and boxes so large that
-    classes meet, boxes inside out, and such as are no numbers."""
+    """C keeps the boxes that numpy keeps, in its order.
+
+    With ties, overlaps at the threshold, class ids and boxes so large that classes meet, inverted boxes, and boxes with
+    non-finite coordinates.
+    """
     rng = np.random.default_rng(seed)
     center = rng.uniform(-spread_px / 10, spread_px, (count, 2))
     half = rng.uniform(1, spread_px / 4, (count, 2))

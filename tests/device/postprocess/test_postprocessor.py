@@ -110,7 +110,7 @@ def test_anchor_free_by_hand() -> None:
 
 
 def test_end_to_end_without_suppression() -> None:
-    """An end-to-end head's rows stay beside one another, also several classes of one row; at most 300 come out."""
+    """An end-to-end head's rows stay next to one another, also several classes of one row; at most 300 come out."""
     head = PointHead(reg_max=1, end_to_end=True, input_hw=(64, 128))
     levels = head.full(20.0)
     for level in levels:
@@ -159,7 +159,7 @@ def test_rotated_suppression() -> None:
 
 
 def test_keypoints_by_hand() -> None:
-    """Keypoints come back in source pixels, clipped to the image, beside the box they belong to."""
+    """Keypoints come back in source pixels, clipped to the image, in the order of their boxes."""
     head = PointHead(reg_max=1, keypoints=KeypointLayout(2, scored=True))
     tensors = point_tensors(
         head,
@@ -227,7 +227,7 @@ def with_map(spec: ModelSpec) -> ModelSpec:
 
 
 def test_class_map_beside_objects_and_alone() -> None:
-    """A class map comes beside the boxes of an anchor head, and also where there are none to find."""
+    """A class map is returned in addition to the boxes of an anchor head, and also if there are no boxes."""
     scores = np.zeros((1, 2, 32, 64), np.float32)
     scores[0, 1, :, 32:] = 1.0
     tensors = tensors_with({(0, 0, 2, 4): (2.0, 1)})
@@ -269,7 +269,7 @@ def test_classifier() -> None:
 
 
 def test_overflow_in_the_network() -> None:
-    """A box that is no number is no object."""
+    """A box with non-finite coordinates is not an object."""
     head = PointHead(reg_max=1, class_count=1, coefficient_count=2)
     finite = {"ltrb_boxes": [1.0, 1, 1, 1], "scores": [1.0], "mask_coefficients": [1.0, 1]}
     tensors = point_tensors(

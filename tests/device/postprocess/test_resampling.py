@@ -71,7 +71,7 @@ def test_equals_bilinear_interpolation(
 
 
 def test_equals_opencv() -> None:
-    """Where the image fills the input, it is OpenCV's bilinear resize."""
+    """If the image fills the input, the result is OpenCV's bilinear resize."""
     plane = np.random.default_rng(1).normal(0, 3, (12, 20)).astype(np.float32)
     transform = LetterboxTransform(80 / 211, 48 / 97, 0.0, 0.0, (97, 211))
     rows, columns = source_axes(transform, (12, 20), 4)

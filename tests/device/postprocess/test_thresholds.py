@@ -47,7 +47,7 @@ def test_name_on_two_classes() -> None:
     ],
 )
 def test_bad_options(options: list[str], message: str) -> None:
-    """What cannot be understood is named, with the way out."""
+    """Options that cannot be parsed are named, with a hint."""
     with pytest.raises(RkdeployError, match=message):
         Thresholds.from_options(options, NAMES)
 

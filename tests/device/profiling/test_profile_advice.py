@@ -1,4 +1,4 @@
-"""What is made of a profile's figures, case by case."""
+"""Advice on a profile's figures, case by case."""
 
 from __future__ import annotations
 
@@ -106,7 +106,7 @@ def test_the_governor_and_its_command() -> None:
 
 
 def test_a_clock_that_fell() -> None:
-    """A clock below its limit while frames ran is told with both speeds."""
+    """A clock below its limit while frames ran is reported with both speeds."""
     found = only(under(clocks=(clock(lowest_hz=3 * 10**8, median_hz=6 * 10**8),)))
     assert found.code == "npu_clock_below_maximum"
     assert "600 MHz most of the time while frames ran, at its slowest 300 MHz; it can do 1000 MHz" in found.message
@@ -154,7 +154,7 @@ def test_contexts_on_one_core_promise_nothing() -> None:
 
 
 def test_a_core_that_is_slower() -> None:
-    """A core that takes 15 % longer than the fastest may be in use by somebody else."""
+    """A core that takes 15 % longer than the fastest may be in use by another program."""
     found = only(replace(GOOD, cores=(CoreTiming(0, ms(30)), CoreTiming(1, ms(21)))))
     assert (found.code, "core 0 30.0 ms" in found.message) == ("slow_core", True)
 

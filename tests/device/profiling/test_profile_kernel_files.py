@@ -76,7 +76,7 @@ def test_slope_by_hand() -> None:
 
 
 def test_growth_is_a_1000_frames(tmp_path: Path) -> None:
-    """A page more every 10 frames is 100 pages a 1,000 frames; too few samples are no slope."""
+    """One page more every 10 frames is 100 pages per 1,000 frames; too few samples give no slope."""
     memory, page = ResidentMemory(tmp_path, 16), os.sysconf("SC_PAGE_SIZE")
     for sample in range(10):
         put(tmp_path, "proc/self/statm", f"9999 {500 + sample} 1 1 0 1 0")

@@ -98,7 +98,7 @@ def test_the_layer_profile_has_a_context_of_its_own(make_shim: MakeShim, tmp_pat
 
 
 def test_an_old_runtime_without_core_masks(make_shim: MakeShim, tmp_path: Path) -> None:
-    """Where the SoC is unknown no core is chosen: a runtime that cannot choose any is measured with one context."""
+    """If the SoC is unknown no core is chosen: a runtime that cannot choose any is measured with one context."""
     make_shim(age="old")
     profile = measure_profile(write_bundle(tmp_path / "best"), options("librknnrt", sysroot=tmp_path))
     assert [(item.contexts, item.cores) for item in profile.throughput] == [(1, None)]
@@ -106,7 +106,7 @@ def test_an_old_runtime_without_core_masks(make_shim: MakeShim, tmp_path: Path) 
 
 
 def test_without_root_the_load_is_missing(make_shim: MakeShim, tmp_path: Path) -> None:
-    """Where debugfs shows nothing the load is None with the reason, and nothing else is lost."""
+    """If debugfs shows nothing the load is None with the reason, and nothing else is lost."""
     make_shim()
     bare = tmp_path / "bare"
     put(bare, "proc/self/statm", "1 2 3")

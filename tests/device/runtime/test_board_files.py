@@ -1,4 +1,4 @@
-"""What a `.rknn`, a library and a board's kernel files say of themselves."""
+"""Facts in a `.rknn`, a library and a board's kernel files."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def test_a_model_file_says_its_versions(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("trailer", [b"", b"\xff" * 12, b"\x02" + b"\0" * 7 + b"[]", b"\x04" + b"\0" * 7 + b"null"])
 def test_a_trailer_that_is_none_leaves_the_versions_unknown(tmp_path: Path, trailer: bytes) -> None:
-    """Only the header is needed; a later format's trailer is no error."""
+    """Only the header is needed; a later format's trailer is not an error."""
     content = write_rknn(tmp_path / "a.rknn").read_bytes()
     (tmp_path / "b.rknn").write_bytes(content[: 64 + 100] + trailer)
     assert read_model_file(tmp_path / "b.rknn") == ModelFile(6, None, ())
@@ -46,7 +46,7 @@ def test_a_file_that_is_no_model_is_refused(tmp_path: Path, content: bytes, mess
 
 
 def test_a_cut_or_missing_model_is_refused(tmp_path: Path) -> None:
-    """A copy that ended early is told from a whole one."""
+    """A truncated copy is distinguished from a complete one."""
     path = write_rknn(tmp_path / "a.rknn")
     path.write_bytes(path.read_bytes()[:120])
     with pytest.raises(BackendError, match="ends too early: 56 bytes of model, expected 100"):
@@ -117,7 +117,7 @@ def test_the_vendors_reason_is_found_in_its_log() -> None:
 
 
 def test_nobody_elses_output_is_lost(capfd: pytest.CaptureFixture[str]) -> None:
-    """While the vendor's text is caught, results pass through stdout, and others' stderr comes afterwards."""
+    """While the vendor's text is caught, results pass through stdout, and other threads' stderr comes later."""
     with captured() as log:
         os.write(1, b"a result\n")
         os.write(2, b"E RKNN: [00:00:00.000] the reason\nwarning: of another thread\n")

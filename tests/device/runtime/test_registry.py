@@ -103,7 +103,7 @@ def test_auto_on_a_board(make_shim: Callable[..., Shim], monkeypatch: pytest.Mon
 
 
 def test_a_library_that_is_named_is_taken(make_shim: Callable[..., Shim], bundle: Bundle) -> None:
-    """Where no board is recognized, a librknnrt.so that is there decides, and one context is opened without a core."""
+    """If no board is recognized, an existing librknnrt.so decides, and one context is opened without a core."""
     shim = make_shim()
     (runtime,) = open_runtimes("auto", bundle)
     with runtime:
@@ -137,7 +137,7 @@ def test_cores_that_the_board_lacks(bundle: Bundle, monkeypatch: pytest.MonkeyPa
 
 @pytest.mark.parametrize("name", ["librknnrt", "rknnlite"])
 def test_an_unknown_soc_gets_one_context_and_a_note(name: str, bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Why only one context runs is said where nobody named a core, and only there."""
+    """The reason for a single context is given if no core was chosen, and only then."""
     fake = SimpleNamespace(open_bundle=lambda _bundle, mask, _options: SimpleNamespace(mask=mask, notes=("its own",)))
     monkeypatch.setattr(registry, "backend_module", lambda _: fake)
     monkeypatch.setattr(registry, "read_board", lambda: Board(None, None))
@@ -180,7 +180,7 @@ def test_replay_needs_a_folder(bundle: Bundle, monkeypatch: pytest.MonkeyPatch) 
 def test_masks_of_each_soc(
     soc: str | None, cores: tuple[int, ...] | None, bundle: Bundle, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As many contexts as cores, and no mask where the runtime chooses: on one core, or where nobody knows the SoC."""
+    """As many contexts as cores, and no mask if the runtime chooses: on one core, or if the SoC is unknown."""
     fake = SimpleNamespace(open_bundle=lambda _bundle, mask, _options: SimpleNamespace(mask=mask, notes=()))
     monkeypatch.setattr(registry, "backend_module", lambda _: fake)
     monkeypatch.setattr(registry, "read_board", lambda: Board(soc, None))

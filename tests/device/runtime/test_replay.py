@@ -121,7 +121,9 @@ def test_contexts_record_together(tmp_path: Path) -> None:
 
 
 def test_a_recording_that_cannot_be_written_ends_the_run(tmp_path: Path) -> None:
-    """It is no failure of the runtime, which would be opened again: a recording with a gap is worth nothing."""
+    """A failure to record is not a failure of the runtime, which would be opened again: a recording with a gap is
+    useless.
+    """
     (recorder,) = recorded([Counting()], tmp_path / "recording")
     with recorder:
         recorder.infer(picture(0))

@@ -1,4 +1,4 @@
-"""Whether runtime, driver, model and SoC fit together: the rules."""
+"""Rules for runtime, driver, model and SoC that fit together."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def test_file_versions_that_runtimes_read(runtime: tuple[int, int, int], highest
 
 @pytest.mark.parametrize(("runtime", "highest"), [("1.4.0", 1), ("1.5.0", 4)])
 def test_an_old_runtime_is_an_error(runtime: str, highest: int) -> None:
-    """A file version that the runtime cannot read is refused in the words that users search for, with the way out."""
+    """A file version that the runtime cannot read is refused in the words that users search for, with the fix."""
     first = version_findings(model(), runtime=runtime)[0]
     assert first.severity == "error"
     assert f"librknnrt {runtime} reads versions up to {highest}" in first.message
@@ -67,7 +67,7 @@ def test_what_fits_is_silent(runtime: str | None) -> None:
 
 
 def test_a_file_version_of_the_future_is_a_warning() -> None:
-    """What rkdeploy does not know it does not forbid."""
+    """Unknown versions are not rejected."""
     (finding,) = version_findings(model(7), runtime="2.3.2")
     assert (finding.severity, "as far as rkdeploy knows" in finding.message) == ("warning", True)
 

@@ -1,6 +1,6 @@
 """Stand-ins for the two ends of a pipeline and the network between them.
 
-The stand-in network answers with the class whose number is the picture's grey value, so that a result that belongs to
+The stand-in network answers with the class whose number is the picture's gray value, so that a result that belongs to
 another frame shows.
 """
 
@@ -31,11 +31,11 @@ SPEC = ModelSpec(
 )
 THRESHOLDS = Thresholds()
 WAIT_S = 10.0
-"""How long a test waits for what must happen; never reached by a test that passes."""
+"""Timeout of a test; never reached by a test that passes."""
 
 
 def frame(index: int, *, value: int | None = None, side: int = 32) -> Frame:
-    """A grey frame whose value is its index."""
+    """A gray frame whose value is its index."""
     grey = index % CLASSES if value is None else value
     return Frame(np.full((side, side, 3), grey, np.uint8), "stand-in", index, index * 40.0)
 

@@ -26,7 +26,7 @@ def delivered(flow: FrameFlow) -> int:
 
 
 def test_results_leave_by_ticket() -> None:
-    """A frame that is finished early waits for those before it; a failed one holds up nobody."""
+    """A frame that is finished early waits for those before it; a failed one does not delay others."""
     flow = FrameFlow(live=False, tickets=4, waiting=4, ready=1)
     for i in range(4):
         assert flow.put(frame(i), 0.0)
@@ -43,7 +43,7 @@ def test_results_leave_by_ticket() -> None:
 
 
 def test_the_newest_frame_replaces_the_one_that_waits() -> None:
-    """A live source never waits: of the frames that nobody took, the last one is left, the others are counted."""
+    """A live source never waits: of the frames that were not taken, the last one is left, the others are counted."""
     flow = FrameFlow(live=True, tickets=2, waiting=1, ready=2)
     for i in range(10):
         assert flow.put(frame(i), 0.0)
@@ -97,7 +97,7 @@ def test_the_end_wakes_everybody(end: str) -> None:
 
 
 def test_a_pause_lasts_while_frames_need_a_network() -> None:
-    """Whoever waits to open a context again goes on while a frame has no result, and stops when all have."""
+    """A thread that waits to open a context again continues while a frame has no result, and stops when all have."""
     flow = FrameFlow(live=False, tickets=2, waiting=2, ready=1)
     flow.put(frame(0), 0.0)
     assert not flow.pause(0.0)

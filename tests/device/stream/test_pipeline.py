@@ -169,7 +169,7 @@ class FailingRuntime(StandInRuntime):
 
 
 def test_a_failed_context_is_rebuilt() -> None:
-    """The third frame fails, alone, without anybody's boxes; the context is closed and opened again."""
+    """Only the third frame fails, without another frame's boxes; the context is closed and opened again."""
     broken, sink = FailingRuntime(3), ListSink()
     stats = run(map(frame, range(8)), [broken], sink)
     assert sink.indices == [0, 1, 3, 4, 5, 6, 7]

@@ -1,4 +1,4 @@
-"""What JSON lines and events hold."""
+"""Content of JSON lines and events."""
 
 from __future__ import annotations
 

@@ -37,7 +37,9 @@ def frame(source: str = "in/a.jpg", index: int = 0, width: int = 64, height: int
 
 
 def test_jsonl_lines_are_exactly_the_documented_objects(tmp_path: Path) -> None:
-    """One object a frame, in order, with source pixels, score, id and true name; an empty frame has an empty list."""
+    """One object per frame, in order, with source pixels, score, id and original name; an empty frame has an empty
+    list.
+    """
     target = tmp_path / "new" / "out.jsonl"
     with JsonlSink(target, NAMES) as sink:
         sink.write(frame(), FOUND)
@@ -76,7 +78,7 @@ def test_jsonl_appears_only_when_complete(tmp_path: Path) -> None:
 
 
 def test_jsonl_to_stdout(capsys: pytest.CaptureFixture[str]) -> None:
-    """`-` writes lines to stdout and leaves it open, even for file names that are no valid Unicode."""
+    """`-` writes lines to stdout and leaves it open, even for file names that are not valid Unicode."""
     with JsonlSink("-", NAMES) as sink:
         sink.write(frame("in/\udcff.jpg"), FOUND)
     assert json.loads(capsys.readouterr().out)["source"] == "in/\udcff.jpg"
@@ -167,7 +169,9 @@ def test_a_video_refuses_frames_of_another_size(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("most_bytes", [1, 20_000, 100_000])
 def test_a_full_disk_publishes_no_video(tmp_path: Path, most_bytes: int) -> None:
-    """When the file cannot grow, the encoder says nothing: we do, the old video stays, and nothing is left beside."""
+    """When the file cannot grow, the encoder reports nothing, but the sink does; the old video stays, without
+    leftovers.
+    """
     target = tmp_path / "v.mp4"
     target.write_bytes(b"old")
     random = np.random.default_rng(0)

@@ -60,7 +60,7 @@ def live(captures: list[FakeCapture | SourceError], told: list[str] | None = Non
 
 
 def test_a_lost_source_is_opened_again() -> None:
-    """Frames go on with the next index, whatever it took; the user is told of the loss and its end, once each."""
+    """Frames continue with the next index after any delay; the user is notified of the loss and its end, once each."""
     told: list[str] = []
     first, silent, second = FakeCapture(3), FakeCapture(0), FakeCapture(100)
     source = live([first, SourceError("no"), silent, SourceError("no"), second], told)
@@ -80,13 +80,13 @@ def test_a_lost_source_is_opened_again() -> None:
 
 
 def test_the_first_opening_may_fail() -> None:
-    """What cannot be opened at all is an error at once."""
+    """A source that cannot be opened at all is an error at once."""
     with pytest.raises(SourceError, match="no"), live([SourceError("no")]):
         pass
 
 
 def test_stop_ends_a_reconnect() -> None:
-    """A source that waits to be opened again ends when it is told to, at once."""
+    """A source that waits to be opened again stops at once on request."""
     lost = threading.Event()
     source = LiveCapture("cam", lambda: FakeCapture(0), backoff=Backoff(3600, 3600), notify=lambda _: lost.set())  # type: ignore[arg-type, return-value]
     with source as frames:
@@ -127,7 +127,7 @@ def test_passwords_are_not_shown(text: str, shown: str) -> None:
 
 
 def test_addresses() -> None:
-    """What is an address and what is a path."""
+    """Texts that are addresses, and texts that are paths."""
     assert is_stream_address("rtsp://host/x")
     assert is_stream_address("HTTP://host/x")
     assert not is_stream_address("folder/video.mp4")

@@ -13,7 +13,7 @@ from rkdeploy.errors import SourceError
 
 
 def write_video(path: Path, grey: int, codec: str = "mp4v") -> Path:
-    """Five frames of one grey."""
+    """Five frames of one gray level."""
     writer = cv2.VideoWriter(str(path.absolute()), cv2.VideoWriter.fourcc(*codec), 20, (64, 48))
     assert writer.isOpened()
     for _ in range(5):

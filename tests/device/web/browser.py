@@ -24,7 +24,7 @@ class Page:
     """One page.
 
     Attributes:
-        events: what the browser told meanwhile, by method.
+        events: events of the browser, by method.
     """
 
     def __init__(self, to_browser: int, from_browser: int) -> None:

@@ -1,4 +1,4 @@
-"""Who gets an answer."""
+"""Access control of the view."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def test_this_machine_needs_no_token(host: str) -> None:
 
 @pytest.mark.parametrize("host", ["evil.example", "evil.example:8080", "192.0.2.1", "127.0.0.1.evil.example", ""])
 def test_rebound_names_are_refused(host: str) -> None:
-    """A name that a stranger pointed to 127.0.0.1 is no name of ours."""
+    """A foreign name that resolves to 127.0.0.1 is not accepted."""
     assert ask(None, host=host)[0] == 421
 
 

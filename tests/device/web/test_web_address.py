@@ -1,4 +1,4 @@
-"""Where the view listens, what a bare --web means, and what a missing package says."""
+"""Listening address of the view, a --web without a value, and the message for a missing package."""
 
 from __future__ import annotations
 

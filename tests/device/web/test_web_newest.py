@@ -1,4 +1,4 @@
-"""What waits for viewers."""
+"""The buffer for viewers."""
 
 from __future__ import annotations
 

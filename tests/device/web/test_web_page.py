@@ -66,7 +66,7 @@ def text(page: Page, name: str) -> str:
 
 
 def problems(page: Page) -> list[str]:
-    """What the browser complained about, and every request that left the machine."""
+    """Errors of the browser, and every request that left the machine."""
     told = [str(params) for method, params in page.events if method in ("Runtime.exceptionThrown", "Log.entryAdded")]
     urls = [params["request"]["url"] for method, params in page.events if method == "Network.requestWillBeSent"]
     return told + [url for url in urls if not url.startswith(("http://127.0.0.1:", "data:", "about:"))]

@@ -46,7 +46,7 @@ RUN_SCRIPT = ("-m", "tests.cli.run_with_stand_ins")
 
 
 def test_the_page_is_self_contained() -> None:
-    """One document whose policy allows its own script and style by hash, and requests to nobody else."""
+    """One document whose policy allows its own script and style by hash, and no requests to other hosts."""
     with view_on() as view:
         status, headers, body = get(view, "/")
     page, policy = body.decode(), headers["content-security-policy"]
@@ -124,7 +124,7 @@ def test_a_listener_that_falls_behind_is_told_how_much_it_missed() -> None:
 
 
 def test_status_tells_the_figures_and_their_origin(tmp_path: Path) -> None:
-    """What the pipeline counts is passed on; what this machine has not, has its reason."""
+    """The pipeline's counts are passed on; figures that this machine does not have come with a reason."""
     with view_on(sysroot=tmp_path) as view:
         assert get_json(view, "/status")["stats"] is None
         view.watch(stats, lambda: "a stand-in")
@@ -142,7 +142,7 @@ def test_status_tells_the_figures_and_their_origin(tmp_path: Path) -> None:
 
 
 def board_files(root: Path) -> Path:
-    """What an RK3588's kernel shows."""
+    """The kernel files of an RK3588."""
     files = {
         "sys/kernel/debug/rknpu/load": "NPU load:  Core0: 71%, Core1: 68%, Core2:  0%,",
         "sys/class/devfreq/fdab0000.npu/cur_freq": "1000000000",
@@ -212,7 +212,7 @@ def test_healthz_follows_the_frames() -> None:
 
 
 def test_other_addresses_and_methods() -> None:
-    """What is not there is 404, what is only read takes no POST, and a HEAD takes no seat."""
+    """Unknown paths are 404, read-only ones refuse POST, and a HEAD takes no seat."""
     with view_on() as view:
         assert get(view, "/../etc/passwd")[0] == 404
         assert get(view, "/docs")[0] == 404
@@ -352,7 +352,7 @@ def test_strangers_keep_no_connection() -> None:
 
 
 def ended(client: socket.socket) -> bool:
-    """Whether the other side ends the connection, one way or another, after what it still sends."""
+    """True if the other side ends the connection, after any data that it still sends."""
     client.settimeout(WAIT_S)
     try:
         while client.recv(1 << 16):
@@ -378,7 +378,7 @@ def test_leaving_ends_open_streams_and_frees_the_port() -> None:
 
 
 def test_a_port_in_use_is_one_clear_error() -> None:
-    """It names the address, the reason and the way out; nothing is left running."""
+    """The error names the address, the reason and a hint; nothing is left running."""
     with view_on() as view:
         with pytest.raises(RkdeployError, match=r"in use.*--web 127.0.0.1:0"), view_on(f"127.0.0.1:{view.port}"):
             pass

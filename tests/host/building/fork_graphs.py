@@ -1,7 +1,7 @@
-"""ONNX files as Rockchip's forks of the trainers write them, made of our own export of a checkpoint.
+"""ONNX files as Rockchip's forks of the trainers write them, made from our own export of a checkpoint.
 
 The forms are those of airockchip/ultralytics_yolov8 (September 2024), its siblings for YOLO11 and YOLOv10, and
-airockchip/yolov5: raw boxes, sigmoid of the scores, their sum clipped to 1; one concatenated map a level for pose and
+airockchip/yolov5: raw boxes, sigmoid of the scores, their sum clipped to 1; one concatenated map per level for pose and
 rotated boxes; keypoints decoded in the graph.
 """
 
@@ -24,7 +24,11 @@ from rkdeploy.host.graph.head import Tap
 
 
 def exported(checkpoint: Path, hw: tuple[int, int], *, end_to_end: bool | None = None) -> Exported:
-    """Our own graph of a checkpoint, whose taps are tensors.  Args: end_to_end: of two heads, which."""
+    """Our own graph of a checkpoint, whose taps are tensors.
+
+    Args:
+        end_to_end: the head to take from a checkpoint with two.
+    """
     read = read_checkpoint(checkpoint)
     family = family_of(read)
     info = family.describe(read)

@@ -108,7 +108,7 @@ def test_what_is_worth_a_word(tmp_path: Path) -> None:
 
 
 def test_labels_of_another_model_are_refused(tmp_path: Path) -> None:
-    """Where float itself finds nothing of what is labeled, equal figures on both sides are no proof."""
+    """If the float model itself finds none of the labeled objects, equal figures on both sides prove nothing."""
     data = open_gate(GateOptions(make_data(tmp_path / "set")), SPEC)
     nothing = side(np.zeros((1, 7, 4, 4), np.float32), "onnxruntime")
     found = measure(data, SPEC, nothing, nothing, lambda _text: None)
@@ -117,7 +117,7 @@ def test_labels_of_another_model_are_refused(tmp_path: Path) -> None:
 
 
 def test_an_unlabeled_set_cannot_be_judged(tmp_path: Path) -> None:
-    """Without an object there is no figure, and that is no pass."""
+    """Without an object there is no figure, and so no pass."""
     found = report(tmp_path, head_values())
     empty = replace(found, evaluations=tuple(replace(e, objects=()) for e in found.evaluations))
     with pytest.raises(VerificationError, match="nothing is labeled"):

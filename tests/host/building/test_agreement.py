@@ -1,4 +1,4 @@
-"""Comparing a built model with float: matching by hand, and what is refused."""
+"""Comparison of a quantized model with the float model: matching by hand, and rejected cases."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def test_matching_by_hand() -> None:
 
 
 def test_nothing_to_match() -> None:
-    """No detections on either side is no error."""
+    """No detections on either side is not an error."""
     assert match_detections(Detections.empty(), Detections.empty(), 0.85, 0.15).ious == ()
     assert match_detections(found((0, 0, 1, 1, 0.5, 0)), Detections.empty(), 0.85, 0.15).reference == 1
 
@@ -133,7 +133,7 @@ def test_half_the_scores_fell() -> None:
 
 
 def test_one_borderline_object_is_no_fault() -> None:
-    """Float finds 8 objects, the built model a ninth at 0.25 (0.249 in float): unproven, since few, but not refused."""
+    """The float model finds 8 objects, INT8 a ninth at 0.25 (float: 0.249): unproven, since few, but not refused."""
     meter = AgreementMeter(SPEC)
     for _ in range(8):
         meter.add([head(0.9)], [head(0.9)], WHOLE)
@@ -198,7 +198,7 @@ def test_thin_boxes_are_left_out() -> None:
 
 
 def test_a_class_map_is_judged_by_its_iou() -> None:
-    """Half of float's road lost: IoU 1/2 of the road, 2/3 of the rest; few images prove nothing."""
+    """Half of the float model's road lost: IoU 1/2 of the road, 2/3 of the rest; few images prove nothing."""
     spec = replace(
         SPEC,
         outputs=(HeadOutput("lane", "class_map", 0, 1, (1, 2, 16, 16), "sigmoid"),),
@@ -223,7 +223,7 @@ def test_a_class_map_is_judged_by_its_iou() -> None:
 
 
 def test_detections_out_of_nothing_are_refused() -> None:
-    """Where float finds nothing, many detections are no agreement."""
+    """If the float model finds nothing, many detections are not agreement."""
     crowded = HeadTensor(np.full((1, 6, 2, 2), 0.5, np.float32))
     crowded.values[0, 4:] = 1.0
     meter = AgreementMeter(SPEC)

@@ -1,4 +1,4 @@
-"""Which images a build calibrates on and which it is proven on."""
+"""Choice of images for calibration and for the proof."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def choose(folder: Path | None, dtype: str = "int8") -> tuple[int, set[str], set
 
 
 def test_a_set_that_calibration_would_use_up_gives_a_quarter_away(tmp_path: Path) -> None:
-    """With exactly as many images as are calibrated on, some are kept out, and the user is told."""
+    """With exactly as many images as calibration takes, some are held out, with a note."""
     count, calibration, proof, _, warnings = choose(folder_of(20, tmp_path))
     assert count == 15
     assert len(proof) == 5
@@ -40,7 +40,7 @@ def test_a_set_that_calibration_would_use_up_gives_a_quarter_away(tmp_path: Path
 
 
 def test_a_larger_set_needs_no_reserve(tmp_path: Path) -> None:
-    """What is left over proves the model."""
+    """The remaining images prove the model."""
     count, calibration, proof, _, _ = choose(folder_of(30, tmp_path))
     assert count == 20
     assert len(proof) == 10

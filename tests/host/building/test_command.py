@@ -51,7 +51,7 @@ CASES = {
 
 @pytest.mark.parametrize("name", CASES)
 def test_the_command_line_understands_it(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What `rkdeploy build` makes of the arguments is equal to the options that they were made of."""
+    """Options parsed by `rkdeploy build` from the arguments equal the options that the arguments were made from."""
     seen: list[BuildOptions] = []
     monkeypatch.delenv("RKDEPLOY_TOOLKIT_PYTHON", raising=False)
     monkeypatch.setattr("rkdeploy.cli.build.build_and_print", seen.append)

@@ -44,7 +44,7 @@ def builds(tmp_path_factory: pytest.TempPathFactory) -> Builds:
 
 
 def float16_layers(bundle: Bundle) -> list[str]:
-    """What the compiler says it compiled in float16: (operator, name)."""
+    """Operators that the compiler reports in float16: (operator, name)."""
     assert bundle.record.compiled is not None
     return [layer.op for layer in bundle.record.compiled.layers if layer.dtype == "FLOAT16" and not layer.is_end]
 

@@ -38,7 +38,7 @@ def checkpoint(case: str) -> Path:
 
 
 def prove(network: Network, options: CutOptions) -> tuple[Verification, tuple[DenseField, ...]]:
-    """What a build does up to its proof, on noise, and the decoded rows of one image of noise."""
+    """A build up to its proof, on noise, and the decoded rows of one image of noise."""
     graph, outputs = cut(network.simplified, network.head, options)
     verification = verify_contract(network, graph, network.contract(outputs), ())
     return verification, decoded(network, options)
@@ -144,7 +144,7 @@ def test_either_head_of_two(end_to_end: bool, tmp_path: Path) -> None:
     ],
 )
 def test_too_little_alone(case: str, form: Form, message: str, tmp_path: Path) -> None:
-    """What a graph does not say is not guessed: it is refused without the checkpoint, which fixes it."""
+    """Facts missing in a graph are not guessed: it is refused without the checkpoint, which has them."""
     file = form(exported(checkpoint(case), HW)).save(tmp_path / "best.onnx")
     with pytest.raises(GraphError, match=rf"{message}.*--weights best\.pt"):
         open_network(file)
@@ -164,7 +164,7 @@ def test_checkpoint_of_another_model(tmp_path: Path) -> None:
 
 
 def test_sum_of_other_things(tmp_path: Path) -> None:
-    """A map of one channel that is no sum is not dropped where a convolution stands behind it alone."""
+    """A map of one channel that is not a sum is not dropped if only a convolution follows it."""
     graph = SIX(exported(checkpoint("v8"), HW))
     boxes = graph.levels()[0][0]
     hidden = graph.model.graph.output[1].name

@@ -1,4 +1,4 @@
-"""What a build keeps of the toolkit's log."""
+"""The part of the toolkit's log that a build keeps."""
 
 from __future__ import annotations
 

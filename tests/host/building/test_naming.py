@@ -1,4 +1,4 @@
-"""What a bundle is called where the user does not say."""
+"""Default name of a bundle."""
 
 from __future__ import annotations
 
@@ -42,6 +42,6 @@ def test_a_given_name_names_the_folder() -> None:
 
 @pytest.mark.parametrize("name", ["", "a/b", "../a", ".a", " a", "a\n", "x" * 101])
 def test_names_that_are_none(name: str) -> None:
-    """What cannot begin a file's name is refused before any work."""
+    """A text that cannot begin a file name is refused before any work."""
     with pytest.raises(RkdeployError, match="--name"):
         BuildOptions(Path("best.pt"), name=name)

@@ -1,4 +1,4 @@
-"""Networks with tensors beside their boxes: class maps and prototypes, from checkpoints and from ONNX files."""
+"""Networks with tensors in addition to their boxes: class maps and prototypes, from checkpoints and from ONNX files."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def test_driving_checkpoint(case: str) -> None:
 
 @pytest.mark.parametrize("weights", [None, DRIVING])
 def test_driving_onnx_of_upstream(weights: Path | None) -> None:
-    """Upstream's own export builds alone and beside its checkpoint, with the checkpoint's names for the maps."""
+    """Upstream's own export builds alone and with its checkpoint, with the checkpoint's names for the maps."""
     network = open_network(YOLOP / "end_to_end.onnx", weights)
     assert network.family == "yolop"
     assert network.anchors is not None
@@ -76,7 +76,7 @@ def test_driving_onnx_of_upstream(weights: Path | None) -> None:
 
 
 def test_driving_onnx_by_strides() -> None:
-    """One raw output a stride has no decode: the checkpoint gives it, and is needed."""
+    """One raw output per stride has no decode: the checkpoint gives it, and is needed."""
     path = YOLOP / "end_to_end_strides.onnx"
     with pytest.raises(GraphError, match=r"no decode, and so no anchors.*--weights"):
         open_network(path)
@@ -86,7 +86,7 @@ def test_driving_onnx_by_strides() -> None:
 
 
 def test_weights_of_another_driving_model() -> None:
-    """The checkpoint beside an ONNX file must be its own: anchors, classes or values tell."""
+    """The checkpoint of an ONNX file must be its own: anchors, classes or values decide."""
     with pytest.raises(GraphError, match="different anchors"):
         open_network(YOLOP / "end_to_end.onnx", YOLOP / "final_state.pth")
     with pytest.raises(GraphError, match="anchors a level"):
@@ -117,7 +117,7 @@ def renamed(model: onnx.ModelProto, old: str, new: str) -> None:
 
 
 def test_maps_of_another_name(tmp_path: Path) -> None:
-    """Maps that nobody knows keep their own name, and the note says what is assumed of the input."""
+    """Unknown maps keep their own name, and the note says what is assumed of the input."""
     model = onnx.load(YOLOP / "end_to_end.onnx")
     renamed(model, "drive_area_seg", "road")
     path = tmp_path / "renamed.onnx"
@@ -176,7 +176,7 @@ def test_softmax_of_old_opsets(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("weights", [None, DATA / "yolov5" / "seg.pt"])
 def test_masks_of_an_anchor_head(weights: Path | None) -> None:
-    """YOLOv5-seg's export: coefficients behind the classes, prototypes beside; equal to upstream at every cut."""
+    """YOLOv5-seg's export: coefficients behind the classes, separate prototypes; equal to upstream at every cut."""
     network = open_network(SEGMENT, weights)
     truth = recorded(DATA / "yolov5" / "seg.npz")
     assert (network.family, network.task, network.head.masks) == ("yolov5", "segment", 16)
@@ -193,7 +193,7 @@ def test_masks_of_an_anchor_head(weights: Path | None) -> None:
 
 
 def test_prototypes_without_their_coefficients(tmp_path: Path) -> None:
-    """Prototypes of another number than the rows can hold are no head."""
+    """Prototypes of another number than the rows can hold are not a head."""
     model = onnx.load(SEGMENT)
     model.graph.output[1].type.tensor_type.shape.dim[1].dim_value = 32
     tile = helper.make_node("Concat", ["small", "small"], ["output1"], axis=1)

@@ -22,7 +22,7 @@ ROOT = Path(__file__).parents[3]
 SAMPLE = ROOT / "calib_data"
 UPSTREAM = json.loads((ROOT / "tests" / "data" / "upstream_pose_detections.json").read_text())
 THRESHOLDS = Thresholds(confidence=0.25, iou=0.45, max_det=300)
-SCALE = 0.5  # input pixels a source pixel: 640x480 in 320x320
+SCALE = 0.5  # input pixels per source pixel: 640x480 in 320x320
 
 pytestmark = pytest.mark.slow
 
@@ -65,7 +65,7 @@ def test_onnxruntime_finds_what_ultralytics_finds(detections: Callable[[str], di
 
 
 def test_int8_keeps_the_keypoints(detections: Callable[[str], dict[str, Detections]]) -> None:
-    """INT8 beside float, every second image: median shift at most 1 px of the input, 95 % of the poses at OKS 0.9."""
+    """Poses of both models, every second image: median shift at most 1 px of the input, 95 % at OKS 0.9."""
     shifts, alike, matched, expected = [], [], 0, 0
     for name, built in detections("simulator").items():
         float_ = detections("onnxruntime")[name]

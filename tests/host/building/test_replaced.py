@@ -16,7 +16,7 @@ A, B, C = "a" * 64, "b" * 64, "c" * 64
 
 
 def write(folder: Path, sha256: str) -> Path:
-    """What a build of that source does in the end."""
+    """The last step of a build of that source."""
     keep_replaced(folder, sha256)
     return write_bundle(folder, source=sha256).folder
 
@@ -76,7 +76,7 @@ def test_what_cannot_be_kept_is_not_replaced(tmp_path: Path, monkeypatch: pytest
 
 
 def test_what_is_said(tmp_path: Path) -> None:
-    """Where the old one goes and how to avoid it; nothing where there is nothing."""
+    """The note says where the old one goes and how to avoid it; no note if there is none."""
     folder = write(tmp_path / "best", A)
     hw = (read_bundle(folder).spec.input.height, read_bundle(folder).spec.input.width)
     note = replaced_note(folder, B, hw)

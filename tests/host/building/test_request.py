@@ -37,7 +37,7 @@ def options(tmp_path: Path) -> BuildOptions:
 
 
 def test_the_same_is_the_same(options: BuildOptions) -> None:
-    """Twice the same hash; place, interpreter, and what is good enough are no part of it."""
+    """Twice the same hash; folder, interpreter, and accuracy limits are not part of it."""
     first = request_of(options, Images(), None)
     assert first == request_of(options, Images(), None)
     elsewhere = replace(options, out=Path("x"), toolkit_python=Path("/bin/sh"), min_agreement=0.1, calib=Path("y"))

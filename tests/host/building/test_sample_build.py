@@ -64,7 +64,7 @@ def test_bundle_is_whole(sample_bundle: Bundle) -> None:
 
 
 def test_another_models_bundle_is_not_replaced_unsaid(sample_bundle: Bundle, tmp_path: Path) -> None:
-    """The same file at the same size replaces its own bundle; another best.pt, or another size, is told of."""
+    """The same file at the same size replaces its own bundle; for another best.pt, or another size, there is a note."""
     bundle = sample_bundle
     sha256 = bundle.record.source.sha256
     hw = (bundle.spec.input.height, bundle.spec.input.width)
@@ -85,7 +85,7 @@ def test_onnxruntime_detects_what_upstream_detects(detections: Callable[[str], d
 
 
 def test_simulated_int8_detects_what_float_detects(detections: Callable[[str], dict[str, Detections]]) -> None:
-    """On every second image, at least 97.5 % of float's boxes at IoU 0.85 with scores closer than 0.15."""
+    """On every second image, at least 97.5 % of the float model's boxes at IoU 0.85 with scores closer than 0.15."""
     matches = [
         match_detections(detections("onnxruntime")[name], built, 0.85, 0.15)
         for name, built in detections("simulator").items()

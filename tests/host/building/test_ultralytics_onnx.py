@@ -34,7 +34,7 @@ def size_of(file: Path) -> tuple[int, int] | None:
 
 @pytest.mark.parametrize("file", FILES, ids=lambda f: f.stem)
 def test_proven(file: Path) -> None:
-    """What the graph itself decodes equals the contract's decode of its cut graph."""
+    """The graph's own decode equals the contract's decode of its cut graph."""
     network = open_network(file, imgsz=size_of(file))
     assert prove(network).rows > 0
     metadata = {p.key: p.value for p in onnx.load(file).metadata_props}

@@ -104,7 +104,7 @@ def test_line_ends_and_byte_order_mark(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["main_p6", "main_sections", "main_yolov3_order"])
 def test_sections_are_those_of_the_state_dict(name: str) -> None:
-    """What a cfg says of its convolutions and learned tensors is what upstream's state dict holds at these indices."""
+    """Convolutions and learned tensors in a cfg match upstream's state dict at these indices."""
     state, cfg = state_dict(name), read_darknet_cfg(DATA / f"{name}.cfg")
     expected: dict[str, tuple[int, ...]] = {}
     norm = ("weight", "bias", "running_mean", "running_var")
@@ -206,7 +206,7 @@ def test_parts_of_a_route() -> None:
     ],
 )
 def test_files_refused(text: str, message: str) -> None:
-    """What is no cfg is refused with the line where it ends being one."""
+    """Invalid files are refused with the line of the error."""
     with pytest.raises(CheckpointError) as caught:
         parse_darknet_cfg(text, "broken.cfg")
     assert message in str(caught.value)
@@ -274,7 +274,7 @@ def test_files_that_are_no_text(tmp_path: Path) -> None:
 
 
 def test_too_many_sections() -> None:
-    """Ten thousand sections are no network."""
+    """Ten thousand sections are not a network."""
     with pytest.raises(CheckpointError, match="more than 4096 sections"):
         parse_darknet_cfg("[net]\n" + "[silence]\n" * 10_000, "many.cfg")
 

@@ -31,7 +31,7 @@ def test_sample_checkpoint() -> None:
 
 
 def test_ema_is_preferred() -> None:
-    """Where a file has both, the exponential moving average is what counts."""
+    """If a file has both, the exponential moving average counts."""
     assert read_checkpoint(DATA / "with_ema.pt").weights == "ema"
 
 
@@ -81,7 +81,7 @@ def test_view_beyond_its_storage_is_refused() -> None:
 
 
 def test_tensors_are_views_of_the_file(tmp_path: Path) -> None:
-    """Opening a checkpoint does not read its weights: a tensor that nobody asks for is never touched."""
+    """Opening a checkpoint does not read its weights: a tensor that is not used is never touched."""
     damaged = tmp_path / "damaged.pt"
     data = bytearray(SAMPLE.read_bytes())
     start = data.find(b"best/data/0")
@@ -112,14 +112,14 @@ def test_state_dict_is_read_by_its_names() -> None:
 
 @pytest.mark.parametrize("key", ["", "a..b", "a.", ".".join("a" * 70), "a" * 300, "a\nb"])
 def test_keys_that_torch_does_not_write(key: str) -> None:
-    """A state dict with a key that is no path of names is refused."""
+    """A state dict with a key that is not a path of names is refused."""
     weight = read_checkpoint(DATA / "state_dict.pt").root.child("model").child("0").child("conv").tensors["weight"]
     with pytest.raises(CheckpointError, match=r"does not allow|nests without end"):
         module_from_state_dict({key: weight})
 
 
 def test_state_dict_is_explained() -> None:
-    """Weights that no family can place are refused with the way out."""
+    """Weights that no family recognizes are refused with a hint."""
     with pytest.raises(CheckpointError, match="state dict") as caught:
         family_of(read_checkpoint(DATA / "state_dict.pt"))
     assert "best.pt that the training run saved" in caught.value.hint

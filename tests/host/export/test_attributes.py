@@ -48,7 +48,7 @@ def module(
 
 
 def computed(layer: Module, *inputs: Floats) -> Floats:
-    """What the exported layer gives."""
+    """Output of the exported layer."""
     builder = GraphBuilder()
     emission = Emission(builder, YOLOV5_BLOCKS | CSP_BLOCKS | ATTENTION_BLOCKS)
     values = [builder.input(f"x{i}", x.shape) for i, x in enumerate(inputs)]
@@ -146,7 +146,7 @@ REFUSED: dict[str, Module] = {
 
 @pytest.mark.parametrize("layer", REFUSED.values(), ids=REFUSED.keys())
 def test_attribute_is_refused(layer: Module) -> None:
-    """What no emitter can write is an error that names the layer, never left out."""
+    """A layer without an emitter is an error that names it; it is never left out."""
     with pytest.raises(RkdeployError, match='"layer"'):
         computed(layer, X)
 

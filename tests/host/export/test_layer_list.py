@@ -36,5 +36,5 @@ def test_weights_that_no_block_uses_are_refused(class_name: str) -> None:
 
 
 def test_every_activation_has_an_emitter() -> None:
-    """What inspect calls an activation is what the exporter can write."""
+    """Activations of `inspect` are those that the exporter can write."""
     assert set(ACTIVATIONS) == ACTIVATION_CLASSES

@@ -64,7 +64,7 @@ def test_spp_is_one_small_window_three_times() -> None:
 
 @pytest.mark.parametrize("changes", [{"stride": 2}, {"padding": 1}, {"dilation": 2, "padding": 8}])
 def test_other_pools_are_written_as_they_are(changes: dict[str, object]) -> None:
-    """A window with a stride, other padding or gaps is no repetition of a smaller one."""
+    """A window with a stride, other padding or gaps is not a repetition of a smaller one."""
     windows, values = pooled(pool(5), pool(9, **changes))
     assert windows == [[5, 5], [9, 9]]
     assert np.array_equal(values[1], pooled(pool(9, **changes))[1][0])

@@ -42,7 +42,7 @@ def tensor(values: NDArray[np.float32]) -> LazyTensor:
 
 
 def test_the_reference_set_is_complete() -> None:
-    """Both branches, the published structure of each, and the blocks and sections beside it."""
+    """Both branches, the published structure of each, and further blocks and sections."""
     assert {"paper_p6", "paper_anchors", "paper_blocks", "paper_syncbn", "paper_dwt"} <= set(CASES)
     assert {"main_p6", "main_sections", "main_yolov3_order"} == set(MAIN)
 
@@ -114,7 +114,7 @@ def test_p6_at_320() -> None:
         weights[f"module_list.{index}.Conv2d.weight"] = tensor(rng.normal(size=(255, *shape[1:])).astype(np.float32))
         weights[f"module_list.{index}.Conv2d.bias"] = tensor(np.zeros(255, np.float32))
     for key, value in weights.items():
-        if value.shape == (1, 24, 1, 1):  # implicit_mul: one number a channel of a head
+        if value.shape == (1, 24, 1, 1):  # implicit_mul: one number per channel of a head
             weights[key] = tensor(np.ones((1, 255, 1, 1), np.float32))
     cfg = parse_darknet_cfg("\n".join(lines).replace("filters=24\n", "filters=255\n"), "yolor_p6.cfg")
     checkpoint = replace(small, root=module_from_state_dict(weights), cfg=cfg)

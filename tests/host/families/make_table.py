@@ -3,11 +3,12 @@
     python -m tests.host.families.make_table            # all, about 15 minutes on two cores
     python -m tests.host.families.make_table yolop v26  # those whose name has one of these words; only prints
 
-Figures: *upstream* is the largest difference of the full graph from what the training package computed (boxes in px,
-scores); *contract* the same between the contract's decode and the graph's own; *OpenCV* the largest difference between
+Figures: *upstream* is the largest difference of the full graph to the training package's results (boxes in px,
+scores); *contract* that between the contract's decode and the graph's own; *OpenCV* the largest difference between
 OpenCV's and onnxruntime's head tensors over the largest value.  *INT8* is the build for rk3588 by the real toolkit, its
-simulator against float: how many of float's detections (score 0.25) are matched.  The models have random weights and a
-tiny width: INT8 figures show that a head survives quantization, not how well a trained model does.
+simulator against the float model: the number of the float model's detections (score 0.25) that are matched.  The models
+have random weights and a tiny width: INT8 figures show that a head survives quantization, not how well a trained model
+does.
 """
 
 from __future__ import annotations
@@ -137,7 +138,7 @@ def head_of(network: Network) -> str:
 
 
 def besides(agreement: Agreement | None) -> str:
-    """What the task gives besides boxes."""
+    """Results of the task in addition to boxes."""
     if agreement is None:
         return ""
     parts = []

@@ -1,4 +1,4 @@
-"""What costs speed is said where it is so, and nowhere else."""
+"""Costs of speed are reported where they apply, and nowhere else."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def test_recipe_names_the_family_s_own_key() -> None:
     ],
 )
 def test_input_size(hw: tuple[int, int], expected: list[str]) -> None:
-    """Inputs much larger than 640x640, and those that are no multiple of 32, are named."""
+    """Inputs much larger than 640x640, and those that are not a multiple of 32, are named."""
     assert topics(info_of("relu"), hw) == expected
 
 

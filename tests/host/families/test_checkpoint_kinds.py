@@ -82,7 +82,7 @@ def test_state_dicts(keys: list[str], name: str) -> None:
 
 
 def test_an_unknown_state_dict() -> None:
-    """Where the keys tell nothing, the message claims nothing."""
+    """If the keys are not known, the message claims nothing."""
     with pytest.raises(CheckpointError, match="is a state dict: it holds weights but not the model"):
         family_of(state_dict("shrink.0", "mapping.0", "expand.0", "deconv"))
 
@@ -144,7 +144,7 @@ def test_yolov7_is_no_yolor(yolov7: Path) -> None:
 
 
 def test_yolov7_serves_its_onnx_file(tmp_path: Path) -> None:
-    """Its anchors and names count beside an ONNX file with the decode, which proves them."""
+    """Its anchors and names are used with an ONNX file with the decode, which proves them."""
     forgery = forge.Forgery(DATA / "yolov5" / "v7_autoanchor.pt")
     rename(forgery.head, "models.yolo", "IDetect")
     rename(forgery.layer("2"), "models.common", "MP")

@@ -43,7 +43,7 @@ def cut_to(folder: Path, network: Network) -> tuple[Path, onnx.ModelProto, Model
 
 @pytest.mark.parametrize("vector", ALL, ids=lambda v: v.key)
 def test_cut_is_proven(vector: Vector, tmp_path: Path) -> None:
-    """What the contract decodes from the cut graph equals the trained decode, on the recorded input."""
+    """The contract's decode of the cut graph equals the trained decode, on the recorded input."""
     network = vector.open()
     _, graph, spec = cut_to(tmp_path, network)
     proof = verify(network.reference, network.reference_head, graph, spec, [("recorded", vector.image())])

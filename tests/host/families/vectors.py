@@ -24,9 +24,9 @@ class Vector:
 
     Attributes:
         group: folder under tests/data.
-        case: its name.
+        case: name within the group.
         checkpoint: the `.pt` or `.pth`.
-        cfg: the darknet cfg beside it, if there is one.
+        cfg: its darknet cfg, if there is one.
     """
 
     group: str
@@ -40,7 +40,7 @@ class Vector:
         return f"{self.group}-{self.case}"
 
     def recorded(self) -> dict[str, NDArray[Any]]:
-        """What the training package computed."""
+        """Results of the training package."""
         with np.load(self.checkpoint.with_suffix(".npz")) as file:
             return {name: file[name] for name in file.files}
 
@@ -60,7 +60,7 @@ class Vector:
 
 
 def vectors() -> list[Vector]:
-    """Every checkpoint that has a record beside it."""
+    """Every checkpoint with a record next to it."""
     found = []
     for group in ("yolov5", "ultralytics", "yolor", "yolop"):
         for path in sorted((DATA / group).glob("*.pt*")):

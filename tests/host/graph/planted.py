@@ -24,7 +24,7 @@ _SCORES = {"anchor_scores", "scores", "class_scores", "class_map"}
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """What a build proves: the network, its cut graph and the contract."""
+    """Inputs of a build's proof: the network, its cut graph and the contract."""
 
     network: Network
     graph: onnx.ModelProto

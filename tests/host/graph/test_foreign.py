@@ -136,7 +136,7 @@ def test_weights_listed_as_inputs(tmp_path: Path) -> None:
     ],
 )
 def test_inputs_that_are_no_image(inputs: list[tuple[str, int, list[int | str]]], message: str) -> None:
-    """Several inputs, NHWC, greyscale, flat and integer inputs are refused with what they are."""
+    """Several inputs, NHWC, grayscale, flat and integer inputs are refused by name."""
     model = model_of([RELU], [helper.make_tensor_value_info(*i) for i in inputs])
     with pytest.raises(GraphError, match=message):
         image_input(model)
@@ -172,7 +172,7 @@ def test_names_as_exporters_write_them(written: str, names: tuple[str, ...]) -> 
     ],
 )
 def test_broken_names(written: str) -> None:
-    """Names that are no names of the classes 0, 1, 2, ... are refused, and nothing in them is run."""
+    """Names that are not names of the classes 0, 1, 2, ... are refused, and nothing in them is executed."""
     model = model_of([RELU])
     helper.set_model_props(model, {"names": written})
     with pytest.raises(GraphError, match=r'The metadata entry "names" is .*--weights'):
@@ -222,7 +222,7 @@ def test_older_opsets_keep_their_values(case: str) -> None:
 
 
 def test_unconvertible_opset() -> None:
-    """Where onnx knows no way down, the message says which opset, what the toolkit takes and what to export."""
+    """If onnx cannot convert an opset, the message names it, the toolkit's range and the export option."""
     shape = numpy_helper.from_array(np.array([1], np.int64), "shape")
     nodes = [helper.make_node("ConstantOfShape", ["shape"], ["c"]), helper.make_node("Add", ["images", "c"], ["y"])]
     with pytest.raises(GraphError, match=r"opset 21, the toolkit takes 12 to 19, .* Export it again with opset 19"):

@@ -1,4 +1,4 @@
-"""What an ONNX file may say, before any runtime sees it."""
+"""Contents of an ONNX file that are accepted before any runtime sees it."""
 
 from __future__ import annotations
 
@@ -120,7 +120,7 @@ def test_what_no_exporter_writes(model: onnx.ModelProto, message: str) -> None:
 
 
 def test_name_that_is_not_text() -> None:
-    """Bytes that are not UTF-8 where a name should be."""
+    """Bytes that are not UTF-8 in the place of a name."""
     content = model_of(helper.make_node("Relu", ["x"], ["tensor_y"])).SerializeToString()
     with pytest.raises(GraphError, match=r"name of a tensor is b'\\xff\\xfensor_y', expected text"):
         require_sane(onnx.load_from_string(content.replace(b"tensor_y", b"\xff\xfensor_y")), "best.onnx")
@@ -220,7 +220,7 @@ def _crash() -> onnx.ModelProto:
     [(_crash, '"v6.onnx" cannot be used: ZeroDivisionError'), (lambda: 7, "gave a broken answer")],
 )
 def test_one_message_from_the_door(work: Callable[[], onnx.ModelProto], message: str) -> None:
-    """What goes wrong in the child names the file; an answer of another type is not believed."""
+    """Errors in the child name the file; an answer of another type is not believed."""
     with pytest.raises(GraphError, match=message):
         run_foreign(DATA / "onnx" / "v6.onnx", work, onnx.ModelProto)
 
@@ -232,7 +232,7 @@ def test_models_come_through_the_door() -> None:
 
 
 def test_limits_by_size(tmp_path: Path) -> None:
-    """A file of 1 MiB with weights of 3 MiB beside it, run twice on 2 megapixels with tensors of 1 GiB."""
+    """A file of 1 MiB with external weights of 3 MiB, run twice on 2 megapixels with tensors of 1 GiB."""
     file = tmp_path / "best.onnx"
     file.write_bytes(bytes(1 << 20))
     (tmp_path / "best.onnx.data").write_bytes(bytes(3 << 20))

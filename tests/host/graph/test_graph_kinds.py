@@ -45,7 +45,7 @@ def yolov6() -> KindGraph:
 
 
 def built_in_texts() -> KindGraph:
-    """Likeness of each cell with constant texts, beside an attention that takes the most alike text."""
+    """Similarity of each cell with constant texts, next to an attention that takes the most similar text."""
     graph = KindGraph()
     tables = []
     for stride in (8, 16, 32):
@@ -126,7 +126,7 @@ def test_named(make: Callable[[], KindGraph], name: str) -> None:
 
 @pytest.mark.parametrize("beside", [((1, 3, 4, 12, 8),), ((1, 120, 8),)], ids=["raw levels", "a second table"])
 def test_what_only_looks_like_text(beside: tuple[tuple[int, ...], ...]) -> None:
-    """Rows of a wide image that are no steps of one line of text: a detector's, with its levels beside it."""
+    """Rows of a wide image that are not steps of one line of text: a detector's, with its levels."""
     model = simplify(shapes((1, 30, 8), *beside, hw=(32, 96)).model())
     found = kind_among(UNREAD, facts_of(GraphView(model)))
     assert found is None or "text" not in found.name
@@ -179,13 +179,13 @@ def test_inputs(inputs: Inputs, name: str) -> None:
 
 
 def test_paddle_with_post_processing() -> None:
-    """PaddleDetection's second input and its list of boxes are told from a detector with queries."""
+    """PaddleDetection's second input and its list of boxes are distinguished from a detector with queries."""
     with pytest.raises(GraphError, match=r"a PaddleDetection export.*PP-YOLOE builds as rknn_model_zoo exports it"):
         require_image_model(with_inputs([IMAGE, ("scale_factor", FLOAT, [1, 2])], output=["n"]))
 
 
 def test_a_usual_image_passes() -> None:
-    """One image of three channels, of a fixed or free size, is no kind of its own."""
+    """One image of three channels, of a fixed or free size, is not a kind of its own."""
     require_image_model(with_inputs([IMAGE]))
     require_image_model(with_inputs([("images", TensorProto.FLOAT16, ["n", 3, "h", "w"])]))
 

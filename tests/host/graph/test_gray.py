@@ -118,7 +118,7 @@ def test_opened_and_proven(from_checkpoint: bool, tmp_path: Path) -> None:
     ],
 )
 def test_choices_of_color(choice: InputChoice, message: str, tmp_path: Path) -> None:
-    """What only a color image has cannot be said of a gray one."""
+    """Properties that only a color image has cannot be set for a gray one."""
     file = tmp_path / "gray.onnx"
     onnx.save(gray_of(onnx.load(ONNX / "v6.onnx")), file)
     network = open_network(file)

@@ -75,7 +75,7 @@ def test_bare_convolutions(case: str) -> None:
 
 
 def test_convolutions_behind_something_else() -> None:
-    """Convolutions with another activation behind them are no head, even where the channels would fit."""
+    """Convolutions with another activation behind them are not a head, even if the channels would fit."""
     model = simplify(load_onnx(ONNX / "fork_sigmoid.onnx"))
     for node in model.graph.node:
         if node.output[0] == model.graph.output[0].name:

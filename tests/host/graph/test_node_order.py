@@ -51,7 +51,7 @@ def test_graphs_within_nodes() -> None:
 
 
 def test_a_tensor_of_two_nodes() -> None:
-    """Which of them is meant cannot be told, and nothing waits in a circle."""
+    """It is ambiguous which of them is meant."""
     with pytest.raises(GraphError, match='The tensor "a" is the output of two nodes'):
         sort_nodes(graph_of(node("x", "a"), node("x", "a"), node("a", "y")))
 

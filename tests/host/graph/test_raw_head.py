@@ -1,4 +1,4 @@
-"""Heads of graphs that end in raw tensors: roles told by activation where shapes do not tell them."""
+"""Heads of graphs that end in raw tensors: roles by activation if shapes are ambiguous."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def test_concatenated(classes: int, scores_first: bool) -> None:
 
 
 def test_levels_that_differ() -> None:
-    """Another number of classes on one level is no head."""
+    """Another number of classes on one level is not a head."""
     graph = fork(64, 3)
     graph.show(graph.conv(4, 64), graph.node("Sigmoid", graph.conv(4, 5)))
     with pytest.raises(GraphError):
@@ -64,7 +64,7 @@ def test_levels_that_differ() -> None:
 
 
 def test_two_sigmoids() -> None:
-    """Two tensors of probabilities a level, and none that could be boxes, are no head."""
+    """Two tensors of probabilities per level, and none that could be boxes, are not a head."""
     graph = KindGraph()
     for stride in (8, 16):
         graph.show(*(graph.node("Sigmoid", graph.conv(stride, n)) for n in (64, 3)))

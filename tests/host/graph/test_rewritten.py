@@ -1,4 +1,4 @@
-"""Where two graphs part, and what is compared there."""
+"""Divergence of two graphs, and the comparison there."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ def test_equal_rewrites_pass() -> None:
 
 
 def test_a_millionth_is_found() -> None:
-    """Where nothing is summed, a factor that is off by 1e-6 is more than rounding."""
+    """If nothing is summed, a factor that is off by 1e-6 is more than rounding."""
     with pytest.raises(VerificationError, match=r'by up to .* in channel [012] of "first" on "noise", allowed is'):
         verify_rewrite(doubled(), added(1.000002), SPEC, image())
 
@@ -93,6 +93,6 @@ def test_another_shape() -> None:
 
 
 def test_not_a_number() -> None:
-    """NaN on either side is no rounding."""
+    """NaN on either side is not rounding."""
     with pytest.raises(VerificationError, match="differs from the trained"):
         verify_rewrite(doubled(), added(float("nan")), SPEC, image())

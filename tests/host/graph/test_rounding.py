@@ -1,4 +1,4 @@
-"""The measured float32 noise of small networks, beside what the arithmetic says it is."""
+"""The measured float32 noise of small networks, compared with the arithmetic's own estimate."""
 
 from __future__ import annotations
 

@@ -27,7 +27,7 @@ def graph() -> GraphView:
 
 
 def test_producers_and_consumers(graph: GraphView) -> None:
-    """Who computes a tensor and who takes it; nobody computes inputs, constants and the empty name."""
+    """Producers and consumers of a tensor; inputs, constants and the empty name have no producer."""
     assert list(graph.producers) == ["conv", "left", "right", "big", "twice", "y"]
     assert graph.producer("right") == SPLIT
     assert [graph.producer(name) for name in ("images", "weight", "", "unheard")] == [None] * 4

@@ -137,7 +137,7 @@ def test_damaged_logs(change: tuple[str, str], said: str) -> None:
 
 
 def test_a_file_that_cannot_be_read(tmp_path: Path) -> None:
-    """A missing file is a known error; one that is no text is a log without tables."""
+    """A missing file is a known error; one that is not text is a log without tables."""
     with pytest.raises(ToolkitError, match="cannot be read"):
         read_compile_log(tmp_path / "none.log")
     (tmp_path / "bytes.log").write_bytes(bytes(range(256)) * 100)
@@ -146,6 +146,6 @@ def test_a_file_that_cannot_be_read(tmp_path: Path) -> None:
 
 
 def test_it_survives_json() -> None:
-    """What is kept in build.json is read back the same."""
+    """The kept part of a log is read back from build.json unchanged."""
     found = model("2.5.0_yolo11n_rk3588_int8.txt.gz")
     assert msgspec.json.decode(msgspec.json.encode(found), type=CompiledModel) == found

@@ -43,7 +43,7 @@ def test_rows_by_hand() -> None:
     ],
 )
 def test_other_text(text: str, message: str) -> None:
-    """Text that is no such table is an error, not an empty answer."""
+    """Text that is not such a table is an error, not an empty answer."""
     with pytest.raises(ToolkitError, match=message):
         parse_error_analysis(text)
 

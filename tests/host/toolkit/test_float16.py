@@ -115,7 +115,7 @@ def test_geometry_is_what_says_where_things_are(role: OutputRole, chosen: bool) 
     ],
 )
 def test_anchor_free_geometry_is_float16_by_default(role: OutputRole, target: str, dtype: str, chosen: bool) -> None:
-    """On every chip that can have float16 beside integers."""
+    """On every chip that supports float16 next to integers."""
     choice = default_float16(spec_of(UPSTREAM, role), target, dtype)
     assert choice == Float16Choice((GEOMETRY,) if chosen else ())
 
@@ -130,7 +130,7 @@ def test_an_unknown_name_is_refused_with_those_that_there_are(name: str) -> None
 
 
 def test_worst_are_layers_that_compute() -> None:
-    """Lowest cosine first; moving data is no layer to keep in float16."""
+    """Lowest cosine first; moving data is not a layer to keep in float16."""
     rows = [
         LayerError(op, name, 0.9, 1.0, single, 1.0)
         for op, name, single in (("Conv", "a", 0.99), ("Concat", "b", 0.1), ("exSwish", "c", 0.95), ("Conv", "d", 1.0))
@@ -189,7 +189,7 @@ def test_a_table_that_is_not_step_1s_is_not_written_into(tmp_path: Path) -> None
 
 
 def test_names_are_spelled_one_way() -> None:
-    """What exporters and the toolkit hang on a name is no part of it."""
+    """Suffixes that exporters and the toolkit add to a name are not part of it."""
     assert layer_name("/model.2/cv1/Split_output_1") == layer_name("model.2.cv1.Split") == "model.2.cv1.Split"
     assert layer_name("stride8_map_int8") == "stride8_map"
 

@@ -90,7 +90,7 @@ def test_the_first_use_imports_it(use: str, said: list[str], tmp_path: Path) -> 
 
 @pytest.mark.parametrize("needed", ["from torch.optim import SGD", "torch.nn.Linear", "torch.nn.Module()"])
 def test_another_toolkit_that_needs_more_gets_the_real_one_at_once(needed: str, tmp_path: Path) -> None:
-    """What the stand-ins do not offer is PyTorch's own, within the context too."""
+    """Attributes that the stand-ins do not offer are PyTorch's own, within the context too."""
     program = f"""
         with late.stand_ins():
             import toolkit

@@ -101,7 +101,7 @@ def test_a_failure_keeps_the_log_and_names_it(
 
 @pytest.mark.parametrize("when", ["open_kept", "simulate"])
 def test_an_interruption_leaves_no_log(temporary: Path, monkeypatch: pytest.MonkeyPatch, when: str) -> None:
-    """Nobody was told where it is."""
+    """An interrupted simulation leaves no log, since no message names it."""
     monkeypatch.setattr(StandInToolkit, "when", when)
     monkeypatch.setattr(StandInToolkit, "fails", SystemExit(130))
     with pytest.raises(SystemExit), SimulatorRuntime(KEPT, OPTIONS) as runtime:

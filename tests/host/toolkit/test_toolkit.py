@@ -275,7 +275,9 @@ def test_a_hanging_toolkit_is_ended_with_what_it_started(
 def test_no_child_outlives_its_parent(
     number: signal.Signals, tiny: Path, tmp_path: Path, stand_in: pytest.MonkeyPatch
 ) -> None:
-    """When we are killed in the middle of a build, the child, what it started and its files are gone too."""
+    """When this process is killed in the middle of a build, the child, its own processes and its files are removed
+    too.
+    """
     stand_in.setenv("STAND_IN", "hangs")
     script = f"""
         from pathlib import Path
@@ -411,7 +413,9 @@ def built(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Buil
 
 @pytest.mark.slow
 def test_int8_outputs_lie_exactly_on_the_stated_grid(built: Built, tiny: Path) -> None:
-    """Simulated outputs are (integer - zero_point) * scale to the last bit, by name, in ONNX order, near the float."""
+    """Simulated outputs are (integer - zero_point) * scale to the last bit, by name, in ONNX order, near the float
+    model's.
+    """
     toolkit, model, _ = built
     assert [output.name for output in model.outputs] == ["zz", "aa", "coarse"]
     assert [output.shape for output in model.outputs] == [(1, 6, 8, 16), (1, 6, 8, 16), (1, 5, 4, 8)]

@@ -1,4 +1,4 @@
-"""How the toolkit's own files are judged before the toolkit loads them, and what is read out of them."""
+"""Checks of the toolkit's own files before the toolkit loads them, and the values read from them."""
 
 from __future__ import annotations
 
@@ -115,7 +115,7 @@ def test_a_tensors_quantization_is_found_by_its_whole_name() -> None:
     ],
 )
 def test_an_outputs_scale_is_the_models_own(in_rknn: list[tuple[float, int]], refused: str, tmp_path: Path) -> None:
-    """What the table states of an output must be what the `.rknn` states of it, and nothing else."""
+    """The table's values for an output must be those of the `.rknn`, and nothing else."""
     records = [record(b"scores", scale=scale, zero_point=zero_point) for scale, zero_point in in_rknn]
     (tmp_path / "best.rknn").write_bytes(b"RKNN".join([*records, record(b"other", scale=0.25, zero_point=1)]))
     graph = onnx.helper.make_graph([], "g", [], [])
