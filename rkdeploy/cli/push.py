@@ -25,6 +25,10 @@ def push_command(
         tuple[str, ...],
         Argument("[BUNDLE] BOARD", "A bundle, then a board.", (BUNDLE, ("BOARD", "user@board, as ssh takes it."))),
     ],
+    everything: Annotated[
+        bool,
+        Option("--all", "Send the whole bundle, not only the model, its contract and its record.", often=True),
+    ] = False,
     activate: Annotated[
         bool,
         Option(
@@ -66,7 +70,7 @@ def push_command(
         out.print(plain(f"Current on {target}: {now}. Before: {before}."))
     else:
         found = chosen_bundle(bundle, installed=False)
-        parcel = Parcel.of(found)
+        parcel = Parcel.of(found, everything=everything)
         state = examine(ssh, home, parcel.name)
         _warn(found, state, target)
         if state.present:

@@ -1,4 +1,4 @@
-"""Data to send: the files in a bundle's SHA256SUMS, as one tar stream."""
+"""Data to send: of the files in a bundle's SHA256SUMS those that a board needs, or all, as one tar stream."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
-from rkdeploy.contract.bundle import SUMS, Bundle
+from rkdeploy.contract.bundle import BUILD, CONTRACT, SUMS, Bundle
 from rkdeploy.errors import PushError, shown
 
 _NAME = re.compile(r"\w[\w.+-]{0,99}")
@@ -27,7 +27,7 @@ class Parcel:
             same name, however often it is pushed; another build of the same model has another.
         folder: folder of its files.
         files: their names, relative to `folder`; SHA256SUMS is the last.
-        sums: the text of SHA256SUMS, as it was checked.
+        sums: the text of SHA256SUMS: the lines of these files, as they were checked.
         size_bytes: of all files.
     """
 
@@ -38,8 +38,15 @@ class Parcel:
     size_bytes: int
 
     @classmethod
-    def of(cls, bundle: Bundle) -> Parcel:
+    def of(cls, bundle: Bundle, *, everything: bool = False) -> Parcel:
         """The parcel of a bundle that has been read and checked.
+
+        A board runs, measures and reports with the model, its contract and its record. The ONNX files, the toolkit's
+        files and the pictures, nine tenths of a bundle, are the host's.
+
+        Args:
+            bundle: read and checked.
+            everything: whether those are sent too.
 
         Raises:
             PushError: when its name, or a file's, cannot be passed safely to a board's shell and tools.
@@ -50,8 +57,11 @@ class Parcel:
                 f"The bundle's folder is named {shown(folder.name)}, expected letters, digits, and . _ + - only.",
                 "Rename the folder; the bundle stays valid.",
             )
-        sums = (folder / SUMS).read_bytes()
-        files = tuple(line.partition("  ")[2] for line in sums.decode().splitlines())
+        needed = {CONTRACT, BUILD, bundle.model.file}
+        lines = (folder / SUMS).read_text(encoding="utf-8").splitlines()
+        lines = [line for line in lines if everything or line.partition("  ")[2] in needed]
+        sums = "".join(f"{line}\n" for line in lines).encode()
+        files = tuple(line.partition("  ")[2] for line in lines)
         for name in files:
             if not _FILE.fullmatch(name):
                 raise PushError(f"The bundle has a file called {shown(name)}, which sha256sum cannot check.")

@@ -86,6 +86,17 @@ def test_a_pushed_bundle_is_current_and_whole(board: Board, bundle: Path) -> Non
     assert (board.home / "bundles" / name).stat().st_mode & 0o777 == 0o755
 
 
+def test_a_board_gets_what_it_needs(board: Board, bundle: Path) -> None:
+    """The model, its contract and its record, which are a whole bundle; --all sends every file."""
+    assert board.push(bundle).returncode == 0
+    current = board.home / "current"
+    assert {path.name for path in current.iterdir()} == {"best.rknn", "build.json", "contract.json", "SHA256SUMS"}
+    assert read_bundle(current).rknn.read_bytes() == b"RKNN"
+    assert board.push(bundle, "--all").returncode == 0
+    assert (current / "quantization" / "best.model").read_bytes() == b"layers"
+    assert len(list((board.home / "bundles").iterdir())) == 2
+
+
 def test_nothing_but_bundles_is_left(board: Board, bundle: Path) -> None:
     """No temporary name remains, and neither a home folder's name nor a file's is ever run as a command."""
     board.push(bundle)
