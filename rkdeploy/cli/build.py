@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import msgspec
 from rich.table import Table
 
-from rkdeploy.cli.console import err, out, plain, print_advice, print_warning
+from rkdeploy.cli.console import err, out, plain, print_warning
 from rkdeploy.cli.declared import JSON, OUTPUT_FILE
 from rkdeploy.cli.document import check_target, print_result
 from rkdeploy.cli.talk import is_quiet
@@ -70,7 +71,7 @@ def build_and_print(options: BuildOptions) -> Bundle:
         bundle = build(options, _Warnings())
         out.print(plain(str(bundle.folder)))
         return bundle
-    with _watch() as events:
+    with _watch(options.model) as events:
         bundle = build(options, events)
     record = bundle.record
     out.print(
@@ -89,7 +90,8 @@ def build_and_print(options: BuildOptions) -> Bundle:
 class _Events(BuildEvents):
     """Prints a build as it goes: a spinner on a terminal, one line a stage elsewhere."""
 
-    def __init__(self) -> None:
+    def __init__(self, model: Path) -> None:
+        self._model = shlex.quote(str(model))
         self._status = err.status("Starting") if err.is_terminal else None
         self._title = ""
 
@@ -169,7 +171,9 @@ class _Events(BuildEvents):
         print_accuracy(report, out)
 
     def advice(self, advice: tuple[Advice, ...]) -> None:
-        print_advice(advice)
+        if advice:
+            topics = ", ".join(dict.fromkeys(one.topic for one in advice))
+            out.print(f"[bold cyan]Advice[/]    on speed ({plain(topics)}): rkdeploy inspect {plain(self._model)}")
 
     def warning(self, text: str) -> None:
         print_warning(text)
@@ -225,8 +229,8 @@ def agreement_table(agreement: Agreement) -> Table:
 
 
 @contextlib.contextmanager
-def _watch() -> Iterator[_Events]:
-    events = _Events()
+def _watch(model: Path) -> Iterator[_Events]:
+    events = _Events(model)
     events.start()
     try:
         yield events

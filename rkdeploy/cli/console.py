@@ -13,9 +13,8 @@ from rich.table import Table
 from rkdeploy.errors import RkdeployError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    pass
 
-    from rkdeploy.host.families.advice import Advice
 
 out = Console(highlight=False, soft_wrap=True, emoji=False)
 err = Console(stderr=True, highlight=False, soft_wrap=True, emoji=False)
@@ -42,12 +41,6 @@ def print_error(error: RkdeployError) -> None:
 def print_warning(text: str) -> None:
     """Something that the user should know."""
     err.print(f"[yellow]warning:[/] {plain(text[:_MAX_LINE])}")
-
-
-def print_advice(advice: Iterable[Advice]) -> None:
-    """What costs speed, a paragraph each."""
-    for one in advice:
-        out.print(f"[bold cyan]advice[/] ({plain(one.topic)}): {plain(one.text)}")
 
 
 def print_whole(table: Table, console: Console) -> None:

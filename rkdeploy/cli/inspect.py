@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import msgspec
 
-from rkdeploy.cli.console import facts_table, out, plain, print_advice
+from rkdeploy.cli.console import facts_table, out, plain
 from rkdeploy.cli.declared import JSON, OUTPUT_FILE
 from rkdeploy.cli.document import check_target, print_result
 from rkdeploy.contract.documents import document_text
@@ -37,7 +37,8 @@ def _print(found: Inspection) -> None:
     for name, value in (*found.rows, *_build_rows(found)):
         table.add_row(name, plain(value))
     out.print(table)
-    print_advice(found.advice)
+    for one in found.advice:  # rkdeploy build names it and leaves it to here
+        out.print(f"[bold cyan]advice[/] ({plain(one.topic)}): {plain(one.text)}")
 
 
 def _inspected(file: Path, cfg: Path | None) -> Inspection:

@@ -19,7 +19,7 @@ from rkdeploy.device.runtime.protocol import NO_OPTIONS, RuntimeOptions
 from rkdeploy.device.runtime.registry import AUTO, BACKEND
 from rkdeploy.evaluate.matching import MAX_DETECTIONS, require_tool
 from rkdeploy.evaluate.scoring import score
-from rkdeploy.evaluate.state import Part, default_folder, open_store
+from rkdeploy.evaluate.state import Part, default_folder, keep_result, open_store
 from rkdeploy.evaluate.validators import validator_of
 from rkdeploy.evaluate.workers import Network, predict_parts
 from rkdeploy.option import ACCURACY, MEASURE, RUNNING, Only, Option
@@ -131,7 +131,7 @@ def measuring_thresholds(spec: ModelSpec, lowest: float = LOWEST_CONFIDENCE, iou
 
 
 def evaluate(bundle: Bundle, options: EvaluationOptions, progress: Progress) -> AccuracyReport:
-    """Evaluate a bundle.
+    """Evaluate a bundle; the result is also kept next to it, in `eval.json`.
 
     Raises:
         RkdeployError: when the data, a backend or a required package is missing or fails.  Predictions made
@@ -152,7 +152,7 @@ def evaluate(bundle: Bundle, options: EvaluationOptions, progress: Progress) -> 
     evaluations = tuple(
         _evaluate_one(bundle, backend, data, thresholds, chosen, options, progress) for backend in options.backends
     )
-    return AccuracyReport(
+    report = AccuracyReport(
         model=bundle.model.file,
         source=data.source,
         confidence=", ".join(options.confidences) or str(DEFAULT_CONFIDENCE),
@@ -165,6 +165,8 @@ def evaluate(bundle: Bundle, options: EvaluationOptions, progress: Progress) -> 
         notes=data.notes,
         model_sha256=sha256_of(bundle.rknn) if bundle.rknn.is_file() else None,
     )
+    keep_result(options.state or default_folder(bundle), report)
+    return report
 
 
 def _evaluate_one(

@@ -17,7 +17,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from rkdeploy import __version__
+from rkdeploy.contract.accuracy import AccuracyReport
 from rkdeploy.contract.bundle import SUMS
+from rkdeploy.contract.documents import document_text, read_document
 from rkdeploy.contract.file_hash import sha256_of
 from rkdeploy.errors import RkdeployError
 from rkdeploy.evaluate.predictions import Prediction, decoded, encoded
@@ -33,6 +35,7 @@ if TYPE_CHECKING:
 
 _FORMAT: Final = 2
 _ABOUT: Final = "about.json"
+_RESULT: Final = "eval.json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +117,28 @@ def default_folder(bundle: Bundle) -> Path:
     """The folder next to the bundle."""
     resolved = bundle.folder.resolve()
     return resolved.with_name(f"{resolved.name}.eval")
+
+
+def keep_result(folder: Path, report: AccuracyReport) -> None:
+    """Write the result of the last evaluation where `rkdeploy report` finds it.
+
+    Raises:
+        RkdeployError: when it cannot be written.
+    """
+    write_atomically(folder / _RESULT, document_text(report).encode("ascii"))
+
+
+def kept_result(bundle: Bundle) -> Path | None:
+    """The file with the result of the last evaluation of a bundle, None where there is none of this very model.
+
+    Raises:
+        RkdeployError: when the file is damaged.
+    """
+    path = default_folder(bundle) / _RESULT
+    if not path.is_file() or not bundle.rknn.is_file():
+        return None
+    found = read_document(path, (AccuracyReport,), "Remove it, or run rkdeploy eval again.")
+    return path if found.model_sha256 == sha256_of(bundle.rknn) else None
 
 
 def _identity(images: Sequence[DataImage]) -> str:

@@ -45,6 +45,22 @@ def test_json(arguments: list[str]) -> None:
     assert report["confidence"] == "0.95"
 
 
+def test_the_report_finds_the_result(arguments: list[str], tmp_path: Path) -> None:
+    """It is kept next to the bundle, and not taken for another model of the same name, nor twice."""
+    printed = rkdeploy("eval", *arguments, "--json").stdout
+    kept = tmp_path / "b.eval" / "eval.json"
+    assert kept.read_text() == printed
+
+    def evaluations(*more: Path) -> int:
+        result = rkdeploy("report", tmp_path / "b", *more, "--json")
+        assert result.returncode == 0, result.stderr
+        return len(json.loads(result.stdout)["models"][0]["accuracy"])
+
+    assert evaluations() == evaluations(kept) == 1
+    kept.write_text(printed.replace(json.loads(printed)["model_sha256"], "0" * 64))  # before it was built again
+    assert evaluations() == 0
+
+
 def test_two_backends_side_by_side(arguments: list[str]) -> None:
     """Both columns, and the change between them."""
     result = rkdeploy("eval", *arguments, "--backend", "opencv_dnn")

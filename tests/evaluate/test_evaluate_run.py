@@ -115,11 +115,11 @@ def test_what_predictions_depend_on(bundle: Bundle, options: EvaluationOptions, 
     os.utime(picture, ns=(1, 1))
     assert starts_at(options) == 0
     base = default_folder(bundle)
-    assert len(list(base.iterdir())) == 4
+    assert len(list(base.glob("*/"))) == 4
     about = next(base.glob("*/about.json"))
     about.write_text(json.dumps(json.loads(about.read_text()) | {"bundle": "0" * 64}))
     assert starts_at(options) in (0, 20)
-    assert len(list(base.iterdir())) in (3, 4)
+    assert len(list(base.glob("*/"))) in (3, 4)
     assert not any(json.loads(a.read_text())["bundle"] == "0" * 64 for a in base.glob("*/about.json"))
 
 

@@ -28,6 +28,7 @@ from rkdeploy.contract.bundle import BUILD, Bundle
 from rkdeploy.contract.record import BuildRecord
 from rkdeploy.device.profiling.profile import Profile
 from rkdeploy.errors import RkdeployError
+from rkdeploy.evaluate.state import kept_result
 
 
 @dataclass(slots=True)
@@ -45,13 +46,15 @@ def gather(paths: Sequence[Path], *, pictures: bool = True) -> Report:
     """Read all paths and put a report together.
 
     Args:
-        paths: bundles' folders, and what profile, eval, explain and report wrote as JSON, in any order.
+        paths: bundles' folders, and what profile, eval, explain and report wrote as JSON, in any order. The last
+            evaluation of a bundle, kept next to it, is found.
         pictures: whether the examples are drawn.
 
     Raises:
         RkdeployError: a path that cannot be read, or a file that belongs to no model among the others.
     """
     documents = [read_input(path) for path in dict.fromkeys(paths)]
+    documents += _kept_evaluations(documents)
     ready = [model for one in documents if isinstance(one.content, Report) for model in one.content.models]
     parts = _sorted(documents)
     models = (*(_model(one, pictures=pictures) for one in parts), *ready)
@@ -64,6 +67,14 @@ def gather(paths: Sequence[Path], *, pictures: bool = True) -> Report:
         created=dt.datetime.now(dt.timezone.utc).isoformat(timespec="seconds"),
         rkdeploy_version=__version__,
     )
+
+
+def _kept_evaluations(documents: Sequence[ReportInput]) -> list[ReportInput]:
+    """What `rkdeploy eval` left next to the bundles, where the user gave no evaluation of it."""
+    given = {one.path.resolve() for one in documents}
+    bundles = [one.content for one in documents if isinstance(one.content, Bundle)]
+    kept = [path for path in map(kept_result, bundles) if path is not None and path.resolve() not in given]
+    return [read_input(path) for path in kept]
 
 
 def _sorted(documents: Sequence[ReportInput]) -> list[_Parts]:
