@@ -13,6 +13,7 @@ from rich.table import Table
 from rkdeploy.cli.console import err, out, plain, print_warning
 from rkdeploy.cli.declared import JSON, OUTPUT_FILE
 from rkdeploy.cli.document import check_target, print_result
+from rkdeploy.cli.language import chosen_language
 from rkdeploy.cli.talk import is_quiet
 from rkdeploy.contract.documents import document_text
 from rkdeploy.host.building.events import BuildEvents
@@ -166,9 +167,12 @@ class _Events(BuildEvents):
         )
 
     def accuracy(self, report: AccuracyReport) -> None:
-        from rkdeploy.cli.evaluate_table import print_accuracy
+        from rkdeploy.analysis.page.terminal import print_blocks
+        from rkdeploy.analysis.page.texts import Words
+        from rkdeploy.analysis.tables.accuracy_tables import accuracy_blocks
 
-        print_accuracy(report, out)
+        words = Words(chosen_language(None))
+        print_blocks(accuracy_blocks(report, words), words, out)
 
     def advice(self, advice: tuple[Advice, ...]) -> None:
         if advice:

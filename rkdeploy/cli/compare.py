@@ -12,12 +12,12 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from rkdeploy.analysis.compare.events import CompareEvents
 from rkdeploy.analysis.compare.variants import CompareOptions
-from rkdeploy.cli.compare_table import markdown, print_comparison, row_line
-from rkdeploy.cli.console import err, out, plain, print_warning
-from rkdeploy.cli.declared import JSON, OUTPUT_FILE
-from rkdeploy.cli.document import check_target, print_result
+from rkdeploy.analysis.page.texts import Lang
+from rkdeploy.cli.console import err, plain, print_warning
+from rkdeploy.cli.declared import JSON, PAGE_FILE
+from rkdeploy.cli.document import check_target, print_tables
+from rkdeploy.cli.language import LANGUAGE
 from rkdeploy.cli.talk import is_quiet
-from rkdeploy.contract.documents import document_text
 from rkdeploy.option import OUTPUT, Option
 
 if TYPE_CHECKING:
@@ -33,23 +33,25 @@ def compare_command(
         Format, Option("--format", "Form of the printed table: text, or md for Markdown.", OUTPUT)
     ] = "text",
     as_json: Annotated[bool, replace(JSON, panel=OUTPUT)] = False,
-    output: Annotated[Path | None, replace(OUTPUT_FILE, panel=OUTPUT)] = None,
+    output: Annotated[Path | None, replace(PAGE_FILE, panel=OUTPUT)] = None,
+    lang: Annotated[Lang | None, LANGUAGE] = None,
 ) -> None:
     """Build for several chips, types and sizes; compare predicted rate, memory and agreement with float."""
     from rkdeploy.analysis.compare.run import compare
+    from rkdeploy.analysis.tables.comparison_tables import comparison_blocks
 
     check_target(output)
     with _watched() as events:
         found = compare(options, events)
-    text = document_text(found)
-
-    def table() -> None:
-        if form == "md":
-            print(markdown(found), end="")
-        else:
-            print_comparison(found, out)
-
-    print_result(text, table, as_json=as_json, output=output)
+    print_tables(
+        found,
+        lambda words: comparison_blocks(found, words),
+        title=found.model,
+        as_json=as_json,
+        output=output,
+        lang=lang,
+        markdown=form == "md",
+    )
 
 
 class _Events(CompareEvents):
@@ -68,6 +70,8 @@ class _Events(CompareEvents):
             self._bar.update(self._task, completed=done, total=total, description=plain(str(variant)))
 
     def done(self, row: Row) -> None:
+        from rkdeploy.analysis.tables.comparison_tables import row_line
+
         if not is_quiet():
             err.print(plain(row_line(row)))
         if self._bar is not None and self._task is not None:

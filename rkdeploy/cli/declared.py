@@ -11,7 +11,7 @@ from __future__ import annotations
 import inspect
 import math
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import MISSING, dataclass
+from dataclasses import MISSING, dataclass, replace
 from functools import partial
 from typing import Annotated, Any, Final, get_args, get_origin, get_type_hints
 
@@ -23,6 +23,7 @@ from rkdeploy.option import Argument, Declared, Option, choices, declared, metav
 
 JSON: Final = Option("--json", "Print the result as JSON on stdout, and nothing else there.", often=True)
 OUTPUT_FILE: Final = Option("--output", "Write the result to a file as JSON.", also=("-o",), metavar="FILE", often=True)
+PAGE_FILE: Final = replace(OUTPUT_FILE, help="Write the result to a file: .json, .md or .html.")
 _QUIET: Final = Option("--quiet", "Print results, warnings and errors only.", also=("-q",), often=True)
 _VERBOSE: Final = Option("--verbose", "Print every step to stderr.", also=("-v",), often=True)
 _TALK: Final = (

@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from rkdeploy.cli.console import err, plain
+from rkdeploy.cli.console import err, out, plain
+from rkdeploy.cli.language import chosen_language
 from rkdeploy.errors import RkdeployError
+
+if TYPE_CHECKING:
+    from rkdeploy.analysis.page.blocks import Block
+    from rkdeploy.analysis.page.texts import Lang, Words
+
+_MARKDOWN = frozenset({".md", ".markdown"})
+_PAGES = _MARKDOWN | {".html", ".htm"}
 
 
 def check_target(output: Path | None) -> None:
@@ -48,3 +57,81 @@ def print_result(text: str, table: Callable[[], None], *, as_json: bool, output:
         table()
     if output is not None:
         write_document(text, output)
+
+
+def print_tables(
+    document: object,
+    blocks: Callable[[Words], Iterable[Block]],
+    *,
+    title: str,
+    as_json: bool,
+    output: Path | None,
+    lang: Lang | None,
+    markdown: bool = False,
+) -> None:
+    """Give a command's result: its tables or, with --json, the document on stdout; a file besides.
+
+    Args:
+        document: what is written as JSON.
+        blocks: makes the tables and notes in a language.
+        title: of the page, for a file that ends in .md or .html.
+        as_json: whether --json was given.
+        output: the file of --output; its suffix decides the form, JSON where it is another one.
+        lang: the option --lang.
+        markdown: whether the tables on stdout are Markdown.
+
+    Raises:
+        RkdeployError: a package that a form needs is not installed, or the file cannot be written.
+    """
+    from rkdeploy.analysis.page.markdown import markdown_of
+    from rkdeploy.analysis.page.terminal import print_blocks
+    from rkdeploy.analysis.page.texts import Words
+    from rkdeploy.contract.documents import document_text
+
+    words = Words(chosen_language(lang))
+    if as_json:
+        print(document_text(document), end="")
+    elif markdown:
+        print(markdown_of(blocks(words), words), end="")
+    else:
+        print_blocks(blocks(words), words, out)
+    if output is None:
+        return
+    suffix = output.suffix.lower()
+    if suffix in _PAGES:
+        write_document(with_packages(lambda: _page(title, blocks(words), words, suffix)), output)
+    else:
+        write_document(document_text(document), output)
+
+
+def _page(title: str, blocks: Iterable[Block], words: Words, suffix: str) -> str:
+    import datetime as dt
+
+    from rkdeploy import __version__
+    from rkdeploy.analysis.page.blocks import Page, Section, moment
+    from rkdeploy.analysis.page.markdown import markdown_text
+
+    made = words("page.made", created=moment(dt.datetime.now(dt.timezone.utc).isoformat()), version=__version__)
+    page = Page(words.lang, title, words("page.kind"), made, (), (Section("result", title, list(blocks)),))
+    if suffix in _MARKDOWN:
+        return markdown_text(page, words)
+    from rkdeploy.analysis.page.html import html_text
+
+    return html_text(page, words.lang)
+
+
+def with_packages(render: Callable[[], str]) -> str:
+    """What a renderer gives.
+
+    Raises:
+        RkdeployError: a package that it needs is not installed.
+    """
+    try:
+        return render()
+    except ModuleNotFoundError as error:
+        if (error.name or "").partition(".")[0] not in {"jinja2", "markupsafe"}:
+            raise
+        raise RkdeployError(
+            f'This form of a report needs the package "{error.name}".',
+            'Install it with: pip install "rkdeploy[report]"; --format json needs nothing.',
+        ) from error

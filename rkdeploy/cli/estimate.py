@@ -7,10 +7,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 from rkdeploy.analysis.estimate.compile import EstimateSource
-from rkdeploy.cli.console import err, out, plain
-from rkdeploy.cli.declared import JSON, OUTPUT_FILE
-from rkdeploy.cli.document import check_target, print_result
-from rkdeploy.contract.documents import document_text
+from rkdeploy.analysis.page.texts import Lang
+from rkdeploy.cli.console import err, plain
+from rkdeploy.cli.declared import JSON, PAGE_FILE
+from rkdeploy.cli.document import check_target, print_tables
+from rkdeploy.cli.language import LANGUAGE
 from rkdeploy.option import INPUT, OUTPUT, WORDS, Option
 
 if TYPE_CHECKING:
@@ -36,13 +37,14 @@ def estimate_command(
     ] = "int8",
     layers: Annotated[int, Option("--layers", "Number of slowest layers to list.", OUTPUT, low=0, often=True)] = 0,
     as_json: Annotated[bool, replace(JSON, panel=OUTPUT)] = False,
-    output: Annotated[Path | None, replace(OUTPUT_FILE, panel=OUTPUT)] = None,
+    output: Annotated[Path | None, replace(PAGE_FILE, panel=OUTPUT)] = None,
+    lang: Annotated[Lang | None, LANGUAGE] = None,
 ) -> None:
     """Predict NPU time, rate and memory of a model on chips that you need not have."""
     from rkdeploy.analysis.estimate.compile import compiled_models, is_bundle
     from rkdeploy.analysis.estimate.latency import latency_model, predict, require_predictable
     from rkdeploy.analysis.estimate.prediction import Estimate
-    from rkdeploy.cli.estimate_table import print_estimates
+    from rkdeploy.analysis.tables.prediction_tables import estimate_blocks
     from rkdeploy.contract.bundle import read_bundle
     from rkdeploy.contract.chips import canonical_dtype, canonical_target
 
@@ -66,10 +68,11 @@ def estimate_command(
             predictions.append(predict(compiled.model, compiled.target, dtype, compiled.origin))
             input_hw = compiled.input_hw
     found = Estimate(model.name, input_hw, tuple(predictions))
-    text = document_text(found)
-    print_result(
-        text,
-        lambda: print_estimates(found, out, layers),
+    print_tables(
+        found,
+        lambda words: estimate_blocks(found, words, layers),
+        title=found.model,
         as_json=as_json,
         output=output,
+        lang=lang,
     )

@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
+from rkdeploy.analysis.page.texts import Lang
 from rkdeploy.cli.bundle_argument import chosen_bundle
-from rkdeploy.cli.console import err, out, print_warning
-from rkdeploy.cli.declared import JSON, OUTPUT_FILE
-from rkdeploy.cli.document import check_target, print_result
+from rkdeploy.cli.console import err, print_warning
+from rkdeploy.cli.declared import JSON, PAGE_FILE
+from rkdeploy.cli.document import check_target, print_tables
+from rkdeploy.cli.language import LANGUAGE
 from rkdeploy.cli.talk import is_quiet
-from rkdeploy.contract.documents import document_text
 from rkdeploy.device.runtime.registry import AUTO, choose_backend, known_backend
 from rkdeploy.evaluate.run import EvaluationOptions
 from rkdeploy.option import BUNDLE, Argument, Only
@@ -34,10 +35,11 @@ def eval_command(
         Only(also={"--data-split": "--split", "--data-labels": "--labels", "--data-count": "--count"}),
     ],
     as_json: Annotated[bool, JSON] = False,
-    output: Annotated[Path | None, OUTPUT_FILE] = None,
+    output: Annotated[Path | None, PAGE_FILE] = None,
+    lang: Annotated[Lang | None, LANGUAGE] = None,
 ) -> None:
     """Measure the accuracy of a bundle on labeled images, float next to the built model."""
-    from rkdeploy.cli.evaluate_table import print_accuracy
+    from rkdeploy.analysis.tables.accuracy_tables import accuracy_blocks
     from rkdeploy.evaluate.run import evaluate
 
     check_target(output)
@@ -45,10 +47,16 @@ def eval_command(
     options = replace(options, backends=_settled(options.backends))
     with _progress() as listener:
         report = evaluate(opened, options, listener)
-    for note in (*report.notes, *(note for one in report.evaluations for note in one.notes)):
+    for note in report.all_notes if as_json else ():
         print_warning(note)
-    text = document_text(report)
-    print_result(text, lambda: print_accuracy(report, out), as_json=as_json, output=output)
+    print_tables(
+        report,
+        lambda words: accuracy_blocks(report, words),
+        title=report.model,
+        as_json=as_json,
+        output=output,
+        lang=lang,
+    )
 
 
 def _settled(backends: tuple[str, ...]) -> tuple[str, ...]:

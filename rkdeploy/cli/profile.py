@@ -6,12 +6,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
+from rkdeploy.analysis.page.texts import Lang
 from rkdeploy.cli.backend import settled
 from rkdeploy.cli.bundle_argument import bundle_and_sources, chosen_bundle
-from rkdeploy.cli.console import err, out, plain
-from rkdeploy.cli.declared import JSON, OUTPUT_FILE
-from rkdeploy.cli.document import check_target, print_result
-from rkdeploy.contract.documents import document_text
+from rkdeploy.cli.console import err, plain
+from rkdeploy.cli.declared import JSON, PAGE_FILE
+from rkdeploy.cli.document import check_target, print_tables
+from rkdeploy.cli.language import LANGUAGE
 from rkdeploy.device.profiling.measure import ProfileOptions, measure_profile
 from rkdeploy.option import BUNDLE, OUTPUT, Argument, Option
 
@@ -34,10 +35,11 @@ def profile_command(
         int, Option("--layers", "Number of layers to list, slowest first; 0 lists all in their order.", OUTPUT, low=0)
     ] = 12,
     as_json: Annotated[bool, replace(JSON, panel=OUTPUT)] = False,
-    output: Annotated[Path | None, replace(OUTPUT_FILE, panel=OUTPUT)] = None,
+    output: Annotated[Path | None, replace(PAGE_FILE, panel=OUTPUT)] = None,
+    lang: Annotated[Lang | None, LANGUAGE] = None,
 ) -> None:
     """Measure a bundle on this machine: stages, contexts, layers, memory, clocks, heat, and what spoils them."""
-    from rkdeploy.cli.profile_table import print_profile
+    from rkdeploy.analysis.tables.profile_tables import profile_blocks
 
     check_target(output)  # before minutes of measuring
     named, sources = bundle_and_sources(words, more_follow=True)
@@ -45,5 +47,11 @@ def profile_command(
     options = replace(options, backend=settled(options.backend), sources=sources)
     with err.status("Measuring", refresh_per_second=1) as status:  # drawing costs the time that is measured
         profile = measure_profile(bundle, options, lambda what: status.update(f"Measuring: {plain(what)}"))
-    text = document_text(profile)
-    print_result(text, lambda: print_profile(profile, out, layers), as_json=as_json, output=output)
+    print_tables(
+        profile,
+        lambda texts: profile_blocks(profile, texts, layers),
+        title=profile.bundle,
+        as_json=as_json,
+        output=output,
+        lang=lang,
+    )

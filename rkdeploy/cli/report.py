@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Annotated
 from rkdeploy.analysis.page.texts import Lang
 from rkdeploy.cli.console import out
 from rkdeploy.cli.declared import JSON
-from rkdeploy.cli.document import check_target
-from rkdeploy.cli.report_form import FORM, LANGUAGE, REPORT_FILE, Format, deliver, settled, with_packages
+from rkdeploy.cli.document import check_target, with_packages
+from rkdeploy.cli.language import LANGUAGE, chosen_language
+from rkdeploy.cli.report_form import FORM, REPORT_FILE, Format, deliver, settled
 from rkdeploy.option import OUTPUT, Argument
 
 if TYPE_CHECKING:
@@ -24,14 +25,14 @@ def report_command(
     ],
     output: Annotated[Path | None, REPORT_FILE] = None,
     form: Annotated[Format | None, FORM] = None,
-    lang: Annotated[Lang, LANGUAGE] = "en",
+    lang: Annotated[Lang | None, replace(LANGUAGE, often=True)] = None,
     as_json: Annotated[bool, replace(JSON, panel=OUTPUT)] = False,
 ) -> None:
     """Report on a build: accuracy, time, layers, memory, examples, each figure with where it comes from.
 
     rkdeploy report diff A B compares two: see rkdeploy report diff --help.
     """
-    forms = settled(output, form, as_json=as_json)
+    forms, language = settled(output, form, as_json=as_json), chosen_language(lang)
     from rkdeploy.analysis.report.gather import gather
 
     check_target(output)
@@ -39,8 +40,8 @@ def report_command(
     if forms.shown:
         from rkdeploy.cli.report_summary import print_summary
 
-        print_summary(found, lang, out)
-    deliver(lambda wanted: _rendered(found, wanted, lang), forms, output)
+        print_summary(found, language, out)
+    deliver(lambda wanted: _rendered(found, wanted, language), forms, output)
 
 
 def _rendered(found: Report, form: Format, lang: Lang) -> str:

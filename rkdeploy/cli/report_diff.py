@@ -6,24 +6,18 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-from rich.cells import cell_len
-
 from rkdeploy.analysis.page.texts import Lang
 from rkdeploy.cli.console import err, out, plain
 from rkdeploy.cli.declared import JSON
-from rkdeploy.cli.document import check_target
-from rkdeploy.cli.report_form import FORM, LANGUAGE, REPORT_FILE, Format, deliver, settled, with_packages
+from rkdeploy.cli.document import check_target, with_packages
+from rkdeploy.cli.language import LANGUAGE, chosen_language
+from rkdeploy.cli.report_form import FORM, REPORT_FILE, Format, deliver, settled
 from rkdeploy.option import OUTPUT, Argument, Option
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from rkdeploy.analysis.page.blocks import Table
     from rkdeploy.analysis.report.diff.report_diff import ReportDiff
-
-
-_STYLES = {"good": "green", "attention": "yellow", "bad": "red", "unknown": "dim"}
-_MOST_WIDE = 100
 
 
 def diff_command(
@@ -41,20 +35,20 @@ def diff_command(
     ] = None,
     output: Annotated[Path | None, replace(REPORT_FILE, default="the terminal")] = None,
     form: Annotated[Format | None, FORM] = None,
-    lang: Annotated[Lang, LANGUAGE] = "en",
+    lang: Annotated[Lang | None, replace(LANGUAGE, often=True)] = None,
     as_json: Annotated[bool, replace(JSON, panel=OUTPUT)] = False,
 ) -> None:
     """Compare two builds, boards or releases: what got better or worse beyond noise, and what differs about them."""
     from rkdeploy.analysis.report.diff.changes import compare_paths
     from rkdeploy.analysis.report.diff.limits import parse_limits, require_limits
 
-    forms = settled(output, form, as_json=as_json)
+    forms, language = settled(output, form, as_json=as_json), chosen_language(lang)
     limits = parse_limits(fail_on) if fail_on is not None else ()
     check_target(output)
     found = compare_paths(a, b)
     if forms.shown:
-        _print(found, lang, out)
-    deliver(lambda wanted: _rendered(found, wanted, lang), forms, output)
+        _print(found, language, out)
+    deliver(lambda wanted: _rendered(found, wanted, language), forms, output)
     require_limits(found, limits)
     if limits:
         (out if forms.shown else err).print(f"Within the limits: {plain(fail_on or '')}")
@@ -82,36 +76,12 @@ def _rendered(found: ReportDiff, form: Format, lang: Lang) -> str:
 
 
 def _print(found: ReportDiff, lang: Lang, console: Console) -> None:
-    from rkdeploy.analysis.page.blocks import Note, Table
+    from rkdeploy.analysis.page.terminal import print_blocks
     from rkdeploy.analysis.page.texts import Words
     from rkdeploy.analysis.report.diff.compose import compose_diff
 
-    words = Words(lang)
     page = compose_diff(found, lang)
     console.print(f"[bold]{plain(page.title)}[/]")
     for section in page.sections:
-        for index, block in enumerate(section.blocks):
-            console.print()
-            if isinstance(block, Table):
-                origin = f"  [dim]{plain(words.origin(block.origin))}[/]" if block.origin else ""
-                console.print(f"[bold]{plain(block.caption)}[/]{origin}")
-                _print_rows(block, console)
-            elif isinstance(block, Note):
-                heading = f"[bold]{plain(section.title)}[/]  " if index == 0 else ""
-                console.print(f"{heading}{plain(block.text)}")
-
-
-def _print_rows(block: Table, console: Console) -> None:
-    """Columns as wide as what is in them: a terminal wraps long lines, where Rich would cut names to pieces."""
-    cells = [[column.title for column in block.columns], *([cell.text for cell in row] for row in block.rows)]
-    widths = [min(_MOST_WIDE, max(cell_len(text) for text in column)) for column in zip(*cells, strict=True)]
-    for number, row in enumerate(cells):
-        parts = []
-        for position, (text, width, column) in enumerate(zip(row, widths, block.columns, strict=True)):
-            space = " " * max(0, width - cell_len(text))
-            last = position == len(row) - 1
-            padded = space + plain(text) if column.align == "right" else plain(text) + ("" if last else space)
-            status = block.rows[number - 1][position].status if number else None
-            style = "bold" if number == 0 else _STYLES.get(status or "", "")
-            parts.append(f"[{style}]{padded}[/]" if style else padded)
-        console.print("  ".join(parts))
+        console.print()
+        print_blocks(section.blocks, Words(lang), console)

@@ -10,7 +10,6 @@ from typing import Final, Literal
 import typer
 
 from rkdeploy.cli.document import write_document
-from rkdeploy.errors import RkdeployError
 from rkdeploy.option import OUTPUT, Option
 
 Format = Literal["html", "md", "json"]
@@ -20,7 +19,6 @@ SUFFIXES: Final[Mapping[str, Format]] = {
 FORM: Final = Option(
     "--format", "Form of the report, where the file's name does not say; without --output it is printed.", OUTPUT
 )
-LANGUAGE: Final = Option("--lang", "Language of the report.", OUTPUT, often=True)
 REPORT_FILE: Final = Option(
     "--output", "File to write: .html, .md or .json.", OUTPUT, ("-o",), metavar="FILE",
     default="a summary in the terminal", often=True,
@@ -67,20 +65,3 @@ def deliver(render: Callable[[Format], str], forms: Forms, output: Path | None) 
         write_document(render(forms.file), output)
     if forms.stdout is not None:
         print(render(forms.stdout), end="")
-
-
-def with_packages(render: Callable[[], str]) -> str:
-    """What a renderer gives.
-
-    Raises:
-        RkdeployError: a package that it needs is not installed.
-    """
-    try:
-        return render()
-    except ModuleNotFoundError as error:
-        if (error.name or "").partition(".")[0] not in {"jinja2", "markupsafe"}:
-            raise
-        raise RkdeployError(
-            f'This form of a report needs the package "{error.name}".',
-            'Install it with: pip install "rkdeploy[report]"; --format json needs nothing.',
-        ) from error

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from rich.table import Table
 
+from rkdeploy.analysis.page.terminal import STYLES
 from rkdeploy.analysis.page.texts import Lang, Words
 from rkdeploy.analysis.report.cards import card, subtitle
 from rkdeploy.cli.console import plain
@@ -14,15 +15,6 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from rkdeploy.analysis.report.model_report import Report
-
-_STYLES = {
-    "good": "green",
-    "attention": "yellow",
-    "unproven": "bold yellow",
-    "bad": "bold red",
-    "unknown": "dim",
-    "plain": "cyan",
-}
 
 
 def print_summary(report: Report, lang: Lang, console: Console) -> None:
@@ -36,7 +28,7 @@ def print_summary(report: Report, lang: Lang, console: Console) -> None:
         for one in (card(verdict, words) for verdict in model.summary):
             origin = f" [dim]{plain(words.origin(one.origin))}[/]" if one.origin else ""
             table.add_row(
-                plain(one.question), f"[{_STYLES[one.status]}]{plain(one.status_text)}[/]", plain(one.figure),
+                plain(one.question), f"[{STYLES[one.status]}]{plain(one.status_text)}[/]", plain(one.figure),
                 f"{plain(one.sentence)}{origin}",
             )  # fmt: skip
         console.print(table)

@@ -7,23 +7,26 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn
 
+from rkdeploy.analysis.page.texts import Lang
 from rkdeploy.analysis.tune.events import TuneEvents
 from rkdeploy.analysis.tune.options import TuneOptions
 from rkdeploy.cli.build import build_and_print
-from rkdeploy.cli.console import err, out, plain, print_warning
-from rkdeploy.cli.declared import JSON, OUTPUT_FILE
-from rkdeploy.cli.document import check_target, print_result
+from rkdeploy.cli.console import err, plain, print_warning
+from rkdeploy.cli.declared import JSON, PAGE_FILE
+from rkdeploy.cli.document import check_target, print_tables
+from rkdeploy.cli.language import LANGUAGE
 from rkdeploy.cli.talk import is_quiet
-from rkdeploy.contract.documents import document_text
 from rkdeploy.errors import RkdeployError
 from rkdeploy.option import OUTPUT, Option
 
 if TYPE_CHECKING:
+    from rkdeploy.analysis.page.blocks import Block
+    from rkdeploy.analysis.page.texts import Words
     from rkdeploy.analysis.tune.baseline import Baseline
     from rkdeploy.analysis.tune.finished import FinishedTrial
     from rkdeploy.analysis.tune.tune import TuneReport
@@ -34,15 +37,22 @@ def tune_command(
     options: TuneOptions,
     no_build: Annotated[bool, Option("--no-build", "Only search, build nothing.", OUTPUT)] = False,
     as_json: Annotated[bool, replace(JSON, panel=OUTPUT)] = False,
-    output: Annotated[Path | None, replace(OUTPUT_FILE, panel=OUTPUT)] = None,
+    output: Annotated[Path | None, replace(PAGE_FILE, panel=OUTPUT)] = None,
+    lang: Annotated[Lang | None, LANGUAGE] = None,
 ) -> None:
     """Search quantization settings for the best accuracy at the least predicted cost, and build with the best."""
     if options.build.gate is None:
         raise typer.BadParameter("Labeled images are needed to measure on.", param_hint="--data")
     check_target(output)
     report, best = _searched(options)
-    text = _json(report, best, options)
-    print_result(text, lambda: _print(report, best, options), as_json=as_json, output=output)
+    print_tables(
+        _document(report, best, options),
+        lambda words: _blocks(report, best, options, words),
+        title=options.build.title,
+        as_json=as_json,
+        output=output,
+        lang=lang,
+    )
     _require_one(report, best)
     if best is None or no_build:
         return
@@ -73,13 +83,14 @@ def _searched(options: TuneOptions) -> tuple[TuneReport, BuildOptions | None]:
     return report, None if best is None else build_options_of(options, best)
 
 
-def _print(report: TuneReport, best: BuildOptions | None, options: TuneOptions) -> None:
-    from rkdeploy.cli.tune_table import print_outcome
+def _blocks(report: TuneReport, best: BuildOptions | None, options: TuneOptions, words: Words) -> Iterator[Block]:
+    from rkdeploy.analysis.page.blocks import Note
+    from rkdeploy.analysis.tables.search_tables import search_blocks
     from rkdeploy.host.building.command import build_command
 
-    print_outcome(report, options.max_cost, out)
+    yield from search_blocks(report, options.max_cost, words)
     if best is not None:
-        out.print(f"\n[bold]Build it with[/]\n  {plain(build_command(best))}\n")
+        yield Note(words("search.command", command=build_command(best)))
 
 
 def _require_one(report: TuneReport, best: BuildOptions | None) -> None:
@@ -92,12 +103,12 @@ def _require_one(report: TuneReport, best: BuildOptions | None) -> None:
     raise RkdeployError(f"No trial gave a usable model: {reasons}", "docs/tune.md says what failures mean.")
 
 
-def _json(report: TuneReport, best: BuildOptions | None, options: TuneOptions) -> str:
+def _document(report: TuneReport, best: BuildOptions | None, options: TuneOptions) -> dict[str, Any]:
     import msgspec
 
     from rkdeploy.host.building.command import build_command
 
-    document = {
+    return {
         "document": "rkdeploy tune",
         "schema_version": 1,
         "figures_from": "accuracy: simulator; cost: predicted",
@@ -111,7 +122,6 @@ def _json(report: TuneReport, best: BuildOptions | None, options: TuneOptions) -
         "noise": report.outcome.noise,
         "command": build_command(best) if best is not None else None,
     }
-    return document_text(document)
 
 
 class _Events(TuneEvents):
@@ -154,12 +164,12 @@ class _Events(TuneEvents):
         self._bar.update(self._task, total=wanted, completed=finished, description="Trials")
 
     def finished(self, trial: FinishedTrial, done: int, wanted: int) -> None:
-        from rkdeploy.cli.tune_table import trial_line
+        from rkdeploy.analysis.tables.search_tables import trial_line
 
         self.done = done
         if self._bar is None or self._task is None:
             return
-        err.print(trial_line(trial))
+        err.print(plain(trial_line(trial)))
         spent = time.monotonic() - self._begun_s
         left = spent / max(done - self._before, 1) * max(wanted - done, 0)
         self._bar.update(self._task, completed=done, description=f"Trials, about {_minutes(left)} left")

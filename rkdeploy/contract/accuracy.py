@@ -181,6 +181,11 @@ class AccuracyReport:
     document: Literal["rkdeploy eval"] = "rkdeploy eval"
     schema_version: int = ACCURACY_VERSION
 
+    @property
+    def all_notes(self) -> tuple[str, ...]:
+        """Notes on the data, then those of each backend."""
+        return (*self.notes, *(note for one in self.evaluations for note in one.notes))
+
 
 @dataclass(frozen=True, slots=True)
 class FloatTruthAp:

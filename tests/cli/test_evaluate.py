@@ -65,7 +65,7 @@ def test_two_backends_side_by_side(arguments: list[str]) -> None:
     """Both columns, and the change between them."""
     result = rkdeploy("eval", *arguments, "--backend", "opencv_dnn")
     assert result.returncode == 0, result.stderr
-    assert "change" in result.stdout
+    assert "Change: mAP50" in result.stdout
     assert "OpenCV" in result.stdout
 
 

@@ -165,7 +165,7 @@ def test_a_board_needs_no_host_package(tmp_path: Path) -> None:
     blocked = ("onnx", "onnxsim", "onnxruntime", "torch", "rknn", "rknnlite", "yaml", "onnxscript")
     code = (
         f"import sys\nfor name in {blocked!r}: sys.modules[name] = None\n"
-        "import rkdeploy.cli.profile, rkdeploy.cli.doctor, rkdeploy.cli.profile_table\n"
+        "import rkdeploy.cli.profile, rkdeploy.cli.doctor, rkdeploy.analysis.tables.profile_tables\n"
         "import rkdeploy.device.profiling.measure, rkdeploy.doctor.diagnose as d\n"
         f"from pathlib import Path\nd.diagnose(sysroot=Path({str(tmp_path)!r}))\n"
     )

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
-from rkdeploy.analysis.page.blocks import Card, Note, Page, Section, Table
+from rkdeploy.analysis.page.blocks import Block, Card, Note, Page, Section, Table
 from rkdeploy.analysis.page.texts import Words
 
 _MOST_ROWS = 15
@@ -69,15 +69,25 @@ def _cards(cards: Sequence[Card], words: Words) -> Iterator[str]:
         yield f"| {escaped(card.question)} {escaped(card.status_text)} | {figure} | {escaped(card.sentence)}{origin} |"
 
 
+def markdown_of(blocks: Iterable[Block], words: Words) -> str:
+    """Tables and notes alone, ending with a line feed."""
+    return "\n".join(_block_lines(blocks, words)).rstrip("\n") + "\n"
+
+
 def _section(section: Section, words: Words, level: str) -> list[str]:
+    lines = _block_lines(section.blocks, words)
+    return [f"{level} {escaped(section.title)}", "", *lines] if lines else []
+
+
+def _block_lines(blocks: Iterable[Block], words: Words) -> list[str]:
     lines: list[str] = []
-    for block in section.blocks:
+    for block in blocks:
         if isinstance(block, Note):
             status = f"**{words(f'status.{block.status}')}** " if block.status else ""
             lines += [f"{status}{escaped(block.text)}", ""]
         elif isinstance(block, Table):
             lines += [*table_lines(block, words), ""]
-    return [f"{level} {escaped(section.title)}", "", *lines] if lines else []
+    return lines
 
 
 def table_lines(table: Table, words: Words) -> Iterator[str]:

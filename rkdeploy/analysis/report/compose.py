@@ -7,16 +7,18 @@ from rkdeploy.analysis.page.blocks import Block, Cell, Column, ModelPage, Note, 
 from rkdeploy.analysis.page.texts import Lang, Words
 from rkdeploy.analysis.report.cards import card, subtitle
 from rkdeploy.analysis.report.model_report import ModelReport, Report
-from rkdeploy.analysis.report.sections.accuracy import accuracy_section, proof_section
-from rkdeploy.analysis.report.sections.contract import (
+from rkdeploy.analysis.tables.accuracy_tables import accuracy_section
+from rkdeploy.analysis.tables.contract_tables import (
     anchors_section,
     contract_section,
     environment_section,
     examples_section,
-    explanation_section,
 )
-from rkdeploy.analysis.report.sections.layers import layers_section, memory_section
-from rkdeploy.analysis.report.sections.speed import conditions_section, speed_section
+from rkdeploy.analysis.tables.explanation_tables import explanation_section
+from rkdeploy.analysis.tables.layer_time_tables import layers_section
+from rkdeploy.analysis.tables.memory_tables import memory_section
+from rkdeploy.analysis.tables.profile_tables import conditions_section, speed_section
+from rkdeploy.analysis.tables.proof_tables import proof_section
 
 _PARTS = (
     proof_section,

@@ -102,7 +102,7 @@ class LayerRow:
         output_shape: as text.
         time_ms: of this layer; None where it is not known.
         share: of all layers' time.
-        limit: what decides the predicted time; empty when measured or unknown.
+        limit: what decides the time, as the prediction or the runtime's cycles say; empty when unknown.
         macs: multiply-accumulates, from the shapes; None where those do not say.
         traffic_bytes: read and written.
         weight_bytes: of its weights, biases and tables.

@@ -54,7 +54,7 @@ def test_the_table_says_predicted(tmp_path: Path) -> None:
     low, high = map(float, table["rk3588"][2].split("-"))
     assert low < float(table["rk3588"][1]) < high
     assert text.count("29 models' INT8 rates") == 2
-    assert text.count("the slowest layers, predicted") == 2
+    assert text.count("the 2 slowest layers, predicted") == 2
 
 
 @pytest.mark.usefixtures("compiled")

@@ -6,25 +6,25 @@ import json
 import os
 import subprocess
 from dataclasses import replace
-from io import StringIO
 from pathlib import Path
 
 import pytest
-from rich.console import Console
 from typer.testing import CliRunner
 
+from rkdeploy.analysis.page.texts import Words
+from rkdeploy.analysis.tables.search_tables import search_blocks, trial_line
 from rkdeploy.analysis.tune.baseline import Baseline
 from rkdeploy.analysis.tune.finished import FinishedTrial
 from rkdeploy.analysis.tune.options import TuneOptions
 from rkdeploy.analysis.tune.pareto import outcome_of
 from rkdeploy.analysis.tune.tune import TuneReport, build_options_of
 from rkdeploy.cli.main import app
-from rkdeploy.cli.tune_table import print_outcome, trial_line
 from rkdeploy.contract.accuracy import Evaluation, ObjectFigures
 from rkdeploy.errors import RkdeployError
 from rkdeploy.host.building.gate_options import GateOptions
 from rkdeploy.host.building.options import BuildOptions
 from rkdeploy.host.toolkit.float16 import Float16Choice
+from tests.analysis.tables.printed import printed
 from tests.analysis.tune.stand_in_trials import SPACE, result_of
 from tests.command_line import rkdeploy
 
@@ -132,9 +132,7 @@ def report() -> TuneReport:
 
 def test_the_table() -> None:
     """The front with both figures, drop, cost and its change; the recommendation; every failure with its reason."""
-    text = StringIO()
-    print_outcome(report(), 1.5, Console(file=text, width=200, soft_wrap=True, emoji=False, highlight=False))
-    lines = text.getvalue().splitlines()
+    lines = printed(search_blocks(report(), 1.5, Words("en"))).splitlines()
     rows = [line.split() for line in lines if "%" in line]
     assert rows[0][:8] == ["1", "0.7800", "0.9000", "+0.0200", "4.000", "+0.0", "%", "1.500"]
     assert rows[1][:8] == ["2", "0.7900", "0.9000", "+0.0100", "4.600", "+15.0", "%", "3.500"]
@@ -144,7 +142,7 @@ def test_the_table() -> None:
     assert "Recommended: trial 2" in whole
     assert "Trial 4 (method layer) would be refused by build: too few matched" in whole
     assert r"Trial 5 (mmse) failed: it [bold]failed\x1b[31m" in whole
-    assert "lie up to 0.0000 apart" in whole
+    assert "up to 0.0000 apart" in whole
     assert "predicted from the compile log, not measured" in whole
 
 

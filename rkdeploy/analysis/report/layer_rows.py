@@ -13,6 +13,7 @@ from rkdeploy.analysis.report.memory_map import peak_bytes, tensor_lives, weight
 from rkdeploy.analysis.report.model_report import (
     LayerRow,
     LayerTable,
+    LimitName,
     PlannedMemory,
     Roofline,
 )
@@ -122,12 +123,19 @@ def _measured_row(layer: Layer, planned: CompiledLayer | None, weights: dict[int
         output_shape=layer.output_shape,
         time_ms=layer.time_us / 1000 if layer.time_us is not None else None,
         share=layer.share,
-        limit="",
+        limit=_limit(layer),
         macs=layer_macs(planned) if planned else None,
         traffic_bytes=round(layer.rw_kib * 1024) if layer.rw_kib is not None else None,
         weight_bytes=weights.get(planned.number, 0) if planned else None,
         cycles=layer.total_cycles,
     )
+
+
+def _limit(layer: Layer) -> LimitName:
+    """The longer of the runtime's two counts of cycles; empty where it counts none."""
+    if not layer.total_cycles:
+        return ""
+    return "memory" if layer.waits_for_memory else "compute"
 
 
 def roofline(compiled: CompiledModel, target: str) -> Roofline | None:

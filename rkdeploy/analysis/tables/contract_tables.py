@@ -1,11 +1,10 @@
-"""What goes in, what comes out, the anchors, and the versions behind it all."""
+"""The contract, the anchors, the examples, and the environment of a build."""
 
 from __future__ import annotations
 
 import base64
 from collections.abc import Iterator
 
-from rkdeploy.analysis.origin import origin_of
 from rkdeploy.analysis.page.blocks import (
     ABSENT,
     TIMES,
@@ -24,9 +23,11 @@ from rkdeploy.analysis.page.blocks import (
     figure,
     moment,
 )
+from rkdeploy.analysis.page.columns import ColumnOf, number_column, table_of, text_column
 from rkdeploy.analysis.page.plots.anchor_plot import anchor_plot
 from rkdeploy.analysis.page.texts import Words
 from rkdeploy.analysis.report.model_report import ModelReport
+from rkdeploy.contract.spec import HeadOutput
 
 _WORST = 20
 
@@ -102,23 +103,21 @@ def contract_section(model: ModelReport, words: Words) -> Section | None:
         (words("contract.classes", n=len(found.class_names)), names),
         (words("contract.nms"), words("contract.nms_no") if found.end_to_end else words("contract.nms_yes")),
     ]
-    outputs = [
-        [
-            Cell(o.name), Cell(o.role), Cell(TIMES.join(map(str, o.shape))), Cell(str(o.stride), o.stride),
-            Cell(o.activation), Cell(o.quantization.dtype if o.quantization else "float"),
-            figure(o.quantization.scale if o.quantization else None, ".6g"),
-            Cell(ABSENT) if o.quantization is None else Cell(str(o.quantization.zero_point), o.quantization.zero_point),
-        ]
-        for o in found.outputs
-    ]  # fmt: skip
-    columns = (
-        Column(words("contract.output")), Column(words("proof.role")), Column(words("contract.shape")),
-        Column(words("contract.stride"), "right"), Column(words("contract.activation")), Column(words("memory.dtype")),
-        Column(words("contract.scale"), "right"), Column(words("contract.zero_point"), "right"),
-    )  # fmt: skip
+    columns: list[ColumnOf[HeadOutput]] = [
+        text_column(words("contract.output"), lambda one: one.name),
+        text_column(words("proof.role"), lambda one: one.role),
+        text_column(words("contract.shape"), lambda one: TIMES.join(map(str, one.shape))),
+        number_column(words("contract.stride"), lambda one: one.stride, ".0f"),
+        text_column(words("contract.activation"), lambda one: one.activation),
+        text_column(words("memory.dtype"), lambda one: one.quantization.dtype if one.quantization else "float"),
+        number_column(words("contract.scale"), lambda one: one.quantization.scale if one.quantization else None, ".6g"),
+        number_column(
+            words("contract.zero_point"), lambda one: one.quantization.zero_point if one.quantization else None, ".0f"
+        ),
+    ]
     blocks: list[Block] = [
         facts(words("contract.input_caption"), words("common.what"), words("common.value"), rows),
-        Table(words("contract.outputs_caption"), columns, outputs),
+        table_of(words("contract.outputs_caption"), columns, found.outputs),
     ]
     return Section("contract", words("contract.title"), blocks)
 
@@ -157,23 +156,6 @@ def examples_section(model: ModelReport, words: Words) -> Section | None:
     )
     how = words("examples.how", confidence=found.confidence, iou=found.iou, score=found.score_difference)
     return Section("examples", words("examples.title"), [Note(how), pictures])
-
-
-def explanation_section(model: ModelReport, words: Words) -> Section | None:
-    """Where quantization loses accuracy, as `rkdeploy explain` found."""
-    found = model.explanation
-    if found is None:
-        return None
-    blocks: list[Block] = [Note(words("explain.how", images=len(found.images), by=words.origin(origin_of(found))))]
-    blocks += [Note(f"{cause.text} {cause.try_this}", "attention", quoted=True) for cause in found.causes]
-    worst = sorted(found.layers, key=lambda layer: layer.single_cosine)[:_WORST]
-    rows = [[Cell(r.name), Cell(r.op), figure(r.single_cosine, ".5f"), figure(r.entire_cosine, ".5f")] for r in worst]
-    columns = (
-        Column(words("layers.name")), Column(words("layers.op")), Column(words("explain.alone"), "right"),
-        Column(words("explain.entire"), "right"),
-    )  # fmt: skip
-    blocks.append(Table(words("explain.caption", count=len(rows)), columns, rows, origin_of(found), sortable=True))
-    return Section("explain", words("explain.title"), blocks)
 
 
 def environment_section(model: ModelReport, words: Words) -> Section | None:
