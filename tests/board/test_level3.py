@@ -88,7 +88,22 @@ def arm64_root() -> Path:
             f"The arm64 folder cannot be made (set {SKIP}=1 where that is so):\n{made.stdout}{made.stderr}"[-3000:],
             pytrace=False,
         )
+    compile_here(root)
     return root
+
+
+def compile_here(root: Path) -> None:
+    """Compile what is imported there without emulation, where this machine's Python makes the same bytecode."""
+    if sys.version_info[:2] != (3, 11) or (root / "pycache").exists():
+        return
+    site = root / "opt" / "site"
+    packages = ("cv2", "msgspec", "numpy", "psutil", "pydantic", "rich", "rknnlite", "ruamel", "typer")
+    rooms = (ROOT / "rkdeploy" / room for room in ("cli", "contract", "device", "images", "system"))
+    for depth, folders in ((0, [root / "usr/lib/python3.11"]), (9, [*(site / name for name in packages), *rooms])):
+        subprocess.run(
+            [sys.executable, "-m", "compileall", "-q", "-r", str(depth), "-x", "/tests?/", *folders],
+            env={**os.environ, "PYTHONPYCACHEPREFIX": str(root / "pycache")}, check=False, timeout=120,
+        )  # fmt: skip
 
 
 @pytest.fixture(scope="module")

@@ -37,7 +37,8 @@ def test_the_sample(tmp_path: Path) -> None:
     """Three chips and two types, one of which the toolkit refuses for a chip: rows, bundles and accuracy; then kept."""
     args = (
         SAMPLE / "best.pt", "--target", "rk3588,rk3576,rk2118", "--dtype", "int8,fp16", "--imgsz", "320x256",
-        "--calib", SAMPLE, "--proof-count", "4", "--data", SAMPLE / "data.yaml", "--data-count", "8", "-o",
+        "--calib", SAMPLE, "--calib-count", "8", "--proof-count", "4",
+        "--data", SAMPLE / "data.yaml", "--data-count", "8", "-o",
     )  # fmt: skip
     first = compare(*args, "first.json", cwd=tmp_path)
     assert first.returncode == 0, first.stderr
@@ -69,7 +70,8 @@ def test_the_sample(tmp_path: Path) -> None:
 def test_processes_build_the_same(tmp_path: Path) -> None:
     """Two processes give the rows that one gives, in the same order, and a size that fails is a row there too."""
     args = (
-        SAMPLE / "best.pt", "--target", "rk3588,rk3576", "--imgsz", "128,100", "--calib", SAMPLE, "--proof-count", "2",
+        SAMPLE / "best.pt", "--target", "rk3588,rk3576", "--imgsz", "128,100", "--calib", SAMPLE,
+        "--calib-count", "4", "--proof-count", "2",
         "--json", "--out",
     )  # fmt: skip
     several = compare(*args, "several", "--workers", "2", cwd=tmp_path)
@@ -85,7 +87,7 @@ def test_interrupted_leaves_whole_bundles_only(workers: int, tmp_path: Path) -> 
     """Ctrl-C while others are built: what is there is whole, and of the others nothing is left."""
     command = [
         sys.executable, "-m", "rkdeploy", "compare", str(SAMPLE / "best.pt"), "--target", "rk3588,rk3576,rk3566,rk3562",
-        "--imgsz", "128", "--calib", str(SAMPLE), "--proof-count", "2", "--workers", str(workers),
+        "--imgsz", "128", "--calib", str(SAMPLE), "--calib-count", "4", "--proof-count", "2", "--workers", str(workers),
     ]  # fmt: skip
     with subprocess.Popen(
         command, cwd=tmp_path, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True, start_new_session=True
