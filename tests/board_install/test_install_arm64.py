@@ -49,7 +49,7 @@ def run(root: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
 
     def run_there(*words: str, code: int = 0) -> subprocess.CompletedProcess[str]:
         command = [str(HERE / "in_arm64_root.sh"), str(root), str(kit), *words]
-        result = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+        result = subprocess.run(command, capture_output=True, text=True, timeout=600, check=False)
         assert result.returncode == code, result.stdout + result.stderr
         return result
 

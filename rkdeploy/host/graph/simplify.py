@@ -59,7 +59,29 @@ def simplify(model: onnx.ModelProto, input_shapes: Mapping[str, Sequence[int]] |
         )
     except Exception as error:  # it raises whatever its C++ side met
         raise GraphError(f"onnxsim cannot simplify the graph: {reason(error)}") from error
+    _make_initializers(simplified.graph)
     try:
         return onnx.shape_inference.infer_shapes(simplified, data_prop=True)
     except onnx.shape_inference.InferenceError as error:
         raise GraphError(f"The graph's shapes do not fit: {reason(error)}") from error
+
+
+def _make_initializers(graph: onnx.GraphProto) -> None:
+    """Make the constants that onnxsim leaves as nodes initializers, as it makes the others (0.8 leaves the empty ones).
+
+    Args:
+        graph: changed in place.
+    """
+    given = {output.name for output in graph.output}
+    constants = {
+        node.output[0]: node
+        for node in graph.node
+        if node.op_type == "Constant" and node.attribute[0].name == "value" and node.output[0] not in given
+    }
+    for name, node in constants.items():
+        tensor = graph.initializer.add()
+        tensor.CopyFrom(node.attribute[0].t)
+        tensor.name = name
+        graph.node.remove(node)
+    for info in [info for info in graph.value_info if info.name in constants]:
+        graph.value_info.remove(info)
