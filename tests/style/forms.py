@@ -33,7 +33,7 @@ _BRITISH = (
     "licence|grey(?:scale)?|met(?:re|res)|modell(?:ed|ing)|(?:un)?labell(?:ed|ing)|cancell(?:ed|ing)|signall(?:ed|ing)|"
     "artefacts?|judgements?|whilst|amongst|learnt|spelt|towards|afterwards|upwards|downwards|forwards|backwards"
 )
-_BESIDE_FLOAT = "than|against|of|to|from|with|as|by|and|like|before|behind|in|the"
+_BESIDE_FLOAT = "than|against|of|to|from|with|as|by|and|like|before|behind|in"
 _AFTER_FLOAT = "is|has|finds|by|on|in|and|to|at|does|gives"
 
 
