@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import glob
+import logging
 import os
 import re
 import shutil
@@ -28,6 +29,8 @@ from rkdeploy.contract.file_hash import sha256_of
 from rkdeploy.contract.record import BuildRecord
 from rkdeploy.contract.spec import ModelSpec, NpuModel
 from rkdeploy.errors import BundleError, RkdeployError
+
+_LOG = logging.getLogger(__name__)
 
 CONTRACT, BUILD, SUMS, LOG, QUANTIZATION = "contract.json", "build.json", "SHA256SUMS", "toolkit.log", "quantization"
 BOARD_HOME, CURRENT = "/var/lib/rkdeploy", "current"  # where rkdeploy push puts bundles on a board
@@ -144,6 +147,7 @@ def read_bundle(named: Path, *, check_hashes: bool = True) -> Bundle:
     folder = _folder_of(named)
     spec = _document(folder / CONTRACT, ModelSpec)  # first: it refuses a file that is too large to hash
     listed = _check_sums(folder) if check_hashes else None
+    _LOG.debug("%s: %s", folder, f"{len(listed)} hashes right" if listed is not None else "hashes not checked")
     model = spec.model or _model_of_record(folder)
     if named.suffix == _RKNN and folder != named and named.name != model.file:
         raise BundleError(f'"{named}" is not the model of the bundle around it, which is "{model.file}".', _REBUILD)

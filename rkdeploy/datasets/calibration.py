@@ -8,6 +8,7 @@ leaves the rest of the choice unchanged.
 from __future__ import annotations
 
 import hashlib
+import logging
 import os
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -32,6 +33,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from numpy.typing import NDArray
+
+_LOG = logging.getLogger(__name__)
 
 DEFAULT_FOLDER = "calib_data"
 _FORMS = "Give a folder of images, a text file with one image path per line, or a YOLO data.yaml."
@@ -163,6 +166,9 @@ def find_calibration(option: Path | None, cwd: Path, count: int, seed: int) -> C
         raise CalibrationError(f"The number of calibration images is {count}, expected 1 or more.")
     candidates, validation, warnings = _candidates(option, cwd)
     reading = _read(candidates, seed, count)
+    _LOG.debug(
+        "%s: %d of %d images that were tried, seed %d", candidates.source, len(reading.images), reading.tried, seed
+    )
     if len(reading.broken) * 2 > reading.tried:
         raise CalibrationError(
             f"{len(reading.broken)} of {reading.tried} calibration images from {candidates.source} cannot be read: "

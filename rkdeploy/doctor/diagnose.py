@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,6 +15,8 @@ from rkdeploy.doctor.toolkit_trial import try_toolkit
 if TYPE_CHECKING:
     from rkdeploy.doctor.system import System
 
+_LOG = logging.getLogger(__name__)
+
 
 def diagnose(bundle: Path | None = None, sysroot: Path = Path("/"), *, import_toolkit: bool = True) -> Diagnosis:
     """Check this machine, and a bundle on it.
@@ -25,6 +28,7 @@ def diagnose(bundle: Path | None = None, sysroot: Path = Path("/"), *, import_to
     """
     system = read_system(sysroot, try_toolkit() if import_toolkit else None)
     findings = check_system(system)
+    _LOG.debug("%s: %d checks", _machine(system), len(findings))
     if bundle is not None:
         findings += _bundle(bundle, system)
     return Diagnosis(SCHEMA_VERSION, __version__, _machine(system), None if bundle is None else str(bundle), findings)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass, replace
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
     from rkdeploy.contract.bundle import Bundle
     from rkdeploy.contract.spec import ModelSpec
     from rkdeploy.datasets.truth import LabeledSet
+
+_LOG = logging.getLogger(__name__)
 
 LOWEST_CONFIDENCE: Final = 0.001
 _FLOAT_BACKENDS: Final = frozenset({"onnxruntime", "opencv_dnn"})
@@ -215,6 +218,7 @@ def _predicted(
         found = {index: part for index, part in kept.items() if part is not None}
     done = sum(len(part.predictions) for part in found.values())
     progress(backend, done, len(images))
+    _LOG.debug("%s: predictions of %d of %d images are kept in %s", backend, done, len(images), base)
 
     def count() -> None:
         nonlocal done

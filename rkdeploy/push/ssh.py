@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import re
 import shlex
@@ -14,6 +15,8 @@ from typing import BinaryIO
 
 from rkdeploy.errors import PushError, shown
 from rkdeploy.push.answer import MAX_SAID_BYTES, Answer, Ear, facts_in
+
+_LOG = logging.getLogger(__name__)
 
 _USER, _HOST = r"[A-Za-z0-9_][\w.+-]*@", r"[A-Za-z0-9_][\w.-]*"
 _IPV6 = r"[0-9A-Fa-f]*:[0-9A-Fa-f]*:[0-9A-Fa-f:]*(?:%\w+)?"
@@ -97,6 +100,7 @@ class Ssh:
                 with contextlib.suppress(OSError):
                     process.stdin.close()
         answer = Answer(code, facts_in(out.text()), err.text())
+        _LOG.debug("%s answered with code %d: %s", self.address, code, answer.facts)
         if out.too_much or err.too_much:
             raise PushError(
                 f'The board "{self.address}" sent more than {MAX_SAID_BYTES >> 20} MiB.',

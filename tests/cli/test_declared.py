@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -155,6 +156,7 @@ def test_quiet_and_verbose(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_every_command_takes_both() -> None:
     """-q and -v are no command's own."""
-    done = rkdeploy("inspect", "-q", "-v", "calib_data/best.pt", cwd=Path(__file__).parents[2])
+    done = rkdeploy("inspect", "-q", "-v", "calib_data/best.pt", "--json", cwd=Path(__file__).parents[2])
     assert done.returncode == 0
-    assert "anchors" in done.stdout
+    assert json.loads(done.stdout)["image_size"] == 384
+    assert "host.checkpoint.reader: calib_data/best.pt: " in done.stderr

@@ -6,6 +6,7 @@ no bundle yet, the model is compiled on one image of seeded noise, which takes s
 
 from __future__ import annotations
 
+import logging
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
@@ -22,6 +23,8 @@ from rkdeploy.contract.spec import InputSpec
 from rkdeploy.errors import RkdeployError, ToolkitError
 from rkdeploy.host.toolkit.compile_log import read_compile_log
 from rkdeploy.option import INPUT, SIZE, TOOLKIT_PYTHON, Argument, Option
+
+_LOG = logging.getLogger(__name__)
 
 Progress = Callable[[str], None]
 
@@ -107,6 +110,7 @@ def compiled_models(
     from rkdeploy.host.graph.cut import cut
     from rkdeploy.host.graph.cut_options import CutOptions
 
+    _LOG.debug("%s for %s, %s", source.model, ", ".join(targets), dtype)
     progress(f"reading {source.model.name}")
     network = open_network(source.model, source.weights, source.imgsz, cfg=source.cfg)
     found = {

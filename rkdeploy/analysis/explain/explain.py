@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -22,6 +23,8 @@ from rkdeploy.host.toolkit.error_analysis import mean_over_images
 from rkdeploy.host.toolkit.simulator import kept_files
 from rkdeploy.host.toolkit.toolkit import Toolkit
 from rkdeploy.images.fit import image_fit
+
+_LOG = logging.getLogger(__name__)
 
 
 def explain(
@@ -58,6 +61,7 @@ def explain(
         Toolkit(log=Path(folder) / "toolkit.log", python=toolkit_python) as toolkit,
     ):
         on_progress("opening the model")
+        _LOG.debug("%d images, toolkit %s", len(pixels), toolkit.version)
         toolkit.open_kept(kept, options)
         analyses = []
         for number, image in enumerate(pixels):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import threading
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
 
     from rkdeploy.device.runtime.protocol import Runtime
     from rkdeploy.device.stream.backoff import Backoff
+
+_LOG = logging.getLogger(__name__)
 
 
 @dataclass(slots=True, eq=False)
@@ -69,6 +72,7 @@ class Contexts:
             for context in self._contexts:
                 context.runtime.__enter__()
                 context.is_open = True
+                _LOG.debug("opened a context: %s", context.runtime.figures_from)
         except BaseException:
             self.__exit__(None, None, None)
             raise
@@ -130,6 +134,7 @@ class Contexts:
             BackendError: when every context has failed too often.
         """
         self._note(context, failure)
+        _LOG.debug("a context failed, and is opened again: %s", failure.message)
         context.is_open = False
         # A context that failed may also fail to close; only the first failure is reported.
         with contextlib.suppress(Exception):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import logging
 import platform
 import shutil
 import time
@@ -79,6 +80,8 @@ from rkdeploy.host.toolkit.compile_log import read_compile_log
 from rkdeploy.host.toolkit.toolkit import BuiltModel, Toolkit
 from rkdeploy.images.fit import image_fit
 
+_LOG = logging.getLogger(__name__)
+
 
 @dataclass(slots=True)
 class _Clock:
@@ -90,11 +93,13 @@ class _Clock:
     @contextmanager
     def stage(self, key: str, title: str) -> Iterator[None]:
         self.events.stage(title)
+        _LOG.debug("%s", title)
         started = time.perf_counter()
         try:
             yield
         finally:
             self.seconds[key] = round(time.perf_counter() - started, 3)
+            _LOG.debug("%s took %.2f s", key, self.seconds[key])
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +21,8 @@ from rkdeploy.host.checkpoint.module import (
     module_from_inert,
     module_from_state_dict,
 )  # fmt: skip
+
+_LOG = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +82,7 @@ def read_checkpoint(path: Path, cfg: Path | None = None) -> Checkpoint:
         CheckpointError: not a checkpoint, damaged, hostile, or without a model in it.
     """
     content = read_pickled(path)
+    _LOG.debug("%s: %d bytes, unpickled to %s", path, path.stat().st_size, type(content).__name__)
     structure = read_darknet_cfg(cfg) if cfg is not None else None
     if is_module(content):
         return Checkpoint(path, _unwrapped(content), "whole file", None, None, {}, structure)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import logging
 import os
 import re
 import select
@@ -22,6 +23,8 @@ from rkdeploy.host.toolkit.worker import FRAME, encode
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+_LOG = logging.getLogger(__name__)
 
 PYTHON_VARIABLE = "RKDEPLOY_TOOLKIT_PYTHON"
 INSTALL_HINT = (
@@ -164,6 +167,7 @@ class ToolkitProcess:
         if self._ended:
             raise ToolkitError(f"The toolkit's process has ended: {self._ended}", f"Its log: {self.log}")
         self.hello()
+        _LOG.debug("asks process %d for %s", self.pid, op)
         self._log_read = self.log.stat().st_size
         self._told = ""
         deadline = self._deadline()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 from itertools import chain
 from pathlib import Path
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from rkdeploy.device.stream.sources.protocol import Source
+
+_LOG = logging.getLogger(__name__)
 
 _CAMERA_DEVICE = re.compile(r"/dev/video(\d+)")
 _FORMS = (
@@ -76,6 +79,7 @@ def open_source(
     Raises:
         SourceError: when it names nothing that can be read; and while frames are read.
     """
+    _LOG.debug("source %s", redacted(text))
     if not text.strip():
         raise SourceError("The source is empty.", _FORMS)
     if is_stream_address(text):
