@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 
 from rkdeploy.device.postprocess.native.library import library as native_library
 from rkdeploy.device.postprocess.native.nms import native_nms
+from rkdeploy.device.postprocess.overlap_runs import class_offsets, pairs_in_runs
 
-_CLASS_OFFSET_PX = np.float32(7680.0)
 _MAX_PAIRS = 1 << 19
 """Largest number of pairs that are compared at once: about 50 MB of working memory."""
 
@@ -52,8 +52,7 @@ def nms(
     if library is not None:
         return native_nms(library, xyxy, class_ids, order, iou=iou, max_det=max_det)
     corners = np.empty((5, count), np.float32)  # x1, y1, x2, y2 and the area, best first
-    offsets = np.multiply(class_ids, _CLASS_OFFSET_PX, dtype=np.float32)
-    np.add(xyxy.take(order, axis=0).T, offsets.take(order), out=corners[:4])
+    np.add(xyxy.take(order, axis=0).T, class_offsets(class_ids).take(order), out=corners[:4])
     width, height = corners[2:4] - corners[:2]
     np.multiply(width, height, out=corners[4])
 
@@ -85,10 +84,7 @@ def _suppress_by_pair(
         run_lengths: (N,) number of following boxes that begin before each box ends.
     """
     count = len(by_left)
-    place = np.arange(count)
-    ends = run_lengths.cumsum()
-    first = place.repeat(run_lengths)
-    second = np.arange(1, len(first) + 1) + (place - ends + run_lengths).repeat(run_lengths)
+    first, second = pairs_in_runs(run_lengths)
     box, partner = from_left.repeat(run_lengths, axis=1), from_left.take(second, axis=1)
     width = np.minimum(box[2], partner[2]) - partner[0]  # the partner's left edge is the further right
     height = np.minimum(box[3], partner[3]) - np.maximum(box[1], partner[1])

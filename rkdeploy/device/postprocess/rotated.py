@@ -11,7 +11,8 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-_CLASS_OFFSET_PX: Final = np.float32(7680.0)
+from rkdeploy.device.postprocess.overlap_runs import class_offsets, pairs_in_runs
+
 _EPSILON: Final = np.float32(1e-7)
 _MAX_PAIRS: Final = 1 << 18
 """Largest number of pairs that are compared at once: about 30 MB of working memory."""
@@ -48,7 +49,7 @@ def nms_rotated(
     if count < 2:
         return order[:max_det]
     boxes = rotated.take(order, axis=0).T.astype(np.float32, order="C")
-    boxes[:2] += np.multiply(class_ids.take(order), _CLASS_OFFSET_PX, dtype=np.float32)
+    boxes[:2] += class_offsets(class_ids.take(order))
 
     # Only boxes that are near one another overlap.  In the order of their left ends of reach, the partners of a box are
     # the run of boxes that begin before it ends.
@@ -63,12 +64,7 @@ def nms_rotated(
     while start < count:
         before = int(ends[start - 1]) if start else 0
         stop = max(start + 1, int(ends.searchsorted(before + _MAX_PAIRS, side="right")))
-        place = np.arange(start, stop)
-        first = place.repeat(runs[start:stop])
-        second = np.arange(1, len(first) + 1) + (place + before - ends[start:stop] + runs[start:stop]).repeat(
-            runs[start:stop]
-        )
-        first, second = by_left.take(first), by_left.take(second)
+        first, second = (by_left.take(places) for places in pairs_in_runs(runs[start:stop], start))
         better, worse = np.minimum(first, second), np.maximum(first, second)
         apart = np.abs(boxes[1].take(better) - boxes[1].take(worse))
         near = (apart <= reach.take(better) + reach.take(worse)).nonzero()[0]

@@ -1,7 +1,8 @@
-"""Input and outputs of the backends that run the cut ONNX graph in floating point."""
+"""What the backends that run the cut ONNX graph in floating point have in common."""
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,10 +14,68 @@ from rkdeploy.errors import BackendError
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
+    from types import TracebackType
 
     from numpy.typing import NDArray
+    from typing_extensions import Self  # for type checkers only; typing has it from Python 3.11 on
 
-    from rkdeploy.contract.spec import HeadOutput, InputSpec
+    from rkdeploy.contract.spec import HeadOutput, InputSpec, ModelSpec
+
+
+class FloatRuntime(ABC):
+    """The float network on the CPU, run by a library.  See `rkdeploy.device.runtime.protocol.Runtime`.
+
+    Args:
+        onnx: a graph with the contract's input (float32, (1, 3, H, W)) and at least its outputs.
+        spec: the contract.
+    """
+
+    name: str
+
+    def __init__(self, onnx: Path, spec: ModelSpec) -> None:
+        self.notes: tuple[str, ...] = ()
+        self.figures_from = f"{self.name} on this PC"
+        self._onnx = onnx
+        self._spec = spec
+        self._input = FloatInput(spec.input)
+        self._opened: Any = None
+
+    def __enter__(self) -> Self:
+        self._opened = self._open()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._opened = None
+
+    def infer(self, image: NDArray[np.uint8]) -> tuple[HeadTensor, ...]:
+        """Run one image.  See `rkdeploy.device.runtime.protocol.Runtime.infer`.
+
+        Raises:
+            BackendError: when the shape of the image or of an output differs from the contract's, or the run fails.
+        """
+        if self._opened is None:
+            raise BackendError(f'The backend "{self.name}" is not open.')
+        names = [output.name for output in self._spec.outputs]
+        values = self._run(names, self._input.fill(image))
+        return _head_tensors(values, self._spec.outputs, self.name)
+
+    @abstractmethod
+    def _open(self) -> Any:
+        """The library's network.
+
+        Raises:
+            BackendError: when the file is missing, damaged, or of another contract.
+        """
+
+    @abstractmethod
+    def _run(self, names: list[str], values: NDArray[np.float32]) -> Sequence[NDArray[Any]]:
+        """The named outputs for the network's input (1, 3, H, W).
+
+        Raises:
+            BackendError: when the library fails.
+        """
 
 
 class FloatInput:
@@ -43,7 +102,9 @@ class FloatInput:
         return self._buffer
 
 
-def head_tensors(values: Sequence[NDArray[Any]], outputs: Sequence[HeadOutput], backend: str) -> tuple[HeadTensor, ...]:
+def _head_tensors(
+    values: Sequence[NDArray[Any]], outputs: Sequence[HeadOutput], backend: str
+) -> tuple[HeadTensor, ...]:
     """The raw outputs as checked float32 head tensors.
 
     Raises:

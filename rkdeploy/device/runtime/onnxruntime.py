@@ -5,20 +5,17 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from rkdeploy.device.runtime.float_graph import FloatInput, head_tensors, one_line, require_file, require_outputs
+from rkdeploy.device.runtime.float_graph import FloatRuntime, one_line, require_file, require_outputs
 from rkdeploy.errors import BackendError
 
 if TYPE_CHECKING:
-    from pathlib import Path
-    from types import TracebackType
+    from collections.abc import Sequence
 
     import numpy as np
     from numpy.typing import NDArray
-    from typing_extensions import Self  # for type checkers only; typing has it from Python 3.11 on
 
     from rkdeploy.contract.bundle import Bundle
-    from rkdeploy.contract.spec import ModelSpec
-    from rkdeploy.device.runtime.protocol import HeadTensor, RuntimeOptions
+    from rkdeploy.device.runtime.protocol import RuntimeOptions
 
 _FATAL_ONLY = 4
 
@@ -29,12 +26,8 @@ def open_bundle(bundle: Bundle, core: object, options: RuntimeOptions) -> OnnxRu
     return OnnxRuntime(bundle.cut_onnx, bundle.spec)
 
 
-class OnnxRuntime:
-    """ONNX Runtime on the CPU.  See `rkdeploy.device.runtime.protocol.Runtime`.
-
-    Args:
-        onnx: a graph with the contract's input (float32, (1, 3, H, W)) and at least its outputs.
-        spec: the contract.
+class OnnxRuntime(FloatRuntime):
+    """ONNX Runtime on the CPU.
 
     Entering raises:
         BackendError: when the package is missing, or the file is missing, damaged, or of another contract.
@@ -42,15 +35,7 @@ class OnnxRuntime:
 
     name = "onnxruntime"
 
-    def __init__(self, onnx: Path, spec: ModelSpec) -> None:
-        self.notes: tuple[str, ...] = ()
-        self.figures_from = "onnxruntime on this PC"
-        self._onnx = onnx
-        self._spec = spec
-        self._input = FloatInput(spec.input)
-        self._session: Any = None
-
-    def __enter__(self) -> Self:
+    def _open(self) -> Any:
         try:
             onnxruntime = importlib.import_module("onnxruntime")
         except ImportError as error:
@@ -69,29 +54,14 @@ class OnnxRuntime:
         self._check_input(session.get_inputs())
         require_outputs(self._spec.outputs, [output.name for output in session.get_outputs()], self._onnx)
         self.figures_from = f"onnxruntime {onnxruntime.__version__} on this PC"
-        self._session = session
-        return self
+        return session
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._session = None
-
-    def infer(self, image: NDArray[np.uint8]) -> tuple[HeadTensor, ...]:
-        """Run one image.  See `rkdeploy.device.runtime.protocol.Runtime.infer`.
-
-        Raises:
-            BackendError: when the shape of the image or of an output differs from the contract's, or the run fails.
-        """
-        if self._session is None:
-            raise BackendError(f'The backend "{self.name}" is not open.')
-        feed = {self._spec.input.name: self._input.fill(image)}
-        names = [output.name for output in self._spec.outputs]
+    def _run(self, names: list[str], values: NDArray[np.float32]) -> Sequence[NDArray[Any]]:
         try:
-            values = self._session.run(names, feed)
+            outputs: list[NDArray[Any]] = self._opened.run(names, {self._spec.input.name: values})
         except Exception as error:  # its exceptions share no base class
             raise BackendError(f'onnxruntime failed on "{self._onnx}": {one_line(error)}') from error
-        return head_tensors(values, self._spec.outputs, self.name)
+        return outputs
 
     def _check_input(self, inputs: Any) -> None:
         expected = [1, 3, self._spec.input.height, self._spec.input.width]

@@ -3,25 +3,24 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import cv2
 import numpy as np
 
-from rkdeploy.device.runtime.float_graph import FloatInput, head_tensors, one_line, require_file, require_outputs
+from rkdeploy.device.runtime.float_graph import FloatRuntime, one_line, require_file, require_outputs
 from rkdeploy.errors import BackendError
 from rkdeploy.images.file import opencv_log_silenced
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
-    from types import TracebackType
 
     from numpy.typing import NDArray
-    from typing_extensions import Self  # for type checkers only; typing has it from Python 3.11 on
 
     from rkdeploy.contract.bundle import Bundle
     from rkdeploy.contract.spec import ModelSpec
-    from rkdeploy.device.runtime.protocol import HeadTensor, RuntimeOptions
+    from rkdeploy.device.runtime.protocol import RuntimeOptions
 
 _UNKNOWN_LAYER = re.compile(r'Can\'t create layer "[^"]*" of type "([^"]+)"')
 _NODE = re.compile(r"Node \[([^\]@]+)[^\]]*\]:\(([^)]*)\)")
@@ -34,12 +33,8 @@ def open_bundle(bundle: Bundle, core: object, options: RuntimeOptions) -> Opencv
     return OpencvDnn(bundle.cut_onnx, bundle.spec)
 
 
-class OpencvDnn:
-    """OpenCV's dnn module on the CPU.  See `rkdeploy.device.runtime.protocol.Runtime`.
-
-    Args:
-        onnx: a graph with the contract's input (float32, (1, 3, H, W)) and at least its outputs.
-        spec: the contract.
+class OpencvDnn(FloatRuntime):
+    """OpenCV's dnn module on the CPU.
 
     Entering raises:
         BackendError: when the file is missing, damaged, of another contract, or has a layer that OpenCV cannot read.
@@ -48,14 +43,10 @@ class OpencvDnn:
     name = "opencv_dnn"
 
     def __init__(self, onnx: Path, spec: ModelSpec) -> None:
-        self.notes: tuple[str, ...] = ()
+        super().__init__(onnx, spec)
         self.figures_from = f"OpenCV {cv2.__version__} dnn on this PC"
-        self._onnx = onnx
-        self._spec = spec
-        self._input = FloatInput(spec.input)
-        self._net: cv2.dnn.Net | None = None
 
-    def __enter__(self) -> Self:
+    def _open(self) -> cv2.dnn.Net:
         require_file(self._onnx)
         try:
             data = np.fromfile(self._onnx, np.uint8)
@@ -72,37 +63,23 @@ class OpencvDnn:
         except OSError as error:
             raise BackendError(f'ONNX file "{self._onnx}" cannot be read: {error.strerror}.') from error
         require_outputs(self._spec.outputs, [name for name in present if not name.startswith("onnx_node")], self._onnx)
-        self._net = net
-        return self
+        return net
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._net = None
-
-    def infer(self, image: NDArray[np.uint8]) -> tuple[HeadTensor, ...]:
-        """Run one image.  See `rkdeploy.device.runtime.protocol.Runtime.infer`.
-
-        Raises:
-            BackendError: when the shape of the image or of an output differs from the contract's, or the run fails.
-        """
-        if self._net is None:
-            raise BackendError(f'The backend "{self.name}" is not open.')
-        blob = self._input.fill(image)
-        names = [output.name for output in self._spec.outputs]
+    def _run(self, names: list[str], values: NDArray[np.float32]) -> Sequence[NDArray[Any]]:
+        net: cv2.dnn.Net = self._opened
         try:
             with opencv_log_silenced():
-                self._net.setInput(blob, self._spec.input.name)
-                outputs = list(self._net.getUnconnectedOutLayersNames())
+                net.setInput(values, self._spec.input.name)
+                outputs = list(net.getUnconnectedOutLayersNames())
                 # OpenCV 5 gives all outputs of a graph or none.
                 asked = outputs if set(names) <= set(outputs) else names
-                values = dict(zip(asked, self._net.forward(asked), strict=True))
+                found = dict(zip(asked, net.forward(asked), strict=True))
         except cv2.error as error:
             raise BackendError(
                 f'OpenCV {cv2.__version__} failed on "{self._onnx}": {_reason(error)}.',
                 "Use the backend onnxruntime for this model.",
             ) from error
-        return head_tensors([values[name] for name in names], self._spec.outputs, self.name)
+        return [found[name] for name in names]
 
 
 def _reason(error: cv2.error) -> str:
