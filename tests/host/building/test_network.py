@@ -18,7 +18,7 @@ from rkdeploy.contract.spec import Anchors, ModelSpec
 from rkdeploy.device.postprocess.anchor_decode import AnchorDecoder
 from rkdeploy.device.runtime.protocol import HeadTensor
 from rkdeploy.errors import GraphError, RkdeployError, VerificationError
-from rkdeploy.host.building.from_onnx import _finest_first
+from rkdeploy.host.building.agreed_anchors import finest_first
 from rkdeploy.host.building.network import Network
 from rkdeploy.host.building.open_network import open_network
 from rkdeploy.host.checkpoint import read_checkpoint
@@ -298,7 +298,7 @@ def test_checkpoint_levels_in_reverse_order() -> None:
     info = yolov5.describe(read_checkpoint(checkpoint("v7_n")))
     assert info.anchors is not None
     reverse = replace(info, strides=info.strides[::-1], anchors=Anchors(info.anchors.levels_px[::-1]))
-    assert _finest_first(reverse) == _finest_first(info) == info.anchors
+    assert finest_first(reverse) == finest_first(info) == info.anchors
 
 
 @pytest.mark.parametrize("version", [20, 21])

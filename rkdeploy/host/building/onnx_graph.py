@@ -1,0 +1,211 @@
+"""ONNX file that somebody else exported: read, rewritten to our form and probed, in one stage.
+
+All of it runs in a process of its own (`host/graph/foreign_process.py`), since any of it can crash on such a file.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import onnx
+
+from rkdeploy.errors import GraphError, shown
+from rkdeploy.host.building.agreed_anchors import require_same_levels
+from rkdeploy.host.building.from_checkpoint import choose_size
+from rkdeploy.host.building.graph_kind import find_named_head, require_image_model
+from rkdeploy.host.families.model_info import ModelInfo
+from rkdeploy.host.graph.foreign import (
+    class_names,
+    exported_size,
+    image_input,
+    load_onnx,
+    to_float32,
+    to_supported_opset,
+    with_static_input,
+)  # fmt: skip
+from rkdeploy.host.graph.foreign_sizes import require_fixed_work, require_small_constants
+from rkdeploy.host.graph.gray import GRAY_NOTE, fold_gray, is_made_gray, with_color_input
+from rkdeploy.host.graph.head import Head
+from rkdeploy.host.graph.padded_pooling import without_padded_pooling
+from rkdeploy.host.graph.session import Session
+from rkdeploy.host.graph.simplify import simplify
+from rkdeploy.host.graph.view import GraphView
+
+_MULTIPLES = "Use multiples of its largest stride for --imgsz, usually 32 or 64."
+
+
+@dataclass(frozen=True, slots=True)
+class OpenedGraph:
+    """An ONNX file as it was read.
+
+    Attributes:
+        reference: the graph with its axes fixed, and the decoded rows among its outputs where it has them.
+        simplified: the graph to cut.
+        head: of `simplified`.
+        input_name: of the image input.
+        hw: (height, width) of it.
+        class_names: one per class.
+        notes: what the user should know.
+    """
+
+    reference: onnx.ModelProto
+    simplified: onnx.ModelProto
+    head: Head
+    input_name: str
+    hw: tuple[int, int]
+    class_names: tuple[str, ...]
+    notes: tuple[str, ...]
+
+
+def open_graph(file: Path, imgsz: tuple[int, int] | None, info: ModelInfo | None, anchors: int) -> OpenedGraph:
+    """Read, rewrite and probe the graph; called in a process of its own, since all of that can crash.
+
+    Args:
+        file: the ONNX file.
+        imgsz: (height, width) that the user wants.
+        info: of the checkpoint, None without.
+        anchors: how many the user says that there are; 0 for nothing said.
+
+    Raises:
+        GraphError: whatever is wrong with it, or when it does not fit the checkpoint.
+    """
+    loaded = to_float32(load_onnx(file))
+    require_image_model(loaded)
+    model = with_color_input(loaded)
+    name, shape = image_input(model)
+    if shape[0] not in (None, 1):
+        raise GraphError(f'Input "{name}" has a batch of {shape[0]}, expected 1.', _batch_advice(model))
+    hw, size_note = _onnx_size(name, shape, imgsz, info, exported_size(model))
+    Session(model, optimized=False)  # says what is wrong with a damaged graph; onnx's shape inference crashes (1.18)
+    # Only its axes are fixed: `verify` then proves everything that is done to the other graph.
+    reference = with_static_input(model, (1, 3, *hw))
+    simplified = fold_gray(to_supported_opset(without_padded_pooling(_simplified(reference, name, shape, hw))))
+    require_small_constants(simplified)
+    classes = len(info.class_names) if info is not None else None
+    headed, head = _head_at(simplified, classes, hw, anchors, free=None in shape[2:])
+    require_fixed_work(headed, simplified, (tap.tensor for tap in head.taps))
+    if info is not None:
+        require_same_levels(head, info)
+    names, names_note = _onnx_names(model, head, info)
+    notes = (size_note, GRAY_NOTE if is_made_gray(model) else "", names_note)
+    return OpenedGraph(
+        reference=_with_decoded_table(reference, headed, head),
+        simplified=headed,
+        head=head,
+        input_name=name,
+        hw=hw,
+        class_names=names,
+        notes=tuple(note for note in notes if note),
+    )
+
+
+def _batch_advice(model: onnx.ModelProto) -> str:
+    """The option of the exporter that wrote the file."""
+    written = {entry.key: entry.value for entry in model.metadata_props}
+    if written.get("author") == "Ultralytics":
+        return "Export it again with batch=1."
+    if {"names", "stride"} <= written.keys():
+        return "Export it again with --batch-size 1."
+    return "Export it again with a batch of 1: batch=1 (Ultralytics), --batch-size 1 (YOLOv5)."
+
+
+def _with_decoded_table(reference: onnx.ModelProto, simplified: onnx.ModelProto, head: Head) -> onnx.ModelProto:
+    """The reference with the decoded rows among its outputs, where the graph goes on behind them.
+
+    Simplification keeps the names of most tensors; where it did not, the simplified graph is the reference itself.
+    """
+    if head.rows is None or head.rows.output in (graph := GraphView(reference)).outputs:
+        return reference
+    table = onnx.ModelProto()
+    table.CopyFrom(reference if head.rows.output in graph.producers else simplified)
+    table.graph.output.append(onnx.helper.make_empty_tensor_value_info(head.rows.output))
+    return table
+
+
+def _onnx_size(
+    name: str,
+    shape: tuple[int | None, ...],
+    imgsz: tuple[int, int] | None,
+    info: ModelInfo | None,
+    exported: tuple[int, int] | None,
+) -> tuple[tuple[int, int], str]:
+    """The network input (height, width) that the file and --imgsz agree on, and a note for the user or nothing."""
+    height, width = shape[2], shape[3]
+    if height is not None and width is not None:
+        if imgsz is not None and imgsz != (height, width):
+            raise GraphError(
+                f'Input "{name}" is fixed at {width}x{height} (width x height), expected {imgsz[1]}x{imgsz[0]} from '
+                "--imgsz.",
+                f"Leave out --imgsz, or export it at that size: imgsz={imgsz[0]},{imgsz[1]} (Ultralytics), --imgsz "
+                f"{imgsz[0]} {imgsz[1]} (YOLOv5).",
+            )
+        return (height, width), ""
+    if imgsz is not None:
+        if any(fixed not in (None, wanted) for fixed, wanted in zip((height, width), imgsz, strict=True)):
+            raise GraphError(
+                f'Input "{name}" is {width or "free"} wide and {height or "free"} high, expected {imgsz[1]}x{imgsz[0]} '
+                "(width x height) from --imgsz.",
+                "Export it with both axes free: dynamic=True (Ultralytics), --dynamic (YOLOv5).",
+            )
+        return (imgsz if info is None else choose_size(info, imgsz)[0]), ""
+    if height is None and width is None and info is not None and info.image_size is not None:
+        size, _ = choose_size(info, None)
+        return size, f"The graph's input size is free; the training size {size[1]}x{size[0]} is used."
+    if height is None and width is None and exported is not None:
+        used = f"{exported[1]}x{exported[0]} (width x height), the size of the export"
+        return exported, f"The graph's input size is free; {used}, is used. Give --imgsz for another."
+    raise GraphError(
+        f'The size of input "{name}" is free ({width or "?"}x{height or "?"}, width x height), expected one size.',
+        "Fix it with --imgsz WIDTHxHEIGHT.",
+    )
+
+
+def _head_at(
+    simplified: onnx.ModelProto, classes: int | None, hw: tuple[int, int], anchors: int, *, free: bool
+) -> tuple[onnx.ModelProto, Head]:
+    """The head; where the graph left its size free, the size that was chosen is suspected first."""
+    try:
+        return find_named_head(simplified, classes, anchors)
+    except GraphError as error:
+        if not free or all(n % 64 == 0 for n in hw):
+            raise
+        raise GraphError(error.message, f"At {hw[0]}x{hw[1]} (height x width). {_MULTIPLES}") from error
+
+
+def _simplified(
+    reference: onnx.ModelProto, name: str, shape: tuple[int | None, ...], hw: tuple[int, int]
+) -> onnx.ModelProto:
+    try:
+        return simplify(reference, {name: (1, 3, *hw)})
+    except GraphError as error:
+        if None not in shape[2:] or all(n % 64 == 0 for n in hw):
+            raise
+        raise GraphError(
+            f"The graph cannot be fixed at {hw[0]}x{hw[1]} (height x width): {error.message}",
+            _MULTIPLES,
+        ) from error
+
+
+def _onnx_names(model: onnx.ModelProto, head: Head, info: ModelInfo | None) -> tuple[tuple[str, ...], str]:
+    """The class names, and a note for the user or nothing."""
+    try:
+        written = class_names(model)
+    except GraphError:
+        if info is None:
+            raise
+        written = None  # the checkpoint's count
+    names = info.class_names if info is not None else written
+    if names is None:
+        note = "The ONNX file has no class names and no --weights was given; they are class_0, class_1, ..."
+        return tuple(f"class_{i}" for i in range(head.classes)), note
+    if len(names) != head.classes:
+        raise GraphError(
+            f"The head predicts {head.classes} classes, but {'the checkpoint' if info else 'the metadata'} has "
+            f"{len(names)} class names.",
+            "The ONNX file and the names do not belong together; give the checkpoint that it was exported from with "
+            "--weights.",
+        )
+    if written is not None and written != names:
+        return names, f"The ONNX file names its classes {shown(written)}; the checkpoint's names are used."
+    return names, ""
