@@ -6,12 +6,13 @@ from rkdeploy import __version__
 from rkdeploy.contract.bundle import CONTRACT, Bundle, read_bundle
 from rkdeploy.datasets.truth import LabeledSet
 from rkdeploy.errors import RkdeployError
+from rkdeploy.host.building.chosen_images import BuildImages
 from rkdeploy.host.building.options import BuildOptions
-from rkdeploy.host.building.request import ChosenImages, request_of
+from rkdeploy.host.building.request import request_of
 
 
 def earlier_bundle(
-    options: BuildOptions, images: ChosenImages, labeled: LabeledSet | None, toolkit: str
+    options: BuildOptions, images: BuildImages, labeled: LabeledSet | None, toolkit: str
 ) -> Bundle | None:
     """The bundle of an earlier build of the very same, None where there is none.
 

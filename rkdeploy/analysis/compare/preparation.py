@@ -13,10 +13,9 @@ from rkdeploy.analysis.compare.variants import CompareOptions, Variant, build_op
 from rkdeploy.datasets.truth import LabeledSet
 from rkdeploy.errors import RkdeployError
 from rkdeploy.host.building.accuracy_gate import open_gate
+from rkdeploy.host.building.chosen_images import BuildImages, choose_images
 from rkdeploy.host.building.network import Network
 from rkdeploy.host.building.open_network import open_network
-from rkdeploy.host.building.pipeline import choose_images
-from rkdeploy.host.building.request import ChosenImages
 from rkdeploy.host.graph.cut import cut
 from rkdeploy.host.graph.cut_options import CutOptions
 from rkdeploy.host.toolkit.toolkit import Toolkit
@@ -36,7 +35,7 @@ class Prepared:
     """
 
     sizes: dict[tuple[int, int], RkdeployError | None]
-    images: dict[str, ChosenImages | RkdeployError]
+    images: dict[str, BuildImages | RkdeployError]
     labeled: LabeledSet | None
     toolkit: str
 
@@ -57,7 +56,7 @@ def prepare(options: CompareOptions, events: CompareEvents) -> Prepared:
         networks[network.input_hw] = network
     network = _first(networks.values())
     events.stage("Choosing images")
-    images: dict[str, ChosenImages | RkdeployError] = {
+    images: dict[str, BuildImages | RkdeployError] = {
         dtype: _images(options, Variant(options.targets[0], dtype, network.input_hw)) for dtype in options.dtypes
     }
     _first(images.values())
@@ -82,9 +81,9 @@ def _opened(options: CompareOptions, hw: tuple[int, int]) -> Network | RkdeployE
         return error
 
 
-def _images(options: CompareOptions, variant: Variant) -> ChosenImages | RkdeployError:
+def _images(options: CompareOptions, variant: Variant) -> BuildImages | RkdeployError:
     try:
-        return choose_images(build_options(options, variant, measured=False), lambda _: None)
+        return choose_images(build_options(options, variant, measured=False))
     except RkdeployError as error:
         return error
 

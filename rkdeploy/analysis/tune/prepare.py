@@ -31,11 +31,11 @@ from rkdeploy.evaluate.run import measuring_thresholds
 from rkdeploy.evaluate.scoring import score
 from rkdeploy.evaluate.validators import validator_of
 from rkdeploy.host.building.accuracy_gate import gate_notes, open_gate, require_sound
+from rkdeploy.host.building.chosen_images import choose_images
 from rkdeploy.host.building.input_choice import with_choice
 from rkdeploy.host.building.network import Network
 from rkdeploy.host.building.open_network import open_network
 from rkdeploy.host.building.options import FLOAT_DTYPE, BuildOptions
-from rkdeploy.host.building.pipeline import choose_images
 from rkdeploy.host.building.quantization import QuantizationSettings
 from rkdeploy.host.building.two_sides import FLOAT_FIGURES_FROM, float_tensors
 from rkdeploy.host.building.verification import verify_contract
@@ -73,14 +73,17 @@ class Preparation:
             events.warning(note)
         events.stage("Choosing images")
         default = QuantizationSettings()
-        most = choose_images(replace(options, calib_count=max(CALIB_COUNTS)), lambda _text: None)
+        most = choose_images(replace(options, calib_count=max(CALIB_COUNTS)))
         assert most.calibration is not None, "a quantized build has calibration images"
         self.space: SearchSpace = search_space(
             self._network, options.target, options.dtype, len(most.calibration.images)
         )
         spec = self._contract(default.cut)[1]
         labeled = open_gate(options.gate, spec)
-        calibration = choose_images(default.applied_to(options), events.warning).calibration
+        images = choose_images(default.applied_to(options))
+        for note in images.notes:
+            events.warning(note)
+        calibration = images.calibration
         assert calibration is not None
         require_sound(calibration)
         events.stage("Verifying the contract against the trained decode")
@@ -135,7 +138,7 @@ class Preparation:
         """The parcel of a cut graph and its contract, which is verified as in a build."""
         if options not in self._graphs:
             graph, spec = self._contract(options)
-            images = choose_images(replace(self._options, cut=options), lambda _text: None)
+            images = choose_images(replace(self._options, cut=options))
             verify_contract(self._network, graph, spec, images.shown)
             with self._parcels.fill() as (folder, named):
                 onnx.save(graph, str(folder / GRAPH_FILE))
@@ -146,7 +149,7 @@ class Preparation:
     def _draw(self, settings: QuantizationSettings) -> str:
         key = (settings.calib_count, settings.seed)
         if key not in self._draws:
-            images = choose_images(settings.applied_to(self._options), lambda _text: None)
+            images = choose_images(settings.applied_to(self._options))
             assert images.calibration is not None
             with self._parcels.fill() as (folder, named):
                 chosen = images.calibration.images

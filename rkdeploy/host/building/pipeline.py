@@ -1,10 +1,9 @@
-"""The build, stage by stage: read, simplify, cut, verify, calibrate, build, compare, write."""
+"""The build, stage by stage: read, cut, choose images, verify, build, compare, judge, write."""
 
 from __future__ import annotations
 
 import datetime as dt
 import logging
-import platform
 import shutil
 import time
 from collections.abc import Callable, Iterator
@@ -13,10 +12,8 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-import cv2
 import numpy as np
 import onnx
-import onnxruntime
 from numpy.typing import NDArray
 
 from rkdeploy import __version__
@@ -35,25 +32,19 @@ from rkdeploy.contract.compiled import CompiledModel
 from rkdeploy.contract.record import (
     Agreement,
     BuildRecord,
-    CalibrationImageRecord,
-    CalibrationRecord,
     HeadNode,
-    SourceRecord,
-    ToolkitRecord,
+    Proof,
+    Verification,
 )  # fmt: skip
 from rkdeploy.contract.spec import ModelSpec
-from rkdeploy.datasets.calibration import (
-    CalibrationImage,
-    CalibrationSet,
-    find_calibration,
-    load_letterboxed,
-)  # fmt: skip
+from rkdeploy.datasets.calibration import load_letterboxed
 from rkdeploy.datasets.truth import LabeledSet
 from rkdeploy.errors import CalibrationError, ToolkitError, VerificationError
 from rkdeploy.evaluate.matching import require_tool
 from rkdeploy.host.building.accuracy_gate import Side, gate_notes, measure, open_gate, require_accuracy, require_sound
 from rkdeploy.host.building.agreement import AgreementMeter
 from rkdeploy.host.building.agreement_gate import proof_of, proof_text, require_agreement
+from rkdeploy.host.building.chosen_images import BuildImages, choose_images
 from rkdeploy.host.building.events import BuildEvents
 from rkdeploy.host.building.examples import ExampleKeeper
 from rkdeploy.host.building.input_choice import with_choice
@@ -61,6 +52,7 @@ from rkdeploy.host.building.network import Network
 from rkdeploy.host.building.npu_model import build_npu_model
 from rkdeploy.host.building.open_network import open_network
 from rkdeploy.host.building.options import FLOAT_DTYPE, BuildOptions
+from rkdeploy.host.building.record_parts import calibration_record, host_packages, source_record, toolkit_record
 from rkdeploy.host.building.replaced import keep_replaced, replaced_note
 from rkdeploy.host.building.request import request_of
 from rkdeploy.host.building.two_sides import (
@@ -73,7 +65,6 @@ from rkdeploy.host.building.verification import verify_contract
 from rkdeploy.host.building.weight_figures import weights_text
 from rkdeploy.host.building.weight_loss import measure_weights
 from rkdeploy.host.families.advice import advice_for
-from rkdeploy.host.families.anchor_defaults import compare_anchors
 from rkdeploy.host.graph.cut import cut
 from rkdeploy.host.graph.session import Session
 from rkdeploy.host.toolkit.compile_log import read_compile_log
@@ -83,15 +74,17 @@ from rkdeploy.images.fit import image_fit
 _LOG = logging.getLogger(__name__)
 
 
-@dataclass(slots=True)
-class _Clock:
-    """Wall time of the stages."""
+class _Journal:
+    """What is told and noted during a build: events, wall time per stage in seconds, warnings for the record."""
 
-    events: BuildEvents
-    seconds: dict[str, float]
+    def __init__(self, events: BuildEvents) -> None:
+        self.events = events
+        self.seconds: dict[str, float] = {}
+        self.warnings: list[str] = []
 
     @contextmanager
     def stage(self, key: str, title: str) -> Iterator[None]:
+        """A stage: told when it begins, and timed."""
         self.events.stage(title)
         _LOG.debug("%s", title)
         started = time.perf_counter()
@@ -101,25 +94,57 @@ class _Clock:
             self.seconds[key] = round(time.perf_counter() - started, 3)
             _LOG.debug("%s took %.2f s", key, self.seconds[key])
 
+    def warn(self, text: str) -> None:
+        """A warning that the record keeps."""
+        self.warnings.append(text)
+        self.events.warning(text)
+
 
 @dataclass(frozen=True, slots=True)
-class _Images:
-    """The images of a build.
+class _CutNetwork:
+    """The network cut at its head.
 
     Attributes:
-        calibration: what quantization measures on; None for a float build without images.
-        proof: held-out images.
-        proof_source: where those come from.
+        graph: as the NPU runs it, in floating point.
+        file: the same as a file of the bundle.
+        spec: its contract.
     """
 
-    calibration: CalibrationSet | None
-    proof: tuple[CalibrationImage, ...]
-    proof_source: str
+    graph: onnx.ModelProto
+    file: Path
+    spec: ModelSpec
 
-    @property
-    def shown(self) -> tuple[CalibrationImage, ...]:
-        """The held-out images where there are any, else the calibration images."""
-        return self.proof or (self.calibration.images if self.calibration else ())
+
+@dataclass(frozen=True, slots=True)
+class _Data:
+    """What a build is made and judged with.
+
+    Attributes:
+        images: that it calibrates on and is proven on.
+        labeled: the images of the accuracy gate, None without.
+        request: hash of all that the user asked for.
+    """
+
+    images: BuildImages
+    labeled: LabeledSet | None
+    request: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Built:
+    """The built model, and how it compares with float.
+
+    Attributes:
+        model: the `.rknn` and what the toolkit says of it.
+        spec: the contract with the quantization of its tensors.
+        agreement: with float on the held-out images; None without images.
+        accuracy: of both on labeled images; None without.
+    """
+
+    model: BuiltModel
+    spec: ModelSpec
+    agreement: Agreement | None
+    accuracy: AccuracyReport | None
 
 
 def build(options: BuildOptions, events: BuildEvents) -> Bundle:
@@ -128,159 +153,175 @@ def build(options: BuildOptions, events: BuildEvents) -> Bundle:
     Raises:
         RkdeployError: whatever failed.  Nothing is left behind then, but the toolkit's log where that names the cause.
     """
-    warnings: list[str] = []
-
-    def warn(text: str) -> None:
-        warnings.append(text)
-        events.warning(text)
-
-    clock = _Clock(events, {})
-    quantized = options.dtype != FLOAT_DTYPE
+    journal = _Journal(events)
     with (
         new_bundle(options.folder) as folder,
         Toolkit(log=folder / LOG, python=options.toolkit_python, on_progress=events.detail) as toolkit,
     ):
-        with clock.stage("read", f"Reading {options.model.name}"):
-            network = open_network(
-                options.model,
-                options.weights,
-                options.imgsz,
-                options.stem,
-                nms=options.nms,
-                cfg=options.cfg,
-                anchors=options.anchors,
-            )
-            network = with_choice(network, options.input)
-            events.network(network)
-            for note in network.notes:
-                warn(note)
-            if replaced := replaced_note(options.folder, network.sha256, network.input_hw):
-                events.warning(replaced)  # of this machine, not of the bundle
-        with clock.stage("cut", "Cutting the graph at its head"):
-            cut_graph, outputs = cut(network.simplified, network.head, options.cut)
-            spec = network.contract(outputs)
-            full_onnx, cut_onnx = folder / f"{options.title}.onnx", folder / f"{options.title}-cut.onnx"
-            onnx.save(network.trained, str(full_onnx))
-            onnx.save(cut_graph, str(cut_onnx))
-        with clock.stage("images", "Choosing images"):
-            images = choose_images(options, warn)
-            if images.calibration is not None and quantized:
-                events.calibration(images.calibration)
-                if options.gate is not None:
-                    require_sound(images.calibration)
-            if images.proof:
-                require_tool()  # missing, it is better told of now than after the build
-            elif not options.allow_unproven:
-                raise CalibrationError(
-                    "There is no image to compare the built model with float on, so nothing would prove it.",
-                    "Give images like those the model will see (--calib), or take the build as it comes with "
-                    "--allow-unproven.",
-                )
-            labeled = open_gate(options.gate, spec) if options.gate is not None else None
-            request = request_of(options, images, labeled)
-        with clock.stage("verify", "Verifying the contract against the trained decode"):
-            verification = verify_contract(network, cut_graph, spec, images.shown)
+        network = _read_network(options, journal)
+        part = _cut(network, options, folder, journal)
+        data = _choose_data(options, part.spec, journal)
+        with journal.stage("verify", "Verifying the contract against the trained decode"):
+            verification = verify_contract(network, part.graph, part.spec, data.images.shown)
             events.verified(verification)
         try:
-            with clock.stage("toolkit", f"Building for {options.target} with rknn-toolkit2"):
-                model, spec = build_npu_model(
-                    toolkit,
-                    options,
-                    spec,
-                    (cut_onnx, cut_graph),
-                    partial(_calibration_input, spec, images),
-                    folder / f"{options.title}.rknn",
-                    folder / QUANTIZATION,
-                    events.detail,
-                )
-            with clock.stage("compare", f"Comparing {options.dtype} with float in the simulator"):
-                examples = ExampleKeeper(folder, options.examples)
-                agreement = _compare(toolkit, spec, cut_graph, images, examples, events)
-            accuracy = None
-            if labeled is not None:
-                with clock.stage("accuracy", f"Measuring {options.dtype} and float on labeled images"):
-                    accuracy = _measure(toolkit, spec, cut_graph, labeled, options.dtype, events)
+            built = _build_and_compare(toolkit, options, part, data, folder, journal)
         except ToolkitError as error:
             raise _with_log_kept(error, folder / LOG, options.folder) from error
         events.advice(advice_for(network.info, network.input_hw) if network.info is not None else ())
-        proof = proof_of(agreement, decode_proven=verification.decode_proven)
-        if agreement is not None:
-            events.compared(agreement, proof)
-        if accuracy is not None and labeled is not None and options.gate is not None:
-            calibration = images.calibration if quantized else None
-            for note in gate_notes(accuracy, labeled, calibration):
-                warn(note)
-            events.accuracy(accuracy)
-            require_accuracy(accuracy, options.gate.max_drop, agreement, calibration)
-        if agreement is not None:
-            try:
-                require_agreement(agreement, options.min_agreement)
-            except VerificationError as error:
-                if not quantized:
-                    raise
-                cause = _weights_cause(cut_graph, spec, images, agreement, events)
-                raise VerificationError(f"{error.message}{cause}", error.hint) from error
-        if text := proof_text(proof, agreement):
-            warn(text)
-        compiled = _compiled(model, warn)
-        write_json(folder / CONTRACT, spec)
-        write_json(
-            folder / BUILD,
-            BuildRecord(
-                rkdeploy_version=__version__,
-                created=dt.datetime.now(dt.timezone.utc).isoformat(timespec="seconds"),
-                source=_source_record(network),
-                head=tuple(HeadNode(t.node, t.stride, t.shape[1]) for t in network.head.taps),
-                verification=verification,
-                toolkit=_toolkit_record(options, model),
-                calibration=_calibration_record(images.calibration) if quantized else None,
-                agreement=agreement,
-                host=_host(),
-                seconds=clock.seconds,
-                warnings=tuple(warnings),
-                compiled=compiled,
-                accuracy=accuracy,
-                request=request,
-                proof=proof,
-            ),
-        )
+        proof = proof_of(built.agreement, decode_proven=verification.decode_proven)
+        _judge(options, part, data, built, proof, journal)
+        _write(folder, options, network, data, built, verification, proof, journal)
         keep_replaced(options.folder, network.sha256)
     return read_bundle(options.folder, check_hashes=False)
 
 
-def choose_images(options: BuildOptions, warn: Callable[[str], None]) -> _Images:
-    """Calibration images, and others to prove the built model on.
+def _is_quantized(options: BuildOptions) -> bool:
+    return options.dtype != FLOAT_DTYPE
 
-    There is always something to compare on: a set that would be used up by calibration gives a quarter of it away, and
-    one too small for that is compared on itself, and says so.  A float build calibrates on nothing; it does without
-    images where there are none and none were asked for.
+
+def _read_network(options: BuildOptions, journal: _Journal) -> Network:
+    with journal.stage("read", f"Reading {options.model.name}"):
+        network = open_network(
+            options.model,
+            options.weights,
+            options.imgsz,
+            options.stem,
+            nms=options.nms,
+            cfg=options.cfg,
+            anchors=options.anchors,
+        )
+        network = with_choice(network, options.input)
+        journal.events.network(network)
+        for note in network.notes:
+            journal.warn(note)
+        if replaced := replaced_note(options.folder, network.sha256, network.input_hw):
+            journal.events.warning(replaced)  # of this machine, not of the bundle
+    return network
+
+
+def _cut(network: Network, options: BuildOptions, folder: Path, journal: _Journal) -> _CutNetwork:
+    with journal.stage("cut", "Cutting the graph at its head"):
+        graph, outputs = cut(network.simplified, network.head, options.cut)
+        file = folder / f"{options.title}-cut.onnx"
+        onnx.save(network.trained, str(folder / f"{options.title}.onnx"))
+        onnx.save(graph, str(file))
+    return _CutNetwork(graph, file, network.contract(outputs))
+
+
+def _choose_data(options: BuildOptions, spec: ModelSpec, journal: _Journal) -> _Data:
+    """The images of a build.
+
+    Raises:
+        RkdeployError: when they do not do, which is better told now than after the build.
     """
-    quantized = options.dtype != FLOAT_DTYPE
-    try:
-        calibration = find_calibration(options.calib, Path.cwd(), options.calib_count if quantized else 1, options.seed)
-    except CalibrationError:
-        if quantized or options.calib is not None:
-            raise
-        return _Images(None, (), "")
-    proof = calibration.held_out(options.proof_images)
-    spare = len(calibration.images) // 4
-    if not proof.images and spare:
-        calibration = find_calibration(options.calib, Path.cwd(), len(calibration.images) - spare, options.seed)
-        proof = calibration.held_out(min(spare, options.proof_images))
-        warn(f"{len(proof.images)} images were kept out of calibration, to compare the built model with float on.")
-    if quantized:
-        for text in calibration.warnings:
-            warn(text)
-    if proof.images:
-        if proof.note and quantized:
-            warn(proof.note)
-        return _Images(calibration, proof.images, proof.source)
-    if quantized:
-        warn("There are too few images to keep some for the comparison; it runs on the calibration images themselves.")
-    return _Images(calibration, calibration.images, f"{calibration.source} (the calibration images themselves)")
+    with journal.stage("images", "Choosing images"):
+        images = choose_images(options)
+        for note in images.notes:
+            journal.warn(note)
+        if images.calibration is not None and _is_quantized(options):
+            journal.events.calibration(images.calibration)
+            if options.gate is not None:
+                require_sound(images.calibration)
+        if images.proof:
+            require_tool()
+        elif not options.allow_unproven:
+            raise CalibrationError(
+                "There is no image to compare the built model with float on, so nothing would prove it.",
+                "Give images like those the model will see (--calib), or take the build as it comes with "
+                "--allow-unproven.",
+            )
+        labeled = open_gate(options.gate, spec) if options.gate is not None else None
+        return _Data(images, labeled, request_of(options, images, labeled))
 
 
-def _calibration_input(spec: ModelSpec, images: _Images) -> Iterator[NDArray[np.uint8]]:
+def _build_and_compare(
+    toolkit: Toolkit, options: BuildOptions, part: _CutNetwork, data: _Data, folder: Path, journal: _Journal
+) -> _Built:
+    """The `.rknn`, compared with float while the toolkit has it open."""
+    with journal.stage("toolkit", f"Building for {options.target} with rknn-toolkit2"):
+        model, spec = build_npu_model(
+            toolkit,
+            options,
+            part.spec,
+            (part.file, part.graph),
+            partial(_calibration_input, part.spec, data.images),
+            folder / f"{options.title}.rknn",
+            folder / QUANTIZATION,
+            journal.events.detail,
+        )
+    with journal.stage("compare", f"Comparing {options.dtype} with float in the simulator"):
+        examples = ExampleKeeper(folder, options.examples)
+        agreement = _compare(toolkit, spec, part.graph, data.images, examples, journal.events)
+    if data.labeled is None:
+        return _Built(model, spec, agreement, None)
+    with journal.stage("accuracy", f"Measuring {options.dtype} and float on labeled images"):
+        accuracy = _measure(toolkit, spec, part.graph, data.labeled, options.dtype, journal.events)
+    return _Built(model, spec, agreement, accuracy)
+
+
+def _judge(
+    options: BuildOptions, part: _CutNetwork, data: _Data, built: _Built, proof: Proof, journal: _Journal
+) -> None:
+    """Require that the built model is as good as asked for.
+
+    Raises:
+        RkdeployError: when it is not.
+    """
+    if built.agreement is not None:
+        journal.events.compared(built.agreement, proof)
+    if built.accuracy is not None and data.labeled is not None and options.gate is not None:
+        calibration = data.images.calibration if _is_quantized(options) else None
+        for note in gate_notes(built.accuracy, data.labeled, calibration):
+            journal.warn(note)
+        journal.events.accuracy(built.accuracy)
+        require_accuracy(built.accuracy, options.gate.max_drop, built.agreement, calibration)
+    if built.agreement is not None:
+        try:
+            require_agreement(built.agreement, options.min_agreement)
+        except VerificationError as error:
+            if not _is_quantized(options):
+                raise
+            cause = _weights_cause(part.graph, built.spec, data.images, built.agreement, journal.events)
+            raise VerificationError(f"{error.message}{cause}", error.hint) from error
+    if text := proof_text(proof, built.agreement):
+        journal.warn(text)
+
+
+def _write(
+    folder: Path,
+    options: BuildOptions,
+    network: Network,
+    data: _Data,
+    built: _Built,
+    verification: Verification,
+    proof: Proof,
+    journal: _Journal,
+) -> None:
+    """Write the contract and the record of the build."""
+    compiled = _compiled(built.model, journal.warn)
+    write_json(folder / CONTRACT, built.spec)
+    record = BuildRecord(
+        rkdeploy_version=__version__,
+        created=dt.datetime.now(dt.timezone.utc).isoformat(timespec="seconds"),
+        source=source_record(network),
+        head=tuple(HeadNode(t.node, t.stride, t.shape[1]) for t in network.head.taps),
+        verification=verification,
+        toolkit=toolkit_record(options, built.model),
+        calibration=calibration_record(data.images.calibration) if _is_quantized(options) else None,
+        agreement=built.agreement,
+        host=host_packages(),
+        seconds=journal.seconds,
+        warnings=tuple(journal.warnings),
+        compiled=compiled,
+        accuracy=built.accuracy,
+        request=data.request,
+        proof=proof,
+    )
+    write_json(folder / BUILD, record)
+
+
+def _calibration_input(spec: ModelSpec, images: BuildImages) -> Iterator[NDArray[np.uint8]]:
     assert images.calibration is not None
     return load_letterboxed(images.calibration, image_fit(spec.input), "nchw")
 
@@ -289,7 +330,7 @@ def _compare(
     toolkit: Toolkit,
     spec: ModelSpec,
     cut_graph: onnx.ModelProto,
-    images: _Images,
+    images: BuildImages,
     examples: ExampleKeeper,
     events: BuildEvents,
 ) -> Agreement | None:
@@ -312,7 +353,7 @@ def _compare(
 
 
 def _weights_cause(
-    cut_graph: onnx.ModelProto, spec: ModelSpec, images: _Images, agreement: Agreement, events: BuildEvents
+    cut_graph: onnx.ModelProto, spec: ModelSpec, images: BuildImages, agreement: Agreement, events: BuildEvents
 ) -> str:
     """What rounding the weights alone costs a refused model, as a line of its message; empty where that is little."""
     fit = image_fit(spec.input)
@@ -358,53 +399,3 @@ def _with_log_kept(error: ToolkitError, log: Path, folder: Path) -> ToolkitError
     kept = folder.with_name(f"{folder.name}-failed.log")
     shutil.copyfile(log, kept)
     return ToolkitError(error.message.replace(str(log), str(kept)), error.hint.replace(str(log), str(kept)))
-
-
-def _source_record(network: Network) -> SourceRecord:
-    info = network.info
-    return SourceRecord(
-        file=network.file.name,
-        sha256=network.sha256,
-        weights=network.weights.name if network.weights else None,
-        family=network.family,
-        generation=info.generation if info else "unknown (ONNX)",
-        anchors_from=network.anchors_from,
-        anchors=network.anchors,
-        coco_anchors=compare_anchors(network.anchors, network.family).are_defaults if network.anchors else None,
-        parameters=info.parameters if info else None,
-    )
-
-
-def _toolkit_record(options: BuildOptions, model: BuiltModel) -> ToolkitRecord:
-    quantized = options.dtype != FLOAT_DTYPE
-    return ToolkitRecord(
-        name="rknn-toolkit2",
-        version=model.toolkit_version,
-        target=options.target,
-        dtype=options.dtype,
-        algorithm=options.algorithm if quantized else None,
-        method=options.method if quantized else None,
-        optimization_level=options.optimization_level,
-        disabled_rules=model.disabled_rules,
-        float16=model.float16,
-    )
-
-
-def _calibration_record(calibration: CalibrationSet | None) -> CalibrationRecord | None:
-    if calibration is None:
-        return None
-    return CalibrationRecord(
-        source=calibration.source,
-        seed=calibration.seed,
-        images=tuple(CalibrationImageRecord(i.path, i.sha256) for i in calibration.images),
-        warnings=calibration.warnings,
-    )
-
-
-def _host() -> dict[str, str]:
-    """Python and the packages that took part.  Their own word, since one module may come from several distributions."""
-    import onnxsim  # not above: `simplify.py` imports it first, and quicker
-
-    modules = (np, cv2, onnx, onnxsim, onnxruntime)
-    versions = {m.__name__: str(getattr(m, "__version__", "unknown")) for m in modules}
-    return {"python": platform.python_version(), "machine": platform.machine()} | versions

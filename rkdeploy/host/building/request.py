@@ -7,7 +7,7 @@ import hashlib
 import json
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 import onnx
@@ -15,29 +15,15 @@ import onnx
 from rkdeploy.contract.file_hash import sha256_of
 
 if TYPE_CHECKING:
-    from rkdeploy.datasets.calibration import CalibrationImage, CalibrationSet
     from rkdeploy.datasets.truth import LabeledSet
+    from rkdeploy.host.building.chosen_images import BuildImages
     from rkdeploy.host.building.options import BuildOptions
 
 _COCO_SUFFIX = ".json"
 _ANY_HW = (1024, 1024)  # labels as shares of an image are compared at one size, whatever the image's own is
 
 
-class ChosenImages(Protocol):
-    """The images of a build, as far as they are needed here."""
-
-    @property
-    def calibration(self) -> CalibrationSet | None:
-        """What quantization measures on."""
-        ...
-
-    @property
-    def proof(self) -> tuple[CalibrationImage, ...]:
-        """Held-out images."""
-        ...
-
-
-def request_of(options: BuildOptions, images: ChosenImages, labeled: LabeledSet | None) -> str:
+def request_of(options: BuildOptions, images: BuildImages, labeled: LabeledSet | None) -> str:
     """SHA-256, in hexadecimal digits, of everything that a user decides of a build.
 
     Files count by their content, labeled images by name, size and time of change, all else by value.  Where the

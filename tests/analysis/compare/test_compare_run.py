@@ -26,10 +26,10 @@ from rkdeploy.contract.record import BuildRecord, SourceRecord, ToolkitRecord, V
 from rkdeploy.contract.spec import Anchors, HeadOutput, InputSpec, ModelSpec, NpuModel, Quantization
 from rkdeploy.datasets.open_data import open_data
 from rkdeploy.errors import RkdeployError, ToolkitError
+from rkdeploy.host.building.chosen_images import choose_images
 from rkdeploy.host.building.events import BuildEvents
 from rkdeploy.host.building.gate_options import GateOptions
 from rkdeploy.host.building.options import BuildOptions
-from rkdeploy.host.building.pipeline import choose_images
 from rkdeploy.host.building.request import request_of
 from rkdeploy.host.toolkit.compile_log import parse_compile_log
 from tests.analysis.compare.compare_rows import FIGURES_FROM, agreement
@@ -116,7 +116,7 @@ class StandIn:
                     warnings=(),
                     compiled=COMPILED,
                     accuracy=accuracy,
-                    request=request_of(options, choose_images(options, lambda _: None), labeled),
+                    request=request_of(options, choose_images(options), labeled),
                 ),
             )
         return read_bundle(options.folder)

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from rkdeploy.errors import CalibrationError
+from rkdeploy.host.building.chosen_images import choose_images
 from rkdeploy.host.building.options import BuildOptions
-from rkdeploy.host.building.pipeline import choose_images
 
 ROOT = Path(__file__).parents[3]
 IMAGES = sorted((ROOT / "calib_data" / "images" / "calib").glob("*.jpg"))
@@ -24,10 +24,9 @@ def folder_of(count: int, tmp_path: Path) -> Path:
 
 
 def choose(folder: Path | None, dtype: str = "int8") -> tuple[int, set[str], set[str], str, str]:
-    warnings: list[str] = []
-    images = choose_images(BuildOptions(Path("best.pt"), calib=folder, dtype=dtype), warnings.append)
+    images = choose_images(BuildOptions(Path("best.pt"), calib=folder, dtype=dtype))
     calibration = {i.path for i in images.calibration.images} if images.calibration else set()
-    return len(calibration), calibration, {i.path for i in images.proof}, images.proof_source, " ".join(warnings)
+    return len(calibration), calibration, {i.path for i in images.proof}, images.proof_source, " ".join(images.notes)
 
 
 def test_a_set_that_calibration_would_use_up_gives_a_quarter_away(tmp_path: Path) -> None:

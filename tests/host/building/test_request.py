@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,21 +10,13 @@ import onnx
 import pytest
 from onnx import helper, numpy_helper
 
-from rkdeploy.datasets.calibration import CalibrationImage, CalibrationSet
+from rkdeploy.datasets.calibration import CalibrationImage
+from rkdeploy.host.building.chosen_images import BuildImages
 from rkdeploy.host.building.input_options import InputChoice
 from rkdeploy.host.building.options import BuildOptions
 from rkdeploy.host.building.request import request_of
 from rkdeploy.host.graph.cut_options import CutOptions
 from rkdeploy.host.toolkit.float16 import Float16Choice
-
-
-@dataclass(frozen=True)
-class Images:
-    """The images of a build."""
-
-    calibration: CalibrationSet | None = None
-    proof: tuple[CalibrationImage, ...] = ()
-
 
 IMAGE = CalibrationImage("a.jpg", "0" * 64, 10, 10, Path("a.jpg"))
 
@@ -38,10 +30,10 @@ def options(tmp_path: Path) -> BuildOptions:
 
 def test_the_same_is_the_same(options: BuildOptions) -> None:
     """Twice the same hash; folder, interpreter, and accuracy limits are not part of it."""
-    first = request_of(options, Images(), None)
-    assert first == request_of(options, Images(), None)
+    first = request_of(options, BuildImages(), None)
+    assert first == request_of(options, BuildImages(), None)
     elsewhere = replace(options, out=Path("x"), toolkit_python=Path("/bin/sh"), min_agreement=0.1, calib=Path("y"))
-    assert first == request_of(elsewhere, Images(), None)
+    assert first == request_of(elsewhere, BuildImages(), None)
     assert len(first) == 64
 
 
@@ -63,13 +55,13 @@ def test_every_choice_counts(options: BuildOptions) -> None:
         replace(options, cfg=None),
         replace(options, model=folder / "other.pt"),
     ]
-    found = [request_of(one, Images(), None) for one in (options, *others)]
-    found.append(request_of(options, Images(proof=(IMAGE,)), None))
-    found.append(request_of(options, Images(proof=(replace(IMAGE, sha256="1" * 64),)), None))
+    found = [request_of(one, BuildImages(), None) for one in (options, *others)]
+    found.append(request_of(options, BuildImages(proof=(IMAGE,)), None))
+    found.append(request_of(options, BuildImages(proof=(replace(IMAGE, sha256="1" * 64),)), None))
     (folder / "net.cfg").write_text("changed")
-    found.append(request_of(options, Images(), None))
+    found.append(request_of(options, BuildImages(), None))
     (folder / "best.pt").write_text("changed")
-    found.append(request_of(options, Images(), None))
+    found.append(request_of(options, BuildImages(), None))
     assert len(set(found)) == len(found)
 
 
@@ -80,9 +72,9 @@ def test_weights_beside_an_onnx_file_count(tmp_path: Path) -> None:
     graph = helper.make_graph([helper.make_node("Identity", ["w"], ["y"])], "g", [], [value], [weight])
     file = tmp_path / "best.onnx"
     onnx.save(helper.make_model(graph), str(file), save_as_external_data=True, location="best.bin", size_threshold=0)
-    before, content = request_of(BuildOptions(file), Images(), None), file.read_bytes()
+    before, content = request_of(BuildOptions(file), BuildImages(), None), file.read_bytes()
     data = bytearray((tmp_path / "best.bin").read_bytes())
     data[0] ^= 1
     (tmp_path / "best.bin").write_bytes(data)
     assert file.read_bytes() == content
-    assert request_of(BuildOptions(file), Images(), None) != before
+    assert request_of(BuildOptions(file), BuildImages(), None) != before

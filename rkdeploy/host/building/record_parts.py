@@ -1,0 +1,74 @@
+"""Parts of a bundle's build.json: where the model came from, what it was built with, and on which images."""
+
+from __future__ import annotations
+
+import platform
+
+import cv2
+import numpy as np
+import onnx
+import onnxruntime
+
+from rkdeploy.contract.record import (
+    CalibrationImageRecord,
+    CalibrationRecord,
+    SourceRecord,
+    ToolkitRecord,
+)  # fmt: skip
+from rkdeploy.datasets.calibration import (
+    CalibrationSet,
+)  # fmt: skip
+from rkdeploy.host.building.network import Network
+from rkdeploy.host.building.options import FLOAT_DTYPE, BuildOptions
+from rkdeploy.host.families.anchor_defaults import compare_anchors
+from rkdeploy.host.toolkit.toolkit import BuiltModel
+
+
+def source_record(network: Network) -> SourceRecord:
+    info = network.info
+    return SourceRecord(
+        file=network.file.name,
+        sha256=network.sha256,
+        weights=network.weights.name if network.weights else None,
+        family=network.family,
+        generation=info.generation if info else "unknown (ONNX)",
+        anchors_from=network.anchors_from,
+        anchors=network.anchors,
+        coco_anchors=compare_anchors(network.anchors, network.family).are_defaults if network.anchors else None,
+        parameters=info.parameters if info else None,
+    )
+
+
+def toolkit_record(options: BuildOptions, model: BuiltModel) -> ToolkitRecord:
+    quantized = options.dtype != FLOAT_DTYPE
+    return ToolkitRecord(
+        name="rknn-toolkit2",
+        version=model.toolkit_version,
+        target=options.target,
+        dtype=options.dtype,
+        algorithm=options.algorithm if quantized else None,
+        method=options.method if quantized else None,
+        optimization_level=options.optimization_level,
+        disabled_rules=model.disabled_rules,
+        float16=model.float16,
+    )
+
+
+def calibration_record(calibration: CalibrationSet | None) -> CalibrationRecord | None:
+    if calibration is None:
+        return None
+    return CalibrationRecord(
+        source=calibration.source,
+        seed=calibration.seed,
+        images=tuple(CalibrationImageRecord(i.path, i.sha256) for i in calibration.images),
+        warnings=calibration.warnings,
+    )
+
+
+def host_packages() -> dict[str, str]:
+    """Python and the packages that took part.  Their own word, since one module may come from several distributions."""
+    import onnxsim  # not above: `simplify.py` imports it first, and quicker
+
+    modules = (np, cv2, onnx, onnxsim, onnxruntime)
+    versions = {m.__name__: str(getattr(m, "__version__", "unknown")) for m in modules}
+    return {"python": platform.python_version(), "machine": platform.machine()} | versions
