@@ -182,7 +182,8 @@ def _compile(
     folder: Path,
     progress: Progress,
 ) -> Iterator[CompiledFor]:
-    from rkdeploy.host.toolkit.toolkit import Toolkit, ToolkitOptions
+    from rkdeploy.host.toolkit.options import ToolkitOptions
+    from rkdeploy.host.toolkit.toolkit import Toolkit
 
     if not targets:
         return

@@ -16,9 +16,11 @@ from rkdeploy.contract.spec import ModelSpec, NpuModel
 from rkdeploy.errors import ToolkitError
 from rkdeploy.host.building.options import BuildOptions
 from rkdeploy.host.graph.view import GraphView
+from rkdeploy.host.toolkit.built_model import BuiltModel
 from rkdeploy.host.toolkit.error_analysis import mean_over_images
 from rkdeploy.host.toolkit.float16 import default_float16, tensors_of, worst_layers
-from rkdeploy.host.toolkit.toolkit import BuiltModel, Toolkit, ToolkitOptions
+from rkdeploy.host.toolkit.options import ToolkitOptions
+from rkdeploy.host.toolkit.toolkit import Toolkit
 
 ANALYZED_IMAGES = 4
 

@@ -67,8 +67,9 @@ from rkdeploy.host.building.weight_loss import measure_weights
 from rkdeploy.host.families.advice import advice_for
 from rkdeploy.host.graph.cut import cut
 from rkdeploy.host.graph.session import Session
+from rkdeploy.host.toolkit.built_model import BuiltModel
 from rkdeploy.host.toolkit.compile_log import read_compile_log
-from rkdeploy.host.toolkit.toolkit import BuiltModel, Toolkit
+from rkdeploy.host.toolkit.toolkit import Toolkit
 from rkdeploy.images.fit import image_fit
 
 _LOG = logging.getLogger(__name__)

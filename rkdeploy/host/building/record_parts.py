@@ -21,7 +21,7 @@ from rkdeploy.datasets.calibration import (
 from rkdeploy.host.building.network import Network
 from rkdeploy.host.building.options import FLOAT_DTYPE, BuildOptions
 from rkdeploy.host.families.anchor_defaults import compare_anchors
-from rkdeploy.host.toolkit.toolkit import BuiltModel
+from rkdeploy.host.toolkit.built_model import BuiltModel
 
 
 def source_record(network: Network) -> SourceRecord:

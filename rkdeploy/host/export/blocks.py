@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from rkdeploy.errors import GraphError, shown
 from rkdeploy.host.checkpoint import Module
-from rkdeploy.host.export import layers, rewrites, stem
+from rkdeploy.host.export import convolutions, layers, rewrites, settings, stem
 from rkdeploy.host.export.builder import Value
 from rkdeploy.host.export.emission import Emission, Emitter, child, emit, one
 
@@ -24,7 +24,7 @@ def _conv(emission: Emission, module: Module, inputs: Sequence[Value]) -> Value:
         phases = stem.phases(emission.builder, module.path, value, by_slices=emission.stem == "slices")
         value = stem.phase_convolution(emission.builder, conv, norm, phases)
     else:
-        value = layers.convolution(emission.builder, conv, value, norm)
+        value = convolutions.convolution(emission.builder, conv, value, norm)
     return child(emission, module, "act", value) if "act" in module.children else value
 
 
@@ -51,7 +51,7 @@ def _bottleneck_csp(emission: Emission, module: Module, inputs: Sequence[Value])
     value = one(module, inputs)
     inner = child(emission, module, "m", child(emission, module, "cv1", value))
     norm = module.child("bn")
-    scale, shift = layers.batch_norm_scale(norm)
+    scale, shift = convolutions.batch_norm_scale(norm)
     halves = []
     start = 0
     for name, source in (("cv3", inner), ("cv2", value)):
@@ -71,7 +71,7 @@ def _scaled_convolution(
     weight = conv.array("weight").astype(np.float64) * scale[:, None, None, None]
     if "bias" in conv.tensors:
         shift = shift + conv.array("bias").astype(np.float64) * scale
-    return layers.convolution(emission.builder, conv, value, weight=weight, bias=shift)
+    return convolutions.convolution(emission.builder, conv, value, weight=weight, bias=shift)
 
 
 def _c3(emission: Emission, module: Module, inputs: Sequence[Value]) -> Value:
@@ -129,14 +129,16 @@ def _ghost_bottleneck(emission: Emission, module: Module, inputs: Sequence[Value
 def _mix_conv(emission: Emission, module: Module, inputs: Sequence[Value]) -> Value:
     """act(bn(cat of convolutions with several kernel sizes)); the oldest releases add the input."""
     value = one(module, inputs)
-    parts = [layers.convolution(emission.builder, conv, value) for conv in module.child("m").children.values()]
-    normed = layers.batch_norm(emission.builder, module.child("bn"), emission.builder.concat(module.path, parts, 1))
+    parts = [convolutions.convolution(emission.builder, conv, value) for conv in module.child("m").children.values()]
+    normed = convolutions.batch_norm(
+        emission.builder, module.child("bn"), emission.builder.concat(module.path, parts, 1)
+    )
     return child(emission, module, "act", normed)
 
 
 def _contract(emission: Emission, module: Module, inputs: Sequence[Value]) -> Value:
     """(N, C, H, W) -> (N, s s C, H / s, W / s): rows and columns go into channels."""
-    s = layers.whole_number(module, "gain", 2)
+    s = settings.whole_number(module, "gain", 2)
     n, c, h, w = one(module, inputs).shape
     if h % s or w % s:
         raise GraphError(f'"{module.path}" (Contract) needs an input size divisible by {s}, got {h}x{w}.')
@@ -148,7 +150,7 @@ def _contract(emission: Emission, module: Module, inputs: Sequence[Value]) -> Va
 
 def _expand(emission: Emission, module: Module, inputs: Sequence[Value]) -> Value:
     """(N, C, H, W) -> (N, C / s s, H s, W s): channels go into rows and columns."""
-    s = layers.whole_number(module, "gain", 2)
+    s = settings.whole_number(module, "gain", 2)
     n, c, h, w = one(module, inputs).shape
     builder = emission.builder
     value = builder.reshape(module.path, inputs[0], (n, s, s, c // (s * s), h, w))
@@ -205,9 +207,9 @@ def _attention(emission: Emission, module: Module, q: Value, k: Value, v: Value)
     """nn.MultiheadAttention: softmax(Q K^T / sqrt(d)) V per head, on (N, cells, C)."""
     builder = emission.builder
     n, cells, c = q.shape
-    heads = layers.whole_number(module, "num_heads", 0)
-    layers.require_setting(module, "batch_first", False)  # the block puts the cells first
-    layers.require_setting(module, "add_zero_attn", False)
+    heads = settings.whole_number(module, "num_heads", 0)
+    settings.require_setting(module, "batch_first", False)  # the block puts the cells first
+    settings.require_setting(module, "add_zero_attn", False)
     depth = c // heads
     weights = np.split(module.array("in_proj_weight"), 3)
     biases = np.split(module.array("in_proj_bias"), 3)

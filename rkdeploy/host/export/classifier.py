@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from rkdeploy.contract.spec import Activation
 from rkdeploy.errors import GraphError
 from rkdeploy.host.checkpoint import Module
-from rkdeploy.host.export import layers
+from rkdeploy.host.export import convolutions
 from rkdeploy.host.export.builder import Value
 from rkdeploy.host.export.emission import Emission, child
 from rkdeploy.host.export.heads import four
@@ -42,7 +42,7 @@ def classify(
     weight = linear.array("weight")
     if weight.ndim != 2:
         raise GraphError(f'"{linear.path}.weight" has shape {weight.shape}, expected (classes, features).')
-    scores = layers.convolution(builder, linear, pooled, weight=weight[:, :, None, None], padding=(0, 0))
+    scores = convolutions.convolution(builder, linear, pooled, weight=weight[:, :, None, None], padding=(0, 0))
     output = builder.reshape(module.path, scores, scores.shape[:2])
     if activation == "softmax":
         output = builder.add("Softmax", module.path, [output], output.shape, {"axis": 1})

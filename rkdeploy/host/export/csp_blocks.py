@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from rkdeploy.errors import GraphError, shown
 from rkdeploy.host.checkpoint import Module
-from rkdeploy.host.export import layers
+from rkdeploy.host.export import convolutions, pooling, settings
 from rkdeploy.host.export.builder import Value
 from rkdeploy.host.export.emission import Emission, Emitter, chain, child, emit, one
 
@@ -91,7 +91,7 @@ def _sppf(emission: Emission, module: Module, inputs: Sequence[Value]) -> Value:
     """cv2(cat(y, p(y), ...)) with y = cv1(x) and `n` poolings, added to x if `add` is set."""
     value = one(module, inputs)
     parts = [child(emission, module, "cv1", value)]
-    for _ in range(layers.whole_number(module, "n", 3)):
+    for _ in range(settings.whole_number(module, "n", 3)):
         parts.append(child(emission, module, "m", parts[-1]))
     out = joined(emission, module, parts, "cv2")
     return summed(emission, module, out, value) if module.attribute("add", False) else out
@@ -143,7 +143,7 @@ def _cib(emission: Emission, module: Module, inputs: Sequence[Value]) -> Value:
 
 def _cb_linear(emission: Emission, module: Module, inputs: Sequence[Value]) -> Value:
     """A convolution whose channels are split into several tensors, for CBFuse to choose from."""
-    value = layers.convolution(emission.builder, module.child("conv"), one(module, inputs))
+    value = convolutions.convolution(emission.builder, module.child("conv"), one(module, inputs))
     sizes = module.attribute("c2s", ())
     if not isinstance(sizes, (list, tuple)) or not all(type(n) is int for n in sizes):
         raise GraphError(f'"{module.path}" (CBLinear) cuts its channels into {shown(sizes)}.')
@@ -160,7 +160,7 @@ def _cb_fuse(emission: Emission, module: Module, inputs: Sequence[Value]) -> Val
     total = inputs[-1]
     for source, index in zip(inputs[:-1], chosen, strict=True):
         value = emission.parts.get(source.name, (source,))[index]
-        resized = layers.resize_nearest(emission.builder, module.path, value, (total.shape[2], total.shape[3]))
+        resized = pooling.resize_nearest(emission.builder, module.path, value, (total.shape[2], total.shape[3]))
         total = summed(emission, module, total, resized)
     return total
 
@@ -182,7 +182,7 @@ def folded(conv: Module, norm: Module | None) -> Kernel:
     bias = conv.array("bias").astype(np.float64) if "bias" in conv.tensors else np.zeros(weight.shape[0])
     if norm is None:
         return weight, bias
-    scale, shift = layers.batch_norm_scale(norm)
+    scale, shift = convolutions.batch_norm_scale(norm)
     return weight * scale[:, None, None, None], bias * scale + shift
 
 
@@ -196,7 +196,7 @@ def _centered(kernel: NDArray[np.float64], hw: tuple[int, int]) -> NDArray[np.fl
 
 def _identity_kernel(norm: Module, inputs: int) -> Kernel:
     """A BatchNorm alone, as a 1x1 convolution; `inputs` are the channels that each output sees (one group's)."""
-    scale, shift = layers.batch_norm_scale(norm)
+    scale, shift = convolutions.batch_norm_scale(norm)
     weight = np.zeros((scale.size, inputs, 1, 1))
     weight[np.arange(scale.size), np.arange(scale.size) % inputs, 0, 0] = scale
     return weight, shift
@@ -209,7 +209,7 @@ def _one_convolution(
     shape = kernels[0][0].shape[2:]
     weight = sum(_centered(kernel, (shape[0], shape[1])) for kernel, _ in kernels)
     bias = np.sum([bias for _, bias in kernels], axis=0)
-    out = layers.convolution(emission.builder, conv, value, weight=np.asarray(weight), bias=bias)
+    out = convolutions.convolution(emission.builder, conv, value, weight=np.asarray(weight), bias=bias)
     return child(emission, module, "act", out) if "act" in module.children else out
 
 
@@ -244,7 +244,7 @@ def _conv2(emission: Emission, module: Module, inputs: Sequence[Value]) -> Value
     kernels = [folded(conv, norm)]
     if "cv2" in module.children:
         weight = module.child("cv2").array("weight").astype(np.float64)
-        scale = layers.batch_norm_scale(norm)[0] if norm is not None else np.ones(weight.shape[0])
+        scale = convolutions.batch_norm_scale(norm)[0] if norm is not None else np.ones(weight.shape[0])
         kernels.append((weight * scale[:, None, None, None], np.zeros(weight.shape[0])))
     return _one_convolution(emission, module, conv, kernels, value)
 
@@ -259,7 +259,7 @@ def _conv_transpose(emission: Emission, module: Module, inputs: Sequence[Value])
     norm = module.children.get("bn")
     norm = norm if norm is not None and norm.class_name == "BatchNorm2d" else None
     conv = module.child("conv_transpose")
-    value = layers.transposed_convolution(emission.builder, conv, one(module, inputs), norm)
+    value = convolutions.transposed_convolution(emission.builder, conv, one(module, inputs), norm)
     return child(emission, module, "act", value) if "act" in module.children else value
 
 

@@ -29,7 +29,7 @@ from rkdeploy.host.checkpoint.darknet_sections import (
     Yolo,
 )
 from rkdeploy.host.checkpoint.module import require_affine
-from rkdeploy.host.export import layers
+from rkdeploy.host.export import activations, convolutions, pooling
 from rkdeploy.host.export.builder import Value
 from rkdeploy.host.export.csp_blocks import Kernel, folded
 from rkdeploy.host.export.emission import Emission
@@ -182,9 +182,9 @@ def _convolutional(walk: _Walk, section: Convolutional, current: Output) -> Outp
             _checked(walk, section, _as_conv(section, parts.child(str(i)), size, padded=True), size, value)
             for i, size in enumerate(section.sizes)
         ]
-        outs = [layers.convolution(builder, conv, value) for conv in convs]
+        outs = [convolutions.convolution(builder, conv, value) for conv in convs]
         out = builder.concat(walk.path(section), outs, 1)
-        out = layers.batch_norm(builder, norm, out) if norm is not None else out
+        out = convolutions.batch_norm(builder, norm, out) if norm is not None else out
     if out.channels != section.filters:
         raise GraphError(
             f'"{module.path}" gives {out.channels} channels, {walk.cfg.name} says {section.filters}.',
@@ -198,7 +198,7 @@ def _convolutional(walk: _Walk, section: Convolutional, current: Output) -> Outp
     activation = replace(
         module, class_name=name, path=f"{module.path}.activation", attributes={"negative_slope": _LEAKY_SLOPE}
     )
-    return layers.ACTIVATIONS[name](builder, activation, out)
+    return activations.ACTIVATIONS[name](builder, activation, out)
 
 
 def _kernel(
@@ -211,10 +211,10 @@ def _kernel(
     if added is not None:
         kernel = with_implicit(kernel, added, None, conv.path)
     if norm is not None:
-        scale, shift = layers.batch_norm_scale(norm)
+        scale, shift = convolutions.batch_norm_scale(norm)
         kernel = kernel[0] * scale[:, None, None, None], kernel[1] * scale + shift
     weight, bias = with_implicit(kernel, None, gain, conv.path)
-    return layers.convolution(walk.emission.builder, conv, value, weight=weight, bias=bias)
+    return convolutions.convolution(walk.emission.builder, conv, value, weight=weight, bias=bias)
 
 
 def _checked(walk: _Walk, section: Convolutional, conv: Module, size: int, value: Value) -> Module:
@@ -293,10 +293,10 @@ def _pool(walk: _Walk, section: Pool, current: Output) -> Output:
     builder, value, path = walk.emission.builder, walk.value(section, current), walk.path(section)
     if section.size == 2 and section.stride == 1:
         pad = Module("ZeroPad2d", "", path, {"padding": (0, 1, 0, 1)}, {}, {})
-        value = layers.zero_pad(builder, pad, value)
+        value = pooling.zero_pad(builder, pad, value)
     attributes = {"kernel_size": section.size, "stride": section.stride, "padding": (section.size - 1) // 2}
     pool = Module("AvgPool2d" if section.average else "MaxPool2d", "", path, attributes, {}, {})
-    return (layers.average_pool if section.average else layers.max_pool)(builder, pool, value)
+    return (pooling.average_pool if section.average else pooling.max_pool)(builder, pool, value)
 
 
 def _plain(walk: _Walk, section: Plain, current: Output) -> Output:
@@ -306,7 +306,7 @@ def _plain(walk: _Walk, section: Plain, current: Output) -> Output:
     if section.kind == "avgpool":
         return builder.add("GlobalAveragePool", path, [value], (*value.shape[:2], 1, 1))
     if section.kind == "BatchNorm2d":
-        return layers.batch_norm(builder, _as_norm(walk.module(section)), value)
+        return convolutions.batch_norm(builder, _as_norm(walk.module(section)), value)
     if section.kind == "dwt":
         found = walk.root.child("module_list").children.get(str(section.index))
         if found is not None:
@@ -317,7 +317,7 @@ def _plain(walk: _Walk, section: Plain, current: Output) -> Output:
 def _upsample(walk: _Walk, section: Upsample, current: Output) -> Output:
     attributes = {"scale_factor": section.stride, "mode": "nearest"}
     module = Module("Upsample", "", walk.path(section), attributes, {}, {})
-    return layers.upsample(walk.emission.builder, module, walk.value(section, current))
+    return pooling.upsample(walk.emission.builder, module, walk.value(section, current))
 
 
 def _implicit(walk: _Walk, section: Implicit) -> Output:

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from rkdeploy.errors import GraphError
 from rkdeploy.host.checkpoint import Module
-from rkdeploy.host.export import layers
+from rkdeploy.host.export import pooling
 from rkdeploy.host.export.builder import Value
 from rkdeploy.host.export.emission import Emission, Emitter, child, one
 from rkdeploy.host.export.heads import four
@@ -52,7 +52,7 @@ def _proto26(emission: Emission, module: Module, inputs: Sequence[Value]) -> Val
     total = inputs[0]
     for refine, value in zip(module.child("feat_refine").children.values(), inputs[1:], strict=True):
         refined = emission.blocks["Conv"](emission, refine, [value])
-        resized = layers.resize_nearest(builder, refine.path, refined, (total.shape[2], total.shape[3]))
+        resized = pooling.resize_nearest(builder, refine.path, refined, (total.shape[2], total.shape[3]))
         total = builder.elementwise("Add", module.path, total, resized)
     return _proto(emission, module, [child(emission, module, "feat_fuse", total)])
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from rkdeploy.host.checkpoint import Module
-from rkdeploy.host.export import layers, stem
+from rkdeploy.host.export import settings, stem
 from rkdeploy.host.export.builder import Value
 from rkdeploy.host.export.csp_blocks import folded
 from rkdeploy.host.export.emission import Emission, child
@@ -79,7 +79,7 @@ def _is_plain_block(block: Module) -> bool:
         and conv.attribute("groups", 1) == 1
         and conv.attribute("padding_mode", "zeros") == "zeros"
         and not isinstance(conv.attribute("padding", 0), str)
-        and layers.pair(conv.attribute("dilation", 1), conv, "dilation") == (1, 1)
+        and settings.pair(conv.attribute("dilation", 1), conv, "dilation") == (1, 1)
     )
 
 
@@ -87,8 +87,8 @@ def _step(emission: Emission, block: Module, *, phases: bool) -> _Step:
     """A block's constants; with `phases` its convolution of stride 2 on pixels is written over their phases."""
     conv = block.child("conv")
     weight, bias = folded(conv, block.children.get("bn"))
-    stride = layers.pair(conv.attribute("stride", 1), conv, "stride")
-    padding = layers.pair(conv.attribute("padding", 0), conv, "padding")
+    stride = settings.pair(conv.attribute("stride", 1), conv, "stride")
+    padding = settings.pair(conv.attribute("padding", 0), conv, "padding")
     if phases:
         weight = stem.phase_weight(weight.astype(np.float32)).astype(np.float64)
         stride, padding = (1, 1), (padding[0] // 2, padding[1] // 2)

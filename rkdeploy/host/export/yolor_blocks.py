@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from rkdeploy.errors import GraphError
 from rkdeploy.host.checkpoint import Module
-from rkdeploy.host.export import layers, stem
+from rkdeploy.host.export import convolutions, stem
 from rkdeploy.host.export.builder import GraphBuilder, Value
 from rkdeploy.host.export.csp_blocks import Kernel, folded, halves, summed
 from rkdeploy.host.export.emission import Emission, Emitter, child, one
@@ -42,7 +42,7 @@ def implicit_convolution(
         GraphError: when the numbers are not as many as the channels.
     """
     weight, bias = with_implicit(folded(conv, None), added, gain, conv.path)
-    return layers.convolution(builder, conv, value, weight=weight, bias=bias)
+    return convolutions.convolution(builder, conv, value, weight=weight, bias=bias)
 
 
 def with_implicit(
@@ -131,7 +131,7 @@ def _activated_join(emission: Emission, module: Module, parts: Sequence[tuple[Va
     """
     builder = emission.builder
     norm = module.child("bn")
-    scale, shift = layers.batch_norm_scale(norm)
+    scale, shift = convolutions.batch_norm_scale(norm)
     normed = []
     start = 0
     for value, conv in parts:
@@ -144,7 +144,7 @@ def _activated_join(emission: Emission, module: Module, parts: Sequence[tuple[Va
             end = start + bias.size
             factor = scale[start:end]
             weight, bias = weight * factor[:, None, None, None], bias * factor + shift[start:end]
-            normed.append(layers.convolution(builder, conv, value, weight=weight, bias=bias))
+            normed.append(convolutions.convolution(builder, conv, value, weight=weight, bias=bias))
         start = end
     if start != scale.size:
         raise GraphError(f'"{norm.path}" normalizes {scale.size} channels, but is given {start}.')

@@ -155,8 +155,8 @@ def export(checkpoint: Checkpoint, info: ModelInfo, height: int, width: int, ste
 def _levels(emission: Emission, head: Module, info: ModelInfo, features: list[Value]) -> list[PointLevel]:
     """The raw tensors of the head in use: one-to-one if it is end to end, else one-to-many."""
     from rkdeploy.host.export.emission import emit
-    from rkdeploy.host.export.layers import require_setting
     from rkdeploy.host.export.point_heads import PointLevel
+    from rkdeploy.host.export.settings import require_setting
 
     require_setting(head, "nl", len(features))
     branches = [_branch(head, name, end_to_end=info.end_to_end) for name in ("cv2", "cv3")]

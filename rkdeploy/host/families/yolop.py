@@ -102,7 +102,7 @@ def export(checkpoint: Checkpoint, info: ModelInfo, height: int, width: int, ste
     from rkdeploy.host.export.blocks import YOLOV5_BLOCKS
     from rkdeploy.host.export.builder import GraphBuilder
     from rkdeploy.host.export.emission import Emission
-    from rkdeploy.host.export.heads import anchor_detect, four
+    from rkdeploy.host.export.heads import AnchorLayout, anchor_detect, four
     from rkdeploy.host.export.network import emit_outputs, finish, layer_sources
     from rkdeploy.host.graph.head import DecodedTensor, Tap
 
@@ -112,9 +112,8 @@ def export(checkpoint: Checkpoint, info: ModelInfo, height: int, width: int, ste
     emission = Emission(builder, YOLOV5_BLOCKS, stem)
     outputs = emit_outputs(emission, layers[:-1], builder.input("images", (1, 3, height, width)))
     features = [outputs[source] for source in layer_sources(layers[-1], len(outputs))]
-    rows, head = anchor_detect(
-        builder, layers[-1], features, info.anchors, info.strides, len(info.class_names), output=DETECTIONS
-    )
+    layout = AnchorLayout(info.anchors, info.strides, len(info.class_names), output=DETECTIONS)
+    rows, head = anchor_detect(builder, layers[-1], features, layout)
     ends = {DETECTIONS: rows}
     position = {layer.number: index for index, layer in enumerate(LAYERS)}
     for (name, found), mask in zip(CLASS_MAPS.items(), MASK_HEADS, strict=True):

@@ -113,7 +113,7 @@ def export(checkpoint: Checkpoint, info: ModelInfo, height: int, width: int, ste
     from rkdeploy.host.export.blocks import YOLOV5_BLOCKS
     from rkdeploy.host.export.builder import GraphBuilder
     from rkdeploy.host.export.emission import Emission
-    from rkdeploy.host.export.heads import anchor_decode
+    from rkdeploy.host.export.heads import AnchorLayout, anchor_decode
     from rkdeploy.host.export.network import finish
     from rkdeploy.host.export.yolor_blocks import YOLOR_BLOCKS
 
@@ -134,7 +134,8 @@ def export(checkpoint: Checkpoint, info: ModelInfo, height: int, width: int, ste
     else:
         layers = layers_of(checkpoint)
         path, paths, raw = _paper_head(emission, layers, image)
-    output, head = anchor_decode(builder, path, paths, raw, info.anchors, info.strides, len(info.class_names))
+    layout = AnchorLayout(info.anchors, info.strides, len(info.class_names))
+    output, head = anchor_decode(builder, path, paths, raw, layout)
     return finish(builder, layers, {"output0": output}, head, InputSpec("images", height, width), onnx_metadata(info))
 
 

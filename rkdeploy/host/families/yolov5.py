@@ -88,7 +88,7 @@ def export(checkpoint: Checkpoint, info: ModelInfo, height: int, width: int, ste
     from rkdeploy.host.export.builder import GraphBuilder
     from rkdeploy.host.export.classifier import classify
     from rkdeploy.host.export.emission import Emission
-    from rkdeploy.host.export.heads import anchor_detect
+    from rkdeploy.host.export.heads import AnchorLayout, anchor_detect
     from rkdeploy.host.export.network import blamed, emit_image, emit_layers, finish
     from rkdeploy.host.export.prototypes import PROTO_BLOCKS, with_prototypes
 
@@ -102,9 +102,8 @@ def export(checkpoint: Checkpoint, info: ModelInfo, height: int, width: int, ste
         image = InputSpec("images", height, width, mean=IMAGENET_MEAN, std=IMAGENET_STD, fit="center_crop")
         return finish(builder, layers, {"output0": output}, head, image, onnx_metadata(info))
     with blamed(f'Head "{layers[-1].path}"'):
-        output, head = anchor_detect(
-            builder, layers[-1], features, info.anchors, info.strides, len(info.class_names), info.masks
-        )
+        layout = AnchorLayout(info.anchors, info.strides, len(info.class_names), info.masks)
+        output, head = anchor_detect(builder, layers[-1], features, layout)
         outputs = {"output0": output}
         if info.masks:
             outputs["output1"], head = with_prototypes(emission, layers[-1].child("proto"), features[0], head, height)

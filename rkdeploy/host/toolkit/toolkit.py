@@ -11,21 +11,22 @@ calibration images.
 
 from __future__ import annotations
 
-import contextlib
 import os
 import shutil
 import sys
 import time
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from rkdeploy.contract.spec import Quantization, TensorDtype
-from rkdeploy.errors import CalibrationError, ToolkitError
+from rkdeploy.errors import ToolkitError
+from rkdeploy.host.toolkit.built_model import BuiltModel, KeptFiles, published, tensor_of
+from rkdeploy.host.toolkit.calibration_files import write_dataset
 from rkdeploy.host.toolkit.error_analysis import LayerError, parse_error_analysis
+from rkdeploy.host.toolkit.options import DTYPE_NAMES, ToolkitOptions
 from rkdeploy.host.toolkit.process import PYTHON_VARIABLE, ToolkitProcess
 
 if TYPE_CHECKING:
@@ -35,123 +36,6 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
 Progress = Callable[[str], None]
-_DTYPE_NAMES = {"int8": "w8a8"}  # our name -> the toolkit's; all others are the toolkit's own
-_FLOAT = "fp16"
-_GRID_STEPS = 1e-3  # largest distance of a simulated value from the grid, in addition to its rounding to float32
-_FLOAT32_EPS = float(np.finfo(np.float32).eps)
-
-
-@dataclass(frozen=True, slots=True)
-class ToolkitOptions:
-    """Options of a model for the toolkit.  Target, dtype, algorithm and method are checked by the toolkit itself.
-
-    Attributes:
-        target: chip, for example `rk3588`.
-        dtype: `int8` or `fp16`; or one of the toolkit's own names (`w8a16`, `w16a16i_dfp`, `w4a16`), each for a few
-            targets only.
-        algorithm: search of the ranges: `normal`, `mmse`, `kl_divergence`.
-        method: `channel` or `layer`: one weight scale per output channel or per layer.
-        optimization_level: 0 to 3.
-        mean, std: per channel, in pixel values: the network's input is (pixel - mean) / std.
-        custom_string: under 1,024 characters, readable on the board.
-    """
-
-    target: str
-    dtype: str
-    algorithm: str = "normal"
-    method: str = "channel"
-    optimization_level: int = 3
-    mean: tuple[float, float, float] = (0.0, 0.0, 0.0)
-    std: tuple[float, float, float] = (255.0, 255.0, 255.0)
-    custom_string: str = ""
-
-    def __post_init__(self) -> None:
-        """Check values that the toolkit would silently change or fail on late.
-
-        Raises:
-            ToolkitError: naming the value.
-        """
-        if self.optimization_level not in (0, 1, 2, 3):  # the toolkit warns and takes 3
-            raise ToolkitError(f"optimization_level is {self.optimization_level}, expected 0, 1, 2 or 3.")
-        if len(self.custom_string) >= 1024:
-            raise ToolkitError(f"custom_string has {len(self.custom_string)} characters, expected fewer than 1024.")
-        if len(self.mean) != 3 or len(self.std) != 3 or not all(value > 0 for value in self.std):
-            raise ToolkitError(
-                f"mean {self.mean} and std {self.std}: expected three values each, and every std above 0."
-            )
-
-    @property
-    def quantized(self) -> bool:
-        """True if calibration is needed."""
-        return self.dtype != _FLOAT
-
-    def toolkit_config(self) -> dict[str, Any]:
-        """The arguments of the toolkit's `config`."""
-        config: dict[str, Any] = {
-            "target_platform": self.target,
-            "mean_values": [list(self.mean)],
-            "std_values": [list(self.std)],
-            "optimization_level": self.optimization_level,
-        }
-        if self.quantized:
-            config["quantized_dtype"] = _DTYPE_NAMES.get(self.dtype, self.dtype)
-            config["quantized_algorithm"] = self.algorithm
-            config["quantized_method"] = self.method
-        if self.custom_string:
-            config["custom_string"] = self.custom_string
-        return config
-
-
-@dataclass(frozen=True, slots=True)
-class KeptFiles:
-    """Files that open the simulator again without the calibration images: step 1's files, or a float model's ONNX.
-
-    The files of a quantized model only open with the toolkit version that wrote them (or, so far, with an older one).
-
-    Attributes:
-        model: the float graph.
-        data, config: step 1's state and quantization table; None for a floating-point model.
-    """
-
-    model: Path
-    data: Path | None = None
-    config: Path | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class ModelTensor:
-    """One input or output from the `.rknn` itself: (1, C, H, W); quantization is None for floating point."""
-
-    name: str
-    shape: tuple[int, ...]
-    quantization: Quantization | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class BuiltModel:
-    """A model that is open in the toolkit, and its files.
-
-    Attributes:
-        rknn: the file, or None when the model was opened for simulation only.
-        kept: files for `Toolkit.open_kept`, or None when none were requested.
-        input: the image input of the graph.
-        outputs: in runtime order, which is the ONNX graph's.
-        toolkit_version: version of rknn-toolkit2.
-        disabled_rules: graph optimizations of the toolkit that failed on this graph and were disabled.
-        float16: tensors of a quantized model whose layers stayed float16.
-        seconds: duration of the whole build.
-        log: the toolkit's output, with its per-layer table.
-    """
-
-    rknn: Path | None
-    kept: KeptFiles | None
-    input: ModelTensor
-    outputs: tuple[ModelTensor, ...]
-    toolkit_version: str
-    disabled_rules: tuple[str, ...]
-    float16: tuple[str, ...]
-    seconds: float
-    log: Path = field(compare=False)
 
 
 class Toolkit:
@@ -243,12 +127,12 @@ class Toolkit:
             raise ToolkitError(f'The ONNX file "{onnx}" does not exist.')
         started = time.monotonic()
         self._open = None
-        dataset = self._write_dataset(calibration) if options.quantized else None
+        dataset = write_dataset(calibration, self._process.work_dir / "calibration") if options.quantized else None
         answer = self._ask_with_reasons(
             "build",
             _build_request(onnx, options, dataset, float16, propose=propose_float16),
         )
-        return self._opened(answer, out, _published(answer, onnx, out, keep), started)
+        return self._opened(answer, out, published(answer, onnx, out, keep), started)
 
     def change_float16(self, float16: Sequence[str], out: Path, keep: Path | None = None) -> BuiltModel:
         """Build the open quantized model again with these layers in float16, and leave the result open instead.
@@ -264,7 +148,7 @@ class Toolkit:
         started = time.monotonic()
         previous, self._open = self._open, None
         answer = self._ask("change_float16", {"float16": list(float16)})
-        kept = _published(answer, out, out, keep)
+        kept = published(answer, out, out, keep)
         built = self._opened(answer, out, kept, started)
         if previous is not None:
             built = self._open = replace(built, disabled_rules=previous.disabled_rules)
@@ -386,43 +270,19 @@ class Toolkit:
             if "target_platform" in error.message:
                 hint = f"rknn-toolkit2 {self.version} knows the targets {', '.join(self.targets)}."
             elif "quantized_dtype" in error.message:
-                others = ", ".join(name for name in self.dtypes if name not in _DTYPE_NAMES.values())
+                others = ", ".join(name for name in self.dtypes if name not in DTYPE_NAMES.values())
                 hint = f"rknn-toolkit2 {self.version} knows fp16, int8, {others}, not all of them for every target."
             raise ToolkitError(error.message, f"{hint} {error.hint}".strip()) from None
 
-    def _write_dataset(self, calibration: Iterable[Path | NDArray[np.uint8]]) -> str:
-        """Write the toolkit's list of calibration files, by names without spaces, each a `.npy` of (1, 3, H, W)."""
-        folder = self._process.work_dir / "calibration"
-        shutil.rmtree(folder, ignore_errors=True)
-        folder.mkdir()
-        files = []
-        for index, item in enumerate(calibration):
-            file = folder / f"{index:05d}.npy"
-            if isinstance(item, Path):
-                if item.suffix != ".npy" or not item.is_file():
-                    raise CalibrationError(
-                        f'The calibration file "{item}" is not an existing .npy file.',
-                        "The toolkit stretches images instead of letterboxing them: give arrays.",
-                    )
-                file.symlink_to(item.absolute())
-            else:
-                np.save(file, _nchw(item, index))
-            files.append(file)
-        if not files:
-            raise CalibrationError("There are no calibration images; a quantized build needs them.")
-        dataset = folder / "dataset.txt"
-        dataset.write_text("".join(f"{file}\n" for file in files))
-        return str(dataset)
-
     def _opened(self, answer: dict[str, Any], rknn: Path | None, kept: KeptFiles | None, started: float) -> BuiltModel:
-        inputs = [_tensor(entry) for entry in answer["inputs"]]
+        inputs = [tensor_of(entry) for entry in answer["inputs"]]
         if len(inputs) != 1 or len(inputs[0].shape) != 4:
             raise ToolkitError(f"The model has inputs {inputs}, expected one image input (1, C, H, W).")
         self._open = BuiltModel(
             rknn=rknn,
             kept=kept,
             input=inputs[0],
-            outputs=tuple(_tensor(entry) for entry in answer["outputs"]),
+            outputs=tuple(tensor_of(entry) for entry in answer["outputs"]),
             toolkit_version=self.version,
             disabled_rules=tuple(answer["disabled_rules"]),
             float16=tuple(answer["float16"]),
@@ -432,84 +292,13 @@ class Toolkit:
         return self._open
 
 
-def integers_from_real(values: NDArray[np.float32], quantization: Quantization) -> NDArray[Any]:
-    """The exact integers behind simulated real values, which are (integer - zero_point) * scale to float precision.
-
-    A real value is rounded to float32, and so may be the scale: 2 eps of its size, which for int16 is more than the
-    thousandth of a step that is allowed in addition.
-
-    Raises:
-        ToolkitError: when the values do not lie on that grid, within that tolerance.
-    """
-    steps = values.astype(np.float64) / float(np.float32(quantization.scale))
-    integers = np.rint(steps)
-    distances = np.abs(steps - integers)
-    on_grid = bool(np.all(distances <= _GRID_STEPS + 2 * _FLOAT32_EPS * np.abs(steps)))  # False for NaN
-    off = float(distances.max(initial=0.0))
-    integers += quantization.zero_point
-    bounds = np.iinfo(quantization.dtype)
-    if not on_grid or integers.min(initial=0) < bounds.min or integers.max(initial=0) > bounds.max:
-        raise ToolkitError(
-            f"Simulated values lie {off:.3g} steps off the grid of scale {quantization.scale} and zero point "
-            f"{quantization.zero_point}, from {integers.min(initial=0)} to {integers.max(initial=0)}, "
-            f"expected {quantization.dtype} values within {_GRID_STEPS} steps and float32 precision."
-        )
-    exact: NDArray[Any] = integers.astype(quantization.dtype)
-    return exact
-
-
 def _build_request(
-    onnx: Path, options: ToolkitOptions, dataset: str | None, float16: Sequence[str], *, propose: bool = False
+    onnx: Path, options: ToolkitOptions, dataset: Path | None, float16: Sequence[str], *, propose: bool = False
 ) -> dict[str, Any]:
     return {
         "onnx": str(onnx.absolute()),
         "config": options.toolkit_config(),
-        "dataset": dataset,
+        "dataset": str(dataset) if dataset is not None else None,
         "float16": list(float16),
         "propose": propose,
     }
-
-
-def _published(answer: dict[str, Any], onnx: Path, out: Path, keep: Path | None) -> KeptFiles | None:
-    """Move the `.rknn` and the kept files from the worker's folder to their places."""
-    _publish(Path(answer["rknn"]), out)
-    if keep is None:
-        return None
-    sources = {key: Path(path) for key, path in answer["kept"].items()} or {"onnx": onnx}
-    keep.mkdir(parents=True, exist_ok=True)
-    paths = [keep / f"{out.stem}.{key}" for key in sources]
-    for source, path in zip(sources.values(), paths, strict=True):
-        _publish(source, path)
-    return KeptFiles(*paths)
-
-
-def _tensor(entry: dict[str, Any]) -> ModelTensor:
-    quantization = None
-    if "scale" in entry:
-        quantization = Quantization(cast("TensorDtype", entry["dtype"]), entry["scale"], entry["zero_point"])
-    return ModelTensor(entry["name"], tuple(entry["shape"]), quantization)
-
-
-def _nchw(image: NDArray[np.uint8], index: int) -> NDArray[np.uint8]:
-    """One calibration image as (1, 3, H, W)."""
-    plane = image[0] if image.ndim == 4 and image.shape[0] == 1 else image
-    first, last = plane.shape[0] == 3, plane.shape[-1] == 3
-    if image.dtype != np.uint8 or plane.ndim != 3 or first == last:
-        raise CalibrationError(
-            f"Calibration image {index} is {image.dtype} {image.shape}, expected uint8 (H, W, 3) or (3, H, W)."
-        )
-    return np.ascontiguousarray((plane if first else plane.transpose(2, 0, 1))[None])
-
-
-def _publish(source: Path, out: Path) -> None:
-    """Copy next to the destination and rename: the destination is written whole or not at all."""
-    partial = out.with_name(f".{out.name}.partial")
-    try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(source, partial)
-        partial.replace(out)
-    except OSError as error:
-        raise ToolkitError(f'The file "{out}" cannot be written: {error.strerror}.') from None
-    finally:
-        with contextlib.suppress(OSError):
-            partial.unlink(missing_ok=True)

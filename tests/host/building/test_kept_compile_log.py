@@ -6,7 +6,7 @@ import gzip
 from pathlib import Path
 
 from rkdeploy.host.building.pipeline import _compiled
-from rkdeploy.host.toolkit.toolkit import BuiltModel, ModelTensor
+from rkdeploy.host.toolkit.built_model import BuiltModel, ModelTensor
 
 LOG = Path(__file__).parents[2] / "data/compile_log/2.5.0_yolov8n_rk3588_int8.txt.gz"
 

@@ -9,7 +9,7 @@ import pytest
 
 from rkdeploy.errors import GraphError
 from rkdeploy.host.checkpoint import Module, read_checkpoint
-from rkdeploy.host.export.layers import ACTIVATIONS
+from rkdeploy.host.export.activations import ACTIVATIONS
 from rkdeploy.host.families import yolov5
 from rkdeploy.host.families.model_info import ACTIVATION_CLASSES
 
