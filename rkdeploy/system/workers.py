@@ -7,7 +7,6 @@ pipe closes, also when this process is killed.
 from __future__ import annotations
 
 import contextlib
-import multiprocessing
 import os
 import signal
 from collections.abc import Callable, Generator, Sequence
@@ -18,11 +17,9 @@ from typing import TYPE_CHECKING, Any, Final
 import cv2
 
 from rkdeploy.errors import RkdeployError
-from rkdeploy.system.end_signals import interrupts_ignored
+from rkdeploy.system.piped_process import PipedProcess, ProcessEnd
 
 if TYPE_CHECKING:
-    from multiprocessing.process import BaseProcess
-
     Pipe = Connection[Any, Any]
 
 DONE: Final = "done"
@@ -36,9 +33,12 @@ class LostWorkerError(RkdeployError):
 
 @dataclass(slots=True)
 class _Worker:
-    process: BaseProcess
-    pipe: Pipe
+    process: PipedProcess
     busy: bool = False
+
+    @property
+    def pipe(self) -> Pipe:
+        return self.process.pipe
 
 
 def work_off(
@@ -60,8 +60,10 @@ def work_off(
     """
     workers: list[_Worker] = []
     try:
-        with interrupts_ignored():  # inherited by the worker: this process decides when it ends
-            workers.extend(_started(work, index, arguments) for index in range(min(count, len(tasks))))
+        workers.extend(
+            _Worker(PipedProcess(f"Worker {index + 1}", work, (index, *arguments), _STOP_S))
+            for index in range(min(count, len(tasks)))
+        )
         waiting = list(reversed(tasks))
         for worker in workers:
             worker.pipe.send(waiting.pop())
@@ -95,33 +97,13 @@ def serve(pipe: Pipe, count: int, handle: Callable[[Any], None]) -> None:
             pipe.send(DONE)
 
 
-def _started(work: Callable[..., None], index: int, arguments: Sequence[Any]) -> _Worker:
-    context = multiprocessing.get_context("spawn")  # a fork would copy locks held by threads of onnxruntime and OpenCV
-    here, there = context.Pipe()
-    process = context.Process(target=work, args=(there, index, *arguments), daemon=False)
-    try:
-        process.start()
-    except OSError as error:
-        here.close()
-        raise RkdeployError(
-            f"Worker {index + 1} cannot be started: {error.strerror}.", "Use fewer --workers."
-        ) from error
-    finally:
-        there.close()
-    return _Worker(process, here)
-
-
 def _received(worker: _Worker) -> Any:
-    try:
-        message = worker.pipe.recv()
-    except (EOFError, OSError):
-        worker.process.join(_STOP_S)
-        code = worker.process.exitcode
-        how = f"killed by signal {-code}" if code is not None and code < 0 else f"exit code {code}"
+    message = worker.process.receive()
+    if isinstance(message, ProcessEnd):
         raise LostWorkerError(
-            f"A worker ended without a message ({how}).",
+            f"A worker ended without a message ({message}).",
             "The usual cause is too little memory: use fewer --workers. Start again to resume.",
-        ) from None
+        )
     if isinstance(message, Exception):
         raise message
     return message
@@ -130,11 +112,8 @@ def _received(worker: _Worker) -> Any:
 def _end(workers: Sequence[_Worker], *, terminate: bool) -> None:
     """Close the pipes: the workers clean up and end; one that does not is killed."""
     for worker in workers:
-        worker.pipe.close()
+        worker.process.pipe.close()
         if worker.busy and terminate:
             worker.process.terminate()
     for worker in workers:
-        worker.process.join(_STOP_S)
-        if worker.process.is_alive():
-            worker.process.kill()
-            worker.process.join()
+        worker.process.join()

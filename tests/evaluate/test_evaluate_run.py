@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 import os
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -18,6 +19,7 @@ from rkdeploy.errors import RkdeployError
 from rkdeploy.evaluate.run import EvaluationOptions, evaluate
 from rkdeploy.evaluate.state import default_folder
 from rkdeploy.system import workers as worker_processes
+from rkdeploy.system.piped_process import PipedProcess
 from tests.evaluate.tiny_model import make_bundle, make_data
 
 Run = Callable[..., AccuracyReport]
@@ -148,21 +150,19 @@ def test_a_killed_worker_is_noticed(
     bundle: Bundle, options: EvaluationOptions, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its signal is named; what is done is kept, and the next run goes on."""
-    started = worker_processes._started
     pids: list[int] = []
 
-    def remember(*arguments: object) -> object:
-        worker = started(*arguments)  # type: ignore[arg-type]  # passed on as they came
-        assert worker.process.pid is not None
-        pids.append(worker.process.pid)
-        return worker
+    class Remembered(PipedProcess):
+        def __init__(self, name: str, work: Callable[..., None], arguments: Sequence[Any], stop_s: float) -> None:
+            super().__init__(name, work, arguments, stop_s)
+            pids.append(self.pid)
 
     def kill(_backend: str, done: int, _total: int) -> None:
         if done == 3:
             for pid in pids:
                 os.kill(pid, signal.SIGKILL)
 
-    monkeypatch.setattr(worker_processes, "_started", remember)
+    monkeypatch.setattr(worker_processes, "PipedProcess", Remembered)
     with pytest.raises(RkdeployError, match="killed by signal 9"):
         evaluate(bundle, replace(options, workers=2), kill)
     assert evaluate(bundle, options, silent).evaluations[0].images == 20

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from rkdeploy import __version__
 from rkdeploy.analysis.tune.parcels import ParcelStore
-from rkdeploy.analysis.tune.runner import MAX_LOSSES, TrialFunction, TrialOutcome, lost_often
+from rkdeploy.analysis.tune.runner import LostTrials, TrialFunction, TrialOutcome
 from rkdeploy.analysis.tune.trial import TrialJob, run_trial
 from rkdeploy.errors import RkdeployError, ToolkitError, shown
 
@@ -63,7 +63,7 @@ class Cluster:
         self._sent: dict[str, Future[bytes]] = {}
         self._jobs: dict[str, TrialJob] = {}
         self._futures: dict[str, Future[TrialOutcome]] = {}
-        self._losses: dict[int, int] = {}
+        self._lost = LostTrials()
         self._ended: queue.SimpleQueue[Future[TrialOutcome]] = queue.SimpleQueue()
 
     def __enter__(self) -> Self:
@@ -188,9 +188,9 @@ class Cluster:
                 name = type(error).__name__
                 return TrialOutcome(job.number, None, f"The worker failed: {name}: {shown(str(error), 300)}.")
         self._require_scheduler()
-        self._losses[job.number] = self._losses.get(job.number, 0) + 1
-        if self._losses[job.number] > MAX_LOSSES:
-            return TrialOutcome(job.number, None, lost_often("lost with its worker"))
+        given_up = self._lost.given_up(job.number, "lost with its worker")
+        if given_up is not None:
+            return given_up
         for name in job.parcels:  # they may have gone with the worker
             self._sent.pop(name, None)
         self.submit(job)

@@ -22,13 +22,13 @@ from typing import TYPE_CHECKING, Any, Final
 
 import cv2
 
-from rkdeploy.analysis.tune.runner import MAX_LOSSES, TrialFunction, TrialOutcome, lost_often
+from rkdeploy.analysis.tune.runner import LostTrials, TrialFunction, TrialOutcome
 from rkdeploy.analysis.tune.trial import TrialJob, run_trial
 from rkdeploy.errors import RkdeployError
-from rkdeploy.system.end_signals import EXIT_WORDS, interrupts_ignored, take_end_signals
+from rkdeploy.system.end_signals import take_end_signals
+from rkdeploy.system.piped_process import PipedProcess, ProcessEnd
 
 if TYPE_CHECKING:
-    from multiprocessing.process import BaseProcess
     from types import TracebackType
 
     from typing_extensions import Self
@@ -60,8 +60,7 @@ def _available_bytes() -> int:
 @dataclass(slots=True)
 class _Running:
     job: TrialJob
-    process: BaseProcess
-    pipe: Connection[Any, Any]
+    process: PipedProcess
     folder: Path
 
 
@@ -80,7 +79,7 @@ class ProcessPool:
         self._function = function
         self._waiting: deque[TrialJob] = deque()
         self._running: list[_Running] = []
-        self._losses: dict[int, int] = {}
+        self._lost = LostTrials()
 
     def __enter__(self) -> Self:
         return self
@@ -91,7 +90,7 @@ class ProcessPool:
         self._waiting.clear()
         running, self._running = self._running, []
         for one in running:
-            one.pipe.close()  # a trial ends with its pipe
+            one.process.pipe.close()  # a trial ends with its pipe
         for one in running:
             _end(one)
 
@@ -104,9 +103,9 @@ class ProcessPool:
         """See `TrialRunner`."""
         while True:
             assert self._running, "nothing was submitted"
-            ready = wait([one.pipe for one in self._running])
+            ready = wait([one.process.pipe for one in self._running])
             for one in self._running:
-                if one.pipe not in ready:
+                if one.process.pipe not in ready:
                     continue
                 self._running.remove(one)
                 outcome = self._outcome(one)
@@ -117,53 +116,30 @@ class ProcessPool:
                 break
 
     def _outcome(self, one: _Running) -> TrialOutcome | None:
-        """What a trial said; None when it was killed and is begun again."""
-        try:
-            answer: TrialOutcome = one.pipe.recv()
-        except (EOFError, OSError):
-            one.process.join(_STOP_S)
-            code, number = one.process.exitcode, one.job.number
-            if code is None or (code >= 0 and code not in EXIT_WORDS):
-                return TrialOutcome(number, None, f"The trial's process ended with exit code {code}.")
-            ended_by = -code if code < 0 else code - 128
-            self._losses[number] = self._losses.get(number, 0) + 1
-            if self._losses[number] <= MAX_LOSSES:
-                self._waiting.appendleft(one.job)
-                return None
-            return TrialOutcome(number, None, lost_often(f"killed by signal {ended_by}"))
-        return answer
+        """Outcome of a trial; None when it was killed and is started again."""
+        answer: TrialOutcome | ProcessEnd = one.process.receive()
+        if not isinstance(answer, ProcessEnd):
+            return answer
+        if answer.signal is None:
+            return TrialOutcome(one.job.number, None, f"The trial's process ended with {answer}.")
+        given_up = self._lost.given_up(one.job.number, str(answer))
+        if given_up is None:
+            self._waiting.appendleft(one.job)
+        return given_up
 
     def _fill(self) -> None:
         while self._waiting and len(self._running) < self.workers:
             self._running.append(self._started(self._waiting.popleft()))
 
     def _started(self, job: TrialJob) -> _Running:
-        context = multiprocessing.get_context("spawn")  # a fork would copy the threads' locks of onnxruntime and OpenCV
-        here, there = context.Pipe()
-        folder = Path(tempfile.mkdtemp(prefix=f"trial-{job.number}-", dir=self._parcels.folder))
-        process = context.Process(
-            target=_work, args=(there, job, self._function, self._parcels.folder, folder), daemon=False
-        )
-        try:
-            with interrupts_ignored():  # a trial inherits that: this process decides when it ends
-                process.start()
-        except OSError as error:
-            here.close()
-            raise RkdeployError(
-                f"The process of trial {job.number} cannot be started: {error.strerror}.", "Use fewer --workers."
-            ) from error
-        finally:
-            there.close()
-        return _Running(job, process, here, folder)
+        parcels = self._parcels.folder
+        folder = Path(tempfile.mkdtemp(prefix=f"trial-{job.number}-", dir=parcels))
+        arguments = (job, self._function, parcels, folder)
+        return _Running(job, PipedProcess(f"The process of trial {job.number}", _work, arguments, _STOP_S), folder)
 
 
 def _end(one: _Running) -> None:
-    one.pipe.close()
-    one.process.join(_STOP_S)
-    if one.process.is_alive():
-        one.process.kill()
-        one.process.join()
-    one.process.close()
+    one.process.join()
     shutil.rmtree(one.folder, ignore_errors=True)
 
 

@@ -34,9 +34,24 @@ class TrialOutcome:
     failure: str = ""
 
 
-def lost_often(how: str) -> str:
-    """Why a trial is given up whose process came to such an end again and again."""
-    return f"The trial's process was {how}, {MAX_LOSSES + 1} times. Often memory is short: use fewer --workers."
+class LostTrials:
+    """Trials whose process was lost, and how often."""
+
+    def __init__(self) -> None:
+        self._times: dict[int, int] = {}
+
+    def given_up(self, number: int, how: str) -> TrialOutcome | None:
+        """The outcome of a trial that was lost once too often; None where it is started again.
+
+        Args:
+            number: of the trial.
+            how: how it was lost this time, in words.
+        """
+        self._times[number] = self._times.get(number, 0) + 1
+        if self._times[number] <= MAX_LOSSES:
+            return None
+        why = f"The trial's process was {how}, {MAX_LOSSES + 1} times. Often memory is short: use fewer --workers."
+        return TrialOutcome(number, None, why)
 
 
 class TrialRunner(Protocol):
