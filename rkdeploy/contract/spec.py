@@ -162,18 +162,22 @@ class KeypointLayout:
     """How keypoint tensors are read.
 
     A keypoint's x in pixels of the network input is (raw * gain + cell_x + offset) * stride, y alike.  YOLOv8 and 11
-    have gain 2 and offset 0, YOLO26 gain 1 and offset 0.5.
+    have gain 2 and offset 0, YOLO26 gain 1 and offset 0.5, YOLOv7-pose and -face gain 2 and offset -0.5.  On anchors
+    it may be raw * gain * anchor_width + (cell_x + offset) * stride instead, as YOLOv5-face has it with gain 1 and
+    offset 0.
 
     Attributes:
         count: keypoints an object.
         scored: whether each has a visibility score (`kpt_shape` [count, 3]) or not ([count, 2]).
-        gain, offset: of the formula above.
+        gain, offset: of the formulas above.
+        by_anchor: whether the second formula holds.
     """
 
     count: int
     scored: bool
     gain: float = 2.0
     offset: float = 0.0
+    by_anchor: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -194,7 +194,7 @@ def _centered(kernel: NDArray[np.float64], hw: tuple[int, int]) -> NDArray[np.fl
     return padded
 
 
-def _identity_kernel(norm: Module, inputs: int) -> Kernel:
+def identity_kernel(norm: Module, inputs: int) -> Kernel:
     """A BatchNorm alone, as a 1x1 convolution; `inputs` are the channels that each output sees (one group's)."""
     scale, shift = convolutions.batch_norm_scale(norm)
     weight = np.zeros((scale.size, inputs, 1, 1))
@@ -202,9 +202,7 @@ def _identity_kernel(norm: Module, inputs: int) -> Kernel:
     return weight, shift
 
 
-def _one_convolution(
-    emission: Emission, module: Module, conv: Module, kernels: Sequence[Kernel], value: Value
-) -> Value:
+def one_convolution(emission: Emission, module: Module, conv: Module, kernels: Sequence[Kernel], value: Value) -> Value:
     """`conv` with the sum of several kernels, and the block's activation."""
     shape = kernels[0][0].shape[2:]
     weight = sum(_centered(kernel, (shape[0], shape[1])) for kernel, _ in kernels)
@@ -217,12 +215,12 @@ def _rep_conv(emission: Emission, module: Module, inputs: Sequence[Value]) -> Va
     """act(conv1(x) + conv2(x) + bn(x)), or act(conv(x)) once fused."""
     value = one(module, inputs)
     if "conv" in module.children:
-        return _one_convolution(emission, module, module.child("conv"), [folded(module.child("conv"), None)], value)
+        return one_convolution(emission, module, module.child("conv"), [folded(module.child("conv"), None)], value)
     branches = [module.child("conv1"), module.child("conv2")]
     kernels = [folded(b.child("conv"), b.children.get("bn")) for b in branches]
     if "bn" in module.children:
-        kernels.append(_identity_kernel(module.child("bn"), kernels[0][0].shape[1]))
-    return _one_convolution(emission, module, branches[0].child("conv"), kernels, value)
+        kernels.append(identity_kernel(module.child("bn"), kernels[0][0].shape[1]))
+    return one_convolution(emission, module, branches[0].child("conv"), kernels, value)
 
 
 def _rep_vgg_dw(emission: Emission, module: Module, inputs: Sequence[Value]) -> Value:
@@ -232,9 +230,9 @@ def _rep_vgg_dw(emission: Emission, module: Module, inputs: Sequence[Value]) -> 
     if "conv1" not in module.children:
         plain = conv if "weight" in conv.tensors else conv.child("conv")
         norm = conv.children.get("bn")
-        return _one_convolution(emission, module, plain, [folded(plain, norm)], value)
+        return one_convolution(emission, module, plain, [folded(plain, norm)], value)
     kernels = [folded(b.child("conv"), b.children.get("bn")) for b in (conv, module.child("conv1"))]
-    return _one_convolution(emission, module, conv.child("conv"), kernels, value)
+    return one_convolution(emission, module, conv.child("conv"), kernels, value)
 
 
 def _conv2(emission: Emission, module: Module, inputs: Sequence[Value]) -> Value:
@@ -246,7 +244,7 @@ def _conv2(emission: Emission, module: Module, inputs: Sequence[Value]) -> Value
         weight = module.child("cv2").array("weight").astype(np.float64)
         scale = convolutions.batch_norm_scale(norm)[0] if norm is not None else np.ones(weight.shape[0])
         kernels.append((weight * scale[:, None, None, None], np.zeros(weight.shape[0])))
-    return _one_convolution(emission, module, conv, kernels, value)
+    return one_convolution(emission, module, conv, kernels, value)
 
 
 def _light_conv(emission: Emission, module: Module, inputs: Sequence[Value]) -> Value:

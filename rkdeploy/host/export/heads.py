@@ -6,13 +6,32 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
-from rkdeploy.contract.spec import Anchors
+from rkdeploy.contract.spec import Anchors, KeypointLayout
 from rkdeploy.errors import GraphError
 from rkdeploy.host.checkpoint import Module
 from rkdeploy.host.export.builder import GraphBuilder, Value
 from rkdeploy.host.export.convolutions import convolution
-from rkdeploy.host.graph.head import DecodedRows, Head, Tap, row_fields
+from rkdeploy.host.graph.head import DecodedRows, Head, Tap, keypoint_fields, row_fields
+
+
+@dataclass(frozen=True, slots=True)
+class AnchorMap:
+    """The raw output of one level.
+
+    Attributes:
+        path: of its convolution.
+        value: (N, na * fields, H, W).
+        keypoint_path: of the convolution that gives the keypoints, where they have one of their own.
+        keypoints: its output (N, na * count * 3, H, W), x, y and score of each in turn; None where the keypoints are
+            in `value`, between objectness and classes, or there are none.
+    """
+
+    path: str
+    value: Value
+    keypoint_path: str = ""
+    keypoints: Value | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +43,8 @@ class AnchorLayout:
         strides: input pixels per cell of each level, in the same order.
         classes: scores per row.
         masks: mask coefficients per row.
+        keypoints: how keypoints are read, None for boxes alone.  Those with scores have convolutions of their own;
+            x and y of those without lie in the maps, between objectness and classes.
         output: name that the rows will have as an output of the graph.
     """
 
@@ -31,12 +52,28 @@ class AnchorLayout:
     strides: Sequence[int]
     classes: int
     masks: int = 0
+    keypoints: KeypointLayout | None = None
     output: str = "output0"
 
     @property
+    def points(self) -> int:
+        """Values per row of keypoints within the map."""
+        return 2 * self.keypoints.count if self.keypoints is not None and not self.keypoints.scored else 0
+
+    @property
+    def scored_points(self) -> int:
+        """Values per row of keypoints beside the map."""
+        return 3 * self.keypoints.count if self.keypoints is not None and self.keypoints.scored else 0
+
+    @property
     def fields(self) -> int:
-        """Values per row: box, objectness, scores, mask coefficients."""
-        return 5 + self.classes + self.masks
+        """Values per row within the map: box, objectness, keypoints, scores, mask coefficients."""
+        return 5 + self.points + self.classes + self.masks
+
+    def __str__(self) -> str:
+        points = f" + {self.points} of keypoints" if self.points else ""
+        masks = f" + {self.masks} mask coefficients" if self.masks else ""
+        return f"(5{points} + {self.classes} classes{masks})"
 
 
 def anchor_detect(
@@ -50,105 +87,204 @@ def anchor_detect(
     convs = list(head.child("m").children.values())
     if len(convs) != len(inputs):
         raise GraphError(f'"{head.path}" has {len(convs)} convolutions and {len(inputs)} inputs, expected as many.')
-    raw = [convolution(builder, conv, value) for conv, value in zip(convs, inputs, strict=True)]
-    return anchor_decode(builder, head.path, [c.path for c in convs], raw, layout)
+    maps = [AnchorMap(c.path, convolution(builder, c, value)) for c, value in zip(convs, inputs, strict=True)]
+    return anchor_decode(builder, head.path, maps, layout)
 
 
 def anchor_decode(
-    builder: GraphBuilder, path: str, level_paths: Sequence[str], raw: Sequence[Value], layout: AnchorLayout
+    builder: GraphBuilder, path: str, maps: Sequence[AnchorMap], layout: AnchorLayout
 ) -> tuple[Value, Head]:
-    """Raw outputs (N, na (5 + classes + masks), H, W) to (N, rows, 5 + classes + masks), x, y, w, h in input pixels.
+    """Raw outputs (N, na fields, H, W) to (N, rows, columns), x, y, w, h in input pixels.
 
     For a cell (cx, cy) of a level with stride t and an anchor (aw, ah) in pixels, with s = sigmoid(raw):
-    x = (2 s_x - 0.5 + cx) t, y alike; w = (2 s_w)^2 aw, h alike; objectness and class scores are s, mask coefficients
-    are raw.  Rows are ordered by level, anchor, cy, cx.  Source: YOLOv5, models/yolo.py, Detect and Segment, v3.0 to
-    v7.0.
+    x = (2 s_x - 0.5 + cx) t, y = (2 s_y - 0.5 + cy) t; w = (2 s_w)^2 aw, h = (2 s_h)^2 ah; objectness and class scores
+    are s, mask coefficients are raw; keypoints as `KeypointLayout` says.  Columns are x, y, w, h, objectness, x and y
+    of keypoints without scores, classes, coefficients, and x, y, score of each keypoint with one.  Rows are ordered by
+    level, anchor, cy, cx.  Sources: YOLOv5, models/yolo.py, Detect and Segment, v3.0 to v7.0; the same file of
+    deepcam-cn/yolov5-face (Detect) and of WongKinYiu/yolov7 (IKeypoint).
 
     Args:
         builder: the graph.
         path: of the head.
-        level_paths: of its last convolutions.
-        raw: their outputs.
-        layout: what they mean.
+        maps: the raw outputs of the levels.
+        layout: what their channels mean.
 
     Raises:
         GraphError: when the levels, anchors and channels do not fit together.
     """
     levels = layout.anchors.levels_px
-    if not len(raw) == len(levels) == len(layout.strides):
+    if not len(maps) == len(levels) == len(layout.strides):
         raise GraphError(
-            f'"{path}" has {len(raw)} levels, {len(levels)} levels of anchors and {len(layout.strides)} strides, '
+            f'"{path}" has {len(maps)} levels, {len(levels)} levels of anchors and {len(layout.strides)} strides, '
             "expected as many of each."
         )
     rows = [
-        _level_rows(builder, level_path, value, layout, level)
-        for level, (level_path, value) in enumerate(zip(level_paths, raw, strict=True))
+        _level_rows(builder, level, anchors_px, stride, layout)
+        for level, anchors_px, stride in zip(maps, levels, layout.strides, strict=True)
     ]
     decoded = builder.concat(path, rows, 1) if len(rows) > 1 else rows[0]
-    return decoded, _head(level_paths, raw, layout)
+    return decoded, _head(maps, layout)
 
 
-def _level_rows(builder: GraphBuilder, path: str, value: Value, layout: AnchorLayout, level: int) -> Value:
-    """The decoded rows of one level, (N, na H W, fields).
-
-    Raises:
-        GraphError: when the level has another number of channels than its anchors and fields.
-    """
-    n, channels, height, width = value.shape
-    anchors, masks = layout.anchors.levels_px[level], layout.masks
-    count = len(anchors)
-    if channels != count * layout.fields:
-        raise GraphError(
-            f'"{path}" gives {channels} channels, expected {count * layout.fields}: '
-            f"{count} anchors x (5 + {layout.classes} classes{f' + {masks} mask coefficients' if masks else ''})."
-        )
-    cells = builder.reshape(path, value, (n, count, layout.fields, height, width))
-    cells = builder.transpose(path, cells, (0, 1, 3, 4, 2))
-    sizes = [2, 2, 1 + layout.classes]
-    scored, *coefficients = builder.split(path, cells, [sum(sizes), masks], 4) if masks else [cells]
-    activated = builder.add("Sigmoid", path, [scored], scored.shape)
-    xy, wh, scores = builder.split(path, activated, sizes, 4)
+def _level_rows(
+    builder: GraphBuilder,
+    level: AnchorMap,
+    anchors_px: Sequence[tuple[float, float]],
+    stride: int,
+    layout: AnchorLayout,
+) -> Value:
+    """The decoded rows of one level, (N, na H W, columns)."""
+    path = level.path
+    n, _, height, width = level.value.shape
+    count = len(anchors_px)
+    xy, wh, *scores = _activated(
+        builder, path, _cells(builder, path, level.value, count, layout.fields, str(layout)), layout
+    )
     cy, cx = np.meshgrid(np.arange(height, dtype=np.float32), np.arange(width, dtype=np.float32), indexing="ij")
-    grid = np.stack((cx, cy), -1)[None, None] - np.float32(0.5)
+    grid = np.stack((cx, cy), -1)[None, None]
+    sizes = np.array(anchors_px, np.float32)[None, :, None, None, :]
     xy = builder.elementwise("Mul", path, xy, 2.0)
-    xy = builder.elementwise("Add", path, xy, grid)
-    xy = builder.elementwise("Mul", path, xy, float(layout.strides[level]))
+    xy = builder.elementwise("Add", path, xy, grid - np.float32(0.5))
+    xy = builder.elementwise("Mul", path, xy, float(stride))
     wh = builder.elementwise("Mul", path, wh, 2.0)
     wh = builder.elementwise("Pow", path, wh, 2.0)
-    wh = builder.elementwise("Mul", path, wh, np.array(anchors, np.float32)[None, :, None, None, :])
-    joined = builder.concat(path, [xy, wh, scores, *coefficients], 4)
-    return builder.reshape(path, joined, (n, count * height * width, layout.fields))
+    wh = builder.elementwise("Mul", path, wh, sizes)
+    if layout.keypoints is not None:
+        scores = _with_points(builder, level, scores, sizes, grid, stride, layout.keypoints)
+    joined = builder.concat(path, [xy, wh, *scores], 4)
+    return builder.reshape(path, joined, (n, count * height * width, layout.fields + layout.scored_points))
 
 
-def _head(paths: Sequence[str], raw: Sequence[Value], layout: AnchorLayout) -> Head:
+def _with_points(
+    builder: GraphBuilder,
+    level: AnchorMap,
+    scores: Sequence[Value],
+    sizes: NDArray[np.float32],
+    grid: NDArray[np.float32],
+    stride: int,
+    keypoints: KeypointLayout,
+) -> list[Value]:
+    """The columns behind the box with their keypoints in pixels: in place, or joined from their own convolution.
+
+    Args:
+        builder: the graph.
+        level: the raw outputs.
+        scores: objectness, raw keypoints and classes; or objectness and classes together.
+        sizes: of the anchors in pixels, (1, na, 1, 1, 2).
+        grid: x and y of the cells, (1, 1, H, W, 2).
+        stride: input pixels per cell.
+        keypoints: how they are read.
+    """
+    gain = np.float32(keypoints.gain) * (sizes if keypoints.by_anchor else np.full_like(sizes, stride))
+    shift = (grid + np.float32(keypoints.offset)) * np.float32(stride)
+    if not keypoints.scored:
+        objectness, points, classes = scores
+        return [objectness, _points(builder, level.path, points, gain, shift), classes]
+    if level.keypoints is None:
+        raise GraphError(f'"{level.path}" has no convolution for its keypoints next to it.')
+    path = level.keypoint_path
+    described = f"{keypoints.count} x (x, y, score)"
+    points = _cells(builder, path, level.keypoints, sizes.shape[1], 3 * keypoints.count, described)
+    return [*scores, _scored_points(builder, path, points, gain, shift)]
+
+
+def _cells(builder: GraphBuilder, path: str, value: Value, count: int, fields: int, described: str) -> Value:
+    """(N, na fields, H, W) to (N, na, H, W, fields).
+
+    Raises:
+        GraphError: for another number of channels.
+    """
+    n, channels, height, width = value.shape
+    if channels != count * fields:
+        raise GraphError(
+            f'"{path}" gives {channels} channels, expected {count * fields}: {count} anchors x {described}.'
+        )
+    cells = builder.reshape(path, value, (n, count, fields, height, width))
+    return builder.transpose(path, cells, (0, 1, 3, 4, 2))
+
+
+def _activated(builder: GraphBuilder, path: str, cells: Value, layout: AnchorLayout) -> list[Value]:
+    """Sigmoids of x y and of w h, then the other columns: scores, or objectness, raw keypoints and classes."""
+    if layout.points:
+        boxes, points, classes = builder.split(path, cells, [5, layout.points, layout.classes], 4)
+        boxes, classes = (builder.add("Sigmoid", path, [v], v.shape) for v in (boxes, classes))
+        xy, wh, objectness = builder.split(path, boxes, [2, 2, 1], 4)
+        return [xy, wh, objectness, points, classes]
+    scored, rest = cells, []
+    if layout.masks:
+        scored, *rest = builder.split(path, cells, [5 + layout.classes, layout.masks], 4)
+    activated = builder.add("Sigmoid", path, [scored], scored.shape)
+    return [*builder.split(path, activated, [2, 2, 1 + layout.classes], 4), *rest]
+
+
+def _points(
+    builder: GraphBuilder, path: str, points: Value, gain: NDArray[np.float32], shift: NDArray[np.float32]
+) -> Value:
+    """Raw x, y in turn, (N, na, H, W, 2 count), to pixels: raw * gain + shift.
+
+    Args:
+        builder: the graph.
+        path: of the convolution.
+        points: the raw values.
+        gain: pixels per unit, (1, na, 1, 1, 2).
+        shift: pixels, (1, 1, H, W, 2).
+    """
+    count = points.shape[4] // 2
+    scaled = builder.elementwise("Mul", path, points, np.tile(gain, count))
+    return builder.elementwise("Add", path, scaled, np.tile(shift, count))
+
+
+def _scored_points(
+    builder: GraphBuilder, path: str, points: Value, gain: NDArray[np.float32], shift: NDArray[np.float32]
+) -> Value:
+    """Raw x, y, score in turn, (N, na, H, W, 3 count), to pixels and sigmoids."""
+    shape = points.shape
+    each = builder.reshape(path, points, (*shape[:4], shape[4] // 3, 3))
+    xy, score = builder.split(path, each, [2, 1], 5)
+    flat = builder.reshape(path, xy, (*shape[:4], shape[4] // 3 * 2))
+    xy = builder.reshape(path, _points(builder, path, flat, gain, shift), xy.shape)
+    joined = builder.concat(path, [xy, builder.add("Sigmoid", path, [score], score.shape)], 5)
+    return builder.reshape(path, joined, shape)
+
+
+def _head(maps: Sequence[AnchorMap], layout: AnchorLayout) -> Head:
     """The head in the contract's order, finest level first, whatever the order of the checkpoint's."""
-    strides, anchors = layout.strides, layout.anchors.levels_px
-    order = sorted(range(len(raw)), key=lambda i: strides[i])
-    taps = tuple(
-        Tap(paths[i], raw[i].name, "anchor_map", four(raw[i]), strides[i], level) for level, i in enumerate(order)
+    levels, strides = layout.anchors.levels_px, layout.strides
+    order = sorted(range(len(maps)), key=lambda i: strides[i])
+    taps, sizes = [], []
+    for level, i in enumerate(order):
+        each = maps[i]
+        shape = four(each.value)
+        taps.append(Tap(each.path, each.value.name, "anchor_map", shape, strides[i], level))
+        sizes.append(len(levels[i]) * shape[2] * shape[3])
+        if each.keypoints is not None:
+            beside = four(each.keypoints)
+            taps.append(Tap(each.keypoint_path, each.keypoints.name, "keypoints", beside, strides[i], level))
+    columns = row_fields(
+        {
+            "xy": ("px", 2),
+            "wh": ("px", 2),
+            "objectness": ("score", 1),
+            "keypoint_xy": ("px", layout.points),
+            "scores": ("score", layout.classes),
+            "coefficients": ("value", layout.masks),
+        }
     )
-    ordered = Anchors(tuple(anchors[i] for i in order))
-    counts = tuple(len(a) for a in ordered.levels_px)
+    if layout.keypoints is not None and layout.keypoints.scored:
+        columns += keypoint_fields(layout.fields, layout.keypoints.count, 3)
     rows = DecodedRows(
         output=layout.output,
-        fields=row_fields(
-            {
-                "xy": ("px", 2),
-                "wh": ("px", 2),
-                "objectness": ("score", 1),
-                "scores": ("score", layout.classes),
-                "coefficients": ("value", layout.masks),
-            }
-        ),
+        fields=columns,
         columns_first=False,
         corners=False,
-        level_order=tuple(order.index(i) for i in range(len(raw))),
-        level_rows=tuple(count * t.shape[2] * t.shape[3] for count, t in zip(counts, taps, strict=True)),
+        level_order=tuple(order.index(i) for i in range(len(maps))),
+        level_rows=tuple(sizes),
     )
-    return Head(taps, layout.classes, layout.masks, ordered, counts[0], rows)
+    ordered = Anchors(tuple(levels[i] for i in order))
+    return Head(tuple(taps), layout.classes, layout.masks, ordered, ordered.per_level, rows, keypoints=layout.keypoints)
 
 
 def four(value: Value) -> tuple[int, int, int, int]:
-    """The shape of a tensor that must have four dimensions (N, C, H, W)."""
+    """The shape (N, C, H, W) of a tensor that has one."""
     n, c, h, w = value.shape
     return n, c, h, w

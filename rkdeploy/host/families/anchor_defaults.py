@@ -22,6 +22,11 @@ _P6 = _levels(
     (140.0, 301.0, 303.0, 264.0, 238.0, 542.0),
     (436.0, 615.0, 739.0, 380.0, 925.0, 792.0),
 )
+_WONGKINYIU = _levels(
+    (12.0, 16.0, 19.0, 36.0, 40.0, 28.0),
+    (36.0, 75.0, 76.0, 55.0, 72.0, 146.0),
+    (142.0, 110.0, 192.0, 243.0, 459.0, 401.0),
+)
 DEFAULTS: Mapping[str, Mapping[int, Levels]] = {
     # models/yolov5*.yaml and models/hub/yolov5*6.yaml
     "yolov5": {
@@ -33,14 +38,9 @@ DEFAULTS: Mapping[str, Mapping[int, Levels]] = {
         4: _P6,
     },
     # models/yolor-*.yaml (paper), cfg/yolor_*.cfg and cfg/yolov4_*.cfg (main)
-    "yolor": {
-        3: _levels(
-            (12.0, 16.0, 19.0, 36.0, 40.0, 28.0),
-            (36.0, 75.0, 76.0, 55.0, 72.0, 146.0),
-            (142.0, 110.0, 192.0, 243.0, 459.0, 401.0),
-        ),
-        4: _P6,
-    },
+    "yolor": {3: _WONGKINYIU, 4: _P6},
+    # cfg/training/yolov7*.yaml but the tiny one, which has YOLOv5's
+    "yolov7": {3: _WONGKINYIU, 4: _P6},
     # lib/models/YOLOP.py
     "yolop": {
         3: _levels(

@@ -110,7 +110,7 @@ def is_yolov7(checkpoint: Checkpoint) -> bool:
     if head is None or "anchors" not in head.tensors:
         return False
     blocks = {layer.class_name for layer in layers_of(checkpoint)}
-    return head.class_name in {"IAuxDetect", "IBin"} or (
+    return head.class_name == "IAuxDetect" or (
         head.class_name in {"IDetect", "Detect"} and bool(blocks & YOLOV7_BLOCKS)
     )
 
@@ -182,10 +182,7 @@ def _numbered_layers(checkpoint: Checkpoint) -> bool:
 MODELS = (
     CheckpointKind("a YOLOv7-face or YOLOv7-pose model (keypoints on anchors)", _ends_in("IKeypoint")),
     CheckpointKind(
-        "a YOLOv7 model",
-        is_yolov7,
-        "Its ONNX builds: python export.py --weights {file} --grid --img-size 640 640 in YOLOv7's code, then rkdeploy "
-        "build best.onnx --weights {file}",
+        "a YOLOv7 model whose head gives sizes as bins (IBin), which no published configuration has", _ends_in("IBin")
     ),
     CheckpointKind("a YOLOv5-face model (landmarks on anchors)", _has_landmarks),
     CheckpointKind(

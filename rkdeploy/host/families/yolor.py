@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from rkdeploy.contract.spec import Anchors, InputSpec
 from rkdeploy.errors import CheckpointError
-from rkdeploy.host.checkpoint import Checkpoint, Module
+from rkdeploy.host.checkpoint import Checkpoint
 from rkdeploy.host.checkpoint.darknet_sections import (
     ACTIVATIONS,
     ChannelOperation,
@@ -24,22 +24,17 @@ from rkdeploy.host.checkpoint.darknet_sections import (
     Yolo,
 )
 from rkdeploy.host.families.anchor_defaults import compare_anchors
+from rkdeploy.host.families.anchor_models import describe_anchor_model, export_anchor_model, finest_first
 from rkdeploy.host.families.checkpoint_facts import (
-    activations,
     anchors_of,
-    class_count,
-    class_names,
     head_of,
     image_size,
     layers_of,
     onnx_metadata,
-    strides_of,
 )  # fmt: skip
 from rkdeploy.host.families.model_info import ModelInfo
 
 if TYPE_CHECKING:
-    from rkdeploy.host.export.builder import Value
-    from rkdeploy.host.export.emission import Emission
     from rkdeploy.host.export.exported import Exported
     from rkdeploy.host.export.stem_form import StemForm
 
@@ -79,28 +74,8 @@ def describe(checkpoint: Checkpoint) -> ModelInfo:
         raise CheckpointError(
             f'"{checkpoint.path.name}" contains its structure: it is of YOLOR\'s paper branch.', "Leave out --cfg."
         )
-    layers = layers_of(checkpoint)
-    head = layers[-1]
-    anchors = anchors_of(head)
-    strides = strides_of(checkpoint, head, len(anchors.levels_px))
-    active = activations(checkpoint.root.walk())
-    return ModelInfo(
-        family=NAME,
-        generation=_paper_generation(checkpoint, len(strides)),
-        task="detect",
-        class_names=class_names(checkpoint, class_count(head)),
-        strides=strides,
-        anchors=anchors,
-        anchor_comparison=compare_anchors(_finest_first(anchors, strides), NAME),
-        activation=tuple(name for name, _ in active.most_common()),
-        blocks=tuple(Counter(m.class_name for m in layers).most_common()),
-        parameters=checkpoint.parameters,
-        image_size=image_size(checkpoint),
-        weights=checkpoint.weights,
-        stored_dtype=checkpoint.dtype,
-        epoch=checkpoint.epoch,
-        date=checkpoint.date,
-    )
+    head = layers_of(checkpoint)[-1]
+    return describe_anchor_model(checkpoint, NAME, _paper_generation(checkpoint, len(anchors_of(head).levels_px)))
 
 
 def export(checkpoint: Checkpoint, info: ModelInfo, height: int, width: int, stem: StemForm = "trained") -> Exported:
@@ -112,52 +87,26 @@ def export(checkpoint: Checkpoint, info: ModelInfo, height: int, width: int, ste
     # Imported here: reading a checkpoint's facts needs no onnx.
     from rkdeploy.host.export.blocks import YOLOV5_BLOCKS
     from rkdeploy.host.export.builder import GraphBuilder
+    from rkdeploy.host.export.darknet import emit_sections
     from rkdeploy.host.export.emission import Emission
-    from rkdeploy.host.export.heads import AnchorLayout, anchor_decode
+    from rkdeploy.host.export.heads import AnchorLayout, AnchorMap, anchor_decode
     from rkdeploy.host.export.network import finish
     from rkdeploy.host.export.yolor_blocks import YOLOR_BLOCKS
 
+    if _MODULES not in checkpoint.root.children:
+        return export_anchor_model(checkpoint, info, YOLOR_BLOCKS, height, width, stem)
     assert info.anchors is not None
     builder = GraphBuilder()
-    image = builder.input("images", (1, 3, height, width))
     emission = Emission(builder, YOLOV5_BLOCKS | YOLOR_BLOCKS, stem)
-    if _MODULES in checkpoint.root.children:
-        from rkdeploy.host.export.darknet import emit_sections
-
-        cfg = _cfg(checkpoint)
-        layers: tuple[Module, ...] = (checkpoint.root,)
-        ends = emit_sections(emission, checkpoint.root, cfg, image)
-        path, paths, raw = "yolo", [p for p, _ in ends], [v for _, v in ends]
-        found = tuple(height // value.shape[2] for value in raw)
-        if found != info.strides:
-            raise CheckpointError(f"{cfg.name} gives strides {found}, expected {info.strides}.")
-    else:
-        layers = layers_of(checkpoint)
-        path, paths, raw = _paper_head(emission, layers, image)
+    cfg = _cfg(checkpoint)
+    ends = emit_sections(emission, checkpoint.root, cfg, builder.input("images", (1, 3, height, width)))
+    found = tuple(height // value.shape[2] for _, value in ends)
+    if found != info.strides:
+        raise CheckpointError(f"{cfg.name} gives strides {found}, expected {info.strides}.")
     layout = AnchorLayout(info.anchors, info.strides, len(info.class_names))
-    output, head = anchor_decode(builder, path, paths, raw, layout)
-    return finish(builder, layers, {"output0": output}, head, InputSpec("images", height, width), onnx_metadata(info))
-
-
-def _paper_head(emission: Emission, layers: tuple[Module, ...], image: Value) -> tuple[str, list[str], list[Value]]:
-    """Path of the head, paths of its convolutions and their outputs."""
-    from rkdeploy.host.export.network import blamed, emit_layers
-    from rkdeploy.host.export.yolor_blocks import implicit_convolution
-
-    head = layers[-1]
-    features = emit_layers(emission, layers, image)
-    convs = list(head.child("m").children.values())
-    if len(convs) != len(features):
-        raise CheckpointError(f'"{head.path}" has {len(convs)} convolutions and reads {len(features)} layers.')
-    raw = []
-    for number, (conv, value) in enumerate(zip(convs, features, strict=True)):
-        added, gain = (
-            head.child(name).child(str(number)).array("implicit") if name in head.children else None
-            for name in ("ia", "im")
-        )
-        with blamed(f'Layer "{conv.path}"'):
-            raw.append(implicit_convolution(emission.builder, conv, value, added, gain))
-    return head.path, [conv.path for conv in convs], raw
+    output, head = anchor_decode(builder, "yolo", [AnchorMap(path, value) for path, value in ends], layout)
+    image = InputSpec("images", height, width)
+    return finish(builder, (checkpoint.root,), {"output0": output}, head, image, onnx_metadata(info))
 
 
 def _paper_generation(checkpoint: Checkpoint, levels: int) -> str:
@@ -208,7 +157,7 @@ def _describe_cfg(checkpoint: Checkpoint, cfg: DarknetCfg) -> ModelInfo:
         class_names=tuple(f"class_{i}" for i in range(classes.pop())),
         strides=strides,
         anchors=anchors,
-        anchor_comparison=compare_anchors(_finest_first(anchors, strides), NAME),
+        anchor_comparison=compare_anchors(finest_first(anchors, strides), NAME),
         activation=tuple(name for name, _ in active.most_common()),
         blocks=tuple(Counter(section.kind for section in cfg.sections).most_common()),
         parameters=checkpoint.parameters,
@@ -265,8 +214,3 @@ def _cell(section: Section, current: Fraction, cells: list[Fraction]) -> Fractio
             return current or cells[section.source]
         case _:
             return current
-
-
-def _finest_first(anchors: Anchors, strides: tuple[int, ...]) -> Anchors:
-    order = sorted(range(len(strides)), key=lambda level: strides[level])
-    return Anchors(tuple(anchors.levels_px[level] for level in order))

@@ -1,22 +1,14 @@
-"""YOLOv7, as far as its checkpoint helps to build an ONNX file exported from it: names, anchors and strides."""
+"""YOLOv7: WongKinYiu's own code, tiny to E6E, in the form that was trained or re-parameterized."""
 
 from __future__ import annotations
 
-from collections import Counter
+from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
 from rkdeploy.host.checkpoint import Checkpoint
-from rkdeploy.host.families.anchor_defaults import compare_anchors
-from rkdeploy.host.families.checkpoint_facts import (
-    activations,
-    anchors_of,
-    class_count,
-    class_names,
-    image_size,
-    layers_of,
-    strides_of,
-)  # fmt: skip
-from rkdeploy.host.families.kinds import is_yolov7, require_buildable
+from rkdeploy.host.families.anchor_models import describe_anchor_model, export_anchor_model
+from rkdeploy.host.families.checkpoint_facts import layers_of
+from rkdeploy.host.families.kinds import is_yolov7
 from rkdeploy.host.families.model_info import ModelInfo
 
 if TYPE_CHECKING:
@@ -34,34 +26,20 @@ def describe(checkpoint: Checkpoint) -> ModelInfo:
     Raises:
         CheckpointError: when they contradict each other, as names and channels do in a damaged file.
     """
-    layers = layers_of(checkpoint)
-    head = layers[-1]
-    anchors = anchors_of(head)
-    active = activations(checkpoint.root.walk())
-    return ModelInfo(
-        family=NAME,
-        generation=f"{head.class_name} head",
-        task="detect",
-        class_names=class_names(checkpoint, class_count(head)),
-        strides=strides_of(checkpoint, head, len(anchors.levels_px)),
-        anchors=anchors,
-        anchor_comparison=compare_anchors(anchors, NAME),
-        activation=tuple(name for name, _ in active.most_common()),
-        blocks=tuple(Counter(m.class_name for m in layers).most_common()),
-        parameters=checkpoint.parameters,
-        image_size=image_size(checkpoint),
-        weights=checkpoint.weights,
-        stored_dtype=checkpoint.dtype,
-        epoch=checkpoint.epoch,
-        date=checkpoint.date,
-    )
+    head = layers_of(checkpoint)[-1]
+    name = checkpoint.root.attribute("yaml_file")
+    known = isinstance(name, str) and name.isprintable() and len(name) < 80
+    form = f"{PurePosixPath(name).stem}, " if known else ""
+    return describe_anchor_model(checkpoint, NAME, f"{form}{head.class_name} head")
 
 
 def export(checkpoint: Checkpoint, info: ModelInfo, height: int, width: int, stem: StemForm = "trained") -> Exported:
-    """Refuse: the graph is not written here.
+    """The network with its decode: `images` (1, 3, height, width) RGB 0..1 to `output0` (1, rows, 5 + nc).
 
     Raises:
-        CheckpointError: always, with the command that makes its ONNX file.
+        CheckpointError, GraphError: when a block is unknown, or a size does not fit.
     """
-    require_buildable(checkpoint)
-    raise AssertionError(f"{info.family} at {height}x{width}, {stem}: every YOLOv7 is refused above")
+    # Imported here: reading a checkpoint's facts needs no onnx.
+    from rkdeploy.host.export.yolov7_blocks import YOLOV7_BLOCKS
+
+    return export_anchor_model(checkpoint, info, YOLOV7_BLOCKS, height, width, stem)

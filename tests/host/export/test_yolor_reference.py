@@ -89,7 +89,7 @@ def test_fold_by_hand() -> None:
     weight, bias = with_implicit(kernel, np.array([10, 20], np.float32), np.array([5], np.float32), "head")
     assert weight.ravel().tolist() == [10, 15]
     assert bias.tolist() == [405]
-    with pytest.raises(GraphError, match="to its input 3 numbers are added"):
+    with pytest.raises(GraphError, match="3 numbers are added to its input"):
         with_implicit(kernel, np.zeros(3, np.float32), None, "head")
     with pytest.raises(GraphError, match="multiplied by 2 numbers"):
         with_implicit(kernel, None, np.ones(2, np.float32), "head")

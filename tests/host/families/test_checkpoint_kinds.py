@@ -91,6 +91,7 @@ def test_an_unknown_state_dict() -> None:
     ("head", "name"),
     [
         ("IKeypoint", "YOLOv7-face or YOLOv7-pose"),
+        ("IBin", "a YOLOv7 model whose head gives sizes as bins"),
         ("DualDDetect", "a YOLOv9 model of its own code"),
         ("RTDETRDecoder", "an RT-DETR model"),
         ("WorldDetect", "a YOLO-World model"),
@@ -127,19 +128,14 @@ def rename(thing: object, module: str, name: str) -> None:
 
 
 def test_yolov7_is_no_yolor(yolov7: Path) -> None:
-    """It is named YOLOv7, its facts are read, and a build says how its ONNX file is made."""
+    """It is named YOLOv7 whatever its head is, and its facts are read."""
     checkpoint = read_checkpoint(yolov7)
     family = family_of(checkpoint)
     assert family.NAME == "yolov7"
     info = family.describe(checkpoint)
     assert info.strides == (8, 16, 32)
     assert info.anchors is not None
-    with pytest.raises(
-        CheckpointError, match=r'"y7\.pt" is a YOLOv7 model.*export\.py --weights y7\.pt --grid.*build best'
-    ):
-        open_network(yolov7, imgsz=(64, 64))
     rows = dict(inspect_checkpoint(yolov7).rows)
-    assert rows["is"] == "a YOLOv7 model"
     assert "paper branch" not in rows["family"]
 
 
