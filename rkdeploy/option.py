@@ -19,7 +19,6 @@ INPUT: Final = "Input"
 QUANTIZATION: Final = "Quantization"
 GRAPH: Final = "Graph"
 ACCURACY: Final = "Accuracy"
-DATA: Final = "Data"
 MEASURE: Final = "Measuring"
 SEARCH: Final = "Search"
 MATRIX: Final = "Builds"
@@ -30,7 +29,7 @@ VIEW: Final = "View"
 OUTPUT: Final = "Output"
 GENERAL: Final = "General"
 PANELS: Final = (
-    INPUT, MATRIX, RUNNING, DATA, QUANTIZATION, GRAPH, SEARCH, THRESHOLDS, ACCURACY, MEASURE, CAMERA, VIEW, OUTPUT,
+    INPUT, MATRIX, RUNNING, QUANTIZATION, GRAPH, SEARCH, THRESHOLDS, ACCURACY, MEASURE, CAMERA, VIEW, OUTPUT,
     GENERAL,
 )  # fmt: skip
 """Panels of the help and headings of the tables in docs, in their order."""

@@ -16,6 +16,18 @@ if TYPE_CHECKING:
 _WHOLE = "rkdeploy.whole_help"
 
 
+class FormerSpelling(typer.BadParameter):
+    """A command line as it was written before.
+
+    Args:
+        now: the same as it is written now.
+    """
+
+    def __init__(self, now: str) -> None:
+        super().__init__(f"This is written otherwise now: {now}")
+        self.now = now
+
+
 class Command(TyperCommand):
     """A command.
 
@@ -44,11 +56,11 @@ class Command(TyperCommand):
         """Read the arguments.
 
         Raises:
-            typer.BadParameter: for a former spelling, with the command as it is written now.
+            FormerSpelling: with the command as it is written now.
         """
         ctx.meta[_WHOLE] = "--help" in args
         name = str(self.name)
         now = written_now(name, args)
         if now != list(args):
-            raise typer.BadParameter(f"This is written otherwise now: {shlex.join(['rkdeploy', *name.split(), *now])}")
+            raise FormerSpelling(shlex.join(["rkdeploy", *name.split(), *now]))
         return super().parse_args(ctx, args)

@@ -65,7 +65,7 @@ def command(name: str, function: Callable[..., None]) -> Command:
         add_completion=False,
         rich_markup_mode="rich",
         pretty_exceptions_enable=False,
-        context_settings={"help_option_names": ["--help", "-h"]},
+        context_settings={"help_option_names": ["-h", "--help"]},
     )
     alone.command(name, cls=Command, help=signature.text)(_for_typer(signature, function))
     made = typer.main.get_command(alone)

@@ -12,6 +12,7 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 
 from rkdeploy import __version__
+from rkdeploy.cli.command import FormerSpelling
 from rkdeploy.cli.console import out, plain, print_error
 from rkdeploy.cli.other_tools import NAMES, answer
 from rkdeploy.errors import RkdeployError, shown
@@ -19,6 +20,7 @@ from rkdeploy.errors import RkdeployError, shown
 if TYPE_CHECKING:
     from rkdeploy.cli.command import Command
 
+_USAGE_ERROR: Any = typer.BadParameter.__mro__[1]  # typer does not export it; old releases take click's
 _INSTALL = 'Install it with: pip install "rkdeploy[graph]"; building also needs "rkdeploy[host]".'
 
 
@@ -83,6 +85,11 @@ class _Group(TyperGroup):
         del ctx
         return _Later(cmd_name, *COMMANDS[cmd_name]) if cmd_name in COMMANDS else None
 
+    def get_usage(self, ctx: Any) -> str:
+        """The usage line of an error."""
+        del ctx
+        return "Usage: rkdeploy COMMAND [ARGUMENTS] [OPTIONS]"
+
     def format_help(self, ctx: Any, formatter: Any) -> None:
         """Print the commands, one line each."""
         del ctx, formatter
@@ -132,7 +139,12 @@ def run_app() -> NoReturn:
         print_error(RkdeployError(answer(sys.argv[1:])))
         sys.exit(2)
     try:
-        app(prog_name="rkdeploy", standalone_mode=True)
+        code = app(sys.argv[1:] or ["--help"], prog_name="rkdeploy", standalone_mode=False)
+    except _USAGE_ERROR as error:
+        print_error(_usage_error(error))
+        sys.exit(2)
+    except typer.Abort:
+        sys.exit(1)
     except RkdeployError as error:
         print_error(error)
         sys.exit(1)
@@ -156,4 +168,15 @@ def run_app() -> NoReturn:
     except OSError as error:  # disk full, permission denied: nothing we could have known before
         print_error(RkdeployError(f"{error.strerror or error}{f': {error.filename}' if error.filename else ''}."))
         sys.exit(1)
-    sys.exit(0)
+    sys.exit(code if isinstance(code, int) else 0)
+
+
+def _usage_error(error: Any) -> RkdeployError:
+    """What was typed wrong, in the form of all other errors."""
+    if isinstance(error, FormerSpelling):
+        return RkdeployError("This is written otherwise now:", error.now)
+    if error.ctx is None:
+        return RkdeployError(error.format_message(), "Help: rkdeploy COMMAND -h")
+    return RkdeployError(
+        error.format_message(), f"{error.ctx.get_usage().strip()}  (help: {error.ctx.command_path} -h)"
+    )
