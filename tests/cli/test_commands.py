@@ -55,7 +55,7 @@ def test_wrong_usage_is_code_2() -> None:
         (["inspect", "missing.pt"], 'Cannot read "missing.pt"'),
         (["build", "missing.pt"], 'Cannot read "missing.pt"'),
         (["build", "best.engine"], "expected .pt, .pth or .onnx"),
-        (["build", SAMPLE, "--imgsz", "384x400"], "no multiple of the largest stride, 32"),
+        (["build", SAMPLE, "--imgsz", "384x400"], "not a multiple of the largest stride, 32"),
         (["build", SAMPLE, "--weights", SAMPLE], "is a checkpoint itself"),
         (["build", SAMPLE, "--sigmoid", "scores"], "Add --split boxes_scores"),
         (["build", SAMPLE, "--min-agreement", "90"], "expected a share from 0 to 1"),

@@ -95,7 +95,7 @@ class Preparation:
             events.warning(note)
         if not evaluation.headlines():
             raise VerificationError(
-                f"Accuracy cannot be judged: nothing is labeled in the {labeled.source}.", "Give labeled images."
+                f"Accuracy cannot be measured: nothing is labeled in the {labeled.source}.", "Give labeled images."
             )
         self.baseline = Baseline(evaluation, labeled.source)
         self.fingerprint = {

@@ -1,4 +1,4 @@
-"""The gate of `rkdeploy build --data`: a built model that lost too much accuracy on labeled images is refused."""
+"""The gate of `rkdeploy build --data`: refuses a quantized model that lost too much accuracy on labeled images."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ Infer = Callable[["NDArray[np.uint8]"], Sequence["HeadTensor"]]
 _NAMED = 3
 _WEAK_FLOAT = 0.1
 _NO_FLOAT = 0.05
-"""Below it the float model finds about nothing of what is labeled: a drop from there would mean nothing."""
+"""Below it the float model finds almost none of the labeled objects: a drop from there would mean nothing."""
 _POOR_COSINE = 0.99
 _MEND = (
     "Calibrate on 20 to 40 images like those the model will see, all classes among them (--calib); "
@@ -43,7 +43,7 @@ _MEND = (
 
 @dataclass(frozen=True, slots=True)
 class Side:
-    """One of the two that are compared.
+    """One of the two sides that are compared.
 
     Attributes:
         infer: (1, H, W, 3) uint8 to head tensors.
@@ -67,33 +67,33 @@ def open_gate(options: GateOptions, spec: ModelSpec) -> LabeledSet:
 
 
 def require_sound(calibration: CalibrationSet) -> None:
-    """Refuse a damaged calibration set before the build.
+    """Check the calibration set before the build.
 
-    One picture repeated may lose little on the images at hand, and everything on the next: the ranges are those of that
+    One picture repeated may lose little on the images at hand, and everything on others: the ranges are those of that
     picture.
 
     Raises:
-        CalibrationError: with what is wrong.
+        CalibrationError: when it is damaged, with the reason.
     """
     if calibration.faults:
         raise CalibrationError(
             f"The calibration set is damaged: {' '.join(calibration.faults)} It is {calibration.source}.",
             "Calibrate on 20 to 40 different images like those the model will see (--calib). Without --data the "
-            "build goes on with a warning.",
+            "build continues with a warning.",
         )
 
 
 def measure(
     data: LabeledSet, spec: ModelSpec, reference: Side, built: Side, detail: Callable[[str], None]
 ) -> AccuracyReport:
-    """Both sides on the same images.
+    """Measure both sides on the same images.
 
     Args:
         data: the images.
-        spec: the contract of the built model.
-        reference: float.
-        built: the built model.
-        detail: told where it is.
+        spec: the contract of the quantized model.
+        reference: the float model.
+        built: the quantized model.
+        detail: called with the progress.
 
     Raises:
         RkdeployError: when a side fails, or the data is unusable.
@@ -123,7 +123,7 @@ def measure(
         for side, predictions in zip(sides, found, strict=True)
     )
     return AccuracyReport(
-        model=spec.model.file if spec.model is not None else "the built model",
+        model=spec.model.file if spec.model is not None else "the quantized model",
         source=data.source,
         confidence=str(DEFAULT_CONFIDENCE),
         lowest_confidence=thresholds.confidence,
@@ -137,7 +137,7 @@ def measure(
 
 
 def gate_notes(report: AccuracyReport, data: LabeledSet, calibration: CalibrationSet | None) -> list[str]:
-    """What the user should know about the gate's figures."""
+    """Remarks on the gate's figures for the user."""
     notes = [*report.notes, *report.evaluations[0].notes]
     if calibration is not None:
         calibrated = {image.file.resolve() for image in calibration.images}
@@ -150,8 +150,8 @@ def gate_notes(report: AccuracyReport, data: LabeledSet, calibration: Calibratio
     for name, value in report.evaluations[0].headlines().items():
         if value < _WEAK_FLOAT:
             notes.append(
-                f"Float itself reaches {name} {value:.3f} on the {report.source}: check that data, labels and class "
-                "order are this model's."
+                f"The float model itself reaches {name} {value:.3f} on the {report.source}: check that data, labels "
+                "and class order belong to this model."
             )
     return notes
 
@@ -159,23 +159,24 @@ def gate_notes(report: AccuracyReport, data: LabeledSet, calibration: Calibratio
 def require_accuracy(
     report: AccuracyReport, max_drop: float, agreement: Agreement | None, calibration: CalibrationSet | None
 ) -> None:
-    """Refuse a built model that lost more than `max_drop`.
+    """Check that a quantized model lost at most `max_drop`.
 
     Raises:
-        VerificationError: with what fell, which classes lost most, and what the outputs and the calibration set show.
+        VerificationError: when it lost more: the figures that fell, the classes that lost most, and facts about the
+            outputs and the calibration set.
     """
     reference, built = report.evaluations
     before, after = reference.headlines(), built.headlines()
     if not before:
         raise VerificationError(
-            f"Accuracy cannot be judged: nothing is labeled in the {report.source}.", "Give labeled images."
+            f"Accuracy cannot be measured: nothing is labeled in the {report.source}.", "Give labeled images."
         )
     lost = {name: value for name, value in before.items() if value < _NO_FLOAT}
     if lost:
         raise VerificationError(
             f"The float model itself reaches {', '.join(f'{name} {value:.3f}' for name, value in lost.items())} on "
             f"{reference.images} images of the {report.source}: the labels or the order of the classes are not this "
-            f"model's, so nothing can be judged by them.{' ' if report.notes else ''}{' '.join(report.notes)}",
+            f"model's, so they cannot be used.{' ' if report.notes else ''}{' '.join(report.notes)}",
             "Give the data set that the model was trained on (--data, --data-labels); its classes must be the model's, "
             "in the same order: rkdeploy inspect shows them.",
         )
@@ -198,7 +199,7 @@ def require_accuracy(
 
 
 def _class_lines(reference: Evaluation, built: Evaluation) -> list[str]:
-    """The classes that lost most, for each thing that was measured."""
+    """The classes that lost most, for each kind of figure."""
     lines = []
     for a, b in zip(reference.objects, built.objects, strict=True):
         losses = sorted(
@@ -216,17 +217,17 @@ def _class_lines(reference: Evaluation, built: Evaluation) -> list[str]:
 
 
 def _output_lines(agreement: Agreement | None) -> list[str]:
-    """What the head's tensors show: those that are far from float, worst first."""
+    """The head's tensors that differ from the float model's, worst first."""
     if agreement is None:
         return []
     lines: list[str] = []
     for output in sorted(agreement.outputs, key=lambda o: o.cosine):
         if output.cosine >= _POOR_COSINE and lines:
             continue
-        text = f'Output "{output.name}": cosine similarity to float {output.cosine:.4f}'
+        text = f'Output "{output.name}": cosine similarity to the float model {output.cosine:.4f}'
         if output.saturated is not None:
             text += f", {100 * output.saturated:.1f} % of its values at an end of the integer range"
         if output.float_peak is not None and output.built_peak is not None:
-            text += f", highest score {output.built_peak:.3f} where float reaches {output.float_peak:.3f}"
+            text += f", highest score {output.built_peak:.3f} where the float model reaches {output.float_peak:.3f}"
         lines.append(f"{text}.")
     return lines

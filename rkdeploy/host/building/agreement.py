@@ -1,4 +1,4 @@
-"""How close the built model comes to float: tensor by tensor, and in the detections that a user would see."""
+"""Agreement of the quantized with the float model: tensor by tensor, and in the detections that a user sees."""
 
 from __future__ import annotations
 
@@ -26,21 +26,22 @@ from rkdeploy.images.fit import LetterboxTransform
 MATCH_IOU = 0.85
 MATCH_SCORE_DIFFERENCE = 0.15
 MATCH_SIMILARITY = 0.9
-"""Object keypoint similarity from which two poses count as alike."""
+"""Object keypoint similarity from which two poses count as equal."""
 SURE = 0.25
-"""How far above the threshold a float score must lie for the object to count as one that float is sure of."""
+"""Distance above the threshold from which an object counts as certain in the float model."""
 SAME_OBJECT = 0.5
 """Overlap from which two detections of a class are of one object."""
 THINNEST_PX = 4.0
-"""Boxes with a shorter side, in source pixels, are left out on both sides: one pixel of shift takes the overlap of a
-thinner one below 0.6, so overlaps say nothing of it."""
+"""Boxes with a shorter side, in source pixels, are left out on both sides: a shift of one pixel lowers the overlap of a
+thinner one below 0.6, so overlaps are not meaningful.
+"""
 RANKED_FROM = 0.05
-"""The built model's detections are ranked down to this score: see `rkdeploy.evaluate.float_truth`."""
+"""Lowest score of the quantized model's ranked detections: see `rkdeploy.evaluate.float_truth`."""
 
 
 @dataclass(slots=True)
 class _Sums:
-    """What is gathered of one output over the images."""
+    """Sums of one output over the images."""
 
     dot: float = 0.0
     float_square: float = 0.0
@@ -54,7 +55,7 @@ class _Sums:
 
 
 class _MapSums:
-    """Pixels of a class map by float's class and the built model's, image by image."""
+    """Pixels of a class map by the float and the quantized model's class, image by image."""
 
     def __init__(self, classes: int) -> None:
         self._classes = classes
@@ -77,7 +78,9 @@ class _MapSums:
 
 
 def _mean_iou(counts: NDArray[np.int64]) -> NDArray[np.float64]:
-    """Mean over the classes that float found of intersection over union, (...) of (..., n, n); NaN where none is."""
+    """Mean intersection over union over the classes that the float model found, (...) of (..., n, n); NaN without
+    any.
+    """
     both = np.diagonal(counts, axis1=-2, axis2=-1)
     there = counts.sum(axis=-1) > 0
     either = counts.sum(axis=-1) + counts.sum(axis=-2) - both
@@ -88,7 +91,7 @@ def _mean_iou(counts: NDArray[np.int64]) -> NDArray[np.float64]:
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """What both sides found in one image, in its pixels."""
+    """Detections of both models in one image, in its pixels."""
 
     reference: Detections
     built: Detections
@@ -96,11 +99,11 @@ class Comparison:
 
 
 class AgreementMeter:
-    """Takes the head tensors of float and of the built model, image by image, and sums up.
+    """Meter that takes the head tensors of the float and of the quantized model, image by image, and sums up.
 
     Args:
         spec: the contract.
-        confidence: detections from this score upwards are compared.
+        confidence: lowest score of the detections that are compared.
     """
 
     def __init__(self, spec: ModelSpec, confidence: float = 0.25) -> None:
@@ -123,7 +126,7 @@ class AgreementMeter:
     def add(
         self, reference: Sequence[HeadTensor], built: Sequence[HeadTensor], transform: LetterboxTransform
     ) -> Comparison:
-        """Compare one image, and say what was found in it."""
+        """Compare one image, and return the detections of both models."""
         for output, sums, expected, got in zip(self._spec.outputs, self._sums, reference, built, strict=True):
             self._add_tensor(output, sums, expected.dequantized(), got)
         seen, ranked = (_without_thin(self._postprocess(tensors, transform)) for tensors in (reference, built))
@@ -140,7 +143,7 @@ class AgreementMeter:
     def _add_details(
         self, found: Detections, again: Detections, matches: Matches, transform: LetterboxTransform
     ) -> None:
-        """What the task gives besides boxes."""
+        """Compare the results of the task other than boxes."""
         if found.keypoints is not None:
             shifts, likeness = keypoint_shifts(found, again, matches.pairs)
             self._shifts.append(shifts * np.float32(transform.scale_x))
@@ -156,7 +159,7 @@ class AgreementMeter:
         real = got.dequantized()
         if not np.isfinite(real).all():
             raise VerificationError(
-                f'Output "{output.name}" of the built model holds NaN or infinity.',
+                f'Output "{output.name}" of the quantized model holds NaN or infinity.',
                 "In float16 a value beyond 65,504 overflows: build with --dtype int8 --float16-layers none, "
                 "or look for exploding weights.",
             )
@@ -176,7 +179,7 @@ class AgreementMeter:
             sums.built_peak = max(sums.built_peak, _probability(output, real[:, channels].max()))
 
     def _score_channels(self, output: HeadOutput) -> NDArray[np.intp] | None:
-        """Channels whose probability decides whether there is an object, None for a tensor without such."""
+        """Channels whose probability decides whether there is an object; None for a tensor without such channels."""
         if output.role == "scores":
             return np.arange(output.shape[1])
         first = {"anchor_map": 4, "anchor_scores": 0}.get(output.role)
@@ -253,7 +256,7 @@ class AgreementMeter:
 
 
 def _without_thin(found: Detections) -> Detections:
-    """The detections whose boxes are wide and high enough to be compared by their overlap."""
+    """Detections whose boxes are wide and high enough to be compared by their overlap."""
     if found.ranking is not None or not len(found):
         return found
     sides = found.xyxy[:, 2:] - found.xyxy[:, :2] if found.rotated is None else found.rotated[:, 2:4]
@@ -261,12 +264,12 @@ def _without_thin(found: Detections) -> Detections:
 
 
 def _found_in(there: Detections, counted: Detections) -> tuple[int, int]:
-    """How many detections are counted, and how many of them are there."""
+    """Number of counted detections, and number of them that were found."""
     return len(counted), len(match_detections(counted, there, SAME_OBJECT, score_difference=1.0).pairs)
 
 
 def _share(images: Sequence[tuple[int, int]], confidence: float, other_confidence: float) -> FoundShare | None:
-    """Of the (counted, found) of all images."""
+    """The share over the (counted, found) of all images."""
     counts = np.array(images, np.float64).reshape(-1, 2)
     objects, found = counts.sum(axis=0)
     if not objects:

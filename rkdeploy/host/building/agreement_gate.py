@@ -1,9 +1,9 @@
-"""What the comparison with float proves, and which built models are refused.
+"""Proof from the comparison with the float model, and the refusal of broken models.
 
-Refused is only what is broken beyond doubt: a figure whose interval ends below the floor, a score tensor that cannot
-reach the threshold, nothing found where float is sure.  Rounding flips detections near the threshold in any quantized
-model, and a few images say little: between the floor and good agreement a build is kept and the user warned, and where
-there is too little to judge by it is called unproven.
+Only clearly broken models are refused: a figure whose interval ends below the floor, a score tensor that cannot
+reach the threshold, nothing found where the float model is certain.  Rounding flips detections near the threshold in
+any quantized model, and a few images prove little: between the floor and good agreement a build is kept with a warning,
+and with too little data it is called unproven.
 """
 
 from __future__ import annotations
@@ -16,18 +16,18 @@ from rkdeploy.errors import VerificationError
 FLOOR: Final = 0.85
 """Lowest share at which a build is kept.  Chosen on real models: see the table in docs/quantization.md."""
 GOOD: Final = 0.95
-"""Share from which nothing is said."""
+"""Share from which there is no warning."""
 FEWEST_OBJECTS: Final = 10
 FEWEST_IMAGES: Final = 8
-"""Fewer prove nothing: of classifiers and class maps images are counted, else objects."""
+"""Smallest number that proves something: images for classifiers and class maps, otherwise objects."""
 
 _PHRASES: Final = {
-    "ap50": "AP50 of its {of} against float's detections is {value:.3f}",
-    "recall": "it finds {percent:.1f} % of the objects that float is sure of",
-    "precision": "float sees {percent:.1f} % of what it finds",
-    "mean_iou": 'its class map "{of}" overlaps float\'s by {percent:.1f} % (mean IoU)',
-    "first_class": "it gives float's first class on {percent:.1f} % of the images",
-    "matched": "{percent:.1f} % of float's {of} are matched",
+    "ap50": "AP50 of its {of} against the float model's detections is {value:.3f}",
+    "recall": "it finds {percent:.1f} % of the objects that the float model is certain of",
+    "precision": "the float model also finds only {percent:.1f} % of its objects",
+    "mean_iou": 'its class map "{of}" overlaps the float model\'s by {percent:.1f} % (mean IoU)',
+    "first_class": "it gives the float model's first class on {percent:.1f} % of the images",
+    "matched": "{percent:.1f} % of the float model's {of} are matched",
 }
 _MEND: Final = (
     "INT8: calibrate on 20 to 40 images like those the model will see (--calib), all classes among them; "
@@ -37,11 +37,11 @@ _MEND: Final = (
 
 
 def proof_of(agreement: Agreement | None, *, decode_proven: bool = True) -> Proof:
-    """What the comparison proves.
+    """The proof that the comparison gives.
 
     Args:
-        agreement: the comparison; None of a build that had no image to compare on.
-        decode_proven: whether the decode was proven, without which both sides may be read wrong alike.
+        agreement: the comparison; None for a build without an image to compare on.
+        decode_proven: True if the decode was proven; otherwise both sides may be decoded wrongly in the same way.
     """
     if not decode_proven:
         return Proof("unproven", "no_decode")
@@ -59,50 +59,51 @@ def proof_of(agreement: Agreement | None, *, decode_proven: bool = True) -> Proo
 
 
 def proof_text(proof: Proof, agreement: Agreement | None) -> str:
-    """A sentence or two for the user; empty where all is well."""
-    if proof.standing == "agrees" or proof.reason == "no_decode":  # which has a note of its own
+    """A sentence or two for the user; empty if all is well."""
+    if proof.standing == "agrees" or proof.reason == "no_decode":  # reported separately
         return ""
     if proof.standing == "weak" and proof.measure is not None:
         return (
-            f"The built model is weaker than float: {described(proof.measure)}. Good is {GOOD:.2f} and more. "
-            "rkdeploy explain BUNDLE says where it is lost, docs/quantization.md what helps."
+            f"The quantized model is weaker than the float model: {described(proof.measure)}. Good is {GOOD:.2f} and "
+            "more. rkdeploy explain BUNDLE shows where it is lost, docs/quantization.md what helps."
         )
     images = agreement.images if agreement is not None else 0
     source = agreement.source if agreement is not None else ""
     reasons = {
-        "no_images": "there was no image to compare the built model with float on",
-        "no_objects": f"float finds nothing on the {images} images of {source}",
-        "few_objects": f"float finds {proof.measure.count if proof.measure else 0} objects only on the {images} images "
-        f"of {source}; {FEWEST_OBJECTS} are needed to judge",
+        "no_images": "there was no image to compare the quantized with the float model on",
+        "no_objects": f"the float model finds nothing on the {images} images of {source}",
+        "few_objects": f"the float model finds only {proof.measure.count if proof.measure else 0} objects on the "
+        f"{images} images of {source}; {FEWEST_OBJECTS} are needed to judge",
         "few_images": f"{images} images are too few to judge; {FEWEST_IMAGES} are needed",
     }
     return f"Unproven: {reasons[proof.reason]}. Give images like those the model will see (--calib)."
 
 
 def described(measure: Measure) -> str:
-    """A measure as a user reads it, with its interval and what it rests on."""
+    """A measure as text, with its interval and the number of objects behind it."""
     text = _PHRASES[measure.name].format(of=measure.of, value=measure.value, percent=100 * measure.value)
     low, high = measure.interval
     return f"{text} (95 % interval {low:.3f} to {high:.3f}, {measure.count} {measure.unit})"
 
 
 def require_agreement(agreement: Agreement, min_agreement: float) -> None:
-    """Refuse a built model that is broken beyond doubt.
+    """Check that a quantized model is not clearly broken.
 
     Args:
         agreement: the comparison.
         min_agreement: share from 0 to 1 that every measure must reach with the upper end of its interval.
 
     Raises:
-        VerificationError: saying what is broken, by how much, and what to do.
+        VerificationError: when it is: what is broken, by how much, and what to do.
     """
     _require_reachable_scores(agreement)
     _require_detections(agreement)
     fallen = [one for one in agreement.measures if _is_enough(one) and one.interval[1] < min_agreement]
     if fallen:
         raise VerificationError(
-            f"The built model does not give what float gives: {'; '.join(described(one) for one in fallen)}. The upper "
-            f"end of the interval must reach {min_agreement:.3f}. {agreement.images} images of {agreement.source}.",
+            f"The quantized model does not agree with the float model: {'; '.join(described(one) for one in fallen)}. "
+            f"The upper end of the interval must reach {min_agreement:.3f}. "
+            f"{agreement.images} images of {agreement.source}.",
             f"{_MEND} Or lower --min-agreement if this is good enough.",
         )
 
@@ -117,25 +118,25 @@ def _require_reachable_scores(agreement: Agreement) -> None:
             continue
         if output.reachable_score is not None and output.reachable_score <= agreement.confidence:
             raise VerificationError(
-                f'Output "{output.name}" can represent scores up to {output.reachable_score:.3f} only, float reaches '
-                f"{output.float_peak:.3f} and the threshold is {agreement.confidence}: every detection of it is lost.",
+                f'Output "{output.name}" can represent scores up to {output.reachable_score:.3f} only, the float model '
+                f"reaches {output.float_peak:.3f} and the threshold is {agreement.confidence}: all detections are lost.",
                 "The calibration images show none of its objects, or boxes and scores share one scale: calibrate on "
                 "images like those the model will see, or build with --split boxes_scores.",
             )
 
 
 def _require_detections(agreement: Agreement) -> None:
-    """Objects that float is sure of are not lost by rounding, nor many made out of nothing."""
+    """Check that certain objects are not lost, and that objects do not appear without any in the float model."""
     sure = agreement.recall
     if sure is not None and not agreement.built_detections:
         raise VerificationError(
-            f"The built model finds nothing on {agreement.images} images where float finds "
-            f"{agreement.float_detections} objects, {sure.objects} of them with a score above {sure.confidence}.",
+            f"The quantized model finds nothing on {agreement.images} images where the float model "
+            f"finds {agreement.float_detections} objects, {sure.objects} of them with a score above {sure.confidence}.",
             _MEND,
         )
     if not agreement.float_detections and agreement.built_detections > agreement.images:
         raise VerificationError(
-            f"The built model finds {agreement.built_detections} objects on {agreement.images} images where float "
-            "finds none.",
+            f"The quantized model finds {agreement.built_detections} objects on {agreement.images} images where the "
+            "float model finds none.",
             _MEND,
         )

@@ -1,4 +1,4 @@
-"""The command that gives a build, as a user types it."""
+"""The command line of a build."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a build tells whoever watches it."""
+"""Build callbacks."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ if TYPE_CHECKING:
 
 
 class BuildEvents:
-    """Somebody who watches a build; this one looks away.  Override what is of interest."""
+    """Callbacks of a build; the defaults do nothing.  Override those of interest."""
 
     def stage(self, title: str) -> None:
         """A stage begins."""
 
     def detail(self, text: str) -> None:
-        """Where the stage is, for example `12/20`."""
+        """Progress within the stage, for example `12/20`."""
 
     def network(self, network: Network) -> None:
         """The network was read and its head found."""
@@ -31,13 +31,13 @@ class BuildEvents:
         """The contract's decode was proven."""
 
     def compared(self, agreement: Agreement, proof: Proof) -> None:
-        """The built model was compared with float."""
+        """The quantized model was compared with the float model."""
 
     def accuracy(self, report: AccuracyReport) -> None:
-        """Float and the built model were measured on labeled images."""
+        """Both models were measured on labeled images."""
 
     def advice(self, advice: tuple[Advice, ...]) -> None:
-        """What costs speed, and what to do about it."""
+        """Advice on speed."""
 
     def warning(self, text: str) -> None:
-        """Something that the user should know."""
+        """A warning for the user."""

@@ -1,4 +1,4 @@
-"""Keeps the first held-out images of a build, small, with what both sides found: a bundle's examples."""
+"""Keeper of the first held-out images of a build, small, with both models' detections: a bundle's examples."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ class ExampleKeeper:
     """Takes the first images of a comparison and writes them into a bundle.
 
     Args:
-        bundle: folder of the bundle that is being made.
-        count: how many images are kept; 0 keeps none.
+        bundle: folder of the bundle under construction.
+        count: number of images to keep; 0 keeps none.
     """
 
     def __init__(self, bundle: Path, count: int) -> None:
@@ -32,12 +32,12 @@ class ExampleKeeper:
         self._kept: list[KeptExample] = []
 
     def add(self, source: str, image: NDArray[np.uint8], compared: Comparison) -> None:
-        """One more image; it is passed over when there are enough.
+        """Add one image, unless there are enough.
 
         Args:
             source: its name.
             image: (H, W, 3) uint8 BGR.
-            compared: what both sides found in it.
+            compared: detections of both models in it.
 
         Raises:
             BundleError: when the picture cannot be written.
@@ -67,10 +67,10 @@ class ExampleKeeper:
         )
 
     def write(self, reference_from: str, agreement: Agreement) -> None:
-        """Write `examples.json`, where any image was kept.
+        """Write `examples.json`, if any image was kept.
 
         Args:
-            reference_from: what ran float.
+            reference_from: backend of the float model.
             agreement: the comparison that the images belong to.
         """
         if not self._kept:

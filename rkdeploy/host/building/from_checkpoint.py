@@ -35,13 +35,13 @@ def from_checkpoint(
     Args:
         file: the checkpoint.
         imgsz: (height, width) of the network input; None takes the training size.
-        stem: how its first layer is written.
-        nms: of a checkpoint with two heads, whether to take the one whose boxes need suppression; None takes the one
+        stem: form of its first layer.
+        nms: for a checkpoint with two heads, True for the one whose boxes need suppression; None takes the one
             that its trainer takes.
         cfg: the darknet cfg of a checkpoint that holds weights only.
 
     Raises:
-        RkdeployError: whatever is wrong with it.
+        RkdeployError: for any fault of the checkpoint.
     """
     checkpoint = read_checkpoint(file, cfg)
     family = family_of(checkpoint)
@@ -91,7 +91,9 @@ def _with_head(info: ModelInfo, *, nms: bool | None) -> ModelInfo:
 
 
 def with_taps(exported: Exported) -> onnx.ModelProto:
-    """The graph with the head's raw tensors as further outputs: simplification then keeps them and their names."""
+    """The graph with the head's raw tensors as additional outputs, so that simplification keeps them and their
+    names.
+    """
     model = onnx.ModelProto()
     model.CopyFrom(exported.model)
     for tap in exported.head.taps:
@@ -103,7 +105,7 @@ def choose_size(info: ModelInfo, imgsz: tuple[int, int] | None) -> tuple[tuple[i
     """Network input (height, width), and a note for the user when it had to be assumed.
 
     Raises:
-        RkdeployError: when the size is no multiple of the largest stride.
+        RkdeployError: when the size is not a multiple of the largest stride.
     """
     largest = max(info.strides, default=1)
     note = ""
@@ -120,7 +122,8 @@ def choose_size(info: ModelInfo, imgsz: tuple[int, int] | None) -> tuple[tuple[i
     if any(n < largest or n % largest for n in imgsz):
         near = tuple(max(largest, round(n / largest) * largest) for n in imgsz)
         raise RkdeployError(
-            f"The input size {imgsz[1]}x{imgsz[0]} (width x height) is no multiple of the largest stride, {largest}.",
+            f"The input size {imgsz[1]}x{imgsz[0]} (width x height) is not a multiple of the largest stride, "
+            f"{largest}.",
             f"Use --imgsz {near[1]}x{near[0]}.",
         )
     return imgsz, note

@@ -1,4 +1,4 @@
-"""A network from an ONNX file that somebody else exported, alone or with its checkpoint."""
+"""A network from a foreign ONNX file, alone or with its checkpoint."""
 
 from __future__ import annotations
 
@@ -32,17 +32,17 @@ def from_onnx(
     cfg: Path | None = None,
     anchors: tuple[float, ...] | None = None,
 ) -> Network:
-    """Read an ONNX file, find its head and settle on names and anchors.
+    """Read an ONNX file, find its head and determine names and anchors.
 
     Args:
         file: the ONNX file.
-        weights: the checkpoint that it was exported from, whose anchors and names count.
+        weights: the checkpoint that it was exported from; its anchors and names have precedence.
         imgsz: (height, width) of the network input, for a graph that leaves it free.
         cfg: the darknet cfg of a checkpoint that holds weights only.
         anchors: widths and heights in pixels for a graph that has neither a decode nor `weights`.
 
     Raises:
-        RkdeployError: whatever is wrong with the files, or when they do not belong together.
+        RkdeployError: for any fault of the files, or when they do not belong together.
     """
     if weights is not None and anchors is not None:
         raise RkdeployError("--weights has the anchors already.", "Leave out --anchors.")
@@ -130,7 +130,7 @@ def _proof(
 
 
 def _with_given_anchors(head: Head, anchors: tuple[float, ...] | None) -> Head:
-    """The head with what --anchors says; the same without the option.
+    """The head with the anchors of --anchors; unchanged without the option.
 
     Raises:
         RkdeployError: when the head takes none, or another number.
@@ -146,7 +146,7 @@ def _with_given_anchors(head: Head, anchors: tuple[float, ...] | None) -> Head:
 def _maps_note(head: Head) -> str:
     assumed = "ImageNet's mean and deviation, as YOLOP's are" if _is_yolop(head) else "values from 0 to 1"
     return (
-        f"The ONNX file does not say how its images are prepared; {assumed}, in RGB, are assumed. If it was otherwise, "
+        f"The ONNX file does not say how its images are prepared; {assumed}, in RGB, are assumed. If that is wrong, "
         "give --mean, --std, --color."
     )
 
@@ -161,7 +161,7 @@ def _family(head: Head) -> str:
 
 
 def _is_yolop(head: Head) -> bool:
-    """Whether the graph has YOLOP's class maps, by upstream's names of them."""
+    """True if the graph has YOLOP's class maps, by upstream's names of them."""
     return head.class_maps == tuple(yolop.CLASS_MAPS.values())
 
 
@@ -176,7 +176,7 @@ def _task(head: Head) -> Task:
 
 
 def _image(head: Head, name: str, hw: tuple[int, int]) -> InputSpec:
-    """What the exporters of these families feed: RGB from 0 to 1, YOLOP's normalized as ImageNet's images."""
+    """The usual input of these families' exporters: RGB from 0 to 1; YOLOP's normalized like ImageNet's images."""
     if _is_yolop(head):
         return InputSpec(name, *hw, mean=IMAGENET_MEAN, std=IMAGENET_STD)
     return InputSpec(name, *hw, fit="center_crop" if _task(head) == "classify" else "letterbox")

@@ -1,4 +1,4 @@
-"""What a built model must keep of float's accuracy, as a user chooses it."""
+"""Options of the accuracy gate."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from rkdeploy.option import ACCURACY, Option
 
 @dataclass(frozen=True, slots=True)
 class GateOptions(LabeledImages):
-    """What the built model must keep on labeled images.
+    """Limits of the loss on labeled images.
 
     Attributes:
-        max_drop: how far mAP50-95 (top-1 of classifiers, mean IoU of class maps) may fall from float, 0..1.
+        max_drop: largest drop of mAP50-95 (top-1 of classifiers, mean IoU of class maps) from the float model, 0..1.
     """
 
     max_drop: Annotated[
@@ -28,7 +28,7 @@ class GateOptions(LabeledImages):
     ] = 0.01
 
     def __post_init__(self) -> None:
-        """Refuse a drop that means nothing.
+        """Check the options.
 
         Raises:
             RkdeployError: naming the option.

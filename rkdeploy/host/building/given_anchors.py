@@ -1,4 +1,4 @@
-"""Anchors that a user gives for a graph that has none: raw head outputs without the checkpoint."""
+"""Anchors given by the user for a graph that has none: raw head outputs without the checkpoint."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ def read_anchors(text: str) -> tuple[float, ...]:
     """The numbers of `--anchors`: a list, a text file with one, or a YOLOv5 or YOLOv7 yaml with `anchors:`.
 
     Args:
-        text: what the user wrote.
+        text: the option's value.
 
     Returns:
         width, height, width, height, ... in pixels.
 
     Raises:
-        RkdeployError: a file that is not read, something other than numbers, or an odd count of them.
+        RkdeployError: a file that cannot be read, something other than numbers, or an odd count of them.
     """
     path = Path(text)
     is_list = not _SEPARATORS.sub("", _NUMBER.sub("", text))
@@ -52,19 +52,19 @@ def read_anchors(text: str) -> tuple[float, ...]:
 
 
 ANCHORS: Final = Form(read_anchors, lambda numbers: ",".join(f"{number:g}" for number in numbers), "W,H,...")
-"""How anchors are written on a command line."""
+"""The form of anchors on a command line."""
 
 
 def anchors_of_levels(numbers: tuple[float, ...], levels: int, per_level: int) -> Anchors:
     """The anchors of a head.
 
     Args:
-        numbers: as `read_anchors` returns them.
-        levels: of the head.
-        per_level: anchors of a level.
+        numbers: from `read_anchors`.
+        levels: levels of the head.
+        per_level: anchors per level.
 
     Raises:
-        RkdeployError: when there are more or fewer than the head has, or levels are not in the order of their size.
+        RkdeployError: when their number is not the head's, or levels are not in the order of their size.
     """
     if len(numbers) != 2 * levels * per_level:
         raise RkdeployError(
@@ -81,7 +81,7 @@ def anchors_of_levels(numbers: tuple[float, ...], levels: int, per_level: int) -
 
 
 def _of_file(path: Path) -> str:
-    """The numbers in a file: all of it, or what a yaml has under `anchors`."""
+    """The numbers in a file: all of it, or the entry `anchors` of a yaml."""
     try:
         text = read_text(path, _MAX_BYTES)
     except TextFileError as error:

@@ -1,4 +1,4 @@
-"""What kind of model a graph is: its head where it builds, its name where it does not."""
+"""The kind of a graph: its head if it builds, its name if it does not."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from rkdeploy.host.graph.view import GraphView
 
 
 def require_image_model(model: onnx.ModelProto) -> None:
-    """Refuse a graph whose inputs say that it is something else.
+    """Check that a graph's inputs are those of an image model.
 
     Raises:
-        GraphError: naming what it is.
+        GraphError: naming the kind of model that it is.
     """
     facts = facts_of(GraphView(model))
     kind = kind_among(INPUTS, facts)
@@ -31,7 +31,7 @@ def find_named_head(
     """Find the head of a simplified graph with static shapes; see `find_head`.
 
     Raises:
-        GraphError: when there is none that is known, naming the kind of model where its shapes tell.
+        GraphError: when there is no known one, naming the kind of model if its shapes show it.
     """
     graph = GraphView(simplified)
     facts = facts_of(graph)

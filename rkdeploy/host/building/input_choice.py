@@ -1,4 +1,4 @@
-"""What a user says of a network's input and classes where the file cannot say it."""
+"""Application of the user's choices for a network's input and classes."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from rkdeploy.system.text_file import TextFileError, read_text, text_lines
 
 IMAGENET_MEAN = (123.675, 116.28, 103.53)
 IMAGENET_STD = (58.395, 57.12, 57.375)
-"""Of 0..255, RGB: what torchvision's models were trained with, and most classifiers since."""
+"""Values of 0..255, RGB, used to train torchvision's models and most other classifiers."""
 TORCHVISION_CROP = 0.875
 _MAX_NAMES = 1 << 20
 
@@ -25,11 +25,11 @@ _MAX_NAMES = 1 << 20
 def with_choice(network: Network, choice: InputChoice) -> Network:
     """The network with the user's choices.
 
-    A classifier that comes as ONNX alone says nothing of its input: ImageNet's usual preparation is assumed for what
+    A lone ONNX classifier does not describe its input: ImageNet's usual preparation is assumed for everything that
     the user left open, with a note.
 
     Raises:
-        RkdeployError: when the names are not as many as the classes.
+        RkdeployError: when the number of names is not the number of classes.
     """
     image, notes = network.input, list(network.notes)
     if network.task == "classify" and network.info is None and not _says_ultralytics(network):
@@ -37,7 +37,7 @@ def with_choice(network: Network, choice: InputChoice) -> Network:
         if choice.mean is None or choice.std is None:
             notes.append(
                 "The ONNX file does not say how its images are prepared; ImageNet's mean and deviation and a center "
-                f"crop of {TORCHVISION_CROP} are assumed. If it was otherwise, give --mean, --std, --crop, --fit, "
+                f"crop of {TORCHVISION_CROP} are assumed. If that is wrong, give --mean, --std, --crop, --fit, "
                 "--color."
             )
     if network.anchors_from == GIVEN and choice.names is None:
@@ -52,19 +52,19 @@ def with_choice(network: Network, choice: InputChoice) -> Network:
             raise RkdeployError(
                 f'"{choice.names}" has {len(names)} class names, expected {len(network.class_names)}, one for each '
                 "class of the model.",
-                "Give one name a line, in the order of the model's classes.",
+                "Give one name per line, in the order of the model's classes.",
             )
         notes = [note for note in notes if "no class names" not in note]
     return replace(network, input=image, class_names=names, notes=tuple(notes))
 
 
 def _require_scores(network: Network) -> None:
-    """Refuse raw anchor maps whose numbers behind objectness may be landmarks as well as classes.
+    """Check raw anchor maps whose numbers behind objectness may be landmarks as well as classes.
 
-    A sigmoid at the end of the graph, or class names in it, say that they are classes.
+    A sigmoid at the end of the graph, or class names in it, show that they are classes.
 
     Raises:
-        RkdeployError: when neither is there.
+        RkdeployError: when there is neither.
     """
     graph = network.trained.graph
     producers = {name: node.op_type for node in graph.node for name in node.output}
@@ -78,10 +78,10 @@ def _require_scores(network: Network) -> None:
 
 
 def _require_gray(choice: InputChoice) -> None:
-    """Refuse what cannot be said of gray images.
+    """Check that the choices apply to gray images.
 
     Raises:
-        RkdeployError: naming the option.
+        RkdeployError: naming the option that does not.
     """
     if choice.color == "bgr":
         raise RkdeployError("--color is bgr, but the network takes gray images.", "Leave out --color.")
@@ -104,15 +104,15 @@ def _chosen(image: InputSpec, choice: InputChoice) -> InputSpec:
 
 
 def _says_ultralytics(network: Network) -> bool:
-    """Whether its metadata are those of Ultralytics' exporter, whose classifiers take RGB from 0 to 1."""
+    """True if its metadata is that of Ultralytics' exporter, whose classifiers take RGB from 0 to 1."""
     return any(p.key == "author" and p.value == "Ultralytics" for p in network.trained.metadata_props)
 
 
 def read_names(path: Path) -> tuple[str, ...]:
-    """The class names in a data.yaml, or in a text file with one a line.
+    """The class names in a data.yaml, or in a text file with one per line.
 
     Raises:
-        RkdeployError: unreadable, no text, or with names that cannot be printed.
+        RkdeployError: unreadable, not a text file, or with names that cannot be printed.
     """
     if path.suffix.lower() in (".yaml", ".yml"):
         return read_data_yaml(path, Path.cwd()).class_names

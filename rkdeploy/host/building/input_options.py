@@ -1,4 +1,4 @@
-"""What a user may say of a network's input and classes where the file cannot say it."""
+"""Options for a network's input and classes that the file may not describe."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from rkdeploy.option import INPUT, TRIPLE, Option
 
 @dataclass(frozen=True, slots=True)
 class InputChoice:
-    """Choices that replace what the family or the file says; None leaves it.
+    """Choices that replace the family's or the file's values; None keeps them.
 
     Attributes:
         mean, std: per channel, in pixel values 0..255, in the network's channel order.
         color: channel order of the network.
         fit: how an image is brought to the network's size.
         crop_fraction: of a center crop.
-        names: a data.yaml, or a text file with one class name a line.
+        names: a data.yaml, or a text file with one class name per line.
     """
 
     names: Annotated[
@@ -58,7 +58,7 @@ class InputChoice:
     ] = None
 
     def __post_init__(self) -> None:
-        """Refuse numbers that mean nothing.
+        """Check the numbers.
 
         Raises:
             RkdeployError: naming the option.

@@ -1,4 +1,4 @@
-"""What one model found beside what another found in the same image: boxes, keypoints, masks."""
+"""Comparison of two models' detections in the same image: boxes, keypoints, masks."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ _COCO_PERSON = 17
 # pycocotools, cocoeval.py: per-keypoint constants of the 17 keypoints of a person.
 _COCO_SIGMAS = np.array([26, 25, 25, 35, 35, 79, 79, 72, 72, 62, 62, 107, 107, 87, 87, 89, 89]) / 1000
 _AREA_OF_BOX = 0.53
-"""Share of a box that its object covers, as ultralytics' validator assumes where there is no mask."""
+"""Fraction of a box that its object covers, as in ultralytics' validator if there is no mask."""
 
 
 @dataclass(frozen=True, slots=True)
 class Matches:
-    """Detections of a model beside the reference's, one image or many.
+    """Matches of a model's detections with the reference's, for one image or many.
 
     Attributes:
-        reference, compared: how many detections each has.
+        reference, compared: numbers of detections.
         ious, score_differences: of the matched pairs.
-        pairs: (reference's index, compared's index) of each.
+        pairs: (index in the reference, index in the compared) of each.
     """
 
     reference: int
@@ -38,7 +38,7 @@ class Matches:
 def match_detections(reference: Detections, compared: Detections, iou: float, score_difference: float) -> Matches:
     """Match detections one to one, best IoU first: same class, IoU of at least `iou`, scores closer than the limit.
 
-    Rotated boxes are compared as they lie.
+    Rotated boxes are compared by their rotated overlap.
     """
     overlaps = pairwise_iou(reference.xyxy, compared.xyxy)
     if reference.rotated is not None and compared.rotated is not None:
@@ -70,12 +70,12 @@ def match_detections(reference: Detections, compared: Detections, iou: float, sc
 def keypoint_shifts(
     reference: Detections, compared: Detections, pairs: tuple[tuple[int, int], ...]
 ) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
-    """How far the keypoints of matched objects moved.
+    """Shift of the keypoints of matched objects.
 
     Returns:
-        (P,) distances in source pixels of the keypoints that the reference sees (visibility above 0.5), and (M,) the
+        (P,) distances in source pixels of the keypoints that are visible in the reference (above 0.5), and (M,) the
         object keypoint similarity of each pair, 0..1.  Formula of the latter: pycocotools, cocoeval.py; constants are
-        COCO's for 17 keypoints and 1 / count for others, as ultralytics has it.
+        COCO's for 17 keypoints and 1 / count for others, as in ultralytics.
     """
     assert reference.keypoints is not None
     assert compared.keypoints is not None
@@ -119,7 +119,7 @@ def _mask_iou(a: InstanceMask, b: InstanceMask) -> float:
 
 
 def _rotated_iou(a: NDArray[np.float32], b: NDArray[np.float32], upright: NDArray[np.float32]) -> NDArray[np.float32]:
-    """(N, M) intersection over union of rotated boxes; only pairs whose upright boxes meet are looked at."""
+    """(N, M) intersection over union of rotated boxes; only pairs whose upright boxes overlap are computed."""
     ious = np.zeros_like(upright)
     for i, j in np.argwhere(upright > 0).tolist():
         boxes = [((r[0], r[1]), (r[2], r[3]), float(np.degrees(r[4]))) for r in (a[i].tolist(), b[j].tolist())]

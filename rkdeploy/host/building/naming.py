@@ -1,7 +1,7 @@
-"""The name of a bundle where the user gives none.
+"""Default name of a bundle.
 
 Every trainer calls its result best.pt, so the file's own name says little: in `runs/detect/helmet/weights/best.pt`
-"helmet" is what people call the model.
+the model is commonly called "helmet".
 """
 
 from __future__ import annotations
@@ -13,16 +13,16 @@ from typing import Final
 from rkdeploy.errors import RkdeployError, shown
 
 MOST_BYTES: Final = 100
-"""A name becomes part of file names, whose limit is 255 bytes."""
+"""Limit of a name, which becomes part of file names, whose own limit is 255 bytes."""
 _WEIGHTS: Final = "weights"
 _BEST: Final = "best"
 _TRAINERS: Final = re.compile(r"(best|last|epoch)[_-]?\d*|init|model|weights|checkpoint|final", re.IGNORECASE)
 
 
 def default_name(model: Path) -> str:
-    """What the bundle of a model file is called.
+    """The default name of a model file's bundle.
 
-    The file's name without its ending.  A trainer's name (`best`, `last`, `epoch50`) in a folder `weights` gives the
+    The file's name without its suffix.  A trainer's name (`best`, `last`, `epoch50`) in a folder `weights` gives the
     run's folder instead: `helmet` for best, `helmet-last` for another.
     """
     stem, place = model.stem, model.absolute().parent
@@ -34,10 +34,10 @@ def default_name(model: Path) -> str:
 
 
 def checked_name(name: str) -> str:
-    """The name that a user gave, as it is.
+    """The name given by the user, unchanged.
 
     Raises:
-        RkdeployError: one that cannot be the beginning of a folder's name.
+        RkdeployError: when it cannot be the beginning of a folder's name.
     """
     if not _printable(name) or "/" in name or name.startswith((".", " ")) or name.endswith(" "):
         raise RkdeployError(f"--name is {shown(name)}, expected a word such as helmet-v2: it names a folder and files.")

@@ -1,4 +1,4 @@
-"""The network that a build starts from, whether it was given as a checkpoint or as somebody's ONNX file."""
+"""The network that a build starts from, from a checkpoint or a foreign ONNX file."""
 
 from __future__ import annotations
 
@@ -17,22 +17,22 @@ class Network:
     """A network ready to be cut.
 
     Attributes:
-        file: what the user gave.
+        file: the user's file.
         sha256: of that file.
-        weights: the `.pt` beside an ONNX file, else None.
-        family: of the model, `onnx` for a classifier from elsewhere.
-        task: what it does.
-        trained: the graph as it was trained, with its decode: what the contract is verified against.
-        reference: the same with the first layer in the form that is built; `trained` itself where nothing is rewritten.
+        weights: the `.pt` given with an ONNX file, else None.
+        family: of the model, `onnx` for a foreign classifier.
+        task: detection, segmentation, ...
+        trained: the graph as it was trained, with its decode: the reference of the contract's verification.
+        reference: the same with the first layer in the form that is built; `trained` itself if nothing is rewritten.
         simplified: the graph to cut, with static shapes.
         head: the head of `simplified`.
-        reference_head: the head of `trained` and `reference`, which knows how their outputs are read.
+        reference_head: the head of `trained` and `reference`, which describes their outputs.
         input: the image input.
         anchors: pixels, finest level first; None for anchor-free families.
         anchors_from: `checkpoint`, `graph` or `command line`; None for anchor-free families.
-        class_names: one a class.
-        info: what the checkpoint says, None for a lone ONNX file.
-        notes: what the user should know.
+        class_names: one per class.
+        info: the checkpoint's facts, None for a lone ONNX file.
+        notes: remarks for the user.
         foreign: the graph comes from an ONNX file, and runs in a process with limits until it is proven.
     """
 
@@ -56,7 +56,7 @@ class Network:
 
     @property
     def proves_decode(self) -> bool:
-        """Whether there is a trained decode, of the graph or of its checkpoint, to prove the contract with."""
+        """True if there is a trained decode, of the graph or of its checkpoint, to prove the contract with."""
         return self.reference_head.proves_decode
 
     @property
@@ -81,5 +81,5 @@ class Network:
 
 
 def describe_anchors(anchors: Anchors) -> str:
-    """Anchors as people write them: w,h w,h w,h | ... in pixels."""
+    """Anchors in the usual notation: w,h w,h w,h | ... in pixels."""
     return " | ".join(" ".join(f"{w:.6g},{h:.6g}" for w, h in level) for level in anchors.levels_px)

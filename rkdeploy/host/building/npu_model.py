@@ -1,4 +1,4 @@
-"""The cut graph made into a `.rknn`: the step that a build and a trial of `rkdeploy tune` share."""
+"""From the cut graph to a `.rknn`: the step that a build and a trial of `rkdeploy tune` share."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ from rkdeploy.host.toolkit.toolkit import Toolkit
 ANALYZED_IMAGES = 4
 
 CalibrationInput = Callable[[], Iterator[NDArray[np.uint8]]]
-"""Gives the calibration images anew each time it is called: (1, 3, H, W) uint8, as the network gets them."""
+"""Returns a new iterator over the calibration images at each call: (1, 3, H, W) uint8, the network's input."""
 
 
 def toolkit_options_of(options: BuildOptions, spec: ModelSpec) -> ToolkitOptions:
-    """What the toolkit is told about a build."""
+    """The toolkit's options for a build."""
     return ToolkitOptions(
         target=options.target,
         dtype=options.dtype,
@@ -59,16 +59,16 @@ def build_npu_model(
         options: of the build.
         spec: the contract of the cut graph.
         graph: the cut graph, as a file and as read.
-        calibration: the images; asked for by quantized builds only.
+        calibration: the images; used by quantized builds only.
         rknn: file to write.
         keep: folder for the files that open the simulator again, of quantized builds only.
-        detail: told where it is.
+        detail: called with the progress.
 
     Returns:
         The model, and the contract with its quantization and its name.
 
     Raises:
-        RkdeployError: the toolkit failed, or gave other tensors than the contract has.
+        RkdeployError: the toolkit failed, or its tensors differ from the contract's.
     """
     file, model = graph
     toolkit_options = toolkit_options_of(options, spec)
@@ -92,7 +92,7 @@ def build_npu_model(
 def _worst(
     toolkit: Toolkit, calibration: CalibrationInput, count: int, detail: Callable[[str], None]
 ) -> tuple[str, ...]:
-    """The layers that lose most by themselves on the first calibration images."""
+    """The layers with the largest standalone error on the first calibration images."""
     analyses = []
     for number, image in enumerate(islice(calibration(), ANALYZED_IMAGES), 1):
         detail(f"layer errors, image {number}")
@@ -101,11 +101,11 @@ def _worst(
 
 
 def _with_quantization(spec: ModelSpec, model: BuiltModel) -> ModelSpec:
-    """The contract with the scales and zero points that the toolkit chose, checked to speak of the same tensors."""
+    """The contract with the toolkit's scales and zero points, after checking that the tensors are the same."""
     got = [(o.name, o.shape) for o in model.outputs]
     expected = [(o.name, o.shape) for o in spec.outputs]
     if got != expected:
-        raise ToolkitError(f"The built model has the outputs {got}, expected {expected}.")
+        raise ToolkitError(f"The quantized model has the outputs {got}, expected {expected}.")
     outputs = tuple(
         replace(output, quantization=tensor.quantization)
         for output, tensor in zip(spec.outputs, model.outputs, strict=True)

@@ -1,4 +1,4 @@
-"""Whatever file a user gives, as a network ready to be cut."""
+"""Any supported file as a network ready to be cut."""
 
 from __future__ import annotations
 
@@ -27,15 +27,15 @@ def open_network(
 
     Args:
         file: the checkpoint or ONNX file.
-        weights: for an ONNX file: the checkpoint that it was exported from, whose anchors and names count.
+        weights: for an ONNX file: the checkpoint that it was exported from; its anchors and names have precedence.
         imgsz: (height, width) of the network input; None takes the training size.
-        stem: how a checkpoint's first layer is written in the graph that is cut.
-        nms: which head of a checkpoint with two; None takes the one that its trainer takes.
+        stem: form of a checkpoint's first layer in the graph that is cut.
+        nms: head of a checkpoint with two; None takes the one that its trainer takes.
         cfg: the darknet cfg of a checkpoint that holds weights only.
         anchors: widths and heights in pixels for an ONNX file that has neither anchors nor `weights`.
 
     Raises:
-        RkdeployError: whatever is wrong with the files, or when they do not belong together.
+        RkdeployError: for any fault of the files, or when they do not belong together.
     """
     suffix = file.suffix.lower()
     if suffix in CHECKPOINT_SUFFIXES:

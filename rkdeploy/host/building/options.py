@@ -1,4 +1,4 @@
-"""What a user may choose about a build."""
+"""Options of a build."""
 
 from __future__ import annotations
 
@@ -35,30 +35,30 @@ MODEL: Final = Argument("MODEL", "A checkpoint (.pt, .pth), or an ONNX file made
 
 @dataclass(frozen=True, slots=True)
 class BuildOptions(QuantizationSettings):
-    """One build; how it is quantized is in `QuantizationSettings`.
+    """One build; its quantization is in `QuantizationSettings`.
 
     Attributes:
         model: a `.pt`, `.pth` or `.onnx`.
-        weights: the checkpoint of an ONNX file, whose anchors and names count.
+        weights: the checkpoint of an ONNX file; its anchors and names have precedence.
         anchors: widths and heights in pixels for an ONNX file that has none, finest level first.
         cfg: the darknet cfg of a checkpoint that holds weights only (YOLOR's main branch).
         imgsz: (height, width) in pixels; None takes the training size.
-        input: what the user says of the network's input and classes.
-        target: SoC, see `rkdeploy.contract.chips`; kept as the toolkit's platform.
-        dtype: `int8`, `fp16`, or another type that the chip has; kept by that name.
+        input: choices for the network's input and classes.
+        target: SoC, see `rkdeploy.contract.chips`; stored as the toolkit's platform.
+        dtype: `int8`, `fp16`, or another type that the chip has; stored with that name.
         calib: folder, list file or data.yaml; None looks for ./calib_data.
         optimization_level: of the toolkit, 0 to 3.
-        stem: how the first layer is written.
-        nms: which head of a checkpoint with two (YOLOv10, YOLO26); None takes the one that its trainer takes.
-        min_agreement: share that every measure of agreement with float must reach, 0..1: see
+        stem: form of the first layer.
+        nms: head of a checkpoint with two (YOLOv10, YOLO26); None takes the one that its trainer takes.
+        min_agreement: share that every measure of agreement with the float model must reach, 0..1: see
             `rkdeploy.host.building.agreement_gate`.
-        proof_images: how many held-out images it is proven on.
-        examples: how many of them the bundle keeps, small, to be looked at.
-        gate: what it must keep of float's accuracy on labeled images; None measures nothing.
+        proof_images: number of held-out images for the proof.
+        examples: number of them that the bundle keeps as small pictures.
+        gate: limits of the loss on labeled images; None measures nothing.
         out: folder for bundles.
         toolkit_python: interpreter that has rknn-toolkit2; None is this one.
         name: of the bundle and the model in it; None takes `rkdeploy.host.building.naming.default_name`.
-        allow_unproven: whether a build that nothing could be compared on is a success.
+        allow_unproven: True to accept a build without any image to compare on.
     """
 
     model: Annotated[Path, MODEL]
@@ -153,13 +153,15 @@ class BuildOptions(QuantizationSettings):
     ] = FLOOR
     proof_images: Annotated[
         int,
-        Option("--proof-count", "Number of held-out images on which the built model is compared with float.", ACCURACY),
+        Option(
+            "--proof-count",
+            "Number of held-out images on which the quantized model is compared with the float model.",
+            ACCURACY,
+        ),
     ] = 24
     allow_unproven: Annotated[
         bool,
-        Option(
-            "--allow-unproven", "Accept a build without any image to compare the built model with float on.", ACCURACY
-        ),
+        Option("--allow-unproven", "Accept a build without any image to compare the two models on.", ACCURACY),
     ] = False
     gate: GateOptions | None = None
     out: Annotated[Path, Option("--out", "Folder for bundles.", OUTPUT, metavar="FOLDER", often=True)] = Path("build")
@@ -181,14 +183,16 @@ class BuildOptions(QuantizationSettings):
     toolkit_python: Annotated[Path | None, TOOLKIT_PYTHON] = None
 
     def __post_init__(self) -> None:
-        """Bring target and type to their own spelling; refuse those that are unknown, and numbers that mean nothing.
+        """Convert target and type to their standard spelling, and check the numbers.
 
         Raises:
             RkdeployError: naming the option.
         """
         if self.name is not None:
             checked_name(self.name)
-        object.__setattr__(self, "target", canonical_target(self.target))  # the usual way out of a frozen class
+        object.__setattr__(
+            self, "target", canonical_target(self.target)
+        )  # the usual way to set a field of a frozen class
         object.__setattr__(self, "dtype", canonical_dtype(self.dtype, self.target))
         if not 0 <= self.min_agreement <= 1:
             raise RkdeployError(f"--min-agreement is {self.min_agreement}, expected a share from 0 to 1.")
@@ -196,14 +200,14 @@ class BuildOptions(QuantizationSettings):
             raise RkdeployError("--calib-count and --proof-count must be 1 or more.")
         if self.float16 and self.dtype == FLOAT_DTYPE:
             raise RkdeployError(
-                f"--dtype {FLOAT_DTYPE} has every layer in float16 already.", "Leave out the --float16 option."
+                f"--dtype {FLOAT_DTYPE} already has every layer in float16.", "Leave out the --float16 option."
             )
         if not 0 <= self.examples <= MAX_EXAMPLES:
             raise RkdeployError(f"--examples is {self.examples}, expected 0 to {MAX_EXAMPLES}.")
 
     @property
     def folder(self) -> Path:
-        """Where the bundle goes."""
+        """Folder of the bundle."""
         return self.out / f"{self.title}-{self.target}-{self.dtype}"
 
     @property

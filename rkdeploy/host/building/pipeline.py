@@ -152,7 +152,8 @@ def build(options: BuildOptions, events: BuildEvents) -> Bundle:
     """Build a bundle.
 
     Raises:
-        RkdeployError: whatever failed.  Nothing is left behind then, but the toolkit's log where that names the cause.
+        RkdeployError: when the build fails.  Nothing is left behind, except for the toolkit's log if it shows the
+            cause.
     """
     journal = _Journal(events)
     with (
@@ -335,7 +336,9 @@ def _compare(
     examples: ExampleKeeper,
     events: BuildEvents,
 ) -> Agreement | None:
-    """Simulator beside float on the held-out images, the first of which are kept; None without images."""
+    """Compare the simulator with the float model on the held-out images, and keep the first ones; None without
+    images.
+    """
     if not images.proof:
         return None
     session = Session(cut_graph)
@@ -356,7 +359,7 @@ def _compare(
 def _weights_cause(
     cut_graph: onnx.ModelProto, spec: ModelSpec, images: BuildImages, agreement: Agreement, events: BuildEvents
 ) -> str:
-    """What rounding the weights alone costs a refused model, as a line of its message; empty where that is little."""
+    """The cost of rounding the weights alone for a refused model, as a line of its message; empty if it is small."""
     fit = image_fit(spec.input)
     boxed = [fit(image.read()) for image in images.proof]
     loss = measure_weights(cut_graph, spec, [(one.image.copy(), one.transform) for one in boxed], events.detail)
@@ -365,11 +368,11 @@ def _weights_cause(
 
 
 def _compiled(model: BuiltModel, warn: Callable[[str], None]) -> CompiledModel | None:
-    """What the compiler said.  A log that cannot be read costs the predictions, not the build."""
+    """The compiler's tables.  A log that cannot be read costs the predictions, not the build."""
     try:
         return read_compile_log(model.log)
     except ToolkitError as error:
-        warn(f"{error.message} Nothing can be predicted of this build.")
+        warn(f"{error.message} Nothing can be predicted for this build.")
         return None
 
 
@@ -381,7 +384,7 @@ def _measure(
     dtype: str,
     events: BuildEvents,
 ) -> AccuracyReport:
-    """Simulator beside float on labeled images."""
+    """Measure the simulator and the float model on labeled images."""
     session = Session(cut_graph)
 
     return measure(
@@ -394,7 +397,7 @@ def _measure(
 
 
 def _with_log_kept(error: ToolkitError, log: Path, folder: Path) -> ToolkitError:
-    """Keep the toolkit's log of a failed build beside the place of its bundle, and say where."""
+    """Move the toolkit's log of a failed build next to the bundle's place, and name it in the error."""
     if not log.is_file() or not log.stat().st_size:
         return error
     kept = folder.with_name(f"{folder.name}-failed.log")

@@ -1,4 +1,4 @@
-"""How a model is quantized: what a build is told, and what a search tries."""
+"""Quantization settings of a build, which a search varies."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ _Options = TypeVar("_Options", bound="QuantizationSettings")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class QuantizationSettings:
-    """How a model is quantized.
+    """Settings of the quantization.
 
     Attributes:
-        calib_count: most calibration images.
+        calib_count: largest number of calibration images.
         seed: of the choice of calibration images.
-        algorithm: the toolkit's way to find quantization ranges.
+        algorithm: the toolkit's search of quantization ranges.
         method: one weight scale per output channel, or one per layer.
         float16: layers that stay float16; None is `default_float16`.
-        cut: where the graph is cut: which channels share a scale, and whose sigmoid the NPU computes.
+        cut: cut of the graph: channels that share a scale, and the sigmoids that the NPU computes.
     """
 
     calib_count: Annotated[
@@ -44,11 +44,11 @@ class QuantizationSettings:
     cut: CutOptions = field(default_factory=CutOptions)
 
     def applied_to(self, options: _Options) -> _Options:
-        """The build with these settings and everything else as `options` has it."""
+        """The build with these settings, and everything else as in `options`."""
         return replace(options, **{field.name: getattr(self, field.name) for field in fields(self)})
 
     def in_words(self) -> str:
-        """What differs from the default, in a table's cell; `default` where nothing does."""
+        """Differences from the default, for a table's cell; `default` without any."""
         default = QuantizationSettings()
         words: list[str] = []
         if self.algorithm != default.algorithm:

@@ -1,4 +1,4 @@
-"""A graph that ends in raw head tensors: what a checkpoint adds to it, and what it is read as without one."""
+"""A graph that ends in raw head tensors: completed by a checkpoint, or read with assumptions without one."""
 
 from __future__ import annotations
 
@@ -27,22 +27,22 @@ _KNOWN_BOXES = {
     64: "distributions over 16 distances, as YOLOv8 to 12 have them",
     68: "distributions over 17 distances, as YOLOv6 and PP-YOLOE have them",
 }
-"""Channels of the boxes -> what is assumed of them where nothing proves it."""
+"""Channels of the boxes -> assumption about them, if nothing proves it."""
 
 
 def matching_export(
     file: Path, simplified: onnx.ModelProto, head: Head, checkpoint: Checkpoint, info: ModelInfo, hw: tuple[int, int]
 ) -> tuple[ModelInfo, Exported]:
-    """The checkpoint's own graph, whose decode proves how the raw tensors are read.
+    """The checkpoint's own graph, whose decode proves the meaning of the raw tensors.
 
-    Of a checkpoint with two heads (YOLOv10, YOLO26) the graph may have either: the one with the same values is taken.
+    For a checkpoint with two heads (YOLOv10, YOLO26) the graph may have either: the one with the same values is taken.
 
     Args:
         file: the ONNX file.
         simplified: its graph, which ends in raw tensors.
         head: its head.
-        checkpoint: what it was exported from.
-        info: what the checkpoint says of itself.
+        checkpoint: the checkpoint that it was exported from.
+        info: the checkpoint's facts.
         hw: (height, width) of the input in pixels.
 
     Raises:
@@ -62,39 +62,39 @@ def matching_export(
 
 
 def _nearest(own: onnx.ModelProto, taps: Sequence[Tap], exports: Sequence[Exported]) -> int:
-    """Which export gives the values that are most like the graph's own."""
+    """Index of the export whose values are closest to the graph's own."""
     given = _on_noise(own, taps)
     return int(np.argmin([_distance(given, _on_noise(with_taps(e), e.head.taps)) for e in exports]))
 
 
 def completed(head: Head, exported: Head) -> Head:
-    """The head with what its graph leaves open, as the checkpoint says it."""
+    """The head, with the facts that its graph leaves open from the checkpoint."""
     return replace(head, end_to_end=exported.end_to_end, keypoints=exported.keypoints, angle=exported.angle)
 
 
 def note_of_unproven(file: str, head: Head) -> str:
-    """What a graph of raw tensors is taken for where there is no checkpoint to prove it.
+    """The assumptions about a graph of raw tensors without a checkpoint to prove them.
 
     Args:
         file: name of the ONNX file.
         head: its head.
 
     Raises:
-        GraphError: when it does not say enough of itself to be read.
+        GraphError: when it does not contain enough to be read.
     """
     way_out = f"Give the checkpoint it was exported from: rkdeploy build {file} --weights best.pt"
     raw = f'"{file}" ends in raw head outputs'
     if head.anchors is not None:
         return (
-            f"{raw}, and no --weights were given: nothing proves that they are decoded right. With --anchors, boxes "
-            f"are read as YOLOv5 and YOLOv7 decode them, and the {head.classes} numbers behind objectness as classes; "
-            "images are RGB from 0 to 1, letterboxed. To have it proven, give the checkpoint with --weights."
+            f"{raw}, and no --weights were given: nothing proves that they are decoded correctly. With --anchors, "
+            f"boxes are read as YOLOv5 and YOLOv7 decode them, and the {head.classes} numbers behind objectness as "
+            "classes; images are RGB from 0 to 1, letterboxed. To have it proven, give the checkpoint with --weights."
         )
     if head.anchors_per_level:
         fields = 5 + head.classes + head.masks
         raise GraphError(
             f"{raw} with {head.anchors_per_level} anchors of {fields} fields (box, objectness, then "
-            f"{fields - 5} of classes or other things): it has no decode, and so no anchors.",
+            f"{fields - 5} of classes or other things): it has no decode, and therefore no anchors.",
             f"{way_out}, or its anchors with --anchors.",
         )
     roles = {tap.role: tap.shape[1] for tap in head.taps}
@@ -110,14 +110,14 @@ def note_of_unproven(file: str, head: Head) -> str:
             f"{raw}: it has no decode, and its boxes have {channels} channels, expected {known}{others}.", way_out
         )
     return (
-        f"{raw}, and no --weights were given: nothing proves that they are decoded right. Boxes are read as "
+        f"{raw}, and no --weights were given: nothing proves that they are decoded correctly. Boxes are read as "
         f"{_KNOWN_BOXES[channels]}; overlapping boxes are suppressed; images are RGB from 0 to 1, letterboxed. To have "
         "it proven, give the checkpoint with --weights."
     )
 
 
 def _require_same_tensors(head: Head, exported: Head) -> None:
-    """Tensors are proven against the checkpoint's, and so must be the same.
+    """Check that the tensors are the checkpoint's, which prove them.
 
     Raises:
         GraphError: when one of the two has others.
@@ -125,12 +125,12 @@ def _require_same_tensors(head: Head, exported: Head) -> None:
     own, expected = ([tap.name for tap in found.taps if tap.name] for found in (head, exported))
     if own != expected:
         raise GraphError(
-            f"The ONNX graph has beside its head: {', '.join(own) or 'nothing'}; the checkpoint: "
+            f"The ONNX graph has in addition to its head: {', '.join(own) or 'nothing'}; the checkpoint: "
             f"{', '.join(expected) or 'nothing'}.",
             NOT_A_PAIR,
         )
     if head.anchors_per_level:
-        return  # one map a level, whose fields are counted where the classes are
+        return  # one map per level, whose fields are counted with the classes
     shown, wanted = (_described(found.taps) for found in (head, exported))
     if shown != wanted:
         raise GraphError(f"The ONNX graph's head has {shown}, expected {wanted} from the checkpoint.", NOT_A_PAIR)

@@ -1,6 +1,6 @@
-"""What a build takes the place of: every trainer names its result best.pt, so it may be the bundle of another one.
+"""The bundle that a build replaces: every trainer names its result best.pt, so it may belong to another model.
 
-A bundle of the same model is replaced.  One of another model is kept beside it, as `NAME.previous`, before the new one
+A bundle of the same model is replaced.  One of another model is kept as `NAME.previous`, before the new one
 takes its place: whenever the process dies, the old bundle is in one of the two places.
 """
 
@@ -18,10 +18,10 @@ from rkdeploy.errors import BundleError, RkdeployError, shown
 
 
 def replaced_note(folder: Path, sha256: str, input_hw: tuple[int, int]) -> str:
-    """A sentence for the user; empty where the place is free, or is the same model's of the same size.
+    """A sentence for the user; empty if the place is free, or holds the same model at the same size.
 
     Args:
-        folder: where the bundle goes.
+        folder: folder of the new bundle.
         sha256: of the checkpoint or ONNX file that is built.
         input_hw: (height, width) of the new bundle's network, in pixels.
     """
@@ -42,7 +42,7 @@ def replaced_note(folder: Path, sha256: str, input_hw: tuple[int, int]) -> str:
 
 
 def is_of_another(folder: Path, sha256: str) -> bool:
-    """Whether a place holds a bundle that came from another file; also where it does not say from which."""
+    """True if a folder holds a bundle that came from another file, or does not say from which."""
     if not (folder / CONTRACT).is_file():
         return False
     record = _record(folder)
@@ -50,9 +50,10 @@ def is_of_another(folder: Path, sha256: str) -> bool:
 
 
 def keep_replaced(folder: Path, sha256: str) -> Path | None:
-    """Keep the bundle of another model beside its place, and say where; None where there is nothing to keep.
+    """Keep the bundle of another model next to its place, and return where; None if there is nothing to keep.
 
-    To be called when the new bundle is whole, before it takes the place.  What is kept already is not kept twice.
+    Call it when the new bundle is complete, before it takes the place.  A bundle that is already kept is not kept
+    twice.
 
     Raises:
         BundleError: when it cannot be kept; then it must not be replaced.
@@ -76,7 +77,7 @@ def keep_replaced(folder: Path, sha256: str) -> Path | None:
 
 
 def _linked(source: str, target: str) -> str:
-    """A second name of a file, which costs no room; a copy where the file system has none."""
+    """A hard link to a file, which takes no space; a copy if the file system has none."""
     try:
         os.link(source, target)
     except OSError:
@@ -85,13 +86,13 @@ def _linked(source: str, target: str) -> str:
 
 
 def _kept_already(folder: Path) -> Path | None:
-    """The place where this very bundle is kept."""
+    """The place where this very bundle is already kept."""
     sums = _sums(folder)
     return next((place for place in _places(folder) if sums and _sums(place) == sums), None)
 
 
 def _places(folder: Path) -> list[Path]:
-    """The places that are taken, `NAME.previous`, `NAME.previous-2`, ..."""
+    """The places in use, `NAME.previous`, `NAME.previous-2`, ..."""
     every = (folder.with_name(f"{folder.name}{PREVIOUS}{f'-{n}' if n > 1 else ''}") for n in itertools.count(1))
     return list(itertools.takewhile(os.path.lexists, every))
 

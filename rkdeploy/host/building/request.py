@@ -1,4 +1,4 @@
-"""What a build was asked for, as one hash: builds of one request by one toolkit and one rkdeploy are the same."""
+"""Hash of a build's request: builds of one request by one toolkit and one rkdeploy are equal."""
 
 from __future__ import annotations
 
@@ -20,22 +20,22 @@ if TYPE_CHECKING:
     from rkdeploy.host.building.options import BuildOptions
 
 _COCO_SUFFIX = ".json"
-_ANY_HW = (1024, 1024)  # labels as shares of an image are compared at one size, whatever the image's own is
+_ANY_HW = (1024, 1024)  # labels as fractions of an image are compared at one size, whatever the image's own is
 
 
 def request_of(options: BuildOptions, images: BuildImages, labeled: LabeledSet | None) -> str:
-    """SHA-256, in hexadecimal digits, of everything that a user decides of a build.
+    """SHA-256, in hexadecimal digits, of everything that a user decides about a build.
 
-    Files count by their content, labeled images by name, size and time of change, all else by value.  Where the
-    bundle goes, which interpreter builds it, what it is called and what it must keep of float or prove do not count.
+    Files count by their content, labeled images by name, size and modification time, everything else by value.  Not
+    included are the bundle's folder and name, the interpreter, and the limits of accuracy and proof.
 
     Args:
         options: of the build.
-        images: that were chosen for them.
+        images: the images that were chosen for it.
         labeled: the images of the accuracy gate, None without.
 
     Raises:
-        OSError: when a file of the options is no longer there.
+        OSError: when a file of the options no longer exists.
     """
     asked = replace(
         options, calib=None, out=Path(), toolkit_python=None, min_agreement=0.0, name=None, allow_unproven=False
@@ -52,14 +52,14 @@ def request_of(options: BuildOptions, images: BuildImages, labeled: LabeledSet |
 
 
 def _content(value: Any) -> str:
-    """A path by what is in the file."""
+    """A path by the content of its file."""
     if not isinstance(value, Path):
-        raise NotImplementedError(f"{type(value)} in the options of a build")  # how msgspec wants to be told
+        raise NotImplementedError(f"{type(value)} in the options of a build")  # the exception that msgspec expects
     return sha256_of(value) if value.is_file() else value.name
 
 
 def _weight_files(model: Path) -> list[str]:
-    """The files beside an ONNX file that hold its weights."""
+    """The external weight files of an ONNX file."""
     if model.suffix.lower() != ".onnx":
         return []
     graph = onnx.load(str(model), load_external_data=False).graph
@@ -75,7 +75,7 @@ def _labeled(labeled: LabeledSet, options: BuildOptions) -> str:
     for image in labeled.images:
         found.update(f"{image.name!r} {image.class_id}\0".encode("utf-8", "surrogateescape"))
         for file in (image.file, *image.maps):
-            with contextlib.suppress(OSError):  # the measurement will say that it cannot be read
+            with contextlib.suppress(OSError):  # the measurement will report that it cannot be read
                 status = file.stat()
                 found.update(f"{status.st_size} {status.st_mtime_ns}\0".encode())
         if labeled.objects is not None and not in_file:

@@ -1,4 +1,6 @@
-"""What the two sides of every comparison answer to one image: the cut graph in float, the built model simulated."""
+"""Outputs of the two sides of every comparison for one image: the float cut graph, and the simulated quantized
+model.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +24,7 @@ FLOAT_FIGURES_FROM = f"onnxruntime {onnxruntime.__version__} on this PC"
 
 
 def simulator_figures_from(toolkit: Toolkit) -> str:
-    """Where figures of the simulated side come from."""
+    """Source of the simulated side's figures."""
     return f"simulator (rknn-toolkit2 {toolkit.version})"
 
 
@@ -42,7 +44,12 @@ def float_tensors(session: Session, spec: ModelSpec, image: NDArray[np.uint8]) -
 
 
 def simulated_tensors(toolkit: Toolkit, spec: ModelSpec, image: NDArray[np.uint8]) -> list[HeadTensor]:
-    """The same of the model that is open in the toolkit: exact integers where an output is quantized.
+    """The outputs of the model that is open in the toolkit: exact integers if an output is quantized.
+
+    Args:
+        toolkit: with the open model.
+        spec: its contract.
+        image: (1, H, W, 3) uint8 in the network's color order.
 
     Raises:
         ToolkitError: no model is open, or the toolkit failed.

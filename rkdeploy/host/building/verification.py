@@ -28,24 +28,25 @@ _Image = tuple[str, NDArray[np.uint8]]
 def verify_contract(
     network: Network, cut_graph: onnx.ModelProto, spec: ModelSpec, images: Sequence[CalibrationImage]
 ) -> Verification:
-    """Verify the contract of a cut graph, and the rewritten first layer where there is one.
+    """Verify the contract of a cut graph, and the rewritten first layer if there is one.
 
-    Of a graph of raw tensors without its checkpoint only the outputs are compared, and the result says so.
+    For a graph of raw tensors without its checkpoint only the outputs are compared, and the result says so.
 
-    The graph of an ONNX file is run in a process with limits, since its decode may do anything.  What is cut from it
-    does the same work on every image (`require_fixed_work`), so that the rest of a build can run it here.
+    The graph of an ONNX file is run in a process with limits, since its decode may do anything.  The part that is cut
+    from
+    it does the same work on every image (`require_fixed_work`), so the rest of a build can run it here.
 
     Args:
-        network: what was cut.
-        cut_graph: what became of it.
+        network: the network.
+        cut_graph: its cut graph.
         spec: the contract of the cut graph.
-        images: the first of them are taken; none takes seeded noise, which exercises the decode all the same.
+        images: the first of them are taken; none takes seeded noise, which also exercises the decode.
 
     Raises:
-        GraphError: the graph of an ONNX file crashed, or took more than the limits.
+        GraphError: the graph of an ONNX file crashed, or exceeded the limits.
         VerificationError: when the proof does not hold.
     """
-    shown = tuple(_verify_images(spec, images))  # read here: OpenCV's threads do not come with a fork
+    shown = tuple(_verify_images(spec, images))  # read here: OpenCV's threads do not survive a fork
     prove = partial(_proven, network, cut_graph, spec, shown)
     if not network.foreign:
         return prove()

@@ -1,4 +1,4 @@
-"""Loss by rounded weights as plain data, and in words."""
+"""Loss by rounded weights, as plain data and as text."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from rkdeploy.contract.record import Measure
 from rkdeploy.host.toolkit.float16 import module_name
 
 MUCH_LOST: Final = 0.1
-"""Of the agreement with float, lost by the weights alone: from then on they are named as a cause."""
+"""Loss of agreement with the float model from which the weights are named as a cause."""
 NAMED_LAYERS: Final = 3
 
 
@@ -20,7 +20,7 @@ class LayerWeights:
 
     Attributes:
         name: of its output tensor.
-        share: of the sum over all layers of the squared error that each makes at the head's outputs, 0..1.
+        share: of the sum over all layers of the squared error that each causes at the head's outputs, 0..1.
     """
 
     name: Text
@@ -29,12 +29,13 @@ class LayerWeights:
 
 @dataclass(frozen=True, slots=True)
 class WeightLoss:
-    """What is lost by the weights alone.
+    """Loss caused by the weights alone.
 
     Attributes:
-        headline: agreement with float of the graph whose weights are all rounded and whose activations stay float, on
-            the explained images; None where float finds nothing on them.
-        layers: those that lose most, the worst first.
+        headline: agreement with the float model of the graph with rounded weights and float activations, on the
+            explained
+            images; None if the float model finds nothing on them.
+        layers: those with the largest loss, worst first.
     """
 
     headline: Measure | None
@@ -48,11 +49,11 @@ class WeightLoss:
 
 
 def weights_text(loss: WeightLoss, built: Measure | None) -> str:
-    """What the weights cost, in a sentence or two; empty where it is not the larger part of what is lost.
+    """The cost of the weights, in a sentence or two; empty if it is not the larger part of the loss.
 
     Args:
         loss: of the weights alone.
-        built: the same figure of the whole quantized model.
+        built: the same figure for the whole quantized model.
     """
     if loss.headline is None or built is None or loss.headline.name != built.name:
         return ""
@@ -61,6 +62,6 @@ def weights_text(loss: WeightLoss, built: Measure | None) -> str:
         return ""
     named = ", ".join(f'"{one.name}" ({one.share:.0%})' for one in loss.layers[:NAMED_LAYERS])
     return (
-        f"Rounding the weights alone, with activations in float, takes {built.name.upper()} against float to "
+        f"Rounding the weights alone, with float activations, lowers {built.name.upper()} against the float model to "
         f"{loss.headline.value:.3f}; the whole model has {built.value:.3f}. Most of it comes from {named}."
     )

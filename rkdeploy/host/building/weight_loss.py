@@ -1,4 +1,6 @@
-"""What rounding the weights alone costs, and in which layers: float graphs with rounded weights, beside float."""
+"""Cost of rounding the weights alone, in total and by layer: float graphs with rounded weights against the float
+model.
+"""
 
 from __future__ import annotations
 
@@ -19,22 +21,22 @@ from rkdeploy.images.fit import LetterboxTransform
 
 _LAYER_IMAGES: Final = 2
 _MOST_LAYERS: Final = 400
-"""A graph with more is measured as a whole only."""
+"""A graph with more layers is only measured as a whole."""
 
 Boxed = tuple[NDArray[np.uint8], LetterboxTransform]
-"""An image as the network gets it, (1, H, W, 3) uint8, and its way back to source pixels."""
+"""A network input, (1, H, W, 3) uint8, and the transform back to source pixels."""
 
 
 def measure_weights(
     graph: onnx.ModelProto, spec: ModelSpec, images: Sequence[Boxed], on_progress: Callable[[str], None]
 ) -> WeightLoss:
-    """Compare float with rounded weights, all together and layer by layer.
+    """Compare the float model with rounded weights, all together and layer by layer.
 
     Args:
-        graph: the cut graph in float.
+        graph: the float cut graph.
         spec: its contract.
         images: one or more.
-        on_progress: told where it is.
+        on_progress: called with the progress.
 
     Raises:
         GraphError: when onnxruntime fails.

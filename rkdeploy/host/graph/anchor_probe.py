@@ -1,7 +1,7 @@
-"""Finds an anchor head in a graph: the last convolutions before the reshape, their strides, the anchors behind them.
+"""Probe for an anchor head in a graph: the last convolutions before the reshape, their strides, and the anchors.
 
-Nothing is looked up by layer name.  The graph is walked back from its outputs to the first convolutions; what lies
-behind them, the decode, is then asked what it computes: for raw outputs of zero, sigmoid gives 0.5, so a decoded row is
+Nothing is looked up by layer name.  The graph is walked back from its outputs to the first convolutions; the decode
+behind them is run on known inputs: for raw outputs of zero, sigmoid gives 0.5, so a decoded row is
 (cx + 0.5) stride, (cy + 0.5) stride, anchor width, anchor height.  One run over zeros reads strides, anchors and row
 order out of any exporter's graph.
 """
@@ -33,12 +33,12 @@ def find_anchor_head(
 
     Args:
         graph: the graph.
-        classes: number of classes where it is known; needed only if the graph ends in bare convolutions.
+        classes: number of classes if known; needed only if the graph ends in bare convolutions.
         outputs: the graph's outputs that belong to the head; by default all.
-        anchors: number of anchors of all levels where it is known, from which `classes` follow.
+        anchors: number of anchors of all levels if known, from which `classes` follow.
 
     Raises:
-        GraphError: when there is none, saying what was found instead.
+        GraphError: when there is none, with the outputs found instead.
     """
     ends = [(name, graph.shape(name)) for name in outputs or graph.outputs]
     prototypes = _prototypes(ends)
@@ -49,7 +49,7 @@ def find_anchor_head(
     if len(set(strides)) != len(strides):
         listed = ", ".join(f"{c.node} {c.shape}" for c in convs)
         raise GraphError(
-            f"The graph ends in several convolutions of one stride ({listed}); no anchor head does.", NO_HEAD
+            f"The graph ends in several convolutions of one stride ({listed}), unlike an anchor head.", NO_HEAD
         )
     found = _decoded(graph, convs, rows, masks) or _raw(
         graph, convs, rows, _classes(convs, classes, anchors, masks), masks
@@ -61,7 +61,7 @@ def find_anchor_head(
 
 
 def _classes(convs: tuple[HeadConv, ...], classes: int | None, anchors: int | None, masks: int) -> int | None:
-    """The number of classes: as it is known, or from the channels of a level with its share of the anchors."""
+    """The number of classes: as known, or from the channels of a level with its share of the anchors."""
     if classes is not None or not anchors:
         return classes
     fields, rest = divmod(convs[0].shape[1] * len(convs), anchors)
@@ -75,7 +75,9 @@ def _classes(convs: tuple[HeadConv, ...], classes: int | None, anchors: int | No
 
 
 def _prototypes(ends: Sequence[_End]) -> _End | None:
-    """The output of a segmentation model that belongs to no level: (1, masks, H, W) beside rows of three dimensions."""
+    """The output of a segmentation model that belongs to no level: (1, masks, H, W), besides rows of three
+    dimensions.
+    """
     images = [end for end in ends if len(end[1]) == 4]
     return images[0] if len(images) == 1 and len(ends) > 1 else None
 
@@ -115,7 +117,7 @@ def _raw(
     if classes is None:
         listed = ", ".join(f"{name} {shape}" for name, shape in ends)
         raise GraphError(
-            f"The graph ends in the head's convolutions ({listed}): it has no decode, and so no anchors.",
+            f"The graph ends in the head's convolutions ({listed}): it has no decode, and therefore no anchors.",
             "Give the checkpoint it was exported from with --weights best.pt, or its anchors with --anchors.",
         )
     return _raw_head(convs, classes, masks, "the checkpoint")
@@ -162,7 +164,7 @@ def _with_prototypes(graph: GraphView, head: Head, prototypes: _End) -> Head:
 
 
 def _ends_in(graph: GraphView, tensors: set[str], outputs: Sequence[_End]) -> bool:
-    """Whether every output is one of `tensors`, or its sigmoid, and all of them are there."""
+    """True if every output is one of `tensors`, or its sigmoid, and all of them appear."""
     ends = set()
     for name, _ in outputs:
         walk = graph.back([name], through=lambda node: node.op_type in ("Sigmoid", "Identity"))
@@ -173,7 +175,7 @@ def _ends_in(graph: GraphView, tensors: set[str], outputs: Sequence[_End]) -> bo
 def _probe_decode(
     graph: GraphView, convs: tuple[HeadConv, ...], output: str, per_level: int
 ) -> tuple[Anchors, tuple[int, ...]]:
-    """Run the graph behind the convolutions on zeros and read anchors and row order out of the rows."""
+    """Run the graph behind the convolutions on zeros and read anchors and row order from the rows."""
     behind = tail(graph, convs, output)
     try:
         rows = Session(behind).run({c.tensor: np.zeros(c.shape, np.float32) for c in convs})[output][0]

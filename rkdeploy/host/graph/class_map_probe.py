@@ -1,4 +1,4 @@
-"""Finds class maps among a graph's outputs: planes of the input's size, one a class."""
+"""Probe for class maps among a graph's outputs: planes of the input's size, one per class."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ class MapTensor:
 
     Attributes:
         output: the graph's output.
-        tensor: the scores before a last sigmoid or softmax, which change nothing of which class is highest.
-        node: what computes them.
+        tensor: the scores before a last sigmoid or softmax, which does not change the highest class.
+        node: the node that computes them.
         shape: (1, planes, height, width).
-        activation: what the graph does between the two.
+        activation: activation between the two.
     """
 
     output: str
@@ -60,20 +60,20 @@ def _before_activation(graph: GraphView, output: str, shape: tuple[int, int, int
 def _activation(node: onnx.NodeProto, version: int) -> Activation:
     if node.op_type == "Sigmoid":
         return "sigmoid"
-    if version < 13:  # a softmax of that time runs over all dimensions from its axis on
+    if version < 13:  # a softmax of these opsets runs over all dimensions from its axis on
         return "linear"
     is_over_planes = node.op_type == "Softmax" and attributes(node).get("axis", -1) in (1, -3)
     return "softmax" if is_over_planes else "linear"
 
 
 def with_class_maps(graph: GraphView, head: Head, maps: Sequence[MapTensor], known: Mapping[str, ClassMap]) -> Head:
-    """The head with class maps beside its detections.
+    """The head with class maps in addition to its detections.
 
     Args:
         graph: the graph.
         head: without them.
         maps: of the graph.
-        known: the contract's names of a map, by the name of the output; of others the output's own name is taken.
+        known: the contract's names of a map, by the name of the output; for others the output's own name is taken.
     """
     taken = {name for node in graph.model.graph.node for name in (*node.input, *node.output)}
     for found in maps:
@@ -89,7 +89,7 @@ def with_class_maps(graph: GraphView, head: Head, maps: Sequence[MapTensor], kno
 
 
 def _stated(found: MapTensor, taken: set[str]) -> ClassMap:
-    """Names for a map of which nothing is known: the contract's must not be that of another tensor."""
+    """Names for an unknown map: the contract's name must not be that of another tensor."""
     name = f"{found.output}_map"
     while name in taken:
         name += "_map"

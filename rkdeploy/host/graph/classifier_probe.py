@@ -1,4 +1,4 @@
-"""Finds the scores of a classifier in a graph: one output, one number a class."""
+"""Probe for the scores of a classifier in a graph: one output, one number per class."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ CLASS_SCORES = "class_scores"
 
 
 def is_classifier(graph: GraphView) -> bool:
-    """Whether the graph has one output of one row of scores: (1, classes), or (1, classes, 1, 1)."""
+    """True if the graph has one output of one row of scores: (1, classes), or (1, classes, 1, 1)."""
     if len(graph.outputs) != 1:
         return False
     shape = graph.shape(graph.outputs[0])
@@ -26,7 +26,7 @@ def with_classifier_head(graph: GraphView) -> tuple[onnx.ModelProto, Head]:
     """The graph with its raw scores, before a softmax, as a tensor (1, classes, 1, 1), and the head.
 
     Raises:
-        GraphError: when the output is no plain tensor.
+        GraphError: when the graph does not compute the output.
     """
     output = graph.outputs[0]
     classes = graph.shape(output)[1]

@@ -1,8 +1,8 @@
-"""Cuts a graph at its head: what the NPU runs ends in the head's own tensors, not in one concatenated output.
+"""Cut of a graph at its head: the NPU's part ends in the head's own tensors, not in one concatenated output.
 
-The cut may split a level's last convolution by what its channels mean, so that boxes and scores get a quantization
-scale each, and may keep the sigmoid on the NPU's side.  Both leave every value as it was: output channels of a
-convolution do not depend on each other, and the decode knows which activation is done.
+The cut may split a level's last convolution by the meaning of its channels, so that boxes and scores get a quantization
+scale each, and may leave the sigmoid to the NPU.  Both keep every value: output channels of a
+convolution do not depend on each other, and the decode knows which activation is already applied.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ from rkdeploy.host.graph.view import GraphView, attributes
 
 @dataclass(frozen=True, slots=True)
 class _Part:
-    """One output made of a tap.
+    """One output made from a tap.
 
     Attributes:
-        role: what it holds.
+        role: role of the output.
         channels: of the tap; None for all.
-        sigmoid: whether it ends in one.
+        sigmoid: True if it ends in one.
     """
 
     role: OutputRole
@@ -37,16 +37,16 @@ class _Part:
 
 
 _ENDINGS = ("", ".logits", ".weight", ".bias")
-"""What is appended to the contract's name of an output for the tensors behind it."""
+"""Suffixes of the tensors behind an output, after the contract's name."""
 
 
 def cut(model: onnx.ModelProto, head: Head, options: CutOptions) -> tuple[onnx.ModelProto, tuple[HeadOutput, ...]]:
-    """The graph up to the head's tensors, and what each of its outputs means.
+    """The graph up to the head's tensors, and the meaning of each of its outputs.
 
     Args:
         model: the simplified graph.
         head: its head.
-        options: where it is cut.
+        options: form of the cut.
 
     Raises:
         GraphError: when a last convolution's weights are not constants of the graph.
@@ -81,7 +81,7 @@ def _name(tap: Tap, part: _Part) -> str:
 
 
 def _with_free_names(model: onnx.ModelProto, wanted: Collection[str]) -> tuple[onnx.ModelProto, dict[str, str]]:
-    """The graph without some names, and how its tensors of these names are called now.
+    """The graph with some names freed, and the new names of the tensors that had them.
 
     A graph that was cut before has them: the one in a bundle, given as a model.
     """
@@ -106,12 +106,12 @@ def _with_free_names(model: onnx.ModelProto, wanted: Collection[str]) -> tuple[o
 
 
 def _parts(tap: Tap, head: Head, options: CutOptions) -> tuple[_Part, ...]:
-    """The outputs that a tap becomes."""
+    """The outputs made from a tap."""
     boxes = options.sigmoid in {"all", "boxes"}
     scores = options.sigmoid in {"all", "scores"}
     if tap.role == "anchor_map":
         return _anchor_parts(tap, head, options, boxes=boxes, scores=scores)
-    if tap.role == "keypoints":  # each has a scale of its own: pixels and logits have nothing in common
+    if tap.role == "keypoints":  # a scale each: pixels and logits have different ranges
         assert head.keypoints is not None
         dimensions = 3 if head.keypoints.scored else 2
         starts = range(0, tap.shape[1], dimensions)
@@ -130,10 +130,10 @@ def _anchor_parts(tap: Tap, head: Head, options: CutOptions, *, boxes: bool, sco
 
     scored = 5 + head.classes
     fields = channels.shape[1]
-    has_coefficients = fields > scored  # otherwise they are a tap of their own, or there are none
+    has_coefficients = fields > scored  # otherwise they are a separate tap, or there are none
     coefficients = (_Part("anchor_coefficients", of(scored, fields)),) if has_coefficients else ()
     split = options.split
-    if split == "none" and head.masks:  # the sigmoid of the rest is not theirs, nor is the scale
+    if split == "none" and head.masks:  # they have no sigmoid, and need a scale of their own
         split = "boxes_scores"
     if split == "none":
         return (_Part("anchor_map", of(0, scored), boxes),)
@@ -167,7 +167,7 @@ def _add_part(
         values = before.value(source)
         if values is None:
             raise GraphError(f'The weights of convolution "{node.name}" are computed, expected constants.')
-        if len(values) <= max(channels):  # onnx's shape inference does not look at biases
+        if len(values) <= max(channels):  # onnx's shape inference ignores biases
             raise GraphError(
                 f'"{source}" of convolution "{node.name}" has shape {values.shape}, expected {max(channels) + 1} '
                 "output channels or more."
@@ -186,7 +186,7 @@ def _add_part(
 
 
 def prune(graph: onnx.GraphProto) -> None:
-    """Drop in place what no output needs: nodes, constants, shape notes."""
+    """Remove, in place, everything that no output needs: nodes, constants, shape annotations."""
     needed = {o.name for o in graph.output}
     kept = []
     for node in reversed(graph.node):

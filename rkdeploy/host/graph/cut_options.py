@@ -1,4 +1,4 @@
-"""What a user may choose about the cut of a graph."""
+"""Options of the cut of a graph."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ Sigmoid = Literal["none", "all", "boxes", "scores"]
 
 @dataclass(frozen=True, slots=True)
 class CutOptions:
-    """Where the graph is cut; docs/quantization.md has the measured table behind the defaults.
+    """Form of the cut; docs/quantization.md has the measured table behind the defaults.
 
     Attributes:
-        split: which channels share a tensor, and so a quantization scale.
-        sigmoid: on which tensors the sigmoid is left to the NPU.
+        split: the channels that share a tensor, and so a quantization scale.
+        sigmoid: the tensors whose sigmoid is left to the NPU.
     """
 
     split: Annotated[Split, Option("--split", "Which head channels get a tensor of their own.", GRAPH)] = "none"
@@ -28,7 +28,7 @@ class CutOptions:
     ] = "all"
 
     def __post_init__(self) -> None:
-        """Refuse a pair that means nothing.
+        """Check that the two options fit together.
 
         Raises:
             GraphError: when boxes and scores share a tensor but only one of them is to have a sigmoid.

@@ -1,4 +1,4 @@
-"""What a graph from elsewhere looks like from outside: inputs, outputs, operators, and the last convolutions."""
+"""Facts of a foreign graph: inputs, outputs, operators, and the last convolutions."""
 
 from __future__ import annotations
 
@@ -21,13 +21,14 @@ _MAX_SHOWN = 12
 
 @dataclass(frozen=True, slots=True)
 class GraphFacts:
-    """A graph as its kind is told.
+    """The facts by which the kind of a graph is recognized.
 
     Attributes:
         graph: the graph.
-        inputs, outputs: shape by name, weights left out; None stands for a free axis.
-        ops: how often each operator appears.
-        convs: the last convolutions before the outputs, finest level first; none where they have no whole stride.
+        inputs, outputs: shape by name, without weights; None stands for a free axis.
+        ops: number of nodes of each operator.
+        convs: the last convolutions before the outputs, finest level first; empty if their stride is not a whole
+            number.
     """
 
     graph: GraphView
@@ -38,7 +39,7 @@ class GraphFacts:
 
     @property
     def image_hw(self) -> tuple[int, int]:
-        """Height and width of the image input in pixels, (0, 0) where they are free or there is none."""
+        """Height and width of the image input in pixels, (0, 0) if they are free or there is none."""
         shape = next((s for s in self.inputs.values() if len(s) == 4), ())
         height, width = shape[2:] if len(shape) == 4 else (None, None)
         return height or 0, width or 0
@@ -55,10 +56,10 @@ class GraphFacts:
         return sum({conv.stride: conv.shape[2] * conv.shape[3] for conv in self.convs}.values())
 
     def outputs_on_noise(self, *, silent: int = 0) -> dict[str, NDArray[np.float32]]:
-        """The outputs where the last convolutions give seeded noise from -3 to 3; none where they cannot be run.
+        """The outputs when the last convolutions give seeded noise from -3 to 3; empty if they cannot be run.
 
         Args:
-            silent: convolutions with so many channels give zeros instead.
+            silent: convolutions with this number of channels give zeros instead.
         """
         rng = np.random.default_rng(0)
         noise = {
@@ -74,7 +75,7 @@ class GraphFacts:
 
 
 def facts_of(graph: GraphView) -> GraphFacts:
-    """The facts of a graph; of one with static shapes the last convolutions too."""
+    """The facts of a graph, including the last convolutions if its shapes are static."""
     try:
         convs = last_convolutions(graph, graph.outputs)
     except (GraphError, ValueError):  # no convolutions, or an input that is not an image
@@ -89,7 +90,7 @@ def facts_of(graph: GraphView) -> GraphFacts:
 
 
 def listed(shapes: Mapping[str, Shape]) -> str:
-    """Names and shapes as a message shows them, the first dozen."""
+    """Names and shapes for a message, the first dozen."""
     shown = [f"{name} ({', '.join('?' if n is None else str(n) for n in shape)})" for name, shape in shapes.items()]
     more = f", and {len(shown) - _MAX_SHOWN} more" if len(shown) > _MAX_SHOWN else ""
     return ", ".join(shown[:_MAX_SHOWN]) + more

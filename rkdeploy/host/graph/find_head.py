@@ -1,4 +1,4 @@
-"""Which kind of head a graph from elsewhere has, and where."""
+"""Search of the head of a foreign graph."""
 
 from __future__ import annotations
 
@@ -28,15 +28,15 @@ def find_head(
 
     Args:
         graph: the graph.
-        classes: how many there are, where a checkpoint beside the graph says so.
-        anchors: how many there are on all levels, where a user says so.
-        known_maps: how the contract calls a class map, by the name of the graph's output.
+        classes: number of classes, if a checkpoint gives it.
+        anchors: number of anchors on all levels, if the user gives it.
+        known_maps: the contract's names of class maps, by the name of the graph's output.
 
     Returns:
         The graph, in which every tap of the head is a tensor, and the head.
 
     Raises:
-        GraphError: when there is none that is known, saying what was found instead.
+        GraphError: when there is no known one, with the outputs found instead.
     """
     if is_classifier(graph):
         return with_classifier_head(graph)
@@ -46,13 +46,13 @@ def find_head(
 def _detection_head(
     graph: GraphView, classes: int | None, anchors: int | None, known_maps: Mapping[str, ClassMap]
 ) -> Head:
-    """The head of a graph that says where things are, with the class maps next to it."""
+    """The head of a graph with detections, and its class maps."""
     maps = map_outputs(graph)
     map_names = {found.output for found in maps}
     outputs = [name for name in graph.outputs if name not in map_names]
     if not outputs:
         listed = ", ".join(f"{found.output} {found.shape}" for found in maps)
-        raise GraphError(f"The graph has no head: all that it gives are whole-image maps ({listed}).", NO_HEAD)
+        raise GraphError(f"The graph has no head: its outputs are only whole-image maps ({listed}).", NO_HEAD)
     head = find_raw_head(graph, outputs) or _decoded_head(graph, classes, outputs, anchors)
     return with_class_maps(graph, head, maps, known_maps)
 

@@ -1,4 +1,4 @@
-"""ONNX files that somebody else exported, brought to our own form: float32, static, an opset the toolkit takes."""
+"""Conversion of foreign ONNX files to our own form: float32, static shapes, an opset that the toolkit takes."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ from rkdeploy.host.graph.view import GraphView
 from rkdeploy.system.misnamed_file import misnamed
 
 OPSETS = range(12, 20)
-"""What rknn-toolkit2 2.3.2 and 2.5.0 take."""
+"""Opsets of rknn-toolkit2 2.3.2 and 2.5.0."""
 
-_NEWEST_READABLE = 21  # what onnxruntime 1.20 runs, and so what can be verified
+_NEWEST_READABLE = 21  # the newest that onnxruntime 1.20 runs, and so the newest that can be verified
 _EXPORT_OLDER = "Export it again with opset 17 (Ultralytics: opset=17, YOLOv5: --opset 17, torch: opset_version=17)."
 _MIN_SIDE, _MAX_SIDE = 32, 8192  # px
 _NAMES_HINT = "Give the checkpoint with --weights: its names count then."
@@ -39,12 +39,12 @@ def load_onnx(path: Path) -> onnx.ModelProto:
     operators stay as they are, so that the result can serve as the reference of a build.
 
     Raises:
-        GraphError: no such file, not ONNX, damaged, too new, or its external data is missing.
+        GraphError: the file does not exist, is not ONNX, is damaged or too new, or its external data is missing.
     """
     model = _parsed(path)
     require_sane(model, path.name)
     _load_weights(model, path)
-    model.ir_version = _IR_VERSION  # before the check, which knows no version newer than its own
+    model.ir_version = _IR_VERSION  # before the check, which rejects versions newer than its own
     sort_nodes(model.graph)
     for function in model.functions:
         sort_nodes(function)
@@ -81,19 +81,19 @@ def _parsed(path: Path) -> onnx.ModelProto:
 
 
 def _load_weights(model: onnx.ModelProto, path: Path) -> None:
-    """Read the values that lie in files beside the model."""
+    """Read the values that are stored in external files."""
     try:
         onnx.load_external_data_for_model(model, str(path.parent))
     except (OSError, ValueError, onnx.checker.ValidationError) as error:
         raise GraphError(
             f'"{path}" keeps its weights in another file, which cannot be read: {str(error).strip()[:300]}',
-            "Copy the .onnx.data file beside it, or export with the weights inside.",
+            "Copy the .onnx.data file next to it, or export with the weights inside.",
         ) from error
-    require_sane(model, path.name)  # as many values as the shapes say
+    require_sane(model, path.name)  # check the number of values against the shapes
 
 
 def _require_known_operators(model: onnx.ModelProto, path: Path) -> None:
-    """Refuse operators newer than the installed onnx."""
+    """Check that the installed onnx knows the operators."""
     version, newest = opset(model), onnx.defs.onnx_opset_version()
     if version > newest:
         raise GraphError(f'"{path.name}" has opset {version}, expected at most {newest}.', _EXPORT_OLDER)
@@ -121,7 +121,7 @@ def _in_readable_opset(model: onnx.ModelProto, path: Path) -> onnx.ModelProto:
 
 
 def opset(model: onnx.ModelProto) -> int:
-    """Version of the standard operators, 0 where the model does not say."""
+    """Version of the standard operators, 0 if the model does not say."""
     return next((int(o.version) for o in model.opset_import if o.domain in ("", "ai.onnx")), 0)
 
 
@@ -129,7 +129,7 @@ def image_input(model: onnx.ModelProto) -> tuple[str, tuple[int | None, ...]]:
     """Name and (N, 3, H, W) of the one image input; None stands for a dynamic axis.
 
     Raises:
-        GraphError: several inputs, or one that is no NCHW image of floating-point numbers.
+        GraphError: several inputs, or one that is not an NCHW image of floating-point numbers.
     """
     inputs = list(model.graph.input)
     if len(inputs) != 1:
@@ -153,10 +153,10 @@ def image_input(model: onnx.ModelProto) -> tuple[str, tuple[int | None, ...]]:
 
 
 def class_names(model: onnx.ModelProto) -> tuple[str, ...] | None:
-    """The class names that Ultralytics' exporters write into the metadata, None where there are none.
+    """The class names in the metadata of Ultralytics' exporters, None if there are none.
 
     Raises:
-        GraphError: when the entry is there but is no mapping of 0, 1, 2, ... to names.
+        GraphError: when the entry exists but is not a mapping of 0, 1, 2, ... to names.
     """
     written = next((entry.value for entry in model.metadata_props if entry.key == "names"), None)
     if written is None:
@@ -177,7 +177,7 @@ def class_names(model: onnx.ModelProto) -> tuple[str, ...] | None:
 
 
 def exported_size(model: onnx.ModelProto) -> tuple[int, int] | None:
-    """The size (height, width) in pixels that Ultralytics' exporter writes into the metadata; None without one."""
+    """The size (height, width) in pixels in the metadata of Ultralytics' exporter; None without one."""
     written = next((entry.value for entry in model.metadata_props if entry.key == "imgsz"), "")
     found = re.fullmatch(r"\[(\d{1,5}), ?(\d{1,5})\]", written)
     if found is None:
@@ -187,9 +187,9 @@ def exported_size(model: onnx.ModelProto) -> tuple[int, int] | None:
 
 
 def to_supported_opset(model: onnx.ModelProto) -> onnx.ModelProto:
-    """A simplified graph in an opset that the toolkit takes; unchanged where it is in one already.
+    """A simplified graph in an opset that the toolkit takes; unchanged if it already is.
 
-    onnx's converter has no way down for the shape arithmetic of dynamic graphs (ConstantOfShape), which simplification
+    onnx's converter cannot downgrade the shape arithmetic of dynamic graphs (ConstantOfShape), which simplification
     folds away: so this comes after it.  `verify` proves the values, as its reference is not converted.
 
     Raises:
@@ -243,13 +243,13 @@ def _graphs(graph: onnx.GraphProto) -> Iterator[onnx.GraphProto]:
 
 
 def _widen(tensor: TensorProto) -> bool:
-    """float16 to float32 in place; whether it was float16."""
+    """Convert float16 to float32 in place; True if it was float16."""
     if tensor.data_type != TensorProto.FLOAT16:
         return False
     try:
         values = numpy_helper.to_array(tensor).astype(np.float32)
     except ValueError as error:
-        raise GraphError(f'Constant "{tensor.name}" does not hold what its shape says: {error}.') from error
+        raise GraphError(f'Constant "{tensor.name}" does not match its shape: {error}.') from error
     tensor.CopyFrom(numpy_helper.from_array(values, tensor.name))
     return True
 
@@ -259,7 +259,7 @@ def _shown(shape: tuple[int | None, ...]) -> str:
 
 
 def with_static_input(model: onnx.ModelProto, shape: tuple[int, int, int, int]) -> onnx.ModelProto:
-    """The model with its image input's axes fixed; intermediate shapes are left to be inferred anew."""
+    """The model with its image input's axes fixed; intermediate shapes are removed, to be inferred again."""
     fixed = onnx.ModelProto()
     fixed.CopyFrom(model)
     name, _ = image_input(fixed)

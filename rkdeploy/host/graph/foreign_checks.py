@@ -1,6 +1,6 @@
-"""Checks of an ONNX file from elsewhere before any runtime sees it: runtimes divide by a stride of zero, and die of it.
+"""Checks of a foreign ONNX file before any runtime loads it: runtimes crash, for example, on a stride of zero.
 
-They look at what the file says, tensor by tensor and node by node, and compute nothing; the shapes that follow from it
+They examine the file's declarations, tensor by tensor and node by node, and compute nothing; the resulting shapes
 are checked by `foreign_sizes`.
 """
 
@@ -17,11 +17,11 @@ from onnx import AttributeProto, TensorProto
 from rkdeploy.errors import GraphError, shown
 
 MAX_NODES = 100_000
-_MAX_DEPTH = 8  # of graphs within If, Loop and Scan; exporters write one or two
+_MAX_DEPTH = 8  # depth of graphs within If, Loop and Scan; exporters write one or two
 _MAX_NAME = 1000
-_MAX_METADATA = 1 << 20  # characters of one entry
-_MAX_ELEMENTS = 1 << 31  # of one tensor, 8 GiB of float32; protobuf ends a file at 2 GiB
-_DOMAINS = {"", "ai.onnx", "ai.onnx.ml", "com.microsoft"}  # what onnxruntime runs
+_MAX_METADATA = 1 << 20  # longest entry, in characters
+_MAX_ELEMENTS = 1 << 31  # values of one tensor, 8 GiB of float32; protobuf limits a file to 2 GiB
+_DOMAINS = {"", "ai.onnx", "ai.onnx.ml", "com.microsoft"}  # operator sets that onnxruntime runs
 
 _WINDOW_OPS = {
     "AveragePool", "Col2Im", "Conv", "ConvInteger", "ConvTranspose", "DeformConv", "LpPool", "MaxPool", "MaxRoiPool",
@@ -60,14 +60,14 @@ _TYPED_FIELDS = {
 
 
 def require_sane(model: onnx.ModelProto, file: str) -> None:
-    """Refuse what no exporter writes: see the module.
+    """Check the limits of this module.
 
     Args:
         model: as it was parsed, external data not yet read.
         file: its name, for messages.
 
     Raises:
-        GraphError: naming the node, tensor or entry.
+        GraphError: naming the node, tensor or entry that exceeds one.
     """
     _require_functions(model, file)
     for entry in model.metadata_props:
@@ -79,25 +79,25 @@ def require_sane(model: onnx.ModelProto, file: str) -> None:
         nodes += len(part.nodes)
         if nodes > MAX_NODES or part.depth > _MAX_DEPTH:
             raise GraphError(
-                f'"{file}" has {"graphs within graphs" if part.depth > _MAX_DEPTH else "more nodes than are read"}, '
+                f'"{file}" has {"graphs within graphs" if part.depth > _MAX_DEPTH else "too many nodes"}, '
                 f"expected at most {MAX_NODES} nodes, {_MAX_DEPTH} deep."
             )
         _require_part(part, {(f.domain, f.name) for f in model.functions})
 
 
 def _require_distinct(graph: onnx.GraphProto) -> None:
-    """Tensors are found by name."""
+    """Check that the names of inputs and outputs are distinct: tensors are found by name."""
     names = Counter(info.name for info in (*graph.input, *graph.output))
     name, times = names.most_common(1)[0]
     if times > 1:
         raise GraphError(
-            f'The graph has {times} inputs or outputs of the name "{name}", expected names of their own.', _DAMAGED
+            f'The graph has {times} inputs or outputs of the name "{name}", expected distinct names.', _DAMAGED
         )
 
 
 @dataclass(frozen=True, slots=True)
 class _Part:
-    """The nodes of a graph, of a graph within a node, or of a function, and what is declared beside them."""
+    """The nodes of a graph, of a graph within a node, or of a function, and their declarations."""
 
     nodes: Sequence[onnx.NodeProto]
     graph: onnx.GraphProto | None
@@ -137,8 +137,7 @@ def _require_node(node: onnx.NodeProto, functions: set[tuple[str, str]]) -> None
         _require_name(name, "tensor")
     if node.domain not in _DOMAINS and (node.domain, node.op_type) not in functions:
         raise GraphError(
-            f'Node "{_name_of(node)}" is the operator "{node.op_type}" of "{node.domain}", which only a program of its '
-            "own can run.",
+            f'Node "{_name_of(node)}" is the operator "{node.op_type}" of "{node.domain}", which needs a plugin.',
             "Export it again without it: plugins for non-maximum suppression are an option of the exporter.",
         )
     for attribute in node.attribute:
@@ -166,7 +165,9 @@ def _require_attribute(node: onnx.NodeProto, attribute: AttributeProto) -> None:
 
 
 def _require_tensor(tensor: TensorProto, what: str = "") -> None:
-    """The shape must be one, and the values as many as it says; those in another file are counted when it is read."""
+    """Check that a tensor's shape is valid, and that it has that number of values; external ones are counted when
+    read.
+    """
     _require_name(tensor.name, "constant")
     what = what or f'Constant "{tensor.name}"'
     dims = list(tensor.dims)
@@ -176,7 +177,7 @@ def _require_tensor(tensor: TensorProto, what: str = "") -> None:
     if tensor.data_location == TensorProto.EXTERNAL:
         return
     field = next((name for kind, name in _TYPED_FIELDS.items() if kind == tensor.data_type), None)
-    if field is None:  # text, complex, 4 and 8 bits: read by no network that is known here
+    if field is None:  # text, complex, 4 and 8 bits: not used by any known network
         return
     size = onnx.helper.tensor_dtype_to_np_dtype(tensor.data_type).itemsize
     held = len(tensor.raw_data) / size if tensor.HasField("raw_data") else len(getattr(tensor, field))
@@ -185,7 +186,7 @@ def _require_tensor(tensor: TensorProto, what: str = "") -> None:
 
 
 def _require_name(name: str | bytes, what: str) -> None:
-    """Protobuf gives bytes for what is not UTF-8."""
+    """Check a name; protobuf returns bytes for a name that is not UTF-8."""
     if isinstance(name, bytes):
         raise GraphError(f"The name of a {what} is {shown(name)}, expected text.", _DAMAGED)
     if len(name) > _MAX_NAME or not name.isprintable():
@@ -204,14 +205,14 @@ def _require_metadata(key: str, value: str | bytes) -> None:
 
 
 def _require_functions(model: onnx.ModelProto, file: str) -> None:
-    """Functions are written out in place of their calls: few lines can stand for any number of nodes.
+    """Check functions, which are expanded in place of their calls: few lines can stand for any number of nodes.
 
     Raises:
         GraphError: when they call themselves, or would become more than `MAX_NODES` nodes.
     """
     calls = {
         (f.domain, f.name): Counter((n.domain, n.op_type) for n in f.node) for f in model.functions
-    }  # what is no function counts as one node
+    }  # an operator that is not a function counts as one node
     sizes: dict[tuple[str, str], int] = {}
     while len(sizes) < len(calls):
         ready = [f for f in calls if f not in sizes and all(c in sizes for c in calls[f] if c in calls)]

@@ -1,7 +1,7 @@
-"""The one door through which ONNX files from elsewhere are read, rewritten and run: a child process with limits.
+"""The only way in which foreign ONNX files are read, rewritten and run: a child process with limits.
 
-onnx, onnxsim and onnxruntime are C++ that trusts its input: a stride of zero, a constant of 8 GiB or a loop without an
-end takes the process with it.  Here that is a `GraphError`.
+onnx, onnxsim and onnxruntime are C++ that trusts its input: a stride of zero, a constant of 8 GiB or an endless
+loop takes the process down.  Here that is a `GraphError`.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ from rkdeploy.system.limited_process import LimitedProcessError, Limits, run_lim
 
 _GIB = 1 << 30
 _MIB = 1 << 20
-# Each a few times what YOLOv5n (7 MiB) was measured to take on two busy cores: 0.3 GiB and 2 to 7 s to be read, then
+# Each a few times the measured need of YOLOv5n (7 MiB) on two busy cores: 0.3 GiB and 2 to 7 s for reading, then
 # 3 GiB and 64 s for an image of 1920 x 1920, which four sessions run.
 _BASE_BYTES = 4 * _GIB
 _BYTES_PER_FILE_BYTE = 16
 _BYTES_PER_TENSOR_BYTE = 4
-_SHARE_OF_MEMORY = 0.75  # of the machine's, at most
+_SHARE_OF_MEMORY = 0.75  # largest fraction of the machine's memory
 _BASE_SECONDS = 120.0
 _SECONDS_PER_MIB = 1.0
 _SECONDS_PER_MIB_AND_MEGAPIXEL = 10.0
@@ -40,8 +40,8 @@ class Runs:
     """A network that the work runs.
 
     Attributes:
-        images: how many times.
-        pixels: of one image.
+        images: number of runs.
+        pixels: per image.
         tensor_bytes: of all tensors between its nodes.
     """
 
@@ -51,7 +51,7 @@ class Runs:
 
     @classmethod
     def of(cls, model: onnx.ModelProto, images: int) -> Runs:
-        """So many runs of a simplified graph, with inferred shapes."""
+        """Runs of a simplified graph, with inferred shapes."""
         dims = model.graph.input[0].type.tensor_type.shape.dim
         return cls(images, math.prod(d.dim_value for d in dims[2:]), total_bytes(model))
 
@@ -60,20 +60,20 @@ _NO_RUNS = Runs()
 
 
 def run_foreign(file: Path, work: Callable[[], Answer], answer: type[Answer], runs: Runs = _NO_RUNS) -> Answer:
-    """What `work` returns, computed in a child process with limits on memory and time.
+    """Run `work` in a child process with limits on memory and time, and return its answer.
 
-    The child is a fork: `work` sees what this process has, and leaves no trace in it.  It may raise `RkdeployError`s,
-    which arrive as they are.
+    The child is a fork: `work` sees this process's memory, and leaves no trace in it.  It may raise `RkdeployError`s,
+    which are raised here unchanged.
 
     Args:
         file: the ONNX file that the work is about, for messages and for the limits.
         work: called in the child.
-        answer: the type that it returns, of what msgspec decodes (dataclasses, tuples, numbers, text) and models.
-        runs: of the whole network, which want time and memory of their own.
+        answer: the type that it returns, of types that msgspec decodes (dataclasses, tuples, numbers, text) and models.
+        runs: of the whole network, which need time and memory of their own.
 
     Raises:
-        GraphError: the work crashed, took more than the limits, or met something unforeseen.
-        RkdeployError: whatever known failure the work raised.
+        GraphError: the work crashed, exceeded the limits, or failed unexpectedly.
+        RkdeployError: any known failure that the work raised.
     """
     try:
         encoded = run_limited(lambda: msgspec.msgpack.encode(work(), enc_hook=_model_to_bytes), limits_for(file, runs))
@@ -81,16 +81,16 @@ def run_foreign(file: Path, work: Callable[[], Answer], answer: type[Answer], ru
     except LimitedProcessError as error:
         raise GraphError(
             f'"{file.name}" cannot be used: {error.message}.',
-            "The file is damaged, or made to do harm, if other programs fail on it too; if they do not, report it.",
+            "If other programs fail on it too, the file is damaged or malicious; if they do not, report it.",
         ) from error
     except msgspec.MsgspecError as error:
         raise GraphError(f'"{file.name}" cannot be used: the process that read it gave a broken answer.') from error
 
 
 def limits_for(file: Path, runs: Runs = _NO_RUNS) -> Limits:
-    """Limits for work on a file, by its size, that of the weights beside it, and what is run.
+    """Limits for work on a file, by its size, that of its external weights, and the runs.
 
-    A file that is not there gets the least; reading it says what is wrong.
+    A missing file gets the smallest limits; reading it reports the error.
     """
     size = 0
     beside = file.parent.glob("*") if file.is_file() else ()
@@ -107,7 +107,7 @@ def limits_for(file: Path, runs: Runs = _NO_RUNS) -> Limits:
 def _model_to_bytes(value: Any) -> bytes:
     if isinstance(value, onnx.ModelProto):
         return value.SerializeToString()
-    raise NotImplementedError(f"{type(value)} in an answer")  # how msgspec wants to be told
+    raise NotImplementedError(f"{type(value)} in an answer")  # the exception that msgspec expects
 
 
 def _model_from_bytes(kind: type, value: Any) -> Any:

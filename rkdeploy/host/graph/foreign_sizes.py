@@ -1,8 +1,8 @@
-"""Checks of a simplified graph from elsewhere: what the NPU is to run does the same work on every image.
+"""Checks of a simplified foreign graph: the NPU's part must do the same work on every image.
 
-The rest of a build runs it in its own process, on images that no limit has seen.  That is safe where every tensor has a
-fixed size that was computed within the limits and no value decides what is done: so no tensor of unknown shape, no loop
-or branch, and no division of integers, which stops a process where it meets a zero.
+The rest of a build runs it in its own process, on images without limits.  That is safe if every tensor has a
+fixed size that was computed within the limits and no value decides about the work: so no tensor of unknown shape, no
+loop or branch, and no division of integers, which crashes the process on a zero.
 """
 
 from __future__ import annotations
@@ -16,19 +16,19 @@ from onnx import TensorProto
 from rkdeploy.errors import GraphError
 from rkdeploy.host.graph.view import GraphView
 
-_MOST_BYTES = 1 << 31  # of one tensor; YOLOv5x at 4096 x 4096 has one of 1.3 GB
+_MOST_BYTES = 1 << 31  # bytes of one tensor; YOLOv5x at 4096 x 4096 has one of 1.3 GB
 _MOST_CONSTANT_BYTES = 1 << 27  # the largest of a known network has 13 MB
 _CONTROL_FLOW = {"If", "Loop", "Scan"}
 _NOT_FOR_NPU = "The NPU takes graphs of fixed shapes only: export it again without the part before the head."
 
 
 def require_fixed_work(model: onnx.ModelProto, simplified: onnx.ModelProto, tensors: Iterable[str]) -> None:
-    """Require that the graph up to some tensors has fixed shapes of a sane size and no control flow.
+    """Check that the graph up to some tensors has fixed shapes of a plausible size and no control flow.
 
     Args:
         model: the graph to cut.
-        simplified: the same with inferred shapes, before our own nodes came to it, which need no check.
-        tensors: where the NPU's part ends.
+        simplified: the same with inferred shapes, before our own nodes were added, which need no check.
+        tensors: end of the NPU's part.
 
     Raises:
         GraphError: naming the node.
@@ -45,7 +45,7 @@ def require_fixed_work(model: onnx.ModelProto, simplified: onnx.ModelProto, tens
             continue
         what = f'Node "{node.name or name}" ({node.op_type})'
         if node.op_type in _CONTROL_FLOW:
-            raise GraphError(f"{what} decides while it runs what is computed.", _NOT_FOR_NPU)
+            raise GraphError(f"{what} makes the computation depend on values.", _NOT_FOR_NPU)
         if name not in known:
             raise GraphError(f"{what} gives a tensor of unknown shape, expected a fixed one.", _NOT_FOR_NPU)
         if node.op_type in ("Div", "Mod") and known[name].elem_type != TensorProto.FLOAT:
@@ -54,10 +54,10 @@ def require_fixed_work(model: onnx.ModelProto, simplified: onnx.ModelProto, tens
 
 
 def require_small_constants(model: onnx.ModelProto) -> None:
-    """Require that what a graph computes without the image is small: a few bytes can stand for any number.
+    """Check that tensors computed without the image are small: a few bytes of a file can stand for any size.
 
     Args:
-        model: simplified, so that only large constants are still to be computed.
+        model: simplified, so that only large constants are not computed yet.
 
     Raises:
         GraphError: naming the node.
@@ -83,7 +83,7 @@ def total_bytes(model: onnx.ModelProto) -> int:
 
 
 def _size_of(kind: onnx.TypeProto.Tensor) -> int:
-    """Bytes of a tensor of 4-byte numbers, 0 where its shape is not fixed."""
+    """Bytes of a tensor of 4-byte numbers, 0 if its shape is not fixed."""
     return math.prod(d.dim_value for d in kind.shape.dim) * 4 if kind.HasField("shape") else 0
 
 

@@ -1,10 +1,10 @@
-"""Networks of gray images, written as networks of color images.
+"""Networks of gray images, converted to networks of color images.
 
-A first convolution turns color into gray with the weights of ITU-R BT.601, as OpenCV's conversion, with which trainers
-read gray images, has them.  Everything outside the graph (contract, calibration, board) then handles one kind of
-image.  The weights add up to 1, so a gray image repeated three times stays what it is, padding included.
+A first convolution converts color to gray with the weights of ITU-R BT.601, those of OpenCV's conversion, with which
+trainers read gray images.  Everything outside the graph (contract, calibration, board) then handles one kind of
+image.  The weights add up to 1, so a gray image repeated three times stays unchanged, padding included.
 
-`fold_gray` multiplies that convolution into the next one, so that the NPU has no layer more: it has neither bias nor
+`fold_gray` multiplies that convolution into the next one, so that the NPU has no further layer: it has neither bias nor
 padding of its own, hence W (out, 1, h, w) becomes W (out, 1, h, w) * gray (1, 3, 1, 1).
 """
 
@@ -23,10 +23,10 @@ GRAY_OF_RGB: Final = (0.299, 0.587, 0.114)
 """Weights of red, green and blue, ITU-R BT.601."""
 GRAY: Final = "gray"
 """Path of the convolution, as a module's."""
-_NODE: Final = f"{GRAY}/Conv"  # as the exporter names the nodes of a path
+_NODE: Final = f"{GRAY}/Conv"  # named like the exporter's nodes of a path
 GRAY_NOTE: Final = (
-    "The network takes gray images. Its first convolution now makes them of color images (0.299 red, 0.587 green, "
-    "0.114 blue, as OpenCV does), so that the bundle takes the same images as any other; gray ones stay as they are."
+    "The network takes gray images. A first convolution now converts color images (0.299 red, 0.587 green, "
+    "0.114 blue, as in OpenCV), so that the bundle takes the same images as any other; gray ones stay as they are."
 )
 
 
@@ -36,13 +36,13 @@ def gray_weight() -> NDArray[np.float32]:
 
 
 def takes_gray(model: onnx.ModelProto) -> bool:
-    """Whether a graph's image input has one channel: (N, 1, H, W)."""
+    """True if a graph's image input has one channel: (N, 1, H, W)."""
     dims = _image_dims(model)
     return dims is not None and dims[1].dim_value == 1
 
 
 def is_made_gray(model: onnx.ModelProto) -> bool:
-    """Whether a graph turns its color input into gray first."""
+    """True if a graph converts its color input to gray first."""
     return any(node.name == _NODE and node.op_type == "Conv" for node in model.graph.node)
 
 
@@ -79,7 +79,7 @@ def fold_gray(model: onnx.ModelProto) -> onnx.ModelProto:
     """A simplified graph with the gray convolution folded into the one behind it.
 
     Returns:
-        The same graph where it has none, or where something else than one ungrouped convolution reads it.
+        The same graph if it has none, or if something other than one ungrouped convolution reads it.
     """
     gray = next((node for node in model.graph.node if node.name == _NODE and node.op_type == "Conv"), None)
     if gray is None or any(output.name == gray.output[0] for output in model.graph.output):
@@ -105,7 +105,7 @@ def fold_gray(model: onnx.ModelProto) -> onnx.ModelProto:
 
 
 def _is_foldable(node: onnx.NodeProto, gray: str, weights: dict[str, onnx.TensorProto]) -> bool:
-    """Whether a node is an ungrouped convolution of the gray image with constant weights (out, 1, h, w)."""
+    """True for an ungrouped convolution of the gray image with constant weights (out, 1, h, w)."""
     groups = next((a.i for a in node.attribute if a.name == "group"), 1)
     return (
         node.op_type == "Conv"
@@ -117,7 +117,7 @@ def _is_foldable(node: onnx.NodeProto, gray: str, weights: dict[str, onnx.Tensor
 
 
 def _image_dims(model: onnx.ModelProto) -> list[onnx.TensorShapeProto.Dimension] | None:
-    """Dimensions of the only input where that has four; None for any other graph."""
+    """Dimensions of the only input if it has four; None for any other graph."""
     if len(model.graph.input) != 1:
         return None
     dims = list(model.graph.input[0].type.tensor_type.shape.dim)

@@ -1,7 +1,7 @@
-"""A network's head as its graph has it: the raw tensors that the NPU ends in, and the trained decode behind them.
+"""A network's head in its graph: the raw tensors that the NPU's part ends in, and the trained decode behind them.
 
-Whoever writes or finds a head says so with these values: the exporter, which knows what it writes, and the probes,
-which ask a graph from elsewhere what it computes.  `cut` ends the graph at the taps, `verify` reads the decode.
+These values are written by the exporter, which knows its own graph, and by the probes, which examine foreign ones.
+`cut` ends the graph at the taps, `verify` reads the decode.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from rkdeploy.device.postprocess.decoder import DenseField
 from rkdeploy.errors import GraphError
 
 TapRole = OutputRole | Literal["keypoints"]
-"""A contract's role, or `keypoints`: x, y and score of each keypoint together, which `cut` takes apart."""
+"""A contract's role, or `keypoints`: x, y and score of each keypoint together, which `cut` separates."""
 PROTOTYPES = "prototypes"
 """The contract's name of the tensor that mask coefficients combine."""
 Unit = Literal["px", "score", "rad", "value"]
@@ -31,11 +31,11 @@ class Tap:
     Attributes:
         node: name of the node that computes it, as the report shows it.
         tensor: its name in the graph.
-        role: what its channels hold.
+        role: meaning of its channels.
         shape: (1, C, H, W).
-        stride: input pixels a cell.
-        level: index of the detection level, 0 the finest; 0 for a tensor that speaks of the whole image.
-        name: the contract's name of a tensor that speaks of the whole image; empty for others, which `cut` names.
+        stride: input pixels per cell.
+        level: index of the detection level, 0 the finest; 0 for a whole-image tensor.
+        name: the contract's name of a whole-image tensor; empty for others, which `cut` names.
     """
 
     node: str
@@ -49,7 +49,7 @@ class Tap:
 
 @dataclass(frozen=True, slots=True)
 class DecodedField:
-    """Columns of the decoded rows that hold one figure; the names are those of `DenseField`."""
+    """Columns of the decoded rows that hold one quantity; the names are those of `DenseField`."""
 
     name: str
     unit: Unit
@@ -58,11 +58,11 @@ class DecodedField:
 
 @dataclass(frozen=True, slots=True)
 class DecodedRows:
-    """The graph output in which the trained decode puts all rows.
+    """The graph output with all rows of the trained decode.
 
     Attributes:
         output: its name.
-        fields: what the columns of a row hold.
+        fields: the columns of a row.
         columns_first: (1, columns, rows) instead of (1, rows, columns).
         corners: the `xy` and `wh` columns hold x1, y1, x2, y2 instead of center and size.
         level_order: the order in which the rows list the levels.
@@ -79,12 +79,12 @@ class DecodedRows:
 
 @dataclass(frozen=True, slots=True)
 class DecodedTensor:
-    """A graph output that is a whole-image tap, but for an activation.
+    """A graph output that is a whole-image tap, up to an activation.
 
     Attributes:
         tap: name of the tap.
         output: name of the graph output.
-        activation: what the graph does between the two.
+        activation: activation between the two.
     """
 
     tap: str
@@ -99,12 +99,12 @@ class Head:
     Attributes:
         taps: in the order of levels, finest first, and of roles within a level; whole-image tensors last.
         classes: number of classes.
-        masks: mask coefficients a row, 0 for models without.
+        masks: mask coefficients per row, 0 for models without.
         anchors: anchors in pixels, finest level first; None for anchor-free heads, and for an anchor head whose graph
-            has no decode and so does not say.
+            has no decode and so does not contain them.
         anchors_per_level: of an anchor head, else 0.
-        rows: the trained decode; None for a graph without, and for classifiers.
-        tensors: the trained graph's outputs that speak of the whole image.
+        rows: the trained decode; None for a graph without one, and for classifiers.
+        tensors: the trained graph's whole-image outputs.
         end_to_end, keypoints, angle, class_maps: as in the contract.
     """
 
@@ -122,21 +122,21 @@ class Head:
 
     @property
     def proves_decode(self) -> bool:
-        """Whether the graph has the trained decode of every tap."""
+        """True if the graph has the trained decode of every tap."""
         has_rows = any(tap.name == "" for tap in self.taps)
         named = {tap.name for tap in self.taps if tap.name}
         return (self.rows is not None or not has_rows) and named == {t.tap for t in self.tensors}
 
 
 def read_rows(rows: DecodedRows, outputs: Mapping[str, NDArray[np.float32]]) -> tuple[DenseField, ...]:
-    """The decoded rows of one run, as the contract's decoder lists them: finest level first, center and size.
+    """The decoded rows of one run, in the order of the contract's decoder: finest level first, center and size.
 
     Args:
-        rows: how the graph lists them.
+        rows: layout of the graph's rows.
         outputs: of the graph, by name.
 
     Raises:
-        GraphError: when the output has another number of rows than the levels have.
+        GraphError: when the number of rows differs from the levels'.
     """
     table = outputs[rows.output][0]
     table = table.T if rows.columns_first else table

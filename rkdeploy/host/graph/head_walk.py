@@ -1,4 +1,4 @@
-"""Walking a graph back from its outputs to the last convolutions, and running what lies behind them."""
+"""Walk of a graph back from its outputs to the last convolutions, and runs of the part behind them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from rkdeploy.host.graph.view import GraphView
 
 NO_HEAD = (
     "Detection, segmentation, pose and rotated-box models can be built from ONNX with their head, and classifiers; "
-    "docs/families.md lists the heads that are known."
+    "docs/families.md lists the known heads."
 )
 
 
@@ -23,10 +23,10 @@ class HeadConv:
     """One of the last convolutions.
 
     Attributes:
-        node: the node's name (or its output's, where it has none), as the report shows it.
+        node: the node's name (or its output's, if it has none), as the report shows it.
         tensor: its output tensor.
         shape: (N, C, H, W) of that tensor.
-        stride: input pixels a cell.
+        stride: input pixels per cell.
     """
 
     node: str
@@ -56,8 +56,8 @@ def last_convolutions(graph: GraphView, ends: Iterable[str]) -> tuple[HeadConv, 
         shape = graph.shape(node.output[0])
         if len(shape) != 4 or height % shape[2] or width % shape[3] or height // shape[2] != width // shape[3]:
             raise GraphError(
-                f'Convolution "{node.name or node.output[0]}" gives {shape or "an unknown shape"}, which has no one '
-                f"stride at {height}x{width}.",
+                f'Convolution "{node.name or node.output[0]}" gives {shape or "an unknown shape"}, which has no '
+                f"uniform stride at {height}x{width}.",
                 NO_HEAD,
             )
         convs.append(HeadConv(node.name or node.output[0], node.output[0], shape, height // shape[2]))
@@ -85,14 +85,14 @@ def tail(graph: GraphView, convs: Iterable[HeadConv], *ends: str) -> onnx.ModelP
 
 
 def is_before(graph: GraphView, tensors: Collection[str], end: str) -> bool:
-    """Whether every one of `tensors` takes part in computing `end`."""
+    """True if all of `tensors` take part in computing `end`."""
     wanted = set(tensors)
     met = {tensor for tensor, _ in graph.back([end], through=lambda node: wanted.isdisjoint(node.output))}
     return wanted <= met
 
 
 def _takes_expectation(node: onnx.NodeProto, graph: GraphView) -> bool:
-    """Whether a convolution weights its inputs with 0, 1, 2, ... and adds them up."""
+    """True if a convolution weights its inputs with 0, 1, 2, ... and adds them up."""
     weight = graph.constants.get(node.input[1]) if len(node.input) == 2 else None
     if weight is None or list(weight.dims[:1]) != [1] or list(weight.dims[2:]) != [1, 1]:
         return False

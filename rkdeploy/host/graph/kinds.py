@@ -1,8 +1,9 @@
-"""Graphs that this version does not build, named by what they look like: one signature a kind, in three tables.
+"""Kinds of graphs that this version does not build, recognized by their structure: one signature per kind, in three
+tables.
 
-`INPUTS` are told by their inputs alone.  `MISREAD` have a head that the probes would take for another.  `UNREAD` are
-asked only when no probe knows the head.  A signature looks at shapes, channels of the last convolutions and operators,
-never at names of tensors; where shapes are not enough it looks at the outputs for noise.
+`INPUTS` are recognized by their inputs alone.  `MISREAD` have a head that the probes would take for another.  `UNREAD`
+are only tried when no probe knows the head.  A signature uses shapes, channels of the last convolutions and operators,
+never names of tensors; if shapes are not enough it uses the outputs for noise.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ _SUPPRESSION = frozenset({"NonMaxSuppression", "EfficientNMS_TRT", "BatchedNMS_T
                           "EfficientNMSLandmark_TRT", "TRTBatchedNMS", "NMSRotated"})  # fmt: skip
 _NORMALIZING = frozenset({"LpNormalization", "ReduceL2"})
 _MAX_QUERIES = 1000
-_LEAST_TEXT = 16  # numbers of a text; CLIP takes 77 tokens or 512 values
+_LEAST_TEXT = 16  # sizes of a text; CLIP takes 77 tokens or 512 values
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,8 +38,8 @@ class Kind:
 
     Attributes:
         name: with its article, as "is ..." takes it.
-        matches: whether a graph is one.
-        advice: what helps; empty where nothing does.
+        matches: recognizes a graph of this kind.
+        advice: hint for the user; may be empty.
     """
 
     name: str
@@ -52,7 +53,7 @@ def kind_among(kinds: Sequence[Kind], facts: GraphFacts) -> Kind | None:
 
 
 def advice_on_operators(ops: Collection[str]) -> str:
-    """What helps a graph that onnx refuses for an operator it does not know; empty where nothing is known.
+    """Hint for a graph that onnx rejects because of an unknown operator; may be empty.
 
     Args:
         ops: operators of the graph.
@@ -61,7 +62,7 @@ def advice_on_operators(ops: Collection[str]) -> str:
 
 
 def refusal(kind: Kind, facts: GraphFacts) -> GraphError:
-    """What a user is told of a graph of a kind that is not built."""
+    """The error for a graph of a kind that is not built."""
     what = f"its inputs are {listed(facts.inputs)}; " if kind in INPUTS else ""
     return GraphError(
         f"The graph is {kind.name}: {what}its outputs are {listed(facts.outputs)}. This version does not build it.",
@@ -75,7 +76,7 @@ def refusal(kind: Kind, facts: GraphFacts) -> GraphError:
 
 
 def _beside_image(facts: GraphFacts) -> list[Shape]:
-    """Shapes of the inputs beside one image; none where there is no image."""
+    """Shapes of the inputs other than one image; empty if there is no image."""
     others = list(facts.inputs.values())
     image = next((shape for shape in others if len(shape) == 4), None)
     if image is None:
@@ -129,15 +130,19 @@ INPUTS = (
         _takes_texts,
     ),
     Kind("a model of several images (a tracker, or stereo)", _several_images),
-    Kind("a model with inputs besides its image", _image_and_more, "Export the network alone, with one image input."),
-    Kind("no image model (text, sound or a part of another network)", _no_image),
+    Kind(
+        "a model with inputs in addition to its image",
+        _image_and_more,
+        "Export the network alone, with one image input.",
+    ),
+    Kind("not an image model (text, sound or a part of another network)", _no_image),
     Kind(
         "a model of images with four channels",
         _channels(4),
         "Only color (3 channels) and gray images (1) are supported: train it on those.",
     ),
 )
-"""Told before the graph is simplified."""
+"""Recognized before the graph is simplified."""
 
 
 # --------------------------------------------------------------------------------------------------------------------
@@ -146,7 +151,7 @@ INPUTS = (
 
 
 def _is_yolox(facts: GraphFacts) -> bool:
-    """Box, objectness and classes from three convolutions a level; the last two are probabilities, or all are raw."""
+    """Box, objectness and classes from three convolutions per level; the last two are probabilities, or all are raw."""
     levels = set(facts.levels)
     if len(levels) != 1 or len(channels := next(iter(levels))) != 3 or 1 not in channels or 4 not in channels:
         return False
@@ -159,7 +164,7 @@ def _is_yolox(facts: GraphFacts) -> bool:
 
 
 def _objectness_first(columns: NDArray[np.float32]) -> bool:
-    """Whether a silent probability stands before the others.
+    """True if a probability of a silent convolution stands before the others.
 
     YOLO26's rotated boxes have as many columns as YOLOX, but in the order boxes, classes, angle.
     """
@@ -174,7 +179,7 @@ def _columns(table: NDArray[np.float32], fields: int) -> NDArray[np.float32]:
 
 
 def _bounded(columns: NDArray[np.float32]) -> NDArray[np.bool_]:
-    """Which columns of (fields, rows) hold nothing but values from 0 to 1."""
+    """Mask of the columns of (fields, rows) that only hold values from 0 to 1."""
     inside: NDArray[np.bool_] = (columns.min(axis=1) >= 0) & (columns.max(axis=1) <= 1)
     return inside
 
@@ -207,7 +212,7 @@ def _rows_of_anchors(facts: GraphFacts) -> list[tuple[str, NDArray[np.float32]]]
 
 
 def _is_embedding(facts: GraphFacts) -> bool:
-    """One vector that is brought to length 1, or ends in a normalization without a softmax behind it."""
+    """One vector that is normalized to length 1, or ends in a normalization without a softmax behind it."""
     shapes = list(facts.outputs.values())
     if len(shapes) != 1 or len(shapes[0]) not in (2, 4) or any(n != 1 for n in shapes[0][2:]) or shapes[0][0] != 1:
         return False
@@ -236,7 +241,7 @@ MISREAD = (
          _has_landmarks),
     Kind("an embedding (face or object recognition), which has no classes", _is_embedding),
 )  # fmt: skip
-"""Told after simplification, before the head is looked for."""
+"""Recognized after simplification, before the head is searched."""
 
 
 # --------------------------------------------------------------------------------------------------------------------
@@ -249,7 +254,7 @@ def _suppresses(facts: GraphFacts) -> bool:
 
 
 def _widths(facts: GraphFacts) -> dict[int, int]:
-    """How many outputs of rows, (rows, n) or (1, rows, n), have n columns; empty where others are among them."""
+    """Number of outputs of rows, (rows, n) or (1, rows, n), with n columns; empty if there are other outputs."""
     found: dict[int, int] = {}
     for shape in facts.outputs.values():
         if not (len(shape) == 2 or (len(shape) == 3 and shape[0] == 1)) or not shape[-1] or not shape[-2]:
@@ -275,20 +280,20 @@ def _is_scrfd(facts: GraphFacts) -> bool:
 
 
 def _is_prior_face(facts: GraphFacts) -> bool:
-    """Boxes and two scores of each prior, perhaps ten coordinates of landmarks."""
+    """Boxes and two scores per prior, possibly ten coordinates of landmarks."""
     widths = _widths(facts)
     return widths in ({4: 1, 2: 1}, {4: 1, 2: 1, 10: 1}) and len(_row_counts(facts)) == 1
 
 
 def _boxes_and_scores(facts: GraphFacts) -> int:
-    """Rows of a graph with boxes and one score a class of each row; 0 for others."""
+    """Rows of a graph with boxes and one score per class in each row; 0 for others."""
     widths = _widths(facts)
     rows = _row_counts(facts)
     return next(iter(rows)) if len(widths) == 2 and 4 in widths and len(rows) == 1 and max(widths.values()) == 1 else 0
 
 
 def _is_query_detector(facts: GraphFacts) -> bool:
-    """At most some hundred rows, without suppression: (1, 300, 4) and (1, 300, nc), or both in one."""
+    """At most a few hundred rows, without suppression: (1, 300, 4) and (1, 300, nc), or both in one."""
     rows = _boxes_and_scores(facts)
     widths = _widths(facts)
     if not rows and len(facts.outputs) == 1 and len(widths) == 1 and next(iter(widths)) > 4:
@@ -298,7 +303,9 @@ def _is_query_detector(facts: GraphFacts) -> bool:
 
 
 def _compares_texts(facts: GraphFacts) -> bool:
-    """The largest likeness of each cell with one of several constant texts inside, and decoded rows of all cells."""
+    """The largest similarity of each cell with one of several built-in constant texts, and decoded rows of all
+    cells.
+    """
     shapes = list(facts.outputs.values())
     return (
         facts.ops["ReduceMax"] > 0
@@ -311,13 +318,13 @@ def _compares_texts(facts: GraphFacts) -> bool:
 
 
 def _is_darknet(facts: GraphFacts) -> bool:
-    """(1, rows, 1, 4) boxes beside (1, rows, nc) scores, as pytorch-YOLOv4 writes them."""
+    """(1, rows, 1, 4) boxes and (1, rows, nc) scores, as in pytorch-YOLOv4."""
     shapes = sorted(facts.outputs.values(), key=len)
     return [len(s) for s in shapes] == [3, 4] and shapes[1][2:] == (1, 4) and shapes[0][1] == shapes[1][1]
 
 
 def _is_distributed_rows(facts: GraphFacts) -> bool:
-    """Scores and distributions of box sides as rows: NanoDet's and PicoDet's, whose boxes have 8 bins a side."""
+    """Scores and distributions of box sides as rows: NanoDet's and PicoDet's, whose boxes have 8 bins per side."""
     widths = _widths(facts)
     levels = len(_row_counts(facts))
     pairs = len(widths) == 2 and set(widths.values()) == {levels} and 32 in widths and levels >= 2
@@ -360,16 +367,16 @@ def _is_text(facts: GraphFacts) -> bool:
 
 
 def _single_map(facts: GraphFacts) -> Shape:
-    """The one output of a graph where that is a map (1, C, H, W) larger than a cell; otherwise nothing."""
+    """The only output of a graph if it is a map (1, C, H, W) larger than a cell; otherwise empty."""
     shapes = list(facts.outputs.values())
     if len(shapes) == 1 and len(shapes[0]) == 3 and (shapes[0][1] or 0) > 1:
-        shapes = [(1, *shapes[0])]  # depth models leave the channel out
+        shapes = [(1, *shapes[0])]  # depth models omit the channel
     is_map = len(shapes) == 1 and len(shapes[0]) == 4 and all((n or 0) > 1 for n in shapes[0][2:])
     return shapes[0] if is_map else ()
 
 
 def _is_plane(facts: GraphFacts) -> bool:
-    """One value a pixel, at a quarter of the image's size or more."""
+    """One value per pixel, at a quarter of the image's size or more."""
     shape = _single_map(facts)
     height, width = facts.image_hw
     if not shape or not height:
@@ -378,14 +385,14 @@ def _is_plane(facts: GraphFacts) -> bool:
 
 
 def _is_planes(facts: GraphFacts) -> bool:
-    """Several classes a pixel, at an eighth of the image's size or more, in the image's proportions."""
+    """Several classes per pixel, at an eighth of the image's size or more, in the image's proportions."""
     shape = _single_map(facts)
     height, width = facts.image_hw
     return bool(shape) and bool(height) and 8 * (shape[2] or 0) >= height and 8 * (shape[3] or 0) >= width
 
 
 def _is_centers(facts: GraphFacts) -> bool:
-    """A heat map of centers at a quarter of the image, beside sizes and offsets of two channels."""
+    """A heat map of centers at a quarter of the image, with sizes and offsets of two channels."""
     shapes = list(facts.outputs.values())
     quarter = tuple(side // 4 for side in facts.image_hw)
     alike = all(len(shape) == 4 and shape[2:] == quarter for shape in shapes)
@@ -404,7 +411,7 @@ def _vectors(facts: GraphFacts) -> bool:
 
 
 def _decreasing_maps(facts: GraphFacts) -> bool:
-    """Feature maps of a backbone, each coarser than the one before and wider or as wide."""
+    """Feature maps of a backbone, each coarser than the previous one and at least as wide."""
     shapes = list(facts.outputs.values())
     sizes = [shape[2] or 0 for shape in shapes if len(shape) == 4]
     widths = [shape[1] or 0 for shape in shapes if len(shape) == 4]
@@ -428,21 +435,21 @@ UNREAD = (
     ),
     Kind("a detector with queries (RT-DETR, DETR or D-FINE)", _is_query_detector),
     Kind("an open-vocabulary detector with its classes built in (YOLO-World)", _compares_texts),
-    Kind("a YOLO-NAS detector, or another whose boxes are decoded in an output of their own (boxes beside scores)",
+    Kind("a YOLO-NAS detector, or another whose boxes are decoded in a separate output (boxes and scores)",
          lambda facts: 0 < _boxes_and_scores(facts) == facts.cells),
-    Kind("an SSD detector (boxes of priors beside their scores)", lambda facts: _boxes_and_scores(facts) > 0),
-    Kind("a YOLOv3 or YOLOv4 of pytorch-YOLOv4 (boxes beside scores)", _is_darknet),
+    Kind("an SSD detector (boxes of priors and their scores)", lambda facts: _boxes_and_scores(facts) > 0),
+    Kind("a YOLOv3 or YOLOv4 of pytorch-YOLOv4 (boxes and scores)", _is_darknet),
     Kind(
-        "an anchor head without its decode, whose fields cannot be told (box, objectness, then classes or landmarks)",
+        "an anchor head without its decode, whose fields are ambiguous (box, objectness, then classes or landmarks)",
         _is_raw_anchors,
         "YOLOv5 builds with its checkpoint: --weights best.pt.",
     ),
     Kind("a text recognizer (scores of characters along a line, for CTC)", _is_text),
     Kind("a keypoint model of one object (SimCC, as RTMPose has it)", _is_simcc),
-    Kind("a map of one value a pixel (depth, matting, or areas of text)", _is_plane),
-    Kind("a semantic segmentation, or another map of several values a pixel", _is_planes),
+    Kind("a map of one value per pixel (depth, matting, or areas of text)", _is_plane),
+    Kind("a semantic segmentation, or another map of several values per pixel", _is_planes),
     Kind("a CenterNet detector (heat map, sizes and offsets)", _is_centers),
     Kind("a backbone, whose feature maps are not detections", _decreasing_maps),
     Kind("a classifier with several heads (attributes)", _vectors),
 )  # fmt: skip
-"""Told when the head is of no known kind."""
+"""Recognized when the head is of no known kind."""

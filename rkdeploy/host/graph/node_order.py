@@ -1,7 +1,7 @@
-"""The order of a graph's nodes: what computes a tensor before what takes it, as ONNX wants it.
+"""Order of a graph's nodes: a tensor's producer before its consumers, as ONNX requires.
 
 Converters to float16 append the casts that they add at the end (Ultralytics' half=True, onnxconverter-common), and
-onnx's checker refuses such a file.
+onnx's checker rejects such a file.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ _DAMAGED = "The file is damaged; export or copy it again."
 
 
 def sort_nodes(graph: onnx.GraphProto | onnx.FunctionProto) -> bool:
-    """Sort the nodes in place, and those of the graphs within them; whether anything moved.
+    """Sort the nodes in place, and those of the graphs within them; True if anything moved.
 
-    Nodes that are in order already keep their places.
+    Nodes that are already in order keep their places.
 
     Raises:
-        GraphError: when nodes wait for each other.
+        GraphError: when nodes depend on each other in a cycle.
     """
     moved = False
     for node in graph.node:
@@ -51,7 +51,7 @@ def _producers(nodes: list[onnx.NodeProto]) -> dict[str, int]:
 
 
 def _sorted(nodes: list[onnx.NodeProto]) -> list[int]:
-    """Indices of the nodes, each behind those that it needs and otherwise as early as it stood."""
+    """Indices of the nodes, each behind its producers and otherwise as early as before."""
     producer = _producers(nodes)
     waiting: list[int] = []
     takers = defaultdict(list)
@@ -71,12 +71,12 @@ def _sorted(nodes: list[onnx.NodeProto]) -> list[int]:
                 heapq.heappush(ready, taker)
     if len(order) < len(nodes):
         stuck = next(node for node, count in zip(nodes, waiting, strict=True) if count)
-        raise GraphError(f'Node "{stuck.name or stuck.output[0]}" takes part in a circle of nodes.', _DAMAGED)
+        raise GraphError(f'Node "{stuck.name or stuck.output[0]}" takes part in a cycle of nodes.', _DAMAGED)
     return order
 
 
 def _taken(node: onnx.NodeProto) -> set[str]:
-    """Tensors that a node takes, also from within its graphs, which see the tensors around them."""
+    """Tensors that a node consumes, including those used within its graphs, which see the surrounding tensors."""
     taken = {name for name in node.input if name}
     for graph in _inner_graphs(node):
         within = {output.name for output in graph.output}.union(*(_taken(inner) for inner in graph.node))

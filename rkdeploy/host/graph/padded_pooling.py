@@ -17,7 +17,7 @@ class _ZeroPad:
     """A Pad of constant zeros.
 
     Attributes:
-        source, target: the tensors that it takes and gives.
+        source, target: its input and output tensors.
         shape: of `source`.
         before, after: zeros per axis, as many as `shape` has.
     """
@@ -31,7 +31,7 @@ class _ZeroPad:
 
 @dataclass(frozen=True, slots=True)
 class _Step:
-    """One axis of a padding: a Concat, the zeros that it takes, and the shape of what it gives."""
+    """One axis of a padding: a Concat, its zeros, and the shape of its output."""
 
     node: onnx.NodeProto
     zeros: tuple[onnx.TensorProto, ...]
@@ -42,7 +42,7 @@ def without_padded_pooling(model: onnx.ModelProto) -> onnx.ModelProto:
     """The simplified model with every Pad of zeros before a MaxPool (yolov3-tiny) written as Concat with zeros.
 
     onnxruntime 1.20 fuses such a pair into one MaxPool, which pads with minus infinity instead: other values wherever
-    all neighbors are negative.  The same numbers in another form are safe from that in any runtime.
+    all neighbors are negative.  The equivalent Concat is not affected in any runtime.
     """
     graph = GraphView(model)
     result = onnx.ModelProto()
@@ -66,7 +66,7 @@ def without_padded_pooling(model: onnx.ModelProto) -> onnx.ModelProto:
 
 
 def _zero_pad(graph: GraphView, node: onnx.NodeProto) -> _ZeroPad | None:
-    """A Pad of constant zeros that a MaxPool takes; None for any other node."""
+    """A Pad of constant zeros whose consumer is a MaxPool; None for any other node."""
     if node.op_type != "Pad" or not any(
         taker.op_type == "MaxPool" and taker.input[0] == node.output[0] for taker in graph.consumers(node.output[0])
     ):
@@ -95,7 +95,7 @@ def _zero_widths(graph: GraphView, node: onnx.NodeProto) -> list[int]:
 
 
 def _steps(pad: _ZeroPad) -> Iterator[_Step]:
-    """The padding, one axis after the other; none where every width is zero."""
+    """The padding, one axis after the other; empty if every width is zero."""
     padded = [axis for axis in range(len(pad.shape)) if pad.before[axis] or pad.after[axis]]
     source, shape = pad.source, pad.shape
     for axis in padded:
@@ -110,7 +110,7 @@ def _steps(pad: _ZeroPad) -> Iterator[_Step]:
 
 
 def _zeros(pad: _ZeroPad, shape: tuple[int, ...], axis: int, width: int, position: str) -> tuple[onnx.TensorProto, ...]:
-    """The constant on one side of an axis; none where that is not padded."""
+    """The constant on one side of an axis; empty if there is no padding."""
     if not width:
         return ()
     values = np.zeros((*shape[:axis], width, *shape[axis + 1 :]), np.float32)

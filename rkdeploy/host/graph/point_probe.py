@@ -1,9 +1,9 @@
-"""Finds an anchor-free head in a graph: the last convolutions, and what each of them means.
+"""Probe for an anchor-free head in a graph: the last convolutions, and the meaning of each.
 
 Nothing is looked up by layer name.  The tensor in which the graph puts all decoded rows is found by its shape; then the
-graph behind the convolutions is run with one of them changed at a time: which columns change says what the convolution
-holds (the first four are the box, then come the classes, then what else there is), which rows change says where its
-level lies.  So graphs that go on behind that tensor, with a top-k or suppression, are read as well.
+graph behind the convolutions is run with one of them changed at a time: the columns that change show what the
+convolution holds (the first four are the box, then the classes, then the rest), the rows that change show where its
+level lies.  So graphs that continue behind that tensor, with a top-k or suppression, are read as well.
 """
 
 from __future__ import annotations
@@ -33,17 +33,17 @@ from rkdeploy.host.graph.session import Session
 from rkdeploy.host.graph.view import GraphView
 
 PROTOTYPES = "prototypes"
-_HALF_PI_ERROR = 1e-3  # of pi / 4 out of float16 arithmetic: 2 ** -11 for pi, as much again for the difference
+_HALF_PI_ERROR = 1e-3  # tolerance of pi / 4 in float16 arithmetic: 2 ** -11 for pi, and as much for the difference
 
 
 @dataclass(frozen=True, slots=True)
 class _Probed:
-    """What changed in the decoded rows when one convolution's output did.
+    """The change in the decoded rows when one convolution's output changed.
 
     Attributes:
-        conv: which.
+        conv: the convolution.
         columns: (first, end) of the columns that changed.
-        rows: (first, end) of the rows.
+        rows: (first, end) of the rows that changed.
     """
 
     conv: HeadConv
@@ -55,7 +55,7 @@ def find_point_head(graph: GraphView) -> Head:
     """Find the anchor-free head of a simplified graph with static shapes.
 
     Raises:
-        GraphError: when there is none, or it is not of a kind that is known.
+        GraphError: when there is none, or it is not of a known kind.
     """
     images = [name for name in graph.outputs if len(graph.shape(name)) == 4]
     ends = [name for name in graph.outputs if name not in images]
@@ -63,7 +63,7 @@ def find_point_head(graph: GraphView) -> Head:
     table = _decoded_table(graph, convs)
     if table is None:
         found = ", ".join(f"{name} {graph.shapes.get(name, '(unknown shape)')}" for name in graph.outputs)
-        raise GraphError(f"The graph has no head that is known: its outputs are {found}.", NO_HEAD)
+        raise GraphError(f"The graph has no known head: its outputs are {found}.", NO_HEAD)
     name, columns_first = table
     probe = _Probe(graph, convs, name, columns_first=columns_first)
     levels = [_level([p for p in probe.changes if p.conv.stride == s]) for s in sorted({c.stride for c in convs})]
@@ -71,7 +71,9 @@ def find_point_head(graph: GraphView) -> Head:
 
 
 def _decoded_table(graph: GraphView, convs: Sequence[HeadConv]) -> tuple[str, bool] | None:
-    """The last tensor with one row a cell and a box, a class or more: its name, and whether columns come first."""
+    """The last tensor with one row per cell and a box and one or more classes: its name, and True if columns come
+    first.
+    """
     cells = {c.stride: c.shape[2] * c.shape[3] for c in convs}
     rows = sum(cells.values())
     channels = [sum(c.shape[1] for c in convs if c.stride == stride) for stride in cells]
@@ -99,7 +101,7 @@ class _Probe:
         self.changes = [self._change(conv) for conv in convs]
 
     def run(self, changed: dict[str, NDArray[np.float32]]) -> NDArray[np.float32]:
-        """The decoded rows (rows, columns) when the convolutions give zeros but for those named."""
+        """The decoded rows (rows, columns) when the convolutions give zeros, except for those named."""
         table: NDArray[np.float32] = self._session.run(self._zeros | changed)[self.output][0]
         return table.T if self.columns_first else table
 
@@ -113,7 +115,7 @@ class _Probe:
 
 
 def _level(parts: list[_Probed]) -> list[_Probed]:
-    """The convolutions of one level in the order of their columns: box, scores, what else there is.
+    """The convolutions of one level in the order of their columns: box, scores, others.
 
     Raises:
         GraphError: when they are not these.
@@ -189,17 +191,17 @@ def _prototypes(graph: GraphView, name: str) -> Tap:
 
 
 def _are_corners(probe: _Probe, levels: list[list[_Probed]]) -> bool:
-    """Whether boxes are corners: on zeros every box has the same size, so that width and height do not change."""
+    """True if boxes are corners: on zeros every box has the same size, so that width and height do not change."""
     start, end = max((parts[0].rows for parts in levels), key=lambda rows: rows[1] - rows[0])
     sizes = probe.base[start:end, 2:4]
     return bool(np.ptp(sizes, axis=0).max() > 1e-3)
 
 
 def _angle(at_zero: float) -> AngleFormula:
-    """The formula, by what it gives for zero."""
+    """The formula, from its value for zero."""
     if abs(at_zero - 0.25 * pi) < 1e-4:
         return AngleFormula(sigmoid=True, gain=pi, offset=-0.25 * pi)
-    if abs(at_zero - 0.25 * pi) < _HALF_PI_ERROR:  # exported in float16: this graph turns by the rounded pi
+    if abs(at_zero - 0.25 * pi) < _HALF_PI_ERROR:  # exported in float16: this graph uses the rounded pi
         return AngleFormula(sigmoid=True, gain=4 * at_zero, offset=-at_zero)
     if abs(at_zero) < 1e-6:
         return AngleFormula(sigmoid=False, gain=1.0, offset=0.0)
@@ -207,13 +209,13 @@ def _angle(at_zero: float) -> AngleFormula:
 
 
 def _keypoints(graph: GraphView, probe: _Probe, level: list[_Probed], first: int, channels: int) -> KeypointLayout:
-    """How keypoints are read: the first cell's x for raw 0 and 1 gives offset and gain; scores stay below 1."""
+    """Formula of the keypoints: the first cell's x for raw 0 and 1 gives offset and gain; scores stay below 1."""
     conv, row = level[2].conv, level[2].rows[0]
     ones = probe.run({conv.tensor: np.full(conv.shape, 50.0, np.float32)})[row, first : first + channels]
     scored = channels % 3 == 0 and bool((np.abs(ones[2::3] - 1) < 1e-6).all())
     dimensions = 3 if scored else 2
     if channels % dimensions:
-        raise GraphError(f"The head has {channels} keypoint channels, which are no pairs or triples.", NO_HEAD)
+        raise GraphError(f"The head has {channels} keypoint channels, which are not pairs or triples.", NO_HEAD)
     written = next((p.value for p in graph.model.metadata_props if p.key == "kpt_shape"), None)
     if written is not None and _parsed(written) != [channels // dimensions, dimensions]:
         raise GraphError(

@@ -1,9 +1,9 @@
-"""Which raw tensors a graph without a decode ends in: every output, traced to the last convolutions behind it.
+"""Raw tensors that a graph without a decode ends in: every output, traced to the last convolutions behind it.
 
 Rockchip's forks of the trainers export such graphs: the box convolution as it is, the sigmoid of the score convolution,
 the sum of all scores of a cell, or several of these concatenated; in any order and under any name.  Nothing is looked
-up by name.  The graph behind the last convolutions is run on noise, and each output is compared with what the
-convolutions were given: equal, its sigmoid, or several of them one after the other.
+up by name.  The graph behind the last convolutions is run on noise, and each output is compared with the
+convolutions' values: equal, their sigmoid, or several of them one after the other.
 """
 
 from __future__ import annotations
@@ -31,13 +31,13 @@ Noise: TypeAlias = Mapping[str, NDArray[np.float32]]
 
 @dataclass(frozen=True, slots=True)
 class RawEnd:
-    """A last convolution that the graph's outputs show.
+    """A last convolution that appears in the graph's outputs.
 
     Attributes:
         conv: the convolution.
-        activation: what the graph does to it before the output.
+        activation: activation before the output.
         per_cell: the output is a map of the level, (1, C, H, W); otherwise one row of all levels' cells.
-        keypoints: the output is decoded keypoints, made of this convolution's raw ones.
+        keypoints: the output is decoded keypoints, computed from this convolution's raw ones.
     """
 
     conv: HeadConv
@@ -48,7 +48,9 @@ class RawEnd:
 
 @dataclass(frozen=True, slots=True)
 class DecodedKeypoints:
-    """Keypoints that the graph decodes: x = (raw * gain + cell_x + offset) * stride, y alike; score = sigmoid(raw)."""
+    """Keypoints that the graph decodes: x = (raw * gain + cell_x + offset) * stride, y likewise; score =
+    sigmoid(raw).
+    """
 
     count: int
     scored: bool
@@ -71,7 +73,7 @@ class RawEnds:
     Attributes:
         levels: the ends of each level, finest first, in the order of the outputs.
         prototypes: of a segmentation model, else None.
-        sums: outputs that say nothing new, such as the sum of a cell's scores.
+        sums: redundant outputs, such as the sum of a cell's scores.
     """
 
     levels: tuple[tuple[RawEnd, ...], ...]
@@ -95,7 +97,7 @@ def find_raw_ends(graph: GraphView, outputs: Sequence[str]) -> RawEnds | None:
     names = [name for name in outputs if prototypes is None or name != prototypes.output]
     try:
         convs = last_convolutions(graph, names)
-    except GraphError:  # whatever reads the graph next says what is wrong
+    except GraphError:  # the next reader of the graph reports the error
         return None
     grids = {conv.shape[2:] for conv in convs}
     if len(convs) > _MAX_CONVOLUTIONS or not any(graph.shape(name)[2:] in grids for name in names):
@@ -104,7 +106,7 @@ def find_raw_ends(graph: GraphView, outputs: Sequence[str]) -> RawEnds | None:
 
 
 def _prototypes(graph: GraphView, outputs: Sequence[str]) -> Prototypes | None:
-    """The one map that is finer than all others, where those have as many coefficients."""
+    """The map that is finer than all others, if those have as many coefficients."""
     maps = [name for name in outputs if _stride(graph, name)]
     maps.sort(key=lambda name: -graph.shape(name)[2])
     if len(maps) < 2 or graph.shape(maps[0])[2] <= graph.shape(maps[1])[2]:
@@ -112,14 +114,14 @@ def _prototypes(graph: GraphView, outputs: Sequence[str]) -> Prototypes | None:
     n, c, h, w = graph.shape(maps[0])
     widths = [graph.shape(name)[1] for name in maps[1:]]
     grids = Counter(graph.shape(name)[2:] for name in maps[1:])
-    is_level = c in widths and min(grids.values()) < 2  # levels with one map each, all alike
+    is_level = c in widths and min(grids.values()) < 2  # levels with one map each, all equal
     if is_level or c < 2 or not any(width % c == 0 for width in widths):
         return None
     return Prototypes(maps[0], (n, c, h, w))
 
 
 def _stride(graph: GraphView, name: str) -> int:
-    """Input pixels a cell of a map (1, C, H, W); 0 for what is no map of the image."""
+    """Input pixels per cell of a map (1, C, H, W); 0 for a tensor that is not a map of the image."""
     shape = graph.shape(name)
     height, width = graph.image_shape[2:]
     if len(shape) != 4 or height % shape[2] or width % shape[3] or height // shape[2] != width // shape[3]:
@@ -128,7 +130,7 @@ def _stride(graph: GraphView, name: str) -> int:
 
 
 class _Trace:
-    """The convolutions, given noise, and what the outputs then are."""
+    """The convolutions with noise as their outputs, and the graph's outputs for it."""
 
     def __init__(self, graph: GraphView, convs: Sequence[HeadConv], outputs: Sequence[str]) -> None:
         rng = np.random.default_rng(0)
@@ -141,11 +143,11 @@ class _Trace:
             self.values |= Session(tail(graph, convs, *computed)).run(self.noise)
 
     def cells(self, conv: HeadConv) -> NDArray[np.float32]:
-        """What a convolution was given, (C, H * W)."""
+        """The noise of a convolution, (C, H * W)."""
         return self.noise[conv.tensor].reshape(conv.shape[1], -1)
 
     def map_ends(self, name: str) -> list[RawEnd] | None:
-        """The convolutions of one level that a map (1, C, H, W) shows one after the other; None where it does not."""
+        """The convolutions of one level that a map (1, C, H, W) consists of, in order; None if it does not."""
         values = self.values[name]
         found: list[RawEnd] = []
         at = 0
@@ -165,7 +167,7 @@ class _Trace:
         return None if activation is None else RawEnd(conv, activation)
 
     def row_ends(self, name: str) -> list[RawEnd] | None:
-        """The convolutions, one of each level, that an output with all cells side by side shows or decodes."""
+        """The convolutions, one per level, that an output with all cells side by side shows or decodes."""
         values = self.values[name]
         cells = sum(convs[0].shape[2] * convs[0].shape[3] for convs in self.levels)
         if values.shape[0] != 1 or values.shape[-1] != cells:
@@ -183,7 +185,7 @@ class _Trace:
         return None
 
     def _one_per_level(self, channels: int) -> list[list[HeadConv]]:
-        """Convolutions with so many channels, the first of every level, the second, ..."""
+        """Convolutions with this number of channels, the first of every level, the second, ..."""
         fitting = [[conv for conv in convs if conv.shape[1] == channels] for convs in self.levels]
         return [list(convs) for convs in zip(*fitting, strict=False)]
 
@@ -211,7 +213,7 @@ def _traced(trace: _Trace, names: Sequence[str], prototypes: Prototypes | None) 
 
 
 def _activation(shown: NDArray[np.float32], raw: NDArray[np.float32]) -> Activation | None:
-    """What was done to `raw` to give `shown`, both (C, cells); None for anything but nothing or a sigmoid."""
+    """The activation that turns `raw` into `shown`, both (C, cells); None for anything other than none or a sigmoid."""
     if shown.shape != raw.shape:
         return None
     if np.abs(shown - raw).max(initial=0.0) <= _TOLERANCE:
@@ -222,7 +224,9 @@ def _activation(shown: NDArray[np.float32], raw: NDArray[np.float32]) -> Activat
 def _keypoint_layout(
     values: NDArray[np.float32], raw: NDArray[np.float32], convs: Sequence[HeadConv]
 ) -> DecodedKeypoints | None:
-    """The formula that makes `values` (1, K, 2 or 3, cells) of `raw` (K * (2 or 3), cells); None where none does."""
+    """The formula that computes `values` (1, K, 2 or 3, cells) from `raw` (K * (2 or 3), cells); None if there is
+    none.
+    """
     if values.ndim != 4 or values.shape[2] not in (2, 3):
         return None
     count, dimensions = values.shape[1], values.shape[2]

@@ -1,7 +1,7 @@
-"""The head of a graph that ends in its raw tensors: what each of them holds, by shape, activation and order.
+"""The head of a graph that ends in its raw tensors: the role of each, by shape, activation and order.
 
-Without a decode a graph does not say all of it: anchors, whether boxes need suppression, and the formulas of angles and
-of keypoints that it does not decode.  What it does not say is left open here; a checkpoint says it.
+A graph without a decode does not contain everything: anchors, whether boxes need suppression, and the formulas of
+angles and of keypoints that it does not decode.  These stay open here; a checkpoint supplies them.
 """
 
 from __future__ import annotations
@@ -15,20 +15,20 @@ from rkdeploy.host.graph.raw_ends import Prototypes, RawEnd, RawEnds, find_raw_e
 from rkdeploy.host.graph.view import GraphView
 
 _BOX_CHANNELS = (64, 68, 4)
-"""Of 16 bins, of 17, of plain distances (Ultralytics, PP-YOLOE and YOLOv6); the first counts where two fit."""
+"""For 16 bins, 17 bins, plain distances (Ultralytics, PP-YOLOE and YOLOv6); the first counts if two fit."""
 _SIGMOID_ANGLE = AngleFormula(sigmoid=True, gain=pi, offset=-0.25 * pi)  # YOLOv8's and 11's; YOLO26's has no sigmoid
 
 
 def find_raw_head(graph: GraphView, outputs: Sequence[str]) -> Head | None:
-    """Find the head of a simplified graph that ends in several raw tensors a level.
+    """Find the head of a simplified graph that ends in several raw tensors per level.
 
     Args:
         graph: the graph.
         outputs: those of the head.
 
     Returns:
-        The head, whose anchors, formulas and `end_to_end` are open where the graph does not say them; None where the
-        graph has a decode, is of another kind, or ends in one raw tensor a level.
+        The head, whose anchors, formulas and `end_to_end` are open if the graph does not contain them; None if the
+        graph has a decode, is of another kind, or ends in one raw tensor per level.
     """
     ends = find_raw_ends(graph, outputs)
     if ends is None or len({_signature(level) for level in ends.levels}) != 1:
@@ -59,7 +59,7 @@ def _anchor_head(graph: GraphView, ends: RawEnds, prototypes: Prototypes) -> Hea
         for end in found
         if end.conv.shape[1] == width
     ]
-    if len(taps) != 2 * len(ends.levels):  # both as wide as each other
+    if len(taps) != 2 * len(ends.levels):  # both of equal width
         return None
     classes = maps // per_level - 5
     taps.append(_prototype_tap(graph, prototypes))
@@ -67,7 +67,7 @@ def _anchor_head(graph: GraphView, ends: RawEnds, prototypes: Prototypes) -> Hea
 
 
 def _point_head(graph: GraphView, ends: RawEnds) -> Head | None:
-    """An anchor-free head: boxes, scores, and what else there is."""
+    """An anchor-free head: boxes, scores, and others."""
     levels = [_ordered(level, ends.prototypes) for level in ends.levels]
     parts = [level for level in levels if level is not None]
     if len(parts) != len(levels):
@@ -95,7 +95,7 @@ def _point_head(graph: GraphView, ends: RawEnds) -> Head | None:
 
 
 def _ordered(level: Sequence[RawEnd], prototypes: Prototypes | None) -> list[RawEnd] | None:
-    """Boxes, scores and the rest of one level; None where they cannot be told."""
+    """Boxes, scores and the rest of one level; None if they are ambiguous."""
     rest = list(level)
     extra = _extra(rest, prototypes) if len(rest) == 3 else None
     if extra is not None:

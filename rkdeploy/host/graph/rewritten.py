@@ -1,7 +1,7 @@
-"""The proof that a graph with a rewritten first layer computes what the trained graph computes.
+"""Proof that a graph with a rewritten first layer computes the same as the trained graph.
 
 The two graphs are walked back from their outputs together, as long as they have the same nodes and constants.  Where
-they part, what the rewritten layer puts out is compared with what the trained one does, channel by channel.  Equal
+they diverge, the rewritten layer's output is compared with the trained one's, channel by channel.  Equal
 there and the same behind it, they are equal; and a fault of the rewritten layer shows there before any other layer
 could hide it.
 """
@@ -24,14 +24,14 @@ from rkdeploy.host.graph.verify import NOISE_FACTOR, Images, network_input
 from rkdeploy.host.graph.view import GraphView
 
 _COPIED = 4 * UNIT_ROUNDOFF
-"""Relative difference allowed to values that a layer only moves or activates, beside the noise of its sums."""
+"""Relative difference allowed for values that a layer only moves or activates, in addition to the noise of its sums."""
 _HINT = "Build with --stem trained and report the model."
 
 
 def verify_rewrite(
     trained: onnx.ModelProto, rewritten: onnx.ModelProto, spec: ModelSpec, images: Images
 ) -> FieldError | None:
-    """Prove that a rewritten graph computes what the trained graph computes.
+    """Prove that a rewritten graph computes the same as the trained graph.
 
     Args:
         trained: the graph as it was trained.
@@ -40,7 +40,7 @@ def verify_rewrite(
         images: as for `verify`; at least one.
 
     Returns:
-        The largest difference behind the rewritten layer, in proportion to what is allowed there; None when the two
+        The largest difference behind the rewritten layer, in proportion to the allowed one; None when the two
         graphs have the same nodes and constants.
 
     Raises:
@@ -72,7 +72,7 @@ def verify_rewrite(
 def _largest(
     name: str, trained: NDArray[np.float32], rewritten: NDArray[np.float32], noise: NDArray[np.float64]
 ) -> FieldError:
-    """The largest difference of two tensors (1, C, ...) in proportion to what is allowed.
+    """The largest difference of two tensors (1, C, ...) in proportion to the allowed one.
 
     Raises:
         VerificationError: when their shapes differ.
@@ -100,10 +100,10 @@ def _content(graph: GraphView, tensor: str) -> bytes | None:
 
 
 def parting_tensors(a: onnx.ModelProto, b: onnx.ModelProto) -> tuple[tuple[str, str], ...]:
-    """The tensors from which two graphs have the same nodes and constants to their outputs.
+    """The tensors from which on two graphs have the same nodes and constants.
 
     Args:
-        a: the one graph.
+        a: one graph.
         b: the other, with as many outputs in the same order.
 
     Returns:
@@ -130,7 +130,7 @@ def parting_tensors(a: onnx.ModelProto, b: onnx.ModelProto) -> tuple[tuple[str, 
 
 
 def _same(a: onnx.NodeProto, b: onnx.NodeProto, graphs: Sequence[GraphView]) -> bool:
-    """Whether two nodes do the same with what comes in, and their constants are equal."""
+    """True if two nodes do the same with their inputs, and their constants are equal."""
     if (a.op_type, len(a.input), len(a.output)) != (b.op_type, len(b.input), len(b.output)):
         return False
     if _attributes(a) != _attributes(b):
@@ -139,7 +139,7 @@ def _same(a: onnx.NodeProto, b: onnx.NodeProto, graphs: Sequence[GraphView]) -> 
 
 
 def _comparable(x: str, y: str, graphs: Sequence[GraphView]) -> bool:
-    """Whether two inputs of nodes are computed both, or are equal constants or the same input of the graph."""
+    """True if two inputs of nodes are both computed, or are equal constants or the same input of the graph."""
     if x in graphs[0].producers and y in graphs[1].producers:
         return True
     ours, theirs = _content(graphs[0], x), _content(graphs[1], y)

@@ -1,9 +1,9 @@
-"""The float32 rounding noise of a network, measured: how far its outputs move when every sum rounds another way.
+"""Measured float32 rounding noise of a network: the move of its outputs when every sum rounds differently.
 
 A float32 sum of n products is the exact sum of products that are each changed by about sqrt(n) * 2^-24 of themselves
 (backward error: N. Higham, "Accuracy and Stability of Numerical Algorithms", section 3.1; sqrt(n) instead of n for
 errors that are independent: Higham and Mary, "A New Approach to Probabilistic Rounding Error Analysis", 2019).  So a
-copy of the network with its weights changed by that much answers as the same network would with its sums in another
+copy of the network with its weights changed by that much gives the results of the same network with its sums in another
 order, on any machine and whatever the order.
 """
 
@@ -34,7 +34,7 @@ class RoundingNoise:
             model: the network; only constants that a sum multiplies with are changed.
 
         Raises:
-            GraphError: when onnxruntime refuses the model.
+            GraphError: when onnxruntime rejects the model.
         """
         self._copies = [Session(_rounded_otherwise(model, seed)) for seed in range(_COPIES)]
 
@@ -48,7 +48,7 @@ class RoundingNoise:
 
         Args:
             inputs: as for `Session.run`.
-            outputs: what the network itself answers, by name, (1, C, ...).
+            outputs: the network's own outputs, by name, (1, C, ...).
 
         Returns:
             By name, (1, C, 1, ...), with as many axes as the output.
@@ -68,10 +68,10 @@ def _channel_noise(copies: Iterable[NDArray[np.float32]], values: NDArray[np.flo
 
 
 def _rounded_otherwise(model: onnx.ModelProto, seed: int) -> onnx.ModelProto:
-    """A copy with every weight moved by what its sum may round by; the same copy for the same seed.
+    """A copy with every weight moved by the rounding of its sum; the same copy for the same seed.
 
     The products of one sum move independently, which is how a sum of mixed signs rounds, and all of them together once
-    more, which is how one that only grows does.
+    more, which is how a monotonic sum rounds.
     """
     copy = onnx.ModelProto()
     copy.CopyFrom(model)
@@ -91,7 +91,7 @@ def _rounded_otherwise(model: onnx.ModelProto, seed: int) -> onnx.ModelProto:
 
 
 def _output_axis(node: onnx.NodeProto) -> int | None:
-    """The axis of a node's weights that counts its outputs; None for a node that sums nothing."""
+    """The output axis of a node's weights; None for a node without a sum."""
     if node.op_type == "Gemm":
         return 0 if any(a.name == "transB" and a.i for a in node.attribute) else 1
     return {"Conv": 0, "ConvTranspose": 1, "MatMul": -1}.get(node.op_type)

@@ -1,4 +1,4 @@
-"""onnxruntime, opened the same way everywhere."""
+"""onnxruntime sessions, with the same settings everywhere."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from rkdeploy.errors import GraphError
 
 # Seen in 1.20: fuses a Pad of zeros into the MaxPool behind it, which pads with minus infinity, and changes the values
-# (4 px in yolov3-tiny).  A proof must not rest on two graphs that are wrong alike.
+# (4 px in yolov3-tiny).  A proof must not rest on two graphs with the same fault.
 _WRONG_OPTIMIZERS = ["Pad_Fusion"]
 
 _EXPORT_AGAIN = "Export the file again, or copy it again. If other programs run it, report it."
@@ -24,18 +24,18 @@ class Session:
 
     Args:
         model: the graph.
-        optimized: False takes it as it is written: nothing is computed before it runs, not even its constants.
+        optimized: False runs it as it is written: nothing is computed in advance, not even its constants.
 
     Raises:
-        GraphError: when onnxruntime refuses the model.
+        GraphError: when onnxruntime rejects the model.
     """
 
     def __init__(self, model: onnx.ModelProto, *, optimized: bool = True) -> None:
         options = onnxruntime.SessionOptions()
         if not optimized:
             options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
-        options.log_severity_level = 4  # its failures come as exceptions
-        options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # waiting threads burn a core each
+        options.log_severity_level = 4  # failures are raised as exceptions
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # waiting threads occupy a core each
         try:
             self._session = onnxruntime.InferenceSession(
                 model.SerializeToString(),
@@ -61,7 +61,7 @@ class Session:
 
 
 def reason(error: Exception) -> str:
-    """The first line of what a C++ library says, whose types tell no failure from another."""
+    """The first line of a C++ library's error message, whose exception types do not distinguish failures."""
     if any(words in str(error) for words in _NO_MEMORY):
-        return "it needs more memory than there is, or than a file of this size may take."
+        return "it needs more memory than available, or than a file of this size may use."
     return str(error).strip().partition("\n")[0][:300]

@@ -15,7 +15,7 @@ from rkdeploy.host.graph.session import reason
 
 @contextmanager
 def _absent(package: str) -> Iterator[None]:
-    """Let `import package` raise ImportError within this context, unless it is imported already."""
+    """Let `import package` raise ImportError within this context, unless it is already imported."""
     if package in sys.modules:
         yield
         return
@@ -57,7 +57,7 @@ def simplify(model: onnx.ModelProto, input_shapes: Mapping[str, Sequence[int]] |
             skipped_optimizers=_WRONG_PASSES,
             tensor_size_threshold=_LARGEST_FOLDED,
         )
-    except Exception as error:  # it raises whatever its C++ side met
+    except Exception as error:  # it raises any exception of its C++ side
         raise GraphError(f"onnxsim cannot simplify the graph: {reason(error)}") from error
     _make_initializers(simplified.graph)
     try:

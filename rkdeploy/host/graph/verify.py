@@ -1,4 +1,4 @@
-"""The proof that the contract reads the network right: two ways to the same figures must agree.
+"""The proof that the contract describes the network correctly: two ways to the same figures must agree.
 
 One way is the trained model's own decode inside the full graph.  The other is the cut graph's raw tensors put through
 the numpy decode that runs on the board, with the contract's anchors, strides, roles and activations.  A wrong anchor,
@@ -24,12 +24,14 @@ from rkdeploy.host.graph.rounding import RoundingNoise
 from rkdeploy.host.graph.session import Session
 
 TOLERANCES = {"px": 1e-3, "score": 1e-4, "rad": 1e-4, "value": 1e-4}
-"""Difference allowed to the arithmetic of the two decodes, by unit; `_ROUNDING` of the figure itself is added."""
+"""Difference allowed for the arithmetic of the two decodes, by unit; `_ROUNDING` of the figure itself is added."""
 NOISE_FACTOR = 4.0
-"""Difference allowed to float32 sums in another order, in multiples of the noise; see docs/verification.md."""
+"""Difference allowed for float32 sums in another order, in multiples of the noise; see docs/verification.md."""
 _ROUNDING = 2e-6
 _CEILINGS = {"px": 0.1, "score": 0.005, "rad": 0.005, "value": 0.0}
-"""The noise never allows more, by unit, or `_CEILING_SHARE` of the figure: half of what the smallest fault does."""
+"""Upper limits of the noise's allowance, by unit, or `_CEILING_SHARE` of the figure: half of the smallest fault's
+effect.
+"""
 _CEILING_SHARE = 0.005
 _PROBES = 4
 _PHRASES = {
@@ -50,18 +52,18 @@ Images = Iterable[tuple[str, NDArray[np.uint8]]]
 def verify(full: onnx.ModelProto, head: Head, cut: onnx.ModelProto, spec: ModelSpec, images: Images) -> Verification:
     """Compare the full graph's decode with the contract's decode of the cut graph.
 
-    The two graphs may sum in another order, by which float32 differs; how much of that reaches a decoded figure is
+    The two graphs may sum in another order, which changes float32 results; the effect on a decoded figure is
     measured, see docs/verification.md.
 
     Args:
         full: the network with the decode that its trainer exported.
-        head: the head of `full`, which knows how its outputs are read.
+        head: the head of `full`, which describes its outputs.
         cut: the cut graph.
         spec: the contract.
         images: at least one.
 
     Raises:
-        VerificationError: when they differ by more than float32 rounding can, saying in what; when a figure is NaN or
+        VerificationError: when they differ by more than float32 rounding can, with the figures; when a figure is NaN or
             infinite.
     """
     full_session, reader = Session(full), _CutReader(cut, head, spec)
@@ -86,7 +88,7 @@ def verify(full: onnx.ModelProto, head: Head, cut: onnx.ModelProto, spec: ModelS
 
 
 class _CutReader:
-    """The contract's decode of a cut graph, and how far float32 rounding moves each decoded figure."""
+    """The contract's decode of a cut graph, and the effect of float32 rounding on each decoded figure."""
 
     def __init__(self, cut: onnx.ModelProto, head: Head, spec: ModelSpec) -> None:
         self._session, self._noise = Session(cut), RoundingNoise(cut)
@@ -131,7 +133,7 @@ def _require_finite(image: str, *sides: Iterable[DenseField]) -> None:
 
 
 def trained_fields(head: Head, outputs: Mapping[str, NDArray[np.float32]]) -> list[DenseField]:
-    """What the full graph's outputs say, field by field, rows in the contract's order."""
+    """The full graph's outputs, field by field, rows in the contract's order."""
     fields = list(read_rows(head.rows, outputs)) if head.rows is not None else []
     for tensor in head.tensors:
         fields.append(_whole(tensor.tap, tensor.activation, outputs[tensor.output]))
@@ -139,7 +141,7 @@ def trained_fields(head: Head, outputs: Mapping[str, NDArray[np.float32]]) -> li
 
 
 def _image_fields(head: Head, raw: Mapping[str, NDArray[np.float32]]) -> list[DenseField]:
-    """The cut graph's whole-image tensors, with the activation that the full graph has behind them."""
+    """The cut graph's whole-image tensors, with the activation that follows in the full graph."""
     return [_whole(t.tap, t.activation, _activated(raw[t.tap], t.activation)) for t in head.tensors]
 
 
@@ -178,7 +180,7 @@ def _differences(
 
 
 def _allowed(unit: str, values: NDArray[np.float64], noise: NDArray[np.float64]) -> NDArray[np.float64]:
-    """The difference allowed to each value: of the decodes' arithmetic, and of the rounding before it."""
+    """The difference allowed for each value: for the decodes' arithmetic, and for the rounding before it."""
     size = np.abs(values)
     share = _CEILING_SHARE * (size.max() if unit == "value" else size)
     ceiling = np.maximum(_CEILINGS[unit], share)
@@ -201,6 +203,6 @@ def _require(result: Verification) -> None:
             wrong.append(f"{what} by {error.max_error:.3g}{unit} ({cause}), allowed is {error.allowed:.3g}")
     if wrong:
         raise VerificationError(
-            f"The contract does not read this network right: {'; '.join(wrong)}.",
+            f"The contract does not describe this network correctly: {'; '.join(wrong)}.",
             "Nothing was written. If the anchors came from --weights, they belong to another model.",
         )

@@ -1,4 +1,4 @@
-"""What can be proven of a graph without a decode: that simplification left its outputs as they were."""
+"""Proof for a graph without a decode: simplification kept its outputs."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from rkdeploy.host.graph.session import Session
 from rkdeploy.host.graph.verify import Images, network_input
 
 _ROUNDING = 1e-5
-"""Of a tensor's largest value: float32 sums in another order, as in `verify_rewrite`."""
+"""Fraction of a tensor's largest value: float32 sums in another order, as in `verify_rewrite`."""
 
 
 def verify_outputs(

@@ -1,7 +1,7 @@
-"""Read-only view of an ONNX graph: who computes a tensor, who takes it, its shape, its constant value.
+"""Read-only view of an ONNX graph: producer, consumers, shape and constant value of a tensor.
 
 A protobuf graph is lists of nodes that name tensors.  Every question about it ("what computes this?") is a search, so
-the tables are made once here, each when it is first asked for.  The graph must not change while it is viewed: rewrites
+the tables are made once here, each on first use.  The graph must not change while it is viewed: rewrites
 copy the model, change the copy, and view that.
 """
 
@@ -23,7 +23,7 @@ class GraphView:
     """A graph by its tensors.
 
     Attributes:
-        model: what is viewed.  Nodes inside If, Loop and Scan are not: their tensors are no others' business.
+        model: the viewed model.  Nodes inside If, Loop and Scan are not included: their tensors are local.
     """
 
     model: onnx.ModelProto
@@ -37,7 +37,7 @@ class GraphView:
         return self._consumers.get(tensor, ())
 
     def shape(self, tensor: str) -> tuple[int, ...]:
-        """Shape of a tensor; empty where an axis is free, or nothing is known of it."""
+        """Shape of a tensor; empty if an axis is free, or its shape is not known."""
         return self.shapes.get(tensor, ())
 
     def value(self, tensor: str) -> NDArray[Any] | None:
@@ -48,11 +48,11 @@ class GraphView:
     def back(
         self, ends: Iterable[str], through: Callable[[onnx.NodeProto], bool] = lambda _: True
     ) -> Iterator[tuple[str, onnx.NodeProto]]:
-        """Walk from tensors back to what they are made of, depth first.
+        """Walk from tensors back to their producers, depth first.
 
         Args:
-            ends: where to begin; the last one is walked first.
-            through: whether the walk goes on from a node to its inputs.
+            ends: start of the walk; the last one is walked first.
+            through: True to continue from a node to its inputs.
 
         Yields:
             Each computed tensor that is met, once, and the node that computes it.
@@ -70,7 +70,7 @@ class GraphView:
 
     @cached_property
     def inputs(self) -> Mapping[str, onnx.ValueInfoProto]:
-        """What a run must be given, by name: old exporters list the weights among the inputs, which are left out."""
+        """Inputs of a run, by name: old exporters list the weights among the inputs, which are left out."""
         return {info.name: info for info in self.model.graph.input if info.name not in self.constants}
 
     @cached_property
@@ -85,7 +85,7 @@ class GraphView:
 
     @cached_property
     def image_shape(self) -> tuple[int, ...]:
-        """Shape of the first input, (N, 3, H, W) of an image model; empty where an axis is free."""
+        """Shape of the first input, (N, 3, H, W) of an image model; empty if an axis is free."""
         return self.shape(next(iter(self.inputs), ""))
 
     @cached_property

@@ -178,7 +178,7 @@ def test_a_refusal_is_a_row(options: CompareOptions, stand_in: StandIn) -> None:
     found = compare(replace(options, sizes=((64, 64), (65, 64))), Watcher())
     assert states(found) == ["built", "failed", "failed", "failed"] * 2
     reasons = [row.reason for row in found.rows]
-    assert "no multiple of the largest stride" in reasons[1]
+    assert "not a multiple of the largest stride" in reasons[1]
     assert "not support" in reasons[2]
     assert found.rows[2].hint == "Take another."
 
@@ -313,7 +313,7 @@ def test_json_on_stdout_is_json_alone(options: CompareOptions, stand_in: StandIn
         (["best.engine"], "expected .pt, .pth or .onnx"),
         ([str(SAMPLE / "best.pt")], "No calibration images"),
         ([str(SAMPLE / "best.pt"), "--target", "rk3588,../x"], '--target is "../x"'),
-        ([str(SAMPLE / "best.pt"), "--imgsz", "400,500"], "no multiple of the largest stride"),
+        ([str(SAMPLE / "best.pt"), "--imgsz", "400,500"], "not a multiple of the largest stride"),
         ([str(SAMPLE / "best.pt"), "--calib", str(SAMPLE), "--data", "none.yaml"], '"none.yaml" does not exist'),
         ([str(SAMPLE / "best.pt"), "-o", "none/c.json"], "there is no folder"),
         ([str(SAMPLE / "best.pt"), "--proof-count", "0"], "must be 1 or more"),

@@ -90,8 +90,8 @@ def test_the_report_names_outputs_and_calibration(tmp_path: Path) -> None:
     with pytest.raises(VerificationError) as caught:
         require_accuracy(report(tmp_path, moved()), 0.1, agreement, calibration)
     text = caught.value.message
-    assert 'Output "bad": cosine similarity to float 0.6100, 45.0 % of its values at an end' in text
-    assert "highest score 0.300 where float reaches 0.900" in text
+    assert 'Output "bad": cosine similarity to the float model 0.6100, 45.0 % of its values at an end' in text
+    assert "highest score 0.300 where the float model reaches 0.900" in text
     assert '"good"' not in text
     assert "Calibration: 5 calibration images are few" in text
 
@@ -104,7 +104,7 @@ def test_what_is_worth_a_word(tmp_path: Path) -> None:
     calibration = find_calibration(tmp_path / "set/images", Path.cwd(), 3, 0)
     notes = gate_notes(found, data, calibration)
     assert any("3 of the 20 images that accuracy is measured on" in note for note in notes)
-    assert any("Float itself reaches mAP50-95 (boxes) 0.000" in note for note in notes)
+    assert any("The float model itself reaches mAP50-95 (boxes) 0.000" in note for note in notes)
 
 
 def test_labels_of_another_model_are_refused(tmp_path: Path) -> None:

@@ -113,23 +113,25 @@ def test_scores_that_all_fell_are_refused() -> None:
     meter.add([head(0.9)], [quantized(head(0.1))], WHOLE)
     agreement = meter.result("simulator", "by hand")
     assert agreement.average_precisions[0].ap50 == 1.0
-    with pytest.raises(VerificationError, match=r"finds nothing on 1 images where float finds 1 objects, 1 of them"):
+    with pytest.raises(
+        VerificationError, match=r"finds nothing on 1 images where the float model finds 1 objects, 1 of them"
+    ):
         require_agreement(agreement, 0.0)
 
 
 def test_half_the_scores_fell() -> None:
-    """Half of what float is sure of lies below the threshold: the recall says so, with its interval."""
+    """Half of the objects that the float model is certain of lies below the threshold: the recall says so, with its interval."""
     meter = AgreementMeter(SPEC)
     for built in [0.9, 0.1] * 20:
         meter.add([head(0.9)], [quantized(head(built))], WHOLE)
     agreement = meter.result("simulator", "by hand")
     with pytest.raises(
-        VerificationError, match=r"it finds 50\.0 % of the objects that float is sure of \(95 % interval"
+        VerificationError, match=r"it finds 50\.0 % of the objects that the float model is certain of \(95 % interval"
     ):
         require_agreement(agreement, 0.8)
     require_agreement(agreement, 0.5)
     assert proof_of(agreement).standing == "weak"
-    assert "weaker than float: it finds 50.0 %" in proof_text(proof_of(agreement), agreement)
+    assert "weaker than the float model: it finds 50.0 %" in proof_text(proof_of(agreement), agreement)
 
 
 def test_one_borderline_object_is_no_fault() -> None:
@@ -143,7 +145,9 @@ def test_one_borderline_object_is_no_fault() -> None:
     require_agreement(agreement, 0.9)
     proof = proof_of(agreement)
     assert (proof.standing, proof.reason) == ("unproven", "few_objects")
-    assert proof_text(proof, agreement).startswith("Unproven: float finds 8 objects only on the 9 images of by hand")
+    assert proof_text(proof, agreement).startswith(
+        "Unproven: the float model finds only 8 objects on the 9 images of by hand"
+    )
 
 
 def test_nothing_there_is_unproven() -> None:
@@ -153,7 +157,9 @@ def test_nothing_there_is_unproven() -> None:
     agreement = meter.result("simulator", "by hand")
     require_agreement(agreement, 0.9)
     assert proof_of(agreement) == Proof("unproven", "no_objects")
-    assert proof_text(proof_of(agreement), agreement).startswith("Unproven: float finds nothing on the 1 images")
+    assert proof_text(proof_of(agreement), agreement).startswith(
+        "Unproven: the float model finds nothing on the 1 images"
+    )
     assert proof_of(None) == Proof("unproven", "no_images")
 
 
@@ -166,7 +172,7 @@ def test_phantoms_are_refused() -> None:
         meter.add([head(0.9)], [quantized(extra)], WHOLE)
     agreement = meter.result("simulator", "by hand")
     assert agreement.share == 1.0
-    with pytest.raises(VerificationError, match=r"AP50 of its boxes against float's detections is 0\.5"):
+    with pytest.raises(VerificationError, match=r"AP50 of its boxes against the float model's detections is 0\.5"):
         require_agreement(agreement, 0.8)
 
 
@@ -179,7 +185,7 @@ def test_phantoms_with_low_scores_are_refused() -> None:
         meter.add([head(0.9)], [quantized(extra)], WHOLE)
     agreement = meter.result("simulator", "by hand")
     assert agreement.average_precisions[0].ap50 == 1.0
-    with pytest.raises(VerificationError, match=r"float sees 33\.3 % of what it finds"):
+    with pytest.raises(VerificationError, match=r"the float model also finds only 33\.3 % of its objects"):
         require_agreement(agreement, 0.8)
 
 
@@ -218,7 +224,7 @@ def test_a_class_map_is_judged_by_its_iou() -> None:
     assert proof_of(few).reason == "few_images"
     for _ in range(8):
         meter.add([HeadTensor(reference)], [HeadTensor(built)], WHOLE)
-    with pytest.raises(VerificationError, match=r'class map "lane" overlaps float\'s by 58\.3 %'):
+    with pytest.raises(VerificationError, match=r'class map "lane" overlaps the float model\'s by 58\.3 %'):
         require_agreement(meter.result("simulator", "by hand"), 0.8)
 
 
@@ -228,7 +234,7 @@ def test_detections_out_of_nothing_are_refused() -> None:
     crowded.values[0, 4:] = 1.0
     meter = AgreementMeter(SPEC)
     meter.add([head(0.0)], [quantized(crowded)], WHOLE)
-    with pytest.raises(VerificationError, match="where float finds none"):
+    with pytest.raises(VerificationError, match="where the float model finds none"):
         require_agreement(meter.result("simulator", "by hand"), 0.9)
 
 

@@ -109,7 +109,7 @@ def test_alone(case: str, form: Form, task: str, tmp_path: Path) -> None:
     network = open_network(file)
     assert network.task == task
     assert network.class_names == tuple(f"class_{i}" for i in range(len(network.class_names)))
-    assert any("nothing proves that they are decoded right" in note for note in network.notes)
+    assert any("nothing proves that they are decoded correctly" in note for note in network.notes)
     verification, rows = prove(network, CutOptions())
     assert (verification.decode_proven, verification.rows) == (False, 0)
     assert len(verification.fields) == len(onnx.load(file).graph.output)
@@ -140,7 +140,7 @@ def test_either_head_of_two(end_to_end: bool, tmp_path: Path) -> None:
         ("v8_pose_2x3", NINE, "does not say how its keypoints are read"),
         ("v26_obb", concatenated, "does not say how its angles are read"),
         ("v8", NINE, "its boxes have 16 channels, expected 4, 64, 68"),
-        ("seg", yolov5_segments, "no decode, and so no anchors"),
+        ("seg", yolov5_segments, "no decode, and therefore no anchors"),
     ],
 )
 def test_too_little_alone(case: str, form: Form, message: str, tmp_path: Path) -> None:

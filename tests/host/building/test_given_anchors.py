@@ -111,7 +111,7 @@ def test_raw_graph(case: str) -> None:
     network = open_network(ONNX / f"{case}.onnx", anchors=flat(proven))
     assert network.anchors == proven.anchors
     assert (network.anchors_from, network.proves_decode) == ("command line", False)
-    assert any("nothing proves that they are decoded right. With --anchors" in note for note in network.notes)
+    assert any("nothing proves that they are decoded correctly. With --anchors" in note for note in network.notes)
     pixels = np.random.default_rng(2).integers(0, 256, (1, 3, *network.input_hw), np.uint8)
     rows = []
     for opened in (proven, network):

@@ -32,4 +32,4 @@ def test_an_unreadable_log_costs_no_build(tmp_path: Path) -> None:
     log.write_text("I rknn building done.\n")
     assert _compiled(built(log), warnings.append) is None
     assert len(warnings) == 1
-    assert "Nothing can be predicted of this build" in warnings[0]
+    assert "Nothing can be predicted for this build" in warnings[0]

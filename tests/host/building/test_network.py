@@ -132,7 +132,7 @@ def test_anchors_and_head_come_from_the_graph_alone(case: str) -> None:
 @pytest.mark.parametrize("case", RAW)
 def test_raw_outputs_need_the_checkpoint(case: str) -> None:
     """A graph without a decode is refused without --weights, with a hint."""
-    with pytest.raises(GraphError, match=r"no decode, and so no anchors.*--weights best\.pt"):
+    with pytest.raises(GraphError, match=r"no decode, and therefore no anchors.*--weights best\.pt"):
         open_network(ONNX / f"{case}.onnx", imgsz=DYNAMIC.get(case))
 
 
@@ -184,8 +184,8 @@ def test_dynamic_axes_take_the_training_size() -> None:
     [
         ("v7_opset11", None, (96, 96), r"fixed at 96x64 .*expected 96x96 from --imgsz"),
         ("v6_2_dynamic", None, None, r"is free \(\?x\?, width x height\).*--imgsz WIDTHxHEIGHT"),
-        ("v6_2_dynamic", None, (70, 100), r"no one stride at 70x100"),
-        ("v6_2_dynamic", "v6_2_last", (70, 100), r"100x70 .* no multiple of the largest stride, 16"),
+        ("v6_2_dynamic", None, (70, 100), r"no uniform stride at 70x100"),
+        ("v6_2_dynamic", "v6_2_last", (70, 100), r"100x70 .* not a multiple of the largest stride, 16"),
         ("v5_dynamic_grid", None, (128, 128), r"cannot run on their 16x16, 8x8, 4x4, 2x2 cells.*--imgsz of the export"),
     ],
 )
@@ -215,11 +215,11 @@ def test_half_open_axes_must_agree_with_imgsz(tmp_path: Path) -> None:
             r"different anchors \(px\)\.\s+checkpoint: [\d., |]+\s+graph:      [\d.]+,",
         ),
         ("v7_opset17_simplify", "v7_n", r"strides \(8, 16\), expected \(8, 16, 32\) from the checkpoint"),
-        ("v7_opset17_simplify", "two_anchors", r"3 anchors a level, expected 2 from the checkpoint"),
+        ("v7_opset17_simplify", "two_anchors", r"3 anchors per level, expected 2 from the checkpoint"),
         ("v7_opset17_simplify", "one_class", r"predicts 3 classes, but the checkpoint has 1 class names"),
         ("v4_raw", "one_class", r"predicts 3 classes, but the checkpoint has 1 class names"),
         ("fork_2021", "eighty_classes", r"\[24, 24\] channels, expected multiples of 85: 5 \+ 80 classes"),
-        ("fork_sigmoid", "one_class", r"4 anchors a level, expected 3 from the checkpoint"),
+        ("fork_sigmoid", "one_class", r"4 anchors per level, expected 3 from the checkpoint"),
     ],
 )
 def test_checkpoint_of_another_model(case: str, weights: str, message: str) -> None:

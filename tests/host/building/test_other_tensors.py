@@ -78,7 +78,7 @@ def test_driving_onnx_of_upstream(weights: Path | None) -> None:
 def test_driving_onnx_by_strides() -> None:
     """One raw output per stride has no decode: the checkpoint gives it, and is needed."""
     path = YOLOP / "end_to_end_strides.onnx"
-    with pytest.raises(GraphError, match=r"no decode, and so no anchors.*--weights"):
+    with pytest.raises(GraphError, match=r"no decode, and therefore no anchors.*--weights"):
         open_network(path)
     network = open_network(path, DRIVING)
     assert network.anchors_from == "checkpoint"
@@ -89,7 +89,7 @@ def test_weights_of_another_driving_model() -> None:
     """The checkpoint of an ONNX file must be its own: anchors, classes or values decide."""
     with pytest.raises(GraphError, match="different anchors"):
         open_network(YOLOP / "end_to_end.onnx", YOLOP / "final_state.pth")
-    with pytest.raises(GraphError, match="anchors a level"):
+    with pytest.raises(GraphError, match="anchors per level"):
         open_network(YOLOP / "end_to_end.onnx", YOLOP / "uneven.pth")
     network = open_network(YOLOP / "end_to_end_strides.onnx", YOLOP / "final_state.pth")
     with pytest.raises(VerificationError):
@@ -104,7 +104,9 @@ def test_weights_without_maps(tmp_path: Path) -> None:
     renamed(model, "drive_area_seg", "road")
     path = tmp_path / "renamed.onnx"
     onnx.save(model, path)
-    with pytest.raises(GraphError, match=r"beside its head: road_map, lane_line; the checkpoint: drivable_area, lane"):
+    with pytest.raises(
+        GraphError, match=r"in addition to its head: road_map, lane_line; the checkpoint: drivable_area, lane"
+    ):
         open_network(path, DRIVING)
 
 

@@ -99,7 +99,7 @@ BROKEN: dict[str, tuple[onnx.ModelProto, str]] = {
         model_of(helper.make_node("EfficientNMS_TRT", ["x"], ["y"], domain="TRT", name="n")),
         'Node "n" is the operator "EfficientNMS_TRT" of "TRT"',
     ),
-    "name that commands": (model_of(helper.make_node("Relu", ["x"], ["\x1b[2J"])), r"name of a tensor is '.*x1b\[2J'"),
+    "name that commands": (model_of(helper.make_node("Relu", ["x"], ["\x1b[2J"])), r'name of a tensor is ".*x1b\[2J"'),
     "output that is the input": (
         onnx.ModelProto(graph=onnx.GraphProto(node=[RELU], input=[info("x", 1)], output=[info("x", 1)])),
         '2 inputs or outputs of the name "x"',
@@ -172,7 +172,7 @@ WORK: dict[str, tuple[list[onnx.NodeProto], list[TensorProto], str]] = {
     "branch": (
         [helper.make_node("If", ["yes"], ["y"], then_branch=b, else_branch=b)
          for b in [helper.make_graph([helper.make_node("Relu", ["x"], ["r"])], "b", [], [info("r", 1, 3, 8, 8)])]],
-        [numpy_helper.from_array(np.array(True), "yes")], "decides while it runs",
+        [numpy_helper.from_array(np.array(True), "yes")], "makes the computation depend on values",
     ),
     "division of integers": (
         [helper.make_node("Cast", ["x"], ["i"], to=TensorProto.INT64), helper.make_node("Div", ["i", "i"], ["d"]),

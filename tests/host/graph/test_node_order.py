@@ -58,5 +58,5 @@ def test_a_tensor_of_two_nodes() -> None:
 
 def test_circle() -> None:
     """Nodes that wait for each other are named."""
-    with pytest.raises(GraphError, match=r'Node "[ab]" takes part in a circle'):
+    with pytest.raises(GraphError, match=r'Node "[ab]" takes part in a cycle'):
         sort_nodes(graph_of(node("b", "a"), node("a", "b"), node("a", "y")))
