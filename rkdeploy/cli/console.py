@@ -39,7 +39,7 @@ def print_error(error: RkdeployError) -> None:
 
 
 def print_warning(text: str) -> None:
-    """Something that the user should know."""
+    """A warning for the user."""
     err.print(f"[yellow]warning:[/] {plain(text[:_MAX_LINE])}")
 
 

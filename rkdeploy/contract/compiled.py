@@ -65,7 +65,7 @@ class CompiledLayer:
 
     @property
     def is_end(self) -> bool:
-        """Whether it is no layer of the network, but the way in or out."""
+        """True for the rows of the network's input and output, which are not layers."""
         return self.op in {"InputOperator", "OutputOperator"}
 
 

@@ -19,7 +19,7 @@ class TuneEvents:
         """Where the stage is, for example `12/100`."""
 
     def warning(self, text: str) -> None:
-        """Something that the user should know."""
+        """A warning for the user."""
 
     def prepared(self, baseline: Baseline, images: int) -> None:
         """Float was measured."""

@@ -82,7 +82,7 @@ class TuneOptions:
     seed: Annotated[int, Option("--seed", "Seed of the search.", SEARCH, low=0)] = 0
 
     def __post_init__(self) -> None:
-        """Refuse numbers that mean nothing.
+        """Check the numbers.
 
         Raises:
             RkdeployError: naming the option.

@@ -204,7 +204,7 @@ class Running:
 
     @property
     def figures_from(self) -> str:
-        """Where the figures come from, as a user reads it."""
+        """Source of the figures, for users."""
         return f"{self.pipeline.figures_from}{', not an NPU' if self.runtime.name in _ON_THIS_PC else ''}"
 
 

@@ -248,7 +248,7 @@ def _scored_points(
 
 
 def _head(maps: Sequence[AnchorMap], layout: AnchorLayout) -> Head:
-    """The head in the contract's order, finest level first, whatever the order of the checkpoint's."""
+    """The head in the contract's order, finest level first, whatever the checkpoint's order."""
     levels, strides = layout.anchors.levels_px, layout.strides
     order = sorted(range(len(maps)), key=lambda i: strides[i])
     taps, sizes = [], []
@@ -285,6 +285,6 @@ def _head(maps: Sequence[AnchorMap], layout: AnchorLayout) -> Head:
 
 
 def four(value: Value) -> tuple[int, int, int, int]:
-    """The shape (N, C, H, W) of a tensor that has one."""
+    """The shape of a tensor that must have four dimensions (N, C, H, W)."""
     n, c, h, w = value.shape
     return n, c, h, w

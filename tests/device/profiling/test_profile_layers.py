@@ -1,4 +1,4 @@
-"""The runtime's per-layer table as data."""
+"""Parser of the runtime's per-layer table."""
 
 from __future__ import annotations
 
