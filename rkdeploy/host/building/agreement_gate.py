@@ -119,7 +119,7 @@ def _require_reachable_scores(agreement: Agreement) -> None:
         if output.reachable_score is not None and output.reachable_score <= agreement.confidence:
             raise VerificationError(
                 f'Output "{output.name}" can represent scores up to {output.reachable_score:.3f} only, the float model '
-                f"reaches {output.float_peak:.3f} and the threshold is {agreement.confidence}: all detections are lost.",
+                f"reaches {output.float_peak:.3f} and the threshold is {agreement.confidence}: nothing is detected.",
                 "The calibration images show none of its objects, or boxes and scores share one scale: calibrate on "
                 "images like those the model will see, or build with --split boxes_scores.",
             )

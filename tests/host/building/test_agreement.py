@@ -120,7 +120,7 @@ def test_scores_that_all_fell_are_refused() -> None:
 
 
 def test_half_the_scores_fell() -> None:
-    """Half of the objects that the float model is certain of lies below the threshold: the recall says so, with its interval."""
+    """Half of the certain objects lies below the threshold: the recall says so, with its interval."""
     meter = AgreementMeter(SPEC)
     for built in [0.9, 0.1] * 20:
         meter.add([head(0.9)], [quantized(head(built))], WHOLE)
