@@ -15,7 +15,7 @@ from typing import Any, Final
 
 import msgspec
 
-from rkdeploy.analysis.report.diff.report_diff import ReportDiff
+from rkdeploy.analysis.report.diff.diff_document import ReportDiff
 from rkdeploy.analysis.report.model_report import Report
 from rkdeploy.contract.spec import ModelSpec
 

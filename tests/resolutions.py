@@ -29,7 +29,7 @@ BASE: Final = (
     "tests/images/test_image_file.py",
     "tests/api/test_stream.py",
     "tests/images/test_preprocess.py",
-    "tests/contract/test_custom_string.py",
+    "tests/contract/test_embedded_contract.py",
     "tests/cli/test_console.py",
     "tests/device/drawing",
     "tests/host/checkpoint/test_reader.py",

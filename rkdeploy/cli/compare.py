@@ -24,13 +24,13 @@ if TYPE_CHECKING:
     from rkdeploy.analysis.compare.comparison import Row
     from rkdeploy.analysis.compare.variants import Variant
 
-Format = Literal["text", "md"]
+TableFormat = Literal["text", "md"]
 
 
 def compare_command(
     options: CompareOptions,
     form: Annotated[
-        Format, Option("--format", "Form of the printed table: text, or md for Markdown.", OUTPUT)
+        TableFormat, Option("--format", "Form of the printed table: text, or md for Markdown.", OUTPUT)
     ] = "text",
     as_json: Annotated[bool, replace(JSON, panel=OUTPUT)] = False,
     output: Annotated[Path | None, replace(PAGE_FILE, panel=OUTPUT)] = None,

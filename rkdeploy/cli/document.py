@@ -11,7 +11,7 @@ from rkdeploy.cli.language import chosen_language
 from rkdeploy.errors import RkdeployError
 
 if TYPE_CHECKING:
-    from rkdeploy.analysis.page.blocks import Block
+    from rkdeploy.analysis.page.content import Block
     from rkdeploy.analysis.page.texts import Lang, Words
 
 _MARKDOWN = frozenset({".md", ".markdown"})
@@ -108,11 +108,11 @@ def _page(title: str, blocks: Iterable[Block], words: Words, suffix: str) -> str
     import datetime as dt
 
     from rkdeploy import __version__
-    from rkdeploy.analysis.page.blocks import Page, Section, moment
+    from rkdeploy.analysis.page.content import Page, PageSection, moment
     from rkdeploy.analysis.page.markdown import markdown_text
 
     made = words("page.made", created=moment(dt.datetime.now(dt.timezone.utc).isoformat()), version=__version__)
-    page = Page(words.lang, title, words("page.kind"), made, (), (Section("result", title, list(blocks)),))
+    page = Page(words.lang, title, words("page.kind"), made, (), (PageSection("result", title, list(blocks)),))
     if suffix in _MARKDOWN:
         return markdown_text(page, words)
     from rkdeploy.analysis.page.html import html_text

@@ -17,7 +17,7 @@ from rkdeploy.option import OUTPUT, Argument, Option
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from rkdeploy.analysis.report.diff.report_diff import ReportDiff
+    from rkdeploy.analysis.report.diff.diff_document import ReportDiff
 
 
 def diff_command(
@@ -56,7 +56,7 @@ def diff_command(
 
 def _rendered(found: ReportDiff, form: Format, lang: Lang) -> str:
     from rkdeploy.analysis.page.texts import Words
-    from rkdeploy.analysis.report.diff.compose import compose_diff
+    from rkdeploy.analysis.report.diff.compose_diff import compose_diff
 
     def render() -> str:
         if form == "json":
@@ -78,7 +78,7 @@ def _rendered(found: ReportDiff, form: Format, lang: Lang) -> str:
 def _print(found: ReportDiff, lang: Lang, console: Console) -> None:
     from rkdeploy.analysis.page.terminal import print_blocks
     from rkdeploy.analysis.page.texts import Words
-    from rkdeploy.analysis.report.diff.compose import compose_diff
+    from rkdeploy.analysis.report.diff.compose_diff import compose_diff
 
     page = compose_diff(found, lang)
     console.print(f"[bold]{plain(page.title)}[/]")

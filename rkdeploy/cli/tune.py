@@ -25,7 +25,7 @@ from rkdeploy.errors import RkdeployError
 from rkdeploy.option import OUTPUT, Option
 
 if TYPE_CHECKING:
-    from rkdeploy.analysis.page.blocks import Block
+    from rkdeploy.analysis.page.content import Block
     from rkdeploy.analysis.page.texts import Words
     from rkdeploy.analysis.tune.baseline import Baseline
     from rkdeploy.analysis.tune.finished import FinishedTrial
@@ -84,7 +84,7 @@ def _searched(options: TuneOptions) -> tuple[TuneReport, BuildOptions | None]:
 
 
 def _blocks(report: TuneReport, best: BuildOptions | None, options: TuneOptions, words: Words) -> Iterator[Block]:
-    from rkdeploy.analysis.page.blocks import Note
+    from rkdeploy.analysis.page.content import Note
     from rkdeploy.analysis.tables.search_tables import search_blocks
     from rkdeploy.host.building.command import build_command
 

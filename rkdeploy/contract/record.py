@@ -8,7 +8,7 @@ from typing import Literal
 
 from rkdeploy.contract.accuracy import AccuracyReport, FloatTruthAp
 from rkdeploy.contract.bounds import Figure, Text, Whole
-from rkdeploy.contract.compiled import CompiledModel
+from rkdeploy.contract.compiled_model import CompiledModel
 from rkdeploy.contract.spec import Anchors, OutputRole
 
 RECORD_VERSION = 1

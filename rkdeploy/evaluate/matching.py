@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from rkdeploy.datasets.truth import Truth
-    from rkdeploy.evaluate.predictions import Prediction
+    from rkdeploy.evaluate.predictions import ImagePrediction
 
 Kind = Literal["boxes", "rotated boxes", "keypoints", "masks"]
 
@@ -75,7 +75,7 @@ class _Gathered:
 
 
 def match_all(
-    kind: Kind, images: Iterable[tuple[Truth, Prediction]], class_count: int, keypoints: int = 0
+    kind: Kind, images: Iterable[tuple[Truth, ImagePrediction]], class_count: int, keypoints: int = 0
 ) -> tuple[ClassMatches, ...]:
     """Match the predictions of all images.
 
@@ -93,7 +93,7 @@ def match_all(
         DataError: when a labeled mask is damaged.
     """
     gathered: dict[int, _Gathered] = defaultdict(lambda: _Gathered([], [], []))
-    chunk: list[tuple[Truth, Prediction]] = []
+    chunk: list[tuple[Truth, ImagePrediction]] = []
     for pair in images:
         chunk.append(pair)
         if len(chunk) == _IMAGES_AT_ONCE:
@@ -119,7 +119,7 @@ def _joined(found: _Gathered) -> ClassMatches:
 
 
 def _match_some(
-    kind: Kind, images: list[tuple[Truth, Prediction]], gathered: dict[int, _Gathered], keypoints: int
+    kind: Kind, images: list[tuple[Truth, ImagePrediction]], gathered: dict[int, _Gathered], keypoints: int
 ) -> None:
     truths, predictions = _annotations(kind, images)
     classes = sorted({a["category_id"] for a in (*truths, *predictions)})
@@ -137,7 +137,7 @@ def _match_some(
 
 
 def _annotations(
-    kind: Kind, images: list[tuple[Truth, Prediction]]
+    kind: Kind, images: list[tuple[Truth, ImagePrediction]]
 ) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     """Labeled objects and predictions in the tool's format.  Ids begin at 1: the tool takes 0 for none."""
     truths: list[dict[str, Any]] = []

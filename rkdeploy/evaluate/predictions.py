@@ -14,7 +14,7 @@ from rkdeploy.images.coco_rle import rle_counts
 
 
 @dataclass(frozen=True, slots=True)
-class Prediction:
+class ImagePrediction:
     """Predictions for one image.
 
     Attributes:
@@ -48,10 +48,10 @@ def prediction_of(
     source_hw: tuple[int, int],
     confusions: tuple[NDArray[np.int64], ...],
     unlabeled: tuple[int, ...],
-) -> Prediction:
+) -> ImagePrediction:
     """The part of an image's detections that is kept."""
     masks = found.masks
-    return Prediction(
+    return ImagePrediction(
         name=name,
         source_hw=source_hw,
         xyxy=found.xyxy,
@@ -66,10 +66,10 @@ def prediction_of(
     )
 
 
-def unreadable(name: str, failure: str) -> Prediction:
+def unreadable(name: str, failure: str) -> ImagePrediction:
     """The entry of an image that could not be read."""
     none = Detections.empty()
-    return Prediction(name, (0, 0), none.xyxy, none.scores, none.class_ids, failure=failure)
+    return ImagePrediction(name, (0, 0), none.xyxy, none.scores, none.class_ids, failure=failure)
 
 
 _AS_NAMED: Final = ("utf-8", "surrogateescape")
@@ -101,7 +101,7 @@ class _Part(msgspec.Struct):
     predictions: list[_Stored]
 
 
-def encoded(predictions: list[Prediction], figures_from: str) -> bytes:
+def encoded(predictions: list[ImagePrediction], figures_from: str) -> bytes:
     """Predictions, and what they come from, as bytes."""
     stored = [
         _Stored(
@@ -123,7 +123,7 @@ def encoded(predictions: list[Prediction], figures_from: str) -> bytes:
     return msgspec.msgpack.encode(_Part(figures_from, stored))
 
 
-def decoded(data: bytes) -> tuple[list[Prediction], str]:
+def decoded(data: bytes) -> tuple[list[ImagePrediction], str]:
     """Decode the bytes of `encoded`.
 
     Raises:
@@ -133,11 +133,11 @@ def decoded(data: bytes) -> tuple[list[Prediction], str]:
     return [_prediction(stored) for stored in part.predictions], part.figures_from
 
 
-def _prediction(s: _Stored) -> Prediction:
+def _prediction(s: _Stored) -> ImagePrediction:
     count = s.scores.shape[0] if s.scores.shape else -1
     if s.masks is not None and len(s.masks) != count:
         raise ValueError("masks do not fit the scores")
-    return Prediction(
+    return ImagePrediction(
         name=s.name.decode(*_AS_NAMED),
         source_hw=s.source_hw,
         xyxy=_unpacked(s.xyxy, np.float32, (count, 4)),

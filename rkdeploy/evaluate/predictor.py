@@ -12,7 +12,7 @@ from rkdeploy.datasets.truth import DataError, finds_objects
 from rkdeploy.device.postprocess.postprocessor import Postprocessor, decoder_for
 from rkdeploy.errors import SourceError
 from rkdeploy.evaluate.multi_label import MultiLabelDecoder
-from rkdeploy.evaluate.predictions import Prediction, prediction_of, unreadable
+from rkdeploy.evaluate.predictions import ImagePrediction, prediction_of, unreadable
 from rkdeploy.evaluate.validators import validator_of
 from rkdeploy.images.file import opencv_log_silenced, read_image, read_image_bytes
 from rkdeploy.images.fit import LetterboxTransform, image_fit
@@ -70,7 +70,7 @@ class Predictor:
         # Masks are read inside their boxes, so these must lie inside the image.
         self._clips_boxes = validator_of(spec).clips_boxes or any(o.role == "prototypes" for o in spec.outputs)
 
-    def load(self, image: DataImage) -> Letterboxed | Prediction:
+    def load(self, image: DataImage) -> Letterboxed | ImagePrediction:
         """The network's input for an image, valid until the next call; or the prediction that says why there is
         none.
         """
@@ -79,7 +79,9 @@ class Predictor:
         except SourceError as error:
             return unreadable(image.name, error.message)
 
-    def prediction(self, image: DataImage, tensors: Sequence[HeadTensor], transform: LetterboxTransform) -> Prediction:
+    def prediction(
+        self, image: DataImage, tensors: Sequence[HeadTensor], transform: LetterboxTransform
+    ) -> ImagePrediction:
         """Predictions from the network's outputs.
 
         Raises:

@@ -20,9 +20,9 @@ from rkdeploy.device.runtime.protocol import NO_OPTIONS, RuntimeOptions
 from rkdeploy.device.runtime.registry import AUTO, BACKEND
 from rkdeploy.evaluate.matching import MAX_DETECTIONS, require_tool
 from rkdeploy.evaluate.scoring import score
-from rkdeploy.evaluate.state import Part, default_folder, keep_result, open_store
+from rkdeploy.evaluate.state import StatePart, default_folder, keep_result, open_store
 from rkdeploy.evaluate.validators import validator_of
-from rkdeploy.evaluate.workers import Network, predict_parts
+from rkdeploy.evaluate.workers import SharedNetwork, predict_parts
 from rkdeploy.option import ACCURACY, MEASURE, RUNNING, Only, Option
 
 if TYPE_CHECKING:
@@ -206,13 +206,13 @@ def _predicted(
     thresholds: Thresholds,
     options: EvaluationOptions,
     progress: Progress,
-) -> list[Part]:
+) -> list[StatePart]:
     """The predictions of all images in their order, kept and new ones."""
     images = data.images
     chunks = [images[i : i + _PART_IMAGES] for i in range(0, len(images), _PART_IMAGES)]
     base = options.state or default_folder(bundle)
     store = open_store(base, bundle, backend, images, thresholds, multi_label=not options.best_class)
-    found: dict[int, Part] = {}
+    found: dict[int, StatePart] = {}
     if not options.fresh:
         kept = {index: store.read(index, chunk) for index, chunk in enumerate(chunks)}
         found = {index: part for index, part in kept.items() if part is not None}
@@ -226,7 +226,7 @@ def _predicted(
         progress(backend, done, len(images))
 
     missing = [(index, chunk) for index, chunk in enumerate(chunks) if index not in found]
-    network = Network(bundle.folder, backend, thresholds, not options.best_class, options.runtime)
+    network = SharedNetwork(bundle.folder, backend, thresholds, not options.best_class, options.runtime)
     with closing(
         predict_parts(network, missing, options.workers, count)
     ) as predicted:  # ends the workers, come what may

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from rkdeploy.contract.spec import ModelSpec
     from rkdeploy.datasets.truth import LabeledSet, ObjectLabels, Truth
     from rkdeploy.device.postprocess.thresholds import Thresholds
-    from rkdeploy.evaluate.predictions import Prediction
+    from rkdeploy.evaluate.predictions import ImagePrediction
 
 _OVERLAPS: Final[dict[Kind, str]] = {
     "boxes": "IoU",
@@ -49,7 +49,7 @@ def kinds_of(spec: ModelSpec) -> tuple[Kind, ...]:
 
 def score(
     data: LabeledSet,
-    predictions: Sequence[Prediction],
+    predictions: Sequence[ImagePrediction],
     spec: ModelSpec,
     chosen: Thresholds,
     *,
@@ -98,9 +98,9 @@ def score(
 
 
 def _objects(
-    kind: Kind, labels: ObjectLabels, predictions: Sequence[Prediction], spec: ModelSpec, chosen: Thresholds
+    kind: Kind, labels: ObjectLabels, predictions: Sequence[ImagePrediction], spec: ModelSpec, chosen: Thresholds
 ) -> ObjectFigures:
-    def pairs() -> Iterator[tuple[Truth, Prediction]]:
+    def pairs() -> Iterator[tuple[Truth, ImagePrediction]]:
         for prediction in predictions:
             yield labels.of(prediction.name, prediction.source_hw), prediction
 
@@ -148,7 +148,7 @@ def _ranking(ranked: Sequence[tuple[int, list[int]]]) -> RankingFigures:
     )
 
 
-def _class_maps(predictions: Sequence[Prediction], spec: ModelSpec) -> tuple[MapFigures, ...]:
+def _class_maps(predictions: Sequence[ImagePrediction], spec: ModelSpec) -> tuple[MapFigures, ...]:
     figures = []
     for index, stated in enumerate(spec.class_maps):
         counts = np.sum([p.confusions[index] for p in predictions], axis=0)

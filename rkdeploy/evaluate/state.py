@@ -22,7 +22,7 @@ from rkdeploy.contract.bundle import SUMS
 from rkdeploy.contract.documents import document_text, read_document
 from rkdeploy.contract.file_hash import sha256_of
 from rkdeploy.errors import RkdeployError
-from rkdeploy.evaluate.predictions import Prediction, decoded, encoded
+from rkdeploy.evaluate.predictions import ImagePrediction, decoded, encoded
 from rkdeploy.system.atomic_file import write_atomically
 from rkdeploy.system.partial_file import clear_partials
 
@@ -39,10 +39,10 @@ _RESULT: Final = "eval.json"
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
+class StatePart:
     """Predictions for some images, and their source."""
 
-    predictions: tuple[Prediction, ...]
+    predictions: tuple[ImagePrediction, ...]
     figures_from: str
 
 
@@ -52,7 +52,7 @@ class PredictionStore:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
 
-    def read(self, index: int, images: Sequence[DataImage]) -> Part | None:
+    def read(self, index: int, images: Sequence[DataImage]) -> StatePart | None:
         """A part; None if there is none, or it is damaged."""
         try:
             predictions, figures_from = decoded(self._path(index).read_bytes())
@@ -60,9 +60,9 @@ class PredictionStore:
             return None
         if [p.name for p in predictions] != [image.name for image in images]:
             return None
-        return Part(tuple(predictions), figures_from)
+        return StatePart(tuple(predictions), figures_from)
 
-    def write(self, index: int, part: Part) -> None:
+    def write(self, index: int, part: StatePart) -> None:
         """Keep a part.
 
         Raises:

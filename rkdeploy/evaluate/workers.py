@@ -15,9 +15,9 @@ from rkdeploy.device.runtime.cores import CoreMask, core_count
 from rkdeploy.device.runtime.protocol import RuntimeOptions
 from rkdeploy.device.runtime.registry import open_runtime
 from rkdeploy.errors import RkdeployError
-from rkdeploy.evaluate.predictions import Prediction
+from rkdeploy.evaluate.predictions import ImagePrediction
 from rkdeploy.evaluate.predictor import Predictor
-from rkdeploy.evaluate.state import Part
+from rkdeploy.evaluate.state import StatePart
 from rkdeploy.system.workers import serve, work_off
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ Images = Sequence["DataImage"]
 
 
 @dataclass(frozen=True, slots=True)
-class Network:
+class SharedNetwork:
     """The network that a worker opens.
 
     Attributes:
@@ -48,8 +48,8 @@ class Network:
 
 
 def predict_parts(
-    network: Network, parts: Sequence[tuple[int, Images]], workers: int, on_image: Callable[[], None]
-) -> Generator[tuple[int, Part], None, None]:
+    network: SharedNetwork, parts: Sequence[tuple[int, Images]], workers: int, on_image: Callable[[], None]
+) -> Generator[tuple[int, StatePart], None, None]:
     """Predict every part and yield them as they are done; only one worker keeps the order of the parts.
 
     Args:
@@ -72,23 +72,23 @@ def predict_parts(
 
 
 @contextmanager
-def _opened(network: Network, worker: int | None) -> Iterator[Callable[[Images, Callable[[], None]], Part]]:
+def _opened(network: SharedNetwork, worker: int | None) -> Iterator[Callable[[Images, Callable[[], None]], StatePart]]:
     """An open runtime, as a function from images to a part."""
     bundle = read_bundle(network.bundle, check_hashes=False)
     predictor = Predictor(bundle.spec, network.thresholds, multi_label=network.multi_label)
     core = None if worker is None else _core_of(worker)
     with open_runtime(network.backend, bundle, core, network.options) as runtime:
 
-        def predict(images: Images, on_image: Callable[[], None]) -> Part:
+        def predict(images: Images, on_image: Callable[[], None]) -> StatePart:
             found = []
             for image in images:
                 loaded = predictor.load(image)
-                if not isinstance(loaded, Prediction):
+                if not isinstance(loaded, ImagePrediction):
                     tensors = runtime.infer(loaded.image)
                     loaded = predictor.prediction(image, tensors, loaded.transform)
                 found.append(loaded)
                 on_image()
-            return Part(tuple(found), runtime.figures_from)
+            return StatePart(tuple(found), runtime.figures_from)
 
         yield predict
 
@@ -101,8 +101,8 @@ def _core_of(worker: int) -> CoreMask | None:
 
 
 def _in_processes(
-    network: Network, parts: Sequence[tuple[int, Images]], count: int, on_image: Callable[[], None]
-) -> Generator[tuple[int, Part], None, None]:
+    network: SharedNetwork, parts: Sequence[tuple[int, Images]], count: int, on_image: Callable[[], None]
+) -> Generator[tuple[int, StatePart], None, None]:
     with contextlib.closing(work_off(parts, count, _work, (network, count))) as messages:
         for message in messages:
             if message is None:
@@ -111,7 +111,7 @@ def _in_processes(
                 yield message
 
 
-def _work(pipe: Connection[Any, Any], index: int, network: Network, count: int) -> None:
+def _work(pipe: Connection[Any, Any], index: int, network: SharedNetwork, count: int) -> None:
     """Main function of a worker: parts in; None out for each image, and then the part's predictions."""
 
     def handle(part: tuple[int, Images]) -> None:

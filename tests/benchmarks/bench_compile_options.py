@@ -21,7 +21,7 @@ from unittest.mock import patch
 import numpy as np
 import onnx
 
-from rkdeploy.contract.compiled import CompiledModel
+from rkdeploy.contract.compiled_model import CompiledModel
 from rkdeploy.errors import RkdeployError
 from rkdeploy.host.building.open_network import open_network
 from rkdeploy.host.checkpoint import Module

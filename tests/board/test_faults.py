@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from rkdeploy.contract.custom_string import custom_string
+from rkdeploy.contract.embedded_contract import custom_string
 from rkdeploy.device.postprocess.thresholds import Thresholds
 from rkdeploy.device.runtime.cores import CoreMask
 from rkdeploy.device.runtime.librknnrt.runtime import IoMode, LibRknnRt

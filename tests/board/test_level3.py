@@ -21,7 +21,7 @@ import numpy as np
 import pytest
 
 from rkdeploy.contract.bundle import CONTRACT, Bundle, new_bundle
-from rkdeploy.contract.custom_string import custom_string
+from rkdeploy.contract.embedded_contract import custom_string
 from rkdeploy.device.runtime.registry import open_runtime
 from rkdeploy.images.file import read_image
 from rkdeploy.images.fit import Letterbox

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from rkdeploy.contract.custom_string import custom_string
+from rkdeploy.contract.embedded_contract import custom_string
 from rkdeploy.contract.spec import Anchors
 from rkdeploy.device.runtime.cores import CoreMask
 from rkdeploy.device.runtime.rknnlite import RknnLite

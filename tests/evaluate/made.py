@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rkdeploy.datasets.truth import Polygons, Truth
-from rkdeploy.evaluate.predictions import Prediction
+from rkdeploy.evaluate.predictions import ImagePrediction
 
 HW = (100, 200)
 
@@ -45,10 +45,10 @@ def prediction(
     keypoints: Sequence[object] | None = None,
     rotated: Sequence[Sequence[float]] | None = None,
     masks: Sequence[str] | None = None,
-) -> Prediction:
+) -> ImagePrediction:
     """Predictions on an image of 200x100."""
     xyxy = np.array(boxes, np.float32).reshape(-1, 4)
-    return Prediction(
+    return ImagePrediction(
         name,
         HW,
         xyxy,

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from rkdeploy.device.postprocess.detections import Detections, InstanceMask, Ranking
-from rkdeploy.evaluate.predictions import Prediction, decoded, encoded, prediction_of, unreadable
+from rkdeploy.evaluate.predictions import ImagePrediction, decoded, encoded, prediction_of, unreadable
 from tests.evaluate.made import prediction
 
 FULL = replace(
@@ -19,8 +19,8 @@ FULL = replace(
 )
 
 
-def same(a: Prediction, b: Prediction) -> bool:
-    return all(np.array_equal(getattr(a, f.name), getattr(b, f.name)) for f in fields(Prediction))
+def same(a: ImagePrediction, b: ImagePrediction) -> bool:
+    return all(np.array_equal(getattr(a, f.name), getattr(b, f.name)) for f in fields(ImagePrediction))
 
 
 def test_round_trip() -> None:

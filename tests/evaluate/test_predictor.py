@@ -13,7 +13,7 @@ from rkdeploy.contract.spec import ClassMap, HeadOutput, ModelSpec
 from rkdeploy.datasets.truth import DataError, DataImage
 from rkdeploy.device.postprocess.thresholds import Thresholds
 from rkdeploy.device.runtime.protocol import HeadTensor
-from rkdeploy.evaluate.predictions import Prediction
+from rkdeploy.evaluate.predictions import ImagePrediction
 from rkdeploy.evaluate.predictor import Predictor, read_mask
 from tests.evaluate.tiny_model import SIDE, SPEC, head_values
 
@@ -24,10 +24,10 @@ ROAD = replace(
 )
 
 
-def predicted(image: DataImage, spec: ModelSpec, *tensors: HeadTensor, multi_label: bool = True) -> Prediction:
+def predicted(image: DataImage, spec: ModelSpec, *tensors: HeadTensor, multi_label: bool = True) -> ImagePrediction:
     predictor = Predictor(spec, Thresholds(confidence=0.001), multi_label=multi_label)
     loaded = predictor.load(image)
-    assert not isinstance(loaded, Prediction)
+    assert not isinstance(loaded, ImagePrediction)
     return predictor.prediction(image, tensors, loaded.transform)
 
 
@@ -58,7 +58,7 @@ def test_an_unreadable_image(tmp_path: Path) -> None:
     """It becomes a prediction that says why, and the evaluation goes on."""
     (tmp_path / "b.png").write_bytes(b"nothing")
     found = Predictor(SPEC, Thresholds(), multi_label=True).load(DataImage("b.png", tmp_path / "b.png"))
-    assert isinstance(found, Prediction)
+    assert isinstance(found, ImagePrediction)
     assert "is not a picture" in found.failure
 
 

@@ -12,7 +12,7 @@ from rkdeploy.contract.accuracy import Evaluation
 from rkdeploy.contract.spec import ClassMap, HeadOutput, KeypointLayout
 from rkdeploy.datasets.truth import DataError, DataImage, LabeledSet, Truth
 from rkdeploy.device.postprocess.thresholds import Thresholds
-from rkdeploy.evaluate.predictions import Prediction, unreadable
+from rkdeploy.evaluate.predictions import ImagePrediction, unreadable
 from rkdeploy.evaluate.scoring import kinds_of, score
 from tests.evaluate.made import prediction, truth
 from tests.evaluate.tiny_model import SPEC
@@ -29,7 +29,7 @@ class Labels:
 
 
 def scored(
-    predictions: list[Prediction], labels: Labels | None = None, class_ids: list[int] | None = None, **spec: object
+    predictions: list[ImagePrediction], labels: Labels | None = None, class_ids: list[int] | None = None, **spec: object
 ) -> Evaluation:
     images = tuple(
         DataImage(p.name, Path(p.name), class_ids[i] if class_ids else None) for i, p in enumerate(predictions)

@@ -10,7 +10,7 @@ from rkdeploy.analysis.estimate.latency import predict, require_predictable
 from rkdeploy.analysis.estimate.prediction import Prediction
 from rkdeploy.contract.accuracy import AccuracyReport
 from rkdeploy.contract.bundle import Bundle
-from rkdeploy.contract.compiled import CompiledModel
+from rkdeploy.contract.compiled_model import CompiledModel
 from rkdeploy.errors import RkdeployError
 
 

@@ -18,7 +18,7 @@ from typing import Annotated
 import numpy as np
 
 from rkdeploy.contract.bundle import CONTRACT, LOG, Bundle, read_bundle
-from rkdeploy.contract.compiled import CompiledModel
+from rkdeploy.contract.compiled_model import CompiledModel
 from rkdeploy.contract.spec import InputSpec
 from rkdeploy.errors import RkdeployError, ToolkitError
 from rkdeploy.host.toolkit.compile_log import read_compile_log

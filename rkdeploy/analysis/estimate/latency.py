@@ -25,12 +25,12 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from rkdeploy.analysis.estimate.checked import TypeCheck, type_check
-from rkdeploy.analysis.estimate.prediction import LayerTime, Limit, Prediction
+from rkdeploy.analysis.estimate.prediction import LayerLimit, LayerTime, Prediction
 from rkdeploy.analysis.estimate.work import LayerWork, works_of
 from rkdeploy.errors import RkdeployError, shown
 
 if TYPE_CHECKING:
-    from rkdeploy.contract.compiled import CompiledModel
+    from rkdeploy.contract.compiled_model import CompiledModel
 
 COEFFICIENTS = Path(__file__).with_name("coefficients.json")
 SAME_CHIP = {"rk3568": "rk3566"}
@@ -130,9 +130,9 @@ def require_predictable(target: str, dtype: str) -> None:
         )
 
 
-def layer_time_ms(work: LayerWork, c: Coefficients) -> tuple[float, Limit]:
+def layer_time_ms(work: LayerWork, c: Coefficients) -> tuple[float, LayerLimit]:
     """A layer's predicted time without its start, and what decides it."""
-    sides: tuple[tuple[float, Limit], ...] = (
+    sides: tuple[tuple[float, LayerLimit], ...] = (
         (c.compute_ms * work.compute_mcycles, "compute"),
         (c.traffic_ms * work.traffic_mb, "memory"),
         (c.activation_ms * work.activation_melements, "activation"),
@@ -159,7 +159,7 @@ def predict(compiled: CompiledModel, target: str, dtype: str, compiled_from: str
     model = latency_model()
     chip = model.chips[SAME_CHIP.get(target, target)]
     works = works_of(compiled, chip.lanes)
-    by_limit: dict[Limit, float] = defaultdict(float)
+    by_limit: dict[LayerLimit, float] = defaultdict(float)
     layers = []
     for work in works:
         time_ms, limit = layer_time_ms(work, chip.coefficients)

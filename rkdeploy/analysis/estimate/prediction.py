@@ -8,10 +8,10 @@ from typing import Annotated, Literal
 from msgspec import Meta
 
 from rkdeploy.contract.bounds import Amount, Pixels, Positive, Share, Text, Whole
-from rkdeploy.contract.compiled import MAX_LAYERS
+from rkdeploy.contract.compiled_model import MAX_LAYERS
 
 ESTIMATE_VERSION = 1
-Limit = Literal["compute", "memory", "activation", "attention"]
+LayerLimit = Literal["compute", "memory", "activation", "attention"]
 PartName = Literal["compute", "memory", "activation", "attention", "overhead"]
 
 
@@ -29,7 +29,7 @@ class LayerTime:
     op: Text
     name: Text
     time_ms: Amount
-    limit: Limit
+    limit: LayerLimit
 
 
 @dataclass(frozen=True, slots=True)

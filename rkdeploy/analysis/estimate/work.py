@@ -11,7 +11,7 @@ from math import prod
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
-    from rkdeploy.contract.compiled import CompiledLayer, CompiledModel, Shape
+    from rkdeploy.contract.compiled_model import CompiledLayer, CompiledModel, Shape
 
 _BYTES: Final = {"INT8": 1, "UINT8": 1, "FLOAT16": 2, "INT16": 2, "INT32": 4, "FLOAT": 4, "INT64": 8}
 _ATOM_BYTES: Final = 16

@@ -7,7 +7,7 @@ from typing import Any
 
 from rkdeploy.analysis.inspection.inspection import Inspection, listed_names
 from rkdeploy.contract.bundle import read_bundle
-from rkdeploy.contract.custom_string import facts_in
+from rkdeploy.contract.embedded_contract import facts_in
 from rkdeploy.contract.spec import ModelSpec
 from rkdeploy.device.runtime.model_file import read_custom_string, read_model_file
 from rkdeploy.errors import shown

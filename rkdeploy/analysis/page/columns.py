@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 from rkdeploy.analysis.origin import Origin
-from rkdeploy.analysis.page.blocks import ABSENT, Align, Cell, Column, Table, count, figure
+from rkdeploy.analysis.page.content import ABSENT, Align, Cell, Column, Table, count, figure
 
 _Row = TypeVar("_Row")
 

@@ -10,7 +10,7 @@ from functools import cache
 import jinja2
 from markupsafe import Markup
 
-from rkdeploy.analysis.page.blocks import Block, Note, Page, Pictures, Plot, Table
+from rkdeploy.analysis.page.content import Block, Note, Page, Pictures, Plot, Table
 from rkdeploy.analysis.page.texts import HTML_LANG, Lang, Words
 
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]")  # all but tab and line feed

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Sequence
 
-from rkdeploy.analysis.page.blocks import Block, Card, Note, Page, Section, Table
+from rkdeploy.analysis.page.content import Block, Card, Note, Page, PageSection, Table
 from rkdeploy.analysis.page.texts import Words
 
 _MOST_ROWS = 15
@@ -74,7 +74,7 @@ def markdown_of(blocks: Iterable[Block], words: Words) -> str:
     return "\n".join(_block_lines(blocks, words)).rstrip("\n") + "\n"
 
 
-def _section(section: Section, words: Words, level: str) -> list[str]:
+def _section(section: PageSection, words: Words, level: str) -> list[str]:
     lines = _block_lines(section.blocks, words)
     return [f"{level} {escaped(section.title)}", "", *lines] if lines else []
 

@@ -9,7 +9,7 @@ from rich.cells import cell_len
 from rich.console import Console
 from rich.text import Text
 
-from rkdeploy.analysis.page.blocks import Block, Cell, Note, Status, Table
+from rkdeploy.analysis.page.content import Block, Cell, Note, Status, Table
 from rkdeploy.analysis.page.texts import Words
 
 STYLES: Final[dict[Status, str]] = {

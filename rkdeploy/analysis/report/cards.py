@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from rkdeploy.analysis.page.blocks import Card
+from rkdeploy.analysis.page.content import Card
 from rkdeploy.analysis.page.texts import Words
 from rkdeploy.analysis.report.model_report import ModelReport, Verdict
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from rkdeploy.analysis.origin import origin_of
-from rkdeploy.analysis.page.blocks import Block, Cell, Column, ModelPage, Note, Page, Section, Table, moment
+from rkdeploy.analysis.page.content import Block, Cell, Column, ModelPage, Note, Page, PageSection, Table, moment
 from rkdeploy.analysis.page.texts import Lang, Words
 from rkdeploy.analysis.report.cards import card, subtitle
 from rkdeploy.analysis.report.model_report import ModelReport, Report
@@ -61,7 +61,7 @@ def _model_page(model: ModelReport, words: Words, ident: str) -> ModelPage:
     )
 
 
-def _origins(report: Report, words: Words) -> Section:
+def _origins(report: Report, words: Words) -> PageSection:
     """What the marks of origin mean, those that occur in this report."""
     kinds = [v.origin.kind for m in report.models for v in m.summary if v.origin]
     kinds += [origin_of(one).kind for m in report.models for one in m.profiles]
@@ -72,4 +72,4 @@ def _origins(report: Report, words: Words) -> Section:
         Note(words("origins.text")),
         Table(words("origins.caption"), (Column(words("common.origin")), Column(words("origins.means"))), rows),
     ]
-    return Section("origins", words("origins.title"), blocks)
+    return PageSection("origins", words("origins.title"), blocks)

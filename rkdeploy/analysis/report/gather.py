@@ -11,7 +11,7 @@ from rkdeploy import __version__
 from rkdeploy.analysis.explain.explanation import Explanation
 from rkdeploy.analysis.origin import origin_of
 from rkdeploy.analysis.report import verdicts
-from rkdeploy.analysis.report.anchors import anchor_facts
+from rkdeploy.analysis.report.anchor_facts import anchor_facts
 from rkdeploy.analysis.report.inputs import ReportInput, read_input
 from rkdeploy.analysis.report.layer_rows import measured_table, planned_memory, planned_table, predicted_time
 from rkdeploy.analysis.report.model_report import LayerTable, ModelReport, Report

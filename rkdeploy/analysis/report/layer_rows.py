@@ -21,8 +21,8 @@ from rkdeploy.errors import RkdeployError
 
 if TYPE_CHECKING:
     from rkdeploy.analysis.estimate.prediction import Prediction
-    from rkdeploy.contract.compiled import CompiledLayer, CompiledModel
-    from rkdeploy.device.profiling.layer_table import Layer
+    from rkdeploy.contract.compiled_model import CompiledLayer, CompiledModel
+    from rkdeploy.device.profiling.layer_table import RuntimeLayer
     from rkdeploy.device.profiling.profile import LayerProfile
 
 _LANES = 32  # of chips without a fit; concerns activations' time only, which is not told for them
@@ -113,7 +113,7 @@ def measured_table(found: LayerProfile, origin: Origin, compiled: CompiledModel 
     )
 
 
-def _measured_row(layer: Layer, planned: CompiledLayer | None, weights: dict[int, int]) -> LayerRow:
+def _measured_row(layer: RuntimeLayer, planned: CompiledLayer | None, weights: dict[int, int]) -> LayerRow:
     return LayerRow(
         number=layer.number,
         op=layer.op,
@@ -131,7 +131,7 @@ def _measured_row(layer: Layer, planned: CompiledLayer | None, weights: dict[int
     )
 
 
-def _limit(layer: Layer) -> LimitName:
+def _limit(layer: RuntimeLayer) -> LimitName:
     """The longer of the runtime's two counts of cycles; empty where it counts none."""
     if not layer.total_cycles:
         return ""

@@ -6,7 +6,7 @@ from math import prod
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from rkdeploy.contract.compiled import CompiledLayer, Shape
+    from rkdeploy.contract.compiled_model import CompiledLayer, Shape
 
 _MOST = 10**18  # more is a damaged file
 

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from rkdeploy.contract.bounds import Text
-from rkdeploy.contract.compiled import Address, Number
+from rkdeploy.contract.compiled_model import Address, Number
 
 if TYPE_CHECKING:
-    from rkdeploy.contract.compiled import CompiledLayer, CompiledModel, PlacedTensor
+    from rkdeploy.contract.compiled_model import CompiledLayer, CompiledModel, PlacedTensor
 
 
 @dataclass(frozen=True, slots=True)

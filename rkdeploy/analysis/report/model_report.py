@@ -15,11 +15,11 @@ from msgspec import Meta
 from rkdeploy.analysis.estimate.prediction import Prediction
 from rkdeploy.analysis.explain.explanation import Explanation
 from rkdeploy.analysis.origin import Origin
-from rkdeploy.analysis.page.blocks import Status
+from rkdeploy.analysis.page.content import Status
 from rkdeploy.analysis.report.memory_map import TensorLife
 from rkdeploy.contract.accuracy import AccuracyReport
 from rkdeploy.contract.bounds import Amount, Count, Figure, Pixels, Positive, Text, Whole
-from rkdeploy.contract.compiled import MAX_LAYERS
+from rkdeploy.contract.compiled_model import MAX_LAYERS
 from rkdeploy.contract.record import Agreement, BuildRecord, Verification
 from rkdeploy.contract.spec import ModelSpec
 from rkdeploy.device.profiling.profile import Profile
@@ -53,7 +53,7 @@ class Verdict:
 
 
 @dataclass(frozen=True, slots=True)
-class AnchorLevel:
+class LevelAnchors:
     """Anchors of one level: (width, height) in pixels of the network input, the model's and the published ones.
 
     Attributes:
@@ -87,7 +87,7 @@ class AnchorFacts:
         largest_ratio: largest of width or height over the published one, or its inverse; None without published ones.
     """
 
-    levels: tuple[AnchorLevel, ...]
+    levels: tuple[LevelAnchors, ...]
     data_set: Text
     are_defaults: bool
     largest_ratio: Positive | None

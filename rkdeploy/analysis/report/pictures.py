@@ -13,14 +13,14 @@ from rkdeploy.device.drawing import draw_detections
 from rkdeploy.device.drawing.colors import PALETTE_RGB
 from rkdeploy.device.drawing.text import class_label
 from rkdeploy.errors import BundleError
-from rkdeploy.evaluate.examples import detections_of, read_examples, read_picture
+from rkdeploy.evaluate.kept_examples import detections_of, read_examples, read_picture
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from rkdeploy.contract.bundle import Bundle
     from rkdeploy.contract.spec import ModelSpec
-    from rkdeploy.evaluate.examples import KeptExample, KeptResult
+    from rkdeploy.evaluate.kept_examples import KeptExample, KeptResult
 
 MAX_PICTURES = 4
 UNMATCHED = "alone"

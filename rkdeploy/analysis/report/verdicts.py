@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from rkdeploy.analysis.estimate.prediction import Prediction
 from rkdeploy.analysis.origin import origin_of
-from rkdeploy.analysis.page.blocks import Status
+from rkdeploy.analysis.page.content import Status
 from rkdeploy.analysis.report.model_report import ModelReport, PlannedMemory, Verdict
 from rkdeploy.contract.accuracy import AccuracyReport, Evaluation
 from rkdeploy.contract.record import Agreement, Verification

@@ -6,8 +6,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from rkdeploy.analysis.origin import origin_of
-from rkdeploy.analysis.page.blocks import ABSENT, Block, LegendEntry, Note, Plot, Section, Table
 from rkdeploy.analysis.page.columns import ColumnOf, count_column, number_column, table_of, text_column
+from rkdeploy.analysis.page.content import ABSENT, Block, LegendEntry, Note, PageSection, Plot, Table
 from rkdeploy.analysis.page.plots.bar_plots import Group, grouped_bars
 from rkdeploy.analysis.page.texts import Words
 from rkdeploy.analysis.report.model_report import ModelReport
@@ -32,10 +32,10 @@ class _Side:
     figures: ObjectFigures
 
 
-def accuracy_section(model: ModelReport, words: Words) -> Section:
+def accuracy_section(model: ModelReport, words: Words) -> PageSection:
     """Figures of float and of the built model, overall and by class."""
     blocks = [block for found in model.accuracy for block in accuracy_blocks(found, words)]
-    return Section("accuracy", words("accuracy.title"), blocks or [Note(words("accuracy.none"), "unknown")])
+    return PageSection("accuracy", words("accuracy.title"), blocks or [Note(words("accuracy.none"), "unknown")])
 
 
 def accuracy_blocks(found: AccuracyReport, words: Words) -> Iterator[Block]:

@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from rkdeploy.analysis.compare.comparison import BuildComparison, BuildFigures, HeadlineFigure, Row
 from rkdeploy.analysis.estimate.prediction import Prediction
-from rkdeploy.analysis.page.blocks import Block, Cell, Note, Table
 from rkdeploy.analysis.page.columns import ColumnOf, number_column, share_column, table_of, text_column
+from rkdeploy.analysis.page.content import Block, Cell, Note, Table
 from rkdeploy.analysis.page.texts import Words
 
 _MAX_REASON = 600

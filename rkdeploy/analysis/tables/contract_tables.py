@@ -5,7 +5,8 @@ from __future__ import annotations
 import base64
 from collections.abc import Iterator
 
-from rkdeploy.analysis.page.blocks import (
+from rkdeploy.analysis.page.columns import ColumnOf, number_column, table_of, text_column
+from rkdeploy.analysis.page.content import (
     ABSENT,
     TIMES,
     Block,
@@ -13,17 +14,16 @@ from rkdeploy.analysis.page.blocks import (
     Column,
     LegendEntry,
     Note,
+    PageSection,
     Picture,
     PicturePair,
     Pictures,
     Plot,
-    Section,
     Table,
     facts,
     figure,
     moment,
 )
-from rkdeploy.analysis.page.columns import ColumnOf, number_column, table_of, text_column
 from rkdeploy.analysis.page.plots.anchor_plot import anchor_plot
 from rkdeploy.analysis.page.texts import Words
 from rkdeploy.analysis.report.model_report import ModelReport
@@ -32,7 +32,7 @@ from rkdeploy.contract.spec import HeadOutput
 _WORST = 20
 
 
-def anchors_section(model: ModelReport, words: Words) -> Section | None:
+def anchors_section(model: ModelReport, words: Words) -> PageSection | None:
     """The model's anchors beside the published ones."""
     found = model.anchors
     if found is None:
@@ -75,7 +75,7 @@ def anchors_section(model: ModelReport, words: Words) -> Section | None:
         Column(words("anchors.published", data_set=data_set), "right"), Column(words("anchors.ratio"), "right"),
     )  # fmt: skip
     blocks.append(Table(words("anchors.caption"), columns, rows))
-    return Section("anchors", words("anchors.title", data_set=data_set), blocks)
+    return PageSection("anchors", words("anchors.title", data_set=data_set), blocks)
 
 
 def _size(width: float, height: float) -> Cell:
@@ -86,7 +86,7 @@ def _factor(a: float, b: float) -> float:
     return max(a / b, b / a)
 
 
-def contract_section(model: ModelReport, words: Words) -> Section | None:
+def contract_section(model: ModelReport, words: Words) -> PageSection | None:
     """Input and outputs."""
     found = model.contract
     if found is None:
@@ -119,15 +119,15 @@ def contract_section(model: ModelReport, words: Words) -> Section | None:
         facts(words("contract.input_caption"), words("common.what"), words("common.value"), rows),
         table_of(words("contract.outputs_caption"), columns, found.outputs),
     ]
-    return Section("contract", words("contract.title"), blocks)
+    return PageSection("contract", words("contract.title"), blocks)
 
 
-def examples_section(model: ModelReport, words: Words) -> Section | None:
+def examples_section(model: ModelReport, words: Words) -> PageSection | None:
     """Held-out images, float left, the built model right."""
     found = model.examples
     if found is None or not any(one.reference_webp and one.built_webp for one in found.pictures):
         reason = words("examples.none" if model.build else "examples.no_bundle")
-        return Section("examples", words("examples.title"), [Note(reason)]) if model.contract else None
+        return PageSection("examples", words("examples.title"), [Note(reason)]) if model.contract else None
     dtype = model.dtype.upper()
     pairs = []
     for one in found.pictures:
@@ -155,13 +155,13 @@ def examples_section(model: ModelReport, words: Words) -> Section | None:
         words("examples.title"), words("accuracy.float"), dtype, found.reference_origin, found.built_origin, pairs
     )
     how = words("examples.how", confidence=found.confidence, iou=found.iou, score=found.score_difference)
-    return Section("examples", words("examples.title"), [Note(how), pictures])
+    return PageSection("examples", words("examples.title"), [Note(how), pictures])
 
 
-def environment_section(model: ModelReport, words: Words) -> Section | None:
+def environment_section(model: ModelReport, words: Words) -> PageSection | None:
     """What built it from what."""
     blocks = list(_environment(model, words))
-    return Section("environment", words("environment.title"), blocks) if blocks else None
+    return PageSection("environment", words("environment.title"), blocks) if blocks else None
 
 
 def _environment(model: ModelReport, words: Words) -> Iterator[Block]:

@@ -7,8 +7,8 @@ from math import log10
 
 from rkdeploy.analysis.explain.explanation import Explanation
 from rkdeploy.analysis.origin import origin_of
-from rkdeploy.analysis.page.blocks import Block, Note, Section
 from rkdeploy.analysis.page.columns import ColumnOf, number_column, table_of, text_column
+from rkdeploy.analysis.page.content import Block, Note, PageSection
 from rkdeploy.analysis.page.texts import Words
 from rkdeploy.analysis.report.model_report import ModelReport
 from rkdeploy.host.toolkit.error_analysis import LayerError
@@ -18,11 +18,11 @@ _BAR = 24
 _DECADES = 5
 
 
-def explanation_section(model: ModelReport, words: Words) -> Section | None:
+def explanation_section(model: ModelReport, words: Words) -> PageSection | None:
     """Findings of `rkdeploy explain`."""
     if model.explanation is None:
         return None
-    return Section("explain", words("explain.title"), list(explanation_blocks(model.explanation, words)))
+    return PageSection("explain", words("explain.title"), list(explanation_blocks(model.explanation, words)))
 
 
 def explanation_blocks(found: Explanation, words: Words, *, every: bool = False) -> Iterator[Block]:

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from rkdeploy.analysis.page.blocks import (
+from rkdeploy.analysis.page.columns import ColumnOf, count_column, number_column, share_column, table_of, text_column
+from rkdeploy.analysis.page.content import (
     Block,
     Cell,
     LegendEntry,
     Note,
+    PageSection,
     Plot,
-    Section,
     Table,
 )
-from rkdeploy.analysis.page.columns import ColumnOf, count_column, number_column, share_column, table_of, text_column
 from rkdeploy.analysis.page.plots.layer_plot import LIMITS, Bar, Lane, along_the_network
 from rkdeploy.analysis.page.plots.roofline_plot import Point, roofline_plot
 from rkdeploy.analysis.page.plots.svg import Svg
@@ -24,12 +24,12 @@ _KIB, _MIB = 1 << 10, 1 << 20
 _NO_LIMIT = "built"
 
 
-def layers_section(model: ModelReport, words: Words) -> Section | None:
+def layers_section(model: ModelReport, words: Words) -> PageSection | None:
     """One table and two plots for each origin of times."""
     blocks: list[Block] = []
     for table in model.layers:
         blocks += _table_blocks(table, words)
-    return Section("layers", words("layers.title"), blocks) if blocks else None
+    return PageSection("layers", words("layers.title"), blocks) if blocks else None
 
 
 def _table_blocks(table: LayerTable, words: Words) -> Iterator[Block]:

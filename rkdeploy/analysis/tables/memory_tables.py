@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from rkdeploy.analysis.origin import Origin, origin_of
-from rkdeploy.analysis.page.blocks import Block, Cell, Plot, Section, Table, facts
 from rkdeploy.analysis.page.columns import ColumnOf, number_column, table_of, text_column
+from rkdeploy.analysis.page.content import Block, Cell, PageSection, Plot, Table, facts
 from rkdeploy.analysis.page.plots.memory_plot import memory_plot
 from rkdeploy.analysis.page.texts import Words
 from rkdeploy.analysis.report.memory_map import TensorLife
@@ -14,7 +14,7 @@ from rkdeploy.device.runtime.protocol import MemorySize
 _KIB, _MIB = 1 << 10, 1 << 20
 
 
-def memory_section(model: ModelReport, words: Words) -> Section | None:
+def memory_section(model: ModelReport, words: Words) -> PageSection | None:
     """Sizes as planned and as the runtime reports them; the memory map."""
     blocks: list[Block] = []
     memory = model.memory
@@ -31,7 +31,7 @@ def memory_section(model: ModelReport, words: Words) -> Section | None:
     ]
     if memory is not None and memory.tensors:
         blocks += [_map(memory, words), _tensors(memory, words)]
-    return Section("memory", words("memory.title"), blocks) if blocks else None
+    return PageSection("memory", words("memory.title"), blocks) if blocks else None
 
 
 def runtime_memory(found: MemorySize, origin: Origin, words: Words) -> Table:
@@ -71,4 +71,4 @@ def _tensors(memory: PlannedMemory, words: Words) -> Table:
 
 
 def _mib(size: int) -> str:
-    return f"{size / _MIB:.2f} MiB"
+    return f"{size / _MIB:.2f} MiB" if size >= _MIB // 10 else f"{size / _KIB:.1f} KiB"

@@ -6,9 +6,9 @@ from collections.abc import Iterator, Sequence
 
 from rkdeploy.analysis.estimate.prediction import Estimate, LayerTime, PartName, Prediction
 from rkdeploy.analysis.origin import Origin, origin_of
-from rkdeploy.analysis.page.blocks import Block, Cell, LegendEntry, Note, Plot, Table
 from rkdeploy.analysis.page.columns import ColumnOf, number_column, table_of, text_column
-from rkdeploy.analysis.page.plots.bar_plots import Part, stacked_bar
+from rkdeploy.analysis.page.content import Block, Cell, LegendEntry, Note, Plot, Table
+from rkdeploy.analysis.page.plots.bar_plots import BarPart, stacked_bar
 from rkdeploy.analysis.page.texts import Words
 
 _PARTS: tuple[PartName, ...] = ("compute", "memory", "activation", "attention", "overhead")
@@ -45,7 +45,7 @@ def prediction_blocks(found: Sequence[Prediction], words: Words) -> Iterator[Blo
 
 def prediction_plot(found: Prediction, words: Words) -> Plot:
     """The parts of a predicted time as one bar, with the interval."""
-    parts = [Part(words(f"limit.{name}"), time_ms, name) for name, time_ms in found.parts]
+    parts = [BarPart(words(f"limit.{name}"), time_ms, name) for name, time_ms in found.parts]
     note = words("speed.predicted_note_int8")
     if found.coverage is not None:
         note = words("speed.predicted_note", coverage=f"{found.coverage:.0%}")

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from typing import Literal
 
 from rkdeploy.analysis.origin import Origin, origin_of
-from rkdeploy.analysis.page.blocks import TIMES, Block, LegendEntry, Note, Plot, Section, Table, facts, moment
 from rkdeploy.analysis.page.columns import ColumnOf, count_column, number_column, share_column, table_of, text_column
+from rkdeploy.analysis.page.content import TIMES, Block, LegendEntry, Note, PageSection, Plot, Table, facts, moment
 from rkdeploy.analysis.page.plots.bar_plots import Group, Spread, grouped_bars, spreads
 from rkdeploy.analysis.page.texts import Words
 from rkdeploy.analysis.report.layer_rows import measured_table
@@ -48,7 +48,7 @@ def profile_blocks(profile: Profile, words: Words, slowest: int = 0) -> Iterator
     yield from condition_blocks(profile, words)
 
 
-def speed_section(model: ModelReport, words: Words) -> Section:
+def speed_section(model: ModelReport, words: Words) -> PageSection:
     """Times of boards, the prediction, then times of other machines: no two of them are in one table."""
     blocks: list[Block] = []
     measured = [one for one in model.profiles if origin_of(one).kind == "measured"]
@@ -63,13 +63,13 @@ def speed_section(model: ModelReport, words: Words) -> Section:
         blocks.insert(0, Note(words("speed.no_prediction", reason=model.not_predicted)))
     elif model.predicted is None and not model.profiles:
         blocks.append(Note(words("speed.none"), "unknown"))
-    return Section("speed", words("speed.title"), blocks)
+    return PageSection("speed", words("speed.title"), blocks)
 
 
-def conditions_section(model: ModelReport, words: Words) -> Section | None:
+def conditions_section(model: ModelReport, words: Words) -> PageSection | None:
     """Conditions of every measurement, missing figures, and advice."""
     blocks = [block for one in model.profiles for block in condition_blocks(one, words)]
-    return Section("conditions", words("conditions.title"), blocks) if blocks else None
+    return PageSection("conditions", words("conditions.title"), blocks) if blocks else None
 
 
 def time_blocks(profile: Profile, words: Words) -> Iterator[Block]:

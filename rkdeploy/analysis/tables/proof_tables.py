@@ -5,21 +5,21 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from rkdeploy.analysis.origin import origin_of
-from rkdeploy.analysis.page.blocks import ABSENT, Block, Cell, Note, Section, facts, figure
 from rkdeploy.analysis.page.columns import ColumnOf, number_column, share_column, table_of, text_column
+from rkdeploy.analysis.page.content import ABSENT, Block, Cell, Note, PageSection, facts, figure
 from rkdeploy.analysis.page.texts import Words
 from rkdeploy.analysis.report.model_report import ModelReport
 from rkdeploy.contract.record import Agreement, FieldError, OutputAgreement, Verification
 
 
-def proof_section(model: ModelReport, words: Words) -> Section | None:
+def proof_section(model: ModelReport, words: Words) -> PageSection | None:
     """Proof that the contract reads the model right, and distance of the built model from float."""
     blocks: list[Block] = []
     if model.verification is not None:
         blocks += _verification(model.verification, words)
     if model.agreement is not None:
         blocks += _agreement(model.agreement, words)
-    return Section("proof", words("proof.title"), blocks) if blocks else None
+    return PageSection("proof", words("proof.title"), blocks) if blocks else None
 
 
 def _verification(proof: Verification, words: Words) -> Iterator[Block]:

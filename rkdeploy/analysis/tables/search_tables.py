@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from rkdeploy.analysis.page.blocks import Block, Cell, Note, Table
 from rkdeploy.analysis.page.columns import ColumnOf, number_column, table_of, text_column
+from rkdeploy.analysis.page.content import Block, Cell, Note, Table
 from rkdeploy.analysis.page.terminal import printable
 from rkdeploy.analysis.page.texts import Words
 from rkdeploy.analysis.tune.cost import MILLISECONDS
 from rkdeploy.analysis.tune.finished import FinishedTrial
-from rkdeploy.analysis.tune.pareto import Candidate, Outcome
+from rkdeploy.analysis.tune.pareto import Outcome, UsableTrial
 from rkdeploy.analysis.tune.tune import TuneReport
 
 _MAX_REASON = 300
@@ -54,16 +54,16 @@ def trial_line(trial: FinishedTrial) -> str:
     return f"{begin}{figures}, drop {trial.drop:+.4f}, {cost}, {trial.result.seconds:.0f} s{refused}"
 
 
-def _listed(outcome: Outcome) -> list[Candidate]:
+def _listed(outcome: Outcome) -> list[UsableTrial]:
     """The front with the default and the recommended trial, the cheapest first."""
     wanted = [*outcome.front, *(one for one in (outcome.default, outcome.recommended) if one is not None)]
     by_number = {one.trial.number: one for one in wanted}
     return sorted(by_number.values(), key=lambda one: (one.result.cost.value, one.drop))
 
 
-def _table(listed: Sequence[Candidate], names: Sequence[str], outcome: Outcome, caption: str, words: Words) -> Table:
+def _table(listed: Sequence[UsableTrial], names: Sequence[str], outcome: Outcome, caption: str, words: Words) -> Table:
     unit = listed[0].result.cost.unit if listed else MILLISECONDS
-    columns: list[ColumnOf[Candidate]] = [
+    columns: list[ColumnOf[UsableTrial]] = [
         ColumnOf(words("search.number"), lambda one: Cell(str(one.trial.number), one.trial.number), "right"),
         *(_figure_column(name) for name in names),
         number_column(words("search.drop"), lambda one: one.drop, "+.4f"),
@@ -78,11 +78,11 @@ def _table(listed: Sequence[Candidate], names: Sequence[str], outcome: Outcome, 
     return table_of(caption, columns, listed)
 
 
-def _figure_column(name: str) -> ColumnOf[Candidate]:
+def _figure_column(name: str) -> ColumnOf[UsableTrial]:
     return number_column(name, lambda one: one.result.figures.get(name, 0.0), ".4f")
 
 
-def _remarks(one: Candidate, outcome: Outcome, words: Words) -> str:
+def _remarks(one: UsableTrial, outcome: Outcome, words: Words) -> str:
     remarks = [] if one in outcome.front else [words("search.not_on_front")]
     remarks += [words("search.is_recommended")] if one == outcome.recommended else []
     return ", ".join(remarks)

@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from rkdeploy import __version__
-from rkdeploy.analysis.tune.parcels import ParcelStore
+from rkdeploy.analysis.tune.input_store import InputStore
 from rkdeploy.analysis.tune.runner import LostTrials, TrialFunction, TrialOutcome
 from rkdeploy.analysis.tune.trial import TrialJob, run_trial
 from rkdeploy.errors import RkdeployError, ToolkitError, shown
@@ -47,16 +47,16 @@ class Cluster:
 
     Args:
         address: of the scheduler, such as tcp://10.0.0.5:8786.
-        parcels: the inputs.
+        input_sets: the inputs.
         most: trials at a time at most; None takes every thread of every worker.
         function: what a worker calls.
     """
 
     def __init__(
-        self, address: str, parcels: ParcelStore, most: int | None = None, function: TrialFunction = run_trial
+        self, address: str, input_sets: InputStore, most: int | None = None, function: TrialFunction = run_trial
     ) -> None:
         self._address = address
-        self._parcels = parcels
+        self._input_sets = input_sets
         self._most = most
         self._function = function
         self._client: Client | None = None
@@ -149,7 +149,7 @@ class Cluster:
     def submit(self, job: TrialJob) -> None:
         """See `TrialRunner`."""
         client = self._connected()
-        inputs = [self._parcel(name) for name in job.parcels]
+        inputs = [self._input_set(name) for name in job.input_sets]
         job = replace(job, options=replace(job.options, toolkit_python=None))  # a path of this machine
         future = client.submit(_run, job, self._function, *inputs, pure=False, priority=-job.number)
         self._jobs[future.key], self._futures[future.key] = job, future
@@ -191,15 +191,15 @@ class Cluster:
         given_up = self._lost.given_up(job.number, "lost with its worker")
         if given_up is not None:
             return given_up
-        for name in job.parcels:  # they may have gone with the worker
+        for name in job.input_sets:  # they may have gone with the worker
             self._sent.pop(name, None)
         self.submit(job)
         return None
 
-    def _parcel(self, name: str) -> Future[bytes]:
+    def _input_set(self, name: str) -> Future[bytes]:
         if name not in self._sent:
             key = f"{_FOLDER}-{name}-{time.monotonic_ns()}"
-            block = self._parcels.packed(name)
+            block = self._input_sets.packed(name)
             try:
                 sent = self._connected().scatter({key: block}, hash=False, timeout=_WITHOUT_WORKERS_S)
             except (OSError, *_TIMEOUTS) as error:
@@ -278,12 +278,12 @@ def _toolkit_version() -> str | RkdeployError:
 
 
 def _run(job: TrialJob, function: TrialFunction, *blocks: bytes) -> TrialOutcome:
-    """A trial on a worker, which has the parcels as bytes and unpacks those that it does not have yet."""
+    """A trial on a worker, which has the input sets as bytes and unpacks those that it does not have yet."""
     own = _own_folder()
-    store = ParcelStore(own / "parcels")
+    store = InputStore(own / "inputs")
     folder = Path(tempfile.mkdtemp(prefix=f"trial-{job.number}-", dir=own))
     try:
-        for name, block in zip(job.parcels, blocks, strict=True):
+        for name, block in zip(job.input_sets, blocks, strict=True):
             store.unpack(name, block)
         return TrialOutcome(job.number, function(job, store.folder, folder))
     except RkdeployError as error:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from rkdeploy.analysis.estimate.latency import latency_model, predict, targets
-from rkdeploy.contract.compiled import CompiledModel
+from rkdeploy.contract.compiled_model import CompiledModel
 
 MILLISECONDS: Final = "ms"
 MEGACYCLES: Final = "Mcycles"

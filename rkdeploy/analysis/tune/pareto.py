@@ -16,7 +16,7 @@ _SAME_COST: Final = 1.001
 
 
 @dataclass(frozen=True, slots=True)
-class Candidate:
+class UsableTrial:
     """A trial that gave a usable model.
 
     Attributes:
@@ -45,9 +45,9 @@ class Outcome:
             where no settings were tried with two draws.
     """
 
-    front: tuple[Candidate, ...]
-    default: Candidate | None
-    recommended: Candidate | None
+    front: tuple[UsableTrial, ...]
+    default: UsableTrial | None
+    recommended: UsableTrial | None
     failed: tuple[FinishedTrial, ...]
     noise: float | None
 
@@ -69,7 +69,7 @@ def outcome_of(trials: Sequence[FinishedTrial], default: QuantizationSettings, m
         max_cost: cost that is allowed, over the default's.
     """
     usable = [
-        Candidate(trial, trial.result, trial.drop, 0.0)
+        UsableTrial(trial, trial.result, trial.drop, 0.0)
         for trial in trials
         if trial.result is not None and trial.drop is not None and not trial.result.refused
     ]
@@ -86,20 +86,20 @@ def outcome_of(trials: Sequence[FinishedTrial], default: QuantizationSettings, m
     )
 
 
-def _order(one: Candidate) -> tuple[float, float, int]:
+def _order(one: UsableTrial) -> tuple[float, float, int]:
     return one.drop, one.result.cost.value, one.trial.number
 
 
-def _front(candidates: Sequence[Candidate]) -> tuple[Candidate, ...]:
+def _front(candidates: Sequence[UsableTrial]) -> tuple[UsableTrial, ...]:
     """Those that nobody beats: no other is more accurate and, but for a thousandth, no dearer."""
-    front: list[Candidate] = []
+    front: list[UsableTrial] = []
     for one in sorted(candidates, key=_order):
         if not any(other.result.cost.value <= one.result.cost.value * _SAME_COST for other in front):
             front.append(one)
     return tuple(reversed(front))
 
 
-def _noise(candidates: Sequence[Candidate]) -> float | None:
+def _noise(candidates: Sequence[UsableTrial]) -> float | None:
     draws: dict[QuantizationSettings, list[float]] = defaultdict(list)
     for one in candidates:
         draws[replace(one.trial.settings, seed=0)].append(one.drop)

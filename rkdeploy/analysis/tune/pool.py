@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
     from typing_extensions import Self
 
-    from rkdeploy.analysis.tune.parcels import ParcelStore
+    from rkdeploy.analysis.tune.input_store import InputStore
 
 _STOP_S: Final = 10.0
 _UNWIND_S: Final = 5.0
@@ -69,13 +69,13 @@ class ProcessPool:
 
     Args:
         workers: trials at a time.
-        parcels: the inputs, which the trials read where they lie.
+        input_sets: the inputs, which the trials read where they lie.
         function: what a trial's process calls.
     """
 
-    def __init__(self, workers: int, parcels: ParcelStore, function: TrialFunction = run_trial) -> None:
+    def __init__(self, workers: int, input_sets: InputStore, function: TrialFunction = run_trial) -> None:
         self.workers = workers
-        self._parcels = parcels
+        self._input_sets = input_sets
         self._function = function
         self._waiting: deque[TrialJob] = deque()
         self._running: list[_Running] = []
@@ -132,9 +132,9 @@ class ProcessPool:
             self._running.append(self._started(self._waiting.popleft()))
 
     def _started(self, job: TrialJob) -> _Running:
-        parcels = self._parcels.folder
-        folder = Path(tempfile.mkdtemp(prefix=f"trial-{job.number}-", dir=parcels))
-        arguments = (job, self._function, parcels, folder)
+        input_sets = self._input_sets.folder
+        folder = Path(tempfile.mkdtemp(prefix=f"trial-{job.number}-", dir=input_sets))
+        arguments = (job, self._function, input_sets, folder)
         return _Running(job, PipedProcess(f"The process of trial {job.number}", _work, arguments, _STOP_S), folder)
 
 
@@ -143,14 +143,14 @@ def _end(one: _Running) -> None:
     shutil.rmtree(one.folder, ignore_errors=True)
 
 
-def _work(pipe: Connection[Any, Any], job: TrialJob, function: TrialFunction, parcels: Path, folder: Path) -> None:
+def _work(pipe: Connection[Any, Any], job: TrialJob, function: TrialFunction, input_sets: Path, folder: Path) -> None:
     """A trial's life."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     take_end_signals()  # they unwind: nothing half-built stays, and the toolkit ends at once
     cv2.setNumThreads(job.threads)
-    threading.Thread(target=_end_with, args=(pipe, parcels), daemon=True).start()
+    threading.Thread(target=_end_with, args=(pipe, input_sets), daemon=True).start()
     try:
-        outcome = TrialOutcome(job.number, function(job, parcels, folder))
+        outcome = TrialOutcome(job.number, function(job, input_sets, folder))
     except RkdeployError as error:
         outcome = TrialOutcome(job.number, None, error.message)
     except MemoryError:
@@ -159,7 +159,7 @@ def _work(pipe: Connection[Any, Any], job: TrialJob, function: TrialFunction, pa
         pipe.send(outcome)
 
 
-def _end_with(pipe: Connection[Any, Any], parcels: Path) -> None:
+def _end_with(pipe: Connection[Any, Any], input_sets: Path) -> None:
     """End this process when the search does: nothing ever comes through the pipe but its end.
 
     The search may have been killed, so the last of its trials takes the folder with all inputs away.
@@ -168,7 +168,7 @@ def _end_with(pipe: Connection[Any, Any], parcels: Path) -> None:
         pipe.recv()
     search = multiprocessing.parent_process()
     if search is None or not search.is_alive():
-        shutil.rmtree(parcels, ignore_errors=True)
+        shutil.rmtree(input_sets, ignore_errors=True)
     os.kill(os.getpid(), signal.SIGTERM)  # the main thread unwinds
     time.sleep(_UNWIND_S)
     os._exit(1)

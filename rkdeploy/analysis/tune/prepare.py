@@ -12,11 +12,11 @@ import onnx
 
 from rkdeploy import __version__
 from rkdeploy.analysis.tune.baseline import Baseline
+from rkdeploy.analysis.tune.calibration_samples import write_sample
 from rkdeploy.analysis.tune.cost import cost_unit
-from rkdeploy.analysis.tune.draws import write_draw
 from rkdeploy.analysis.tune.events import TuneEvents
-from rkdeploy.analysis.tune.measured import read_measured, write_measured
-from rkdeploy.analysis.tune.parcels import ParcelStore
+from rkdeploy.analysis.tune.input_store import InputStore
+from rkdeploy.analysis.tune.labeled_images import read_labeled_images, write_labeled_images
 from rkdeploy.analysis.tune.settings import SearchSpace
 from rkdeploy.analysis.tune.space import CALIB_COUNTS, search_space
 from rkdeploy.analysis.tune.trial import CONTRACT_FILE, GRAPH_FILE, TrialJob
@@ -25,7 +25,7 @@ from rkdeploy.contract.spec import ModelSpec
 from rkdeploy.datasets.truth import LabeledSet
 from rkdeploy.device.postprocess.thresholds import DEFAULT_CONFIDENCE, Thresholds
 from rkdeploy.errors import RkdeployError, VerificationError
-from rkdeploy.evaluate.predictions import Prediction
+from rkdeploy.evaluate.predictions import ImagePrediction
 from rkdeploy.evaluate.predictor import Predictor
 from rkdeploy.evaluate.run import measuring_thresholds
 from rkdeploy.evaluate.scoring import score
@@ -50,21 +50,21 @@ class Preparation:
     Args:
         options: the build; its settings are those that trials replace.  It must have a gate, whose images are measured
             on.
-        parcels: where inputs are kept.
+        input_sets: where inputs are kept.
         events: told where it is, and what the user should know.
 
     Raises:
         RkdeployError: whatever is wrong with the model, the images or the labels.
     """
 
-    def __init__(self, options: BuildOptions, parcels: ParcelStore, events: TuneEvents) -> None:
+    def __init__(self, options: BuildOptions, input_sets: InputStore, events: TuneEvents) -> None:
         assert options.gate is not None, "there is nothing to measure on"
         if options.dtype == FLOAT_DTYPE:
             raise RkdeployError(
                 f"--dtype {FLOAT_DTYPE} quantizes nothing, so there is nothing to search.", "Leave out --dtype."
             )
         self._options = options
-        self._parcels = parcels
+        self._input_sets = input_sets
         self._graphs: dict[CutOptions, str] = {}
         self._draws: dict[tuple[int, int], str] = {}
         events.stage(f"Reading {options.model.name}")
@@ -135,12 +135,12 @@ class Preparation:
         return graph, self._network.contract(outputs)
 
     def _graph(self, options: CutOptions) -> str:
-        """The parcel of a cut graph and its contract, which is verified as in a build."""
+        """The input set of a cut graph and its contract, which is verified as in a build."""
         if options not in self._graphs:
             graph, spec = self._contract(options)
             images = choose_images(replace(self._options, cut=options))
             verify_contract(self._network, graph, spec, images.shown)
-            with self._parcels.fill() as (folder, named):
+            with self._input_sets.fill() as (folder, named):
                 onnx.save(graph, str(folder / GRAPH_FILE))
                 (folder / CONTRACT_FILE).write_bytes(msgspec.json.encode(spec))
             self._graphs[options] = named[0]
@@ -151,22 +151,22 @@ class Preparation:
         if key not in self._draws:
             images = choose_images(settings.applied_to(self._options))
             assert images.calibration is not None
-            with self._parcels.fill() as (folder, named):
+            with self._input_sets.fill() as (folder, named):
                 chosen = images.calibration.images
-                write_draw(folder, self._network.input, chosen, images.proof, images.proof_source)
+                write_sample(folder, self._network.input, chosen, images.proof, images.proof_source)
             self._draws[key] = named[0]
         return self._draws[key]
 
     def _measure_float(
         self, spec: ModelSpec, labeled: LabeledSet, detail: Callable[[str], None]
     ) -> tuple[str, Evaluation]:
-        """The parcel of the labeled images, and float's figures on them."""
+        """The input set of the labeled images, and float's figures on them."""
         predictor = Predictor(spec, measuring_thresholds(spec), multi_label=True)
-        with self._parcels.fill() as (folder, named):
-            failed = write_measured(folder, labeled, predictor, (spec.input.height, spec.input.width), detail)
-        found: dict[str, Prediction] = {prediction.name: prediction for prediction in failed}
+        with self._input_sets.fill() as (folder, named):
+            failed = write_labeled_images(folder, labeled, predictor, (spec.input.height, spec.input.width), detail)
+        found: dict[str, ImagePrediction] = {prediction.name: prediction for prediction in failed}
         session = Session(self._contract(QuantizationSettings().cut)[0])
-        measured = read_measured(self._parcels.path(named[0]))
+        measured = read_labeled_images(self._input_sets.path(named[0]))
         for number, (image, pixels, transform) in enumerate(measured, 1):
             detail(f"{number}/{len(measured.transforms)}")
             found[image.name] = predictor.prediction(image, float_tensors(session, spec, pixels), transform)

@@ -13,7 +13,7 @@ from typing_extensions import Self
 from rkdeploy.analysis.tune.trial import TrialJob, TrialResult
 
 TrialFunction = Callable[[TrialJob, Path, Path], TrialResult]
-"""`run_trial`, or what stands for it in a test: a job, the folder with its parcels, an empty folder."""
+"""`run_trial`, or what stands for it in a test: a job, the folder with its input sets, an empty folder."""
 
 MAX_LOSSES = 2
 """A trial whose process was killed is begun again so often; then it counts as failed."""

@@ -19,9 +19,9 @@ import numpy as np
 import onnx
 
 from rkdeploy import __version__
+from rkdeploy.analysis.tune.calibration_samples import CalibrationSample, read_sample
 from rkdeploy.analysis.tune.cost import Cost, cost_of
-from rkdeploy.analysis.tune.draws import Draw, read_draw
-from rkdeploy.analysis.tune.measured import MeasuredImages, read_measured
+from rkdeploy.analysis.tune.labeled_images import LabeledImages, read_labeled_images
 from rkdeploy.contract.bundle import LOG
 from rkdeploy.contract.spec import ModelSpec
 from rkdeploy.device.postprocess.thresholds import Thresholds
@@ -48,12 +48,12 @@ _THREAD_VARIABLES: Final = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_
 
 @dataclass(frozen=True, slots=True)
 class TrialJob:
-    """What a trial needs, without its parcels' contents.
+    """What a trial needs, without its input sets' contents.
 
     Attributes:
         number: in the study.
         options: the build, with the settings of this trial.
-        graph, draw, measured: names of its parcels.
+        graph, draw, measured: names of its input sets.
         threads: for the toolkit's libraries that let themselves be told.
         version: of rkdeploy, which whoever runs the trial must have too.
     """
@@ -67,8 +67,8 @@ class TrialJob:
     version: str = __version__
 
     @property
-    def parcels(self) -> tuple[str, ...]:
-        """All of its parcels."""
+    def input_sets(self) -> tuple[str, ...]:
+        """All of its input sets."""
         return self.graph, self.draw, self.measured
 
 
@@ -99,12 +99,12 @@ class TrialResult:
     seconds: float
 
 
-def run_trial(job: TrialJob, parcels: Path, folder: Path) -> TrialResult:
+def run_trial(job: TrialJob, input_sets: Path, folder: Path) -> TrialResult:
     """Run a trial.
 
     Args:
         job: what to do.
-        parcels: folder in which its parcels lie.
+        input_sets: folder in which its input sets lie.
         folder: empty, for what arises on the way; the caller removes it.
 
     Raises:
@@ -115,10 +115,10 @@ def run_trial(job: TrialJob, parcels: Path, folder: Path) -> TrialResult:
     for name in _THREAD_VARIABLES:
         os.environ[name] = str(job.threads)  # the toolkit's process inherits them
     with Toolkit(log=folder / LOG, python=job.options.toolkit_python) as toolkit:
-        graph_file = parcels / job.graph / GRAPH_FILE
+        graph_file = input_sets / job.graph / GRAPH_FILE
         graph = onnx.load(str(graph_file))
-        cut_spec = msgspec.json.decode((parcels / job.graph / CONTRACT_FILE).read_bytes(), type=ModelSpec)
-        draw = read_draw(parcels / job.draw)
+        cut_spec = msgspec.json.decode((input_sets / job.graph / CONTRACT_FILE).read_bytes(), type=ModelSpec)
+        draw = read_sample(input_sets / job.draw)
         built, spec = build_npu_model(
             toolkit,
             job.options,
@@ -131,7 +131,7 @@ def run_trial(job: TrialJob, parcels: Path, folder: Path) -> TrialResult:
         )
         agreement = _agreement(toolkit, spec, graph, draw)
         headline = agreement.headline if agreement is not None else None
-        figures = _figures(toolkit, spec, read_measured(parcels / job.measured), job.options.dtype)
+        figures = _figures(toolkit, spec, read_labeled_images(input_sets / job.measured), job.options.dtype)
         quantization = ranges_hash(toolkit.ranges())
         return TrialResult(
             figures=figures,
@@ -163,7 +163,7 @@ def ranges_hash(ranges: dict[str, tuple[float, float]]) -> str:
     return hashlib.sha256(json.dumps(sorted(ranges.items())).encode()).hexdigest()[:16]
 
 
-def _agreement(toolkit: Toolkit, spec: ModelSpec, graph: onnx.ModelProto, draw: Draw) -> Agreement | None:
+def _agreement(toolkit: Toolkit, spec: ModelSpec, graph: onnx.ModelProto, draw: CalibrationSample) -> Agreement | None:
     """As a build compares: the simulator beside float on the held-out images; None without images."""
     if not len(draw.proof):
         return None
@@ -185,7 +185,7 @@ def _refusal(agreement: Agreement | None, min_agreement: float) -> str:
     return ""
 
 
-def _figures(toolkit: Toolkit, spec: ModelSpec, measured: MeasuredImages, dtype: str) -> dict[str, float]:
+def _figures(toolkit: Toolkit, spec: ModelSpec, measured: LabeledImages, dtype: str) -> dict[str, float]:
     predictor = Predictor(spec, measuring_thresholds(spec), multi_label=True)
     predictions = [
         predictor.prediction(image, simulated_tensors(toolkit, spec, pixels), transform)

@@ -13,9 +13,9 @@ from rkdeploy.analysis.tune.baseline import Baseline
 from rkdeploy.analysis.tune.cluster import Cluster
 from rkdeploy.analysis.tune.events import TuneEvents
 from rkdeploy.analysis.tune.finished import FinishedTrial
+from rkdeploy.analysis.tune.input_store import InputStore
 from rkdeploy.analysis.tune.options import TuneOptions
-from rkdeploy.analysis.tune.parcels import ParcelStore
-from rkdeploy.analysis.tune.pareto import Candidate, Outcome, outcome_of
+from rkdeploy.analysis.tune.pareto import Outcome, UsableTrial, outcome_of
 from rkdeploy.analysis.tune.pool import ProcessPool, default_workers
 from rkdeploy.analysis.tune.prepare import Preparation
 from rkdeploy.analysis.tune.runner import TrialRunner
@@ -51,11 +51,11 @@ def tune(options: TuneOptions, events: TuneEvents) -> TuneReport:
         RkdeployError: whatever failed.  Finished trials are in the study.
     """
     with workspace() as folder:
-        parcels = ParcelStore(folder)
-        preparation = Preparation(options.build, parcels, events)
+        input_sets = InputStore(folder)
+        preparation = Preparation(options.build, input_sets, events)
         events.prepared(preparation.baseline, preparation.images)
         events.stage("Starting the toolkit")
-        with _runner(options, parcels) as (runner, toolkit_version):
+        with _runner(options, input_sets) as (runner, toolkit_version):
             fingerprint = {**preparation.fingerprint, "toolkit": toolkit_version}
             with open_study(options.study_file, fingerprint, preparation.space, options.seed) as study:
                 threads = max(1, (os.cpu_count() or 1) // runner.workers)
@@ -64,7 +64,7 @@ def tune(options: TuneOptions, events: TuneEvents) -> TuneReport:
     return TuneReport(preparation.baseline, trials, outcome_of(trials, preparation.space.default(), options.max_cost))
 
 
-def build_options_of(options: TuneOptions, candidate: Candidate) -> BuildOptions:
+def build_options_of(options: TuneOptions, candidate: UsableTrial) -> BuildOptions:
     """The build of a candidate, with a gate that holds it to the drop that it had here."""
     gate = options.build.gate
     assert gate is not None
@@ -73,13 +73,13 @@ def build_options_of(options: TuneOptions, candidate: Candidate) -> BuildOptions
 
 
 @contextmanager
-def _runner(options: TuneOptions, parcels: ParcelStore) -> Iterator[tuple[TrialRunner, str]]:
+def _runner(options: TuneOptions, input_sets: InputStore) -> Iterator[tuple[TrialRunner, str]]:
     """Who runs the trials, and the toolkit they run with."""
     if options.scheduler is not None:
-        with Cluster(options.scheduler, parcels, options.workers) as cluster:
+        with Cluster(options.scheduler, input_sets, options.workers) as cluster:
             yield cluster, cluster.toolkit_version()
         return
-    with Toolkit(log=parcels.folder / "toolkit.log", python=options.build.toolkit_python) as toolkit:
+    with Toolkit(log=input_sets.folder / "toolkit.log", python=options.build.toolkit_python) as toolkit:
         version = toolkit.version
-    with ProcessPool(options.workers or default_workers(), parcels) as pool:
+    with ProcessPool(options.workers or default_workers(), input_sets) as pool:
         yield pool, version

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from rkdeploy.device.profiling.profile import Advice
+from rkdeploy.device.profiling.profile import ProfileAdvice
 
 if TYPE_CHECKING:
     from rkdeploy.device.profiling.profile import ClockProfile, CoreTiming, Profile, Throughput
@@ -26,7 +26,7 @@ _FLOAT: Final = ", which runs the float network"
 _RUNS: Final = {"onnxruntime": _FLOAT, "opencv_dnn": _FLOAT, "simulator": ", which simulates the quantized network"}
 
 
-def advise(profile: Profile) -> tuple[Advice, ...]:
+def advise(profile: Profile) -> tuple[ProfileAdvice, ...]:
     """All advice, warnings first, then notes."""
     found = [
         *_origin(profile),
@@ -43,12 +43,12 @@ def advise(profile: Profile) -> tuple[Advice, ...]:
     return tuple(sorted(found, key=lambda advice: advice.level != "warning"))
 
 
-def _origin(profile: Profile) -> list[Advice]:
+def _origin(profile: Profile) -> list[ProfileAdvice]:
     if profile.on_npu:
         return []
     if profile.versions.runtime is not None and profile.versions.soc is not None:
         return [
-            Advice(
+            ProfileAdvice(
                 "stand_in_board",
                 "warning",
                 "The board's files come from a stand-in folder (sysroot): no time here was measured on an NPU.",
@@ -56,7 +56,7 @@ def _origin(profile: Profile) -> list[Advice]:
         ]
     if profile.versions.runtime is not None:
         return [
-            Advice(
+            ProfileAdvice(
                 "unknown_soc",
                 "warning",
                 f"The runtime is {profile.figures_from}, but /proc/device-tree/compatible names no Rockchip SoC. If "
@@ -64,7 +64,7 @@ def _origin(profile: Profile) -> list[Advice]:
             )
         ]
     return [
-        Advice(
+        ProfileAdvice(
             "not_an_npu",
             "note",
             f"All times are those of {profile.figures_from}{_RUNS.get(profile.backend, '')}. They say nothing about "
@@ -74,11 +74,11 @@ def _origin(profile: Profile) -> list[Advice]:
     ]
 
 
-def _host_load(profile: Profile) -> list[Advice]:
+def _host_load(profile: Profile) -> list[ProfileAdvice]:
     seen, found = profile.conditions, []
     if seen.busy_before is not None and seen.busy_before > _BUSY:
         found.append(
-            Advice(
+            ProfileAdvice(
                 "host_busy",
                 "warning",
                 f"Other processes used {seen.busy_before:.0%} of the processors just before the measurement: times are "
@@ -88,7 +88,7 @@ def _host_load(profile: Profile) -> list[Advice]:
         )
     elif seen.load_average is not None and seen.load_average > seen.processors:
         found.append(
-            Advice(
+            ProfileAdvice(
                 "host_load",
                 "note",
                 f"The load average was {seen.load_average:.1f} on {seen.processors} processors in the minute before.",
@@ -96,15 +96,15 @@ def _host_load(profile: Profile) -> list[Advice]:
         )
     if any(figures.failed for figures in profile.throughput):
         failed = sum(figures.failed for figures in profile.throughput)
-        found.append(Advice("failed_frames", "warning", f"The runtime failed on {failed} frames.", "See dmesg."))
+        found.append(ProfileAdvice("failed_frames", "warning", f"The runtime failed on {failed} frames.", "See dmesg."))
     return found
 
 
-def _heat(profile: Profile) -> list[Advice]:
+def _heat(profile: Profile) -> list[ProfileAdvice]:
     found = []
     if profile.conditions.throttled:
         found.append(
-            Advice(
+            ProfileAdvice(
                 "throttled",
                 "warning",
                 f"The kernel slowed down because of heat: {', '.join(profile.conditions.throttled)}.",
@@ -119,7 +119,7 @@ def _heat(profile: Profile) -> list[Advice]:
     ]
     if hot:
         found.append(
-            Advice(
+            ProfileAdvice(
                 "hot",
                 "warning",
                 f"Close to or above the temperature at which the kernel slows down: {', '.join(hot)}.",
@@ -129,14 +129,14 @@ def _heat(profile: Profile) -> list[Advice]:
     return found
 
 
-def _clocks(profile: Profile) -> list[Advice]:
+def _clocks(profile: Profile) -> list[ProfileAdvice]:
     found = []
     runs_on_board = profile.versions.soc is not None and profile.versions.runtime is not None
     clocks = profile.conditions.clocks if runs_on_board else ()
     for clock in clocks:
         if clock.limit_hz is not None and clock.highest_hz is not None and clock.limit_hz < clock.highest_hz:
             found.append(
-                Advice(
+                ProfileAdvice(
                     "clock_capped",
                     "warning",
                     f"The {clock.name} clock is capped at {_mhz(clock.limit_hz)} of {_mhz(clock.highest_hz)}.",
@@ -145,7 +145,7 @@ def _clocks(profile: Profile) -> list[Advice]:
             )
         if clock.name == "NPU" and _below(clock):
             found.append(
-                Advice(
+                ProfileAdvice(
                     "npu_clock_below_maximum",
                     "warning",
                     f"The NPU's clock was {_mhz(clock.median_hz)} most of the time while frames ran, at its slowest "
@@ -157,7 +157,7 @@ def _clocks(profile: Profile) -> list[Advice]:
     if moving:
         named = ", ".join(f"{clock.name} {clock.governor}" for clock in moving)
         found.append(
-            Advice(
+            ProfileAdvice(
                 "governor",
                 "warning",
                 f"The governors let clocks fall between frames: {named}. A second measurement will differ.",
@@ -167,11 +167,11 @@ def _clocks(profile: Profile) -> list[Advice]:
     return found
 
 
-def _frames(profile: Profile) -> list[Advice]:
+def _frames(profile: Profile) -> list[ProfileAdvice]:
     found = []
     if profile.frames.is_noise:
         found.append(
-            Advice(
+            ProfileAdvice(
                 "noise",
                 "note",
                 f"The frames are noise ({profile.stages.detections_per_frame:.0f} detections per frame): decode and "
@@ -181,7 +181,7 @@ def _frames(profile: Profile) -> list[Advice]:
         )
     if profile.stages.total.count < _MIN_RATE_FRAMES:
         found.append(
-            Advice(
+            ProfileAdvice(
                 "few_frames",
                 "note",
                 f"{profile.stages.total.count} frames were measured: p90 and p99 say little.",
@@ -191,7 +191,7 @@ def _frames(profile: Profile) -> list[Advice]:
     return found
 
 
-def _gap(profile: Profile) -> list[Advice]:
+def _gap(profile: Profile) -> list[ProfileAdvice]:
     """Time per frame that is not spent in the network."""
     stages = profile.stages
     if stages.npu is None:
@@ -213,7 +213,7 @@ def _gap(profile: Profile) -> list[Advice]:
     }
     whose = "NPU" if profile.on_npu else "runtime's own time"
     return [
-        Advice(
+        ProfileAdvice(
             "time_outside_npu",
             "warning",
             f"Per frame {total:.1f} ms, {whose} {npu:.1f} ms: {rest:.1f} ms elsewhere ({listed}).",
@@ -222,7 +222,7 @@ def _gap(profile: Profile) -> list[Advice]:
     ]
 
 
-def _contexts(profile: Profile) -> list[Advice]:
+def _contexts(profile: Profile) -> list[ProfileAdvice]:
     by_count = {figures.contexts: figures for figures in profile.throughput}
     single = by_count.get(1)
     if single is None or not single.network_per_second:
@@ -235,7 +235,7 @@ def _contexts(profile: Profile) -> list[Advice]:
         gained = figures.network_per_second / single.network_per_second
         if gained < _SCALING * cores:
             found.append(
-                Advice(
+                ProfileAdvice(
                     "contexts_network",
                     "warning",
                     f"{figures.contexts} contexts on {cores} cores run the network {gained:.1f} times as often as one, "
@@ -248,10 +248,10 @@ def _contexts(profile: Profile) -> list[Advice]:
     return found[-1:]  # the largest number of contexts is the most telling
 
 
-def _limited_by_cpu(profile: Profile, figures: Throughput) -> Advice:
+def _limited_by_cpu(profile: Profile, figures: Throughput) -> ProfileAdvice:
     available = profile.conditions.processors * 1000
     used = figures.cpu_ms_per_frame * figures.frames_per_second
-    return Advice(
+    return ProfileAdvice(
         "contexts_pipeline",
         "warning",
         f"{figures.contexts} contexts could run the network {figures.network_per_second:.0f} times a second, but the "
@@ -261,7 +261,7 @@ def _limited_by_cpu(profile: Profile, figures: Throughput) -> Advice:
     )
 
 
-def _cores(cores: tuple[CoreTiming, ...]) -> list[Advice]:
+def _cores(cores: tuple[CoreTiming, ...]) -> list[ProfileAdvice]:
     if len(cores) < 2:
         return []
     fastest = min(cores, key=lambda core: core.infer.p50_ms)
@@ -270,7 +270,7 @@ def _cores(cores: tuple[CoreTiming, ...]) -> list[Advice]:
         return []
     listed = ", ".join(f"core {core.core} {core.infer.p50_ms:.1f} ms" for core in slow)
     return [
-        Advice(
+        ProfileAdvice(
             "slow_core",
             "warning",
             f"NPU cores differ: {listed}, core {fastest.core} {fastest.infer.p50_ms:.1f} ms.",
@@ -279,7 +279,7 @@ def _cores(cores: tuple[CoreTiming, ...]) -> list[Advice]:
     ]
 
 
-def _cpu_layers(profile: Profile) -> list[Advice]:
+def _cpu_layers(profile: Profile) -> list[ProfileAdvice]:
     if profile.layers is None:
         return []
     on_cpu = [layer for layer in profile.layers.layers if layer.target == "CPU" and not layer.is_end]
@@ -288,7 +288,7 @@ def _cpu_layers(profile: Profile) -> list[Advice]:
         return []
     ops = ", ".join(dict.fromkeys(layer.op for layer in on_cpu))
     return [
-        Advice(
+        ProfileAdvice(
             "cpu_layers",
             "warning" if share >= 0.05 else "note",
             f"{len(on_cpu)} of {len(profile.layers.layers)} layers run on the CPU ({ops}), {share:.0%} of their time.",
@@ -297,7 +297,7 @@ def _cpu_layers(profile: Profile) -> list[Advice]:
     ]
 
 
-def _memory(profile: Profile) -> list[Advice]:
+def _memory(profile: Profile) -> list[ProfileAdvice]:
     memory = profile.process_memory
     if memory is None:
         return []
@@ -305,7 +305,7 @@ def _memory(profile: Profile) -> list[Advice]:
     if slope <= 3 * error or slope * memory.frames / 1000 < _GROWTH_BYTES:
         return []
     return [
-        Advice(
+        ProfileAdvice(
             "memory_grows",
             "warning",
             f"This process grew by {slope / 1024:,.0f} ± {error / 1024:,.0f} KiB per 1,000 frames over {memory.frames} "

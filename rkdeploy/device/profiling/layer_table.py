@@ -8,7 +8,7 @@ from statistics import median
 from typing import TYPE_CHECKING, Final
 
 from rkdeploy.contract.bounds import Figure, Text, Whole
-from rkdeploy.contract.printed_table import (
+from rkdeploy.contract.toolkit_table import (
     LAYER_HEADING,
     cycles_of,
     node_name_of,
@@ -24,7 +24,7 @@ _ENDS: Final = frozenset({"InputOperator", "OutputOperator"})
 
 
 @dataclass(frozen=True, slots=True)
-class Layer:
+class RuntimeLayer:
     """One row of the table.
 
     Attributes:
@@ -81,13 +81,13 @@ class OpShare:
     share: Figure | None
 
 
-def parse_layers(text: str) -> tuple[Layer, ...]:
+def parse_layers(text: str) -> tuple[RuntimeLayer, ...]:
     """The rows of the first per-layer table in a text, in its order; empty when there is no such table."""
     table = read_table(text.splitlines(), LAYER_HEADING)
     return _with_shares([_layer(cells) for cells in table.rows]) if table else ()
 
 
-def median_layers(runs: Sequence[tuple[Layer, ...]]) -> tuple[Layer, ...]:
+def median_layers(runs: Sequence[tuple[RuntimeLayer, ...]]) -> tuple[RuntimeLayer, ...]:
     """The layers with their median time over several runs; the last run's where the tables differ in their rows."""
     last = runs[-1]
     same = [run for run in runs if [(r.number, r.op) for r in run] == [(r.number, r.op) for r in last]]
@@ -99,9 +99,9 @@ def median_layers(runs: Sequence[tuple[Layer, ...]]) -> tuple[Layer, ...]:
     return _with_shares(timed)
 
 
-def ranking(layers: Sequence[Layer]) -> tuple[OpShare, ...]:
+def ranking(layers: Sequence[RuntimeLayer]) -> tuple[OpShare, ...]:
     """Operators by their time, most first; by their number if there are no times."""
-    groups: dict[tuple[str, str], list[Layer]] = defaultdict(list)
+    groups: dict[tuple[str, str], list[RuntimeLayer]] = defaultdict(list)
     for layer in layers:
         groups[layer.op, layer.target].append(layer)
     found = [
@@ -111,9 +111,9 @@ def ranking(layers: Sequence[Layer]) -> tuple[OpShare, ...]:
     return tuple(sorted(found, key=lambda item: (-(item.time_us or 0), -item.count, item.op, item.target)))
 
 
-def _layer(cells: dict[str, str]) -> Layer:
+def _layer(cells: dict[str, str]) -> RuntimeLayer:
     ddr, npu, total = cycles_of(cells)
-    return Layer(
+    return RuntimeLayer(
         number=int(cells["id"]),
         op=cells.get("optype", ""),
         name=node_name_of(cells),
@@ -129,7 +129,7 @@ def _layer(cells: dict[str, str]) -> Layer:
     )
 
 
-def _with_shares(layers: Sequence[Layer]) -> tuple[Layer, ...]:
+def _with_shares(layers: Sequence[RuntimeLayer]) -> tuple[RuntimeLayer, ...]:
     total = sum(layer.time_us or 0.0 for layer in layers)
     if total <= 0:
         return tuple(layers)

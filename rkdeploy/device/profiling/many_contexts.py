@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from rkdeploy.device.postprocess.detections import Detections
     from rkdeploy.device.postprocess.thresholds import Thresholds
     from rkdeploy.device.profiling.input_frames import Images
-    from rkdeploy.device.profiling.one_context import Limits
+    from rkdeploy.device.profiling.one_context import MeasureLimits
     from rkdeploy.device.profiling.sampling import Sample
     from rkdeploy.device.runtime.protocol import Runtime, RuntimeOptions
 
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 _TICK_S = 0.02
 
 
-class Contexts:
+class TimedContexts:
     """Opener of the contexts of a measurement.
 
     Args:
@@ -64,12 +64,12 @@ class Contexts:
 
 
 def measure_throughput(
-    contexts: Contexts,
+    contexts: TimedContexts,
     bundle: Bundle,
     thresholds: Thresholds,
     images: Images,
     network_input: NDArray[np.uint8],
-    limits: Limits,
+    limits: MeasureLimits,
     sysroot: Path,
 ) -> tuple[Throughput, list[Sample]]:
     """Run the pipeline and then the network alone, with the given contexts.
@@ -116,7 +116,7 @@ def measure_throughput(
     return figures, sampler.samples
 
 
-def _network_rate(contexts: Contexts, image: NDArray[np.uint8], limits: Limits) -> float:
+def _network_rate(contexts: TimedContexts, image: NDArray[np.uint8], limits: MeasureLimits) -> float:
     """Inferences per second of all contexts together, each in its own thread, on a prepared input."""
     share = max(1, limits.frames // contexts.count)
     start = threading.Barrier(contexts.count)

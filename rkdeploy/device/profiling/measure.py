@@ -18,15 +18,15 @@ from rkdeploy.device.profiling import input_frames
 from rkdeploy.device.profiling.advice import advise
 from rkdeploy.device.profiling.kernel_files import board_model, kernel_release, npu_load_percent, why_no_npu_load
 from rkdeploy.device.profiling.layer_table import median_layers, parse_layers, ranking
-from rkdeploy.device.profiling.many_contexts import Contexts, cores_of, measure_throughput
-from rkdeploy.device.profiling.one_context import Limits, OneContext, measure_cores, measure_stages
+from rkdeploy.device.profiling.many_contexts import TimedContexts, cores_of, measure_throughput
+from rkdeploy.device.profiling.one_context import MeasureLimits, OneContext, measure_cores, measure_stages
 from rkdeploy.device.profiling.packages import installed
 from rkdeploy.device.profiling.profile import (
-    Advice,
     CoreTiming,
     LayerProfile,
     Missing,
     Profile,
+    ProfileAdvice,
     Throughput,
     Versions,
 )
@@ -51,7 +51,7 @@ if TYPE_CHECKING:
     from rkdeploy.device.runtime.protocol import MemorySize, RuntimeOptions
 
 NPU_BACKENDS = frozenset({"librknnrt", "rknnlite"})
-_LIMITS, _THRESHOLDS = Limits(), Thresholds(max_det=300)
+_LIMITS, _THRESHOLDS = MeasureLimits(), Thresholds(max_det=300)
 _LAYER_RUNS = 5
 _SETTLE_S = 0.5
 _PACKAGES = ("numpy", "opencv-python", "opencv-python-headless", "onnxruntime", "rknn-toolkit2", "rknn-toolkit-lite2")
@@ -95,7 +95,7 @@ class ProfileOptions:
             often=True,
         ),
     ] = (1920, 1080)
-    limits: Limits = _LIMITS
+    limits: MeasureLimits = _LIMITS
     thresholds: Thresholds = _THRESHOLDS
     runtime: Annotated[RuntimeOptions, Only("--toolkit-python")] = NO_OPTIONS
     sysroot: Annotated[Path, Option("--sysroot", "Folder that stands in for /, with proc and sys.", hidden=True)] = (
@@ -143,7 +143,7 @@ def measure_profile(bundle: Bundle, options: ProfileOptions, progress: Callable[
         progress(f"{count} context{'' if count == 1 else 's'}")
         cores = cores_of(count, present) if on_npu_backend and (present is not None or count > 1) else None
         try:
-            contexts = Contexts(name, bundle, cores, count, options.runtime)
+            contexts = TimedContexts(name, bundle, cores, count, options.runtime)
             figures, seen = measure_throughput(
                 contexts, bundle, options.thresholds, images, network_input, limits, sysroot
             )
@@ -189,7 +189,7 @@ def measure_profile(bundle: Bundle, options: ProfileOptions, progress: Callable[
         versions=_versions(bundle, board, sysroot, figures_from if on_npu_backend else ""),
         missing=tuple(missing),
     )
-    said = tuple(Advice("runtime", "warning", note) for note in notes)
+    said = tuple(ProfileAdvice("runtime", "warning", note) for note in notes)
     return replace(found, advice=(*said, *advise(found)))
 
 

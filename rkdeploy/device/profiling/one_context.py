@@ -32,7 +32,7 @@ _CORE_FRAMES = 30
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
+class MeasureLimits:
     """Length of one measurement: it ends after a number of frames or of seconds, whichever comes first.
 
     Attributes:
@@ -68,7 +68,7 @@ class OneContext:
 
 
 def measure_stages(
-    runtime: Runtime, spec: ModelSpec, thresholds: Thresholds, images: Images, limits: Limits, sysroot: Path
+    runtime: Runtime, spec: ModelSpec, thresholds: Thresholds, images: Images, limits: MeasureLimits, sysroot: Path
 ) -> OneContext:
     """Letterbox, infer and decode frames one by one.
 

@@ -11,8 +11,8 @@ from typing import Annotated, Literal
 from msgspec import Meta
 
 from rkdeploy.contract.bounds import Figure, Text, Whole
-from rkdeploy.contract.compiled import MAX_LAYERS
-from rkdeploy.device.profiling.layer_table import Layer, OpShare
+from rkdeploy.contract.compiled_model import MAX_LAYERS
+from rkdeploy.device.profiling.layer_table import OpShare, RuntimeLayer
 from rkdeploy.device.runtime.protocol import MemorySize
 from rkdeploy.device.stream.statistics import Latency
 
@@ -34,7 +34,7 @@ class Missing:
 
 
 @dataclass(frozen=True, slots=True)
-class Advice:
+class ProfileAdvice:
     """A disturbance of the measurement, or a loss of time.
 
     Attributes:
@@ -146,7 +146,7 @@ class LayerProfile:
 
     figures_from: Text
     runs: Whole
-    layers: Annotated[tuple[Layer, ...], Meta(max_length=MAX_LAYERS)]
+    layers: Annotated[tuple[RuntimeLayer, ...], Meta(max_length=MAX_LAYERS)]
     ranking: Annotated[tuple[OpShare, ...], Meta(max_length=MAX_LAYERS)]
     total_us: Figure | None
     rw_kib: Figure | None
@@ -296,6 +296,6 @@ class Profile:
     conditions: BoardConditions
     versions: Versions
     missing: tuple[Missing, ...] = ()
-    advice: tuple[Advice, ...] = ()
+    advice: tuple[ProfileAdvice, ...] = ()
     document: Literal["rkdeploy profile"] = "rkdeploy profile"
     schema_version: int = SCHEMA_VERSION

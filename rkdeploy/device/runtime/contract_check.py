@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from rkdeploy.contract.custom_string import differences
+from rkdeploy.contract.embedded_contract import differences
 from rkdeploy.errors import BackendError
 
 if TYPE_CHECKING:

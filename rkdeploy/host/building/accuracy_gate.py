@@ -11,7 +11,7 @@ from rkdeploy.datasets.open_data import open_data
 from rkdeploy.device.postprocess.thresholds import DEFAULT_CONFIDENCE, Thresholds
 from rkdeploy.errors import CalibrationError, VerificationError
 from rkdeploy.evaluate.matching import require_tool
-from rkdeploy.evaluate.predictions import Prediction
+from rkdeploy.evaluate.predictions import ImagePrediction
 from rkdeploy.evaluate.predictor import Predictor
 from rkdeploy.evaluate.run import measuring_thresholds
 from rkdeploy.evaluate.scoring import score
@@ -101,12 +101,12 @@ def measure(
     thresholds = measuring_thresholds(spec)
     sides = (reference, built)
     predictor = Predictor(spec, thresholds, multi_label=True)
-    found: tuple[list[Prediction], list[Prediction]] = ([], [])
+    found: tuple[list[ImagePrediction], list[ImagePrediction]] = ([], [])
     for number, image in enumerate(data.images, 1):
         detail(f"{number}/{len(data.images)}")
         loaded = predictor.load(image)
         for side, predictions in zip(sides, found, strict=True):
-            if isinstance(loaded, Prediction):
+            if isinstance(loaded, ImagePrediction):
                 predictions.append(loaded)
             else:
                 predictions.append(predictor.prediction(image, side.infer(loaded.image), loaded.transform))

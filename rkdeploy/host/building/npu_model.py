@@ -11,7 +11,7 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
-from rkdeploy.contract.custom_string import custom_string
+from rkdeploy.contract.embedded_contract import custom_string
 from rkdeploy.contract.spec import ModelSpec, NpuModel
 from rkdeploy.errors import ToolkitError
 from rkdeploy.host.building.options import BuildOptions

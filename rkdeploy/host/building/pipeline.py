@@ -28,7 +28,7 @@ from rkdeploy.contract.bundle import (
     read_bundle,
     write_json,
 )  # fmt: skip
-from rkdeploy.contract.compiled import CompiledModel
+from rkdeploy.contract.compiled_model import CompiledModel
 from rkdeploy.contract.record import (
     Agreement,
     BuildRecord,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from rkdeploy.contract.compiled import CompiledModel
+from rkdeploy.contract.compiled_model import CompiledModel
 from rkdeploy.host.families.model_info import ModelInfo
 
 _SMOOTH = ("SiLU", "Swish", "MemoryEfficientSwish", "Hardswish", "Mish", "MemoryEfficientMish", "GELU")

@@ -20,8 +20,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
-from rkdeploy.contract.compiled import CompiledLayer, CompiledModel, PlacedTensor, Shape
-from rkdeploy.contract.printed_table import (
+from rkdeploy.contract.compiled_model import CompiledLayer, CompiledModel, PlacedTensor, Shape
+from rkdeploy.contract.toolkit_table import (
     LAYER_HEADING,
     PrintedTable,
     cycles_of,

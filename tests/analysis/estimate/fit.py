@@ -23,7 +23,7 @@ from scipy.optimize import least_squares
 
 from rkdeploy.analysis.estimate.latency import COEFFICIENTS, ChipFit, Coefficients, LatencyModel
 from rkdeploy.analysis.estimate.work import works_of
-from rkdeploy.contract.compiled import CompiledLayer, CompiledModel
+from rkdeploy.contract.compiled_model import CompiledLayer, CompiledModel
 
 ROOT = Path(__file__).parents[3]
 DATA = ROOT / "tests/data/estimate"

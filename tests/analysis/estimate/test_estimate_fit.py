@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from rkdeploy.analysis.estimate.latency import LatencyModel, latency_model, predict
-from rkdeploy.contract.compiled import CompiledModel
+from rkdeploy.contract.compiled_model import CompiledModel
 from tests.analysis.estimate import fit
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from rkdeploy.analysis.estimate.checked import TypeCheck, type_check
 from rkdeploy.analysis.estimate.latency import latency_model, predict, require_predictable
-from rkdeploy.contract.compiled import CompiledModel
+from rkdeploy.contract.compiled_model import CompiledModel
 from rkdeploy.errors import RkdeployError
 from rkdeploy.host.toolkit.compile_log import parse_compile_log
 from tests.analysis.estimate import check_fp16, fit

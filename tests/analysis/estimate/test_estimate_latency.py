@@ -21,7 +21,7 @@ from rkdeploy.analysis.estimate.latency import (
     targets,
 )
 from rkdeploy.analysis.estimate.work import works_of
-from rkdeploy.contract.compiled import CompiledLayer, CompiledModel
+from rkdeploy.contract.compiled_model import CompiledLayer, CompiledModel
 from rkdeploy.contract.documents import read_document
 from rkdeploy.errors import RkdeployError
 from rkdeploy.host.toolkit.compile_log import parse_compile_log

@@ -14,7 +14,7 @@ from rkdeploy.analysis.inspection.built import inspect_bundle, inspect_rknn
 from rkdeploy.analysis.inspection.checkpoint_file import inspect_checkpoint
 from rkdeploy.analysis.inspection.onnx_file import inspect_onnx
 from rkdeploy.cli.main import app
-from rkdeploy.contract.custom_string import contract_digest, custom_string
+from rkdeploy.contract.embedded_contract import contract_digest, custom_string
 from rkdeploy.contract.spec import ModelSpec
 from rkdeploy.errors import RkdeployError
 from rkdeploy.host.building.open_network import open_network

@@ -9,14 +9,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rkdeploy.analysis.page.plots.anchor_plot import anchor_plot
-from rkdeploy.analysis.page.plots.bar_plots import Group, Part, Spread, grouped_bars, spreads, stacked_bar
+from rkdeploy.analysis.page.plots.bar_plots import BarPart, Group, Spread, grouped_bars, spreads, stacked_bar
 from rkdeploy.analysis.page.plots.layer_plot import Bar, Lane, along_the_network
 from rkdeploy.analysis.page.plots.memory_plot import memory_plot
 from rkdeploy.analysis.page.plots.roofline_plot import Point, roofline_plot
 from rkdeploy.analysis.page.plots.scales import Scale, linear, logarithmic, short
 from rkdeploy.analysis.page.plots.svg import Svg, shortened, text_width
 from rkdeploy.analysis.report.memory_map import TensorLife
-from rkdeploy.analysis.report.model_report import AnchorLevel
+from rkdeploy.analysis.report.model_report import LevelAnchors
 
 ANY = st.floats(-1e18, 1e18)
 
@@ -77,14 +77,14 @@ def test_any_figures_can_be_drawn(rows: list[tuple[float, float, float]]) -> Non
     kinds = ("built", "float")
     parsed(grouped_bars([Group("a", (x, None)) for x, _, _ in rows], kinds))
     parsed(spreads([Spread("s", *row) for row in rows]))
-    parsed(stacked_bar([Part("p", abs(x), "compute") for x, _, _ in rows], 1.0, 2.0, "ms"))
+    parsed(stacked_bar([BarPart("p", abs(x), "compute") for x, _, _ in rows], 1.0, 2.0, "ms"))
     parsed(along_the_network([Lane("l", [Bar(x, "built", "t") for x, _, _ in rows])], range(len(rows)), "axis"))
     points = [Point(abs(x) + 1e-9, abs(y) + 1e-9, z, "memory", "t") for x, y, z in rows]
     parsed(roofline_plot(points, 1e12, 1e10, ("a", "b", "c", "d")))
     lives = [TensorLife("t", "INT8", int(x), int(y), 0, 3) for x, y, _ in rows]
     parsed(memory_plot(lives, 1 << 20, "axis", "MiB"))
     own = tuple((abs(x) + 1.0, abs(y) + 1.0) for x, y, _ in rows)
-    parsed(anchor_plot([AnchorLevel(8, own, ())], ["h"]))
+    parsed(anchor_plot([LevelAnchors(8, own, ())], ["h"]))
 
 
 def test_bars_are_as_long_as_their_values() -> None:

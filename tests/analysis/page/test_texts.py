@@ -12,10 +12,10 @@ import pytest
 import rkdeploy.analysis
 from rkdeploy.analysis.estimate.prediction import PartName
 from rkdeploy.analysis.origin import OriginKind
-from rkdeploy.analysis.page.blocks import Status
+from rkdeploy.analysis.page.content import Status
 from rkdeploy.analysis.page.texts import CATALOGUES, Words
+from rkdeploy.analysis.report.diff.diff_document import Group, Judgment
 from rkdeploy.analysis.report.diff.limits import parse_limits
-from rkdeploy.analysis.report.diff.report_diff import Group, Judgment
 from rkdeploy.analysis.report.model_report import LimitName, Question
 from rkdeploy.contract.spec import Fit, Task
 

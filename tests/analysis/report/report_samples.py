@@ -13,7 +13,7 @@ import numpy as np
 
 from rkdeploy.contract.accuracy import AccuracyReport, ClassFigures, Evaluation, FloatTruthAp, ObjectFigures
 from rkdeploy.contract.bundle import BUILD, CONTRACT, Bundle, new_bundle, read_bundle, write_json
-from rkdeploy.contract.compiled import CompiledModel
+from rkdeploy.contract.compiled_model import CompiledModel
 from rkdeploy.contract.record import (
     Agreement,
     BuildRecord,

@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from rkdeploy.analysis.page.blocks import Note, Table
+from rkdeploy.analysis.page.content import Note, Table
 from rkdeploy.analysis.report.diff.changes import compare, compare_paths
-from rkdeploy.analysis.report.diff.compose import compose_diff
-from rkdeploy.analysis.report.diff.limits import Limit, parse_limits, require_limits
+from rkdeploy.analysis.report.diff.compose_diff import compose_diff
+from rkdeploy.analysis.report.diff.diff_document import Change, ReportDiff
+from rkdeploy.analysis.report.diff.limits import FailLimit, parse_limits, require_limits
 from rkdeploy.analysis.report.diff.noise import mean_share_noise, median_noise, rate_noise, share_noise
-from rkdeploy.analysis.report.diff.report_diff import Change, ReportDiff
 from rkdeploy.analysis.report.gather import gather
 from rkdeploy.analysis.report.json_text import json_text
 from rkdeploy.analysis.report.owners import model_sha256_of
@@ -292,11 +292,14 @@ def test_noise_by_hand() -> None:
 @pytest.mark.parametrize(
     ("text", "limits"),
     [
-        ("latency=5%", (Limit("latency", 0.05, True, "latency=5%"),)),
-        ("map=0.01, memory = 2", (Limit("map", 0.01, False, "map=0.01"), Limit("memory", 2.0, False, "memory=2"))),
+        ("latency=5%", (FailLimit("latency", 0.05, True, "latency=5%"),)),
+        (
+            "map=0.01, memory = 2",
+            (FailLimit("map", 0.01, False, "map=0.01"), FailLimit("memory", 2.0, False, "memory=2")),
+        ),
     ],
 )
-def test_limits_are_read(text: str, limits: tuple[Limit, ...]) -> None:
+def test_limits_are_read(text: str, limits: tuple[FailLimit, ...]) -> None:
     """Percentages are relative, plain numbers absolute."""
     assert parse_limits(text) == limits
 

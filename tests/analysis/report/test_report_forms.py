@@ -13,7 +13,7 @@ from typing import get_args
 import msgspec
 import pytest
 
-from rkdeploy.analysis.page.blocks import moment
+from rkdeploy.analysis.page.content import moment
 from rkdeploy.analysis.page.html import html_text
 from rkdeploy.analysis.page.markdown import escaped, markdown_text
 from rkdeploy.analysis.page.texts import Lang, Words
@@ -23,7 +23,7 @@ from rkdeploy.analysis.report.json_text import json_text
 from rkdeploy.analysis.report.model_report import Report
 from rkdeploy.analysis.report.owners import model_sha256_of
 from rkdeploy.contract.bundle import Bundle
-from rkdeploy.device.profiling.profile import Advice, Missing
+from rkdeploy.device.profiling.profile import Missing, ProfileAdvice
 from rkdeploy.schema import SCHEMAS
 from tests.analysis.report.report_samples import accuracy, compiled, make_bundle, profile, record, spec, write
 
@@ -81,7 +81,7 @@ def whole(tmp_path: Path) -> Report:
     """A report with every section."""
     bundle = make_bundle(tmp_path / "best-rk3588-int8")
     run = profile(
-        sha256=model_sha256_of(bundle), advice=(Advice("x", "warning", "Clocks fall.", "a command"),),
+        sha256=model_sha256_of(bundle), advice=(ProfileAdvice("x", "warning", "Clocks fall.", "a command"),),
         missing=(Missing("load", "not root"),),
     )  # fmt: skip
     return gather([bundle.folder, write(tmp_path / "p.json", run)])
@@ -112,7 +112,7 @@ def hostile_bundle(folder: Path) -> Bundle:
 
 def hostile_report(tmp_path: Path) -> Report:
     bundle = hostile_bundle(tmp_path / "b<b>&'|x")
-    run = profile(sha256=model_sha256_of(bundle), advice=(Advice("x", "note", HOSTILE, HOSTILE),))
+    run = profile(sha256=model_sha256_of(bundle), advice=(ProfileAdvice("x", "note", HOSTILE, HOSTILE),))
     run = replace(run, figures_from=HOSTILE, versions=replace(run.versions, board=HOSTILE, packages={HOSTILE: HOSTILE}))
     return gather([bundle.folder, write(tmp_path / "p.json", run)])
 

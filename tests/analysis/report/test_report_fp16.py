@@ -8,14 +8,14 @@ from pathlib import Path
 import pytest
 
 from rkdeploy.analysis.estimate.prediction import Prediction
-from rkdeploy.analysis.page.blocks import Note, Page, Table
+from rkdeploy.analysis.page.content import Note, Page, Table
 from rkdeploy.analysis.page.texts import Words
 from rkdeploy.analysis.report.cards import card
 from rkdeploy.analysis.report.compose import compose
 from rkdeploy.analysis.report.diff.changes import compare, compare_paths
-from rkdeploy.analysis.report.diff.compose import compose_diff
+from rkdeploy.analysis.report.diff.compose_diff import compose_diff
+from rkdeploy.analysis.report.diff.diff_document import Change, ReportDiff
 from rkdeploy.analysis.report.diff.limits import parse_limits, require_limits
-from rkdeploy.analysis.report.diff.report_diff import Change, ReportDiff
 from rkdeploy.analysis.report.gather import gather
 from rkdeploy.analysis.report.model_report import ModelReport
 from rkdeploy.errors import RkdeployError

@@ -16,7 +16,7 @@ from rkdeploy.analysis.page.markdown import markdown_text
 from rkdeploy.analysis.page.texts import Words
 from rkdeploy.analysis.report.compose import compose
 from rkdeploy.analysis.report.diff.changes import compare
-from rkdeploy.analysis.report.diff.compose import compose_diff
+from rkdeploy.analysis.report.diff.compose_diff import compose_diff
 from rkdeploy.analysis.report.gather import gather
 from rkdeploy.analysis.report.json_text import json_text
 from rkdeploy.analysis.report.owners import model_sha256_of

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from rkdeploy.analysis.report.macs import layer_macs
-from rkdeploy.contract.compiled import CompiledLayer, Shape
+from rkdeploy.contract.compiled_model import CompiledLayer, Shape
 from tests.analysis.report.report_samples import compiled
 
 LAYER = CompiledLayer(1, "ConvExSwish", "a", "INT8", "NPU", (), (1, 16, 10, 20), 0, 0, 0, 0.0)

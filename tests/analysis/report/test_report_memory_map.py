@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from rkdeploy.analysis.report.memory_map import TensorLife, peak_bytes, tensor_lives, weight_bytes
-from rkdeploy.contract.compiled import CompiledLayer, CompiledModel, PlacedTensor
+from rkdeploy.contract.compiled_model import CompiledLayer, CompiledModel, PlacedTensor
 from tests.analysis.report.report_samples import LOGS, compiled
 
 ALL_LOGS = sorted(path.name.removesuffix(".txt.gz") for path in LOGS.glob("*.gz"))

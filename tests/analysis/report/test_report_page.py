@@ -15,10 +15,10 @@ import pytest
 from rkdeploy.analysis.page.html import html_text
 from rkdeploy.analysis.report.compose import compose
 from rkdeploy.analysis.report.diff.changes import compare
-from rkdeploy.analysis.report.diff.compose import compose_diff
+from rkdeploy.analysis.report.diff.compose_diff import compose_diff
 from rkdeploy.analysis.report.gather import gather
 from rkdeploy.analysis.report.owners import model_sha256_of
-from rkdeploy.device.profiling.profile import Advice, Missing
+from rkdeploy.device.profiling.profile import Missing, ProfileAdvice
 from tests.analysis.report.report_samples import agreement, make_bundle, profile, record, write
 from tests.device.web.browser import CHROMIUM, Page, open_browser
 
@@ -65,7 +65,7 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     folder = tmp_path_factory.mktemp("pages")
     bundle = make_bundle(folder / "best-rk3588-int8", built=record(agreement=agreement(94)))
     run = profile(
-        sha256=model_sha256_of(bundle), advice=(Advice("x", "warning", "Clocks fall.", "a command"),),
+        sha256=model_sha256_of(bundle), advice=(ProfileAdvice("x", "warning", "Clocks fall.", "a command"),),
         missing=(Missing("load", "not root"),),
     )  # fmt: skip
     stand_in = replace(run, on_npu=False)

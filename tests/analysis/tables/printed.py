@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 from rich.console import Console
 
-from rkdeploy.analysis.page.blocks import Block
+from rkdeploy.analysis.page.content import Block
 from rkdeploy.analysis.page.terminal import print_blocks
 from rkdeploy.analysis.page.texts import Lang, Words
 

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from rkdeploy.analysis.compare.comparison import BuildComparison, Row
 from rkdeploy.analysis.compare.recommendation import advice, pareto_front
-from rkdeploy.analysis.page.blocks import ABSENT
+from rkdeploy.analysis.page.content import ABSENT
 from rkdeploy.analysis.page.markdown import markdown_of
 from rkdeploy.analysis.page.texts import Lang, Words
 from rkdeploy.analysis.tables.comparison_tables import comparison_blocks, row_line

@@ -8,7 +8,7 @@ from pathlib import Path
 from rkdeploy.analysis.page.texts import Lang, Words
 from rkdeploy.analysis.tables.profile_tables import profile_blocks
 from rkdeploy.device.profiling.layer_table import parse_layers, ranking
-from rkdeploy.device.profiling.profile import Advice, LayerProfile, Missing, Profile
+from rkdeploy.device.profiling.profile import LayerProfile, Missing, Profile, ProfileAdvice
 from tests.analysis.tables.printed import printed
 from tests.device.profiling.test_profile_advice import GOOD
 
@@ -32,7 +32,7 @@ def test_layers_are_never_cut_off() -> None:
 
 def test_every_part_is_there() -> None:
     """Contexts with their gain, cores, conditions, what is missing with its reason, and advice with its fix."""
-    advice = Advice("governor", "warning", "Clocks fall.", "first command\nsecond command")
+    advice = ProfileAdvice("governor", "warning", "Clocks fall.", "first command\nsecond command")
     text = shown(replace(GOOD, missing=(Missing("layers", "no table"),), advice=(advice,)))
     for part in ("2.87", "core", "22.00", "governor", "1000", "slows down at", "85.0", "Not measured", "no table",
                  "Attention  Clocks fall.", "  first command", "  second command", "network in it"):  # fmt: skip

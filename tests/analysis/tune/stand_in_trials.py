@@ -17,7 +17,7 @@ from dataclasses import fields
 from pathlib import Path
 
 from rkdeploy.analysis.tune.cost import Cost
-from rkdeploy.analysis.tune.parcels import ParcelStore
+from rkdeploy.analysis.tune.input_store import InputStore
 from rkdeploy.analysis.tune.settings import SearchSpace
 from rkdeploy.analysis.tune.trial import TrialJob, TrialResult
 from rkdeploy.errors import RkdeployError
@@ -49,13 +49,13 @@ def result_of(settings: QuantizationSettings) -> TrialResult:
 
 
 class StandInJobs:
-    """Makes jobs whose trials leave their marks in `marks`, and whose inputs are three small parcels."""
+    """Makes jobs whose trials leave their marks in `marks`, and whose inputs are three small input sets."""
 
-    def __init__(self, marks: Path, parcels: ParcelStore) -> None:
+    def __init__(self, marks: Path, input_sets: InputStore) -> None:
         self._options = BuildOptions(Path("best.pt"), out=marks)
         names = []
         for text in ("graph", "draw", "measured"):
-            with parcels.fill() as (folder, named):
+            with input_sets.fill() as (folder, named):
                 (folder / "content.txt").write_text(text)
             names += named
         self._names = names
@@ -110,19 +110,19 @@ def settings_of(job: TrialJob) -> QuantizationSettings:
     return QuantizationSettings(**{one.name: getattr(o, one.name) for one in fields(QuantizationSettings)})
 
 
-def quick(job: TrialJob, parcels: Path, folder: Path) -> TrialResult:
+def quick(job: TrialJob, input_sets: Path, folder: Path) -> TrialResult:
     """A trial that reads its inputs, writes into its folder, and succeeds; algorithm kl_divergence fails."""
     mark(job, "began")
     (folder / "scratch").write_text("left over")
-    for name, text in zip(job.parcels, ("graph", "draw", "measured"), strict=True):
-        assert (parcels / name / "content.txt").read_text() == text
+    for name, text in zip(job.input_sets, ("graph", "draw", "measured"), strict=True):
+        assert (input_sets / name / "content.txt").read_text() == text
     if job.options.algorithm == "kl_divergence":
         raise RkdeployError("the toolkit refuses this", "a hint")
     mark(job, "ended")
     return result_of(settings_of(job))
 
 
-def patient(job: TrialJob, parcels: Path, folder: Path) -> TrialResult:
+def patient(job: TrialJob, input_sets: Path, folder: Path) -> TrialResult:
     """Trial 3 waits until there is a file `go`, and leaves a mark when it is ended before; all others are quick."""
     mark(job, "waits")
     deadline = time.monotonic() + 60
@@ -132,28 +132,28 @@ def patient(job: TrialJob, parcels: Path, folder: Path) -> TrialResult:
     except SystemExit:
         mark(job, "unwound")
         raise
-    return quick(job, parcels, folder)
+    return quick(job, input_sets, folder)
 
 
-def killed_once(job: TrialJob, parcels: Path, folder: Path) -> TrialResult:
+def killed_once(job: TrialJob, input_sets: Path, folder: Path) -> TrialResult:
     """Trials 2 and 4 are killed the first time, one at once, the other so that it unwinds."""
     mark(job, "tried")
     if job.number in {2, 4} and marks_of(job.options.out, "tried")[job.number] == 1:
         os.kill(os.getpid(), signal.SIGKILL if job.number == 2 else signal.SIGTERM)
-    return quick(job, parcels, folder)
+    return quick(job, input_sets, folder)
 
 
-def always_killed(job: TrialJob, parcels: Path, folder: Path) -> TrialResult:
+def always_killed(job: TrialJob, input_sets: Path, folder: Path) -> TrialResult:
     """Trial 2 is killed whenever it is tried."""
     mark(job, "tried")
     if job.number == 2:
         os.kill(os.getpid(), signal.SIGKILL)
-    return quick(job, parcels, folder)
+    return quick(job, input_sets, folder)
 
 
-def ends_itself(job: TrialJob, parcels: Path, folder: Path) -> TrialResult:
+def ends_itself(job: TrialJob, input_sets: Path, folder: Path) -> TrialResult:
     """Trial 2 ends its process without a word."""
     mark(job, "tried")
     if job.number == 2:
         os._exit(3)
-    return quick(job, parcels, folder)
+    return quick(job, input_sets, folder)

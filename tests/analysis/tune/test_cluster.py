@@ -16,10 +16,10 @@ from pathlib import Path
 
 import pytest
 
-from rkdeploy.analysis.tune import parcels as parcels_module
+from rkdeploy.analysis.tune import input_store as input_sets_module
 from rkdeploy.analysis.tune.cluster import Cluster
 from rkdeploy.analysis.tune.events import TuneEvents
-from rkdeploy.analysis.tune.parcels import ParcelStore
+from rkdeploy.analysis.tune.input_store import InputStore
 from rkdeploy.analysis.tune.search import search
 from rkdeploy.analysis.tune.study import open_study
 from rkdeploy.errors import RkdeployError
@@ -97,13 +97,13 @@ def loopback(tmp_path: Path, workers: int = 2) -> Iterator[Loopback]:
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> ParcelStore:
-    (tmp_path / "parcels").mkdir()
+def store(tmp_path: Path) -> InputStore:
+    (tmp_path / "inputs").mkdir()
     (tmp_path / "marks").mkdir()
-    return ParcelStore(tmp_path / "parcels")
+    return InputStore(tmp_path / "inputs")
 
 
-def test_a_worker_killed_in_the_middle_loses_no_finished_trial(tmp_path: Path, store: ParcelStore) -> None:
+def test_a_worker_killed_in_the_middle_loses_no_finished_trial(tmp_path: Path, store: InputStore) -> None:
     """All trials finish on the worker that is left; none that was finished is run again.
 
     Trial 3 waits on one worker until that worker is dead: it is the only one that is begun twice.
@@ -135,20 +135,20 @@ def test_a_worker_killed_in_the_middle_loses_no_finished_trial(tmp_path: Path, s
     assert used == {one.pid for one in cluster.workers}
 
 
-def test_inputs_are_unpacked_once_and_scratch_goes(tmp_path: Path, store: ParcelStore) -> None:
-    """A worker has each parcel once, whatever number of trials it ran, and nothing of a trial's own folder."""
+def test_inputs_are_unpacked_once_and_scratch_goes(tmp_path: Path, store: InputStore) -> None:
+    """A worker has each input set once, whatever number of trials it ran, and nothing of a trial's own folder."""
     with loopback(tmp_path, workers=1) as cluster:
         with open_study(tmp_path / "study.db", {"model": "m"}, SPACE, 0) as study:
             jobs = StandInJobs(tmp_path / "marks", store)
             with Cluster(cluster.address, store, most=1, function=quick) as runner:
                 search(study, jobs, runner, REFERENCE, 4, 1, TuneEvents())
         (own,) = cluster.folders.glob("0/**/rkdeploy-tune")
-        assert sorted(p.name for p in own.iterdir()) == ["parcels"]
-        assert {p.name for p in (own / "parcels").iterdir()} == {p.name for p in store.folder.iterdir()}
+        assert sorted(p.name for p in own.iterdir()) == ["inputs"]
+        assert {p.name for p in (own / "inputs").iterdir()} == {p.name for p in store.folder.iterdir()}
     assert not list(cluster.folders.glob("0/**/rkdeploy-tune"))
 
 
-def test_nobody_answers(store: ParcelStore, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_nobody_answers(store: InputStore, monkeypatch: pytest.MonkeyPatch) -> None:
     """An address without a scheduler, and one that is none, are one message each."""
     monkeypatch.setattr("rkdeploy.analysis.tune.cluster._CONNECT_S", 1)
     for address in ("tcp://127.0.0.1:1", "nonsense://x", ""):
@@ -156,7 +156,7 @@ def test_nobody_answers(store: ParcelStore, monkeypatch: pytest.MonkeyPatch) -> 
             pass
 
 
-def test_a_scheduler_without_workers(tmp_path: Path, store: ParcelStore, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_scheduler_without_workers(tmp_path: Path, store: InputStore, monkeypatch: pytest.MonkeyPatch) -> None:
     """It is said, with what to start."""
     monkeypatch.setattr("rkdeploy.analysis.tune.cluster._CONNECT_S", 2)
     with (
@@ -168,7 +168,7 @@ def test_a_scheduler_without_workers(tmp_path: Path, store: ParcelStore, monkeyp
     assert "dask worker" in caught.value.hint
 
 
-def test_another_version_on_a_worker(tmp_path: Path, store: ParcelStore, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_another_version_on_a_worker(tmp_path: Path, store: InputStore, monkeypatch: pytest.MonkeyPatch) -> None:
     """It is refused before the first trial, naming both versions."""
     monkeypatch.setattr("rkdeploy.analysis.tune.cluster.__version__", "99.0")
     with (
@@ -179,9 +179,9 @@ def test_another_version_on_a_worker(tmp_path: Path, store: ParcelStore, monkeyp
         pass
 
 
-def test_inputs_too_large_to_send(tmp_path: Path, store: ParcelStore, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_inputs_too_large_to_send(tmp_path: Path, store: InputStore, monkeypatch: pytest.MonkeyPatch) -> None:
     """They are refused with their size, and what to do."""
-    monkeypatch.setattr(parcels_module, "MAX_PARCEL_BYTES", 4)
+    monkeypatch.setattr(input_sets_module, "MAX_PARCEL_BYTES", 4)
     job = StandInJobs(tmp_path / "marks", store).job(1, SPACE.default(), 1)
     with loopback(tmp_path, workers=1) as cluster, Cluster(cluster.address, store, function=quick) as runner:
         with pytest.raises(RkdeployError, match="expected at most 0 MiB to send") as caught:
@@ -189,7 +189,7 @@ def test_inputs_too_large_to_send(tmp_path: Path, store: ParcelStore, monkeypatc
         assert "--count" in caught.value.hint
 
 
-def test_all_workers_are_gone(tmp_path: Path, store: ParcelStore, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_all_workers_are_gone(tmp_path: Path, store: InputStore, monkeypatch: pytest.MonkeyPatch) -> None:
     """A cluster that stays without workers ends the search with a message; the trial under way is tried again later."""
     monkeypatch.setattr("rkdeploy.analysis.tune.cluster._POLL_S", 0.2)
     monkeypatch.setattr("rkdeploy.analysis.tune.cluster._WITHOUT_WORKERS_S", 1.0)

@@ -6,7 +6,7 @@ import pytest
 
 from rkdeploy.analysis.estimate.latency import predict, targets
 from rkdeploy.analysis.tune.cost import cost_of, cost_unit
-from rkdeploy.contract.compiled import CompiledLayer, CompiledModel
+from rkdeploy.contract.compiled_model import CompiledLayer, CompiledModel
 
 
 def layer(number: int, op: str, cycles: int) -> CompiledLayer:

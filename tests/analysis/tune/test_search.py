@@ -13,7 +13,7 @@ import pytest
 
 from rkdeploy.analysis.tune.events import TuneEvents
 from rkdeploy.analysis.tune.finished import FinishedTrial
-from rkdeploy.analysis.tune.parcels import ParcelStore
+from rkdeploy.analysis.tune.input_store import InputStore
 from rkdeploy.analysis.tune.pool import ProcessPool
 from rkdeploy.analysis.tune.runner import MAX_LOSSES, TrialFunction
 from rkdeploy.analysis.tune.search import search
@@ -58,10 +58,10 @@ def run(tmp_path: Path, function: TrialFunction, wanted: int = WANTED) -> tuple[
     for folder in (marks, temporary):
         folder.mkdir(exist_ok=True)
     with workspace(temporary) as folder:
-        parcels = ParcelStore(folder)
-        jobs = StandInJobs(marks, parcels)
+        input_sets = InputStore(folder)
+        jobs = StandInJobs(marks, input_sets)
         with (
-            ProcessPool(2, parcels, function) as pool,
+            ProcessPool(2, input_sets, function) as pool,
             open_study(tmp_path / "study.db", FINGERPRINT, SPACE, 0) as study,
         ):
             search(study, jobs, pool, REFERENCE, wanted, 1, events)
@@ -96,9 +96,9 @@ def test_settings_that_cannot_be_prepared_are_a_failed_trial(tmp_path: Path) -> 
     marks = tmp_path / "marks"
     marks.mkdir()
     with workspace(tmp_path) as folder:
-        parcels = ParcelStore(folder)
-        with ProcessPool(2, parcels, quick) as pool, open_study(tmp_path / "s.db", FINGERPRINT, space, 0) as study:
-            search(study, StandInJobs(marks, parcels), pool, REFERENCE, 99, 1, TuneEvents())
+        input_sets = InputStore(folder)
+        with ProcessPool(2, input_sets, quick) as pool, open_study(tmp_path / "s.db", FINGERPRINT, space, 0) as study:
+            search(study, StandInJobs(marks, input_sets), pool, REFERENCE, 99, 1, TuneEvents())
             failures = {(t.settings.algorithm, t.settings.method): t.failure for t in study.finished()}
     assert failures == {
         ("normal", "channel"): "",

@@ -13,7 +13,7 @@ import pytest
 from rkdeploy.analysis.tune.cost import cost_of
 from rkdeploy.analysis.tune.events import TuneEvents
 from rkdeploy.analysis.tune.options import TuneOptions
-from rkdeploy.analysis.tune.pareto import Candidate
+from rkdeploy.analysis.tune.pareto import UsableTrial
 from rkdeploy.analysis.tune.trial import ranges_hash
 from rkdeploy.analysis.tune.tune import TuneReport, build_options_of, tune
 from rkdeploy.contract.bundle import read_bundle
@@ -74,7 +74,7 @@ def test_the_printed_command_builds_the_trial(options: TuneOptions, report: Tune
     trial = next(t for t in report.trials if (t.settings.float16 is not None) == (which == "float16"))
     assert trial.result is not None
     assert trial.drop is not None
-    chosen = build_options_of(options, Candidate(trial, trial.result, trial.drop, 1.0))
+    chosen = build_options_of(options, UsableTrial(trial, trial.result, trial.drop, 1.0))
     words = shlex.split(build_command(chosen))
     assert words[:2] == ["rkdeploy", "build"]
     done = subprocess.run([sys.executable, "-m", *words], capture_output=True, text=True, check=False)

@@ -7,9 +7,8 @@ from dataclasses import replace
 import pytest
 
 from rkdeploy.device.profiling.advice import advise
-from rkdeploy.device.profiling.layer_table import Layer
+from rkdeploy.device.profiling.layer_table import RuntimeLayer
 from rkdeploy.device.profiling.profile import (
-    Advice,
     BoardConditions,
     ClockProfile,
     CoreTiming,
@@ -17,6 +16,7 @@ from rkdeploy.device.profiling.profile import (
     LayerProfile,
     ProcessMemory,
     Profile,
+    ProfileAdvice,
     Stages,
     TemperatureProfile,
     Throughput,
@@ -74,7 +74,7 @@ GOOD = Profile(
 )
 
 
-def only(profile: Profile) -> Advice:
+def only(profile: Profile) -> ProfileAdvice:
     (advice,) = advise(profile)
     return advice
 
@@ -162,9 +162,9 @@ def test_a_core_that_is_slower() -> None:
 def test_layers_on_the_cpu() -> None:
     """Layers of the network that run on the CPU are counted with their share; the ways in and out are none."""
     layers = (
-        Layer(1, "InputOperator", "", "INT8", "CPU", "", 50.0, 0.5, None, None, None, None),
-        Layer(2, "Softmax", "", "INT8", "CPU", "", 30.0, 0.3, None, None, None, None),
-        Layer(3, "Conv", "", "INT8", "NPU", "", 20.0, 0.2, None, None, None, None),
+        RuntimeLayer(1, "InputOperator", "", "INT8", "CPU", "", 50.0, 0.5, None, None, None, None),
+        RuntimeLayer(2, "Softmax", "", "INT8", "CPU", "", 30.0, 0.3, None, None, None, None),
+        RuntimeLayer(3, "Conv", "", "INT8", "NPU", "", 20.0, 0.2, None, None, None, None),
     )
     found = only(replace(GOOD, layers=LayerProfile("librknnrt", 5, layers, (), 100.0, None)))
     assert found == replace(found, code="cpu_layers", level="warning")

@@ -7,14 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from rkdeploy.device.profiling.layer_table import Layer, median_layers, parse_layers, ranking
+from rkdeploy.device.profiling.layer_table import RuntimeLayer, median_layers, parse_layers, ranking
 
 REAL_1_5_2 = Path(__file__).parents[2] / "data/perf/perf_detail_real_1.5.2_ppe.txt"
 
 # The layout of 2.x: one cycles column, cells that may be empty or "\", a summary and a ranking behind the table.
 TEXT_2_X = """\
 ----------------------------------------------------------------
-                    Network Layer Information Table
+                    Network RuntimeLayer Information Table
 ----------------------------------------------------------------
 ID   OpType             DataType Target InputShape               OutputShape            Cycles(DDR/NPU/Total)    Time(us)     MacUsage(%)          WorkLoad(0/1/2)      RW(KB)       FullName
 ----------------------------------------------------------------
@@ -37,7 +37,7 @@ def test_the_real_table_of_1_5_2() -> None:
     layers = parse_layers(REAL_1_5_2.read_text())
     assert [layer.number for layer in layers] == list(range(1, 90))
     assert sum(layer.time_us or 0 for layer in layers) == 1446  # "Total Operator Elapsed Time(us): 1446"
-    assert layers[1] == Layer(
+    assert layers[1] == RuntimeLayer(
         2, "ConvExSwish", "/model.0/conv/Conv", "UINT8", "NPU", "(1,16,320,320)", 478.0, 478 / 1446,
         164645, 172800, 172800, 2809.25,
     )  # fmt: skip

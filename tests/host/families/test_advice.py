@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from rkdeploy.contract.compiled import CompiledLayer, CompiledModel
+from rkdeploy.contract.compiled_model import CompiledLayer, CompiledModel
 from rkdeploy.host.checkpoint import read_checkpoint
 from rkdeploy.host.families.advice import advice_for, advice_on_compiled
 from rkdeploy.host.families.model_info import ModelInfo

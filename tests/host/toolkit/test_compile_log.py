@@ -10,7 +10,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from rkdeploy.contract.compiled import CompiledLayer, CompiledModel, PlacedTensor
+from rkdeploy.contract.compiled_model import CompiledLayer, CompiledModel, PlacedTensor
 from rkdeploy.errors import ToolkitError
 from rkdeploy.host.toolkit.compile_log import parse_compile_log, read_compile_log
 

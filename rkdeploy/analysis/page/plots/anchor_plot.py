@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from rkdeploy.analysis.page.plots.svg import Svg
-from rkdeploy.analysis.report.model_report import AnchorLevel
+from rkdeploy.analysis.report.model_report import LevelAnchors
 
 _WIDTH, _TOP, _GAP = 960, 30, 20
 _HEIGHT = 230
 
 
-def anchor_plot(levels: Sequence[AnchorLevel], headings: Sequence[str]) -> Svg:
+def anchor_plot(levels: Sequence[LevelAnchors], headings: Sequence[str]) -> Svg:
     """Rectangles of width by height: solid the model's, dashed the published ones.
 
     Args:

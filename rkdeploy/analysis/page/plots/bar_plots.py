@@ -88,7 +88,7 @@ def spreads(stages: Sequence[Spread]) -> Svg:
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
+class BarPart:
     """A part of a whole."""
 
     label: str
@@ -96,7 +96,7 @@ class Part:
     kind: str
 
 
-def stacked_bar(parts: Sequence[Part], low: float, high: float, unit: str) -> Svg:
+def stacked_bar(parts: Sequence[BarPart], low: float, high: float, unit: str) -> Svg:
     """One bar of parts, with an interval around its end.
 
     Args:

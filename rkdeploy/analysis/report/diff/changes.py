@@ -8,11 +8,11 @@ from pathlib import Path
 
 from rkdeploy.analysis.estimate.prediction import Prediction
 from rkdeploy.analysis.origin import Origin, origin_of
-from rkdeploy.analysis.report.diff.accuracy import accuracy_changes, agreement_changes
+from rkdeploy.analysis.report.diff.accuracy_changes import accuracy_changes, agreement_changes
+from rkdeploy.analysis.report.diff.diff_document import Change, LayerChange, ReportDiff
 from rkdeploy.analysis.report.diff.differences import differences_of
 from rkdeploy.analysis.report.diff.judge import judged, one_sided
 from rkdeploy.analysis.report.diff.noise import median_noise, rate_noise
-from rkdeploy.analysis.report.diff.report_diff import Change, LayerChange, ReportDiff
 from rkdeploy.analysis.report.gather import gather
 from rkdeploy.analysis.report.model_report import LayerRow, LayerTable, ModelReport
 from rkdeploy.device.profiling.profile import Profile

@@ -5,8 +5,8 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator
 
-from rkdeploy.analysis.page.blocks import ABSENT
-from rkdeploy.analysis.report.diff.report_diff import Difference
+from rkdeploy.analysis.page.content import ABSENT
+from rkdeploy.analysis.report.diff.diff_document import Difference
 from rkdeploy.analysis.report.model_report import ModelReport
 from rkdeploy.device.profiling.profile import Profile
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from rkdeploy.analysis.origin import Origin
-from rkdeploy.analysis.report.diff.report_diff import Change, Group, Judgment, LimitKey, NoiseFrom, Unit
+from rkdeploy.analysis.report.diff.diff_document import Change, Group, Judgment, LimitKey, NoiseFrom, Unit
 
 
 def judged(

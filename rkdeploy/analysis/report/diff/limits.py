@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import get_args
 
-from rkdeploy.analysis.report.diff.report_diff import Change, LimitKey, ReportDiff
+from rkdeploy.analysis.report.diff.diff_document import Change, LimitKey, ReportDiff
 from rkdeploy.errors import RkdeployError, shown
 
 _UNITS: dict[LimitKey, tuple[str, float]] = {
@@ -18,7 +18,7 @@ _NUMBER = re.compile(r"(\d{1,9}(?:\.\d{1,9})?)(%?)", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
-class Limit:
+class FailLimit:
     """One limit.
 
     Attributes:
@@ -35,14 +35,14 @@ class Limit:
     text: str
 
 
-def parse_limits(text: str) -> tuple[Limit, ...]:
+def parse_limits(text: str) -> tuple[FailLimit, ...]:
     """Read the option.
 
     Raises:
         RkdeployError: an unknown key, no number, or a key twice.
     """
     keys: tuple[LimitKey, ...] = get_args(LimitKey)
-    limits: list[Limit] = []
+    limits: list[FailLimit] = []
     for part in text.split(","):
         key, _, amount = (piece.strip() for piece in part.partition("="))
         known = next((one for one in keys if one == key), None)
@@ -58,11 +58,11 @@ def parse_limits(text: str) -> tuple[Limit, ...]:
         if any(limit.key == key for limit in limits):
             raise RkdeployError(f"--fail-on names {key} twice.")
         relative = bool(found[2])
-        limits.append(Limit(known, float(found[1]) / (100 if relative else 1), relative, f"{key}={amount}"))
+        limits.append(FailLimit(known, float(found[1]) / (100 if relative else 1), relative, f"{key}={amount}"))
     return tuple(limits)
 
 
-def require_limits(comparison: ReportDiff, limits: Sequence[Limit]) -> None:
+def require_limits(comparison: ReportDiff, limits: Sequence[FailLimit]) -> None:
     """Refuse a B that is worse than a limit allows.
 
     A figure that was measured must also be worse beyond its noise, and a prediction by another type's formula beyond
@@ -76,7 +76,7 @@ def require_limits(comparison: ReportDiff, limits: Sequence[Limit]) -> None:
         raise RkdeployError("\n".join(lines))
 
 
-def _broken(comparison: ReportDiff, limit: Limit) -> list[str]:
+def _broken(comparison: ReportDiff, limit: FailLimit) -> list[str]:
     concerned = [one for one in comparison.changes if one.limit_key == limit.key]
     judged = [one for one in concerned if one.judgment != "not_comparable"]
     if not judged:
@@ -85,7 +85,7 @@ def _broken(comparison: ReportDiff, limit: Limit) -> list[str]:
     return [line for one in judged if (line := _line(one, limit))]
 
 
-def _line(change: Change, limit: Limit) -> str:
+def _line(change: Change, limit: FailLimit) -> str:
     """What is over the limit, empty when nothing is."""
     unit, size = _UNITS[limit.key]
     before, after = change.before, change.after

@@ -208,8 +208,9 @@ class Context:
         )
 
     def custom_string(self) -> str:
-        """The text that the build wrote into the model, `rkdeploy.contract.custom_string`; empty if the runtime cannot
-        read it.
+        """The text that the build wrote into the model, empty if the runtime cannot read it.
+
+        See `rkdeploy.contract.embedded_contract`.
         """
         with suppress(CallError):  # runtimes before 1.4 do not have this query
             return _text(self._query(abi.Query.CUSTOM_STRING, abi.CustomString()).string)

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from rkdeploy.analysis.origin import origin_of
+from rkdeploy.analysis.report.diff.diff_document import Change, LimitKey, NoiseFrom
 from rkdeploy.analysis.report.diff.judge import judged, one_sided
 from rkdeploy.analysis.report.diff.noise import mean_share_noise, share_noise
-from rkdeploy.analysis.report.diff.report_diff import Change, LimitKey, NoiseFrom
 from rkdeploy.analysis.report.model_report import ModelReport
 from rkdeploy.analysis.report.verdicts import built_side
 from rkdeploy.contract.accuracy import AccuracyReport, Evaluation, ObjectFigures

@@ -1,4 +1,4 @@
-"""Labeled images as a parcel: fitted to the network's input, with the labels in source pixels.
+"""Labeled images as an input set: fitted to the network's input, with the labels in source pixels.
 
     images.npy  labels.npz  measured.json  maps/
 
@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from rkdeploy.analysis.tune.pixels import mapped_pixels, read_pixels
 from rkdeploy.datasets.truth import DataImage, LabeledSet, Polygons, RunLengths, Truth
-from rkdeploy.evaluate.predictions import Prediction
+from rkdeploy.evaluate.predictions import ImagePrediction
 from rkdeploy.evaluate.predictor import Predictor
 from rkdeploy.images.file import read_image_bytes
 from rkdeploy.images.fit import LetterboxTransform
@@ -32,7 +32,7 @@ _MAPS: Final = "maps"
 
 
 class FittedImage(msgspec.Struct, frozen=True):
-    """An image of the parcel.
+    """An image of the input set.
 
     Attributes:
         name: see `DataImage`.
@@ -61,8 +61,8 @@ class _Index(msgspec.Struct, frozen=True):
 
 
 @dataclass(frozen=True, slots=True)
-class MeasuredImages:
-    """A parcel of labeled images, open.
+class LabeledImages:
+    """An input set of labeled images, open.
 
     Attributes:
         data: the images and labels; the images' files are not there.
@@ -91,10 +91,10 @@ class _Labels:
         return self._truths[name]
 
 
-def write_measured(
+def write_labeled_images(
     folder: Path, data: LabeledSet, predictor: Predictor, input_hw: tuple[int, int], detail: Callable[[str], None]
-) -> list[Prediction]:
-    """Fit every image and write the parcel.
+) -> list[ImagePrediction]:
+    """Fit every image and write the input set.
 
     Args:
         folder: to fill.
@@ -104,7 +104,7 @@ def write_measured(
         detail: told where it is.
 
     Returns:
-        The predictions, failures all, of images that cannot be read; they are not in the parcel.
+        The predictions, failures all, of images that cannot be read; they are not in the input set.
 
     Raises:
         SourceError: when a class map cannot be read.
@@ -113,11 +113,11 @@ def write_measured(
     pixels = mapped_pixels(folder / _IMAGES, shape)
     fitted: list[FittedImage] = []
     truths: list[Truth] = []
-    failed: list[Prediction] = []
+    failed: list[ImagePrediction] = []
     for number, image in enumerate(data.images, 1):
         detail(f"{number}/{len(data.images)}")
         loaded = predictor.load(image)
-        if isinstance(loaded, Prediction):
+        if isinstance(loaded, ImagePrediction):
             failed.append(loaded)
             continue
         pixels[len(fitted)] = loaded.image[0]
@@ -145,8 +145,8 @@ def write_measured(
     return failed
 
 
-def read_measured(folder: Path) -> MeasuredImages:
-    """Open the parcel."""
+def read_labeled_images(folder: Path) -> LabeledImages:
+    """Open the input set."""
     index = msgspec.json.decode((folder / _INDEX).read_bytes(), type=_Index)
     images = tuple(
         DataImage(one.name, Path(one.name), one.class_id, tuple(_map_file(folder, i, k) for k in range(one.maps)))
@@ -156,7 +156,7 @@ def read_measured(folder: Path) -> MeasuredImages:
         truths = dict(_split(index.images, {name: stored[name] for name in stored.files})) if index.labeled else {}
     data = LabeledSet(index.source, images, _Labels(truths) if index.labeled else None, index.from_coco)
     pixels = read_pixels(folder / _IMAGES)
-    return MeasuredImages(data, pixels, tuple(one.transform for one in index.images))
+    return LabeledImages(data, pixels, tuple(one.transform for one in index.images))
 
 
 def _map_file(folder: Path, image: int, position: int) -> Path:

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from rkdeploy.contract.custom_string import contract_digest, custom_string, differences
+from rkdeploy.contract.embedded_contract import contract_digest, custom_string, differences
 from rkdeploy.contract.spec import Anchors, HeadOutput, InputSpec, ModelSpec, NpuModel, Quantization
 
 OUTPUT = HeadOutput("stride8_map", "anchor_map", 0, 8, (1, 14, 8, 12), "sigmoid")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from rkdeploy.analysis.report.model_report import AnchorFacts, AnchorLevel
+from rkdeploy.analysis.report.model_report import AnchorFacts, LevelAnchors
 from rkdeploy.host.families.anchor_defaults import compare_anchors, published_anchors
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ def anchor_facts(spec: ModelSpec) -> AnchorFacts | None:
     published = published_anchors(spec.anchors, spec.family)
     strides = {output.level: output.stride for output in spec.outputs if output.role.startswith("anchor_")}
     levels = tuple(
-        AnchorLevel(strides.get(i, 0), own, published[i] if published else ())
+        LevelAnchors(strides.get(i, 0), own, published[i] if published else ())
         for i, own in enumerate(spec.anchors.levels_px)
     )
     return AnchorFacts(levels, known.data_set, known.are_defaults, known.largest_ratio)

@@ -1,4 +1,4 @@
-"""A draw of calibration images as a parcel: those to calibrate on, and those that the built model is compared on.
+"""A calibration sample as an input set: those to calibrate on, and those that the built model is compared on.
 
 calibration.npy  proof.npy  draw.json
 """
@@ -36,8 +36,8 @@ class _Index(msgspec.Struct, frozen=True):
 
 
 @dataclass(frozen=True, slots=True)
-class Draw:
-    """A parcel of a draw, open.
+class CalibrationSample:
+    """An input set of a calibration sample, open.
 
     Attributes:
         calibration: (N, H, W, 3) uint8, as the network gets them; a file that is mapped, not read.
@@ -57,14 +57,14 @@ class Draw:
             yield np.ascontiguousarray(image.transpose(2, 0, 1)[None])
 
 
-def write_draw(
+def write_sample(
     folder: Path,
     spec: InputSpec,
     calibration: Sequence[CalibrationImage],
     proof: Sequence[CalibrationImage],
     source: str,
 ) -> None:
-    """Fit the images and write the parcel.
+    """Fit the images and write the input set.
 
     Args:
         folder: to fill.
@@ -79,10 +79,12 @@ def write_draw(
     (folder / _INDEX).write_bytes(msgspec.json.encode(index))
 
 
-def read_draw(folder: Path) -> Draw:
-    """Open the parcel."""
+def read_sample(folder: Path) -> CalibrationSample:
+    """Open the input set."""
     index = msgspec.json.decode((folder / _INDEX).read_bytes(), type=_Index)
-    return Draw(read_pixels(folder / _CALIBRATION), read_pixels(folder / _PROOF), index.transforms, index.source)
+    return CalibrationSample(
+        read_pixels(folder / _CALIBRATION), read_pixels(folder / _PROOF), index.transforms, index.source
+    )
 
 
 def _fitted(file: Path, spec: InputSpec, images: Sequence[CalibrationImage]) -> tuple[LetterboxTransform, ...]:

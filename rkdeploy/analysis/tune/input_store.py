@@ -1,7 +1,7 @@
-"""What trials are given besides their settings: folders of files, named by a hash of what is in them.
+"""Input sets of trials: folders of files, named by a hash of their content.
 
-A parcel is made once, by the process that searches.  Trials on this machine read it where it lies; a worker elsewhere
-gets it as one block of bytes, once, and unpacks it into a folder of its own.
+An input set is made once, by the process that searches.  Trials on this machine read it where it lies; a worker on
+another machine gets it as one block of bytes, once, and unpacks it into a folder of its own.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ _NAME_DIGITS = 32
 _FIXED_TIME = (1980, 1, 1, 0, 0, 0)
 
 
-class ParcelStore:
-    """Parcels in one folder, each a folder of its own."""
+class InputStore:
+    """Input sets in one folder, each a folder of its own."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -33,12 +33,12 @@ class ParcelStore:
         return (self.folder / name).is_dir()
 
     def path(self, name: str) -> Path:
-        """Where a parcel lies."""
+        """Where an input set lies."""
         return self.folder / name
 
     @contextmanager
     def fill(self) -> Iterator[tuple[Path, list[str]]]:
-        """A folder to fill and a list; on leaving it becomes a parcel, whose name is put into the list.
+        """A folder to fill and a list; on leaving it becomes an input set, whose name is put into the list.
 
         Raises:
             RkdeployError: when it cannot be written.
@@ -59,7 +59,7 @@ class ParcelStore:
             ) from error
 
     def packed(self, name: str) -> bytes:
-        """A parcel as one block of bytes.
+        """An input set as one block of bytes.
 
         Raises:
             RkdeployError: when it is too large to be sent.
@@ -83,10 +83,10 @@ class ParcelStore:
         return block.getvalue()
 
     def unpack(self, name: str, block: bytes) -> None:
-        """Bring a parcel here that was packed elsewhere.
+        """Bring an input set here that was packed elsewhere.
 
         Raises:
-            RkdeployError: when it is not the parcel of that name.
+            RkdeployError: when it is not the input set of that name.
         """
         if name in self:
             return
@@ -98,7 +98,7 @@ class ParcelStore:
                     PurePosixPath(entry.filename).is_absolute() or ".." in PurePosixPath(entry.filename).parts
                     for entry in entries
                 ):
-                    raise RkdeployError("The inputs of a trial are no parcel of rkdeploy's.")
+                    raise RkdeployError("The inputs of a trial are not an input set of rkdeploy.")
                 archive.extractall(partial)
                 if _name_of(Path(partial)) != name:
                     raise _damaged()
@@ -112,7 +112,7 @@ class ParcelStore:
 
     def _partial(self) -> tempfile.TemporaryDirectory[str]:
         """A folder to fill, in the one that it is renamed into; removed where it was not."""
-        return tempfile.TemporaryDirectory(prefix=".parcel-", dir=self.folder, ignore_cleanup_errors=True)
+        return tempfile.TemporaryDirectory(prefix=".input-set-", dir=self.folder, ignore_cleanup_errors=True)
 
 
 def _damaged() -> RkdeployError:

@@ -1,4 +1,4 @@
-"""Labeled images in a parcel: scored from there they give the figures that they give where they lie."""
+"""Labeled images in an input set: scored from there they give the figures that they give where they lie."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 import pytest
 
-from rkdeploy.analysis.tune.measured import read_measured, write_measured
+from rkdeploy.analysis.tune.labeled_images import read_labeled_images, write_labeled_images
 from rkdeploy.datasets.open_data import open_data
 from rkdeploy.datasets.truth import DataImage, LabeledSet, RunLengths, Truth
 from rkdeploy.device.postprocess.thresholds import Thresholds
@@ -26,14 +26,14 @@ def predictor() -> Predictor:
 
 def packed(folder: Path, data: LabeledSet) -> list[str]:
     folder.mkdir()
-    return [p.name for p in write_measured(folder, data, predictor(), (SIDE, SIDE), lambda _text: None)]
+    return [p.name for p in write_labeled_images(folder, data, predictor(), (SIDE, SIDE), lambda _text: None)]
 
 
 def test_the_figures_are_those_of_the_files(tmp_path: Path) -> None:
-    """Evaluated from the parcel, the tiny model has the very figures that it has from the images' files."""
+    """Evaluated from the input set, the tiny model has the very figures that it has from the images' files."""
     data = open_data(make_data(tmp_path / "set"), SPEC)
-    packed(tmp_path / "parcel", data)
-    found = read_measured(tmp_path / "parcel")
+    packed(tmp_path / "inputs", data)
+    found = read_labeled_images(tmp_path / "inputs")
     one, figures = predictor(), []
     tensors = [HeadTensor(head_values())]
     for source in (data, found.data):
@@ -53,10 +53,10 @@ def test_the_figures_are_those_of_the_files(tmp_path: Path) -> None:
 
 
 def test_pixels_are_as_the_network_gets_them(tmp_path: Path) -> None:
-    """Image by image the parcel holds what the letterbox gives, in the order of names."""
+    """Image by image the input set holds what the letterbox gives, in the order of names."""
     data = open_data(make_data(tmp_path / "set", 5), SPEC)
-    packed(tmp_path / "parcel", data)
-    for (image, pixels, _), original in zip(read_measured(tmp_path / "parcel"), data.images, strict=True):
+    packed(tmp_path / "inputs", data)
+    for (image, pixels, _), original in zip(read_labeled_images(tmp_path / "inputs"), data.images, strict=True):
         assert image.name == original.name
         assert pixels.shape == (1, SIDE, SIDE, 3)
         loaded = predictor().load(original)
@@ -65,12 +65,12 @@ def test_pixels_are_as_the_network_gets_them(tmp_path: Path) -> None:
 
 
 def test_broken_images_are_left_out_and_named(tmp_path: Path) -> None:
-    """The parcel has the others, each with its own labels."""
+    """The input set has the others, each with its own labels."""
     yaml = make_data(tmp_path / "set", 6)
     (tmp_path / "set/images/val/002.png").write_bytes(b"no picture")
     data = open_data(yaml, SPEC)
-    assert packed(tmp_path / "parcel", data) == ["images/val/002.png"]
-    found = read_measured(tmp_path / "parcel")
+    assert packed(tmp_path / "inputs", data) == ["images/val/002.png"]
+    found = read_labeled_images(tmp_path / "inputs")
     assert [Path(i.name).stem for i in found.data.images] == ["000", "001", "003", "004", "005"]
     assert found.data.objects is not None
     counts = [len(found.data.objects.of(i.name, (SIDE, SIDE))) for i in found.data.images]
@@ -100,8 +100,8 @@ def test_every_kind_of_label_survives(tmp_path: Path) -> None:
         cv2.imwrite(str(file), np.zeros((SIDE, SIDE, 3), np.uint8))
         images.append(DataImage(file.name, file))
     labels = _Labels()
-    packed(tmp_path / "parcel", LabeledSet("made up", tuple(images), labels, from_coco=True))
-    found = read_measured(tmp_path / "parcel").data
+    packed(tmp_path / "inputs", LabeledSet("made up", tuple(images), labels, from_coco=True))
+    found = read_labeled_images(tmp_path / "inputs").data
     assert (found.source, found.from_coco) == ("made up", True)
     assert found.objects is not None
     for image in found.images:
@@ -116,17 +116,17 @@ def test_every_kind_of_label_survives(tmp_path: Path) -> None:
 
 
 def test_class_maps_travel_as_files(tmp_path: Path) -> None:
-    """An image's masks are in the parcel, byte for byte, in their order."""
+    """An image's masks are in the input set, byte for byte, in their order."""
     picture = tmp_path / "a.png"
     cv2.imwrite(str(picture), np.zeros((SIDE, SIDE, 3), np.uint8))
     masks = tuple(tmp_path / f"mask{i}.png" for i in range(2))
     for i, mask in enumerate(masks):
         cv2.imwrite(str(mask), np.full((SIDE, SIDE), i, np.uint8))
-    packed(tmp_path / "parcel", LabeledSet("made up", (DataImage("a.png", picture, 3, masks),), None))
-    (image,) = read_measured(tmp_path / "parcel").data.images
+    packed(tmp_path / "inputs", LabeledSet("made up", (DataImage("a.png", picture, 3, masks),), None))
+    (image,) = read_labeled_images(tmp_path / "inputs").data.images
     assert image.class_id == 3
     assert [file.read_bytes() for file in image.maps] == [file.read_bytes() for file in masks]
-    assert all(file.is_relative_to(tmp_path / "parcel") for file in image.maps)
+    assert all(file.is_relative_to(tmp_path / "inputs") for file in image.maps)
 
 
 def test_a_mask_that_is_gone(tmp_path: Path) -> None:
@@ -135,4 +135,4 @@ def test_a_mask_that_is_gone(tmp_path: Path) -> None:
     cv2.imwrite(str(picture), np.zeros((SIDE, SIDE, 3), np.uint8))
     data = LabeledSet("made up", (DataImage("a.png", picture, None, (tmp_path / "gone.png",)),), None)
     with pytest.raises(RkdeployError, match=r"gone\.png"):
-        packed(tmp_path / "parcel", data)
+        packed(tmp_path / "inputs", data)

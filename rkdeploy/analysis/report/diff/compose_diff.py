@@ -6,9 +6,21 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import get_args
 
-from rkdeploy.analysis.page.blocks import ABSENT, Block, Cell, Column, Note, Page, Section, Status, Table, count, figure
+from rkdeploy.analysis.page.content import (
+    ABSENT,
+    Block,
+    Cell,
+    Column,
+    Note,
+    Page,
+    PageSection,
+    Status,
+    Table,
+    count,
+    figure,
+)
 from rkdeploy.analysis.page.texts import Lang, Words
-from rkdeploy.analysis.report.diff.report_diff import Change, Group, Judgment, LayerChange, ReportDiff
+from rkdeploy.analysis.report.diff.diff_document import Change, Group, Judgment, LayerChange, ReportDiff
 
 _MIB, _KIB = 1 << 20, 1 << 10
 _MOST_LAYERS, _MOST_CLASSES = 20, 40
@@ -22,7 +34,7 @@ def compose_diff(found: ReportDiff, lang: Lang) -> Page:
     words = Words(lang)
     sections = list(_sections(found, words)) if not found.is_empty else []
     if not sections:
-        sections = [Section("result", words("diff.result"), [Note(words("diff.empty"))])]
+        sections = [PageSection("result", words("diff.result"), [Note(words("diff.empty"))])]
     return Page(
         lang=lang,
         title=words("diff.title", a=found.before, b=found.after),
@@ -33,7 +45,7 @@ def compose_diff(found: ReportDiff, lang: Lang) -> Page:
     )
 
 
-def _sections(found: ReportDiff, words: Words) -> Iterator[Section]:
+def _sections(found: ReportDiff, words: Words) -> Iterator[PageSection]:
     yield _counts(found, words)
     for group in get_args(Group):
         changes = [one for one in found.changes if one.group == group]
@@ -41,9 +53,9 @@ def _sections(found: ReportDiff, words: Words) -> Iterator[Section]:
             blocks = list(_group(changes, words))
             if group == "time":
                 blocks += _why_no_time(found, words)
-            yield Section(group, words(f"diff.group.{group}"), blocks)
+            yield PageSection(group, words(f"diff.group.{group}"), blocks)
     if found.layers:
-        yield Section("layers", words("diff.layers"), [_layers(found.layers, words)])
+        yield PageSection("layers", words("diff.layers"), [_layers(found.layers, words)])
     if found.differences:
         rows = []
         for one in found.differences:
@@ -52,12 +64,12 @@ def _sections(found: ReportDiff, words: Words) -> Iterator[Section]:
             rows.append([Cell(name), Cell(one.before), Cell(one.after)])
         columns = (Column(words("diff.what")), Column("A"), Column("B"))
         title = words("diff.differences")
-        yield Section("differences", title, [Table(title, columns, rows)])
+        yield PageSection("differences", title, [Table(title, columns, rows)])
     if any(one.noise for one in found.changes):
-        yield Section("noise", words("diff.how_title"), [Note(words("diff.how"))])
+        yield PageSection("noise", words("diff.how_title"), [Note(words("diff.how"))])
 
 
-def _counts(found: ReportDiff, words: Words) -> Section:
+def _counts(found: ReportDiff, words: Words) -> PageSection:
     """How many figures got better, worse, and so on."""
     numbers = Counter(one.judgment for one in found.changes)
     rows = [
@@ -69,7 +81,7 @@ def _counts(found: ReportDiff, words: Words) -> Section:
     blocks: list[Block] = [Table(words("diff.counts"), columns, rows)]
     if any(one.key in {"task", "classes"} for one in found.differences):
         blocks.insert(0, Note(words("diff.other_task"), "attention"))
-    return Section("result", words("diff.result"), blocks)
+    return PageSection("result", words("diff.result"), blocks)
 
 
 def _why_no_time(found: ReportDiff, words: Words) -> Iterator[Block]:

@@ -15,7 +15,7 @@ from rkdeploy.contract.record import Agreement
 from rkdeploy.contract.spec import AngleFormula, ClassMap, InputSpec, KeypointLayout, ModelSpec
 from rkdeploy.device.postprocess.detections import Detections, FoundClassMap, InstanceMask, Ranking
 from rkdeploy.errors import BundleError
-from rkdeploy.evaluate.examples import FOLDER, INDEX, detections_of, kept_result, read_examples, read_picture
+from rkdeploy.evaluate.kept_examples import FOLDER, INDEX, detections_of, kept_result, read_examples, read_picture
 from rkdeploy.host.building.agreement import Comparison
 from rkdeploy.host.building.examples import ExampleKeeper
 from rkdeploy.host.building.matching import Matches

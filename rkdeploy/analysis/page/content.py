@@ -136,7 +136,7 @@ Block = Table | Plot | Note | Pictures
 
 
 @dataclass(frozen=True, slots=True)
-class Section:
+class PageSection:
     """A part of a report; `ident` is unique among a model's."""
 
     ident: str
@@ -170,7 +170,7 @@ class ModelPage:
     name: str
     subtitle: str
     cards: Sequence[Card]
-    sections: Sequence[Section]
+    sections: Sequence[PageSection]
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,7 +191,7 @@ class Page:
     kind: str
     subtitle: str
     models: Sequence[ModelPage]
-    sections: Sequence[Section] = field(default=())
+    sections: Sequence[PageSection] = field(default=())
 
 
 def figure(value: float | None, form: str = ".3f", unit: str = "") -> Cell:
