@@ -17,7 +17,7 @@ from rkdeploy.device.postprocess.detections import Detections, FoundClassMap, In
 from rkdeploy.errors import BundleError
 from rkdeploy.evaluate.kept_examples import FOLDER, INDEX, detections_of, kept_result, read_examples, read_picture
 from rkdeploy.host.building.agreement import Comparison
-from rkdeploy.host.building.examples import ExampleKeeper
+from rkdeploy.host.building.example_keeper import ExampleKeeper
 from rkdeploy.host.building.matching import Matches
 
 SPEC = ModelSpec("yolov5", "detect", ("bolt", "nut"), InputSpec("images", 64, 64), ())

@@ -32,12 +32,10 @@ from rkdeploy.evaluate.scoring import score
 from rkdeploy.evaluate.validators import validator_of
 from rkdeploy.host.building.accuracy_gate import gate_notes, open_gate, require_sound
 from rkdeploy.host.building.chosen_images import choose_images
-from rkdeploy.host.building.input_choice import with_choice
-from rkdeploy.host.building.network import Network
-from rkdeploy.host.building.open_network import open_network
+from rkdeploy.host.building.compared_tensors import FLOAT_FIGURES_FROM, float_tensors
+from rkdeploy.host.building.open_network import network_of
 from rkdeploy.host.building.options import FLOAT_DTYPE, BuildOptions
 from rkdeploy.host.building.quantization import QuantizationSettings
-from rkdeploy.host.building.two_sides import FLOAT_FIGURES_FROM, float_tensors
 from rkdeploy.host.building.verification import verify_contract
 from rkdeploy.host.graph.cut import cut
 from rkdeploy.host.graph.cut_options import CutOptions
@@ -68,7 +66,7 @@ class Preparation:
         self._graphs: dict[CutOptions, str] = {}
         self._draws: dict[tuple[int, int], str] = {}
         events.stage(f"Reading {options.model.name}")
-        self._network = _open(options)
+        self._network = network_of(options)
         for note in self._network.notes:
             events.warning(note)
         events.stage("Choosing images")
@@ -180,19 +178,6 @@ class Preparation:
             figures_from=FLOAT_FIGURES_FROM,
         )
         return named[0], evaluation
-
-
-def _open(options: BuildOptions) -> Network:
-    network = open_network(
-        options.model,
-        options.weights,
-        options.imgsz,
-        options.stem,
-        nms=options.nms,
-        cfg=options.cfg,
-        anchors=options.anchors,
-    )
-    return with_choice(network, options.input)
 
 
 def _report(options: BuildOptions, spec: ModelSpec, labeled: LabeledSet, evaluation: Evaluation) -> AccuracyReport:

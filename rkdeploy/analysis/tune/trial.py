@@ -31,9 +31,9 @@ from rkdeploy.evaluate.run import measuring_thresholds
 from rkdeploy.evaluate.scoring import score
 from rkdeploy.host.building.agreement import AgreementMeter
 from rkdeploy.host.building.agreement_gate import require_agreement
+from rkdeploy.host.building.compared_tensors import float_tensors, simulated_tensors, simulator_figures_from
 from rkdeploy.host.building.npu_model import build_npu_model
 from rkdeploy.host.building.options import BuildOptions
-from rkdeploy.host.building.two_sides import float_tensors, simulated_tensors, simulator_figures_from
 from rkdeploy.host.graph.session import Session
 from rkdeploy.host.toolkit.compile_log import read_compile_log
 from rkdeploy.host.toolkit.toolkit import Toolkit

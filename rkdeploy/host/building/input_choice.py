@@ -13,6 +13,7 @@ from rkdeploy.host.building.input_options import InputChoice
 from rkdeploy.host.building.network import Network
 from rkdeploy.host.graph.foreign import class_names
 from rkdeploy.host.graph.gray import is_made_gray
+from rkdeploy.host.graph.view import GraphView
 from rkdeploy.system.text_file import TextFileError, read_text, text_lines
 
 IMAGENET_MEAN = (123.675, 116.28, 103.53)
@@ -66,9 +67,9 @@ def _require_scores(network: Network) -> None:
     Raises:
         RkdeployError: when there is neither.
     """
-    graph = network.trained.graph
-    producers = {name: node.op_type for node in graph.node for name in node.output}
-    if class_names(network.trained) is None and any(producers.get(o.name) != "Sigmoid" for o in graph.output):
+    graph = GraphView(network.trained)
+    ends = [graph.producer(name) for name in graph.outputs]
+    if class_names(network.trained) is None and any(end is None or end.op_type != "Sigmoid" for end in ends):
         count = len(network.class_names)
         raise RkdeployError(
             f"The graph does not say what the {count} numbers behind objectness are: classes, or landmarks and classes "

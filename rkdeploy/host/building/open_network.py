@@ -7,10 +7,30 @@ from pathlib import Path
 from rkdeploy.errors import RkdeployError
 from rkdeploy.host.building.from_checkpoint import from_checkpoint
 from rkdeploy.host.building.from_onnx import from_onnx
+from rkdeploy.host.building.input_choice import with_choice
 from rkdeploy.host.building.network import Network
+from rkdeploy.host.building.options import BuildOptions
 from rkdeploy.host.export.stem_form import StemForm
 
 CHECKPOINT_SUFFIXES = (".pt", ".pth")
+
+
+def network_of(options: BuildOptions) -> Network:
+    """The network of a build, with what the user says of its input and classes.
+
+    Raises:
+        RkdeployError: whatever is wrong with the files, or with what the user says.
+    """
+    network = open_network(
+        options.model,
+        options.weights,
+        options.imgsz,
+        options.stem,
+        nms=options.nms,
+        cfg=options.cfg,
+        anchors=options.anchors,
+    )
+    return with_choice(network, options.input)
 
 
 def open_network(

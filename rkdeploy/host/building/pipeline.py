@@ -45,22 +45,21 @@ from rkdeploy.host.building.accuracy_gate import Side, gate_notes, measure, open
 from rkdeploy.host.building.agreement import AgreementMeter
 from rkdeploy.host.building.agreement_gate import proof_of, proof_text, require_agreement
 from rkdeploy.host.building.chosen_images import BuildImages, choose_images
-from rkdeploy.host.building.events import BuildEvents
-from rkdeploy.host.building.examples import ExampleKeeper
-from rkdeploy.host.building.input_choice import with_choice
-from rkdeploy.host.building.network import Network
-from rkdeploy.host.building.npu_model import build_npu_model
-from rkdeploy.host.building.open_network import open_network
-from rkdeploy.host.building.options import FLOAT_DTYPE, BuildOptions
-from rkdeploy.host.building.record_parts import calibration_record, host_packages, source_record, toolkit_record
-from rkdeploy.host.building.replaced import keep_replaced, replaced_note
-from rkdeploy.host.building.request import request_of
-from rkdeploy.host.building.two_sides import (
+from rkdeploy.host.building.compared_tensors import (
     FLOAT_FIGURES_FROM,
     float_tensors,
     simulated_tensors,
     simulator_figures_from,
 )  # fmt: skip
+from rkdeploy.host.building.events import BuildEvents
+from rkdeploy.host.building.example_keeper import ExampleKeeper
+from rkdeploy.host.building.network import Network
+from rkdeploy.host.building.npu_model import build_npu_model
+from rkdeploy.host.building.open_network import network_of
+from rkdeploy.host.building.options import FLOAT_DTYPE, BuildOptions
+from rkdeploy.host.building.record_parts import calibration_record, host_packages, source_record, toolkit_record
+from rkdeploy.host.building.replaced_bundle import keep_replaced, replaced_note
+from rkdeploy.host.building.request import request_of
 from rkdeploy.host.building.verification import verify_contract
 from rkdeploy.host.building.weight_figures import weights_text
 from rkdeploy.host.building.weight_loss import measure_weights
@@ -184,16 +183,7 @@ def _is_quantized(options: BuildOptions) -> bool:
 
 def _read_network(options: BuildOptions, journal: _Journal) -> Network:
     with journal.stage("read", f"Reading {options.model.name}"):
-        network = open_network(
-            options.model,
-            options.weights,
-            options.imgsz,
-            options.stem,
-            nms=options.nms,
-            cfg=options.cfg,
-            anchors=options.anchors,
-        )
-        network = with_choice(network, options.input)
+        network = network_of(options)
         journal.events.network(network)
         for note in network.notes:
             journal.warn(note)

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from rkdeploy.contract.spec import ModelSpec
 from rkdeploy.host.building.agreement import AgreementMeter
-from rkdeploy.host.building.two_sides import float_tensors
+from rkdeploy.host.building.compared_tensors import float_tensors
 from rkdeploy.host.building.weight_figures import LayerWeights, WeightLoss
 from rkdeploy.host.graph.session import Session
 from rkdeploy.host.toolkit.rounded_weights import weighted_nodes, with_rounded_weights

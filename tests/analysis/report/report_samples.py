@@ -44,7 +44,7 @@ from rkdeploy.device.profiling.profile import (
 from rkdeploy.device.runtime.protocol import MemorySize
 from rkdeploy.device.stream.statistics import Latency
 from rkdeploy.host.building.agreement import Comparison
-from rkdeploy.host.building.examples import ExampleKeeper
+from rkdeploy.host.building.example_keeper import ExampleKeeper
 from rkdeploy.host.building.matching import Matches
 from rkdeploy.host.toolkit.compile_log import parse_compile_log
 

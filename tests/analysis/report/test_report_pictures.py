@@ -16,7 +16,7 @@ from rkdeploy.contract.bundle import CONTRACT, new_bundle, read_bundle, write_js
 from rkdeploy.contract.spec import AngleFormula, ClassMap, KeypointLayout, ModelSpec
 from rkdeploy.device.postprocess.detections import Detections, FoundClassMap, InstanceMask, Ranking
 from rkdeploy.host.building.agreement import Comparison
-from rkdeploy.host.building.examples import ExampleKeeper
+from rkdeploy.host.building.example_keeper import ExampleKeeper
 from rkdeploy.host.building.matching import Matches
 from tests.analysis.report.report_samples import ON_PC, agreement, found, spec
 

@@ -16,7 +16,7 @@ from rkdeploy.device.postprocess.thresholds import Thresholds
 from rkdeploy.device.runtime.registry import open_runtime
 from rkdeploy.device.stream.detector import Detector
 from rkdeploy.host.building.matching import Matches, match_detections
-from rkdeploy.host.building.replaced import replaced_note
+from rkdeploy.host.building.replaced_bundle import replaced_note
 from rkdeploy.images.file import read_image
 
 ROOT = Path(__file__).parents[3]

@@ -9,7 +9,7 @@ import pytest
 
 from rkdeploy.contract.bundle import CONTRACT, find_bundle, read_bundle
 from rkdeploy.errors import BundleError
-from rkdeploy.host.building.replaced import keep_replaced, replaced_note
+from rkdeploy.host.building.replaced_bundle import keep_replaced, replaced_note
 from tests.board.board_files import write_bundle
 
 A, B, C = "a" * 64, "b" * 64, "c" * 64
