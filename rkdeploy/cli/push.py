@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
 
 from rkdeploy.cli.bundle_argument import chosen_bundle
 from rkdeploy.cli.console import err, out, plain, print_warning
+from rkdeploy.cli.declared import JSON, OUTPUT_FILE
+from rkdeploy.cli.document import check_target, print_result
 from rkdeploy.contract.bundle import BOARD_HOME
 from rkdeploy.contract.chips import same_npu
+from rkdeploy.contract.documents import document_text
 from rkdeploy.option import BUNDLE, Argument, Option
 
 if TYPE_CHECKING:
@@ -52,6 +55,8 @@ def push_command(
     home: Annotated[
         str, Option("--home", "The board's folder for bundles; RKDEPLOY_HOME there.", metavar="FOLDER")
     ] = BOARD_HOME,
+    as_json: Annotated[bool, JSON] = False,
+    output: Annotated[Path | None, OUTPUT_FILE] = None,
 ) -> None:
     """Copy a bundle to a board over ssh, check it there, and make it current in one step."""
     from rkdeploy.push import Parcel, Ssh, examine, restart_service, roll_back
@@ -64,31 +69,51 @@ def push_command(
         raise typer.BadParameter("--rollback sends nothing: leave the bundle out.", param_hint="BUNDLE")
     if (rollback or restart) and not activate:
         raise typer.BadParameter("--no-activate does not go with --rollback or --restart.", param_hint="--no-activate")
+    check_target(output)
     ssh = Ssh(target, port, identity)
+    say = _Said(as_json=as_json)
+    done: dict[str, Any] = {"document": "rkdeploy push", "schema_version": 1, "board": target, "copied_bytes": 0}
     if rollback:
         now, before = roll_back(ssh, home)
-        out.print(plain(f"Current on {target}: {now}. Before: {before}."))
+        done |= {"current": now, "previous": before}
+        say(f"Current on {target}: {now}. Before: {before}.")
     else:
         found = chosen_bundle(bundle, installed=False)
         parcel = Parcel.of(found, everything=everything)
         state = examine(ssh, home, parcel.name)
         _warn(found, state, target)
         if state.present:
-            out.print(plain(f"{parcel.name} is on {target} already, and whole."))
+            say(f"{parcel.name} is on {target} already, and whole.")
         else:
-            _upload(ssh, home, parcel, state)
+            say(_upload(ssh, home, parcel, state))
+            done["copied_bytes"] = parcel.size_bytes
+        done |= {"bundle": parcel.name, "current": state.current, "previous": state.previous}
         if activate:
             replaced = make_current(ssh, home, parcel.name)
             before = "It was before." if replaced is None else f"Before: {replaced or 'none'}."
-            out.print(plain(f"Current on {target}: {parcel.name}. {before}"))
+            done |= {"current": parcel.name, "previous": state.previous if replaced is None else replaced}
+            say(f"Current on {target}: {parcel.name}. {before}")
     if restart:
         restart_service(ssh, home)
-        out.print(plain(f"rkdeploy.service on {target} runs it."))
+        say(f"rkdeploy.service on {target} runs it.")
     elif activate:
-        out.print("What runs there already keeps its bundle until it is restarted (--restart).")
+        say("What runs there already keeps its bundle until it is restarted (--restart).")
+    print_result(document_text(done | {"restarted": restart}), lambda: None, as_json=as_json, output=output)
 
 
-def _upload(ssh: Ssh, home: str, parcel: Parcel, state: BoardState) -> None:
+class _Said:
+    """Prints what was done, as soon as it is done; nothing where stdout is for JSON."""
+
+    def __init__(self, *, as_json: bool) -> None:
+        self._as_json = as_json
+
+    def __call__(self, text: str) -> None:
+        if not self._as_json:
+            out.print(plain(text))
+
+
+def _upload(ssh: Ssh, home: str, parcel: Parcel, state: BoardState) -> str:
+    """Copy the bundle with a bar, and say in a sentence what was copied."""
     from rkdeploy.push import upload
 
     started = time.perf_counter()
@@ -100,7 +125,7 @@ def _upload(ssh: Ssh, home: str, parcel: Parcel, state: BoardState) -> None:
         upload(ssh, home, parcel, state, lambda count: progress.advance(task, count))
     seconds = time.perf_counter() - started
     size = f"{parcel.size_bytes / 1e6:.1f} MB in {seconds:.1f} s"
-    out.print(plain(f"Copied {parcel.name} to {ssh.address}: {size}. The board checked its hashes."))
+    return f"Copied {parcel.name} to {ssh.address}: {size}. The board checked its hashes."
 
 
 def _warn(bundle: Bundle, state: BoardState, target: str) -> None:

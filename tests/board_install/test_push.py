@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shlex
@@ -92,7 +93,12 @@ def test_a_board_gets_what_it_needs(board: Board, bundle: Path) -> None:
     current = board.home / "current"
     assert {path.name for path in current.iterdir()} == {"best.rknn", "build.json", "contract.json", "SHA256SUMS"}
     assert read_bundle(current).rknn.read_bytes() == b"RKNN"
-    assert board.push(bundle, "--all").returncode == 0
+    whole = board.push(bundle, "--all", "--json")
+    done = json.loads(whole.stdout)
+    assert (done["board"], done["restarted"]) == ("pi@board", False)
+    assert board.link("current") == f"bundles/{done['current']}"
+    assert done["previous"] == board.link("previous").removeprefix("bundles/") != ""
+    assert done["copied_bytes"] > 0
     assert (current / "quantization" / "best.model").read_bytes() == b"layers"
     assert len(list((board.home / "bundles").iterdir())) == 2
 
