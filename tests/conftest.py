@@ -26,6 +26,7 @@ for _name, _value in {
     "OPENBLAS_NUM_THREADS": "1",
     "MALLOC_MMAP_THRESHOLD_": "268435456",
     "MALLOC_TRIM_THRESHOLD_": "268435456",
+    "ZIG_GLOBAL_CACHE_DIR": str(Path(__file__).parents[1] / ".cache" / "zig"),  # libc for aarch64 is compiled once
 }.items():
     os.environ.setdefault(_name, _value)
 
