@@ -153,7 +153,7 @@ def test_a_search_that_is_ended_goes_on(tmp_path: Path, how: signal.Signals) -> 
         until(lambda: len(kept(tmp_path / "study.db")) >= 5 and processes_of(marks, "waits", 3) != [])
         (waiting,) = processes_of(marks, "waits", 3)
         one.send_signal(how)
-        one.wait(30)
+        one.wait(120)
     until(lambda: not alive(waiting))
     until(lambda: list((tmp_path / "temporary").iterdir()) == [])
     assert marks_of(marks, "unwound") == {3: 1}, "its toolkit is ended by it, not left to itself"
