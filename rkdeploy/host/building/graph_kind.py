@@ -9,7 +9,10 @@ from rkdeploy.host.families import yolop
 from rkdeploy.host.graph.facts import facts_of
 from rkdeploy.host.graph.find_head import find_head
 from rkdeploy.host.graph.head import Head
-from rkdeploy.host.graph.kinds import INPUTS, MISREAD, UNREAD, kind_among, refusal
+from rkdeploy.host.graph.input_kinds import INPUTS
+from rkdeploy.host.graph.kinds import kind_among, refusal
+from rkdeploy.host.graph.misread_kinds import MISREAD
+from rkdeploy.host.graph.unread_kinds import UNREAD
 from rkdeploy.host.graph.view import GraphView
 
 
@@ -22,7 +25,7 @@ def require_image_model(model: onnx.ModelProto) -> None:
     facts = facts_of(GraphView(model))
     kind = kind_among(INPUTS, facts)
     if kind is not None:
-        raise refusal(kind, facts)
+        raise refusal(kind, facts, by_inputs=True)
 
 
 def find_named_head(

@@ -11,15 +11,12 @@ from rkdeploy.errors import RkdeployError, shown
 from rkdeploy.host.building.given_anchors import GIVEN
 from rkdeploy.host.building.input_options import InputChoice
 from rkdeploy.host.building.network import Network
+from rkdeploy.host.families.imagenet import IMAGENET_MEAN, IMAGENET_STD, TORCHVISION_CROP
 from rkdeploy.host.graph.foreign import class_names
 from rkdeploy.host.graph.gray import is_made_gray
 from rkdeploy.host.graph.view import GraphView
 from rkdeploy.system.text_file import TextFileError, read_text, text_lines
 
-IMAGENET_MEAN = (123.675, 116.28, 103.53)
-IMAGENET_STD = (58.395, 57.12, 57.375)
-"""Values of 0..255, RGB, used to train torchvision's models and most other classifiers."""
-TORCHVISION_CROP = 0.875
 _MAX_NAMES = 1 << 20
 
 

@@ -1,35 +1,26 @@
-"""Kinds of graphs that this version does not build, recognized by their structure: one signature per kind, in three
-tables.
+"""Kinds of graphs that this version does not build, named by what they look like.
 
-`INPUTS` are recognized by their inputs alone.  `MISREAD` have a head that the probes would take for another.  `UNREAD`
-are only tried when no probe knows the head.  A signature uses shapes, channels of the last convolutions and operators,
-never names of tensors; if shapes are not enough it uses the outputs for noise.
+The kinds are three tables.  `input_kinds.INPUTS` are recognized by their inputs alone.  `misread_kinds.MISREAD` have a
+head that the probes would take for another.  `unread_kinds.UNREAD` are asked only when no probe knows the head.  A
+signature looks at shapes, channels of the last convolutions and operators, never at names of tensors; where shapes are
+not enough it looks at the outputs for noise.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
-from math import prod
-
-import numpy as np
-from numpy.typing import NDArray
 
 from rkdeploy.errors import GraphError
-from rkdeploy.host.graph.facts import GraphFacts, Shape, listed
-from rkdeploy.host.graph.view import GraphView
+from rkdeploy.host.graph.facts import GraphFacts, listed
 
 _LIST = "docs/families.md lists the models that build."
-_WITHOUT_NMS = (
+WITHOUT_NMS = (
     "Export it without: nms=False (Ultralytics), export.py without --nms (YOLOv5), with --grid and without --end2end "
     "(YOLOv7)."
 )
 _SUPPRESSION = frozenset({"NonMaxSuppression", "EfficientNMS_TRT", "BatchedNMS_TRT", "BatchedNMSDynamic_TRT",
                           "EfficientNMSLandmark_TRT", "TRTBatchedNMS", "NMSRotated"})  # fmt: skip
-_NORMALIZING = frozenset({"LpNormalization", "ReduceL2"})
-_MAX_QUERIES = 1000
-_LEAST_TEXT = 16  # sizes of a text; CLIP takes 77 tokens or 512 values
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,398 +49,18 @@ def advice_on_operators(ops: Collection[str]) -> str:
     Args:
         ops: operators of the graph.
     """
-    return _WITHOUT_NMS if _SUPPRESSION.intersection(ops) else ""
+    return WITHOUT_NMS if _SUPPRESSION.intersection(ops) else ""
 
 
-def refusal(kind: Kind, facts: GraphFacts) -> GraphError:
+def refusal(kind: Kind, facts: GraphFacts, *, by_inputs: bool = False) -> GraphError:
     """The error for a graph of a kind that is not built."""
-    what = f"its inputs are {listed(facts.inputs)}; " if kind in INPUTS else ""
+    what = f"its inputs are {listed(facts.inputs)}; " if by_inputs else ""
     return GraphError(
         f"The graph is {kind.name}: {what}its outputs are {listed(facts.outputs)}. This version does not build it.",
         kind.advice or _LIST,
     )
 
 
-# --------------------------------------------------------------------------------------------------------------------
-# Inputs
-# --------------------------------------------------------------------------------------------------------------------
-
-
-def _beside_image(facts: GraphFacts) -> list[Shape]:
-    """Shapes of the inputs other than one image; empty if there is no image."""
-    others = list(facts.inputs.values())
-    image = next((shape for shape in others if len(shape) == 4), None)
-    if image is None:
-        return []
-    others.remove(image)
-    return others
-
-
-def _has_pair(facts: GraphFacts) -> bool:
-    """An image and one pair of numbers."""
-    others = _beside_image(facts)
-    return len(others) in (1, 2) and all(len(shape) == 2 and shape[1] == 2 for shape in others)
-
-
-def _takes_texts(facts: GraphFacts) -> bool:
-    """An image, and vectors or tokens of several texts."""
-    others = _beside_image(facts)
-    return len(others) == 1 and len(others[0]) in (2, 3) and (others[0][-1] or 0) >= _LEAST_TEXT
-
-
-def _several_images(facts: GraphFacts) -> bool:
-    return len(facts.inputs) > 1 and all(len(shape) == 4 for shape in facts.inputs.values())
-
-
-def _no_image(facts: GraphFacts) -> bool:
-    return not any(len(shape) == 4 for shape in facts.inputs.values())
-
-
-def _channels(count: int) -> Callable[[GraphFacts], bool]:
-    def matches(facts: GraphFacts) -> bool:
-        shapes = list(facts.inputs.values())
-        return len(shapes) == 1 and len(shapes[0]) == 4 and shapes[0][1] == count
-
-    return matches
-
-
-def _image_and_more(facts: GraphFacts) -> bool:
-    return bool(_beside_image(facts))
-
-
-INPUTS = (
-    Kind(
-        "a PaddleDetection export with its post-processing (a second input holds the image's scale)",
-        lambda facts: _has_pair(facts) and (_suppresses(facts) or any(len(s) == 1 for s in facts.outputs.values())),
-        "PP-YOLOE builds as rknn_model_zoo exports it: cut before the post-processing, raw boxes and scores of each "
-        "level. PicoDet does not.",
-    ),
-    Kind("a detector with queries (RT-DETR or D-FINE, whose second input holds the image's size)", _has_pair),
-    Kind(
-        "an open-vocabulary detector (YOLO-World or CLIP: a second input holds texts)",
-        _takes_texts,
-    ),
-    Kind("a model of several images (a tracker, or stereo)", _several_images),
-    Kind(
-        "a model with inputs in addition to its image",
-        _image_and_more,
-        "Export the network alone, with one image input.",
-    ),
-    Kind("not an image model (text, sound or a part of another network)", _no_image),
-    Kind(
-        "a model of images with four channels",
-        _channels(4),
-        "Only color (3 channels) and gray images (1) are supported: train it on those.",
-    ),
-)
-"""Recognized before the graph is simplified."""
-
-
-# --------------------------------------------------------------------------------------------------------------------
-# Heads that the probes would take for another
-# --------------------------------------------------------------------------------------------------------------------
-
-
-def _is_yolox(facts: GraphFacts) -> bool:
-    """Box, objectness and classes from three convolutions per level; the last two are probabilities, or all are raw."""
-    levels = set(facts.levels)
-    if len(levels) != 1 or len(channels := next(iter(levels))) != 3 or 1 not in channels or 4 not in channels:
-        return False
-    fields = sum(channels)
-    shown = facts.outputs_on_noise(silent=1)
-    tables = [_columns(values, fields) for values in shown.values() if fields in values.shape[1:]]
-    if not tables or len(tables) != len(shown):
-        return False
-    return all(_objectness_first(columns) or np.abs(columns).max() <= 3 for columns in tables)
-
-
-def _objectness_first(columns: NDArray[np.float32]) -> bool:
-    """True if a probability of a silent convolution stands before the others.
-
-    YOLO26's rotated boxes have as many columns as YOLOX, but in the order boxes, classes, angle.
-    """
-    behind = columns[5:]
-    return bool(_bounded(columns)[4:].all() and np.ptp(columns[4]) == 0 and (len(behind) == 1 or np.ptp(behind) > 0))
-
-
-def _columns(table: NDArray[np.float32], fields: int) -> NDArray[np.float32]:
-    """A table of rows, or a map, as (fields, rows)."""
-    axis = next(axis for axis in range(1, table.ndim) if table.shape[axis] == fields)
-    return np.moveaxis(table, axis, 0).reshape(fields, -1)
-
-
-def _bounded(columns: NDArray[np.float32]) -> NDArray[np.bool_]:
-    """Mask of the columns of (fields, rows) that only hold values from 0 to 1."""
-    inside: NDArray[np.bool_] = (columns.min(axis=1) >= 0) & (columns.max(axis=1) <= 1)
-    return inside
-
-
-def _has_landmarks(facts: GraphFacts) -> bool:
-    """An anchor head whose rows hold coordinates behind the objectness."""
-    for name, values in _rows_of_anchors(facts):
-        columns = _bounded(_columns(values, values.shape[2]))[5:]
-        prototypes = [shape for other, shape in facts.outputs.items() if other != name and len(shape) == 4]
-        if len(columns) > 1 and not columns.all() and not prototypes:
-            return True
-    return False
-
-
-def _rows_of_anchors(facts: GraphFacts) -> list[tuple[str, NDArray[np.float32]]]:
-    """Outputs (1, rows, fields) whose rows are the anchors of all cells."""
-    if not facts.levels or not all(len(channels) in (1, 2) for channels in facts.levels):
-        return []
-    wide = [sum(channels) for channels in facts.levels]
-    names = [
-        name
-        for name, shape in facts.outputs.items()
-        if len(shape) == 3 and shape[1] and shape[2] and shape[1] > facts.cells and shape[1] % facts.cells == 0
-        and all(n % shape[2] == 0 for n in wide)
-    ]  # fmt: skip
-    if not names:
-        return []
-    shown = facts.outputs_on_noise()
-    return [(name, shown[name]) for name in names if name in shown]
-
-
-def _is_embedding(facts: GraphFacts) -> bool:
-    """One vector that is normalized to length 1, or ends in a normalization without a softmax behind it."""
-    shapes = list(facts.outputs.values())
-    if len(shapes) != 1 or len(shapes[0]) not in (2, 4) or any(n != 1 for n in shapes[0][2:]) or shapes[0][0] != 1:
-        return False
-    last = facts.graph.producer(next(iter(facts.outputs)))
-    if last is None:
-        return False
-    if last.op_type == "Div":
-        return bool(_NORMALIZING.intersection(_ops_before(facts.graph, last.input)))
-    return last.op_type in _NORMALIZING | {"BatchNormalization"}
-
-
-def _ops_before(graph: GraphView, names: Sequence[str]) -> set[str]:
-    """Operators up to four steps before some tensors."""
-    found: set[str] = set()
-    pending = list(names)
-    for _ in range(4):
-        nodes = [node for name in pending if (node := graph.producer(name)) is not None]
-        found.update(node.op_type for node in nodes)
-        pending = [name for node in nodes for name in node.input]
-    return found
-
-
-MISREAD = (
-    Kind("a YOLOX detector (box, objectness and classes, without anchors)", _is_yolox),
-    Kind("a YOLO detector with landmarks or keypoints on anchors (YOLOv5-face, YOLOv7-face, YOLOv7-pose)",
-         _has_landmarks),
-    Kind("an embedding (face or object recognition), which has no classes", _is_embedding),
-)  # fmt: skip
-"""Recognized after simplification, before the head is searched."""
-
-
-# --------------------------------------------------------------------------------------------------------------------
-# Heads that no probe knows
-# --------------------------------------------------------------------------------------------------------------------
-
-
-def _suppresses(facts: GraphFacts) -> bool:
+def suppresses(facts: GraphFacts) -> bool:
+    """Whether it suppresses overlapping boxes itself."""
     return bool(_SUPPRESSION & facts.ops.keys())
-
-
-def _widths(facts: GraphFacts) -> dict[int, int]:
-    """Number of outputs of rows, (rows, n) or (1, rows, n), with n columns; empty if there are other outputs."""
-    found: dict[int, int] = {}
-    for shape in facts.outputs.values():
-        if not (len(shape) == 2 or (len(shape) == 3 and shape[0] == 1)) or not shape[-1] or not shape[-2]:
-            return {}
-        found[shape[-1]] = found.get(shape[-1], 0) + 1
-    return found
-
-
-def _row_counts(facts: GraphFacts) -> set[int]:
-    return {shape[-2] or 0 for shape in facts.outputs.values() if len(shape) >= 2}
-
-
-def _is_yunet(facts: GraphFacts) -> bool:
-    widths = _widths(facts)
-    levels = widths.get(4, 0)
-    return levels >= 2 and widths == {1: 2 * levels, 4: levels, 10: levels}
-
-
-def _is_scrfd(facts: GraphFacts) -> bool:
-    widths = _widths(facts)
-    levels = widths.get(4, 0)
-    return levels >= 2 and widths in ({1: levels, 4: levels, 10: levels}, {1: levels, 4: levels})
-
-
-def _is_prior_face(facts: GraphFacts) -> bool:
-    """Boxes and two scores per prior, possibly ten coordinates of landmarks."""
-    widths = _widths(facts)
-    return widths in ({4: 1, 2: 1}, {4: 1, 2: 1, 10: 1}) and len(_row_counts(facts)) == 1
-
-
-def _boxes_and_scores(facts: GraphFacts) -> int:
-    """Rows of a graph with boxes and one score per class in each row; 0 for others."""
-    widths = _widths(facts)
-    rows = _row_counts(facts)
-    return next(iter(rows)) if len(widths) == 2 and 4 in widths and len(rows) == 1 and max(widths.values()) == 1 else 0
-
-
-def _is_query_detector(facts: GraphFacts) -> bool:
-    """At most a few hundred rows, without suppression: (1, 300, 4) and (1, 300, nc), or both in one."""
-    rows = _boxes_and_scores(facts)
-    widths = _widths(facts)
-    if not rows and len(facts.outputs) == 1 and len(widths) == 1 and next(iter(widths)) > 4:
-        rows = next(iter(_row_counts(facts)))
-    attends = "GridSample" in facts.ops or facts.ops["Softmax"] + facts.ops["TopK"] > 2
-    return 0 < rows <= _MAX_QUERIES and rows != facts.cells and attends
-
-
-def _compares_texts(facts: GraphFacts) -> bool:
-    """The largest similarity of each cell with one of several built-in constant texts, and decoded rows of all
-    cells.
-    """
-    shapes = list(facts.outputs.values())
-    return (
-        facts.ops["ReduceMax"] > 0
-        and facts.ops["MatMul"] > facts.ops["ReduceMax"]
-        and len(facts.levels) > 1
-        and len(shapes) == 1
-        and len(shapes[0]) == 3
-        and facts.cells in shapes[0]
-    )
-
-
-def _is_darknet(facts: GraphFacts) -> bool:
-    """(1, rows, 1, 4) boxes and (1, rows, nc) scores, as in pytorch-YOLOv4."""
-    shapes = sorted(facts.outputs.values(), key=len)
-    return [len(s) for s in shapes] == [3, 4] and shapes[1][2:] == (1, 4) and shapes[0][1] == shapes[1][1]
-
-
-def _is_distributed_rows(facts: GraphFacts) -> bool:
-    """Scores and distributions of box sides as rows: NanoDet's and PicoDet's, whose boxes have 8 bins per side."""
-    widths = _widths(facts)
-    levels = len(_row_counts(facts))
-    pairs = len(widths) == 2 and set(widths.values()) == {levels} and 32 in widths and levels >= 2
-    return pairs or (len(widths) == 1 and _is_merged(facts, next(iter(widths))))
-
-
-def _is_merged(facts: GraphFacts, width: int) -> bool:
-    """One table of raw rows, (1, cells, nc + 32)."""
-    levels = facts.levels
-    return (
-        width > 32
-        and _row_counts(facts) == {facts.cells}
-        and all(sum(level) == width and (len(level) == 1 or 32 in level) for level in levels)
-    )
-
-
-def _is_yolov6(facts: GraphFacts) -> bool:
-    """Decoded rows with a column of ones between box and classes."""
-    levels = set(facts.levels)
-    if len(levels) != 1 or len(channels := next(iter(levels))) != 2:
-        return False
-    classes = [n for n in channels if n not in (4, 68)] or [channels[0]]
-    return list(facts.outputs.values()) == [(1, facts.cells, 5 + classes[0])]
-
-
-def _is_raw_anchors(facts: GraphFacts) -> bool:
-    """Maps of anchors, (1, anchors, H, W, fields)."""
-    return bool(facts.outputs) and all(len(shape) == 5 for shape in facts.outputs.values())
-
-
-def _is_text(facts: GraphFacts) -> bool:
-    """Scores of each character along a wide, low image: one table (1, T, characters), in either order, and no map."""
-    height, width = facts.image_hw
-    tables = [shape for shape in facts.outputs.values() if len(shape) == 3 and 1 in shape[:2]]
-    has_maps = any(len(shape) > 3 for shape in facts.outputs.values())
-    if len(tables) != 1 or has_maps or not height or width < 1.5 * height:
-        return False
-    steps = [n for n in tables[0] if n and 1 < n <= width]
-    return bool(steps) and prod(n or 1 for n in tables[0]) > min(steps) and not _boxes_and_scores(facts)
-
-
-def _single_map(facts: GraphFacts) -> Shape:
-    """The only output of a graph if it is a map (1, C, H, W) larger than a cell; otherwise empty."""
-    shapes = list(facts.outputs.values())
-    if len(shapes) == 1 and len(shapes[0]) == 3 and (shapes[0][1] or 0) > 1:
-        shapes = [(1, *shapes[0])]  # depth models omit the channel
-    is_map = len(shapes) == 1 and len(shapes[0]) == 4 and all((n or 0) > 1 for n in shapes[0][2:])
-    return shapes[0] if is_map else ()
-
-
-def _is_plane(facts: GraphFacts) -> bool:
-    """One value per pixel, at a quarter of the image's size or more."""
-    shape = _single_map(facts)
-    height, width = facts.image_hw
-    if not shape or not height:
-        return False
-    return shape[1] == 1 and 4 * (shape[2] or 0) >= height and 4 * (shape[3] or 0) >= width
-
-
-def _is_planes(facts: GraphFacts) -> bool:
-    """Several classes per pixel, at an eighth of the image's size or more, in the image's proportions."""
-    shape = _single_map(facts)
-    height, width = facts.image_hw
-    return bool(shape) and bool(height) and 8 * (shape[2] or 0) >= height and 8 * (shape[3] or 0) >= width
-
-
-def _is_centers(facts: GraphFacts) -> bool:
-    """A heat map of centers at a quarter of the image, with sizes and offsets of two channels."""
-    shapes = list(facts.outputs.values())
-    quarter = tuple(side // 4 for side in facts.image_hw)
-    alike = all(len(shape) == 4 and shape[2:] == quarter for shape in shapes)
-    return alike and len(shapes) >= 2 and any(shape[1] == 2 for shape in shapes) and facts.image_hw != (0, 0)
-
-
-def _is_simcc(facts: GraphFacts) -> bool:
-    """Two outputs (1, keypoints, bins), for x and y."""
-    shapes = [shape for shape in facts.outputs.values() if len(shape) == 3]
-    return len(shapes) == len(facts.outputs) == 2 and shapes[0][1] == shapes[1][1] and 4 not in _widths(facts)
-
-
-def _vectors(facts: GraphFacts) -> bool:
-    shapes = list(facts.outputs.values())
-    return len(shapes) > 1 and all(len(shape) == 2 for shape in shapes)
-
-
-def _decreasing_maps(facts: GraphFacts) -> bool:
-    """Feature maps of a backbone, each coarser than the previous one and at least as wide."""
-    shapes = list(facts.outputs.values())
-    sizes = [shape[2] or 0 for shape in shapes if len(shape) == 4]
-    widths = [shape[1] or 0 for shape in shapes if len(shape) == 4]
-    coarser = all(a > b for a, b in pairwise(sizes)) and all(a < b for a, b in pairwise(widths))
-    return len(sizes) == len(shapes) >= 2 and coarser
-
-
-UNREAD = (
-    Kind("a detector with suppression inside (NonMaxSuppression or an operator of TensorRT)", _suppresses,
-         _WITHOUT_NMS),
-    Kind("a YuNet face detector (scores, boxes and five landmarks of each level)", _is_yunet),
-    Kind("an SCRFD face detector, or one of its kind (scores, distances, perhaps landmarks of each level)", _is_scrfd),
-    Kind("a face detector with prior boxes (SSD such as Ultra-Light-Fast-Generic-Face-Detector, or RetinaFace)",
-         _is_prior_face),
-    Kind("a NanoDet or PicoDet detector (scores and distributions over 8 distances)", _is_distributed_rows),
-    Kind(
-        "a YOLOv6 detector with its decode",
-        _is_yolov6,
-        "Its raw tensors build: export it with Rockchip's fork (airockchip/YOLOv6), which ends in boxes and scores of "
-        "each level.",
-    ),
-    Kind("a detector with queries (RT-DETR, DETR or D-FINE)", _is_query_detector),
-    Kind("an open-vocabulary detector with its classes built in (YOLO-World)", _compares_texts),
-    Kind("a YOLO-NAS detector, or another whose boxes are decoded in a separate output (boxes and scores)",
-         lambda facts: 0 < _boxes_and_scores(facts) == facts.cells),
-    Kind("an SSD detector (boxes of priors and their scores)", lambda facts: _boxes_and_scores(facts) > 0),
-    Kind("a YOLOv3 or YOLOv4 of pytorch-YOLOv4 (boxes and scores)", _is_darknet),
-    Kind(
-        "an anchor head without its decode, whose fields are ambiguous (box, objectness, then classes or landmarks)",
-        _is_raw_anchors,
-        "YOLOv5 builds with its checkpoint: --weights best.pt.",
-    ),
-    Kind("a text recognizer (scores of characters along a line, for CTC)", _is_text),
-    Kind("a keypoint model of one object (SimCC, as RTMPose has it)", _is_simcc),
-    Kind("a map of one value per pixel (depth, matting, or areas of text)", _is_plane),
-    Kind("a semantic segmentation, or another map of several values per pixel", _is_planes),
-    Kind("a CenterNet detector (heat map, sizes and offsets)", _is_centers),
-    Kind("a backbone, whose feature maps are not detections", _decreasing_maps),
-    Kind("a classifier with several heads (attributes)", _vectors),
-)  # fmt: skip
-"""Recognized when the head is of no known kind."""

@@ -1,0 +1,108 @@
+"""Kinds with a head that the probes would take for another: recognized after simplification, before the probes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rkdeploy.host.graph.facts import GraphFacts
+from rkdeploy.host.graph.kinds import Kind
+from rkdeploy.host.graph.view import GraphView
+
+_NORMALIZING = frozenset({"LpNormalization", "ReduceL2"})
+
+
+def _is_yolox(facts: GraphFacts) -> bool:
+    """Box, objectness and classes from three convolutions per level; the last two are probabilities, or all are raw."""
+    levels = set(facts.levels)
+    if len(levels) != 1 or len(channels := next(iter(levels))) != 3 or 1 not in channels or 4 not in channels:
+        return False
+    fields = sum(channels)
+    shown = facts.outputs_on_noise(silent=1)
+    tables = [_columns(values, fields) for values in shown.values() if fields in values.shape[1:]]
+    if not tables or len(tables) != len(shown):
+        return False
+    return all(_objectness_first(columns) or np.abs(columns).max() <= 3 for columns in tables)
+
+
+def _objectness_first(columns: NDArray[np.float32]) -> bool:
+    """True if a probability of a silent convolution stands before the others.
+
+    YOLO26's rotated boxes have as many columns as YOLOX, but in the order boxes, classes, angle.
+    """
+    behind = columns[5:]
+    return bool(_bounded(columns)[4:].all() and np.ptp(columns[4]) == 0 and (len(behind) == 1 or np.ptp(behind) > 0))
+
+
+def _columns(table: NDArray[np.float32], fields: int) -> NDArray[np.float32]:
+    """A table of rows, or a map, as (fields, rows)."""
+    axis = next(axis for axis in range(1, table.ndim) if table.shape[axis] == fields)
+    return np.moveaxis(table, axis, 0).reshape(fields, -1)
+
+
+def _bounded(columns: NDArray[np.float32]) -> NDArray[np.bool_]:
+    """Mask of the columns of (fields, rows) that only hold values from 0 to 1."""
+    inside: NDArray[np.bool_] = (columns.min(axis=1) >= 0) & (columns.max(axis=1) <= 1)
+    return inside
+
+
+def _has_landmarks(facts: GraphFacts) -> bool:
+    """An anchor head whose rows hold coordinates behind the objectness."""
+    for name, values in _rows_of_anchors(facts):
+        columns = _bounded(_columns(values, values.shape[2]))[5:]
+        prototypes = [shape for other, shape in facts.outputs.items() if other != name and len(shape) == 4]
+        if len(columns) > 1 and not columns.all() and not prototypes:
+            return True
+    return False
+
+
+def _rows_of_anchors(facts: GraphFacts) -> list[tuple[str, NDArray[np.float32]]]:
+    """Outputs (1, rows, fields) whose rows are the anchors of all cells."""
+    if not facts.levels or not all(len(channels) in (1, 2) for channels in facts.levels):
+        return []
+    wide = [sum(channels) for channels in facts.levels]
+    names = [
+        name
+        for name, shape in facts.outputs.items()
+        if len(shape) == 3 and shape[1] and shape[2] and shape[1] > facts.cells and shape[1] % facts.cells == 0
+        and all(n % shape[2] == 0 for n in wide)
+    ]  # fmt: skip
+    if not names:
+        return []
+    shown = facts.outputs_on_noise()
+    return [(name, shown[name]) for name in names if name in shown]
+
+
+def _is_embedding(facts: GraphFacts) -> bool:
+    """One vector that is normalized to length 1, or ends in a normalization without a softmax behind it."""
+    shapes = list(facts.outputs.values())
+    if len(shapes) != 1 or len(shapes[0]) not in (2, 4) or any(n != 1 for n in shapes[0][2:]) or shapes[0][0] != 1:
+        return False
+    last = facts.graph.producer(next(iter(facts.outputs)))
+    if last is None:
+        return False
+    if last.op_type == "Div":
+        return bool(_NORMALIZING.intersection(_ops_before(facts.graph, last.input)))
+    return last.op_type in _NORMALIZING | {"BatchNormalization"}
+
+
+def _ops_before(graph: GraphView, names: Sequence[str]) -> set[str]:
+    """Operators up to four steps before some tensors."""
+    found: set[str] = set()
+    pending = list(names)
+    for _ in range(4):
+        nodes = [node for name in pending if (node := graph.producer(name)) is not None]
+        found.update(node.op_type for node in nodes)
+        pending = [name for node in nodes for name in node.input]
+    return found
+
+
+MISREAD = (
+    Kind("a YOLOX detector (box, objectness and classes, without anchors)", _is_yolox),
+    Kind("a YOLO detector with landmarks or keypoints on anchors (YOLOv5-face, YOLOv7-face, YOLOv7-pose)",
+         _has_landmarks),
+    Kind("an embedding (face or object recognition), which has no classes", _is_embedding),
+)  # fmt: skip
+"""Recognized after simplification, before the head is searched."""
