@@ -1,4 +1,4 @@
-"""Where a figure comes from: every figure of a report carries it, and measured and predicted are never mixed up."""
+"""Origin of figures: every figure of a report has one, so that measured and predicted are never confused."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ SIMULATOR = "simulator"
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """Where figures come from.
+    """Origin of figures.
 
     Attributes:
         kind: see `OriginKind`.

@@ -121,7 +121,7 @@ def _page(title: str, blocks: Iterable[Block], words: Words, suffix: str) -> str
 
 
 def with_packages(render: Callable[[], str]) -> str:
-    """What a renderer gives.
+    """Output of a renderer.
 
     Raises:
         RkdeployError: a package that it needs is not installed.

@@ -1,4 +1,4 @@
-"""What `rkdeploy report` and `rkdeploy report diff` have in common: forms, languages, and where a document goes."""
+"""Forms and files of `rkdeploy report` and `rkdeploy report diff`."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ REPORT_FILE: Final = Option(
 
 @dataclass(frozen=True, slots=True)
 class Forms:
-    """Where a report goes, and in which form; None where it does not go there.
+    """Forms of a report by where it goes; None where it does not go there.
 
     Attributes:
         file: of the file that --output names.

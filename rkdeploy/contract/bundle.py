@@ -60,7 +60,7 @@ class Bundle:
 
     @property
     def record(self) -> BuildRecord:
-        """How it was built, read from `build.json` now: whoever only runs the model needs none.
+        """Record of the build, read from `build.json` now: whoever only runs the model needs none.
 
         Raises:
             BundleError: missing, damaged, or of another schema version.
@@ -267,7 +267,7 @@ def _read_record(folder: Path) -> BuildRecord:
 
 
 def _model_of_record(folder: Path) -> NpuModel:
-    """What the contract did not say before it named its model."""
+    """The model of a contract that names none, from the record."""
     if not (folder / BUILD).exists():
         raise BundleError(f'"{folder / CONTRACT}" names no model, and there is no {BUILD} that does.', _REBUILD)
     record = _read_record(folder)

@@ -1,4 +1,4 @@
-"""What the toolkit's compiler said of a model, as plain data: kept in `build.json`.
+"""The toolkit's compiled model as plain data, from its log: kept in `build.json`.
 
 All of it is the compiler's own prediction or plan; nothing here was measured.
 """

@@ -1,4 +1,4 @@
-"""What a build did and proved, as plain data: `build.json` in a bundle."""
+"""Record of a build and its proofs, as plain data: `build.json` in a bundle."""
 
 from __future__ import annotations
 
@@ -122,7 +122,7 @@ class MapAgreement:
 
 @dataclass(frozen=True, slots=True)
 class FoundShare:
-    """How many of one model's detections the other model has too.
+    """Share of one model's detections that the other model has too.
 
     Average precision ranks by score: it does not see scores that all fell alike, nor many false detections with low
     scores.  These do.
@@ -170,7 +170,7 @@ class Measure:
 
 @dataclass(frozen=True, slots=True)
 class Proof:
-    """What the comparison with float proves.
+    """Proof by the comparison with float.
 
     Attributes:
         standing: `agrees`; `weak`, so far from float that the user should look; `unproven`, nothing or too little was
@@ -298,7 +298,7 @@ class CalibrationImageRecord:
 
 @dataclass(frozen=True, slots=True)
 class CalibrationRecord:
-    """What quantization was calibrated on.
+    """Calibration images.
 
     Attributes:
         source: the folder, list or data.yaml that the images were chosen from.
@@ -354,7 +354,7 @@ class HeadNode:
 
 @dataclass(frozen=True, slots=True)
 class SourceRecord:
-    """What was built from.
+    """Source of a build.
 
     Attributes:
         file: name of the checkpoint or ONNX file.

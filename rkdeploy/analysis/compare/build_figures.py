@@ -15,7 +15,7 @@ from rkdeploy.errors import RkdeployError
 
 
 def figures_of(bundle: Bundle, accuracy: LabeledAccuracy | None) -> BuildFigures:
-    """What is known of a build without a board.
+    """Figures of a build without a board.
 
     Args:
         bundle: the build.
@@ -69,7 +69,7 @@ def labeled_accuracy(report: AccuracyReport, on: Variant | None = None) -> Label
 
 
 def simulates_alike(a: Bundle, b: Bundle) -> bool:
-    """Whether two builds of one network for two chips gave the same in the simulator.
+    """True if two builds of one network for two chips gave the same in the simulator.
 
     They did where every scale, and every figure of the comparison on the same held-out images, is the same to the last
     digit.  Without such images it is not known.

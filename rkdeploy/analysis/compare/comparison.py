@@ -1,4 +1,4 @@
-"""What a comparison found, as plain data."""
+"""Builds side by side, as plain data."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ class LabeledAccuracy:
 
 @dataclass(frozen=True, slots=True)
 class BuildFigures:
-    """What is known of a build without a board.
+    """Figures of a build without a board.
 
     Attributes:
         speed: predicted, without its layers; None where it cannot be predicted.
@@ -89,7 +89,7 @@ class BuildFigures:
         object.__setattr__(self, "agreement_share", headline.value if headline is not None else None)
 
     def agrees(self, min_agreement: float) -> bool:
-        """Whether `rkdeploy build --min-agreement` would accept it."""
+        """True if `rkdeploy build --min-agreement` accepts it."""
         if self.agreement is None or self.agreement_share is None:
             return False
         try:

@@ -1,4 +1,4 @@
-"""What a comparison tells whoever watches it."""
+"""Callbacks of a comparison."""
 
 from __future__ import annotations
 

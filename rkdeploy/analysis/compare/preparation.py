@@ -1,4 +1,4 @@
-"""What all builds of a comparison share, looked at before the first of them: what is wrong there is one message."""
+"""Preparation of a comparison: everything that its builds share, checked before the first one."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _Found = TypeVar("_Found")
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """What all builds share.
+    """Everything that the builds share.
 
     Attributes:
         sizes: (height, width) each that the network can have, or why it cannot.

@@ -1,4 +1,4 @@
-"""Which of the builds to take: the Pareto front, and advice for each goal.
+"""Recommended builds: the Pareto front, and advice for each goal.
 
 Agreement compares a build with float at its own size and says nothing of what a smaller size costs.  So without
 accuracy on labeled images, builds of different sizes are not compared by how good they are.
@@ -153,7 +153,7 @@ def _share(build: _Build) -> str:
 
 
 def _quality(build: _Build) -> str:
-    """How good it is, in the simulator."""
+    """Accuracy and agreement, in the simulator."""
     measured = build.figures.accuracy
     parts = [f"{one.name} {one.built or 0.0:.3f}" for one in measured.figures] if measured is not None else []
     if build.figures.agreement_share is not None:

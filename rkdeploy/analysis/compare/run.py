@@ -65,7 +65,7 @@ def _rows(
 
 
 def _groups(options: CompareOptions, wanted: Sequence[Variant]) -> list[list[Variant]]:
-    """What belongs together: builds of one type and size.
+    """Series of builds of one type and size.
 
     Several processes may share one such group where nothing is measured on labeled images: then no build waits for
     another's.

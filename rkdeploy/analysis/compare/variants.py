@@ -120,13 +120,13 @@ class VariantOptions(BuildOptions):
 
     @property
     def folder(self) -> Path:
-        """Where the bundle goes: `best-rk3588-int8-640x384`."""
+        """Folder of the bundle: `best-rk3588-int8-640x384`."""
         height, width = self.imgsz or (0, 0)
         return self.out / f"{self.title}-{self.target}-{self.dtype}-{width}x{height}"
 
 
 def build_options(options: CompareOptions, variant: Variant, *, measured: bool) -> VariantOptions:
-    """What is asked of one build.
+    """Options of one build.
 
     Whatever agreement it has, it is kept: a comparison shows what a build would refuse.
 

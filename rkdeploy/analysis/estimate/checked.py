@@ -17,7 +17,7 @@ CHECKED = Path(__file__).with_name("fp16.json")
 
 @dataclass(frozen=True, slots=True)
 class TypeCheck:
-    """How the formula does on another type than it was fitted on.
+    """Errors of the formula on another type than it was fitted on.
 
     Attributes:
         dtype: that type.
@@ -44,7 +44,7 @@ class TypeCheck:
 
     @property
     def note(self) -> str:
-        """What a prediction of this type rests on, in one sentence."""
+        """Basis of a prediction of this type, in one sentence."""
         dtype = self.dtype.upper()
         return (
             f"INT8's formula on {dtype} layers; off by {self.lowest - 1:+.0%} to {self.highest - 1:+.0%} on "

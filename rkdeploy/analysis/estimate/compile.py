@@ -31,7 +31,7 @@ Progress = Callable[[str], None]
 
 @dataclass(frozen=True, slots=True)
 class EstimateSource:
-    """What to predict.
+    """Model to predict.
 
     Attributes:
         model: a bundle, or a `.pt`, `.pth` or `.onnx`.
@@ -90,7 +90,7 @@ class CompiledFor:
 
 
 def is_bundle(model: Path) -> bool:
-    """Whether a path is meant as a bundle."""
+    """True if a path is meant as a bundle."""
     return model.is_dir() or model.suffix == ".rknn"
 
 
@@ -155,7 +155,7 @@ def _of_bundle(
 
 
 def _kept(bundle: Bundle) -> CompiledModel:
-    """What its build kept; bundles from before that have the toolkit's log."""
+    """The compiled model in the record; older bundles have the toolkit's log."""
     return bundle.record.compiled or read_compile_log(bundle.folder / LOG)
 
 

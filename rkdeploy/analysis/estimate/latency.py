@@ -39,7 +39,7 @@ SAME_CHIP = {"rk3568": "rk3566"}
 
 @dataclass(frozen=True, slots=True)
 class Coefficients:
-    """What one chip's NPU core takes.
+    """Coefficients of one chip's NPU core.
 
     Attributes:
         compute_ms: a million of the compiler's cycles.
@@ -79,7 +79,7 @@ class ChipFit:
 
 @dataclass(frozen=True, slots=True)
 class LatencyModel:
-    """What `coefficients.json` holds.
+    """Content of `coefficients.json`.
 
     Attributes:
         source: whose rates these are.

@@ -1,4 +1,4 @@
-"""What the float network really computes in each tensor, beside the range that calibration gave it."""
+"""Values of each tensor of the float network, next to the range that calibration gave it."""
 
 from __future__ import annotations
 

@@ -66,7 +66,7 @@ def _weights(weights: WeightLoss | None, agreement: Agreement | None) -> list[Ca
 
 
 def _float16_option(tensor: str) -> str:
-    """How to keep it in float16: with its module, since a reader in int8 takes the same scale as before."""
+    """Option that keeps it in float16: with its module, since a reader in int8 takes the same scale as before."""
     return f"--float16-layers {module_name(tensor)}"
 
 

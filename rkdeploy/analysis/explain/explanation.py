@@ -1,4 +1,4 @@
-"""Why a quantized model differs from float, as plain data: what `rkdeploy explain -o` writes."""
+"""Reasons why a quantized model differs from float, as plain data: the document of `rkdeploy explain`."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class TensorRange:
 
     @property
     def stretch(self) -> float:
-        """How many times the bulk of the values the calibrated range is wide: what outliers cost in resolution."""
+        """Calibrated range over the bulk of the values: the resolution that outliers cost."""
         widest = max(abs(self.calibrated[0]), abs(self.calibrated[1]))
         return widest / self.bulk if self.bulk > 0 else 1.0
 

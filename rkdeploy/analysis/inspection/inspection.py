@@ -15,7 +15,7 @@ _MAX_NAMES = 12
 
 @dataclass(frozen=True, slots=True)
 class Inspection:
-    """What was found.
+    """Findings about a file.
 
     Attributes:
         file: its name.
@@ -37,7 +37,7 @@ class Inspection:
 
     @property
     def builds(self) -> bool | None:
-        """Whether `rkdeploy build` takes the file; None for one that is built already."""
+        """True if `rkdeploy build` takes the file; None for one that is built already."""
         return self.refusal is None if self.kind in ("checkpoint", "ONNX graph") else None
 
 

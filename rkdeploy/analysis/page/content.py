@@ -1,4 +1,4 @@
-"""What the forms of a report are rendered from: sections of blocks, in one language, with nothing left to decide."""
+"""Content of a page: sections of blocks, in one language, ready for any printer."""
 
 from __future__ import annotations
 

@@ -48,7 +48,7 @@ def _source(environment: jinja2.Environment, name: str) -> str:
 
 
 def _hash(text: str) -> str:
-    """How a content security policy names a text that it allows."""
+    """Hash of a text, as a content security policy names it."""
     return f"sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}"
 
 

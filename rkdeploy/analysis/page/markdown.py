@@ -55,7 +55,7 @@ def _harmless(found: re.Match[str]) -> str:
 
 
 def _inside_word(found: re.Match[str]) -> bool:
-    """Whether an underscore stands between letters, where it emphasizes nothing."""
+    """True if an underscore is inside a word, where it emphasizes nothing."""
     text, at = found.string, found.start()
     return 0 < at < len(text) - 1 and text[at - 1].isalnum() and text[at + 1].isalnum()
 

@@ -24,7 +24,7 @@ def card(one: Verdict, words: Words) -> Card:
 
 
 def subtitle(model: ModelReport, words: Words) -> str:
-    """What the model is: task, chip, type, input size."""
+    """Task, chip, type, and input size."""
     height, width = model.input_hw
     task = words(f"task.{model.contract.task}") if model.contract else ""
     facts = (task, model.target, model.dtype.upper(), f"{width} \N{MULTIPLICATION SIGN} {height} px")

@@ -62,7 +62,7 @@ def _model_page(model: ModelReport, words: Words, ident: str) -> ModelPage:
 
 
 def _origins(report: Report, words: Words) -> PageSection:
-    """What the marks of origin mean, those that occur in this report."""
+    """Meaning of the marks of origin that occur in this report."""
     kinds = [v.origin.kind for m in report.models for v in m.summary if v.origin]
     kinds += [origin_of(one).kind for m in report.models for one in m.profiles]
     kinds += [origin_of(one).kind for m in report.models for found in m.accuracy for one in found.evaluations]

@@ -33,7 +33,7 @@ from rkdeploy.evaluate.state import kept_result
 
 @dataclass(slots=True)
 class _Parts:
-    """What belongs to one model."""
+    """Documents of one model."""
 
     model: ReportedModel
     bundle: Bundle | None = None

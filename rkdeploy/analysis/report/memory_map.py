@@ -1,4 +1,4 @@
-"""Which tensor lies where in the model's memory, and from which layer to which."""
+"""Address and life of each tensor in the model's memory."""
 
 from __future__ import annotations
 
@@ -94,11 +94,11 @@ def _writer(tensor: PlacedTensor, before: int, writers: list[CompiledLayer], tak
 
 
 def _alike(a: str, b: str) -> int:
-    """How many letters two names begin with alike."""
+    """Length of the common beginning of two names."""
     return next((i for i, (x, y) in enumerate(zip(a, b, strict=False)) if x != y), min(len(a), len(b)))
 
 
 def _overlap(tensor: PlacedTensor, others: list[PlacedTensor]) -> bool:
-    """Whether another tensor lies where this one lies."""
+    """True if another tensor overlaps this one."""
     place = (tensor.name, tensor.start)
     return any(t.start < tensor.end and tensor.start < t.end and (t.name, t.start) != place for t in others)

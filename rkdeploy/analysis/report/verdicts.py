@@ -55,7 +55,7 @@ def right(verification: Verification | None, agreement: Agreement | None) -> Ver
 
 
 def accurate(accuracy: Sequence[AccuracyReport]) -> Verdict:
-    """How accurate is it, and what did building cost?"""
+    """Accuracy, and its change by the build."""
     chosen = _chosen(accuracy)
     built = built_side(chosen) if chosen else None
     if chosen is None or built is None:
@@ -91,7 +91,7 @@ def _chosen(accuracy: Sequence[AccuracyReport]) -> AccuracyReport | None:
 
 
 def fast(predicted: Prediction | None, runs: Sequence[Profile], why_not: str) -> Verdict:
-    """How fast is it?  A board's times come first, then a prediction; what stands in for a board is called so."""
+    """Speed.  A board's times come first, then a prediction, then times of other machines, which are marked."""
     measured = [run for run in runs if origin_of(run).kind == "measured"]
     if measured:
         return _run_verdict(measured[0], "plain", "fast.measured")
@@ -124,7 +124,7 @@ def _run_verdict(run: Profile, status: Status, code: str) -> Verdict:
 
 
 def big(rknn_bytes: int | None, memory: PlannedMemory | None, runs: Sequence[Profile]) -> Verdict:
-    """How much memory does it take?"""
+    """Memory."""
     values: dict[str, float | int | str] = {"file_mib": (rknn_bytes or 0) / _MIB}
     for run in runs:
         if run.npu_memory is not None and origin_of(run).kind == "measured":

@@ -81,7 +81,7 @@ def _accuracy_column(name: str) -> ColumnOf[Row]:
 
 
 def _legend(found: BuildComparison, words: Words) -> Iterator[str]:
-    """What the figures are and where they come from; nothing of it was measured on a chip."""
+    """Meaning and origin of the figures; none was measured on a chip."""
     there = [row.figures for row in found.rows if row.figures is not None]
     yield words("comparison.size")
     if found.front:
@@ -119,7 +119,7 @@ def _speed_lines(speeds: Sequence[Prediction], words: Words) -> Iterator[str]:
 
 
 def _accuracy_lines(rows: Sequence[Row], words: Words) -> Iterator[str]:
-    """Where accuracy comes from, and float's at each size."""
+    """Origin of the accuracy, and float's at each size."""
     measured = {row.variant: row.figures.accuracy for row in rows if row.figures is not None and row.figures.accuracy}
     if not measured:
         return

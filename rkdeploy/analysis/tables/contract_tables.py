@@ -159,7 +159,7 @@ def examples_section(model: ModelReport, words: Words) -> PageSection | None:
 
 
 def environment_section(model: ModelReport, words: Words) -> PageSection | None:
-    """What built it from what."""
+    """Source, toolkit, and packages of the build."""
     blocks = list(_environment(model, words))
     return PageSection("environment", words("environment.title"), blocks) if blocks else None
 

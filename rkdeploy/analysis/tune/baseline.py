@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Baseline:
-    """What trials are compared with.
+    """Float's figures, which trials are compared with.
 
     Attributes:
         evaluation: float's figures on the labeled images, with where they come from.

@@ -173,7 +173,7 @@ class Cluster:
                 return outcome
 
     def _outcome(self, job: TrialJob, future: Future[TrialOutcome]) -> TrialOutcome | None:
-        """What a trial said; None when its worker was lost and it is begun again."""
+        """Outcome of a trial; None when its worker was lost and it is started again."""
         from distributed import KilledWorker
 
         answer: TrialOutcome | None = None

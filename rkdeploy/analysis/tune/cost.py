@@ -1,4 +1,4 @@
-"""What a frame costs on the NPU, predicted from what the compiler printed."""
+"""Cost of a frame on the NPU, predicted from the compiler's log."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a search tells whoever watches it."""
+"""Callbacks of a search."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class TuneEvents:
         """A stage begins."""
 
     def detail(self, text: str) -> None:
-        """Where the stage is, for example `12/100`."""
+        """Progress within the stage, for example `12/100`."""
 
     def warning(self, text: str) -> None:
         """A warning for the user."""

@@ -33,7 +33,7 @@ class InputStore:
         return (self.folder / name).is_dir()
 
     def path(self, name: str) -> Path:
-        """Where an input set lies."""
+        """Folder of an input set."""
         return self.folder / name
 
     @contextmanager

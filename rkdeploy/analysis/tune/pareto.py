@@ -1,4 +1,4 @@
-"""Which trials are worth a look: those that no other beats in both figures, and the one to take."""
+"""Pareto front of the trials, and the recommended one."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class UsableTrial:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What a search came to.
+    """Result of a search.
 
     Attributes:
         front: the trials that no other beats in both, the cheapest first.
@@ -53,7 +53,7 @@ class Outcome:
 
 
 def largest_drop(reference: Mapping[str, float], figures: Mapping[str, float]) -> float:
-    """How far the figure that fell most lies below float.
+    """Largest drop of a headline figure below float.
 
     The same that `rkdeploy build --max-drop` limits: a model with boxes and keypoints is as good as the worse of them.
     """

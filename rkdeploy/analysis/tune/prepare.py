@@ -1,4 +1,4 @@
-"""What is done once for all trials: read the network, cut it, choose and fit the images, measure float."""
+"""Preparation, once for all trials: read the network, cut it, choose and fit the images, measure float."""
 
 from __future__ import annotations
 
@@ -110,7 +110,7 @@ class Preparation:
 
     @property
     def images(self) -> int:
-        """How many labeled images are measured on."""
+        """Number of labeled images."""
         return self.baseline.evaluation.images
 
     def job(self, number: int, settings: QuantizationSettings, threads: int) -> TrialJob:

@@ -1,4 +1,4 @@
-"""Who runs trials: the one thing that a pool of processes and a cluster have in common."""
+"""Trial runner: the interface of a pool of processes and of a cluster."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ MAX_LOSSES = 2
 
 @dataclass(frozen=True, slots=True)
 class TrialOutcome:
-    """What came of a job.
+    """Outcome of a job.
 
     Attributes:
         number: of the job.
@@ -59,7 +59,7 @@ class TrialRunner(Protocol):
 
     @property
     def workers(self) -> int:
-        """How many trials run side by side now."""
+        """Number of trials that run side by side now."""
         ...
 
     def submit(self, job: TrialJob) -> None:

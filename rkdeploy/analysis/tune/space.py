@@ -1,4 +1,4 @@
-"""Which settings are worth searching for a network: those that differ for it."""
+"""Search space of a network: the settings that make a difference for it."""
 
 from __future__ import annotations
 

@@ -48,7 +48,7 @@ _THREAD_VARIABLES: Final = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_
 
 @dataclass(frozen=True, slots=True)
 class TrialJob:
-    """What a trial needs, without its input sets' contents.
+    """Description of a trial, without the contents of its input sets.
 
     Attributes:
         number: in the study.
@@ -74,7 +74,7 @@ class TrialJob:
 
 @dataclass(frozen=True, slots=True)
 class TrialResult:
-    """What a trial found.
+    """Figures of a trial.
 
     Attributes:
         figures: mAP50-95, top-1, mean IoU, by their names: see `Evaluation.headlines`.

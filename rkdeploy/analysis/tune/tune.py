@@ -31,7 +31,7 @@ _DROP_STEP: Final = 0.001
 
 @dataclass(frozen=True, slots=True)
 class TuneReport:
-    """What a search came to.
+    """Result of a search.
 
     Attributes:
         baseline: float's figures.
@@ -74,7 +74,7 @@ def build_options_of(options: TuneOptions, candidate: UsableTrial) -> BuildOptio
 
 @contextmanager
 def _runner(options: TuneOptions, input_sets: InputStore) -> Iterator[tuple[TrialRunner, str]]:
-    """Who runs the trials, and the toolkit they run with."""
+    """The trial runner, and the version of its toolkit."""
     if options.scheduler is not None:
         with Cluster(options.scheduler, input_sets, options.workers) as cluster:
             yield cluster, cluster.toolkit_version()

@@ -29,7 +29,7 @@ class Words:
         return CATALOGUES[self.lang][key].format(**values)
 
     def has(self, key: str) -> bool:
-        """Whether there is a text of that key."""
+        """True if there is a text for the key."""
         return key in CATALOGUES[self.lang]
 
     def kind(self, kind: str) -> str:

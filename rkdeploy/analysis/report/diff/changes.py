@@ -52,7 +52,7 @@ def _no_time(side: ModelReport) -> str:
 
 
 def _rests_on(side: ModelReport) -> str:
-    """What a prediction of lower standing rests on."""
+    """Basis of a prediction of lower standing."""
     return side.predicted.rests_on if side.predicted is not None else ""
 
 
@@ -88,7 +88,7 @@ def _predicted(a: ModelReport, b: ModelReport) -> Iterator[Change]:
 
 
 def _standings_differ(a: ModelReport, b: ModelReport, p: Prediction, q: Prediction) -> bool:
-    """Whether the two do not err alike: one is by another type's formula, or both are and on two chips."""
+    """True if the two do not err alike: one is by another type's formula, or both are and on two chips."""
     return (p.coverage is None) != (q.coverage is None) or (p.coverage is None and a.target != b.target)
 
 
@@ -157,7 +157,7 @@ def _best_time(side: ModelReport) -> tuple[float, Origin] | None:
 
 
 def _planned(a: ModelReport, b: ModelReport) -> Iterator[Change]:
-    """What the compiler counts: the only figures of time that any two builds share."""
+    """Counts of the compiler: the only figures of time that any two builds share."""
     first, second = _plan(a), _plan(b)
     if first is None or second is None:
         return

@@ -70,7 +70,7 @@ def _sections(found: ReportDiff, words: Words) -> Iterator[PageSection]:
 
 
 def _counts(found: ReportDiff, words: Words) -> PageSection:
-    """How many figures got better, worse, and so on."""
+    """Number of figures that got better, worse, and so on."""
     numbers = Counter(one.judgment for one in found.changes)
     rows = [
         [Cell(words(f"diff.is.{name}"), status=_STATUS[name]), Cell(str(numbers[name]), numbers[name])]
@@ -199,7 +199,7 @@ def _layers(layers: Sequence[LayerChange], words: Words) -> Table:
 
 
 def _weight(one: LayerChange, *, timed: bool) -> float:
-    """How much a layer changed: by time, else by what it moves."""
+    """Size of a layer's change: in time, else in traffic."""
     if timed and (one.before_ms is not None) and (one.after_ms is not None):
         return abs(one.after_ms - one.before_ms)
     return abs((one.after_traffic_bytes or 0) - (one.before_traffic_bytes or 0)) / 1e9

@@ -128,5 +128,5 @@ class ReportDiff:
 
     @property
     def is_empty(self) -> bool:
-        """Whether the two are the same in everything that is compared."""
+        """True if the two are the same in everything that is compared."""
         return not self.layers and not self.differences and all(one.judgment == "same" for one in self.changes)

@@ -12,7 +12,7 @@ from rkdeploy.device.profiling.profile import Profile
 
 
 def differences_of(a: ModelReport, b: ModelReport) -> Iterator[Difference]:
-    """What is not the same.  When and how long something was built is left out: it always differs.
+    """Versions and options that differ, without the time of the build, which always does.
 
     What only one side can know (a bundle has no board, a profile no build) is no difference.
     """

@@ -86,7 +86,7 @@ def _broken(comparison: ReportDiff, limit: FailLimit) -> list[str]:
 
 
 def _line(change: Change, limit: FailLimit) -> str:
-    """What is over the limit, empty when nothing is."""
+    """The violation of the limit; empty if there is none."""
     unit, size = _UNITS[limit.key]
     before, after = change.before, change.after
     assert before is not None

@@ -1,4 +1,4 @@
-"""How much a figure may differ for no reason."""
+"""Noise of a figure: differences without a reason."""
 
 from __future__ import annotations
 
