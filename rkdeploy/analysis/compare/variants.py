@@ -54,8 +54,7 @@ class CompareOptions:
         BuildOptions,
         Only(
             "MODEL --weights --cfg --calib --calib-count --seed --proof-count --data --data-split --data-labels "
-            "--data-count "
-            "--name --toolkit-python"
+            "--data-count --name --toolkit-python"
         ),
     ]
     targets: Annotated[

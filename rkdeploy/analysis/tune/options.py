@@ -30,8 +30,7 @@ class TuneOptions:
         BuildOptions,
         Only(
             "MODEL --data --data-split --data-labels --data-count --calib --target --dtype --weights --cfg --imgsz "
-            "--names "
-            "--mean --std --color --fit --crop --stem --nms --out --name --toolkit-python",
+            "--names --mean --std --color --fit --crop --stem --nms --out --name --toolkit-python",
             {"--data-split": "--split", "--data-labels": "--labels", "--data-count": "--count"},
         ),
     ]

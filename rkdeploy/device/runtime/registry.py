@@ -51,9 +51,8 @@ def known_backend(name: str) -> str:
 BACKEND = Option(
     "--backend",
     f"What runs the network: {', '.join((AUTO, *sorted(BACKENDS)))}. librknnrt and rknnlite run the built model on an "
-    "NPU, "
-    "simulator runs it in the toolkit's simulator; onnxruntime and opencv_dnn run the float network on this PC; replay "
-    "plays a recording.",
+    "NPU, simulator runs it in the toolkit's simulator; onnxruntime and opencv_dnn run the float network on this PC; "
+    "replay plays a recording.",
     RUNNING,
     metavar="NAME",
     form=Form(known_backend, str, "NAME"),

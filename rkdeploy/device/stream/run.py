@@ -154,8 +154,7 @@ class RunOptions:
         Option(
             "--record",
             "New folder for the network's raw outputs, which --replay plays. Recording takes time: do not read the "
-            "rate of "
-            "such a run.",
+            "rate of such a run.",
             OUTPUT,
             metavar="FOLDER",
         ),
