@@ -25,7 +25,8 @@ Fit = Literal["letterbox", "center_crop", "stretch"]
 Activation = Literal["linear", "sigmoid", "softmax"]
 TensorDtype = Literal["int8", "uint8", "int16", "float16", "float32"]
 AnchorRole = Literal[
-    "anchor_map", "anchor_boxes", "anchor_xy", "anchor_wh", "anchor_scores", "anchor_coefficients"
+    "anchor_map", "anchor_boxes", "anchor_xy", "anchor_wh", "anchor_scores", "anchor_coefficients",
+    "anchor_keypoint_xy", "anchor_keypoint_scores"
 ]  # fmt: skip
 """What the channels of an anchor head's tensor (1, na * fields, H, W) hold, anchor-major:
 
@@ -33,6 +34,7 @@ AnchorRole = Literal[
 - `anchor_boxes`: x, y, w, h;  `anchor_xy`: x, y;  `anchor_wh`: w, h
 - `anchor_scores`: objectness, class 0, class 1, ... (1 + nc fields an anchor)
 - `anchor_coefficients`: the mask coefficients (nm fields an anchor)
+- `anchor_keypoint_xy`: x, y of each keypoint (`KeypointLayout`);  `anchor_keypoint_scores`: one logit a keypoint
 """
 PointRole = Literal[
     "dfl_boxes", "ltrb_boxes", "scores", "keypoint_xy", "keypoint_scores", "mask_coefficients", "angles"

@@ -13,6 +13,7 @@ import os
 import subprocess
 import sys
 import tempfile
+import types
 import zlib
 from collections.abc import Callable, Sequence
 from copy import deepcopy
@@ -66,6 +67,8 @@ def prepare(upstream: Path) -> Any:
     load = torch.load
     torch.load = lambda *a, **k: load(*a, **{"weights_only": False, **k})
     stand_ins(wavelets=False)
+    counter = sys.modules["thop"] = types.ModuleType("thop")  # counts operations; yolov5-face imports it for its main
+    counter.profile = counter.clever_format = None  # type: ignore[attr-defined]
     sys.path.insert(0, str(upstream))
     return torch
 

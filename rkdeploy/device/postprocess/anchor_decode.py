@@ -9,7 +9,7 @@ lowest class threshold matter.  That threshold is carried into each tensor's raw
 objectness planes are compared as they are, and only the few cells that pass are gathered, dequantized and decoded.
 
 A segmentation head has mask coefficients behind the classes of each anchor, which take no sigmoid (`Segment`, same
-file); they are read only for the rows that are asked for.
+file); they are read only for the rows that are asked for.  So are keypoints, by the formula that `KeypointLayout` has.
 """
 
 from __future__ import annotations
@@ -22,7 +22,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rkdeploy.contract.spec import ModelSpec
-from rkdeploy.device.postprocess.anchor_layout import BOX_FIELDS, OBJECTNESS, AnchorPart, anchor_levels
+from rkdeploy.device.postprocess.anchor_layout import (
+    BOX_FIELDS,
+    OBJECTNESS,
+    AnchorPart,
+    anchor_levels,
+    keypoint_fields,
+)  # fmt: skip
 from rkdeploy.device.postprocess.boxes import xyxy_from_xywh
 from rkdeploy.device.postprocess.decoder import Candidates, DenseField, RowDetails
 from rkdeploy.device.postprocess.native.anchors import NativeAnchors
@@ -79,6 +85,8 @@ class AnchorDecoder:
         self._levels = anchor_levels(spec)
         self._level_ends = [level.end for level in self._levels]
         self._coefficient_count = coefficient_count(spec)
+        self._keypoints = spec.keypoints
+        self._first_point, self._first_point_score, self._field_count = keypoint_fields(spec)
         self._all_linear = all(part.output.activation == "linear" for level in self._levels for part in level.parts)
         row_count = self._level_ends[-1]
         self._passes = np.empty(row_count, np.bool_)
@@ -134,29 +142,37 @@ class AnchorDecoder:
         return Candidates(xyxy_from_xywh(xywh), scores.take(kept), class_ids.take(kept).astype(np.int32), rows)
 
     def details(self, tensors: Sequence[HeadTensor], rows: NDArray[np.intp]) -> RowDetails:
-        """Mask coefficients of the given rows, if the head has them.
+        """Mask coefficients and keypoints of the given rows, if the head has them.
 
         Args:
             tensors: those that `candidates` was last called with.
             rows: (N,) intp, any order.
         """
-        if not self._coefficient_count:
+        if not self._coefficient_count and self._keypoints is None:
             return RowDetails()
         order = rows.argsort()
         ascending = rows.take(order)
         ends = ascending.searchsorted(self._level_ends).tolist()
-        first = BOX_FIELDS + 1 + self._class_count
-        coefficients = np.empty((len(rows), self._coefficient_count), np.float32)
-        coefficients[order] = self._real_fields(tensors, ascending, ends, first, first + self._coefficient_count).T
-        return RowDetails(coefficients=coefficients)
+        keypoints: NDArray[np.float32] | None = None
+        coefficients: NDArray[np.float32] | None = None
+        if self._keypoints is not None:
+            xy, scores = self._keypoint_fields(tensors, ascending, ends)
+            keypoints = np.ones((len(rows), self._keypoints.count, 3), np.float32)
+            keypoints[order, :, :2] = np.moveaxis(xy, -1, 0)
+            if scores is not None:
+                keypoints[order, :, 2] = scores.T
+        if self._coefficient_count:
+            first = BOX_FIELDS + 1 + self._class_count
+            coefficients = np.empty((len(rows), self._coefficient_count), np.float32)
+            coefficients[order] = self._real_fields(tensors, ascending, ends, first, first + self._coefficient_count).T
+        return RowDetails(keypoints, coefficients)
 
     def decode_dense(self, tensors: Sequence[HeadTensor]) -> tuple[DenseField, ...]:
         """All rows, decoded with the same arithmetic as `candidates`.  For verification; slow.
 
         Returns:
             `xy`, `wh`, `objectness`, `scores` (of the classes, not multiplied by the objectness) and, if the head has
-            them,
-            `coefficients`.
+            them, `coefficients`, `keypoint_xy` (x, y of each in turn) and `keypoint_scores`.
 
         Raises:
             BackendError: when a tensor is not what the contract says.
@@ -167,14 +183,41 @@ class AnchorDecoder:
         fields = self._real_fields(tensors, rows, self._level_ends, 0, scores_end)
         self._activate(fields, rows)
         xywh = self._xywh(rows, fields[:BOX_FIELDS])
-        found = (
+        found: tuple[DenseField, ...] = (
             DenseField("xy", "px", np.ascontiguousarray(xywh[:2].T)),
             DenseField("wh", "px", np.ascontiguousarray(xywh[2:].T)),
             DenseField("objectness", "score", fields[OBJECTNESS, :, None].copy()),
             DenseField("scores", "score", np.ascontiguousarray(fields[OBJECTNESS + 1 :].T)),
         )
-        coefficients = self.details(tensors, rows).coefficients
-        return found if coefficients is None else (*found, DenseField("coefficients", "value", coefficients))
+        details = self.details(tensors, rows)
+        if details.coefficients is not None:
+            found += (DenseField("coefficients", "value", details.coefficients),)
+        if details.keypoints is not None:
+            xy = details.keypoints[:, :, :2].reshape(len(rows), -1)
+            found += (DenseField("keypoint_xy", "px", np.ascontiguousarray(xy)),)
+            if self._first_point_score < self._field_count:
+                found += (DenseField("keypoint_scores", "score", details.keypoints[:, :, 2].copy()),)
+        return found
+
+    def _keypoint_fields(
+        self, tensors: Sequence[HeadTensor], rows: NDArray[np.intp], ends: list[int]
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32] | None]:
+        """Keypoints of the given ascending rows: (K, 2, n) in input pixels, and scores (K, n) if they have some."""
+        layout = self._keypoints
+        assert layout is not None
+        xy = self._real_fields(tensors, rows, ends, self._first_point, self._first_point_score)
+        xy = xy.reshape(layout.count, 2, len(rows))
+        geometry = self._geometry.take(rows, axis=1)
+        stride = geometry[4]
+        xy *= (geometry[2:4] if layout.by_anchor else stride) * np.float32(layout.gain)
+        xy += (geometry[:2] + np.float32(layout.offset + 0.5)) * stride
+        if not layout.scored:
+            return xy, None
+        scores = self._real_fields(tensors, rows, ends, self._first_point_score, self._field_count)
+        for level, start, end in zip(self._levels, [0, *ends], ends, strict=False):
+            if level.parts[-1].output.activation == "linear":
+                sigmoid_in_place(scores[:, start:end])
+        return xy, scores
 
     def _real_fields(
         self, tensors: Sequence[HeadTensor], rows: NDArray[np.intp], ends: list[int], first: int, end: int

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final, get_args
 
@@ -60,17 +61,13 @@ def anchor_levels(spec: ModelSpec) -> tuple[AnchorLevel, ...]:
         if output.role not in _ANCHOR_ROLES | _IMAGE_ROLES:
             raise RkdeployError(f'Output "{output.name}" has role "{output.role}", which an anchor head does not have.')
     head = outputs_with(spec.outputs, _ANCHOR_ROLES)
-    coefficients = coefficient_count(spec)
-    field_count = BOX_FIELDS + 1 + len(spec.class_names) + coefficients
+    spans = _spans(spec)
+    field_count = max(end for _, end in spans.values())
     levels: list[AnchorLevel] = []
     start = 0
     for number, anchors_px in enumerate(spec.anchors.levels_px):
         parts = sorted(
-            (
-                _part_of(index, output, len(anchors_px), coefficients, spec)
-                for index, output in head
-                if output.level == number
-            ),
+            (_part_of(index, output, len(anchors_px), spans, spec) for index, output in head if output.level == number),
             key=lambda part: part.first,
         )
         joints = [part.end for part in parts]
@@ -78,8 +75,7 @@ def anchor_levels(spec: ModelSpec) -> tuple[AnchorLevel, ...]:
             roles = ", ".join(part.output.role for part in parts) or "no output"
             raise RkdeployError(
                 f"Level {number} of the contract has {roles}; expected anchor_map, or anchor_boxes and anchor_scores, "
-                "or anchor_xy, anchor_wh and anchor_scores"
-                + (", and anchor_coefficients next to the scores." if coefficients else ".")
+                "or anchor_xy, anchor_wh and anchor_scores" + _others_expected(spec)
             )
         scores = next(part for part in parts if part.first <= OBJECTNESS < part.end)
         grid = (len(anchors_px), parts[0].output.shape[2], parts[0].output.shape[3])
@@ -92,16 +88,42 @@ def anchor_levels(spec: ModelSpec) -> tuple[AnchorLevel, ...]:
     return tuple(levels)
 
 
-def _part_of(index: int, output: HeadOutput, anchor_count: int, coefficients: int, spec: ModelSpec) -> AnchorPart:
+def keypoint_fields(spec: ModelSpec) -> tuple[int, int, int]:
+    """Indices of the first field of keypoints, of the first of their scores, and the one behind all fields."""
+    first = BOX_FIELDS + 1 + len(spec.class_names) + coefficient_count(spec)
+    count = spec.keypoints.count if spec.keypoints is not None else 0
+    scored = count if spec.keypoints is not None and spec.keypoints.scored else 0
+    return first, first + 2 * count, first + 2 * count + scored
+
+
+def _spans(spec: ModelSpec) -> dict[str, tuple[int, int]]:
+    """First field and the field behind the last, by role."""
     scores_end = BOX_FIELDS + 1 + len(spec.class_names)
-    spans = {
-        "anchor_map": (0, scores_end + coefficients),
+    points, point_scores, end = keypoint_fields(spec)
+    return {
+        "anchor_map": (0, points),
         "anchor_boxes": (0, BOX_FIELDS),
         "anchor_xy": (0, 2),
         "anchor_wh": (2, BOX_FIELDS),
         "anchor_scores": (OBJECTNESS, scores_end),
-        "anchor_coefficients": (scores_end, scores_end + coefficients),
+        "anchor_coefficients": (scores_end, points),
+        "anchor_keypoint_xy": (points, point_scores),
+        "anchor_keypoint_scores": (point_scores, end),
     }
+
+
+def _others_expected(spec: ModelSpec) -> str:
+    """What a level has next to the scores, as the end of a sentence."""
+    others = ["anchor_coefficients"] if coefficient_count(spec) else []
+    if spec.keypoints is not None:
+        others += ["anchor_keypoint_xy", "anchor_keypoint_scores"] if spec.keypoints.scored else ["anchor_keypoint_xy"]
+    return f", and {', '.join(others)} next to the scores." if others else "."
+
+
+def _part_of(
+    index: int, output: HeadOutput, anchor_count: int, spans: Mapping[str, tuple[int, int]], spec: ModelSpec
+) -> AnchorPart:
+    coefficients = coefficient_count(spec)
     if output.role == "anchor_coefficients" and not coefficients:
         raise RkdeployError(f'Output "{output.name}" holds mask coefficients, but the contract has no prototypes.')
     if output.role == "anchor_map" and coefficients and output.activation != "linear":
@@ -109,6 +131,12 @@ def _part_of(index: int, output: HeadOutput, anchor_count: int, coefficients: in
             f'Output "{output.name}" has activation "{output.activation}", expected linear for mask coefficients.'
         )
     first, end = spans[output.role]
+    if first == end and output.role.startswith("anchor_keypoint"):
+        raise RkdeployError(f'Output "{output.name}" holds {output.role}, but the contract has no such keypoints.')
+    if output.role == "anchor_keypoint_xy" and output.activation != "linear":
+        raise RkdeployError(
+            f'Output "{output.name}" has activation "{output.activation}", expected linear for keypoints.'
+        )
     expected = (
         1,
         anchor_count * (end - first),

@@ -53,6 +53,8 @@ def point_levels(spec: ModelSpec) -> tuple[PointLevel, ...]:
         raise RkdeployError("The contract holds no class names.")
     if spec.angle is not None and spec.angle.gain == 0.0:
         raise RkdeployError("The contract's formula of the angle has gain 0.")
+    if spec.keypoints is not None and spec.keypoints.by_anchor:
+        raise RkdeployError("The contract's keypoints are measured by anchors, but its head has none.")
     for output in spec.outputs:
         if output.role not in POINT_ROLES | _IMAGE_ROLES:
             raise RkdeployError(

@@ -14,10 +14,6 @@ from rkdeploy.host.checkpoint import Checkpoint, Module
 from rkdeploy.host.families.checkpoint_facts import head_of, layers_of
 
 _LIST = "docs/families.md lists the models that build."
-_WITH_DECODE = (
-    "Its ONNX builds if it has the decode, all boxes in one output: export it so where it was trained, then rkdeploy "
-    "build best.onnx --weights {file}"
-)
 _CLASSIFIER = (
     'Its ONNX builds: torch.onnx.export(model.eval(), torch.zeros(1, 3, 224, 224), "best.onnx") where the model\'s '
     "code is, then rkdeploy build best.onnx --names names.txt"
@@ -125,29 +121,6 @@ def _ends_in(*classes: str) -> Callable[[Checkpoint], bool]:
     return matches
 
 
-def _has_blocks(*classes: str) -> Callable[[Checkpoint], bool]:
-    """True if one of the layers has one of these classes, and the head is YOLOv5's."""
-
-    def matches(checkpoint: Checkpoint) -> bool:
-        return _ends_in("Detect")(checkpoint) and any(m.class_name in classes for m in layers_of(checkpoint))
-
-    return matches
-
-
-def _has_landmarks(checkpoint: Checkpoint) -> bool:
-    """True if an anchor head's convolutions have more channels than boxes, objectness and classes need."""
-    head = head_of(checkpoint)
-    if head is None or head.class_name != "Detect" or "anchors" not in head.tensors or "m" not in head.children:
-        return False
-    shape, classes = head.tensors["anchors"].shape, head.attribute("nc")
-    conv = next(iter(head.child("m").children.values()), None)
-    weight = conv.tensors.get("weight") if conv is not None else None
-    if weight is None or len(shape) != 3 or not shape[1] or type(classes) is not int:
-        return False
-    beyond, rest = divmod(int(weight.shape[0]), int(shape[1]))
-    return rest == 0 and beyond - 5 - classes in range(4, 400, 2)
-
-
 def _of_package(*packages: str) -> Callable[[Checkpoint], bool]:
     """True if the model's class is defined in one of these packages."""
 
@@ -183,12 +156,6 @@ MODELS = (
     CheckpointKind("a YOLOv7-face or YOLOv7-pose model (keypoints on anchors)", _ends_in("IKeypoint")),
     CheckpointKind(
         "a YOLOv7 model whose head gives sizes as bins (IBin), which no published configuration has", _ends_in("IBin")
-    ),
-    CheckpointKind("a YOLOv5-face model (landmarks on anchors)", _has_landmarks),
-    CheckpointKind(
-        "a YOLOv5-Lite model (ShuffleNet, PP-LCNet or RepVGG blocks)",
-        _has_blocks("Shuffle_Block", "conv_bn_relu_maxpool", "LC_Block", "Dense", "RepVGGBlock", "ADD", "DWConvblock"),
-        _WITH_DECODE,
     ),
     CheckpointKind(
         "a YOLOv9 model of its own code (with heads that serve training only)",

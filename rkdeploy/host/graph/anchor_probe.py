@@ -15,10 +15,11 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from rkdeploy.contract.spec import Anchors
+from rkdeploy.contract.spec import Anchors, KeypointLayout
 from rkdeploy.errors import GraphError
 from rkdeploy.host.graph.head import PROTOTYPES, DecodedRows, DecodedTensor, Head, Tap, row_fields
 from rkdeploy.host.graph.head_walk import NO_HEAD, HeadConv, last_convolutions, tail
+from rkdeploy.host.graph.landmark_probe import landmark_layout
 from rkdeploy.host.graph.session import Session
 from rkdeploy.host.graph.view import GraphView
 
@@ -94,8 +95,14 @@ def _decoded(graph: GraphView, convs: tuple[HeadConv, ...], ends: Sequence[_End]
             counts = [c.shape[1] // fields for c in convs]
             if sum(n * k for n, k in zip(counts, cells, strict=True)) == shape[1]:
                 per_level = _same(counts, "anchors")
-                anchors, order = _probe_decode(graph, convs, name, per_level)
-                return _head(convs, per_level, fields - 5 - masks, masks, anchors, name, order)
+                zeros = _decoded_rows(graph, convs, name, 0.0)
+                anchors, order = _anchors_and_order(zeros, convs, name, per_level)
+                points = None
+                if not masks:
+                    ones = _decoded_rows(graph, convs, name, 1.0)
+                    points = _landmarks(zeros, ones, convs, anchors, order)
+                classes = fields - 5 - masks - (2 * points.count if points is not None else 0)
+                return _head(convs, per_level, classes, masks, anchors, name, order, points)
     return None
 
 
@@ -144,17 +151,19 @@ def _head(
     anchors: Anchors | None,
     output: str | None,
     order: tuple[int, ...],
+    points: KeypointLayout | None = None,
 ) -> Head:
     taps = tuple(Tap(c.node, c.tensor, "anchor_map", c.shape, c.stride, level) for level, c in enumerate(convs))
     rows = None
     if output is not None:
         fields = row_fields({
-            "xy": ("px", 2), "wh": ("px", 2), "objectness": ("score", 1), "scores": ("score", classes),
+            "xy": ("px", 2), "wh": ("px", 2), "objectness": ("score", 1),
+            "keypoint_xy": ("px", 2 * points.count if points is not None else 0), "scores": ("score", classes),
             "coefficients": ("value", masks),
         })  # fmt: skip
         sizes = tuple(per_level * c.shape[2] * c.shape[3] for c in convs)
         rows = DecodedRows(output, fields, columns_first=False, corners=False, level_order=order, level_rows=sizes)
-    return Head(taps, classes, masks, anchors=anchors, anchors_per_level=per_level, rows=rows)
+    return Head(taps, classes, masks, anchors=anchors, anchors_per_level=per_level, rows=rows, keypoints=points)
 
 
 def _with_prototypes(graph: GraphView, head: Head, prototypes: _End) -> Head:
@@ -172,13 +181,11 @@ def _ends_in(graph: GraphView, tensors: set[str], outputs: Sequence[_End]) -> bo
     return ends == tensors
 
 
-def _probe_decode(
-    graph: GraphView, convs: tuple[HeadConv, ...], output: str, per_level: int
-) -> tuple[Anchors, tuple[int, ...]]:
-    """Run the graph behind the convolutions on zeros and read anchors and row order from the rows."""
+def _decoded_rows(graph: GraphView, convs: tuple[HeadConv, ...], output: str, raw: float) -> NDArray[np.float32]:
+    """The rows that the graph behind the convolutions makes of one raw value everywhere."""
     behind = tail(graph, convs, output)
     try:
-        rows = Session(behind).run({c.tensor: np.zeros(c.shape, np.float32) for c in convs})[output][0]
+        values = Session(behind).run({c.tensor: np.full(c.shape, raw, np.float32) for c in convs})
     except GraphError as error:
         grids = ", ".join(f"{c.shape[2]}x{c.shape[3]}" for c in convs)
         raise GraphError(
@@ -186,6 +193,28 @@ def _probe_decode(
             "YOLOv5 v5.0 writes a grid of fixed size even with --dynamic: use the --imgsz of the export, or build from "
             "the .pt.",
         ) from error
+    rows: NDArray[np.float32] = values[output][0]
+    return rows
+
+
+def _landmarks(
+    zeros: NDArray[np.float32],
+    ones: NDArray[np.float32],
+    convs: tuple[HeadConv, ...],
+    anchors: Anchors,
+    order: tuple[int, ...],
+) -> KeypointLayout | None:
+    """What `landmark_layout` finds, the levels as the rows list them."""
+    per_level = anchors.per_level
+    listed = Anchors(tuple(anchors.levels_px[level] for level in order))
+    rows = [per_level * convs[level].shape[2] * convs[level].shape[3] for level in order]
+    return landmark_layout(zeros, ones, listed, [convs[level].stride for level in order], rows)
+
+
+def _anchors_and_order(
+    rows: NDArray[np.float32], convs: tuple[HeadConv, ...], output: str, per_level: int
+) -> tuple[Anchors, tuple[int, ...]]:
+    """Anchors and row order, read out of the rows of raw outputs of 0."""
     anchors: dict[int, tuple[tuple[float, float], ...]] = {}
     order: list[int] = []
     start = 0

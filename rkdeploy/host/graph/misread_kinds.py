@@ -49,11 +49,12 @@ def _bounded(columns: NDArray[np.float32]) -> NDArray[np.bool_]:
 
 
 def _has_landmarks(facts: GraphFacts) -> bool:
-    """An anchor head whose rows hold coordinates behind the objectness."""
+    """An anchor head whose rows hold coordinates elsewhere than between objectness and classes (YOLOv7's, not v5's)."""
     for name, values in _rows_of_anchors(facts):
         columns = _bounded(_columns(values, values.shape[2]))[5:]
         prototypes = [shape for other, shape in facts.outputs.items() if other != name and len(shape) == 4]
-        if len(columns) > 1 and not columns.all() and not prototypes:
+        points = int(columns.argmax())  # bounded from here: scores
+        if len(columns) > 1 and not columns.all() and not prototypes and (points % 2 or not columns[points:].all()):
             return True
     return False
 
@@ -101,7 +102,7 @@ def _ops_before(graph: GraphView, names: Sequence[str]) -> set[str]:
 
 MISREAD = (
     Kind("a YOLOX detector (box, objectness and classes, without anchors)", _is_yolox),
-    Kind("a YOLO detector with landmarks or keypoints on anchors (YOLOv5-face, YOLOv7-face, YOLOv7-pose)",
+    Kind("a YOLO detector with keypoints and their scores on anchors (YOLOv7-face, YOLOv7-pose)",
          _has_landmarks),
     Kind("an embedding (face or object recognition), which has no classes", _is_embedding),
 )  # fmt: skip

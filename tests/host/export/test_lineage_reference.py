@@ -11,7 +11,7 @@ from rkdeploy.host.families.registry import family_of
 from rkdeploy.host.graph.session import Session
 from tests.host.families.vectors import Vector, vectors
 
-FAMILIES = ("yolov7",)
+FAMILIES = ("yolov7", "yolov5_face", "yolov5_lite")
 CASES = [vector for vector in vectors() if vector.group in FAMILIES]
 STEMS: tuple[StemForm, ...] = ("trained", "space_to_depth", "slices", "convolution")
 
@@ -21,7 +21,9 @@ def test_the_reference_set_is_complete() -> None:
     recorded = {vector.key for vector in CASES}
     assert {
         "yolov7-tiny_training", "yolov7-tiny_plain", "yolov7-v7_training", "yolov7-v7_deploy", "yolov7-w6_training",
-        "yolov7-d6_deploy", "yolov7-e6e_training", "yolov7-blocks",
+        "yolov7-d6_deploy", "yolov7-e6e_training", "yolov7-blocks", "yolov5_face-n05", "yolov5_face-s_classes",
+        "yolov5_face-n6", "yolov5_face-blaze", "yolov5_lite-lite_e", "yolov5_lite-lite_s", "yolov5_lite-lite_c",
+        "yolov5_lite-lite_g",
     } <= recorded  # fmt: skip
 
 

@@ -13,7 +13,7 @@ from rkdeploy.host.building.open_network import open_network
 from rkdeploy.host.checkpoint.module import STATE_DICT, Module
 from rkdeploy.host.checkpoint.reader import Checkpoint, read_checkpoint
 from rkdeploy.host.checkpoint.tensor import LazyTensor, Storage, make_tensor
-from rkdeploy.host.families.kinds import input_channels, kind_of, require_buildable
+from rkdeploy.host.families.kinds import kind_of
 from rkdeploy.host.families.registry import family_of
 from tests.hostile import forge
 
@@ -150,43 +150,27 @@ def test_yolov7_serves_its_onnx_file(tmp_path: Path) -> None:
 
 
 def test_landmarks_by_their_channels(tmp_path: Path) -> None:
-    """An anchor head with ten channels more an anchor than its classes need has landmarks."""
+    """An anchor head with ten channels more per anchor than its classes need is YOLOv5-face with five landmarks."""
     forgery = forge.Forgery()
-    assert kind_of(read_checkpoint(forgery.write(tmp_path / "plain.pt"))) is None
+    assert family_of(read_checkpoint(forgery.write(tmp_path / "plain.pt"))).NAME == "yolov5"
     classes = forgery.head.state["nc"]
     for conv in forgery.head.child("m").state["_modules"].values():
         weight = forge.find_tensor(conv.state["_parameters"]["weight"])
         _, inputs, *_ = weight.arguments[2]
         forge.replace_arguments(weight, size=(3 * (5 + classes + 10), inputs, 1, 1), stride=(0, 0, 1, 1))
     checkpoint = read_checkpoint(forgery.write(tmp_path / "face.pt"))
-    with pytest.raises(CheckpointError, match="a YOLOv5-face model"):
-        require_buildable(checkpoint)
+    family = family_of(checkpoint)
+    assert family.NAME == "yolov5-face"
+    info = family.describe(checkpoint)
+    assert info.task == "pose"
+    assert info.keypoints is not None
+    assert (info.keypoints.count, info.keypoints.scored, info.keypoints.by_anchor) == (5, False, True)
 
 
 def test_yolov5_lite_by_its_blocks(tmp_path: Path) -> None:
-    """A ShuffleNet block before YOLOv5's head is YOLOv5-Lite, whose ONNX builds."""
+    """A ShuffleNet block before YOLOv5's head is YOLOv5-Lite."""
     forgery = forge.Forgery()
     rename(forgery.layer("2"), "models.common", "Shuffle_Block")
-    with pytest.raises(CheckpointError, match=r"a YOLOv5-Lite model.*rkdeploy build best\.onnx --weights lite\.pt"):
-        open_network(forgery.write(tmp_path / "lite.pt"))
-
-
-@pytest.mark.parametrize(("channels", "message"), [(2, "2 channels, expected 3"), (4, "4 channels, expected 3")])
-def test_channels_of_the_image(channels: int, message: str, tmp_path: Path) -> None:
-    """A first convolution of neither three channels nor one is refused by their number, not by a shape inside."""
-    forgery = forge.Forgery()
-    weight = forge.find_tensor(forgery.layer("0.conv").state["_parameters"]["weight"])
-    outputs, _, height, width = weight.arguments[2]
-    forge.replace_arguments(weight, size=(outputs, channels, height, width), stride=(0, 0, 0, 0))
-    file = forgery.write(tmp_path / "gray.pt")
-    assert input_channels(read_checkpoint(file)) == channels
-    with pytest.raises(CheckpointError, match=message):
-        open_network(file)
-
-
-@pytest.mark.parametrize(
-    "case", ["yolov5/v7_n", "yolov5/v5_s_focus_spp", "onnx/fork_2021", "ultralytics/v8", "ultralytics/v26_cls"]
-)
-def test_models_of_three_channels(case: str) -> None:
-    """Also of a Focus, whose first convolution has four times as many."""
-    assert input_channels(read_checkpoint(DATA / f"{case}.pt")) == 3
+    checkpoint = read_checkpoint(forgery.write(tmp_path / "lite.pt"))
+    assert family_of(checkpoint).NAME == "yolov5-lite"
+    assert family_of(checkpoint).describe(checkpoint).generation == "ShuffleNetV2"

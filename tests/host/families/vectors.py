@@ -62,7 +62,7 @@ class Vector:
 def vectors() -> list[Vector]:
     """Every checkpoint with a record next to it."""
     found = []
-    for group in ("yolov5", "ultralytics", "yolor", "yolop", "yolov7"):
+    for group in ("yolov5", "ultralytics", "yolor", "yolop", "yolov7", "yolov5_face", "yolov5_lite"):
         for path in sorted((DATA / group).glob("*.pt*")):
             if path.with_suffix(".npz").exists() and path.stem not in NOT_SUPPORTED.get(group, ()):
                 cfg = path.with_suffix(".cfg")

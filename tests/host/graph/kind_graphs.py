@@ -91,17 +91,17 @@ def yolox(*, decoded: bool = False, rows: bool = True, order: Sequence[int] = (4
 
 
 def landmarks(points: int, classes: int) -> KindGraph:
-    """An anchor head with landmarks between objectness and classes, as YOLOv5-face decodes it."""
+    """An anchor head with x, y and score of each keypoint behind the classes, as YOLOv7-pose decodes it."""
     graph = KindGraph()
-    fields = 5 + 2 * points + classes
+    fields = 5 + classes + 3 * points
     tables = []
     for stride in (8, 16, 32):
         rows = graph.rows(graph.conv(stride, 3 * fields), fields)
-        bounds = [(0, 5), (5, 5 + 2 * points), (5 + 2 * points, fields)]
+        firsts = [5 + classes + 3 * point for point in range(points)]
+        bounds = [(0, 5 + classes), *(cut for first in firsts for cut in ((first, first + 2), (first + 2, first + 3)))]
         cut = [graph.node("Slice", rows, *(graph.constant(np.array([v])) for v in (a, b, 2))) for a, b in bounds]
-        tables.append(
-            graph.node("Concat", graph.node("Sigmoid", cut[0]), cut[1], graph.node("Sigmoid", cut[2]), axis=2)
-        )
+        parts = [part if number % 2 else graph.node("Sigmoid", part) for number, part in enumerate(cut)]
+        tables.append(graph.node("Concat", *parts, axis=2))
     return graph.show(graph.node("Concat", *tables, axis=1))
 
 
