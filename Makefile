@@ -1,6 +1,7 @@
 # make setup   .venv with everything, the vendor's toolkit included, in the versions of locks/
 # make demo    build the sample model, prove it, run it in the NPU simulator, draw boxes
 # make test    all tests, with the system packages they need;  make test-fast leaves out those that run the toolkit
+# make docs    the pages as a site, in build/site/
 # make lint    ruff, formatting, spelling, mypy, shellcheck
 # make lock    bring locks/ up to date;  make test-resolutions tests the versions that pyproject.toml allows
 
@@ -21,7 +22,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet
 SCRIPTS := board/install.sh board/make_wheels.sh tests/needs.sh $(wildcard tests/*/*.sh) .ci/run
 
 .NOTPARALLEL:
-.PHONY: setup demo needs test test-fast test-resolutions lint format lock board-wheels schema clean
+.PHONY: docs setup demo needs test test-fast test-resolutions lint format lock board-wheels schema clean
 
 setup: $(READY) $(COMPILED)
 
@@ -87,6 +88,9 @@ lint: setup
 format: setup
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+docs: setup
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --site-dir build/site
 
 board-wheels: setup
 	board/make_wheels.sh

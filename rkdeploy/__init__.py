@@ -20,15 +20,18 @@ __version__ = "0.2.0"
 
 if TYPE_CHECKING:
     from rkdeploy.api.coco import to_coco
+    from rkdeploy.api.host import build, estimate, evaluate, inspect, profile, report
     from rkdeploy.api.model import Model, load
     from rkdeploy.api.result import Box, Boxes, ClassMap, ClassRanking, Keypoints, Masks, Result, RotatedBoxes
     from rkdeploy.api.stream import Stream
     from rkdeploy.contract.bundle import Bundle
     from rkdeploy.errors import RkdeployError
+    from rkdeploy.host.building.events import BuildEvents
 
 _HOMES = {
     "Box": "rkdeploy.api.result",
     "Boxes": "rkdeploy.api.result",
+    "BuildEvents": "rkdeploy.host.building.events",
     "Bundle": "rkdeploy.contract.bundle",
     "ClassMap": "rkdeploy.api.result",
     "ClassRanking": "rkdeploy.api.result",
@@ -39,13 +42,20 @@ _HOMES = {
     "RkdeployError": "rkdeploy.errors",
     "RotatedBoxes": "rkdeploy.api.result",
     "Stream": "rkdeploy.api.stream",
+    "build": "rkdeploy.api.host",
+    "estimate": "rkdeploy.api.host",
+    "evaluate": "rkdeploy.api.host",
+    "inspect": "rkdeploy.api.host",
     "load": "rkdeploy.api.model",
+    "profile": "rkdeploy.api.host",
+    "report": "rkdeploy.api.host",
     "to_coco": "rkdeploy.api.coco",
 }
 
 __all__ = [
     "Box",
     "Boxes",
+    "BuildEvents",
     "Bundle",
     "ClassMap",
     "ClassRanking",
@@ -57,7 +67,13 @@ __all__ = [
     "RotatedBoxes",
     "Stream",
     "__version__",
+    "build",
+    "estimate",
+    "evaluate",
+    "inspect",
     "load",
+    "profile",
+    "report",
     "to_coco",
 ]
 

@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING, Any, overload
 from numpy.typing import NDArray
 from typing_extensions import Self
 
+from rkdeploy.api.bundles import bundle_of
 from rkdeploy.api.result import Result
 from rkdeploy.api.stream import Stream
-from rkdeploy.contract.bundle import Bundle, find_bundle, read_bundle
+from rkdeploy.contract.bundle import Bundle
 from rkdeploy.contract.spec import ModelSpec
 from rkdeploy.device.postprocess.thresholds import DEFAULT_CONFIDENCE, DEFAULT_IOU, Thresholds, class_ids_of
 from rkdeploy.device.runtime.protocol import Runtime, RuntimeOptions
@@ -78,7 +79,7 @@ def load(
         BackendError: when the backend does not exist or its package is missing.
         RkdeployError: for an unknown class, or a threshold out of range.
     """
-    read = _bundle_of(bundle)
+    read = bundle_of(bundle)
     names = read.spec.class_names
     thresholds = Thresholds(
         confidence=conf,
@@ -231,12 +232,6 @@ class Model:
         else:
             array, source = bgr_image(image), ""
         return Result(array, self.names, self._pool(array), source, index)
-
-
-def _bundle_of(named: str | os.PathLike[str] | Bundle | None) -> Bundle:
-    if isinstance(named, Bundle):
-        return named
-    return find_bundle(Path())[0] if named is None else read_bundle(Path(named))
 
 
 def _per_class(

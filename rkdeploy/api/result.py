@@ -170,6 +170,7 @@ class Result:
         source: path of the image file, or the name of the video, camera or stream; empty for an array.
         index: running number of the frame in its source, from 0.
         time: seconds since the source began; None where there is no such thing.
+        origin: position of its source among those of the stream, from 0.
         detections: what was found, as the commands handle it.
     """
 
@@ -179,6 +180,7 @@ class Result:
     source: str = ""
     index: int = 0
     time: float | None = None
+    origin: int = 0
 
     def __len__(self) -> int:
         """Number of detected objects."""

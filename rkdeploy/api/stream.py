@@ -109,4 +109,4 @@ def _results(
                     continue
                 frame, detections = taken
                 time_s = None if frame.timestamp_ms is None else frame.timestamp_ms / 1e3
-                yield Result(frame.image, names, detections, frame.source, frame.index, time_s)
+                yield Result(frame.image, names, detections, frame.source, frame.index, time_s, frame.origin)

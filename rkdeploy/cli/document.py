@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from rkdeploy.analysis.page.packages import with_packages
 from rkdeploy.cli.console import err, out, plain
 from rkdeploy.cli.language import chosen_language
 from rkdeploy.errors import RkdeployError
@@ -118,20 +119,3 @@ def _page(title: str, blocks: Iterable[Block], words: Words, suffix: str) -> str
     from rkdeploy.analysis.page.html import html_text
 
     return html_text(page, words.lang)
-
-
-def with_packages(render: Callable[[], str]) -> str:
-    """Output of a renderer.
-
-    Raises:
-        RkdeployError: a package that it needs is not installed.
-    """
-    try:
-        return render()
-    except ModuleNotFoundError as error:
-        if (error.name or "").partition(".")[0] not in {"jinja2", "markupsafe"}:
-            raise
-        raise RkdeployError(
-            f'This form of a report needs the package "{error.name}".',
-            'Install it with: pip install "rkdeploy[report]"; --format json needs nothing.',
-        ) from error

@@ -15,7 +15,7 @@ from rkdeploy.cli.language import LANGUAGE
 from rkdeploy.option import INPUT, OUTPUT, WORDS, Option
 
 if TYPE_CHECKING:
-    from rkdeploy.analysis.estimate.prediction import Prediction
+    pass
 
 
 def estimate_command(
@@ -41,33 +41,12 @@ def estimate_command(
     lang: Annotated[Lang | None, LANGUAGE] = None,
 ) -> None:
     """Predict NPU time, rate and memory of a model on chips that you need not have."""
-    from rkdeploy.analysis.estimate.compile import compiled_models, is_bundle
-    from rkdeploy.analysis.estimate.latency import latency_model, predict, require_predictable
-    from rkdeploy.analysis.estimate.prediction import Estimate
+    from rkdeploy.analysis.estimate.estimate import estimate
     from rkdeploy.analysis.tables.prediction_tables import estimate_blocks
-    from rkdeploy.contract.bundle import read_bundle
-    from rkdeploy.contract.chips import canonical_dtype, canonical_target
 
     check_target(output)
-    model = source.model
-    chosen = tuple(dict.fromkeys(map(canonical_target, target or latency_model().chips)))
-    dtype = canonical_dtype(dtype)
-    if is_bundle(model) and target is None:
-        own = read_bundle(model).model
-        chosen, dtype = (own.target,), own.dtype
-    for chip in chosen:
-        require_predictable(chip, dtype)
-    predictions: list[Prediction] = []
-    input_hw = (0, 0)
     with err.status("Estimating") as status:
-
-        def progress(what: str) -> None:
-            status.update(f"Estimating: {plain(what)}")
-
-        for compiled in compiled_models(source, chosen, dtype, progress):
-            predictions.append(predict(compiled.model, compiled.target, dtype, compiled.origin))
-            input_hw = compiled.input_hw
-    found = Estimate(model.name, input_hw, tuple(predictions))
+        found = estimate(source, target, dtype, lambda what: status.update(f"Estimating: {plain(what)}"))
     print_tables(
         found,
         lambda words: estimate_blocks(found, words, layers),

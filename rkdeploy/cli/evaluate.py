@@ -18,7 +18,7 @@ from rkdeploy.cli.document import check_target, print_tables
 from rkdeploy.cli.language import LANGUAGE
 from rkdeploy.cli.talk import is_quiet
 from rkdeploy.device.runtime.registry import AUTO, choose_backend, known_backend
-from rkdeploy.evaluate.run import EvaluationOptions
+from rkdeploy.evaluate.run import EvaluationOptions, default_backends
 from rkdeploy.option import BUNDLE, Argument, Only
 
 if TYPE_CHECKING:
@@ -69,7 +69,7 @@ def _settled(backends: tuple[str, ...]) -> tuple[str, ...]:
         choice = choose_backend()
         if choice.degraded:
             print_warning(choice.reason)
-        names += [choice.backend] if choice.backend in {"librknnrt", "rknnlite"} else ["onnxruntime", "simulator"]
+        names += default_backends(choice.backend)
     return tuple(dict.fromkeys(names))
 
 

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
-
-import msgspec
+from typing import TYPE_CHECKING, Annotated
 
 from rkdeploy.cli.console import facts_table, out, plain
 from rkdeploy.cli.declared import JSON, OUTPUT_FILE
@@ -27,9 +25,11 @@ def inspect_command(
     output: Annotated[Path | None, OUTPUT_FILE] = None,
 ) -> None:
     """Show what a file is: family, task, classes, head, and whether it builds. Nothing in it is executed."""
+    from rkdeploy.analysis.inspection.inspect import inspect_file, inspection_document
+
     check_target(output)
-    found = _inspected(model, cfg)
-    print_result(document_text(_document(found)), lambda: _print(found), as_json=as_json, output=output)
+    found = inspect_file(model, cfg)
+    print_result(document_text(inspection_document(found)), lambda: _print(found), as_json=as_json, output=output)
 
 
 def _print(found: Inspection) -> None:
@@ -41,30 +41,6 @@ def _print(found: Inspection) -> None:
         out.print(f"[bold cyan]advice[/] ({plain(one.topic)}): {plain(one.text)}")
 
 
-def _inspected(file: Path, cfg: Path | None) -> Inspection:
-    """Look at a file by its suffix; what has none that is known is read as a checkpoint, which says what is wrong."""
-    from rkdeploy.errors import RkdeployError
-
-    suffix = file.suffix.lower()
-    if file.is_dir():
-        from rkdeploy.analysis.inspection.built import inspect_bundle
-
-        return inspect_bundle(file)
-    if cfg is not None and suffix in (".onnx", ".rknn"):
-        raise RkdeployError(f'"{file.name}" needs no darknet cfg.', "--cfg goes with a checkpoint of weights only.")
-    if suffix == ".rknn":
-        from rkdeploy.analysis.inspection.built import inspect_rknn
-
-        return inspect_rknn(file)
-    if suffix == ".onnx":
-        from rkdeploy.analysis.inspection.onnx_file import inspect_onnx
-
-        return inspect_onnx(file)
-    from rkdeploy.analysis.inspection.checkpoint_file import inspect_checkpoint
-
-    return inspect_checkpoint(file, cfg)
-
-
 def _build_rows(found: Inspection) -> list[tuple[str, str]]:
     if found.builds is None:
         return []
@@ -72,15 +48,3 @@ def _build_rows(found: Inspection) -> list[tuple[str, str]]:
         return [("builds", f"yes, with {found.needed}" if found.needed else "yes")]
     rows = [("builds", f"no: {found.refusal.message}")]
     return [*rows, ("", found.refusal.hint)] if found.refusal.hint else rows
-
-
-def _document(found: Inspection) -> dict[str, Any]:
-    document: dict[str, Any] = {"document": "rkdeploy inspect", "file": found.file, "kind": found.kind}
-    document |= found.facts
-    document["advice"] = msgspec.to_builtins(found.advice)
-    if found.builds is not None:
-        document["builds"] = found.builds
-        document["needed"] = found.needed
-        refusal = found.refusal
-        document["refused"] = {"message": refusal.message, "hint": refusal.hint} if refusal is not None else None
-    return document

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, Literal
+from typing import Final
 
 import typer
 
+from rkdeploy.analysis.report.rendering import Format
 from rkdeploy.cli.document import write_document
 from rkdeploy.option import OUTPUT, Option
 
-Format = Literal["html", "md", "json"]
 SUFFIXES: Final[Mapping[str, Format]] = {
     ".html": "html", ".htm": "html", ".md": "md", ".markdown": "md", ".json": "json",
 }  # fmt: skip

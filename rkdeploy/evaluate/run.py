@@ -41,6 +41,15 @@ Progress = Callable[[str, int, int], None]
 """Called with the backend, images done, and all images."""
 
 
+def default_backends(chosen: str) -> tuple[str, ...]:
+    """The backends that an evaluation compares where none is named: float next to the built model, or a board's own.
+
+    Args:
+        chosen: what `choose_backend` takes here.
+    """
+    return (chosen,) if chosen in _NPU_BACKENDS else ("onnxruntime", "simulator")
+
+
 @dataclass(frozen=True, slots=True)
 class EvaluationOptions(LabeledImages):
     """Options of one evaluation, of the labeled images that `LabeledImages` chooses.

@@ -6,13 +6,15 @@ import difflib
 import importlib
 import importlib.util
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from rkdeploy.device.runtime.board import read_board
 from rkdeploy.device.runtime.cores import CoreMask, core_count
 from rkdeploy.device.runtime.protocol import NO_OPTIONS
 from rkdeploy.errors import BackendError
 from rkdeploy.option import RUNNING, Form, Option
+from rkdeploy.system.plugins import BACKENDS as PLUGINS
+from rkdeploy.system.plugins import load_plugin, plugins
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -37,14 +39,20 @@ AUTO = "auto"
 """The best backend that works here."""
 
 
+def backend_names() -> tuple[str, ...]:
+    """The names of all backends, those of plug-ins included, sorted."""
+    return tuple(sorted({*BACKENDS, *plugins(PLUGINS)}))
+
+
 def known_backend(name: str) -> str:
     """A backend's name, or `auto`.
 
     Raises:
         ValueError: for another word.
     """
-    if name != AUTO and name not in BACKENDS:
-        raise ValueError(f'"{name}" is not a backend; expected one of {", ".join((AUTO, *sorted(BACKENDS)))}.')
+    known = (AUTO, *backend_names())
+    if name not in known:
+        raise ValueError(f'"{name}" is not a backend; expected one of {", ".join(known)}.')
     return name
 
 
@@ -197,11 +205,15 @@ def backend_module(name: str) -> ModuleType:
     Raises:
         BackendError: when no backend has that name, or when something that its module needs is not installed.
     """
+    offered = plugins(PLUGINS)
     module = BACKENDS.get(name)
+    if module is None and name in offered:
+        return cast("ModuleType", load_plugin(offered[name]))
     if module is None:
-        close = difflib.get_close_matches(name.lower().replace("-", "_"), BACKENDS, n=1)
+        known = backend_names()
+        close = difflib.get_close_matches(name.lower().replace("-", "_"), known, n=1)
         hint = f'Did you mean "{close[0]}"?' if close else ""
-        raise BackendError(f'Backend "{name}" does not exist, expected one of {", ".join(sorted(BACKENDS))}.', hint)
+        raise BackendError(f'Backend "{name}" does not exist, expected one of {", ".join(known)}.', hint)
     try:
         return importlib.import_module(module)
     except ImportError as error:

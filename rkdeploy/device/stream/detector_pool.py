@@ -10,7 +10,7 @@ from rkdeploy.device.stream.detector import Detector
 from rkdeploy.errors import BackendError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
 
     import numpy as np
     from numpy.typing import NDArray
@@ -39,8 +39,11 @@ class DetectorPool:
     def __init__(self, runtimes: Sequence[Runtime], spec: ModelSpec, thresholds: Thresholds) -> None:
         self._runtimes = tuple(runtimes)
         self._detectors = tuple(Detector(runtime, spec, thresholds) for runtime in runtimes)
+        # A stack: the context that was used last is used next, so that no more are opened than work at a time.  Its
+        # `pop` and `append` are atomic; the condition is for calls that find it empty.
+        self._idle = list(range(len(self._detectors)))[::-1]
         self._changed = threading.Condition()
-        self._idle = list(range(len(self._detectors)))[::-1]  # the last is lent first, and was used last
+        self._waiting = 0
         self._open: set[int] = set()
         self._closed = False
 
@@ -61,38 +64,57 @@ class DetectorPool:
         Raises:
             BackendError: when the context cannot be opened or failed, or the pool is closed.
         """
-        with self._lent() as position:
+        position = self._take()
+        try:
             if position not in self._open:
                 self._runtimes[position].__enter__()
                 self._open.add(position)
-            try:
-                return self._detectors[position](image)
-            except BackendError as error:
+            return self._detectors[position](image)
+        except BackendError as error:
+            if position in self._open:
                 self._open.discard(position)
                 with contextlib.suppress(Exception):  # it failed: the first failure is the one to report
                     self._runtimes[position].__exit__(type(error), error, error.__traceback__)
-                raise
+            raise
+        finally:
+            self._give_back(position)
 
     def close(self) -> None:
         """Wait for the calls in progress and close all contexts; later calls are refused.  Again: no effect."""
+        self._closed = True
         with self._changed:
-            self._closed = True
+            self._waiting += 1
+            self._changed.notify_all()
             self._changed.wait_for(lambda: len(self._idle) == len(self._detectors))
-            opened, self._open = sorted(self._open), set()
+            self._waiting -= 1
+        opened, self._open = sorted(self._open), set()
         with contextlib.ExitStack() as stack:
             for position in opened:
                 stack.push(self._runtimes[position].__exit__)
 
-    @contextlib.contextmanager
-    def _lent(self) -> Iterator[int]:
-        with self._changed:
-            self._changed.wait_for(lambda: self._idle or self._closed)
-            if self._closed:
-                raise BackendError("The model is closed.", "Load it again, or call it inside its `with` block.")
-            position = self._idle.pop()
+    def _take(self) -> int:
         try:
-            yield position
-        finally:
+            position = self._idle.pop()
+        except IndexError:
+            position = self._wait()
+        if self._closed:
+            self._give_back(position)
+            raise BackendError("The model is closed.", "Load it again, or call it inside its `with` block.")
+        return position
+
+    def _wait(self) -> int:
+        with self._changed:
+            self._waiting += 1  # before the stack is looked at again: who gives back afterwards sees it
+            try:
+                while True:
+                    with contextlib.suppress(IndexError):
+                        return self._idle.pop()
+                    self._changed.wait()
+            finally:
+                self._waiting -= 1
+
+    def _give_back(self, position: int) -> None:
+        self._idle.append(position)
+        if self._waiting:
             with self._changed:
-                self._idle.append(position)
                 self._changed.notify_all()

@@ -13,7 +13,7 @@ from rkdeploy.device.runtime.protocol import RuntimeOptions
 from rkdeploy.device.runtime.recording import recorded
 from rkdeploy.device.runtime.registry import BACKEND, open_runtimes
 from rkdeploy.device.stream.pipeline import Pipeline, PipelineOptions
-from rkdeploy.device.stream.sinks import open_save_folder
+from rkdeploy.device.stream.sinks import open_plugin_sink, open_save_folder
 from rkdeploy.device.stream.sinks.jsonl import JsonlSink
 from rkdeploy.device.stream.sources import open_sources
 from rkdeploy.device.stream.sources.camera import Camera
@@ -53,6 +53,7 @@ class RunOptions:
         size_wh, fps: what cameras are asked for.
         show, web, web_address, web_token: a window; a page in the browser, where, and what its viewers must know.
         save: folder for drawn images and videos.
+        sinks: of plug-ins, `NAME:TEXT`.
         json_lines: files for one JSON object per frame; `-` is stdout.
         map_masks: whether those have the pixels of class maps.
         record, replay: folders of raw outputs, to write and to play.
@@ -145,6 +146,15 @@ class RunOptions:
             "--save", "Folder for images and videos with the detections drawn.", OUTPUT, metavar="FOLDER", often=True
         ),
     ] = None
+    sinks: Annotated[
+        tuple[str, ...],
+        Option(
+            "--sink",
+            "Sink of a plug-in, with what it takes behind a colon, such as csv:found.csv. Repeatable.",
+            OUTPUT,
+            metavar="NAME[:TEXT]",
+        ),
+    ] = ()
     json_lines: tuple[str, ...] = ()
     map_masks: Annotated[
         bool, Option("--map-masks", "Write the pixels of class maps as JSON too, not only their shares.", OUTPUT)
@@ -317,6 +327,7 @@ def _sinks(bundle: Bundle, options: RunOptions, source: Source, stack: ExitStack
     sinks: list[Sink] = []
     if options.save is not None:
         sinks.append(stack.enter_context(open_save_folder(options.save, source, names)))
+    sinks += [stack.enter_context(open_plugin_sink(text, names)) for text in options.sinks]
     return sinks + [
         stack.enter_context(JsonlSink(file, names, map_masks=options.map_masks)) for file in options.json_lines
     ]

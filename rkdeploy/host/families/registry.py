@@ -9,6 +9,8 @@ from rkdeploy.host.checkpoint import Checkpoint
 from rkdeploy.host.families import ultralytics, yolop, yolor, yolov5, yolov5_face, yolov5_lite, yolov7
 from rkdeploy.host.families.kinds import kind_of, refusal
 from rkdeploy.host.families.model_info import ModelInfo
+from rkdeploy.system.plugins import FAMILIES as PLUGINS
+from rkdeploy.system.plugins import load_plugin, plugins
 
 if TYPE_CHECKING:
     from rkdeploy.host.export.exported import Exported
@@ -40,13 +42,22 @@ class Family(Protocol):
 FAMILIES: tuple[Family, ...] = (yolov7, yolov5_face, yolov5_lite, yolor, yolop, yolov5, ultralytics)
 
 
+def all_families() -> tuple[Family, ...]:
+    """The families of plug-ins first, then our own: a plug-in is installed on purpose, for what it knows better.
+
+    Raises:
+        RkdeployError: when a plug-in cannot be loaded.
+    """
+    return (*(load_plugin(point) for point in plugins(PLUGINS).values()), *FAMILIES)
+
+
 def family_of(checkpoint: Checkpoint) -> Family:
     """The family of a checkpoint.
 
     Raises:
         CheckpointError: when no family recognizes it, with the content of the checkpoint.
     """
-    for family in FAMILIES:
+    for family in all_families():
         if family.recognize(checkpoint):
             if checkpoint.cfg is not None and family is not yolor:
                 raise CheckpointError(
@@ -65,6 +76,6 @@ def family_of(checkpoint: Checkpoint) -> Family:
     last = list(model.children.values())[-1].class_name if model is not None and model.children else "none"
     raise CheckpointError(
         f'"{checkpoint.path.name}" is a {checkpoint.root.module_name}.{checkpoint.root.class_name} whose last layer is '
-        f"{last}; no known family has such a layer. Known: {', '.join(f.NAME for f in FAMILIES)}.",
+        f"{last}; no known family has such a layer. Known: {', '.join(f.NAME for f in all_families())}.",
         f"It may still build from ONNX, exported where it was trained: {_ASK}",
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import re
 import time
 from contextlib import ExitStack
@@ -12,8 +13,10 @@ from rkdeploy.device.stream.sinks.images import ImagesSink
 from rkdeploy.device.stream.sinks.video import VideoSink
 from rkdeploy.device.stream.sources.image_files import ImageFiles
 from rkdeploy.device.stream.sources.several import parts_of
+from rkdeploy.errors import RkdeployError
 from rkdeploy.system.atomic_file import make_folder
 from rkdeploy.system.file_names import readable_name
+from rkdeploy.system.plugins import SINKS, load_plugin, plugins
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -36,6 +39,26 @@ def open_save_folder(folder: Path, source: Source, class_names: Sequence[str]) -
     if len(parts) == 1:
         return _sink_of(folder, source, class_names, set())
     return SeveralSinks(folder, parts, class_names)
+
+
+def open_plugin_sink(text: str, class_names: Sequence[str]) -> Sink:
+    """The sink for `--sink NAME:TEXT`.
+
+    Args:
+        text: name of a plug-in of the group `rkdeploy.sinks`, and what it is given behind a colon.
+        class_names: of the contract.
+
+    Raises:
+        RkdeployError: when no package offers that name, or it cannot be loaded.
+    """
+    name, _, argument = text.partition(":")
+    offered = plugins(SINKS)
+    if name not in offered:
+        close = difflib.get_close_matches(name, offered, n=1)
+        hint = f'Did you mean "{close[0]}"?' if close else "A sink comes with a package that offers it as a plug-in."
+        raise RkdeployError(f'Sink "{name}" does not exist, expected one of {", ".join(offered) or "none"}.', hint)
+    sink: Sink = load_plugin(offered[name])(argument, class_names)
+    return sink
 
 
 def _sink_of(folder: Path, source: Source, class_names: Sequence[str], taken: set[str]) -> Sink:

@@ -21,6 +21,7 @@ from rkdeploy.device.stream.sources.video import VIDEO_SUFFIXES, VideoFile
 from rkdeploy.errors import SourceError
 from rkdeploy.images.file import IMAGE_SUFFIXES, is_image_name
 from rkdeploy.images.list_file import paths_in_list
+from rkdeploy.system.plugins import SOURCES, load_plugin, plugins
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -71,7 +72,8 @@ def open_source(
             for frame in frames: ...
 
     Args:
-        text: an image file, a folder (its images, sorted), a glob, a list file, a video file, or a stream's address.
+        text: an image file, a folder (its images, sorted), a glob, a list file, a video file, a stream's address, or an
+            address whose scheme a plug-in knows.
         on_unreadable: for image files: called with the error of one that cannot be read, which is then left out.
             None ends the run with that error.
         notify: for streams: called with a message when the connection is lost, and when it is back.
@@ -84,6 +86,10 @@ def open_source(
         raise SourceError("The source is empty.", _FORMS)
     if is_stream_address(text):
         return NetworkStream(text.strip(), notify=notify)
+    scheme, separator, _ = text.partition("://")
+    if separator and scheme in plugins(SOURCES):
+        source: Source = load_plugin(plugins(SOURCES)[scheme])(text, notify)
+        return source
     path = Path(text).expanduser()
     try:
         if path.is_dir():
@@ -91,8 +97,7 @@ def open_source(
         exists, regular = path.exists(), path.is_file()
     except (OSError, ValueError) as error:  # a name that is too long, or with a NUL character
         raise SourceError(f'Source "{text}" is not a valid path: {error}.', _FORMS) from error
-    if "://" in text:
-        scheme = text.partition("://")[0]
+    if separator:
         raise SourceError(f'Source "{redacted(text)}" has the unknown scheme "{scheme}".', _FORMS)
     if not exists:
         if any(character in text for character in "*?["):
