@@ -63,7 +63,7 @@ TESTS: Final[dict[str, tuple[str, ...]]] = {
         "tests/device/runtime/test_float_backends.py",
         "tests/host/building/test_agreement.py",
     ),
-    "eval": ("tests/evaluate/test_matching.py", "tests/datasets/test_yolo_labels.py"),
+    "eval": ("tests/accuracy/test_matching.py", "tests/datasets/test_yolo_labels.py"),
     "report": ("tests/analysis/report/test_report_forms.py", "tests/analysis/page/test_texts.py"),
     "tune": (
         "tests/analysis/tune/test_search.py",
@@ -78,7 +78,7 @@ TESTS: Final[dict[str, tuple[str, ...]]] = {
         "tests/board/test_librknnrt.py",
         "tests/host/graph/test_head.py",
         "tests/device/runtime/test_float_backends.py",
-        "tests/evaluate/test_matching.py",
+        "tests/accuracy/test_matching.py",
         "tests/doctor/test_doctor_work.py",
         "tests/analysis/page/test_texts.py",
         "tests/analysis/tune/test_study.py",

@@ -21,7 +21,7 @@ EXTRAS = {
     "api/result.py": ("supervision",),
     "api/supervision_style.py": ("supervision",),
     "datasets": ("eval",),
-    "evaluate": ("eval",),
+    "accuracy": ("eval",),
     "analysis/page": ("report",),
     "analysis/tune": ("tune", "graph"),
     "device/runtime/onnxruntime.py": ("graph",),

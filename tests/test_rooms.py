@@ -15,7 +15,7 @@ FLOORS = (
     {"contract", "system"},
     {"images"},
     {"datasets", "device", "push"},
-    {"evaluate"},
+    {"accuracy"},
     {"host"},
     {"analysis"},
     {"api"},

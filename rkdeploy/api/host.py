@@ -120,9 +120,9 @@ def evaluate(
     Raises:
         RkdeployError: the data or the bundle cannot be read, or a backend failed.
     """
+    from rkdeploy.accuracy.run import EvaluationOptions, default_backends
+    from rkdeploy.accuracy.run import evaluate as run_evaluation
     from rkdeploy.device.runtime.registry import AUTO, choose_backend
-    from rkdeploy.evaluate.run import EvaluationOptions, default_backends
-    from rkdeploy.evaluate.run import evaluate as run_evaluation
 
     if data is None:
         raise RkdeployError("There is no data to evaluate on.", 'Give it: rkdeploy.evaluate(bundle, "data.yaml").')

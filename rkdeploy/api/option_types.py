@@ -54,7 +54,7 @@ class BuildKeywords(TypedDict, total=False):
 
 
 class EvaluateKeywords(TypedDict, total=False):
-    """Options of `rkdeploy.evaluate.run.EvaluationOptions`."""
+    """Options of `rkdeploy.accuracy.run.EvaluationOptions`."""
 
     data_split: str
     data_labels: str | None

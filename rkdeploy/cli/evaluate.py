@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
+from rkdeploy.accuracy.run import EvaluationOptions, default_backends
 from rkdeploy.analysis.page.texts import Lang
 from rkdeploy.cli.bundle_argument import chosen_bundle
 from rkdeploy.cli.console import err, print_warning
@@ -18,13 +19,12 @@ from rkdeploy.cli.document import check_target, print_tables
 from rkdeploy.cli.language import LANGUAGE
 from rkdeploy.cli.talk import is_quiet
 from rkdeploy.device.runtime.registry import AUTO, choose_backend, known_backend
-from rkdeploy.evaluate.run import EvaluationOptions, default_backends
 from rkdeploy.option import BUNDLE, Argument, Only
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from rkdeploy.evaluate.run import Progress as Listener
+    from rkdeploy.accuracy.run import Progress as Listener
 
 
 def eval_command(
@@ -39,8 +39,8 @@ def eval_command(
     lang: Annotated[Lang | None, LANGUAGE] = None,
 ) -> None:
     """Measure the accuracy of a bundle on labeled images, float next to the built model."""
+    from rkdeploy.accuracy.run import evaluate
     from rkdeploy.analysis.tables.accuracy_tables import accuracy_blocks
-    from rkdeploy.evaluate.run import evaluate
 
     check_target(output)
     opened = chosen_bundle(bundle)

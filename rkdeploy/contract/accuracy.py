@@ -158,7 +158,7 @@ class AccuracyReport:
         confidence: of `precision` and `recall`, as a user reads it.
         lowest_confidence: predictions above it are in the curves.
         iou: of non-maximum suppression.
-        validator: whose ways `map50` and `map50_95` follow: see `rkdeploy.evaluate.validators`.
+        validator: whose ways `map50` and `map50_95` follow: see `rkdeploy.accuracy.validators`.
         multi_label: whether a box counts for each class above the threshold, or for its best one.
         from_coco: whether the labels are a COCO file.
         evaluations: one a backend.

@@ -9,14 +9,13 @@ from typing import get_args, get_origin, get_type_hints
 import pytest
 
 import rkdeploy
+from rkdeploy.accuracy.run import EvaluationOptions
 from rkdeploy.analysis.estimate.compile import EstimateSource
-from rkdeploy.api import host
 from rkdeploy.api.keywords import keywords_of, options_from
 from rkdeploy.api.option_types import BuildKeywords, EvaluateKeywords, ProfileKeywords
 from rkdeploy.contract.bundle import Bundle
 from rkdeploy.device.profiling.measure import ProfileOptions
 from rkdeploy.errors import RkdeployError
-from rkdeploy.evaluate.run import EvaluationOptions
 from rkdeploy.host.building.options import BuildOptions
 from tests.command_line import rkdeploy as command
 
@@ -127,7 +126,7 @@ def test_estimate(sample_bundle: Bundle) -> None:
 def test_evaluate(sample_bundle: Bundle, tmp_path: Path) -> None:
     """Float only, on a few images; progress is told; without data, one message."""
     told: list[tuple[str, int, int]] = []
-    found = host.evaluate(
+    found = rkdeploy.evaluate(
         sample_bundle,
         CALIB / "data.yaml",
         backend=["onnxruntime"],
@@ -139,7 +138,7 @@ def test_evaluate(sample_bundle: Bundle, tmp_path: Path) -> None:
     assert one.backend == "onnxruntime"
     assert told[-1] == ("onnxruntime", 4, 4)
     with pytest.raises(RkdeployError, match="no data to evaluate on"):
-        host.evaluate(sample_bundle)
+        rkdeploy.evaluate(sample_bundle)
 
 
 def test_profile(sample_bundle: Bundle) -> None:

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.accuracy.tiny_model import make_bundle, make_data
 from tests.command_line import rkdeploy
-from tests.evaluate.tiny_model import make_bundle, make_data
 
 COMMAND = (sys.executable, "-m", "rkdeploy", "eval")
 

@@ -12,7 +12,7 @@ import pytest
 from rkdeploy.contract.spec import KeypointLayout
 from rkdeploy.datasets.coco_labels import read_coco
 from rkdeploy.datasets.truth import DataError, RunLengths
-from tests.evaluate.tiny_model import SPEC
+from tests.accuracy.tiny_model import SPEC
 
 
 def write(folder: Path, **changes: Any) -> Path:

@@ -10,7 +10,7 @@ import pytest
 from rkdeploy.contract.spec import ClassMap, HeadOutput, KeypointLayout
 from rkdeploy.datasets.open_data import open_data
 from rkdeploy.datasets.truth import DataError
-from tests.evaluate.tiny_model import SPEC, make_data
+from tests.accuracy.tiny_model import SPEC, make_data
 
 SAMPLE = Path(__file__).parents[2] / "calib_data"
 SAMPLE_SPEC = replace(SPEC, class_names=("bolt", "nut", "washer"))

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from rkdeploy import __version__
+from rkdeploy.accuracy.state import kept_result
 from rkdeploy.analysis.explain.explanation import Explanation
 from rkdeploy.analysis.origin import origin_of
 from rkdeploy.analysis.report import verdicts
@@ -28,7 +29,6 @@ from rkdeploy.contract.bundle import BUILD, Bundle
 from rkdeploy.contract.record import BuildRecord
 from rkdeploy.device.profiling.profile import Profile
 from rkdeploy.errors import RkdeployError
-from rkdeploy.evaluate.state import kept_result
 
 
 @dataclass(slots=True)

@@ -7,20 +7,20 @@ from typing import TYPE_CHECKING
 import cv2
 import numpy as np
 
+from rkdeploy.accuracy.kept_examples import detections_of, read_examples, read_picture
 from rkdeploy.analysis.origin import Origin, simulator
 from rkdeploy.analysis.report.model_report import ExampleFacts, ExamplePicture
 from rkdeploy.device.drawing import draw_detections
 from rkdeploy.device.drawing.colors import PALETTE_RGB
 from rkdeploy.device.drawing.text import class_label
 from rkdeploy.errors import BundleError
-from rkdeploy.evaluate.kept_examples import detections_of, read_examples, read_picture
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from rkdeploy.accuracy.kept_examples import KeptExample, KeptResult
     from rkdeploy.contract.bundle import Bundle
     from rkdeploy.contract.spec import ModelSpec
-    from rkdeploy.evaluate.kept_examples import KeptExample, KeptResult
 
 MAX_PICTURES = 4
 UNMATCHED = "alone"

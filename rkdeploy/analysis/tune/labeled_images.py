@@ -18,10 +18,10 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from rkdeploy.accuracy.predictions import ImagePrediction
+from rkdeploy.accuracy.predictor import Predictor
 from rkdeploy.analysis.tune.pixels import mapped_pixels, read_pixels
 from rkdeploy.datasets.truth import DataImage, LabeledSet, Polygons, RunLengths, Truth
-from rkdeploy.evaluate.predictions import ImagePrediction
-from rkdeploy.evaluate.predictor import Predictor
 from rkdeploy.images.file import read_image_bytes
 from rkdeploy.images.fit import LetterboxTransform
 

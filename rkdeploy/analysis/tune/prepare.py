@@ -11,6 +11,11 @@ import msgspec
 import onnx
 
 from rkdeploy import __version__
+from rkdeploy.accuracy.predictions import ImagePrediction
+from rkdeploy.accuracy.predictor import Predictor
+from rkdeploy.accuracy.run import measuring_thresholds
+from rkdeploy.accuracy.scoring import score
+from rkdeploy.accuracy.validators import validator_of
 from rkdeploy.analysis.tune.baseline import Baseline
 from rkdeploy.analysis.tune.calibration_samples import write_sample
 from rkdeploy.analysis.tune.cost import cost_unit
@@ -25,11 +30,6 @@ from rkdeploy.contract.spec import ModelSpec
 from rkdeploy.datasets.truth import LabeledSet
 from rkdeploy.device.postprocess.thresholds import DEFAULT_CONFIDENCE, Thresholds
 from rkdeploy.errors import RkdeployError, VerificationError
-from rkdeploy.evaluate.predictions import ImagePrediction
-from rkdeploy.evaluate.predictor import Predictor
-from rkdeploy.evaluate.run import measuring_thresholds
-from rkdeploy.evaluate.scoring import score
-from rkdeploy.evaluate.validators import validator_of
 from rkdeploy.host.building.accuracy_gate import gate_notes, open_gate, require_sound
 from rkdeploy.host.building.chosen_images import choose_images
 from rkdeploy.host.building.compared_tensors import FLOAT_FIGURES_FROM, float_tensors

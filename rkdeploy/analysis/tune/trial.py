@@ -19,6 +19,9 @@ import numpy as np
 import onnx
 
 from rkdeploy import __version__
+from rkdeploy.accuracy.predictor import Predictor
+from rkdeploy.accuracy.run import measuring_thresholds
+from rkdeploy.accuracy.scoring import score
 from rkdeploy.analysis.tune.calibration_samples import CalibrationSample, read_sample
 from rkdeploy.analysis.tune.cost import Cost, cost_of
 from rkdeploy.analysis.tune.labeled_images import LabeledImages, read_labeled_images
@@ -26,9 +29,6 @@ from rkdeploy.contract.bundle import LOG
 from rkdeploy.contract.spec import ModelSpec
 from rkdeploy.device.postprocess.thresholds import Thresholds
 from rkdeploy.errors import RkdeployError, VerificationError
-from rkdeploy.evaluate.predictor import Predictor
-from rkdeploy.evaluate.run import measuring_thresholds
-from rkdeploy.evaluate.scoring import score
 from rkdeploy.host.building.agreement import AgreementMeter
 from rkdeploy.host.building.agreement_gate import require_agreement
 from rkdeploy.host.building.compared_tensors import float_tensors, simulated_tensors, simulator_figures_from

@@ -6,16 +6,16 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from rkdeploy.accuracy.matching import require_tool
+from rkdeploy.accuracy.predictions import ImagePrediction
+from rkdeploy.accuracy.predictor import Predictor
+from rkdeploy.accuracy.run import measuring_thresholds
+from rkdeploy.accuracy.scoring import score
+from rkdeploy.accuracy.validators import validator_of
 from rkdeploy.contract.accuracy import AccuracyReport, Evaluation
 from rkdeploy.datasets.open_data import open_data
 from rkdeploy.device.postprocess.thresholds import DEFAULT_CONFIDENCE, Thresholds
 from rkdeploy.errors import CalibrationError, VerificationError
-from rkdeploy.evaluate.matching import require_tool
-from rkdeploy.evaluate.predictions import ImagePrediction
-from rkdeploy.evaluate.predictor import Predictor
-from rkdeploy.evaluate.run import measuring_thresholds
-from rkdeploy.evaluate.scoring import score
-from rkdeploy.evaluate.validators import validator_of
 from rkdeploy.host.building.gate_options import GateOptions
 
 if TYPE_CHECKING:

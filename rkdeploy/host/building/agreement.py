@@ -9,6 +9,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from rkdeploy.accuracy.bootstrap import image_weights, interval
+from rkdeploy.accuracy.float_truth import FloatTruthMeter
+from rkdeploy.accuracy.scoring import kinds_of
 from rkdeploy.contract.record import Agreement, FoundShare, KeypointAgreement, MapAgreement, OutputAgreement
 from rkdeploy.contract.spec import HeadOutput, ModelSpec
 from rkdeploy.datasets.truth import finds_objects
@@ -17,9 +20,6 @@ from rkdeploy.device.postprocess.postprocessor import Postprocessor
 from rkdeploy.device.postprocess.thresholds import Thresholds
 from rkdeploy.device.runtime.protocol import HeadTensor
 from rkdeploy.errors import VerificationError
-from rkdeploy.evaluate.bootstrap import image_weights, interval
-from rkdeploy.evaluate.float_truth import FloatTruthMeter
-from rkdeploy.evaluate.scoring import kinds_of
 from rkdeploy.host.building.matching import Matches, keypoint_shifts, mask_ious, match_detections
 from rkdeploy.images.fit import LetterboxTransform
 
@@ -36,7 +36,7 @@ THINNEST_PX = 4.0
 thinner one below 0.6, so overlaps are not meaningful.
 """
 RANKED_FROM = 0.05
-"""Lowest score of the quantized model's ranked detections: see `rkdeploy.evaluate.float_truth`."""
+"""Lowest score of the quantized model's ranked detections: see `rkdeploy.accuracy.float_truth`."""
 
 
 @dataclass(slots=True)

@@ -8,11 +8,11 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from rkdeploy.accuracy.kept_examples import FOLDER, INDEX, MAX_SIDE, KeptExample, KeptExamples, kept_result
 from rkdeploy.contract.bundle import write_json
 from rkdeploy.contract.record import Agreement
 from rkdeploy.device.drawing.scaling import scale_detections
 from rkdeploy.errors import BundleError
-from rkdeploy.evaluate.kept_examples import FOLDER, INDEX, MAX_SIDE, KeptExample, KeptExamples, kept_result
 from rkdeploy.host.building.agreement import Comparison
 
 _JPEG_QUALITY = 85

@@ -17,6 +17,7 @@ import onnx
 from numpy.typing import NDArray
 
 from rkdeploy import __version__
+from rkdeploy.accuracy.matching import require_tool
 from rkdeploy.contract.accuracy import AccuracyReport
 from rkdeploy.contract.bundle import (
     BUILD,
@@ -40,7 +41,6 @@ from rkdeploy.contract.spec import ModelSpec
 from rkdeploy.datasets.calibration import load_letterboxed
 from rkdeploy.datasets.truth import LabeledSet
 from rkdeploy.errors import CalibrationError, ToolkitError, VerificationError
-from rkdeploy.evaluate.matching import require_tool
 from rkdeploy.host.building.accuracy_gate import Side, gate_notes, measure, open_gate, require_accuracy, require_sound
 from rkdeploy.host.building.agreement import AgreementMeter
 from rkdeploy.host.building.agreement_gate import proof_of, proof_text, require_agreement

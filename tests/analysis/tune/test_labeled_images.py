@@ -8,16 +8,16 @@ import cv2
 import numpy as np
 import pytest
 
+from rkdeploy.accuracy.predictor import Predictor
+from rkdeploy.accuracy.run import measuring_thresholds
+from rkdeploy.accuracy.scoring import score
 from rkdeploy.analysis.tune.labeled_images import read_labeled_images, write_labeled_images
 from rkdeploy.datasets.open_data import open_data
 from rkdeploy.datasets.truth import DataImage, LabeledSet, RunLengths, Truth
 from rkdeploy.device.postprocess.thresholds import Thresholds
 from rkdeploy.device.runtime.protocol import HeadTensor
 from rkdeploy.errors import RkdeployError
-from rkdeploy.evaluate.predictor import Predictor
-from rkdeploy.evaluate.run import measuring_thresholds
-from rkdeploy.evaluate.scoring import score
-from tests.evaluate.tiny_model import SIDE, SPEC, head_values, make_data
+from tests.accuracy.tiny_model import SIDE, SPEC, head_values, make_data
 
 
 def predictor() -> Predictor:

@@ -29,7 +29,7 @@ from rkdeploy.host.building.gate_options import GateOptions
 from rkdeploy.host.building.options import BuildOptions
 from rkdeploy.host.building.pipeline import build
 from rkdeploy.images.file import read_image
-from tests.evaluate.tiny_model import SPEC, head_values, make_data
+from tests.accuracy.tiny_model import SPEC, head_values, make_data
 
 SAMPLE = Path(__file__).parents[3] / "calib_data"
 

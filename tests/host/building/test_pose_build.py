@@ -35,7 +35,7 @@ def detections(sample_pose_bundle: Bundle) -> Callable[[str], dict[str, Detectio
     def found(backend: str) -> dict[str, Detections]:
         with open_runtime(backend, sample_pose_bundle) as runtime:
             detector = Detector(runtime, sample_pose_bundle.spec, THRESHOLDS)
-            # The simulator takes long; `tests/evaluate/test_sample_accuracy.py` has its accuracy on all of them.
+            # The simulator takes long; `tests/accuracy/test_sample_accuracy.py` has its accuracy on all of them.
             names = sorted(UPSTREAM)[:: 2 if backend == "simulator" else 1]
             return {name: detector(read_image(SAMPLE / "images" / "val" / name)) for name in names}
 

@@ -12,15 +12,15 @@ from typing import Any
 
 import pytest
 
+from rkdeploy.accuracy.run import EvaluationOptions, evaluate
+from rkdeploy.accuracy.state import default_folder
 from rkdeploy.contract.accuracy import AccuracyReport
 from rkdeploy.contract.bundle import Bundle
 from rkdeploy.datasets.truth import DataError
 from rkdeploy.errors import RkdeployError
-from rkdeploy.evaluate.run import EvaluationOptions, evaluate
-from rkdeploy.evaluate.state import default_folder
 from rkdeploy.system import workers as worker_processes
 from rkdeploy.system.piped_process import PipedProcess
-from tests.evaluate.tiny_model import make_bundle, make_data
+from tests.accuracy.tiny_model import make_bundle, make_data
 
 Run = Callable[..., AccuracyReport]
 

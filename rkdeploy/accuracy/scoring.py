@@ -7,6 +7,9 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
+from rkdeploy.accuracy.curves import average_precision, best_threshold, coco_average_precision, precision_recall
+from rkdeploy.accuracy.matching import ClassMatches, Kind, match_all
+from rkdeploy.accuracy.validators import validator_of
 from rkdeploy.contract.accuracy import (
     ClassFigures,
     Evaluation,
@@ -16,17 +19,14 @@ from rkdeploy.contract.accuracy import (
     RankingFigures,
 )
 from rkdeploy.datasets.truth import DataError
-from rkdeploy.evaluate.curves import average_precision, best_threshold, coco_average_precision, precision_recall
-from rkdeploy.evaluate.matching import ClassMatches, Kind, match_all
-from rkdeploy.evaluate.validators import validator_of
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from rkdeploy.accuracy.predictions import ImagePrediction
     from rkdeploy.contract.spec import ModelSpec
     from rkdeploy.datasets.truth import LabeledSet, ObjectLabels, Truth
     from rkdeploy.device.postprocess.thresholds import Thresholds
-    from rkdeploy.evaluate.predictions import ImagePrediction
 
 _OVERLAPS: Final[dict[Kind, str]] = {
     "boxes": "IoU",

@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from rkdeploy.evaluate import matching
-from rkdeploy.evaluate.matching import IOU_THRESHOLDS, keypoint_sigmas, match_all
+from rkdeploy.accuracy import matching
+from rkdeploy.accuracy.matching import IOU_THRESHOLDS, keypoint_sigmas, match_all
 from rkdeploy.images.coco_rle import rle_counts
-from tests.evaluate.made import HW, prediction, truth
+from tests.accuracy.made import HW, prediction, truth
 
 BOX = (10.0, 10.0, 20.0, 20.0)
 

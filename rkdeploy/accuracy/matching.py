@@ -24,8 +24,8 @@ from rkdeploy.errors import RkdeployError
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
+    from rkdeploy.accuracy.predictions import ImagePrediction
     from rkdeploy.datasets.truth import Truth
-    from rkdeploy.evaluate.predictions import ImagePrediction
 
 Kind = Literal["boxes", "rotated boxes", "keypoints", "masks"]
 

@@ -10,10 +10,10 @@ import pytest
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
-from rkdeploy.evaluate.curves import average_precision, best_threshold, coco_average_precision, precision_recall
-from rkdeploy.evaluate.matching import ClassMatches, match_all
-from rkdeploy.evaluate.validators import Tail
-from tests.evaluate.made import prediction, truth
+from rkdeploy.accuracy.curves import average_precision, best_threshold, coco_average_precision, precision_recall
+from rkdeploy.accuracy.matching import ClassMatches, match_all
+from rkdeploy.accuracy.validators import Tail
+from tests.accuracy.made import prediction, truth
 
 
 def matches(scores: list[float], hits: list[bool], truths: int) -> ClassMatches:

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from rkdeploy.accuracy.predictions import ImagePrediction
 from rkdeploy.datasets.truth import Polygons, Truth
-from rkdeploy.evaluate.predictions import ImagePrediction
 
 HW = (100, 200)
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from rkdeploy.accuracy.multi_label import MultiLabelDecoder
 from rkdeploy.device.postprocess.postprocessor import Postprocessor, decoder_for
 from rkdeploy.device.postprocess.thresholds import Thresholds
 from rkdeploy.device.runtime.protocol import HeadTensor
-from rkdeploy.evaluate.multi_label import MultiLabelDecoder
 from rkdeploy.images.fit import LetterboxTransform
-from tests.evaluate.tiny_model import SPEC, head_values
+from tests.accuracy.tiny_model import SPEC, head_values
 
 TENSORS = [HeadTensor(head_values())]
 AS_IT_IS = LetterboxTransform(1.0, 1.0, 0.0, 0.0, (32, 32))

@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
+from rkdeploy.accuracy.run import EvaluationOptions, evaluate
 from rkdeploy.contract.accuracy import AccuracyReport
 from rkdeploy.contract.bundle import Bundle
-from rkdeploy.evaluate.run import EvaluationOptions, evaluate
 
 SAMPLE = Path(__file__).parents[2] / "calib_data"
 

@@ -11,11 +11,11 @@ from typing import Any
 import numpy as np
 import pytest
 
+from rkdeploy.accuracy.kept_examples import FOLDER, INDEX, detections_of, kept_result, read_examples, read_picture
 from rkdeploy.contract.record import Agreement
 from rkdeploy.contract.spec import AngleFormula, ClassMap, InputSpec, KeypointLayout, ModelSpec
 from rkdeploy.device.postprocess.detections import Detections, FoundClassMap, InstanceMask, Ranking
 from rkdeploy.errors import BundleError
-from rkdeploy.evaluate.kept_examples import FOLDER, INDEX, detections_of, kept_result, read_examples, read_picture
 from rkdeploy.host.building.agreement import Comparison
 from rkdeploy.host.building.example_keeper import ExampleKeeper
 from rkdeploy.host.building.matching import Matches

@@ -17,12 +17,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from rkdeploy import __version__
+from rkdeploy.accuracy.predictions import ImagePrediction, decoded, encoded
 from rkdeploy.contract.accuracy import AccuracyReport
 from rkdeploy.contract.bundle import SUMS
 from rkdeploy.contract.documents import document_text, read_document
 from rkdeploy.contract.file_hash import sha256_of
 from rkdeploy.errors import RkdeployError
-from rkdeploy.evaluate.predictions import ImagePrediction, decoded, encoded
 from rkdeploy.system.atomic_file import write_atomically
 from rkdeploy.system.partial_file import clear_partials
 

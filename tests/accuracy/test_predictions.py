@@ -7,9 +7,9 @@ from dataclasses import fields, replace
 import numpy as np
 import pytest
 
+from rkdeploy.accuracy.predictions import ImagePrediction, decoded, encoded, prediction_of, unreadable
 from rkdeploy.device.postprocess.detections import Detections, InstanceMask, Ranking
-from rkdeploy.evaluate.predictions import ImagePrediction, decoded, encoded, prediction_of, unreadable
-from tests.evaluate.made import prediction
+from tests.accuracy.made import prediction
 
 FULL = replace(
     prediction([(1, 2, 3, 4)], [0.5], keypoints=[[1, 2, 1]], rotated=[(1, 2, 3, 4, 0.5)], masks=["0b3"]),

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any, Final
 import cv2
 import numpy as np
 
+from rkdeploy.accuracy.multi_label import MultiLabelDecoder
+from rkdeploy.accuracy.predictions import ImagePrediction, prediction_of, unreadable
+from rkdeploy.accuracy.validators import validator_of
 from rkdeploy.datasets.truth import DataError, finds_objects
 from rkdeploy.device.postprocess.postprocessor import Postprocessor, decoder_for
 from rkdeploy.errors import SourceError
-from rkdeploy.evaluate.multi_label import MultiLabelDecoder
-from rkdeploy.evaluate.predictions import ImagePrediction, prediction_of, unreadable
-from rkdeploy.evaluate.validators import validator_of
 from rkdeploy.images.file import opencv_log_silenced, read_image, read_image_bytes
 from rkdeploy.images.fit import LetterboxTransform, image_fit
 
@@ -58,7 +58,7 @@ class Predictor:
     Args:
         spec: the contract.
         thresholds: limits of the detections to keep.
-        multi_label: see `rkdeploy.evaluate.multi_label`; end-to-end heads rank that way by themselves.
+        multi_label: see `rkdeploy.accuracy.multi_label`; end-to-end heads rank that way by themselves.
     """
 
     def __init__(self, spec: ModelSpec, thresholds: Thresholds, *, multi_label: bool) -> None:

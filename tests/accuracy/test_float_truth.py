@@ -5,12 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from rkdeploy.accuracy.curves import coco_average_precision
+from rkdeploy.accuracy.float_truth import FloatTruthMeter
+from rkdeploy.accuracy.matching import match_all
+from rkdeploy.accuracy.predictions import prediction_of
 from rkdeploy.datasets.truth import Truth
 from rkdeploy.device.postprocess.detections import Detections, InstanceMask
-from rkdeploy.evaluate.curves import coco_average_precision
-from rkdeploy.evaluate.float_truth import FloatTruthMeter
-from rkdeploy.evaluate.matching import match_all
-from rkdeploy.evaluate.predictions import prediction_of
 
 HW = (100, 200)
 

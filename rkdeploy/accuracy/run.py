@@ -9,6 +9,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final
 
+from rkdeploy.accuracy.matching import MAX_DETECTIONS, require_tool
+from rkdeploy.accuracy.scoring import score
+from rkdeploy.accuracy.state import StatePart, default_folder, keep_result, open_store
+from rkdeploy.accuracy.validators import validator_of
+from rkdeploy.accuracy.workers import SharedNetwork, predict_parts
 from rkdeploy.contract.accuracy import AccuracyReport, Evaluation
 from rkdeploy.contract.file_hash import sha256_of
 from rkdeploy.datasets.labeled_images import LabeledImages
@@ -18,11 +23,6 @@ from rkdeploy.device.postprocess.thresholds import DEFAULT_CONFIDENCE, Threshold
 from rkdeploy.device.runtime.board import read_board
 from rkdeploy.device.runtime.protocol import NO_OPTIONS, RuntimeOptions
 from rkdeploy.device.runtime.registry import AUTO, BACKEND
-from rkdeploy.evaluate.matching import MAX_DETECTIONS, require_tool
-from rkdeploy.evaluate.scoring import score
-from rkdeploy.evaluate.state import StatePart, default_folder, keep_result, open_store
-from rkdeploy.evaluate.validators import validator_of
-from rkdeploy.evaluate.workers import SharedNetwork, predict_parts
 from rkdeploy.option import ACCURACY, MEASURE, RUNNING, Only, Option
 
 if TYPE_CHECKING:
@@ -60,7 +60,7 @@ class EvaluationOptions(LabeledImages):
         confidences: `0.25`, `person=0.4`: those of the precision and recall that are reported.
         lowest_confidence: predictions above it are in the curves.
         iou: of non-maximum suppression; None takes that of the family's validator.
-        best_class: whether a box counts for its best class only: see `rkdeploy.evaluate.multi_label`.
+        best_class: whether a box counts for its best class only: see `rkdeploy.accuracy.multi_label`.
         workers: processes.
         state: folder in which predictions are kept; None is next to the bundle.
         fresh: whether kept predictions are computed again.

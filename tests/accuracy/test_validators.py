@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from rkdeploy.evaluate.run import measuring_thresholds
-from rkdeploy.evaluate.validators import validator_of
-from tests.evaluate.tiny_model import SPEC
+from rkdeploy.accuracy.run import measuring_thresholds
+from rkdeploy.accuracy.validators import validator_of
+from tests.accuracy.tiny_model import SPEC
 
 
 def test_each_family_has_its_own() -> None:

@@ -8,14 +8,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from rkdeploy.accuracy.predictions import ImagePrediction, unreadable
+from rkdeploy.accuracy.scoring import kinds_of, score
 from rkdeploy.contract.accuracy import Evaluation
 from rkdeploy.contract.spec import ClassMap, HeadOutput, KeypointLayout
 from rkdeploy.datasets.truth import DataError, DataImage, LabeledSet, Truth
 from rkdeploy.device.postprocess.thresholds import Thresholds
-from rkdeploy.evaluate.predictions import ImagePrediction, unreadable
-from rkdeploy.evaluate.scoring import kinds_of, score
-from tests.evaluate.made import prediction, truth
-from tests.evaluate.tiny_model import SPEC
+from tests.accuracy.made import prediction, truth
+from tests.accuracy.tiny_model import SPEC
 
 
 class Labels:

@@ -13,8 +13,8 @@ from rkdeploy.contract.accuracy import BestThreshold
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from rkdeploy.evaluate.matching import ClassMatches
-    from rkdeploy.evaluate.validators import Tail
+    from rkdeploy.accuracy.matching import ClassMatches
+    from rkdeploy.accuracy.validators import Tail
 
 _RECALLS: Final = np.linspace(0.0, 1.0, 101)
 _CONFIDENCES: Final = np.linspace(0.0, 1.0, 1001)

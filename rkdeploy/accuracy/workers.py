@@ -9,15 +9,15 @@ from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from typing import TYPE_CHECKING, Any
 
+from rkdeploy.accuracy.predictions import ImagePrediction
+from rkdeploy.accuracy.predictor import Predictor
+from rkdeploy.accuracy.state import StatePart
 from rkdeploy.contract.bundle import read_bundle
 from rkdeploy.device.runtime.board import read_board
 from rkdeploy.device.runtime.cores import CoreMask, core_count
 from rkdeploy.device.runtime.protocol import RuntimeOptions
 from rkdeploy.device.runtime.registry import open_runtime
 from rkdeploy.errors import RkdeployError
-from rkdeploy.evaluate.predictions import ImagePrediction
-from rkdeploy.evaluate.predictor import Predictor
-from rkdeploy.evaluate.state import StatePart
 from rkdeploy.system.workers import serve, work_off
 
 if TYPE_CHECKING:

@@ -9,13 +9,13 @@ import cv2
 import numpy as np
 import pytest
 
+from rkdeploy.accuracy.predictions import ImagePrediction
+from rkdeploy.accuracy.predictor import Predictor, read_mask
 from rkdeploy.contract.spec import ClassMap, HeadOutput, ModelSpec
 from rkdeploy.datasets.truth import DataError, DataImage
 from rkdeploy.device.postprocess.thresholds import Thresholds
 from rkdeploy.device.runtime.protocol import HeadTensor
-from rkdeploy.evaluate.predictions import ImagePrediction
-from rkdeploy.evaluate.predictor import Predictor, read_mask
-from tests.evaluate.tiny_model import SIDE, SPEC, head_values
+from tests.accuracy.tiny_model import SIDE, SPEC, head_values
 
 ROAD = replace(
     SPEC,

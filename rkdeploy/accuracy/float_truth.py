@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from rkdeploy.accuracy.bootstrap import image_weights, interval
+from rkdeploy.accuracy.matching import IOU_THRESHOLDS, ClassMatches, Kind, match_all
+from rkdeploy.accuracy.predictions import prediction_of
 from rkdeploy.contract.accuracy import FloatTruthAp
 from rkdeploy.datasets.truth import RunLengths, Truth
-from rkdeploy.evaluate.bootstrap import image_weights, interval
-from rkdeploy.evaluate.matching import IOU_THRESHOLDS, ClassMatches, Kind, match_all
-from rkdeploy.evaluate.predictions import prediction_of
 
 if TYPE_CHECKING:
     from rkdeploy.device.postprocess.detections import Detections
