@@ -20,8 +20,8 @@ from rkdeploy.analysis.tune.baseline import Baseline
 from rkdeploy.analysis.tune.calibration_samples import write_sample
 from rkdeploy.analysis.tune.cost import cost_unit
 from rkdeploy.analysis.tune.events import TuneEvents
+from rkdeploy.analysis.tune.fitted_images import read_labeled_images, write_labeled_images
 from rkdeploy.analysis.tune.input_store import InputStore
-from rkdeploy.analysis.tune.labeled_images import read_labeled_images, write_labeled_images
 from rkdeploy.analysis.tune.settings import SearchSpace
 from rkdeploy.analysis.tune.space import CALIB_COUNTS, search_space
 from rkdeploy.analysis.tune.trial import CONTRACT_FILE, GRAPH_FILE, TrialJob

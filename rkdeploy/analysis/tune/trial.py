@@ -24,7 +24,7 @@ from rkdeploy.accuracy.run import measuring_thresholds
 from rkdeploy.accuracy.scoring import score
 from rkdeploy.analysis.tune.calibration_samples import CalibrationSample, read_sample
 from rkdeploy.analysis.tune.cost import Cost, cost_of
-from rkdeploy.analysis.tune.labeled_images import LabeledImages, read_labeled_images
+from rkdeploy.analysis.tune.fitted_images import FittedImages, read_labeled_images
 from rkdeploy.contract.bundle import LOG
 from rkdeploy.contract.spec import ModelSpec
 from rkdeploy.device.postprocess.thresholds import Thresholds
@@ -185,7 +185,7 @@ def _refusal(agreement: Agreement | None, min_agreement: float) -> str:
     return ""
 
 
-def _figures(toolkit: Toolkit, spec: ModelSpec, measured: LabeledImages, dtype: str) -> dict[str, float]:
+def _figures(toolkit: Toolkit, spec: ModelSpec, measured: FittedImages, dtype: str) -> dict[str, float]:
     predictor = Predictor(spec, measuring_thresholds(spec), multi_label=True)
     predictions = [
         predictor.prediction(image, simulated_tensors(toolkit, spec, pixels), transform)

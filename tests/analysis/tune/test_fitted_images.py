@@ -11,7 +11,7 @@ import pytest
 from rkdeploy.accuracy.predictor import Predictor
 from rkdeploy.accuracy.run import measuring_thresholds
 from rkdeploy.accuracy.scoring import score
-from rkdeploy.analysis.tune.labeled_images import read_labeled_images, write_labeled_images
+from rkdeploy.analysis.tune.fitted_images import read_labeled_images, write_labeled_images
 from rkdeploy.datasets.open_data import open_data
 from rkdeploy.datasets.truth import DataImage, LabeledSet, RunLengths, Truth
 from rkdeploy.device.postprocess.thresholds import Thresholds

@@ -61,7 +61,7 @@ class _Index(msgspec.Struct, frozen=True):
 
 
 @dataclass(frozen=True, slots=True)
-class LabeledImages:
+class FittedImages:
     """An input set of labeled images, open.
 
     Attributes:
@@ -145,7 +145,7 @@ def write_labeled_images(
     return failed
 
 
-def read_labeled_images(folder: Path) -> LabeledImages:
+def read_labeled_images(folder: Path) -> FittedImages:
     """Open the input set."""
     index = msgspec.json.decode((folder / _INDEX).read_bytes(), type=_Index)
     images = tuple(
@@ -156,7 +156,7 @@ def read_labeled_images(folder: Path) -> LabeledImages:
         truths = dict(_split(index.images, {name: stored[name] for name in stored.files})) if index.labeled else {}
     data = LabeledSet(index.source, images, _Labels(truths) if index.labeled else None, index.from_coco)
     pixels = read_pixels(folder / _IMAGES)
-    return LabeledImages(data, pixels, tuple(one.transform for one in index.images))
+    return FittedImages(data, pixels, tuple(one.transform for one in index.images))
 
 
 def _map_file(folder: Path, image: int, position: int) -> Path:
