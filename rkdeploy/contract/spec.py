@@ -22,6 +22,7 @@ _FILE: Final = r"^(?!\.+rknn$)[^/\x00]+\.rknn$(?!\n)"
 Task = Literal["detect", "segment", "pose", "obb", "classify"]
 ColorOrder = Literal["rgb", "bgr"]
 Fit = Literal["letterbox", "center_crop", "stretch"]
+Place = Literal["center", "top_left"]
 Activation = Literal["linear", "sigmoid", "softmax"]
 TensorDtype = Literal["int8", "uint8", "int16", "float16", "float32"]
 AnchorRole = Literal[
@@ -37,12 +38,15 @@ AnchorRole = Literal[
 - `anchor_keypoint_xy`: x, y of each keypoint (`KeypointLayout`);  `anchor_keypoint_scores`: one logit a keypoint
 """
 PointRole = Literal[
-    "dfl_boxes", "ltrb_boxes", "scores", "keypoint_xy", "keypoint_scores", "mask_coefficients", "angles"
+    "dfl_boxes", "ltrb_boxes", "center_boxes", "objectness", "scores", "keypoint_xy", "keypoint_scores",
+    "mask_coefficients", "angles"
 ]  # fmt: skip
 """What the channels of an anchor-free head's tensor (1, C, H, W) hold, for each cell:
 
 - `dfl_boxes`: 4 * reg_max logits, side-major: the distances to left, top, right and bottom as distributions over
   0 .. reg_max - 1 cells (Distribution Focal Loss);  `ltrb_boxes`: the four distances themselves, in cells
+- `center_boxes`: x and y of the center from the cell's point, in cells; logarithms of width and height in cells
+- `objectness`: one logit, which `PointFormula.score` joins with the classes' (YOLOX, YuNet, PicoDet)
 - `scores`: nc class logits
 - `keypoint_xy`: x, y of each keypoint, relative to the cell (`KeypointLayout`);  `keypoint_scores`: one visibility
   logit a keypoint
@@ -77,6 +81,7 @@ class InputSpec:
         pad_value: grey level 0..255 of a letterbox's padding.
         crop_fraction: of a center crop: side of the crop over the shorter side of the resized image, 0..1.  224 cut out
             of 256, as torchvision's classifiers were evaluated, is 0.875.
+        place: where a letterbox puts the image: in the middle, or in the top left corner (YOLOX).
     """
 
     name: str
@@ -88,6 +93,7 @@ class InputSpec:
     fit: Fit = "letterbox"
     pad_value: Annotated[int, Meta(ge=0, le=255)] = 114
     crop_fraction: Figure = 1.0
+    place: Place = "center"
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,6 +189,21 @@ class KeypointLayout:
 
 
 @dataclass(frozen=True, slots=True)
+class PointFormula:
+    """How boxes and scores of an anchor-free head are read where it is not as YOLOv8 does.
+
+    Attributes:
+        offset: of a cell's point from the cell's top left corner, in cells: boxes are measured from there.  0.5 is the
+            cell's middle (YOLOv8, NanoDet, PicoDet), 0 its corner (YOLOX, YuNet, NanoDet-Plus).
+        score: of a head with `objectness`: `product` is class times objectness (YOLOX), `root` the square root of that
+            (YuNet, PicoDet).
+    """
+
+    offset: Figure = 0.5
+    score: Literal["product", "root"] = "product"
+
+
+@dataclass(frozen=True, slots=True)
 class AngleFormula:
     """How the angle of a rotated box is read, in radians: `gain * f(raw) + offset`.
 
@@ -225,6 +246,7 @@ class ModelSpec:
             are, without non-maximum suppression.
         keypoints: for pose models, else None.
         angle: for rotated boxes, else None.
+        points: for anchor-free heads that are not read as YOLOv8's, else None.
         class_maps: the whole-image maps beside the detections, in the order of their outputs.
         model: the built model; None as long as there is none, never in a bundle.
         schema_version: version of this schema.
@@ -240,6 +262,7 @@ class ModelSpec:
     end_to_end: bool = False
     keypoints: KeypointLayout | None = None
     angle: AngleFormula | None = None
+    points: PointFormula | None = None
     class_maps: tuple[ClassMap, ...] = ()
     model: NpuModel | None = None
     schema_version: int = SCHEMA_VERSION

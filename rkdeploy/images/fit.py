@@ -143,7 +143,8 @@ class Letterbox:
     Equal pixel for pixel to the `letterbox` of YOLOv5 v7.0 (utils/augmentations.py) with `auto=False, scaleup=True`,
     followed by the change of color order.  Upstream's detect.py resizes this way; its validation loader shrinks with
     INTER_AREA instead, so its figures may differ slightly.  One addition: where upstream
-    would round a very thin image to zero pixels and fail, one pixel is kept.
+    would round a very thin image to zero pixels and fail, one pixel is kept.  With `InputSpec.place` `top_left` all
+    padding lies below and to the right, as YOLOX has it.
 
     The output buffer is allocated once and every call writes into it: the image of a call is valid until the next
     one.  The padding is written only when the place of the image changes.  One `Letterbox` per thread.
@@ -197,8 +198,8 @@ class Letterbox:
         transform = LetterboxTransform(
             scale_x=ratio,
             scale_y=ratio,
-            pad_x=(self._spec.width - source_width * ratio) / 2,
-            pad_y=(self._spec.height - source_height * ratio) / 2,
+            pad_x=0.0 if self._spec.place == "top_left" else (self._spec.width - source_width * ratio) / 2,
+            pad_y=0.0 if self._spec.place == "top_left" else (self._spec.height - source_height * ratio) / 2,
             source_hw=(source_height, source_width),
         )
         return Letterboxed(self._buffer, transform)
@@ -206,6 +207,8 @@ class Letterbox:
     def _place(self, source_height: int, source_width: int, ratio: float) -> _Placement:
         width = max(1, round(source_width * ratio))
         height = max(1, round(source_height * ratio))
+        if self._spec.place == "top_left":
+            return _Placement(0, 0, height, width)
         return _Placement(_before(self._spec.height - height), _before(self._spec.width - width), height, width)
 
     def _resize(self, source: NDArray[np.uint8], target: NDArray[np.uint8] | None) -> NDArray[np.uint8]:

@@ -25,7 +25,16 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from rkdeploy.contract.spec import AngleFormula, ClassMap, HeadOutput, InputSpec, KeypointLayout, ModelSpec, OutputRole
+from rkdeploy.contract.spec import (
+    AngleFormula,
+    ClassMap,
+    HeadOutput,
+    InputSpec,
+    KeypointLayout,
+    ModelSpec,
+    OutputRole,
+    PointFormula,
+)
 from rkdeploy.device.postprocess.detections import Detections
 from rkdeploy.device.postprocess.native.library import choice
 from rkdeploy.device.postprocess.nms import nms
@@ -55,13 +64,19 @@ class Kind:
     rotated: bool = False
     map_planes: int = 0
     has_objects: bool = True
+    points: PointFormula | None = None
+    bins: int = REG_MAX
     channels: dict[OutputRole, int] = field(init=False)
 
     def __post_init__(self) -> None:
-        channels: dict[OutputRole, int] = {"ltrb_boxes": 4} if self.end_to_end else {"dfl_boxes": 4 * REG_MAX}
+        channels: dict[OutputRole, int] = {"ltrb_boxes": 4} if self.end_to_end else {"dfl_boxes": 4 * self.bins}
+        if self.points is not None:
+            channels = {"center_boxes": 4, "objectness": 1}
         channels["scores"] = self.class_count
         if self.keypoint_count:
-            channels |= {"keypoint_xy": 2 * self.keypoint_count, "keypoint_scores": self.keypoint_count}
+            channels["keypoint_xy"] = 2 * self.keypoint_count
+        if self.keypoint_count and self.points is None:
+            channels["keypoint_scores"] = self.keypoint_count
         if self.coefficient_count:
             channels["mask_coefficients"] = self.coefficient_count
         if self.rotated:
@@ -76,6 +91,9 @@ KINDS = {
     "pose, 17 points": Kind(1, keypoint_count=17),
     "segment, 80": Kind(80, coefficient_count=32),
     "rotated, 15": Kind(15, rotated=True),
+    "YOLOX, 80 classes": Kind(80, points=PointFormula(0.0, "product")),
+    "YuNet, 5 points": Kind(1, keypoint_count=5, points=PointFormula(0.0, "root")),
+    "8 bins, 80 (NanoDet)": Kind(80, bins=8),
     "class map, 2": Kind(1, map_planes=2, has_objects=False),
     "class map, 19": Kind(1, map_planes=19, has_objects=False),
 }
@@ -93,6 +111,8 @@ def object_fields(
             for role, count in kind.channels.items()
         }
         level["scores"] = rng.normal(-9.5, 1.5, level["scores"].shape).astype(np.float32)
+        if kind.points is not None:
+            level["objectness"] = rng.normal(-9.5, 1.5, level["objectness"].shape).astype(np.float32)
         levels.append(level)
     for _ in range(objects):
         class_id, side = int(rng.integers(kind.class_count)), np.exp(rng.uniform(np.log(12.0), np.log(size / 3)))
@@ -107,6 +127,8 @@ def object_fields(
                 levels[level_number], kind, cell, center / STRIDES[level_number], box_wh / STRIDES[level_number], rng
             )
             levels[level_number]["scores"][class_id, cell[1], cell[0]] = rng.normal(0.3, 1.2)
+            if kind.points is not None:
+                levels[level_number]["objectness"][0, cell[1], cell[0]] = rng.normal(1.5, 1.2)
             if kind.rotated:
                 levels[level_number]["angles"][0, cell[1], cell[0]] = angle + rng.normal(0, 0.05)
     return levels
@@ -122,12 +144,15 @@ def answer(
 ) -> None:
     """Let one cell answer for a box, which is given in cells."""
     x, y = cell
+    if kind.points is not None:
+        level["center_boxes"][:, y, x] = np.concatenate((center - cell, np.log(box_wh))) + rng.normal(0, 0.02, 4)
+        return
     distances = np.concatenate((cell + 0.5 - center + box_wh / 2, center + box_wh / 2 - cell - 0.5))
-    distances = np.clip(distances + rng.normal(0, 0.05, 4), 0, REG_MAX - 1.01)
+    distances = np.clip(distances + rng.normal(0, 0.05, 4), 0, kind.bins - 1.01)
     if kind.end_to_end:
         level["ltrb_boxes"][:, y, x] = distances
         return
-    bins = -4.0 * np.abs(np.arange(REG_MAX) - distances[:, None])
+    bins = -4.0 * np.abs(np.arange(kind.bins) - distances[:, None])
     level["dfl_boxes"][:, y, x] = (bins + rng.normal(0, 0.2, bins.shape)).ravel()
 
 
@@ -177,8 +202,9 @@ def head(kind: Kind, size: int, objects: int, dtype: str, seed: int) -> tuple[Mo
         input=InputSpec("images", size, size),
         outputs=tuple(outputs),
         end_to_end=kind.end_to_end,
-        keypoints=KeypointLayout(kind.keypoint_count, scored=True) if kind.keypoint_count else None,
+        keypoints=KeypointLayout(kind.keypoint_count, scored=kind.points is None) if kind.keypoint_count else None,
         angle=ANGLE if kind.rotated else None,
+        points=kind.points,
         class_maps=maps,
     )
     return spec, tensors
@@ -202,13 +228,19 @@ def dense_rows(kind: Kind, spec: ModelSpec, tensors: list[HeadTensor]) -> dict[s
         cells = np.stack(np.meshgrid(np.arange(side), np.arange(side)), axis=-1).reshape(-1, 2).astype(np.float32)
         if kind.end_to_end:
             distances = raw["ltrb_boxes"]
+        elif kind.points is not None:
+            distances = raw["center_boxes"]
         else:
-            bins = raw["dfl_boxes"].reshape(-1, 4, REG_MAX)
+            bins = raw["dfl_boxes"].reshape(-1, 4, kind.bins)
             shares = np.exp(bins - bins.max(axis=2, keepdims=True))
             shares /= shares.sum(axis=2, keepdims=True)
-            distances = shares @ np.arange(REG_MAX, dtype=np.float32)
+            distances = shares @ np.arange(kind.bins, dtype=np.float32)
         rows = {"scores": sigmoid(raw["scores"])}
-        if kind.rotated:
+        if kind.points is not None:
+            joined = rows["scores"] * sigmoid(raw["objectness"])
+            rows["scores"] = joined if kind.points.score == "product" else np.sqrt(joined)
+            rows["xy"], rows["wh"] = (distances[:, :2] + cells) * stride, np.exp(distances[:, 2:]) * stride
+        elif kind.rotated:
             angle = (sigmoid(raw["angles"]) - np.float32(0.25)) * np.float32(np.pi)
             x, y = (distances[:, 2:] - distances[:, :2]).T / 2
             cos, sin = np.cos(angle[:, 0]), np.sin(angle[:, 0])
@@ -222,7 +254,8 @@ def dense_rows(kind: Kind, spec: ModelSpec, tensors: list[HeadTensor]) -> dict[s
         if kind.keypoint_count:
             pairs = raw["keypoint_xy"].reshape(-1, kind.keypoint_count, 2)
             pairs = (pairs * 2 + cells[:, None]) * stride
-            scores = sigmoid(raw["keypoint_scores"])[:, :, None]
+            visible = raw.get("keypoint_scores", np.full((len(cells), kind.keypoint_count), np.inf, np.float32))
+            scores = sigmoid(visible)[:, :, None]
             rows["keypoints"] = np.concatenate((pairs, scores), axis=2).reshape(len(cells), -1)
         if kind.coefficient_count:
             rows["coefficients"] = raw["mask_coefficients"]

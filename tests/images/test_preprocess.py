@@ -150,6 +150,21 @@ def test_other_fit() -> None:
             made(InputSpec("images", 64, 64, fit=other))
 
 
+@pytest.mark.parametrize("source_hw", [(30, 60), (60, 30), (64, 64)])
+def test_top_left(source_hw: tuple[int, int]) -> None:
+    """YOLOX's `preproc` (yolox/data/data_augment.py): the image in the corner, gray below and to the right."""
+    fitted = Letterbox(InputSpec("images", 64, 64, color="bgr", place="top_left"))(picture(*source_hw))
+    ratio = 64 / max(source_hw)
+    height, width = round(source_hw[0] * ratio), round(source_hw[1] * ratio)
+    expected = np.full((64, 64, 3), 114, np.uint8)
+    expected[:height, :width] = cv2.resize(picture(*source_hw), (width, height), interpolation=cv2.INTER_LINEAR)
+    np.testing.assert_array_equal(fitted.image[0], expected)
+    assert (fitted.transform.pad_x, fitted.transform.pad_y, fitted.transform.scale_x) == (0, 0, ratio)
+    assert (fitted.transform.placed.pad_x, fitted.transform.placed.pad_y) == (0, 0)
+    corner = np.array([[0, 0, width, height]], np.float32)
+    np.testing.assert_allclose(fitted.transform.boxes_to_source(corner), [[0, 0, *source_hw[::-1]]])
+
+
 def test_transform_by_hand() -> None:
     """A 200x100 image in 640x640: scale 3.2, 160 pixels above; a box goes there and back."""
     transform = Letterbox(InputSpec("images", 640, 640))(picture(100, 200)).transform

@@ -1,4 +1,4 @@
-"""Decode of anchor-free heads, those of YOLOv8 and its successors, in the tensors' own domain.
+"""Decode of anchor-free heads, those of YOLOv8 and its successors, YOLOX and its kin, in the tensors' own domain.
 
 Formula (ultralytics 8.4, nn/modules/head.py, `Detect`, and utils/tal.py), for the cell (x, y) of a level:
 
@@ -9,8 +9,16 @@ and for rotated boxes (`dist2rbox`), with the angle a and f = ((r - l) / 2, (b -
 
     center = (x + 0.5, y + 0.5) + (f_x cos a - f_y sin a, f_x sin a + f_y cos a)        size = (l + r, t + b)
 
+A contract with a `PointFormula` measures from another point of the cell than its middle (x + offset).  Heads of YOLOX's
+kind (Megvii YOLOX 0.3, models/yolo_head.py, `decode_outputs`) hold centers and sizes:
+
+    center = (raw_x + x + offset, raw_y + y + offset) times the stride        size = exp(raw) times the stride
+
+and their score is that of the class times the objectness, or the square root of it (`point_objectness`).
+
 The lowest class threshold is converted to the raw values of the scores (integers stay integers), which are searched
-in memory order; only the few cells that pass are read further, dequantized and decoded.
+in memory order (the objectness, where there is one); only the few cells that pass are read further, dequantized and
+decoded.
 """
 
 from __future__ import annotations
@@ -22,7 +30,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from rkdeploy.contract.spec import ModelSpec
+from rkdeploy.contract.spec import ModelSpec, PointFormula
 from rkdeploy.device.postprocess.boxes import xyxy_from_xywh
 from rkdeploy.device.postprocess.cell_values import read_cells, read_rows
 from rkdeploy.device.postprocess.decoder import Candidates, DenseField, RowDetails
@@ -36,6 +44,7 @@ from rkdeploy.device.postprocess.distances import (
 from rkdeploy.device.postprocess.native.library import library as native_library
 from rkdeploy.device.postprocess.native.points import NativePoints
 from rkdeploy.device.postprocess.point_layout import BOX_ROLES, point_levels
+from rkdeploy.device.postprocess.point_objectness import joined_scores, least_objectness
 from rkdeploy.device.postprocess.raw_values import dequantize, layout_key, raw_limit, require_tensors, sigmoid_in_place
 from rkdeploy.device.postprocess.rotated import upright_around
 from rkdeploy.device.postprocess.score_search import Limit, best_of_rows, scores_at_least
@@ -80,7 +89,9 @@ class PointDecoder:
         self._levels = point_levels(spec)
         self._level_ends = [level.end for level in self._levels]
         self._box_role = next(role for role in BOX_ROLES if role in self._levels[0].parts)
+        self._formula = spec.points or PointFormula()
         self._has_coefficients = "mask_coefficients" in self._levels[0].parts
+        self._searched = "objectness" if "objectness" in self._levels[0].parts else "scores"
         self._plan: _Plan | None = None
         self._linear = {
             role: [level.parts[role].output.activation == "linear" for level in self._levels]
@@ -90,18 +101,21 @@ class PointDecoder:
         self._native = (
             None
             if library is None
-            else NativePoints(library, self._levels, self._box_role, every_class=self._every_class)
+            else NativePoints(
+                library, self._levels, self._box_role, every_class=self._every_class, score_role=self._searched
+            )
         )
+        self._native_corners = self._box_role != "center_boxes" and spec.angle is None and self._formula.offset == 0.5
         # Geometry of each row.  Fields lie along the first axis here and in the arrays below: numpy is
         # several times slower on (N, 2) than on (2, N).
         row_count = self._level_ends[-1]
         self._cell = np.empty(row_count, np.intp)  # y * W + x
-        self._geometry = np.empty((3, row_count), np.float32)  # x, y of the cell's center in cells; the stride
+        self._geometry = np.empty((3, row_count), np.float32)  # x, y of the cell's point in cells; the stride
         for level in self._levels:
             rows = slice(level.start, level.end)
             y, x = (axis.ravel() for axis in np.indices(level.grid))
             self._cell[rows] = np.arange(level.end - level.start)
-            self._geometry[:2, rows] = np.stack((x, y)) + 0.5
+            self._geometry[:2, rows] = np.stack((x, y)) + self._formula.offset
             self._geometry[2, rows] = level.stride
 
     def candidates(self, tensors: Sequence[HeadTensor], class_thresholds: NDArray[np.float32]) -> Candidates:
@@ -123,11 +137,14 @@ class PointDecoder:
             rows, class_ids, scores = self._native.scores(tensors)
         else:
             rows, class_ids, scores = self._found_scores(tensors, limits)
-        self._activate("scores", scores, rows)
+        self._activate(self._searched, scores, rows)
+        if self._searched == "objectness":
+            class_ids, classes = self._best_classes(tensors, rows)
+            scores = joined_scores(classes, scores, self._formula)
         # The raw comparison lets rounding cases through; the exact rule is applied here.
         kept = (scores > class_thresholds.take(class_ids)).nonzero()[0]
         rows, class_ids, scores = rows.take(kept), class_ids.take(kept).astype(np.int32), scores.take(kept)
-        if self._angle is None and self._native is not None:
+        if self._native_corners and self._native is not None:
             return Candidates(self._native.xyxy(tensors, rows), scores, class_ids, rows)
         angles = self._angles(tensors, rows)
         xywh = self._xywh(tensors, rows, angles)
@@ -165,8 +182,9 @@ class PointDecoder:
         """All rows, decoded with the same arithmetic as `candidates` and `details`.  For verification; slow.
 
         Returns:
-            `xy`, `wh`, `scores` and, if the head has them, `keypoint_xy` (x, y of each in turn), `keypoint_scores`,
-            `coefficients` and `angle`.
+            `xy`, `wh`, `objectness` where the score is a product with it, `scores` and,
+            if the head has them, `keypoint_xy` (x, y of each in turn), `keypoint_scores`, `coefficients` and
+            `angle`.
 
         Raises:
             BackendError: when a tensor is not what the contract says.
@@ -180,8 +198,15 @@ class PointDecoder:
         found = [
             DenseField("xy", "px", np.ascontiguousarray(xywh[:2].T)),
             DenseField("wh", "px", np.ascontiguousarray(xywh[2:].T)),
-            DenseField("scores", "score", np.ascontiguousarray(scores.T)),
         ]
+        if self._searched == "objectness":
+            objectness = self._fields(tensors, "objectness", rows)
+            self._activate("objectness", objectness, rows)
+            if self._formula.score == "product":
+                found.append(DenseField("objectness", "score", objectness.T.copy()))
+            else:
+                scores = joined_scores(scores, objectness, self._formula)
+        found.append(DenseField("scores", "score", np.ascontiguousarray(scores.T)))
         if self._keypoints is not None:
             keypoint_xy, keypoint_scores = self._keypoint_fields(tensors, rows)
             found.append(DenseField("keypoint_xy", "px", keypoint_xy.reshape(-1, len(rows)).T.copy()))
@@ -205,8 +230,10 @@ class PointDecoder:
         key = (class_thresholds.tobytes(), *layout_key(tensors))
         if self._plan is None or self._plan.key != key:
             require_tensors(self._outputs, tensors)
-            parts = [level.parts["scores"] for level in self._levels]
+            parts = [level.parts[self._searched] for level in self._levels]
             lowest = class_thresholds.min()
+            if self._searched == "objectness":
+                lowest = least_objectness(lowest, self._formula)
             raw_limits = [raw_limit(tensors[part.index], part.output.activation, lowest) for part in parts]
             plan = _Plan(key, tuple(None if limit is None else Limit.of(limit) for limit in raw_limits))
             if self._native is not None:
@@ -221,7 +248,8 @@ class PointDecoder:
 
         One class per row, the best; all that pass for an end-to-end head.
         """
-        of_levels = [tensors[level.parts["scores"].index] for level in self._levels]
+        of_levels = [tensors[level.parts[self._searched].index] for level in self._levels]
+        classes = of_levels[0].shape[1]
         found = scores_at_least(of_levels, limits)
         count = sum(len(hits.raw) for hits in found)
         places, scores = np.empty(count, np.intp), np.empty(count, np.float32)
@@ -230,14 +258,24 @@ class PointDecoder:
             start, end = end, end + len(hits.raw)
             dequantize(tensor, hits.raw, scores[start:end])
             places[start:end] = hits.places
-            places[start:end] += level.start * self._class_count
-        rows = places // self._class_count
-        class_ids = places - rows * self._class_count
-        if self._every_class or self._class_count == 1:
+            places[start:end] += level.start * classes
+        rows = places // classes
+        class_ids = places - rows * classes
+        if self._every_class or classes == 1:
             return rows, class_ids, scores
         # Logits have the order of the probabilities, but do not become equal near 1.
         best = best_of_rows(rows, scores)
         return (rows, class_ids, scores) if best is None else (rows.take(best), class_ids.take(best), scores.take(best))
+
+    def _best_classes(
+        self, tensors: Sequence[HeadTensor], rows: NDArray[np.intp]
+    ) -> tuple[NDArray[np.intp], NDArray[np.float32]]:
+        """Best class of each of the given ascending rows and its probability, (n,) each."""
+        logits = self._fields(tensors, "scores", rows)
+        class_ids = logits.argmax(axis=0)
+        best: NDArray[np.float32] = np.take_along_axis(logits, class_ids[None], axis=0)[0]
+        self._activate("scores", best, rows)
+        return class_ids, best
 
     def _fields(self, tensors: Sequence[HeadTensor], role: str, rows: NDArray[np.intp]) -> NDArray[np.float32]:
         """Dequantized channels of one role for the given rows, (C, n).
@@ -301,6 +339,12 @@ class PointDecoder:
         distances = self._distances(tensors, rows)
         geometry = self._geometry.take(rows, axis=1)
         center, stride = geometry[:2], geometry[2]
+        if self._box_role == "center_boxes":
+            distances[:2] += center
+            with np.errstate(over="ignore"):  # inf: not an object
+                np.exp(distances[2:], out=distances[2:])
+            distances *= stride
+            return distances
         left_top, right_bottom = distances[:2], distances[2:]
         xywh = np.empty((4, len(rows)), np.float32)
         if angles is None:
@@ -327,7 +371,7 @@ class PointDecoder:
         xy = self._fields(tensors, "keypoint_xy", rows).reshape(layout.count, 2, len(rows))
         geometry = self._geometry.take(rows, axis=1)
         xy *= np.float32(layout.gain)
-        xy += geometry[:2] + np.float32(layout.offset - 0.5)
+        xy += geometry[:2] + np.float32(layout.offset - self._formula.offset)
         xy *= geometry[2]
         if not layout.scored:
             return xy, None

@@ -10,10 +10,10 @@ from rkdeploy.contract.spec import HeadOutput, ImageRole, ModelSpec, PointRole
 from rkdeploy.device.postprocess.raw_values import coefficient_count, outputs_with
 from rkdeploy.errors import RkdeployError
 
-BOX_ROLES: Final = ("dfl_boxes", "ltrb_boxes")
+BOX_ROLES: Final = ("dfl_boxes", "ltrb_boxes", "center_boxes")
 POINT_ROLES: Final = frozenset(get_args(PointRole))
 _IMAGE_ROLES: Final = frozenset(get_args(ImageRole))
-_SIGMOID_ROLES: Final = frozenset(("scores", "keypoint_scores", "angles"))
+_SIGMOID_ROLES: Final = frozenset(("scores", "objectness", "keypoint_scores", "angles"))
 """Roles whose sigmoid may already be in the graph."""
 
 
@@ -55,6 +55,10 @@ def point_levels(spec: ModelSpec) -> tuple[PointLevel, ...]:
         raise RkdeployError("The contract's formula of the angle has gain 0.")
     if spec.keypoints is not None and spec.keypoints.by_anchor:
         raise RkdeployError("The contract's keypoints are measured by anchors, but its head has none.")
+    if spec.angle is not None and any(output.role == "center_boxes" for output in spec.outputs):
+        raise RkdeployError("The contract has an angle, which boxes of center and size do not take.")
+    if spec.end_to_end and any(output.role == "objectness" for output in spec.outputs):
+        raise RkdeployError("The contract is end to end and has objectness, which no decoder reads.")
     for output in spec.outputs:
         if output.role not in POINT_ROLES | _IMAGE_ROLES:
             raise RkdeployError(
@@ -86,6 +90,8 @@ def point_levels(spec: ModelSpec) -> tuple[PointLevel, ...]:
 
 def _require_roles(number: int, roles: list[str], spec: ModelSpec) -> None:
     expected = [next((role for role in BOX_ROLES if role in roles), "dfl_boxes"), "scores"]
+    if "objectness" in roles and spec.points is not None:
+        expected.append("objectness")
     if spec.keypoints is not None:
         expected += ["keypoint_xy", "keypoint_scores"] if spec.keypoints.scored else ["keypoint_xy"]
     if coefficient_count(spec):
@@ -113,6 +119,8 @@ def _require_output(output: HeadOutput, spec: ModelSpec) -> None:
     else:
         expected_channels = {
             "ltrb_boxes": 4,
+            "center_boxes": 4,
+            "objectness": 1,
             "scores": len(spec.class_names),
             "keypoint_xy": 2 * spec.keypoints.count if spec.keypoints else 0,
             "keypoint_scores": spec.keypoints.count if spec.keypoints else 0,

@@ -157,6 +157,8 @@ def _family(head: Head) -> str:
         return yolop.NAME
     if head.anchors_per_level:
         return yolov5.NAME if head.keypoints is None else yolov5_face.NAME
+    if head.kind:
+        return head.kind
     return "onnx" if _task(head) == "classify" else ultralytics.NAME
 
 

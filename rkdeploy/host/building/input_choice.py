@@ -11,6 +11,7 @@ from rkdeploy.errors import RkdeployError, shown
 from rkdeploy.host.building.given_anchors import GIVEN
 from rkdeploy.host.building.input_options import InputChoice
 from rkdeploy.host.building.network import Network
+from rkdeploy.host.building.presets import with_preset
 from rkdeploy.host.families.imagenet import IMAGENET_MEAN, IMAGENET_STD, TORCHVISION_CROP
 from rkdeploy.host.graph.foreign import class_names
 from rkdeploy.host.graph.gray import is_made_gray
@@ -27,9 +28,9 @@ def with_choice(network: Network, choice: InputChoice) -> Network:
     the user left open, with a note.
 
     Raises:
-        RkdeployError: when the number of names is not the number of classes.
+        RkdeployError: when the number of names is not the number of classes, or a preset is missing or does not fit.
     """
-    image, notes = network.input, list(network.notes)
+    (image, head), notes = with_preset(network.input, network.head, choice.preset), list(network.notes)
     if network.task == "classify" and network.info is None and not _says_ultralytics(network):
         image = replace(image, mean=IMAGENET_MEAN, std=IMAGENET_STD, fit="center_crop", crop_fraction=TORCHVISION_CROP)
         if choice.mean is None or choice.std is None:
@@ -53,7 +54,14 @@ def with_choice(network: Network, choice: InputChoice) -> Network:
                 "Give one name per line, in the order of the model's classes.",
             )
         notes = [note for note in notes if "no class names" not in note]
-    return replace(network, input=image, class_names=names, notes=tuple(notes))
+    return replace(
+        network,
+        input=image,
+        head=head,
+        reference_head=replace(network.reference_head, points=head.points),
+        class_names=names,
+        notes=tuple(notes),
+    )
 
 
 def _require_scores(network: Network) -> None:

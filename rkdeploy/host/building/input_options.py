@@ -8,6 +8,7 @@ from typing import Annotated
 
 from rkdeploy.contract.spec import ColorOrder, Fit
 from rkdeploy.errors import RkdeployError
+from rkdeploy.host.building.presets import PresetName
 from rkdeploy.option import INPUT, TRIPLE, Option
 
 
@@ -20,6 +21,7 @@ class InputChoice:
         color: channel order of the network.
         fit: how an image is brought to the network's size.
         crop_fraction: of a center crop.
+        preset: the trainer whose demo prepares images as this network takes them, if the graph does not say it.
         names: a data.yaml, or a text file with one class name per line.
     """
 
@@ -54,6 +56,15 @@ class InputChoice:
         float | None,
         Option(
             "--crop", "Center crop as a share of the shorter side: 224 of 256 is 0.875.", INPUT, default="the family's"
+        ),
+    ] = None
+
+    preset: Annotated[
+        PresetName | None,
+        Option(
+            "--preset",
+            "Whose model an ONNX file is, if its graph does not say how images are prepared.",
+            INPUT,
         ),
     ] = None
 

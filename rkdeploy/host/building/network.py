@@ -76,6 +76,7 @@ class Network:
             end_to_end=self.head.end_to_end,
             keypoints=self.head.keypoints,
             angle=self.head.angle,
+            points=self.head.points,
             class_maps=self.head.class_maps,
         )
 

@@ -28,6 +28,12 @@ _KNOWN_BOXES = {
     68: "distributions over 17 distances, as YOLOv6 and PP-YOLOE have them",
 }
 """Channels of the boxes -> assumption about them, if nothing proves it."""
+_KINDS = {
+    "yolox": "YOLOX's (centers and logarithms of sizes, class times objectness)",
+    "yunet": "YuNet's (centers and logarithms of sizes, the root of class times objectness)",
+    "nanodet": "NanoDet's (distributions over 8 distances)",
+}
+"""Kinds of heads that are recognized by their form -> how they are read."""
 
 
 def matching_export(
@@ -97,6 +103,11 @@ def note_of_unproven(file: str, head: Head) -> str:
             f"{fields - 5} of classes or other things): it has no decode, and therefore no anchors.",
             f"{way_out}, or its anchors with --anchors.",
         )
+    if head.kind:
+        return (
+            f"{raw}: the form of the head says that it is {_KINDS[head.kind]}, and nothing proves that it is decoded "
+            "right. Overlapping boxes are suppressed. Look at the pictures of the report."
+        )
     roles = {tap.role: tap.shape[1] for tap in head.taps}
     if "keypoints" in roles and head.keypoints is None:
         raise GraphError(f"{raw}: it has no decode, and does not say how its keypoints are read.", way_out)
@@ -105,9 +116,8 @@ def note_of_unproven(file: str, head: Head) -> str:
     channels = roles.get("dfl_boxes", 4)
     if channels not in _KNOWN_BOXES:
         known = ", ".join(str(n) for n in sorted(_KNOWN_BOXES))
-        others = "; 32 are those of NanoDet and PicoDet, which are not built" if channels == 32 else ""
         raise GraphError(
-            f"{raw}: it has no decode, and its boxes have {channels} channels, expected {known}{others}.", way_out
+            f"{raw}: it has no decode, and its boxes have {channels} channels, expected {known}.", way_out
         )
     return (
         f"{raw}, and no --weights were given: nothing proves that they are decoded correctly. Boxes are read as "

@@ -121,8 +121,8 @@ def _parts(tap: Tap, head: Head, options: CutOptions) -> tuple[_Part, ...]:
         xy = _Part(roles[0], tuple(start + i for start in starts for i in (0, 1)))
         return (xy, _Part(roles[1], tuple(s + 2 for s in starts), scores)) if dimensions == 3 else (xy,)
     if tap.role == "scores":
-        return (_Part("scores", sigmoid=scores),)
-    return (_Part(tap.role),)
+        return (_Part("scores", tap.channels, scores),)
+    return (_Part(tap.role, tap.channels),)
 
 
 def _anchor_parts(tap: Tap, head: Head, options: CutOptions, *, boxes: bool, scores: bool) -> tuple[_Part, ...]:

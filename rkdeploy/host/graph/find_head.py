@@ -9,6 +9,7 @@ import onnx
 from rkdeploy.contract.spec import ClassMap
 from rkdeploy.errors import GraphError
 from rkdeploy.host.graph.anchor_probe import find_anchor_head
+from rkdeploy.host.graph.cell_head import find_cell_head
 from rkdeploy.host.graph.class_map_probe import map_outputs, with_class_maps
 from rkdeploy.host.graph.classifier_probe import is_classifier, with_classifier_head
 from rkdeploy.host.graph.head import Head
@@ -53,7 +54,11 @@ def _detection_head(
     if not outputs:
         listed = ", ".join(f"{found.output} {found.shape}" for found in maps)
         raise GraphError(f"The graph has no head: its outputs are only whole-image maps ({listed}).", NO_HEAD)
-    head = find_raw_head(graph, outputs) or _decoded_head(graph, classes, outputs, anchors)
+    head = (
+        find_cell_head(graph, outputs)
+        or find_raw_head(graph, outputs)
+        or _decoded_head(graph, classes, outputs, anchors)
+    )
     return with_class_maps(graph, head, maps, known_maps)
 
 

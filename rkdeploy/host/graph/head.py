@@ -13,7 +13,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from rkdeploy.contract.spec import Activation, Anchors, AngleFormula, ClassMap, KeypointLayout, OutputRole
+from rkdeploy.contract.spec import Activation, Anchors, AngleFormula, ClassMap, KeypointLayout, OutputRole, PointFormula
 from rkdeploy.device.postprocess.decoder import DenseField
 from rkdeploy.errors import GraphError
 
@@ -36,6 +36,7 @@ class Tap:
         stride: input pixels per cell.
         level: index of the detection level, 0 the finest; 0 for a whole-image tensor.
         name: the contract's name of a whole-image tensor; empty for others, which `cut` names.
+        channels: those of the tensor that are meant; None for all.
     """
 
     node: str
@@ -45,6 +46,7 @@ class Tap:
     stride: int
     level: int = 0
     name: str = ""
+    channels: tuple[int, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +107,8 @@ class Head:
         anchors_per_level: of an anchor head, else 0.
         rows: the trained decode; None for a graph without one, and for classifiers.
         tensors: the trained graph's whole-image outputs.
-        end_to_end, keypoints, angle, class_maps: as in the contract.
+        end_to_end, keypoints, angle, points, class_maps: as in the contract.
+        kind: family that the head belongs to by its structure; empty if several have such a head.
     """
 
     taps: tuple[Tap, ...]
@@ -118,7 +121,9 @@ class Head:
     end_to_end: bool = False
     keypoints: KeypointLayout | None = None
     angle: AngleFormula | None = None
+    points: PointFormula | None = None
     class_maps: tuple[ClassMap, ...] = ()
+    kind: str = ""
 
     @property
     def proves_decode(self) -> bool:

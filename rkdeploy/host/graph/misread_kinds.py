@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from rkdeploy.host.graph.cell_head import find_cell_head
 from rkdeploy.host.graph.facts import GraphFacts
 from rkdeploy.host.graph.kinds import Kind
 from rkdeploy.host.graph.view import GraphView
@@ -14,8 +15,8 @@ from rkdeploy.host.graph.view import GraphView
 _NORMALIZING = frozenset({"LpNormalization", "ReduceL2"})
 
 
-def _is_yolox(facts: GraphFacts) -> bool:
-    """Box, objectness and classes from three convolutions per level; the last two are probabilities, or all are raw."""
+def _is_other_yolox(facts: GraphFacts) -> bool:
+    """Box, objectness and classes from three convolutions per level, with a decode that is not YOLOX's."""
     levels = set(facts.levels)
     if len(levels) != 1 or len(channels := next(iter(levels))) != 3 or 1 not in channels or 4 not in channels:
         return False
@@ -24,7 +25,8 @@ def _is_yolox(facts: GraphFacts) -> bool:
     tables = [_columns(values, fields) for values in shown.values() if fields in values.shape[1:]]
     if not tables or len(tables) != len(shown):
         return False
-    return all(_objectness_first(columns) or np.abs(columns).max() <= 3 for columns in tables)
+    told = all(_objectness_first(columns) or np.abs(columns).max() <= 3 for columns in tables)
+    return told and find_cell_head(facts.graph, list(facts.outputs)) is None
 
 
 def _objectness_first(columns: NDArray[np.float32]) -> bool:
@@ -101,7 +103,11 @@ def _ops_before(graph: GraphView, names: Sequence[str]) -> set[str]:
 
 
 MISREAD = (
-    Kind("a YOLOX detector (box, objectness and classes, without anchors)", _is_yolox),
+    Kind(
+        "a detector with box, objectness and classes of each cell, decoded in a way of its own",
+        _is_other_yolox,
+        "YOLOX builds as its export_onnx.py writes it, with or without --decode_in_inference.",
+    ),
     Kind("a YOLO detector with keypoints and their scores on anchors (YOLOv7-face, YOLOv7-pose)",
          _has_landmarks),
     Kind("an embedding (face or object recognition), which has no classes", _is_embedding),

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 HEAD: Final = "head"
 GEOMETRY: Final = "geometry"
 NONE: Final = "none"
-_POINT_GEOMETRY: Final = frozenset({"dfl_boxes", "ltrb_boxes", "keypoint_xy", "angles"})
+_POINT_GEOMETRY: Final = frozenset({"dfl_boxes", "ltrb_boxes", "center_boxes", "keypoint_xy", "angles"})
 _ANCHOR_GEOMETRY: Final = frozenset({"anchor_boxes", "anchor_xy", "anchor_wh", "anchor_keypoint_xy"})
 # The toolkit refuses float16 beside integers there: "only support int8/int16".
 _UNMIXED: Final = frozenset({"rk2118"})

@@ -17,6 +17,7 @@ from rkdeploy.contract.spec import (
     KeypointLayout,
     ModelSpec,
     OutputRole,
+    PointFormula,
 )
 from rkdeploy.device.runtime.protocol import HeadTensor
 
@@ -37,7 +38,7 @@ class PointHead:
         keypoints, angle: as in the contract.
         coefficient_count: mask coefficients; where there are any, a tensor of prototypes comes last.
         activation: of the scores, the visibilities and, where it has a sigmoid, the angle.
-        end_to_end: as in the contract.
+        end_to_end, points: as in the contract; with `points` boxes are center and size, and there is objectness.
     """
 
     class_count: int = 3
@@ -48,14 +49,24 @@ class PointHead:
     coefficient_count: int = 0
     activation: Activation = "linear"
     end_to_end: bool = False
+    points: PointFormula | None = None
+
+    @property
+    def box_role(self) -> OutputRole:
+        """Of the boxes."""
+        if self.points is not None:
+            return "center_boxes"
+        return "ltrb_boxes" if self.reg_max == 1 else "dfl_boxes"
 
     @property
     def channels(self) -> dict[OutputRole, int]:
         """Channels of each role of a level, in the order of the outputs."""
         channels: dict[OutputRole, int] = {
-            "ltrb_boxes" if self.reg_max == 1 else "dfl_boxes": 4 * self.reg_max,
+            self.box_role: 4 if self.points is not None else 4 * self.reg_max,
             "scores": self.class_count,
         }
+        if self.points is not None:
+            channels["objectness"] = 1
         if self.keypoints is not None:
             channels["keypoint_xy"] = 2 * self.keypoints.count
             if self.keypoints.scored:
@@ -68,7 +79,7 @@ class PointHead:
 
     def activation_of(self, role: str) -> Activation:
         """Of the outputs of a role."""
-        has = role in ("scores", "keypoint_scores") or (role == "angles" and self.angle is not None)
+        has = role in ("scores", "objectness", "keypoint_scores") or (role == "angles" and self.angle is not None)
         return self.activation if has and not (role == "angles" and self.angle == RAW_ANGLE) else "linear"
 
     @property
@@ -91,6 +102,7 @@ class PointHead:
             end_to_end=self.end_to_end,
             keypoints=self.keypoints,
             angle=self.angle,
+            points=self.points,
         )
 
     @property
@@ -145,6 +157,8 @@ class PointHead:
         return {name: np.array(values) for name, values in rows.items()}
 
     def _row(self, raw: Mapping[str, NDArray[np.float64]], x: int, y: int, stride: int) -> dict[str, Any]:
+        if self.points is not None:
+            return self._centered(raw, x, y, stride)
         if self.reg_max == 1:
             left, top, right, bottom = raw["ltrb_boxes"]
         else:
@@ -167,14 +181,32 @@ class PointHead:
             row["wh"] = np.array([left + right, top + bottom]) * stride
             row["angle"] = np.array([angle])
         row["scores"] = sigmoid(raw["scores"])
+        row |= self._keypoint_row(raw, x, y, stride)
+        if self.coefficient_count:
+            row["coefficients"] = raw["mask_coefficients"]
+        return row
+
+    def _centered(self, raw: Mapping[str, NDArray[np.float64]], x: int, y: int, stride: int) -> dict[str, Any]:
+        """Megvii's formulas (YOLOX 0.3, models/yolo_head.py); OpenCV's of YuNet (face_detect.cpp) with the root."""
+        assert self.points is not None
+        box, objectness, scores = raw["center_boxes"], sigmoid(raw["objectness"]), sigmoid(raw["scores"])
+        row: dict[str, Any] = {
+            "xy": (box[:2] + np.array((x, y)) + self.points.offset) * stride, "wh": np.exp(box[2:]) * stride,
+        }  # fmt: skip
+        if self.points.score == "product":
+            row |= {"objectness": objectness, "scores": scores}
+        else:
+            row["scores"] = np.sqrt(objectness * scores)
+        return row | self._keypoint_row(raw, x, y, stride)
+
+    def _keypoint_row(self, raw: Mapping[str, NDArray[np.float64]], x: int, y: int, stride: int) -> dict[str, Any]:
+        row: dict[str, Any] = {}
         if self.keypoints is not None:
             pairs = raw["keypoint_xy"].reshape(-1, 2)
             pairs = (pairs * self.keypoints.gain + (x, y) + np.float64(self.keypoints.offset)) * stride
             row["keypoint_xy"] = pairs.ravel()
             if self.keypoints.scored:
                 row["keypoint_scores"] = sigmoid(raw["keypoint_scores"])
-        if self.coefficient_count:
-            row["coefficients"] = raw["mask_coefficients"]
         return row
 
 
@@ -193,4 +225,8 @@ HEADS = {
     "rotated": PointHead(angle=SIGMOID_ANGLE),
     "rotated by the raw angle": PointHead(reg_max=1, angle=RAW_ANGLE),
     "end to end": PointHead(reg_max=1, end_to_end=True),
+    "centers": PointHead(points=PointFormula(0.0, "product")),
+    "centers, root, keypoints": PointHead(
+        class_count=1, points=PointFormula(0.0, "root"), keypoints=KeypointLayout(5, scored=False, gain=1.0, offset=0.0)
+    ),
 }

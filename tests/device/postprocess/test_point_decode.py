@@ -22,6 +22,7 @@ pytestmark = pytest.mark.usefixtures("decode")
 UNITS = {
     "xy": "px",
     "wh": "px",
+    "objectness": "score",
     "scores": "score",
     "keypoint_xy": "px",
     "keypoint_scores": "score",
@@ -164,6 +165,7 @@ def test_candidates_equal_upstream(head: PointHead) -> None:
     """The candidates are upstream's rows whose best class passes, in upstream's order, with upstream's figures."""
     levels = head.random(4)
     rows = head.reference(levels)
+    rows["scores"] = rows["scores"] * rows.get("objectness", 1.0)
     if head.end_to_end:
         kept, class_ids = np.nonzero(rows["scores"] > 0.6)
         assert len(set(kept.tolist())) < len(kept)

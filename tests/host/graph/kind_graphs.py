@@ -70,24 +70,49 @@ class KindGraph:
         return onnx.shape_inference.infer_shapes(model, data_prop=True)
 
 
-def yolox(*, decoded: bool = False, rows: bool = True, order: Sequence[int] = (4, 1, 3)) -> KindGraph:
-    """Box, objectness and classes of three levels: as rows, decoded or not, or as maps."""
+def yolox(
+    *,
+    decoded: bool = False,
+    rows: bool = True,
+    order: Sequence[int] = (4, 1, 3),
+    sigmoid: bool = True,
+    scrambled: bool = False,
+    scale: float = 1.0,
+) -> KindGraph:
+    """Box, objectness and classes of three levels: as rows, decoded or not, or as maps.
+
+    Args:
+        decoded: centers and sizes in pixels, `scale` times too large.
+        rows: one table of rows, otherwise a map of each level.
+        order: channels of the three convolutions.
+        sigmoid: whether objectness and classes end in one.
+        scrambled: the maps' numbers in the shape of rows.
+        scale: factor of the decoded boxes.
+    """
     graph = KindGraph()
     tables = []
     for stride in (8, 16, 32):
         parts = [graph.conv(stride, channels) for channels in order]
-        parts = [part if n == 4 else graph.node("Sigmoid", part) for part, n in zip(parts, order, strict=True)]
+        if sigmoid:
+            parts = [part if n == 4 else graph.node("Sigmoid", part) for part, n in zip(parts, order, strict=True)]
         if decoded:
-            xy, wh = (graph.node("Slice", parts[0], *(graph.constant(np.array([v])) for v in s)) for s in
-                      ((0, 2, 1), (2, 4, 1)))  # fmt: skip
-            xy = graph.node("Mul", xy, graph.constant(np.float32(stride)))
-            parts[0] = graph.node("Concat", xy, graph.node("Exp", wh), axis=1)
+            parts[0] = _centers(graph, parts[0], stride, scale)
         whole = graph.node("Concat", *parts, axis=1)
-        shape = graph.constant(np.array([1, sum(order), -1]))
+        shape = graph.constant(np.array([(64 // stride) ** 2, sum(order), 1] if scrambled else [1, sum(order), -1]))
         tables.append(graph.node("Reshape", whole, shape) if rows else whole)
     if not rows:
         return graph.show(*tables)
-    return graph.show(graph.node("Transpose", graph.node("Concat", *tables, axis=2), perm=[0, 2, 1]))
+    axis, perm = (0, [2, 0, 1]) if scrambled else (2, [0, 2, 1])
+    return graph.show(graph.node("Transpose", graph.node("Concat", *tables, axis=axis), perm=perm))
+
+
+def _centers(graph: KindGraph, box: str, stride: int, scale: float) -> str:
+    """Centers and sizes in pixels of a map of raw boxes, as YOLOX decodes them."""
+    xy, wh = (graph.node("Slice", box, *(graph.constant(np.array([v])) for v in s)) for s in ((0, 2, 1), (2, 4, 1)))
+    side = 64 // stride
+    cells = graph.constant(np.indices((side, side))[None, ::-1].astype(np.float32))
+    factor = graph.constant(np.float32(stride * scale))
+    return graph.node("Mul", graph.node("Concat", graph.node("Add", xy, cells), graph.node("Exp", wh), axis=1), factor)
 
 
 def landmarks(points: int, classes: int) -> KindGraph:

@@ -60,7 +60,15 @@ class _Boxes(ctypes.Structure):
 class NativePoints:
     """C implementation of `score_search` and `distances` for one head.  It reuses its buffers: one per thread."""
 
-    def __init__(self, library: ctypes.CDLL, levels: Sequence[PointLevel], box_role: str, *, every_class: bool) -> None:
+    def __init__(
+        self,
+        library: ctypes.CDLL,
+        levels: Sequence[PointLevel],
+        box_role: str,
+        *,
+        every_class: bool,
+        score_role: str = "scores",
+    ) -> None:
         """Allocate the structures that the C code reads.
 
         Args:
@@ -68,10 +76,11 @@ class NativePoints:
             levels: levels of the head.
             box_role: role of the tensors that hold the boxes.
             every_class: True if a row is found once per class that passes, False if only for its best class.
+            score_role: role of the tensors that are searched.
         """
         self._library = library
         self._levels = levels
-        self._score_parts = [level.parts["scores"].index for level in levels]
+        self._score_parts = [level.parts[score_role].index for level in levels]
         self._box_parts = [level.parts[box_role].index for level in levels]
         self._score_levels = (_ScoreLevel * len(levels))()
         self._box_levels = (_BoxLevel * len(levels))()
@@ -126,7 +135,7 @@ class NativePoints:
         return self._rows[:found], self._class_ids[:found], self._reals[:found]
 
     def xyxy(self, tensors: Sequence[HeadTensor], rows: NDArray[np.intp]) -> NDArray[np.float32]:
-        """Corners of the given ascending rows in input pixels, (n, 4)."""
+        """Corners of the given ascending rows in input pixels, (n, 4), for distances from the cells' middle."""
         xyxy = np.empty((len(rows), 4), np.float32)
         self._read_boxes(tensors, rows, address(xyxy), None)
         return xyxy

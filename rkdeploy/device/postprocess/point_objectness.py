@@ -1,0 +1,31 @@
+"""Scores of heads that tell objects from background by themselves: class and objectness joined.
+
+Sources: YOLOX 0.3, utils/boxes.py, `postprocess` (product); OpenCV 4.x, objdetect/src/face_detect.cpp, YuNet, and
+PaddleDetection 2.5, ppdet/modeling/heads/pico_head.py, `PicoHeadV2` (square root of the product).
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rkdeploy.contract.spec import PointFormula
+
+
+def joined_scores(
+    classes: NDArray[np.float32], objectness: NDArray[np.float32], formula: PointFormula
+) -> NDArray[np.float32]:
+    """Scores of rows.
+
+    Args:
+        classes: probabilities, (n,) or (nc, n).
+        objectness: probabilities, of a shape that goes with it.
+        formula: of the contract.
+    """
+    product: NDArray[np.float32] = classes * objectness
+    return product if formula.score == "product" else np.sqrt(product)
+
+
+def least_objectness(threshold: np.float32, formula: PointFormula) -> np.float32:
+    """The objectness that a row needs for a score above a threshold, whatever its class says."""
+    return threshold if formula.score == "product" else np.float32(threshold * threshold)
