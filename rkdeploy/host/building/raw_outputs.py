@@ -116,9 +116,7 @@ def note_of_unproven(file: str, head: Head) -> str:
     channels = roles.get("dfl_boxes", 4)
     if channels not in _KNOWN_BOXES:
         known = ", ".join(str(n) for n in sorted(_KNOWN_BOXES))
-        raise GraphError(
-            f"{raw}: it has no decode, and its boxes have {channels} channels, expected {known}.", way_out
-        )
+        raise GraphError(f"{raw}: it has no decode, and its boxes have {channels} channels, expected {known}.", way_out)
     return (
         f"{raw}, and no --weights were given: nothing proves that they are decoded correctly. Boxes are read as "
         f"{_KNOWN_BOXES[channels]}; overlapping boxes are suppressed; images are RGB from 0 to 1, letterboxed. To have "
