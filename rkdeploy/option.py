@@ -42,7 +42,7 @@ _SIZE: Final = re.compile(r"([1-9][0-9]{0,4})(?:[xX]([1-9][0-9]{0,4}))?")
 
 @dataclass(frozen=True, slots=True)
 class Form:
-    """How values of one kind are written in one word.
+    """Conversion between values of one kind and one word.
 
     Attributes:
         read: a word to the value; raises ValueError with what was expected.
@@ -124,7 +124,7 @@ class Only:
     also: Mapping[str, str]
 
     def __init__(self, names: str = "", also: Mapping[str, str] | None = None) -> None:
-        object.__setattr__(self, "names", tuple(names.split()))  # the usual way out of a frozen class
+        object.__setattr__(self, "names", tuple(names.split()))  # the usual way to assign in a frozen class
         object.__setattr__(self, "also", also or {})
 
 
@@ -183,7 +183,7 @@ def declared_fields(kind: type[Any], only: Only | None = None) -> tuple[Declared
 
 
 def declared(name: str, hint: Any, default: Any, only: Only | None = None) -> Declared | None:
-    """What an annotation declares; None for one that declares nothing, or that `only` leaves out."""
+    """Declaration in an annotation; None for one that declares nothing, or that `only` leaves out."""
     extras: tuple[Any, ...] = ()
     if get_origin(hint) is Annotated:
         hint, *rest = get_args(hint)

@@ -64,7 +64,7 @@ def score(
         predictions: one per image, in their order.
         spec: the contract.
         chosen: confidences of the reported precision and recall.
-        backend: its name.
+        backend: name of the backend.
         computes: `float`, `int8`, ...
         figures_from: source of the figures.
 

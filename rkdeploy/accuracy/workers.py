@@ -34,7 +34,7 @@ class SharedNetwork:
     """The network that a worker opens.
 
     Attributes:
-        bundle: its folder.
+        bundle: folder of the bundle.
         backend: name of the runtime backend.
         thresholds, multi_label: see `Predictor`.
         options: for the backend.

@@ -31,7 +31,7 @@ class Origin:
 
     Attributes:
         kind: see `OriginKind`.
-        by: what gave them, with its version, as text: `Radxa ROCK 5B, librknnrt 2.3.2`.
+        by: source with its version, as text: `Radxa ROCK 5B, librknnrt 2.3.2`.
     """
 
     kind: OriginKind
@@ -45,12 +45,12 @@ def simulator(figures_from: str) -> Origin:
 
 
 def origin_of_backend(backend: str, figures_from: str, *, on_npu: bool) -> Origin:
-    """Origin of what a runtime backend gave.
+    """Origin of a runtime backend's figures.
 
     Args:
-        backend: its name.
-        figures_from: what it says of itself.
-        on_npu: whether it ran on a board's NPU.
+        backend: name of the backend.
+        figures_from: the backend's description of itself.
+        on_npu: True if it ran on a board's NPU.
     """
     if on_npu:
         return Origin("measured", figures_from)

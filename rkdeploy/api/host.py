@@ -53,7 +53,7 @@ def build(model: PathLike, *, events: BuildEvents | None = None, **options: Unpa
 
 
 def inspect(file: PathLike, *, cfg: PathLike | None = None) -> dict[str, Any]:
-    """What a file is, and whether it builds.  Nothing in it is executed.
+    """Describe a file and check whether it builds.  Nothing in it is executed.
 
     Args:
         file: a checkpoint, an ONNX file, an `.rknn`, or a bundle's folder.
@@ -198,4 +198,4 @@ def _form_of(output: PathLike | None) -> str:
 
 
 def _silent(_: str) -> None:
-    """Nobody asked."""
+    """Do nothing."""

@@ -102,14 +102,14 @@ class Model:
     core), and further ones wait.  `stream` runs a pipeline over a source, `infer` is for asyncio.
 
     Args:
-        bundle: what is run.
-        thresholds: which detections are kept.
-        backend: its name.
+        bundle: the bundle to run.
+        thresholds: limits of the detections to keep.
+        backend: name of the backend.
         open_contexts: makes the contexts, not entered; called once for calls and once for each stream.
 
     Attributes:
-        bundle: what is run.
-        thresholds: which detections are kept.
+        bundle: the bundle.
+        thresholds: limits of the detections to keep.
         backend: name of the backend.
     """
 
@@ -136,7 +136,7 @@ class Model:
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What the backend reports to the user: versions that do not match, an NPU that is not used."""
+        """Notes of the backend for the user: versions that do not match, an NPU that is not used."""
         return self._pool.notes
 
     def __repr__(self) -> str:

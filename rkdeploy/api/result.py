@@ -1,4 +1,4 @@
-"""What a model found in one image, in the field's vocabulary: `xyxy`, `confidence`, `class_id`."""
+"""Results for one image, in the field's vocabulary: `xyxy`, `confidence`, `class_id`."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Box:
         xyxy: x1, y1, x2, y2 in pixels of the image.
         confidence: 0..1.
         class_id: index into `Result.names`.
-        class_name: its name.
+        class_name: name of the class.
     """
 
     xyxy: tuple[float, float, float, float]
@@ -116,7 +116,7 @@ class RotatedBoxes:
 
     Attributes:
         xywhr: (N, 5) float32: center x, center y, width, height in pixels of the image, and the angle in radians from
-            the x axis towards the y axis.  Not clipped.
+            the x axis toward the y axis.  Not clipped.
     """
 
     xywhr: NDArray[np.float32]
@@ -162,7 +162,7 @@ class ClassRanking:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Result:
-    """What a model found in one image.  All coordinates are pixels of that image, x to the right, y down.
+    """Results of a model for one image.  All coordinates are pixels of that image, x to the right, y down.
 
     Attributes:
         frame: (H, W, 3) uint8 BGR, the image.

@@ -1,4 +1,4 @@
-"""What `Model.stream` reads, by what the program names."""
+"""Sources of `Model.stream`, from the program's argument."""
 
 from __future__ import annotations
 

@@ -47,7 +47,7 @@ class Stream(Iterator[Result]):
     ) -> None:
         self._started = _Started()
         options = PipelineOptions(max_frames=max_frames)
-        # A function of its own, without `self`: the generator ends as soon as nobody holds the stream.
+        # A function of its own, without `self`: the generator ends as soon as the stream is not referenced any more.
         self._results = _results(source, open_contexts, spec, thresholds, options, self._started)
 
     def __iter__(self) -> Self:

@@ -8,7 +8,7 @@ from rkdeploy.device.runtime.registry import AUTO, choose_backend
 
 
 def settled(backend: str) -> str:
-    """The name of a backend; for `auto` the best that works here, and the user is told why."""
+    """The name of a backend; for `auto` the best that works here, with the reason printed."""
     if backend != AUTO:
         return backend
     choice = choose_backend()

@@ -38,7 +38,7 @@ def build_command(
     """Turn a checkpoint into a verified .rknn bundle: export, cut, verify, quantize, build, compare.
 
     An ONNX file that was exported from one is taken too. The build is refused when the decode is not proven equal to
-    the trained model's, or when the built model disagrees with float.
+    the trained model's, or when the quantized model disagrees with the float model.
     """
     check_target(output)
     if as_json:
@@ -89,7 +89,7 @@ def build_and_print(options: BuildOptions) -> Bundle:
 
 
 class _Events(BuildEvents):
-    """Prints a build as it goes: a spinner on a terminal, one line a stage elsewhere."""
+    """Prints the progress of a build: a spinner on a terminal, one line per stage elsewhere."""
 
     def __init__(self, model: Path) -> None:
         self._model = shlex.quote(str(model))
@@ -184,13 +184,13 @@ class _Events(BuildEvents):
 
 
 def agreement_lines(agreement: Agreement) -> list[str]:
-    """What the built model keeps of float's results, one line for each thing that the model gives."""
+    """Agreement of the quantized with the float model, one line per kind of result."""
     lines = []
     for ap in agreement.average_precisions:
         low, high = ap.ap50_interval
         lines.append(
             f"AP {ap.ap:.3f}, AP50 {ap.ap50:.3f} ({low:.3f} to {high:.3f}), AP75 {ap.ap75:.3f} of the {ap.kind}, with "
-            f"float's {ap.objects} detections above {agreement.confidence} as the truth"
+            f"the float model's {ap.objects} detections above {agreement.confidence} as the truth"
         )
     if agreement.recall is not None:
         sure = agreement.recall
@@ -215,10 +215,10 @@ def agreement_lines(agreement: Agreement) -> list[str]:
 
 
 def agreement_table(agreement: Agreement) -> Table:
-    """The built model against float, tensor by tensor."""
-    table = Table(title="Built model against float", title_justify="left", box=None, pad_edge=False)
+    """The quantized against the float model, tensor by tensor."""
+    table = Table(title="Quantized model against the float model", title_justify="left", box=None, pad_edge=False)
     for name in ("output", "cosine", "max error", "at range end", "score peak float", "built", "reachable"):
-        # An output's name is never shortened: it says which tensor a line is about.
+        # An output's name is never shortened: it identifies the tensor.
         table.add_column(name, justify="left" if name == "output" else "right", no_wrap=name == "output")
 
     def text(value: float | None, form: str) -> str:

@@ -41,17 +41,17 @@ def chosen_bundle(named: Path | None, *, installed: bool = True, quiet: bool = F
 
 
 def bundle_and_sources(words: Sequence[str], *, more_follow: bool = False) -> tuple[Path | None, tuple[str, ...]]:
-    """The arguments `[BUNDLE] [SOURCE]...`, told apart by what the first one is.
+    """The arguments `[BUNDLE] [SOURCE]...`, distinguished by the kind of the first one.
 
-    A bundle's folder or a `.rknn` is the bundle; so is a path that is not there and does not look like a source, where
+    A bundle's folder or a `.rknn` is the bundle; so is a path that does not exist and does not look like a source, if
     something follows that can be the source.
 
     Args:
         words: as typed.
-        more_follow: whether something else is the source: a camera, or what the command takes by default.
+        more_follow: True if something else is the source: a camera, or the command's default.
 
     Returns:
-        The bundle, None where none is named; the sources.
+        The bundle, None if none is named; the sources.
 
     Raises:
         typer.BadParameter: for a second bundle.

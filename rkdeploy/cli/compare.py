@@ -36,7 +36,7 @@ def compare_command(
     output: Annotated[Path | None, replace(PAGE_FILE, panel=OUTPUT)] = None,
     lang: Annotated[Lang | None, LANGUAGE] = None,
 ) -> None:
-    """Build for several chips, types and sizes; compare predicted rate, memory and agreement with float."""
+    """Build for several chips, types and sizes; compare predicted rate, memory and agreement with the float model."""
     from rkdeploy.analysis.compare.run import compare
     from rkdeploy.analysis.tables.comparison_tables import comparison_blocks
 
@@ -55,7 +55,7 @@ def compare_command(
 
 
 class _Events(CompareEvents):
-    """A line for each build that is done; on a terminal a bar besides, with what is being done."""
+    """A line per finished build; on a terminal also a bar, with the current work."""
 
     def __init__(self, bar: Progress | None) -> None:
         self._bar = bar

@@ -1,4 +1,4 @@
-"""What the commands print with: results to stdout, progress and messages to stderr, quiet where that is no terminal."""
+"""Consoles of the commands: results to stdout, progress and messages to stderr, no progress unless it is a terminal."""
 
 from __future__ import annotations
 
@@ -28,7 +28,9 @@ def plain(text: str) -> str:
 
 
 def print_error(error: RkdeployError) -> None:
-    """One message, then the way out on a line of its own.  Further lines are indented: none can pass for a message."""
+    """Print one message, then the hint on a line of its own.  Further lines are indented: none can pass for a
+    message.
+    """
     message, *more = (
         line if len(line) <= _MAX_LINE else f"{line[:_MAX_LINE]}..." for line in error.message.split("\n")
     )

@@ -35,11 +35,11 @@ _Values = Mapping[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Signature:
-    """What a command takes.
+    """Signature of a command.
 
     Attributes:
         parts: the parameters of its function.
-        text: what it does, the function's docstring.
+        text: its description, the function's docstring.
     """
 
     parts: tuple[Declared, ...]

@@ -44,12 +44,12 @@ def write_document(text: str, output: Path) -> None:
 
 
 def print_result(text: str, table: Callable[[], None], *, as_json: bool, output: Path | None) -> None:
-    """Give a command's result: the table or, with --json, the document on stdout; the document in a file besides.
+    """Give a command's result: the table or, with --json, the document on stdout; also the document in a file.
 
     Args:
         text: the document, JSON.
         table: prints it for people.
-        as_json: whether --json was given.
+        as_json: True if --json was given.
         output: the file of --output.
     """
     if as_json:
@@ -70,16 +70,16 @@ def print_tables(
     lang: Lang | None,
     markdown: bool = False,
 ) -> None:
-    """Give a command's result: its tables or, with --json, the document on stdout; a file besides.
+    """Give a command's result: its tables or, with --json, the document on stdout; also a file.
 
     Args:
-        document: what is written as JSON.
+        document: written as JSON.
         blocks: makes the tables and notes in a language.
         title: of the page, for a file that ends in .md or .html.
-        as_json: whether --json was given.
-        output: the file of --output; its suffix decides the form, JSON where it is another one.
+        as_json: True if --json was given.
+        output: the file of --output; its suffix decides the form, JSON for other suffixes.
         lang: the option --lang.
-        markdown: whether the tables on stdout are Markdown.
+        markdown: True for Markdown tables on stdout.
 
     Raises:
         RkdeployError: a package that a form needs is not installed, or the file cannot be written.

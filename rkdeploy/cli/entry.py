@@ -1,4 +1,4 @@
-"""Where the command starts: signals first, then everything else."""
+"""Entry point of the command: signals first, then everything else."""
 
 from __future__ import annotations
 

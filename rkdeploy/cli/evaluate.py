@@ -1,4 +1,4 @@
-"""`rkdeploy eval`: how accurate a bundle is on labeled images, float beside what was built."""
+"""`rkdeploy eval`: accuracy of a bundle on labeled images, the float next to the quantized model."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`rkdeploy explain`: why a quantized model differs from float, layer by layer."""
+"""`rkdeploy explain`: differences of a quantized model from the float model, layer by layer."""
 
 from __future__ import annotations
 

@@ -60,7 +60,7 @@ def print_help(path: str, signature: Signature, console: Console, *, whole: bool
 
 
 def usage(path: str, signature: Signature) -> str:
-    """How a command is called: `rkdeploy build MODEL [OPTIONS]`."""
+    """Usage line of a command: `rkdeploy build MODEL [OPTIONS]`."""
     words = [_usage(leaf) for leaf in signature.leaves() if isinstance(leaf.declaration, Argument)]
     return " ".join([path, *words, "[OPTIONS]"])
 
@@ -74,7 +74,7 @@ def flags(leaf: Declared) -> str:
 
 
 def default_in_words(leaf: Declared) -> str:
-    """What holds where an option is left out; empty where nothing is to be said."""
+    """Default of an option in words; may be empty."""
     option = leaf.option
     if option.default:
         return option.default

@@ -25,7 +25,7 @@ _INSTALL = 'Install it with: pip install "rkdeploy[graph]"; building also needs 
 
 
 class Place(NamedTuple):
-    """Where a command's function is, and what it does in one line."""
+    """Place of a command's function, and its one-line description."""
 
     place: str
     about: str
@@ -159,10 +159,10 @@ def run_app() -> NoReturn:
         sys.exit(1)
     except UnicodeEncodeError as error:  # a name that Linux takes and JSON does not
         print_error(
-            RkdeployError(f"A name is no UTF-8 text and cannot be written: {shown(error.object)}.", "Rename the file.")
+            RkdeployError(f"A name is not UTF-8 text and cannot be written: {shown(error.object)}.", "Rename the file.")
         )
         sys.exit(1)
-    except BrokenPipeError:  # whoever read our output has gone
+    except BrokenPipeError:  # the reader of our output has closed it
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
     except OSError as error:  # disk full, permission denied: nothing we could have known before
@@ -172,7 +172,7 @@ def run_app() -> NoReturn:
 
 
 def _usage_error(error: Any) -> RkdeployError:
-    """What was typed wrong, in the form of all other errors."""
+    """A usage error, in the form of all other errors."""
     if isinstance(error, FormerSpelling):
         return RkdeployError("This is written otherwise now:", error.now)
     if error.ctx is None:

@@ -116,4 +116,4 @@ _NOW: Final[Mapping[str, Callable[[list[str]], list[str]]]] = {
     "compare": _json_file,
     "push": _push,
 }
-"""How each command's old arguments are written now."""
+"""Current form of each command's old arguments."""

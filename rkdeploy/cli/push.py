@@ -46,7 +46,7 @@ def push_command(
         bool, Option("--rollback", "Send nothing: make the previous bundle current again.", often=True)
     ] = False,
     restart: Annotated[
-        bool, Option("--restart", "Restart rkdeploy.service afterwards, and see that it runs.", often=True)
+        bool, Option("--restart", "Then restart rkdeploy.service, and check that it runs.", often=True)
     ] = False,
     port: Annotated[int | None, Option("--port", "Port of ssh.", low=1, high=65535, default="as ssh is set up")] = None,
     identity: Annotated[

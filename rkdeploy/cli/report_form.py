@@ -31,8 +31,8 @@ class Forms:
 
     Attributes:
         file: of the file that --output names.
-        stdout: of what is printed.
-        shown: whether the terminal gets a summary instead.
+        stdout: of the printed text.
+        shown: True if the terminal gets a summary instead.
     """
 
     file: Format | None

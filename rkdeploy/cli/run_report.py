@@ -1,4 +1,4 @@
-"""What `rkdeploy run` says of a run: while it goes on, and at its end."""
+"""Messages of `rkdeploy run`: during a run, and at its end."""
 
 from __future__ import annotations
 

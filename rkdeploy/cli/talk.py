@@ -1,4 +1,4 @@
-"""How much a command says: -q leaves results, warnings and errors; -v adds every step, from the rooms' loggers."""
+"""Verbosity of a command: -q leaves results, warnings and errors; -v adds every step, from the rooms' loggers."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class _ToStderr(logging.Handler):
 
 @contextlib.contextmanager
 def level(*, quiet: bool, verbose: bool) -> Iterator[None]:
-    """What one command says, until it ends."""
+    """Set the verbosity of one command, until it ends."""
     before, _Talk.quiet = _Talk.quiet, quiet
     handler = _ToStderr() if verbose else None
     if handler is not None:

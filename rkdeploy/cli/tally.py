@@ -1,4 +1,4 @@
-"""What a run found, counted over its frames: objects by class, a classifier's first classes, shares of class maps."""
+"""Tally of a run's results over its frames: objects by class, a classifier's first classes, shares of class maps."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ class Tally:
             err.print(plain(f"{frame.source} [{frame.index}]: {self._first_of(detections) or one.in_words(frames=1)}"))
 
     def in_words(self, frames: int) -> str:
-        """What was found in so many frames: `3 bolt, 1 nut`; `first class 7 cat, 5 dog`; shares of class maps."""
+        """The tally in words: `3 bolt, 1 nut`; `first class 7 cat, 5 dog`; shares of class maps."""
         parts = [_listed(self._objects)] if self._objects else []
         if self._first:
             parts.append(f"first class {_listed(self._first)}")
@@ -62,7 +62,7 @@ class Tally:
         return "; ".join(parts) or "nothing"
 
     def _first_of(self, detections: Detections) -> str:
-        """The first class of one frame and its probability, `cat 0.93`; empty where the model is no classifier."""
+        """The first class of one frame and its probability, `cat 0.93`; empty if the model is not a classifier."""
         ranking = detections.ranking
         if ranking is None or not len(ranking.class_ids):
             return ""
@@ -83,7 +83,7 @@ class Tally:
 
 
 class _MapShares:
-    """How much of the pixels the classes of one map have, summed over frames."""
+    """Share of the pixels of each class of one map, summed over frames."""
 
     def __init__(self, class_names: tuple[str, ...], sums: NDArray[np.float64]) -> None:
         self._class_names = class_names

@@ -1,1 +1,1 @@
-"""What the host and the device agree on: the contract, the bundle, the records in it.  Imports `errors` only."""
+"""Data that the host and the device share: the contract, the bundle and the records in it.  Imports `errors` only."""

@@ -49,13 +49,13 @@ class ObjectFigures:
     """Objects, compared by their boxes, rotated boxes, keypoints or masks.
 
     Attributes:
-        kind: which of these.
-        overlap: what the overlap is: IoU, probiou, or OKS.
+        kind: boxes, rotated boxes, keypoints or masks.
+        overlap: measure of overlap: IoU, probiou, or OKS.
         map50, map50_95: mean over the classes that have objects, as YOLO's validators read the curve.
-        coco_map50, coco_map50_95: likewise, as COCO's tool reads it.
+        coco_map50, coco_map50_95: the same means, as COCO's tool reads the curve.
         precision, recall: at the chosen confidence, mean over the classes that have them.
         best: the best confidence.
-        classes: one a class, in the model's order.
+        classes: one per class, in the model's order.
     """
 
     kind: Text
@@ -118,13 +118,13 @@ class Evaluation:
     """One backend on one data set.
 
     Attributes:
-        backend: its name.
-        computes: what it computes in: `float` for the host's own, else the dtype of the built model.
-        figures_from: where the figures come from, as a user reads it.
+        backend: name of the backend.
+        computes: data type of its arithmetic: `float` for the host's own, else the dtype of the built model.
+        figures_from: source of the figures, as a user reads it.
         images: that were evaluated.
         objects: boxes first, then what else the model gives.
         ranking: of a classifier, else None.
-        class_maps: one each.
+        class_maps: one per class map of the model.
         notes: what the user should know.
         on_npu: whether it ran on a board's NPU: an NPU backend on a Rockchip board.
     """
@@ -161,7 +161,7 @@ class AccuracyReport:
         validator: whose ways `map50` and `map50_95` follow: see `rkdeploy.accuracy.validators`.
         multi_label: whether a box counts for each class above the threshold, or for its best one.
         from_coco: whether the labels are a COCO file.
-        evaluations: one a backend.
+        evaluations: one per backend.
         notes: on the data.
         model_sha256: of the `.rknn`; None where the report is a bundle's own.
         document, schema_version: what this file is.

@@ -1,9 +1,9 @@
-"""The bundle: one folder with the model, its contract, and how both came to be.
+"""The bundle: one folder with the model, its contract, and the record of their build.
 
     best-rk3588-int8/
       best.rknn  contract.json  build.json  best.onnx  best-cut.onnx  toolkit.log  SHA256SUMS  quantization/
 
-It is written beside its place and renamed into it, so that a bundle is whole or not there.  See docs/bundle.md.
+It is written next to its place and renamed into it, so that a bundle is either complete or absent.  See docs/bundle.md.
 """
 
 from __future__ import annotations
@@ -49,9 +49,9 @@ class Bundle:
     """A bundle on disk, read and checked.
 
     Attributes:
-        folder: where it is.
-        spec: its contract.
-        model: the contract's word on the `.rknn`.
+        folder: path of the bundle.
+        spec: contract of the model.
+        model: the `.rknn`, as the contract describes it.
     """
 
     folder: Path
@@ -60,7 +60,7 @@ class Bundle:
 
     @property
     def record(self) -> BuildRecord:
-        """Record of the build, read from `build.json` now: whoever only runs the model needs none.
+        """Record of the build, read from `build.json` on each access; running the model does not need it.
 
         Raises:
             BundleError: missing, damaged, or of another schema version.
@@ -84,7 +84,7 @@ class Bundle:
 
     @property
     def cut_onnx(self) -> Path:
-        """The network up to the head's tensors, in float."""
+        """The float network up to the head's tensors."""
         return self.folder / f"{self.stem}-cut.onnx"
 
     @property
@@ -103,7 +103,7 @@ def new_bundle(folder: Path) -> Iterator[Path]:
         BundleError: when the place cannot be written, or is a folder with something else in it.
     """
     if folder.exists() and not (folder / CONTRACT).is_file() and (not folder.is_dir() or any(folder.iterdir())):
-        raise BundleError(f'"{folder}" exists and is no bundle; it will not be replaced.', "Choose another --out.")
+        raise BundleError(f'"{folder}" exists and is not a bundle; it will not be replaced.', "Choose another --out.")
     had_parent = folder.parent.exists()
     try:  # all of it: a signal raises anywhere
         partial = _new_partial(folder)
@@ -121,7 +121,7 @@ def new_bundle(folder: Path) -> Iterator[Path]:
 
 
 def write_json(path: Path, value: object) -> None:
-    r"""Write plain data as indented JSON.  Of file names that are no UTF-8, the bytes are written as `\xb0`."""
+    r"""Write plain data as indented JSON.  Bytes of file names that are not valid UTF-8 are written as `\xb0`."""
     try:
         text = msgspec.json.encode(value)
     except UnicodeEncodeError:
@@ -356,7 +356,7 @@ def _exchange(a: Path, b: Path) -> bool:
 
 
 def _new_partial(folder: Path) -> Path:
-    """A fresh folder beside `folder`, named after this process."""
+    """A fresh folder next to `folder`, named after this process."""
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         _clear_partial(folder)
@@ -366,7 +366,7 @@ def _new_partial(folder: Path) -> Path:
 
 
 def _clear_partial(folder: Path, *, mine: bool = False) -> None:
-    """Remove what builds that were killed left beside `folder`; a build that still runs is left alone, but `mine`."""
+    """Remove what killed builds left next to `folder`; of builds that still run only this process's, if `mine`."""
     for partial in folder.parent.glob(f".{glob.escape(folder.name)}{PARTIAL}*"):
         owner = partial.name.rpartition(PARTIAL)[2].partition("-")[0]
         running = owner.isdigit() and Path(f"/proc/{owner}").exists()

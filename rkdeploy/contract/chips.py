@@ -74,7 +74,7 @@ def canonical_target(text: str) -> str:
     hint = f"Expected one of {', '.join(TYPES_OF)}, or another SoC of their families such as rk3588s."
     if _plain(text).removeprefix("rockchip") in _OLDER_TOOLKIT:
         hint = f"It needs Rockchip's older rknn-toolkit (1.x), which rkdeploy does not drive. {hint}"
-    raise RkdeployError(f"--target is {shown(text)}, which is no chip that rknn-toolkit2 builds for.", hint)
+    raise RkdeployError(f"--target is {shown(text)}, which is not a chip that rknn-toolkit2 builds for.", hint)
 
 
 def canonical_dtype(text: str, target: str | None = None) -> str:
@@ -95,17 +95,17 @@ def canonical_dtype(text: str, target: str | None = None) -> str:
     if found in allowed:
         return found
     where = "any chip takes" if target is None else f"{target} takes"
-    what = "is no type that is known" if found is None else f"means {found}, which {target} does not have"
+    what = "is not a known type" if found is None else f"means {found}, which {target} does not have"
     raise RkdeployError(f"--dtype {shown(text)} {what}; {where} {', '.join(allowed)}.", _advice(found, target))
 
 
 def has_float16(target: str) -> bool:
-    """Whether the NPU of a platform computes in float16; unknown ones are taken to."""
+    """True if the NPU of a platform computes in float16; unknown platforms are assumed to."""
     return FLOAT16 in TYPES_OF.get(target, (FLOAT16,))
 
 
 def same_npu(soc: str, other: str) -> bool:
-    """Whether a model built for one SoC runs on the other."""
+    """True if a model built for one SoC runs on the other."""
     a, b = (platform_of(one) or one.lower() for one in (soc, other))
     return a == b or any({a, b} <= group for group in _SAME_NPU)
 

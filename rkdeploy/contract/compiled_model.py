@@ -92,7 +92,7 @@ class PlacedTensor:
         """Refuse a place that ends before it begins.
 
         Raises:
-            ValueError: it does.
+            ValueError: the last place is before the first.
         """
         if self.end < self.start:
             raise ValueError(f"a tensor's place ends at {self.end}, before it starts at {self.start}")

@@ -1,6 +1,6 @@
 """The essential contract as short text, which the toolkit keeps in the `.rknn` itself.
 
-So a lone `.rknn` can be told apart, and a runtime that is given a contract can see whether the model was built with it:
+It identifies a lone `.rknn`, and a runtime that is given a contract can see whether the model was built with it:
 two models of one architecture have the same tensors, and differ in nothing that a runtime would refuse.
 """
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 _MAX_BYTES: Final = 1023
 _DIGEST: Final = "digest"
 _NOT_IN_IT: Final = frozenset({"quantization", "model"})
-"""What is known only when the model is built, and the string is in it by then."""
+"""Fields that are known only after the build, when the string is in the model already."""
 
 
 def custom_string(spec: ModelSpec) -> str:
@@ -58,7 +58,7 @@ def contract_digest(spec: ModelSpec) -> str:
 
 
 def differences(text: str, spec: ModelSpec) -> tuple[str, ...]:
-    """What a model's custom string says otherwise than a contract, each as "<what>: <the model's>, <the contract's>".
+    """Differences between a model's custom string and a contract, each as "<what>: <the model's>, <the contract's>".
 
     Empty where both agree, and for text that is not ours: then nothing is known.
     """

@@ -64,7 +64,7 @@ class Verification:
 
 @dataclass(frozen=True, slots=True)
 class OutputAgreement:
-    """One head tensor, the built model in the simulator against float.
+    """One head tensor, the quantized model in the simulator against the float model.
 
     Attributes:
         name, role: of the output.
@@ -87,11 +87,12 @@ class OutputAgreement:
 
 @dataclass(frozen=True, slots=True)
 class KeypointAgreement:
-    """Keypoints of matched objects, those that float sees (visibility above 0.5).
+    """Keypoints of matched objects, those that the float model sees (visibility above 0.5).
 
     Attributes:
         points: how many.
-        median_shift_px, p95_shift_px: how far the built model's lie from float's, pixels of the network input.
+        median_shift_px, p95_shift_px: distance of the quantized model's points from the float model's, in pixels of
+            the network input.
         similarity: object keypoint similarity (OKS) from which two poses count as alike.
         alike: share of matched objects that are.
     """
@@ -105,12 +106,12 @@ class KeypointAgreement:
 
 @dataclass(frozen=True, slots=True)
 class MapAgreement:
-    """A class map of the built model against float's.
+    """A class map of the quantized model against the float model's.
 
     Attributes:
         output: name of the output.
         same: share of source pixels of the same class.
-        mean_iou: over the classes that float found; None where there is no pixel.
+        mean_iou: over the classes that the float model found; None where there is no pixel.
         interval: (low, high) of `mean_iou`, 95 %, by a bootstrap over the images; None in older bundles.
     """
 
@@ -146,13 +147,13 @@ class FoundShare:
 
 @dataclass(frozen=True, slots=True)
 class Measure:
-    """One figure from 0 to 1 of how far the built model gives what float gives.
+    """One figure from 0 to 1 of the agreement of the quantized model with the float model.
 
     Attributes:
-        name: `ap50`, average precision at an overlap of 0.5 with float's detections as the truth; `ap`, its mean over
-            overlaps of 0.5 to 0.95; `recall` and `precision`, see `Agreement`; `mean_iou` of a class map;
-            `first_class`, share of images with the same first class; `matched`, in older bundles, share of float's
-            detections matched.
+        name: `ap50`, average precision at an overlap of 0.5 with the float model's detections as the truth; `ap`, its
+            mean over overlaps of 0.5 to 0.95; `recall` and `precision`, see `Agreement`; `mean_iou` of a class map;
+            `first_class`, share of images with the same first class; `matched`, in older bundles, share of the float
+            model's detections matched.
         of: kind of object or name of the class map.
         value: the figure.
         interval: (low, high), 95 %.
@@ -170,11 +171,11 @@ class Measure:
 
 @dataclass(frozen=True, slots=True)
 class Proof:
-    """Proof by the comparison with float.
+    """Result of the comparison with the float model.
 
     Attributes:
-        standing: `agrees`; `weak`, so far from float that the user should look; `unproven`, nothing or too little was
-            there to judge by.
+        standing: `agrees`; `weak`, so far from the float model that the user should look; `unproven`, nothing or too
+            little was there to judge by.
         reason: `measured`, `few_objects`, `few_images`, `no_objects`, `no_images`, or `no_decode` where nothing shows
             that the outputs are decoded right.
         measure: the figure that decided, the lowest; None without one.
@@ -187,7 +188,7 @@ class Proof:
 
 @dataclass(frozen=True, slots=True)
 class Agreement:
-    """The built model in the simulator against float, on images that calibration never saw.
+    """The quantized model in the simulator against the float model, on images not used for calibration.
 
     A float detection is matched by a simulated one of its class with IoU of at least `iou` and a score that differs by
     less than `score_difference`; each is used once.
@@ -196,7 +197,7 @@ class Agreement:
         figures_from: the simulator and its version.
         images: number of images.
         source: where they come from.
-        confidence: detections from this score upwards were compared.
+        confidence: detections from this score up were compared.
         outputs: tensor by tensor.
         float_detections, built_detections: how many each found.
         matched: how many float detections were matched.
@@ -207,13 +208,14 @@ class Agreement:
         mask_iou: mean IoU of the masks of matched objects, None where there are none.
         class_maps: one for each class map.
         same_first_class: share of images whose first class is the same; None unless a classifier.
-        average_precisions: of the built model's detections with float's as the truth, boxes first; empty for models
-            that find no objects, where float found none, and in older bundles.
+        average_precisions: of the built model's detections with the float model's as the truth, boxes first; empty for
+            models that find no objects, where it found none, and in older bundles.
         built_confidence: the built model's detections were ranked down to this score.
         same_first_class_interval: (low, high), 95 %, by a bootstrap over the images.
-        recall: of the objects that float is sure of, well above the threshold of use, those that the built model finds;
-            None where there are none, and in older bundles.
-        precision: of the built model's detections those that float sees at all, with whatever score; likewise.
+        recall: share of the objects that the float model is sure of, well above the threshold of use, that the
+            quantized model finds; None where there are none, and in older bundles.
+        precision: share of the quantized model's detections that the float model has with any score; None as for
+            `recall`.
     """
 
     figures_from: Text
@@ -315,7 +317,7 @@ class CalibrationRecord:
 
 @dataclass(frozen=True, slots=True)
 class ToolkitRecord:
-    """The vendor's toolkit and what it was told.
+    """The vendor's toolkit and its settings.
 
     Attributes:
         name, version: the package.
@@ -342,7 +344,7 @@ class HeadNode:
     """A convolution at which the graph was cut.
 
     Attributes:
-        node: its name.
+        node: name of the convolution.
         stride: of its level, input pixels per cell.
         channels: of its output.
     """
@@ -359,7 +361,7 @@ class SourceRecord:
     Attributes:
         file: name of the checkpoint or ONNX file.
         sha256: of that file.
-        weights: name of the `.pt` given beside an ONNX file, else None.
+        weights: name of the `.pt` given with an ONNX file, else None.
         family, generation: of the model.
         anchors_from: `checkpoint`, `graph` or `command line`; None for anchor-free families.
         anchors: in pixels, None for anchor-free families.
@@ -385,17 +387,18 @@ class BuildRecord:
     Attributes:
         rkdeploy_version: of the kit that built.
         created: UTC, ISO 8601.
-        source, head, verification, toolkit, calibration, agreement: see there; calibration is None for a float build,
-            agreement is None where there was no image to compare on.
+        source, head, verification, toolkit, calibration, agreement: see their classes; calibration is None for a float
+            build, agreement is None where there was no image to compare on.
         host: Python and packages that took part, name to version.
-        seconds: wall time a stage.
+        seconds: wall time per stage, in seconds.
         warnings: everything that the user was warned of.
         schema_version: version of this schema.  Files from before it was written have version 1.
         compiled: layers and memory as the toolkit's compiler predicts them; None where its log did not say.
-        accuracy: float and the built model in the simulator on labeled images; None where none were given.
+        accuracy: the float model and, in the simulator, the quantized model on labeled images; None where none were
+            given.
         request: hash of everything that was asked for, see `rkdeploy.host.building.request`; None in older bundles.
         proof: what `agreement` proves; None in older bundles.
-        document: what this file is.
+        document: kind of this file.
     """
 
     rkdeploy_version: Text

@@ -1,6 +1,6 @@
 """The contract that travels with a model: what goes in, what every output tensor means, and how to read it.
 
-A `ModelSpec` is derived from the checkpoint once, proven at build time, stored beside the `.rknn` as `contract.json`,
+A `ModelSpec` is derived from the checkpoint once, proven at build time, stored next to the `.rknn` as `contract.json`,
 and is all that the board side needs.  Plain frozen data; nothing here knows about files, graphs or hardware.
 """
 
@@ -29,19 +29,19 @@ AnchorRole = Literal[
     "anchor_map", "anchor_boxes", "anchor_xy", "anchor_wh", "anchor_scores", "anchor_coefficients",
     "anchor_keypoint_xy", "anchor_keypoint_scores"
 ]  # fmt: skip
-"""What the channels of an anchor head's tensor (1, na * fields, H, W) hold, anchor-major:
+"""Roles of an anchor head's tensor (1, na * fields, H, W), by the fields in its channels, anchor-major:
 
-- `anchor_map`: x, y, w, h, objectness, class 0, class 1, ..., coefficient 0, ... (5 + nc + nm fields an anchor)
+- `anchor_map`: x, y, w, h, objectness, class 0, class 1, ..., coefficient 0, ... (5 + nc + nm fields per anchor)
 - `anchor_boxes`: x, y, w, h;  `anchor_xy`: x, y;  `anchor_wh`: w, h
 - `anchor_scores`: objectness, class 0, class 1, ... (1 + nc fields an anchor)
 - `anchor_coefficients`: the mask coefficients (nm fields an anchor)
-- `anchor_keypoint_xy`: x, y of each keypoint (`KeypointLayout`);  `anchor_keypoint_scores`: one logit a keypoint
+- `anchor_keypoint_xy`: x, y of each keypoint (`KeypointLayout`);  `anchor_keypoint_scores`: one logit per keypoint
 """
 PointRole = Literal[
     "dfl_boxes", "ltrb_boxes", "center_boxes", "objectness", "scores", "keypoint_xy", "keypoint_scores",
     "mask_coefficients", "angles"
 ]  # fmt: skip
-"""What the channels of an anchor-free head's tensor (1, C, H, W) hold, for each cell:
+"""Roles of an anchor-free head's tensor (1, C, H, W), by the values in its channels for each cell:
 
 - `dfl_boxes`: 4 * reg_max logits, side-major: the distances to left, top, right and bottom as distributions over
   0 .. reg_max - 1 cells (Distribution Focal Loss);  `ltrb_boxes`: the four distances themselves, in cells
@@ -49,7 +49,7 @@ PointRole = Literal[
 - `objectness`: one logit, which `PointFormula.score` joins with the classes' (YOLOX, YuNet, PicoDet)
 - `scores`: nc class logits
 - `keypoint_xy`: x, y of each keypoint, relative to the cell (`KeypointLayout`);  `keypoint_scores`: one visibility
-  logit a keypoint
+  logit per keypoint
 - `mask_coefficients`: nm;  `angles`: one, read by `ModelSpec.angle`
 """
 ImageRole = Literal["prototypes", "class_map", "class_scores"]
@@ -69,7 +69,7 @@ class InputSpec:
     """The network's image input.
 
     The host hands over one contiguous (1, height, width, 3) uint8 image in `color` order.  The network computes
-    `(pixel - mean) / std` a channel; inside a `.rknn` the toolkit has built that in.
+    `(pixel - mean) / std` per channel; inside a `.rknn` the toolkit has built that in.
 
     Attributes:
         name: tensor name in the graph.
@@ -78,7 +78,7 @@ class InputSpec:
         mean, std: per channel, in pixel values 0..255.
         fit: how a source image is brought to (height, width).  `letterbox` keeps the aspect ratio and pads;
             `center_crop` keeps it and crops; `stretch` does not keep it.
-        pad_value: grey level 0..255 of a letterbox's padding.
+        pad_value: gray level 0..255 of a letterbox's padding.
         crop_fraction: of a center crop: side of the crop over the shorter side of the resized image, 0..1.  224 cut out
             of 256, as torchvision's classifiers were evaluated, is 0.875.
         place: where a letterbox puts the image: in the middle, or in the top left corner (YOLOX).
@@ -118,8 +118,8 @@ class HeadOutput:
     Attributes:
         name: tensor name.
         role: what the channels hold.
-        level: index of the detection level, 0 the finest; 0 for a tensor that speaks of the whole image.
-        stride: input pixels a cell, so that shape[2] * stride == input height.
+        level: index of the detection level, 0 the finest; 0 for a tensor of the whole image.
+        stride: input pixels per cell, so that shape[2] * stride == input height.
         shape: (1, C, H, W), the logical layout; a runtime may hand it over in another memory layout.
         activation: what the graph has already applied; `linear` are logits.
         quantization: scale and zero point, or None for a floating-point tensor.
@@ -167,7 +167,7 @@ class NpuModel:
 
 @dataclass(frozen=True, slots=True)
 class KeypointLayout:
-    """How keypoint tensors are read.
+    """Formula of keypoint tensors.
 
     A keypoint's x in pixels of the network input is (raw * gain + cell_x + offset) * stride, y alike.  YOLOv8 and 11
     have gain 2 and offset 0, YOLO26 gain 1 and offset 0.5, YOLOv7-pose and -face gain 2 and offset -0.5.  On anchors
@@ -175,7 +175,7 @@ class KeypointLayout:
     offset 0.
 
     Attributes:
-        count: keypoints an object.
+        count: keypoints per object.
         scored: whether each has a visibility score (`kpt_shape` [count, 3]) or not ([count, 2]).
         gain, offset: of the formulas above.
         by_anchor: whether the second formula holds.
@@ -190,7 +190,7 @@ class KeypointLayout:
 
 @dataclass(frozen=True, slots=True)
 class PointFormula:
-    """How boxes and scores of an anchor-free head are read where it is not as YOLOv8 does.
+    """Formula of the boxes and scores of an anchor-free head that differs from YOLOv8's.
 
     Attributes:
         offset: of a cell's point from the cell's top left corner, in cells: boxes are measured from there.  0.5 is the
@@ -205,7 +205,7 @@ class PointFormula:
 
 @dataclass(frozen=True, slots=True)
 class AngleFormula:
-    """How the angle of a rotated box is read, in radians: `gain * f(raw) + offset`.
+    """Formula of the angle of a rotated box, in radians: `gain * f(raw) + offset`.
 
     Attributes:
         sigmoid: whether f is the sigmoid; otherwise raw is taken as it is.  Where it is, `HeadOutput.activation` says
@@ -223,8 +223,8 @@ class ClassMap:
     """One `class_map` output.
 
     Attributes:
-        output: its name.
-        class_names: one a plane; the first is the background.
+        output: name of the tensor.
+        class_names: one per plane; the first is the background.
     """
 
     output: str
@@ -238,7 +238,7 @@ class ModelSpec:
     Attributes:
         family: model family, for example `yolov5`; selects the decode.
         task: what the model does.
-        class_names: one name a class, in the order of the score channels.
+        class_names: one name per class, in the order of the score channels.
         input: the image input.
         outputs: the head tensors, in runtime order.
         anchors: for anchor-based families, else None.
@@ -247,10 +247,10 @@ class ModelSpec:
         keypoints: for pose models, else None.
         angle: for rotated boxes, else None.
         points: for anchor-free heads that are not read as YOLOv8's, else None.
-        class_maps: the whole-image maps beside the detections, in the order of their outputs.
+        class_maps: the whole-image maps next to the detections, in the order of their outputs.
         model: the built model; None as long as there is none, never in a bundle.
         schema_version: version of this schema.
-        document: what this file is.
+        document: kind of this file.
     """
 
     family: str
@@ -270,7 +270,7 @@ class ModelSpec:
 
 
 def is_class_name(name: str) -> bool:
-    """Whether a class name can be written to a contract, printed and drawn: at most 1,000 characters of text.
+    """True if a class name can be written to a contract, printed and drawn: at most 1,000 characters of text.
 
     Refused are halves of characters (lone surrogates), which no encoding takes.  Control characters are escaped where a
     name is printed.

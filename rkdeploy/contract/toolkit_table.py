@@ -61,7 +61,7 @@ def cycles_of(cells: dict[str, str]) -> tuple[int | None, int | None, int | None
 
 
 def traffic_kib_of(cells: dict[str, str]) -> float | None:
-    """What a layer reads and writes, as its column says it."""
+    """Memory traffic of a layer, from its column, KiB."""
     kib = number_of(cells.get("rw(kb)"))
     if kib is None and (mib := number_of(cells.get("rw(mb)"))) is not None:
         return mib * 1024

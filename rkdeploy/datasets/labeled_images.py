@@ -1,4 +1,4 @@
-"""Which labeled images accuracy is measured on, as a user chooses them."""
+"""Choice of the labeled images that accuracy is measured on."""
 
 from __future__ import annotations
 

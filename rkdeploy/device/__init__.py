@@ -1,1 +1,1 @@
-"""What runs on a board, and on any PC: numpy and OpenCV, no onnx."""
+"""Code that runs on a board and on any PC: numpy and OpenCV, no onnx."""

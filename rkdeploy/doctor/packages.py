@@ -27,7 +27,7 @@ class _Pin:
     """Versions of a package that rknn-toolkit2 tolerates.
 
     Attributes:
-        package: its name.
+        package: name of the package.
         least, most: bounds, both included; an empty one is open.  `80-` means everything below 80.
         install: the tested version (constraints.txt), as pip takes it.
         why: consequence of other versions.

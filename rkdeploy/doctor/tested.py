@@ -18,7 +18,7 @@ class KnownPackage:
     """A package with the versions that rkdeploy was tested with.
 
     Attributes:
-        package: its name.
+        package: name of the package.
         bounds: as pip takes them, `<3,>=1.26`.
         extra: extra that requires it; empty for those that rkdeploy always needs.
     """

@@ -1,4 +1,4 @@
-"""A shorter turn for each Python thread, while somebody needs it."""
+"""A shorter turn for each Python thread, while a caller needs it."""
 
 from __future__ import annotations
 

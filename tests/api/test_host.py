@@ -87,7 +87,7 @@ class Seen(rkdeploy.BuildEvents):
 
 
 def test_build_and_load(tmp_path: Path) -> None:
-    """A bundle that is loaded as it comes back; the stages were told; what fails leaves nothing."""
+    """A bundle that is loaded as it comes back; its stages were reported; a failed build leaves nothing."""
     seen = Seen()
     bundle = rkdeploy.build(
         CALIB / "best.pt", calib=CALIB, target="RK3588", out=tmp_path, calib_count=4, proof_count=8, events=seen
@@ -124,7 +124,7 @@ def test_estimate(sample_bundle: Bundle) -> None:
 
 
 def test_evaluate(sample_bundle: Bundle, tmp_path: Path) -> None:
-    """Float only, on a few images; progress is told; without data, one message."""
+    """Float only, on a few images; progress is reported; without data, one message."""
     told: list[tuple[str, int, int]] = []
     found = rkdeploy.evaluate(
         sample_bundle,

@@ -115,7 +115,7 @@ def suppressed(rows: Rows) -> Found:
 
 
 def matched(ours: Found, theirs: Found, least: float) -> int:
-    """How many of `theirs` (boxes, classes) have a box of the same class in `ours`."""
+    """Number of `theirs` (boxes, classes) that have a box of the same class in `ours`."""
     free = list(range(len(ours[0])))
     found = 0
     for box, class_id in zip(*theirs, strict=True):

@@ -51,7 +51,7 @@ class Options:
 
 
 def given(*words: str, only: Only | None = None) -> Options:
-    """What a command gets of these words."""
+    """Options that a command parses from these words."""
     seen: list[Options] = []
 
     def plain(options: Options) -> None:
@@ -142,7 +142,7 @@ def test_a_shell_completes_the_choices() -> None:
 
 
 def test_quiet_and_verbose(capsys: pytest.CaptureFixture[str]) -> None:
-    """--verbose prints what the rooms log, to stderr; it is off by default, and off again afterwards."""
+    """--verbose prints what the rooms log, to stderr; it is off by default, and off again after the command."""
     log = logging.getLogger("rkdeploy.device.somewhere")
     for verbose in (False, True, False):
         with talk.level(quiet=not verbose, verbose=verbose):
@@ -155,7 +155,7 @@ def test_quiet_and_verbose(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_every_command_takes_both() -> None:
-    """-q and -v are no command's own."""
+    """-q and -v belong to no single command."""
     done = rkdeploy("inspect", "-q", "-v", "calib_data/best.pt", "--json", cwd=Path(__file__).parents[2])
     assert done.returncode == 0
     assert json.loads(done.stdout)["image_size"] == 384

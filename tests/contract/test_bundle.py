@@ -159,7 +159,7 @@ def test_a_folder_with_other_things_is_not_replaced(tmp_path: Path) -> None:
     """A folder that is not a bundle is never deleted."""
     (tmp_path / "b").mkdir()
     (tmp_path / "b" / "thesis.tex").write_text("x")
-    with pytest.raises(BundleError, match="is no bundle"):
+    with pytest.raises(BundleError, match="is not a bundle"):
         write(tmp_path / "b")
     assert (tmp_path / "b" / "thesis.tex").exists()
 

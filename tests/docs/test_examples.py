@@ -25,7 +25,7 @@ TESTED = {"count_line_crossings.py", "service.py", "folder_to_coco.py", "two_cam
 
 
 def run(name: str, *arguments: str | Path) -> str:
-    """What a program prints."""
+    """Output of a program."""
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     command = [sys.executable, str(EXAMPLES / name), *map(str, arguments)]
     result = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)

@@ -25,7 +25,7 @@ BLOCKS = [
 
 @pytest.fixture(scope="module")
 def folder(sample_bundle: Bundle, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What the pages' programs find: a bundle in build/, a checkpoint, images with labels, a video."""
+    """Files for the pages' programs: a bundle in build/, a checkpoint, images with labels, a video."""
     place = tmp_path_factory.mktemp("program")
     shutil.copytree(sample_bundle.folder, place / "build" / "best-rk3588-int8")
     shutil.copytree(ROOT / "calib_data" / "images" / "val", place / "images")

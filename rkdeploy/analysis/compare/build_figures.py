@@ -19,7 +19,7 @@ def figures_of(bundle: Bundle, accuracy: LabeledAccuracy | None) -> BuildFigures
 
     Args:
         bundle: the build.
-        accuracy: of it, where it was measured.
+        accuracy: of it, if it was measured.
 
     Raises:
         BundleError: when its record cannot be read.
@@ -71,7 +71,7 @@ def labeled_accuracy(report: AccuracyReport, on: Variant | None = None) -> Label
 def simulates_alike(a: Bundle, b: Bundle) -> bool:
     """True if two builds of one network for two chips gave the same in the simulator.
 
-    They did where every scale, and every figure of the comparison on the same held-out images, is the same to the last
+    They did if every scale, and every figure of the comparison on the same held-out images, is the same to the last
     digit.  Without such images it is not known.
     """
     first, second = a.record.agreement, b.record.agreement

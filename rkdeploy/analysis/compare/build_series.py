@@ -36,13 +36,13 @@ def build_series(
     begin: Callable[[Variant], None],
     events: BuildEvents,
 ) -> Iterator[Row]:
-    """A row for each, as it is done; what fails is a row too.
+    """Build a series and yield a row for each build as it is done; a failure is also a row.
 
     Args:
         options: of the comparison.
-        prepared: what all builds share.
+        prepared: inputs shared by all builds.
         series: of one type and size.
-        begin: told which build begins.
+        begin: called with the build that begins.
         events: of the builds.
     """
     leader: _Done | None = None

@@ -64,15 +64,15 @@ class BuildFigures:
     """Figures of a build without a board.
 
     Attributes:
-        speed: predicted, without its layers; None where it cannot be predicted.
-        not_predicted: reason why there is no prediction; empty where there is one.
-        weight_kib, internal_kib: memory, as the compiler plans it; None where its log does not say.
+        speed: predicted, without its layers; None if it cannot be predicted.
+        not_predicted: reason why there is no prediction; empty if there is one.
+        weight_kib, internal_kib: memory, as the compiler plans it; None if its log does not contain it.
         rknn_bytes: size of the model's file.
-        agreement: the built model in the simulator against float at the same size; None without images.
-        accuracy: on labeled images, in the simulator; None where none were given.
-        agreement_share: the agreement as one number, 0..1: `Agreement.headline`, average precision against float's
-            detections; of a classifier, images with the same first class; where there are class maps only, the lowest
-            mean IoU.  None without images, or where float finds nothing on them.
+        agreement: the quantized model in the simulator against the float model at the same size; None without images.
+        accuracy: on labeled images, in the simulator; None without any.
+        agreement_share: the agreement as one number, 0..1: `Agreement.headline`, average precision against the float
+            model's detections; for a classifier, images with the same first class; with class maps only, the lowest
+            mean IoU.  None without images, or if the float model finds nothing on them.
     """
 
     speed: Prediction | None

@@ -12,7 +12,9 @@ if TYPE_CHECKING:
 
 
 class CompareEvents(BuildEvents):
-    """Somebody who watches; this one looks away.  The events of each build come between its `begin` and its `done`."""
+    """Callbacks of a comparison; the defaults do nothing.  The events of each build come between its `begin` and its
+    `done`.
+    """
 
     def begin(self, variant: Variant, done: int, total: int) -> None:
         """A build begins; `done` of `total` are done."""

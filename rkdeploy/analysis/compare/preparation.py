@@ -89,7 +89,7 @@ def _images(options: CompareOptions, variant: Variant) -> BuildImages | Rkdeploy
 
 
 def _first(found: Iterable[_Found | RkdeployError]) -> _Found:
-    """The first that is no failure.
+    """The first result that is not a failure.
 
     Raises:
         RkdeployError: the first failure, when there is nothing else.

@@ -1,7 +1,7 @@
 """Recommended builds: the Pareto front, and advice for each goal.
 
-Agreement compares a build with float at its own size and says nothing of what a smaller size costs.  So without
-accuracy on labeled images, builds of different sizes are not compared by how good they are.
+Agreement compares a build with the float model at its own size and does not show the cost of a smaller size.  So
+without accuracy on labeled images, the quality of builds of different sizes is not compared.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ class _Build:
     """A row that was built.
 
     Attributes:
-        row: it.
-        figures: its figures.
-        goodness: its accuracies, else its agreement; empty where neither is known.
+        row: the row of the comparison.
+        figures: figures of that row.
+        goodness: its accuracies, else its agreement; empty if neither is known.
     """
 
     row: Row
@@ -40,8 +40,9 @@ class _Build:
 def pareto_front(rows: Sequence[Row]) -> tuple[Variant, ...]:
     """The builds that no other beats: none that can be compared is as fast and as good, and better in one of the two.
 
-    Speed is the predicted time.  A time of lower standing (FP16's) beats and is beaten only where the two intervals do
-    not overlap: nobody knows else which is faster.  Two of them on one chip err alike, and are compared as they are.
+    Speed is the predicted time.  A less certain time (FP16's) only beats or is beaten if the two intervals do not
+    overlap:
+    otherwise it is not known which is faster.  Two of them on one chip have the same errors, and are compared directly.
     Builds without a predicted time are on no front.
     """
     there = [c for c in _builds(rows) if c.time_ms is not None and c.goodness]
@@ -49,18 +50,18 @@ def pareto_front(rows: Sequence[Row]) -> tuple[Variant, ...]:
 
 
 def advice(rows: Sequence[Row], min_agreement: float) -> tuple[str, ...]:
-    """A sentence or two for each goal: fastest that still agrees with float, and most accurate.
+    """A sentence or two for each goal: fastest that agrees with the float model, and most accurate.
 
     Args:
         rows: all of them.
-        min_agreement: what agrees, as `rkdeploy build --min-agreement` judges, 0..1.
+        min_agreement: lowest accepted agreement, as for `rkdeploy build --min-agreement`, 0..1.
     """
     there = _builds(rows)
     found = [_fastest(there, min_agreement), *_most_accurate(there)]
     sizes = {c.row.variant.input_hw for c in there}
     if len(sizes) > 1 and not all(c.figures.accuracies for c in there):
         found.append(
-            "Agreement is with float at the same size: what a smaller input costs is not in it. "
+            "Agreement is with the float model at the same size: it does not show the cost of a smaller input. "
             "--data measures that on labeled images."
         )
     return tuple(text for text in found if text)
@@ -95,7 +96,7 @@ def _comparable(a: _Build, b: _Build) -> bool:
 
 
 def _fastest(there: Sequence[_Build], min_agreement: float) -> str:
-    """The least predicted time among those that agree with float."""
+    """The lowest predicted time among those that agree with the float model."""
     timed = [
         (c.figures.speed, c) for c in there if c.figures.speed is not None and c.figures.agreement_share is not None
     ]
@@ -105,8 +106,8 @@ def _fastest(there: Sequence[_Build], min_agreement: float) -> str:
     if not agreeing:
         best = max((c for _, c in timed), key=lambda c: c.figures.agreement_share or 0.0)
         return (
-            f"None whose time is predicted keeps {min_agreement:.0%} agreement with float; {best.row.variant} comes "
-            f"closest with {_share(best)}."
+            f"None whose time is predicted keeps {min_agreement:.0%} agreement with the float model; "
+            f"{best.row.variant} comes closest with {_share(best)}."
         )
     speed, first = min(agreeing, key=lambda pair: pair[0].time_ms)
     text = f"Fastest that keeps {min_agreement:.0%} agreement: {first.row.variant}, {_time(speed)}, {_quality(first)}."
@@ -125,7 +126,7 @@ def _most_accurate(there: Sequence[_Build]) -> list[str]:
     sizes = list(dict.fromkeys(c.row.variant.input_hw for c in agreed))
     return [
         _best(
-            "Closest to float" + (f" at {hw[1]}x{hw[0]}" if len(sizes) > 1 else ""),
+            "Closest to the float model" + (f" at {hw[1]}x{hw[0]}" if len(sizes) > 1 else ""),
             [c for c in agreed if c.row.variant.input_hw == hw],
         )
         for hw in sizes

@@ -67,7 +67,7 @@ def _rows(
 def _groups(options: CompareOptions, wanted: Sequence[Variant]) -> list[list[Variant]]:
     """Series of builds of one type and size.
 
-    Several processes may share one such group where nothing is measured on labeled images: then no build waits for
+    Several processes may share one group if nothing is measured on labeled images: then no build waits for
     another's.
     """
     if options.workers > 1 and options.build.gate is None:

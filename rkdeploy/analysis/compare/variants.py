@@ -87,7 +87,7 @@ class CompareOptions:
         float,
         Option(
             "--min-agreement",
-            "Agreement with float, 0 to 1, that the advice takes for good enough.",
+            "Agreement with the float model, 0 to 1, that the advice accepts.",
             ACCURACY,
             low=0,
             high=1,
@@ -109,7 +109,7 @@ class CompareOptions:
         """
         targets = tuple(dict.fromkeys(canonical_target(target) for target in self.targets))
         dtypes = tuple(dict.fromkeys(canonical_dtype(dtype, target) for dtype in self.dtypes for target in targets))
-        object.__setattr__(self, "targets", targets)  # the usual way out of a frozen class
+        object.__setattr__(self, "targets", targets)  # the usual way to set a field of a frozen class
         object.__setattr__(self, "dtypes", dtypes)
 
 
@@ -127,15 +127,15 @@ class VariantOptions(BuildOptions):
 def build_options(options: CompareOptions, variant: Variant, *, measured: bool) -> VariantOptions:
     """Options of one build.
 
-    Whatever agreement it has, it is kept: a comparison shows what a build would refuse.
+    It is kept whatever its agreement: a comparison also shows builds that `rkdeploy build` would refuse.
 
     Args:
         options: of the comparison.
-        variant: which build.
-        measured: whether it is measured on the labeled images.
+        variant: the build.
+        measured: True if it is measured on the labeled images.
 
     Raises:
-        RkdeployError: when a name or number means nothing.
+        RkdeployError: for an invalid name or number.
     """
     gate = options.build.gate if measured else None
     shared = {one.name: getattr(options.build, one.name) for one in fields(options.build)}

@@ -21,11 +21,11 @@ class TypeCheck:
 
     Attributes:
         dtype: that type.
-        source: whose rates these are.
+        source: publisher of the rates.
         toolkit: rknn-toolkit2 whose compile logs gave the terms.
-        models: whose rates were published in this type; none is a detector.
-        rates: published rates: models, each on several chips.
-        lowest, highest: predicted over published time, the least and the most of all rates.
+        models: models with published rates in this type; none is a detector.
+        rates: number of published rates: models, each on several chips.
+        lowest, highest: predicted over published time, lowest and highest of all rates.
         median_error, worst_error: of the predicted time over the published one, as a share.
         low_factor, high_factor: the interval is time * low_factor to time * high_factor.  It holds all these rates.
     """

@@ -38,7 +38,7 @@ class EstimateSource:
         weights: with an ONNX file: the checkpoint that it came from.
         cfg: the darknet cfg of a checkpoint that holds weights only (YOLOR's main branch).
         imgsz: (height, width) in pixels; None takes the training size.
-        built: folder in which bundles of the same file are looked for.
+        built: folder that is searched for bundles of the same file.
         toolkit_python: interpreter that has rknn-toolkit2; None is this one.
     """
 

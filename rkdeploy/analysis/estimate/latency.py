@@ -42,11 +42,11 @@ class Coefficients:
     """Coefficients of one chip's NPU core.
 
     Attributes:
-        compute_ms: a million of the compiler's cycles.
-        traffic_ms: a million bytes moved.
-        activation_ms: a million values through a table activation.
-        softmax_ms: a million values through a softmax, within an attention layer or alone, on top of the rest.
-        overhead_ms: each layer.
+        compute_ms: per million of the compiler's cycles.
+        traffic_ms: per million bytes moved.
+        activation_ms: per million values through a table activation.
+        softmax_ms: per million values through a softmax, within an attention layer or alone, in addition to the rest.
+        overhead_ms: per layer.
     """
 
     compute_ms: float
@@ -82,11 +82,11 @@ class LatencyModel:
     """Content of `coefficients.json`.
 
     Attributes:
-        source: whose rates these are.
-        dtype: of all models fitted on.
+        source: publisher of the rates.
+        dtype: of all models of the fit.
         toolkit: rknn-toolkit2 whose compile logs gave the terms.
         coverage: share of left-out models that the interval was made to hold.
-        models: what was fitted on.
+        models: models of the fit.
         kinds: layers seen, as `LayerWork.kind`.
         chips: by target.
     """

@@ -1,7 +1,7 @@
-"""What each layer asks of the NPU, from what its compiler prints: the terms of the latency model.
+"""Work of each layer on the NPU, from the compiler's tables: the terms of the latency model.
 
-The compiler predicts cycles of convolutions only, and never what an activation costs.  So the terms are made of what it
-does print for every layer: the cycles, the bytes that it reads, and its output's shape.
+The compiler predicts cycles of convolutions only, and never the cost of an activation.  So the terms are computed from
+what it prints for every layer: the cycles, the bytes read, and the output's shape.
 """
 
 from __future__ import annotations

@@ -21,7 +21,7 @@ def measure_ranges(
     input_name: str,
     images: Iterable[NDArray[np.float32]],
 ) -> dict[str, TensorRange]:
-    """Run float over images and set every tensor beside its calibrated range.
+    """Run the float model over images and compare every tensor with its calibrated range.
 
     Args:
         model: the cut graph, whose tensor names the toolkit keeps.

@@ -1,4 +1,4 @@
-"""One bundle explained: the toolkit's analysis and float's own ranges over a few images."""
+"""Explanation of one bundle: the toolkit's analysis and the float model's own ranges over a few images."""
 
 from __future__ import annotations
 
@@ -40,10 +40,10 @@ def explain(
         bundle: with the files that the toolkit left in it.
         images: one or more.
         toolkit_python: interpreter that has rknn-toolkit2; None is this one.
-        on_progress: told where it is, for example `2/4`.
+        on_progress: called with the progress, for example `2/4`.
 
     Raises:
-        RkdeployError: a float bundle, no images, or whatever failed.
+        RkdeployError: a float bundle, no images, or another failure.
     """
     kept, options = kept_files(bundle)
     if not options.quantized:

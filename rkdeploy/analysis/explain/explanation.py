@@ -1,4 +1,4 @@
-"""Reasons why a quantized model differs from float, as plain data: the document of `rkdeploy explain`."""
+"""Reasons why a quantized model differs from the float model, as plain data: the document of `rkdeploy explain`."""
 
 from __future__ import annotations
 
@@ -68,18 +68,18 @@ class Cause:
 
 @dataclass(frozen=True, slots=True)
 class Explanation:
-    """Reasons why a bundle's model differs from float.
+    """Causes of a quantized model's differences from the float model.
 
     Attributes:
         bundle: name of its folder.
         figures_from: the simulator and its version.
         images: names of the images that were run.
         layers: in the order of the network.
-        ranges: of the tensors that float has too, in that order.
-        outputs: the head's tensors as the build compared them; empty where it compared none.
-        causes: the heaviest first.
-        weights: what rounding the weights alone costs; None in older documents.
-        document, schema_version: what this file is.
+        ranges: of the tensors that the float model has too, in that order.
+        outputs: the head's tensors as the build compared them; empty if it compared none.
+        causes: the most important first.
+        weights: cost of rounding the weights alone; None in older documents.
+        document, schema_version: type and version of this file.
     """
 
     bundle: Text

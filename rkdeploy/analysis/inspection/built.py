@@ -52,7 +52,7 @@ def inspect_bundle(folder: Path) -> Inspection:
     """Read a bundle's contract and check its hashes.
 
     Raises:
-        BundleError: when it is no bundle, or is damaged.
+        BundleError: when it is not a bundle, or is damaged.
     """
     bundle = read_bundle(folder)
     spec, model = bundle.spec, bundle.model

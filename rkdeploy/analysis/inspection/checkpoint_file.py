@@ -50,7 +50,7 @@ def inspect_checkpoint(path: Path, cfg: Path | None = None) -> Inspection:
 
 
 def refusal_of(checkpoint: Checkpoint) -> RkdeployError | None:
-    """Why a checkpoint that a family describes does not build; None where nothing is seen that stands against it."""
+    """The reason why a checkpoint that a family describes does not build; None if no reason is known."""
     try:
         require_buildable(checkpoint)
         _require_known_layers(checkpoint)
@@ -78,7 +78,7 @@ def _require_known_layers(checkpoint: Checkpoint) -> None:
 
 
 def _named(checkpoint: Checkpoint, kind: str, error: CheckpointError) -> Inspection:
-    """A checkpoint that no family describes, but whose kind is told."""
+    """A checkpoint that no family describes, but whose kind is known."""
     parts = ", ".join(list(checkpoint.root.children)[:12])
     facts = {
         "is": kind,
@@ -121,7 +121,7 @@ def _rows(info: ModelInfo) -> list[tuple[str, str]]:
 
 
 def _task_rows(info: ModelInfo) -> list[tuple[str, str]]:
-    """What the head has besides boxes and classes."""
+    """Parts of the head other than boxes and classes."""
     rows = []
     if info.dual_head:
         taken = "one-to-one (no suppression)" if info.end_to_end else "one-to-many (with suppression)"

@@ -18,13 +18,13 @@ class Inspection:
     """Findings about a file.
 
     Attributes:
-        file: its name.
-        kind: what sort of file it is.
-        rows: facts for people, name and value; an empty name goes on with the line before.
+        file: name of the file.
+        kind: kind of file.
+        rows: facts for people, name and value; an empty name continues the line before.
         facts: the same for programs, plain data.
-        refusal: why `rkdeploy build` does not take it; None where it does, or where there is nothing to build.
-        needed: what `rkdeploy build` needs besides the file; empty where it takes it as it is.
-        advice: what costs speed.
+        refusal: why `rkdeploy build` does not take it; None if it does, or if there is nothing to build.
+        needed: what `rkdeploy build` needs in addition to the file; empty if nothing.
+        advice: advice on speed.
     """
 
     file: str

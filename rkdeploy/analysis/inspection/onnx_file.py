@@ -19,7 +19,7 @@ from rkdeploy.host.graph.foreign_process import run_foreign
 from rkdeploy.host.graph.view import GraphView
 
 _FREE_SIZE = (640, 640)
-"""What a graph of free size is looked at with: a multiple of every usual stride."""
+"""Size at which a graph of free size is inspected: a multiple of every usual stride."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,10 +34,10 @@ class _Seen:
 
 
 def inspect_onnx(path: Path) -> Inspection:
-    """Open an ONNX file as a build would, and say what came of it.
+    """Open an ONNX file as a build would, and report the result.
 
     Raises:
-        GraphError: when it is no ONNX file, or is damaged, or takes more than the limits.
+        GraphError: when it is not an ONNX file, is damaged, or exceeds the limits.
     """
     seen = run_foreign(path, partial(_seen, path), _Seen)
     rows = [
@@ -80,7 +80,7 @@ def _seen(path: Path) -> _Seen:
 
 
 def _is_free(seen: _Seen) -> bool:
-    """Whether height and width of the image are both free, and the file does not say at what size it was exported."""
+    """True if height and width of the image are both free, and the file does not give the size of the export."""
     image = next((shape for shape in seen.inputs.values() if len(shape) == 4), ())
     return len(image) == 4 and image[2] is None and image[3] is None and not seen.says_size
 

@@ -17,8 +17,8 @@ class ColumnOf(Generic[_Row]):
     """A column of a table of rows of one kind.
 
     Attributes:
-        title: its heading.
-        cell: makes its cell of a row.
+        title: heading of the column.
+        cell: makes the cell of a row.
         align: right for numbers.
     """
 

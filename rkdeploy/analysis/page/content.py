@@ -150,7 +150,7 @@ class Card:
 
     Attributes:
         question, status_text, figure, sentence: in words.
-        status: chooses an icon and a color beside `status_text`.
+        status: chooses an icon and a color next to `status_text`.
         origin: of the figure.
     """
 

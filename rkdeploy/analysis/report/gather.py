@@ -70,7 +70,7 @@ def gather(paths: Sequence[Path], *, pictures: bool = True) -> Report:
 
 
 def _kept_evaluations(documents: Sequence[ReportInput]) -> list[ReportInput]:
-    """What `rkdeploy eval` left next to the bundles, where the user gave no evaluation of it."""
+    """Evaluations that `rkdeploy eval` left next to the bundles, unless the user gave one."""
     given = {one.path.resolve() for one in documents}
     bundles = [one.content for one in documents if isinstance(one.content, Bundle)]
     kept = [path for path in map(kept_result, bundles) if path is not None and path.resolve() not in given]

@@ -15,7 +15,7 @@ from rkdeploy.device.profiling.profile import Profile
 from rkdeploy.errors import RkdeployError
 
 Document = Profile | AccuracyReport | Explanation | Report
-"""Documents that a report is made of, told apart by their field `document`."""
+"""Documents that a report is made of, distinguished by their field `document`."""
 _KINDS: tuple[type[Document], ...] = (Profile, AccuracyReport, Explanation, Report)
 _EXPECTED = "Give a bundle's folder, or what rkdeploy profile, eval, explain or report wrote with -o x.json."
 

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from rkdeploy.device.profiling.layer_table import RuntimeLayer
     from rkdeploy.device.profiling.profile import LayerProfile
 
-_LANES = 32  # of chips without a fit; concerns activations' time only, which is not told for them
+_LANES = 32  # of chips without a fit; concerns activations' time only, which is not reported for them
 
 
 def predicted_time(compiled: CompiledModel, target: str, dtype: str, toolkit: str) -> tuple[Prediction | None, str]:

@@ -39,9 +39,9 @@ class Verdict:
         question: the question that it answers.
         status: good, bad, ...
         code: name of the sentence.
-        figure: the one figure to show large, as `texts` forms it; empty when there is none.
-        values: what goes into the sentence.
-        origin: of the figure, None for what is no figure.
+        figure: the one figure to show large, as formatted by `texts`; empty when there is none.
+        values: values in the sentence.
+        origin: of the figure, None without a figure.
     """
 
     question: Question
@@ -57,7 +57,7 @@ class LevelAnchors:
     """Anchors of one level: (width, height) in pixels of the network input, the model's and the published ones.
 
     Attributes:
-        stride: input pixels a cell.
+        stride: input pixels per cell.
         own_px: the model's anchors: (width, height).
         published_px: the published ones: (width, height).
     """
@@ -210,12 +210,12 @@ class ExamplePicture:
 
 @dataclass(frozen=True, slots=True)
 class ExampleFacts:
-    """Examples: float left, the built model right.
+    """Examples: the float model left, the quantized model right.
 
     Attributes:
         reference_origin, built_origin: of the two sides.
-        confidence: objects from this score upwards.
-        iou, score_difference: what makes a match.
+        confidence: lowest score of the objects.
+        iou, score_difference: limits of a match.
         pictures: the examples.
     """
 
@@ -278,7 +278,7 @@ class ModelReport:
 
     @property
     def agreement(self) -> Agreement | None:
-        """The built model against float on held-out images; None where nothing was compared."""
+        """The quantized against the float model on held-out images; None if nothing was compared."""
         return self.build.agreement if self.build is not None else None
 
 

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 MAX_PICTURES = 4
 UNMATCHED = "alone"
-"""What stands behind the class of an object without a match."""
+"""Suffix of the class of an object without a match."""
 
 _MAX_WEBP_BYTES = 100_000  # two a picture and four pictures are 0.8 MB, 1.1 MB in base64
 _QUALITIES = (85, 75, 60, 45, 30, 10)

@@ -31,7 +31,7 @@ def with_summary(model: ModelReport) -> ModelReport:
 
 
 def right(verification: Verification | None, agreement: Agreement | None) -> Verdict:
-    """Is the model read right, and does the built one say what float says?"""
+    """Verdict: is the decode proven, and does the quantized model agree with the float model?"""
     if verification is None:
         return Verdict("right", "unknown", "right.unknown", "", {})
     held = all(error.excess <= 1 for error in verification.fields)

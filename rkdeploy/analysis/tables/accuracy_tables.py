@@ -33,7 +33,7 @@ class _Side:
 
 
 def accuracy_section(model: ModelReport, words: Words) -> PageSection:
-    """Figures of float and of the built model, overall and by class."""
+    """Figures of the float model and of the quantized model, overall and by class."""
     blocks = [block for found in model.accuracy for block in accuracy_blocks(found, words)]
     return PageSection("accuracy", words("accuracy.title"), blocks or [Note(words("accuracy.none"), "unknown")])
 

@@ -33,7 +33,7 @@ def row_line(row: Row) -> str:
     by_int8 = " by INT8's formula" if speed is not None and speed.coverage is None else ""
     parts = [
         f"{speed.time_ms:.2f} ms predicted{by_int8}" if speed is not None else "time not predicted",
-        f"agreement {share:.1%} (simulator)" if share is not None else "not compared with float",
+        f"agreement {share:.1%} (simulator)" if share is not None else "not compared with the float model",
         *(f"{one.name} {_fraction(one.built)} (simulator)" for one in _accuracy(row.figures)),
     ]
     return f"{row.variant}: {row.state}, {', '.join(parts)}"
@@ -119,7 +119,7 @@ def _speed_lines(speeds: Sequence[Prediction], words: Words) -> Iterator[str]:
 
 
 def _accuracy_lines(rows: Sequence[Row], words: Words) -> Iterator[str]:
-    """Origin of the accuracy, and float's at each size."""
+    """Origin of the accuracy, and the float model's accuracy at each size."""
     measured = {row.variant: row.figures.accuracy for row in rows if row.figures is not None and row.figures.accuracy}
     if not measured:
         return

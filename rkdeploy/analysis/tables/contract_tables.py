@@ -33,7 +33,7 @@ _WORST = 20
 
 
 def anchors_section(model: ModelReport, words: Words) -> PageSection | None:
-    """The model's anchors beside the published ones."""
+    """The model's anchors next to the published ones."""
     found = model.anchors
     if found is None:
         return None

@@ -1,4 +1,4 @@
-"""Proofs of a build: the contract's decode, and the built model against float."""
+"""Proofs of a build: the contract's decode, and the quantized model against the float model."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from rkdeploy.contract.record import Agreement, FieldError, OutputAgreement, Ver
 
 
 def proof_section(model: ModelReport, words: Words) -> PageSection | None:
-    """Proof that the contract reads the model right, and distance of the built model from float."""
+    """Proof that the contract reads the model right, and distance of the quantized model from the float model."""
     blocks: list[Block] = []
     if model.verification is not None:
         blocks += _verification(model.verification, words)

@@ -14,8 +14,8 @@ class Baseline:
     """Float's figures, which trials are compared with.
 
     Attributes:
-        evaluation: float's figures on the labeled images, with where they come from.
-        source: of the labeled images, as a user reads it.
+        evaluation: the float model's figures on the labeled images, with their source.
+        source: of the labeled images, for users.
     """
 
     evaluation: Evaluation

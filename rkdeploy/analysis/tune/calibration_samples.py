@@ -40,10 +40,10 @@ class CalibrationSample:
     """An input set of a calibration sample, open.
 
     Attributes:
-        calibration: (N, H, W, 3) uint8, as the network gets them; a file that is mapped, not read.
-        proof: (M, H, W, 3) uint8, likewise.
+        calibration: (N, H, W, 3) uint8, network inputs; a memory-mapped file.
+        proof: (M, H, W, 3) uint8, network inputs; a memory-mapped file.
         transforms: of the proof images.
-        source: where those come from.
+        source: origin of the proof images.
     """
 
     calibration: NDArray[np.uint8]

@@ -134,7 +134,7 @@ class Cluster:
             except (OSError, *_TIMEOUTS) as error:
                 raise RkdeployError(
                     f"Worker {address} gave no answer within {_WITHOUT_WORKERS_S:g} s.",
-                    "It may be busy with somebody else's work, or gone: look at it, or start another.",
+                    "It may be busy with other work, or have ended: check it, or start another.",
                 ) from error
             if isinstance(version, RkdeployError):
                 raise RkdeployError(f"Worker {address}: {version.message}", version.hint)

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 
 class TuneEvents:
-    """Somebody who watches a search; this one looks away.  Override what is of interest."""
+    """Callbacks of a search; the defaults do nothing.  Override those of interest."""
 
     def stage(self, title: str) -> None:
         """A stage begins."""

@@ -65,9 +65,9 @@ class FittedImages:
     """An input set of labeled images, open.
 
     Attributes:
-        data: the images and labels; the images' files are not there.
-        pixels: (N, H, W, 3) uint8, as the network gets them; a file that is mapped, not read.
-        transforms: one an image.
+        data: the images and labels; the images' files are not included.
+        pixels: (N, H, W, 3) uint8, network inputs; a memory-mapped file.
+        transforms: one per image.
     """
 
     data: LabeledSet
@@ -99,9 +99,9 @@ def write_labeled_images(
     Args:
         folder: to fill.
         data: what to measure on.
-        predictor: whose way of reading images is taken.
+        predictor: reads the images.
         input_hw: (height, width) of the network's input.
-        detail: told where it is.
+        detail: called with the progress.
 
     Returns:
         The predictions, failures all, of images that cannot be read; they are not in the input set.
@@ -164,7 +164,7 @@ def _map_file(folder: Path, image: int, position: int) -> Path:
 
 
 def _columns(truth: Truth) -> dict[str, NDArray[Any]]:
-    """The arrays of an image's labels, one row an object each."""
+    """The arrays of an image's labels, one row per object each."""
     columns = {
         "xyxy": truth.xyxy,
         "class_ids": truth.class_ids,

@@ -1,4 +1,4 @@
-"""What a user may choose about a search."""
+"""Options of a search."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ class TuneOptions:
     """One search.
 
     Attributes:
-        build: what is built; trials replace its settings.  It must have a gate, whose images are measured on.
-        study: the file of the study; None takes `NAME-TARGET-tune.db` beside the bundles.
-        trials: how many, those of an earlier run of the same study among them.
-        workers: trials at a time; None decides by cores and memory, or takes all that a cluster has.
+        build: the build whose settings the trials replace.  It must have a gate, whose images are measured on.
+        study: the file of the study; None takes `NAME-TARGET-tune.db` next to the bundles.
+        trials: total number, including those of an earlier run of the same study.
+        workers: trials at a time; None decides by cores and memory, or takes all workers of a cluster.
         scheduler: address of a Dask scheduler; None works on this machine.
-        max_cost: predicted cost that the recommended one may have, over the default's.
+        max_cost: highest predicted cost of the recommended settings, over the default's.
         seed: of the search.
     """
 
@@ -93,5 +93,5 @@ class TuneOptions:
 
     @property
     def study_file(self) -> Path:
-        """Where the study is."""
+        """Path of the study."""
         return self.study or self.build.out / f"{self.build.title}-{self.build.target}-tune.db"

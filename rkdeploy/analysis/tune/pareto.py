@@ -20,9 +20,9 @@ class UsableTrial:
     """A trial that gave a usable model.
 
     Attributes:
-        trial: it.
-        result: its result.
-        drop: the largest drop of a headline figure below float.
+        trial: the trial.
+        result: result of that trial.
+        drop: the largest drop of a headline figure below the float model's.
         cost_share: its cost over the default's.
     """
 
@@ -38,11 +38,11 @@ class Outcome:
 
     Attributes:
         front: the trials that no other beats in both, the cheapest first.
-        default: the trial with the default settings; None where it failed.
-        recommended: the most accurate one whose cost is allowed; None where no trial is usable.
+        default: the trial with the default settings; None if it failed.
+        recommended: the most accurate one whose cost is allowed; None if no trial is usable.
         failed: the trials without a usable model.
-        noise: how far the drops of the same settings lie apart with other draws of calibration images, at most; None
-            where no settings were tried with two draws.
+        noise: largest difference of the drops of the same settings with other calibration samples; None if no settings
+            were tried with two samples.
     """
 
     front: tuple[UsableTrial, ...]
@@ -55,7 +55,8 @@ class Outcome:
 def largest_drop(reference: Mapping[str, float], figures: Mapping[str, float]) -> float:
     """Largest drop of a headline figure below float.
 
-    The same that `rkdeploy build --max-drop` limits: a model with boxes and keypoints is as good as the worse of them.
+    `rkdeploy build --max-drop` limits the same figure: a model with boxes and keypoints is as good as the worse of
+    them.
     """
     return max(value - figures.get(name, 0.0) for name, value in reference.items())
 
@@ -91,7 +92,7 @@ def _order(one: UsableTrial) -> tuple[float, float, int]:
 
 
 def _front(candidates: Sequence[UsableTrial]) -> tuple[UsableTrial, ...]:
-    """Those that nobody beats: no other is more accurate and, but for a thousandth, no dearer."""
+    """The Pareto front: trials such that no other is more accurate and, but for a thousandth, costs no more."""
     front: list[UsableTrial] = []
     for one in sorted(candidates, key=_order):
         if not any(other.result.cost.value <= one.result.cost.value * _SAME_COST for other in front):

@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 _STOP_S: Final = 10.0
 _UNWIND_S: Final = 5.0
 _TRIAL_BYTES: Final = 1200 << 20
-"""What a trial was seen to take at most, its toolkit included: 0.9 GiB with YOLOv5n at 384, and some room."""
+"""Largest observed memory of a trial, its toolkit included: 0.9 GiB with YOLOv5n at 384, and a margin."""
 
 
 def default_workers() -> int:

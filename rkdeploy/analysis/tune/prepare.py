@@ -43,16 +43,16 @@ from rkdeploy.host.graph.session import Session
 
 
 class Preparation:
-    """The inputs of trials, made when they are first needed and kept in a folder.
+    """The inputs of trials, made on first use and kept in a folder.
 
     Args:
         options: the build; its settings are those that trials replace.  It must have a gate, whose images are measured
             on.
         input_sets: where inputs are kept.
-        events: told where it is, and what the user should know.
+        events: called with the progress and with notes for the user.
 
     Raises:
-        RkdeployError: whatever is wrong with the model, the images or the labels.
+        RkdeployError: for any fault of the model, the images or the labels.
     """
 
     def __init__(self, options: BuildOptions, input_sets: InputStore, events: TuneEvents) -> None:
@@ -158,7 +158,7 @@ class Preparation:
     def _measure_float(
         self, spec: ModelSpec, labeled: LabeledSet, detail: Callable[[str], None]
     ) -> tuple[str, Evaluation]:
-        """The input set of the labeled images, and float's figures on them."""
+        """The input set of the labeled images, and the float model's figures on them."""
         predictor = Predictor(spec, measuring_thresholds(spec), multi_label=True)
         with self._input_sets.fill() as (folder, named):
             failed = write_labeled_images(folder, labeled, predictor, (spec.input.height, spec.input.width), detail)

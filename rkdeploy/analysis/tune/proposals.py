@@ -1,8 +1,8 @@
-"""What to try after the known-good settings: what a sampler proposes, and every second time a neighbor of the front.
+"""Proposals after the known-good settings: a sampler's, and every second time a neighbor of the front.
 
-A sampler cannot learn six dials from two dozen trials; one step from what is best so far is worth as much.  Settings
-are few and discrete, so a sampler soon proposes what was tried.  It therefore works on a copy of the study in memory,
-where a proposal that is not taken costs nothing and leaves no trace.
+A sampler cannot learn six hyperparameters from two dozen trials; one step from the best settings so far is worth as
+much.  Settings are few and discrete, so a sampler soon repeats proposals.  It therefore works on a copy of the study in
+memory, where a rejected proposal costs nothing and leaves no trace.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _STARTUP_TRIALS: Final = 8
 
 
 def distributions_of(space: SearchSpace) -> dict[str, optuna.distributions.BaseDistribution]:
-    """The dials as Optuna knows them."""
+    """The hyperparameters in Optuna's form."""
     import optuna
 
     return {name: optuna.distributions.CategoricalDistribution(choices) for name, choices in space.dials().items()}
@@ -56,7 +56,7 @@ def proposals(
 def _sampled(
     space: SearchSpace, finished: Sequence[FinishedTrial], under_way: Collection[QuantizationSettings], seed: int
 ) -> Iterator[QuantizationSettings]:
-    """What Optuna's tree-structured Parzen estimator would try."""
+    """Proposals of Optuna's tree-structured Parzen estimator."""
     import optuna
 
     distributions = distributions_of(space)
@@ -92,7 +92,7 @@ def _front(finished: Sequence[FinishedTrial]) -> list[QuantizationSettings]:
 
 
 def _neighbors(one: QuantizationSettings, space: SearchSpace) -> Iterator[QuantizationSettings]:
-    """Those that differ in one dial."""
+    """Settings that differ in one hyperparameter."""
     yield from (replace(one, algorithm=choice) for choice in space.algorithms)
     yield from (replace(one, method=choice) for choice in space.methods)
     yield from (replace(one, calib_count=choice) for choice in space.calib_counts)

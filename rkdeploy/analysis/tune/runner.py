@@ -26,7 +26,7 @@ class TrialOutcome:
     Attributes:
         number: of the job.
         result: None when it failed.
-        failure: why; empty when it did not.
+        failure: reason; empty when it did not fail.
     """
 
     number: int

@@ -34,18 +34,18 @@ def search(
     threads: int,
     events: TuneEvents,
 ) -> None:
-    """Run trials until the study has as many as are wanted, or everything was tried.
+    """Run trials until the study has the requested number, or everything was tried.
 
-    However it ends, finished trials are in the study, and those under way are back in its queue.
+    However it ends, finished trials are in the study, and unfinished ones are back in its queue.
 
     Args:
         study: open.
-        jobs: makes them.
+        jobs: makes the jobs.
         runner: entered.
-        reference: float's headline figures.
-        wanted: trials, those of earlier runs among them.
+        reference: the float model's headline figures.
+        wanted: number of trials, including those of earlier runs.
         threads: for the libraries of a trial.
-        events: told what happens.
+        events: callbacks.
 
     Raises:
         RkdeployError: when trials cannot be run any more.

@@ -1,4 +1,4 @@
-"""The dials of a search: one setting, the settings that are searched, and which of them are tried first."""
+"""Hyperparameters of a search: one setting, the space that is searched, and the settings that are tried first."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ SLOW_ALGORITHM: Final = "mmse"
 
 @dataclass(frozen=True, slots=True)
 class SearchSpace:
-    """The choices of each dial, the default first.
+    """The choices of each hyperparameter, the default first.
 
     Attributes:
         algorithms, methods, calib_counts, seeds, cuts, float16: see `QuantizationSettings`.
@@ -42,7 +42,7 @@ class SearchSpace:
         }
 
     def default(self) -> QuantizationSettings:
-        """The first choice of every dial."""
+        """The first choice of every hyperparameter."""
         return next(self.everything())
 
     def everything(self) -> Iterator[QuantizationSettings]:
@@ -54,7 +54,9 @@ class SearchSpace:
             )
 
     def known_good(self) -> tuple[QuantizationSettings, ...]:
-        """What is tried first, in this order: the default, then what one dial alone does, the slow algorithm last."""
+        """The first settings to try, in this order: the default, then each hyperparameter alone, the slow algorithm
+        last.
+        """
         default = self.default()
         float16 = [replace(default, float16=choice) for choice in self.float16[1:]]
         first = [default, *float16[:1]]
@@ -84,7 +86,7 @@ def from_dials(dials: dict[str, str | int], space: SearchSpace) -> QuantizationS
     """A stored setting.
 
     Raises:
-        KeyError: when a dial is missing, or stands where the space has no choice.
+        KeyError: when a hyperparameter is missing, or has a value outside the space.
     """
     cuts = {cut_word(cut): cut for cut in space.cuts}
     float16 = {float16_word(choice): choice for choice in space.float16}

@@ -98,7 +98,7 @@ class TuneStudy:
         return asked
 
     def _next(self, finished: tuple[FinishedTrial, ...]) -> tuple[int, QuantizationSettings | None]:
-        """What to try now: what was under way when a search died, then the known-good, then what is proposed."""
+        """The next settings: those unfinished when a search died, then the known-good, then proposals."""
         begun = {t.user_attrs[_SEQUENCE]: t.user_attrs for t in self._study.get_trials(deepcopy=False)}
         known = {trial.number for trial in finished} | {asked.number for asked, _ in self._asked.values()}
         for number in sorted(begun.keys() - known):
@@ -131,7 +131,7 @@ class TuneStudy:
         return FinishedTrial(asked.number, asked.settings, None, reason, None)
 
     def put_back(self) -> None:
-        """End the trials under way: nobody runs them any more.  They are the first to be asked again."""
+        """End the unfinished trials, which no process runs any more.  They are the first to be tried again."""
         import optuna
 
         self._asked.clear()
@@ -155,16 +155,16 @@ class TuneStudy:
 
 @contextmanager
 def open_study(file: Path, fingerprint: Mapping[str, str], space: SearchSpace, seed: int) -> Iterator[TuneStudy]:
-    """A study in a file, new or gone on with.
+    """A study in a file, new or resumed.
 
     Args:
-        file: SQLite; made if need be.
-        fingerprint: what the figures in it depend on, by names that a user understands.
-        space: what is searched.
+        file: SQLite; created if necessary.
+        fingerprint: everything that the figures in it depend on, by names that a user understands.
+        space: the search space.
         seed: of the sampler.
 
     Raises:
-        RkdeployError: the file is something else, belongs to another search or to a search that runs, or cannot be
+        RkdeployError: the file is something else, belongs to another search or to a running one, or cannot be
             written.
     """
     try:
@@ -223,7 +223,7 @@ def _require_study(file: Path) -> None:
     if not file.exists():
         return
     if not file.is_file():
-        raise RkdeployError(f'The study "{file}" is no file.', _ANOTHER)
+        raise RkdeployError(f'The study "{file}" is not a file.', _ANOTHER)
     if file.stat().st_size == 0:
         return
     try:
@@ -232,7 +232,7 @@ def _require_study(file: Path) -> None:
     except sqlite3.Error as error:
         raise RkdeployError(f'The study "{file}" cannot be read: {error}.', _ANOTHER) from error
     if "studies" not in tables:
-        raise RkdeployError(f'"{file}" is no study of rkdeploy tune.', _ANOTHER)
+        raise RkdeployError(f'"{file}" is not a study of rkdeploy tune.', _ANOTHER)
 
 
 def _require_same(file: Path, stored: Mapping[str, str], fingerprint: Mapping[str, str]) -> None:
@@ -275,7 +275,7 @@ def _locked(file: Path) -> Iterator[None]:
 
 
 def _slow_is_worth_it(finished: tuple[FinishedTrial, ...], space: SearchSpace) -> bool:
-    """Whether the slow algorithm did better than the default where both were tried; it is not tried further else."""
+    """True if the slow algorithm beat the default, where both were tried; otherwise it is not tried further."""
     drops = {trial.settings: trial.drop for trial in finished}
     default = space.default()
     slow = next((s for s in space.known_good() if s.algorithm == SLOW_ALGORITHM), None)

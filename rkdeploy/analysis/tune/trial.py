@@ -54,8 +54,8 @@ class TrialJob:
         number: in the study.
         options: the build, with the settings of this trial.
         graph, draw, measured: names of its input sets.
-        threads: for the toolkit's libraries that let themselves be told.
-        version: of rkdeploy, which whoever runs the trial must have too.
+        threads: for those of the toolkit's libraries that have a setting for it.
+        version: of rkdeploy; the process that runs the trial must have the same.
     """
 
     number: int
@@ -79,13 +79,13 @@ class TrialResult:
     Attributes:
         figures: mAP50-95, top-1, mean IoU, by their names: see `Evaluation.headlines`.
         cost: predicted.
-        agreement: `Agreement.headline`, 0..1; None where float found nothing.
-        refused: why `rkdeploy build` would refuse the model all the same; empty where it would not.
+        agreement: `Agreement.headline`, 0..1; None if the float model found nothing.
+        refused: why `rkdeploy build` would refuse the model; empty if it would not.
         float16: tensors whose layers stayed float16.
         rknn_bytes: size of the `.rknn`.
-        quantization: a hash of every tensor's range, which two builds of the same model have in common.
+        quantization: a hash of every tensor's range, equal for two builds of the same model.
         toolkit: version of rknn-toolkit2.
-        seconds: that the trial took.
+        seconds: duration of the trial.
     """
 
     figures: dict[str, float]
@@ -164,7 +164,7 @@ def ranges_hash(ranges: dict[str, tuple[float, float]]) -> str:
 
 
 def _agreement(toolkit: Toolkit, spec: ModelSpec, graph: onnx.ModelProto, draw: CalibrationSample) -> Agreement | None:
-    """As a build compares: the simulator beside float on the held-out images; None without images."""
+    """A build's comparison: the simulator against the float model on the held-out images; None without images."""
     if not len(draw.proof):
         return None
     session = Session(graph)

@@ -34,7 +34,7 @@ class TuneReport:
     """Result of a search.
 
     Attributes:
-        baseline: float's figures.
+        baseline: the float model's figures.
         trials: all that ended, in their order.
         outcome: the front, the recommendation.
     """
@@ -45,10 +45,10 @@ class TuneReport:
 
 
 def tune(options: TuneOptions, events: TuneEvents) -> TuneReport:
-    """Search, or go on with a search.
+    """Search, or resume a search.
 
     Raises:
-        RkdeployError: whatever failed.  Finished trials are in the study.
+        RkdeployError: when it fails.  Finished trials are in the study.
     """
     with workspace() as folder:
         input_sets = InputStore(folder)

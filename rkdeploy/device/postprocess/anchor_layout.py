@@ -113,7 +113,7 @@ def _spans(spec: ModelSpec) -> dict[str, tuple[int, int]]:
 
 
 def _others_expected(spec: ModelSpec) -> str:
-    """What a level has next to the scores, as the end of a sentence."""
+    """The other tensors that a level has, as the end of a sentence."""
     others = ["anchor_coefficients"] if coefficient_count(spec) else []
     if spec.keypoints is not None:
         others += ["anchor_keypoint_xy", "anchor_keypoint_scores"] if spec.keypoints.scored else ["anchor_keypoint_xy"]

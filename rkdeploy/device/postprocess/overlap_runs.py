@@ -11,7 +11,7 @@ _CLASS_OFFSET_PX: Final = np.float32(7680.0)
 
 
 def class_offsets(class_ids: NDArray[np.int32]) -> NDArray[np.float32]:
-    """What is added to the coordinates so that boxes of different classes never overlap: class * 7680 px.
+    """Offsets of the coordinates so that boxes of different classes never overlap: class * 7680 px.
 
     Args:
         class_ids: (N,) int32.

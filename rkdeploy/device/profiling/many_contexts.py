@@ -38,7 +38,7 @@ class TimedContexts:
     """Opener of the contexts of a measurement.
 
     Args:
-        backend: its name.
+        backend: name of the backend.
         bundle: bundle with the model to run.
         cores: NPU core of each; None for a backend without cores, and to leave a single context to the runtime.
         count: number of contexts.

@@ -62,7 +62,7 @@ class ProfileOptions:
     """Scope and length of a measurement.
 
     Attributes:
-        backend: its name.
+        backend: name of the backend.
         contexts: numbers of contexts to measure; None takes 1 to the number of NPU cores, and 1 without an NPU.
         sources: images or videos; an empty tuple takes seeded noise.
         frame_wh: size of the noise, pixels.

@@ -74,7 +74,7 @@ def measure_stages(
 
     Args:
         runtime: open.
-        spec: its contract.
+        spec: contract of the model.
         thresholds: for the decode.
         images: (H, W, 3) uint8 BGR each; repeated.
         limits: length of the measurement.
@@ -156,7 +156,7 @@ def measure_cores(
 
     Args:
         runtimes: open, one per core.
-        cores: their numbers.
+        cores: numbers of the cores.
         image: a network input, (1, height, width, 3) uint8.
     """
     timings = []

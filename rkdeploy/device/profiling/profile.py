@@ -25,7 +25,7 @@ class Missing:
     """A figure that is not in this profile.
 
     Attributes:
-        figure: its name.
+        figure: name of the figure.
         reason: why it is missing.
     """
 
@@ -267,11 +267,11 @@ class Profile:
         rkdeploy_version: version that measured.
         bundle: name of its folder.
         model_sha256: of the `.rknn`; identifies the model exactly.
-        backend: its name.
+        backend: name of the backend.
         figures_from: source of the times.
         on_npu: True if the times are an NPU's: an NPU backend on a Rockchip board.
         input_width, input_height: of the network, pixels.
-        frames, stages, cores, throughput, layers, npu_memory, process_memory, conditions, versions: see there.
+        frames, stages, cores, throughput, layers, npu_memory, process_memory, conditions, versions: see their classes.
         missing: figures that are not here, and why.
         advice: what to make of it.
         document, schema_version: what this file is.

@@ -1,4 +1,4 @@
-"""What the backends that run the cut ONNX graph in floating point have in common."""
+"""Common part of the backends that run the cut ONNX graph in floating point."""
 
 from __future__ import annotations
 

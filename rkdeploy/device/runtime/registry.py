@@ -83,7 +83,7 @@ class Choice:
     """The backend that `auto` takes.
 
     Attributes:
-        backend: its name.
+        backend: name of the backend.
         reason: one sentence saying why.
         degraded: True if there is an NPU that is not used, or that only a lesser backend can use; worth a warning.
     """

@@ -64,7 +64,7 @@ class RknnLite:
 
     Args:
         rknn: the model.
-        spec: its contract.
+        spec: contract of the model.
         core: cores to run on; None leaves it to the runtime.
 
     Entering raises:

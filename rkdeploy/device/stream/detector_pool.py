@@ -52,7 +52,7 @@ class DetectorPool:
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What the runtimes report to the user, each once."""
+        """The runtimes' notes to the user, each once."""
         return tuple(dict.fromkeys(note for runtime in self._runtimes for note in runtime.notes))
 
     def __call__(self, image: NDArray[np.uint8]) -> Detections:
@@ -104,7 +104,7 @@ class DetectorPool:
 
     def _wait(self) -> int:
         with self._changed:
-            self._waiting += 1  # before the stack is looked at again: who gives back afterwards sees it
+            self._waiting += 1  # before the stack is looked at again: a detector given back later finds it
             try:
                 while True:
                     with contextlib.suppress(IndexError):

@@ -172,7 +172,7 @@ class RunOptions:
 
 
 class RunEvents:
-    """What a run tells, and asks; every method may be left as it is."""
+    """Callbacks of a run; each does nothing unless overridden."""
 
     def warning(self, text: str) -> None:
         """Something that a user should know."""
@@ -219,15 +219,15 @@ class Running:
 
 @dataclass(frozen=True, slots=True)
 class RunResult:
-    """What a run came to.
+    """Result of a run.
 
     Attributes:
-        source: what it ran on, in words.
-        live: whether that was a camera or stream.
+        source: description of the input.
+        live: True for a camera or stream.
         stats: of the whole run.
-        figures_from: where its figures come from.
+        figures_from: source of its figures.
         left_out: messages on files that could not be read.
-        failure: what ended a live run, whose results until then are written.
+        failure: error that ended a live run; the results until then are written.
     """
 
     source: str
@@ -244,8 +244,9 @@ def run_bundle(bundle: Bundle, options: RunOptions, events: RunEvents, more_sink
     Args:
         bundle: read and checked.
         options: at least one source or camera among them.
-        events: told what happens.
-        more_sinks: get every frame besides those that the options name; opened and closed by the caller.
+        events: called with what happens.
+        more_sinks: sinks that get every frame, in addition to those that the options name; opened and closed by the
+            caller.
 
     Raises:
         RkdeployError: see `open_sources`, `open_runtimes`, `Pipeline` and the sinks.

@@ -127,7 +127,7 @@ class WebView:
     def url(self) -> str:
         """Address of the view, without the token."""
         host = self._address.host
-        if host in ("0.0.0.0", "::"):  # noqa: S104 - every network, which is no name to go to
+        if host in ("0.0.0.0", "::"):  # noqa: S104 - every network, not an address to open
             host = socket.gethostname()
         return f"http://[{host}]:{self.port}/" if ":" in host else f"http://{host}:{self.port}/"
 
@@ -135,7 +135,7 @@ class WebView:
         try:
             with closing(listening), ThreadPoolExecutor(2, thread_name_prefix="rkdeploy-web-work") as workers:
                 asyncio.run(self._serve(listening, workers))
-        except BaseException as error:  # noqa: BLE001 - told to whoever entered, or who can see a warning
+        except BaseException as error:  # noqa: BLE001 - raised to the caller that entered, or shown as a warning
             self._error = error
         if self._notify is not None and self._started.is_set() and not self._ending.is_set():
             self._notify(f"The web view has ended: {self._error or 'its server stopped'}. The run continues.")

@@ -55,7 +55,8 @@ def choose_images(options: BuildOptions) -> BuildImages:
         calibration = find_calibration(options.calib, Path.cwd(), len(calibration.images) - spare, options.seed)
         proof = calibration.held_out(min(spare, options.proof_images))
         notes.append(
-            f"{len(proof.images)} images were kept out of calibration, to compare the built model with float on."
+            f"{len(proof.images)} images were kept out of calibration, "
+            "for the comparison of the quantized model with the float model."
         )
     if quantized:
         notes += calibration.warnings

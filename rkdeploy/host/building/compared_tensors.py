@@ -33,7 +33,7 @@ def float_tensors(session: Session, spec: ModelSpec, image: NDArray[np.uint8]) -
 
     Args:
         session: of the cut graph.
-        spec: its contract.
+        spec: contract of the model.
         image: (1, H, W, 3) uint8 in the network's color order.
 
     Raises:
@@ -48,7 +48,7 @@ def simulated_tensors(toolkit: Toolkit, spec: ModelSpec, image: NDArray[np.uint8
 
     Args:
         toolkit: with the open model.
-        spec: its contract.
+        spec: contract of the model.
         image: (1, H, W, 3) uint8 in the network's color order.
 
     Raises:

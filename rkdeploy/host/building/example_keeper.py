@@ -35,7 +35,7 @@ class ExampleKeeper:
         """Add one image, unless there are enough.
 
         Args:
-            source: its name.
+            source: name of the source.
             image: (H, W, 3) uint8 BGR.
             compared: detections of both models in it.
 

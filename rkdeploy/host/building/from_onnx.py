@@ -76,7 +76,7 @@ def from_onnx(
 
 @dataclass(frozen=True, slots=True)
 class _Proof:
-    """What the contract of an opened graph is verified against.
+    """Graphs that the contract of an opened graph is verified against.
 
     Attributes:
         simplified: the graph to cut.

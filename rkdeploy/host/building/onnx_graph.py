@@ -1,4 +1,4 @@
-"""ONNX file that somebody else exported: read, rewritten to our form and probed, in one stage.
+"""ONNX file from another exporter: read, rewritten to our form and probed, in one stage.
 
 All of it runs in a process of its own (`host/graph/foreign_process.py`), since any of it can crash on such a file.
 """

@@ -75,7 +75,7 @@ _LOG = logging.getLogger(__name__)
 
 
 class _Journal:
-    """What is told and noted during a build: events, wall time per stage in seconds, warnings for the record."""
+    """Events and notes of a build: events, wall time per stage in seconds, warnings for the record."""
 
     def __init__(self, events: BuildEvents) -> None:
         self.events = events
@@ -84,7 +84,7 @@ class _Journal:
 
     @contextmanager
     def stage(self, key: str, title: str) -> Iterator[None]:
-        """A stage: told when it begins, and timed."""
+        """A timed stage, announced when it begins."""
         self.events.stage(title)
         _LOG.debug("%s", title)
         started = time.perf_counter()
@@ -107,7 +107,7 @@ class _CutNetwork:
     Attributes:
         graph: as the NPU runs it, in floating point.
         file: the same as a file of the bundle.
-        spec: its contract.
+        spec: contract of the model.
     """
 
     graph: onnx.ModelProto
@@ -117,7 +117,7 @@ class _CutNetwork:
 
 @dataclass(frozen=True, slots=True)
 class _Data:
-    """What a build is made and judged with.
+    """Images of a build and of its evaluation.
 
     Attributes:
         images: that it calibrates on and is proven on.
@@ -132,12 +132,12 @@ class _Data:
 
 @dataclass(frozen=True, slots=True)
 class _Built:
-    """The built model, and how it compares with float.
+    """The quantized model and its comparison with the float model.
 
     Attributes:
         model: the `.rknn` and what the toolkit says of it.
         spec: the contract with the quantization of its tensors.
-        agreement: with float on the held-out images; None without images.
+        agreement: with the float model on the held-out images; None without images.
         accuracy: of both on labeled images; None without.
     """
 
@@ -205,7 +205,7 @@ def _choose_data(options: BuildOptions, spec: ModelSpec, journal: _Journal) -> _
     """The images of a build.
 
     Raises:
-        RkdeployError: when they do not do, which is better told now than after the build.
+        RkdeployError: when they are unusable, which is better reported now than after the build.
     """
     with journal.stage("images", "Choosing images"):
         images = choose_images(options)
@@ -219,7 +219,7 @@ def _choose_data(options: BuildOptions, spec: ModelSpec, journal: _Journal) -> _
             require_tool()
         elif not options.allow_unproven:
             raise CalibrationError(
-                "There is no image to compare the built model with float on, so nothing would prove it.",
+                "There is no image to compare the quantized model with the float model, so nothing would prove it.",
                 "Give images like those the model will see (--calib), or take the build as it comes with "
                 "--allow-unproven.",
             )
@@ -242,12 +242,12 @@ def _build_and_compare(
             folder / QUANTIZATION,
             journal.events.detail,
         )
-    with journal.stage("compare", f"Comparing {options.dtype} with float in the simulator"):
+    with journal.stage("compare", f"Comparing {options.dtype} with the float model in the simulator"):
         examples = ExampleKeeper(folder, options.examples)
         agreement = _compare(toolkit, spec, part.graph, data.images, examples, journal.events)
     if data.labeled is None:
         return _Built(model, spec, agreement, None)
-    with journal.stage("accuracy", f"Measuring {options.dtype} and float on labeled images"):
+    with journal.stage("accuracy", f"Measuring {options.dtype} and the float model on labeled images"):
         accuracy = _measure(toolkit, spec, part.graph, data.labeled, options.dtype, journal.events)
     return _Built(model, spec, agreement, accuracy)
 

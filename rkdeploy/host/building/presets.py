@@ -1,7 +1,7 @@
-"""What a graph does not say of a detector, under the name of the trainer that made it: `--preset`.
+"""Facts of a detector that its graph does not contain, by the name of its training package: `--preset`.
 
-How images are prepared, and from which point of a cell boxes are measured, leaves no trace in a graph.  Each preset is
-what the trainer's own demo feeds.
+A graph does not show how images are prepared, nor from which point of a cell boxes are measured.  Each preset follows
+the input of the training package's own demo.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ PresetName = Literal["yolox", "yolox-legacy", "nanodet", "nanodet-plus", "picode
 
 @dataclass(frozen=True, slots=True)
 class Preset:
-    """What one trainer's demo does.
+    """Preparation of images in one training package's demo.
 
     Attributes:
-        family: whose head it fits.
-        says: in a few words, for messages.
+        family: family of the heads that it fits.
+        says: a few words for messages.
         image: the input, but for its name and size.
         offset: of a cell's point, in cells: see `PointFormula`.
     """

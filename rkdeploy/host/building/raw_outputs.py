@@ -46,7 +46,7 @@ def matching_export(
     Args:
         file: the ONNX file.
         simplified: its graph, which ends in raw tensors.
-        head: its head.
+        head: head of the graph.
         checkpoint: the checkpoint that it was exported from.
         info: the checkpoint's facts.
         hw: (height, width) of the input in pixels.
@@ -83,7 +83,7 @@ def note_of_unproven(file: str, head: Head) -> str:
 
     Args:
         file: name of the ONNX file.
-        head: its head.
+        head: head of the graph.
 
     Raises:
         GraphError: when it does not contain enough to be read.

@@ -34,7 +34,7 @@ def measure_weights(
 
     Args:
         graph: the float cut graph.
-        spec: its contract.
+        spec: contract of the model.
         images: one or more.
         on_progress: called with the progress.
 

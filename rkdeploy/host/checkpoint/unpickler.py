@@ -1,6 +1,6 @@
 """Reader of a checkpoint's pickle as data: nothing that it names is imported or called.
 
-A hostile pickle has three means besides calls: to change objects after they were checked, to make the reader
+A hostile pickle has three means other than calls: to change objects after they were checked, to make the reader
 hash, print or copy data without end, and to request memory that its size does not justify.  Each opcode that could is
 replaced below, and its work is counted in the file's `Budget`.
 """

@@ -28,7 +28,7 @@ def classify(
     Args:
         emission: the graph.
         module: the Classify block.
-        inputs: its inputs.
+        inputs: inputs of the block.
         height: of the network input in pixels.
         activation: last operator of the training package's own export.
 

@@ -89,7 +89,7 @@ def convolution(
 
 @dataclass(frozen=True, slots=True)
 class _Window:
-    """How a convolution moves over its input: (height, width) of each, and the groups of its channels."""
+    """Geometry of a convolution: (height, width) of each part, and the groups of its channels."""
 
     kernel: tuple[int, int]
     stride: tuple[int, int]

@@ -36,7 +36,7 @@ class AnchorMap:
 
 @dataclass(frozen=True, slots=True)
 class AnchorLayout:
-    """What the channels of an anchor head mean.
+    """Meaning of the channels of an anchor head.
 
     Attributes:
         anchors: per level, in pixels, in the order of the head's inputs.
@@ -62,7 +62,7 @@ class AnchorLayout:
 
     @property
     def scored_points(self) -> int:
-        """Values per row of keypoints beside the map."""
+        """Values per row of keypoints that have convolutions of their own."""
         return 3 * self.keypoints.count if self.keypoints is not None and self.keypoints.scored else 0
 
     @property

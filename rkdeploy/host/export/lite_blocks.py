@@ -67,7 +67,7 @@ def _blaze_block(emission: Emission, module: Module, inputs: Sequence[Value]) ->
 
 
 def _separable(emission: Emission, module: Module, inputs: Sequence[Value]) -> Value:
-    """act2(bn2(conv2(act1(bn1(conv1(x)))))): depthwise, then 1x1.  YOLOv5-Lite's own has a ReLU that is no module."""
+    """act2(bn2(conv2(act1(bn1(conv1(x)))))): depthwise, then 1x1.  YOLOv5-Lite's ReLU is not a module."""
     value = one(module, inputs)
     for number in "12":
         value = convolution(emission.builder, module.child(f"conv{number}"), value, module.child(f"bn{number}"))

@@ -1,4 +1,5 @@
-"""What the families of YOLOv5's lineage share: a layer list that ends in a head on anchors, read and exported alike.
+"""Common part of the families of YOLOv5's lineage: a layer list that ends in a head on anchors, read and exported
+alike.
 
 A family is then a way to recognize it and a table of blocks.
 """
@@ -38,7 +39,7 @@ def describe_anchor_model(
     """Read the facts of a detector on anchors.
 
     Args:
-        checkpoint: its file.
+        checkpoint: file of the detector.
         family: name of the family.
         generation: which of its models it is, as far as the file tells.
         keypoints: of its objects, None for boxes alone.
@@ -80,10 +81,10 @@ def export_anchor_model(
 
     Args:
         checkpoint: the file.
-        info: its facts.
+        info: facts of the checkpoint.
         own_blocks: emitters of the blocks that YOLOv5 does not have, or has under another meaning.
         height: of the input in pixels.
-        width: likewise.
+        width: of the input in pixels.
         stem: how the first layer is written.
 
     Raises:
@@ -117,7 +118,7 @@ def finest_first(anchors: Anchors, strides: tuple[int, ...]) -> Anchors:
 
 
 def landmark_count(checkpoint: Checkpoint) -> int:
-    """Landmarks per object: what YOLOv5's head has channels for besides box, objectness and classes."""
+    """Landmarks per object: the channels of YOLOv5's head in addition to box, objectness and classes, in pairs."""
     head = head_of(checkpoint)
     if head is None or head.class_name != "Detect" or "anchors" not in head.tensors or "m" not in head.children:
         return 0

@@ -28,7 +28,7 @@ class Layer:
 
     Attributes:
         number: its number, `model.<number>` in the state dict.
-        block: its class.
+        block: class of the layer.
         sources: numbers of the layers that it reads, -1 for the previous one.
         stride: of a Conv.
         shortcut: True if the bottlenecks of a BottleneckCSP add their input.

@@ -53,6 +53,6 @@ def export(checkpoint: Checkpoint, info: ModelInfo, height: int, width: int, ste
 
 
 def _backbone(checkpoint: Checkpoint) -> str:
-    """What the blocks make; empty for a model without such blocks."""
+    """Name of the backbone that the blocks make; empty for a model without such blocks."""
     classes = {part.class_name for layer in layers_of(checkpoint) for part in (layer, *layer.children.values())}
     return next((name for block, name in _BACKBONES.items() if block in classes), "")

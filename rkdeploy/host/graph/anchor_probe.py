@@ -76,7 +76,7 @@ def _classes(convs: tuple[HeadConv, ...], classes: int | None, anchors: int | No
 
 
 def _prototypes(ends: Sequence[_End]) -> _End | None:
-    """The output of a segmentation model that belongs to no level: (1, masks, H, W), besides rows of three
+    """The output of a segmentation model that belongs to no level: (1, masks, H, W), in addition to rows of three
     dimensions.
     """
     images = [end for end in ends if len(end[1]) == 4]
@@ -204,7 +204,7 @@ def _landmarks(
     anchors: Anchors,
     order: tuple[int, ...],
 ) -> KeypointLayout | None:
-    """What `landmark_layout` finds, the levels as the rows list them."""
+    """The result of `landmark_layout` with the levels in the order of the rows."""
     per_level = anchors.per_level
     listed = Anchors(tuple(anchors.levels_px[level] for level in order))
     rows = [per_level * convs[level].shape[2] * convs[level].shape[3] for level in order]

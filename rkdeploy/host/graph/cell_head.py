@@ -1,8 +1,8 @@
-"""Finds the heads of YOLOX, YuNet, NanoDet and their kin: anchor-free, and told by what the outputs' columns are.
+"""Finds the heads of YOLOX, YuNet, NanoDet and their kin: anchor-free, and recognized by the outputs' columns.
 
 One table of signatures.  A signature looks at the pieces that the outputs' columns were traced to (`row_pieces`), the
 same on every level: how many columns each has, and whether a sigmoid was done.  Names and the order of levels play no
-part.  What a graph does not say (how images are prepared, from which point of a cell boxes are measured) is said by a
+part.  What a graph does not say (how images are prepared, from which point of a cell boxes are measured) is in a
 preset; see `rkdeploy.host.building.presets`.
 """
 
@@ -140,7 +140,7 @@ def _decoded(raw: NDArray[np.float32], grid: tuple[int, int], stride: int) -> ND
 
 
 def _decoded_rows(traced: Traced, levels: Sequence[_Parts], classes: int) -> DecodedRows | None:
-    """How the graph's decode lists its rows; None for a graph without one."""
+    """Order and fields of the rows of the graph's decode; None for a graph without one."""
     output = levels[0][0].piece.output
     starts = [level.starts.get(output, -1) for level in traced.levels]
     shows_raw = all(piece.conv is not None for level in traced.levels for piece in level.pieces)

@@ -45,7 +45,7 @@ def cut(model: onnx.ModelProto, head: Head, options: CutOptions) -> tuple[onnx.M
 
     Args:
         model: the simplified graph.
-        head: its head.
+        head: head of the graph.
         options: form of the cut.
 
     Raises:

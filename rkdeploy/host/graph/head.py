@@ -63,7 +63,7 @@ class DecodedRows:
     """The graph output with all rows of the trained decode.
 
     Attributes:
-        output: its name.
+        output: name of the output.
         fields: the columns of a row.
         columns_first: (1, columns, rows) instead of (1, rows, columns).
         corners: the `xy` and `wh` columns hold x1, y1, x2, y2 instead of center and size.

@@ -62,5 +62,5 @@ def refusal(kind: Kind, facts: GraphFacts, *, by_inputs: bool = False) -> GraphE
 
 
 def suppresses(facts: GraphFacts) -> bool:
-    """Whether it suppresses overlapping boxes itself."""
+    """True if it suppresses overlapping boxes itself."""
     return bool(_SUPPRESSION & facts.ops.keys())

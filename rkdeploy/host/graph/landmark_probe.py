@@ -24,7 +24,7 @@ def landmark_layout(
 
     Args:
         zeros: decoded rows of raw outputs of 0, (n, fields), in pixels, the levels in the order of `strides`.
-        ones: the same of raw outputs of 1.
+        ones: decoded rows of raw outputs of 1, in the same form.
         anchors: of the levels.
         strides: input pixels per cell of each level.
         rows: rows of each level; the first of each anchor is that of the first cell.
@@ -38,7 +38,7 @@ def landmark_layout(
     count, rest = divmod(len(columns), 2)
     if rest or columns != list(range(_FIRST, _FIRST + 2 * count)) or _FIRST + 2 * count == zeros.shape[1]:
         raise GraphError(
-            f"Columns {', '.join(map(str, columns))} of the decoded rows are no scores, expected x and y of each "
+            f"Columns {', '.join(map(str, columns))} of the decoded rows are not scores, expected x and y of each "
             "landmark behind the objectness, then the classes."
         )
     starts = _first_cells(anchors, rows)

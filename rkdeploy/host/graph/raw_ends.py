@@ -48,7 +48,7 @@ class RawEnd:
 
 @dataclass(frozen=True, slots=True)
 class DecodedKeypoints:
-    """Keypoints that the graph decodes: x = (raw * gain + cell_x + offset) * stride, y likewise; score =
+    """Keypoints that the graph decodes: x = (raw * gain + cell_x + offset) * stride, same for y; score =
     sigmoid(raw).
     """
 

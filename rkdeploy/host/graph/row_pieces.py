@@ -1,4 +1,4 @@
-"""What the columns of a graph's outputs are: each traced to channels of the last convolutions behind it.
+"""Meaning of the columns of a graph's outputs: each traced to channels of the last convolutions behind it.
 
 Outputs list cells as rows, (1, cells, fields) or (1, fields, cells), those of one level or of all, or as maps
 (1, fields, H, W), or as the numbers of such maps one after the other in an output that only has the shape of rows (an
@@ -56,8 +56,8 @@ class TracedLevel:
     """One level of the head.
 
     Attributes:
-        stride: input pixels a cell.
-        convs: its last convolutions.
+        stride: input pixels per cell.
+        convs: last convolutions of the level.
         pieces: in the order of outputs and columns.
         starts: by output, the row at which the level's cells begin.
     """
@@ -99,7 +99,7 @@ def trace_rows(graph: GraphView, outputs: Sequence[str]) -> Traced | None:
         outputs: those of the head.
 
     Returns:
-        None when an output is no list of cells in which a convolution shows.
+        The traced columns; None when an output is not a list of cells in which a convolution shows.
     """
     if not 0 < len(outputs) <= _MAX_OUTPUTS or any(len(graph.shape(name)) not in (3, 4) for name in outputs):
         return None
@@ -204,7 +204,7 @@ def _pieces(
 
 
 def _goes_on(piece: Piece, column: Piece) -> bool:
-    """Whether a column is the next one of a piece."""
+    """True if a column is the next one of a piece."""
     same = (piece.conv, piece.activation) == (column.conv, column.activation)
     return same and (piece.conv is None or column.first == piece.first + piece.count)
 

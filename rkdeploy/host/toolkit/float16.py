@@ -26,7 +26,7 @@ GEOMETRY: Final = "geometry"
 NONE: Final = "none"
 _POINT_GEOMETRY: Final = frozenset({"dfl_boxes", "ltrb_boxes", "center_boxes", "keypoint_xy", "angles"})
 _ANCHOR_GEOMETRY: Final = frozenset({"anchor_boxes", "anchor_xy", "anchor_wh", "anchor_keypoint_xy"})
-# The toolkit refuses float16 beside integers there: "only support int8/int16".
+# The toolkit refuses a mix of float16 and integers there: "only support int8/int16".
 _UNMIXED: Final = frozenset({"rk2118"})
 _RANGE: Final = re.compile(r"(.*\.)?(\d{1,4})-(\d{1,4})")
 _SUFFIX: Final = re.compile(r"(_output_\d+)?(_int8)?$")
@@ -124,7 +124,7 @@ def tensors_of(wanted: Sequence[str], graph: GraphView, spec: ModelSpec) -> tupl
             everything behind it; or `geometry`, the same for outputs that only hold boxes, keypoints or angles.
             `/model.17/cv1` of exported files is equal to `model.17.cv1`.
         graph: the cut graph.
-        spec: its contract.
+        spec: contract of the model.
 
     Raises:
         RkdeployError: when a name matches no layer.

@@ -89,7 +89,8 @@ def test_none_agrees() -> None:
     """If no candidate is accurate enough, the message says so, with the closest one."""
     first = advice([row("a", 3, 0.5), row("b", 4, 0.6)], 0.9)[0]
     assert (
-        first == "None whose time is predicted keeps 90% agreement with float; b int8 640x640 comes closest with 60.0%."
+        first == "None whose time is predicted keeps 90% agreement with the float model; "
+        "b int8 640x640 comes closest with 60.0%."
     )
 
 
@@ -124,7 +125,7 @@ def test_without_labeled_images_each_size_has_its_closest() -> None:
         "Fastest that keeps 90% agreement",
         "Closest to float at 640x640",
         "Closest to float at 320x320",
-        "Agreement is with float at the same size",
+        "Agreement is with the float model at the same size",
     ]
 
 

@@ -121,7 +121,7 @@ def test_a_line_for_each_build() -> None:
         "rk3588 int8 640x640: built, 8.25 ms predicted, agreement 98.5% (simulator), mAP50-95 (boxes) 0.770 (simulator)"
     )
     assert row_line(ROWS[3]) == "rk9999 int8 640x640: failed: No such chip."
-    assert "not compared with float" in row_line(row("a", 3, None))
+    assert "not compared with the float model" in row_line(row("a", 3, None))
 
 
 def test_the_same_in_chinese() -> None:

@@ -167,7 +167,7 @@ def test_files_that_are_something_else(tmp_path: Path) -> None:
     with sqlite3.connect(database) as connection:
         connection.execute("CREATE TABLE songs (name TEXT)")
     content = database.read_bytes()
-    for file, words in ((picture, "cannot be read"), (database, "is no study"), (tmp_path, "is no file")):
+    for file, words in ((picture, "cannot be read"), (database, "is not a study"), (tmp_path, "is not a file")):
         with pytest.raises(RkdeployError, match=words), opened(file):
             pass
     assert database.read_bytes() == content

@@ -23,7 +23,7 @@ def test_pairs_of_a_part() -> None:
 
 
 def test_no_pairs() -> None:
-    """No boxes, and boxes that meet nobody."""
+    """No boxes, and boxes that overlap no other."""
     for runs in (np.zeros(0, np.intp), np.zeros(3, np.intp)):
         first, second = pairs_in_runs(runs)
         assert first.size == second.size == 0

@@ -1,4 +1,4 @@
-"""Heads told by what the outputs' columns are: YOLOX in all its forms, YuNet, NanoDet."""
+"""Heads recognized by the outputs' columns: YOLOX in all its forms, YuNet, NanoDet."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ YOLOX_FORMS: dict[str, Callable[[], KindGraph]] = {
 
 @pytest.mark.parametrize("make", YOLOX_FORMS.values(), ids=YOLOX_FORMS)
 def test_yolox(make: Callable[[], KindGraph]) -> None:
-    """Whatever the form of the output, the last convolutions are told apart."""
+    """The last convolutions are identified in every form of the output."""
     _, head = head_of(make())
     classes = head.classes
     assert roles(head) == [
@@ -80,7 +80,7 @@ def test_decode_is_proven() -> None:
 
 
 def test_decoded_otherwise() -> None:
-    """Boxes that are not centers and exponentials of the raw ones are no YOLOX."""
+    """Boxes that are not centers and exponentials of the raw ones are not a YOLOX."""
     with pytest.raises(GraphError, match="decoded in a way of its own"):
         head_of(yolox(decoded=True, scale=1.5))
 

@@ -241,7 +241,7 @@ def test_unconvertible_opset() -> None:
 
 
 def test_no_constant_stays_a_node() -> None:
-    """What onnxsim leaves as a node of no inputs, one of no values for example, is an initializer like the others."""
+    """A node without inputs that onnxsim leaves, for example one of no values, becomes an initializer too."""
     model = simplify(to_supported_opset(onnx.load(ONNX / "v7_opset11.onnx")))
     assert not [node.name for node in model.graph.node if not node.input]
     assert any(0 in tensor.dims for tensor in model.graph.initializer)

@@ -1,4 +1,4 @@
-"""Landmarks of somebody else's ONNX, asked of its decode."""
+"""Landmarks of an ONNX file from another exporter, found from its decode."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def test_other_columns() -> None:
     sizes = np.array(ANCHORS.levels_px[0])
     zeros = rows(0, sizes, 10, 2)
     zeros[:, 8] = 0.5
-    with pytest.raises(GraphError, match="Columns 5, 6, 7 of the decoded rows are no scores"):
+    with pytest.raises(GraphError, match="Columns 5, 6, 7 of the decoded rows are not scores"):
         landmark_layout(zeros, zeros, ANCHORS, [8], [2])
     with pytest.raises(GraphError, match="then the classes"):
         landmark_layout(rows(0, sizes, 9, 2), rows(1, sizes, 9, 2), ANCHORS, [8], [2])

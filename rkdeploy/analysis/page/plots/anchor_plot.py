@@ -1,4 +1,4 @@
-"""The model's anchors and the published ones, centered on each other, one panel a level, each to its own scale."""
+"""The model's anchors and the published ones, centered on each other, one panel per level, each with its own scale."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def anchor_plot(levels: Sequence[LevelAnchors], headings: Sequence[str]) -> Svg:
 
     Args:
         levels: finest first.
-        headings: one a level.
+        headings: one per level.
     """
     count = max(len(levels), 1)
     panel = (_WIDTH - _GAP * (count - 1)) / count

@@ -101,8 +101,8 @@ def stacked_bar(parts: Sequence[BarPart], low: float, high: float, unit: str) ->
 
     Args:
         parts: from left to right.
-        low: beginning of the interval.
-        high: its end.
+        low: lower end of the interval.
+        high: upper end of the interval.
         unit: of the axis.
     """
     svg = Svg(_WIDTH, 72)

@@ -23,7 +23,7 @@ class Bar:
 
 @dataclass(frozen=True, slots=True)
 class Lane:
-    """One lane: its heading, its unit's factor and its bars, one a layer."""
+    """One lane: its heading, its unit's factor and its bars, one per layer."""
 
     heading: str
     bars: Sequence[Bar]

@@ -13,13 +13,13 @@ _MIB = 1 << 20
 
 
 def memory_plot(lives: Sequence[TensorLife], block_bytes: int, axis: str, beside: str) -> Svg:
-    """All tensors that lie in the block of internal memory.
+    """All tensors in the block of internal memory.
 
     Args:
         lives: the tensors.
         block_bytes: size of the block.
-        axis: what stands below.
-        beside: above the vertical axis.
+        axis: label below.
+        beside: label above the vertical axis.
     """
     svg = Svg(_WIDTH, _HEIGHT)
     last = max((life.last_layer for life in lives), default=1)

@@ -31,7 +31,7 @@ def roofline_plot(
         points: the layers.
         macs_per_second: the chip's flat line.
         bytes_per_second: its slanted line.
-        texts: below the horizontal axis, beside the vertical one, on the flat line, on the slanted line.
+        texts: below the horizontal axis, next to the vertical one, on the flat line, on the slanted line.
     """
     below, beside, flat, slanted = texts
     svg = Svg(_WIDTH, _HEIGHT)

@@ -16,7 +16,7 @@ class Svg:
 
     Attributes:
         width, height: of its own coordinates; the page scales it.
-        parts: its elements.
+        parts: the SVG elements.
     """
 
     width: int

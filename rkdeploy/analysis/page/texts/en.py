@@ -45,9 +45,9 @@ TEXTS: Final[dict[str, str]] = {
     "origin_means.measured": "A board's NPU did the work.",
     "origin_means.simulator": "The vendor's simulator of the NPU answered on a PC. It says what the model finds, and "
     "nothing of its speed.",
-    "origin_means.predicted": "Nobody ran it: a model of latency, or the compiler's own plan.",
+    "origin_means.predicted": "Not measured: a model of latency, or the compiler's own plan.",
     "origin_means.host": "The float network ran on an ordinary processor.",
-    "origin_means.stand_in": "A backend for NPUs ran on a machine without one. Its times are no board's.",
+    "origin_means.stand_in": "A backend for NPUs ran on a machine without one. Its times are not a board's.",
     "origins.title": "Where the figures come from",
     "origins.text": "Every figure says who gave it. Measured and predicted figures never stand in one table.",
     "origins.caption": "Marks of origin",
@@ -56,21 +56,21 @@ TEXTS: Final[dict[str, str]] = {
     "question.accurate": "How accurate?",
     "question.fast": "How fast?",
     "question.big": "How big?",
-    "verdict.right.ap50": "AP50 of the {of} with float's {count} detections as the truth, on {images} held-out images (95 % "
+    "verdict.right.ap50": "AP50 of the {of} with the float model's {count} detections as the truth, on {images} held-out images (95 % "
     "interval {low:.3f} to {high:.3f}). The contract's decode equals the trained model's on {rows:,} rows.",
     "verdict.right.recall": "Share of the {count} objects that float is sure of that the built model finds, on {images} "
     "held-out images (95 % interval {low:.3f} to {high:.3f}). The contract's decode equals the trained model's on "
     "{rows:,} rows.",
     "verdict.right.precision": "Share of the built model's {count} detections that float sees too, on {images} held-out "
     "images (95 % interval {low:.3f} to {high:.3f}). The contract's decode equals the trained model's on {rows:,} rows.",
-    "verdict.right.matched": "Share of float's {objects} objects that are found again on {images} held-out images. The "
+    "verdict.right.matched": "Share of the float model's {objects} objects that are found again on {images} held-out images. The "
     "contract's decode equals the trained model's on {rows:,} rows.",
-    "verdict.right.first_class": "Share of {images} held-out images with float's first class (95 % interval {low:.3f} to "
+    "verdict.right.first_class": "Share of {images} held-out images with the float model's first class (95 % interval {low:.3f} to "
     "{high:.3f}). The contract's decode equals the trained model's on {rows:,} rows.",
-    "verdict.right.mean_iou": "Mean IoU of the class map {of} with float's, on {images} held-out images (95 % interval "
+    "verdict.right.mean_iou": "Mean IoU of the class map {of} with the float model's, on {images} held-out images (95 % interval "
     "{low:.3f} to {high:.3f}). The contract's decode equals the trained model's on {rows:,} rows.",
     "verdict.right.no_images": "The contract's decode equals the trained model's on {rows:,} rows of {verified_on} images. "
-    "The built model was not compared with float: there was no image.",
+    "The quantized model was not compared with the float model: there was no image.",
     "verdict.right.no_objects": "The contract's decode equals the trained model's on {rows:,} rows. Float finds nothing on "
     "the {images} held-out images, so nothing shows that the built model finds what float finds.",
     "verdict.right.few_objects": "The contract's decode equals the trained model's on {rows:,} rows. Float finds {objects} "
@@ -102,7 +102,7 @@ TEXTS: Final[dict[str, str]] = {
     "verdict.big.file": "Size of the .rknn file; nothing says what it takes on the NPU.",
     "verdict.big.unknown": "Nothing says how large it is.",
     "accuracy.title": "Accuracy",
-    "accuracy.none": "Nobody measured it on labeled images. rkdeploy build --data data.yaml does while it builds, "
+    "accuracy.none": "Not measured on labeled images. rkdeploy build --data data.yaml does while it builds, "
     "rkdeploy eval does later.",
     "accuracy.source": "Accuracy of {model} on {images} images of the {source}.",
     "accuracy.how": "mAP follows {validator}: predictions above {lowest}, suppressed above an IoU of {iou}, {labels}. Precision and recall are at a confidence of {confidence} and an overlap of 0.5, means over the classes.",
@@ -139,7 +139,7 @@ TEXTS: Final[dict[str, str]] = {
     "accuracy.kind.keypoints": "keypoints",
     "accuracy.kind.masks": "masks",
     "proof.title": "Is it the trained model?",
-    "proof.verified": "The contract's decode was compared with the trained model's own, in float: {rows:,} rows of "
+    "proof.verified": "The contract's decode was compared with the trained model's own, both in floating point: {rows:,} rows of "
     "{images} images.",
     "proof.unproven": "The decode was not proven: the graph has none and no checkpoint was given. Its raw outputs were "
     "compared before and after simplification, on {images} images.",
@@ -151,7 +151,7 @@ TEXTS: Final[dict[str, str]] = {
     "proof.rewrite": "The first layer is written in another way for the NPU. Right behind it, the two ways differ by up to "
     "{error:.2g}; {allowed:.2g} is allowed to float32 rounding there.",
     "proof.rewrite_rows": "The first layer is written in another way for the NPU; both ways differ by {error:.2g} at most.",
-    "proof.agreement_caption": "The built model against float",
+    "proof.agreement_caption": "The quantized model against the float model",
     "proof.compared_on": "compared on",
     "proof.images": "{n} images, {s}",
     "proof.float_objects": "objects that float finds",
@@ -168,7 +168,7 @@ TEXTS: Final[dict[str, str]] = {
     "proof.masks": "mean IoU of their masks",
     "proof.map": "class map {name}: pixels alike / mean IoU",
     "proof.first_class": "images with the same first class",
-    "proof.outputs_caption": "Output tensors against float",
+    "proof.outputs_caption": "Output tensors against the float model",
     "proof.output": "output",
     "proof.role": "role",
     "proof.cosine": "cosine",
@@ -194,7 +194,7 @@ TEXTS: Final[dict[str, str]] = {
     "estimate.basis": "{chip}: {compiled_from}. Fitted on {fitted_on}; {errors}: {median} / {worst}.",
     "estimate.less_certain": "Less certain than INT8's: {text}",
     "estimate.slowest": "{chip}: the {count} slowest layers, predicted",
-    "speed.none": "Nobody measured it, and the compiler's plan is not at hand.",
+    "speed.none": "It was not measured, and the compiler's plan is not available.",
     "speed.no_prediction": "No predicted time: {reason} The compiler's cycles are below, layer by layer.",
     "speed.predicted_caption": "Predicted NPU time of a frame, one core at its highest clock",
     "speed.parts_caption": "Parts of the predicted time",
@@ -284,7 +284,7 @@ TEXTS: Final[dict[str, str]] = {
     "roofline.desc": "{count} layers as points below the chip's two lines, both axes logarithmic. The layer table has the "
     "figures of each.",
     "roofline.note": "The lines are what the latency model's coefficients imply (fitted on {source}), with the best "
-    "{best:,.0f} multiply-accumulates a cycle that the compiler plans in this model. They are no data sheet's. Points far "
+    "{best:,.0f} multiply-accumulates per cycle that the compiler plans in this model. They are not from a data sheet. Points far "
     "below both lines wait for something else, mostly their activation. Larger points take more of the time.",
     "memory.title": "Memory",
     "memory.caption": "Memory as the compiler plans it",
@@ -312,7 +312,7 @@ TEXTS: Final[dict[str, str]] = {
     "{data_set}’s anchors compiled in puts boxes in the right place with the wrong size.",
     "anchors.no_published": "There are no published anchors for so many levels; nothing to compare with.",
     "anchors.plot": "The model’s anchors and {data_set}’s",
-    "anchors.desc": "One panel a level with the model's anchors as solid rectangles and {data_set}'s as dashed ones.",
+    "anchors.desc": "One panel per level with the model's anchors as solid rectangles and {data_set}'s as dashed ones.",
     "anchors.note": "Each panel has its own scale.",
     "anchors.own": "the model’s",
     "anchors.published": "{data_set}’s",
@@ -343,13 +343,13 @@ TEXTS: Final[dict[str, str]] = {
     "task.pose": "keypoints",
     "task.obb": "rotated boxes",
     "task.classify": "classification",
-    "fit.letterbox": "letterboxed: its shape is kept, the rest filled with grey {pad}",
+    "fit.letterbox": "letterboxed: its shape is kept, the rest filled with gray {pad}",
     "fit.center_crop": "cropped: the middle {crop:.3g} of its shorter side",
     "fit.stretch": "stretched",
     "explain.title": "Where quantization loses accuracy",
-    "explain.how": "What rkdeploy explain found in {bundle}: {layers} layers on {images} images ({by} against float).",
-    "explain.caption": "The {count} layers that lose most by themselves, cosine similarity to float",
-    "explain.all_caption": "All {count} layers, cosine similarity to float",
+    "explain.how": "What rkdeploy explain found in {bundle}: {layers} layers on {images} images ({by} against the float model).",
+    "explain.caption": "The {count} layers that lose most by themselves, cosine similarity to the float model",
+    "explain.all_caption": "All {count} layers, cosine similarity to the float model",
     "explain.try": "try: {text}",
     "explain.bar": "1 − cosine alone, 1e-5 to 1",
     "explain.alone": "alone",
@@ -374,8 +374,8 @@ TEXTS: Final[dict[str, str]] = {
     "comparison.speed": "ms, interval{coverage}, frames/s: predicted, not measured. NPU time of one frame on one core at its highest clock, one context, without pre- and postprocessing.",
     "comparison.less_certain": "predicted with less certainty. {text} Against INT8, or on another chip, such a build beats or is beaten only where the two intervals do not overlap.",
     "comparison.memory": "weights, internal: memory as the compiler of rknn-toolkit2 {toolkit} plans it (predicted). file: size of the .rknn.",
-    "comparison.agreement_of": "agreement: {by}, with float at the same size, on {images} images from {source}{rule}.",
-    "comparison.agreement_rule": "; AP (IoU 0.5 to 0.95) with float's detections as the truth",
+    "comparison.agreement_of": "agreement: {by}, with the float model at the same size, on {images} images from {source}{rule}.",
+    "comparison.agreement_rule": "; AP (IoU 0.5 to 0.95) with the float model's detections as the truth",
     "comparison.accuracy": "{names}: {by}, on {images} images of the {source}. Float on this PC: {references}.",
     "comparison.carried": "Taken from another chip's build that gave the same in the simulator, to the last digit, on the images of the agreement: {builds}.",
     "comparison.carried_one": "{a} from {b}",
@@ -467,7 +467,7 @@ TEXTS: Final[dict[str, str]] = {
     "diff.group.time": "Time",
     "diff.group.memory": "Memory",
     "diff.group.accuracy": "Accuracy",
-    "diff.group.agreement": "Agreement with float",
+    "diff.group.agreement": "Agreement with the float model",
     "diff.classes": "Accuracy by class, classes that changed",
     "diff.more_classes": "{count} more classes changed; the JSON form has them all.",
     "diff.layers": "Layers",

@@ -16,7 +16,7 @@ _BUILT, _FLOAT = "built", "float"
 
 
 def accuracy_changes(a: ModelReport, b: ModelReport) -> Iterator[Change]:
-    """Float beside float and built beside built, on the same images only."""
+    """Float model against float model and quantized against quantized, on the same images only."""
     pair = _like(a.accuracy, b.accuracy)
     if pair is None:
         yield from _only_one(a, b)

@@ -106,7 +106,7 @@ def _group(changes: Sequence[Change], words: Words) -> Iterator[Block]:
 
 
 def _table(caption: str, changes: Sequence[Change], words: Words) -> Table:
-    """The origin stands beside the caption where all figures have one, else in a column."""
+    """A table of changes.  The origin is next to the caption if all figures have the same one, else in a column."""
     origins = {origin for one in changes for origin in (one.before_origin, one.after_origin)}
     single = origins.pop() if len(origins) == 1 else None
     columns = [

@@ -12,14 +12,14 @@ DIFF_VERSION = 1
 Group = Literal["time", "memory", "accuracy", "agreement"]
 Judgment = Literal["same", "better", "worse", "within_noise", "not_comparable"]
 NoiseFrom = Literal["exact", "model", "intervals", "frames", "objects", "images"]
-"""How the noise of a difference is known:
+"""Source of a difference's noise:
 
 - `exact`: there is none, both figures are counted
 - `model`: the latency model's median error on models left out of its fit; of two FP16 models, on published FP16 rates
-- `intervals`: the sides of both predictions' intervals that face each other, where one is by another type's formula
-- `frames`: the spread of the measured frames and their number, and 1 % at least, for what differs from run to run
-- `objects`, `images`: a share of so many objects or images, as if both sides had drawn others (95 %); both sides ran on
-  the same ones, so the true noise is smaller
+- `intervals`: the sides of both predictions' intervals that face each other, if one is by another type's formula
+- `frames`: the spread of the measured frames and their number, and at least 1 %, for differences from run to run
+- `objects`, `images`: a share of so many objects or images, as if both sides had seen different ones (95 %); both sides
+  ran on the same ones, so the true noise is smaller
 """
 Unit = Literal["ms", "fps", "bytes", "share", "cycles"]
 LimitKey = Literal["latency", "fps", "memory", "map", "agreement"]

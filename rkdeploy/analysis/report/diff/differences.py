@@ -14,7 +14,7 @@ from rkdeploy.device.profiling.profile import Profile
 def differences_of(a: ModelReport, b: ModelReport) -> Iterator[Difference]:
     """Versions and options that differ, without the time of the build, which always does.
 
-    What only one side can know (a bundle has no board, a profile no build) is no difference.
+    Facts that only one side can have (a bundle has no board, a profile no build) are not differences.
     """
     for before, after in zip(_groups(a), _groups(b), strict=True):
         if before is None or after is None:

@@ -40,16 +40,16 @@ def rate_noise(rate_a: float, rate_b: float, a: Latency, b: Latency, frames: tup
 
 
 def share_noise(a: float, b: float, count_a: int, count_b: int) -> float:
-    """By how much two shares may differ, each of so many things: 95 % of the standard error of both.
+    """Noise of the difference of two shares, each of a number of things: 95 % of the standard error of both.
 
-    A share of n things has the standard error sqrt(p (1 - p) / n), with p moved towards a half as Agresti and Coull do
+    A share of n things has the standard error sqrt(p (1 - p) / n), with p moved toward a half as by Agresti and Coull
     (two hits and two misses more), so that 0 and 1 have one as well.
     """
     return _95_PERCENT * sqrt(_variance(a, count_a) + _variance(b, count_b))
 
 
 def mean_share_noise(a: Sequence[tuple[float, int]], b: Sequence[tuple[float, int]]) -> float:
-    """The same of two means over classes: (share, number of things) of each class."""
+    """Noise of the difference of two means over classes: (share, number of things) of each class."""
     variances = [sum(_variance(p, n) for p, n in side) / max(len(side), 1) ** 2 for side in (a, b)]
     return _95_PERCENT * sqrt(sum(variances))
 

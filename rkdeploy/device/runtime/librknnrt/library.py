@@ -25,7 +25,7 @@ class CallError(BackendError):
     """An error returned by a function of the runtime.
 
     Attributes:
-        function: its name.
+        function: name of the function.
         code: the return code.
     """
 

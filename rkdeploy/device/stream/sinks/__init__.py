@@ -81,7 +81,7 @@ def _sink_of(folder: Path, source: Source, class_names: Sequence[str], taken: se
 
 
 class SeveralSinks:
-    """What several sources save: one video per video or camera, and one folder of images for all image files.
+    """Sink of several sources: one video per video or camera, and one folder of images for all image files.
 
     A video's sink is opened with its first frame, since its source is open then; of files, it is closed when the next
     one begins.

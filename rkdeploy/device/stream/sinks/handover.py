@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 class HandoverSink:
     """Holds one result until the loop takes it; the pipeline waits meanwhile, and drops frames of a live source.
 
-    Leaving it releases whoever waits: what is written afterwards is discarded.
+    Leaving it releases waiting threads; later results are discarded.
     """
 
     def __init__(self) -> None:

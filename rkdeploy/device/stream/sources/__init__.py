@@ -32,7 +32,7 @@ _LOG = logging.getLogger(__name__)
 
 _CAMERA_DEVICE = re.compile(r"/dev/video(\d+)")
 _FORMS = (
-    'Give an image file, a folder of images, a pattern in quotes ("images/*.jpg"), a list file (.txt, one path a '
+    'Give an image file, a folder of images, a pattern in quotes ("images/*.jpg"), a list file (.txt, one path per '
     "line), a video file, or the address of a stream (rtsp://...). A camera is --camera 0."
 )
 

@@ -29,7 +29,7 @@ class Source(Protocol):
 
     @property
     def reconnects(self) -> int:
-        """How often a lost source was opened again since it was entered."""
+        """Number of times that a lost source was opened again since it was entered."""
         ...
 
     def __enter__(self) -> Iterator[Frame]:

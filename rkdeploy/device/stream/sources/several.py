@@ -116,7 +116,7 @@ class LiveSources:
 
     @property
     def reconnects(self) -> int:
-        """How often the parts were opened again, together."""
+        """Number of times that the parts were opened again, in total."""
         return sum(part.reconnects for part in self.parts)
 
     def __enter__(self) -> Iterator[Frame]:
