@@ -75,8 +75,8 @@ def test_spellings_of_types(written: str, dtype: str) -> None:
     [
         ("w8a16", "rk3588", "rk3588 takes int8, fp16, w16a16i_dfp. w8a16 builds for rk3562"),
         ("fp", "rv1106", "means fp16, which rv1106 does not have; rv1106 takes int8, w16a16i_dfp"),
-        ("bf16", "rk3588", "no type that is known; rk3588 takes int8, fp16"),
-        ("int4", None, "no type that is known; any chip takes int8"),
+        ("bf16", "rk3588", "not a known type; rk3588 takes int8, fp16"),
+        ("int4", None, "not a known type; any chip takes int8"),
     ],
 )
 def test_types_that_a_chip_lacks(written: str, target: str | None, says: str) -> None:

@@ -123,8 +123,8 @@ def test_without_labeled_images_each_size_has_its_closest() -> None:
     found = advice([row("a", 8, 0.99), row("a", 3, 0.97, size=320)], 0.9)
     assert [text.split(":")[0] for text in found] == [
         "Fastest that keeps 90% agreement",
-        "Closest to float at 640x640",
-        "Closest to float at 320x320",
+        "Closest to the float model at 640x640",
+        "Closest to the float model at 320x320",
         "Agreement is with the float model at the same size",
     ]
 
