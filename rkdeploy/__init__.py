@@ -16,31 +16,32 @@ Failures that a user can meet are `RkdeployError`s: `message` says what failed, 
 
 from typing import TYPE_CHECKING
 
-__version__ = "0.2.0"
+from rkdeploy.version import __version__
 
 if TYPE_CHECKING:
     from rkdeploy.api.coco import to_coco
     from rkdeploy.api.host import build, estimate, evaluate, inspect, profile, report
     from rkdeploy.api.model import Model, load
-    from rkdeploy.api.result import Box, Boxes, ClassMap, ClassRanking, Keypoints, Masks, Result, RotatedBoxes
+    from rkdeploy.api.parts import Box, Boxes, ClassMap, ClassRanking, Keypoints, Masks, RotatedBoxes
+    from rkdeploy.api.result import Result
     from rkdeploy.api.stream import Stream
     from rkdeploy.contract.bundle import Bundle
     from rkdeploy.errors import RkdeployError
     from rkdeploy.host.building.events import BuildEvents
 
 _HOMES = {
-    "Box": "rkdeploy.api.result",
-    "Boxes": "rkdeploy.api.result",
+    "Box": "rkdeploy.api.parts",
+    "Boxes": "rkdeploy.api.parts",
     "BuildEvents": "rkdeploy.host.building.events",
     "Bundle": "rkdeploy.contract.bundle",
-    "ClassMap": "rkdeploy.api.result",
-    "ClassRanking": "rkdeploy.api.result",
-    "Keypoints": "rkdeploy.api.result",
-    "Masks": "rkdeploy.api.result",
+    "ClassMap": "rkdeploy.api.parts",
+    "ClassRanking": "rkdeploy.api.parts",
+    "Keypoints": "rkdeploy.api.parts",
+    "Masks": "rkdeploy.api.parts",
     "Model": "rkdeploy.api.model",
     "Result": "rkdeploy.api.result",
     "RkdeployError": "rkdeploy.errors",
-    "RotatedBoxes": "rkdeploy.api.result",
+    "RotatedBoxes": "rkdeploy.api.parts",
     "Stream": "rkdeploy.api.stream",
     "build": "rkdeploy.api.host",
     "estimate": "rkdeploy.api.host",

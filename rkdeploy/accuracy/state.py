@@ -16,7 +16,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from rkdeploy import __version__
 from rkdeploy.accuracy.predictions import ImagePrediction, decoded, encoded
 from rkdeploy.contract.accuracy import AccuracyReport
 from rkdeploy.contract.bundle import SUMS
@@ -25,6 +24,7 @@ from rkdeploy.contract.file_hash import sha256_of
 from rkdeploy.errors import RkdeployError
 from rkdeploy.system.atomic_file import write_atomically
 from rkdeploy.system.partial_file import clear_partials
+from rkdeploy.version import __version__
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -12,10 +12,10 @@ from rkdeploy.errors import RkdeployError
 if TYPE_CHECKING:
     import supervision as sv
 
-    from rkdeploy.api.result import Result
+    from rkdeploy.api.parts import Keypoints, Parts
 
 
-def supervision_detections(result: Result) -> sv.Detections:
+def supervision_detections(parts: Parts) -> sv.Detections:
     """The objects of a result.
 
     Returns:
@@ -26,7 +26,7 @@ def supervision_detections(result: Result) -> sv.Detections:
         RkdeployError: when supervision is not installed.
     """
     package = _supervision()
-    boxes, masks, obb = result.boxes, result.masks, result.obb
+    boxes, masks, obb = parts.boxes, parts.masks, parts.obb
     data: dict[str, Any] = {package.config.CLASS_NAME_DATA_FIELD: np.array(boxes.class_name, dtype=np.str_)}
     if obb is not None:
         data[package.config.ORIENTED_BOX_COORDINATES] = obb.corners
@@ -40,7 +40,7 @@ def supervision_detections(result: Result) -> sv.Detections:
     return detections
 
 
-def supervision_keypoints(result: Result) -> sv.KeyPoints:
+def supervision_keypoints(parts: Parts) -> sv.KeyPoints:
     """The keypoints of a result.
 
     Returns:
@@ -50,21 +50,19 @@ def supervision_keypoints(result: Result) -> sv.KeyPoints:
         RkdeployError: when supervision is not installed, or the model has no keypoints.
     """
     package = _supervision()
-    points = result.keypoints
+    points = parts.keypoints
     if points is None:
         raise RkdeployError("The model has no keypoints.", "Use to_supervision() for its boxes.")
-    boxes = result.boxes
+    boxes = parts.boxes
     names = {package.config.CLASS_NAME_DATA_FIELD: np.array(boxes.class_name, dtype=np.str_)}
     keypoints: sv.KeyPoints = package.KeyPoints(
-        xy=points.xy.copy(), class_id=boxes.class_id.astype(int), data=names, **_confidences(package, result)
+        xy=points.xy.copy(), class_id=boxes.class_id.astype(int), data=names, **_confidences(package, points)
     )
     return keypoints
 
 
-def _confidences(package: Any, result: Result) -> dict[str, Any]:
+def _confidences(package: Any, points: Keypoints) -> dict[str, Any]:
     """The confidences under the names that the installed version has for them."""
-    points = result.keypoints
-    assert points is not None, "asked for results with keypoints only"
     known = getattr(package.KeyPoints, "__dataclass_fields__", {})
     name = "keypoint_confidence" if "keypoint_confidence" in known else "confidence"
     return {name: points.confidence.copy()}

@@ -7,7 +7,7 @@ Programs written for `model.predict(...)[0]` read them as they are: `result.boxe
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import cv2
@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 if TYPE_CHECKING:
     from typing_extensions import Self
 
-    from rkdeploy.api.result import Result
+    from rkdeploy.api.parts import ClassRanking, Parts
 
 
 class TensorLike(np.ndarray[Any, np.dtype[Any]]):
@@ -206,10 +206,8 @@ class ProbsView:
 
     orig_shape = None
 
-    def __init__(self, result: Result) -> None:
-        ranking = result.ranking
-        assert ranking is not None, "asked of classifiers only"
-        data = np.zeros(len(result.names), np.float32)
+    def __init__(self, ranking: ClassRanking, class_count: int) -> None:
+        data = np.zeros(class_count, np.float32)
         data[ranking.class_id] = ranking.confidence
         self.data = tensor_like(data)
         self._ranked = ranking
@@ -239,7 +237,11 @@ class UltralyticsResult:
     """One image's results with Ultralytics' attribute names.
 
     Args:
-        result: what was found.
+        frame: (H, W, 3) uint8 BGR.
+        names: class names by class id.
+        source: of the image.
+        parts: what was found.
+        plot: draws it.
 
     Attributes:
         orig_img: (H, W, 3) uint8 BGR.
@@ -250,19 +252,25 @@ class UltralyticsResult:
             classifiers.
     """
 
-    def __init__(self, result: Result) -> None:
-        self._result = result
-        self.orig_img = result.frame
-        self.orig_shape = result.image_hw
-        self.path = result.source
-        self.names = dict(enumerate(result.names))
-        scored = np.column_stack((result.boxes.confidence, result.boxes.class_id)).astype(np.float32).reshape(-1, 2)
-        obb, points, masks = result.obb, result.keypoints, result.masks
-        hw = self.orig_shape
+    def __init__(
+        self,
+        frame: NDArray[np.uint8],
+        names: Sequence[str],
+        source: str,
+        parts: Parts,
+        plot: Callable[[], NDArray[np.uint8]],
+    ) -> None:
+        self._count, self._plot = len(parts.boxes), plot
+        self.orig_img = frame
+        self.orig_shape = hw = (frame.shape[0], frame.shape[1])
+        self.path = source
+        self.names = dict(enumerate(names))
+        boxes, obb, points, masks = parts.boxes, parts.obb, parts.keypoints, parts.masks
+        scored = np.column_stack((boxes.confidence, boxes.class_id)).astype(np.float32).reshape(-1, 2)
         self.obb = None if obb is None else ObbView(np.concatenate((obb.xywhr, scored), axis=1), hw)
-        self.probs = None if result.ranking is None else ProbsView(result)
+        self.probs = None if parts.ranking is None else ProbsView(parts.ranking, len(names))
         has_boxes = self.obb is None and self.probs is None
-        self.boxes = BoxesView(np.concatenate((result.boxes.xyxy, scored), axis=1), hw) if has_boxes else None
+        self.boxes = BoxesView(np.concatenate((boxes.xyxy, scored), axis=1), hw) if has_boxes else None
         self.keypoints = (
             None if points is None else KeypointsView(np.concatenate((points.xy, points.confidence[..., None]), 2), hw)
         )
@@ -270,11 +278,11 @@ class UltralyticsResult:
         self.masks = MasksView(masks.stacked().astype(np.float32), hw) if masks is not None and len(masks) else None
 
     def __len__(self) -> int:
-        return len(self._result)
+        return self._count
 
     def plot(self) -> NDArray[np.uint8]:
         """The image with everything drawn, (H, W, 3) uint8 BGR."""
-        return self._result.plot()
+        return self._plot()
 
     def cpu(self) -> Self:
         """The object itself: its arrays are in main memory."""

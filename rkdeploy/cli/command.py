@@ -11,7 +11,7 @@ from typer.core import TyperCommand
 from rkdeploy.cli.old_spelling import written_now
 
 if TYPE_CHECKING:
-    from rkdeploy.cli.declared import Signature
+    from rkdeploy.cli.signature import Signature
 
 _WHOLE = "rkdeploy.whole_help"
 

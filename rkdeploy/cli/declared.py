@@ -11,7 +11,7 @@ from __future__ import annotations
 import inspect
 import math
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import MISSING, dataclass, replace
+from dataclasses import MISSING, replace
 from functools import partial
 from typing import Annotated, Any, Final, get_args, get_origin, get_type_hints
 
@@ -19,37 +19,13 @@ import typer
 
 from rkdeploy.cli import talk
 from rkdeploy.cli.command import Command
+from rkdeploy.cli.signature import TALK, Signature
 from rkdeploy.option import Argument, Declared, Option, choices, declared, metavar
 
 JSON: Final = Option("--json", "Print the result as JSON on stdout, and nothing else there.", often=True)
 OUTPUT_FILE: Final = Option("--output", "Write the result to a file as JSON.", also=("-o",), metavar="FILE", often=True)
 PAGE_FILE: Final = replace(OUTPUT_FILE, help="Write the result to a file: .json, .md or .html.")
-_QUIET: Final = Option("--quiet", "Print results, warnings and errors only.", also=("-q",), often=True)
-_VERBOSE: Final = Option("--verbose", "Print every step to stderr.", also=("-v",), often=True)
-_TALK: Final = (
-    Declared("quiet", bool, optional=False, default=False, declaration=_QUIET),
-    Declared("verbose", bool, optional=False, default=False, declaration=_VERBOSE),
-)
 _Values = Mapping[str, Any]
-
-
-@dataclass(frozen=True, slots=True)
-class Signature:
-    """Signature of a command.
-
-    Attributes:
-        parts: the parameters of its function.
-        text: its description, the function's docstring.
-    """
-
-    parts: tuple[Declared, ...]
-    text: str
-
-    def leaves(self) -> Iterator[Declared]:
-        """All arguments and options, --quiet and --verbose last."""
-        for part in self.parts:
-            yield from part.leaves()
-        yield from _TALK
 
 
 def command(name: str, function: Callable[..., None]) -> Command:
@@ -83,7 +59,7 @@ def _for_typer(signature: Signature, function: Callable[..., None]) -> Callable[
 
     parameters = [
         inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=_unset(leaf), annotation=_annotation(leaf))
-        for part in (*signature.parts, *_TALK)
+        for part in (*signature.parts, *TALK)
         for name, leaf in _named(part, part.name)
     ]
     called.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]  # as inspect reads it

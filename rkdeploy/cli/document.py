@@ -108,9 +108,9 @@ def print_tables(
 def _page(title: str, blocks: Iterable[Block], words: Words, suffix: str) -> str:
     import datetime as dt
 
-    from rkdeploy import __version__
     from rkdeploy.analysis.page.content import Page, PageSection, moment
     from rkdeploy.analysis.page.markdown import markdown_text
+    from rkdeploy.version import __version__
 
     made = words("page.made", created=moment(dt.datetime.now(dt.timezone.utc).isoformat()), version=__version__)
     page = Page(words.lang, title, words("page.kind"), made, (), (PageSection("result", title, list(blocks)),))

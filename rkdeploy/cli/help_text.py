@@ -15,7 +15,7 @@ from rkdeploy.cli.console import plain
 from rkdeploy.option import GENERAL, PANELS, Argument, Declared, in_words, metavar
 
 if TYPE_CHECKING:
-    from rkdeploy.cli.declared import Signature
+    from rkdeploy.cli.signature import Signature
 
 _MAX_WIDTH = 110
 _LEFT = 30

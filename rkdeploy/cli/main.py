@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, NamedTuple, NoReturn
 import typer
 from typer.core import TyperCommand, TyperGroup
 
-from rkdeploy import __version__
 from rkdeploy.cli.command import FormerSpelling
 from rkdeploy.cli.console import out, plain, print_error
 from rkdeploy.cli.other_tools import NAMES, answer
 from rkdeploy.errors import RkdeployError, shown
+from rkdeploy.version import __version__
 
 if TYPE_CHECKING:
     from rkdeploy.cli.command import Command

@@ -6,11 +6,11 @@ import logging
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rkdeploy import __version__
 from rkdeploy.doctor.checks import check_system
 from rkdeploy.doctor.finding import SCHEMA_VERSION, Diagnosis, Finding
 from rkdeploy.doctor.system import read_system
 from rkdeploy.doctor.toolkit_trial import try_toolkit
+from rkdeploy.version import __version__
 
 if TYPE_CHECKING:
     from rkdeploy.doctor.system import System

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from rkdeploy import __version__
 from rkdeploy.contract.bundle import CONTRACT, Bundle, read_bundle
 from rkdeploy.datasets.truth import LabeledSet
 from rkdeploy.errors import RkdeployError
 from rkdeploy.host.building.chosen_images import BuildImages
 from rkdeploy.host.building.options import BuildOptions
 from rkdeploy.host.building.request import request_of
+from rkdeploy.version import __version__
 
 
 def earlier_bundle(

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from rkdeploy import __version__
 from rkdeploy.accuracy.state import kept_result
 from rkdeploy.analysis.explain.explanation import Explanation
 from rkdeploy.analysis.origin import origin_of
@@ -29,6 +28,7 @@ from rkdeploy.contract.bundle import BUILD, Bundle
 from rkdeploy.contract.record import BuildRecord
 from rkdeploy.device.profiling.profile import Profile
 from rkdeploy.errors import RkdeployError
+from rkdeploy.version import __version__
 
 
 @dataclass(slots=True)

@@ -21,11 +21,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from rkdeploy import __version__
 from rkdeploy.analysis.tune.input_store import InputStore
 from rkdeploy.analysis.tune.runner import LostTrials, TrialFunction, TrialOutcome
 from rkdeploy.analysis.tune.trial import TrialJob, run_trial
 from rkdeploy.errors import RkdeployError, ToolkitError, shown
+from rkdeploy.version import __version__
 
 if TYPE_CHECKING:
     from types import TracebackType

@@ -10,7 +10,6 @@ from dataclasses import replace
 import msgspec
 import onnx
 
-from rkdeploy import __version__
 from rkdeploy.accuracy.predictions import ImagePrediction
 from rkdeploy.accuracy.predictor import Predictor
 from rkdeploy.accuracy.run import measuring_thresholds
@@ -40,6 +39,7 @@ from rkdeploy.host.building.verification import verify_contract
 from rkdeploy.host.graph.cut import cut
 from rkdeploy.host.graph.cut_options import CutOptions
 from rkdeploy.host.graph.session import Session
+from rkdeploy.version import __version__
 
 
 class Preparation:

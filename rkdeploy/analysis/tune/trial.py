@@ -18,7 +18,6 @@ import msgspec
 import numpy as np
 import onnx
 
-from rkdeploy import __version__
 from rkdeploy.accuracy.predictor import Predictor
 from rkdeploy.accuracy.run import measuring_thresholds
 from rkdeploy.accuracy.scoring import score
@@ -37,6 +36,7 @@ from rkdeploy.host.building.options import BuildOptions
 from rkdeploy.host.graph.session import Session
 from rkdeploy.host.toolkit.compile_log import read_compile_log
 from rkdeploy.host.toolkit.toolkit import Toolkit
+from rkdeploy.version import __version__
 
 if TYPE_CHECKING:
     from rkdeploy.contract.record import Agreement

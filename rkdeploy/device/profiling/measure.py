@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Annotated
 
 import numpy as np
 
-from rkdeploy import __version__
 from rkdeploy.contract.file_hash import sha256_of
 from rkdeploy.device.postprocess.thresholds import Thresholds
 from rkdeploy.device.profiling import input_frames
@@ -39,6 +38,7 @@ from rkdeploy.device.runtime.registry import AUTO, BACKEND, open_runtimes
 from rkdeploy.errors import BackendError
 from rkdeploy.images.fit import image_fit
 from rkdeploy.option import FRAME_SIZE, MEASURE, Only, Option, counts
+from rkdeploy.version import __version__
 
 if TYPE_CHECKING:
     from collections.abc import Callable

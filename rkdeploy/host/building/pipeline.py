@@ -16,7 +16,6 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
-from rkdeploy import __version__
 from rkdeploy.accuracy.matching import require_tool
 from rkdeploy.contract.accuracy import AccuracyReport
 from rkdeploy.contract.bundle import (
@@ -70,6 +69,7 @@ from rkdeploy.host.toolkit.built_model import BuiltModel
 from rkdeploy.host.toolkit.compile_log import read_compile_log
 from rkdeploy.host.toolkit.toolkit import Toolkit
 from rkdeploy.images.fit import image_fit
+from rkdeploy.version import __version__
 
 _LOG = logging.getLogger(__name__)
 

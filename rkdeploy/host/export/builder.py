@@ -11,8 +11,8 @@ import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
-from rkdeploy import __version__
 from rkdeploy.errors import GraphError, shown
+from rkdeploy.version import __version__
 
 # The vendor's toolkit takes 12 to 19.  13 has every operator used here, and OpenCV's importer also reads it.
 OPSET = 13
