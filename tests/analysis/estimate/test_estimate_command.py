@@ -10,7 +10,6 @@ import msgspec
 import pytest
 from typer.testing import CliRunner
 
-from rkdeploy.analysis.estimate import compile as estimate_compile
 from rkdeploy.analysis.estimate.compile import CompiledFor, EstimateSource
 from rkdeploy.cli.main import app
 from rkdeploy.contract.bundle import read_bundle
@@ -40,7 +39,7 @@ def compiled(monkeypatch: pytest.MonkeyPatch) -> None:
         }
         return [CompiledFor(t, parse_compile_log(text), "from a log", (640, 640)) for t, text in texts.items()]
 
-    monkeypatch.setattr(estimate_compile, "compiled_models", models)
+    monkeypatch.setattr("rkdeploy.analysis.estimate.estimate.compiled_models", models)
 
 
 @pytest.mark.usefixtures("compiled")
