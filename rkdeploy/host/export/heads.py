@@ -23,15 +23,10 @@ class AnchorMap:
     Attributes:
         path: of its convolution.
         value: (N, na * fields, H, W).
-        keypoint_path: of the convolution that gives the keypoints, where they have one of their own.
-        keypoints: its output (N, na * count * 3, H, W), x, y and score of each in turn; None where the keypoints are
-            in `value`, between objectness and classes, or there are none.
     """
 
     path: str
     value: Value
-    keypoint_path: str = ""
-    keypoints: Value | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,8 +38,8 @@ class AnchorLayout:
         strides: input pixels per cell of each level, in the same order.
         classes: scores per row.
         masks: mask coefficients per row.
-        keypoints: how keypoints are read, None for boxes alone.  Those with scores have convolutions of their own;
-            x and y of those without lie in the maps, between objectness and classes.
+        keypoints: how keypoints are read, None for boxes alone.  x, y and score of each lie behind the classes; x and
+            y of keypoints without scores between objectness and classes.
         output: name that the rows will have as an output of the graph.
     """
 
@@ -57,21 +52,22 @@ class AnchorLayout:
 
     @property
     def points(self) -> int:
-        """Values per row of keypoints within the map."""
+        """Values per row of keypoints without scores."""
         return 2 * self.keypoints.count if self.keypoints is not None and not self.keypoints.scored else 0
 
     @property
     def scored_points(self) -> int:
-        """Values per row of keypoints that have convolutions of their own."""
+        """Values per row of keypoints with scores."""
         return 3 * self.keypoints.count if self.keypoints is not None and self.keypoints.scored else 0
 
     @property
     def fields(self) -> int:
-        """Values per row within the map: box, objectness, keypoints, scores, mask coefficients."""
-        return 5 + self.points + self.classes + self.masks
+        """Values per row: box, objectness, keypoints, scores, mask coefficients."""
+        return 5 + self.points + self.classes + self.masks + self.scored_points
 
     def __str__(self) -> str:
-        points = f" + {self.points} of keypoints" if self.points else ""
+        count = self.points or self.scored_points
+        points = f" + {count} of keypoints" if count else ""
         masks = f" + {self.masks} mask coefficients" if self.masks else ""
         return f"(5{points} + {self.classes} classes{masks})"
 
@@ -152,7 +148,7 @@ def _level_rows(
     if layout.keypoints is not None:
         scores = _with_points(builder, level, scores, sizes, grid, stride, layout.keypoints)
     joined = builder.concat(path, [xy, wh, *scores], 4)
-    return builder.reshape(path, joined, (n, count * height * width, layout.fields + layout.scored_points))
+    return builder.reshape(path, joined, (n, count * height * width, layout.fields))
 
 
 def _with_points(
@@ -169,7 +165,7 @@ def _with_points(
     Args:
         builder: the graph.
         level: the raw outputs.
-        scores: objectness, raw keypoints and classes; or objectness and classes together.
+        scores: objectness, raw keypoints and classes; or objectness and classes together, then raw keypoints.
         sizes: of the anchors in pixels, (1, na, 1, 1, 2).
         grid: x and y of the cells, (1, 1, H, W, 2).
         stride: input pixels per cell.
@@ -180,12 +176,8 @@ def _with_points(
     if not keypoints.scored:
         objectness, points, classes = scores
         return [objectness, _points(builder, level.path, points, gain, shift), classes]
-    if level.keypoints is None:
-        raise GraphError(f'"{level.path}" has no convolution for its keypoints next to it.')
-    path = level.keypoint_path
-    described = f"{keypoints.count} x (x, y, score)"
-    points = _cells(builder, path, level.keypoints, sizes.shape[1], 3 * keypoints.count, described)
-    return [*scores, _scored_points(builder, path, points, gain, shift)]
+    scored, points = scores
+    return [scored, _scored_points(builder, level.path, points, gain, shift)]
 
 
 def _cells(builder: GraphBuilder, path: str, value: Value, count: int, fields: int, described: str) -> Value:
@@ -211,8 +203,8 @@ def _activated(builder: GraphBuilder, path: str, cells: Value, layout: AnchorLay
         xy, wh, objectness = builder.split(path, boxes, [2, 2, 1], 4)
         return [xy, wh, objectness, points, classes]
     scored, rest = cells, []
-    if layout.masks:
-        scored, *rest = builder.split(path, cells, [5 + layout.classes, layout.masks], 4)
+    if layout.masks or layout.scored_points:
+        scored, *rest = builder.split(path, cells, [5 + layout.classes, layout.masks + layout.scored_points], 4)
     activated = builder.add("Sigmoid", path, [scored], scored.shape)
     return [*builder.split(path, activated, [2, 2, 1 + layout.classes], 4), *rest]
 
@@ -257,9 +249,6 @@ def _head(maps: Sequence[AnchorMap], layout: AnchorLayout) -> Head:
         shape = four(each.value)
         taps.append(Tap(each.path, each.value.name, "anchor_map", shape, strides[i], level))
         sizes.append(len(levels[i]) * shape[2] * shape[3])
-        if each.keypoints is not None:
-            beside = four(each.keypoints)
-            taps.append(Tap(each.keypoint_path, each.keypoints.name, "keypoints", beside, strides[i], level))
     columns = row_fields(
         {
             "xy": ("px", 2),
@@ -271,7 +260,7 @@ def _head(maps: Sequence[AnchorMap], layout: AnchorLayout) -> Head:
         }
     )
     if layout.keypoints is not None and layout.keypoints.scored:
-        columns += keypoint_fields(layout.fields, layout.keypoints.count, 3)
+        columns += keypoint_fields(5 + layout.classes, layout.keypoints.count, 3)
     rows = DecodedRows(
         output=layout.output,
         fields=columns,

@@ -69,6 +69,18 @@ def _spp_csp_c(emission: Emission, module: Module, inputs: Sequence[Value]) -> V
     return joined(emission, module, [inner, child(emission, module, "cv2", value)], "cv7")
 
 
+def _sppf_csp_c(emission: Emission, module: Module, inputs: Sequence[Value]) -> Value:
+    """SPPCSPC with pools of one size, each of the one before."""
+    value = inner = one(module, inputs)
+    for name in ("cv1", "cv3", "cv4"):
+        inner = child(emission, module, name, inner)
+    parts = [inner]
+    for _ in range(3):
+        parts.append(child(emission, module, "m", parts[-1]))
+    inner = child(emission, module, "cv6", joined(emission, module, parts, "cv5"))
+    return joined(emission, module, [inner, child(emission, module, "cv2", value)], "cv7")
+
+
 def _residual(emission: Emission, module: Module, inputs: Sequence[Value]) -> Value:
     """cv3(cv2(cv1(x))), added to x where `add` is set."""
     value = out = one(module, inputs)
@@ -133,6 +145,7 @@ YOLOV7_BLOCKS: dict[str, Emitter] = {
     **YOLOR_BLOCKS,
     "MP": _inner,
     "SP": _inner,
+    "SPF": _inner,
     "Chuncat": _chunked_concat,
     "Shortcut": _shortcut,
     "Foldcut": _fold_cut,
@@ -140,6 +153,7 @@ YOLOV7_BLOCKS: dict[str, Emitter] = {
     "GhostStem": _stem,
     "SPPCSPC": _spp_csp_c,
     "GhostSPPCSPC": _spp_csp_c,
+    "SPPFCSPC": _sppf_csp_c,
     "RepConv": _rep_conv,
     "RobustConv": _robust_conv,
     "RobustConv2": _robust_conv,

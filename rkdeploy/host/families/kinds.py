@@ -106,7 +106,7 @@ def is_yolov7(checkpoint: Checkpoint) -> bool:
     if head is None or "anchors" not in head.tensors:
         return False
     blocks = {layer.class_name for layer in layers_of(checkpoint)}
-    return head.class_name == "IAuxDetect" or (
+    return head.class_name in {"IAuxDetect", "IKeypoint"} or (
         head.class_name in {"IDetect", "Detect"} and bool(blocks & YOLOV7_BLOCKS)
     )
 
@@ -153,7 +153,6 @@ def _numbered_layers(checkpoint: Checkpoint) -> bool:
 
 
 MODELS = (
-    CheckpointKind("a YOLOv7-face or YOLOv7-pose model (keypoints on anchors)", _ends_in("IKeypoint")),
     CheckpointKind(
         "a YOLOv7 model whose head gives sizes as bins (IBin), which no published configuration has", _ends_in("IBin")
     ),

@@ -115,11 +115,8 @@ def _parts(tap: Tap, head: Head, options: CutOptions) -> tuple[_Part, ...]:
         assert head.keypoints is not None
         dimensions = 3 if head.keypoints.scored else 2
         starts = range(0, tap.shape[1], dimensions)
-        roles: tuple[OutputRole, OutputRole] = ("keypoint_xy", "keypoint_scores")
-        if head.anchors_per_level:
-            roles = ("anchor_keypoint_xy", "anchor_keypoint_scores")
-        xy = _Part(roles[0], tuple(start + i for start in starts for i in (0, 1)))
-        return (xy, _Part(roles[1], tuple(s + 2 for s in starts), scores)) if dimensions == 3 else (xy,)
+        xy = _Part("keypoint_xy", tuple(start + i for start in starts for i in (0, 1)))
+        return (xy, _Part("keypoint_scores", tuple(s + 2 for s in starts), scores)) if dimensions == 3 else (xy,)
     if tap.role == "scores":
         return (_Part("scores", tap.channels, scores),)
     return (_Part(tap.role, tap.channels),)
@@ -127,30 +124,43 @@ def _parts(tap: Tap, head: Head, options: CutOptions) -> tuple[_Part, ...]:
 
 def _anchor_parts(tap: Tap, head: Head, options: CutOptions, *, boxes: bool, scores: bool) -> tuple[_Part, ...]:
     channels = np.arange(tap.shape[1]).reshape(head.anchors_per_level, -1)
-    points = 2 * head.keypoints.count if head.keypoints is not None and not head.keypoints.scored else 0
-    # Keypoints without scores lie between objectness and classes; behind the classes they are out of the way.
-    channels = np.concatenate((channels[:, :5], channels[:, 5 + points :], channels[:, 5 : 5 + points]), 1)
+    points, point_scores = _point_columns(head)
+    rest = [column for column in range(channels.shape[1]) if column not in {*points, *point_scores}]
 
-    def of(first: int, end: int) -> tuple[int, ...]:
-        return tuple(int(c) for c in channels[:, first:end].ravel())
+    def of(columns: Sequence[int]) -> tuple[int, ...]:
+        return tuple(int(c) for c in channels[:, list(columns)].ravel())
 
     scored = 5 + head.classes
-    fields = channels.shape[1]
-    has_coefficients = fields - points > scored  # otherwise they are a tap of their own, or there are none
     beside: tuple[_Part, ...] = ()
-    if has_coefficients:
-        beside = (_Part("anchor_coefficients", of(scored, fields - points)),)
+    if len(rest) > scored:  # otherwise coefficients are a separate tap, or there are none
+        beside = (_Part("anchor_coefficients", of(rest[scored:])),)
     if points:
-        beside += (_Part("anchor_keypoint_xy", of(fields - points, fields)),)
+        beside += (_Part("anchor_keypoint_xy", of(points)),)
+    if point_scores:
+        beside += (_Part("anchor_keypoint_scores", of(point_scores), scores),)
     split = options.split
     if split == "none" and head.masks:  # they have no sigmoid, and need a scale of their own
         split = "boxes_scores"
     if split == "none":
-        return (_Part("anchor_map", of(0, scored), boxes), *beside)
-    last = _Part("anchor_scores", of(4, scored), scores)
+        return (_Part("anchor_map", of(rest[:scored]), boxes), *beside)
+    last = _Part("anchor_scores", of(rest[4:scored]), scores)
     if split == "boxes_scores":
-        return (_Part("anchor_boxes", of(0, 4), boxes), last, *beside)
-    return (_Part("anchor_xy", of(0, 2), boxes), _Part("anchor_wh", of(2, 4), boxes), last, *beside)
+        return (_Part("anchor_boxes", of(rest[:4]), boxes), last, *beside)
+    return (_Part("anchor_xy", of(rest[:2]), boxes), _Part("anchor_wh", of(rest[2:4]), boxes), last, *beside)
+
+
+def _point_columns(head: Head) -> tuple[list[int], list[int]]:
+    """An anchor's fields that hold x and y of keypoints, and those that hold their scores.
+
+    Without scores they lie between objectness and classes, with scores behind the classes, x, y and score in turn.
+    """
+    layout = head.keypoints
+    if layout is None:
+        return [], []
+    if not layout.scored:
+        return list(range(5, 5 + 2 * layout.count)), []
+    starts = range(5 + head.classes, 5 + head.classes + 3 * layout.count, 3)
+    return [start + i for start in starts for i in (0, 1)], [start + 2 for start in starts]
 
 
 def _rename(graph: onnx.GraphProto, old: str, new: str) -> None:

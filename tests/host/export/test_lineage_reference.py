@@ -11,7 +11,14 @@ from rkdeploy.host.families.registry import family_of
 from rkdeploy.host.graph.session import Session
 from tests.host.families.vectors import Vector, vectors
 
-FAMILIES = ("yolov7", "yolov5_face", "yolov5_lite")
+FAMILIES = {
+    "yolov7": "yolov7",
+    "yolov7_face": "yolov7",
+    "yolov7_pose": "yolov7",
+    "yolov5_face": "yolov5-face",
+    "yolov5_lite": "yolov5-lite",
+}
+"""Folder of the records -> name of the family."""
 CASES = [vector for vector in vectors() if vector.group in FAMILIES]
 STEMS: tuple[StemForm, ...] = ("trained", "space_to_depth", "slices", "convolution")
 
@@ -22,7 +29,8 @@ def test_the_reference_set_is_complete() -> None:
     assert {
         "yolov7-tiny_training", "yolov7-tiny_plain", "yolov7-v7_training", "yolov7-v7_deploy", "yolov7-w6_training",
         "yolov7-d6_deploy", "yolov7-e6e_training", "yolov7-blocks", "yolov5_face-n05", "yolov5_face-s_classes",
-        "yolov5_face-n6", "yolov5_face-blaze", "yolov5_lite-lite_e", "yolov5_lite-lite_s", "yolov5_lite-lite_c",
+        "yolov5_face-n6", "yolov7_face-lite_t", "yolov7_face-s", "yolov7_face-face",
+        "yolov7_pose-w6_pose", "yolov5_face-blaze", "yolov5_lite-lite_e", "yolov5_lite-lite_s", "yolov5_lite-lite_c",
         "yolov5_lite-lite_g",
     } <= recorded  # fmt: skip
 
@@ -33,7 +41,7 @@ def test_full_graph_equals_upstream(vector: Vector) -> None:
     recorded = vector.recorded()
     checkpoint = read_checkpoint(vector.checkpoint)
     family = family_of(checkpoint)
-    assert vector.group.replace("_", "-") == family.NAME
+    assert FAMILIES[vector.group] == family.NAME
     info = family.describe(checkpoint)
     assert info.anchors is not None
     assert np.abs(np.array(info.anchors.levels_px) - recorded["anchors_px"]).max() < 1e-3

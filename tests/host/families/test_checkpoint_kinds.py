@@ -90,7 +90,6 @@ def test_an_unknown_state_dict() -> None:
 @pytest.mark.parametrize(
     ("head", "name"),
     [
-        ("IKeypoint", "YOLOv7-face or YOLOv7-pose"),
         ("IBin", "a YOLOv7 model whose head gives sizes as bins"),
         ("DualDDetect", "a YOLOv9 model of its own code"),
         ("RTDETRDecoder", "an RT-DETR model"),

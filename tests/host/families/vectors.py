@@ -13,6 +13,9 @@ from rkdeploy.host.building.network import Network
 from rkdeploy.host.building.open_network import open_network
 
 DATA = Path(__file__).parents[2] / "data"
+GROUPS = (
+    "yolov5", "ultralytics", "yolor", "yolop", "yolov7", "yolov7_face", "yolov7_pose", "yolov5_face", "yolov5_lite",
+)  # fmt: skip
 NOT_SUPPORTED = {
     "yolov5": {"state_dict", "v1_s"},  # a state dict without its model; v1.0, whose Detect has no convolutions
 }
@@ -62,7 +65,7 @@ class Vector:
 def vectors() -> list[Vector]:
     """Every checkpoint with a record next to it."""
     found = []
-    for group in ("yolov5", "ultralytics", "yolor", "yolop", "yolov7", "yolov5_face", "yolov5_lite"):
+    for group in GROUPS:
         for path in sorted((DATA / group).glob("*.pt*")):
             if path.with_suffix(".npz").exists() and path.stem not in NOT_SUPPORTED.get(group, ()):
                 cfg = path.with_suffix(".cfg")
