@@ -146,7 +146,7 @@ class Anchors:
 
     @property
     def per_level(self) -> int:
-        """Number of anchors a level (the same on all levels)."""
+        """Number of anchors per level (the same on all levels)."""
         return len(self.levels_px[0])
 
 

@@ -30,7 +30,7 @@ def require_same_levels(head: Head, info: ModelInfo) -> None:
     per_level = finest_first(info).per_level if info.anchors is not None else 0
     if head.anchors_per_level != per_level:
         raise GraphError(
-            f"The ONNX graph's head has {head.anchors_per_level} anchors a level, expected {per_level} from the "
+            f"The ONNX graph's head has {head.anchors_per_level} anchors per level, expected {per_level} from the "
             "checkpoint.",
             NOT_A_PAIR,
         )

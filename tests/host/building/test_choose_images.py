@@ -35,7 +35,7 @@ def test_a_set_that_calibration_would_use_up_gives_a_quarter_away(tmp_path: Path
     assert count == 15
     assert len(proof) == 5
     assert not calibration & proof
-    assert "5 images were held out of calibration" in warnings
+    assert "5 images were kept out of calibration" in warnings
 
 
 def test_a_larger_set_needs_no_reserve(tmp_path: Path) -> None:

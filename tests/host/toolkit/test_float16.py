@@ -150,7 +150,7 @@ def test_contradictions_are_refused(choice: object) -> None:
 
 def test_float16_layers_of_a_float16_model_are_refused() -> None:
     """`--dtype fp16 --float16-worst 2` is a mistake."""
-    with pytest.raises(RkdeployError, match="every layer in float16 already"):
+    with pytest.raises(RkdeployError, match="already has every layer in float16"):
         BuildOptions(Path("best.pt"), dtype="fp16", float16=Float16Choice(worst=2))
 
 
