@@ -28,6 +28,7 @@ class BuildKeywords(TypedDict, total=False):
     cfg: PathLike | None
     imgsz: int | str | tuple[int, int] | None
     names: PathLike | None
+    preset: Literal["yolox", "yolox-legacy", "nanodet", "nanodet-plus", "picodet", "yunet"] | None
     mean: str | tuple[float, float, float] | None
     std: str | tuple[float, float, float] | None
     color: Literal["rgb", "bgr"] | None
