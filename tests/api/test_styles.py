@@ -29,7 +29,10 @@ def test_supervision() -> None:
     scene = sv.BoxAnnotator().annotate(FRAME.copy(), result().to_supervision())
     assert (scene != FRAME).any()
     assert (sv.OrientedBoxAnnotator().annotate(FRAME.copy(), found) != FRAME).any()
-    assert sv.PolygonZone(np.array([[0, 0], [9, 0], [9, 9], [0, 9]])).trigger(found).tolist() == [False, True]
+    assert sv.PolygonZone(np.array([[0, 0], [9, 0], [9, 9], [0, 9]])).trigger(result().to_supervision()).tolist() == [
+        False,
+        True,
+    ]
     points = result(keypoints=POINTS).to_supervision_keypoints()
     np.testing.assert_array_equal(points.xy, POINTS[..., :2])
     with pytest.raises(RkdeployError, match="no keypoints"):

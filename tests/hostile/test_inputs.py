@@ -157,7 +157,7 @@ ONNX_FILES: dict[str, Callable[[Path], object]] = {
     "names that are code": changed(names("__import__('os').system('touch executed')")),
     "names of brackets": changed(names("[" * 100_000)),
     "names of another number": changed(names("{0: 'a'}")),
-    "names that are numbers": changed(names("{0: 1, 1: 2, 2: 3}")),
+    "names that are lists": changed(names("{0: [1], 1: [2], 2: [3]}")),
     "names of half characters": changed(names("{0: '\\ud800', 1: 'b', 2: 'c'}")),
     "output that commands a terminal": changed(lambda m: setattr(m.graph.output[0], "name", "\x1b[2J")),
     "stride 0": changed(attribute("Conv", "strides", [0, 0])),
@@ -572,7 +572,7 @@ def test_run_refuses(arguments: list[str], tmp_path: Path) -> None:
     [
         ["--toolkit-python", "/nonexistent"], ["--toolkit-python", "/etc/passwd"], ["--toolkit-python", "/"],
         ["--calib-count", "0"], ["--calib-count", "-5"], ["--proof-count", "0"], ["--min-agreement", "2"],
-        ["--min-agreement", "nan"], ["--imgsz", "65"], ["--imgsz", "1"], ["--weights", str(GOOD_PT)],
+        ["--imgsz", "65"], ["--imgsz", "1"], ["--weights", str(GOOD_PT)],
         ["--out", "/proc/nowhere"], ["--out", "taken"],
     ],
     ids=" ".join,

@@ -120,12 +120,20 @@ def test_killed_builds_leave_a_whole_bundle_or_none(tmp_path: Path) -> None:
     assert not left_by_toolkits(tmp_path), "the toolkit's folders go with it"
 
 
-@pytest.mark.parametrize("moment", [1.0, 2.0, 3.5])
+@pytest.fixture(scope="module")
+def typical_s(tmp_path_factory: pytest.TempPathFactory) -> float:
+    """Seconds of a whole build on this machine."""
+    return whole_build(tmp_path_factory.mktemp("whole"))
+
+
+@pytest.mark.parametrize("share", [0.2, 0.5, 0.75])
 @pytest.mark.parametrize(("sign", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
-def test_interrupted_builds_leave_nothing(sign: signal.Signals, code: int, moment: float, tmp_path: Path) -> None:
+def test_interrupted_builds_leave_nothing(
+    sign: signal.Signals, code: int, share: float, typical_s: float, tmp_path: Path
+) -> None:
     """Ctrl-C and SIGTERM end a build at once with their exit code, one word, and nothing left behind."""
     build = Build(tmp_path)
-    time.sleep(moment)
+    time.sleep(share * typical_s)
     assert build.process.poll() is None, build.process.communicate()
     started = time.monotonic()
     returned, out, err = build.end(sign)

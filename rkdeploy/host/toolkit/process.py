@@ -187,6 +187,9 @@ class ToolkitProcess:
             if descriptor >= 0:
                 os.close(descriptor)
         self._request_fd = self._response_fd = -1
+        # Before the child is killed: if we are killed meanwhile, it removes what is left.
+        if self._work_dir is not None:
+            shutil.rmtree(self._work_dir, ignore_errors=True)
         if self._process is not None and self._process.returncode is None:
             # Not reaped yet, so the id still belongs to the child.
             with contextlib.suppress(ProcessLookupError):

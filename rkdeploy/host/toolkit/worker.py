@@ -117,7 +117,7 @@ def watch_parent(request_fd: int, requests: queue.Queue[tuple[dict[str, Any], by
 
 def remove_after_the_end(work_dir: Path) -> None:
     """Remove the folder now, and once more when this process has ended: until then the toolkit may write into it."""
-    wait_and_remove = 'n=0; while kill -0 "$1" && [ $n -lt 60 ]; do sleep 0.05; n=$((n+1)); done; rm -rf -- "$2"'
+    wait_and_remove = 'n=0; while kill -0 "$1" && [ $n -lt 1200 ]; do sleep 0.05; n=$((n+1)); done; rm -rf -- "$2"'
     with contextlib.suppress(OSError):
         subprocess.Popen(  # noqa: S603 - a fixed script; its arguments are our own number and folder
             ["/bin/sh", "-c", wait_and_remove, "sh", str(os.getpid()), str(work_dir)],

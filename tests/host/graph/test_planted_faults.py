@@ -61,7 +61,7 @@ def test_every_planted_fault_is_refused(file: Path) -> None:
     [
         ("one anchor 1 % off", r"box sizes differ by .* px \(anchors or distances\), allowed is"),
         ("levels in another order", r"box centers differ .*\(strides or order\)"),
-        ("two classes swapped", r"right: scores differ by .* \(activation or order\)"),
+        ("two classes swapped", r"correctly: scores differ by .* \(activation or order\)"),
         ("sigmoid missing", r"scores differ by .* \(activation or order\)"),
         ("one rewritten channel 1 % off", r"rewritten graph differs from the trained by up to .* in channel \d+ of "),
         ("a weight that is NaN", r'The cut graph gives NaN or infinity in "\w+" on "seeded noise'),
