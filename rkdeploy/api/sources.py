@@ -13,7 +13,6 @@ from rkdeploy.errors import SourceError
 if TYPE_CHECKING:
     from rkdeploy.device.stream.sources.protocol import Source
 
-SourceLike = "str | os.PathLike[str] | int | Source | Iterable[NDArray[Any]]"
 _CAMERA_DEVICE = re.compile(r"/dev/video(\d+)")
 
 

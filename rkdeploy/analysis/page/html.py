@@ -31,7 +31,7 @@ def html_text(page: Page, lang: Lang) -> str:
         words=Words(lang),
         kind_of=_kind_of,
         style=Markup(style),  # noqa: S704  (our own files)
-        script=Markup(script),  # noqa: S704  (as well)
+        script=Markup(script),  # noqa: S704  (our own files)
         policy=f"default-src 'none'; img-src data:; style-src '{_hash(style)}'; script-src '{_hash(script)}'; "
         "base-uri 'none'; form-action 'none'",
     )

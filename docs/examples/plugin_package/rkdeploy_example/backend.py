@@ -36,5 +36,5 @@ class ConstantRuntime:
 
 
 def open_bundle(bundle: Bundle, core: CoreMask | None, options: RuntimeOptions) -> ConstantRuntime:
-    """What rkdeploy asks a backend's module for."""
+    """Make the runtime of a bundle, not yet entered; rkdeploy calls it by this name."""
     return ConstantRuntime(bundle.spec)

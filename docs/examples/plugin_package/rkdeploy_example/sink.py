@@ -12,7 +12,12 @@ from rkdeploy.device.stream.frames import Frame
 
 
 class CsvSink:
-    """What rkdeploy makes of the words after the colon, and the model's class names."""
+    """Sink of one file.
+
+    Args:
+        argument: the text after the colon: the path of the file.
+        class_names: of the model, by class id.
+    """
 
     def __init__(self, argument: str, class_names: Sequence[str]) -> None:
         self._path, self._names = Path(argument), class_names

@@ -9,7 +9,7 @@ from rkdeploy.device.stream.sources.arrays import Arrays
 
 
 def open_color(text: str, notify: Callable[[str], None] | None) -> Arrays:
-    """What rkdeploy calls for an address of the scheme."""
+    """Make the source of an address of the scheme, not yet entered."""
     count = int(text.removeprefix("color://"))
 
     def images() -> Iterator[NDArray[np.uint8]]:
