@@ -13,7 +13,7 @@ import pytest
 import typer.main
 
 from rkdeploy.contract.bundle import Bundle
-from rkdeploy.device.postprocess.native.library import DECODE_VARIABLE, choice
+from rkdeploy.device.postprocess.native.decode_library import DECODE_VARIABLE, decode_choice
 from tests.board.sample_model import shim_text
 from tests.board.shim import Shim, build_shim
 from tests.longest_first import Recorder, sort_by_seconds
@@ -99,6 +99,6 @@ def decode(request: pytest.FixtureRequest) -> Iterator[str]:
     """The implementation of the decode: every test of a module that uses it runs once with numpy and once with C."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv(DECODE_VARIABLE, request.param)
-        choice.cache_clear()
+        decode_choice.cache_clear()
         yield request.param
-    choice.cache_clear()
+    decode_choice.cache_clear()

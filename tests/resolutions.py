@@ -34,7 +34,7 @@ BASE: Final = (
     "tests/device/drawing",
     "tests/host/checkpoint/test_reader.py",
     "tests/device/postprocess/test_postprocessor.py",
-    "tests/device/postprocess/test_masks.py",
+    "tests/device/postprocess/test_mask_reader.py",
     "tests/device/postprocess/test_nms.py",
     "tests/device/runtime/test_registry.py",
     "tests/device/runtime/test_replay.py",

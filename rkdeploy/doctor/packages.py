@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 from packaging.specifiers import SpecifierSet
 from packaging.version import InvalidVersion
 
-from rkdeploy.device.postprocess.native.library import COMPILE_MODULE, DECODE_VARIABLE
+from rkdeploy.device.postprocess.native.decode_library import COMPILE_MODULE, DECODE_VARIABLE
 from rkdeploy.doctor.finding import Finding
 from rkdeploy.doctor.system import OPENCV
 from rkdeploy.host.toolkit.process import ELSEWHERE_HINT, NEWEST_PYTHON

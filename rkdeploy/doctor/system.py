@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Final
 
 from rkdeploy.contract.bundle import BOARD_HOME
-from rkdeploy.device.postprocess.native.library import choice
+from rkdeploy.device.postprocess.native.decode_library import decode_choice
 from rkdeploy.device.profiling.kernel_files import (
     ClockFiles,
     board_model,
@@ -285,7 +285,7 @@ def _library(sysroot: Path) -> LibraryFile:
 
 def _decode() -> DecodeFacts:
     try:
-        chosen = choice()
+        chosen = decode_choice()
     except RkdeployError as error:
         return DecodeFacts("", error.message, asked_for=True, hint=error.hint)
     return DecodeFacts("numpy" if chosen.library is None else "native", chosen.why, chosen.asked_for)

@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 from rkdeploy.contract.spec import Anchors, HeadOutput, InputSpec, ModelSpec, OutputRole
 from rkdeploy.device.postprocess.anchor_decode import AnchorDecoder
 from rkdeploy.device.postprocess.decoder import Candidates
-from rkdeploy.device.postprocess.native.library import DECODE_VARIABLE, choice
+from rkdeploy.device.postprocess.native.decode_library import DECODE_VARIABLE, decode_choice
 from rkdeploy.device.postprocess.nms import nms
 from rkdeploy.device.runtime.protocol import HeadTensor
 
@@ -182,12 +182,12 @@ def by_numpy() -> Iterator[None]:
     """Decoders that are made inside, and NMS that is done inside, are numpy's."""
     before = os.environ.get(DECODE_VARIABLE, "")
     os.environ[DECODE_VARIABLE] = "numpy"
-    choice.cache_clear()
+    decode_choice.cache_clear()
     try:
         yield
     finally:
         os.environ[DECODE_VARIABLE] = before
-        choice.cache_clear()
+        decode_choice.cache_clear()
 
 
 def median_ms(sides: list[Callable[[], object]], repeats: int) -> list[tuple[float, float]]:
@@ -220,7 +220,7 @@ def main() -> None:
         for stride in STRIDES
     ]
     thresholds = np.full(arguments.classes, CONFIDENCE, np.float32)
-    print(f"ours: {choice().why if choice().library else f'numpy, {choice().why}'}")
+    print(f"ours: {decode_choice().why if decode_choice().library else f'numpy, {decode_choice().why}'}")
     print(
         f"{'head':14} {'dtype':8} {'found':>5} {'kept':>5} {'dense ms':>9} {'ours ms':>8} {'NMS ms':>7} {'ratio':>6} "
         f"{'cold ms':>8} {'cold ratio':>10} {'nhwc ms':>8} {'nc1hwc2 ms':>10} {'numpy ms':>8}"

@@ -36,7 +36,7 @@ from rkdeploy.contract.spec import (
     PointFormula,
 )
 from rkdeploy.device.postprocess.detections import Detections
-from rkdeploy.device.postprocess.native.library import choice
+from rkdeploy.device.postprocess.native.decode_library import decode_choice
 from rkdeploy.device.postprocess.nms import nms
 from rkdeploy.device.postprocess.postprocessor import Postprocessor
 from rkdeploy.device.postprocess.rotated import probiou, regularized
@@ -379,7 +379,7 @@ def main() -> None:
     pad = (arguments.size - SOURCE_HW[0] * scale) / 2
     transform = LetterboxTransform(scale, scale, 0.0, pad, SOURCE_HW)
     thresholds = Thresholds(confidence=CONFIDENCE, iou=IOU, max_det=MAX_DET)
-    print(f"ours: {choice().why if choice().library else f'numpy, {choice().why}'}")
+    print(f"ours: {decode_choice().why if decode_choice().library else f'numpy, {decode_choice().why}'}")
     print(
         f"{'head':20} {'dtype':8} {'kept':>5} {'dense ms':>9} {'ours ms':>8} {'ratio':>6} {'cold ms':>8} "
         f"{'cold ratio':>10} {'nhwc ms':>8} {'nc1hwc2 ms':>10} {'numpy ms':>8}"

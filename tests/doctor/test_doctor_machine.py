@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from rkdeploy.device.postprocess.native.library import choice
+from rkdeploy.device.postprocess.native.decode_library import decode_choice
 from rkdeploy.device.runtime.librknnrt.library import LIBRARY_VARIABLE
 from rkdeploy.doctor import system as doctor_system
 from rkdeploy.doctor.bundle_check import check_bundle, read_bundle_facts
@@ -179,9 +179,9 @@ def test_a_board_needs_no_host_package(tmp_path: Path) -> None:
 def test_the_decode_in_use_is_read(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, wanted: str, by: str) -> None:
     """The implementation chosen by the variable, and the one of this environment (make setup, with a C compiler)."""
     monkeypatch.setenv("RKDEPLOY_DECODE", wanted)
-    choice.cache_clear()
+    decode_choice.cache_clear()
     try:
         decode = read_system(tmp_path).decode
     finally:
-        choice.cache_clear()
+        decode_choice.cache_clear()
     assert (decode.by, decode.asked_for) == (by, wanted != "")

@@ -240,7 +240,7 @@ def test_a_good_legacy_file_behind_the_bound() -> None:
 
 def test_tuples_are_remembered_as_text() -> None:
     """A stand-in's item, a dictionary's key: text that tells the parts apart, and never another tuple's hash."""
-    from rkdeploy.host.checkpoint.inert import plain_key
+    from rkdeploy.host.checkpoint.stand_ins import plain_key
 
     assert plain_key((1, "a", 2.5)) == "(1, a, 2.5)"
     assert plain_key((named("models", "X")(), ())) == "(<X>, <tuple>)"

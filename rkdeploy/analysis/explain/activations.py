@@ -9,8 +9,8 @@ import onnx
 from numpy.typing import NDArray
 
 from rkdeploy.analysis.explain.explanation import TensorRange
+from rkdeploy.host.graph.graph_view import GraphView
 from rkdeploy.host.graph.session import Session
-from rkdeploy.host.graph.view import GraphView
 
 _MOST_VALUES = 1 << 16  # a tensor's values that its percentiles are taken of, each image
 

@@ -9,11 +9,11 @@ import msgspec
 from rkdeploy.analysis.inspection.inspection import Inspection, listed_names
 from rkdeploy.errors import CheckpointError, GraphError, RkdeployError
 from rkdeploy.host.checkpoint import Checkpoint, read_checkpoint
-from rkdeploy.host.families.advice import advice_for
 from rkdeploy.host.families.checkpoint_facts import layers_of
-from rkdeploy.host.families.kinds import kind_of, kind_of_model, require_buildable
+from rkdeploy.host.families.checkpoint_kinds import kind_of, kind_of_model, require_buildable
 from rkdeploy.host.families.model_info import ModelInfo
 from rkdeploy.host.families.registry import family_of
+from rkdeploy.host.families.speed_advice import advice_for
 
 
 def inspect_checkpoint(path: Path, cfg: Path | None = None) -> Inspection:

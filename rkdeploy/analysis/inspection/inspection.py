@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from rkdeploy.errors import RkdeployError
-from rkdeploy.host.families.advice import Advice
+from rkdeploy.host.families.speed_advice import Advice
 
 FileKind = Literal["checkpoint", "ONNX graph", "RKNN model", "bundle"]
 _MAX_NAMES = 12

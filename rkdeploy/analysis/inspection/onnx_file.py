@@ -13,10 +13,10 @@ from rkdeploy.analysis.inspection.inspection import Inspection, listed_names
 from rkdeploy.errors import GraphError, RkdeployError
 from rkdeploy.host.building.network import Network, describe_anchors
 from rkdeploy.host.building.open_network import open_network
-from rkdeploy.host.graph.facts import Shape, facts_of, listed
 from rkdeploy.host.graph.foreign import exported_size, load_onnx, opset
 from rkdeploy.host.graph.foreign_process import run_foreign
-from rkdeploy.host.graph.view import GraphView
+from rkdeploy.host.graph.graph_facts import Shape, facts_of, listed
+from rkdeploy.host.graph.graph_view import GraphView
 
 _FREE_SIZE = (640, 640)
 """Size at which a graph of free size is inspected: a multiple of every usual stride."""

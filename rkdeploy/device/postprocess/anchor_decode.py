@@ -32,7 +32,7 @@ from rkdeploy.device.postprocess.anchor_layout import (
 from rkdeploy.device.postprocess.boxes import xyxy_from_xywh
 from rkdeploy.device.postprocess.decoder import Candidates, DenseField, RowDetails
 from rkdeploy.device.postprocess.native.anchors import NativeAnchors
-from rkdeploy.device.postprocess.native.library import library as native_library
+from rkdeploy.device.postprocess.native.decode_library import library as native_library
 from rkdeploy.device.postprocess.raw_values import (
     coefficient_count,
     dequantize,
@@ -46,7 +46,7 @@ from rkdeploy.device.runtime.protocol import HeadTensor
 
 
 @dataclass(frozen=True, slots=True)
-class _Plan:
+class _AnchorPlan:
     """The part of a decode that only depends on the tensors' layouts, dtypes, quantization and the thresholds.
 
     It is the same in every frame.
@@ -90,7 +90,7 @@ class AnchorDecoder:
         self._all_linear = all(part.output.activation == "linear" for level in self._levels for part in level.parts)
         row_count = self._level_ends[-1]
         self._passes = np.empty(row_count, np.bool_)
-        self._plan: _Plan | None = None
+        self._plan: _AnchorPlan | None = None
         library = native_library()
         self._native = None if library is None else NativeAnchors(library, self._levels, self._class_count)
         self._gathered = np.empty((0, BOX_FIELDS + 1 + self._class_count), np.float32)
@@ -242,7 +242,7 @@ class AnchorDecoder:
                     dequantize(tensor, raw.T, real[low - first : high - first, start:stop])
         return real
 
-    def _plan_of(self, tensors: Sequence[HeadTensor], class_thresholds: NDArray[np.float32]) -> _Plan:
+    def _plan_of(self, tensors: Sequence[HeadTensor], class_thresholds: NDArray[np.float32]) -> _AnchorPlan:
         """The plan for these tensors and thresholds, computed once and reused while they stay the same.
 
         Raises:
@@ -265,11 +265,11 @@ class AnchorDecoder:
         if self._native is not None:
             self._native.configure(tensors, [None if limit is None else Limit.of(limit) for limit in limits])
         quantized = (zero_points != 0.0).any() or (scales != 1.0).any()
-        self._plan = _Plan(key, lowest, limits, zero_points if quantized else None, scales if quantized else None)
+        self._plan = _AnchorPlan(key, lowest, limits, zero_points if quantized else None, scales if quantized else None)
         return self._plan
 
     def _found_rows(
-        self, tensors: Sequence[HeadTensor], plan: _Plan
+        self, tensors: Sequence[HeadTensor], plan: _AnchorPlan
     ) -> tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.float32]]:
         """Rows whose objectness may pass, with their best class and real values.
 

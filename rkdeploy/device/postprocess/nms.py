@@ -14,9 +14,9 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from rkdeploy.device.postprocess.native.library import library as native_library
+from rkdeploy.device.postprocess.native.decode_library import library as native_library
 from rkdeploy.device.postprocess.native.nms import native_nms
-from rkdeploy.device.postprocess.overlap_runs import class_offsets, pairs_in_runs
+from rkdeploy.device.postprocess.sweep_and_prune import class_offsets, pairs_in_runs
 
 _MAX_PAIRS = 1 << 19
 """Largest number of pairs that are compared at once: about 50 MB of working memory."""

@@ -41,7 +41,7 @@ from rkdeploy.device.postprocess.distances import (
     has_table,
     look_up,
 )
-from rkdeploy.device.postprocess.native.library import library as native_library
+from rkdeploy.device.postprocess.native.decode_library import library as native_library
 from rkdeploy.device.postprocess.native.points import NativePoints
 from rkdeploy.device.postprocess.point_layout import BOX_ROLES, point_levels
 from rkdeploy.device.postprocess.point_objectness import joined_scores, least_objectness
@@ -52,7 +52,7 @@ from rkdeploy.device.runtime.protocol import HeadTensor
 
 
 @dataclass(frozen=True, slots=True)
-class _Plan:
+class _PointPlan:
     """The part of a decode that only depends on the tensors' layouts, dtypes, quantization and the thresholds.
 
     It is the same in every frame.
@@ -92,7 +92,7 @@ class PointDecoder:
         self._formula = spec.points or PointFormula()
         self._has_coefficients = "mask_coefficients" in self._levels[0].parts
         self._searched = "objectness" if "objectness" in self._levels[0].parts else "scores"
-        self._plan: _Plan | None = None
+        self._plan: _PointPlan | None = None
         self._linear = {
             role: [level.parts[role].output.activation == "linear" for level in self._levels]
             for role in self._levels[0].parts
@@ -235,7 +235,7 @@ class PointDecoder:
             if self._searched == "objectness":
                 lowest = least_objectness(lowest, self._formula)
             raw_limits = [raw_limit(tensors[part.index], part.output.activation, lowest) for part in parts]
-            plan = _Plan(key, tuple(None if limit is None else Limit.of(limit) for limit in raw_limits))
+            plan = _PointPlan(key, tuple(None if limit is None else Limit.of(limit) for limit in raw_limits))
             if self._native is not None:
                 self._native.configure(tensors, plan.limits)
             self._plan = plan

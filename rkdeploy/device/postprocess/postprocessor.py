@@ -10,11 +10,11 @@ from numpy.typing import NDArray
 
 from rkdeploy.contract.spec import AnchorRole, ModelSpec
 from rkdeploy.device.postprocess.anchor_decode import AnchorDecoder
-from rkdeploy.device.postprocess.class_maps import ClassMapReader
+from rkdeploy.device.postprocess.class_map_reader import ClassMapReader
 from rkdeploy.device.postprocess.classify import Classifier
 from rkdeploy.device.postprocess.decoder import Candidates, Decoder
 from rkdeploy.device.postprocess.detections import Detections
-from rkdeploy.device.postprocess.masks import MaskReader
+from rkdeploy.device.postprocess.mask_reader import MaskReader
 from rkdeploy.device.postprocess.nms import nms
 from rkdeploy.device.postprocess.point_decode import PointDecoder
 from rkdeploy.device.postprocess.point_layout import POINT_ROLES

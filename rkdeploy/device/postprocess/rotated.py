@@ -11,7 +11,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from rkdeploy.device.postprocess.overlap_runs import class_offsets, pairs_in_runs
+from rkdeploy.device.postprocess.sweep_and_prune import class_offsets, pairs_in_runs
 
 _EPSILON: Final = np.float32(1e-7)
 _MAX_PAIRS: Final = 1 << 18

@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from rkdeploy.contract.record import Agreement, Proof, Verification
     from rkdeploy.datasets.calibration import CalibrationSet
     from rkdeploy.host.building.network import Network
-    from rkdeploy.host.families.advice import Advice
+    from rkdeploy.host.families.speed_advice import Advice
 
 
 class BuildEvents:

@@ -13,10 +13,10 @@ from rkdeploy.host.building.network import Network
 from rkdeploy.host.checkpoint import read_checkpoint
 from rkdeploy.host.export.exported import Exported
 from rkdeploy.host.export.stem_form import StemForm
-from rkdeploy.host.families.kinds import require_buildable
+from rkdeploy.host.families.checkpoint_kinds import require_buildable
 from rkdeploy.host.families.model_info import ModelInfo
 from rkdeploy.host.families.registry import family_of
-from rkdeploy.host.graph.gray import GRAY_NOTE, fold_gray, is_made_gray
+from rkdeploy.host.graph.gray_input import GRAY_NOTE, fold_gray, is_made_gray
 from rkdeploy.host.graph.simplify import simplify
 
 _NO_NAMES = "The checkpoint has no class names; they are class_0, class_1, ... Give them with --names."

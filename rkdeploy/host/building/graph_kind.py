@@ -6,14 +6,14 @@ import onnx
 
 from rkdeploy.errors import GraphError
 from rkdeploy.host.families import yolop
-from rkdeploy.host.graph.facts import facts_of
 from rkdeploy.host.graph.find_head import find_head
+from rkdeploy.host.graph.graph_facts import facts_of
+from rkdeploy.host.graph.graph_kinds import kind_among, refusal
+from rkdeploy.host.graph.graph_view import GraphView
 from rkdeploy.host.graph.head import Head
 from rkdeploy.host.graph.input_kinds import INPUTS
-from rkdeploy.host.graph.kinds import kind_among, refusal
 from rkdeploy.host.graph.misread_kinds import MISREAD
 from rkdeploy.host.graph.unread_kinds import UNREAD
-from rkdeploy.host.graph.view import GraphView
 
 
 def require_image_model(model: onnx.ModelProto) -> None:

@@ -14,8 +14,8 @@ from rkdeploy.host.building.network import Network
 from rkdeploy.host.building.presets import with_preset
 from rkdeploy.host.families.imagenet import IMAGENET_MEAN, IMAGENET_STD, TORCHVISION_CROP
 from rkdeploy.host.graph.foreign import class_names
-from rkdeploy.host.graph.gray import is_made_gray
-from rkdeploy.host.graph.view import GraphView
+from rkdeploy.host.graph.graph_view import GraphView
+from rkdeploy.host.graph.gray_input import is_made_gray
 from rkdeploy.system.text_file import TextFileError, read_text, text_lines
 
 _MAX_NAMES = 1 << 20

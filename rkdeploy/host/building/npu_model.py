@@ -15,7 +15,7 @@ from rkdeploy.contract.embedded_contract import custom_string
 from rkdeploy.contract.spec import ModelSpec, NpuModel
 from rkdeploy.errors import ToolkitError
 from rkdeploy.host.building.options import BuildOptions
-from rkdeploy.host.graph.view import GraphView
+from rkdeploy.host.graph.graph_view import GraphView
 from rkdeploy.host.toolkit.built_model import BuiltModel
 from rkdeploy.host.toolkit.error_analysis import mean_over_images
 from rkdeploy.host.toolkit.float16 import default_float16, tensors_of, worst_layers

@@ -25,12 +25,12 @@ from rkdeploy.host.graph.foreign import (
     with_static_input,
 )  # fmt: skip
 from rkdeploy.host.graph.foreign_sizes import require_fixed_work, require_small_constants
-from rkdeploy.host.graph.gray import GRAY_NOTE, fold_gray, is_made_gray, with_color_input
+from rkdeploy.host.graph.graph_view import GraphView
+from rkdeploy.host.graph.gray_input import GRAY_NOTE, fold_gray, is_made_gray, with_color_input
 from rkdeploy.host.graph.head import Head
 from rkdeploy.host.graph.padded_pooling import without_padded_pooling
 from rkdeploy.host.graph.session import Session
 from rkdeploy.host.graph.simplify import simplify
-from rkdeploy.host.graph.view import GraphView
 
 _MULTIPLES = "Use multiples of its largest stride for --imgsz, usually 32 or 64."
 

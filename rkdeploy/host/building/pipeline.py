@@ -62,7 +62,7 @@ from rkdeploy.host.building.request import request_of
 from rkdeploy.host.building.verification import verify_contract
 from rkdeploy.host.building.weight_figures import weights_text
 from rkdeploy.host.building.weight_loss import measure_weights
-from rkdeploy.host.families.advice import advice_for
+from rkdeploy.host.families.speed_advice import advice_for
 from rkdeploy.host.graph.cut import cut
 from rkdeploy.host.graph.session import Session
 from rkdeploy.host.toolkit.built_model import BuiltModel

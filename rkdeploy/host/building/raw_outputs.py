@@ -14,7 +14,7 @@ from rkdeploy.errors import GraphError
 from rkdeploy.host.building.from_checkpoint import with_taps
 from rkdeploy.host.checkpoint import Checkpoint
 from rkdeploy.host.export.exported import Exported
-from rkdeploy.host.families.kinds import require_buildable
+from rkdeploy.host.families.checkpoint_kinds import require_buildable
 from rkdeploy.host.families.model_info import ModelInfo
 from rkdeploy.host.families.registry import family_of
 from rkdeploy.host.graph.foreign_process import Runs, run_foreign

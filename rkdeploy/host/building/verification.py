@@ -15,7 +15,7 @@ from rkdeploy.contract.spec import ModelSpec
 from rkdeploy.datasets.calibration import CalibrationImage
 from rkdeploy.host.building.network import Network
 from rkdeploy.host.graph.foreign_process import Runs, run_foreign
-from rkdeploy.host.graph.rewritten import verify_rewrite
+from rkdeploy.host.graph.rewrite_proof import verify_rewrite
 from rkdeploy.host.graph.verify import verify
 from rkdeploy.host.graph.verify_outputs import verify_outputs
 from rkdeploy.images.fit import image_fit

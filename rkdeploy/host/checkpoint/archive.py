@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from rkdeploy.errors import CheckpointError, shown
 from rkdeploy.host.checkpoint.budget import MAX_PICKLE_BYTES, BoundedStream, Budget
 from rkdeploy.host.checkpoint.tensor import NUMPY_DTYPES, Storage
-from rkdeploy.host.checkpoint.unpickler import InertUnpickler
+from rkdeploy.host.checkpoint.unpickler import StandInUnpickler
 from rkdeploy.system.misnamed_file import misnamed
 
 _LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
@@ -44,7 +44,7 @@ class _File:
 
 
 def read_pickled(path: Path) -> Any:
-    """Read a file that torch.save wrote, as plain data, `Inert` stand-ins and `LazyTensor`s.  Nothing is executed.
+    """Read a file that torch.save wrote, as plain data, `StandIn` stand-ins and `LazyTensor`s.  Nothing is executed.
 
     Raises:
         CheckpointError: the file does not exist, is not a checkpoint, is damaged, or names things that are not model
@@ -103,7 +103,7 @@ def _read_zip(file: _File) -> Any:
         if entries[pickles[0]].file_size > MAX_PICKLE_BYTES:
             raise CheckpointError(f'"{file.path.name}" describes its model in {entries[pickles[0]].file_size} bytes.')
         pickled = io.BytesIO(_Entry(file, entries[pickles[0]]).read().tobytes())
-        return InertUnpickler(pickled, storage, file.budget).load()
+        return StandInUnpickler(pickled, storage, file.budget).load()
 
 
 class _Directory(io.FileIO):
@@ -200,7 +200,7 @@ def _read_legacy(file: _File) -> Any:
         return storages.setdefault(key, Storage(key, dtype, numel))
 
     def load() -> Any:
-        return InertUnpickler(stream, storage, file.budget).load()
+        return StandInUnpickler(stream, storage, file.budget).load()
 
     try:
         magic = load()

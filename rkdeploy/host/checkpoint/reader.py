@@ -12,8 +12,7 @@ from rkdeploy.errors import CheckpointError, shown
 from rkdeploy.host.checkpoint.archive import read_pickled
 from rkdeploy.host.checkpoint.darknet_cfg import read_darknet_cfg
 from rkdeploy.host.checkpoint.darknet_sections import DarknetCfg
-from rkdeploy.host.checkpoint.inert import Inert
-from rkdeploy.host.checkpoint.module import (
+from rkdeploy.host.checkpoint.module_tree import (
     STATE_DICT,
     Module,
     is_module,
@@ -21,6 +20,7 @@ from rkdeploy.host.checkpoint.module import (
     module_from_inert,
     module_from_state_dict,
 )  # fmt: skip
+from rkdeploy.host.checkpoint.stand_ins import StandIn
 
 _LOG = logging.getLogger(__name__)
 
@@ -92,7 +92,7 @@ def read_checkpoint(path: Path, cfg: Path | None = None) -> Checkpoint:
         raise CheckpointError(f'"{path.name}" holds {type(content).__name__}, expected a training checkpoint.')
     root, weights = _model(path, content)
     epoch, date, arguments = content.get("epoch"), content.get("date"), content.get("train_args", content.get("opt"))
-    if isinstance(arguments, Inert):
+    if isinstance(arguments, StandIn):
         arguments = arguments.state
     return Checkpoint(
         path=path,
@@ -119,7 +119,7 @@ def _model(path: Path, content: dict[Any, Any]) -> tuple[Module, str]:
     )
 
 
-def _unwrapped(model: Inert) -> Module:
+def _unwrapped(model: StandIn) -> Module:
     """The model without the wrapper of (Distributed)DataParallel."""
     for _ in range(2):
         inner = model.state["_modules"].get("module")

@@ -15,15 +15,15 @@ from typing import Any, Protocol
 
 from rkdeploy.errors import CheckpointError, shown
 from rkdeploy.host.checkpoint.budget import MAX_STEPS, Budget
-from rkdeploy.host.checkpoint.inert import (
+from rkdeploy.host.checkpoint.stand_ins import (
     CONSTRUCTORS,
     DTYPE_NAMES,
     MODEL_NAMESPACES,
     STORAGE_DTYPES,
     Dtype,
-    Inert,
     Mapping,
     NumpyDtype,
+    StandIn,
     StorageType,
     frozen_set,
     plain_key,
@@ -44,7 +44,7 @@ class ByteStream(Protocol):
     def readline(self) -> bytes: ...
 
 
-class InertUnpickler(pickle._Unpickler):  # noqa: SLF001  (the documented class is the one in C)
+class StandInUnpickler(pickle._Unpickler):  # noqa: SLF001  (the documented class is the one in C)
     """Reads a checkpoint's pickle into plain data, stand-ins and lazy tensors.
 
     It builds on the standard library's unpickler in Python, not on the one in C, in which a hostile memo index
@@ -73,11 +73,11 @@ class InertUnpickler(pickle._Unpickler):  # noqa: SLF001  (the documented class 
         self.dispatch = _Counted(_OPCODES, budget)  # type: ignore[misc]  # the count is this file's own
         self._storage = storage
         self._budget = budget
-        self._stand_ins: dict[tuple[str, str], type[Inert]] = {}
+        self._stand_ins: dict[tuple[str, str], type[StandIn]] = {}
 
     def find_class(self, module_name: str, global_name: str) -> Any:
         constructor = CONSTRUCTORS.get((module_name, global_name))
-        if constructor is not None and constructor is not Inert:
+        if constructor is not None and constructor is not StandIn:
             return constructor
         if module_name in ("torch", "torch.storage"):
             if global_name in STORAGE_DTYPES:
@@ -85,7 +85,7 @@ class InertUnpickler(pickle._Unpickler):  # noqa: SLF001  (the documented class 
             if global_name in DTYPE_NAMES:
                 return Dtype(DTYPE_NAMES[global_name])
         of_model = any(module_name == n or module_name.startswith(n + ".") for n in MODEL_NAMESPACES)
-        if constructor is Inert or (of_model and _is_dotted_name(module_name) and _is_dotted_name(global_name)):
+        if constructor is StandIn or (of_model and _is_dotted_name(module_name) and _is_dotted_name(global_name)):
             return self._stand_in(module_name, global_name)
         raise CheckpointError(
             f'The checkpoint names "{shown(f"{module_name}.{global_name}", 120)[1:-1]}", which is not model data. '
@@ -94,12 +94,12 @@ class InertUnpickler(pickle._Unpickler):  # noqa: SLF001  (the documented class 
             '(torch.save({"model": model}, "clean.pt")); if you do not know where it comes from, do not load it.',
         )
 
-    def _stand_in(self, module_name: str, class_name: str) -> type[Inert]:
+    def _stand_in(self, module_name: str, class_name: str) -> type[StandIn]:
         key = (module_name, class_name)
         if key not in self._stand_ins:
             self._budget.name_class()
             self._stand_ins[key] = type(
-                "Inert", (Inert,), {"module_name": module_name, "class_name": class_name, "__slots__": ()}
+                "StandIn", (StandIn,), {"module_name": module_name, "class_name": class_name, "__slots__": ()}
             )
         return self._stand_ins[key]
 
@@ -140,7 +140,7 @@ class InertUnpickler(pickle._Unpickler):  # noqa: SLF001  (the documented class 
     def load_build(self) -> None:
         """Set the state of a stand-in.  Other objects have none: a tensor's shape must stay as it was checked."""
         state, instance = self.stack.pop(), self.stack[-1]
-        if not isinstance(instance, (Inert, Mapping, NumpyDtype)):
+        if not isinstance(instance, (StandIn, Mapping, NumpyDtype)):
             raise CheckpointError(
                 f"The checkpoint changes {shown(instance)} after creating it, which a model does not do."
             )
@@ -162,7 +162,7 @@ class InertUnpickler(pickle._Unpickler):  # noqa: SLF001  (the documented class 
 
     def _set_items(self, items: list[Any]) -> None:
         target = self.stack[-1]
-        if not isinstance(target, (dict, Inert)):
+        if not isinstance(target, (dict, StandIn)):
             raise CheckpointError(f"The checkpoint stores items in {shown(target)}, which is not valid.")
         for key, value in zip(items[::2], items[1::2], strict=True):
             target[plain_key(key)] = value
@@ -189,17 +189,17 @@ class InertUnpickler(pickle._Unpickler):  # noqa: SLF001  (the documented class 
 
 _OPCODES: dict[int, Callable[[Any], None]] = {
     **pickle._Unpickler.dispatch,  # noqa: SLF001  (as above)
-    pickle.REDUCE[0]: InertUnpickler.load_reduce,
-    pickle.NEWOBJ[0]: InertUnpickler.load_reduce,  # calling the constructor makes no difference here
-    pickle.NEWOBJ_EX[0]: InertUnpickler.load_newobj_ex,
-    pickle.BUILD[0]: InertUnpickler.load_build,
-    pickle.SETITEM[0]: InertUnpickler.load_setitem,
-    pickle.SETITEMS[0]: InertUnpickler.load_setitems,
-    pickle.DICT[0]: InertUnpickler.load_dict,
-    pickle.ADDITEMS[0]: InertUnpickler.load_additems,
-    pickle.FROZENSET[0]: InertUnpickler.load_frozenset,
-    pickle.PUT[0]: InertUnpickler.load_put,
-    pickle.BYTEARRAY8[0]: InertUnpickler.load_bytearray8,
+    pickle.REDUCE[0]: StandInUnpickler.load_reduce,
+    pickle.NEWOBJ[0]: StandInUnpickler.load_reduce,  # calling the constructor makes no difference here
+    pickle.NEWOBJ_EX[0]: StandInUnpickler.load_newobj_ex,
+    pickle.BUILD[0]: StandInUnpickler.load_build,
+    pickle.SETITEM[0]: StandInUnpickler.load_setitem,
+    pickle.SETITEMS[0]: StandInUnpickler.load_setitems,
+    pickle.DICT[0]: StandInUnpickler.load_dict,
+    pickle.ADDITEMS[0]: StandInUnpickler.load_additems,
+    pickle.FROZENSET[0]: StandInUnpickler.load_frozenset,
+    pickle.PUT[0]: StandInUnpickler.load_put,
+    pickle.BYTEARRAY8[0]: StandInUnpickler.load_bytearray8,
 }
 
 

@@ -10,7 +10,7 @@ from rkdeploy.errors import GraphError
 from rkdeploy.host.checkpoint import Module
 from rkdeploy.host.export.builder import GraphBuilder, Value
 from rkdeploy.host.export.convolutions import convolution
-from rkdeploy.host.export.settings import number
+from rkdeploy.host.export.layer_settings import number
 
 
 def _silu(builder: GraphBuilder, module: Module, value: Value) -> Value:

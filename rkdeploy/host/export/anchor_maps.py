@@ -14,7 +14,7 @@ from rkdeploy.host.export.convolutions import convolution
 from rkdeploy.host.export.csp_blocks import Kernel, folded
 from rkdeploy.host.export.emission import Emission, emit
 from rkdeploy.host.export.heads import AnchorMap
-from rkdeploy.host.export.network import blamed
+from rkdeploy.host.export.layer_list import blamed
 from rkdeploy.host.export.yolor_blocks import with_implicit
 
 TRAINING_ONLY = ("m2",)

@@ -12,7 +12,7 @@ import numpy as np
 
 from rkdeploy.errors import GraphError
 from rkdeploy.host.checkpoint import Module
-from rkdeploy.host.export import settings
+from rkdeploy.host.export import layer_settings
 from rkdeploy.host.export.builder import Value
 from rkdeploy.host.export.csp_blocks import c2f, halves, joined, summed
 from rkdeploy.host.export.emission import Emission, Emitter, chain, child, one
@@ -43,14 +43,14 @@ def _attention(emission: Emission, module: Module, inputs: Sequence[Value]) -> V
     """
     builder = emission.builder
     n, c, h, w = one(module, inputs).shape
-    heads = settings.whole_number(module, "num_heads", 0)
-    key, head = settings.whole_number(module, "key_dim", 0), settings.whole_number(module, "head_dim", 0)
+    heads = layer_settings.whole_number(module, "num_heads", 0)
+    key, head = layer_settings.whole_number(module, "key_dim", 0), layer_settings.whole_number(module, "head_dim", 0)
     qkv = child(emission, module, "qkv", inputs[0])
     if qkv.channels != heads * (2 * key + head):
         raise GraphError(f'"{module.path}" has {qkv.channels} channels for {heads} heads of {key}, {key} and {head}.')
     parts = builder.reshape(module.path, qkv, (n, heads, 2 * key + head, h * w))
     q, k, v = builder.split(module.path, parts, [key, key, head], 2)
-    scale = settings.number(module, "scale", key**-0.5)
+    scale = layer_settings.number(module, "scale", key**-0.5)
     mixed = builder.reshape(module.path, _mixed(emission, module, q, k, v, scale), (n, c, h, w))
     place = child(emission, module, "pe", builder.reshape(module.path, v, (n, c, h, w)))
     return child(emission, module, "proj", builder.elementwise("Add", module.path, mixed, place))
@@ -83,7 +83,7 @@ def _area_attention(emission: Emission, module: Module, inputs: Sequence[Value])
     """Attention within `area` equal bands of cells; heads are blocks of 3 d channels: q, k, v of d each."""
     builder, path = emission.builder, module.path
     n, _, h, w = one(module, inputs).shape
-    heads, area = settings.whole_number(module, "num_heads", 0), settings.whole_number(module, "area", 1)
+    heads, area = layer_settings.whole_number(module, "num_heads", 0), layer_settings.whole_number(module, "area", 1)
     if "qkv" not in module.children:
         raise GraphError(
             f'"{path}" (AAttn) has no convolution "qkv": the first release of YOLO12 wrote it, in another layout.',
@@ -92,7 +92,7 @@ def _area_attention(emission: Emission, module: Module, inputs: Sequence[Value])
     qkv = child(emission, module, "qkv", inputs[0])
     width = qkv.channels // 3
     depth = width // heads
-    settings.require_setting(module, "head_dim", depth)  # the block scales by the stored value
+    layer_settings.require_setting(module, "head_dim", depth)  # the block scales by the stored value
     if (h * w) % area or qkv.channels != 3 * heads * depth:
         raise GraphError(
             f'"{path}" (AAttn) cannot share {h} x {w} cells among {area} areas, or {qkv.channels} channels among '

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from rkdeploy.errors import GraphError, shown
 from rkdeploy.host.checkpoint import Module
 from rkdeploy.host.export.builder import GraphBuilder, Value
-from rkdeploy.host.export.settings import number, pair, require_setting, whole_number
+from rkdeploy.host.export.layer_settings import number, pair, require_setting, whole_number
 
 
 def batch_norm_scale(norm: Module) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from rkdeploy.errors import GraphError, shown
 from rkdeploy.host.checkpoint import Module
-from rkdeploy.host.export import convolutions, pooling, settings
+from rkdeploy.host.export import convolutions, layer_settings, pooling
 from rkdeploy.host.export.builder import Value
 from rkdeploy.host.export.emission import Emission, Emitter, chain, child, emit, one
 
@@ -91,7 +91,7 @@ def _sppf(emission: Emission, module: Module, inputs: Sequence[Value]) -> Value:
     """cv2(cat(y, p(y), ...)) with y = cv1(x) and `n` poolings, added to x if `add` is set."""
     value = one(module, inputs)
     parts = [child(emission, module, "cv1", value)]
-    for _ in range(settings.whole_number(module, "n", 3)):
+    for _ in range(layer_settings.whole_number(module, "n", 3)):
         parts.append(child(emission, module, "m", parts[-1]))
     out = joined(emission, module, parts, "cv2")
     return summed(emission, module, out, value) if module.attribute("add", False) else out

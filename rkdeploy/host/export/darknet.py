@@ -28,12 +28,12 @@ from rkdeploy.host.checkpoint.darknet_sections import (
     Upsample,
     Yolo,
 )
-from rkdeploy.host.checkpoint.module import require_affine
+from rkdeploy.host.checkpoint.module_tree import require_affine
 from rkdeploy.host.export import activations, convolutions, pooling
 from rkdeploy.host.export.builder import Value
 from rkdeploy.host.export.csp_blocks import Kernel, folded
 from rkdeploy.host.export.emission import Emission
-from rkdeploy.host.export.network import blamed
+from rkdeploy.host.export.layer_list import blamed
 from rkdeploy.host.export.yolor_blocks import haar, reorganized, with_implicit
 
 _BATCH_NORM_EPS = 1e-4  # models/models.py, create_modules

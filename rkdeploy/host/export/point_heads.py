@@ -22,7 +22,7 @@ Floats = NDArray[np.float32]
 
 
 @dataclass(frozen=True, slots=True)
-class PointLevel:
+class PointMaps:
     """The raw tensors of one level, each (1, C, H, W).
 
     Attributes:
@@ -43,7 +43,7 @@ class PointLevel:
 def point_decode(
     builder: GraphBuilder,
     path: str,
-    levels: Sequence[PointLevel],
+    levels: Sequence[PointMaps],
     *,
     end_to_end: bool = False,
     keypoints: KeypointLayout | None = None,
@@ -97,7 +97,7 @@ def _flat(builder: GraphBuilder, path: str, values: Sequence[Value]) -> Value:
     return builder.concat(path, flat, 2) if len(flat) > 1 else flat[0]
 
 
-def _cells(levels: Sequence[PointLevel]) -> tuple[Floats, Floats]:
+def _cells(levels: Sequence[PointMaps]) -> tuple[Floats, Floats]:
     """Cell centers (1, 2, rows) in cells and strides (1, 1, rows), float32."""
     centers, strides = [], []
     for level in levels:
@@ -174,7 +174,7 @@ def _keypoints(
 
 
 def _head(
-    levels: Sequence[PointLevel],
+    levels: Sequence[PointMaps],
     order: Sequence[int],
     classes: int,
     bins: int,

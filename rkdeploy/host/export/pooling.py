@@ -11,7 +11,7 @@ from rkdeploy.errors import GraphError, shown
 from rkdeploy.host.checkpoint import Module
 from rkdeploy.host.export.builder import GraphBuilder, Value
 from rkdeploy.host.export.convolutions import convolution
-from rkdeploy.host.export.settings import MAX_EXTENT, pair, require_setting
+from rkdeploy.host.export.layer_settings import MAX_EXTENT, pair, require_setting
 
 _MAX_FACTOR = 64
 

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from rkdeploy.host.checkpoint import Module
-from rkdeploy.host.export import convolutions, settings
+from rkdeploy.host.export import convolutions, layer_settings
 from rkdeploy.host.export.builder import Attribute, Value
 from rkdeploy.host.export.csp_blocks import folded
 from rkdeploy.host.export.emission import Emission, child, emit
@@ -58,10 +58,10 @@ def _same_size_window(pool: Module) -> int:
     """Side of a square window of stride 1 whose padding keeps the size; 0 for any other pool."""
     if pool.class_name != "MaxPool2d" or pool.attribute("ceil_mode", False):
         return 0
-    kernel = settings.pair(pool.attribute("kernel_size"), pool, "kernel_size")
-    stride = settings.pair(pool.attribute("stride") or kernel, pool, "stride")
-    padding = settings.pair(pool.attribute("padding", 0), pool, "padding")
-    dilation = settings.pair(pool.attribute("dilation", 1), pool, "dilation")
+    kernel = layer_settings.pair(pool.attribute("kernel_size"), pool, "kernel_size")
+    stride = layer_settings.pair(pool.attribute("stride") or kernel, pool, "stride")
+    padding = layer_settings.pair(pool.attribute("padding", 0), pool, "padding")
+    dilation = layer_settings.pair(pool.attribute("dilation", 1), pool, "dilation")
     side = kernel[0]
     fits = kernel == (side, side) and stride == dilation == (1, 1) and padding == (side // 2, side // 2)
     return side if fits and side % 2 else 0

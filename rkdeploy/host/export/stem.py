@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from rkdeploy.errors import GraphError
 from rkdeploy.host.checkpoint import Module
-from rkdeploy.host.export import convolutions, settings
+from rkdeploy.host.export import convolutions, layer_settings
 from rkdeploy.host.export.builder import GraphBuilder, Value
 
 _PHASES = ((0, 0), (1, 0), (0, 1), (1, 1))
@@ -30,8 +30,8 @@ def is_plain(conv: Module) -> bool:
     """True if a convolution has stride 1, dilation 1 and one group, like Focus's."""
     return (
         conv.attribute("groups", 1) == 1
-        and settings.pair(conv.attribute("stride", 1), conv, "stride") == (1, 1)
-        and settings.pair(conv.attribute("dilation", 1), conv, "dilation") == (1, 1)
+        and layer_settings.pair(conv.attribute("stride", 1), conv, "stride") == (1, 1)
+        and layer_settings.pair(conv.attribute("dilation", 1), conv, "dilation") == (1, 1)
     )
 
 
@@ -48,10 +48,10 @@ def is_strided_stem(conv: Module, value: Value) -> bool:
         and value.shape[2] % 2 == value.shape[3] % 2 == 0
         and conv.attribute("groups", 1) == 1
         and conv.attribute("padding_mode", "zeros") == "zeros"
-        and settings.pair(conv.attribute("stride", 1), conv, "stride") == (2, 2)
-        and settings.pair(conv.attribute("dilation", 1), conv, "dilation") == (1, 1)
+        and layer_settings.pair(conv.attribute("stride", 1), conv, "stride") == (2, 2)
+        and layer_settings.pair(conv.attribute("dilation", 1), conv, "dilation") == (1, 1)
         and not isinstance(padding, str)
-        and all(p % 2 == 0 for p in settings.pair(padding, conv, "padding"))
+        and all(p % 2 == 0 for p in layer_settings.pair(padding, conv, "padding"))
     )
 
 
@@ -88,7 +88,7 @@ def phases(builder: GraphBuilder, path: str, value: Value, *, by_slices: bool) -
 
 def strided_convolution(builder: GraphBuilder, conv: Module, norm: Module | None, value: Value) -> Value:
     """Focus and the following convolution as one convolution of stride 2."""
-    padding = settings.pair(conv.attribute("padding", 0), conv, "padding")
+    padding = layer_settings.pair(conv.attribute("padding", 0), conv, "padding")
     weight = strided_weight(conv.array("weight"))
     return convolutions.convolution(
         builder, conv, value, norm, weight, stride=(2, 2), padding=(2 * padding[0], 2 * padding[1])
@@ -97,7 +97,7 @@ def strided_convolution(builder: GraphBuilder, conv: Module, norm: Module | None
 
 def phase_convolution(builder: GraphBuilder, conv: Module, norm: Module | None, value: Value) -> Value:
     """A convolution of stride 2 on the image, as the equal convolution of stride 1 on its phases."""
-    padding = settings.pair(conv.attribute("padding", 0), conv, "padding")
+    padding = layer_settings.pair(conv.attribute("padding", 0), conv, "padding")
     weight = phase_weight(conv.array("weight"))
     return convolutions.convolution(
         builder, conv, value, norm, weight, stride=(1, 1), padding=(padding[0] // 2, padding[1] // 2)

@@ -24,7 +24,7 @@ from rkdeploy.host.families.checkpoint_facts import (
     onnx_metadata,
     strides_of,
 )  # fmt: skip
-from rkdeploy.host.families.kinds import input_channels
+from rkdeploy.host.families.checkpoint_kinds import input_channels
 from rkdeploy.host.families.model_info import ModelInfo
 
 if TYPE_CHECKING:
@@ -92,11 +92,11 @@ def export_anchor_model(
     """
     # Imported here: reading a checkpoint's facts needs no onnx.
     from rkdeploy.host.export.anchor_maps import TRAINING_ONLY, anchor_maps
-    from rkdeploy.host.export.blocks import YOLOV5_BLOCKS
     from rkdeploy.host.export.builder import GraphBuilder
     from rkdeploy.host.export.emission import Emission
     from rkdeploy.host.export.heads import AnchorLayout, anchor_decode
-    from rkdeploy.host.export.network import blamed, emit_image, emit_layers, finish
+    from rkdeploy.host.export.layer_list import blamed, emit_image, emit_layers, finish
+    from rkdeploy.host.export.yolov5_blocks import YOLOV5_BLOCKS
 
     assert info.anchors is not None
     layers = layers_of(checkpoint)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Protocol
 from rkdeploy.errors import CheckpointError
 from rkdeploy.host.checkpoint import Checkpoint
 from rkdeploy.host.families import ultralytics, yolop, yolor, yolov5, yolov5_face, yolov5_lite, yolov7
-from rkdeploy.host.families.kinds import kind_of, refusal
+from rkdeploy.host.families.checkpoint_kinds import kind_of, refusal
 from rkdeploy.host.families.model_info import ModelInfo
 from rkdeploy.system.plugins import FAMILIES as PLUGINS
 from rkdeploy.system.plugins import load_plugin, plugins

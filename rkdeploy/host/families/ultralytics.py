@@ -25,14 +25,14 @@ from rkdeploy.host.families.checkpoint_facts import (
     onnx_metadata,
     strides_of,
 )  # fmt: skip
-from rkdeploy.host.families.kinds import input_channels
+from rkdeploy.host.families.checkpoint_kinds import input_channels
 from rkdeploy.host.families.model_info import ModelInfo
 
 if TYPE_CHECKING:
     from rkdeploy.host.export.builder import Value
     from rkdeploy.host.export.emission import Emission
     from rkdeploy.host.export.exported import Exported
-    from rkdeploy.host.export.point_heads import PointLevel
+    from rkdeploy.host.export.point_heads import PointMaps
     from rkdeploy.host.export.stem_form import StemForm
 
 NAME = "ultralytics"
@@ -112,14 +112,14 @@ def export(checkpoint: Checkpoint, info: ModelInfo, height: int, width: int, ste
     """
     # Imported here: reading a checkpoint's facts needs no onnx.
     from rkdeploy.host.export.attention_blocks import ATTENTION_BLOCKS
-    from rkdeploy.host.export.blocks import YOLOV5_BLOCKS
     from rkdeploy.host.export.builder import GraphBuilder
     from rkdeploy.host.export.classifier import classify
     from rkdeploy.host.export.csp_blocks import CSP_BLOCKS
     from rkdeploy.host.export.emission import Emission
-    from rkdeploy.host.export.network import blamed, emit_image, emit_layers, finish
+    from rkdeploy.host.export.layer_list import blamed, emit_image, emit_layers, finish
     from rkdeploy.host.export.point_heads import point_decode
     from rkdeploy.host.export.prototypes import PROTO_BLOCKS, with_prototypes
+    from rkdeploy.host.export.yolov5_blocks import YOLOV5_BLOCKS
 
     layers = layers_of(checkpoint)
     head = layers[-1]
@@ -152,11 +152,11 @@ def export(checkpoint: Checkpoint, info: ModelInfo, height: int, width: int, ste
     return finish(builder, layers, outputs, found, image, metadata, _unused(head, info))
 
 
-def _levels(emission: Emission, head: Module, info: ModelInfo, features: list[Value]) -> list[PointLevel]:
+def _levels(emission: Emission, head: Module, info: ModelInfo, features: list[Value]) -> list[PointMaps]:
     """The raw tensors of the head in use: one-to-one if it is end to end, else one-to-many."""
     from rkdeploy.host.export.emission import emit
-    from rkdeploy.host.export.point_heads import PointLevel
-    from rkdeploy.host.export.settings import require_setting
+    from rkdeploy.host.export.layer_settings import require_setting
+    from rkdeploy.host.export.point_heads import PointMaps
 
     require_setting(head, "nl", len(features))
     branches = [_branch(head, name, end_to_end=info.end_to_end) for name in ("cv2", "cv3")]
@@ -172,7 +172,7 @@ def _levels(emission: Emission, head: Module, info: ModelInfo, features: list[Va
         if extra is not None:
             more = emit(emission, extra.child(str(number)), [value])
             more = emit(emission, last.child(str(number)), [more]) if last is not None else more
-        levels.append(PointLevel(f"{head.path}.{number}", stride, boxes, scores, more))
+        levels.append(PointMaps(f"{head.path}.{number}", stride, boxes, scores, more))
     return levels
 
 

@@ -99,11 +99,11 @@ def export(checkpoint: Checkpoint, info: ModelInfo, height: int, width: int, ste
     # Imported here: reading a checkpoint's facts needs no onnx.
     from dataclasses import replace
 
-    from rkdeploy.host.export.blocks import YOLOV5_BLOCKS
     from rkdeploy.host.export.builder import GraphBuilder
     from rkdeploy.host.export.emission import Emission
     from rkdeploy.host.export.heads import AnchorLayout, anchor_detect, four
-    from rkdeploy.host.export.network import emit_outputs, finish, layer_sources
+    from rkdeploy.host.export.layer_list import emit_outputs, finish, layer_sources
+    from rkdeploy.host.export.yolov5_blocks import YOLOV5_BLOCKS
     from rkdeploy.host.graph.head import DecodedTensor, Tap
 
     assert info.anchors is not None

@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 from rkdeploy.errors import CheckpointError
 from rkdeploy.host.checkpoint import Module
-from rkdeploy.host.checkpoint.module import require_affine
+from rkdeploy.host.checkpoint.module_tree import require_affine
 
 Block = Literal["Focus", "Conv", "BottleneckCSP", "SPP", "Upsample", "Concat", "Detect"]
 

@@ -85,13 +85,13 @@ def export(checkpoint: Checkpoint, info: ModelInfo, height: int, width: int, ste
         CheckpointError, GraphError: when a block is unknown, weights and cfg differ, or a size does not fit.
     """
     # Imported here: reading a checkpoint's facts needs no onnx.
-    from rkdeploy.host.export.blocks import YOLOV5_BLOCKS
     from rkdeploy.host.export.builder import GraphBuilder
     from rkdeploy.host.export.darknet import emit_sections
     from rkdeploy.host.export.emission import Emission
     from rkdeploy.host.export.heads import AnchorLayout, AnchorMap, anchor_decode
-    from rkdeploy.host.export.network import finish
+    from rkdeploy.host.export.layer_list import finish
     from rkdeploy.host.export.yolor_blocks import YOLOR_BLOCKS
+    from rkdeploy.host.export.yolov5_blocks import YOLOV5_BLOCKS
 
     if _MODULES not in checkpoint.root.children:
         return export_anchor_model(checkpoint, info, YOLOR_BLOCKS, height, width, stem)

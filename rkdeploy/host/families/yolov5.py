@@ -21,8 +21,8 @@ from rkdeploy.host.families.checkpoint_facts import (
     onnx_metadata,
     strides_of,
 )  # fmt: skip
+from rkdeploy.host.families.checkpoint_kinds import input_channels
 from rkdeploy.host.families.imagenet import IMAGENET_MEAN, IMAGENET_STD
-from rkdeploy.host.families.kinds import input_channels
 from rkdeploy.host.families.model_info import ModelInfo
 
 if TYPE_CHECKING:
@@ -84,13 +84,13 @@ def export(checkpoint: Checkpoint, info: ModelInfo, height: int, width: int, ste
         CheckpointError, GraphError: when a block is unknown, or a size does not fit.
     """
     # Imported here: reading a checkpoint's facts needs no onnx.
-    from rkdeploy.host.export.blocks import YOLOV5_BLOCKS
     from rkdeploy.host.export.builder import GraphBuilder
     from rkdeploy.host.export.classifier import classify
     from rkdeploy.host.export.emission import Emission
     from rkdeploy.host.export.heads import AnchorLayout, anchor_detect
-    from rkdeploy.host.export.network import blamed, emit_image, emit_layers, finish
+    from rkdeploy.host.export.layer_list import blamed, emit_image, emit_layers, finish
     from rkdeploy.host.export.prototypes import PROTO_BLOCKS, with_prototypes
+    from rkdeploy.host.export.yolov5_blocks import YOLOV5_BLOCKS
 
     layers = layers_of(checkpoint)
     builder = GraphBuilder()

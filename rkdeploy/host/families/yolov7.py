@@ -10,7 +10,7 @@ from rkdeploy.errors import CheckpointError, shown
 from rkdeploy.host.checkpoint import Checkpoint, Module
 from rkdeploy.host.families.anchor_models import describe_anchor_model, export_anchor_model
 from rkdeploy.host.families.checkpoint_facts import layers_of
-from rkdeploy.host.families.kinds import is_yolov7
+from rkdeploy.host.families.checkpoint_kinds import is_yolov7
 from rkdeploy.host.families.model_info import ModelInfo
 
 if TYPE_CHECKING:

@@ -17,11 +17,11 @@ from numpy.typing import NDArray
 
 from rkdeploy.contract.spec import Anchors, KeypointLayout
 from rkdeploy.errors import GraphError
+from rkdeploy.host.graph.graph_view import GraphView
 from rkdeploy.host.graph.head import PROTOTYPES, DecodedRows, DecodedTensor, Head, Tap, row_fields
 from rkdeploy.host.graph.head_walk import NO_HEAD, HeadConv, last_convolutions, tail
 from rkdeploy.host.graph.landmark_probe import landmark_layout
 from rkdeploy.host.graph.session import Session
-from rkdeploy.host.graph.view import GraphView
 
 _End: TypeAlias = tuple[str, tuple[int, ...]]
 """An output of the graph: name and shape."""

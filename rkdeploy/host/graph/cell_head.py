@@ -15,22 +15,22 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rkdeploy.contract.spec import KeypointLayout, PointFormula
+from rkdeploy.host.graph.graph_view import GraphView
 from rkdeploy.host.graph.head import DecodedRows, Head, Tap, TapRole, row_fields
-from rkdeploy.host.graph.row_pieces import Piece, Traced, TracedLevel, trace_rows
-from rkdeploy.host.graph.view import GraphView
+from rkdeploy.host.graph.output_columns import ColumnRange, TracedLevel, TracedOutputs, trace_columns
 
 _DECODE_ERROR = 1e-4  # of a stride, for float32's exp on values up to 3
 
 
 @dataclass(frozen=True, slots=True)
-class _Part:
+class _TapChannels:
     """Channels of a convolution and what they hold."""
 
     role: TapRole
-    piece: Piece
+    piece: ColumnRange
 
 
-_Parts = tuple[_Part, ...]
+_LevelTaps = tuple[_TapChannels, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +45,7 @@ class _Signature:
     """
 
     kind: str
-    parts: Callable[[Traced, TracedLevel], _Parts | None]
+    parts: Callable[[TracedOutputs, TracedLevel], _LevelTaps | None]
     points: PointFormula
 
 
@@ -59,7 +59,7 @@ def find_cell_head(graph: GraphView, outputs: Sequence[str]) -> Head | None:
     Returns:
         None when the graph has none of these kinds.
     """
-    traced = trace_rows(graph, outputs)
+    traced = trace_columns(graph, outputs)
     if traced is None or len(traced.levels) < 2:
         return None
     for signature in _SIGNATURES:
@@ -70,11 +70,11 @@ def find_cell_head(graph: GraphView, outputs: Sequence[str]) -> Head | None:
     return None
 
 
-def _widths(parts: _Parts) -> tuple[tuple[str, int], ...]:
+def _widths(parts: _LevelTaps) -> tuple[tuple[str, int], ...]:
     return tuple((part.role, part.piece.count) for part in parts)
 
 
-def _head(signature: _Signature, traced: Traced, levels: Sequence[_Parts]) -> Head:
+def _head(signature: _Signature, traced: TracedOutputs, levels: Sequence[_LevelTaps]) -> Head:
     classes = next(part.piece.count for part in levels[0] if part.role == "scores")
     landmarks = sum(part.piece.count for part in levels[0] if part.role == "keypoint_xy")
     return Head(
@@ -87,7 +87,7 @@ def _head(signature: _Signature, traced: Traced, levels: Sequence[_Parts]) -> He
     )
 
 
-def _tap(part: _Part, level: int) -> Tap:
+def _tap(part: _TapChannels, level: int) -> Tap:
     conv, piece = part.piece.conv, part.piece
     assert conv is not None, "parts are pieces of convolutions"
     whole = piece.count == conv.shape[1]
@@ -100,7 +100,7 @@ def _tap(part: _Part, level: int) -> Tap:
 # --------------------------------------------------------------------------------------------------------------------
 
 
-def _yolox(traced: Traced, level: TracedLevel) -> _Parts | None:
+def _yolox(traced: TracedOutputs, level: TracedLevel) -> _LevelTaps | None:
     """Box, objectness and classes side by side in one table: raw, with sigmoids, or decoded."""
     if len(level.pieces) != 3 or len({piece.output for piece in level.pieces}) != 1 or len(level.convs) != 3:
         return None
@@ -113,14 +113,14 @@ def _yolox(traced: Traced, level: TracedLevel) -> _Parts | None:
         return None
     if len({conv.tensor for conv in raw if conv is not None}) != 3 or not all(_is_whole(p) for p in (box, scores)):
         return None
-    return _Part("center_boxes", box), _Part("scores", scores), _Part("objectness", objectness)
+    return _TapChannels("center_boxes", box), _TapChannels("scores", scores), _TapChannels("objectness", objectness)
 
 
-def _is_whole(piece: Piece) -> bool:
+def _is_whole(piece: ColumnRange) -> bool:
     return piece.conv is not None and piece.count == piece.conv.shape[1]
 
 
-def _decoded_box(traced: Traced, level: TracedLevel, box: Piece) -> Piece | None:
+def _decoded_box(traced: TracedOutputs, level: TracedLevel, box: ColumnRange) -> ColumnRange | None:
     """The raw box behind columns that hold centers and sizes in pixels; None where they hold something else."""
     shown = traced.rows_of(level, box.output)[box.column : box.column + box.count]
     for conv in level.convs:
@@ -128,7 +128,7 @@ def _decoded_box(traced: Traced, level: TracedLevel, box: Piece) -> Piece | None
             continue
         expected = _decoded(traced.noise[conv.tensor], conv.shape[2:], level.stride)
         if np.abs(shown - expected).max() <= _DECODE_ERROR * level.stride:
-            return Piece(conv, 0, 4, "linear", box.output, box.column)
+            return ColumnRange(conv, 0, 4, "linear", box.output, box.column)
     return None
 
 
@@ -139,7 +139,7 @@ def _decoded(raw: NDArray[np.float32], grid: tuple[int, int], stride: int) -> ND
     return decoded
 
 
-def _decoded_rows(traced: Traced, levels: Sequence[_Parts], classes: int) -> DecodedRows | None:
+def _decoded_rows(traced: TracedOutputs, levels: Sequence[_LevelTaps], classes: int) -> DecodedRows | None:
     """Order and fields of the rows of the graph's decode; None for a graph without one."""
     output = levels[0][0].piece.output
     starts = [level.starts.get(output, -1) for level in traced.levels]
@@ -159,7 +159,7 @@ def _decoded_rows(traced: Traced, levels: Sequence[_Parts], classes: int) -> Dec
 # --------------------------------------------------------------------------------------------------------------------
 
 
-def _yunet(_: Traced, level: TracedLevel) -> _Parts | None:
+def _yunet(_: TracedOutputs, level: TracedLevel) -> _LevelTaps | None:
     """Two probabilities, a box and perhaps ten coordinates, each an output of its own."""
     probabilities = [piece for piece in level.pieces if piece.activation == "sigmoid" and piece.count == 1]
     linear = {piece.count: piece for piece in level.pieces if piece.activation == "linear" and _is_whole(piece)}
@@ -168,17 +168,21 @@ def _yunet(_: Traced, level: TracedLevel) -> _Parts | None:
     if len({piece.output for piece in level.pieces}) != len(level.pieces):
         return None
     scores, objectness = probabilities
-    parts = (_Part("center_boxes", linear[4]), _Part("scores", scores), _Part("objectness", objectness))
-    return (*parts, _Part("keypoint_xy", linear[10])) if 10 in linear else parts
+    parts = (
+        _TapChannels("center_boxes", linear[4]),
+        _TapChannels("scores", scores),
+        _TapChannels("objectness", objectness),
+    )
+    return (*parts, _TapChannels("keypoint_xy", linear[10])) if 10 in linear else parts
 
 
-def _nanodet(_: Traced, level: TracedLevel) -> _Parts | None:
+def _nanodet(_: TracedOutputs, level: TracedLevel) -> _LevelTaps | None:
     """Probabilities of classes and four distributions over 8 distances, in rows."""
     scores = [piece for piece in level.pieces if piece.activation == "sigmoid"]
     boxes = [piece for piece in level.pieces if piece.activation == "linear" and piece.count == 32]
     if len(level.pieces) != 2 or len(scores) != 1 or len(boxes) != 1 or any(p.conv is None for p in level.pieces):
         return None
-    return _Part("dfl_boxes", boxes[0]), _Part("scores", scores[0])
+    return _TapChannels("dfl_boxes", boxes[0]), _TapChannels("scores", scores[0])
 
 
 _SIGNATURES = (

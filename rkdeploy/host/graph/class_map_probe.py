@@ -9,8 +9,8 @@ import onnx
 
 from rkdeploy.contract.spec import Activation, ClassMap
 from rkdeploy.host.graph.foreign import opset
+from rkdeploy.host.graph.graph_view import GraphView, attributes
 from rkdeploy.host.graph.head import DecodedTensor, Head, Tap
-from rkdeploy.host.graph.view import GraphView, attributes
 
 _BACKGROUND = "background"
 

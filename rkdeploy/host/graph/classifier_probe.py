@@ -8,8 +8,8 @@ import onnx
 from rkdeploy.contract.spec import Activation
 from rkdeploy.errors import GraphError
 from rkdeploy.host.graph.foreign import image_input
+from rkdeploy.host.graph.graph_view import GraphView
 from rkdeploy.host.graph.head import DecodedTensor, Head, Tap
-from rkdeploy.host.graph.view import GraphView
 
 CLASS_SCORES = "class_scores"
 

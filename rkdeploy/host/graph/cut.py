@@ -17,12 +17,12 @@ from onnx import TensorProto, helper, numpy_helper
 from rkdeploy.contract.spec import Activation, HeadOutput, OutputRole
 from rkdeploy.errors import GraphError
 from rkdeploy.host.graph.cut_options import CutOptions
+from rkdeploy.host.graph.graph_view import GraphView, attributes
 from rkdeploy.host.graph.head import Head, Tap
-from rkdeploy.host.graph.view import GraphView, attributes
 
 
 @dataclass(frozen=True, slots=True)
-class _Part:
+class _CutOutput:
     """One output made from a tap.
 
     Attributes:
@@ -75,7 +75,7 @@ def cut(model: onnx.ModelProto, head: Head, options: CutOptions) -> tuple[onnx.M
     return result, tuple(outputs)
 
 
-def _name(tap: Tap, part: _Part) -> str:
+def _name(tap: Tap, part: _CutOutput) -> str:
     """The contract's name of a part."""
     return tap.name or f"stride{tap.stride}_{part.role.removeprefix('anchor_')}"
 
@@ -105,7 +105,7 @@ def _with_free_names(model: onnx.ModelProto, wanted: Collection[str]) -> tuple[o
     return result, renamed
 
 
-def _parts(tap: Tap, head: Head, options: CutOptions) -> tuple[_Part, ...]:
+def _parts(tap: Tap, head: Head, options: CutOptions) -> tuple[_CutOutput, ...]:
     """The outputs made from a tap."""
     boxes = options.sigmoid in {"all", "boxes"}
     scores = options.sigmoid in {"all", "scores"}
@@ -115,14 +115,14 @@ def _parts(tap: Tap, head: Head, options: CutOptions) -> tuple[_Part, ...]:
         assert head.keypoints is not None
         dimensions = 3 if head.keypoints.scored else 2
         starts = range(0, tap.shape[1], dimensions)
-        xy = _Part("keypoint_xy", tuple(start + i for start in starts for i in (0, 1)))
-        return (xy, _Part("keypoint_scores", tuple(s + 2 for s in starts), scores)) if dimensions == 3 else (xy,)
+        xy = _CutOutput("keypoint_xy", tuple(start + i for start in starts for i in (0, 1)))
+        return (xy, _CutOutput("keypoint_scores", tuple(s + 2 for s in starts), scores)) if dimensions == 3 else (xy,)
     if tap.role == "scores":
-        return (_Part("scores", tap.channels, scores),)
-    return (_Part(tap.role, tap.channels),)
+        return (_CutOutput("scores", tap.channels, scores),)
+    return (_CutOutput(tap.role, tap.channels),)
 
 
-def _anchor_parts(tap: Tap, head: Head, options: CutOptions, *, boxes: bool, scores: bool) -> tuple[_Part, ...]:
+def _anchor_parts(tap: Tap, head: Head, options: CutOptions, *, boxes: bool, scores: bool) -> tuple[_CutOutput, ...]:
     channels = np.arange(tap.shape[1]).reshape(head.anchors_per_level, -1)
     points, point_scores = _point_columns(head)
     rest = [column for column in range(channels.shape[1]) if column not in {*points, *point_scores}]
@@ -131,22 +131,22 @@ def _anchor_parts(tap: Tap, head: Head, options: CutOptions, *, boxes: bool, sco
         return tuple(int(c) for c in channels[:, list(columns)].ravel())
 
     scored = 5 + head.classes
-    beside: tuple[_Part, ...] = ()
+    beside: tuple[_CutOutput, ...] = ()
     if len(rest) > scored:  # otherwise coefficients are a separate tap, or there are none
-        beside = (_Part("anchor_coefficients", of(rest[scored:])),)
+        beside = (_CutOutput("anchor_coefficients", of(rest[scored:])),)
     if points:
-        beside += (_Part("anchor_keypoint_xy", of(points)),)
+        beside += (_CutOutput("anchor_keypoint_xy", of(points)),)
     if point_scores:
-        beside += (_Part("anchor_keypoint_scores", of(point_scores), scores),)
+        beside += (_CutOutput("anchor_keypoint_scores", of(point_scores), scores),)
     split = options.split
     if split == "none" and head.masks:  # they have no sigmoid, and need a scale of their own
         split = "boxes_scores"
     if split == "none":
-        return (_Part("anchor_map", of(rest[:scored]), boxes), *beside)
-    last = _Part("anchor_scores", of(rest[4:scored]), scores)
+        return (_CutOutput("anchor_map", of(rest[:scored]), boxes), *beside)
+    last = _CutOutput("anchor_scores", of(rest[4:scored]), scores)
     if split == "boxes_scores":
-        return (_Part("anchor_boxes", of(rest[:4]), boxes), last, *beside)
-    return (_Part("anchor_xy", of(rest[:2]), boxes), _Part("anchor_wh", of(rest[2:4]), boxes), last, *beside)
+        return (_CutOutput("anchor_boxes", of(rest[:4]), boxes), last, *beside)
+    return (_CutOutput("anchor_xy", of(rest[:2]), boxes), _CutOutput("anchor_wh", of(rest[2:4]), boxes), last, *beside)
 
 
 def _point_columns(head: Head) -> tuple[list[int], list[int]]:

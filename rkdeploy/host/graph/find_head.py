@@ -12,11 +12,11 @@ from rkdeploy.host.graph.anchor_probe import find_anchor_head
 from rkdeploy.host.graph.cell_head import find_cell_head
 from rkdeploy.host.graph.class_map_probe import map_outputs, with_class_maps
 from rkdeploy.host.graph.classifier_probe import is_classifier, with_classifier_head
+from rkdeploy.host.graph.graph_view import GraphView
 from rkdeploy.host.graph.head import Head
 from rkdeploy.host.graph.head_walk import NO_HEAD, last_convolutions
 from rkdeploy.host.graph.point_probe import find_point_head
 from rkdeploy.host.graph.raw_head import find_raw_head
-from rkdeploy.host.graph.view import GraphView
 
 
 def find_head(

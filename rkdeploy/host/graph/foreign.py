@@ -17,9 +17,9 @@ from rkdeploy.contract.class_names import ordered_names
 from rkdeploy.contract.spec import is_class_name
 from rkdeploy.errors import GraphError, shown
 from rkdeploy.host.graph.foreign_checks import require_sane
-from rkdeploy.host.graph.kinds import advice_on_operators
+from rkdeploy.host.graph.graph_kinds import advice_on_operators
+from rkdeploy.host.graph.graph_view import GraphView
 from rkdeploy.host.graph.node_order import sort_nodes
-from rkdeploy.host.graph.view import GraphView
 from rkdeploy.system.misnamed_file import misnamed
 
 OPSETS = range(12, 20)

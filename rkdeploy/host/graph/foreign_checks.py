@@ -75,7 +75,7 @@ def require_sane(model: onnx.ModelProto, file: str) -> None:
         _require_metadata(entry.key, entry.value)
     _require_distinct(model.graph)
     nodes = 0
-    for part in _parts(model):
+    for part in _scopes(model):
         nodes += len(part.nodes)
         if nodes > MAX_NODES or part.depth > _MAX_DEPTH:
             raise GraphError(
@@ -96,7 +96,7 @@ def _require_distinct(graph: onnx.GraphProto) -> None:
 
 
 @dataclass(frozen=True, slots=True)
-class _Part:
+class _Scope:
     """The nodes of a graph, of a graph within a node, or of a function, and their declarations."""
 
     nodes: Sequence[onnx.NodeProto]
@@ -104,19 +104,19 @@ class _Part:
     depth: int
 
 
-def _parts(model: onnx.ModelProto) -> Iterator[_Part]:
+def _scopes(model: onnx.ModelProto) -> Iterator[_Scope]:
     """All of them, outer ones first."""
-    pending = [_Part(model.graph.node, model.graph, 0), *(_Part(f.node, None, 0) for f in model.functions)]
+    pending = [_Scope(model.graph.node, model.graph, 0), *(_Scope(f.node, None, 0) for f in model.functions)]
     while pending:
         part = pending.pop()
         yield part
         for node in part.nodes:
             for attribute in node.attribute:
                 graphs = [attribute.g] if attribute.type == AttributeProto.GRAPH else list(attribute.graphs)
-                pending.extend(_Part(graph.node, graph, part.depth + 1) for graph in graphs)
+                pending.extend(_Scope(graph.node, graph, part.depth + 1) for graph in graphs)
 
 
-def _require_part(part: _Part, functions: set[tuple[str, str]]) -> None:
+def _require_part(part: _Scope, functions: set[tuple[str, str]]) -> None:
     for node in part.nodes:
         _require_node(node, functions)
     if part.graph is None:

@@ -14,7 +14,7 @@ import onnx
 from onnx import TensorProto
 
 from rkdeploy.errors import GraphError
-from rkdeploy.host.graph.view import GraphView
+from rkdeploy.host.graph.graph_view import GraphView
 
 _MOST_BYTES = 1 << 31  # bytes of one tensor; YOLOv5x at 4096 x 4096 has one of 1.3 GB
 _MOST_CONSTANT_BYTES = 1 << 27  # the largest of a known network has 13 MB

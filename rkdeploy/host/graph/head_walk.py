@@ -10,7 +10,7 @@ import onnx
 from onnx import helper, numpy_helper
 
 from rkdeploy.errors import GraphError
-from rkdeploy.host.graph.view import GraphView
+from rkdeploy.host.graph.graph_view import GraphView
 
 NO_HEAD = (
     "Detection, segmentation, pose and rotated-box models can be built from ONNX with their head, and classifiers; "

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from rkdeploy.host.graph.facts import GraphFacts, Shape
-from rkdeploy.host.graph.kinds import Kind, suppresses
+from rkdeploy.host.graph.graph_facts import GraphFacts, Shape
+from rkdeploy.host.graph.graph_kinds import GraphKind, suppresses
 
 _LEAST_TEXT = 16  # sizes of a text; CLIP takes 77 tokens or 512 values
 
@@ -53,25 +53,25 @@ def _image_and_more(facts: GraphFacts) -> bool:
 
 
 INPUTS = (
-    Kind(
+    GraphKind(
         "a PaddleDetection export with its post-processing (a second input holds the image's scale)",
         lambda facts: _has_pair(facts) and (suppresses(facts) or any(len(s) == 1 for s in facts.outputs.values())),
         "PP-YOLOE builds as rknn_model_zoo exports it: cut before the post-processing, raw boxes and scores of each "
         "level. PicoDet does not.",
     ),
-    Kind("a detector with queries (RT-DETR or D-FINE, whose second input holds the image's size)", _has_pair),
-    Kind(
+    GraphKind("a detector with queries (RT-DETR or D-FINE, whose second input holds the image's size)", _has_pair),
+    GraphKind(
         "an open-vocabulary detector (YOLO-World or CLIP: a second input holds texts)",
         _takes_texts,
     ),
-    Kind("a model of several images (a tracker, or stereo)", _several_images),
-    Kind(
+    GraphKind("a model of several images (a tracker, or stereo)", _several_images),
+    GraphKind(
         "a model with inputs in addition to its image",
         _image_and_more,
         "Export the network alone, with one image input.",
     ),
-    Kind("not an image model (text, sound or a part of another network)", _no_image),
-    Kind(
+    GraphKind("not an image model (text, sound or a part of another network)", _no_image),
+    GraphKind(
         "a model of images with four channels",
         _channels(4),
         "Only color (3 channels) and gray images (1) are supported: train it on those.",

@@ -8,9 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rkdeploy.host.graph.cell_head import find_cell_head
-from rkdeploy.host.graph.facts import GraphFacts
-from rkdeploy.host.graph.kinds import Kind
-from rkdeploy.host.graph.view import GraphView
+from rkdeploy.host.graph.graph_facts import GraphFacts
+from rkdeploy.host.graph.graph_kinds import GraphKind
+from rkdeploy.host.graph.graph_view import GraphView
 
 _NORMALIZING = frozenset({"LpNormalization", "ReduceL2"})
 
@@ -103,13 +103,13 @@ def _ops_before(graph: GraphView, names: Sequence[str]) -> set[str]:
 
 
 MISREAD = (
-    Kind(
+    GraphKind(
         "a detector with box, objectness and classes of each cell, decoded in a way of its own",
         _is_other_yolox,
         "YOLOX builds as its export_onnx.py writes it, with or without --decode_in_inference.",
     ),
-    Kind("a YOLO detector with keypoints and their scores on anchors (YOLOv7-face, YOLOv7-pose)",
-         _has_landmarks),
-    Kind("an embedding (face or object recognition), which has no classes", _is_embedding),
+    GraphKind("a YOLO detector with keypoints and their scores on anchors (YOLOv7-face, YOLOv7-pose)",
+              _has_landmarks),
+    GraphKind("an embedding (face or object recognition), which has no classes", _is_embedding),
 )  # fmt: skip
 """Recognized after simplification, before the head is searched."""

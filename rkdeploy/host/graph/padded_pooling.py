@@ -9,7 +9,7 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from rkdeploy.host.graph.view import GraphView, attributes
+from rkdeploy.host.graph.graph_view import GraphView, attributes
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +30,7 @@ class _ZeroPad:
 
 
 @dataclass(frozen=True, slots=True)
-class _Step:
+class _PaddedAxis:
     """One axis of a padding: a Concat, its zeros, and the shape of its output."""
 
     node: onnx.NodeProto
@@ -94,7 +94,7 @@ def _zero_widths(graph: GraphView, node: onnx.NodeProto) -> list[int]:
     return [] if widths is None else [int(n) for n in widths]
 
 
-def _steps(pad: _ZeroPad) -> Iterator[_Step]:
+def _steps(pad: _ZeroPad) -> Iterator[_PaddedAxis]:
     """The padding, one axis after the other; empty if every width is zero."""
     padded = [axis for axis in range(len(pad.shape)) if pad.before[axis] or pad.after[axis]]
     source, shape = pad.source, pad.shape
@@ -105,7 +105,7 @@ def _steps(pad: _ZeroPad) -> Iterator[_Step]:
         target = pad.target if axis == padded[-1] else f"{pad.target}/padded_{axis}"
         parts = [*(z.name for z in before), source, *(z.name for z in after)]
         node = helper.make_node("Concat", parts, [target], name=f"{target}/Concat", axis=axis)
-        yield _Step(node, before + after, shape)
+        yield _PaddedAxis(node, before + after, shape)
         source = target
 
 

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from rkdeploy.contract.spec import AngleFormula, KeypointLayout
 from rkdeploy.errors import GraphError
+from rkdeploy.host.graph.graph_view import GraphView
 from rkdeploy.host.graph.head import (
     DecodedField,
     DecodedRows,
@@ -30,7 +31,6 @@ from rkdeploy.host.graph.head import (
 )  # fmt: skip
 from rkdeploy.host.graph.head_walk import NO_HEAD, HeadConv, is_before, last_convolutions, tail
 from rkdeploy.host.graph.session import Session
-from rkdeploy.host.graph.view import GraphView
 
 PROTOTYPES = "prototypes"
 _HALF_PI_ERROR = 1e-3  # tolerance of pi / 4 in float16 arithmetic: 2 ** -11 for pi, and as much for the difference

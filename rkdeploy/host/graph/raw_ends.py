@@ -18,9 +18,9 @@ from numpy.typing import NDArray
 
 from rkdeploy.contract.spec import Activation
 from rkdeploy.errors import GraphError
+from rkdeploy.host.graph.graph_view import GraphView
 from rkdeploy.host.graph.head_walk import HeadConv, last_convolutions, tail
 from rkdeploy.host.graph.session import Session
-from rkdeploy.host.graph.view import GraphView
 
 _TOLERANCE = 1e-5  # float32's sigmoid on values up to 3
 _MAX_OUTPUTS = 64  # 5 levels of 4 tensors and a prototype make 21

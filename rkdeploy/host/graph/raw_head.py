@@ -10,9 +10,9 @@ from collections.abc import Sequence
 from math import pi
 
 from rkdeploy.contract.spec import AngleFormula, KeypointLayout
+from rkdeploy.host.graph.graph_view import GraphView
 from rkdeploy.host.graph.head import PROTOTYPES, DecodedTensor, Head, Tap, TapRole
 from rkdeploy.host.graph.raw_ends import Prototypes, RawEnd, RawEnds, find_raw_ends
-from rkdeploy.host.graph.view import GraphView
 
 _BOX_CHANNELS = (64, 68, 4)
 """For 16 bins, 17 bins, plain distances (Ultralytics, PP-YOLOE and YOLOv6); the first counts if two fit."""

@@ -5,8 +5,8 @@ from __future__ import annotations
 from itertools import pairwise
 from math import prod
 
-from rkdeploy.host.graph.facts import GraphFacts, Shape
-from rkdeploy.host.graph.kinds import WITHOUT_NMS, Kind, suppresses
+from rkdeploy.host.graph.graph_facts import GraphFacts, Shape
+from rkdeploy.host.graph.graph_kinds import WITHOUT_NMS, GraphKind, suppresses
 
 _MAX_QUERIES = 1000
 
@@ -178,36 +178,37 @@ def _decreasing_maps(facts: GraphFacts) -> bool:
 
 
 UNREAD = (
-    Kind("a detector with suppression inside (NonMaxSuppression or an operator of TensorRT)", suppresses,
-         WITHOUT_NMS),
-    Kind("a YuNet face detector (scores, boxes and five landmarks of each level)", _is_yunet),
-    Kind("an SCRFD face detector, or one of its kind (scores, distances, perhaps landmarks of each level)", _is_scrfd),
-    Kind("a face detector with prior boxes (SSD such as Ultra-Light-Fast-Generic-Face-Detector, or RetinaFace)",
-         _is_prior_face),
-    Kind("a NanoDet or PicoDet detector (scores and distributions over 8 distances)", _is_distributed_rows),
-    Kind(
+    GraphKind("a detector with suppression inside (NonMaxSuppression or an operator of TensorRT)", suppresses,
+              WITHOUT_NMS),
+    GraphKind("a YuNet face detector (scores, boxes and five landmarks of each level)", _is_yunet),
+    GraphKind("an SCRFD face detector, or one of its kind (scores, distances, perhaps landmarks of each level)",
+              _is_scrfd),
+    GraphKind("a face detector with prior boxes (SSD such as Ultra-Light-Fast-Generic-Face-Detector, or RetinaFace)",
+              _is_prior_face),
+    GraphKind("a NanoDet or PicoDet detector (scores and distributions over 8 distances)", _is_distributed_rows),
+    GraphKind(
         "a YOLOv6 detector with its decode",
         _is_yolov6,
         "Its raw tensors build: export it with Rockchip's fork (airockchip/YOLOv6), which ends in boxes and scores of "
         "each level.",
     ),
-    Kind("a detector with queries (RT-DETR, DETR or D-FINE)", _is_query_detector),
-    Kind("an open-vocabulary detector with its classes built in (YOLO-World)", _compares_texts),
-    Kind("a YOLO-NAS detector, or another whose boxes are decoded in a separate output (boxes and scores)",
-         lambda facts: 0 < _boxes_and_scores(facts) == facts.cells),
-    Kind("an SSD detector (boxes of priors and their scores)", lambda facts: _boxes_and_scores(facts) > 0),
-    Kind("a YOLOv3 or YOLOv4 of pytorch-YOLOv4 (boxes and scores)", _is_darknet),
-    Kind(
+    GraphKind("a detector with queries (RT-DETR, DETR or D-FINE)", _is_query_detector),
+    GraphKind("an open-vocabulary detector with its classes built in (YOLO-World)", _compares_texts),
+    GraphKind("a YOLO-NAS detector, or another whose boxes are decoded in a separate output (boxes and scores)",
+              lambda facts: 0 < _boxes_and_scores(facts) == facts.cells),
+    GraphKind("an SSD detector (boxes of priors and their scores)", lambda facts: _boxes_and_scores(facts) > 0),
+    GraphKind("a YOLOv3 or YOLOv4 of pytorch-YOLOv4 (boxes and scores)", _is_darknet),
+    GraphKind(
         "an anchor head without its decode, whose fields are ambiguous (box, objectness, then classes or landmarks)",
         _is_raw_anchors,
         "YOLOv5 builds with its checkpoint: --weights best.pt.",
     ),
-    Kind("a text recognizer (scores of characters along a line, for CTC)", _is_text),
-    Kind("a keypoint model of one object (SimCC, as RTMPose has it)", _is_simcc),
-    Kind("a map of one value per pixel (depth, matting, or areas of text)", _is_plane),
-    Kind("a semantic segmentation, or another map of several values per pixel", _is_planes),
-    Kind("a CenterNet detector (heat map, sizes and offsets)", _is_centers),
-    Kind("a backbone, whose feature maps are not detections", _decreasing_maps),
-    Kind("a classifier with several heads (attributes)", _vectors),
+    GraphKind("a text recognizer (scores of characters along a line, for CTC)", _is_text),
+    GraphKind("a keypoint model of one object (SimCC, as RTMPose has it)", _is_simcc),
+    GraphKind("a map of one value per pixel (depth, matting, or areas of text)", _is_plane),
+    GraphKind("a semantic segmentation, or another map of several values per pixel", _is_planes),
+    GraphKind("a CenterNet detector (heat map, sizes and offsets)", _is_centers),
+    GraphKind("a backbone, whose feature maps are not detections", _decreasing_maps),
+    GraphKind("a classifier with several heads (attributes)", _vectors),
 )  # fmt: skip
 """Recognized when the head is of no known kind."""

@@ -34,7 +34,7 @@ class RefusedError(Exception):
     """A request that this script refuses; the message is complete."""
 
 
-class InertNamespace:
+class NamespaceStandIn:
     """Stand-in for an `argparse.Namespace` while a file is checked: it only stores its attributes."""
 
     __slots__ = ("state",)
@@ -63,12 +63,12 @@ class PlainUnpickler(pickle._Unpickler):  # noqa: SLF001 - pickle.py's own class
 
     def find_class(self, module: str, name: str) -> Any:
         if (module, name) == ("argparse", "Namespace"):
-            return InertNamespace
+            return NamespaceStandIn
         message = f"it names the global {module}.{name}; only plain data is expected there"
         raise RefusedError(message)
 
     def load_build(self) -> None:
-        if type(self.stack[-2]) is not InertNamespace:
+        if type(self.stack[-2]) is not NamespaceStandIn:
             message = f"it sets the attributes of a {type(self.stack[-2]).__name__}"
             raise RefusedError(message)
         super().load_build()  # type: ignore[misc]  # typeshed leaves it out
@@ -89,10 +89,10 @@ class NamespacePickler(pickle.Pickler):
     """Writes the data again, with the stand-ins replaced by `argparse.Namespace`."""
 
     def reducer_override(self, value: Any) -> Any:
-        if value is InertNamespace:
+        if value is NamespaceStandIn:
             message = "it holds the class Namespace itself"
             raise RefusedError(message)
-        return (Namespace, (), value.state) if type(value) is InertNamespace else NotImplemented
+        return (Namespace, (), value.state) if type(value) is NamespaceStandIn else NotImplemented
 
 
 def read_step1_data(path: str) -> Any:
@@ -135,7 +135,7 @@ def rewrite_step1_data(path: str, expected: dict[str, Any]) -> None:
     """
     data = read_step1_data(path)
     made_with = data.get("args") if type(data) is dict else None
-    options = made_with.state if type(made_with) is InertNamespace else {}
+    options = made_with.state if type(made_with) is NamespaceStandIn else {}
     for key, value in expected.items():
         was = options.get(key)
         if was != value:

@@ -18,7 +18,7 @@ from rkdeploy.option import QUANTIZATION, Form, Option
 
 if TYPE_CHECKING:
     from rkdeploy.contract.spec import ModelSpec
-    from rkdeploy.host.graph.view import GraphView
+    from rkdeploy.host.graph.graph_view import GraphView
     from rkdeploy.host.toolkit.error_analysis import LayerError
 
 HEAD: Final = "head"

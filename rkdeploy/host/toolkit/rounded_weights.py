@@ -13,7 +13,7 @@ import onnx
 from numpy.typing import NDArray
 from onnx import numpy_helper
 
-from rkdeploy.host.graph.view import GraphView
+from rkdeploy.host.graph.graph_view import GraphView
 
 _STEPS: Final = 255
 _OUTPUT_AXIS: Final = {"Conv": 0, "ConvTranspose": 1, "Gemm": 0}

@@ -11,7 +11,7 @@ import pytest
 from numpy.typing import NDArray
 
 from rkdeploy.device.postprocess.decoder import Candidates
-from rkdeploy.device.postprocess.native.library import DECODE_VARIABLE, choice
+from rkdeploy.device.postprocess.native.decode_library import DECODE_VARIABLE, decode_choice
 from rkdeploy.device.runtime.protocol import HeadTensor
 
 T = TypeVar("T")
@@ -22,11 +22,11 @@ def decoded_by(name: str) -> Iterator[None]:
     """Decoders that are made inside, and NMS that is done inside, are of this kind: `numpy` or `native`."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv(DECODE_VARIABLE, name)
-        choice.cache_clear()
+        decode_choice.cache_clear()
         try:
             yield
         finally:
-            choice.cache_clear()
+            decode_choice.cache_clear()
 
 
 def both_ways(make: Callable[[], T]) -> tuple[T, T]:

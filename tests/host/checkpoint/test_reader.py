@@ -9,7 +9,7 @@ import pytest
 
 from rkdeploy.errors import CheckpointError
 from rkdeploy.host.checkpoint import Module, read_checkpoint
-from rkdeploy.host.checkpoint.module import module_from_state_dict
+from rkdeploy.host.checkpoint.module_tree import module_from_state_dict
 from rkdeploy.host.checkpoint.tensor import Storage, make_tensor
 from rkdeploy.host.families.registry import family_of
 

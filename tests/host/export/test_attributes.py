@@ -17,10 +17,10 @@ from rkdeploy.errors import RkdeployError
 from rkdeploy.host.checkpoint import Module, read_checkpoint
 from rkdeploy.host.checkpoint.tensor import LazyTensor, Storage
 from rkdeploy.host.export.attention_blocks import ATTENTION_BLOCKS
-from rkdeploy.host.export.blocks import YOLOV5_BLOCKS
 from rkdeploy.host.export.builder import GraphBuilder
 from rkdeploy.host.export.csp_blocks import CSP_BLOCKS
 from rkdeploy.host.export.emission import Emission, emit
+from rkdeploy.host.export.yolov5_blocks import YOLOV5_BLOCKS
 from rkdeploy.host.families import ultralytics
 from rkdeploy.host.graph.session import Session
 

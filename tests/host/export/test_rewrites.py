@@ -13,11 +13,11 @@ import pytest
 from numpy.typing import NDArray
 
 from rkdeploy.host.checkpoint import Module, read_checkpoint
-from rkdeploy.host.export.blocks import YOLOV5_BLOCKS
 from rkdeploy.host.export.builder import GraphBuilder
 from rkdeploy.host.export.emission import Emission
 from rkdeploy.host.export.rewrites import nested_pools
 from rkdeploy.host.export.stem_form import StemForm
+from rkdeploy.host.export.yolov5_blocks import YOLOV5_BLOCKS
 from rkdeploy.host.families import yolov5
 from rkdeploy.host.graph.session import Session
 

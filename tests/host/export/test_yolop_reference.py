@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from rkdeploy.contract.spec import InputSpec
 from rkdeploy.errors import CheckpointError, RkdeployError
 from rkdeploy.host.checkpoint import Checkpoint, read_checkpoint
-from rkdeploy.host.checkpoint.module import module_from_state_dict
+from rkdeploy.host.checkpoint.module_tree import module_from_state_dict
 from rkdeploy.host.checkpoint.tensor import LazyTensor, Storage, make_tensor
 from rkdeploy.host.export.stem_form import StemForm
 from rkdeploy.host.families import yolop

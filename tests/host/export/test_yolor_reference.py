@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from rkdeploy.errors import CheckpointError, GraphError, RkdeployError
 from rkdeploy.host.checkpoint import Checkpoint, Module, read_checkpoint
 from rkdeploy.host.checkpoint.darknet_cfg import parse_darknet_cfg
-from rkdeploy.host.checkpoint.module import module_from_state_dict
+from rkdeploy.host.checkpoint.module_tree import module_from_state_dict
 from rkdeploy.host.checkpoint.tensor import LazyTensor, Storage, make_tensor
 from rkdeploy.host.export.stem_form import StemForm
 from rkdeploy.host.export.yolor_blocks import with_implicit

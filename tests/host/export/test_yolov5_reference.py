@@ -14,9 +14,9 @@ from rkdeploy.host.export.stem_form import StemForm
 from rkdeploy.host.families import yolov5
 from rkdeploy.host.families.registry import family_of
 from rkdeploy.host.graph.anchor_probe import find_anchor_head
+from rkdeploy.host.graph.graph_view import GraphView
 from rkdeploy.host.graph.session import Session
 from rkdeploy.host.graph.simplify import simplify
-from rkdeploy.host.graph.view import GraphView
 
 DATA = Path(__file__).parents[2] / "data" / "yolov5"
 NOT_YOLOV5_DETECTION = {"cls", "seg", "state_dict", "v1_s"}

@@ -10,10 +10,10 @@ import pytest
 from rkdeploy.analysis.inspection.checkpoint_file import inspect_checkpoint
 from rkdeploy.errors import CheckpointError
 from rkdeploy.host.building.open_network import open_network
-from rkdeploy.host.checkpoint.module import STATE_DICT, Module
+from rkdeploy.host.checkpoint.module_tree import STATE_DICT, Module
 from rkdeploy.host.checkpoint.reader import Checkpoint, read_checkpoint
 from rkdeploy.host.checkpoint.tensor import LazyTensor, Storage, make_tensor
-from rkdeploy.host.families.kinds import kind_of
+from rkdeploy.host.families.checkpoint_kinds import kind_of
 from rkdeploy.host.families.registry import family_of
 from tests.hostile import forge
 

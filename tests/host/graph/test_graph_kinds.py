@@ -12,12 +12,12 @@ from onnx import TensorProto, helper
 from rkdeploy.errors import GraphError
 from rkdeploy.host.building.graph_kind import find_named_head, require_image_model
 from rkdeploy.host.building.raw_outputs import note_of_unproven
-from rkdeploy.host.graph.facts import facts_of
-from rkdeploy.host.graph.kinds import kind_among
+from rkdeploy.host.graph.graph_facts import facts_of
+from rkdeploy.host.graph.graph_kinds import kind_among
+from rkdeploy.host.graph.graph_view import GraphView
 from rkdeploy.host.graph.misread_kinds import MISREAD
 from rkdeploy.host.graph.simplify import simplify
 from rkdeploy.host.graph.unread_kinds import UNREAD
-from rkdeploy.host.graph.view import GraphView
 from tests.host.graph.kind_graphs import KindGraph, landmarks, per_level, shapes
 
 

@@ -14,8 +14,8 @@ from rkdeploy.host.graph.anchor_probe import find_anchor_head
 from rkdeploy.host.graph.cut import cut
 from rkdeploy.host.graph.cut_options import CutOptions
 from rkdeploy.host.graph.foreign import load_onnx
+from rkdeploy.host.graph.graph_view import GraphView
 from rkdeploy.host.graph.simplify import simplify
-from rkdeploy.host.graph.view import GraphView
 
 ONNX = Path(__file__).parents[2] / "data" / "onnx"
 

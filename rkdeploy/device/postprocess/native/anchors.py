@@ -17,13 +17,13 @@ _FIRST_ROOM = 1024
 _PARTS, _FIELDS = 3, 6
 
 
-class _Part(ctypes.Structure):
+class _AnchorPart(ctypes.Structure):
     _fields_ = (("tensor", TensorLayout), ("first", ctypes.c_int32), ("end", ctypes.c_int32))
 
 
 class _Level(ctypes.Structure):
     _fields_ = (
-        ("parts", _Part * _PARTS),
+        ("parts", _AnchorPart * _PARTS),
         ("part_count", ctypes.c_int64),
         ("anchors", ctypes.c_int64),
         ("first_row", ctypes.c_int64),
@@ -72,7 +72,7 @@ class NativeAnchors:
         for number, (level, parts, limit) in enumerate(zip(self._levels, self._parts, limits, strict=True)):
             filled = self._level_array[number]
             for place, part in enumerate(parts):
-                filled.parts[place] = _Part(layout_of(tensors[part.index]), part.first, part.end)
+                filled.parts[place] = _AnchorPart(layout_of(tensors[part.index]), part.first, part.end)
             filled.part_count, filled.anchors, filled.first_row = len(parts), level.grid[0], level.start
             filled.limit = raw_limit_of(limit)
 

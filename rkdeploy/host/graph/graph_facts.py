@@ -11,9 +11,9 @@ import onnx
 from numpy.typing import NDArray
 
 from rkdeploy.errors import GraphError
+from rkdeploy.host.graph.graph_view import GraphView
 from rkdeploy.host.graph.head_walk import HeadConv, last_convolutions, tail
 from rkdeploy.host.graph.session import Session
-from rkdeploy.host.graph.view import GraphView
 
 Shape = tuple[int | None, ...]
 _MAX_SHOWN = 12

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from rkdeploy.device.postprocess.native import compile as compiling
-from rkdeploy.device.postprocess.native import library as module
+from rkdeploy.device.postprocess.native import decode_library as module
 from rkdeploy.device.postprocess.native.compile import (
     CompileError,
     compile_library,
@@ -30,9 +30,9 @@ NAME = library_name(platform.machine())
 @pytest.fixture(autouse=True)
 def undecided(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.delenv(module.DECODE_VARIABLE, raising=False)
-    module.choice.cache_clear()
+    module.decode_choice.cache_clear()
     yield
-    module.choice.cache_clear()
+    module.decode_choice.cache_clear()
 
 
 @pytest.fixture
@@ -47,7 +47,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def test_used_where_it_is() -> None:
     """This environment has the library (make setup, with a C compiler), and without a word it is used."""
-    chosen = module.choice()
+    chosen = module.decode_choice()
     assert chosen.library is not None, chosen.why
     assert not chosen.asked_for
     assert Path(chosen.why).name == NAME
@@ -56,14 +56,14 @@ def test_used_where_it_is() -> None:
 def test_numpy_on_request(monkeypatch: pytest.MonkeyPatch) -> None:
     """The variable turns the library off."""
     monkeypatch.setenv(module.DECODE_VARIABLE, "numpy")
-    assert module.choice() == module.Choice(None, "RKDEPLOY_DECODE=numpy", asked_for=True)
+    assert module.decode_choice() == module.DecodeChoice(None, "RKDEPLOY_DECODE=numpy", asked_for=True)
 
 
 def test_something_else_on_request(monkeypatch: pytest.MonkeyPatch) -> None:
     """Another value of the variable is an error, not a default."""
     monkeypatch.setenv(module.DECODE_VARIABLE, "rust")
     with pytest.raises(RkdeployError, match='RKDEPLOY_DECODE is "rust", expected "numpy" or "native"'):
-        module.choice()
+        module.decode_choice()
 
 
 @pytest.mark.parametrize("case", ["missing", "no library", "another library", "other sources"])
@@ -81,14 +81,14 @@ def test_numpy_where_it_is_not(folder: Path, monkeypatch: pytest.MonkeyPatch, ca
         compile_library(folder)
         with (folder / "nms.c").open("a") as file:
             file.write("/* changed */\n")
-    chosen = module.choice()
+    chosen = module.decode_choice()
     assert chosen.library is None
     reasons = {"missing": "there is no", "other sources": "was compiled from other sources"}
     assert reasons.get(case, "cannot be loaded") in chosen.why
-    module.choice.cache_clear()
+    module.decode_choice.cache_clear()
     monkeypatch.setenv(module.DECODE_VARIABLE, "native")
     with pytest.raises(RkdeployError, match="RKDEPLOY_DECODE=native, but ") as caught:
-        module.choice()
+        module.decode_choice()
     assert "python -m rkdeploy.device.postprocess.native.compile" in caught.value.hint
 
 
@@ -99,7 +99,7 @@ def test_compile_and_use(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert (library, machine) == (folder / NAME, platform.machine())
     assert sorted(path.name for path in folder.glob("*.so*")) == [NAME]
     monkeypatch.setenv(module.DECODE_VARIABLE, "native")
-    assert module.choice().library is not None
+    assert module.decode_choice().library is not None
     if not shutil.which("readelf"):
         pytest.skip("readelf is not installed: bash tests/needs.sh")
     dynamic = subprocess.run(["readelf", "-dW", library], capture_output=True, text=True, check=True).stdout

@@ -8,12 +8,12 @@ from contextlib import contextmanager
 from rkdeploy.contract.spec import InputSpec
 from rkdeploy.errors import CheckpointError, GraphError, shown
 from rkdeploy.host.checkpoint import Module
-from rkdeploy.host.checkpoint.module import STATE_DICT
-from rkdeploy.host.export import stripes
+from rkdeploy.host.checkpoint.module_tree import STATE_DICT
+from rkdeploy.host.export import striped_stem
 from rkdeploy.host.export.builder import GraphBuilder, Value
 from rkdeploy.host.export.emission import Emission, emit
 from rkdeploy.host.export.exported import Exported
-from rkdeploy.host.graph.gray import GRAY, gray_weight
+from rkdeploy.host.graph.gray_input import GRAY, gray_weight
 from rkdeploy.host.graph.head import Head
 
 # Buffers that do not affect a layer's result, or that the head's description has read.
@@ -42,7 +42,7 @@ def emit_image(builder: GraphBuilder, channels: int | None, height: int, width: 
     Args:
         builder: the graph.
         channels: of the images that the network was trained on; one channel is computed from three, see
-            `graph/gray.py`.
+            `graph/gray_input.py`.
         height: height of the input in pixels.
         width: width of the input in pixels.
     """
@@ -81,7 +81,7 @@ def _emit_stripes(emission: Emission, layers: Sequence[Module], image: Value) ->
     if readers != [1] or layer_sources(layers[0], 0) != (-1,) or layer_sources(layers[1], 1) != (0,):
         return []
     with blamed(f'Layer "{layers[1].path}" ({layers[1].class_name})'):
-        second = stripes.two_layers(emission, layers[0], layers[1], image)
+        second = striped_stem.two_layers(emission, layers[0], layers[1], image)
     return [] if second is None else [image, second]
 
 

@@ -27,7 +27,7 @@ _ARGUMENTS: Final[dict[str, tuple[Any, ...]]] = {
 
 
 @dataclass(frozen=True, slots=True)
-class Choice:
+class DecodeChoice:
     """The implementation in use.
 
     Attributes:
@@ -42,7 +42,7 @@ class Choice:
 
 
 @lru_cache(maxsize=1)
-def choice() -> Choice:
+def decode_choice() -> DecodeChoice:
     """The implementation used by this process, chosen at the first call.
 
     Raises:
@@ -52,28 +52,28 @@ def choice() -> Choice:
     if wanted not in ("", "numpy", "native"):
         raise RkdeployError(f'{DECODE_VARIABLE} is "{wanted}", expected "numpy" or "native".')
     if wanted == "numpy":
-        return Choice(None, f"{DECODE_VARIABLE}=numpy", asked_for=True)
+        return DecodeChoice(None, f"{DECODE_VARIABLE}=numpy", asked_for=True)
     found = _load()
     if wanted == "native" and found.library is None:
         raise RkdeployError(
             f"{DECODE_VARIABLE}=native, but {found.why}.", f"With a C compiler: python -m {COMPILE_MODULE}"
         )
-    return Choice(found.library, found.why, asked_for=wanted == "native")
+    return DecodeChoice(found.library, found.why, asked_for=wanted == "native")
 
 
 def library() -> ctypes.CDLL | None:
     """The library; None if numpy decodes.
 
     Raises:
-        RkdeployError: as for `choice`.
+        RkdeployError: as for `decode_choice`.
     """
-    return choice().library
+    return decode_choice().library
 
 
-def _load() -> Choice:
+def _load() -> DecodeChoice:
     path = FOLDER / library_name(platform.machine())
     if not path.exists():
-        return Choice(None, f'there is no "{path}"')
+        return DecodeChoice(None, f'there is no "{path}"')
     try:
         loaded = ctypes.CDLL(str(path))  # releases the GIL while a function runs
         made_of = (ctypes.c_char * 17).in_dll(loaded, "rkdeploy_sources").value
@@ -81,7 +81,7 @@ def _load() -> Choice:
             function = getattr(loaded, name)
             function.restype, function.argtypes = c_int64, arguments
     except (OSError, ValueError, AttributeError) as error:
-        return Choice(None, f'"{path}" cannot be loaded: {error}')
+        return DecodeChoice(None, f'"{path}" cannot be loaded: {error}')
     if made_of.decode("ascii", "replace") != source_hash():
-        return Choice(None, f'"{path}" was compiled from other sources')
-    return Choice(loaded, str(path))
+        return DecodeChoice(None, f'"{path}" was compiled from other sources')
+    return DecodeChoice(loaded, str(path))

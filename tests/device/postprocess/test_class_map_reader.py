@@ -8,7 +8,7 @@ import pytest
 from numpy.typing import NDArray
 
 from rkdeploy.contract.spec import ClassMap, HeadOutput, InputSpec, ModelSpec
-from rkdeploy.device.postprocess.class_maps import ClassMapReader
+from rkdeploy.device.postprocess.class_map_reader import ClassMapReader
 from rkdeploy.device.runtime.protocol import HeadTensor
 from rkdeploy.errors import RkdeployError
 from rkdeploy.images.fit import LetterboxTransform

@@ -18,10 +18,10 @@ from rkdeploy.contract.record import FieldError
 from rkdeploy.contract.spec import ModelSpec
 from rkdeploy.errors import VerificationError
 from rkdeploy.host.graph.cut import prune
+from rkdeploy.host.graph.graph_view import GraphView
 from rkdeploy.host.graph.rounding import UNIT_ROUNDOFF, RoundingNoise
 from rkdeploy.host.graph.session import Session
 from rkdeploy.host.graph.verify import NOISE_FACTOR, Images, network_input
-from rkdeploy.host.graph.view import GraphView
 
 _COPIED = 4 * UNIT_ROUNDOFF
 """Relative difference allowed for values that a layer only moves or activates, in addition to the noise of its sums."""

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from rkdeploy.errors import GraphError, shown
 from rkdeploy.host.checkpoint import Module
-from rkdeploy.host.export import convolutions, layers, rewrites, settings, stem
+from rkdeploy.host.export import convolutions, layer_settings, layers, rewrites, stem
 from rkdeploy.host.export.builder import Value
 from rkdeploy.host.export.emission import Emission, Emitter, child, emit, one
 
@@ -138,7 +138,7 @@ def _mix_conv(emission: Emission, module: Module, inputs: Sequence[Value]) -> Va
 
 def _contract(emission: Emission, module: Module, inputs: Sequence[Value]) -> Value:
     """(N, C, H, W) -> (N, s s C, H / s, W / s): rows and columns go into channels."""
-    s = settings.whole_number(module, "gain", 2)
+    s = layer_settings.whole_number(module, "gain", 2)
     n, c, h, w = one(module, inputs).shape
     if h % s or w % s:
         raise GraphError(f'"{module.path}" (Contract) needs an input size divisible by {s}, got {h}x{w}.')
@@ -150,7 +150,7 @@ def _contract(emission: Emission, module: Module, inputs: Sequence[Value]) -> Va
 
 def _expand(emission: Emission, module: Module, inputs: Sequence[Value]) -> Value:
     """(N, C, H, W) -> (N, C / s s, H s, W s): channels go into rows and columns."""
-    s = settings.whole_number(module, "gain", 2)
+    s = layer_settings.whole_number(module, "gain", 2)
     n, c, h, w = one(module, inputs).shape
     builder = emission.builder
     value = builder.reshape(module.path, inputs[0], (n, s, s, c // (s * s), h, w))
@@ -207,9 +207,9 @@ def _attention(emission: Emission, module: Module, q: Value, k: Value, v: Value)
     """nn.MultiheadAttention: softmax(Q K^T / sqrt(d)) V per head, on (N, cells, C)."""
     builder = emission.builder
     n, cells, c = q.shape
-    heads = settings.whole_number(module, "num_heads", 0)
-    settings.require_setting(module, "batch_first", False)  # the block puts the cells first
-    settings.require_setting(module, "add_zero_attn", False)
+    heads = layer_settings.whole_number(module, "num_heads", 0)
+    layer_settings.require_setting(module, "batch_first", False)  # the block puts the cells first
+    layer_settings.require_setting(module, "add_zero_attn", False)
     depth = c // heads
     weights = np.split(module.array("in_proj_weight"), 3)
     biases = np.split(module.array("in_proj_bias"), 3)

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from rkdeploy.host.checkpoint import Module
-from rkdeploy.host.export import settings, stem
+from rkdeploy.host.export import layer_settings, stem
 from rkdeploy.host.export.builder import Value
 from rkdeploy.host.export.csp_blocks import folded
 from rkdeploy.host.export.emission import Emission, child
@@ -24,7 +24,7 @@ _ELEMENTWISE = frozenset({"SiLU", "Hardswish", "LeakyReLU", "ReLU", "ReLU6", "Id
 
 
 @dataclass(frozen=True, slots=True)
-class _Step:
+class _StripedConv:
     """A convolution block: names of its constants in the graph, and its geometry over (height, width)."""
 
     block: Module
@@ -79,20 +79,20 @@ def _is_plain_block(block: Module) -> bool:
         and conv.attribute("groups", 1) == 1
         and conv.attribute("padding_mode", "zeros") == "zeros"
         and not isinstance(conv.attribute("padding", 0), str)
-        and settings.pair(conv.attribute("dilation", 1), conv, "dilation") == (1, 1)
+        and layer_settings.pair(conv.attribute("dilation", 1), conv, "dilation") == (1, 1)
     )
 
 
-def _step(emission: Emission, block: Module, *, phases: bool) -> _Step:
+def _step(emission: Emission, block: Module, *, phases: bool) -> _StripedConv:
     """A block's constants; with `phases` its convolution of stride 2 on pixels is written over their phases."""
     conv = block.child("conv")
     weight, bias = folded(conv, block.children.get("bn"))
-    stride = settings.pair(conv.attribute("stride", 1), conv, "stride")
-    padding = settings.pair(conv.attribute("padding", 0), conv, "padding")
+    stride = layer_settings.pair(conv.attribute("stride", 1), conv, "stride")
+    padding = layer_settings.pair(conv.attribute("padding", 0), conv, "padding")
     if phases:
         weight = stem.phase_weight(weight.astype(np.float32)).astype(np.float64)
         stride, padding = (1, 1), (padding[0] // 2, padding[1] // 2)
-    return _Step(
+    return _StripedConv(
         block,
         emission.builder.constant(f"{conv.path}.weight", weight.astype(np.float32)),
         emission.builder.constant(f"{conv.path}.bias", bias.astype(np.float32)),
@@ -103,7 +103,7 @@ def _step(emission: Emission, block: Module, *, phases: bool) -> _Step:
     )
 
 
-def _stripe(emission: Emission, steps: Sequence[_Step], phases: Value, first: int, last: int) -> Value:
+def _stripe(emission: Emission, steps: Sequence[_StripedConv], phases: Value, first: int, last: int) -> Value:
     """Rows [first, last) of the last step's output."""
     heights = [phases.shape[2]]
     for step in steps:

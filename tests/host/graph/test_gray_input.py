@@ -17,7 +17,7 @@ from rkdeploy.host.building.open_network import open_network
 from rkdeploy.host.building.verification import verify_contract
 from rkdeploy.host.graph.cut import cut
 from rkdeploy.host.graph.cut_options import CutOptions
-from rkdeploy.host.graph.gray import fold_gray, is_made_gray, takes_gray, with_color_input
+from rkdeploy.host.graph.gray_input import fold_gray, is_made_gray, takes_gray, with_color_input
 from rkdeploy.host.graph.session import Session
 from tests.hostile import forge
 

@@ -18,9 +18,9 @@ from numpy.typing import NDArray
 
 from rkdeploy.contract.spec import Activation
 from rkdeploy.errors import GraphError
+from rkdeploy.host.graph.graph_view import GraphView
 from rkdeploy.host.graph.head_walk import HeadConv, last_convolutions, tail
 from rkdeploy.host.graph.session import Session
-from rkdeploy.host.graph.view import GraphView
 
 _TOLERANCE = 1e-5  # float32's sigmoid on values up to 3
 _MAX_OUTPUTS = 32
@@ -31,7 +31,7 @@ Layout: TypeAlias = Literal["rows", "columns", "maps"]
 
 
 @dataclass(frozen=True, slots=True)
-class Piece:
+class ColumnRange:
     """Neighboring columns of an output that show one convolution's neighboring channels, or nothing known.
 
     Attributes:
@@ -64,12 +64,12 @@ class TracedLevel:
 
     stride: int
     convs: tuple[HeadConv, ...]
-    pieces: tuple[Piece, ...]
+    pieces: tuple[ColumnRange, ...]
     starts: Mapping[str, int]
 
 
 @dataclass(frozen=True, slots=True)
-class Traced:
+class TracedOutputs:
     """The outputs of a graph.
 
     Attributes:
@@ -91,7 +91,7 @@ class Traced:
         return self.tables[output][:, start : start + cells]
 
 
-def trace_rows(graph: GraphView, outputs: Sequence[str]) -> Traced | None:
+def trace_columns(graph: GraphView, outputs: Sequence[str]) -> TracedOutputs | None:
     """Trace the outputs of a simplified graph with static shapes.
 
     Args:
@@ -112,7 +112,7 @@ def trace_rows(graph: GraphView, outputs: Sequence[str]) -> Traced | None:
         return None
     levels = [[conv for conv in convs if conv.stride == stride] for stride in sorted({c.stride for c in convs})]
     tables: dict[str, NDArray[np.float32]] = {}
-    found: list[tuple[int, str, int, list[Piece]]] = []
+    found: list[tuple[int, str, int, list[ColumnRange]]] = []
     layouts: dict[str, Layout] = {}
     for name in outputs:
         for layout, table in _tables(shown[name], levels):
@@ -132,7 +132,7 @@ def trace_rows(graph: GraphView, outputs: Sequence[str]) -> Traced | None:
         )
         for number, convs in enumerate(levels)
     ]
-    return Traced(tuple(traced), given, tables, layouts)
+    return TracedOutputs(tuple(traced), given, tables, layouts)
 
 
 def _on_noise(
@@ -170,9 +170,9 @@ def _split(
     table: NDArray[np.float32],
     levels: Sequence[Sequence[HeadConv]],
     given: Mapping[str, NDArray[np.float32]],
-) -> list[tuple[int, int, list[Piece]]] | None:
+) -> list[tuple[int, int, list[ColumnRange]]] | None:
     """The levels one after the other in a table: number, first row, pieces; None where a row belongs to none."""
-    parts: list[tuple[int, int, list[Piece]]] = []
+    parts: list[tuple[int, int, list[ColumnRange]]] = []
     start = 0
     while start < table.shape[1]:
         for number, convs in enumerate(levels):
@@ -191,9 +191,9 @@ def _split(
 
 def _pieces(
     name: str, rows: NDArray[np.float32], convs: Sequence[HeadConv], given: Mapping[str, NDArray[np.float32]]
-) -> list[Piece]:
+) -> list[ColumnRange]:
     """The columns (fields, cells) of one level, neighbors of one convolution together."""
-    pieces: list[Piece] = []
+    pieces: list[ColumnRange] = []
     for column, values in enumerate(rows):
         piece = _piece(name, column, values, convs, given)
         if pieces and _goes_on(pieces[-1], piece):
@@ -203,7 +203,7 @@ def _pieces(
     return pieces
 
 
-def _goes_on(piece: Piece, column: Piece) -> bool:
+def _goes_on(piece: ColumnRange, column: ColumnRange) -> bool:
     """True if a column is the next one of a piece."""
     same = (piece.conv, piece.activation) == (column.conv, column.activation)
     return same and (piece.conv is None or column.first == piece.first + piece.count)
@@ -215,7 +215,7 @@ def _piece(
     values: NDArray[np.float32],
     convs: Sequence[HeadConv],
     given: Mapping[str, NDArray[np.float32]],
-) -> Piece:
+) -> ColumnRange:
     """One column."""
     for conv in convs:
         raw = given[conv.tensor]
@@ -224,5 +224,7 @@ def _piece(
             for channel in np.flatnonzero(np.abs(first - values[0]) <= _TOLERANCE).tolist():
                 whole = raw[channel] if activation == "linear" else 1 / (1 + np.exp(-raw[channel]))
                 if np.abs(whole - values).max() <= _TOLERANCE:
-                    return Piece(conv, channel, 1, "linear" if activation == "linear" else "sigmoid", name, column)
-    return Piece(None, 0, 1, "linear", name, column)
+                    return ColumnRange(
+                        conv, channel, 1, "linear" if activation == "linear" else "sigmoid", name, column
+                    )
+    return ColumnRange(None, 0, 1, "linear", name, column)

@@ -9,9 +9,9 @@ import pytest
 
 from rkdeploy.contract.compiled_model import CompiledLayer, CompiledModel
 from rkdeploy.host.checkpoint import read_checkpoint
-from rkdeploy.host.families.advice import advice_for, advice_on_compiled
 from rkdeploy.host.families.model_info import ModelInfo
 from rkdeploy.host.families.registry import family_of
+from rkdeploy.host.families.speed_advice import advice_for, advice_on_compiled
 
 DATA = Path(__file__).parents[2] / "data" / "yolov5"
 

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rkdeploy.errors import CheckpointError, shown
-from rkdeploy.host.checkpoint.inert import Inert
+from rkdeploy.host.checkpoint.stand_ins import StandIn
 from rkdeploy.host.checkpoint.tensor import LazyTensor
 
 _MAX_DEPTH = 64
@@ -146,7 +146,7 @@ def is_state_dict(value: object) -> TypeGuard[Mapping[str, LazyTensor]]:
 
 def is_module(value: object) -> bool:
     """True if a value from the pickle is a torch.nn.Module."""
-    return isinstance(value, Inert) and isinstance(value.state.get("_modules"), dict)
+    return isinstance(value, StandIn) and isinstance(value.state.get("_modules"), dict)
 
 
 @dataclass(slots=True)
@@ -207,7 +207,7 @@ class _Tree:
     def convert(self, value: object, path: str, above: tuple[int, ...]) -> Module:
         if not is_module(value):
             raise CheckpointError(f'"{path or "model"}" is {shown(value)}, expected a module.')
-        assert isinstance(value, Inert)
+        assert isinstance(value, StandIn)
         if id(value) in above or len(above) > _MAX_DEPTH:
             raise CheckpointError(f'Module "{shown(path)[1:-1]}" contains itself, which a trained model does not do.')
         state = value.state

@@ -12,7 +12,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from rkdeploy.contract.spec import HeadOutput, InputSpec, ModelSpec
 from rkdeploy.errors import VerificationError
-from rkdeploy.host.graph.rewritten import parting_tensors, verify_rewrite
+from rkdeploy.host.graph.rewrite_proof import parting_tensors, verify_rewrite
 
 HW = (6, 10)
 SPEC = ModelSpec(

@@ -12,7 +12,7 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 
 from rkdeploy.errors import GraphError
-from rkdeploy.host.graph.facts import GraphFacts, listed
+from rkdeploy.host.graph.graph_facts import GraphFacts, listed
 
 _LIST = "docs/families.md lists the models that build."
 WITHOUT_NMS = (
@@ -24,7 +24,7 @@ _SUPPRESSION = frozenset({"NonMaxSuppression", "EfficientNMS_TRT", "BatchedNMS_T
 
 
 @dataclass(frozen=True, slots=True)
-class Kind:
+class GraphKind:
     """A kind of model.
 
     Attributes:
@@ -38,7 +38,7 @@ class Kind:
     advice: str = ""
 
 
-def kind_among(kinds: Sequence[Kind], facts: GraphFacts) -> Kind | None:
+def kind_among(kinds: Sequence[GraphKind], facts: GraphFacts) -> GraphKind | None:
     """The first kind whose signature fits."""
     return next((kind for kind in kinds if kind.matches(facts)), None)
 
@@ -52,7 +52,7 @@ def advice_on_operators(ops: Collection[str]) -> str:
     return WITHOUT_NMS if _SUPPRESSION.intersection(ops) else ""
 
 
-def refusal(kind: Kind, facts: GraphFacts, *, by_inputs: bool = False) -> GraphError:
+def refusal(kind: GraphKind, facts: GraphFacts, *, by_inputs: bool = False) -> GraphError:
     """The error for a graph of a kind that is not built."""
     what = f"its inputs are {listed(facts.inputs)}; " if by_inputs else ""
     return GraphError(

@@ -7,7 +7,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from rkdeploy.host.graph.view import GraphView, attributes
+from rkdeploy.host.graph.graph_view import GraphView, attributes
 from tests.host.graph.small_graphs import model_of
 
 WEIGHT = numpy_helper.from_array(np.arange(6, dtype=np.float32).reshape(2, 3, 1, 1), "weight")

@@ -51,7 +51,7 @@ _MAX_KEY_PART = 100
 _MAX_PATH = 4096
 
 
-class Inert:
+class StandIn:
     """Stand-in for an object of model code: its class's name and its state, without behavior.
 
     Attributes:
@@ -66,7 +66,7 @@ class Inert:
         self.arguments = arguments
         self.state: dict[str, Any] = {}
 
-    def __new__(cls, *_: Any, **__: Any) -> Inert:  # noqa: PYI034  (pickle may build it without calling __init__)
+    def __new__(cls, *_: Any, **__: Any) -> StandIn:  # noqa: PYI034  (pickle may build it without calling __init__)
         instance = object.__new__(cls)
         instance.arguments = ()
         instance.state = {}
@@ -167,9 +167,9 @@ def _path(*parts: object) -> str:
     return "/".join(p for p in parts if isinstance(p, str)).replace("//", "/")[:_MAX_PATH]
 
 
-def _bound_attribute(*_: object) -> Inert:
+def _bound_attribute(*_: object) -> StandIn:
     """Stand-in for getattr(object, name), with which a pickle stores a bound method.  No attribute is looked up."""
-    return Inert()
+    return StandIn()
 
 
 def plain_key(key: Any) -> Any:
@@ -185,7 +185,7 @@ def plain_key(key: Any) -> Any:
         if len(key) > _MAX_KEY:
             raise CheckpointError(f"The checkpoint uses a key of {len(key):,} characters, more than any model does.")
         return key
-    if isinstance(key, (float, Inert, type, type(None))) or (
+    if isinstance(key, (float, StandIn, type, type(None))) or (
         isinstance(key, int) and -_MAX_INTEGER < key < _MAX_INTEGER
     ):
         return key
@@ -235,10 +235,10 @@ class Mapping(dict[Any, Any]):
 
 
 _BUILTINS: dict[str, Callable[..., Any]] = {
-    "set": _set, "frozenset": frozen_set, "list": _list, "tuple": _size, "dict": _dict, "slice": Inert,
+    "set": _set, "frozenset": frozen_set, "list": _list, "tuple": _size, "dict": _dict, "slice": StandIn,
     "getattr": _bound_attribute,
     # These appear as a default factory or a type tag, and are never called.
-    "int": Inert, "float": Inert, "bool": Inert, "complex": Inert, "str": Inert, "object": Inert,
+    "int": StandIn, "float": StandIn, "bool": StandIn, "complex": StandIn, "str": StandIn, "object": StandIn,
 }  # fmt: skip
 
 
@@ -264,13 +264,13 @@ CONSTRUCTORS: dict[tuple[str, str], Callable[..., Any]] = {
     ("_codecs", "encode"): _encode,
     ("dill._dill", "_load_type"): _builtin_type,
     **{(m, n): c for m in ("numpy.core.multiarray", "numpy._core.multiarray")
-       for n, c in (("scalar", _numpy_scalar), ("_reconstruct", Inert))},
+       for n, c in (("scalar", _numpy_scalar), ("_reconstruct", StandIn))},
     ("numpy", "dtype"): NumpyDtype,
-    ("numpy", "ndarray"): Inert,
+    ("numpy", "ndarray"): StandIn,
     **{("pathlib", n): _path for n in ("Path", "PurePath", "PosixPath", "PurePosixPath", "WindowsPath",
                                         "PureWindowsPath")},
     **{("pathlib._local", n): _path for n in ("PosixPath", "WindowsPath")},
-    ("argparse", "Namespace"): Inert,
-    ("datetime", "datetime"): Inert,
-    ("types", "SimpleNamespace"): Inert,
+    ("argparse", "Namespace"): StandIn,
+    ("datetime", "datetime"): StandIn,
+    ("types", "SimpleNamespace"): StandIn,
 }  # fmt: skip

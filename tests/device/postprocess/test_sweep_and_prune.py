@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from rkdeploy.device.postprocess.overlap_runs import class_offsets, pairs_in_runs
+from rkdeploy.device.postprocess.sweep_and_prune import class_offsets, pairs_in_runs
 
 
 def test_pairs_by_hand() -> None:

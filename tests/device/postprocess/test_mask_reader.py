@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from rkdeploy.contract.spec import HeadOutput, InputSpec, ModelSpec
 from rkdeploy.device.postprocess.detections import InstanceMask
-from rkdeploy.device.postprocess.masks import MaskReader
+from rkdeploy.device.postprocess.mask_reader import MaskReader
 from rkdeploy.device.runtime.protocol import HeadTensor
 from rkdeploy.errors import RkdeployError
 from rkdeploy.images.fit import LetterboxTransform
