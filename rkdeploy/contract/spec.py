@@ -204,6 +204,24 @@ class PointFormula:
 
 
 @dataclass(frozen=True, slots=True)
+class AnchorFormula:
+    """Formula of the boxes of an anchor head that differs from YOLOv5's.
+
+    With s = sigmoid(raw), a center's x in pixels of the network input is (g s - (g - 1) / 2 + cell_x) * stride, y
+    alike.  YOLOv5 has g = 2 and the size (2 s)^2 * anchor.  Darknet's [yolo] has g = `scale_x_y` (1 in YOLOv3) and the
+    size exp(raw) * anchor, or with `new_coords` (2 s)^2 * anchor.  Source:
+    AlexeyAB/darknet, src/yolo_layer.c, get_yolo_box.
+
+    Attributes:
+        center_gain: g of the formula above.
+        size: `square` is (2 s)^2 * anchor, `exp` is exp(raw) * anchor.
+    """
+
+    center_gain: Positive = 2.0
+    size: Literal["square", "exp"] = "square"
+
+
+@dataclass(frozen=True, slots=True)
 class AngleFormula:
     """Formula of the angle of a rotated box, in radians: `gain * f(raw) + offset`.
 
@@ -247,6 +265,7 @@ class ModelSpec:
         keypoints: for pose models, else None.
         angle: for rotated boxes, else None.
         points: for anchor-free heads that are not read as YOLOv8's, else None.
+        anchor_formula: for anchor heads that are not read as YOLOv5's, else None.
         class_maps: the whole-image maps next to the detections, in the order of their outputs.
         model: the built model; None as long as there is none, never in a bundle.
         schema_version: version of this schema.
@@ -263,6 +282,7 @@ class ModelSpec:
     keypoints: KeypointLayout | None = None
     angle: AngleFormula | None = None
     points: PointFormula | None = None
+    anchor_formula: AnchorFormula | None = None
     class_maps: tuple[ClassMap, ...] = ()
     model: NpuModel | None = None
     schema_version: int = SCHEMA_VERSION

@@ -4,9 +4,10 @@ Formula (YOLOv5 v7.0, models/yolo.py, `Detect.forward`), with s = sigmoid(raw) o
 
     center xy = (2 s - 0.5 + cell) * stride        size wh = (2 s)^2 * anchor        score = s_objectness * s_class
 
-all in pixels of the network input.  A score cannot exceed its objectness, so only cells whose objectness exceeds the
-lowest class threshold matter.  That threshold is carried into each tensor's raw values (integers stay integers), the
-objectness planes are compared as they are, and only the few cells that pass are gathered, dequantized and decoded.
+all in pixels of the network input; a contract with an `AnchorFormula` has another box.  A score cannot exceed its
+objectness, so only cells whose objectness exceeds the lowest class threshold matter.  That threshold is carried into
+each tensor's raw values (integers stay integers), the objectness planes are compared as they are, and only the few
+cells that pass are gathered, dequantized and decoded.
 
 A segmentation head has mask coefficients behind the classes of each anchor, which take no sigmoid (`Segment`, same
 file); they are read only for the rows that are asked for.  So are keypoints, by the formula that `KeypointLayout` has.
@@ -16,12 +17,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from rkdeploy.contract.spec import ModelSpec
+from rkdeploy.contract.spec import AnchorFormula, ModelSpec
 from rkdeploy.device.postprocess.anchor_layout import (
     BOX_FIELDS,
     OBJECTNESS,
@@ -43,6 +44,9 @@ from rkdeploy.device.postprocess.raw_values import (
 )
 from rkdeploy.device.postprocess.score_search import Limit
 from rkdeploy.device.runtime.protocol import HeadTensor
+
+_LARGEST_EXPONENT: Final = np.float32(80.0)
+"""Of a size; its exp() and that times an anchor fit float32."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +90,10 @@ class AnchorDecoder:
         self._level_ends = [level.end for level in self._levels]
         self._coefficient_count = coefficient_count(spec)
         self._keypoints = spec.keypoints
+        self._formula = spec.anchor_formula or AnchorFormula()
+        self._center_shift = np.float32((self._formula.center_gain - 1) / 2)
+        exponents = self._formula.size == "exp"
+        self._sigmoids = ((0, 2), (BOX_FIELDS, None)) if exponents else ((0, None),)  # fields that are logits
         self._first_point, self._first_point_score, self._field_count = keypoint_fields(spec)
         self._all_linear = all(part.output.activation == "linear" for level in self._levels for part in level.parts)
         row_count = self._level_ends[-1]
@@ -100,7 +108,8 @@ class AnchorDecoder:
         self._anchor = np.empty(row_count, np.intp)
         self._cell = np.empty(row_count, np.intp)  # y * W + x
         self._level = np.empty(row_count, np.intp)
-        self._geometry = np.empty((5, row_count), np.float32)  # x, y of the cell - 0.5; the anchor's w, h; the stride
+        # x, y of the cell less (gain - 1) / 2; the anchor's w, h; the stride
+        self._geometry = np.empty((5, row_count), np.float32)
         assert spec.anchors is not None
         for number, (level, anchors_px) in enumerate(zip(self._levels, spec.anchors.levels_px, strict=True)):
             rows = slice(level.start, level.end)
@@ -108,7 +117,7 @@ class AnchorDecoder:
             self._anchor[rows] = anchor
             self._cell[rows] = y * level.grid[2] + x
             self._level[rows] = number
-            self._geometry[:2, rows] = np.stack((x, y)) - 0.5
+            self._geometry[:2, rows] = np.stack((x, y)) - self._center_shift
             self._geometry[2:4, rows] = np.array(anchors_px, np.float32).T[:, anchor]
             self._geometry[4, rows] = level.scores.output.stride
 
@@ -210,7 +219,7 @@ class AnchorDecoder:
         geometry = self._geometry.take(rows, axis=1)
         stride = geometry[4]
         xy *= (geometry[2:4] if layout.by_anchor else stride) * np.float32(layout.gain)
-        xy += (geometry[:2] + np.float32(layout.offset + 0.5)) * stride
+        xy += (geometry[:2] + np.float32(layout.offset) + self._center_shift) * stride
         if not layout.scored:
             return xy, None
         scores = self._real_fields(tensors, rows, ends, self._first_point_score, self._field_count)
@@ -335,22 +344,32 @@ class AnchorDecoder:
             rows: (N,) row of each column, ascending.
         """
         if self._all_linear:
-            sigmoid_in_place(fields)  # in one call: for a few rows the call costs more than the arithmetic
+            for first, last in self._sigmoids:  # few rows: the calls cost more than the arithmetic
+                sigmoid_in_place(fields[first:last])
             return
         ends = rows.searchsorted(self._level_ends).tolist()
         for level, start, end in zip(self._levels, [0, *ends], ends, strict=False):
             for part in level.parts:
-                if part.output.activation == "linear" and part.first < fields.shape[0]:
-                    sigmoid_in_place(fields[part.first : part.end, start:end])
+                if part.output.activation != "linear":
+                    continue
+                for first, last in self._sigmoids:
+                    low, high = max(first, part.first), min(last or part.end, part.end)
+                    sigmoid_in_place(fields[low:high, start:end])
 
     def _xywh(self, rows: NDArray[np.intp], probabilities: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Boxes of the given rows in input pixels, by the formula above: (4, N) sigmoid(x, y, w, h) to (4, N)."""
+        """Boxes of the given rows in input pixels, by the formula above: (4, N) activated x, y, w, h to (4, N)."""
         geometry = self._geometry.take(rows, axis=1)
         xywh = probabilities * np.float32(2.0)
         xy, wh = xywh[:2], xywh[2:]
+        if self._formula.center_gain != 2.0:
+            np.multiply(probabilities[:2], np.float32(self._formula.center_gain), out=xy)
         xy += geometry[:2]
         xy *= geometry[4]
-        wh *= wh
+        if self._formula.size == "exp":
+            np.minimum(probabilities[2:], _LARGEST_EXPONENT, out=wh)
+            np.exp(wh, out=wh)
+        else:
+            wh *= wh
         wh *= geometry[2:4]
         return xywh
 

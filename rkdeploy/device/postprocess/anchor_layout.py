@@ -133,6 +133,11 @@ def _part_of(
     first, end = spans[output.role]
     if first == end and output.role.startswith("anchor_keypoint"):
         raise RkdeployError(f'Output "{output.name}" holds {output.role}, but the contract has no such keypoints.')
+    exponents = spec.anchor_formula is not None and spec.anchor_formula.size == "exp"
+    if exponents and first < BOX_FIELDS and end > 2 and output.activation != "linear":
+        raise RkdeployError(
+            f'Output "{output.name}" has activation "{output.activation}", expected linear for the exponents of sizes.'
+        )
     if output.role == "anchor_keypoint_xy" and output.activation != "linear":
         raise RkdeployError(
             f'Output "{output.name}" has activation "{output.activation}", expected linear for keypoints.'

@@ -77,6 +77,7 @@ class Network:
             keypoints=self.head.keypoints,
             angle=self.head.angle,
             points=self.head.points,
+            anchor_formula=self.head.anchor_formula,
             class_maps=self.head.class_maps,
         )
 

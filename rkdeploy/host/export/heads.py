@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from rkdeploy.contract.spec import Anchors, KeypointLayout
+from rkdeploy.contract.spec import AnchorFormula, Anchors, KeypointLayout
 from rkdeploy.errors import GraphError
 from rkdeploy.host.checkpoint import Module
 from rkdeploy.host.export.builder import GraphBuilder, Value
@@ -41,6 +41,7 @@ class AnchorLayout:
         keypoints: how keypoints are read, None for boxes alone.  x, y and score of each lie behind the classes; x and
             y of keypoints without scores between objectness and classes.
         output: name that the rows will have as an output of the graph.
+        formula: how boxes are read; None for YOLOv5's.
     """
 
     anchors: Anchors
@@ -49,6 +50,7 @@ class AnchorLayout:
     masks: int = 0
     keypoints: KeypointLayout | None = None
     output: str = "output0"
+    formula: AnchorFormula | None = None
 
     @property
     def points(self) -> int:
@@ -93,11 +95,12 @@ def anchor_decode(
     """Raw outputs (N, na fields, H, W) to (N, rows, columns), x, y, w, h in input pixels.
 
     For a cell (cx, cy) of a level with stride t and an anchor (aw, ah) in pixels, with s = sigmoid(raw):
-    x = (2 s_x - 0.5 + cx) t, y = (2 s_y - 0.5 + cy) t; w = (2 s_w)^2 aw, h = (2 s_h)^2 ah; objectness and class scores
-    are s, mask coefficients are raw; keypoints as `KeypointLayout` says.  Columns are x, y, w, h, objectness, x and y
-    of keypoints without scores, classes, coefficients, and x, y, score of each keypoint with one.  Rows are ordered by
-    level, anchor, cy, cx.  Sources: YOLOv5, models/yolo.py, Detect and Segment, v3.0 to v7.0; the same file of
-    deepcam-cn/yolov5-face (Detect) and of WongKinYiu/yolov7 (IKeypoint).
+    x = (2 s_x - 0.5 + cx) t, y = (2 s_y - 0.5 + cy) t; w = (2 s_w)^2 aw, h = (2 s_h)^2 ah, unless the layout says
+    otherwise (`AnchorFormula`); objectness and class scores are s, mask coefficients are raw; keypoints as
+    `KeypointLayout` says.  Columns are x, y, w, h, objectness, x and y of keypoints without scores, classes,
+    coefficients, and x, y, score of each keypoint with one.  Rows are ordered by level, anchor, cy, cx.  Sources:
+    YOLOv5, models/yolo.py, Detect and Segment, v3.0 to v7.0; the same file of deepcam-cn/yolov5-face (Detect) and of
+    WongKinYiu/yolov7 (IKeypoint).
 
     Args:
         builder: the graph.
@@ -139,11 +142,16 @@ def _level_rows(
     cy, cx = np.meshgrid(np.arange(height, dtype=np.float32), np.arange(width, dtype=np.float32), indexing="ij")
     grid = np.stack((cx, cy), -1)[None, None]
     sizes = np.array(anchors_px, np.float32)[None, :, None, None, :]
-    xy = builder.elementwise("Mul", path, xy, 2.0)
-    xy = builder.elementwise("Add", path, xy, grid - np.float32(0.5))
+    formula = layout.formula or AnchorFormula()
+    gain = formula.center_gain
+    xy = builder.elementwise("Mul", path, xy, gain)
+    xy = builder.elementwise("Add", path, xy, grid - np.float32((gain - 1) / 2))
     xy = builder.elementwise("Mul", path, xy, float(stride))
-    wh = builder.elementwise("Mul", path, wh, 2.0)
-    wh = builder.elementwise("Pow", path, wh, 2.0)
+    if formula.size == "exp":
+        wh = builder.add("Exp", path, [wh], wh.shape)
+    else:
+        wh = builder.elementwise("Mul", path, wh, 2.0)
+        wh = builder.elementwise("Pow", path, wh, 2.0)
     wh = builder.elementwise("Mul", path, wh, sizes)
     if layout.keypoints is not None:
         scores = _with_points(builder, level, scores, sizes, grid, stride, layout.keypoints)
@@ -196,7 +204,16 @@ def _cells(builder: GraphBuilder, path: str, value: Value, count: int, fields: i
 
 
 def _activated(builder: GraphBuilder, path: str, cells: Value, layout: AnchorLayout) -> list[Value]:
-    """Sigmoids of x y and of w h, then the other columns: scores, or objectness, raw keypoints and classes."""
+    """Sigmoids of x y and of w h, then the other columns: scores, or objectness, raw keypoints and classes.
+
+    w h stay raw where they are exponents.
+    """
+    if layout.formula is not None and layout.formula.size == "exp":
+        if layout.points or layout.masks or layout.scored_points:
+            raise GraphError(f'"{path}" has exponents for sizes next to keypoints or masks, which is not supported.')
+        xy, wh, scores = builder.split(path, cells, [2, 2, 1 + layout.classes], 4)
+        xy, scores = (builder.add("Sigmoid", path, [v], v.shape) for v in (xy, scores))
+        return [xy, wh, scores]
     if layout.points:
         boxes, points, classes = builder.split(path, cells, [5, layout.points, layout.classes], 4)
         boxes, classes = (builder.add("Sigmoid", path, [v], v.shape) for v in (boxes, classes))
@@ -270,7 +287,10 @@ def _head(maps: Sequence[AnchorMap], layout: AnchorLayout) -> Head:
         level_rows=tuple(sizes),
     )
     ordered = Anchors(tuple(levels[i] for i in order))
-    return Head(tuple(taps), layout.classes, layout.masks, ordered, ordered.per_level, rows, keypoints=layout.keypoints)
+    return Head(
+        tuple(taps), layout.classes, layout.masks, ordered, ordered.per_level, rows, keypoints=layout.keypoints,
+        anchor_formula=layout.formula,
+    )  # fmt: skip
 
 
 def four(value: Value) -> tuple[int, int, int, int]:

@@ -141,12 +141,16 @@ def _anchor_parts(tap: Tap, head: Head, options: CutOptions, *, boxes: bool, sco
     split = options.split
     if split == "none" and head.masks:  # they have no sigmoid, and need a scale of their own
         split = "boxes_scores"
+    exponents = head.anchor_formula is not None and head.anchor_formula.size == "exp"
+    if exponents:  # logarithms of sizes have no sigmoid either
+        split = "xy_wh_scores"
     if split == "none":
         return (_CutOutput("anchor_map", of(rest[:scored]), boxes), *beside)
     last = _CutOutput("anchor_scores", of(rest[4:scored]), scores)
     if split == "boxes_scores":
         return (_CutOutput("anchor_boxes", of(rest[:4]), boxes), last, *beside)
-    return (_CutOutput("anchor_xy", of(rest[:2]), boxes), _CutOutput("anchor_wh", of(rest[2:4]), boxes), last, *beside)
+    sizes = _CutOutput("anchor_wh", of(rest[2:4]), boxes and not exponents)
+    return (_CutOutput("anchor_xy", of(rest[:2]), boxes), sizes, last, *beside)
 
 
 def _point_columns(head: Head) -> tuple[list[int], list[int]]:

@@ -13,7 +13,16 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from rkdeploy.contract.spec import Activation, Anchors, AngleFormula, ClassMap, KeypointLayout, OutputRole, PointFormula
+from rkdeploy.contract.spec import (
+    Activation,
+    AnchorFormula,
+    Anchors,
+    AngleFormula,
+    ClassMap,
+    KeypointLayout,
+    OutputRole,
+    PointFormula,
+)
 from rkdeploy.device.postprocess.decoder import DenseField
 from rkdeploy.errors import GraphError
 
@@ -107,7 +116,7 @@ class Head:
         anchors_per_level: of an anchor head, else 0.
         rows: the trained decode; None for a graph without one, and for classifiers.
         tensors: the trained graph's whole-image outputs.
-        end_to_end, keypoints, angle, points, class_maps: as in the contract.
+        end_to_end, keypoints, angle, points, anchor_formula, class_maps: as in the contract.
         kind: family that the head belongs to by its structure; empty if several have such a head.
     """
 
@@ -122,6 +131,7 @@ class Head:
     keypoints: KeypointLayout | None = None
     angle: AngleFormula | None = None
     points: PointFormula | None = None
+    anchor_formula: AnchorFormula | None = None
     class_maps: tuple[ClassMap, ...] = ()
     kind: str = ""
 

@@ -1,0 +1,84 @@
+"""Boxes of anchor heads that are not read as YOLOv5's: darknet's, against its formula in double precision."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from rkdeploy.contract.spec import Activation, AnchorFormula
+from rkdeploy.device.postprocess.anchor_decode import AnchorDecoder
+from rkdeploy.device.runtime.protocol import HeadTensor
+from rkdeploy.errors import RkdeployError
+from tests.device.postprocess.anchor_heads import ANCHORS, LAYOUTS, STRIDES, AnchorHead
+
+pytestmark = pytest.mark.usefixtures("decode")
+
+FORMULAS = [AnchorFormula(1.0, "exp"), AnchorFormula(1.05, "exp"), AnchorFormula(1.2, "square")]
+THRESHOLDS = np.full(3, 0.25, np.float32)
+
+
+def expected_boxes(levels: list[NDArray[np.float32]], formula: AnchorFormula) -> NDArray[np.float64]:
+    """Rows of x, y, w, h: get_yolo_box of AlexeyAB/darknet, cell by cell."""
+    rows = []
+    for level, fields in enumerate(levels):
+        for anchor, y, x in np.ndindex(fields.shape[0], *fields.shape[2:]):
+            raw = fields[anchor, :4, y, x].astype(np.float64)
+            s = 1 / (1 + np.exp(-raw))
+            gain = formula.center_gain
+            center = (s[:2] * gain - (gain - 1) / 2 + (x, y)) * STRIDES[level]
+            factor = np.exp(raw[2:]) if formula.size == "exp" else (2 * s[2:]) ** 2
+            rows.append([*center, *factor * ANCHORS.levels_px[level][anchor]])
+    return np.array(rows)
+
+
+@pytest.mark.parametrize("formula", FORMULAS, ids=str)
+@pytest.mark.parametrize("roles", LAYOUTS.values(), ids=LAYOUTS)
+def test_every_row(roles: tuple[str, ...], formula: AnchorFormula) -> None:
+    head = AnchorHead(roles=roles)  # type: ignore[arg-type]  # of the table of layouts
+    levels = head.random(3)
+    decoder = AnchorDecoder(replace(head.spec, anchor_formula=formula))
+    tensors = head.tensors(levels)
+    expected = expected_boxes(levels, formula)
+    xy, wh = (field.values for field in decoder.decode_dense(tensors)[:2])
+    np.testing.assert_allclose(np.hstack((xy, wh)), expected, rtol=1e-5, atol=1e-4)
+    found = decoder.candidates(tensors, THRESHOLDS)
+    assert len(found.rows) > 5
+    kept = expected[found.rows]
+    corners = np.hstack((kept[:, :2] - kept[:, 2:] / 2, kept[:, :2] + kept[:, 2:] / 2))
+    np.testing.assert_allclose(found.xyxy, corners, rtol=1e-5, atol=1e-3)
+
+
+def test_exponents_next_to_probabilities() -> None:
+    """Sizes stay exponents where the NPU has computed the sigmoids of the others."""
+    formula = AnchorFormula(1.05, "exp")
+    head = AnchorHead(roles=LAYOUTS["xy, wh and scores"])
+    tensors = head.tensors(head.random(5))
+    spec = replace(head.spec, anchor_formula=formula)
+    plain = AnchorDecoder(spec).candidates(tensors, THRESHOLDS)
+    activated: tuple[Activation, ...] = ("sigmoid", "linear", "sigmoid") * 2
+    outputs = tuple(replace(o, activation=a) for o, a in zip(spec.outputs, activated, strict=True))
+    mixed = [
+        HeadTensor(1 / (1 + np.exp(-t.values))) if a == "sigmoid" else t
+        for t, a in zip(tensors, activated, strict=True)
+    ]
+    found = AnchorDecoder(replace(spec, outputs=outputs)).candidates(mixed, THRESHOLDS)
+    np.testing.assert_array_equal(found.rows, plain.rows)
+    np.testing.assert_allclose(found.xyxy, plain.xyxy, rtol=1e-5, atol=1e-3)
+
+
+def test_a_size_beyond_float32_is_finite() -> None:
+    head = AnchorHead()
+    levels = head.full(20.0)
+    levels[0][:, 2:4] = 1e4
+    decoder = AnchorDecoder(replace(head.spec, anchor_formula=FORMULAS[0]))
+    assert np.isfinite(decoder.candidates(head.tensors(levels), THRESHOLDS).xyxy).all()
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_exponents_behind_a_sigmoid_are_refused(layout: str) -> None:
+    head = AnchorHead(roles=LAYOUTS[layout], activation="sigmoid")
+    with pytest.raises(RkdeployError, match=r"expected linear for the exponents of sizes"):
+        AnchorDecoder(replace(head.spec, anchor_formula=FORMULAS[0]))
