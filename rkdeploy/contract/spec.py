@@ -38,14 +38,16 @@ AnchorRole = Literal[
 - `anchor_keypoint_xy`: x, y of each keypoint (`KeypointLayout`);  `anchor_keypoint_scores`: one logit per keypoint
 """
 PointRole = Literal[
-    "dfl_boxes", "ltrb_boxes", "center_boxes", "objectness", "scores", "keypoint_xy", "keypoint_scores",
+    "dfl_boxes", "ltrb_boxes", "center_boxes", "prior_boxes", "objectness", "scores", "keypoint_xy", "keypoint_scores",
     "mask_coefficients", "angles"
 ]  # fmt: skip
-"""Roles of an anchor-free head's tensor (1, C, H, W), by the values in its channels for each cell:
+"""Roles of a tensor (1, C, H, W) of an anchor-free head, or of SSD's, by the values in its channels for each cell.
+Where a cell has several boxes (`PointFormula.per_cell`, or SSD's anchors), the values of the first come first:
 
 - `dfl_boxes`: 4 * reg_max logits, side-major: the distances to left, top, right and bottom as distributions over
   0 .. reg_max - 1 cells (Distribution Focal Loss);  `ltrb_boxes`: the four distances themselves, in cells
 - `center_boxes`: x and y of the center from the cell's point, in cells; logarithms of width and height in cells
+- `prior_boxes`: center and size relative to an anchor (`PriorFormula`)
 - `objectness`: one logit, which `PointFormula.score` joins with the classes' (YOLOX, YuNet, PicoDet)
 - `scores`: nc class logits
 - `keypoint_xy`: x, y of each keypoint, relative to the cell (`KeypointLayout`);  `keypoint_scores`: one visibility
@@ -119,7 +121,8 @@ class HeadOutput:
         name: tensor name.
         role: what the channels hold.
         level: index of the detection level, 0 the finest; 0 for a tensor of the whole image.
-        stride: input pixels per cell, so that shape[2] * stride == input height.
+        stride: input pixels per cell, so that shape[2] * stride == input height; for SSD's heads rounded up where the
+            cells of a level do not divide the input (`PriorFormula.steps_px`).
         shape: (1, C, H, W), the logical layout; a runtime may hand it over in another memory layout.
         activation: what the graph has already applied; `linear` are logits.
         quantization: scale and zero point, or None for a floating-point tensor.
@@ -139,14 +142,15 @@ class Anchors:
     """Anchor boxes of every level.
 
     Attributes:
-        levels_px: [level][anchor] -> (width, height) in pixels of the network input.
+        levels_px: [level][anchor] -> (width, height) in pixels of the network input.  Only levels of SSD's heads have
+            different numbers of anchors.
     """
 
     levels_px: tuple[tuple[tuple[Positive, Positive], ...], ...]
 
     @property
     def per_level(self) -> int:
-        """Number of anchors per level (the same on all levels)."""
+        """Number of anchors per level (the same on all levels of a YOLO head)."""
         return len(self.levels_px[0])
 
 
@@ -194,13 +198,35 @@ class PointFormula:
 
     Attributes:
         offset: of a cell's point from the cell's top left corner, in cells: boxes are measured from there.  0.5 is the
-            cell's middle (YOLOv8, NanoDet, PicoDet), 0 its corner (YOLOX, YuNet, NanoDet-Plus).
+            cell's middle (YOLOv8, NanoDet, PicoDet), 0 its corner (YOLOX, YuNet, NanoDet-Plus, SCRFD).
         score: of a head with `objectness`: `product` is class times objectness (YOLOX), `root` the square root of that
-            (YuNet, PicoDet).
+            (YuNet, PicoDet).  `softmax`, without objectness: raw scores are logits less the background's, and a class's
+            score is exp(raw) / (1 + sum of exp(raw) over all classes) (SSD; of one class that is the sigmoid).
+        per_cell: boxes per cell (SCRFD has 2).
     """
 
     offset: Figure = 0.5
-    score: Literal["product", "root"] = "product"
+    score: Literal["product", "root", "softmax"] = "product"
+    per_cell: Annotated[int, Meta(ge=1, le=64)] = 1
+
+
+@dataclass(frozen=True, slots=True)
+class PriorFormula:
+    """Formula of the boxes of SSD's heads, whose anchors ("priors") stand in the middle of their cells.
+
+    A center's x in pixels of the network input is raw * center_gain * anchor_width + (cell_x + 0.5) * step, a width
+    exp(raw * size_gain) * anchor_width, y and height alike.  Source: biubug6/Pytorch_Retinaface, utils/box_utils.py,
+    `decode`; the gains are its "variances".
+
+    Attributes:
+        center_gain, size_gain: of the formula above.
+        steps_px: per level the step from cell to cell in x and y, in pixels, where it is not the outputs' stride (SSD
+            with sizes that its strides do not divide); empty if it is.
+    """
+
+    center_gain: Positive = 0.1
+    size_gain: Positive = 0.2
+    steps_px: tuple[tuple[Positive, Positive], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -264,7 +290,8 @@ class ModelSpec:
             are, without non-maximum suppression.
         keypoints: for pose models, else None.
         angle: for rotated boxes, else None.
-        points: for anchor-free heads that are not read as YOLOv8's, else None.
+        points: for anchor-free heads that are not read as YOLOv8's, and SSD's with several classes; else None.
+        prior_formula: for SSD's heads, else None.
         anchor_formula: for anchor heads that are not read as YOLOv5's, else None.
         class_maps: the whole-image maps next to the detections, in the order of their outputs.
         model: the built model; None as long as there is none, never in a bundle.
@@ -283,6 +310,7 @@ class ModelSpec:
     angle: AngleFormula | None = None
     points: PointFormula | None = None
     anchor_formula: AnchorFormula | None = None
+    prior_formula: PriorFormula | None = None
     class_maps: tuple[ClassMap, ...] = ()
     model: NpuModel | None = None
     schema_version: int = SCHEMA_VERSION

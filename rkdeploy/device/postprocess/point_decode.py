@@ -14,7 +14,11 @@ kind (Megvii YOLOX 0.3, models/yolo_head.py, `decode_outputs`) hold centers and 
 
     center = (raw_x + x + offset, raw_y + y + offset) times the stride        size = exp(raw) times the stride
 
-and their score is that of the class times the objectness, or the square root of it (`point_objectness`).
+and their score is that of the class times the objectness, or the square root of it (`point_objectness`).  Those of SSD
+(RetinaFace, UltraFace) hold centers and sizes relative to anchors (`PriorFormula`), and their scores are shares of a
+softmax with the background, whose logit is subtracted from the classes' before: then exp(raw) / (1 + sum of exp(raw)),
+which of one class is sigmoid(raw), and of several at most that.  So one threshold on raw values finds all rows that may
+pass, whatever joins the scores.
 
 The lowest class threshold is converted to the raw values of the scores (integers stay integers), which are searched
 in memory order (the objectness, where there is one); only the few cells that pass are read further, dequantized and
@@ -32,7 +36,7 @@ from numpy.typing import NDArray
 
 from rkdeploy.contract.spec import ModelSpec, PointFormula
 from rkdeploy.device.postprocess.boxes import xyxy_from_xywh
-from rkdeploy.device.postprocess.cell_values import read_cells, read_rows
+from rkdeploy.device.postprocess.cell_values import read_rows
 from rkdeploy.device.postprocess.decoder import Candidates, DenseField, RowDetails
 from rkdeploy.device.postprocess.distances import (
     distances_of_logits,
@@ -43,10 +47,12 @@ from rkdeploy.device.postprocess.distances import (
 )
 from rkdeploy.device.postprocess.native.decode_library import library as native_library
 from rkdeploy.device.postprocess.native.points import NativePoints
+from rkdeploy.device.postprocess.point_geometry import PointGeometry
 from rkdeploy.device.postprocess.point_layout import BOX_ROLES, point_levels
-from rkdeploy.device.postprocess.point_objectness import joined_scores, least_objectness
+from rkdeploy.device.postprocess.point_objectness import joined_scores, least_objectness, shares_above_background
 from rkdeploy.device.postprocess.raw_values import dequantize, layout_key, raw_limit, require_tensors, sigmoid_in_place
 from rkdeploy.device.postprocess.rotated import upright_around
+from rkdeploy.device.postprocess.row_fields import RowFields
 from rkdeploy.device.postprocess.score_search import Limit, best_of_rows, scores_at_least
 from rkdeploy.device.runtime.protocol import HeadTensor
 
@@ -67,9 +73,9 @@ class _PointPlan:
 
 
 class PointDecoder:
-    """Decoder of one anchor-free model.  It reuses its buffers between calls: one decoder per thread.
+    """Decoder of one model without YOLO's anchors.  It reuses its buffers between calls: one decoder per thread.
 
-    Rows are in upstream's order: level, then y, then x.
+    Rows are in upstream's order: level, then y, then x, then the box of the cell.
     """
 
     def __init__(self, spec: ModelSpec) -> None:
@@ -97,26 +103,24 @@ class PointDecoder:
             role: [level.parts[role].output.activation == "linear" for level in self._levels]
             for role in self._levels[0].parts
         }
+        self._several = any(level.per_cell > 1 for level in self._levels)
+        self._shares = self._formula.score == "softmax" and self._class_count > 1
+        self._fields = RowFields(self._levels)
+        self._geometry = PointGeometry(spec, self._levels)
+        self._cell = np.concatenate([np.arange(e.end - e.start) // e.per_cell for e in self._levels])  # y * W + x
         library = native_library()
-        self._native = (
-            None
-            if library is None
-            else NativePoints(
-                library, self._levels, self._box_role, every_class=self._every_class, score_role=self._searched
+        self._native: NativePoints | None = None
+        if library is not None:
+            every_class = self._every_class or self._several
+            self._native = NativePoints(
+                library, self._levels, self._box_role, every_class=every_class, score_role=self._searched
             )
+        self._native_corners = (
+            self._box_role in ("dfl_boxes", "ltrb_boxes")
+            and spec.angle is None
+            and self._formula.offset == 0.5
+            and not self._several
         )
-        self._native_corners = self._box_role != "center_boxes" and spec.angle is None and self._formula.offset == 0.5
-        # Geometry of each row.  Fields lie along the first axis here and in the arrays below: numpy is
-        # several times slower on (N, 2) than on (2, N).
-        row_count = self._level_ends[-1]
-        self._cell = np.empty(row_count, np.intp)  # y * W + x
-        self._geometry = np.empty((3, row_count), np.float32)  # x, y of the cell's point in cells; the stride
-        for level in self._levels:
-            rows = slice(level.start, level.end)
-            y, x = (axis.ravel() for axis in np.indices(level.grid))
-            self._cell[rows] = np.arange(level.end - level.start)
-            self._geometry[:2, rows] = np.stack((x, y)) + self._formula.offset
-            self._geometry[2, rows] = level.stride
 
     def candidates(self, tensors: Sequence[HeadTensor], class_thresholds: NDArray[np.float32]) -> Candidates:
         """Boxes whose score is greater than the threshold of their class.
@@ -133,11 +137,11 @@ class PointDecoder:
             BackendError: when a tensor is not what the contract says.
         """
         limits = self._limits_of(tensors, class_thresholds)
-        if self._native is not None:
-            rows, class_ids, scores = self._native.scores(tensors)
+        rows, class_ids, scores = self._found_scores(tensors, limits)
+        if self._shares:
+            scores = self._shares_of(tensors, rows, class_ids)
         else:
-            rows, class_ids, scores = self._found_scores(tensors, limits)
-        self._activate(self._searched, scores, rows)
+            self._activate(self._searched, scores, rows)
         if self._searched == "objectness":
             class_ids, classes = self._best_classes(tensors, rows)
             scores = joined_scores(classes, scores, self._formula)
@@ -194,7 +198,10 @@ class PointDecoder:
         angles = self._angles(tensors, rows)
         xywh = self._xywh(tensors, rows, angles)
         scores = self._fields(tensors, "scores", rows)
-        self._activate("scores", scores, rows)
+        if self._shares:
+            scores = shares_above_background(scores)
+        else:
+            self._activate("scores", scores, rows)
         found = [
             DenseField("xy", "px", np.ascontiguousarray(xywh[:2].T)),
             DenseField("wh", "px", np.ascontiguousarray(xywh[2:].T)),
@@ -248,8 +255,24 @@ class PointDecoder:
 
         One class per row, the best; all that pass for an end-to-end head.
         """
+        classes = self._class_count if self._searched == "scores" else 1
+        if self._native is not None:
+            rows, class_ids, scores = self._native.scores(tensors, classes)
+            if not self._several:  # the best of each row already
+                return rows, class_ids, scores
+        else:
+            rows, class_ids, scores = self._searched_scores(tensors, limits, classes)
+        if self._every_class or classes == 1:
+            return rows, class_ids, scores
+        # Logits have the order of the probabilities, but do not become equal near 1.
+        best = best_of_rows(rows, scores)
+        return (rows, class_ids, scores) if best is None else (rows.take(best), class_ids.take(best), scores.take(best))
+
+    def _searched_scores(
+        self, tensors: Sequence[HeadTensor], limits: tuple[Limit | None, ...], classes: int
+    ) -> tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.float32]]:
+        """All rows and classes that may pass, found by numpy."""
         of_levels = [tensors[level.parts[self._searched].index] for level in self._levels]
-        classes = of_levels[0].shape[1]
         found = scores_at_least(of_levels, limits)
         count = sum(len(hits.raw) for hits in found)
         places, scores = np.empty(count, np.intp), np.empty(count, np.float32)
@@ -260,45 +283,34 @@ class PointDecoder:
             places[start:end] = hits.places
             places[start:end] += level.start * classes
         rows = places // classes
-        class_ids = places - rows * classes
-        if self._every_class or classes == 1:
-            return rows, class_ids, scores
-        # Logits have the order of the probabilities, but do not become equal near 1.
-        best = best_of_rows(rows, scores)
-        return (rows, class_ids, scores) if best is None else (rows.take(best), class_ids.take(best), scores.take(best))
+        return rows, places - rows * classes, scores
+
+    def _shares_of(
+        self, tensors: Sequence[HeadTensor], rows: NDArray[np.intp], class_ids: NDArray[np.intp]
+    ) -> NDArray[np.float32]:
+        """Shares of a softmax with the background, (n,), of one class of each of the given ascending rows."""
+        shares = shares_above_background(self._fields(tensors, "scores", rows))
+        return np.asarray(np.take_along_axis(shares, class_ids[None], axis=0)[0])
 
     def _best_classes(
         self, tensors: Sequence[HeadTensor], rows: NDArray[np.intp]
     ) -> tuple[NDArray[np.intp], NDArray[np.float32]]:
         """Best class of each of the given ascending rows and its probability, (n,) each."""
         logits = self._fields(tensors, "scores", rows)
+        if self._class_count == 1:
+            self._activate("scores", logits, rows)
+            return np.zeros(len(rows), np.intp), logits[0]
         class_ids = logits.argmax(axis=0)
         best: NDArray[np.float32] = np.take_along_axis(logits, class_ids[None], axis=0)[0]
         self._activate("scores", best, rows)
         return class_ids, best
 
-    def _fields(self, tensors: Sequence[HeadTensor], role: str, rows: NDArray[np.intp]) -> NDArray[np.float32]:
-        """Dequantized channels of one role for the given rows, (C, n).
-
-        Args:
-            tensors: all tensors of the head.
-            role: role in the contract.
-            rows: (n,), ascending.
-        """
-        real = np.empty((self._levels[0].parts[role].output.shape[1], len(rows)), np.float32)
-        ends = rows.searchsorted(self._level_ends).tolist()
-        for level, start, end in zip(self._levels, [0, *ends], ends, strict=False):
-            if end > start:
-                tensor = tensors[level.parts[role].index]
-                dequantize(tensor, read_cells(tensor, self._cell.take(rows[start:end])), real[:, start:end])
-        return real
-
     def _distances(self, tensors: Sequence[HeadTensor], rows: NDArray[np.intp]) -> NDArray[np.float32]:
         """Distances of the given ascending rows in cells, (4, n)."""
-        if self._native is not None:
-            return self._native.distances(tensors, rows)
         if self._box_role != "dfl_boxes":
             return self._fields(tensors, self._box_role, rows)
+        if self._native is not None:
+            return self._native.distances(tensors, rows)
         of_levels = [tensors[level.parts["dfl_boxes"].index] for level in self._levels]
         if not all(has_table(tensor) for tensor in of_levels):
             return distances_of_logits(self._fields(tensors, "dfl_boxes", rows))
@@ -337,30 +349,11 @@ class PointDecoder:
     ) -> NDArray[np.float32]:
         """Center and size of the given ascending rows in input pixels, (4, n)."""
         distances = self._distances(tensors, rows)
-        geometry = self._geometry.take(rows, axis=1)
-        center, stride = geometry[:2], geometry[2]
         if self._box_role == "center_boxes":
-            distances[:2] += center
-            with np.errstate(over="ignore"):  # inf: not an object
-                np.exp(distances[2:], out=distances[2:])
-            distances *= stride
-            return distances
-        left_top, right_bottom = distances[:2], distances[2:]
-        xywh = np.empty((4, len(rows)), np.float32)
-        if angles is None:
-            low, high = center - left_top, center + right_bottom
-            np.add(low, high, out=xywh[:2])
-            xywh[:2] *= np.float32(0.5)
-            np.subtract(high, low, out=xywh[2:])
-        else:
-            x, y = (right_bottom - left_top) * np.float32(0.5)
-            cos, sin = np.cos(angles), np.sin(angles)
-            xywh[0] = x * cos - y * sin
-            xywh[1] = x * sin + y * cos
-            xywh[:2] += center
-            np.add(left_top, right_bottom, out=xywh[2:])
-        xywh *= stride
-        return xywh
+            return self._geometry.of_centers(distances, rows)
+        if self._box_role == "prior_boxes":
+            return self._geometry.of_priors(distances, rows)
+        return self._geometry.of_distances(distances, rows, angles)
 
     def _keypoint_fields(
         self, tensors: Sequence[HeadTensor], rows: NDArray[np.intp]
@@ -368,11 +361,7 @@ class PointDecoder:
         """Keypoints of the given ascending rows: (K, 2, n) in input pixels, and visibilities (K, n) where scored."""
         layout = self._keypoints
         assert layout is not None
-        xy = self._fields(tensors, "keypoint_xy", rows).reshape(layout.count, 2, len(rows))
-        geometry = self._geometry.take(rows, axis=1)
-        xy *= np.float32(layout.gain)
-        xy += geometry[:2] + np.float32(layout.offset - self._formula.offset)
-        xy *= geometry[2]
+        xy = self._geometry.keypoints(self._fields(tensors, "keypoint_xy", rows), rows, layout)
         if not layout.scored:
             return xy, None
         scores = self._fields(tensors, "keypoint_scores", rows)

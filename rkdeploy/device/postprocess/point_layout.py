@@ -1,4 +1,4 @@
-"""Layout of an anchor-free head: the contract's outputs, checked to be complete and of the right size."""
+"""Layout of a head without YOLO's anchors: the contract's outputs, checked to be complete and of the right size."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from rkdeploy.contract.spec import HeadOutput, ImageRole, ModelSpec, PointRole
 from rkdeploy.device.postprocess.raw_values import coefficient_count, outputs_with
 from rkdeploy.errors import RkdeployError
 
-BOX_ROLES: Final = ("dfl_boxes", "ltrb_boxes", "center_boxes")
+BOX_ROLES: Final = ("dfl_boxes", "ltrb_boxes", "center_boxes", "prior_boxes")
 POINT_ROLES: Final = frozenset(get_args(PointRole))
 _IMAGE_ROLES: Final = frozenset(get_args(ImageRole))
 _SIGMOID_ROLES: Final = frozenset(("scores", "objectness", "keypoint_scores", "angles"))
@@ -27,17 +27,19 @@ class PointPart:
 
 @dataclass(frozen=True, slots=True)
 class PointLevel:
-    """One detection level.  Its cells are the rows `start` to `end` - 1 of the head, in the order y, x.
+    """One detection level.  It has the rows `start` to `end` - 1 of the head, in the order y, x, box of the cell.
 
     Attributes:
         parts: by role.
         grid: rows, columns.
+        per_cell: boxes per cell.
         stride: input pixels per cell.
         start, end: first row, and the row behind the last.
     """
 
     parts: Mapping[str, PointPart]
     grid: tuple[int, int]
+    per_cell: int
     stride: int
     start: int
     end: int
@@ -53,9 +55,8 @@ def point_levels(spec: ModelSpec) -> tuple[PointLevel, ...]:
         raise RkdeployError("The contract holds no class names.")
     if spec.angle is not None and spec.angle.gain == 0.0:
         raise RkdeployError("The contract's formula of the angle has gain 0.")
-    if spec.keypoints is not None and spec.keypoints.by_anchor:
-        raise RkdeployError("The contract's keypoints are measured by anchors, but its head has none.")
-    if spec.angle is not None and any(output.role == "center_boxes" for output in spec.outputs):
+    _require_anchors(spec)
+    if spec.angle is not None and any(o.role in ("center_boxes", "prior_boxes") for o in spec.outputs):
         raise RkdeployError("The contract has an angle, which boxes of center and size do not take.")
     if spec.end_to_end and any(output.role == "objectness" for output in spec.outputs):
         raise RkdeployError("The contract is end to end and has objectness, which no decoder reads.")
@@ -73,24 +74,61 @@ def point_levels(spec: ModelSpec) -> tuple[PointLevel, ...]:
     for number in numbers:
         parts = [PointPart(index, output) for index, output in head if output.level == number]
         _require_roles(number, [part.output.role for part in parts], spec)
+        per_cell = _per_cell(spec, number)
         for part in parts:
-            _require_output(part.output, spec)
+            _require_output(part.output, spec, per_cell)
         stride = parts[0].output.stride
         if any(part.output.stride != stride for part in parts):
             raise RkdeployError(f"Level {number} of the contract has outputs of different strides.")
         grid = (parts[0].output.shape[2], parts[0].output.shape[3])
-        end = start + grid[0] * grid[1]
-        levels.append(PointLevel({part.output.role: part for part in parts}, grid, stride, start, end))
+        end = start + grid[0] * grid[1] * per_cell
+        levels.append(PointLevel({part.output.role: part for part in parts}, grid, per_cell, stride, start, end))
         start = end
     for role in BOX_ROLES:
-        if len({level.parts[role].output.shape[1] if role in level.parts else 0 for level in levels}) > 1:
+        if (
+            len({level.parts[role].output.shape[1] // level.per_cell if role in level.parts else 0 for level in levels})
+            > 1
+        ):
             raise RkdeployError(f"The {role} outputs of the contract's levels have different numbers of channels.")
     return tuple(levels)
 
 
+def _per_cell(spec: ModelSpec, level: int) -> int:
+    """Boxes per cell of a level."""
+    if spec.anchors is not None:
+        return len(spec.anchors.levels_px[level])
+    return spec.points.per_cell if spec.points is not None else 1
+
+
+def _require_anchors(spec: ModelSpec) -> None:
+    """Check that there are anchors where boxes are relative to them, and none elsewhere, and that all of it fits."""
+    has_priors = any(output.role == "prior_boxes" for output in spec.outputs)
+    layout, formula = spec.keypoints, spec.prior_formula
+    if layout is not None and layout.by_anchor and not has_priors:
+        raise RkdeployError("The contract's keypoints are measured by anchors, but its head has none.")
+    if layout is not None and layout.by_anchor and layout.offset != 0.5:
+        raise RkdeployError(f"The contract's keypoints have offset {layout.offset}, expected 0.5: the anchors' middle.")
+    if has_priors != (spec.anchors is not None):
+        raise RkdeployError(
+            "The contract's boxes are relative to anchors, of which it has none."
+            if has_priors
+            else "The contract has anchors, but an anchor-free head."
+        )
+    if (formula is not None) and not has_priors:
+        raise RkdeployError("The contract has a formula of anchors, but an anchor-free head.")
+    if spec.anchors is None:
+        return
+    levels = len({output.level for _, output in outputs_with(spec.outputs, POINT_ROLES)})
+    if len(spec.anchors.levels_px) != levels or (formula and len(formula.steps_px) not in (0, levels)):
+        steps = f" and {len(formula.steps_px)} steps" if formula is not None else ""
+        raise RkdeployError(
+            f"The contract has anchors for {len(spec.anchors.levels_px)} levels{steps}, but outputs for {levels}."
+        )
+
+
 def _require_roles(number: int, roles: list[str], spec: ModelSpec) -> None:
     expected = [next((role for role in BOX_ROLES if role in roles), "dfl_boxes"), "scores"]
-    if "objectness" in roles and spec.points is not None:
+    if "objectness" in roles and spec.points is not None and spec.points.score != "softmax":
         expected.append("objectness")
     if spec.keypoints is not None:
         expected += ["keypoint_xy", "keypoint_scores"] if spec.keypoints.scored else ["keypoint_xy"]
@@ -112,29 +150,37 @@ def _described(spec: ModelSpec) -> str:
     return f"{keypoints}, {masks}, {'no angle' if spec.angle is None else 'an angle'}"
 
 
-def _require_output(output: HeadOutput, spec: ModelSpec) -> None:
+def _require_output(output: HeadOutput, spec: ModelSpec, per_cell: int) -> None:
     channels = output.shape[1]
-    if output.role == "dfl_boxes":
+    if output.role == "dfl_boxes" and per_cell == 1:
         expected_channels = channels if channels % 4 == 0 and channels >= 8 else 64
     else:
-        expected_channels = {
-            "ltrb_boxes": 4,
-            "center_boxes": 4,
-            "objectness": 1,
-            "scores": len(spec.class_names),
-            "keypoint_xy": 2 * spec.keypoints.count if spec.keypoints else 0,
-            "keypoint_scores": spec.keypoints.count if spec.keypoints else 0,
-            "mask_coefficients": coefficient_count(spec),
-            "angles": 1,
-        }[output.role]
-    expected = (1, expected_channels, spec.input.height // output.stride, spec.input.width // output.stride)
+        expected_channels = (
+            per_cell
+            * {
+                "dfl_boxes": 64,
+                "ltrb_boxes": 4,
+                "center_boxes": 4,
+                "prior_boxes": 4,
+                "objectness": 1,
+                "scores": len(spec.class_names),
+                "keypoint_xy": 2 * spec.keypoints.count if spec.keypoints else 0,
+                "keypoint_scores": spec.keypoints.count if spec.keypoints else 0,
+                "mask_coefficients": coefficient_count(spec),
+                "angles": 1,
+            }[output.role]
+        )
+    rounded = output.stride - 1 if spec.anchors is not None else 0  # SSD: the last cells may reach beyond the image
+    height, width = ((side + rounded) // output.stride for side in (spec.input.height, spec.input.width))
+    expected = (1, expected_channels, height, width)
     if output.shape != expected:
         raise RkdeployError(
             f'Output "{output.name}" has shape {output.shape} in the contract, expected {expected} for {output.role} '
             f"with {len(spec.class_names)} classes, {_described(spec)}, at stride {output.stride}, "
             f"{spec.input.width}x{spec.input.height}."
         )
-    allowed = ("linear", "sigmoid") if output.role in _SIGMOID_ROLES else ("linear",)
+    shares = spec.points is not None and spec.points.score == "softmax"
+    allowed = ("linear", "sigmoid") if output.role in _SIGMOID_ROLES and not shares else ("linear",)
     if output.activation not in allowed:
         raise RkdeployError(
             f'Output "{output.name}" has activation "{output.activation}", expected {" or ".join(allowed)} '

@@ -78,6 +78,7 @@ class Network:
             angle=self.head.angle,
             points=self.head.points,
             anchor_formula=self.head.anchor_formula,
+            prior_formula=self.head.prior_formula,
             class_maps=self.head.class_maps,
         )
 

@@ -22,6 +22,7 @@ from rkdeploy.contract.spec import (
     KeypointLayout,
     OutputRole,
     PointFormula,
+    PriorFormula,
 )
 from rkdeploy.device.postprocess.decoder import DenseField
 from rkdeploy.errors import GraphError
@@ -116,7 +117,7 @@ class Head:
         anchors_per_level: of an anchor head, else 0.
         rows: the trained decode; None for a graph without one, and for classifiers.
         tensors: the trained graph's whole-image outputs.
-        end_to_end, keypoints, angle, points, anchor_formula, class_maps: as in the contract.
+        end_to_end, keypoints, angle, points, anchor_formula, prior_formula, class_maps: as in the contract.
         kind: family that the head belongs to by its structure; empty if several have such a head.
     """
 
@@ -132,6 +133,7 @@ class Head:
     angle: AngleFormula | None = None
     points: PointFormula | None = None
     anchor_formula: AnchorFormula | None = None
+    prior_formula: PriorFormula | None = None
     class_maps: tuple[ClassMap, ...] = ()
     kind: str = ""
 

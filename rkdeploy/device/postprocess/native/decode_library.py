@@ -21,6 +21,7 @@ COMPILE_MODULE: Final = "rkdeploy.device.postprocess.native.compile"
 _ARGUMENTS: Final[dict[str, tuple[Any, ...]]] = {
     "rkdeploy_search_scores": (c_void_p,),
     "rkdeploy_boxes": (c_void_p, c_void_p, c_int64, c_void_p, c_void_p),
+    "rkdeploy_fields": (c_void_p, c_void_p, c_int64, c_void_p),
     "rkdeploy_search_anchors": (c_void_p,),
     "rkdeploy_nms": (c_void_p, c_void_p, c_int64, c_void_p, c_int64, c_double, c_int64, c_void_p, c_void_p),
 }

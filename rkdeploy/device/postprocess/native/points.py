@@ -75,7 +75,8 @@ class NativePoints:
             library: the C library.
             levels: levels of the head.
             box_role: role of the tensors that hold the boxes.
-            every_class: True if a row is found once per class that passes, False if only for its best class.
+            every_class: True if a row is found once per class that passes, False if only for its best class, which
+                heads with several boxes per cell do not take.
             score_role: role of the tensors that are searched.
         """
         self._library = library
@@ -93,7 +94,12 @@ class NativePoints:
         reg_max = levels[0].parts[box_role].output.shape[1] // 4
         self._bins = np.empty((reg_max, LANES), np.float32)
         self._boxes = _Boxes(ctypes.addressof(self._box_levels), len(levels), reg_max, address(self._bins))
-        self._counts = np.empty(max(level.end - level.start for level in levels) + 1, np.int32)
+        cells = [level.grid[0] * level.grid[1] for level in levels]
+        self._counts = np.empty(max(cells) + 1, np.int32)
+        self._first_row: NDArray[np.intp] | None = None  # of each cell
+        if any(level.per_cell > 1 for level in levels):
+            self._first_row = np.concatenate([np.arange(e.start, e.end, e.per_cell) for e in levels])
+        self._first_cells = np.cumsum([0, *cells]).tolist()
         self._search.counts = address(self._counts)
         self._tables: list[NDArray[np.float32]] = []
         self._make_room(_FIRST_ROOM)
@@ -109,7 +115,7 @@ class NativePoints:
         for number, (level, limit) in enumerate(zip(self._levels, limits, strict=True)):
             scores, boxes = self._score_levels[number], self._box_levels[number]
             scores.tensor = layout_of(tensors[self._score_parts[number]])
-            scores.limit, scores.first_row = raw_limit_of(limit), level.start
+            scores.limit, scores.first_row = raw_limit_of(limit), self._first_cells[number]
             tensor = tensors[self._box_parts[number]]
             boxes.tensor = layout_of(tensor)
             boxes.first_row, boxes.end_row, boxes.stride = level.start, level.end, level.stride
@@ -118,11 +124,14 @@ class NativePoints:
                 self._tables.append(exponentials(tensor.scale, tensor.values.dtype))
                 boxes.exponentials = address(self._tables[-1])
 
-    def scores(self, tensors: Sequence[HeadTensor]) -> tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.float32]]:
+    def scores(
+        self, tensors: Sequence[HeadTensor], classes: int
+    ) -> tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.float32]]:
         """Rows, classes and dequantized scores that may pass, ascending by row, then class, (n,) each.
 
         Args:
             tensors: of the layout that `configure` got.
+            classes: scores per row.
 
         Returns:
             Views of memory that the next call overwrites.
@@ -132,7 +141,11 @@ class NativePoints:
         while needed := self._library.rkdeploy_search_scores(ctypes.byref(self._search)):
             self._make_room(needed)
         found = self._search.found
-        return self._rows[:found], self._class_ids[:found], self._reals[:found]
+        rows, class_ids, reals = self._rows[:found], self._class_ids[:found], self._reals[:found]
+        if self._first_row is None:
+            return rows, class_ids, reals
+        places, class_ids = np.divmod(class_ids, classes)  # the channels of a cell: box by box
+        return self._first_row.take(rows) + places, class_ids, reals
 
     def xyxy(self, tensors: Sequence[HeadTensor], rows: NDArray[np.intp]) -> NDArray[np.float32]:
         """Corners of the given ascending rows in input pixels, (n, 4), for distances from the cells' middle."""
