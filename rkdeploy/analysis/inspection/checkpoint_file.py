@@ -8,6 +8,7 @@ import msgspec
 
 from rkdeploy.analysis.inspection.inspection import Inspection, listed_names
 from rkdeploy.errors import CheckpointError, GraphError, RkdeployError
+from rkdeploy.host.building.presets import fitting
 from rkdeploy.host.checkpoint import Checkpoint, read_checkpoint
 from rkdeploy.host.families.checkpoint_facts import layers_of
 from rkdeploy.host.families.checkpoint_kinds import kind_of, kind_of_model, require_buildable
@@ -45,8 +46,22 @@ def inspect_checkpoint(path: Path, cfg: Path | None = None) -> Inspection:
         tuple(rows),
         facts,
         found,
+        needed=needed_by(info) if found is None else "",
         advice=advice_for(info) if found is None else (),
     )
+
+
+def needed_by(info: ModelInfo) -> str:
+    """The options that a build needs because the checkpoint does not say it; empty if there are none."""
+    presets = fitting(info.family)
+    if not presets:
+        return ""
+    needed = [f"what prepared its images: --preset {' or '.join(presets)}"]
+    if info.image_size is None:
+        needed.append("its input size: --imgsz")
+    if not info.has_class_names:
+        needed.append("its class names: --names")
+    return "; ".join(needed)
 
 
 def refusal_of(checkpoint: Checkpoint) -> RkdeployError | None:

@@ -110,7 +110,7 @@ def choose_size(info: ModelInfo, imgsz: tuple[int, int] | None) -> tuple[tuple[i
     largest = max(info.strides, default=1)
     note = ""
     if imgsz is None:
-        assumed = 224 if info.task == "classify" else 1280 if largest >= 64 else 640
+        assumed = info.usual_size or (224 if info.task == "classify" else 1280 if largest >= 64 else 640)
         size = info.image_size or assumed
         if info.image_size is None:
             note = (

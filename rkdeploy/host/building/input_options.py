@@ -27,9 +27,7 @@ class InputChoice:
 
     names: Annotated[
         Path | None,
-        Option(
-            "--names", "Class names of an ONNX file without any: a data.yaml, or a text file with one per line.", INPUT
-        ),
+        Option("--names", "Class names of a file without any: a data.yaml, or a text file with one per line.", INPUT),
     ] = None
     mean: Annotated[
         tuple[float, float, float] | None,
@@ -63,7 +61,7 @@ class InputChoice:
         PresetName | None,
         Option(
             "--preset",
-            "Whose model an ONNX file is, if its graph does not say how images are prepared.",
+            "Whose model it is, if its file does not say how images are prepared.",
             INPUT,
         ),
     ] = None

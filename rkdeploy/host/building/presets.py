@@ -104,16 +104,16 @@ def with_preset(image: InputSpec, head: Head, name: PresetName | None) -> tuple[
     if not names and name is None:
         return image, head
     if not names:
-        raise GraphError("The graph's head takes no preset: its kind says how it is read.", "Leave out --preset.")
+        raise GraphError("The model's head takes no preset: its kind says how it is read.", "Leave out --preset.")
     if name is None:
         raise GraphError(
-            f"The graph has the head of {head.kind}, and does not say how its images are prepared.",
+            f"The model has the head of {head.kind}, and its file does not say how its images are prepared.",
             "Say it: " + "; ".join(f"--preset {each} ({PRESETS[each].says})" for each in names) + ".",
         )
     preset = PRESETS[name]
     if name not in names:
         raise GraphError(
-            f"--preset {name} is of {preset.family}, but the graph has the head of {head.kind}.",
+            f"--preset {name} is of {preset.family}, but the model has the head of {head.kind}.",
             f"Presets that fit: {', '.join(names)}.",
         )
     points = replace(head.points or PointFormula(), offset=preset.offset)

@@ -174,7 +174,6 @@ MODELS = (
         "Its ONNX builds if Rockchip's fork (airockchip/YOLOv6) exports it: it ends in boxes and scores of each level.",
     ),
     CheckpointKind("a YOLO-NAS or another model of super-gradients", _of_package("super_gradients")),
-    CheckpointKind("a YOLOX model", _of_package("yolox")),
     CheckpointKind("a NanoDet model", _of_package("nanodet")),
     CheckpointKind(
         "a segmentation or detection model of torchvision",
@@ -195,7 +194,6 @@ STATE_DICTS = (
     CheckpointKind("the state dict of an LPRNet (plate text)", _keys("backbone", "container")),
     CheckpointKind("the state dict of a CRNN for plates (text, perhaps colors)", _keys("feature", "newCnn")),
     CheckpointKind("the state dict of a CRNN (text)", _keys("cnn", "rnn")),
-    CheckpointKind("the state dict of a YOLOX", _keys("cls_convs", "reg_convs", "obj_preds", inside="head")),
     CheckpointKind("the state dict of a NanoDet", _keys("gfl_cls", inside="head")),
     CheckpointKind("the state dict of a YOLO-NAS", _keys("backbone", "neck", "heads")),
     CheckpointKind("the state dict of a DETR", _keys("transformer", "class_embed", "bbox_embed")),

@@ -54,6 +54,8 @@ class ModelInfo:
         angle: of a model with rotated boxes, else None.
         class_maps: names of the whole-image maps, in addition to detections.
         has_class_names: True if the file names its classes.
+        usual_size: longer side of the input of the published model of this form in pixels, for a file that does not
+            say its own; None takes the usual one of YOLOs.
     """
 
     family: str
@@ -78,3 +80,4 @@ class ModelInfo:
     angle: AngleFormula | None = None
     class_maps: tuple[str, ...] = ()
     has_class_names: bool = True
+    usual_size: int | None = None

@@ -17,7 +17,8 @@ from rkdeploy.host.families.anchor_defaults import compare_anchors
 from rkdeploy.host.families.checkpoint_facts import anchors_of, image_size, onnx_metadata
 from rkdeploy.host.families.imagenet import IMAGENET_MEAN, IMAGENET_STD
 from rkdeploy.host.families.model_info import ModelInfo
-from rkdeploy.host.families.yolop_layers import DETECT, LAYERS, MASK_HEADS, typed_layers, weight_shape
+from rkdeploy.host.families.typed_modules import weight_shape
+from rkdeploy.host.families.yolop_layers import DETECT, LAYERS, MASK_HEADS, typed_layers
 
 if TYPE_CHECKING:
     from rkdeploy.host.export.exported import Exported

@@ -6,13 +6,20 @@ pooling sizes and activations are fixed by the list below (lib/models/YOLOP.py a
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from rkdeploy.errors import CheckpointError
 from rkdeploy.host.checkpoint import Module
-from rkdeploy.host.checkpoint.module_tree import require_affine
+from rkdeploy.host.families.typed_modules import (
+    batch_norm,
+    last_convolution,
+    numbered,
+    square_convolution,
+    typed,
+    weight_shape,
+    without_weights,
+)
 
 Block = Literal["Focus", "Conv", "BottleneckCSP", "SPP", "Upsample", "Concat", "Detect"]
 
@@ -116,7 +123,7 @@ def typed_layers(root: Module) -> tuple[Module, ...]:
 
 def _typed(layer: Layer, module: Module) -> Module:
     if layer.block == "Focus":
-        return _as(module, "Focus", children={"conv": _conv(module.child("conv"), 1)})
+        return typed(module, "Focus", children={"conv": _conv(module.child("conv"), 1)})
     if layer.block == "Conv":
         return _conv(module, layer.stride)
     if layer.block == "BottleneckCSP":
@@ -124,72 +131,43 @@ def _typed(layer: Layer, module: Module) -> Module:
     if layer.block == "SPP":
         return _spp(module)
     if layer.block == "Upsample":
-        return _as(module, "Upsample", scale_factor=2.0, mode="nearest")
+        return typed(module, "Upsample", scale_factor=2.0, mode="nearest")
     if layer.block == "Concat":
-        return _as(module, "Concat", d=1)
-    convs = {name: _conv2d(conv, 1) for name, conv in module.child("m").children.items()}
-    for conv in convs.values():
-        if "bias" not in conv.tensors:
-            raise CheckpointError(f'The state dict has no "{conv.path}.bias".')
-        if weight_shape(conv)[2:] != (1, 1):
-            raise CheckpointError(f'"{conv.path}.weight" has the shape {weight_shape(conv)}, expected a 1x1 kernel.')
-    return _as(module, "Detect", children={"m": _as(module.child("m"), "ModuleList", children=convs)})
-
-
-def _as(module: Module, class_name: str, children: Mapping[str, Module] | None = None, **attributes: Any) -> Module:
-    """The module with a class and the attributes that its weights do not determine."""
-    return replace(module, class_name=class_name, attributes=attributes, children=children or {})
+        return typed(module, "Concat", d=1)
+    convs = {name: last_convolution(conv) for name, conv in module.child("m").children.items()}
+    return typed(module, "Detect", children={"m": typed(module.child("m"), "ModuleList", children=convs)})
 
 
 def _with(module: Module, **attributes: Any) -> Module:
     return replace(module, attributes={**module.attributes, **attributes})
 
 
-def _new(parent: Module, name: str, class_name: str, **attributes: Any) -> Module:
-    """A sub-module without weights, which a state dict omits."""
-    return Module(class_name, "", f"{parent.path}.{name}", attributes, {}, {}, parent.reads)
-
-
-def _conv2d(module: Module, stride: int) -> Module:
-    height, width = weight_shape(module)[2:]
-    if height % 2 == 0 or height != width:
-        raise CheckpointError(f'"{module.path}" has a kernel of {height}x{width}, expected a square of odd size.')
-    return _as(module, "Conv2d", stride=(stride, stride), padding=(height // 2, width // 2), dilation=(1, 1), groups=1)
-
-
-def _norm(module: Module) -> Module:
-    require_affine(module)
-    return _as(module, "BatchNorm2d", eps=_BATCH_NORM_EPS)
-
-
 def _conv(module: Module, stride: int) -> Module:
     children = {
-        "conv": _conv2d(module.child("conv"), stride),
-        "bn": _norm(module.child("bn")),
-        "act": _new(module, "act", "Hardswish"),
+        "conv": square_convolution(module.child("conv"), stride),
+        "bn": batch_norm(module.child("bn"), _BATCH_NORM_EPS),
+        "act": without_weights(module, "act", "Hardswish"),
     }
-    return _as(module, "Conv", children=children)
+    return typed(module, "Conv", children=children)
 
 
 def _bottleneck_csp(module: Module, *, shortcut: bool) -> Module:
     repeats = module.child("m")
-    if list(repeats.children) != [str(i) for i in range(len(repeats.children))]:
-        raise CheckpointError(f'"{repeats.path}" has the bottlenecks {", ".join(repeats.children)}, expected 0, 1, ...')
     bottlenecks = {}
-    for name, block in repeats.children.items():
+    for number, block in enumerate(numbered(repeats)):
         convs = {part: _conv(block.child(part), 1) for part in ("cv1", "cv2")}
         same = weight_shape(convs["cv1"].child("conv"))[1] == weight_shape(convs["cv2"].child("conv"))[0]
-        bottlenecks[name] = _as(block, "Bottleneck", children=convs, add=shortcut and same)
+        bottlenecks[str(number)] = typed(block, "Bottleneck", children=convs, add=shortcut and same)
     children = {
         "cv1": _conv(module.child("cv1"), 1),
-        "cv2": _conv2d(module.child("cv2"), 1),
-        "cv3": _conv2d(module.child("cv3"), 1),
+        "cv2": square_convolution(module.child("cv2"), 1),
+        "cv3": square_convolution(module.child("cv3"), 1),
         "cv4": _conv(module.child("cv4"), 1),
-        "bn": _norm(module.child("bn")),
-        "act": _new(module, "act", "LeakyReLU", negative_slope=_LEAKY_SLOPE),
-        "m": _as(repeats, "Sequential", children=bottlenecks),
+        "bn": batch_norm(module.child("bn"), _BATCH_NORM_EPS),
+        "act": without_weights(module, "act", "LeakyReLU", negative_slope=_LEAKY_SLOPE),
+        "m": typed(repeats, "Sequential", children=bottlenecks),
     }
-    return _as(module, "BottleneckCSP", children=children)
+    return typed(module, "BottleneckCSP", children=children)
 
 
 def _spp(module: Module) -> Module:
@@ -201,22 +179,8 @@ def _spp(module: Module) -> Module:
             _UNKNOWN,
         )
     pools = {
-        str(i): _new(module, f"m.{i}", "MaxPool2d", kernel_size=k, stride=1, padding=k // 2)
+        str(i): without_weights(module, f"m.{i}", "MaxPool2d", kernel_size=k, stride=1, padding=k // 2)
         for i, k in enumerate(_POOLS)
     }
-    children["m"] = replace(_new(module, "m", "ModuleList"), children=pools)
-    return _as(module, "SPP", children=children)
-
-
-def weight_shape(conv: Module) -> tuple[int, int, int, int]:
-    """(out, in, kernel height, kernel width) of a convolution.
-
-    Raises:
-        CheckpointError: when it has no weights of four dimensions.
-    """
-    weight = conv.tensors.get("weight")
-    if weight is None or len(weight.shape) != 4:
-        got = "none" if weight is None else str(weight.shape)
-        raise CheckpointError(f'"{conv.path}.weight" has the shape {got}, expected (out, in, height, width).', _UNKNOWN)
-    out, inputs, height, width = weight.shape
-    return out, inputs, height, width
+    children["m"] = replace(without_weights(module, "m", "ModuleList"), children=pools)
+    return typed(module, "SPP", children=children)

@@ -31,6 +31,7 @@ from rkdeploy.host.building.options import BuildOptions
 from rkdeploy.host.building.pipeline import build
 from rkdeploy.host.graph.cut import cut
 from rkdeploy.host.graph.cut_options import CutOptions
+from rkdeploy.host.graph.head import Head
 from rkdeploy.host.graph.session import Session
 from rkdeploy.host.graph.verify import network_input
 from tests.host.families.vectors import Vector, vectors
@@ -53,7 +54,8 @@ def row(vector: Vector) -> str:
             opencv = opencv_error(vector, Path(folder))
             bundle = build(
                 BuildOptions(
-                    model=vector.checkpoint, cfg=vector.cfg, imgsz=vector.hw, calib=ROOT / "calib_data",
+                    model=vector.checkpoint, cfg=vector.cfg, input=vector.choice, imgsz=vector.hw,
+                    calib=ROOT / "calib_data",
                     min_agreement=0.0, out=Path(folder),
                 ),
                 BuildEvents(),
@@ -124,8 +126,7 @@ def head_of(network: Network) -> str:
     if head.anchors is not None:
         kind = f"{levels} levels, {head.anchors_per_level} anchors"
     elif head.rows is not None:
-        bins = next(tap.shape[1] // 4 for tap in head.taps if tap.role in ("dfl_boxes", "ltrb_boxes"))
-        kind = f"{levels} levels, " + (f"DFL {bins}" if bins > 1 else "no DFL")
+        kind = f"{levels} levels, {_boxes_of(head)}"
     else:
         kind = "classes"
     if head.end_to_end:
@@ -135,6 +136,14 @@ def head_of(network: Network) -> str:
     if head.class_maps:
         kind += f", {len(head.class_maps)} maps"
     return kind
+
+
+def _boxes_of(head: Head) -> str:
+    """The form of the boxes of an anchor-free head."""
+    box = next(tap for tap in head.taps if tap.role in ("dfl_boxes", "ltrb_boxes", "center_boxes"))
+    if box.role == "center_boxes":
+        return "centers and objectness"
+    return f"DFL {box.shape[1] // 4}" if box.role == "dfl_boxes" else "no DFL"
 
 
 def besides(agreement: Agreement | None) -> str:

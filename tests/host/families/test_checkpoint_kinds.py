@@ -62,7 +62,6 @@ def model(head: str, *layers: str, module: str = "models.yolo") -> Checkpoint:
         (["backbone.0", "container.0"], "an LPRNet"),
         (["feature.0", "newCnn"], "a CRNN for plates"),
         (["cnn.conv0", "rnn.0"], r"a CRNN \(text\)"),
-        (["backbone.dark2", "head.cls_convs.0", "head.reg_convs.0", "head.obj_preds.0"], "a YOLOX"),
         (["backbone.0", "head.gfl_cls.0"], "a NanoDet"),
         (["transformer.encoder", "class_embed", "bbox_embed.0"], "a DETR"),
         (["model.encoder.0", "model.decoder.dec_score_head.0", "model.decoder.dec_bbox_head.0"], "an RT-DETR"),

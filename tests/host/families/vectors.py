@@ -9,13 +9,19 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from rkdeploy.host.building.input_choice import with_choice
+from rkdeploy.host.building.input_options import InputChoice
 from rkdeploy.host.building.network import Network
 from rkdeploy.host.building.open_network import open_network
+from rkdeploy.host.building.presets import PresetName
 
 DATA = Path(__file__).parents[2] / "data"
 GROUPS = (
     "yolov5", "ultralytics", "yolor", "yolop", "yolov7", "yolov7_face", "yolov7_pose", "yolov5_face", "yolov5_lite",
+    "yolox",
 )  # fmt: skip
+PRESETS: dict[str, PresetName] = {"yolox": "yolox"}
+"""Preparation of the recorded images, where the files do not say it."""
 NOT_SUPPORTED = {
     "yolov5": {"state_dict", "v1_s"},  # a state dict without its model; v1.0, whose Detect has no convolutions
 }
@@ -55,7 +61,12 @@ class Vector:
 
     def open(self, hw: tuple[int, int] | None = None) -> Network:
         """The network at the recorded input size, or another."""
-        return open_network(self.checkpoint, imgsz=hw or self.hw, cfg=self.cfg)
+        return with_choice(open_network(self.checkpoint, imgsz=hw or self.hw, cfg=self.cfg), self.choice)
+
+    @property
+    def choice(self) -> InputChoice:
+        """Input facts that a user must give."""
+        return InputChoice(preset=PRESETS.get(self.group))
 
     def image(self) -> NDArray[np.uint8]:
         """The recorded input as a runtime takes it, (1, H, W, 3) uint8 RGB."""
