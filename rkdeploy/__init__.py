@@ -22,26 +22,26 @@ if TYPE_CHECKING:
     from rkdeploy.api.coco import to_coco
     from rkdeploy.api.host import build, estimate, evaluate, inspect, profile, report
     from rkdeploy.api.model import Model, load
-    from rkdeploy.api.parts import Box, Boxes, ClassMap, ClassRanking, Keypoints, Masks, RotatedBoxes
     from rkdeploy.api.result import Result
+    from rkdeploy.api.result_parts import Box, Boxes, ClassMap, ClassRanking, Keypoints, Masks, RotatedBoxes
     from rkdeploy.api.stream import Stream
     from rkdeploy.contract.bundle import Bundle
     from rkdeploy.errors import RkdeployError
-    from rkdeploy.host.building.events import BuildEvents
+    from rkdeploy.host.building.build_events import BuildEvents
 
 _HOMES = {
-    "Box": "rkdeploy.api.parts",
-    "Boxes": "rkdeploy.api.parts",
-    "BuildEvents": "rkdeploy.host.building.events",
+    "Box": "rkdeploy.api.result_parts",
+    "Boxes": "rkdeploy.api.result_parts",
+    "BuildEvents": "rkdeploy.host.building.build_events",
     "Bundle": "rkdeploy.contract.bundle",
-    "ClassMap": "rkdeploy.api.parts",
-    "ClassRanking": "rkdeploy.api.parts",
-    "Keypoints": "rkdeploy.api.parts",
-    "Masks": "rkdeploy.api.parts",
+    "ClassMap": "rkdeploy.api.result_parts",
+    "ClassRanking": "rkdeploy.api.result_parts",
+    "Keypoints": "rkdeploy.api.result_parts",
+    "Masks": "rkdeploy.api.result_parts",
     "Model": "rkdeploy.api.model",
     "Result": "rkdeploy.api.result",
     "RkdeployError": "rkdeploy.errors",
-    "RotatedBoxes": "rkdeploy.api.parts",
+    "RotatedBoxes": "rkdeploy.api.result_parts",
     "Stream": "rkdeploy.api.stream",
     "build": "rkdeploy.api.host",
     "estimate": "rkdeploy.api.host",

@@ -2,8 +2,8 @@
 
     calib_count: Annotated[int, Option("--calib-count", "Maximum number of calibration images.", QUANTIZATION)] = 20
 
-The command line's signature and help (`rkdeploy.cli.declared`), the printed commands (`written`) and the tables in docs
-come from these declarations. A room that declares options needs no package for it.
+The command line's signature and help (`rkdeploy.cli.typer_command`), the printed commands (`written`) and the tables in
+docs come from these declarations.  A room that declares options needs no package for it.
 """
 
 from __future__ import annotations

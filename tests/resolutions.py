@@ -36,7 +36,7 @@ BASE: Final = (
     "tests/device/postprocess/test_postprocessor.py",
     "tests/device/postprocess/test_mask_reader.py",
     "tests/device/postprocess/test_nms.py",
-    "tests/device/runtime/test_registry.py",
+    "tests/device/runtime/test_backends.py",
     "tests/device/runtime/test_replay.py",
     "tests/board/test_abi.py",
     "tests/board/test_faults.py",
@@ -54,7 +54,7 @@ TESTS: Final[dict[str, tuple[str, ...]]] = {
     "board": ("tests/board/test_librknnrt.py", "tests/board/test_rknnlite.py"),
     "web": (
         "tests/device/web/test_web_access.py",
-        "tests/device/web/test_web_newest.py",
+        "tests/device/web/test_web_frame_buffer.py",
         "tests/device/web/test_web_view.py",
     ),
     "graph": (
@@ -63,7 +63,7 @@ TESTS: Final[dict[str, tuple[str, ...]]] = {
         "tests/device/runtime/test_float_backends.py",
         "tests/host/building/test_agreement.py",
     ),
-    "eval": ("tests/accuracy/test_matching.py", "tests/datasets/test_yolo_labels.py"),
+    "eval": ("tests/accuracy/test_truth_matching.py", "tests/datasets/test_yolo_labels.py"),
     "report": ("tests/analysis/report/test_report_forms.py", "tests/analysis/page/test_texts.py"),
     "tune": (
         "tests/analysis/tune/test_search.py",
@@ -78,11 +78,11 @@ TESTS: Final[dict[str, tuple[str, ...]]] = {
         "tests/board/test_librknnrt.py",
         "tests/host/graph/test_head.py",
         "tests/device/runtime/test_float_backends.py",
-        "tests/accuracy/test_matching.py",
+        "tests/accuracy/test_truth_matching.py",
         "tests/doctor/test_doctor_work.py",
         "tests/analysis/page/test_texts.py",
         "tests/analysis/tune/test_study.py",
-        "tests/device/web/test_web_newest.py",
+        "tests/device/web/test_web_frame_buffer.py",
     ),
 }
 """Part -> the tests that its packages are enough for."""

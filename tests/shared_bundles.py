@@ -39,9 +39,9 @@ def shared_bundle(model: str, factory: pytest.TempPathFactory) -> Iterator[Bundl
 
 
 def _built(model: str, out: Path) -> Path:
-    from rkdeploy.host.building.events import BuildEvents  # not at the top: most tests need no package of a host
-    from rkdeploy.host.building.options import BuildOptions
-    from rkdeploy.host.building.pipeline import build
+    from rkdeploy.host.building.build_events import BuildEvents  # not at the top: most tests need no package of a host
+    from rkdeploy.host.building.build_options import BuildOptions
+    from rkdeploy.host.building.build_stages import build
 
     options = BuildOptions(SAMPLE / model, calib=SAMPLE, out=out)
     if not options.folder.is_dir():  # a bundle is written whole or not at all

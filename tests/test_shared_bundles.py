@@ -23,7 +23,7 @@ def built(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
         written.append(folder)
         return write_bundle(folder)
 
-    monkeypatch.setattr("rkdeploy.host.building.pipeline.build", build)
+    monkeypatch.setattr("rkdeploy.host.building.build_stages.build", build)
     return written
 
 

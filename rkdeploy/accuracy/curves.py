@@ -13,7 +13,7 @@ from rkdeploy.contract.accuracy import BestThreshold
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from rkdeploy.accuracy.matching import ClassMatches
+    from rkdeploy.accuracy.truth_matching import ClassMatches
     from rkdeploy.accuracy.validators import Tail
 
 _RECALLS: Final = np.linspace(0.0, 1.0, 101)

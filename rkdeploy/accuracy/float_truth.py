@@ -15,8 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rkdeploy.accuracy.bootstrap import image_weights, interval
-from rkdeploy.accuracy.matching import IOU_THRESHOLDS, ClassMatches, Kind, match_all
 from rkdeploy.accuracy.predictions import prediction_of
+from rkdeploy.accuracy.truth_matching import IOU_THRESHOLDS, ClassMatches, Kind, match_all
 from rkdeploy.contract.accuracy import FloatTruthAp
 from rkdeploy.datasets.truth import RunLengths, Truth
 

@@ -96,7 +96,7 @@ class _Stored(msgspec.Struct):
     failure: bytes  # the message already contains the name
 
 
-class _Part(msgspec.Struct):
+class _StoredPart(msgspec.Struct):
     figures_from: str
     predictions: list[_Stored]
 
@@ -120,7 +120,7 @@ def encoded(predictions: list[ImagePrediction], figures_from: str) -> bytes:
         )
         for p in predictions
     ]
-    return msgspec.msgpack.encode(_Part(figures_from, stored))
+    return msgspec.msgpack.encode(_StoredPart(figures_from, stored))
 
 
 def decoded(data: bytes) -> tuple[list[ImagePrediction], str]:
@@ -129,7 +129,7 @@ def decoded(data: bytes) -> tuple[list[ImagePrediction], str]:
     Raises:
         ValueError: when the bytes are something else, or damaged.
     """
-    part = msgspec.msgpack.decode(data, type=_Part)  # its errors are subclasses of ValueError
+    part = msgspec.msgpack.decode(data, type=_StoredPart)  # its errors are subclasses of ValueError
     return [_prediction(stored) for stored in part.predictions], part.figures_from
 
 

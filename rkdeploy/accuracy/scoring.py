@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from rkdeploy.accuracy.curves import average_precision, best_threshold, coco_average_precision, precision_recall
-from rkdeploy.accuracy.matching import ClassMatches, Kind, match_all
+from rkdeploy.accuracy.truth_matching import ClassMatches, Kind, match_all
 from rkdeploy.accuracy.validators import validator_of
 from rkdeploy.contract.accuracy import (
     ClassFigures,

@@ -11,7 +11,7 @@ from rkdeploy.analysis.explain.explanation import Explanation
 from rkdeploy.contract.accuracy import Evaluation
 from rkdeploy.contract.bounds import Text
 from rkdeploy.contract.record import Agreement
-from rkdeploy.device.profiling.profile import Profile
+from rkdeploy.device.profiling.profile_document import Profile
 
 OriginKind = Literal["measured", "simulator", "predicted", "host", "stand_in"]
 """- `measured`: on a board's NPU

@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from rkdeploy.api.option_types import BuildKeywords, EvaluateKeywords, ProfileKeywords
     from rkdeploy.contract.accuracy import AccuracyReport
     from rkdeploy.contract.bundle import Bundle
-    from rkdeploy.device.profiling.profile import Profile
-    from rkdeploy.host.building.events import BuildEvents
+    from rkdeploy.device.profiling.profile_document import Profile
+    from rkdeploy.host.building.build_events import BuildEvents
 
 PathLike = str | os.PathLike[str]
 
@@ -45,9 +45,9 @@ def build(model: PathLike, *, events: BuildEvents | None = None, **options: Unpa
     Raises:
         RkdeployError: whatever failed; nothing is left behind then.
     """
-    from rkdeploy.host.building.events import BuildEvents as Silent
-    from rkdeploy.host.building.options import BuildOptions
-    from rkdeploy.host.building.pipeline import build as run_build
+    from rkdeploy.host.building.build_events import BuildEvents as Silent
+    from rkdeploy.host.building.build_options import BuildOptions
+    from rkdeploy.host.building.build_stages import build as run_build
 
     return run_build(options_from(BuildOptions, options, model=Path(model)), events or Silent())
 
@@ -93,8 +93,8 @@ def estimate(
     Raises:
         RkdeployError: an SoC or type cannot be predicted, or the file or the toolkit failed.
     """
-    from rkdeploy.analysis.estimate.compile import EstimateSource
     from rkdeploy.analysis.estimate.estimate import estimate as predict
+    from rkdeploy.analysis.estimate.estimate_source import EstimateSource
 
     path = Path(model) if isinstance(model, (str, os.PathLike)) else model.folder
     source = options_from(EstimateSource, {"imgsz": imgsz, "weights": weights}, model=path)
@@ -120,9 +120,9 @@ def evaluate(
     Raises:
         RkdeployError: the data or the bundle cannot be read, or a backend failed.
     """
-    from rkdeploy.accuracy.run import EvaluationOptions, default_backends
-    from rkdeploy.accuracy.run import evaluate as run_evaluation
-    from rkdeploy.device.runtime.registry import AUTO, choose_backend
+    from rkdeploy.accuracy.evaluation import EvaluationOptions, default_backends
+    from rkdeploy.accuracy.evaluation import evaluate as run_evaluation
+    from rkdeploy.device.runtime.backends import AUTO, choose_backend
 
     if data is None:
         raise RkdeployError("There is no data to evaluate on.", 'Give it: rkdeploy.evaluate(bundle, "data.yaml").')
@@ -150,7 +150,7 @@ def profile(
         RkdeployError: the backend cannot be opened or fails, or a source cannot be read.
     """
     from rkdeploy.device.profiling.measure import ProfileOptions, measure_profile
-    from rkdeploy.device.runtime.registry import AUTO, choose_backend
+    from rkdeploy.device.runtime.backends import AUTO, choose_backend
 
     chosen = options_from(ProfileOptions, options, sources=tuple(map(os.fspath, sources)))
     if chosen.backend == AUTO:

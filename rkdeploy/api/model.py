@@ -20,15 +20,15 @@ from rkdeploy.api.stream import Stream
 from rkdeploy.contract.bundle import Bundle
 from rkdeploy.contract.spec import ModelSpec
 from rkdeploy.device.postprocess.thresholds import DEFAULT_CONFIDENCE, DEFAULT_IOU, Thresholds, class_ids_of
+from rkdeploy.device.runtime.backends import choose_backend, open_runtimes
 from rkdeploy.device.runtime.protocol import Runtime, RuntimeOptions
-from rkdeploy.device.runtime.registry import choose_backend, open_runtimes
 from rkdeploy.device.stream.detector_pool import DetectorPool
 from rkdeploy.errors import RkdeployError
 from rkdeploy.images.array import bgr_image
 from rkdeploy.images.file import read_image
 
 if TYPE_CHECKING:
-    from rkdeploy.device.stream.sources.protocol import Source
+    from rkdeploy.device.stream.sources.source import Source
 
 ImageLike = NDArray[Any] | str | os.PathLike[str] | None
 """An image (H, W, 3) uint8 BGR as `cv2.imread` gives it, or the path of an image file.

@@ -12,7 +12,7 @@ PathLike = str | os.PathLike[str]
 
 
 class BuildKeywords(TypedDict, total=False):
-    """Options of `rkdeploy.host.building.options.BuildOptions`."""
+    """Options of `rkdeploy.host.building.build_options.BuildOptions`."""
 
     calib_count: int
     seed: int
@@ -55,7 +55,7 @@ class BuildKeywords(TypedDict, total=False):
 
 
 class EvaluateKeywords(TypedDict, total=False):
-    """Options of `rkdeploy.accuracy.run.EvaluationOptions`."""
+    """Options of `rkdeploy.accuracy.evaluation.EvaluationOptions`."""
 
     data_split: str
     data_labels: str | None

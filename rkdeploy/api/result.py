@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from rkdeploy.api.parts import Boxes, ClassMap, ClassRanking, Keypoints, Masks, Parts, RotatedBoxes
+from rkdeploy.api.result_parts import Boxes, ClassMap, ClassRanking, Keypoints, Masks, ResultParts, RotatedBoxes
 from rkdeploy.device.postprocess.detections import Detections
 
 if TYPE_CHECKING:
@@ -94,9 +94,9 @@ class Result:
         return ClassRanking(ranking.class_ids, ranking.scores, _named(self.names, ranking.class_ids))
 
     @property
-    def parts(self) -> Parts:
+    def parts(self) -> ResultParts:
         """All of them, for other programs' forms."""
-        return Parts(self.boxes, self.keypoints, self.masks, self.obb, self.ranking)
+        return ResultParts(self.boxes, self.keypoints, self.masks, self.obb, self.ranking)
 
     def counts(self) -> dict[str, int]:
         """Number of objects per class name, of the classes that were found."""

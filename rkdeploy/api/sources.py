@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from rkdeploy.errors import SourceError
 
 if TYPE_CHECKING:
-    from rkdeploy.device.stream.sources.protocol import Source
+    from rkdeploy.device.stream.sources.source import Source
 
 _CAMERA_DEVICE = re.compile(r"/dev/video(\d+)")
 

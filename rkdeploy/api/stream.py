@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from rkdeploy.contract.spec import ModelSpec
     from rkdeploy.device.postprocess.thresholds import Thresholds
     from rkdeploy.device.runtime.protocol import Runtime
-    from rkdeploy.device.stream.sources.protocol import Source
+    from rkdeploy.device.stream.sources.source import Source
     from rkdeploy.device.stream.statistics import PipelineStats
 
 _TICK_S = 0.05

@@ -12,10 +12,10 @@ from rkdeploy.errors import RkdeployError
 if TYPE_CHECKING:
     import supervision as sv
 
-    from rkdeploy.api.parts import Keypoints, Parts
+    from rkdeploy.api.result_parts import Keypoints, ResultParts
 
 
-def supervision_detections(parts: Parts) -> sv.Detections:
+def supervision_detections(parts: ResultParts) -> sv.Detections:
     """The objects of a result.
 
     Returns:
@@ -40,7 +40,7 @@ def supervision_detections(parts: Parts) -> sv.Detections:
     return detections
 
 
-def supervision_keypoints(parts: Parts) -> sv.KeyPoints:
+def supervision_keypoints(parts: ResultParts) -> sv.KeyPoints:
     """The keypoints of a result.
 
     Returns:

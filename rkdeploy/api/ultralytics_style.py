@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 if TYPE_CHECKING:
     from typing_extensions import Self
 
-    from rkdeploy.api.parts import ClassRanking, Parts
+    from rkdeploy.api.result_parts import ClassRanking, ResultParts
 
 
 class TensorLike(np.ndarray[Any, np.dtype[Any]]):
@@ -257,7 +257,7 @@ class UltralyticsResult:
         frame: NDArray[np.uint8],
         names: Sequence[str],
         source: str,
-        parts: Parts,
+        parts: ResultParts,
         plot: Callable[[], NDArray[np.uint8]],
     ) -> None:
         self._count, self._plot = len(parts.boxes), plot

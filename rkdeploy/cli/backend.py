@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from rkdeploy.cli.console import print_warning
-from rkdeploy.cli.talk import note
-from rkdeploy.device.runtime.registry import AUTO, choose_backend
+from rkdeploy.cli.verbosity import note
+from rkdeploy.device.runtime.backends import AUTO, choose_backend
 
 
 def settled(backend: str) -> str:

@@ -11,13 +11,13 @@ import msgspec
 from rich.table import Table
 
 from rkdeploy.cli.console import err, out, plain, print_warning
-from rkdeploy.cli.declared import JSON, OUTPUT_FILE
 from rkdeploy.cli.document import check_target, print_result
 from rkdeploy.cli.language import chosen_language
-from rkdeploy.cli.talk import is_quiet
+from rkdeploy.cli.typer_command import JSON, OUTPUT_FILE
+from rkdeploy.cli.verbosity import is_quiet
 from rkdeploy.contract.documents import document_text
-from rkdeploy.host.building.events import BuildEvents
-from rkdeploy.host.building.options import BuildOptions
+from rkdeploy.host.building.build_events import BuildEvents
+from rkdeploy.host.building.build_options import BuildOptions
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -42,7 +42,7 @@ def build_command(
     """
     check_target(output)
     if as_json:
-        from rkdeploy.host.building.pipeline import build
+        from rkdeploy.host.building.build_stages import build
 
         bundle = build(options, _Warnings())
     else:
@@ -66,7 +66,7 @@ def _document(bundle: Bundle) -> dict[str, Any]:
 
 def build_and_print(options: BuildOptions) -> Bundle:
     """Build, and print it as it goes and what came of it."""
-    from rkdeploy.host.building.pipeline import build
+    from rkdeploy.host.building.build_stages import build
 
     if is_quiet():
         bundle = build(options, _Warnings())
@@ -88,7 +88,7 @@ def build_and_print(options: BuildOptions) -> Bundle:
     return bundle
 
 
-class _Events(BuildEvents):
+class _BuildProgress(BuildEvents):
     """Prints the progress of a build: a spinner on a terminal, one line per stage elsewhere."""
 
     def __init__(self, model: Path) -> None:
@@ -233,8 +233,8 @@ def agreement_table(agreement: Agreement) -> Table:
 
 
 @contextlib.contextmanager
-def _watch(model: Path) -> Iterator[_Events]:
-    events = _Events(model)
+def _watch(model: Path) -> Iterator[_BuildProgress]:
+    events = _BuildProgress(model)
     events.start()
     try:
         yield events

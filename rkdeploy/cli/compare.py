@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from rkdeploy.analysis.compare.events import CompareEvents
+from rkdeploy.analysis.compare.compare_events import CompareEvents
 from rkdeploy.analysis.compare.variants import CompareOptions
 from rkdeploy.analysis.page.texts import Lang
 from rkdeploy.cli.console import err, plain, print_warning
-from rkdeploy.cli.declared import JSON, PAGE_FILE
 from rkdeploy.cli.document import check_target, print_tables
 from rkdeploy.cli.language import LANGUAGE
-from rkdeploy.cli.talk import is_quiet
+from rkdeploy.cli.typer_command import JSON, PAGE_FILE
+from rkdeploy.cli.verbosity import is_quiet
 from rkdeploy.option import OUTPUT, Option
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ def compare_command(
     lang: Annotated[Lang | None, LANGUAGE] = None,
 ) -> None:
     """Build for several chips, types and sizes; compare predicted rate, memory and agreement with the float model."""
-    from rkdeploy.analysis.compare.run import compare
+    from rkdeploy.analysis.compare.compare_builds import compare
     from rkdeploy.analysis.tables.comparison_tables import comparison_blocks
 
     check_target(output)
@@ -54,7 +54,7 @@ def compare_command(
     )
 
 
-class _Events(CompareEvents):
+class _CompareProgress(CompareEvents):
     """A line per finished build; on a terminal also a bar, with the current work."""
 
     def __init__(self, bar: Progress | None) -> None:
@@ -95,10 +95,10 @@ class _Events(CompareEvents):
 
 
 @contextmanager
-def _watched() -> Iterator[_Events]:
+def _watched() -> Iterator[_CompareProgress]:
     if not err.is_terminal or is_quiet():
-        yield _Events(None)
+        yield _CompareProgress(None)
         return
     columns = (BarColumn(20), MofNCompleteColumn(), TimeElapsedColumn(), TextColumn("{task.description}"))
     with Progress(*columns, console=err, transient=True, refresh_per_second=4) as bar:
-        yield _Events(bar)
+        yield _CompareProgress(bar)

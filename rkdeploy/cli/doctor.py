@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from rkdeploy.cli.console import err, out, plain
-from rkdeploy.cli.declared import JSON, OUTPUT_FILE
 from rkdeploy.cli.document import check_target, print_result
+from rkdeploy.cli.typer_command import JSON, OUTPUT_FILE
 from rkdeploy.contract.documents import document_text
 from rkdeploy.option import Argument, Option
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rkdeploy.analysis.page.packages import with_packages
+from rkdeploy.analysis.page.needed_packages import with_packages
 from rkdeploy.cli.console import err, out, plain
 from rkdeploy.cli.language import chosen_language
 from rkdeploy.errors import RkdeployError

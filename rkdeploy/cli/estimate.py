@@ -6,12 +6,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-from rkdeploy.analysis.estimate.compile import EstimateSource
+from rkdeploy.analysis.estimate.estimate_source import EstimateSource
 from rkdeploy.analysis.page.texts import Lang
 from rkdeploy.cli.console import err, plain
-from rkdeploy.cli.declared import JSON, PAGE_FILE
 from rkdeploy.cli.document import check_target, print_tables
 from rkdeploy.cli.language import LANGUAGE
+from rkdeploy.cli.typer_command import JSON, PAGE_FILE
 from rkdeploy.option import INPUT, OUTPUT, WORDS, Option
 
 if TYPE_CHECKING:

@@ -10,21 +10,21 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
-from rkdeploy.accuracy.run import EvaluationOptions, default_backends
+from rkdeploy.accuracy.evaluation import EvaluationOptions, default_backends
 from rkdeploy.analysis.page.texts import Lang
 from rkdeploy.cli.bundle_argument import chosen_bundle
 from rkdeploy.cli.console import err, print_warning
-from rkdeploy.cli.declared import JSON, PAGE_FILE
 from rkdeploy.cli.document import check_target, print_tables
 from rkdeploy.cli.language import LANGUAGE
-from rkdeploy.cli.talk import is_quiet
-from rkdeploy.device.runtime.registry import AUTO, choose_backend, known_backend
+from rkdeploy.cli.typer_command import JSON, PAGE_FILE
+from rkdeploy.cli.verbosity import is_quiet
+from rkdeploy.device.runtime.backends import AUTO, choose_backend, known_backend
 from rkdeploy.option import BUNDLE, Argument, Only
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from rkdeploy.accuracy.run import Progress as Listener
+    from rkdeploy.accuracy.evaluation import Progress as Listener
 
 
 def eval_command(
@@ -39,7 +39,7 @@ def eval_command(
     lang: Annotated[Lang | None, LANGUAGE] = None,
 ) -> None:
     """Measure the accuracy of a bundle on labeled images, float next to the built model."""
-    from rkdeploy.accuracy.run import evaluate
+    from rkdeploy.accuracy.evaluation import evaluate
     from rkdeploy.analysis.tables.accuracy_tables import accuracy_blocks
 
     check_target(output)

@@ -9,9 +9,9 @@ from typing import Annotated
 from rkdeploy.analysis.page.texts import Lang
 from rkdeploy.cli.bundle_argument import chosen_bundle
 from rkdeploy.cli.console import err, plain
-from rkdeploy.cli.declared import JSON, PAGE_FILE
 from rkdeploy.cli.document import check_target, print_tables
 from rkdeploy.cli.language import LANGUAGE
+from rkdeploy.cli.typer_command import JSON, PAGE_FILE
 from rkdeploy.option import BUNDLE, INPUT, OUTPUT, TOOLKIT_PYTHON, Argument, Option
 
 

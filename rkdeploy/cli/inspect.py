@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 from rkdeploy.cli.console import facts_table, out, plain
-from rkdeploy.cli.declared import JSON, OUTPUT_FILE
 from rkdeploy.cli.document import check_target, print_result
+from rkdeploy.cli.typer_command import JSON, OUTPUT_FILE
 from rkdeploy.contract.documents import document_text
 from rkdeploy.option import Argument, Option
 

@@ -66,7 +66,7 @@ class _Later(TyperCommand):
 
 def loaded(name: str, place: str) -> Command:
     """Import a command: its name, and the place of its function."""
-    from rkdeploy.cli.declared import command
+    from rkdeploy.cli.typer_command import command
 
     module, _, function = place.partition(":")
     return command(name, getattr(importlib.import_module(f"rkdeploy.cli.{module}"), function))

@@ -10,9 +10,9 @@ from rkdeploy.analysis.page.texts import Lang
 from rkdeploy.cli.backend import settled
 from rkdeploy.cli.bundle_argument import bundle_and_sources, chosen_bundle
 from rkdeploy.cli.console import err, plain
-from rkdeploy.cli.declared import JSON, PAGE_FILE
 from rkdeploy.cli.document import check_target, print_tables
 from rkdeploy.cli.language import LANGUAGE
+from rkdeploy.cli.typer_command import JSON, PAGE_FILE
 from rkdeploy.device.profiling.measure import ProfileOptions, measure_profile
 from rkdeploy.option import BUNDLE, OUTPUT, Argument, Option
 

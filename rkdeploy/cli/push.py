@@ -11,8 +11,8 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, Trans
 
 from rkdeploy.cli.bundle_argument import chosen_bundle
 from rkdeploy.cli.console import err, out, plain, print_warning
-from rkdeploy.cli.declared import JSON, OUTPUT_FILE
 from rkdeploy.cli.document import check_target, print_result
+from rkdeploy.cli.typer_command import JSON, OUTPUT_FILE
 from rkdeploy.contract.bundle import BOARD_HOME
 from rkdeploy.contract.chips import same_npu
 from rkdeploy.contract.documents import document_text
@@ -20,7 +20,7 @@ from rkdeploy.option import BUNDLE, Argument, Option
 
 if TYPE_CHECKING:
     from rkdeploy.contract.bundle import Bundle
-    from rkdeploy.push import BoardState, Parcel, Ssh
+    from rkdeploy.push import BoardState, BundleUpload, Ssh
 
 
 def push_command(
@@ -59,7 +59,7 @@ def push_command(
     output: Annotated[Path | None, OUTPUT_FILE] = None,
 ) -> None:
     """Copy a bundle to a board over ssh, check it there, and make it current in one step."""
-    from rkdeploy.push import Parcel, Ssh, examine, restart_service, roll_back
+    from rkdeploy.push import BundleUpload, Ssh, examine, restart_service, roll_back
     from rkdeploy.push import activate as make_current
 
     if len(words) > 2:
@@ -79,20 +79,20 @@ def push_command(
         say(f"Current on {target}: {now}. Before: {before}.")
     else:
         found = chosen_bundle(bundle, installed=False)
-        parcel = Parcel.of(found, everything=everything)
-        state = examine(ssh, home, parcel.name)
+        payload = BundleUpload.of(found, everything=everything)
+        state = examine(ssh, home, payload.name)
         _warn(found, state, target)
         if state.present:
-            say(f"{parcel.name} is on {target} already, and whole.")
+            say(f"{payload.name} is on {target} already, and whole.")
         else:
-            say(_upload(ssh, home, parcel, state))
-            done["copied_bytes"] = parcel.size_bytes
-        done |= {"bundle": parcel.name, "current": state.current, "previous": state.previous}
+            say(_upload(ssh, home, payload, state))
+            done["copied_bytes"] = payload.size_bytes
+        done |= {"bundle": payload.name, "current": state.current, "previous": state.previous}
         if activate:
-            replaced = make_current(ssh, home, parcel.name)
+            replaced = make_current(ssh, home, payload.name)
             before = "It was before." if replaced is None else f"Before: {replaced or 'none'}."
-            done |= {"current": parcel.name, "previous": state.previous if replaced is None else replaced}
-            say(f"Current on {target}: {parcel.name}. {before}")
+            done |= {"current": payload.name, "previous": state.previous if replaced is None else replaced}
+            say(f"Current on {target}: {payload.name}. {before}")
     if restart:
         restart_service(ssh, home)
         say(f"rkdeploy.service on {target} runs it.")
@@ -112,7 +112,7 @@ class _Said:
             out.print(plain(text))
 
 
-def _upload(ssh: Ssh, home: str, parcel: Parcel, state: BoardState) -> str:
+def _upload(ssh: Ssh, home: str, payload: BundleUpload, state: BoardState) -> str:
     """Copy the bundle with a bar, and say in a sentence what was copied."""
     from rkdeploy.push import upload
 
@@ -121,11 +121,11 @@ def _upload(ssh: Ssh, home: str, parcel: Parcel, state: BoardState) -> str:
         TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn(),
         console=err, transient=True, disable=not err.is_terminal,
     ) as progress:  # fmt: skip
-        task = progress.add_task("copying", total=parcel.size_bytes)
-        upload(ssh, home, parcel, state, lambda count: progress.advance(task, count))
+        task = progress.add_task("copying", total=payload.size_bytes)
+        upload(ssh, home, payload, state, lambda count: progress.advance(task, count))
     seconds = time.perf_counter() - started
-    size = f"{parcel.size_bytes / 1e6:.1f} MB in {seconds:.1f} s"
-    return f"Copied {parcel.name} to {ssh.address}: {size}. The board checked its hashes."
+    size = f"{payload.size_bytes / 1e6:.1f} MB in {seconds:.1f} s"
+    return f"Copied {payload.name} to {ssh.address}: {size}. The board checked its hashes."
 
 
 def _warn(bundle: Bundle, state: BoardState, target: str) -> None:

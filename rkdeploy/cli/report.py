@@ -9,10 +9,10 @@ from typing import Annotated
 from rkdeploy.analysis.page.texts import Lang
 from rkdeploy.analysis.report.rendering import Format
 from rkdeploy.cli.console import out
-from rkdeploy.cli.declared import JSON
 from rkdeploy.cli.document import check_target
 from rkdeploy.cli.language import LANGUAGE, chosen_language
 from rkdeploy.cli.report_form import FORM, REPORT_FILE, deliver, settled
+from rkdeploy.cli.typer_command import JSON
 from rkdeploy.option import OUTPUT, Argument
 
 

@@ -6,14 +6,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-from rkdeploy.analysis.page.packages import with_packages
+from rkdeploy.analysis.page.needed_packages import with_packages
 from rkdeploy.analysis.page.texts import Lang
 from rkdeploy.analysis.report.rendering import Format
 from rkdeploy.cli.console import err, out, plain
-from rkdeploy.cli.declared import JSON
 from rkdeploy.cli.document import check_target
 from rkdeploy.cli.language import LANGUAGE, chosen_language
 from rkdeploy.cli.report_form import FORM, REPORT_FILE, deliver, settled
+from rkdeploy.cli.typer_command import JSON
 from rkdeploy.option import OUTPUT, Argument, Option
 
 if TYPE_CHECKING:

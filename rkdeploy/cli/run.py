@@ -13,12 +13,12 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColum
 from rkdeploy.cli.backend import settled
 from rkdeploy.cli.bundle_argument import bundle_and_sources, chosen_bundle
 from rkdeploy.cli.console import err, plain, print_warning
-from rkdeploy.cli.declared import JSON
+from rkdeploy.cli.detection_counter import DetectionCounter
 from rkdeploy.cli.run_report import many, report_failed, status_line, summarize
-from rkdeploy.cli.talk import is_quiet, note
-from rkdeploy.cli.tally import Tally
-from rkdeploy.device.runtime.registry import AUTO
-from rkdeploy.device.stream.run import RunEvents, Running, RunOptions, run_bundle
+from rkdeploy.cli.typer_command import JSON
+from rkdeploy.cli.verbosity import is_quiet, note
+from rkdeploy.device.runtime.backends import AUTO
+from rkdeploy.device.stream.bundle_run import RunEvents, Running, RunOptions, run_bundle
 from rkdeploy.device.stream.stop_signals import StopSignals
 from rkdeploy.option import BUNDLE, OUTPUT, Argument, Option
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from typing_extensions import Self  # for type checkers only; typing has it from Python 3.11 on
 
     from rkdeploy.contract.bundle import Bundle
-    from rkdeploy.device.stream.sources.protocol import Source
+    from rkdeploy.device.stream.sources.source import Source
     from rkdeploy.errors import SourceError
 
 _STATUS_EVERY_S, _LOG_EVERY_S = 0.25, 10.0
@@ -65,12 +65,12 @@ def run_command(
         backend=settled("replay" if options.replay is not None else options.backend),
         json_lines=(*(("-",) if as_json else ()), *((str(output),) if output is not None else ())),
     )
-    tally = Tally(bundle.spec.class_names)
-    with StopSignals() as signals, _Progress(bundle, tally, signals, options) as events:
-        result = run_bundle(bundle, options, events, [tally])
+    counter = DetectionCounter(bundle.spec.class_names)
+    with StopSignals() as signals, _Progress(bundle, counter, signals, options) as events:
+        result = run_bundle(bundle, options, events, [counter])
     if not is_quiet():
         written = {"Drawn": options.save, "JSON lines": output, "Recorded": options.record}
-        summarize(tally, result, {what: str(where) for what, where in written.items() if where}, to_stderr=as_json)
+        summarize(counter, result, {what: str(where) for what, where in written.items() if where}, to_stderr=as_json)
     if result.failure is not None:
         raise result.failure
     if signals.received is not None:
@@ -105,8 +105,8 @@ def _require_sense(options: RunOptions, named: Path | None, sources: tuple[str, 
 class _Progress(RunEvents):
     """A status line on a terminal; for live sources elsewhere a line now and then."""
 
-    def __init__(self, bundle: Bundle, tally: Tally, signals: StopSignals, options: RunOptions) -> None:
-        self._bundle, self._tally, self._signals = bundle, tally, signals
+    def __init__(self, bundle: Bundle, counter: DetectionCounter, signals: StopSignals, options: RunOptions) -> None:
+        self._bundle, self._counter, self._signals = bundle, counter, signals
         self._max_frames = options.max_frames
         self._bar: Progress | None = None
         self._next_status = self._next_log = 0.0
@@ -126,7 +126,7 @@ class _Progress(RunEvents):
         print_warning(f"{error} Left out.")
 
     def opened(self, source: Source, *, has_sinks: bool) -> None:
-        self._tally.prints = not (has_sinks or is_quiet() or source.live)
+        self._counter.prints = not (has_sinks or is_quiet() or source.live)
 
     def view(self, url: str) -> None:
         note(f"Live view: {url}")

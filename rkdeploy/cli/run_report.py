@@ -10,8 +10,8 @@ from rkdeploy.errors import BackendError
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from rkdeploy.cli.tally import Tally
-    from rkdeploy.device.stream.run import RunResult
+    from rkdeploy.cli.detection_counter import DetectionCounter
+    from rkdeploy.device.stream.bundle_run import RunResult
     from rkdeploy.device.stream.statistics import PipelineStats
 
 
@@ -38,17 +38,17 @@ def report_failed(stats: PipelineStats, *, live: bool) -> None:
     print_warning(text)
 
 
-def summarize(tally: Tally, result: RunResult, written: Mapping[str, str], *, to_stderr: bool) -> None:
+def summarize(counter: DetectionCounter, result: RunResult, written: Mapping[str, str], *, to_stderr: bool) -> None:
     """Print what was found, how fast, and what was lost.
 
     Args:
-        tally: what was found.
+        counter: what was found.
         result: of the whole run.
         written: what was written -> where.
         to_stderr: stdout has something else.
     """
     target, stats = err if to_stderr else out, result.stats
-    target.print(f"{many(stats.processed, 'frame')}: {plain(tally.in_words(stats.processed))}")
+    target.print(f"{many(stats.processed, 'frame')}: {plain(counter.in_words(stats.processed))}")
     if stats.processed:
         rate = stats.processed / stats.running_s if stats.running_s else 0.0
         target.print(

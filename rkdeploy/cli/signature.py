@@ -10,7 +10,7 @@ from rkdeploy.option import Declared, Option
 
 _QUIET: Final = Option("--quiet", "Print results, warnings and errors only.", also=("-q",), often=True)
 _VERBOSE: Final = Option("--verbose", "Print every step to stderr.", also=("-v",), often=True)
-TALK: Final = (
+VERBOSITY: Final = (
     Declared("quiet", bool, optional=False, default=False, declaration=_QUIET),
     Declared("verbose", bool, optional=False, default=False, declaration=_VERBOSE),
 )
@@ -33,4 +33,4 @@ class Signature:
         """All arguments and options, --quiet and --verbose last."""
         for part in self.parts:
             yield from part.leaves()
-        yield from TALK
+        yield from VERBOSITY

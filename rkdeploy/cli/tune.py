@@ -13,14 +13,14 @@ import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn
 
 from rkdeploy.analysis.page.texts import Lang
-from rkdeploy.analysis.tune.events import TuneEvents
-from rkdeploy.analysis.tune.options import TuneOptions
+from rkdeploy.analysis.tune.tune_events import TuneEvents
+from rkdeploy.analysis.tune.tune_options import TuneOptions
 from rkdeploy.cli.build import build_and_print
 from rkdeploy.cli.console import err, plain, print_warning
-from rkdeploy.cli.declared import JSON, PAGE_FILE
 from rkdeploy.cli.document import check_target, print_tables
 from rkdeploy.cli.language import LANGUAGE
-from rkdeploy.cli.talk import is_quiet
+from rkdeploy.cli.typer_command import JSON, PAGE_FILE
+from rkdeploy.cli.verbosity import is_quiet
 from rkdeploy.errors import RkdeployError
 from rkdeploy.option import OUTPUT, Option
 
@@ -28,9 +28,9 @@ if TYPE_CHECKING:
     from rkdeploy.analysis.page.content import Block
     from rkdeploy.analysis.page.texts import Words
     from rkdeploy.analysis.tune.baseline import Baseline
-    from rkdeploy.analysis.tune.finished import FinishedTrial
+    from rkdeploy.analysis.tune.finished_trial import FinishedTrial
     from rkdeploy.analysis.tune.tune import TuneReport
-    from rkdeploy.host.building.options import BuildOptions
+    from rkdeploy.host.building.build_options import BuildOptions
 
 
 def tune_command(
@@ -57,8 +57,8 @@ def tune_command(
     if best is None or no_build:
         return
     if as_json:
-        from rkdeploy.host.building.events import BuildEvents
-        from rkdeploy.host.building.pipeline import build
+        from rkdeploy.host.building.build_events import BuildEvents
+        from rkdeploy.host.building.build_stages import build
 
         build(best, BuildEvents())
     else:
@@ -86,11 +86,11 @@ def _searched(options: TuneOptions) -> tuple[TuneReport, BuildOptions | None]:
 def _blocks(report: TuneReport, best: BuildOptions | None, options: TuneOptions, words: Words) -> Iterator[Block]:
     from rkdeploy.analysis.page.content import Note
     from rkdeploy.analysis.tables.search_tables import search_blocks
-    from rkdeploy.host.building.command import build_command
+    from rkdeploy.host.building.command_line import build_command_line
 
     yield from search_blocks(report, options.max_cost, words)
     if best is not None:
-        yield Note(words("search.command", command=build_command(best)))
+        yield Note(words("search.command", command=build_command_line(best)))
 
 
 def _require_one(report: TuneReport, best: BuildOptions | None) -> None:
@@ -106,7 +106,7 @@ def _require_one(report: TuneReport, best: BuildOptions | None) -> None:
 def _document(report: TuneReport, best: BuildOptions | None, options: TuneOptions) -> dict[str, Any]:
     import msgspec
 
-    from rkdeploy.host.building.command import build_command
+    from rkdeploy.host.building.command_line import build_command_line
 
     return {
         "document": "rkdeploy tune",
@@ -120,11 +120,11 @@ def _document(report: TuneReport, best: BuildOptions | None, options: TuneOption
         "front": [one.trial.number for one in report.outcome.front],
         "recommended": report.outcome.recommended.trial.number if report.outcome.recommended else None,
         "noise": report.outcome.noise,
-        "command": build_command(best) if best is not None else None,
+        "command": build_command_line(best) if best is not None else None,
     }
 
 
-class _Events(TuneEvents):
+class _SearchProgress(TuneEvents):
     """On a terminal a line for every trial and a bar with the time that is left; elsewhere warnings alone."""
 
     def __init__(self, bar: Progress | None) -> None:
@@ -184,10 +184,10 @@ def _minutes(seconds: float) -> str:
 
 
 @contextmanager
-def _watched() -> Iterator[_Events]:
+def _watched() -> Iterator[_SearchProgress]:
     if not err.is_terminal or is_quiet():
-        yield _Events(None)
+        yield _SearchProgress(None)
         return
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
     with Progress(*columns, console=err, transient=True, refresh_per_second=4) as bar:
-        yield _Events(bar)
+        yield _SearchProgress(bar)

@@ -263,7 +263,7 @@ class AngleFormula:
 
 
 @dataclass(frozen=True, slots=True)
-class ClassMap:
+class ClassMapSpec:
     """One `class_map` output.
 
     Attributes:
@@ -311,7 +311,7 @@ class ModelSpec:
     points: PointFormula | None = None
     anchor_formula: AnchorFormula | None = None
     prior_formula: PriorFormula | None = None
-    class_maps: tuple[ClassMap, ...] = ()
+    class_maps: tuple[ClassMapSpec, ...] = ()
     model: NpuModel | None = None
     schema_version: int = SCHEMA_VERSION
     document: Literal["rkdeploy contract"] = "rkdeploy contract"

@@ -138,7 +138,7 @@ class CalibrationSet:
         return HeldOut(self.source, (), " ".join(notes))
 
 
-class Letterboxed(Protocol):
+class PreparedImage(Protocol):
     """The part of `rkdeploy.images.fit.Letterbox`'s result that is used here."""
 
     @property
@@ -198,7 +198,7 @@ def find_calibration(option: Path | None, cwd: Path, count: int, seed: int) -> C
 
 def load_letterboxed(
     images: CalibrationSet | HeldOut,
-    letterbox: Callable[[NDArray[np.uint8]], Letterboxed],
+    letterbox: Callable[[NDArray[np.uint8]], PreparedImage],
     layout: Literal["nhwc", "nchw"] = "nhwc",
 ) -> Iterator[NDArray[np.uint8]]:
     """The images as network inputs, one at a time, in the order of `images.images`.

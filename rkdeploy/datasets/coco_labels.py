@@ -47,7 +47,7 @@ class _Annotation(msgspec.Struct):
     keypoints: list[float] | None = None
 
 
-class _File(msgspec.Struct):
+class _CocoFile(msgspec.Struct):
     images: list[_Image]
     annotations: list[_Annotation]
     categories: list[_Category]
@@ -134,7 +134,7 @@ def read_coco(file: Path, spec: ModelSpec, images: Path | None = None) -> Labele
     )
 
 
-def _decode(file: Path) -> _File:
+def _decode(file: Path) -> _CocoFile:
     try:
         if file.stat().st_size > _MAX_JSON_BYTES:
             raise DataError(f'"{file}" has {file.stat().st_size} bytes, expected at most {_MAX_JSON_BYTES}.')
@@ -149,10 +149,10 @@ def _decode(file: Path) -> _File:
     return content
 
 
-def _parsed(data: bytes, file: Path) -> _File:
+def _parsed(data: bytes, file: Path) -> _CocoFile:
     """The parsed content; a file of gigabytes is decoded as bytes, without a copy, if it has no byte order mark."""
     try:
-        return msgspec.json.decode(decode_text(data, file.name) if has_mark(data) else data, type=_File)
+        return msgspec.json.decode(decode_text(data, file.name) if has_mark(data) else data, type=_CocoFile)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         decode_text(data, file.name)  # raises an error if the encoding is the cause
         raise DataError(

@@ -6,9 +6,9 @@ import logging
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rkdeploy.doctor.checks import check_system
 from rkdeploy.doctor.finding import SCHEMA_VERSION, Diagnosis, Finding
 from rkdeploy.doctor.system import read_system
+from rkdeploy.doctor.system_checks import check_system
 from rkdeploy.doctor.toolkit_trial import try_toolkit
 from rkdeploy.version import __version__
 

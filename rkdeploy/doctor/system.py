@@ -26,11 +26,11 @@ from rkdeploy.device.profiling.kernel_files import (
     memory_bytes,
     text_of,
 )
-from rkdeploy.device.profiling.packages import installed
-from rkdeploy.device.runtime.board import Board, read_board
+from rkdeploy.device.profiling.package_versions import installed
+from rkdeploy.device.runtime.board_identity import Board, read_board
 from rkdeploy.device.runtime.librknnrt.library import DEFAULT_LIBRARY, LIBRARY_VARIABLE, version_in_file
-from rkdeploy.doctor.tested import NOT_INSTALLED, KnownVersions, read_known_versions
-from rkdeploy.doctor.work import Trial, try_work
+from rkdeploy.doctor.tested_versions import NOT_INSTALLED, KnownVersions, read_known_versions
+from rkdeploy.doctor.trial_process import Trial, try_work
 from rkdeploy.errors import RkdeployError
 
 OPENCV: Final = ("opencv-python", "opencv-python-headless", "opencv-contrib-python", "opencv-contrib-python-headless")

@@ -7,7 +7,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from rkdeploy.device.profiling.packages import installed
+from rkdeploy.device.profiling.package_versions import installed
 from rkdeploy.doctor.system import ToolkitTrial
 from rkdeploy.errors import ToolkitError
 

@@ -34,7 +34,7 @@ class Answer:
 
 
 @dataclass(slots=True)
-class Ear:
+class OutputReader:
     """Reads a stream to its end in a thread, so that the other side never blocks, and keeps the last 64 KiB.
 
     Args:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from rkdeploy.errors import PushError, shown
-from rkdeploy.push.answer import MAX_SAID_BYTES, Answer, Ear, facts_in
+from rkdeploy.push.answer import MAX_SAID_BYTES, Answer, OutputReader, facts_in
 
 _LOG = logging.getLogger(__name__)
 
@@ -83,7 +83,7 @@ class Ssh:
             raise PushError('The program "ssh" is missing.', "apt-get install openssh-client") from error
         assert process.stdout is not None
         assert process.stderr is not None
-        out, err = (Ear(stream, process.kill) for stream in (process.stdout, process.stderr))  # type: ignore[arg-type]
+        out, err = (OutputReader(stream, process.kill) for stream in (process.stdout, process.stderr))  # type: ignore[arg-type]
         try:
             if send is not None:
                 _send(process, send)

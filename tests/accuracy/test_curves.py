@@ -11,7 +11,7 @@ from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
 from rkdeploy.accuracy.curves import average_precision, best_threshold, coco_average_precision, precision_recall
-from rkdeploy.accuracy.matching import ClassMatches, match_all
+from rkdeploy.accuracy.truth_matching import ClassMatches, match_all
 from rkdeploy.accuracy.validators import Tail
 from tests.accuracy.made import prediction, truth
 

@@ -12,13 +12,13 @@ from typing import Any
 
 import pytest
 
-from rkdeploy.accuracy.run import EvaluationOptions, evaluate
-from rkdeploy.accuracy.state import default_folder
+from rkdeploy.accuracy.evaluation import EvaluationOptions, evaluate
+from rkdeploy.accuracy.prediction_store import default_folder
 from rkdeploy.contract.accuracy import AccuracyReport
 from rkdeploy.contract.bundle import Bundle
 from rkdeploy.datasets.truth import DataError
 from rkdeploy.errors import RkdeployError
-from rkdeploy.system import workers as worker_processes
+from rkdeploy.system import worker_processes
 from rkdeploy.system.piped_process import PipedProcess
 from tests.accuracy.tiny_model import make_bundle, make_data
 

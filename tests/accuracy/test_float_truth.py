@@ -7,8 +7,8 @@ import pytest
 
 from rkdeploy.accuracy.curves import coco_average_precision
 from rkdeploy.accuracy.float_truth import FloatTruthMeter
-from rkdeploy.accuracy.matching import match_all
 from rkdeploy.accuracy.predictions import prediction_of
+from rkdeploy.accuracy.truth_matching import match_all
 from rkdeploy.datasets.truth import Truth
 from rkdeploy.device.postprocess.detections import Detections, InstanceMask
 

@@ -13,12 +13,12 @@ import pytest
 
 from rkdeploy.accuracy.kept_examples import FOLDER, INDEX, detections_of, kept_result, read_examples, read_picture
 from rkdeploy.contract.record import Agreement
-from rkdeploy.contract.spec import AngleFormula, ClassMap, InputSpec, KeypointLayout, ModelSpec
+from rkdeploy.contract.spec import AngleFormula, ClassMapSpec, InputSpec, KeypointLayout, ModelSpec
 from rkdeploy.device.postprocess.detections import Detections, FoundClassMap, InstanceMask, Ranking
 from rkdeploy.errors import BundleError
 from rkdeploy.host.building.agreement import Comparison
+from rkdeploy.host.building.detection_matching import Matches
 from rkdeploy.host.building.example_keeper import ExampleKeeper
-from rkdeploy.host.building.matching import Matches
 
 SPEC = ModelSpec("yolov5", "detect", ("bolt", "nut"), InputSpec("images", 64, 64), ())
 AGREEMENT = Agreement("simulator", 2, "here", 0.25, (), 3, 2, 1, 0.85, 0.15, 0.9, 0.01)
@@ -98,7 +98,7 @@ def test_masks_maps_and_rankings_come_back() -> None:
         class_maps=(FoundClassMap("lanes", ("back", "a", "b"), class_ids),),
         ranking=Ranking(np.arange(7, dtype=np.int32), np.linspace(0.9, 0.1, 7).astype(np.float32)),
     )
-    spec = replace(SPEC, class_maps=(ClassMap("lanes", ("back", "a", "b")),), class_names=tuple("abcdefg"))
+    spec = replace(SPEC, class_maps=(ClassMapSpec("lanes", ("back", "a", "b")),), class_names=tuple("abcdefg"))
     again = detections_of(kept_result(found, (20, 30)), spec, (20, 30))
     assert again.masks is not None
     assert (again.masks[0].left, again.masks[0].top, again.masks[0].pixels.shape) == (8, 10, (2, 1))

@@ -10,7 +10,7 @@ import sys
 def test_nothing_of_the_hosts_is_imported() -> None:
     """An evaluation imports neither onnx, torch, the exporter nor COCO's tool; the last comes when it scores."""
     code = (
-        "import json, sys, rkdeploy.accuracy.run; "
+        "import json, sys, rkdeploy.accuracy.evaluation; "
         "print(json.dumps(sorted({m.partition('.')[0] if not m.startswith('rkdeploy.') else '.'.join(m.split('.')[:2]) "
         "for m in sys.modules})))"
     )

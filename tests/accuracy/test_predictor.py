@@ -11,7 +11,7 @@ import pytest
 
 from rkdeploy.accuracy.predictions import ImagePrediction
 from rkdeploy.accuracy.predictor import Predictor, read_mask
-from rkdeploy.contract.spec import ClassMap, HeadOutput, ModelSpec
+from rkdeploy.contract.spec import ClassMapSpec, HeadOutput, ModelSpec
 from rkdeploy.datasets.truth import DataError, DataImage
 from rkdeploy.device.postprocess.thresholds import Thresholds
 from rkdeploy.device.runtime.protocol import HeadTensor
@@ -20,7 +20,7 @@ from tests.accuracy.tiny_model import SIDE, SPEC, head_values
 ROAD = replace(
     SPEC,
     outputs=(*SPEC.outputs, HeadOutput("road", "class_map", 0, 1, (1, 2, SIDE, SIDE))),
-    class_maps=(ClassMap("road", ("no", "yes")),),
+    class_maps=(ClassMapSpec("road", ("no", "yes")),),
 )
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from rkdeploy.accuracy.run import EvaluationOptions, evaluate
+from rkdeploy.accuracy.evaluation import EvaluationOptions, evaluate
 from rkdeploy.contract.accuracy import AccuracyReport
 from rkdeploy.contract.bundle import Bundle
 

@@ -11,7 +11,7 @@ import pytest
 from rkdeploy.accuracy.predictions import ImagePrediction, unreadable
 from rkdeploy.accuracy.scoring import kinds_of, score
 from rkdeploy.contract.accuracy import Evaluation
-from rkdeploy.contract.spec import ClassMap, HeadOutput, KeypointLayout
+from rkdeploy.contract.spec import ClassMapSpec, HeadOutput, KeypointLayout
 from rkdeploy.datasets.truth import DataError, DataImage, LabeledSet, Truth
 from rkdeploy.device.postprocess.thresholds import Thresholds
 from tests.accuracy.made import prediction, truth
@@ -92,7 +92,7 @@ def mapped(*confusions: list[list[int]], unlabeled: int = 0) -> Evaluation:
         for i, c in enumerate(confusions)
     ]
     names = ("no", "yes", "maybe")[: len(confusions[0])]
-    return scored(predictions, class_maps=(ClassMap("road", names),))
+    return scored(predictions, class_maps=(ClassMapSpec("road", names),))
 
 
 def test_class_maps_by_hand() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from rkdeploy.accuracy.run import measuring_thresholds
+from rkdeploy.accuracy.evaluation import measuring_thresholds
 from rkdeploy.accuracy.validators import validator_of
 from tests.accuracy.tiny_model import SPEC
 

@@ -9,14 +9,14 @@ from typing import get_args, get_origin, get_type_hints
 import pytest
 
 import rkdeploy
-from rkdeploy.accuracy.run import EvaluationOptions
-from rkdeploy.analysis.estimate.compile import EstimateSource
+from rkdeploy.accuracy.evaluation import EvaluationOptions
+from rkdeploy.analysis.estimate.estimate_source import EstimateSource
 from rkdeploy.api.keywords import keywords_of, options_from
 from rkdeploy.api.option_types import BuildKeywords, EvaluateKeywords, ProfileKeywords
 from rkdeploy.contract.bundle import Bundle
 from rkdeploy.device.profiling.measure import ProfileOptions
 from rkdeploy.errors import RkdeployError
-from rkdeploy.host.building.options import BuildOptions
+from rkdeploy.host.building.build_options import BuildOptions
 from tests.command_line import rkdeploy as command
 
 CALIB = Path(__file__).parents[2] / "calib_data"

@@ -31,8 +31,8 @@ from rkdeploy.host.export.stem_form import StemForm
 from rkdeploy.host.graph.cut import cut
 from rkdeploy.host.graph.cut_options import CutOptions
 from rkdeploy.host.toolkit.compile_log import read_compile_log
-from rkdeploy.host.toolkit.options import ToolkitOptions
 from rkdeploy.host.toolkit.toolkit import Toolkit
+from rkdeploy.host.toolkit.toolkit_options import ToolkitOptions
 from tests.benchmarks.compile_rewrites import concat_as_sum, shortest_branch_first, upsample_as_transposed
 
 Rewrite = Callable[[onnx.ModelProto], onnx.ModelProto]

@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 
 from rkdeploy.contract.spec import (
     AngleFormula,
-    ClassMap,
+    ClassMapSpec,
     HeadOutput,
     InputSpec,
     KeypointLayout,
@@ -190,11 +190,11 @@ def head(kind: Kind, size: int, objects: int, dtype: str, seed: int) -> tuple[Mo
                 add(role, number, STRIDES[number], level[role])
     if kind.coefficient_count:
         add("prototypes", 0, 4, smooth((kind.coefficient_count, size // 4, size // 4), rng))
-    maps: tuple[ClassMap, ...] = ()
+    maps: tuple[ClassMapSpec, ...] = ()
     if kind.map_planes:
         stride = 1 if kind.map_planes == 2 else 8
         add("class_map", 0, stride, smooth((kind.map_planes, size // stride, size // stride), rng))
-        maps = (ClassMap("class_map.0", tuple(str(number) for number in range(kind.map_planes))),)
+        maps = (ClassMapSpec("class_map.0", tuple(str(number) for number in range(kind.map_planes))),)
     spec = ModelSpec(
         family="yolov8",
         task="detect",

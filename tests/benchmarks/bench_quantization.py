@@ -15,9 +15,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from rkdeploy.contract.bundle import Bundle
-from rkdeploy.host.building.events import BuildEvents
-from rkdeploy.host.building.options import BuildOptions
-from rkdeploy.host.building.pipeline import build
+from rkdeploy.host.building.build_events import BuildEvents
+from rkdeploy.host.building.build_options import BuildOptions
+from rkdeploy.host.building.build_stages import build
 from rkdeploy.host.building.quantization import Algorithm, Method
 from rkdeploy.host.graph.cut_options import CutOptions, Sigmoid, Split
 from rkdeploy.host.toolkit.float16 import Float16Choice

@@ -14,12 +14,12 @@ import tempfile
 import time
 from pathlib import Path
 
-from rkdeploy.analysis.tune.events import TuneEvents
-from rkdeploy.analysis.tune.finished import FinishedTrial
-from rkdeploy.analysis.tune.options import TuneOptions
+from rkdeploy.analysis.tune.finished_trial import FinishedTrial
 from rkdeploy.analysis.tune.tune import TuneReport, tune
+from rkdeploy.analysis.tune.tune_events import TuneEvents
+from rkdeploy.analysis.tune.tune_options import TuneOptions
+from rkdeploy.host.building.build_options import BuildOptions
 from rkdeploy.host.building.gate_options import GateOptions
-from rkdeploy.host.building.options import BuildOptions
 
 SAMPLE = Path(__file__).parents[2] / "calib_data"
 

@@ -25,7 +25,7 @@ import numpy as np
 
 from rkdeploy.device.postprocess.thresholds import Thresholds
 from rkdeploy.device.stream.pipeline import Pipeline
-from rkdeploy.device.web.address import Address
+from rkdeploy.device.web.listening_address import Address
 from rkdeploy.device.web.view import WebView
 from tests.benchmarks.bench_decode import head, head_logits
 from tests.benchmarks.bench_pipeline import CONTEXTS, Case, Pictures

@@ -22,7 +22,7 @@ import pytest
 
 from rkdeploy.contract.bundle import CONTRACT, Bundle, new_bundle
 from rkdeploy.contract.embedded_contract import custom_string
-from rkdeploy.device.runtime.registry import open_runtime
+from rkdeploy.device.runtime.backends import open_runtime
 from rkdeploy.images.file import read_image
 from rkdeploy.images.fit import Letterbox
 from tests.board.sample_model import shim_text

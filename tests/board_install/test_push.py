@@ -15,9 +15,9 @@ import pytest
 
 from rkdeploy.contract.bundle import find_bundle, read_bundle
 from rkdeploy.errors import BundleError, PushError
-from rkdeploy.push import Parcel, Ssh
+from rkdeploy.push import BundleUpload, Ssh
 from rkdeploy.push.answer import Answer
-from rkdeploy.push.board import check_home
+from rkdeploy.push.board_steps import check_home
 from rkdeploy.push.scripts import ACTIVATE, EXAMINE, RESTART, ROLL_BACK, UPLOAD
 from rkdeploy.push.ssh import connection_failure
 from tests.board_install.small_bundle import program, write_bundle, write_program
@@ -78,7 +78,7 @@ def test_a_pushed_bundle_is_current_and_whole(board: Board, bundle: Path) -> Non
     """The bundle arrives under its name and hash, can be read as a bundle, and `current` points to it."""
     result = board.push(bundle)
     assert result.returncode == 0, result.stderr
-    name = Parcel.of(read_bundle(bundle)).name
+    name = BundleUpload.of(read_bundle(bundle)).name
     assert re.fullmatch(r"best-rk3588-int8-[0-9a-f]{12}", name)
     assert board.link("current") == f"bundles/{name}"
     assert board.link("previous") == ""
@@ -106,7 +106,7 @@ def test_a_board_gets_what_it_needs(board: Board, bundle: Path) -> None:
 def test_nothing_but_bundles_is_left(board: Board, bundle: Path) -> None:
     """No temporary name remains, and neither a home folder's name nor a file's is ever run as a command."""
     board.push(bundle)
-    name = Parcel.of(read_bundle(bundle)).name
+    name = BundleUpload.of(read_bundle(bundle)).name
     assert [p for p in board.listing() if p.count("/") < 2] == ["bundles", f"bundles/{name}", "current"]
     assert not list(board.folder.rglob("pwned"))
 
@@ -247,7 +247,7 @@ STORES = "cat >/dev/null; echo rkdeploy: stored NAME"
 )  # fmt: skip
 def test_a_remote_is_not_believed(board: Board, bundle: Path, says: str, message: str) -> None:
     """Whatever answers in the board's place: one error, no success, bounded, and no escape codes on the terminal."""
-    name = Parcel.of(read_bundle(bundle)).name
+    name = BundleUpload.of(read_bundle(bundle)).name
     write_program(board.folder / "bin" / "ssh", f"#!/bin/sh\n{says.replace('NAME', name)}\n")
     result = board.push(bundle)
     assert result.returncode == 1, result.stdout
@@ -361,7 +361,7 @@ def test_a_bundle_name_must_be_plain(tmp_path: Path, name: str) -> None:
     """A folder whose name a shell could misread is refused with a hint."""
     folder = write_bundle(tmp_path / "b").rename(tmp_path / name)
     with pytest.raises(PushError, match="Rename the folder"):
-        Parcel.of(read_bundle(folder))
+        BundleUpload.of(read_bundle(folder))
 
 
 def test_a_chinese_bundle_name_works(board: Board, tmp_path: Path) -> None:

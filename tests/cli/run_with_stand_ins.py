@@ -56,7 +56,7 @@ def stand_in_network(ms: float, failing: str) -> Iterator[None]:
         return [Network(ms / 1e3, calls) for _ in cores or (0,)]
 
     with (
-        patch("rkdeploy.device.stream.run.open_runtimes", open_runtimes),
+        patch("rkdeploy.device.stream.bundle_run.open_runtimes", open_runtimes),
         patch("rkdeploy.contract.bundle.read_bundle", lambda _: SimpleNamespace(spec=SPEC, folder=Path("stand-in"))),
     ):
         yield

@@ -12,7 +12,7 @@ import pytest
 from rkdeploy.analysis.compare.variants import CompareOptions
 from rkdeploy.contract.chips import FLOAT16, INT8, TYPES_OF, canonical_dtype, canonical_target, has_float16, same_npu
 from rkdeploy.errors import RkdeployError
-from rkdeploy.host.building.options import BuildOptions
+from rkdeploy.host.building.build_options import BuildOptions
 
 ASK_TOOLKIT = """
 import json, sys

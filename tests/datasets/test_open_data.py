@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from rkdeploy.contract.spec import ClassMap, HeadOutput, KeypointLayout
+from rkdeploy.contract.spec import ClassMapSpec, HeadOutput, KeypointLayout
 from rkdeploy.datasets.open_data import open_data
 from rkdeploy.datasets.truth import DataError
 from tests.accuracy.tiny_model import SPEC, make_data
@@ -121,7 +121,7 @@ def test_masks_stand_beside_images(tmp_path: Path) -> None:
     """One map: masks/; several: a folder each.  All or none must be there."""
     yaml = make_data(tmp_path / "set", 2)
     one = HeadOutput("road", "class_map", 0, 1, (1, 2, 32, 32))
-    spec = replace(SPEC, outputs=(*SPEC.outputs, one), class_maps=(ClassMap("road", ("no", "yes")),))
+    spec = replace(SPEC, outputs=(*SPEC.outputs, one), class_maps=(ClassMapSpec("road", ("no", "yes")),))
     data = open_data(yaml, spec)
     assert data.images[0].maps == ()
     assert "masks/val/000.png" in data.notes[0]
@@ -131,5 +131,5 @@ def test_masks_stand_beside_images(tmp_path: Path) -> None:
         open_data(yaml, spec)
     (tmp_path / "set/masks/val/001.png").touch()
     assert open_data(yaml, spec).images[1].maps == (tmp_path / "set/masks/val/001.png",)
-    two = replace(spec, class_maps=(*spec.class_maps, ClassMap("lane", ("no", "yes"))))
+    two = replace(spec, class_maps=(*spec.class_maps, ClassMapSpec("lane", ("no", "yes"))))
     assert "masks_road" in open_data(yaml, two).notes[0]

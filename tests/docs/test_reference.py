@@ -11,7 +11,7 @@ import pytest
 from rkdeploy.cli.option_tables import options_table, with_tables
 from rkdeploy.contract.record import BuildRecord
 from rkdeploy.contract.spec import HeadOutput, InputSpec, ModelSpec
-from rkdeploy.device.runtime.registry import BACKENDS
+from rkdeploy.device.runtime.backends import BACKENDS
 from tests.docs.pages import NAMES, ROOT, read
 from tests.docs.test_commands_shown import CLI
 
@@ -72,7 +72,7 @@ def test_every_field_is_on_the_bundles_page(kind: Any) -> None:
     ("page", "sources", "words", "least"),
     [
         ("docs/doctor.md", "doctor/*.py", r'(?:Finding|_access)\(\s*"([^"]+)"', 16),
-        ("docs/profile.md", "device/profiling/advice.py", r'Advice\(\s*"([a-z_]+)"', 16),
+        ("docs/profile.md", "device/profiling/profile_advice.py", r'Advice\(\s*"([a-z_]+)"', 16),
         ("docs/accuracy.md", "analysis/explain/causes.py", r'Cause\(\s*"([a-z]+)"', 6),
         ("docs/web.md", "device/web/app.py", r'Route\("([^"]+)"', 6),
     ],

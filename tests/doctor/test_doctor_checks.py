@@ -7,12 +7,12 @@ from dataclasses import replace
 import pytest
 
 from rkdeploy.device.profiling.kernel_files import ClockFiles
-from rkdeploy.device.runtime.board import Board
-from rkdeploy.doctor.checks import check_system, may_use
+from rkdeploy.device.runtime.board_identity import Board
 from rkdeploy.doctor.finding import Finding
 from rkdeploy.doctor.system import DecodeFacts, Disk, LibraryFile, Node, System, ToolkitTrial, User
-from rkdeploy.doctor.tested import KnownPackage, KnownVersions
-from rkdeploy.doctor.work import Trial
+from rkdeploy.doctor.system_checks import check_system, may_use
+from rkdeploy.doctor.tested_versions import KnownPackage, KnownVersions
+from rkdeploy.doctor.trial_process import Trial
 
 GB = 10**9
 TESTED = KnownVersions(

@@ -17,7 +17,7 @@ from rkdeploy.doctor import system as doctor_system
 from rkdeploy.doctor.bundle_check import check_bundle, read_bundle_facts
 from rkdeploy.doctor.diagnose import diagnose
 from rkdeploy.doctor.system import System, read_system
-from rkdeploy.doctor.work import Trial, try_work
+from rkdeploy.doctor.trial_process import Trial, try_work
 from tests.board.board_files import put, write_board, write_bundle, write_library
 from tests.command_line import rkdeploy
 

@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 import tomllib
 
-from rkdeploy.device.profiling.packages import installed
-from rkdeploy.doctor.tested import read_known_versions
+from rkdeploy.device.profiling.package_versions import installed
+from rkdeploy.doctor.tested_versions import read_known_versions
+from rkdeploy.doctor.trial_process import Trial, read_trials, try_work
 from rkdeploy.doctor.trials import TRIALS
-from rkdeploy.doctor.work import Trial, read_trials, try_work
 
 ROOT = Path(__file__).parents[2]
 ALL = {"onnx", "onnxsim", "onnxruntime", "jinja2", "pycocotools", "starlette", "uvicorn"}

@@ -25,7 +25,7 @@ for _name in (
     "rkdeploy.device.stream.sinks.images",
     "rkdeploy.device.stream.sinks.jsonl",
     "rkdeploy.device.stream.sources.image_files",
-    "rkdeploy.host.building.pipeline",
+    "rkdeploy.host.building.build_stages",
 ):
     importlib.import_module(_name)
 with contextlib.redirect_stdout(io.StringIO()):

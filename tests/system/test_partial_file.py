@@ -13,7 +13,7 @@ from rkdeploy.device.postprocess.detections import Detections
 from rkdeploy.device.stream.frames import Frame
 from rkdeploy.device.stream.sinks.images import ImagesSink
 from rkdeploy.device.stream.sinks.jsonl import JsonlSink
-from rkdeploy.device.stream.sinks.video import VideoSink
+from rkdeploy.device.stream.sinks.video_writer import VideoSink
 from rkdeploy.system.atomic_file import write_atomically
 from rkdeploy.system.partial_file import PartialFile, clear_partials
 

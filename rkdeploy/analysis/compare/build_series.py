@@ -16,8 +16,8 @@ from rkdeploy.analysis.compare.preparation import Prepared
 from rkdeploy.analysis.compare.variants import CompareOptions, Variant, build_options
 from rkdeploy.contract.bundle import Bundle
 from rkdeploy.errors import RkdeployError
-from rkdeploy.host.building.events import BuildEvents
-from rkdeploy.host.building.pipeline import build
+from rkdeploy.host.building.build_events import BuildEvents
+from rkdeploy.host.building.build_stages import build
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from rkdeploy.contract.bundle import CONTRACT, Bundle, read_bundle
 from rkdeploy.datasets.truth import LabeledSet
 from rkdeploy.errors import RkdeployError
+from rkdeploy.host.building.build_options import BuildOptions
 from rkdeploy.host.building.chosen_images import BuildImages
-from rkdeploy.host.building.options import BuildOptions
 from rkdeploy.host.building.request import request_of
 from rkdeploy.version import __version__
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
-from rkdeploy.analysis.compare.events import CompareEvents
+from rkdeploy.analysis.compare.compare_events import CompareEvents
 from rkdeploy.analysis.compare.variants import CompareOptions, Variant, build_options
 from rkdeploy.datasets.truth import LabeledSet
 from rkdeploy.errors import RkdeployError

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from rkdeploy.contract.chips import canonical_dtype, canonical_target
-from rkdeploy.host.building.options import BuildOptions
+from rkdeploy.host.building.build_options import BuildOptions
 from rkdeploy.option import ACCURACY, MATRIX, OUTPUT, SIZES, WORDS, Only, Option
 
 _ACCEPTS_ALL = 0.0

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from rkdeploy.analysis.estimate.compile import EstimateSource, compiled_models, is_bundle
+from rkdeploy.analysis.estimate.estimate_source import EstimateSource, compiled_models, is_bundle
 from rkdeploy.analysis.estimate.latency import latency_model, predict, require_predictable
 from rkdeploy.analysis.estimate.prediction import Estimate, Prediction
 from rkdeploy.contract.bundle import read_bundle

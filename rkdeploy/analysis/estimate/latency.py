@@ -8,7 +8,7 @@ coefficients of a chip are not negative and have a meaning: inverse clock, inver
 activations, the start of a layer, and what a softmax costs.  They are fitted on Rockchip's published rates
 (`coefficients.json`, made by tests/analysis/estimate/fit.py); docs/estimate.md has the errors on models left out of
 the fit.  FP16 models are predicted by the same, with an interval of their own: see
-`rkdeploy.analysis.estimate.checked`.
+`rkdeploy.analysis.estimate.unfitted_types`.
 
 Every figure from here is predicted, never measured.
 """
@@ -24,9 +24,9 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from rkdeploy.analysis.estimate.checked import TypeCheck, type_check
+from rkdeploy.analysis.estimate.layer_work import LayerWork, works_of
 from rkdeploy.analysis.estimate.prediction import LayerLimit, LayerTime, Prediction
-from rkdeploy.analysis.estimate.work import LayerWork, works_of
+from rkdeploy.analysis.estimate.unfitted_types import TypeCheck, type_check
 from rkdeploy.errors import RkdeployError, shown
 
 if TYPE_CHECKING:

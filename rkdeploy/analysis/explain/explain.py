@@ -11,9 +11,9 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
-from rkdeploy.analysis.explain.activations import measure_ranges
 from rkdeploy.analysis.explain.causes import find_causes
 from rkdeploy.analysis.explain.explanation import Explanation
+from rkdeploy.analysis.explain.tensor_ranges import measure_ranges
 from rkdeploy.contract.bundle import Bundle
 from rkdeploy.datasets.calibration import CalibrationImage
 from rkdeploy.errors import RkdeployError

@@ -25,13 +25,13 @@ def inspect_file(file: Path, cfg: Path | None = None) -> Inspection:
     """
     suffix = file.suffix.lower()
     if file.is_dir():
-        from rkdeploy.analysis.inspection.built import inspect_bundle
+        from rkdeploy.analysis.inspection.built_file import inspect_bundle
 
         return inspect_bundle(file)
     if cfg is not None and suffix in (".onnx", ".rknn"):
         raise RkdeployError(f'"{file.name}" needs no darknet cfg.', "--cfg goes with a checkpoint of weights only.")
     if suffix == ".rknn":
-        from rkdeploy.analysis.inspection.built import inspect_rknn
+        from rkdeploy.analysis.inspection.built_file import inspect_rknn
 
         return inspect_rknn(file)
     if suffix == ".onnx":

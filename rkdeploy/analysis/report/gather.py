@@ -7,26 +7,26 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from rkdeploy.accuracy.state import kept_result
+from rkdeploy.accuracy.prediction_store import kept_result
 from rkdeploy.analysis.explain.explanation import Explanation
 from rkdeploy.analysis.origin import origin_of
 from rkdeploy.analysis.report import verdicts
 from rkdeploy.analysis.report.anchor_facts import anchor_facts
+from rkdeploy.analysis.report.document_models import (
+    ReportedModel,
+    model_of_evaluation,
+    model_of_explanation,
+    model_of_profile,
+    model_sha256_of,
+)
 from rkdeploy.analysis.report.inputs import ReportInput, read_input
 from rkdeploy.analysis.report.layer_rows import measured_table, planned_memory, planned_table, predicted_time
 from rkdeploy.analysis.report.model_report import LayerTable, ModelReport, Report
-from rkdeploy.analysis.report.owners import (
-    ReportedModel,
-    model_sha256_of,
-    owner_of_evaluation,
-    owner_of_explanation,
-    owner_of_profile,
-)
 from rkdeploy.analysis.report.pictures import example_facts
 from rkdeploy.contract.accuracy import AccuracyReport
 from rkdeploy.contract.bundle import BUILD, Bundle
 from rkdeploy.contract.record import BuildRecord
-from rkdeploy.device.profiling.profile import Profile
+from rkdeploy.device.profiling.profile_document import Profile
 from rkdeploy.errors import RkdeployError
 from rkdeploy.version import __version__
 
@@ -89,7 +89,7 @@ def _sorted(documents: Sequence[ReportInput]) -> list[_Parts]:
     for document in documents:
         if isinstance(document.content, Profile):
             profile = document.content
-            index = owner_of_profile(profile, document.path, bundles)
+            index = model_of_profile(profile, document.path, bundles)
             if index is None:
                 index = _profiled_before(profile, found)
             if index is None:
@@ -99,10 +99,10 @@ def _sorted(documents: Sequence[ReportInput]) -> list[_Parts]:
     models = [one.model for one in found]
     for document in documents:
         if isinstance(document.content, AccuracyReport):
-            index = owner_of_evaluation(document.content, document.path, models)
+            index = model_of_evaluation(document.content, document.path, models)
             found[index].evaluations.append(document.content)
         elif isinstance(document.content, Explanation):
-            found[owner_of_explanation(document.content, document.path, models)].explanation = document.content
+            found[model_of_explanation(document.content, document.path, models)].explanation = document.content
     return found
 
 

@@ -11,7 +11,7 @@ from rkdeploy.analysis.report.model_report import Report
 from rkdeploy.contract.accuracy import AccuracyReport
 from rkdeploy.contract.bundle import Bundle, read_bundle
 from rkdeploy.contract.documents import read_document
-from rkdeploy.device.profiling.profile import Profile
+from rkdeploy.device.profiling.profile_document import Profile
 from rkdeploy.errors import RkdeployError
 
 Document = Profile | AccuracyReport | Explanation | Report

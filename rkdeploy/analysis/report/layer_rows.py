@@ -6,7 +6,7 @@ from collections import Counter
 from typing import TYPE_CHECKING
 
 from rkdeploy.analysis.estimate.latency import SAME_CHIP, latency_model, predict
-from rkdeploy.analysis.estimate.work import works_of
+from rkdeploy.analysis.estimate.layer_work import works_of
 from rkdeploy.analysis.origin import Origin, origin_of
 from rkdeploy.analysis.report.macs import layer_macs
 from rkdeploy.analysis.report.memory_map import peak_bytes, tensor_lives, weight_bytes
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from rkdeploy.analysis.estimate.prediction import Prediction
     from rkdeploy.contract.compiled_model import CompiledLayer, CompiledModel
     from rkdeploy.device.profiling.layer_table import RuntimeLayer
-    from rkdeploy.device.profiling.profile import LayerProfile
+    from rkdeploy.device.profiling.profile_document import LayerProfile
 
 _LANES = 32  # of chips without a fit; concerns activations' time only, which is not reported for them
 

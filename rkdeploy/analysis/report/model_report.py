@@ -22,7 +22,7 @@ from rkdeploy.contract.bounds import Amount, Count, Figure, Pixels, Positive, Te
 from rkdeploy.contract.compiled_model import MAX_LAYERS
 from rkdeploy.contract.record import Agreement, BuildRecord, Verification
 from rkdeploy.contract.spec import ModelSpec
-from rkdeploy.device.profiling.profile import Profile
+from rkdeploy.device.profiling.profile_document import Profile
 
 REPORT_VERSION = 1
 _MAX_MODELS = 100

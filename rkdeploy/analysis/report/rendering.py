@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal
 
-from rkdeploy.analysis.page.packages import with_packages
+from rkdeploy.analysis.page.needed_packages import with_packages
 
 if TYPE_CHECKING:
     from rkdeploy.analysis.page.texts import Lang

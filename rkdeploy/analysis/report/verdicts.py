@@ -11,7 +11,7 @@ from rkdeploy.analysis.page.content import Status
 from rkdeploy.analysis.report.model_report import ModelReport, PlannedMemory, Verdict
 from rkdeploy.contract.accuracy import AccuracyReport, Evaluation
 from rkdeploy.contract.record import Agreement, Verification
-from rkdeploy.device.profiling.profile import Profile
+from rkdeploy.device.profiling.profile_document import Profile
 from rkdeploy.host.building.agreement_gate import proof_of
 
 GOOD_DROP, POOR_DROP = 0.01, 0.03

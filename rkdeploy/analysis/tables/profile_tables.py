@@ -16,7 +16,7 @@ from rkdeploy.analysis.tables.layer_time_tables import layer_table
 from rkdeploy.analysis.tables.memory_tables import runtime_memory
 from rkdeploy.analysis.tables.prediction_tables import prediction_blocks, prediction_plot
 from rkdeploy.device.profiling.layer_table import OpShare
-from rkdeploy.device.profiling.profile import (
+from rkdeploy.device.profiling.profile_document import (
     ClockProfile,
     CoreTiming,
     LayerProfile,

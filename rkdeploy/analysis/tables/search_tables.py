@@ -9,7 +9,7 @@ from rkdeploy.analysis.page.content import Block, Cell, Note, Table
 from rkdeploy.analysis.page.terminal import printable
 from rkdeploy.analysis.page.texts import Words
 from rkdeploy.analysis.tune.cost import MILLISECONDS
-from rkdeploy.analysis.tune.finished import FinishedTrial
+from rkdeploy.analysis.tune.finished_trial import FinishedTrial
 from rkdeploy.analysis.tune.pareto import Outcome, UsableTrial
 from rkdeploy.analysis.tune.tune import TuneReport
 

@@ -14,7 +14,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from rkdeploy.analysis.tune.pixels import mapped_pixels, read_pixels
+from rkdeploy.analysis.tune.mapped_pixels import mapped_pixels, read_pixels
 from rkdeploy.images.fit import LetterboxTransform, image_fit
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ _PROOF: Final = "proof.npy"
 _INDEX: Final = "draw.json"
 
 
-class _Index(msgspec.Struct, frozen=True):
+class _SampleIndex(msgspec.Struct, frozen=True):
     calibration: tuple[str, ...]
     proof: tuple[str, ...]
     transforms: tuple[LetterboxTransform, ...]
@@ -75,13 +75,13 @@ def write_sample(
     """
     _fitted(folder / _CALIBRATION, spec, calibration)
     transforms = _fitted(folder / _PROOF, spec, proof)
-    index = _Index(tuple(i.path for i in calibration), tuple(i.path for i in proof), transforms, source)
+    index = _SampleIndex(tuple(i.path for i in calibration), tuple(i.path for i in proof), transforms, source)
     (folder / _INDEX).write_bytes(msgspec.json.encode(index))
 
 
 def read_sample(folder: Path) -> CalibrationSample:
     """Open the input set."""
-    index = msgspec.json.decode((folder / _INDEX).read_bytes(), type=_Index)
+    index = msgspec.json.decode((folder / _INDEX).read_bytes(), type=_SampleIndex)
     return CalibrationSample(
         read_pixels(folder / _CALIBRATION), read_pixels(folder / _PROOF), index.transforms, index.source
     )

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from rkdeploy.accuracy.predictions import ImagePrediction
 from rkdeploy.accuracy.predictor import Predictor
-from rkdeploy.analysis.tune.pixels import mapped_pixels, read_pixels
+from rkdeploy.analysis.tune.mapped_pixels import mapped_pixels, read_pixels
 from rkdeploy.datasets.truth import DataImage, LabeledSet, Polygons, RunLengths, Truth
 from rkdeploy.images.file import read_image_bytes
 from rkdeploy.images.fit import LetterboxTransform
@@ -53,7 +53,7 @@ class FittedImage(msgspec.Struct, frozen=True):
     outlines: tuple[Polygons | RunLengths, ...] | None = None
 
 
-class _Index(msgspec.Struct, frozen=True):
+class _ImageIndex(msgspec.Struct, frozen=True):
     source: str
     from_coco: bool
     labeled: bool
@@ -140,14 +140,14 @@ def write_labeled_images(
         )
     del pixels  # what is mapped reaches the file
     np.savez(folder / _LABELS, **_joined(truths))
-    index = _Index(data.source, data.from_coco, data.objects is not None, tuple(fitted))
+    index = _ImageIndex(data.source, data.from_coco, data.objects is not None, tuple(fitted))
     (folder / _INDEX).write_bytes(msgspec.json.encode(index))
     return failed
 
 
 def read_labeled_images(folder: Path) -> FittedImages:
     """Open the input set."""
-    index = msgspec.json.decode((folder / _INDEX).read_bytes(), type=_Index)
+    index = msgspec.json.decode((folder / _INDEX).read_bytes(), type=_ImageIndex)
     images = tuple(
         DataImage(one.name, Path(one.name), one.class_id, tuple(_map_file(folder, i, k) for k in range(one.maps)))
         for i, one in enumerate(index.images)

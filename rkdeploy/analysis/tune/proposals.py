@@ -12,8 +12,8 @@ from collections.abc import Collection, Iterator, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
-from rkdeploy.analysis.tune.finished import FinishedTrial
-from rkdeploy.analysis.tune.settings import SearchSpace, from_dials, to_dials
+from rkdeploy.analysis.tune.finished_trial import FinishedTrial
+from rkdeploy.analysis.tune.hyperparameters import SearchSpace, from_hyperparameters, to_hyperparameters
 from rkdeploy.host.building.quantization import QuantizationSettings
 
 if TYPE_CHECKING:
@@ -27,7 +27,9 @@ def distributions_of(space: SearchSpace) -> dict[str, optuna.distributions.BaseD
     """The hyperparameters in Optuna's form."""
     import optuna
 
-    return {name: optuna.distributions.CategoricalDistribution(choices) for name, choices in space.dials().items()}
+    return {
+        name: optuna.distributions.CategoricalDistribution(choices) for name, choices in space.hyperparameters().items()
+    }
 
 
 def proposals(
@@ -67,18 +69,20 @@ def _sampled(
             values = (one.drop, one.result.cost.value)
             study.add_trial(
                 optuna.trial.create_trial(
-                    values=values, params=dict(to_dials(one.settings)), distributions=distributions
+                    values=values, params=dict(to_hyperparameters(one.settings)), distributions=distributions
                 )
             )
     running = optuna.trial.TrialState.RUNNING
     for settings in under_way:
         study.add_trial(
-            optuna.trial.create_trial(state=running, params=dict(to_dials(settings)), distributions=distributions)
+            optuna.trial.create_trial(
+                state=running, params=dict(to_hyperparameters(settings)), distributions=distributions
+            )
         )
     for _ in range(_ATTEMPTS):
         trial = study.ask(distributions)
         study.tell(trial, state=optuna.trial.TrialState.FAIL)
-        yield from_dials(trial.params, space)
+        yield from_hyperparameters(trial.params, space)
 
 
 def _front(finished: Sequence[FinishedTrial]) -> list[QuantizationSettings]:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from rkdeploy.analysis.tune.events import TuneEvents
 from rkdeploy.analysis.tune.pareto import largest_drop
 from rkdeploy.analysis.tune.runner import TrialRunner
 from rkdeploy.analysis.tune.study import AskedTrial, TuneStudy
 from rkdeploy.analysis.tune.trial import TrialJob
+from rkdeploy.analysis.tune.tune_events import TuneEvents
 from rkdeploy.errors import RkdeployError
 from rkdeploy.host.building.quantization import QuantizationSettings
 

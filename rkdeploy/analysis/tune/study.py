@@ -22,9 +22,9 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
-from rkdeploy.analysis.tune.finished import FinishedTrial
+from rkdeploy.analysis.tune.finished_trial import FinishedTrial
+from rkdeploy.analysis.tune.hyperparameters import SLOW_ALGORITHM, SearchSpace, from_hyperparameters, to_hyperparameters
 from rkdeploy.analysis.tune.proposals import distributions_of, proposals
-from rkdeploy.analysis.tune.settings import SLOW_ALGORITHM, SearchSpace, from_dials, to_dials
 from rkdeploy.analysis.tune.trial import TrialResult
 from rkdeploy.errors import RkdeployError, shown
 from rkdeploy.host.building.quantization import QuantizationSettings
@@ -75,7 +75,7 @@ class TuneStudy:
             found.append(
                 FinishedTrial(
                     kept[_SEQUENCE],
-                    from_dials(kept[_SETTINGS], self._space),
+                    from_hyperparameters(kept[_SETTINGS], self._space),
                     msgspec.convert(kept[_RESULT], TrialResult) if _RESULT in kept else None,
                     kept.get(_FAILURE, ""),
                     kept.get(_DROP),
@@ -90,10 +90,10 @@ class TuneStudy:
         if settings is None:
             return None
         self._study.enqueue_trial(
-            to_dials(settings), user_attrs={_SEQUENCE: next_number, _SETTINGS: to_dials(settings)}
+            to_hyperparameters(settings), user_attrs={_SEQUENCE: next_number, _SETTINGS: to_hyperparameters(settings)}
         )
         trial = self._study.ask(self._distributions)
-        asked = AskedTrial(trial.number, trial.user_attrs[_SEQUENCE], from_dials(trial.params, self._space))
+        asked = AskedTrial(trial.number, trial.user_attrs[_SEQUENCE], from_hyperparameters(trial.params, self._space))
         self._asked[trial.number] = asked, trial
         return asked
 
@@ -102,7 +102,7 @@ class TuneStudy:
         begun = {t.user_attrs[_SEQUENCE]: t.user_attrs for t in self._study.get_trials(deepcopy=False)}
         known = {trial.number for trial in finished} | {asked.number for asked, _ in self._asked.values()}
         for number in sorted(begun.keys() - known):
-            return number, from_dials(begun[number][_SETTINGS], self._space)
+            return number, from_hyperparameters(begun[number][_SETTINGS], self._space)
         under_way = [asked.settings for asked, _ in self._asked.values()]
         tried = {trial.settings for trial in finished} | set(under_way)
         slow = _slow_is_worth_it(finished, self._space)

@@ -18,8 +18,8 @@ import msgspec
 import numpy as np
 import onnx
 
+from rkdeploy.accuracy.evaluation import measuring_thresholds
 from rkdeploy.accuracy.predictor import Predictor
-from rkdeploy.accuracy.run import measuring_thresholds
 from rkdeploy.accuracy.scoring import score
 from rkdeploy.analysis.tune.calibration_samples import CalibrationSample, read_sample
 from rkdeploy.analysis.tune.cost import Cost, cost_of
@@ -30,9 +30,9 @@ from rkdeploy.device.postprocess.thresholds import Thresholds
 from rkdeploy.errors import RkdeployError, VerificationError
 from rkdeploy.host.building.agreement import AgreementMeter
 from rkdeploy.host.building.agreement_gate import require_agreement
+from rkdeploy.host.building.build_options import BuildOptions
 from rkdeploy.host.building.compared_tensors import float_tensors, simulated_tensors, simulator_figures_from
 from rkdeploy.host.building.npu_model import build_npu_model
-from rkdeploy.host.building.options import BuildOptions
 from rkdeploy.host.graph.session import Session
 from rkdeploy.host.toolkit.compile_log import read_compile_log
 from rkdeploy.host.toolkit.toolkit import Toolkit

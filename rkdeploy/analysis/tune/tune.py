@@ -11,18 +11,18 @@ from typing import Final
 
 from rkdeploy.analysis.tune.baseline import Baseline
 from rkdeploy.analysis.tune.cluster import Cluster
-from rkdeploy.analysis.tune.events import TuneEvents
-from rkdeploy.analysis.tune.finished import FinishedTrial
+from rkdeploy.analysis.tune.finished_trial import FinishedTrial
 from rkdeploy.analysis.tune.input_store import InputStore
-from rkdeploy.analysis.tune.options import TuneOptions
 from rkdeploy.analysis.tune.pareto import Outcome, UsableTrial, outcome_of
 from rkdeploy.analysis.tune.pool import ProcessPool, default_workers
-from rkdeploy.analysis.tune.prepare import Preparation
 from rkdeploy.analysis.tune.runner import TrialRunner
 from rkdeploy.analysis.tune.search import search
 from rkdeploy.analysis.tune.study import open_study
+from rkdeploy.analysis.tune.trial_preparation import Preparation
+from rkdeploy.analysis.tune.tune_events import TuneEvents
+from rkdeploy.analysis.tune.tune_options import TuneOptions
+from rkdeploy.host.building.build_options import BuildOptions
 from rkdeploy.host.building.gate_options import GateOptions
-from rkdeploy.host.building.options import BuildOptions
 from rkdeploy.host.toolkit.toolkit import Toolkit
 from rkdeploy.system.workspace import workspace
 

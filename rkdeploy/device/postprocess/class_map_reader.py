@@ -14,7 +14,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from rkdeploy.contract.spec import ClassMap, HeadOutput, ModelSpec
+from rkdeploy.contract.spec import ClassMapSpec, HeadOutput, ModelSpec
 from rkdeploy.device.postprocess.detections import FoundClassMap
 from rkdeploy.device.postprocess.raw_values import outputs_with, require_image_sized
 from rkdeploy.device.postprocess.resampling import Axis, SignReader, plane_of, resampled, source_axes
@@ -30,7 +30,7 @@ _BAND_ROWS: Final = 48
 class _Map:
     index: int
     output: HeadOutput
-    stated: ClassMap
+    stated: ClassMapSpec
 
 
 class ClassMapReader:

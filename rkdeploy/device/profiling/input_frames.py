@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 import cv2
 import numpy as np
 
-from rkdeploy.device.profiling.profile import InputFrames
+from rkdeploy.device.profiling.profile_document import InputFrames
 from rkdeploy.device.stream.sources import open_sources
-from rkdeploy.device.stream.sources.address import is_stream_address
+from rkdeploy.device.stream.sources.stream_address import is_stream_address
 from rkdeploy.errors import SourceError
 
 if TYPE_CHECKING:

@@ -7,9 +7,9 @@ import time
 from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
-from rkdeploy.device.profiling.profile import Throughput
+from rkdeploy.device.profiling.profile_document import Throughput
 from rkdeploy.device.profiling.sampling import Sampler, mean_npu_load
-from rkdeploy.device.runtime.registry import open_runtimes
+from rkdeploy.device.runtime.backends import open_runtimes
 from rkdeploy.device.stream.frames import Frame
 from rkdeploy.device.stream.pipeline import Pipeline
 

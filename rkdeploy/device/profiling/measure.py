@@ -14,13 +14,13 @@ import numpy as np
 from rkdeploy.contract.file_hash import sha256_of
 from rkdeploy.device.postprocess.thresholds import Thresholds
 from rkdeploy.device.profiling import input_frames
-from rkdeploy.device.profiling.advice import advise
 from rkdeploy.device.profiling.kernel_files import board_model, kernel_release, npu_load_percent, why_no_npu_load
 from rkdeploy.device.profiling.layer_table import median_layers, parse_layers, ranking
 from rkdeploy.device.profiling.many_contexts import TimedContexts, cores_of, measure_throughput
 from rkdeploy.device.profiling.one_context import MeasureLimits, OneContext, measure_cores, measure_stages
-from rkdeploy.device.profiling.packages import installed
-from rkdeploy.device.profiling.profile import (
+from rkdeploy.device.profiling.package_versions import installed
+from rkdeploy.device.profiling.profile_advice import advise
+from rkdeploy.device.profiling.profile_document import (
     CoreTiming,
     LayerProfile,
     Missing,
@@ -30,11 +30,11 @@ from rkdeploy.device.profiling.profile import (
     Versions,
 )
 from rkdeploy.device.profiling.sampling import Sample, Sampler, busy_share, conditions, take_sample
-from rkdeploy.device.runtime.board import Board, read_board
+from rkdeploy.device.runtime.backends import AUTO, BACKEND, open_runtimes
+from rkdeploy.device.runtime.board_identity import Board, read_board
 from rkdeploy.device.runtime.cores import core_count
 from rkdeploy.device.runtime.model_file import read_model_file
 from rkdeploy.device.runtime.protocol import NO_OPTIONS, MeasuredRuntime, RuntimeOptions
-from rkdeploy.device.runtime.registry import AUTO, BACKEND, open_runtimes
 from rkdeploy.errors import BackendError
 from rkdeploy.images.fit import image_fit
 from rkdeploy.option import FRAME_SIZE, MEASURE, Only, Option, counts

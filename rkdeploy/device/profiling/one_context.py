@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import numpy as np
 
 from rkdeploy.device.postprocess.postprocessor import Postprocessor
-from rkdeploy.device.profiling.profile import CoreTiming, Missing, ProcessMemory, Stages
+from rkdeploy.device.profiling.profile_document import CoreTiming, Missing, ProcessMemory, Stages
 from rkdeploy.device.profiling.sampling import ResidentMemory, latency_of
 from rkdeploy.device.runtime.protocol import MeasuredRuntime
 from rkdeploy.errors import BackendError

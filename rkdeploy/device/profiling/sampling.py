@@ -22,7 +22,7 @@ from rkdeploy.device.profiling.kernel_files import (
     thermal_zones,
     throttling_devices,
 )
-from rkdeploy.device.profiling.profile import BoardConditions, ClockProfile, ProcessMemory, TemperatureProfile
+from rkdeploy.device.profiling.profile_document import BoardConditions, ClockProfile, ProcessMemory, TemperatureProfile
 from rkdeploy.device.stream.statistics import Latency
 
 if TYPE_CHECKING:

@@ -22,10 +22,10 @@ if TYPE_CHECKING:
     from rkdeploy.device.runtime.protocol import HeadTensor, Runtime
 
 
-def recorded(runtimes: Sequence[Runtime], folder: Path) -> list[Recorder]:
+def recorded(runtimes: Sequence[Runtime], folder: Path) -> list[RecordingRuntime]:
     """Runtimes that do what the given ones do, and record it together in one folder, new or empty."""
     recording = Recording(folder)
-    return [Recorder(runtime, recording) for runtime in runtimes]
+    return [RecordingRuntime(runtime, recording) for runtime in runtimes]
 
 
 class Recording:
@@ -90,7 +90,7 @@ class Recording:
         return RkdeployError(f'Cannot record into "{self._folder}": {error.strerror or error}.')
 
 
-class Recorder:
+class RecordingRuntime:
     """A runtime that also records what another one answers.
 
     Args:

@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from rkdeploy.device.runtime.board import read_board
+from rkdeploy.device.runtime.board_identity import read_board
 from rkdeploy.device.runtime.contract_check import require_contract, require_custom_string, require_image
 from rkdeploy.device.runtime.librknnrt.abi import Query, TensorFormat
 from rkdeploy.device.runtime.librknnrt.context import Context, dims_of

@@ -34,7 +34,7 @@ _NUMBER = re.compile(r"(\d+)\.(\d+)\.(\d+)")
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
+class VersionFinding:
     """A mismatch.
 
     Attributes:
@@ -62,7 +62,7 @@ def highest_file_version(runtime: Version) -> int | None:
 
 def version_findings(
     model: ModelFile, *, runtime: str | None, driver: str | None = None, soc: str | None = None
-) -> tuple[Finding, ...]:
+) -> tuple[VersionFinding, ...]:
     """All mismatches, errors first.  Unknown versions are not compared.
 
     Args:
@@ -80,7 +80,7 @@ def version_findings(
     return tuple(sorted(findings, key=lambda finding: finding.severity != "error"))
 
 
-def require_loadable(findings: Iterable[Finding]) -> None:
+def require_loadable(findings: Iterable[VersionFinding]) -> None:
     """Raise the first error among the findings, if there is one.
 
     Raises:
@@ -91,7 +91,7 @@ def require_loadable(findings: Iterable[Finding]) -> None:
             raise BackendError(finding.message, finding.hint)
 
 
-def _file_version(model: ModelFile, runtime: Version | None) -> list[Finding]:
+def _file_version(model: ModelFile, runtime: Version | None) -> list[VersionFinding]:
     highest = highest_file_version(runtime) if runtime else None
     if runtime is None or highest is None or model.file_version <= highest:
         return []
@@ -101,20 +101,22 @@ def _file_version(model: ModelFile, runtime: Version | None) -> list[Finding]:
         f"{highest}"
     )
     if model.file_version > known_to_all:
-        return [Finding("warning", f"{message}, as far as rkdeploy knows.", _update(model))]
+        return [VersionFinding("warning", f"{message}, as far as rkdeploy knows.", _update(model))]
     return [
-        Finding("error", f'{message} (it would say "Invalid RKNN model version {model.file_version}").', _update(model))
+        VersionFinding(
+            "error", f'{message} (it would say "Invalid RKNN model version {model.file_version}").', _update(model)
+        )
     ]
 
 
-def _target(model: ModelFile, soc: str | None) -> list[Finding]:
+def _target(model: ModelFile, soc: str | None) -> list[VersionFinding]:
     if soc is None or not model.targets:
         return []
     if any(same_npu(soc, target) for target in model.targets):
         return []
     built_for = ", ".join(model.targets)
     return [
-        Finding(
+        VersionFinding(
             "error",
             f"The model was built for {built_for}, but this board has an {soc}.",
             f"Build it again with --target {platform_of(soc) or soc}.",
@@ -122,13 +124,13 @@ def _target(model: ModelFile, soc: str | None) -> list[Finding]:
     ]
 
 
-def _toolkit(model: ModelFile, runtime: Version | None) -> list[Finding]:
+def _toolkit(model: ModelFile, runtime: Version | None) -> list[VersionFinding]:
     toolkit = parse_version(model.toolkit_version)
     if runtime is None or toolkit is None:
         return []
     if runtime < toolkit:
         return [
-            Finding(
+            VersionFinding(
                 "warning",
                 f"librknnrt {dotted(runtime)} is older than the rknn-toolkit2 {dotted(toolkit)} that built the model: "
                 "it may refuse the model, or compute something else.",
@@ -137,7 +139,7 @@ def _toolkit(model: ModelFile, runtime: Version | None) -> list[Finding]:
         ]
     if runtime[0] > toolkit[0]:
         return [
-            Finding(
+            VersionFinding(
                 "warning",
                 f"The model was built by rknn-toolkit2 {dotted(toolkit)} and runs on librknnrt {dotted(runtime)}.",
                 f"Build it again with rknn-toolkit2 {dotted(runtime)}.",
@@ -146,11 +148,11 @@ def _toolkit(model: ModelFile, runtime: Version | None) -> list[Finding]:
     return []
 
 
-def _driver(driver: Version | None) -> list[Finding]:
+def _driver(driver: Version | None) -> list[VersionFinding]:
     if driver is None or driver >= _RECOMMENDED_DRIVER:
         return []
     return [
-        Finding(
+        VersionFinding(
             "warning",
             f"The NPU driver is {dotted(driver)}, and the runtime recommends {dotted(_RECOMMENDED_DRIVER)} or later.",
             "It is part of the kernel: update the board's system image.",

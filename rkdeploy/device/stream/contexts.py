@@ -23,7 +23,7 @@ _LOG = logging.getLogger(__name__)
 
 
 @dataclass(slots=True, eq=False)
-class Context:
+class ContextState:
     """One context, used by one thread.
 
     Attributes:
@@ -57,7 +57,7 @@ class Contexts:
         self._backoff = backoff
         self._max_failures = max_failures
         self._pause = pause
-        self._contexts = tuple(Context(runtime) for runtime in runtimes)
+        self._contexts = tuple(ContextState(runtime) for runtime in runtimes)
         self._noting = threading.Lock()
         self._rebuilt = 0
         self._last_failure = ""
@@ -91,7 +91,7 @@ class Contexts:
     def __len__(self) -> int:
         return len(self._contexts)
 
-    def __getitem__(self, position: int) -> Context:
+    def __getitem__(self, position: int) -> ContextState:
         return self._contexts[position]
 
     @property
@@ -120,11 +120,11 @@ class Contexts:
         """Message of the last failure, empty when there was none."""
         return self._last_failure
 
-    def succeeded(self, context: Context) -> None:
+    def succeeded(self, context: ContextState) -> None:
         """Reset a context's failures after an answer."""
         context.failures = 0
 
-    def rebuild(self, context: Context, failure: BackendError) -> bool:
+    def rebuild(self, context: ContextState, failure: BackendError) -> bool:
         """Close a failed context and open it again after a delay.
 
         Returns:
@@ -151,7 +151,7 @@ class Contexts:
             return True
         return False
 
-    def _note(self, context: Context, failure: RkdeployError) -> None:
+    def _note(self, context: ContextState, failure: RkdeployError) -> None:
         with self._noting:
             context.failures += 1
             self._last_failure = str(failure)

@@ -39,7 +39,7 @@ class Job:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Result:
+class ProcessedFrame:
     """A frame and its detections."""
 
     job: Job
@@ -72,8 +72,8 @@ class FrameFlow:
         self._live = live
         self._max_under_way, self._max_waiting, self._max_ready = tickets, waiting, ready
         self._waiting: deque[tuple[Frame, float]] = deque()
-        self._done: dict[int, Result | None] = {}
-        self._ready: deque[Result] = deque()
+        self._done: dict[int, ProcessedFrame | None] = {}
+        self._ready: deque[ProcessedFrame] = deque()
         self._issued = self._finished = self._next_ticket = self._captured = 0
         self._delivered = self._failed = self._dropped_before_network = self._dropped_before_sinks = 0
         self._closed = self._hurried = self._aborted = self._discarding = False
@@ -126,7 +126,7 @@ class FrameFlow:
         with self._can_take:
             self._finished += 1
             self._failed += detections is None
-            self._done[job.ticket] = None if detections is None else Result(job, detections)
+            self._done[job.ticket] = None if detections is None else ProcessedFrame(job, detections)
             while self._next_ticket in self._done:
                 result = self._done.pop(self._next_ticket)
                 self._next_ticket += 1
@@ -142,7 +142,7 @@ class FrameFlow:
             if self._waiting:
                 self._can_take.notify_all()
 
-    def deliver(self) -> Result | None:
+    def deliver(self) -> ProcessedFrame | None:
         """The next frame in order with its detections, or None after the last."""
         with self._can_deliver:
             while not self._ready:

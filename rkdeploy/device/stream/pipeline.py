@@ -26,7 +26,7 @@ from rkdeploy.device.postprocess.postprocessor import Postprocessor
 from rkdeploy.device.stream.backoff import Backoff
 from rkdeploy.device.stream.contexts import Contexts
 from rkdeploy.device.stream.flow import FrameFlow
-from rkdeploy.device.stream.statistics import PipelineStats, Recorder
+from rkdeploy.device.stream.statistics import PipelineStats, StageTimer
 from rkdeploy.errors import BackendError, RkdeployError
 from rkdeploy.images.fit import Letterboxed, image_fit
 from rkdeploy.system.switch_interval import short_switch_interval
@@ -45,8 +45,8 @@ if TYPE_CHECKING:
     from rkdeploy.device.runtime.protocol import HeadTensor, Runtime
     from rkdeploy.device.stream.flow import Job
     from rkdeploy.device.stream.frames import Frame
-    from rkdeploy.device.stream.sinks.protocol import Sink
-    from rkdeploy.device.stream.sources.protocol import Source
+    from rkdeploy.device.stream.sinks.sink import Sink
+    from rkdeploy.device.stream.sources.source import Source
 
 _REBUILD = Backoff(first_s=0.1, max_s=5.0)
 
@@ -122,7 +122,7 @@ class Pipeline:
         self._contexts_left = len(runtimes)
         self._leaving = threading.Lock()
         self._aborted = False
-        self._recorder = Recorder()
+        self._recorder = StageTimer()
         self._threads: list[threading.Thread] = []
         self._ended = threading.Event()
         self._failing = threading.Lock()

@@ -96,7 +96,7 @@ class PipelineStats:
         return self.dropped_before_network + self.dropped_before_sinks
 
 
-class Recorder:
+class StageTimer:
     """Collects times of stages from all threads; keeps a fixed number of them."""
 
     def __init__(self) -> None:

@@ -39,7 +39,7 @@ def open_web_view(
     Raises:
         RkdeployError: when a package is missing, the address is invalid, or it needs a token and has none.
     """
-    from rkdeploy.device.web.address import parse_address
+    from rkdeploy.device.web.listening_address import parse_address
 
     where = parse_address(address)
     try:

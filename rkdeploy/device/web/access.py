@@ -18,14 +18,14 @@ from urllib.parse import parse_qsl, urlencode
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import PlainTextResponse, RedirectResponse
 
-from rkdeploy.device.web.address import host_of_header, is_loopback
+from rkdeploy.device.web.listening_address import host_of_header, is_loopback
 from rkdeploy.errors import RkdeployError
 
 if TYPE_CHECKING:
     from starlette.responses import Response
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-    from rkdeploy.device.web.address import Address
+    from rkdeploy.device.web.listening_address import Address
 
 COOKIE = "rkdeploy_web"
 _MIN_TOKEN = 12

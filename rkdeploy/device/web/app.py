@@ -31,8 +31,8 @@ if TYPE_CHECKING:
     from starlette.requests import Request
     from starlette.types import ASGIApp, Receive, Scope, Send
 
+    from rkdeploy.device.web.frame_buffer import FrameBuffer
     from rkdeploy.device.web.jpeg import SharedJpeg
-    from rkdeploy.device.web.newest import Slot
     from rkdeploy.device.web.status import Status
 
 MAX_VIEWERS = 32
@@ -75,7 +75,7 @@ class WebApp:
     """The ASGI application; used in one event loop.
 
     Args:
-        slot: frames from the pipeline.
+        frame_buffer: frames from the pipeline.
         jpeg: the stream.
         class_names: of the contract.
         read_status: in a thread: (viewers, listeners) to a status.  Called for all viewers together, at most twice
@@ -85,13 +85,13 @@ class WebApp:
 
     def __init__(
         self,
-        slot: Slot,
+        frame_buffer: FrameBuffer,
         jpeg: SharedJpeg,
         class_names: Sequence[str],
         read_status: Callable[[int, int], Awaitable[Status]],
         token: str | None,
     ) -> None:
-        self._slot, self._jpeg = slot, jpeg
+        self._frame_buffer, self._jpeg = frame_buffer, jpeg
         self._class_names = tuple(class_names)
         self._read_status = read_status
         self._status: Status | None = None
@@ -159,11 +159,11 @@ class WebApp:
 
     async def _events(self) -> AsyncIterator[bytes]:
         loop = asyncio.get_running_loop()
-        number = self._slot.number()
+        number = self._frame_buffer.number()
         comment_s = loop.time() + _COMMENT_EVERY_S
         yield b"retry: 2000\n\n"
         while not self._closed:
-            found = self._slot.found_after(number)
+            found = self._frame_buffer.found_after(number)
             if found:
                 missed = found[0].number - number - 1
                 lines = [f'event: missed\ndata: {{"frames": {missed}}}\n\n'] if missed else []

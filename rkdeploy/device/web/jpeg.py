@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from concurrent.futures import Executor
 
-    from rkdeploy.device.web.newest import Newest, Slot
+    from rkdeploy.device.web.frame_buffer import FrameBuffer, NewestFrame
 
 _LOOK_EVERY_S = 0.015
 _GIVE_UP_S = 1.0
@@ -23,7 +23,7 @@ _GIVE_UP_S = 1.0
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Jpeg:
-    """One encoded frame and its number in the slot."""
+    """One encoded frame and its number in the buffer."""
 
     number: int
     data: bytes
@@ -48,7 +48,7 @@ class SharedJpeg:
     """The same encoded frame for all viewers; used in one event loop.
 
     Args:
-        slot: frames from the pipeline.
+        frame_buffer: frames from the pipeline.
         class_names: of the contract.
         options: see `JpegOptions`.
         executor: runs the encoding.
@@ -57,8 +57,10 @@ class SharedJpeg:
         encoded: number of frames encoded.
     """
 
-    def __init__(self, slot: Slot, class_names: Sequence[str], options: JpegOptions, executor: Executor) -> None:
-        self._slot = slot
+    def __init__(
+        self, frame_buffer: FrameBuffer, class_names: Sequence[str], options: JpegOptions, executor: Executor
+    ) -> None:
+        self._frame_buffer = frame_buffer
         self._class_names = tuple(class_names)
         self._options = options
         self._executor = executor
@@ -87,11 +89,11 @@ class SharedJpeg:
         loop = asyncio.get_running_loop()
         give_up_s = loop.time() + _GIVE_UP_S
         shown = self._newest.number if self._newest else 0
-        while loop.time() < self._not_before_s or self._slot.number() <= shown:
+        while loop.time() < self._not_before_s or self._frame_buffer.number() <= shown:
             if self._closed or loop.time() > give_up_s:
                 return  # viewers that still wait ask again
             await asyncio.sleep(_LOOK_EVERY_S)
-        newest = self._slot.newest()
+        newest = self._frame_buffer.newest()
         assert newest is not None
         self._not_before_s = loop.time() + 1 / self._options.max_per_second - _LOOK_EVERY_S / 2
         data = await loop.run_in_executor(self._executor, encode, newest, self._class_names, self._options)
@@ -99,7 +101,7 @@ class SharedJpeg:
         self._newest = Jpeg(newest.number, data)
 
 
-def encode(newest: Newest, class_names: Sequence[str], options: JpegOptions) -> bytes:
+def encode(newest: NewestFrame, class_names: Sequence[str], options: JpegOptions) -> bytes:
     """Draw and encode one frame, scaled down first if it is large."""
     image, found = newest.frame.image, newest.detections
     height, width = image.shape[:2]

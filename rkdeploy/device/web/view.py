@@ -1,9 +1,9 @@
 """The sink for viewers: a server in its own thread.
 
     pipeline's thread            server's thread                    two threads
-    write -> slot                event loop, uvicorn, Starlette     JPEG, /proc and /sys
+    write -> frame_buffer                event loop, uvicorn, Starlette     JPEG, /proc and /sys
 
-The pipeline's thread only stores a reference in the slot.  All other work happens on request.
+The pipeline's thread only stores a reference in the frame_buffer.  All other work happens on request.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ import uvicorn
 
 from rkdeploy.device.web.app import WebApp
 from rkdeploy.device.web.connection import KEEP_ALIVE_S, MAX_CONNECTIONS, Connection
+from rkdeploy.device.web.frame_buffer import FrameBuffer
 from rkdeploy.device.web.jpeg import JpegOptions, SharedJpeg
-from rkdeploy.device.web.newest import Slot
 from rkdeploy.device.web.status import Status, read_board_now
 from rkdeploy.errors import RkdeployError
 from rkdeploy.system.file_names import readable_name
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from rkdeploy.device.postprocess.detections import Detections
     from rkdeploy.device.stream.frames import Frame
     from rkdeploy.device.stream.statistics import PipelineStats
-    from rkdeploy.device.web.address import Address
+    from rkdeploy.device.web.listening_address import Address
 
 HEALTHY_WITHIN_S = 10.0
 _START_S, _END_S, _GRACE_S = 10.0, 10.0, 1
@@ -82,7 +82,7 @@ class WebView:
         self._sysroot = sysroot
         self._healthy_within_s = healthy_within_s
         self._options = options or JpegOptions()
-        self._slot = Slot()
+        self._frame_buffer = FrameBuffer()
         self._stats: Callable[[], PipelineStats] | None = None
         self._figures_from: Callable[[], str] = str
         self._started, self._ending = threading.Event(), threading.Event()
@@ -116,7 +116,7 @@ class WebView:
 
     def write(self, frame: Frame, detections: Detections) -> None:
         """Take one frame: two references are kept, nothing is copied, drawn or sent here."""
-        self._slot.put(frame, detections)
+        self._frame_buffer.put(frame, detections)
 
     def watch(self, stats: Callable[[], PipelineStats], figures_from: Callable[[], str]) -> None:
         """Set the sources of the figures; both are called from the server's threads."""
@@ -147,8 +147,8 @@ class WebView:
         async def read_status(viewers: int, listeners: int) -> Status:
             return await loop.run_in_executor(workers, self._status, viewers, listeners)
 
-        self.jpeg = SharedJpeg(self._slot, self._class_names, self._options, workers)
-        self.app = app = WebApp(self._slot, self.jpeg, self._class_names, read_status, self._token)
+        self.jpeg = SharedJpeg(self._frame_buffer, self._class_names, self._options, workers)
+        self.app = app = WebApp(self._frame_buffer, self.jpeg, self._class_names, read_status, self._token)
         # uvicorn would log requests, including their tokens
         for name in ("uvicorn", "uvicorn.error", "uvicorn.access", "uvicorn.asgi"):
             logging.getLogger(name).setLevel(logging.CRITICAL + 1)
@@ -185,7 +185,7 @@ class WebView:
         await asyncio.sleep(0)
 
     def _status(self, viewers: int, listeners: int) -> Status:
-        since_s = self._slot.seconds_since()
+        since_s = self._frame_buffer.seconds_since()
         return Status(
             title=self._title,
             source=self._source,

@@ -6,11 +6,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from rkdeploy.accuracy.matching import require_tool
+from rkdeploy.accuracy.evaluation import measuring_thresholds
 from rkdeploy.accuracy.predictions import ImagePrediction
 from rkdeploy.accuracy.predictor import Predictor
-from rkdeploy.accuracy.run import measuring_thresholds
 from rkdeploy.accuracy.scoring import score
+from rkdeploy.accuracy.truth_matching import require_tool
 from rkdeploy.accuracy.validators import validator_of
 from rkdeploy.contract.accuracy import AccuracyReport, Evaluation
 from rkdeploy.datasets.open_data import open_data

@@ -20,7 +20,7 @@ from rkdeploy.device.postprocess.postprocessor import Postprocessor
 from rkdeploy.device.postprocess.thresholds import Thresholds
 from rkdeploy.device.runtime.protocol import HeadTensor
 from rkdeploy.errors import VerificationError
-from rkdeploy.host.building.matching import Matches, keypoint_shifts, mask_ious, match_detections
+from rkdeploy.host.building.detection_matching import Matches, keypoint_shifts, mask_ious, match_detections
 from rkdeploy.images.fit import LetterboxTransform
 
 MATCH_IOU = 0.85
@@ -40,7 +40,7 @@ RANKED_FROM = 0.05
 
 
 @dataclass(slots=True)
-class _Sums:
+class _OutputSums:
     """Sums of one output over the images."""
 
     dot: float = 0.0
@@ -113,7 +113,7 @@ class AgreementMeter:
         points = spec.keypoints.count if spec.keypoints is not None else 0
         kinds = kinds_of(spec) if finds_objects(spec) else ()
         self._precisions = [FloatTruthMeter(kind, len(spec.class_names), points) for kind in kinds]
-        self._sums = [_Sums() for _ in spec.outputs]
+        self._sums = [_OutputSums() for _ in spec.outputs]
         self._matches: list[Matches] = []
         self._shifts: list[NDArray[np.float32]] = []
         self._likeness: list[NDArray[np.float64]] = []
@@ -155,7 +155,9 @@ class AgreementMeter:
         if found.ranking is not None and again.ranking is not None:
             self._same_first.append(bool(found.ranking.class_ids[0] == again.ranking.class_ids[0]))
 
-    def _add_tensor(self, output: HeadOutput, sums: _Sums, expected: NDArray[np.float32], got: HeadTensor) -> None:
+    def _add_tensor(
+        self, output: HeadOutput, sums: _OutputSums, expected: NDArray[np.float32], got: HeadTensor
+    ) -> None:
         real = got.dequantized()
         if not np.isfinite(real).all():
             raise VerificationError(
@@ -234,7 +236,7 @@ class AgreementMeter:
             alike=float((likeness >= MATCH_SIMILARITY).mean()),
         )
 
-    def _output(self, output: HeadOutput, sums: _Sums) -> OutputAgreement:
+    def _output(self, output: HeadOutput, sums: _OutputSums) -> OutputAgreement:
         norm = (sums.float_square * sums.built_square) ** 0.5
         tensor = sums.tensor
         quantized = tensor is not None and tensor.values.dtype.kind in "iu"

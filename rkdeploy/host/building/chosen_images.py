@@ -7,7 +7,7 @@ from pathlib import Path
 
 from rkdeploy.datasets.calibration import CalibrationImage, CalibrationSet, find_calibration
 from rkdeploy.errors import CalibrationError
-from rkdeploy.host.building.options import FLOAT_DTYPE, BuildOptions
+from rkdeploy.host.building.build_options import FLOAT_DTYPE, BuildOptions
 
 _TOO_FEW = "There are too few images to keep some for the comparison; it runs on the calibration images themselves."
 

@@ -14,13 +14,13 @@ from numpy.typing import NDArray
 from rkdeploy.contract.embedded_contract import custom_string
 from rkdeploy.contract.spec import ModelSpec, NpuModel
 from rkdeploy.errors import ToolkitError
-from rkdeploy.host.building.options import BuildOptions
+from rkdeploy.host.building.build_options import BuildOptions
 from rkdeploy.host.graph.graph_view import GraphView
 from rkdeploy.host.toolkit.built_model import BuiltModel
 from rkdeploy.host.toolkit.error_analysis import mean_over_images
 from rkdeploy.host.toolkit.float16 import default_float16, tensors_of, worst_layers
-from rkdeploy.host.toolkit.options import ToolkitOptions
 from rkdeploy.host.toolkit.toolkit import Toolkit
+from rkdeploy.host.toolkit.toolkit_options import ToolkitOptions
 
 ANALYZED_IMAGES = 4
 

@@ -13,7 +13,7 @@ import onnx
 from rkdeploy.errors import GraphError, shown
 from rkdeploy.host.building.agreed_anchors import require_same_levels
 from rkdeploy.host.building.from_checkpoint import choose_size
-from rkdeploy.host.building.graph_kind import find_named_head, require_image_model
+from rkdeploy.host.building.supported_head import find_supported_head, require_image_model
 from rkdeploy.host.families.model_info import ModelInfo
 from rkdeploy.host.graph.foreign import (
     class_names,
@@ -166,7 +166,7 @@ def _head_at(
 ) -> tuple[onnx.ModelProto, Head]:
     """The head; where the graph left its size free, the size that was chosen is suspected first."""
     try:
-        return find_named_head(simplified, classes, anchors)
+        return find_supported_head(simplified, classes, anchors)
     except GraphError as error:
         if not free or all(n % 64 == 0 for n in hw):
             raise

@@ -5,11 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 from rkdeploy.errors import RkdeployError
+from rkdeploy.host.building.build_options import BuildOptions
 from rkdeploy.host.building.from_checkpoint import from_checkpoint
 from rkdeploy.host.building.from_onnx import from_onnx
 from rkdeploy.host.building.input_choice import with_choice
 from rkdeploy.host.building.network import Network
-from rkdeploy.host.building.options import BuildOptions
 from rkdeploy.host.export.stem_form import StemForm
 
 CHECKPOINT_SUFFIXES = (".pt", ".pth")

@@ -18,8 +18,8 @@ from rkdeploy.contract.record import (
 from rkdeploy.datasets.calibration import (
     CalibrationSet,
 )  # fmt: skip
+from rkdeploy.host.building.build_options import FLOAT_DTYPE, BuildOptions
 from rkdeploy.host.building.network import Network
-from rkdeploy.host.building.options import FLOAT_DTYPE, BuildOptions
 from rkdeploy.host.families.anchor_defaults import compare_anchors
 from rkdeploy.host.toolkit.built_model import BuiltModel
 

@@ -16,8 +16,8 @@ from rkdeploy.contract.file_hash import sha256_of
 
 if TYPE_CHECKING:
     from rkdeploy.datasets.truth import LabeledSet
+    from rkdeploy.host.building.build_options import BuildOptions
     from rkdeploy.host.building.chosen_images import BuildImages
-    from rkdeploy.host.building.options import BuildOptions
 
 _COCO_SUFFIX = ".json"
 _ANY_HW = (1024, 1024)  # labels as fractions of an image are compared at one size, whatever the image's own is

@@ -30,7 +30,7 @@ _RETRAIN = "Copy the file again, or export it again where it was trained."
 
 
 @dataclass(slots=True)
-class _File:
+class _MappedCheckpoint:
     """The checkpoint as mapped memory: pages are only read with a tensor, and belong to the page cache."""
 
     path: Path
@@ -56,7 +56,7 @@ def read_pickled(path: Path) -> Any:
         with path.open("rb") as stream:
             if stream.seek(0, io.SEEK_END) == 0:
                 raise CheckpointError(f'"{path}" is empty.', _RETRAIN)
-            file = _File(path, mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ))
+            file = _MappedCheckpoint(path, mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ))
     except OSError as error:
         raise CheckpointError(f'Cannot read "{path}": {error.strerror or error}.') from error
     read = _read_zip if file.data[:4] == b"PK\x03\x04" else _read_legacy
@@ -70,7 +70,7 @@ def read_pickled(path: Path) -> Any:
         raise CheckpointError(f'"{path}" is damaged: {type(error).__name__}: {error!s:.200}', _RETRAIN) from error
 
 
-def _read_zip(file: _File) -> Any:
+def _read_zip(file: _MappedCheckpoint) -> Any:
     with _Directory(file.path, "rb") as stream, zipfile.ZipFile(stream) as archive:
         entries = {info.filename: info for info in archive.infolist()}
         _check_totals(file, list(entries.values()))
@@ -115,7 +115,7 @@ class _Directory(io.FileIO):
         return super().read(size) or b""
 
 
-def _check_totals(file: _File, entries: list[zipfile.ZipInfo]) -> None:
+def _check_totals(file: _MappedCheckpoint, entries: list[zipfile.ZipInfo]) -> None:
     """Reject entries that unpack to too much data, or that overlap.
 
     Raises:
@@ -143,7 +143,7 @@ def _check_size(stored_bytes: int, dtype: str, key: str, numel: int) -> None:
 class _Entry:
     """One entry of the archive; unpacked and checked against its checksum once, however many tensors view it."""
 
-    file: _File
+    file: _MappedCheckpoint
     info: zipfile.ZipInfo
     data: NDArray[np.uint8] | None = None
 
@@ -189,7 +189,7 @@ class _Entry:
         )
 
 
-def _read_legacy(file: _File) -> Any:
+def _read_legacy(file: _MappedCheckpoint) -> Any:
     """Read the older format: magic number, protocol, system, the object, the list of storage keys, then all storages'
     bytes.
     """
@@ -236,5 +236,5 @@ def _read_legacy(file: _File) -> Any:
     return value
 
 
-def _slice_reader(file: _File, start: int, size: int) -> Callable[[], NDArray[np.uint8]]:
+def _slice_reader(file: _MappedCheckpoint, start: int, size: int) -> Callable[[], NDArray[np.uint8]]:
     return lambda: file.slice(start, size)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from rkdeploy.contract.spec import ClassMap, InputSpec
+from rkdeploy.contract.spec import ClassMapSpec, InputSpec
 from rkdeploy.errors import CheckpointError, GraphError
 from rkdeploy.host.checkpoint import Checkpoint, Module
 from rkdeploy.host.families.anchor_defaults import compare_anchors
@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 
 NAME = "yolop"
 CLASS_MAPS = {
-    "drive_area_seg": ClassMap("drivable_area", ("background", "drivable area")),
-    "lane_line_seg": ClassMap("lane_line", ("background", "lane line")),
+    "drive_area_seg": ClassMapSpec("drivable_area", ("background", "drivable area")),
+    "lane_line_seg": ClassMapSpec("lane_line", ("background", "lane line")),
 }
 """By the name of the output in upstream's export_onnx.py."""
 DETECTIONS = "det_out"

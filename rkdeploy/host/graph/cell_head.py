@@ -1,8 +1,8 @@
 """Finds the heads of YOLOX, YuNet, NanoDet and their kin: anchor-free, and recognized by the outputs' columns.
 
-One table of signatures.  A signature looks at the pieces that the outputs' columns were traced to (`output_columns`), the
-same on every level: how many columns each has, and whether a sigmoid was done.  Names and the order of levels play no
-part.  What a graph does not say (how images are prepared, from which point of a cell boxes are measured) is in a
+One table of signatures.  A signature looks at the ranges that the outputs' columns were traced to (`output_columns`),
+the same on every level: how many columns each has, and whether a sigmoid was done.  Names and the order of levels play
+no part.  What a graph does not say (how images are prepared, from which point of a cell boxes are measured) is in a
 preset; see `rkdeploy.host.building.presets`.
 """
 

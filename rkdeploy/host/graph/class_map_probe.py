@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 import onnx
 
-from rkdeploy.contract.spec import Activation, ClassMap
+from rkdeploy.contract.spec import Activation, ClassMapSpec
 from rkdeploy.host.graph.foreign import opset
 from rkdeploy.host.graph.graph_view import GraphView, attributes
 from rkdeploy.host.graph.head import DecodedTensor, Head, Tap
@@ -66,7 +66,7 @@ def _activation(node: onnx.NodeProto, version: int) -> Activation:
     return "softmax" if is_over_planes else "linear"
 
 
-def with_class_maps(graph: GraphView, head: Head, maps: Sequence[MapTensor], known: Mapping[str, ClassMap]) -> Head:
+def with_class_maps(graph: GraphView, head: Head, maps: Sequence[MapTensor], known: Mapping[str, ClassMapSpec]) -> Head:
     """The head with class maps in addition to its detections.
 
     Args:
@@ -88,11 +88,11 @@ def with_class_maps(graph: GraphView, head: Head, maps: Sequence[MapTensor], kno
     return head
 
 
-def _stated(found: MapTensor, taken: set[str]) -> ClassMap:
+def _stated(found: MapTensor, taken: set[str]) -> ClassMapSpec:
     """Names for an unknown map: the contract's name must not be that of another tensor."""
     name = f"{found.output}_map"
     while name in taken:
         name += "_map"
     planes = found.shape[1]
     names = (found.output,) if planes == 2 else tuple(f"class_{i}" for i in range(1, planes))
-    return ClassMap(name, (_BACKGROUND, *names))
+    return ClassMapSpec(name, (_BACKGROUND, *names))

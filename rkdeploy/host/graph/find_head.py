@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 import onnx
 
-from rkdeploy.contract.spec import ClassMap
+from rkdeploy.contract.spec import ClassMapSpec
 from rkdeploy.errors import GraphError
 from rkdeploy.host.graph.anchor_probe import find_anchor_head
 from rkdeploy.host.graph.cell_head import find_cell_head
@@ -22,7 +22,7 @@ from rkdeploy.host.graph.raw_head import find_raw_head
 def find_head(
     graph: GraphView,
     classes: int | None,
-    known_maps: Mapping[str, ClassMap] | None = None,
+    known_maps: Mapping[str, ClassMapSpec] | None = None,
     anchors: int | None = None,
 ) -> tuple[onnx.ModelProto, Head]:
     """Find the head of a simplified graph with static shapes.
@@ -45,7 +45,7 @@ def find_head(
 
 
 def _detection_head(
-    graph: GraphView, classes: int | None, anchors: int | None, known_maps: Mapping[str, ClassMap]
+    graph: GraphView, classes: int | None, anchors: int | None, known_maps: Mapping[str, ClassMapSpec]
 ) -> Head:
     """The head of a graph with detections, and its class maps."""
     maps = map_outputs(graph)

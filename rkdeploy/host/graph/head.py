@@ -18,7 +18,7 @@ from rkdeploy.contract.spec import (
     AnchorFormula,
     Anchors,
     AngleFormula,
-    ClassMap,
+    ClassMapSpec,
     KeypointLayout,
     OutputRole,
     PointFormula,
@@ -134,7 +134,7 @@ class Head:
     points: PointFormula | None = None
     anchor_formula: AnchorFormula | None = None
     prior_formula: PriorFormula | None = None
-    class_maps: tuple[ClassMap, ...] = ()
+    class_maps: tuple[ClassMapSpec, ...] = ()
     kind: str = ""
 
     @property

@@ -12,8 +12,8 @@ from rkdeploy.device.runtime.protocol import HeadTensor
 from rkdeploy.errors import BackendError, ToolkitError
 from rkdeploy.host.toolkit.built_model import BuiltModel, KeptFiles
 from rkdeploy.host.toolkit.integers import integers_from_real
-from rkdeploy.host.toolkit.options import ToolkitOptions
 from rkdeploy.host.toolkit.toolkit import Toolkit
+from rkdeploy.host.toolkit.toolkit_options import ToolkitOptions
 
 if TYPE_CHECKING:
     from types import TracebackType

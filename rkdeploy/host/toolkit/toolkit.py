@@ -26,8 +26,8 @@ from rkdeploy.errors import ToolkitError
 from rkdeploy.host.toolkit.built_model import BuiltModel, KeptFiles, published, tensor_of
 from rkdeploy.host.toolkit.calibration_files import write_dataset
 from rkdeploy.host.toolkit.error_analysis import LayerError, parse_error_analysis
-from rkdeploy.host.toolkit.options import DTYPE_NAMES, ToolkitOptions
 from rkdeploy.host.toolkit.process import PYTHON_VARIABLE, ToolkitProcess
+from rkdeploy.host.toolkit.toolkit_options import DTYPE_NAMES, ToolkitOptions
 
 if TYPE_CHECKING:
     from types import TracebackType

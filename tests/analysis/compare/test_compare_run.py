@@ -15,9 +15,9 @@ from typing_extensions import Self
 from rkdeploy import __version__
 from rkdeploy.analysis.compare import build_series as compare_series
 from rkdeploy.analysis.compare import preparation
+from rkdeploy.analysis.compare.compare_builds import compare
+from rkdeploy.analysis.compare.compare_events import CompareEvents
 from rkdeploy.analysis.compare.comparison import BuildComparison, Row
-from rkdeploy.analysis.compare.events import CompareEvents
-from rkdeploy.analysis.compare.run import compare
 from rkdeploy.analysis.compare.variants import CompareOptions
 from rkdeploy.cli.main import app
 from rkdeploy.contract.accuracy import AccuracyReport, Evaluation, RankingFigures
@@ -26,10 +26,10 @@ from rkdeploy.contract.record import BuildRecord, SourceRecord, ToolkitRecord, V
 from rkdeploy.contract.spec import Anchors, HeadOutput, InputSpec, ModelSpec, NpuModel, Quantization
 from rkdeploy.datasets.open_data import open_data
 from rkdeploy.errors import RkdeployError, ToolkitError
+from rkdeploy.host.building.build_events import BuildEvents
+from rkdeploy.host.building.build_options import BuildOptions
 from rkdeploy.host.building.chosen_images import choose_images
-from rkdeploy.host.building.events import BuildEvents
 from rkdeploy.host.building.gate_options import GateOptions
-from rkdeploy.host.building.options import BuildOptions
 from rkdeploy.host.building.request import request_of
 from rkdeploy.host.toolkit.compile_log import parse_compile_log
 from tests.analysis.compare.compare_rows import FIGURES_FROM, agreement

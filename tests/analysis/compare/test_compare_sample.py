@@ -18,8 +18,8 @@ from rkdeploy.datasets.calibration import find_calibration, load_letterboxed
 from rkdeploy.host.building.open_network import open_network
 from rkdeploy.host.graph.cut import cut
 from rkdeploy.host.graph.cut_options import CutOptions
-from rkdeploy.host.toolkit.options import ToolkitOptions
 from rkdeploy.host.toolkit.toolkit import Toolkit
+from rkdeploy.host.toolkit.toolkit_options import ToolkitOptions
 from rkdeploy.images.fit import image_fit
 from tests.command_line import rkdeploy
 

@@ -17,9 +17,9 @@ from statistics import median
 
 import msgspec
 
-from rkdeploy.analysis.estimate.checked import CHECKED, TypeCheck
 from rkdeploy.analysis.estimate.latency import latency_model, layer_time_ms
-from rkdeploy.analysis.estimate.work import works_of
+from rkdeploy.analysis.estimate.layer_work import works_of
+from rkdeploy.analysis.estimate.unfitted_types import CHECKED, TypeCheck
 from rkdeploy.contract.compiled_model import CompiledModel
 from tests.analysis.estimate import fit
 from tests.analysis.estimate.published_v5m import PUBLISHED

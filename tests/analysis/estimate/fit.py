@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from scipy.optimize import least_squares
 
 from rkdeploy.analysis.estimate.latency import COEFFICIENTS, ChipFit, Coefficients, LatencyModel
-from rkdeploy.analysis.estimate.work import works_of
+from rkdeploy.analysis.estimate.layer_work import works_of
 from rkdeploy.contract.compiled_model import CompiledLayer, CompiledModel
 
 ROOT = Path(__file__).parents[3]

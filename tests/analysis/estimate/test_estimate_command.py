@@ -10,7 +10,7 @@ import msgspec
 import pytest
 from typer.testing import CliRunner
 
-from rkdeploy.analysis.estimate.compile import CompiledFor, EstimateSource
+from rkdeploy.analysis.estimate.estimate_source import CompiledFor, EstimateSource
 from rkdeploy.cli.main import app
 from rkdeploy.contract.bundle import read_bundle
 from rkdeploy.errors import RkdeployError

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from rkdeploy.analysis.estimate.checked import TypeCheck, type_check
 from rkdeploy.analysis.estimate.latency import latency_model, predict, require_predictable
+from rkdeploy.analysis.estimate.unfitted_types import TypeCheck, type_check
 from rkdeploy.contract.compiled_model import CompiledModel
 from rkdeploy.errors import RkdeployError
 from rkdeploy.host.toolkit.compile_log import parse_compile_log

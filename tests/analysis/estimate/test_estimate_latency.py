@@ -20,7 +20,7 @@ from rkdeploy.analysis.estimate.latency import (
     require_predictable,
     targets,
 )
-from rkdeploy.analysis.estimate.work import works_of
+from rkdeploy.analysis.estimate.layer_work import works_of
 from rkdeploy.contract.compiled_model import CompiledLayer, CompiledModel
 from rkdeploy.contract.documents import read_document
 from rkdeploy.errors import RkdeployError

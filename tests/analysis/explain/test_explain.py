@@ -20,9 +20,9 @@ from rkdeploy.cli.main import app
 from rkdeploy.contract.bundle import Bundle
 from rkdeploy.datasets.calibration import find_calibration
 from rkdeploy.errors import RkdeployError
-from rkdeploy.host.building.events import BuildEvents
-from rkdeploy.host.building.options import BuildOptions
-from rkdeploy.host.building.pipeline import build
+from rkdeploy.host.building.build_events import BuildEvents
+from rkdeploy.host.building.build_options import BuildOptions
+from rkdeploy.host.building.build_stages import build
 from rkdeploy.host.toolkit.float16 import Float16Choice
 
 ROOT = Path(__file__).parents[3]

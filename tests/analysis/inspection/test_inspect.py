@@ -10,7 +10,7 @@ import onnx
 import pytest
 from typer.testing import CliRunner
 
-from rkdeploy.analysis.inspection.built import inspect_bundle, inspect_rknn
+from rkdeploy.analysis.inspection.built_file import inspect_bundle, inspect_rknn
 from rkdeploy.analysis.inspection.checkpoint_file import inspect_checkpoint
 from rkdeploy.analysis.inspection.onnx_file import inspect_onnx
 from rkdeploy.cli.main import app

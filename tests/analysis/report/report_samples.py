@@ -28,7 +28,7 @@ from rkdeploy.contract.record import (
 from rkdeploy.contract.spec import Anchors, HeadOutput, InputSpec, ModelSpec, NpuModel, Quantization
 from rkdeploy.device.postprocess.detections import Detections
 from rkdeploy.device.profiling.layer_table import parse_layers, ranking
-from rkdeploy.device.profiling.profile import (
+from rkdeploy.device.profiling.profile_document import (
     BoardConditions,
     ClockProfile,
     CoreTiming,
@@ -44,8 +44,8 @@ from rkdeploy.device.profiling.profile import (
 from rkdeploy.device.runtime.protocol import MemorySize
 from rkdeploy.device.stream.statistics import Latency
 from rkdeploy.host.building.agreement import Comparison
+from rkdeploy.host.building.detection_matching import Matches
 from rkdeploy.host.building.example_keeper import ExampleKeeper
-from rkdeploy.host.building.matching import Matches
 from rkdeploy.host.toolkit.compile_log import parse_compile_log
 
 TESTS = Path(__file__).parents[2]

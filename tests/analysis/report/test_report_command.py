@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from rkdeploy.analysis.report.owners import model_sha256_of
+from rkdeploy.analysis.report.document_models import model_sha256_of
 from rkdeploy.contract.bundle import Bundle
 from tests.analysis.report.report_samples import UNKNOWN, make_bundle, profile, write
 from tests.command_line import rkdeploy

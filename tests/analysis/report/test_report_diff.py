@@ -14,13 +14,13 @@ from rkdeploy.analysis.report.diff.compose_diff import compose_diff
 from rkdeploy.analysis.report.diff.diff_document import Change, ReportDiff
 from rkdeploy.analysis.report.diff.limits import FailLimit, parse_limits, require_limits
 from rkdeploy.analysis.report.diff.noise import mean_share_noise, median_noise, rate_noise, share_noise
+from rkdeploy.analysis.report.document_models import model_sha256_of
 from rkdeploy.analysis.report.gather import gather
 from rkdeploy.analysis.report.json_text import json_text
-from rkdeploy.analysis.report.owners import model_sha256_of
 from rkdeploy.contract.accuracy import Evaluation
 from rkdeploy.contract.record import BuildRecord
 from rkdeploy.contract.spec import NpuModel
-from rkdeploy.device.profiling.profile import Profile
+from rkdeploy.device.profiling.profile_document import Profile
 from rkdeploy.device.stream.statistics import Latency
 from rkdeploy.errors import RkdeployError
 from tests.analysis.report.report_samples import (

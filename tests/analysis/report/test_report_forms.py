@@ -18,12 +18,12 @@ from rkdeploy.analysis.page.html import html_text
 from rkdeploy.analysis.page.markdown import escaped, markdown_text
 from rkdeploy.analysis.page.texts import Lang, Words
 from rkdeploy.analysis.report.compose import compose
+from rkdeploy.analysis.report.document_models import model_sha256_of
 from rkdeploy.analysis.report.gather import gather
 from rkdeploy.analysis.report.json_text import json_text
 from rkdeploy.analysis.report.model_report import Report
-from rkdeploy.analysis.report.owners import model_sha256_of
 from rkdeploy.contract.bundle import Bundle
-from rkdeploy.device.profiling.profile import Missing, ProfileAdvice
+from rkdeploy.device.profiling.profile_document import Missing, ProfileAdvice
 from rkdeploy.schema import SCHEMAS
 from tests.analysis.report.report_samples import accuracy, compiled, make_bundle, profile, record, spec, write
 

@@ -12,10 +12,10 @@ import pytest
 
 from rkdeploy.analysis.estimate.latency import predict
 from rkdeploy.analysis.origin import origin_of
+from rkdeploy.analysis.report.document_models import model_sha256_of
 from rkdeploy.analysis.report.gather import gather
 from rkdeploy.analysis.report.json_text import json_text
 from rkdeploy.analysis.report.model_report import ModelReport, Verdict
-from rkdeploy.analysis.report.owners import model_sha256_of
 from rkdeploy.contract.accuracy import Evaluation, RankingFigures
 from rkdeploy.contract.bundle import BUILD, SUMS, Bundle
 from rkdeploy.contract.record import BuildRecord, FieldError, Verification

@@ -17,9 +17,9 @@ from rkdeploy.analysis.page.texts import Words
 from rkdeploy.analysis.report.compose import compose
 from rkdeploy.analysis.report.diff.changes import compare
 from rkdeploy.analysis.report.diff.compose_diff import compose_diff
+from rkdeploy.analysis.report.document_models import model_sha256_of
 from rkdeploy.analysis.report.gather import gather
 from rkdeploy.analysis.report.json_text import json_text
-from rkdeploy.analysis.report.owners import model_sha256_of
 from rkdeploy.errors import RkdeployError
 from tests.analysis.report.report_samples import make_bundle, profile, write
 

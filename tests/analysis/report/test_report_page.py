@@ -16,9 +16,9 @@ from rkdeploy.analysis.page.html import html_text
 from rkdeploy.analysis.report.compose import compose
 from rkdeploy.analysis.report.diff.changes import compare
 from rkdeploy.analysis.report.diff.compose_diff import compose_diff
+from rkdeploy.analysis.report.document_models import model_sha256_of
 from rkdeploy.analysis.report.gather import gather
-from rkdeploy.analysis.report.owners import model_sha256_of
-from rkdeploy.device.profiling.profile import Missing, ProfileAdvice
+from rkdeploy.device.profiling.profile_document import Missing, ProfileAdvice
 from tests.analysis.report.report_samples import agreement, make_bundle, profile, record, write
 from tests.device.web.browser import CHROMIUM, Page, open_browser
 

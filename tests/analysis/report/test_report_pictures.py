@@ -13,11 +13,11 @@ from numpy.typing import NDArray
 from rkdeploy.analysis.report.model_report import ExampleFacts
 from rkdeploy.analysis.report.pictures import example_facts
 from rkdeploy.contract.bundle import CONTRACT, new_bundle, read_bundle, write_json
-from rkdeploy.contract.spec import AngleFormula, ClassMap, KeypointLayout, ModelSpec
+from rkdeploy.contract.spec import AngleFormula, ClassMapSpec, KeypointLayout, ModelSpec
 from rkdeploy.device.postprocess.detections import Detections, FoundClassMap, InstanceMask, Ranking
 from rkdeploy.host.building.agreement import Comparison
+from rkdeploy.host.building.detection_matching import Matches
 from rkdeploy.host.building.example_keeper import ExampleKeeper
-from rkdeploy.host.building.matching import Matches
 from tests.analysis.report.report_samples import ON_PC, agreement, found, spec
 
 BOX = found((60, 40, 200, 160, 0.9, 0))
@@ -43,7 +43,7 @@ CASES: dict[str, tuple[ModelSpec, Detections, Detections]] = {
         replace(NOTHING, rotated=np.zeros((0, 5), np.float32)),
     ),
     "maps": (
-        spec(class_maps=(ClassMap("road", NAMES),)),
+        spec(class_maps=(ClassMapSpec("road", NAMES),)),
         replace(NOTHING, class_maps=(FoundClassMap("road", NAMES, MAP),)),
         replace(NOTHING, class_maps=(FoundClassMap("road", NAMES, np.zeros_like(MAP)),)),
     ),

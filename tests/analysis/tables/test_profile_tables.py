@@ -8,7 +8,7 @@ from pathlib import Path
 from rkdeploy.analysis.page.texts import Lang, Words
 from rkdeploy.analysis.tables.profile_tables import profile_blocks
 from rkdeploy.device.profiling.layer_table import parse_layers, ranking
-from rkdeploy.device.profiling.profile import LayerProfile, Missing, Profile, ProfileAdvice
+from rkdeploy.device.profiling.profile_document import LayerProfile, Missing, Profile, ProfileAdvice
 from tests.analysis.tables.printed import printed
 from tests.device.profiling.test_profile_advice import GOOD
 

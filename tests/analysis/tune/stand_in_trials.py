@@ -17,11 +17,11 @@ from dataclasses import fields
 from pathlib import Path
 
 from rkdeploy.analysis.tune.cost import Cost
+from rkdeploy.analysis.tune.hyperparameters import SearchSpace
 from rkdeploy.analysis.tune.input_store import InputStore
-from rkdeploy.analysis.tune.settings import SearchSpace
 from rkdeploy.analysis.tune.trial import TrialJob, TrialResult
 from rkdeploy.errors import RkdeployError
-from rkdeploy.host.building.options import BuildOptions
+from rkdeploy.host.building.build_options import BuildOptions
 from rkdeploy.host.building.quantization import QuantizationSettings, float16_word
 from rkdeploy.host.graph.cut_options import CutOptions
 from rkdeploy.host.toolkit.float16 import Float16Choice

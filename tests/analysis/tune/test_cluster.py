@@ -18,10 +18,10 @@ import pytest
 
 from rkdeploy.analysis.tune import input_store as input_sets_module
 from rkdeploy.analysis.tune.cluster import Cluster
-from rkdeploy.analysis.tune.events import TuneEvents
 from rkdeploy.analysis.tune.input_store import InputStore
 from rkdeploy.analysis.tune.search import search
 from rkdeploy.analysis.tune.study import open_study
+from rkdeploy.analysis.tune.tune_events import TuneEvents
 from rkdeploy.errors import RkdeployError
 from tests.analysis.tune.stand_in_trials import (
     REFERENCE,

@@ -8,8 +8,8 @@ import cv2
 import numpy as np
 import pytest
 
+from rkdeploy.accuracy.evaluation import measuring_thresholds
 from rkdeploy.accuracy.predictor import Predictor
-from rkdeploy.accuracy.run import measuring_thresholds
 from rkdeploy.accuracy.scoring import score
 from rkdeploy.analysis.tune.fitted_images import read_labeled_images, write_labeled_images
 from rkdeploy.datasets.open_data import open_data

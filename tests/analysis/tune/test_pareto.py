@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from rkdeploy.analysis.tune.cost import Cost
-from rkdeploy.analysis.tune.finished import FinishedTrial
+from rkdeploy.analysis.tune.finished_trial import FinishedTrial
 from rkdeploy.analysis.tune.pareto import largest_drop, outcome_of
 from rkdeploy.host.building.quantization import QuantizationSettings
 from rkdeploy.host.toolkit.float16 import Float16Choice

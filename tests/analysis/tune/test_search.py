@@ -11,13 +11,13 @@ from pathlib import Path
 
 import pytest
 
-from rkdeploy.analysis.tune.events import TuneEvents
-from rkdeploy.analysis.tune.finished import FinishedTrial
+from rkdeploy.analysis.tune.finished_trial import FinishedTrial
 from rkdeploy.analysis.tune.input_store import InputStore
 from rkdeploy.analysis.tune.pool import ProcessPool
 from rkdeploy.analysis.tune.runner import MAX_LOSSES, TrialFunction
 from rkdeploy.analysis.tune.search import search
 from rkdeploy.analysis.tune.study import open_study
+from rkdeploy.analysis.tune.tune_events import TuneEvents
 from rkdeploy.system.workspace import workspace
 from tests.analysis.tune.stand_in_trials import (
     REFERENCE,

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from rkdeploy.analysis.tune.finished import FinishedTrial
+from rkdeploy.analysis.tune.finished_trial import FinishedTrial
 from rkdeploy.analysis.tune.study import AskedTrial, TuneStudy, open_study
 from rkdeploy.errors import RkdeployError
 from tests.analysis.tune.stand_in_trials import SPACE, result_of

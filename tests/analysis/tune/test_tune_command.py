@@ -14,15 +14,15 @@ from typer.testing import CliRunner
 from rkdeploy.analysis.page.texts import Words
 from rkdeploy.analysis.tables.search_tables import search_blocks, trial_line
 from rkdeploy.analysis.tune.baseline import Baseline
-from rkdeploy.analysis.tune.finished import FinishedTrial
-from rkdeploy.analysis.tune.options import TuneOptions
+from rkdeploy.analysis.tune.finished_trial import FinishedTrial
 from rkdeploy.analysis.tune.pareto import outcome_of
 from rkdeploy.analysis.tune.tune import TuneReport, build_options_of
+from rkdeploy.analysis.tune.tune_options import TuneOptions
 from rkdeploy.cli.main import app
 from rkdeploy.contract.accuracy import Evaluation, ObjectFigures
 from rkdeploy.errors import RkdeployError
+from rkdeploy.host.building.build_options import BuildOptions
 from rkdeploy.host.building.gate_options import GateOptions
-from rkdeploy.host.building.options import BuildOptions
 from rkdeploy.host.toolkit.float16 import Float16Choice
 from tests.analysis.tables.printed import printed
 from tests.analysis.tune.stand_in_trials import SPACE, result_of

@@ -11,15 +11,15 @@ from pathlib import Path
 import pytest
 
 from rkdeploy.analysis.tune.cost import cost_of
-from rkdeploy.analysis.tune.events import TuneEvents
-from rkdeploy.analysis.tune.options import TuneOptions
 from rkdeploy.analysis.tune.pareto import UsableTrial
 from rkdeploy.analysis.tune.trial import ranges_hash
 from rkdeploy.analysis.tune.tune import TuneReport, build_options_of, tune
+from rkdeploy.analysis.tune.tune_events import TuneEvents
+from rkdeploy.analysis.tune.tune_options import TuneOptions
 from rkdeploy.contract.bundle import read_bundle
-from rkdeploy.host.building.command import build_command
+from rkdeploy.host.building.build_options import BuildOptions
+from rkdeploy.host.building.command_line import build_command_line
 from rkdeploy.host.building.gate_options import GateOptions
-from rkdeploy.host.building.options import BuildOptions
 from rkdeploy.host.toolkit.simulator import kept_files
 from rkdeploy.host.toolkit.toolkit import Toolkit
 from tests.analysis.tune.test_cluster import loopback
@@ -75,7 +75,7 @@ def test_the_printed_command_builds_the_trial(options: TuneOptions, report: Tune
     assert trial.result is not None
     assert trial.drop is not None
     chosen = build_options_of(options, UsableTrial(trial, trial.result, trial.drop, 1.0))
-    words = shlex.split(build_command(chosen))
+    words = shlex.split(build_command_line(chosen))
     assert words[:2] == ["rkdeploy", "build"]
     done = subprocess.run([sys.executable, "-m", *words], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr

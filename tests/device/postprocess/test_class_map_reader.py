@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from rkdeploy.contract.spec import ClassMap, HeadOutput, InputSpec, ModelSpec
+from rkdeploy.contract.spec import ClassMapSpec, HeadOutput, InputSpec, ModelSpec
 from rkdeploy.device.postprocess.class_map_reader import ClassMapReader
 from rkdeploy.device.runtime.protocol import HeadTensor
 from rkdeploy.errors import RkdeployError
@@ -25,7 +25,7 @@ def spec(planes: int, input_hw: tuple[int, int] = (4, 8), stride: int = 1) -> Mo
         class_names=("car",),
         input=InputSpec("images", *input_hw),
         outputs=(HeadOutput("lanes", "class_map", 0, stride, shape),),
-        class_maps=(ClassMap("lanes", tuple(f"class {number}" for number in range(planes))),),
+        class_maps=(ClassMapSpec("lanes", tuple(f"class {number}" for number in range(planes))),),
     )
 
 

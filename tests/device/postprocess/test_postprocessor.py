@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from rkdeploy.contract.spec import AngleFormula, ClassMap, HeadOutput, InputSpec, KeypointLayout, ModelSpec
+from rkdeploy.contract.spec import AngleFormula, ClassMapSpec, HeadOutput, InputSpec, KeypointLayout, ModelSpec
 from rkdeploy.device.postprocess.postprocessor import Postprocessor, decoder_for
 from rkdeploy.device.postprocess.thresholds import Thresholds
 from rkdeploy.device.runtime.protocol import HeadTensor
@@ -223,7 +223,7 @@ def test_masks_by_hand(kind: str) -> None:
 def with_map(spec: ModelSpec) -> ModelSpec:
     """The same with a class map of two classes at the input's size."""
     output = HeadOutput("area", "class_map", 0, 1, (1, 2, spec.input.height, spec.input.width))
-    return replace(spec, outputs=(*spec.outputs, output), class_maps=(ClassMap("area", ("none", "road")),))
+    return replace(spec, outputs=(*spec.outputs, output), class_maps=(ClassMapSpec("area", ("none", "road")),))
 
 
 def test_class_map_beside_objects_and_alone() -> None:

@@ -6,9 +6,9 @@ from dataclasses import replace
 
 import pytest
 
-from rkdeploy.device.profiling.advice import advise
 from rkdeploy.device.profiling.layer_table import RuntimeLayer
-from rkdeploy.device.profiling.profile import (
+from rkdeploy.device.profiling.profile_advice import advise
+from rkdeploy.device.profiling.profile_document import (
     BoardConditions,
     ClockProfile,
     CoreTiming,

@@ -14,9 +14,9 @@ import pytest
 
 from rkdeploy.device.profiling.measure import ProfileOptions, measure_profile
 from rkdeploy.device.profiling.one_context import MeasureLimits
-from rkdeploy.device.profiling.profile import SCHEMA_VERSION, Profile
-from rkdeploy.device.runtime import registry
-from rkdeploy.device.runtime.board import Board
+from rkdeploy.device.profiling.profile_document import SCHEMA_VERSION, Profile
+from rkdeploy.device.runtime import backends
+from rkdeploy.device.runtime.board_identity import Board
 from rkdeploy.errors import BackendError, SourceError
 from tests.board.board_files import put, write_board, write_bundle
 from tests.board.sample_model import shim_text
@@ -34,7 +34,7 @@ def options(backend: str, **changed: object) -> ProfileOptions:
 @pytest.fixture
 def board(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The files of a board with three cores, also for the registry, which looks at the machine itself."""
-    monkeypatch.setattr(registry, "read_board", lambda: Board("rk3588", "0.9.8"))
+    monkeypatch.setattr(backends, "read_board", lambda: Board("rk3588", "0.9.8"))
     return write_board(tmp_path / "board")
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from rkdeploy.device.runtime.board import Board, read_board
+from rkdeploy.device.runtime.board_identity import Board, read_board
 from rkdeploy.device.runtime.cores import CoreMask, core_count
 from rkdeploy.device.runtime.librknnrt.library import version_in_file
 from rkdeploy.device.runtime.model_file import ModelFile, read_model_file

@@ -18,7 +18,7 @@ from rkdeploy.device.stream.frames import Frame
 from rkdeploy.device.stream.sinks import open_save_folder
 from rkdeploy.device.stream.sinks.images import ImagesSink
 from rkdeploy.device.stream.sinks.jsonl import JsonlSink
-from rkdeploy.device.stream.sinks.video import VideoSink
+from rkdeploy.device.stream.sinks.video_writer import VideoSink
 from rkdeploy.device.stream.sources import open_source
 from rkdeploy.errors import RkdeployError
 from rkdeploy.system.atomic_file import write_atomically

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from rkdeploy.device.stream.sources import open_source
-from rkdeploy.device.stream.sources.video import VideoFile
+from rkdeploy.device.stream.sources.video_file import VideoFile
 from rkdeploy.errors import SourceError
 
 if TYPE_CHECKING:

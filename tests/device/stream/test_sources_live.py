@@ -18,10 +18,10 @@ import pytest
 from rkdeploy.device.stream.backoff import Backoff
 from rkdeploy.device.stream.pipeline import Pipeline
 from rkdeploy.device.stream.sources import open_source
-from rkdeploy.device.stream.sources.address import host_and_port, is_stream_address, redacted
 from rkdeploy.device.stream.sources.camera import Camera, camera_error
 from rkdeploy.device.stream.sources.live import LiveCapture
-from rkdeploy.device.stream.sources.network import NetworkStream
+from rkdeploy.device.stream.sources.network_stream import NetworkStream
+from rkdeploy.device.stream.sources.stream_address import host_and_port, is_stream_address, redacted
 from rkdeploy.errors import SourceError
 from tests.device.stream.stand_ins import SPEC, THRESHOLDS, WAIT_S, ListSink, StandInRuntime
 

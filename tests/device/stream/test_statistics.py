@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 
 from rkdeploy.device.stream.backoff import Backoff
-from rkdeploy.device.stream.statistics import STAGES, Latency, Recorder
+from rkdeploy.device.stream.statistics import STAGES, Latency, StageTimer
 
 
 def test_percentiles_are_those_of_the_last_frames() -> None:
     """p50, p90 and p99 in milliseconds over the last 1,024 times of each stage; nothing grows."""
-    recorder = Recorder()
+    recorder = StageTimer()
     for i in range(3000):
         recorder.add("infer", i / 1000)
     latency = recorder.stages().infer
@@ -24,7 +24,7 @@ def test_percentiles_are_those_of_the_last_frames() -> None:
 
 def test_the_rate_is_of_the_last_five_seconds() -> None:
     """Steady frames give their rate, also in the first second; when they stop, it falls to nothing."""
-    recorder = Recorder()
+    recorder = StageTimer()
     assert recorder.frames_per_second(0.0) == 0.0
     for i in range(11):
         recorder.add_processed(100 + i / 20)
@@ -38,7 +38,7 @@ def test_the_rate_is_of_the_last_five_seconds() -> None:
 
 def test_a_high_rate_is_right_too() -> None:
     """More frames in the window than are kept still give their rate."""
-    recorder = Recorder()
+    recorder = StageTimer()
     for i in range(20_000):
         recorder.add_processed(i / 4000)
     assert recorder.frames_per_second(5.0) == pytest.approx(4000, rel=0.01)

@@ -16,8 +16,8 @@ import numpy as np
 
 from rkdeploy.device.postprocess.detections import Detections
 from rkdeploy.device.stream.frames import Frame
-from rkdeploy.device.stream.statistics import PipelineStats, Recorder
-from rkdeploy.device.web.address import parse_address
+from rkdeploy.device.stream.statistics import PipelineStats, StageTimer
+from rkdeploy.device.web.listening_address import parse_address
 from rkdeploy.device.web.view import WebView
 from tests.device.stream.stand_ins import SPEC, WAIT_S
 
@@ -40,7 +40,7 @@ def one_box(class_id: int = 1, side: int = 64) -> Detections:
 
 def stats(frames: int = 120) -> PipelineStats:
     """Figures of a run."""
-    recorder = Recorder()
+    recorder = StageTimer()
     for i in range(50):
         for stage, ms in (("capture", 2), ("preprocess", 1), ("context", 0.1), ("infer", 21), ("decode", 1.5),
                           ("sink", 0.4), ("age", 40 + i / 5)):  # fmt: skip

@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from rkdeploy.device.web.address import host_of_header, is_loopback, parse_address
+from rkdeploy.device.web.listening_address import host_of_header, is_loopback, parse_address
 from rkdeploy.errors import RkdeployError
 
 

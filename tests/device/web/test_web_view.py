@@ -19,8 +19,8 @@ from rkdeploy.device.postprocess.detections import Detections
 from rkdeploy.device.stream.frames import Frame
 from rkdeploy.device.stream.pipeline import Pipeline
 from rkdeploy.device.stream.sinks.jsonl import jsonl_line
+from rkdeploy.device.web.frame_buffer import RING, FrameBuffer
 from rkdeploy.device.web.jpeg import JpegOptions
-from rkdeploy.device.web.newest import RING, Slot
 from rkdeploy.errors import RkdeployError
 from tests.device.stream.stand_ins import THRESHOLDS, StandInRuntime, StandInSource
 from tests.device.stream.stand_ins import frame as grey_frame
@@ -113,14 +113,14 @@ def test_detections_are_json_lines_as_events() -> None:
 
 def test_a_listener_that_falls_behind_is_told_how_much_it_missed() -> None:
     """The ring keeps the newest; what is gone is counted, not waited for."""
-    slot = Slot()
-    assert slot.found_after(0) == []
+    frame_buffer = FrameBuffer()
+    assert frame_buffer.found_after(0) == []
     for i in range(RING + 44):
-        slot.put(picture(i, 2), one_box())
-    found = slot.found_after(0)
+        frame_buffer.put(picture(i, 2), one_box())
+    found = frame_buffer.found_after(0)
     assert [one.number for one in found] == list(range(45, RING + 45))
-    assert slot.found_after(RING + 44) == []
-    assert [one.index for one in slot.found_after(RING + 42)] == [RING + 42, RING + 43]
+    assert frame_buffer.found_after(RING + 44) == []
+    assert [one.index for one in frame_buffer.found_after(RING + 42)] == [RING + 42, RING + 43]
 
 
 def test_status_tells_the_figures_and_their_origin(tmp_path: Path) -> None:
@@ -269,7 +269,7 @@ def test_viewers_that_never_read_stop_nobody() -> None:
                 view.watch(pipeline.stats, lambda: "a stand-in")
                 assert pipeline.wait(WAIT_S)
         assert pipeline.stats().processed == 500
-        assert view._slot.number() == 560
+        assert view._frame_buffer.number() == 560
         assert app.viewers.taken == 20
         begun = time.monotonic()
     assert time.monotonic() - begun < 5, "leaving waits for viewers that do not read"
@@ -288,7 +288,7 @@ def test_a_viewer_that_takes_nothing_for_a_while_is_left(monkeypatch: pytest.Mon
         wait_until(lambda: app.viewers.taken == 1)
 
         def one_more() -> bool:
-            view.write(picture(view._slot.number(), 480), Detections.empty())
+            view.write(picture(view._frame_buffer.number(), 480), Detections.empty())
             return app.viewers.taken == 0
 
         wait_until(one_more)

@@ -24,10 +24,10 @@ from rkdeploy.host.building.accuracy_gate import (
     require_accuracy,
     require_sound,
 )
-from rkdeploy.host.building.events import BuildEvents
+from rkdeploy.host.building.build_events import BuildEvents
+from rkdeploy.host.building.build_options import BuildOptions
+from rkdeploy.host.building.build_stages import build
 from rkdeploy.host.building.gate_options import GateOptions
-from rkdeploy.host.building.options import BuildOptions
-from rkdeploy.host.building.pipeline import build
 from rkdeploy.images.file import read_image
 from tests.accuracy.tiny_model import SPEC, head_values, make_data
 

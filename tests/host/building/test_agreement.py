@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 
 from rkdeploy.contract.record import Proof
-from rkdeploy.contract.spec import Anchors, ClassMap, HeadOutput, InputSpec, ModelSpec, Quantization
+from rkdeploy.contract.spec import Anchors, ClassMapSpec, HeadOutput, InputSpec, ModelSpec, Quantization
 from rkdeploy.device.postprocess.detections import Detections
 from rkdeploy.device.runtime.protocol import HeadTensor
 from rkdeploy.errors import VerificationError
 from rkdeploy.host.building.agreement import AgreementMeter
 from rkdeploy.host.building.agreement_gate import proof_of, proof_text, require_agreement
-from rkdeploy.host.building.matching import match_detections
+from rkdeploy.host.building.detection_matching import match_detections
 from rkdeploy.images.fit import LetterboxTransform
 
 # One level of 2x2 cells, one anchor, one class: channels x, y, w, h, objectness, class.
@@ -209,7 +209,7 @@ def test_a_class_map_is_judged_by_its_iou() -> None:
         SPEC,
         outputs=(HeadOutput("lane", "class_map", 0, 1, (1, 2, 16, 16), "sigmoid"),),
         anchors=None,
-        class_maps=(ClassMap("lane", ("nothing", "road")),),
+        class_maps=(ClassMapSpec("lane", ("nothing", "road")),),
     )
     reference = np.zeros((1, 2, 16, 16), np.float32)
     reference[0, 0] = 1.0

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from rkdeploy.errors import CalibrationError
+from rkdeploy.host.building.build_options import BuildOptions
 from rkdeploy.host.building.chosen_images import choose_images
-from rkdeploy.host.building.options import BuildOptions
 
 ROOT = Path(__file__).parents[3]
 IMAGES = sorted((ROOT / "calib_data" / "images" / "calib").glob("*.jpg"))

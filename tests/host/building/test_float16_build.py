@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from rkdeploy.contract.bundle import Bundle
-from rkdeploy.host.building.events import BuildEvents
-from rkdeploy.host.building.options import BuildOptions
-from rkdeploy.host.building.pipeline import build
+from rkdeploy.host.building.build_events import BuildEvents
+from rkdeploy.host.building.build_options import BuildOptions
+from rkdeploy.host.building.build_stages import build
 from rkdeploy.host.toolkit.float16 import Float16Choice
 
 SAMPLE = Path(__file__).parents[3] / "calib_data"

@@ -9,12 +9,12 @@ import onnx
 import pytest
 
 from rkdeploy.errors import GraphError, RkdeployError
+from rkdeploy.host.building.build_options import BuildOptions
 from rkdeploy.host.building.given_anchors import anchors_of_levels, read_anchors
 from rkdeploy.host.building.input_choice import with_choice
 from rkdeploy.host.building.input_options import InputChoice
 from rkdeploy.host.building.network import Network
 from rkdeploy.host.building.open_network import open_network
-from rkdeploy.host.building.options import BuildOptions
 from rkdeploy.host.building.verification import verify_contract
 from rkdeploy.host.graph.cut import cut
 from rkdeploy.host.graph.cut_options import CutOptions

@@ -5,7 +5,7 @@ from __future__ import annotations
 import gzip
 from pathlib import Path
 
-from rkdeploy.host.building.pipeline import _compiled
+from rkdeploy.host.building.build_stages import _compiled
 from rkdeploy.host.toolkit.built_model import BuiltModel, ModelTensor
 
 LOG = Path(__file__).parents[2] / "data/compile_log/2.5.0_yolov8n_rk3588_int8.txt.gz"

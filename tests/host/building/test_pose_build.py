@@ -13,9 +13,9 @@ import pytest
 from rkdeploy.contract.bundle import Bundle
 from rkdeploy.device.postprocess.detections import Detections
 from rkdeploy.device.postprocess.thresholds import Thresholds
-from rkdeploy.device.runtime.registry import open_runtime
+from rkdeploy.device.runtime.backends import open_runtime
 from rkdeploy.device.stream.detector import Detector
-from rkdeploy.host.building.matching import keypoint_shifts, match_detections
+from rkdeploy.host.building.detection_matching import keypoint_shifts, match_detections
 from rkdeploy.images.file import read_image
 
 ROOT = Path(__file__).parents[3]

@@ -11,9 +11,9 @@ import pytest
 from onnx import helper, numpy_helper
 
 from rkdeploy.datasets.calibration import CalibrationImage
+from rkdeploy.host.building.build_options import BuildOptions
 from rkdeploy.host.building.chosen_images import BuildImages
 from rkdeploy.host.building.input_options import InputChoice
-from rkdeploy.host.building.options import BuildOptions
 from rkdeploy.host.building.request import request_of
 from rkdeploy.host.graph.cut_options import CutOptions
 from rkdeploy.host.toolkit.float16 import Float16Choice

@@ -13,9 +13,9 @@ import pytest
 from rkdeploy.contract.bundle import Bundle, read_bundle
 from rkdeploy.device.postprocess.detections import Detections
 from rkdeploy.device.postprocess.thresholds import Thresholds
-from rkdeploy.device.runtime.registry import open_runtime
+from rkdeploy.device.runtime.backends import open_runtime
 from rkdeploy.device.stream.detector import Detector
-from rkdeploy.host.building.matching import Matches, match_detections
+from rkdeploy.host.building.detection_matching import Matches, match_detections
 from rkdeploy.host.building.replaced_bundle import replaced_note
 from rkdeploy.images.file import read_image
 

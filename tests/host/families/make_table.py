@@ -25,10 +25,10 @@ from rkdeploy.contract.record import Agreement
 from rkdeploy.device.runtime.onnxruntime import OnnxRuntime
 from rkdeploy.device.runtime.opencv_dnn import OpencvDnn
 from rkdeploy.errors import RkdeployError
-from rkdeploy.host.building.events import BuildEvents
+from rkdeploy.host.building.build_events import BuildEvents
+from rkdeploy.host.building.build_options import BuildOptions
+from rkdeploy.host.building.build_stages import build
 from rkdeploy.host.building.network import Network
-from rkdeploy.host.building.options import BuildOptions
-from rkdeploy.host.building.pipeline import build
 from rkdeploy.host.graph.cut import cut
 from rkdeploy.host.graph.cut_options import CutOptions
 from rkdeploy.host.graph.head import Head

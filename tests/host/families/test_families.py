@@ -10,14 +10,14 @@ import pytest
 
 from rkdeploy.contract.spec import ModelSpec
 from rkdeploy.device.postprocess.thresholds import Thresholds
+from rkdeploy.device.runtime.backends import open_runtime
 from rkdeploy.device.runtime.onnxruntime import OnnxRuntime
 from rkdeploy.device.runtime.opencv_dnn import OpencvDnn
-from rkdeploy.device.runtime.registry import open_runtime
 from rkdeploy.device.stream.detector import Detector
-from rkdeploy.host.building.events import BuildEvents
+from rkdeploy.host.building.build_events import BuildEvents
+from rkdeploy.host.building.build_options import BuildOptions
+from rkdeploy.host.building.build_stages import build
 from rkdeploy.host.building.network import Network
-from rkdeploy.host.building.options import BuildOptions
-from rkdeploy.host.building.pipeline import build
 from rkdeploy.host.graph.cut import cut
 from rkdeploy.host.graph.cut_options import CutOptions
 from rkdeploy.host.graph.verify import verify

@@ -14,8 +14,8 @@ from rkdeploy.contract.spec import InputSpec, ModelSpec, PointFormula
 from rkdeploy.device.postprocess.postprocessor import decoder_for
 from rkdeploy.device.runtime.protocol import HeadTensor
 from rkdeploy.errors import GraphError, VerificationError
-from rkdeploy.host.building.graph_kind import find_named_head
 from rkdeploy.host.building.presets import PRESETS, fitting, with_preset
+from rkdeploy.host.building.supported_head import find_supported_head
 from rkdeploy.host.graph.cut import cut
 from rkdeploy.host.graph.cut_options import CutOptions
 from rkdeploy.host.graph.head import Head
@@ -28,7 +28,7 @@ IMAGE = InputSpec("images", 64, 64)
 
 
 def head_of(graph: KindGraph) -> tuple[onnx.ModelProto, Head]:
-    return find_named_head(simplify(graph.model()), None)
+    return find_supported_head(simplify(graph.model()), None)
 
 
 def contract(head: Head, model: onnx.ModelProto) -> tuple[onnx.ModelProto, ModelSpec]:

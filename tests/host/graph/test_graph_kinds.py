@@ -10,8 +10,8 @@ import pytest
 from onnx import TensorProto, helper
 
 from rkdeploy.errors import GraphError
-from rkdeploy.host.building.graph_kind import find_named_head, require_image_model
 from rkdeploy.host.building.raw_outputs import note_of_unproven
+from rkdeploy.host.building.supported_head import find_supported_head, require_image_model
 from rkdeploy.host.graph.graph_facts import facts_of
 from rkdeploy.host.graph.graph_kinds import kind_among
 from rkdeploy.host.graph.graph_view import GraphView
@@ -113,7 +113,7 @@ def test_named(make: Callable[[], KindGraph], name: str) -> None:
     """The message names the kind and the shapes that were found, and advises no size."""
     model = simplify(make().model())
     with pytest.raises(GraphError) as caught:
-        find_named_head(model, None)
+        find_supported_head(model, None)
     first = model.graph.output[0]
     assert name in caught.value.message
     assert "This version does not build it" in caught.value.message
@@ -132,7 +132,7 @@ def test_what_only_looks_like_text(beside: tuple[tuple[int, ...], ...]) -> None:
 def test_maps_of_eight_distances() -> None:
     """NanoDet's maps are read as its rows are; without a checkpoint nothing proves it."""
     model = simplify(per_level((80, 32), maps=True, sigmoid=(0,)).model())
-    _, head = find_named_head(model, None)
+    _, head = find_supported_head(model, None)
     assert [tap.role for tap in head.taps] == 3 * ["dfl_boxes", "scores"]
     assert "nothing proves that it is decoded right" in note_of_unproven("nanodet.onnx", head)
 

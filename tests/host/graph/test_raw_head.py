@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from rkdeploy.errors import GraphError
-from rkdeploy.host.building.graph_kind import find_named_head
+from rkdeploy.host.building.supported_head import find_supported_head
 from rkdeploy.host.graph.head import Head
 from rkdeploy.host.graph.simplify import simplify
 from tests.host.graph.kind_graphs import KindGraph
@@ -29,7 +29,7 @@ def fork(boxes: int, classes: int, *, scores_first: bool = False, whole: bool = 
 
 
 def head_of(graph: KindGraph) -> Head:
-    return find_named_head(simplify(graph.model()), None)[1]
+    return find_supported_head(simplify(graph.model()), None)[1]
 
 
 @pytest.mark.parametrize("scores_first", [False, True])

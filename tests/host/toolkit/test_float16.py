@@ -11,7 +11,7 @@ from onnx import TensorProto, helper
 
 from rkdeploy.contract.spec import HeadOutput, InputSpec, ModelSpec, OutputRole
 from rkdeploy.errors import RkdeployError, ToolkitError
-from rkdeploy.host.building.options import BuildOptions
+from rkdeploy.host.building.build_options import BuildOptions
 from rkdeploy.host.graph.graph_view import GraphView
 from rkdeploy.host.toolkit.error_analysis import LayerError
 from rkdeploy.host.toolkit.files import RefusedError, float16_tensors, write_float16

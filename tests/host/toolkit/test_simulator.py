@@ -13,8 +13,8 @@ from typing_extensions import Self
 from rkdeploy.errors import BackendError, RkdeployError, ToolkitError
 from rkdeploy.host.toolkit import simulator
 from rkdeploy.host.toolkit.built_model import KeptFiles
-from rkdeploy.host.toolkit.options import ToolkitOptions
 from rkdeploy.host.toolkit.simulator import SimulatorRuntime
+from rkdeploy.host.toolkit.toolkit_options import ToolkitOptions
 
 KEPT, OPTIONS = KeptFiles(Path("best.onnx")), ToolkitOptions("rk3588", "fp16")
 IMAGE = np.zeros((1, 32, 64, 3), np.uint8)

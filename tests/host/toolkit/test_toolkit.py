@@ -24,9 +24,9 @@ from rkdeploy.contract.spec import Quantization
 from rkdeploy.errors import BackendError, CalibrationError, ToolkitError
 from rkdeploy.host.toolkit.built_model import BuiltModel, KeptFiles
 from rkdeploy.host.toolkit.integers import integers_from_real
-from rkdeploy.host.toolkit.options import ToolkitOptions
 from rkdeploy.host.toolkit.simulator import SimulatorRuntime
 from rkdeploy.host.toolkit.toolkit import Toolkit
+from rkdeploy.host.toolkit.toolkit_options import ToolkitOptions
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -284,7 +284,7 @@ def test_no_child_outlives_its_parent(
     stand_in.setenv("STAND_IN", "hangs")
     script = f"""
         from pathlib import Path
-        from rkdeploy.host.toolkit.options import ToolkitOptions
+        from rkdeploy.host.toolkit.toolkit_options import ToolkitOptions
         from rkdeploy.host.toolkit.toolkit import Toolkit
         with Toolkit(log=Path({str(tmp_path / "toolkit.log")!r})) as toolkit:
             print(toolkit._process.pid, toolkit._process.work_dir, flush=True)

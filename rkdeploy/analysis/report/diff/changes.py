@@ -15,7 +15,7 @@ from rkdeploy.analysis.report.diff.judge import judged, one_sided
 from rkdeploy.analysis.report.diff.noise import median_noise, rate_noise
 from rkdeploy.analysis.report.gather import gather
 from rkdeploy.analysis.report.model_report import LayerRow, LayerTable, ModelReport
-from rkdeploy.device.profiling.profile import Profile
+from rkdeploy.device.profiling.profile_document import Profile
 from rkdeploy.errors import RkdeployError
 
 

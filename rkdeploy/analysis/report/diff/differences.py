@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from rkdeploy.analysis.page.content import ABSENT
 from rkdeploy.analysis.report.diff.diff_document import Difference
 from rkdeploy.analysis.report.model_report import ModelReport
-from rkdeploy.device.profiling.profile import Profile
+from rkdeploy.device.profiling.profile_document import Profile
 
 
 def differences_of(a: ModelReport, b: ModelReport) -> Iterator[Difference]:

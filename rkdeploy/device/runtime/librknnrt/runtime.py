@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Literal
 
-from rkdeploy.device.runtime.board import read_board
+from rkdeploy.device.runtime.board_identity import read_board
 from rkdeploy.device.runtime.contract_check import require_contract, require_custom_string, require_image
 from rkdeploy.device.runtime.librknnrt.abi import DEVICE_UNAVAILABLE, TIMEOUT
 from rkdeploy.device.runtime.librknnrt.library import CallError, library_path, version_in_file

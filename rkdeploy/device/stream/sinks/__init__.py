@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rkdeploy.device.stream.sinks.images import ImagesSink
-from rkdeploy.device.stream.sinks.video import VideoSink
+from rkdeploy.device.stream.sinks.video_writer import VideoSink
 from rkdeploy.device.stream.sources.image_files import ImageFiles
 from rkdeploy.device.stream.sources.several import parts_of
 from rkdeploy.errors import RkdeployError
@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 
     from rkdeploy.device.postprocess.detections import Detections
     from rkdeploy.device.stream.frames import Frame
-    from rkdeploy.device.stream.sinks.protocol import Sink
-    from rkdeploy.device.stream.sources.protocol import Source
+    from rkdeploy.device.stream.sinks.sink import Sink
+    from rkdeploy.device.stream.sources.source import Source
 
 
 def open_save_folder(folder: Path, source: Source, class_names: Sequence[str]) -> Sink:

@@ -8,16 +8,16 @@ from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rkdeploy.device.stream.sources.address import is_stream_address, redacted
 from rkdeploy.device.stream.sources.image_files import (
     LIST_SUFFIXES,
     ImageFiles,
     images_of_folder,
     images_of_glob,
 )
-from rkdeploy.device.stream.sources.network import NetworkStream
+from rkdeploy.device.stream.sources.network_stream import NetworkStream
 from rkdeploy.device.stream.sources.several import combined
-from rkdeploy.device.stream.sources.video import VIDEO_SUFFIXES, VideoFile
+from rkdeploy.device.stream.sources.stream_address import is_stream_address, redacted
+from rkdeploy.device.stream.sources.video_file import VIDEO_SUFFIXES, VideoFile
 from rkdeploy.errors import SourceError
 from rkdeploy.images.file import IMAGE_SUFFIXES, is_image_name
 from rkdeploy.images.list_file import paths_in_list
@@ -26,7 +26,7 @@ from rkdeploy.system.plugins import SOURCES, load_plugin, plugins
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from rkdeploy.device.stream.sources.protocol import Source
+    from rkdeploy.device.stream.sources.source import Source
 
 _LOG = logging.getLogger(__name__)
 

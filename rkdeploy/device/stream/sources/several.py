@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from rkdeploy.device.stream.frames import Frame
-    from rkdeploy.device.stream.sources.protocol import Source
+    from rkdeploy.device.stream.sources.source import Source
 
 _JOIN_S = 1.0
 

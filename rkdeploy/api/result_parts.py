@@ -1,0 +1,180 @@
+"""Parts of a result, in the field's vocabulary: `xyxy`, `confidence`, `class_id`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rkdeploy.device.postprocess.corners import corners_of
+from rkdeploy.device.postprocess.detections import InstanceMask
+
+
+@dataclass(frozen=True, slots=True)
+class Box:
+    """One detected object.
+
+    Attributes:
+        xyxy: x1, y1, x2, y2 in pixels of the image.
+        confidence: 0..1.
+        class_id: index into `Result.names`.
+        class_name: name of the class.
+    """
+
+    xyxy: tuple[float, float, float, float]
+    confidence: float
+    class_id: int
+    class_name: str
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Boxes:
+    """The detected objects, highest confidence first.  Its length is their number; iterating gives a `Box` each.
+
+    Attributes:
+        xyxy: (N, 4) float32, x1, y1, x2, y2 in pixels of the image, clipped to it.  For rotated boxes the smallest
+            upright box around each.
+        confidence: (N,) float32, 0..1.
+        class_id: (N,) int32, index into `Result.names`.
+        class_name: (N,) names.
+    """
+
+    xyxy: NDArray[np.float32]
+    confidence: NDArray[np.float32]
+    class_id: NDArray[np.int32]
+    class_name: tuple[str, ...]
+
+    def __len__(self) -> int:
+        return len(self.confidence)
+
+    def __iter__(self) -> Iterator[Box]:
+        corners, confidences, ids = self.xyxy.tolist(), self.confidence.tolist(), self.class_id.tolist()
+        for (x1, y1, x2, y2), confidence, class_id, name in zip(
+            corners, confidences, ids, self.class_name, strict=True
+        ):
+            yield Box((x1, y1, x2, y2), confidence, class_id, name)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Keypoints:
+    """The keypoints of each object.
+
+    Attributes:
+        xy: (N, K, 2) float32, pixels of the image, clipped to it.
+        confidence: (N, K) float32, visibility 0..1; 1 where the model gives none.
+    """
+
+    xy: NDArray[np.float32]
+    confidence: NDArray[np.float32]
+
+    def __len__(self) -> int:
+        return len(self.xy)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Masks:
+    """The pixels of each object.  Indexing or iterating gives (H, W) bool arrays of the image's size.
+
+    Attributes:
+        crops: each object's mask within its own rectangle; what is outside of it does not belong to the object.
+        image_hw: height and width of the image in pixels.
+    """
+
+    crops: tuple[InstanceMask, ...]
+    image_hw: tuple[int, int]
+
+    def __len__(self) -> int:
+        return len(self.crops)
+
+    def __getitem__(self, index: int) -> NDArray[np.bool_]:
+        return _full_size(self.crops[index], self.image_hw)
+
+    def __iter__(self) -> Iterator[NDArray[np.bool_]]:
+        return (_full_size(crop, self.image_hw) for crop in self.crops)
+
+    def stacked(self) -> NDArray[np.bool_]:
+        """All masks as one (N, H, W) bool array."""
+        full = np.zeros((len(self.crops), *self.image_hw), np.bool_)
+        for mask, crop in zip(full, self.crops, strict=True):
+            _paste(mask, crop)
+        return full
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class RotatedBoxes:
+    """The oriented boxes of the objects.
+
+    Attributes:
+        xywhr: (N, 5) float32: center x, center y, width, height in pixels of the image, and the angle in radians from
+            the x axis toward the y axis.  Not clipped.
+    """
+
+    xywhr: NDArray[np.float32]
+
+    def __len__(self) -> int:
+        return len(self.xywhr)
+
+    @property
+    def corners(self) -> NDArray[np.float32]:
+        """(N, 4, 2) float32: the corners in pixels of the image, in order around the box."""
+        return corners_of(self.xywhr)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ClassMap:
+    """The class of every pixel, such as drivable area or lane lines.
+
+    Attributes:
+        name: of the map, for example `drivable_area`.
+        names: class names by class id; 0 is the background.
+        class_id: (H, W) uint8, of the image's size.
+    """
+
+    name: str
+    names: tuple[str, ...]
+    class_id: NDArray[np.uint8]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ClassRanking:
+    """A classifier's answer for the whole image, most likely class first.
+
+    Attributes:
+        class_id: (K,) int32.
+        confidence: (K,) float32, probabilities.
+        class_name: (K,) names.
+    """
+
+    class_id: NDArray[np.int32]
+    confidence: NDArray[np.float32]
+    class_name: tuple[str, ...]
+
+
+def _full_size(crop: InstanceMask, image_hw: tuple[int, int]) -> NDArray[np.bool_]:
+    mask = np.zeros(image_hw, np.bool_)
+    _paste(mask, crop)
+    return mask
+
+
+def _paste(mask: NDArray[np.bool_], crop: InstanceMask) -> None:
+    height, width = crop.pixels.shape
+    mask[crop.top : crop.top + height, crop.left : crop.left + width] = crop.pixels
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ResultParts:
+    """All parts of a result.
+
+    Attributes:
+        boxes: of the objects.
+        keypoints, masks, obb: of each object, in the order of `boxes`; None for models without.
+        ranking: of a classifier.
+    """
+
+    boxes: Boxes
+    keypoints: Keypoints | None
+    masks: Masks | None
+    obb: RotatedBoxes | None
+    ranking: ClassRanking | None

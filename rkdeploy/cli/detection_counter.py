@@ -1,0 +1,114 @@
+"""Counts of a run over its frames: objects by class, a classifier's first classes, shares of class maps."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+
+from rkdeploy.cli.console import err, plain
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from types import TracebackType
+
+    from numpy.typing import NDArray
+    from typing_extensions import Self  # for type checkers only; typing has it from Python 3.11 on
+
+    from rkdeploy.device.postprocess.detections import Detections, FoundClassMap
+    from rkdeploy.device.stream.frames import Frame
+
+_STEP: Final = 4
+"""Of class maps every fourth row and column is counted: enough for a share, and a sixteenth of the work."""
+
+
+class DetectionCounter:
+    """A sink that counts, and prints a line a frame where nothing else is asked for.
+
+    Args:
+        class_names: of the contract.
+    """
+
+    def __init__(self, class_names: Sequence[str]) -> None:
+        self.prints = False
+        self._class_names = tuple(class_names)
+        self._objects: Counter[str] = Counter()
+        self._first: Counter[str] = Counter()
+        self._maps: dict[str, _MapShares] = {}
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Nothing is open."""
+
+    def write(self, frame: Frame, detections: Detections) -> None:
+        """Count one frame."""
+        one = DetectionCounter(self._class_names)
+        one._count(detections)
+        self._add(one)
+        if self.prints:
+            err.print(plain(f"{frame.source} [{frame.index}]: {self._first_of(detections) or one.in_words(frames=1)}"))
+
+    def in_words(self, frames: int) -> str:
+        """The counts in words: `3 bolt, 1 nut`; `first class 7 cat, 5 dog`; shares of class maps."""
+        parts = [_listed(self._objects)] if self._objects else []
+        if self._first:
+            parts.append(f"first class {_listed(self._first)}")
+        parts += [shares.in_words(name, frames) for name, shares in self._maps.items()]
+        return "; ".join(parts) or "nothing"
+
+    def _first_of(self, detections: Detections) -> str:
+        """The first class of one frame and its probability, `cat 0.93`; empty if the model is not a classifier."""
+        ranking = detections.ranking
+        if ranking is None or not len(ranking.class_ids):
+            return ""
+        return f"{self._class_names[int(ranking.class_ids[0])]} {ranking.scores[0]:.2f}"
+
+    def _count(self, detections: Detections) -> None:
+        self._objects.update(self._class_names[i] for i in detections.class_ids.tolist())
+        if detections.ranking is not None:
+            self._first.update(self._class_names[i] for i in detections.ranking.class_ids[:1].tolist())
+        for found in detections.class_maps:
+            self._maps[found.name] = _MapShares.of(found)
+
+    def _add(self, other: DetectionCounter) -> None:
+        self._objects += other._objects
+        self._first += other._first
+        for name, shares in other._maps.items():
+            self._maps[name] = shares if name not in self._maps else self._maps[name].with_more(shares)
+
+
+class _MapShares:
+    """Share of the pixels of each class of one map, summed over frames."""
+
+    def __init__(self, class_names: tuple[str, ...], sums: NDArray[np.float64]) -> None:
+        self._class_names = class_names
+        self._sums = sums
+
+    @classmethod
+    def of(cls, found: FoundClassMap) -> _MapShares:
+        """Of one frame."""
+        from rkdeploy.device.postprocess.class_pixels import count_class_pixels  # OpenCV's: the doctor runs without it
+
+        taken = np.ascontiguousarray(found.class_ids[::_STEP, ::_STEP])
+        pixels = count_class_pixels(taken, len(found.class_names))
+        return cls(found.class_names, pixels / max(1, taken.size))
+
+    def with_more(self, other: _MapShares) -> _MapShares:
+        """Of both together."""
+        return _MapShares(self._class_names, self._sums + other._sums)
+
+    def in_words(self, name: str, frames: int) -> str:
+        """`lanes 12.5 % lane of the pixels`, the background (class 0) left out."""
+        means = self._sums / max(1, frames)
+        named = sorted(zip(means[1:].tolist(), self._class_names[1:], strict=True), reverse=True)
+        listed = ", ".join(f"{100 * share:.1f} % {class_name}" for share, class_name in named if share)
+        return f"{name}: {listed or 'nothing'}"
+
+
+def _listed(found: Counter[str]) -> str:
+    return ", ".join(f"{count} {name}" for name, count in found.most_common())

@@ -1,0 +1,121 @@
+"""Handover from the pipeline to the viewers: the newest frame, and the detections of the last few hundred.
+
+`put` is all that the pipeline's thread does for viewers: it replaces three references under a lock.  There is one
+ring of detections for all viewers; each viewer only has a position in it.  A viewer that falls behind by more than the
+ring's length resumes with the oldest entry: like a bounded queue per viewer that drops its oldest entries, at no cost
+per viewer.  Masks and class maps are large, so the ring is also bounded in bytes; a frame whose line has been written
+keeps none.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from rkdeploy.device.stream.sinks.jsonl import json_line
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from rkdeploy.device.postprocess.detections import Detections
+    from rkdeploy.device.stream.frames import Frame
+
+RING = 256
+RING_BYTES = 64 << 20
+"""Limit of the masks and class maps that wait to be written: two maps of 20 frames of 1920 x 1080."""
+
+
+@dataclass(slots=True, eq=False)
+class FrameDetections:
+    """The detections of one frame, without its image.
+
+    Attributes:
+        number: running number in the sink, from 1.
+        detections: None when the line has been written.
+        pixel_bytes: memory of the masks and class maps that wait to be written.
+    """
+
+    number: int
+    source: str
+    index: int
+    image_hw: tuple[int, int]
+    detections: Detections | None
+    pixel_bytes: int
+    _line: str = field(default="", repr=False)
+
+    def line(self, class_names: Sequence[str]) -> str:
+        """The line of `run --json`; written once for all viewers, in the server's thread."""
+        if self.detections is not None:
+            self._line = json_line(self.source, self.index, self.image_hw, self.detections, class_names)
+            self.detections = None  # masks and maps are a thousand times larger
+            self.pixel_bytes = 0
+        return self._line
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class NewestFrame:
+    """The newest frame and its number, from 1."""
+
+    number: int
+    frame: Frame
+    detections: Detections
+
+
+class FrameBuffer:
+    """Buffer between the pipeline's thread and the server's."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._newest: NewestFrame | None = None
+        self._ring: deque[FrameDetections] = deque(maxlen=RING)
+        self._number = 0
+        self._since_s = time.monotonic()
+
+    def put(self, frame: Frame, detections: Detections) -> None:
+        """Store one frame; O(1), never waits for a viewer."""
+        with self._lock:
+            self._number += 1
+            self._newest = NewestFrame(self._number, frame, detections)
+            height, width = frame.image.shape[:2]
+            size = _pixel_bytes(detections)
+            self._ring.append(
+                FrameDetections(self._number, frame.source, frame.index, (height, width), detections, size)
+            )
+            if size:
+                self._bound_bytes()
+            self._since_s = time.monotonic()
+
+    def _bound_bytes(self) -> None:
+        """Drop the oldest entries until the rest fits; the newest stays."""
+        total = sum(found.pixel_bytes for found in self._ring)
+        while total > RING_BYTES and len(self._ring) > 1:
+            total -= self._ring.popleft().pixel_bytes
+
+    def newest(self) -> NewestFrame | None:
+        """The last frame that was stored."""
+        with self._lock:
+            return self._newest
+
+    def number(self) -> int:
+        """Number of frames stored."""
+        with self._lock:
+            return self._number
+
+    def found_after(self, number: int) -> list[FrameDetections]:
+        """The detections after a number that are still stored, in order."""
+        with self._lock:
+            count = min(self._number - number, len(self._ring))
+            return [self._ring[i] for i in range(-count, 0)] if count > 0 else []
+
+    def seconds_since(self) -> float:
+        """Seconds since the last frame, or since the start when there was none."""
+        with self._lock:
+            return time.monotonic() - self._since_s
+
+
+def _pixel_bytes(detections: Detections) -> int:
+    masks = sum(mask.pixels.nbytes for mask in detections.masks or ())
+    return masks + sum(one.class_ids.nbytes for one in detections.class_maps)

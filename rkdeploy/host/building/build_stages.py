@@ -1,0 +1,395 @@
+"""The build, stage by stage: read, cut, choose images, verify, build, compare, judge, write."""
+
+from __future__ import annotations
+
+import datetime as dt
+import logging
+import shutil
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+
+from rkdeploy.accuracy.truth_matching import require_tool
+from rkdeploy.contract.accuracy import AccuracyReport
+from rkdeploy.contract.bundle import (
+    BUILD,
+    CONTRACT,
+    LOG,
+    QUANTIZATION,
+    Bundle,
+    new_bundle,
+    read_bundle,
+    write_json,
+)  # fmt: skip
+from rkdeploy.contract.compiled_model import CompiledModel
+from rkdeploy.contract.record import (
+    Agreement,
+    BuildRecord,
+    HeadNode,
+    Proof,
+    Verification,
+)  # fmt: skip
+from rkdeploy.contract.spec import ModelSpec
+from rkdeploy.datasets.calibration import load_letterboxed
+from rkdeploy.datasets.truth import LabeledSet
+from rkdeploy.errors import CalibrationError, ToolkitError, VerificationError
+from rkdeploy.host.building.accuracy_gate import Side, gate_notes, measure, open_gate, require_accuracy, require_sound
+from rkdeploy.host.building.agreement import AgreementMeter
+from rkdeploy.host.building.agreement_gate import proof_of, proof_text, require_agreement
+from rkdeploy.host.building.build_events import BuildEvents
+from rkdeploy.host.building.build_options import FLOAT_DTYPE, BuildOptions
+from rkdeploy.host.building.chosen_images import BuildImages, choose_images
+from rkdeploy.host.building.compared_tensors import (
+    FLOAT_FIGURES_FROM,
+    float_tensors,
+    simulated_tensors,
+    simulator_figures_from,
+)  # fmt: skip
+from rkdeploy.host.building.example_keeper import ExampleKeeper
+from rkdeploy.host.building.network import Network
+from rkdeploy.host.building.npu_model import build_npu_model
+from rkdeploy.host.building.open_network import network_of
+from rkdeploy.host.building.record_parts import calibration_record, host_packages, source_record, toolkit_record
+from rkdeploy.host.building.replaced_bundle import keep_replaced, replaced_note
+from rkdeploy.host.building.request import request_of
+from rkdeploy.host.building.verification import verify_contract
+from rkdeploy.host.building.weight_figures import weights_text
+from rkdeploy.host.building.weight_loss import measure_weights
+from rkdeploy.host.families.speed_advice import advice_for
+from rkdeploy.host.graph.cut import cut
+from rkdeploy.host.graph.session import Session
+from rkdeploy.host.toolkit.built_model import BuiltModel
+from rkdeploy.host.toolkit.compile_log import read_compile_log
+from rkdeploy.host.toolkit.toolkit import Toolkit
+from rkdeploy.images.fit import image_fit
+from rkdeploy.version import __version__
+
+_LOG = logging.getLogger(__name__)
+
+
+class _Journal:
+    """Events and notes of a build: events, wall time per stage in seconds, warnings for the record."""
+
+    def __init__(self, events: BuildEvents) -> None:
+        self.events = events
+        self.seconds: dict[str, float] = {}
+        self.warnings: list[str] = []
+
+    @contextmanager
+    def stage(self, key: str, title: str) -> Iterator[None]:
+        """A timed stage, announced when it begins."""
+        self.events.stage(title)
+        _LOG.debug("%s", title)
+        started = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.seconds[key] = round(time.perf_counter() - started, 3)
+            _LOG.debug("%s took %.2f s", key, self.seconds[key])
+
+    def warn(self, text: str) -> None:
+        """A warning that the record keeps."""
+        self.warnings.append(text)
+        self.events.warning(text)
+
+
+@dataclass(frozen=True, slots=True)
+class _CutNetwork:
+    """The network cut at its head.
+
+    Attributes:
+        graph: as the NPU runs it, in floating point.
+        file: the same as a file of the bundle.
+        spec: contract of the model.
+    """
+
+    graph: onnx.ModelProto
+    file: Path
+    spec: ModelSpec
+
+
+@dataclass(frozen=True, slots=True)
+class _Data:
+    """Images of a build and of its evaluation.
+
+    Attributes:
+        images: that it calibrates on and is proven on.
+        labeled: the images of the accuracy gate, None without.
+        request: hash of all that the user asked for.
+    """
+
+    images: BuildImages
+    labeled: LabeledSet | None
+    request: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Built:
+    """The quantized model and its comparison with the float model.
+
+    Attributes:
+        model: the `.rknn` and what the toolkit says of it.
+        spec: the contract with the quantization of its tensors.
+        agreement: with the float model on the held-out images; None without images.
+        accuracy: of both on labeled images; None without.
+    """
+
+    model: BuiltModel
+    spec: ModelSpec
+    agreement: Agreement | None
+    accuracy: AccuracyReport | None
+
+
+def build(options: BuildOptions, events: BuildEvents) -> Bundle:
+    """Build a bundle.
+
+    Raises:
+        RkdeployError: when the build fails.  Nothing is left behind, except for the toolkit's log if it shows the
+            cause.
+    """
+    journal = _Journal(events)
+    with (
+        new_bundle(options.folder) as folder,
+        Toolkit(log=folder / LOG, python=options.toolkit_python, on_progress=events.detail) as toolkit,
+    ):
+        network = _read_network(options, journal)
+        part = _cut(network, options, folder, journal)
+        data = _choose_data(options, part.spec, journal)
+        with journal.stage("verify", "Verifying the contract against the trained decode"):
+            verification = verify_contract(network, part.graph, part.spec, data.images.shown)
+            events.verified(verification)
+        try:
+            built = _build_and_compare(toolkit, options, part, data, folder, journal)
+        except ToolkitError as error:
+            raise _with_log_kept(error, folder / LOG, options.folder) from error
+        events.advice(advice_for(network.info, network.input_hw) if network.info is not None else ())
+        proof = proof_of(built.agreement, decode_proven=verification.decode_proven)
+        _judge(options, part, data, built, proof, journal)
+        _write(folder, options, network, data, built, verification, proof, journal)
+        keep_replaced(options.folder, network.sha256)
+    return read_bundle(options.folder, check_hashes=False)
+
+
+def _is_quantized(options: BuildOptions) -> bool:
+    return options.dtype != FLOAT_DTYPE
+
+
+def _read_network(options: BuildOptions, journal: _Journal) -> Network:
+    with journal.stage("read", f"Reading {options.model.name}"):
+        network = network_of(options)
+        journal.events.network(network)
+        for note in network.notes:
+            journal.warn(note)
+        if replaced := replaced_note(options.folder, network.sha256, network.input_hw):
+            journal.events.warning(replaced)  # of this machine, not of the bundle
+    return network
+
+
+def _cut(network: Network, options: BuildOptions, folder: Path, journal: _Journal) -> _CutNetwork:
+    with journal.stage("cut", "Cutting the graph at its head"):
+        graph, outputs = cut(network.simplified, network.head, options.cut)
+        file = folder / f"{options.title}-cut.onnx"
+        onnx.save(network.trained, str(folder / f"{options.title}.onnx"))
+        onnx.save(graph, str(file))
+    return _CutNetwork(graph, file, network.contract(outputs))
+
+
+def _choose_data(options: BuildOptions, spec: ModelSpec, journal: _Journal) -> _Data:
+    """The images of a build.
+
+    Raises:
+        RkdeployError: when they are unusable, which is better reported now than after the build.
+    """
+    with journal.stage("images", "Choosing images"):
+        images = choose_images(options)
+        for note in images.notes:
+            journal.warn(note)
+        if images.calibration is not None and _is_quantized(options):
+            journal.events.calibration(images.calibration)
+            if options.gate is not None:
+                require_sound(images.calibration)
+        if images.proof:
+            require_tool()
+        elif not options.allow_unproven:
+            raise CalibrationError(
+                "There is no image to compare the quantized model with the float model, so nothing would prove it.",
+                "Give images like those the model will see (--calib), or take the build as it comes with "
+                "--allow-unproven.",
+            )
+        labeled = open_gate(options.gate, spec) if options.gate is not None else None
+        return _Data(images, labeled, request_of(options, images, labeled))
+
+
+def _build_and_compare(
+    toolkit: Toolkit, options: BuildOptions, part: _CutNetwork, data: _Data, folder: Path, journal: _Journal
+) -> _Built:
+    """The `.rknn`, compared with float while the toolkit has it open."""
+    with journal.stage("toolkit", f"Building for {options.target} with rknn-toolkit2"):
+        model, spec = build_npu_model(
+            toolkit,
+            options,
+            part.spec,
+            (part.file, part.graph),
+            partial(_calibration_input, part.spec, data.images),
+            folder / f"{options.title}.rknn",
+            folder / QUANTIZATION,
+            journal.events.detail,
+        )
+    with journal.stage("compare", f"Comparing {options.dtype} with the float model in the simulator"):
+        examples = ExampleKeeper(folder, options.examples)
+        agreement = _compare(toolkit, spec, part.graph, data.images, examples, journal.events)
+    if data.labeled is None:
+        return _Built(model, spec, agreement, None)
+    with journal.stage("accuracy", f"Measuring {options.dtype} and the float model on labeled images"):
+        accuracy = _measure(toolkit, spec, part.graph, data.labeled, options.dtype, journal.events)
+    return _Built(model, spec, agreement, accuracy)
+
+
+def _judge(
+    options: BuildOptions, part: _CutNetwork, data: _Data, built: _Built, proof: Proof, journal: _Journal
+) -> None:
+    """Require that the built model is as good as asked for.
+
+    Raises:
+        RkdeployError: when it is not.
+    """
+    if built.agreement is not None:
+        journal.events.compared(built.agreement, proof)
+    if built.accuracy is not None and data.labeled is not None and options.gate is not None:
+        calibration = data.images.calibration if _is_quantized(options) else None
+        for note in gate_notes(built.accuracy, data.labeled, calibration):
+            journal.warn(note)
+        journal.events.accuracy(built.accuracy)
+        require_accuracy(built.accuracy, options.gate.max_drop, built.agreement, calibration)
+    if built.agreement is not None:
+        try:
+            require_agreement(built.agreement, options.min_agreement)
+        except VerificationError as error:
+            if not _is_quantized(options):
+                raise
+            cause = _weights_cause(part.graph, built.spec, data.images, built.agreement, journal.events)
+            raise VerificationError(f"{error.message}{cause}", error.hint) from error
+    if text := proof_text(proof, built.agreement):
+        journal.warn(text)
+
+
+def _write(
+    folder: Path,
+    options: BuildOptions,
+    network: Network,
+    data: _Data,
+    built: _Built,
+    verification: Verification,
+    proof: Proof,
+    journal: _Journal,
+) -> None:
+    """Write the contract and the record of the build."""
+    compiled = _compiled(built.model, journal.warn)
+    write_json(folder / CONTRACT, built.spec)
+    record = BuildRecord(
+        rkdeploy_version=__version__,
+        created=dt.datetime.now(dt.timezone.utc).isoformat(timespec="seconds"),
+        source=source_record(network),
+        head=tuple(HeadNode(t.node, t.stride, t.shape[1]) for t in network.head.taps),
+        verification=verification,
+        toolkit=toolkit_record(options, built.model),
+        calibration=calibration_record(data.images.calibration) if _is_quantized(options) else None,
+        agreement=built.agreement,
+        host=host_packages(),
+        seconds=journal.seconds,
+        warnings=tuple(journal.warnings),
+        compiled=compiled,
+        accuracy=built.accuracy,
+        request=data.request,
+        proof=proof,
+    )
+    write_json(folder / BUILD, record)
+
+
+def _calibration_input(spec: ModelSpec, images: BuildImages) -> Iterator[NDArray[np.uint8]]:
+    assert images.calibration is not None
+    return load_letterboxed(images.calibration, image_fit(spec.input), "nchw")
+
+
+def _compare(
+    toolkit: Toolkit,
+    spec: ModelSpec,
+    cut_graph: onnx.ModelProto,
+    images: BuildImages,
+    examples: ExampleKeeper,
+    events: BuildEvents,
+) -> Agreement | None:
+    """Compare the simulator with the float model on the held-out images, and keep the first ones; None without
+    images.
+    """
+    if not images.proof:
+        return None
+    session = Session(cut_graph)
+    fit = image_fit(spec.input)
+    meter = AgreementMeter(spec)
+    for index, image in enumerate(images.proof):
+        events.detail(f"{index + 1}/{len(images.proof)}")
+        pixels = image.read()
+        boxed = fit(pixels)
+        reference = float_tensors(session, spec, boxed.image)
+        compared = meter.add(reference, simulated_tensors(toolkit, spec, boxed.image), boxed.transform)
+        examples.add(image.path, pixels, compared)
+    agreement = meter.result(simulator_figures_from(toolkit), images.proof_source)
+    examples.write(FLOAT_FIGURES_FROM, agreement)
+    return agreement
+
+
+def _weights_cause(
+    cut_graph: onnx.ModelProto, spec: ModelSpec, images: BuildImages, agreement: Agreement, events: BuildEvents
+) -> str:
+    """The cost of rounding the weights alone for a refused model, as a line of its message; empty if it is small."""
+    fit = image_fit(spec.input)
+    boxed = [fit(image.read()) for image in images.proof]
+    loss = measure_weights(cut_graph, spec, [(one.image.copy(), one.transform) for one in boxed], events.detail)
+    text = weights_text(loss, agreement.headline)
+    return f"\n{text} Keep those modules in float16: {loss.float16_option}." if text else ""
+
+
+def _compiled(model: BuiltModel, warn: Callable[[str], None]) -> CompiledModel | None:
+    """The compiler's tables.  A log that cannot be read costs the predictions, not the build."""
+    try:
+        return read_compile_log(model.log)
+    except ToolkitError as error:
+        warn(f"{error.message} Nothing can be predicted for this build.")
+        return None
+
+
+def _measure(
+    toolkit: Toolkit,
+    spec: ModelSpec,
+    cut_graph: onnx.ModelProto,
+    labeled: LabeledSet,
+    dtype: str,
+    events: BuildEvents,
+) -> AccuracyReport:
+    """Measure the simulator and the float model on labeled images."""
+    session = Session(cut_graph)
+
+    return measure(
+        labeled,
+        spec,
+        Side(partial(float_tensors, session, spec), "onnxruntime", "float", FLOAT_FIGURES_FROM),
+        Side(partial(simulated_tensors, toolkit, spec), "simulator", dtype, simulator_figures_from(toolkit)),
+        events.detail,
+    )
+
+
+def _with_log_kept(error: ToolkitError, log: Path, folder: Path) -> ToolkitError:
+    """Move the toolkit's log of a failed build next to the bundle's place, and name it in the error."""
+    if not log.is_file() or not log.stat().st_size:
+        return error
+    kept = folder.with_name(f"{folder.name}-failed.log")
+    shutil.copyfile(log, kept)
+    return ToolkitError(error.message.replace(str(log), str(kept)), error.hint.replace(str(log), str(kept)))

@@ -1,0 +1,59 @@
+"""The count of a run in words."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from rkdeploy.cli.detection_counter import DetectionCounter
+from rkdeploy.device.postprocess.detections import Detections, FoundClassMap, Ranking
+from rkdeploy.device.stream.frames import Frame
+
+FRAME = Frame(np.zeros((8, 8, 3), np.uint8), "a.jpg", 3)
+NAMES = ("cat", "dog", "mouse")
+
+
+def counted(*found: Detections) -> str:
+    counter = DetectionCounter(NAMES)
+    for one in found:
+        counter.write(FRAME, one)
+    return counter.in_words(len(found))
+
+
+def ranked(*class_ids: int) -> Detections:
+    ranking = Ranking(np.array(class_ids, np.int32), np.linspace(0.9, 0.1, len(class_ids), dtype=np.float32))
+    return replace(Detections.empty(), ranking=ranking)
+
+
+def test_objects() -> None:
+    """By class, the most frequent first; nothing is said as nothing."""
+    boxes = Detections(np.zeros((3, 4), np.float32), np.ones(3, np.float32), np.array([1, 1, 0], np.int32))
+    assert counted(boxes, Detections.empty(), boxes) == "4 dog, 2 cat"
+    assert counted(Detections.empty()) == "nothing"
+
+
+def test_a_classifier() -> None:
+    """Frames by their first class; the others of the ranking do not count."""
+    assert counted(ranked(1, 0, 2), ranked(2, 1, 0), ranked(1, 2, 0)) == "first class 2 dog, 1 mouse"
+
+
+def test_class_maps() -> None:
+    """The mean share of the pixels: a quarter and none make an eighth; the background is not named."""
+    ids = np.zeros((8, 8), np.uint8)
+    empty = replace(Detections.empty(), class_maps=(FoundClassMap("lanes", ("background", "lane"), ids.copy()),))
+    ids[:4, :4] = 1
+    quarter = replace(Detections.empty(), class_maps=(FoundClassMap("lanes", ("background", "lane"), ids),))
+    assert counted(quarter, empty) == "lanes: 12.5 % lane"
+    assert counted(empty) == "lanes: nothing"
+
+
+def test_a_line_a_frame(capsys: pytest.CaptureFixture[str]) -> None:
+    """Only where it is asked for; of this frame alone."""
+    counter = DetectionCounter(NAMES)
+    counter.write(FRAME, ranked(0))
+    assert capsys.readouterr().err == ""
+    counter.prints = True
+    counter.write(FRAME, ranked(1, 2))
+    assert capsys.readouterr().err == "a.jpg [3]: dog 0.90\n"

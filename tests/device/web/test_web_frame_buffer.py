@@ -1,0 +1,77 @@
+"""The buffer for viewers."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import cv2
+import numpy as np
+
+from rkdeploy.device.postprocess.detections import Detections, FoundClassMap, InstanceMask
+from rkdeploy.device.stream.frames import Frame
+from rkdeploy.device.stream.sinks.jsonl import jsonl_line
+from rkdeploy.device.web.frame_buffer import RING, RING_BYTES, FrameBuffer, NewestFrame
+from rkdeploy.device.web.jpeg import JpegOptions, encode
+
+NAMES = ("car",)
+
+
+def frame(index: int, height: int = 1080, width: int = 1920) -> Frame:
+    return Frame(np.broadcast_to(np.uint8(90), (height, width, 3)), "road.mp4", index)
+
+
+def with_map(height: int = 1080, width: int = 1920) -> Detections:
+    class_ids = np.zeros((height, width), np.uint8)
+    class_ids[height // 2 :] = 1
+    return replace(Detections.empty(), class_maps=(FoundClassMap("road", ("none", "drivable"), class_ids),))
+
+
+def with_mask() -> Detections:
+    return Detections(
+        np.array([[400, 300, 1400, 900]], np.float32), np.ones(1, np.float32), np.zeros(1, np.int32),
+        masks=(InstanceMask(400, 300, np.ones((600, 1000), np.bool_)),),
+    )  # fmt: skip
+
+
+def test_the_ring_is_bounded_in_bytes() -> None:
+    """Without a listener, maps of hundreds of frames do not pile up; what is left is the newest, in order."""
+    frame_buffer = FrameBuffer()
+    for i in range(200):
+        frame_buffer.put(frame(i), with_map())
+    waiting = frame_buffer.found_after(0)
+    assert sum(found.pixel_bytes for found in waiting) <= RING_BYTES
+    assert len(waiting) == RING_BYTES // (1080 * 1920)
+    assert [found.number for found in waiting] == list(range(201 - len(waiting), 201))
+
+
+def test_a_single_frame_may_be_larger_than_the_bound() -> None:
+    """It is kept until the next one comes."""
+    frame_buffer = FrameBuffer()
+    large = replace(with_mask(), masks=(InstanceMask(0, 0, np.broadcast_to(np.True_, (9000, 9000))),))
+    frame_buffer.put(frame(0), large)
+    frame_buffer.put(frame(1), large)
+    assert [found.index for found in frame_buffer.found_after(0)] == [1]
+
+
+def test_frames_that_have_been_written_hold_nothing() -> None:
+    """A listener that keeps up has the whole ring; its lines are those of run --json, written once."""
+    frame_buffer = FrameBuffer()
+    for i in range(RING + 10):
+        found = with_map() if i % 2 else with_mask()
+        frame_buffer.put(frame(i), found)
+        (newest,) = frame_buffer.found_after(i)
+        assert newest.line(NAMES) == jsonl_line(frame(i), found, NAMES)
+        assert newest.line(NAMES) is newest.line(NAMES)
+        assert (newest.detections, newest.pixel_bytes) == (None, 0)
+    assert len(frame_buffer.found_after(0)) == RING
+
+
+def test_large_frames_are_scaled_with_all_that_was_found() -> None:
+    """Masks and maps are drawn at the place where they are in the scaled picture."""
+    options = JpegOptions(quality=95)
+    for found, inside, outside in ((with_mask(), (400, 600), (100, 600)), (with_map(), (600, 300), (300, 1000))):
+        data = encode(NewestFrame(1, frame(0), found), NAMES, options)
+        picture = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR).astype(int)
+        assert picture.shape == (720, 1280, 3)
+        assert np.abs(picture[inside] - 90).max() > 20
+        assert np.abs(picture[outside] - 90).max() < 5
