@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from rkdeploy.api.host import build, estimate, evaluate, inspect, profile, report
     from rkdeploy.api.model import Model, load
     from rkdeploy.api.result import Result
-    from rkdeploy.api.result_parts import Box, Boxes, ClassMap, ClassRanking, Keypoints, Masks, RotatedBoxes
+    from rkdeploy.api.result_parts import Box, Boxes, ClassMap, ClassRanking, DepthMap, Keypoints, Masks, RotatedBoxes
     from rkdeploy.api.stream import Stream
     from rkdeploy.contract.bundle import Bundle
     from rkdeploy.errors import RkdeployError
@@ -36,6 +36,7 @@ _HOMES = {
     "Bundle": "rkdeploy.contract.bundle",
     "ClassMap": "rkdeploy.api.result_parts",
     "ClassRanking": "rkdeploy.api.result_parts",
+    "DepthMap": "rkdeploy.api.result_parts",
     "Keypoints": "rkdeploy.api.result_parts",
     "Masks": "rkdeploy.api.result_parts",
     "Model": "rkdeploy.api.model",
@@ -60,6 +61,7 @@ __all__ = [
     "Bundle",
     "ClassMap",
     "ClassRanking",
+    "DepthMap",
     "Keypoints",
     "Masks",
     "Model",

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from rkdeploy.contract.bundle import MAX_EXAMPLES
 from rkdeploy.contract.documents import read_document
-from rkdeploy.contract.spec import ModelSpec
+from rkdeploy.contract.spec import ClassMapSpec, ModelSpec
 from rkdeploy.device.postprocess.class_pixels import count_class_pixels
 from rkdeploy.device.postprocess.detections import Detections, FoundClassMap, InstanceMask, Ranking
 from rkdeploy.errors import BundleError, RkdeployError
@@ -71,7 +71,7 @@ class KeptMapClass:
 
 @dataclass(frozen=True, slots=True)
 class KeptMap:
-    """A class map: its output's name and the pixels of every class but the background."""
+    """A class map: its output's name and the pixels of every class but the first."""
 
     name: str
     classes: tuple[KeptMapClass, ...]
@@ -184,7 +184,7 @@ def detections_of(kept: KeptResult, spec: ModelSpec, hw: tuple[int, int]) -> Det
     rotated = [one.rotated for one in objects if one.rotated is not None]
     masks = [one.mask for one in objects if one.mask is not None]
     count = spec.keypoints.count if spec.keypoints is not None else 0
-    names = {known.output: known.class_names for known in spec.class_maps}
+    maps = {known.output: known for known in spec.class_maps}
     return Detections(
         xyxy=np.array([one.xyxy for one in objects], np.float32).reshape(-1, 4),
         scores=np.array([one.score for one in objects], np.float32),
@@ -192,7 +192,7 @@ def detections_of(kept: KeptResult, spec: ModelSpec, hw: tuple[int, int]) -> Det
         keypoints=np.array(keypoints, np.float32).reshape(-1, count, 3) if count else None,
         rotated=np.array(rotated, np.float32).reshape(-1, 5) if spec.angle is not None else None,
         masks=tuple(_instance_mask(mask, hw) for mask in masks) if masks else None,
-        class_maps=tuple(_found_map(one, names[one.name], hw) for one in kept.class_maps),
+        class_maps=tuple(_found_map(one, maps[one.name], hw) for one in kept.class_maps),
         ranking=None
         if kept.ranking is None
         else Ranking(
@@ -284,11 +284,11 @@ def _kept_map(found: FoundClassMap, hw: tuple[int, int]) -> KeptMap:
     return KeptMap(found.name, tuple(KeptMapClass(i, rle_counts(found.class_ids == i, 0, 0, hw)) for i in there))
 
 
-def _found_map(kept: KeptMap, class_names: tuple[str, ...], hw: tuple[int, int]) -> FoundClassMap:
+def _found_map(kept: KeptMap, known: ClassMapSpec, hw: tuple[int, int]) -> FoundClassMap:
     class_ids = np.zeros(hw, np.uint8)
     for one in kept.classes:
         class_ids[mask_of_rle(one.mask, hw)] = one.class_id
-    return FoundClassMap(kept.name, class_names, class_ids)
+    return FoundClassMap(kept.name, known.class_names, class_ids, known.background)
 
 
 def _instance_mask(counts: str, hw: tuple[int, int]) -> InstanceMask:

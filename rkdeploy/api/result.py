@@ -11,7 +11,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from rkdeploy.api.result_parts import Boxes, ClassMap, ClassRanking, Keypoints, Masks, ResultParts, RotatedBoxes
+from rkdeploy.api.result_parts import (
+    Boxes,
+    ClassMap,
+    ClassRanking,
+    DepthMap,
+    Keypoints,
+    Masks,
+    ResultParts,
+    RotatedBoxes,
+)
 from rkdeploy.device.postprocess.detections import Detections
 
 if TYPE_CHECKING:
@@ -83,7 +92,18 @@ class Result:
     @property
     def class_maps(self) -> tuple[ClassMap, ...]:
         """The class maps of the whole image; empty for models without."""
-        return tuple(ClassMap(m.name, m.class_names, m.class_ids) for m in self.detections.class_maps)
+        return tuple(ClassMap(m.name, m.class_names, m.class_ids, m.background) for m in self.detections.class_maps)
+
+    @property
+    def class_map(self) -> ClassMap | None:
+        """The first class map, which is the only one of a semantic model; None for models without."""
+        return next(iter(self.class_maps), None)
+
+    @property
+    def depth(self) -> DepthMap | None:
+        """The depth of every pixel; None for models without."""
+        found = self.detections.depth
+        return None if found is None else DepthMap(found.values, found.kind)
 
     @property
     def ranking(self) -> ClassRanking | None:

@@ -8,8 +8,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from rkdeploy.contract.spec import DepthKind
 from rkdeploy.device.postprocess.corners import corners_of
 from rkdeploy.device.postprocess.detections import InstanceMask
+from rkdeploy.errors import RkdeployError
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,13 +130,45 @@ class ClassMap:
 
     Attributes:
         name: of the map, for example `drivable_area`.
-        names: class names by class id; 0 is the background.
+        names: class names by class id.
         class_id: (H, W) uint8, of the image's size.
+        background: whether class 0 is the background.
     """
 
     name: str
     names: tuple[str, ...]
     class_id: NDArray[np.uint8]
+    background: bool = True
+
+    def share(self, class_name: str) -> float:
+        """Share of the pixels, 0..1, of a class.
+
+        Raises:
+            RkdeployError: when the map has no such class.
+        """
+        if class_name not in self.names:
+            known = ", ".join(self.names[:20])
+            raise RkdeployError(f'The map "{self.name}" has no class "{class_name}", expected one of {known}.')
+        return float((self.class_id == self.names.index(class_name)).mean())
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class DepthMap:
+    """The depth of every pixel.
+
+    Attributes:
+        values: (H, W) float32, of the image's size.
+        kind: `metric` is meters; `relative` grows with the distance, `inverse` shrinks with it (relative inverse
+            depth), both in a unit of their own that differs from image to image.
+    """
+
+    values: NDArray[np.float32]
+    kind: DepthKind
+
+    @property
+    def unit(self) -> str:
+        """`m` for meters; empty for values without a unit."""
+        return "m" if self.kind == "metric" else ""
 
 
 @dataclass(frozen=True, slots=True, eq=False)

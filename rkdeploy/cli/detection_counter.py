@@ -1,8 +1,9 @@
-"""Counts of a run over its frames: objects by class, a classifier's first classes, shares of class maps."""
+"""Counts of a run over its frames: objects by class, a classifier's first classes, shares of class maps, depths."""
 
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from typing_extensions import Self  # for type checkers only; typing has it from Python 3.11 on
 
-    from rkdeploy.device.postprocess.detections import Detections, FoundClassMap
+    from rkdeploy.device.postprocess.detections import Detections, FoundClassMap, FoundDepth
     from rkdeploy.device.stream.frames import Frame
 
 _STEP: Final = 4
@@ -36,6 +37,7 @@ class DetectionCounter:
         self._objects: Counter[str] = Counter()
         self._first: Counter[str] = Counter()
         self._maps: dict[str, _MapShares] = {}
+        self._depths: dict[str, _Depths] = {}
 
     def __enter__(self) -> Self:
         return self
@@ -59,6 +61,7 @@ class DetectionCounter:
         if self._first:
             parts.append(f"first class {_listed(self._first)}")
         parts += [shares.in_words(name, frames) for name, shares in self._maps.items()]
+        parts += [depths.in_words(kind) for kind, depths in self._depths.items()]
         return "; ".join(parts) or "nothing"
 
     def _first_of(self, detections: Detections) -> str:
@@ -74,10 +77,14 @@ class DetectionCounter:
             self._first.update(self._class_names[i] for i in detections.ranking.class_ids[:1].tolist())
         for found in detections.class_maps:
             self._maps[found.name] = _MapShares.of(found)
+        if detections.depth is not None:
+            self._depths[detections.depth.kind] = _Depths.of(detections.depth)
 
     def _add(self, other: DetectionCounter) -> None:
         self._objects += other._objects
         self._first += other._first
+        for kind, depths in other._depths.items():
+            self._depths[kind] = depths if kind not in self._depths else self._depths[kind].with_more(depths)
         for name, shares in other._maps.items():
             self._maps[name] = shares if name not in self._maps else self._maps[name].with_more(shares)
 
@@ -85,9 +92,10 @@ class DetectionCounter:
 class _MapShares:
     """Share of the pixels of each class of one map, summed over frames."""
 
-    def __init__(self, class_names: tuple[str, ...], sums: NDArray[np.float64]) -> None:
+    def __init__(self, class_names: tuple[str, ...], sums: NDArray[np.float64], *, background: bool = True) -> None:
         self._class_names = class_names
         self._sums = sums
+        self._background = background
 
     @classmethod
     def of(cls, found: FoundClassMap) -> _MapShares:
@@ -96,18 +104,57 @@ class _MapShares:
 
         taken = np.ascontiguousarray(found.class_ids[::_STEP, ::_STEP])
         pixels = count_class_pixels(taken, len(found.class_names))
-        return cls(found.class_names, pixels / max(1, taken.size))
+        return cls(found.class_names, pixels / max(1, taken.size), background=found.background)
 
     def with_more(self, other: _MapShares) -> _MapShares:
         """Of both together."""
-        return _MapShares(self._class_names, self._sums + other._sums)
+        return _MapShares(self._class_names, self._sums + other._sums, background=self._background)
 
     def in_words(self, name: str, frames: int) -> str:
-        """`lanes 12.5 % lane of the pixels`, the background (class 0) left out."""
-        means = self._sums / max(1, frames)
-        named = sorted(zip(means[1:].tolist(), self._class_names[1:], strict=True), reverse=True)
+        """`lanes 12.5 % lane of the pixels`, a background left out."""
+        first = 1 if self._background else 0
+        means = self._sums[first:] / max(1, frames)
+        named = sorted(zip(means.tolist(), self._class_names[first:], strict=True), reverse=True)
         listed = ", ".join(f"{100 * share:.1f} % {class_name}" for share, class_name in named if share)
         return f"{name}: {listed or 'nothing'}"
+
+
+@dataclass(frozen=True, slots=True)
+class _Depths:
+    """Finite depths over frames.
+
+    Attributes:
+        low, high: smallest and largest.
+        total: sum of the frames' medians.
+        frames: number of frames with a depth.
+    """
+
+    low: float
+    high: float
+    total: float
+    frames: int
+
+    @classmethod
+    def of(cls, found: FoundDepth) -> _Depths:
+        """Of one frame."""
+        values = found.values[::_STEP, ::_STEP]
+        values = values[np.isfinite(values)]
+        if not values.size:
+            return cls(np.inf, -np.inf, 0.0, 0)
+        return cls(float(values.min()), float(values.max()), float(np.median(values)), 1)
+
+    def with_more(self, other: _Depths) -> _Depths:
+        """Of both together."""
+        low, high = min(self.low, other.low), max(self.high, other.high)
+        return _Depths(low, high, self.total + other.total, self.frames + other.frames)
+
+    def in_words(self, kind: str) -> str:
+        """`depth 0.82 to 12.4 m, median 3.1 m`; no unit where there is none."""
+        if not self.frames:
+            return "depth: nothing"
+        unit = " m" if kind == "metric" else ""
+        name = "inverse depth" if kind == "inverse" else "depth"
+        return f"{name} {self.low:.3g} to {self.high:.3g}{unit}, median {self.total / self.frames:.3g}{unit}"
 
 
 def _listed(found: Counter[str]) -> str:

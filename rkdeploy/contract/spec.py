@@ -19,11 +19,12 @@ _WORD: Final = r"^[A-Za-z0-9_.+-]{1,40}$(?!\n)"
 _FILE: Final = r"^(?!\.+rknn$)[^/\x00]+\.rknn$(?!\n)"
 """The name of a `.rknn`: it must stay a name, whatever folder it is put together with."""
 
-Task = Literal["detect", "segment", "pose", "obb", "classify"]
+Task = Literal["detect", "segment", "pose", "obb", "classify", "semantic", "depth"]
 ColorOrder = Literal["rgb", "bgr"]
 Fit = Literal["letterbox", "center_crop", "stretch"]
 Place = Literal["center", "top_left"]
 Activation = Literal["linear", "sigmoid", "softmax"]
+DepthKind = Literal["metric", "relative", "inverse"]
 TensorDtype = Literal["int8", "uint8", "int16", "float16", "float32"]
 AnchorRole = Literal[
     "anchor_map", "anchor_boxes", "anchor_xy", "anchor_wh", "anchor_scores", "anchor_coefficients",
@@ -54,11 +55,13 @@ Where a cell has several boxes (`PointFormula.per_cell`, or SSD's anchors), the 
   logit per keypoint
 - `mask_coefficients`: nm;  `angles`: one, read by `ModelSpec.angle`
 """
-ImageRole = Literal["prototypes", "class_map", "class_scores"]
+ImageRole = Literal["prototypes", "class_map", "class_scores", "depth_map"]
 """Tensors that speak of the whole image:
 
 - `prototypes`: (1, nm, H, W), what mask coefficients combine
-- `class_map`: (1, n, H, W), one score plane for each of n classes; the largest wins
+- `class_map`: (1, n, H, W), one score plane for each of n classes; the largest wins.  (1, 1, H, W) for two classes: the
+  second one's probability is above 0.5
+- `depth_map`: (1, 1, H, W), read by `ModelSpec.depth`
 - `class_scores`: (1, nc, 1, 1), a classifier's
 """
 OutputRole = AnchorRole | PointRole | ImageRole
@@ -84,6 +87,8 @@ class InputSpec:
         crop_fraction: of a center crop: side of the crop over the shorter side of the resized image, 0..1.  224 cut out
             of 256, as torchvision's classifiers were evaluated, is 0.875.
         place: where a letterbox puts the image: in the middle, or in the top left corner (YOLOX).
+        antialias: whether a stretch is antialiased where it shrinks, as torchvision and Pillow do it; else it is
+            OpenCV's bilinear resize.
     """
 
     name: str
@@ -96,6 +101,7 @@ class InputSpec:
     pad_value: Annotated[int, Meta(ge=0, le=255)] = 114
     crop_fraction: Figure = 1.0
     place: Place = "center"
+    antialias: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -268,11 +274,38 @@ class ClassMapSpec:
 
     Attributes:
         output: name of the tensor.
-        class_names: one per plane; the first is the background.
+        class_names: one per plane; two for a tensor of one plane.
+        background: whether the first class is the background, which is neither drawn nor listed.
+        corners: whether the map's corner cells lie on the input's corner pixels (`align_corners`), else the map covers
+            the input edge to edge.
     """
 
     output: str
     class_names: tuple[str, ...]
+    background: bool = True
+    corners: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class DepthFormula:
+    """Formula of a `depth_map`: `f(gain * min(max(raw, low), high) + offset)`.
+
+    Attributes:
+        kind: meaning of the result.  `metric` is meters.  `relative` grows with the distance, in a unit of its own that
+            differs from image to image.  `inverse` shrinks with it: relative inverse depth (MiDaS, Depth Anything).
+        exponential: whether f is the exponential function; otherwise it leaves its argument as it is.
+        gain, offset: of the formula.
+        low, high: limits of raw; None for none.
+        corners: see `ClassMapSpec`.
+    """
+
+    kind: DepthKind
+    exponential: bool = False
+    gain: Positive = 1.0
+    offset: Figure = 0.0
+    low: Figure | None = None
+    high: Figure | None = None
+    corners: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -293,7 +326,8 @@ class ModelSpec:
         points: for anchor-free heads that are not read as YOLOv8's, and SSD's with several classes; else None.
         prior_formula: for SSD's heads, else None.
         anchor_formula: for anchor heads that are not read as YOLOv5's, else None.
-        class_maps: the whole-image maps next to the detections, in the order of their outputs.
+        class_maps: the maps of the whole image, in the order of their outputs; next to detections, or alone.
+        depth: for depth models, else None.
         model: the built model; None as long as there is none, never in a bundle.
         schema_version: version of this schema.
         document: kind of this file.
@@ -312,6 +346,7 @@ class ModelSpec:
     anchor_formula: AnchorFormula | None = None
     prior_formula: PriorFormula | None = None
     class_maps: tuple[ClassMapSpec, ...] = ()
+    depth: DepthFormula | None = None
     model: NpuModel | None = None
     schema_version: int = SCHEMA_VERSION
     document: Literal["rkdeploy contract"] = "rkdeploy contract"

@@ -11,7 +11,9 @@ Two coordinate frames, both in pixels with the origin at the top left corner of 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Final
 
 import cv2
@@ -270,7 +272,10 @@ class CenterCrop:
 
 
 class Stretch:
-    """Resize of a source image to the network's input size that ignores its aspect ratio, with antialiasing.
+    """Resize of a source image to the network's input size that ignores its aspect ratio.
+
+    With `InputSpec.antialias` it is resized like a `CenterCrop`'s, else by OpenCV's bilinear resize, as ultralytics'
+    `LetterBox(scale_fill=True)` (8.4, data/augment.py) and most demos do it.
 
     One `Stretch` per thread; its buffer is reused like `Letterbox`'s.
     """
@@ -307,16 +312,20 @@ class _Resizer:
         self._spec = spec
         self._buffer = np.empty((1, spec.height, spec.width, 3), np.uint8)
         self._source_hw = (0, 0)
-        self._crop: AntialiasedCrop | None = None
+        self._resize: Callable[[NDArray[np.uint8]], NDArray[np.uint8]] | None = None
 
     def __call__(
         self, image: NDArray[np.uint8], channels: int, resized_hw: tuple[int, int], top: int, left: int
     ) -> Letterboxed:
         height, width = image.shape[:2]
-        if self._crop is None or self._source_hw != (height, width):
-            self._crop = AntialiasedCrop((height, width), resized_hw, (top, left, self._spec.height, self._spec.width))
+        if self._resize is None or self._source_hw != (height, width):
+            crop = (top, left, self._spec.height, self._spec.width)
+            plain = self._spec.fit == "stretch" and not self._spec.antialias
+            self._resize = (
+                partial(_stretched, resized_hw) if plain else AntialiasedCrop((height, width), resized_hw, crop)
+            )
             self._source_hw = (height, width)
-        part = self._crop(image.reshape(height, width, channels))
+        part = self._resize(image.reshape(height, width, channels))
         code = _COLOR_CODES[channels, self._spec.color]
         if code is None:
             self._buffer[0] = part
@@ -330,6 +339,13 @@ class _Resizer:
             source_hw=(height, width),
         )
         return Letterboxed(self._buffer, transform)
+
+
+def _stretched(resized_hw: tuple[int, int], image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Resize (H, W, C) bilinearly, without antialiasing."""
+    height, width = resized_hw
+    resized = cv2.resize(image, (width, height), interpolation=cv2.INTER_LINEAR)
+    return np.asarray(resized, np.uint8).reshape(height, width, image.shape[2])
 
 
 def _require_fit(spec: InputSpec, fit: Fit) -> None:

@@ -14,7 +14,7 @@ from pycocotools import mask as coco_mask
 import rkdeploy
 from rkdeploy.api.result import Result
 from rkdeploy.api.result_parts import Box
-from rkdeploy.device.postprocess.detections import Detections, FoundClassMap, Ranking
+from rkdeploy.device.postprocess.detections import Detections, FoundClassMap, FoundDepth, Ranking
 from rkdeploy.errors import RkdeployError
 from tests.api.found import EMPTY, FOUND, FRAME, MASKS, NAMES, POINTS, ROTATED, STACKED, result
 
@@ -76,6 +76,24 @@ def test_maps_and_ranking() -> None:
     assert (probs.top1, probs.top5) == (2, [2, 0])
     assert float(probs.top1conf) == pytest.approx(0.7)
     np.testing.assert_allclose(probs.data.numpy(), np.array([0.2, 0, 0.7], np.float32))
+
+
+def test_depth_and_the_only_map() -> None:
+    """Values of every pixel with their unit; the share of a class; None for models without."""
+    ids = np.zeros((40, 60), np.uint8)
+    ids[:10] = 1
+    scene = FoundClassMap("scene", ("road", "car"), ids, background=False)
+    depth = FoundDepth(np.full((40, 60), 2.5, np.float32), "metric")
+    whole = Result(FRAME, NAMES, replace(Detections.empty(), class_maps=(scene,), depth=depth))
+    assert whole.class_map is not None
+    assert whole.class_map.share("car") == 0.25
+    assert not whole.class_map.background
+    with pytest.raises(RkdeployError, match='no class "tree", expected one of road, car'):
+        whole.class_map.share("tree")
+    assert whole.depth is not None
+    assert (whole.depth.unit, float(whole.depth.values[3, 4])) == ("m", 2.5)
+    assert result().class_map is None
+    assert result().depth is None
 
 
 def test_plain_data() -> None:

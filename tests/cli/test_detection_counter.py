@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from rkdeploy.cli.detection_counter import DetectionCounter
-from rkdeploy.device.postprocess.detections import Detections, FoundClassMap, Ranking
+from rkdeploy.device.postprocess.detections import Detections, FoundClassMap, FoundDepth, Ranking
 from rkdeploy.device.stream.frames import Frame
 
 FRAME = Frame(np.zeros((8, 8, 3), np.uint8), "a.jpg", 3)
@@ -47,6 +47,18 @@ def test_class_maps() -> None:
     quarter = replace(Detections.empty(), class_maps=(FoundClassMap("lanes", ("background", "lane"), ids),))
     assert counted(quarter, empty) == "lanes: 12.5 % lane"
     assert counted(empty) == "lanes: nothing"
+
+
+def test_a_map_without_background_and_depth() -> None:
+    """Class 0 is named unless it is the background; depths by their range and the mean of the frames' medians."""
+    ids = np.zeros((8, 8), np.uint8)
+    found = FoundClassMap("scene", ("road", "car"), ids, background=False)
+    assert counted(replace(Detections.empty(), class_maps=(found,))) == "scene: 100.0 % road"
+    one, four = (FoundDepth(np.full((8, 8), depth, np.float32), "metric") for depth in (1, 4))
+    both = (replace(Detections.empty(), depth=depth) for depth in (one, four))
+    assert counted(*both) == "depth 1 to 4 m, median 2.5 m"
+    hollow = replace(Detections.empty(), depth=FoundDepth(np.full((8, 8), np.nan, np.float32), "inverse"))
+    assert counted(hollow) == "depth: nothing"
 
 
 def test_a_line_a_frame(capsys: pytest.CaptureFixture[str]) -> None:

@@ -280,6 +280,19 @@ def test_stretch_by_hand() -> None:
     np.testing.assert_allclose(result.transform.boxes_to_source(there), boxes, atol=1e-3)
 
 
+def test_plain_stretch() -> None:
+    """Without antialiasing every pixel is OpenCV's bilinear one."""
+    image = picture(97, 131)
+    found = Stretch(InputSpec("images", 32, 48, fit="stretch", antialias=False))(image)
+    expected = cv2.cvtColor(cv2.resize(image, (48, 32), interpolation=cv2.INTER_LINEAR), cv2.COLOR_BGR2RGB)
+    np.testing.assert_array_equal(found.image[0], expected)
+    assert (found.transform.scale_x, found.transform.scale_y, found.transform.source_hw) == (
+        48 / 131,
+        32 / 97,
+        (97, 131),
+    )
+
+
 @pytest.mark.parametrize("fit", ["center_crop", "stretch"])
 @pytest.mark.parametrize("color", ["rgb", "bgr"])
 def test_crop_and_stretch_of_grey_and_bgra(fit: Any, color: Any) -> None:

@@ -1,6 +1,7 @@
 """Drawing of detections on images of 320x240 to 4K.
 
-`draw_detections` is the entry: boxes, rotated boxes, masks, keypoints, class maps, a classifier's ranking, and labels.
+`draw_detections` is the entry: boxes, rotated boxes, masks, keypoints, class maps, depth, a classifier's ranking,
+labels.
 """
 
 from __future__ import annotations

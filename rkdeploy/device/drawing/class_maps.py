@@ -40,7 +40,7 @@ class MapClass:
 
 
 def map_classes(maps: Sequence[FoundClassMap]) -> list[tuple[MapClass, ...]]:
-    """The classes of each map without the background, each with its own color.
+    """The classes of each map without its background, each with its own color.
 
     Drivable areas are green and lane lines have strong colors; other classes take the palette's colors, in order over
     all
@@ -50,7 +50,8 @@ def map_classes(maps: Sequence[FoundClassMap]) -> list[tuple[MapClass, ...]]:
     others = 0
     for found in maps:
         of_map: list[MapClass] = []
-        for class_id, name in enumerate(found.class_names[1:], start=1):
+        for class_id in found.shown_ids:
+            name = found.class_names[class_id]
             words = name.casefold()
             line = "lane" in words
             if "driv" in words:

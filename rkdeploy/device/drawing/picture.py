@@ -1,4 +1,4 @@
-"""The complete picture, from back to front: class maps, masks, outlines, keypoints, panels, labels."""
+"""The complete picture, from back to front: depth, class maps, masks, outlines, keypoints, panels, labels."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from rkdeploy.device.drawing.class_maps import draw_class_map, legend_classes, map_classes
 from rkdeploy.device.drawing.colors import class_color
+from rkdeploy.device.drawing.depth_colors import depth_scale, draw_depth, draw_depth_scale
 from rkdeploy.device.drawing.keypoints import draw_keypoints, strokes_of
 from rkdeploy.device.drawing.labels import LabelText, draw_label, place_labels
 from rkdeploy.device.drawing.masks import draw_mask
@@ -54,6 +55,9 @@ def draw_detections(
     corners = None if detections.rotated is None else near(corners_of(detections.rotated[shown]), drawn)
     ids = detections.class_ids[shown].tolist()
 
+    scale = None if detections.depth is None else depth_scale(detections.depth)
+    if detections.depth is not None and scale is not None:
+        draw_depth(drawn, detections.depth, scale)
     styles = map_classes(detections.class_maps)
     for found, classes in zip(detections.class_maps, styles, strict=True):
         draw_class_map(drawn, found.class_ids, classes, pen)
@@ -76,6 +80,8 @@ def draw_detections(
     taken = np.zeros((0, 4), np.int32)
     if detections.ranking is not None:
         taken = draw_ranking(drawn, detections.ranking, class_names, pen)
+    if detections.depth is not None and scale is not None:
+        taken = np.vstack((taken, draw_depth_scale(drawn, detections.depth.kind, scale, pen)))
     if styles:
         top = int(taken[-1, 3]) if len(taken) else 0
         classes_shown = legend_classes(detections.class_maps, styles, LEGEND_ROWS)

@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from rkdeploy.device.postprocess.detections import Detections, FoundClassMap, InstanceMask
+from rkdeploy.device.postprocess.detections import Detections, FoundClassMap, FoundDepth, InstanceMask
 
 
 def scale_detections(detections: Detections, from_hw: tuple[int, int], to_hw: tuple[int, int]) -> Detections:
@@ -32,6 +32,7 @@ def scale_detections(detections: Detections, from_hw: tuple[int, int], to_hw: tu
         rotated=None if rotated is None else _times(rotated, (scale_x, scale_y, mean, mean, 1.0)),
         masks=None if masks is None else tuple(_scaled_mask(mask, scale_x, scale_y, to_hw) for mask in masks),
         class_maps=tuple(_scaled_map(found, to_hw) for found in detections.class_maps),
+        depth=None if detections.depth is None else _scaled_depth(detections.depth, to_hw),
     )
 
 
@@ -54,3 +55,8 @@ def _scaled_mask(mask: InstanceMask, scale_x: float, scale_y: float, to_hw: tupl
 def _scaled_map(found: FoundClassMap, to_hw: tuple[int, int]) -> FoundClassMap:
     class_ids = cv2.resize(found.class_ids, (to_hw[1], to_hw[0]), interpolation=cv2.INTER_NEAREST)
     return replace(found, class_ids=np.asarray(class_ids, np.uint8))
+
+
+def _scaled_depth(found: FoundDepth, to_hw: tuple[int, int]) -> FoundDepth:
+    values = cv2.resize(found.values, (to_hw[1], to_hw[0]), interpolation=cv2.INTER_NEAREST)
+    return replace(found, values=np.asarray(values, np.float32))

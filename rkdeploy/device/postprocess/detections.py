@@ -8,6 +8,8 @@ from itertools import compress
 import numpy as np
 from numpy.typing import NDArray
 
+from rkdeploy.contract.spec import DepthKind
+
 
 @dataclass(frozen=True, slots=True)
 class InstanceMask:
@@ -30,13 +32,34 @@ class FoundClassMap:
 
     Attributes:
         name: name of the map, for example `drivable_area`.
-        class_names: by class id; 0 is the background.
+        class_names: by class id.
         class_ids: (H, W) uint8, of the source image's size.
+        background: whether class 0 is the background, which is neither drawn nor listed.
     """
 
     name: str
     class_names: tuple[str, ...]
     class_ids: NDArray[np.uint8]
+    background: bool = True
+
+    @property
+    def shown_ids(self) -> range:
+        """Ids of the classes that are drawn and listed."""
+        return range(1 if self.background else 0, len(self.class_names))
+
+
+@dataclass(frozen=True, slots=True)
+class FoundDepth:
+    """The depth of every pixel of the source image.
+
+    Attributes:
+        values: (H, W) float32, of the source image's size.  `kind` has their unit.
+        kind: `metric` is meters; `relative` grows with the distance, `inverse` shrinks with it, both in a unit of their
+            own.
+    """
+
+    values: NDArray[np.float32]
+    kind: DepthKind
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +91,7 @@ class Detections:
         masks: one per object; None for models without instance masks.
         class_maps: one per `class_map` of the contract.
         ranking: of a classifier, which finds no objects; None for other models.
+        depth: of a depth model, which finds no objects; None for other models.
     """
 
     xyxy: NDArray[np.float32]
@@ -78,6 +102,7 @@ class Detections:
     masks: tuple[InstanceMask, ...] | None = None
     class_maps: tuple[FoundClassMap, ...] = ()
     ranking: Ranking | None = None
+    depth: FoundDepth | None = None
 
     @classmethod
     def empty(cls) -> Detections:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Final, get_args
 
 import numpy as np
@@ -13,6 +14,7 @@ from rkdeploy.device.postprocess.anchor_decode import AnchorDecoder
 from rkdeploy.device.postprocess.class_map_reader import ClassMapReader
 from rkdeploy.device.postprocess.classify import Classifier
 from rkdeploy.device.postprocess.decoder import Candidates, Decoder
+from rkdeploy.device.postprocess.depth_reader import DepthReader
 from rkdeploy.device.postprocess.detections import Detections
 from rkdeploy.device.postprocess.mask_reader import MaskReader
 from rkdeploy.device.postprocess.nms import nms
@@ -67,7 +69,8 @@ class Postprocessor:
         self._classify = Classifier(spec) if "class_scores" in roles else None
         self._class_maps = ClassMapReader(spec) if "class_map" in roles or spec.class_maps else None
         has_objects = bool(roles & (_ANCHOR_ROLES | POINT_ROLES))
-        if not has_objects and self._classify is None and self._class_maps is None:
+        self._depth = DepthReader(spec) if "depth_map" in roles or spec.depth is not None else None
+        if not has_objects and self._classify is None and self._class_maps is None and self._depth is None:
             decoder_for(spec)  # raises the error that explains it
         self._decoder = (decoder or decoder_for(spec)) if has_objects else None
         self._masks = MaskReader(spec) if coefficient_count(spec) else None
@@ -92,17 +95,13 @@ class Postprocessor:
             found = Detections.empty()
         else:
             found = self._objects(self._decoder, tensors, transform)
-        if self._class_maps is None and self._classify is None:
+        if self._class_maps is None and self._classify is None and self._depth is None:
             return found
-        return Detections(
-            found.xyxy,
-            found.scores,
-            found.class_ids,
-            found.keypoints,
-            found.rotated,
-            found.masks,
+        return replace(
+            found,
             class_maps=self._class_maps(tensors, transform) if self._class_maps is not None else (),
             ranking=self._classify(tensors) if self._classify is not None else None,
+            depth=self._depth(tensors, transform) if self._depth is not None else None,
         )
 
     def _objects(self, decoder: Decoder, tensors: Sequence[HeadTensor], transform: LetterboxTransform) -> Detections:

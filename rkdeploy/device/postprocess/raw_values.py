@@ -133,3 +133,19 @@ def require_image_sized(output: HeadOutput, spec: ModelSpec) -> None:
             f'Output "{output.name}" has shape {output.shape} in the contract and stride {output.stride}, which '
             f"covers {covered[1]}x{covered[0]}, expected {spec.input.width}x{spec.input.height} for {output.role}."
         )
+
+
+def require_map_sized(output: HeadOutput, spec: ModelSpec) -> None:
+    """Check that a map's stride is the rounded ratio of the input's sides to its own.
+
+    A map need not divide the input: 513 pixels make 65 cells of DeepLab.
+
+    Raises:
+        RkdeployError: when it is not.
+    """
+    sides = zip((spec.input.height, spec.input.width), output.shape[2:], strict=True)
+    if any(max(1, round(pixels / cells)) != output.stride for pixels, cells in sides):
+        raise RkdeployError(
+            f'Output "{output.name}" has shape {output.shape} in the contract and stride {output.stride}, which does '
+            f"not fit the input of {spec.input.width}x{spec.input.height} (width x height)."
+        )

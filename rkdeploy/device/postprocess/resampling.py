@@ -14,6 +14,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from rkdeploy.contract.spec import Fit, InputSpec
 from rkdeploy.device.runtime.protocol import HeadTensor
 from rkdeploy.images.fit import LetterboxTransform
 
@@ -63,8 +64,47 @@ def source_axes(transform: LetterboxTransform, plane_hw: tuple[int, int], stride
     )
 
 
-def _axis(pixels: int, scale: float, pad: float, size: int, stride: int) -> Axis:
-    place = ((np.arange(pixels) + 0.5) * scale + pad) / stride - 0.5
+def map_axes(
+    transform: LetterboxTransform, plane_hw: tuple[int, int], image: InputSpec, *, corners: bool
+) -> tuple[Axis, Axis]:
+    """Rows and columns of the whole source image in a map, whose sides need not divide the input's.
+
+    Args:
+        transform: of the image that the network saw; its whole-pixel placement is used.
+        plane_hw: rows and columns of the map.
+        image: the network's input.
+        corners: whether the map's corner cells lie on the corner pixels (`align_corners=True`).  The source's corner
+            pixels lie there too if the image is stretched.
+    """
+    placed = transform.placed
+    height, width = transform.source_hw
+    if not corners:
+        return (
+            _axis(height, placed.scale_y, placed.pad_y, plane_hw[0], image.height / plane_hw[0]),
+            _axis(width, placed.scale_x, placed.pad_x, plane_hw[1], image.width / plane_hw[1]),
+        )
+    return (
+        _corner_axis(height, placed.scale_y, placed.pad_y, plane_hw[0], image.height, image.fit),
+        _corner_axis(width, placed.scale_x, placed.pad_x, plane_hw[1], image.width, image.fit),
+    )
+
+
+def _corner_axis(pixels: int, scale: float, pad: float, size: int, side: int, fit: Fit) -> Axis:
+    at = np.arange(pixels) * (side - 1) / max(pixels - 1, 1) if fit == "stretch" else _input_places(pixels, scale, pad)
+    return _axis_at(at * (size - 1) / max(side - 1, 1), size)
+
+
+def _input_places(pixels: int, scale: float, pad: float) -> NDArray[np.float64]:
+    """Index of each source pixel's center among the input's pixels."""
+    places: NDArray[np.float64] = (np.arange(pixels) + 0.5) * scale + pad - 0.5
+    return places
+
+
+def _axis(pixels: int, scale: float, pad: float, size: int, stride: float) -> Axis:
+    return _axis_at(((np.arange(pixels) + 0.5) * scale + pad) / stride - 0.5, size)
+
+
+def _axis_at(place: NDArray[np.float64], size: int) -> Axis:
     np.clip(place, 0, size - 1, out=place)
     low = np.minimum(place.astype(np.intp), max(size - 2, 0))
     return Axis(low, (place - low).astype(np.float32))

@@ -14,11 +14,12 @@ import numpy as np
 
 from rkdeploy.device.postprocess.class_pixels import count_class_pixels
 from rkdeploy.device.postprocess.corners import corners_of
-from rkdeploy.device.postprocess.detections import Detections, FoundClassMap, InstanceMask, Ranking
+from rkdeploy.device.postprocess.detections import Detections, FoundClassMap, FoundDepth, InstanceMask, Ranking
 from rkdeploy.images.coco_rle import rle_counts
 
 RANKED = 5
 """Classes of a ranking that are written."""
+_STEP = 4
 
 
 def result_object(
@@ -58,6 +59,8 @@ def result_object(
     result: dict[str, Any] = {"source": source, "frame": frame_index, "detections": found}
     if detections.class_maps:
         result["class_maps"] = [_class_map(one, map_masks=map_masks) for one in detections.class_maps]
+    if detections.depth is not None:
+        result["depth"] = _depth(detections.depth)
     if detections.ranking is not None:
         result["ranking"] = _ranking(detections.ranking, class_names)
     return result
@@ -81,8 +84,8 @@ def _class_map(found: FoundClassMap, *, map_masks: bool) -> dict[str, Any]:
     height, width = found.class_ids.shape
     pixels = count_class_pixels(found.class_ids, len(found.class_names))
     classes: list[dict[str, Any]] = []
-    for class_id in np.flatnonzero(pixels).tolist():
-        if class_id == 0:
+    for class_id in found.shown_ids:
+        if not pixels[class_id]:
             continue
         share = round(int(pixels[class_id]) / (height * width), 5)
         one: dict[str, Any] = {"class_id": class_id, "class_name": found.class_names[class_id], "share": share}
@@ -96,6 +99,16 @@ def _pixels_of(found: FoundClassMap, class_id: int) -> InstanceMask:
     covered = np.asarray(cv2.inRange(found.class_ids, np.array([class_id]), np.array([class_id])), np.uint8)
     left, top, width, height = cv2.boundingRect(covered)
     return InstanceMask(left, top, covered[top : top + height, left : left + width] > 0)
+
+
+def _depth(found: FoundDepth) -> dict[str, Any]:
+    """Nearest and farthest value, and the median of every fourth row and column."""
+    values = found.values[np.isfinite(found.values)] if not np.isfinite(found.values).all() else found.values
+    if not values.size:
+        return {"kind": found.kind, "min": None, "median": None, "max": None}
+    median = float(np.nanmedian(found.values[::_STEP, ::_STEP]))
+    figures = {"min": float(values.min()), "median": median, "max": float(values.max())}
+    return {"kind": found.kind, **{name: _rounded(value, 4) for name, value in figures.items()}}
 
 
 def _ranking(ranking: Ranking, class_names: Sequence[str]) -> list[dict[str, Any]]:

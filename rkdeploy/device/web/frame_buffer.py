@@ -3,8 +3,8 @@
 `put` is all that the pipeline's thread does for viewers: it replaces three references under a lock.  There is one
 ring of detections for all viewers; each viewer only has a position in it.  A viewer that falls behind by more than the
 ring's length resumes with the oldest entry: like a bounded queue per viewer that drops its oldest entries, at no cost
-per viewer.  Masks and class maps are large, so the ring is also bounded in bytes; a frame whose line has been written
-keeps none.
+per viewer.  Masks, class maps and depth are large, so the ring is also bounded in bytes; a frame whose line has been
+written keeps none.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 RING = 256
 RING_BYTES = 64 << 20
-"""Limit of the masks and class maps that wait to be written: two maps of 20 frames of 1920 x 1080."""
+"""Limit of the masks and maps that wait to be written: two maps of 20 frames of 1920 x 1080."""
 
 
 @dataclass(slots=True, eq=False)
@@ -35,7 +35,7 @@ class FrameDetections:
     Attributes:
         number: running number in the sink, from 1.
         detections: None when the line has been written.
-        pixel_bytes: memory of the masks and class maps that wait to be written.
+        pixel_bytes: memory of the masks and maps that wait to be written.
     """
 
     number: int
@@ -118,4 +118,5 @@ class FrameBuffer:
 
 def _pixel_bytes(detections: Detections) -> int:
     masks = sum(mask.pixels.nbytes for mask in detections.masks or ())
-    return masks + sum(one.class_ids.nbytes for one in detections.class_maps)
+    depth = 0 if detections.depth is None else detections.depth.values.nbytes
+    return masks + depth + sum(one.class_ids.nbytes for one in detections.class_maps)

@@ -10,12 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rkdeploy.device.postprocess.corners import corners_of
-from rkdeploy.device.postprocess.detections import Detections, FoundClassMap, InstanceMask, Ranking
+from rkdeploy.device.postprocess.detections import Detections, FoundClassMap, FoundDepth, InstanceMask, Ranking
 
 SAMPLE = Path(__file__).parents[3] / "calib_data"
 NAMES = ("bolt", "nut", "washer")
 SIZES = [(320, 240), (640, 480), (1920, 1080), (3840, 2160), (240, 1200)]
-TASKS = ("detect", "segment", "pose", "points", "obb", "classify", "drive", "scene")
+TASKS = ("detect", "segment", "pose", "points", "obb", "classify", "drive", "scene", "depth")
 
 
 def photograph(width: int, height: int) -> NDArray[np.uint8]:
@@ -85,6 +85,8 @@ def result_of(task: str, width: int, height: int) -> Detections:
         return Detections(
             *plain, class_maps=(road, FoundClassMap("lane", ("background", "lane line"), lanes.view(np.uint8)))
         )
+    if task == "depth":
+        return Detections(*none, depth=FoundDepth((1 + row / height * 9).astype(np.float32), "metric"))
     if task == "scene":
         names = ("background", "sky", "road", "grass")
         return Detections(*none, class_maps=(FoundClassMap("scene", names, (column * 4 // width).astype(np.uint8)),))

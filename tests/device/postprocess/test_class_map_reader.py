@@ -115,7 +115,7 @@ def test_contract_that_does_not_fit_together() -> None:
         (replace(good, class_maps=(replace(stated, class_names=("a", "b")),)), '"lanes" has 3 planes for 2 classes'),
         (spec(1), '"lanes" has 1 planes for 1 classes, expected one per class, 2 to 256'),
         (spec(257), "257 planes"),
-        (replace(good, outputs=(replace(output, stride=2),)), "covers 16x8, expected 8x4 for class_map"),
+        (replace(good, outputs=(replace(output, stride=2),)), "stride 2, which does not fit the input of 8x4"),
     ):
         with pytest.raises(RkdeployError, match=message):
             ClassMapReader(broken)

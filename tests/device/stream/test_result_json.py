@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from rkdeploy.device.postprocess.detections import Detections, FoundClassMap, InstanceMask, Ranking
+from rkdeploy.device.postprocess.detections import Detections, FoundClassMap, FoundDepth, InstanceMask, Ranking
 from rkdeploy.device.stream.frames import Frame
 from rkdeploy.device.stream.sinks.jsonl import JsonlSink, jsonl_line
 
@@ -100,6 +100,32 @@ def test_class_maps_with_their_pixels() -> None:
     kerb = replace(ONE, masks=(InstanceMask(32, 40, np.ones((8, 32), np.bool_)),))
     assert maps[0]["classes"][1]["mask"] == first(kerb)["mask"]
     assert [list(of_class) for of_class in maps[0]["classes"]] == [["class_id", "class_name", "share", "mask"]] * 2
+
+
+def test_a_map_without_background() -> None:
+    """Class 0 is a class like the others."""
+    ids = np.zeros((4, 8), np.uint8)
+    ids[:, 6:] = 2
+    found = FoundClassMap("scene", ("road", "sidewalk", "car"), ids, background=False)
+    assert written(replace(Detections.empty(), class_maps=(found,)))["class_maps"] == [
+        {"name": "scene", "classes": [
+            {"class_id": 0, "class_name": "road", "share": 0.75},
+            {"class_id": 2, "class_name": "car", "share": 0.25},
+        ]}
+    ]  # fmt: skip
+
+
+def test_depth() -> None:
+    """Smallest, median and largest of the finite values; nothing where none is."""
+    values = np.full((8, 8), 3.0, np.float32)
+    values[0, :3] = (0.51234567, np.nan, 9.0)
+    assert written(replace(Detections.empty(), depth=FoundDepth(values, "metric")))["depth"] == {
+        "kind": "metric", "min": 0.5123, "median": 3.0, "max": 9.0,
+    }  # fmt: skip
+    nothing = FoundDepth(np.full((2, 2), np.inf, np.float32), "inverse")
+    assert written(replace(Detections.empty(), depth=nothing))["depth"] == {
+        "kind": "inverse", "min": None, "median": None, "max": None,
+    }  # fmt: skip
 
 
 def test_a_ranking() -> None:
