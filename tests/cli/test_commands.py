@@ -32,7 +32,7 @@ def test_inspect_json_is_complete() -> None:
     assert facts["class_names"] == ["bolt", "nut", "washer"]
     assert facts["anchors"]["levels_px"][2][1] == [31.609375, 61.21875]
     assert facts["anchor_comparison"]["are_defaults"] is False
-    assert facts["image_size"] == 384
+    assert facts["training"]["image_size"] == 384
 
 
 def test_help_needs_nothing() -> None:

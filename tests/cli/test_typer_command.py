@@ -158,5 +158,5 @@ def test_every_command_takes_both() -> None:
     """-q and -v belong to no single command."""
     done = rkdeploy("inspect", "-q", "-v", "calib_data/best.pt", "--json", cwd=Path(__file__).parents[2])
     assert done.returncode == 0
-    assert json.loads(done.stdout)["image_size"] == 384
+    assert json.loads(done.stdout)["training"]["image_size"] == 384
     assert "host.checkpoint.reader: calib_data/best.pt: " in done.stderr

@@ -57,7 +57,7 @@ def needed_by(info: ModelInfo) -> str:
     if not presets:
         return ""
     needed = [f"what prepared its images: --preset {' or '.join(presets)}"]
-    if info.image_size is None:
+    if info.training.image_size is None:
         needed.append("its input size: --imgsz")
     if not info.has_class_names:
         needed.append("its class names: --names")
@@ -123,14 +123,15 @@ def _rows(info: ModelInfo) -> list[tuple[str, str]]:
         for stride, level in zip(info.strides, info.anchors.levels_px, strict=True):
             rows.append((f"anchors, stride {stride}", "  ".join(f"{w:.6g},{h:.6g}" for w, h in level) + " px"))
         rows.append(("", anchor_sentence(info)))
+    training = info.training
     rows += [
         ("activation", ", ".join(info.activation)),
         ("blocks", ", ".join(f"{count} {name}" for name, count in info.blocks)),
-        ("parameters", f"{info.parameters:,}"),
-        ("training size", f"{info.image_size} px" if info.image_size else "not in the file"),
-        ("weights", f"{info.weights}, stored as {info.stored_dtype}"),
-        ("epoch", {None: "not in the file", -1: "stripped after training"}.get(info.epoch, str(info.epoch))),
-        ("saved", info.date or "not in the file"),
+        ("parameters", f"{training.parameters:,}"),
+        ("training size", f"{training.image_size} px" if training.image_size else "not in the file"),
+        ("weights", f"{training.weights}, stored as {training.stored_dtype}"),
+        ("epoch", {None: "not in the file", -1: "stripped after training"}.get(training.epoch, str(training.epoch))),
+        ("saved", training.date or "not in the file"),
     ]
     return rows
 

@@ -111,8 +111,8 @@ def choose_size(info: ModelInfo, imgsz: tuple[int, int] | None) -> tuple[tuple[i
     note = ""
     if imgsz is None:
         assumed = info.usual_size or (224 if info.task == "classify" else 1280 if largest >= 64 else 640)
-        size = info.image_size or assumed
-        if info.image_size is None:
+        size = info.training.image_size or assumed
+        if info.training.image_size is None:
             note = (
                 f"The checkpoint does not say what image size it was trained at; {assumed} is assumed. "
                 "Give --imgsz if it was another."

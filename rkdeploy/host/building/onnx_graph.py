@@ -149,7 +149,7 @@ def _onnx_size(
                 "Export it with both axes free: dynamic=True (Ultralytics), --dynamic (YOLOv5).",
             )
         return (imgsz if info is None else choose_size(info, imgsz)[0]), ""
-    if height is None and width is None and info is not None and info.image_size is not None:
+    if height is None and width is None and info is not None and info.training.image_size is not None:
         size, _ = choose_size(info, None)
         return size, f"The graph's input size is free; the training size {size[1]}x{size[0]} is used."
     if height is None and width is None and exported is not None:

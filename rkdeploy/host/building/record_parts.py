@@ -35,7 +35,7 @@ def source_record(network: Network) -> SourceRecord:
         anchors_from=network.anchors_from,
         anchors=network.anchors,
         coco_anchors=compare_anchors(network.anchors, network.family).are_defaults if network.anchors else None,
-        parameters=info.parameters if info else None,
+        parameters=info.training.parameters if info else None,
     )
 
 

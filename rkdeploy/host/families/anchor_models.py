@@ -19,10 +19,10 @@ from rkdeploy.host.families.checkpoint_facts import (
     class_count,
     class_names,
     head_of,
-    image_size,
     layers_of,
     onnx_metadata,
     strides_of,
+    training_facts,
 )  # fmt: skip
 from rkdeploy.host.families.checkpoint_kinds import input_channels
 from rkdeploy.host.families.model_info import ModelInfo
@@ -62,12 +62,7 @@ def describe_anchor_model(
         anchor_comparison=compare_anchors(finest_first(anchors, strides), family),
         activation=tuple(name for name, _ in active.most_common()),
         blocks=tuple(Counter(m.class_name for m in layers).most_common()),
-        parameters=checkpoint.parameters,
-        image_size=image_size(checkpoint),
-        weights=checkpoint.weights,
-        stored_dtype=checkpoint.dtype,
-        epoch=checkpoint.epoch,
-        date=checkpoint.date,
+        training=training_facts(checkpoint),
         keypoints=keypoints,
     )
 

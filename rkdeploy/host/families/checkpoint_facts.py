@@ -12,7 +12,7 @@ from rkdeploy.contract.spec import Anchors, is_class_name
 from rkdeploy.errors import CheckpointError, shown
 from rkdeploy.host.checkpoint import Checkpoint, Module
 from rkdeploy.host.checkpoint.tensor import LazyTensor
-from rkdeploy.host.families.model_info import ACTIVATION_CLASSES, ModelInfo
+from rkdeploy.host.families.model_info import ACTIVATION_CLASSES, ModelInfo, TrainingFacts
 
 _MAX_STRIDE = 1024
 _MAX_LEVELS = 16
@@ -166,8 +166,25 @@ def class_names(checkpoint: Checkpoint, classes: int) -> tuple[str, ...]:
     return names
 
 
-def image_size(checkpoint: Checkpoint) -> int | None:
-    """Longer side of the training images in pixels, None when the file does not say."""
+def training_facts(checkpoint: Checkpoint, image_size: int | None = None) -> TrainingFacts:
+    """The facts of the training run and its weights.
+
+    Args:
+        checkpoint: the file.
+        image_size: longer side of the training images in pixels, if the family knows it better than the trainer's
+            arguments do.
+    """
+    return TrainingFacts(
+        parameters=checkpoint.parameters,
+        image_size=image_size or _image_size(checkpoint),
+        weights=checkpoint.weights,
+        stored_dtype=checkpoint.dtype,
+        epoch=checkpoint.epoch,
+        date=checkpoint.date,
+    )
+
+
+def _image_size(checkpoint: Checkpoint) -> int | None:
     arguments = checkpoint.train_arguments
     size = arguments.get("imgsz", arguments.get("img_size"))
     if isinstance(size, (list, tuple)) and size:

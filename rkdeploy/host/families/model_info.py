@@ -30,6 +30,27 @@ class AnchorComparison:
 
 
 @dataclass(frozen=True, slots=True)
+class TrainingFacts:
+    """The facts of a training run and its weights, which every family's files state alike.
+
+    Attributes:
+        parameters: number of trained parameters.
+        image_size: training image size in pixels (longer side), None when the file does not say.
+        weights: the file's weights that were taken (`ema`, `model`).
+        stored_dtype: element type in the file.
+        epoch: last epoch, None when the file does not say; -1 for a stripped checkpoint.
+        date: when it was saved, in the trainer's format; None when the file does not say.
+    """
+
+    parameters: int
+    image_size: int | None
+    weights: str
+    stored_dtype: str
+    epoch: int | None
+    date: str | None
+
+
+@dataclass(frozen=True, slots=True)
 class ModelInfo:
     """The facts of a trained model.
 
@@ -42,11 +63,7 @@ class ModelInfo:
         anchor_comparison: with the published defaults, None for anchor-free families.
         activation: the class names of its activations, most frequent first.
         blocks: block classes and how many of each.
-        parameters: number of trained parameters.
-        image_size: training image size in pixels (longer side), None when the file does not say.
-        weights: the file's weights that were taken (`ema`, `model`).
-        stored_dtype: element type in the file.
-        epoch, date: of the training run, if the file says.
+        training: facts of its training run and its weights.
         end_to_end: the head in use gives each object once and needs no non-maximum suppression.
         dual_head: the checkpoint has such a head and one that needs suppression (YOLOv10, YOLO26).
         masks: mask coefficients per object, 0 for models without.
@@ -67,12 +84,7 @@ class ModelInfo:
     anchor_comparison: AnchorComparison | None
     activation: tuple[str, ...]
     blocks: tuple[tuple[str, int], ...]
-    parameters: int
-    image_size: int | None
-    weights: str
-    stored_dtype: str
-    epoch: int | None
-    date: str | None
+    training: TrainingFacts
     end_to_end: bool = False
     dual_head: bool = False
     masks: int = 0

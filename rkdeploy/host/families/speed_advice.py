@@ -37,8 +37,8 @@ def advice_for(info: ModelInfo, input_hw: tuple[int, int] | None = None) -> tupl
         info: the facts.
         input_hw: network input (height, width) in pixels; None takes the training size.
     """
-    if input_hw is None and info.image_size is not None:
-        input_hw = (info.image_size, info.image_size)
+    if input_hw is None and info.training.image_size is not None:
+        input_hw = (info.training.image_size, info.training.image_size)
     blocks = {name for name, _ in info.blocks}
     found = [_activation(info), _size(info, input_hw), _multiples(input_hw), _attention(blocks)]
     return tuple(advice for advice in found if advice is not None)

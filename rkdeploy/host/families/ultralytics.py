@@ -19,11 +19,11 @@ from rkdeploy.host.families.checkpoint_facts import (
     class_names,
     classifier_classes,
     head_of,
-    image_size,
     layers_of,
     mask_count,
     onnx_metadata,
     strides_of,
+    training_facts,
 )  # fmt: skip
 from rkdeploy.host.families.checkpoint_kinds import input_channels
 from rkdeploy.host.families.model_info import ModelInfo
@@ -86,12 +86,7 @@ def describe(checkpoint: Checkpoint) -> ModelInfo:
         anchor_comparison=None,
         activation=tuple(name for name, _ in active.most_common()),
         blocks=tuple(Counter(m.class_name for m in layers).most_common()),
-        parameters=checkpoint.parameters,
-        image_size=image_size(checkpoint),
-        weights=checkpoint.weights,
-        stored_dtype=checkpoint.dtype,
-        epoch=checkpoint.epoch,
-        date=checkpoint.date,
+        training=training_facts(checkpoint),
         end_to_end=task != "classify" and _end_to_end(head),
         dual_head={"cv2", f"{_ONE_TO_ONE}cv2"} <= head.children.keys(),
         masks=mask_count(head) if task == "segment" else 0,

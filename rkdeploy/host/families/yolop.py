@@ -14,7 +14,7 @@ from rkdeploy.contract.spec import ClassMapSpec, InputSpec
 from rkdeploy.errors import CheckpointError, GraphError
 from rkdeploy.host.checkpoint import Checkpoint, Module
 from rkdeploy.host.families.anchor_defaults import compare_anchors
-from rkdeploy.host.families.checkpoint_facts import anchors_of, image_size, onnx_metadata
+from rkdeploy.host.families.checkpoint_facts import anchors_of, onnx_metadata, training_facts
 from rkdeploy.host.families.imagenet import IMAGENET_MEAN, IMAGENET_STD
 from rkdeploy.host.families.model_info import ModelInfo
 from rkdeploy.host.families.typed_modules import weight_shape
@@ -70,12 +70,7 @@ def describe(checkpoint: Checkpoint) -> ModelInfo:
         anchor_comparison=compare_anchors(anchors, NAME),
         activation=("Hardswish", "LeakyReLU"),
         blocks=tuple(Counter(layer.block for layer in (*LAYERS, DETECT)).most_common()),
-        parameters=checkpoint.parameters,
-        image_size=image_size(checkpoint),
-        weights=checkpoint.weights,
-        stored_dtype=checkpoint.dtype,
-        epoch=checkpoint.epoch,
-        date=checkpoint.date,
+        training=training_facts(checkpoint),
         class_maps=tuple(found.output for found in CLASS_MAPS.values()),
         has_class_names=classes == 1,
     )

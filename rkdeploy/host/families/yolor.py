@@ -28,9 +28,9 @@ from rkdeploy.host.families.anchor_models import describe_anchor_model, export_a
 from rkdeploy.host.families.checkpoint_facts import (
     anchors_of,
     head_of,
-    image_size,
     layers_of,
     onnx_metadata,
+    training_facts,
 )  # fmt: skip
 from rkdeploy.host.families.model_info import ModelInfo
 
@@ -160,12 +160,7 @@ def _describe_cfg(checkpoint: Checkpoint, cfg: DarknetCfg) -> ModelInfo:
         anchor_comparison=compare_anchors(finest_first(anchors, strides), NAME),
         activation=tuple(name for name, _ in active.most_common()),
         blocks=tuple(Counter(section.kind for section in cfg.sections).most_common()),
-        parameters=checkpoint.parameters,
-        image_size=max(cfg.net.width or 0, cfg.net.height or 0) if shown_size else image_size(checkpoint),
-        weights=checkpoint.weights,
-        stored_dtype=checkpoint.dtype,
-        epoch=checkpoint.epoch,
-        date=checkpoint.date,
+        training=training_facts(checkpoint, max(cfg.net.width or 0, cfg.net.height or 0) if shown_size else None),
         has_class_names=False,
     )
 

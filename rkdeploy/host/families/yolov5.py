@@ -15,11 +15,11 @@ from rkdeploy.host.families.checkpoint_facts import (
     class_names,
     classifier_classes,
     head_of,
-    image_size,
     layers_of,
     mask_count,
     onnx_metadata,
     strides_of,
+    training_facts,
 )  # fmt: skip
 from rkdeploy.host.families.checkpoint_kinds import input_channels
 from rkdeploy.host.families.imagenet import IMAGENET_MEAN, IMAGENET_STD
@@ -64,12 +64,7 @@ def describe(checkpoint: Checkpoint) -> ModelInfo:
         anchor_comparison=compare_anchors(anchors, NAME) if anchors is not None else None,
         activation=tuple(name for name, _ in active.most_common()),
         blocks=tuple(blocks.most_common()),
-        parameters=checkpoint.parameters,
-        image_size=image_size(checkpoint),
-        weights=checkpoint.weights,
-        stored_dtype=checkpoint.dtype,
-        epoch=checkpoint.epoch,
-        date=checkpoint.date,
+        training=training_facts(checkpoint),
         masks=mask_count(head) if task == "segment" else 0,
     )
 

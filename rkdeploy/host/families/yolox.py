@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from rkdeploy.contract.spec import InputSpec
 from rkdeploy.errors import CheckpointError
 from rkdeploy.host.checkpoint import Checkpoint
-from rkdeploy.host.families.checkpoint_facts import image_size, onnx_metadata
+from rkdeploy.host.families.checkpoint_facts import onnx_metadata, training_facts
 from rkdeploy.host.families.model_info import ModelInfo
 from rkdeploy.host.families.typed_modules import numbered, weight_shape
 from rkdeploy.host.families.yolox_layers import (
@@ -76,12 +76,7 @@ def describe(checkpoint: Checkpoint) -> ModelInfo:
         anchor_comparison=None,
         activation=(activation(root),),
         blocks=tuple(Counter(layer.class_name for layer in layers).most_common()),
-        parameters=checkpoint.parameters,
-        image_size=image_size(checkpoint),
-        weights=checkpoint.weights,
-        stored_dtype=checkpoint.dtype,
-        epoch=checkpoint.epoch,
-        date=checkpoint.date,
+        training=training_facts(checkpoint),
         has_class_names=False,
         usual_size=_SIZES[width not in _SMALL],
     )

@@ -85,7 +85,7 @@ def test_published_anchors() -> None:
     assert info.anchor_comparison is not None
     assert info.anchor_comparison.are_defaults
     assert info.anchor_comparison.data_set == "BDD100K"
-    assert info.parameters == 10_750
+    assert info.training.parameters == 10_750
 
 
 def test_shapes_at_640() -> None:

@@ -18,7 +18,8 @@ DATA = Path(__file__).parents[2] / "data" / "yolov5"
 
 def info_of(case: str) -> ModelInfo:
     checkpoint = read_checkpoint(DATA / f"{case}.pt")
-    return replace(family_of(checkpoint).describe(checkpoint), image_size=None)
+    info = family_of(checkpoint).describe(checkpoint)
+    return replace(info, training=replace(info.training, image_size=None))
 
 
 def topics(info: ModelInfo, hw: tuple[int, int] | None = None) -> list[str]:
