@@ -240,17 +240,21 @@ class AnchorFormula:
     """Formula of the boxes of an anchor head that differs from YOLOv5's.
 
     With s = sigmoid(raw), a center's x in pixels of the network input is (g s - (g - 1) / 2 + cell_x) * stride, y
-    alike.  YOLOv5 has g = 2 and the size (2 s)^2 * anchor.  Darknet's [yolo] has g = `scale_x_y` (1 in YOLOv3) and the
-    size exp(raw) * anchor, or with `new_coords` (2 s)^2 * anchor.  Source:
-    AlexeyAB/darknet, src/yolo_layer.c, get_yolo_box.
+    alike.  YOLOv5 has g = 2 and the size (2 s)^2 * anchor.  Darknet's [yolo] has g = `scale_x_y`, which differs between
+    levels (1.2, 1.1 and 1.05 in YOLOv4), and the size exp(raw) * anchor, or with `new_coords` (2 s)^2 * anchor.
+    Source: AlexeyAB/darknet, src/yolo_layer.c, get_yolo_box.
 
     Attributes:
-        center_gain: g of the formula above.
+        center_gains: g of the formula above, one per level, finest first; a single one is that of all levels.
         size: `square` is (2 s)^2 * anchor, `exp` is exp(raw) * anchor.
     """
 
-    center_gain: Positive = 2.0
+    center_gains: Annotated[tuple[Positive, ...], Meta(min_length=1)] = (2.0,)
     size: Literal["square", "exp"] = "square"
+
+    def center_gain(self, level: int) -> float:
+        """The gain of a level, 0 the finest."""
+        return self.center_gains[level if len(self.center_gains) > 1 else 0]
 
 
 @dataclass(frozen=True, slots=True)

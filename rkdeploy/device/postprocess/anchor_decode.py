@@ -91,7 +91,7 @@ class AnchorDecoder:
         self._coefficient_count = coefficient_count(spec)
         self._keypoints = spec.keypoints
         self._formula = spec.anchor_formula or AnchorFormula()
-        self._center_shift = np.float32((self._formula.center_gain - 1) / 2)
+        self._other_centers = self._formula.center_gains != AnchorFormula().center_gains
         exponents = self._formula.size == "exp"
         self._sigmoids = ((0, 2), (BOX_FIELDS, None)) if exponents else ((0, None),)  # fields that are logits
         self._first_point, self._first_point_score, self._field_count = keypoint_fields(spec)
@@ -108,8 +108,8 @@ class AnchorDecoder:
         self._anchor = np.empty(row_count, np.intp)
         self._cell = np.empty(row_count, np.intp)  # y * W + x
         self._level = np.empty(row_count, np.intp)
-        # x, y of the cell less (gain - 1) / 2; the anchor's w, h; the stride
-        self._geometry = np.empty((5, row_count), np.float32)
+        # x, y of the cell less (gain - 1) / 2; the anchor's w, h; the stride; the gain
+        self._geometry = np.empty((6, row_count), np.float32)
         assert spec.anchors is not None
         for number, (level, anchors_px) in enumerate(zip(self._levels, spec.anchors.levels_px, strict=True)):
             rows = slice(level.start, level.end)
@@ -117,7 +117,9 @@ class AnchorDecoder:
             self._anchor[rows] = anchor
             self._cell[rows] = y * level.grid[2] + x
             self._level[rows] = number
-            self._geometry[:2, rows] = np.stack((x, y)) - self._center_shift
+            gain = self._formula.center_gain(number)
+            self._geometry[:2, rows] = np.stack((x, y)) - (gain - 1) / 2
+            self._geometry[5, rows] = gain
             self._geometry[2:4, rows] = np.array(anchors_px, np.float32).T[:, anchor]
             self._geometry[4, rows] = level.scores.output.stride
 
@@ -219,7 +221,7 @@ class AnchorDecoder:
         geometry = self._geometry.take(rows, axis=1)
         stride = geometry[4]
         xy *= (geometry[2:4] if layout.by_anchor else stride) * np.float32(layout.gain)
-        xy += (geometry[:2] + np.float32(layout.offset) + self._center_shift) * stride
+        xy += (geometry[:2] + np.float32(layout.offset) + (geometry[5] - 1) / 2) * stride
         if not layout.scored:
             return xy, None
         scores = self._real_fields(tensors, rows, ends, self._first_point_score, self._field_count)
@@ -361,8 +363,8 @@ class AnchorDecoder:
         geometry = self._geometry.take(rows, axis=1)
         xywh = probabilities * np.float32(2.0)
         xy, wh = xywh[:2], xywh[2:]
-        if self._formula.center_gain != 2.0:
-            np.multiply(probabilities[:2], np.float32(self._formula.center_gain), out=xy)
+        if self._other_centers:
+            np.multiply(probabilities[:2], geometry[5], out=xy)
         xy += geometry[:2]
         xy *= geometry[4]
         if self._formula.size == "exp":

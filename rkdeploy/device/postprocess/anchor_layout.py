@@ -57,6 +57,11 @@ def anchor_levels(spec: ModelSpec) -> tuple[AnchorLevel, ...]:
         raise RkdeployError("The contract holds no class names.")
     if spec.end_to_end:
         raise RkdeployError("The contract is end to end; anchor heads are not.")
+    gains = 1 if spec.anchor_formula is None else len(spec.anchor_formula.center_gains)
+    if gains not in (1, len(spec.anchors.levels_px)):
+        raise RkdeployError(
+            f"The contract has {gains} gains of centers for {len(spec.anchors.levels_px)} levels, expected as many."
+        )
     for output in spec.outputs:
         if output.role not in _ANCHOR_ROLES | _IMAGE_ROLES:
             raise RkdeployError(f'Output "{output.name}" has role "{output.role}", which an anchor head does not have.')

@@ -143,7 +143,7 @@ def _level_rows(
     grid = np.stack((cx, cy), -1)[None, None]
     sizes = np.array(anchors_px, np.float32)[None, :, None, None, :]
     formula = layout.formula or AnchorFormula()
-    gain = formula.center_gain
+    gain = formula.center_gain(sorted(layout.strides).index(stride))
     xy = builder.elementwise("Mul", path, xy, gain)
     xy = builder.elementwise("Add", path, xy, grid - np.float32((gain - 1) / 2))
     xy = builder.elementwise("Mul", path, xy, float(stride))

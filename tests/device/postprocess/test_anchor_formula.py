@@ -16,7 +16,7 @@ from tests.device.postprocess.anchor_heads import ANCHORS, LAYOUTS, STRIDES, Anc
 
 pytestmark = pytest.mark.usefixtures("decode")
 
-FORMULAS = [AnchorFormula(1.0, "exp"), AnchorFormula(1.05, "exp"), AnchorFormula(1.2, "square")]
+FORMULAS = [AnchorFormula((1.0,), "exp"), AnchorFormula((1.2, 1.05), "exp"), AnchorFormula((1.2,), "square")]
 THRESHOLDS = np.full(3, 0.25, np.float32)
 
 
@@ -27,7 +27,7 @@ def expected_boxes(levels: list[NDArray[np.float32]], formula: AnchorFormula) ->
         for anchor, y, x in np.ndindex(fields.shape[0], *fields.shape[2:]):
             raw = fields[anchor, :4, y, x].astype(np.float64)
             s = 1 / (1 + np.exp(-raw))
-            gain = formula.center_gain
+            gain = formula.center_gains[level % len(formula.center_gains)]
             center = (s[:2] * gain - (gain - 1) / 2 + (x, y)) * STRIDES[level]
             factor = np.exp(raw[2:]) if formula.size == "exp" else (2 * s[2:]) ** 2
             rows.append([*center, *factor * ANCHORS.levels_px[level][anchor]])
@@ -53,7 +53,7 @@ def test_every_row(roles: tuple[str, ...], formula: AnchorFormula) -> None:
 
 def test_exponents_next_to_probabilities() -> None:
     """Sizes stay exponents where the NPU has computed the sigmoids of the others."""
-    formula = AnchorFormula(1.05, "exp")
+    formula = AnchorFormula((1.05,), "exp")
     head = AnchorHead(roles=LAYOUTS["xy, wh and scores"])
     tensors = head.tensors(head.random(5))
     spec = replace(head.spec, anchor_formula=formula)
@@ -82,3 +82,8 @@ def test_exponents_behind_a_sigmoid_are_refused(layout: str) -> None:
     head = AnchorHead(roles=LAYOUTS[layout], activation="sigmoid")
     with pytest.raises(RkdeployError, match=r"expected linear for the exponents of sizes"):
         AnchorDecoder(replace(head.spec, anchor_formula=FORMULAS[0]))
+
+
+def test_as_many_gains_as_levels() -> None:
+    with pytest.raises(RkdeployError, match=r"3 gains of centers for 2 levels"):
+        AnchorDecoder(replace(AnchorHead().spec, anchor_formula=AnchorFormula((1.2, 1.1, 1.05), "exp")))
