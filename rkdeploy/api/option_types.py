@@ -9,6 +9,10 @@ import os
 from typing import Literal, TypedDict
 
 PathLike = str | os.PathLike[str]
+PresetName = Literal[
+    "yolox", "yolox-legacy", "nanodet", "nanodet-plus", "picodet", "ppyoloe", "ppyoloe-plus", "yolo-nas", "damo-yolo",
+    "rtmdet", "rtmdet-exp", "yunet",
+]  # fmt: skip
 
 
 class BuildKeywords(TypedDict, total=False):
@@ -28,7 +32,23 @@ class BuildKeywords(TypedDict, total=False):
     cfg: PathLike | None
     imgsz: int | str | tuple[int, int] | None
     names: PathLike | None
-    preset: Literal["yolox", "yolox-legacy", "nanodet", "nanodet-plus", "picodet", "yunet"] | None
+    preset: (
+        Literal[
+            "yolox",
+            "yolox-legacy",
+            "nanodet",
+            "nanodet-plus",
+            "picodet",
+            "ppyoloe",
+            "ppyoloe-plus",
+            "yolo-nas",
+            "damo-yolo",
+            "rtmdet",
+            "rtmdet-exp",
+            "yunet",
+        ]
+        | None
+    )
     mean: str | tuple[float, float, float] | None
     std: str | tuple[float, float, float] | None
     color: Literal["rgb", "bgr"] | None

@@ -127,8 +127,7 @@ class HeadOutput:
         name: tensor name.
         role: what the channels hold.
         level: index of the detection level, 0 the finest; 0 for a tensor of the whole image.
-        stride: input pixels per cell, so that shape[2] * stride == input height; for SSD's heads rounded up where the
-            cells of a level do not divide the input (`PriorFormula.steps_px`).
+        stride: input pixels per cell: shape[2] cells cover the input's height, and the last may reach beyond it.
         shape: (1, C, H, W), the logical layout; a runtime may hand it over in another memory layout.
         activation: what the graph has already applied; `linear` are logits.
         quantization: scale and zero point, or None for a floating-point tensor.
@@ -209,11 +208,14 @@ class PointFormula:
             (YuNet, PicoDet).  `softmax`, without objectness: raw scores are logits less the background's, and a class's
             score is exp(raw) / (1 + sum of exp(raw) over all classes) (SSD; of one class that is the sigmoid).
         per_cell: boxes per cell (SCRFD has 2).
+        distance: of `ltrb_boxes`: what is done to the raw values to get distances in cells (`exp`: RTMDet's larger
+            sizes; `relu`: FCOS).
     """
 
     offset: Figure = 0.5
     score: Literal["product", "root", "softmax"] = "product"
     per_cell: Annotated[int, Meta(ge=1, le=64)] = 1
+    distance: Literal["linear", "exp", "relu"] = "linear"
 
 
 @dataclass(frozen=True, slots=True)

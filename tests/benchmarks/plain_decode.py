@@ -15,6 +15,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+import onnx
 import onnxruntime
 from numpy.typing import NDArray
 
@@ -90,7 +91,34 @@ def nanodet(outputs: Outputs, hw: tuple[int, int]) -> Rows:
     return xyxy, scores.astype(np.float64)
 
 
-DECODES: dict[str, Callable[[Outputs, tuple[int, int]], Rows]] = {"yolox": yolox, "yunet": yunet, "nanodet": nanodet}
+def own_tables(outputs: Outputs, _: tuple[int, int]) -> Rows:
+    """Corners, (1, rows, 4), and scores, (1, nc, rows) or (1, rows, nc), as the graph itself decodes them."""
+    boxes, scores = (table[0].astype(np.float64) for table in outputs)
+    return boxes, scores if len(scores) == len(boxes) else scores.T
+
+
+DECODES: dict[str, Callable[[Outputs, tuple[int, int]], Rows]] = {
+    "yolox": yolox, "yunet": yunet, "nanodet": nanodet, "picodet": own_tables, "ppyoloe": own_tables,
+    "yolo-nas": own_tables, "damo-yolo": own_tables, "rtmdet": own_tables,
+}  # fmt: skip
+
+
+def original_session(path: Path) -> onnxruntime.InferenceSession:
+    """The original file; of one with suppression inside, what goes into it: boxes and scores."""
+    model = onnx.load(str(path))
+    suppression = next((node for node in model.graph.node if node.op_type == "NonMaxSuppression"), None)
+    if suppression is not None:
+        del model.graph.output[:]
+        model.graph.output.extend(onnx.helper.make_empty_tensor_value_info(name) for name in suppression.input[:2])
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3
+    return onnxruntime.InferenceSession(model.SerializeToString(), options)
+
+
+def fed(session: onnxruntime.InferenceSession, pixels: NDArray[np.float32]) -> dict[str, NDArray[np.float32]]:
+    """The image for its input of four axes, and 1 for a scale of the image."""
+    ones = np.ones((1, 2), np.float32)
+    return {one.name: pixels if len(one.shape) == 4 else ones for one in session.get_inputs()}
 
 
 def overlaps(one: NDArray[np.float64], others: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -138,15 +166,13 @@ def main() -> None:
     spec: ModelSpec = network.contract(outputs)
     session, fit = Session(graph), image_fit(spec.input)
     processor = Postprocessor(spec, Thresholds(confidence=CONFIDENCE, iou=IOU))
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3
-    original = onnxruntime.InferenceSession(str(arguments.model), options)
+    original = original_session(arguments.model)
     decode = DECODES[network.family]
     total, same, extra = 0, 0, 0
     for path in sorted(p for p in arguments.images.iterdir() if p.suffix.lower() in (".jpg", ".png")):
         fitted = fit(np.asarray(cv2.imread(str(path)), np.uint8))
         pixels = network_input(fitted.image, spec)
-        theirs = suppressed(decode(original.run(None, {original.get_inputs()[0].name: pixels}), network.input_hw))
+        theirs = suppressed(decode(original.run(None, fed(original, pixels)), network.input_hw))
         raw = session.run({spec.input.name: pixels})
         found = processor([HeadTensor(raw[output.name]) for output in spec.outputs], fitted.transform)
         boxes = fitted.transform.boxes_to_source(theirs[0].astype(np.float32)).astype(np.float64)

@@ -8,7 +8,7 @@ import msgspec
 
 from rkdeploy.analysis.inspection.inspection import Inspection, listed_names
 from rkdeploy.errors import CheckpointError, GraphError, RkdeployError
-from rkdeploy.host.building.presets import fitting
+from rkdeploy.host.building.presets import presets_of
 from rkdeploy.host.checkpoint import Checkpoint, read_checkpoint
 from rkdeploy.host.families.checkpoint_facts import layers_of
 from rkdeploy.host.families.checkpoint_kinds import kind_of, kind_of_model, require_buildable
@@ -53,7 +53,7 @@ def inspect_checkpoint(path: Path, cfg: Path | None = None) -> Inspection:
 
 def needed_by(info: ModelInfo) -> str:
     """The options that a build needs because the checkpoint does not say it; empty if there are none."""
-    presets = fitting(info.family)
+    presets = presets_of(info.family)
     if not presets:
         return ""
     needed = [f"what prepared its images: --preset {' or '.join(presets)}"]

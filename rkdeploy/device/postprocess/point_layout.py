@@ -170,9 +170,7 @@ def _require_output(output: HeadOutput, spec: ModelSpec, per_cell: int) -> None:
                 "angles": 1,
             }[output.role]
         )
-    rounded = output.stride - 1 if spec.anchors is not None else 0  # SSD: the last cells may reach beyond the image
-    height, width = ((side + rounded) // output.stride for side in (spec.input.height, spec.input.width))
-    expected = (1, expected_channels, height, width)
+    expected = (1, expected_channels, -(-spec.input.height // output.stride), -(-spec.input.width // output.stride))
     if output.shape != expected:
         raise RkdeployError(
             f'Output "{output.name}" has shape {output.shape} in the contract, expected {expected} for {output.role} '

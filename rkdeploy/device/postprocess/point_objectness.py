@@ -23,7 +23,9 @@ def joined_scores(
         formula: of the contract.
     """
     product: NDArray[np.float32] = classes * objectness
-    return product if formula.score == "product" else np.sqrt(product)
+    if formula.score == "product":
+        return product
+    return np.asarray(np.sqrt(np.maximum(product, 0)))  # a runtime's sigmoid may end a little below 0
 
 
 def least_objectness(threshold: np.float32, formula: PointFormula) -> np.float32:

@@ -11,7 +11,7 @@ from rkdeploy.errors import RkdeployError, shown
 from rkdeploy.host.building.given_anchors import GIVEN
 from rkdeploy.host.building.input_options import InputChoice
 from rkdeploy.host.building.network import Network
-from rkdeploy.host.building.presets import with_preset
+from rkdeploy.host.building.presets import PRESETS, with_preset
 from rkdeploy.host.families.imagenet import IMAGENET_MEAN, IMAGENET_STD, TORCHVISION_CROP
 from rkdeploy.host.graph.foreign import class_names
 from rkdeploy.host.graph.graph_view import GraphView
@@ -56,6 +56,7 @@ def with_choice(network: Network, choice: InputChoice) -> Network:
         notes = [note for note in notes if "no class names" not in note]
     return replace(
         network,
+        family=network.family if choice.preset is None else PRESETS[choice.preset].family,
         input=image,
         head=head,
         reference_head=replace(network.reference_head, points=head.points),

@@ -28,9 +28,11 @@ from rkdeploy.host.graph.foreign_sizes import require_fixed_work, require_small_
 from rkdeploy.host.graph.graph_view import GraphView
 from rkdeploy.host.graph.gray_input import GRAY_NOTE, fold_gray, is_made_gray, with_color_input
 from rkdeploy.host.graph.head import Head
+from rkdeploy.host.graph.image_scale import without_scale_inputs
 from rkdeploy.host.graph.padded_pooling import without_padded_pooling
 from rkdeploy.host.graph.session import Session
 from rkdeploy.host.graph.simplify import simplify
+from rkdeploy.host.graph.whole_bins import with_whole_bins
 
 _MULTIPLES = "Use multiples of its largest stride for --imgsz, usually 32 or 64."
 
@@ -71,8 +73,9 @@ def open_graph(file: Path, imgsz: tuple[int, int] | None, info: ModelInfo | None
         GraphError: whatever is wrong with it, or when it does not fit the checkpoint.
     """
     loaded = to_float32(load_onnx(file))
-    require_image_model(loaded)
-    model = with_color_input(loaded)
+    alone, bins_error = with_whole_bins(without_scale_inputs(loaded))
+    require_image_model(alone)
+    model = with_color_input(alone)
     name, shape = image_input(model)
     if shape[0] not in (None, 1):
         raise GraphError(f'Input "{name}" has a batch of {shape[0]}, expected 1.', _batch_advice(model))
@@ -83,12 +86,16 @@ def open_graph(file: Path, imgsz: tuple[int, int] | None, info: ModelInfo | None
     simplified = fold_gray(to_supported_opset(without_padded_pooling(_simplified(reference, name, shape, hw))))
     require_small_constants(simplified)
     classes = len(info.class_names) if info is not None else None
-    headed, head = _head_at(simplified, classes, hw, anchors, free=None in shape[2:])
+    try:
+        headed, head = _head_at(simplified, classes, hw, anchors, free=None in shape[2:])
+    except GraphError:
+        require_image_model(loaded)  # names a detector by its further inputs
+        raise
     require_fixed_work(headed, simplified, (tap.tensor for tap in head.taps))
     if info is not None:
         require_same_levels(head, info)
     names, names_note = _onnx_names(model, head, info)
-    notes = (size_note, GRAY_NOTE if is_made_gray(model) else "", names_note)
+    notes = (size_note, GRAY_NOTE if is_made_gray(model) else "", names_note, _bins_note(bins_error))
     return OpenedGraph(
         reference=_with_decoded_table(reference, headed, head),
         simplified=headed,
@@ -98,6 +105,13 @@ def open_graph(file: Path, imgsz: tuple[int, int] | None, info: ModelInfo | None
         class_names=names,
         notes=tuple(note for note in notes if note),
     )
+
+
+def _bins_note(error: float) -> str:
+    """Note for the user about bins that were not whole; may be empty."""
+    if not error:
+        return ""
+    return f"The graph's bins of box distances are off by up to {error:.2g}; whole numbers are used."
 
 
 def _batch_advice(model: onnx.ModelProto) -> str:
@@ -115,11 +129,18 @@ def _with_decoded_table(reference: onnx.ModelProto, simplified: onnx.ModelProto,
 
     Simplification keeps the names of most tensors; where it did not, the simplified graph is the reference itself.
     """
-    if head.rows is None or head.rows.output in (graph := GraphView(reference)).outputs:
+    graph = GraphView(reference)
+    missing = [each.output for each in head.rows.tables if each.output not in graph.outputs] if head.rows else []
+    if not missing:
         return reference
     table = onnx.ModelProto()
-    table.CopyFrom(reference if head.rows.output in graph.producers else simplified)
-    table.graph.output.append(onnx.helper.make_empty_tensor_value_info(head.rows.output))
+    table.CopyFrom(reference if all(name in graph.producers for name in missing) else simplified)
+    shown = {info.name for info in table.graph.output}
+    table.graph.output.extend(
+        onnx.helper.make_empty_tensor_value_info(each.output)
+        for each in (head.rows.tables if head.rows else ())
+        if each.output not in shown
+    )
     return table
 
 

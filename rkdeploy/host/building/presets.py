@@ -17,10 +17,14 @@ from rkdeploy.host.graph.head import Head
 
 _WHOLE = (0.0, 0.0, 0.0)
 _UNIT = (1.0, 1.0, 1.0)
+_BYTE = (255.0, 255.0, 255.0)
 _IMAGENET_BGR = (103.53, 116.28, 123.675), (57.375, 57.12, 58.395)
 
 
-PresetName = Literal["yolox", "yolox-legacy", "nanodet", "nanodet-plus", "picodet", "yunet"]
+PresetName = Literal[
+    "yolox", "yolox-legacy", "nanodet", "nanodet-plus", "picodet", "ppyoloe", "ppyoloe-plus", "yolo-nas", "damo-yolo",
+    "rtmdet", "rtmdet-exp", "yunet",
+]  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,16 +32,32 @@ class Preset:
     """Preparation of images in one training package's demo.
 
     Attributes:
-        family: family of the heads that it fits.
+        family: whose it is.
+        kinds: kinds of heads that it fits.
         says: a few words for messages.
         image: the input, but for its name and size.
-        offset: of a cell's point, in cells: see `PointFormula`.
+        offset: of a cell's point, in cells, where the graph does not show it: see `PointFormula`.
+        distance: what is done to four raw distances, where the graph does not show it.
     """
 
     family: str
+    kinds: tuple[str, ...]
     says: str
     image: InputSpec
     offset: float
+    distance: Literal["linear", "exp", "relu"] = "linear"
+
+
+KIND_NAMES: Final[Mapping[str, str]] = {
+    "yolox": "yolox",
+    "nanodet": "nanodet or picodet",
+    "picodet": "picodet",
+    "dfl17": "ppyoloe, yolo-nas or damo-yolo",
+    "rtmdet": "rtmdet",
+    "yunet": "yunet",
+}
+"""Kinds of heads that presets fit, as messages name them."""
+_POINTS = {0.0: "corner", 0.5: "middle"}
 
 
 def _input(mean: tuple[float, float, float], std: tuple[float, float, float], **others: object) -> InputSpec:
@@ -47,36 +67,85 @@ def _input(mean: tuple[float, float, float], std: tuple[float, float, float], **
 PRESETS: Final[Mapping[PresetName, Preset]] = {
     "yolox": Preset(
         "yolox",
+        ("yolox",),
         "BGR from 0 to 255, letterboxed into the top left corner",
         _input(_WHOLE, _UNIT, color="bgr", place="top_left"),
         0.0,
     ),
     "yolox-legacy": Preset(
         "yolox",
+        ("yolox",),
         "as --legacy of YOLOX's demo: RGB, ImageNet's mean and deviation",
         _input(IMAGENET_MEAN, IMAGENET_STD, place="top_left"),
         0.0,
     ),
     "nanodet": Preset(
         "nanodet",
+        ("nanodet",),
         "NanoDet: BGR, ImageNet's mean and deviation, letterboxed on black, boxes from the cells' middle",
         _input(*_IMAGENET_BGR, color="bgr", pad_value=0),
         0.5,
     ),
     "nanodet-plus": Preset(
         "nanodet",
+        ("nanodet",),
         "NanoDet-Plus: BGR, ImageNet's mean and deviation, stretched, boxes from the cells' corner",
         _input(*_IMAGENET_BGR, color="bgr", fit="stretch"),
         0.0,
     ),
     "picodet": Preset(
-        "nanodet",
+        "picodet",
+        ("picodet", "nanodet"),
         "PicoDet: RGB, ImageNet's mean and deviation, stretched, boxes from the cells' middle",
         _input(IMAGENET_MEAN, IMAGENET_STD, fit="stretch"),
         0.5,
     ),
+    "ppyoloe": Preset(
+        "ppyoloe",
+        ("dfl17",),
+        "PP-YOLOE: RGB, ImageNet's mean and deviation, stretched",
+        _input(IMAGENET_MEAN, IMAGENET_STD, fit="stretch"),
+        0.5,
+    ),
+    "ppyoloe-plus": Preset(
+        "ppyoloe",
+        ("dfl17",),
+        "PP-YOLOE+: RGB from 0 to 1, stretched",
+        _input(_WHOLE, _BYTE, fit="stretch"),
+        0.5,
+    ),
+    "yolo-nas": Preset(
+        "yolo-nas",
+        ("dfl17",),
+        "YOLO-NAS: RGB from 0 to 1, letterboxed",
+        _input(_WHOLE, _BYTE),
+        0.5,
+    ),
+    "damo-yolo": Preset(
+        "damo-yolo",
+        ("dfl17",),
+        "DAMO-YOLO: RGB from 0 to 255, stretched, boxes from the cells' corner",
+        _input(_WHOLE, _UNIT, fit="stretch"),
+        0.0,
+    ),
+    "rtmdet": Preset(
+        "rtmdet",
+        ("rtmdet",),
+        "RTMDet tiny and s: BGR, ImageNet's mean and deviation, letterboxed into the top left corner",
+        _input(*_IMAGENET_BGR, color="bgr", place="top_left"),
+        0.0,
+    ),
+    "rtmdet-exp": Preset(
+        "rtmdet",
+        ("rtmdet",),
+        "RTMDet m, l and x: the same, boxes by exp",
+        _input(*_IMAGENET_BGR, color="bgr", place="top_left"),
+        0.0,
+        "exp",
+    ),
     "yunet": Preset(
         "yunet",
+        ("yunet",),
         "BGR from 0 to 255, letterboxed into the top left corner, on black",
         _input(_WHOLE, _UNIT, color="bgr", place="top_left", pad_value=0),
         0.0,
@@ -84,13 +153,38 @@ PRESETS: Final[Mapping[PresetName, Preset]] = {
 }
 
 
-def fitting(kind: str) -> tuple[PresetName, ...]:
-    """Names of the presets that a kind of head takes."""
-    return tuple(name for name, preset in PRESETS.items() if preset.family == kind)
+def presets_of(kind: str) -> tuple[PresetName, ...]:
+    """Names of the presets of a kind of heads."""
+    return tuple(name for name, preset in PRESETS.items() if kind in preset.kinds)
+
+
+def fitting(head: Head) -> tuple[PresetName, ...]:
+    """Names of the presets that a head takes: those of its kind that agree with what its graph decodes."""
+    return tuple(name for name in presets_of(_kind(head)) if not _refuted(head, PRESETS[name]))
+
+
+def _kind(head: Head) -> str:
+    """Kind of a head; one of raw distances that several families have is of the kind that presets can make it."""
+    if head.kind or head.anchors_per_level or head.rows is not None:
+        return head.kind
+    boxes = next((tap for tap in head.taps if tap.role in ("dfl_boxes", "ltrb_boxes")), None)
+    channels = 0 if boxes is None else boxes.shape[1]
+    return {68: "dfl17", 4: "rtmdet"}.get(channels, "")
+
+
+def _refuted(head: Head, preset: Preset) -> str:
+    """Contradiction of the graph's own decode to a preset; empty if there is none."""
+    if head.rows is None or head.points is None:
+        return ""
+    if head.points.offset != preset.offset:
+        return f"boxes from the cells' {_POINTS[head.points.offset]}, not their {_POINTS[preset.offset]}"
+    if head.points.distance != preset.distance:
+        return f'"{head.points.distance}" distances, not "{preset.distance}" ones'
+    return ""
 
 
 def with_preset(image: InputSpec, head: Head, name: PresetName | None) -> tuple[InputSpec, Head]:
-    """Input and head as the preset says; both as they are for a head that takes none, and no name.
+    """Input and head as the preset says; both as they are for a head that needs none, and no name.
 
     Args:
         image: the input, for its name and size.
@@ -100,22 +194,24 @@ def with_preset(image: InputSpec, head: Head, name: PresetName | None) -> tuple[
     Raises:
         GraphError: when the head needs a preset and none was given, or takes another one, or none.
     """
-    names = fitting(head.kind)
-    if not names and name is None:
+    names = fitting(head)
+    if name is None and head.kind and names:
+        raise GraphError(
+            f"The model has the head of {KIND_NAMES[head.kind]}, and its file does not say how its images are "
+            "prepared.",
+            "Say it: " + "; ".join(f"--preset {each} ({PRESETS[each].says})" for each in names) + ".",
+        )
+    if name is None:
         return image, head
     if not names:
         raise GraphError("The model's head takes no preset: its kind says how it is read.", "Leave out --preset.")
-    if name is None:
-        raise GraphError(
-            f"The model has the head of {head.kind}, and its file does not say how its images are prepared.",
-            "Say it: " + "; ".join(f"--preset {each} ({PRESETS[each].says})" for each in names) + ".",
-        )
     preset = PRESETS[name]
     if name not in names:
+        refuted = _refuted(head, preset) if _kind(head) in preset.kinds else ""
+        found = f"decodes {refuted}" if refuted else f"has the head of {KIND_NAMES[_kind(head)]}"
         raise GraphError(
-            f"--preset {name} is of {preset.family}, but the model has the head of {head.kind}.",
-            f"Presets that fit: {', '.join(names)}.",
+            f"--preset {name} is of {preset.family}, but the model {found}.", f"Presets that fit: {', '.join(names)}."
         )
-    points = replace(head.points or PointFormula(), offset=preset.offset)
+    points = replace(head.points or PointFormula(), offset=preset.offset, distance=preset.distance)
     chosen = replace(preset.image, name=image.name, height=image.height, width=image.width)
     return chosen, replace(head, points=points)

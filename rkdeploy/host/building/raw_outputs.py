@@ -31,7 +31,9 @@ _KNOWN_BOXES = {
 _KINDS = {
     "yolox": "YOLOX's (centers and logarithms of sizes, class times objectness)",
     "yunet": "YuNet's (centers and logarithms of sizes, the root of class times objectness)",
-    "nanodet": "NanoDet's (distributions over 8 distances)",
+    "nanodet": "NanoDet's or PicoDet's (distributions over 8 distances)",
+    "picodet": "PicoDet's (distributions over 8 distances, the root of class times objectness)",
+    "rtmdet": "RTMDet's (four distances)",
 }
 """Kinds of heads that are recognized by their form -> how they are read."""
 

@@ -12,6 +12,7 @@ from rkdeploy.host.graph.anchor_probe import find_anchor_head
 from rkdeploy.host.graph.cell_head import find_cell_head
 from rkdeploy.host.graph.class_map_probe import map_outputs, with_class_maps
 from rkdeploy.host.graph.classifier_probe import is_classifier, with_classifier_head
+from rkdeploy.host.graph.decoded_cells import find_decoded_cells
 from rkdeploy.host.graph.graph_view import GraphView
 from rkdeploy.host.graph.head import Head
 from rkdeploy.host.graph.head_walk import NO_HEAD, last_convolutions
@@ -64,8 +65,18 @@ def _detection_head(
 
 def _decoded_head(graph: GraphView, classes: int | None, outputs: Sequence[str], anchors: int | None) -> Head:
     """The head of a graph with its decode."""
+    cells = find_decoded_cells(graph, outputs)
+    if cells is not None and cells.kind:
+        return cells
     ends = [name for name in outputs if len(graph.shape(name)) != 4] or outputs
     strides = [conv.stride for conv in last_convolutions(graph, ends)]
     # An anchor head has one last convolution per level, an anchor-free one has one for boxes and one for scores.
     has_anchors = len(strides) == len(set(strides))
-    return find_anchor_head(graph, classes, outputs, anchors) if has_anchors else find_point_head(graph)
+    if has_anchors:
+        return cells or find_anchor_head(graph, classes, outputs, anchors)
+    try:
+        return find_point_head(graph)
+    except GraphError:
+        if cells is None:
+            raise
+        return cells

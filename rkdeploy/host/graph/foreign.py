@@ -259,12 +259,18 @@ def _shown(shape: tuple[int | None, ...]) -> str:
 
 
 def with_static_input(model: onnx.ModelProto, shape: tuple[int, int, int, int]) -> onnx.ModelProto:
-    """The model with its image input's axes fixed; intermediate shapes are removed, to be inferred again."""
+    """The model with its image input's axes fixed; intermediate shapes are removed, to be inferred again.
+
+    Paddle's exporter writes -1 for a free axis of an output, which is made a free one.
+    """
     fixed = onnx.ModelProto()
     fixed.CopyFrom(model)
     name, _ = image_input(fixed)
     for info in fixed.graph.input:
         if info.name == name:
             info.CopyFrom(helper.make_tensor_value_info(name, info.type.tensor_type.elem_type, list(shape)))
+    for dim in (d for info in fixed.graph.output for d in info.type.tensor_type.shape.dim):
+        if dim.dim_value < 0:
+            dim.Clear()
     del fixed.graph.value_info[:]
     return fixed

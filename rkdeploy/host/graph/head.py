@@ -69,6 +69,21 @@ class DecodedField:
 
 
 @dataclass(frozen=True, slots=True)
+class DecodedTable:
+    """A graph output with columns of the decoded rows.
+
+    Attributes:
+        output: name of the output.
+        fields: the columns of a row.
+        columns_first: (1, columns, rows) instead of (1, rows, columns).
+    """
+
+    output: str
+    fields: tuple[DecodedField, ...]
+    columns_first: bool
+
+
+@dataclass(frozen=True, slots=True)
 class DecodedRows:
     """The graph output with all rows of the trained decode.
 
@@ -79,6 +94,7 @@ class DecodedRows:
         corners: the `xy` and `wh` columns hold x1, y1, x2, y2 instead of center and size.
         level_order: the order in which the rows list the levels.
         level_rows: rows of each level, by level.
+        others: outputs with further columns of the same rows, such as scores next to boxes.
     """
 
     output: str
@@ -87,6 +103,12 @@ class DecodedRows:
     corners: bool
     level_order: tuple[int, ...]
     level_rows: tuple[int, ...]
+    others: tuple[DecodedTable, ...] = ()
+
+    @property
+    def tables(self) -> tuple[DecodedTable, ...]:
+        """All outputs with columns of the rows."""
+        return (DecodedTable(self.output, self.fields, self.columns_first), *self.others)
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,18 +177,44 @@ def read_rows(rows: DecodedRows, outputs: Mapping[str, NDArray[np.float32]]) -> 
     Raises:
         GraphError: when the number of rows differs from the levels'.
     """
-    table = outputs[rows.output][0]
-    table = table.T if rows.columns_first else table
-    sizes = [rows.level_rows[level] for level in rows.level_order]
-    if table.shape[0] != sum(sizes):
-        raise GraphError(f'"{rows.output}" has {table.shape[0]} rows, expected {sum(sizes)} of its levels.')
-    pieces = dict(zip(rows.level_order, np.split(table, np.cumsum(sizes)[:-1]), strict=True))
-    table = np.concatenate([pieces[level] for level in range(len(sizes))])
-    values = {field.name: table[:, list(field.columns)] for field in rows.fields}
+    values = {
+        field.name: columns
+        for table in rows.tables
+        for field, columns in _read_table(table, rows, outputs[table.output])
+    }
     if rows.corners:
         low, high = values["xy"], values["wh"]
         values |= {"xy": (low + high) / 2, "wh": high - low}
-    return tuple(DenseField(field.name, field.unit, values[field.name]) for field in rows.fields)
+    fields = [field for table in rows.tables for field in table.fields]
+    return tuple(DenseField(field.name, field.unit, values[field.name]) for field in fields)
+
+
+def _read_table(
+    table: DecodedTable, rows: DecodedRows, values: NDArray[np.float32]
+) -> list[tuple[DecodedField, NDArray[np.float32]]]:
+    """The fields of one output, (rows, columns) each, finest level first."""
+    found = as_table(values)
+    found = found.T if table.columns_first else found
+    sizes = [rows.level_rows[level] for level in rows.level_order]
+    if found.shape[0] != sum(sizes):
+        raise GraphError(f'"{table.output}" has {found.shape[0]} rows, expected {sum(sizes)} of its levels.')
+    pieces = dict(zip(rows.level_order, np.split(found, np.cumsum(sizes)[:-1]), strict=True))
+    found = np.concatenate([pieces[level] for level in range(len(sizes))])
+    return [(field, found[:, list(field.columns)]) for field in table.fields]
+
+
+def as_table(values: NDArray[np.float32]) -> NDArray[np.float32]:
+    """An output of rows without its axes of length 1, the last excepted: two axes remain of (1, n, m) and (1, n, 1, m).
+
+    Raises:
+        GraphError: when more than two axes remain.
+    """
+    while values.ndim > 2:
+        single = [axis for axis in range(values.ndim - 1) if values.shape[axis] == 1]
+        if not single:
+            raise GraphError(f"The output of rows has shape {values.shape}, expected two axes longer than 1.")
+        values = values.squeeze(single[0])
+    return values
 
 
 def row_fields(groups: Mapping[str, tuple[Unit, int]]) -> tuple[DecodedField, ...]:

@@ -54,15 +54,28 @@ def last_convolutions(graph: GraphView, ends: Iterable[str]) -> tuple[HeadConv, 
     convs = []
     for node in found:
         shape = graph.shape(node.output[0])
-        if len(shape) != 4 or height % shape[2] or width % shape[3] or height // shape[2] != width // shape[3]:
+        if len(shape) != 4 or not (stride := _stride((height, width), shape[2:])):
             raise GraphError(
                 f'Convolution "{node.name or node.output[0]}" gives {shape or "an unknown shape"}, which has no '
                 f"uniform stride at {height}x{width}.",
                 NO_HEAD,
             )
-        convs.append(HeadConv(node.name or node.output[0], node.output[0], shape, height // shape[2]))
+        convs.append(HeadConv(node.name or node.output[0], node.output[0], shape, stride))
     convs.sort(key=lambda c: c.stride)
     return tuple(convs)
+
+
+def _stride(image: tuple[int, int], cells: tuple[int, ...]) -> int:
+    """Input pixels per cell, 0 if they differ in height and width.
+
+    Cells of a power of two may reach beyond the image: 416 pixels are 7 cells of 64 (NanoDet-Plus, PicoDet).
+    """
+    if not all(cells):
+        return 0
+    if not image[0] % cells[0] and image[0] // cells[0] * cells[1] == image[1]:
+        return image[0] // cells[0]
+    powers = (2**n for n in range(1, 9))
+    return next((n for n in powers if (-(-image[0] // n), -(-image[1] // n)) == cells), 0)
 
 
 def tail(graph: GraphView, convs: Iterable[HeadConv], *ends: str) -> onnx.ModelProto:

@@ -56,8 +56,7 @@ INPUTS = (
     GraphKind(
         "a PaddleDetection export with its post-processing (a second input holds the image's scale)",
         lambda facts: _has_pair(facts) and (suppresses(facts) or any(len(s) == 1 for s in facts.outputs.values())),
-        "PP-YOLOE builds as rknn_model_zoo exports it: cut before the post-processing, raw boxes and scores of each "
-        "level. PicoDet does not.",
+        "PicoDet and PP-YOLOE build with it, and as rknn_model_zoo exports them: raw boxes and scores of each level.",
     ),
     GraphKind("a detector with queries (RT-DETR or D-FINE, whose second input holds the image's size)", _has_pair),
     GraphKind(

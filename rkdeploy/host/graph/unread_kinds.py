@@ -194,7 +194,7 @@ UNREAD = (
     ),
     GraphKind("a detector with queries (RT-DETR, DETR or D-FINE)", _is_query_detector),
     GraphKind("an open-vocabulary detector with its classes built in (YOLO-World)", _compares_texts),
-    GraphKind("a YOLO-NAS detector, or another whose boxes are decoded in a separate output (boxes and scores)",
+    GraphKind("a detector whose boxes are decoded in a separate output (boxes and scores), by no known formula",
               lambda facts: 0 < _boxes_and_scores(facts) == facts.cells),
     GraphKind("an SSD detector (boxes of priors and their scores)", lambda facts: _boxes_and_scores(facts) > 0),
     GraphKind("a YOLOv3 or YOLOv4 of pytorch-YOLOv4 (boxes and scores)", _is_darknet),

@@ -33,6 +33,8 @@ _CEILINGS = {"px": 0.1, "score": 0.005, "rad": 0.005, "value": 0.0}
 effect.
 """
 _CEILING_SHARE = 0.005
+_SIGMOID_ERROR = 2.0**-23
+"""Absolute error of a sigmoid near 0: a root below 1 makes more of it."""
 _PROBES = 4
 _PHRASES = {
     "xy": ("box centers differ", "strides or order"),
@@ -76,7 +78,7 @@ def verify(full: onnx.ModelProto, head: Head, cut: onnx.ModelProto, spec: ModelS
         got, noise = reader.read(inputs)
         _require_finite(name, expected, got)
         rows += len(expected[0].values)
-        for error in _differences(expected, got, noise):
+        for error in _differences(expected, got, noise, rooted=spec.points is not None and spec.points.score == "root"):
             if error.name not in worst or error.excess > worst[error.name].excess:
                 worst[error.name] = error
         names.append(name)
@@ -161,10 +163,14 @@ def _activated(values: NDArray[np.float32], activation: Activation) -> NDArray[n
 
 
 def _differences(
-    expected: Iterable[DenseField], got: Iterable[DenseField], noise: Mapping[str, NDArray[np.float64]]
+    expected: Iterable[DenseField],
+    got: Iterable[DenseField],
+    noise: Mapping[str, NDArray[np.float64]],
+    *,
+    rooted: bool,
 ) -> Iterable[FieldError]:
-    ours = {field.name: field for field in got}
     theirs = {field.name: field for field in expected}
+    ours = _joined({field.name: field for field in got}, theirs)
     if ours.keys() != theirs.keys():
         raise VerificationError(
             f"The full graph decodes {', '.join(sorted(theirs))}; the contract {', '.join(sorted(ours))}."
@@ -175,8 +181,19 @@ def _differences(
             raise VerificationError(f'The full graph decodes "{name}" of shape {a.shape}, the contract {b.shape}.')
         if a.size:
             difference, allowed = np.abs(a - b), _allowed(field.unit, a, noise[name])
+            if rooted and name == "scores":
+                allowed += _root_of_sigmoid_error(a)
             at = int(np.argmax(difference / allowed))
             yield FieldError(name, field.unit, float(difference.flat[at]), float(allowed.flat[at]))
+
+
+def _joined(ours: Mapping[str, DenseField], theirs: Mapping[str, DenseField]) -> Mapping[str, DenseField]:
+    """Our fields, with scores times objectness where the graph only gives the product."""
+    if "objectness" in theirs or "objectness" not in ours:
+        return ours
+    scores, objectness = ours["scores"], ours["objectness"]
+    product = DenseField("scores", scores.unit, scores.values * objectness.values)
+    return {name: field for name, field in ours.items() if name != "objectness"} | {"scores": product}
 
 
 def _allowed(unit: str, values: NDArray[np.float64], noise: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -186,6 +203,12 @@ def _allowed(unit: str, values: NDArray[np.float64], noise: NDArray[np.float64])
     ceiling = np.maximum(_CEILINGS[unit], share)
     allowed: NDArray[np.float64] = TOLERANCES[unit] + _ROUNDING * size + np.fmin(NOISE_FACTOR * noise, ceiling)
     return allowed
+
+
+def _root_of_sigmoid_error(roots: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Change of square roots by the error of what is below them: its root near 0, otherwise by the derivative."""
+    near_zero: NDArray[np.float64] = np.full(roots.shape, np.sqrt(_SIGMOID_ERROR))
+    return np.minimum(near_zero, _SIGMOID_ERROR / np.maximum(2 * roots, _SIGMOID_ERROR))
 
 
 def network_input(image: NDArray[np.uint8], spec: ModelSpec) -> NDArray[np.float32]:

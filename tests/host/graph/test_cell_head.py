@@ -14,7 +14,7 @@ from rkdeploy.contract.spec import InputSpec, ModelSpec, PointFormula
 from rkdeploy.device.postprocess.postprocessor import decoder_for
 from rkdeploy.device.runtime.protocol import HeadTensor
 from rkdeploy.errors import GraphError, VerificationError
-from rkdeploy.host.building.presets import PRESETS, fitting, with_preset
+from rkdeploy.host.building.presets import KIND_NAMES, PRESETS, fitting, with_preset
 from rkdeploy.host.building.supported_head import find_supported_head
 from rkdeploy.host.graph.cut import cut
 from rkdeploy.host.graph.cut_options import CutOptions
@@ -137,7 +137,7 @@ def test_a_preset_is_needed() -> None:
 def test_presets_set_the_point_of_a_cell() -> None:
     """NanoDet-Plus measures from the cell's corner, NanoDet from its middle."""
     _, head = head_of(per_level((80, 32), sigmoid=(0,)))
-    offsets = {name: with_preset(IMAGE, head, name)[1].points for name in fitting("nanodet")}
+    offsets = {name: with_preset(IMAGE, head, name)[1].points for name in fitting(head)}
     assert {name: points and points.offset for name, points in offsets.items()} == {
         "nanodet": 0.5, "nanodet-plus": 0.0, "picodet": 0.5,
     }  # fmt: skip
@@ -148,4 +148,4 @@ def test_no_preset_where_none_is_needed() -> None:
     with pytest.raises(GraphError, match=r"takes no preset"):
         with_preset(IMAGE, Head((), 1), "yolox")
     assert with_preset(IMAGE, Head((), 1), None) == (IMAGE, Head((), 1))
-    assert {preset.family for preset in PRESETS.values()} == {"yolox", "yunet", "nanodet"}
+    assert {kind for preset in PRESETS.values() for kind in preset.kinds} == KIND_NAMES.keys()

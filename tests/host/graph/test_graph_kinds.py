@@ -176,7 +176,7 @@ def test_inputs(inputs: Inputs, name: str) -> None:
 
 def test_paddle_with_post_processing() -> None:
     """PaddleDetection's second input and its list of boxes are distinguished from a detector with queries."""
-    with pytest.raises(GraphError, match=r"a PaddleDetection export.*PP-YOLOE builds as rknn_model_zoo exports it"):
+    with pytest.raises(GraphError, match=r"a PaddleDetection export.*PicoDet and PP-YOLOE build with it"):
         require_image_model(with_inputs([IMAGE, ("scale_factor", FLOAT, [1, 2])], output=["n"]))
 
 
