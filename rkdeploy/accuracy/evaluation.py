@@ -20,7 +20,7 @@ from rkdeploy.datasets.labeled_images import LabeledImages
 from rkdeploy.datasets.open_data import open_data
 from rkdeploy.datasets.truth import DataError
 from rkdeploy.device.postprocess.thresholds import DEFAULT_CONFIDENCE, Thresholds
-from rkdeploy.device.runtime.backends import AUTO, BACKEND
+from rkdeploy.device.runtime.backend_names import AUTO, BACKEND
 from rkdeploy.device.runtime.board_identity import read_board
 from rkdeploy.device.runtime.protocol import NO_OPTIONS, RuntimeOptions
 from rkdeploy.option import ACCURACY, MEASURE, RUNNING, Only, Option

@@ -122,7 +122,8 @@ def evaluate(
     """
     from rkdeploy.accuracy.evaluation import EvaluationOptions, default_backends
     from rkdeploy.accuracy.evaluation import evaluate as run_evaluation
-    from rkdeploy.device.runtime.backends import AUTO, choose_backend
+    from rkdeploy.device.runtime.backend_names import AUTO
+    from rkdeploy.device.runtime.backends import choose_backend
 
     if data is None:
         raise RkdeployError("There is no data to evaluate on.", 'Give it: rkdeploy.evaluate(bundle, "data.yaml").')
@@ -150,7 +151,8 @@ def profile(
         RkdeployError: the backend cannot be opened or fails, or a source cannot be read.
     """
     from rkdeploy.device.profiling.measure import ProfileOptions, measure_profile
-    from rkdeploy.device.runtime.backends import AUTO, choose_backend
+    from rkdeploy.device.runtime.backend_names import AUTO
+    from rkdeploy.device.runtime.backends import choose_backend
 
     chosen = options_from(ProfileOptions, options, sources=tuple(map(os.fspath, sources)))
     if chosen.backend == AUTO:

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 import typer
 
 from rkdeploy.cli.console import err, plain
-from rkdeploy.contract.bundle import names_bundle
 
 if TYPE_CHECKING:
     from rkdeploy.contract.bundle import Bundle
@@ -58,6 +57,8 @@ def bundle_and_sources(words: Sequence[str], *, more_follow: bool = False) -> tu
     """
     if not words:
         return None, ()
+    from rkdeploy.contract.bundle import names_bundle  # late: the contract's types take as long to import as all else
+
     first, rest = words[0], tuple(words[1:])
     missing = not _exists(first) and not _SOURCE_LIKE.search(first) and bool(rest or more_follow)
     if not (names_bundle(Path(first)) or missing):

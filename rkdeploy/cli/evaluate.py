@@ -18,7 +18,8 @@ from rkdeploy.cli.document import check_target, print_tables
 from rkdeploy.cli.language import LANGUAGE
 from rkdeploy.cli.typer_command import JSON, PAGE_FILE
 from rkdeploy.cli.verbosity import is_quiet
-from rkdeploy.device.runtime.backends import AUTO, choose_backend, known_backend
+from rkdeploy.device.runtime.backend_names import AUTO, known_backend
+from rkdeploy.device.runtime.backends import choose_backend
 from rkdeploy.option import BUNDLE, Argument, Only
 
 if TYPE_CHECKING:

@@ -7,8 +7,6 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
-from rkdeploy.contract.bundle import names_bundle
-
 _ADDRESS = re.compile(r"(\[[0-9a-fA-F:.]+\]|[A-Za-z0-9._-]*):\d{1,5}")
 
 
@@ -41,7 +39,7 @@ def _bundle_and_sources(args: list[str]) -> list[str]:
     sources, rest = _taken(rest, "--source")
     if not sources:
         return [*bundles, *rest]
-    before = rest[:1] if rest and names_bundle(Path(rest[0])) else []
+    before = rest[:1] if rest and _names_bundle(rest[0]) else []
     return [*bundles, *before, *sources, *rest[len(before) :]]
 
 
@@ -89,11 +87,17 @@ def _explain(args: list[str]) -> list[str]:
 def _push(args: list[str]) -> list[str]:
     """`push user@board BUNDLE`: the bundle comes first."""
     words = [position for position, word in enumerate(args) if not word.startswith("-")][:2]
-    if len(words) == 2 and "@" in args[words[0]] and names_bundle(Path(args[words[1]])):
+    if len(words) == 2 and "@" in args[words[0]] and _names_bundle(args[words[1]]):
         now = list(args)
         now[words[0]], now[words[1]] = args[words[1]], args[words[0]]
         return now
     return args
+
+
+def _names_bundle(word: str) -> bool:
+    from rkdeploy.contract.bundle import names_bundle  # late: every command imports this file
+
+    return names_bundle(Path(word))
 
 
 def _sizes(args: list[str]) -> list[str]:

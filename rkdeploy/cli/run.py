@@ -13,19 +13,21 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColum
 from rkdeploy.cli.backend import settled
 from rkdeploy.cli.bundle_argument import bundle_and_sources, chosen_bundle
 from rkdeploy.cli.console import err, plain, print_warning
-from rkdeploy.cli.detection_counter import DetectionCounter
 from rkdeploy.cli.run_report import many, report_failed, status_line, summarize
 from rkdeploy.cli.typer_command import JSON
 from rkdeploy.cli.verbosity import is_quiet, note
-from rkdeploy.device.runtime.backends import AUTO
-from rkdeploy.device.stream.bundle_run import RunEvents, Running, RunOptions, run_bundle
+from rkdeploy.device.runtime.backend_names import AUTO
+from rkdeploy.device.stream.run_events import RunEvents
+from rkdeploy.device.stream.run_options import RunOptions
 from rkdeploy.device.stream.stop_signals import StopSignals
 from rkdeploy.option import BUNDLE, OUTPUT, Argument, Option
 
 if TYPE_CHECKING:
     from typing_extensions import Self  # for type checkers only; typing has it from Python 3.11 on
 
+    from rkdeploy.cli.detection_counter import DetectionCounter
     from rkdeploy.contract.bundle import Bundle
+    from rkdeploy.device.stream.run_events import Running
     from rkdeploy.device.stream.sources.source import Source
     from rkdeploy.errors import SourceError
 
@@ -56,6 +58,9 @@ def run_command(
     ] = None,
 ) -> None:
     """Run a bundle on images, videos, cameras or streams."""
+    from rkdeploy.cli.detection_counter import DetectionCounter  # numpy's and OpenCV's: help needs neither
+    from rkdeploy.device.stream.bundle_run import run_bundle
+
     named, sources = bundle_and_sources(words, more_follow=bool(options.cameras))
     _require_sense(options, named, sources, writes_json=as_json or output is not None)
     bundle = chosen_bundle(named)

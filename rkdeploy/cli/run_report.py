@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from rkdeploy.cli.detection_counter import DetectionCounter
-    from rkdeploy.device.stream.bundle_run import RunResult
+    from rkdeploy.device.stream.run_events import RunResult
     from rkdeploy.device.stream.statistics import PipelineStats
 
 

@@ -97,6 +97,17 @@ def test_a_missing_package_is_named(tmp_path: Path) -> None:
     assert "rkdeploy[graph]" in result.stderr
 
 
+def test_the_help_of_run_needs_no_arrays() -> None:
+    """`rkdeploy run -h` imports neither numpy nor OpenCV nor the documents' types, on which a board spends a second."""
+    heavy = {"numpy", "cv2", "msgspec"}
+    code = (
+        "import sys, rkdeploy.cli.run, rkdeploy.cli.main as m; m.loaded('run', 'run:run_command')\n"
+        f"print(sorted({heavy} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
+    assert done.stdout.strip() == "[]"
+
+
 @pytest.mark.parametrize(("text", "size"), [("640", (640, 640)), ("640x384", (384, 640)), ("640X384", (384, 640))])
 def test_size(text: str, size: tuple[int, int]) -> None:
     """One number is a square, two are width and height."""

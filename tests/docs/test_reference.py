@@ -11,7 +11,7 @@ import pytest
 from rkdeploy.cli.option_tables import options_table, with_tables
 from rkdeploy.contract.record import BuildRecord
 from rkdeploy.contract.spec import HeadOutput, InputSpec, ModelSpec
-from rkdeploy.device.runtime.backends import BACKENDS
+from rkdeploy.device.runtime.backend_names import BACKENDS
 from tests.docs.pages import NAMES, ROOT, read
 from tests.docs.test_commands_shown import CLI
 

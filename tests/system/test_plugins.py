@@ -14,7 +14,8 @@ from pathlib import Path
 import pytest
 
 from rkdeploy.contract.bundle import Bundle
-from rkdeploy.device.runtime.backends import backend_module, backend_names
+from rkdeploy.device.runtime.backend_names import backend_names
+from rkdeploy.device.runtime.backends import backend_module
 from rkdeploy.errors import BackendError, RkdeployError, SourceError
 from rkdeploy.system import plugins as plugin_module
 from rkdeploy.system.plugins import BACKENDS, SOURCES, load_plugin, plugins

@@ -30,7 +30,8 @@ from rkdeploy.device.profiling.profile_document import (
     Versions,
 )
 from rkdeploy.device.profiling.sampling import Sample, Sampler, busy_share, conditions, take_sample
-from rkdeploy.device.runtime.backends import AUTO, BACKEND, open_runtimes
+from rkdeploy.device.runtime.backend_names import AUTO, BACKEND
+from rkdeploy.device.runtime.backends import open_runtimes
 from rkdeploy.device.runtime.board_identity import Board, read_board
 from rkdeploy.device.runtime.cores import core_count
 from rkdeploy.device.runtime.model_file import read_model_file

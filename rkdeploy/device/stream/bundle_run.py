@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import logging
 from contextlib import ExitStack
-from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Final
+from typing import TYPE_CHECKING, Final
 
 from rkdeploy.device.postprocess.thresholds import Thresholds
-from rkdeploy.device.runtime.backends import BACKEND, open_runtimes
+from rkdeploy.device.runtime.backends import open_runtimes
 from rkdeploy.device.runtime.protocol import RuntimeOptions
 from rkdeploy.device.runtime.recording import recorded
 from rkdeploy.device.stream.pipeline import Pipeline, PipelineOptions
+from rkdeploy.device.stream.run_events import Running, RunResult
 from rkdeploy.device.stream.sinks import open_plugin_sink, open_save_folder
 from rkdeploy.device.stream.sinks.jsonl import JsonlSink
 from rkdeploy.device.stream.sources import open_sources
@@ -20,7 +19,6 @@ from rkdeploy.device.stream.sources.camera import Camera
 from rkdeploy.device.stream.sources.several import parts_of
 from rkdeploy.device.web.listening_address import DEFAULT_ADDRESS
 from rkdeploy.errors import SourceError
-from rkdeploy.option import CAMERA, FRAME_SIZE, OUTPUT, RUNNING, THRESHOLDS, TOOLKIT_PYTHON, VIEW, Option, counts
 from rkdeploy.system.file_names import readable_name
 
 if TYPE_CHECKING:
@@ -28,6 +26,8 @@ if TYPE_CHECKING:
 
     from rkdeploy.contract.bundle import Bundle
     from rkdeploy.device.runtime.protocol import Runtime
+    from rkdeploy.device.stream.run_events import RunEvents
+    from rkdeploy.device.stream.run_options import RunOptions
     from rkdeploy.device.stream.sinks.sink import Sink
     from rkdeploy.device.stream.sinks.window import WindowSink
     from rkdeploy.device.stream.sources.source import Source
@@ -36,206 +36,7 @@ if TYPE_CHECKING:
 
 _LOG = logging.getLogger(__name__)
 _TICK_S, _WINDOW_TICK_S = 0.1, 0.015
-_ON_THIS_PC: Final = frozenset({"onnxruntime", "opencv_dnn", "simulator"})
 _ALL_CLASSES: Final = ("0.25",)
-
-
-@dataclass(frozen=True, slots=True)
-class RunOptions:
-    """One run.
-
-    Attributes:
-        sources: as `open_source` takes them.
-        cameras: N of /dev/videoN.
-        backend: its name, or `auto`.
-        cores: NPU cores, one context on each; None takes all.
-        conf: score thresholds, for all classes or for one; iou and max_det: of the non-maximum suppression.
-        size_wh, fps: what cameras are asked for.
-        show, web, web_address, web_token: a window; a page in the browser, where, and what its viewers must know.
-        save: folder for drawn images and videos.
-        sinks: of plug-ins, `NAME:TEXT`.
-        json_lines: files for one JSON object per frame; `-` is stdout.
-        map_masks: whether those have the pixels of class maps.
-        record, replay: folders of raw outputs, to write and to play.
-        max_frames: end after so many; None takes all.
-        allow_empty: whether a run in which no frame could be read is a success.
-        toolkit_python: interpreter of the simulator.
-    """
-
-    sources: tuple[str, ...] = ()
-    cameras: Annotated[
-        tuple[int, ...],
-        Option("--camera", "Camera of this machine: N of /dev/videoN. Repeatable.", RUNNING, low=0, often=True),
-    ] = ()
-    backend: Annotated[str, BACKEND] = "auto"
-    cores: Annotated[
-        tuple[int, ...] | None,
-        Option(
-            "--cores",
-            "NPU cores, with one context on each.",
-            RUNNING,
-            form=counts(0, 31),
-            default="all",
-        ),
-    ] = None
-    max_frames: Annotated[int | None, Option("--max-frames", "End after N frames.", RUNNING, low=1, often=True)] = None
-    allow_empty: Annotated[
-        bool, Option("--allow-empty", "Take a run in which no frame could be read as a success.", RUNNING)
-    ] = False
-    replay: Annotated[
-        Path | None,
-        Option(
-            "--replay",
-            "Play raw outputs that --record wrote from the same source, in place of the network.",
-            RUNNING,
-            metavar="FOLDER",
-        ),
-    ] = None
-    toolkit_python: Annotated[Path | None, TOOLKIT_PYTHON] = None
-    conf: Annotated[
-        tuple[str, ...],
-        Option(
-            "--conf",
-            "Score threshold for all classes (0.4) or for one (person=0.4). Repeatable.",
-            THRESHOLDS,
-            metavar="[CLASS=]X",
-            default="0.25",
-            often=True,
-        ),
-    ] = ()
-    iou: Annotated[
-        float, Option("--iou", "IoU threshold for non-maximum suppression.", THRESHOLDS, low=0, high=1, often=True)
-    ] = 0.45
-    max_det: Annotated[int, Option("--max-det", "Maximum number of detections per frame.", THRESHOLDS, low=1)] = 300
-    size_wh: Annotated[
-        tuple[int, int] | None,
-        Option("--size", "Frame size to ask cameras for.", CAMERA, form=FRAME_SIZE, default="the camera's"),
-    ] = None
-    fps: Annotated[
-        float | None,
-        Option("--fps", "Frames per second to ask cameras for.", CAMERA, low=1, high=240, default="the camera's"),
-    ] = None
-    show: Annotated[
-        bool, Option("--show", "Show the frames in a window. The keys q and Escape end the run.", VIEW, often=True)
-    ] = False
-    web: Annotated[
-        bool, Option("--web", f"Show the frames and figures in a browser, at {DEFAULT_ADDRESS}.", VIEW, often=True)
-    ] = False
-    web_address: Annotated[
-        str | None,
-        Option(
-            "--web-address",
-            "Another address for --web. One that other machines reach needs a token.",
-            VIEW,
-            metavar="HOST:PORT",
-        ),
-    ] = None
-    web_token: Annotated[
-        str | None,
-        Option(
-            "--web-token",
-            "Token that viewers of --web must know. Set the environment variable instead where others use the machine: "
-            "they see a command's arguments.",
-            VIEW,
-            env="RKDEPLOY_WEB_TOKEN",
-        ),
-    ] = None
-    save: Annotated[
-        Path | None,
-        Option(
-            "--save", "Folder for images and videos with the detections drawn.", OUTPUT, metavar="FOLDER", often=True
-        ),
-    ] = None
-    sinks: Annotated[
-        tuple[str, ...],
-        Option(
-            "--sink",
-            "Sink of a plug-in, with what it takes behind a colon, such as csv:found.csv. Repeatable.",
-            OUTPUT,
-            metavar="NAME[:TEXT]",
-        ),
-    ] = ()
-    json_lines: tuple[str, ...] = ()
-    map_masks: Annotated[
-        bool, Option("--map-masks", "Write the pixels of class maps as JSON too, not only their shares.", OUTPUT)
-    ] = False
-    record: Annotated[
-        Path | None,
-        Option(
-            "--record",
-            "New folder for the network's raw outputs, which --replay plays. Recording takes time: do not read the "
-            "rate of such a run.",
-            OUTPUT,
-            metavar="FOLDER",
-        ),
-    ] = None
-
-
-class RunEvents:
-    """Callbacks of a run; each does nothing unless overridden."""
-
-    def warning(self, text: str) -> None:
-        """Something that a user should know."""
-
-    def left_out(self, error: SourceError) -> None:
-        """A file that could not be read, and is left out."""
-
-    def opened(self, source: Source, *, has_sinks: bool) -> None:
-        """The source is open; `has_sinks` tells whether results go anywhere."""
-
-    def view(self, url: str) -> None:
-        """The page in the browser can be opened."""
-
-    def started(self, run: Running) -> None:
-        """The first frame is on its way."""
-
-    def tick(self, run: Running) -> None:
-        """Called ten times per second until the run ends."""
-
-    def ends(self) -> bool:
-        """Tell whether the run is to end now; what is under way is finished."""
-        return False
-
-
-@dataclass(frozen=True, slots=True)
-class Running:
-    """A run under way.
-
-    Attributes:
-        source: what it runs on.
-        pipeline: what runs it.
-        runtime: of its first context.
-    """
-
-    source: Source
-    pipeline: Pipeline
-    runtime: Runtime
-
-    @property
-    def figures_from(self) -> str:
-        """Source of the figures, for users."""
-        return f"{self.pipeline.figures_from}{', not an NPU' if self.runtime.name in _ON_THIS_PC else ''}"
-
-
-@dataclass(frozen=True, slots=True)
-class RunResult:
-    """Result of a run.
-
-    Attributes:
-        source: description of the input.
-        live: True for a camera or stream.
-        stats: of the whole run.
-        figures_from: source of its figures.
-        left_out: messages on files that could not be read.
-        failure: error that ended a live run; the results until then are written.
-    """
-
-    source: str
-    live: bool
-    stats: PipelineStats
-    figures_from: str
-    left_out: tuple[str, ...]
-    failure: Exception | None
 
 
 def run_bundle(bundle: Bundle, options: RunOptions, events: RunEvents, more_sinks: Sequence[Sink] = ()) -> RunResult:
@@ -263,15 +64,8 @@ def run_bundle(bundle: Bundle, options: RunOptions, events: RunEvents, more_sink
         events.left_out(error)
 
     source = _source(options, leave_out, events)
-    _LOG.debug("source %s, backend %s, cores %s", source.text, options.backend, options.cores or "all")
-    runtimes: Sequence[Runtime] = open_runtimes(
-        options.backend,
-        bundle,
-        options.cores,
-        RuntimeOptions(toolkit_python=options.toolkit_python, recording=options.replay),
-    )
-    if options.record is not None:
-        runtimes = recorded(runtimes, options.record)
+    runtimes = _runtimes(bundle, options)
+    _LOG.debug("source %s, backend %s, cores %s, %s", source.text, options.backend, options.cores or "all", thresholds)
     failure: Exception | None = None
     with ExitStack() as stack:
         frames = stack.enter_context(source)
@@ -296,11 +90,16 @@ def run_bundle(bundle: Bundle, options: RunOptions, events: RunEvents, more_sink
             if not (source.live and pipeline.stats().captured):
                 raise
             failure = error
-        if failure is None and not options.allow_empty and not events.ends():
-            _require_frames(
-                pipeline.stats(), source.text, left_out
-            )  # here, so that no sink puts an empty file in place
+        if failure is None and not options.allow_empty and not events.ends():  # before a sink keeps an empty file
+            _require_frames(pipeline.stats(), source.text, left_out)
     return RunResult(source.text, source.live, pipeline.stats(), running.figures_from, tuple(left_out), failure)
+
+
+def _runtimes(bundle: Bundle, options: RunOptions) -> Sequence[Runtime]:
+    """The runtimes, one per core, not entered; recording ones if the run is to be recorded."""
+    runtime_options = RuntimeOptions(toolkit_python=options.toolkit_python, recording=options.replay)
+    runtimes = open_runtimes(options.backend, bundle, options.cores, runtime_options)
+    return runtimes if options.record is None else recorded(runtimes, options.record)
 
 
 def _source(options: RunOptions, leave_out: Callable[[SourceError], None], events: RunEvents) -> Source:

@@ -15,8 +15,8 @@ import pytest
 from rkdeploy.contract.bundle import Bundle
 from rkdeploy.contract.spec import NpuModel
 from rkdeploy.device.runtime import backends
+from rkdeploy.device.runtime.backend_names import BACKENDS
 from rkdeploy.device.runtime.backends import (
-    BACKENDS,
     BackendChoice,
     backend_module,
     choose_backend,
@@ -56,7 +56,8 @@ def test_backends_are_imported_only_when_chosen() -> None:
     """Importing the registry, or a backend's module, imports no optional package."""
     code = (
         "import sys, rkdeploy.device.runtime.backends as r\n"
-        "assert not any(module in sys.modules for module in r.BACKENDS.values())\n"
+        "from rkdeploy.device.runtime.backend_names import BACKENDS\n"
+        "assert not any(module in sys.modules for module in BACKENDS.values())\n"
         "r.backend_module('onnxruntime'); r.backend_module('opencv_dnn')\n"
         "assert not {'onnx', 'onnxruntime', 'torch', 'yaml'} & set(sys.modules)\n"
     )

@@ -1,0 +1,142 @@
+"""Options of a run.  Light: `rkdeploy run -h` needs neither numpy nor OpenCV for them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+from rkdeploy.device.runtime.backend_names import BACKEND
+from rkdeploy.device.web.listening_address import DEFAULT_ADDRESS
+from rkdeploy.option import CAMERA, FRAME_SIZE, OUTPUT, RUNNING, THRESHOLDS, TOOLKIT_PYTHON, VIEW, Option, counts
+
+
+@dataclass(frozen=True, slots=True)
+class RunOptions:
+    """One run.
+
+    Attributes:
+        sources: as `open_source` takes them.
+        cameras: N of /dev/videoN.
+        backend: its name, or `auto`.
+        cores: NPU cores, one context on each; None takes all.
+        conf: score thresholds, for all classes or for one; iou and max_det: of the non-maximum suppression.
+        size_wh, fps: what cameras are asked for.
+        show, web, web_address, web_token: a window; a page in the browser, where, and what its viewers must know.
+        save: folder for drawn images and videos.
+        sinks: of plug-ins, `NAME:TEXT`.
+        json_lines: files for one JSON object per frame; `-` is stdout.
+        map_masks: whether those have the pixels of class maps.
+        record, replay: folders of raw outputs, to write and to play.
+        max_frames: end after so many; None takes all.
+        allow_empty: whether a run in which no frame could be read is a success.
+        toolkit_python: interpreter of the simulator.
+    """
+
+    sources: tuple[str, ...] = ()
+    cameras: Annotated[
+        tuple[int, ...],
+        Option("--camera", "Camera of this machine: N of /dev/videoN. Repeatable.", RUNNING, low=0, often=True),
+    ] = ()
+    backend: Annotated[str, BACKEND] = "auto"
+    cores: Annotated[
+        tuple[int, ...] | None,
+        Option(
+            "--cores",
+            "NPU cores, with one context on each.",
+            RUNNING,
+            form=counts(0, 31),
+            default="all",
+        ),
+    ] = None
+    max_frames: Annotated[int | None, Option("--max-frames", "End after N frames.", RUNNING, low=1, often=True)] = None
+    allow_empty: Annotated[
+        bool, Option("--allow-empty", "Take a run in which no frame could be read as a success.", RUNNING)
+    ] = False
+    replay: Annotated[
+        Path | None,
+        Option(
+            "--replay",
+            "Play raw outputs that --record wrote from the same source, in place of the network.",
+            RUNNING,
+            metavar="FOLDER",
+        ),
+    ] = None
+    toolkit_python: Annotated[Path | None, TOOLKIT_PYTHON] = None
+    conf: Annotated[
+        tuple[str, ...],
+        Option(
+            "--conf",
+            "Score threshold for all classes (0.4) or for one (person=0.4). Repeatable.",
+            THRESHOLDS,
+            metavar="[CLASS=]X",
+            default="0.25",
+            often=True,
+        ),
+    ] = ()
+    iou: Annotated[
+        float, Option("--iou", "IoU threshold for non-maximum suppression.", THRESHOLDS, low=0, high=1, often=True)
+    ] = 0.45
+    max_det: Annotated[int, Option("--max-det", "Maximum number of detections per frame.", THRESHOLDS, low=1)] = 300
+    size_wh: Annotated[
+        tuple[int, int] | None,
+        Option("--size", "Frame size to ask cameras for.", CAMERA, form=FRAME_SIZE, default="the camera's"),
+    ] = None
+    fps: Annotated[
+        float | None,
+        Option("--fps", "Frames per second to ask cameras for.", CAMERA, low=1, high=240, default="the camera's"),
+    ] = None
+    show: Annotated[
+        bool, Option("--show", "Show the frames in a window. The keys q and Escape end the run.", VIEW, often=True)
+    ] = False
+    web: Annotated[
+        bool, Option("--web", f"Show the frames and figures in a browser, at {DEFAULT_ADDRESS}.", VIEW, often=True)
+    ] = False
+    web_address: Annotated[
+        str | None,
+        Option(
+            "--web-address",
+            "Another address for --web. One that other machines reach needs a token.",
+            VIEW,
+            metavar="HOST:PORT",
+        ),
+    ] = None
+    web_token: Annotated[
+        str | None,
+        Option(
+            "--web-token",
+            "Token that viewers of --web must know. Set the environment variable instead where others use the machine: "
+            "they see a command's arguments.",
+            VIEW,
+            env="RKDEPLOY_WEB_TOKEN",
+        ),
+    ] = None
+    save: Annotated[
+        Path | None,
+        Option(
+            "--save", "Folder for images and videos with the detections drawn.", OUTPUT, metavar="FOLDER", often=True
+        ),
+    ] = None
+    sinks: Annotated[
+        tuple[str, ...],
+        Option(
+            "--sink",
+            "Sink of a plug-in, with what it takes behind a colon, such as csv:found.csv. Repeatable.",
+            OUTPUT,
+            metavar="NAME[:TEXT]",
+        ),
+    ] = ()
+    json_lines: tuple[str, ...] = ()
+    map_masks: Annotated[
+        bool, Option("--map-masks", "Write the pixels of class maps as JSON too, not only their shares.", OUTPUT)
+    ] = False
+    record: Annotated[
+        Path | None,
+        Option(
+            "--record",
+            "New folder for the network's raw outputs, which --replay plays. Recording takes time: do not read the "
+            "rate of such a run.",
+            OUTPUT,
+            metavar="FOLDER",
+        ),
+    ] = None
