@@ -39,6 +39,7 @@ _OF_FAMILY: Final = {
     "yolop": _YOLOV5,
     # its curves end 0.01 behind the last point, almost `cut`
     "yolov7": Validator("YOLOv7's test.py", 0.65, "cut", clips_boxes=True),
+    "yolov9": Validator("YOLOv9's val.py", 0.7, "sloped", clips_boxes=True),
 }
 
 

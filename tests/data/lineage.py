@@ -148,8 +148,18 @@ def record(case: Case, upstream: Path, out: Path) -> None:
     )
 
 
-def write_readme(out: Path, title: str, about: Sequence[str], cases: Sequence[Case]) -> None:
-    """The folder's README: what is recorded, and which names its pickles hold."""
+ANCHOR_ARRAYS = (
+    "output at `rows` of all rows (level, anchor, row, column); `anchors_px` (nl, na, 2) and `strides` (nl,);\n"
+    "`meta`, a JSON string."
+)
+POINT_ARRAYS = (
+    "output (columns, rows) before any top-k or suppression; `strides` (nl,); `proto`, prototypes of a\n"
+    "segmentation; `meta`, a JSON string."
+)
+
+
+def write_readme(out: Path, title: str, about: Sequence[str], arrays: str, cases: Sequence[Case]) -> None:
+    """The folder's README: what is recorded, in which arrays, and which names its pickles hold."""
     lines = [
         f"# {title} reference vectors",
         "",
@@ -159,8 +169,7 @@ def write_readme(out: Path, title: str, about: Sequence[str], cases: Sequence[Ca
         *about,
         "",
         "`<case>.npz` holds `input` (1, 3, H, W) uint8 RGB, fed as input / 255; `pred` float32, upstream's decoded",
-        "output at `rows` of all rows (level, anchor, row, column); `anchors_px` (nl, na, 2) and `strides` (nl,);",
-        "`meta`, a JSON string.",
+        arrays,
         "",
         "| case | what is special | input | rows | .pt KB | .npz KB |",
         "|---|---|---|---:|---:|---:|",
@@ -181,7 +190,14 @@ def write_readme(out: Path, title: str, about: Sequence[str], cases: Sequence[Ca
     (out / "README.md").write_text("\n".join([*lines, ""]))
 
 
-def main(module: str, title: str, about: Sequence[str], cases: Sequence[Case]) -> None:
+def main(
+    module: str,
+    title: str,
+    about: Sequence[str],
+    cases: Sequence[Case],
+    make: Callable[[Case, Path, Path], None] = record,
+    arrays: str = ANCHOR_ARRAYS,
+) -> None:
     """Make all cases, each in a process of its own, or one.
 
     Args:
@@ -189,6 +205,8 @@ def main(module: str, title: str, about: Sequence[str], cases: Sequence[Case]) -
         title: the family's name.
         about: lines of the README that say where the cases come from.
         cases: what to record.
+        make: records one case, given upstream's folder and the one to write to; by default that of heads on anchors.
+        arrays: lines of the README that say what is recorded.
     """
     parser = argparse.ArgumentParser(description=f"Make the {title} reference vectors.")
     parser.add_argument("--upstream", type=Path, required=True, help="folder of upstream's checkout")
@@ -199,7 +217,7 @@ def main(module: str, title: str, about: Sequence[str], cases: Sequence[Case]) -
     if args.case:
         with tempfile.TemporaryDirectory() as scratch:
             os.chdir(scratch)
-            record(next(c for c in cases if c.name == args.case), upstream, out)
+            make(next(c for c in cases if c.name == args.case), upstream, out)
         return
     failed = []
     for case in cases:
@@ -209,4 +227,4 @@ def main(module: str, title: str, about: Sequence[str], cases: Sequence[Case]) -
         failed += [case.name] * bool(done.returncode)
     if failed:
         sys.exit(f"failed: {', '.join(failed)}")
-    write_readme(out, title, about, cases)
+    write_readme(out, title, about, arrays, cases)

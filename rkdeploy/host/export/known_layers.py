@@ -9,8 +9,11 @@ from rkdeploy.host.export.lite_blocks import LITE_BLOCKS
 from rkdeploy.host.export.prototypes import PROTO_BLOCKS
 from rkdeploy.host.export.yolov5_blocks import YOLOV5_BLOCKS
 from rkdeploy.host.export.yolov7_blocks import YOLOV7_BLOCKS
+from rkdeploy.host.export.yolov9_blocks import YOLOV9_BLOCKS
 
-_KNOWN = frozenset(LAYERS).union(YOLOV5_BLOCKS, CSP_BLOCKS, ATTENTION_BLOCKS, PROTO_BLOCKS, YOLOV7_BLOCKS, LITE_BLOCKS)
+_KNOWN = frozenset(LAYERS).union(
+    YOLOV5_BLOCKS, CSP_BLOCKS, ATTENTION_BLOCKS, PROTO_BLOCKS, YOLOV7_BLOCKS, YOLOV9_BLOCKS, LITE_BLOCKS
+)
 
 
 def is_known(class_name: str) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 from rkdeploy.contract.spec import InputSpec
@@ -53,19 +53,64 @@ def emit_image(builder: GraphBuilder, channels: int | None, height: int, width: 
     return builder.add("Conv", GRAY, [image, weight], (1, 1, height, width), {"kernel_shape": [1, 1]})
 
 
-def emit_layers(emission: Emission, layers: Sequence[Module], image: Value) -> list[Value]:
-    """Emit all layers but the last, the head; returns the head's inputs."""
+def emit_layers(
+    emission: Emission, layers: Sequence[Module], image: Value, read: Sequence[int] | None = None
+) -> list[Value]:
+    """Emit all layers but the last, the head; returns the head's inputs.
+
+    Args:
+        emission: the graph.
+        layers: all layers, the head last.
+        image: the graph's input.
+        read: places of the inputs of the head that inference reads; the others, and layers that only they need, are
+            left out.  None for all.
+    """
+    needed = None if read is None else needed_layers(layers, read)
     begun = _emit_stripes(emission, layers, image) if emission.stem == "stripes" else []
-    outputs = emit_outputs(emission, layers[:-1], image, begun)
-    return [_output(outputs, image, s) for s in layer_sources(layers[-1], len(outputs))]
+    outputs = emit_outputs(emission, layers[:-1], image, begun, needed)
+    sources = layer_sources(layers[-1], len(outputs))
+    return [_output(outputs, image, sources[n]) for n in (range(len(sources)) if read is None else read)]
+
+
+def needed_layers(layers: Sequence[Module], read: Sequence[int]) -> frozenset[int]:
+    """Indices of the layers that some of the head's inputs need, the head's own among them.
+
+    Args:
+        layers: all layers, the head last.
+        read: places of the inputs of the head that inference reads.
+    """
+    last = len(layers) - 1
+    sources = layer_sources(layers[last], last)
+    needed, ahead = {last}, [sources[n] for n in read if sources[n] >= 0]
+    while ahead:
+        index = ahead.pop()
+        if index not in needed:
+            needed.add(index)
+            ahead += [s for s in layer_sources(layers[index], index) if s >= 0]
+    return frozenset(needed)
 
 
 def emit_outputs(
-    emission: Emission, layers: Sequence[Module], image: Value, begun: Sequence[Value] = ()
+    emission: Emission,
+    layers: Sequence[Module],
+    image: Value,
+    begun: Sequence[Value] = (),
+    needed: Collection[int] | None = None,
 ) -> list[Value]:
-    """Emit layers one after the other, except those in `begun`; returns the output of each."""
+    """Emit layers one after the other; returns the output of each.
+
+    Args:
+        emission: the graph.
+        layers: the layers.
+        image: the graph's input.
+        begun: outputs of the first layers, which are emitted already.
+        needed: indices of the layers to emit, None for all; the image stands for the output of another.
+    """
     outputs = list(begun)
     for index, layer in enumerate(layers[len(outputs) :], len(outputs)):
+        if needed is not None and index not in needed:
+            outputs.append(image)
+            continue
         inputs = [_output(outputs, image, s) for s in layer_sources(layer, index)]
         with blamed(f'Layer "{layer.path}" ({layer.class_name})'):
             outputs.append(emit(emission, layer, inputs))
@@ -117,7 +162,7 @@ def finish(
 
     Args:
         builder: the graph.
-        layers: all layers that were emitted.
+        layers: all layers that were emitted, the head last.
         outputs: graph output name -> value.
         head: the emitted head.
         image: the network's input.

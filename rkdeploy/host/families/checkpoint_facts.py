@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterator
 
@@ -190,6 +191,14 @@ def _image_size(checkpoint: Checkpoint) -> int | None:
     if isinstance(size, (list, tuple)) and size:
         size = size[0]
     return size if type(size) is int and 32 <= size <= 8192 else None
+
+
+def yaml_name(value: object) -> str:
+    """Name of the configuration that a model was built from, without its folder and `.yaml`; empty if it is unknown."""
+    if not isinstance(value, str):
+        return ""
+    stem = re.split(r"[/\\]", value)[-1].removesuffix(".yaml")
+    return stem if re.fullmatch(r"[\w.+-]{1,80}", stem) else ""
 
 
 def onnx_metadata(info: ModelInfo) -> dict[str, str]:

@@ -77,10 +77,8 @@ def refusal(kind: CheckpointKind, checkpoint: Checkpoint) -> CheckpointError:
 
 def input_channels(checkpoint: Checkpoint) -> int | None:
     """Channels of the images that the first convolution takes; None if unknown."""
-    layers = layers_of(checkpoint)
-    if not layers:
-        return None
-    weight = next(_convolution_weights(layers[0]), None)
+    layers = [layer for layer in layers_of(checkpoint)[:2] if layer.class_name != "Silence"]
+    weight = next(_convolution_weights(layers[0]), None) if layers else None
     if weight is None:
         return None
     # Four pixel phases; the Focus of Rockchip's fork of 2021 is a plain convolution instead.
@@ -156,11 +154,7 @@ MODELS = (
     CheckpointKind(
         "a YOLOv7 model whose head gives sizes as bins (IBin), which no published configuration has", _ends_in("IBin")
     ),
-    CheckpointKind(
-        "a YOLOv9 model of its own code (with heads that serve training only)",
-        _ends_in("DDetect", "DualDDetect", "TripleDDetect", "DualDetect", "TripleDetect", "DSegment", "DualDSegment"),
-        "Convert it with its code's reparameterization, then export ONNX: one output of boxes and scores builds.",
-    ),
+    CheckpointKind("a panoptic segmentation (YOLOv9)", _ends_in("Panoptic")),
     CheckpointKind("an RT-DETR model", _ends_in("RTDETRDecoder")),
     CheckpointKind("a YOLO-World model (open vocabulary)", _ends_in("WorldDetect")),
     CheckpointKind(

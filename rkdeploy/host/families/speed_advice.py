@@ -12,6 +12,7 @@ _SMOOTH = ("SiLU", "Swish", "MemoryEfficientSwish", "Hardswish", "Mish", "Memory
 _ATTENTION = ("C2PSA", "C2fPSA", "PSA", "A2C2f", "C3TR", "TransformerBlock")
 _RECIPES = {
     "yolov5": "add `activation: nn.ReLU()` to the model's yaml and train again",
+    "yolov9": "add `activation: nn.ReLU()` to the model's yaml and train again",
     "ultralytics": "add `activation: torch.nn.ReLU()` to the model's yaml and train again",
 }
 _USUAL_PIXELS = 640 * 640

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Mapping
 from math import pi
 from typing import TYPE_CHECKING
-
-import numpy as np
 
 from rkdeploy.contract.spec import AngleFormula, InputSpec, KeypointLayout, Task
 from rkdeploy.errors import CheckpointError, shown
@@ -24,15 +21,14 @@ from rkdeploy.host.families.checkpoint_facts import (
     onnx_metadata,
     strides_of,
     training_facts,
+    yaml_name,
 )  # fmt: skip
 from rkdeploy.host.families.checkpoint_kinds import input_channels
 from rkdeploy.host.families.model_info import ModelInfo
 
 if TYPE_CHECKING:
-    from rkdeploy.host.export.builder import Value
-    from rkdeploy.host.export.emission import Emission
     from rkdeploy.host.export.exported import Exported
-    from rkdeploy.host.export.point_heads import PointMaps
+    from rkdeploy.host.export.point_branches import PointBranches
     from rkdeploy.host.export.stem_form import StemForm
 
 NAME = "ultralytics"
@@ -112,6 +108,8 @@ def export(checkpoint: Checkpoint, info: ModelInfo, height: int, width: int, ste
     from rkdeploy.host.export.csp_blocks import CSP_BLOCKS
     from rkdeploy.host.export.emission import Emission
     from rkdeploy.host.export.layer_list import blamed, emit_image, emit_layers, finish
+    from rkdeploy.host.export.layer_settings import require_setting
+    from rkdeploy.host.export.point_branches import point_levels
     from rkdeploy.host.export.point_heads import point_decode
     from rkdeploy.host.export.prototypes import PROTO_BLOCKS, with_prototypes
     from rkdeploy.host.export.yolov5_blocks import YOLOV5_BLOCKS
@@ -129,16 +127,16 @@ def export(checkpoint: Checkpoint, info: ModelInfo, height: int, width: int, ste
         image = InputSpec("images", height, width, fit="center_crop")
         return finish(builder, layers, {"output0": output}, found, image, metadata)
     with blamed(f'Head "{head.path}"'):
+        require_setting(head, "nl", len(features))
         output, found = point_decode(
             builder,
             head.path,
-            _levels(emission, head, info, features),
+            point_levels(emission, head, _branches(head, info), info.strides, features),
             end_to_end=info.end_to_end,
             keypoints=info.keypoints,
             angle=info.angle,
             masks=info.masks,
         )
-        _require_plain_expectation(head, found.taps[0].shape[1] // 4)
         outputs = {"output0": output}
         if info.masks:
             proto = head.child("proto")
@@ -147,44 +145,15 @@ def export(checkpoint: Checkpoint, info: ModelInfo, height: int, width: int, ste
     return finish(builder, layers, outputs, found, image, metadata, _unused(head, info))
 
 
-def _levels(emission: Emission, head: Module, info: ModelInfo, features: list[Value]) -> list[PointMaps]:
-    """The raw tensors of the head in use: one-to-one if it is end to end, else one-to-many."""
-    from rkdeploy.host.export.emission import emit
-    from rkdeploy.host.export.layer_settings import require_setting
-    from rkdeploy.host.export.point_heads import PointMaps
+def _branches(head: Module, info: ModelInfo) -> PointBranches:
+    """The branches of the head in use: one-to-one if it is end to end, else one-to-many."""
+    from rkdeploy.host.export.point_branches import PointBranches
 
-    require_setting(head, "nl", len(features))
-    branches = [_branch(head, name, end_to_end=info.end_to_end) for name in ("cv2", "cv3")]
+    boxes, scores = (_branch(head, name, end_to_end=info.end_to_end) for name in ("cv2", "cv3"))
     extra = None if info.task == "detect" else _branch(head, "cv4", end_to_end=info.end_to_end)
     # YOLO26's pose head has a trunk, and the last convolution of a level outside of it.
     last = _branch(head, "cv4_kpts", end_to_end=info.end_to_end) if head.class_name == "Pose26" else None
-    if not len(features) == len(info.strides) == len(branches[0].children) == len(branches[1].children):
-        raise CheckpointError(f'"{head.path}" reads {len(features)} layers, expected one for each of its levels.')
-    levels = []
-    for number, (value, stride) in enumerate(zip(features, info.strides, strict=True)):
-        boxes, scores = (emit(emission, branch.child(str(number)), [value]) for branch in branches)
-        more = None
-        if extra is not None:
-            more = emit(emission, extra.child(str(number)), [value])
-            more = emit(emission, last.child(str(number)), [more]) if last is not None else more
-        levels.append(PointMaps(f"{head.path}.{number}", stride, boxes, scores, more))
-    return levels
-
-
-def _require_plain_expectation(head: Module, bins: int) -> None:
-    """Check that a distribution's bins count 0, 1, 2, ..., as every decode assumes; the head stores them.
-
-    Raises:
-        CheckpointError: for other weights.
-    """
-    if bins == 1 or "dfl" not in head.children:
-        return
-    weights = head.child("dfl").child("conv").array("weight").ravel()
-    if not np.array_equal(weights, np.arange(bins)):
-        raise CheckpointError(
-            f'"{head.path}.dfl" weights {bins} bins with {shown(weights.tolist())}, expected 0, 1, 2, ...',
-            "It was trained, or the file is damaged: they are constants in every release.",
-        )
+    return PointBranches(boxes, scores, extra, last, head.children.get("dfl"))
 
 
 def _branch(head: Module, name: str, *, end_to_end: bool | None = None) -> Module:
@@ -236,9 +205,5 @@ def _angle(head: Module) -> AngleFormula:
 def _generation(checkpoint: Checkpoint, head: Module) -> str:
     """The configuration that the model was built from, if its file says, else the kind of head."""
     config = checkpoint.root.attribute("yaml")
-    name = config.get("yaml_file") if isinstance(config, Mapping) else None
-    if isinstance(name, str):
-        stem = re.split(r"[/\\]", name)[-1].removesuffix(".yaml")
-        if re.fullmatch(r"[\w.+-]{1,80}", stem):
-            return stem
-    return f"own architecture ({head.class_name} head)"
+    name = yaml_name(config.get("yaml_file")) if isinstance(config, Mapping) else ""
+    return name or f"own architecture ({head.class_name} head)"

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
 from rkdeploy.contract.spec import KeypointLayout
 from rkdeploy.errors import CheckpointError, shown
 from rkdeploy.host.checkpoint import Checkpoint, Module
 from rkdeploy.host.families.anchor_models import describe_anchor_model, export_anchor_model
-from rkdeploy.host.families.checkpoint_facts import layers_of
+from rkdeploy.host.families.checkpoint_facts import layers_of, yaml_name
 from rkdeploy.host.families.checkpoint_kinds import is_yolov7
 from rkdeploy.host.families.model_info import ModelInfo
 
@@ -30,10 +29,9 @@ def describe(checkpoint: Checkpoint) -> ModelInfo:
         CheckpointError: when they contradict each other, as names and channels do in a damaged file.
     """
     head = layers_of(checkpoint)[-1]
-    name = checkpoint.root.attribute("yaml_file")
-    known = isinstance(name, str) and name.isprintable() and len(name) < 80
-    form = f"{PurePosixPath(name).stem}, " if known else ""
-    return describe_anchor_model(checkpoint, NAME, f"{form}{head.class_name} head", _keypoints(head))
+    name = yaml_name(checkpoint.root.attribute("yaml_file"))
+    generation = f"{name}, {head.class_name} head" if name else f"{head.class_name} head"
+    return describe_anchor_model(checkpoint, NAME, generation, _keypoints(head))
 
 
 def export(checkpoint: Checkpoint, info: ModelInfo, height: int, width: int, stem: StemForm = "trained") -> Exported:

@@ -88,7 +88,7 @@ def upstream_errors(vector: Vector, network: Network) -> tuple[str, str]:
     table = table.T if head.rows.columns_first else table
     key = "pred_one2one" if network.head.end_to_end and "pred_one2one" in recorded else "pred"
     expected = recorded[key]
-    if vector.group == "ultralytics":
+    if head.rows.columns_first:
         expected = expected.T
     elif "rows" in recorded:
         table = table[recorded["rows"]]

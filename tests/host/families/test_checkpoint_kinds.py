@@ -90,7 +90,7 @@ def test_an_unknown_state_dict() -> None:
     ("head", "name"),
     [
         ("IBin", "a YOLOv7 model whose head gives sizes as bins"),
-        ("DualDDetect", "a YOLOv9 model of its own code"),
+        ("Panoptic", r"a panoptic segmentation \(YOLOv9\)"),
         ("RTDETRDecoder", "an RT-DETR model"),
         ("WorldDetect", "a YOLO-World model"),
         ("YOLOESegment", "a YOLOE model"),
