@@ -55,6 +55,12 @@ Where a cell has several boxes (`PointFormula.per_cell`, or SSD's anchors), the 
   logit per keypoint
 - `mask_coefficients`: nm;  `angles`: one, read by `ModelSpec.angle`
 """
+QueryRole = Literal["query_scores", "query_boxes"]
+"""Roles of a transformer's head, whose rows are queries instead of cells (1, C, 1, N):
+
+- `query_scores`: nc class logits of each query
+- `query_boxes`: x and y of the center, width and height, each as a fraction of the input's width or height
+"""
 ImageRole = Literal["prototypes", "class_map", "class_scores", "depth_map"]
 """Tensors that speak of the whole image:
 
@@ -64,7 +70,7 @@ ImageRole = Literal["prototypes", "class_map", "class_scores", "depth_map"]
 - `depth_map`: (1, 1, H, W), read by `ModelSpec.depth`
 - `class_scores`: (1, nc, 1, 1), a classifier's
 """
-OutputRole = AnchorRole | PointRole | ImageRole
+OutputRole = AnchorRole | PointRole | QueryRole | ImageRole
 Dimension = Annotated[int, Meta(gt=0, le=1 << 24)]
 Word = Annotated[str, Meta(pattern=_WORD)]
 
@@ -325,8 +331,8 @@ class ModelSpec:
         input: the image input.
         outputs: the head tensors, in runtime order.
         anchors: for anchor-based families, else None.
-        end_to_end: the head was trained to give each object once (YOLOv10, YOLO26): its best rows are taken as they
-            are, without non-maximum suppression.
+        end_to_end: the head was trained to give each object once (YOLOv10, YOLO26, RT-DETR): its best rows are taken
+            as they are, without non-maximum suppression.
         keypoints: for pose models, else None.
         angle: for rotated boxes, else None.
         points: for anchor-free heads that are not read as YOLOv8's, and SSD's with several classes; else None.

@@ -9,10 +9,10 @@ from typing import Final, Protocol, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from rkdeploy.contract.spec import AnchorRole, ModelSpec, PointRole
+from rkdeploy.contract.spec import AnchorRole, ModelSpec, PointRole, QueryRole
 from rkdeploy.errors import RkdeployError
 
-_OBJECT_ROLES: Final = frozenset((*get_args(AnchorRole), *get_args(PointRole)))
+_OBJECT_ROLES: Final = frozenset((*get_args(AnchorRole), *get_args(PointRole), *get_args(QueryRole)))
 
 Polygons = list[list[float]]
 """An object's outline: x, y, x, y, ... in source pixels, one list per part."""

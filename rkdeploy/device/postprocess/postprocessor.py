@@ -20,6 +20,7 @@ from rkdeploy.device.postprocess.mask_reader import MaskReader
 from rkdeploy.device.postprocess.nms import nms
 from rkdeploy.device.postprocess.point_decode import PointDecoder
 from rkdeploy.device.postprocess.point_layout import POINT_ROLES
+from rkdeploy.device.postprocess.query_decode import QUERY_ROLES, QueryDecoder
 from rkdeploy.device.postprocess.raw_values import coefficient_count, require_tensors
 from rkdeploy.device.postprocess.rotated import nms_rotated, regularized
 from rkdeploy.device.postprocess.thresholds import Thresholds
@@ -43,6 +44,8 @@ def decoder_for(spec: ModelSpec) -> Decoder:
         return AnchorDecoder(spec)
     if roles & POINT_ROLES:
         return PointDecoder(spec)
+    if roles & QUERY_ROLES:
+        return QueryDecoder(spec)
     raise RkdeployError(f"The contract's outputs hold {', '.join(sorted(roles)) or 'nothing'}, which no decoder reads.")
 
 
@@ -68,7 +71,7 @@ class Postprocessor:
         self._class_thresholds = thresholds.of_classes(len(spec.class_names))
         self._classify = Classifier(spec) if "class_scores" in roles else None
         self._class_maps = ClassMapReader(spec) if "class_map" in roles or spec.class_maps else None
-        has_objects = bool(roles & (_ANCHOR_ROLES | POINT_ROLES))
+        has_objects = bool(roles & (_ANCHOR_ROLES | POINT_ROLES | QUERY_ROLES))
         self._depth = DepthReader(spec) if "depth_map" in roles or spec.depth is not None else None
         if not has_objects and self._classify is None and self._class_maps is None and self._depth is None:
             decoder_for(spec)  # raises the error that explains it

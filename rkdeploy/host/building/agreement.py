@@ -182,7 +182,7 @@ class AgreementMeter:
 
     def _score_channels(self, output: HeadOutput) -> NDArray[np.intp] | None:
         """Channels whose probability decides whether there is an object; None for a tensor without such channels."""
-        if output.role in ("scores", "objectness"):
+        if output.role in ("scores", "objectness", "query_scores"):
             return np.arange(output.shape[1])
         first = {"anchor_map": 4, "anchor_scores": 0}.get(output.role)
         if first is None or self._spec.anchors is None:

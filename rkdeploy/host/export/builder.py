@@ -43,7 +43,8 @@ class GraphBuilder:
     that the vendor's per-layer tables show `model.0.conv`.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, opset: int = OPSET) -> None:
+        self._opset = opset
         self._nodes: list[onnx.NodeProto] = []
         self._constants: list[onnx.TensorProto] = []
         self._inputs: list[onnx.ValueInfoProto] = []
@@ -165,7 +166,7 @@ class GraphBuilder:
         graph = helper.make_graph(self._nodes, "rkdeploy", self._inputs, infos, self._constants)
         model = helper.make_model(
             graph,
-            opset_imports=[helper.make_opsetid("", OPSET)],
+            opset_imports=[helper.make_opsetid("", self._opset)],
             ir_version=8,
             producer_name="rkdeploy",
             producer_version=__version__,

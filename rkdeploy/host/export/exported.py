@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import onnx
 
 from rkdeploy.contract.spec import InputSpec
+from rkdeploy.device.postprocess.query_decode import QUERY_ROLES
 from rkdeploy.errors import GraphError
 from rkdeploy.host.graph.head import Head
 
@@ -34,7 +35,7 @@ class Exported:
         """
         for tap in self.head.taps:
             covered = (tap.shape[2] * tap.stride, tap.shape[3] * tap.stride)
-            if not tap.name and covered != (self.input.height, self.input.width):
+            if not tap.name and tap.role not in QUERY_ROLES and covered != (self.input.height, self.input.width):
                 raise GraphError(
                     f'"{tap.node}" has {tap.shape[2]}x{tap.shape[3]} cells of stride {tap.stride}, expected to cover '
                     f"the input of {self.input.height}x{self.input.width}.",

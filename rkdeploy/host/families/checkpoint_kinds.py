@@ -155,7 +155,6 @@ MODELS = (
         "a YOLOv7 model whose head gives sizes as bins (IBin), which no published configuration has", _ends_in("IBin")
     ),
     CheckpointKind("a panoptic segmentation (YOLOv9)", _ends_in("Panoptic")),
-    CheckpointKind("an RT-DETR model", _ends_in("RTDETRDecoder")),
     CheckpointKind("a YOLO-World model (open vocabulary)", _ends_in("WorldDetect")),
     CheckpointKind(
         "a YOLOE model (open vocabulary)", _ends_in("YOLOEDetect", "YOLOESegment", "YOLOEDetect26", "YOLOESegment26")

@@ -6,7 +6,18 @@ from typing import TYPE_CHECKING, Protocol
 
 from rkdeploy.errors import CheckpointError
 from rkdeploy.host.checkpoint import Checkpoint
-from rkdeploy.host.families import ultralytics, yolop, yolor, yolov5, yolov5_face, yolov5_lite, yolov7, yolov9, yolox
+from rkdeploy.host.families import (
+    rtdetr,
+    ultralytics,
+    yolop,
+    yolor,
+    yolov5,
+    yolov5_face,
+    yolov5_lite,
+    yolov7,
+    yolov9,
+    yolox,
+)
 from rkdeploy.host.families.checkpoint_kinds import kind_of, refusal
 from rkdeploy.host.families.model_info import ModelInfo
 from rkdeploy.system.plugins import FAMILIES as PLUGINS
@@ -39,7 +50,18 @@ class Family(Protocol):
     ) -> Exported: ...
 
 
-FAMILIES: tuple[Family, ...] = (yolov7, yolov5_face, yolov5_lite, yolor, yolop, yolox, yolov5, yolov9, ultralytics)
+FAMILIES: tuple[Family, ...] = (
+    yolov7,
+    yolov5_face,
+    yolov5_lite,
+    yolor,
+    yolop,
+    yolox,
+    yolov5,
+    yolov9,
+    ultralytics,
+    rtdetr,
+)
 
 
 def all_families() -> tuple[Family, ...]:

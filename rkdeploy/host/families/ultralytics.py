@@ -74,7 +74,7 @@ def describe(checkpoint: Checkpoint) -> ModelInfo:
     active = activations(checkpoint.root.walk())
     return ModelInfo(
         family=NAME,
-        generation=_generation(checkpoint, head),
+        generation=generation_of(checkpoint, head),
         task=task,
         class_names=class_names(checkpoint, classifier_classes(head) if task == "classify" else class_count(head)),
         strides=() if task == "classify" else strides_of(checkpoint, head, len(_branch(head, "cv2").children)),
@@ -202,7 +202,7 @@ def _angle(head: Module) -> AngleFormula:
     return AngleFormula(sigmoid=True, gain=pi, offset=-0.25 * pi)
 
 
-def _generation(checkpoint: Checkpoint, head: Module) -> str:
+def generation_of(checkpoint: Checkpoint, head: Module) -> str:
     """The configuration that the model was built from, if its file says, else the kind of head."""
     config = checkpoint.root.attribute("yaml")
     name = yaml_name(config.get("yaml_file")) if isinstance(config, Mapping) else ""

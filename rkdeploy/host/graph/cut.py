@@ -15,6 +15,7 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from rkdeploy.contract.spec import Activation, HeadOutput, OutputRole
+from rkdeploy.device.postprocess.query_decode import QUERY_ROLES
 from rkdeploy.errors import GraphError
 from rkdeploy.host.graph.cut_options import CutOptions
 from rkdeploy.host.graph.graph_view import GraphView, attributes
@@ -61,7 +62,10 @@ def cut(model: onnx.ModelProto, head: Head, options: CutOptions) -> tuple[onnx.M
     outputs: list[HeadOutput] = []
     for tap, part, name in named:
         tensor = renamed.get(tap.tensor, tap.tensor)
-        if part.channels is None and not part.sigmoid:
+        if part.role in QUERY_ROLES and part.sigmoid:
+            _rename(graph, tensor, f"{name}.logits")
+            graph.node.append(helper.make_node("Sigmoid", [f"{name}.logits"], [name], name=f"{name}/Sigmoid"))
+        elif part.channels is None and not part.sigmoid:
             _rename(graph, tensor, name)
         else:
             channels = part.channels or tuple(range(tap.shape[1]))
@@ -77,6 +81,8 @@ def cut(model: onnx.ModelProto, head: Head, options: CutOptions) -> tuple[onnx.M
 
 def _name(tap: Tap, part: _CutOutput) -> str:
     """The contract's name of a part."""
+    if part.role in QUERY_ROLES:
+        return part.role
     return tap.name or f"stride{tap.stride}_{part.role.removeprefix('anchor_')}"
 
 
@@ -117,8 +123,8 @@ def _parts(tap: Tap, head: Head, options: CutOptions) -> tuple[_CutOutput, ...]:
         starts = range(0, tap.shape[1], dimensions)
         xy = _CutOutput("keypoint_xy", tuple(start + i for start in starts for i in (0, 1)))
         return (xy, _CutOutput("keypoint_scores", tuple(s + 2 for s in starts), scores)) if dimensions == 3 else (xy,)
-    if tap.role == "scores":
-        return (_CutOutput("scores", tap.channels, scores),)
+    if tap.role in {"scores", "query_scores"}:
+        return (_CutOutput(tap.role, tap.channels, scores),)
     return (_CutOutput(tap.role, tap.channels),)
 
 

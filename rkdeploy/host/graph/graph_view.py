@@ -100,6 +100,13 @@ class GraphView:
         return found
 
     @cached_property
+    def indices(self) -> frozenset[str]:
+        """Tensors of whole numbers or truth values: shapes, and the places of a selection."""
+        graph = self.model.graph
+        whole = (onnx.TensorProto.INT64, onnx.TensorProto.INT32, onnx.TensorProto.BOOL)
+        return frozenset(i.name for i in (*graph.value_info, *graph.output) if i.type.tensor_type.elem_type in whole)
+
+    @cached_property
     def constants(self) -> Mapping[str, onnx.TensorProto]:
         """The graph's constants (initializers) by name."""
         return {constant.name: constant for constant in self.model.graph.initializer}

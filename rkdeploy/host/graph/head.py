@@ -95,6 +95,9 @@ class DecodedRows:
         level_order: the order in which the rows list the levels.
         level_rows: rows of each level, by level.
         others: outputs with further columns of the same rows, such as scores next to boxes.
+        fractions_of: (width, height) in pixels where `xy` and `wh` are fractions of the input; None where they are
+            pixels.
+        raw_scores: the `scores` columns are logits of a sigmoid.
     """
 
     output: str
@@ -104,6 +107,8 @@ class DecodedRows:
     level_order: tuple[int, ...]
     level_rows: tuple[int, ...]
     others: tuple[DecodedTable, ...] = ()
+    fractions_of: tuple[int, int] | None = None
+    raw_scores: bool = False
 
     @property
     def tables(self) -> tuple[DecodedTable, ...]:
@@ -185,6 +190,11 @@ def read_rows(rows: DecodedRows, outputs: Mapping[str, NDArray[np.float32]]) -> 
     if rows.corners:
         low, high = values["xy"], values["wh"]
         values |= {"xy": (low + high) / 2, "wh": high - low}
+    if rows.fractions_of is not None:
+        size = np.array(rows.fractions_of, np.float32)
+        values |= {"xy": values["xy"] * size, "wh": values["wh"] * size}
+    if rows.raw_scores:
+        values["scores"] = (1 / (1 + np.exp(-values["scores"].astype(np.float64)))).astype(np.float32)
     fields = [field for table in rows.tables for field in table.fields]
     return tuple(DenseField(field.name, field.unit, values[field.name]) for field in fields)
 

@@ -24,13 +24,15 @@ if TYPE_CHECKING:
 HEAD: Final = "head"
 GEOMETRY: Final = "geometry"
 NONE: Final = "none"
-_POINT_GEOMETRY: Final = frozenset({"dfl_boxes", "ltrb_boxes", "center_boxes", "keypoint_xy", "angles"})
+_POINT_GEOMETRY: Final = frozenset({"dfl_boxes", "ltrb_boxes", "center_boxes", "query_boxes", "keypoint_xy", "angles"})
 _ANCHOR_GEOMETRY: Final = frozenset({"anchor_boxes", "anchor_xy", "anchor_wh", "anchor_keypoint_xy"})
 # The toolkit refuses a mix of float16 and integers there: "only support int8/int16".
 _UNMIXED: Final = frozenset({"rk2118"})
 _RANGE: Final = re.compile(r"(.*\.)?(\d{1,4})-(\d{1,4})")
 _SUFFIX: Final = re.compile(r"(_output_\d+)?(_int8)?$")
 _MOST_NAMED: Final = 8
+_FIRST: Final = frozenset({"Conv", "Gemm", "MatMul", "ConvTranspose", "Gather", "GatherElements", "GatherND", "TopK"})
+"""Operators that the layers `head` and `geometry` begin with; the indices of a selection have no type to choose."""
 _LAYERS: Final = Form(
     lambda text: tuple(name for part in text.split(",") if (name := part.strip()) and name != NONE),
     lambda layers: ",".join(layers) or NONE,
@@ -130,7 +132,7 @@ def tensors_of(wanted: Sequence[str], graph: GraphView, spec: ModelSpec) -> tupl
         RkdeployError: when a name matches no layer.
     """
     # All outputs of nodes have names of their own; the name of an input or a constant is not a layer's.
-    computed = list(graph.producers)
+    computed = [name for name in graph.producers if name not in graph.indices]
     plain = {name: layer_name(name) for name in computed}
     geometry = [o.name for o in spec.outputs if o.role in _POINT_GEOMETRY | _ANCHOR_GEOMETRY]
     words = {HEAD: _last_layers(graph, [o.name for o in spec.outputs]), GEOMETRY: _last_layers(graph, geometry)}
@@ -167,6 +169,6 @@ def _means(wanted: str, layer: str) -> bool:
 
 
 def _last_layers(graph: GraphView, outputs: Sequence[str]) -> set[str]:
-    """Tensors from the last convolution of each output on."""
-    walk = graph.back(outputs, through=lambda node: node.op_type not in {"Conv", "Gemm", "MatMul", "ConvTranspose"})
+    """Tensors from the last convolution of each output on, or from where queries were selected."""
+    walk = graph.back(outputs, through=lambda node: node.op_type not in _FIRST)
     return {tensor for tensor, _ in walk}

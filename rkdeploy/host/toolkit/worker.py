@@ -63,7 +63,9 @@ FRAME = struct.Struct(">II")  # bytes of JSON, bytes of payload
 # End of the toolkit's traceback when one of its graph optimizations fails.  In 2.5.0 the one that makes attention a
 # single NPU operation fails if a MatMul goes directly into a Softmax; otherwise it works, and is useful.
 FAILED_RULE = re.compile(r"rknn\.api\.rules\.\w+\._p_(\w+)")
-MOST_DISABLED_RULES = 3
+RULES_BY_OTHER_NAMES = {"fuse_matmul_add_mul_softmax_matmul_to_sdpa": ("fuse_matmul_softmax_matmul_to_sdpa",)}
+"""Functions of 2.5.0 that run under the names of other rules, which are the ones that can be disabled."""
+MOST_DISABLED_RULES = 4
 
 
 class CallFailedError(Exception):
@@ -218,11 +220,11 @@ class Worker:
                 break
             except Exception as error:
                 found = FAILED_RULE.findall(str(error))
-                if not found or found[-1] in rules or len(rules) == MOST_DISABLED_RULES:
+                if not found or found[-1] in rules or len(rules) >= MOST_DISABLED_RULES:
                     raise
-                rules.append(found[-1])
+                rules += [found[-1], *RULES_BY_OTHER_NAMES.get(found[-1], ())]
                 config["disable_rules"] = rules
-                print(f"# rkdeploy: the graph rule {rules[-1]} failed on this graph; once more without it")
+                print(f"# rkdeploy: the graph rule {found[-1]} failed on this graph; once more without it")
         self._kept = kept or None
         answer = self._describe_model([output.name for output in graph.output], kept)
         facts = {"kept": kept, "float16": float16, "disabled_rules": rules, "build_s": time.monotonic() - started}

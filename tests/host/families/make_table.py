@@ -93,6 +93,8 @@ def upstream_errors(vector: Vector, network: Network) -> tuple[str, str]:
     elif "rows" in recorded:
         table = table[recorded["rows"]]
     difference = np.abs(table - expected)
+    if head.rows.fractions_of is not None:
+        difference[:, :4] *= np.array(head.rows.fractions_of * 2)
     worst = {"px": 0.0, "score": 0.0}
     for field in head.rows.fields:
         unit = "px" if field.unit == "px" else "score"
@@ -114,7 +116,7 @@ def opencv_error(vector: Vector, folder: Path) -> str:
         with OpencvDnn(path, spec) as opencv:
             got = [tensor.values.copy() for tensor in opencv.infer(image)]
     except RkdeployError as error:
-        return error.message
+        return "no GridSample" if "GridSample" in error.message else error.message
     worst = max(np.abs(a - b).max() / max(1.0, np.abs(a).max()) for a, b in zip(expected, got, strict=True))
     return f"{worst:.1g}"
 
@@ -125,6 +127,8 @@ def head_of(network: Network) -> str:
     levels = len({tap.stride for tap in head.taps if not tap.name})
     if head.anchors is not None:
         kind = f"{levels} levels, {head.anchors_per_level} anchors"
+    elif head.taps[0].role == "query_boxes":
+        kind = f"{head.taps[0].shape[3]} queries"
     elif head.rows is not None:
         kind = f"{levels} levels, {_boxes_of(head)}"
     else:

@@ -91,7 +91,6 @@ def test_an_unknown_state_dict() -> None:
     [
         ("IBin", "a YOLOv7 model whose head gives sizes as bins"),
         ("Panoptic", r"a panoptic segmentation \(YOLOv9\)"),
-        ("RTDETRDecoder", "an RT-DETR model"),
         ("WorldDetect", "a YOLO-World model"),
         ("YOLOESegment", "a YOLOE model"),
     ],

@@ -30,7 +30,7 @@ ALL = vectors()
 BUILT = (
     "yolov5-seg", "yolov5-cls", "ultralytics-v8_pose_2x3", "ultralytics-v11_obb", "ultralytics-v12n",
     "ultralytics-v26_seg", "ultralytics-v10n", "yolor-paper_p6", "yolop-end_to_end", "yolov7-v7_training",
-    "yolov5_face-n05", "yolov7_pose-w6_pose",
+    "yolov5_face-n05", "yolov7_pose-w6_pose", "rtdetr-v8",
 )  # fmt: skip
 """One of each kind of head, and the networks with attention, which toolkit 2.5.0 has trouble with."""
 
@@ -52,11 +52,12 @@ def test_cut_is_proven(vector: Vector, tmp_path: Path) -> None:
     assert all(error.excess <= 1 for error in proof.fields)
 
 
-@pytest.mark.parametrize("vector", ALL, ids=lambda v: v.key)
+@pytest.mark.parametrize("vector", [v for v in ALL if v.group != "rtdetr"], ids=lambda v: v.key)
 def test_float_backends_agree(vector: Vector, tmp_path: Path) -> None:
     """Onnxruntime and OpenCV agree on every head tensor to 1e-3 of its largest value (1 at least)."""
     # Twice the recorded size: OpenCV 4.11 gets a depthwise convolution over one row of cells wrong.
     height, width = vector.hw
+    # RT-DETR is left out: OpenCV 4.11 does not know GridSample, and says so.
     network = vector.open(hw=(2 * height, 2 * width))
     path, _, spec = cut_to(tmp_path, network)
     image = np.random.default_rng(0).integers(0, 256, (1, 2 * height, 2 * width, 3), np.uint8)
