@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 NEW = "8.4.190"
+THU = "yolov10"  # the fork that YOLOv10 was published with, of 8.1.34
 Layer = list[Any]
 Config = dict[str, Any]
 
@@ -222,6 +223,25 @@ CASES = (
         "v10_fused",
         one_level([V10_LK, V10_CIB], ["v10Detect", ["nc"]]),
         "fuse() with the one-to-one head selected: RepVGGDW fused, cv2 and cv3 None; C2fCIB without RepVGGDW",
+        fuse="one2one",
+        **KEEP,
+    ),
+    Case(
+        "v10_thu",
+        one_level(  # its PSA has a head for each 128 channels
+            [[1, "SCDown", [64, 3, 1]], [1, "Conv", [1024, 1, 1]], [1, "PSA", [1024]], [1, "Conv", [64, 1, 1]], V10_LK],
+            ["v10Detect", ["nc"]],
+        ),
+        "THU-MIG's own package: YOLOv10DetectionModel, whose heads both answer with centers and sizes",
+        release=THU,
+        width=1 / 8,
+        **KEEP,
+    ),
+    Case(
+        "v10_thu_fused",
+        one_level([V10_LK, V10_CIB], ["v10Detect", ["nc"]]),
+        "THU-MIG's own package, fuse(): both heads kept",
+        release=THU,
         fuse="one2one",
         **KEEP,
     ),

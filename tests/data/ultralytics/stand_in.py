@@ -66,7 +66,7 @@ def prepare(release: Path) -> Any:
     torch.hub.download_url_to_file = lambda *a, **k: None
     torch.load = functools.partial(torch.load, weights_only=False)
     stand_in_torchvision()
-    for name in ("ultralytics_platform", "thop", "IPython"):
+    for name in ("ultralytics_platform", "thop", "IPython", "huggingface_hub", "duckdb"):
         if importlib.util.find_spec(name) is None:
             sys.modules[name] = Anything(name)
     sys.path.insert(0, str(release))
