@@ -196,6 +196,15 @@ def find_calibration(option: Path | None, cwd: Path, count: int, seed: int) -> C
     )
 
 
+def require_candidates(option: Path | None, cwd: Path) -> None:
+    """Check that there are files to choose calibration images from, without reading any: see `find_calibration`.
+
+    Raises:
+        CalibrationError: when there are none.
+    """
+    _candidates(option, cwd)
+
+
 def load_letterboxed(
     images: CalibrationSet | HeldOut,
     letterbox: Callable[[NDArray[np.uint8]], PreparedImage],

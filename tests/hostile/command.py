@@ -31,6 +31,7 @@ for _name in (
 with contextlib.redirect_stdout(io.StringIO()):
     app(["inspect", str(Path(__file__).parents[1] / "data" / "yolov5" / "v7_n.pt")], standalone_mode=False)
 
+CALIBRATION = Path(__file__).parents[2] / "calib_data"
 GIB = 1 << 30
 _PARTIAL = ".partial-"
 
@@ -151,5 +152,6 @@ def idle_toolkit(folder: Path) -> Path:
 
 
 def build_arguments(model: Path, folder: Path, *more: str) -> list[str]:
-    """A build into `out` with the idle toolkit."""
-    return ["build", str(model), "--out", "out", "--toolkit-python", str(idle_toolkit(folder)), *more]
+    """A build into `out` with the idle toolkit, and with the sample's calibration images unless others are given."""
+    images = () if "--calib" in more else ("--calib", str(CALIBRATION))
+    return ["build", str(model), "--out", "out", "--toolkit-python", str(idle_toolkit(folder)), *images, *more]

@@ -13,7 +13,8 @@ from rkdeploy.analysis.compare.variants import CompareOptions, Variant, build_op
 from rkdeploy.datasets.truth import LabeledSet
 from rkdeploy.errors import RkdeployError
 from rkdeploy.host.building.accuracy_gate import open_gate
-from rkdeploy.host.building.chosen_images import BuildImages, choose_images
+from rkdeploy.host.building.build_options import FLOAT_DTYPE
+from rkdeploy.host.building.chosen_images import BuildImages, choose_images, require_images
 from rkdeploy.host.building.network import Network
 from rkdeploy.host.building.open_network import open_network
 from rkdeploy.host.graph.cut import cut
@@ -46,6 +47,8 @@ def prepare(options: CompareOptions, events: CompareEvents) -> Prepared:
     Raises:
         RkdeployError: when the file, the images or the toolkit are unusable.
     """
+    if FLOAT_DTYPE not in options.dtypes:
+        require_images(options.build)
     events.stage(f"Reading {options.build.model.name}")
     networks: dict[tuple[int, int], Network | RkdeployError] = {}
     if options.sizes:

@@ -31,7 +31,7 @@ from rkdeploy.device.postprocess.thresholds import DEFAULT_CONFIDENCE, Threshold
 from rkdeploy.errors import RkdeployError, VerificationError
 from rkdeploy.host.building.accuracy_gate import gate_notes, open_gate, require_sound
 from rkdeploy.host.building.build_options import FLOAT_DTYPE, BuildOptions
-from rkdeploy.host.building.chosen_images import choose_images
+from rkdeploy.host.building.chosen_images import choose_images, require_images
 from rkdeploy.host.building.compared_tensors import FLOAT_FIGURES_FROM, float_tensors
 from rkdeploy.host.building.open_network import network_of
 from rkdeploy.host.building.quantization import QuantizationSettings
@@ -61,6 +61,7 @@ class Preparation:
             raise RkdeployError(
                 f"--dtype {FLOAT_DTYPE} quantizes nothing, so there is nothing to search.", "Leave out --dtype."
             )
+        require_images(options)
         self._options = options
         self._input_sets = input_sets
         self._graphs: dict[CutOptions, str] = {}

@@ -39,13 +39,13 @@ from rkdeploy.contract.record import (
 from rkdeploy.contract.spec import ModelSpec
 from rkdeploy.datasets.calibration import load_letterboxed
 from rkdeploy.datasets.truth import LabeledSet
-from rkdeploy.errors import CalibrationError, ToolkitError, VerificationError
+from rkdeploy.errors import ToolkitError, VerificationError
 from rkdeploy.host.building.accuracy_gate import Side, gate_notes, measure, open_gate, require_accuracy, require_sound
 from rkdeploy.host.building.agreement import AgreementMeter
 from rkdeploy.host.building.agreement_gate import proof_of, proof_text, require_agreement
 from rkdeploy.host.building.build_events import BuildEvents
 from rkdeploy.host.building.build_options import FLOAT_DTYPE, BuildOptions
-from rkdeploy.host.building.chosen_images import BuildImages, choose_images
+from rkdeploy.host.building.chosen_images import BuildImages, choose_images, require_images, require_proof
 from rkdeploy.host.building.compared_tensors import (
     FLOAT_FIGURES_FROM,
     float_tensors,
@@ -155,6 +155,7 @@ def build(options: BuildOptions, events: BuildEvents) -> Bundle:
             cause.
     """
     journal = _Journal(events)
+    require_images(options)
     with (
         new_bundle(options.folder) as folder,
         Toolkit(log=folder / LOG, python=options.toolkit_python, on_progress=events.detail) as toolkit,
@@ -215,14 +216,9 @@ def _choose_data(options: BuildOptions, spec: ModelSpec, journal: _Journal) -> _
             journal.events.calibration(images.calibration)
             if options.gate is not None:
                 require_sound(images.calibration)
+        require_proof(images, options)
         if images.proof:
             require_tool()
-        elif not options.allow_unproven:
-            raise CalibrationError(
-                "There is no image to compare the quantized model with the float model, so nothing would prove it.",
-                "Give images like those the model will see (--calib), or take the build as it comes with "
-                "--allow-unproven.",
-            )
         labeled = open_gate(options.gate, spec) if options.gate is not None else None
         return _Data(images, labeled, request_of(options, images, labeled))
 

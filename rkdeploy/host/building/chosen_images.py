@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from rkdeploy.datasets.calibration import CalibrationImage, CalibrationSet, find_calibration
+from rkdeploy.datasets.calibration import CalibrationImage, CalibrationSet, find_calibration, require_candidates
 from rkdeploy.errors import CalibrationError
 from rkdeploy.host.building.build_options import FLOAT_DTYPE, BuildOptions
 
@@ -32,6 +32,37 @@ class BuildImages:
     def shown(self) -> tuple[CalibrationImage, ...]:
         """The held-out images where there are any, else the calibration images."""
         return self.proof or (self.calibration.images if self.calibration else ())
+
+
+def require_images(options: BuildOptions) -> None:
+    """Check that there are images to choose from, before minutes of work on the network.
+
+    A model file that is missing is not this check's fault to report: reading it says so at once.
+
+    Raises:
+        CalibrationError: when a build that needs images has none.
+    """
+    if not options.model.is_file():
+        return
+    try:
+        require_candidates(options.calib, Path.cwd())
+    except CalibrationError:
+        if options.dtype != FLOAT_DTYPE or options.calib is not None:
+            raise
+        require_proof(BuildImages(), options)
+
+
+def require_proof(images: BuildImages, options: BuildOptions) -> None:
+    """Check that there is an image to prove the built model on, unless the user takes it unproven.
+
+    Raises:
+        CalibrationError: when there is none.
+    """
+    if not images.proof and not options.allow_unproven:
+        raise CalibrationError(
+            "There is no image to compare the quantized model with the float model, so nothing would prove it.",
+            "Give images like those the model will see (--calib), or take the build as it comes with --allow-unproven.",
+        )
 
 
 def choose_images(options: BuildOptions) -> BuildImages:

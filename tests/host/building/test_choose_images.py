@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from rkdeploy.errors import CalibrationError
+from rkdeploy.host.building.build_events import BuildEvents
 from rkdeploy.host.building.build_options import BuildOptions
-from rkdeploy.host.building.chosen_images import choose_images
+from rkdeploy.host.building.build_stages import build
+from rkdeploy.host.building.chosen_images import choose_images, require_images
 
 ROOT = Path(__file__).parents[3]
 IMAGES = sorted((ROOT / "calib_data" / "images" / "calib").glob("*.jpg"))
@@ -67,3 +70,36 @@ def test_no_images(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(CalibrationError):
         choose(None)
     assert choose(None, "fp16")[2] == set()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"dtype": "int8"}, "No calibration images"),
+        ({"dtype": "int8", "calib": Path("nowhere")}, "does not exist"),
+        ({"dtype": "fp16"}, "nothing would prove it"),
+    ],
+)
+def test_a_build_without_images_is_refused_before_the_network_is_read(
+    options: dict[str, Any], message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The refusal costs no work: the model here is not even a checkpoint, and no stage was announced."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "best.pt").write_bytes(b"not read")
+    stages: list[str] = []
+
+    class Stages(BuildEvents):
+        def stage(self, title: str) -> None:
+            stages.append(title)
+
+    with pytest.raises(CalibrationError, match=message):
+        build(BuildOptions(Path("best.pt"), **options), Stages())
+    assert stages == []
+    assert [path.name for path in tmp_path.iterdir()] == ["best.pt"]
+
+
+def test_a_float_build_taken_unproven_needs_no_images(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing is refused that choosing the images would take."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "best.pt").write_bytes(b"not read")
+    require_images(BuildOptions(Path("best.pt"), dtype="fp16", allow_unproven=True))
