@@ -46,6 +46,11 @@ class BuildKeywords(TypedDict, total=False):
             "rtmdet",
             "rtmdet-exp",
             "yunet",
+            "retinaface",
+            "retinaface-1mb",
+            "ultraface",
+            "ssd",
+            "scrfd",
         ]
         | None
     )

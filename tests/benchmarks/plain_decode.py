@@ -2,7 +2,7 @@
 
 The straightforward side knows nothing of rkdeploy's decode: it runs the original file, applies the formulas of the
 trainer's demo to every row, and suppresses.  Both see the same pixels.  Prints how many detections have a match of the
-same class at IoU 0.99.
+same class at IoU 0.99, and of those with landmarks how far they are apart.
 
     python -m tests.benchmarks.plain_decode yolox_nano.onnx --preset yolox --images photos
 """
@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import cv2
@@ -33,10 +34,10 @@ from rkdeploy.host.graph.verify import network_input
 from rkdeploy.images.fit import image_fit
 
 CONFIDENCE, IOU = 0.25, 0.45
-Rows = tuple[NDArray[np.float64], NDArray[np.float64]]
-"""Corners (n, 4) in input pixels and scores (n, nc)."""
-Found = tuple[NDArray[np.float64], NDArray[np.intp]]
-"""Corners (n, 4) and classes (n,)."""
+Rows = tuple[NDArray[np.float64], ...]
+"""Corners (n, 4) in input pixels, scores (n, nc) and perhaps landmarks (n, k, 2) in input pixels."""
+Found = tuple[NDArray[np.float64], NDArray[np.intp], NDArray[np.float64]]
+"""Corners (n, 4), classes (n,) and landmarks (n, k, 2)."""
 Outputs = list[NDArray[np.float32]]
 
 
@@ -77,7 +78,9 @@ def yunet(outputs: Outputs, hw: tuple[int, int]) -> Rows:
     classes, objectness, box = (
         np.concatenate([outputs[3 * kind + level][0] for level in range(3)]).astype(np.float64) for kind in range(3)
     )
-    return corners((box[:, :2] + cells) * stride, np.exp(box[:, 2:]) * stride), np.sqrt(classes * objectness)
+    points = np.concatenate([outputs[9 + level][0] for level in range(3)]).astype(np.float64).reshape(-1, 5, 2)
+    xyxy = corners((box[:, :2] + cells) * stride, np.exp(box[:, 2:]) * stride)
+    return xyxy, np.sqrt(classes * objectness), (points + cells[:, None]) * stride[:, None]
 
 
 def nanodet(outputs: Outputs, hw: tuple[int, int]) -> Rows:
@@ -97,9 +100,48 @@ def own_tables(outputs: Outputs, _: tuple[int, int]) -> Rows:
     return boxes, scores if len(scores) == len(boxes) else scores.T
 
 
+def ssd(outputs: Outputs, hw: tuple[int, int]) -> Rows:
+    """UltraFace and pytorch-ssd: shares of a softmax, and corners as shares of the image."""
+    boxes = next(o[0] for o in outputs if o.shape[2] == 4).astype(np.float64)
+    scores = next(o[0] for o in outputs if o.shape[2] != 4).astype(np.float64)
+    return boxes * (hw[1], hw[0], hw[1], hw[0]), scores[:, 1:]
+
+
+def retinaface(
+    outputs: Outputs, hw: tuple[int, int], sides: tuple[tuple[float, ...], ...] = ((16, 32), (64, 128), (256, 512))
+) -> Rows:
+    """Raw boxes and landmarks relative to square anchors of each stride, and shares of a softmax."""
+    boxes, landmarks, scores = (next(o[0] for o in outputs if o.shape[2] == n).astype(np.float64) for n in (4, 10, 2))
+    centers, lengths = [], []
+    for step, of_level in zip((8, 16, 32, 64), sides, strict=False):
+        cells, stride = grid(hw, (step,))
+        centers.append(np.repeat((cells + 0.5) * stride, len(of_level), axis=0))
+        lengths.append(np.tile(np.array(of_level, np.float64)[:, None], (len(cells), 1)))
+    center, side = np.concatenate(centers), np.concatenate(lengths)
+    points = center[:, None] + landmarks.reshape(-1, 5, 2) * 0.1 * side[:, None]
+    xyxy = corners(center + boxes[:, :2] * 0.1 * side, np.exp(boxes[:, 2:] * 0.2) * side)
+    return xyxy, scores[:, 1:], points
+
+
+def scrfd(outputs: Outputs, hw: tuple[int, int]) -> Rows:
+    """Probabilities, distances and landmarks in cells, two per cell, from the cells' corners."""
+    flat = [o.reshape(-1, o.shape[-1]).astype(np.float64) for o in outputs]
+    scores, distances, landmarks = (
+        np.concatenate([o for o in flat if o.shape[1] == n] or [flat[0][:0]]) for n in (1, 4, 10)
+    )
+    cells, stride = grid(hw, (8, 16, 32))
+    point, size = np.repeat(cells * stride, 2, axis=0), np.repeat(stride, 2, axis=0)
+    xyxy = np.concatenate((point - distances[:, :2] * size, point + distances[:, 2:] * size), axis=1)
+    if landmarks.shape[1] != 10:
+        return xyxy, scores
+    return xyxy, scores, point[:, None] + landmarks.reshape(-1, 5, 2) * size[:, None]
+
+
 DECODES: dict[str, Callable[[Outputs, tuple[int, int]], Rows]] = {
     "yolox": yolox, "yunet": yunet, "nanodet": nanodet, "picodet": own_tables, "ppyoloe": own_tables,
-    "yolo-nas": own_tables, "damo-yolo": own_tables, "rtmdet": own_tables,
+    "yolo-nas": own_tables, "damo-yolo": own_tables, "rtmdet": own_tables, "ssd": ssd, "ultraface": ssd,
+    "retinaface": retinaface, "retinaface-1mb": partial(retinaface, sides=((10, 20), (32, 64), (128, 256))),
+    "scrfd": scrfd,
 }  # fmt: skip
 
 
@@ -129,28 +171,29 @@ def overlaps(one: NDArray[np.float64], others: NDArray[np.float64]) -> NDArray[n
     return np.asarray(inner / (np.prod(one[2:] - one[:2]) + area - inner + 1e-9))
 
 
-def suppressed(rows: Rows) -> Found:
+def suppressed(rows: Rows, confidence: float = CONFIDENCE) -> Found:
     """Boxes and classes that stay: the best class of each row, suppression by class, best first."""
-    xyxy, scores = rows
+    xyxy, scores = rows[:2]
+    landmarks = rows[2] if len(rows) > 2 else np.zeros((len(xyxy), 0, 2))
     classes, best = scores.argmax(axis=1), scores.max(axis=1)
-    order = [i for i in np.argsort(-best, kind="stable") if best[i] > CONFIDENCE]
+    order = [i for i in np.argsort(-best, kind="stable") if best[i] > confidence]
     kept: list[int] = []
     for i in order:
         rivals = [k for k in kept if classes[k] == classes[i]]
         if not rivals or overlaps(xyxy[i], xyxy[rivals]).max() <= IOU:
             kept.append(int(i))
-    return xyxy[kept], classes[kept]
+    return xyxy[kept], classes[kept], landmarks[kept]
 
 
-def matched(ours: Found, theirs: Found, least: float) -> int:
-    """Number of `theirs` (boxes, classes) that have a box of the same class in `ours`."""
+def matched(ours: Found, theirs: Found, least: float) -> list[float]:
+    """For each of `theirs` that has a box of the same class in `ours`, how far their landmarks are apart at most."""
     free = list(range(len(ours[0])))
-    found = 0
-    for box, class_id in zip(*theirs, strict=True):
+    found = []
+    for box, class_id, points in zip(*theirs, strict=True):
         alike = [i for i in free if ours[1][i] == class_id and overlaps(box, ours[0][i : i + 1])[0] >= least]
         if alike:
             free.remove(alike[0])
-            found += 1
+            found.append(float(np.abs(ours[2][alike[0]] - points).max(initial=0.0)))
     return found
 
 
@@ -160,27 +203,41 @@ def main() -> None:
     parser.add_argument("model", type=Path)
     parser.add_argument("--preset", required=True)
     parser.add_argument("--images", type=Path, required=True)
+    parser.add_argument("--imgsz", type=int, default=0, help="side of the input where the graph leaves it free")
+    parser.add_argument("--confidence", type=float, default=CONFIDENCE)
     arguments = parser.parse_args()
-    network = with_choice(open_network(arguments.model), InputChoice(preset=arguments.preset))
+    size = (arguments.imgsz, arguments.imgsz) if arguments.imgsz else None
+    network = with_choice(open_network(arguments.model, imgsz=size), InputChoice(preset=arguments.preset))
     graph, outputs = cut(network.simplified, network.head, CutOptions())
     spec: ModelSpec = network.contract(outputs)
     session, fit = Session(graph), image_fit(spec.input)
-    processor = Postprocessor(spec, Thresholds(confidence=CONFIDENCE, iou=IOU))
+    processor = Postprocessor(spec, Thresholds(confidence=arguments.confidence, iou=IOU))
     original = original_session(arguments.model)
-    decode = DECODES[network.family]
-    total, same, extra = 0, 0, 0
+    decode = DECODES[arguments.preset if arguments.preset in DECODES else network.family]
+    total, extra = 0, 0
+    same: list[float] = []
     for path in sorted(p for p in arguments.images.iterdir() if p.suffix.lower() in (".jpg", ".png")):
         fitted = fit(np.asarray(cv2.imread(str(path)), np.uint8))
         pixels = network_input(fitted.image, spec)
-        theirs = suppressed(decode(original.run(None, fed(original, pixels)), network.input_hw))
+        boxes, class_ids, points = suppressed(
+            decode(original.run(None, fed(original, pixels)), network.input_hw), arguments.confidence
+        )
         raw = session.run({spec.input.name: pixels})
         found = processor([HeadTensor(raw[output.name]) for output in spec.outputs], fitted.transform)
-        boxes = fitted.transform.boxes_to_source(theirs[0].astype(np.float32)).astype(np.float64)
+        theirs = (
+            fitted.transform.boxes_to_source(boxes.astype(np.float32)).astype(np.float64),
+            class_ids,
+            fitted.transform.points_to_source(points.astype(np.float32)).astype(np.float64),
+        )
+        landmarks = np.zeros((len(found), 0, 2)) if found.keypoints is None else found.keypoints[:, :, :2]
+        ours = (found.xyxy.astype(np.float64), found.class_ids.astype(np.intp), landmarks.astype(np.float64))
         total += len(boxes)
         extra += len(found) - len(boxes)
-        same += matched((found.xyxy.astype(np.float64), found.class_ids.astype(np.intp)), (boxes, theirs[1]), 0.99)
-    share = 100 * same / max(total, 1)
-    print(f"{arguments.model.name}: {same} of {total} matched at IoU 0.99 ({share:.1f} %), {extra:+d} detections")
+        same += matched(ours, theirs, 0.99)
+    share = 100 * len(same) / max(total, 1)
+    apart = f", landmarks at most {max(same, default=0.0):.2g} px apart" if spec.keypoints is not None else ""
+    counts = f"{len(same)} of {total} matched at IoU 0.99 ({share:.1f} %), {extra:+d} detections"
+    print(f"{arguments.model.name}: {counts}{apart}")
 
 
 if __name__ == "__main__":

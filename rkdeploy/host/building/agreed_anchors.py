@@ -39,6 +39,8 @@ def require_same_levels(head: Head, info: ModelInfo) -> None:
 def agreed_anchors(head: Head, info: ModelInfo | None) -> tuple[Anchors | None, str | None]:
     """The checkpoint's anchors where there is one, which must then be the graph's too; None for anchor-free heads."""
     in_graph = head.anchors
+    if head.prior_formula is not None:
+        return in_graph, "graph" if in_graph is not None else None
     if not head.anchors_per_level:
         return None, None
     if info is None:

@@ -19,6 +19,8 @@ from rkdeploy.host.graph.gray_input import is_made_gray
 from rkdeploy.system.text_file import TextFileError, read_text, text_lines
 
 _MAX_NAMES = 1 << 20
+_NO_NAMES = "no class names"
+"""Words of the note about a graph without class names."""
 
 
 def with_choice(network: Network, choice: InputChoice) -> Network:
@@ -45,6 +47,9 @@ def with_choice(network: Network, choice: InputChoice) -> Network:
         _require_gray(choice)
     image = _chosen(image, choice)
     names = network.class_names
+    given = PRESETS[choice.preset].names if choice.preset is not None else ()
+    if len(given) == len(names) and any(_NO_NAMES in note for note in notes):
+        names, notes = given, [note for note in notes if _NO_NAMES not in note]
     if choice.names is not None:
         names = read_names(choice.names)
         if len(names) != len(network.class_names):
@@ -53,13 +58,14 @@ def with_choice(network: Network, choice: InputChoice) -> Network:
                 "class of the model.",
                 "Give one name per line, in the order of the model's classes.",
             )
-        notes = [note for note in notes if "no class names" not in note]
+        notes = [note for note in notes if _NO_NAMES not in note]
     return replace(
         network,
         family=network.family if choice.preset is None else PRESETS[choice.preset].family,
         input=image,
         head=head,
         reference_head=replace(network.reference_head, points=head.points),
+        anchors=head.anchors if head.prior_formula is not None else network.anchors,
         class_names=names,
         notes=tuple(notes),
     )

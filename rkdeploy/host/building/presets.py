@@ -10,20 +10,22 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Final, Literal
 
-from rkdeploy.contract.spec import InputSpec, PointFormula
+from rkdeploy.contract.spec import Anchors, InputSpec, PointFormula
 from rkdeploy.errors import GraphError
 from rkdeploy.host.families.imagenet import IMAGENET_MEAN, IMAGENET_STD
 from rkdeploy.host.graph.head import Head
 
 _WHOLE = (0.0, 0.0, 0.0)
 _UNIT = (1.0, 1.0, 1.0)
+_CAFFE_BGR = (104.0, 117.0, 123.0)
+_FACE = ("face",)
 _BYTE = (255.0, 255.0, 255.0)
 _IMAGENET_BGR = (103.53, 116.28, 123.675), (57.375, 57.12, 58.395)
 
 
 PresetName = Literal[
     "yolox", "yolox-legacy", "nanodet", "nanodet-plus", "picodet", "ppyoloe", "ppyoloe-plus", "yolo-nas", "damo-yolo",
-    "rtmdet", "rtmdet-exp", "yunet",
+    "rtmdet", "rtmdet-exp", "yunet", "retinaface", "retinaface-1mb", "ultraface", "ssd", "scrfd",
 ]  # fmt: skip
 
 
@@ -38,6 +40,9 @@ class Preset:
         image: the input, but for its name and size.
         offset: of a cell's point, in cells, where the graph does not show it: see `PointFormula`.
         distance: what is done to four raw distances, where the graph does not show it.
+        anchors: sides of SSD's square anchors on each level, finest first, in pixels, of each form of the network; for
+            graphs that do not decode their boxes.
+        names: of the classes, where the training package has one set.
     """
 
     family: str
@@ -46,6 +51,8 @@ class Preset:
     image: InputSpec
     offset: float
     distance: Literal["linear", "exp", "relu"] = "linear"
+    anchors: tuple[tuple[tuple[float, ...], ...], ...] = ()
+    names: tuple[str, ...] = ()
 
 
 KIND_NAMES: Final[Mapping[str, str]] = {
@@ -55,6 +62,9 @@ KIND_NAMES: Final[Mapping[str, str]] = {
     "dfl17": "ppyoloe, yolo-nas or damo-yolo",
     "rtmdet": "rtmdet",
     "yunet": "yunet",
+    "retinaface": "retinaface",
+    "ssd": "ssd",
+    "scrfd": "scrfd",
 }
 """Kinds of heads that presets fit, as messages name them."""
 _POINTS = {0.0: "corner", 0.5: "middle"}
@@ -150,6 +160,51 @@ PRESETS: Final[Mapping[PresetName, Preset]] = {
         _input(_WHOLE, _UNIT, color="bgr", place="top_left", pad_value=0),
         0.0,
     ),
+    "retinaface": Preset(
+        "retinaface",
+        ("retinaface",),
+        "Pytorch_Retinaface and rknn_model_zoo: BGR less 104, 117, 123, anchors of 16 to 512 pixels",
+        _input(_CAFFE_BGR, _UNIT, color="bgr"),
+        0.5,
+        anchors=(((16.0, 32.0), (64.0, 128.0), (256.0, 512.0)),),
+        names=_FACE,
+    ),
+    "retinaface-1mb": Preset(
+        "retinaface",
+        ("retinaface",),
+        "Face-Detector-1MB-with-landmark: BGR less 104, 117, 123, anchors of 10 to 256 pixels",
+        _input(_CAFFE_BGR, _UNIT, color="bgr"),
+        0.5,
+        anchors=(
+            ((10.0, 20.0), (32.0, 64.0), (128.0, 256.0)),
+            ((10.0, 16.0, 24.0), (32.0, 48.0), (64.0, 96.0), (128.0, 192.0, 256.0)),
+        ),
+        names=_FACE,
+    ),
+    "ultraface": Preset(
+        "ultraface",
+        ("ssd",),
+        "UltraFace (Ultra-Light-Fast-Generic-Face-Detector-1MB): RGB, (pixel - 127) / 128, stretched",
+        _input((127.0,) * 3, (128.0,) * 3, fit="stretch"),
+        0.5,
+        anchors=(((10.0, 16.0, 24.0), (32.0, 48.0), (64.0, 96.0), (128.0, 192.0, 256.0)),),
+        names=_FACE,
+    ),
+    "ssd": Preset(
+        "ssd",
+        ("ssd",),
+        "pytorch-ssd's MobileNets: RGB, (pixel - 127) / 128, stretched",
+        _input((127.0,) * 3, (128.0,) * 3, fit="stretch"),
+        0.5,
+    ),
+    "scrfd": Preset(
+        "scrfd",
+        ("scrfd",),
+        "InsightFace: RGB, (pixel - 127.5) / 128, letterboxed into the top left corner, on black",
+        _input((127.5,) * 3, (128.0,) * 3, place="top_left", pad_value=0),
+        0.0,
+        names=_FACE,
+    ),
 }
 
 
@@ -174,7 +229,7 @@ def _kind(head: Head) -> str:
 
 def _refuted(head: Head, preset: Preset) -> str:
     """Contradiction of the graph's own decode to a preset; empty if there is none."""
-    if head.rows is None or head.points is None:
+    if head.rows is None or head.points is None or head.prior_formula is not None:
         return ""
     if head.points.offset != preset.offset:
         return f"boxes from the cells' {_POINTS[head.points.offset]}, not their {_POINTS[preset.offset]}"
@@ -212,6 +267,25 @@ def with_preset(image: InputSpec, head: Head, name: PresetName | None) -> tuple[
         raise GraphError(
             f"--preset {name} is of {preset.family}, but the model {found}.", f"Presets that fit: {', '.join(names)}."
         )
-    points = replace(head.points or PointFormula(), offset=preset.offset, distance=preset.distance)
     chosen = replace(preset.image, name=image.name, height=image.height, width=image.width)
+    if head.prior_formula is not None:
+        return chosen, head if head.anchors is not None else replace(head, anchors=_anchors(head, name, preset))
+    points = replace(head.points or PointFormula(), offset=preset.offset, distance=preset.distance)
     return chosen, replace(head, points=points)
+
+
+def _anchors(head: Head, name: str, preset: Preset) -> Anchors:
+    """The preset's anchors for a head that decodes no boxes.
+
+    Raises:
+        GraphError: when it has none for this number of anchors per level.
+    """
+    counts = tuple(tap.shape[1] // 4 for tap in head.taps if tap.role == "prior_boxes")
+    for levels in preset.anchors:
+        if tuple(len(sides) for sides in levels) == counts:
+            return Anchors(tuple(tuple((side, side) for side in sides) for sides in levels))
+    listed = ", ".join(str(count) for count in counts)
+    raise GraphError(
+        f"The graph does not decode its boxes and has {listed} anchors on its levels, unknown to --preset {name}.",
+        "Export it with its decode, or with the levels and anchors of the training package.",
+    )

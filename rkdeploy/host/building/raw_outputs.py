@@ -34,6 +34,9 @@ _KINDS = {
     "nanodet": "NanoDet's or PicoDet's (distributions over 8 distances)",
     "picodet": "PicoDet's (distributions over 8 distances, the root of class times objectness)",
     "rtmdet": "RTMDet's (four distances)",
+    "retinaface": "RetinaFace's (boxes and landmarks relative to anchors, which the preset says)",
+    "ssd": "SSD's (boxes relative to anchors, which the preset says)",
+    "scrfd": "SCRFD's (distances and landmarks from the cells' corners, two boxes per cell)",
 }
 """Kinds of heads that are recognized by their form -> how they are read."""
 
@@ -92,7 +95,7 @@ def note_of_unproven(file: str, head: Head) -> str:
     """
     way_out = f"Give the checkpoint it was exported from: rkdeploy build {file} --weights best.pt"
     raw = f'"{file}" ends in raw head outputs'
-    if head.anchors is not None:
+    if head.anchors is not None and head.anchors_per_level:
         return (
             f"{raw}, and no --weights were given: nothing proves that they are decoded correctly. With --anchors, "
             f"boxes are read as YOLOv5 and YOLOv7 decode them, and the {head.classes} numbers behind objectness as "

@@ -30,11 +30,13 @@ class _CutOutput:
         role: role of the output.
         channels: of the tap; None for all.
         sigmoid: True if it ends in one.
+        subtracted: with `channels`, the channel that is subtracted from each; empty for none.
     """
 
     role: OutputRole
     channels: tuple[int, ...] | None = None
     sigmoid: bool = False
+    subtracted: tuple[int, ...] = ()
 
 
 _ENDINGS = ("", ".logits", ".weight", ".bias")
@@ -69,7 +71,7 @@ def cut(model: onnx.ModelProto, head: Head, options: CutOptions) -> tuple[onnx.M
             _rename(graph, tensor, name)
         else:
             channels = part.channels or tuple(range(tap.shape[1]))
-            _add_part(graph, before, tensor, channels, name, sigmoid=part.sigmoid)
+            _add_part(graph, before, tensor, channels, name, sigmoid=part.sigmoid, subtracted=part.subtracted)
         n, c, h, w = tap.shape
         shape = (n, c if part.channels is None else len(part.channels), h, w)
         graph.output.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, shape))
@@ -124,7 +126,8 @@ def _parts(tap: Tap, head: Head, options: CutOptions) -> tuple[_CutOutput, ...]:
         xy = _CutOutput("keypoint_xy", tuple(start + i for start in starts for i in (0, 1)))
         return (xy, _CutOutput("keypoint_scores", tuple(s + 2 for s in starts), scores)) if dimensions == 3 else (xy,)
     if tap.role in {"scores", "query_scores"}:
-        return (_CutOutput(tap.role, tap.channels, scores),)
+        shares = head.points is not None and head.points.score == "softmax"  # of a softmax, which no sigmoid is
+        return (_CutOutput(tap.role, tap.channels, scores and not shares, tap.subtracted),)
     return (_CutOutput(tap.role, tap.channels),)
 
 
@@ -189,8 +192,12 @@ def _add_part(
     name: str,
     *,
     sigmoid: bool,
+    subtracted: Sequence[int] = (),
 ) -> None:
-    """Append the convolution that computes `tensor`, restricted to `channels`, ending in tensor `name`."""
+    """Append the convolution that computes `tensor`, restricted to `channels`, ending in tensor `name`.
+
+    Channels that are `subtracted` are so in its weights: a convolution is linear.
+    """
     node = before.producers[tensor]
     inputs = [node.input[0]]
     for source in node.input[1:]:
@@ -202,7 +209,7 @@ def _add_part(
                 f'"{source}" of convolution "{node.name}" has shape {values.shape}, expected {max(channels) + 1} '
                 "output channels or more."
             )
-        values = values[list(channels)]
+        values = values[list(channels)] - values[list(subtracted)] if subtracted else values[list(channels)]
         part = f"{name}.{'weight' if values.ndim == 4 else 'bias'}"
         graph.initializer.append(numpy_helper.from_array(np.ascontiguousarray(values), part))
         inputs.append(part)

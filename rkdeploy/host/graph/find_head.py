@@ -17,6 +17,7 @@ from rkdeploy.host.graph.graph_view import GraphView
 from rkdeploy.host.graph.head import Head
 from rkdeploy.host.graph.head_walk import NO_HEAD, last_convolutions
 from rkdeploy.host.graph.point_probe import find_point_head
+from rkdeploy.host.graph.prior_probe import find_prior_head
 from rkdeploy.host.graph.raw_head import find_raw_head
 
 
@@ -56,7 +57,8 @@ def _detection_head(
         listed = ", ".join(f"{found.output} {found.shape}" for found in maps)
         raise GraphError(f"The graph has no head: its outputs are only whole-image maps ({listed}).", NO_HEAD)
     head = (
-        find_cell_head(graph, outputs)
+        find_prior_head(graph, outputs)
+        or find_cell_head(graph, outputs)
         or find_raw_head(graph, outputs)
         or _decoded_head(graph, classes, outputs, anchors)
     )

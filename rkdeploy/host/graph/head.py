@@ -47,6 +47,7 @@ class Tap:
         level: index of the detection level, 0 the finest; 0 for a whole-image tensor.
         name: the contract's name of a whole-image tensor; empty for others, which `cut` names.
         channels: those of the tensor that are meant; None for all.
+        subtracted: with `channels`, the channel that is subtracted from each (SSD's background from its classes).
     """
 
     node: str
@@ -57,15 +58,24 @@ class Tap:
     level: int = 0
     name: str = ""
     channels: tuple[int, ...] | None = None
+    subtracted: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class DecodedField:
-    """Columns of the decoded rows that hold one quantity; the names are those of `DenseField`."""
+    """Columns of the decoded rows that hold one quantity.
+
+    Attributes:
+        name: as of `DenseField`.
+        unit: of the values.
+        columns: of the output.
+        shares: the columns are shares of a softmax, the first of the background, which is left out.
+    """
 
     name: str
     unit: Unit
     columns: tuple[int, ...]
+    shares: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,9 +105,9 @@ class DecodedRows:
         level_order: the order in which the rows list the levels.
         level_rows: rows of each level, by level.
         others: outputs with further columns of the same rows, such as scores next to boxes.
-        fractions_of: (width, height) in pixels where `xy` and `wh` are fractions of the input; None where they are
-            pixels.
-        raw_scores: the `scores` columns are logits of a sigmoid.
+        fractions_of: (width, height) in pixels where `xy`, `wh` and keypoints are fractions of the input; None where
+            they are pixels.
+        raw_scores: the `scores` columns are logits, of a sigmoid or of the softmax whose shares they are.
     """
 
     output: str
@@ -192,11 +202,24 @@ def read_rows(rows: DecodedRows, outputs: Mapping[str, NDArray[np.float32]]) -> 
         values |= {"xy": (low + high) / 2, "wh": high - low}
     if rows.fractions_of is not None:
         size = np.array(rows.fractions_of, np.float32)
-        values |= {"xy": values["xy"] * size, "wh": values["wh"] * size}
-    if rows.raw_scores:
-        values["scores"] = (1 / (1 + np.exp(-values["scores"].astype(np.float64)))).astype(np.float32)
+        in_fractions = [name for name in ("xy", "wh", "keypoint_xy") if name in values]
+        values |= {name: values[name] * np.tile(size, values[name].shape[1] // 2) for name in in_fractions}
     fields = [field for table in rows.tables for field in table.fields]
+    scores = next((field for field in fields if field.name == "scores"), None)
+    if rows.raw_scores:
+        values["scores"] = _probabilities(values["scores"], shares=scores is not None and scores.shares)
+    if scores is not None and scores.shares:
+        values["scores"] = values["scores"][:, 1:]
     return tuple(DenseField(field.name, field.unit, values[field.name]) for field in fields)
+
+
+def _probabilities(logits: NDArray[np.float32], *, shares: bool) -> NDArray[np.float32]:
+    """Sigmoid of logits (rows, n), or the softmax of each row."""
+    wide = logits.astype(np.float64)
+    if not shares:
+        return np.asarray(1 / (1 + np.exp(-wide)), np.float32)
+    powers = np.exp(wide - wide.max(axis=1, keepdims=True))
+    return np.asarray(powers / powers.sum(axis=1, keepdims=True), np.float32)
 
 
 def _read_table(
