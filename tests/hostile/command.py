@@ -1,37 +1,34 @@
-"""Runs the command line in a process of its own, and judges how it refused."""
+"""Runs the command line in a process of its own, and judges how it refused.
+
+The process is a fork, so that nothing is imported again.  It is a fork of a small server (`python -m
+tests.hostile.command`), which has imported what the commands need and nothing else: a fork of a test process, which
+has hundreds of megabytes, takes ten times as long as what is tested.
+"""
 
 from __future__ import annotations
 
+import atexit
 import contextlib
+import functools
+import gc
 import importlib
 import io
+import json
 import os
 import resource
 import signal
+import subprocess
 import sys
 import tempfile
 import time
 import traceback
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from rkdeploy.cli.main import app, run_app
 
-# A command imports what it needs when it runs: that happens once here, instead of in every fork, where it takes longer
-# than what is tested.
-for _name in (
-    "rkdeploy.device.runtime.onnxruntime",
-    "rkdeploy.device.stream.pipeline",
-    "rkdeploy.device.stream.sinks.images",
-    "rkdeploy.device.stream.sinks.jsonl",
-    "rkdeploy.device.stream.sources.image_files",
-    "rkdeploy.host.building.build_stages",
-):
-    importlib.import_module(_name)
-with contextlib.redirect_stdout(io.StringIO()):
-    app(["inspect", str(Path(__file__).parents[1] / "data" / "yolov5" / "v7_n.pt")], standalone_mode=False)
-
-CALIBRATION = Path(__file__).parents[2] / "calib_data"
+ROOT = Path(__file__).parents[2]
+CALIBRATION = ROOT / "calib_data"
 GIB = 1 << 30
 _PARTIAL = ".partial-"
 
@@ -55,12 +52,59 @@ class Outcome:
 
 
 def run(arguments: list[str], folder: Path, limit_s: float = 20.0) -> Outcome:
-    """Run `rkdeploy ARGUMENTS` in a fork of this process: nothing to import again, and a crash stays its own.
+    """Run `rkdeploy ARGUMENTS` in a fork of the server, in which nothing is patched.
 
     Args:
         arguments: without the program's name.
         folder: the working directory; temporary files go into its `tmp`.
         limit_s: after this long it is killed.
+    """
+    server = _server()
+    assert server.stdin is not None
+    assert server.stdout is not None
+    server.stdin.write(json.dumps([arguments, str(folder), limit_s]) + "\n")
+    server.stdin.flush()
+    return Outcome(**json.loads(server.stdout.readline()))
+
+
+@functools.cache
+def _server() -> subprocess.Popen[str]:
+    """The server of this process, which ends with it."""
+    command = [sys.executable, "-m", "tests.hostile.command"]
+    server = subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    atexit.register(server.communicate)  # closes its standard input
+    return server
+
+
+def _serve() -> None:
+    """Run what standard input asks for, one line each, until it ends."""
+    # A command imports what it needs when it runs: that happens once here.
+    for name in (
+        "rkdeploy.device.runtime.onnxruntime",
+        "rkdeploy.device.stream.pipeline",
+        "rkdeploy.device.stream.sinks.images",
+        "rkdeploy.device.stream.sinks.jsonl",
+        "rkdeploy.device.stream.sources.image_files",
+        "rkdeploy.host.building.build_stages",
+    ):
+        importlib.import_module(name)
+    with contextlib.redirect_stdout(io.StringIO()):
+        app(["inspect", str(ROOT / "tests" / "data" / "yolov5" / "v7_n.pt")], standalone_mode=False)
+    requests = os.fdopen(os.dup(0))
+    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)  # the commands' own
+    gc.freeze()  # a collection in a fork would copy every page that has an object
+    for line in requests:
+        arguments, folder, limit_s = json.loads(line)
+        print(json.dumps(asdict(run_patched(arguments, Path(folder), limit_s))), flush=True)
+
+
+def run_patched(arguments: list[str], folder: Path, limit_s: float = 20.0) -> Outcome:
+    """Run `rkdeploy ARGUMENTS` in a fork of this process, with what the test has patched.
+
+    Args:
+        arguments: as for `run`.
+        folder: as for `run`.
+        limit_s: as for `run`.
     """
     folder = folder.resolve()
     (folder / "tmp").mkdir(exist_ok=True)
@@ -155,3 +199,7 @@ def build_arguments(model: Path, folder: Path, *more: str) -> list[str]:
     """A build into `out` with the idle toolkit, and with the sample's calibration images unless others are given."""
     images = () if "--calib" in more else ("--calib", str(CALIBRATION))
     return ["build", str(model), "--out", "out", "--toolkit-python", str(idle_toolkit(folder)), *images, *more]
+
+
+if __name__ == "__main__":
+    _serve()

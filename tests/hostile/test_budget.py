@@ -6,12 +6,13 @@ import pickle
 import random
 import struct
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from tests.hostile import forge
-from tests.hostile.command import assert_refused, build_arguments, run
+from tests.hostile.command import assert_refused, build_arguments, run, run_patched
 from tests.hostile.forge import FOUR, STORAGE, TENSOR, Forgery, StorageId, Thing, named, program, text
 
 MIB = 1 << 20
@@ -42,31 +43,45 @@ def pairs_that_collide(count: int) -> bytes:
     return b"".join(pairs)
 
 
-PICKLES: dict[str, bytes] = {
-    "keywords, copied": LONG_DICT + STAND_IN + b"q\x020" + b"h\x02)h\x01\x920" * 100_000,
-    "persistent ids of half a million parts": b"(" + STORAGE[1:-2] + b"N" * 500_000 + b"tq\x010" + b"h\x01Q0" * 200_000,
-    "keys of megabytes, equal but not the same": LONG_TEXT + b"}" + text("a" * (8 * MIB)) + b"q\x030"
-                                                 + b"h\x01Nsh\x03Ns" * 100_000,
-    "keys of megabytes, as items of a stand-in": LONG_TEXT + STAND_IN + b")\x81" + b"h\x01h\x01h\x01\x87Ns" * 1000,
-    "bytes of megabytes as keys": b"B" + struct.pack("<I", 8 * MIB) + bytes(8 * MIB) + b"q\x010}" + b"h\x01Ns",
-    "pairs that collide": b"}(" + pairs_that_collide(60_000) + b"u",
-    "pairs that collide, in a set": b"\x8f(" + pairs_that_collide(60_000).replace(b"\x86N", b"\x86") + b"\x90",
-    "memo numbers that collide": b"N" + b"".join(f"p{i * ((1 << 61) - 1)}\n".encode() for i in range(1, 60_000)),
-    "a million classes": b"".join(f"cmodels.x\nA{i}\n0".encode() for i in range(600_000)),
-    "storages named by megabytes": LONG_TEXT + b"(" + text("storage") + b"ctorch\nFloatStorage\nh\x01" + text("cpu")
-                                   + b"K\x04tQ",
-    "bytes in a message": b"B" + struct.pack("<I", 48 * MIB) + bytes(48 * MIB),
-    "a text copied by the encoder": LONG_TEXT + b"c_codecs\nencode\nq\x020"
-                                    + b"h\x02h\x01" + text("latin1") + b"q\x03\x86R0" + b"h\x02h\x01h\x03\x86R0" * 1000,
-    "numbers of megabytes": b"\x8b" + struct.pack("<i", 32 * MIB) + b"\x7f" * (32 * MIB),
-    "a fraction of megabytes": b"F0." + b"1" * (32 * MIB) + b"\n",
-}  # fmt: skip
+PICKLES: dict[str, Callable[[], bytes]] = {
+    "keywords, copied": lambda: LONG_DICT + STAND_IN + b"q\x020" + b"h\x02)h\x01\x920" * 100_000,
+    "persistent ids of half a million parts": lambda: (
+        b"(" + STORAGE[1:-2] + b"N" * 500_000 + b"tq\x010" + b"h\x01Q0" * 200_000
+    ),
+    "keys of megabytes, equal but not the same": lambda: (
+        LONG_TEXT + b"}" + text("a" * (8 * MIB)) + b"q\x030" + b"h\x01Nsh\x03Ns" * 100_000
+    ),
+    "keys of megabytes, as items of a stand-in": lambda: (
+        LONG_TEXT + STAND_IN + b")\x81" + b"h\x01h\x01h\x01\x87Ns" * 1000
+    ),
+    "bytes of megabytes as keys": lambda: b"B" + struct.pack("<I", 8 * MIB) + bytes(8 * MIB) + b"q\x010}" + b"h\x01Ns",
+    "pairs that collide": lambda: b"}(" + pairs_that_collide(60_000) + b"u",
+    "pairs that collide, in a set": lambda: b"\x8f(" + pairs_that_collide(60_000).replace(b"\x86N", b"\x86") + b"\x90",
+    "memo numbers that collide": lambda: (
+        b"N" + b"".join(f"p{i * ((1 << 61) - 1)}\n".encode() for i in range(1, 60_000))
+    ),
+    "a million classes": lambda: b"".join(f"cmodels.x\nA{i}\n0".encode() for i in range(600_000)),
+    "storages named by megabytes": lambda: (
+        LONG_TEXT + b"(" + text("storage") + b"ctorch\nFloatStorage\nh\x01" + text("cpu") + b"K\x04tQ"
+    ),
+    "bytes in a message": lambda: b"B" + struct.pack("<I", 48 * MIB) + bytes(48 * MIB),
+    "a text copied by the encoder": lambda: (
+        LONG_TEXT
+        + b"c_codecs\nencode\nq\x020"
+        + b"h\x02h\x01"
+        + text("latin1")
+        + b"q\x03\x86R0"
+        + b"h\x02h\x01h\x03\x86R0" * 1000
+    ),
+    "numbers of megabytes": lambda: b"\x8b" + struct.pack("<i", 32 * MIB) + b"\x7f" * (32 * MIB),
+    "a fraction of megabytes": lambda: b"F0." + b"1" * (32 * MIB) + b"\n",
+}
 
 
 @pytest.mark.parametrize("body", PICKLES.values(), ids=PICKLES.keys())
-def test_work_is_counted(body: bytes, tmp_path: Path) -> None:
+def test_work_is_counted(body: Callable[[], bytes], tmp_path: Path) -> None:
     """A pickle that makes the reader copy, walk, compare or remember more than a model needs is refused soon."""
-    file = forge.write_zip(tmp_path / "hostile.pt", program(body + b"N"), FOUR)
+    file = forge.write_zip(tmp_path / "hostile.pt", program(body() + b"N"), FOUR)
     assert_refused(run(["inspect", file.name], tmp_path), tmp_path)
 
 
@@ -94,16 +109,16 @@ def deep_keys(count: int) -> bytes:
     return TENSOR + b"q\x010}(" + b"".join(text(k) + b"h\x01" for k in keys) + b"u"
 
 
-TREES = {
-    "modules whose paths take gigabytes": paths_of_megabytes(),
-    "state dict of 60 modules a key": deep_keys(60_000),
+TREES: dict[str, Callable[[], bytes]] = {
+    "modules whose paths take gigabytes": paths_of_megabytes,
+    "state dict of 60 modules a key": lambda: deep_keys(60_000),
 }
 
 
 @pytest.mark.parametrize("body", TREES.values(), ids=TREES.keys())
-def test_trees_are_bounded(body: bytes, tmp_path: Path) -> None:
+def test_trees_are_bounded(body: Callable[[], bytes], tmp_path: Path) -> None:
     """A module tree that multiplies what the pickle holds is refused."""
-    file = forge.write_zip(tmp_path / "hostile.pt", program(b"}" + text("model") + body + b"s"), FOUR)
+    file = forge.write_zip(tmp_path / "hostile.pt", program(b"}" + text("model") + body() + b"s"), FOUR)
     assert_refused(run(["inspect", file.name], tmp_path), tmp_path, says="parts, more than any trained model has")
 
 
@@ -189,7 +204,7 @@ def test_compressed_storages_have_a_sum(tmp_path: Path, monkeypatch: pytest.Monk
     forgery.storages["ballast"] = random.Random(1).randbytes(2 * MIB)
     forgery.write(tmp_path / "hostile.pt", compression=zipfile.ZIP_DEFLATED)
     monkeypatch.setattr(budget, "_MAX_UNPACKED", 18 * MIB)
-    outcome = run(build_arguments(tmp_path / "hostile.pt", tmp_path), tmp_path)
+    outcome = run_patched(build_arguments(tmp_path / "hostile.pt", tmp_path), tmp_path)
     assert_refused(outcome, tmp_path, says="unpacks to more than 18 MiB")
 
 
@@ -226,7 +241,7 @@ def test_the_pickles_of_a_file_share_one_budget(tmp_path: Path, monkeypatch: pyt
     monkeypatch.setattr(unpickler, "MAX_STEPS", 20_000)
     many = program(b"N0" * 4_500 + b"N")
     (tmp_path / "h.pt").write_bytes(pickle.dumps(0x1950A86A20F9469CFC6C, 2) + many * 3 + pickle.dumps([], 2))
-    assert_refused(run(["inspect", "h.pt"], tmp_path), tmp_path, says="more than 20,000 steps")
+    assert_refused(run_patched(["inspect", "h.pt"], tmp_path), tmp_path, says="more than 20,000 steps")
 
 
 def test_a_good_legacy_file_behind_the_bound() -> None:
