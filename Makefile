@@ -76,7 +76,7 @@ test-fast: setup
 
 # Fresh environments with the lowest and the newest versions that pyproject.toml allows; needs no toolkit.
 test-resolutions: setup
-	$(BIN)/python tests/resolutions.py
+	$(BIN)/python -m tests.resolutions
 
 lint: setup
 	$(BIN)/ruff check .

@@ -45,15 +45,16 @@ sed -e 's/ *#.*//' -e '/^$/d' -e "/python_version $OTHERS/d" -e 's/ *;.*//' -e "
 PIP=("$PYTHON" -m pip --disable-pip-version-check --quiet)
 "${PIP[@]}" download --no-deps --only-binary=:all: --implementation cp --python-version "$VERSION" \
   --platform manylinux2014_aarch64 --platform manylinux_2_17_aarch64 --platform manylinux_2_27_aarch64 --platform manylinux_2_28_aarch64 \
-  --requirement "$PARTIAL/pins.txt" --dest "$PARTIAL/wheels"
-"${PIP[@]}" download --no-deps --only-binary=:all: --python-version "$VERSION" 'pip>=23' --dest "$PARTIAL/wheels"
+  --requirement "$PARTIAL/pins.txt" 'pip>=23' --dest "$PARTIAL/wheels"
 # Boards have no compiler: the decode's C library is compiled here, by one that any host can install (100 MB), or has.
 COMPILER=$("$PYTHON" -c 'import importlib.metadata, sys, ziglang
 sys.exit("ziglang==" + importlib.metadata.version("ziglang") != sys.argv[1] or print(ziglang.__path__[0]))' "$ZIG" 2>/dev/null) ||
   { "${PIP[@]}" install --no-deps --target "$PARTIAL/zig" "$ZIG" && COMPILER=$PARTIAL/zig/ziglang; }
+WHEEL=(wheel --no-deps)
+if "$PYTHON" -c 'import hatchling' 2>/dev/null; then WHEEL+=(--no-build-isolation); fi # else pip fetches it for this wheel alone
 CC="$COMPILER/zig cc -target aarch64-linux-gnu" ZIG_GLOBAL_CACHE_DIR=${ZIG_GLOBAL_CACHE_DIR:-$PARTIAL/zig/cache} \
   ZIG_LOCAL_CACHE_DIR=$PARTIAL/zig/cache \
-  "${PIP[@]}" wheel --no-deps "$HERE/.." --wheel-dir "$PARTIAL/wheels"
+  "${PIP[@]}" "${WHEEL[@]}" "$HERE/.." --wheel-dir "$PARTIAL/wheels"
 BUILT=("$PARTIAL"/wheels/rkdeploy-*_aarch64.whl)
 [ -f "${BUILT[0]}" ] || fail "The wheel of rkdeploy has no C library for aarch64. Run in $HERE/..: pip wheel --no-deps --verbose ."
 (cd "$PARTIAL/wheels" && sha256sum -- *.whl >SHA256SUMS)

@@ -1,7 +1,7 @@
 """Tests rkdeploy's wheel in fresh environments with the lowest and the newest versions that pyproject.toml allows.
 
     make test-resolutions
-    .venv/bin/python tests/resolutions.py [--quick] [--python 3.13] [PART...]
+    .venv/bin/python -m tests.resolutions [--quick] [--python 3.13] [PART...]
 
 PART is `base` or an extra; all are tested without one.  No toolkit is needed: its own pins are tested by `make test`.
 `--quick`, which is one of the tests, takes all extras at once and a handful of tests.  Packages come as wheels only: a
@@ -19,6 +19,8 @@ from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Final
+
+from tests.uv import run_uv
 
 ROOT: Final = Path(__file__).parents[1]
 NOT_THE_BOUNDS: Final = ("pytest", "hypothesis")  # the tools: in the versions of the tests' own environment
@@ -79,9 +81,9 @@ TESTS: Final[dict[str, tuple[str, ...]]] = {
         "tests/host/graph/test_head.py",
         "tests/device/runtime/test_float_backends.py",
         "tests/accuracy/test_truth_matching.py",
-        "tests/doctor/test_doctor_work.py",
+        "tests/doctor/test_doctor_work.py::test_every_command_works_here",
         "tests/analysis/page/test_texts.py",
-        "tests/analysis/tune/test_study.py",
+        "tests/analysis/tune/test_study.py::test_a_stopped_search_goes_on",
         "tests/device/web/test_web_frame_buffer.py",
     ),
 }
@@ -141,15 +143,9 @@ def resolve(part: str, label: str, python: str) -> list[str]:
     if part == "tune":
         extras = ["tune", "graph"]  # a search builds
     asked = [word for extra in extras if extra != "base" for word in ("--extra", extra)]
-    command = [uv(), "pip", "compile", "--quiet", "--no-annotate", "--no-header", "--only-binary", ":all:"]
-    found = subprocess.run(
-        [*command, "--resolution", RESOLUTIONS[label], "--python", python, *asked, "pyproject.toml"],
-        cwd=ROOT,
-        check=True,
-        capture_output=True,
-        text=True,
-    )
-    return found.stdout.splitlines()
+    command = ["pip", "compile", "--quiet", "--no-annotate", "--no-header", "--only-binary", ":all:"]
+    wanted = ["--resolution", RESOLUTIONS[label], "--python", python, *asked]
+    return run_uv([*command, *wanted, "pyproject.toml"], cwd=ROOT).splitlines()
 
 
 def test_part(environment: Path, tree: Path, wheel: Path, part: str, label: str, python: str) -> bool:
@@ -157,18 +153,13 @@ def test_part(environment: Path, tree: Path, wheel: Path, part: str, label: str,
     pins = resolve(part, label, python)
     print(f"\n== {part}, {label}: {' '.join(pins)}", flush=True)
     inside = str(environment / "bin" / "python")
-    subprocess.run([uv(), "venv", "--quiet", "--python", python, environment], check=True)
+    run_uv(["venv", "--quiet", "--python", python, environment])
     tools = [f"{name}=={version(name)}" for name in NOT_THE_BOUNDS]
-    install: list[str | Path] = [uv(), "pip", "install", "--quiet", "--only-binary", ":all:", "--python", inside]
     (environment / "pins.txt").write_text("\n".join(pins))
-    subprocess.run([*install, "--requirement", environment / "pins.txt", *tools, wheel], check=True)
+    install = ["pip", "install", "--quiet", "--only-binary", ":all:", "--python", inside]
+    run_uv([*install, "--requirement", environment / "pins.txt", *tools, wheel])
     command = [inside, "-m", "pytest", "-q", "-m", "not slow", "-p", "no:cacheprovider", *TESTS[part]]
     return subprocess.run(command, cwd=tree, check=False).returncode == 0
-
-
-def uv() -> str:
-    """The resolver of the tests' own environment."""
-    return str(Path(sys.executable).with_name("uv"))
 
 
 if __name__ == "__main__":

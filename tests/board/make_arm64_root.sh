@@ -4,7 +4,7 @@
 # foreign architecture in dpkg: nothing on the host changes.
 # What is there already and up to date is kept: the second call takes a moment.
 #
-#   make_arm64_root.sh ROOT        $PYTHON: an interpreter with pip, for the wheels, and ziglang (default python3)
+#   make_arm64_root.sh ROOT        $PYTHON: an interpreter with uv, for the wheels, and ziglang (default python3)
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 root=$(realpath -m "${1:?usage: make_arm64_root.sh ROOT}")
@@ -29,10 +29,9 @@ if [ "$(cat "$root/.stamp" 2>/dev/null || true)" != "$stamp" ]; then
   apt-get "${options[@]}" -y --download-only install python3-minimal libpython3.11-stdlib libstdc++6 >/dev/null
   for package in "$apt"/cache/archives/*.deb; do dpkg-deb -x "$package" "$root"; done
   rm -rf "$apt"
-  # Wheels of aarch64, unpacked by this machine's pip.
-  "$python" -m pip install --quiet --disable-pip-version-check --no-compile --only-binary=:all: --root-user-action=ignore \
-    --implementation cp --python-version 3.11 --platform manylinux_2_17_aarch64 --platform manylinux2014_aarch64 \
-    --platform manylinux_2_27_aarch64 --platform manylinux_2_28_aarch64 --target "$root/opt/site" -c "$constraints" \
+  # Wheels of aarch64, unpacked here.
+  "$python" "$here/../uv.py" pip install --quiet --only-binary :all: --python-version 3.11 \
+    --python-platform aarch64-manylinux_2_28 --target "$root/opt/site" --constraints "$constraints" \
     "rknn-toolkit-lite2==$(pinned rknn-toolkit2)" "opencv-python-headless==$(pinned opencv-python)" \
     numpy msgspec typer rich
   # As an RK3588 board has it: a list of names that end in NUL.

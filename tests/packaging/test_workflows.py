@@ -39,7 +39,7 @@ def test_make_targets_and_files_exist(name: str) -> None:
 
 def test_the_parts_that_are_resolved_exist() -> None:
     """The parts that every Python tests are parts of tests/resolutions.py."""
-    (line,) = re.findall(r"python tests/resolutions\.py (.+)", WORKFLOWS["test.yml"].read_text())
+    (line,) = re.findall(r"python -m tests\.resolutions (.+)", WORKFLOWS["test.yml"].read_text())
     assert set(line.split()) <= set(TESTS)
 
 
