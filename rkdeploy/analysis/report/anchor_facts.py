@@ -19,7 +19,7 @@ def anchor_facts(spec: ModelSpec) -> AnchorFacts | None:
     published = published_anchors(spec.anchors, spec.family)
     strides = {output.level: output.stride for output in spec.outputs if output.role.startswith("anchor_")}
     levels = tuple(
-        LevelAnchors(strides.get(i, 0), own, published[i] if published else ())
+        LevelAnchors(strides.get(i, 0), own, published.levels_px[i] if published else ())
         for i, own in enumerate(spec.anchors.levels_px)
     )
     return AnchorFacts(levels, known.data_set, known.are_defaults, known.largest_ratio)

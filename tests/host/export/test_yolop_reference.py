@@ -17,7 +17,7 @@ from rkdeploy.host.checkpoint.module_tree import module_from_state_dict
 from rkdeploy.host.checkpoint.tensor import LazyTensor, Storage, make_tensor
 from rkdeploy.host.export.stem_form import StemForm
 from rkdeploy.host.families import yolop
-from rkdeploy.host.families.anchor_defaults import DEFAULTS
+from rkdeploy.host.families.anchor_defaults import PUBLISHED
 from rkdeploy.host.families.registry import family_of
 from rkdeploy.host.graph.session import Session
 
@@ -81,7 +81,7 @@ def test_published_anchors() -> None:
     """The case with upstream's own anchors is recognized as such."""
     info = yolop.describe(opened("end_to_end"))
     assert info.anchors is not None
-    assert info.anchors.levels_px == DEFAULTS["yolop"][3]
+    assert info.anchors.levels_px == PUBLISHED["yolop"][0].levels_px
     assert info.anchor_comparison is not None
     assert info.anchor_comparison.are_defaults
     assert info.anchor_comparison.data_set == "BDD100K"

@@ -17,7 +17,7 @@ from rkdeploy.contract.spec import Anchors, ModelSpec
 from rkdeploy.errors import RkdeployError, VerificationError
 from rkdeploy.host.building.network import Network
 from rkdeploy.host.building.open_network import open_network
-from rkdeploy.host.families.anchor_defaults import DEFAULTS
+from rkdeploy.host.families.anchor_defaults import PUBLISHED
 from rkdeploy.host.graph.cut import cut
 from rkdeploy.host.graph.cut_options import CutOptions
 from rkdeploy.host.graph.head import Head
@@ -73,7 +73,7 @@ def test_sizes_that_are_not_square(hw: tuple[int, int], options: CutOptions) -> 
 def test_default_anchors_of_coco(network: Network, cut_graph: onnx.ModelProto, spec: ModelSpec) -> None:
     """COCO's anchors in place of the trained ones fail, and the message speaks of box sizes and anchors."""
     with pytest.raises(VerificationError, match=r"box sizes differ by .* px \(anchors or distances\)") as caught:
-        check(network, cut_graph, replace(spec, anchors=Anchors(DEFAULTS["yolov5"][3])))
+        check(network, cut_graph, replace(spec, anchors=Anchors(PUBLISHED["yolov5"][0].levels_px)))
     assert "box centers" not in str(caught.value)
     assert "scores differ" not in str(caught.value)
 
