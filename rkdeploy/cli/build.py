@@ -118,7 +118,7 @@ class _BuildProgress(BuildEvents):
 
         out.print(
             f"[bold]Input[/]     {network.input_hw[1]}x{network.input_hw[0]} (width x height), "
-            f"{len(network.class_names)} classes, {network.task}"
+            f"{'' if network.task == 'depth' else f'{len(network.class_names)} classes, '}{network.task}"
         )
         if network.anchors is not None:
             beside = compare_anchors(network.anchors, network.family)
@@ -209,6 +209,12 @@ def agreement_lines(agreement: Agreement) -> list[str]:
     for found in agreement.class_maps:
         overlap = "-" if found.mean_iou is None else f"{100 * found.mean_iou:.1f} %"
         lines.append(f"{found.output}: {100 * found.same:.1f} % of the pixels alike, mean IoU {overlap}")
+    if agreement.depth is not None:
+        depth = agreement.depth
+        lines.append(
+            f"depths differ by {100 * depth.abs_rel:.1f} % in the mean (AbsRel), {100 * depth.delta1:.1f} % of them by "
+            "less than a quarter (delta1)"
+        )
     if agreement.same_first_class is not None:
         lines.append(f"the same first class on {100 * agreement.same_first_class:.1f} % of {agreement.images} images")
     return lines

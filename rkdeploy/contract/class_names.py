@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
+BACKGROUND: Final = "background"
+_BACKGROUNDS: Final = frozenset({"background", "_background_", "__background__", "bg", "none", "nothing"})
+"""Names that data sets give to the pixels of no class."""
 _MOST: Final = 10**9  # a class's number, not an integer of a million digits
 
 
@@ -33,6 +36,11 @@ def ordered_names(written: object) -> tuple[str, ...] | None:
     names = [_name(entry) for entry in entries]
     found = tuple(name for name in names if name is not None)
     return found if len(found) == len(names) else None
+
+
+def is_background(name: str) -> bool:
+    """True if a class of a map stands for the pixels of no class."""
+    return name.strip().casefold() in _BACKGROUNDS
 
 
 def _name(entry: object) -> str | None:

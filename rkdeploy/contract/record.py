@@ -111,14 +111,33 @@ class MapAgreement:
     Attributes:
         output: name of the output.
         same: share of source pixels of the same class.
-        mean_iou: over the classes that the float model found; None where there is no pixel.
+        mean_iou: over the classes that the float model gives to one pixel in a thousand or more; None where there is
+            no pixel.
         interval: (low, high) of `mean_iou`, 95 %, by a bootstrap over the images; None in older bundles.
+        same_interval: (low, high) of `same`, made in the same way; None in older bundles.
     """
 
     output: Text
     same: Figure
     mean_iou: Figure | None
     interval: tuple[Figure, Figure] | None = None
+    same_interval: tuple[Figure, Figure] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class DepthAgreement:
+    """The quantized model's depth with the float model's as the truth: means over the images.
+
+    Attributes:
+        abs_rel: mean of |built - float| / float over the source pixels.
+        delta1: share of pixels where one depth is less than 1.25 times the other.
+        abs_rel_interval, delta1_interval: (low, high), 95 %, by a bootstrap over the images.
+    """
+
+    abs_rel: Figure
+    delta1: Figure
+    abs_rel_interval: tuple[Figure, Figure]
+    delta1_interval: tuple[Figure, Figure]
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,15 +164,21 @@ class FoundShare:
     interval: tuple[Figure, Figure]
 
 
+MeasureName = Literal[
+    "ap", "ap50", "recall", "precision", "mean_iou", "same_class", "depth", "delta1", "first_class", "matched"
+]  # fmt: skip
+
+
 @dataclass(frozen=True, slots=True)
 class Measure:
     """One figure from 0 to 1 of the agreement of the quantized model with the float model.
 
     Attributes:
         name: `ap50`, average precision at an overlap of 0.5 with the float model's detections as the truth; `ap`, its
-            mean over overlaps of 0.5 to 0.95; `recall` and `precision`, see `Agreement`; `mean_iou` of a class map;
-            `first_class`, share of images with the same first class; `matched`, in older bundles, share of the float
-            model's detections matched.
+            mean over overlaps of 0.5 to 0.95; `recall` and `precision`, see `Agreement`; `mean_iou` of a class map, and
+            `same_class`, share of its pixels of the same class; `depth`, 1 less AbsRel (0 where that is above 1), and
+            `delta1` of depth; `first_class`, share of images with the same first class; `matched`, in older bundles,
+            share of the float model's detections matched.
         of: kind of object or name of the class map.
         value: the figure.
         interval: (low, high), 95 %.
@@ -161,7 +186,9 @@ class Measure:
         unit: what is counted.
     """
 
-    name: Literal["ap", "ap50", "recall", "precision", "mean_iou", "first_class", "matched"]
+    name: Literal[
+        "ap", "ap50", "recall", "precision", "mean_iou", "same_class", "depth", "delta1", "first_class", "matched"
+    ]
     of: Text
     value: Figure
     interval: tuple[Figure, Figure]
@@ -216,6 +243,7 @@ class Agreement:
             quantized model finds; None where there are none, and in older bundles.
         precision: share of the quantized model's detections that the float model has with any score; None as for
             `recall`.
+        depth: of a depth model, else None.
     """
 
     figures_from: Text
@@ -239,6 +267,7 @@ class Agreement:
     same_first_class_interval: tuple[Figure, Figure] | None = None
     recall: FoundShare | None = None
     precision: FoundShare | None = None
+    depth: DepthAgreement | None = None
 
     @property
     def measures(self) -> tuple[Measure, ...]:
@@ -259,6 +288,16 @@ class Agreement:
             for one in self.class_maps
             if one.mean_iou is not None
         ]  # fmt: skip
+        found += [
+            Measure("same_class", one.output, one.same, one.same_interval, self.images, "images")
+            for one in self.class_maps
+            if one.same_interval is not None
+        ]
+        if self.depth is not None:
+            error, (low, high) = self.depth.abs_rel, self.depth.abs_rel_interval
+            ends = max(0.0, 1 - high), max(0.0, 1 - low)
+            found.append(Measure("depth", "", max(0.0, 1 - error), ends, self.images, "images"))
+            found.append(Measure("delta1", "", self.depth.delta1, self.depth.delta1_interval, self.images, "images"))
         if self.same_first_class is not None:
             ends = self.same_first_class_interval or (self.same_first_class, self.same_first_class)
             found.append(Measure("first_class", "", self.same_first_class, ends, self.images, "images"))

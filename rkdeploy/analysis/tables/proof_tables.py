@@ -78,6 +78,8 @@ def _agreement(found: Agreement, words: Words) -> Iterator[Block]:
     for one in found.class_maps:
         overlap = ABSENT if one.mean_iou is None else f"{one.mean_iou:.3f}"
         rows.append((words("proof.map", name=one.output), f"{one.same:.1%} / {overlap}"))
+    if found.depth is not None:
+        rows.append((words("proof.depth"), f"{found.depth.abs_rel:.1%} / {found.depth.delta1:.1%}"))
     if found.same_first_class is not None:
         rows.append((words("proof.first_class"), f"{found.same_first_class:.1%}"))
     yield facts(words("proof.agreement_caption"), words("common.what"), words("common.value"), rows, origin)

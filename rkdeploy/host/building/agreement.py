@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from rkdeploy.accuracy.bootstrap import image_weights, interval
 from rkdeploy.accuracy.float_truth import FloatTruthMeter
 from rkdeploy.accuracy.scoring import kinds_of
-from rkdeploy.contract.record import Agreement, FoundShare, KeypointAgreement, MapAgreement, OutputAgreement
+from rkdeploy.contract.record import Agreement, FoundShare, KeypointAgreement, OutputAgreement
 from rkdeploy.contract.spec import HeadOutput, ModelSpec
 from rkdeploy.datasets.truth import finds_objects
 from rkdeploy.device.postprocess.detections import Detections
@@ -21,6 +21,7 @@ from rkdeploy.device.postprocess.thresholds import Thresholds
 from rkdeploy.device.runtime.protocol import HeadTensor
 from rkdeploy.errors import VerificationError
 from rkdeploy.host.building.detection_matching import Matches, keypoint_shifts, mask_ious, match_detections
+from rkdeploy.host.building.map_agreement import ClassMapAgreement, DepthMapAgreement
 from rkdeploy.images.fit import LetterboxTransform
 
 MATCH_IOU = 0.85
@@ -54,41 +55,6 @@ class _OutputSums:
     tensor: HeadTensor | None = field(default=None)
 
 
-class _MapSums:
-    """Pixels of a class map by the float and the quantized model's class, image by image."""
-
-    def __init__(self, classes: int) -> None:
-        self._classes = classes
-        self._counts: list[NDArray[np.int64]] = []
-
-    def add(self, reference: NDArray[np.uint8], built: NDArray[np.uint8]) -> None:
-        classes = self._classes
-        cells = np.bincount(reference.ravel().astype(np.intp) * classes + built.ravel(), minlength=classes**2)
-        self._counts.append(cells.reshape(classes, classes))
-
-    def agreement(self, output: str) -> MapAgreement:
-        """The figures of all images."""
-        counts = np.array(self._counts, np.int64).reshape(-1, self._classes, self._classes)
-        total = counts.sum(axis=0)
-        mean = float(_mean_iou(total))
-        if np.isnan(mean):
-            return MapAgreement(output, 1.0 if total.sum() else 0.0, None)
-        drawn = np.tensordot(image_weights(len(counts)), counts, axes=1)
-        return MapAgreement(output, float(np.trace(total) / total.sum()), mean, interval(_mean_iou(drawn)))
-
-
-def _mean_iou(counts: NDArray[np.int64]) -> NDArray[np.float64]:
-    """Mean intersection over union over the classes that the float model found, (...) of (..., n, n); NaN without
-    any.
-    """
-    both = np.diagonal(counts, axis1=-2, axis2=-1)
-    there = counts.sum(axis=-1) > 0
-    either = counts.sum(axis=-1) + counts.sum(axis=-2) - both
-    ious = np.where(there, both / np.maximum(either, 1), 0.0)
-    found = there.sum(axis=-1)
-    return np.where(found > 0, ious.sum(axis=-1) / np.maximum(found, 1), np.nan)
-
-
 @dataclass(frozen=True, slots=True)
 class Comparison:
     """Detections of both models in one image, in its pixels."""
@@ -118,7 +84,8 @@ class AgreementMeter:
         self._shifts: list[NDArray[np.float32]] = []
         self._likeness: list[NDArray[np.float64]] = []
         self._mask_ious: list[NDArray[np.float64]] = []
-        self._maps = {m.output: _MapSums(len(m.class_names)) for m in spec.class_maps}
+        self._maps = {m.output: ClassMapAgreement(len(m.class_names)) for m in spec.class_maps}
+        self._depth = DepthMapAgreement()
         self._same_first: list[bool] = []
         self._recall: list[tuple[int, int]] = []  # objects, found
         self._precision: list[tuple[int, int]] = []
@@ -152,6 +119,8 @@ class AgreementMeter:
             self._mask_ious.append(mask_ious(found, again, matches.pairs))
         for known, a, b in zip(self._spec.class_maps, found.class_maps, again.class_maps, strict=True):
             self._maps[known.output].add(a.class_ids, b.class_ids)
+        if found.depth is not None and again.depth is not None:
+            self._depth.add(found.depth, again.depth)
         if found.ranking is not None and again.ranking is not None:
             self._same_first.append(bool(found.ranking.class_ids[0] == again.ranking.class_ids[0]))
 
@@ -209,13 +178,14 @@ class AgreementMeter:
             mean_score_difference=float(np.mean(scores)) if scores else None,
             keypoints=self._keypoints(),
             mask_iou=float(np.mean(masks)) if (masks := _joined(self._mask_ious)).size else None,
-            class_maps=tuple(self._maps[m.output].agreement(m.output) for m in self._spec.class_maps),
+            class_maps=tuple(self._maps[m.output].result(m.output) for m in self._spec.class_maps),
             same_first_class=float(np.mean(self._same_first)) if self._same_first else None,
             average_precisions=tuple(ap for meter in self._precisions if (ap := meter.result()) is not None),
             built_confidence=min(RANKED_FROM, self._confidence),
             same_first_class_interval=self._first_class_interval(),
             recall=_share(self._recall, self._confidence + SURE, self._confidence),
             precision=_share(self._precision, self._confidence, min(RANKED_FROM, self._confidence)),
+            depth=self._depth.result(),
         )
 
     def _first_class_interval(self) -> tuple[float, float] | None:

@@ -8,6 +8,7 @@ and with too little data it is called unproven.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final
 
 from rkdeploy.contract.record import Agreement, Measure, Proof
@@ -19,13 +20,20 @@ GOOD: Final = 0.95
 """Share from which there is no warning."""
 FEWEST_OBJECTS: Final = 10
 FEWEST_IMAGES: Final = 8
-"""Smallest number that proves something: images for classifiers and class maps, otherwise objects."""
+FEWEST_MAPS: Final = 4
+"""Smallest number that proves something: objects; images of classifiers; images of class maps and depth, each of which
+has thousands of pixels.
+"""
+_OF_MAPS: Final = frozenset({"mean_iou", "same_class", "depth", "delta1"})
 
 _PHRASES: Final = {
     "ap50": "AP50 of its {of} against the float model's detections is {value:.3f}",
     "recall": "it finds {percent:.1f} % of the objects that the float model is certain of",
     "precision": "the float model also finds only {percent:.1f} % of its objects",
     "mean_iou": 'its class map "{of}" overlaps the float model\'s by {percent:.1f} % (mean IoU)',
+    "same_class": 'its class map "{of}" gives {percent:.1f} % of the pixels the float model\'s class',
+    "depth": "its depths differ from the float model's by {rest:.1f} % in the mean (AbsRel)",
+    "delta1": "{percent:.1f} % of its depths are within a quarter of the float model's (delta1)",
     "first_class": "it gives the float model's first class on {percent:.1f} % of the images",
     "matched": "{percent:.1f} % of the float model's {of} are matched",
 }
@@ -33,6 +41,11 @@ _MEND: Final = (
     "INT8: calibrate on 20 to 40 images like those the model will see (--calib), all classes among them; "
     "rkdeploy explain BUNDLE names the layers that lose most (build with --min-agreement 0 to have one); "
     "docs/quantization.md has what else helps. If --dtype fp16 disagrees too, it is not quantization: please report it."
+)
+
+_DEPTH_MEND: Final = (
+    "Build with --dtype fp16: one of 256 steps of an 8-bit tensor is a few percent of a depth already, and the layers "
+    "before it add theirs. INT8: calibrate on 20 to 40 images like those the model will see (--calib)."
 )
 
 
@@ -69,19 +82,21 @@ def proof_text(proof: Proof, agreement: Agreement | None) -> str:
         )
     images = agreement.images if agreement is not None else 0
     source = agreement.source if agreement is not None else ""
+    fewest = _fewest(proof.measure) if proof.measure is not None else FEWEST_IMAGES
     reasons = {
         "no_images": "there was no image to compare the quantized with the float model on",
         "no_objects": f"the float model finds nothing on the {images} images of {source}",
         "few_objects": f"the float model finds only {proof.measure.count if proof.measure else 0} objects on the "
         f"{images} images of {source}; {FEWEST_OBJECTS} are needed to judge",
-        "few_images": f"{images} images are too few to judge; {FEWEST_IMAGES} are needed",
+        "few_images": f"{images} images are too few to judge; {fewest} are needed",
     }
     return f"Unproven: {reasons[proof.reason]}. Give images like those the model will see (--calib)."
 
 
 def described(measure: Measure) -> str:
     """A measure as text, with its interval and the number of objects behind it."""
-    text = _PHRASES[measure.name].format(of=measure.of, value=measure.value, percent=100 * measure.value)
+    percent, rest = 100 * measure.value, 100 * (1 - measure.value)
+    text = _PHRASES[measure.name].format(of=measure.of, value=measure.value, percent=percent, rest=rest)
     low, high = measure.interval
     return f"{text} (95 % interval {low:.3f} to {high:.3f}, {measure.count} {measure.unit})"
 
@@ -104,12 +119,22 @@ def require_agreement(agreement: Agreement, min_agreement: float) -> None:
             f"The quantized model does not agree with the float model: {'; '.join(described(one) for one in fallen)}. "
             f"The upper end of the interval must reach {min_agreement:.3f}. "
             f"{agreement.images} images of {agreement.source}.",
-            f"{_MEND} Or lower --min-agreement if this is good enough.",
+            f"{_DEPTH_MEND if _is_depth(fallen) else _MEND} Or lower --min-agreement if this is good enough.",
         )
 
 
+def _is_depth(measures: Sequence[Measure]) -> bool:
+    return any(one.name in ("depth", "delta1") for one in measures)
+
+
 def _is_enough(measure: Measure) -> bool:
-    return measure.count >= (FEWEST_OBJECTS if measure.unit == "objects" else FEWEST_IMAGES)
+    return measure.count >= _fewest(measure)
+
+
+def _fewest(measure: Measure) -> int:
+    if measure.unit == "objects":
+        return FEWEST_OBJECTS
+    return FEWEST_MAPS if measure.name in _OF_MAPS else FEWEST_IMAGES
 
 
 def _require_reachable_scores(agreement: Agreement) -> None:

@@ -145,7 +145,8 @@ class BuildOptions(QuantizationSettings):
         Option(
             "--min-agreement",
             "Lowest accepted agreement with the float model, 0 to 1. It is AP50 with the float model's "
-            "detections as the truth; of classifiers the share with the same first class, of class maps the mean IoU. "
+            "detections as the truth; of classifiers the share with the same first class, of class maps the mean IoU, "
+            "of depth 1 less AbsRel. "
             "The upper end of its interval counts.",
             ACCURACY,
             often=True,

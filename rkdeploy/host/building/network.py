@@ -80,6 +80,7 @@ class Network:
             anchor_formula=self.head.anchor_formula,
             prior_formula=self.head.prior_formula,
             class_maps=self.head.class_maps,
+            depth=self.head.depth,
         )
 
 

@@ -140,6 +140,13 @@ def resize_nearest(builder: GraphBuilder, path: str, value: Value, hw: tuple[int
     return builder.add("Resize", path, [value, "", scales], (*value.shape[:2], *hw), attributes)
 
 
+def resize_between_corners(builder: GraphBuilder, path: str, value: Value, hw: tuple[int, int]) -> Value:
+    """Bilinear resizing to (height, width) with corners on corners, as in F.interpolate(..., align_corners=True)."""
+    sizes = builder.constant(f"{path}.sizes", np.array([*value.shape[:2], *hw], np.int64))
+    attributes = {"mode": "linear", "coordinate_transformation_mode": "align_corners"}
+    return builder.add("Resize", path, [value, "", "", sizes], (*value.shape[:2], *hw), attributes)
+
+
 def zero_pad(builder: GraphBuilder, module: Module, value: Value) -> Value:
     """nn.ZeroPad2d, (left, right, top, bottom), as concatenations with zeros.
 

@@ -159,8 +159,10 @@ MODELS = (
     CheckpointKind(
         "a YOLOE model (open vocabulary)", _ends_in("YOLOEDetect", "YOLOESegment", "YOLOEDetect26", "YOLOESegment26")
     ),
-    CheckpointKind("a depth model", _ends_in("Depth", "DepthHead", "DepthDetect", "Depth26")),
-    CheckpointKind("a semantic segmentation", _ends_in("SemanticSegment", "SemSeg", "Semantic", "SemanticSegment26")),
+    CheckpointKind("a depth model of another kind", _ends_in("DepthHead", "DepthDetect", "Depth26")),
+    CheckpointKind(
+        "a semantic segmentation of another kind", _ends_in("SemSeg", "Semantic", "SemanticSegment26")
+    ),
     CheckpointKind(
         "a YOLOv6 model",
         _of_package("yolov6"),

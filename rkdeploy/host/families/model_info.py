@@ -69,7 +69,7 @@ class ModelInfo:
         masks: mask coefficients per object, 0 for models without.
         keypoints: of a pose model, else None.
         angle: of a model with rotated boxes, else None.
-        class_maps: names of the whole-image maps, in addition to detections.
+        class_maps: names of the whole-image maps, in addition to detections or alone.
         has_class_names: True if the file names its classes.
         usual_size: longer side of the input of the published model of this form in pixels, for a file that does not
             say its own; None takes the usual one of YOLOs.

@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from math import pi
 from typing import TYPE_CHECKING
 
-from rkdeploy.contract.spec import AngleFormula, InputSpec, KeypointLayout, Task
+from rkdeploy.contract.class_names import BACKGROUND, is_background
+from rkdeploy.contract.spec import AngleFormula, ClassMapSpec, InputSpec, KeypointLayout, Task
 from rkdeploy.errors import CheckpointError, shown
 from rkdeploy.host.checkpoint import Checkpoint, Module
 from rkdeploy.host.families.checkpoint_facts import (
@@ -27,9 +28,12 @@ from rkdeploy.host.families.checkpoint_kinds import input_channels
 from rkdeploy.host.families.model_info import ModelInfo
 
 if TYPE_CHECKING:
+    from rkdeploy.host.export.builder import Value
+    from rkdeploy.host.export.emission import Emission
     from rkdeploy.host.export.exported import Exported
     from rkdeploy.host.export.point_branches import PointBranches
     from rkdeploy.host.export.stem_form import StemForm
+    from rkdeploy.host.graph.head import Head
 
 NAME = "ultralytics"
 
@@ -43,11 +47,16 @@ _TASKS: dict[str, Task] = {
     "OBB": "obb",
     "OBB26": "obb",
     "Classify": "classify",
+    "SemanticSegment": "semantic",
+    "Depth": "depth",
 }
+_WHOLE_IMAGE = {"Classify": "linear", "SemanticSegment": "classifier", "Depth": "proj"}
+"""A sub-module of each head without rows, which other packages' heads of these names lack."""
 _ONE_TO_ONE = "one2one_"
 _TRAINING_ONLY = {
     "Pose26": ("flow_model", "cv4_sigma", "one2one_cv4_sigma"),
     "Segment26": ("proto.semseg",),
+    "SemanticSegment": ("aux_head",),
 }
 _MAX_KEYPOINTS = 1000
 
@@ -57,8 +66,8 @@ def recognize(checkpoint: Checkpoint) -> bool:
     head = head_of(checkpoint)
     if head is None or head.class_name not in _TASKS:
         return False
-    if head.class_name == "Classify":
-        return head.module_name.startswith("ultralytics.")
+    if head.class_name in _WHOLE_IMAGE:
+        return head.module_name.startswith("ultralytics.") and _WHOLE_IMAGE[head.class_name] in head.children
     return "cv3" in head.children or f"{_ONE_TO_ONE}cv3" in head.children
 
 
@@ -76,19 +85,35 @@ def describe(checkpoint: Checkpoint) -> ModelInfo:
         family=NAME,
         generation=generation_of(checkpoint, head),
         task=task,
-        class_names=class_names(checkpoint, classifier_classes(head) if task == "classify" else class_count(head)),
-        strides=() if task == "classify" else strides_of(checkpoint, head, len(_branch(head, "cv2").children)),
+        class_names=_class_names(checkpoint, head),
+        strides=_strides(checkpoint, head),
         anchors=None,
         anchor_comparison=None,
         activation=tuple(name for name, _ in active.most_common()),
         blocks=tuple(Counter(m.class_name for m in layers).most_common()),
         training=training_facts(checkpoint),
-        end_to_end=task != "classify" and _end_to_end(head),
+        end_to_end=head.class_name not in _WHOLE_IMAGE and _end_to_end(head),
         dual_head={"cv2", f"{_ONE_TO_ONE}cv2"} <= head.children.keys(),
         masks=mask_count(head) if task == "segment" else 0,
         keypoints=_keypoints(head) if task == "pose" else None,
         angle=_angle(head) if task == "obb" else None,
+        class_maps=(task,) if task == "semantic" else (),
     )
+
+
+def _class_names(checkpoint: Checkpoint, head: Module) -> tuple[str, ...]:
+    """The names of the classes.  A semantic model of one class has a background too; depth is not a class."""
+    if head.class_name == "Depth":
+        return ("depth",)
+    names = class_names(checkpoint, classifier_classes(head) if head.class_name == "Classify" else class_count(head))
+    return (BACKGROUND, *names) if head.class_name == "SemanticSegment" and len(names) == 1 else names
+
+
+def _strides(checkpoint: Checkpoint, head: Module) -> tuple[int, ...]:
+    """Input pixels per cell of each level; of maps those of the coarsest layer, which the input must divide by."""
+    if head.class_name == "Classify":
+        return ()
+    return strides_of(checkpoint, head, 1 if head.class_name in _WHOLE_IMAGE else len(_branch(head, "cv2").children))
 
 
 def export(checkpoint: Checkpoint, info: ModelInfo, height: int, width: int, stem: StemForm = "trained") -> Exported:
@@ -96,7 +121,8 @@ def export(checkpoint: Checkpoint, info: ModelInfo, height: int, width: int, ste
 
     `output0` is (1, 4 + nc + extra, rows), as in the package's own export; for an end-to-end head the same
     before the top-k, with corners instead of center and size.  Segmentation adds the prototypes as `output1`; a
-    classifier gives (1, nc) probabilities.
+    classifier gives (1, nc) probabilities, a semantic model logits at an eighth of the input's size, a depth model
+    meters at a quarter: the package enlarges both only when it exports.
 
     Raises:
         CheckpointError, GraphError: when a block is unknown, or a size does not fit.
@@ -126,6 +152,12 @@ def export(checkpoint: Checkpoint, info: ModelInfo, height: int, width: int, ste
             output, found = classify(emission, head, features, height, "softmax")
         image = InputSpec("images", height, width, fit="center_crop")
         return finish(builder, layers, {"output0": output}, found, image, metadata)
+    if info.task in ("semantic", "depth"):
+        with blamed(f'Head "{head.path}"'):
+            output, found = _map(emission, head, info, features, height)
+        if info.task == "depth":
+            image = InputSpec("images", height, width, fit="stretch", antialias=False)
+        return finish(builder, layers, {"output0": output}, found, image, metadata, _unused(head, info))
     with blamed(f'Head "{head.path}"'):
         require_setting(head, "nl", len(features))
         output, found = point_decode(
@@ -143,6 +175,16 @@ def export(checkpoint: Checkpoint, info: ModelInfo, height: int, width: int, ste
             level = features if proto.class_name == "Proto26" else features[0]
             outputs["output1"], found = with_prototypes(emission, proto, level, found, height)
     return finish(builder, layers, outputs, found, image, metadata, _unused(head, info))
+
+
+def _map(emission: Emission, head: Module, info: ModelInfo, features: list[Value], height: int) -> tuple[Value, Head]:
+    """The map of a semantic or depth model, with its head."""
+    from rkdeploy.host.export.map_heads import SEMANTIC, depth_map, semantic_map
+
+    if info.task == "depth":
+        return depth_map(emission, head, features, height)
+    names = info.class_names
+    return semantic_map(emission, head, features, ClassMapSpec(SEMANTIC, names, is_background(names[0])), height)
 
 
 def _branches(head: Module, info: ModelInfo) -> PointBranches:

@@ -19,6 +19,7 @@ from rkdeploy.contract.spec import (
     Anchors,
     AngleFormula,
     ClassMapSpec,
+    DepthFormula,
     KeypointLayout,
     OutputRole,
     PointFormula,
@@ -154,7 +155,8 @@ class Head:
         anchors_per_level: of an anchor head, else 0.
         rows: the trained decode; None for a graph without one, and for classifiers.
         tensors: the trained graph's whole-image outputs.
-        end_to_end, keypoints, angle, points, anchor_formula, prior_formula, class_maps: as in the contract.
+        end_to_end, keypoints, angle, points, anchor_formula, prior_formula, class_maps, depth: as in the
+            contract.
         kind: family that the head belongs to by its structure; empty if several have such a head.
     """
 
@@ -172,6 +174,7 @@ class Head:
     anchor_formula: AnchorFormula | None = None
     prior_formula: PriorFormula | None = None
     class_maps: tuple[ClassMapSpec, ...] = ()
+    depth: DepthFormula | None = None
     kind: str = ""
 
     @property

@@ -7,7 +7,7 @@ stride, order or activation cannot pass.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
 
 import numpy as np
 import onnx
@@ -16,10 +16,11 @@ from numpy.typing import NDArray
 from rkdeploy.contract.record import FieldError, Verification
 from rkdeploy.contract.spec import Activation, ModelSpec
 from rkdeploy.device.postprocess.decoder import DenseField
+from rkdeploy.device.postprocess.depth_reader import depth_of
 from rkdeploy.device.postprocess.postprocessor import decoder_for
 from rkdeploy.device.runtime.protocol import HeadTensor
 from rkdeploy.errors import VerificationError
-from rkdeploy.host.graph.head import Head, read_rows
+from rkdeploy.host.graph.head import DecodedTensor, Head, read_rows
 from rkdeploy.host.graph.rounding import RoundingNoise
 from rkdeploy.host.graph.session import Session
 
@@ -143,8 +144,19 @@ def trained_fields(head: Head, outputs: Mapping[str, NDArray[np.float32]]) -> li
 
 
 def _image_fields(head: Head, raw: Mapping[str, NDArray[np.float32]]) -> list[DenseField]:
-    """The cut graph's whole-image tensors, with the activation that follows in the full graph."""
-    return [_whole(t.tap, t.activation, _activated(raw[t.tap], t.activation)) for t in head.tensors]
+    """The cut graph's whole-image tensors, with the activation or formula that follows in the full graph."""
+    depths = {tap.name for tap in head.taps if tap.role == "depth_map"}
+    return [_whole(t.tap, t.activation, _finished(raw[t.tap], t, head, depths)) for t in head.tensors]
+
+
+def _finished(
+    values: NDArray[np.float32], tensor: DecodedTensor, head: Head, depths: Container[str]
+) -> NDArray[np.float32]:
+    """One whole-image tensor as the full graph gives it."""
+    if tensor.tap not in depths:
+        return _activated(values, tensor.activation)
+    assert head.depth is not None, "a head with a depth map has its formula"
+    return depth_of(values, head.depth)
 
 
 def _whole(name: str, activation: Activation, values: NDArray[np.float32]) -> DenseField:

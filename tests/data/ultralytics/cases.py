@@ -16,7 +16,7 @@ class Case:
     name: str
     cfg: str | Config  # path of a yaml of the package, or a configuration of our own
     special: str
-    task: str = "detect"  # detect, segment, pose, obb, classify
+    task: str = "detect"  # detect, segment, pose, obb, classify, semantic, depth
     release: str = NEW
     hw: tuple[int, int] = (64, 96)
     nc: int = 3
@@ -347,6 +347,31 @@ CASES = (
     Case("v8_cls", cls(level8()), "Classify", task="classify", hw=(64, 64), nc=5),
     Case("v11_cls", cls(level11()), "Classify after C2PSA", task="classify", hw=(64, 64), nc=5),
     Case("v26_cls", cls(level26()), "Classify in YOLO26's blocks", task="classify", hw=(64, 64), nc=5),
+    # maps of the whole image
+    Case(
+        "v26_sem",
+        small(K3, K4, SPPF26, ["SemanticSegment", ["nc"]], out=K26),
+        "SemanticSegment with its auxiliary head, which serves training only; five classes without a background",
+        task="semantic",
+        nc=5,
+        **KEEP,
+    ),
+    Case(
+        "v26_sem_one",
+        small(K3, K4, SPPF26, ["SemanticSegment", ["nc"]], out=K26),
+        "one class: one plane of logits",
+        task="semantic",
+        nc=1,
+        **KEEP,
+    ),
+    Case(
+        "v26_depth",
+        pyramid(3, 5, LIGHT, SPPF26, ["Depth", [32]]),
+        "Depth of three levels; calibrated: exp(0.9 log d + 0.2)",
+        task="depth",
+        nc=1,
+        **KEEP,
+    ),
     # old releases: 16 bins always
     Case(
         "old_8_0_0",

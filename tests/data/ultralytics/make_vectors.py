@@ -42,7 +42,10 @@ MODELS = {
     "pose": "PoseModel",
     "obb": "OBBModel",
     "classify": "ClassificationModel",
+    "semantic": "SemanticSegmentationModel",
+    "depth": "DepthModel",
 }
+MAPS = ("semantic", "depth")
 
 
 def image(hw: tuple[int, int], rng: np.random.Generator) -> np.ndarray:
@@ -103,6 +106,12 @@ def randomise(model: Any, images: Any, torch: Any, task: str) -> None:
         if task == "classify":
             head.linear.weight.copy_(torch.randn(head.linear.weight.shape, generator=g) * 0.08)
             head.linear.bias.copy_(torch.randn(head.linear.bias.shape, generator=g) * 0.5)
+        elif task == "semantic":
+            head.classifier[-1].weight.mul_(1.4)
+        elif task == "depth":  # beyond the limits of -4 and 5 in places
+            head.head[-1].weight.mul_(3.0)
+            head.cal_a.fill_(0.9)
+            head.cal_b.fill_(0.2)
         else:
             boxes, classes = final_convolutions(head, torch)
             for m in classes:  # logits: about N(-0.5, 1.5)
@@ -260,6 +269,8 @@ def once(model: Any, x: Any, task: str, torch: Any) -> dict[str, Any]:
         boxes, scores, labels = ops.v10postprocess(rows, min(300, rows.shape[1]), head.nc)
         topk = torch.cat((boxes, scores[..., None], labels[..., None].to(boxes.dtype)), -1)
         return {"pred": many[0], "pred_one2one": rows[0].T, "topk": topk[0]}
+    if task in MAPS:
+        return {"map": out[0]}
     if task == "classify":
         return {"probs": out[0][0], "logits": out[1][0]} if isinstance(out, tuple) else {"probs": out[0]}
     y, extra = out[0], out[1]
@@ -306,6 +317,12 @@ def record(case: Case, path: Path, torch: Any, x8: np.ndarray) -> dict[str, Any]
     }
     if case.task == "classify":
         spread = float(arrays["probs"].std())
+    elif case.task in MAPS:
+        spread = float(arrays["map"].std())
+        meta["head"] = type(head).__name__
+        if case.task == "semantic":
+            shares = np.bincount((arrays["map"].argmax(0) if case.nc > 1 else arrays["map"][0] > 0).ravel())
+            assert (shares / shares.sum()).max() < 0.8, f"one class takes the map: {shares}"
     else:
         arrays["strides"] = head.stride.float().numpy()
         meta |= {

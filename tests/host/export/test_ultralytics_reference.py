@@ -18,7 +18,7 @@ from rkdeploy.host.graph.session import Session
 
 DATA = Path(__file__).parents[2] / "data" / "ultralytics"
 CASES = sorted(p.stem for p in DATA.glob("*.pt"))
-TASKS = ("detect", "segment", "pose", "obb", "classify")
+TASKS = ("detect", "segment", "pose", "obb", "classify", "semantic", "depth")
 
 
 def run(case: str, **changes: bool) -> tuple[dict[str, NDArray[np.float32]], dict[str, Any], dict[str, Any]]:
@@ -49,6 +49,11 @@ def test_full_graph_equals_the_package(case: str) -> None:
     info = ultralytics.describe(read_checkpoint(DATA / f"{case}.pt"))
     assert info.task == meta["task"]
     names = meta["names"]
+    if info.task in ("semantic", "depth"):
+        difference = np.abs(outputs["output0"][0] - recorded["map"])
+        # Logits, and meters of up to exp(4.7): float32 carries seven digits.
+        assert (difference < 1e-4 + 1e-5 * np.abs(recorded["map"])).all()
+        return
     assert list(info.class_names) == [names[key] for key in sorted(names, key=int)]
     if info.task == "classify":
         assert np.abs(outputs["output0"][0] - recorded["probs"]).max() < 1e-5
@@ -63,6 +68,26 @@ def test_full_graph_equals_the_package(case: str) -> None:
     assert difference[first_extra:].max(initial=0) < (1e-3 if info.task == "pose" else 1e-4)
     if info.task == "segment":
         assert np.abs(outputs["output1"][0] - recorded["proto"]).max() < 1e-4
+
+
+def test_maps_in_the_contract() -> None:
+    """Classes, formula and preparation of the maps: one class has a background, depth is calibrated and stretched."""
+    heads = {}
+    for case in ("v26_sem", "v26_sem_one", "v26_depth"):
+        checkpoint = read_checkpoint(DATA / f"{case}.pt")
+        info = ultralytics.describe(checkpoint)
+        assert info.strides == ((32,) if case == "v26_depth" else (16,))
+        heads[case] = ultralytics.export(checkpoint, info, 64, 96)
+    (many,), (one,) = heads["v26_sem"].head.class_maps, heads["v26_sem_one"].head.class_maps
+    assert (many.class_names, many.background) == (("bolt", "nut", "washer", "screw", "pin"), False)
+    assert (one.class_names, one.background) == (("background", "bolt"), True)
+    assert heads["v26_sem_one"].head.taps[0].shape == (1, 1, 8, 12)
+    formula = heads["v26_depth"].head.depth
+    assert formula is not None
+    assert (formula.kind, formula.exponential, formula.corners) == ("metric", True, True)
+    assert (formula.low, formula.high) == (-4.0, 5.0)
+    assert (formula.gain, formula.offset) == pytest.approx((0.9, 0.2), abs=1e-3)  # of half precision
+    assert (heads["v26_depth"].input.fit, heads["v26_depth"].input.antialias) == ("stretch", False)
 
 
 def test_other_families_are_not_taken() -> None:

@@ -6,7 +6,8 @@
 Figures: *upstream* is the largest difference of the full graph to the training package's results (boxes in px,
 scores); *contract* that between the contract's decode and the graph's own; *OpenCV* the largest difference between
 OpenCV's and onnxruntime's head tensors over the largest value.  *INT8* is the build for rk3588 by the real toolkit, its
-simulator against the float model: the number of the float model's detections (score 0.25) that are matched.  The models
+simulator against the float model: the number of the float model's detections (score 0.25) that are matched; of maps the
+share of pixels of the same class, of depth AbsRel and delta1.  The models
 have random weights and a tiny width: INT8 figures show that a head survives quantization, not how well a trained model
 does.
 """
@@ -20,6 +21,7 @@ from pathlib import Path
 
 import numpy as np
 import onnx
+from numpy.typing import NDArray
 
 from rkdeploy.contract.record import Agreement
 from rkdeploy.device.runtime.onnxruntime import OnnxRuntime
@@ -64,7 +66,9 @@ def row(vector: Vector) -> str:
     except RkdeployError as error:
         return f"| {vector.group} {vector.case} | {error.message} |"
     agreement = record.agreement
-    contract = max((e.max_error for e in record.verification.fields if e.unit == "px"), default=0.0)
+    errors = record.verification.fields
+    boxes = [e.max_error for e in errors if e.unit == "px"]
+    contract = max(boxes or [e.max_error for e in errors if network.task in ("semantic", "depth")], default=0.0)
     share = "-" if agreement is None or agreement.share is None else f"{100 * agreement.share:.0f} %"
     cells = (
         f"{vector.group} {vector.case}", network.task, head_of(network), px, score, f"{contract:.1g}", opencv, share,
@@ -81,6 +85,8 @@ def upstream_errors(vector: Vector, network: Network) -> tuple[str, str]:
         image = recorded["input"].astype(np.float32) / 255
     outputs = Session(network.trained).run({network.input.name: image})
     head = network.reference_head
+    if "map" in recorded:
+        return "-", map_difference(outputs["output0"][0], recorded["map"], network.task)
     if head.rows is None:
         ours, theirs = outputs["output0"][0], recorded["probs" if "probs" in recorded else "logits"].ravel()
         return "-", f"{np.abs(ours - theirs).max():.1g}"
@@ -100,6 +106,15 @@ def upstream_errors(vector: Vector, network: Network) -> tuple[str, str]:
         unit = "px" if field.unit == "px" else "score"
         worst[unit] = max(worst[unit], float(difference[:, list(field.columns)].max(initial=0.0)))
     return f"{worst['px']:.1g}", f"{worst['score']:.1g}"
+
+
+def map_difference(ours: NDArray[np.float32], theirs: NDArray[np.float32], task: str) -> str:
+    """Largest difference of a map's values; of classes also the share of pixels of the same one."""
+    worst = np.abs(ours - theirs).max()
+    if task == "depth":
+        return f"{worst:.1g} m, {(np.abs(ours - theirs) / theirs).max():.1g} of the depth"
+    a, b = (one.argmax(axis=0) if len(one) > 1 else one[0] > 0 for one in (ours, theirs))
+    return f"{worst:.1g} (logits), {100 * (a == b).mean():.4g} % of the pixels alike"
 
 
 def opencv_error(vector: Vector, folder: Path) -> str:
@@ -131,6 +146,11 @@ def head_of(network: Network) -> str:
         kind = f"{head.taps[0].shape[3]} queries"
     elif head.rows is not None:
         kind = f"{levels} levels, {_boxes_of(head)}"
+    elif head.depth is not None:
+        return f"{head.depth.kind} depth{', exponent of the raw value' if head.depth.exponential else ''}"
+    elif network.task == "semantic":
+        planes = head.taps[0].shape[1]
+        return f"{planes} plane{'s' if planes > 1 else ''} at stride {head.taps[0].stride}"
     else:
         kind = "classes"
     if head.end_to_end:
@@ -160,6 +180,8 @@ def besides(agreement: Agreement | None) -> str:
     if agreement.mask_iou is not None:
         parts.append(f"masks {100 * agreement.mask_iou:.0f} %")
     parts += [f"{m.output} {100 * m.same:.0f} %" for m in agreement.class_maps]
+    if agreement.depth is not None:
+        parts.append(f"AbsRel {100 * agreement.depth.abs_rel:.0f} %, delta1 {100 * agreement.depth.delta1:.0f} %")
     if agreement.same_first_class is not None:
         parts.append(f"first class {100 * agreement.same_first_class:.0f} %")
     return ", ".join(parts)

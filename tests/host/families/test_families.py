@@ -29,7 +29,8 @@ ROOT = Path(__file__).parents[3]
 ALL = vectors()
 BUILT = (
     "yolov5-seg", "yolov5-cls", "ultralytics-v8_pose_2x3", "ultralytics-v11_obb", "ultralytics-v12n",
-    "ultralytics-v26_seg", "ultralytics-v10n", "yolor-paper_p6", "yolop-end_to_end", "yolov7-v7_training",
+    "ultralytics-v26_sem", "ultralytics-v26_depth", "ultralytics-v26_seg",
+    "ultralytics-v10n", "yolor-paper_p6", "yolop-end_to_end", "yolov7-v7_training",
     "yolov5_face-n05", "yolov7_pose-w6_pose", "rtdetr-v8",
 )  # fmt: skip
 """One of each kind of head, and the networks with attention, which toolkit 2.5.0 has trouble with."""
@@ -97,7 +98,9 @@ def test_int8_build_and_detections(vector: Vector, tmp_path: Path) -> None:
     assert (found.ranking is not None) == (spec.task == "classify")
     assert len(found.class_maps) == len(spec.class_maps)
     assert all(m.class_ids.shape == picture.shape[:2] for m in found.class_maps)
-    assert len(found) > 0 or spec.task == "classify"
+    assert (found.depth is not None) == (spec.task == "depth")
+    assert found.depth is None or found.depth.values.shape == picture.shape[:2]
+    assert len(found) > 0 or spec.task in ("classify", "semantic", "depth")
 
 
 def test_every_built_case_is_there() -> None:

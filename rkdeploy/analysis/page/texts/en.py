@@ -69,6 +69,12 @@ TEXTS: Final[dict[str, str]] = {
     "{high:.3f}). The contract's decode equals the trained model's on {rows:,} rows.",
     "verdict.right.mean_iou": "Mean IoU of the class map {of} with the float model's, on {images} held-out images (95 % interval "
     "{low:.3f} to {high:.3f}). The contract's decode equals the trained model's on {rows:,} rows.",
+    "verdict.right.same_class": "Share of the pixels of the class map {of} that have the float model's class, on {images} held-out "
+    "images (95 % interval {low:.3f} to {high:.3f}). The contract's decode equals the trained model's on {rows:,} rows.",
+    "verdict.right.depth": "1 less the mean relative difference (AbsRel) from the float model's depths, on {images} held-out images "
+    "(95 % interval {low:.3f} to {high:.3f}). The contract's decode equals the trained model's on {rows:,} rows.",
+    "verdict.right.delta1": "Share of depths within a quarter of the float model's (delta1), on {images} held-out images (95 % "
+    "interval {low:.3f} to {high:.3f}). The contract's decode equals the trained model's on {rows:,} rows.",
     "verdict.right.no_images": "The contract's decode equals the trained model's on {rows:,} rows of {verified_on} images. "
     "The quantized model was not compared with the float model: there was no image.",
     "verdict.right.no_objects": "The contract's decode equals the trained model's on {rows:,} rows. Float finds nothing on "
@@ -167,6 +173,7 @@ TEXTS: Final[dict[str, str]] = {
     "proof.poses": "poses with an OKS of at least {oks}",
     "proof.masks": "mean IoU of their masks",
     "proof.map": "class map {name}: pixels alike / mean IoU",
+    "proof.depth": "depth: mean relative difference (AbsRel) / within a quarter (delta1)",
     "proof.first_class": "images with the same first class",
     "proof.outputs_caption": "Output tensors against the float model",
     "proof.output": "output",
@@ -343,6 +350,8 @@ TEXTS: Final[dict[str, str]] = {
     "task.pose": "keypoints",
     "task.obb": "rotated boxes",
     "task.classify": "classification",
+    "task.semantic": "semantic segmentation",
+    "task.depth": "depth",
     "fit.letterbox": "letterboxed: its shape is kept, the rest filled with gray {pad}",
     "fit.center_crop": "cropped: the middle {crop:.3g} of its shorter side",
     "fit.stretch": "stretched",

@@ -67,6 +67,12 @@ TEXTS: Final[dict[str, str]] = {
     "自带的解码在 {rows:,} 行输出上一致。",
     "verdict.right.mean_iou": "{images} 张留出图片上，类别图 {of} 与浮点结果的平均 IoU（95 % 区间 {low:.3f} 至 {high:.3f}）。按契约解码与"
     "训练模型自带的解码在 {rows:,} 行输出上一致。",
+    "verdict.right.same_class": "{images} 张留出图片上，类别图 {of} 中类别与浮点结果相同的像素比例（95 % 区间 {low:.3f} 至 {high:.3f}）。按契约"
+    "解码与训练模型自带的解码在 {rows:,} 行输出上一致。",
+    "verdict.right.depth": "{images} 张留出图片上，1 减去与浮点深度的平均相对误差（AbsRel）（95 % 区间 {low:.3f} 至 {high:.3f}）。按契约解码"
+    "与训练模型自带的解码在 {rows:,} 行输出上一致。",
+    "verdict.right.delta1": "{images} 张留出图片上，深度与浮点结果相差不到四分之一的像素比例（delta1）（95 % 区间 {low:.3f} 至 {high:.3f}）。"
+    "按契约解码与训练模型自带的解码在 {rows:,} 行输出上一致。",
     "verdict.right.no_images": "按契约解码与训练模型自带的解码在 {verified_on} 张图片的 {rows:,} 行输出上一致。没有图片，构建后的模型未与浮点"
     "比对。",
     "verdict.right.no_objects": "按契约解码与训练模型自带的解码在 {rows:,} 行输出上一致。浮点模型在 {images} 张留出图片上没有检出目标，无法"
@@ -152,6 +158,7 @@ TEXTS: Final[dict[str, str]] = {
     "proof.poses": "OKS 不低于 {oks} 的姿态",
     "proof.masks": "匹配目标掩码的平均 IoU",
     "proof.map": "类别图 {name}：相同像素 / 平均 IoU",
+    "proof.depth": "深度：平均相对误差（AbsRel）/ 相差不到四分之一（delta1）",
     "proof.first_class": "首选类别相同的图片",
     "proof.outputs_caption": "输出张量与浮点的比对",
     "proof.output": "输出",
@@ -317,6 +324,8 @@ TEXTS: Final[dict[str, str]] = {
     "task.pose": "关键点",
     "task.obb": "旋转框检测",
     "task.classify": "图像分类",
+    "task.semantic": "语义分割",
+    "task.depth": "深度估计",
     "fit.letterbox": "letterbox：保持长宽比，其余填充灰度 {pad}",
     "fit.center_crop": "中心裁剪：取短边的 {crop:.3g}",
     "fit.stretch": "直接拉伸",
