@@ -30,6 +30,7 @@ class BuildKeywords(TypedDict, total=False):
     weights: PathLike | None
     anchors: PathLike | tuple[float, ...] | None
     cfg: PathLike | None
+    family: str | None
     imgsz: int | str | tuple[int, int] | None
     names: PathLike | None
     preset: (

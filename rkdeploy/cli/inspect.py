@@ -16,10 +16,10 @@ if TYPE_CHECKING:
 
 
 def inspect_command(
-    model: Annotated[Path, Argument("FILE", "A checkpoint (.pt, .pth), an ONNX file, a .rknn, or a bundle.")],
+    model: Annotated[Path, Argument("FILE", "A checkpoint (.pt, .pth, .weights), an ONNX file, a .rknn, or a bundle.")],
     cfg: Annotated[
         Path | None,
-        Option("--cfg", "Darknet cfg of a checkpoint that holds weights only (YOLOR's main branch).", metavar="FILE"),
+        Option("--cfg", "Darknet cfg of a file of weights: a .weights, or a state dict.", metavar="FILE"),
     ] = None,
     as_json: Annotated[bool, JSON] = False,
     output: Annotated[Path | None, OUTPUT_FILE] = None,

@@ -53,8 +53,8 @@ class CompareOptions:
     build: Annotated[
         BuildOptions,
         Only(
-            "MODEL --weights --cfg --calib --calib-count --seed --proof-count --data --data-split --data-labels "
-            "--data-count --name --toolkit-python"
+            "MODEL --weights --cfg --family --preset --calib --calib-count --seed --proof-count --data --data-split "
+            "--data-labels --data-count --name --toolkit-python"
         ),
     ]
     targets: Annotated[

@@ -66,9 +66,7 @@ class EstimateSource:
     toolkit_python: Annotated[Path | None, TOOLKIT_PYTHON] = None
     cfg: Annotated[
         Path | None,
-        Option(
-            "--cfg", "Darknet cfg of a checkpoint that holds weights only (YOLOR's main branch).", INPUT, metavar="FILE"
-        ),
+        Option("--cfg", "Darknet cfg of a file of weights: a .weights, or a state dict.", INPUT, metavar="FILE"),
     ] = None
 
 

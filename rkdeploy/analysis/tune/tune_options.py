@@ -29,8 +29,8 @@ class TuneOptions:
     build: Annotated[
         BuildOptions,
         Only(
-            "MODEL --data --data-split --data-labels --data-count --calib --target --dtype --weights --cfg --imgsz "
-            "--names --mean --std --color --fit --crop --stem --nms --out --name --toolkit-python",
+            "MODEL --data --data-split --data-labels --data-count --calib --target --dtype --weights --cfg --family "
+            "--imgsz --names --preset --mean --std --color --fit --crop --stem --nms --out --name --toolkit-python",
             {"--data-split": "--split", "--data-labels": "--labels", "--data-count": "--count"},
         ),
     ]

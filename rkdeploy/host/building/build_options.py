@@ -30,7 +30,7 @@ from rkdeploy.option import (
 )
 
 FLOAT_DTYPE = FLOAT16
-MODEL: Final = Argument("MODEL", "A checkpoint (.pt, .pth), or an ONNX file made from one.")
+MODEL: Final = Argument("MODEL", "A checkpoint (.pt, .pth, .weights), or an ONNX file made from one.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +41,8 @@ class BuildOptions(QuantizationSettings):
         model: a `.pt`, `.pth` or `.onnx`.
         weights: the checkpoint of an ONNX file; its anchors and names have precedence.
         anchors: widths and heights in pixels for an ONNX file that has none, finest level first.
-        cfg: the darknet cfg of a checkpoint that holds weights only (YOLOR's main branch).
+        cfg: the darknet cfg of a checkpoint that holds weights only (`.weights`, YOLOR's main branch).
+        family: of a checkpoint that fits several; None takes the first that recognizes it.
         imgsz: (height, width) in pixels; None takes the training size.
         input: choices for the network's input and classes.
         target: SoC, see `rkdeploy.contract.chips`; stored as the toolkit's platform.
@@ -78,7 +79,18 @@ class BuildOptions(QuantizationSettings):
     ] = None
     cfg: Annotated[
         Path | None,
-        Option("--cfg", "Darknet cfg of a checkpoint that holds weights only (YOLOR's main branch).", INPUT),
+        Option("--cfg", "Darknet cfg of a file of weights: a .weights, or a state dict.", INPUT),
+    ] = None
+    family: Annotated[
+        str | None,
+        Option(
+            "--family",
+            "Family of a checkpoint that fits several: yolor for a state dict with a plain darknet cfg that YOLOR's "
+            "code trained.",
+            INPUT,
+            metavar="NAME",
+            default="what the file shows",
+        ),
     ] = None
     imgsz: Annotated[
         tuple[int, int] | None,

@@ -29,6 +29,7 @@ def from_checkpoint(
     *,
     nms: bool | None = None,
     cfg: Path | None = None,
+    family_name: str | None = None,
 ) -> Network:
     """Read, export and simplify a `.pt` or `.pth`.
 
@@ -39,12 +40,13 @@ def from_checkpoint(
         nms: for a checkpoint with two heads, True for the one whose boxes need suppression; None takes the one
             that its trainer takes.
         cfg: the darknet cfg of a checkpoint that holds weights only.
+        family_name: family of the checkpoint, where its file fits several; None asks the file.
 
     Raises:
         RkdeployError: for any fault of the checkpoint.
     """
     checkpoint = read_checkpoint(file, cfg)
-    family = family_of(checkpoint)
+    family = family_of(checkpoint, family_name)
     info = _with_head(family.describe(checkpoint), nms=nms)
     require_buildable(checkpoint)
     hw, note = choose_size(info, imgsz)
@@ -73,6 +75,7 @@ def from_checkpoint(
             n
             for n in (
                 note,
+                *info.notes,
                 "" if info.has_class_names else _NO_NAMES,
                 GRAY_NOTE if is_made_gray(trained.model) else "",
             )
@@ -109,6 +112,8 @@ def choose_size(info: ModelInfo, imgsz: tuple[int, int] | None) -> tuple[tuple[i
     """
     largest = max(info.strides, default=1)
     note = ""
+    if imgsz is None and info.image_hw is not None:
+        imgsz = info.image_hw
     if imgsz is None:
         assumed = info.usual_size or (224 if info.task == "classify" else 1280 if largest >= 64 else 640)
         size = info.training.image_size or assumed

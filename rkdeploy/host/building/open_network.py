@@ -10,9 +10,10 @@ from rkdeploy.host.building.from_checkpoint import from_checkpoint
 from rkdeploy.host.building.from_onnx import from_onnx
 from rkdeploy.host.building.input_choice import with_choice
 from rkdeploy.host.building.network import Network
+from rkdeploy.host.checkpoint.reader import DARKNET_SUFFIX
 from rkdeploy.host.export.stem_form import StemForm
 
-CHECKPOINT_SUFFIXES = (".pt", ".pth")
+CHECKPOINT_SUFFIXES = (".pt", ".pth", DARKNET_SUFFIX)
 
 
 def network_of(options: BuildOptions) -> Network:
@@ -29,6 +30,7 @@ def network_of(options: BuildOptions) -> Network:
         nms=options.nms,
         cfg=options.cfg,
         anchors=options.anchors,
+        family=options.family,
     )
     return with_choice(network, options.input)
 
@@ -42,8 +44,9 @@ def open_network(
     nms: bool | None = None,
     cfg: Path | None = None,
     anchors: tuple[float, ...] | None = None,
+    family: str | None = None,
 ) -> Network:
-    """Read a `.pt`, `.pth` or `.onnx` and find its head.
+    """Read a `.pt`, `.pth`, `.weights` or `.onnx` and find its head.
 
     Args:
         file: the checkpoint or ONNX file.
@@ -53,6 +56,7 @@ def open_network(
         nms: head of a checkpoint with two; None takes the one that its trainer takes.
         cfg: the darknet cfg of a checkpoint that holds weights only.
         anchors: widths and heights in pixels for an ONNX file that has neither anchors nor `weights`.
+        family: of a checkpoint that fits several.
 
     Raises:
         RkdeployError: for any fault of the files, or when they do not belong together.
@@ -63,12 +67,14 @@ def open_network(
             raise RkdeployError(f'"{file.name}" is a checkpoint itself.', "--weights goes with an ONNX file.")
         if anchors is not None:
             raise RkdeployError(f'"{file.name}" has its own anchors.', "--anchors goes with an ONNX file without any.")
-        return from_checkpoint(file, imgsz, stem, nms=nms, cfg=cfg)
+        return from_checkpoint(file, imgsz, stem, nms=nms, cfg=cfg, family_name=family)
     if suffix == ".onnx":
+        if family is not None:
+            raise RkdeployError("--family is of a checkpoint.", "Leave it out: --preset says whose an ONNX file is.")
         if cfg is not None and weights is None:
             raise RkdeployError(f'"{file.name}" needs no darknet cfg.', "--cfg goes with a checkpoint of weights only.")
         return from_onnx(file, weights, imgsz, cfg, anchors)
     raise RkdeployError(
-        f'"{file.name}" has the suffix "{file.suffix}", expected .pt, .pth or .onnx.',
+        f'"{file.name}" has the suffix "{file.suffix}", expected .pt, .pth, .weights or .onnx.',
         "Give the best.pt of the training run, or an ONNX file exported from it.",
     )

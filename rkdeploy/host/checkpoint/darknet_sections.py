@@ -1,15 +1,31 @@
 """The sections of a darknet cfg as values, with resolved references.
 
-The meaning is that of the PyTorch dialect (YOLOR's main branch and its relatives), in which a state dict names a layer
-by the index of its section: `module_list.<index>`.
+A cfg is read in one of two dialects.  `pytorch` is that of ultralytics/yolov3, YOLOR's main branch and their relatives,
+in which a state dict names a layer by the index of its section: `module_list.<index>`.  `darknet` is that of darknet
+itself (AlexeyAB/darknet), whose `.weights` hold the numbers of the sections in order.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Final, Literal
 
-ACTIVATIONS = {"leaky": "LeakyReLU", "swish": "Swish", "mish": "Mish", "logistic": "Sigmoid", "silu": "SiLU"}
-"""Upstream's words for activations, and torch's classes; any other word means none."""
+Dialect = Literal["darknet", "pytorch"]
+ACTIVATIONS: Final[Mapping[Dialect, Mapping[str, str]]] = {
+    "pytorch": {"leaky": "LeakyReLU", "swish": "Swish", "mish": "Mish", "logistic": "Sigmoid", "silu": "SiLU"},
+    "darknet": {
+        "leaky": "LeakyReLU",
+        "relu": "ReLU",
+        "relu6": "ReLU6",
+        "swish": "Swish",
+        "mish": "Mish",
+        "logistic": "Sigmoid",
+        "tanh": "Tanh",
+    },
+}
+"""Words for activations, and torch's classes.  In PyTorch's dialect any other word means none, `relu` among them; in
+darknet's `linear` does."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,17 +48,20 @@ class Section:
 
 @dataclass(frozen=True, slots=True)
 class Convolutional(Section):
-    """[convolutional]: a convolution, then BatchNorm (eps 1e-4) if `batch_normalize`, then the activation.
+    """[convolutional]: a convolution, then BatchNorm if `batch_normalize`, then the activation.
+
+    BatchNorm's eps is 1e-4 in PyTorch's dialect and 1e-5 in darknet's.
 
     Attributes:
         filters: channels of the output.
         sizes: sides of the square kernels.  More than one is a MixConv: each kernel computes a part of the channels.
         stride_hw: stride down and across.
-        pad: True if each side is padded by size // 2; otherwise there is no padding.
+        pad: True if each side is padded by size // 2; otherwise `padding` counts.
         groups: groups of channels.
         batch_normalize: without it the convolution has a bias.
-        activation: the file's word.  Upstream knows leaky (slope 0.1), swish, silu, mish and logistic; any other word,
-            including `linear` and `relu`, means none there.
+        activation: the file's word, see `ACTIVATIONS`; `leaky` has the slope 0.1.
+        padding: of each side, where `pad` is False.
+        dilation: of the kernel.
     """
 
     filters: int
@@ -52,6 +71,8 @@ class Convolutional(Section):
     groups: int
     batch_normalize: bool
     activation: str
+    padding: int = 0
+    dilation: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +82,7 @@ class Route(Section):
     Attributes:
         sources: one or more earlier sections, in the order of the channels.
         groups, group_id: part `group_id` of `groups` equal parts of the channels of each source, as darknet itself and
-            some forks read it.  YOLOR reads no group_id and leaves `groups` of a route unused.
+            some forks read it.  PyTorch's dialect reads no group_id and leaves `groups` of a route unused.
     """
 
     sources: tuple[int, ...]
@@ -78,7 +99,7 @@ class Shortcut(Section):
     Attributes:
         sources: the earlier sections that are added.
         weighted: the state dict has `w` (1 + sources,); the addends are scaled by sigmoid(w) * 2 / (1 + sources).
-        activation: the file's word; the PyTorch dialect never applies it.
+        activation: the file's word; PyTorch's dialect never applies it.
     """
 
     sources: tuple[int, ...]
@@ -88,13 +109,22 @@ class Shortcut(Section):
 
 @dataclass(frozen=True, slots=True)
 class Pool(Section):
-    """[maxpool], [local_avgpool]: padded by (size - 1) // 2 on each side; zeros count in the average.
+    """[maxpool], [local_avgpool].
 
-    Size 2 at stride 1 is the exception: one row of zeros below, one column of zeros to the right, nothing else.
+    In PyTorch's dialect: padded by (size - 1) // 2 on each side; zeros count in the average.  Size 2 at stride 1 is
+    the exception: one row of zeros below, one column of zeros to the right, nothing else.
+
+    In darknet's: windows begin at -(padding // 2) and there are (n + padding - size) // stride + 1 of them; what lies
+    outside does not count (src/maxpool_layer.c).
+
+    Attributes:
+        size, stride: of the windows, both ways.
+        padding: sum of both sides, in darknet's dialect.
     """
 
     size: int
     stride: int
+    padding: int = 0
 
     @property
     def average(self) -> bool:
@@ -139,9 +169,14 @@ class ChannelOperation(Section):
     Kinds: `shift_channels` x + s, `control_channels` x * s, `select_channels` x * sigmoid(s), `alternate_channels` the
     channels of s, then those of x; with the suffix `_2d` s is read as (1, all, 1, 1).  `scale_channels` and `sam` are
     x * s, where x is the gate.
+
+    Attributes:
+        source: section of s.
+        activation: the file's word; PyTorch's dialect never applies it.
     """
 
     source: int
+    activation: str = "linear"
 
     @property
     def flat(self) -> bool:
@@ -158,22 +193,35 @@ class Yolo(Section):
         anchors_px: width and height of this level's anchors, selected by `mask`.
         all_anchors_px: every anchor of the section.
         mask: indices of this level's anchors.
+        scale_x_y: gain of the centers, of darknet's dialect alone.
+        new_coords: True if the convolution before it has computed the sigmoids, and sizes are squares instead of
+            exponentials; of darknet's dialect alone.
     """
 
     classes: int
     anchors_px: tuple[tuple[float, float], ...]
     all_anchors_px: tuple[tuple[float, float], ...]
     mask: tuple[int, ...]
+    scale_x_y: float = 1.0
+    new_coords: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Net:
-    """[net]: the training image.  None if the file does not say."""
+    """[net]: the training image.  None if the file does not say.
+
+    Attributes:
+        line: of the header.
+        width, height: in pixels.
+        channels: of the image.
+        letter_box: True if images keep their aspect ratio; darknet stretches them otherwise.
+    """
 
     line: int
     width: int | None
     height: int | None
     channels: int
+    letter_box: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,11 +232,17 @@ class DarknetCfg:
         name: of the file.
         net: its first section.
         sections: the others; `sections[i].index` is i.
+        dialect: how it was read.
     """
 
     name: str
     net: Net
     sections: tuple[Section, ...]
+    dialect: Dialect = "pytorch"
+
+    def activation(self, word: str) -> str | None:
+        """Torch's class of an activation; None for a word that means none."""
+        return ACTIVATIONS[self.dialect].get(word)
 
     @property
     def yolos(self) -> tuple[Yolo, ...]:

@@ -12,6 +12,7 @@ from rkdeploy.errors import CheckpointError, shown
 from rkdeploy.host.checkpoint.archive import read_pickled
 from rkdeploy.host.checkpoint.darknet_cfg import read_darknet_cfg
 from rkdeploy.host.checkpoint.darknet_sections import DarknetCfg
+from rkdeploy.host.checkpoint.darknet_weights import read_darknet_weights
 from rkdeploy.host.checkpoint.module_tree import (
     STATE_DICT,
     Module,
@@ -22,6 +23,7 @@ from rkdeploy.host.checkpoint.module_tree import (
 )  # fmt: skip
 from rkdeploy.host.checkpoint.stand_ins import StandIn
 
+DARKNET_SUFFIX = ".weights"
 _LOG = logging.getLogger(__name__)
 
 
@@ -69,7 +71,7 @@ class Checkpoint:
 
 
 def read_checkpoint(path: Path, cfg: Path | None = None) -> Checkpoint:
-    """Read a `.pt` or `.pth` without torch and without executing anything in it.
+    """Read a `.pt`, `.pth` or `.weights` without torch and without executing anything in it.
 
     The exponential moving average (`ema`) is taken if it is present, as in upstream's own loader, else `model`.  A
     state dict is read if there is no model.
@@ -81,6 +83,8 @@ def read_checkpoint(path: Path, cfg: Path | None = None) -> Checkpoint:
     Raises:
         CheckpointError: not a checkpoint, damaged, hostile, or without a model in it.
     """
+    if path.suffix.lower() == DARKNET_SUFFIX:
+        return _darknet_weights(path, cfg)
     content = read_pickled(path)
     _LOG.debug("%s: %d bytes, unpickled to %s", path, path.stat().st_size, type(content).__name__)
     structure = read_darknet_cfg(cfg) if cfg is not None else None
@@ -103,6 +107,21 @@ def read_checkpoint(path: Path, cfg: Path | None = None) -> Checkpoint:
         train_arguments=dict(arguments) if isinstance(arguments, dict) else {},
         cfg=structure,
     )
+
+
+def _darknet_weights(path: Path, cfg: Path | None) -> Checkpoint:
+    """The weights of a darknet file, by the sections of its cfg.
+
+    Raises:
+        CheckpointError: without a cfg, or when the two do not belong together.
+    """
+    if cfg is None:
+        raise CheckpointError(
+            f'"{path.name}" holds the weights of a darknet network, but not the network.',
+            f"Give the cfg that it was trained with: --cfg {path.stem}.cfg",
+        )
+    structure = read_darknet_cfg(cfg, "darknet")
+    return Checkpoint(path, read_darknet_weights(path, structure), "whole file", None, None, {}, structure)
 
 
 def _model(path: Path, content: dict[Any, Any]) -> tuple[Module, str]:

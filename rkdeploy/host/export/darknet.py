@@ -1,4 +1,4 @@
-"""Writer of a darknet cfg's sections into the graph, with the weights of a state dict.
+"""Writer of a darknet cfg's sections into the graph, with the weights of a state dict or a `.weights`.
 
 `rkdeploy.host.checkpoint.darknet_sections` defines the sections; here they become nodes.  Learned tensors
 ([implicit_add], [implicit_mul]) before and after a 1x1 convolution are folded into it.
@@ -6,8 +6,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import TypeAlias
+from typing import Final, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,10 +16,10 @@ from numpy.typing import NDArray
 from rkdeploy.errors import GraphError
 from rkdeploy.host.checkpoint import Module
 from rkdeploy.host.checkpoint.darknet_sections import (
-    ACTIVATIONS,
     ChannelOperation,
     Convolutional,
     DarknetCfg,
+    Dialect,
     Implicit,
     Plain,
     Pool,
@@ -36,7 +37,8 @@ from rkdeploy.host.export.emission import Emission
 from rkdeploy.host.export.layer_list import blamed
 from rkdeploy.host.export.yolor_blocks import haar, reorganized, with_implicit
 
-_BATCH_NORM_EPS = 1e-4  # models/models.py, create_modules
+_BATCH_NORM_EPS: Final[Mapping[Dialect, float]] = {"pytorch": 1e-4, "darknet": 1e-5}
+"""models/models.py, create_modules; src/blas.c, normalize_cpu."""
 _LEAKY_SLOPE = 0.1
 _MIXED_UP = "The weights and the cfg are of different models."
 
@@ -91,9 +93,10 @@ class _Walk:
 
     def head(self, section: Yolo, current: Output) -> tuple[str, Value]:
         if not isinstance(current, Value) or current.name not in self.bare:
+            what = "with activation=logistic" if section.new_coords else "without activation"
             raise GraphError(
                 f"Section {section.index} [yolo] of {self.cfg.name}, line {section.line}, does not follow a "
-                "convolution without activation, which the head's last layer is."
+                f"convolution {what}, which the head's last layer is."
             )
         return self.bare[current.name], current
 
@@ -115,6 +118,15 @@ class _Walk:
         name = self.emission.builder.constant(f"{self.path(section)}.learned", output)
         return Value(name, output.shape)
 
+    def activated(self, section: Section, word: str, value: Value) -> Value:
+        """A section's values behind its activation."""
+        name = self.cfg.activation(word)
+        if name is None:
+            return value
+        path = f"{self.path(section)}.activation"
+        module = Module(name, "", path, {"negative_slope": _LEAKY_SLOPE}, {}, {})
+        return activations.ACTIVATIONS[name](self.emission.builder, module, value)
+
     def only_reader(self, index: int) -> Section | None:
         """The section that follows section `index` and takes its output, if no other section does."""
         readers = [s for s in self.cfg.sections if index in _sources(s) or (s.index == index + 1 and _chained(s))]
@@ -123,7 +135,9 @@ class _Walk:
     def gain_behind(self, section: Convolutional) -> Learned | None:
         """The learned factor of a [control_channels] that is the only reader of a convolution without activation."""
         reader = self.only_reader(section.index)
-        if section.activation in ACTIVATIONS or not isinstance(reader, ChannelOperation) or not _controls(reader):
+        if self.cfg.activation(section.activation) or not isinstance(reader, ChannelOperation):
+            return None
+        if not _controls(reader):
             return None
         source = self.outputs[reader.source] if reader.source < len(self.outputs) else None
         return source if isinstance(source, np.ndarray) and source.size == section.filters else None
@@ -171,7 +185,7 @@ def _controls(section: ChannelOperation) -> bool:
 def _convolutional(walk: _Walk, section: Convolutional, current: Output) -> Output:
     builder, module = walk.emission.builder, walk.module(section)
     value = walk.value(section, current)
-    norm = _as_norm(module.child("BatchNorm2d")) if section.batch_normalize else None
+    norm = _as_norm(walk, module.child("BatchNorm2d")) if section.batch_normalize else None
     if len(section.sizes) == 1:
         out = _kernel(walk, section, module.child("Conv2d"), section.sizes[0], norm, value)
     else:
@@ -179,7 +193,7 @@ def _convolutional(walk: _Walk, section: Convolutional, current: Output) -> Outp
         if len(parts.children) != len(section.sizes):
             raise GraphError(f'"{parts.path}" has {len(parts.children)} kernels, expected {len(section.sizes)}.')
         convs = [
-            _checked(walk, section, _as_conv(section, parts.child(str(i)), size, padded=True), size, value)
+            _checked(walk, section, _as_conv(section, parts.child(str(i)), size // 2), size, value)
             for i, size in enumerate(section.sizes)
         ]
         outs = [convolutions.convolution(builder, conv, value) for conv in convs]
@@ -190,22 +204,21 @@ def _convolutional(walk: _Walk, section: Convolutional, current: Output) -> Outp
             f'"{module.path}" gives {out.channels} channels, {walk.cfg.name} says {section.filters}.',
             _MIXED_UP,
         )
-    name = ACTIVATIONS.get(section.activation)
-    if name is None:
-        if len(section.sizes) == 1:
-            walk.bare[out.name] = f"{module.path}.Conv2d"
-        return out
-    activation = replace(
-        module, class_name=name, path=f"{module.path}.activation", attributes={"negative_slope": _LEAKY_SLOPE}
-    )
-    return activations.ACTIVATIONS[name](builder, activation, out)
+    behind = walk.cfg.sections[section.index + 1 : section.index + 2]
+    in_decode = section.activation == "logistic" and any(isinstance(s, Yolo) and s.new_coords for s in behind)
+    if (walk.cfg.activation(section.activation) is None or in_decode) and len(section.sizes) == 1:
+        walk.bare[out.name] = f"{module.path}.Conv2d"
+    # Darknet's new_coords leaves the sigmoids of the decode to the convolution before it.
+    return out if in_decode else walk.activated(section, section.activation, out)
 
 
 def _kernel(
     walk: _Walk, section: Convolutional, weights: Module, size: int, norm: Module | None, value: Value
 ) -> Value:
     """One convolution with its BatchNorm and learned numbers folded in."""
-    conv = _checked(walk, section, _as_conv(section, weights, size, padded=section.pad), size, value)
+    # Darknet pads by the dilation times as much: src/convolutional_layer.c, forward_convolutional_layer.
+    padding = (size // 2 if section.pad else section.padding) * section.dilation
+    conv = _checked(walk, section, _as_conv(section, weights, padding), size, value)
     added, gain = walk.added.get(section.index), walk.gain_behind(section)
     kernel: Kernel = folded(conv, None)
     if added is not None:
@@ -233,29 +246,50 @@ def _checked(walk: _Walk, section: Convolutional, conv: Module, size: int, value
     return conv
 
 
-def _as_conv(section: Convolutional, weights: Module, size: int, *, padded: bool) -> Module:
-    padding = size // 2 if padded else 0
-    attributes = {"stride": section.stride_hw, "padding": (padding, padding), "groups": section.groups}
+def _as_conv(section: Convolutional, weights: Module, padding: int) -> Module:
+    attributes = {
+        "stride": section.stride_hw, "padding": (padding, padding), "groups": section.groups,
+        "dilation": (section.dilation, section.dilation),
+    }  # fmt: skip
     return replace(weights, class_name="Conv2d", attributes=attributes)
 
 
-def _as_norm(weights: Module) -> Module:
+def _as_norm(walk: _Walk, weights: Module) -> Module:
     require_affine(weights)
-    return replace(weights, class_name="BatchNorm2d", attributes={"eps": _BATCH_NORM_EPS})
+    return replace(weights, class_name="BatchNorm2d", attributes={"eps": _BATCH_NORM_EPS[walk.cfg.dialect]})
 
 
 def _route(walk: _Walk, section: Route) -> Output:
-    if section.groups != 1:
-        raise GraphError(
-            f"Section {section.index} [route] of {walk.cfg.name} takes a group, which does not occur in YOLOR."
-        )
     sources = [walk.outputs[i] for i in section.sources]
+    if section.groups != 1:
+        sources = [_group(walk, section, source) for source in sources]
     if section.first_half:
         sources = [_first_channels(walk, section, s, s.shape[1] // 2) for s in sources]
     if len(sources) == 1:
         return sources[0]
     values = [walk.value(section, s) for s in sources]
     return walk.emission.builder.concat(walk.path(section), values, 1)
+
+
+def _group(walk: _Walk, section: Route, output: Output) -> Output:
+    """One of equal parts of the channels, as darknet takes it.
+
+    Raises:
+        GraphError: in PyTorch's dialect, which does not know it, or where the channels are not divisible.
+    """
+    if walk.cfg.dialect != "darknet" or isinstance(output, np.ndarray):
+        raise GraphError(
+            f"Section {section.index} [route] of {walk.cfg.name} takes a group, which the training code of this "
+            "state dict does not know.",
+            "Build from darknet's own file: rkdeploy build model.weights --cfg model.cfg",
+        )
+    if output.channels % section.groups:
+        raise GraphError(
+            f"Section {section.index} [route] of {walk.cfg.name} takes one of {section.groups} groups of "
+            f"{output.channels} channels."
+        )
+    sizes = [output.channels // section.groups] * section.groups
+    return walk.emission.builder.split(walk.path(section), output, sizes, 1)[section.group_id]
 
 
 def _first_channels(walk: _Walk, section: Section, output: Output, count: int) -> Output:
@@ -286,17 +320,38 @@ def _shortcut(walk: _Walk, section: Shortcut, current: Output) -> Output:
         else:
             first, rest = builder.split(path, total, [common, total.channels - common], 1)
             total = builder.concat(path, [builder.elementwise("Add", path, first, shorter), rest], 1)
-    return total
+    return walk.activated(section, section.activation, total) if walk.cfg.dialect == "darknet" else total
 
 
 def _pool(walk: _Walk, section: Pool, current: Output) -> Output:
     builder, value, path = walk.emission.builder, walk.value(section, current), walk.path(section)
+    if walk.cfg.dialect == "darknet":
+        return _darknet_pool(walk, section, value)
     if section.size == 2 and section.stride == 1:
         pad = Module("ZeroPad2d", "", path, {"padding": (0, 1, 0, 1)}, {}, {})
         value = pooling.zero_pad(builder, pad, value)
     attributes = {"kernel_size": section.size, "stride": section.stride, "padding": (section.size - 1) // 2}
     pool = Module("AvgPool2d" if section.average else "MaxPool2d", "", path, attributes, {}, {})
     return (pooling.average_pool if section.average else pooling.max_pool)(builder, pool, value)
+
+
+def _darknet_pool(walk: _Walk, section: Pool, value: Value) -> Value:
+    """Maxima of windows of which only what lies inside the tensor counts; see `Pool`."""
+    before, pads, sizes = section.padding // 2, [], []
+    for n in value.shape[2:]:
+        count = (n + section.padding - section.size) // section.stride + 1
+        pads.append(max(0, (count - 1) * section.stride + section.size - before - n))
+        sizes.append(count)
+    if min(sizes) < 1 or max(before, *pads) >= section.size:
+        raise GraphError(
+            f"Section {section.index} [maxpool] of {walk.cfg.name} has windows of {section.size} with padding "
+            f"{section.padding} on {value.shape}, some of them outside."
+        )
+    attributes = {
+        "kernel_shape": [section.size] * 2, "strides": [section.stride] * 2, "pads": [before, before, *pads],
+    }  # fmt: skip
+    path = walk.path(section)
+    return walk.emission.builder.add("MaxPool", path, [value], (*value.shape[:2], *sizes), attributes)
 
 
 def _plain(walk: _Walk, section: Plain, current: Output) -> Output:
@@ -306,7 +361,7 @@ def _plain(walk: _Walk, section: Plain, current: Output) -> Output:
     if section.kind == "avgpool":
         return builder.add("GlobalAveragePool", path, [value], (*value.shape[:2], 1, 1))
     if section.kind == "BatchNorm2d":
-        return convolutions.batch_norm(builder, _as_norm(walk.module(section)), value)
+        return convolutions.batch_norm(builder, _as_norm(walk, walk.module(section)), value)
     if section.kind == "dwt":
         found = walk.root.child("module_list").children.get(str(section.index))
         if found is not None:
@@ -356,7 +411,8 @@ def _channel_operation(walk: _Walk, section: ChannelOperation, current: Output) 
         gate = walk.value(section, source)
         source = builder.add("Sigmoid", path, [gate], gate.shape)
     operator = "Add" if kind == "shift_channels" else "Mul"
-    return builder.elementwise(operator, path, value, walk.value(section, source))
+    result = builder.elementwise(operator, path, value, walk.value(section, source))
+    return walk.activated(section, section.activation, result) if walk.cfg.dialect == "darknet" else result
 
 
 def _flat(walk: _Walk, section: Section, source: Output) -> Output:

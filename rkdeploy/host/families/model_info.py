@@ -73,6 +73,8 @@ class ModelInfo:
         has_class_names: True if the file names its classes.
         usual_size: longer side of the input of the published model of this form in pixels, for a file that does not
             say its own; None takes the usual one of YOLOs.
+        image_hw: height and width of the training images in pixels, if the file says both.
+        notes: what was assumed, for the user.
     """
 
     family: str
@@ -93,3 +95,5 @@ class ModelInfo:
     class_maps: tuple[str, ...] = ()
     has_class_names: bool = True
     usual_size: int | None = None
+    image_hw: tuple[int, int] | None = None
+    notes: tuple[str, ...] = ()

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Protocol
 from rkdeploy.errors import CheckpointError
 from rkdeploy.host.checkpoint import Checkpoint
 from rkdeploy.host.families import (
+    darknet,
     rtdetr,
     ultralytics,
     yolop,
@@ -54,6 +55,7 @@ FAMILIES: tuple[Family, ...] = (
     yolov7,
     yolov5_face,
     yolov5_lite,
+    darknet,
     yolor,
     yolop,
     yolox,
@@ -73,19 +75,29 @@ def all_families() -> tuple[Family, ...]:
     return (*(load_plugin(point) for point in plugins(PLUGINS).values()), *FAMILIES)
 
 
-def family_of(checkpoint: Checkpoint) -> Family:
+def family_of(checkpoint: Checkpoint, name: str | None = None) -> Family:
     """The family of a checkpoint.
+
+    Args:
+        checkpoint: the file.
+        name: of the family, as the user says it where several fit; None takes the first that recognizes the file.
 
     Raises:
         CheckpointError: when no family recognizes it, with the content of the checkpoint.
     """
-    for family in all_families():
+    for family in _chosen(name):
         if family.recognize(checkpoint):
-            if checkpoint.cfg is not None and family is not yolor:
+            if checkpoint.cfg is not None and family not in (yolor, darknet):
                 raise CheckpointError(
                     f'"{checkpoint.path.name}" needs no darknet cfg: its structure is known.', "Leave out --cfg."
                 )
             return family
+    if name is not None:
+        fitting = [family.NAME for family in all_families() if family.recognize(checkpoint)]
+        raise CheckpointError(
+            f'"{checkpoint.path.name}" is not of the family {name}.',
+            f"Families that recognize it: {', '.join(fitting)}." if fitting else "No family recognizes it.",
+        )
     kind = kind_of(checkpoint)
     if kind is not None:
         raise refusal(kind, checkpoint)
@@ -101,3 +113,19 @@ def family_of(checkpoint: Checkpoint) -> Family:
         f"{last}; no known family has such a layer. Known: {', '.join(f.NAME for f in all_families())}.",
         f"It may still build from ONNX, exported where it was trained: {_ASK}",
     )
+
+
+def _chosen(name: str | None) -> tuple[Family, ...]:
+    """The families to ask: all of them, or the one of this name.
+
+    Raises:
+        CheckpointError: when there is no family of this name.
+    """
+    families = all_families()
+    if name is None:
+        return families
+    chosen = tuple(family for family in families if name == family.NAME)
+    if not chosen:
+        known = ", ".join(family.NAME for family in families)
+        raise CheckpointError(f'There is no family "{name}".', f"--family takes one of: {known}.")
+    return chosen

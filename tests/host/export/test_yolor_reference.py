@@ -53,7 +53,7 @@ def test_full_graph_equals_upstream(case: str) -> None:
     recorded = np.load(DATA / f"{case}.npz")
     meta = json.loads(str(recorded["meta"]))
     checkpoint = opened(case)
-    assert family_of(checkpoint) is yolor
+    assert family_of(checkpoint, "yolor") is yolor
     info = yolor.describe(checkpoint)
     assert info.anchors is not None
     assert np.abs(np.array(info.anchors.levels_px) - recorded["anchors_px"]).max() < 1e-3
@@ -133,8 +133,8 @@ def test_p6_at_320() -> None:
 def test_weights_alone_need_their_cfg() -> None:
     """Without --cfg the message says which file is wanted; with one where none is needed, to leave it out."""
     checkpoint = read_checkpoint(DATA / "main_p6.pt")
-    assert family_of(checkpoint) is yolor
-    with pytest.raises(CheckpointError, match=r"darknet cfg describes.*--cfg yolor_p6\.cfg"):
+    assert family_of(checkpoint, "yolor") is yolor
+    with pytest.raises(CheckpointError, match=r"darknet cfg describes.*--cfg model\.cfg"):
         yolor.describe(checkpoint)
     with pytest.raises(CheckpointError, match=r"paper branch.*Leave out --cfg"):
         yolor.describe(opened("paper_p6", "main_p6"))

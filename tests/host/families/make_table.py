@@ -56,7 +56,7 @@ def row(vector: Vector) -> str:
             opencv = opencv_error(vector, Path(folder))
             bundle = build(
                 BuildOptions(
-                    model=vector.checkpoint, cfg=vector.cfg, input=vector.choice, imgsz=vector.hw,
+                    model=vector.checkpoint, cfg=vector.cfg, family=vector.family, input=vector.choice, imgsz=vector.hw,
                     calib=ROOT / "calib_data",
                     min_agreement=0.0, out=Path(folder),
                 ),

@@ -18,7 +18,7 @@ from rkdeploy.host.building.presets import PresetName
 DATA = Path(__file__).parents[2] / "data"
 GROUPS = (
     "yolov5", "ultralytics", "yolor", "yolop", "yolov7", "yolov7_face", "yolov7_pose", "yolov5_face", "yolov5_lite",
-    "yolov9", "yolox", "rtdetr",
+    "yolov9", "yolox", "darknet", "rtdetr",
 )  # fmt: skip
 PRESETS: dict[str, PresetName] = {"yolox": "yolox"}
 """Preparation of the recorded images, where the files do not say it."""
@@ -34,7 +34,7 @@ class Vector:
     Attributes:
         group: folder under tests/data.
         case: name within the group.
-        checkpoint: the `.pt` or `.pth`.
+        checkpoint: the `.pt`, `.pth` or `.weights`.
         cfg: its darknet cfg, if there is one.
     """
 
@@ -61,7 +61,13 @@ class Vector:
 
     def open(self, hw: tuple[int, int] | None = None) -> Network:
         """The network at the recorded input size, or another."""
-        return with_choice(open_network(self.checkpoint, imgsz=hw or self.hw, cfg=self.cfg), self.choice)
+        opened = open_network(self.checkpoint, imgsz=hw or self.hw, cfg=self.cfg, family=self.family)
+        return with_choice(opened, self.choice)
+
+    @property
+    def family(self) -> str | None:
+        """Family that a user must name, where a state dict and its cfg fit several."""
+        return self.group if self.group == "yolor" else None
 
     @property
     def choice(self) -> InputChoice:
@@ -77,7 +83,7 @@ def vectors() -> list[Vector]:
     """Every checkpoint with a record next to it."""
     found = []
     for group in GROUPS:
-        for path in sorted((DATA / group).glob("*.pt*")):
+        for path in sorted((DATA / group).glob("*.weights" if group == "darknet" else "*.pt*")):
             if path.with_suffix(".npz").exists() and path.stem not in NOT_SUPPORTED.get(group, ()):
                 cfg = path.with_suffix(".cfg")
                 found.append(Vector(group, path.stem, path, cfg if cfg.exists() else None))
