@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rkdeploy.contract.spec import DepthKind
+from rkdeploy.device.postprocess.detections import FoundDepth
 
 DELTA: Final = 1.25
 """Ratio below which a pixel counts for delta1."""
@@ -67,3 +68,33 @@ def depth_errors(truth: NDArray[Any], found: NDArray[Any], kind: DepthKind) -> D
         rmse=float(np.sqrt((difference**2).mean())),
         pixels=int(known.sum()),
     )
+
+
+def errors_in_meters(truth: NDArray[np.float32], found: FoundDepth) -> tuple[float, float, float] | None:
+    """AbsRel, delta1 and root mean square in meters against a measured depth; None if it has too few pixels.
+
+    Depth without a unit is brought to meters first, per image: relative depth by the ratio of the medians, inverse
+    depth by the line that fits 1 / truth best (least squares), as MiDaS and Depth Anything are evaluated.
+
+    Args:
+        truth: (H, W) meters; 0 or NaN where nothing was measured.
+        found: of the same size.
+    """
+    errors = depth_errors(truth, _in_meters(truth, found), "metric")
+    return None if errors is None else (errors.abs_rel, errors.delta1, errors.rmse)
+
+
+def _in_meters(truth: NDArray[np.float32], found: FoundDepth) -> NDArray[np.float64]:
+    values = found.values.astype(np.float64)
+    known = np.isfinite(truth) & (truth > 0) & np.isfinite(values)
+    if found.kind == "metric" or int(known.sum()) < FEWEST_PIXELS:
+        return values
+    expected, got = truth[known].astype(np.float64), values[known]
+    if found.kind == "relative":
+        return values * float(np.median(expected)) / max(float(np.median(got)), 1e-12)
+    spread = float(((got - got.mean()) ** 2).mean())
+    inverse = 1 / expected
+    gain = float(((got - got.mean()) * (inverse - inverse.mean())).mean()) / spread if spread > 0 else 0.0
+    line = gain * (values - got.mean()) + inverse.mean()
+    meters: NDArray[np.float64] = 1 / np.maximum(line, 1 / float(expected.max()))
+    return meters

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from rkdeploy.datasets.truth import DataImage
     from rkdeploy.device.postprocess.thresholds import Thresholds
 
-_FORMAT: Final = 2
+_FORMAT: Final = 3
 _ABOUT: Final = "about.json"
 _RESULT: Final = "eval.json"
 
@@ -146,7 +146,7 @@ def _identity(images: Sequence[DataImage]) -> str:
     found = hashlib.sha256()
     for image in images:
         found.update(image.name.encode("utf-8", "surrogateescape") + b"\0")
-        for file in (image.file, *image.maps):
+        for file in (image.file, *image.maps, *((image.depth,) if image.depth is not None else ())):
             with contextlib.suppress(OSError):  # its prediction will report that it cannot be read
                 status = file.stat()
                 found.update(f"{status.st_size} {status.st_mtime_ns}\0".encode())

@@ -25,6 +25,7 @@ class ImagePrediction:
         ranking: (K,) int32 class ids, best first, of a classifier; else None.
         confusions: pixels of each class map by (truth, found), (n, n) int64.
         unlabeled: pixels of each class map with the value 255, which are ignored.
+        depth: AbsRel, delta1 and root mean square (meters) of a depth map; None without.
         failure: reason why the image could not be read; empty if it was.
     """
 
@@ -39,6 +40,7 @@ class ImagePrediction:
     ranking: NDArray[np.int32] | None = None
     confusions: tuple[NDArray[np.int64], ...] = ()
     unlabeled: tuple[int, ...] = ()
+    depth: tuple[float, float, float] | None = None
     failure: str = ""
 
 
@@ -93,6 +95,7 @@ class _Stored(msgspec.Struct):
     ranking: _Array | None
     confusions: list[_Array]
     unlabeled: list[int]
+    depth: tuple[float, float, float] | None
     failure: bytes  # the message already contains the name
 
 
@@ -116,6 +119,7 @@ def encoded(predictions: list[ImagePrediction], figures_from: str) -> bytes:
             ranking=None if p.ranking is None else _packed(p.ranking),
             confusions=[_packed(c) for c in p.confusions],
             unlabeled=list(p.unlabeled),
+            depth=p.depth,
             failure=_bytes(p.failure),
         )
         for p in predictions
@@ -149,6 +153,7 @@ def _prediction(s: _Stored) -> ImagePrediction:
         ranking=None if s.ranking is None else _unpacked(s.ranking, np.int32, (-1,)),
         confusions=tuple(_unpacked(c, np.int64, (-1, -1)) for c in s.confusions),
         unlabeled=tuple(s.unlabeled),
+        depth=s.depth,
         failure=s.failure.decode(*_AS_NAMED),
     )
 

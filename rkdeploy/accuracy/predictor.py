@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import cv2
 import numpy as np
 
+from rkdeploy.accuracy.depth_errors import errors_in_meters
 from rkdeploy.accuracy.multi_label import MultiLabelDecoder
 from rkdeploy.accuracy.predictions import ImagePrediction, prediction_of, unreadable
 from rkdeploy.accuracy.validators import validator_of
+from rkdeploy.datasets.depth_files import read_depth
 from rkdeploy.datasets.truth import DataError, finds_objects
 from rkdeploy.device.postprocess.postprocessor import Postprocessor, decoder_for
 from rkdeploy.errors import SourceError
@@ -86,11 +89,14 @@ class Predictor:
 
         Raises:
             BackendError: when a tensor is not what the contract says.
-            DataError: when a mask of the image is unusable.
+            DataError: when a mask or the depth of the image is unusable.
         """
         found = self._postprocess(tensors, transform if self._clips_boxes else _WholeBoxes.of(transform))
         confusions, unlabeled = self._confusions(image, found) if image.maps else ((), ())
-        return prediction_of(image.name, found, transform.source_hw, confusions, unlabeled)
+        kept = prediction_of(image.name, found, transform.source_hw, confusions, unlabeled)
+        if image.depth is None or found.depth is None:
+            return kept
+        return replace(kept, depth=errors_in_meters(read_depth(image.depth, found.depth.values.shape), found.depth))
 
     def _confusions(self, image: DataImage, found: Detections) -> tuple[tuple[NDArray[np.int64], ...], tuple[int, ...]]:
         """Pixels of each class map by true and found class, and the number of unlabeled ones."""

@@ -12,6 +12,7 @@ from rkdeploy.accuracy.truth_matching import ClassMatches, Kind, match_all
 from rkdeploy.accuracy.validators import validator_of
 from rkdeploy.contract.accuracy import (
     ClassFigures,
+    DepthFigures,
     Evaluation,
     MapClassFigures,
     MapFigures,
@@ -93,8 +94,18 @@ def score(
         objects=objects,
         ranking=_ranking(ranked) if ranked else None,
         class_maps=_class_maps(found, spec) if found and found[0].confusions else (),
+        depth=_depth(found, spec),
         notes=tuple(notes),
     )
+
+
+def _depth(predictions: Sequence[ImagePrediction], spec: ModelSpec) -> DepthFigures | None:
+    """Means over the images that have a measured depth."""
+    figures = [p.depth for p in predictions if p.depth is not None]
+    if spec.depth is None or not figures:
+        return None
+    abs_rel, delta1, rmse = (float(value) for value in np.mean(figures, axis=0))
+    return DepthFigures(abs_rel, delta1, rmse, len(figures), aligned=spec.depth.kind != "metric")
 
 
 def _objects(

@@ -74,7 +74,7 @@ def run_command(
     with StopSignals() as signals, _Progress(bundle, counter, signals, options) as events:
         result = run_bundle(bundle, options, events, [counter])
     if not is_quiet():
-        written = {"Drawn": options.save, "JSON lines": output, "Recorded": options.record}
+        written = {"Drawn": options.save, "Maps": options.maps, "JSON lines": output, "Recorded": options.record}
         summarize(counter, result, {what: str(where) for what, where in written.items() if where}, to_stderr=as_json)
     if result.failure is not None:
         raise result.failure
@@ -101,6 +101,8 @@ def _require_sense(options: RunOptions, named: Path | None, sources: tuple[str, 
         raise typer.BadParameter(
             f"--replay runs no network: leave --backend {options.backend} out.", param_hint="--replay"
         )
+    if options.maps_npy and options.maps is None:
+        raise typer.BadParameter("Depth is written by --maps FOLDER only.", param_hint="--maps-npy")
     if options.map_masks and not writes_json:
         raise typer.BadParameter("Class maps are written by --json and --output only.", param_hint="--map-masks")
     if not cameras and (options.size_wh is not None or options.fps is not None):

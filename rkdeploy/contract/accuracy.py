@@ -114,6 +114,25 @@ class MapFigures:
 
 
 @dataclass(frozen=True, slots=True)
+class DepthFigures:
+    """Depth: means over the images.
+
+    Attributes:
+        abs_rel: mean of |found - measured| / measured.
+        delta1: share of pixels where one is less than 1.25 times the other.
+        rmse_m: root of the mean square of the differences, in meters.
+        images: how many had enough measured pixels.
+        aligned: whether depth without a unit was brought to meters per image first.
+    """
+
+    abs_rel: Figure
+    delta1: Figure
+    rmse_m: Figure
+    images: Whole
+    aligned: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Evaluation:
     """One backend on one data set.
 
@@ -125,6 +144,7 @@ class Evaluation:
         objects: boxes first, then what else the model gives.
         ranking: of a classifier, else None.
         class_maps: one per class map of the model.
+        depth: of a depth model, else None.
         notes: what the user should know.
         on_npu: whether it ran on a board's NPU: an NPU backend on a Rockchip board.
     """
@@ -138,6 +158,7 @@ class Evaluation:
     class_maps: tuple[MapFigures, ...] = ()
     notes: tuple[Text, ...] = ()
     on_npu: bool = False
+    depth: DepthFigures | None = None
 
     def headlines(self) -> dict[str, float]:
         """The figure that stands for each thing that was measured, by its name."""
@@ -145,6 +166,8 @@ class Evaluation:
         found |= {f"mean IoU ({m.name})": m.mean_iou for m in self.class_maps}
         if self.ranking is not None:
             found["top-1"] = self.ranking.top1
+        if self.depth is not None:
+            found["delta1 (depth)"] = self.depth.delta1
         return {name: value for name, value in found.items() if value is not None}
 
 

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING
 
 from rkdeploy.datasets.coco_labels import read_coco
 from rkdeploy.datasets.data_yaml import YAML_SUFFIXES, Split, images_in_folder, read_data_yaml, relative_posix
+from rkdeploy.datasets.map_labels import depth_set, folder_of_images, mask_files, mask_set
 from rkdeploy.datasets.truth import DataError, DataImage, LabeledSet, finds_objects
 from rkdeploy.datasets.yolo_labels import (
     BadLabelsError,
     LabelForm,
     ShareLabels,
     YoloLabels,
-    beside_images,
     label_file,
     read_labels,
     require_classes,
@@ -28,9 +28,11 @@ if TYPE_CHECKING:
     from rkdeploy.contract.spec import ModelSpec
     from rkdeploy.datasets.data_yaml import DataYaml
 
-_FORMS = "Give a YOLO data.yaml, a COCO file (.json), or for a classifier a folder with one folder per class."
+_FORMS = (
+    "Give a YOLO data.yaml, a COCO file (.json), for a classifier a folder with one folder per class, or for maps a "
+    "folder with the folders images and masks (or depth)."
+)
 _NAMED = 3  # files named in a note
-MASK_SUFFIX = ".png"
 
 
 def open_data(
@@ -73,7 +75,7 @@ def open_data(
 def _open(data: Path, spec: ModelSpec, split: str, labels: str | None, images: Path | None) -> LabeledSet:
     classifies = any(output.role == "class_scores" for output in spec.outputs)
     if data.suffix.lower() == ".json":
-        if classifies or spec.task == "obb":
+        if classifies or spec.task in ("obb", "semantic", "depth"):
             raise DataError(f'"{data}" is a COCO file, which has no labels for a {spec.task} model.', _FORMS)
         return read_coco(data, spec, images)
     if data.suffix.lower() in YAML_SUFFIXES:
@@ -81,6 +83,8 @@ def _open(data: Path, spec: ModelSpec, split: str, labels: str | None, images: P
         found = _images_of(yaml, split)
         if classifies:
             return _class_folders(found, yaml.root, spec, f'{split} split of "{data}"')
+        if spec.task == "depth":
+            return depth_set(found, yaml.root, f'{split} split of "{data}"')
         return _from_yaml(yaml, found, spec, labels or yaml.labels, f'{split} split of "{data}"')
     if not data.is_dir():
         raise DataError(f'"{data}" is neither a data.yaml nor a COCO file.', _FORMS)
@@ -88,6 +92,9 @@ def _open(data: Path, spec: ModelSpec, split: str, labels: str | None, images: P
         folder = data / split if (data / split).is_dir() else data
         return _class_folders(images_in_folder(folder), folder, spec, f'folder "{folder}"')
     inside = next((data / name for name in ("data.yaml", "data.yml") if (data / name).is_file()), None)
+    if inside is None and spec.task in ("semantic", "depth") and (files := folder_of_images(data)):
+        source = f'folder "{data}"'
+        return depth_set(files, data, source) if spec.task == "depth" else mask_set(files, data, spec, source)
     if inside is None:
         raise DataError(f'Folder "{data}" holds no data.yaml.', _FORMS)
     return _open(inside, spec, split, labels, images)
@@ -107,8 +114,8 @@ def _images_of(yaml: DataYaml, name: str) -> tuple[Path, ...]:
 
 
 def _from_yaml(yaml: DataYaml, files: Sequence[Path], spec: ModelSpec, labels: str, source: str) -> LabeledSet:
-    notes = list(require_classes(yaml.class_names, spec.class_names, f'"{yaml.path}"'))
-    maps = _mask_files(files, spec, notes)
+    notes = list(require_classes(yaml.class_names, _labeled_names(yaml, spec), f'"{yaml.path}"'))
+    maps = mask_files(files, spec, notes)
     form = _form(yaml, spec)
     read, bad = _read_all(files, yaml.root, labels, form) if finds_objects(spec) else ({}, {})
     labeled = any(len(found.class_ids) for found in read.values())
@@ -130,6 +137,13 @@ def _from_yaml(yaml: DataYaml, files: Sequence[Path], spec: ModelSpec, labels: s
         if not labeled or name in read
     ]
     return LabeledSet(source, tuple(taken), YoloLabels(read, form) if labeled else None, notes=tuple(notes))
+
+
+def _labeled_names(yaml: DataYaml, spec: ModelSpec) -> tuple[str, ...]:
+    """The classes that a data.yaml names: a semantic model of one class has a background, which it does not."""
+    names = spec.class_names
+    without = spec.task == "semantic" and spec.class_maps[0].background and len(yaml.class_names) == len(names) - 1
+    return names[1:] if without else names
 
 
 def _form(yaml: DataYaml, spec: ModelSpec) -> LabelForm:
@@ -154,21 +168,6 @@ def _read_all(
         except BadLabelsError as error:
             bad[labels] = str(error)
     return read, bad
-
-
-def _mask_files(files: Sequence[Path], spec: ModelSpec, notes: list[str]) -> list[tuple[Path, ...]]:
-    """Map files of every image; empty if the data has none."""
-    if not spec.class_maps:
-        return []
-    folders = ["masks"] if len(spec.class_maps) == 1 else [f"masks_{found.output}" for found in spec.class_maps]
-    found = [tuple(beside_images(file, folder, MASK_SUFFIX) for folder in folders) for file in files]
-    missing = [path for paths in found for path in paths if not path.is_file()]
-    if len(missing) == len(files) * len(folders):
-        notes.append(f'The class maps are not evaluated: there is no mask such as "{missing[0]}".')
-        return []
-    if missing:
-        raise DataError(f'{len(missing)} masks are missing, such as "{missing[0]}".')
-    return found
 
 
 def _class_folders(files: Sequence[Path], root: Path, spec: ModelSpec, source: str) -> LabeledSet:

@@ -65,12 +65,14 @@ class DataImage:
         file: path on this machine.
         class_id: of the whole image, for classifiers; else None.
         maps: the file of each class map, in the order of `ModelSpec.class_maps`.
+        depth: the file of its depth, for depth models; else None.
     """
 
     name: str
     file: Path
     class_id: int | None = None
     maps: tuple[Path, ...] = ()
+    depth: Path | None = None
 
 
 class ObjectLabels(Protocol):
@@ -106,5 +108,5 @@ class LabeledSet:
 
 
 def finds_objects(spec: ModelSpec) -> bool:
-    """True if a model gives objects, not only class maps or a class of the whole image."""
+    """True if a model gives objects, not only maps or a class of the whole image."""
     return any(output.role in _OBJECT_ROLES for output in spec.outputs)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from rkdeploy.accuracy.depth_errors import depth_errors
+from rkdeploy.accuracy.depth_errors import depth_errors, errors_in_meters
+from rkdeploy.device.postprocess.detections import FoundDepth
 
 
 def test_by_hand() -> None:
@@ -42,3 +43,21 @@ def test_inverse_depth_at_the_horizon() -> None:
     assert errors is not None
     assert errors.abs_rel == pytest.approx(0.1)
     assert errors.delta1 == 1.0
+
+
+def test_depth_without_a_unit_is_brought_to_meters() -> None:
+    """Relative depth by its median, inverse depth by a line in 1 / truth: both come out exact for exact predictions."""
+    truth = np.linspace(1.0, 9.0, 64, dtype=np.float32).reshape(8, 8)
+    truth[0, 0] = 0.0  # not measured
+    for found in (FoundDepth(truth * np.float32(0.1), "relative"),
+                  FoundDepth(3 / np.maximum(truth, np.float32(0.5)) + np.float32(7), "inverse"),
+                  FoundDepth(truth, "metric")):  # fmt: skip
+        errors = errors_in_meters(truth, found)
+        assert errors is not None
+        assert errors == pytest.approx((0.0, 1.0, 0.0), abs=1e-4)
+    far = errors_in_meters(truth, FoundDepth(truth * 2, "metric"))
+    assert far is not None
+    assert far[0] == pytest.approx(1.0)
+    flat = errors_in_meters(truth, FoundDepth(np.ones_like(truth), "inverse"))
+    assert flat is not None
+    assert np.isfinite(flat).all()

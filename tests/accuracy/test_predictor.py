@@ -11,7 +11,7 @@ import pytest
 
 from rkdeploy.accuracy.predictions import ImagePrediction
 from rkdeploy.accuracy.predictor import Predictor, read_mask
-from rkdeploy.contract.spec import ClassMapSpec, HeadOutput, ModelSpec
+from rkdeploy.contract.spec import ClassMapSpec, DepthFormula, HeadOutput, ModelSpec
 from rkdeploy.datasets.truth import DataError, DataImage
 from rkdeploy.device.postprocess.thresholds import Thresholds
 from rkdeploy.device.runtime.protocol import HeadTensor
@@ -95,3 +95,21 @@ def test_unusable_masks(tmp_path: Path, mask: np.ndarray, message: str) -> None:
     for name in ("n.png", "missing.png"):
         with pytest.raises(DataError):
             read_mask(tmp_path / name, (SIDE, SIDE), 2)
+
+
+def test_a_depth_by_hand(image: DataImage, tmp_path: Path) -> None:
+    """2 m found everywhere; 4 m measured in one half, nothing in the other."""
+    contract = replace(
+        SPEC,
+        task="depth",
+        outputs=(HeadOutput("depth", "depth_map", 0, 1, (1, 1, SIDE, SIDE)),),
+        anchors=None,
+        depth=DepthFormula("metric"),
+    )
+    truth = np.zeros((SIDE, SIDE), np.float32)
+    truth[:, SIDE // 2 :] = 4.0
+    np.save(tmp_path / "a.npy", truth)
+    tensor = HeadTensor(np.full((1, 1, SIDE, SIDE), 2.0, np.float32))
+    found = predicted(replace(image, depth=tmp_path / "a.npy"), contract, tensor)
+    assert found.depth == pytest.approx((0.5, 0.0, 2.0))
+    assert predicted(image, contract, tensor).depth is None

@@ -11,7 +11,7 @@ from rkdeploy.analysis.page.content import ABSENT, Block, LegendEntry, Note, Pag
 from rkdeploy.analysis.page.plots.bar_plots import Group, grouped_bars
 from rkdeploy.analysis.page.texts import Words
 from rkdeploy.analysis.report.model_report import ModelReport
-from rkdeploy.contract.accuracy import AccuracyReport, ClassFigures, Evaluation, MapFigures, ObjectFigures
+from rkdeploy.contract.accuracy import AccuracyReport, ClassFigures, DepthFigures, Evaluation, MapFigures, ObjectFigures
 
 _MOST_CLASSES = 40
 _MOST_COMPARED = 4
@@ -54,6 +54,8 @@ def accuracy_blocks(found: AccuracyReport, words: Words) -> Iterator[Block]:
         yield _ranking(evaluations, words)
     for figures in evaluations[0].class_maps if evaluations else ():
         yield _class_map(evaluations, figures.name, words)
+    if any(one.depth for one in evaluations):
+        yield _depth(evaluations, words)
     if kinds:
         labels = words("accuracy.each_class" if found.multi_label else "accuracy.best_class")
         yield Note(
@@ -177,6 +179,20 @@ def _class_map(evaluations: Sequence[Evaluation], name: str, words: Words) -> Ta
         text_column(words("common.origin"), lambda row: words.origin(origin_of(row[0]))),
     ]
     return table_of(words("accuracy.map_caption", name=name), columns, rows)
+
+
+def _depth(evaluations: Sequence[Evaluation], words: Words) -> Table:
+    rows = [(one, one.depth) for one in evaluations if one.depth is not None]
+    columns: list[ColumnOf[tuple[Evaluation, DepthFigures]]] = [
+        text_column(words("accuracy.network"), lambda row: side_name(row[0], words)),
+        count_column(words("accuracy.images"), lambda row: row[1].images),
+        number_column(words("accuracy.abs_rel"), lambda row: row[1].abs_rel),
+        number_column(words("accuracy.delta1"), lambda row: row[1].delta1),
+        number_column(words("accuracy.rmse"), lambda row: row[1].rmse_m),
+        text_column(words("common.origin"), lambda row: words.origin(origin_of(row[0]))),
+    ]
+    caption = "accuracy.depth_aligned_caption" if rows[0][1].aligned else "accuracy.depth_caption"
+    return table_of(words(caption), columns, rows)
 
 
 def _iou_column(name: str) -> ColumnOf[tuple[Evaluation, MapFigures]]:

@@ -14,6 +14,7 @@ from rkdeploy.device.stream.pipeline import Pipeline, PipelineOptions
 from rkdeploy.device.stream.run_events import Running, RunResult
 from rkdeploy.device.stream.sinks import open_plugin_sink, open_save_folder
 from rkdeploy.device.stream.sinks.jsonl import JsonlSink
+from rkdeploy.device.stream.sinks.map_files import MapFilesSink
 from rkdeploy.device.stream.sources import open_sources
 from rkdeploy.device.stream.sources.camera import Camera
 from rkdeploy.device.stream.sources.several import parts_of
@@ -127,6 +128,8 @@ def _sinks(bundle: Bundle, options: RunOptions, source: Source, stack: ExitStack
     sinks: list[Sink] = []
     if options.save is not None:
         sinks.append(stack.enter_context(open_save_folder(options.save, source, names)))
+    if options.maps is not None:
+        sinks.append(stack.enter_context(MapFilesSink(options.maps, bundle.spec, npy=options.maps_npy)))
     sinks += [stack.enter_context(open_plugin_sink(text, names)) for text in options.sinks]
     return sinks + [
         stack.enter_context(JsonlSink(file, names, map_masks=options.map_masks)) for file in options.json_lines

@@ -24,6 +24,7 @@ class RunOptions:
         size_wh, fps: what cameras are asked for.
         show, web, web_address, web_token: a window; a page in the browser, where, and what its viewers must know.
         save: folder for drawn images and videos.
+        maps: folder for class maps and depth; maps_npy: whether depth is written as `.npy`.
         sinks: of plug-ins, `NAME:TEXT`.
         json_lines: files for one JSON object per frame; `-` is stdout.
         map_masks: whether those have the pixels of class maps.
@@ -126,6 +127,18 @@ class RunOptions:
             metavar="NAME[:TEXT]",
         ),
     ] = ()
+    maps: Annotated[
+        Path | None,
+        Option(
+            "--maps",
+            "Folder for class maps as PNG files of class ids, and depth as 16-bit PNG files in millimeters.",
+            OUTPUT,
+            metavar="FOLDER",
+        ),
+    ] = None
+    maps_npy: Annotated[
+        bool, Option("--maps-npy", "Write depth to --maps as .npy files of float32, not as PNG.", OUTPUT)
+    ] = False
     json_lines: tuple[str, ...] = ()
     map_masks: Annotated[
         bool, Option("--map-masks", "Write the pixels of class maps as JSON too, not only their shares.", OUTPUT)

@@ -111,6 +111,9 @@ def _sides(a: Evaluation, b: Evaluation, role: str, *, comparable: bool) -> Iter
             noise = share_noise(before, after, a.images, b.images)
             found.append(change(f"accuracy.{name}", before, after, noise, "images", limit if name == "top1" else None,
                                 {}))  # fmt: skip
+    if a.depth is not None and b.depth is not None:
+        noise = share_noise(a.depth.delta1, b.depth.delta1, a.depth.images, b.depth.images)
+        found.append(change("accuracy.delta1", a.depth.delta1, b.depth.delta1, noise, "images", limit, {}))
     for one_map in a.class_maps:
         same_map = next((m for m in b.class_maps if m.name == one_map.name), None)
         if same_map is not None:
