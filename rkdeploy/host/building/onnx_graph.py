@@ -13,7 +13,7 @@ import onnx
 from rkdeploy.errors import GraphError, shown
 from rkdeploy.host.building.agreed_anchors import require_same_levels
 from rkdeploy.host.building.from_checkpoint import choose_size
-from rkdeploy.host.building.supported_head import find_supported_head, require_image_model
+from rkdeploy.host.building.supported_head import find_supported_head, require_image_model, require_no_suppression
 from rkdeploy.host.families.model_info import ModelInfo
 from rkdeploy.host.graph.foreign import (
     class_names,
@@ -32,6 +32,7 @@ from rkdeploy.host.graph.image_scale import without_scale_inputs
 from rkdeploy.host.graph.padded_pooling import without_padded_pooling
 from rkdeploy.host.graph.session import Session
 from rkdeploy.host.graph.simplify import simplify
+from rkdeploy.host.graph.suppression import without_suppression
 from rkdeploy.host.graph.whole_bins import with_whole_bins
 
 _MULTIPLES = "Use multiples of its largest stride for --imgsz, usually 32 or 64."
@@ -73,7 +74,7 @@ def open_graph(file: Path, imgsz: tuple[int, int] | None, info: ModelInfo | None
         GraphError: whatever is wrong with it, or when it does not fit the checkpoint.
     """
     loaded = to_float32(load_onnx(file))
-    alone, bins_error = with_whole_bins(without_scale_inputs(loaded))
+    alone, bins_error = with_whole_bins(without_scale_inputs(without_suppression(loaded)))
     require_image_model(alone)
     model = with_color_input(alone)
     name, shape = image_input(model)
@@ -90,6 +91,7 @@ def open_graph(file: Path, imgsz: tuple[int, int] | None, info: ModelInfo | None
         headed, head = _head_at(simplified, classes, hw, anchors, free=None in shape[2:])
     except GraphError:
         require_image_model(loaded)  # names a detector by its further inputs
+        require_no_suppression(loaded)
         raise
     require_fixed_work(headed, simplified, (tap.tensor for tap in head.taps))
     if info is not None:

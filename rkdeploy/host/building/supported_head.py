@@ -13,7 +13,7 @@ from rkdeploy.host.graph.graph_view import GraphView
 from rkdeploy.host.graph.head import Head
 from rkdeploy.host.graph.input_kinds import INPUTS
 from rkdeploy.host.graph.misread_kinds import MISREAD
-from rkdeploy.host.graph.unread_kinds import UNREAD
+from rkdeploy.host.graph.unread_kinds import SUPPRESSED, UNREAD
 
 
 def require_image_model(model: onnx.ModelProto) -> None:
@@ -26,6 +26,17 @@ def require_image_model(model: onnx.ModelProto) -> None:
     kind = kind_among(INPUTS, facts)
     if kind is not None:
         raise refusal(kind, facts, by_inputs=True)
+
+
+def require_no_suppression(model: onnx.ModelProto) -> None:
+    """Check that a graph whose head is not known does not end in a suppression of its own.
+
+    Raises:
+        GraphError: naming it as the reason.
+    """
+    facts = facts_of(GraphView(model))
+    if SUPPRESSED.matches(facts):
+        raise refusal(SUPPRESSED, facts)
 
 
 def find_supported_head(

@@ -177,9 +177,11 @@ def _decreasing_maps(facts: GraphFacts) -> bool:
     return len(sizes) == len(shapes) >= 2 and coarser
 
 
+SUPPRESSED = GraphKind(
+    "a detector with suppression inside (NonMaxSuppression or an operator of TensorRT)", suppresses, WITHOUT_NMS
+)
 UNREAD = (
-    GraphKind("a detector with suppression inside (NonMaxSuppression or an operator of TensorRT)", suppresses,
-              WITHOUT_NMS),
+    SUPPRESSED,
     GraphKind("a YuNet face detector (scores, boxes and five landmarks of each level)", _is_yunet),
     GraphKind("an SCRFD face detector, or one of its kind (scores, distances, perhaps landmarks of each level)",
               _is_scrfd),
