@@ -11,7 +11,7 @@ from typing import Literal, TypedDict
 PathLike = str | os.PathLike[str]
 PresetName = Literal[
     "yolox", "yolox-legacy", "nanodet", "nanodet-plus", "picodet", "ppyoloe", "ppyoloe-plus", "yolo-nas", "damo-yolo",
-    "rtmdet", "rtmdet-exp", "yunet",
+    "rtmdet", "rtmdet-pixels", "rtmdet-exp", "yunet",
 ]  # fmt: skip
 
 

@@ -215,13 +215,13 @@ class PointFormula:
             score is exp(raw) / (1 + sum of exp(raw) over all classes) (SSD; of one class that is the sigmoid).
         per_cell: boxes per cell (SCRFD has 2).
         distance: of `ltrb_boxes`: what is done to the raw values to get distances in cells (`exp`: RTMDet's larger
-            sizes; `relu`: FCOS).
+            sizes; `relu`: FCOS; `pixels`: they are distances in pixels).
     """
 
     offset: Figure = 0.5
     score: Literal["product", "root", "softmax"] = "product"
     per_cell: Annotated[int, Meta(ge=1, le=64)] = 1
-    distance: Literal["linear", "exp", "relu"] = "linear"
+    distance: Literal["linear", "exp", "relu", "pixels"] = "linear"
 
 
 @dataclass(frozen=True, slots=True)

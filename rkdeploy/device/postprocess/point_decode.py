@@ -9,8 +9,8 @@ and for rotated boxes (`dist2rbox`), with the angle a and f = ((r - l) / 2, (b -
 
     center = (x + 0.5, y + 0.5) + (f_x cos a - f_y sin a, f_x sin a + f_y cos a)        size = (l + r, t + b)
 
-A contract with a `PointFormula` measures from another point of the cell than its middle (x + offset), or takes exp or
-the positive part of four raw distances (mmdetection 3.3, rtmdet_head.py and fcos_head.py).  Heads of YOLOX's
+A contract with a `PointFormula` measures from another point of the cell than its middle (x + offset), or gives four
+distances otherwise (`point_geometry`).  Heads of YOLOX's
 kind (Megvii YOLOX 0.3, models/yolo_head.py, `decode_outputs`) hold centers and sizes:
 
     center = (raw_x + x + offset, raw_y + y + offset) times the stride        size = exp(raw) times the stride
@@ -308,17 +308,7 @@ class PointDecoder:
         return class_ids, best
 
     def _distances(self, tensors: Sequence[HeadTensor], rows: NDArray[np.intp]) -> NDArray[np.float32]:
-        """Distances of the given ascending rows in cells, (4, n); of boxes that are none, their values."""
-        distances = self._linear_distances(tensors, rows)
-        if self._box_role == "ltrb_boxes" and self._formula.distance == "exp":
-            with np.errstate(over="ignore"):  # inf: not an object
-                np.exp(distances, out=distances)
-        elif self._box_role == "ltrb_boxes" and self._formula.distance == "relu":
-            np.maximum(distances, 0, out=distances)
-        return distances
-
-    def _linear_distances(self, tensors: Sequence[HeadTensor], rows: NDArray[np.intp]) -> NDArray[np.float32]:
-        """Boxes of the given ascending rows as the network gives them, or expectations of distributions, (4, n)."""
+        """Distances of the given ascending rows as the network gives them, or the expectations of bins, (4, n)."""
         if self._box_role != "dfl_boxes":
             return self._fields(tensors, self._box_role, rows)
         if self._native is not None:

@@ -29,7 +29,8 @@ class PointGeometry:
             spec: the contract, checked by `point_levels`.
             levels: levels of its head, finest first.
         """
-        self._offset = (spec.points or PointFormula()).offset
+        points = spec.points or PointFormula()
+        self._offset, self._distance = points.offset, points.distance
         self._formula = spec.prior_formula or PriorFormula()
         row_count = levels[-1].end
         self._points = np.empty((3, row_count), np.float32)  # x, y of the point in cells; the stride
@@ -68,15 +69,16 @@ class PointGeometry:
     def of_distances(
         self, distances: NDArray[np.float32], rows: NDArray[np.intp], angles: NDArray[np.float32] | None
     ) -> NDArray[np.float32]:
-        """Boxes of distances to the four sides in cells: center and size of the given rows, (4, n).
+        """Boxes of distances to the four sides: center and size of the given rows, (4, n).
 
         Args:
-            distances: left, top, right, bottom, (4, n).
+            distances: left, top, right, bottom as the contract's formula takes them, (4, n); may be used up.
             rows: (n,).
             angles: in radians, (n,); None for upright boxes.
         """
         geometry = self._points.take(rows, axis=1)
         center, stride = geometry[:2], geometry[2]
+        self._make_cells(distances, stride)
         left_top, right_bottom = distances[:2], distances[2:]
         xywh = np.empty((4, len(rows)), np.float32)
         if angles is None:
@@ -93,6 +95,16 @@ class PointGeometry:
             np.add(left_top, right_bottom, out=xywh[2:])
         xywh *= stride
         return xywh
+
+    def _make_cells(self, distances: NDArray[np.float32], stride: NDArray[np.float32]) -> None:
+        """Make distances in cells of raw ones, in place (mmdetection 3.3, rtmdet_head.py and fcos_head.py)."""
+        if self._distance == "exp":
+            with np.errstate(over="ignore"):  # inf: not an object
+                np.exp(distances, out=distances)
+        elif self._distance == "relu":
+            np.maximum(distances, 0, out=distances)
+        elif self._distance == "pixels":
+            distances /= stride
 
     def keypoints(
         self, raw: NDArray[np.float32], rows: NDArray[np.intp], layout: KeypointLayout

@@ -30,6 +30,7 @@ from rkdeploy.host.graph.gray_input import GRAY_NOTE, fold_gray, is_made_gray, w
 from rkdeploy.host.graph.head import Head
 from rkdeploy.host.graph.image_scale import without_scale_inputs
 from rkdeploy.host.graph.padded_pooling import without_padded_pooling
+from rkdeploy.host.graph.pixel_distances import with_pixel_distances
 from rkdeploy.host.graph.session import Session
 from rkdeploy.host.graph.simplify import simplify
 from rkdeploy.host.graph.suppression import without_suppression
@@ -88,11 +89,12 @@ def open_graph(file: Path, imgsz: tuple[int, int] | None, info: ModelInfo | None
     require_small_constants(simplified)
     classes = len(info.class_names) if info is not None else None
     try:
-        headed, head = _head_at(simplified, classes, hw, anchors, free=None in shape[2:])
+        headed, found = _head_at(simplified, classes, hw, anchors, free=None in shape[2:])
     except GraphError:
         require_image_model(loaded)  # names a detector by its further inputs
         require_no_suppression(loaded)
         raise
+    head = with_pixel_distances(found, reference)
     require_fixed_work(headed, simplified, (tap.tensor for tap in head.taps))
     if info is not None:
         require_same_levels(head, info)

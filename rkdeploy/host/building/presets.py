@@ -25,7 +25,7 @@ _IMAGENET_BGR = (103.53, 116.28, 123.675), (57.375, 57.12, 58.395)
 
 PresetName = Literal[
     "yolox", "yolox-legacy", "nanodet", "nanodet-plus", "picodet", "ppyoloe", "ppyoloe-plus", "yolo-nas", "damo-yolo",
-    "rtmdet", "rtmdet-exp", "yunet", "retinaface", "retinaface-1mb", "ultraface", "ssd", "scrfd",
+    "rtmdet", "rtmdet-pixels", "rtmdet-exp", "yunet", "retinaface", "retinaface-1mb", "ultraface", "ssd", "scrfd",
 ]  # fmt: skip
 
 
@@ -50,7 +50,7 @@ class Preset:
     says: str
     image: InputSpec
     offset: float
-    distance: Literal["linear", "exp", "relu"] = "linear"
+    distance: Literal["linear", "exp", "relu", "pixels"] = "linear"
     anchors: tuple[tuple[tuple[float, ...], ...], ...] = ()
     names: tuple[str, ...] = ()
 
@@ -145,6 +145,14 @@ PRESETS: Final[Mapping[PresetName, Preset]] = {
         _input(*_IMAGENET_BGR, color="bgr", place="top_left"),
         0.0,
     ),
+    "rtmdet-pixels": Preset(
+        "rtmdet",
+        ("rtmdet",),
+        "the same, distances in pixels: mmdetection's head whose factors were folded into its convolutions",
+        _input(*_IMAGENET_BGR, color="bgr", place="top_left"),
+        0.0,
+        "pixels",
+    ),
     "rtmdet-exp": Preset(
         "rtmdet",
         ("rtmdet",),
@@ -229,12 +237,14 @@ def _kind(head: Head) -> str:
 
 def _refuted(head: Head, preset: Preset) -> str:
     """Contradiction of the graph's own decode to a preset; empty if there is none."""
-    if head.rows is None or head.points is None or head.prior_formula is not None:
+    shows = head.kind or head.rows is not None
+    if head.points is None or head.prior_formula is not None or not shows:
         return ""
-    if head.points.offset != preset.offset:
+    if head.rows is not None and head.points.offset != preset.offset:
         return f"boxes from the cells' {_POINTS[head.points.offset]}, not their {_POINTS[preset.offset]}"
-    if head.points.distance != preset.distance:
-        return f'"{head.points.distance}" distances, not "{preset.distance}" ones'
+    shown = "linear" if head.points.distance == "pixels" else head.points.distance
+    if shown != preset.distance:
+        return f'"{shown}" distances, not "{preset.distance}" ones'
     return ""
 
 
@@ -270,7 +280,8 @@ def with_preset(image: InputSpec, head: Head, name: PresetName | None) -> tuple[
     chosen = replace(preset.image, name=image.name, height=image.height, width=image.width)
     if head.prior_formula is not None:
         return chosen, head if head.anchors is not None else replace(head, anchors=_anchors(head, name, preset))
-    points = replace(head.points or PointFormula(), offset=preset.offset, distance=preset.distance)
+    distance = head.points.distance if head.points is not None else preset.distance
+    points = replace(head.points or PointFormula(), offset=preset.offset, distance=distance)
     return chosen, replace(head, points=points)
 
 

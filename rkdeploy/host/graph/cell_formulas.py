@@ -19,7 +19,7 @@ from rkdeploy.host.graph.head import TapRole
 from rkdeploy.host.graph.head_walk import HeadConv
 
 Values = NDArray[np.float32]
-Distance = Literal["linear", "exp", "relu"]
+Distance = Literal["linear", "exp", "relu", "pixels"]
 _MAX_BINS = 64
 _FEWEST_BINS = 4
 
@@ -95,13 +95,13 @@ class BoxFormula:
             center, size = raw[:2] + point, np.exp(raw[2:])
             low, high = center - size / 2, center + size / 2
         else:
-            distances = self._distances(raw.astype(np.float64))
+            distances = self._distances(raw.astype(np.float64), stride)
             low, high = point - distances[:2], point + distances[2:]
         both = (low, high) if self.corners else ((low + high) / 2, high - low)
         boxes: Values = (np.concatenate(both) * stride).astype(np.float32)
         return boxes
 
-    def _distances(self, raw: NDArray[np.float64]) -> NDArray[np.float64]:
+    def _distances(self, raw: NDArray[np.float64], stride: int) -> NDArray[np.float64]:
         """Distances in cells, (4, cells)."""
         if self.role == "dfl_boxes":
             weights = np.exp(raw.reshape(4, -1, raw.shape[1]))
@@ -109,6 +109,8 @@ class BoxFormula:
             return np.asarray((weights * bins).sum(axis=1) / weights.sum(axis=1))
         if self.distance == "exp":
             return np.asarray(np.exp(raw))
+        if self.distance == "pixels":
+            return raw / stride
         return np.maximum(raw, 0) if self.distance == "relu" else raw
 
     def points(self, score: Literal["product", "root"]) -> PointFormula:
@@ -121,6 +123,8 @@ _BOXES_BY_LIKELIHOOD: tuple[tuple[TapRole, Distance, float], ...] = (
     ("dfl_boxes", "linear", 0.0),
     ("ltrb_boxes", "linear", 0.0),
     ("ltrb_boxes", "linear", 0.5),
+    ("ltrb_boxes", "pixels", 0.0),
+    ("ltrb_boxes", "pixels", 0.5),
     ("ltrb_boxes", "exp", 0.0),
     ("ltrb_boxes", "exp", 0.5),
     ("ltrb_boxes", "relu", 0.0),

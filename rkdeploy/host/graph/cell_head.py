@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from rkdeploy.contract.spec import KeypointLayout, PointFormula
 from rkdeploy.host.graph.graph_view import GraphView
 from rkdeploy.host.graph.head import DecodedRows, Head, Tap, TapRole, row_fields
-from rkdeploy.host.graph.output_columns import ColumnRange, TracedLevel, TracedOutputs, trace_columns
+from rkdeploy.host.graph.output_columns import ColumnRange, Shown, TracedLevel, TracedOutputs, trace_columns
 
 _DECODE_ERROR = 1e-4  # of a stride, for float32's exp on values up to 3
 
@@ -155,7 +155,7 @@ def _decoded_rows(traced: TracedOutputs, levels: Sequence[_LevelTaps], classes: 
 
 
 # --------------------------------------------------------------------------------------------------------------------
-# YuNet, NanoDet
+# YuNet, NanoDet, PicoDet, RTMDet
 # --------------------------------------------------------------------------------------------------------------------
 
 
@@ -177,16 +177,39 @@ def _yunet(_: TracedOutputs, level: TracedLevel) -> _LevelTaps | None:
 
 
 def _nanodet(_: TracedOutputs, level: TracedLevel) -> _LevelTaps | None:
-    """Probabilities of classes and four distributions over 8 distances, in rows."""
+    """Scores of classes, or their logits, and four distributions over 8 distances, in rows or maps."""
     scores = [piece for piece in level.pieces if piece.activation == "sigmoid"]
+    scores = scores or [piece for piece in level.pieces if piece.activation == "linear" and piece.count != 32]
     boxes = [piece for piece in level.pieces if piece.activation == "linear" and piece.count == 32]
     if len(level.pieces) != 2 or len(scores) != 1 or len(boxes) != 1 or any(p.conv is None for p in level.pieces):
         return None
     return _TapChannels("dfl_boxes", boxes[0]), _TapChannels("scores", scores[0])
 
 
+def _picodet(_: TracedOutputs, level: TracedLevel) -> _LevelTaps | None:
+    """Distributions over 8 distances, and the root of the product of classes and a quality."""
+    scores = [piece for piece in level.pieces if piece.activation == "root"]
+    boxes = [piece for piece in level.pieces if piece.activation == "linear" and piece.count == 32]
+    if len(level.pieces) != 2 or len(scores) != 1 or len(boxes) != 1 or boxes[0].conv is None:
+        return None
+    quality = ColumnRange(scores[0].partner, 0, 1, "sigmoid", scores[0].output, scores[0].column)
+    return _TapChannels("dfl_boxes", boxes[0]), _TapChannels("scores", scores[0]), _TapChannels("objectness", quality)
+
+
+def _distances(level: TracedLevel, shown: Shown) -> _LevelTaps | None:
+    """Scores or their logits, and four distances in pixels."""
+    scores = [piece for piece in level.pieces if piece.activation in ("linear", "sigmoid") and piece.conv is not None]
+    boxes = [piece for piece in level.pieces if piece.activation == shown and piece.count == 4]
+    if len(level.pieces) != 2 or len(scores) != 1 or len(boxes) != 1:
+        return None
+    return _TapChannels("ltrb_boxes", boxes[0]), _TapChannels("scores", scores[0])
+
+
 _SIGNATURES = (
     _Signature("yolox", _yolox, PointFormula(0.0, "product")),
     _Signature("yunet", _yunet, PointFormula(0.0, "root")),
     _Signature("nanodet", _nanodet, PointFormula(0.5)),
+    _Signature("picodet", _picodet, PointFormula(0.5, "root")),
+    _Signature("rtmdet", lambda _, level: _distances(level, "stride"), PointFormula(0.0)),
+    _Signature("rtmdet", lambda _, level: _distances(level, "exp stride"), PointFormula(0.0, distance="exp")),
 )

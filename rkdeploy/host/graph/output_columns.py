@@ -9,14 +9,13 @@ play no part.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
-from rkdeploy.contract.spec import Activation
 from rkdeploy.errors import GraphError
 from rkdeploy.host.graph.graph_view import GraphView
 from rkdeploy.host.graph.head_walk import HeadConv, last_convolutions, tail
@@ -26,6 +25,10 @@ _TOLERANCE = 1e-5  # float32's sigmoid on values up to 3
 _MAX_OUTPUTS = 32
 _MAX_CONVOLUTIONS = 32
 
+Shown: TypeAlias = Literal["linear", "sigmoid", "product", "root", "stride", "exp stride"]
+"""Content of a column: a channel; its sigmoid; that times the sigmoid of a convolution of one channel, or the root of
+this product (PicoDet's quality); the channel times the stride, or its exp times the stride (RTMDet's distances).
+"""
 Layout: TypeAlias = Literal["rows", "columns", "maps"]
 """An output's numbers: (cells, fields), (fields, cells), or the levels' maps (fields, H, W) one after the other."""
 
@@ -41,14 +44,16 @@ class ColumnRange:
         activation: what the graph does to them.
         output: name of the graph's output.
         column: first column in it.
+        partner: the convolution of one channel that scores are multiplied with.
     """
 
     conv: HeadConv | None
     first: int
     count: int
-    activation: Activation
+    activation: Shown
     output: str
     column: int
+    partner: HeadConv | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,11 +198,24 @@ def _pieces(
     name: str, rows: NDArray[np.float32], convs: Sequence[HeadConv], given: Mapping[str, NDArray[np.float32]]
 ) -> list[ColumnRange]:
     """The columns (fields, cells) of one level, neighbors of one convolution together."""
+    found = _joined([_piece(name, column, values, convs, given) for column, values in enumerate(rows)])
+    of_pixels = [piece.activation in ("stride", "exp stride") and piece.count != 4 for piece in found]
+    if not any(of_pixels):
+        return found
+    # Sizes of a decoded box look like two of four distances.
+    unknown = [
+        ColumnRange(None, 0, piece.count, "linear", name, piece.column) if known else piece
+        for piece, known in zip(found, of_pixels, strict=True)
+    ]
+    return _joined(unknown)
+
+
+def _joined(columns: Sequence[ColumnRange]) -> list[ColumnRange]:
+    """Neighbors of one convolution, and neighbors of none, together."""
     pieces: list[ColumnRange] = []
-    for column, values in enumerate(rows):
-        piece = _piece(name, column, values, convs, given)
+    for piece in columns:
         if pieces and _goes_on(pieces[-1], piece):
-            pieces[-1] = replace(pieces[-1], count=pieces[-1].count + 1)
+            pieces[-1] = replace(pieces[-1], count=pieces[-1].count + piece.count)
         else:
             pieces.append(piece)
     return pieces
@@ -205,7 +223,7 @@ def _pieces(
 
 def _goes_on(piece: ColumnRange, column: ColumnRange) -> bool:
     """True if a column is the next one of a piece."""
-    same = (piece.conv, piece.activation) == (column.conv, column.activation)
+    same = (piece.conv, piece.activation, piece.partner) == (column.conv, column.activation, column.partner)
     return same and (piece.conv is None or column.first == piece.first + piece.count)
 
 
@@ -218,13 +236,48 @@ def _piece(
 ) -> ColumnRange:
     """One column."""
     for conv in convs:
-        raw = given[conv.tensor]
-        for activation in ("linear", "sigmoid"):
-            first = raw[:, 0] if activation == "linear" else 1 / (1 + np.exp(-raw[:, 0]))
-            for channel in np.flatnonzero(np.abs(first - values[0]) <= _TOLERANCE).tolist():
-                whole = raw[channel] if activation == "linear" else 1 / (1 + np.exp(-raw[channel]))
-                if np.abs(whole - values).max() <= _TOLERANCE:
-                    return ColumnRange(
-                        conv, channel, 1, "linear" if activation == "linear" else "sigmoid", name, column
-                    )
+        for shown, partner in _ways(conv, convs):
+            raw = given[conv.tensor]
+            first = _shown(raw[:, :1], shown, partner, conv.stride, given)[:, 0]
+            for channel in np.flatnonzero(_same(first, values[0])).tolist():
+                whole = _shown(raw[channel : channel + 1], shown, partner, conv.stride, given)
+                if _same(whole[0], values).all():
+                    return ColumnRange(conv, channel, 1, shown, name, column, partner)
     return ColumnRange(None, 0, 1, "linear", name, column)
+
+
+def _ways(conv: HeadConv, convs: Sequence[HeadConv]) -> Iterator[tuple[Shown, HeadConv | None]]:
+    """Contents that a column may have of a convolution's channels, with the other convolution of one channel."""
+    yield "linear", None
+    yield "sigmoid", None
+    if conv.shape[1] == 4:
+        yield "stride", None
+        yield "exp stride", None
+    for partner in convs:
+        if partner is not conv and partner.shape[1] == 1:
+            yield "product", partner
+            yield "root", partner
+
+
+def _shown(
+    raw: NDArray[np.float32],
+    shown: Shown,
+    partner: HeadConv | None,
+    stride: int,
+    given: Mapping[str, NDArray[np.float32]],
+) -> NDArray[np.float32]:
+    """Columns (n, cells) that show the channels `raw`, of which the first cells alone may be given."""
+    if shown == "linear":
+        return raw
+    if shown in ("stride", "exp stride"):
+        return (raw if shown == "stride" else np.exp(raw)) * np.float32(stride)
+    scores = 1 / (1 + np.exp(-raw))
+    if partner is not None:
+        scores = scores / (1 + np.exp(-given[partner.tensor][:, : raw.shape[1]]))
+    return np.sqrt(scores) if shown == "root" else scores
+
+
+def _same(one: NDArray[np.float32], other: NDArray[np.float32] | np.float32) -> NDArray[np.bool_]:
+    """Mask of the values that agree: 1e-5 is allowed, and as much of values above 1."""
+    equal: NDArray[np.bool_] = np.abs(one - other) <= _TOLERANCE * np.maximum(1, np.abs(other))
+    return equal

@@ -69,6 +69,8 @@ class CellGraph:
     def _distances(self, graph: KindGraph, stride: int) -> str:
         """(1, cells, 4) in cells."""
         rows = graph.rows(graph.conv(stride, 4 * self.bins), 4 * self.bins)
+        if self.distance == "pixels":
+            return graph.node("Mul", rows, graph.constant(np.float32(1 / stride)))
         if self.bins == 1:
             operators = {"exp": "Exp", "relu": "Relu"}
             return graph.node(operators[self.distance], rows) if self.distance in operators else rows

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from itertools import pairwise
+from pathlib import Path
 
 import numpy as np
 import onnx
@@ -14,7 +15,8 @@ from rkdeploy.contract.spec import InputSpec, ModelSpec, PointFormula
 from rkdeploy.device.postprocess.postprocessor import decoder_for
 from rkdeploy.device.runtime.protocol import HeadTensor
 from rkdeploy.errors import GraphError, VerificationError
-from rkdeploy.host.building.presets import KIND_NAMES, PRESETS, fitting, with_preset
+from rkdeploy.host.building.onnx_graph import open_graph
+from rkdeploy.host.building.presets import KIND_NAMES, PRESETS, PresetName, fitting, with_preset
 from rkdeploy.host.building.supported_head import find_supported_head
 from rkdeploy.host.graph.cut import cut
 from rkdeploy.host.graph.cut_options import CutOptions
@@ -149,3 +151,47 @@ def test_no_preset_where_none_is_needed() -> None:
         with_preset(IMAGE, Head((), 1), "yolox")
     assert with_preset(IMAGE, Head((), 1), None) == (IMAGE, Head((), 1))
     assert {kind for preset in PRESETS.values() for kind in preset.kinds} == KIND_NAMES.keys()
+
+
+RTMDET: dict[str, tuple[str, str, tuple[PresetName, ...]]] = {
+    "stride": ("rtmdet", "pixels", ("rtmdet",)),
+    "exp": ("rtmdet", "exp", ("rtmdet-exp",)),
+    "folded": ("", "", ("rtmdet", "rtmdet-pixels", "rtmdet-exp")),
+}
+
+
+@pytest.mark.parametrize(("kind", "distance", "names"), RTMDET.values(), ids=RTMDET)
+def test_rtmdet_without_its_decode(
+    kind: str, distance: str, names: tuple[PresetName, ...], tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    """Logits and distances in pixels of each level, as mmdetection's head gives them, before and after onnxsim folded
+    the stride into the convolutions.
+    """
+    form = request.node.callspec.id
+    graph = KindGraph()
+    for stride in (8, 16, 32):
+        scores, boxes = graph.conv(stride, 3), graph.conv(stride, 4)
+        distances = graph.node("Exp", boxes) if form == "exp" else boxes
+        if form != "folded":
+            distances = graph.node("Mul", distances, graph.constant(np.float32(stride)))
+        graph.show(scores, distances)
+    onnx.save(graph.model(), str(tmp_path / "rtmdet.onnx"))
+    head = open_graph(tmp_path / "rtmdet.onnx", None, None, 0).head
+    assert roles(head)[:2] == [("ltrb_boxes", 4, 8), ("scores", 3, 8)]
+    assert (head.kind, head.points.distance if head.points else "", fitting(head)) == (kind, distance, names)
+    for name in names:
+        _, chosen = with_preset(IMAGE, head, name)
+        assert chosen.points is not None
+        assert chosen.points.distance == (distance or PRESETS[name].distance)
+
+
+def test_picodet_without_its_decode() -> None:
+    """The quality is found behind the root of its product with the classes."""
+    graph = KindGraph()
+    for stride in (8, 16, 32):
+        scores, quality = (graph.node("Sigmoid", graph.conv(stride, width)) for width in (3, 1))
+        joined = graph.node("Sqrt", graph.node("Mul", scores, quality))
+        graph.show(graph.rows(joined, 3), graph.rows(graph.conv(stride, 32), 32))
+    _, head = head_of(graph)
+    assert roles(head)[:3] == [("dfl_boxes", 32, 8), ("scores", 3, 8), ("objectness", 1, 8)]
+    assert (head.kind, head.points) == ("picodet", PointFormula(0.5, "root"))

@@ -34,6 +34,7 @@ FORMS: dict[str, tuple[CellGraph, str, PointFormula]] = {
     "picodet": (CellGraph(8, objectness="root"), "picodet", PointFormula(0.5, "root")),
     "first picodet": (CellGraph(8), "nanodet", PointFormula(0.5)),
     "rtmdet": (CellGraph(1, offset=0.0), "rtmdet", PointFormula(0.0)),
+    "rtmdet by stride": (CellGraph(1, offset=0.0, distance="pixels"), "rtmdet", PointFormula(0.0, distance="pixels")),
     "rtmdet-exp": (CellGraph(1, offset=0.0, distance="exp"), "rtmdet", PointFormula(0.0, distance="exp")),
     "fcos": (CellGraph(1, distance="relu", objectness="product"), "", PointFormula(0.5, distance="relu")),
     "coarse first": (CellGraph(order=(32, 8, 16)), "dfl17", PointFormula(0.5)),

@@ -88,7 +88,7 @@ KINDS: dict[str, tuple[Callable[[], KindGraph], str]] = {
     "ultraface": (lambda: shapes((1, 442, 2), (1, 442, 4)), "a face detector with prior boxes"),
     "retinaface": (lambda: shapes((1, 168, 4), (1, 168, 2), (1, 168, 10)), "a face detector with prior boxes"),
     "ssd": (lambda: shapes((1, 800, 4), (1, 800, 21)), "an SSD detector"),
-    "scores and bins without a sigmoid": (lambda: per_level((80, 32)), "a NanoDet or PicoDet detector"),
+    "bins that end in a sigmoid": (lambda: per_level((80, 32), sigmoid=(0, 1)), "a NanoDet or PicoDet detector"),
     "yolov6": (yolov6, "a YOLOv6 detector"),
     "rt-detr": (lambda: queries((1, 300, 84)), "a detector with queries"),
     "yolo-world": (built_in_texts, "an open-vocabulary detector with its classes built in"),
