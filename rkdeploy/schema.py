@@ -10,50 +10,48 @@ import inspect
 import re
 import sys
 from dataclasses import is_dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
 import msgspec
 
+from rkdeploy.analysis.inspection.inspection import INSPECTIONS
 from rkdeploy.analysis.report.diff.diff_document import ReportDiff
 from rkdeploy.analysis.report.model_report import Report
+from rkdeploy.analysis.tune.search_document import SearchDocument
 from rkdeploy.contract.spec import ModelSpec
 
 _ATTRIBUTE: Final = re.compile(r"(\w+(?:, \w+)*): (.*)")
 
 
-def contract_schema() -> str:
-    """The schema of `contract.json` as indented JSON."""
-    return _schema("rkdeploy contract", ModelSpec)
+def schema_text(title: str, *kinds: type[Any]) -> str:
+    """The schema of a document as indented JSON.
 
-
-def report_schema() -> str:
-    """The schema of `rkdeploy report --json`."""
-    return _schema("rkdeploy report", Report)
-
-
-def diff_schema() -> str:
-    """The schema of `rkdeploy report diff --json`."""
-    return _schema("rkdeploy report diff", ReportDiff)
-
-
-SCHEMAS = {
-    "contract.schema.json": contract_schema,
-    "report.schema.json": report_schema,
-    "report-diff.schema.json": diff_schema,
-}
-
-
-def _schema(title: str, kind: type[Any]) -> str:
-    (reference,), definitions = msgspec.json.schema_components([kind], ref_template="#/$defs/{name}")
-    types = {found.__name__: found for found in _dataclasses(msgspec.inspect.type_info(kind))}
+    Args:
+        title: of the schema.
+        kinds: the document's type, or those of which it is one.
+    """
+    references, definitions = msgspec.json.schema_components(kinds, ref_template="#/$defs/{name}")
+    found = set().union(*(_dataclasses(msgspec.inspect.type_info(kind)) for kind in kinds))
+    types = {kind.__name__: kind for kind in found}
     schema = {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": title,
-        **reference,
+        **(references[0] if len(references) == 1 else {"anyOf": list(references)}),
         "$defs": {name: _described(definition, types[name]) for name, definition in definitions.items()},
     }
     return msgspec.json.format(msgspec.json.encode(schema), indent=2).decode() + "\n"
+
+
+SCHEMAS: Final = {
+    "contract.schema.json": partial(schema_text, "rkdeploy contract", ModelSpec),
+    "report.schema.json": partial(schema_text, "rkdeploy report", Report),
+    "report-diff.schema.json": partial(schema_text, "rkdeploy report diff", ReportDiff),
+    "inspect.schema.json": partial(schema_text, "rkdeploy inspect", *INSPECTIONS),
+    "tune.schema.json": partial(schema_text, "rkdeploy tune", SearchDocument),
+}
+"""File of each schema, and what makes its text."""
 
 
 def _dataclasses(info: Any) -> set[type[Any]]:
@@ -73,6 +71,8 @@ def _described(definition: dict[str, Any], kind: type[Any]) -> dict[str, Any]:
         ValueError: when the docstring names a field that the class does not have, or leaves one out.
     """
     text, attributes = documentation(kind)
+    for base in kind.__mro__[1:]:
+        attributes = (documentation(base)[1] if is_dataclass(base) else {}) | attributes
     fields = definition["properties"]
     if attributes.keys() != fields.keys():
         wrong = sorted(attributes.keys() ^ fields.keys())

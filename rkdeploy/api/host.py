@@ -10,7 +10,7 @@ import os
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, cast
+from typing import TYPE_CHECKING, Literal, cast
 
 from rkdeploy.api.bundles import bundle_of
 from rkdeploy.api.keywords import options_from
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from typing_extensions import Unpack
 
     from rkdeploy.analysis.estimate.prediction import Estimate
+    from rkdeploy.analysis.inspection.inspection import InspectionDocument
     from rkdeploy.api.option_types import BuildKeywords, EvaluateKeywords, ProfileKeywords
     from rkdeploy.contract.accuracy import AccuracyReport
     from rkdeploy.contract.bundle import Bundle
@@ -52,7 +53,7 @@ def build(model: PathLike, *, events: BuildEvents | None = None, **options: Unpa
     return run_build(options_from(BuildOptions, options, model=Path(model)), events or Silent())
 
 
-def inspect(file: PathLike, *, cfg: PathLike | None = None) -> dict[str, Any]:
+def inspect(file: PathLike, *, cfg: PathLike | None = None) -> InspectionDocument:
     """Describe a file and check whether it builds.  Nothing in it is executed.
 
     Args:
@@ -60,14 +61,15 @@ def inspect(file: PathLike, *, cfg: PathLike | None = None) -> dict[str, Any]:
         cfg: the darknet cfg of a checkpoint that holds weights only.
 
     Returns:
-        What `rkdeploy inspect --json` prints.
+        What `rkdeploy inspect --json` prints, as an object of the kind of the file: `CheckpointInspection`,
+        `UnsupportedCheckpointInspection`, `OnnxInspection`, `RknnInspection` or `BundleInspection`.
 
     Raises:
         RkdeployError: it cannot be read.
     """
-    from rkdeploy.analysis.inspection.inspect import inspect_file, inspection_document
+    from rkdeploy.analysis.inspection.inspect import inspect_file
 
-    return inspection_document(inspect_file(Path(file), None if cfg is None else Path(cfg)))
+    return inspect_file(Path(file), None if cfg is None else Path(cfg)).document
 
 
 def estimate(

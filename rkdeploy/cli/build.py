@@ -5,9 +5,8 @@ from __future__ import annotations
 import contextlib
 import shlex
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
-import msgspec
 from rich.table import Table
 
 from rkdeploy.cli.console import err, out, plain, print_warning
@@ -16,6 +15,7 @@ from rkdeploy.cli.language import chosen_language
 from rkdeploy.cli.typer_command import JSON, OUTPUT_FILE
 from rkdeploy.cli.verbosity import is_quiet
 from rkdeploy.contract.documents import document_text
+from rkdeploy.host.building.build_document import BuildDocument
 from rkdeploy.host.building.build_events import BuildEvents
 from rkdeploy.host.building.build_options import BuildOptions
 
@@ -48,7 +48,8 @@ def build_command(
     else:
         bundle = build_and_print(options)
     if as_json or output is not None:
-        print_result(document_text(_document(bundle)), lambda: None, as_json=as_json, output=output)
+        document = BuildDocument(str(bundle.folder), bundle.record)
+        print_result(document_text(document), lambda: None, as_json=as_json, output=output)
 
 
 class _Warnings(BuildEvents):
@@ -56,12 +57,6 @@ class _Warnings(BuildEvents):
 
     def warning(self, text: str) -> None:
         print_warning(text)
-
-
-def _document(bundle: Bundle) -> dict[str, Any]:
-    """The bundle's folder, and its build.json."""
-    record = msgspec.to_builtins(bundle.record)
-    return {"document": "rkdeploy build", "schema_version": 1, "bundle": str(bundle.folder), "record": record}
 
 
 def build_and_print(options: BuildOptions) -> Bundle:

@@ -25,11 +25,11 @@ def inspect_command(
     output: Annotated[Path | None, OUTPUT_FILE] = None,
 ) -> None:
     """Show what a file is: family, task, classes, head, and whether it builds. Nothing in it is executed."""
-    from rkdeploy.analysis.inspection.inspect import inspect_file, inspection_document
+    from rkdeploy.analysis.inspection.inspect import inspect_file
 
     check_target(output)
     found = inspect_file(model, cfg)
-    print_result(document_text(inspection_document(found)), lambda: _print(found), as_json=as_json, output=output)
+    print_result(document_text(found.document), lambda: _print(found), as_json=as_json, output=output)
 
 
 def _print(found: Inspection) -> None:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
@@ -13,10 +14,11 @@ from rkdeploy.cli.bundle_argument import chosen_bundle
 from rkdeploy.cli.console import err, out, plain, print_warning
 from rkdeploy.cli.document import check_target, print_result
 from rkdeploy.cli.typer_command import JSON, OUTPUT_FILE
-from rkdeploy.contract.bundle import BOARD_HOME
 from rkdeploy.contract.chips import same_npu
 from rkdeploy.contract.documents import document_text
-from rkdeploy.option import BUNDLE, Argument, Option
+from rkdeploy.option import BUNDLE, Argument
+from rkdeploy.push.push_document import PushDocument
+from rkdeploy.push.push_options import PushOptions
 
 if TYPE_CHECKING:
     from rkdeploy.contract.bundle import Bundle
@@ -28,77 +30,77 @@ def push_command(
         tuple[str, ...],
         Argument("[BUNDLE] BOARD", "A bundle, then a board.", (BUNDLE, ("BOARD", "user@board, as ssh takes it."))),
     ],
-    everything: Annotated[
-        bool,
-        Option("--all", "Send the whole bundle, not only the model, its contract and its record.", often=True),
-    ] = False,
-    activate: Annotated[
-        bool,
-        Option(
-            "--activate",
-            "Make it the board's current bundle, or do not.",
-            off="--no-activate",
-            default="--activate",
-            often=True,
-        ),
-    ] = True,
-    rollback: Annotated[
-        bool, Option("--rollback", "Send nothing: make the previous bundle current again.", often=True)
-    ] = False,
-    restart: Annotated[
-        bool, Option("--restart", "Then restart rkdeploy.service, and check that it runs.", often=True)
-    ] = False,
-    port: Annotated[int | None, Option("--port", "Port of ssh.", low=1, high=65535, default="as ssh is set up")] = None,
-    identity: Annotated[
-        Path | None, Option("--identity", "File of a private key.", metavar="FILE", default="as ssh is set up")
-    ] = None,
-    home: Annotated[
-        str, Option("--home", "The board's folder for bundles; RKDEPLOY_HOME there.", metavar="FOLDER")
-    ] = BOARD_HOME,
+    *,
+    options: PushOptions,
     as_json: Annotated[bool, JSON] = False,
     output: Annotated[Path | None, OUTPUT_FILE] = None,
 ) -> None:
     """Copy a bundle to a board over ssh, check it there, and make it current in one step."""
-    from rkdeploy.push import BundleUpload, Ssh, examine, restart_service, roll_back
-    from rkdeploy.push import activate as make_current
+    from rkdeploy.push import Ssh, restart_service
 
+    bundle, target = _bundle_and_board(words, options)
+    check_target(output)
+    ssh = Ssh(target, options.port, options.identity)
+    say = _Said(as_json=as_json)
+    done = _rolled_back(ssh, options, say) if options.rollback else _sent(ssh, bundle, options, say)
+    if options.restart:
+        restart_service(ssh, options.home)
+        say(f"rkdeploy.service on {target} runs it.")
+    elif options.activate:
+        say("What runs there already keeps its bundle until it is restarted (--restart).")
+    print_result(document_text(done), lambda: None, as_json=as_json, output=output)
+
+
+def _bundle_and_board(words: tuple[str, ...], options: PushOptions) -> tuple[Path | None, str]:
+    """The bundle, None for the one near by, and the board; options that contradict each other are refused.
+
+    Raises:
+        typer.BadParameter: naming the argument or option.
+    """
     if len(words) > 2:
         raise typer.BadParameter(f"got {len(words)} arguments, expected [BUNDLE] BOARD.", param_hint="BOARD")
-    bundle, target = (Path(words[0]) if len(words) == 2 else None), words[-1]
-    if rollback and bundle is not None:
+    bundle = Path(words[0]) if len(words) == 2 else None
+    if options.rollback and bundle is not None:
         raise typer.BadParameter("--rollback sends nothing: leave the bundle out.", param_hint="BUNDLE")
-    if (rollback or restart) and not activate:
+    if (options.rollback or options.restart) and not options.activate:
         raise typer.BadParameter("--no-activate does not go with --rollback or --restart.", param_hint="--no-activate")
-    check_target(output)
-    ssh = Ssh(target, port, identity)
-    say = _Said(as_json=as_json)
-    done: dict[str, Any] = {"document": "rkdeploy push", "schema_version": 1, "board": target, "copied_bytes": 0}
-    if rollback:
-        now, before = roll_back(ssh, home)
-        done |= {"current": now, "previous": before}
-        say(f"Current on {target}: {now}. Before: {before}.")
+    return bundle, words[-1]
+
+
+def _rolled_back(ssh: Ssh, options: PushOptions, say: _Said) -> PushDocument:
+    from rkdeploy.push import roll_back
+
+    now, before = roll_back(ssh, options.home)
+    say(f"Current on {ssh.address}: {now}. Before: {before}.")
+    return PushDocument(ssh.address, current=now, previous=before, restarted=options.restart)
+
+
+def _sent(ssh: Ssh, named: Path | None, options: PushOptions, say: _Said) -> PushDocument:
+    """Send a bundle that the board does not have yet, and make it current if that is asked for."""
+    from rkdeploy.push import BundleUpload, activate, examine
+
+    bundle = chosen_bundle(named, installed=False)
+    payload = BundleUpload.of(bundle, everything=options.everything)
+    state = examine(ssh, options.home, payload.name)
+    _warn(bundle, state, ssh.address)
+    if state.present:
+        say(f"{payload.name} is on {ssh.address} already, and whole.")
     else:
-        found = chosen_bundle(bundle, installed=False)
-        payload = BundleUpload.of(found, everything=everything)
-        state = examine(ssh, home, payload.name)
-        _warn(found, state, target)
-        if state.present:
-            say(f"{payload.name} is on {target} already, and whole.")
-        else:
-            say(_upload(ssh, home, payload, state))
-            done["copied_bytes"] = payload.size_bytes
-        done |= {"bundle": payload.name, "current": state.current, "previous": state.previous}
-        if activate:
-            replaced = make_current(ssh, home, payload.name)
-            before = "It was before." if replaced is None else f"Before: {replaced or 'none'}."
-            done |= {"current": payload.name, "previous": state.previous if replaced is None else replaced}
-            say(f"Current on {target}: {payload.name}. {before}")
-    if restart:
-        restart_service(ssh, home)
-        say(f"rkdeploy.service on {target} runs it.")
-    elif activate:
-        say("What runs there already keeps its bundle until it is restarted (--restart).")
-    print_result(document_text(done | {"restarted": restart}), lambda: None, as_json=as_json, output=output)
+        say(_upload(ssh, options.home, payload, state))
+    done = PushDocument(
+        ssh.address,
+        current=state.current,
+        previous=state.previous,
+        bundle=payload.name,
+        copied_bytes=0 if state.present else payload.size_bytes,
+        restarted=options.restart,
+    )
+    if not options.activate:
+        return done
+    replaced = activate(ssh, options.home, payload.name)
+    before = "It was before." if replaced is None else f"Before: {replaced or 'none'}."
+    say(f"Current on {ssh.address}: {payload.name}. {before}")
+    return replace(done, current=payload.name, previous=state.previous if replaced is None else replaced)
 
 
 class _Said:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from rkdeploy.analysis.page.texts import Words
     from rkdeploy.analysis.tune.baseline import Baseline
     from rkdeploy.analysis.tune.finished_trial import FinishedTrial
+    from rkdeploy.analysis.tune.search_document import SearchDocument
     from rkdeploy.analysis.tune.tune import TuneReport
     from rkdeploy.host.building.build_options import BuildOptions
 
@@ -103,25 +104,12 @@ def _require_one(report: TuneReport, best: BuildOptions | None) -> None:
     raise RkdeployError(f"No trial gave a usable model: {reasons}", "docs/tune.md says what failures mean.")
 
 
-def _document(report: TuneReport, best: BuildOptions | None, options: TuneOptions) -> dict[str, Any]:
-    import msgspec
-
+def _document(report: TuneReport, best: BuildOptions | None, options: TuneOptions) -> SearchDocument:
+    from rkdeploy.analysis.tune.search_document import SearchDocument
     from rkdeploy.host.building.command_line import build_command_line
 
-    return {
-        "document": "rkdeploy tune",
-        "schema_version": 1,
-        "figures_from": "accuracy: simulator; cost: predicted",
-        "study": str(options.study_file),
-        "max_cost": options.max_cost,
-        "float": msgspec.to_builtins(report.baseline.evaluation),
-        "source": report.baseline.source,
-        "trials": [msgspec.to_builtins(trial) for trial in report.trials],
-        "front": [one.trial.number for one in report.outcome.front],
-        "recommended": report.outcome.recommended.trial.number if report.outcome.recommended else None,
-        "noise": report.outcome.noise,
-        "command": build_command_line(best) if best is not None else None,
-    }
+    command = build_command_line(best) if best is not None else None
+    return SearchDocument.of(report, str(options.study_file), options.max_cost, command)
 
 
 class _SearchProgress(TuneEvents):

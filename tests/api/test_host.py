@@ -14,6 +14,7 @@ from rkdeploy.analysis.estimate.estimate_source import EstimateSource
 from rkdeploy.api.keywords import keywords_of, options_from
 from rkdeploy.api.option_types import BuildKeywords, EvaluateKeywords, ProfileKeywords
 from rkdeploy.contract.bundle import Bundle
+from rkdeploy.contract.documents import document_text
 from rkdeploy.device.profiling.measure import ProfileOptions
 from rkdeploy.errors import RkdeployError
 from rkdeploy.host.building.build_options import BuildOptions
@@ -105,7 +106,7 @@ def test_build_and_load(tmp_path: Path) -> None:
 def test_inspect_is_the_commands_json() -> None:
     """The same document."""
     printed = command("inspect", CALIB / "best.pt", "--json")
-    assert json.loads(printed.stdout) == json.loads(json.dumps(rkdeploy.inspect(CALIB / "best.pt")))
+    assert json.loads(printed.stdout) == json.loads(document_text(rkdeploy.inspect(CALIB / "best.pt")))
 
 
 def test_estimate(sample_bundle: Bundle) -> None:

@@ -35,7 +35,8 @@ def kind_of(file: Path) -> str:
     if done.returncode:
         return first_line(done.stderr)
     facts: dict[str, Any] = json.loads(done.stdout)
-    named = [str(facts[key]) for key in ("kind", "family", "generation", "task") if facts.get(key)]
+    facts |= facts.get("model") or {}
+    named = [str(facts[key]) for key in ("unsupported", "family", "generation", "task") if facts.get(key)]
     return ", ".join(dict.fromkeys(named))
 
 

@@ -14,6 +14,7 @@ from tests.command_line import rkdeploy
 
 ROOT = Path(__file__).parents[2]
 SAMPLE = ROOT / "calib_data" / "best.pt"
+CALIB = ("--calib", SAMPLE.parent)
 REFERENCE = ROOT / "tests" / "data" / "yolov5"
 
 
@@ -55,10 +56,10 @@ def test_wrong_usage_is_code_2() -> None:
         (["inspect", "missing.pt"], 'Cannot read "missing.pt"'),
         (["build", "missing.pt"], 'Cannot read "missing.pt"'),
         (["build", "best.engine"], "expected .pt, .pth or .onnx"),
-        (["build", SAMPLE, "--imgsz", "384x400"], "not a multiple of the largest stride, 32"),
-        (["build", SAMPLE, "--weights", SAMPLE], "is a checkpoint itself"),
-        (["build", SAMPLE, "--sigmoid", "scores"], "Add --split boxes_scores"),
-        (["build", SAMPLE, "--min-agreement", "90"], "expected a share from 0 to 1"),
+        (["build", SAMPLE, *CALIB, "--imgsz", "384x400"], "not a multiple of the largest stride, 32"),
+        (["build", SAMPLE, *CALIB, "--weights", SAMPLE], "is a checkpoint itself"),
+        (["build", SAMPLE, *CALIB, "--sigmoid", "scores"], "Add --split boxes_scores"),
+        (["build", SAMPLE, *CALIB, "--min-agreement", "90"], "expected a share from 0 to 1"),
         (["run", "nowhere", "x.jpg"], "is not a bundle"),
         (["run", "x.jpg"], "There is no bundle"),
     ],

@@ -140,7 +140,7 @@ def test_such_words_are_wrong_usage(command: str) -> None:
 def test_sizes_are_echoed_as_typed(tmp_path: Path) -> None:
     """WIDTHxHEIGHT in, WIDTHxHEIGHT in the message."""
     sample = VAL.parents[1] / "best.pt"
-    result = rkdeploy("build", sample, "--imgsz", "600x400", cwd=tmp_path)
+    result = rkdeploy("build", sample, "--calib", sample.parent, "--imgsz", "600x400", cwd=tmp_path)
     assert result.returncode == 1
     assert "The input size 600x400 (width x height)" in " ".join(result.stderr.split())
     assert "Use --imgsz 608x416." in result.stderr or "Use --imgsz 608x384." in result.stderr

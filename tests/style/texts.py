@@ -13,8 +13,8 @@ from typing import Literal
 
 Kind = Literal["docstring", "comment", "message", "page"]
 
-_CODE = ("rkdeploy", "tests", "board")
-_PAGES = ("README.md", "CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md", "board/README.md", "docs/*.md")
+_CODE = ("rkdeploy", "tests", "board", "docs/examples")
+_PAGES = ("README.md", "CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md", "board/README.md", "docs/*.md", "docs/howto/*.md")
 _HASH_COMMENTS = ("Makefile", "pyproject.toml", "board/*.sh", "board/*.service", "board/*.conf", "board/*.rules")
 _NOT_OURS = ("tests/data/", "tests/style/")
 """Left out: generators that follow upstream's code, and this folder, which spells the words that it looks for."""

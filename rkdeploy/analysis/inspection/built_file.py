@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from rkdeploy.analysis.inspection.inspection import Inspection, listed_names
+from rkdeploy.analysis.inspection.inspection import BundleInspection, Inspection, RknnInspection, listed_names
 from rkdeploy.contract.bundle import read_bundle
 from rkdeploy.contract.embedded_contract import facts_in
 from rkdeploy.contract.spec import ModelSpec
@@ -26,18 +27,22 @@ def inspect_rknn(path: Path) -> Inspection:
         ("toolkit", shown(model.toolkit_version)[1:-1] if model.toolkit_version else "unknown"),
         ("file format", str(model.file_version)),
     ]
-    document: dict[str, Any] = {
-        "targets": list(model.targets),
-        "toolkit_version": model.toolkit_version,
-        "file_version": model.file_version,
-        "contract": None,
-    }
-    said = facts_in(read_custom_string(path) or "")
+    contract = facts_in(read_custom_string(path) or "")
+    document = RknnInspection(
+        file=path.name,
+        targets=model.targets,
+        toolkit_version=model.toolkit_version,
+        file_version=model.file_version,
+        contract=contract,
+    )
+    return Inspection((*rows, *_contract_rows(contract)), document)
+
+
+def _contract_rows(said: Mapping[str, Any] | None) -> list[tuple[str, str]]:
+    """The essential contract that a `.rknn` has inside, as the file spells it: text of unknown origin."""
     if said is None:
-        rows.append(("built by", "something else than rkdeploy: no contract says what its outputs mean"))
-        return Inspection(path.name, "RKNN model", tuple(rows), document)
-    document["contract"] = said
-    rows += [
+        return [("built by", "something else than rkdeploy: no contract says what its outputs mean")]
+    return [
         ("built by", "rkdeploy; it runs with the bundle it came in, which has the whole contract"),
         ("contract", shown(said.get("digest"))[1:-1]),
         ("family", shown(said.get("family"))[1:-1]),
@@ -45,7 +50,6 @@ def inspect_rknn(path: Path) -> Inspection:
         ("input", shown(said.get("input"))),
         ("classes", f"{shown(said.get('classes'))}: {shown(said.get('names'), 200)}"),
     ]
-    return Inspection(path.name, "RKNN model", tuple(rows), document)
 
 
 def inspect_bundle(folder: Path) -> Inspection:
@@ -65,17 +69,7 @@ def inspect_bundle(folder: Path) -> Inspection:
         ("outputs", ", ".join(f"{o.name} {o.shape}" for o in spec.outputs)),
         *_head_rows(spec),
     ]
-    facts = {
-        "model": {"file": model.file, "target": model.target, "dtype": model.dtype},
-        "family": spec.family,
-        "task": spec.task,
-        "class_names": list(spec.class_names),
-        "input": [spec.input.height, spec.input.width],
-        "outputs": [[o.name, o.role, o.stride, list(o.shape), o.activation] for o in spec.outputs],
-        "anchors": [list(level) for level in spec.anchors.levels_px] if spec.anchors else None,
-        "end_to_end": spec.end_to_end,
-    }
-    return Inspection(folder.resolve().name, "bundle", tuple(rows), facts)
+    return Inspection(tuple(rows), BundleInspection(file=folder.resolve().name, contract=spec))
 
 
 def _head_rows(spec: ModelSpec) -> list[tuple[str, str]]:

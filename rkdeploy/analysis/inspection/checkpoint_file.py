@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import msgspec
-
-from rkdeploy.analysis.inspection.inspection import Inspection, listed_names
+from rkdeploy.analysis.inspection.inspection import (
+    CheckpointInspection,
+    Inspection,
+    Refusal,
+    UnsupportedCheckpointInspection,
+    listed_names,
+)
 from rkdeploy.errors import CheckpointError, GraphError, RkdeployError
 from rkdeploy.host.building.presets import presets_of
 from rkdeploy.host.checkpoint import Checkpoint, read_checkpoint
-from rkdeploy.host.families.checkpoint_facts import layers_of
+from rkdeploy.host.families.checkpoint_facts import layers_of, training_facts
 from rkdeploy.host.families.checkpoint_kinds import kind_of, kind_of_model, require_buildable
 from rkdeploy.host.families.model_info import ModelInfo
 from rkdeploy.host.families.registry import family_of
@@ -36,19 +40,18 @@ def inspect_checkpoint(path: Path, cfg: Path | None = None) -> Inspection:
             raise
         return _named(checkpoint, kind.name, error)
     found, kind = refusal_of(checkpoint), kind_of_model(checkpoint)
-    rows, facts = _rows(info), msgspec.to_builtins(info)
+    rows = _rows(info)
     if kind is not None:
         rows.insert(0, ("is", kind.name))
-        facts["is"] = kind.name
-    return Inspection(
-        path.name,
-        "checkpoint",
-        tuple(rows),
-        facts,
-        found,
+    document = CheckpointInspection.of(
+        info,
+        file=path.name,
+        unsupported=kind.name if kind is not None else "",
+        refused=Refusal.of(found),
         needed=needed_by(info) if found is None else "",
         advice=advice_for(info) if found is None else (),
     )
+    return Inspection(tuple(rows), document)
 
 
 def needed_by(info: ModelInfo) -> str:
@@ -94,20 +97,17 @@ def _require_known_layers(checkpoint: Checkpoint) -> None:
 
 def _named(checkpoint: Checkpoint, kind: str, error: CheckpointError) -> Inspection:
     """A checkpoint that no family describes, but whose kind is known."""
-    parts = ", ".join(list(checkpoint.root.children)[:12])
-    facts = {
-        "is": kind,
-        "parameters": checkpoint.parameters,
-        "stored_dtype": checkpoint.dtype,
-        "weights": checkpoint.weights,
-    }
+    parts, training = tuple(checkpoint.root.children)[:12], training_facts(checkpoint)
     rows = (
         ("is", kind),
-        ("parts", parts),
-        ("parameters", f"{checkpoint.parameters:,}"),
-        ("weights", f"{checkpoint.weights}, stored as {checkpoint.dtype}"),
+        ("parts", ", ".join(parts)),
+        ("parameters", f"{training.parameters:,}"),
+        ("weights", f"{training.weights}, stored as {training.stored_dtype}"),
     )
-    return Inspection(checkpoint.path.name, "checkpoint", rows, facts, error)
+    document = UnsupportedCheckpointInspection(
+        file=checkpoint.path.name, unsupported=kind, parts=parts, training=training, refused=Refusal.of(error)
+    )
+    return Inspection(rows, document)
 
 
 def _rows(info: ModelInfo) -> list[tuple[str, str]]:

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-
-import msgspec
+from typing import TYPE_CHECKING
 
 from rkdeploy.errors import RkdeployError
 
@@ -41,16 +39,3 @@ def inspect_file(file: Path, cfg: Path | None = None) -> Inspection:
     from rkdeploy.analysis.inspection.checkpoint_file import inspect_checkpoint
 
     return inspect_checkpoint(file, cfg)
-
-
-def inspection_document(found: Inspection) -> dict[str, Any]:
-    """An inspection as plain data, as `rkdeploy inspect --json` prints it."""
-    document: dict[str, Any] = {"document": "rkdeploy inspect", "file": found.file, "kind": found.kind}
-    document |= found.facts
-    document["advice"] = msgspec.to_builtins(found.advice)
-    if found.builds is not None:
-        document["builds"] = found.builds
-        document["needed"] = found.needed
-        refusal = found.refusal
-        document["refused"] = {"message": refusal.message, "hint": refusal.hint} if refusal is not None else None
-    return document

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import onnx
 
-from rkdeploy.analysis.inspection.inspection import Inspection, listed_names
+from rkdeploy.analysis.inspection.inspection import (
+    HeadTensorSource,
+    Inspection,
+    OnnxInspection,
+    OnnxModel,
+    Refusal,
+    listed_names,
+)
 from rkdeploy.errors import GraphError, RkdeployError
 from rkdeploy.host.building.network import Network, describe_anchors
 from rkdeploy.host.building.open_network import open_network
@@ -45,30 +51,31 @@ def inspect_onnx(path: Path) -> Inspection:
         ("inputs", listed(seen.inputs)),
         ("outputs", listed(seen.outputs)),
     ]
-    document: dict[str, Any] = {
-        "opset": seen.opset,
-        "inputs": {name: list(shape) for name, shape in seen.inputs.items()},
-        "outputs": {name: list(shape) for name, shape in seen.outputs.items()},
-    }
+    document = OnnxInspection(
+        file=path.name, opset=seen.opset, producer=seen.producer, inputs=seen.inputs, outputs=seen.outputs
+    )
     free = _is_free(seen)
     try:
         network = open_network(path, imgsz=_FREE_SIZE if free else None)
     except RkdeployError as error:
-        return Inspection(path.name, "ONNX graph", tuple(rows), document, _told(error, free=free))
+        return Inspection(tuple(rows), replace(document, refused=Refusal.of(_at_size(error, free=free))))
     rows += _rows(network)
-    document |= {
-        "family": network.family,
-        "task": network.task,
-        "class_names": list(network.class_names),
-        "anchors": [list(level) for level in network.anchors.levels_px] if network.anchors else None,
-        "head": [[t.node, t.role, t.stride, list(t.shape)] for t in network.head.taps],
-        "proves_decode": network.proves_decode,
-        "notes": list(network.notes),
-    }
     needed = (
         f"a size, since the graph leaves it free: --imgsz {_FREE_SIZE[0]}, or the one of the training" if free else ""
     )
-    return Inspection(path.name, "ONNX graph", tuple(rows), document, needed=needed)
+    return Inspection(tuple(rows), replace(document, model=_model(network), needed=needed))
+
+
+def _model(network: Network) -> OnnxModel:
+    return OnnxModel(
+        family=network.family,
+        task=network.task,
+        class_names=network.class_names,
+        anchors=network.anchors,
+        head=tuple(HeadTensorSource(t.node, t.role, t.stride, tuple(t.shape)) for t in network.head.taps),
+        proves_decode=network.proves_decode,
+        notes=network.notes,
+    )
 
 
 def _seen(path: Path) -> _Seen:
@@ -85,7 +92,7 @@ def _is_free(seen: _Seen) -> bool:
     return len(image) == 4 and image[2] is None and image[3] is None and not seen.says_size
 
 
-def _told(error: RkdeployError, *, free: bool) -> RkdeployError:
+def _at_size(error: RkdeployError, *, free: bool) -> RkdeployError:
     """The error of a build; of a graph of free size it says at what size it was looked at."""
     return GraphError(f"At {_FREE_SIZE[0]}x{_FREE_SIZE[1]}: {error.message}", error.hint) if free else error
 

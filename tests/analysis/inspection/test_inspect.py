@@ -12,8 +12,10 @@ from typer.testing import CliRunner
 
 from rkdeploy.analysis.inspection.built_file import inspect_bundle, inspect_rknn
 from rkdeploy.analysis.inspection.checkpoint_file import inspect_checkpoint
+from rkdeploy.analysis.inspection.inspection import INSPECTIONS, OnnxInspection, RknnInspection
 from rkdeploy.analysis.inspection.onnx_file import inspect_onnx
 from rkdeploy.cli.main import app
+from rkdeploy.contract.documents import document_text, read_document
 from rkdeploy.contract.embedded_contract import contract_digest, custom_string
 from rkdeploy.contract.spec import ModelSpec
 from rkdeploy.errors import RkdeployError
@@ -47,8 +49,9 @@ def test_rknn_of_ours(tmp_path: Path) -> None:
     rows = dict(found.rows)
     assert (rows["target"], rows["toolkit"], rows["task"]) == ("rk3588", "2.5.0", "detect")
     assert rows["contract"] == contract_digest(spec)
-    assert found.facts["contract"]["classes"] == len(spec.class_names)
-    assert found.builds is None
+    assert isinstance(found.document, RknnInspection)
+    assert found.document.contract is not None
+    assert found.document.contract["classes"] == len(spec.class_names)
 
 
 @pytest.mark.parametrize("text", ["", '{"rkdeploy":1,', '{"other":1}', '{"rkdeploy":[[[['])
@@ -58,7 +61,8 @@ def test_rknn_of_somebody_else(text: str, tmp_path: Path) -> None:
     rows = dict(found.rows)
     assert "something else than rkdeploy" in rows["built by"]
     assert rows["target"] == "rk3588"
-    assert found.facts["contract"] is None
+    assert isinstance(found.document, RknnInspection)
+    assert found.document.contract is None
 
 
 def test_rknn_whose_string_lies_about_its_length(tmp_path: Path) -> None:
@@ -69,7 +73,9 @@ def test_rknn_whose_string_lies_about_its_length(tmp_path: Path) -> None:
     for length in (0, 1024, 1 << 31):
         data[place : place + 4] = struct.pack("<I", length)
         file.write_bytes(data)
-        assert inspect_rknn(file).facts["contract"] is None
+        document = inspect_rknn(file).document
+        assert isinstance(document, RknnInspection)
+        assert document.contract is None
 
 
 def test_not_a_bundle(tmp_path: Path) -> None:
@@ -86,7 +92,9 @@ def test_onnx_that_builds() -> None:
     assert rows["classes"] == "3: bolt, nut, washer"
     assert rows["strides"] == "8 16"
     assert rows["decode"].startswith("in the graph")
-    assert found.facts["task"] == "detect"
+    assert isinstance(found.document, OnnxInspection)
+    assert found.document.model is not None
+    assert found.document.model.task == "detect"
 
 
 def test_onnx_of_free_size() -> None:
@@ -101,7 +109,9 @@ def test_onnx_of_a_fork(tmp_path: Path) -> None:
     file = separate(exported(DATA / "ultralytics" / "old_8_0_0.pt", (64, 96)), sums=True).save(tmp_path / "best.onnx")
     found = inspect_onnx(file)
     assert found.builds
-    assert found.facts["proves_decode"] is False
+    assert isinstance(found.document, OnnxInspection)
+    assert found.document.model is not None
+    assert found.document.model.proves_decode is False
     assert "unproven without --weights" in dict(found.rows)["decode"]
 
 
@@ -147,7 +157,23 @@ def test_printed(tmp_path: Path) -> None:
     assert "builds" in shown.stdout
     assert "no decode" in shown.stdout
     document = json.loads(run(app, ["inspect", "--json", str(DATA / "yolov5" / "v7_n.pt")]).stdout)
-    assert (document["kind"], document["family"], document["builds"]) == ("checkpoint", "yolov5", True)
+    assert (document["document"], document["family"]) == ("rkdeploy inspect checkpoint", "yolov5")
+    assert document["refused"] is None
     (tmp_path / "x.rknn").write_bytes(b"RKNN")
     failed = run(app, ["inspect", str(tmp_path / "x.rknn")])
     assert isinstance(failed.exception, RkdeployError)
+
+
+def test_every_document_is_read_again(tmp_path: Path) -> None:
+    """The one reader of documents reads the output of --json to equal values, whatever the file."""
+    found = [
+        inspect_checkpoint(DATA / "yolov5" / "v7_n.pt"),
+        inspect_checkpoint(DATA / "ultralytics" / "old_8_0_0.pt"),
+        inspect_onnx(DATA / "onnx" / "v7_opset17_simplify.onnx"),
+        inspect_onnx(DATA / "onnx" / "v4_raw.onnx"),
+        inspect_rknn(write_rknn(tmp_path / "best.rknn", custom_string(contract()))),
+    ]
+    for number, one in enumerate(found):
+        file = tmp_path / f"{number}.json"
+        file.write_text(document_text(one.document))
+        assert read_document(file, INSPECTIONS, "") == one.document

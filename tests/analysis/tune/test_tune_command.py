@@ -16,10 +16,12 @@ from rkdeploy.analysis.tables.search_tables import search_blocks, trial_line
 from rkdeploy.analysis.tune.baseline import Baseline
 from rkdeploy.analysis.tune.finished_trial import FinishedTrial
 from rkdeploy.analysis.tune.pareto import outcome_of
+from rkdeploy.analysis.tune.search_document import SearchDocument
 from rkdeploy.analysis.tune.tune import TuneReport, build_options_of
 from rkdeploy.analysis.tune.tune_options import TuneOptions
 from rkdeploy.cli.main import app
 from rkdeploy.contract.accuracy import Evaluation, ObjectFigures
+from rkdeploy.contract.documents import document_text, read_document
 from rkdeploy.errors import RkdeployError
 from rkdeploy.host.building.build_options import BuildOptions
 from rkdeploy.host.building.gate_options import GateOptions
@@ -144,6 +146,14 @@ def test_the_table() -> None:
     assert r"Trial 5 (mmse) failed: it [bold]failed\x1b[31m" in whole
     assert "up to 0.0000 apart" in whole
     assert "predicted from the compile log, not measured" in whole
+
+
+def test_the_document_is_read_again(tmp_path: Path) -> None:
+    """The one reader of documents reads the output of --json to an equal value; the front is given by number."""
+    document = SearchDocument.of(report(), "study.db", 1.5, "rkdeploy build best.pt")
+    (tmp_path / "tune.json").write_text(document_text(document))
+    assert read_document(tmp_path / "tune.json", (SearchDocument,), "") == document
+    assert (document.front, document.recommended) == ((1, 2), 2)
 
 
 def test_a_line_for_a_trial() -> None:
