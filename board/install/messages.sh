@@ -1,8 +1,8 @@
 # shellcheck shell=bash
-# Messages, and words about files and folders that every part uses.
+# Messages, and functions for files and folders that every part uses.
 # Part of install.sh, which reads it.
 
-fail() { # MESSAGE [WAY OUT]
+fail() { # MESSAGE [HINT]
   printf 'error: %s\n' "$1" >&2
   [ $# -lt 2 ] || printf '  %s\n' "$2" >&2
   exit 1

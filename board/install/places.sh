@@ -1,8 +1,8 @@
 # shellcheck shell=bash
-# Places that root writes in: nobody else may exchange them, or what is above them, for a link.
+# Places that root writes in: no other user may be able to replace them, or a folder above them, by a link.
 # Part of install.sh, which reads it.
 
-require_safe_place() { # PATH: root writes there, so that nobody else may exchange what is above it
+require_safe_place() { # PATH: root writes there, so no other user may be able to replace a folder above it
   local folder real
   folder=$(existing_parent "$ROOT$1")
   real=$(readlink -f "$folder")
@@ -36,7 +36,7 @@ check_places() {
   done
 }
 
-# Whoever may push may write in HOME_DIR, and so exchange what is in it for a link to any place.
+# A user who may push may write in HOME_DIR, and so replace its content by a link to any place.
 require_own_folder() { # PATH: a folder, and no link; HOME_DIR itself may be one of root's, to a disk for data
   local path=$ROOT$1
   if [ -L "$path" ] && { [ "$1" != "$HOME_DIR" ] || [ "$(stat -c %u "$path")" != 0 ]; }; then

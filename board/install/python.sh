@@ -34,7 +34,7 @@ check_python() {
     fail "\"$PYTHON\" has no ensurepip." "apt-get install python$PYTHON_VERSION-venv, or install with --wheels."
 }
 
-requirements() { # the pins for the chosen Python, or else for the wheels' one, one a line
+requirements() { # the pins for the chosen Python, or else for the wheels' one, one per line
   local opencv='opencv-python-headless' others='>= "3.13"'
   if [ $WINDOW = yes ]; then opencv='opencv-python'; fi
   case ${PYTHON_VERSION:-$(wheels_python)} in 3.13 | 3.14) others='< "3.13"' ;; esac

@@ -1,7 +1,7 @@
 """A decoder that returns a box once per class above the threshold, as the trainers' validators do.
 
 YOLOv5's val.py and ultralytics' validator call non-maximum suppression with `multi_label=True`: at the threshold of
-0.001 a box that is a bolt at 0.9 is also a washer at 0.002, and both are in the precision-recall curves.  Detection
+0.001 the box of a bolt at 0.9 is also a washer at 0.002, and both are in the precision-recall curves.  Detection
 takes the best class only.  `rkdeploy eval` follows the validators, so that its float figures can be compared with
 theirs.
 """

@@ -43,12 +43,9 @@ ALLOWED: tuple[Allowed, ...] = (
     Allowed(_QUOTES, "a Content-Security-Policy quotes so", "rkdeploy/*", within="default-src"),
     Allowed(_QUOTES, "Python's own message for a missing attribute", "rkdeploy/__init__.py", words="'rkdeploy'"),
     Allowed(_QUOTES, "a type written as a string", "rkdeploy/api/host.py", within="Literal["),
+    Allowed(_QUOTES, "Python code inside a script", "board/install/python.sh", within="find_spec"),
     Allowed(_QUOTES, "SQL", "rkdeploy/analysis/tune/study.py", words="'table'"),
     Allowed(_QUOTES, "the message of Python that is looked for", "rkdeploy/host/toolkit/process.py", within="onnx"),
     Allowed(_QUOTES, "Python code inside a quoted message", "rkdeploy/images/array.py", words="'rgb'"),
-    Allowed("beside", "name of a parameter", "rkdeploy/analysis/page/plots/memory_plot.py"),
-    Allowed(_PER, "a skeleton of two keypoints is a line", "rkdeploy/device/drawing/skeletons.py", words="2 a line"),
     Allowed(_PER, "the end of a version, then a noun", "rkdeploy/device/runtime/versions.py", words="0 refuse a file"),
-    Allowed(_PER, "the end of a number, then a noun", "rkdeploy/accuracy/multi_label.py", words="001 a box"),
-    Allowed(_PER, "a step's number, then its verb", "rkdeploy/host/toolkit/files.py", words="1 wrote a table"),
 )

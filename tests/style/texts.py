@@ -14,8 +14,17 @@ from typing import Literal
 Kind = Literal["docstring", "comment", "message", "page"]
 
 _CODE = ("rkdeploy", "tests", "board", "docs/examples")
-_PAGES = ("README.md", "CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md", "board/README.md", "docs/*.md", "docs/howto/*.md")
-_HASH_COMMENTS = ("Makefile", "pyproject.toml", "board/*.sh", "board/*.service", "board/*.conf", "board/*.rules")
+_PAGES = (
+    "README.md",
+    "CHANGELOG.md",
+    "CONTRIBUTING.md",
+    "SECURITY.md",
+    "board/README.md",
+    "docs/*.md",
+    "docs/howto/*.md",
+)
+_SCRIPTS = ("board/*.sh", "board/install/*.sh", "board/install/*.py")
+_HASH_COMMENTS = ("Makefile", "pyproject.toml", "board/*.service", "board/*.conf", "board/*.rules", *_SCRIPTS)
 _NOT_OURS = ("tests/data/", "tests/style/")
 """Left out: generators that follow upstream's code, and this folder, which spells the words that it looks for."""
 
@@ -48,6 +57,9 @@ def texts(root: Path) -> Iterator[Text]:
     for pattern in _HASH_COMMENTS:
         for path in sorted(root.glob(pattern)):
             yield from hash_comments(path.relative_to(root).as_posix(), path.read_text(encoding="utf-8"))
+    for pattern in _SCRIPTS:
+        for path in sorted(root.glob(pattern)):
+            yield from script_messages(path.relative_to(root).as_posix(), path.read_text(encoding="utf-8"))
 
 
 def python_texts(path: str, source: str) -> Iterator[Text]:
@@ -92,6 +104,15 @@ def page_texts(path: str, source: str) -> Iterator[Text]:
             fenced = not fenced
         elif not fenced and line.strip():
             yield Text(path, number, "page", re.sub(r"`[^`]*`", "`code`", line))
+
+
+def script_messages(path: str, source: str) -> Iterator[Text]:
+    """Strings of more than one word in a shell script's lines; `$NAME` and `${NAME}` become `{}`."""
+    for number, line in enumerate(source.splitlines(), 1):
+        if not line.lstrip().startswith("#"):
+            for quoted in re.findall(r'"((?:[^"\\]|\\.)*)"', line):
+                if " " in quoted.strip():
+                    yield Text(path, number, "message", re.sub(r"\$\{[^}]*\}|\$\([^)]*\)|\$\w+", "{}", quoted))
 
 
 def hash_comments(path: str, source: str) -> Iterator[Text]:

@@ -45,7 +45,7 @@ class Skeleton:
 def skeleton_for(keypoint_count: int) -> Skeleton:
     """The usual skeleton for a number of keypoints.
 
-    17 are COCO's person, 21 a hand, 68 a face (iBUG 300-W), 5 a face's eyes, nose and corners of the mouth, 2 a line
+    17 are COCO's person, 21 a hand, 68 a face (iBUG 300-W), 5 a face's eyes, nose and corners of the mouth, 2 one line
     from the first to the second; others are single points in a row.
     """
     return _KNOWN.get(keypoint_count) or _points(keypoint_count)

@@ -311,7 +311,7 @@ def write_float16(path: Path, tensors: list[str]) -> None:
     """Write the tensors that stay float16 for step 2: the first entry of step 1's table, which is empty otherwise."""
     head, found, rest = path.read_text().partition("quantize_parameters:")
     if not found or not head.startswith("custom_quantize_layers:"):
-        message = f"Step 1 wrote a table that begins with {reprlib.repr(head)}, expected custom_quantize_layers."
+        message = f"The table of step 1 begins with {reprlib.repr(head)}, expected custom_quantize_layers."
         raise RefusedError(message)
     lines = "".join(f"    {json.dumps(name)}: float16\n" for name in tensors)
     path.write_text(f"custom_quantize_layers:{' {}' if not tensors else ''}\n{lines}{found}{rest}")

@@ -12,14 +12,14 @@ _WIDTH, _HEIGHT, _LEFT, _RIGHT, _TOP, _BOTTOM = 960, 380, 64, 12, 28, 46
 _MIB = 1 << 20
 
 
-def memory_plot(lives: Sequence[TensorLife], block_bytes: int, axis: str, beside: str) -> Svg:
+def memory_plot(lives: Sequence[TensorLife], block_bytes: int, axis: str, vertical_label: str) -> Svg:
     """All tensors in the block of internal memory.
 
     Args:
         lives: the tensors.
         block_bytes: size of the block.
         axis: label below.
-        beside: label above the vertical axis.
+        vertical_label: label above the vertical axis.
     """
     svg = Svg(_WIDTH, _HEIGHT)
     last = max((life.last_layer for life in lives), default=1)
@@ -28,7 +28,7 @@ def memory_plot(lives: Sequence[TensorLife], block_bytes: int, axis: str, beside
     for tick in y.ticks():
         svg.line(_LEFT, y(tick), _WIDTH - _RIGHT, y(tick), "grid" if tick else "axis")
         svg.text(_LEFT - 7, y(tick) + 4, short(tick), "soft", "end")
-    svg.text(8, 14, beside, "soft")
+    svg.text(8, 14, vertical_label, "soft")
     for index, life in enumerate(sorted(lives, key=lambda one: (one.first_layer, one.start))):
         x1, x2 = _LEFT + life.first_layer * step, _LEFT + (life.last_layer + 1) * step
         top, bottom = y(life.end / _MIB), y(life.start / _MIB)
