@@ -163,11 +163,6 @@ MODELS = (
     CheckpointKind(
         "a semantic segmentation of another kind", _ends_in("SemSeg", "Semantic", "SemanticSegment26")
     ),
-    CheckpointKind(
-        "a YOLOv6 model",
-        _of_package("yolov6"),
-        "Its ONNX builds if Rockchip's fork (airockchip/YOLOv6) exports it: it ends in boxes and scores of each level.",
-    ),
     CheckpointKind("a YOLO-NAS or another model of super-gradients", _of_package("super_gradients")),
     CheckpointKind("a NanoDet model", _of_package("nanodet")),
     CheckpointKind(
