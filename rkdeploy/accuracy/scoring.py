@@ -84,8 +84,11 @@ def score(
     objects: tuple[ObjectFigures, ...] = ()
     if data.objects is not None:
         objects = tuple(_objects(kind, data.objects, found, spec, chosen) for kind in kinds_of(spec))
-    ranked = [(image.class_id, p.ranking.tolist()) for image, p in whole if image.class_id is not None and
-              p.ranking is not None]  # fmt: skip
+    ranked = [
+        (image.class_id, p.ranking.tolist())
+        for image, p in whole
+        if image.class_id is not None and p.ranking is not None
+    ]
     return Evaluation(
         backend=backend,
         computes=computes,

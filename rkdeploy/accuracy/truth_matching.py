@@ -34,8 +34,11 @@ MAX_DETECTIONS: Final = 300
 _IMAGES_AT_ONCE: Final = 64
 """Images per batch: the tool keeps a dictionary per prediction, and this bounds its memory."""
 _TOOL_KINDS: Final[dict[Kind, str]] = {
-    "boxes": "bbox", "rotated boxes": "bbox", "keypoints": "keypoints", "masks": "segm",
-}  # fmt: skip
+    "boxes": "bbox",
+    "rotated boxes": "bbox",
+    "keypoints": "keypoints",
+    "masks": "segm",
+}
 # pycocotools, cocoeval.py: constants of the 17 keypoints of a person.
 _PERSON_SIGMAS: Final = (
     np.array([26, 25, 25, 35, 35, 79, 79, 72, 72, 62, 62, 107, 107, 87, 87, 89, 89], np.float64) / 1000

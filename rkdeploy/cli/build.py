@@ -227,9 +227,14 @@ def agreement_table(agreement: Agreement) -> Table:
 
     for o in agreement.outputs:
         table.add_row(
-            o.name, f"{o.cosine:.5f}", f"{o.max_error:.3g}", text(o.saturated, ".1%"), text(o.float_peak, ".3f"),
-            text(o.built_peak, ".3f"), text(o.reachable_score, ".3f"),
-        )  # fmt: skip
+            o.name,
+            f"{o.cosine:.5f}",
+            f"{o.max_error:.3g}",
+            text(o.saturated, ".1%"),
+            text(o.float_peak, ".3f"),
+            text(o.built_peak, ".3f"),
+            text(o.reachable_score, ".3f"),
+        )
     return table
 
 

@@ -120,9 +120,14 @@ def _upload(ssh: Ssh, home: str, payload: BundleUpload, state: BoardState) -> st
 
     started = time.perf_counter()
     with Progress(
-        TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn(),
-        console=err, transient=True, disable=not err.is_terminal,
-    ) as progress:  # fmt: skip
+        TextColumn("{task.description}"),
+        BarColumn(),
+        DownloadColumn(),
+        TransferSpeedColumn(),
+        console=err,
+        transient=True,
+        disable=not err.is_terminal,
+    ) as progress:
         task = progress.add_task("copying", total=payload.size_bytes)
         upload(ssh, home, payload, state, lambda count: progress.advance(task, count))
     seconds = time.perf_counter() - started

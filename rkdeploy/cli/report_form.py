@@ -14,15 +14,24 @@ from rkdeploy.cli.document import write_document
 from rkdeploy.option import OUTPUT, Option
 
 SUFFIXES: Final[Mapping[str, Format]] = {
-    ".html": "html", ".htm": "html", ".md": "md", ".markdown": "md", ".json": "json",
-}  # fmt: skip
+    ".html": "html",
+    ".htm": "html",
+    ".md": "md",
+    ".markdown": "md",
+    ".json": "json",
+}
 FORM: Final = Option(
     "--format", "Form of the report, where the file's name does not say; without --output it is printed.", OUTPUT
 )
 REPORT_FILE: Final = Option(
-    "--output", "File to write: .html, .md or .json.", OUTPUT, ("-o",), metavar="FILE",
-    default="a summary in the terminal", often=True,
-)  # fmt: skip
+    "--output",
+    "File to write: .html, .md or .json.",
+    OUTPUT,
+    ("-o",),
+    metavar="FILE",
+    default="a summary in the terminal",
+    often=True,
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,9 +28,11 @@ def print_summary(report: Report, lang: Lang, console: Console) -> None:
         for one in (card(verdict, words) for verdict in model.summary):
             origin = f" [dim]{plain(words.origin(one.origin))}[/]" if one.origin else ""
             table.add_row(
-                plain(one.question), f"[{STYLES[one.status]}]{plain(one.status_text)}[/]", plain(one.figure),
+                plain(one.question),
+                f"[{STYLES[one.status]}]{plain(one.status_text)}[/]",
+                plain(one.figure),
                 f"{plain(one.sentence)}{origin}",
-            )  # fmt: skip
+            )
         console.print(table)
         console.print()
     console.print(words("page.whole"))

@@ -57,9 +57,13 @@ def summarize(counter: DetectionCounter, result: RunResult, written: Mapping[str
         )
         stages = stats.stages
         timed = (
-            ("capture", stages.capture), ("preprocess", stages.preprocess), ("infer", stages.infer),
-            ("decode", stages.decode), ("sinks", stages.sink), ("capture to sinks", stages.age),
-        )  # fmt: skip
+            ("capture", stages.capture),
+            ("preprocess", stages.preprocess),
+            ("infer", stages.infer),
+            ("decode", stages.decode),
+            ("sinks", stages.sink),
+            ("capture to sinks", stages.age),
+        )
         listed = ", ".join(f"{name} {latency.p50_ms:.1f}/{latency.p99_ms:.1f}" for name, latency in timed)
         target.print(f"p50/p99 ms: {listed}")
     if stats.dropped:

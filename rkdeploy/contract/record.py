@@ -166,7 +166,7 @@ class FoundShare:
 
 MeasureName = Literal[
     "ap", "ap50", "recall", "precision", "mean_iou", "same_class", "depth", "delta1", "first_class", "matched"
-]  # fmt: skip
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -302,8 +302,9 @@ class Agreement:
             ends = self.same_first_class_interval or (self.same_first_class, self.same_first_class)
             found.append(Measure("first_class", "", self.same_first_class, ends, self.images, "images"))
         if not found and self.share is not None:  # a bundle from before average precision was measured
-            found.append(Measure("matched", "boxes", self.share, (self.share, self.share), self.float_detections,
-                                 "objects"))  # fmt: skip
+            found.append(
+                Measure("matched", "boxes", self.share, (self.share, self.share), self.float_detections, "objects")
+            )
         return tuple(found)
 
     @property

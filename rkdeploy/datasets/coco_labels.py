@@ -121,8 +121,11 @@ def read_coco(file: Path, spec: ModelSpec, images: Path | None = None) -> Labele
     notes = []
     if foreign:
         notes.append(f'{foreign} annotations of "{file}" are of other classes or images and were left out.')
-    missing = [n for n in spec.class_names if n.strip().casefold() not in {c.name.strip().casefold()
-                                                                          for c in content.categories}]  # fmt: skip
+    missing = [
+        n
+        for n in spec.class_names
+        if n.strip().casefold() not in {c.name.strip().casefold() for c in content.categories}
+    ]
     if missing:
         notes.append(f'"{file}" has no category for the model\'s {shown(", ".join(missing))}.')
     return LabeledSet(

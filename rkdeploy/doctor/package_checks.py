@@ -57,9 +57,13 @@ def check_python(system: System) -> list[Finding]:
     if system.python[:2] <= NEWEST_PYTHON or system.is_board or system.toolkit is not None:
         return [Finding("Python", "ok", text)]
     return [
-        Finding("Python", "note", f"{text}; rknn-toolkit2, which rkdeploy build needs, ends with Python 3.12",
-                fix=ELSEWHERE_HINT)
-    ]  # fmt: skip
+        Finding(
+            "Python",
+            "note",
+            f"{text}; rknn-toolkit2, which rkdeploy build needs, ends with Python 3.12",
+            fix=ELSEWHERE_HINT,
+        )
+    ]
 
 
 def check_packages(system: System) -> list[Finding]:
@@ -73,9 +77,14 @@ def check_packages(system: System) -> list[Finding]:
             good.append(f"{name} {got}")
             continue
         findings.append(
-            Finding("packages", "problem" if got is None else "warning", f"{name} {got or 'is not installed'}",
-                    f"{name} {_words(tested.bounds)}, as tested", _pip(system, f'"{name}{tested.bounds}"'))
-        )  # fmt: skip
+            Finding(
+                "packages",
+                "problem" if got is None else "warning",
+                f"{name} {got or 'is not installed'}",
+                f"{name} {_words(tested.bounds)}, as tested",
+                _pip(system, f'"{name}{tested.bounds}"'),
+            )
+        )
     findings += _opencv_packages(system)
     shown = ", ".join(dict.fromkeys(good))
     return [Finding("packages", "ok", shown), *findings] if shown else findings
@@ -95,21 +104,30 @@ def _opencv_packages(system: System) -> list[Finding]:
     if len(found) < 2:
         return []
     return [
-        Finding("packages", "warning", f"{' and '.join(found)} are both installed: they overwrite each other's cv2",
-                "one of them",
-                f"{system.python_path} -m pip uninstall -y {' '.join(found)}\n{_pip(system, found[0])}")
-    ]  # fmt: skip
+        Finding(
+            "packages",
+            "warning",
+            f"{' and '.join(found)} are both installed: they overwrite each other's cv2",
+            "one of them",
+            f"{system.python_path} -m pip uninstall -y {' '.join(found)}\n{_pip(system, found[0])}",
+        )
+    ]
 
 
 def check_work(system: System) -> list[Finding]:
     """Results of the trial runs of the commands."""
     works = [trial.command for trial in system.work if not trial.error]
     findings = [
-        Finding("trial run", "problem", f"rkdeploy {trial.command}: {trial.error}",
-                f"{_asked_for(system, trial.extra)}, as tested",
-                _cure(system, trial))
-        for trial in system.work if trial.error
-    ]  # fmt: skip
+        Finding(
+            "trial run",
+            "problem",
+            f"rkdeploy {trial.command}: {trial.error}",
+            f"{_asked_for(system, trial.extra)}, as tested",
+            _cure(system, trial),
+        )
+        for trial in system.work
+        if trial.error
+    ]
     return [Finding("trial run", "ok", ", ".join(works)), *findings] if works else findings
 
 
@@ -151,14 +169,20 @@ def check_decode(system: System) -> list[Finding]:
     """Check whether the decode's C library is in use."""
     decode = system.decode
     if not decode.by:
-        return [Finding("decode", "problem", decode.why, "a decoder that exists",
-                        decode.hint or f"unset {DECODE_VARIABLE}")]  # fmt: skip
+        return [
+            Finding("decode", "problem", decode.why, "a decoder that exists", decode.hint or f"unset {DECODE_VARIABLE}")
+        ]
     if decode.by == "native" or decode.asked_for:
         return [Finding("decode", "ok" if decode.by == "native" else "note", f"{decode.by}: {decode.why}")]
     return [
-        Finding("decode", "note", f"numpy: {decode.why}", "the C library, which is several times faster",
-                f"{system.python_path} -m {COMPILE_MODULE}    (needs a C compiler: apt install gcc)")
-    ]  # fmt: skip
+        Finding(
+            "decode",
+            "note",
+            f"numpy: {decode.why}",
+            "the C library, which is several times faster",
+            f"{system.python_path} -m {COMPILE_MODULE}    (needs a C compiler: apt install gcc)",
+        )
+    ]
 
 
 def check_toolkit(system: System) -> list[Finding]:
@@ -169,10 +193,15 @@ def check_toolkit(system: System) -> list[Finding]:
         if system.is_board:
             return []
         return [
-            Finding("rknn-toolkit2", "note", "not installed: rkdeploy build and the simulator need it",
-                    fix=ELSEWHERE_HINT if system.python[:2] > NEWEST_PYTHON
-                    else _pip(system, '-c constraints.txt ".[host]"'))
-        ]  # fmt: skip
+            Finding(
+                "rknn-toolkit2",
+                "note",
+                "not installed: rkdeploy build and the simulator need it",
+                fix=ELSEWHERE_HINT
+                if system.python[:2] > NEWEST_PYTHON
+                else _pip(system, '-c constraints.txt ".[host]"'),
+            )
+        ]
     findings: list[Finding] = []
     works = trial is None or trial.version is not None
     if trial is None:
@@ -207,18 +236,24 @@ def _pins(system: System, *, works: bool) -> list[Finding]:
     if "torch" not in system.packages:
         findings.append(
             Finding(
-                "toolkit pins", "warning" if works else "problem", "torch is not installed", "the CPU build of torch",
+                "toolkit pins",
+                "warning" if works else "problem",
+                "torch is not installed",
+                "the CPU build of torch",
                 _pip(system, "torch --index-url https://download.pytorch.org/whl/cpu"),
             )
-        )  # fmt: skip
+        )
     numpy, opencv = system.packages.get("numpy"), system.packages.get("opencv-python")
     if numpy is not None and opencv is not None and numbers(opencv) >= (4, 12) and numbers(numpy) < (2,):
         findings.append(
             Finding(
-                "toolkit pins", "warning", f"opencv-python {opencv} asks for numpy 2, and numpy is {numpy}",
-                "opencv-python below 4.12: pip would install numpy 2 again", _pip(system, '"opencv-python==4.11.0.86"'),
+                "toolkit pins",
+                "warning",
+                f"opencv-python {opencv} asks for numpy 2, and numpy is {numpy}",
+                "opencv-python below 4.12: pip would install numpy 2 again",
+                _pip(system, '"opencv-python==4.11.0.86"'),
             )
-        )  # fmt: skip
+        )
     return findings or [
         Finding("toolkit pins", "ok", ", ".join(f"{p.package} {system.packages[p.package]}" for p in _TOOLKIT_PINS))
     ]
@@ -227,9 +262,14 @@ def _pins(system: System, *, works: bool) -> list[Finding]:
 def _graph_packages(system: System) -> list[Finding]:
     if "onnxsim" in system.packages and "ml_dtypes" not in system.packages:
         return [
-            Finding("packages", "problem", "onnxsim is installed, ml_dtypes is not", "onnxsim imports it",
-                    _pip(system, "ml_dtypes"))
-        ]  # fmt: skip
+            Finding(
+                "packages",
+                "problem",
+                "onnxsim is installed, ml_dtypes is not",
+                "onnxsim imports it",
+                _pip(system, "ml_dtypes"),
+            )
+        ]
     missing = [name for name in ("onnx", "onnxsim", "onnxruntime") if name not in system.packages]
     if not missing or system.is_board:
         return []

@@ -82,15 +82,22 @@ def _driver(system: System) -> list[Finding]:
     if driver is None:
         if system.user.uid != 0:
             return [
-                Finding("driver", "note", "only root can see the version of the NPU driver here",
-                        fix="sudo $(command -v rkdeploy) doctor")
-            ]  # fmt: skip
+                Finding(
+                    "driver",
+                    "note",
+                    "only root can see the version of the NPU driver here",
+                    fix="sudo $(command -v rkdeploy) doctor",
+                )
+            ]
         return [
             Finding(
-                "driver", "warning", "no file contains an NPU driver's version", "the rknpu driver, 0.8.8 or later",
+                "driver",
+                "warning",
+                "no file contains an NPU driver's version",
+                "the rknpu driver, 0.8.8 or later",
                 "sudo dmesg | grep -i rknpu",
             )
-        ]  # fmt: skip
+        ]
     old = version_findings(_NO_MODEL, runtime=None, driver=driver)
     return [Finding("driver", "warning", item.message, fix=item.hint) for item in old] or [
         Finding("driver", "ok", f"rknpu {driver}")
@@ -171,10 +178,13 @@ def _lite(system: System) -> list[Finding]:
     if lite is not None and runtime is not None and lite > runtime:
         return [
             Finding(
-                "rknn-toolkit-lite2", "warning", f"{installed}, newer than librknnrt {'.'.join(map(str, runtime))}",
-                f"librknnrt {installed} or later", _RUNTIME,
+                "rknn-toolkit-lite2",
+                "warning",
+                f"{installed}, newer than librknnrt {'.'.join(map(str, runtime))}",
+                f"librknnrt {installed} or later",
+                _RUNTIME,
             )
-        ]  # fmt: skip
+        ]
     return [Finding("rknn-toolkit-lite2", "ok", installed)]
 
 
@@ -189,17 +199,23 @@ def _governor(system: System) -> list[Finding]:
         folder = npu.governor_path.rpartition("/")[0]
         return [
             Finding(
-                "NPU clock", "warning", f"{text}: capped", f"{npu.highest_hz / 1e6:.0f} MHz",
+                "NPU clock",
+                "warning",
+                f"{text}: capped",
+                f"{npu.highest_hz / 1e6:.0f} MHz",
                 f"echo {npu.highest_hz} | sudo tee /{folder}/max_freq",
             )
-        ]  # fmt: skip
+        ]
     if npu.governor is not None and npu.governor not in _STEADY:
         return [
             Finding(
-                "NPU clock", "note", text, "performance, where the rate matters more than power",
+                "NPU clock",
+                "note",
+                text,
+                "performance, where the rate matters more than power",
                 f"echo performance | sudo tee /{npu.governor_path}",
             )
-        ]  # fmt: skip
+        ]
     return [Finding("NPU clock", "ok", text)]
 
 

@@ -57,8 +57,12 @@ def try_work(packages: Mapping[str, str]) -> tuple[Trial, ...]:
     try:
         ran = subprocess.run(  # noqa: S603  (this interpreter, and our own words)
             [sys.executable, "-c", _CODE, parent, *commands],
-            capture_output=True, text=True, errors="replace", timeout=_TIMEOUT_S, check=False,
-        )  # fmt: skip
+            capture_output=True,
+            text=True,
+            errors="replace",
+            timeout=_TIMEOUT_S,
+            check=False,
+        )
         printed, end = ran.stdout, _end(ran.returncode, ran.stderr)
     except subprocess.TimeoutExpired as error:
         printed = error.stdout.decode(errors="replace") if isinstance(error.stdout, bytes) else error.stdout or ""

@@ -77,8 +77,10 @@ class Ssh:
             process = subprocess.Popen(  # noqa: S603  (no local shell; the remote words are quoted)
                 self.command(script, *parameters),
                 stdin=subprocess.DEVNULL if send is None else subprocess.PIPE,
-                stdout=subprocess.PIPE, stderr=subprocess.PIPE, env={**os.environ, "LC_ALL": "C"},
-            )  # fmt: skip
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                env={**os.environ, "LC_ALL": "C"},
+            )
         except FileNotFoundError as error:
             raise PushError('The program "ssh" is missing.', "apt-get install openssh-client") from error
         assert process.stdout is not None

@@ -119,8 +119,12 @@ def _rows(network: Network) -> list[tuple[str, str]]:
         rows.append(("heads", "each object once, no suppression"))
     rows.append(("cut at", ", ".join(f"{t.node} ({t.role}, {t.shape[1]} channels)" for t in head.taps)))
     rows.append(
-        ("decode", "in the graph, and proves the build" if network.proves_decode else "not in the graph: unproven "
-         "without --weights")
-    )  # fmt: skip
+        (
+            "decode",
+            "in the graph, and proves the build"
+            if network.proves_decode
+            else "not in the graph: unproven without --weights",
+        )
+    )
     rows += [("note", note) for note in network.notes]
     return rows

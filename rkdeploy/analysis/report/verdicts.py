@@ -65,8 +65,12 @@ def accurate(accuracy: Sequence[AccuracyReport]) -> Verdict:
         return Verdict("accurate", "unknown", "accurate.unlabeled", "", {"source": chosen.source})
     name, value = next(iter(after.items()))
     values: dict[str, float | int | str] = {
-        "name": name, "built": value, "dtype": built.computes, "images": built.images, "source": chosen.source
-    }  # fmt: skip
+        "name": name,
+        "built": value,
+        "dtype": built.computes,
+        "images": built.images,
+        "source": chosen.source,
+    }
     before = chosen.evaluations[0].headlines() if chosen.evaluations[0].computes == "float" else {}
     if built.computes == "float" or name not in before:
         return Verdict("accurate", "plain", "accurate.alone", f"{value:.3f}", values, origin_of(built))
@@ -97,8 +101,10 @@ def fast(predicted: Prediction | None, runs: Sequence[Profile], why_not: str) ->
         return _run_verdict(measured[0], "plain", "fast.measured")
     if predicted is not None:
         values: dict[str, float | int | str] = {
-            "low": predicted.low_ms, "high": predicted.high_ms, "fps": predicted.frames_per_second
-        }  # fmt: skip
+            "low": predicted.low_ms,
+            "high": predicted.high_ms,
+            "fps": predicted.frames_per_second,
+        }
         figure = f"{predicted.time_ms:.1f} ms"
         if predicted.coverage is None:
             return Verdict("fast", "attention", "fast.by_int8", figure, values, origin_of(predicted))
@@ -114,13 +120,18 @@ def _run_verdict(run: Profile, status: Status, code: str) -> Verdict:
     single = 1000 / run.stages.total.p50_ms if run.stages.total.p50_ms > 0 else 0.0
     network = run.stages.npu or run.stages.infer
     return Verdict(
-        "fast", status, code, f"{best.frames_per_second if best else single:.1f} fps",
+        "fast",
+        status,
+        code,
+        f"{best.frames_per_second if best else single:.1f} fps",
         {
-            "fps": best.frames_per_second if best else single, "contexts": best.contexts if best else 1,
-            "frame_ms": run.stages.total.p50_ms, "network_ms": network.p50_ms,
+            "fps": best.frames_per_second if best else single,
+            "contexts": best.contexts if best else 1,
+            "frame_ms": run.stages.total.p50_ms,
+            "network_ms": network.p50_ms,
         },
         origin_of(run),
-    )  # fmt: skip
+    )
 
 
 def big(rknn_bytes: int | None, memory: PlannedMemory | None, runs: Sequence[Profile]) -> Verdict:

@@ -60,10 +60,14 @@ def accuracy_blocks(found: AccuracyReport, words: Words) -> Iterator[Block]:
         labels = words("accuracy.each_class" if found.multi_label else "accuracy.best_class")
         yield Note(
             words(
-                "accuracy.how", validator=found.validator, confidence=found.confidence, labels=labels,
-                lowest=found.lowest_confidence, iou=found.iou,
+                "accuracy.how",
+                validator=found.validator,
+                confidence=found.confidence,
+                labels=labels,
+                lowest=found.lowest_confidence,
+                iou=found.iou,
             )
-        )  # fmt: skip
+        )
     for note in found.all_notes:
         yield Note(note, "attention", quoted=True)
 

@@ -129,9 +129,13 @@ def _accuracy_lines(rows: Sequence[Row], words: Words) -> Iterator[str]:
         for variant, found in measured.items()
     )
     yield words(
-        "comparison.accuracy", names=", ".join(one.name for one in first.figures), by=first.figures_from,
-        images=first.images, source=first.source, references="; ".join(references),
-    )  # fmt: skip
+        "comparison.accuracy",
+        names=", ".join(one.name for one in first.figures),
+        by=first.figures_from,
+        images=first.images,
+        source=first.source,
+        references="; ".join(references),
+    )
     carried = [words("comparison.carried_one", a=v, b=found.on) for v, found in measured.items() if found.on]
     if carried:
         yield words("comparison.carried", builds=", ".join(carried))

@@ -66,14 +66,18 @@ def anchors_section(model: ModelReport, words: Words) -> PageSection | None:
             ratio = None if other is None else max(_factor(width, other[0]), _factor(height, other[1]))
             rows.append(
                 [
-                    Cell(str(level.stride), level.stride), _size(width, height),
-                    _size(*other) if other else Cell(ABSENT), figure(ratio, ".2f", TIMES),
+                    Cell(str(level.stride), level.stride),
+                    _size(width, height),
+                    _size(*other) if other else Cell(ABSENT),
+                    figure(ratio, ".2f", TIMES),
                 ]
-            )  # fmt: skip
+            )
     columns = (
-        Column(words("anchors.level")), Column(words("anchors.own"), "right"),
-        Column(words("anchors.published", data_set=data_set), "right"), Column(words("anchors.ratio"), "right"),
-    )  # fmt: skip
+        Column(words("anchors.level")),
+        Column(words("anchors.own"), "right"),
+        Column(words("anchors.published", data_set=data_set), "right"),
+        Column(words("anchors.ratio"), "right"),
+    )
     blocks.append(Table(words("anchors.caption"), columns, rows))
     return PageSection("anchors", words("anchors.title", data_set=data_set), blocks)
 
@@ -137,19 +141,24 @@ def examples_section(model: ModelReport, words: Words) -> PageSection | None:
             text = words("examples.first_class", source=one.source, a=one.reference_first, b=one.built_first)
         else:
             text = words(
-                "examples.pair", source=one.source, reference=one.reference_count, built=one.built_count,
+                "examples.pair",
+                source=one.source,
+                reference=one.reference_count,
+                built=one.built_count,
                 matched=one.matched,
-            )  # fmt: skip
+            )
         sides = [
             Picture(
                 words("examples.alt", side=side, source=one.source, count=n),
-                base64.b64encode(data).decode("ascii"), one.width, one.height,
+                base64.b64encode(data).decode("ascii"),
+                one.width,
+                one.height,
             )
             for side, n, data in (
                 (words("accuracy.float"), one.reference_count, one.reference_webp),
                 (dtype, one.built_count, one.built_webp),
             )
-        ]  # fmt: skip
+        ]
         pairs.append(PicturePair(text, sides[0], sides[1]))
     pictures = Pictures(
         words("examples.title"), words("accuracy.float"), dtype, found.reference_origin, found.built_origin, pairs
@@ -189,8 +198,9 @@ def _environment(model: ModelReport, words: Words) -> Iterator[Block]:
         ]
         if found.calibration is not None:
             calibration = found.calibration
-            text = words("environment.calibrated_on", n=len(calibration.images), source=calibration.source,
-                         seed=calibration.seed)  # fmt: skip
+            text = words(
+                "environment.calibrated_on", n=len(calibration.images), source=calibration.source, seed=calibration.seed
+            )
             rows.append((words("environment.calibration"), text))
         rows += [(words("conditions.package", name=name), version) for name, version in found.host.items()]
     yield facts(words("environment.caption"), words("common.what"), words("common.value"), rows)

@@ -34,9 +34,12 @@ def explanation_blocks(found: Explanation, words: Words, *, every: bool = False)
         every: whether all layers are listed, in the order of the network, and not only the worst.
     """
     how = words(
-        "explain.how", bundle=found.bundle, layers=len(found.layers), images=len(found.images),
+        "explain.how",
+        bundle=found.bundle,
+        layers=len(found.layers),
+        images=len(found.images),
         by=words.origin(origin_of(found)),
-    )  # fmt: skip
+    )
     yield Note(how)
     for number, cause in enumerate(found.causes, 1):
         text = f"{number}. {cause.kind}: {cause.text}\n{words('explain.try', text=cause.try_this)}"

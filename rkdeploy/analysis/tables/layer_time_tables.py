@@ -99,13 +99,16 @@ def _roofline(table: LayerTable, words: Words) -> Plot | None:
         return None
     title = words("roofline.title")
     svg = roofline_plot(
-        points, lines.macs_per_second, lines.bytes_per_second,
+        points,
+        lines.macs_per_second,
+        lines.bytes_per_second,
         (
-            words("roofline.below"), words("roofline.beside"),
+            words("roofline.below"),
+            words("roofline.beside"),
             words("roofline.flat", rate=lines.macs_per_second / 1e9),
             words("roofline.slanted", rate=lines.bytes_per_second / 1e9),
         ),
-    )  # fmt: skip
+    )
     kinds = {point.kind for point in points}
     return Plot(
         title,

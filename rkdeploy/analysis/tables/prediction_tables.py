@@ -93,9 +93,14 @@ def _part_column(name: PartName, words: Words) -> ColumnOf[Prediction]:
 def _basis(one: Prediction, words: Words) -> str:
     errors = words("speed.errors" if one.coverage is not None else "speed.errors_published")
     return words(
-        "estimate.basis", chip=one.target, compiled_from=one.compiled_from, fitted_on=one.fitted_on, errors=errors,
-        median=f"{one.median_error:.1%}", worst=f"{one.worst_error:.0%}",
-    )  # fmt: skip
+        "estimate.basis",
+        chip=one.target,
+        compiled_from=one.compiled_from,
+        fitted_on=one.fitted_on,
+        errors=errors,
+        median=f"{one.median_error:.1%}",
+        worst=f"{one.worst_error:.0%}",
+    )
 
 
 def _shared_origin(found: Sequence[Prediction]) -> Origin | None:

@@ -121,11 +121,15 @@ def _sums(stages: Stages, words: Words) -> Iterator[Block]:
         npu_ms = stages.npu.p50_ms
         yield Note(
             words(
-                "speed.elsewhere", total=total_ms, network=npu_ms, rest=max(0.0, total_ms - npu_ms),
-                preprocess=stages.preprocess.p50_ms, decode=stages.decode.p50_ms,
+                "speed.elsewhere",
+                total=total_ms,
+                network=npu_ms,
+                rest=max(0.0, total_ms - npu_ms),
+                preprocess=stages.preprocess.p50_ms,
+                decode=stages.decode.p50_ms,
                 copy=max(0.0, stages.infer.p50_ms - npu_ms),
             )
-        )  # fmt: skip
+        )
     rate = 1000 / total_ms if total_ms > 0 else 0.0
     yield Note(
         words("speed.one_by_one", rate=rate, cpu=stages.cpu_ms_per_frame, detections=stages.detections_per_frame)

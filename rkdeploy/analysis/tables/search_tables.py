@@ -23,10 +23,12 @@ def search_blocks(report: TuneReport, max_cost: float, words: Words) -> Iterator
     yield _table(listed, list(reference), outcome, words("search.caption", count=len(report.trials)), words)
     yield Note(
         words(
-            "search.float", figures=", ".join(f"{name} {value:.4f}" for name, value in reference.items()),
-            images=report.baseline.evaluation.images, source=report.baseline.source,
+            "search.float",
+            figures=", ".join(f"{name} {value:.4f}" for name, value in reference.items()),
+            images=report.baseline.evaluation.images,
+            source=report.baseline.source,
         )
-    )  # fmt: skip
+    )
     if any(one.result.float16 and one.result.cost.unit == MILLISECONDS for one in listed):
         yield Note(words("search.float16"), "attention")
     if outcome.noise is not None:

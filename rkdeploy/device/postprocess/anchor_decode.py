@@ -29,7 +29,7 @@ from rkdeploy.device.postprocess.anchor_layout import (
     AnchorPart,
     anchor_levels,
     keypoint_fields,
-)  # fmt: skip
+)
 from rkdeploy.device.postprocess.boxes import xyxy_from_xywh
 from rkdeploy.device.postprocess.decoder import Candidates, DenseField, RowDetails
 from rkdeploy.device.postprocess.native.anchors import NativeAnchors

@@ -215,9 +215,13 @@ def _network_input(images: Images, spec: InputSpec) -> NDArray[np.uint8]:
 
 
 def _cores(
-    name: str, bundle: Bundle, present: int | None, image: NDArray[np.uint8], options: RuntimeOptions,
+    name: str,
+    bundle: Bundle,
+    present: int | None,
+    image: NDArray[np.uint8],
+    options: RuntimeOptions,
     progress: Callable[[str], None],
-) -> tuple[tuple[CoreTiming, ...], str]:  # fmt: skip
+) -> tuple[tuple[CoreTiming, ...], str]:
     """Each NPU core by itself, or the reason why not."""
     if name not in NPU_BACKENDS:
         return (), f"the backend {name} has no NPU cores"
@@ -236,17 +240,23 @@ def _cores(
 
 
 def _layers(
-    name: str, bundle: Bundle, present: int | None, image: NDArray[np.uint8], options: RuntimeOptions,
+    name: str,
+    bundle: Bundle,
+    present: int | None,
+    image: NDArray[np.uint8],
+    options: RuntimeOptions,
     progress: Callable[[str], None],
-) -> tuple[LayerProfile | None, MemorySize | None, str]:  # fmt: skip
+) -> tuple[LayerProfile | None, MemorySize | None, str]:
     """The runtime's per-layer profile and memory, from a context of its own; or the reason why there is none.
 
     Also for rknnlite: it runs the same librknnrt, whose C API has what the package does not pass on.
     """
     if name not in NPU_BACKENDS:
-        return None, None, (
-            f"the backend {name} does not use an NPU; predicted cycles of each layer are in the bundle's toolkit.log"
-        )  # fmt: skip
+        return (
+            None,
+            None,
+            (f"the backend {name} does not use an NPU; predicted cycles of each layer are in the bundle's toolkit.log"),
+        )
     progress("layer by layer")
     memory = None
     first = (0,) if present is not None else None

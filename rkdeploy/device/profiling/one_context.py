@@ -138,7 +138,10 @@ def measure_stages(
         missing.append(Missing("npu_memory", why_no_memory))
     return OneContext(
         stages=Stages(
-            preprocess, infer, decode, total,
+            preprocess,
+            infer,
+            decode,
+            total,
             npu=None if npu_time is None else npu,
             detections_per_frame=found / count,
             cpu_ms_per_frame=1e3 * cpu_s / count,
@@ -146,7 +149,7 @@ def measure_stages(
         process_memory=process_memory,
         npu_memory=npu_memory,
         missing=tuple(missing),
-    )  # fmt: skip
+    )
 
 
 def measure_cores(

@@ -76,9 +76,14 @@ def run_bundle(bundle: Bundle, options: RunOptions, events: RunEvents, more_sink
         sinks += [sink for sink in (window, view) if sink is not None]
         events.opened(source, has_sinks=bool(sinks))
         pipeline = Pipeline(
-            source, frames, runtimes, bundle.spec, thresholds, [*sinks, *more_sinks],
+            source,
+            frames,
+            runtimes,
+            bundle.spec,
+            thresholds,
+            [*sinks, *more_sinks],
             options=PipelineOptions(max_frames=options.max_frames),
-        )  # fmt: skip
+        )
         running = Running(source, pipeline, runtimes[0])
         try:
             with pipeline:

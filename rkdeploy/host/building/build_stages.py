@@ -27,7 +27,7 @@ from rkdeploy.contract.bundle import (
     new_bundle,
     read_bundle,
     write_json,
-)  # fmt: skip
+)
 from rkdeploy.contract.compiled_model import CompiledModel
 from rkdeploy.contract.record import (
     Agreement,
@@ -35,7 +35,7 @@ from rkdeploy.contract.record import (
     HeadNode,
     Proof,
     Verification,
-)  # fmt: skip
+)
 from rkdeploy.contract.spec import ModelSpec
 from rkdeploy.datasets.calibration import load_letterboxed
 from rkdeploy.datasets.truth import LabeledSet
@@ -51,7 +51,7 @@ from rkdeploy.host.building.compared_tensors import (
     float_tensors,
     simulated_tensors,
     simulator_figures_from,
-)  # fmt: skip
+)
 from rkdeploy.host.building.example_keeper import ExampleKeeper
 from rkdeploy.host.building.network import Network
 from rkdeploy.host.building.npu_model import build_npu_model

@@ -14,10 +14,10 @@ from rkdeploy.contract.record import (
     CalibrationRecord,
     SourceRecord,
     ToolkitRecord,
-)  # fmt: skip
+)
 from rkdeploy.datasets.calibration import (
     CalibrationSet,
-)  # fmt: skip
+)
 from rkdeploy.host.building.build_options import FLOAT_DTYPE, BuildOptions
 from rkdeploy.host.building.network import Network
 from rkdeploy.host.families.anchor_defaults import compare_anchors

@@ -139,9 +139,11 @@ def require_affine(norm: Module) -> None:
 
 def is_state_dict(value: object) -> TypeGuard[Mapping[str, LazyTensor]]:
     """True if a value from the pickle is a state dict: tensors by name, and nothing else."""
-    return isinstance(value, dict) and bool(value) and all(
-        isinstance(k, str) and isinstance(v, LazyTensor) for k, v in value.items()
-    )  # fmt: skip
+    return (
+        isinstance(value, dict)
+        and bool(value)
+        and all(isinstance(k, str) and isinstance(v, LazyTensor) for k, v in value.items())
+    )
 
 
 def is_module(value: object) -> bool:

@@ -20,7 +20,7 @@ from rkdeploy.host.checkpoint.module_tree import (
     is_state_dict,
     module_from_inert,
     module_from_state_dict,
-)  # fmt: skip
+)
 from rkdeploy.host.checkpoint.stand_ins import StandIn
 
 DARKNET_SUFFIX = ".weights"

@@ -263,14 +263,19 @@ CONSTRUCTORS: dict[tuple[str, str], Callable[..., Any]] = {
     ("torch", "device"): _path,
     ("_codecs", "encode"): _encode,
     ("dill._dill", "_load_type"): _builtin_type,
-    **{(m, n): c for m in ("numpy.core.multiarray", "numpy._core.multiarray")
-       for n, c in (("scalar", _numpy_scalar), ("_reconstruct", StandIn))},
+    **{
+        (m, n): c
+        for m in ("numpy.core.multiarray", "numpy._core.multiarray")
+        for n, c in (("scalar", _numpy_scalar), ("_reconstruct", StandIn))
+    },
     ("numpy", "dtype"): NumpyDtype,
     ("numpy", "ndarray"): StandIn,
-    **{("pathlib", n): _path for n in ("Path", "PurePath", "PosixPath", "PurePosixPath", "WindowsPath",
-                                        "PureWindowsPath")},
+    **{
+        ("pathlib", n): _path
+        for n in ("Path", "PurePath", "PosixPath", "PurePosixPath", "WindowsPath", "PureWindowsPath")
+    },
     **{("pathlib._local", n): _path for n in ("PosixPath", "WindowsPath")},
     ("argparse", "Namespace"): StandIn,
     ("datetime", "datetime"): StandIn,
     ("types", "SimpleNamespace"): StandIn,
-}  # fmt: skip
+}

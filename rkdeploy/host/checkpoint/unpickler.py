@@ -27,7 +27,7 @@ from rkdeploy.host.checkpoint.stand_ins import (
     StorageType,
     frozen_set,
     plain_key,
-)  # fmt: skip
+)
 from rkdeploy.host.checkpoint.tensor import Storage
 
 _MAX_NAME = 200

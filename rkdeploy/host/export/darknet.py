@@ -248,9 +248,11 @@ def _checked(walk: _Walk, section: Convolutional, conv: Module, size: int, value
 
 def _as_conv(section: Convolutional, weights: Module, padding: int) -> Module:
     attributes = {
-        "stride": section.stride_hw, "padding": (padding, padding), "groups": section.groups,
+        "stride": section.stride_hw,
+        "padding": (padding, padding),
+        "groups": section.groups,
         "dilation": (section.dilation, section.dilation),
-    }  # fmt: skip
+    }
     return replace(weights, class_name="Conv2d", attributes=attributes)
 
 
@@ -348,8 +350,10 @@ def _darknet_pool(walk: _Walk, section: Pool, value: Value) -> Value:
             f"{section.padding} on {value.shape}, some of them outside."
         )
     attributes = {
-        "kernel_shape": [section.size] * 2, "strides": [section.stride] * 2, "pads": [before, before, *pads],
-    }  # fmt: skip
+        "kernel_shape": [section.size] * 2,
+        "strides": [section.stride] * 2,
+        "pads": [before, before, *pads],
+    }
     path = walk.path(section)
     return walk.emission.builder.add("MaxPool", path, [value], (*value.shape[:2], *sizes), attributes)
 

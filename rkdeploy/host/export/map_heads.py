@@ -75,8 +75,10 @@ def depth_map(emission: Emission, head: Module, features: Sequence[Value], heigh
     if raw.channels != 1:
         raise GraphError(f'"{head.path}.head" gives {raw.channels} planes, expected one of depth.')
     gain, offset = (_calibration(head, name) for name in ("cal_a", "cal_b"))
-    limits = [builder.constant(f"{head.path}.{name}", np.array(v, np.float32))
-              for name, v in (("low", _LOWEST), ("high", _HIGHEST))]  # fmt: skip
+    limits = [
+        builder.constant(f"{head.path}.{name}", np.array(v, np.float32))
+        for name, v in (("low", _LOWEST), ("high", _HIGHEST))
+    ]
     value = builder.add("Clip", head.path, [raw, *limits], raw.shape)
     value = builder.elementwise("Add", head.path, builder.elementwise("Mul", head.path, value, gain), offset)
     value = builder.add("Exp", head.path, [value], value.shape)

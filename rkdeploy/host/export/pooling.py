@@ -114,8 +114,10 @@ def upsample(builder: GraphBuilder, module: Module, value: Value) -> Value:
             )
     if mode == "nearest":
         attributes: dict[str, str] = {
-            "mode": "nearest", "coordinate_transformation_mode": "asymmetric", "nearest_mode": "floor",
-        }  # fmt: skip
+            "mode": "nearest",
+            "coordinate_transformation_mode": "asymmetric",
+            "nearest_mode": "floor",
+        }
     elif mode == "bilinear":
         corners = bool(module.attribute("align_corners"))
         attributes = {

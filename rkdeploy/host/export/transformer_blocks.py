@@ -81,9 +81,12 @@ def self_attention(emission: Emission, module: Module, query: Value, value: Valu
     scaled = builder.elementwise("Mul", path, logits, float(np.float32(depth**-0.5)))
     shares = builder.add("Softmax", path, [scaled], scaled.shape, {"axis": -1})
     mixed = builder.add("MatMul", path, [shares, parts[2]], (n, heads, tokens, depth))
-    return child(emission, module, "out_proj", builder.reshape(
-        path, builder.transpose(path, mixed, (0, 2, 1, 3)), (n, tokens, c)
-    ))  # fmt: skip
+    return child(
+        emission,
+        module,
+        "out_proj",
+        builder.reshape(path, builder.transpose(path, mixed, (0, 2, 1, 3)), (n, tokens, c)),
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,13 +135,16 @@ def deformable_attention(emission: Emission, module: Module, query: Value, boxes
     maps = builder.split(path, values, [h * w for h, w in memory.grids], 2)
     read = [
         builder.add(
-            "GridSample", path, [builder.reshape(path, cells, (heads, depth, *grid)), place],
-            (heads, depth, queries, points), {"align_corners": 0, "mode": "bilinear", "padding_mode": "zeros"},
+            "GridSample",
+            path,
+            [builder.reshape(path, cells, (heads, depth, *grid)), place],
+            (heads, depth, queries, points),
+            {"align_corners": 0, "mode": "bilinear", "padding_mode": "zeros"},
         )
         for cells, grid, place in zip(
             maps, memory.grids, builder.split(path, places, [points] * len(maps), 2), strict=True
         )
-    ]  # fmt: skip
+    ]
     shares = builder.reshape(path, builder.transpose(path, weights, (0, 2, 1, 3)), (heads, 1, queries, total))
     weighted = builder.elementwise("Mul", path, builder.concat(path, read, 3), shares)
     axes = builder.constant(f"{path}.axes", np.array([3], np.int64))

@@ -21,7 +21,7 @@ from rkdeploy.host.export.csp_blocks import (
     joined,
     one_convolution,
     summed,
-)  # fmt: skip
+)
 from rkdeploy.host.export.emission import Emission, Emitter, child, one
 from rkdeploy.host.export.layer_settings import require_setting
 from rkdeploy.host.export.yolor_blocks import YOLOR_BLOCKS

@@ -23,7 +23,7 @@ from rkdeploy.host.families.checkpoint_facts import (
     strides_of,
     training_facts,
     yaml_name,
-)  # fmt: skip
+)
 from rkdeploy.host.families.checkpoint_kinds import input_channels
 from rkdeploy.host.families.model_info import ModelInfo
 

@@ -25,8 +25,9 @@ if TYPE_CHECKING:
     from rkdeploy.host.export.stem_form import StemForm
 
 NAME = "yolor"
-_OWN_BLOCKS = frozenset({"ReOrg", "DWT", "BottleneckCSPF", "BottleneckCSPL", "BottleneckCSP2", "SPPCSP", "VoVCSP",
-                         "DownC", "DownD"})  # fmt: skip
+_OWN_BLOCKS = frozenset(
+    {"ReOrg", "DWT", "BottleneckCSPF", "BottleneckCSPL", "BottleneckCSP2", "SPPCSP", "VoVCSP", "DownC", "DownD"}
+)
 """Blocks that YOLOv5 does not have; `rkdeploy.host.export.yolor_blocks` emits them."""
 _STRIDES = ((8, 16, 32, 64, 128), (32, 16, 8))
 """Strides of the main branch's decode (models/models.py): the second for yolov3, yolov4-tiny and fpn."""

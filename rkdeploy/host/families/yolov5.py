@@ -20,7 +20,7 @@ from rkdeploy.host.families.checkpoint_facts import (
     onnx_metadata,
     strides_of,
     training_facts,
-)  # fmt: skip
+)
 from rkdeploy.host.families.checkpoint_kinds import input_channels
 from rkdeploy.host.families.imagenet import IMAGENET_MEAN, IMAGENET_STD
 from rkdeploy.host.families.model_info import ModelInfo

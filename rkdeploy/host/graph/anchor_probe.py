@@ -156,11 +156,16 @@ def _head(
     taps = tuple(Tap(c.node, c.tensor, "anchor_map", c.shape, c.stride, level) for level, c in enumerate(convs))
     rows = None
     if output is not None:
-        fields = row_fields({
-            "xy": ("px", 2), "wh": ("px", 2), "objectness": ("score", 1),
-            "keypoint_xy": ("px", 2 * points.count if points is not None else 0), "scores": ("score", classes),
-            "coefficients": ("value", masks),
-        })  # fmt: skip
+        fields = row_fields(
+            {
+                "xy": ("px", 2),
+                "wh": ("px", 2),
+                "objectness": ("score", 1),
+                "keypoint_xy": ("px", 2 * points.count if points is not None else 0),
+                "scores": ("score", classes),
+                "coefficients": ("value", masks),
+            }
+        )
         sizes = tuple(per_level * c.shape[2] * c.shape[3] for c in convs)
         rows = DecodedRows(output, fields, columns_first=False, corners=False, level_order=order, level_rows=sizes)
     return Head(taps, classes, masks, anchors=anchors, anchors_per_level=per_level, rows=rows, keypoints=points)

@@ -179,8 +179,13 @@ def _boxes_in(table: _Table, levels: Sequence[_Level], widths: Sequence[int]) ->
     if len(table.values) != 4:
         return None
     for formula in BOXES:
-        options = [[(part, formula.decoded(part.of(level.noise), level.grid, level.stride))
-                    for part in formula.parts(level.convs, widths)] for level in levels]  # fmt: skip
+        options = [
+            [
+                (part, formula.decoded(part.of(level.noise), level.grid, level.stride))
+                for part in formula.parts(level.convs, widths)
+            ]
+            for level in levels
+        ]
         placed = _placed(table.values, options, [1e-4 * level.stride for level in levels])
         if placed is not None:
             return _Boxes(table, formula, *placed)
@@ -193,9 +198,10 @@ def _scores_in(table: _Table, levels: Sequence[_Level], boxes: _Boxes) -> _Score
     if table.name == boxes.table.name:
         return None
     for formula in SCORES:
-        options = [[(parts, formula.joined(parts, level.noise))
-                    for parts in formula.parts(level.convs, box, classes)]
-                   for level, box in zip(levels, boxes.parts, strict=True)]  # fmt: skip
+        options = [
+            [(parts, formula.joined(parts, level.noise)) for parts in formula.parts(level.convs, box, classes)]
+            for level, box in zip(levels, boxes.parts, strict=True)
+        ]
         placed = _placed(table.values, options, [1e-5] * len(levels))
         if placed is not None and placed[0] == boxes.starts:
             return _Scores(table, formula, *placed)

@@ -69,9 +69,13 @@ def _rows_of_anchors(facts: GraphFacts) -> list[tuple[str, NDArray[np.float32]]]
     names = [
         name
         for name, shape in facts.outputs.items()
-        if len(shape) == 3 and shape[1] and shape[2] and shape[1] > facts.cells and shape[1] % facts.cells == 0
+        if len(shape) == 3
+        and shape[1]
+        and shape[2]
+        and shape[1] > facts.cells
+        and shape[1] % facts.cells == 0
         and all(n % shape[2] == 0 for n in wide)
-    ]  # fmt: skip
+    ]
     if not names:
         return []
     shown = facts.outputs_on_noise()
@@ -108,8 +112,7 @@ MISREAD = (
         _is_other_yolox,
         "YOLOX builds as its export_onnx.py writes it, with or without --decode_in_inference.",
     ),
-    GraphKind("a YOLO detector with keypoints and their scores on anchors (YOLOv7-face, YOLOv7-pose)",
-              _has_landmarks),
+    GraphKind("a YOLO detector with keypoints and their scores on anchors (YOLOv7-face, YOLOv7-pose)", _has_landmarks),
     GraphKind("an embedding (face or object recognition), which has no classes", _is_embedding),
-)  # fmt: skip
+)
 """Recognized after simplification, before the head is searched."""

@@ -78,10 +78,8 @@ def _point_head(graph: GraphView, ends: RawEnds) -> Head | None:
     if extra is not None:
         roles.append(_extra_role(extra, ends.prototypes))
     taps = [
-        _tap(end, role, number)
-        for number, level in enumerate(parts)
-        for end, role in zip(level, roles, strict=True)
-    ]  # fmt: skip
+        _tap(end, role, number) for number, level in enumerate(parts) for end, role in zip(level, roles, strict=True)
+    ]
     if ends.prototypes is not None:
         taps.append(_prototype_tap(graph, ends.prototypes))
     return Head(

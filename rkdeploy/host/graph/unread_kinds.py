@@ -183,10 +183,13 @@ SUPPRESSED = GraphKind(
 UNREAD = (
     SUPPRESSED,
     GraphKind("a YuNet face detector (scores, boxes and five landmarks of each level)", _is_yunet),
-    GraphKind("an SCRFD face detector, or one of its kind (scores, distances, perhaps landmarks of each level)",
-              _is_scrfd),
-    GraphKind("a face detector with prior boxes (SSD such as Ultra-Light-Fast-Generic-Face-Detector, or RetinaFace)",
-              _is_prior_face),
+    GraphKind(
+        "an SCRFD face detector, or one of its kind (scores, distances, perhaps landmarks of each level)", _is_scrfd
+    ),
+    GraphKind(
+        "a face detector with prior boxes (SSD such as Ultra-Light-Fast-Generic-Face-Detector, or RetinaFace)",
+        _is_prior_face,
+    ),
     GraphKind("a NanoDet or PicoDet detector (scores and distributions over 8 distances)", _is_distributed_rows),
     GraphKind(
         "a YOLOv6 detector with its decode",
@@ -196,8 +199,10 @@ UNREAD = (
     ),
     GraphKind("a detector with queries (RT-DETR, DETR or D-FINE)", _is_query_detector),
     GraphKind("an open-vocabulary detector with its classes built in (YOLO-World)", _compares_texts),
-    GraphKind("a detector whose boxes are decoded in a separate output (boxes and scores), by no known formula",
-              lambda facts: 0 < _boxes_and_scores(facts) == facts.cells),
+    GraphKind(
+        "a detector whose boxes are decoded in a separate output (boxes and scores), by no known formula",
+        lambda facts: 0 < _boxes_and_scores(facts) == facts.cells,
+    ),
     GraphKind("an SSD detector (boxes of priors and their scores)", lambda facts: _boxes_and_scores(facts) > 0),
     GraphKind("a YOLOv3 or YOLOv4 of pytorch-YOLOv4 (boxes and scores)", _is_darknet),
     GraphKind(
@@ -212,5 +217,5 @@ UNREAD = (
     GraphKind("a CenterNet detector (heat map, sizes and offsets)", _is_centers),
     GraphKind("a backbone, whose feature maps are not detections", _decreasing_maps),
     GraphKind("a classifier with several heads (attributes)", _vectors),
-)  # fmt: skip
+)
 """Recognized when the head is of no known kind."""

@@ -28,7 +28,7 @@ from rkdeploy.contract.toolkit_table import (
     node_name_of,
     read_table,
     traffic_kib_of,
-)  # fmt: skip
+)
 from rkdeploy.errors import ToolkitError, shown
 
 _LAYERS, _FEATURES, _CONSTANTS = (

@@ -64,10 +64,15 @@ def _dot(svg: Svg, cx: float, cy: float, radius: float, point: Point) -> None:
     if point.kind == "memory":
         svg.add("rect", x=cx - r * 0.9, y=cy - r * 0.9, width=1.8 * r, height=1.8 * r, kind="dot memory")
     elif point.kind == "activation":
-        svg.add("path", d=f"M{cx:.1f} {cy - r * 1.2:.1f}l{r * 1.2:.1f} {r * 1.2:.1f}l{-r * 1.2:.1f} {r * 1.2:.1f}"
-                f"l{-r * 1.2:.1f} {-r * 1.2:.1f}z", kind="dot activation")  # fmt: skip
+        svg.add(
+            "path",
+            d=f"M{cx:.1f} {cy - r * 1.2:.1f}l{r * 1.2:.1f} {r * 1.2:.1f}l{-r * 1.2:.1f} {r * 1.2:.1f}"
+            f"l{-r * 1.2:.1f} {-r * 1.2:.1f}z",
+            kind="dot activation",
+        )
     elif point.kind == "attention":
-        svg.add("path", d=f"M{cx:.1f} {cy - r * 1.2:.1f}l{r * 1.1:.1f} {r * 2:.1f}h{-r * 2.2:.1f}z",
-                kind="dot attention")  # fmt: skip
+        svg.add(
+            "path", d=f"M{cx:.1f} {cy - r * 1.2:.1f}l{r * 1.1:.1f} {r * 2:.1f}h{-r * 2.2:.1f}z", kind="dot attention"
+        )
     else:
         svg.add("circle", cx=cx, cy=cy, r=r, kind=f"dot {point.kind}")

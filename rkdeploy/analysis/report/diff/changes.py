@@ -3,20 +3,44 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from math import hypot
+from operator import attrgetter
 from pathlib import Path
+from typing import Final
 
 from rkdeploy.analysis.estimate.prediction import Prediction
 from rkdeploy.analysis.origin import Origin, origin_of
 from rkdeploy.analysis.report.diff.accuracy_changes import accuracy_changes, agreement_changes
-from rkdeploy.analysis.report.diff.diff_document import Change, LayerChange, ReportDiff
+from rkdeploy.analysis.report.diff.diff_document import Change, LayerChange, ReportDiff, Unit
 from rkdeploy.analysis.report.diff.differences import differences_of
-from rkdeploy.analysis.report.diff.judge import judged, one_sided
+from rkdeploy.analysis.report.diff.judge import Figure, FigureKind, Noise, judged, one_sided
 from rkdeploy.analysis.report.diff.noise import median_noise, rate_noise
 from rkdeploy.analysis.report.gather import gather
 from rkdeploy.analysis.report.model_report import LayerRow, LayerTable, ModelReport
 from rkdeploy.device.profiling.profile_document import Profile
 from rkdeploy.errors import RkdeployError
+
+_PREDICTED_TIME: Final = FigureKind("time", "time.predicted", "ms", limit_key="latency")
+_PREDICTED_RATE: Final = FigureKind("time", "time.predicted_rate", "fps", higher_is_better=True, limit_key="fps")
+_PREDICTED_APART: Final = FigureKind("time", "time.predicted_apart", "ms", limit_key="latency")
+_RATE: Final = FigureKind("time", "time.rate", "fps", higher_is_better=True, limit_key="fps")
+_UNLIKE_TIMES: Final = FigureKind("time", "time.unlike", "ms", limit_key="latency")
+_WEIGHTS: Final = FigureKind("memory", "memory.weights", "bytes")
+_INTERNAL: Final = FigureKind("memory", "memory.internal", "bytes")
+_TOTAL: Final = FigureKind("memory", "memory.total", "bytes", limit_key="memory")
+_FILE_SIZE: Final = FigureKind("memory", "memory.file", "bytes")
+_LIMITED_STAGES: Final = frozenset({"network", "infer", "frame"})
+
+
+@dataclass(frozen=True, slots=True)
+class _MemoryFigures:
+    """Memory of one side in bytes, and its origin."""
+
+    weights: int
+    internal: int
+    total: int
+    origin: Origin
 
 
 def compare_paths(before: Path, after: Path) -> ReportDiff:
@@ -41,9 +65,16 @@ def compare(a: ModelReport, b: ModelReport) -> ReportDiff:
     """Everything that both have, or that one has and the other has not."""
     changes = (*_time(a, b), *_memory(a, b), *accuracy_changes(a, b), *agreement_changes(a, b))
     return ReportDiff(
-        a.name, b.name, tuple(changes), tuple(_layers(a, b)), tuple(differences_of(a, b)), _no_time(a), _no_time(b),
-        _rests_on(a), _rests_on(b),
-    )  # fmt: skip
+        a.name,
+        b.name,
+        tuple(changes),
+        tuple(_layers(a, b)),
+        tuple(differences_of(a, b)),
+        _no_time(a),
+        _no_time(b),
+        _rests_on(a),
+        _rests_on(b),
+    )
 
 
 def _no_time(side: ModelReport) -> str:
@@ -76,15 +107,18 @@ def _predicted(a: ModelReport, b: ModelReport) -> Iterator[Change]:
         return
     # on one chip both predictions err alike; on two, each by itself
     error = max(p.median_error, q.median_error) if a.target == b.target else hypot(p.median_error, q.median_error)
-    yield judged(
-        "time", "time.predicted", "ms", p.time_ms, q.time_ms, origin_of(p), origin_of(q), higher_is_better=False,
-        noise=error * max(p.time_ms, q.time_ms), noise_from="model", limit_key="latency",
-    )  # fmt: skip
-    yield judged(
-        "time", "time.predicted_rate", "fps", p.frames_per_second, q.frames_per_second, origin_of(p), origin_of(q),
-        higher_is_better=True, noise=error * max(p.frames_per_second, q.frames_per_second), noise_from="model",
-        limit_key="fps",
-    )  # fmt: skip
+    noise = Noise(error * max(p.time_ms, q.time_ms), "model")
+    yield judged(_PREDICTED_TIME, _time_of(p), _time_of(q), noise)
+    noise = Noise(error * max(p.frames_per_second, q.frames_per_second), "model")
+    yield judged(_PREDICTED_RATE, _rate_of(p), _rate_of(q), noise)
+
+
+def _time_of(prediction: Prediction) -> Figure:
+    return Figure(prediction.time_ms, origin_of(prediction))
+
+
+def _rate_of(prediction: Prediction) -> Figure:
+    return Figure(prediction.frames_per_second, origin_of(prediction))
 
 
 def _standings_differ(a: ModelReport, b: ModelReport, p: Prediction, q: Prediction) -> bool:
@@ -97,41 +131,34 @@ def _predicted_apart(p: Prediction, q: Prediction) -> Iterator[Change]:
     first, last = sorted((p, q), key=lambda one: one.time_ms)
     noise = first.high_ms - first.time_ms + last.time_ms - last.low_ms
     intervals = {name: f"{one.low_ms:.2f}-{one.high_ms:.2f}" for name, one in (("a", p), ("b", q))}
-    yield judged(
-        "time", "time.predicted_apart", "ms", p.time_ms, q.time_ms, origin_of(p), origin_of(q), higher_is_better=False,
-        noise=noise, noise_from="intervals", limit_key="latency", values=intervals,
-    )  # fmt: skip
+    yield judged(_PREDICTED_APART, _time_of(p), _time_of(q), Noise(noise, "intervals"), intervals)
     rates = [1000 / max(ms, 1e-9) for ms in (first.time_ms, first.high_ms, last.low_ms, last.time_ms)]
     rate_noise = rates[0] - rates[1] + rates[2] - rates[3]
-    yield judged(
-        "time", "time.predicted_rate", "fps", p.frames_per_second, q.frames_per_second, origin_of(p), origin_of(q),
-        higher_is_better=True, noise=rate_noise, noise_from="intervals", limit_key="fps",
-    )  # fmt: skip
+    yield judged(_PREDICTED_RATE, _rate_of(p), _rate_of(q), Noise(rate_noise, "intervals"))
 
 
 def _measured(a: Profile, b: Profile) -> Iterator[Change]:
     pairs = [("network", a.stages.npu or a.stages.infer, b.stages.npu or b.stages.infer)]
     if (a.stages.npu is None) != (b.stages.npu is None):  # one runtime tells the network's own time, the other not
         pairs = [("infer", a.stages.infer, b.stages.infer)]
-    pairs += [("preprocess", a.stages.preprocess, b.stages.preprocess), ("decode", a.stages.decode, b.stages.decode),
-              ("frame", a.stages.total, b.stages.total)]  # fmt: skip
+    pairs += [
+        ("preprocess", a.stages.preprocess, b.stages.preprocess),
+        ("decode", a.stages.decode, b.stages.decode),
+        ("frame", a.stages.total, b.stages.total),
+    ]
+    first, second = origin_of(a), origin_of(b)
     for name, one, other in pairs:
-        yield judged(
-            "time", f"time.{name}", "ms", one.p50_ms, other.p50_ms, origin_of(a), origin_of(b), higher_is_better=False,
-            noise=median_noise(one, other), noise_from="frames",
-            limit_key="latency" if name in {"network", "infer", "frame"} else None,
-        )  # fmt: skip
+        kind = FigureKind("time", f"time.{name}", "ms", limit_key="latency" if name in _LIMITED_STAGES else None)
+        noise = Noise(median_noise(one, other), "frames")
+        yield judged(kind, Figure(one.p50_ms, first), Figure(other.p50_ms, second), noise)
     for rate in a.throughput:
         same = next((two for two in b.throughput if two.contexts == rate.contexts), None)
         if same is not None:
-            noise = rate_noise(
+            amount = rate_noise(
                 rate.frames_per_second, same.frames_per_second, rate.infer, same.infer, (rate.frames, same.frames)
             )
-            yield judged(
-                "time", "time.rate", "fps", rate.frames_per_second, same.frames_per_second, origin_of(a), origin_of(b),
-                higher_is_better=True, noise=noise, noise_from="frames", limit_key="fps",
-                values={"contexts": str(rate.contexts)},
-            )  # fmt: skip
+            before, after = Figure(rate.frames_per_second, first), Figure(same.frames_per_second, second)
+            yield judged(_RATE, before, after, Noise(amount, "frames"), {"contexts": str(rate.contexts)})
 
 
 def _unlike(a: ModelReport, b: ModelReport) -> Iterator[Change]:
@@ -142,18 +169,18 @@ def _unlike(a: ModelReport, b: ModelReport) -> Iterator[Change]:
     )
     if both_alike or times == [None, None]:
         return
-    (before, before_origin), (after, after_origin) = (one or (None, None) for one in times)
-    yield one_sided("time", "time.unlike", "ms", before, after, before_origin, after_origin, limit_key="latency")
+    before, after = (one or Figure(None) for one in times)
+    yield one_sided(_UNLIKE_TIMES, before, after)
 
 
-def _best_time(side: ModelReport) -> tuple[float, Origin] | None:
+def _best_time(side: ModelReport) -> Figure | None:
     """The network's time that says most: a board's, else predicted, else whatever ran."""
     runs = sorted(side.profiles, key=lambda run: origin_of(run).kind != "measured")
     if side.predicted is not None and (not runs or origin_of(runs[0]).kind != "measured"):
-        return side.predicted.time_ms, origin_of(side.predicted)
+        return _time_of(side.predicted)
     if not runs:
         return None
-    return (runs[0].stages.npu or runs[0].stages.infer).p50_ms, origin_of(runs[0])
+    return Figure((runs[0].stages.npu or runs[0].stages.infer).p50_ms, origin_of(runs[0]))
 
 
 def _planned(a: ModelReport, b: ModelReport) -> Iterator[Change]:
@@ -161,13 +188,12 @@ def _planned(a: ModelReport, b: ModelReport) -> Iterator[Change]:
     first, second = _plan(a), _plan(b)
     if first is None or second is None:
         return
-    for key, unit in (("cycles", "cycles"), ("traffic_bytes", "bytes")):
+    units: tuple[tuple[str, Unit], ...] = (("cycles", "cycles"), ("traffic_bytes", "bytes"))
+    for key, unit in units:
         sums = [float(sum(getattr(row, key) or 0 for row in table.rows)) for table in (first, second)]
         origins = [a.memory.origin if a.memory else first.origin, b.memory.origin if b.memory else second.origin]
-        yield judged(
-            "time", f"time.{key}", "cycles" if unit == "cycles" else "bytes", sums[0], sums[1], origins[0], origins[1],
-            higher_is_better=False,
-        )  # fmt: skip
+        before, after = (Figure(value, origin) for value, origin in zip(sums, origins, strict=True))
+        yield judged(FigureKind("time", f"time.{key}", unit), before, after)
 
 
 def _plan(side: ModelReport) -> LayerTable | None:
@@ -176,27 +202,31 @@ def _plan(side: ModelReport) -> LayerTable | None:
 
 def _memory(a: ModelReport, b: ModelReport) -> Iterator[Change]:
     if a.memory is not None and b.memory is not None:
-        p, q = a.memory, b.memory
-        pairs = (("weights", p.weight_bytes, q.weight_bytes), ("internal", p.internal_bytes, q.internal_bytes),
-                 ("total", p.total_bytes, q.total_bytes))  # fmt: skip
-        for name, one, other in pairs:
-            yield judged(
-                "memory", f"memory.{name}", "bytes", one, other, p.origin, q.origin, higher_is_better=False,
-                limit_key="memory" if name == "total" else None,
-            )  # fmt: skip
+        first, second = (
+            _MemoryFigures(one.weight_bytes, one.internal_bytes, one.total_bytes, one.origin)
+            for one in (a.memory, b.memory)
+        )
+        yield from _memory_changes(first, second)
     for run in a.profiles:
         same = next((two for two in b.profiles if origin_of(two).kind == origin_of(run).kind and two.npu_memory), None)
         if run.npu_memory is None or same is None or same.npu_memory is None:
             continue
-        m, n = run.npu_memory, same.npu_memory
-        for name, one, other in (("weights", m.weights, n.weights), ("internal", m.internal, n.internal),
-                                 ("total", m.weights + m.internal, n.weights + n.internal)):  # fmt: skip
-            yield judged(
-                "memory", f"memory.{name}", "bytes", one, other, origin_of(run), origin_of(same),
-                higher_is_better=False, limit_key="memory" if name == "total" else None,
-            )  # fmt: skip
+        first, second = (
+            _MemoryFigures(m.weights, m.internal, m.weights + m.internal, origin_of(one))
+            for one, m in ((run, run.npu_memory), (same, same.npu_memory))
+        )
+        yield from _memory_changes(first, second)
     if a.rknn_bytes is not None and b.rknn_bytes is not None:
-        yield judged("memory", "memory.file", "bytes", a.rknn_bytes, b.rknn_bytes, None, None, higher_is_better=False)
+        yield judged(_FILE_SIZE, Figure(a.rknn_bytes), Figure(b.rknn_bytes))
+
+
+def _memory_changes(a: _MemoryFigures, b: _MemoryFigures) -> Iterator[Change]:
+    for kind, before, after in (
+        (_WEIGHTS, a.weights, b.weights),
+        (_INTERNAL, a.internal, b.internal),
+        (_TOTAL, a.total, b.total),
+    ):
+        yield judged(kind, Figure(before, a.origin), Figure(after, b.origin))
 
 
 def _layers(a: ModelReport, b: ModelReport) -> Iterator[LayerChange]:
@@ -226,10 +256,11 @@ def _like_tables(a: Sequence[LayerTable], b: Sequence[LayerTable]) -> tuple[Laye
     return None
 
 
+_compared = attrgetter("op", "dtype", "target", "time_ms", "cycles", "traffic_bytes", "weight_bytes")
+
+
 def _differs(a: LayerRow, b: LayerRow) -> bool:
-    return (a.op, a.dtype, a.target, a.time_ms, a.cycles, a.traffic_bytes, a.weight_bytes) != (
-        b.op, b.dtype, b.target, b.time_ms, b.cycles, b.traffic_bytes, b.weight_bytes
-    )  # fmt: skip
+    return _compared(a) != _compared(b)
 
 
 def _layer_change(a: LayerRow | None, b: LayerRow | None) -> LayerChange:

@@ -25,8 +25,12 @@ from rkdeploy.analysis.report.diff.diff_document import Change, Group, Judgment,
 _MIB, _KIB = 1 << 20, 1 << 10
 _MOST_LAYERS, _MOST_CLASSES = 20, 40
 _STATUS: dict[str, Status] = {
-    "same": "plain", "better": "good", "worse": "bad", "within_noise": "plain", "not_comparable": "unknown"
-}  # fmt: skip
+    "same": "plain",
+    "better": "good",
+    "worse": "bad",
+    "within_noise": "plain",
+    "not_comparable": "unknown",
+}
 
 
 def compose_diff(found: ReportDiff, lang: Lang) -> Page:
@@ -110,10 +114,13 @@ def _table(caption: str, changes: Sequence[Change], words: Words) -> Table:
     origins = {origin for one in changes for origin in (one.before_origin, one.after_origin)}
     single = origins.pop() if len(origins) == 1 else None
     columns = [
-        Column(words("diff.what")), Column("A", "right"), Column("B", "right"),
-        Column(words("diff.difference"), "right"), Column(words("diff.noise"), "right"),
+        Column(words("diff.what")),
+        Column("A", "right"),
+        Column("B", "right"),
+        Column(words("diff.difference"), "right"),
+        Column(words("diff.noise"), "right"),
         Column(words("diff.judgment")),
-    ]  # fmt: skip
+    ]
     rows = [_row(one, words) for one in changes]
     if single is None:
         columns.append(Column(words("diff.from")))

@@ -52,10 +52,15 @@ def _contract(model: ModelReport) -> Iterator[tuple[str, str]]:
 def _run(run: Profile) -> Iterator[tuple[str, str]]:
     versions = run.versions
     facts = {
-        "backend": run.backend, "board": versions.board, "soc": versions.soc, "runtime": versions.runtime,
-        "driver": versions.driver, "kernel": versions.kernel, "frames": run.frames.source,
+        "backend": run.backend,
+        "board": versions.board,
+        "soc": versions.soc,
+        "runtime": versions.runtime,
+        "driver": versions.driver,
+        "kernel": versions.kernel,
+        "frames": run.frames.source,
         "frame_size": f"{run.frames.width}x{run.frames.height}",
-    }  # fmt: skip
+    }
     for clock in run.conditions.clocks:
         facts[f"governor {clock.name}"] = clock.governor
         facts[f"clock {clock.name}"] = f"{clock.median_hz / 1e6:.0f} MHz" if clock.median_hz else None

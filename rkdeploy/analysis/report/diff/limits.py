@@ -11,9 +11,12 @@ from rkdeploy.analysis.report.diff.diff_document import Change, LimitKey, Report
 from rkdeploy.errors import RkdeployError, shown
 
 _UNITS: dict[LimitKey, tuple[str, float]] = {
-    "latency": ("ms", 1.0), "fps": ("fps", 1.0), "memory": ("MiB", float(1 << 20)), "map": ("", 1.0),
+    "latency": ("ms", 1.0),
+    "fps": ("fps", 1.0),
+    "memory": ("MiB", float(1 << 20)),
+    "map": ("", 1.0),
     "agreement": ("", 1.0),
-}  # fmt: skip
+}
 _NUMBER = re.compile(r"(\d{1,9}(?:\.\d{1,9})?)(%?)", re.ASCII)
 
 

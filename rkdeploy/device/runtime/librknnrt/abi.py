@@ -214,7 +214,12 @@ PROTOTYPES: Final[dict[str, tuple[Any, list[Any]]]] = {
 """Function -> result and argument types."""
 
 REQUIRED: Final = (
-    "rknn_init", "rknn_destroy", "rknn_query", "rknn_inputs_set", "rknn_run", "rknn_outputs_get",
+    "rknn_init",
+    "rknn_destroy",
+    "rknn_query",
+    "rknn_inputs_set",
+    "rknn_run",
+    "rknn_outputs_get",
     "rknn_outputs_release",
-)  # fmt: skip
+)
 """Functions that every runtime has; the others came later, and rkdeploy works without them."""
