@@ -57,7 +57,7 @@ def inspect_checkpoint(path: Path, cfg: Path | None = None) -> Inspection:
 def needed_by(info: ModelInfo) -> str:
     """The options that a build needs because the checkpoint does not say it; empty if there are none."""
     presets = presets_of(info.family)
-    if not presets:
+    if not presets or info.anchors is not None:  # RetinaFace's checkpoints say more than its ONNX
         return ""
     needed = [f"what prepared its images: --preset {' or '.join(presets)}"]
     if info.training.image_size is None:

@@ -176,7 +176,10 @@ MODELS = (
 """Recognized by classes.  The first match counts."""
 
 STATE_DICTS = (
-    CheckpointKind("the state dict of a RetinaFace", _keys("ClassHead", "BboxHead", "LandmarkHead")),
+    CheckpointKind(
+        "the state dict of a RetinaFace that is not biubug6's MobileNet, ResNet-50, slim or RFB",
+        _keys("ClassHead", "BboxHead", "LandmarkHead"),
+    ),
     CheckpointKind(
         "the state dict of an SSD face detector", _keys("base_net", "classification_headers", "regression_headers")
     ),

@@ -8,6 +8,7 @@ from rkdeploy.errors import CheckpointError
 from rkdeploy.host.checkpoint import Checkpoint
 from rkdeploy.host.families import (
     darknet,
+    retinaface,
     rtdetr,
     ultralytics,
     yolop,
@@ -65,6 +66,7 @@ FAMILIES: tuple[Family, ...] = (
     yolov9,
     ultralytics,
     rtdetr,
+    retinaface,
 )
 
 
