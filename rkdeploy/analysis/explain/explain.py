@@ -19,9 +19,11 @@ from rkdeploy.datasets.calibration import CalibrationImage
 from rkdeploy.errors import RkdeployError
 from rkdeploy.host.building.weight_loss import measure_weights
 from rkdeploy.host.graph.verify import network_input
-from rkdeploy.host.toolkit.error_analysis import mean_over_images
+from rkdeploy.host.toolkit.built_model import KeptFiles
+from rkdeploy.host.toolkit.error_analysis import LayerError, mean_over_images
 from rkdeploy.host.toolkit.simulator import kept_files
 from rkdeploy.host.toolkit.toolkit import Toolkit
+from rkdeploy.host.toolkit.toolkit_options import ToolkitOptions
 from rkdeploy.images.fit import image_fit
 
 _LOG = logging.getLogger(__name__)
@@ -56,19 +58,7 @@ def explain(
     fit = image_fit(bundle.spec.input)
     boxed = [fit(image.read()) for image in images]
     pixels: list[NDArray[np.uint8]] = [one.image.copy() for one in boxed]
-    with (
-        tempfile.TemporaryDirectory(prefix="rkdeploy-explain-") as folder,
-        Toolkit(log=Path(folder) / "toolkit.log", python=toolkit_python) as toolkit,
-    ):
-        on_progress("opening the model")
-        _LOG.debug("%d images, toolkit %s", len(pixels), toolkit.version)
-        toolkit.open_kept(kept, options)
-        analyses = []
-        for number, image in enumerate(pixels):
-            on_progress(f"{number + 1}/{len(pixels)}")
-            analyses.append(toolkit.analyze(image))
-        calibrated = toolkit.ranges()
-        figures_from = f"simulator (rknn-toolkit2 {toolkit.version})"
+    analyses, calibrated, figures_from = _analyzed(kept, options, pixels, toolkit_python, on_progress)
     layers = mean_over_images(analyses)
     graph = onnx.load(str(bundle.cut_onnx))
     ranges = measure_ranges(
@@ -90,3 +80,25 @@ def explain(
         causes=find_causes(layers, ranges, record.calibration, record.agreement, weights),
         weights=weights,
     )
+
+
+def _analyzed(
+    kept: KeptFiles,
+    options: ToolkitOptions,
+    pixels: Sequence[NDArray[np.uint8]],
+    toolkit_python: Path | None,
+    on_progress: Callable[[str], None],
+) -> tuple[list[tuple[LayerError, ...]], dict[str, tuple[float, float]], str]:
+    """The toolkit's analysis of each image, the ranges of its calibration, and the source of both."""
+    with (
+        tempfile.TemporaryDirectory(prefix="rkdeploy-explain-") as folder,
+        Toolkit(log=Path(folder) / "toolkit.log", python=toolkit_python) as toolkit,
+    ):
+        on_progress("opening the model")
+        _LOG.debug("%d images, toolkit %s", len(pixels), toolkit.version)
+        toolkit.open_kept(kept, options)
+        analyses = []
+        for number, image in enumerate(pixels):
+            on_progress(f"{number + 1}/{len(pixels)}")
+            analyses.append(toolkit.analyze(image))
+        return analyses, toolkit.ranges(), f"simulator (rknn-toolkit2 {toolkit.version})"

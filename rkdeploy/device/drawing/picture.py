@@ -7,16 +7,16 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from rkdeploy.device.drawing.class_maps import draw_class_map, legend_classes, map_classes
+from rkdeploy.device.drawing.class_maps import MapClass, draw_class_map, legend_classes, map_classes
 from rkdeploy.device.drawing.colors import class_color
-from rkdeploy.device.drawing.depth_colors import depth_scale, draw_depth, draw_depth_scale
+from rkdeploy.device.drawing.depth_colors import DepthScale, depth_scale, draw_depth, draw_depth_scale
 from rkdeploy.device.drawing.keypoints import draw_keypoints, strokes_of
 from rkdeploy.device.drawing.labels import LabelText, draw_label, place_labels
 from rkdeploy.device.drawing.masks import draw_mask
 from rkdeploy.device.drawing.numbers import draw_numbers
 from rkdeploy.device.drawing.outlines import draw_box, draw_polygon, draw_thin_box, near
 from rkdeploy.device.drawing.panels import LEGEND_ROWS, draw_legend, draw_ranking
-from rkdeploy.device.drawing.pen import pen_for
+from rkdeploy.device.drawing.pen import Pen, pen_for
 from rkdeploy.device.drawing.skeletons import Skeleton, skeleton_for
 from rkdeploy.device.drawing.text import class_label
 from rkdeploy.device.postprocess.corners import corners_of
@@ -64,28 +64,13 @@ def draw_detections(
     if detections.masks is not None:
         for i, class_id in zip(shown.tolist(), ids, strict=True):
             draw_mask(drawn, detections.masks[i], class_color(class_id), pen)
-    for i, class_id in enumerate(ids):
-        color = class_color(class_id)
-        if corners is not None:
-            draw_polygon(drawn, corners[i], color, pen)
-        elif detections.masks is not None:
-            draw_thin_box(drawn, boxes[i], color, pen)
-        else:
-            draw_box(drawn, boxes[i], color, pen)
+    _draw_outlines(drawn, boxes, corners, ids, pen, thin=detections.masks is not None)
     if detections.keypoints is not None and layout is not None:
         strokes = strokes_of(layout)
         for i in shown.tolist():
             draw_keypoints(drawn, detections.keypoints[i], strokes, pen)
 
-    taken = np.zeros((0, 4), np.int32)
-    if detections.ranking is not None:
-        taken = draw_ranking(drawn, detections.ranking, class_names, pen)
-    if detections.depth is not None and scale is not None:
-        taken = np.vstack((taken, draw_depth_scale(drawn, detections.depth.kind, scale, pen)))
-    if styles:
-        top = int(taken[-1, 3]) if len(taken) else 0
-        classes_shown = legend_classes(detections.class_maps, styles, LEGEND_ROWS)
-        taken = np.vstack((taken, draw_legend(drawn, classes_shown, pen, top)))
+    taken = _draw_panels(drawn, detections, class_names, styles, scale, pen)
     scores = detections.scores[shown].tolist()
     texts = [LabelText(class_label(class_names, i), f"{score:.2f}") for i, score in zip(ids, scores, strict=True)]
     labels = place_labels(boxes, texts, range(len(ids) - 1, -1, -1), pen, (height, width), corners=corners, taken=taken)
@@ -96,6 +81,47 @@ def draw_detections(
         label_boxes = [label.box for label in labels if label is not None]
         draw_numbers(drawn, detections.keypoints[shown], np.vstack((taken, *label_boxes)), pen)
     return drawn
+
+
+def _draw_outlines(
+    drawn: NDArray[np.uint8],
+    boxes: NDArray[np.int32],
+    corners: NDArray[np.float32] | None,
+    class_ids: Sequence[int],
+    pen: Pen,
+    *,
+    thin: bool,
+) -> None:
+    """Outline every object: its rotated box if there is one, else its upright one, which is thin around a mask."""
+    for i, class_id in enumerate(class_ids):
+        color = class_color(class_id)
+        if corners is not None:
+            draw_polygon(drawn, corners[i], color, pen)
+        elif thin:
+            draw_thin_box(drawn, boxes[i], color, pen)
+        else:
+            draw_box(drawn, boxes[i], color, pen)
+
+
+def _draw_panels(
+    drawn: NDArray[np.uint8],
+    detections: Detections,
+    class_names: Sequence[str],
+    styles: Sequence[Sequence[MapClass]],
+    scale: DepthScale | None,
+    pen: Pen,
+) -> NDArray[np.int32]:
+    """Draw ranking, scale of the depth, and legend of the class maps.  Returns their boxes, (N, 4) in pixels."""
+    taken = np.zeros((0, 4), np.int32)
+    if detections.ranking is not None:
+        taken = draw_ranking(drawn, detections.ranking, class_names, pen)
+    if detections.depth is not None and scale is not None:
+        taken = np.vstack((taken, draw_depth_scale(drawn, detections.depth.kind, scale, pen)))
+    if styles:
+        top = int(taken[-1, 3]) if len(taken) else 0
+        classes_shown = legend_classes(detections.class_maps, styles, LEGEND_ROWS)
+        taken = np.vstack((taken, draw_legend(drawn, classes_shown, pen, top)))
+    return taken
 
 
 def _layout(skeleton: Skeleton | None, keypoint_count: int) -> Skeleton:

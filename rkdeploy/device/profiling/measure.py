@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import platform
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, replace
@@ -42,7 +43,7 @@ from rkdeploy.option import FRAME_SIZE, MEASURE, Only, Option, counts
 from rkdeploy.version import __version__
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from numpy.typing import NDArray
 
@@ -51,6 +52,7 @@ if TYPE_CHECKING:
     from rkdeploy.device.profiling.input_frames import Images
     from rkdeploy.device.runtime.protocol import MemorySize, RuntimeOptions
 
+_LOG = logging.getLogger(__name__)
 NPU_BACKENDS = frozenset({"librknnrt", "rknnlite"})
 _LIMITS, _THRESHOLDS = MeasureLimits(), Thresholds(max_det=300)
 _LAYER_RUNS = 5
@@ -104,6 +106,53 @@ class ProfileOptions:
     )
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class _Setup:
+    """Inputs of every part of a measurement.
+
+    Attributes:
+        bundle: read and checked.
+        options: of the measurement.
+        board: this machine.
+        present: number of NPU cores, None if the SoC is unknown.
+        images: source images.
+        network_input: the first of them as the network's input.
+        progress: called with the name of each step.
+    """
+
+    bundle: Bundle
+    options: ProfileOptions
+    board: Board
+    present: int | None
+    images: Images
+    network_input: NDArray[np.uint8]
+    progress: Callable[[str], None]
+
+    @property
+    def backend(self) -> str:
+        """Name of the backend."""
+        return self.options.backend
+
+    @property
+    def on_npu_backend(self) -> bool:
+        """True if the backend is one of an NPU."""
+        return self.backend in NPU_BACKENDS
+
+    @property
+    def first_core(self) -> tuple[int, ...] | None:
+        """The first NPU core; None where the cores are unknown, so that none is chosen."""
+        return (0,) if self.on_npu_backend and self.present is not None else None
+
+
+@dataclass(frozen=True, slots=True)
+class _Rates:
+    """Throughput by number of contexts, the machine's samples meanwhile, and what could not be measured."""
+
+    figures: tuple[Throughput, ...]
+    samples: tuple[Sample, ...]
+    missing: tuple[Missing, ...]
+
+
 def measure_profile(bundle: Bundle, options: ProfileOptions, progress: Callable[[str], None] | None = None) -> Profile:
     """Measure a bundle.
 
@@ -116,82 +165,100 @@ def measure_profile(bundle: Bundle, options: ProfileOptions, progress: Callable[
         RkdeployError: when the backend cannot be opened or fails, or the source cannot be read.  A figure that this
             backend cannot give is not an error.
     """
-    progress = progress or _silent
-    sysroot, limits = options.sysroot, options.limits
-    name, on_npu_backend = options.backend, options.backend in NPU_BACKENDS
-    board = read_board(sysroot)
-    present = core_count(board.soc) if board.soc else None
     images, frames = (
         input_frames.of_sources(options.sources) if options.sources else input_frames.noise(*options.frame_wh)
     )
-    network_input = _network_input(images, bundle.spec.input)
-    progress("reading the machine's state")
-    busy, load = busy_share(sysroot, _SETTLE_S)
-    before = take_sample(sysroot)
+    setup = _setup(bundle, options, images, progress or _silent)
+    setup.progress("reading the machine's state")
+    busy, load = busy_share(options.sysroot, _SETTLE_S)
+    before = take_sample(options.sysroot)
 
-    progress("one context, stage by stage")
-    with ExitStack() as stack, Sampler(sysroot) as sampler:
-        first = (0,) if on_npu_backend and present is not None else None  # unknown cores are not chosen from
-        runtime = stack.enter_context(open_runtimes(name, bundle, first, options.runtime)[0])
-        one = measure_stages(runtime, bundle.spec, options.thresholds, images, limits, sysroot)
+    setup.progress("one context, stage by stage")
+    with ExitStack() as stack, Sampler(options.sysroot) as sampler:
+        runtime = stack.enter_context(open_runtimes(options.backend, bundle, setup.first_core, options.runtime)[0])
+        one = measure_stages(runtime, bundle.spec, options.thresholds, images, options.limits, options.sysroot)
         figures_from, notes = runtime.figures_from, runtime.notes
-    samples: list[Sample] = list(sampler.samples)
-    missing = list(one.missing)
-
-    counts = options.contexts or _default_contexts(present if on_npu_backend else None)
-    throughput: list[Throughput] = []
-    for count in sorted(set(counts)):
-        progress(f"{count} context{'' if count == 1 else 's'}")
-        cores = cores_of(count, present) if on_npu_backend and (present is not None or count > 1) else None
-        try:
-            contexts = TimedContexts(name, bundle, cores, count, options.runtime)
-            figures, seen = measure_throughput(
-                contexts, bundle, options.thresholds, images, network_input, limits, sysroot
-            )
-        except BackendError as error:
-            missing.append(Missing(f"throughput of {count} contexts", error.message))
-            continue
-        throughput.append(figures)
-        samples += seen
-    if options.contexts is None and len(counts) == 1:
-        missing.append(Missing("throughput of more contexts", _why_one_context(name, board, present)))
-
-    cores_timed, why_no_cores = _cores(name, bundle, present, network_input, options.runtime, progress)
-    if why_no_cores:
-        missing.append(Missing("cores", why_no_cores))
-    layers, npu_memory, why_no_layers = _layers(name, bundle, present, network_input, options.runtime, progress)
-    if layers is None:
-        missing.append(Missing("layers", why_no_layers))
-    one = _with_memory(one, npu_memory)
-    if one.npu_memory is not None:
-        missing = [item for item in missing if item.figure != "npu_memory"]
-    if npu_load_percent(sysroot) is None:
-        reason = why_no_npu_load(sysroot) if on_npu_backend else f"the backend {name} does not use an NPU"
-        missing.append(Missing("throughput.npu_load_percent", reason))
+    rates = _rates(setup)
+    cores, why_no_cores = _cores(setup)
+    layers, npu_memory, why_no_layers = _layers(setup)
+    one = one if one.npu_memory is not None else replace(one, npu_memory=npu_memory)
 
     found = Profile(
         created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
         rkdeploy_version=__version__,
         bundle=bundle.folder.resolve().name,
         model_sha256=_sha256_if_readable(bundle.rknn),
-        backend=name,
+        backend=options.backend,
         figures_from=figures_from,
-        on_npu=on_npu_backend and board.soc is not None and sysroot == Path("/"),
+        on_npu=setup.on_npu_backend and setup.board.soc is not None and options.sysroot == Path("/"),
         input_width=bundle.spec.input.width,
         input_height=bundle.spec.input.height,
         frames=frames,
         stages=one.stages,
-        cores=cores_timed,
-        throughput=tuple(throughput),
+        cores=cores,
+        throughput=rates.figures,
         layers=layers,
         npu_memory=one.npu_memory,
         process_memory=one.process_memory,
-        conditions=conditions(before, samples, busy, load),
-        versions=_versions(bundle, board, sysroot, figures_from if on_npu_backend else ""),
-        missing=tuple(missing),
+        conditions=conditions(before, [*sampler.samples, *rates.samples], busy, load),
+        versions=_versions(bundle, setup.board, options.sysroot, figures_from if setup.on_npu_backend else ""),
+        missing=tuple(_missing(setup, one, rates, why_no_cores, why_no_layers if layers is None else "")),
     )
     said = tuple(ProfileAdvice("runtime", "warning", note) for note in notes)
     return replace(found, advice=(*said, *advise(found)))
+
+
+def _setup(bundle: Bundle, options: ProfileOptions, images: Images, progress: Callable[[str], None]) -> _Setup:
+    board = read_board(options.sysroot)
+    present = core_count(board.soc) if board.soc else None
+    _LOG.debug("backend %s, SoC %s, NPU cores %s", options.backend, board.soc or "unknown", present or "unknown")
+    return _Setup(bundle, options, board, present, images, _network_input(images, bundle.spec.input), progress)
+
+
+def _rates(setup: _Setup) -> _Rates:
+    """The rate of the whole pipeline with each number of contexts."""
+    options, present = setup.options, setup.present
+    counts = options.contexts or _default_contexts(present if setup.on_npu_backend else None)
+    figures: list[Throughput] = []
+    samples: list[Sample] = []
+    missing: list[Missing] = []
+    for count in sorted(set(counts)):
+        setup.progress(f"{count} context{'' if count == 1 else 's'}")
+        cores = cores_of(count, present) if setup.on_npu_backend and (present is not None or count > 1) else None
+        try:
+            contexts = TimedContexts(setup.backend, setup.bundle, cores, count, options.runtime)
+            rate, seen = measure_throughput(
+                contexts,
+                setup.bundle,
+                options.thresholds,
+                setup.images,
+                setup.network_input,
+                options.limits,
+                options.sysroot,
+            )
+        except BackendError as error:
+            missing.append(Missing(f"throughput of {count} contexts", error.message))
+            continue
+        figures.append(rate)
+        samples += seen
+    if options.contexts is None and len(counts) == 1:
+        why = _why_one_context(setup.backend, setup.board, present)
+        missing.append(Missing("throughput of more contexts", why))
+    return _Rates(tuple(figures), tuple(samples), tuple(missing))
+
+
+def _missing(setup: _Setup, one: OneContext, rates: _Rates, why_no_cores: str, why_no_layers: str) -> Iterator[Missing]:
+    """Every figure that is not there, with its reason."""
+    yield from (item for item in one.missing if item.figure != "npu_memory" or one.npu_memory is None)
+    yield from rates.missing
+    if why_no_cores:
+        yield Missing("cores", why_no_cores)
+    if why_no_layers:
+        yield Missing("layers", why_no_layers)
+    sysroot = setup.options.sysroot
+    if npu_load_percent(sysroot) is None:
+        reason = f"the backend {setup.backend} does not use an NPU"
+        yield Missing("throughput.npu_load_percent", why_no_npu_load(sysroot) if setup.on_npu_backend else reason)
 
 
 def _silent(_what: str) -> None:
@@ -214,61 +281,44 @@ def _network_input(images: Images, spec: InputSpec) -> NDArray[np.uint8]:
     return np.ascontiguousarray(image_fit(spec)(images[0]).image).copy()
 
 
-def _cores(
-    name: str,
-    bundle: Bundle,
-    present: int | None,
-    image: NDArray[np.uint8],
-    options: RuntimeOptions,
-    progress: Callable[[str], None],
-) -> tuple[tuple[CoreTiming, ...], str]:
+def _cores(setup: _Setup) -> tuple[tuple[CoreTiming, ...], str]:
     """Each NPU core by itself, or the reason why not."""
-    if name not in NPU_BACKENDS:
-        return (), f"the backend {name} has no NPU cores"
-    if present is None:
+    if not setup.on_npu_backend:
+        return (), f"the backend {setup.backend} has no NPU cores"
+    if setup.present is None:
         return (), "the SoC is unknown, and with it the number of NPU cores"
-    if present == 1:
+    if setup.present == 1:
         return (), "there is one NPU core only"
-    progress("each NPU core by itself")
-    cores = tuple(range(present))
+    setup.progress("each NPU core by itself")
+    cores = tuple(range(setup.present))
     try:
         with ExitStack() as stack:
-            runtimes = [stack.enter_context(runtime) for runtime in open_runtimes(name, bundle, cores, options)]
-            return measure_cores(runtimes, cores, image), ""
+            opened = open_runtimes(setup.backend, setup.bundle, cores, setup.options.runtime)
+            runtimes = [stack.enter_context(runtime) for runtime in opened]
+            return measure_cores(runtimes, cores, setup.network_input), ""
     except BackendError as error:
         return (), error.message
 
 
-def _layers(
-    name: str,
-    bundle: Bundle,
-    present: int | None,
-    image: NDArray[np.uint8],
-    options: RuntimeOptions,
-    progress: Callable[[str], None],
-) -> tuple[LayerProfile | None, MemorySize | None, str]:
+def _layers(setup: _Setup) -> tuple[LayerProfile | None, MemorySize | None, str]:
     """The runtime's per-layer profile and memory, from a context of its own; or the reason why there is none.
 
     Also for rknnlite: it runs the same librknnrt, whose C API has what the package does not pass on.
     """
-    if name not in NPU_BACKENDS:
-        return (
-            None,
-            None,
-            (f"the backend {name} does not use an NPU; predicted cycles of each layer are in the bundle's toolkit.log"),
-        )
-    progress("layer by layer")
+    if not setup.on_npu_backend:
+        where = "predicted cycles of each layer are in the bundle's toolkit.log"
+        return None, None, f"the backend {setup.backend} does not use an NPU; {where}"
+    setup.progress("layer by layer")
     memory = None
-    first = (0,) if present is not None else None
-    options = replace(options, collect_perf=True)
+    options = replace(setup.options.runtime, collect_perf=True)
     try:
-        with open_runtimes("librknnrt", bundle, first, options)[0] as runtime:
+        with open_runtimes("librknnrt", setup.bundle, setup.first_core, options)[0] as runtime:
             assert isinstance(runtime, MeasuredRuntime), "librknnrt reports what its NPU did"
             memory = runtime.memory_size()
-            runtime.infer(image)
+            runtime.infer(setup.network_input)
             runs = []
             for _ in range(_LAYER_RUNS):
-                runtime.infer(image)
+                runtime.infer(setup.network_input)
                 runs.append(parse_layers(runtime.layer_table()))
             figures_from = runtime.figures_from
     except BackendError as error:
@@ -282,10 +332,6 @@ def _layers(
         figures_from, len(runs), layers, ranking(layers), sum(times) if times else None, sum(moved) if moved else None
     )
     return found, memory, ""
-
-
-def _with_memory(one: OneContext, memory: MemorySize | None) -> OneContext:
-    return one if one.npu_memory is not None else replace(one, npu_memory=memory)
 
 
 def _versions(bundle: Bundle, board: Board, sysroot: Path, figures_from: str) -> Versions:

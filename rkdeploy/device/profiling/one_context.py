@@ -83,73 +83,123 @@ def measure_stages(
     Raises:
         BackendError: when the runtime fails on a frame.
     """
-    fit, postprocess = image_fit(spec.input), Postprocessor(spec, thresholds)
-    npu_time, why_no_npu_time = _npu_clock(runtime)
-    # Filled, so that its pages are allocated: data collected in this loop would count as growth of the process.
-    times = np.full((limits.frames, 5), np.nan)
+    measured = _Frames(runtime, spec, thresholds, images, limits)
+    why_no_npu_time = measured.warm_up()
     resident = ResidentMemory(sysroot, _RSS_SAMPLES)
-    every = -(-limits.frames // _RSS_SAMPLES)  # rounded up: samples over the whole run
-    clock = time.perf_counter
-
-    def run(image: NDArray[np.uint8]) -> tuple[tuple[float, float, float, float], int]:
-        begun = clock()
-        boxed = fit(image)
-        prepared = clock()
-        tensors = runtime.infer(boxed.image)
-        inferred = clock()
-        found = postprocess(tensors, boxed.transform)
-        done = clock()
-        return (prepared - begun, inferred - prepared, done - inferred, done - begun), len(found.scores)
-
-    warm_by = clock() + limits.seconds / 4
-    for number in range(max(1, limits.warmup)):
-        run(images[number % len(images)])
-        if npu_time is not None and number == 0:
-            try:
-                npu_time()
-            except BackendError as error:
-                npu_time, why_no_npu_time = None, error.message
-        if clock() >= warm_by:
-            break
-    found = count = 0
-    cpu_begun, deadline = time.process_time(), clock() + limits.seconds
-    for number in range(limits.frames):
-        times[number, :4], detections = run(images[number % len(images)])
-        found += detections
-        count = number + 1
-        if npu_time is not None:
-            times[number, 4] = npu_time() / 1e6
-        if number % every == 0:
-            resident.sample(number)
-        if clock() >= deadline:
-            break
+    cpu_begun = time.process_time()
+    measured.run(resident)
     cpu_s = time.process_time() - cpu_begun
-    preprocess, infer, decode, total, npu = (latency_of(times[:count, column]) for column in range(5))
-    missing = []
-    if npu_time is None:
-        missing.append(Missing("stages.npu", why_no_npu_time))
     process_memory = resident.result()
-    if process_memory is None:
-        missing.append(
-            Missing("process_memory", f"{count} frames are too few for a slope, or /proc/self/statm does not exist")
-        )
     npu_memory, why_no_memory = _npu_memory(runtime)
-    if npu_memory is None:
-        missing.append(Missing("npu_memory", why_no_memory))
+    reasons = (
+        ("stages.npu", why_no_npu_time),
+        ("process_memory", "" if process_memory is not None else _why_no_slope(measured.count)),
+        ("npu_memory", why_no_memory),
+    )
     return OneContext(
-        stages=Stages(
+        stages=measured.stages(cpu_s),
+        process_memory=process_memory,
+        npu_memory=npu_memory,
+        missing=tuple(Missing(figure, reason) for figure, reason in reasons if reason),
+    )
+
+
+class _Frames:
+    """Frames run one by one, and the times of their stages.
+
+    Args:
+        runtime: open.
+        spec: contract of the model.
+        thresholds: for the decode.
+        images: (H, W, 3) uint8 BGR each; repeated.
+        limits: length of the measurement.
+
+    Attributes:
+        count: frames measured so far.
+    """
+
+    def __init__(
+        self, runtime: Runtime, spec: ModelSpec, thresholds: Thresholds, images: Images, limits: MeasureLimits
+    ) -> None:
+        self.count = 0
+        self._runtime, self._images, self._limits = runtime, images, limits
+        self._fit, self._postprocess = image_fit(spec.input), Postprocessor(spec, thresholds)
+        # Filled, so that its pages are allocated: data collected in the loop would count as growth of the process.
+        self._times = np.full((limits.frames, 5), np.nan)
+        self._detections = 0
+        self._npu_time, self._why_no_npu_time = _npu_clock(runtime)
+
+    def warm_up(self) -> str:
+        """Run frames that are not measured.
+
+        Returns:
+            Why the time of the network alone is missing; empty if it is measured.
+        """
+        warm_by = time.perf_counter() + self._limits.seconds / 4
+        for number in range(max(1, self._limits.warmup)):
+            self._frame(number)
+            if number == 0:
+                self._try_npu_time()
+            if time.perf_counter() >= warm_by:
+                break
+        return self._why_no_npu_time
+
+    def run(self, resident: ResidentMemory) -> None:
+        """Measure, and sample the process's memory over the whole run."""
+        every = -(-self._limits.frames // _RSS_SAMPLES)  # rounded up
+        deadline = time.perf_counter() + self._limits.seconds
+        for number in range(self._limits.frames):
+            self._times[number, :4], found = self._frame(number)
+            self._detections += found
+            self.count = number + 1
+            if self._npu_time is not None:
+                self._times[number, 4] = self._npu_time() / 1e6
+            if number % every == 0:
+                resident.sample(number)
+            if time.perf_counter() >= deadline:
+                break
+
+    def stages(self, cpu_s: float) -> Stages:
+        """The figures.
+
+        Args:
+            cpu_s: processor time of the run in seconds.
+        """
+        preprocess, infer, decode, total, npu = (latency_of(self._times[: self.count, column]) for column in range(5))
+        return Stages(
             preprocess,
             infer,
             decode,
             total,
-            npu=None if npu_time is None else npu,
-            detections_per_frame=found / count,
-            cpu_ms_per_frame=1e3 * cpu_s / count,
-        ),
-        process_memory=process_memory,
-        npu_memory=npu_memory,
-        missing=tuple(missing),
-    )
+            npu=None if self._npu_time is None else npu,
+            detections_per_frame=self._detections / self.count,
+            cpu_ms_per_frame=1e3 * cpu_s / self.count,
+        )
+
+    def _frame(self, number: int) -> tuple[tuple[float, float, float, float], int]:
+        """Seconds of preprocessing, network, decode and all, and the number of detections."""
+        image, clock = self._images[number % len(self._images)], time.perf_counter
+        begun = clock()
+        boxed = self._fit(image)
+        prepared = clock()
+        tensors = self._runtime.infer(boxed.image)
+        inferred = clock()
+        found = self._postprocess(tensors, boxed.transform)
+        done = clock()
+        return (prepared - begun, inferred - prepared, done - inferred, done - begun), len(found.scores)
+
+    def _try_npu_time(self) -> None:
+        """Ask for the network's time once: a runtime that cannot tell it says so on the first frame."""
+        if self._npu_time is None:
+            return
+        try:
+            self._npu_time()
+        except BackendError as error:
+            self._npu_time, self._why_no_npu_time = None, error.message
+
+
+def _why_no_slope(frames: int) -> str:
+    return f"{frames} frames are too few for a slope, or /proc/self/statm does not exist"
 
 
 def measure_cores(
