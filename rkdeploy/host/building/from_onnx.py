@@ -71,6 +71,7 @@ def from_onnx(
         info=info,
         notes=(*opened.notes, *(note for note in (proof.note, maps_note) if note)),
         foreign=True,
+        prepares_pixels=bool(opened.divisor),
     )
 
 
@@ -109,7 +110,7 @@ def _proof(
     Raises:
         RkdeployError: when the checkpoint does not fit, or anchors are missing or not wanted.
     """
-    head, image = opened.head, _image(opened.head, opened.input_name, opened.hw)
+    head, image = opened.head, _image(opened)
     if head.proves_decode:
         if anchors is not None:
             raise GraphError(f'"{file.name}" has a decode, with its own anchors.', "Leave out --anchors.")
@@ -177,8 +178,11 @@ def _task(head: Head) -> Task:
     return "detect" if head.angle is None else "obb"
 
 
-def _image(head: Head, name: str, hw: tuple[int, int]) -> InputSpec:
+def _image(opened: OpenedGraph) -> InputSpec:
     """The usual input of these families' exporters: RGB from 0 to 1; YOLOP's normalized like ImageNet's images."""
+    head, name, hw = opened.head, opened.input_name, opened.hw
+    if opened.divisor:
+        return InputSpec(name, *hw, std=(opened.divisor,) * 3)
     if _is_yolop(head):
         return InputSpec(name, *hw, mean=IMAGENET_MEAN, std=IMAGENET_STD)
     return InputSpec(name, *hw, fit="center_crop" if _task(head) == "classify" else "letterbox")

@@ -45,6 +45,8 @@ def with_choice(network: Network, choice: InputChoice) -> Network:
         _require_scores(network)
     if is_made_gray(network.trained):
         _require_gray(choice)
+    if network.prepares_pixels:
+        image = replace(image, mean=network.input.mean, std=network.input.std)
     image = _chosen(image, choice)
     names = network.class_names
     given = PRESETS[choice.preset].names if choice.preset is not None else ()

@@ -33,6 +33,7 @@ class Network:
         class_names: one per class.
         info: the checkpoint's facts, None for a lone ONNX file.
         notes: remarks for the user.
+        prepares_pixels: the graph takes bytes, and so says the mean and deviation of its input.
         foreign: the graph comes from an ONNX file, and runs in a process with limits until it is proven.
     """
 
@@ -53,6 +54,7 @@ class Network:
     info: ModelInfo | None
     notes: tuple[str, ...]
     foreign: bool = False
+    prepares_pixels: bool = False
 
     @property
     def proves_decode(self) -> bool:

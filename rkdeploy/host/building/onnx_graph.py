@@ -31,6 +31,7 @@ from rkdeploy.host.graph.head import Head
 from rkdeploy.host.graph.image_scale import without_scale_inputs
 from rkdeploy.host.graph.padded_pooling import without_padded_pooling
 from rkdeploy.host.graph.pixel_distances import with_pixel_distances
+from rkdeploy.host.graph.pixel_input import with_float_input
 from rkdeploy.host.graph.session import Session
 from rkdeploy.host.graph.simplify import simplify
 from rkdeploy.host.graph.suppression import without_suppression
@@ -51,6 +52,7 @@ class OpenedGraph:
         hw: (height, width) of it.
         class_names: one per class.
         notes: what the user should know.
+        divisor: of the pixels, 0 to 255, where the graph takes bytes and so says how it prepares them; otherwise 0.
     """
 
     reference: onnx.ModelProto
@@ -60,6 +62,7 @@ class OpenedGraph:
     hw: tuple[int, int]
     class_names: tuple[str, ...]
     notes: tuple[str, ...]
+    divisor: float = 0.0
 
 
 def open_graph(file: Path, imgsz: tuple[int, int] | None, info: ModelInfo | None, anchors: int) -> OpenedGraph:
@@ -74,7 +77,7 @@ def open_graph(file: Path, imgsz: tuple[int, int] | None, info: ModelInfo | None
     Raises:
         GraphError: whatever is wrong with it, or when it does not fit the checkpoint.
     """
-    loaded = to_float32(load_onnx(file))
+    loaded, divisor = with_float_input(to_float32(load_onnx(file)))
     alone, bins_error = with_whole_bins(without_scale_inputs(without_suppression(loaded)))
     require_image_model(alone)
     model = with_color_input(alone)
@@ -108,6 +111,7 @@ def open_graph(file: Path, imgsz: tuple[int, int] | None, info: ModelInfo | None
         hw=hw,
         class_names=names,
         notes=tuple(note for note in notes if note),
+        divisor=divisor,
     )
 
 

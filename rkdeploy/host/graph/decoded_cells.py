@@ -62,9 +62,10 @@ class _Level:
 
 @dataclass(frozen=True, slots=True)
 class _Table:
-    """A tensor with a row for each cell, (columns, rows), and its name and layout."""
+    """A tensor with a row for each cell, (columns, rows), its name, place in the graph and layout."""
 
     name: str
+    place: int
     columns_first: bool
     values: Values
 
@@ -114,6 +115,7 @@ def find_decoded_cells(graph: GraphView, outputs: Sequence[str]) -> Head | None:
     boxes = next((one for table in tables if (one := _boxes_in(table, levels, widths)) is not None), None)
     if boxes is None:
         return None
+    tables.sort(key=lambda table: -table.place)
     scores = next((found for table in tables if (found := _scores_in(table, levels, boxes)) is not None), None)
     if scores is None or not _uses_all(levels, boxes, scores):
         return None
@@ -144,6 +146,7 @@ def _tables(graph: GraphView, convs: Sequence[HeadConv], levels: Sequence[_Level
             ]
     fours = [each for each in named if _width(graph.shape(each[0]), rows) == 4]
     others = [each for each in named if each not in fours]
+    places = {name: number for number, (name, _) in enumerate(named)}
     chosen = [*reversed(fours[-_MAX_TABLES:]), *reversed(others[-_MAX_TABLES:])]
     given = {conv.tensor for conv in convs}
     chosen = [(name, first) for name, first in chosen if name not in given]
@@ -154,7 +157,7 @@ def _tables(graph: GraphView, convs: Sequence[HeadConv], levels: Sequence[_Level
     for name, columns_first in chosen:
         if shown[name].dtype == np.float32:
             table = as_table(shown[name])
-            yield _Table(name, columns_first, table if columns_first else table.T)
+            yield _Table(name, places[name], columns_first, table if columns_first else table.T)
 
 
 def _columns_first(shape: Sequence[int], rows: int) -> bool | None:

@@ -45,6 +45,14 @@ class GraphView:
         constant = self.constants.get(tensor)
         return None if constant is None else np.asarray(numpy_helper.to_array(constant))
 
+    def stored(self, tensor: str) -> NDArray[Any] | None:
+        """Value of a constant, which may be a node of its own; None for a tensor that is computed or given."""
+        node = self.producer(tensor)
+        if node is None or node.op_type != "Constant":
+            return self.value(tensor)
+        constant = next((a.t for a in node.attribute if a.name == "value"), None)
+        return None if constant is None else np.asarray(numpy_helper.to_array(constant))
+
     def back(
         self, ends: Iterable[str], through: Callable[[onnx.NodeProto], bool] = lambda _: True
     ) -> Iterator[tuple[str, onnx.NodeProto]]:

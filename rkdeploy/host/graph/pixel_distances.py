@@ -36,5 +36,5 @@ def _is_multiplied(graph: GraphView, node: str, tensor: str, stride: int) -> boo
     conv = next((n for n in graph.model.graph.node if n.op_type == "Conv" and (n.name or n.output[0]) == node), None)
     names = {tensor} if conv is None else {tensor, conv.output[0]}
     products = [n for n in graph.model.graph.node if n.op_type == "Mul" and names.intersection((*n.input, *n.output))]
-    factors = [graph.value(name) for n in products for name in n.input]
+    factors = [graph.stored(name) for n in products for name in n.input]
     return any(f is not None and f.size == 1 and np.float32(f.ravel()[0]) == stride for f in factors)

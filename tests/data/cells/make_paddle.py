@@ -12,8 +12,6 @@ stand-ins.  Weights are random, the same for the same case.
 from __future__ import annotations
 
 import argparse
-import importlib.abc
-import importlib.machinery
 import os
 import subprocess
 import sys
@@ -25,6 +23,8 @@ from typing import Any
 
 import numpy as np
 
+from tests.data.cells.stand_ins import StandIns
+
 CLASSES = 3
 WIDTH = 16
 LOSS = types.SimpleNamespace(use_sigmoid=True)
@@ -32,31 +32,6 @@ UNUSED = frozenset(
     {"pycocotools", "matplotlib", "mpl_toolkits", "sklearn", "motmetrics", "lap", "cython_bbox", "cv2", "shapely",
      "imgaug", "visualdl", "pandas", "typeguard"}
 )  # fmt: skip
-
-
-class StandIns(importlib.abc.MetaPathFinder, importlib.abc.Loader):
-    """Empty modules in place of those that are not used; any name in them is an empty class."""
-
-    def find_spec(self, fullname: str, path: Any, target: Any = None) -> importlib.machinery.ModuleSpec | None:
-        """Specification of a stand-in."""
-        if fullname.partition(".")[0] not in UNUSED:
-            return None
-        return importlib.machinery.ModuleSpec(fullname, self, is_package=True)
-
-    def create_module(self, spec: importlib.machinery.ModuleSpec) -> types.ModuleType:
-        """An empty module."""
-        module = types.ModuleType(spec.name)
-
-        def named(name: str) -> Any:
-            if name.startswith("__"):
-                raise AttributeError(name)
-            return type(name, (object,), {})
-
-        module.__getattr__ = named  # type: ignore[method-assign]  # a module's own hook for missing names
-        return module
-
-    def exec_module(self, module: types.ModuleType) -> None:
-        """Nothing to run."""
 
 
 def network(head: Any, strides: Sequence[int], ending: Callable[..., Any]) -> Any:
@@ -206,7 +181,7 @@ def make(name: str, out: Path) -> None:
                    "model.pdmodel", "--params_filename", "model.pdiparams", "--save_file", str(out / f"{name}.onnx"),
                    "--opset_version", "12"]  # fmt: skip
         subprocess.run(command, check=True, capture_output=True)
-    np.savez_compressed(out / f"{name}.npz", input=pixels, boxes=boxes, scores=scores)
+    np.savez_compressed(out / f"{name}.npz", hw=np.array(hw), boxes=boxes, scores=scores)
     print(f"{name}: {(out / f'{name}.onnx').stat().st_size / 1024:.0f} KB, {len(boxes)} rows")
 
 
@@ -221,7 +196,7 @@ def main() -> None:
     sys.path.insert(0, str(arguments.upstream.resolve()))
     import paddle  # noqa: F401  # before the stand-ins, which it would take for the real ones
 
-    sys.meta_path.insert(0, StandIns())
+    sys.meta_path.insert(0, StandIns(UNUSED))
     os.chdir(arguments.upstream)
     for name in [arguments.case] if arguments.case else CASES:
         make(name, out)
