@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -13,6 +14,8 @@ from rkdeploy.push import scripts
 from rkdeploy.push.answer import Answer
 from rkdeploy.push.bundle_upload import BundleUpload
 from rkdeploy.push.ssh import Ssh, last_line
+
+_LOG = logging.getLogger(__name__)
 
 _SPARE_BYTES = 8 << 20
 _KILOBYTES = re.compile("[0-9]{1,15}")
@@ -60,6 +63,7 @@ def examine(ssh: Ssh, home: str, name: str = "") -> BoardState:
     free = facts["free_kb"]
     if not _KILOBYTES.fullmatch(free):
         raise PushError(f'The board "{ssh.address}" does not report its free space: {shown(free)}.')
+    _LOG.debug("%s: %s KiB free, current %s", ssh.address, free, facts["current"] or "none")
     return BoardState(
         free_bytes=int(free) << 10,
         current=PurePosixPath(facts["current"]).name,
@@ -98,6 +102,7 @@ def activate(ssh: Ssh, home: str, name: str) -> str | None:
         PushError: when it cannot be done, or the board does not confirm.
     """
     now, before = _switched(ssh, home, ssh.run(scripts.ACTIVATE, check_home(home), name))
+    _LOG.debug("%s: current is %s, before %s", ssh.address, now, before if before is not None else "the same")
     if now != f"bundles/{name}":
         raise PushError(f'The board "{ssh.address}" says that {shown(now)} is current, expected "bundles/{name}".')
     return before

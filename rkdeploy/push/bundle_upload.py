@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import logging
 import re
 import tarfile
 from collections.abc import Callable
@@ -13,6 +14,8 @@ from typing import BinaryIO
 
 from rkdeploy.contract.bundle import BUILD, CONTRACT, SUMS, Bundle
 from rkdeploy.errors import PushError, shown
+
+_LOG = logging.getLogger(__name__)
 
 _NAME = re.compile(r"\w[\w.+-]{0,99}")
 _FILE = re.compile(r"[^\x00-\x1f\x7f\\]{1,200}")  # sha256sum escapes other names
@@ -68,6 +71,9 @@ class BundleUpload:
             if (folder / name).is_symlink():
                 raise PushError(f'"{folder / name}" is a symbolic link, expected a file.', "Put the file in its place.")
         size = sum((folder / name).stat().st_size for name in files) + len(sums)
+        _LOG.debug(
+            "%d of the bundle's files, %d bytes%s", len(files) + 1, size, "" if everything else "; --all sends more"
+        )
         short = hashlib.sha256(sums).hexdigest()[:12]
         return cls(f"{folder.name}-{short}", folder, (*files, SUMS), sums, size)
 

@@ -6,6 +6,7 @@ is consent to run its code; nothing of it is imported before it is needed.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
@@ -13,6 +14,8 @@ from types import MappingProxyType
 from typing import Any
 
 from rkdeploy.errors import RkdeployError
+
+_LOG = logging.getLogger(__name__)
 
 FAMILIES, BACKENDS = "rkdeploy.families", "rkdeploy.backends"
 SOURCES, SINKS = "rkdeploy.sources", "rkdeploy.sinks"
@@ -43,6 +46,7 @@ def load_plugin(point: EntryPoint) -> Any:
     Raises:
         RkdeployError: when that fails, naming the package.
     """
+    _LOG.debug("plug-in %s of %s", point.name, _package(point))
     try:
         return point.load()
     except Exception as error:

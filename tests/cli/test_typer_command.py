@@ -13,6 +13,7 @@ import typer
 
 from rkdeploy.cli import verbosity
 from rkdeploy.cli.typer_command import command
+from rkdeploy.contract.bundle import Bundle
 from rkdeploy.option import SIZE, WORDS, Argument, Only, Option, declared_fields, written
 from tests.command_line import rkdeploy
 
@@ -160,3 +161,13 @@ def test_every_command_takes_both() -> None:
     assert done.returncode == 0
     assert json.loads(done.stdout)["training"]["image_size"] == 384
     assert "host.checkpoint.reader: calib_data/best.pt: " in done.stderr
+
+
+def test_the_decisions_of_a_run_are_logged(sample_bundle: Bundle) -> None:
+    """A bug report made with --verbose says which backend ran, on how many contexts, and what decoded."""
+    image = Path(__file__).parents[2] / "calib_data" / "images" / "val" / "val_0000.jpg"
+    done = rkdeploy("run", sample_bundle.folder, image, "--backend", "onnxruntime", "--verbose")
+    assert done.returncode == 0, done.stderr
+    said = " ".join(done.stderr.split())
+    assert "device.runtime.backends: backend onnxruntime, 1 contexts" in said
+    assert "device.postprocess.native.decode_library: decode by " in said

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+
 from rkdeploy.contract.bundle import CONTRACT, Bundle, read_bundle
 from rkdeploy.datasets.truth import LabeledSet
 from rkdeploy.errors import RkdeployError
@@ -9,6 +11,8 @@ from rkdeploy.host.building.build_options import BuildOptions
 from rkdeploy.host.building.chosen_images import BuildImages
 from rkdeploy.host.building.request import request_of
 from rkdeploy.version import __version__
+
+_LOG = logging.getLogger(__name__)
 
 
 def earlier_bundle(
@@ -36,4 +40,5 @@ def earlier_bundle(
         and record.toolkit.version == toolkit
         and record.rkdeploy_version == __version__
     )
+    _LOG.debug("%s: %s", options.folder, "of the same request" if same else "of another request; built again")
     return bundle if same else None

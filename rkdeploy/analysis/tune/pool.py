@@ -7,6 +7,7 @@ toolkit ends with it.
 from __future__ import annotations
 
 import contextlib
+import logging
 import multiprocessing
 import os
 import shutil
@@ -34,6 +35,8 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
     from rkdeploy.analysis.tune.input_store import InputStore
+
+_LOG = logging.getLogger(__name__)
 
 _STOP_S: Final = 10.0
 _UNWIND_S: Final = 5.0
@@ -123,6 +126,7 @@ class ProcessPool:
         if answer.signal is None:
             return TrialOutcome(one.job.number, None, f"The trial's process ended with {answer}.")
         given_up = self._lost.given_up(one.job.number, str(answer))
+        _LOG.debug("trial %d was lost (%s), %s", one.job.number, answer, "given up" if given_up else "started again")
         if given_up is None:
             self._waiting.appendleft(one.job)
         return given_up
@@ -135,6 +139,7 @@ class ProcessPool:
         input_sets = self._input_sets.folder
         folder = Path(tempfile.mkdtemp(prefix=f"trial-{job.number}-", dir=input_sets))
         arguments = (job, self._function, input_sets, folder)
+        _LOG.debug("trial %d begins, %d run", job.number, len(self._running))
         return _Running(job, PipedProcess(f"The process of trial {job.number}", _work, arguments, _STOP_S), folder)
 
 

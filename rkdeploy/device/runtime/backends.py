@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import importlib
 import importlib.util
+import logging
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, cast
 
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
 
     from rkdeploy.contract.bundle import Bundle
     from rkdeploy.device.runtime.protocol import Runtime, RuntimeOptions
+
+_LOG = logging.getLogger(__name__)
 
 _NPU_BACKENDS = frozenset({"librknnrt", "rknnlite"})
 
@@ -101,6 +104,7 @@ def open_runtimes(
         if hasattr(module, "open_bundles")
         else [module.open_bundle(bundle, mask, options) for mask in masks]
     )
+    _LOG.debug("backend %s, %d contexts, cores %s", name, len(runtimes), [str(mask) for mask in masks if mask] or "any")
     for runtime in runtimes:
         runtime.notes = (*notes, *runtime.notes)
     return runtimes

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,6 +19,8 @@ from rkdeploy.host.families.model_info import ModelInfo
 from rkdeploy.host.families.registry import family_of
 from rkdeploy.host.graph.gray_input import GRAY_NOTE, fold_gray, is_made_gray
 from rkdeploy.host.graph.simplify import simplify
+
+_LOG = logging.getLogger(__name__)
 
 _NO_NAMES = "The checkpoint has no class names; they are class_0, class_1, ... Give them with --names."
 
@@ -50,11 +53,21 @@ def from_checkpoint(
     info = _with_head(family.describe(checkpoint), nms=nms)
     require_buildable(checkpoint)
     hw, note = choose_size(info, imgsz)
+    _LOG.debug(
+        "%s (%s), input %dx%d, first layer %s, head %s suppression",
+        info.generation,
+        info.task,
+        hw[1],
+        hw[0],
+        stem,
+        "without" if info.end_to_end else "with",
+    )
     trained = family.export(checkpoint, info, *hw)
     reference = trained
     if stem != "trained":
         rewritten = family.export(checkpoint, info, *hw, stem=stem)
         reference = trained if rewritten.model == trained.model else rewritten
+        _LOG.debug("the first layer %s", "stays as trained" if reference is trained else f"is rewritten: {stem}")
     return Network(
         file=file,
         sha256=sha256_of(file),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -23,6 +24,8 @@ from rkdeploy.host.families.model_info import ModelInfo
 from rkdeploy.host.families.registry import family_of
 from rkdeploy.host.graph.foreign_process import run_foreign
 from rkdeploy.host.graph.head import Head
+
+_LOG = logging.getLogger(__name__)
 
 
 def from_onnx(
@@ -51,6 +54,14 @@ def from_onnx(
     opened = run_foreign(file, partial(open_graph, file, imgsz, info, len(anchors or ()) // 2), OpenedGraph)
     proof = _proof(file, opened, checkpoint, info, anchors)
     head, info = proof.head, proof.info
+    _LOG.debug(
+        "%s: head %s with %d tensors (%s), decode %s",
+        file.name,
+        head.kind or "of several families",
+        len(head.taps),
+        ", ".join(dict.fromkeys(str(tap.role) for tap in head.taps)),
+        "in the graph" if head.proves_decode else "not in the graph",
+    )
     agreed, anchors_from = agreed_anchors(head, info)
     maps_note = _maps_note(head) if head.class_maps and info is None else ""
     return Network(

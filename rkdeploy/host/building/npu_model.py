@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from itertools import islice
@@ -15,12 +16,15 @@ from rkdeploy.contract.embedded_contract import custom_string
 from rkdeploy.contract.spec import ModelSpec, NpuModel
 from rkdeploy.errors import ToolkitError
 from rkdeploy.host.building.build_options import BuildOptions
+from rkdeploy.host.building.quantization import float16_word
 from rkdeploy.host.graph.graph_view import GraphView
 from rkdeploy.host.toolkit.built_model import BuiltModel
 from rkdeploy.host.toolkit.error_analysis import mean_over_images
 from rkdeploy.host.toolkit.float16 import default_float16, tensors_of, worst_layers
 from rkdeploy.host.toolkit.toolkit import Toolkit
 from rkdeploy.host.toolkit.toolkit_options import ToolkitOptions
+
+_LOG = logging.getLogger(__name__)
 
 ANALYZED_IMAGES = 4
 
@@ -74,6 +78,11 @@ def build_npu_model(
     toolkit_options = toolkit_options_of(options, spec)
     quantized = toolkit_options.quantized
     float16 = options.float16 if options.float16 is not None else default_float16(spec, options.target, options.dtype)
+    _LOG.debug(
+        "float16 layers: %s, %s",
+        "as given" if options.float16 is not None else "by default",
+        float16_word(float16),
+    )
     built = toolkit.build(
         file,
         toolkit_options,

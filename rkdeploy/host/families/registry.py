@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING, Protocol
 
 from rkdeploy.errors import CheckpointError
@@ -29,6 +30,8 @@ from rkdeploy.system.plugins import load_plugin, plugins
 if TYPE_CHECKING:
     from rkdeploy.host.export.exported import Exported
     from rkdeploy.host.export.stem_form import StemForm
+
+_LOG = logging.getLogger(__name__)
 
 
 _ASK = "rkdeploy inspect best.onnx says whether that builds."
@@ -95,6 +98,7 @@ def family_of(checkpoint: Checkpoint, name: str | None = None) -> Family:
                 raise CheckpointError(
                     f'"{checkpoint.path.name}" needs no darknet cfg: its structure is known.', "Leave out --cfg."
                 )
+            _LOG.debug("%s: family %s", checkpoint.path.name, family.NAME)
             return family
     if name is not None:
         fitting = [family.NAME for family in all_families() if family.recognize(checkpoint)]

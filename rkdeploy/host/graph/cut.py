@@ -7,6 +7,7 @@ convolution do not depend on each other, and the decode knows which activation i
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
@@ -20,6 +21,8 @@ from rkdeploy.errors import GraphError
 from rkdeploy.host.graph.cut_options import CutOptions
 from rkdeploy.host.graph.graph_view import GraphView, attributes
 from rkdeploy.host.graph.head import Head, Tap
+
+_LOG = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +81,7 @@ def cut(model: onnx.ModelProto, head: Head, options: CutOptions) -> tuple[onnx.M
         activation: Activation = "sigmoid" if part.sigmoid else "linear"
         outputs.append(HeadOutput(name, part.role, tap.level, tap.stride, shape, activation))
     prune(graph)
+    _LOG.debug("%d of %d nodes; outputs %s", len(graph.node), len(model.graph.node), ", ".join(o.name for o in outputs))
     return result, tuple(outputs)
 
 

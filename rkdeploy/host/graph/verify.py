@@ -7,6 +7,7 @@ stride, order or activation cannot pass.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Container, Iterable, Mapping
 
 import numpy as np
@@ -23,6 +24,8 @@ from rkdeploy.errors import VerificationError
 from rkdeploy.host.graph.head import DecodedTensor, Head, read_rows
 from rkdeploy.host.graph.rounding import RoundingNoise
 from rkdeploy.host.graph.session import Session
+
+_LOG = logging.getLogger(__name__)
 
 TOLERANCES = {"px": 1e-3, "score": 1e-4, "rad": 1e-4, "value": 1e-4}
 """Difference allowed for the arithmetic of the two decodes, by unit; `_ROUNDING` of the figure itself is added."""
@@ -86,6 +89,8 @@ def verify(full: onnx.ModelProto, head: Head, cut: onnx.ModelProto, spec: ModelS
     if not names:
         raise VerificationError("There is no image to verify the contract with.")
     result = Verification(len(names), tuple(names), rows, tuple(worst.values()))
+    for error in result.fields:
+        _LOG.debug("%s differs by up to %.3g of its tolerance", error.name, error.excess)
     _require(result)
     return result
 

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import ctypes
+import logging
 import os
 import platform
 from ctypes import c_double, c_int64, c_void_p
@@ -15,6 +16,8 @@ from typing import Any, Final
 
 from rkdeploy.device.postprocess.native.compile import FOLDER, library_name, source_hash
 from rkdeploy.errors import RkdeployError
+
+_LOG = logging.getLogger(__name__)
 
 DECODE_VARIABLE: Final = "RKDEPLOY_DECODE"
 COMPILE_MODULE: Final = "rkdeploy.device.postprocess.native.compile"
@@ -56,6 +59,7 @@ def decode_choice() -> DecodeChoice:
     if wanted == "numpy":
         return DecodeChoice(None, f"{DECODE_VARIABLE}=numpy", asked_for=True)
     found = _load()
+    _LOG.debug("decode by %s: %s", "C" if found.library is not None else "numpy", found.why)
     if wanted == "native" and found.library is None:
         raise RkdeployError(
             f"{DECODE_VARIABLE}=native, but {found.why}.", f"With a C compiler: python -m {COMPILE_MODULE}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import logging
 import mmap
 import os
 import re
@@ -11,6 +12,8 @@ from typing import Any, Final
 
 from rkdeploy.device.runtime.librknnrt.abi import PROTOTYPES, REQUIRED, RETURN_CODES
 from rkdeploy.errors import BackendError
+
+_LOG = logging.getLogger(__name__)
 
 LIBRARY_VARIABLE: Final = "RKDEPLOY_LIBRKNNRT"
 DEFAULT_LIBRARY: Final = Path("/usr/lib/librknnrt.so")
@@ -70,6 +73,7 @@ class Library:
             loaded = ctypes.CDLL(str(self.path))
         except OSError as error:
             raise BackendError(f'The NPU runtime "{self.path}" cannot be loaded: {error}.', _INSTALL) from error
+        _LOG.debug("loaded %s, version %s", self.path, version_in_file(self.path) or "unknown")
         self._functions: dict[str, Any] = {}
         for name, (result, arguments) in PROTOTYPES.items():
             function = getattr(loaded, name, None)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Literal
 
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
     from rkdeploy.device.runtime.librknnrt.context import Context
     from rkdeploy.device.runtime.librknnrt.tensor_io import TensorIo
     from rkdeploy.device.runtime.protocol import HeadTensor, MemorySize
+
+_LOG = logging.getLogger(__name__)
 
 IoMode = Literal["auto", "zero_copy", "copy"]
 
@@ -164,4 +167,5 @@ class LibRknnRt:
                 if self._io_mode == "zero_copy":
                     raise
                 notes = (f"Images and outputs are copied, which takes longer. {error.message}",)
+        _LOG.debug("input and output by copies: %s", notes or f"shared memory {'unused' if can_share else 'missing'}")
         return stack.enter_context(CopiedIo(context)), notes

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from typing import TYPE_CHECKING, Final
 
@@ -13,6 +14,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from rkdeploy.device.runtime.cores import CoreMask
+
+_LOG = logging.getLogger(__name__)
 
 _IDLE_S: Final = 1.0
 """Seconds to wait for a running context before duplicating it; one that takes longer is considered hung."""
@@ -60,6 +63,7 @@ class SharedModel:
             reason = ""
             if sibling is not None:
                 context, reason = self._duplicate(self._library, sibling, core)
+                _LOG.debug("core %s: %s", core, reason or "shares the weights of the first context")
                 if context is not None:
                     self._loaded_by[context] = self._loaded_by[sibling]
                     return context, ""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import threading
 import time
@@ -19,6 +20,8 @@ from rkdeploy.images.header import MAX_PIXELS
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from types import TracebackType
+
+_LOG = logging.getLogger(__name__)
 
 RECONNECT = Backoff(first_s=0.5, max_s=15.0)
 _RELEASE_PATIENCE_S = 1.0
@@ -64,6 +67,8 @@ class LiveCapture:
         rate = self._capture.get(cv2.CAP_PROP_FPS)
         plausible = math.isfinite(rate) and 0 < rate <= _PLAUSIBLE_FRAMES_PER_SECOND
         self.frames_per_second = rate if plausible else None
+        width, height = (self._capture.get(one) for one in (cv2.CAP_PROP_FRAME_WIDTH, cv2.CAP_PROP_FRAME_HEIGHT))
+        _LOG.debug("%s: %.0fx%.0f at %.3g frames per second", self.text, width, height, rate)
         self._opened(self._capture)
         return self._frames()
 
@@ -138,8 +143,10 @@ class LiveCapture:
             return
         try:
             capture = self._open_capture()
-        except SourceError:
+        except SourceError as error:
+            _LOG.debug("%s: attempt %d to reconnect failed: %s", self.text, failures, error.message)
             return
+        _LOG.debug("%s: opened again in attempt %d", self.text, failures)
         with self._reading:
             self._capture = capture
         self.reconnects += 1
