@@ -24,6 +24,7 @@ from rkdeploy.host.families.model_info import ModelInfo
 from rkdeploy.host.families.registry import family_of
 from rkdeploy.host.graph.foreign_process import run_foreign
 from rkdeploy.host.graph.head import Head
+from rkdeploy.host.graph.query_probe import PREPARED
 
 _LOG = logging.getLogger(__name__)
 
@@ -190,12 +191,16 @@ def _task(head: Head) -> Task:
 
 
 def _image(opened: OpenedGraph) -> InputSpec:
-    """The usual input of these families' exporters: RGB from 0 to 1; YOLOP's normalized like ImageNet's images."""
+    """The usual input of these families' exporters: RGB from 0 to 1, stretched for Ultralytics' RT-DETR; YOLOP's
+    normalized like ImageNet's images.
+    """
     head, name, hw = opened.head, opened.input_name, opened.hw
     if opened.divisor:
         return InputSpec(name, *hw, std=(opened.divisor,) * 3)
     if _is_yolop(head):
         return InputSpec(name, *hw, mean=IMAGENET_MEAN, std=IMAGENET_STD)
+    if head.kind == PREPARED:
+        return InputSpec(name, *hw, fit="stretch")
     return InputSpec(name, *hw, fit="center_crop" if _task(head) == "classify" else "letterbox")
 
 

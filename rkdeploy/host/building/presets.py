@@ -14,6 +14,7 @@ from rkdeploy.contract.spec import Anchors, InputSpec, PointFormula
 from rkdeploy.errors import GraphError
 from rkdeploy.host.families.imagenet import IMAGENET_MEAN, IMAGENET_STD
 from rkdeploy.host.graph.head import Head
+from rkdeploy.host.graph.query_probe import UNPREPARED
 
 _WHOLE = (0.0, 0.0, 0.0)
 _UNIT = (1.0, 1.0, 1.0)
@@ -26,6 +27,7 @@ _IMAGENET_BGR = (103.53, 116.28, 123.675), (57.375, 57.12, 58.395)
 PresetName = Literal[
     "yolox", "yolox-legacy", "nanodet", "nanodet-plus", "picodet", "ppyoloe", "ppyoloe-plus", "yolo-nas", "damo-yolo",
     "rtmdet", "rtmdet-pixels", "rtmdet-exp", "yunet", "retinaface", "retinaface-1mb", "ultraface", "ssd", "scrfd",
+    "rtdetr", "rfdetr",
 ]  # fmt: skip
 
 
@@ -65,6 +67,7 @@ KIND_NAMES: Final[Mapping[str, str]] = {
     "retinaface": "retinaface",
     "ssd": "ssd",
     "scrfd": "scrfd",
+    UNPREPARED: "queries (RT-DETR, D-FINE or RF-DETR)",
 }
 """Kinds of heads that presets fit, as messages name them."""
 _POINTS = {0.0: "corner", 0.5: "middle"}
@@ -213,6 +216,20 @@ PRESETS: Final[Mapping[PresetName, Preset]] = {
         0.0,
         names=_FACE,
     ),
+    "rtdetr": Preset(
+        "rtdetr",
+        (UNPREPARED,),
+        "RT-DETR, RT-DETRv2, D-FINE, DEIM: RGB from 0 to 1, stretched",
+        _input(_WHOLE, _BYTE, fit="stretch"),
+        0.5,
+    ),
+    "rfdetr": Preset(
+        "rfdetr",
+        (UNPREPARED,),
+        "RF-DETR, LW-DETR, DEIMv2 on DINOv3: RGB, ImageNet's mean and deviation, stretched",
+        _input(IMAGENET_MEAN, IMAGENET_STD, fit="stretch"),
+        0.5,
+    ),
 }
 
 
@@ -278,6 +295,8 @@ def with_preset(image: InputSpec, head: Head, name: PresetName | None) -> tuple[
             f"--preset {name} is of {preset.family}, but the model {found}.", f"Presets that fit: {', '.join(names)}."
         )
     chosen = replace(preset.image, name=image.name, height=image.height, width=image.width)
+    if head.kind == UNPREPARED:
+        return chosen, head  # it has no cells
     if head.prior_formula is not None:
         return chosen, head if head.anchors is not None else replace(head, anchors=_anchors(head, name, preset))
     distance = head.points.distance if head.points is not None else preset.distance

@@ -18,6 +18,7 @@ from rkdeploy.host.graph.head import Head
 from rkdeploy.host.graph.head_walk import NO_HEAD, last_convolutions
 from rkdeploy.host.graph.point_probe import find_point_head
 from rkdeploy.host.graph.prior_probe import find_prior_head
+from rkdeploy.host.graph.query_probe import find_query_head
 from rkdeploy.host.graph.raw_head import find_raw_head
 
 
@@ -43,6 +44,9 @@ def find_head(
     """
     if is_classifier(graph):
         return with_classifier_head(graph)
+    queries = find_query_head(graph)
+    if queries is not None:
+        return queries
     return graph.model, _detection_head(graph, classes, anchors, known_maps or {})
 
 

@@ -29,6 +29,7 @@ _NEWEST_READABLE = 21  # the newest that onnxruntime 1.20 runs, and so the newes
 _EXPORT_OLDER = "Export it again with opset 17 (Ultralytics: opset=17, YOLOv5: --opset 17, torch: opset_version=17)."
 _MIN_SIDE, _MAX_SIDE = 32, 8192  # px
 _NAMES_HINT = "Give the checkpoint with --weights: its names count then."
+_OTHER_FLOATS = (TensorProto.FLOAT16, TensorProto.DOUBLE)
 _IR_VERSION = 9  # of opset 19; newer ones are refused by older runtimes, older ones list weights among the inputs
 
 
@@ -212,7 +213,11 @@ def to_supported_opset(model: onnx.ModelProto) -> onnx.ModelProto:
 
 
 def to_float32(model: onnx.ModelProto) -> onnx.ModelProto:
-    """The model with every float16 tensor as float32 (weights, inputs, outputs, casts); unchanged if it has none."""
+    """The model with every float16 and float64 tensor as float32 (weights, inputs, outputs, casts); unchanged if it has
+    none.
+
+    Transformers compute the places of their cells in float64, for which onnxruntime has no sine.
+    """
     converted = onnx.ModelProto()
     converted.CopyFrom(model)
     changed = False
@@ -220,14 +225,14 @@ def to_float32(model: onnx.ModelProto) -> onnx.ModelProto:
         for constant in graph.initializer:
             changed |= _widen(constant)
         for info in (*graph.input, *graph.output, *graph.value_info):
-            if info.type.tensor_type.elem_type == TensorProto.FLOAT16:
+            if info.type.tensor_type.elem_type in _OTHER_FLOATS:
                 info.type.tensor_type.elem_type = TensorProto.FLOAT
                 changed = True
         for node in graph.node:
             for attribute in node.attribute:
                 if attribute.type == AttributeProto.TENSOR:
                     changed |= _widen(attribute.t)
-                elif attribute.name in ("to", "dtype") and attribute.i == TensorProto.FLOAT16:
+                elif attribute.name in ("to", "dtype") and attribute.i in _OTHER_FLOATS:
                     attribute.i = TensorProto.FLOAT
                     changed = True
     return converted if changed else model
@@ -243,8 +248,8 @@ def _graphs(graph: onnx.GraphProto) -> Iterator[onnx.GraphProto]:
 
 
 def _widen(tensor: TensorProto) -> bool:
-    """Convert float16 to float32 in place; True if it was float16."""
-    if tensor.data_type != TensorProto.FLOAT16:
+    """Convert float16 or float64 to float32 in place; True if it was one of these."""
+    if tensor.data_type not in _OTHER_FLOATS:
         return False
     try:
         values = numpy_helper.to_array(tensor).astype(np.float32)

@@ -63,9 +63,10 @@ FRAME = struct.Struct(">II")  # bytes of JSON, bytes of payload
 # End of the toolkit's traceback when one of its graph optimizations fails.  In 2.5.0 the one that makes attention a
 # single NPU operation fails if a MatMul goes directly into a Softmax; otherwise it works, and is useful.
 FAILED_RULE = re.compile(r"rknn\.api\.rules\.\w+\._p_(\w+)")
-RULES_BY_OTHER_NAMES = {"fuse_matmul_add_mul_softmax_matmul_to_sdpa": ("fuse_matmul_softmax_matmul_to_sdpa",)}
-"""Functions of 2.5.0 that run under the names of other rules, which are the ones that can be disabled."""
-MOST_DISABLED_RULES = 4
+# A function may run under the names of several rules; the log advises which one to disable.
+ADVISED_RULE = re.compile(rb"disable_rules=\['(\w+)'\]")
+LOG_END = 1 << 16  # bytes; one failure writes about 8 KiB
+MOST_DISABLED_RULES = 8
 
 
 class CallFailedError(Exception):
@@ -129,6 +130,18 @@ def remove_after_the_end(work_dir: Path) -> None:
             stderr=subprocess.DEVNULL,
         )
     shutil.rmtree(work_dir, ignore_errors=True)
+
+
+def advised_rules() -> list[str]:
+    """Rules that the toolkit advised to disable, the last one last, by the end of this process's log."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    try:
+        with Path("/proc/self/fd/1").open("rb") as log:
+            log.seek(max(0, os.fstat(1).st_size - LOG_END))
+            return [name.decode() for name in ADVISED_RULE.findall(log.read())]
+    except OSError:  # not a file
+        return []
 
 
 class WholeReads:
@@ -220,9 +233,9 @@ class Worker:
                 break
             except Exception as error:
                 found = FAILED_RULE.findall(str(error))
-                if not found or found[-1] in rules or len(rules) >= MOST_DISABLED_RULES:
+                if not found or {found[-1], *advised_rules()[-1:]} <= {*rules} or len(rules) >= MOST_DISABLED_RULES:
                     raise
-                rules += [found[-1], *RULES_BY_OTHER_NAMES.get(found[-1], ())]
+                rules += dict.fromkeys([found[-1], *advised_rules()[-1:]])
                 config["disable_rules"] = rules
                 print(f"# rkdeploy: the graph rule {found[-1]} failed on this graph; once more without it")
         self._kept = kept or None

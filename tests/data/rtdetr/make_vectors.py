@@ -90,7 +90,7 @@ CASES = (
         nc=5,
     ),
     Case(
-        "v8",
+        "yolov8_blocks",
         "YOLOv8's blocks; two levels; one class, 160x224",
         [[-1, 1, "Conv", [8, 3, 2]], [-1, 1, "Conv", [8, 3, 2]], [-1, 1, "Conv", [16, 3, 2]],
          [-1, 1, "C2f", [16, True]],

@@ -18,7 +18,7 @@ CASES = [vector for vector in vectors() if vector.group == "rtdetr"]
 
 def test_the_reference_set_is_complete() -> None:
     """Both backbones of its own, YOLOv8's, learned queries, cells that do not count, one level to three."""
-    assert {vector.case for vector in CASES} == {"hgnet", "resnet", "v8"}
+    assert {vector.case for vector in CASES} == {"hgnet", "resnet", "yolov8_blocks"}
 
 
 @pytest.mark.parametrize("vector", CASES, ids=lambda v: v.key)

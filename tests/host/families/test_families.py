@@ -31,7 +31,7 @@ BUILT = (
     "yolov5-seg", "yolov5-cls", "ultralytics-v8_pose_2x3", "ultralytics-v11_obb", "ultralytics-v12n",
     "ultralytics-v26_sem", "ultralytics-v26_depth", "ultralytics-v26_seg",
     "ultralytics-v10n", "yolor-paper_p6", "yolop-end_to_end", "yolov7-v7_training",
-    "yolov5_face-n05", "yolov7_pose-w6_pose", "rtdetr-v8",
+    "yolov5_face-n05", "yolov7_pose-w6_pose", "rtdetr-yolov8_blocks",
 )  # fmt: skip
 """One of each kind of head, and the networks with attention, which toolkit 2.5.0 has trouble with."""
 
