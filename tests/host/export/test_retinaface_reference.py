@@ -52,7 +52,8 @@ def test_full_graph_equals_upstream(case: str) -> None:
     assert (exported.input.std, exported.input.color) == ((1.0,) * 3, "bgr")
     rows = Session(exported.model).run({"images": pixels})["output0"][0]
     difference = np.abs(rows - recorded["pred"])
-    assert difference[:, [0, 1, 2, 3, *range(5, 15)]].max() < 1e-3
+    allowed = 1e-3 + 1e-5 * np.abs(recorded["pred"])  # boxes of random weights are up to 400 px wide
+    assert (difference <= allowed)[:, [0, 1, 2, 3, *range(5, 15)]].all()
     assert difference[:, 4].max() < 1e-5
 
 
