@@ -12,6 +12,7 @@ from rkdeploy.host.building.given_anchors import GIVEN
 from rkdeploy.host.building.input_options import InputChoice
 from rkdeploy.host.building.network import Network
 from rkdeploy.host.building.presets import PRESETS, with_preset
+from rkdeploy.host.families import yolov5_face
 from rkdeploy.host.families.imagenet import IMAGENET_MEAN, IMAGENET_STD, TORCHVISION_CROP
 from rkdeploy.host.graph.foreign import class_names
 from rkdeploy.host.graph.graph_view import GraphView
@@ -32,6 +33,9 @@ def with_choice(network: Network, choice: InputChoice) -> Network:
     Raises:
         RkdeployError: when the number of names is not the number of classes, or a preset is missing or does not fit.
     """
+    named = read_names(choice.names) if choice.names is not None else None
+    if named is not None and network.anchors_from == GIVEN:
+        network = _with_landmarks(network, len(named))
     (image, head), notes = with_preset(network.input, network.head, choice.preset), list(network.notes)
     if network.task == "classify" and network.info is None and not _says_ultralytics(network):
         image = replace(image, mean=IMAGENET_MEAN, std=IMAGENET_STD, fit="center_crop", crop_fraction=TORCHVISION_CROP)
@@ -52,8 +56,8 @@ def with_choice(network: Network, choice: InputChoice) -> Network:
     given = PRESETS[choice.preset].names if choice.preset is not None else ()
     if len(given) == len(names) and any(_NO_NAMES in note for note in notes):
         names, notes = given, [note for note in notes if _NO_NAMES not in note]
-    if choice.names is not None:
-        names = read_names(choice.names)
+    if named is not None:
+        names = named
         if len(names) != len(network.class_names):
             raise RkdeployError(
                 f'"{choice.names}" has {len(names)} class names, expected {len(network.class_names)}, one for each '
@@ -73,6 +77,35 @@ def with_choice(network: Network, choice: InputChoice) -> Network:
     )
 
 
+def _with_landmarks(network: Network, classes: int) -> Network:
+    """A network of raw anchor maps whose numbers behind objectness are more than its classes.
+
+    Landmarks come first, as YOLOv5-face has them.
+
+    Args:
+        network: whose numbers behind objectness were all counted as classes.
+        classes: number of names that the user gave.
+    """
+    head = network.head
+    points, rest = divmod(head.classes - classes, 2)
+    if points < 1 or rest or head.masks or head.keypoints is not None:
+        return network
+    note = (
+        f"--names has {classes} names for {head.classes} numbers behind objectness: the first {2 * points} are read as "
+        f"x and y of {points} landmarks, as YOLOv5-face has them. Nothing proves it: look at the report's pictures."
+    )
+    read = replace(head, classes=classes, keypoints=yolov5_face.landmark_layout(points))
+    return replace(
+        network,
+        family=yolov5_face.NAME,
+        task="pose",
+        head=read,
+        reference_head=read,
+        class_names=network.class_names[:classes],
+        notes=(*network.notes, note),
+    )
+
+
 def _require_scores(network: Network) -> None:
     """Check raw anchor maps whose numbers behind objectness may be landmarks as well as classes.
 
@@ -87,8 +120,9 @@ def _require_scores(network: Network) -> None:
         count = len(network.class_names)
         raise RkdeployError(
             f"The graph does not say what the {count} numbers behind objectness are: classes, or landmarks and classes "
-            "(YOLOv5-face), which --anchors does not read.",
-            f"If they are classes, name them: --names with {count} names.",
+            "(YOLOv5-face).",
+            f"Name the classes: --names with {count} names if all of them are classes, or with fewer if x and y of "
+            f"landmarks come first ({count - 8} names for 4 corners, {count - 10} for 5 points of a face).",
         )
 
 

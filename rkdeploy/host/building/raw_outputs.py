@@ -99,14 +99,16 @@ def note_of_unproven(file: str, head: Head) -> str:
         return (
             f"{raw}, and no --weights were given: nothing proves that they are decoded correctly. With --anchors, "
             f"boxes are read as YOLOv5 and YOLOv7 decode them, and the {head.classes} numbers behind objectness as "
-            "classes; images are RGB from 0 to 1, letterboxed. To have it proven, give the checkpoint with --weights."
+            "classes, or as landmarks and classes where --names has fewer; images are RGB from 0 to 1, letterboxed. To "
+            "have it proven, give the checkpoint with --weights."
         )
     if head.anchors_per_level:
         fields = 5 + head.classes + head.masks
         raise GraphError(
             f"{raw} with {head.anchors_per_level} anchors of {fields} fields (box, objectness, then "
             f"{fields - 5} of classes or other things): it has no decode, and therefore no anchors.",
-            f"{way_out}, or its anchors with --anchors.",
+            f"{way_out}; or say both: its anchors with --anchors and its classes with --names. If there are fewer "
+            f"names than {fields - 5}, x and y of landmarks come before the classes, as YOLOv5-face has them.",
         )
     if head.kind:
         return (

@@ -166,3 +166,28 @@ def test_command() -> None:
     """A build's command line has them."""
     arguments = written(BuildOptions(DATA / "x.onnx", anchors=NUMBERS))
     assert arguments[arguments.index("--anchors") + 1] == "10,13,16,30,33,23,30,61"
+
+
+def test_fewer_names_leave_landmarks(tmp_path: Path) -> None:
+    """Names say how many of the numbers behind objectness are classes: those before are x and y, as YOLOv5-face has."""
+    proven = open_network(ONNX / "v4_raw.onnx", checkpoint(RAW["v4_raw"]))
+    network = open_network(ONNX / "v4_raw.onnx", anchors=flat(proven))
+    numbers = len(network.class_names)
+    names = tmp_path / "names.txt"
+    names.write_text("plate\n" if numbers % 2 else "plate\nother\n")
+    chosen = with_choice(network, InputChoice(names=names))
+    classes = len(chosen.class_names)
+    assert (chosen.task, chosen.family, chosen.head.classes) == ("pose", "yolov5-face", classes)
+    assert chosen.head.keypoints is not None
+    assert (chosen.head.keypoints.count, chosen.head.keypoints.by_anchor) == ((numbers - classes) // 2, True)
+    assert any("are read as x and y of" in note for note in chosen.notes)
+    _, outputs = cut(chosen.simplified, chosen.head, CutOptions())
+    widths = {output.role: output.shape[1] // 3 for output in outputs}
+    assert widths == {"anchor_map": 5 + classes, "anchor_keypoint_xy": numbers - classes}
+
+
+def test_all_that_is_missing_is_named_at_once() -> None:
+    """Anchors and names."""
+    with pytest.raises(RkdeployError) as caught:
+        open_network(ONNX / "v4_raw.onnx")
+    assert all(option in caught.value.hint for option in ("--weights", "--anchors", "--names"))
