@@ -5,7 +5,7 @@ All of it runs in a process of its own (`host/graph/foreign_process.py`), since 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import onnx
@@ -29,12 +29,13 @@ from rkdeploy.host.graph.graph_view import GraphView
 from rkdeploy.host.graph.gray_input import GRAY_NOTE, fold_gray, is_made_gray, with_color_input
 from rkdeploy.host.graph.head import Head
 from rkdeploy.host.graph.image_scale import without_scale_inputs
+from rkdeploy.host.graph.lead_output import lead_output, with_output_alone
 from rkdeploy.host.graph.padded_pooling import without_padded_pooling
 from rkdeploy.host.graph.pixel_distances import with_pixel_distances
 from rkdeploy.host.graph.pixel_input import with_float_input
 from rkdeploy.host.graph.session import Session
 from rkdeploy.host.graph.simplify import simplify
-from rkdeploy.host.graph.suppression import without_suppression
+from rkdeploy.host.graph.suppression import left_out
 from rkdeploy.host.graph.whole_bins import with_whole_bins
 
 _MULTIPLES = "Use multiples of its largest stride for --imgsz, usually 32 or 64."
@@ -78,7 +79,7 @@ def open_graph(file: Path, imgsz: tuple[int, int] | None, info: ModelInfo | None
         GraphError: whatever is wrong with it, or when it does not fit the checkpoint.
     """
     loaded, divisor = with_float_input(to_float32(load_onnx(file)))
-    alone, bins_error = with_whole_bins(without_scale_inputs(without_suppression(loaded)))
+    alone, bins_error = with_whole_bins(without_scale_inputs(loaded))
     require_image_model(alone)
     model = with_color_input(alone)
     name, shape = image_input(model)
@@ -90,6 +91,8 @@ def open_graph(file: Path, imgsz: tuple[int, int] | None, info: ModelInfo | None
     reference = with_static_input(model, (1, 3, *hw))
     simplified = fold_gray(to_supported_opset(without_padded_pooling(_simplified(reference, name, shape, hw))))
     require_small_constants(simplified)
+    lead, heads = lead_output(simplified), len(simplified.graph.output)
+    simplified = with_output_alone(simplified, lead) if lead else simplified
     classes = len(info.class_names) if info is not None else None
     try:
         headed, found = _head_at(simplified, classes, hw, anchors, free=None in shape[2:])
@@ -99,10 +102,19 @@ def open_graph(file: Path, imgsz: tuple[int, int] | None, info: ModelInfo | None
         raise
     head = with_pixel_distances(found, reference)
     require_fixed_work(headed, simplified, (tap.tensor for tap in head.taps))
+    suppression = left_out(loaded)
+    head = replace(head, end_to_end=head.end_to_end and not suppression)
     if info is not None:
         require_same_levels(head, info)
     names, names_note = _onnx_names(model, head, info)
-    notes = (size_note, GRAY_NOTE if is_made_gray(model) else "", names_note, _bins_note(bins_error))
+    notes = (
+        size_note,
+        GRAY_NOTE if is_made_gray(model) else "",
+        names_note,
+        _bins_note(bins_error),
+        _heads_note(lead, heads),
+        f"The graph's suppression ({suppression}) is left out: the board suppresses." if suppression else "",
+    )
     return OpenedGraph(
         reference=_with_decoded_table(reference, headed, head),
         simplified=headed,
@@ -120,6 +132,13 @@ def _bins_note(error: float) -> str:
     if not error:
         return ""
     return f"The graph's bins of box distances are off by up to {error:.2g}; whole numbers are used."
+
+
+def _heads_note(lead: str, heads: int) -> str:
+    """Note for the user about auxiliary heads; may be empty."""
+    if not lead:
+        return ""
+    return f'The graph has {heads} heads alike; "{lead}", the last, is taken: YOLOv9\'s auxiliary ones come first.'
 
 
 def _batch_advice(model: onnx.ModelProto) -> str:
