@@ -13,6 +13,7 @@ import onnx
 from rkdeploy.errors import GraphError, shown
 from rkdeploy.host.building.agreed_anchors import require_same_levels
 from rkdeploy.host.building.from_checkpoint import choose_size
+from rkdeploy.host.building.map_presets import MAP_KINDS
 from rkdeploy.host.building.supported_head import find_supported_head, require_image_model, require_no_suppression
 from rkdeploy.host.families.model_info import ModelInfo
 from rkdeploy.host.graph.foreign import (
@@ -33,6 +34,7 @@ from rkdeploy.host.graph.lead_output import lead_output, with_output_alone
 from rkdeploy.host.graph.padded_pooling import without_padded_pooling
 from rkdeploy.host.graph.pixel_distances import with_pixel_distances
 from rkdeploy.host.graph.pixel_input import with_float_input
+from rkdeploy.host.graph.planar_input import with_planar_input
 from rkdeploy.host.graph.session import Session
 from rkdeploy.host.graph.simplify import simplify
 from rkdeploy.host.graph.suppression import left_out
@@ -78,7 +80,7 @@ def open_graph(file: Path, imgsz: tuple[int, int] | None, info: ModelInfo | None
     Raises:
         GraphError: whatever is wrong with it, or when it does not fit the checkpoint.
     """
-    loaded, divisor = with_float_input(to_float32(load_onnx(file)))
+    loaded, divisor = with_float_input(with_planar_input(to_float32(load_onnx(file))))
     alone, bins_error = with_whole_bins(without_scale_inputs(loaded))
     require_image_model(alone)
     model = with_color_input(alone)
@@ -104,7 +106,7 @@ def open_graph(file: Path, imgsz: tuple[int, int] | None, info: ModelInfo | None
     require_fixed_work(headed, simplified, (tap.tensor for tap in head.taps))
     suppression = left_out(loaded)
     head = replace(head, end_to_end=head.end_to_end and not suppression)
-    if info is not None:
+    if info is not None and head.kind not in MAP_KINDS:
         require_same_levels(head, info)
     names, names_note = _onnx_names(model, head, info)
     notes = (
@@ -152,22 +154,20 @@ def _batch_advice(model: onnx.ModelProto) -> str:
 
 
 def _with_decoded_table(reference: onnx.ModelProto, simplified: onnx.ModelProto, head: Head) -> onnx.ModelProto:
-    """The reference with the decoded rows among its outputs, where the graph goes on behind them.
+    """The reference with the decoded rows, or the scores of a map, among its outputs where it goes on behind them.
 
     Simplification keeps the names of most tensors; where it did not, the simplified graph is the reference itself.
     """
     graph = GraphView(reference)
-    missing = [each.output for each in head.rows.tables if each.output not in graph.outputs] if head.rows else []
+    tables = [each.output for each in head.rows.tables] if head.rows else []
+    wanted = [head.taps[0].tensor] if head.kind in MAP_KINDS else tables
+    missing = [name for name in wanted if name not in graph.outputs]
     if not missing:
         return reference
     table = onnx.ModelProto()
     table.CopyFrom(reference if all(name in graph.producers for name in missing) else simplified)
     shown = {info.name for info in table.graph.output}
-    table.graph.output.extend(
-        onnx.helper.make_empty_tensor_value_info(each.output)
-        for each in (head.rows.tables if head.rows else ())
-        if each.output not in shown
-    )
+    table.graph.output.extend(onnx.helper.make_empty_tensor_value_info(name) for name in wanted if name not in shown)
     return table
 
 
