@@ -9,8 +9,8 @@ from typing import Literal
 from rkdeploy.analysis.estimate.prediction import Prediction
 from rkdeploy.analysis.explain.explanation import Explanation
 from rkdeploy.contract.accuracy import Evaluation
+from rkdeploy.contract.agreement import Agreement
 from rkdeploy.contract.bounds import Text
-from rkdeploy.contract.record import Agreement
 from rkdeploy.device.profiling.profile_document import Profile
 
 OriginKind = Literal["measured", "simulator", "predicted", "host", "stand_in"]

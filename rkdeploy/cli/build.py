@@ -23,8 +23,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from rkdeploy.contract.accuracy import AccuracyReport
+    from rkdeploy.contract.agreement import Agreement, Proof
     from rkdeploy.contract.bundle import Bundle
-    from rkdeploy.contract.record import Agreement, Proof, Verification
+    from rkdeploy.contract.record import Verification
     from rkdeploy.datasets.calibration import CalibrationSet
     from rkdeploy.host.building.network import Network
     from rkdeploy.host.families.speed_advice import Advice

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from rkdeploy.accuracy.kept_examples import FOLDER, INDEX, detections_of, kept_result, read_examples, read_picture
-from rkdeploy.contract.record import Agreement
+from rkdeploy.contract.agreement import Agreement
 from rkdeploy.contract.spec import AngleFormula, ClassMapSpec, InputSpec, KeypointLayout, ModelSpec
 from rkdeploy.device.postprocess.detections import Detections, FoundClassMap, InstanceMask, Ranking
 from rkdeploy.errors import BundleError

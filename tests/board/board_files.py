@@ -102,7 +102,7 @@ def write_bundle(
         ),
         head=(),
         verification=Verification(1, ("a.jpg",), 10, ()),
-        toolkit=ToolkitRecord("rknn-toolkit2", toolkit, target, "int8", "normal", "channel", 3, ()),
+        toolkit=ToolkitRecord(target, "int8", name="rknn-toolkit2", version=toolkit),
         calibration=None,
         agreement=None,
         host={},

@@ -39,7 +39,7 @@ RECORD = BuildRecord(
     ),
     head=(),
     verification=Verification(1, ("a.jpg",), 10, ()),
-    toolkit=ToolkitRecord("rknn-toolkit2", "2.5.0", "rk3588", "int8", "normal", "channel", 3, ()),
+    toolkit=ToolkitRecord("rk3588", "int8", name="rknn-toolkit2", version="2.5.0"),
     calibration=None,
     agreement=None,
     host={},

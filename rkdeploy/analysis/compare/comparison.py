@@ -8,7 +8,7 @@ from typing import Literal
 
 from rkdeploy.analysis.compare.variants import Variant
 from rkdeploy.analysis.estimate.prediction import Prediction
-from rkdeploy.contract.record import Agreement
+from rkdeploy.contract.agreement import Agreement
 from rkdeploy.errors import VerificationError
 from rkdeploy.host.building.agreement_gate import proof_of, require_agreement
 

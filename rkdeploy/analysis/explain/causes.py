@@ -7,7 +7,8 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from rkdeploy.analysis.explain.explanation import Cause, TensorRange
-from rkdeploy.contract.record import Agreement, CalibrationRecord
+from rkdeploy.contract.agreement import Agreement
+from rkdeploy.contract.record import CalibrationRecord
 from rkdeploy.host.building.weight_figures import WeightLoss, weights_text
 from rkdeploy.host.toolkit.error_analysis import LayerError
 from rkdeploy.host.toolkit.float16 import module_name

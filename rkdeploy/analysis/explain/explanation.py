@@ -7,9 +7,9 @@ from typing import Annotated, Literal
 
 from msgspec import Meta
 
+from rkdeploy.contract.agreement import OutputAgreement
 from rkdeploy.contract.bounds import Figure, Text, Whole
 from rkdeploy.contract.compiled_model import MAX_LAYERS
-from rkdeploy.contract.record import OutputAgreement
 from rkdeploy.host.building.weight_figures import WeightLoss
 from rkdeploy.host.toolkit.error_analysis import LayerError
 

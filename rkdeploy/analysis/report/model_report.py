@@ -18,9 +18,10 @@ from rkdeploy.analysis.origin import Origin
 from rkdeploy.analysis.page.content import Status
 from rkdeploy.analysis.report.memory_map import TensorLife
 from rkdeploy.contract.accuracy import AccuracyReport
+from rkdeploy.contract.agreement import Agreement
 from rkdeploy.contract.bounds import Amount, Count, Figure, Pixels, Positive, Text, Whole
 from rkdeploy.contract.compiled_model import MAX_LAYERS
-from rkdeploy.contract.record import Agreement, BuildRecord, Verification
+from rkdeploy.contract.record import BuildRecord, Verification
 from rkdeploy.contract.spec import ModelSpec
 from rkdeploy.device.profiling.profile_document import Profile
 

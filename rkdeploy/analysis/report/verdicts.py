@@ -10,7 +10,8 @@ from rkdeploy.analysis.origin import origin_of
 from rkdeploy.analysis.page.content import Status
 from rkdeploy.analysis.report.model_report import ModelReport, PlannedMemory, Verdict
 from rkdeploy.contract.accuracy import AccuracyReport, Evaluation
-from rkdeploy.contract.record import Agreement, Verification
+from rkdeploy.contract.agreement import Agreement
+from rkdeploy.contract.record import Verification
 from rkdeploy.device.profiling.profile_document import Profile
 from rkdeploy.host.building.agreement_gate import proof_of
 

@@ -9,7 +9,8 @@ from rkdeploy.analysis.page.columns import ColumnOf, number_column, share_column
 from rkdeploy.analysis.page.content import ABSENT, Block, Cell, Note, PageSection, facts, figure
 from rkdeploy.analysis.page.texts import Words
 from rkdeploy.analysis.report.model_report import ModelReport
-from rkdeploy.contract.record import Agreement, FieldError, OutputAgreement, Verification
+from rkdeploy.contract.agreement import Agreement, OutputAgreement
+from rkdeploy.contract.record import FieldError, Verification
 
 
 def proof_section(model: ModelReport, words: Words) -> PageSection | None:

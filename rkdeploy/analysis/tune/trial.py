@@ -39,7 +39,7 @@ from rkdeploy.host.toolkit.toolkit import Toolkit
 from rkdeploy.version import __version__
 
 if TYPE_CHECKING:
-    from rkdeploy.contract.record import Agreement
+    from rkdeploy.contract.agreement import Agreement
 
 GRAPH_FILE: Final = "cut.onnx"
 CONTRACT_FILE: Final = "contract.json"

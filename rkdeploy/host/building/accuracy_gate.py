@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from rkdeploy.contract.record import Agreement
+    from rkdeploy.contract.agreement import Agreement
     from rkdeploy.contract.spec import ModelSpec
     from rkdeploy.datasets.calibration import CalibrationSet
     from rkdeploy.datasets.truth import LabeledSet

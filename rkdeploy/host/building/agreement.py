@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from rkdeploy.accuracy.bootstrap import image_weights, interval
 from rkdeploy.accuracy.float_truth import FloatTruthMeter
 from rkdeploy.accuracy.scoring import kinds_of
-from rkdeploy.contract.record import Agreement, FoundShare, KeypointAgreement, OutputAgreement
+from rkdeploy.contract.agreement import Agreement, FoundShare, KeypointAgreement, OutputAgreement
 from rkdeploy.contract.spec import HeadOutput, ModelSpec
 from rkdeploy.datasets.truth import finds_objects
 from rkdeploy.device.postprocess.detections import Detections

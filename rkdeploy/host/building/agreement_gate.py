@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
-from rkdeploy.contract.record import Agreement, Measure, Proof
+from rkdeploy.contract.agreement import Agreement, Measure, Proof
 from rkdeploy.errors import VerificationError
 
 FLOOR: Final = 0.85

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from rkdeploy.contract.accuracy import AccuracyReport
-    from rkdeploy.contract.record import Agreement, Proof, Verification
+    from rkdeploy.contract.agreement import Agreement, Proof
+    from rkdeploy.contract.record import Verification
     from rkdeploy.datasets.calibration import CalibrationSet
     from rkdeploy.host.building.network import Network
     from rkdeploy.host.families.speed_advice import Advice

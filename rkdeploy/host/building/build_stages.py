@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from rkdeploy.accuracy.truth_matching import require_tool
 from rkdeploy.contract.accuracy import AccuracyReport
+from rkdeploy.contract.agreement import Agreement, Proof
 from rkdeploy.contract.bundle import (
     BUILD,
     CONTRACT,
@@ -29,13 +30,7 @@ from rkdeploy.contract.bundle import (
     write_json,
 )
 from rkdeploy.contract.compiled_model import CompiledModel
-from rkdeploy.contract.record import (
-    Agreement,
-    BuildRecord,
-    HeadNode,
-    Proof,
-    Verification,
-)
+from rkdeploy.contract.record import BuildRecord, HeadNode, Verification
 from rkdeploy.contract.spec import ModelSpec
 from rkdeploy.datasets.calibration import load_letterboxed
 from rkdeploy.datasets.truth import LabeledSet

@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rkdeploy.accuracy.kept_examples import FOLDER, INDEX, MAX_SIDE, KeptExample, KeptExamples, kept_result
+from rkdeploy.contract.agreement import Agreement
 from rkdeploy.contract.bundle import write_json
-from rkdeploy.contract.record import Agreement
 from rkdeploy.device.drawing.scaling import scale_detections
 from rkdeploy.errors import BundleError
 from rkdeploy.host.building.agreement import Comparison

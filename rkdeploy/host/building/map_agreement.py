@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from rkdeploy.accuracy.bootstrap import image_weights, interval
 from rkdeploy.accuracy.depth_errors import DepthErrors, depth_errors
-from rkdeploy.contract.record import DepthAgreement, MapAgreement
+from rkdeploy.contract.agreement import DepthAgreement, MapAgreement
 from rkdeploy.device.postprocess.detections import FoundDepth
 
 FEWEST_SHARE: Final = 0.001

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator
-from dataclasses import replace
+from dataclasses import asdict, replace
 from itertools import islice
 from pathlib import Path
 
@@ -13,9 +13,10 @@ import onnx
 from numpy.typing import NDArray
 
 from rkdeploy.contract.embedded_contract import custom_string
+from rkdeploy.contract.record import ToolkitSettings
 from rkdeploy.contract.spec import ModelSpec, NpuModel
 from rkdeploy.errors import ToolkitError
-from rkdeploy.host.building.build_options import BuildOptions
+from rkdeploy.host.building.build_options import FLOAT_DTYPE, BuildOptions
 from rkdeploy.host.building.quantization import float16_word
 from rkdeploy.host.graph.graph_view import GraphView
 from rkdeploy.host.toolkit.built_model import BuiltModel
@@ -32,14 +33,22 @@ CalibrationInput = Callable[[], Iterator[NDArray[np.uint8]]]
 """Returns a new iterator over the calibration images at each call: (1, 3, H, W) uint8, the network's input."""
 
 
+def toolkit_settings_of(options: BuildOptions) -> ToolkitSettings:
+    """The toolkit's settings for a build; a float build quantizes by no algorithm and no method."""
+    quantized = options.dtype != FLOAT_DTYPE
+    return ToolkitSettings(
+        target=options.target,
+        dtype=options.dtype,
+        algorithm=options.algorithm if quantized else None,
+        method=options.method if quantized else None,
+        optimization_level=options.optimization_level,
+    )
+
+
 def toolkit_options_of(options: BuildOptions, spec: ModelSpec) -> ToolkitOptions:
     """The toolkit's options for a build."""
     return ToolkitOptions(
-        target=options.target,
-        dtype=options.dtype,
-        algorithm=options.algorithm,
-        method=options.method,
-        optimization_level=options.optimization_level,
+        **asdict(toolkit_settings_of(options)),
         mean=spec.input.mean,
         std=spec.input.std,
         custom_string=custom_string(spec),

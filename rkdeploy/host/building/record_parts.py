@@ -3,23 +3,20 @@
 from __future__ import annotations
 
 import platform
+from dataclasses import asdict
 
 import cv2
 import numpy as np
 import onnx
 import onnxruntime
 
-from rkdeploy.contract.record import (
-    CalibrationImageRecord,
-    CalibrationRecord,
-    SourceRecord,
-    ToolkitRecord,
-)
+from rkdeploy.contract.record import CalibrationImageRecord, CalibrationRecord, SourceRecord, ToolkitRecord
 from rkdeploy.datasets.calibration import (
     CalibrationSet,
 )
-from rkdeploy.host.building.build_options import FLOAT_DTYPE, BuildOptions
+from rkdeploy.host.building.build_options import BuildOptions
 from rkdeploy.host.building.network import Network
+from rkdeploy.host.building.npu_model import toolkit_settings_of
 from rkdeploy.host.families.anchor_defaults import compare_anchors
 from rkdeploy.host.toolkit.built_model import BuiltModel
 
@@ -40,15 +37,10 @@ def source_record(network: Network) -> SourceRecord:
 
 
 def toolkit_record(options: BuildOptions, model: BuiltModel) -> ToolkitRecord:
-    quantized = options.dtype != FLOAT_DTYPE
     return ToolkitRecord(
+        **asdict(toolkit_settings_of(options)),
         name="rknn-toolkit2",
         version=model.toolkit_version,
-        target=options.target,
-        dtype=options.dtype,
-        algorithm=options.algorithm if quantized else None,
-        method=options.method if quantized else None,
-        optimization_level=options.optimization_level,
         disabled_rules=model.disabled_rules,
         float16=model.float16,
     )

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
+from rkdeploy.contract.agreement import Measure
 from rkdeploy.contract.bounds import Figure, Text
-from rkdeploy.contract.record import Measure
 from rkdeploy.host.toolkit.float16 import module_name
 
 MUCH_LOST: Final = 0.1

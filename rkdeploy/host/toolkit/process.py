@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from rkdeploy.errors import ToolkitError
 from rkdeploy.host.toolkit import worker as toolkit_worker
-from rkdeploy.host.toolkit.worker import FRAME, encode
+from rkdeploy.host.toolkit.worker_pipes import FRAME, encode
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from rkdeploy.contract.record import ToolkitSettings
 from rkdeploy.errors import ToolkitError
 
 DTYPE_NAMES = {"int8": "w8a8"}  # our name -> the toolkit's; all others are the toolkit's own
@@ -12,25 +13,14 @@ _FLOAT = "fp16"
 
 
 @dataclass(frozen=True, slots=True)
-class ToolkitOptions:
+class ToolkitOptions(ToolkitSettings):
     """Options of a model for the toolkit.  Target, dtype, algorithm and method are checked by the toolkit itself.
 
     Attributes:
-        target: chip, for example `rk3588`.
-        dtype: `int8` or `fp16`; or one of the toolkit's own names (`w8a16`, `w16a16i_dfp`, `w4a16`), each for a few
-            targets only.
-        algorithm: search of the ranges: `normal`, `mmse`, `kl_divergence`.
-        method: `channel` or `layer`: one weight scale per output channel or per layer.
-        optimization_level: 0 to 3.
         mean, std: per channel, in pixel values: the network's input is (pixel - mean) / std.
         custom_string: under 1,024 characters, readable on the board.
     """
 
-    target: str
-    dtype: str
-    algorithm: str = "normal"
-    method: str = "channel"
-    optimization_level: int = 3
     mean: tuple[float, float, float] = (0.0, 0.0, 0.0)
     std: tuple[float, float, float] = (255.0, 255.0, 255.0)
     custom_string: str = ""

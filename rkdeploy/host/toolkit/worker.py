@@ -1,8 +1,8 @@
 """The child process in which the vendor's toolkit runs.  Started by `rkdeploy.host.toolkit.toolkit`, never by hand.
 
 A standalone script, run by its path with the interpreter that has rknn-toolkit2, which need not be rkdeploy's own: it
-imports the standard library, `files.py` and `late_torch.py` next to it, and (late) numpy and the toolkit with its own
-requirements.
+imports the standard library, `files.py`, `late_torch.py` and `worker_pipes.py` next to it, and (late) numpy and the
+toolkit with its own requirements.
 
     python worker.py REQUEST_FD RESPONSE_FD WORK_DIR
 
@@ -27,28 +27,23 @@ if __name__ == "__main__":
 import ast
 import contextlib
 import ctypes
-import json
 import os
 import queue
 import re
-import select
 import shutil
-import signal
-import struct
-import subprocess
 import tempfile
 import threading
 import time
 import traceback
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING or __name__ != "__main__":
     from collections.abc import Callable
 
     from rkdeploy.host.toolkit import files as toolkit_files
-    from rkdeploy.host.toolkit import late_torch
+    from rkdeploy.host.toolkit import late_torch, worker_pipes
 else:
 
     def _next_to_this(name: str) -> Any:
@@ -58,8 +53,8 @@ else:
         return module
 
     toolkit_files, late_torch = _next_to_this("files"), _next_to_this("late_torch")
+    worker_pipes = _next_to_this("worker_pipes")
 
-FRAME = struct.Struct(">II")  # bytes of JSON, bytes of payload
 # End of the toolkit's traceback when one of its graph optimizations fails.  In 2.5.0 the one that makes attention a
 # single NPU operation fails if a MatMul goes directly into a Softmax; otherwise it works, and is useful.
 FAILED_RULE = re.compile(r"rknn\.api\.rules\.\w+\._p_(\w+)")
@@ -73,65 +68,6 @@ class CallFailedError(Exception):
     """A call of the toolkit that returned -1 or None; its own error message is in the log."""
 
 
-# ---------------------------------------------------------------------------------------------------- the two pipes
-
-
-def encode(message: dict[str, Any], payload: bytes = b"") -> bytes:
-    """Encode one message for the pipe."""
-    text = json.dumps(message).encode()
-    return FRAME.pack(len(text), len(payload)) + text + payload
-
-
-def read_message(stream: BinaryIO) -> tuple[dict[str, Any], bytes] | None:
-    """The next message, or None when the other side has closed the pipe."""
-    head = stream.read(FRAME.size)
-    if len(head) < FRAME.size:
-        return None
-    text_bytes, payload_bytes = FRAME.unpack(head)
-    text, payload = stream.read(text_bytes), stream.read(payload_bytes)
-    if len(text) < text_bytes or len(payload) < payload_bytes:
-        return None
-    message: dict[str, Any] = json.loads(text)
-    return message, payload
-
-
-def watch_parent(request_fd: int, requests: queue.Queue[tuple[dict[str, Any], bytes]], work_dir: Path) -> None:
-    """Pass requests to the main thread; end the process when the parent is gone.
-
-    The end of the pipe is the first sign.  A changed parent is the second: a process forked from the parent may hold
-    the pipe open after the parent was killed.
-    """
-    parent = os.getppid()
-    with os.fdopen(request_fd, "rb", buffering=0) as raw:
-        stream = WholeReads(raw)
-        while os.getppid() == parent:
-            if not select.select([raw], [], [], 1.0)[0]:
-                continue
-            received = read_message(stream)  # type: ignore[arg-type]  # read() is all it needs
-            if received is None:
-                break
-            requests.put(received)
-    os.chdir("/")
-    remove_after_the_end(work_dir)
-    if os.getpgrp() == os.getpid():
-        os.killpg(os.getpid(), signal.SIGKILL)  # including processes that the toolkit has started
-    os._exit(1)
-
-
-def remove_after_the_end(work_dir: Path) -> None:
-    """Remove the folder now, and once more when this process has ended: until then the toolkit may write into it."""
-    wait_and_remove = 'n=0; while kill -0 "$1" && [ $n -lt 1200 ]; do sleep 0.05; n=$((n+1)); done; rm -rf -- "$2"'
-    with contextlib.suppress(OSError):
-        subprocess.Popen(  # noqa: S603 - a fixed script; its arguments are our own number and folder
-            ["/bin/sh", "-c", wait_and_remove, "sh", str(os.getpid()), str(work_dir)],
-            start_new_session=True,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-        )
-    shutil.rmtree(work_dir, ignore_errors=True)
-
-
 def advised_rules() -> list[str]:
     """Rules that the toolkit advised to disable, the last one last, by the end of this process's log."""
     sys.stdout.flush()
@@ -142,23 +78,6 @@ def advised_rules() -> list[str]:
             return [name.decode() for name in ADVISED_RULE.findall(log.read())]
     except OSError:  # not a file
         return []
-
-
-class WholeReads:
-    """An unbuffered pipe whose `read(n)` returns n bytes, fewer only at its end (`select` must see unread data)."""
-
-    def __init__(self, raw: Any) -> None:
-        self._raw = raw
-
-    def read(self, size: int) -> bytes:
-        parts = []
-        while size > 0:
-            part = self._raw.read(size)
-            if not part:
-                break
-            parts.append(part)
-            size -= len(part)
-        return b"".join(parts)
 
 
 # ------------------------------------------------------------------------------------------------- the operations
@@ -449,13 +368,13 @@ def main() -> None:
     libc = ctypes.CDLL(None)
     libc.setvbuf(ctypes.c_void_p.in_dll(libc, "stdout"), None, 1, 0)  # _IOLBF: lines keep their order in the log
     requests: queue.Queue[tuple[dict[str, Any], bytes]] = queue.Queue()
-    threading.Thread(target=watch_parent, args=(request_fd, requests, work_dir), daemon=True).start()
+    threading.Thread(target=worker_pipes.watch_parent, args=(request_fd, requests, work_dir), daemon=True).start()
 
     with os.fdopen(response_fd, "wb") as responses:
 
         def answer(message: dict[str, Any], payload: bytes = b"") -> None:
             flush_output()
-            responses.write(encode(message, payload))
+            responses.write(worker_pipes.encode(message, payload))
             responses.flush()
 
         worker, hello = start_toolkit()

@@ -6,7 +6,7 @@ from rkdeploy.analysis.compare.comparison import BuildFigures, HeadlineFigure, L
 from rkdeploy.analysis.compare.variants import Variant
 from rkdeploy.analysis.estimate.prediction import Prediction
 from rkdeploy.contract.accuracy import FloatTruthAp
-from rkdeploy.contract.record import Agreement
+from rkdeploy.contract.agreement import Agreement
 
 FIGURES_FROM = "simulator (rknn-toolkit2 2.5.0)"
 

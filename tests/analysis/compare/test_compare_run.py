@@ -106,9 +106,7 @@ class StandIn:
                     source=SourceRecord("best.pt", "0" * 64, None, "yolov5", "v7.0", "checkpoint", None, None, 1),
                     head=(),
                     verification=Verification(1, ("a.jpg",), 10, ()),
-                    toolkit=ToolkitRecord(
-                        "rknn-toolkit2", self.version, options.target, options.dtype, "normal", "channel", 3, ()
-                    ),
+                    toolkit=ToolkitRecord(options.target, options.dtype, name="rknn-toolkit2", version=self.version),
                     calibration=None,
                     agreement=agreement(self.shares.get(options.target, 0.99)),
                     host={},

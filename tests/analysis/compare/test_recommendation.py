@@ -8,7 +8,7 @@ import pytest
 
 from rkdeploy.analysis.compare.comparison import BuildFigures, Row
 from rkdeploy.analysis.compare.recommendation import advice, pareto_front
-from rkdeploy.contract.record import FoundShare, MapAgreement
+from rkdeploy.contract.agreement import FoundShare, MapAgreement
 from tests.analysis.compare.compare_rows import agreement, failed, row
 
 

@@ -12,15 +12,14 @@ import msgspec
 import numpy as np
 
 from rkdeploy.contract.accuracy import AccuracyReport, ClassFigures, Evaluation, FloatTruthAp, ObjectFigures
+from rkdeploy.contract.agreement import Agreement, OutputAgreement
 from rkdeploy.contract.bundle import BUILD, CONTRACT, Bundle, new_bundle, read_bundle, write_json
 from rkdeploy.contract.compiled_model import CompiledModel
 from rkdeploy.contract.record import (
-    Agreement,
     BuildRecord,
     CalibrationImageRecord,
     CalibrationRecord,
     FieldError,
-    OutputAgreement,
     SourceRecord,
     ToolkitRecord,
     Verification,
@@ -123,7 +122,7 @@ def record(dtype: str = "int8", **changed: Any) -> BuildRecord:
         source=SourceRecord("best.pt", "a" * 64, None, "yolov5", "v7.0", "checkpoint", ANCHORS, False, 1_872_157),
         head=(),
         verification=Verification(4, ("a.jpg",), 25200, (FieldError("xy", "px", 1e-5, 1e-3),), 0.0005),
-        toolkit=ToolkitRecord("rknn-toolkit2", "2.5.0", "rk3588", dtype, "normal", "channel", 3, ()),
+        toolkit=ToolkitRecord("rk3588", dtype, name="rknn-toolkit2", version="2.5.0"),
         calibration=CalibrationRecord("images", 0, (CalibrationImageRecord("a.jpg", "b" * 64),), ()),
         agreement=agreement(),
         host={"python": "3.11.7"},

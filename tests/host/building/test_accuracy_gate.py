@@ -12,7 +12,7 @@ import pytest
 from numpy.typing import NDArray
 
 from rkdeploy.contract.accuracy import AccuracyReport
-from rkdeploy.contract.record import Agreement, OutputAgreement
+from rkdeploy.contract.agreement import Agreement, OutputAgreement
 from rkdeploy.datasets.calibration import find_calibration
 from rkdeploy.device.runtime.protocol import HeadTensor
 from rkdeploy.errors import CalibrationError, RkdeployError, VerificationError

@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from rkdeploy.contract.record import Proof
+from rkdeploy.contract.agreement import Proof
 from rkdeploy.contract.spec import Anchors, ClassMapSpec, HeadOutput, InputSpec, ModelSpec, Quantization
 from rkdeploy.device.postprocess.detections import Detections
 from rkdeploy.device.runtime.protocol import HeadTensor

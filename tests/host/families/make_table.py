@@ -23,7 +23,7 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
-from rkdeploy.contract.record import Agreement
+from rkdeploy.contract.agreement import Agreement
 from rkdeploy.device.runtime.onnxruntime import OnnxRuntime
 from rkdeploy.device.runtime.opencv_dnn import OpencvDnn
 from rkdeploy.errors import RkdeployError
