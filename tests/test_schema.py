@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 import textwrap
 from dataclasses import dataclass
 from typing import Any
@@ -60,3 +62,10 @@ def test_every_property_has_its_own_description(name: str) -> None:
     for described in (*definitions.values(), *properties):
         assert described["description"]
         assert "Attributes:" not in described["description"]
+
+
+def test_schemas_need_no_package_of_a_host() -> None:
+    """The base package alone is enough to write them, and to read the documents that they describe."""
+    program = "import sys, rkdeploy.schema; print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert not {"onnx", "onnxruntime", "optuna", "jinja2"} & set(done.stdout.split())

@@ -25,15 +25,15 @@ plan_program() {
   plan "make \"$PREFIX\": rkdeploy and $(requirements | wc -l) packages from $source, Python $PYTHON_VERSION" build_program
 }
 
-# The service cannot write bytecode later.  What is imported here and the program itself is enough: all of it would take
-# longer than the rest of the installation.  Nothing outside the environment is written.
+# The service cannot write bytecode later.  What is imported here and the program itself, without what only a host can
+# use, is enough: all of it would take longer than the rest of the installation.  Nothing outside the environment is written.
 readonly COMPILE='
-import compileall, py_compile, sys
+import compileall, py_compile, re, sys
 import cv2, msgspec, numpy, rich.progress, rkdeploy.cli
 for path in [getattr(module, "__file__", None) or "" for module in list(sys.modules.values())]:
     if path.startswith(sys.prefix) and path.endswith(".py"):
         py_compile.compile(path)
-sys.exit(not compileall.compile_dir(rkdeploy.__path__[0], quiet=1))
+sys.exit(not compileall.compile_dir(rkdeploy.__path__[0], rx=re.compile("/rkdeploy/host/"), quiet=1))
 '
 
 build_program() { # next to its place, then renamed into it

@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import faulthandler
+import gc
 import os
 import resource
 import select
@@ -127,6 +128,7 @@ def _judged(status: int, answer: bytes, limits: Limits) -> bytes:
 def _work(work: Callable[[], bytes], limits: Limits, pipe: int) -> NoReturn:
     """In the child: set the limits, work, write the answer, and end without this process's cleanup."""
     code = _FAILED
+    gc.freeze()  # a collection here would copy every page of this process that has an object
     try:
         _confine(limits)
         outcome, answer = _outcome(work)

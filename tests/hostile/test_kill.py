@@ -32,7 +32,7 @@ class Build:
         (folder / "tmp").mkdir(exist_ok=True)
         command = [sys.executable, "-m", "rkdeploy", "build", SAMPLE / "best.pt", "--calib", SAMPLE, "--out", "out"]
         self.process = subprocess.Popen(
-            [*map(str, command), "--imgsz", "128", "--calib-count", "8", "--proof-count", "2", "--min-agreement", "0"],
+            [*map(str, command), "--imgsz", "64", "--calib-count", "2", "--proof-count", "2", "--min-agreement", "0"],
             cwd=folder,
             env={**os.environ, "TMPDIR": str(folder / "tmp"), "OMP_NUM_THREADS": "1"},
             stdout=subprocess.PIPE,

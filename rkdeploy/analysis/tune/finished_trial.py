@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from rkdeploy.analysis.tune.trial import TrialResult
+from rkdeploy.analysis.tune.trial_result import TrialResult
 from rkdeploy.host.building.quantization import QuantizationSettings
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from rkdeploy.analysis.tune.finished_trial import FinishedTrial
-from rkdeploy.analysis.tune.trial import TrialResult
+from rkdeploy.analysis.tune.trial_result import TrialResult
 from rkdeploy.host.building.quantization import QuantizationSettings
 
 _SAME_COST: Final = 1.001

@@ -10,7 +10,8 @@ from typing import Protocol
 
 from typing_extensions import Self
 
-from rkdeploy.analysis.tune.trial import TrialJob, TrialResult
+from rkdeploy.analysis.tune.trial import TrialJob
+from rkdeploy.analysis.tune.trial_result import TrialResult
 
 TrialFunction = Callable[[TrialJob, Path, Path], TrialResult]
 """`run_trial`, or what stands for it in a test: a job, the folder with its input sets, an empty folder."""

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from rkdeploy.analysis.tune.finished_trial import FinishedTrial
-from rkdeploy.analysis.tune.tune import TuneReport
 from rkdeploy.contract.accuracy import Evaluation
+
+if TYPE_CHECKING:  # a search needs a host's packages, its document does not
+    from rkdeploy.analysis.tune.tune import TuneReport
 
 
 @dataclass(frozen=True, slots=True)

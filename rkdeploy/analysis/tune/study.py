@@ -25,7 +25,7 @@ import msgspec
 from rkdeploy.analysis.tune.finished_trial import FinishedTrial
 from rkdeploy.analysis.tune.hyperparameters import SLOW_ALGORITHM, SearchSpace, from_hyperparameters, to_hyperparameters
 from rkdeploy.analysis.tune.proposals import distributions_of, proposals
-from rkdeploy.analysis.tune.trial import TrialResult
+from rkdeploy.analysis.tune.trial_result import TrialResult
 from rkdeploy.errors import RkdeployError, shown
 from rkdeploy.host.building.quantization import QuantizationSettings
 

@@ -22,8 +22,9 @@ from rkdeploy.accuracy.evaluation import measuring_thresholds
 from rkdeploy.accuracy.predictor import Predictor
 from rkdeploy.accuracy.scoring import score
 from rkdeploy.analysis.tune.calibration_samples import CalibrationSample, read_sample
-from rkdeploy.analysis.tune.cost import Cost, cost_of
+from rkdeploy.analysis.tune.cost import cost_of
 from rkdeploy.analysis.tune.fitted_images import FittedImages, read_labeled_images
+from rkdeploy.analysis.tune.trial_result import TrialResult
 from rkdeploy.contract.bundle import LOG
 from rkdeploy.contract.spec import ModelSpec
 from rkdeploy.device.postprocess.thresholds import Thresholds
@@ -70,33 +71,6 @@ class TrialJob:
     def input_sets(self) -> tuple[str, ...]:
         """All of its input sets."""
         return self.graph, self.draw, self.measured
-
-
-@dataclass(frozen=True, slots=True)
-class TrialResult:
-    """Figures of a trial.
-
-    Attributes:
-        figures: mAP50-95, top-1, mean IoU, by their names: see `Evaluation.headlines`.
-        cost: predicted.
-        agreement: `Agreement.headline`, 0..1; None if the float model found nothing.
-        refused: why `rkdeploy build` would refuse the model; empty if it would not.
-        float16: tensors whose layers stayed float16.
-        rknn_bytes: size of the `.rknn`.
-        quantization: a hash of every tensor's range, equal for two builds of the same model.
-        toolkit: version of rknn-toolkit2.
-        seconds: duration of the trial.
-    """
-
-    figures: dict[str, float]
-    cost: Cost
-    agreement: float | None
-    refused: str
-    float16: int
-    rknn_bytes: int
-    quantization: str
-    toolkit: str
-    seconds: float
 
 
 def run_trial(job: TrialJob, input_sets: Path, folder: Path) -> TrialResult:

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from rkdeploy.contract.spec import InputSpec, Task
+from rkdeploy.contract.spec import InputSpec
 from rkdeploy.datasets.data_yaml import read_data_yaml
 from rkdeploy.errors import RkdeployError, shown
 from rkdeploy.host.building.given_anchors import GIVEN
 from rkdeploy.host.building.input_options import InputChoice
-from rkdeploy.host.building.map_presets import MAP_KINDS, with_map_names, with_ultralytics_map
 from rkdeploy.host.building.network import Network
 from rkdeploy.host.building.presets import PRESETS, with_preset
 from rkdeploy.host.families import yolov5_face
@@ -19,7 +17,6 @@ from rkdeploy.host.families.imagenet import IMAGENET_MEAN, IMAGENET_STD, TORCHVI
 from rkdeploy.host.graph.foreign import class_names
 from rkdeploy.host.graph.graph_view import GraphView
 from rkdeploy.host.graph.gray_input import is_made_gray
-from rkdeploy.host.graph.head import Head
 from rkdeploy.system.text_file import TextFileError, read_text, text_lines
 
 _MAX_NAMES = 1 << 20
@@ -39,12 +36,7 @@ def with_choice(network: Network, choice: InputChoice) -> Network:
     named = read_names(choice.names) if choice.names is not None else None
     if named is not None and network.anchors_from == GIVEN:
         network = _with_landmarks(network, len(named))
-    prepared = choice.mean is not None and choice.std is not None
-    if network.head.kind in MAP_KINDS and (task := _exported_map(network)) is not None and choice.preset is None:
-        image, head = with_ultralytics_map(network.input, network.head, task)
-    else:
-        image, head = with_preset(network.input, network.head, choice.preset, prepared=prepared)
-    notes = list(network.notes)
+    (image, head), notes = with_preset(network.input, network.head, choice.preset), list(network.notes)
     if network.task == "classify" and network.info is None and not _says_ultralytics(network):
         image = replace(image, mean=IMAGENET_MEAN, std=IMAGENET_STD, fit="center_crop", crop_fraction=TORCHVISION_CROP)
         if choice.mean is None or choice.std is None:
@@ -61,8 +53,7 @@ def with_choice(network: Network, choice: InputChoice) -> Network:
         image = replace(image, mean=network.input.mean, std=network.input.std)
     image = _chosen(image, choice)
     names = network.class_names
-    preset = PRESETS.get(choice.preset or "")
-    given = preset.names if preset is not None else ()
+    given = PRESETS[choice.preset].names if choice.preset is not None else ()
     if len(given) == len(names) and any(_NO_NAMES in note for note in notes):
         names, notes = given, [note for note in notes if _NO_NAMES not in note]
     if named is not None:
@@ -74,11 +65,9 @@ def with_choice(network: Network, choice: InputChoice) -> Network:
                 "Give one name per line, in the order of the model's classes.",
             )
         notes = [note for note in notes if _NO_NAMES not in note]
-    if network.head.kind in MAP_KINDS:
-        return _with_map(network, image, head, names, notes)
     return replace(
         network,
-        family=network.family if preset is None else preset.family,
+        family=network.family if choice.preset is None else PRESETS[choice.preset].family,
         input=image,
         head=head,
         reference_head=replace(network.reference_head, points=head.points),
@@ -115,31 +104,6 @@ def _with_landmarks(network: Network, classes: int) -> Network:
         class_names=network.class_names[:classes],
         notes=(*network.notes, note),
     )
-
-
-def _with_map(network: Network, image: InputSpec, head: Head, names: tuple[str, ...], notes: Sequence[str]) -> Network:
-    """The network with its map as it was found to be read; depth has no class names that a note could miss."""
-    named, names = with_map_names(head, names)
-    if named.depth is not None:
-        notes = [note for note in notes if _NO_NAMES not in note]
-    return replace(
-        network,
-        task="depth" if named.depth is not None else "semantic",
-        input=image,
-        head=named,
-        reference_head=named,
-        class_names=names,
-        notes=tuple(notes),
-    )
-
-
-def _exported_map(network: Network) -> Task | None:
-    """The task of a map that Ultralytics trained, as its checkpoint or its exporter says; None if nothing does."""
-    if network.info is not None:
-        return network.info.task if network.info.task in ("semantic", "depth") else None
-    written = {entry.key: entry.value for entry in network.trained.metadata_props}
-    tasks: dict[str, Task] = {"semantic": "semantic", "depth": "depth"}
-    return tasks.get(written.get("task", "")) if _says_ultralytics(network) else None
 
 
 def _require_scores(network: Network) -> None:

@@ -70,7 +70,7 @@ class StandInUnpickler(pickle._Unpickler):  # noqa: SLF001  (the documented clas
     def __init__(self, stream: ByteStream, storage: Callable[[str, str, int], Storage], budget: Budget) -> None:
         # latin-1 accepts the byte strings of Python 2 pickles; no relevant data is decoded.
         super().__init__(stream, encoding="latin-1")
-        self.dispatch = _CountedOpcodes(_OPCODES, budget)  # type: ignore[misc]  # the count is this file's own
+        self.dispatch = _CountedOpcodes(budget)  # type: ignore[misc, assignment]  # the count is this file's own
         self._storage = storage
         self._budget = budget
         self._stand_ins: dict[tuple[str, str], type[StandIn]] = {}
@@ -203,11 +203,10 @@ _OPCODES: dict[int, Callable[[Any], None]] = {
 }
 
 
-class _CountedOpcodes(dict[int, Callable[[Any], None]]):
-    """The table of opcodes, with a count per call: one byte of a pickle can make an object of 200."""
+class _CountedOpcodes:
+    """The table of opcodes, with a count per look-up: one byte of a pickle can make an object of 200."""
 
-    def __init__(self, opcodes: dict[int, Callable[[Any], None]], budget: Budget) -> None:
-        super().__init__(opcodes)
+    def __init__(self, budget: Budget) -> None:
         self._budget = budget
 
     def __getitem__(self, opcode: int) -> Callable[[Any], None]:
@@ -217,7 +216,7 @@ class _CountedOpcodes(dict[int, Callable[[Any], None]]):
             raise CheckpointError(
                 f"The checkpoint's pickle has more than {MAX_STEPS:,} steps, more than any model has."
             )
-        return super().__getitem__(opcode)
+        return _OPCODES[opcode]
 
 
 def _is_dotted_name(name: str) -> bool:

@@ -6,6 +6,8 @@ toolkit's own requirements.
 
 from __future__ import annotations
 
+import copy
+import functools
 import io
 import json
 import pickle
@@ -177,10 +179,8 @@ def read_quantization_table(path: str) -> tuple[dict[str, Any], list[str]]:
     Raises:
         RefusedError: when it is something else.
     """
-    from ruamel.yaml import YAML
-
     try:
-        file = YAML(typ="safe", pure=True).load(Path(path).read_text())
+        file = copy.deepcopy(_plain_yaml(Path(path).read_text()))
         table: dict[str, Any] = file["quantize_parameters"]
         float16 = [str(name) for name in file.get("custom_quantize_layers") or ()]
     except Exception as error:  # noqa: BLE001 - whatever the parser raises, the file is not what step 1 writes
@@ -188,6 +188,14 @@ def read_quantization_table(path: str) -> tuple[dict[str, Any], list[str]]:
         message = f'The kept file "{path}" is not a quantization table: {reason}.'
         raise RefusedError(message) from None
     return table, float16
+
+
+@functools.lru_cache(maxsize=1)
+def _plain_yaml(text: str) -> Any:
+    """Parsed once per text: the parser is in Python, and a build of a small network asks twice for the same table."""
+    from ruamel.yaml import YAML
+
+    return YAML(typ="safe", pure=True).load(text)
 
 
 def read_rknn_tensors(path: Path) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:

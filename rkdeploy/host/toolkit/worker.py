@@ -27,6 +27,7 @@ if __name__ == "__main__":
 import ast
 import contextlib
 import ctypes
+import gc
 import os
 import queue
 import re
@@ -358,6 +359,7 @@ def start_toolkit() -> tuple[Worker | None, dict[str, Any]]:
         installed = version("rknn-toolkit2")
     except PackageNotFoundError:
         installed = "unknown"
+    gc.freeze()  # what was imported stays: no collection needs to walk through it
     return Worker(RKNN, installed), {"ok": {"version": installed, "import_s": time.monotonic() - started}}
 
 

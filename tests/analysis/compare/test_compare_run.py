@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 import gzip
 import json
 import shutil
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pytest
@@ -30,6 +31,8 @@ from rkdeploy.host.building.build_events import BuildEvents
 from rkdeploy.host.building.build_options import BuildOptions
 from rkdeploy.host.building.chosen_images import choose_images
 from rkdeploy.host.building.gate_options import GateOptions
+from rkdeploy.host.building.network import Network
+from rkdeploy.host.building.open_network import open_network
 from rkdeploy.host.building.request import request_of
 from rkdeploy.host.toolkit.compile_log import parse_compile_log
 from tests.analysis.compare.compare_rows import FIGURES_FROM, agreement
@@ -40,6 +43,24 @@ COMPILED = parse_compile_log(
     gzip.decompress((ROOT / "tests/data/compile_log/2.5.0_yolov5n_rk3588_int8.txt.gz").read_bytes()).decode()
 )
 NAMES = ("bolt", "nut", "washer")
+
+
+def opened(model: Path, weights: Path | None, hw: tuple[int, int] | None, cfg: Path | None) -> Network:
+    """The network of a file, opened once per content and size by all tests: nothing here changes it."""
+    return opened_once(Content(model.read_bytes(), model), weights, hw, cfg)
+
+
+@dataclass(frozen=True)
+class Content:
+    """Bytes of a file, which decide, and its place."""
+
+    data: bytes
+    path: Path = field(compare=False)
+
+
+@functools.cache
+def opened_once(content: Content, weights: Path | None, hw: tuple[int, int] | None, cfg: Path | None) -> Network:
+    return open_network(content.path, weights, hw, cfg=cfg)
 
 
 class StandIn:
@@ -64,6 +85,7 @@ class StandIn:
                 pass
 
         monkeypatch.setattr(preparation, "Toolkit", Toolkit)
+        monkeypatch.setattr(preparation, "open_network", opened)
         monkeypatch.setattr(compare_series, "build", self.build)
 
     def build(self, options: BuildOptions, events: BuildEvents) -> Bundle:
@@ -311,7 +333,10 @@ def test_json_on_stdout_is_json_alone(options: CompareOptions, stand_in: StandIn
         (["best.engine"], "expected .pt, .pth or .onnx"),
         ([str(SAMPLE / "best.pt")], "No calibration images"),
         ([str(SAMPLE / "best.pt"), "--target", "rk3588,../x"], '--target is "../x"'),
-        ([str(SAMPLE / "best.pt"), "--imgsz", "400,500"], "not a multiple of the largest stride"),
+        (
+            [str(SAMPLE / "best.pt"), "--imgsz", "400,500", "--calib", str(SAMPLE)],
+            "not a multiple of the largest stride",
+        ),
         ([str(SAMPLE / "best.pt"), "--calib", str(SAMPLE), "--data", "none.yaml"], '"none.yaml" does not exist'),
         ([str(SAMPLE / "best.pt"), "-o", "none/c.json"], "there is no folder"),
         ([str(SAMPLE / "best.pt"), "--proof-count", "0"], "must be 1 or more"),

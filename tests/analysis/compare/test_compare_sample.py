@@ -37,7 +37,7 @@ def compare(*arguments: str | Path, cwd: Path) -> subprocess.CompletedProcess[st
 def test_the_sample(tmp_path: Path) -> None:
     """Three chips and two types, one of which the toolkit refuses for a chip: rows, bundles and accuracy; then kept."""
     args = (
-        SAMPLE / "best.pt", "--target", "rk3588,rk3576,rk2118", "--dtype", "int8,fp16", "--imgsz", "320x256",
+        SAMPLE / "best.pt", "--target", "rk3588,rk3576,rk2118", "--dtype", "int8,fp16", "--imgsz", "192x160",
         "--calib", SAMPLE, "--calib-count", "8", "--proof-count", "4",
         "--data", SAMPLE / "data.yaml", "--data-count", "8", "-o",
     )  # fmt: skip
@@ -50,7 +50,7 @@ def test_the_sample(tmp_path: Path) -> None:
     assert 'no latency model of "rk2118"' in rows[5]["figures"]["not_predicted"]
     for row in (*rows[:4], rows[5]):
         bundle = read_bundle(tmp_path / "build/compare" / Path(row["folder"]).name)
-        assert (bundle.spec.input.height, bundle.spec.input.width) == (256, 320)
+        assert (bundle.spec.input.height, bundle.spec.input.width) == (160, 192)
         assert bundle.model.target == row["variant"]["target"]
         assert row["figures"]["rknn_bytes"] == bundle.rknn.stat().st_size
         assert row["figures"]["agreement_share"] > 0.9
@@ -71,7 +71,7 @@ def test_the_sample(tmp_path: Path) -> None:
 def test_processes_build_the_same(tmp_path: Path) -> None:
     """Two processes give the rows that one gives, in the same order, and a size that fails is a row there too."""
     args = (
-        SAMPLE / "best.pt", "--target", "rk3588,rk3576", "--imgsz", "128,100", "--calib", SAMPLE,
+        SAMPLE / "best.pt", "--target", "rk3588,rk3576", "--imgsz", "64,100", "--calib", SAMPLE,
         "--calib-count", "4", "--proof-count", "2",
         "--json", "--out",
     )  # fmt: skip
@@ -88,7 +88,7 @@ def test_interrupted_leaves_whole_bundles_only(workers: int, tmp_path: Path) -> 
     """Ctrl-C while others are built: what is there is whole, and of the others nothing is left."""
     command = [
         sys.executable, "-m", "rkdeploy", "compare", str(SAMPLE / "best.pt"), "--target", "rk3588,rk3576,rk3566,rk3562",
-        "--imgsz", "128", "--calib", str(SAMPLE), "--calib-count", "4", "--proof-count", "2", "--workers", str(workers),
+        "--imgsz", "64", "--calib", str(SAMPLE), "--calib-count", "4", "--proof-count", "2", "--workers", str(workers),
     ]  # fmt: skip
     with subprocess.Popen(
         command, cwd=tmp_path, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True, start_new_session=True
@@ -116,7 +116,7 @@ def test_the_simulator_is_one_for_all_chips(model: Path, tmp_path: Path) -> None
 
     So accuracy is simulated once for them all.
     """
-    network = open_network(model, None, (128, 160))
+    network = open_network(model, None, (64, 96))
     graph, outputs = cut(network.simplified, network.head, CutOptions())
     onnx.save(graph, str(tmp_path / "model.onnx"))
     spec = network.contract(outputs)

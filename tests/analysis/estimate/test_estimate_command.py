@@ -126,12 +126,13 @@ def test_weights_only_with_their_cfg(tmp_path: Path, monkeypatch: pytest.MonkeyP
 def test_noise_compiles_as_images_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The sample compiled on noise has the layers, cycles and traffic of its real build, which is then used instead."""
     monkeypatch.chdir(tmp_path)
-    args = (str(SAMPLE), "--target", "rk3588", "--json")
+    small = ("--imgsz", "192")
+    args = (str(SAMPLE), *small, "--target", "rk3588", "--json")
     fresh = json.loads(run(*args)[0])["predictions"][0]
     assert fresh["compiled_from"].endswith("on noise")
     result = CliRunner().invoke(
         app,
-        ["build", str(SAMPLE), "--calib", str(ROOT / "calib_data"), "--calib-count", "8", "--proof-count", "2"],
+        ["build", str(SAMPLE), *small, "--calib", str(ROOT / "calib_data"), "--calib-count", "8", "--proof-count", "2"],
         catch_exceptions=False,
     )
     assert result.exit_code == 0

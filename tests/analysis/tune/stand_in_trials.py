@@ -19,7 +19,8 @@ from pathlib import Path
 from rkdeploy.analysis.tune.cost import Cost
 from rkdeploy.analysis.tune.hyperparameters import SearchSpace
 from rkdeploy.analysis.tune.input_store import InputStore
-from rkdeploy.analysis.tune.trial import TrialJob, TrialResult
+from rkdeploy.analysis.tune.trial import TrialJob
+from rkdeploy.analysis.tune.trial_result import TrialResult
 from rkdeploy.errors import RkdeployError
 from rkdeploy.host.building.build_options import BuildOptions
 from rkdeploy.host.building.quantization import QuantizationSettings, float16_word

@@ -76,7 +76,7 @@ def test_what_is_refused(tmp_path: Path, arguments: list[str | Path], message: s
 def test_another_search_in_the_same_file(tmp_path: Path) -> None:
     """A search that the toolkit refuses is a failed trial and no model; a file of other data is refused as such."""
     study = tmp_path / "study.db"
-    refused = ("--target", "rk2118", "--imgsz", "128")  # a chip for sound: no convolution of images
+    refused = ("--target", "rk2118", "--imgsz", "64")  # a chip for sound: no convolution of images
     common: list[str | Path] = [
         SAMPLE / "best.pt",
         "--data",
@@ -103,7 +103,7 @@ def test_another_search_in_the_same_file(tmp_path: Path) -> None:
 def test_json_and_the_bundle(tmp_path: Path) -> None:
     """Piped, it prints one JSON document, says nothing else, and the bundle is there."""
     done = tune(
-        tmp_path, SAMPLE / "best.pt", "--data", DATA, "--calib", SAMPLE, "--imgsz", "192", "--trials", "1",
+        tmp_path, SAMPLE / "best.pt", "--data", DATA, "--calib", SAMPLE, "--imgsz", "128", "--trials", "1",
         "--count", "4", "--json",
     )  # fmt: skip
     assert done.returncode == 0, done.stderr

@@ -31,7 +31,7 @@ def builds(tmp_path_factory: pytest.TempPathFactory) -> Builds:
     def made(name: str, choice: Float16Choice) -> Bundle:
         out = tmp_path_factory.mktemp(name)
         options = BuildOptions(
-            SAMPLE / "best.pt", calib=SAMPLE, imgsz=(192, 256), proof_images=4, float16=choice, out=out
+            SAMPLE / "best.pt", calib=SAMPLE, calib_count=16, imgsz=(128, 160), proof_images=4, float16=choice, out=out
         )
         return build(options, BuildEvents())
 
