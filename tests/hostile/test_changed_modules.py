@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,8 +17,10 @@ from rkdeploy.host.families.registry import family_of
 DATA = Path(__file__).parents[1] / "data"
 CASES = (
     "yolov5/seg", "yolov5/cls", "ultralytics/v8_pose_2x3", "ultralytics/v11_obb", "ultralytics/v12n",
-    "ultralytics/v26_seg", "ultralytics/v10n", "yolor/paper_p6",
+    "ultralytics/v26_seg", "ultralytics/v10n", "yolor/paper_p6", "yolov9/reversible_lead", "yolov9/dseg_dual",
 )  # fmt: skip
+ALONE = {"yolov9/reversible_lead": {"Silence", "CBLinear", "CBFuse"}}
+"""Classes that are changed in a case; others change the head and a module of each class."""
 ODD: tuple[Any, ...] = (None, -1, 0, 1 << 40, 0.5, float("nan"), "x", (), (3, -1), [1, 2, 3], {"a": 1}, True)
 
 
@@ -30,14 +32,20 @@ def changed(module: Module, path: str, **changes: Any) -> Module:
     return replace(module, children=children)
 
 
-def mutations(root: Module) -> Iterator[tuple[str, Module]]:
-    """Every attribute of the head and of one module of each class, with odd values; then what is missing."""
+def mutations(root: Module, alone: Collection[str] = ()) -> Iterator[tuple[str, Module]]:
+    """Every attribute of the head and of one module of each class, with odd values; then what is missing.
+
+    Args:
+        root: the tree.
+        alone: classes of the modules that are changed; empty for all.
+    """
     layers = list(root.children["model"].children.values())
     seen: dict[str, Module] = {}
     for module in root.walk():
         seen.setdefault(module.class_name, module)
     odd = itertools.cycle(ODD)
-    for module in {id(m): m for m in (root, layers[-1], *seen.values())}.values():
+    chosen = {id(m): m for m in (root, layers[-1], *seen.values()) if not alone or m.class_name in alone}
+    for module in chosen.values():
         for name in module.attributes:
             value = next(odd)
             attributes = {**module.attributes, name: value}
@@ -64,7 +72,7 @@ def test_one_change(case: str) -> None:
     """Whatever is changed, describing and exporting ends in a graph or in an error of ours."""
     checkpoint = read_checkpoint(DATA / f"{case}.pt")
     tried = 0
-    for what, root in mutations(checkpoint.root):
+    for what, root in mutations(checkpoint.root, ALONE.get(case, ())):
         tried += 1
         try:
             describe_and_export(replace(checkpoint, root=root))
@@ -72,4 +80,4 @@ def test_one_change(case: str) -> None:
             pass
         except Exception as error:  # noqa: BLE001 - that is the point
             pytest.fail(f"{what}: {type(error).__name__}: {error}")
-    assert tried > 50
+    assert tried > (20 if case in ALONE else 50)
