@@ -24,6 +24,7 @@ from rkdeploy.host.export.csp_blocks import (
 )
 from rkdeploy.host.export.emission import Emission, Emitter, child, one
 from rkdeploy.host.export.layer_settings import require_setting
+from rkdeploy.host.export.orepa_block import rep_conv_orepa
 from rkdeploy.host.export.yolor_blocks import YOLOR_BLOCKS
 
 
@@ -155,6 +156,7 @@ YOLOV7_BLOCKS: dict[str, Emitter] = {
     "GhostSPPCSPC": _spp_csp_c,
     "SPPFCSPC": _sppf_csp_c,
     "RepConv": _rep_conv,
+    "RepConv_OREPA": rep_conv_orepa,
     "RobustConv": _robust_conv,
     "RobustConv2": _robust_conv,
     "Ghost": lambda e, m, v: summed(e, m, child(e, m, "conv", *v), child(e, m, "shortcut", *v)),
