@@ -155,10 +155,6 @@ MODELS = (
         "a YOLOv7 model whose head gives sizes as bins (IBin), which no published configuration has", _ends_in("IBin")
     ),
     CheckpointKind("a panoptic segmentation (YOLOv9)", _ends_in("Panoptic")),
-    CheckpointKind("a YOLO-World model (open vocabulary)", _ends_in("WorldDetect")),
-    CheckpointKind(
-        "a YOLOE model (open vocabulary)", _ends_in("YOLOEDetect", "YOLOESegment", "YOLOEDetect26", "YOLOESegment26")
-    ),
     CheckpointKind("a depth model of another kind", _ends_in("DepthHead", "DepthDetect", "Depth26")),
     CheckpointKind(
         "a semantic segmentation of another kind", _ends_in("SemSeg", "Semantic", "SemanticSegment26")

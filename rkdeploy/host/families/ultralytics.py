@@ -26,6 +26,7 @@ from rkdeploy.host.families.checkpoint_facts import (
 )
 from rkdeploy.host.families.checkpoint_kinds import input_channels
 from rkdeploy.host.families.model_info import ModelInfo
+from rkdeploy.host.families.vocabulary import OPEN_VOCABULARY, branches_of, unused_parts, vectors_of
 
 if TYPE_CHECKING:
     from rkdeploy.host.export.builder import Value
@@ -49,6 +50,10 @@ _TASKS: dict[str, Task] = {
     "Classify": "classify",
     "SemanticSegment": "semantic",
     "Depth": "depth",
+    "WorldDetect": "detect",
+    "YOLOEDetect": "detect",
+    "YOLOESegment": "segment",
+    "YOLOESegment26": "segment",
 }
 _WHOLE_IMAGE = {"Classify": "linear", "SemanticSegment": "classifier", "Depth": "proj"}
 """A sub-module of each head without rows, which other packages' heads of these names lack."""
@@ -80,6 +85,8 @@ def describe(checkpoint: Checkpoint) -> ModelInfo:
     layers = layers_of(checkpoint)
     head = layers[-1]
     task = _TASKS[head.class_name]
+    if head.class_name in OPEN_VOCABULARY:
+        vectors_of(checkpoint, head, class_count(head))  # says what to do where there are none
     active = activations(checkpoint.root.walk())
     return ModelInfo(
         family=NAME,
@@ -143,7 +150,12 @@ def export(checkpoint: Checkpoint, info: ModelInfo, height: int, width: int, ste
     layers = layers_of(checkpoint)
     head = layers[-1]
     builder = GraphBuilder()
-    emission = Emission(builder, YOLOV5_BLOCKS | CSP_BLOCKS | ATTENTION_BLOCKS | PROTO_BLOCKS, stem)
+    blocks = YOLOV5_BLOCKS | CSP_BLOCKS | ATTENTION_BLOCKS | PROTO_BLOCKS
+    if head.class_name in OPEN_VOCABULARY:
+        from rkdeploy.host.export.open_vocabulary import vocabulary_blocks
+
+        blocks = {**blocks, **vocabulary_blocks(vectors_of(checkpoint, head, len(info.class_names)))}
+    emission = Emission(builder, blocks, stem)
     features = emit_layers(emission, layers, emit_image(builder, input_channels(checkpoint), height, width))
     image = InputSpec("images", height, width)
     metadata = onnx_metadata(info)
@@ -191,6 +203,9 @@ def _branches(head: Module, info: ModelInfo) -> PointBranches:
     """The branches of the head in use: one-to-one if it is end to end, else one-to-many."""
     from rkdeploy.host.export.point_branches import PointBranches
 
+    if head.class_name in OPEN_VOCABULARY:
+        dual = info.end_to_end and f"{_ONE_TO_ONE}cv2" in head.children
+        return branches_of(head, _ONE_TO_ONE if dual else "")
     boxes, scores = (_branch(head, name, end_to_end=info.end_to_end) for name in ("cv2", "cv3"))
     extra = None if info.task == "detect" else _branch(head, "cv4", end_to_end=info.end_to_end)
     # YOLO26's pose head has a trunk, and the last convolution of a level outside of it.
@@ -218,7 +233,8 @@ def _unused(head: Module, info: ModelInfo) -> tuple[str, ...]:
     """Unused parts: the half of a dual head that inference does not take, and modules for training only."""
     dual = [name for name in head.children if name.startswith(_ONE_TO_ONE)]
     other = [name.removeprefix(_ONE_TO_ONE) for name in dual] if info.end_to_end else dual
-    return (*other, *_TRAINING_ONLY.get(head.class_name, ()), "dfl")
+    more = unused_parts(head) if head.class_name in OPEN_VOCABULARY else _TRAINING_ONLY.get(head.class_name, ())
+    return (*other, *more, "dfl")
 
 
 def _keypoints(head: Module) -> KeypointLayout:

@@ -91,8 +91,6 @@ def test_an_unknown_state_dict() -> None:
     [
         ("IBin", "a YOLOv7 model whose head gives sizes as bins"),
         ("Panoptic", r"a panoptic segmentation \(YOLOv9\)"),
-        ("WorldDetect", "a YOLO-World model"),
-        ("YOLOESegment", "a YOLOE model"),
     ],
 )
 def test_heads(head: str, name: str) -> None:
