@@ -18,7 +18,7 @@ from rkdeploy.host.building.network import Network
 from rkdeploy.host.building.onnx_graph import OpenedGraph, open_graph
 from rkdeploy.host.building.raw_outputs import completed, matching_export, note_of_unproven
 from rkdeploy.host.checkpoint import Checkpoint, read_checkpoint
-from rkdeploy.host.families import ultralytics, yolop, yolov5, yolov5_face
+from rkdeploy.host.families import ultralytics, yolop, yolov5, yolov5_face, yolov7
 from rkdeploy.host.families.imagenet import IMAGENET_MEAN, IMAGENET_STD
 from rkdeploy.host.families.model_info import ModelInfo
 from rkdeploy.host.families.registry import family_of
@@ -169,7 +169,9 @@ def _family(head: Head) -> str:
     if _is_yolop(head):
         return yolop.NAME
     if head.anchors_per_level:
-        return yolov5.NAME if head.keypoints is None else yolov5_face.NAME
+        if head.keypoints is None:
+            return yolov5.NAME
+        return yolov7.NAME if head.keypoints.scored else yolov5_face.NAME
     if head.kind:
         return head.kind
     return "onnx" if _task(head) == "classify" else ultralytics.NAME

@@ -29,6 +29,7 @@ from rkdeploy.host.graph.graph_view import GraphView
 from rkdeploy.host.graph.gray_input import GRAY_NOTE, fold_gray, is_made_gray, with_color_input
 from rkdeploy.host.graph.head import Head
 from rkdeploy.host.graph.image_scale import without_scale_inputs
+from rkdeploy.host.graph.joined_heads import with_joined_heads
 from rkdeploy.host.graph.padded_pooling import without_padded_pooling
 from rkdeploy.host.graph.pixel_distances import with_pixel_distances
 from rkdeploy.host.graph.pixel_input import with_float_input
@@ -88,7 +89,8 @@ def open_graph(file: Path, imgsz: tuple[int, int] | None, info: ModelInfo | None
     Session(model, optimized=False)  # says what is wrong with a damaged graph; onnx's shape inference crashes (1.18)
     # Only its axes are fixed: `verify` then proves everything that is done to the other graph.
     reference = with_static_input(model, (1, 3, *hw))
-    simplified = fold_gray(to_supported_opset(without_padded_pooling(_simplified(reference, name, shape, hw))))
+    simplified = with_joined_heads(_simplified(reference, name, shape, hw))
+    simplified = fold_gray(to_supported_opset(without_padded_pooling(simplified)))
     require_small_constants(simplified)
     classes = len(info.class_names) if info is not None else None
     try:

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from rkdeploy.contract.spec import Anchors, KeypointLayout
 from rkdeploy.errors import GraphError
 from rkdeploy.host.graph.graph_view import GraphView
-from rkdeploy.host.graph.head import PROTOTYPES, DecodedRows, DecodedTensor, Head, Tap, row_fields
+from rkdeploy.host.graph.head import PROTOTYPES, DecodedRows, DecodedTensor, Head, Tap, keypoint_fields, row_fields
 from rkdeploy.host.graph.head_walk import NO_HEAD, HeadConv, last_convolutions, tail
 from rkdeploy.host.graph.landmark_probe import landmark_layout
 from rkdeploy.host.graph.session import Session
@@ -101,7 +101,7 @@ def _decoded(graph: GraphView, convs: tuple[HeadConv, ...], ends: Sequence[_End]
                 if not masks:
                     ones = _decoded_rows(graph, convs, name, 1.0)
                     points = _landmarks(zeros, ones, convs, anchors, order)
-                classes = fields - 5 - masks - (2 * points.count if points is not None else 0)
+                classes = fields - 5 - masks - (points.count * (3 if points.scored else 2) if points is not None else 0)
                 return _head(convs, per_level, classes, masks, anchors, name, order, points)
     return None
 
@@ -161,11 +161,13 @@ def _head(
                 "xy": ("px", 2),
                 "wh": ("px", 2),
                 "objectness": ("score", 1),
-                "keypoint_xy": ("px", 2 * points.count if points is not None else 0),
+                "keypoint_xy": ("px", 2 * points.count if points is not None and not points.scored else 0),
                 "scores": ("score", classes),
                 "coefficients": ("value", masks),
             }
         )
+        if points is not None and points.scored:
+            fields += keypoint_fields(5 + classes, points.count, 3)
         sizes = tuple(per_level * c.shape[2] * c.shape[3] for c in convs)
         rows = DecodedRows(output, fields, columns_first=False, corners=False, level_order=order, level_rows=sizes)
     return Head(taps, classes, masks, anchors=anchors, anchors_per_level=per_level, rows=rows, keypoints=points)

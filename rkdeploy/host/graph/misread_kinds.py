@@ -50,38 +50,6 @@ def _bounded(columns: NDArray[np.float32]) -> NDArray[np.bool_]:
     return inside
 
 
-def _has_landmarks(facts: GraphFacts) -> bool:
-    """An anchor head whose rows hold coordinates elsewhere than between objectness and classes (YOLOv7's, not v5's)."""
-    for name, values in _rows_of_anchors(facts):
-        columns = _bounded(_columns(values, values.shape[2]))[5:]
-        prototypes = [shape for other, shape in facts.outputs.items() if other != name and len(shape) == 4]
-        points = int(columns.argmax())  # bounded from here: scores
-        if len(columns) > 1 and not columns.all() and not prototypes and (points % 2 or not columns[points:].all()):
-            return True
-    return False
-
-
-def _rows_of_anchors(facts: GraphFacts) -> list[tuple[str, NDArray[np.float32]]]:
-    """Outputs (1, rows, fields) whose rows are the anchors of all cells."""
-    if not facts.levels or not all(len(channels) in (1, 2) for channels in facts.levels):
-        return []
-    wide = [sum(channels) for channels in facts.levels]
-    names = [
-        name
-        for name, shape in facts.outputs.items()
-        if len(shape) == 3
-        and shape[1]
-        and shape[2]
-        and shape[1] > facts.cells
-        and shape[1] % facts.cells == 0
-        and all(n % shape[2] == 0 for n in wide)
-    ]
-    if not names:
-        return []
-    shown = facts.outputs_on_noise()
-    return [(name, shown[name]) for name in names if name in shown]
-
-
 def _is_embedding(facts: GraphFacts) -> bool:
     """One vector that is normalized to length 1, or ends in a normalization without a softmax behind it."""
     shapes = list(facts.outputs.values())
@@ -112,7 +80,6 @@ MISREAD = (
         _is_other_yolox,
         "YOLOX builds as its export_onnx.py writes it, with or without --decode_in_inference.",
     ),
-    GraphKind("a YOLO detector with keypoints and their scores on anchors (YOLOv7-face, YOLOv7-pose)", _has_landmarks),
     GraphKind("an embedding (face or object recognition), which has no classes", _is_embedding),
 )
 """Recognized after simplification, before the head is searched."""

@@ -18,7 +18,7 @@ from rkdeploy.host.graph.graph_view import GraphView
 from rkdeploy.host.graph.misread_kinds import MISREAD
 from rkdeploy.host.graph.simplify import simplify
 from rkdeploy.host.graph.unread_kinds import UNREAD
-from tests.host.graph.kind_graphs import KindGraph, landmarks, per_level, shapes
+from tests.host.graph.kind_graphs import KindGraph, per_level, shapes
 
 
 def embedding(kind: str) -> KindGraph:
@@ -80,8 +80,6 @@ def suppressed() -> KindGraph:
 
 
 KINDS: dict[str, tuple[Callable[[], KindGraph], str]] = {
-    "five landmarks": (lambda: landmarks(5, 1), "keypoints and their scores on anchors"),
-    "four corners": (lambda: landmarks(4, 2), "keypoints and their scores on anchors"),
     "length": (lambda: embedding("length"), "an embedding"),
     "statistics": (lambda: embedding("statistics"), "an embedding"),
     "scrfd": (lambda: per_level((1, 4, 10), sigmoid=(0,)), "an SCRFD face detector"),

@@ -15,18 +15,19 @@ from rkdeploy.host.building.open_network import open_network
 from rkdeploy.host.graph.landmark_probe import landmark_layout
 from tests.host.families.vectors import Vector, vectors
 
-FACES = [vector for vector in vectors() if vector.group == "yolov5_face"]
+FAMILIES = {"yolov5_face": "yolov5-face", "yolov7_face": "yolov7", "yolov7_pose": "yolov7"}
+FACES = [vector for vector in vectors() if vector.group in FAMILIES]
 ANCHORS = Anchors((((10.0, 20.0), (30.0, 40.0)),))
 
 
-@pytest.mark.parametrize("vector", FACES, ids=lambda v: v.case)
+@pytest.mark.parametrize("vector", FACES, ids=lambda v: v.key)
 def test_a_decoded_graph_says_its_landmarks(vector: Vector, tmp_path: Path) -> None:
     """Count, formula and classes of the ONNX file are those of the checkpoint."""
     own = vector.open()
     file = tmp_path / "face.onnx"
     onnx.save(own.trained, str(file))
     found = open_network(file)
-    assert found.family == "yolov5-face"
+    assert found.family == FAMILIES[vector.group]
     assert found.task == "pose"
     assert found.head.keypoints == own.head.keypoints
     assert found.head.classes == len(own.class_names)
