@@ -93,7 +93,7 @@ def _require_sense(options: RunOptions, named: Path | None, sources: tuple[str, 
     cameras = options.cameras
     if bool(sources) == bool(cameras):
         if named is not None:
-            chosen_bundle(named)  # of two faults, the one that no option mends is reported
+            chosen_bundle(named)  # of two faults, the one that no option fixes is reported
         if cameras:
             raise typer.BadParameter("Give either sources or cameras.", param_hint="--camera")
         raise typer.BadParameter("Give images, a video, a stream, or --camera 0.", param_hint="SOURCE")

@@ -52,7 +52,7 @@ def summarize(counter: DetectionCounter, result: RunResult, written: Mapping[str
     if stats.processed:
         rate = stats.processed / stats.running_s if stats.running_s else 0.0
         target.print(
-            f"{rate:.1f} frames a second over {stats.running_s:.1f} s, {many(stats.contexts, 'context')} "
+            f"{rate:.1f} frames per second over {stats.running_s:.1f} s, {many(stats.contexts, 'context')} "
             f"({plain(result.figures_from)})"
         )
         stages = stats.stages

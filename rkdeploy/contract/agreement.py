@@ -219,7 +219,7 @@ class Agreement:
 
     @property
     def measures(self) -> tuple[Measure, ...]:
-        """The figures that say whether the built model gives what float gives, one for each thing that it gives."""
+        """Figures of how well the quantized model agrees with the float model, one per kind of result."""
         found = [
             Measure("ap50", one.kind, one.ap50, one.ap50_interval, one.objects, "objects")
             for one in self.average_precisions

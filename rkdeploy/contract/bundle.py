@@ -251,7 +251,7 @@ def _document(path: Path, kind: type[_Decoded]) -> _Decoded:
 
 
 def _in_own_spelling(model: NpuModel) -> NpuModel:
-    """Builds of before kept the target as it was typed, `RK3588`."""
+    """The target in lower case: earlier releases recorded it as it was typed, `RK3588`."""
     return replace(model, target=platform_of(model.target) or model.target)
 
 

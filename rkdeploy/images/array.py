@@ -1,4 +1,4 @@
-"""Images that a program hands over as arrays."""
+"""Images that a program passes as arrays."""
 
 from __future__ import annotations
 

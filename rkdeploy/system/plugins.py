@@ -53,7 +53,7 @@ def load_plugin(point: EntryPoint) -> Any:
         package = _package(point)
         raise RkdeployError(
             f'The plug-in "{point.name}" of the package {package} cannot be loaded: {type(error).__name__}: {error}.',
-            f"Mend or uninstall it: pip uninstall {package}",
+            f"Fix or uninstall it: pip uninstall {package}",
         ) from error
 
 

@@ -269,7 +269,7 @@ def main() -> None:
     seconds = arguments.inference_ms / 1e3
     ideal = CONTEXTS / seconds
     if not arguments.memory_only:
-        print(f"ideal: {CONTEXTS} contexts of {arguments.inference_ms:g} ms: {ideal:.1f} frames a second")
+        print(f"ideal: {CONTEXTS} contexts of {arguments.inference_ms:g} ms: {ideal:.1f} frames per second")
         print(f"{'sink':>7} {'design':>22} {'fps':>7} {'of ideal':>9} {'p50 ms':>7} {'p99 ms':>7}   fps of each round")
         designs: dict[str, Any] = {
             "one thread, 1 context": one_thread,

@@ -50,7 +50,7 @@ def build_in_processes(
 
 @contextmanager
 def _folder(options: CompareOptions) -> Iterator[None]:
-    """The folder for the bundles, there before the first build: no failed one may take it away from another."""
+    """Folder of the bundles, created before the first build, so that a failed build does not remove it from others."""
     try:
         options.out.mkdir(parents=True, exist_ok=True)
     except OSError as error:

@@ -157,7 +157,7 @@ def _layers(layers: Sequence[LayerError], ranges: Mapping[str, TensorRange]) -> 
 
 
 def _scores(agreement: Agreement | None) -> list[Cause]:
-    """Score tensors that cannot say what float says."""
+    """Score tensors that cannot represent the float model's scores."""
     causes = []
     for output in agreement.outputs if agreement is not None else ():
         reach, peak = output.reachable_score, output.float_peak

@@ -1,4 +1,4 @@
-"""Owners of documents: the model that each speaks of, by its SHA-256 where it says so, else by names and type."""
+"""Models of documents: the one that each is about, by its SHA-256 if the document has it, else by names and type."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ class ReportedModel:
 
     Attributes:
         name: of the bundle's folder.
-        sha256: of its `.rknn`, None where nothing says.
-        bundle: None for one that only a profile speaks of.
+        sha256: of its `.rknn`, None if unknown.
+        bundle: None for a model that only a profile names.
         path: what the user gave.
     """
 

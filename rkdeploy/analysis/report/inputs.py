@@ -1,4 +1,4 @@
-"""Files that a user hands over for a report: bundles, and documents that other commands wrote."""
+"""Inputs of a report: bundles, and documents that other commands wrote."""
 
 from __future__ import annotations
 

@@ -234,7 +234,7 @@ class ModelReport:
 
     Attributes:
         name: of the bundle's folder.
-        model_sha256: of the `.rknn`; None where nothing says.
+        model_sha256: of the `.rknn`; None if unknown.
         target, dtype: what it was built for.
         input_hw: (height, width) in pixels.
         summary: the answers, one per question.

@@ -17,7 +17,7 @@ class FinishedTrial:
         settings: what was tried.
         result: what came of it; None when it failed.
         failure: why it failed; empty when it did not.
-        drop: how far the headline figure that fell most lies below float; below 0 where all rose.  None on failure.
+        drop: largest drop of a headline figure below the float model's; below 0 if all rose.  None on failure.
     """
 
     number: int

@@ -53,7 +53,7 @@ class Outcome:
 
 
 def largest_drop(reference: Mapping[str, float], figures: Mapping[str, float]) -> float:
-    """Largest drop of a headline figure below float.
+    """Largest drop of a headline figure below the float model's.
 
     `rkdeploy build --max-drop` limits the same figure: a model with boxes and keypoints is as good as the worse of
     them.

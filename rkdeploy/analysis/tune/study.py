@@ -1,8 +1,8 @@
 """The search's memory and its choice of what to try next: an Optuna study in one SQLite file.
 
-Two figures are minimized: the largest drop of a headline figure below float, and the predicted cost of a frame.  Every
-finished trial is in the file at once; one that was under way when the search died is put back into the queue when the
-study is opened again.
+Two figures are minimized: the largest drop of a headline figure below the float model's, and the predicted cost of a
+frame.  Every finished trial is in the file at once; one that was in progress when the search died is put back into the
+queue when the study is opened again.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Decode of anchor-free heads, those of YOLOv8 and its successors, YOLOX and its kin, in the tensors' own domain.
+"""Decode of anchor-free heads, those of YOLOv8 and its successors, YOLOX and similar ones, in the tensors' own domain.
 
 Formula (ultralytics 8.4, nn/modules/head.py, `Detect`, and utils/tal.py), for the cell (x, y) of a level:
 

@@ -1,4 +1,4 @@
-"""Decode of transformers' heads (RT-DETR, D-FINE, RF-DETR and their kin): class logits and a box for each query.
+"""Decode of transformers' heads (RT-DETR, D-FINE, RF-DETR and similar ones): class logits and a box for each query.
 
 Formula (lyuwenyu/RT-DETR, rtdetr_postprocessor.py; Hugging Face's `post_process_object_detection`), for query n:
 

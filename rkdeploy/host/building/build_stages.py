@@ -221,7 +221,7 @@ def _choose_data(options: BuildOptions, spec: ModelSpec, journal: _Journal) -> _
 def _build_and_compare(
     toolkit: Toolkit, options: BuildOptions, part: _CutNetwork, data: _Data, folder: Path, journal: _Journal
 ) -> _Built:
-    """The `.rknn`, compared with float while the toolkit has it open."""
+    """Build the `.rknn`, and compare it with the float model while the toolkit has it open."""
     with journal.stage("toolkit", f"Building for {options.target} with rknn-toolkit2"):
         model, spec = build_npu_model(
             toolkit,

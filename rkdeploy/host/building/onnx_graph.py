@@ -135,7 +135,7 @@ def _batch_advice(model: onnx.ModelProto) -> str:
 
 
 def _with_decoded_table(reference: onnx.ModelProto, simplified: onnx.ModelProto, head: Head) -> onnx.ModelProto:
-    """The reference with the decoded rows among its outputs, where the graph goes on behind them.
+    """The reference with the decoded rows among its outputs, where the graph continues after them.
 
     Simplification keeps the names of most tensors; where it did not, the simplified graph is the reference itself.
     """

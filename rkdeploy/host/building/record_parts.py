@@ -58,7 +58,7 @@ def calibration_record(calibration: CalibrationSet | None) -> CalibrationRecord 
 
 
 def host_packages() -> dict[str, str]:
-    """Python and the packages that took part.  Their own word, since one module may come from several distributions."""
+    """Versions of Python and the packages used, as the modules state them: several distributions may provide one."""
     import onnxsim  # not above: `simplify.py` imports it first, and quicker
 
     modules = (np, cv2, onnx, onnxsim, onnxruntime)

@@ -22,7 +22,7 @@ TRAINING_ONLY = ("m2",)
 
 
 def anchor_maps(emission: Emission, head: Module, features: Sequence[Value]) -> list[AnchorMap]:
-    """One map per level: im * conv(x + ia) if the head has implicit knowledge (IDetect and its kin), else conv(x).
+    """One map per level: im * conv(x + ia) if the head has implicit knowledge (IDetect and similar), else conv(x).
 
     A head with auxiliary convolutions (IAuxDetect) reads twice as many layers; the first half counts.
     Source: models/yolo.py of WongKinYiu/yolov7.

@@ -1,4 +1,4 @@
-"""Finds the heads of YOLOX, YuNet, NanoDet and their kin: anchor-free, and recognized by the outputs' columns.
+"""Finds the heads of YOLOX, YuNet, NanoDet and similar ones: anchor-free, and recognized by the outputs' columns.
 
 One table of signatures.  A signature looks at the ranges that the outputs' columns were traced to (`output_columns`),
 the same on every level: how many columns each has, and whether a sigmoid was done.  Names and the order of levels play

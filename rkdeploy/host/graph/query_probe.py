@@ -1,4 +1,4 @@
-"""Head of queries in a foreign graph: RT-DETR, D-FINE, DEIM, RF-DETR and their kin, before their post-processing.
+"""Head of queries in a foreign graph: RT-DETR, D-FINE, DEIM, RF-DETR and similar ones, before their post-processing.
 
 Exporters end such a graph in many ways: logits and boxes of all queries, one table of both, or the best pairs of query
 and class with labels, in pixels or not, by corners or not.  Nothing but values says which of the tensors before that

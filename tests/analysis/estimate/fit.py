@@ -71,7 +71,7 @@ class LeftOut:
 
 
 def rates(file: str = "rates.csv") -> dict[str, dict[str, float]]:
-    """Published frames a second: model, then target."""
+    """Published frames per second: model, then target."""
     with (DATA / file).open() as stream:
         rows = list(csv.DictReader(line for line in stream if not line.startswith("#")))
     return {row["model"]: {target: float(row[target]) for target in LANES} for row in rows}

@@ -1,4 +1,4 @@
-"""A loopback RTSP camera: H.264, 640x480, 15 frames a second, at rtsp://127.0.0.1:PORT/cam.
+"""A loopback RTSP camera: H.264, 640x480, 15 frames per second, at rtsp://127.0.0.1:PORT/cam.
 
 It runs in the system's Python, with Debian's gst-rtsp-server:
 

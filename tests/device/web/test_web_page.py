@@ -32,7 +32,7 @@ TOKEN = "correct-horse-battery"
 
 @contextmanager
 def camera(view: WebView) -> Iterator[None]:
-    """30 frames a second of a moving picture with two objects, and figures that count them."""
+    """30 frames per second of a moving picture with two objects, and figures that count them."""
     over = threading.Event()
     read = cv2.imread(str(SAMPLE))
     assert read is not None

@@ -58,10 +58,10 @@ TEXTS: Final[dict[str, str]] = {
     "question.big": "How big?",
     "verdict.right.ap50": "AP50 of the {of} with the float model's {count} detections as the truth, on {images} held-out images (95 % "
     "interval {low:.3f} to {high:.3f}). The contract's decode equals the trained model's on {rows:,} rows.",
-    "verdict.right.recall": "Share of the {count} objects that float is sure of that the built model finds, on {images} "
+    "verdict.right.recall": "Share of the {count} objects that the float model is certain of and the built model finds, on {images} "
     "held-out images (95 % interval {low:.3f} to {high:.3f}). The contract's decode equals the trained model's on "
     "{rows:,} rows.",
-    "verdict.right.precision": "Share of the built model's {count} detections that float sees too, on {images} held-out "
+    "verdict.right.precision": "Share of the built model's {count} detections that the float model finds too, on {images} held-out "
     "images (95 % interval {low:.3f} to {high:.3f}). The contract's decode equals the trained model's on {rows:,} rows.",
     "verdict.right.matched": "Share of the float model's {objects} objects that are found again on {images} held-out images. The "
     "contract's decode equals the trained model's on {rows:,} rows.",
@@ -77,36 +77,36 @@ TEXTS: Final[dict[str, str]] = {
     "interval {low:.3f} to {high:.3f}). The contract's decode equals the trained model's on {rows:,} rows.",
     "verdict.right.no_images": "The contract's decode equals the trained model's on {rows:,} rows of {verified_on} images. "
     "The quantized model was not compared with the float model: there was no image.",
-    "verdict.right.no_objects": "The contract's decode equals the trained model's on {rows:,} rows. Float finds nothing on "
-    "the {images} held-out images, so nothing shows that the built model finds what float finds.",
-    "verdict.right.few_objects": "The contract's decode equals the trained model's on {rows:,} rows. Float finds {objects} "
-    "objects on the {images} held-out images: too few to judge the built model by.",
+    "verdict.right.no_objects": "The contract's decode equals the trained model's on {rows:,} rows. The float model "
+    "finds nothing on the {images} held-out images, so the built model is not proven on any object.",
+    "verdict.right.few_objects": "The contract's decode equals the trained model's on {rows:,} rows. The float model finds "
+    "{objects} objects on the {images} held-out images: too few to judge the built model by.",
     "verdict.right.few_images": "The contract's decode equals the trained model's on {rows:,} rows. {images} held-out images "
     "are too few to judge the built model by.",
-    "verdict.right.no_decode": "The ONNX file ends in raw tensors and no checkpoint was given, so nothing says "
+    "verdict.right.no_decode": "The ONNX file ends in raw tensors and no checkpoint was given, so it is not proven "
     "that they are decoded right. Build again with --weights.",
     "verdict.right.wrong": "The contract's decode differs from the trained model's on {rows:,} rows.",
-    "verdict.right.unknown": "The bundle is not at hand, so nothing says how the model was proven.",
-    "verdict.accurate.beside_float": "{name} in {dtype}; float has {float:.3f}, so building changed it by {change:+.3f}. "
+    "verdict.right.unknown": "The bundle was not given, so it is not known how the model was proven.",
+    "verdict.accurate.beside_float": "{name} in {dtype}; the float model has {float:.3f}, so building changed it by {change:+.3f}. "
     "{images} images of the {source}.",
     "verdict.accurate.alone": "{name} in {dtype}, on {images} images of the {source}.",
     "verdict.accurate.unlabeled": "Nothing is labeled in the {source}.",
     "verdict.accurate.unknown": "Not measured on labeled images: rkdeploy build --data, or rkdeploy eval.",
-    "verdict.fast.measured": "{fps:.1f} frames a second with {contexts} contexts; one frame takes {frame_ms:.1f} ms, of "
+    "verdict.fast.measured": "{fps:.1f} frames per second with {contexts} contexts; one frame takes {frame_ms:.1f} ms, of "
     "which the network {network_ms:.1f} ms.",
     "verdict.fast.predicted": "NPU time of a frame on one core, {low:.1f} to {high:.1f} ms ({coverage:.0%} interval): "
-    "{fps:.0f} frames a second on it, pre- and postprocessing apart.",
+    "{fps:.0f} frames per second on it, pre- and postprocessing apart.",
     "verdict.fast.by_int8": "NPU time of a frame on one core, {low:.1f} to {high:.1f} ms by INT8's formula, which was never "
-    "tested on a detector of this type: {fps:.0f} frames a second on it, pre- and postprocessing apart.",
-    "verdict.fast.no_board": "{fps:.1f} frames a second with {contexts} contexts, on a machine without a Rockchip NPU: "
-    "this says nothing of a board.",
+    "tested on a detector of this type: {fps:.0f} frames per second on it, pre- and postprocessing apart.",
+    "verdict.fast.no_board": "{fps:.1f} frames per second with {contexts} contexts, on a machine without a Rockchip NPU: "
+    "this says nothing about a board.",
     "verdict.fast.unknown": "Neither measured nor predicted. {reason}",
     "verdict.big.memory": "NPU memory: weights {weights_mib:.2f} MiB, tensors between layers {internal_mib:.2f} MiB. The "
     ".rknn file has {file_mib:.2f} MiB.",
     "verdict.big.memory_alone": "NPU memory: weights {weights_mib:.2f} MiB, tensors between layers {internal_mib:.2f} "
     "MiB.",
-    "verdict.big.file": "Size of the .rknn file; nothing says what it takes on the NPU.",
-    "verdict.big.unknown": "Nothing says how large it is.",
+    "verdict.big.file": "Size of the .rknn file; its memory on the NPU is not known.",
+    "verdict.big.unknown": "Its size is not known.",
     "accuracy.title": "Accuracy",
     "accuracy.none": "Not measured on labeled images. rkdeploy build --data data.yaml does while it builds, "
     "rkdeploy eval does later.",
@@ -529,7 +529,7 @@ TEXTS: Final[dict[str, str]] = {
     "diff.accuracy.top1": "top-1, {role}",
     "diff.accuracy.top5": "top-5, {role}",
     "diff.accuracy.mean_iou": "mean IoU ({name}), {role}",
-    "diff.agreement.share": "agreement with float (AP; first class; mean IoU)",
+    "diff.agreement.share": "agreement with the float model (AP; first class; mean IoU)",
     "diff.role.built": "as built",
     "diff.role.float": "float",
     "diff.no_layer": "not there",

@@ -152,7 +152,7 @@ def _map_noise(a: ObjectFigures, b: ObjectFigures, name: str) -> Noise:
 
 
 def agreement_changes(a: ModelReport, b: ModelReport) -> Iterator[Change]:
-    """The headline figure of how far the built model gives what float gives."""
+    """Agreement of the quantized with the float model: its headline figure."""
     if a.agreement is None or b.agreement is None:
         return
     one, other = a.agreement, b.agreement

@@ -62,7 +62,7 @@ def _one(path: Path) -> ModelReport:
 
 
 def compare(a: ModelReport, b: ModelReport) -> ReportDiff:
-    """Everything that both have, or that one has and the other has not."""
+    """Compare everything that both sides have, and list what one side has alone."""
     changes = (*_time(a, b), *_memory(a, b), *accuracy_changes(a, b), *agreement_changes(a, b))
     return ReportDiff(
         a.name,

@@ -34,9 +34,9 @@ class Change:
         key: names its text, `time.predicted`.
         values: what goes into that text.
         unit: of both figures.
-        higher_is_better: which way is up.
+        higher_is_better: True for rates and accuracy, False for times and sizes.
         before, after: the figures of A and B; None where that side has none.
-        before_origin, after_origin: who gave them.
+        before_origin, after_origin: source of the figures.
         noise: differences up to this are noise, in `unit`.
         noise_from: how that is known.
         judgment: what to make of the difference.
@@ -65,7 +65,7 @@ class Change:
 
 @dataclass(frozen=True, slots=True)
 class LayerChange:
-    """A layer that is not the same on both sides; an empty op is a layer that one side has not.
+    """A layer that is not the same on both sides; an empty op means that this side does not have the layer.
 
     Attributes:
         name: of the layer.

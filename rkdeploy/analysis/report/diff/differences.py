@@ -26,7 +26,7 @@ def differences_of(a: ModelReport, b: ModelReport) -> Iterator[Difference]:
 
 
 def _groups(model: ModelReport) -> tuple[dict[str, str] | None, ...]:
-    """The facts of the model, its contract, its build and its first run; None for what it has not."""
+    """The facts of the model, its contract, its build and its first run; None for those that it does not have."""
     height, width = model.input_hw
     whole = {"target": model.target, "dtype": model.dtype, "input": f"{width}x{height}"}
     sha256 = {"rknn": f"{model.model_sha256[:12]}…"} if model.model_sha256 else None

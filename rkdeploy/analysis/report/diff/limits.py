@@ -26,7 +26,7 @@ class FailLimit:
 
     Attributes:
         key: what it is on.
-        most: how much worse B may be: a share of A's figure where `relative`, else in ms, frames a second, MiB, or
+        most: how much worse B may be: a share of A's figure where `relative`, else in ms, frames per second, MiB, or
             points from 0 to 1.
         relative: see `most`.
         text: as the user wrote it.

@@ -11,7 +11,7 @@
 
 #define EXPORTED __attribute__((visibility("default")))
 
-/* Values may lie at any address: a runtime's memory, a slice of somebody's array. */
+/* Values may lie at any address: a runtime's memory, a slice of another array. */
 typedef int16_t __attribute__((aligned(1), may_alias)) loose_int16;
 typedef uint16_t __attribute__((aligned(1), may_alias)) loose_uint16;
 typedef int32_t __attribute__((aligned(1), may_alias)) loose_int32;

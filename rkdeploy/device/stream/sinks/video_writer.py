@@ -166,7 +166,7 @@ class VideoSink:
             self._partial.discard()
             raise RkdeployError(
                 f'Video "{self._target}" cannot be written: OpenCV {cv2.__version__} has no encoder for '
-                f"{width}x{height} at {self._frames_per_second:g} frames a second.",
+                f"{width}x{height} at {self._frames_per_second:g} frames per second.",
                 "Save images or JSON lines instead.",
             )
         self._writer = writer
