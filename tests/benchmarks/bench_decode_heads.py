@@ -25,9 +25,11 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from rkdeploy.accuracy.depth_errors import depth_errors
 from rkdeploy.contract.spec import (
     AngleFormula,
     ClassMapSpec,
+    DepthFormula,
     HeadOutput,
     InputSpec,
     KeypointLayout,
@@ -63,6 +65,7 @@ class Kind:
     coefficient_count: int = 0
     rotated: bool = False
     map_planes: int = 0
+    depth: bool = False
     has_objects: bool = True
     points: PointFormula | None = None
     bins: int = REG_MAX
@@ -96,7 +99,9 @@ KINDS = {
     "8 bins, 80 (NanoDet)": Kind(80, bins=8),
     "class map, 2": Kind(1, map_planes=2, has_objects=False),
     "class map, 19": Kind(1, map_planes=19, has_objects=False),
+    "depth": Kind(1, depth=True, has_objects=False),
 }
+DEPTH = DepthFormula("metric", exponential=True, gain=0.9, offset=0.2, low=-4.0, high=5.0)
 
 
 def object_fields(
@@ -191,6 +196,8 @@ def head(kind: Kind, size: int, objects: int, dtype: str, seed: int) -> tuple[Mo
     if kind.coefficient_count:
         add("prototypes", 0, 4, smooth((kind.coefficient_count, size // 4, size // 4), rng))
     maps: tuple[ClassMapSpec, ...] = ()
+    if kind.depth:
+        add("depth_map", 0, 4, smooth((1, size // 4, size // 4), rng))
     if kind.map_planes:
         stride = 1 if kind.map_planes == 2 else 8
         add("class_map", 0, stride, smooth((kind.map_planes, size // stride, size // stride), rng))
@@ -206,6 +213,7 @@ def head(kind: Kind, size: int, objects: int, dtype: str, seed: int) -> tuple[Mo
         angle=ANGLE if kind.rotated else None,
         points=kind.points,
         class_maps=maps,
+        depth=DEPTH if kind.depth else None,
     )
     return spec, tensors
 
@@ -278,6 +286,8 @@ def dense_nms_rotated(
 
 def dense(kind: Kind, spec: ModelSpec, tensors: list[HeadTensor], transform: LetterboxTransform) -> dict[str, Any]:
     """Decode as in typical deployment examples."""
+    if kind.depth:
+        return {"depth": dense_depth(tensors[-1], spec.outputs[-1].stride, transform)}
     if kind.map_planes:
         return {"class_ids": dense_map(tensors[-1], spec.outputs[-1].stride, transform)}
     rows = dense_rows(kind, spec, tensors)
@@ -347,8 +357,22 @@ def dense_map(tensor: HeadTensor, stride: int, transform: LetterboxTransform) ->
     return class_ids.astype(np.uint8)
 
 
+def dense_depth(tensor: HeadTensor, stride: int, transform: LetterboxTransform) -> NDArray[np.float32]:
+    """The plane dequantized, through the formula, resized to the input and then to the whole image."""
+    raw = tensor.dequantized()[0, 0]
+    depths = np.exp(DEPTH.gain * np.clip(raw, DEPTH.low, DEPTH.high) + DEPTH.offset).astype(np.float32)
+    whole = cv2.resize(depths, None, fx=stride, fy=stride)
+    part = np.ascontiguousarray(whole[content(transform, 1)])
+    return np.asarray(cv2.resize(part, transform.source_hw[::-1]), np.float32)
+
+
 def require_same(found: Detections, expected: Mapping[str, Any]) -> None:
     """Fail unless both sides found the same; masks and maps may differ at edges by the interpolation's rounding."""
+    if found.depth is not None:
+        errors = depth_errors(expected["depth"], found.depth.values, "metric")
+        assert errors is not None
+        assert errors.abs_rel < 2e-3  # the dense side interpolates twice
+        return
     if found.class_maps:
         assert (found.class_maps[0].class_ids != expected["class_ids"]).mean() < 2e-3
         return

@@ -14,6 +14,8 @@ from numpy.typing import NDArray
 
 from rkdeploy.contract.spec import DepthFormula, ModelSpec
 from rkdeploy.device.postprocess.detections import FoundDepth
+from rkdeploy.device.postprocess.native.decode_library import library as native_library
+from rkdeploy.device.postprocess.native.maps import native_resampled
 from rkdeploy.device.postprocess.raw_values import outputs_with, require_map_sized
 from rkdeploy.device.postprocess.resampling import bands, map_axes, plane_of, resampled
 from rkdeploy.device.runtime.protocol import HeadTensor
@@ -65,6 +67,9 @@ class DepthReader:
         part = (rows.span, columns.span)  # a letterbox's padding is left out
         rows, columns = rows.within(rows.span), columns.within(columns.span)
         plane = self._depths(tensors[self._index], part)
+        library = native_library()
+        if library is not None:
+            return FoundDepth(native_resampled(library, plane, rows, columns), self._formula.kind)
         values = np.empty((len(rows.low), len(columns.low)), np.float32)
         for band in bands(rows, len(columns.low)):
             span = rows[band].span

@@ -25,7 +25,8 @@ def axis(pixels: int, size: int) -> Axis:
 def whole(tensor: HeadTensor, source_hw: tuple[int, int]) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
     """The classes of all source pixels, by numpy and by C."""
     rows, columns = axis(source_hw[0], tensor.shape[2]), axis(source_hw[1], tensor.shape[3])
-    return both_ways(lambda: best_classes(tensor, (rows.span, columns.span), rows, columns))
+    part, rows, columns = (rows.span, columns.span), rows.within(rows.span), columns.within(columns.span)
+    return both_ways(lambda: best_classes(tensor, part, rows, columns))
 
 
 def test_a_third_class_wins_between_two() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ from rkdeploy.device.postprocess.thresholds import Thresholds
 from rkdeploy.device.runtime.protocol import HeadTensor
 from rkdeploy.errors import RkdeployError
 from rkdeploy.images.fit import LetterboxTransform
+from tests.device.postprocess.both_ways import both_ways
 from tests.device.postprocess.tensor_layouts import in_every_layout
 
 LOG = DepthFormula("metric", exponential=True, gain=0.9, offset=0.1, low=-4.0, high=5.0)
@@ -123,3 +125,16 @@ def test_contracts_that_do_not_fit_together() -> None:
     ):
         with pytest.raises(RkdeployError, match=message):
             DepthReader(broken)
+
+
+@pytest.mark.parametrize("plane_hw", [(1, 1), (1, 9), (9, 1), (2, 3), (12, 20)])
+@pytest.mark.parametrize("source_hw", [(1, 1), (7, 5), (75, 91)])
+def test_c_gives_what_numpy_gives(plane_hw: tuple[int, int], source_hw: tuple[int, int]) -> None:
+    """To the bit, for planes of one row or column too, and in every layout."""
+    contract = spec(replace(LOG, corners=True), plane_hw)
+    tensor = HeadTensor(np.random.default_rng(2).integers(-128, 128, (1, 1, *plane_hw)).astype(np.int8), 0.04, 3)
+    for tensors in ([tensor], *in_every_layout([tensor]).values()):
+        read = partial(DepthReader(contract), tensors, stretched(contract, source_hw))
+        by_numpy, by_c = both_ways(read)
+        np.testing.assert_array_equal(by_numpy.values, by_c.values)
+        assert by_c.values.shape == source_hw

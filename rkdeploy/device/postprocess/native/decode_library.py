@@ -27,6 +27,7 @@ _ARGUMENTS: Final[dict[str, tuple[Any, ...]]] = {
     "rkdeploy_fields": (c_void_p, c_void_p, c_int64, c_void_p),
     "rkdeploy_search_anchors": (c_void_p,),
     "rkdeploy_best_classes": (c_void_p,) * 7,
+    "rkdeploy_resample": (c_void_p, c_int64, c_int64, c_void_p, c_void_p, c_void_p, c_void_p),
     "rkdeploy_nms": (c_void_p, c_void_p, c_int64, c_void_p, c_int64, c_double, c_int64, c_void_p, c_void_p),
 }
 

@@ -1,4 +1,5 @@
-/* The class of every source pixel from the score planes of a coarser map: best_classes.py in C.
+/* Coarser maps at source pixels: their interpolated values (resampling.py), and the class of each pixel from the score
+ * planes (best_classes.py).
  *
  * A cell lies between four places of the map.  Where one class is the best at all four, it is the best in between;
  * elsewhere the scores of the classes that can win are interpolated.  Each sum and product is rounded as numpy rounds
@@ -188,6 +189,14 @@ EXPORTED int64_t rkdeploy_best_classes(const struct tensor *tensor, const struct
             int64_t x = columns->low[c], x2 = x + 1 < tensor->width ? x + 1 : x;
             uint8_t *at = found + r * columns->count + c;
             if (upper[x] == upper[x2] && upper[x] == lower[x] && upper[x] == lower[x2]) {
+                /* The cells to its right that are of the same class are filled with it. */
+                while (c_end < columns->count) {
+                    int64_t next = columns->low[c_end], next2 = next + 1 < tensor->width ? next + 1 : next;
+                    if (upper[next] != upper[x] || upper[next2] != upper[x] || lower[next] != upper[x] ||
+                        lower[next2] != upper[x])
+                        break;
+                    c_end = end_of(columns, c_end);
+                }
                 for (int64_t i = r; i < r_end; i++, at += columns->count)
                     for (int64_t j = 0; j < c_end - c; j++) at[j] = upper[x];
                 continue;
@@ -198,6 +207,39 @@ EXPORTED int64_t rkdeploy_best_classes(const struct tensor *tensor, const struct
             for (int64_t i = r; i < r_end; i++, at += columns->count)
                 fill(&cell, rows->fraction[i], columns->fraction + c, c_end - c, at);
         }
+    }
+    return 0;
+}
+
+/* One row of a plane of floats at the columns of the source. */
+static void row_across(const float *row, int32_t width, const struct axis *columns, float *values) {
+    for (int64_t i = 0; i < columns->count; i++) {
+        int64_t x = columns->low[i], x2 = x + 1 < width ? x + 1 : x;
+        values[i] = row[x] + (row[x2] - row[x]) * columns->fraction[i];
+    }
+}
+
+/* Arguments: plane: height * width floats; room: 2 * columns->count floats of memory to work in; values:
+ * rows->count * columns->count floats, the result.  Returns 0, or -1 for axes that leave the plane. */
+EXPORTED int64_t rkdeploy_resample(const float *plane, int64_t height, int64_t width, const struct axis *rows,
+                                   const struct axis *columns, float *room, float *values) {
+    if (!fits(rows, (int32_t)height) || !fits(columns, (int32_t)width)) return -1;
+    float *upper = room, *lower = room + columns->count;
+    int64_t have = -1; /* the row of the plane that is in `upper` */
+    for (int64_t r = 0; r < rows->count; r++, values += columns->count) {
+        int64_t y = rows->low[r], y2 = y + 1 < height ? y + 1 : y;
+        if (y != have) {
+            if (have >= 0 && y == have + 1) {
+                float *other = upper;
+                upper = lower, lower = other;
+            } else {
+                row_across(plane + y * width, (int32_t)width, columns, upper);
+            }
+            row_across(plane + y2 * width, (int32_t)width, columns, lower);
+            have = y;
+        }
+        float down = rows->fraction[r];
+        for (int64_t i = 0; i < columns->count; i++) values[i] = (lower[i] - upper[i]) * down + upper[i];
     }
     return 0;
 }

@@ -1,4 +1,4 @@
-"""Classes of source pixels by the C code (maps.c)."""
+"""Maps at source pixels by the C code (maps.c): their values, and the classes of planes of scores."""
 
 from __future__ import annotations
 
@@ -52,3 +52,32 @@ def native_best_classes(library: ctypes.CDLL, tensor: HeadTensor, rows: Axis, co
     )
     assert not failed, "the positions lie in the planes"
     return found
+
+
+def native_resampled(
+    library: ctypes.CDLL, plane: NDArray[np.float32], rows: Axis, columns: Axis
+) -> NDArray[np.float32]:
+    """The plane interpolated at the source pixels, (rows, columns) float32.
+
+    Args:
+        library: the C library.
+        plane: (h, w) float32.
+        rows: positions of the source rows in the plane.
+        columns: positions of the source columns.
+    """
+    plane = np.ascontiguousarray(plane, np.float32)
+    row_low, row_fraction = np.ascontiguousarray(rows.low, np.int64), np.ascontiguousarray(rows.fraction)
+    column_low, column_fraction = np.ascontiguousarray(columns.low, np.int64), np.ascontiguousarray(columns.fraction)
+    values = np.empty((len(row_low), len(column_low)), np.float32)
+    room = np.empty(2 * len(column_low), np.float32)
+    failed = library.rkdeploy_resample(
+        address(plane),
+        plane.shape[0],
+        plane.shape[1],
+        ctypes.byref(_Axis(address(row_low), address(row_fraction), len(row_low))),
+        ctypes.byref(_Axis(address(column_low), address(column_fraction), len(column_low))),
+        address(room),
+        address(values),
+    )
+    assert not failed, "the positions lie in the plane"
+    return values
