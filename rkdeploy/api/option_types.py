@@ -22,6 +22,7 @@ class BuildKeywords(TypedDict, total=False):
     seed: int
     algorithm: Literal["normal", "mmse", "kl_divergence"]
     method: Literal["channel", "layer"]
+    depthwise_parts: int
     float16_layers: str | list[str] | tuple[str, ...]
     float16_worst: int
     float16_auto: bool

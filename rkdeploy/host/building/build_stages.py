@@ -54,11 +54,12 @@ from rkdeploy.host.building.open_network import network_of
 from rkdeploy.host.building.record_parts import calibration_record, host_packages, source_record, toolkit_record
 from rkdeploy.host.building.replaced_bundle import keep_replaced, replaced_note
 from rkdeploy.host.building.request import request_of
-from rkdeploy.host.building.verification import verify_contract
+from rkdeploy.host.building.verification import verify_contract, verify_rewritten
 from rkdeploy.host.building.weight_figures import weights_text
 from rkdeploy.host.building.weight_loss import measure_weights
 from rkdeploy.host.families.speed_advice import advice_for
 from rkdeploy.host.graph.cut import cut
+from rkdeploy.host.graph.depthwise_parts import uneven_depthwise, with_depthwise_parts
 from rkdeploy.host.graph.session import Session
 from rkdeploy.host.toolkit.built_model import BuiltModel
 from rkdeploy.host.toolkit.compile_log import read_compile_log
@@ -67,6 +68,8 @@ from rkdeploy.images.fit import image_fit
 from rkdeploy.version import __version__
 
 _LOG = logging.getLogger(__name__)
+_UNEVEN_LAYERS = 4
+"""Depthwise convolutions with uneven channels from which on they are named as a likely cause."""
 
 
 class _Journal:
@@ -100,11 +103,13 @@ class _CutNetwork:
     """The network cut at its head.
 
     Attributes:
-        graph: as the NPU runs it, in floating point.
+        whole: as it was cut.
+        graph: as the NPU runs it, in floating point: with depthwise convolutions in parts, if that was asked for.
         file: the same as a file of the bundle.
         spec: contract of the model.
     """
 
+    whole: onnx.ModelProto
     graph: onnx.ModelProto
     file: Path
     spec: ModelSpec
@@ -159,7 +164,9 @@ def build(options: BuildOptions, events: BuildEvents) -> Bundle:
         part = _cut(network, options, folder, journal)
         data = _choose_data(options, part.spec, journal)
         with journal.stage("verify", "Verifying the contract against the trained decode"):
-            verification = verify_contract(network, part.graph, part.spec, data.images.shown)
+            verification = verify_contract(network, part.whole, part.spec, data.images.shown)
+            if part.graph is not part.whole:
+                verify_rewritten(part.whole, part.graph, part.spec, data.images.shown)
             events.verified(verification)
         try:
             built = _build_and_compare(toolkit, options, part, data, folder, journal)
@@ -190,11 +197,12 @@ def _read_network(options: BuildOptions, journal: _Journal) -> Network:
 
 def _cut(network: Network, options: BuildOptions, folder: Path, journal: _Journal) -> _CutNetwork:
     with journal.stage("cut", "Cutting the graph at its head"):
-        graph, outputs = cut(network.simplified, network.head, options.cut)
+        whole, outputs = cut(network.simplified, network.head, options.cut)
+        graph = with_depthwise_parts(whole, options.depthwise_parts) if _is_quantized(options) else whole
         file = folder / f"{options.title}-cut.onnx"
         onnx.save(network.trained, str(folder / f"{options.title}.onnx"))
         onnx.save(graph, str(file))
-    return _CutNetwork(graph, file, network.contract(outputs))
+    return _CutNetwork(whole, graph, file, network.contract(outputs))
 
 
 def _choose_data(options: BuildOptions, spec: ModelSpec, journal: _Journal) -> _Data:
@@ -266,9 +274,21 @@ def _judge(
             if not _is_quantized(options):
                 raise
             cause = _weights_cause(part.graph, built.spec, data.images, built.agreement, journal.events)
-            raise VerificationError(f"{error.message}{cause}", error.hint) from error
+            hint = f"{_depthwise_hint(part.graph, options)}{error.hint}"
+            raise VerificationError(f"{error.message}{cause}", hint) from error
     if text := proof_text(proof, built.agreement):
         journal.warn(text)
+
+
+def _depthwise_hint(graph: onnx.ModelProto, options: BuildOptions) -> str:
+    """A sentence on depthwise convolutions whose inputs share a scale badly; empty if there are few, or in parts."""
+    uneven = uneven_depthwise(graph) if options.depthwise_parts == 1 else 0
+    if uneven < _UNEVEN_LAYERS:
+        return ""
+    return (
+        f"{uneven} depthwise convolutions read channels whose ranges differ too much for one scale: build with "
+        "--depthwise-parts 3, which costs time on the NPU, or --algorithm mmse. "
+    )
 
 
 def _write(

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, fields, replace
 from typing import Annotated, Final, Literal, TypeVar
 
 from rkdeploy.host.graph.cut_options import CutOptions
+from rkdeploy.host.graph.depthwise_parts import MOST_PARTS
 from rkdeploy.host.toolkit.float16 import NONE, Float16Choice
 from rkdeploy.option import QUANTIZATION, Option
 
@@ -26,6 +27,7 @@ class QuantizationSettings:
         seed: of the choice of calibration images.
         algorithm: the toolkit's search of quantization ranges.
         method: one weight scale per output channel, or one per layer.
+        depthwise_parts: largest number of parts of a depthwise convolution; 1 leaves all as they are.
         float16: layers that stay float16; None is `default_float16`.
         cut: cut of the graph: channels that share a scale, and the sigmoids that the NPU computes.
     """
@@ -40,6 +42,17 @@ class QuantizationSettings:
     method: Annotated[
         Method, Option("--method", "Granularity of the weight scales: one per channel, or one per layer.", QUANTIZATION)
     ] = "channel"
+    depthwise_parts: Annotated[
+        int,
+        Option(
+            "--depthwise-parts",
+            "Compute uneven depthwise convolutions in up to N parts, each with a quantization scale of its own. "
+            "Slower; for networks of depthwise convolutions that INT8 breaks.",
+            QUANTIZATION,
+            low=1,
+            high=MOST_PARTS,
+        ),
+    ] = 1
     float16: Float16Choice | None = None
     cut: CutOptions = field(default_factory=CutOptions)
 
@@ -59,6 +72,8 @@ class QuantizationSettings:
             words.append(f"{self.calib_count} images")
         if self.seed != default.seed:
             words.append(f"draw {self.seed}")
+        if self.depthwise_parts != default.depthwise_parts:
+            words.append(f"depthwise in {self.depthwise_parts}")
         if self.cut.split != default.cut.split:
             words.append(f"split {self.cut.split}")
         if self.cut.sigmoid != default.cut.sigmoid:

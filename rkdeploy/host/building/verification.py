@@ -53,6 +53,23 @@ def verify_contract(
     return run_foreign(network.file, prove, Verification, Runs.of(network.simplified, len(shown)))
 
 
+def verify_rewritten(
+    graph: onnx.ModelProto, rewritten: onnx.ModelProto, spec: ModelSpec, images: Sequence[CalibrationImage]
+) -> None:
+    """Verify that a rewritten cut graph computes the same as the graph that the contract was proven with.
+
+    Args:
+        graph: the cut graph.
+        rewritten: the same in the form that is built.
+        spec: contract of both.
+        images: as for `verify_contract`.
+
+    Raises:
+        VerificationError: when a channel differs by more than float32 rounding can.
+    """
+    verify_rewrite(graph, rewritten, spec, tuple(_verify_images(spec, images)))
+
+
 def _proven(network: Network, cut_graph: onnx.ModelProto, spec: ModelSpec, images: Sequence[_Image]) -> Verification:
     if not network.proves_decode:
         return verify_outputs(network.reference, network.simplified, spec, images)

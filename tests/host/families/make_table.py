@@ -94,10 +94,10 @@ def upstream_errors(vector: Vector, network: Network) -> tuple[str, str]:
     table = table.T if head.rows.columns_first else table
     key = "pred_one2one" if network.head.end_to_end and "pred_one2one" in recorded else "pred"
     expected = recorded[key]
-    if head.rows.columns_first:
-        expected = expected.T
-    elif "rows" in recorded:
+    if "rows" in recorded:
         table = table[recorded["rows"]]
+    elif head.rows.columns_first:
+        expected = expected.T
     difference = np.abs(table - expected)
     if head.rows.fractions_of is not None:
         difference[:, :4] *= np.array(head.rows.fractions_of * 2)
