@@ -69,12 +69,14 @@ class Kind:
     has_objects: bool = True
     points: PointFormula | None = None
     bins: int = REG_MAX
+    boxes: OutputRole = "dfl_boxes"
+    objectness: bool = False
     channels: dict[OutputRole, int] = field(init=False)
 
     def __post_init__(self) -> None:
-        channels: dict[OutputRole, int] = {"ltrb_boxes": 4} if self.end_to_end else {"dfl_boxes": 4 * self.bins}
-        if self.points is not None:
-            channels = {"center_boxes": 4, "objectness": 1}
+        channels: dict[OutputRole, int] = {self.boxes: 4 * self.bins if self.boxes == "dfl_boxes" else 4}
+        if self.objectness:
+            channels["objectness"] = 1
         channels["scores"] = self.class_count
         if self.keypoint_count:
             channels["keypoint_xy"] = 2 * self.keypoint_count
@@ -90,13 +92,20 @@ class Kind:
 KINDS = {
     "detect, 80 classes": Kind(80),
     "detect, 1 class": Kind(1),
-    "end to end, 80": Kind(80, end_to_end=True),
+    "end to end, 80": Kind(80, end_to_end=True, boxes="ltrb_boxes"),
     "pose, 17 points": Kind(1, keypoint_count=17),
     "segment, 80": Kind(80, coefficient_count=32),
     "rotated, 15": Kind(15, rotated=True),
-    "YOLOX, 80 classes": Kind(80, points=PointFormula(0.0, "product")),
-    "YuNet, 5 points": Kind(1, keypoint_count=5, points=PointFormula(0.0, "root")),
+    "YOLOX, 80 classes": Kind(80, points=PointFormula(0.0), boxes="center_boxes", objectness=True),
+    "YuNet, 5 points": Kind(
+        1, keypoint_count=5, points=PointFormula(0.0, "root"), boxes="center_boxes", objectness=True
+    ),
     "8 bins, 80 (NanoDet)": Kind(80, bins=8),
+    "8 bins, PicoDet": Kind(80, bins=8, points=PointFormula(0.5, "root"), objectness=True),
+    "17 bins, PP-YOLOE": Kind(80, bins=17),
+    "17 bins, DAMO-YOLO": Kind(80, bins=17, points=PointFormula(0.0)),
+    "RTMDet, pixels": Kind(80, points=PointFormula(0.0, distance="pixels"), boxes="ltrb_boxes"),
+    "RTMDet, exp": Kind(80, points=PointFormula(0.0, distance="exp"), boxes="ltrb_boxes"),
     "class map, 2": Kind(1, map_planes=2, has_objects=False),
     "class map, 19": Kind(1, map_planes=19, has_objects=False),
     "depth": Kind(1, depth=True, has_objects=False),
@@ -116,7 +125,7 @@ def object_fields(
             for role, count in kind.channels.items()
         }
         level["scores"] = rng.normal(-9.5, 1.5, level["scores"].shape).astype(np.float32)
-        if kind.points is not None:
+        if kind.objectness:
             level["objectness"] = rng.normal(-9.5, 1.5, level["objectness"].shape).astype(np.float32)
         levels.append(level)
     for _ in range(objects):
@@ -128,11 +137,9 @@ def object_fields(
         for _ in range(7):  # the cells that task alignment trains
             cell = np.floor((center + rng.normal(0, 0.15, 2) * box_wh) / STRIDES[level_number]).astype(int)
             cell = np.clip(cell, 0, size // STRIDES[level_number] - 1)
-            answer(
-                levels[level_number], kind, cell, center / STRIDES[level_number], box_wh / STRIDES[level_number], rng
-            )
+            answer(levels[level_number], kind, cell, center, box_wh, STRIDES[level_number], rng)
             levels[level_number]["scores"][class_id, cell[1], cell[0]] = rng.normal(0.3, 1.2)
-            if kind.points is not None:
+            if kind.objectness:
                 levels[level_number]["objectness"][0, cell[1], cell[0]] = rng.normal(1.5, 1.2)
             if kind.rotated:
                 levels[level_number]["angles"][0, cell[1], cell[0]] = angle + rng.normal(0, 0.05)
@@ -143,19 +150,23 @@ def answer(
     level: dict[str, NDArray[np.float32]],
     kind: Kind,
     cell: NDArray[Any],
-    center: NDArray[Any],
-    box_wh: NDArray[Any],
+    center_px: NDArray[Any],
+    box_wh_px: NDArray[Any],
+    stride: int,
     rng: np.random.Generator,
 ) -> None:
-    """Let one cell answer for a box, which is given in cells."""
-    x, y = cell
-    if kind.points is not None:
+    """Let one cell answer for a box."""
+    (x, y), center, box_wh = cell, center_px / stride, box_wh_px / stride
+    formula = kind.points or PointFormula()
+    if kind.boxes == "center_boxes":
         level["center_boxes"][:, y, x] = np.concatenate((center - cell, np.log(box_wh))) + rng.normal(0, 0.02, 4)
         return
-    distances = np.concatenate((cell + 0.5 - center + box_wh / 2, center + box_wh / 2 - cell - 0.5))
-    distances = np.clip(distances + rng.normal(0, 0.05, 4), 0, kind.bins - 1.01)
-    if kind.end_to_end:
-        level["ltrb_boxes"][:, y, x] = distances
+    point = cell + formula.offset
+    distances = np.concatenate((point - center + box_wh / 2, center + box_wh / 2 - point))
+    distances = np.clip(distances + rng.normal(0, 0.05, 4), 0.05, kind.bins - 1.01)
+    if kind.boxes == "ltrb_boxes":
+        factor = stride if formula.distance == "pixels" else 1
+        level["ltrb_boxes"][:, y, x] = np.log(distances) if formula.distance == "exp" else distances * factor
         return
     bins = -4.0 * np.abs(np.arange(kind.bins) - distances[:, None])
     level["dfl_boxes"][:, y, x] = (bins + rng.normal(0, 0.2, bins.shape)).ravel()
@@ -234,19 +245,22 @@ def dense_rows(kind: Kind, spec: ModelSpec, tensors: list[HeadTensor]) -> dict[s
         }
         side = spec.input.width // stride
         cells = np.stack(np.meshgrid(np.arange(side), np.arange(side)), axis=-1).reshape(-1, 2).astype(np.float32)
-        if kind.end_to_end:
-            distances = raw["ltrb_boxes"]
-        elif kind.points is not None:
-            distances = raw["center_boxes"]
+        formula = kind.points or PointFormula()
+        point = cells + np.float32(formula.offset)
+        if kind.boxes != "dfl_boxes":
+            distances = raw[kind.boxes]
+            distances = np.exp(distances) if formula.distance == "exp" else distances
+            distances = distances / stride if formula.distance == "pixels" else distances
         else:
             bins = raw["dfl_boxes"].reshape(-1, 4, kind.bins)
             shares = np.exp(bins - bins.max(axis=2, keepdims=True))
             shares /= shares.sum(axis=2, keepdims=True)
             distances = shares @ np.arange(kind.bins, dtype=np.float32)
         rows = {"scores": sigmoid(raw["scores"])}
-        if kind.points is not None:
+        if kind.objectness:
             joined = rows["scores"] * sigmoid(raw["objectness"])
-            rows["scores"] = joined if kind.points.score == "product" else np.sqrt(joined)
+            rows["scores"] = joined if formula.score == "product" else np.sqrt(joined)
+        if kind.boxes == "center_boxes":
             rows["xy"], rows["wh"] = (distances[:, :2] + cells) * stride, np.exp(distances[:, 2:]) * stride
         elif kind.rotated:
             angle = (sigmoid(raw["angles"]) - np.float32(0.25)) * np.float32(np.pi)
@@ -257,7 +271,7 @@ def dense_rows(kind: Kind, spec: ModelSpec, tensors: list[HeadTensor]) -> dict[s
             rows["wh"] = (distances[:, :2] + distances[:, 2:]) * stride
             rows["angle"] = angle
         else:
-            low, high = cells + np.float32(0.5) - distances[:, :2], cells + np.float32(0.5) + distances[:, 2:]
+            low, high = point - distances[:, :2], point + distances[:, 2:]
             rows["xy"], rows["wh"] = (low + high) / 2 * stride, (high - low) * stride
         if kind.keypoint_count:
             pairs = raw["keypoint_xy"].reshape(-1, kind.keypoint_count, 2)

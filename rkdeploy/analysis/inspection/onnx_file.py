@@ -19,6 +19,7 @@ from rkdeploy.analysis.inspection.inspection import (
 from rkdeploy.errors import GraphError, RkdeployError
 from rkdeploy.host.building.network import Network, describe_anchors
 from rkdeploy.host.building.open_network import open_network
+from rkdeploy.host.building.presets import fitting
 from rkdeploy.host.graph.foreign import exported_size, load_onnx, opset
 from rkdeploy.host.graph.foreign_process import run_foreign
 from rkdeploy.host.graph.graph_facts import Shape, facts_of, listed
@@ -60,10 +61,18 @@ def inspect_onnx(path: Path) -> Inspection:
     except RkdeployError as error:
         return Inspection(tuple(rows), replace(document, refused=Refusal.of(_at_size(error, free=free))))
     rows += _rows(network)
-    needed = (
-        f"a size, since the graph leaves it free: --imgsz {_FREE_SIZE[0]}, or the one of the training" if free else ""
-    )
-    return Inspection(tuple(rows), replace(document, model=_model(network), needed=needed))
+    return Inspection(tuple(rows), replace(document, model=_model(network), needed=_needed(network, free=free)))
+
+
+def _needed(network: Network, *, free: bool) -> str:
+    """The options that a build needs because the graph does not say it; empty if there are none."""
+    needed = []
+    if free:
+        needed.append(f"a size, since the graph leaves it free: --imgsz {_FREE_SIZE[0]}, or the one of the training")
+    presets = fitting(network.head) if network.head.kind else ()
+    if presets:
+        needed.append(f"what prepared its images: --preset {' or '.join(presets)}")
+    return "; ".join(needed)
 
 
 def _model(network: Network) -> OnnxModel:

@@ -12,6 +12,7 @@ from rkdeploy.host.building.given_anchors import GIVEN
 from rkdeploy.host.building.input_options import InputChoice
 from rkdeploy.host.building.network import Network
 from rkdeploy.host.building.presets import PRESETS, with_preset
+from rkdeploy.host.building.raw_outputs import ASSUMED_IMAGES
 from rkdeploy.host.families import yolov5_face
 from rkdeploy.host.families.imagenet import IMAGENET_MEAN, IMAGENET_STD, TORCHVISION_CROP
 from rkdeploy.host.graph.foreign import class_names
@@ -37,6 +38,9 @@ def with_choice(network: Network, choice: InputChoice) -> Network:
     if named is not None and network.anchors_from == GIVEN:
         network = _with_landmarks(network, len(named))
     (image, head), notes = with_preset(network.input, network.head, choice.preset), list(network.notes)
+    if choice.preset is not None and any(ASSUMED_IMAGES in note for note in notes):
+        notes = [note for note in notes if ASSUMED_IMAGES not in note]
+        notes.append(f"Boxes and images are read as --preset {choice.preset} says; nothing in the graph proves it.")
     if network.task == "classify" and network.info is None and not _says_ultralytics(network):
         image = replace(image, mean=IMAGENET_MEAN, std=IMAGENET_STD, fit="center_crop", crop_fraction=TORCHVISION_CROP)
         if choice.mean is None or choice.std is None:

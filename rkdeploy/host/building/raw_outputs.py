@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from rkdeploy.errors import GraphError
 from rkdeploy.host.building.from_checkpoint import with_taps
+from rkdeploy.host.building.presets import fitting
 from rkdeploy.host.checkpoint import Checkpoint
 from rkdeploy.host.export.exported import Exported
 from rkdeploy.host.families.checkpoint_kinds import require_buildable
@@ -28,6 +29,7 @@ _KNOWN_BOXES = {
     68: "distributions over 17 distances, as YOLOv6 and PP-YOLOE have them",
 }
 """Channels of the boxes -> assumption about them, if nothing proves it."""
+ASSUMED_IMAGES = "images are RGB from 0 to 1, letterboxed"
 _KINDS = {
     "yolox": "YOLOX's (centers and logarithms of sizes, class times objectness)",
     "yunet": "YuNet's (centers and logarithms of sizes, the root of class times objectness)",
@@ -126,9 +128,15 @@ def note_of_unproven(file: str, head: Head) -> str:
         raise GraphError(f"{raw}: it has no decode, and its boxes have {channels} channels, expected {known}.", way_out)
     return (
         f"{raw}, and no --weights were given: nothing proves that they are decoded correctly. Boxes are read as "
-        f"{_KNOWN_BOXES[channels]}; overlapping boxes are suppressed; images are RGB from 0 to 1, letterboxed. To have "
-        "it proven, give the checkpoint with --weights."
+        f"{_KNOWN_BOXES[channels]}; overlapping boxes are suppressed; {ASSUMED_IMAGES}. To have "
+        f"it proven, give the checkpoint with --weights.{_other_packages(head)}"
     )
+
+
+def _other_packages(head: Head) -> str:
+    """Presets of other packages whose raw heads look the same; may be empty."""
+    names = fitting(head)
+    return f" If it is of another package, say it: --preset {', '.join(names)}." if names else ""
 
 
 def _require_same_tensors(head: Head, exported: Head) -> None:

@@ -104,6 +104,16 @@ def test_onnx_of_free_size() -> None:
     assert "--imgsz" in found.needed
 
 
+@pytest.mark.parametrize(
+    ("name", "presets"), [("ppyoloe", "ppyoloe or ppyoloe-plus or yolo-nas"), ("rtmdet_raw", "rtmdet")]
+)
+def test_onnx_that_needs_a_preset(name: str, presets: str) -> None:
+    """The presets that fit are named, proven decode or not."""
+    found = inspect_onnx(DATA / "cells" / f"{name}.onnx")
+    assert found.builds
+    assert found.needed == f"what prepared its images: --preset {presets}"
+
+
 def test_onnx_of_a_fork(tmp_path: Path) -> None:
     """Raw tensors build, unproven."""
     file = separate(exported(DATA / "ultralytics" / "old_8_0_0.pt", (64, 96)), sums=True).save(tmp_path / "best.onnx")

@@ -26,6 +26,7 @@ from rkdeploy.host.graph.session import Session
 from tests.host.building.fork_graphs import ForkGraph, concatenated, exported, separate, yolov5_segments
 
 DATA = Path(__file__).parents[2] / "data"
+GROUPS = ("ultralytics", "yolov5", "yolov7")
 HW = (64, 96)
 NINE = partial(separate, sums=True)
 SIX = partial(separate, sums=False)
@@ -34,7 +35,7 @@ Form = Callable[[Exported], ForkGraph]
 
 
 def checkpoint(case: str) -> Path:
-    return next(DATA.glob(f"*/{case}.pt"))
+    return next(DATA / group / f"{case}.pt" for group in GROUPS if (DATA / group / f"{case}.pt").exists())
 
 
 def prove(network: Network, options: CutOptions) -> tuple[Verification, tuple[DenseField, ...]]:

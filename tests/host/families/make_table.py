@@ -53,7 +53,7 @@ def row(vector: Vector) -> str:
         network = vector.open()
         px, score = upstream_errors(vector, network)
         with tempfile.TemporaryDirectory() as folder:
-            opencv = opencv_error(vector, Path(folder))
+            opencv = opencv_error(vector.open((2 * vector.hw[0], 2 * vector.hw[1])), Path(folder))
             bundle = build(
                 BuildOptions(
                     model=vector.checkpoint, cfg=vector.cfg, family=vector.family, input=vector.choice, imgsz=vector.hw,
@@ -117,14 +117,12 @@ def map_difference(ours: NDArray[np.float32], theirs: NDArray[np.float32], task:
     return f"{worst:.1g} (logits), {100 * (a == b).mean():.4g} % of the pixels alike"
 
 
-def opencv_error(vector: Vector, folder: Path) -> str:
-    """Largest relative difference between OpenCV's head tensors and onnxruntime's, at twice the recorded size."""
-    hw = (2 * vector.hw[0], 2 * vector.hw[1])
-    network = vector.open(hw)
+def opencv_error(network: Network, folder: Path) -> str:
+    """Largest relative difference between OpenCV's head tensors and onnxruntime's."""
     graph, outputs = cut(network.simplified, network.head, CutOptions())
     path, spec = folder / "cut.onnx", network.contract(outputs)
     onnx.save(graph, str(path))
-    image = np.random.default_rng(0).integers(0, 256, (1, *hw, 3), np.uint8)
+    image = np.random.default_rng(0).integers(0, 256, (1, *network.input_hw, 3), np.uint8)
     with OnnxRuntime(path, spec) as runtime:
         expected = [tensor.values.copy() for tensor in runtime.infer(image)]
     try:

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from rkdeploy.contract.spec import HeadOutput
-from rkdeploy.host.building.presets import PRESETS
+from rkdeploy.host.building.input_choice import with_choice
+from rkdeploy.host.building.input_options import InputChoice
+from rkdeploy.host.building.open_network import open_network
+from rkdeploy.host.building.presets import PRESETS, fitting
 from tests.host.graph.cell_records import FOLDER, RECORDS, CellRecord
 
 
@@ -31,3 +36,33 @@ def test_bytes_say_how_they_are_prepared() -> None:
     assert (flat.input.mean, flat.input.std) == ((0.0,) * 3, (255.0,) * 3)
     outputs: tuple[HeadOutput, ...] = ()
     assert flat.contract(outputs).input.std == (255.0,) * 3
+
+
+LOOKS_THE_SAME = {
+    "ppyoloe": "decoded, 4 x 17 bins, from the cells' middle",
+    "damo_yolo": "decoded, 4 x 17 bins, from the cells' corner",
+    "ppyoloe_model_zoo": "raw, 4 x 17 bins",
+    "nanodet": "raw, 4 x 8 bins",
+    "picodet_first": "decoded, 4 x 8 bins, from the cells' middle",
+    "picodet": "4 x 8 bins and a quality",
+}
+"""Recorded file -> row of docs/families.md that lists the presets it takes."""
+
+
+@pytest.mark.parametrize(("name", "line"), LOOKS_THE_SAME.items())
+def test_page_lists_the_presets_that_fit(name: str, line: str) -> None:
+    """The table of what looks the same says what the code takes."""
+    page = (Path(__file__).parents[3] / "docs" / "families.md").read_text("utf-8")
+    row = next(each for each in page.splitlines() if each.startswith(f"| {line} |"))
+    network = open_network(FOLDER / f"{name}.onnx")
+    assert ", ".join(f"`{preset}`" for preset in fitting(network.head)) in row
+
+
+def test_preset_of_a_raw_head_replaces_the_assumption() -> None:
+    """Without a preset raw bins are read as Ultralytics' forks have them; with one the note says whose they are."""
+    network = open_network(FOLDER / "ppyoloe_model_zoo.onnx")
+    assert any("RGB from 0 to 1" in note and "--preset ppyoloe" in note for note in network.notes)
+    chosen = with_choice(network, InputChoice(preset="ppyoloe"))
+    assert any("read as --preset ppyoloe says; nothing in the graph proves it" in note for note in chosen.notes)
+    assert not any("RGB from 0 to 1" in note for note in chosen.notes)
+    assert chosen.input.fit == "stretch"

@@ -1,0 +1,67 @@
+"""Write the table of anchor-free heads from ONNX in docs/families.md: each proven, built in INT8 and compared.
+
+    python -m tests.host.families.make_cell_table           # all, about 3 minutes on two cores
+    python -m tests.host.families.make_cell_table picodet   # those whose name has one of these words; only prints
+
+Figures as in `make_table`, against what the training package's own head computed.  The heads stand behind a
+convolution each, with random weights: INT8 figures show that a head survives quantization, nothing more.
+"""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+from pathlib import Path
+
+from rkdeploy.host.building.build_events import BuildEvents
+from rkdeploy.host.building.build_options import BuildOptions
+from rkdeploy.host.building.build_stages import build
+from rkdeploy.host.building.input_options import InputChoice
+from tests.host.families.make_table import PAGE, ROOT, opencv_error
+from tests.host.graph.cell_records import RECORDS, CellRecord
+
+BEGIN, END = "<!-- table: tests/host/families/make_cell_table.py -->", "<!-- end of table of cells -->"
+HEADING = (
+    "| file | preset | decode | upstream px | upstream score | contract px | OpenCV | INT8 matched |\n"
+    "|---|---|---|---:|---:|---:|---:|---:|"
+)
+
+
+def row(record: CellRecord) -> str:
+    """One line of the table."""
+    network = record.open()
+    pixels, scores = record.errors(network)
+    with tempfile.TemporaryDirectory() as folder:
+        opencv = opencv_error(network, Path(folder))
+        options = BuildOptions(
+            model=record.file, input=InputChoice(preset=record.preset), calib=ROOT / "calib_data", min_agreement=0.0,
+            out=Path(folder),
+        )  # fmt: skip
+        found = build(options, BuildEvents()).record
+    px = max((error.max_error for error in found.verification.fields if error.unit == "px"), default=0.0)
+    agreement = found.agreement
+    share = "-" if agreement is None or agreement.share is None else f"{100 * agreement.share:.0f} %"
+    cells = (
+        record.about, f"`{record.preset}`", "in the graph" if record.proven else "no", f"{pixels:.1g}", f"{scores:.1g}",
+        f"{px:.1g}" if record.proven else "unproven", opencv, share,
+    )  # fmt: skip
+    return f"| {' | '.join(cells)} |"
+
+
+def main() -> None:
+    """Make the table, or print some of its lines."""
+    words = sys.argv[1:]
+    lines = []
+    for record in RECORDS:
+        if not words or any(word in record.name for word in words):
+            lines.append(row(record))
+            print(lines[-1], flush=True)
+    if words:
+        return
+    text = PAGE.read_text("utf-8")
+    before, after = text.split(BEGIN)[0], text.split(END)[1]
+    PAGE.write_text(f"{before}{BEGIN}\n\n{HEADING}\n" + "\n".join(lines) + f"\n\n{END}{after}", "utf-8")
+
+
+if __name__ == "__main__":
+    main()
