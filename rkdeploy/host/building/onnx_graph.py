@@ -15,6 +15,7 @@ from rkdeploy.host.building.agreed_anchors import require_same_levels
 from rkdeploy.host.building.from_checkpoint import choose_size
 from rkdeploy.host.building.supported_head import find_supported_head, require_image_model, require_no_suppression
 from rkdeploy.host.families.model_info import ModelInfo
+from rkdeploy.host.graph.class_vectors import with_class_convolutions
 from rkdeploy.host.graph.foreign import (
     class_names,
     exported_size,
@@ -89,7 +90,7 @@ def open_graph(file: Path, imgsz: tuple[int, int] | None, info: ModelInfo | None
     Session(model, optimized=False)  # says what is wrong with a damaged graph; onnx's shape inference crashes (1.18)
     # Only its axes are fixed: `verify` then proves everything that is done to the other graph.
     reference = with_static_input(model, (1, 3, *hw))
-    simplified = with_joined_heads(_simplified(reference, name, shape, hw))
+    simplified = with_class_convolutions(with_joined_heads(_simplified(reference, name, shape, hw)))
     simplified = fold_gray(to_supported_opset(without_padded_pooling(simplified)))
     require_small_constants(simplified)
     classes = len(info.class_names) if info is not None else None
