@@ -26,6 +26,7 @@ USAGE_ERROR: Any = typer.BadParameter.__mro__[1]
 FOREIGN_OPTIONS = {
     "--simplify": "YOLOv5's export.py",
     "--half": "YOLOv5's export.py",
+    "--end2end": "export.py of YOLOv7 and YOLOv9",
     "--opset": "YOLOv5's export.py",
     "--train": "YOLOv5's export.py, and make_sample.py",
     "--no-deps": "pip",

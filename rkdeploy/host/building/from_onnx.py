@@ -14,6 +14,7 @@ from rkdeploy.contract.spec import InputSpec, Task
 from rkdeploy.errors import GraphError, RkdeployError
 from rkdeploy.host.building.agreed_anchors import agreed_anchors
 from rkdeploy.host.building.given_anchors import GIVEN, anchors_of_levels
+from rkdeploy.host.building.map_presets import MAP_KINDS
 from rkdeploy.host.building.network import Network
 from rkdeploy.host.building.onnx_graph import OpenedGraph, open_graph
 from rkdeploy.host.building.raw_outputs import completed, matching_export, note_of_unproven
@@ -64,7 +65,7 @@ def from_onnx(
         "in the graph" if head.proves_decode else "not in the graph",
     )
     agreed, anchors_from = agreed_anchors(head, info)
-    maps_note = _maps_note(head) if head.class_maps and info is None else ""
+    maps_note = _maps_note(head) if head.class_maps and info is None and head.kind not in MAP_KINDS else ""
     return Network(
         file=file,
         sha256=sha256_of(file),
@@ -172,6 +173,8 @@ def _family(head: Head) -> str:
         if head.keypoints is None:
             return yolov5.NAME
         return yolov7.NAME if head.keypoints.scored else yolov5_face.NAME
+    if head.kind in MAP_KINDS:
+        return "onnx"
     if head.kind:
         return head.kind
     return "onnx" if _task(head) == "classify" else ultralytics.NAME
@@ -185,6 +188,8 @@ def _is_yolop(head: Head) -> bool:
 def _task(head: Head) -> Task:
     if any(tap.role == "class_scores" for tap in head.taps):
         return "classify"
+    if head.kind in MAP_KINDS:  # a preset may say something else of one value per pixel
+        return "semantic" if head.class_maps else "depth"
     if head.masks:
         return "segment"
     if head.keypoints is not None:

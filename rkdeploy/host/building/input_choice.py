@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from rkdeploy.contract.spec import InputSpec
+from rkdeploy.contract.spec import InputSpec, Task
 from rkdeploy.datasets.data_yaml import read_data_yaml
 from rkdeploy.errors import RkdeployError, shown
 from rkdeploy.host.building.given_anchors import GIVEN
 from rkdeploy.host.building.input_options import InputChoice
+from rkdeploy.host.building.map_presets import MAP_KINDS, with_map_names, with_ultralytics_map
 from rkdeploy.host.building.network import Network
 from rkdeploy.host.building.presets import PRESETS, with_preset
 from rkdeploy.host.building.raw_outputs import ASSUMED_IMAGES
@@ -18,6 +20,7 @@ from rkdeploy.host.families.imagenet import IMAGENET_MEAN, IMAGENET_STD, TORCHVI
 from rkdeploy.host.graph.foreign import class_names
 from rkdeploy.host.graph.graph_view import GraphView
 from rkdeploy.host.graph.gray_input import is_made_gray
+from rkdeploy.host.graph.head import Head
 from rkdeploy.system.text_file import TextFileError, read_text, text_lines
 
 _MAX_NAMES = 1 << 20
@@ -37,7 +40,12 @@ def with_choice(network: Network, choice: InputChoice) -> Network:
     named = read_names(choice.names) if choice.names is not None else None
     if named is not None and network.anchors_from == GIVEN:
         network = _with_landmarks(network, len(named))
-    (image, head), notes = with_preset(network.input, network.head, choice.preset), list(network.notes)
+    prepared = choice.mean is not None and choice.std is not None
+    if network.head.kind in MAP_KINDS and (task := _exported_map(network)) is not None and choice.preset is None:
+        image, head = with_ultralytics_map(network.input, network.head, task)
+    else:
+        image, head = with_preset(network.input, network.head, choice.preset, prepared=prepared)
+    notes = list(network.notes)
     if choice.preset is not None and any(ASSUMED_IMAGES in note for note in notes):
         notes = [note for note in notes if ASSUMED_IMAGES not in note]
         notes.append(f"Boxes and images are read as --preset {choice.preset} says; nothing in the graph proves it.")
@@ -57,7 +65,8 @@ def with_choice(network: Network, choice: InputChoice) -> Network:
         image = replace(image, mean=network.input.mean, std=network.input.std)
     image = _chosen(image, choice)
     names = network.class_names
-    given = PRESETS[choice.preset].names if choice.preset is not None else ()
+    preset = PRESETS.get(choice.preset or "")
+    given = preset.names if preset is not None else ()
     if len(given) == len(names) and any(_NO_NAMES in note for note in notes):
         names, notes = given, [note for note in notes if _NO_NAMES not in note]
     if named is not None:
@@ -69,9 +78,11 @@ def with_choice(network: Network, choice: InputChoice) -> Network:
                 "Give one name per line, in the order of the model's classes.",
             )
         notes = [note for note in notes if _NO_NAMES not in note]
+    if network.head.kind in MAP_KINDS:
+        return _with_map(network, image, head, names, notes)
     return replace(
         network,
-        family=network.family if choice.preset is None else PRESETS[choice.preset].family,
+        family=network.family if preset is None else preset.family,
         input=image,
         head=head,
         reference_head=replace(network.reference_head, points=head.points),
@@ -108,6 +119,31 @@ def _with_landmarks(network: Network, classes: int) -> Network:
         class_names=network.class_names[:classes],
         notes=(*network.notes, note),
     )
+
+
+def _with_map(network: Network, image: InputSpec, head: Head, names: tuple[str, ...], notes: Sequence[str]) -> Network:
+    """The network with its map as it was found to be read; depth has no class names that a note could miss."""
+    named, names = with_map_names(head, names)
+    if named.depth is not None:
+        notes = [note for note in notes if _NO_NAMES not in note]
+    return replace(
+        network,
+        task="depth" if named.depth is not None else "semantic",
+        input=image,
+        head=named,
+        reference_head=named,
+        class_names=names,
+        notes=tuple(notes),
+    )
+
+
+def _exported_map(network: Network) -> Task | None:
+    """The task of a map that Ultralytics trained, as its checkpoint or its exporter says; None if nothing does."""
+    if network.info is not None:
+        return network.info.task if network.info.task in ("semantic", "depth") else None
+    written = {entry.key: entry.value for entry in network.trained.metadata_props}
+    tasks: dict[str, Task] = {"semantic": "semantic", "depth": "depth"}
+    return tasks.get(written.get("task", "")) if _says_ultralytics(network) else None
 
 
 def _require_scores(network: Network) -> None:

@@ -5,7 +5,7 @@ All of it runs in a process of its own (`host/graph/foreign_process.py`), since 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import onnx
@@ -13,6 +13,7 @@ import onnx
 from rkdeploy.errors import GraphError, shown
 from rkdeploy.host.building.agreed_anchors import require_same_levels
 from rkdeploy.host.building.from_checkpoint import choose_size
+from rkdeploy.host.building.map_presets import MAP_KINDS
 from rkdeploy.host.building.supported_head import find_supported_head, require_image_model, require_no_suppression
 from rkdeploy.host.families.model_info import ModelInfo
 from rkdeploy.host.graph.class_vectors import with_class_convolutions
@@ -31,12 +32,14 @@ from rkdeploy.host.graph.gray_input import GRAY_NOTE, fold_gray, is_made_gray, w
 from rkdeploy.host.graph.head import Head
 from rkdeploy.host.graph.image_scale import without_scale_inputs
 from rkdeploy.host.graph.joined_heads import with_joined_heads
+from rkdeploy.host.graph.lead_output import lead_output, with_output_alone
 from rkdeploy.host.graph.padded_pooling import without_padded_pooling
 from rkdeploy.host.graph.pixel_distances import with_pixel_distances
 from rkdeploy.host.graph.pixel_input import with_float_input
+from rkdeploy.host.graph.planar_input import with_planar_input
 from rkdeploy.host.graph.session import Session
 from rkdeploy.host.graph.simplify import simplify
-from rkdeploy.host.graph.suppression import without_suppression
+from rkdeploy.host.graph.suppression import left_out
 from rkdeploy.host.graph.whole_bins import with_whole_bins
 
 _MULTIPLES = "Use multiples of its largest stride for --imgsz, usually 32 or 64."
@@ -79,8 +82,8 @@ def open_graph(file: Path, imgsz: tuple[int, int] | None, info: ModelInfo | None
     Raises:
         GraphError: whatever is wrong with it, or when it does not fit the checkpoint.
     """
-    loaded, divisor = with_float_input(to_float32(load_onnx(file)))
-    alone, bins_error = with_whole_bins(without_scale_inputs(without_suppression(loaded)))
+    loaded, divisor = with_float_input(with_planar_input(to_float32(load_onnx(file))))
+    alone, bins_error = with_whole_bins(without_scale_inputs(loaded))
     require_image_model(alone)
     model = with_color_input(alone)
     name, shape = image_input(model)
@@ -93,6 +96,8 @@ def open_graph(file: Path, imgsz: tuple[int, int] | None, info: ModelInfo | None
     simplified = with_class_convolutions(with_joined_heads(_simplified(reference, name, shape, hw)))
     simplified = fold_gray(to_supported_opset(without_padded_pooling(simplified)))
     require_small_constants(simplified)
+    lead, heads = lead_output(simplified), len(simplified.graph.output)
+    simplified = with_output_alone(simplified, lead) if lead else simplified
     classes = len(info.class_names) if info is not None else None
     try:
         headed, found = _head_at(simplified, classes, hw, anchors, free=None in shape[2:])
@@ -102,10 +107,19 @@ def open_graph(file: Path, imgsz: tuple[int, int] | None, info: ModelInfo | None
         raise
     head = with_pixel_distances(found, reference)
     require_fixed_work(headed, simplified, (tap.tensor for tap in head.taps))
-    if info is not None:
+    suppression = left_out(loaded)
+    head = replace(head, end_to_end=head.end_to_end and not suppression)
+    if info is not None and head.kind not in MAP_KINDS:
         require_same_levels(head, info)
     names, names_note = _onnx_names(model, head, info)
-    notes = (size_note, GRAY_NOTE if is_made_gray(model) else "", names_note, _bins_note(bins_error))
+    notes = (
+        size_note,
+        GRAY_NOTE if is_made_gray(model) else "",
+        names_note,
+        _bins_note(bins_error),
+        _heads_note(lead, heads),
+        f"The graph's suppression ({suppression}) is left out: the board suppresses." if suppression else "",
+    )
     return OpenedGraph(
         reference=_with_decoded_table(reference, headed, head),
         simplified=headed,
@@ -125,6 +139,13 @@ def _bins_note(error: float) -> str:
     return f"The graph's bins of box distances are off by up to {error:.2g}; whole numbers are used."
 
 
+def _heads_note(lead: str, heads: int) -> str:
+    """Note for the user about auxiliary heads; may be empty."""
+    if not lead:
+        return ""
+    return f'The graph has {heads} heads alike; "{lead}", the last, is taken: YOLOv9\'s auxiliary ones come first.'
+
+
 def _batch_advice(model: onnx.ModelProto) -> str:
     """The option of the exporter that wrote the file."""
     written = {entry.key: entry.value for entry in model.metadata_props}
@@ -136,22 +157,20 @@ def _batch_advice(model: onnx.ModelProto) -> str:
 
 
 def _with_decoded_table(reference: onnx.ModelProto, simplified: onnx.ModelProto, head: Head) -> onnx.ModelProto:
-    """The reference with the decoded rows among its outputs, where the graph continues after them.
+    """The reference with the decoded rows, or the scores of a map, among its outputs where it goes on behind them.
 
     Simplification keeps the names of most tensors; where it did not, the simplified graph is the reference itself.
     """
     graph = GraphView(reference)
-    missing = [each.output for each in head.rows.tables if each.output not in graph.outputs] if head.rows else []
+    tables = [each.output for each in head.rows.tables] if head.rows else []
+    wanted = [head.taps[0].tensor] if head.kind in MAP_KINDS else tables
+    missing = [name for name in wanted if name not in graph.outputs]
     if not missing:
         return reference
     table = onnx.ModelProto()
     table.CopyFrom(reference if all(name in graph.producers for name in missing) else simplified)
     shown = {info.name for info in table.graph.output}
-    table.graph.output.extend(
-        onnx.helper.make_empty_tensor_value_info(each.output)
-        for each in (head.rows.tables if head.rows else ())
-        if each.output not in shown
-    )
+    table.graph.output.extend(onnx.helper.make_empty_tensor_value_info(name) for name in wanted if name not in shown)
     return table
 
 

@@ -12,6 +12,7 @@ from typing import Final, Literal
 
 from rkdeploy.contract.spec import Anchors, InputSpec, PointFormula
 from rkdeploy.errors import GraphError
+from rkdeploy.host.building.map_presets import MAP_KINDS, MapPresetName, with_map_preset
 from rkdeploy.host.families.imagenet import IMAGENET_MEAN, IMAGENET_STD
 from rkdeploy.host.graph.head import Head
 from rkdeploy.host.graph.query_probe import UNPREPARED
@@ -23,12 +24,12 @@ _FACE = ("face",)
 _BYTE = (255.0, 255.0, 255.0)
 _IMAGENET_BGR = (103.53, 116.28, 123.675), (57.375, 57.12, 58.395)
 
-
-PresetName = Literal[
+DetectorPresetName = Literal[
     "yolox", "yolox-legacy", "nanodet", "nanodet-plus", "picodet", "ppyoloe", "ppyoloe-plus", "yolo-nas", "damo-yolo",
     "rtmdet", "rtmdet-pixels", "rtmdet-exp", "yunet", "retinaface", "retinaface-1mb", "ultraface", "ssd", "scrfd",
     "rtdetr", "rfdetr",
 ]  # fmt: skip
+PresetName = Literal[DetectorPresetName, MapPresetName]
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +78,7 @@ def _input(mean: tuple[float, float, float], std: tuple[float, float, float], **
     return replace(InputSpec("images", 1, 1, mean=mean, std=std), **others)  # type: ignore[arg-type]  # by keyword
 
 
-PRESETS: Final[Mapping[PresetName, Preset]] = {
+PRESETS: Final[Mapping[str, Preset]] = {
     "yolox": Preset(
         "yolox",
         ("yolox",),
@@ -233,12 +234,12 @@ PRESETS: Final[Mapping[PresetName, Preset]] = {
 }
 
 
-def presets_of(kind: str) -> tuple[PresetName, ...]:
+def presets_of(kind: str) -> tuple[str, ...]:
     """Names of the presets of a kind of heads."""
     return tuple(name for name, preset in PRESETS.items() if kind in preset.kinds)
 
 
-def fitting(head: Head) -> tuple[PresetName, ...]:
+def fitting(head: Head) -> tuple[str, ...]:
     """Names of the presets that a head takes: those of its kind that agree with what its graph decodes."""
     return tuple(name for name in presets_of(_kind(head)) if not _refuted(head, PRESETS[name]))
 
@@ -265,17 +266,22 @@ def _refuted(head: Head, preset: Preset) -> str:
     return ""
 
 
-def with_preset(image: InputSpec, head: Head, name: PresetName | None) -> tuple[InputSpec, Head]:
+def with_preset(image: InputSpec, head: Head, name: str | None, *, prepared: bool = False) -> tuple[InputSpec, Head]:
     """Input and head as the preset says; both as they are for a head that needs none, and no name.
 
     Args:
         image: the input, for its name and size.
         head: the head.
         name: of the preset, as the user gave it.
+        prepared: whether the user gave mean and deviation, which is enough for a semantic model.
 
     Raises:
         GraphError: when the head needs a preset and none was given, or takes another one, or none.
     """
+    if head.kind in MAP_KINDS:
+        return with_map_preset(image, head, name, prepared=prepared)
+    if name is not None and name not in PRESETS:
+        raise GraphError(f"--preset {name} is of a map of the whole image, which the model does not give.")
     names = fitting(head)
     if name is None and head.kind and names:
         raise GraphError(

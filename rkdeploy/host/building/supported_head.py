@@ -13,6 +13,7 @@ from rkdeploy.host.graph.graph_view import GraphView
 from rkdeploy.host.graph.head import Head
 from rkdeploy.host.graph.input_kinds import INPUTS
 from rkdeploy.host.graph.misread_kinds import MISREAD
+from rkdeploy.host.graph.suppression import left_out
 from rkdeploy.host.graph.unread_kinds import SUPPRESSED, UNREAD
 
 
@@ -29,14 +30,13 @@ def require_image_model(model: onnx.ModelProto) -> None:
 
 
 def require_no_suppression(model: onnx.ModelProto) -> None:
-    """Check that a graph whose head is not known does not end in a suppression of its own.
+    """Check that a graph whose head is not known did not end in a suppression of its own, which was left out.
 
     Raises:
         GraphError: naming it as the reason.
     """
-    facts = facts_of(GraphView(model))
-    if SUPPRESSED.matches(facts):
-        raise refusal(SUPPRESSED, facts)
+    if left_out(model):
+        raise refusal(SUPPRESSED, facts_of(GraphView(model)))
 
 
 def find_supported_head(

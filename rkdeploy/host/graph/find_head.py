@@ -16,6 +16,7 @@ from rkdeploy.host.graph.decoded_cells import find_decoded_cells
 from rkdeploy.host.graph.graph_view import GraphView
 from rkdeploy.host.graph.head import Head
 from rkdeploy.host.graph.head_walk import NO_HEAD, last_convolutions
+from rkdeploy.host.graph.map_head_probe import find_map_head
 from rkdeploy.host.graph.point_probe import find_point_head
 from rkdeploy.host.graph.prior_probe import find_prior_head
 from rkdeploy.host.graph.query_probe import find_query_head
@@ -47,6 +48,8 @@ def find_head(
     queries = find_query_head(graph)
     if queries is not None:
         return queries
+    if (of_map := find_map_head(graph)) is not None:
+        return of_map
     return graph.model, _detection_head(graph, classes, anchors, known_maps or {})
 
 

@@ -20,6 +20,7 @@ from rkdeploy.host.graph.foreign_checks import require_sane
 from rkdeploy.host.graph.graph_kinds import advice_on_operators
 from rkdeploy.host.graph.graph_view import GraphView
 from rkdeploy.host.graph.node_order import sort_nodes
+from rkdeploy.host.graph.suppression import PLUGINS, without_suppression
 from rkdeploy.system.misnamed_file import misnamed
 
 OPSETS = range(12, 20)
@@ -36,19 +37,21 @@ _IR_VERSION = 9  # of opset 19; newer ones are refused by older runtimes, older 
 def load_onnx(path: Path) -> onnx.ModelProto:
     """Read and check an ONNX file, with its external data.
 
-    Only the container is brought up to date (IR version, no weights among the inputs, no local functions); the
-    operators stay as they are, so that the result can serve as the reference of a build.
+    Only the container is brought up to date (IR version, no weights among the inputs, no local functions), and
+    suppression behind a table of decoded rows is left out; the other operators stay as they are, so that the result
+    can serve as the reference of a build.
 
     Raises:
         GraphError: the file does not exist, is not ONNX, is damaged or too new, or its external data is missing.
     """
     model = _parsed(path)
-    require_sane(model, path.name)
-    _load_weights(model, path)
-    model.ir_version = _IR_VERSION  # before the check, which rejects versions newer than its own
+    require_sane(model, path.name, plugins=PLUGINS)
     sort_nodes(model.graph)
     for function in model.functions:
         sort_nodes(function)
+    model = without_suppression(model)
+    _load_weights(model, path)
+    model.ir_version = _IR_VERSION  # before the check, which rejects versions newer than its own
     _require_known_operators(model, path)
     try:
         onnx.checker.check_model(model)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 
 import onnx
@@ -59,12 +59,13 @@ _TYPED_FIELDS = {
 }  # fmt: skip
 
 
-def require_sane(model: onnx.ModelProto, file: str) -> None:
+def require_sane(model: onnx.ModelProto, file: str, plugins: Collection[str] = ()) -> None:
     """Check the limits of this module.
 
     Args:
         model: as it was parsed, external data not yet read.
         file: its name, for messages.
+        plugins: operators of other domains that are accepted too.
 
     Raises:
         GraphError: naming the node, tensor or entry that exceeds one.
@@ -82,7 +83,7 @@ def require_sane(model: onnx.ModelProto, file: str) -> None:
                 f'"{file}" has {"graphs within graphs" if part.depth > _MAX_DEPTH else "too many nodes"}, '
                 f"expected at most {MAX_NODES} nodes, {_MAX_DEPTH} deep."
             )
-        _require_part(part, {(f.domain, f.name) for f in model.functions})
+        _require_part(part, {(f.domain, f.name) for f in model.functions}, plugins)
 
 
 def _require_distinct(graph: onnx.GraphProto) -> None:
@@ -116,9 +117,9 @@ def _scopes(model: onnx.ModelProto) -> Iterator[_Scope]:
                 pending.extend(_Scope(graph.node, graph, part.depth + 1) for graph in graphs)
 
 
-def _require_part(part: _Scope, functions: set[tuple[str, str]]) -> None:
+def _require_part(part: _Scope, functions: set[tuple[str, str]], plugins: Collection[str]) -> None:
     for node in part.nodes:
-        _require_node(node, functions)
+        _require_node(node, functions, plugins)
     if part.graph is None:
         return
     if part.graph.sparse_initializer:
@@ -129,13 +130,14 @@ def _require_part(part: _Scope, functions: set[tuple[str, str]]) -> None:
         _require_tensor(constant)
 
 
-def _require_node(node: onnx.NodeProto, functions: set[tuple[str, str]]) -> None:
+def _require_node(node: onnx.NodeProto, functions: set[tuple[str, str]], plugins: Collection[str]) -> None:
     for what, names in (("node", (node.name,)), ("operator", (node.op_type, node.domain)), ("tensor", node.input)):
         for name in names:
             _require_name(name, what)
     for name in node.output:
         _require_name(name, "tensor")
-    if node.domain not in _DOMAINS and (node.domain, node.op_type) not in functions:
+    known = node.domain in _DOMAINS or (node.domain, node.op_type) in functions or node.op_type in plugins
+    if not known:
         raise GraphError(
             f'Node "{_name_of(node)}" is the operator "{node.op_type}" of "{node.domain}", which needs a plugin.',
             "Export it again without it: plugins for non-maximum suppression are an option of the exporter.",

@@ -33,6 +33,7 @@ from rkdeploy.host.graph.head_walk import NO_HEAD, HeadConv, is_before, last_con
 from rkdeploy.host.graph.session import Session
 
 PROTOTYPES = "prototypes"
+_SUPPRESSING = frozenset({"NonMaxSuppression", "Trilu"})  # Trilu: of a matrix of overlaps, as for rotated boxes
 _HALF_PI_ERROR = 1e-3  # tolerance of pi / 4 in float16 arithmetic: 2 ** -11 for pi, and as much for the difference
 
 
@@ -178,8 +179,9 @@ def _head(graph: GraphView, probe: _Probe, levels: list[list[_Probed]], images: 
         level_rows=tuple(parts[0].conv.shape[2] * parts[0].conv.shape[3] for parts in levels),
     )
     # Exporters write corners for heads that give each object once, and centers for those that need suppression.
-    sorts = any(node.op_type == "TopK" for node in graph.model.graph.node)
-    end_to_end = corners or (probe.output not in graph.outputs and sorts)
+    ops = {node.op_type for node in graph.model.graph.node}
+    once = corners or (probe.output not in graph.outputs and "TopK" in ops)
+    end_to_end = once and _SUPPRESSING.isdisjoint(ops)
     return Head(
         tuple(taps), classes, masks, rows=rows, tensors=tensors, end_to_end=end_to_end, keypoints=keypoints, angle=angle
     )

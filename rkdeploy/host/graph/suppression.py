@@ -1,10 +1,15 @@
-"""Removal of suppression from the end of a graph: its outputs become the boxes and scores that are suppressed.
+"""Removal of suppression from the end of a graph; the board suppresses by itself.
 
-The board suppresses by itself.  What exporters write behind a suppression (gathered rows, counts, lists of free length)
-has nothing of the network, and not every runtime opens it.
+The operator is ONNX's, or one of TensorRT's plugins, which nothing else runs.  Many exporters slice boxes and scores
+from one table of decoded rows (`--end2end` of YOLOv7 and YOLOv9, `nms=True` of Ultralytics).  It is found by structure:
+on the way back from that operator's inputs, the first tensor that all of them are computed from.  It takes the place of
+the outputs that are computed from what was kept; where there is none, the boxes and the scores do (PP-YOLOE).
 """
 
 from __future__ import annotations
+
+import heapq
+from collections.abc import Collection, Iterable, Sequence
 
 import onnx
 from onnx import TensorProto, helper
@@ -12,35 +17,112 @@ from onnx import TensorProto, helper
 from rkdeploy.host.graph.cut import prune
 from rkdeploy.host.graph.graph_view import GraphView
 
-_OPERATOR = "NonMaxSuppression"  # inputs: boxes (1, n, 4), scores (1, nc, n), three limits
+PLUGINS = frozenset({
+    "EfficientNMS_TRT", "EfficientNMS_ONNX_TRT", "EfficientNMSLandmark_TRT", "BatchedNMS_TRT", "BatchedNMSDynamic_TRT",
+    "TRTBatchedNMS",
+})  # fmt: skip
+"""Operators of TensorRT's plugins, whatever domain an exporter writes them in."""
+_OPERATORS = PLUGINS | {"NonMaxSuppression"}
+_OF_THE_NETWORK = frozenset({
+    "Conv", "ConvTranspose", "Gemm", "BatchNormalization", "MaxPool", "AveragePool", "GlobalAveragePool", "Resize",
+})  # fmt: skip
+"""Operators that lie before a decode: the table is behind the last of them."""
+_LEFT_OUT = "rkdeploy.suppression"  # metadata entry
+_DIMENSIONS = 3  # (1, rows, columns), in either order
+_OF_SHAPES = frozenset({"Shape", "Size", "ConstantOfShape", "Range"})
+"""Operators whose values do not depend on what is in the image."""
 
 
 def without_suppression(model: onnx.ModelProto) -> onnx.ModelProto:
-    """The model with boxes and scores as outputs in place of those that depend on a suppression.
+    """The model that ends in what is suppressed: the table of decoded rows, or boxes and scores.
 
-    Unchanged if there is no suppression, or if it is in a branch or a loop.
+    Unchanged if there is no suppression that an output needs, if it is in a branch or a loop, or if a plugin gets boxes
+    and scores of no common table.
 
     Args:
-        model: the graph.
+        model: nodes in order.
     """
     graph = GraphView(model)
-    behind: set[str] = set()
-    given: list[str] = []
-    for node in model.graph.node:
-        if node.op_type == _OPERATOR and behind.isdisjoint(node.input):
-            given += [name for name in node.input[:2] if name in graph.producers]
-        if node.op_type == _OPERATOR or not behind.isdisjoint(node.input):
-            behind.update(name for name in node.output if name)
-    if not given:
+    ends = [node for node in model.graph.node if node.op_type in _OPERATORS]
+    behind = _computed_from(model, {name for node in ends for name in node.output if name})
+    if behind.isdisjoint(graph.outputs):
         return model
-    alone = onnx.ModelProto()
-    alone.CopyFrom(model)
-    kept = [info for info in alone.graph.output if info.name not in behind]
-    del alone.graph.output[:]
-    alone.graph.output.extend(kept)
+    tables = _suppressed_tables(graph, [node for node in ends if behind.isdisjoint(node.input)])
+    if not tables:
+        return model
+    plain = onnx.ModelProto()
+    plain.CopyFrom(model)
+    kept = [info for info in plain.graph.output if info.name not in behind]
+    del plain.graph.output[:]
+    half = TensorProto.FLOAT16 in (info.type.tensor_type.elem_type for info in graph.inputs.values())
+    kind = TensorProto.FLOAT16 if half else TensorProto.FLOAT  # no graph says the type of each of its tensors
     shown = {info.name for info in kept}
-    for name in dict.fromkeys(given):
-        if name not in shown:
-            alone.graph.output.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, [None] * 3))
-    prune(alone.graph)
-    return alone
+    plain.graph.output.extend(
+        helper.make_tensor_value_info(name, kind, [None] * _DIMENSIONS) for name in tables if name not in shown
+    )
+    plain.graph.output.extend(kept)
+    prune(plain.graph)
+    helper.set_model_props(plain, {_LEFT_OUT: ends[0].op_type, **{p.key: p.value for p in model.metadata_props}})
+    return plain
+
+
+def left_out(model: onnx.ModelProto) -> str:
+    """The operator that `without_suppression` left out; empty if there was none."""
+    return next((entry.value for entry in model.metadata_props if entry.key == _LEFT_OUT), "")
+
+
+def _suppressed_tables(graph: GraphView, ends: Sequence[onnx.NodeProto]) -> list[str]:
+    """The common table of what the first operators suppress, or their boxes and scores; empty if neither is known."""
+    table = _common_table(graph, {name for node in ends for name in node.input})
+    if table is not None and len(graph.shape(table)) in (0, _DIMENSIONS):
+        return [table]
+    if any(node.op_type in PLUGINS for node in ends):
+        return []
+    return list(dict.fromkeys(name for node in ends for name in node.input[:2] if name in graph.producers))
+
+
+def _computed_from(model: onnx.ModelProto, tensors: Collection[str]) -> set[str]:
+    """These tensors and all that are computed from them."""
+    found = set(tensors)
+    for node in model.graph.node:
+        if not found.isdisjoint(node.input):
+            found.update(node.output)
+    return found
+
+
+def _common_table(graph: GraphView, ends: Iterable[str]) -> str | None:
+    """The last tensor that all paths from the image to `ends` lead through, behind the network; None without one.
+
+    The latest of the tensors that are still needed is replaced by what it is computed from, until one is left.
+    """
+    nodes = graph.model.graph.node
+    place = {name: index for index, node in enumerate(nodes) for name in node.output}
+    of_image = _computed_from_image(graph)
+    needed = {name for name in ends if name in of_image and name in place}
+    if len(needed) < 2:
+        return None
+    latest = [-index for index in {place[name] for name in needed}]
+    heapq.heapify(latest)
+    while len(needed) > 1:
+        node = nodes[-heapq.heappop(latest)]
+        if needed.isdisjoint(node.output):
+            continue
+        if node.op_type in _OF_THE_NETWORK:
+            return None
+        needed.difference_update(node.output)
+        before = {name for name in node.input if name in of_image}
+        if any(name not in place for name in before):  # the image itself
+            return None
+        for name in before - needed:
+            needed.add(name)
+            heapq.heappush(latest, -place[name])
+    return next(iter(needed), None)
+
+
+def _computed_from_image(graph: GraphView) -> set[str]:
+    """Tensors whose values depend on the image."""
+    found = set(graph.inputs)
+    for node in graph.model.graph.node:
+        if node.op_type not in _OF_SHAPES and not found.isdisjoint(node.input):
+            found.update(node.output)
+    return found

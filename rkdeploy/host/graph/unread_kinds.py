@@ -212,8 +212,10 @@ UNREAD = (
     ),
     GraphKind("a text recognizer (scores of characters along a line, for CTC)", _is_text),
     GraphKind("a keypoint model of one object (SimCC, as RTMPose has it)", _is_simcc),
-    GraphKind("a map of one value per pixel (depth, matting, or areas of text)", _is_plane),
-    GraphKind("a semantic segmentation, or another map of several values per pixel", _is_planes),
+    GraphKind("a map of one value per pixel, behind operators that are not read", _is_plane),
+    GraphKind(
+        "a map of several values per pixel, of more than 256 classes or behind operators that are not read", _is_planes
+    ),
     GraphKind("a CenterNet detector (heat map, sizes and offsets)", _is_centers),
     GraphKind("a backbone, whose feature maps are not detections", _decreasing_maps),
     GraphKind("a classifier with several heads (attributes)", _vectors),
