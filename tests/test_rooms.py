@@ -90,3 +90,21 @@ def targets(path: Path, known: dict[str, Path]) -> set[str]:
             inner = {f"{node.module}.{alias.name}" for alias in node.names}
             found |= (inner & known.keys()) or {node.module}
     return found & known.keys()
+
+
+HOST_FLOORS = ({"graph", "checkpoint"}, {"export", "toolkit"}, {"families"}, {"building"})
+"""The folders of the host, from the ground up: a family uses exporters, and no exporter knows a family."""
+
+
+def test_imports_inside_the_host_go_down() -> None:
+    """A build's way through the host goes forward only."""
+    floor_of = {folder: number for number, folders in enumerate(HOST_FLOORS) for folder in folders}
+    found: list[str] = []
+    for path in sorted((PACKAGE / "host").rglob("*.py")):
+        own = path.relative_to(PACKAGE / "host").parts[0]
+        for node in ast.walk(ast.parse(path.read_text())):
+            for name in imported(node):
+                folder = ".".join(name.split(".")[2:3])
+                if name.startswith("rkdeploy.host.") and folder != own and floor_of[folder] >= floor_of[own]:
+                    found.append(f"{path.relative_to(PACKAGE)} imports {name}")
+    assert found == []

@@ -10,11 +10,11 @@ from __future__ import annotations
 
 from rkdeploy.errors import GraphError
 from rkdeploy.host.checkpoint import Module
+from rkdeploy.host.checkpoint.typed_modules import batch_norm, square_convolution, weight_shape, without_weights
 from rkdeploy.host.export.builder import GraphBuilder, Value
 from rkdeploy.host.export.convolutions import convolution
 from rkdeploy.host.export.pooling import max_pool, resize_nearest
 from rkdeploy.host.export.prior_heads import PriorLevel
-from rkdeploy.host.families.typed_modules import batch_norm, square_convolution, weight_shape, without_weights
 
 _EPS = 1e-5
 _MOBILE_STRIDES = {"stage1": (2, 1, 2, 1, 2, 1), "stage2": (2, 1, 1, 1, 1, 1), "stage3": (2, 1)}

@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Final
 from rkdeploy.contract.spec import Anchors, InputSpec, KeypointLayout
 from rkdeploy.errors import CheckpointError
 from rkdeploy.host.checkpoint import Checkpoint, Module
+from rkdeploy.host.checkpoint.typed_modules import weight_shape
 from rkdeploy.host.families.anchor_defaults import compare_anchors
 from rkdeploy.host.families.checkpoint_facts import onnx_metadata, training_facts
 from rkdeploy.host.families.leaky_evidence import likeliest_slope
 from rkdeploy.host.families.model_info import ModelInfo
-from rkdeploy.host.families.typed_modules import weight_shape
 
 if TYPE_CHECKING:
     from rkdeploy.host.export.exported import Exported

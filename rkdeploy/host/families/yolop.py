@@ -13,11 +13,11 @@ import numpy as np
 from rkdeploy.contract.spec import ClassMapSpec, InputSpec
 from rkdeploy.errors import CheckpointError, GraphError
 from rkdeploy.host.checkpoint import Checkpoint, Module
+from rkdeploy.host.checkpoint.typed_modules import weight_shape
 from rkdeploy.host.families.anchor_defaults import compare_anchors
 from rkdeploy.host.families.checkpoint_facts import anchors_of, onnx_metadata, training_facts
 from rkdeploy.host.families.imagenet import IMAGENET_MEAN, IMAGENET_STD
 from rkdeploy.host.families.model_info import ModelInfo
-from rkdeploy.host.families.typed_modules import weight_shape
 from rkdeploy.host.families.yolop_layers import DETECT, LAYERS, MASK_HEADS, typed_layers
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 from rkdeploy.errors import CheckpointError
 from rkdeploy.host.checkpoint import Module
-from rkdeploy.host.families.typed_modules import (
+from rkdeploy.host.checkpoint.typed_modules import (
     batch_norm,
     last_convolution,
     numbered,

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING
 from rkdeploy.contract.spec import InputSpec
 from rkdeploy.errors import CheckpointError
 from rkdeploy.host.checkpoint import Checkpoint
+from rkdeploy.host.checkpoint.typed_modules import numbered, weight_shape
 from rkdeploy.host.families.checkpoint_facts import onnx_metadata, training_facts
 from rkdeploy.host.families.model_info import ModelInfo
-from rkdeploy.host.families.typed_modules import numbered, weight_shape
 from rkdeploy.host.families.yolox_layers import (
     HEAD_PARTS,
     HEAD_SOURCES,
