@@ -63,7 +63,7 @@ TESTS: Final[dict[str, tuple[str, ...]]] = {
         "tests/host/graph",
         "tests/host/export/test_rewrites.py",
         "tests/device/runtime/test_float_backends.py",
-        "tests/host/building/test_agreement.py",
+        "tests/host/building/test_agreement_meter.py",
     ),
     "eval": ("tests/accuracy/test_truth_matching.py", "tests/datasets/test_yolo_labels.py"),
     "report": ("tests/analysis/report/test_report_forms.py", "tests/analysis/page/test_texts.py"),

@@ -16,7 +16,7 @@ from rkdeploy.contract.agreement import Agreement
 from rkdeploy.contract.spec import AngleFormula, ClassMapSpec, InputSpec, KeypointLayout, ModelSpec
 from rkdeploy.device.postprocess.detections import Detections, FoundClassMap, InstanceMask, Ranking
 from rkdeploy.errors import BundleError
-from rkdeploy.host.building.agreement import Comparison
+from rkdeploy.host.building.agreement_meter import Comparison
 from rkdeploy.host.building.detection_matching import Matches
 from rkdeploy.host.building.example_keeper import ExampleKeeper
 

@@ -29,8 +29,8 @@ from rkdeploy.contract.bundle import LOG
 from rkdeploy.contract.spec import ModelSpec
 from rkdeploy.device.postprocess.thresholds import Thresholds
 from rkdeploy.errors import RkdeployError, VerificationError
-from rkdeploy.host.building.agreement import AgreementMeter
 from rkdeploy.host.building.agreement_gate import require_agreement
+from rkdeploy.host.building.agreement_meter import AgreementMeter
 from rkdeploy.host.building.build_options import BuildOptions
 from rkdeploy.host.building.compared_tensors import float_tensors, simulated_tensors, simulator_figures_from
 from rkdeploy.host.building.npu_model import build_npu_model

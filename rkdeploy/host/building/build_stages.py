@@ -36,8 +36,8 @@ from rkdeploy.datasets.calibration import load_letterboxed
 from rkdeploy.datasets.truth import LabeledSet
 from rkdeploy.errors import ToolkitError, VerificationError
 from rkdeploy.host.building.accuracy_gate import Side, gate_notes, measure, open_gate, require_accuracy, require_sound
-from rkdeploy.host.building.agreement import AgreementMeter
 from rkdeploy.host.building.agreement_gate import proof_of, proof_text, require_agreement
+from rkdeploy.host.building.agreement_meter import AgreementMeter
 from rkdeploy.host.building.build_events import BuildEvents
 from rkdeploy.host.building.build_options import FLOAT_DTYPE, BuildOptions
 from rkdeploy.host.building.chosen_images import BuildImages, choose_images, require_images, require_proof

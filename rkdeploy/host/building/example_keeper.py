@@ -13,7 +13,7 @@ from rkdeploy.contract.agreement import Agreement
 from rkdeploy.contract.bundle import write_json
 from rkdeploy.device.drawing.scaling import scale_detections
 from rkdeploy.errors import BundleError
-from rkdeploy.host.building.agreement import Comparison
+from rkdeploy.host.building.agreement_meter import Comparison
 
 _JPEG_QUALITY = 85
 

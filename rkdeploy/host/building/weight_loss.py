@@ -12,7 +12,7 @@ import onnx
 from numpy.typing import NDArray
 
 from rkdeploy.contract.spec import ModelSpec
-from rkdeploy.host.building.agreement import AgreementMeter
+from rkdeploy.host.building.agreement_meter import AgreementMeter
 from rkdeploy.host.building.compared_tensors import float_tensors
 from rkdeploy.host.building.weight_figures import LayerWeights, WeightLoss
 from rkdeploy.host.graph.session import Session

@@ -37,7 +37,7 @@ _SIDES: Final = {
 
 
 @dataclass(frozen=True, slots=True)
-class _Form:
+class _RetinaFaceForm:
     """One of the networks.
 
     Attributes:
@@ -123,7 +123,7 @@ def export(
     return finish(builder, [root], {OUTPUT: rows}, head, image, onnx_metadata(info))
 
 
-def _form(root: Module) -> _Form:
+def _form(root: Module) -> _RetinaFaceForm:
     """The form of the network.
 
     Raises:
@@ -131,14 +131,14 @@ def _form(root: Module) -> _Form:
     """
     if "body" not in root.children:
         light = "RFB" if "branch0" in root.child("conv8").children else "slim"
-        return _Form(f"Face-Detector-1MB, {light}", "four", 0.0)
+        return _RetinaFaceForm(f"Face-Detector-1MB, {light}", "four", 0.0)
     body = root.child("body")
     if "layer4" in body.children:
-        return _Form("Pytorch_Retinaface, ResNet-50", "wide", 0.0)
+        return _RetinaFaceForm("Pytorch_Retinaface, ResNet-50", "wide", 0.0)
     if not {"stage1", "stage2", "stage3"} <= body.children.keys():
         raise CheckpointError(f'"{body.path}" has the parts {", ".join(body.children)}, expected stage1 to stage3.')
     first = body.child("stage1")
     width = weight_shape(first.child("0").child("0"))[0] / 32
     slope = likeliest_slope(first.child("0"), first.child("1"), MEAN, (0.0, _LEAKY))
     package, sides = ("Pytorch_Retinaface", "wide") if slope else ("Face-Detector-1MB", "narrow")
-    return _Form(f"{package}, MobileNet {width:g}", sides, slope)
+    return _RetinaFaceForm(f"{package}, MobileNet {width:g}", sides, slope)

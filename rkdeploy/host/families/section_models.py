@@ -132,7 +132,7 @@ def export_section_model(
     """
     # Imported here: reading a checkpoint's facts needs no onnx.
     from rkdeploy.host.export.builder import GraphBuilder
-    from rkdeploy.host.export.darknet import emit_sections
+    from rkdeploy.host.export.darknet_layers import emit_sections
     from rkdeploy.host.export.emission import Emission
     from rkdeploy.host.export.heads import AnchorLayout, AnchorMap, anchor_decode
     from rkdeploy.host.export.layer_list import finish

@@ -23,7 +23,7 @@ _MAX_WEIGHTS = 1 << 24
 
 
 @dataclass(frozen=True, slots=True)
-class _Branch:
+class _JoinedBranch:
     """A 1x1 convolution with the constants before and behind it taken in.
 
     Attributes:
@@ -59,7 +59,7 @@ def with_joined_heads(model: onnx.ModelProto) -> onnx.ModelProto:
     return result
 
 
-def _branches(graph: GraphView, node: onnx.NodeProto) -> tuple[_Branch, ...] | None:
+def _branches(graph: GraphView, node: onnx.NodeProto) -> tuple[_JoinedBranch, ...] | None:
     """The convolutions that a node joins; None where it is something else.
 
     Only a map whose channels are counted off behind it is meant: a Reshape takes it, and nothing else.
@@ -77,7 +77,7 @@ def _branches(graph: GraphView, node: onnx.NodeProto) -> tuple[_Branch, ...] | N
     return branches if size <= _MAX_WEIGHTS else None
 
 
-def _branch(graph: GraphView, tensor: str) -> _Branch | None:
+def _branch(graph: GraphView, tensor: str) -> _JoinedBranch | None:
     """The convolution that computes a tensor, perhaps through a product with a constant and of a sum with one."""
     node, factor = _through(graph, tensor, "Mul")
     if node is None or node.op_type != "Conv" or len(node.input) < 2:
@@ -101,7 +101,7 @@ def _branch(graph: GraphView, tensor: str) -> _Branch | None:
         return None
     offset = offset + (matrix @ shift if shift.size else 0.0)
     scale = factor if factor.size else np.ones(out)
-    return _Branch(source, matrix * scale[:, None], offset * scale)
+    return _JoinedBranch(source, matrix * scale[:, None], offset * scale)
 
 
 def _through(graph: GraphView, tensor: str, op: str) -> tuple[onnx.NodeProto | None, NDArray[np.float64]]:
@@ -121,7 +121,9 @@ def _through(graph: GraphView, tensor: str, op: str) -> tuple[onnx.NodeProto | N
     return graph.producer(given[0]), channels.astype(np.float64).ravel()
 
 
-def _replace(target: onnx.GraphProto, node: onnx.NodeProto, branches: Sequence[_Branch], graph: GraphView) -> None:
+def _replace(
+    target: onnx.GraphProto, node: onnx.NodeProto, branches: Sequence[_JoinedBranch], graph: GraphView
+) -> None:
     """Compute the output of `node` by one convolution: of the branches' input, or of both side by side."""
     name = node.output[0]
     sources = list(dict.fromkeys(branch.source for branch in branches))

@@ -21,7 +21,7 @@ RETINAFACE, SSD, SCRFD = "retinaface", "ssd", "scrfd"
 
 
 @dataclass(frozen=True, slots=True)
-class _Level:
+class _PriorLevel:
     """The maps of a level by what they hold."""
 
     boxes: BoxMap
@@ -54,7 +54,7 @@ def find_prior_head(graph: GraphView, outputs: Sequence[str]) -> Head | None:
     return _ssd(tables, levels)
 
 
-def _by_content(level: Sequence[BoxMap]) -> _Level | None:
+def _by_content(level: Sequence[BoxMap]) -> _PriorLevel | None:
     """Boxes, scores and landmarks of a level; None where they are ambiguous."""
     if len(level) not in (2, 3):
         return None
@@ -67,10 +67,10 @@ def _by_content(level: Sequence[BoxMap]) -> _Level | None:
     landmarks = [part for part in rest if part.fields != 4 and part.fields % 2 == 0]
     if len(scores) != 1 or len(boxes) != 1 or len(landmarks) != len(level) - 2:
         return None
-    return _Level(boxes[0], scores[0], landmarks[0] if landmarks else None)
+    return _PriorLevel(boxes[0], scores[0], landmarks[0] if landmarks else None)
 
 
-def _widths(level: _Level) -> tuple[int | str | None, ...]:
+def _widths(level: _PriorLevel) -> tuple[int | str | None, ...]:
     parts = (level.boxes, level.scores, level.landmarks)
     return tuple(v for part in parts if part is not None for v in (part.fields, part.activation))
 
@@ -80,7 +80,7 @@ def _tap(part: BoxMap, role: str, level: int, **others: tuple[int, ...]) -> Tap:
     return Tap(conv.node, conv.tensor, role, conv.shape, conv.stride, level, **others)  # type: ignore[arg-type]  # a role
 
 
-def _scrfd(levels: Sequence[_Level]) -> Head | None:
+def _scrfd(levels: Sequence[_PriorLevel]) -> Head | None:
     """SCRFD: distances and landmarks in cells from the cells' corners."""
     exact = all(level.boxes.activation == "linear" for level in levels)
     landmarks = levels[0].landmarks
@@ -100,7 +100,7 @@ def _scrfd(levels: Sequence[_Level]) -> Head | None:
     )
 
 
-def _ssd(tables: BoxTables, levels: Sequence[_Level]) -> Head | None:
+def _ssd(tables: BoxTables, levels: Sequence[_PriorLevel]) -> Head | None:
     """SSD: with its decode, or raw."""
     first = levels[0]
     if first.scores.activation not in ("softmax", "linear"):
@@ -128,7 +128,7 @@ def _ssd(tables: BoxTables, levels: Sequence[_Level]) -> Head | None:
     )
 
 
-def _ssd_taps(level: _Level, number: int) -> list[Tap]:
+def _ssd_taps(level: _PriorLevel, number: int) -> list[Tap]:
     """The taps of a level; of the scores each class less the background, which is the first."""
     count, fields = level.scores.per_cell, level.scores.fields
     starts = [box * fields for box in range(count)]
@@ -141,7 +141,7 @@ def _ssd_taps(level: _Level, number: int) -> list[Tap]:
     return taps if level.landmarks is None else [*taps, _tap(level.landmarks, "keypoint_xy", number)]
 
 
-def _rows(levels: Sequence[_Level], decoded: PriorDecode) -> DecodedRows | None:
+def _rows(levels: Sequence[_PriorLevel], decoded: PriorDecode) -> DecodedRows | None:
     """Layout of the graph's own rows; None where its levels are in several orders."""
     boxes, scores, landmarks = levels[0].boxes, levels[0].scores, levels[0].landmarks
     orders = {_order(maps) for maps in zip(*[_parts(level) for level in levels], strict=True)}
@@ -166,7 +166,7 @@ def _rows(levels: Sequence[_Level], decoded: PriorDecode) -> DecodedRows | None:
     )
 
 
-def _parts(level: _Level) -> list[BoxMap]:
+def _parts(level: _PriorLevel) -> list[BoxMap]:
     return [part for part in (level.boxes, level.scores, level.landmarks) if part is not None]
 
 

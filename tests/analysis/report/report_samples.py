@@ -42,7 +42,7 @@ from rkdeploy.device.profiling.profile_document import (
 )
 from rkdeploy.device.runtime.protocol import MemorySize
 from rkdeploy.device.stream.statistics import Latency
-from rkdeploy.host.building.agreement import Comparison
+from rkdeploy.host.building.agreement_meter import Comparison
 from rkdeploy.host.building.detection_matching import Matches
 from rkdeploy.host.building.example_keeper import ExampleKeeper
 from rkdeploy.host.toolkit.compile_log import parse_compile_log

@@ -15,7 +15,7 @@ from rkdeploy.analysis.report.pictures import example_facts
 from rkdeploy.contract.bundle import CONTRACT, new_bundle, read_bundle, write_json
 from rkdeploy.contract.spec import AngleFormula, ClassMapSpec, KeypointLayout, ModelSpec
 from rkdeploy.device.postprocess.detections import Detections, FoundClassMap, InstanceMask, Ranking
-from rkdeploy.host.building.agreement import Comparison
+from rkdeploy.host.building.agreement_meter import Comparison
 from rkdeploy.host.building.detection_matching import Matches
 from rkdeploy.host.building.example_keeper import ExampleKeeper
 from tests.analysis.report.report_samples import ON_PC, agreement, found, spec

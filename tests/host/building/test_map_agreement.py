@@ -10,8 +10,8 @@ from rkdeploy.contract.spec import ClassMapSpec, DepthFormula, HeadOutput, Input
 from rkdeploy.device.postprocess.detections import FoundDepth
 from rkdeploy.device.runtime.protocol import HeadTensor
 from rkdeploy.errors import VerificationError
-from rkdeploy.host.building.agreement import AgreementMeter
 from rkdeploy.host.building.agreement_gate import FEWEST_MAPS, proof_of, require_agreement
+from rkdeploy.host.building.agreement_meter import AgreementMeter
 from rkdeploy.host.building.map_agreement import ClassMapAgreement, DepthMapAgreement
 from rkdeploy.images.fit import LetterboxTransform
 

@@ -21,7 +21,7 @@ class _AnchorPart(ctypes.Structure):
     _fields_ = (("tensor", TensorLayout), ("first", ctypes.c_int32), ("end", ctypes.c_int32))
 
 
-class _Level(ctypes.Structure):
+class _AnchorLevel(ctypes.Structure):
     _fields_ = (
         ("parts", _AnchorPart * _PARTS),
         ("part_count", ctypes.c_int64),
@@ -52,7 +52,7 @@ class NativeAnchors:
         self._levels = levels
         # Without the mask coefficients.
         self._parts = [[part for part in level.parts if part.first < _FIELDS] for level in levels]
-        self._level_array = (_Level * len(levels))()
+        self._level_array = (_AnchorLevel * len(levels))()
         self._search = _Search(ctypes.addressof(self._level_array), len(levels), class_count)
         # References to the tensors' entries in the structures, each with the tensor's index in the head.
         self._tensors = [

@@ -48,7 +48,7 @@ class _BoxLevel(ctypes.Structure):
     )
 
 
-class _Boxes(ctypes.Structure):
+class _BoxArguments(ctypes.Structure):
     _fields_ = (
         ("levels", ctypes.c_void_p),
         ("level_count", ctypes.c_int64),
@@ -93,7 +93,7 @@ class NativePoints:
         )
         reg_max = levels[0].parts[box_role].output.shape[1] // 4
         self._bins = np.empty((reg_max, LANES), np.float32)
-        self._boxes = _Boxes(ctypes.addressof(self._box_levels), len(levels), reg_max, address(self._bins))
+        self._boxes = _BoxArguments(ctypes.addressof(self._box_levels), len(levels), reg_max, address(self._bins))
         cells = [level.grid[0] * level.grid[1] for level in levels]
         self._counts = np.empty(max(cells) + 1, np.int32)
         self._first_row: NDArray[np.intp] | None = None  # of each cell

@@ -12,8 +12,8 @@ from rkdeploy.contract.spec import Anchors, ClassMapSpec, HeadOutput, InputSpec,
 from rkdeploy.device.postprocess.detections import Detections
 from rkdeploy.device.runtime.protocol import HeadTensor
 from rkdeploy.errors import VerificationError
-from rkdeploy.host.building.agreement import AgreementMeter
 from rkdeploy.host.building.agreement_gate import proof_of, proof_text, require_agreement
+from rkdeploy.host.building.agreement_meter import AgreementMeter
 from rkdeploy.host.building.detection_matching import match_detections
 from rkdeploy.images.fit import LetterboxTransform
 
