@@ -27,6 +27,7 @@ from numpy.typing import NDArray
 
 from rkdeploy.accuracy.depth_errors import depth_errors
 from rkdeploy.contract.spec import (
+    Anchors,
     AngleFormula,
     ClassMapSpec,
     DepthFormula,
@@ -36,6 +37,7 @@ from rkdeploy.contract.spec import (
     ModelSpec,
     OutputRole,
     PointFormula,
+    PriorFormula,
 )
 from rkdeploy.device.postprocess.detections import Detections
 from rkdeploy.device.postprocess.native.decode_library import decode_choice
@@ -48,6 +50,8 @@ from rkdeploy.images.fit import LetterboxTransform
 from tests.benchmarks.bench_decode import as_nc1hwc2, as_nhwc, by_numpy, median_ms
 
 STRIDES = (8, 16, 32)
+ANCHOR_CELLS = (2.0, 4.0)
+"""Sides of the anchors of a level in its cells, as RetinaFace has them."""
 REG_MAX = 16
 CONFIDENCE, IOU, MAX_DET = 0.25, 0.45, 300
 SOURCE_HW = (1080, 1920)
@@ -68,10 +72,19 @@ class Kind:
     depth: bool = False
     has_objects: bool = True
     points: PointFormula | None = None
+    priors: PriorFormula | None = None
     bins: int = REG_MAX
     boxes: OutputRole = "dfl_boxes"
     objectness: bool = False
     channels: dict[OutputRole, int] = field(init=False)
+    """Per box of a cell."""
+
+    @property
+    def several(self) -> int:
+        """Boxes per cell where there are several, else 0."""
+        if self.priors is not None:
+            return 2
+        return self.points.per_cell if self.points is not None and self.points.per_cell > 1 else 0
 
     def __post_init__(self) -> None:
         channels: dict[OutputRole, int] = {self.boxes: 4 * self.bins if self.boxes == "dfl_boxes" else 4}
@@ -80,7 +93,7 @@ class Kind:
         channels["scores"] = self.class_count
         if self.keypoint_count:
             channels["keypoint_xy"] = 2 * self.keypoint_count
-        if self.keypoint_count and self.points is None:
+        if self.keypoint_count and self.points is None and not self.several:
             channels["keypoint_scores"] = self.keypoint_count
         if self.coefficient_count:
             channels["mask_coefficients"] = self.coefficient_count
@@ -100,6 +113,9 @@ KINDS = {
     "YuNet, 5 points": Kind(
         1, keypoint_count=5, points=PointFormula(0.0, "root"), boxes="center_boxes", objectness=True
     ),
+    "RetinaFace, 5 points": Kind(1, keypoint_count=5, priors=PriorFormula(), boxes="prior_boxes"),
+    "SSD, 20 classes": Kind(20, points=PointFormula(score="softmax"), priors=PriorFormula(), boxes="prior_boxes"),
+    "SCRFD, 5 points": Kind(1, keypoint_count=5, points=PointFormula(0.0, per_cell=2), boxes="ltrb_boxes"),
     "8 bins, 80 (NanoDet)": Kind(80, bins=8),
     "8 bins, PicoDet": Kind(80, bins=8, points=PointFormula(0.5, "root"), objectness=True),
     "17 bins, PP-YOLOE": Kind(80, bins=17),
@@ -121,7 +137,7 @@ def object_fields(
     for stride in STRIDES:
         cells = size // stride
         level = {
-            str(role): rng.normal(0.0, 1.0, (count, cells, cells)).astype(np.float32)
+            str(role): rng.normal(0.0, 1.0, (count * (kind.several or 1), cells, cells)).astype(np.float32)
             for role, count in kind.channels.items()
         }
         level["scores"] = rng.normal(-9.5, 1.5, level["scores"].shape).astype(np.float32)
@@ -158,6 +174,12 @@ def answer(
     """Let one cell answer for a box."""
     (x, y), center, box_wh = cell, center_px / stride, box_wh_px / stride
     formula = kind.points or PointFormula()
+    if kind.priors is not None:
+        anchor = ANCHOR_CELLS[0]
+        xy, wh = (center - cell - 0.5) / anchor, np.log(box_wh / anchor)
+        raw = np.concatenate((xy / kind.priors.center_gain, wh / kind.priors.size_gain))
+        level["prior_boxes"][:4, y, x] = raw + rng.normal(0, 0.02, 4)
+        return
     if kind.boxes == "center_boxes":
         level["center_boxes"][:, y, x] = np.concatenate((center - cell, np.log(box_wh))) + rng.normal(0, 0.02, 4)
         return
@@ -166,7 +188,7 @@ def answer(
     distances = np.clip(distances + rng.normal(0, 0.05, 4), 0.05, kind.bins - 1.01)
     if kind.boxes == "ltrb_boxes":
         factor = stride if formula.distance == "pixels" else 1
-        level["ltrb_boxes"][:, y, x] = np.log(distances) if formula.distance == "exp" else distances * factor
+        level["ltrb_boxes"][:4, y, x] = np.log(distances) if formula.distance == "exp" else distances * factor
         return
     bins = -4.0 * np.abs(np.arange(kind.bins) - distances[:, None])
     level["dfl_boxes"][:, y, x] = (bins + rng.normal(0, 0.2, bins.shape)).ravel()
@@ -220,7 +242,9 @@ def head(kind: Kind, size: int, objects: int, dtype: str, seed: int) -> tuple[Mo
         input=InputSpec("images", size, size),
         outputs=tuple(outputs),
         end_to_end=kind.end_to_end,
-        keypoints=KeypointLayout(kind.keypoint_count, scored=kind.points is None) if kind.keypoint_count else None,
+        keypoints=keypoint_layout(kind),
+        anchors=Anchors(tuple(tuple((n * s, n * s) for n in ANCHOR_CELLS) for s in STRIDES)) if kind.priors else None,
+        prior_formula=kind.priors,
         angle=ANGLE if kind.rotated else None,
         points=kind.points,
         class_maps=maps,
@@ -229,9 +253,59 @@ def head(kind: Kind, size: int, objects: int, dtype: str, seed: int) -> tuple[Mo
     return spec, tensors
 
 
+def keypoint_layout(kind: Kind) -> KeypointLayout | None:
+    """The formula of its keypoints."""
+    if not kind.keypoint_count:
+        return None
+    if kind.priors is not None:
+        return KeypointLayout(kind.keypoint_count, False, kind.priors.center_gain, 0.5, by_anchor=True)
+    return KeypointLayout(kind.keypoint_count, scored=kind.points is None)
+
+
 def sigmoid(x: NDArray[np.float32]) -> NDArray[np.float32]:
     """Over everything."""
     return np.asarray(1 / (1 + np.exp(-x)), np.float32)
+
+
+def several_rows(kind: Kind, spec: ModelSpec, tensors: list[HeadTensor]) -> dict[str, NDArray[np.float32]]:
+    """Every row of a head with several boxes per cell, decoded: (N, n) by field."""
+    levels: list[dict[str, NDArray[np.float32]]] = []
+    for number, stride in enumerate(STRIDES):
+        raw = {
+            output.role: np.ascontiguousarray(tensor.dequantized()[0].transpose(1, 2, 0)).reshape(
+                -1, kind.channels[output.role]
+            )
+            for output, tensor in zip(spec.outputs, tensors, strict=True)
+            if output.level == number
+        }
+        side = spec.input.width // stride
+        cells = np.stack(np.meshgrid(np.arange(side), np.arange(side)), axis=-1).reshape(-1, 2).astype(np.float32)
+        cells = np.repeat(cells, kind.several, axis=0)
+        rows: dict[str, NDArray[np.float32]] = {}
+        if kind.class_count > 1:
+            powers = np.exp(raw["scores"])
+            rows["scores"] = powers / (1 + powers.sum(axis=1, keepdims=True))
+        else:
+            rows["scores"] = sigmoid(raw["scores"])
+        if kind.priors is not None:
+            size = np.tile(np.array(ANCHOR_CELLS, np.float32)[:, None] * stride, (side * side, 1))
+            middle = (cells + np.float32(0.5)) * stride
+            boxes = raw["prior_boxes"]
+            rows["xy"] = boxes[:, :2] * np.float32(kind.priors.center_gain) * size + middle
+            rows["wh"] = np.exp(boxes[:, 2:] * np.float32(kind.priors.size_gain)) * size
+        else:
+            low, high = cells - raw["ltrb_boxes"][:, :2], cells + raw["ltrb_boxes"][:, 2:]
+            rows["xy"], rows["wh"] = (low + high) / 2 * stride, (high - low) * stride
+        if kind.keypoint_count:
+            pairs = raw["keypoint_xy"].reshape(-1, kind.keypoint_count, 2)
+            if kind.priors is not None:
+                pairs = pairs * np.float32(kind.priors.center_gain) * size[:, None] + middle[:, None]
+            else:
+                pairs = (pairs * 2 + cells[:, None]) * stride
+            ones = np.ones((*pairs.shape[:2], 1), np.float32)
+            rows["keypoints"] = np.concatenate((pairs, ones), axis=2).reshape(len(cells), -1)
+        levels.append(rows)
+    return {name: np.concatenate([level[name] for level in levels]) for name in levels[0]}
 
 
 def dense_rows(kind: Kind, spec: ModelSpec, tensors: list[HeadTensor]) -> dict[str, NDArray[np.float32]]:
@@ -304,7 +378,7 @@ def dense(kind: Kind, spec: ModelSpec, tensors: list[HeadTensor], transform: Let
         return {"depth": dense_depth(tensors[-1], spec.outputs[-1].stride, transform)}
     if kind.map_planes:
         return {"class_ids": dense_map(tensors[-1], spec.outputs[-1].stride, transform)}
-    rows = dense_rows(kind, spec, tensors)
+    rows = several_rows(kind, spec, tensors) if kind.several else dense_rows(kind, spec, tensors)
     if kind.end_to_end:
         best_rows = np.sort(rows["scores"].max(axis=1).argpartition(-MAX_DET)[-MAX_DET:])
         pairs = rows["scores"][best_rows].ravel()

@@ -205,8 +205,8 @@ class PointDecoder:
         else:
             self._activate("scores", scores, rows)
         found = [
-            DenseField("xy", "px", np.ascontiguousarray(xywh[:2].T)),
-            DenseField("wh", "px", np.ascontiguousarray(xywh[2:].T)),
+            DenseField("xy", "px", xywh[:2].T.copy()),
+            DenseField("wh", "px", xywh[2:].T.copy()),
         ]
         if self._searched == "objectness":
             objectness = self._fields(tensors, "objectness", rows)
@@ -215,7 +215,7 @@ class PointDecoder:
                 found.append(DenseField("objectness", "score", objectness.T.copy()))
             else:
                 scores = joined_scores(scores, objectness, self._formula)
-        found.append(DenseField("scores", "score", np.ascontiguousarray(scores.T)))
+        found.append(DenseField("scores", "score", scores.T.copy()))
         if self._keypoints is not None:
             keypoint_xy, keypoint_scores = self._keypoint_fields(tensors, rows)
             found.append(DenseField("keypoint_xy", "px", keypoint_xy.reshape(-1, len(rows)).T.copy()))
@@ -225,7 +225,7 @@ class PointDecoder:
             coefficients = self._fields(tensors, "mask_coefficients", rows)
             found.append(DenseField("coefficients", "value", coefficients.T.copy()))
         if angles is not None:
-            found.append(DenseField("angle", "rad", angles[:, None]))
+            found.append(DenseField("angle", "rad", angles[:, None].copy()))
         return tuple(found)
 
     def _limits_of(

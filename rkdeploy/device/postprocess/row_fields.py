@@ -39,6 +39,9 @@ class RowFields:
             tensors: all tensors of the head, checked against the contract.
             role: role in the contract.
             rows: (n,), ascending.
+
+        Returns:
+            Memory of the caller's until the next call for this role.
         """
         if self._native is not None:
             return self._native(tensors, role, rows)

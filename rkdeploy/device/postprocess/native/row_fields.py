@@ -14,6 +14,8 @@ from rkdeploy.device.postprocess.point_layout import PointLevel
 from rkdeploy.device.postprocess.raw_values import layout_key
 from rkdeploy.device.runtime.protocol import HeadTensor
 
+_FIRST_ROOM = 1024
+
 
 class _FieldLevel(ctypes.Structure):
     _fields_ = (
@@ -43,6 +45,15 @@ class _Role:
         self._tensors = [level.tensor for level in self._levels]
         self._key: tuple[Any, ...] = ()
         self.table = _FieldTable(ctypes.addressof(self._levels), len(levels))
+        self.memory = np.empty(self.fields * _FIRST_ROOM, np.float32)
+        self._room = address(self.memory)
+
+    def room_for(self, count: int) -> int:
+        """Address of memory for the channels of `count` rows."""
+        if self.fields * count > len(self.memory):
+            self.memory = np.empty(2 * self.fields * count, np.float32)
+            self._room = address(self.memory)
+        return self._room
 
     def point_to(self, tensors: Sequence[HeadTensor]) -> None:
         """Let the C code read these tensors, whose layouts are mostly those of the frame before."""
@@ -58,18 +69,24 @@ class _Role:
 
 
 class NativeRowFields:
-    """C implementation of `RowFields` for one head."""
+    """C implementation of `RowFields` for one head.  It reuses its buffers: one per thread."""
 
     def __init__(self, library: ctypes.CDLL, levels: Sequence[PointLevel]) -> None:
         self._library = library
         self._roles = {role: _Role(levels, role) for role in levels[0].parts}
 
     def __call__(self, tensors: Sequence[HeadTensor], role: str, rows: NDArray[np.intp]) -> NDArray[np.float32]:
-        """Dequantized channels of one role for the given ascending rows, (C, n)."""
+        """Dequantized channels of one role for the given ascending rows, (C, n).
+
+        Returns:
+            A view of memory that the next call for this role overwrites.
+        """
         known = self._roles[role]
         known.point_to(tensors)
-        real = np.empty((known.fields, len(rows)), np.float32)
-        rows = np.ascontiguousarray(rows)
-        failed = self._library.rkdeploy_fields(ctypes.byref(known.table), address(rows), len(rows), address(real))
+        if not rows.flags.c_contiguous:
+            rows = np.ascontiguousarray(rows)
+        count = len(rows)
+        room = known.room_for(count)
+        failed = self._library.rkdeploy_fields(ctypes.byref(known.table), address(rows), count, room)
         assert not failed, "rows ascend and are the head's own"
-        return real
+        return known.memory[: known.fields * count].reshape(known.fields, count)
