@@ -53,7 +53,9 @@ def without_suppression(model: onnx.ModelProto) -> onnx.ModelProto:
     plain = onnx.ModelProto()
     plain.CopyFrom(model)
     kept = [info for info in plain.graph.output if info.name not in behind]
-    del plain.graph.output[:]
+    given = list(graph.inputs.values())  # without constants, which old exporters list too, and which are pruned
+    del plain.graph.output[:], plain.graph.input[:]
+    plain.graph.input.extend(given)
     half = TensorProto.FLOAT16 in (info.type.tensor_type.elem_type for info in graph.inputs.values())
     kind = TensorProto.FLOAT16 if half else TensorProto.FLOAT  # no graph says the type of each of its tensors
     shown = {info.name for info in kept}

@@ -59,6 +59,14 @@ def test_the_table_takes_the_place_of_what_was_kept(end: onnx.NodeProto) -> None
     assert half.graph.output[0].type.tensor_type.elem_type == TensorProto.FLOAT16
 
 
+def test_constants_among_the_inputs() -> None:
+    """Old exporters list them: those that only the suppression took are not left as inputs."""
+    model = graph([*SLICED, STANDARD], ["kept"])
+    listed = [helper.make_tensor_value_info(name, TensorProto.INT64, [1]) for name in ("zero", "two", "four")]
+    model.graph.input.extend(listed)
+    assert [info.name for info in without_suppression(model).graph.input] == ["images"]
+
+
 def test_boxes_moved_by_their_class() -> None:
     """Suppression per class adds the class to the boxes: the table is still the one that both come from."""
     moved = (
