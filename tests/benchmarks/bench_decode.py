@@ -24,7 +24,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from rkdeploy.contract.spec import Anchors, HeadOutput, InputSpec, ModelSpec, OutputRole
+from rkdeploy.contract.spec import AnchorFormula, Anchors, HeadOutput, InputSpec, ModelSpec, OutputRole
 from rkdeploy.device.postprocess.anchor_decode import AnchorDecoder
 from rkdeploy.device.postprocess.decoder import Candidates
 from rkdeploy.device.postprocess.native.decode_library import DECODE_VARIABLE, decode_choice
@@ -43,7 +43,9 @@ LAYOUTS: dict[str, tuple[OutputRole, ...]] = {
     "map": ("anchor_map",),
     "boxes+scores": ("anchor_boxes", "anchor_scores"),
     "xy+wh+scores": ("anchor_xy", "anchor_wh", "anchor_scores"),
+    "darknet": ("anchor_xy", "anchor_wh", "anchor_scores"),
 }
+FORMULAS = {"darknet": AnchorFormula((1.2, 1.1, 1.05), "exp")}
 CONFIDENCE = 0.25
 NMS_LIMITS: dict[str, Any] = {"iou": 0.45, "max_det": 1000, "max_nms": 30_000}
 
@@ -106,11 +108,28 @@ def answer(
         logits[5 + class_id, y, x] = rng.normal(2.5, 0.7)
 
 
+def as_read_by(levels: list[NDArray[np.float32]], formula: AnchorFormula) -> list[NDArray[np.float32]]:
+    """The same boxes for a formula with exponents, up to centers near the border of a cell."""
+    read = []
+    for number, logits in enumerate(levels):
+        gain, s = formula.center_gain(number), 1 / (1 + np.exp(-logits[:, :4]))
+        centers = np.clip((2 * s[:, :2] - 0.5 + (gain - 1) / 2) / gain, 0.02, 0.98)
+        boxes = np.concatenate((np.log(centers / (1 - centers)), 2 * np.log(2 * s[:, 2:])), axis=1)
+        read.append(np.concatenate((boxes, logits[:, 4:]), axis=1).astype(np.float32))
+    return read
+
+
 def head(
-    levels: list[NDArray[np.float32]], size: int, class_count: int, roles: tuple[OutputRole, ...], dtype: str
+    levels: list[NDArray[np.float32]],
+    size: int,
+    class_count: int,
+    roles: tuple[OutputRole, ...],
+    dtype: str,
+    formula: AnchorFormula | None = None,
 ) -> tuple[ModelSpec, list[HeadTensor]]:
     """The contract and the tensors of one layout and dtype."""
     outputs, tensors = [], []
+    levels = levels if formula is None else as_read_by(levels, formula)
     for level, (logits, stride) in enumerate(zip(levels, STRIDES, strict=True)):
         for role in roles:
             fields = logits[:, field_span(role, class_count)]
@@ -132,6 +151,7 @@ def head(
         input=InputSpec("images", size, size),
         outputs=tuple(outputs),
         anchors=ANCHORS,
+        anchor_formula=formula,
     )
     return spec, tensors
 
@@ -165,8 +185,11 @@ def dense_candidates(spec: ModelSpec, tensors: list[HeadTensor], grids: list[NDA
         ]
         logits = (np.concatenate(parts, axis=1) if len(parts) > 1 else parts[0]).transpose(0, 2, 3, 1)
         s = 1 / (1 + np.exp(-logits))
-        s[..., 0:2] = (s[..., 0:2] * 2 - 0.5 + grids[level]) * stride
-        s[..., 2:4] = (s[..., 2:4] * 2) ** 2 * np.array(ANCHORS.levels_px[level], np.float32)[:, None, None]
+        formula = spec.anchor_formula or AnchorFormula()
+        gain = np.float32(formula.center_gain(level))
+        s[..., 0:2] = (s[..., 0:2] * gain - (gain - 1) / 2 + grids[level]) * stride
+        factors = np.exp(logits[..., 2:4]) if formula.size == "exp" else (s[..., 2:4] * 2) ** 2
+        s[..., 2:4] = factors * np.array(ANCHORS.levels_px[level], np.float32)[:, None, None]
         levels.append(s.reshape(-1, 5 + class_count))
     rows = np.concatenate(levels)
     xyxy = np.concatenate((rows[:, :2] - rows[:, 2:4] / 2, rows[:, :2] + rows[:, 2:4] / 2), axis=1)
@@ -227,7 +250,7 @@ def main() -> None:
     )
     for layout, roles in LAYOUTS.items():
         for dtype in ("int8", "float32"):
-            spec, tensors = head(levels, arguments.size, arguments.classes, roles, dtype)
+            spec, tensors = head(levels, arguments.size, arguments.classes, roles, dtype, FORMULAS.get(layout))
             decoder = AnchorDecoder(spec)
 
             def suppressed(found: Candidates) -> NDArray[np.intp]:
