@@ -17,6 +17,7 @@ import numpy as np
 from msgspec import Meta
 from numpy.typing import NDArray
 
+from rkdeploy.accuracy.kept_depth import KeptDepth, found_depth, kept_depth
 from rkdeploy.contract.bundle import MAX_EXAMPLES
 from rkdeploy.contract.documents import read_document
 from rkdeploy.contract.spec import ClassMapSpec, ModelSpec
@@ -92,6 +93,7 @@ class KeptResult:
     objects: Annotated[tuple[KeptObject, ...], Meta(max_length=_MAX_OBJECTS)]
     class_maps: tuple[KeptMap, ...] = ()
     ranking: tuple[KeptRank, ...] | None = None
+    depth: KeptDepth | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,6 +164,7 @@ def kept_result(found: Detections, hw: tuple[int, int]) -> KeptResult:
     return KeptResult(
         objects=tuple(objects),
         class_maps=tuple(_kept_map(one, hw) for one in found.class_maps),
+        depth=None if found.depth is None else kept_depth(found.depth),
         ranking=None
         if ranking is None
         else tuple(
@@ -193,6 +196,7 @@ def detections_of(kept: KeptResult, spec: ModelSpec, hw: tuple[int, int]) -> Det
         rotated=np.array(rotated, np.float32).reshape(-1, 5) if spec.angle is not None else None,
         masks=tuple(_instance_mask(mask, hw) for mask in masks) if masks else None,
         class_maps=tuple(_found_map(one, maps[one.name], hw) for one in kept.class_maps),
+        depth=None if kept.depth is None or spec.depth is None else found_depth(kept.depth, spec.depth.kind, hw),
         ranking=None
         if kept.ranking is None
         else Ranking(
@@ -275,6 +279,13 @@ def _wrong_result(result: KeptResult, spec: ModelSpec) -> str:
     for one_map in result.class_maps:
         if one_map.name not in known or any(not 0 < c.class_id < known[one_map.name] for c in one_map.classes):
             return "a class map that is not one of the contract's"
+    if (result.depth is not None) != (spec.depth is not None):
+        return "a depth where the contract has none, or none where it has one"
+    if result.depth is not None and spec.depth is not None:
+        try:
+            found_depth(result.depth, spec.depth.kind, (1, 1))
+        except ValueError as error:
+            return str(error)
     return ""
 
 
