@@ -55,7 +55,7 @@ def test_wrong_usage_is_code_2() -> None:
     [
         (["inspect", "missing.pt"], 'Cannot read "missing.pt"'),
         (["build", "missing.pt"], 'Cannot read "missing.pt"'),
-        (["build", "best.engine"], "expected .pt, .pth or .onnx"),
+        (["build", "best.engine"], "expected .pt, .pth, .weights or .onnx"),
         (["build", SAMPLE, *CALIB, "--imgsz", "384x400"], "not a multiple of the largest stride, 32"),
         (["build", SAMPLE, *CALIB, "--weights", SAMPLE], "is a checkpoint itself"),
         (["build", SAMPLE, *CALIB, "--sigmoid", "scores"], "Add --split boxes_scores"),

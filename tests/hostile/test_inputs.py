@@ -186,7 +186,7 @@ def test_other_suffixes_are_refused(suffix: str, tmp_path: Path) -> None:
     """The suffix of a file decides how it is read; other suffixes are refused."""
     file = tmp_path / f"model{suffix}"
     shutil.copy(GOOD_PT, file)
-    assert_refused(run(build_arguments(file, tmp_path), tmp_path), tmp_path, says="expected .pt, .pth or .onnx")
+    assert_refused(run(build_arguments(file, tmp_path), tmp_path), tmp_path, says="expected .pt, .pth, .weights")
 
 
 def test_an_onnx_file_that_is_none_is_refused_by_inspect(tmp_path: Path) -> None:

@@ -330,7 +330,7 @@ def test_json_on_stdout_is_json_alone(options: CompareOptions, stand_in: StandIn
     ("args", "said"),
     [
         (["none.pt"], 'Cannot read "none.pt"'),
-        (["best.engine"], "expected .pt, .pth or .onnx"),
+        (["best.engine"], "expected .pt, .pth, .weights or .onnx"),
         ([str(SAMPLE / "best.pt")], "No calibration images"),
         ([str(SAMPLE / "best.pt"), "--target", "rk3588,../x"], '--target is "../x"'),
         (

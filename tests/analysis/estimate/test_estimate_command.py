@@ -94,7 +94,7 @@ def test_json(tmp_path: Path) -> None:
         (["best.pt", "--target", "RV1106"], 'There is no latency model of "rv1106"'),
         (["best.pt", "--dtype", "w8a16"], 'There is no latency model of "w8a16"'),
         (["none.pt"], "none.pt"),
-        (["none.txt"], "expected .pt, .pth or .onnx"),
+        (["none.txt"], "expected .pt, .pth, .weights or .onnx"),
         (["."], "is not a bundle"),
         ([str(YOLOR / "main_p6.pt")], "holds the weights of a network that a darknet cfg describes"),
         (["best.onnx", "--cfg", "yolor.cfg"], "needs no darknet cfg"),
