@@ -23,10 +23,11 @@ PLUGINS = frozenset({
 })  # fmt: skip
 """Operators of TensorRT's plugins, whatever domain an exporter writes them in."""
 _OPERATORS = PLUGINS | {"NonMaxSuppression"}
-_OF_THE_NETWORK = frozenset({
+_BEFORE_ROWS = frozenset({
     "Conv", "ConvTranspose", "Gemm", "BatchNormalization", "MaxPool", "AveragePool", "GlobalAveragePool", "Resize",
+    "Sigmoid", "Softmax",
 })  # fmt: skip
-"""Operators that lie before a decode: the table is behind the last of them."""
+"""Operators of the network and of the decode: a table of decoded rows is behind the last of them."""
 _LEFT_OUT = "rkdeploy.suppression"  # metadata entry
 _DIMENSIONS = 3  # (1, rows, columns), in either order
 _OF_SHAPES = frozenset({"Shape", "Size", "ConstantOfShape", "Range"})
@@ -37,7 +38,7 @@ def without_suppression(model: onnx.ModelProto) -> onnx.ModelProto:
     """The model that ends in what is suppressed: the table of decoded rows, or boxes and scores.
 
     Unchanged if there is no suppression that an output needs, if it is in a branch or a loop, or if a plugin gets boxes
-    and scores of no common table.
+    that are not one per row.
 
     Args:
         model: nodes in order.
@@ -78,9 +79,10 @@ def _suppressed_tables(graph: GraphView, ends: Sequence[onnx.NodeProto]) -> list
     table = _common_table(graph, {name for node in ends for name in node.input})
     if table is not None and len(graph.shape(table)) in (0, _DIMENSIONS):
         return [table]
-    if any(node.op_type in PLUGINS for node in ends):
-        return []
-    return list(dict.fromkeys(name for node in ends for name in node.input[:2] if name in graph.producers))
+    given = list(dict.fromkeys(name for node in ends for name in node.input[:2] if name in graph.producers))
+    plugins = any(node.op_type in PLUGINS for node in ends)
+    # A plugin may take boxes (1, rows, 1, 4) or such ones per class, which do not fit a head.
+    return [] if plugins and any(len(graph.shape(name)) not in (0, _DIMENSIONS) for name in given) else given
 
 
 def _computed_from(model: onnx.ModelProto, tensors: Collection[str]) -> set[str]:
@@ -109,7 +111,7 @@ def _common_table(graph: GraphView, ends: Iterable[str]) -> str | None:
         node = nodes[-heapq.heappop(latest)]
         if needed.isdisjoint(node.output):
             continue
-        if node.op_type in _OF_THE_NETWORK:
+        if node.op_type in _BEFORE_ROWS:
             return None
         needed.difference_update(node.output)
         before = {name for name in node.input if name in of_image}

@@ -91,6 +91,13 @@ def test_boxes_and_scores_of_different_convolutions() -> None:
     assert [info.name for info in without_suppression(graph(nodes, ["kept"])).graph.output] == ["boxes", "scores"]
 
 
+@pytest.mark.parametrize("end", [PLUGIN, STANDARD], ids=lambda node: node.op_type)
+def test_a_table_of_raw_values(end: onnx.NodeProto) -> None:
+    """Rows that are decoded behind their common table are not a table: boxes and scores become outputs."""
+    decoded = (*SLICED[:-1], helper.make_node("Sigmoid", ["plain"], ["scores"]), end)
+    assert [info.name for info in without_suppression(graph(decoded, ["kept"])).graph.output] == ["boxes", "scores"]
+
+
 @pytest.mark.parametrize(
     ("nodes", "output"),
     [([STANDARD], "kept"), ([*SLICED, STANDARD, helper.make_node("Relu", ["table"], ["other"])], "other")],
@@ -104,13 +111,15 @@ def test_graphs_that_stay(nodes: list[onnx.NodeProto], output: str) -> None:
 
 
 def test_a_plugin_that_stays_is_named(tmp_path: Path) -> None:
-    """Without a table it can't be left out, and nothing runs it."""
+    """Boxes for each class are not rows of a head: nothing here runs the plugin."""
     nodes = (
         helper.make_node("Conv", ["images", "weight"], ["boxes"]),
         helper.make_node("Conv", ["images", "weight"], ["scores"]),
         PLUGIN,
     )
     path = tmp_path / "plugin.onnx"
-    onnx.save(graph(nodes, ["kept"]), str(path))
+    model = graph(nodes, ["kept"])
+    model.graph.value_info.append(helper.make_tensor_value_info("boxes", TensorProto.FLOAT, [1, 16, 7, 4]))
+    onnx.save(model, str(path))
     with pytest.raises(GraphError, match='"EfficientNMS_TRT" of "TRT", which needs a plugin'):
         load_onnx(path)
