@@ -1,6 +1,6 @@
 """A calibration sample as an input set: those to calibrate on, and those that the built model is compared on.
 
-calibration.npy  proof.npy  draw.json
+calibration.npy  proof.npy  sample.json
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 _CALIBRATION: Final = "calibration.npy"
 _PROOF: Final = "proof.npy"
-_INDEX: Final = "draw.json"
+_INDEX: Final = "sample.json"
 
 
 class _SampleIndex(msgspec.Struct, frozen=True):

@@ -101,8 +101,8 @@ def _front(candidates: Sequence[UsableTrial]) -> tuple[UsableTrial, ...]:
 
 
 def _noise(candidates: Sequence[UsableTrial]) -> float | None:
-    draws: dict[QuantizationSettings, list[float]] = defaultdict(list)
+    by_sample: dict[QuantizationSettings, list[float]] = defaultdict(list)
     for one in candidates:
-        draws[replace(one.trial.settings, seed=0)].append(one.drop)
-    spreads = [max(drops) - min(drops) for drops in draws.values() if len(drops) > 1]
+        by_sample[replace(one.trial.settings, seed=0)].append(one.drop)
+    spreads = [max(drops) - min(drops) for drops in by_sample.values() if len(drops) > 1]
     return max(spreads, default=None)

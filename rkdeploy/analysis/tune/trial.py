@@ -54,7 +54,7 @@ class TrialJob:
     Attributes:
         number: in the study.
         options: the build, with the settings of this trial.
-        graph, draw, measured: names of its input sets.
+        graph, sample, measured: names of its input sets: cut graph, calibration sample, labeled images.
         threads: for those of the toolkit's libraries that have a setting for it.
         version: of rkdeploy; the process that runs the trial must have the same.
     """
@@ -62,7 +62,7 @@ class TrialJob:
     number: int
     options: BuildOptions
     graph: str
-    draw: str
+    sample: str
     measured: str
     threads: int = 1
     version: str = __version__
@@ -70,7 +70,7 @@ class TrialJob:
     @property
     def input_sets(self) -> tuple[str, ...]:
         """All of its input sets."""
-        return self.graph, self.draw, self.measured
+        return self.graph, self.sample, self.measured
 
 
 def run_trial(job: TrialJob, input_sets: Path, folder: Path) -> TrialResult:
@@ -92,18 +92,18 @@ def run_trial(job: TrialJob, input_sets: Path, folder: Path) -> TrialResult:
         graph_file = input_sets / job.graph / GRAPH_FILE
         graph = onnx.load(str(graph_file))
         cut_spec = msgspec.json.decode((input_sets / job.graph / CONTRACT_FILE).read_bytes(), type=ModelSpec)
-        draw = read_sample(input_sets / job.draw)
+        sample = read_sample(input_sets / job.sample)
         built, spec = build_npu_model(
             toolkit,
             job.options,
             cut_spec,
             (graph_file, graph),
-            draw.calibration_nchw,
+            sample.calibration_nchw,
             folder / "trial.rknn",
             folder / "kept",
             lambda _text: None,
         )
-        agreement = _agreement(toolkit, spec, graph, draw)
+        agreement = _agreement(toolkit, spec, graph, sample)
         headline = agreement.headline if agreement is not None else None
         figures = _figures(toolkit, spec, read_labeled_images(input_sets / job.measured), job.options.dtype)
         quantization = ranges_hash(toolkit.ranges())
@@ -137,16 +137,18 @@ def ranges_hash(ranges: dict[str, tuple[float, float]]) -> str:
     return hashlib.sha256(json.dumps(sorted(ranges.items())).encode()).hexdigest()[:16]
 
 
-def _agreement(toolkit: Toolkit, spec: ModelSpec, graph: onnx.ModelProto, draw: CalibrationSample) -> Agreement | None:
+def _agreement(
+    toolkit: Toolkit, spec: ModelSpec, graph: onnx.ModelProto, sample: CalibrationSample
+) -> Agreement | None:
     """A build's comparison: the simulator against the float model on the held-out images; None without images."""
-    if not len(draw.proof):
+    if not len(sample.proof):
         return None
     session = Session(graph)
     meter = AgreementMeter(spec)
-    for pixels, transform in zip(draw.proof, draw.transforms, strict=True):
+    for pixels, transform in zip(sample.proof, sample.transforms, strict=True):
         image = np.array(pixels[None])
         meter.add(float_tensors(session, spec, image), simulated_tensors(toolkit, spec, image), transform)
-    return meter.result(simulator_figures_from(toolkit), draw.source)
+    return meter.result(simulator_figures_from(toolkit), sample.source)
 
 
 def _refusal(agreement: Agreement | None, min_agreement: float) -> str:

@@ -65,7 +65,7 @@ class Preparation:
         self._options = options
         self._input_sets = input_sets
         self._graphs: dict[CutOptions, str] = {}
-        self._draws: dict[tuple[int, int], str] = {}
+        self._samples: dict[tuple[int, int], str] = {}
         events.stage(f"Reading {options.model.name}")
         self._network = network_of(options)
         for note in self._network.notes:
@@ -86,7 +86,7 @@ class Preparation:
         assert calibration is not None
         require_sound(calibration)
         events.stage("Verifying the contract against the trained decode")
-        graph, draw = self._graph(default.cut), self._draw(default)
+        graph, sample = self._graph(default.cut), self._sample(default)
         events.stage("Measuring float on the labeled images")
         self._measured, evaluation = self._measure_float(spec, labeled, events.detail)
         report = _report(options, spec, labeled, evaluation)
@@ -102,7 +102,7 @@ class Preparation:
             "network": graph,
             "target": options.target,
             "dtype": options.dtype,
-            "calibration images": draw,
+            "calibration images": sample,
             "labeled images": self._measured,
             "settings to search": _hash(self.space.hyperparameters()),
             "cost": cost_unit(options.target, options.dtype),
@@ -124,7 +124,7 @@ class Preparation:
             number=number,
             options=settings.applied_to(self._options),
             graph=self._graph(settings.cut),
-            draw=self._draw(settings),
+            sample=self._sample(settings),
             measured=self._measured,
             threads=threads,
         )
@@ -145,16 +145,16 @@ class Preparation:
             self._graphs[options] = named[0]
         return self._graphs[options]
 
-    def _draw(self, settings: QuantizationSettings) -> str:
+    def _sample(self, settings: QuantizationSettings) -> str:
         key = (settings.calib_count, settings.seed)
-        if key not in self._draws:
+        if key not in self._samples:
             images = choose_images(settings.applied_to(self._options))
             assert images.calibration is not None
             with self._input_sets.fill() as (folder, named):
                 chosen = images.calibration.images
                 write_sample(folder, self._network.input, chosen, images.proof, images.proof_source)
-            self._draws[key] = named[0]
-        return self._draws[key]
+            self._samples[key] = named[0]
+        return self._samples[key]
 
     def _measure_float(
         self, spec: ModelSpec, labeled: LabeledSet, detail: Callable[[str], None]

@@ -55,7 +55,7 @@ class StandInJobs:
     def __init__(self, marks: Path, input_sets: InputStore) -> None:
         self._options = BuildOptions(Path("best.pt"), out=marks)
         names = []
-        for text in ("graph", "draw", "measured"):
+        for text in ("graph", "sample", "measured"):
             with input_sets.fill() as (folder, named):
                 (folder / "content.txt").write_text(text)
             names += named
@@ -64,8 +64,8 @@ class StandInJobs:
     def job(self, number: int, settings: QuantizationSettings, threads: int) -> TrialJob:
         if settings.algorithm == "kl_divergence" and settings.method == "layer":
             raise RkdeployError("this network cannot be cut so")
-        graph, draw, measured = self._names
-        return TrialJob(number, settings.applied_to(self._options), graph, draw, measured, threads)
+        graph, sample, measured = self._names
+        return TrialJob(number, settings.applied_to(self._options), graph, sample, measured, threads)
 
 
 def mark(job: TrialJob, what: str) -> None:
@@ -115,7 +115,7 @@ def quick(job: TrialJob, input_sets: Path, folder: Path) -> TrialResult:
     """A trial that reads its inputs, writes into its folder, and succeeds; algorithm kl_divergence fails."""
     mark(job, "began")
     (folder / "scratch").write_text("left over")
-    for name, text in zip(job.input_sets, ("graph", "draw", "measured"), strict=True):
+    for name, text in zip(job.input_sets, ("graph", "sample", "measured"), strict=True):
         assert (input_sets / name / "content.txt").read_text() == text
     if job.options.algorithm == "kl_divergence":
         raise RkdeployError("the toolkit refuses this", "a hint")

@@ -57,9 +57,9 @@ def test_every_trial_ended(report: TuneReport) -> None:
     assert (default.result.float16, worst.result.float16 > 0) == (0, True)
     assert worst.result.cost.value > default.result.cost.value
     assert default.result.cost.unit == "ms"
-    draws = {t.settings.seed: t.result.quantization for t in report.trials if t.result and t.settings.float16 is None}
-    assert sorted(draws) == [0, 1, 2]
-    assert len(set(draws.values())) == 3, "other images give other ranges"
+    ranges = {t.settings.seed: t.result.quantization for t in report.trials if t.result and t.settings.float16 is None}
+    assert sorted(ranges) == [0, 1, 2]
+    assert len(set(ranges.values())) == 3, "other images give other ranges"
 
 
 def test_float_is_measured_once_and_right(report: TuneReport) -> None:
