@@ -59,7 +59,7 @@ from rkdeploy.host.building.weight_figures import weights_text
 from rkdeploy.host.building.weight_loss import measure_weights
 from rkdeploy.host.families.speed_advice import advice_for
 from rkdeploy.host.graph.cut import cut
-from rkdeploy.host.graph.depthwise_parts import uneven_depthwise, with_depthwise_parts
+from rkdeploy.host.graph.depthwise_parts import depthwise_hint, with_depthwise_parts
 from rkdeploy.host.graph.session import Session
 from rkdeploy.host.toolkit.built_model import BuiltModel
 from rkdeploy.host.toolkit.compile_log import read_compile_log
@@ -68,8 +68,6 @@ from rkdeploy.images.fit import image_fit
 from rkdeploy.version import __version__
 
 _LOG = logging.getLogger(__name__)
-_UNEVEN_LAYERS = 4
-"""Depthwise convolutions with uneven channels from which on they are named as a likely cause."""
 
 
 class _Journal:
@@ -274,21 +272,10 @@ def _judge(
             if not _is_quantized(options):
                 raise
             cause = _weights_cause(part.graph, built.spec, data.images, built.agreement, journal.events)
-            hint = f"{_depthwise_hint(part.graph, options)}{error.hint}"
-            raise VerificationError(f"{error.message}{cause}", hint) from error
+            uneven = depthwise_hint(part.graph) if part.graph is part.whole else ""
+            raise VerificationError(f"{error.message}{cause}", f"{uneven}{error.hint}") from error
     if text := proof_text(proof, built.agreement):
         journal.warn(text)
-
-
-def _depthwise_hint(graph: onnx.ModelProto, options: BuildOptions) -> str:
-    """A sentence on depthwise convolutions whose inputs share a scale badly; empty if there are few, or in parts."""
-    uneven = uneven_depthwise(graph) if options.depthwise_parts == 1 else 0
-    if uneven < _UNEVEN_LAYERS:
-        return ""
-    return (
-        f"{uneven} depthwise convolutions read channels whose ranges differ too much for one scale: build with "
-        "--depthwise-parts 3, which costs time on the NPU, or --algorithm mmse. "
-    )
 
 
 def _write(

@@ -32,6 +32,9 @@ _LEAST_GAIN: Final = 4.0
 _SMALLEST: Final = 0.01
 """Of the median weight: below that a channel counts as hardly used, whatever its range."""
 MOST_PARTS: Final = 4
+_USUAL_PARTS: Final = 3
+_FEWEST_NAMED: Final = 4
+"""Uneven depthwise convolutions from which on they are named as a likely cause."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +110,18 @@ def with_depthwise_parts(model: onnx.ModelProto, parts: int) -> onnx.ModelProto:
 
 def uneven_depthwise(model: onnx.ModelProto) -> int:
     """Number of depthwise convolutions that parts would help."""
-    return sum(gain >= _LEAST_GAIN for _, _, gain in _splits(model, MOST_PARTS - 1))
+    return sum(gain >= _LEAST_GAIN for _, _, gain in _splits(model, _USUAL_PARTS))
+
+
+def depthwise_hint(model: onnx.ModelProto) -> str:
+    """A sentence for a build whose INT8 fails, with a space behind it; empty if parts would help few layers."""
+    uneven = uneven_depthwise(model)
+    if uneven < _FEWEST_NAMED:
+        return ""
+    return (
+        f"{uneven} depthwise convolutions read channels whose ranges differ too much for one scale: build with "
+        f"--depthwise-parts {_USUAL_PARTS}, which costs time on the NPU, or --algorithm mmse. "
+    )
 
 
 def _splits(model: onnx.ModelProto, parts: int) -> list[tuple[_Place, list[NDArray[np.intp]], float]]:

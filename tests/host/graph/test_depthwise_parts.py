@@ -17,7 +17,7 @@ from rkdeploy.host.building.input_options import InputChoice
 from rkdeploy.host.building.open_network import open_network
 from rkdeploy.host.graph.cut import cut
 from rkdeploy.host.graph.cut_options import CutOptions
-from rkdeploy.host.graph.depthwise_parts import split_channels, uneven_depthwise, with_depthwise_parts
+from rkdeploy.host.graph.depthwise_parts import depthwise_hint, split_channels, uneven_depthwise, with_depthwise_parts
 from rkdeploy.host.graph.rewrite_proof import verify_rewrite
 from rkdeploy.host.graph.session import Session
 
@@ -150,3 +150,13 @@ def test_the_proof_takes_parts_and_finds_a_fault() -> None:
     join.input[:] = [*join.input[1:], join.input[0]]
     with pytest.raises(VerificationError, match=r"differs from the trained"):
         verify_rewrite(whole, parts, spec, [("recorded", image)])
+
+
+def test_the_hint_of_a_failed_build() -> None:
+    """Many uneven layers are named with their number and the option; one is not."""
+    assert depthwise_hint(graph(UNEVEN)) == ""
+    network = open_network(YOLOX / "nano.pth", imgsz=(64, 96))
+    uneven = uneven_depthwise(network.simplified)
+    assert uneven >= 4
+    assert depthwise_hint(network.simplified).startswith(f"{uneven} depthwise convolutions")
+    assert "--depthwise-parts 3" in depthwise_hint(network.simplified)
