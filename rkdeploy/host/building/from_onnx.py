@@ -17,7 +17,7 @@ from rkdeploy.host.building.given_anchors import GIVEN, anchors_of_levels
 from rkdeploy.host.building.map_presets import MAP_KINDS
 from rkdeploy.host.building.network import Network
 from rkdeploy.host.building.onnx_graph import OpenedGraph, open_graph
-from rkdeploy.host.building.raw_outputs import completed, matching_export, note_of_unproven
+from rkdeploy.host.building.raw_outputs import completed, matching_export, note_of_unproven, with_usual_keypoints
 from rkdeploy.host.checkpoint import Checkpoint, read_checkpoint
 from rkdeploy.host.families import ultralytics, yolop, yolov5, yolov5_face, yolov7
 from rkdeploy.host.families.imagenet import IMAGENET_MEAN, IMAGENET_STD
@@ -129,7 +129,7 @@ def _proof(
             raise GraphError(f'"{file.name}" has a decode, with its own anchors.', "Leave out --anchors.")
         return _Proof(opened.simplified, head, opened.reference, head, image, info)
     if checkpoint is None or info is None:
-        given = _with_given_anchors(head, anchors)
+        given = with_usual_keypoints(_with_given_anchors(head, anchors))
         note = note_of_unproven(file.name, given)
         return _Proof(opened.simplified, given, opened.reference, head, image, info, note)
     described, exported = matching_export(file, opened.simplified, head, checkpoint, info, opened.hw)

@@ -10,6 +10,7 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
+from rkdeploy.contract.spec import KeypointLayout
 from rkdeploy.errors import GraphError
 from rkdeploy.host.building.from_checkpoint import with_taps
 from rkdeploy.host.building.presets import fitting
@@ -23,6 +24,7 @@ from rkdeploy.host.graph.head import Head, Tap
 from rkdeploy.host.graph.session import Session
 
 NOT_A_PAIR = "They are of different models: give the checkpoint that the graph was exported from."
+_YOLOV8_BOXES = 64
 _KNOWN_BOXES = {
     4: "four distances in cells, as YOLOv6 and YOLO26 have them",
     64: "distributions over 16 distances, as YOLOv8 to 12 have them",
@@ -85,6 +87,20 @@ def completed(head: Head, exported: Head) -> Head:
     return replace(head, end_to_end=exported.end_to_end, keypoints=exported.keypoints, angle=exported.angle)
 
 
+def with_usual_keypoints(head: Head) -> Head:
+    """The head with YOLOv8's formula of keypoints, where its boxes are YOLOv8's and it does not say another.
+
+    Unchanged where the number of channels does not say whether keypoints have a score: with those of 12 there may be
+    4 with a score, or 6 without.
+    """
+    roles = {tap.role: tap.shape[1] for tap in head.taps}
+    channels = roles.get("keypoints", 0)
+    scored, plain = channels % 3 == 0, channels % 2 == 0
+    if head.keypoints is not None or roles.get("dfl_boxes") != _YOLOV8_BOXES or not channels or scored is plain:
+        return head
+    return replace(head, keypoints=KeypointLayout(channels // (3 if scored else 2), scored, gain=2.0, offset=0.0))
+
+
 def note_of_unproven(file: str, head: Head) -> str:
     """The assumptions about a graph of raw tensors without a checkpoint to prove them.
 
@@ -128,9 +144,16 @@ def note_of_unproven(file: str, head: Head) -> str:
         raise GraphError(f"{raw}: it has no decode, and its boxes have {channels} channels, expected {known}.", way_out)
     return (
         f"{raw}, and no --weights were given: nothing proves that they are decoded correctly. Boxes are read as "
-        f"{_KNOWN_BOXES[channels]}; overlapping boxes are suppressed; {ASSUMED_IMAGES}. To have "
-        f"it proven, give the checkpoint with --weights.{_other_packages(head)}"
+        f"{_KNOWN_BOXES[channels]}{_said_of_keypoints(head)}; overlapping boxes are suppressed; {ASSUMED_IMAGES}. To "
+        f"have it proven, give the checkpoint with --weights.{_other_packages(head)}"
     )
+
+
+def _said_of_keypoints(head: Head) -> str:
+    """The formula of keypoints, as a part of a sentence; empty without any."""
+    if head.keypoints is None:
+        return ""
+    return f", and {head.keypoints.count} keypoints by the formula of YOLOv8 and 11"
 
 
 def _other_packages(head: Head) -> str:

@@ -139,7 +139,9 @@ def head_of(network: Network) -> str:
     head = network.head
     levels = len({tap.stride for tap in head.taps if not tap.name})
     if head.anchors is not None:
-        kind = f"{levels} levels, {head.anchors_per_level} anchors"
+        counts = [str(len(level)) for level in head.anchors.levels_px]
+        several = f"{', '.join(counts[:-1])} and {counts[-1]}" if len(set(counts)) > 1 else counts[0]
+        kind = f"{levels} levels, {several} anchors"
     elif head.taps[0].role == "query_boxes":
         kind = f"{head.taps[0].shape[3]} queries"
     elif head.rows is not None:
