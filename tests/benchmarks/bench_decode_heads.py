@@ -76,6 +76,7 @@ class Kind:
     bins: int = REG_MAX
     boxes: OutputRole = "dfl_boxes"
     objectness: bool = False
+    queries: int = 0
     channels: dict[OutputRole, int] = field(init=False)
     """Per box of a cell."""
 
@@ -99,6 +100,8 @@ class Kind:
             channels["mask_coefficients"] = self.coefficient_count
         if self.rotated:
             channels["angles"] = 1
+        if self.queries:
+            channels = {"query_boxes": 4, "query_scores": self.class_count}
         object.__setattr__(self, "channels", channels if self.has_objects else {})
 
 
@@ -122,6 +125,7 @@ KINDS = {
     "17 bins, DAMO-YOLO": Kind(80, bins=17, points=PointFormula(0.0)),
     "RTMDet, pixels": Kind(80, points=PointFormula(0.0, distance="pixels"), boxes="ltrb_boxes"),
     "RTMDet, exp": Kind(80, points=PointFormula(0.0, distance="exp"), boxes="ltrb_boxes"),
+    "300 queries, 80 (RT-DETR)": Kind(80, end_to_end=True, queries=300),
     "class map, 2": Kind(1, map_planes=2, has_objects=False),
     "class map, 19": Kind(1, map_planes=19, has_objects=False),
     "depth": Kind(1, depth=True, has_objects=False),
@@ -160,6 +164,17 @@ def object_fields(
             if kind.rotated:
                 levels[level_number]["angles"][0, cell[1], cell[0]] = angle + rng.normal(0, 0.05)
     return levels
+
+
+def query_fields(kind: Kind, objects: int, rng: np.random.Generator) -> dict[str, NDArray[np.float32]]:
+    """Tensors by role, (C, 1, queries): background as a trained model gives it, and one query for each object."""
+    boxes = rng.uniform(0.02, 0.98, (4, 1, kind.queries)).astype(np.float32)
+    boxes[2:] *= np.float32(0.4)
+    scores = rng.normal(-6.5, 1.0, (kind.class_count, 1, kind.queries)).astype(np.float32)
+    chosen = rng.choice(kind.queries, objects, replace=False)
+    boxes[:2, 0, chosen] = rng.uniform(0.35, 0.65, (2, objects))  # not in the letterbox's padding
+    scores[rng.integers(kind.class_count, size=objects), 0, chosen] = rng.normal(0.3, 1.2, objects)
+    return {"query_boxes": boxes, "query_scores": scores}
 
 
 def answer(
@@ -222,7 +237,10 @@ def head(kind: Kind, size: int, objects: int, dtype: str, seed: int) -> tuple[Mo
         outputs.append(HeadOutput(f"{role}.{level}", role, level, stride, (1, channels, height, width)))
         tensors.append(quantized(values, dtype))
 
-    if kind.has_objects:
+    if kind.queries:
+        for role, values in query_fields(kind, objects, rng).items():
+            add("query_boxes" if role == "query_boxes" else "query_scores", 0, size, values)
+    elif kind.has_objects:
         for number, level in enumerate(object_fields(kind, size, objects, rng)):
             for role in kind.channels:
                 add(role, number, STRIDES[number], level[role])
@@ -372,12 +390,32 @@ def dense_nms_rotated(
     return np.asarray(order[(overlaps > IOU).sum(axis=0) == 0][:MAX_DET])
 
 
+def dense_queries(
+    kind: Kind, spec: ModelSpec, tensors: list[HeadTensor], transform: LetterboxTransform
+) -> dict[str, Any]:
+    """All probabilities sorted, the best 300 gathered, then the threshold: as the packages' post-processors do."""
+    boxes, logits = (tensor.dequantized()[0, :, 0].T for tensor in tensors)
+    flat = sigmoid(logits).ravel()
+    best = (-flat).argsort(kind="stable")[:MAX_DET]
+    queries, class_ids, scores = best // kind.class_count, best % kind.class_count, flat[best]
+    xywh = boxes[queries] * np.array([spec.input.width, spec.input.height] * 2, np.float32)
+    xyxy = np.concatenate((xywh[:, :2] - xywh[:, 2:] / 2, xywh[:, :2] + xywh[:, 2:] / 2), axis=1)
+    kept = scores > CONFIDENCE
+    return {
+        "scores": scores[kept],
+        "class_ids": class_ids[kept],
+        "xyxy": transform.boxes_to_source(xyxy[kept]),
+    }
+
+
 def dense(kind: Kind, spec: ModelSpec, tensors: list[HeadTensor], transform: LetterboxTransform) -> dict[str, Any]:
     """Decode as in typical deployment examples."""
     if kind.depth:
         return {"depth": dense_depth(tensors[-1], spec.outputs[-1].stride, transform)}
     if kind.map_planes:
         return {"class_ids": dense_map(tensors[-1], spec.outputs[-1].stride, transform)}
+    if kind.queries:
+        return dense_queries(kind, spec, tensors, transform)
     rows = several_rows(kind, spec, tensors) if kind.several else dense_rows(kind, spec, tensors)
     if kind.end_to_end:
         best_rows = np.sort(rows["scores"].max(axis=1).argpartition(-MAX_DET)[-MAX_DET:])
