@@ -40,6 +40,10 @@ _RELEASED = {
     (4, 1.25): "X",
 }
 """Published models by their bottlenecks and width."""
+_ACTIVATION_ASSUMED = (
+    "The weights do not say their activation; SiLU, that of every released YOLOX, is assumed. If it was trained with "
+    "relu or lrelu, export ONNX where it was trained and build from that."
+)
 _SMALL = (0.25, 0.375)
 _SIZES = (416, 640)
 """Input sizes of the published models of these widths, and of the others (exps/default)."""
@@ -79,6 +83,7 @@ def describe(checkpoint: Checkpoint) -> ModelInfo:
         training=training_facts(checkpoint),
         has_class_names=False,
         usual_size=_SIZES[width not in _SMALL],
+        notes=(_ACTIVATION_ASSUMED,) if checkpoint.is_state_dict else (),
     )
 
 

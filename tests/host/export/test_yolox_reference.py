@@ -76,6 +76,7 @@ def test_sizes_of_the_published_models() -> None:
     network = open_network(DATA / "nano.pth")
     assert network.input_hw == (640, 640)
     assert any("640 is assumed" in note for note in network.notes)
+    assert any("SiLU" in note for note in network.notes)
 
 
 def damaged(changed: dict[str, object]) -> Checkpoint:
