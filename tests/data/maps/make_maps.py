@@ -121,6 +121,11 @@ def transformers_networks() -> dict[str, tuple[nn.Module, str]]:
             head_hidden_size=4, patch_size=14, reassemble_factors=[4, 2, 1, 0.5],
         )
     )  # fmt: skip
+    with torch.no_grad():  # the package's own weights are so small that depths would be 1e-8
+        for module in anything.modules():
+            if isinstance(module, (nn.Conv2d, nn.ConvTranspose2d)):
+                nn.init.kaiming_normal_(module.weight)
+        anything.head.conv3.bias.fill_(1.0)
     return {"segformer": (segformer, "logits"), "depth_anything": (anything, "predicted_depth")}
 
 
