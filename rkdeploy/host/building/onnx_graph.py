@@ -29,6 +29,7 @@ from rkdeploy.host.graph.foreign import (
 from rkdeploy.host.graph.foreign_sizes import require_fixed_work, require_small_constants
 from rkdeploy.host.graph.graph_view import GraphView
 from rkdeploy.host.graph.gray_input import GRAY_NOTE, fold_gray, is_made_gray, with_color_input
+from rkdeploy.host.graph.hard_swish import with_hard_sigmoids
 from rkdeploy.host.graph.head import Head
 from rkdeploy.host.graph.image_scale import without_scale_inputs
 from rkdeploy.host.graph.joined_heads import with_joined_heads
@@ -93,7 +94,8 @@ def open_graph(file: Path, imgsz: tuple[int, int] | None, info: ModelInfo | None
     Session(model, optimized=False)  # says what is wrong with a damaged graph; onnx's shape inference crashes (1.18)
     # Only its axes are fixed: `verify` then proves everything that is done to the other graph.
     reference = with_static_input(model, (1, 3, *hw))
-    simplified = with_class_convolutions(with_joined_heads(_simplified(reference, name, shape, hw)))
+    simplified = with_hard_sigmoids(_simplified(reference, name, shape, hw))
+    simplified = with_class_convolutions(with_joined_heads(simplified))
     simplified = fold_gray(to_supported_opset(without_padded_pooling(simplified)))
     require_small_constants(simplified)
     lead, heads = lead_output(simplified), len(simplified.graph.output)

@@ -13,7 +13,7 @@ variance that rounding the input adds to the output.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any, Final
@@ -95,7 +95,7 @@ def with_depthwise_parts(model: onnx.ModelProto, parts: int) -> onnx.ModelProto:
     for node in model.graph.node:
         for output in node.output:
             if output in writers:
-                joined[output] = writers[output].write()
+                joined[output] = writers[output].write(joined, orders)
         if id(node) not in left:
             result.graph.node.append(node)
             for index, name in enumerate(node.input):
@@ -236,22 +236,37 @@ class _Writer:
     place: _Place
     split: Sequence[NDArray[np.intp]]
 
-    def write(self) -> str:
-        """Append the nodes; returns the name of the joined tensor."""
+    def write(self, joined: Mapping[str, str], orders: Mapping[str, NDArray[np.intp]]) -> str:
+        """Append the nodes; returns the name of the joined tensor.
+
+        Args:
+            joined: tensors of places before this one that were joined, by their former names.
+            orders: channels of the joined tensors, by the former names.
+        """
         ends = []
+        source = str(self.place.before.conv.input[0])
+        order = orders[source] if source in joined else None
         for number, channels in enumerate(self.split):
-            inner = self._part(self.place.before, number, channels, str(self.place.before.conv.input[0]))
+            inner = self._part(self.place.before, number, channels, joined.get(source, source), order)
             ends.append(self._part(self.place.depthwise, number, channels, inner))
         name = _free(f"{self.place.depthwise.output}.joined", self.names)
         self.graph.node.append(helper.make_node("Concat", ends, [name], name=name, axis=1))
         return name
 
-    def _part(self, block: _Activated, number: int, channels: NDArray[np.intp], value: str) -> str:
-        """The same nodes for some channels of the output."""
+    def _part(
+        self,
+        block: _Activated,
+        number: int,
+        channels: NDArray[np.intp],
+        value: str,
+        order: NDArray[np.intp] | None = None,
+    ) -> str:
+        """The nodes for some channels of the output, which read `value`, whose channels are in that order."""
         view = GraphView(self.source)
         renamed = {str(block.conv.input[0]): value}
-        for name in block.conv.input[1:]:
-            renamed[str(name)] = _constant(self.graph, view, str(name), channels, 0, number, self.names)
+        for index, name in enumerate(block.conv.input[1:]):
+            inner = order if index == 0 else None
+            renamed[str(name)] = _constant(self.graph, view, str(name), channels, 0, number, self.names, inner)
         for node in block.nodes:
             for output in node.output:
                 renamed[str(output)] = _free(f"{output}.part{number}", self.names)
@@ -288,10 +303,12 @@ def _constant(
     axis: int,
     number: int,
     names: set[str],
+    inner: NDArray[np.intp] | None = None,
 ) -> str:
-    """Store some channels of a constant under a new name."""
+    """Store some channels of a constant under a new name, its second axis in the order `inner`."""
     values: NDArray[Any] | None = view.value(name)
     assert values is not None, "places have constant weights"
+    values = values if inner is None else values.take(inner, 1)
     new = _free(f"{name}.part{number}", names)
     graph.initializer.append(numpy_helper.from_array(np.ascontiguousarray(values.take(channels, axis)), new))
     return new

@@ -160,3 +160,35 @@ def test_the_hint_of_a_failed_build() -> None:
     assert uneven >= 4
     assert depthwise_hint(network.simplified).startswith(f"{uneven} depthwise convolutions")
     assert "--depthwise-parts 3" in depthwise_hint(network.simplified)
+
+
+def chained() -> onnx.ModelProto:
+    """Two uneven depthwise convolutions, each behind a 1x1 one: the second place reads what the first one joins."""
+    rng = np.random.default_rng(2)
+    count = len(UNEVEN)
+    shapes = {"a": (count, 3, 1, 1), "b": (count, 1, 3, 3), "c": (count, count, 1, 1), "d": (count, 1, 3, 3),
+              "e": (2, count, 1, 1)}  # fmt: skip
+    constants, nodes, value = [], [], "images"
+    for name, shape in shapes.items():
+        scale = UNEVEN[:, None, None, None] if shape[1] == 1 else 1.0
+        weights = (rng.normal(size=shape) * scale).astype(np.float32)
+        constants.append(numpy_helper.from_array(weights, f"{name}.w"))
+        settings: dict[str, Any] = {"group": count, "pads": [1] * 4} if shape[1] == 1 else {}
+        nodes.append(helper.make_node("Conv", [value, f"{name}.w"], [name], name=name, **settings))
+        value = name
+    image = helper.make_tensor_value_info("images", TensorProto.FLOAT, (1, 3, 8, 8))
+    output = helper.make_tensor_value_info("e", TensorProto.FLOAT, (1, 2, 8, 8))
+    made = helper.make_graph(nodes, "chained", [image], [output], constants)
+    return helper.make_model(made, opset_imports=[helper.make_opsetid("", 13)], ir_version=8)
+
+
+def test_one_place_behind_another() -> None:
+    """The convolution between them reads the joined channels in their new order."""
+    model = chained()
+    changed = with_depthwise_parts(model, 3)
+    onnx.checker.check_model(changed, full_check=True)
+    image = {"images": np.random.default_rng(1).normal(size=(1, 3, 8, 8)).astype(np.float32)}
+    expected, got = (Session(m).run(image)["e"] for m in (model, changed))
+    assert np.abs(expected - got).max() <= 1e-5 * np.abs(expected).max()
+    groups = [a.i for n in changed.graph.node for a in n.attribute if a.name == "group"]
+    assert (len(groups), sum(groups)) == (6, 2 * len(UNEVEN))
