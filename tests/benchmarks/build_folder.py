@@ -2,6 +2,7 @@
 
     python -m tests.benchmarks.build_folder MODELS --calib PHOTOS [--calib-for dna1.pt=OTHER_PHOTOS]
     python -m tests.benchmarks.build_folder MODELS --calib PHOTOS --setting "FP16=--dtype fp16" --setting "mmse=..."
+    python -m tests.benchmarks.build_folder MODELS --calib PHOTOS --options-for "yolox_nano.onnx=--preset yolox"
 
 Each file is built by the command line, in a process of its own, as a user would.  A darknet cfg of the same name next
 to a file is given with it.  The table is Markdown: what `rkdeploy inspect` calls the file, and for each setting what
@@ -84,9 +85,11 @@ def main() -> None:
     parser.add_argument("--calib", type=Path, required=True)
     parser.add_argument("--calib-for", action="append", default=[], metavar="FILE=FOLDER")
     parser.add_argument("--setting", action="append", default=[], metavar="LABEL=OPTIONS")
+    parser.add_argument("--options-for", action="append", default=[], metavar="FILE=OPTIONS")
     parser.add_argument("--only", action="append", default=[], metavar="FILE")
     arguments = parser.parse_args()
     special = {name: Path(folder) for name, _, folder in (one.partition("=") for one in arguments.calib_for)}
+    own = {name: shlex.split(options) for name, _, options in (one.partition("=") for one in arguments.options_for)}
     settings = {
         label: shlex.split(options)
         for label, _, options in (one.partition("=") for one in arguments.setting or ("INT8", "FP16=--dtype fp16"))
@@ -99,7 +102,8 @@ def main() -> None:
         cells = []
         for setting in settings.values():
             with tempfile.TemporaryDirectory() as out:
-                cells.append(built(file, special.get(file.name, arguments.calib), setting, Path(out)))
+                options = [*own.get(file.name, ()), *setting]
+                cells.append(built(file, special.get(file.name, arguments.calib), options, Path(out)))
         print(f"| {file.name} | {kind_of(file)} |", " | ".join(cells), "|", flush=True)
 
 
