@@ -5,8 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, fields, replace
 from typing import Annotated, Final, Literal, TypeVar
 
-from rkdeploy.host.graph.cut_options import CutOptions
-from rkdeploy.host.graph.depthwise_parts import MOST_PARTS
+from rkdeploy.host.graph.cut_options import MOST_PARTS, CutOptions
 from rkdeploy.host.toolkit.float16 import NONE, Float16Choice
 from rkdeploy.option import QUANTIZATION, Option
 

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal
 
 from rkdeploy.errors import GraphError
 from rkdeploy.option import GRAPH, Option
 
 Split = Literal["none", "boxes_scores", "xy_wh_scores"]
 Sigmoid = Literal["none", "all", "boxes", "scores"]
+
+MOST_PARTS: Final = 4
+"""Largest number of parts of a depthwise convolution; here, where options that need no onnx can say it."""
 
 
 @dataclass(frozen=True, slots=True)

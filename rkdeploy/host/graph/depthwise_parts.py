@@ -31,7 +31,6 @@ _LEAST_GAIN: Final = 4.0
 """Factor by which the added variance must fall, for a part costs the NPU a layer and filled channels."""
 _SMALLEST: Final = 0.01
 """Of the median weight: below that a channel counts as hardly used, whatever its range."""
-MOST_PARTS: Final = 4
 _USUAL_PARTS: Final = 3
 _FEWEST_NAMED: Final = 4
 """Uneven depthwise convolutions from which on they are named as a likely cause."""

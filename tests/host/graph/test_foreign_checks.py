@@ -16,6 +16,7 @@ from rkdeploy.errors import GraphError
 from rkdeploy.host.graph.foreign_checks import MAX_NODES, require_sane
 from rkdeploy.host.graph.foreign_process import Runs, limits_for, run_foreign
 from rkdeploy.host.graph.foreign_sizes import require_fixed_work, require_small_constants
+from rkdeploy.host.graph.suppression import PLUGINS
 from rkdeploy.system.limited_process import Limits
 
 DATA = Path(__file__).parents[2] / "data"
@@ -71,7 +72,7 @@ def test_numbers_as_exporters_write_them(op: str) -> None:
 @pytest.mark.parametrize("path", sorted(DATA.glob("**/*.onnx")), ids=lambda p: p.stem)
 def test_real_exports_pass(path: Path) -> None:
     """No file that an exporter wrote is refused."""
-    require_sane(onnx.load(path, load_external_data=False), path.name)
+    require_sane(onnx.load(path, load_external_data=False), path.name, plugins=PLUGINS)
 
 
 def branches(depth: int) -> onnx.NodeProto:
