@@ -29,6 +29,8 @@ CONTRAST = "rkdeploy.Contrast"
 """Class name of a made-up module: the scores of a level, with the children `features` and `contrast`."""
 POINTWISE = "rkdeploy.Pointwise"
 """Class name of a made-up module: a Linear or 1x1 convolution, its child `layer`, over the cells of a map."""
+VOCABULARY_BLOCKS = frozenset({"C2fAttn", "ImagePoolingAttn"})
+"""Classes of the checkpoint's own blocks that take vectors."""
 _TEXTS = "texts"  # key of the vectors that the image has changed, in `Emission.parts`
 _EPS = 1e-12  # of torch's normalize
 

@@ -186,7 +186,11 @@ STATE_DICTS = (
     CheckpointKind("the state dict of a NanoDet", _keys("gfl_cls", inside="head")),
     CheckpointKind("the state dict of a YOLO-NAS", _keys("backbone", "neck", "heads")),
     CheckpointKind("the state dict of a DETR", _keys("transformer", "class_embed", "bbox_embed")),
-    CheckpointKind("the state dict of an RT-DETR", _keys("dec_score_head", "dec_bbox_head", inside="decoder")),
+    CheckpointKind(
+        "the state dict of an RT-DETR, D-FINE or DEIM",
+        _keys("dec_score_head", "dec_bbox_head", inside="decoder"),
+        "Its ONNX builds: export_onnx.py of its code, then rkdeploy build model.onnx --preset rtdetr",
+    ),
     CheckpointKind("the state dict of a Depth Anything", _keys("pretrained", "depth_head")),
     CheckpointKind("the state dict of a semantic segmentation", _keys("encoder", "decoder", "segmentation_head")),
     CheckpointKind("the state dict of a semantic segmentation (UNet)", _keys("inc", "down1", "up1", "outc")),

@@ -197,7 +197,11 @@ UNREAD = (
         "Its raw tensors build: export it with Rockchip's fork (airockchip/YOLOv6), which ends in boxes and scores of "
         "each level.",
     ),
-    GraphKind("a detector with queries (RT-DETR, DETR or D-FINE)", _is_query_detector),
+    GraphKind(
+        "a detector with queries whose outputs are not scores by a sigmoid and boxes of center and size (DETR, YOLOS)",
+        _is_query_detector,
+        "RT-DETR, D-FINE, DEIM and RF-DETR build as their packages export them.",
+    ),
     GraphKind("an open-vocabulary detector with its classes built in (YOLO-World)", _compares_texts),
     GraphKind(
         "a detector whose boxes are decoded in a separate output (boxes and scores), by no known formula",

@@ -23,6 +23,7 @@ from rkdeploy.host.building.open_network import open_network
 from rkdeploy.host.graph.cut import cut
 from rkdeploy.host.graph.cut_options import CutOptions
 from tests.host.building.fork_graphs import exported, separate
+from tests.host.families.vectors import vectors
 from tests.hostile import forge
 
 DATA = Path(__file__).parents[2] / "data"
@@ -152,11 +153,8 @@ def test_checkpoint_with_an_unknown_block(tmp_path: Path) -> None:
 
 def test_every_recorded_checkpoint_has_known_layers() -> None:
     """Files that build are reported as buildable."""
-    for group in ("yolov5", "ultralytics", "yolor", "yolop"):
-        for path in sorted((DATA / group).glob("*.pt*")):
-            cfg = path.with_suffix(".cfg")
-            if path.stem not in {"state_dict", "v1_s"}:
-                assert inspect_checkpoint(path, cfg if cfg.exists() else None).builds, path.name
+    for vector in vectors():
+        assert inspect_checkpoint(vector.checkpoint, vector.cfg).builds, vector.key
 
 
 def test_printed(tmp_path: Path) -> None:

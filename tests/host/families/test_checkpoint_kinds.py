@@ -64,7 +64,10 @@ def model(head: str, *layers: str, module: str = "models.yolo") -> Checkpoint:
         (["cnn.conv0", "rnn.0"], r"a CRNN \(text\)"),
         (["backbone.0", "head.gfl_cls.0"], "a NanoDet"),
         (["transformer.encoder", "class_embed", "bbox_embed.0"], "a DETR"),
-        (["model.encoder.0", "model.decoder.dec_score_head.0", "model.decoder.dec_bbox_head.0"], "an RT-DETR"),
+        (
+            ["model.encoder.0", "model.decoder.dec_score_head.0", "model.decoder.dec_bbox_head.0"],
+            "an RT-DETR.*export_onnx",
+        ),
         (["inc.0", "down1.0", "up1.0", "outc.0"], r"a semantic segmentation \(UNet\)"),
         (["conv1", "bn1", "prelu", "layer1.0", "layer4.0", "features", "fc"], "a face recognizer"),
         (["conv1", "bn1", "layer1.0", "layer4.0", "fc"], "a ResNet classifier.*torch.onnx.export"),

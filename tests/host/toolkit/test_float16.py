@@ -61,6 +61,24 @@ UPSTREAM = graph_of(
 )
 
 
+def test_geometry_of_queries_ends_where_they_were_selected() -> None:
+    """Boxes and what refines them, back to the selection; its indices have no type to choose."""
+    model = graph_of(
+        ("MatMul", "images", "scores"),
+        ("TopK", "scores", "best"),
+        ("Reshape", "best", "chosen"),
+        ("Gather", "chosen", "taken"),
+        ("Add", "taken", "moved"),
+        ("Sigmoid", "moved", "query_boxes"),
+        outputs=("query_boxes",),
+    )
+    model.graph.value_info.append(helper.make_tensor_value_info("chosen", TensorProto.INT64, None))
+    graph, spec = GraphView(model), spec_of(model, "query_boxes")
+    assert default_float16(spec, "rk3588", "int8").layers == (GEOMETRY,)
+    assert list(tensors_of((GEOMETRY,), graph, spec)) == ["taken", "moved", "query_boxes"]
+    assert "chosen" not in tensors_of(("*",), graph, spec)
+
+
 @pytest.mark.parametrize(
     ("wanted", "model", "found"),
     [
