@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Final, Literal
 
-from rkdeploy.contract.spec import Anchors, InputSpec, PointFormula
+from rkdeploy.contract.spec import Anchors, InputSpec, PointFormula, PriorFormula
 from rkdeploy.errors import GraphError
 from rkdeploy.host.building.map_presets import MAP_KINDS, MapPresetName, with_map_preset
 from rkdeploy.host.families.imagenet import IMAGENET_MEAN, IMAGENET_STD
@@ -45,6 +45,7 @@ class Preset:
         distance: what is done to four raw distances, where the graph does not show it.
         anchors: sides of SSD's square anchors on each level, finest first, in pixels, of each form of the network; for
             graphs that do not decode their boxes.
+        whole_cells: the cells of each level divide the input evenly, and anchors are clipped to it.
         names: of the classes, where the training package has one set.
     """
 
@@ -55,6 +56,7 @@ class Preset:
     offset: float
     distance: Literal["linear", "exp", "relu", "pixels"] = "linear"
     anchors: tuple[tuple[tuple[float, ...], ...], ...] = ()
+    whole_cells: bool = False
     names: tuple[str, ...] = ()
 
 
@@ -200,6 +202,7 @@ PRESETS: Final[Mapping[str, Preset]] = {
         _input((127.0,) * 3, (128.0,) * 3, fit="stretch"),
         0.5,
         anchors=(((10.0, 16.0, 24.0), (32.0, 48.0), (64.0, 96.0), (128.0, 192.0, 256.0)),),
+        whole_cells=True,
         names=_FACE,
     ),
     "ssd": Preset(
@@ -304,22 +307,30 @@ def with_preset(image: InputSpec, head: Head, name: str | None, *, prepared: boo
     if head.kind == UNPREPARED:
         return chosen, head  # it has no cells
     if head.prior_formula is not None:
-        return chosen, head if head.anchors is not None else replace(head, anchors=_anchors(head, name, preset))
+        return chosen, head if head.anchors is not None else _with_anchors(head, name, preset, chosen)
     distance = head.points.distance if head.points is not None else preset.distance
     points = replace(head.points or PointFormula(), offset=preset.offset, distance=distance)
     return chosen, replace(head, points=points)
 
 
-def _anchors(head: Head, name: str, preset: Preset) -> Anchors:
-    """The preset's anchors for a head that decodes no boxes.
+def _with_anchors(head: Head, name: str, preset: Preset, image: InputSpec) -> Head:
+    """A head that decodes no boxes, with the preset's anchors.
 
     Raises:
         GraphError: when it has none for this number of anchors per level.
     """
-    counts = tuple(tap.shape[1] // 4 for tap in head.taps if tap.role == "prior_boxes")
+    boxes = [tap for tap in head.taps if tap.role == "prior_boxes"]
+    counts = tuple(tap.shape[1] // 4 for tap in boxes)
     for levels in preset.anchors:
-        if tuple(len(sides) for sides in levels) == counts:
-            return Anchors(tuple(tuple((side, side) for side in sides) for sides in levels))
+        if tuple(len(sides) for sides in levels) != counts:
+            continue
+        if not preset.whole_cells:
+            return replace(head, anchors=Anchors(tuple(tuple((side, side) for side in sides) for sides in levels)))
+        width, height = float(image.width), float(image.height)
+        clipped = tuple(tuple((min(side, width), min(side, height)) for side in sides) for sides in levels)
+        steps = tuple((width / tap.shape[3], height / tap.shape[2]) for tap in boxes)
+        formula = replace(head.prior_formula or PriorFormula(), steps_px=steps)
+        return replace(head, anchors=Anchors(clipped), prior_formula=formula)
     listed = ", ".join(str(count) for count in counts)
     raise GraphError(
         f"The graph does not decode its boxes and has {listed} anchors on its levels, unknown to --preset {name}.",

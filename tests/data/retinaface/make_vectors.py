@@ -86,14 +86,14 @@ def build(case: Case, upstream: Path) -> tuple[Any, dict[str, Any], Any, Any]:
         sys.path.remove(str(upstream / case.upstream))
 
 
-def narrowed(model: Any, divisor: int) -> Any:
-    """The model with a part of its channels; the heads' outputs stay."""
+def narrowed(model: Any, divisor: int, heads: tuple[str, ...] = ("loc", "conf", "landm")) -> Any:
+    """The model with a part of its channels; the outputs of its heads, modules of these names, stay."""
     import torch
 
     convs = [(name, m) for name, m in model.named_modules() if isinstance(m, torch.nn.Conv2d)]
     for name, conv in convs:
         branch = name.split(".")
-        is_head = branch[0].endswith("Head") or (branch[0] in ("loc", "conf", "landm") and branch[-1] in ("2", "3"))
+        is_head = branch[0].endswith("Head") or (branch[0] in heads and branch[-1] in ("2", "3"))
         inputs = conv.in_channels if conv.in_channels == 3 else conv.in_channels // divisor
         outputs = conv.out_channels if is_head else conv.out_channels // divisor
         groups = 1 if conv.groups == 1 else inputs

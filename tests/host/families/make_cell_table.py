@@ -19,6 +19,7 @@ from rkdeploy.host.building.build_stages import build
 from rkdeploy.host.building.input_options import InputChoice
 from tests.host.families.make_table import PAGE, ROOT, opencv_error
 from tests.host.graph.cell_records import RECORDS, CellRecord
+from tests.host.graph.face_records import FACES, FaceRecord
 
 BEGIN, END = "<!-- table: tests/host/families/make_cell_table.py -->", "<!-- end of table of cells -->"
 HEADING = (
@@ -27,7 +28,7 @@ HEADING = (
 )
 
 
-def row(record: CellRecord) -> str:
+def row(record: CellRecord | FaceRecord) -> str:
     """One line of the table."""
     network = record.open()
     pixels, scores = record.errors(network)
@@ -52,7 +53,7 @@ def main() -> None:
     """Make the table, or print some of its lines."""
     words = sys.argv[1:]
     lines = []
-    for record in RECORDS:
+    for record in (*RECORDS, *FACES):
         if not words or any(word in record.name for word in words):
             lines.append(row(record))
             print(lines[-1], flush=True)
