@@ -24,8 +24,8 @@ class LabeledImages:
         Path,
         Option(
             "--data",
-            "Labeled images to measure accuracy on: a data.yaml, a COCO file (.json), a folder of class folders, or "
-            "one with images and masks or depth.",
+            "Labeled images to measure accuracy on: a data.yaml, a COCO .json, or a folder of class folders, masks "
+            "or depth maps.",
             ACCURACY,
             often=True,
         ),

@@ -30,7 +30,7 @@ from rkdeploy.option import (
 )
 
 FLOAT_DTYPE = FLOAT16
-MODEL: Final = Argument("MODEL", "A checkpoint (.pt, .pth, .weights), or an ONNX file made from one.")
+MODEL: Final = Argument("MODEL", "A checkpoint (.pt, .pth, .weights), or ONNX made from one.")
 
 
 @dataclass(frozen=True, slots=True)

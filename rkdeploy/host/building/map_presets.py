@@ -14,7 +14,7 @@ from rkdeploy.contract.spec import ClassMapSpec, DepthKind, InputSpec, Task
 from rkdeploy.errors import GraphError
 from rkdeploy.host.families.imagenet import IMAGENET_MEAN, IMAGENET_STD
 from rkdeploy.host.graph.head import DecodedTensor, Head
-from rkdeploy.host.graph.map_head_probe import DEPTH, MASK, PLANE, PLANES, SEMANTIC
+from rkdeploy.host.graph.head_kinds import DEPTH, MASK, PLANE, PLANES, SEMANTIC
 
 MapPresetName = Literal[
     "imagenet", "deeplab", "ppseg", "bisenet", "unet", "mask", "depth-anything", "depth-anything-metric", "midas", "dpt"

@@ -15,7 +15,7 @@ from rkdeploy.errors import GraphError
 from rkdeploy.host.building.map_presets import MAP_KINDS, MapPresetName, with_map_preset
 from rkdeploy.host.families.imagenet import IMAGENET_MEAN, IMAGENET_STD
 from rkdeploy.host.graph.head import Head
-from rkdeploy.host.graph.query_probe import UNPREPARED
+from rkdeploy.host.graph.head_kinds import UNPREPARED
 
 _WHOLE = (0.0, 0.0, 0.0)
 _UNIT = (1.0, 1.0, 1.0)

@@ -22,13 +22,10 @@ from rkdeploy.device.runtime.protocol import HeadTensor
 from rkdeploy.errors import GraphError
 from rkdeploy.host.graph.graph_view import GraphView
 from rkdeploy.host.graph.head import DecodedTensor, Head, Tap
+from rkdeploy.host.graph.head_kinds import DEPTH, MASK, PLANE, PLANES, SEMANTIC
 from rkdeploy.host.graph.session import Session
 from rkdeploy.images.fit import LetterboxTransform
 
-SEMANTIC, DEPTH = "semantic", "depth"
-"""Names of the maps in the contract."""
-PLANES, PLANE, MASK = "planes", "plane", "mask"
-"""Kinds of heads: scores of several classes per pixel; one value per pixel; one probability per pixel."""
 _BEHIND: Final = frozenset({
     "Identity", "Cast", "Squeeze", "Unsqueeze", "Reshape", "Transpose", "Resize", "Upsample", "Softmax", "LogSoftmax",
     "Sigmoid", "ArgMax", "Greater", "GreaterOrEqual",

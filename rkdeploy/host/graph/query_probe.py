@@ -22,14 +22,13 @@ from rkdeploy.errors import GraphError
 from rkdeploy.host.graph.box_logits import with_bounded_boxes, with_kept_logits
 from rkdeploy.host.graph.graph_view import GraphView
 from rkdeploy.host.graph.head import DecodedRows, DecodedTable, Head, Tap, row_fields
+from rkdeploy.host.graph.head_kinds import UNPREPARED
 from rkdeploy.host.graph.session import Session
 
 Floats = NDArray[np.float64]
 
 PREPARED: Final = "rtdetr"
 """Kind of a head whose form only Ultralytics' exporter has, which says how images are prepared."""
-UNPREPARED: Final = "detr"
-"""Kind of all others."""
 _MOST_QUERIES = 1000
 _MOST_CANDIDATES = 64
 _WEIGHTED = frozenset({"MatMul", "Gemm", "Conv", "LayerNormalization", "GridSample"})
