@@ -165,3 +165,24 @@ def test_int8_build(tmp_path: Path) -> None:
     assert agreement.class_maps[0].same > 0.6
     assert {one.name for one in agreement.measures} == {"mean_iou", "same_class"}
     assert bundle.spec.outputs[0].shape == (1, 5, 16, 24)
+
+
+def test_what_ultralytics_exporter_says(tmp_path: Path) -> None:
+    """Its metadata have the task and the names, so that no preset is needed: letterboxed classes, stretched meters."""
+    networks = {}
+    for case, task, names in (
+        ("tail_argmax", "semantic", "abcde"),
+        ("tail_above", "semantic", "a"),
+        ("tail_value", "depth", "a"),
+    ):
+        model = onnx.load(DATA / f"{case}.onnx")
+        written = {"author": "Ultralytics", "task": task, "names": str(dict(enumerate(names)))}
+        onnx.helper.set_model_props(model, written)
+        onnx.save(model, tmp_path / f"{case}.onnx")
+        networks[case] = with_choice(open_network(tmp_path / f"{case}.onnx"), InputChoice())
+    many, one, depth = (networks[case] for case in ("tail_argmax", "tail_above", "tail_value"))
+    assert (many.task, many.class_names, many.input.fit) == ("semantic", tuple("abcde"), "letterbox")
+    assert one.class_names == ("background", "a")
+    assert (depth.task, depth.input.fit, depth.input.antialias) == ("depth", "stretch", False)
+    assert depth.head.depth is not None
+    assert depth.head.depth.kind == "metric"
