@@ -12,7 +12,6 @@ from rkdeploy.analysis.inspection.inspection import (
     listed_names,
 )
 from rkdeploy.errors import CheckpointError, GraphError, RkdeployError
-from rkdeploy.host.building.presets import presets_of
 from rkdeploy.host.checkpoint import Checkpoint, read_checkpoint
 from rkdeploy.host.families.checkpoint_facts import layers_of, training_facts
 from rkdeploy.host.families.checkpoint_kinds import kind_of, kind_of_model, require_buildable
@@ -56,6 +55,10 @@ def inspect_checkpoint(path: Path, cfg: Path | None = None) -> Inspection:
 
 def needed_by(info: ModelInfo) -> str:
     """The options that a build needs because the checkpoint does not say it; empty if there are none."""
+    try:
+        from rkdeploy.host.building.presets import presets_of
+    except ImportError:  # the packages to build are missing: a build names them before anything else
+        return ""
     presets = presets_of(info.family)
     if not presets or info.anchors is not None:  # RetinaFace's checkpoints say more than its ONNX
         return ""
