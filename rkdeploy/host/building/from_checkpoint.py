@@ -53,15 +53,8 @@ def from_checkpoint(
     info = _with_head(family.describe(checkpoint), nms=nms)
     require_buildable(checkpoint)
     hw, note = choose_size(info, imgsz)
-    _LOG.debug(
-        "%s (%s), input %dx%d, first layer %s, head %s suppression",
-        info.generation,
-        info.task,
-        hw[1],
-        hw[0],
-        stem,
-        "without" if info.end_to_end else "with",
-    )
+    end = "without" if info.end_to_end else "with"
+    _LOG.debug("%s (%s), input %dx%d, head %s suppression", info.generation, info.task, hw[1], hw[0], end)
     trained = family.export(checkpoint, info, *hw)
     reference = trained
     if stem != "trained":
@@ -84,17 +77,15 @@ def from_checkpoint(
         anchors_from="checkpoint" if reference.head.anchors is not None else None,
         class_names=info.class_names,
         info=info,
-        notes=tuple(
-            n
-            for n in (
-                note,
-                *info.notes,
-                "" if info.has_class_names else _NO_NAMES,
-                GRAY_NOTE if is_made_gray(trained.model) else "",
-            )
-            if n
-        ),
+        notes=_notes(note, info, trained),
     )
+
+
+def _notes(size_note: str, info: ModelInfo, trained: Exported) -> tuple[str, ...]:
+    """Remarks for the user, without empty ones."""
+    names_note = "" if info.has_class_names else _NO_NAMES
+    gray_note = GRAY_NOTE if is_made_gray(trained.model) else ""
+    return tuple(note for note in (size_note, *info.notes, names_note, gray_note) if note)
 
 
 def _with_head(info: ModelInfo, *, nms: bool | None) -> ModelInfo:
