@@ -20,6 +20,7 @@ from rkdeploy.host.graph.foreign_checks import require_sane
 from rkdeploy.host.graph.graph_kinds import advice_on_operators
 from rkdeploy.host.graph.graph_view import GraphView
 from rkdeploy.host.graph.node_order import sort_nodes
+from rkdeploy.host.graph.opset_20 import in_opset_19
 from rkdeploy.host.graph.suppression import PLUGINS, without_suppression
 from rkdeploy.system.misnamed_file import misnamed
 
@@ -30,6 +31,7 @@ _NEWEST_READABLE = 21  # the newest that onnxruntime 1.20 runs, and so the newes
 _EXPORT_OLDER = "Export it again with opset 17 (Ultralytics: opset=17, YOLOv5: --opset 17, torch: opset_version=17)."
 _MIN_SIDE, _MAX_SIDE = 32, 8192  # px
 _NAMES_HINT = "Give the checkpoint with --weights: its names count then."
+_NEW_OPERATORS = 20
 _OTHER_FLOATS = (TensorProto.FLOAT16, TensorProto.DOUBLE)
 _IR_VERSION = 9  # of opset 19; newer ones are refused by older runtimes, older ones list weights among the inputs
 
@@ -204,7 +206,11 @@ def to_supported_opset(model: onnx.ModelProto) -> onnx.ModelProto:
         return model
     target = OPSETS.start + 1 if version < OPSETS.start else OPSETS.stop - 1
     try:
-        converted = version_converter.convert_version(model, target)
+        if version >= _NEW_OPERATORS:  # the converter has no way back for these
+            lower = model if version == _NEW_OPERATORS else version_converter.convert_version(model, _NEW_OPERATORS)
+            converted = in_opset_19(lower)
+        else:
+            converted = version_converter.convert_version(model, target)
         converted.ir_version = _IR_VERSION
         return onnx.shape_inference.infer_shapes(converted, data_prop=True)
     except Exception as error:  # its C++ side raises RuntimeError and its own types

@@ -234,10 +234,10 @@ def test_older_opsets_keep_their_values(case: str) -> None:
 
 def test_unconvertible_opset() -> None:
     """If onnx cannot convert an opset, the message names it, the toolkit's range and the export option."""
-    shape = numpy_helper.from_array(np.array([1], np.int64), "shape")
-    nodes = [helper.make_node("ConstantOfShape", ["shape"], ["c"]), helper.make_node("Add", ["images", "c"], ["y"])]
+    constants = [numpy_helper.from_array(np.ones(3, np.float32), name) for name in ("scale", "bias")]
+    nodes = [helper.make_node("GroupNormalization", ["images", "scale", "bias"], ["y"], num_groups=3)]
     with pytest.raises(GraphError, match=r"opset 21, the toolkit takes 12 to 19, .* Export it again with opset 19"):
-        to_supported_opset(model_of(nodes, constants=[shape], version=21))
+        to_supported_opset(model_of(nodes, constants=constants, version=21))
 
 
 def test_no_constant_stays_a_node() -> None:
