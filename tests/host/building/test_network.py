@@ -339,7 +339,7 @@ def test_half_inside_float_outside(tmp_path: Path) -> None:
 
 def test_suffixes_and_roles(tmp_path: Path) -> None:
     """Other suffixes, and --weights with a checkpoint, are refused with a hint."""
-    with pytest.raises(RkdeployError, match=r'suffix "\.engine", expected \.pt, \.pth or \.onnx'):
+    with pytest.raises(RkdeployError, match=r'suffix "\.engine", expected \.pt, \.pth, \.weights or \.onnx'):
         open_network(tmp_path / "best.engine")
     with pytest.raises(RkdeployError, match="is a checkpoint itself"):
         open_network(checkpoint("v7_n"), weights=checkpoint("v7_n"))

@@ -225,7 +225,10 @@ def test_yolor(case: str) -> None:
     truth = recorded(YOLOR / f"{case}.pt")
     cfg = YOLOR / f"{case}.cfg"
     _, _, height, width = truth["input"].shape
-    network = open_network(YOLOR / f"{case}.pt", imgsz=(height, width), cfg=cfg if cfg.exists() else None)
+    family = "yolor" if cfg.exists() else None  # a plain cfg is taken for ultralytics/yolov3's otherwise
+    network = open_network(
+        YOLOR / f"{case}.pt", imgsz=(height, width), cfg=cfg if cfg.exists() else None, family=family
+    )
     assert any("--names" in note for note in network.notes) == cfg.exists()
     order = np.argsort(truth["strides"], kind="stable")
     assert network.anchors is not None
