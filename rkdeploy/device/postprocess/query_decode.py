@@ -165,6 +165,11 @@ def _level_of(spec: ModelSpec) -> PointLevel:
                 f'Output "{output.name}" has shape {output.shape} in the contract, expected '
                 f"{(1, channels, 1, queries)} for {role} with {len(spec.class_names)} classes."
             )
+        if output.stride != spec.input.height:
+            raise RkdeployError(
+                f'Output "{output.name}" has stride {output.stride} in the contract, expected {spec.input.height}, the '
+                "height of the input: queries are one row of cells."
+            )
         allowed = ("linear", "sigmoid") if role == "query_scores" else ("linear",)
         if output.activation not in allowed:
             raise RkdeployError(

@@ -136,6 +136,7 @@ def test_contracts_that_do_not_fit() -> None:
         ((scores,), "expected query_scores and query_boxes, one each"),
         ((boxes, replace(scores, shape=(1, 4, 1, 5))), r'"query_scores" has shape \(1, 4, 1, 5\).*\(1, 3, 1, 5\)'),
         ((replace(boxes, shape=(1, 4, 1, 6)), scores), r'"query_boxes" has shape'),
+        ((boxes, replace(scores, stride=8)), '"query_scores" has stride 8 in the contract, expected 40'),
         ((replace(boxes, activation="sigmoid"), scores), '"query_boxes" has activation "sigmoid", expected linear'),
     ):
         with pytest.raises(RkdeployError, match=message):

@@ -18,8 +18,8 @@ from rkdeploy.host.building.network import Network
 from rkdeploy.host.graph.cut import cut
 from rkdeploy.host.graph.cut_options import CutOptions
 
-_BOXES = {"anchor_boxes", "ltrb_boxes", "dfl_boxes"}
-_SCORES = {"anchor_scores", "scores", "class_scores", "class_map"}
+_BOXES = {"anchor_boxes", "ltrb_boxes", "dfl_boxes", "query_boxes"}
+_SCORES = {"anchor_scores", "scores", "query_scores", "class_scores", "class_map"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +123,7 @@ def _prototypes_swapped(case: Case) -> Case | None:
 
 def _sigmoid_missing(case: Case) -> Case | None:
     """The contract takes a tensor's probabilities for logits, or the other way round."""
-    output = _first(case, {"anchor_scores", "scores"})
+    output = _first(case, {"anchor_scores", "scores", "query_scores"})
     if output is None:
         return None
     wrong: Activation = "linear" if output.activation == "sigmoid" else "sigmoid"

@@ -38,6 +38,7 @@ KINDS = {
     DATA / "ultralytics" / "v26_seg.pt": LEVELS | MASKS,
     DATA / "ultralytics" / "v11_cls.pt": EVERY_HEAD,
     DATA / "yolop" / "end_to_end.pth": ANCHORS | STEM,
+    DATA / "rtdetr" / "hgnet.pt": ROWS,
     DATA / "onnx" / "v7_opset11.onnx": ANCHORS,
 }
 """One of each kind of head, and what can be wrong with it."""
