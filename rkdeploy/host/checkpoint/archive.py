@@ -44,7 +44,7 @@ class _MappedCheckpoint:
 
 
 def read_pickled(path: Path) -> Any:
-    """Read a file that torch.save wrote, as plain data, `StandIn` stand-ins and `LazyTensor`s.  Nothing is executed.
+    """Read a file that torch.save wrote, as plain data, `StandIn`s and `LazyTensor`s.  Nothing is executed.
 
     Raises:
         CheckpointError: the file does not exist, is not a checkpoint, is damaged, or names things that are not model
