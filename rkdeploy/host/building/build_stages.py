@@ -34,7 +34,7 @@ from rkdeploy.contract.record import BuildRecord, HeadNode, Verification
 from rkdeploy.contract.spec import ModelSpec
 from rkdeploy.datasets.calibration import load_letterboxed
 from rkdeploy.datasets.truth import LabeledSet
-from rkdeploy.errors import ToolkitError, VerificationError
+from rkdeploy.errors import CalibrationError, ToolkitError, VerificationError
 from rkdeploy.host.building.accuracy_gate import Side, gate_notes, measure, open_gate, require_accuracy, require_sound
 from rkdeploy.host.building.agreement_gate import proof_of, proof_text, require_agreement
 from rkdeploy.host.building.agreement_meter import AgreementMeter
@@ -50,7 +50,7 @@ from rkdeploy.host.building.compared_tensors import (
 from rkdeploy.host.building.example_keeper import ExampleKeeper
 from rkdeploy.host.building.network import Network
 from rkdeploy.host.building.npu_model import build_npu_model
-from rkdeploy.host.building.open_network import network_of
+from rkdeploy.host.building.open_network import network_of, require_readable
 from rkdeploy.host.building.record_parts import calibration_record, host_packages, source_record, toolkit_record
 from rkdeploy.host.building.replaced_bundle import keep_replaced, replaced_note
 from rkdeploy.host.building.request import request_of
@@ -153,7 +153,7 @@ def build(options: BuildOptions, events: BuildEvents) -> Bundle:
             cause.
     """
     journal = _Journal(events)
-    require_images(options)
+    _require_files(options)
     with (
         new_bundle(options.folder) as folder,
         Toolkit(log=folder / LOG, python=options.toolkit_python, on_progress=events.detail) as toolkit,
@@ -201,6 +201,19 @@ def _cut(network: Network, options: BuildOptions, folder: Path, journal: _Journa
         onnx.save(network.trained, str(folder / f"{options.title}.onnx"))
         onnx.save(graph, str(file))
     return _CutNetwork(whole, graph, file, network.contract(outputs))
+
+
+def _require_files(options: BuildOptions) -> None:
+    """Check that there are images, before minutes of work; a model that does not build is the first thing to say.
+
+    Raises:
+        RkdeployError: for a model that does not build, or a build that needs images and has none.
+    """
+    try:
+        require_images(options)
+    except CalibrationError:
+        require_readable(options)
+        raise
 
 
 def _choose_data(options: BuildOptions, spec: ModelSpec, journal: _Journal) -> _Data:

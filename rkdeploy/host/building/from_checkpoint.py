@@ -11,12 +11,12 @@ import onnx
 from rkdeploy.contract.file_hash import sha256_of
 from rkdeploy.errors import RkdeployError
 from rkdeploy.host.building.network import Network
-from rkdeploy.host.checkpoint import read_checkpoint
+from rkdeploy.host.checkpoint import Checkpoint, read_checkpoint
 from rkdeploy.host.export.exported import Exported
 from rkdeploy.host.export.stem_form import StemForm
 from rkdeploy.host.families.checkpoint_kinds import require_buildable
 from rkdeploy.host.families.model_info import ModelInfo
-from rkdeploy.host.families.registry import family_of
+from rkdeploy.host.families.registry import Family, family_of
 from rkdeploy.host.graph.gray_input import GRAY_NOTE, fold_gray, is_made_gray
 from rkdeploy.host.graph.simplify import simplify
 
@@ -48,10 +48,7 @@ def from_checkpoint(
     Raises:
         RkdeployError: for any fault of the checkpoint.
     """
-    checkpoint = read_checkpoint(file, cfg)
-    family = family_of(checkpoint, family_name)
-    info = _with_head(family.describe(checkpoint), nms=nms)
-    require_buildable(checkpoint)
+    checkpoint, family, info = recognize(file, nms=nms, cfg=cfg, family_name=family_name)
     hw, note = choose_size(info, imgsz)
     end = "without" if info.end_to_end else "with"
     _LOG.debug("%s (%s), input %dx%d, head %s suppression", info.generation, info.task, hw[1], hw[0], end)
@@ -79,6 +76,27 @@ def from_checkpoint(
         info=info,
         notes=_notes(note, info, trained),
     )
+
+
+def recognize(
+    file: Path, *, nms: bool | None = None, cfg: Path | None = None, family_name: str | None = None
+) -> tuple[Checkpoint, Family, ModelInfo]:
+    """Read a `.pt` or `.pth` and what it says of itself, without exporting it.
+
+    Args:
+        file: the checkpoint.
+        nms: as for `from_checkpoint`.
+        cfg: as for `from_checkpoint`.
+        family_name: as for `from_checkpoint`.
+
+    Raises:
+        RkdeployError: when the file is broken, or of a kind that does not build.
+    """
+    checkpoint = read_checkpoint(file, cfg)
+    family = family_of(checkpoint, family_name)
+    info = _with_head(family.describe(checkpoint), nms=nms)
+    require_buildable(checkpoint)
+    return checkpoint, family, info
 
 
 def _notes(size_note: str, info: ModelInfo, trained: Exported) -> tuple[str, ...]:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from rkdeploy.errors import RkdeployError
 from rkdeploy.host.building.build_options import BuildOptions
-from rkdeploy.host.building.from_checkpoint import from_checkpoint
+from rkdeploy.host.building.from_checkpoint import from_checkpoint, recognize
 from rkdeploy.host.building.from_onnx import from_onnx
 from rkdeploy.host.building.input_choice import with_choice
 from rkdeploy.host.building.network import Network
@@ -33,6 +33,18 @@ def network_of(options: BuildOptions) -> Network:
         family=options.family,
     )
     return with_choice(network, options.input)
+
+
+def require_readable(options: BuildOptions) -> None:
+    """Check that the model is one that builds, as fast as its file allows: a checkpoint is not exported.
+
+    Raises:
+        RkdeployError: whatever `network_of` would find in the model file itself.
+    """
+    if options.model.suffix.lower() not in CHECKPOINT_SUFFIXES:
+        network_of(options)
+        return
+    recognize(options.model, nms=options.nms, cfg=options.cfg, family_name=options.family)
 
 
 def open_network(

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from rkdeploy.errors import CalibrationError
+from rkdeploy.errors import CalibrationError, RkdeployError
 from rkdeploy.host.building.build_events import BuildEvents
 from rkdeploy.host.building.build_options import BuildOptions
 from rkdeploy.host.building.build_stages import build
@@ -80,12 +80,12 @@ def test_no_images(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         ({"dtype": "fp16"}, "nothing would prove it"),
     ],
 )
-def test_a_build_without_images_is_refused_before_the_network_is_read(
+def test_a_build_without_images_is_refused_before_the_network_is_exported(
     options: dict[str, Any], message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The refusal costs no work: the model here is not even a checkpoint, and no stage was announced."""
+    """The refusal costs no work: no stage was announced, and nothing is left."""
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "best.pt").write_bytes(b"not read")
+    shutil.copy(ROOT / "calib_data" / "best.pt", tmp_path)
     stages: list[str] = []
 
     class Stages(BuildEvents):
@@ -96,6 +96,18 @@ def test_a_build_without_images_is_refused_before_the_network_is_read(
         build(BuildOptions(Path("best.pt"), **options), Stages())
     assert stages == []
     assert [path.name for path in tmp_path.iterdir()] == ["best.pt"]
+
+
+@pytest.mark.parametrize("name", ["best.pt", "best.onnx"])
+def test_a_model_that_does_not_build_is_said_before_that_images_are_missing(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The refusal says that the model is broken, not that images are missing."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / name).write_bytes(b"not a model")
+    with pytest.raises(RkdeployError, match=name) as caught:
+        build(BuildOptions(Path(name)), BuildEvents())
+    assert not isinstance(caught.value, CalibrationError)
 
 
 def test_a_float_build_taken_unproven_needs_no_images(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
