@@ -36,12 +36,24 @@ class PartialFile:
 
     def __init__(self, target: Path) -> None:
         self._target = target
+        self.path = _hidden(target)
+        self._descriptor = -1
+        try:
+            self._create()
+        except OSError:
+            raise
+        except BaseException:  # an interrupt too: only this code knows the file yet
+            with suppress(OSError):
+                self.path.unlink(missing_ok=True)
+            raise
+
+    def _create(self) -> None:
         while True:
-            self.path = target.with_name(f".{_short_stem(target)}.{secrets.token_hex(4)}.partial{target.suffix}")
             self._descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
             if _lock(self._descriptor) is not False and self._is_there():
                 return
             os.close(self._descriptor)  # another run removed it as a leftover before it was locked
+            self.path = _hidden(self._target)
 
     def __enter__(self) -> Path:
         return self.path
@@ -119,6 +131,10 @@ def _lock(descriptor: int) -> bool | None:
     except OSError:
         return None
     return True
+
+
+def _hidden(target: Path) -> Path:
+    return target.with_name(f".{_short_stem(target)}.{secrets.token_hex(4)}.partial{target.suffix}")
 
 
 def _short_stem(target: Path) -> str:

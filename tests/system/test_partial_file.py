@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -31,7 +33,7 @@ with {name}(Path({target!r}), ["a"]) as sink:
     print("written", flush=True)
     time.sleep(600)
 """
-SINKS = {"jsonl": ("jsonl", "JsonlSink", JsonlSink), "mp4": ("video", "VideoSink", VideoSink)}
+SINKS = {"jsonl": ("jsonl", "JsonlSink", JsonlSink), "mp4": ("video_writer", "VideoSink", VideoSink)}
 
 
 def started(suffix: str, target: Path) -> subprocess.Popen[str]:
@@ -68,6 +70,20 @@ def test_the_next_run_clears_what_killed_ones_left(suffix: str, tmp_path: Path) 
         alive.wait()
     clear_partials(tmp_path)
     assert partials(tmp_path) == []
+
+
+def test_an_interrupt_in_the_moment_of_creation_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Python raises it as the call returns that made the file, before its descriptor is kept."""
+    made = os.open
+
+    def interrupted(*arguments: Any, **keywords: Any) -> int:
+        os.close(made(*arguments, **keywords))
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(os, "open", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        write_atomically(tmp_path / "a.json", b"{}", clear=False)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_folder_of_images_is_cleared_at_the_start(tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from rkdeploy.errors import RkdeployError
 from rkdeploy.host.building.build_options import BuildOptions
-from rkdeploy.host.building.from_checkpoint import from_checkpoint, recognize
+from rkdeploy.host.building.from_checkpoint import choose_size, from_checkpoint, recognize
 from rkdeploy.host.building.from_onnx import from_onnx
 from rkdeploy.host.building.input_choice import with_choice
 from rkdeploy.host.building.network import Network
@@ -44,7 +44,8 @@ def require_readable(options: BuildOptions) -> None:
     if options.model.suffix.lower() not in CHECKPOINT_SUFFIXES:
         network_of(options)
         return
-    recognize(options.model, nms=options.nms, cfg=options.cfg, family_name=options.family)
+    _, _, info = recognize(options.model, nms=options.nms, cfg=options.cfg, family_name=options.family)
+    choose_size(info, options.imgsz)
 
 
 def open_network(

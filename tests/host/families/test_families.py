@@ -53,12 +53,14 @@ def test_cut_is_proven(vector: Vector, tmp_path: Path) -> None:
     assert all(error.excess <= 1 for error in proof.fields)
 
 
-@pytest.mark.parametrize("vector", [v for v in ALL if v.group != "rtdetr"], ids=lambda v: v.key)
+@pytest.mark.parametrize(
+    "vector", [v for v in ALL if v.group != "rtdetr" and v.key != "yolov6-lite_s"], ids=lambda v: v.key
+)
 def test_float_backends_agree(vector: Vector, tmp_path: Path) -> None:
     """Onnxruntime and OpenCV agree on every head tensor to 1e-3 of its largest value (1 at least)."""
     # Twice the recorded size: OpenCV 4.11 gets a depthwise convolution over one row of cells wrong.
     height, width = vector.hw
-    # RT-DETR is left out: OpenCV 4.11 does not know GridSample, and says so.
+    # OpenCV 4.11 does not know RT-DETR's GridSample, takes two branches of YOLOv6-lite for unlike sizes, and says so.
     network = vector.open(hw=(2 * height, 2 * width))
     path, _, spec = cut_to(tmp_path, network)
     image = np.random.default_rng(0).integers(0, 256, (1, 2 * height, 2 * width, 3), np.uint8)
