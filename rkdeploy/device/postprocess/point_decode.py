@@ -46,11 +46,11 @@ from rkdeploy.device.postprocess.distances import (
     has_table,
     look_up,
 )
+from rkdeploy.device.postprocess.joined_scores import joined_scores, least_objectness, shares_above_background
 from rkdeploy.device.postprocess.native.decode_library import library as native_library
 from rkdeploy.device.postprocess.native.points import NativePoints
 from rkdeploy.device.postprocess.point_geometry import PointGeometry
 from rkdeploy.device.postprocess.point_layout import BOX_ROLES, point_levels
-from rkdeploy.device.postprocess.point_objectness import joined_scores, least_objectness, shares_above_background
 from rkdeploy.device.postprocess.raw_values import dequantize, layout_key, raw_limit, require_tensors, sigmoid_in_place
 from rkdeploy.device.postprocess.rotated import upright_around
 from rkdeploy.device.postprocess.row_fields import RowFields
