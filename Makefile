@@ -66,7 +66,7 @@ demo: setup
 needs:
 	@PYTHON=$(PYTHON) bash tests/needs.sh
 
-# One worker per core; the tests of a file stay together, since they share what they build, and files are handed out in the
+# One worker more than cores; the tests of a file stay together, since they share what they build, and files are handed out in the
 # order that tests/conftest.py gives them.
 test: needs setup
 	$(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder

@@ -38,6 +38,11 @@ os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 typer.main.get_command = functools.cache(typer.main.get_command)
 
 
+def pytest_xdist_auto_num_workers() -> int:
+    """One worker more than cores: a test that waits for a process of its own leaves its core to another."""
+    return (os.cpu_count() or 1) + 1
+
+
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Add the option of `longest_first.py`."""
     parser.addoption("--record-seconds", action="store_true", help="bring tests/seconds.json up to date")

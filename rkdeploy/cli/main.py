@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import os
+import re
 import sys
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated, Any, Final, NamedTuple, NoReturn
@@ -21,6 +22,15 @@ if TYPE_CHECKING:
     from rkdeploy.cli.command import Command
 
 _USAGE_ERROR: Any = typer.BadParameter.__mro__[1]  # typer does not export it; old releases take click's
+_LIBRARY: Final = re.compile(r"(?P<name>[\w.+-]+\.so[\w.]*): cannot open shared object file")
+"""The dynamic loader's words, as ImportError repeats them."""
+_DEBIAN_PACKAGES: Final = {
+    "libGL.so.1": "libgl1",
+    "libglib-2.0.so.0": "libglib2.0-0",
+    "libgthread-2.0.so.0": "libglib2.0-0",
+    "libxcb.so.1": "libxcb1",
+}
+"""Packages of the libraries that OpenCV's wheels look for on the system."""
 _INSTALL = 'Install it with: pip install "rkdeploy[graph]"; building also needs "rkdeploy[host]".'
 
 
@@ -154,6 +164,12 @@ def run_app() -> NoReturn:
             raise
         print_error(RkdeployError(f'This needs the package "{missing}".', _INSTALL))
         sys.exit(1)
+    except ImportError as error:  # OpenCV on a system without a desktop
+        found = _LIBRARY.match(str(error))
+        if found is None:
+            raise
+        print_error(_missing_library(found["name"]))
+        sys.exit(1)
     except MemoryError:
         print_error(RkdeployError("There is not enough memory for this."))
         sys.exit(1)
@@ -169,6 +185,13 @@ def run_app() -> NoReturn:
         print_error(RkdeployError(f"{error.strerror or error}{f': {error.filename}' if error.filename else ''}."))
         sys.exit(1)
     sys.exit(code if isinstance(code, int) else 0)
+
+
+def _missing_library(name: str) -> RkdeployError:
+    """A package that loads a library which the system does not have."""
+    package = _DEBIAN_PACKAGES.get(name)
+    hint = f"Debian and Ubuntu: apt install {package}" if package else "Install the system's package that contains it."
+    return RkdeployError(f'The system library "{name}" is missing; a Python package needs it.', hint)
 
 
 def _usage_error(error: Any) -> RkdeployError:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -96,6 +97,26 @@ def test_a_missing_package_is_named(tmp_path: Path) -> None:
         assert "Traceback" not in result.stderr
     assert 'needs the package "onnx"' in result.stderr
     assert "rkdeploy[graph]" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("library", "hint"), [("libxcb.so.1", "apt install libxcb1"), ("libother-2.so", "the system's package")]
+)
+def test_a_missing_system_library_is_named(library: str, hint: str, tmp_path: Path) -> None:
+    """OpenCV's wheel on a system without a desktop: one message, no traceback."""
+    (tmp_path / "cv2.py").write_text(
+        f'raise ImportError("{library}: cannot open shared object file: No such file or directory")'
+    )
+    (tmp_path / "a.jpg").write_bytes(b"")
+    result = subprocess.run(
+        [sys.executable, "-m", "rkdeploy", "run", "a.jpg"],
+        cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False,
+        env={**os.environ, "PYTHONPATH": f"{tmp_path}{os.pathsep}{ROOT}"},
+    )  # fmt: skip
+    assert result.returncode == 1
+    assert "Traceback" not in result.stderr
+    assert f'The system library "{library}" is missing' in result.stderr
+    assert hint in result.stderr
 
 
 def test_the_help_of_run_needs_no_arrays() -> None:
