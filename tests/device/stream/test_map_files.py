@@ -72,6 +72,15 @@ def test_depth_without_a_unit_is_never_millimeters(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["a.npy"]
 
 
+def test_the_folder_of_the_images_is_refused(tmp_path: Path) -> None:
+    """The map of a.png would replace a.png; a video's frames have names of their own."""
+    with MapFilesSink(tmp_path, spec("semantic")) as sink:
+        with pytest.raises(RkdeployError, match="would be overwritten"):
+            sink.write(Frame(IMAGE, str(tmp_path / "a.png"), 0), found("semantic"))
+        sink.write(Frame(IMAGE, str(tmp_path / "clip.mp4"), 7), found("semantic"))
+    assert [path.name for path in tmp_path.iterdir()] == ["clip_000007.png"]
+
+
 def test_a_model_without_maps(tmp_path: Path) -> None:
     """The option is refused."""
     with pytest.raises(RkdeployError, match="no class maps and no depth"):

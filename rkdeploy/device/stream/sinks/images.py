@@ -8,13 +8,12 @@ from typing import TYPE_CHECKING
 import cv2
 
 from rkdeploy.device.drawing import draw_detections
+from rkdeploy.device.stream.sinks.folder_sink import FolderSink
 from rkdeploy.errors import RkdeployError
-from rkdeploy.system.atomic_file import make_folder, write_atomically
-from rkdeploy.system.partial_file import clear_partials
+from rkdeploy.system.atomic_file import write_atomically
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from types import TracebackType
 
     import numpy as np
     from numpy.typing import NDArray
@@ -27,7 +26,7 @@ _WRITTEN_AS_THEY_CAME = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".webp"})
 _JPEG_QUALITY = 92
 
 
-class ImagesSink:
+class ImagesSink(FolderSink):
     """Draws and writes every frame.
 
     The file has the source's name; a second source of that name (from another folder) becomes `name_2.jpg`, and so on.
@@ -39,20 +38,13 @@ class ImagesSink:
     """
 
     def __init__(self, folder: Path, class_names: Sequence[str]) -> None:
-        self._folder = folder
+        super().__init__(folder)
         self._class_names = tuple(class_names)
         self._taken: set[str] = set()
 
     def __enter__(self) -> Self:
-        make_folder(self._folder)
-        clear_partials(self._folder)
         self._taken.clear()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """Nothing to do: every image is already complete."""
+        return super().__enter__()
 
     def write(self, frame: Frame, detections: Detections) -> None:
         """Draw and write one image.
@@ -62,11 +54,7 @@ class ImagesSink:
                 file cannot be written.
         """
         source = Path(frame.source)
-        if source.parent.resolve() == self._folder.resolve():
-            raise RkdeployError(
-                f'"{self._folder}" is the folder of the source image "{frame.source}", which would be overwritten.',
-                "Save into another folder.",
-            )
+        self._refuse_folder_of(frame.source)
         target = self._folder / self._free_name(source)
         drawn = draw_detections(frame.image, detections, self._class_names)
         write_image(target, drawn)

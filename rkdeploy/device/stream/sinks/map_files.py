@@ -10,14 +10,12 @@ from typing import TYPE_CHECKING, Final
 import cv2
 import numpy as np
 
+from rkdeploy.device.stream.sinks.folder_sink import FolderSink
 from rkdeploy.errors import RkdeployError
 from rkdeploy.images.file import is_image_name
-from rkdeploy.system.atomic_file import make_folder, write_atomically
-from rkdeploy.system.partial_file import clear_partials
+from rkdeploy.system.atomic_file import write_atomically
 
 if TYPE_CHECKING:
-    from types import TracebackType
-
     from numpy.typing import NDArray
     from typing_extensions import Self  # for type checkers only; typing has it from Python 3.11 on
 
@@ -30,7 +28,7 @@ _MILLIMETERS: Final = 1000.0
 _MOST_MILLIMETERS: Final = 65535
 
 
-class MapFilesSink:
+class MapFilesSink(FolderSink):
     """Writes class maps as PNG files of class ids, depth as 16-bit PNG files in millimeters or as `.npy` in float32.
 
     Named like the source: `a.png` for the image `a.jpg`, `clip_000012.png` for the frame 12 of `clip.mp4`; a model with
@@ -48,28 +46,23 @@ class MapFilesSink:
     def __init__(self, folder: Path, spec: ModelSpec, *, npy: bool = False) -> None:
         if not spec.class_maps and spec.depth is None:
             raise RkdeployError("The model gives no class maps and no depth.", "Leave out --maps.")
-        self._folder = folder
+        super().__init__(folder)
         self._several = len(spec.class_maps) > 1
         self._npy = npy or (spec.depth is not None and spec.depth.kind != "metric")
         self._taken: dict[str, str] = {}
 
     def __enter__(self) -> Self:
-        make_folder(self._folder)
-        clear_partials(self._folder)
         self._taken.clear()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """Nothing to do: every file is already complete."""
+        return super().__enter__()
 
     def write(self, frame: Frame, detections: Detections) -> None:
         """Write the maps of one frame.
 
         Raises:
-            RkdeployError: when a file cannot be written.
+            RkdeployError: when the folder is the source's own, or when a file cannot be written.
         """
+        if is_image_name(Path(frame.source).name):
+            self._refuse_folder_of(frame.source)
         stem = self._stem(frame)
         for found in detections.class_maps:
             name = f"{stem}_{re.sub(r'[^A-Za-z0-9._-]', '_', found.name)}" if self._several else stem
