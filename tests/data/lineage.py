@@ -19,7 +19,7 @@ from collections.abc import Callable, Sequence
 from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -158,6 +158,51 @@ POINT_ARRAYS = (
 )
 
 
+class NamedCase(Protocol):
+    """A recorded model, for the README's table."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def special(self) -> str: ...
+
+    @property
+    def hw(self) -> tuple[int, int]: ...
+
+
+def case_table(out: Path, cases: Sequence[NamedCase], suffix: str = ".pt") -> list[str]:
+    """Lines of a README: the recorded cases, the versions they were made with, and the names their pickles hold.
+
+    Args:
+        out: folder of the files `<case><suffix>` and `<case>.npz`.
+        cases: the models.
+        suffix: of a checkpoint.
+    """
+    lines = [f"| case | what is special | input | rows | {suffix} KB | .npz KB |", "|---|---|---|---:|---:|---:|"]
+    seen: set[str] = set()
+    made = ""
+    for case in cases:
+        checkpoint, npz = out / f"{case.name}{suffix}", out / f"{case.name}.npz"
+        with np.load(npz) as data:
+            meta = json.loads(str(data["meta"]))
+        made = f"torch {meta['torch']}, numpy {np.__version__}"
+        seen |= pickle_globals(checkpoint)
+        lines.append(
+            f"| {case.name} | {case.special} | {case.hw[0]}x{case.hw[1]} | {meta['rows_total']} | "
+            f"{checkpoint.stat().st_size / 1024:.0f} | {npz.stat().st_size / 1024:.0f} |"
+        )
+    return [
+        *lines,
+        "",
+        f"Made with {made}.",
+        "",
+        "Globals named by these pickles:",
+        "",
+        *(f"- `{g}`" for g in sorted(seen)),
+    ]
+
+
 def write_readme(out: Path, title: str, about: Sequence[str], arrays: str, cases: Sequence[Case]) -> None:
     """The folder's README: what is recorded, in which arrays, and which names its pickles hold."""
     lines = [
@@ -171,22 +216,8 @@ def write_readme(out: Path, title: str, about: Sequence[str], arrays: str, cases
         "`<case>.npz` holds `input` (1, 3, H, W) uint8 RGB, fed as input / 255; `pred` float32, upstream's decoded",
         arrays,
         "",
-        "| case | what is special | input | rows | .pt KB | .npz KB |",
-        "|---|---|---|---:|---:|---:|",
+        *case_table(out, cases),
     ]
-    seen: set[str] = set()
-    made = ""
-    for case in cases:
-        pt, npz = out / f"{case.name}.pt", out / f"{case.name}.npz"
-        with np.load(npz) as data:
-            meta = json.loads(str(data["meta"]))
-        made = f"torch {meta['torch']}, numpy {np.__version__}"
-        seen |= pickle_globals(pt)
-        lines.append(
-            f"| {case.name} | {case.special} | {case.hw[0]}x{case.hw[1]} | {meta['rows_total']} | "
-            f"{pt.stat().st_size / 1024:.0f} | {npz.stat().st_size / 1024:.0f} |"
-        )
-    lines += ["", f"Made with {made}.", "", "Globals named by these pickles:", "", *(f"- `{g}`" for g in sorted(seen))]
     (out / "README.md").write_text("\n".join([*lines, ""]))
 
 

@@ -138,7 +138,7 @@ def damo_tables(head: Any, features: list[torch.Tensor]) -> Any:
 
 
 def damo_decoded(head: Any, features: list[torch.Tensor], _: tuple[int, int]) -> Decoded:
-    """What the head itself returns."""
+    """Outputs of the head itself."""
     scores, boxes = head(features)
     return boxes[0], scores[0]
 
@@ -192,7 +192,7 @@ def nas_tables(head: Any, features: list[torch.Tensor]) -> Any:
 
 
 def nas_decoded(head: Any, features: list[torch.Tensor], _: tuple[int, int]) -> Decoded:
-    """What the heads themselves return."""
+    """Outputs of the heads themselves."""
     boxes, scores = nas_tables(head, features)
     return boxes[0], scores[0]
 
@@ -255,7 +255,7 @@ def rtmdet(*, exp: bool) -> torch.nn.Module:
 
 
 def rtmdet_maps(head: Any, features: list[torch.Tensor]) -> Any:
-    """What the head returns: logits and distances in pixels of each level."""
+    """Outputs of the head: logits and distances in pixels of each level."""
     scores, distances = head(tuple(features))
     return (*scores, *distances)
 

@@ -161,7 +161,7 @@ def around_zero(linear: Any, _inputs: Any, outputs: Any) -> Any:
 
 
 def record(case: Case, path: Path, torch: Any, x8: np.ndarray) -> dict[str, Any]:
-    """What the package answers from the file, before its top-k: (queries, 4 + nc)."""
+    """The package's answer from the file, before its top-k: (queries, 4 + nc)."""
     model = torch.load(path, map_location="cpu")["model"].float().eval()
     with torch.no_grad():
         best, (boxes, logits, *_) = model(torch.from_numpy(x8).float() / 255)

@@ -24,7 +24,8 @@ from typing import Any
 
 import numpy as np
 
-from tests.data.yolor.make_vectors import image, kept_rows, pickle_globals, randomise, stand_ins
+from tests.data.lineage import case_table
+from tests.data.yolor.make_vectors import image, kept_rows, randomise, stand_ins
 
 WIDTH = 1 / 128
 P6 = (128, 128)
@@ -198,21 +199,8 @@ def write_readme(out: Path) -> None:
         "upstream's decoded output without its column of ones at `rows` of all rows (level, row, column): x, y, w, h",
         "(px), classes; `strides`; `meta`, a JSON string.",
         "",
-        "| case | what is special | input | rows | .pt KB | .npz KB |",
-        "|---|---|---|---:|---:|---:|",
+        *case_table(out, CASES),
     ]
-    made, seen = "", set()
-    for case in CASES:
-        pt, npz = out / f"{case.name}.pt", out / f"{case.name}.npz"
-        with np.load(npz) as data:
-            meta = json.loads(str(data["meta"]))
-        made = f"torch {meta['torch']}, numpy {np.__version__}"
-        seen |= pickle_globals(pt)
-        lines.append(
-            f"| {case.name} | {case.special} | {case.hw[0]}x{case.hw[1]} | {meta['rows_total']} | "
-            f"{pt.stat().st_size / 1024:.0f} | {npz.stat().st_size / 1024:.0f} |"
-        )
-    lines += ["", f"Made with {made}.", "", "Globals named by these pickles:", "", *(f"- `{g}`" for g in sorted(seen))]
     (out / "README.md").write_text("\n".join([*lines, ""]))
 
 

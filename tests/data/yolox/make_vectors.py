@@ -18,7 +18,8 @@ from typing import Any
 
 import numpy as np
 
-from tests.data.yolor.make_vectors import image, kept_rows, pickle_globals, randomise, stand_ins
+from tests.data.lineage import case_table
+from tests.data.yolor.make_vectors import image, kept_rows, randomise, stand_ins
 
 
 @dataclass(frozen=True)
@@ -124,21 +125,8 @@ def write_readme(out: Path) -> None:
         "it is; `pred` float32, upstream's decoded output at `rows` of all rows (level, row, column), with columns",
         "x, y, w, h (px), objectness, classes; `meta`, a JSON string.  BatchNorm's eps is 1e-3, where no key says so.",
         "",
-        "| case | what is special | input | rows | .pth KB | .npz KB |",
-        "|---|---|---|---:|---:|---:|",
+        *case_table(out, CASES, ".pth"),
     ]
-    made, seen = "", set()
-    for case in CASES:
-        pth, npz = out / f"{case.name}.pth", out / f"{case.name}.npz"
-        with np.load(npz) as data:
-            meta = json.loads(str(data["meta"]))
-        made = f"torch {meta['torch']}, numpy {np.__version__}"
-        seen |= pickle_globals(pth)
-        lines.append(
-            f"| {case.name} | {case.special} | {case.hw[0]}x{case.hw[1]} | {meta['rows_total']} | "
-            f"{pth.stat().st_size / 1024:.0f} | {npz.stat().st_size / 1024:.0f} |"
-        )
-    lines += ["", f"Made with {made}.", "", "Globals named by these pickles:", "", *(f"- `{g}`" for g in sorted(seen))]
     (out / "README.md").write_text("\n".join([*lines, ""]))
 
 
