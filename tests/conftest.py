@@ -38,6 +38,7 @@ os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 typer.main.get_command = functools.cache(typer.main.get_command)
 
 
+@pytest.hookimpl(optionalhook=True)  # the environments of `tests/resolutions.py` have no xdist
 def pytest_xdist_auto_num_workers() -> int:
     """One worker more than cores: a test that waits for a process of its own leaves its core to another."""
     return (os.cpu_count() or 1) + 1
