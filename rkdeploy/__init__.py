@@ -23,7 +23,17 @@ if TYPE_CHECKING:
     from rkdeploy.api.host import build, estimate, evaluate, inspect, profile, report
     from rkdeploy.api.model import Model, load
     from rkdeploy.api.result import Result
-    from rkdeploy.api.result_parts import Box, Boxes, ClassMap, ClassRanking, DepthMap, Keypoints, Masks, RotatedBoxes
+    from rkdeploy.api.result_parts import (
+        Box,
+        Boxes,
+        ClassMap,
+        ClassRanking,
+        DepthMap,
+        Keypoints,
+        Masks,
+        RotatedBoxes,
+        TextLine,
+    )
     from rkdeploy.api.stream import Stream
     from rkdeploy.contract.bundle import Bundle
     from rkdeploy.errors import RkdeployError
@@ -44,6 +54,7 @@ _HOMES = {
     "RkdeployError": "rkdeploy.errors",
     "RotatedBoxes": "rkdeploy.api.result_parts",
     "Stream": "rkdeploy.api.stream",
+    "TextLine": "rkdeploy.api.result_parts",
     "build": "rkdeploy.api.host",
     "estimate": "rkdeploy.api.host",
     "evaluate": "rkdeploy.api.host",
@@ -69,6 +80,7 @@ __all__ = [
     "RkdeployError",
     "RotatedBoxes",
     "Stream",
+    "TextLine",
     "__version__",
     "build",
     "estimate",

@@ -20,6 +20,7 @@ from rkdeploy.api.result_parts import (
     Masks,
     ResultParts,
     RotatedBoxes,
+    TextLine,
 )
 from rkdeploy.device.postprocess.detections import Detections
 
@@ -58,6 +59,8 @@ class Result:
     def __repr__(self) -> str:
         height, width = self.frame.shape[:2]
         found = ", ".join(f"{count} {name}" for name, count in self.counts().items()) or "nothing"
+        if self.detections.text is not None:
+            found = repr(self.detections.text.text)
         return f"<Result of {self.source or 'an array'}, {width}x{height}: {found}>"
 
     @property
@@ -106,8 +109,16 @@ class Result:
         return None if found is None else DepthMap(found.values, found.kind)
 
     @property
+    def text(self) -> TextLine | None:
+        """The text that a recognizer read; None for other models."""
+        found = self.detections.text
+        if found is None:
+            return None
+        return TextLine(found.text, found.confidence, found.characters, found.confidences, found.columns)
+
+    @property
     def ranking(self) -> ClassRanking | None:
-        """A classifier's answer; None for other models."""
+        """A classifier's answer, or a text's attribute such as the plate's color; None for other models."""
         ranking = self.detections.ranking
         if ranking is None:
             return None

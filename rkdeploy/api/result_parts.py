@@ -172,6 +172,28 @@ class DepthMap:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class TextLine:
+    """A recognizer's reading of the image.  `str` of it is the text.
+
+    Attributes:
+        text: the whole line.
+        confidence: mean of the characters' confidences, 0..1; 0 for an empty line.
+        characters: N of them, from left to right.
+        confidences: (N,) float32, 0..1.
+        columns: (N,) int32, the column of the network's output in which each begins.
+    """
+
+    text: str
+    confidence: float
+    characters: tuple[str, ...]
+    confidences: NDArray[np.float32]
+    columns: NDArray[np.int32]
+
+    def __str__(self) -> str:
+        return self.text
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class ClassRanking:
     """A classifier's answer for the whole image, most likely class first.
 

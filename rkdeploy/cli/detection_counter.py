@@ -1,4 +1,4 @@
-"""Counts of a run over its frames: objects by class, a classifier's first classes, shares of class maps, depths."""
+"""Counts of a run over its frames: objects by class, first classes, shares of class maps, depths, texts."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from typing_extensions import Self  # for type checkers only; typing has it from Python 3.11 on
 
-    from rkdeploy.device.postprocess.detections import Detections, FoundClassMap, FoundDepth
+    from rkdeploy.device.postprocess.detections import Detections, FoundClassMap, FoundDepth, Ranking
     from rkdeploy.device.stream.frames import Frame
 
 _STEP: Final = 4
@@ -36,6 +36,7 @@ class DetectionCounter:
         self._class_names = tuple(class_names)
         self._objects: Counter[str] = Counter()
         self._first: Counter[str] = Counter()
+        self._texts: Counter[str] = Counter()
         self._maps: dict[str, _MapShares] = {}
         self._depths: dict[str, _Depths] = {}
 
@@ -60,15 +61,21 @@ class DetectionCounter:
         parts = [_listed(self._objects)] if self._objects else []
         if self._first:
             parts.append(f"first class {_listed(self._first)}")
+        if self._texts:
+            parts.append(f"text {_listed(self._texts)}")
         parts += [shares.in_words(name, frames) for name, shares in self._maps.items()]
         parts += [depths.in_words(kind) for kind, depths in self._depths.items()]
         return "; ".join(parts) or "nothing"
 
     def _first_of(self, detections: Detections) -> str:
-        """The first class of one frame and its probability, `cat 0.93`; empty if the model is not a classifier."""
-        ranking = detections.ranking
-        if ranking is None or not len(ranking.class_ids):
-            return ""
+        """The text or the first class of one frame with its probability, `cat 0.93`; empty for models without."""
+        ranking, read = detections.ranking, detections.text
+        first = "" if ranking is None or not len(ranking.class_ids) else self._first_class(ranking)
+        if read is None:
+            return first
+        return ", ".join(part for part in (f'"{read.text}" {read.confidence:.2f}', first) if part)
+
+    def _first_class(self, ranking: Ranking) -> str:
         return f"{self._class_names[int(ranking.class_ids[0])]} {ranking.scores[0]:.2f}"
 
     def _count(self, detections: Detections) -> None:
@@ -77,12 +84,15 @@ class DetectionCounter:
             self._first.update(self._class_names[i] for i in detections.ranking.class_ids[:1].tolist())
         for found in detections.class_maps:
             self._maps[found.name] = _MapShares.of(found)
+        if detections.text is not None:
+            self._texts[detections.text.text or "(none)"] += 1
         if detections.depth is not None:
             self._depths[detections.depth.kind] = _Depths.of(detections.depth)
 
     def _add(self, other: DetectionCounter) -> None:
         self._objects += other._objects
         self._first += other._first
+        self._texts += other._texts
         for kind, depths in other._depths.items():
             self._depths[kind] = depths if kind not in self._depths else self._depths[kind].with_more(depths)
         for name, shares in other._maps.items():

@@ -19,7 +19,7 @@ _WORD: Final = r"^[A-Za-z0-9_.+-]{1,40}$(?!\n)"
 _FILE: Final = r"^(?!\.+rknn$)[^/\x00]+\.rknn$(?!\n)"
 """The name of a `.rknn`: it must stay a name, whatever folder it is put together with."""
 
-Task = Literal["detect", "segment", "pose", "obb", "classify", "semantic", "depth"]
+Task = Literal["detect", "segment", "pose", "obb", "classify", "semantic", "depth", "text"]
 ColorOrder = Literal["rgb", "bgr"]
 Fit = Literal["letterbox", "center_crop", "stretch"]
 Place = Literal["center", "top_left"]
@@ -61,14 +61,16 @@ QueryRole = Literal["query_scores", "query_boxes"]
 - `query_scores`: nc class logits of each query
 - `query_boxes`: x and y of the center, width and height, each as a fraction of the input's width or height
 """
-ImageRole = Literal["prototypes", "class_map", "class_scores", "depth_map"]
+ImageRole = Literal["prototypes", "class_map", "class_scores", "depth_map", "text_logits"]
 """Tensors that speak of the whole image:
 
 - `prototypes`: (1, nm, H, W), what mask coefficients combine
 - `class_map`: (1, n, H, W), one score plane for each of n classes; the largest wins.  (1, 1, H, W) for two classes: the
   second one's probability is above 0.5
 - `depth_map`: (1, 1, H, W), read by `ModelSpec.depth`
-- `class_scores`: (1, nc, 1, 1), a classifier's
+- `class_scores`: (1, nc, 1, 1), a classifier's, or those of an attribute of a text (a plate's color)
+- `text_logits`: (1, K, 1, T), K scores of characters in each of T columns along a line of text, read by
+  `ModelSpec.text`
 """
 OutputRole = AnchorRole | PointRole | QueryRole | ImageRole
 Dimension = Annotated[int, Meta(gt=0, le=1 << 24)]
@@ -321,13 +323,31 @@ class DepthFormula:
 
 
 @dataclass(frozen=True, slots=True)
+class TextFormula:
+    """Formula of `text_logits`: connectionist temporal classification (CTC), read greedily.
+
+    The best of the K scores in each column is a character or the blank.  A character that follows itself is the same
+    one; the blank is left out.  Source: A. Graves et al., *Connectionist Temporal Classification* (2006), best path
+    decoding.
+
+    Attributes:
+        characters: the text of each score; that of the blank is empty.
+        blank: number of the blank.
+    """
+
+    characters: Annotated[tuple[Annotated[str, Meta(max_length=16)], ...], Meta(min_length=2, max_length=1 << 17)]
+    blank: Annotated[int, Meta(ge=0)] = 0
+
+
+@dataclass(frozen=True, slots=True)
 class ModelSpec:
     """The whole contract of one model.
 
     Attributes:
         family: model family, for example `yolov5`; selects the decode.
         task: what the model does.
-        class_names: one name per class, in the order of the score channels.
+        class_names: one name per class, in the order of the score channels; of a text those of its attribute, or one
+            for the text itself.
         input: the image input.
         outputs: the head tensors, in runtime order.
         anchors: for anchor-based families, else None.
@@ -340,6 +360,7 @@ class ModelSpec:
         anchor_formula: for anchor heads that are not read as YOLOv5's, else None.
         class_maps: the maps of the whole image, in the order of their outputs; next to detections, or alone.
         depth: for depth models, else None.
+        text: for text recognizers, else None.
         model: the built model; None as long as there is none, never in a bundle.
         schema_version: version of this schema.
         document: kind of this file.
@@ -359,6 +380,7 @@ class ModelSpec:
     prior_formula: PriorFormula | None = None
     class_maps: tuple[ClassMapSpec, ...] = ()
     depth: DepthFormula | None = None
+    text: TextFormula | None = None
     model: NpuModel | None = None
     schema_version: int = SCHEMA_VERSION
     document: Literal["rkdeploy contract"] = "rkdeploy contract"

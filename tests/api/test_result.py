@@ -14,7 +14,7 @@ from pycocotools import mask as coco_mask
 import rkdeploy
 from rkdeploy.api.result import Result
 from rkdeploy.api.result_parts import Box
-from rkdeploy.device.postprocess.detections import Detections, FoundClassMap, FoundDepth, Ranking
+from rkdeploy.device.postprocess.detections import Detections, FoundClassMap, FoundDepth, FoundText, Ranking
 from rkdeploy.errors import RkdeployError
 from tests.api.found import EMPTY, FOUND, FRAME, MASKS, NAMES, POINTS, ROTATED, STACKED, result
 
@@ -134,3 +134,13 @@ def test_coco() -> None:
     assert [one["image_id"] for one in told["annotations"]] == [1, 1, 3, 3]
     assert json.loads(json.dumps(told)) == told
     assert rkdeploy.to_coco([]) == {"images": [], "annotations": [], "categories": []}
+
+
+def test_text() -> None:
+    """The line as an object, which prints as its text; None for other models."""
+    line = FoundText(("苏", "E"), np.array([0.5, 1.0], np.float32), np.array([2, 5], np.int32))
+    found = Result(FRAME, NAMES, replace(Detections.empty(), text=line))
+    assert found.text is not None
+    assert (str(found.text), found.text.confidence, found.text.characters) == ("苏E", 0.75, ("苏", "E"))
+    assert repr(found).endswith(": '苏E'>")
+    assert result().text is None

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from rkdeploy.cli.detection_counter import DetectionCounter
-from rkdeploy.device.postprocess.detections import Detections, FoundClassMap, FoundDepth, Ranking
+from rkdeploy.device.postprocess.detections import Detections, FoundClassMap, FoundDepth, FoundText, Ranking
 from rkdeploy.device.stream.frames import Frame
 
 FRAME = Frame(np.zeros((8, 8, 3), np.uint8), "a.jpg", 3)
@@ -25,6 +25,14 @@ def counted(*found: Detections) -> str:
 def ranked(*class_ids: int) -> Detections:
     ranking = Ranking(np.array(class_ids, np.int32), np.linspace(0.9, 0.1, len(class_ids), dtype=np.float32))
     return replace(Detections.empty(), ranking=ranking)
+
+
+def test_texts() -> None:
+    """Each with the number of frames that show it, next to the classes of its attribute."""
+    line = FoundText(("苏", "E"), np.array([0.5, 1.0], np.float32), np.array([2, 5], np.int32))
+    empty = FoundText((), np.zeros(0, np.float32), np.zeros(0, np.int32))
+    read = [replace(ranked(1), text=line), replace(ranked(1), text=line), replace(Detections.empty(), text=empty)]
+    assert counted(*read) == "first class 2 dog; text 2 苏E, 1 (none)"
 
 
 def test_objects() -> None:

@@ -1,4 +1,4 @@
-"""Panels in the top left corner: a classifier's ranking, and the legend of class maps."""
+"""Panels in the top left corner: a classifier's ranking, and the legend of class maps; the line of a text below."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 from rkdeploy.device.drawing.class_maps import MapClass
 from rkdeploy.device.drawing.colors import INK, PAPER, Bgr, bgr
 from rkdeploy.device.drawing.fills import shade
-from rkdeploy.device.drawing.pen import Pen
+from rkdeploy.device.drawing.pen import Pen, pen_for
 from rkdeploy.device.drawing.text import class_label, fit_text, put_text, text_height, text_width
-from rkdeploy.device.postprocess.detections import Ranking
+from rkdeploy.device.postprocess.detections import FoundText, Ranking
 
 RANKED = 5
 """Classes of a ranking that are shown."""
@@ -22,6 +22,8 @@ LEGEND_ROWS = 10
 """Classes of a legend that are shown."""
 
 _GROUND = 0.72
+_LINES = 7
+"""Capital letters of the line of a text, one above the other, in an image's height."""
 _BAR: Bgr = bgr((0x56, 0xB4, 0xE9))
 _TRACK: Bgr = (90, 90, 90)
 _QUIET: Bgr = (205, 205, 205)
@@ -65,6 +67,39 @@ def draw_ranking(
         if (filled := round(share * inner_w)) > 0:
             cv2.rectangle(drawn, box[:2], (left + filled - 1, box[3]), _BAR, cv2.FILLED)
     return np.array([panel], np.int32)
+
+
+def draw_read_text(drawn: NDArray[np.uint8], found: FoundText, attribute: str, pen: Pen) -> NDArray[np.int32]:
+    """Draw the text that was read with its confidence and attribute along the lower edge, in place.
+
+    Returns:
+        (1, 4) int32 x1, y1, x2, y2 of the line; (0, 4) if the image is too small for one.
+    """
+    height, width = drawn.shape[:2]
+    read = found.text or "(no text)"
+    whole = " ".join(part for part in (read, f"{found.confidence:.2f}", attribute) if part)
+    pen = _line_pen(whole, (height, width), pen)
+    room = width - 2 * pen.pad_px
+    wanted = (whole, f"{read} {found.confidence:.2f}", read)  # in a small picture the text is worth more than the rest
+    text = next((line for line in wanted if text_width(line, pen) <= room), fit_text(read, "", room, pen))
+    line = text_height(pen) + 2 * pen.pad_px
+    if not text or line > height:
+        return np.zeros((0, 4), np.int32)
+    box = (0, height - line, min(width, text_width(text, pen) + 2 * pen.pad_px), height)
+    shade(drawn[box[1] : box[3], box[0] : box[2]], INK, _GROUND)
+    put_text(drawn, text, (pen.pad_px, height - pen.pad_px), PAPER, pen)
+    return np.array([box], np.int32)
+
+
+def _line_pen(text: str, image_hw: tuple[int, int], pen: Pen) -> Pen:
+    """A pen of up to a seventh of the image's height, with which the text fits; no smaller than `pen`."""
+    side = 60 * image_hw[0] / _LINES  # pen_for takes a sixtieth
+    while 60 * pen.cap_px < side:
+        larger = pen_for(round(side), round(side))
+        if text_width(text, larger) + 2 * larger.pad_px <= image_hw[1]:
+            return larger
+        side *= 0.9
+    return pen
 
 
 def draw_legend(drawn: NDArray[np.uint8], classes: Sequence[MapClass], pen: Pen, top: int = 0) -> NDArray[np.int32]:

@@ -15,7 +15,7 @@ from rkdeploy.device.drawing.labels import LabelText, draw_label, place_labels
 from rkdeploy.device.drawing.masks import draw_mask
 from rkdeploy.device.drawing.numbers import draw_numbers
 from rkdeploy.device.drawing.outlines import draw_box, draw_polygon, draw_thin_box, near
-from rkdeploy.device.drawing.panels import LEGEND_ROWS, draw_legend, draw_ranking
+from rkdeploy.device.drawing.panels import LEGEND_ROWS, draw_legend, draw_ranking, draw_read_text
 from rkdeploy.device.drawing.pen import Pen, pen_for
 from rkdeploy.device.drawing.skeletons import Skeleton, skeleton_for
 from rkdeploy.device.drawing.text import class_label
@@ -111,9 +111,11 @@ def _draw_panels(
     scale: DepthScale | None,
     pen: Pen,
 ) -> NDArray[np.int32]:
-    """Draw ranking, scale of the depth, and legend of the class maps.  Returns their boxes, (N, 4) in pixels."""
+    """Draw text, ranking, scale of the depth, and legend of the class maps.  Returns their boxes, (N, 4) in pixels."""
     taken = np.zeros((0, 4), np.int32)
-    if detections.ranking is not None:
+    if detections.text is not None:
+        taken = draw_read_text(drawn, detections.text, attribute_label(detections, class_names), pen)
+    elif detections.ranking is not None:
         taken = draw_ranking(drawn, detections.ranking, class_names, pen)
     if detections.depth is not None and scale is not None:
         taken = np.vstack((taken, draw_depth_scale(drawn, detections.depth.kind, scale, pen)))
@@ -122,6 +124,12 @@ def _draw_panels(
         classes_shown = legend_classes(detections.class_maps, styles, LEGEND_ROWS)
         taken = np.vstack((taken, draw_legend(drawn, classes_shown, pen, top)))
     return taken
+
+
+def attribute_label(detections: Detections, class_names: Sequence[str]) -> str:
+    """The most likely class of a text's attribute; empty without one."""
+    ranking = detections.ranking
+    return class_label(class_names, int(ranking.class_ids[0])) if ranking is not None and len(ranking.class_ids) else ""
 
 
 def _layout(skeleton: Skeleton | None, keypoint_count: int) -> Skeleton:

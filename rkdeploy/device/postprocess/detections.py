@@ -63,6 +63,31 @@ class FoundDepth:
 
 
 @dataclass(frozen=True, slots=True)
+class FoundText:
+    """A line of text.
+
+    Attributes:
+        characters: N of them, from left to right; their concatenation is the text.
+        confidences: (N,) float32, the probability of each in the first column that shows it.
+        columns: (N,) int32, that column of the network's output.
+    """
+
+    characters: tuple[str, ...]
+    confidences: NDArray[np.float32]
+    columns: NDArray[np.int32]
+
+    @property
+    def text(self) -> str:
+        """The whole line."""
+        return "".join(self.characters)
+
+    @property
+    def confidence(self) -> float:
+        """Mean of the characters' confidences, as PP-OCR gives it; 0 for an empty line."""
+        return float(self.confidences.mean(dtype=np.float64)) if len(self.confidences) else 0.0
+
+
+@dataclass(frozen=True, slots=True)
 class Ranking:
     """A classifier's best classes, highest score first.
 
@@ -90,8 +115,9 @@ class Detections:
             toward the y axis; not clipped.  None for models with upright boxes.
         masks: one per object; None for models without instance masks.
         class_maps: one per `class_map` of the contract.
-        ranking: of a classifier, which finds no objects; None for other models.
+        ranking: of a classifier, which finds no objects, or of a text's attribute; None for other models.
         depth: of a depth model, which finds no objects; None for other models.
+        text: of a text recognizer, which finds no objects; None for other models.
     """
 
     xyxy: NDArray[np.float32]
@@ -103,6 +129,7 @@ class Detections:
     class_maps: tuple[FoundClassMap, ...] = ()
     ranking: Ranking | None = None
     depth: FoundDepth | None = None
+    text: FoundText | None = None
 
     @classmethod
     def empty(cls) -> Detections:

@@ -23,6 +23,7 @@ from rkdeploy.device.postprocess.point_layout import POINT_ROLES
 from rkdeploy.device.postprocess.query_decode import QUERY_ROLES, QueryDecoder
 from rkdeploy.device.postprocess.raw_values import coefficient_count, require_tensors
 from rkdeploy.device.postprocess.rotated import nms_rotated, regularized
+from rkdeploy.device.postprocess.text_reader import TextReader
 from rkdeploy.device.postprocess.thresholds import Thresholds
 from rkdeploy.device.runtime.protocol import HeadTensor
 from rkdeploy.errors import RkdeployError
@@ -73,7 +74,10 @@ class Postprocessor:
         self._class_maps = ClassMapReader(spec) if "class_map" in roles or spec.class_maps else None
         has_objects = bool(roles & (_ANCHOR_ROLES | POINT_ROLES | QUERY_ROLES))
         self._depth = DepthReader(spec) if "depth_map" in roles or spec.depth is not None else None
-        if not has_objects and self._classify is None and self._class_maps is None and self._depth is None:
+        self._text = TextReader(spec) if "text_logits" in roles or spec.text is not None else None
+        whole_image = (self._classify, self._class_maps, self._depth, self._text)
+        self._finds_objects_only = all(reader is None for reader in whole_image)
+        if not has_objects and self._finds_objects_only:
             decoder_for(spec)  # raises the error that explains it
         self._decoder = (decoder or decoder_for(spec)) if has_objects else None
         self._masks = MaskReader(spec) if coefficient_count(spec) else None
@@ -98,13 +102,14 @@ class Postprocessor:
             found = Detections.empty()
         else:
             found = self._objects(self._decoder, tensors, transform)
-        if self._class_maps is None and self._classify is None and self._depth is None:
+        if self._finds_objects_only:
             return found
         return replace(
             found,
             class_maps=self._class_maps(tensors, transform) if self._class_maps is not None else (),
             ranking=self._classify(tensors) if self._classify is not None else None,
             depth=self._depth(tensors, transform) if self._depth is not None else None,
+            text=self._text(tensors) if self._text is not None else None,
         )
 
     def _objects(self, decoder: Decoder, tensors: Sequence[HeadTensor], transform: LetterboxTransform) -> Detections:

@@ -14,7 +14,14 @@ import numpy as np
 
 from rkdeploy.device.postprocess.class_pixels import count_class_pixels
 from rkdeploy.device.postprocess.corners import corners_of
-from rkdeploy.device.postprocess.detections import Detections, FoundClassMap, FoundDepth, InstanceMask, Ranking
+from rkdeploy.device.postprocess.detections import (
+    Detections,
+    FoundClassMap,
+    FoundDepth,
+    FoundText,
+    InstanceMask,
+    Ranking,
+)
 from rkdeploy.images.coco_rle import rle_counts
 
 RANKED = 5
@@ -61,6 +68,8 @@ def result_object(
         result["class_maps"] = [_class_map(one, map_masks=map_masks) for one in detections.class_maps]
     if detections.depth is not None:
         result["depth"] = _depth(detections.depth)
+    if detections.text is not None:
+        result["text"] = _text(detections.text)
     if detections.ranking is not None:
         result["ranking"] = _ranking(detections.ranking, class_names)
     return result
@@ -109,6 +118,18 @@ def _depth(found: FoundDepth) -> dict[str, Any]:
     median = float(np.nanmedian(found.values[::_STEP, ::_STEP]))
     figures = {"min": float(values.min()), "median": median, "max": float(values.max())}
     return {"kind": found.kind, **{name: _rounded(value, 4) for name, value in figures.items()}}
+
+
+def _text(found: FoundText) -> dict[str, Any]:
+    parts = zip(found.characters, found.confidences.tolist(), found.columns.tolist(), strict=True)
+    return {
+        "text": found.text,
+        "confidence": _rounded(found.confidence, 5),
+        "characters": [
+            {"text": text, "confidence": _rounded(confidence, 5), "column": column}
+            for text, confidence, column in parts
+        ],
+    }
 
 
 def _ranking(ranking: Ranking, class_names: Sequence[str]) -> list[dict[str, Any]]:

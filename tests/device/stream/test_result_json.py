@@ -8,7 +8,14 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from rkdeploy.device.postprocess.detections import Detections, FoundClassMap, FoundDepth, InstanceMask, Ranking
+from rkdeploy.device.postprocess.detections import (
+    Detections,
+    FoundClassMap,
+    FoundDepth,
+    FoundText,
+    InstanceMask,
+    Ranking,
+)
 from rkdeploy.device.stream.frames import Frame
 from rkdeploy.device.stream.sinks.jsonl import JsonlSink, jsonl_line
 
@@ -171,3 +178,19 @@ def test_the_sink_writes_pixels_on_demand(capsys: pytest.CaptureFixture[str]) ->
         with JsonlSink("-", NAMES, map_masks=map_masks) as sink:
             sink.write(FRAME, found)
         assert ("counts" in capsys.readouterr().out) == map_masks
+
+
+def test_text_with_each_character() -> None:
+    """The line, its mean confidence, and where each character begins; the attribute is the ranking."""
+    text = FoundText(("苏", "E"), np.array([0.5, 1.0], np.float32), np.array([2, 5], np.int32))
+    ranking = Ranking(np.array([1], np.int32), np.array([0.75], np.float32))
+    made = written(replace(Detections.empty(), text=text, ranking=ranking))
+    assert made["text"] == {
+        "text": "苏E",
+        "confidence": 0.75,
+        "characters": [
+            {"text": "苏", "confidence": 0.5, "column": 2},
+            {"text": "E", "confidence": 1.0, "column": 5},
+        ],
+    }
+    assert made["ranking"] == [{"class_id": 1, "class_name": "螺母", "confidence": 0.75}]

@@ -27,6 +27,9 @@ _ARGUMENTS: Final[dict[str, tuple[Any, ...]]] = {
     "rkdeploy_fields": (c_void_p, c_void_p, c_int64, c_void_p),
     "rkdeploy_search_anchors": (c_void_p,),
     "rkdeploy_best_classes": (c_void_p,) * 7,
+    "rkdeploy_best_of_columns": (c_void_p, c_void_p),
+    "rkdeploy_steps_below": (c_void_p, c_void_p, c_void_p, c_int64, c_void_p),
+    "rkdeploy_exp_sums": (c_void_p, c_void_p, c_void_p, c_int64, c_void_p),
     "rkdeploy_resample": (c_void_p, c_int64, c_int64, c_void_p, c_void_p, c_void_p, c_void_p),
     "rkdeploy_nms": (c_void_p, c_void_p, c_int64, c_void_p, c_int64, c_double, c_int64, c_void_p, c_void_p),
 }
