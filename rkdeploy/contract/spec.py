@@ -28,7 +28,7 @@ DepthKind = Literal["metric", "relative", "inverse"]
 TensorDtype = Literal["int8", "uint8", "int16", "float16", "float32"]
 AnchorRole = Literal[
     "anchor_map", "anchor_boxes", "anchor_xy", "anchor_wh", "anchor_scores", "anchor_coefficients",
-    "anchor_keypoint_xy", "anchor_keypoint_scores"
+    "anchor_keypoint_xy", "anchor_keypoint_scores", "anchor_size_bins"
 ]  # fmt: skip
 """Roles of an anchor head's tensor (1, na * fields, H, W), by the fields in its channels, anchor-major:
 
@@ -37,6 +37,7 @@ AnchorRole = Literal[
 - `anchor_scores`: objectness, class 0, class 1, ... (1 + nc fields an anchor)
 - `anchor_coefficients`: the mask coefficients (nm fields an anchor)
 - `anchor_keypoint_xy`: x, y of each keypoint (`KeypointLayout`);  `anchor_keypoint_scores`: one logit per keypoint
+- `anchor_size_bins`: one logit per bin of the width, then one per bin of the height (`SizeBins`)
 """
 PointRole = Literal[
     "dfl_boxes", "ltrb_boxes", "center_boxes", "prior_boxes", "objectness", "scores", "keypoint_xy", "keypoint_scores",
@@ -246,6 +247,27 @@ class PriorFormula:
 
 
 @dataclass(frozen=True, slots=True)
+class SizeBins:
+    """Bins of an anchor head's sizes, the same ones for width and height.
+
+    With k the bin of the largest logit (the first of equal ones), and s the sigmoid of the raw w of `anchor_wh`, a
+    width is min(max(centers[k] + (2 s - 1) * reach, low), high) * anchor_width, a height alike.
+    Source: WongKinYiu/yolov7, utils/loss.py, `SigmoidBin.forward`, and models/yolo.py, `IBin`: 21 bins from 0 to 4,
+    whose middles are `bins`, and half of `reg_scale` times `step`.
+
+    Attributes:
+        centers: middle of each bin, in widths or heights of the anchor.
+        reach: largest distance from a middle, in the same unit.
+        low, high: limits of the size, in the same unit.
+    """
+
+    centers: Annotated[tuple[Figure, ...], Meta(min_length=1, max_length=1000)]
+    reach: Positive
+    low: Figure
+    high: Figure
+
+
+@dataclass(frozen=True, slots=True)
 class AnchorFormula:
     """Formula of the boxes of an anchor head that differs from YOLOv5's.
 
@@ -256,11 +278,13 @@ class AnchorFormula:
 
     Attributes:
         center_gains: g of the formula above, one per level, finest first; a single one is that of all levels.
-        size: `square` is (2 s)^2 * anchor, `exp` is exp(raw) * anchor.
+        size: `square` is (2 s)^2 * anchor, `exp` is exp(raw) * anchor.  It is not read where there are bins.
+        bins: of sizes that are chosen among some (YOLOv7's IBin), else None.
     """
 
     center_gains: Annotated[tuple[Positive, ...], Meta(min_length=1)] = (2.0,)
     size: Literal["square", "exp"] = "square"
+    bins: SizeBins | None = None
 
     def center_gain(self, level: int) -> float:
         """The gain of a level, 0 the finest."""

@@ -181,12 +181,12 @@ def case_table(out: Path, cases: Sequence[NamedCase], suffix: str = ".pt") -> li
     """
     lines = [f"| case | what is special | input | rows | {suffix} KB | .npz KB |", "|---|---|---|---:|---:|---:|"]
     seen: set[str] = set()
-    made = ""
+    made: set[str] = set()
     for case in cases:
         checkpoint, npz = out / f"{case.name}{suffix}", out / f"{case.name}.npz"
         with np.load(npz) as data:
             meta = json.loads(str(data["meta"]))
-        made = f"torch {meta['torch']}, numpy {np.__version__}"
+        made.add(f"torch {meta['torch']}")
         seen |= pickle_globals(checkpoint)
         lines.append(
             f"| {case.name} | {case.special} | {case.hw[0]}x{case.hw[1]} | {meta['rows_total']} | "
@@ -195,7 +195,7 @@ def case_table(out: Path, cases: Sequence[NamedCase], suffix: str = ".pt") -> li
     return [
         *lines,
         "",
-        f"Made with {made}.",
+        f"Made with {' and '.join(sorted(made))}.",
         "",
         "Globals named by these pickles:",
         "",

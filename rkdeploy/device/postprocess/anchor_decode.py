@@ -22,12 +22,13 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from rkdeploy.contract.spec import AnchorFormula, ModelSpec
+from rkdeploy.contract.spec import AnchorFormula, ModelSpec, SizeBins
 from rkdeploy.device.postprocess.anchor_layout import (
     BOX_FIELDS,
     OBJECTNESS,
     AnchorPart,
     anchor_levels,
+    bin_fields,
     keypoint_fields,
 )
 from rkdeploy.device.postprocess.boxes import xyxy_from_xywh
@@ -92,9 +93,10 @@ class AnchorDecoder:
         self._keypoints = spec.keypoints
         self._formula = spec.anchor_formula or AnchorFormula()
         self._other_centers = self._formula.center_gains != AnchorFormula().center_gains
-        exponents = self._formula.size == "exp"
+        exponents = self._formula.size == "exp" and self._formula.bins is None
         self._sigmoids = ((0, 2), (BOX_FIELDS, None)) if exponents else ((0, None),)  # fields that are logits
         self._first_point, self._first_point_score, self._field_count = keypoint_fields(spec)
+        self._bin_fields = bin_fields(spec)
         self._all_linear = all(part.output.activation == "linear" for level in self._levels for part in level.parts)
         row_count = self._level_ends[-1]
         self._passes = np.empty(row_count, np.bool_)
@@ -149,7 +151,7 @@ class AnchorDecoder:
         # The raw comparison lets rounding cases through; the exact rule is applied here.
         kept = ((scores > class_thresholds.take(class_ids)) & (objectness > plan.lowest)).nonzero()[0]
         rows = rows.take(kept)
-        xywh = self._xywh(rows, fields[:BOX_FIELDS].take(kept, axis=1))
+        xywh = self._xywh(tensors, rows, fields[:BOX_FIELDS].take(kept, axis=1))
         return Candidates(xyxy_from_xywh(xywh), scores.take(kept), class_ids.take(kept).astype(np.int32), rows)
 
     def details(self, tensors: Sequence[HeadTensor], rows: NDArray[np.intp]) -> RowDetails:
@@ -193,7 +195,7 @@ class AnchorDecoder:
         scores_end = BOX_FIELDS + 1 + self._class_count
         fields = self._real_fields(tensors, rows, self._level_ends, 0, scores_end)
         self._activate(fields, rows)
-        xywh = self._xywh(rows, fields[:BOX_FIELDS])
+        xywh = self._xywh(tensors, rows, fields[:BOX_FIELDS])
         found: tuple[DenseField, ...] = (
             DenseField("xy", "px", np.ascontiguousarray(xywh[:2].T)),
             DenseField("wh", "px", np.ascontiguousarray(xywh[2:].T)),
@@ -358,8 +360,16 @@ class AnchorDecoder:
                     low, high = max(first, part.first), min(last or part.end, part.end)
                     sigmoid_in_place(fields[low:high, start:end])
 
-    def _xywh(self, rows: NDArray[np.intp], probabilities: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Boxes of the given rows in input pixels, by the formula above: (4, N) activated x, y, w, h to (4, N)."""
+    def _xywh(
+        self, tensors: Sequence[HeadTensor], rows: NDArray[np.intp], probabilities: NDArray[np.float32]
+    ) -> NDArray[np.float32]:
+        """Boxes of the given rows in input pixels, by the formula above: (4, N) activated x, y, w, h to (4, N).
+
+        Args:
+            tensors: all tensors of the head; bins are read of them.
+            rows: (N,), ascending.
+            probabilities: activated x, y, w, h.
+        """
         geometry = self._geometry.take(rows, axis=1)
         xywh = probabilities * np.float32(2.0)
         xy, wh = xywh[:2], xywh[2:]
@@ -367,13 +377,34 @@ class AnchorDecoder:
             np.multiply(probabilities[:2], geometry[5], out=xy)
         xy += geometry[:2]
         xy *= geometry[4]
-        if self._formula.size == "exp":
+        if self._formula.bins is not None:
+            wh[:] = self._binned_sizes(tensors, rows, probabilities[2:], self._formula.bins)
+        elif self._formula.size == "exp":
             np.minimum(probabilities[2:], _LARGEST_EXPONENT, out=wh)
             np.exp(wh, out=wh)
         else:
             wh *= wh
         wh *= geometry[2:4]
         return xywh
+
+    def _binned_sizes(
+        self, tensors: Sequence[HeadTensor], rows: NDArray[np.intp], places: NDArray[np.float32], bins: SizeBins
+    ) -> NDArray[np.float32]:
+        """Widths and heights of the given rows in those of their anchors, (2, N), by the formula of `SizeBins`.
+
+        Args:
+            tensors: all tensors of the head.
+            rows: (N,), ascending.
+            places: probabilities of the place within the bin, (2, N).
+            bins: of the contract.
+        """
+        ends = rows.searchsorted(self._level_ends).tolist()
+        logits = self._real_fields(tensors, rows, ends, self._field_count, self._field_count + self._bin_fields)
+        chosen = logits.reshape(2, len(bins.centers), len(rows)).argmax(axis=1)
+        sizes: NDArray[np.float32] = np.array(bins.centers, np.float32).take(chosen)
+        sizes += (places * np.float32(2.0) - np.float32(1.0)) * np.float32(bins.reach)
+        np.clip(sizes, np.float32(bins.low), np.float32(bins.high), out=sizes)
+        return sizes
 
 
 def _gather(

@@ -65,6 +65,8 @@ def anchor_levels(spec: ModelSpec) -> tuple[AnchorLevel, ...]:
     for output in spec.outputs:
         if output.role not in _ANCHOR_ROLES | _IMAGE_ROLES:
             raise RkdeployError(f'Output "{output.name}" has role "{output.role}", which an anchor head does not have.')
+    if bin_fields(spec) and (spec.keypoints is not None or coefficient_count(spec)):
+        raise RkdeployError("The contract has bins of sizes next to keypoints or masks, which is not supported.")
     head = outputs_with(spec.outputs, _ANCHOR_ROLES)
     spans = _spans(spec)
     field_count = max(end for _, end in spans.values())
@@ -101,6 +103,12 @@ def keypoint_fields(spec: ModelSpec) -> tuple[int, int, int]:
     return first, first + 2 * count, first + 2 * count + scored
 
 
+def bin_fields(spec: ModelSpec) -> int:
+    """Fields of an anchor that are bins of its width and height; they lie behind the classes."""
+    bins = spec.anchor_formula.bins if spec.anchor_formula is not None else None
+    return 2 * len(bins.centers) if bins is not None else 0
+
+
 def _spans(spec: ModelSpec) -> dict[str, tuple[int, int]]:
     """First field and the field behind the last, by role."""
     scores_end = BOX_FIELDS + 1 + len(spec.class_names)
@@ -114,12 +122,14 @@ def _spans(spec: ModelSpec) -> dict[str, tuple[int, int]]:
         "anchor_coefficients": (scores_end, points),
         "anchor_keypoint_xy": (points, point_scores),
         "anchor_keypoint_scores": (point_scores, end),
+        "anchor_size_bins": (end, end + bin_fields(spec)),
     }
 
 
 def _others_expected(spec: ModelSpec) -> str:
     """The other tensors that a level has, as the end of a sentence."""
     others = ["anchor_coefficients"] if coefficient_count(spec) else []
+    others += ["anchor_size_bins"] if bin_fields(spec) else []
     if spec.keypoints is not None:
         others += ["anchor_keypoint_xy", "anchor_keypoint_scores"] if spec.keypoints.scored else ["anchor_keypoint_xy"]
     return f", and {', '.join(others)} next to the scores." if others else "."
@@ -138,6 +148,8 @@ def _part_of(
     first, end = spans[output.role]
     if first == end and output.role.startswith("anchor_keypoint"):
         raise RkdeployError(f'Output "{output.name}" holds {output.role}, but the contract has no such keypoints.')
+    if first == end and output.role == "anchor_size_bins":
+        raise RkdeployError(f'Output "{output.name}" holds bins of sizes, but the contract has none.')
     exponents = spec.anchor_formula is not None and spec.anchor_formula.size == "exp"
     if exponents and first < BOX_FIELDS and end > 2 and output.activation != "linear":
         raise RkdeployError(

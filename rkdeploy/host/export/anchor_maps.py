@@ -17,8 +17,10 @@ from rkdeploy.host.export.heads import AnchorMap
 from rkdeploy.host.export.layer_list import blamed
 from rkdeploy.host.export.yolor_blocks import with_implicit
 
-TRAINING_ONLY = ("m2",)
-"""Sub-modules of a head that inference does not read: the auxiliary convolutions of YOLOv7's IAuxDetect."""
+TRAINING_ONLY = ("m2", "w_bin_sigmoid.BCEbins", "h_bin_sigmoid.BCEbins")
+"""Sub-modules of a head that inference does not read: the auxiliary convolutions of YOLOv7's IAuxDetect, the losses of
+its IBin.
+"""
 
 
 def anchor_maps(emission: Emission, head: Module, features: Sequence[Value]) -> list[AnchorMap]:

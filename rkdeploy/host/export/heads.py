@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from rkdeploy.contract.spec import AnchorFormula, Anchors, KeypointLayout
+from rkdeploy.contract.spec import AnchorFormula, Anchors, KeypointLayout, SizeBins
 from rkdeploy.errors import GraphError
 from rkdeploy.host.checkpoint import Module
 from rkdeploy.host.export.builder import GraphBuilder, Value
@@ -63,15 +63,26 @@ class AnchorLayout:
         return 3 * self.keypoints.count if self.keypoints is not None and self.keypoints.scored else 0
 
     @property
-    def fields(self) -> int:
-        """Values per row: box, objectness, keypoints, scores, mask coefficients."""
+    def bins(self) -> SizeBins | None:
+        """Bins of the sizes, if they have some."""
+        return self.formula.bins if self.formula is not None else None
+
+    @property
+    def columns(self) -> int:
+        """Values per decoded row: box, objectness, keypoints, scores, mask coefficients."""
         return 5 + self.points + self.classes + self.masks + self.scored_points
+
+    @property
+    def fields(self) -> int:
+        """Raw values per row: as decoded, and the bins of both sizes."""
+        return self.columns + (2 * len(self.bins.centers) if self.bins is not None else 0)
 
     def __str__(self) -> str:
         count = self.points or self.scored_points
         points = f" + {count} of keypoints" if count else ""
         masks = f" + {self.masks} mask coefficients" if self.masks else ""
-        return f"(5{points} + {self.classes} classes{masks})"
+        bins = f" + 2 x {len(self.bins.centers)} bins" if self.bins is not None else ""
+        return f"(5{bins}{points} + {self.classes} classes{masks})"
 
 
 def anchor_detect(
@@ -147,16 +158,16 @@ def _level_rows(
     xy = builder.elementwise("Mul", path, xy, gain)
     xy = builder.elementwise("Add", path, xy, grid - np.float32((gain - 1) / 2))
     xy = builder.elementwise("Mul", path, xy, float(stride))
-    if formula.size == "exp":
+    if formula.size == "exp" and formula.bins is None:
         wh = builder.add("Exp", path, [wh], wh.shape)
-    else:
+    elif formula.bins is None:
         wh = builder.elementwise("Mul", path, wh, 2.0)
         wh = builder.elementwise("Pow", path, wh, 2.0)
     wh = builder.elementwise("Mul", path, wh, sizes)
     if layout.keypoints is not None:
         scores = _with_points(builder, level, scores, sizes, grid, stride, layout.keypoints)
     joined = builder.concat(path, [xy, wh, *scores], 4)
-    return builder.reshape(path, joined, (n, count * height * width, layout.fields))
+    return builder.reshape(path, joined, (n, count * height * width, layout.columns))
 
 
 def _with_points(
@@ -206,8 +217,10 @@ def _cells(builder: GraphBuilder, path: str, value: Value, count: int, fields: i
 def _activated(builder: GraphBuilder, path: str, cells: Value, layout: AnchorLayout) -> list[Value]:
     """Sigmoids of x y and of w h, then the other columns: scores, or objectness, raw keypoints and classes.
 
-    w h stay raw where they are exponents.
+    w h stay raw where they are exponents, and are sizes in anchors where they have bins.
     """
+    if layout.bins is not None:
+        return _with_bins(builder, path, cells, layout.classes, layout.bins)
     if layout.formula is not None and layout.formula.size == "exp":
         if layout.points or layout.masks or layout.scored_points:
             raise GraphError(f'"{path}" has exponents for sizes next to keypoints or masks, which is not supported.')
@@ -224,6 +237,23 @@ def _activated(builder: GraphBuilder, path: str, cells: Value, layout: AnchorLay
         scored, *rest = builder.split(path, cells, [5 + layout.classes, layout.masks + layout.scored_points], 4)
     activated = builder.add("Sigmoid", path, [scored], scored.shape)
     return [*builder.split(path, activated, [2, 2, 1 + layout.classes], 4), *rest]
+
+
+def _with_bins(builder: GraphBuilder, path: str, cells: Value, classes: int, bins: SizeBins) -> list[Value]:
+    """Sigmoids of x y, widths and heights in anchors by the formula of `SizeBins`, and sigmoids of the scores."""
+    count = len(bins.centers)
+    xy, w, width_bins, h, height_bins, scores = builder.split(path, cells, [2, 1, count, 1, count, 1 + classes], 4)
+    xy, w, h, scores = (builder.add("Sigmoid", path, [v], v.shape) for v in (xy, w, h, scores))
+    centers = builder.constant(f"{path}.bins", np.array(bins.centers, np.float32))
+    low, high = (builder.constant(f"{path}.limit", np.array(v, np.float32)) for v in (bins.low, bins.high))
+    sizes = []
+    for place, logits in ((w, width_bins), (h, height_bins)):
+        chosen = builder.add("ArgMax", path, [logits], place.shape, {"axis": 4, "keepdims": 1})
+        middle = builder.add("Gather", path, [centers, chosen], place.shape)
+        offset = builder.elementwise("Mul", path, place, 2 * bins.reach)
+        size = builder.elementwise("Add", path, builder.elementwise("Sub", path, offset, bins.reach), middle)
+        sizes.append(builder.add("Clip", path, [size, low, high], place.shape))
+    return [xy, builder.concat(path, sizes, 4), scores]
 
 
 def _points(

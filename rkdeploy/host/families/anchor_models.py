@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from rkdeploy.contract.spec import Anchors, InputSpec, KeypointLayout
+from rkdeploy.contract.spec import AnchorFormula, Anchors, InputSpec, KeypointLayout
 from rkdeploy.host.checkpoint import Checkpoint
 from rkdeploy.host.families.anchor_defaults import compare_anchors
 from rkdeploy.host.families.checkpoint_facts import (
@@ -68,7 +68,13 @@ def describe_anchor_model(
 
 
 def export_anchor_model(
-    checkpoint: Checkpoint, info: ModelInfo, own_blocks: Mapping[str, Emitter], height: int, width: int, stem: StemForm
+    checkpoint: Checkpoint,
+    info: ModelInfo,
+    own_blocks: Mapping[str, Emitter],
+    height: int,
+    width: int,
+    stem: StemForm,
+    formula: AnchorFormula | None = None,
 ) -> Exported:
     """The network with its decode: `images` (1, 3, height, width) RGB 0..1 to `output0` (1, rows, columns).
 
@@ -81,6 +87,7 @@ def export_anchor_model(
         height: of the input in pixels.
         width: of the input in pixels.
         stem: how the first layer is written.
+        formula: how boxes are read; None for YOLOv5's.
 
     Raises:
         CheckpointError, GraphError: when a block is unknown, or a size does not fit.
@@ -100,7 +107,9 @@ def export_anchor_model(
     features = emit_layers(emission, layers, emit_image(builder, input_channels(checkpoint), height, width))
     with blamed(f'Head "{layers[-1].path}"'):
         maps = anchor_maps(emission, layers[-1], features)
-        layout = AnchorLayout(info.anchors, info.strides, len(info.class_names), keypoints=info.keypoints)
+        layout = AnchorLayout(
+            info.anchors, info.strides, len(info.class_names), keypoints=info.keypoints, formula=formula
+        )
         output, head = anchor_decode(builder, layers[-1].path, maps, layout)
     image = InputSpec("images", height, width)
     return finish(builder, layers, {"output0": output}, head, image, onnx_metadata(info), TRAINING_ONLY)

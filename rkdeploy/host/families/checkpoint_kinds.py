@@ -104,7 +104,7 @@ def is_yolov7(checkpoint: Checkpoint) -> bool:
     if head is None or "anchors" not in head.tensors:
         return False
     blocks = {layer.class_name for layer in layers_of(checkpoint)}
-    return head.class_name in {"IAuxDetect", "IKeypoint"} or (
+    return head.class_name in {"IAuxDetect", "IKeypoint", "IBin"} or (
         head.class_name in {"IDetect", "Detect"} and bool(blocks & YOLOV7_BLOCKS)
     )
 
@@ -151,9 +151,6 @@ def _numbered_layers(checkpoint: Checkpoint) -> bool:
 
 
 MODELS = (
-    CheckpointKind(
-        "a YOLOv7 model whose head gives sizes as bins (IBin), which no published configuration has", _ends_in("IBin")
-    ),
     CheckpointKind("a panoptic segmentation (YOLOv9)", _ends_in("Panoptic")),
     CheckpointKind("a depth model of another kind", _ends_in("DepthHead", "DepthDetect", "Depth26")),
     CheckpointKind(

@@ -138,7 +138,8 @@ def _parts(tap: Tap, head: Head, options: CutOptions) -> tuple[_CutOutput, ...]:
 def _anchor_parts(tap: Tap, head: Head, options: CutOptions, *, boxes: bool, scores: bool) -> tuple[_CutOutput, ...]:
     channels = np.arange(tap.shape[1]).reshape(head.anchors_per_level, -1)
     points, point_scores = _point_columns(head)
-    rest = [column for column in range(channels.shape[1]) if column not in {*points, *point_scores}]
+    bins = _bin_columns(head)
+    rest = [column for column in range(channels.shape[1]) if column not in {*points, *point_scores, *bins}]
 
     def of(columns: Sequence[int]) -> tuple[int, ...]:
         return tuple(int(c) for c in channels[:, list(columns)].ravel())
@@ -151,10 +152,12 @@ def _anchor_parts(tap: Tap, head: Head, options: CutOptions, *, boxes: bool, sco
         beside += (_CutOutput("anchor_keypoint_xy", of(points)),)
     if point_scores:
         beside += (_CutOutput("anchor_keypoint_scores", of(point_scores), scores),)
+    if bins:
+        beside += (_CutOutput("anchor_size_bins", of(bins)),)
     split = options.split
     if split == "none" and head.masks:  # they have no sigmoid, and need a scale of their own
         split = "boxes_scores"
-    exponents = head.anchor_formula is not None and head.anchor_formula.size == "exp"
+    exponents = head.anchor_formula is not None and head.anchor_formula.size == "exp" and not bins
     if exponents:  # logarithms of sizes have no sigmoid either
         split = "xy_wh_scores"
     if split == "none":
@@ -178,6 +181,15 @@ def _point_columns(head: Head) -> tuple[list[int], list[int]]:
         return list(range(5, 5 + 2 * layout.count)), []
     starts = range(5 + head.classes, 5 + head.classes + 3 * layout.count, 3)
     return [start + i for start in starts for i in (0, 1)], [start + 2 for start in starts]
+
+
+def _bin_columns(head: Head) -> list[int]:
+    """An anchor's fields that are bins of sizes: those of the width behind w, those of the height behind h."""
+    bins = head.anchor_formula.bins if head.anchor_formula is not None else None
+    if bins is None:
+        return []
+    count = len(bins.centers)
+    return [*range(3, 3 + count), *range(4 + count, 4 + 2 * count)]
 
 
 def _rename(graph: onnx.GraphProto, old: str, new: str) -> None:

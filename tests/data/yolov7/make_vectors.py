@@ -52,6 +52,15 @@ OREPA: Layers = {  # RepConv_OREPA with and without its identity, and strided
     ],
     "head": [[[2, 3], 1, "IDetect", ["nc", "anchors"]]],
 }
+BINS: Layers = {  # a head that gives sizes as bins; no published configuration has it
+    "backbone": [
+        [-1, 1, "Conv", [128, 3, 4]],
+        [-1, 1, "RepConv", [256, 3, 2]],
+        [-1, 1, "Conv", [512, 3, 2]],
+        [-1, 1, "SPPCSPC", [512]],
+    ],
+    "head": [[[1, 3], 1, "IBin", ["nc", "anchors"]]],
+}
 
 
 def spread_gains(model: Any) -> None:
@@ -75,6 +84,7 @@ CASES = (
     Case("e6e_training", "E6E: DownC, Shortcut, IAuxDetect", "cfg/training/yolov7-e6e.yaml", hw=P6),
     Case("orepa", "RepConv_OREPA as trained: a kernel that is a sum of five", OREPA, width=1 / 16, change=spread_gains),
     Case("blocks", "Stem, GhostSPPCSPC, CSP forms A to C, Chuncat, Foldcut, RobustConv", BLOCKS, width=1 / 16),
+    Case("bins", "IBin: each size is one of 21 bins and a part of its width", BINS, width=1 / 16),
 )  # fmt: skip
 ABOUT = (
     "`<case>.pt` is a pickled module tree in `model`.  Configurations named by a path are upstream's, read when this",

@@ -28,7 +28,7 @@ def test_the_reference_set_is_complete() -> None:
     recorded = {vector.key for vector in CASES}
     assert {
         "yolov7-tiny_training", "yolov7-tiny_plain", "yolov7-v7_training", "yolov7-v7_deploy", "yolov7-w6_training",
-        "yolov7-d6_deploy", "yolov7-e6e_training", "yolov7-blocks", "yolov7-orepa", "yolov5_face-n05",
+        "yolov7-d6_deploy", "yolov7-e6e_training", "yolov7-blocks", "yolov7-orepa", "yolov7-bins", "yolov5_face-n05",
         "yolov5_face-s_classes", "yolov5_face-n6", "yolov7_face-lite_t", "yolov7_face-s", "yolov7_face-face",
         "yolov7_pose-w6_pose", "yolov5_face-blaze", "yolov5_lite-lite_e", "yolov5_lite-lite_s", "yolov5_lite-lite_c",
         "yolov5_lite-lite_g",

@@ -92,7 +92,6 @@ def test_an_unknown_state_dict() -> None:
 @pytest.mark.parametrize(
     ("head", "name"),
     [
-        ("IBin", "a YOLOv7 model whose head gives sizes as bins"),
         ("Panoptic", r"a panoptic segmentation \(YOLOv9\)"),
     ],
 )
