@@ -53,6 +53,8 @@ CALLS: dict[str, bytes] = {
     "torch.load": call("torch", "load", text("executed")),
     "torch.hub": call("torch.hub", "load", text("executed"), text("x")),
     "numpy.load": call("numpy", "load", text("executed")),
+    "pip": call("pip._internal", "main", text("install")),
+    "function of a layers package": call("mmcv.fileio", "load", text("executed")),
     "operator.attrgetter": call("operator", "attrgetter", text("__globals__")),
     "functools.partial": call("functools", "partial", b"cos\nsystem\n", TOUCH),
     "types.FunctionType": call("types", "FunctionType", b"N", b"}"),

@@ -7,6 +7,7 @@ bytes lie), or belongs to a model-code namespace and becomes an inert stand-in t
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -37,18 +38,31 @@ DTYPE_NAMES: dict[str, str] = {
     "int8": "int8", "uint8": "uint8", "bool": "bool",
 }  # fmt: skip
 
-# Namespaces of model code.  Every name in them becomes an inert stand-in.
+# Namespaces of model code.  Every name in them becomes an inert stand-in, functions too.
 MODEL_NAMESPACES = (
     "models", "utils", "ultralytics", "yolov5", "yolo", "lib", "omegaconf", "typing",
     "torch.nn", "torch.optim", "torch.distributed", "torchvision", "timm",
     "pytorch_wavelets", "yolov6", "yolox", "nanodet", "super_gradients", "segmentation_models_pytorch",
 )  # fmt: skip
+# Of these only what a table here names: a checkpoint that names more of them was forged.
+_NOT_OF_MODELS = sys.stdlib_module_names | {"__builtin__", "numpy", "torch", "dill", "cloudpickle", "joblib"}
 
 _MAX_INTEGER = 1 << 60  # larger integers can be chosen to collide in a dictionary
 _MAX_TUPLE_KEY = 4
 _MAX_KEY = 4096  # characters; equal keys are compared completely
 _MAX_KEY_PART = 100
 _MAX_PATH = 4096
+
+
+def is_model_code(module_name: str, name: str) -> bool:
+    """True for a name that becomes a stand-in: of a namespace of model code, or a class of another package.
+
+    Blocks of other packages (`mmcv.ops.DeformConv2dPack`) are known as classes by their first letter; they are named
+    when the network is exported, which is where an unknown block is an error.
+    """
+    if any(module_name == n or module_name.startswith(n + ".") for n in MODEL_NAMESPACES):
+        return True
+    return module_name.partition(".")[0] not in _NOT_OF_MODELS and name.lstrip("_")[:1].isupper()
 
 
 class StandIn:

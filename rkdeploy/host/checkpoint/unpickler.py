@@ -18,7 +18,6 @@ from rkdeploy.host.checkpoint.budget import MAX_STEPS, Budget
 from rkdeploy.host.checkpoint.stand_ins import (
     CONSTRUCTORS,
     DTYPE_NAMES,
-    MODEL_NAMESPACES,
     STORAGE_DTYPES,
     Dtype,
     Mapping,
@@ -26,6 +25,7 @@ from rkdeploy.host.checkpoint.stand_ins import (
     StandIn,
     StorageType,
     frozen_set,
+    is_model_code,
     plain_key,
 )
 from rkdeploy.host.checkpoint.tensor import Storage
@@ -84,8 +84,8 @@ class StandInUnpickler(pickle._Unpickler):  # noqa: SLF001  (the documented clas
                 return StorageType(STORAGE_DTYPES[global_name])
             if global_name in DTYPE_NAMES:
                 return Dtype(DTYPE_NAMES[global_name])
-        of_model = any(module_name == n or module_name.startswith(n + ".") for n in MODEL_NAMESPACES)
-        if constructor is StandIn or (of_model and _is_dotted_name(module_name) and _is_dotted_name(global_name)):
+        plain = _is_dotted_name(module_name) and _is_dotted_name(global_name)
+        if constructor is StandIn or (plain and is_model_code(module_name, global_name)):
             return self._stand_in(module_name, global_name)
         raise CheckpointError(
             f'The checkpoint names "{shown(f"{module_name}.{global_name}", 120)[1:-1]}", which is not model data. '

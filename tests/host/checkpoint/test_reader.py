@@ -10,6 +10,7 @@ import pytest
 from rkdeploy.errors import CheckpointError
 from rkdeploy.host.checkpoint import Module, read_checkpoint
 from rkdeploy.host.checkpoint.module_tree import module_from_state_dict
+from rkdeploy.host.checkpoint.stand_ins import is_model_code
 from rkdeploy.host.checkpoint.tensor import Storage, make_tensor
 from rkdeploy.host.families.registry import family_of
 
@@ -116,6 +117,16 @@ def test_keys_that_torch_does_not_write(key: str) -> None:
     weight = read_checkpoint(DATA / "state_dict.pt").root.child("model").child("0").child("conv").tensors["weight"]
     with pytest.raises(CheckpointError, match=r"does not allow|nests without end"):
         module_from_state_dict({key: weight})
+
+
+@pytest.mark.parametrize(("module", "name", "taken"), [
+    ("mmcv.ops.modulated_deform_conv", "ModulatedDeformConv2dPack", True), ("extra_modules.attention", "_EMA", True),
+    ("__main__", "Net", True), ("ultralytics.nn.tasks", "attempt_load_weights", True), ("mmcv.fileio", "load", False),
+    ("pathlib", "PurePath", False), ("numpy.ma", "MaskedArray", False), ("torch.utils.data", "DataLoader", False),
+])  # fmt: skip
+def test_classes_of_other_packages_are_stand_ins(module: str, name: str, taken: bool) -> None:
+    """A block of any package becomes a stand-in; functions, and what Python, torch and numpy have, do not."""
+    assert is_model_code(module, name) == taken
 
 
 def test_state_dict_is_explained() -> None:
