@@ -22,6 +22,7 @@ from rkdeploy.host.checkpoint.module_tree import (
     module_from_state_dict,
 )
 from rkdeploy.host.checkpoint.stand_ins import StandIn
+from rkdeploy.host.checkpoint.tensor import LazyTensor
 
 DARKNET_SUFFIX = ".weights"
 _LOG = logging.getLogger(__name__)
@@ -93,7 +94,11 @@ def read_checkpoint(path: Path, cfg: Path | None = None) -> Checkpoint:
     if is_state_dict(content):
         return Checkpoint(path, module_from_state_dict(content), "whole file", None, None, {}, structure)
     if not isinstance(content, dict):
-        raise CheckpointError(f'"{path.name}" holds {type(content).__name__}, expected a training checkpoint.')
+        what = "a tensor" if isinstance(content, LazyTensor) else type(content).__name__
+        raise CheckpointError(
+            f'"{path.name}" holds {what}, expected a training checkpoint.',
+            "Give the best.pt that the training run saved; rkdeploy reads models, not data.",
+        )
     root, weights = _model(path, content)
     epoch, date, arguments = content.get("epoch"), content.get("date"), content.get("train_args", content.get("opt"))
     if isinstance(arguments, StandIn):
