@@ -117,6 +117,13 @@ class Result:
         return TextLine(found.text, found.confidence, found.characters, found.confidences, found.columns)
 
     @property
+    def embedding(self) -> NDArray[np.float32] | None:
+        """The vector of the image, (D,) float32 of length 1: the product of two is their cosine; None for models
+        without.
+        """
+        return self.detections.embedding
+
+    @property
     def ranking(self) -> ClassRanking | None:
         """A classifier's answer, or a text's attribute such as the plate's color; None for other models."""
         ranking = self.detections.ranking
@@ -155,15 +162,24 @@ class Result:
         write_image(target, self.plot())
         return target
 
-    def to_dict(self, *, map_masks: bool = False) -> dict[str, Any]:
+    def to_dict(self, *, map_masks: bool = False, embeddings: bool = True) -> dict[str, Any]:
         """Plain data, the object that `rkdeploy run --jsonl` writes for a frame.
 
         Args:
             map_masks: whether class maps come with the pixels of each class as COCO run lengths, not only their share.
+            embeddings: whether embeddings are written.
         """
         from rkdeploy.device.stream.result_json import result_object
 
-        return result_object(self.source, self.index, self.image_hw, self.detections, self.names, map_masks=map_masks)
+        return result_object(
+            self.source,
+            self.index,
+            self.image_hw,
+            self.detections,
+            self.names,
+            map_masks=map_masks,
+            embeddings=embeddings,
+        )
 
     def to_json(self, *, map_masks: bool = False) -> str:
         """`to_dict` as one line of JSON."""

@@ -114,7 +114,7 @@ class _BuildProgress(BuildEvents):
 
         out.print(
             f"[bold]Input[/]     {network.input_hw[1]}x{network.input_hw[0]} (width x height), "
-            f"{'' if network.task == 'depth' else f'{len(network.class_names)} classes, '}{network.task}"
+            f"{'' if network.task in ('depth', 'embedding') else f'{len(network.class_names)} classes, '}{network.task}"
         )
         if network.anchors is not None:
             beside = compare_anchors(network.anchors, network.family)
@@ -211,6 +211,17 @@ def agreement_lines(agreement: Agreement) -> list[str]:
             f"depths differ by {100 * depth.abs_rel:.1f} % in the mean (AbsRel), {100 * depth.delta1:.1f} % of them by "
             "less than a quarter (delta1)"
         )
+    if agreement.embedding is not None:
+        vectors = agreement.embedding
+        lines.append(
+            f"cosine of the embeddings and the float model's {vectors.cosine:.4f} in the mean, "
+            f"{vectors.worst:.4f} at worst"
+        )
+        if vectors.nearest is not None:
+            lines.append(
+                f"the same nearest image for {100 * vectors.nearest:.1f} % of {agreement.images} images, or one within "
+                f"{vectors.tie} of its cosine"
+            )
     if agreement.same_first_class is not None:
         lines.append(f"the same first class on {100 * agreement.same_first_class:.1f} % of {agreement.images} images")
     return lines

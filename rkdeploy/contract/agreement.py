@@ -89,6 +89,28 @@ class DepthAgreement:
 
 
 @dataclass(frozen=True, slots=True)
+class EmbeddingAgreement:
+    """The quantized model's embeddings against the float model's.
+
+    Attributes:
+        cosine: of the angle between the two embeddings of an image, mean over the images.
+        worst: lowest cosine of an image.
+        cosine_interval: (low, high) of `cosine`, 95 %, by a bootstrap over the images.
+        nearest: share of images whose nearest other one by the quantized model is the float model's nearest too, or as
+            near by the float model to within `tie`; None for fewer than three images.
+        nearest_interval: (low, high) of `nearest`, made in the same way.
+        tie: difference of cosines that counts as none.
+    """
+
+    cosine: Figure
+    worst: Figure
+    cosine_interval: tuple[Figure, Figure]
+    nearest: Figure | None
+    nearest_interval: tuple[Figure, Figure] | None
+    tie: Figure
+
+
+@dataclass(frozen=True, slots=True)
 class FoundShare:
     """Share of one model's detections that the other model has too.
 
@@ -113,7 +135,18 @@ class FoundShare:
 
 
 MeasureName = Literal[
-    "ap", "ap50", "recall", "precision", "mean_iou", "same_class", "depth", "delta1", "first_class", "matched"
+    "ap",
+    "ap50",
+    "recall",
+    "precision",
+    "mean_iou",
+    "same_class",
+    "depth",
+    "delta1",
+    "first_class",
+    "matched",
+    "cosine",
+    "nearest",
 ]
 
 
@@ -125,8 +158,9 @@ class Measure:
         name: `ap50`, average precision at an overlap of 0.5 with the float model's detections as the truth; `ap`, its
             mean over overlaps of 0.5 to 0.95; `recall` and `precision`, see `Agreement`; `mean_iou` of a class map, and
             `same_class`, share of its pixels of the same class; `depth`, 1 less AbsRel (0 where that is above 1), and
-            `delta1` of depth; `first_class`, share of images with the same first class; `matched`, in older bundles,
-            share of the float model's detections matched.
+            `delta1` of depth; `first_class`, share of images with the same first class; `cosine`, the mean one of
+            embeddings, and `nearest`, see `EmbeddingAgreement`; `matched`, in older bundles, share of the float model's
+            detections matched.
         of: kind of object or name of the class map.
         value: the figure.
         interval: (low, high), 95 %.
@@ -135,7 +169,18 @@ class Measure:
     """
 
     name: Literal[
-        "ap", "ap50", "recall", "precision", "mean_iou", "same_class", "depth", "delta1", "first_class", "matched"
+        "ap",
+        "ap50",
+        "recall",
+        "precision",
+        "mean_iou",
+        "same_class",
+        "depth",
+        "delta1",
+        "first_class",
+        "matched",
+        "cosine",
+        "nearest",
     ]
     of: Text
     value: Figure
@@ -192,6 +237,7 @@ class Agreement:
         precision: share of the quantized model's detections that the float model has with any score; None as for
             `recall`.
         depth: of a depth model, else None.
+        embedding: of a model that gives embeddings, else None.
     """
 
     figures_from: Text
@@ -216,6 +262,7 @@ class Agreement:
     recall: FoundShare | None = None
     precision: FoundShare | None = None
     depth: DepthAgreement | None = None
+    embedding: EmbeddingAgreement | None = None
 
     @property
     def measures(self) -> tuple[Measure, ...]:
@@ -246,6 +293,8 @@ class Agreement:
             ends = max(0.0, 1 - high), max(0.0, 1 - low)
             found.append(Measure("depth", "", max(0.0, 1 - error), ends, self.images, "images"))
             found.append(Measure("delta1", "", self.depth.delta1, self.depth.delta1_interval, self.images, "images"))
+        if self.embedding is not None:
+            found += _of_embedding(self.embedding, self.images)
         if self.same_first_class is not None:
             ends = self.same_first_class_interval or (self.same_first_class, self.same_first_class)
             found.append(Measure("first_class", "", self.same_first_class, ends, self.images, "images"))
@@ -271,3 +320,11 @@ class Agreement:
     def share(self) -> float | None:
         """Matched float detections over all, None when float found nothing."""
         return self.matched / self.float_detections if self.float_detections else None
+
+
+def _of_embedding(one: EmbeddingAgreement, images: int) -> list[Measure]:
+    low, high = one.cosine_interval
+    found = [Measure("cosine", "", max(0.0, one.cosine), (max(0.0, low), max(0.0, high)), images, "images")]
+    if one.nearest is not None and one.nearest_interval is not None:
+        found.append(Measure("nearest", "", one.nearest, one.nearest_interval, images, "images"))
+    return found

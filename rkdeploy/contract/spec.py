@@ -19,12 +19,13 @@ _WORD: Final = r"^[A-Za-z0-9_.+-]{1,40}$(?!\n)"
 _FILE: Final = r"^(?!\.+rknn$)[^/\x00]+\.rknn$(?!\n)"
 """The name of a `.rknn`: it must stay a name, whatever folder it is put together with."""
 
-Task = Literal["detect", "segment", "pose", "obb", "classify", "semantic", "depth", "text"]
+Task = Literal["detect", "segment", "pose", "obb", "classify", "semantic", "depth", "text", "embedding"]
 ColorOrder = Literal["rgb", "bgr"]
 Fit = Literal["letterbox", "center_crop", "stretch"]
 Place = Literal["center", "top_left"]
 Activation = Literal["linear", "sigmoid", "softmax"]
 DepthKind = Literal["metric", "relative", "inverse"]
+Alignment = Literal["none", "face"]
 TensorDtype = Literal["int8", "uint8", "int16", "float16", "float32"]
 AnchorRole = Literal[
     "anchor_map", "anchor_boxes", "anchor_xy", "anchor_wh", "anchor_scores", "anchor_coefficients",
@@ -62,7 +63,7 @@ QueryRole = Literal["query_scores", "query_boxes"]
 - `query_scores`: nc class logits of each query
 - `query_boxes`: x and y of the center, width and height, each as a fraction of the input's width or height
 """
-ImageRole = Literal["prototypes", "class_map", "class_scores", "depth_map", "text_logits"]
+ImageRole = Literal["prototypes", "class_map", "class_scores", "depth_map", "text_logits", "embedding"]
 """Tensors that speak of the whole image:
 
 - `prototypes`: (1, nm, H, W), what mask coefficients combine
@@ -72,6 +73,7 @@ ImageRole = Literal["prototypes", "class_map", "class_scores", "depth_map", "tex
 - `class_scores`: (1, nc, 1, 1), a classifier's, or those of an attribute of a text (a plate's color)
 - `text_logits`: (1, K, 1, T), K scores of characters in each of T columns along a line of text, read by
   `ModelSpec.text`
+- `embedding`: (1, D, 1, 1), a vector of the image, read by `ModelSpec.embedding`
 """
 OutputRole = AnchorRole | PointRole | QueryRole | ImageRole
 Dimension = Annotated[int, Meta(gt=0, le=1 << 24)]
@@ -364,6 +366,22 @@ class TextFormula:
 
 
 @dataclass(frozen=True, slots=True)
+class EmbeddingFormula:
+    """Meaning of an `embedding`: images are as alike as the cosine of the angle between their vectors is large.
+
+    The board divides the vector by its length, so that a product of two is that cosine.
+
+    Attributes:
+        normalized: whether the network has done that before it ends.
+        alignment: how the image has to be cut out of its photo.  `none` is any crop; `face` is a face that is turned
+            and scaled until its five landmarks lie on ArcFace's template (`rkdeploy.images.face_alignment`).
+    """
+
+    normalized: bool = False
+    alignment: Alignment = "none"
+
+
+@dataclass(frozen=True, slots=True)
 class ModelSpec:
     """The whole contract of one model.
 
@@ -385,6 +403,7 @@ class ModelSpec:
         class_maps: the maps of the whole image, in the order of their outputs; next to detections, or alone.
         depth: for depth models, else None.
         text: for text recognizers, else None.
+        embedding: for models that give a vector of the image, else None.
         model: the built model; None as long as there is none, never in a bundle.
         schema_version: version of this schema.
         document: kind of this file.
@@ -405,6 +424,7 @@ class ModelSpec:
     class_maps: tuple[ClassMapSpec, ...] = ()
     depth: DepthFormula | None = None
     text: TextFormula | None = None
+    embedding: EmbeddingFormula | None = None
     model: NpuModel | None = None
     schema_version: int = SCHEMA_VERSION
     document: Literal["rkdeploy contract"] = "rkdeploy contract"

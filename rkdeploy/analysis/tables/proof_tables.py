@@ -81,6 +81,11 @@ def _agreement(found: Agreement, words: Words) -> Iterator[Block]:
         rows.append((words("proof.map", name=one.output), f"{one.same:.1%} / {overlap}"))
     if found.depth is not None:
         rows.append((words("proof.depth"), f"{found.depth.abs_rel:.1%} / {found.depth.delta1:.1%}"))
+    if found.embedding is not None:
+        vectors = found.embedding
+        rows.append((words("proof.embedding"), f"{vectors.cosine:.4f} / {vectors.worst:.4f}"))
+        if vectors.nearest is not None:
+            rows.append((words("proof.nearest", tie=vectors.tie), f"{vectors.nearest:.1%}"))
     if found.same_first_class is not None:
         rows.append((words("proof.first_class"), f"{found.same_first_class:.1%}"))
     yield facts(words("proof.agreement_caption"), words("common.what"), words("common.value"), rows, origin)

@@ -118,6 +118,8 @@ class Detections:
         ranking: of a classifier, which finds no objects, or of a text's attribute; None for other models.
         depth: of a depth model, which finds no objects; None for other models.
         text: of a text recognizer, which finds no objects; None for other models.
+        embedding: (D,) float32 of length 1, of a model that gives a vector of the image; all zeros where the network
+            gave none.  None for other models.
     """
 
     xyxy: NDArray[np.float32]
@@ -130,6 +132,7 @@ class Detections:
     ranking: Ranking | None = None
     depth: FoundDepth | None = None
     text: FoundText | None = None
+    embedding: NDArray[np.float32] | None = None
 
     @classmethod
     def empty(cls) -> Detections:

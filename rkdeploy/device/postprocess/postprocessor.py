@@ -16,6 +16,7 @@ from rkdeploy.device.postprocess.classify import Classifier
 from rkdeploy.device.postprocess.decoder import Candidates, Decoder
 from rkdeploy.device.postprocess.depth_reader import DepthReader
 from rkdeploy.device.postprocess.detections import Detections
+from rkdeploy.device.postprocess.embedding_reader import EmbeddingReader
 from rkdeploy.device.postprocess.mask_reader import MaskReader
 from rkdeploy.device.postprocess.nms import nms
 from rkdeploy.device.postprocess.point_decode import PointDecoder
@@ -75,7 +76,8 @@ class Postprocessor:
         has_objects = bool(roles & (_ANCHOR_ROLES | POINT_ROLES | QUERY_ROLES))
         self._depth = DepthReader(spec) if "depth_map" in roles or spec.depth is not None else None
         self._text = TextReader(spec) if "text_logits" in roles or spec.text is not None else None
-        whole_image = (self._classify, self._class_maps, self._depth, self._text)
+        self._embedding = EmbeddingReader(spec) if "embedding" in roles or spec.embedding is not None else None
+        whole_image = (self._classify, self._class_maps, self._depth, self._text, self._embedding)
         self._finds_objects_only = all(reader is None for reader in whole_image)
         if not has_objects and self._finds_objects_only:
             decoder_for(spec)  # raises the error that explains it
@@ -110,6 +112,7 @@ class Postprocessor:
             ranking=self._classify(tensors) if self._classify is not None else None,
             depth=self._depth(tensors, transform) if self._depth is not None else None,
             text=self._text(tensors) if self._text is not None else None,
+            embedding=self._embedding(tensors) if self._embedding is not None else None,
         )
 
     def _objects(self, decoder: Decoder, tensors: Sequence[HeadTensor], transform: LetterboxTransform) -> Detections:

@@ -37,6 +37,7 @@ def result_object(
     class_names: Sequence[str],
     *,
     map_masks: bool = False,
+    embeddings: bool = True,
 ) -> dict[str, Any]:
     """The JSON object of one frame.  Fields that the model does not have are omitted.
 
@@ -47,6 +48,7 @@ def result_object(
         detections: in pixels of the frame.
         class_names: by class id.
         map_masks: True to include the pixels of each class of class maps.
+        embeddings: False to leave embeddings out.
     """
     found = [_box(detections, i, class_names) for i in range(len(detections))]
     if detections.keypoints is not None:
@@ -70,6 +72,8 @@ def result_object(
         result["depth"] = _depth(detections.depth)
     if detections.text is not None:
         result["text"] = _text(detections.text)
+    if detections.embedding is not None and embeddings:
+        result["embedding"] = [_rounded(value, 5) for value in detections.embedding.tolist()]
     if detections.ranking is not None:
         result["ranking"] = _ranking(detections.ranking, class_names)
     return result

@@ -34,6 +34,8 @@ _PHRASES: Final = {
     "same_class": 'its class map "{of}" gives {percent:.1f} % of the pixels the float model\'s class',
     "depth": "its depths differ from the float model's by {rest:.1f} % in the mean (AbsRel)",
     "delta1": "{percent:.1f} % of its depths are within a quarter of the float model's (delta1)",
+    "cosine": "its embeddings have a mean cosine of {value:.3f} to the float model's",
+    "nearest": "it finds the float model's nearest image for {percent:.1f} % of the images",
     "first_class": "it gives the float model's first class on {percent:.1f} % of the images",
     "matched": "{percent:.1f} % of the float model's {of} are matched",
 }

@@ -21,6 +21,7 @@ from rkdeploy.device.postprocess.thresholds import Thresholds
 from rkdeploy.device.runtime.protocol import HeadTensor
 from rkdeploy.errors import VerificationError
 from rkdeploy.host.building.detection_matching import Matches, keypoint_shifts, mask_ious, match_detections
+from rkdeploy.host.building.embedding_agreement import EmbeddingAgreementMeter
 from rkdeploy.host.building.map_agreement import ClassMapAgreement, DepthMapAgreement
 from rkdeploy.images.fit import LetterboxTransform
 
@@ -86,6 +87,7 @@ class AgreementMeter:
         self._mask_ious: list[NDArray[np.float64]] = []
         self._maps = {m.output: ClassMapAgreement(len(m.class_names)) for m in spec.class_maps}
         self._depth = DepthMapAgreement()
+        self._embedding = EmbeddingAgreementMeter()
         self._same_first: list[bool] = []
         self._recall: list[tuple[int, int]] = []  # objects, found
         self._precision: list[tuple[int, int]] = []
@@ -121,6 +123,8 @@ class AgreementMeter:
             self._maps[known.output].add(a.class_ids, b.class_ids)
         if found.depth is not None and again.depth is not None:
             self._depth.add(found.depth, again.depth)
+        if found.embedding is not None and again.embedding is not None:
+            self._embedding.add(found.embedding, again.embedding)
         if found.ranking is not None and again.ranking is not None:
             self._same_first.append(bool(found.ranking.class_ids[0] == again.ranking.class_ids[0]))
 
@@ -186,6 +190,7 @@ class AgreementMeter:
             recall=_share(self._recall, self._confidence + SURE, self._confidence),
             precision=_share(self._precision, self._confidence, min(RANKED_FROM, self._confidence)),
             depth=self._depth.result(),
+            embedding=self._embedding.result(),
         )
 
     def _first_class_interval(self) -> tuple[float, float] | None:

@@ -13,6 +13,7 @@ from rkdeploy.contract.file_hash import sha256_of
 from rkdeploy.contract.spec import InputSpec, Task
 from rkdeploy.errors import GraphError, RkdeployError
 from rkdeploy.host.building.agreed_anchors import agreed_anchors
+from rkdeploy.host.building.embedding_presets import VECTOR_KINDS
 from rkdeploy.host.building.given_anchors import GIVEN, anchors_of_levels
 from rkdeploy.host.building.map_presets import MAP_KINDS
 from rkdeploy.host.building.network import Network
@@ -173,7 +174,7 @@ def _family(head: Head) -> str:
         if head.keypoints is None:
             return yolov5.NAME
         return yolov7.NAME if head.keypoints.scored else yolov5_face.NAME
-    if head.kind in MAP_KINDS:
+    if head.kind in MAP_KINDS or head.kind in VECTOR_KINDS:
         return "onnx"
     if head.kind:
         return head.kind
@@ -186,6 +187,8 @@ def _is_yolop(head: Head) -> bool:
 
 
 def _task(head: Head) -> Task:
+    if head.embedding is not None:
+        return "embedding"
     if any(tap.role == "class_scores" for tap in head.taps):
         return "classify"
     if head.kind in MAP_KINDS:  # a preset may say something else of one value per pixel

@@ -15,6 +15,7 @@ from rkdeploy.host.building.map_presets import MAP_KINDS, with_map_names, with_u
 from rkdeploy.host.building.network import Network
 from rkdeploy.host.building.presets import PRESETS, with_preset
 from rkdeploy.host.building.raw_outputs import ASSUMED_IMAGES
+from rkdeploy.host.building.vector_choice import with_vector
 from rkdeploy.host.families import yolov5_face
 from rkdeploy.host.families.imagenet import IMAGENET_MEAN, IMAGENET_STD, TORCHVISION_CROP
 from rkdeploy.host.graph.foreign import class_names
@@ -37,6 +38,9 @@ def with_choice(network: Network, choice: InputChoice) -> Network:
     Raises:
         RkdeployError: when the number of names is not the number of classes, or a preset is missing or does not fit.
     """
+    network = with_vector(network, choice)
+    if network.task == "embedding":
+        return _with_embedding_input(network, choice)
     named = read_names(choice.names) if choice.names is not None else None
     if named is not None and network.anchors_from == GIVEN:
         network = _with_landmarks(network, len(named))
@@ -90,6 +94,16 @@ def with_choice(network: Network, choice: InputChoice) -> Network:
         class_names=names,
         notes=tuple(notes),
     )
+
+
+def _with_embedding_input(network: Network, choice: InputChoice) -> Network:
+    """The network of an embedding with the user's mean, deviation, fit and color."""
+    if is_made_gray(network.trained):
+        _require_gray(choice)
+    image = _chosen(network.input, choice)
+    if network.prepares_pixels:
+        image = replace(image, mean=network.input.mean, std=network.input.std)
+    return replace(network, input=image)
 
 
 def _with_landmarks(network: Network, classes: int) -> Network:

@@ -8,6 +8,7 @@ from typing import Annotated
 
 from rkdeploy.contract.spec import ColorOrder, Fit
 from rkdeploy.errors import RkdeployError
+from rkdeploy.host.building.embedding_presets import VectorTask
 from rkdeploy.host.building.presets import PresetName
 from rkdeploy.option import INPUT, TRIPLE, Option
 
@@ -22,6 +23,7 @@ class InputChoice:
         fit: how an image is brought to the network's size.
         crop_fraction: of a center crop.
         preset: the trainer whose demo prepares images as this network takes them, if the graph does not say it.
+        task: meaning of a vector of numbers: scores of classes, or an embedding.
         names: a data.yaml, or a text file with one class name per line.
     """
 
@@ -64,6 +66,10 @@ class InputChoice:
             "Whose model it is, if its file does not say how images are prepared.",
             INPUT,
         ),
+    ] = None
+    task: Annotated[
+        VectorTask | None,
+        Option("--task", "Meaning of a vector of numbers, if the file does not say it.", INPUT),
     ] = None
 
     def __post_init__(self) -> None:

@@ -83,6 +83,7 @@ class Network:
             prior_formula=self.head.prior_formula,
             class_maps=self.head.class_maps,
             depth=self.head.depth,
+            embedding=self.head.embedding,
         )
 
 

@@ -31,6 +31,7 @@ from rkdeploy.host.graph.graph_view import GraphView
 from rkdeploy.host.graph.gray_input import GRAY_NOTE, fold_gray, is_made_gray, with_color_input
 from rkdeploy.host.graph.hard_swish import with_hard_sigmoids
 from rkdeploy.host.graph.head import Head
+from rkdeploy.host.graph.head_kinds import EMBEDDING, VECTOR
 from rkdeploy.host.graph.image_scale import without_scale_inputs
 from rkdeploy.host.graph.joined_heads import with_joined_heads
 from rkdeploy.host.graph.lead_output import lead_output, with_output_alone
@@ -113,6 +114,8 @@ def open_graph(file: Path, imgsz: tuple[int, int] | None, info: ModelInfo | None
     head = replace(head, end_to_end=head.end_to_end and not suppression)
     if info is not None and head.kind not in MAP_KINDS:
         require_same_levels(head, info)
+    if head.kind == VECTOR and class_names(model) is not None:
+        head = replace(head, kind="")  # scores of these classes
     names, names_note = _onnx_names(model, head, info)
     notes = (
         size_note,
@@ -242,6 +245,8 @@ def _simplified(
 
 def _onnx_names(model: onnx.ModelProto, head: Head, info: ModelInfo | None) -> tuple[tuple[str, ...], str]:
     """The class names, and a note for the user or nothing."""
+    if head.embedding is not None:
+        return (EMBEDDING,), ""
     try:
         written = class_names(model)
     except GraphError:

@@ -12,6 +12,7 @@ from typing import Final, Literal
 
 from rkdeploy.contract.spec import Anchors, InputSpec, PointFormula, PriorFormula
 from rkdeploy.errors import GraphError
+from rkdeploy.host.building.embedding_presets import EMBEDDING_PRESETS, EmbeddingPresetName
 from rkdeploy.host.building.map_presets import MAP_KINDS, MapPresetName, with_map_preset
 from rkdeploy.host.families.imagenet import IMAGENET_MEAN, IMAGENET_STD
 from rkdeploy.host.graph.head import Head
@@ -29,7 +30,7 @@ DetectorPresetName = Literal[
     "rtmdet", "rtmdet-pixels", "rtmdet-exp", "yunet", "retinaface", "retinaface-1mb", "ultraface", "ssd", "scrfd",
     "rtdetr", "rfdetr",
 ]  # fmt: skip
-PresetName = Literal[DetectorPresetName, MapPresetName]
+PresetName = Literal[DetectorPresetName, MapPresetName, EmbeddingPresetName]
 
 
 @dataclass(frozen=True, slots=True)
@@ -284,7 +285,8 @@ def with_preset(image: InputSpec, head: Head, name: str | None, *, prepared: boo
     if head.kind in MAP_KINDS:
         return with_map_preset(image, head, name, prepared=prepared)
     if name is not None and name not in PRESETS:
-        raise GraphError(f"--preset {name} is of a map of the whole image, which the model does not give.")
+        what = "a vector" if name in EMBEDDING_PRESETS else "a map"
+        raise GraphError(f"--preset {name} is of {what} of the whole image, which the model does not give.")
     names = fitting(head)
     if name is None and head.kind and names:
         raise GraphError(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import onnx
 
@@ -13,8 +14,10 @@ from rkdeploy.host.graph.cell_head import find_cell_head
 from rkdeploy.host.graph.class_map_probe import map_outputs, with_class_maps
 from rkdeploy.host.graph.classifier_probe import is_classifier, with_classifier_head
 from rkdeploy.host.graph.decoded_cells import find_decoded_cells
+from rkdeploy.host.graph.embedding_probe import vector_nature, with_embedding_head
 from rkdeploy.host.graph.graph_view import GraphView
 from rkdeploy.host.graph.head import Head
+from rkdeploy.host.graph.head_kinds import VECTOR
 from rkdeploy.host.graph.head_walk import NO_HEAD, last_convolutions
 from rkdeploy.host.graph.map_head_probe import find_map_head
 from rkdeploy.host.graph.point_probe import find_point_head
@@ -44,13 +47,22 @@ def find_head(
         GraphError: when there is no known one, with the outputs found instead.
     """
     if is_classifier(graph):
-        return with_classifier_head(graph)
+        return _vector_head(graph, classes)
     queries = find_query_head(graph)
     if queries is not None:
         return queries
     if (of_map := find_map_head(graph)) is not None:
         return of_map
     return graph.model, _detection_head(graph, classes, anchors, known_maps or {})
+
+
+def _vector_head(graph: GraphView, classes: int | None) -> tuple[onnx.ModelProto, Head]:
+    """The head of a graph with one row of numbers; of kind `VECTOR` where nothing shows what they are."""
+    nature = "scores" if classes is not None else vector_nature(graph)
+    if nature == "embedding":
+        return with_embedding_head(graph)
+    model, head = with_classifier_head(graph)
+    return model, replace(head, kind=VECTOR) if nature == "either" else head
 
 
 def _detection_head(

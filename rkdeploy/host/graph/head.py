@@ -20,6 +20,7 @@ from rkdeploy.contract.spec import (
     AngleFormula,
     ClassMapSpec,
     DepthFormula,
+    EmbeddingFormula,
     KeypointLayout,
     OutputRole,
     PointFormula,
@@ -135,11 +136,13 @@ class DecodedTensor:
         tap: name of the tap.
         output: name of the graph output.
         activation: activation between the two.
+        normalized: the output is the tap divided by its length.
     """
 
     tap: str
     output: str
     activation: Activation
+    normalized: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,7 +158,7 @@ class Head:
         anchors_per_level: of an anchor head, else 0.
         rows: the trained decode; None for a graph without one, and for classifiers.
         tensors: the trained graph's whole-image outputs.
-        end_to_end, keypoints, angle, points, anchor_formula, prior_formula, class_maps, depth: as in the
+        end_to_end, keypoints, angle, points, anchor_formula, prior_formula, class_maps, depth, embedding: as in the
             contract.
         kind: family that the head belongs to by its structure; empty if several have such a head.
     """
@@ -175,6 +178,7 @@ class Head:
     prior_formula: PriorFormula | None = None
     class_maps: tuple[ClassMapSpec, ...] = ()
     depth: DepthFormula | None = None
+    embedding: EmbeddingFormula | None = None
     kind: str = ""
 
     @property

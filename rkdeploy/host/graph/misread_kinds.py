@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 from numpy.typing import NDArray
 
 from rkdeploy.host.graph.cell_head import find_cell_head
 from rkdeploy.host.graph.graph_facts import GraphFacts
 from rkdeploy.host.graph.graph_kinds import GraphKind
-from rkdeploy.host.graph.graph_view import GraphView
-
-_NORMALIZING = frozenset({"LpNormalization", "ReduceL2"})
 
 
 def _is_other_yolox(facts: GraphFacts) -> bool:
@@ -50,36 +45,11 @@ def _bounded(columns: NDArray[np.float32]) -> NDArray[np.bool_]:
     return inside
 
 
-def _is_embedding(facts: GraphFacts) -> bool:
-    """One vector that is normalized to length 1, or ends in a normalization without a softmax behind it."""
-    shapes = list(facts.outputs.values())
-    if len(shapes) != 1 or len(shapes[0]) not in (2, 4) or any(n != 1 for n in shapes[0][2:]) or shapes[0][0] != 1:
-        return False
-    last = facts.graph.producer(next(iter(facts.outputs)))
-    if last is None:
-        return False
-    if last.op_type == "Div":
-        return bool(_NORMALIZING.intersection(_ops_before(facts.graph, last.input)))
-    return last.op_type in _NORMALIZING | {"BatchNormalization"}
-
-
-def _ops_before(graph: GraphView, names: Sequence[str]) -> set[str]:
-    """Operators up to four steps before some tensors."""
-    found: set[str] = set()
-    pending = list(names)
-    for _ in range(4):
-        nodes = [node for name in pending if (node := graph.producer(name)) is not None]
-        found.update(node.op_type for node in nodes)
-        pending = [name for node in nodes for name in node.input]
-    return found
-
-
 MISREAD = (
     GraphKind(
         "a detector with box, objectness and classes of each cell, decoded in a way of its own",
         _is_other_yolox,
         "YOLOX builds as its export_onnx.py writes it, with or without --decode_in_inference.",
     ),
-    GraphKind("an embedding (face or object recognition), which has no classes", _is_embedding),
 )
 """Recognized after simplification, before the head is searched."""

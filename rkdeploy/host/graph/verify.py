@@ -18,6 +18,7 @@ from rkdeploy.contract.record import FieldError, Verification
 from rkdeploy.contract.spec import Activation, ModelSpec
 from rkdeploy.device.postprocess.decoder import DenseField
 from rkdeploy.device.postprocess.depth_reader import depth_of
+from rkdeploy.device.postprocess.embedding_reader import unit_vector
 from rkdeploy.device.postprocess.postprocessor import decoder_for
 from rkdeploy.device.runtime.protocol import HeadTensor
 from rkdeploy.errors import VerificationError
@@ -158,6 +159,8 @@ def _finished(
     values: NDArray[np.float32], tensor: DecodedTensor, head: Head, depths: Container[str]
 ) -> NDArray[np.float32]:
     """One whole-image tensor as the full graph gives it."""
+    if tensor.normalized:
+        return unit_vector(values.reshape(-1))
     if tensor.tap not in depths:
         return _activated(values, tensor.activation)
     assert head.depth is not None, "a head with a depth map has its formula"

@@ -21,18 +21,6 @@ from rkdeploy.host.graph.unread_kinds import UNREAD
 from tests.host.graph.kind_graphs import KindGraph, per_level, shapes
 
 
-def embedding(kind: str) -> KindGraph:
-    """A vector of 128 numbers, brought to length 1 or normalized by statistics."""
-    graph = KindGraph()
-    pooled = graph.node("GlobalAveragePool", graph.conv(8, 128))
-    vector = graph.node("Reshape", pooled, graph.constant(np.array([1, 128])))
-    if kind == "length":
-        return graph.show(graph.node("Div", vector, graph.node("ReduceL2", vector, axes=[1], keepdims=1)))
-    matrix = graph.constant(np.eye(128, dtype=np.float32))
-    statistics = [graph.constant(np.full(128, v, np.float32)) for v in (1.5, 0.5, 0.1, 2.0)]
-    return graph.show(graph.node("BatchNormalization", graph.node("MatMul", vector, matrix), *statistics))
-
-
 def yolov6() -> KindGraph:
     """Boxes, a column of ones and scores of all cells, decoded."""
     graph = KindGraph()
@@ -80,8 +68,6 @@ def suppressed() -> KindGraph:
 
 
 KINDS: dict[str, tuple[Callable[[], KindGraph], str]] = {
-    "length": (lambda: embedding("length"), "an embedding"),
-    "statistics": (lambda: embedding("statistics"), "an embedding"),
     "scrfd": (lambda: per_level((1, 4, 10), sigmoid=(0,)), "an SCRFD face detector"),
     "ultraface": (lambda: shapes((1, 442, 2), (1, 442, 4)), "a face detector with prior boxes"),
     "retinaface": (lambda: shapes((1, 168, 4), (1, 168, 2), (1, 168, 10)), "a face detector with prior boxes"),
