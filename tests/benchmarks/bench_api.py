@@ -27,7 +27,7 @@ from rkdeploy.contract.bundle import Bundle
 from rkdeploy.contract.spec import NpuModel
 from rkdeploy.device.postprocess.thresholds import Thresholds
 from rkdeploy.device.stream.detector import Detector
-from tests.benchmarks.bench_decode import head, head_logits
+from tests.benchmarks.bench_decode import Layout, head, head_logits
 from tests.benchmarks.bench_pipeline import SleepingRuntime
 
 _IMPORTS = ("pass", "import rkdeploy", "import rkdeploy; rkdeploy.load", "import numpy, cv2")
@@ -47,7 +47,7 @@ def main() -> None:
 def print_calls(frames: int, ms: float) -> None:
     """Alternate both calls over the same picture, with a network that takes `ms` milliseconds."""
     rng = np.random.default_rng(0)
-    spec, tensors = head(head_logits(640, 80, 8, rng), 640, 80, ("anchor_boxes", "anchor_scores"), "int8")
+    spec, tensors = head(head_logits(640, 80, 8, rng), 640, 80, Layout(("anchor_boxes", "anchor_scores")), "int8")
     runtime, thresholds = SleepingRuntime(tensors, ms / 1e3), Thresholds()
     bundle = Bundle(Path("stand-in"), spec, NpuModel("x.rknn", "rk3588", "int8"))
     picture = rng.integers(0, 256, (480, 640, 3), np.uint8)

@@ -19,12 +19,22 @@ import statistics
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from rkdeploy.contract.spec import AnchorFormula, Anchors, HeadOutput, InputSpec, ModelSpec, OutputRole
+from rkdeploy.contract.spec import (
+    AnchorFormula,
+    Anchors,
+    HeadOutput,
+    InputSpec,
+    KeypointLayout,
+    ModelSpec,
+    OutputRole,
+    SizeBins,
+)
 from rkdeploy.device.postprocess.anchor_decode import AnchorDecoder
 from rkdeploy.device.postprocess.decoder import Candidates
 from rkdeploy.device.postprocess.native.decode_library import DECODE_VARIABLE, decode_choice
@@ -39,13 +49,40 @@ ANCHORS = Anchors(
     )
 )
 STRIDES = (8, 16, 32)
-LAYOUTS: dict[str, tuple[OutputRole, ...]] = {
-    "map": ("anchor_map",),
-    "boxes+scores": ("anchor_boxes", "anchor_scores"),
-    "xy+wh+scores": ("anchor_xy", "anchor_wh", "anchor_scores"),
-    "darknet": ("anchor_xy", "anchor_wh", "anchor_scores"),
+BINS = SizeBins(tuple((k + 0.5) * 4 / 21 for k in range(21)), 4 / 21, 0.0, 4.0)
+"""Those of YOLOv7's IBin."""
+
+
+@dataclass(frozen=True)
+class Layout:
+    """One form of head.
+
+    Attributes:
+        roles: the tensors of each level.
+        formula: of the boxes; None for YOLOv5's.
+        points: landmarks per object, which YOLOv5-face has.
+        classes: number of classes where the head has its own, as faces do.
+    """
+
+    roles: tuple[OutputRole, ...]
+    formula: AnchorFormula | None = None
+    points: int = 0
+    classes: int | None = None
+
+    @property
+    def keypoints(self) -> KeypointLayout | None:
+        """The formula of the landmarks."""
+        return KeypointLayout(self.points, scored=False, gain=1.0, offset=0.0, by_anchor=True) if self.points else None
+
+
+LAYOUTS = {
+    "map": Layout(("anchor_map",)),
+    "boxes+scores": Layout(("anchor_boxes", "anchor_scores")),
+    "xy+wh+scores": Layout(("anchor_xy", "anchor_wh", "anchor_scores")),
+    "darknet": Layout(("anchor_xy", "anchor_wh", "anchor_scores"), AnchorFormula((1.2, 1.1, 1.05), "exp")),
+    "5 landmarks": Layout(("anchor_map", "anchor_keypoint_xy"), points=5, classes=1),
+    "21 bins": Layout(("anchor_map", "anchor_size_bins"), AnchorFormula(bins=BINS)),
 }
-FORMULAS = {"darknet": AnchorFormula((1.2, 1.1, 1.05), "exp")}
 CONFIDENCE = 0.25
 NMS_LIMITS: dict[str, Any] = {"iou": 0.45, "max_det": 1000, "max_nms": 30_000}
 
@@ -58,6 +95,8 @@ def field_span(role: OutputRole, class_count: int) -> slice:
         "anchor_xy": slice(0, 2),
         "anchor_wh": slice(2, 4),
         "anchor_scores": slice(4, 5 + class_count),
+        "anchor_keypoint_xy": slice(5 + class_count, None),
+        "anchor_size_bins": slice(5 + class_count, None),
     }[role]
 
 
@@ -108,6 +147,28 @@ def answer(
         logits[5 + class_id, y, x] = rng.normal(2.5, 0.7)
 
 
+def of_layout(levels: list[NDArray[np.float32]], layout: Layout, rng: np.random.Generator) -> list[NDArray[np.float32]]:
+    """The fields of a layout, with the same boxes: what its formula reads them from, and landmarks behind them."""
+    if layout.points:
+        return [
+            np.concatenate((fields, rng.normal(0, 0.3, (3, 2 * layout.points, *fields.shape[2:]))), axis=1, dtype="f4")
+            for fields in levels
+        ]
+    if layout.formula is None:
+        return levels
+    return [with_bins(f) for f in levels] if layout.formula.bins is not None else as_read_by(levels, layout.formula)
+
+
+def with_bins(logits: NDArray[np.float32]) -> NDArray[np.float32]:
+    """The same sizes, at most 4 anchors, as bins behind the classes and places within them."""
+    sizes = (2 / (1 + np.exp(-logits[:, 2:4]))) ** 2
+    distances = sizes[:, :, None] - np.array(BINS.centers, np.float32)[:, None, None]
+    nearest = np.take_along_axis(distances, np.abs(distances).argmin(axis=2)[:, :, None], axis=2)[:, :, 0]
+    s = np.clip((nearest / BINS.reach + 1) / 2, 0.02, 0.98)
+    bins = (-10.0 * np.abs(distances)).reshape(3, -1, *logits.shape[2:])
+    return np.concatenate((logits[:, :2], np.log(s / (1 - s)), logits[:, 4:], bins), axis=1, dtype=np.float32)
+
+
 def as_read_by(levels: list[NDArray[np.float32]], formula: AnchorFormula) -> list[NDArray[np.float32]]:
     """The same boxes for a formula with exponents, up to centers near the border of a cell."""
     read = []
@@ -120,18 +181,13 @@ def as_read_by(levels: list[NDArray[np.float32]], formula: AnchorFormula) -> lis
 
 
 def head(
-    levels: list[NDArray[np.float32]],
-    size: int,
-    class_count: int,
-    roles: tuple[OutputRole, ...],
-    dtype: str,
-    formula: AnchorFormula | None = None,
+    levels: list[NDArray[np.float32]], size: int, class_count: int, layout: Layout, dtype: str
 ) -> tuple[ModelSpec, list[HeadTensor]]:
     """The contract and the tensors of one layout and dtype."""
     outputs, tensors = [], []
-    levels = levels if formula is None else as_read_by(levels, formula)
+    levels = of_layout(levels, layout, np.random.default_rng(0))
     for level, (logits, stride) in enumerate(zip(levels, STRIDES, strict=True)):
-        for role in roles:
+        for role in layout.roles:
             fields = logits[:, field_span(role, class_count)]
             shape = (1, fields.shape[0] * fields.shape[1], fields.shape[2], fields.shape[3])
             values = fields.reshape(shape)
@@ -151,7 +207,8 @@ def head(
         input=InputSpec("images", size, size),
         outputs=tuple(outputs),
         anchors=ANCHORS,
-        anchor_formula=formula,
+        anchor_formula=layout.formula,
+        keypoints=layout.keypoints,
     )
     return spec, tensors
 
@@ -173,8 +230,14 @@ def as_nc1hwc2(tensor: HeadTensor) -> HeadTensor:
     return HeadTensor(np.ascontiguousarray(packed), tensor.scale, tensor.zero_point, channels)
 
 
-def dense_candidates(spec: ModelSpec, tensors: list[HeadTensor], grids: list[NDArray[np.float32]]) -> Candidates:
-    """The usual numpy decode: everything dequantized, activated and decoded, then filtered."""
+def dense_candidates(
+    spec: ModelSpec, tensors: list[HeadTensor], grids: list[NDArray[np.float32]]
+) -> tuple[Candidates, NDArray[np.float32]]:
+    """The usual numpy decode: everything dequantized, activated and decoded, then filtered.
+
+    Returns:
+        The candidates, and the landmarks of every row.
+    """
     class_count = len(spec.class_names)
     levels = []
     for level, stride in enumerate(STRIDES):
@@ -188,16 +251,28 @@ def dense_candidates(spec: ModelSpec, tensors: list[HeadTensor], grids: list[NDA
         formula = spec.anchor_formula or AnchorFormula()
         gain = np.float32(formula.center_gain(level))
         s[..., 0:2] = (s[..., 0:2] * gain - (gain - 1) / 2 + grids[level]) * stride
-        factors = np.exp(logits[..., 2:4]) if formula.size == "exp" else (s[..., 2:4] * 2) ** 2
-        s[..., 2:4] = factors * np.array(ANCHORS.levels_px[level], np.float32)[:, None, None]
-        levels.append(s.reshape(-1, 5 + class_count))
+        anchors_px = np.array(ANCHORS.levels_px[level], np.float32)[:, None, None]
+        if formula.bins is not None:
+            every = s[..., 5 + class_count :].reshape(*s.shape[:-1], 2, -1)
+            middles = np.array(formula.bins.centers, np.float32)[every.argmax(axis=-1)]
+            factors = middles + (s[..., 2:4] * 2 - 1) * np.float32(formula.bins.reach)
+            factors = np.clip(factors, formula.bins.low, formula.bins.high)
+        else:
+            factors = np.exp(logits[..., 2:4]) if formula.size == "exp" else (s[..., 2:4] * 2) ** 2
+        s[..., 2:4] = factors * anchors_px
+        if spec.keypoints is not None:
+            pairs = logits[..., 5 + class_count :].reshape(*s.shape[:-1], -1, 2)
+            pairs = pairs * anchors_px[:, :, :, None] + grids[level][:, :, None] * stride
+            s[..., 5 + class_count :] = pairs.reshape(*s.shape[:-1], -1)
+        levels.append(s.reshape(-1, s.shape[-1]))
     rows = np.concatenate(levels)
+    rows, points = rows[:, : 5 + class_count], rows[:, 5 + class_count :]
     xyxy = np.concatenate((rows[:, :2] - rows[:, 2:4] / 2, rows[:, :2] + rows[:, 2:4] / 2), axis=1)
     scores = rows[:, 4:5] * rows[:, 5:]
     class_ids = scores.argmax(axis=1)
     best = scores.max(axis=1)
     kept = (rows[:, 4] > CONFIDENCE) & (best > CONFIDENCE)
-    return Candidates(xyxy[kept], best[kept], class_ids[kept].astype(np.int32), kept.nonzero()[0])
+    return Candidates(xyxy[kept], best[kept], class_ids[kept].astype(np.int32), kept.nonzero()[0]), points
 
 
 @contextmanager
@@ -226,6 +301,75 @@ def median_ms(sides: list[Callable[[], object]], repeats: int) -> list[tuple[flo
     return [(statistics.median(first), statistics.median(second)) for first, second in times]
 
 
+def suppressed(found: Candidates) -> NDArray[np.intp]:
+    """Suppression, which both sides share."""
+    return nms(found.xyxy, found.scores, found.class_ids, **NMS_LIMITS)
+
+
+@dataclass(frozen=True)
+class Case:
+    """One head with its tensors.
+
+    Attributes:
+        spec: the contract.
+        tensors: of the head.
+        grids: x and y of each level's cells.
+    """
+
+    spec: ModelSpec
+    tensors: list[HeadTensor]
+    grids: list[NDArray[np.float32]]
+
+    def ours(self, tensors: list[HeadTensor] | None = None) -> Callable[[], tuple[Candidates, Any, Any]]:
+        """Our decode of these tensors, or of the same ones in another layout."""
+        decoder, thresholds = AnchorDecoder(self.spec), np.full(len(self.spec.class_names), CONFIDENCE, np.float32)
+        given = self.tensors if tensors is None else tensors
+
+        def run() -> tuple[Candidates, Any, Any]:
+            found = decoder.candidates(given, thresholds)
+            kept = suppressed(found)
+            return found, kept, decoder.details(given, found.rows[kept]).keypoints
+
+        return run
+
+    def dense(self) -> tuple[Candidates, Any, Any]:
+        """The dense decode."""
+        found, points = dense_candidates(self.spec, self.tensors, self.grids)
+        kept = suppressed(found)
+        return found, kept, points[found.rows[kept]]
+
+    def require_same(self, run: Callable[[], tuple[Candidates, Any, Any]]) -> None:
+        """Check that both sides find the same."""
+        (found, kept, points), (expected, expected_kept, expected_points) = run(), self.dense()
+        np.testing.assert_array_equal(found.rows, expected.rows)
+        np.testing.assert_array_equal(found.class_ids, expected.class_ids)
+        np.testing.assert_allclose(found.xyxy, expected.xyxy, atol=1e-3)
+        np.testing.assert_array_equal(kept, expected_kept)
+        if points is not None:
+            np.testing.assert_allclose(points[:, :, :2].reshape(len(points), -1), expected_points, atol=1e-3)
+
+
+def measured(case: Case, repeats: int) -> str:
+    """The figures of one row of the table, of which both sides found the same."""
+    ours = case.ours()
+    case.require_same(ours)
+    layouts = [case.ours([lay(tensor) for tensor in case.tensors]) for lay in (as_nhwc, as_nc1hwc2)]
+    for run in layouts:
+        case.require_same(run)
+    found, kept, _ = ours()
+    nhwc_side, packed_side = median_ms(list(layouts), repeats)
+    dense_side, our_side = median_ms([case.dense, ours], repeats)
+    nms_ms = median_ms([lambda: suppressed(found)], repeats)[0][1]
+    with by_numpy():
+        numpy_ms = median_ms([case.ours()], repeats)[0][1]
+    return (
+        f"{len(found.scores):5} {len(kept):5} {dense_side[1]:9.2f} {our_side[1]:8.3f} "
+        f"{nms_ms:7.3f} {dense_side[1] / our_side[1]:6.0f} {our_side[0]:8.3f} "
+        f"{dense_side[0] / our_side[0]:10.0f} {nhwc_side[1]:8.3f} {packed_side[1]:10.3f} "
+        f"{numpy_ms:8.3f}"
+    )
+
+
 def main() -> None:
     """Run and print the table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
@@ -234,64 +378,27 @@ def main() -> None:
     parser.add_argument("--objects", type=int, default=70)
     parser.add_argument("--repeats", type=int, default=40)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--only", default="", help="only heads whose name has this in it")
     arguments = parser.parse_args()
-    levels = head_logits(arguments.size, arguments.classes, arguments.objects, np.random.default_rng(arguments.seed))
     grids = [
         np.stack(np.meshgrid(np.arange(arguments.size // stride), np.arange(arguments.size // stride)), axis=-1).astype(
             np.float32
         )
         for stride in STRIDES
     ]
-    thresholds = np.full(arguments.classes, CONFIDENCE, np.float32)
     print(f"ours: {decode_choice().why if decode_choice().library else f'numpy, {decode_choice().why}'}")
     print(
         f"{'head':14} {'dtype':8} {'found':>5} {'kept':>5} {'dense ms':>9} {'ours ms':>8} {'NMS ms':>7} {'ratio':>6} "
         f"{'cold ms':>8} {'cold ratio':>10} {'nhwc ms':>8} {'nc1hwc2 ms':>10} {'numpy ms':>8}"
     )
-    for layout, roles in LAYOUTS.items():
+    for name, layout in LAYOUTS.items():
+        if arguments.only not in name:
+            continue
+        classes = layout.classes or arguments.classes
+        levels = head_logits(arguments.size, classes, arguments.objects, np.random.default_rng(arguments.seed))
         for dtype in ("int8", "float32"):
-            spec, tensors = head(levels, arguments.size, arguments.classes, roles, dtype, FORMULAS.get(layout))
-            decoder = AnchorDecoder(spec)
-
-            def suppressed(found: Candidates) -> NDArray[np.intp]:
-                return nms(found.xyxy, found.scores, found.class_ids, **NMS_LIMITS)
-
-            def ours(decoder: AnchorDecoder = decoder, tensors: list[HeadTensor] = tensors) -> tuple[Candidates, Any]:
-                found = decoder.candidates(tensors, thresholds)
-                return found, suppressed(found)
-
-            def dense(spec: ModelSpec = spec, tensors: list[HeadTensor] = tensors) -> tuple[Candidates, Any]:
-                found = dense_candidates(spec, tensors, grids)
-                return found, suppressed(found)
-
-            found, kept = ours()
-            expected, expected_kept = dense()
-            np.testing.assert_array_equal(found.rows, expected.rows)
-            np.testing.assert_array_equal(found.class_ids, expected.class_ids)
-            np.testing.assert_allclose(found.xyxy, expected.xyxy, atol=1e-3)
-            np.testing.assert_array_equal(kept, expected_kept)
-
-            def nms_alone(found: Candidates = found) -> NDArray[np.intp]:
-                return suppressed(found)
-
-            def of_layout(others: list[HeadTensor], decoder: AnchorDecoder = decoder) -> Callable[[], object]:
-                return lambda: suppressed(decoder.candidates(others, thresholds))
-
-            laid_out = [[lay(tensor) for tensor in tensors] for lay in (as_nhwc, as_nc1hwc2)]
-            for others in laid_out:
-                np.testing.assert_array_equal(decoder.candidates(others, thresholds).xyxy, found.xyxy)
-            layouts = [of_layout(others) for others in laid_out]
-            nhwc_side, packed_side = median_ms(layouts, arguments.repeats)
-            dense_side, our_side = median_ms([dense, ours], arguments.repeats)
-            nms_ms = median_ms([nms_alone], arguments.repeats)[0][1]
-            with by_numpy():
-                numpy_ms = median_ms([of_layout(tensors, AnchorDecoder(spec))], arguments.repeats)[0][1]
-            print(
-                f"{layout:14} {dtype:8} {len(found.scores):5} {len(kept):5} {dense_side[1]:9.2f} {our_side[1]:8.3f} "
-                f"{nms_ms:7.3f} {dense_side[1] / our_side[1]:6.0f} {our_side[0]:8.3f} "
-                f"{dense_side[0] / our_side[0]:10.0f} {nhwc_side[1]:8.3f} {packed_side[1]:10.3f} "
-                f"{numpy_ms:8.3f}"
-            )
+            case = Case(*head(levels, arguments.size, classes, layout, dtype), grids)
+            print(f"{name:14} {dtype:8} {measured(case, arguments.repeats)}", flush=True)
 
 
 if __name__ == "__main__":

@@ -9,7 +9,8 @@ lays them out in memory.  All of these are by the C library, if there is one; `n
 
 The dense side does the work of typical deployment examples: dequantize, softmax and sigmoid over everything, decode
 every row, filter, suppress; combine whole prototypes and resize every mask to the whole image; resize every plane of a
-class map.
+class map.  It is numpy but for the resizing of masks and class maps, which is OpenCV's; for depth, where nothing else
+is to be done, both ways are timed.
 
     python -m tests.benchmarks.bench_decode_heads --repeats 30
 """
@@ -19,6 +20,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import cv2
@@ -484,12 +486,37 @@ def dense_map(tensor: HeadTensor, stride: int, transform: LetterboxTransform) ->
 
 
 def dense_depth(tensor: HeadTensor, stride: int, transform: LetterboxTransform) -> NDArray[np.float32]:
-    """The plane dequantized, through the formula, resized to the input and then to the whole image."""
-    raw = tensor.dequantized()[0, 0]
-    depths = np.exp(DEPTH.gain * np.clip(raw, DEPTH.low, DEPTH.high) + DEPTH.offset).astype(np.float32)
-    whole = cv2.resize(depths, None, fx=stride, fy=stride)
+    """The plane dequantized, through the formula, and interpolated at the pixels of the whole image, by numpy."""
+    depths = real_depths(tensor)
+    places = [
+        ((np.arange(pixels) + 0.5) * scale + pad) / stride - 0.5
+        for pixels, scale, pad in zip(
+            transform.source_hw,
+            (transform.placed.scale_y, transform.placed.scale_x),
+            (transform.placed.pad_y, transform.placed.pad_x),
+            strict=True,
+        )
+    ]
+    y, x = (place.clip(0, size - 1) for place, size in zip(places, depths.shape, strict=True))
+    top, left = y.astype(int), x.astype(int)
+    bottom, right = np.minimum(top + 1, depths.shape[0] - 1), np.minimum(left + 1, depths.shape[1] - 1)
+    down, across = (y - top).astype(np.float32)[:, None], (x - left).astype(np.float32)
+    upper = depths[np.ix_(top, left)] * (1 - across) + depths[np.ix_(top, right)] * across
+    lower = depths[np.ix_(bottom, left)] * (1 - across) + depths[np.ix_(bottom, right)] * across
+    return np.asarray(upper * (1 - down) + lower * down, np.float32)
+
+
+def depth_by_opencv(tensor: HeadTensor, stride: int, transform: LetterboxTransform) -> NDArray[np.float32]:
+    """The same, resized by OpenCV to the input and then to the whole image: its vectorized C++ instead of numpy."""
+    whole = cv2.resize(real_depths(tensor), None, fx=stride, fy=stride)
     part = np.ascontiguousarray(whole[content(transform, 1)])
     return np.asarray(cv2.resize(part, transform.source_hw[::-1]), np.float32)
+
+
+def real_depths(tensor: HeadTensor) -> NDArray[np.float32]:
+    """The plane dequantized and through the formula."""
+    raw = tensor.dequantized()[0, 0]
+    return np.asarray(np.exp(DEPTH.gain * np.clip(raw, DEPTH.low, DEPTH.high) + DEPTH.offset), np.float32)
 
 
 def require_same(found: Detections, expected: Mapping[str, Any]) -> None:
@@ -559,6 +586,9 @@ def main() -> None:
             with by_numpy():
                 numpy_ms = median_ms([run(tensors, Postprocessor(spec, thresholds))], arguments.repeats)[0][1]
             theirs, our_side = median_ms([dense_side, ours], max(5, arguments.repeats // 3))
+            if kind.depth:
+                resize = partial(depth_by_opencv, tensors[-1], spec.outputs[-1].stride, transform)
+                print(f"depth resized by OpenCV: {median_ms([resize], arguments.repeats)[0][1]:.2f} ms")
             print(
                 f"{name:20} {dtype:8} {len(found):5} {theirs[1]:9.2f} {our_side[1]:8.3f} "
                 f"{theirs[1] / our_side[1]:6.0f} {our_side[0]:8.3f} {theirs[0] / our_side[0]:10.0f} "

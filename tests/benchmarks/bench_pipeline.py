@@ -41,7 +41,7 @@ from rkdeploy.device.runtime.protocol import HeadTensor
 from rkdeploy.device.stream.detector import Detector
 from rkdeploy.device.stream.frames import Frame
 from rkdeploy.device.stream.pipeline import Pipeline, PipelineOptions
-from tests.benchmarks.bench_decode import head, head_logits
+from tests.benchmarks.bench_decode import Layout, head, head_logits
 
 CONTEXTS = 3
 _STALL_AT = 100
@@ -264,7 +264,7 @@ def main() -> None:
     arguments = parser.parse_args()
     rng = np.random.default_rng(0)
     levels = head_logits(arguments.size, arguments.classes, 8, rng)
-    spec, tensors = head(levels, arguments.size, arguments.classes, ("anchor_boxes", "anchor_scores"), "int8")
+    spec, tensors = head(levels, arguments.size, arguments.classes, Layout(("anchor_boxes", "anchor_scores")), "int8")
     picture = rng.integers(0, 256, (480, 640, 3), np.uint8)
     seconds = arguments.inference_ms / 1e3
     ideal = CONTEXTS / seconds

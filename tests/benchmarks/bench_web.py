@@ -27,7 +27,7 @@ from rkdeploy.device.postprocess.thresholds import Thresholds
 from rkdeploy.device.stream.pipeline import Pipeline
 from rkdeploy.device.web.listening_address import Address
 from rkdeploy.device.web.view import WebView
-from tests.benchmarks.bench_decode import head, head_logits
+from tests.benchmarks.bench_decode import Layout, head, head_logits
 from tests.benchmarks.bench_pipeline import CONTEXTS, Case, Pictures
 
 VIEWERS = 20
@@ -153,7 +153,7 @@ def main() -> None:
     arguments = parser.parse_args()
     rng = np.random.default_rng(0)
     levels = head_logits(arguments.size, 80, 8, rng)
-    spec, tensors = head(levels, arguments.size, 80, ("anchor_boxes", "anchor_scores"), "int8")
+    spec, tensors = head(levels, arguments.size, 80, Layout(("anchor_boxes", "anchor_scores")), "int8")
     picture = np.repeat(np.repeat(rng.integers(0, 256, (30, 40, 3), np.uint8), 16, axis=0), 16, axis=1)
     case = Case(spec, tensors, picture, arguments.frames, arguments.inference_ms / 1e3, draws=False)
     rates: dict[str, list[float]] = {name: [] for name in CASES}
