@@ -22,10 +22,9 @@ if TYPE_CHECKING:
     from rkdeploy.api.coco import to_coco
     from rkdeploy.api.host import build, estimate, evaluate, inspect, profile, report
     from rkdeploy.api.model import Model, load
+    from rkdeploy.api.model_answer import Box, Boxes, ChainedAnswer
     from rkdeploy.api.result import Result
     from rkdeploy.api.result_parts import (
-        Box,
-        Boxes,
         ClassMap,
         ClassRanking,
         DepthMap,
@@ -35,15 +34,17 @@ if TYPE_CHECKING:
         TextLine,
     )
     from rkdeploy.api.stream import Stream
+    from rkdeploy.api.then import Then
     from rkdeploy.contract.bundle import Bundle
     from rkdeploy.errors import RkdeployError
     from rkdeploy.host.building.build_events import BuildEvents
 
 _HOMES = {
-    "Box": "rkdeploy.api.result_parts",
-    "Boxes": "rkdeploy.api.result_parts",
+    "Box": "rkdeploy.api.model_answer",
+    "Boxes": "rkdeploy.api.model_answer",
     "BuildEvents": "rkdeploy.host.building.build_events",
     "Bundle": "rkdeploy.contract.bundle",
+    "ChainedAnswer": "rkdeploy.api.model_answer",
     "ClassMap": "rkdeploy.api.result_parts",
     "ClassRanking": "rkdeploy.api.result_parts",
     "DepthMap": "rkdeploy.api.result_parts",
@@ -55,6 +56,7 @@ _HOMES = {
     "RotatedBoxes": "rkdeploy.api.result_parts",
     "Stream": "rkdeploy.api.stream",
     "TextLine": "rkdeploy.api.result_parts",
+    "Then": "rkdeploy.api.then",
     "build": "rkdeploy.api.host",
     "estimate": "rkdeploy.api.host",
     "evaluate": "rkdeploy.api.host",
@@ -70,6 +72,7 @@ __all__ = [
     "Boxes",
     "BuildEvents",
     "Bundle",
+    "ChainedAnswer",
     "ClassMap",
     "ClassRanking",
     "DepthMap",
@@ -81,6 +84,7 @@ __all__ = [
     "RotatedBoxes",
     "Stream",
     "TextLine",
+    "Then",
     "__version__",
     "build",
     "estimate",

@@ -23,13 +23,14 @@ MEASURE: Final = "Measuring"
 SEARCH: Final = "Search"
 MATRIX: Final = "Builds"
 RUNNING: Final = "Running"
+CHAIN: Final = "Chain"
 CAMERA: Final = "Camera"
 THRESHOLDS: Final = "Detections"
 VIEW: Final = "View"
 OUTPUT: Final = "Output"
 GENERAL: Final = "General"
 PANELS: Final = (
-    INPUT, MATRIX, RUNNING, QUANTIZATION, GRAPH, SEARCH, THRESHOLDS, ACCURACY, MEASURE, CAMERA, VIEW, OUTPUT,
+    INPUT, MATRIX, RUNNING, CHAIN, QUANTIZATION, GRAPH, SEARCH, THRESHOLDS, ACCURACY, MEASURE, CAMERA, VIEW, OUTPUT,
     GENERAL,
 )  # fmt: skip
 """Panels of the help and headings of the tables in docs, in their order."""

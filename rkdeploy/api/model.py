@@ -17,11 +17,14 @@ from typing_extensions import Self
 from rkdeploy.api.bundles import bundle_of
 from rkdeploy.api.result import Result
 from rkdeploy.api.stream import Stream
+from rkdeploy.api.then import ThenLike, links_of
 from rkdeploy.contract.bundle import Bundle
 from rkdeploy.contract.spec import ModelSpec
+from rkdeploy.device.chain.recognizer import Recognizer
 from rkdeploy.device.postprocess.thresholds import DEFAULT_CONFIDENCE, DEFAULT_IOU, Thresholds, class_ids_of
 from rkdeploy.device.runtime.backends import choose_backend, open_runtimes
 from rkdeploy.device.runtime.protocol import Runtime, RuntimeOptions
+from rkdeploy.device.stream.chain_pool import ChainPool
 from rkdeploy.device.stream.detector_pool import DetectorPool
 from rkdeploy.errors import RkdeployError
 from rkdeploy.images.array import bgr_image
@@ -41,6 +44,7 @@ _MAX_DET = 300
 def load(
     bundle: str | os.PathLike[str] | Bundle | None = None,
     *,
+    then: ThenLike | Iterable[ThenLike] | None = None,
     conf: float = DEFAULT_CONFIDENCE,
     class_conf: Mapping[str | int, float] | None = None,
     classes: Iterable[str | int] | None = None,
@@ -60,6 +64,7 @@ def load(
     Args:
         bundle: the bundle's folder or its `.rknn`; None takes the only or newest one in `.` or `./build`, on a board
             the installed one.
+        then: further models of a chain, which look at each object that this one finds: bundles, or `Then` with options.
         conf: confidence threshold, 0..1; a detection is kept when its confidence is greater.
         class_conf: class name or id -> threshold that replaces `conf` for that class.
         classes: names or ids of the classes that are kept; None keeps all.
@@ -92,7 +97,18 @@ def load(
         recording=None if recording is None else Path(recording),
     )
     chosen = choose_backend().backend if backend == "auto" else backend
-    return Model(read, thresholds, chosen, lambda: open_runtimes(chosen, read, cores, options))
+    links = links_of(read.spec, then)
+
+    def open_recognizers() -> list[Recognizer]:
+        return [link.recognizer(open_runtimes(chosen, link.bundle, cores, options)) for link in links]
+
+    return Model(
+        read,
+        thresholds,
+        chosen,
+        lambda: open_runtimes(chosen, read, cores, options),
+        open_recognizers if links else None,
+    )
 
 
 class Model:
@@ -106,6 +122,7 @@ class Model:
         thresholds: limits of the detections to keep.
         backend: name of the backend.
         open_contexts: makes the contexts, not entered; called once for calls and once for each stream.
+        open_recognizers: makes the further models of a chain, each with contexts of its own; None without a chain.
 
     Attributes:
         bundle: the bundle.
@@ -114,13 +131,20 @@ class Model:
     """
 
     def __init__(
-        self, bundle: Bundle, thresholds: Thresholds, backend: str, open_contexts: Callable[[], Sequence[Runtime]]
+        self,
+        bundle: Bundle,
+        thresholds: Thresholds,
+        backend: str,
+        open_contexts: Callable[[], Sequence[Runtime]],
+        open_recognizers: Callable[[], Sequence[Recognizer]] | None = None,
     ) -> None:
         self.bundle = bundle
         self.thresholds = thresholds
         self.backend = backend
         self._open_contexts = open_contexts
-        self._pool = DetectorPool(open_contexts(), bundle.spec, thresholds)
+        self._open_recognizers = open_recognizers
+        detector = DetectorPool(open_contexts(), bundle.spec, thresholds)
+        self._pool = detector if open_recognizers is None else ChainPool(detector, open_recognizers())
         self._executor: ThreadPoolExecutor | None = None
         self._starting = threading.Lock()
 
@@ -222,7 +246,12 @@ class Model:
         from rkdeploy.device.stream.sources.several import combined
 
         return Stream(
-            combined(sources_of(sources, on_notice)), self._open_contexts, self.bundle.spec, self.thresholds, max_frames
+            combined(sources_of(sources, on_notice)),
+            self._open_contexts,
+            self.bundle.spec,
+            self.thresholds,
+            max_frames,
+            self._open_recognizers or tuple,
         )
 
     def _one(self, image: ImageLike, index: int) -> Result:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,18 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from rkdeploy.api.result_parts import (
-    Boxes,
-    ClassMap,
-    ClassRanking,
-    DepthMap,
-    Keypoints,
-    Masks,
-    ResultParts,
-    RotatedBoxes,
-    TextLine,
-)
-from rkdeploy.device.postprocess.detections import Detections
+from rkdeploy.api.model_answer import ModelAnswer, ResultParts
 
 if TYPE_CHECKING:
     import supervision as sv
@@ -31,7 +19,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Result:
+class Result(ModelAnswer):
     """Results of a model for one image.  All coordinates are pixels of that image, x to the right, y down.
 
     Attributes:
@@ -44,17 +32,10 @@ class Result:
         detections: what was found, as the commands handle it.
     """
 
-    frame: NDArray[np.uint8]
-    names: tuple[str, ...]
-    detections: Detections
     source: str = ""
     index: int = 0
     time: float | None = None
     origin: int = 0
-
-    def __len__(self) -> int:
-        """Number of detected objects."""
-        return len(self.detections)
 
     def __repr__(self) -> str:
         height, width = self.frame.shape[:2]
@@ -64,85 +45,9 @@ class Result:
         return f"<Result of {self.source or 'an array'}, {width}x{height}: {found}>"
 
     @property
-    def image_hw(self) -> tuple[int, int]:
-        """Height and width of the image in pixels."""
-        return self.frame.shape[0], self.frame.shape[1]
-
-    @property
-    def boxes(self) -> Boxes:
-        """The detected objects; none for a classifier or a model that gives class maps only."""
-        found = self.detections
-        return Boxes(found.xyxy, found.scores, found.class_ids, _named(self.names, found.class_ids))
-
-    @property
-    def keypoints(self) -> Keypoints | None:
-        """Keypoints per object, in the order of `boxes`; None for models without."""
-        points = self.detections.keypoints
-        return None if points is None else Keypoints(points[..., :2], points[..., 2])
-
-    @property
-    def masks(self) -> Masks | None:
-        """A mask per object, in the order of `boxes`; None for models without."""
-        masks = self.detections.masks
-        return None if masks is None else Masks(masks, self.image_hw)
-
-    @property
-    def obb(self) -> RotatedBoxes | None:
-        """An oriented box per object, in the order of `boxes`; None for models without."""
-        rotated = self.detections.rotated
-        return None if rotated is None else RotatedBoxes(rotated)
-
-    @property
-    def class_maps(self) -> tuple[ClassMap, ...]:
-        """The class maps of the whole image; empty for models without."""
-        return tuple(ClassMap(m.name, m.class_names, m.class_ids, m.background) for m in self.detections.class_maps)
-
-    @property
-    def class_map(self) -> ClassMap | None:
-        """The first class map, which is the only one of a semantic model; None for models without."""
-        return next(iter(self.class_maps), None)
-
-    @property
-    def depth(self) -> DepthMap | None:
-        """The depth of every pixel; None for models without."""
-        found = self.detections.depth
-        return None if found is None else DepthMap(found.values, found.kind)
-
-    @property
-    def text(self) -> TextLine | None:
-        """The text that a recognizer read; None for other models."""
-        found = self.detections.text
-        if found is None:
-            return None
-        return TextLine(found.text, found.confidence, found.characters, found.confidences, found.columns)
-
-    @property
-    def embedding(self) -> NDArray[np.float32] | None:
-        """The vector of the image, (D,) float32 of length 1: the product of two is their cosine; None for models
-        without.
-        """
-        return self.detections.embedding
-
-    @property
-    def ranking(self) -> ClassRanking | None:
-        """A classifier's answer, or a text's attribute such as the plate's color; None for other models."""
-        ranking = self.detections.ranking
-        if ranking is None:
-            return None
-        return ClassRanking(ranking.class_ids, ranking.scores, _named(self.names, ranking.class_ids))
-
-    @property
     def parts(self) -> ResultParts:
         """All of them, for other programs' forms."""
         return ResultParts(self.boxes, self.keypoints, self.masks, self.obb, self.ranking)
-
-    def counts(self) -> dict[str, int]:
-        """Number of objects per class name, of the classes that were found."""
-        ids, counts = np.unique(self.detections.class_ids, return_counts=True)
-        named: dict[str, int] = {}
-        for name, count in zip(_named(self.names, ids), counts.tolist(), strict=True):
-            named[name] = named.get(name, 0) + count  # a model may carry one name on two class ids
-        return named
 
     def plot(self) -> NDArray[np.uint8]:
         """A copy of the image, (H, W, 3) uint8 BGR, with everything that was found drawn on it as `run` draws it."""
@@ -213,7 +118,3 @@ class Result:
         from rkdeploy.api.ultralytics_style import UltralyticsResult
 
         return UltralyticsResult(self.frame, self.names, self.source, self.parts, self.plot)
-
-
-def _named(names: Sequence[str], class_ids: NDArray[Any]) -> tuple[str, ...]:
-    return tuple(names[i] for i in class_ids.tolist())

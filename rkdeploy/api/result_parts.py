@@ -14,51 +14,6 @@ from rkdeploy.device.postprocess.detections import InstanceMask
 from rkdeploy.errors import RkdeployError
 
 
-@dataclass(frozen=True, slots=True)
-class Box:
-    """One detected object.
-
-    Attributes:
-        xyxy: x1, y1, x2, y2 in pixels of the image.
-        confidence: 0..1.
-        class_id: index into `Result.names`.
-        class_name: name of the class.
-    """
-
-    xyxy: tuple[float, float, float, float]
-    confidence: float
-    class_id: int
-    class_name: str
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Boxes:
-    """The detected objects, highest confidence first.  Its length is their number; iterating gives a `Box` each.
-
-    Attributes:
-        xyxy: (N, 4) float32, x1, y1, x2, y2 in pixels of the image, clipped to it.  For rotated boxes the smallest
-            upright box around each.
-        confidence: (N,) float32, 0..1.
-        class_id: (N,) int32, index into `Result.names`.
-        class_name: (N,) names.
-    """
-
-    xyxy: NDArray[np.float32]
-    confidence: NDArray[np.float32]
-    class_id: NDArray[np.int32]
-    class_name: tuple[str, ...]
-
-    def __len__(self) -> int:
-        return len(self.confidence)
-
-    def __iter__(self) -> Iterator[Box]:
-        corners, confidences, ids = self.xyxy.tolist(), self.confidence.tolist(), self.class_id.tolist()
-        for (x1, y1, x2, y2), confidence, class_id, name in zip(
-            corners, confidences, ids, self.class_name, strict=True
-        ):
-            yield Box((x1, y1, x2, y2), confidence, class_id, name)
-
-
 @dataclass(frozen=True, slots=True, eq=False)
 class Keypoints:
     """The keypoints of each object.
@@ -217,20 +172,3 @@ def _full_size(crop: InstanceMask, image_hw: tuple[int, int]) -> NDArray[np.bool
 def _paste(mask: NDArray[np.bool_], crop: InstanceMask) -> None:
     height, width = crop.pixels.shape
     mask[crop.top : crop.top + height, crop.left : crop.left + width] = crop.pixels
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class ResultParts:
-    """All parts of a result.
-
-    Attributes:
-        boxes: of the objects.
-        keypoints, masks, obb: of each object, in the order of `boxes`; None for models without.
-        ranking: of a classifier.
-    """
-
-    boxes: Boxes
-    keypoints: Keypoints | None
-    masks: Masks | None
-    obb: RotatedBoxes | None
-    ranking: ClassRanking | None

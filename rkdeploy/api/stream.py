@@ -15,6 +15,7 @@ from rkdeploy.device.stream.sinks.handover import HandoverSink
 
 if TYPE_CHECKING:
     from rkdeploy.contract.spec import ModelSpec
+    from rkdeploy.device.chain.recognizer import Recognizer
     from rkdeploy.device.postprocess.thresholds import Thresholds
     from rkdeploy.device.runtime.protocol import Runtime
     from rkdeploy.device.stream.sources.source import Source
@@ -35,6 +36,7 @@ class Stream(Iterator[Result]):
         spec: the model's contract.
         thresholds: which detections are kept.
         max_frames: end after this many frames; None reads to the end.
+        open_recognizers: makes the further models of a chain with their contexts, not entered.
     """
 
     def __init__(
@@ -44,11 +46,12 @@ class Stream(Iterator[Result]):
         spec: ModelSpec,
         thresholds: Thresholds,
         max_frames: int | None = None,
+        open_recognizers: Callable[[], Sequence[Recognizer]] = tuple,
     ) -> None:
         self._started = _Started()
         options = PipelineOptions(max_frames=max_frames)
         # A function of its own, without `self`: the generator ends as soon as the stream is not referenced any more.
-        self._results = _results(source, open_contexts, spec, thresholds, options, self._started)
+        self._results = _results(source, open_contexts, open_recognizers, spec, thresholds, options, self._started)
 
     def __iter__(self) -> Self:
         return self
@@ -92,6 +95,7 @@ class _Started:
 def _results(
     source: Source,
     open_contexts: Callable[[], Sequence[Runtime]],
+    open_recognizers: Callable[[], Sequence[Recognizer]],
     spec: ModelSpec,
     thresholds: Thresholds,
     options: PipelineOptions,
@@ -100,7 +104,16 @@ def _results(
     names = spec.class_names
     handover = HandoverSink()
     with source as frames:
-        pipeline = Pipeline(source, frames, open_contexts(), spec, thresholds, [handover], options=options)
+        pipeline = Pipeline(
+            source,
+            frames,
+            open_contexts(),
+            spec,
+            thresholds,
+            [handover],
+            recognizers=open_recognizers(),
+            options=options,
+        )
         started.pipeline = pipeline
         # The handover is left first: that releases the pipeline's thread, which the pipeline then waits for.
         with pipeline, handover:

@@ -12,7 +12,8 @@ from rkdeploy.errors import RkdeployError
 if TYPE_CHECKING:
     import supervision as sv
 
-    from rkdeploy.api.result_parts import Keypoints, ResultParts
+    from rkdeploy.api.model_answer import ResultParts
+    from rkdeploy.api.result_parts import Keypoints
 
 
 def supervision_detections(parts: ResultParts) -> sv.Detections:

@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 if TYPE_CHECKING:
     from typing_extensions import Self
 
-    from rkdeploy.api.result_parts import ClassRanking, ResultParts
+    from rkdeploy.api.model_answer import ResultParts
+    from rkdeploy.api.result_parts import ClassRanking
 
 
 class TensorLike(np.ndarray[Any, np.dtype[Any]]):

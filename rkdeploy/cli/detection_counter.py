@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 _STEP: Final = 4
 """Of class maps every fourth row and column is counted: enough for a share, and a sixteenth of the work."""
 
+_ANSWERS: Final = 10
+"""Answers of further models that are printed for a frame."""
+
 
 class DetectionCounter:
     """A sink that counts, and prints a line a frame where nothing else is asked for.
@@ -55,7 +58,8 @@ class DetectionCounter:
         one._count(detections)
         self._add(one)
         if self.prints:
-            err.print(plain(f"{frame.source} [{frame.index}]: {self._first_of(detections) or one.in_words(frames=1)}"))
+            found = self._first_of(detections) or one.in_words(frames=1)
+            err.print(plain(f"{frame.source} [{frame.index}]: {found}{_answers_in(detections)}"))
 
     def in_words(self, frames: int) -> str:
         """The counts in words: `3 bolt, 1 nut`; `first class 7 cat, 5 dog`; shares of class maps."""
@@ -170,6 +174,16 @@ class _Depths:
         unit = " m" if kind == "metric" else ""
         name = "inverse depth" if kind == "inverse" else "depth"
         return f"{name} {self.low:.3g} to {self.high:.3g}{unit}, median {self.total / self.frames:.3g}{unit}"
+
+
+def _answers_in(detections: Detections) -> str:
+    """Words of further models about one frame's objects: ` (B 1234, dark)`; empty where there is nothing to say."""
+    from rkdeploy.device.chain.answer_words import all_answer_words
+
+    each = [" ".join(all_answer_words(answers)) for answers in detections.nested or ()]
+    said = [words for words in each if words]
+    more = f" and {len(said) - _ANSWERS} more" if len(said) > _ANSWERS else ""
+    return f" ({', '.join(said[:_ANSWERS])}{more})" if said else ""
 
 
 def _listed(found: Counter[str]) -> str:

@@ -142,6 +142,8 @@ class _Progress(RunEvents):
         self._signals.gentle = True
         stats = run.pipeline.stats()
         note(f"Running {self._bundle.folder.name} with {run.pipeline.figures_from}, {many(stats.contexts, 'context')}")
+        for one in stats.recognizers:
+            note(f"Then {one.name}, {many(one.contexts, 'context')}")
         self._next_log = time.monotonic() + _LOG_EVERY_S
         self._logs = run.source.live and not err.is_terminal and not is_quiet()
         if err.is_terminal and not is_quiet():

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
     from rkdeploy.cli.detection_counter import DetectionCounter
     from rkdeploy.device.stream.run_events import RunResult
-    from rkdeploy.device.stream.statistics import PipelineStats
+    from rkdeploy.device.stream.statistics import PipelineStats, RecognizerStats
 
 
 def status_line(stats: PipelineStats) -> str:
@@ -66,6 +66,8 @@ def summarize(counter: DetectionCounter, result: RunResult, written: Mapping[str
         )
         listed = ", ".join(f"{name} {latency.p50_ms:.1f}/{latency.p99_ms:.1f}" for name, latency in timed)
         target.print(f"p50/p99 ms: {listed}")
+    for one in stats.recognizers:
+        target.print(plain(_recognizer_line(one, stats.processed)))
     if stats.dropped:
         target.print(
             f"{stats.dropped} of {stats.captured} frames dropped: {stats.dropped_before_network} came faster than the "
@@ -79,6 +81,23 @@ def summarize(counter: DetectionCounter, result: RunResult, written: Mapping[str
         target.print(f"{len(result.left_out)} files could not be read and were left out.")
     for what, where in written.items():
         target.print(f"{what}: {plain(where)}")
+
+
+def _recognizer_line(stats: RecognizerStats, frames: int) -> str:
+    """Count of the crops of a further model of a chain, and what one took."""
+    parts = [f"Then {stats.name}: {many(stats.crops, 'crop')} ({stats.crops / max(1, frames):.1f} a frame)"]
+    if stats.crops:
+        stages = stats.stages
+        timed = (("cut", stages.preprocess), ("infer", stages.infer), ("decode", stages.decode))
+        listed = ", ".join(f"{name} {latency.p50_ms:.1f}/{latency.p99_ms:.1f}" for name, latency in timed)
+        parts.append(f"p50/p99 ms: {listed}")
+    if stats.failed:
+        parts.append(f"{stats.failed} failed in the runtime and have no answer")
+    if stats.left_out:
+        parts.append(f"{stats.left_out} left out: beyond --max-crops, or nothing to cut out")
+    if stats.contexts_rebuilt:
+        parts.append(f"contexts opened again {many(stats.contexts_rebuilt, 'time')}")
+    return "; ".join(parts)
 
 
 def many(count: int, name: str) -> str:

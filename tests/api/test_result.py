@@ -12,8 +12,8 @@ import pytest
 from pycocotools import mask as coco_mask
 
 import rkdeploy
+from rkdeploy.api.model_answer import Box
 from rkdeploy.api.result import Result
-from rkdeploy.api.result_parts import Box
 from rkdeploy.device.postprocess.detections import Detections, FoundClassMap, FoundDepth, FoundText, Ranking
 from rkdeploy.errors import RkdeployError
 from tests.api.found import EMPTY, FOUND, FRAME, MASKS, NAMES, POINTS, ROTATED, STACKED, result

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
 
+from rkdeploy.device.chain.answer_words import all_answer_words
 from rkdeploy.device.drawing.class_maps import MapClass, draw_class_map, legend_classes, map_classes
 from rkdeploy.device.drawing.colors import class_color
 from rkdeploy.device.drawing.depth_colors import DepthScale, depth_scale, draw_depth, draw_depth_scale
@@ -20,7 +22,7 @@ from rkdeploy.device.drawing.pen import Pen, pen_for
 from rkdeploy.device.drawing.skeletons import Skeleton, skeleton_for
 from rkdeploy.device.drawing.text import class_label
 from rkdeploy.device.postprocess.corners import corners_of
-from rkdeploy.device.postprocess.detections import Detections
+from rkdeploy.device.postprocess.detections import Detections, NestedResult
 from rkdeploy.errors import RkdeployError
 
 
@@ -72,7 +74,8 @@ def draw_detections(
 
     taken = _draw_panels(drawn, detections, class_names, styles, scale, pen)
     scores = detections.scores[shown].tolist()
-    texts = [LabelText(class_label(class_names, i), f"{score:.2f}") for i, score in zip(ids, scores, strict=True)]
+    names = [_label_name(detections, i, class_names) for i in shown.tolist()]
+    texts = [LabelText(name, f"{score:.2f}") for name, score in zip(names, scores, strict=True)]
     labels = place_labels(boxes, texts, range(len(ids) - 1, -1, -1), pen, (height, width), corners=corners, taken=taken)
     for label, class_id in zip(labels, ids, strict=True):
         if label is not None:
@@ -80,6 +83,23 @@ def draw_detections(
     if detections.keypoints is not None and layout is not None and layout.numbered:
         label_boxes = [label.box for label in labels if label is not None]
         draw_numbers(drawn, detections.keypoints[shown], np.vstack((taken, *label_boxes)), pen)
+    return drawn if detections.nested is None else _with_nested_objects(drawn, detections.nested)
+
+
+def _label_name(detections: Detections, index: int, class_names: Sequence[str]) -> str:
+    """The class of an object, and what further models of a chain say of it."""
+    name = class_label(class_names, int(detections.class_ids[index]))
+    answers = () if detections.nested is None else all_answer_words(detections.nested[index])
+    return " ".join((name, *answers))
+
+
+def _with_nested_objects(
+    drawn: NDArray[np.uint8], nested: Sequence[Sequence[NestedResult | None]]
+) -> NDArray[np.uint8]:
+    """Draw what further models have detected inside of the objects; their other results are in the labels."""
+    for answer in (one for answers in nested for one in answers if one is not None and len(one.detections)):
+        objects = replace(answer.detections, class_maps=(), ranking=None, depth=None, text=None)
+        drawn = draw_detections(drawn, objects, answer.class_names)
     return drawn
 
 

@@ -101,6 +101,21 @@ class Ranking:
 
 
 @dataclass(frozen=True, slots=True)
+class NestedResult:
+    """Result of a further model of a chain for one object.
+
+    Attributes:
+        model: name of its bundle.
+        class_names: its class names by class id.
+        detections: what it found; coordinates are pixels of the source image, class maps and depth those of the crop.
+    """
+
+    model: str
+    class_names: tuple[str, ...]
+    detections: Detections
+
+
+@dataclass(frozen=True, slots=True)
 class Detections:
     """The objects of one image, sorted by score, highest first, and the results for the image as a whole.
 
@@ -120,6 +135,8 @@ class Detections:
         text: of a text recognizer, which finds no objects; None for other models.
         embedding: (D,) float32 of length 1, of a model that gives a vector of the image; all zeros where the network
             gave none.  None for other models.
+        nested: of a chain: one entry per object, which has one entry per further model, None where it did not run or
+            failed.  None without a chain.
     """
 
     xyxy: NDArray[np.float32]
@@ -133,6 +150,7 @@ class Detections:
     depth: FoundDepth | None = None
     text: FoundText | None = None
     embedding: NDArray[np.float32] | None = None
+    nested: tuple[tuple[NestedResult | None, ...], ...] | None = None
 
     @classmethod
     def empty(cls) -> Detections:
@@ -156,4 +174,5 @@ class Detections:
             keypoints=None if self.keypoints is None else self.keypoints[kept],
             rotated=None if self.rotated is None else self.rotated[kept],
             masks=None if self.masks is None else tuple(compress(self.masks, kept.tolist())),
+            nested=None if self.nested is None else tuple(compress(self.nested, kept.tolist())),
         )

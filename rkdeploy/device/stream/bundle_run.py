@@ -6,6 +6,7 @@ import logging
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Final
 
+from rkdeploy.device.chain.open_chain import read_chain
 from rkdeploy.device.postprocess.thresholds import Thresholds
 from rkdeploy.device.runtime.backends import open_runtimes
 from rkdeploy.device.runtime.protocol import RuntimeOptions
@@ -58,6 +59,7 @@ def run_bundle(bundle: Bundle, options: RunOptions, events: RunEvents, more_sink
     thresholds = Thresholds.from_options(
         list(options.conf or _ALL_CLASSES), names, iou=options.iou, max_det=options.max_det
     )
+    links = read_chain(bundle.spec, options.chain)
     left_out: list[str] = []
 
     def leave_out(error: SourceError) -> None:
@@ -66,6 +68,7 @@ def run_bundle(bundle: Bundle, options: RunOptions, events: RunEvents, more_sink
 
     source = _source(options, leave_out, events)
     runtimes = _runtimes(bundle, options)
+    recognizers = [link.recognizer(_runtimes(link.bundle, options, f"then-{i}")) for i, link in enumerate(links, 1)]
     _LOG.debug("source %s, backend %s, cores %s, %s", source.text, options.backend, options.cores or "all", thresholds)
     failure: Exception | None = None
     with ExitStack() as stack:
@@ -82,6 +85,7 @@ def run_bundle(bundle: Bundle, options: RunOptions, events: RunEvents, more_sink
             bundle.spec,
             thresholds,
             [*sinks, *more_sinks],
+            recognizers=recognizers,
             options=PipelineOptions(max_frames=options.max_frames),
         )
         running = Running(source, pipeline, runtimes[0])
@@ -101,11 +105,18 @@ def run_bundle(bundle: Bundle, options: RunOptions, events: RunEvents, more_sink
     return RunResult(source.text, source.live, pipeline.stats(), running.figures_from, tuple(left_out), failure)
 
 
-def _runtimes(bundle: Bundle, options: RunOptions) -> Sequence[Runtime]:
-    """The runtimes, one per core, not entered; recording ones if the run is to be recorded."""
-    runtime_options = RuntimeOptions(toolkit_python=options.toolkit_python, recording=options.replay)
+def _runtimes(bundle: Bundle, options: RunOptions, part: str = "") -> Sequence[Runtime]:
+    """The runtimes of a model, one per core, not entered; recording ones if the run is to be recorded.
+
+    Args:
+        bundle: of the model.
+        options: of the run.
+        part: folder inside of a recording, for a further model of a chain; empty for the first one.
+    """
+    played = options.replay / part if options.replay is not None and part else options.replay
+    runtime_options = RuntimeOptions(toolkit_python=options.toolkit_python, recording=played)
     runtimes = open_runtimes(options.backend, bundle, options.cores, runtime_options)
-    return runtimes if options.record is None else recorded(runtimes, options.record)
+    return runtimes if options.record is None else recorded(runtimes, options.record / part)
 
 
 def _source(options: RunOptions, leave_out: Callable[[SourceError], None], events: RunEvents) -> Source:

@@ -3,11 +3,9 @@
     source -> capture -> preprocess -> one context per core -> decode -> in order -> sinks
               thread     thread        one thread each         thread               thread
 
-A context is a model on one core.  Its thread only runs it: the next input is ready when the thread returns, and
-the outputs are copied for the decode.  So no core waits for the CPU, or for another thread to wake up.  NumPy,
-OpenCV, ctypes and the runtimes release the GIL while they work, so threads are enough.
-
-Each frame under way has a slot, with its own letterbox and decoder, because those reuse buffers.
+In a chain, crops of what was found pass through further models between decode and order (`recognition.py`).
+From preprocess to decode it is a `ModelStage`.  NumPy, OpenCV, ctypes and the runtimes release the GIL while they work,
+so threads are enough.
 """
 
 from __future__ import annotations
@@ -15,34 +13,31 @@ from __future__ import annotations
 import threading
 import time
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
-from functools import partial
-from queue import SimpleQueue
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import numpy as np
-
-from rkdeploy.device.postprocess.postprocessor import Postprocessor
 from rkdeploy.device.stream.backoff import Backoff
 from rkdeploy.device.stream.contexts import Contexts
 from rkdeploy.device.stream.flow import FrameFlow
+from rkdeploy.device.stream.model_stage import ModelStage
+from rkdeploy.device.stream.recognition import Recognition
 from rkdeploy.device.stream.statistics import PipelineStats, StageTimer
-from rkdeploy.errors import BackendError, RkdeployError
-from rkdeploy.images.fit import Letterboxed, image_fit
+from rkdeploy.errors import RkdeployError
 from rkdeploy.system.switch_interval import short_switch_interval
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
     from types import TracebackType
-    from typing import Any
 
+    import numpy as np
     from numpy.typing import NDArray
     from typing_extensions import Self  # for type checkers only; typing has it from Python 3.11 on
 
     from rkdeploy.contract.spec import ModelSpec
+    from rkdeploy.device.chain.recognizer import Recognizer
     from rkdeploy.device.postprocess.detections import Detections
     from rkdeploy.device.postprocess.thresholds import Thresholds
-    from rkdeploy.device.runtime.protocol import HeadTensor, Runtime
+    from rkdeploy.device.runtime.protocol import Runtime
     from rkdeploy.device.stream.flow import Job
     from rkdeploy.device.stream.frames import Frame
     from rkdeploy.device.stream.sinks.sink import Sink
@@ -88,6 +83,7 @@ class Pipeline:
         spec: the contract of their model.
         thresholds: limits of the detections to keep.
         sinks: open; each gets every frame in order, from one thread.
+        recognizers: further models of a chain, which look at what this one finds; see `Recognition`.
         options: see `PipelineOptions`.
 
     Entering raises:
@@ -103,44 +99,49 @@ class Pipeline:
         thresholds: Thresholds,
         sinks: Sequence[Sink],
         *,
+        recognizers: Sequence[Recognizer] = (),
         options: PipelineOptions | None = None,
     ) -> None:
         self._source, self._frames = source, frames
         self._sinks = tuple(sinks)
         self._options = options or PipelineOptions()
-        slots = len(runtimes) + self._options.spare_slots
+        given = self._options
+        slots = len(runtimes) + given.spare_slots
+        under_way = slots + sum(len(one.runtimes) + given.spare_slots for one in recognizers)
         self._flow = FrameFlow(
-            live=source.live, tickets=2 * slots, waiting=1 if source.live else 2, ready=2 if source.live else 1
+            live=source.live, tickets=2 * under_way, waiting=1 if source.live else 2, ready=2 if source.live else 1
         )
-        self._contexts = Contexts(runtimes, self._options.backoff, self._options.max_failures, self._flow.pause)
-        # None ends the thread that takes it.
-        self._free: SimpleQueue[_Slot | None] = SimpleQueue()
-        self._prepared: SimpleQueue[_Slot | None] = SimpleQueue()
-        self._answered: SimpleQueue[_Slot | None] = SimpleQueue()
-        for _ in range(slots):
-            self._free.put(_Slot(spec, thresholds))
-        self._contexts_left = len(runtimes)
-        self._leaving = threading.Lock()
-        self._aborted = False
+        self._contexts = Contexts(runtimes, given.backoff, given.max_failures, self._flow.pause)
         self._recorder = StageTimer()
+        self._recognition = Recognition(
+            recognizers,
+            self._flow,
+            backoff=given.backoff,
+            max_failures=given.max_failures,
+            spare_slots=given.spare_slots,
+        )
+        queue = _FrameQueue(self._flow, self._recognition if recognizers else None)
+        self._stage = ModelStage(self._contexts, spec, thresholds, queue, slots=slots, timer=self._recorder)
         self._threads: list[threading.Thread] = []
         self._ended = threading.Event()
         self._failing = threading.Lock()
         self._error: BaseException | None = None
         self._started_s = self._ended_s = 0.0
-        self._interval = ExitStack()
+        self._open, self._interval = ExitStack(), ExitStack()
 
     def __enter__(self) -> Self:
-        self._contexts.__enter__()
+        with ExitStack() as stack:
+            stack.enter_context(self._contexts)
+            stack.enter_context(self._recognition)
+            self._open = stack.pop_all()
         # A worker that comes back from the NPU needs the GIL for the next call; drawing in another thread keeps it for
         # 5 ms by default, a third of an inference.
         self._interval.enter_context(short_switch_interval())
         self._started_s = time.perf_counter()
         bodies: list[tuple[str, Callable[[], None]]] = [
             ("capture", self._capture),
-            ("preprocess", self._preprocess),
-            *((f"context-{position}", partial(self._infer, position)) for position in range(len(self._contexts))),
-            ("decode", self._decode),
+            *self._stage.bodies(),
+            *self._recognition.bodies(),
             ("sinks", self._deliver),
         ]
         # Daemons: they are always joined, but a driver call that never returns must not keep the process.
@@ -171,7 +172,7 @@ class Pipeline:
                 "A driver call hangs. See `dmesg`; restart the program, or the board if that does not help.",
             ) from self._error
         try:
-            self._contexts.__exit__(kind, error, trace)
+            self._open.__exit__(kind, error, trace)
         except BaseException:
             if self._error is None and error is None:
                 raise
@@ -181,7 +182,8 @@ class Pipeline:
     @property
     def notes(self) -> tuple[str, ...]:
         """Notes of the runtimes for the user, without duplicates."""
-        return self._contexts.notes
+        each = (self._contexts, *self._recognition.contexts)
+        return tuple(dict.fromkeys(note for contexts in each for note in contexts.notes))
 
     @property
     def figures_from(self) -> str:
@@ -196,6 +198,7 @@ class Pipeline:
         """Accept no more frames; frames under way are finished.  From any thread, but not from a signal handler."""
         self._source.stop()
         self._flow.close(hurry=True)
+        self._recognition.close(hurry=True)
 
     def stats(self) -> PipelineStats:
         """Current figures; from any thread, also after the end."""
@@ -215,8 +218,9 @@ class Pipeline:
             contexts_working=self._contexts.working,
             frames_per_second=self._recorder.frames_per_second(now),
             running_s=now - self._started_s if self._started_s else 0.0,
-            last_failure=self._contexts.last_failure,
+            last_failure=self._contexts.last_failure or self._recognition.last_failure,
             stages=self._recorder.stages(),
+            recognizers=self._recognition.stats(),
         )
 
     def _guarded(self, run: Callable[[], None]) -> None:
@@ -230,9 +234,8 @@ class Pipeline:
     def _abort(self) -> None:
         self._source.stop()
         self._flow.abort()
-        self._aborted = True
-        for queue in (self._free, self._answered, *(self._prepared for _ in range(len(self._contexts)))):
-            queue.put(None)
+        self._stage.abort()
+        self._recognition.abort()
         self._ended.set()
 
     def _capture(self) -> None:
@@ -247,61 +250,6 @@ class Pipeline:
                 break
             asked = time.perf_counter()
         self._flow.close()
-
-    def _preprocess(self) -> None:
-        # The slot first: then the frame taken is the newest one.
-        while (slot := self._free.get()) is not None and (job := self._flow.take()) is not None:
-            begun = time.perf_counter()
-            slot.load(job)
-            slot.since_s = time.perf_counter()
-            self._recorder.add("preprocess", slot.since_s - begun)
-            self._prepared.put(slot)
-        for _ in range(len(self._contexts)):
-            self._prepared.put(None)
-
-    def _infer(self, position: int) -> None:
-        context = self._contexts[position]
-        add = self._recorder.add
-        while (slot := self._prepared.get()) is not None and not self._aborted:
-            if not context.is_open:  # given up, and no other context is left
-                self._fail(slot)
-                continue
-            begun = time.perf_counter()
-            try:
-                tensors = context.runtime.infer(slot.input)
-            except BackendError as failure:
-                self._fail(slot)
-                if not self._contexts.rebuild(context, failure) and not self._is_last_context():
-                    return
-                continue
-            done = time.perf_counter()
-            slot.keep(tensors)
-            self._answered.put(slot)
-            self._contexts.succeeded(context)
-            add("context", begun - slot.since_s)
-            add("infer", done - begun)
-        if self._is_last_context():
-            self._answered.put(None)
-
-    def _is_last_context(self) -> bool:
-        """Count the calling thread's context as ended; True if it was the last one."""
-        with self._leaving:
-            if self._contexts_left > 1:
-                self._contexts_left -= 1
-                return False
-            return True
-
-    def _fail(self, slot: _Slot) -> None:
-        self._flow.finish(slot.unload(), None)
-        self._free.put(slot)
-
-    def _decode(self) -> None:
-        while (slot := self._answered.get()) is not None:
-            begun = time.perf_counter()
-            detections = slot.decoded()
-            self._recorder.add("decode", time.perf_counter() - begun)
-            self._flow.finish(slot.unload(), detections)
-            self._free.put(slot)
 
     def _deliver(self) -> None:
         count = 0
@@ -323,52 +271,29 @@ class Pipeline:
         self._ended.set()
 
 
-class _Slot:
-    """The buffers of one frame under way; used by one thread at a time.
+class _FrameQueue:
+    """The frames of a `FrameFlow`, as the first model's stage takes them.
 
-    Attributes:
-        since_s: when its input was ready, by `time.perf_counter`.
+    Args:
+        flow: of the frames.
+        recognition: gets the frames with their detections; None for a model alone, whose frames are finished then.
     """
 
-    def __init__(self, spec: ModelSpec, thresholds: Thresholds) -> None:
-        self._fit = image_fit(spec.input)
-        self._postprocess = Postprocessor(spec, thresholds)
-        self._kept: list[NDArray[Any]] = []
-        self._tensors: tuple[HeadTensor, ...] = ()
-        self._job: Job | None = None
-        self._boxed: Letterboxed | None = None
-        self.since_s = 0.0
+    def __init__(self, flow: FrameFlow, recognition: Recognition | None) -> None:
+        self._flow, self._recognition = flow, recognition
 
-    def load(self, job: Job) -> None:
-        """Take a frame and letterbox it."""
-        self._job = job
-        self._boxed = self._fit(job.frame.image)
+    def take(self) -> Job | None:
+        return self._flow.take()
 
-    @property
-    def input(self) -> NDArray[np.uint8]:
-        """Input of the network, (1, H, W, 3) uint8."""
-        assert self._boxed is not None, "a slot is loaded before it is inferred"
-        return self._boxed.image
+    def image_of(self, work: Job) -> NDArray[np.uint8]:
+        return work.frame.image
 
-    def keep(self, tensors: Sequence[HeadTensor]) -> None:
-        """Copy the tensors into the slot's buffers: a runtime's are valid until its next call."""
-        fits = len(self._kept) == len(tensors) and all(
-            kept.shape == tensor.values.shape and kept.dtype == tensor.values.dtype
-            for kept, tensor in zip(self._kept, tensors, strict=True)
-        )
-        if not fits:
-            self._kept = [np.empty_like(tensor.values) for tensor in tensors]  # keeps the layout: one plain copy
-        for kept, tensor in zip(self._kept, tensors, strict=True):
-            np.copyto(kept, tensor.values)
-        self._tensors = tuple(replace(tensor, values=kept) for kept, tensor in zip(self._kept, tensors, strict=True))
+    def finish(self, work: Job, detections: Detections | None) -> None:
+        if detections is None or self._recognition is None:
+            self._flow.finish(work, detections)
+        else:
+            self._recognition.accept(work, detections)
 
-    def decoded(self) -> Detections:
-        """Detections from the copied tensors, in source pixels."""
-        assert self._boxed is not None, "a slot is loaded before it is decoded"
-        return self._postprocess(self._tensors, self._boxed.transform)
-
-    def unload(self) -> Job:
-        """Return the frame; the buffers stay."""
-        job, self._job, self._boxed = self._job, None, None
-        assert job is not None, "a slot gives its frame back once"
-        return job
+    def ended(self) -> None:
+        if self._recognition is not None:
+            self._recognition.close()

@@ -20,6 +20,7 @@ from rkdeploy.device.postprocess.detections import (
     FoundDepth,
     FoundText,
     InstanceMask,
+    NestedResult,
     Ranking,
 )
 from rkdeploy.images.coco_rle import rle_counts
@@ -65,7 +66,23 @@ def result_object(
     if detections.masks is not None:
         for one, mask in zip(found, detections.masks, strict=True):
             one["mask"] = _mask(mask, image_hw)
-    result: dict[str, Any] = {"source": source, "frame": frame_index, "detections": found}
+    if detections.nested is not None:
+        for one, answers in zip(found, detections.nested, strict=True):
+            then = [_nested(answer, image_hw, map_masks=map_masks, embeddings=embeddings) for answer in answers]
+            one["then"] = then[0] if len(then) == 1 else then
+    return {
+        "source": source,
+        "frame": frame_index,
+        "detections": found,
+        **_of_whole_image(detections, class_names, map_masks=map_masks, embeddings=embeddings),
+    }
+
+
+def _of_whole_image(
+    detections: Detections, class_names: Sequence[str], *, map_masks: bool, embeddings: bool
+) -> dict[str, Any]:
+    """Results for the image as a whole, of those that the model has."""
+    result: dict[str, Any] = {}
     if detections.class_maps:
         result["class_maps"] = [_class_map(one, map_masks=map_masks) for one in detections.class_maps]
     if detections.depth is not None:
@@ -77,6 +94,19 @@ def result_object(
     if detections.ranking is not None:
         result["ranking"] = _ranking(detections.ranking, class_names)
     return result
+
+
+def _nested(
+    answer: NestedResult | None, image_hw: tuple[int, int], *, map_masks: bool, embeddings: bool
+) -> dict[str, Any] | None:
+    """The result of a further model for one object: the fields of a frame, with the model's name; None without one."""
+    if answer is None:
+        return None
+    result = result_object(
+        "", 0, image_hw, answer.detections, answer.class_names, map_masks=map_masks, embeddings=embeddings
+    )
+    fields = {name: value for name, value in result.items() if name not in ("source", "frame")}
+    return {"model": answer.model, **fields}
 
 
 def _box(detections: Detections, i: int, class_names: Sequence[str]) -> dict[str, Any]:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated
 
+from rkdeploy.device.chain.chain_options import ChainOptions
 from rkdeploy.device.runtime.backend_names import BACKEND
 from rkdeploy.device.web.listening_address import DEFAULT_ADDRESS
 from rkdeploy.option import CAMERA, FRAME_SIZE, OUTPUT, RUNNING, THRESHOLDS, TOOLKIT_PYTHON, VIEW, Option, counts
@@ -29,6 +30,7 @@ class RunOptions:
         json_lines: files for one JSON object per frame; `-` is stdout.
         map_masks: whether those have the pixels of class maps.
         record, replay: folders of raw outputs, to write and to play.
+        chain: further models.
         max_frames: end after so many; None takes all.
         allow_empty: whether a run in which no frame could be read is a success.
         toolkit_python: interpreter of the simulator.
@@ -64,6 +66,7 @@ class RunOptions:
         ),
     ] = None
     toolkit_python: Annotated[Path | None, TOOLKIT_PYTHON] = None
+    chain: ChainOptions = field(default_factory=ChainOptions)
     conf: Annotated[
         tuple[str, ...],
         Option(

@@ -57,6 +57,29 @@ STAGES = tuple(field.name for field in fields(StageLatencies))
 
 
 @dataclass(frozen=True, slots=True)
+class RecognizerStats:
+    """Figures of a further model of a chain.
+
+    Attributes:
+        name: of its bundle.
+        crops: crops that it answered.
+        failed: crops that the runtime failed on; their objects have no answer.
+        left_out: objects beyond the limit of crops per frame, or without a part that can be cut out.
+        contexts, contexts_working, contexts_rebuilt: as in `PipelineStats`.
+        stages: latencies of `preprocess` (with the cut), `context`, `infer` and `decode` of a crop; the others are 0.
+    """
+
+    name: str
+    crops: int
+    failed: int
+    left_out: int
+    contexts: int
+    contexts_working: int
+    contexts_rebuilt: int
+    stages: StageLatencies
+
+
+@dataclass(frozen=True, slots=True)
 class PipelineStats:
     """Figures of a pipeline at one moment.
 
@@ -74,6 +97,7 @@ class PipelineStats:
         running_s: seconds since the start, until the end.
         last_failure: message of the last failed frame or context; empty when there was none.
         stages: latencies of the stages.
+        recognizers: the further models of a chain.
     """
 
     captured: int
@@ -89,6 +113,7 @@ class PipelineStats:
     running_s: float
     last_failure: str
     stages: StageLatencies
+    recognizers: tuple[RecognizerStats, ...] = ()
 
     @property
     def dropped(self) -> int:
