@@ -115,10 +115,10 @@ def family_of(checkpoint: Checkpoint, name: str | None = None) -> Family:
             f"Use the best.pt that the training run saved, or export ONNX where it was trained: {_ASK}",
         )
     model = checkpoint.root.children.get("model")
-    last = list(model.children.values())[-1].class_name if model is not None and model.children else "none"
+    last = f", whose last layer is {list(model.children.values())[-1].class_name}" if model and model.children else ""
     raise CheckpointError(
-        f'"{checkpoint.path.name}" is a {checkpoint.root.module_name}.{checkpoint.root.class_name} whose last layer is '
-        f"{last}; no known family has such a layer. Known: {', '.join(f.NAME for f in all_families())}.",
+        f'"{checkpoint.path.name}" is a model of the class {checkpoint.root.module_name}.{checkpoint.root.class_name}'
+        f"{last}; no known family has it. Known: {', '.join(f.NAME for f in all_families())}.",
         f"It may still build from ONNX, exported where it was trained: {_ASK}",
     )
 
