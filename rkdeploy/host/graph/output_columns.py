@@ -106,7 +106,8 @@ def trace_columns(graph: GraphView, outputs: Sequence[str]) -> TracedOutputs | N
     Returns:
         The traced columns; None when an output is not a list of cells in which a convolution shows.
     """
-    if not 0 < len(outputs) <= _MAX_OUTPUTS or any(len(graph.shape(name)) not in (3, 4) for name in outputs):
+    ranks = {len(graph.shape(name)) for name in outputs}
+    if not 0 < len(outputs) <= _MAX_OUTPUTS or ranks - {2, 3, 4} or (2 in ranks and len(outputs) == 1):
         return None
     try:
         convs = last_convolutions(graph, outputs)
@@ -150,7 +151,8 @@ def _on_noise(
     shown = {name: values for name, values in noise.items() if name in outputs}
     if computed:
         shown |= Session(tail(graph, convs, *computed)).run(noise)
-    return {name: values.reshape(values.shape[1], -1) for name, values in noise.items()}, shown
+    rows = {name: values[np.newaxis] if values.ndim == 2 else values for name, values in shown.items()}
+    return {name: values.reshape(values.shape[1], -1) for name, values in noise.items()}, rows
 
 
 def _tables(

@@ -18,6 +18,9 @@ from rkdeploy.host.graph.head import DecodedField, DecodedRows, DecodedTable, He
 from rkdeploy.host.graph.prior_decode import PriorDecode, read_decode
 
 RETINAFACE, SSD, SCRFD = "retinaface", "ssd", "scrfd"
+_TABLE_RANK = 3  # (1, rows, fields)
+_SIDE_BY_SIDE = [2, 4, 10]
+"""Fields of RetinaFace's scores, boxes and landmarks."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +42,7 @@ def find_prior_head(graph: GraphView, outputs: Sequence[str]) -> Head | None:
     Returns:
         None when the graph has neither of these kinds.
     """
-    tables = trace_boxes(graph, outputs)
+    tables = trace_boxes(graph, _separate(graph, outputs))
     if tables is None or len(tables.levels) < 2:
         return None
     found = [_by_content(level) for level in tables.levels]
@@ -52,6 +55,15 @@ def find_prior_head(graph: GraphView, outputs: Sequence[str]) -> Head | None:
     if levels[0].scores.fields == 1:
         return _scrfd(levels)
     return _ssd(tables, levels)
+
+
+def _separate(graph: GraphView, outputs: Sequence[str]) -> tuple[str, ...]:
+    """The tables of boxes, scores and landmarks that a graph's only output puts side by side; else the outputs."""
+    end = graph.producer(outputs[0]) if len(outputs) == 1 else None
+    if end is None or end.op_type != "Concat" or len({graph.shape(name)[:2] for name in end.input}) != 1:
+        return tuple(outputs)
+    widths = sorted(graph.shape(name)[-1] for name in end.input if len(graph.shape(name)) == _TABLE_RANK)
+    return tuple(end.input) if widths == _SIDE_BY_SIDE else tuple(outputs)
 
 
 def _by_content(level: Sequence[BoxMap]) -> _PriorLevel | None:

@@ -97,9 +97,10 @@ def test_yunet() -> None:
     assert (head.keypoints.count, head.keypoints.scored, head.keypoints.gain, head.keypoints.offset) == (5, False, 1, 0)
 
 
+@pytest.mark.parametrize("batch", [True, False], ids=["batch", "rows alone"])
 @pytest.mark.parametrize("whole", [False, True], ids=["two convolutions", "one convolution"])
-def test_nanodet(whole: bool) -> None:
-    """Classes and distributions, of a convolution each or of one whose channels are split."""
+def test_nanodet(whole: bool, batch: bool) -> None:
+    """Classes and distributions, of a convolution each or of one that is split, in (1, rows, n) or (rows, n)."""
     graph = KindGraph()
     for stride in (8, 16, 32):
         if whole:
@@ -109,8 +110,8 @@ def test_nanodet(whole: bool) -> None:
         else:
             scores, boxes = graph.conv(stride, 80), graph.conv(stride, 32)
         for tensor, width in ((graph.node("Sigmoid", scores), 80), (boxes, 32)):
-            rows = graph.node("Reshape", tensor, graph.constant(np.array([1, width, -1])))
-            graph.show(graph.node("Transpose", rows, perm=[0, 2, 1]))
+            rows = graph.node("Reshape", tensor, graph.constant(np.array([1, width, -1] if batch else [width, -1])))
+            graph.show(graph.node("Transpose", rows, perm=[0, 2, 1] if batch else [1, 0]))
     model, head = head_of(graph)
     assert roles(head)[:2] == [("dfl_boxes", 32, 8), ("scores", 80, 8)]
     cut_graph, spec = contract(head, model)
@@ -118,7 +119,7 @@ def test_nanodet(whole: bool) -> None:
     shown = list(Session(model).run({"images": image}).values())
     raw = Session(cut_graph).run({"images": image})
     dense = decoder_for(spec).decode_dense([HeadTensor(raw[output.name]) for output in spec.outputs])
-    expected = np.concatenate([values[0] for values in shown if values.shape[2] == 80])
+    expected = np.concatenate([values.reshape(-1, 80) for values in shown if values.shape[-1] == 80])
     np.testing.assert_allclose(next(f.values for f in dense if f.name == "scores"), expected, atol=1e-5)
 
 

@@ -102,6 +102,19 @@ def test_raw_retinaface() -> None:
     np.testing.assert_allclose(rows["keypoint_xy"].reshape(expected.shape), expected, atol=1e-3)
 
 
+def test_tables_side_by_side() -> None:
+    """A RetinaFace whose exporter put boxes, scores and landmarks into one table has the head of one with three."""
+    model = ssd(points=5).model()
+    end = onnx.helper.make_node("Concat", [o.name for o in model.graph.output], ["all"], axis=2)
+    model.graph.node.append(end)
+    del model.graph.output[:]
+    model.graph.output.append(onnx.helper.make_tensor_value_info("all", onnx.TensorProto.FLOAT, None))
+    head, apart = found_head(simplify(model)), found_head(simplify(ssd(points=5).model()))
+    assert (head.kind, [(tap.role, tap.shape) for tap in head.taps]) == (
+        "retinaface", [(tap.role, tap.shape) for tap in apart.taps],
+    )  # fmt: skip
+
+
 def test_a_preset_without_such_anchors_is_refused() -> None:
     """RetinaFace has two anchors on each level."""
     model = simplify(ssd(points=5).model())
