@@ -108,7 +108,7 @@ def test_tables_side_by_side() -> None:
     end = onnx.helper.make_node("Concat", [o.name for o in model.graph.output], ["all"], axis=2)
     model.graph.node.append(end)
     del model.graph.output[:]
-    model.graph.output.append(onnx.helper.make_tensor_value_info("all", onnx.TensorProto.FLOAT, None))
+    model.graph.output.append(onnx.helper.make_tensor_value_info("all", onnx.TensorProto.FLOAT, (1, len(priors()), 16)))
     head, apart = found_head(simplify(model)), found_head(simplify(ssd(points=5).model()))
     assert (head.kind, [(tap.role, tap.shape) for tap in head.taps]) == (
         "retinaface", [(tap.role, tap.shape) for tap in apart.taps],
