@@ -40,9 +40,10 @@ _PHRASES: Final = {
     "matched": "{percent:.1f} % of the float model's {of} are matched",
 }
 _MEND: Final = (
-    "INT8: calibrate on 20 to 40 images like those the model will see (--calib), all classes among them; "
-    "rkdeploy explain BUNDLE names the layers that lose most (build with --min-agreement 0 to have one); "
-    "docs/quantization.md has what else helps. If --dtype fp16 disagrees too, it is not quantization: please report it."
+    "INT8: calibrate on 20 to 40 images like those the model will see (--calib), all classes among them; where that is "
+    "done already, --algorithm mmse searches better ranges (1 to 20 minutes); rkdeploy explain BUNDLE names the layers "
+    "that lose most (build with --min-agreement 0 to have one); docs/quantization.md has what else helps. If --dtype "
+    "fp16 disagrees too, it is not quantization: please report it."
 )
 
 _DEPTH_MEND: Final = (

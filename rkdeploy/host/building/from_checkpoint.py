@@ -95,7 +95,7 @@ def recognize(
     checkpoint = read_checkpoint(file, cfg)
     family = family_of(checkpoint, family_name)
     info = _with_head(family.describe(checkpoint), nms=nms)
-    require_buildable(checkpoint)
+    require_buildable(checkpoint, family_name)
     return checkpoint, family, info
 
 

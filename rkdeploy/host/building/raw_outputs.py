@@ -31,6 +31,11 @@ _KNOWN_BOXES = {
     68: "distributions over 17 distances, as YOLOv6 and PP-YOLOE have them",
 }
 """Channels of the boxes -> assumption about them, if nothing proves it."""
+_ARMOR_FIELDS = 29
+_ARMOR = (
+    " yolov5-RM's 29 numbers per anchor are box, objectness, 5 landmarks, 8 classes, 4 colors and 2 sizes: colors and "
+    "sizes are not read by this version."
+)
 ASSUMED_IMAGES = "images are RGB from 0 to 1, letterboxed"
 _KINDS = {
     "yolox": "YOLOX's (centers and logarithms of sizes, class times objectness)",
@@ -119,6 +124,7 @@ def note_of_unproven(file: str, head: Head) -> str:
             f"boxes are read as YOLOv5 and YOLOv7 decode them, and the {head.classes} numbers behind objectness as "
             "classes, or as landmarks and classes where --names has fewer; images are RGB from 0 to 1, letterboxed. To "
             "have it proven, give the checkpoint with --weights."
+            + (_ARMOR if 5 + head.classes == _ARMOR_FIELDS else "")
         )
     if head.anchors_per_level:
         fields = 5 + head.classes + head.masks
@@ -126,7 +132,8 @@ def note_of_unproven(file: str, head: Head) -> str:
             f"{raw} with {head.anchors_per_level} anchors of {fields} fields (box, objectness, then "
             f"{fields - 5} of classes or other things): it has no decode, and therefore no anchors.",
             f"{way_out}; or say both: its anchors with --anchors and its classes with --names. If there are fewer "
-            f"names than {fields - 5}, x and y of landmarks come before the classes, as YOLOv5-face has them.",
+            f"names than {fields - 5}, x and y of landmarks come before the classes, as YOLOv5-face has them."
+            + (_ARMOR if fields == _ARMOR_FIELDS else ""),
         )
     if head.kind:
         return (

@@ -18,7 +18,6 @@ from rkdeploy.host.families.checkpoint_facts import (
     anchors_of,
     class_count,
     class_names,
-    head_of,
     layers_of,
     onnx_metadata,
     strides_of,
@@ -119,18 +118,3 @@ def finest_first(anchors: Anchors, strides: tuple[int, ...]) -> Anchors:
     """The levels in the order of their strides."""
     order = sorted(range(len(strides)), key=lambda level: strides[level])
     return Anchors(tuple(anchors.levels_px[level] for level in order))
-
-
-def landmark_count(checkpoint: Checkpoint) -> int:
-    """Landmarks per object: the channels of YOLOv5's head in addition to box, objectness and classes, in pairs."""
-    head = head_of(checkpoint)
-    if head is None or head.class_name != "Detect" or "anchors" not in head.tensors or "m" not in head.children:
-        return 0
-    shape, classes = head.tensors["anchors"].shape, head.attribute("nc")
-    conv = next(iter(head.child("m").children.values()), None)
-    weight = conv.tensors.get("weight") if conv is not None else None
-    if weight is None or len(shape) != 3 or not shape[1] or type(classes) is not int:
-        return 0
-    fields, rest = divmod(int(weight.shape[0]), int(shape[1]))
-    beyond = fields - 5 - classes
-    return 0 if rest or beyond not in range(4, 400, 2) else beyond // 2

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from rkdeploy.errors import CheckpointError
 from rkdeploy.host.checkpoint import Checkpoint, Module
-from rkdeploy.host.families.checkpoint_facts import head_of, layers_of
+from rkdeploy.host.families.checkpoint_facts import head_of, landmark_count, layers_of
 
 _LIST = "docs/families.md lists the models that build."
 _CLASSIFIER = (
@@ -31,16 +31,24 @@ class CheckpointKind:
         name: with its article, as "is ..." takes it.
         matches: recognizes a checkpoint of this kind.
         advice: hint for the user, with {file} for its name; may be empty.
+        unless: name of a family that a user can give with --family, which says that it is not of this kind.
     """
 
     name: str
     matches: Callable[[Checkpoint], bool]
     advice: str = ""
+    unless: str = ""
 
 
-def kind_of_model(checkpoint: Checkpoint) -> CheckpointKind | None:
-    """The kind of a pickled model that is not built, even if a family describes it; None for others."""
-    return next((kind for kind in MODELS if kind.matches(checkpoint)), None)
+def kind_of_model(checkpoint: Checkpoint, family_name: str | None = None) -> CheckpointKind | None:
+    """The kind of a pickled model that is not built, even if a family describes it; None for others.
+
+    Args:
+        checkpoint: the file.
+        family_name: family that the user says it is of, if any.
+    """
+    kind = next((kind for kind in MODELS if kind.matches(checkpoint)), None)
+    return kind if kind is None or not kind.unless or kind.unless != family_name else None
 
 
 def kind_of(checkpoint: Checkpoint) -> CheckpointKind | None:
@@ -49,13 +57,17 @@ def kind_of(checkpoint: Checkpoint) -> CheckpointKind | None:
     return found or next((kind for kind in STATE_DICTS if kind.matches(checkpoint)), None)
 
 
-def require_buildable(checkpoint: Checkpoint) -> None:
+def require_buildable(checkpoint: Checkpoint, family_name: str | None = None) -> None:
     """Check that this version can write a checkpoint's graph.
+
+    Args:
+        checkpoint: the file.
+        family_name: family that the user says it is of, if any.
 
     Raises:
         CheckpointError: naming its kind, or its number of input channels.
     """
-    kind = kind_of_model(checkpoint)
+    kind = kind_of_model(checkpoint, family_name)
     if kind is not None:
         raise refusal(kind, checkpoint)
     channels = input_channels(checkpoint)
@@ -128,6 +140,15 @@ def _of_package(*packages: str) -> Callable[[Checkpoint], bool]:
     return matches
 
 
+def _is_armor(checkpoint: Checkpoint) -> bool:
+    """True for a row of yolov5-RM: where YOLOv5-face would have 8 landmarks and 8 classes.
+
+    Source: models/yolo.py of cxnaive/yolov5-RM, whose row has 5 + 10 + nc + 4 + 2 numbers.
+    """
+    head = head_of(checkpoint)
+    return head is not None and head.attribute("nc") == 8 and landmark_count(checkpoint) == 8
+
+
 def _keys(*names: str, inside: str = "") -> Callable[[Checkpoint], bool]:
     """True if a state dict has all of these names at its top, or below the name `inside`."""
 
@@ -151,6 +172,13 @@ def _numbered_layers(checkpoint: Checkpoint) -> bool:
 
 
 MODELS = (
+    CheckpointKind(
+        "an armor detector as yolov5-RM trains it, by its 29 numbers per anchor: 5 landmarks, 8 classes, 4 colors and "
+        "2 sizes",
+        _is_armor,
+        "If it is a YOLOv5-face with 8 landmarks and 8 classes instead: rkdeploy build {file} --family yolov5-face",
+        unless="yolov5-face",
+    ),
     CheckpointKind("a panoptic segmentation (YOLOv9)", _ends_in("Panoptic")),
     CheckpointKind("a depth model of another kind", _ends_in("DepthHead", "DepthDetect", "Depth26")),
     CheckpointKind(

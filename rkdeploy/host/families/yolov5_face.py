@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 from rkdeploy.contract.spec import KeypointLayout
 from rkdeploy.host.checkpoint import Checkpoint
-from rkdeploy.host.families.anchor_models import describe_anchor_model, export_anchor_model, landmark_count
+from rkdeploy.host.families.anchor_models import describe_anchor_model, export_anchor_model
+from rkdeploy.host.families.checkpoint_facts import landmark_count
 from rkdeploy.host.families.model_info import ModelInfo
 
 if TYPE_CHECKING:

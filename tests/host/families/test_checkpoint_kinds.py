@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,7 @@ from rkdeploy.host.building.open_network import open_network
 from rkdeploy.host.checkpoint.module_tree import STATE_DICT, Module
 from rkdeploy.host.checkpoint.reader import Checkpoint, read_checkpoint
 from rkdeploy.host.checkpoint.tensor import LazyTensor, Storage, make_tensor
-from rkdeploy.host.families.checkpoint_kinds import kind_of
+from rkdeploy.host.families.checkpoint_kinds import kind_of, require_buildable
 from rkdeploy.host.families.registry import family_of
 from tests.hostile import forge
 
@@ -99,6 +100,26 @@ def test_heads(head: str, name: str) -> None:
     """A head that no family has is named by its class."""
     with pytest.raises(CheckpointError, match=f"is {name if name.startswith('a') else 'a ' + name}"):
         family_of(model(head, "Conv", "C3"))
+
+
+def armor(fields: int) -> Checkpoint:
+    """A model of 8 classes with 3 anchors of so many fields each."""
+    checkpoint = model("Detect", "Conv", "C3")
+    layers = checkpoint.root.child("model")
+    conv = Module("Conv2d", "torch.nn", "model.2.m.0", {}, {"weight": tensor(3 * fields, 8, 1, 1)}, {})
+    convs = Module("ModuleList", "torch.nn", "model.2.m", {}, {}, {"0": conv})
+    head = replace(layers.child("2"), attributes={"nc": 8}, tensors={"anchors": tensor(1, 3, 2)}, children={"m": convs})
+    changed = replace(layers, children={**layers.children, "2": head})
+    return replace(checkpoint, root=replace(checkpoint.root, children={"model": changed}))
+
+
+def test_armor() -> None:
+    """29 numbers per anchor of 8 classes are yolov5-RM's, unless the user says that there are 8 landmarks."""
+    with pytest.raises(CheckpointError, match="armor detector as yolov5-RM trains it") as caught:
+        require_buildable(armor(29))
+    assert "--family yolov5-face" in (caught.value.hint or "")
+    require_buildable(armor(29), "yolov5-face")
+    require_buildable(armor(23))  # 5 landmarks
 
 
 def test_packages() -> None:
