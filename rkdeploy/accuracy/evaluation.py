@@ -19,7 +19,7 @@ from rkdeploy.contract.file_hash import sha256_of
 from rkdeploy.datasets.labeled_images import LabeledImages
 from rkdeploy.datasets.open_data import open_data
 from rkdeploy.datasets.truth import DataError
-from rkdeploy.device.postprocess.thresholds import DEFAULT_CONFIDENCE, Thresholds
+from rkdeploy.device.postprocess.thresholds import Thresholds, default_confidence
 from rkdeploy.device.runtime.backend_names import AUTO, BACKEND
 from rkdeploy.device.runtime.board_identity import read_board
 from rkdeploy.device.runtime.protocol import NO_OPTIONS, RuntimeOptions
@@ -93,7 +93,7 @@ class EvaluationOptions(LabeledImages):
             "Score threshold of precision and recall, for all classes (0.4) or for one (person=0.4). Repeatable.",
             MEASURE,
             metavar="[CLASS=]X",
-            default="0.25",
+            default="0.25, for areas of text 0.6",
             often=True,
         ),
     ] = ()
@@ -151,7 +151,7 @@ def evaluate(bundle: Bundle, options: EvaluationOptions, progress: Progress) -> 
     """
     require_tool()
     spec = bundle.spec
-    chosen = Thresholds.from_options(options.confidences, spec.class_names)
+    chosen = Thresholds.from_options(options.confidences, spec.class_names, default=default_confidence(spec))
     thresholds = measuring_thresholds(spec, options.lowest_confidence, options.iou)
     data = open_data(
         options.data,
@@ -167,7 +167,7 @@ def evaluate(bundle: Bundle, options: EvaluationOptions, progress: Progress) -> 
     report = AccuracyReport(
         model=bundle.model.file,
         source=data.source,
-        confidence=", ".join(options.confidences) or str(DEFAULT_CONFIDENCE),
+        confidence=", ".join(options.confidences) or str(default_confidence(spec)),
         lowest_confidence=thresholds.confidence,
         iou=thresholds.iou,
         multi_label=not options.best_class,

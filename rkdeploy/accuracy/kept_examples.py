@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from rkdeploy.accuracy.kept_depth import KeptDepth, found_depth, kept_depth
 from rkdeploy.contract.bundle import MAX_EXAMPLES
 from rkdeploy.contract.documents import read_document
-from rkdeploy.contract.spec import ClassMapSpec, ModelSpec
+from rkdeploy.contract.spec import ClassMapSpec, ModelSpec, has_rotated_boxes
 from rkdeploy.device.postprocess.class_pixels import count_class_pixels
 from rkdeploy.device.postprocess.detections import Detections, FoundClassMap, InstanceMask, Ranking
 from rkdeploy.errors import BundleError, RkdeployError
@@ -193,7 +193,7 @@ def detections_of(kept: KeptResult, spec: ModelSpec, hw: tuple[int, int]) -> Det
         scores=np.array([one.score for one in objects], np.float32),
         class_ids=np.array([one.class_id for one in objects], np.int32),
         keypoints=np.array(keypoints, np.float32).reshape(-1, count, 3) if count else None,
-        rotated=np.array(rotated, np.float32).reshape(-1, 5) if spec.angle is not None else None,
+        rotated=np.array(rotated, np.float32).reshape(-1, 5) if has_rotated_boxes(spec) else None,
         masks=tuple(_instance_mask(mask, hw) for mask in masks) if masks else None,
         class_maps=tuple(_found_map(one, maps[one.name], hw) for one in kept.class_maps),
         depth=None if kept.depth is None or spec.depth is None else found_depth(kept.depth, spec.depth.kind, hw),
@@ -271,7 +271,7 @@ def _wrong_result(result: KeptResult, spec: ModelSpec) -> str:
     for one in result.objects:
         if (None if one.keypoints is None else len(one.keypoints)) != points:
             return "an object has other keypoints than the contract"
-        if (one.rotated is not None) != (spec.angle is not None):
+        if (one.rotated is not None) != has_rotated_boxes(spec):
             return "an object's box is not of the contract's kind"
     if masks and any(masks) != all(masks):
         return "some objects have masks and some have none"

@@ -67,7 +67,7 @@ class Predictor:
     def __init__(self, spec: ModelSpec, thresholds: Thresholds, *, multi_label: bool) -> None:
         self._spec = spec
         self._fit = image_fit(spec.input)
-        wanted = multi_label and finds_objects(spec) and not spec.end_to_end
+        wanted = multi_label and finds_objects(spec) and not spec.end_to_end and spec.areas is None
         decoder = MultiLabelDecoder(decoder_for(spec)) if wanted else None
         self._postprocess = Postprocessor(spec, thresholds, decoder=decoder)
         # Masks are read inside their boxes, so these must lie inside the image.

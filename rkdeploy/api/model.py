@@ -21,7 +21,7 @@ from rkdeploy.api.then import ThenLike, links_of
 from rkdeploy.contract.bundle import Bundle
 from rkdeploy.contract.spec import ModelSpec
 from rkdeploy.device.chain.recognizer import Recognizer
-from rkdeploy.device.postprocess.thresholds import DEFAULT_CONFIDENCE, DEFAULT_IOU, Thresholds, class_ids_of
+from rkdeploy.device.postprocess.thresholds import DEFAULT_IOU, Thresholds, class_ids_of, default_confidence
 from rkdeploy.device.runtime.backends import choose_backend, open_runtimes
 from rkdeploy.device.runtime.protocol import Runtime, RuntimeOptions
 from rkdeploy.device.stream.chain_pool import ChainPool
@@ -45,7 +45,7 @@ def load(
     bundle: str | os.PathLike[str] | Bundle | None = None,
     *,
     then: ThenLike | Iterable[ThenLike] | None = None,
-    conf: float = DEFAULT_CONFIDENCE,
+    conf: float | None = None,
     class_conf: Mapping[str | int, float] | None = None,
     classes: Iterable[str | int] | None = None,
     iou: float = DEFAULT_IOU,
@@ -65,7 +65,8 @@ def load(
         bundle: the bundle's folder or its `.rknn`; None takes the only or newest one in `.` or `./build`, on a board
             the installed one.
         then: further models of a chain, which look at each object that this one finds: bundles, or `Then` with options.
-        conf: confidence threshold, 0..1; a detection is kept when its confidence is greater.
+        conf: confidence threshold, 0..1; a detection is kept when its confidence is greater.  None takes 0.25, for
+            areas of text that of the contract (0.6).
         class_conf: class name or id -> threshold that replaces `conf` for that class.
         classes: names or ids of the classes that are kept; None keeps all.
         iou: IoU threshold of non-maximum suppression, 0..1.
@@ -86,6 +87,7 @@ def load(
     """
     read = bundle_of(bundle)
     names = read.spec.class_names
+    conf = default_confidence(read.spec) if conf is None else conf
     thresholds = Thresholds(
         confidence=conf,
         per_class=_per_class(names, conf, class_conf or {}, classes),

@@ -19,7 +19,7 @@ _WORD: Final = r"^[A-Za-z0-9_.+-]{1,40}$(?!\n)"
 _FILE: Final = r"^(?!\.+rknn$)[^/\x00]+\.rknn$(?!\n)"
 """The name of a `.rknn`: it must stay a name, whatever folder it is put together with."""
 
-Task = Literal["detect", "segment", "pose", "obb", "classify", "semantic", "depth", "text", "embedding"]
+Task = Literal["detect", "segment", "pose", "obb", "classify", "semantic", "depth", "text", "embedding", "text_areas"]
 ColorOrder = Literal["rgb", "bgr"]
 Fit = Literal["letterbox", "center_crop", "stretch"]
 Place = Literal["center", "top_left"]
@@ -63,13 +63,15 @@ QueryRole = Literal["query_scores", "query_boxes"]
 - `query_scores`: nc class logits of each query
 - `query_boxes`: x and y of the center, width and height, each as a fraction of the input's width or height
 """
-ImageRole = Literal["prototypes", "class_map", "class_scores", "depth_map", "text_logits", "embedding"]
+ImageRole = Literal["prototypes", "class_map", "class_scores", "depth_map", "text_logits", "embedding", "area_map"]
 """Tensors that speak of the whole image:
 
 - `prototypes`: (1, nm, H, W), what mask coefficients combine
 - `class_map`: (1, n, H, W), one score plane for each of n classes; the largest wins.  (1, 1, H, W) for two classes: the
   second one's probability is above 0.5
 - `depth_map`: (1, 1, H, W), read by `ModelSpec.depth`
+- `area_map`: (1, 1, H, W), for each pixel the probability that it belongs to the shrunken area of a text, or its logit;
+  read by `ModelSpec.areas`
 - `class_scores`: (1, nc, 1, 1), a classifier's, or those of an attribute of a text (a plate's color)
 - `text_logits`: (1, K, 1, T), K scores of characters in each of T columns along a line of text, read by
   `ModelSpec.text`
@@ -382,6 +384,29 @@ class EmbeddingFormula:
 
 
 @dataclass(frozen=True, slots=True)
+class AreaFormula:
+    """Formula of the rotated boxes in an `area_map` (Differentiable Binarization, DB).
+
+    Around each connected set of pixels above `threshold` lies the rectangle of least area.  Its score is the mean
+    probability inside of it.  The network was trained on shrunken areas: each side of the rectangle is moved outward by
+    area * `unclip` / perimeter.  Source: PaddlePaddle/PaddleOCR, ppocr/postprocess/db_postprocess.py.
+
+    Attributes:
+        threshold: probability above which a pixel belongs to an area.
+        box_threshold: score above which a box is kept, unless the user gives another.
+        unclip: of the formula above.
+        smallest: shortest side of a rectangle that is kept, in pixels of the map.
+        most: number of rectangles per image, as PaddleOCR's `max_candidates`.
+    """
+
+    threshold: Annotated[float, Meta(gt=0, lt=1)] = 0.3
+    box_threshold: Annotated[float, Meta(ge=0, le=1)] = 0.6
+    unclip: Positive = 1.5
+    smallest: Positive = 3.0
+    most: Annotated[int, Meta(ge=1, le=10_000)] = 1000
+
+
+@dataclass(frozen=True, slots=True)
 class ModelSpec:
     """The whole contract of one model.
 
@@ -404,6 +429,7 @@ class ModelSpec:
         depth: for depth models, else None.
         text: for text recognizers, else None.
         embedding: for models that give a vector of the image, else None.
+        areas: for models that find areas of text by a map, else None.
         model: the built model; None as long as there is none, never in a bundle.
         schema_version: version of this schema.
         document: kind of this file.
@@ -425,9 +451,15 @@ class ModelSpec:
     depth: DepthFormula | None = None
     text: TextFormula | None = None
     embedding: EmbeddingFormula | None = None
+    areas: AreaFormula | None = None
     model: NpuModel | None = None
     schema_version: int = SCHEMA_VERSION
     document: Literal["rkdeploy contract"] = "rkdeploy contract"
+
+
+def has_rotated_boxes(spec: ModelSpec) -> bool:
+    """True if a model's objects are rotated boxes."""
+    return spec.angle is not None or spec.areas is not None
 
 
 def is_class_name(name: str) -> bool:

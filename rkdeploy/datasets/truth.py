@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from rkdeploy.contract.spec import AnchorRole, ModelSpec, PointRole, QueryRole
 from rkdeploy.errors import RkdeployError
 
-_OBJECT_ROLES: Final = frozenset((*get_args(AnchorRole), *get_args(PointRole), *get_args(QueryRole)))
+_OBJECT_ROLES: Final = frozenset((*get_args(AnchorRole), *get_args(PointRole), *get_args(QueryRole), "area_map"))
 
 Polygons = list[list[float]]
 """An object's outline: x, y, x, y, ... in source pixels, one list per part."""

@@ -27,7 +27,7 @@ from rkdeploy.analysis.tune.fitted_images import FittedImages, read_labeled_imag
 from rkdeploy.analysis.tune.trial_result import TrialResult
 from rkdeploy.contract.bundle import LOG
 from rkdeploy.contract.spec import ModelSpec
-from rkdeploy.device.postprocess.thresholds import Thresholds
+from rkdeploy.device.postprocess.thresholds import Thresholds, default_confidence
 from rkdeploy.errors import RkdeployError, VerificationError
 from rkdeploy.host.building.agreement_gate import require_agreement
 from rkdeploy.host.building.agreement_meter import AgreementMeter
@@ -171,7 +171,7 @@ def _figures(toolkit: Toolkit, spec: ModelSpec, measured: FittedImages, dtype: s
         measured.data,
         predictions,
         spec,
-        Thresholds(),
+        Thresholds(confidence=default_confidence(spec)),
         backend="simulator",
         computes=dtype,
         figures_from=simulator_figures_from(toolkit),

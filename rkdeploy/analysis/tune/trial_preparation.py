@@ -27,7 +27,7 @@ from rkdeploy.analysis.tune.tune_events import TuneEvents
 from rkdeploy.contract.accuracy import AccuracyReport, Evaluation
 from rkdeploy.contract.spec import ModelSpec
 from rkdeploy.datasets.truth import LabeledSet
-from rkdeploy.device.postprocess.thresholds import DEFAULT_CONFIDENCE, Thresholds
+from rkdeploy.device.postprocess.thresholds import Thresholds, default_confidence
 from rkdeploy.errors import RkdeployError, VerificationError
 from rkdeploy.host.building.accuracy_gate import gate_notes, open_gate, require_sound
 from rkdeploy.host.building.build_options import FLOAT_DTYPE, BuildOptions
@@ -173,7 +173,7 @@ class Preparation:
             labeled,
             [found[image.name] for image in labeled.images],
             spec,
-            Thresholds(),
+            Thresholds(confidence=default_confidence(spec)),
             backend="onnxruntime",
             computes="float",
             figures_from=FLOAT_FIGURES_FROM,
@@ -187,7 +187,7 @@ def _report(options: BuildOptions, spec: ModelSpec, labeled: LabeledSet, evaluat
     return AccuracyReport(
         model=options.model.name,
         source=labeled.source,
-        confidence=str(DEFAULT_CONFIDENCE),
+        confidence=str(default_confidence(spec)),
         lowest_confidence=thresholds.confidence,
         iou=thresholds.iou,
         multi_label=True,

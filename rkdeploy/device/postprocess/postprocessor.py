@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from rkdeploy.contract.spec import AnchorRole, ModelSpec
 from rkdeploy.device.postprocess.anchor_decode import AnchorDecoder
+from rkdeploy.device.postprocess.area_reader import AreaReader
 from rkdeploy.device.postprocess.class_map_reader import ClassMapReader
 from rkdeploy.device.postprocess.classify import Classifier
 from rkdeploy.device.postprocess.decoder import Candidates, Decoder
@@ -79,7 +80,10 @@ class Postprocessor:
         self._embedding = EmbeddingReader(spec) if "embedding" in roles or spec.embedding is not None else None
         whole_image = (self._classify, self._class_maps, self._depth, self._text, self._embedding)
         self._finds_objects_only = all(reader is None for reader in whole_image)
-        if not has_objects and self._finds_objects_only:
+        self._areas = AreaReader(spec) if "area_map" in roles or spec.areas is not None else None
+        if self._areas is not None and has_objects:
+            raise RkdeployError("The contract has an area_map and a head of boxes, expected one of them.")
+        if not has_objects and self._areas is None and self._finds_objects_only:
             decoder_for(spec)  # raises the error that explains it
         self._decoder = (decoder or decoder_for(spec)) if has_objects else None
         self._masks = MaskReader(spec) if coefficient_count(spec) else None
@@ -101,7 +105,7 @@ class Postprocessor:
         """
         if self._decoder is None:
             require_tensors(self._outputs, tensors)
-            found = Detections.empty()
+            found = self._areas_in(tensors, transform)
         else:
             found = self._objects(self._decoder, tensors, transform)
         if self._finds_objects_only:
@@ -114,6 +118,13 @@ class Postprocessor:
             text=self._text(tensors) if self._text is not None else None,
             embedding=self._embedding(tensors) if self._embedding is not None else None,
         )
+
+    def _areas_in(self, tensors: Sequence[HeadTensor], transform: LetterboxTransform) -> Detections:
+        """The areas of text of a model that finds some; nothing of others."""
+        if self._areas is None:
+            return Detections.empty()
+        confidence, max_det = float(self._class_thresholds[0]), self._thresholds.max_det
+        return self._areas(tensors, transform, confidence=confidence, max_det=max_det)
 
     def _objects(self, decoder: Decoder, tensors: Sequence[HeadTensor], transform: LetterboxTransform) -> Detections:
         found = decoder.candidates(tensors, self._class_thresholds)

@@ -9,11 +9,17 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from rkdeploy.contract.spec import ModelSpec
 from rkdeploy.errors import RkdeployError
 
 DEFAULT_CONFIDENCE = 0.25
 DEFAULT_IOU = 0.45
 DEFAULT_MAX_DET = 1000
+
+
+def default_confidence(spec: ModelSpec) -> float:
+    """The confidence threshold where the user gives none: 0.25, for areas of text the contract's."""
+    return DEFAULT_CONFIDENCE if spec.areas is None else spec.areas.box_threshold
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +76,7 @@ class Thresholds:
         *,
         iou: float = DEFAULT_IOU,
         max_det: int = DEFAULT_MAX_DET,
+        default: float = DEFAULT_CONFIDENCE,
     ) -> Thresholds:
         """Parse confidence thresholds from the command line.
 
@@ -79,6 +86,7 @@ class Thresholds:
             class_names: the contract's class names.
             iou: see the class.
             max_det: see the class.
+            default: overall threshold where `options` has none.
 
         Raises:
             RkdeployError: for an unknown class name, text that is not a number, a number out of range, or a class given
@@ -101,7 +109,7 @@ class Thresholds:
                     raise RkdeployError(f'The confidence threshold of class "{name.strip()}" is given twice.')
                 per_class[class_id] = confidence
         return cls(
-            confidence=DEFAULT_CONFIDENCE if overall is None else overall,
+            confidence=default if overall is None else overall,
             per_class=per_class,
             iou=iou,
             max_det=max_det,

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import logging
 from contextlib import ExitStack
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from rkdeploy.device.chain.open_chain import read_chain
-from rkdeploy.device.postprocess.thresholds import Thresholds
+from rkdeploy.device.postprocess.thresholds import Thresholds, default_confidence
 from rkdeploy.device.runtime.backends import open_runtimes
 from rkdeploy.device.runtime.protocol import RuntimeOptions
 from rkdeploy.device.runtime.recording import recorded
@@ -38,7 +38,6 @@ if TYPE_CHECKING:
 
 _LOG = logging.getLogger(__name__)
 _TICK_S, _WINDOW_TICK_S = 0.1, 0.015
-_ALL_CLASSES: Final = ("0.25",)
 
 
 def run_bundle(bundle: Bundle, options: RunOptions, events: RunEvents, more_sinks: Sequence[Sink] = ()) -> RunResult:
@@ -56,9 +55,8 @@ def run_bundle(bundle: Bundle, options: RunOptions, events: RunEvents, more_sink
         SourceError: when no frame has a result, unless `allow_empty`.
     """
     names = bundle.spec.class_names
-    thresholds = Thresholds.from_options(
-        list(options.conf or _ALL_CLASSES), names, iou=options.iou, max_det=options.max_det
-    )
+    default = default_confidence(bundle.spec)
+    thresholds = Thresholds.from_options(options.conf, names, iou=options.iou, max_det=options.max_det, default=default)
     links = read_chain(bundle.spec, options.chain)
     left_out: list[str] = []
 

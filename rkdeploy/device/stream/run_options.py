@@ -74,7 +74,7 @@ class RunOptions:
             "Score threshold for all classes (0.4) or for one (person=0.4). Repeatable.",
             THRESHOLDS,
             metavar="[CLASS=]X",
-            default="0.25",
+            default="0.25, for areas of text 0.6",
             often=True,
         ),
     ] = ()

@@ -14,7 +14,7 @@ from rkdeploy.accuracy.truth_matching import require_tool
 from rkdeploy.accuracy.validators import validator_of
 from rkdeploy.contract.accuracy import AccuracyReport, Evaluation
 from rkdeploy.datasets.open_data import open_data
-from rkdeploy.device.postprocess.thresholds import DEFAULT_CONFIDENCE, Thresholds
+from rkdeploy.device.postprocess.thresholds import Thresholds, default_confidence
 from rkdeploy.errors import CalibrationError, VerificationError
 from rkdeploy.host.building.gate_options import GateOptions
 
@@ -115,7 +115,7 @@ def measure(
             data,
             predictions,
             spec,
-            Thresholds(),
+            Thresholds(confidence=default_confidence(spec)),
             backend=side.backend,
             computes=side.computes,
             figures_from=side.figures_from,
@@ -125,7 +125,7 @@ def measure(
     return AccuracyReport(
         model=spec.model.file if spec.model is not None else "the quantized model",
         source=data.source,
-        confidence=str(DEFAULT_CONFIDENCE),
+        confidence=str(default_confidence(spec)),
         lowest_confidence=thresholds.confidence,
         iou=thresholds.iou,
         multi_label=True,

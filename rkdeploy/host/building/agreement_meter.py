@@ -17,7 +17,7 @@ from rkdeploy.contract.spec import HeadOutput, ModelSpec
 from rkdeploy.datasets.truth import finds_objects
 from rkdeploy.device.postprocess.detections import Detections
 from rkdeploy.device.postprocess.postprocessor import Postprocessor
-from rkdeploy.device.postprocess.thresholds import Thresholds
+from rkdeploy.device.postprocess.thresholds import Thresholds, default_confidence
 from rkdeploy.device.runtime.protocol import HeadTensor
 from rkdeploy.errors import VerificationError
 from rkdeploy.host.building.detection_matching import Matches, keypoint_shifts, mask_ious, match_detections
@@ -70,11 +70,12 @@ class AgreementMeter:
 
     Args:
         spec: the contract.
-        confidence: lowest score of the detections that are compared.
+        confidence: lowest score of the detections that are compared; None takes that of use.
     """
 
-    def __init__(self, spec: ModelSpec, confidence: float = 0.25) -> None:
+    def __init__(self, spec: ModelSpec, confidence: float | None = None) -> None:
         self._spec = spec
+        confidence = default_confidence(spec) if confidence is None else confidence
         self._confidence = confidence
         self._postprocess = Postprocessor(spec, Thresholds(confidence=min(RANKED_FROM, confidence)))
         points = spec.keypoints.count if spec.keypoints is not None else 0
@@ -155,7 +156,7 @@ class AgreementMeter:
 
     def _score_channels(self, output: HeadOutput) -> NDArray[np.intp] | None:
         """Channels whose probability decides whether there is an object; None for a tensor without such channels."""
-        if output.role in ("scores", "objectness", "query_scores"):
+        if output.role in ("scores", "objectness", "query_scores", "area_map"):
             return np.arange(output.shape[1])
         first = {"anchor_map": 4, "anchor_scores": 0}.get(output.role)
         if first is None or self._spec.anchors is None:

@@ -11,7 +11,7 @@ from rkdeploy.datasets.data_yaml import read_data_yaml
 from rkdeploy.errors import RkdeployError, shown
 from rkdeploy.host.building.given_anchors import GIVEN
 from rkdeploy.host.building.input_options import InputChoice
-from rkdeploy.host.building.map_presets import MAP_KINDS, with_map_names, with_ultralytics_map
+from rkdeploy.host.building.map_presets import MAP_KINDS, map_task, with_map_names, with_ultralytics_map
 from rkdeploy.host.building.network import Network
 from rkdeploy.host.building.presets import PRESETS, with_preset
 from rkdeploy.host.building.raw_outputs import ASSUMED_IMAGES
@@ -136,13 +136,13 @@ def _with_landmarks(network: Network, classes: int) -> Network:
 
 
 def _with_map(network: Network, image: InputSpec, head: Head, names: tuple[str, ...], notes: Sequence[str]) -> Network:
-    """The network with its map as it was found to be read; depth has no class names that a note could miss."""
+    """The network with its map as it was found to be read; depth and text need no class names."""
     named, names = with_map_names(head, names)
-    if named.depth is not None:
+    if named.depth is not None or named.areas is not None:
         notes = [note for note in notes if _NO_NAMES not in note]
     return replace(
         network,
-        task="depth" if named.depth is not None else "semantic",
+        task=map_task(named),
         input=image,
         head=named,
         reference_head=named,

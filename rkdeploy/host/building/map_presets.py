@@ -1,6 +1,7 @@
 """Facts about maps of the whole image that their graph does not contain, by the name of the training package.
 
-A graph shows neither how images are prepared, nor whether one value per pixel is a depth or a mask.
+A graph shows neither how images are prepared, nor whether one value per pixel is a depth, a mask or areas of
+text.
 """
 
 from __future__ import annotations
@@ -10,19 +11,21 @@ from dataclasses import dataclass, replace
 from typing import Final, Literal
 
 from rkdeploy.contract.class_names import BACKGROUND, is_background
-from rkdeploy.contract.spec import ClassMapSpec, DepthKind, InputSpec, Task
+from rkdeploy.contract.spec import AreaFormula, ClassMapSpec, DepthKind, InputSpec, Task
 from rkdeploy.errors import GraphError
 from rkdeploy.host.families.imagenet import IMAGENET_MEAN, IMAGENET_STD
 from rkdeploy.host.graph.head import DecodedTensor, Head
-from rkdeploy.host.graph.head_kinds import DEPTH, MASK, PLANE, PLANES, SEMANTIC
+from rkdeploy.host.graph.head_kinds import AREAS, DEPTH, MASK, PLANE, PLANES, SEMANTIC
 
 MapPresetName = Literal[
-    "imagenet", "deeplab", "ppseg", "bisenet", "unet", "mask", "depth-anything", "depth-anything-metric", "midas", "dpt"
+    "imagenet", "deeplab", "ppseg", "bisenet", "unet", "mask", "depth-anything", "depth-anything-metric", "midas",
+    "dpt", "ppocr-det",
 ]  # fmt: skip
 MAP_KINDS: Final = frozenset({PLANES, PLANE, MASK})
 _HALF = (127.5, 127.5, 127.5)
 _BISENET = (83.05, 94.10, 82.19), (53.86, 54.77, 53.93)
 FOREGROUND: Final = "foreground"
+TEXT: Final = "text"
 _ULTRALYTICS: Final[Mapping[Task, DepthKind | None]] = {"semantic": None, "depth": "metric"}
 
 
@@ -34,13 +37,15 @@ class MapPreset:
         kinds: kinds of heads that it fits.
         says: a few words for messages.
         image: the input, but for its name and size.
-        depth: kind of depth; None for classes.
+        depth: kind of depth; None for other maps.
+        areas: formula of areas of text; None for other maps.
     """
 
     kinds: tuple[str, ...]
     says: str
     image: InputSpec
     depth: DepthKind | None = None
+    areas: AreaFormula | None = None
 
 
 def _stretched(
@@ -54,6 +59,10 @@ def _stretched(
 
 _IMAGENET = _stretched(IMAGENET_MEAN, IMAGENET_STD)
 _DEPTHS = (PLANE,)
+_PADDLE = replace(_IMAGENET, color="bgr", fit="letterbox", antialias=True, place="top_left", pad_value=0)
+"""PaddleOCR's detectors read BGR and take ImageNet's figures in the order of RGB from it.  Sides keep their proportion,
+and small images are padded with black below and to the right (ppocr/data/imaug/operators.py, `DetResizeForTest`).
+"""
 MAP_PRESETS: Final[Mapping[str, MapPreset]] = {
     "imagenet": MapPreset(
         (PLANES,),
@@ -83,7 +92,22 @@ MAP_PRESETS: Final[Mapping[str, MapPreset]] = {
     "dpt": MapPreset(
         _DEPTHS, "DPT of MiDaS 3: relative inverse depth, (pixel - 127.5) / 127.5", _stretched(_HALF, _HALF), "inverse"
     ),
+    "ppocr-det": MapPreset(
+        (PLANE, MASK),
+        "areas of text by PP-OCR's detectors (DB): BGR, ImageNet's mean and deviation, letterboxed into the top left "
+        "corner, on black",
+        _PADDLE,
+        areas=AreaFormula(),
+    ),
 }  # fmt: skip
+
+
+_UNSAID: Final[Mapping[str, tuple[str, str]]] = {
+    PLANES: ("a class for each pixel", "how its images are prepared"),
+    PLANE: ("one value for each pixel", "whether that is a depth, a mask or areas of text"),
+    MASK: ("one probability for each pixel", "whether that is a mask or areas of text"),
+}
+"""Kinds of heads: what a model gives, and what its file does not say."""
 
 
 def fitting_maps(kind: str) -> tuple[str, ...]:
@@ -108,17 +132,14 @@ def with_map_preset(image: InputSpec, head: Head, name: str | None, *, prepared:
     names = fitting_maps(head.kind)
     listed = "; ".join(f"--preset {each} ({MAP_PRESETS[each].says})" for each in names)
     if name is None:
-        what = {PLANES: "how its images are prepared", PLANE: "whether that is a depth or a mask"}.get(
-            head.kind, "how its images are prepared"
-        )
-        given = {PLANES: "a class for each pixel", PLANE: "one value for each pixel", MASK: "a mask"}[head.kind]
+        given, what = _UNSAID[head.kind]
         more = " Or give --mean and --std." if head.kind == PLANES else ""
         raise GraphError(f"The model gives {given}, and its file does not say {what}.", f"Say it: {listed}.{more}")
     if name not in names:
         raise GraphError(f"--preset {name} does not fit a model of this map.", f"Presets that fit: {', '.join(names)}.")
     preset = MAP_PRESETS[name]
     chosen = replace(preset.image, name=image.name, height=image.height, width=image.width)
-    return chosen, _with_meaning(head, preset.depth)
+    return chosen, _with_meaning(head, preset.depth, preset.areas)
 
 
 def with_ultralytics_map(image: InputSpec, head: Head, task: Task) -> tuple[InputSpec, Head]:
@@ -128,9 +149,11 @@ def with_ultralytics_map(image: InputSpec, head: Head, task: Task) -> tuple[Inpu
     return (image if depth is None else replace(image, fit="stretch", antialias=False)), found
 
 
-def _with_meaning(head: Head, depth: DepthKind | None) -> Head:
-    """The head as a depth of this kind, or as a class map."""
+def _with_meaning(head: Head, depth: DepthKind | None, areas: AreaFormula | None = None) -> Head:
+    """The head as a depth of this kind, as areas of text, or as a class map."""
     (tap,), formula = head.taps, head.depth
+    if areas is not None:
+        return _with_areas(head, areas)
     if depth is not None and formula is not None:
         return replace(head, depth=replace(formula, kind=depth), kind="")
     if tap.role == "class_map":
@@ -139,20 +162,41 @@ def _with_meaning(head: Head, depth: DepthKind | None) -> Head:
     return replace(
         head,
         taps=(replace(tap, role="class_map", name=SEMANTIC),),
-        tensors=(DecodedTensor(SEMANTIC, tap.tensor, "linear"),),
+        tensors=tuple(replace(tensor, tap=SEMANTIC) for tensor in head.tensors),
         depth=None,
         class_maps=(ClassMapSpec(SEMANTIC, (BACKGROUND, FOREGROUND), corners=corners),),
         kind="",
     )
 
 
+def _with_areas(head: Head, areas: AreaFormula) -> Head:
+    """The head of one value per pixel as areas of text.
+
+    The sigmoid stays in the NPU's part: logits reach into the hundreds, and an 8-bit scale over them would leave one or
+    two steps for all probabilities between 0.01 and 0.99.
+    """
+    (tap,), (decoded,) = head.taps, head.tensors
+    named = replace(tap, tensor=decoded.output, role="area_map", name=AREAS, activation="sigmoid")
+    tensors = (DecodedTensor(AREAS, decoded.output, "linear"),)
+    return replace(head, taps=(named,), tensors=tensors, depth=None, areas=areas, kind="")
+
+
+def map_task(head: Head) -> Task:
+    """The task of a model that gives a map only."""
+    if head.areas is not None:
+        return "text_areas"
+    return "depth" if head.depth is not None else "semantic"
+
+
 def with_map_names(head: Head, names: tuple[str, ...]) -> tuple[Head, tuple[str, ...]]:
     """The head with the names of its map's classes, and the names of the contract.
 
     Args:
-        head: of a semantic or depth model.
+        head: of a semantic or depth model, or of one that finds areas of text.
         names: as the file or the user gives them; of a mask that of its class alone.
     """
+    if head.areas is not None:
+        return head, (TEXT if names == ("class_0",) else names[0],)
     if head.depth is not None:
         return replace(head, depth=head.depth), (DEPTH,)
     (stated,) = head.class_maps

@@ -84,6 +84,7 @@ class Network:
             class_maps=self.head.class_maps,
             depth=self.head.depth,
             embedding=self.head.embedding,
+            areas=self.head.areas,
         )
 
 

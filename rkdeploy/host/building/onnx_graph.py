@@ -168,15 +168,27 @@ def _with_decoded_table(reference: onnx.ModelProto, simplified: onnx.ModelProto,
     """
     graph = GraphView(reference)
     tables = [each.output for each in head.rows.tables] if head.rows else []
-    wanted = [head.taps[0].tensor] if head.kind in MAP_KINDS else tables
+    wanted = [tensor.output for tensor in head.tensors] if head.kind in MAP_KINDS else tables
     missing = [name for name in wanted if name not in graph.outputs]
     if not missing:
         return reference
     table = onnx.ModelProto()
-    table.CopyFrom(reference if all(name in graph.producers for name in missing) else simplified)
+    after = GraphView(simplified)
+    table.CopyFrom(reference if all(_is_same(name, graph, after) for name in missing) else simplified)
     shown = {info.name for info in table.graph.output}
     table.graph.output.extend(onnx.helper.make_empty_tensor_value_info(name) for name in wanted if name not in shown)
     return table
+
+
+def _is_same(tensor: str, before: GraphView, after: GraphView) -> bool:
+    """True if a tensor of the simplified graph is the one of that name in the reference.
+
+    Folding an addition into the convolution before it may leave the sum the convolution's name.
+    """
+    whole, node = before.producer(tensor), after.producer(tensor)
+    if whole is None or node is None:
+        return whole is not None
+    return (whole.op_type, len(whole.input)) == (node.op_type, len(node.input)) or "Conv" not in node.op_type
 
 
 def _onnx_size(

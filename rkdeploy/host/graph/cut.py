@@ -78,7 +78,7 @@ def cut(model: onnx.ModelProto, head: Head, options: CutOptions) -> tuple[onnx.M
         n, c, h, w = tap.shape
         shape = (n, c if part.channels is None else len(part.channels), h, w)
         graph.output.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, shape))
-        activation: Activation = "sigmoid" if part.sigmoid else "linear"
+        activation: Activation = "sigmoid" if part.sigmoid else tap.activation
         outputs.append(HeadOutput(name, part.role, tap.level, tap.stride, shape, activation))
     prune(graph)
     _LOG.debug("%d of %d nodes; outputs %s", len(graph.node), len(model.graph.node), ", ".join(o.name for o in outputs))

@@ -18,6 +18,7 @@ from rkdeploy.contract.spec import (
     AnchorFormula,
     Anchors,
     AngleFormula,
+    AreaFormula,
     ClassMapSpec,
     DepthFormula,
     EmbeddingFormula,
@@ -50,6 +51,7 @@ class Tap:
         name: the contract's name of a whole-image tensor; empty for others, which `cut` names.
         channels: those of the tensor that are meant; None for all.
         subtracted: with `channels`, the channel that is subtracted from each (SSD's background from its classes).
+        activation: of the graph, behind which the tap lies (`sigmoid`: a map of probabilities).
     """
 
     node: str
@@ -61,6 +63,7 @@ class Tap:
     name: str = ""
     channels: tuple[int, ...] | None = None
     subtracted: tuple[int, ...] = ()
+    activation: Activation = "linear"
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,8 +161,8 @@ class Head:
         anchors_per_level: of an anchor head, else 0.
         rows: the trained decode; None for a graph without one, and for classifiers.
         tensors: the trained graph's whole-image outputs.
-        end_to_end, keypoints, angle, points, anchor_formula, prior_formula, class_maps, depth, embedding: as in the
-            contract.
+        end_to_end, keypoints, angle, points, anchor_formula, prior_formula, class_maps, depth, embedding, areas: as
+            in the contract.
         kind: family that the head belongs to by its structure; empty if several have such a head.
     """
 
@@ -179,6 +182,7 @@ class Head:
     class_maps: tuple[ClassMapSpec, ...] = ()
     depth: DepthFormula | None = None
     embedding: EmbeddingFormula | None = None
+    areas: AreaFormula | None = None
     kind: str = ""
 
     @property

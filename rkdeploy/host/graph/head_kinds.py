@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-SEMANTIC, DEPTH = "semantic", "depth"
+SEMANTIC, DEPTH, AREAS = "semantic", "depth", "text_areas"
 """Names of the maps in the contract."""
 PLANES, PLANE, MASK = "planes", "plane", "mask"
 """Kinds of heads: scores of several classes per pixel; one value per pixel; one probability per pixel."""

@@ -92,11 +92,12 @@ def _head(graph: GraphView, output: str, found: _Found) -> Head:
         names = tuple(f"class_{i}" for i in range(planes))
         stated = ClassMapSpec(SEMANTIC, names, background=False, corners=found.corners)
         return Head((tap,), planes, tensors=tensors, class_maps=(stated,), kind=PLANES)
-    is_mask = any(node.op_type in ("Sigmoid", "Greater", "GreaterOrEqual") for _, node in _chain(graph, output))
+    behind = [node.op_type for _, node in _chain(graph, output)]
+    is_mask = any(op in ("Sigmoid", "Greater", "GreaterOrEqual") for op in behind)
     return Head(
         (tap,),
         1,
-        tensors=tensors,
+        tensors=(DecodedTensor(name, output, "sigmoid"),) if behind == ["Sigmoid"] else tensors,
         depth=DepthFormula("inverse", corners=found.corners),
         kind=MASK if is_mask else PLANE,
     )

@@ -125,7 +125,9 @@ def test_what_the_graph_does_not_say() -> None:
         opened("tail_resize")
     assert "--preset deeplab" in caught.value.hint
     assert "--preset midas" not in caught.value.hint
-    with pytest.raises(GraphError, match=r"one value for each pixel, .* whether that is a depth or a mask"):
+    with pytest.raises(
+        GraphError, match=r"one value for each pixel, .* whether that is a depth, a mask or areas of text"
+    ):
         opened("tail_value", mean=(0.0, 0.0, 0.0), std=(255.0, 255.0, 255.0))
     network = opened("tail_resize", mean=(1.0, 2.0, 3.0), std=(4.0, 5.0, 6.0))
     assert (network.input.mean, network.input.std, network.input.fit) == ((1, 2, 3), (4, 5, 6), "stretch")

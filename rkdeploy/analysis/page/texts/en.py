@@ -360,6 +360,7 @@ TEXTS: Final[dict[str, str]] = {
     "task.semantic": "semantic segmentation",
     "task.depth": "depth",
     "task.embedding": "embedding",
+    "task.text_areas": "areas of text",
     "fit.letterbox": "letterboxed: its shape is kept, the rest filled with gray {pad}",
     "fit.center_crop": "cropped: the middle {crop:.3g} of its shorter side",
     "fit.stretch": "stretched",

@@ -334,6 +334,7 @@ TEXTS: Final[dict[str, str]] = {
     "task.semantic": "语义分割",
     "task.depth": "深度估计",
     "task.embedding": "特征向量",
+    "task.text_areas": "文本检测",
     "fit.letterbox": "letterbox：保持长宽比，其余填充灰度 {pad}",
     "fit.center_crop": "中心裁剪：取短边的 {crop:.3g}",
     "fit.stretch": "直接拉伸",
