@@ -26,6 +26,7 @@ class ImagePrediction:
         confusions: pixels of each class map by (truth, found), (n, n) int64.
         unlabeled: pixels of each class map with the value 255, which are ignored.
         depth: AbsRel, delta1 and root mean square (meters) of a depth map; None without.
+        embedding: (D,) float32 of length 1; None for other models.
         failure: reason why the image could not be read; empty if it was.
     """
 
@@ -41,6 +42,7 @@ class ImagePrediction:
     confusions: tuple[NDArray[np.int64], ...] = ()
     unlabeled: tuple[int, ...] = ()
     depth: tuple[float, float, float] | None = None
+    embedding: NDArray[np.float32] | None = None
     failure: str = ""
 
 
@@ -65,6 +67,7 @@ def prediction_of(
         ranking=None if found.ranking is None else found.ranking.class_ids,
         confusions=confusions,
         unlabeled=unlabeled,
+        embedding=found.embedding,
     )
 
 
@@ -96,6 +99,7 @@ class _Stored(msgspec.Struct):
     confusions: list[_Array]
     unlabeled: list[int]
     depth: tuple[float, float, float] | None
+    embedding: _Array | None
     failure: bytes  # the message already contains the name
 
 
@@ -120,6 +124,7 @@ def encoded(predictions: list[ImagePrediction], figures_from: str) -> bytes:
             confusions=[_packed(c) for c in p.confusions],
             unlabeled=list(p.unlabeled),
             depth=p.depth,
+            embedding=None if p.embedding is None else _packed(p.embedding),
             failure=_bytes(p.failure),
         )
         for p in predictions
@@ -154,6 +159,7 @@ def _prediction(s: _Stored) -> ImagePrediction:
         confusions=tuple(_unpacked(c, np.int64, (-1, -1)) for c in s.confusions),
         unlabeled=tuple(s.unlabeled),
         depth=s.depth,
+        embedding=None if s.embedding is None else _unpacked(s.embedding, np.float32, (-1,)),
         failure=s.failure.decode(*_AS_NAMED),
     )
 

@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from rkdeploy.accuracy.curves import average_precision, best_threshold, coco_average_precision, precision_recall
+from rkdeploy.accuracy.identity_figures import identity_figures
 from rkdeploy.accuracy.truth_matching import ClassMatches, Kind, match_all
 from rkdeploy.accuracy.validators import validator_of
 from rkdeploy.contract.accuracy import (
     ClassFigures,
     DepthFigures,
+    EmbeddingFigures,
     Evaluation,
     MapClassFigures,
     MapFigures,
@@ -26,7 +28,7 @@ if TYPE_CHECKING:
 
     from rkdeploy.accuracy.predictions import ImagePrediction
     from rkdeploy.contract.spec import ModelSpec
-    from rkdeploy.datasets.truth import LabeledSet, ObjectLabels, Truth
+    from rkdeploy.datasets.truth import DataImage, LabeledSet, ObjectLabels, Truth
     from rkdeploy.device.postprocess.thresholds import Thresholds
 
 _OVERLAPS: Final[dict[Kind, str]] = {
@@ -98,8 +100,18 @@ def score(
         ranking=_ranking(ranked) if ranked else None,
         class_maps=_class_maps(found, spec) if found and found[0].confusions else (),
         depth=_depth(found, spec),
+        embedding=_embedding(data, whole),
         notes=tuple(notes),
     )
+
+
+def _embedding(data: LabeledSet, whole: Sequence[tuple[DataImage, ImagePrediction]]) -> EmbeddingFigures | None:
+    """Retrieval and verification of the images whose identity is known."""
+    found = [(i.name, i.class_id, p.embedding) for i, p in whole if p.embedding is not None and i.class_id is not None]
+    if not found:
+        return None
+    names, ids, vectors = zip(*found, strict=True)
+    return identity_figures(names, np.array(ids, np.int64), np.stack(vectors), data.pairs)
 
 
 def _depth(predictions: Sequence[ImagePrediction], spec: ModelSpec) -> DepthFigures | None:

@@ -133,6 +133,32 @@ class DepthFigures:
 
 
 @dataclass(frozen=True, slots=True)
+class EmbeddingFigures:
+    """Embeddings on labeled identities.
+
+    Attributes:
+        top1: share of the queries whose nearest image is of their identity.
+        mean_ap: mean average precision: how far in front the images of a query's identity are among all others.
+        queries: images whose identity has others.
+        identities: number of identities.
+        verification: share of pairs judged right, of one identity or of two: mean over ten folds, each with the best
+            threshold of the others.
+        threshold: cosine that judges the most pairs right.
+        pairs: number of pairs.
+        given_pairs: whether they are the data's own; otherwise they were made of the folders.
+    """
+
+    top1: Figure
+    mean_ap: Figure
+    queries: Whole
+    identities: Whole
+    verification: Figure
+    threshold: Figure
+    pairs: Whole
+    given_pairs: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Evaluation:
     """One backend on one data set.
 
@@ -145,6 +171,7 @@ class Evaluation:
         ranking: of a classifier, else None.
         class_maps: one per class map of the model.
         depth: of a depth model, else None.
+        embedding: of a model that gives embeddings, else None.
         notes: what the user should know.
         on_npu: whether it ran on a board's NPU: an NPU backend on a Rockchip board.
     """
@@ -159,6 +186,7 @@ class Evaluation:
     notes: tuple[Text, ...] = ()
     on_npu: bool = False
     depth: DepthFigures | None = None
+    embedding: EmbeddingFigures | None = None
 
     def headlines(self) -> dict[str, float]:
         """The figure that stands for each thing that was measured, by its name."""
@@ -168,6 +196,8 @@ class Evaluation:
             found["top-1"] = self.ranking.top1
         if self.depth is not None:
             found["delta1 (depth)"] = self.depth.delta1
+        if self.embedding is not None:
+            found |= {"mAP (retrieval)": self.embedding.mean_ap, "verification": self.embedding.verification}
         return {name: value for name, value in found.items() if value is not None}
 
 

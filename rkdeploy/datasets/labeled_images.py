@@ -24,8 +24,8 @@ class LabeledImages:
         Path,
         Option(
             "--data",
-            "Labeled images to measure accuracy on: a data.yaml, a COCO .json, or a folder of class folders, masks "
-            "or depth maps.",
+            "Labeled images to measure accuracy on: a data.yaml, a COCO .json, or a folder of class or identity "
+            "folders, masks or depth maps.",
             ACCURACY,
             often=True,
         ),

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from rkdeploy.datasets.coco_labels import read_coco
 from rkdeploy.datasets.data_yaml import YAML_SUFFIXES, Split, images_in_folder, read_data_yaml, relative_posix
+from rkdeploy.datasets.identities import identity_set
 from rkdeploy.datasets.map_labels import depth_set, folder_of_images, mask_files, mask_set
 from rkdeploy.datasets.truth import DataError, DataImage, LabeledSet, finds_objects
 from rkdeploy.datasets.yolo_labels import (
@@ -29,8 +30,8 @@ if TYPE_CHECKING:
     from rkdeploy.datasets.data_yaml import DataYaml
 
 _FORMS = (
-    "Give a YOLO data.yaml, a COCO file (.json), for a classifier a folder with one folder per class, or for maps a "
-    "folder with the folders images and masks (or depth)."
+    "Give a YOLO data.yaml, a COCO file (.json), for a classifier a folder with one folder per class, for embeddings "
+    "one with one folder per identity, or for maps a folder with the folders images and masks (or depth)."
 )
 _NAMED = 3  # files named in a note
 
@@ -75,7 +76,7 @@ def open_data(
 def _open(data: Path, spec: ModelSpec, split: str, labels: str | None, images: Path | None) -> LabeledSet:
     classifies = any(output.role == "class_scores" for output in spec.outputs)
     if data.suffix.lower() == ".json":
-        if classifies or spec.task in ("obb", "semantic", "depth"):
+        if classifies or spec.task in ("obb", "semantic", "depth", "embedding"):
             raise DataError(f'"{data}" is a COCO file, which has no labels for a {spec.task} model.', _FORMS)
         return read_coco(data, spec, images)
     if data.suffix.lower() in YAML_SUFFIXES:
@@ -83,6 +84,8 @@ def _open(data: Path, spec: ModelSpec, split: str, labels: str | None, images: P
         found = _images_of(yaml, split)
         if classifies:
             return _class_folders(found, yaml.root, spec, f'{split} split of "{data}"')
+        if spec.task == "embedding":
+            return identity_set(found, yaml.root, f'{split} split of "{data}"')
         if spec.task == "depth":
             return depth_set(found, yaml.root, f'{split} split of "{data}"')
         return _from_yaml(yaml, found, spec, labels or yaml.labels, f'{split} split of "{data}"')
@@ -91,6 +94,9 @@ def _open(data: Path, spec: ModelSpec, split: str, labels: str | None, images: P
     if classifies:
         folder = data / split if (data / split).is_dir() else data
         return _class_folders(images_in_folder(folder), folder, spec, f'folder "{folder}"')
+    if spec.task == "embedding":
+        folder = data / split if (data / split).is_dir() else data
+        return identity_set(images_in_folder(folder), folder, f'folder "{folder}"')
     inside = next((data / name for name in ("data.yaml", "data.yml") if (data / name).is_file()), None)
     if inside is None and spec.task in ("semantic", "depth") and (files := folder_of_images(data)):
         source = f'folder "{data}"'

@@ -63,7 +63,7 @@ class DataImage:
     Attributes:
         name: POSIX path relative to the data set's root.
         file: path on this machine.
-        class_id: of the whole image, for classifiers; else None.
+        class_id: of the whole image, for classifiers; the number of its identity for embeddings; else None.
         maps: the file of each class map, in the order of `ModelSpec.class_maps`.
         depth: the file of its depth, for depth models; else None.
     """
@@ -73,6 +73,22 @@ class DataImage:
     class_id: int | None = None
     maps: tuple[Path, ...] = ()
     depth: Path | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ImagePair:
+    """Two images to verify.
+
+    Attributes:
+        first, second: their names.
+        is_same: whether they are of one identity.
+        fold: number of the pair's fold; None where the data has none.
+    """
+
+    first: str
+    second: str
+    is_same: bool
+    fold: int | None = None
 
 
 class ObjectLabels(Protocol):
@@ -97,6 +113,7 @@ class LabeledSet:
         images: sorted by name.
         objects: their labeled objects; None for classifiers, and for models that only give class maps.
         from_coco: True for a COCO file, whose figures are usually given as COCO computes them.
+        pairs: given pairs of images, for embeddings.
         notes: remarks for the user: images left out, classes that do not fit.
     """
 
@@ -104,6 +121,7 @@ class LabeledSet:
     images: tuple[DataImage, ...]
     objects: ObjectLabels | None
     from_coco: bool = False
+    pairs: tuple[ImagePair, ...] = ()
     notes: tuple[str, ...] = ()
 
 

@@ -16,6 +16,7 @@ FULL = replace(
     ranking=np.array([3, 1], np.int32),
     confusions=(np.array([[1, 2], [3, 4]], np.int64),),
     unlabeled=(7,),
+    embedding=np.array([0.6, 0.8], np.float32),
 )
 
 

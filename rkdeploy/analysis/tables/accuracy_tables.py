@@ -11,7 +11,15 @@ from rkdeploy.analysis.page.content import ABSENT, Block, LegendEntry, Note, Pag
 from rkdeploy.analysis.page.plots.bar_plots import Group, grouped_bars
 from rkdeploy.analysis.page.texts import Words
 from rkdeploy.analysis.report.model_report import ModelReport
-from rkdeploy.contract.accuracy import AccuracyReport, ClassFigures, DepthFigures, Evaluation, MapFigures, ObjectFigures
+from rkdeploy.contract.accuracy import (
+    AccuracyReport,
+    ClassFigures,
+    DepthFigures,
+    EmbeddingFigures,
+    Evaluation,
+    MapFigures,
+    ObjectFigures,
+)
 
 _MOST_CLASSES = 40
 _MOST_COMPARED = 4
@@ -56,6 +64,8 @@ def accuracy_blocks(found: AccuracyReport, words: Words) -> Iterator[Block]:
         yield _class_map(evaluations, figures.name, words)
     if any(one.depth for one in evaluations):
         yield _depth(evaluations, words)
+    if any(one.embedding for one in evaluations):
+        yield _embedding(evaluations, words)
     if kinds:
         labels = words("accuracy.each_class" if found.multi_label else "accuracy.best_class")
         yield Note(
@@ -197,6 +207,23 @@ def _depth(evaluations: Sequence[Evaluation], words: Words) -> Table:
     ]
     caption = "accuracy.depth_aligned_caption" if rows[0][1].aligned else "accuracy.depth_caption"
     return table_of(words(caption), columns, rows)
+
+
+def _embedding(evaluations: Sequence[Evaluation], words: Words) -> Table:
+    rows = [(one, one.embedding) for one in evaluations if one.embedding is not None]
+    columns: list[ColumnOf[tuple[Evaluation, EmbeddingFigures]]] = [
+        text_column(words("accuracy.network"), lambda row: side_name(row[0], words)),
+        count_column(words("accuracy.queries"), lambda row: row[1].queries),
+        number_column(words("accuracy.top1"), lambda row: row[1].top1),
+        number_column(words("accuracy.retrieval"), lambda row: row[1].mean_ap),
+        count_column(words("accuracy.pairs"), lambda row: row[1].pairs),
+        number_column(words("accuracy.verification"), lambda row: row[1].verification),
+        number_column(words("accuracy.cosine"), lambda row: row[1].threshold),
+        text_column(words("common.origin"), lambda row: words.origin(origin_of(row[0]))),
+    ]
+    first = rows[0][1]
+    caption = "accuracy.embedding_given_caption" if first.given_pairs else "accuracy.embedding_caption"
+    return table_of(words(caption, n=first.identities), columns, rows)
 
 
 def _iou_column(name: str) -> ColumnOf[tuple[Evaluation, MapFigures]]:

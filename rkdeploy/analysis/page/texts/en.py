@@ -75,6 +75,10 @@ TEXTS: Final[dict[str, str]] = {
     "(95 % interval {low:.3f} to {high:.3f}). The contract's decode equals the trained model's on {rows:,} rows.",
     "verdict.right.delta1": "Share of depths within a quarter of the float model's (delta1), on {images} held-out images (95 % "
     "interval {low:.3f} to {high:.3f}). The contract's decode equals the trained model's on {rows:,} rows.",
+    "verdict.right.cosine": "Mean cosine of the embeddings and the float model's, on {images} held-out images (95 % interval {low:.3f} "
+    "to {high:.3f}). The contract's decode equals the trained model's on {rows:,} rows.",
+    "verdict.right.nearest": "Share of {images} held-out images with the float model's nearest image (95 % interval {low:.3f} to "
+    "{high:.3f}). The contract's decode equals the trained model's on {rows:,} rows.",
     "verdict.right.no_images": "The contract's decode equals the trained model's on {rows:,} rows of {verified_on} images. "
     "The quantized model was not compared with the float model: there was no image.",
     "verdict.right.no_objects": "The contract's decode equals the trained model's on {rows:,} rows. The float model "
@@ -144,6 +148,13 @@ TEXTS: Final[dict[str, str]] = {
     "accuracy.delta1": "delta1",
     "accuracy.rmse": "RMSE, m",
     "accuracy.depth_caption": "Depth",
+    "accuracy.embedding_caption": "Embeddings of {n} identities; pairs made of their images",
+    "accuracy.embedding_given_caption": "Embeddings of {n} identities; the data's own pairs",
+    "accuracy.queries": "queries",
+    "accuracy.retrieval": "mAP (retrieval)",
+    "accuracy.pairs": "pairs",
+    "accuracy.verification": "verification",
+    "accuracy.cosine": "best cosine",
     "accuracy.depth_aligned_caption": "Depth, brought to meters per image",
     "accuracy.kind.boxes": "boxes",
     "accuracy.kind.rotated_boxes": "rotated boxes",
@@ -529,6 +540,8 @@ TEXTS: Final[dict[str, str]] = {
     "diff.accuracy.map50": "mAP50 ({kind}), {role}",
     "diff.accuracy.map50_95": "mAP50-95 ({kind}), {role}",
     "diff.accuracy.class": "{name}, mAP50-95 ({kind})",
+    "diff.accuracy.mean_ap": "mAP (retrieval), {role}",
+    "diff.accuracy.verification": "verification of pairs, {role}",
     "diff.accuracy.delta1": "delta1 (depth), {role}",
     "diff.accuracy.top1": "top-1, {role}",
     "diff.accuracy.top5": "top-5, {role}",

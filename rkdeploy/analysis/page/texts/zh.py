@@ -73,6 +73,10 @@ TEXTS: Final[dict[str, str]] = {
     "与训练模型自带的解码在 {rows:,} 行输出上一致。",
     "verdict.right.delta1": "{images} 张未参与校准的图片上，深度与浮点模型的结果相差不到四分之一的像素比例（delta1）（95 % 区间 {low:.3f} 至 {high:.3f}）。"
     "按契约解码与训练模型自带的解码在 {rows:,} 行输出上一致。",
+    "verdict.right.cosine": "{images} 张未参与校准的图片上，特征向量与浮点模型的平均余弦相似度（95 % 区间 {low:.3f} 至 {high:.3f}）。按契约解码与训练模型"
+    "自带的解码在 {rows:,} 行输出上一致。",
+    "verdict.right.nearest": "{images} 张未参与校准的图片中最近图像与浮点模型一致的比例（95 % 区间 {low:.3f} 至 {high:.3f}）。按契约解码与训练模型自带的"
+    "解码在 {rows:,} 行输出上一致。",
     "verdict.right.no_images": "按契约解码与训练模型自带的解码在 {verified_on} 张图片的 {rows:,} 行输出上一致。没有图片，构建后的模型未与浮点模型"
     "比对。",
     "verdict.right.no_objects": "按契约解码与训练模型自带的解码在 {rows:,} 行输出上一致。浮点模型在 {images} 张未参与校准的图片上没有检出目标，无法"
@@ -132,6 +136,13 @@ TEXTS: Final[dict[str, str]] = {
     "accuracy.delta1": "delta1",
     "accuracy.rmse": "RMSE（米）",
     "accuracy.depth_caption": "深度",
+    "accuracy.embedding_caption": "{n} 个身份的特征向量；图像对由其图片组成",
+    "accuracy.embedding_given_caption": "{n} 个身份的特征向量；图像对来自数据集",
+    "accuracy.queries": "查询图片",
+    "accuracy.retrieval": "mAP（检索）",
+    "accuracy.pairs": "图像对",
+    "accuracy.verification": "比对准确率",
+    "accuracy.cosine": "最佳余弦阈值",
     "accuracy.depth_aligned_caption": "深度（逐图对齐到米）",
     "accuracy.kind.boxes": "检测框",
     "accuracy.kind.rotated_boxes": "旋转框",
@@ -501,6 +512,8 @@ TEXTS: Final[dict[str, str]] = {
     "diff.accuracy.map50": "mAP50（{kind}），{role}",
     "diff.accuracy.map50_95": "mAP50-95（{kind}），{role}",
     "diff.accuracy.class": "{name}，mAP50-95（{kind}）",
+    "diff.accuracy.mean_ap": "mAP（检索），{role}",
+    "diff.accuracy.verification": "图像对比对准确率，{role}",
     "diff.accuracy.delta1": "delta1（深度），{role}",
     "diff.accuracy.top1": "top-1，{role}",
     "diff.accuracy.top5": "top-5，{role}",

@@ -138,6 +138,11 @@ def _image_pairs(a: Evaluation, b: Evaluation) -> Iterator[_Pair]:
     if a.depth is not None and b.depth is not None:
         noise = Noise(share_noise(a.depth.delta1, b.depth.delta1, a.depth.images, b.depth.images), "images")
         yield _Pair("delta1", a.depth.delta1, b.depth.delta1, noise, limited=True)
+    if a.embedding is not None and b.embedding is not None:
+        for name, counted in (("mean_ap", "queries"), ("verification", "pairs")):
+            before, after = getattr(a.embedding, name), getattr(b.embedding, name)
+            counts = getattr(a.embedding, counted), getattr(b.embedding, counted)
+            yield _Pair(name, before, after, Noise(share_noise(before, after, *counts), "images"), limited=True)
     for one in a.class_maps:
         same = next((m for m in b.class_maps if m.name == one.name), None)
         if same is not None:
