@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from rkdeploy.contract.accuracy import AccuracyReport
     from rkdeploy.contract.agreement import Agreement, Proof
     from rkdeploy.contract.bundle import Bundle
-    from rkdeploy.contract.record import Verification
+    from rkdeploy.contract.record import FormRecord, Verification
     from rkdeploy.datasets.calibration import CalibrationSet
     from rkdeploy.host.building.network import Network
     from rkdeploy.host.families.speed_advice import Advice
@@ -161,6 +161,9 @@ class _BuildProgress(BuildEvents):
         out.print(
             f"[bold]Standing[/]  {'[green]agrees[/] with float' if proof.standing == 'agrees' else proof.standing}"
         )
+
+    def form(self, form: FormRecord, cost: str) -> None:
+        out.print(f"[bold]Form[/]      {form.name}, for {plain(form.program)}" + (f": {cost}" if cost else ""))
 
     def accuracy(self, report: AccuracyReport) -> None:
         from rkdeploy.analysis.page.terminal import print_blocks

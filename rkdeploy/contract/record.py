@@ -10,7 +10,7 @@ from rkdeploy.contract.accuracy import AccuracyReport
 from rkdeploy.contract.agreement import Agreement, Proof
 from rkdeploy.contract.bounds import Figure, Text, Whole
 from rkdeploy.contract.compiled_model import CompiledModel
-from rkdeploy.contract.spec import Anchors
+from rkdeploy.contract.spec import Anchors, FormName
 
 RECORD_VERSION = 1
 
@@ -172,6 +172,21 @@ class SourceRecord:
 
 
 @dataclass(frozen=True, slots=True)
+class FormRecord:
+    """Another program's form of the outputs.
+
+    Attributes:
+        name: of the form, see `ModelSpec.form`.
+        program: that reads it.
+        own: agreement of our own form of the same build with the float model, on the same images; None without images.
+    """
+
+    name: FormName
+    program: Text
+    own: Agreement | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class BuildRecord:
     """`build.json`: everything that a report needs to know of a build.
 
@@ -189,6 +204,7 @@ class BuildRecord:
             given.
         request: hash of everything that was asked for, see `rkdeploy.host.building.request`; None in older bundles.
         proof: what `agreement` proves; None in older bundles.
+        form: of the outputs; None for our own.
         document: kind of this file.
     """
 
@@ -208,4 +224,5 @@ class BuildRecord:
     accuracy: AccuracyReport | None = None
     request: Text | None = None
     proof: Proof | None = None
+    form: FormRecord | None = None
     document: Literal["rkdeploy build"] = "rkdeploy build"

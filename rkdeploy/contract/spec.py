@@ -27,6 +27,8 @@ Activation = Literal["linear", "sigmoid", "softmax"]
 DepthKind = Literal["metric", "relative", "inverse"]
 Alignment = Literal["none", "face"]
 TensorDtype = Literal["int8", "uint8", "int16", "float16", "float32"]
+FormName = Literal["rkdeploy", "zoo"]
+"""Forms of a model's outputs: our own, or the one that another program reads."""
 AnchorRole = Literal[
     "anchor_map", "anchor_boxes", "anchor_xy", "anchor_wh", "anchor_scores", "anchor_coefficients",
     "anchor_keypoint_xy", "anchor_keypoint_scores", "anchor_size_bins"
@@ -41,8 +43,8 @@ AnchorRole = Literal[
 - `anchor_size_bins`: one logit per bin of the width, then one per bin of the height (`SizeBins`)
 """
 PointRole = Literal[
-    "dfl_boxes", "ltrb_boxes", "center_boxes", "prior_boxes", "objectness", "scores", "keypoint_xy", "keypoint_scores",
-    "mask_coefficients", "angles"
+    "dfl_boxes", "ltrb_boxes", "center_boxes", "prior_boxes", "decoded_boxes", "objectness", "scores", "keypoint_xy",
+    "keypoint_scores", "mask_coefficients", "angles"
 ]  # fmt: skip
 """Roles of a tensor (1, C, H, W) of an anchor-free head, or of SSD's, by the values in its channels for each cell.
 Where a cell has several boxes (`PointFormula.per_cell`, or SSD's anchors), the values of the first come first:
@@ -51,6 +53,7 @@ Where a cell has several boxes (`PointFormula.per_cell`, or SSD's anchors), the 
   0 .. reg_max - 1 cells (Distribution Focal Loss);  `ltrb_boxes`: the four distances themselves, in cells
 - `center_boxes`: x and y of the center from the cell's point, in cells; logarithms of width and height in cells
 - `prior_boxes`: center and size relative to an anchor (`PriorFormula`)
+- `decoded_boxes`: what the graph has decoded, of the whole input (`PointFormula.unit`, `PointFormula.corners`)
 - `objectness`: one logit, which `PointFormula.score` joins with the classes' (YOLOX, YuNet, PicoDet)
 - `scores`: nc class logits
 - `keypoint_xy`: x, y of each keypoint, relative to the cell (`KeypointLayout`);  `keypoint_scores`: one visibility
@@ -77,8 +80,15 @@ ImageRole = Literal["prototypes", "class_map", "class_scores", "depth_map", "tex
   `ModelSpec.text`
 - `embedding`: (1, D, 1, 1), a vector of the image, read by `ModelSpec.embedding`
 """
-OutputRole = AnchorRole | PointRole | QueryRole | ImageRole
+FormRole = Literal["score_sum", "joined"]
+"""Tensors that only the forms of other programs have:
+
+- `score_sum`: (1, 1, H, W), the sum of a cell's class scores, at most 1; not read here
+- `joined`: several quantities side by side (`HeadOutput.parts`)
+"""
+OutputRole = AnchorRole | PointRole | QueryRole | ImageRole | FormRole
 Dimension = Annotated[int, Meta(gt=0, le=1 << 24)]
+Index = Annotated[int, Meta(ge=0, lt=1 << 24)]
 Word = Annotated[str, Meta(pattern=_WORD)]
 
 
@@ -133,6 +143,21 @@ class Quantization:
 
 
 @dataclass(frozen=True, slots=True)
+class OutputPart:
+    """One quantity in a `joined` tensor.
+
+    Attributes:
+        role: what these channels hold.
+        channels: their indices, in the order of the role's values.
+        activation: see `HeadOutput`.
+    """
+
+    role: OutputRole
+    channels: Annotated[tuple[Index, ...], Meta(min_length=1)]
+    activation: Activation = "linear"
+
+
+@dataclass(frozen=True, slots=True)
 class HeadOutput:
     """One output tensor of the cut graph and of the `.rknn`, in the order in which the runtime returns them.
 
@@ -141,18 +166,25 @@ class HeadOutput:
         role: what the channels hold.
         level: index of the detection level, 0 the finest; 0 for a tensor of the whole image.
         stride: input pixels per cell: shape[2] cells cover the input's height, and the last may reach beyond it.
-        shape: (1, C, H, W), the logical layout; a runtime may hand it over in another memory layout.
+        shape: (1, C, H, W), the logical layout; a runtime may hand it over in another memory layout.  With
+            `level_strides` the last axis is all cells, and the axes between the first and that are channels:
+            (1, C, N) or (1, C1, C2, N).
         activation: what the graph has already applied; `linear` are logits.
         quantization: scale and zero point, or None for a floating-point tensor.
+        parts: the quantities of a `joined` tensor, else empty.
+        level_strides: of a tensor with the cells of several levels one behind the other, each level's stride, finest
+            first; else empty.
     """
 
     name: str
     role: OutputRole
     level: int
     stride: Annotated[int, Meta(gt=0)]
-    shape: tuple[Dimension, Dimension, Dimension, Dimension]
+    shape: Annotated[tuple[Dimension, ...], Meta(min_length=3, max_length=4)]
     activation: Activation = "linear"
     quantization: Quantization | None = None
+    parts: tuple[OutputPart, ...] = ()
+    level_strides: tuple[Dimension, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,6 +233,7 @@ class KeypointLayout:
         scored: whether each has a visibility score (`kpt_shape` [count, 3]) or not ([count, 2]).
         gain, offset: of the formulas above.
         by_anchor: whether the second formula holds.
+        unit: `cells` for the formulas above; otherwise the graph has decoded the keypoints (`PointFormula.unit`).
     """
 
     count: int
@@ -208,6 +241,7 @@ class KeypointLayout:
     gain: float = 2.0
     offset: float = 0.0
     by_anchor: bool = False
+    unit: Literal["cells", "pixels", "fractions"] = "cells"
 
 
 @dataclass(frozen=True, slots=True)
@@ -223,12 +257,16 @@ class PointFormula:
         per_cell: boxes per cell (SCRFD has 2).
         distance: of `ltrb_boxes`: what is done to the raw values to get distances in cells (`exp`: RTMDet's larger
             sizes; `relu`: FCOS; `pixels`: they are distances in pixels).
+        unit: of `decoded_boxes`: pixels of the input, or fractions of its width and height.
+        corners: of `decoded_boxes`: left, top, right, bottom instead of center and size.
     """
 
     offset: Figure = 0.5
     score: Literal["product", "root", "softmax"] = "product"
     per_cell: Annotated[int, Meta(ge=1, le=64)] = 1
     distance: Literal["linear", "exp", "relu", "pixels"] = "linear"
+    unit: Literal["pixels", "fractions"] = "pixels"
+    corners: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -430,6 +468,7 @@ class ModelSpec:
         text: for text recognizers, else None.
         embedding: for models that give a vector of the image, else None.
         areas: for models that find areas of text by a map, else None.
+        form: the program whose form the outputs have.
         model: the built model; None as long as there is none, never in a bundle.
         schema_version: version of this schema.
         document: kind of this file.
@@ -452,6 +491,7 @@ class ModelSpec:
     text: TextFormula | None = None
     embedding: EmbeddingFormula | None = None
     areas: AreaFormula | None = None
+    form: FormName = "rkdeploy"
     model: NpuModel | None = None
     schema_version: int = SCHEMA_VERSION
     document: Literal["rkdeploy contract"] = "rkdeploy contract"

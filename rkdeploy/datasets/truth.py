@@ -9,6 +9,7 @@ from typing import Final, Protocol, get_args
 import numpy as np
 from numpy.typing import NDArray
 
+from rkdeploy.contract.output_roles import roles_of
 from rkdeploy.contract.spec import AnchorRole, ModelSpec, PointRole, QueryRole
 from rkdeploy.errors import RkdeployError
 
@@ -127,4 +128,4 @@ class LabeledSet:
 
 def finds_objects(spec: ModelSpec) -> bool:
     """True if a model gives objects, not only maps or a class of the whole image."""
-    return any(output.role in _OBJECT_ROLES for output in spec.outputs)
+    return not _OBJECT_ROLES.isdisjoint(roles_of(spec))

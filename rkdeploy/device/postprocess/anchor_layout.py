@@ -68,7 +68,7 @@ def anchor_levels(spec: ModelSpec) -> tuple[AnchorLevel, ...]:
     if bin_fields(spec) and (spec.keypoints is not None or coefficient_count(spec)):
         raise RkdeployError("The contract has bins of sizes next to keypoints or masks, which is not supported.")
     head = outputs_with(spec.outputs, _ANCHOR_ROLES)
-    spans = _spans(spec)
+    spans = _spans(spec, apart=any(output.role == "anchor_coefficients" for _, output in head))
     field_count = max(end for _, end in spans.values())
     levels: list[AnchorLevel] = []
     start = 0
@@ -109,12 +109,17 @@ def bin_fields(spec: ModelSpec) -> int:
     return 2 * len(bins.centers) if bins is not None else 0
 
 
-def _spans(spec: ModelSpec) -> dict[str, tuple[int, int]]:
-    """First field and the field behind the last, by role."""
+def _spans(spec: ModelSpec, *, apart: bool) -> dict[str, tuple[int, int]]:
+    """First field and the field behind the last, by role.
+
+    Args:
+        spec: the contract.
+        apart: whether mask coefficients have a tensor of their own, instead of a place in `anchor_map`.
+    """
     scores_end = BOX_FIELDS + 1 + len(spec.class_names)
     points, point_scores, end = keypoint_fields(spec)
     return {
-        "anchor_map": (0, points),
+        "anchor_map": (0, scores_end if apart else points),
         "anchor_boxes": (0, BOX_FIELDS),
         "anchor_xy": (0, 2),
         "anchor_wh": (2, BOX_FIELDS),
@@ -139,13 +144,14 @@ def _part_of(
     index: int, output: HeadOutput, anchor_count: int, spans: Mapping[str, tuple[int, int]], spec: ModelSpec
 ) -> AnchorPart:
     coefficients = coefficient_count(spec)
+    first, end = spans[output.role]
+    scores_end = BOX_FIELDS + 1 + len(spec.class_names)
     if output.role == "anchor_coefficients" and not coefficients:
         raise RkdeployError(f'Output "{output.name}" holds mask coefficients, but the contract has no prototypes.')
-    if output.role == "anchor_map" and coefficients and output.activation != "linear":
+    if output.role == "anchor_map" and end > scores_end and output.activation != "linear":
         raise RkdeployError(
             f'Output "{output.name}" has activation "{output.activation}", expected linear for mask coefficients.'
         )
-    first, end = spans[output.role]
     if first == end and output.role.startswith("anchor_keypoint"):
         raise RkdeployError(f'Output "{output.name}" holds {output.role}, but the contract has no such keypoints.')
     if first == end and output.role == "anchor_size_bins":

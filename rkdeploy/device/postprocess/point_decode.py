@@ -350,6 +350,8 @@ class PointDecoder:
         self, tensors: Sequence[HeadTensor], rows: NDArray[np.intp], angles: NDArray[np.float32] | None
     ) -> NDArray[np.float32]:
         """Center and size of the given ascending rows in input pixels, (4, n)."""
+        if self._box_role == "decoded_boxes":
+            return self._geometry.of_decoded(self._fields(tensors, "decoded_boxes", rows))
         distances = self._distances(tensors, rows)
         if self._box_role == "center_boxes":
             return self._geometry.of_centers(distances, rows)

@@ -31,6 +31,8 @@ class PointGeometry:
         """
         points = spec.points or PointFormula()
         self._offset, self._distance = points.offset, points.distance
+        self._in_fractions, self._corners = points.unit == "fractions", points.corners
+        self._input_wh = np.array([[spec.input.width], [spec.input.height]], np.float32)
         self._formula = spec.prior_formula or PriorFormula()
         row_count = levels[-1].end
         self._points = np.empty((3, row_count), np.float32)  # x, y of the point in cells; the stride
@@ -65,6 +67,17 @@ class PointGeometry:
         np.exp(raw[2:], out=raw[2:])
         raw[2:] *= prior[2:]
         return raw
+
+    def of_decoded(self, boxes: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Boxes of `decoded_boxes`: center and size, (4, n); `boxes` is used up."""
+        low, high = boxes[:2], boxes[2:]
+        if self._in_fractions:
+            low *= self._input_wh
+            high *= self._input_wh
+        if self._corners:
+            high -= low
+            low += high * np.float32(0.5)
+        return boxes
 
     def of_distances(
         self, distances: NDArray[np.float32], rows: NDArray[np.intp], angles: NDArray[np.float32] | None
@@ -117,6 +130,9 @@ class PointGeometry:
             layout: of the contract.
         """
         xy = raw.reshape(layout.count, 2, len(rows))
+        if layout.unit != "cells":
+            xy *= self._input_wh if layout.unit == "fractions" else np.float32(1.0)
+            return xy
         xy *= np.float32(layout.gain)
         if layout.by_anchor:
             prior = self._priors.take(rows, axis=1)

@@ -10,7 +10,7 @@ from rkdeploy.contract.spec import HeadOutput, ImageRole, ModelSpec, PointRole
 from rkdeploy.device.postprocess.raw_values import coefficient_count, outputs_with
 from rkdeploy.errors import RkdeployError
 
-BOX_ROLES: Final = ("dfl_boxes", "ltrb_boxes", "center_boxes", "prior_boxes")
+BOX_ROLES: Final = ("dfl_boxes", "ltrb_boxes", "center_boxes", "prior_boxes", "decoded_boxes")
 POINT_ROLES: Final = frozenset(get_args(PointRole))
 _IMAGE_ROLES: Final = frozenset(get_args(ImageRole))
 _SIGMOID_ROLES: Final = frozenset(("scores", "objectness", "keypoint_scores", "angles"))
@@ -162,6 +162,7 @@ def _require_output(output: HeadOutput, spec: ModelSpec, per_cell: int) -> None:
                 "ltrb_boxes": 4,
                 "center_boxes": 4,
                 "prior_boxes": 4,
+                "decoded_boxes": 4,
                 "objectness": 1,
                 "scores": len(spec.class_names),
                 "keypoint_xy": 2 * spec.keypoints.count if spec.keypoints else 0,

@@ -18,6 +18,7 @@ from rkdeploy.device.postprocess.decoder import Candidates, Decoder
 from rkdeploy.device.postprocess.depth_reader import DepthReader
 from rkdeploy.device.postprocess.detections import Detections
 from rkdeploy.device.postprocess.embedding_reader import EmbeddingReader
+from rkdeploy.device.postprocess.form_reader import FormDecoder, FormReader
 from rkdeploy.device.postprocess.mask_reader import MaskReader
 from rkdeploy.device.postprocess.nms import nms
 from rkdeploy.device.postprocess.point_decode import PointDecoder
@@ -42,6 +43,9 @@ def decoder_for(spec: ModelSpec) -> Decoder:
     Raises:
         RkdeployError: for outputs that no decoder reads, or a contract that the decoder cannot read.
     """
+    if spec.form != "rkdeploy":
+        reader = FormReader(spec)
+        return FormDecoder(reader, decoder_for(reader.spec))
     roles = {output.role for output in spec.outputs}
     if roles & _ANCHOR_ROLES:
         return AnchorDecoder(spec)
@@ -67,6 +71,8 @@ class Postprocessor:
             RkdeployError: for outputs that no decoder reads, an inconsistent contract, or a threshold of an unknown
                 class.
         """
+        self._reader = FormReader(spec)
+        spec = self._reader.spec
         roles = {output.role for output in spec.outputs}
         self._outputs = spec.outputs
         self._end_to_end = spec.end_to_end
@@ -103,6 +109,7 @@ class Postprocessor:
         Raises:
             BackendError: when a tensor is not what the contract says.
         """
+        tensors = self._reader(tensors)
         if self._decoder is None:
             require_tensors(self._outputs, tensors)
             found = self._areas_in(tensors, transform)

@@ -37,6 +37,8 @@ THINNEST_PX = 4.0
 """Boxes with a shorter side, in source pixels, are left out on both sides: a shift of one pixel lowers the overlap of a
 thinner one below 0.6, so overlaps are not meaningful.
 """
+_SCORES = frozenset({"scores", "objectness", "query_scores", "area_map"})
+"""Roles whose probability decides whether there is an object."""
 RANKED_FROM = 0.05
 """Lowest score of the quantized model's ranked detections: see `rkdeploy.accuracy.float_truth`."""
 
@@ -156,8 +158,11 @@ class AgreementMeter:
 
     def _score_channels(self, output: HeadOutput) -> NDArray[np.intp] | None:
         """Channels whose probability decides whether there is an object; None for a tensor without such channels."""
-        if output.role in ("scores", "objectness", "query_scores", "area_map"):
+        if output.role in _SCORES:
             return np.arange(output.shape[1])
+        if output.role == "joined":
+            found = [channel for part in output.parts if part.role in _SCORES for channel in part.channels]
+            return np.array(found, np.intp) if found else None
         first = {"anchor_map": 4, "anchor_scores": 0}.get(output.role)
         if first is None or self._spec.anchors is None:
             return None
@@ -262,6 +267,7 @@ def _joined(parts: Sequence[NDArray[Any]]) -> NDArray[Any]:
 
 
 def _probability(output: HeadOutput, value: float) -> float:
-    if output.activation == "sigmoid":
+    parts = [part.activation for part in output.parts if part.role in _SCORES]
+    if (parts[0] if parts else output.activation) == "sigmoid":
         return float(value)
     return float(1 / (1 + np.exp(-np.clip(np.float64(value), -80, 80))))

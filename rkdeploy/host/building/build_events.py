@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from rkdeploy.contract.accuracy import AccuracyReport
     from rkdeploy.contract.agreement import Agreement, Proof
-    from rkdeploy.contract.record import Verification
+    from rkdeploy.contract.record import FormRecord, Verification
     from rkdeploy.datasets.calibration import CalibrationSet
     from rkdeploy.host.building.network import Network
     from rkdeploy.host.families.speed_advice import Advice
@@ -33,6 +33,9 @@ class BuildEvents:
 
     def compared(self, agreement: Agreement, proof: Proof) -> None:
         """The quantized model was compared with the float model."""
+
+    def form(self, form: FormRecord, cost: str) -> None:
+        """The outputs have the form of another program; `cost` says what that costs, or nothing."""
 
     def accuracy(self, report: AccuracyReport) -> None:
         """Both models were measured on labeled images."""

@@ -8,6 +8,7 @@ from typing import Annotated, Final
 
 from rkdeploy.contract.bundle import MAX_EXAMPLES
 from rkdeploy.contract.chips import FLOAT16, canonical_dtype, canonical_target
+from rkdeploy.contract.spec import FormName
 from rkdeploy.errors import RkdeployError
 from rkdeploy.host.building.agreement_gate import FLOOR
 from rkdeploy.host.building.bundle_name import checked_name, default_name
@@ -16,6 +17,7 @@ from rkdeploy.host.building.given_anchors import ANCHORS
 from rkdeploy.host.building.input_options import InputChoice
 from rkdeploy.host.building.quantization import QuantizationSettings
 from rkdeploy.host.export.stem_form import StemForm
+from rkdeploy.host.graph.cut_options import CutOptions
 from rkdeploy.option import (
     ACCURACY,
     GENERAL,
@@ -48,6 +50,7 @@ class BuildOptions(QuantizationSettings):
         target: SoC, see `rkdeploy.contract.chips`; stored as the toolkit's platform.
         dtype: `int8`, `fp16`, or another type that the chip has; stored with that name.
         calib: folder, list file or data.yaml; None looks for ./calib_data.
+        form: program whose form the outputs get.
         optimization_level: of the toolkit, 0 to 3.
         stem: form of the first layer.
         nms: head of a checkpoint with two (YOLOv10, YOLO26); None takes the one that its trainer takes.
@@ -135,6 +138,15 @@ class BuildOptions(QuantizationSettings):
             often=True,
         ),
     ] = None
+    form: Annotated[
+        FormName,
+        Option(
+            "--form",
+            "Form of the outputs: our own, or the one that the demos of rknn_model_zoo read (docs/forms.md).",
+            GRAPH,
+            often=True,
+        ),
+    ] = "rkdeploy"
     optimization_level: Annotated[
         int, Option("--optimization-level", "Optimization level of the toolkit.", GRAPH, low=0, high=3)
     ] = 3
@@ -207,6 +219,11 @@ class BuildOptions(QuantizationSettings):
             self, "target", canonical_target(self.target)
         )  # the usual way to set a field of a frozen class
         object.__setattr__(self, "dtype", canonical_dtype(self.dtype, self.target))
+        if self.form != "rkdeploy" and self.cut != CutOptions():
+            raise RkdeployError(
+                f"--form {self.form} says which channels share a tensor, and which sigmoids the NPU computes.",
+                "Leave out --split and --sigmoid.",
+            )
         if not 0 <= self.min_agreement <= 1:
             raise RkdeployError(f"--min-agreement is {self.min_agreement}, expected a share from 0 to 1.")
         if self.proof_images < 1 or self.calib_count < 1:
@@ -226,4 +243,5 @@ class BuildOptions(QuantizationSettings):
     @property
     def title(self) -> str:
         """Name of the bundle without target and type, and of the files in it."""
-        return self.name or default_name(self.model)
+        form = "" if self.form == "rkdeploy" else f"-{self.form}"
+        return self.name or f"{default_name(self.model)}{form}"

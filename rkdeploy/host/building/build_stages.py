@@ -12,9 +12,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-import numpy as np
 import onnx
-from numpy.typing import NDArray
 
 from rkdeploy.accuracy.truth_matching import require_tool
 from rkdeploy.contract.accuracy import AccuracyReport
@@ -30,14 +28,12 @@ from rkdeploy.contract.bundle import (
     write_json,
 )
 from rkdeploy.contract.compiled_model import CompiledModel
-from rkdeploy.contract.record import BuildRecord, HeadNode, Verification
+from rkdeploy.contract.record import BuildRecord, FormRecord, HeadNode, Verification
 from rkdeploy.contract.spec import ModelSpec
-from rkdeploy.datasets.calibration import load_letterboxed
 from rkdeploy.datasets.truth import LabeledSet
 from rkdeploy.errors import CalibrationError, ToolkitError, VerificationError
 from rkdeploy.host.building.accuracy_gate import Side, gate_notes, measure, open_gate, require_accuracy, require_sound
 from rkdeploy.host.building.agreement_gate import proof_of, proof_text, require_agreement
-from rkdeploy.host.building.agreement_meter import AgreementMeter
 from rkdeploy.host.building.build_events import BuildEvents
 from rkdeploy.host.building.build_options import FLOAT_DTYPE, BuildOptions
 from rkdeploy.host.building.chosen_images import BuildImages, choose_images, require_images, require_proof
@@ -48,6 +44,9 @@ from rkdeploy.host.building.compared_tensors import (
     simulator_figures_from,
 )
 from rkdeploy.host.building.example_keeper import ExampleKeeper
+from rkdeploy.host.building.float_comparison import calibration_input, compare_with_float
+from rkdeploy.host.building.form_cost import cost_text, form_record, refusal_hint
+from rkdeploy.host.building.form_cut import cut_in_form
 from rkdeploy.host.building.network import Network
 from rkdeploy.host.building.npu_model import build_npu_model
 from rkdeploy.host.building.open_network import network_of, require_readable
@@ -58,7 +57,6 @@ from rkdeploy.host.building.verification import verify_contract, verify_rewritte
 from rkdeploy.host.building.weight_figures import weights_text
 from rkdeploy.host.building.weight_loss import measure_weights
 from rkdeploy.host.families.speed_advice import advice_for
-from rkdeploy.host.graph.cut import cut
 from rkdeploy.host.graph.depthwise_parts import depthwise_hint, with_depthwise_parts
 from rkdeploy.host.graph.session import Session
 from rkdeploy.host.toolkit.built_model import BuiltModel
@@ -168,12 +166,13 @@ def build(options: BuildOptions, events: BuildEvents) -> Bundle:
             events.verified(verification)
         try:
             built = _build_and_compare(toolkit, options, part, data, folder, journal)
+            form = _form_record(network, options, part, data, journal)
         except ToolkitError as error:
             raise _with_log_kept(error, folder / LOG, options.folder) from error
         events.advice(advice_for(network.info, network.input_hw) if network.info is not None else ())
         proof = proof_of(built.agreement, decode_proven=verification.decode_proven)
-        _judge(options, part, data, built, proof, journal)
-        _write(folder, options, network, data, built, verification, proof, journal)
+        _judge(options, part, data, built, proof, form, journal)
+        _write(folder, options, network, data, built, verification, proof, form, journal)
         keep_replaced(options.folder, network.sha256)
     return read_bundle(options.folder, check_hashes=False)
 
@@ -195,12 +194,12 @@ def _read_network(options: BuildOptions, journal: _Journal) -> Network:
 
 def _cut(network: Network, options: BuildOptions, folder: Path, journal: _Journal) -> _CutNetwork:
     with journal.stage("cut", "Cutting the graph at its head"):
-        whole, outputs = cut(network.simplified, network.head, options.cut)
+        whole, spec = cut_in_form(network, options.form, options.cut)
         graph = with_depthwise_parts(whole, options.depthwise_parts) if _is_quantized(options) else whole
         file = folder / f"{options.title}-cut.onnx"
         onnx.save(network.trained, str(folder / f"{options.title}.onnx"))
         onnx.save(graph, str(file))
-    return _CutNetwork(whole, graph, file, network.contract(outputs))
+    return _CutNetwork(whole, graph, file, spec)
 
 
 def _require_files(options: BuildOptions) -> None:
@@ -247,14 +246,14 @@ def _build_and_compare(
             options,
             part.spec,
             (part.file, part.graph),
-            partial(_calibration_input, part.spec, data.images),
+            partial(calibration_input, part.spec, data.images),
             folder / f"{options.title}.rknn",
             folder / QUANTIZATION,
             journal.events.detail,
         )
     with journal.stage("compare", f"Comparing {options.dtype} with the float model in the simulator"):
         examples = ExampleKeeper(folder, options.examples)
-        agreement = _compare(toolkit, spec, part.graph, data.images, examples, journal.events)
+        agreement = compare_with_float(toolkit, spec, part.graph, data.images, journal.events.detail, examples)
     if data.labeled is None:
         return _Built(model, spec, agreement, None)
     with journal.stage("accuracy", f"Measuring {options.dtype} and the float model on labeled images"):
@@ -262,8 +261,27 @@ def _build_and_compare(
     return _Built(model, spec, agreement, accuracy)
 
 
+def _form_record(
+    network: Network, options: BuildOptions, part: _CutNetwork, data: _Data, journal: _Journal
+) -> FormRecord | None:
+    """The record of another program's form, with our own form measured too."""
+    if options.form == "rkdeploy":
+        return None
+    with journal.stage("own_form", "Building our own form, to measure what this one costs"):
+        form, problem = form_record(network, options, part.spec, data.images, journal.events.detail)
+        if problem:
+            journal.warn(problem)
+        return form
+
+
 def _judge(
-    options: BuildOptions, part: _CutNetwork, data: _Data, built: _Built, proof: Proof, journal: _Journal
+    options: BuildOptions,
+    part: _CutNetwork,
+    data: _Data,
+    built: _Built,
+    proof: Proof,
+    form: FormRecord | None,
+    journal: _Journal,
 ) -> None:
     """Require that the built model is as good as asked for.
 
@@ -272,6 +290,8 @@ def _judge(
     """
     if built.agreement is not None:
         journal.events.compared(built.agreement, proof)
+    if form is not None:
+        journal.events.form(form, cost_text(form, built.agreement))
     if built.accuracy is not None and data.labeled is not None and options.gate is not None:
         calibration = data.images.calibration if _is_quantized(options) else None
         for note in gate_notes(built.accuracy, data.labeled, calibration):
@@ -284,6 +304,8 @@ def _judge(
         except VerificationError as error:
             if not _is_quantized(options):
                 raise
+            if of_form := refusal_hint(form, options.dtype):
+                raise VerificationError(error.message, f"{of_form}{error.hint}") from error
             cause = _weights_cause(part.graph, built.spec, data.images, built.agreement, journal.events)
             uneven = depthwise_hint(part.graph) if part.graph is part.whole else ""
             raise VerificationError(f"{error.message}{cause}", f"{uneven}{error.hint}") from error
@@ -299,6 +321,7 @@ def _write(
     built: _Built,
     verification: Verification,
     proof: Proof,
+    form: FormRecord | None,
     journal: _Journal,
 ) -> None:
     """Write the contract and the record of the build."""
@@ -320,41 +343,9 @@ def _write(
         accuracy=built.accuracy,
         request=data.request,
         proof=proof,
+        form=form,
     )
     write_json(folder / BUILD, record)
-
-
-def _calibration_input(spec: ModelSpec, images: BuildImages) -> Iterator[NDArray[np.uint8]]:
-    assert images.calibration is not None
-    return load_letterboxed(images.calibration, image_fit(spec.input), "nchw")
-
-
-def _compare(
-    toolkit: Toolkit,
-    spec: ModelSpec,
-    cut_graph: onnx.ModelProto,
-    images: BuildImages,
-    examples: ExampleKeeper,
-    events: BuildEvents,
-) -> Agreement | None:
-    """Compare the simulator with the float model on the held-out images, and keep the first ones; None without
-    images.
-    """
-    if not images.proof:
-        return None
-    session = Session(cut_graph)
-    fit = image_fit(spec.input)
-    meter = AgreementMeter(spec)
-    for index, image in enumerate(images.proof):
-        events.detail(f"{index + 1}/{len(images.proof)}")
-        pixels = image.read()
-        boxed = fit(pixels)
-        reference = float_tensors(session, spec, boxed.image)
-        compared = meter.add(reference, simulated_tensors(toolkit, spec, boxed.image), boxed.transform)
-        examples.add(image.path, pixels, compared)
-    agreement = meter.result(simulator_figures_from(toolkit), images.proof_source)
-    examples.write(FLOAT_FIGURES_FROM, agreement)
-    return agreement
 
 
 def _weights_cause(

@@ -46,18 +46,26 @@ _ENDINGS = ("", ".logits", ".weight", ".bias")
 """Suffixes of the tensors behind an output, after the contract's name."""
 
 
-def cut(model: onnx.ModelProto, head: Head, options: CutOptions) -> tuple[onnx.ModelProto, tuple[HeadOutput, ...]]:
+def cut(
+    model: onnx.ModelProto, head: Head, options: CutOptions, *, scores_with_boxes: bool = False
+) -> tuple[onnx.ModelProto, tuple[HeadOutput, ...]]:
     """The graph up to the head's tensors, and the meaning of each of its outputs.
 
     Args:
         model: the simplified graph.
         head: head of the graph.
         options: form of the cut.
+        scores_with_boxes: True to let boxes and scores of anchors share a tensor next to mask coefficients, which
+            `options.split` does not do.
 
     Raises:
         GraphError: when a last convolution's weights are not constants of the graph.
     """
-    named = [(tap, part, _name(tap, part)) for tap in head.taps for part in _parts(tap, head, options)]
+    named = [
+        (tap, part, _name(tap, part))
+        for tap in head.taps
+        for part in _parts(tap, head, options, together=scores_with_boxes)
+    ]
     source, renamed = _with_free_names(model, {f"{name}{ending}" for _, _, name in named for ending in _ENDINGS})
     result = onnx.ModelProto()
     result.CopyFrom(source)
@@ -117,12 +125,12 @@ def _with_free_names(model: onnx.ModelProto, wanted: Collection[str]) -> tuple[o
     return result, renamed
 
 
-def _parts(tap: Tap, head: Head, options: CutOptions) -> tuple[_CutOutput, ...]:
+def _parts(tap: Tap, head: Head, options: CutOptions, *, together: bool) -> tuple[_CutOutput, ...]:
     """The outputs made from a tap."""
     boxes = options.sigmoid in {"all", "boxes"}
     scores = options.sigmoid in {"all", "scores"}
     if tap.role == "anchor_map":
-        return _anchor_parts(tap, head, options, boxes=boxes, scores=scores)
+        return _anchor_parts(tap, head, options, boxes=boxes, scores=scores, together=together)
     if tap.role == "keypoints":  # a scale each: pixels and logits have different ranges
         assert head.keypoints is not None
         dimensions = 3 if head.keypoints.scored else 2
@@ -135,7 +143,9 @@ def _parts(tap: Tap, head: Head, options: CutOptions) -> tuple[_CutOutput, ...]:
     return (_CutOutput(tap.role, tap.channels),)
 
 
-def _anchor_parts(tap: Tap, head: Head, options: CutOptions, *, boxes: bool, scores: bool) -> tuple[_CutOutput, ...]:
+def _anchor_parts(
+    tap: Tap, head: Head, options: CutOptions, *, boxes: bool, scores: bool, together: bool
+) -> tuple[_CutOutput, ...]:
     channels = np.arange(tap.shape[1]).reshape(head.anchors_per_level, -1)
     points, point_scores = _point_columns(head)
     bins = _bin_columns(head)
@@ -155,7 +165,7 @@ def _anchor_parts(tap: Tap, head: Head, options: CutOptions, *, boxes: bool, sco
     if bins:
         beside += (_CutOutput("anchor_size_bins", of(bins)),)
     split = options.split
-    if split == "none" and head.masks:  # they have no sigmoid, and need a scale of their own
+    if split == "none" and head.masks and not together:  # they have no sigmoid, and need a scale of their own
         split = "boxes_scores"
     exponents = head.anchor_formula is not None and head.anchor_formula.size == "exp" and not bins
     if exponents:  # logarithms of sizes have no sigmoid either

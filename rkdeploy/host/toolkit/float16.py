@@ -25,6 +25,8 @@ HEAD: Final = "head"
 GEOMETRY: Final = "geometry"
 NONE: Final = "none"
 _POINT_GEOMETRY: Final = frozenset({"dfl_boxes", "ltrb_boxes", "center_boxes", "query_boxes", "keypoint_xy", "angles"})
+_FORM_NODE: Final = "form/"
+"""Beginning of the names of nodes that a form of another program appends; they decode, and end no network."""
 _ANCHOR_GEOMETRY: Final = frozenset({"anchor_boxes", "anchor_xy", "anchor_wh", "anchor_keypoint_xy"})
 # The toolkit refuses a mix of float16 and integers there: "only support int8/int16".
 _UNMIXED: Final = frozenset({"rk2118"})
@@ -113,7 +115,9 @@ def default_float16(spec: ModelSpec, target: str, dtype: str) -> Float16Choice:
     """
     if dtype != "int8" or target in _UNMIXED or not has_float16(target):
         return Float16Choice()
-    found = any(output.role in _POINT_GEOMETRY for output in spec.outputs)
+    if spec.form == "zoo":  # its programs read integers, the pose demo its keypoints excepted
+        return Float16Choice((GEOMETRY,)) if spec.keypoints is not None else Float16Choice()
+    found = any(o.role in _POINT_GEOMETRY or (o.role == "joined" and o.level_strides) for o in spec.outputs)
     return Float16Choice((GEOMETRY,)) if found else Float16Choice()
 
 
@@ -134,8 +138,7 @@ def tensors_of(wanted: Sequence[str], graph: GraphView, spec: ModelSpec) -> tupl
     # All outputs of nodes have names of their own; the name of an input or a constant is not a layer's.
     computed = [name for name in graph.producers if name not in graph.indices]
     plain = {name: layer_name(name) for name in computed}
-    geometry = [o.name for o in spec.outputs if o.role in _POINT_GEOMETRY | _ANCHOR_GEOMETRY]
-    words = {HEAD: _last_layers(graph, [o.name for o in spec.outputs]), GEOMETRY: _last_layers(graph, geometry)}
+    words = {HEAD: _last_layers(graph, [o.name for o in spec.outputs]), GEOMETRY: _last_layers(graph, _geometry(spec))}
     chosen: set[str] = set()
     for name in wanted:
         found = words[name] if name in words else {c for c in computed if _means(layer_name(name), plain[c])}
@@ -168,7 +171,13 @@ def _means(wanted: str, layer: str) -> bool:
     return layer.startswith(before) and number.isdecimal() and first <= int(number) <= last
 
 
+def _geometry(spec: ModelSpec) -> list[str]:
+    """Outputs that only hold boxes, keypoints or angles, and those of other forms that hold decoded ones."""
+    roles = _POINT_GEOMETRY | _ANCHOR_GEOMETRY
+    return [o.name for o in spec.outputs if o.role in roles or (o.role == "joined" and o.level_strides)]
+
+
 def _last_layers(graph: GraphView, outputs: Sequence[str]) -> set[str]:
     """Tensors from the last convolution of each output on, or from where queries were selected."""
-    walk = graph.back(outputs, through=lambda node: node.op_type not in _FIRST)
+    walk = graph.back(outputs, through=lambda node: node.op_type not in _FIRST or node.name.startswith(_FORM_NODE))
     return {tensor for tensor, _ in walk}

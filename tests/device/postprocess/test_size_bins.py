@@ -27,7 +27,7 @@ def with_bins(head: AnchorHead, bins: SizeBins = BINS) -> ModelSpec:
     for level, stride in enumerate(STRIDES):
         outputs += [output for output in head.spec.outputs if output.level == level]
         shape = (1, 2 * 2 * len(bins.centers), *(side // stride for side in head.input_hw))
-        outputs.append(HeadOutput(f"bins.{level}", "anchor_size_bins", level, stride, shape))  # type: ignore[arg-type]
+        outputs.append(HeadOutput(f"bins.{level}", "anchor_size_bins", level, stride, shape))
     return replace(head.spec, outputs=tuple(outputs), anchor_formula=AnchorFormula(bins=bins))
 
 

@@ -1,0 +1,1 @@
+"""Outputs in other programs' forms, with what those programs read in them."""
