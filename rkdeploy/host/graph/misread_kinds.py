@@ -9,6 +9,8 @@ from rkdeploy.host.graph.cell_head import find_cell_head
 from rkdeploy.host.graph.graph_facts import GraphFacts
 from rkdeploy.host.graph.graph_kinds import GraphKind
 
+_MAX_ANCHORS = 9
+
 
 def _is_other_yolox(facts: GraphFacts) -> bool:
     """Box, objectness and classes from three convolutions per level, with a decode that is not YOLOX's."""
@@ -45,7 +47,17 @@ def _bounded(columns: NDArray[np.float32]) -> NDArray[np.bool_]:
     return inside
 
 
+def _shares_classes(facts: GraphFacts) -> bool:
+    """Boxes and objectness of n anchors, and classes that the anchors of a cell share."""
+    levels = set(facts.levels)
+    if len(levels) != 1 or len(channels := next(iter(levels))) != 3 or {64, 68} & set(channels):
+        return False
+    anchors = [n for n in channels if 1 < n <= _MAX_ANCHORS and 4 * n in channels]
+    return len(anchors) == 1 and len(facts.levels) > 1 and len(set(channels)) == 3
+
+
 MISREAD = (
+    GraphKind("a Yolo-FastestV2 (anchors that share the classes of their cell)", _shares_classes),
     GraphKind(
         "a detector with box, objectness and classes of each cell, decoded in a way of its own",
         _is_other_yolox,

@@ -64,6 +64,7 @@ def model(head: str, *layers: str, module: str = "models.yolo") -> Checkpoint:
         (["feature.0", "newCnn"], "a CRNN for plates"),
         (["cnn.conv0", "rnn.0"], r"a CRNN \(text\)"),
         (["backbone.0", "head.gfl_cls.0"], "a NanoDet"),
+        (["output_reg_layers", "output_obj_layers", "output_cls_layers"], "a Yolo-FastestV2"),
         (["transformer.encoder", "class_embed", "bbox_embed.0"], "a DETR"),
         (
             ["model.encoder.0", "model.decoder.dec_score_head.0", "model.decoder.dec_bbox_head.0"],

@@ -74,6 +74,7 @@ KINDS: dict[str, tuple[Callable[[], KindGraph], str]] = {
     "ssd": (lambda: shapes((1, 800, 4), (1, 800, 21)), "an SSD detector"),
     "bins that end in a sigmoid": (lambda: per_level((80, 32), sigmoid=(0, 1)), "a NanoDet or PicoDet detector"),
     "yolov6": (yolov6, "a YOLOv6 detector"),
+    "shared classes": (lambda: per_level((12, 3, 80), maps=True), "a Yolo-FastestV2"),
     "rt-detr": (lambda: queries((1, 300, 84)), "a detector with queries"),
     "yolo-world": (built_in_texts, "an open-vocabulary detector with its classes built in"),
     "detr": (lambda: queries((1, 100, 4), (1, 100, 92)), "a detector with queries"),
