@@ -136,17 +136,17 @@ def choose_size(info: ModelInfo, imgsz: tuple[int, int] | None) -> tuple[tuple[i
     note = ""
     if imgsz is None and info.image_hw is not None:
         imgsz = info.image_hw
+    if imgsz is None and info.usual_hw is not None:
+        imgsz = info.usual_hw
+        note = _assumed_size(f"{imgsz[1]}x{imgsz[0]}")
     if imgsz is None:
         assumed = info.usual_size or (224 if info.task == "classify" else 1280 if largest >= 64 else 640)
         size = info.training.image_size or assumed
         if info.training.image_size is None:
-            note = (
-                f"The checkpoint does not say what image size it was trained at; {assumed} is assumed. "
-                "Give --imgsz if it was another."
-            )
+            note = _assumed_size(str(assumed))
         rounded = -(-size // largest) * largest
         imgsz = (rounded, rounded)
-    if any(n < largest or n % largest for n in imgsz):
+    if any(n < largest or (n % largest and not info.partial_cells) for n in imgsz):
         near = tuple(max(largest, round(n / largest) * largest) for n in imgsz)
         raise RkdeployError(
             f"The input size {imgsz[1]}x{imgsz[0]} (width x height) is not a multiple of the largest stride, "
@@ -154,3 +154,10 @@ def choose_size(info: ModelInfo, imgsz: tuple[int, int] | None) -> tuple[tuple[i
             f"Use --imgsz {near[1]}x{near[0]}.",
         )
     return imgsz, note
+
+
+def _assumed_size(size: str) -> str:
+    return (
+        f"The checkpoint does not say what image size it was trained at; {size} is assumed. Give --imgsz if it was "
+        "another."
+    )

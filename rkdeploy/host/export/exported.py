@@ -33,9 +33,13 @@ class Exported:
         Raises:
             GraphError: naming the first tensor that does not.
         """
+        size = (self.input.height, self.input.width)
+        formula = self.head.prior_formula
+        partial = formula is not None and bool(formula.steps_px)  # the last cells may reach beyond the input
         for tap in self.head.taps:
             covered = (tap.shape[2] * tap.stride, tap.shape[3] * tap.stride)
-            if not tap.name and tap.role not in QUERY_ROLES and covered != (self.input.height, self.input.width):
+            expected = tuple(-(-side // tap.stride) * tap.stride for side in size) if partial else size
+            if not tap.name and tap.role not in QUERY_ROLES and covered != expected:
                 raise GraphError(
                     f'"{tap.node}" has {tap.shape[2]}x{tap.shape[3]} cells of stride {tap.stride}, expected to cover '
                     f"the input of {self.input.height}x{self.input.width}.",

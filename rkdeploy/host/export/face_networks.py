@@ -1,9 +1,11 @@
-"""RetinaFace's networks as nodes: a pyramid on MobileNet or ResNet-50, and the light chains "slim" and "RFB".
+"""RetinaFace's networks as nodes: a pyramid on MobileNet or ResNet-50, and the light chains "slim" and "RFB", which
+UltraFace has without landmarks.
 
 Sources: models/retinaface.py and models/net.py of biubug6/Pytorch_Retinaface and of
-biubug6/Face-Detector-1MB-with-landmark, models/net_slim.py and models/net_rfb.py of the latter, and torchvision's
-ResNet, in inference mode.  A state dict has no classes: a Sequential shows by its weights what is a convolution and
-what a BatchNorm, and strides are fixed by the tables below.
+biubug6/Face-Detector-1MB-with-landmark, models/net_slim.py and models/net_rfb.py of the latter,
+vision/nn/mb_tiny*.py and vision/ssd/mb_tiny*_fd.py of Linzaer/Ultra-Light-Fast-Generic-Face-Detector-1MB, and
+torchvision's ResNet, in inference mode.  A state dict has no classes: a Sequential shows by its weights what is a
+convolution and what a BatchNorm, and strides are fixed by the tables below.
 """
 
 from __future__ import annotations
@@ -69,19 +71,18 @@ class FaceNetwork:
     def _chain(self, image: Value) -> list[PriorLevel]:
         """A chain of separable convolutions, read at four places."""
         value, features = image, {}
-        for number, stride in enumerate(_CHAIN_STRIDES, 1):
-            module = self._root.child(f"conv{number}")
+        modules, last, heads = _chain_parts(self._root)
+        for number, (stride, module) in enumerate(zip(_CHAIN_STRIDES, modules, strict=True), 1):
             is_rfb = "branch0" in module.children
             value = self._rfb(module, value) if is_rfb else self._sequence(module, value, stride)
             if number in _CHAIN_LEVELS:
                 features[_CHAIN_LEVELS[number]] = value
-        last = self._root.child("conv14")
         value = self._conv(last.child("0"), value, slope=0.0)
         features[3] = self._activated(last.path, self._sequence(last.child("2"), value, 2, last=False), 0.0)
         levels = []
         for number, feature in sorted(features.items()):
-            boxes, scores, landmarks = (self._branch(name, number, feature) for name in ("loc", "conf", "landm"))
-            levels.append(PriorLevel(8 << number, boxes, scores, landmarks))
+            boxes, scores, *landmarks = (self._branch(name, number, feature) for name in heads)
+            levels.append(PriorLevel(8 << number, boxes, scores, landmarks[0] if landmarks else None))
         return levels
 
     def _branch(self, name: str, number: int, value: Value) -> Value:
@@ -219,3 +220,12 @@ class FaceNetwork:
         height, width = fine.shape[2:]
         enlarged = resize_nearest(self._builder, fpn.path, coarse, (height, width))
         return self._builder.elementwise("Add", fpn.path, fine, enlarged)
+
+
+def _chain_parts(root: Module) -> tuple[list[Module], Module, tuple[str, ...]]:
+    """The layers of a chain, its last level, and the names of its heads: boxes, scores and perhaps landmarks."""
+    if "base_net" in root.children:
+        layers = list(root.child("base_net").children.values())
+        return layers, root.child("extras").child("0"), ("regression_headers", "classification_headers")
+    layers = [root.child(f"conv{number}") for number in range(1, len(_CHAIN_STRIDES) + 1)]
+    return layers, root.child("conv14"), ("loc", "conf", "landm")

@@ -202,7 +202,8 @@ STATE_DICTS = (
         _keys("ClassHead", "BboxHead", "LandmarkHead"),
     ),
     CheckpointKind(
-        "the state dict of an SSD face detector", _keys("base_net", "classification_headers", "regression_headers")
+        "the state dict of an SSD that is not UltraFace's slim or RFB",
+        _keys("base_net", "classification_headers", "regression_headers"),
     ),
     CheckpointKind("the state dict of a FaceBoxes detector", _keys("loc", "conf", "inception1")),
     CheckpointKind("the state dict of an LPRNet (plate text)", _keys("backbone", "container")),

@@ -73,6 +73,9 @@ class ModelInfo:
         has_class_names: True if the file names its classes.
         usual_size: longer side of the input of the published model of this form in pixels, for a file that does not
             say its own; None takes the usual one of YOLOs.
+        usual_hw: the same as height and width, where they differ.
+        partial_cells: whether the last row and column of cells may reach beyond the input, so that its size need not be
+            a multiple of the strides.
         image_hw: height and width of the training images in pixels, if the file says both.
         notes: what was assumed, for the user.
     """
@@ -95,5 +98,7 @@ class ModelInfo:
     class_maps: tuple[str, ...] = ()
     has_class_names: bool = True
     usual_size: int | None = None
+    usual_hw: tuple[int, int] | None = None
+    partial_cells: bool = False
     image_hw: tuple[int, int] | None = None
     notes: tuple[str, ...] = ()

@@ -11,6 +11,7 @@ from rkdeploy.host.families import (
     darknet,
     retinaface,
     rtdetr,
+    ultraface,
     ultralytics,
     yolop,
     yolor,
@@ -70,6 +71,7 @@ FAMILIES: tuple[Family, ...] = (
     ultralytics,
     rtdetr,
     retinaface,
+    ultraface,
 )
 
 

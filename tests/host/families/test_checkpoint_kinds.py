@@ -59,7 +59,7 @@ def model(head: str, *layers: str, module: str = "models.yolo") -> Checkpoint:
     ("keys", "name"),
     [
         (["body.stage1", "fpn", "ssh1", "ClassHead.0", "BboxHead.0", "LandmarkHead.0"], "a RetinaFace"),
-        (["base_net.0", "classification_headers.0", "regression_headers.0"], "an SSD face detector"),
+        (["base_net.0", "classification_headers.0", "regression_headers.0"], "an SSD that is not UltraFace's"),
         (["backbone.0", "container.0"], "an LPRNet"),
         (["feature.0", "newCnn"], "a CRNN for plates"),
         (["cnn.conv0", "rnn.0"], r"a CRNN \(text\)"),
