@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
 # usage: arm64_root.sh ROOT: unpack an arm64 Debian 12 with Python 3.11 and systemd, without Debian's python3-venv.
+# PYTHON: an interpreter of this machine; where it is 3.11 too, it compiles Python's library, as Debian does.
 # Nothing on this machine is changed: apt keeps its own lists and cache in ROOT.apt.
 set -euo pipefail
 root=$(realpath -m "$1") state=$(realpath -m "$1.apt")
@@ -21,6 +22,9 @@ cp "$root/usr/share/base-passwd/passwd.master" "$root/etc/passwd"
 cp "$root/usr/share/base-passwd/group.master" "$root/etc/group"
 : >"$root/etc/shadow"
 : >"$root/etc/gshadow"
+if "${PYTHON:-python3}" -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))'; then # a third of each start under emulation
+  "${PYTHON:-python3}" -m compileall -q -s "$root" -p / -x '/(test|lib2to3|distutils|pydoc_data)/' "$root/usr/lib/python3.11"
+fi
 # What a board has beside Debian.
 printf 'librknnrt version: 2.5.0 (stand-in)' >"$root/usr/lib/librknnrt.so"
 mkdir -p "$root"/{dev,proc,tmp,kit}
