@@ -25,6 +25,7 @@ from tests.command_line import rkdeploy
 
 ROOT = Path(__file__).parents[3]
 SAMPLE = ROOT / "calib_data"
+SMALL = ROOT / "tests" / "data" / "yolov5" / "v5_last.pt"
 SMALL_POSE = ROOT / "tests" / "data" / "ultralytics" / "v8_pose_2x3.pt"
 
 pytestmark = pytest.mark.slow
@@ -71,7 +72,7 @@ def test_the_sample(tmp_path: Path) -> None:
 def test_processes_build_the_same(tmp_path: Path) -> None:
     """Two processes give the rows that one gives, in the same order, and a size that fails is a row there too."""
     args = (
-        SAMPLE / "best.pt", "--target", "rk3588,rk3576", "--imgsz", "64,100", "--calib", SAMPLE,
+        SMALL_POSE, "--target", "rk3588,rk3576", "--imgsz", "64,100", "--calib", SAMPLE,
         "--calib-count", "4", "--proof-count", "2",
         "--json", "--out",
     )  # fmt: skip
@@ -87,7 +88,7 @@ def test_processes_build_the_same(tmp_path: Path) -> None:
 def test_interrupted_leaves_whole_bundles_only(workers: int, tmp_path: Path) -> None:
     """Ctrl-C while others are built: what is there is whole, and of the others nothing is left."""
     command = [
-        sys.executable, "-m", "rkdeploy", "compare", str(SAMPLE / "best.pt"), "--target", "rk3588,rk3576,rk3566,rk3562",
+        sys.executable, "-m", "rkdeploy", "compare", str(SMALL_POSE), "--target", "rk3588,rk3576,rk3566,rk3562",
         "--imgsz", "64", "--calib", str(SAMPLE), "--calib-count", "4", "--proof-count", "2", "--workers", str(workers),
     ]  # fmt: skip
     with subprocess.Popen(
@@ -106,11 +107,11 @@ def test_interrupted_leaves_whole_bundles_only(workers: int, tmp_path: Path) -> 
     left = [p.name for p in (tmp_path / "build/compare").iterdir()]
     assert 1 <= len(left) <= workers + 1
     for name in left:
-        assert name.startswith("best-rk35")
+        assert name.startswith("v8_pose_2x3-rk35")
         read_bundle(tmp_path / "build/compare" / name)
 
 
-@pytest.mark.parametrize("model", [SAMPLE / "best.pt", SMALL_POSE], ids=["yolov5", "yolov8-pose"])
+@pytest.mark.parametrize("model", [SMALL, SMALL_POSE], ids=["yolov5", "yolov8-pose"])
 def test_the_simulator_is_one_for_all_chips(model: Path, tmp_path: Path) -> None:
     """rknn-toolkit2 gives the same bits and scales for every chip that can be predicted, INT8 and FP16.
 
