@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 _OVERLAPS: Final[dict[Kind, str]] = {
     "boxes": "IoU",
     "rotated boxes": "probiou, as ultralytics validates",
+    "text areas": "IoU of the outlines, as PaddleOCR measures",
     "keypoints": "OKS",
     "masks": "mask IoU in source pixels",
 }
@@ -42,6 +43,8 @@ _NAMED: Final = 3
 
 def kinds_of(spec: ModelSpec) -> tuple[Kind, ...]:
     """The kinds of a model's objects that are measured."""
+    if spec.areas is not None:
+        return ("text areas",)
     kinds: list[Kind] = ["rotated boxes" if spec.task == "obb" else "boxes"]
     if spec.keypoints is not None:
         kinds.append("keypoints")
@@ -141,6 +144,7 @@ def _objects(
         for name, m, ap, c in zip(spec.class_names, matches, curves, confidences, strict=True)
     )
     there = [c for c in classes if c.truths]
+    precision, recall = _mean([c.precision for c in there]), _mean([c.recall for c in there])
     return ObjectFigures(
         kind=kind,
         overlap=_OVERLAPS[kind],
@@ -148,11 +152,19 @@ def _objects(
         map50_95=_mean([c.map50_95 for c in there]),
         coco_map50=_mean([None if ap is None else float(ap[0]) for ap in coco]),
         coco_map50_95=_mean([None if ap is None else float(ap.mean()) for ap in coco]),
-        precision=_mean([c.precision for c in there]),
-        recall=_mean([c.recall for c in there]),
+        precision=precision,
+        recall=recall,
+        hmean=_harmonic(precision, recall),
         best=best_threshold(matches),
         classes=classes,
     )
+
+
+def _harmonic(precision: float | None, recall: float | None) -> float | None:
+    """Harmonic mean of the two; 0 if nothing was found."""
+    if precision is None or recall is None:
+        return None if recall is None else 0.0
+    return 2 * precision * recall / (precision + recall) if precision + recall else 0.0
 
 
 def _class(name: str, matches: ClassMatches, ap: NDArray[np.float64] | None, confidence: float) -> ClassFigures:

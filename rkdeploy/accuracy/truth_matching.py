@@ -2,7 +2,8 @@
 
 The tool measures the overlap of boxes and masks and the similarity of keypoints, and matches them, image by image and
 class by class: in descending order of score each prediction takes the free object that it overlaps most, if by enough.
-It does not support rotated boxes; for these it is given the overlap of ultralytics' validator (`probiou`).
+It does not support rotated boxes; for these it is given the overlap of ultralytics' validator (`probiou`), for areas of
+text the intersection over union of their outlines, as PaddleOCR measures.
 """
 
 from __future__ import annotations
@@ -17,7 +18,9 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from rkdeploy.accuracy.quad_overlaps import box_overlaps
 from rkdeploy.datasets.truth import DataError, RunLengths
+from rkdeploy.device.postprocess.corners import corners_of
 from rkdeploy.device.postprocess.rotated import probiou
 from rkdeploy.errors import RkdeployError
 
@@ -27,7 +30,7 @@ if TYPE_CHECKING:
     from rkdeploy.accuracy.predictions import ImagePrediction
     from rkdeploy.datasets.truth import Truth
 
-Kind = Literal["boxes", "rotated boxes", "keypoints", "masks"]
+Kind = Literal["boxes", "rotated boxes", "text areas", "keypoints", "masks"]
 
 IOU_THRESHOLDS: Final = np.linspace(0.5, 0.95, 10)
 MAX_DETECTIONS: Final = 300
@@ -36,6 +39,7 @@ _IMAGES_AT_ONCE: Final = 64
 _TOOL_KINDS: Final[dict[Kind, str]] = {
     "boxes": "bbox",
     "rotated boxes": "bbox",
+    "text areas": "bbox",
     "keypoints": "keypoints",
     "masks": "segm",
 }
@@ -161,6 +165,8 @@ def _annotations(
                 one["num_keypoints"] = int((truth.keypoints[i, :, 2] > 0).sum())
             if kind == "rotated boxes" and truth.rotated is not None:
                 one["rotated"] = truth.rotated[i]
+            if kind == "text areas":
+                one["outline"] = _outline_of(truth, i)
             if kind == "masks" and truth.outlines is not None:
                 outline = truth.outlines[i]
                 one["segmentation"] = (
@@ -180,7 +186,7 @@ def _annotations(
             }
             if kind == "keypoints" and found.keypoints is not None:
                 one["keypoints"] = found.keypoints[i].ravel().tolist()
-            if kind == "rotated boxes" and found.rotated is not None:
+            if kind in ("rotated boxes", "text areas") and found.rotated is not None:
                 one["rotated"] = found.rotated[i]
             if kind == "masks" and found.masks is not None:
                 one["segmentation"] = {"size": size, "counts": found.masks[i]}
@@ -222,6 +228,8 @@ def _evaluated(
             tool.params.kpt_oks_sigmas = keypoint_sigmas(keypoints)
         if kind == "rotated boxes":
             tool.computeIoU = _rotated_overlaps(tool)
+        if kind == "text areas":
+            tool.computeIoU = _area_overlaps(tool)
         try:
             tool.evaluate()
         except (ValueError, TypeError) as error:  # raised by its mask code for run lengths that do not fit the image
@@ -242,6 +250,30 @@ def _rotated_overlaps(tool: Any) -> Callable[[int, int], NDArray[np.float64] | l
         b = np.array([one["rotated"] for one in truths], np.float32).T
         pairs = probiou(np.repeat(a, b.shape[1], axis=1), np.tile(b, (1, a.shape[1])))
         return np.asarray(np.nan_to_num(pairs), np.float64).reshape(a.shape[1], b.shape[1])
+
+    return overlaps
+
+
+def _outline_of(truth: Truth, index: int) -> NDArray[np.float64]:
+    """Outline of a labeled area, (P, 2): as it was drawn, or the corners of its rotated box."""
+    outline = truth.outlines[index] if truth.outlines is not None else None
+    if outline is not None and not isinstance(outline, RunLengths):
+        return np.array(outline[0], np.float64).reshape(-1, 2)
+    assert truth.rotated is not None, "areas have outlines or rotated boxes"
+    return np.asarray(corners_of(truth.rotated[index : index + 1])[0], np.float64)
+
+
+def _area_overlaps(tool: Any) -> Callable[[int, int], NDArray[np.float64] | list[Any]]:
+    """As `_rotated_overlaps`, by intersection over union."""
+
+    def overlaps(image_id: int, class_id: int) -> NDArray[np.float64] | list[Any]:
+        truths, found = tool._gts[image_id, class_id], tool._dts[image_id, class_id]  # noqa: SLF001  (its own hook)
+        if not truths or not found:
+            return []
+        order = np.argsort([-one["score"] for one in found], kind="stable")[:MAX_DETECTIONS]
+        boxes = corners_of(np.array([found[i]["rotated"] for i in order], np.float32))
+        crowd = np.array([one["iscrowd"] for one in truths], np.bool_)
+        return box_overlaps(list(boxes), [one["outline"] for one in truths], crowd)
 
     return overlaps
 

@@ -49,13 +49,14 @@ class ObjectFigures:
     """Objects, compared by their boxes, rotated boxes, keypoints or masks.
 
     Attributes:
-        kind: boxes, rotated boxes, keypoints or masks.
+        kind: boxes, rotated boxes, text areas, keypoints or masks.
         overlap: measure of overlap: IoU, probiou, or OKS.
         map50, map50_95: mean over the classes that have objects, as YOLO's validators read the curve.
         coco_map50, coco_map50_95: the same means, as COCO's tool reads the curve.
         precision, recall: at the chosen confidence, mean over the classes that have them.
         best: the best confidence.
         classes: one per class, in the model's order.
+        hmean: harmonic mean of `precision` and `recall`; None in older documents.
     """
 
     kind: Text
@@ -68,6 +69,7 @@ class ObjectFigures:
     recall: Figure | None
     best: BestThreshold | None
     classes: tuple[ClassFigures, ...]
+    hmean: Figure | None = None
 
 
 @dataclass(frozen=True, slots=True)

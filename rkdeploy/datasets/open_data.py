@@ -11,6 +11,7 @@ from rkdeploy.datasets.coco_labels import read_coco
 from rkdeploy.datasets.data_yaml import YAML_SUFFIXES, Split, images_in_folder, read_data_yaml, relative_posix
 from rkdeploy.datasets.identities import identity_set
 from rkdeploy.datasets.map_labels import depth_set, folder_of_images, mask_files, mask_set
+from rkdeploy.datasets.text_area_labels import text_area_set
 from rkdeploy.datasets.truth import DataError, DataImage, LabeledSet, finds_objects
 from rkdeploy.datasets.yolo_labels import (
     BadLabelsError,
@@ -75,6 +76,8 @@ def open_data(
 
 def _open(data: Path, spec: ModelSpec, split: str, labels: str | None, images: Path | None) -> LabeledSet:
     classifies = any(output.role == "class_scores" for output in spec.outputs)
+    if spec.areas is not None:
+        return text_area_set(data)
     if data.suffix.lower() == ".json":
         if classifies or spec.task in ("obb", "semantic", "depth", "embedding"):
             raise DataError(f'"{data}" is a COCO file, which has no labels for a {spec.task} model.', _FORMS)

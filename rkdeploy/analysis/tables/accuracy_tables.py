@@ -23,6 +23,7 @@ from rkdeploy.contract.accuracy import (
 
 _MOST_CLASSES = 40
 _MOST_COMPARED = 4
+_AREAS = "text areas"
 _SERIES = ("float", "built", "third", "fourth")
 
 
@@ -107,6 +108,7 @@ def _objects(sides: Sequence[_Side], kind: str, words: Words) -> Table:
         number_column(words("accuracy.coco_map50_95"), lambda one: one.figures.coco_map50_95),
         number_column(words("accuracy.precision"), lambda one: one.figures.precision),
         number_column(words("accuracy.recall"), lambda one: one.figures.recall),
+        *([number_column(words("accuracy.hmean"), lambda one: one.figures.hmean)] if kind == _AREAS else []),
         number_column(words("accuracy.best_f1"), lambda one: one.figures.best.f1 if one.figures.best else None),
         number_column(words("accuracy.best_at"), lambda one: one.figures.best.confidence if one.figures.best else None),
         text_column(words("common.origin"), lambda one: one.origin),
@@ -116,7 +118,7 @@ def _objects(sides: Sequence[_Side], kind: str, words: Words) -> Table:
 
 def _change(before: ObjectFigures, after: ObjectFigures, words: Words) -> str:
     """Changes from the first network to the second, in a sentence."""
-    names = ("map50", "map50_95", "precision", "recall")
+    names = ("map50", "map50_95", "precision", "recall", *(("hmean",) if before.kind == _AREAS else ()))
     pairs = [(name, getattr(before, name), getattr(after, name)) for name in names]
     changes = [f"{words(f'accuracy.{n}')} {b - a:+.3f}" for n, a, b in pairs if a is not None and b is not None]
     return words("accuracy.change", changes=", ".join(changes) or ABSENT)

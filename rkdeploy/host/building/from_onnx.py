@@ -15,7 +15,7 @@ from rkdeploy.errors import GraphError, RkdeployError
 from rkdeploy.host.building.agreed_anchors import agreed_anchors
 from rkdeploy.host.building.embedding_presets import VECTOR_KINDS
 from rkdeploy.host.building.given_anchors import GIVEN, anchors_of_levels
-from rkdeploy.host.building.map_presets import MAP_KINDS
+from rkdeploy.host.building.map_presets import MAP_KINDS, map_task
 from rkdeploy.host.building.network import Network
 from rkdeploy.host.building.onnx_graph import OpenedGraph, open_graph
 from rkdeploy.host.building.raw_outputs import completed, matching_export, note_of_unproven, with_usual_keypoints
@@ -192,7 +192,7 @@ def _task(head: Head) -> Task:
     if any(tap.role == "class_scores" for tap in head.taps):
         return "classify"
     if head.kind in MAP_KINDS:  # a preset may say something else of one value per pixel
-        return "semantic" if head.class_maps else "depth"
+        return map_task(head)
     if head.masks:
         return "segment"
     if head.keypoints is not None:

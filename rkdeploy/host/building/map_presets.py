@@ -15,13 +15,13 @@ from rkdeploy.contract.spec import AreaFormula, ClassMapSpec, DepthKind, InputSp
 from rkdeploy.errors import GraphError
 from rkdeploy.host.families.imagenet import IMAGENET_MEAN, IMAGENET_STD
 from rkdeploy.host.graph.head import DecodedTensor, Head
-from rkdeploy.host.graph.head_kinds import AREAS, DEPTH, MASK, PLANE, PLANES, SEMANTIC
+from rkdeploy.host.graph.head_kinds import AREA_MAPS, AREAS, DEPTH, MASK, PLANE, PLANES, SEMANTIC
 
 MapPresetName = Literal[
     "imagenet", "deeplab", "ppseg", "bisenet", "unet", "mask", "depth-anything", "depth-anything-metric", "midas",
     "dpt", "ppocr-det",
 ]  # fmt: skip
-MAP_KINDS: Final = frozenset({PLANES, PLANE, MASK})
+MAP_KINDS: Final = frozenset({PLANES, PLANE, MASK, AREA_MAPS})
 _HALF = (127.5, 127.5, 127.5)
 _BISENET = (83.05, 94.10, 82.19), (53.86, 54.77, 53.93)
 FOREGROUND: Final = "foreground"
@@ -93,7 +93,7 @@ MAP_PRESETS: Final[Mapping[str, MapPreset]] = {
         _DEPTHS, "DPT of MiDaS 3: relative inverse depth, (pixel - 127.5) / 127.5", _stretched(_HALF, _HALF), "inverse"
     ),
     "ppocr-det": MapPreset(
-        (PLANE, MASK),
+        (PLANE, MASK, AREA_MAPS),
         "areas of text by PP-OCR's detectors (DB): BGR, ImageNet's mean and deviation, letterboxed into the top left "
         "corner, on black",
         _PADDLE,
@@ -105,6 +105,7 @@ MAP_PRESETS: Final[Mapping[str, MapPreset]] = {
 _UNSAID: Final[Mapping[str, tuple[str, str]]] = {
     PLANES: ("a class for each pixel", "how its images are prepared"),
     PLANE: ("one value for each pixel", "whether that is a depth, a mask or areas of text"),
+    AREA_MAPS: ("areas of text (the three maps of a DB head)", "how its images are prepared"),
     MASK: ("one probability for each pixel", "whether that is a mask or areas of text"),
 }
 """Kinds of heads: what a model gives, and what its file does not say."""

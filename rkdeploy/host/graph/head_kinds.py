@@ -6,8 +6,9 @@ from typing import Final
 
 SEMANTIC, DEPTH, AREAS = "semantic", "depth", "text_areas"
 """Names of the maps in the contract."""
-PLANES, PLANE, MASK = "planes", "plane", "mask"
-"""Kinds of heads: scores of several classes per pixel; one value per pixel; one probability per pixel."""
+PLANES, PLANE, MASK, AREA_MAPS = "planes", "plane", "mask", "area maps"
+"""Kinds of heads: scores of several classes per pixel; one value per pixel; one probability per pixel; the three maps
+of a DB head in training."""
 EMBEDDING: Final = "embedding"
 """Name of an embedding in the contract, and kind of a head that gives one without a doubt."""
 VECTOR: Final = "vector"

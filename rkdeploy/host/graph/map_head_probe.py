@@ -20,6 +20,7 @@ from rkdeploy.device.postprocess.best_classes import best_classes
 from rkdeploy.device.postprocess.resampling import map_axes, resampled
 from rkdeploy.device.runtime.protocol import HeadTensor
 from rkdeploy.errors import GraphError
+from rkdeploy.host.graph.area_probe import find_area_maps
 from rkdeploy.host.graph.graph_view import GraphView
 from rkdeploy.host.graph.head import DecodedTensor, Head, Tap
 from rkdeploy.host.graph.head_kinds import DEPTH, MASK, PLANE, PLANES, SEMANTIC
@@ -63,6 +64,8 @@ def find_map_head(graph: GraphView) -> tuple[onnx.ModelProto, Head] | None:
     Of several outputs with the same number of classes, more than two, the first is taken: the others serve training
     (`aux` of torchvision, the auxiliary heads of BiSeNet and PP-LiteSeg).
     """
+    if graph.image_shape and (areas := find_area_maps(graph)) is not None:
+        return graph.model, areas
     if not graph.image_shape or not all(_map_hw(graph, output) for output in graph.outputs):
         return None
     found = [_scores(graph, output) for output in graph.outputs]

@@ -26,9 +26,9 @@ def opened(case: str, preset: PresetName | None = "ppocr-det") -> Network:
     return with_choice(open_network(DATA / f"{case}.onnx", imgsz=imgsz), InputChoice(preset=preset))
 
 
-@pytest.mark.parametrize("case", ["db_head", "db_mean"])
+@pytest.mark.parametrize("case", ["db_head", "db_mean", "db_training"])
 def test_the_map_is_the_graphs(case: str) -> None:
-    """The cut graph's probabilities are the file's own output, and the contract says how images are prepared."""
+    """The cut graph's probabilities are the file's own first plane, and images are prepared as PaddleOCR does."""
     network = opened(case)
     graph, outputs = cut(network.simplified, network.head, CutOptions())
     contract = network.contract(outputs)
@@ -45,7 +45,7 @@ def test_the_map_is_the_graphs(case: str) -> None:
     value = network_input(pixels, contract)
     theirs = Session(network.trained).run({"x": value})["maps"]
     ours = Session(graph).run({"x": value})[outputs[0].name]
-    np.testing.assert_allclose(ours, theirs, atol=1e-6)
+    np.testing.assert_allclose(ours, theirs[:, :1], atol=1e-6)
 
 
 def test_without_a_preset_the_error_names_it() -> None:
@@ -54,3 +54,8 @@ def test_without_a_preset_the_error_names_it() -> None:
         opened("db_head", None)
     assert "--preset ppocr-det" in caught.value.hint
     assert opened("db_head", "mask").task == "semantic"
+    with pytest.raises(GraphError, match="three maps of a DB head") as caught:
+        opened("db_training", None)
+    assert "--preset mask" not in caught.value.hint
+    with pytest.raises(GraphError, match="--preset mask does not fit"):
+        opened("db_training", "mask")
