@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -21,6 +22,9 @@ from rkdeploy.api.then import ThenLike, links_of
 from rkdeploy.contract.bundle import Bundle
 from rkdeploy.contract.spec import ModelSpec
 from rkdeploy.device.chain.recognizer import Recognizer
+from rkdeploy.device.gallery.gallery import DEFAULT_MATCH, Gallery
+from rkdeploy.device.gallery.gallery_options import GalleryOptions
+from rkdeploy.device.gallery.open_gallery import open_gallery
 from rkdeploy.device.postprocess.thresholds import DEFAULT_IOU, Thresholds, class_ids_of, default_confidence
 from rkdeploy.device.runtime.backends import choose_backend, open_runtimes
 from rkdeploy.device.runtime.protocol import Runtime, RuntimeOptions
@@ -31,6 +35,7 @@ from rkdeploy.images.array import bgr_image
 from rkdeploy.images.file import read_image
 
 if TYPE_CHECKING:
+    from rkdeploy.device.postprocess.detections import Detections
     from rkdeploy.device.stream.sources.source import Source
 
 ImageLike = NDArray[Any] | str | os.PathLike[str] | None
@@ -38,6 +43,7 @@ ImageLike = NDArray[Any] | str | os.PathLike[str] | None
 
 None is what `cv2.imread` gives for a file that it cannot read: it is refused with that explanation."""
 
+_LOG = logging.getLogger(__name__)
 _MAX_DET = 300
 
 
@@ -45,6 +51,8 @@ def load(
     bundle: str | os.PathLike[str] | Bundle | None = None,
     *,
     then: ThenLike | Iterable[ThenLike] | None = None,
+    gallery: str | os.PathLike[str] | None = None,
+    match: float = DEFAULT_MATCH,
     conf: float | None = None,
     class_conf: Mapping[str | int, float] | None = None,
     classes: Iterable[str | int] | None = None,
@@ -65,6 +73,9 @@ def load(
         bundle: the bundle's folder or its `.rknn`; None takes the only or newest one in `.` or `./build`, on a board
             the installed one.
         then: further models of a chain, which look at each object that this one finds: bundles, or `Then` with options.
+        gallery: what embeddings are named by: a folder with one folder of pictures per name, which are read here, or a
+            `.npz` that `rkdeploy run --save-gallery` wrote.
+        match: lowest cosine at which a name of the gallery is given.
         conf: confidence threshold, 0..1; a detection is kept when its confidence is greater.  None takes 0.25, for
             areas of text that of the contract (0.6).
         class_conf: class name or id -> threshold that replaces `conf` for that class.
@@ -104,12 +115,17 @@ def load(
     def open_recognizers() -> list[Recognizer]:
         return [link.recognizer(open_runtimes(chosen, link.bundle, cores, options)) for link in links]
 
+    def gallery_by(detect: Callable[[NDArray[Any]], Detections]) -> Gallery | None:
+        asked = GalleryOptions(None if gallery is None else Path(gallery), match)
+        return open_gallery(asked, [read, *(link.bundle for link in links)], detect, _LOG.warning)
+
     return Model(
         read,
         thresholds,
         chosen,
         lambda: open_runtimes(chosen, read, cores, options),
         open_recognizers if links else None,
+        gallery_by,
     )
 
 
@@ -125,6 +141,7 @@ class Model:
         backend: name of the backend.
         open_contexts: makes the contexts, not entered; called once for calls and once for each stream.
         open_recognizers: makes the further models of a chain, each with contexts of its own; None without a chain.
+        open_gallery: makes the gallery with a function that detects in an image; None for none.
 
     Attributes:
         bundle: the bundle.
@@ -139,6 +156,7 @@ class Model:
         backend: str,
         open_contexts: Callable[[], Sequence[Runtime]],
         open_recognizers: Callable[[], Sequence[Recognizer]] | None = None,
+        open_gallery: Callable[[Callable[[NDArray[Any]], Detections]], Gallery | None] | None = None,
     ) -> None:
         self.bundle = bundle
         self.thresholds = thresholds
@@ -147,8 +165,17 @@ class Model:
         self._open_recognizers = open_recognizers
         detector = DetectorPool(open_contexts(), bundle.spec, thresholds)
         self._pool = detector if open_recognizers is None else ChainPool(detector, open_recognizers())
+        self._gallery = None if open_gallery is None else self._opened(open_gallery)
         self._executor: ThreadPoolExecutor | None = None
         self._starting = threading.Lock()
+
+    def _opened(self, make: Callable[[Callable[[NDArray[Any]], Detections]], Gallery | None]) -> Gallery | None:
+        """The gallery; the contexts are closed when it cannot be made."""
+        try:
+            return make(self._pool)
+        except BaseException:
+            self._pool.close()
+            raise
 
     @property
     def spec(self) -> ModelSpec:
@@ -254,6 +281,7 @@ class Model:
             self.thresholds,
             max_frames,
             self._open_recognizers or tuple,
+            self._gallery,
         )
 
     def _one(self, image: ImageLike, index: int) -> Result:
@@ -262,7 +290,9 @@ class Model:
             array, source = read_image(path), path.as_posix()
         else:
             array, source = bgr_image(image), ""
-        return Result(array, self.names, self._pool(array), source, index)
+        found = self._pool(array)
+        named = found if self._gallery is None else self._gallery.named(found)
+        return Result(array, self.names, named, source, index)
 
 
 def _per_class(

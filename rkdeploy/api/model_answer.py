@@ -9,7 +9,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from rkdeploy.api.result_parts import ClassMap, ClassRanking, DepthMap, Keypoints, Masks, RotatedBoxes, TextLine
+from rkdeploy.api.result_parts import (
+    ClassMap,
+    ClassRanking,
+    DepthMap,
+    GalleryMatch,
+    Keypoints,
+    Masks,
+    RotatedBoxes,
+    TextLine,
+)
 from rkdeploy.device.chain.answer_words import answer_words
 from rkdeploy.device.postprocess.detections import Detections, NestedResult
 
@@ -105,6 +114,14 @@ class ModelAnswer:
         without.
         """
         return self.detections.embedding
+
+    @property
+    def match(self) -> GalleryMatch | None:
+        """The name that the gallery gives the embedding; None without a gallery or an embedding."""
+        found = self.detections.match
+        if found is None:
+            return None
+        return GalleryMatch(found.name, found.cosine, tuple((one.name, one.cosine) for one in found.nearest))
 
     @property
     def ranking(self) -> ClassRanking | None:

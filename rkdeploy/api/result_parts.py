@@ -107,6 +107,21 @@ class ClassMap:
         return float((self.class_id == self.names.index(class_name)).mean())
 
 
+@dataclass(frozen=True, slots=True)
+class GalleryMatch:
+    """A name of a gallery.
+
+    Attributes:
+        name: the nearest one, if its cosine reaches the threshold; else None.
+        cosine: of the nearest one, -1 to 1.
+        nearest: the nearest names with their cosines, best first.
+    """
+
+    name: str | None
+    cosine: float
+    nearest: tuple[tuple[str, float], ...]
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class DepthMap:
     """The depth of every pixel.

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterator, Sequence
-from dataclasses import dataclass
+from contextlib import closing
+from dataclasses import dataclass, replace
 from types import TracebackType
 from typing import TYPE_CHECKING
 
@@ -16,6 +17,7 @@ from rkdeploy.device.stream.sinks.handover import HandoverSink
 if TYPE_CHECKING:
     from rkdeploy.contract.spec import ModelSpec
     from rkdeploy.device.chain.recognizer import Recognizer
+    from rkdeploy.device.gallery.gallery import Gallery
     from rkdeploy.device.postprocess.thresholds import Thresholds
     from rkdeploy.device.runtime.protocol import Runtime
     from rkdeploy.device.stream.sources.source import Source
@@ -37,6 +39,7 @@ class Stream(Iterator[Result]):
         thresholds: which detections are kept.
         max_frames: end after this many frames; None reads to the end.
         open_recognizers: makes the further models of a chain with their contexts, not entered.
+        gallery: names for embeddings.
     """
 
     def __init__(
@@ -47,11 +50,13 @@ class Stream(Iterator[Result]):
         thresholds: Thresholds,
         max_frames: int | None = None,
         open_recognizers: Callable[[], Sequence[Recognizer]] = tuple,
+        gallery: Gallery | None = None,
     ) -> None:
         self._started = _Started()
         options = PipelineOptions(max_frames=max_frames)
         # A function of its own, without `self`: the generator ends as soon as the stream is not referenced any more.
-        self._results = _results(source, open_contexts, open_recognizers, spec, thresholds, options, self._started)
+        found = _results(source, open_contexts, open_recognizers, spec, thresholds, options, self._started)
+        self._results = found if gallery is None else _named(found, gallery)
 
     def __iter__(self) -> Self:
         return self
@@ -83,6 +88,13 @@ class Stream(Iterator[Result]):
     def close(self) -> None:
         """End the threads, and close the source and the contexts."""
         self._results.close()
+
+
+def _named(results: Generator[Result, None, None], gallery: Gallery) -> Generator[Result, None, None]:
+    """Results with the gallery's names.  It ends as the given ones do, and ends them when it is closed."""
+    with closing(results):
+        for result in results:
+            yield replace(result, detections=gallery.named(result.detections))
 
 
 @dataclass(slots=True)

@@ -43,6 +43,7 @@ class DetectionCounter:
         self._maps: dict[str, _MapShares] = {}
         self._depths: dict[str, _Depths] = {}
         self._embeddings = 0
+        self._matches: Counter[str] = Counter()
 
     def __enter__(self) -> Self:
         return self
@@ -69,6 +70,8 @@ class DetectionCounter:
         if self._texts:
             parts.append(f"text {_listed(self._texts)}")
         parts += [shares.in_words(name, frames) for name, shares in self._maps.items()]
+        if self._matches:
+            parts.append(f"match {_listed(self._matches)}")
         if self._embeddings:
             parts.append(f"{self._embeddings} embedding{'' if self._embeddings == 1 else 's'}")
         parts += [depths.in_words(kind) for kind, depths in self._depths.items()]
@@ -95,13 +98,16 @@ class DetectionCounter:
             self._texts[detections.text.text or "(none)"] += 1
         if detections.depth is not None:
             self._depths[detections.depth.kind] = _Depths.of(detections.depth)
-        self._embeddings += detections.embedding is not None
+        self._embeddings += detections.embedding is not None and detections.match is None
+        if detections.match is not None:
+            self._matches[detections.match.name or "unknown"] += 1
 
     def _add(self, other: DetectionCounter) -> None:
         self._objects += other._objects
         self._first += other._first
         self._texts += other._texts
         self._embeddings += other._embeddings
+        self._matches += other._matches
         for kind, depths in other._depths.items():
             self._depths[kind] = depths if kind not in self._depths else self._depths[kind].with_more(depths)
         for name, shares in other._maps.items():

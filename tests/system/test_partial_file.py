@@ -33,7 +33,10 @@ with {name}(Path({target!r}), ["a"]) as sink:
     print("written", flush=True)
     time.sleep(600)
 """
-SINKS = {"jsonl": ("jsonl", "JsonlSink", JsonlSink), "mp4": ("video_writer", "VideoSink", VideoSink)}
+SINKS: dict[str, tuple[str, str, type[JsonlSink | VideoSink]]] = {
+    "jsonl": ("jsonl", "JsonlSink", JsonlSink),
+    "mp4": ("video_writer", "VideoSink", VideoSink),
+}
 
 
 def started(suffix: str, target: Path) -> subprocess.Popen[str]:

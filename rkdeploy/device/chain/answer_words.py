@@ -9,9 +9,14 @@ from rkdeploy.device.postprocess.detections import NestedResult
 
 
 def answer_words(answer: NestedResult) -> str:
-    """The answer in words: text, the first class of a ranking, or the objects by class; empty for what has no words."""
+    """The answer in words: a name of a gallery, text, the first class of a ranking, or the objects by class.
+
+    Empty for what has no words.
+    """
     found, names = answer.detections, answer.class_names
     first: list[str] = [] if found.ranking is None else [names[i] for i in found.ranking.class_ids[:1].tolist()]
+    if found.match is not None:
+        return found.match.name or "unknown"
     if found.text is not None:
         return " ".join(filter(None, (found.text.text, *first)))
     if first:

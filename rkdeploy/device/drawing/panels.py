@@ -13,7 +13,7 @@ from rkdeploy.device.drawing.colors import INK, PAPER, Bgr, bgr
 from rkdeploy.device.drawing.fills import shade
 from rkdeploy.device.drawing.pen import Pen, pen_for
 from rkdeploy.device.drawing.text import class_label, fit_text, put_text, text_height, text_width
-from rkdeploy.device.postprocess.detections import FoundText, Ranking
+from rkdeploy.device.postprocess.detections import FoundMatch, FoundText, Ranking
 
 RANKED = 5
 """Classes of a ranking that are shown."""
@@ -75,12 +75,29 @@ def draw_read_text(drawn: NDArray[np.uint8], found: FoundText, attribute: str, p
     Returns:
         (1, 4) int32 x1, y1, x2, y2 of the line; (0, 4) if the image is too small for one.
     """
-    height, width = drawn.shape[:2]
     read = found.text or "(no text)"
     whole = " ".join(part for part in (read, f"{found.confidence:.2f}", attribute) if part)
+    # In a small picture the text is worth more than the rest.
+    return _draw_line(drawn, (whole, f"{read} {found.confidence:.2f}", read), pen)
+
+
+def draw_match(drawn: NDArray[np.uint8], found: FoundMatch, pen: Pen) -> NDArray[np.int32]:
+    """Draw the name that a gallery gives with its cosine along the lower edge, in place.
+
+    Returns:
+        (1, 4) int32 x1, y1, x2, y2 of the line; (0, 4) if the image is too small for one.
+    """
+    name = found.name or "unknown"
+    whole = f"{name} {found.cosine:.2f}" if found.name else f"{name} ({found.nearest[0].name} {found.cosine:.2f})"
+    return _draw_line(drawn, (whole, name), pen)
+
+
+def _draw_line(drawn: NDArray[np.uint8], wanted: Sequence[str], pen: Pen) -> NDArray[np.int32]:
+    """Draw the first of some texts that fits along the lower edge, or the last one shortened."""
+    height, width = drawn.shape[:2]
+    whole, read = wanted[0], wanted[-1]
     pen = _line_pen(whole, (height, width), pen)
     room = width - 2 * pen.pad_px
-    wanted = (whole, f"{read} {found.confidence:.2f}", read)  # in a small picture the text is worth more than the rest
     text = next((line for line in wanted if text_width(line, pen) <= room), fit_text(read, "", room, pen))
     line = text_height(pen) + 2 * pen.pad_px
     if not text or line > height:

@@ -17,7 +17,7 @@ from rkdeploy.device.drawing.labels import LabelText, draw_label, place_labels
 from rkdeploy.device.drawing.masks import draw_mask
 from rkdeploy.device.drawing.numbers import draw_numbers
 from rkdeploy.device.drawing.outlines import draw_box, draw_polygon, draw_thin_box, near
-from rkdeploy.device.drawing.panels import LEGEND_ROWS, draw_legend, draw_ranking, draw_read_text
+from rkdeploy.device.drawing.panels import LEGEND_ROWS, draw_legend, draw_match, draw_ranking, draw_read_text
 from rkdeploy.device.drawing.pen import Pen, pen_for
 from rkdeploy.device.drawing.skeletons import Skeleton, skeleton_for
 from rkdeploy.device.drawing.text import class_label
@@ -98,7 +98,7 @@ def _with_nested_objects(
 ) -> NDArray[np.uint8]:
     """Draw what further models have detected inside of the objects; their other results are in the labels."""
     for answer in (one for answers in nested for one in answers if one is not None and len(one.detections)):
-        objects = replace(answer.detections, class_maps=(), ranking=None, depth=None, text=None)
+        objects = replace(answer.detections, class_maps=(), ranking=None, depth=None, text=None, match=None)
         drawn = draw_detections(drawn, objects, answer.class_names)
     return drawn
 
@@ -135,6 +135,8 @@ def _draw_panels(
     taken = np.zeros((0, 4), np.int32)
     if detections.text is not None:
         taken = draw_read_text(drawn, detections.text, attribute_label(detections, class_names), pen)
+    elif detections.match is not None and detections.match.nearest:
+        taken = draw_match(drawn, detections.match, pen)
     elif detections.ranking is not None:
         taken = draw_ranking(drawn, detections.ranking, class_names, pen)
     if detections.depth is not None and scale is not None:

@@ -101,6 +101,32 @@ class Ranking:
 
 
 @dataclass(frozen=True, slots=True)
+class NamedCosine:
+    """A name of a gallery and the cosine of an embedding and the nearest one of the name's."""
+
+    name: str
+    cosine: float
+
+
+@dataclass(frozen=True, slots=True)
+class FoundMatch:
+    """Names of a gallery that an embedding is nearest to.
+
+    Attributes:
+        name: the nearest one, if its cosine reaches the threshold; else None.
+        nearest: the nearest ones, whatever their cosine, best first.
+    """
+
+    name: str | None
+    nearest: tuple[NamedCosine, ...]
+
+    @property
+    def cosine(self) -> float:
+        """Cosine of the nearest name; -1 without names."""
+        return self.nearest[0].cosine if self.nearest else -1.0
+
+
+@dataclass(frozen=True, slots=True)
 class NestedResult:
     """Result of a further model of a chain for one object.
 
@@ -135,6 +161,7 @@ class Detections:
         text: of a text recognizer, which finds no objects; None for other models.
         embedding: (D,) float32 of length 1, of a model that gives a vector of the image; all zeros where the network
             gave none.  None for other models.
+        match: of the embedding in a gallery; None without one.
         nested: of a chain: one entry per object, which has one entry per further model, None where it did not run or
             failed.  None without a chain.
     """
@@ -150,6 +177,7 @@ class Detections:
     depth: FoundDepth | None = None
     text: FoundText | None = None
     embedding: NDArray[np.float32] | None = None
+    match: FoundMatch | None = None
     nested: tuple[tuple[NestedResult | None, ...], ...] | None = None
 
     @classmethod

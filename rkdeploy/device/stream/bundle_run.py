@@ -13,9 +13,11 @@ from rkdeploy.device.runtime.protocol import RuntimeOptions
 from rkdeploy.device.runtime.recording import recorded
 from rkdeploy.device.stream.pipeline import Pipeline, PipelineOptions
 from rkdeploy.device.stream.run_events import Running, RunResult
+from rkdeploy.device.stream.run_gallery import gallery_of
 from rkdeploy.device.stream.sinks import open_plugin_sink, open_save_folder
 from rkdeploy.device.stream.sinks.jsonl import JsonlSink
 from rkdeploy.device.stream.sinks.map_files import MapFilesSink
+from rkdeploy.device.stream.sinks.named import NamingSink
 from rkdeploy.device.stream.sources import open_sources
 from rkdeploy.device.stream.sources.camera import Camera
 from rkdeploy.device.stream.sources.several import parts_of
@@ -58,6 +60,7 @@ def run_bundle(bundle: Bundle, options: RunOptions, events: RunEvents, more_sink
     default = default_confidence(bundle.spec)
     thresholds = Thresholds.from_options(options.conf, names, iou=options.iou, max_det=options.max_det, default=default)
     links = read_chain(bundle.spec, options.chain)
+    gallery = gallery_of(bundle, links, thresholds, options, events.warning)
     left_out: list[str] = []
 
     def leave_out(error: SourceError) -> None:
@@ -75,6 +78,7 @@ def run_bundle(bundle: Bundle, options: RunOptions, events: RunEvents, more_sink
         sinks = _sinks(bundle, options, source, stack)
         view = _view(bundle, options, source, events, stack)
         sinks += [sink for sink in (window, view) if sink is not None]
+        given = [*sinks, *more_sinks]
         events.opened(source, has_sinks=bool(sinks))
         pipeline = Pipeline(
             source,
@@ -82,7 +86,7 @@ def run_bundle(bundle: Bundle, options: RunOptions, events: RunEvents, more_sink
             runtimes,
             bundle.spec,
             thresholds,
-            [*sinks, *more_sinks],
+            given if gallery is None else [NamingSink(gallery, given)],
             recognizers=recognizers,
             options=PipelineOptions(max_frames=options.max_frames),
         )
@@ -146,7 +150,8 @@ def _sinks(bundle: Bundle, options: RunOptions, source: Source, stack: ExitStack
         sinks.append(stack.enter_context(MapFilesSink(options.maps, bundle.spec, npy=options.maps_npy)))
     sinks += [stack.enter_context(open_plugin_sink(text, names)) for text in options.sinks]
     return sinks + [
-        stack.enter_context(JsonlSink(file, names, map_masks=options.map_masks)) for file in options.json_lines
+        stack.enter_context(JsonlSink(file, names, map_masks=options.map_masks, embeddings=not options.no_embeddings))
+        for file in options.json_lines
     ]
 
 

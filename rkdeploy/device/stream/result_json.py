@@ -18,6 +18,7 @@ from rkdeploy.device.postprocess.detections import (
     Detections,
     FoundClassMap,
     FoundDepth,
+    FoundMatch,
     FoundText,
     InstanceMask,
     NestedResult,
@@ -91,9 +92,16 @@ def _of_whole_image(
         result["text"] = _text(detections.text)
     if detections.embedding is not None and embeddings:
         result["embedding"] = [_rounded(value, 5) for value in detections.embedding.tolist()]
+    if detections.match is not None:
+        result["match"] = _match(detections.match)
     if detections.ranking is not None:
         result["ranking"] = _ranking(detections.ranking, class_names)
     return result
+
+
+def _match(found: FoundMatch) -> dict[str, Any]:
+    nearest = [{"name": one.name, "cosine": _rounded(one.cosine, 4)} for one in found.nearest]
+    return {"name": found.name, "cosine": _rounded(found.cosine, 4), "nearest": nearest}
 
 
 def _nested(

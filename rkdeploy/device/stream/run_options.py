@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Annotated
 
 from rkdeploy.device.chain.chain_options import ChainOptions
+from rkdeploy.device.gallery.gallery_options import GalleryOptions
 from rkdeploy.device.runtime.backend_names import BACKEND
 from rkdeploy.device.web.listening_address import DEFAULT_ADDRESS
 from rkdeploy.option import CAMERA, FRAME_SIZE, OUTPUT, RUNNING, THRESHOLDS, TOOLKIT_PYTHON, VIEW, Option, counts
@@ -28,9 +29,10 @@ class RunOptions:
         maps: folder for class maps and depth; maps_npy: whether depth is written as `.npy`.
         sinks: of plug-ins, `NAME:TEXT`.
         json_lines: files for one JSON object per frame; `-` is stdout.
-        map_masks: whether those have the pixels of class maps.
+        map_masks: whether those have the pixels of class maps; no_embeddings: whether they lack embeddings.
         record, replay: folders of raw outputs, to write and to play.
         chain: further models.
+        gallery: names for embeddings.
         max_frames: end after so many; None takes all.
         allow_empty: whether a run in which no frame could be read is a success.
         toolkit_python: interpreter of the simulator.
@@ -67,6 +69,7 @@ class RunOptions:
     ] = None
     toolkit_python: Annotated[Path | None, TOOLKIT_PYTHON] = None
     chain: ChainOptions = field(default_factory=ChainOptions)
+    gallery: GalleryOptions = field(default_factory=GalleryOptions)
     conf: Annotated[
         tuple[str, ...],
         Option(
@@ -145,6 +148,9 @@ class RunOptions:
     json_lines: tuple[str, ...] = ()
     map_masks: Annotated[
         bool, Option("--map-masks", "Write the pixels of class maps as JSON too, not only their shares.", OUTPUT)
+    ] = False
+    no_embeddings: Annotated[
+        bool, Option("--no-embeddings", "Leave the vectors of embeddings out of JSON.", OUTPUT)
     ] = False
     record: Annotated[
         Path | None,

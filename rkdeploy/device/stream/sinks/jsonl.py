@@ -35,10 +35,25 @@ if TYPE_CHECKING:
 STDOUT = "-"
 
 
-def jsonl_line(frame: Frame, detections: Detections, class_names: Sequence[str], *, map_masks: bool = False) -> str:
-    """One frame as one line of JSON, without the line end; `map_masks` as in `result_object`."""
+def jsonl_line(
+    frame: Frame,
+    detections: Detections,
+    class_names: Sequence[str],
+    *,
+    map_masks: bool = False,
+    embeddings: bool = True,
+) -> str:
+    """One frame as one line of JSON, without the line end; the options are those of `result_object`."""
     height, width = frame.image.shape[:2]
-    return json_line(frame.source, frame.index, (height, width), detections, class_names, map_masks=map_masks)
+    return json_line(
+        frame.source,
+        frame.index,
+        (height, width),
+        detections,
+        class_names,
+        map_masks=map_masks,
+        embeddings=embeddings,
+    )
 
 
 def json_line(
@@ -49,9 +64,12 @@ def json_line(
     class_names: Sequence[str],
     *,
     map_masks: bool = False,
+    embeddings: bool = True,
 ) -> str:
     """One frame as one line of JSON, without its image; the arguments are those of `result_object`."""
-    result = result_object(source, frame_index, image_hw, detections, class_names, map_masks=map_masks)
+    result = result_object(
+        source, frame_index, image_hw, detections, class_names, map_masks=map_masks, embeddings=embeddings
+    )
     return json.dumps(result, allow_nan=False)
 
 
@@ -66,12 +84,15 @@ class JsonlSink:
         target: the file, or `-`.
         class_names: of the contract.
         map_masks: True to include the pixels of each class of class maps.
+        embeddings: False to leave embeddings out.
     """
 
-    def __init__(self, target: str | Path, class_names: Sequence[str], *, map_masks: bool = False) -> None:
+    def __init__(
+        self, target: str | Path, class_names: Sequence[str], *, map_masks: bool = False, embeddings: bool = True
+    ) -> None:
         self._target = None if str(target) == STDOUT else followed(Path(target))
         self._class_names = tuple(class_names)
-        self._map_masks = map_masks
+        self._map_masks, self._embeddings = map_masks, embeddings
         self._partial: PartialFile | None = None
         self._file: TextIO | None = None
 
@@ -122,7 +143,7 @@ class JsonlSink:
             RkdeployError: when the file cannot be written.
         """
         assert self._file is not None, "a sink takes frames between enter and exit"
-        line = jsonl_line(frame, detections, self._class_names, map_masks=self._map_masks)
+        line = jsonl_line(frame, detections, self._class_names, map_masks=self._map_masks, embeddings=self._embeddings)
         try:
             self._file.write(line + "\n")
             self._file.flush()
