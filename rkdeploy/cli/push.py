@@ -42,7 +42,7 @@ def push_command(
     check_target(output)
     ssh = Ssh(target, options.port, options.identity)
     say = _Said(as_json=as_json)
-    done = _rolled_back(ssh, options, say) if options.rollback else _sent(ssh, bundle, options, say)
+    done = _rolled_back(ssh, options, say) if options.rollback else _sent_chain(ssh, bundle, options, say)
     if options.restart:
         restart_service(ssh, options.home)
         say(f"rkdeploy.service on {target} runs it.")
@@ -62,6 +62,8 @@ def _bundle_and_board(words: tuple[str, ...], options: PushOptions) -> tuple[Pat
     bundle = Path(words[0]) if len(words) == 2 else None
     if options.rollback and bundle is not None:
         raise typer.BadParameter("--rollback sends nothing: leave the bundle out.", param_hint="BUNDLE")
+    if options.rollback and options.then:
+        raise typer.BadParameter("--rollback sends nothing: leave --then out.", param_hint="--then")
     if (options.rollback or options.restart) and not options.activate:
         raise typer.BadParameter("--no-activate does not go with --rollback or --restart.", param_hint="--no-activate")
     return bundle, words[-1]
@@ -75,11 +77,28 @@ def _rolled_back(ssh: Ssh, options: PushOptions, say: _Said) -> PushDocument:
     return PushDocument(ssh.address, current=now, previous=before, restarted=options.restart)
 
 
-def _sent(ssh: Ssh, named: Path | None, options: PushOptions, say: _Said) -> PushDocument:
-    """Send a bundle that the board does not have yet, and make it current if that is asked for."""
-    from rkdeploy.push import BundleUpload, activate, examine
+def _sent_chain(ssh: Ssh, named: Path | None, options: PushOptions, say: _Said) -> PushDocument:
+    """Send the further models of a chain, then the bundle: when it becomes current, all of them are there."""
+    from rkdeploy.contract.bundle import read_bundle
+    from rkdeploy.push import refresh
 
+    further = [_sent(ssh, read_bundle(one), options, say)[0] for one in options.then]
+    for one in further:
+        refresh(ssh, options.home, one.bundle or "")
     bundle = chosen_bundle(named, installed=False)
+    done, state = _sent(ssh, bundle, options, say)
+    names = tuple(one.bundle or "" for one in further)
+    done = replace(done, copied_bytes=done.copied_bytes + sum(one.copied_bytes for one in further), then=names)
+    if further:
+        words = " ".join(f"--then {path.name}" for path in options.then)
+        say(f"Arguments for the chain in /etc/rkdeploy/run.conf: {words}")
+    return _made_current(ssh, done, state, options, say) if options.activate else done
+
+
+def _sent(ssh: Ssh, bundle: Bundle, options: PushOptions, say: _Said) -> tuple[PushDocument, BoardState]:
+    """Send a bundle that the board does not have yet."""
+    from rkdeploy.push import BundleUpload, examine
+
     payload = BundleUpload.of(bundle, everything=options.everything)
     state = examine(ssh, options.home, payload.name)
     _warn(bundle, state, ssh.address)
@@ -87,20 +106,27 @@ def _sent(ssh: Ssh, named: Path | None, options: PushOptions, say: _Said) -> Pus
         say(f"{payload.name} is on {ssh.address} already, and whole.")
     else:
         say(_upload(ssh, options.home, payload, state))
+    copied = 0 if state.present else payload.size_bytes
     done = PushDocument(
         ssh.address,
         current=state.current,
         previous=state.previous,
         bundle=payload.name,
-        copied_bytes=0 if state.present else payload.size_bytes,
+        copied_bytes=copied,
         restarted=options.restart,
     )
-    if not options.activate:
-        return done
-    replaced = activate(ssh, options.home, payload.name)
+    return done, state
+
+
+def _made_current(ssh: Ssh, done: PushDocument, state: BoardState, options: PushOptions, say: _Said) -> PushDocument:
+    """Make the bundle that was sent the current one."""
+    from rkdeploy.push import activate
+
+    name = done.bundle or ""
+    replaced = activate(ssh, options.home, name)
     before = "It was before." if replaced is None else f"Before: {replaced or 'none'}."
-    say(f"Current on {ssh.address}: {payload.name}. {before}")
-    return replace(done, current=payload.name, previous=state.previous if replaced is None else replaced)
+    say(f"Current on {ssh.address}: {name}. {before}")
+    return replace(done, current=name, previous=state.previous if replaced is None else replaced)
 
 
 class _Said:

@@ -92,6 +92,15 @@ def upload(ssh: Ssh, home: str, payload: BundleUpload, state: BoardState, on_byt
         raise PushError(f'The board "{ssh.address}" reports that it stored {shown(stored)}, expected "{payload.name}".')
 
 
+def refresh(ssh: Ssh, home: str, name: str) -> None:
+    """Make a bundle that is on the board the newest of its name, without switching `current`.
+
+    Raises:
+        PushError: when it is not there.
+    """
+    _facts(ssh, home, ssh.run(scripts.REFRESH, check_home(home), name), "refreshed")
+
+
 def activate(ssh: Ssh, home: str, name: str) -> str | None:
     """Point `current` to a bundle in one step and `previous` to the bundle that was current.
 

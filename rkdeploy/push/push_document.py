@@ -15,7 +15,8 @@ class PushDocument:
         current: the board's current bundle; empty if it has none.
         previous: the bundle that was current before; empty if there was none.
         bundle: name of the pushed bundle on the board; None if nothing was sent (`--rollback`).
-        copied_bytes: bytes that were sent; 0 if the bundle was there already.
+        copied_bytes: bytes that were sent, further models included; 0 if all was there already.
+        then: names of the further models of a chain on the board.
         restarted: True if rkdeploy.service was restarted.
         document: tag of the document.
         schema_version: version of this schema.
@@ -27,5 +28,6 @@ class PushDocument:
     bundle: str | None = None
     copied_bytes: int = 0
     restarted: bool = False
+    then: tuple[str, ...] = ()
     document: Literal["rkdeploy push"] = "rkdeploy push"
     schema_version: Literal[1] = 1

@@ -15,6 +15,7 @@ class PushOptions:
     """A push to a board.
 
     Attributes:
+        then: further models of a chain, which are sent too, before the bundle.
         everything: True sends the whole bundle, False what a board needs.
         activate: True makes the bundle the board's current one.
         rollback: True sends nothing and makes the previous bundle current again.
@@ -24,6 +25,16 @@ class PushOptions:
         home: the board's folder for bundles.
     """
 
+    then: Annotated[
+        tuple[Path, ...],
+        Option(
+            "--then",
+            "Bundle of a further model of a chain: sent too, not made current; run --then finds it by its name. "
+            "Repeatable.",
+            metavar="BUNDLE",
+            often=True,
+        ),
+    ] = ()
     everything: Annotated[
         bool,
         Option("--all", "Send the whole bundle, not only the model, its contract and its record.", often=True),

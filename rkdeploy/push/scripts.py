@@ -104,6 +104,17 @@ switch "bundles/$2"
 """
 )
 
+# Its parameters: HOME NAME.  Of several builds of one name, a chain takes the one with the latest time.
+REFRESH = (
+    _BEGIN
+    + """
+in_bundles
+[ -f "$2/SHA256SUMS" ] || refuse gone "$2"
+touch "$2"
+say refreshed "$2"
+"""
+)
+
 # Its parameter: HOME
 ROLL_BACK = (
     _BEGIN

@@ -10,15 +10,17 @@ import shutil
 import subprocess
 import time
 from pathlib import Path
+from unittest import mock
 
 import pytest
 
 from rkdeploy.contract.bundle import find_bundle, read_bundle
+from rkdeploy.contract.installed_bundles import installed_bundle
 from rkdeploy.errors import BundleError, PushError
 from rkdeploy.push import BundleUpload, Ssh
 from rkdeploy.push.answer import Answer
 from rkdeploy.push.board_steps import check_home
-from rkdeploy.push.scripts import ACTIVATE, EXAMINE, RESTART, ROLL_BACK, UPLOAD
+from rkdeploy.push.scripts import ACTIVATE, EXAMINE, REFRESH, RESTART, ROLL_BACK, UPLOAD
 from rkdeploy.push.ssh import connection_failure
 from tests.board_install.small_bundle import program, write_bundle, write_program
 from tests.command_line import rkdeploy
@@ -420,7 +422,30 @@ def test_a_changed_bundle_is_not_sent(board: Board, bundle: Path) -> None:
     assert (result.returncode, board.listing()) == (1, [])
 
 
-@pytest.mark.parametrize("script", [EXAMINE, UPLOAD, ACTIVATE, ROLL_BACK, RESTART])
+def test_a_chain_is_pushed_in_one_go(board: Board, bundle: Path, tmp_path: Path) -> None:
+    """The further model is there before the first one is current, is not current itself, and is found by its name."""
+    reader = write_bundle(tmp_path / "plate-text-rk3588-int8", b"\x07" * 9)
+    result = board.push(bundle, "--then", reader, "--json")
+    assert result.returncode == 0, result.stderr
+    done = json.loads(result.stdout)
+    assert board.link("current") == f"bundles/{done['bundle']}"
+    (name,) = done["then"]
+    assert read_bundle(board.home / "bundles" / name).model.file
+    environment = {**board.environment, "RKDEPLOY_HOME": str(board.home)}
+    with mock.patch.dict(os.environ, environment):
+        assert installed_bundle("plate-text-rk3588-int8") == board.home / "bundles" / name
+    newer = write_bundle(tmp_path / "newer" / "plate-text-rk3588-int8", b"\x08" * 9)
+    assert board.push(bundle, "--then", newer).returncode == 0
+    os.utime(board.home / "bundles" / name, ns=(1, 1))
+    again = board.push(bundle, "--then", reader)
+    assert "Arguments for the chain in /etc/rkdeploy/run.conf: --then plate-text-rk3588-int8" in again.stdout
+    with mock.patch.dict(os.environ, environment):
+        assert installed_bundle("plate-text-rk3588-int8") == board.home / "bundles" / name
+    refused = board.push("--rollback", "--then", reader)
+    assert refused.returncode == 2
+
+
+@pytest.mark.parametrize("script", [EXAMINE, UPLOAD, ACTIVATE, REFRESH, ROLL_BACK, RESTART])
 def test_the_scripts_pass_shellcheck(script: str) -> None:
     """The scripts on the board are POSIX shell without a finding of shellcheck."""
     if not shutil.which("shellcheck"):
