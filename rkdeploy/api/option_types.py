@@ -34,37 +34,19 @@ class BuildKeywords(TypedDict, total=False):
     family: str | None
     imgsz: int | str | tuple[int, int] | None
     names: PathLike | None
-    preset: (
-        Literal[
-            "yolox",
-            "yolox-legacy",
-            "nanodet",
-            "nanodet-plus",
-            "picodet",
-            "ppyoloe",
-            "ppyoloe-plus",
-            "yolo-nas",
-            "damo-yolo",
-            "rtmdet",
-            "rtmdet-exp",
-            "yunet",
-            "retinaface",
-            "retinaface-1mb",
-            "ultraface",
-            "ssd",
-            "scrfd",
-        ]
-        | None
-    )
+    characters: PathLike | None
+    preset: str | None
+    task: Literal["classify", "embedding"] | None
     mean: str | tuple[float, float, float] | None
     std: str | tuple[float, float, float] | None
     color: Literal["rgb", "bgr"] | None
-    fit: Literal["letterbox", "center_crop", "stretch"] | None
+    fit: Literal["letterbox", "center_crop", "stretch", "line"] | None
     crop: float | None
     target: str
     dtype: str
     calib: PathLike | None
     optimization_level: int
+    form: Literal["rkdeploy", "zoo"]
     stem: Literal["trained", "space_to_depth", "slices", "convolution", "stripes"]
     nms: bool | None
     min_agreement: float

@@ -114,7 +114,7 @@ class _BuildProgress(BuildEvents):
 
         out.print(
             f"[bold]Input[/]     {network.input_hw[1]}x{network.input_hw[0]} (width x height), "
-            f"{'' if network.task in ('depth', 'embedding') else f'{len(network.class_names)} classes, '}{network.task}"
+            f"{_scores_of(network)}{network.task}"
         )
         if network.anchors is not None:
             beside = compare_anchors(network.anchors, network.family)
@@ -208,6 +208,12 @@ def agreement_lines(agreement: Agreement) -> list[str]:
     for found in agreement.class_maps:
         overlap = "-" if found.mean_iou is None else f"{100 * found.mean_iou:.1f} %"
         lines.append(f"{found.output}: {100 * found.same:.1f} % of the pixels alike, mean IoU {overlap}")
+    if agreement.text is not None:
+        text = agreement.text
+        lines.append(
+            f"the same text on {100 * text.same:.1f} % of {text.lines} images whose text is certain, "
+            f"{100 * text.characters:.1f} % of their characters"
+        )
     if agreement.depth is not None:
         depth = agreement.depth
         lines.append(
@@ -261,3 +267,11 @@ def _watch(model: Path) -> Iterator[_BuildProgress]:
         yield events
     finally:
         events.stop()
+
+
+def _scores_of(network: Network) -> str:
+    """Number of classes or characters, for the line about the input; empty for depth."""
+    if network.head.text is not None:
+        attribute = f", an attribute of {len(network.class_names)} classes" if network.head.classes > 1 else ""
+        return f"{len(network.head.text.characters) - 1} characters{attribute}, "
+    return "" if network.task in ("depth", "embedding") else f"{len(network.class_names)} classes, "

@@ -111,6 +111,26 @@ class EmbeddingAgreement:
 
 
 @dataclass(frozen=True, slots=True)
+class TextAgreement:
+    """The quantized model's texts against the float model's, where either is certain of three characters or more.
+
+    Attributes:
+        lines: how many there are.
+        confidence: confidence of every character from which a text is certain.
+        same: share of lines with the same text.
+        characters: mean of 1 less the edit distance over the length of the longer text.
+        same_interval, characters_interval: (low, high), 95 %, by a bootstrap over the images.
+    """
+
+    lines: Whole
+    confidence: Figure
+    same: Figure
+    characters: Figure
+    same_interval: tuple[Figure, Figure]
+    characters_interval: tuple[Figure, Figure]
+
+
+@dataclass(frozen=True, slots=True)
 class FoundShare:
     """Share of one model's detections that the other model has too.
 
@@ -135,19 +155,9 @@ class FoundShare:
 
 
 MeasureName = Literal[
-    "ap",
-    "ap50",
-    "recall",
-    "precision",
-    "mean_iou",
-    "same_class",
-    "depth",
-    "delta1",
-    "first_class",
-    "matched",
-    "cosine",
-    "nearest",
-]
+    "ap", "ap50", "recall", "precision", "mean_iou", "same_class", "depth", "delta1", "same_text", "characters",
+    "first_class", "matched", "cosine", "nearest",
+]  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,9 +168,9 @@ class Measure:
         name: `ap50`, average precision at an overlap of 0.5 with the float model's detections as the truth; `ap`, its
             mean over overlaps of 0.5 to 0.95; `recall` and `precision`, see `Agreement`; `mean_iou` of a class map, and
             `same_class`, share of its pixels of the same class; `depth`, 1 less AbsRel (0 where that is above 1), and
-            `delta1` of depth; `first_class`, share of images with the same first class; `cosine`, the mean one of
-            embeddings, and `nearest`, see `EmbeddingAgreement`; `matched`, in older bundles, share of the float model's
-            detections matched.
+            `delta1` of depth; `same_text` and `characters`, see `TextAgreement`; `first_class`, share of images with
+            the same first class; `cosine`, the mean one of embeddings, and `nearest`, see `EmbeddingAgreement`;
+            `matched`, in older bundles, share of the float model's detections matched.
         of: kind of object or name of the class map.
         value: the figure.
         interval: (low, high), 95 %.
@@ -168,20 +178,7 @@ class Measure:
         unit: what is counted.
     """
 
-    name: Literal[
-        "ap",
-        "ap50",
-        "recall",
-        "precision",
-        "mean_iou",
-        "same_class",
-        "depth",
-        "delta1",
-        "first_class",
-        "matched",
-        "cosine",
-        "nearest",
-    ]
+    name: MeasureName
     of: Text
     value: Figure
     interval: tuple[Figure, Figure]
@@ -238,6 +235,7 @@ class Agreement:
             `recall`.
         depth: of a depth model, else None.
         embedding: of a model that gives embeddings, else None.
+        text: of a text recognizer whose texts could be compared, else None.
     """
 
     figures_from: Text
@@ -263,6 +261,7 @@ class Agreement:
     precision: FoundShare | None = None
     depth: DepthAgreement | None = None
     embedding: EmbeddingAgreement | None = None
+    text: TextAgreement | None = None
 
     @property
     def measures(self) -> tuple[Measure, ...]:
@@ -295,9 +294,16 @@ class Agreement:
             found.append(Measure("delta1", "", self.depth.delta1, self.depth.delta1_interval, self.images, "images"))
         if self.embedding is not None:
             found += _of_embedding(self.embedding, self.images)
+        if self.text is not None:
+            one_text = self.text
+            found.append(Measure("same_text", "", one_text.same, one_text.same_interval, one_text.lines, "images"))
+            found.append(
+                Measure("characters", "", one_text.characters, one_text.characters_interval, one_text.lines, "images")
+            )
         if self.same_first_class is not None:
             ends = self.same_first_class_interval or (self.same_first_class, self.same_first_class)
-            found.append(Measure("first_class", "", self.same_first_class, ends, self.images, "images"))
+            count = self.images if self.text is None else self.text.lines
+            found.append(Measure("first_class", "", self.same_first_class, ends, count, "images"))
         if not found and self.share is not None:  # a bundle from before average precision was measured
             found.append(
                 Measure("matched", "boxes", self.share, (self.share, self.share), self.float_detections, "objects")

@@ -21,7 +21,7 @@ _FILE: Final = r"^(?!\.+rknn$)[^/\x00]+\.rknn$(?!\n)"
 
 Task = Literal["detect", "segment", "pose", "obb", "classify", "semantic", "depth", "text", "embedding", "text_areas"]
 ColorOrder = Literal["rgb", "bgr"]
-Fit = Literal["letterbox", "center_crop", "stretch"]
+Fit = Literal["letterbox", "center_crop", "stretch", "line"]
 Place = Literal["center", "top_left"]
 Activation = Literal["linear", "sigmoid", "softmax"]
 DepthKind = Literal["metric", "relative", "inverse"]
@@ -105,8 +105,9 @@ class InputSpec:
         color: channel order the network was trained with.
         mean, std: per channel, in pixel values 0..255.
         fit: how a source image is brought to (height, width).  `letterbox` keeps the aspect ratio and pads;
-            `center_crop` keeps it and crops; `stretch` does not keep it.
-        pad_value: gray level 0..255 of a letterbox's padding.
+            `center_crop` keeps it and crops; `stretch` does not keep it; `line` resizes to the full height,
+            keeps it and pads on the right, and stretches what is too wide (PP-OCR).
+        pad_value: gray level 0..255 of a letterbox's or a line's padding.
         crop_fraction: of a center crop: side of the crop over the shorter side of the resized image, 0..1.  224 cut out
             of 256, as torchvision's classifiers were evaluated, is 0.875.
         place: where a letterbox puts the image: in the middle, or in the top left corner (YOLOX).

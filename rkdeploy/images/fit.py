@@ -1,6 +1,6 @@
 """Fit of a source image into the network's input, and the mapping of boxes and points between the two frames.
 
-The contract's `InputSpec.fit` decides: `Letterbox` pads, `CenterCrop` crops, `Stretch` distorts.
+The contract's `InputSpec.fit` decides: `Letterbox` and `Line` pad, `CenterCrop` crops, `Stretch` distorts.
 
 Two coordinate frames, both in pixels with the origin at the top left corner of the image:
 
@@ -295,13 +295,45 @@ class Stretch:
         return self._resizer(image, _checked_channels(image), (self._spec.height, self._spec.width), 0, 0)
 
 
-ImageFit = Letterbox | CenterCrop | Stretch
+class Line:
+    """Resize of a line of text to the network's height that keeps its aspect ratio and pads on the right.
+
+    Equal to `resize_norm_img` of PaddleOCR (tools/infer/predict_rec.py) at a fixed width, up to the gray level of the
+    padding; a line that is too wide is stretched.  One `Line` per thread; its buffer is reused like `Letterbox`'s.
+    """
+
+    def __init__(self, spec: InputSpec) -> None:
+        """Allocate the buffer.
+
+        Args:
+            spec: the contract's input; its `fit` must be `line`.
+        """
+        _require_fit(spec, "line")
+        self._spec = spec
+        self._buffer = np.empty((1, spec.height, spec.width, 3), np.uint8)
+
+    def __call__(self, image: NDArray[np.uint8]) -> Letterboxed:
+        """Fit one image.  Arguments, result and errors are those of `Letterbox`."""
+        channels = _checked_channels(image)
+        height, width = image.shape[:2]
+        wide = min(self._spec.width, math.ceil(self._spec.height * width / height))
+        part = _stretched((self._spec.height, wide), image.reshape(height, width, channels))
+        code = _COLOR_CODES[channels, self._spec.color]
+        self._buffer[0, :, :wide] = part if code is None else cv2.cvtColor(part, code)
+        self._buffer[0, :, wide:] = self._spec.pad_value
+        transform = LetterboxTransform(wide / width, self._spec.height / height, 0.0, 0.0, (height, width))
+        return Letterboxed(self._buffer, transform)
+
+
+ImageFit = Letterbox | CenterCrop | Stretch | Line
 
 
 def image_fit(spec: InputSpec) -> ImageFit:
     """The fit that the contract's input asks for."""
     if spec.fit == "center_crop":
         return CenterCrop(spec)
+    if spec.fit == "line":
+        return Line(spec)
     return Stretch(spec) if spec.fit == "stretch" else Letterbox(spec)
 
 

@@ -79,6 +79,9 @@ def _agreement(found: Agreement, words: Words) -> Iterator[Block]:
     for one in found.class_maps:
         overlap = ABSENT if one.mean_iou is None else f"{one.mean_iou:.3f}"
         rows.append((words("proof.map", name=one.output), f"{one.same:.1%} / {overlap}"))
+    if found.text is not None:
+        text = found.text
+        rows.append((words("proof.text", lines=text.lines), f"{text.same:.1%} / {text.characters:.1%}"))
     if found.depth is not None:
         rows.append((words("proof.depth"), f"{found.depth.abs_rel:.1%} / {found.depth.delta1:.1%}"))
     if found.embedding is not None:

@@ -36,6 +36,8 @@ _PHRASES: Final = {
     "delta1": "{percent:.1f} % of its depths are within a quarter of the float model's (delta1)",
     "cosine": "its embeddings have a mean cosine of {value:.3f} to the float model's",
     "nearest": "it finds the float model's nearest image for {percent:.1f} % of the images",
+    "same_text": "it reads the float model's text on {percent:.1f} % of the images whose text is certain",
+    "characters": "its characters agree with the float model's by {percent:.1f} % (1 less the edit distance)",
     "first_class": "it gives the float model's first class on {percent:.1f} % of the images",
     "matched": "{percent:.1f} % of the float model's {of} are matched",
 }

@@ -23,6 +23,7 @@ from rkdeploy.errors import VerificationError
 from rkdeploy.host.building.detection_matching import Matches, keypoint_shifts, mask_ious, match_detections
 from rkdeploy.host.building.embedding_agreement import EmbeddingAgreementMeter
 from rkdeploy.host.building.map_agreement import ClassMapAgreement, DepthMapAgreement
+from rkdeploy.host.building.text_agreement import TextLineAgreement
 from rkdeploy.images.fit import LetterboxTransform
 
 MATCH_IOU = 0.85
@@ -91,6 +92,7 @@ class AgreementMeter:
         self._maps = {m.output: ClassMapAgreement(len(m.class_names)) for m in spec.class_maps}
         self._depth = DepthMapAgreement()
         self._embedding = EmbeddingAgreementMeter()
+        self._text = TextLineAgreement()
         self._same_first: list[bool] = []
         self._recall: list[tuple[int, int]] = []  # objects, found
         self._precision: list[tuple[int, int]] = []
@@ -128,6 +130,8 @@ class AgreementMeter:
             self._depth.add(found.depth, again.depth)
         if found.embedding is not None and again.embedding is not None:
             self._embedding.add(found.embedding, again.embedding)
+        if found.text is not None and again.text is not None and not self._text.add(found.text, again.text):
+            return  # without text, its attribute says nothing
         if found.ranking is not None and again.ranking is not None:
             self._same_first.append(bool(found.ranking.class_ids[0] == again.ranking.class_ids[0]))
 
@@ -197,6 +201,7 @@ class AgreementMeter:
             precision=_share(self._precision, self._confidence, min(RANKED_FROM, self._confidence)),
             depth=self._depth.result(),
             embedding=self._embedding.result(),
+            text=self._text.result(),
         )
 
     def _first_class_interval(self) -> tuple[float, float] | None:

@@ -26,6 +26,7 @@ from rkdeploy.host.families.model_info import ModelInfo
 from rkdeploy.host.families.registry import family_of
 from rkdeploy.host.graph.foreign_process import run_foreign
 from rkdeploy.host.graph.head import Head
+from rkdeploy.host.graph.head_kinds import TEXT
 from rkdeploy.host.graph.query_probe import PREPARED
 
 _LOG = logging.getLogger(__name__)
@@ -174,7 +175,7 @@ def _family(head: Head) -> str:
         if head.keypoints is None:
             return yolov5.NAME
         return yolov7.NAME if head.keypoints.scored else yolov5_face.NAME
-    if head.kind in MAP_KINDS or head.kind in VECTOR_KINDS:
+    if head.kind in MAP_KINDS or head.kind in VECTOR_KINDS or head.kind == TEXT:
         return "onnx"
     if head.kind:
         return head.kind
@@ -189,6 +190,8 @@ def _is_yolop(head: Head) -> bool:
 def _task(head: Head) -> Task:
     if head.embedding is not None:
         return "embedding"
+    if any(tap.role == "text_logits" for tap in head.taps):
+        return "text"
     if any(tap.role == "class_scores" for tap in head.taps):
         return "classify"
     if head.kind in MAP_KINDS:  # a preset may say something else of one value per pixel

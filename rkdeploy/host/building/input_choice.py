@@ -15,6 +15,7 @@ from rkdeploy.host.building.map_presets import MAP_KINDS, map_task, with_map_nam
 from rkdeploy.host.building.network import Network
 from rkdeploy.host.building.presets import PRESETS, with_preset
 from rkdeploy.host.building.raw_outputs import ASSUMED_IMAGES
+from rkdeploy.host.building.text_presets import is_text, with_text
 from rkdeploy.host.building.vector_choice import with_vector
 from rkdeploy.host.families import yolov5_face
 from rkdeploy.host.families.imagenet import IMAGENET_MEAN, IMAGENET_STD, TORCHVISION_CROP
@@ -38,6 +39,10 @@ def with_choice(network: Network, choice: InputChoice) -> Network:
     Raises:
         RkdeployError: when the number of names is not the number of classes, or a preset is missing or does not fit.
     """
+    if is_text(network.head):
+        return _with_text(network, choice)
+    if choice.characters is not None:
+        raise RkdeployError("--characters is of text recognizers, which the model is not.", "Leave out --characters.")
     network = with_vector(network, choice)
     if network.task == "embedding":
         return _with_embedding_input(network, choice)
@@ -94,6 +99,29 @@ def with_choice(network: Network, choice: InputChoice) -> Network:
         class_names=names,
         notes=tuple(notes),
     )
+
+
+def _with_text(network: Network, choice: InputChoice) -> Network:
+    """The network of a text recognizer with the user's choices.
+
+    Raises:
+        RkdeployError: as for `with_text`, or when the number of names is not that of the attribute's classes.
+    """
+    read = with_text(network, choice)
+    if is_made_gray(read.trained):
+        _require_gray(choice)
+    read = replace(read, input=_chosen(read.input, choice))
+    if choice.names is None:
+        return read
+    named, expected = read_names(choice.names), len(read.class_names)
+    if len(named) != expected or read.head.classes == 1:
+        has = f"an attribute of {expected} classes" if read.head.classes > 1 else "no attribute"
+        raise RkdeployError(
+            f'"{choice.names}" has {len(named)} class names, but the text has {has}.',
+            "--names is of the attribute's classes; the characters are given with --characters.",
+        )
+    notes = tuple(note for note in read.notes if _NO_NAMES not in note)
+    return replace(read, class_names=named, notes=notes)
 
 
 def _with_embedding_input(network: Network, choice: InputChoice) -> Network:

@@ -25,6 +25,7 @@ class InputChoice:
         preset: the trainer whose demo prepares images as this network takes them, if the graph does not say it.
         task: meaning of a vector of numbers: scores of classes, or an embedding.
         names: a data.yaml, or a text file with one class name per line.
+        characters: a text file with one character per line, of a text recognizer.
     """
 
     names: Annotated[
@@ -70,6 +71,15 @@ class InputChoice:
     task: Annotated[
         VectorTask | None,
         Option("--task", "Meaning of a vector of numbers, if the file does not say it.", INPUT),
+    ] = None
+
+    characters: Annotated[
+        Path | None,
+        Option(
+            "--characters",
+            "Characters of a text recognizer whose file does not name them: a text file with one per line.",
+            INPUT,
+        ),
     ] = None
 
     def __post_init__(self) -> None:

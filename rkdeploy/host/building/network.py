@@ -85,6 +85,7 @@ class Network:
             depth=self.head.depth,
             embedding=self.head.embedding,
             areas=self.head.areas,
+            text=self.head.text,
         )
 
 

@@ -31,7 +31,7 @@ from rkdeploy.host.graph.graph_view import GraphView
 from rkdeploy.host.graph.gray_input import GRAY_NOTE, fold_gray, is_made_gray, with_color_input
 from rkdeploy.host.graph.hard_swish import with_hard_sigmoids
 from rkdeploy.host.graph.head import Head
-from rkdeploy.host.graph.head_kinds import EMBEDDING, VECTOR
+from rkdeploy.host.graph.head_kinds import EMBEDDING, TEXT, VECTOR
 from rkdeploy.host.graph.image_scale import without_scale_inputs
 from rkdeploy.host.graph.joined_heads import with_joined_heads
 from rkdeploy.host.graph.lead_output import lead_output, with_output_alone
@@ -39,9 +39,11 @@ from rkdeploy.host.graph.padded_pooling import without_padded_pooling
 from rkdeploy.host.graph.pixel_distances import with_pixel_distances
 from rkdeploy.host.graph.pixel_input import with_float_input
 from rkdeploy.host.graph.planar_input import with_planar_input
+from rkdeploy.host.graph.said_reshapes import with_said_reshapes
 from rkdeploy.host.graph.session import Session
 from rkdeploy.host.graph.simplify import simplify
 from rkdeploy.host.graph.suppression import left_out
+from rkdeploy.host.graph.text_probe import size_of_line
 from rkdeploy.host.graph.whole_bins import with_whole_bins
 
 _MULTIPLES = "Use multiples of its largest stride for --imgsz, usually 32 or 64."
@@ -91,7 +93,8 @@ def open_graph(file: Path, imgsz: tuple[int, int] | None, info: ModelInfo | None
     name, shape = image_input(model)
     if shape[0] not in (None, 1):
         raise GraphError(f'Input "{name}" has a batch of {shape[0]}, expected 1.', _batch_advice(model))
-    hw, size_note = _onnx_size(name, shape, imgsz, info, exported_size(model))
+    assumed = exported_size(model) or size_of_line(model, shape)
+    hw, size_note = _onnx_size(name, shape, imgsz, info, assumed)
     Session(model, optimized=False)  # says what is wrong with a damaged graph; onnx's shape inference crashes (1.18)
     # Only its axes are fixed: `verify` then proves everything that is done to the other graph.
     reference = with_static_input(model, (1, 3, *hw))
@@ -168,7 +171,7 @@ def _with_decoded_table(reference: onnx.ModelProto, simplified: onnx.ModelProto,
     """
     graph = GraphView(reference)
     tables = [each.output for each in head.rows.tables] if head.rows else []
-    wanted = [tensor.output for tensor in head.tensors] if head.kind in MAP_KINDS else tables
+    wanted = [tensor.output for tensor in head.tensors] if head.kind in (*MAP_KINDS, TEXT) else tables
     missing = [name for name in wanted if name not in graph.outputs]
     if not missing:
         return reference
@@ -220,8 +223,8 @@ def _onnx_size(
     if height is None and width is None and info is not None and info.training.image_size is not None:
         size, _ = choose_size(info, None)
         return size, f"The graph's input size is free; the training size {size[1]}x{size[0]} is used."
-    if height is None and width is None and exported is not None:
-        used = f"{exported[1]}x{exported[0]} (width x height), the size of the export"
+    if exported is not None and height in (None, exported[0]) and width in (None, exported[1]):
+        used = f"{exported[1]}x{exported[0]} (width x height), the size of the export or of its package"
         return exported, f"The graph's input size is free; {used}, is used. Give --imgsz for another."
     raise GraphError(
         f'The size of input "{name}" is free ({width or "?"}x{height or "?"}, width x height), expected one size.',
@@ -245,7 +248,8 @@ def _simplified(
     reference: onnx.ModelProto, name: str, shape: tuple[int | None, ...], hw: tuple[int, int]
 ) -> onnx.ModelProto:
     try:
-        return simplify(reference, {name: (1, 3, *hw)})
+        shapes = {name: (1, 3, *hw)}
+        return simplify(with_said_reshapes(reference, shapes), shapes)
     except GraphError as error:
         if None not in shape[2:] or all(n % 64 == 0 for n in hw):
             raise

@@ -25,12 +25,13 @@ _FACE = ("face",)
 _BYTE = (255.0, 255.0, 255.0)
 _IMAGENET_BGR = (103.53, 116.28, 123.675), (57.375, 57.12, 58.395)
 
+TextPresetName = Literal["lprnet", "plate-crnn", "ppocr", "ppocr-zoo", "crnn", "ctc", "ctc-blank-last"]
 DetectorPresetName = Literal[
     "yolox", "yolox-legacy", "nanodet", "nanodet-plus", "picodet", "ppyoloe", "ppyoloe-plus", "yolo-nas", "damo-yolo",
     "rtmdet", "rtmdet-pixels", "rtmdet-exp", "yunet", "retinaface", "retinaface-1mb", "ultraface", "ssd", "scrfd",
     "rtdetr", "rfdetr",
 ]  # fmt: skip
-PresetName = Literal[DetectorPresetName, MapPresetName, EmbeddingPresetName]
+PresetName = Literal[DetectorPresetName, MapPresetName, EmbeddingPresetName, TextPresetName]
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,8 @@ from rkdeploy.errors import CheckpointError
 from rkdeploy.host.checkpoint import Checkpoint
 from rkdeploy.host.families import (
     darknet,
+    lprnet,
+    plate_crnn,
     retinaface,
     rtdetr,
     ultraface,
@@ -72,6 +74,8 @@ FAMILIES: tuple[Family, ...] = (
     rtdetr,
     retinaface,
     ultraface,
+    lprnet,
+    plate_crnn,
 )
 
 

@@ -29,6 +29,24 @@ def with_classifier_head(graph: GraphView) -> tuple[onnx.ModelProto, Head]:
         GraphError: when the graph does not compute the output.
     """
     output = graph.outputs[0]
+    model, tap, activation = with_class_scores(graph.model, graph, output)
+    return model, Head((tap,), tap.shape[1], tensors=(DecodedTensor(CLASS_SCORES, output, activation),))
+
+
+def with_class_scores(model: onnx.ModelProto, graph: GraphView, output: str) -> tuple[onnx.ModelProto, Tap, Activation]:
+    """A graph with the raw scores behind an output, before a softmax, as a tensor (1, classes, 1, 1).
+
+    Args:
+        model: the graph, or one with further nodes at its end.
+        graph: view of the graph.
+        output: (1, classes), or (1, classes, 1, 1).
+
+    Returns:
+        The graph with that tensor, its tap, and the activation between the two.
+
+    Raises:
+        GraphError: when the graph does not compute the output.
+    """
     classes = graph.shape(output)[1]
     scores, activation = output, "linear"
     node = graph.producer(output)
@@ -42,7 +60,7 @@ def with_classifier_head(graph: GraphView) -> tuple[onnx.ModelProto, Head]:
     if node is None:
         raise GraphError(f'The output "{output}" is not computed by the graph.')
     result = onnx.ModelProto()
-    result.CopyFrom(graph.model)
+    result.CopyFrom(model)
     raw = scores
     if len(graph.shape(scores)) != 4:
         raw = f"{scores}/1x1"
@@ -52,4 +70,4 @@ def with_classifier_head(graph: GraphView) -> tuple[onnx.ModelProto, Head]:
     height = graph.shape(image_input(graph.model)[0])[2]
     done: Activation = "softmax" if activation == "softmax" else "linear"
     tap = Tap(node.name or scores, raw, "class_scores", (1, classes, 1, 1), height, name=CLASS_SCORES)
-    return result, Head((tap,), classes, tensors=(DecodedTensor(CLASS_SCORES, output, done),))
+    return result, tap, done

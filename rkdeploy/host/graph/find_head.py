@@ -24,6 +24,7 @@ from rkdeploy.host.graph.point_probe import find_point_head
 from rkdeploy.host.graph.prior_probe import find_prior_head
 from rkdeploy.host.graph.query_probe import find_query_head
 from rkdeploy.host.graph.raw_head import find_raw_head
+from rkdeploy.host.graph.text_probe import find_text_head
 
 
 def find_head(
@@ -48,6 +49,8 @@ def find_head(
     """
     if is_classifier(graph):
         return _vector_head(graph, classes)
+    if (of_text := find_text_head(graph)) is not None:
+        return of_text
     queries = find_query_head(graph)
     if queries is not None:
         return queries

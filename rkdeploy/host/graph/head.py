@@ -26,6 +26,7 @@ from rkdeploy.contract.spec import (
     OutputRole,
     PointFormula,
     PriorFormula,
+    TextFormula,
 )
 from rkdeploy.device.postprocess.decoder import DenseField
 from rkdeploy.errors import GraphError
@@ -140,12 +141,15 @@ class DecodedTensor:
         output: name of the graph output.
         activation: activation between the two.
         normalized: the output is the tap divided by its length.
+        side_by_side: the output has the tap's channels of a cell side by side, (..., cells, channels), instead of cell
+            after cell per channel.
     """
 
     tap: str
     output: str
     activation: Activation
     normalized: bool = False
+    side_by_side: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,8 +165,8 @@ class Head:
         anchors_per_level: of an anchor head, else 0.
         rows: the trained decode; None for a graph without one, and for classifiers.
         tensors: the trained graph's whole-image outputs.
-        end_to_end, keypoints, angle, points, anchor_formula, prior_formula, class_maps, depth, embedding, areas: as
-            in the contract.
+        end_to_end, keypoints, angle, points, anchor_formula, prior_formula, class_maps, depth, embedding, areas, text:
+            as in the contract.
         kind: family that the head belongs to by its structure; empty if several have such a head.
     """
 
@@ -183,6 +187,7 @@ class Head:
     depth: DepthFormula | None = None
     embedding: EmbeddingFormula | None = None
     areas: AreaFormula | None = None
+    text: TextFormula | None = None
     kind: str = ""
 
     @property

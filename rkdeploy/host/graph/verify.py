@@ -144,8 +144,11 @@ def _require_finite(image: str, *sides: Iterable[DenseField]) -> None:
 def trained_fields(head: Head, outputs: Mapping[str, NDArray[np.float32]]) -> list[DenseField]:
     """The full graph's outputs, field by field, rows in the contract's order."""
     fields = list(read_rows(head.rows, outputs)) if head.rows is not None else []
+    channels = {tap.name: tap.shape[1] for tap in head.taps}
     for tensor in head.tensors:
-        fields.append(_whole(tensor.tap, tensor.activation, outputs[tensor.output]))
+        values = outputs[tensor.output]
+        values = values.reshape(-1, channels[tensor.tap]).T if tensor.side_by_side else values
+        fields.append(_whole(tensor.tap, tensor.activation, values))
     return fields
 
 

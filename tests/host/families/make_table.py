@@ -53,7 +53,8 @@ def row(vector: Vector) -> str:
         network = vector.open()
         px, score = upstream_errors(vector, network)
         with tempfile.TemporaryDirectory() as folder:
-            opencv = opencv_error(vector.open((2 * vector.hw[0], 2 * vector.hw[1])), Path(folder))
+            times = 1 if network.task == "text" else 2  # text has a height of its own
+            opencv = opencv_error(vector.open((times * vector.hw[0], times * vector.hw[1])), Path(folder))
             bundle = build(
                 BuildOptions(
                     model=vector.checkpoint, cfg=vector.cfg, family=vector.family, input=vector.choice, imgsz=vector.hw,
@@ -88,7 +89,8 @@ def upstream_errors(vector: Vector, network: Network) -> tuple[str, str]:
     if "map" in recorded:
         return "-", map_difference(outputs["output0"][0], recorded["map"], network.task)
     if head.rows is None:
-        ours, theirs = outputs["output0"][0], recorded["probs" if "probs" in recorded else "logits"].ravel()
+        kept = next(name for name in ("probs", "logits", "text") if name in recorded)
+        ours, theirs = outputs["output0"].ravel(), recorded[kept].ravel()
         return "-", f"{np.abs(ours - theirs).max():.1g}"
     table = outputs[head.rows.output][0]
     table = table.T if head.rows.columns_first else table
@@ -146,6 +148,9 @@ def head_of(network: Network) -> str:
         kind = f"{head.taps[0].shape[3]} queries"
     elif head.rows is not None:
         kind = f"{levels} levels, {_boxes_of(head)}"
+    elif head.text is not None:
+        scores, _, columns = head.taps[0].shape[1:]
+        return f"{scores} scores in {columns} columns{', colors' if len(head.taps) > 1 else ''}"
     elif head.depth is not None:
         return f"{head.depth.kind} depth{', exponent of the raw value' if head.depth.exponential else ''}"
     elif network.task == "semantic":
@@ -182,6 +187,8 @@ def besides(agreement: Agreement | None) -> str:
     parts += [f"{m.output} {100 * m.same:.0f} %" for m in agreement.class_maps]
     if agreement.depth is not None:
         parts.append(f"AbsRel {100 * agreement.depth.abs_rel:.0f} %, delta1 {100 * agreement.depth.delta1:.0f} %")
+    if agreement.text is not None:
+        parts.append(f"text {100 * agreement.text.same:.0f} % of {agreement.text.lines}")
     if agreement.same_first_class is not None:
         parts.append(f"first class {100 * agreement.same_first_class:.0f} %")
     return ", ".join(parts)

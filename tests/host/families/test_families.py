@@ -31,7 +31,7 @@ BUILT = (
     "yolov5-seg", "yolov5-cls", "ultralytics-v8_pose_2x3", "ultralytics-v11_obb", "ultralytics-v12n",
     "ultralytics-v26_sem", "ultralytics-v26_depth", "ultralytics-v26_seg",
     "ultralytics-v10n", "yolor-paper_p6", "yolop-end_to_end", "yolov7-v7_training",
-    "yolov5_face-n05", "yolov7_pose-w6_pose", "rtdetr-yolov8_blocks",
+    "yolov5_face-n05", "yolov7_pose-w6_pose", "rtdetr-yolov8_blocks", "text-plate_color",
 )  # fmt: skip
 """One of each kind of head, and the networks with attention, which toolkit 2.5.0 has trouble with."""
 
@@ -59,11 +59,11 @@ def test_cut_is_proven(vector: Vector, tmp_path: Path) -> None:
 def test_float_backends_agree(vector: Vector, tmp_path: Path) -> None:
     """Onnxruntime and OpenCV agree on every head tensor to 1e-3 of its largest value (1 at least)."""
     # Twice the recorded size: OpenCV 4.11 gets a depthwise convolution over one row of cells wrong.
-    height, width = vector.hw
+    height, width = (side * (1 if vector.group == "text" else 2) for side in vector.hw)  # text has a height of its own
     # OpenCV 4.11 does not know RT-DETR's GridSample, takes two branches of YOLOv6-lite for unlike sizes, and says so.
-    network = vector.open(hw=(2 * height, 2 * width))
+    network = vector.open(hw=(height, width))
     path, _, spec = cut_to(tmp_path, network)
-    image = np.random.default_rng(0).integers(0, 256, (1, 2 * height, 2 * width, 3), np.uint8)
+    image = np.random.default_rng(0).integers(0, 256, (1, height, width, 3), np.uint8)
     with OnnxRuntime(path, spec) as runtime:
         expected = [tensor.values.copy() for tensor in runtime.infer(image)]
     with OpencvDnn(path, spec) as opencv:
@@ -97,12 +97,13 @@ def test_int8_build_and_detections(vector: Vector, tmp_path: Path) -> None:
     assert (found.keypoints is not None) == (spec.task == "pose")
     assert (found.masks is not None) == (spec.task == "segment")
     assert (found.rotated is not None) == (spec.task == "obb")
-    assert (found.ranking is not None) == (spec.task == "classify")
+    assert (found.ranking is not None) == any(output.role == "class_scores" for output in spec.outputs)
+    assert (found.text is not None) == (spec.task == "text")
     assert len(found.class_maps) == len(spec.class_maps)
     assert all(m.class_ids.shape == picture.shape[:2] for m in found.class_maps)
     assert (found.depth is not None) == (spec.task == "depth")
     assert found.depth is None or found.depth.values.shape == picture.shape[:2]
-    assert len(found) > 0 or spec.task in ("classify", "semantic", "depth")
+    assert len(found) > 0 or spec.task in ("classify", "semantic", "depth", "text")
 
 
 def test_every_built_case_is_there() -> None:

@@ -73,6 +73,11 @@ TEXTS: Final[dict[str, str]] = {
     "images (95 % interval {low:.3f} to {high:.3f}). The contract's decode equals the trained model's on {rows:,} rows.",
     "verdict.right.depth": "1 less the mean relative difference (AbsRel) from the float model's depths, on {images} held-out images "
     "(95 % interval {low:.3f} to {high:.3f}). The contract's decode equals the trained model's on {rows:,} rows.",
+    "verdict.right.same_text": "Share of images with the float model's text, of {images} held-out images whose text is "
+    "certain (95 % interval {low:.3f} to {high:.3f}). The contract's decode equals the trained model's on {rows:,} rows.",
+    "verdict.right.characters": "Mean agreement of characters with the float model's, 1 less the edit distance, on {images} "
+    "held-out images whose text is certain (95 % interval {low:.3f} to {high:.3f}). The contract's decode equals the trained model's "
+    "on {rows:,} rows.",
     "verdict.right.delta1": "Share of depths within a quarter of the float model's (delta1), on {images} held-out images (95 % "
     "interval {low:.3f} to {high:.3f}). The contract's decode equals the trained model's on {rows:,} rows.",
     "verdict.right.cosine": "Mean cosine of the embeddings and the float model's, on {images} held-out images (95 % interval {low:.3f} "
@@ -193,6 +198,7 @@ TEXTS: Final[dict[str, str]] = {
     "proof.map": "class map {name}: pixels alike / mean IoU",
     "proof.embedding": "embedding: cosine to the float model's, mean / lowest",
     "proof.nearest": "embedding: same nearest image (within {tie} of cosine)",
+    "proof.text": "text: the same line / characters, on {lines} images whose text is certain",
     "proof.depth": "depth: mean relative difference (AbsRel) / within a quarter (delta1)",
     "proof.first_class": "images with the same first class",
     "proof.outputs_caption": "Output tensors against the float model",
@@ -374,9 +380,11 @@ TEXTS: Final[dict[str, str]] = {
     "task.depth": "depth",
     "task.embedding": "embedding",
     "task.text_areas": "areas of text",
+    "task.text": "text recognition",
     "fit.letterbox": "letterboxed: its shape is kept, the rest filled with gray {pad}",
     "fit.center_crop": "cropped: the middle {crop:.3g} of its shorter side",
     "fit.stretch": "stretched",
+    "fit.line": "resized to the full height, padded on the right with gray {pad}, stretched where too wide",
     "explain.title": "Where quantization loses accuracy",
     "explain.how": "What rkdeploy explain found in {bundle}: {layers} layers on {images} images ({by} against the float model).",
     "explain.caption": "The {count} layers that lose most by themselves, cosine similarity to the float model",

@@ -71,6 +71,10 @@ TEXTS: Final[dict[str, str]] = {
     "解码与训练模型自带的解码在 {rows:,} 行输出上一致。",
     "verdict.right.depth": "{images} 张未参与校准的图片上，1 减去与浮点模型深度的平均相对误差（AbsRel）（95 % 区间 {low:.3f} 至 {high:.3f}）。按契约解码"
     "与训练模型自带的解码在 {rows:,} 行输出上一致。",
+    "verdict.right.same_text": "{images} 张文字确定的未参与校准图片上，与浮点模型整行文字一致的比例（95 % 区间 {low:.3f} 至 {high:.3f}）。按契约解码与"
+    "训练模型自带的解码在 {rows:,} 行输出上一致。",
+    "verdict.right.characters": "{images} 张文字确定的未参与校准图片上，与浮点模型的字符一致度（1 减去编辑距离；95 % 区间 {low:.3f} 至 {high:.3f}）。"
+    "按契约解码与训练模型自带的解码在 {rows:,} 行输出上一致。",
     "verdict.right.delta1": "{images} 张未参与校准的图片上，深度与浮点模型的结果相差不到四分之一的像素比例（delta1）（95 % 区间 {low:.3f} 至 {high:.3f}）。"
     "按契约解码与训练模型自带的解码在 {rows:,} 行输出上一致。",
     "verdict.right.cosine": "{images} 张未参与校准的图片上，特征向量与浮点模型的平均余弦相似度（95 % 区间 {low:.3f} 至 {high:.3f}）。按契约解码与训练模型"
@@ -178,6 +182,7 @@ TEXTS: Final[dict[str, str]] = {
     "proof.map": "类别图 {name}：相同像素 / 平均 IoU",
     "proof.embedding": "特征向量：与浮点模型的余弦相似度，平均 / 最低",
     "proof.nearest": "特征向量：最近的图像相同（余弦相差不超过 {tie}）",
+    "proof.text": "文字：整行一致 / 字符一致（{lines} 张文字确定的图片）",
     "proof.depth": "深度：平均相对误差（AbsRel）/ 相差不到四分之一（delta1）",
     "proof.first_class": "首选类别相同的图片",
     "proof.outputs_caption": "输出张量与浮点模型的比对",
@@ -348,9 +353,11 @@ TEXTS: Final[dict[str, str]] = {
     "task.depth": "深度估计",
     "task.embedding": "特征向量",
     "task.text_areas": "文本检测",
+    "task.text": "文字识别",
     "fit.letterbox": "letterbox：保持长宽比，其余填充灰度 {pad}",
     "fit.center_crop": "中心裁剪：取短边的 {crop:.3g}",
     "fit.stretch": "直接拉伸",
+    "fit.line": "缩放到满高，右侧填充灰度 {pad}，过宽则压缩",
     "explain.title": "量化在哪里损失精度",
     "explain.how": "rkdeploy explain 对 {bundle} 的结果：{layers} 层，{images} 张图片（{by}，与浮点对比）。",
     "explain.caption": "单独量化时损失最大的 {count} 层，与浮点的余弦相似度",
