@@ -23,10 +23,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rkdeploy.contract.spec import AnchorFormula, ModelSpec, SizeBins
+from rkdeploy.device.postprocess.anchor_cells import gather_fields, mark_from
 from rkdeploy.device.postprocess.anchor_layout import (
     BOX_FIELDS,
     OBJECTNESS,
-    AnchorPart,
     anchor_levels,
     bin_fields,
     keypoint_fields,
@@ -251,7 +251,7 @@ class AnchorDecoder:
                 low, high = max(first, part.first), min(end, part.end)
                 if low < high:
                     tensor = tensors[part.index]
-                    raw = _gather(part, tensor, level.grid, anchors, cells, low, high)
+                    raw = gather_fields(part, tensor, level.grid, anchors, cells, low, high)
                     dequantize(tensor, raw.T, real[low - first : high - first, start:stop])
         return real
 
@@ -296,7 +296,7 @@ class AnchorDecoder:
             if limit is None:
                 passes.fill(False)
             else:
-                _mark_from(level.scores, tensors[level.scores.index], level.grid, limit, passes)
+                mark_from(level.scores, tensors[level.scores.index], level.grid, limit, passes)
         rows = self._passes.nonzero()[0]
         fields, class_ids = self._gather_best(tensors, rows, rows.searchsorted(self._level_ends).tolist())
         if plan.zero_points is not None and plan.scales is not None:
@@ -329,7 +329,7 @@ class AnchorDecoder:
             for part in level.parts:
                 last = min(part.end, gathered.shape[1])  # the mask coefficients can wait
                 if part.first < last:
-                    gathered[start:end, part.first : last] = _gather(
+                    gathered[start:end, part.first : last] = gather_fields(
                         part, tensors[part.index], level.grid, anchors[start:end], cells[start:end], part.first, last
                     )
         # Raw values are ordered as the probabilities are: the best class is known before dequantizing.  float32 holds
@@ -405,66 +405,3 @@ class AnchorDecoder:
         sizes += (places * np.float32(2.0) - np.float32(1.0)) * np.float32(bins.reach)
         np.clip(sizes, np.float32(bins.low), np.float32(bins.high), out=sizes)
         return sizes
-
-
-def _gather(
-    part: AnchorPart,
-    tensor: HeadTensor,
-    grid: tuple[int, int, int],
-    anchors: NDArray[np.intp],
-    cells: NDArray[np.intp],
-    first: int,
-    end: int,
-) -> NDArray[Any]:
-    """Raw fields of the given cells, (n, fields), read without converting the rest of the tensor.
-
-    Args:
-        part: the fields that the tensor holds.
-        tensor: in any layout.
-        grid: anchors, rows and columns of the level.
-        anchors: (n,) anchor of each cell, ascending.
-        cells: (n,) y * W + x of each cell.
-        first: index of the first field to read; the tensor holds all of them.
-        end: index behind the last field.
-    """
-    field_count = part.end - part.first
-    fields = slice(first - part.first, end - part.first)
-    values = tensor.values
-    if tensor.packed_channels is None:
-        # Splitting an axis never copies, whatever the strides: NHWC memory is read as it lies.
-        if values.strides[2] == grid[2] * values.strides[3]:  # merging these does not copy either, and saves one index
-            flat: NDArray[Any] = values.reshape(grid[0], field_count, grid[1] * grid[2])[:, fields].transpose(0, 2, 1)
-            return np.asarray(flat[anchors, cells])
-        y, x = np.divmod(cells, grid[2])
-        rows: NDArray[Any] = values.reshape(grid[0], field_count, grid[1], grid[2])[:, fields].transpose(0, 2, 3, 1)
-        return np.asarray(rows[anchors, y, x])
-    y, x = np.divmod(cells, grid[2])
-    lanes = values.shape[4]
-    count = end - first
-    gathered = np.empty((len(cells), count), values.dtype)
-    ends = anchors.searchsorted(range(1, grid[0] + 1)).tolist()
-    for anchor, (start, stop) in enumerate(zip([0, *ends], ends, strict=False)):
-        # Reading whole blocks, 16 bytes at a time, is faster than reading single lanes.
-        channel = anchor * field_count + fields.start
-        block = channel // lanes
-        blocks = values[0, block : (channel + count - 1) // lanes + 1].transpose(1, 2, 0, 3)
-        channels = blocks[y[start:stop], x[start:stop]].reshape(stop - start, blocks.shape[2] * lanes)
-        gathered[start:stop] = channels[:, channel - block * lanes :][:, :count]
-    return gathered
-
-
-def _mark_from(
-    part: AnchorPart, tensor: HeadTensor, grid: tuple[int, int, int], limit: Any, passes: NDArray[np.bool_]
-) -> None:
-    """Write into `passes` (rows of the level,) True where the raw objectness is at or above `limit`."""
-    field_count = part.end - part.first
-    first = OBJECTNESS - part.first
-    marks = passes.reshape(grid)
-    if tensor.packed_channels is None:
-        planes = tensor.values.reshape(grid[0], field_count, grid[1], grid[2])[:, first]
-        np.greater_equal(planes, limit, out=marks)
-        return
-    lanes = tensor.values.shape[4]
-    for anchor in range(grid[0]):
-        block, lane = divmod(first + anchor * field_count, lanes)
-        np.greater_equal(tensor.values[0, block, :, :, lane], limit, out=marks[anchor])
