@@ -81,7 +81,19 @@ def build_and_print(options: BuildOptions) -> Bundle:
         files = [file for file in entry.rglob("*") if file.is_file()] if entry.is_dir() else [entry]
         name = f"{entry.name}/ ({len(files)} files)" if entry.is_dir() else entry.name
         out.print(f"  {sum(file.stat().st_size for file in files) / 1024:9,.1f} KiB  {plain(name)}")
+    _print_configuration(bundle)
     return bundle
+
+
+def _print_configuration(bundle: Bundle) -> None:
+    """Print Frigate's configuration for a bundle in its form."""
+    from rkdeploy.host.building.form_files import FRIGATE_CONFIGURATION
+
+    file = bundle.folder / FRIGATE_CONFIGURATION
+    if file.is_file():
+        out.print()
+        for line in file.read_text(encoding="utf-8").splitlines():
+            out.print(plain(line), highlight=False)
 
 
 class _BuildProgress(BuildEvents):

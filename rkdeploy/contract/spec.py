@@ -27,7 +27,7 @@ Activation = Literal["linear", "sigmoid", "softmax"]
 DepthKind = Literal["metric", "relative", "inverse"]
 Alignment = Literal["none", "face"]
 TensorDtype = Literal["int8", "uint8", "int16", "float16", "float32"]
-FormName = Literal["rkdeploy", "zoo"]
+FormName = Literal["rkdeploy", "zoo", "frigate", "ultralytics"]
 """Forms of a model's outputs: our own, or the one that another program reads."""
 AnchorRole = Literal[
     "anchor_map", "anchor_boxes", "anchor_xy", "anchor_wh", "anchor_scores", "anchor_coefficients",

@@ -142,7 +142,8 @@ class BuildOptions(QuantizationSettings):
         FormName,
         Option(
             "--form",
-            "Form of the outputs: our own, or the one that the demos of rknn_model_zoo read (docs/forms.md).",
+            "Form of the outputs: our own, or the one that another program reads: rknn_model_zoo's demos (zoo), "
+            "Frigate or Ultralytics (docs/forms.md).",
             GRAPH,
             often=True,
         ),

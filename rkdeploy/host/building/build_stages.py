@@ -47,6 +47,7 @@ from rkdeploy.host.building.example_keeper import ExampleKeeper
 from rkdeploy.host.building.float_comparison import calibration_input, compare_with_float
 from rkdeploy.host.building.form_cost import cost_text, form_record, refusal_hint
 from rkdeploy.host.building.form_cut import cut_in_form
+from rkdeploy.host.building.form_files import write_form_files
 from rkdeploy.host.building.network import Network
 from rkdeploy.host.building.npu_model import build_npu_model
 from rkdeploy.host.building.open_network import network_of, require_readable
@@ -194,7 +195,7 @@ def _read_network(options: BuildOptions, journal: _Journal) -> Network:
 
 def _cut(network: Network, options: BuildOptions, folder: Path, journal: _Journal) -> _CutNetwork:
     with journal.stage("cut", "Cutting the graph at its head"):
-        whole, spec = cut_in_form(network, options.form, options.cut)
+        whole, spec = cut_in_form(network, options)
         graph = with_depthwise_parts(whole, options.depthwise_parts) if _is_quantized(options) else whole
         file = folder / f"{options.title}-cut.onnx"
         onnx.save(network.trained, str(folder / f"{options.title}.onnx"))
@@ -327,6 +328,7 @@ def _write(
     """Write the contract and the record of the build."""
     compiled = _compiled(built.model, journal.warn)
     write_json(folder / CONTRACT, built.spec)
+    write_form_files(folder, options.title, built.spec)
     record = BuildRecord(
         rkdeploy_version=__version__,
         created=dt.datetime.now(dt.timezone.utc).isoformat(timespec="seconds"),

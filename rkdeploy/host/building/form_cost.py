@@ -80,7 +80,7 @@ def _own_agreement(
     if not images.proof:
         return None
     own = replace(options, form="rkdeploy")
-    graph, spec = cut_in_form(network, own.form, own.cut)
+    graph, spec = cut_in_form(network, own)
     if own.dtype != FLOAT_DTYPE:
         graph = with_depthwise_parts(graph, own.depthwise_parts)
     with tempfile.TemporaryDirectory(prefix="rkdeploy-form-") as name:

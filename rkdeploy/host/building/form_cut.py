@@ -2,62 +2,59 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
-import onnx
-
-from rkdeploy.contract.spec import FormName, ModelSpec, Task
+from rkdeploy.host.building.build_options import FLOAT_DTYPE
 from rkdeploy.host.graph.cut import cut
 from rkdeploy.host.graph.cut_options import CutOptions
+from rkdeploy.host.graph.forms.frigate import frigate_cut_options, frigate_form, frigate_model_type
+from rkdeploy.host.graph.forms.ultralytics import ultralytics_cut_options, ultralytics_form
 from rkdeploy.host.graph.forms.zoo import zoo_cut_options, zoo_demo, zoo_form
 
 if TYPE_CHECKING:
+    import onnx
+
+    from rkdeploy.contract.spec import FormName, ModelSpec
+    from rkdeploy.host.building.build_options import BuildOptions
     from rkdeploy.host.building.network import Network
 
 
-@dataclass(frozen=True, slots=True)
-class _Form:
-    """One form.
-
-    Attributes:
-        cut_options: of the graph that it is made from, by the model's task.
-        make: appends the form's nodes, and describes the outputs.
-        program: names the program that reads a contract in this form.
-    """
-
-    cut_options: Callable[[Task], CutOptions]
-    make: Callable[[onnx.ModelProto, ModelSpec], tuple[onnx.ModelProto, ModelSpec]]
-    program: Callable[[ModelSpec], str]
-
-
-def _zoo_program(spec: ModelSpec) -> str:
-    return f"rknn_model_zoo, examples/{zoo_demo(spec)}"
-
-
-_FORMS: Final[Mapping[FormName, _Form]] = {"zoo": _Form(zoo_cut_options, zoo_form, _zoo_program)}
-
-
-def cut_in_form(network: Network, form: FormName, options: CutOptions) -> tuple[onnx.ModelProto, ModelSpec]:
+def cut_in_form(network: Network, options: BuildOptions) -> tuple[onnx.ModelProto, ModelSpec]:
     """The cut graph, and its contract.
 
     Args:
         network: the network.
-        form: of the outputs.
-        options: form of the cut, for our own form; the others say how they are cut.
+        options: of the build: the form of the outputs, its data type, and how our own form is cut.
 
     Raises:
         GraphError: when the head cannot be cut, or not in this form.
     """
-    if form == "rkdeploy":
-        graph, outputs = cut(network.simplified, network.head, options)
+    if options.form == "rkdeploy":
+        graph, outputs = cut(network.simplified, network.head, options.cut)
         return graph, network.contract(outputs)
-    chosen = _FORMS[form]
-    graph, outputs = cut(network.simplified, network.head, chosen.cut_options(network.task), scores_with_boxes=True)
-    return chosen.make(graph, network.contract(outputs))
+    whole, outputs = cut(
+        network.simplified, network.head, _cut_options(network, options.form), scores_with_boxes=options.form == "zoo"
+    )
+    spec = network.contract(outputs)
+    if options.form == "zoo":
+        return zoo_form(whole, spec)
+    if options.form == "frigate":
+        return frigate_form(whole, spec)
+    return ultralytics_form(whole, spec, fractions=options.dtype != FLOAT_DTYPE)
 
 
 def form_program(spec: ModelSpec) -> str:
     """The program that reads a contract's outputs, for users."""
-    return _FORMS[spec.form].program(spec)
+    if spec.form == "zoo":
+        return f"rknn_model_zoo, examples/{zoo_demo(spec)}"
+    if spec.form == "frigate":
+        return f"Frigate, model_type {frigate_model_type(spec)}"
+    return f"Ultralytics, task {spec.task}"
+
+
+def _cut_options(network: Network, form: FormName) -> CutOptions:
+    """Form of the cut that another program's outputs are made from."""
+    if form == "zoo":
+        return zoo_cut_options(network.task)
+    spec = network.contract(cut(network.simplified, network.head, CutOptions())[1])
+    return frigate_cut_options(spec) if form == "frigate" else ultralytics_cut_options(spec)

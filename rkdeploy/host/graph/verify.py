@@ -192,8 +192,8 @@ def _differences(
     *,
     rooted: bool,
 ) -> Iterable[FieldError]:
-    theirs = {field.name: field for field in expected}
-    ours = _joined({field.name: field for field in got}, theirs)
+    decoded, trained = ({field.name: field for field in fields} for fields in (got, expected))
+    ours, theirs = _joined(decoded, trained), _joined(trained, decoded)
     if ours.keys() != theirs.keys():
         raise VerificationError(
             f"The full graph decodes {', '.join(sorted(theirs))}; the contract {', '.join(sorted(ours))}."
@@ -210,13 +210,13 @@ def _differences(
             yield FieldError(name, field.unit, float(difference.flat[at]), float(allowed.flat[at]))
 
 
-def _joined(ours: Mapping[str, DenseField], theirs: Mapping[str, DenseField]) -> Mapping[str, DenseField]:
-    """Our fields, with scores times objectness where the graph only gives the product."""
-    if "objectness" in theirs or "objectness" not in ours:
-        return ours
-    scores, objectness = ours["scores"], ours["objectness"]
+def _joined(fields: Mapping[str, DenseField], others: Mapping[str, DenseField]) -> Mapping[str, DenseField]:
+    """The fields of one side, with scores times objectness where the other side only gives the product."""
+    if "objectness" in others or "objectness" not in fields:
+        return fields
+    scores, objectness = fields["scores"], fields["objectness"]
     product = DenseField("scores", scores.unit, scores.values * objectness.values)
-    return {name: field for name, field in ours.items() if name != "objectness"} | {"scores": product}
+    return {name: field for name, field in fields.items() if name != "objectness"} | {"scores": product}
 
 
 def _allowed(unit: str, values: NDArray[np.float64], noise: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -18,6 +18,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from typing_extensions import Self
 
 RKNN_HEADER_BYTES = 64
@@ -285,6 +287,10 @@ def add_quantization(outputs: list[dict[str, Any]], model: Any, table: dict[str,
             raise RefusedError(message)
 
 
+FORM_NODE = "form/"
+"""Beginning of the names that the nodes and tensors of another program's form have."""
+
+
 def float16_tensors(wanted: set[str], model: Any) -> list[str]:
     """Tensors of step 1's graph with a wanted name, in its order, each with the other half of its layer.
 
@@ -304,6 +310,7 @@ def float16_tensors(wanted: set[str], model: Any) -> list[str]:
         for output in node.output
         if output in wanted or output.removesuffix("_int8") in wanted
     }
+    chosen |= _behind_forms(nodes, producers, chosen)
     for output in tuple(chosen):
         node = producers[output]
         before = producers.get(node.input[0]) if node.input else None
@@ -313,6 +320,21 @@ def float16_tensors(wanted: set[str], model: Any) -> list[str]:
         if len(after) == 1 and after[0].op_type in ACTIVATIONS:
             chosen.update(after[0].output)
     return [output for node in nodes for output in node.output if output in chosen]
+
+
+def _behind_forms(nodes: list[Any], producers: Mapping[str, Any], chosen: set[str]) -> set[str]:
+    """Tensors that are computed from chosen ones only, some of a form's nodes among them.
+
+    The toolkit replaces such nodes by others (a slice by a split, an axis moved before), whose names were not wanted.
+    """
+    grown = set(chosen)
+    forms = {name for name in chosen if name.startswith(FORM_NODE)}
+    for node in nodes:
+        computed = [name for name in node.input if name in producers]
+        if node.op_type != "exDataConvert" and forms.intersection(computed) and grown.issuperset(computed):
+            grown.update(node.output)
+            forms.update(node.output)
+    return grown
 
 
 def write_float16(path: Path, tensors: list[str]) -> None:

@@ -30,14 +30,16 @@ SPEC = ModelSpec("yolov8", "detect", ("a", "b"), InputSpec("images", 64, 64), (R
 
 
 def recorded(name: str) -> tuple[ModelSpec, list[HeadTensor], dict[str, NDArray[Any]]]:
-    """A contract, the simulator's outputs, and what rknn_model_zoo reads in them (make_zoo_boxes.py)."""
+    """A contract, the simulator's outputs, and what another program reads in them (make_*_boxes.py)."""
     spec = msgspec.convert(json.loads((DATA / f"{name}.json").read_text()), ModelSpec)
     arrays = dict(np.load(DATA / f"{name}.npz"))
     tensors = []
     for index, output in enumerate(spec.outputs):
-        assert output.quantization is not None
-        scale, zero_point = output.quantization.scale, output.quantization.zero_point
-        tensors.append(HeadTensor(arrays[f"output_{index}"], scale, zero_point))
+        values, quantization = arrays[f"output_{index}"], output.quantization
+        read = HeadTensor(values)
+        if quantization is not None:
+            read = HeadTensor(values, quantization.scale, quantization.zero_point)
+        tensors.append(read)
     return spec, tensors, arrays
 
 
@@ -66,6 +68,26 @@ def test_a_run_gives_the_same(name: str) -> None:
     found = Postprocessor(spec, Thresholds(confidence=0.25, iou=0.45))(tensors, replace(IDENTITY, source_hw=size))
     assert len(found) == len(zoo["boxes"])
     np.testing.assert_allclose(np.sort(found.scores), np.sort(zoo["scores"]), rtol=1e-6)
+
+
+def test_ultralytics_reads_the_same() -> None:
+    spec, tensors, theirs = recorded("ultralytics")
+    transform = LetterboxTransform(0.5, 0.5, 0.0, 40.0, (480, 640))
+    assert transform.source_hw == tuple(theirs["source_hw"])
+    found = Postprocessor(spec, Thresholds(confidence=0.25, iou=0.45))(tensors, transform)
+    assert len(found) == 4
+    np.testing.assert_array_equal(found.class_ids, theirs["classes"])
+    np.testing.assert_allclose(found.scores, theirs["scores"])
+    np.testing.assert_allclose(found.xyxy, theirs["boxes"], atol=1e-3)
+
+
+def test_frigate_reads_the_same() -> None:
+    """Its rows are boxes that we find; it suppresses at 0.4, and gives top, left, bottom, right as fractions."""
+    spec, tensors, theirs = recorded("frigate")
+    found = Postprocessor(spec, Thresholds(confidence=0.4))(tensors, replace(IDENTITY, source_hw=(320, 320)))
+    assert len(found) == len(theirs["rows"]) == 3
+    ours = np.column_stack((found.class_ids, found.scores, found.xyxy[:, [1, 0, 3, 2]] / 320))
+    np.testing.assert_allclose(ours, theirs["rows"], atol=1e-6)
 
 
 def rows_of(*rows: tuple[int, tuple[float, ...]]) -> HeadTensor:

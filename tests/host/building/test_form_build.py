@@ -45,6 +45,24 @@ def test_a_build_for_the_zoo_measures_our_own_form_beside_it(tmp_path: Path) -> 
     assert all(o.quantization is not None and o.quantization.dtype == "int8" for o in bundle.spec.outputs)
 
 
+@pytest.mark.slow
+def test_a_build_for_ultralytics_has_its_folder_and_a_float16_decode(tmp_path: Path) -> None:
+    options = BuildOptions(
+        DATA / "ultralytics" / "v8.pt", calib=SAMPLE, calib_count=2, proof_images=1, min_agreement=0.0,
+        form="ultralytics", out=tmp_path,
+    )  # fmt: skip
+    bundle = build(options, BuildEvents())
+    (output,) = bundle.spec.outputs
+    assert output.quantization is None  # float16
+    assert bundle.record.compiled is not None
+    assert {layer.dtype for layer in bundle.record.compiled.layers if "form/" in layer.name} == {"FLOAT16"}
+    assert sorted(file.name for file in (bundle.folder / "v8_rknn_model").iterdir()) == [
+        "metadata.yaml",
+        "v8-rk3588.rknn",
+    ]
+    assert "quantize: 8" in (bundle.folder / "v8_rknn_model" / "metadata.yaml").read_text()
+
+
 def agreement(ap_of_class: float) -> Agreement:
     return Agreement(
         figures_from="simulator", images=24, source="images", confidence=0.25, outputs=(), float_detections=9,

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 
 from rkdeploy.contract.spec import ModelSpec
@@ -48,13 +49,17 @@ def network(name: str) -> Network:
     return network_of(BuildOptions(DATA / name, input=preset, imgsz=size))
 
 
+def in_zoo_form(found: Network) -> tuple[onnx.ModelProto, ModelSpec]:
+    return cut_in_form(found, BuildOptions(found.file, form="zoo"))
+
+
 def in_form(name: str, monkeypatch: pytest.MonkeyPatch) -> tuple[Network, Session, ModelSpec]:
     """A network in the zoo's form; its few levels count as all of them."""
     found = network(name)
     strides = tuple(dict.fromkeys(tap.stride for tap in found.head.taps if not tap.name))
     monkeypatch.setattr(zoo, "STRIDES", strides)
     monkeypatch.setattr(zoo, "POSE_BINS", next((t.shape[1] for t in found.head.taps if t.role == "dfl_boxes"), 64))
-    graph, spec = cut_in_form(found, "zoo", CutOptions())
+    graph, spec = in_zoo_form(found)
     assert verify_contract(found, graph, spec, ()).rows >= 0
     return found, Session(graph), spec
 
@@ -108,7 +113,7 @@ def test_yolox_has_box_objectness_and_classes_side_by_side(monkeypatch: pytest.M
 )
 def test_other_heads_are_refused_with_what_is_possible(name: str, text: str) -> None:
     with pytest.raises(GraphError, match=text) as caught:
-        cut_in_form(network(name), "zoo", CutOptions())
+        in_zoo_form(network(name))
     assert "YOLOv8 and 11 with seg, pose and obb" in caught.value.hint
 
 

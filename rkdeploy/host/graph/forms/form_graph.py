@@ -59,6 +59,15 @@ class FormGraph:
         """A tensor in another shape."""
         return self.node("Reshape", [tensor, self.constant(np.array(shape, np.int64))], name)
 
+    def part(self, tensor: str, first: int, end: int) -> str:
+        """Channels `first` to `end` - 1 of a tensor (1, C, ...)."""
+        bounds = [self.constant(np.array([value], np.int64)) for value in (first, end, 1)]
+        return self.node("Slice", [tensor, *bounds])
+
+    def halves(self, tensor: str, channels: int = 2) -> tuple[str, str]:
+        """The two halves of a tensor with twice so many channels."""
+        return self.part(tensor, 0, channels), self.part(tensor, channels, 2 * channels)
+
     def sum(self, tensor: str, axis: int) -> str:
         """The sum over one axis, which stays with length 1."""
         if self._opset < 13:

@@ -20,7 +20,7 @@ from rkdeploy.host.graph.forms.head_levels import Level, levels_of, strides_of, 
 if TYPE_CHECKING:
     import onnx
 
-    from rkdeploy.contract.spec import ModelSpec
+    from rkdeploy.contract.spec import ModelSpec, Task
 
 STRIDES: Final = (8, 16, 32)
 POSE_BINS: Final = 64
@@ -30,9 +30,9 @@ _POSSIBLE: Final = (
 )
 
 
-def zoo_cut_options(spec_task: str) -> CutOptions:
+def zoo_cut_options(task: Task) -> CutOptions:
     """Form of the cut that the zoo's outputs are made from: its pose and obb demos compute the sigmoid themselves."""
-    return CutOptions(split="none", sigmoid="none" if spec_task in ("pose", "obb") else "all")
+    return CutOptions(split="none", sigmoid="none" if task in ("pose", "obb") else "all")
 
 
 def zoo_form(graph: onnx.ModelProto, spec: ModelSpec) -> tuple[onnx.ModelProto, ModelSpec]:
