@@ -27,6 +27,8 @@ class ImagePrediction:
         unlabeled: pixels of each class map with the value 255, which are ignored.
         depth: AbsRel, delta1 and root mean square (meters) of a depth map; None without.
         embedding: (D,) float32 of length 1; None for other models.
+        text: whether the text that was read is the right one, and the accuracy of its characters (`TextErrors`); None
+            for other models.
         failure: reason why the image could not be read; empty if it was.
     """
 
@@ -43,6 +45,7 @@ class ImagePrediction:
     unlabeled: tuple[int, ...] = ()
     depth: tuple[float, float, float] | None = None
     embedding: NDArray[np.float32] | None = None
+    text: tuple[bool, float] | None = None
     failure: str = ""
 
 
@@ -100,6 +103,7 @@ class _Stored(msgspec.Struct):
     unlabeled: list[int]
     depth: tuple[float, float, float] | None
     embedding: _Array | None
+    text: tuple[bool, float] | None
     failure: bytes  # the message already contains the name
 
 
@@ -125,6 +129,7 @@ def encoded(predictions: list[ImagePrediction], figures_from: str) -> bytes:
             unlabeled=list(p.unlabeled),
             depth=p.depth,
             embedding=None if p.embedding is None else _packed(p.embedding),
+            text=p.text,
             failure=_bytes(p.failure),
         )
         for p in predictions
@@ -160,6 +165,7 @@ def _prediction(s: _Stored) -> ImagePrediction:
         unlabeled=tuple(s.unlabeled),
         depth=s.depth,
         embedding=None if s.embedding is None else _unpacked(s.embedding, np.float32, (-1,)),
+        text=s.text,
         failure=s.failure.decode(*_AS_NAMED),
     )
 

@@ -12,6 +12,7 @@ import numpy as np
 from rkdeploy.accuracy.depth_errors import errors_in_meters
 from rkdeploy.accuracy.multi_label import MultiLabelDecoder
 from rkdeploy.accuracy.predictions import ImagePrediction, prediction_of, unreadable
+from rkdeploy.accuracy.text_errors import text_errors
 from rkdeploy.accuracy.validators import validator_of
 from rkdeploy.datasets.depth_files import read_depth
 from rkdeploy.datasets.truth import DataError, finds_objects
@@ -94,6 +95,9 @@ class Predictor:
         found = self._postprocess(tensors, transform if self._clips_boxes else _WholeBoxes.of(transform))
         confusions, unlabeled = self._confusions(image, found) if image.maps else ((), ())
         kept = prediction_of(image.name, found, transform.source_hw, confusions, unlabeled)
+        if image.text is not None and found.text is not None:
+            errors = text_errors(image.text, found.text.text)
+            return replace(kept, text=(errors.same, errors.accuracy))
         if image.depth is None or found.depth is None:
             return kept
         return replace(kept, depth=errors_in_meters(read_depth(image.depth, found.depth.values.shape), found.depth))

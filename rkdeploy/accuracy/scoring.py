@@ -20,6 +20,7 @@ from rkdeploy.contract.accuracy import (
     MapFigures,
     ObjectFigures,
     RankingFigures,
+    TextFigures,
 )
 from rkdeploy.datasets.truth import DataError
 
@@ -104,6 +105,7 @@ def score(
         class_maps=_class_maps(found, spec) if found and found[0].confusions else (),
         depth=_depth(found, spec),
         embedding=_embedding(data, whole),
+        text=_text(found),
         notes=tuple(notes),
     )
 
@@ -115,6 +117,15 @@ def _embedding(data: LabeledSet, whole: Sequence[tuple[DataImage, ImagePredictio
         return None
     names, ids, vectors = zip(*found, strict=True)
     return identity_figures(names, np.array(ids, np.int64), np.stack(vectors), data.pairs)
+
+
+def _text(predictions: Sequence[ImagePrediction]) -> TextFigures | None:
+    """Means over the images whose text is known."""
+    figures = [p.text for p in predictions if p.text is not None]
+    if not figures:
+        return None
+    same, characters = (float(value) for value in np.array(figures, np.float64).mean(axis=0))
+    return TextFigures(same, characters, len(figures))
 
 
 def _depth(predictions: Sequence[ImagePrediction], spec: ModelSpec) -> DepthFigures | None:

@@ -161,6 +161,21 @@ class EmbeddingFigures:
 
 
 @dataclass(frozen=True, slots=True)
+class TextFigures:
+    """Texts against the right ones.
+
+    Attributes:
+        same: share of images whose text is right.
+        characters: mean accuracy of characters: 1 less the edit distance over the length of the longer text.
+        images: how many.
+    """
+
+    same: Figure
+    characters: Figure
+    images: Whole
+
+
+@dataclass(frozen=True, slots=True)
 class Evaluation:
     """One backend on one data set.
 
@@ -174,6 +189,7 @@ class Evaluation:
         class_maps: one per class map of the model.
         depth: of a depth model, else None.
         embedding: of a model that gives embeddings, else None.
+        text: of a text recognizer, else None.
         notes: what the user should know.
         on_npu: whether it ran on a board's NPU: an NPU backend on a Rockchip board.
     """
@@ -189,6 +205,7 @@ class Evaluation:
     on_npu: bool = False
     depth: DepthFigures | None = None
     embedding: EmbeddingFigures | None = None
+    text: TextFigures | None = None
 
     def headlines(self) -> dict[str, float]:
         """The figure that stands for each thing that was measured, by its name."""
@@ -198,6 +215,8 @@ class Evaluation:
             found["top-1"] = self.ranking.top1
         if self.depth is not None:
             found["delta1 (depth)"] = self.depth.delta1
+        if self.text is not None:
+            found |= {"right texts": self.text.same, "characters": self.text.characters}
         if self.embedding is not None:
             found |= {"mAP (retrieval)": self.embedding.mean_ap, "verification": self.embedding.verification}
         return {name: value for name, value in found.items() if value is not None}

@@ -25,7 +25,8 @@ class LabeledImages:
         Option(
             "--data",
             "Labeled images to measure accuracy on: a data.yaml, a COCO .json, or a folder of class or identity "
-            "folders, masks or depth maps; for areas of text PP-OCR's Label.txt or ICDAR's folder.",
+            "folders, masks or depth maps; of lines of text a label file or images named after it; for areas of text "
+            "PP-OCR's Label.txt or ICDAR's folder.",
             ACCURACY,
             often=True,
         ),

@@ -12,6 +12,7 @@ from rkdeploy.datasets.data_yaml import YAML_SUFFIXES, Split, images_in_folder, 
 from rkdeploy.datasets.identities import identity_set
 from rkdeploy.datasets.map_labels import depth_set, folder_of_images, mask_files, mask_set
 from rkdeploy.datasets.text_area_labels import text_area_set
+from rkdeploy.datasets.text_labels import text_set
 from rkdeploy.datasets.truth import DataError, DataImage, LabeledSet, finds_objects
 from rkdeploy.datasets.yolo_labels import (
     BadLabelsError,
@@ -32,7 +33,8 @@ if TYPE_CHECKING:
 
 _FORMS = (
     "Give a YOLO data.yaml, a COCO file (.json), for a classifier a folder with one folder per class, for embeddings "
-    "one with one folder per identity, or for maps a folder with the folders images and masks (or depth)."
+    "one with one folder per identity, for maps a folder with the folders images and masks (or depth), or for text a "
+    "label file (path, tab, text) or a folder of images that are named after their text."
 )
 _NAMED = 3  # files named in a note
 
@@ -75,6 +77,8 @@ def open_data(
 
 
 def _open(data: Path, spec: ModelSpec, split: str, labels: str | None, images: Path | None) -> LabeledSet:
+    if spec.text is not None:
+        return text_set(data, split)
     classifies = any(output.role == "class_scores" for output in spec.outputs)
     if spec.areas is not None:
         return text_area_set(data)

@@ -67,6 +67,7 @@ class DataImage:
         class_id: of the whole image, for classifiers; the number of its identity for embeddings; else None.
         maps: the file of each class map, in the order of `ModelSpec.class_maps`.
         depth: the file of its depth, for depth models; else None.
+        text: that it shows, for text recognizers; else None.
     """
 
     name: str
@@ -74,6 +75,7 @@ class DataImage:
     class_id: int | None = None
     maps: tuple[Path, ...] = ()
     depth: Path | None = None
+    text: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,6 +19,7 @@ from rkdeploy.contract.accuracy import (
     Evaluation,
     MapFigures,
     ObjectFigures,
+    TextFigures,
 )
 
 _MOST_CLASSES = 40
@@ -65,6 +66,8 @@ def accuracy_blocks(found: AccuracyReport, words: Words) -> Iterator[Block]:
         yield _class_map(evaluations, figures.name, words)
     if any(one.depth for one in evaluations):
         yield _depth(evaluations, words)
+    if any(one.text for one in evaluations):
+        yield _text(evaluations, words)
     if any(one.embedding for one in evaluations):
         yield _embedding(evaluations, words)
     if kinds:
@@ -209,6 +212,18 @@ def _depth(evaluations: Sequence[Evaluation], words: Words) -> Table:
     ]
     caption = "accuracy.depth_aligned_caption" if rows[0][1].aligned else "accuracy.depth_caption"
     return table_of(words(caption), columns, rows)
+
+
+def _text(evaluations: Sequence[Evaluation], words: Words) -> Table:
+    rows = [(one, one.text) for one in evaluations if one.text is not None]
+    columns: list[ColumnOf[tuple[Evaluation, TextFigures]]] = [
+        text_column(words("accuracy.network"), lambda row: side_name(row[0], words)),
+        count_column(words("accuracy.images"), lambda row: row[1].images),
+        number_column(words("accuracy.right_texts"), lambda row: row[1].same),
+        number_column(words("accuracy.characters"), lambda row: row[1].characters),
+        text_column(words("common.origin"), lambda row: words.origin(origin_of(row[0]))),
+    ]
+    return table_of(words("accuracy.text_caption"), columns, rows)
 
 
 def _embedding(evaluations: Sequence[Evaluation], words: Words) -> Table:

@@ -138,6 +138,12 @@ def _image_pairs(a: Evaluation, b: Evaluation) -> Iterator[_Pair]:
     if a.depth is not None and b.depth is not None:
         noise = Noise(share_noise(a.depth.delta1, b.depth.delta1, a.depth.images, b.depth.images), "images")
         yield _Pair("delta1", a.depth.delta1, b.depth.delta1, noise, limited=True)
+    if a.text is not None and b.text is not None:
+        for name, before, after in (
+            ("right_texts", a.text.same, b.text.same), ("characters", a.text.characters, b.text.characters)
+        ):  # fmt: skip
+            noise = Noise(share_noise(before, after, a.text.images, b.text.images), "images")
+            yield _Pair(name, before, after, noise, limited=True)
     if a.embedding is not None and b.embedding is not None:
         for name, counted in (("mean_ap", "queries"), ("verification", "pairs")):
             before, after = getattr(a.embedding, name), getattr(b.embedding, name)
