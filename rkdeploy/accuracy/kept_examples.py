@@ -18,6 +18,7 @@ from msgspec import Meta
 from numpy.typing import NDArray
 
 from rkdeploy.accuracy.kept_depth import KeptDepth, found_depth, kept_depth
+from rkdeploy.accuracy.kept_text import KeptCharacter, found_text, kept_text
 from rkdeploy.contract.bundle import MAX_EXAMPLES
 from rkdeploy.contract.documents import read_document
 from rkdeploy.contract.spec import ClassMapSpec, ModelSpec, has_rotated_boxes
@@ -32,6 +33,7 @@ MAX_SIDE = 640
 """Longest side of a kept picture in pixels."""
 
 _RANKED = 5
+_MAX_CHARACTERS = 4096
 _MAX_OBJECTS = 1000
 _MAX_JPEG_BYTES = 4 << 20
 _REBUILD = "Build it again with rkdeploy build, or copy it again."
@@ -88,12 +90,16 @@ class KeptRank:
 
 @dataclass(frozen=True, slots=True)
 class KeptResult:
-    """Detections of one side in one picture; `ranking` is a classifier's, best first, else None."""
+    """Detections of one side in one picture.
+
+    `ranking` is a classifier's or of a text's attribute, best first, `text` a recognizer's; else None.
+    """
 
     objects: Annotated[tuple[KeptObject, ...], Meta(max_length=_MAX_OBJECTS)]
     class_maps: tuple[KeptMap, ...] = ()
     ranking: tuple[KeptRank, ...] | None = None
     depth: KeptDepth | None = None
+    text: Annotated[tuple[KeptCharacter, ...], Meta(max_length=_MAX_CHARACTERS)] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,6 +171,7 @@ def kept_result(found: Detections, hw: tuple[int, int]) -> KeptResult:
         objects=tuple(objects),
         class_maps=tuple(_kept_map(one, hw) for one in found.class_maps),
         depth=None if found.depth is None else kept_depth(found.depth),
+        text=None if found.text is None else kept_text(found.text),
         ranking=None
         if ranking is None
         else tuple(
@@ -197,6 +204,7 @@ def detections_of(kept: KeptResult, spec: ModelSpec, hw: tuple[int, int]) -> Det
         masks=tuple(_instance_mask(mask, hw) for mask in masks) if masks else None,
         class_maps=tuple(_found_map(one, maps[one.name], hw) for one in kept.class_maps),
         depth=None if kept.depth is None or spec.depth is None else found_depth(kept.depth, spec.depth.kind, hw),
+        text=None if kept.text is None else found_text(kept.text),
         ranking=None
         if kept.ranking is None
         else Ranking(
@@ -279,6 +287,8 @@ def _wrong_result(result: KeptResult, spec: ModelSpec) -> str:
     for one_map in result.class_maps:
         if one_map.name not in known or any(not 0 < c.class_id < known[one_map.name] for c in one_map.classes):
             return "a class map that is not one of the contract's"
+    if result.text is not None and spec.text is None:
+        return "a text where the contract has none"
     if (result.depth is not None) != (spec.depth is not None):
         return "a depth where the contract has none, or none where it has one"
     if result.depth is not None and spec.depth is not None:

@@ -44,6 +44,7 @@ from rkdeploy.host.graph.session import Session
 from rkdeploy.host.graph.simplify import simplify
 from rkdeploy.host.graph.suppression import left_out
 from rkdeploy.host.graph.text_probe import size_of_line
+from rkdeploy.host.graph.volume_pooling import without_volume_pooling
 from rkdeploy.host.graph.whole_bins import with_whole_bins
 
 _MULTIPLES = "Use multiples of its largest stride for --imgsz, usually 32 or 64."
@@ -86,7 +87,7 @@ def open_graph(file: Path, imgsz: tuple[int, int] | None, info: ModelInfo | None
     Raises:
         GraphError: whatever is wrong with it, or when it does not fit the checkpoint.
     """
-    loaded, divisor = with_float_input(with_planar_input(to_float32(load_onnx(file))))
+    loaded, divisor = with_float_input(with_planar_input(to_float32(without_volume_pooling(load_onnx(file)))))
     alone, bins_error = with_whole_bins(without_scale_inputs(loaded))
     require_image_model(alone)
     model = with_color_input(alone)
