@@ -67,6 +67,7 @@ def inspect_bundle(folder: Path) -> Inspection:
         ("classes", listed_names(spec.class_names)),
         ("input", f"{spec.input.width}x{spec.input.height} (width x height), {spec.input.color}, {spec.input.fit}"),
         ("outputs", ", ".join(f"{o.name} {o.shape}" for o in spec.outputs)),
+        *([] if spec.form == "rkdeploy" else [("form", spec.form)]),
         *_head_rows(spec),
     ]
     return Inspection(tuple(rows), BundleInspection(file=folder.resolve().name, contract=spec))

@@ -8,7 +8,7 @@ import shutil
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -59,6 +59,7 @@ from rkdeploy.host.building.weight_figures import weights_text
 from rkdeploy.host.building.weight_loss import measure_weights
 from rkdeploy.host.families.speed_advice import advice_for
 from rkdeploy.host.graph.depthwise_parts import depthwise_hint, with_depthwise_parts
+from rkdeploy.host.graph.forms.rgb_input import with_rgb_input
 from rkdeploy.host.graph.session import Session
 from rkdeploy.host.toolkit.built_model import BuiltModel
 from rkdeploy.host.toolkit.compile_log import read_compile_log
@@ -165,6 +166,7 @@ def build(options: BuildOptions, events: BuildEvents) -> Bundle:
             if part.graph is not part.whole:
                 verify_rewritten(part.whole, part.graph, part.spec, data.images.shown)
             events.verified(verification)
+            part = _in_the_programs_colors(part, options)
         try:
             built = _build_and_compare(toolkit, options, part, data, folder, journal)
             form = _form_record(network, options, part, data, journal)
@@ -201,6 +203,15 @@ def _cut(network: Network, options: BuildOptions, folder: Path, journal: _Journa
         onnx.save(network.trained, str(folder / f"{options.title}.onnx"))
         onnx.save(graph, str(file))
     return _CutNetwork(whole, graph, file, spec)
+
+
+def _in_the_programs_colors(part: _CutNetwork, options: BuildOptions) -> _CutNetwork:
+    """The network with an input of RGB where its program hands that over; others say the order in a configuration."""
+    if options.form not in ("zoo", "ultralytics") or part.spec.input.color == "rgb":
+        return part
+    graph, spec = with_rgb_input(part.graph, part.spec)
+    onnx.save(graph, str(part.file))
+    return replace(part, whole=graph if part.whole is part.graph else part.whole, graph=graph, spec=spec)
 
 
 def _require_files(options: BuildOptions) -> None:

@@ -36,6 +36,9 @@ def test_a_build_for_the_zoo_measures_our_own_form_beside_it(tmp_path: Path) -> 
     bundle = build(options, line)
     assert bundle.folder.name == "nano-zoo-rk3588-int8"
     assert [(o.role, o.shape[1]) for o in bundle.spec.outputs] == [("joined", 8)] * 3
+    assert bundle.spec.input.color == "rgb"  # it was trained with BGR, and the demo hands over RGB
+    assert bundle.record.agreement is not None
+    assert min(output.cosine for output in bundle.record.agreement.outputs) > 0.98
     form = bundle.record.form
     assert form is not None
     assert form.name == bundle.spec.form == "zoo"

@@ -50,8 +50,6 @@ def ultralytics_form(graph: onnx.ModelProto, spec: ModelSpec, *, fractions: bool
     """
     if spec.task not in _TASKS or (spec.anchors is not None and spec.task != "detect"):
         raise GraphError(f"Ultralytics does not read this {spec.task} model of family {spec.family}.", _POSSIBLE)
-    if spec.input.color != "rgb":
-        raise GraphError("Ultralytics feeds RGB, but this model was trained with BGR.", _POSSIBLE)
     writer = FormGraph(graph)
     try:
         rows = decoded_rows(writer, spec, fractions=fractions)
