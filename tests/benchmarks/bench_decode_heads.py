@@ -33,6 +33,7 @@ from rkdeploy.contract.spec import (
     AngleFormula,
     ClassMapSpec,
     DepthFormula,
+    EmbeddingFormula,
     HeadOutput,
     InputSpec,
     KeypointLayout,
@@ -72,6 +73,7 @@ class Kind:
     rotated: bool = False
     map_planes: int = 0
     depth: bool = False
+    embedding: int = 0
     has_objects: bool = True
     points: PointFormula | None = None
     priors: PriorFormula | None = None
@@ -131,6 +133,7 @@ KINDS = {
     "class map, 2": Kind(1, map_planes=2, has_objects=False),
     "class map, 19": Kind(1, map_planes=19, has_objects=False),
     "depth": Kind(1, depth=True, has_objects=False),
+    "embedding, 512": Kind(1, embedding=512, has_objects=False),
 }
 DEPTH = DepthFormula("metric", exponential=True, gain=0.9, offset=0.2, low=-4.0, high=5.0)
 
@@ -251,6 +254,8 @@ def head(kind: Kind, size: int, objects: int, dtype: str, seed: int) -> tuple[Mo
     maps: tuple[ClassMapSpec, ...] = ()
     if kind.depth:
         add("depth_map", 0, 4, smooth((1, size // 4, size // 4), rng))
+    if kind.embedding:
+        add("embedding", 0, size, rng.normal(0, 1, (kind.embedding, 1, 1)).astype(np.float32))
     if kind.map_planes:
         stride = 1 if kind.map_planes == 2 else 8
         add("class_map", 0, stride, smooth((kind.map_planes, size // stride, size // stride), rng))
@@ -269,6 +274,7 @@ def head(kind: Kind, size: int, objects: int, dtype: str, seed: int) -> tuple[Mo
         points=kind.points,
         class_maps=maps,
         depth=DEPTH if kind.depth else None,
+        embedding=EmbeddingFormula() if kind.embedding else None,
     )
     return spec, tensors
 
@@ -414,6 +420,9 @@ def dense(kind: Kind, spec: ModelSpec, tensors: list[HeadTensor], transform: Let
     """Decode as in typical deployment examples."""
     if kind.depth:
         return {"depth": dense_depth(tensors[-1], spec.outputs[-1].stride, transform)}
+    if kind.embedding:
+        vector = tensors[-1].dequantized().ravel()
+        return {"embedding": vector / np.linalg.norm(vector)}
     if kind.map_planes:
         return {"class_ids": dense_map(tensors[-1], spec.outputs[-1].stride, transform)}
     if kind.queries:
@@ -525,6 +534,9 @@ def require_same(found: Detections, expected: Mapping[str, Any]) -> None:
         errors = depth_errors(expected["depth"], found.depth.values, "metric")
         assert errors is not None
         assert errors.abs_rel < 2e-3  # the dense side interpolates twice
+        return
+    if found.embedding is not None:
+        np.testing.assert_allclose(found.embedding, expected["embedding"], atol=1e-6)
         return
     if found.class_maps:
         assert (found.class_maps[0].class_ids != expected["class_ids"]).mean() < 2e-3

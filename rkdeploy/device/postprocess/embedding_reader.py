@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,6 +13,10 @@ from rkdeploy.contract.spec import ModelSpec
 from rkdeploy.device.postprocess.raw_values import outputs_with
 from rkdeploy.device.runtime.protocol import HeadTensor
 from rkdeploy.errors import RkdeployError
+
+_SMALLEST: Final = 1e-20
+_LARGEST: Final = 1e30
+"""Sums of squares between which none was lost in float32."""
 
 
 class EmbeddingReader:
@@ -51,6 +57,10 @@ class EmbeddingReader:
 
 def unit_vector(vector: NDArray[np.float32]) -> NDArray[np.float32]:
     """A vector (D,) divided by its length; zeros for one that has no direction: all zeros, NaN or infinity in it."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        square = float(vector @ vector)
+    if _SMALLEST < square < _LARGEST:
+        return vector * np.float32(1 / math.sqrt(square))
     largest = np.abs(vector).max(initial=0.0)
     if not 0 < largest < np.inf:
         return np.zeros_like(vector)

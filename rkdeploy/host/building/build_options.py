@@ -171,7 +171,7 @@ class BuildOptions(QuantizationSettings):
             "--min-agreement",
             "Lowest accepted agreement with the float model, 0 to 1. It is AP50 with the float model's "
             "detections as the truth; of classifiers the share with the same first class, of class maps the mean IoU, "
-            "of depth 1 less AbsRel. "
+            "of depth 1 less AbsRel, of embeddings the share with the same nearest image. "
             "The upper end of its interval counts.",
             ACCURACY,
             often=True,
