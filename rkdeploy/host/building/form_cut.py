@@ -8,7 +8,7 @@ from rkdeploy.host.building.build_options import FLOAT_DTYPE
 from rkdeploy.host.graph.cut import cut
 from rkdeploy.host.graph.cut_options import CutOptions
 from rkdeploy.host.graph.forms.frigate import frigate_cut_options, frigate_form, frigate_model_type
-from rkdeploy.host.graph.forms.ultralytics import ultralytics_cut_options, ultralytics_form
+from rkdeploy.host.graph.forms.ultralytics_form import ultralytics_cut_options, ultralytics_form
 from rkdeploy.host.graph.forms.zoo import zoo_cut_options, zoo_demo, zoo_form
 
 if TYPE_CHECKING:
