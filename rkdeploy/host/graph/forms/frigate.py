@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Final, Literal
 from rkdeploy.contract.spec import PointFormula
 from rkdeploy.errors import GraphError
 from rkdeploy.host.graph.cut_options import CutOptions
-from rkdeploy.host.graph.forms.decoded_rows import decoded_rows, joined_rows
 from rkdeploy.host.graph.forms.form_graph import FormGraph
 from rkdeploy.host.graph.forms.head_levels import levels_of
+from rkdeploy.host.graph.forms.joined_rows import decoded_rows, joined_rows
 from rkdeploy.host.graph.forms.zoo import zoo_form
 
 if TYPE_CHECKING:

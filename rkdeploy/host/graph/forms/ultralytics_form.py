@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Final, Literal
 from rkdeploy.contract.spec import AngleFormula, PointFormula
 from rkdeploy.errors import GraphError
 from rkdeploy.host.graph.cut_options import CutOptions
-from rkdeploy.host.graph.forms.decoded_rows import decoded_rows, joined_rows
 from rkdeploy.host.graph.forms.form_graph import FormGraph
 from rkdeploy.host.graph.forms.head_levels import whole_outputs
+from rkdeploy.host.graph.forms.joined_rows import decoded_rows, joined_rows
 
 if TYPE_CHECKING:
     import onnx

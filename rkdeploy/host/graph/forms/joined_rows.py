@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class FormRow:
     """One quantity of all rows.
 
     Attributes:
@@ -39,7 +39,7 @@ class Row:
 
 
 @dataclass(frozen=True, slots=True)
-class DecodedRows:
+class JoinedRows:
     """All rows of a head.
 
     Attributes:
@@ -48,12 +48,12 @@ class DecodedRows:
         level_strides: as in the contract; a level with anchors counts once per anchor.
     """
 
-    rows: tuple[Row, ...]
+    rows: tuple[FormRow, ...]
     count: int
     level_strides: tuple[int, ...]
 
 
-def decoded_rows(writer: FormGraph, spec: ModelSpec, *, fractions: bool) -> DecodedRows:
+def decoded_rows(writer: FormGraph, spec: ModelSpec, *, fractions: bool) -> JoinedRows:
     """Append the nodes that decode a head.
 
     Args:
@@ -71,7 +71,7 @@ def decoded_rows(writer: FormGraph, spec: ModelSpec, *, fractions: bool) -> Deco
     return _PointRows(writer, spec, levels, unit).rows()
 
 
-def joined_rows(writer: FormGraph, rows: DecodedRows, name: str, first: HeadOutput) -> HeadOutput:
+def joined_rows(writer: FormGraph, rows: JoinedRows, name: str, first: HeadOutput) -> HeadOutput:
     """One output of all quantities side by side, (1, C, N).
 
     Args:
@@ -91,8 +91,8 @@ def joined_rows(writer: FormGraph, rows: DecodedRows, name: str, first: HeadOutp
     )
 
 
-def _row(tensor: str, channels: int, role: OutputRole, activation: Activation = "linear") -> Row:
-    return Row(tensor, channels, (OutputPart(role, tuple(range(channels)), activation),))
+def _row(tensor: str, channels: int, role: OutputRole, activation: Activation = "linear") -> FormRow:
+    return FormRow(tensor, channels, (OutputPart(role, tuple(range(channels)), activation),))
 
 
 class _PointRows:
@@ -113,7 +113,7 @@ class _PointRows:
         self._scale = strides / unit[:, None]  # (2, N): units of the output per cell
         self._offset = np.float32(spec.points.offset if spec.points is not None else 0.5)
 
-    def rows(self) -> DecodedRows:
+    def rows(self) -> JoinedRows:
         """All quantities."""
         rows = [_row(self._boxes(), 4, "decoded_boxes"), self._scores()]
         first = self._levels[0]
@@ -123,7 +123,7 @@ class _PointRows:
             rows.append(_row(self._angles(), 1, "angles"))
         if "keypoint_xy" in first:
             rows.append(self._keypoints())
-        return DecodedRows(tuple(rows), self._grid.shape[1], strides_of(self._levels))
+        return JoinedRows(tuple(rows), self._grid.shape[1], strides_of(self._levels))
 
     def _flat(self, role: str) -> str:
         """A role's channels of all levels, (1, C, N)."""
@@ -178,7 +178,7 @@ class _PointRows:
         moved = writer.node("Add", [value, writer.constant(float(formula.offset / formula.gain))])
         return writer.node("Mul", [moved, writer.constant(float(formula.gain))])
 
-    def _scores(self) -> Row:
+    def _scores(self) -> FormRow:
         """Probabilities, (1, nc, N); with objectness, their product with it."""
         scores = self._flat("scores")
         if "objectness" in self._levels[0]:
@@ -188,7 +188,7 @@ class _PointRows:
             scores = self._writer.node("Mul", [scores, objectness])
         return _row(scores, len(self._spec.class_names), "scores", "sigmoid")
 
-    def _keypoints(self) -> Row:
+    def _keypoints(self) -> FormRow:
         """x, y and where there is one the score of each keypoint in turn, (1, K * 2 or 3, N)."""
         writer, layout, cells = self._writer, self._spec.keypoints, self._grid.shape[1]
         assert layout is not None
@@ -208,7 +208,7 @@ class _PointRows:
             OutputPart("keypoint_xy", tuple(start + i for start in starts for i in (0, 1))),
             OutputPart("keypoint_scores", tuple(start + 2 for start in starts), "sigmoid"),
         )
-        return Row(writer.reshape(both, (1, 3 * count, cells)), 3 * count, roles)
+        return FormRow(writer.reshape(both, (1, 3 * count, cells)), 3 * count, roles)
 
 
 class _AnchorRows:
@@ -221,7 +221,7 @@ class _AnchorRows:
             raise GraphError("An anchor head with other formulas than YOLOv5's is not decoded in the graph.")
         self._writer, self._spec, self._levels, self._unit = writer, spec, levels, unit
 
-    def rows(self) -> DecodedRows:
+    def rows(self) -> JoinedRows:
         """Boxes and scores."""
         assert self._spec.anchors is not None
         boxes, scores, strides, count = [], [], [], 0
@@ -236,7 +236,7 @@ class _AnchorRows:
             _row(both[0], 4, "decoded_boxes"),
             _row(both[1], len(self._spec.class_names), "scores", "sigmoid"),
         )
-        return DecodedRows(rows, count, tuple(strides))
+        return JoinedRows(rows, count, tuple(strides))
 
     def _apart(self, output: HeadOutput, anchors: int, first: int, end: int) -> str:
         """Fields `first` to `end` - 1 of each anchor, (1, fields, anchors * cells)."""
