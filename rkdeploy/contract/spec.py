@@ -415,7 +415,7 @@ class EmbeddingFormula:
     Attributes:
         normalized: whether the network has done that before it ends.
         alignment: how the image has to be cut out of its photo.  `none` is any crop; `face` is a face that is turned
-            and scaled until its five landmarks lie on ArcFace's template (`rkdeploy.images.face_alignment`).
+            and scaled until its five landmarks lie on ArcFace's template.
     """
 
     normalized: bool = False

@@ -17,6 +17,7 @@ from rkdeploy.analysis.inspection.inspection import (
     listed_names,
 )
 from rkdeploy.errors import GraphError, RkdeployError
+from rkdeploy.host.building.embedding_presets import VECTOR_KINDS, fitting_embeddings
 from rkdeploy.host.building.network import Network, describe_anchors
 from rkdeploy.host.building.open_network import open_network
 from rkdeploy.host.building.presets import fitting
@@ -24,6 +25,8 @@ from rkdeploy.host.graph.foreign import exported_size, load_onnx, opset
 from rkdeploy.host.graph.foreign_process import run_foreign
 from rkdeploy.host.graph.graph_facts import Shape, facts_of, listed
 from rkdeploy.host.graph.graph_view import GraphView
+from rkdeploy.host.graph.head_kinds import VECTOR
+from rkdeploy.host.graph.pixel_scale import prepared_pixels
 
 _FREE_SIZE = (640, 640)
 """Size at which a graph of free size is inspected: a multiple of every usual stride."""
@@ -69,10 +72,21 @@ def _needed(network: Network, *, free: bool) -> str:
     needed = []
     if free:
         needed.append(f"a size, since the graph leaves it free: --imgsz {_FREE_SIZE[0]}, or the one of the training")
+    if network.head.kind in VECTOR_KINDS:
+        needed.append(_needed_by_vector(network))
     presets = fitting(network.head) if network.head.kind else ()
     if presets:
         needed.append(f"what prepared its images: --preset {' or '.join(presets)}")
-    return "; ".join(needed)
+    return "; ".join(filter(None, needed))
+
+
+def _needed_by_vector(network: Network) -> str:
+    """The options for a graph that gives a vector; empty where it says how its images are prepared."""
+    presets = " or ".join(fitting_embeddings(*network.input_hw))
+    if network.head.kind == VECTOR:
+        return f"whether its numbers are an embedding (--preset {presets}) or scores of classes (--task classify)"
+    prepares = network.prepares_pixels or prepared_pixels(GraphView(network.trained))
+    return "" if prepares else f"what prepared its images: --preset {presets}"
 
 
 def _model(network: Network) -> OnnxModel:

@@ -17,6 +17,7 @@ from rkdeploy.host.building.map_presets import MAP_KINDS
 from rkdeploy.host.building.supported_head import find_supported_head, require_image_model, require_no_suppression
 from rkdeploy.host.families.model_info import ModelInfo
 from rkdeploy.host.graph.class_vectors import with_class_convolutions
+from rkdeploy.host.graph.embedding_probe import vector_output
 from rkdeploy.host.graph.foreign import (
     class_names,
     exported_size,
@@ -104,7 +105,8 @@ def open_graph(file: Path, imgsz: tuple[int, int] | None, info: ModelInfo | None
     simplified = fold_gray(to_supported_opset(without_padded_pooling(simplified)))
     require_small_constants(simplified)
     lead, heads = lead_output(simplified), len(simplified.graph.output)
-    simplified = with_output_alone(simplified, lead) if lead else simplified
+    vector = "" if lead else vector_output(GraphView(simplified))
+    simplified = with_output_alone(simplified, lead or vector) if lead or vector else simplified
     classes = len(info.class_names) if info is not None else None
     try:
         headed, found = _head_at(simplified, classes, hw, anchors, free=None in shape[2:])
@@ -127,6 +129,7 @@ def open_graph(file: Path, imgsz: tuple[int, int] | None, info: ModelInfo | None
         names_note,
         _bins_note(bins_error),
         _heads_note(lead, heads),
+        f'Of {heads} outputs "{vector}" is taken, a vector; the others are what it is computed from.' if vector else "",
         f"The graph's suppression ({suppression}) is left out: the board suppresses." if suppression else "",
     )
     return OpenedGraph(

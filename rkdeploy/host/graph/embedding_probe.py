@@ -66,6 +66,20 @@ def vector_nature(graph: GraphView) -> Nature:
     return _of_product(node, count)
 
 
+def vector_output(graph: GraphView) -> str:
+    """Name of the vector next to what it was computed from (CLIP's hidden states), or its length (AdaFace).
+
+    Empty for graphs with other outputs.
+    """
+    shapes = {name: graph.shape(name) for name in graph.outputs}
+    vectors = [name for name, shape in shapes.items() if len(shape) == 2 and shape[0] == 1 and shape[1] % _USUAL == 0]
+    if len(shapes) < 2 or len(vectors) != 1 or not shapes[vectors[0]][1]:
+        return ""
+    behind = {tensor for tensor, _ in graph.back(vectors)}
+    others = [name for name in shapes if name != vectors[0]]
+    return vectors[0] if all(name in behind or shapes[name] == (1, 1) for name in others) else ""
+
+
 def _pooled(graph: GraphView, before: onnx.NodeProto | None, count: int) -> Nature:
     """Of pooled maps: a backbone ends in them, and so do classifiers whose last convolution has a map per class."""
     if before is not None and before.op_type in _ACTIVATIONS:

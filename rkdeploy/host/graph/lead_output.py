@@ -32,7 +32,9 @@ def with_output_alone(model: onnx.ModelProto, name: str) -> onnx.ModelProto:
     alone = onnx.ModelProto()
     alone.CopyFrom(model)
     kept = [info for info in model.graph.output if info.name == name]
+    others = [info for info in model.graph.output if info.name != name]
     del alone.graph.output[:]
     alone.graph.output.extend(kept)
+    alone.graph.value_info.extend(others)  # their shapes, where the output is computed from them
     prune(alone.graph)
     return alone

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from rkdeploy.analysis.inspection.onnx_file import inspect_onnx
 from rkdeploy.device.postprocess.postprocessor import Postprocessor
 from rkdeploy.device.postprocess.thresholds import Thresholds
 from rkdeploy.device.runtime.protocol import HeadTensor
@@ -145,3 +146,12 @@ def test_int8_build(tmp_path: Path) -> None:
     assert bundle.spec.outputs[0].shape == (1, 64, 1, 1)
     assert bundle.spec.embedding is not None
     assert bundle.spec.embedding.alignment == "face"
+
+
+def test_inspect_says_what_a_build_needs() -> None:
+    """The presets of the size; nothing for a graph that prepares its pixels."""
+    needed = {case: inspect_onnx(DATA / f"{case}.onnx").document.needed for case in ("clip", "osnet", "pixels_inside")}  # type: ignore[union-attr]  # of an ONNX file
+    assert "whether its numbers are an embedding (--preset arcface or" in needed["clip"]
+    assert "--task classify" in needed["clip"]
+    assert "what prepared its images: --preset arcface or" in needed["osnet"]
+    assert needed["pixels_inside"] == ""

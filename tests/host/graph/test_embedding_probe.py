@@ -8,7 +8,7 @@ import numpy as np
 import onnx
 import pytest
 
-from rkdeploy.host.graph.embedding_probe import vector_nature, with_embedding_head
+from rkdeploy.host.graph.embedding_probe import vector_nature, vector_output, with_embedding_head
 from rkdeploy.host.graph.find_head import find_head
 from rkdeploy.host.graph.graph_view import GraphView
 from rkdeploy.host.graph.head_kinds import EMBEDDING, VECTOR
@@ -98,6 +98,23 @@ def test_natures(make: Callable[[], KindGraph], nature: str) -> None:
 def test_a_checkpoint_that_has_classes_decides() -> None:
     _, head = find_head(GraphView(ended().model()), WIDTH)
     assert (head.kind, head.taps[0].role) == ("", "class_scores")
+
+
+@pytest.mark.parametrize(
+    ("other", "taken"), [("hidden", True), ("length", True), ("classes", False), ("elsewhere", False)]
+)
+def test_the_vector_among_several_outputs(other: str, taken: bool) -> None:
+    """Next to a tensor that it is computed from, or to its length; not next to results of their own."""
+    graph = KindGraph()
+    found = vector(graph)
+    hidden = graph.nodes[0].output[0]
+    beside = {
+        "hidden": lambda: hidden,
+        "length": lambda: graph.node("ReduceL2", found, axes=[1], keepdims=1),
+        "classes": lambda: vector(graph, 5),
+        "elsewhere": lambda: graph.conv(4, 6),
+    }[other]()
+    assert vector_output(GraphView(graph.show(found, beside).model())) == (found if taken else "")
 
 
 @pytest.mark.parametrize("kind", ["l2", "lp", "sqrt", "reciprocal"])
