@@ -23,6 +23,14 @@ def test_damaged_onnx_files(batch: int, tmp_path: Path) -> None:
         assert reading.seconds < 30, f"{what}: {reading}"
 
 
+@pytest.mark.parametrize("seed", [300902, 300906])
+def test_shapes_that_the_probes_meet_only_when_they_run_the_graph(seed: int, tmp_path: Path) -> None:
+    """Rows that are missing, and an answer without any: no surprise inside the child either."""
+    reading = read(mutant(seed)[1], tmp_path)
+    assert reading.ended in ("read", "refused")
+    assert " cannot be used: " not in reading.message
+
+
 def test_mutants_are_the_same_for_the_same_seed() -> None:
     """A failure can be repeated by its seed, and seeds differ."""
     assert mutant(11) == mutant(11)

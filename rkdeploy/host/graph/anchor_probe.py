@@ -242,7 +242,12 @@ def _anchors_and_order(
             )
         conv = convs[level]
         cells = conv.shape[2] * conv.shape[3]
-        block = rows[start : start + per_level * cells, :4].reshape(per_level, cells, 4)
+        block = rows[start : start + per_level * cells, :4]
+        if block.shape != (per_level * cells, 4):  # the tail's own shapes contradict those of the graph
+            raise GraphError(
+                f'"{output}" has {len(block)} rows of its level of stride {conv.stride}, expected {per_level * cells}.'
+            )
+        block = block.reshape(per_level, cells, 4)
         _check_block(block, conv, output)
         anchors[level] = tuple((float(w), float(h)) for w, h in block[:, 0, 2:])
         order.append(level)

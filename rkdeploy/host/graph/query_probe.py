@@ -181,10 +181,14 @@ def _explains_scores(values: Floats, answer: _Answer) -> bool:
     """True if (1, N, nc) are the answer's scores, or its best scores are the highest of them."""
     scores = values[0]
     if answer.scores.ndim == 2:
-        return scores.shape == answer.scores.shape and bool(np.abs(scores - answer.scores).max() <= _TOLERANCE)
+        return (
+            scores.size > 0
+            and scores.shape == answer.scores.shape
+            and bool(np.abs(scores - answer.scores).max() <= _TOLERANCE)
+        )
     best = np.sort(scores.ravel())[::-1][: len(answer.scores)]
     wanted = np.sort(answer.scores)[::-1]
-    return len(best) == len(wanted) and bool(np.abs(best - wanted).max() <= _TOLERANCE)
+    return 0 < len(best) == len(wanted) and bool(np.abs(best - wanted).max() <= _TOLERANCE)
 
 
 def _sigmoid(values: Floats) -> Floats:
