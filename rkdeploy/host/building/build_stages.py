@@ -45,7 +45,7 @@ from rkdeploy.host.building.compared_tensors import (
 )
 from rkdeploy.host.building.example_keeper import ExampleKeeper
 from rkdeploy.host.building.float_comparison import calibration_input, compare_with_float
-from rkdeploy.host.building.form_cost import cost_text, form_record, refusal_hint
+from rkdeploy.host.building.form_cost import cost_text, form_record, refusal_hint, type_note
 from rkdeploy.host.building.form_cut import cut_in_form
 from rkdeploy.host.building.form_files import write_form_files
 from rkdeploy.host.building.network import Network
@@ -169,7 +169,7 @@ def build(options: BuildOptions, events: BuildEvents) -> Bundle:
             part = _in_the_programs_colors(part, options)
         try:
             built = _build_and_compare(toolkit, options, part, data, folder, journal)
-            form = _form_record(network, options, part, data, journal)
+            form = _form_record(network, options, built, data, journal)
         except ToolkitError as error:
             raise _with_log_kept(error, folder / LOG, options.folder) from error
         events.advice(advice_for(network.info, network.input_hw) if network.info is not None else ())
@@ -274,15 +274,16 @@ def _build_and_compare(
 
 
 def _form_record(
-    network: Network, options: BuildOptions, part: _CutNetwork, data: _Data, journal: _Journal
+    network: Network, options: BuildOptions, built: _Built, data: _Data, journal: _Journal
 ) -> FormRecord | None:
     """The record of another program's form, with our own form measured too."""
     if options.form == "rkdeploy":
         return None
     with journal.stage("own_form", "Building our own form, to measure what this one costs"):
-        form, problem = form_record(network, options, part.spec, data.images, journal.events.detail)
-        if problem:
-            journal.warn(problem)
+        form, problem = form_record(network, options, built.spec, data.images, journal.events.detail)
+        for text in (problem, type_note(built.spec)):
+            if text:
+                journal.warn(text)
         return form
 
 

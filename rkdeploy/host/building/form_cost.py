@@ -60,6 +60,25 @@ def cost_text(form: FormRecord, agreement: Agreement | None) -> str:
     return f"{_named(here)} in this form, {own.value:.3f} in our own, against the float model on the same images"
 
 
+def type_note(spec: ModelSpec) -> str:
+    """A warning where the zoo's C demos would read a float16 output as int8; empty if all is well.
+
+    Args:
+        spec: contract of the built model.
+    """
+    if spec.form != "zoo":
+        return ""
+    integers = [output.quantization is not None for output in spec.outputs]
+    # the pose demo reads its keypoints, the last output, as float16
+    judged = integers[:-1] if spec.keypoints is not None else integers
+    if all(judged) or not any(judged):
+        return ""
+    return (
+        "Some outputs are float16 and others integers: the zoo's C demos read all of them as int8. Leave out the "
+        "--float16 options, or give layers that end before the head."
+    )
+
+
 def refusal_hint(form: FormRecord | None, dtype: str) -> str:
     """Beginning of the hint for a refused build; empty where it is not the form's doing."""
     own = form.own.headline if form is not None and form.own is not None else None

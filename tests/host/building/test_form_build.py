@@ -1,15 +1,17 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from rkdeploy.contract.agreement import Agreement
 from rkdeploy.contract.record import FormRecord
+from rkdeploy.contract.spec import HeadOutput, InputSpec, KeypointLayout, ModelSpec, Quantization
 from rkdeploy.host.building.build_events import BuildEvents
 from rkdeploy.host.building.build_options import BuildOptions
 from rkdeploy.host.building.build_stages import build
-from rkdeploy.host.building.form_cost import cost_text, refusal_hint
+from rkdeploy.host.building.form_cost import cost_text, refusal_hint, type_note
 from rkdeploy.host.building.input_options import InputChoice
 from tests.shared_bundles import SAMPLE
 
@@ -79,6 +81,16 @@ def test_the_cost_is_both_figures() -> None:
     text = cost_text(form, agreement(0.5))
     assert text == ("first class 0.500 in this form, 0.950 in our own, against the float model on the same images")
     assert cost_text(FormRecord("zoo", "rknn_model_zoo"), agreement(0.5)) == ""
+
+
+def test_outputs_of_mixed_types_are_warned_of() -> None:
+    integers = HeadOutput("a", "scores", 0, 8, (1, 2, 8, 8), quantization=Quantization("int8", 0.1, 0))
+    spec = ModelSpec("yolov8", "detect", ("a", "b"), InputSpec("images", 64, 64), (integers,), form="zoo")
+    mixed = (integers, replace(integers, quantization=None))
+    assert type_note(spec) == ""
+    assert "read all of them as int8" in type_note(replace(spec, outputs=mixed))
+    assert type_note(replace(spec, outputs=mixed, keypoints=KeypointLayout(17, scored=True))) == ""
+    assert type_note(replace(spec, outputs=mixed, form="frigate")) == ""
 
 
 def test_a_refusal_names_our_own_form_and_float16() -> None:

@@ -157,7 +157,8 @@ class _PointRows:
         apart = writer.reshape(self._flat("dfl_boxes"), (1, 4, bins, count))
         shares = writer.node("Softmax", [writer.node("Transpose", [apart], perm=[0, 2, 1, 3])], axis=1)
         numbers = np.arange(bins, dtype=np.float32).reshape(1, bins, 1, 1)
-        return writer.reshape(writer.node("Conv", [shares, writer.constant(numbers)]), (1, 4, count))
+        means = writer.node("Conv", [shares, writer.constant(numbers)], kernel_shape=[1, 1])
+        return writer.reshape(means, (1, 4, count))
 
     def _turned(self, shift: str) -> str:
         """The way from the cell to the center of a rotated box, turned by its angle."""

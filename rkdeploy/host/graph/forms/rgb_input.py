@@ -41,7 +41,8 @@ def with_rgb_input(graph: onnx.ModelProto, spec: ModelSpec) -> tuple[onnx.ModelP
                 node.input[index] = _EXCHANGED
     weights = np.eye(3, dtype=np.float32)[::-1].reshape(3, 3, 1, 1)
     result.graph.initializer.append(numpy_helper.from_array(np.ascontiguousarray(weights), f"{_EXCHANGED}.weight"))
-    exchange = helper.make_node("Conv", [spec.input.name, f"{_EXCHANGED}.weight"], [_EXCHANGED], name=_EXCHANGED)
+    inputs = [spec.input.name, f"{_EXCHANGED}.weight"]
+    exchange = helper.make_node("Conv", inputs, [_EXCHANGED], name=_EXCHANGED, kernel_shape=[1, 1])
     result.graph.node.insert(0, exchange)
     _require_equal(graph, result, spec)
     image = replace(spec.input, color="rgb", mean=_reversed(spec.input.mean), std=_reversed(spec.input.std))
