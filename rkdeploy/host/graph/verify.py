@@ -40,7 +40,10 @@ effect.
 _CEILING_SHARE = 0.005
 _SIGMOID_ERROR = 2.0**-23
 """Absolute error of a sigmoid near 0: a root below 1 makes more of it."""
-_PROBES = 4
+_PROBES = 8
+"""Draws per figure.  The smallest estimate among 270,000 figures is 0.16 of the figure's noise (chi-squared, lower
+tail); with four draws it would be 0.04.
+"""
 _PHRASES = {
     "xy": ("box centers differ", "strides or order"),
     "wh": ("box sizes differ", "anchors or distances"),
@@ -126,8 +129,11 @@ class _CutReader:
 
 
 def _moved(values: NDArray[np.float32], noise: NDArray[np.float64], rng: np.random.Generator) -> NDArray[np.float32]:
-    """Every value moved by its channel's noise, up or down."""
-    moved: NDArray[np.float32] = (values + noise * rng.choice((-1.0, 1.0), values.shape)).astype(np.float32)
+    """Every value moved by its channel's noise times a normal number.
+
+    Signs alone would not do: two bins that share a box's side often get the same one every time, and do not move it.
+    """
+    moved: NDArray[np.float32] = (values + noise * rng.standard_normal(values.shape)).astype(np.float32)
     return moved
 
 

@@ -21,7 +21,7 @@ from rkdeploy.host.families.anchor_defaults import PUBLISHED
 from rkdeploy.host.graph.cut import cut
 from rkdeploy.host.graph.cut_options import CutOptions
 from rkdeploy.host.graph.head import Head
-from rkdeploy.host.graph.verify import TOLERANCES, verify
+from rkdeploy.host.graph.verify import _PROBES, TOLERANCES, _moved, verify
 
 CHECKPOINT = Path(__file__).parents[2] / "data" / "yolov5" / "v7_n.pt"
 HW = (64, 96)  # not square: a swap of height and width would show
@@ -164,6 +164,18 @@ def test_a_network_that_rounds_much(network: Network, cut_graph: onnx.ModelProto
     wrong = Anchors((*levels, ((1.01 * w, h), *others)))
     with pytest.raises(VerificationError, match="box sizes differ"):
         check(network, coarse, replace(spec, anchors=wrong))
+
+
+def test_two_bins_that_share_a_side_always_move_it() -> None:
+    """The noise of a distribution with two even bins is that of their difference: no draw of signs may hide it.
+
+    ONNX files of other exporters were refused for such rows.
+    """
+    raw, size, rng = np.zeros((1, 2, 100, 100), np.float32), np.ones((1, 2, 1, 1)), np.random.default_rng(0)
+    moves = [_moved(raw, size, rng)[0] for _ in range(_PROBES)]
+    seen = np.sqrt(np.mean([(one - other).astype(np.float64) ** 2 for one, other in moves], axis=0))
+    assert seen.min() > 0.2
+    assert abs(np.sqrt(np.mean(seen**2)) - np.sqrt(2)) < 0.02
 
 
 def test_noise_never_allows_what_a_fault_does(network: Network, cut_graph: onnx.ModelProto, spec: ModelSpec) -> None:
