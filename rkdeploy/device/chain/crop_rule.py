@@ -26,7 +26,6 @@ aligned by five landmarks."""
 DEFAULT_LIMIT: Final = 100
 MAX_MARGIN: Final = 5.0
 _OF_THE_OBJECT_ALONE: Final = frozenset({"text", "classify", "embedding"})
-_OF_FACES: Final = frozenset({"embedding"})
 _WITHOUT_OBJECTS: Final = frozenset({"classify", "semantic", "depth", "text", "embedding"})
 _KINDS: Final[tuple[CropKind, ...]] = get_args(CropKind)
 _NEEDS: Final[dict[CropKind, str]] = {
@@ -69,13 +68,13 @@ def crop_rule(
         recognizer: contract of the model that looks at each.
         of: names or ids of the detector's classes; None takes all.
         crop: a `CropKind`, or `auto`: `rotated` for rotated boxes, `corners` for four keypoints and a recognizer of
-            text, classes or vectors, `landmarks` for five keypoints and a recognizer of vectors, else `box`.
+            text, classes or vectors, `landmarks` for five keypoints and a recognizer of aligned faces, else `box`.
         margin: see `CropRule`.
         limit: see `CropRule`.
 
     Raises:
-        RkdeployError: when the first model finds no objects, has no such class, or lacks what the crop needs, or when
-            a number is out of its range.
+        RkdeployError: when the first model finds no objects, has no such class, or lacks what the crop needs (for
+            `auto`: the landmarks of a recognizer of aligned faces), or when a number is out of its range.
     """
     if detector.task in _WITHOUT_OBJECTS:
         raise RkdeployError(
@@ -105,8 +104,13 @@ def _kind(crop: str, detector: ModelSpec, recognizer: ModelSpec) -> CropKind:
         suited: dict[CropKind, bool] = {
             "rotated": True,
             "corners": recognizer.task in _OF_THE_OBJECT_ALONE,
-            "landmarks": recognizer.task in _OF_FACES,
+            "landmarks": _of_aligned_faces(recognizer),
         }
+        if _of_aligned_faces(recognizer) and "landmarks" not in possible:
+            raise RkdeployError(
+                "The recognizer was trained on faces that are aligned by five landmarks, and the detector gives none.",
+                "Take a detector with five landmarks, such as SCRFD, RetinaFace or YuNet; --crop box does it anyway.",
+            )
         return next((kind for kind, suits in suited.items() if suits and kind in possible), "box")
     chosen: CropKind | None = next((kind for kind in _KINDS if kind == crop), None)
     if chosen is None:
@@ -117,6 +121,10 @@ def _kind(crop: str, detector: ModelSpec, recognizer: ModelSpec) -> CropKind:
             f"Possible here: {', '.join(possible)}.",
         )
     return chosen
+
+
+def _of_aligned_faces(recognizer: ModelSpec) -> bool:
+    return recognizer.embedding is not None and recognizer.embedding.alignment == "face"
 
 
 def _is_rotated(spec: ModelSpec) -> bool:

@@ -1,4 +1,4 @@
-"""Drawn scenes for chains: signs with four colored marks, and pages with highlighted lines.  NumPy and OpenCV only.
+"""Drawn scenes for chains: signs with four colored marks, pages with highlighted lines, faces with five marks.
 
 A sign or line has eight cells of 6 x 12 dots, with a letter of 5 x 7 dots in each: a font of our own, the same with
 every release of OpenCV.
@@ -13,6 +13,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from rkdeploy.device.chain.face_alignment import TEMPLATE
+
 CHARACTERS: Final = "023457ACEHKLTUX"
 CELLS: Final = 8
 SCENE: Final = 256
@@ -21,6 +23,8 @@ MARK_PX: Final = 5.0
 """Radius of a mark."""
 MARKS: Final = ((20, 20, 235), (20, 235, 20), (235, 20, 20), (20, 235, 235))
 """BGR of the marks at top left, top right, bottom right, bottom left; noise does not reach the ends of the range."""
+FACE_MARKS: Final = (*MARKS, (235, 20, 235))
+"""BGR of the marks at the eyes, the nose and the corners of the mouth, left in the image first."""
 HIGHLIGHT, HIGHLIGHTED_INK = (153, 215, 255), (0, 0, 102)
 """BGR of paper and ink under a highlighter: both are redder than blue by the same, by which it is found."""
 STRIP: Final = (0.8453, 0.3806)
@@ -105,6 +109,25 @@ def text_page(rng: np.random.Generator, count: int) -> tuple[NDArray[np.uint8], 
         page[:] = np.rint(page * (1 - share) + marked * share).astype(np.uint8)
         found.append(DrawnText(text, corners))
     return _noisy(page, rng), found
+
+
+def face_scene(rng: np.random.Generator, people: tuple[int, ...]) -> NDArray[np.uint8]:
+    """A dull scene with one or two faces, from left to right: patterns of their own with marks at their landmarks."""
+    scene = _dull(rng)
+    for i, person in enumerate(people):
+        scale, angle = rng.uniform(0.8, 0.95), rng.uniform(-0.25, 0.25)
+        turn = scale * np.array(((np.cos(angle), -np.sin(angle)), (np.sin(angle), np.cos(angle))))
+        middle = np.array((SCENE / len(people) * (i + 0.5), rng.uniform(90, SCENE - 90)))
+        landmarks = (TEMPLATE - 56) @ turn.T + middle
+        matrix = np.concatenate((turn, (middle - turn @ (56.0, 56.0))[:, None]), axis=1)
+        pattern = np.random.default_rng(person).uniform(50, 200, (7, 7)).astype(np.float32)
+        face = cv2.resize(pattern, (112, 112), interpolation=cv2.INTER_CUBIC)
+        cover = cv2.warpAffine(np.ones((112, 112), np.float32), matrix, (SCENE, SCENE))
+        warped = cv2.warpAffine(face, matrix, (SCENE, SCENE), borderMode=cv2.BORDER_REPLICATE)
+        scene[:] = np.rint(scene * (1 - cover[:, :, None]) + (warped * cover)[:, :, None]).clip(0, 255).astype(np.uint8)
+        for color, (x, y) in zip(FACE_MARKS, landmarks.tolist(), strict=True):
+            _blend(scene, _disk(x, y), color)
+    return _noisy(scene, rng)
 
 
 def _corners(rng: np.random.Generator, middle_y: float, warp_px: float) -> NDArray[np.float32]:

@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from rkdeploy.contract.spec import AngleFormula, KeypointLayout, ModelSpec
+from rkdeploy.contract.spec import AngleFormula, EmbeddingFormula, KeypointLayout, ModelSpec
 from rkdeploy.device.chain.crop_rule import CropRule, box_region, crop_rule, crops_of
 from rkdeploy.device.postprocess.detections import Detections
 from rkdeploy.errors import RkdeployError
@@ -17,6 +17,8 @@ CLASSIFIER = replace(SPEC, task="classify")
 POSE = replace(SPEC, task="pose", keypoints=KeypointLayout(4, scored=False))
 FACES = replace(SPEC, task="pose", keypoints=KeypointLayout(5, scored=False))
 OBB = replace(SPEC, task="obb", angle=AngleFormula(sigmoid=True, gain=1.0, offset=0.0))
+VECTOR = replace(SPEC, task="embedding", embedding=EmbeddingFormula())
+FACE_VECTOR = replace(VECTOR, embedding=EmbeddingFormula(alignment="face"))
 
 
 @pytest.mark.parametrize(
@@ -28,6 +30,9 @@ OBB = replace(SPEC, task="obb", angle=AngleFormula(sigmoid=True, gain=1.0, offse
         (FACES, CLASSIFIER, "box"),
         (OBB, CLASSIFIER, "rotated"),
         (OBB, SPEC, "rotated"),
+        (FACES, VECTOR, "box"),
+        (POSE, VECTOR, "corners"),
+        (FACES, FACE_VECTOR, "landmarks"),
     ],
 )
 def test_the_form_follows_from_both_contracts(detector: ModelSpec, recognizer: ModelSpec, kind: str) -> None:
@@ -43,6 +48,13 @@ def test_a_form_that_the_detector_cannot_give_is_refused() -> None:
     assert crop_rule(FACES, CLASSIFIER, crop="landmarks").kind == "landmarks"
     with pytest.raises(RkdeployError, match="not a form of crop"):
         crop_rule(SPEC, CLASSIFIER, crop="round")
+
+
+def test_faces_that_need_landmarks_are_not_cut_by_their_boxes() -> None:
+    """Not silently: the accuracy would suffer.  Asked for, it is done."""
+    with pytest.raises(RkdeployError, match="aligned by five landmarks"):
+        crop_rule(SPEC, FACE_VECTOR)
+    assert crop_rule(SPEC, FACE_VECTOR, crop="box").kind == "box"
 
 
 def test_numbers_and_classes_are_checked() -> None:
