@@ -50,7 +50,7 @@ class MarkedObject:
 
     @property
     def floors(self) -> NDArray[np.float32]:
-        """What is subtracted from each filter's answer."""
+        """Values that are subtracted from the answers of the filters."""
         return np.array((0.3, 0.3, 0.3, 1.3, 1.3), np.float32)[: len(self.colors)]
 
 
