@@ -128,7 +128,7 @@ class AreaReader:
         for index, ((x1, y1), (x2, y2)) in enumerate(zip(first.tolist(), end.tolist(), strict=True)):
             mask = np.zeros((y2 - y1, x2 - x1), np.uint8)
             cv2.fillPoly(mask, [quads[index]], (1,))
-            scores[index] = cv2.mean(self._values.probabilities(plane[y1:y2, x1:x2], tensor), mask)[0]
+            scores[index] = self._values.mean(plane[y1:y2, x1:x2], mask, tensor)
         return scores
 
     def _enlarged(self, shrunken: _Shrunken) -> tuple[NDArray[np.float32], NDArray[np.intp]]:

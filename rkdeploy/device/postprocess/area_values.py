@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any, Final
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -45,7 +46,19 @@ class AreaValues:
             return np.ones(plane.shape, np.uint8)
         return np.asarray(plane > plane.dtype.type(min(whole, info.max))).view(np.uint8)
 
-    def probabilities(self, raw: NDArray[Any], tensor: HeadTensor) -> NDArray[np.float32]:
+    def mean(self, raw: NDArray[Any], mask: NDArray[np.uint8], tensor: HeadTensor) -> float:
+        """Mean probability of the raw values where the mask is not 0.
+
+        Args:
+            raw: (h, w), a part of the plane.
+            mask: (h, w).
+            tensor: of the plane, for its scale.
+        """
+        if self._is_logit or raw.dtype.itemsize == 2:  # OpenCV takes no means of float16
+            return float(cv2.mean(self._probabilities(raw, tensor), mask)[0])
+        return float((cv2.mean(raw, mask)[0] - tensor.zero_point) * tensor.scale)
+
+    def _probabilities(self, raw: NDArray[Any], tensor: HeadTensor) -> NDArray[np.float32]:
         """The probabilities of raw values, of their shape, float32."""
         if raw.dtype.itemsize != 1:
             return self._computed(raw, tensor)
