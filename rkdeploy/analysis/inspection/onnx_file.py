@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from typing import Final
 
 import onnx
 
@@ -18,6 +19,8 @@ from rkdeploy.analysis.inspection.inspection import (
 )
 from rkdeploy.errors import GraphError, RkdeployError
 from rkdeploy.host.building.embedding_presets import VECTOR_KINDS, fitting_embeddings
+from rkdeploy.host.building.input_choice import exported_map
+from rkdeploy.host.building.map_presets import MAP_KINDS, fitting_maps
 from rkdeploy.host.building.network import Network, describe_anchors
 from rkdeploy.host.building.open_network import open_network
 from rkdeploy.host.building.presets import fitting
@@ -25,9 +28,14 @@ from rkdeploy.host.graph.foreign import exported_size, load_onnx, opset
 from rkdeploy.host.graph.foreign_process import run_foreign
 from rkdeploy.host.graph.graph_facts import Shape, facts_of, listed
 from rkdeploy.host.graph.graph_view import GraphView
-from rkdeploy.host.graph.head_kinds import VECTOR
+from rkdeploy.host.graph.head_kinds import MASK, PLANE, VECTOR
 from rkdeploy.host.graph.pixel_scale import prepared_pixels
 
+_OPEN_TASKS: Final = {
+    PLANE: "depth, a mask or areas of text: --preset says it",
+    MASK: "a mask or areas of text: --preset says it",
+}
+"""Words for maps that may mean several things, by the kind of the head."""
 _FREE_SIZE = (640, 640)
 """Size at which a graph of free size is inspected: a multiple of every usual stride."""
 
@@ -77,6 +85,9 @@ def _needed(network: Network, *, free: bool) -> str:
     presets = fitting(network.head) if network.head.kind else ()
     if presets:
         needed.append(f"what prepared its images: --preset {' or '.join(presets)}")
+    kind = network.head.kind
+    if kind in MAP_KINDS and exported_map(network) is None:
+        needed.append(f"what its map means and how images are prepared: --preset {' or '.join(fitting_maps(kind))}")
     return "; ".join(filter(None, needed))
 
 
@@ -128,7 +139,8 @@ def _producer(model: onnx.ModelProto) -> str:
 def _rows(network: Network) -> list[tuple[str, str]]:
     head = network.head
     strides = sorted({tap.stride for tap in head.taps if not tap.name})
-    rows = [("task", network.task), ("classes", listed_names(network.class_names))]
+    task = _OPEN_TASKS.get(head.kind, network.task) if exported_map(network) is None else network.task
+    rows = [("task", task), ("classes", listed_names(network.class_names))]
     if strides:
         rows.append(("strides", " ".join(str(stride) for stride in strides)))
     if network.anchors is not None:

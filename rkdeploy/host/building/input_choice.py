@@ -50,7 +50,7 @@ def with_choice(network: Network, choice: InputChoice) -> Network:
     if named is not None and network.anchors_from == GIVEN:
         network = _with_landmarks(network, len(named))
     prepared = choice.mean is not None and choice.std is not None
-    if network.head.kind in MAP_KINDS and (task := _exported_map(network)) is not None and choice.preset is None:
+    if network.head.kind in MAP_KINDS and (task := exported_map(network)) is not None and choice.preset is None:
         image, head = with_ultralytics_map(network.input, network.head, task)
     else:
         image, head = with_preset(network.input, network.head, choice.preset, prepared=prepared)
@@ -179,7 +179,7 @@ def _with_map(network: Network, image: InputSpec, head: Head, names: tuple[str, 
     )
 
 
-def _exported_map(network: Network) -> Task | None:
+def exported_map(network: Network) -> Task | None:
     """The task of a map that Ultralytics trained, as its checkpoint or its exporter says; None if nothing does."""
     if network.info is not None:
         return network.info.task if network.info.task in ("semantic", "depth") else None

@@ -186,6 +186,8 @@ def map_task(head: Head) -> Task:
     """The task of a model that gives a map only."""
     if head.areas is not None:
         return "text_areas"
+    if head.kind == MASK:
+        return "semantic"
     return "depth" if head.depth is not None else "semantic"
 
 

@@ -115,6 +115,21 @@ def test_onnx_that_needs_a_preset(name: str, presets: str) -> None:
     assert found.needed == f"what prepared its images: --preset {presets}"
 
 
+@pytest.mark.parametrize(
+    ("name", "task", "presets"),
+    [
+        ("db_training", "text_areas", "--preset ppocr-det"),
+        ("db_head", "a mask or areas of text: --preset says it", "--preset mask or ppocr-det"),
+    ],
+)
+def test_onnx_whose_map_a_preset_explains(name: str, task: str, presets: str) -> None:
+    """One probability per pixel may mean several things; the three maps of a DB head mean one."""
+    found = inspect_onnx(DATA / "areas" / f"{name}.onnx")
+    assert ("task", task) in found.rows
+    assert isinstance(found.document, OnnxInspection)
+    assert found.document.needed.endswith(presets)
+
+
 def test_onnx_of_a_fork(tmp_path: Path) -> None:
     """Raw tensors build, unproven."""
     file = separate(exported(DATA / "ultralytics" / "old_8_0_0.pt", (64, 96)), sums=True).save(tmp_path / "best.onnx")
