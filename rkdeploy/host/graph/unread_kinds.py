@@ -208,7 +208,12 @@ UNREAD = (
         lambda facts: 0 < _boxes_and_scores(facts) == facts.cells,
     ),
     GraphKind("an SSD detector (boxes of priors and their scores)", lambda facts: _boxes_and_scores(facts) > 0),
-    GraphKind("a YOLOv3 or YOLOv4 of pytorch-YOLOv4 (boxes and scores)", _is_darknet),
+    GraphKind(
+        "a YOLOv3 or YOLOv4 of pytorch-YOLOv4 (boxes and scores)",
+        _is_darknet,
+        "The darknet weights that it was made from build: rkdeploy build yolov4.weights --cfg yolov4.cfg --names "
+        "coco.names",
+    ),
     GraphKind(
         "an anchor head without its decode, whose fields are ambiguous (box, objectness, then classes or landmarks)",
         _is_raw_anchors,
