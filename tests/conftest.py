@@ -17,6 +17,7 @@ from rkdeploy.contract.bundle import Bundle
 from rkdeploy.device.postprocess.native.decode_library import DECODE_VARIABLE, decode_choice
 from tests.board.sample_model import shim_text
 from tests.board.shim import Shim, build_shim
+from tests.first_imports import import_share
 from tests.longest_first import Recorder, sort_by_seconds
 from tests.shared_bundles import shared_bundle
 
@@ -55,6 +56,13 @@ def pytest_configure(config: pytest.Config) -> None:
         signal.signal(signal.SIGINT, signal.default_int_handler)
     if config.getoption("--record-seconds") and "PYTEST_XDIST_WORKER" not in os.environ:
         config.pluginmanager.register(Recorder())
+
+
+def pytest_sessionstart(session: pytest.Session) -> None:
+    """Divide the first compilation of test files among the workers of a whole run."""
+    worker = getattr(session.config, "workerinput", None)
+    if worker and session.config.args == session.config.getini("testpaths"):
+        import_share(int(worker["workerid"].removeprefix("gw")), worker["workercount"])
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
