@@ -18,7 +18,8 @@ from rkdeploy.contract.bundle import read_bundle
 
 ROOT = Path(__file__).parents[2]
 SAMPLE = ROOT / "calib_data"
-BUNDLE = "best-rk3588-int8"
+MODEL = ROOT / "tests" / "data" / "yolov5" / "v5_last.pt"
+BUNDLE = "v5_last-rk3588-int8"
 MOMENTS = 10
 
 pytestmark = pytest.mark.slow
@@ -30,7 +31,7 @@ class Build:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         (folder / "tmp").mkdir(exist_ok=True)
-        command = [sys.executable, "-m", "rkdeploy", "build", SAMPLE / "best.pt", "--calib", SAMPLE, "--out", "out"]
+        command = [sys.executable, "-m", "rkdeploy", "build", MODEL, "--calib", SAMPLE, "--out", "out"]
         self.process = subprocess.Popen(
             [*map(str, command), "--imgsz", "64", "--calib-count", "2", "--proof-count", "2", "--min-agreement", "0"],
             cwd=folder,

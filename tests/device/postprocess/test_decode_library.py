@@ -78,7 +78,7 @@ def test_numpy_where_it_is_not(folder: Path, monkeypatch: pytest.MonkeyPatch, ca
         subprocess.run([*compiler(), "-shared", "-fPIC", "-nostdlib", "-o", folder / NAME, source], check=True)
         source.unlink()
     elif case == "other sources":
-        compile_library(folder)
+        shutil.copyfile(Path(compiling.__file__).with_name(NAME), folder / NAME)
         with (folder / "nms.c").open("a") as file:
             file.write("/* changed */\n")
     chosen = module.decode_choice()
