@@ -12,7 +12,7 @@ from tests.longest_first import sort_by_seconds
 
 @dataclass(frozen=True)
 class Item:
-    """What of a test decides its place."""
+    """The parts of a test that decide its place."""
 
     nodeid: str
     slow: bool = False
