@@ -7,6 +7,7 @@ import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -113,8 +114,16 @@ def test_damaged_calibration(damage: Callable[[Path], Path], tmp_path: Path) -> 
     assert "--calib" in found.causes[0].try_this
 
 
-def test_command(whole: Bundle) -> None:
-    """The command prints the worst layers, or everything as JSON."""
+def test_command(whole: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The command prints the worst layers, or everything as JSON; both of one explanation."""
+    made: list[Explanation] = []
+
+    def once(*arguments: Any, **options: Any) -> Explanation:
+        if not made:
+            made.append(explain(*arguments, **options))
+        return made[0]
+
+    monkeypatch.setattr("rkdeploy.analysis.explain.explain.explain", once)
     run = CliRunner().invoke(app, ["explain", str(whole.folder), "--data", str(SAMPLE), "--count", "1"])
     assert run.exit_code == 0, run.output
     assert "layers that lose most" in run.output

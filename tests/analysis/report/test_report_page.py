@@ -82,10 +82,17 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     return {name: folder / f"{name}.html" for name in files}
 
 
-@pytest.fixture
-def page(tmp_path: Path) -> Iterator[Page]:
-    with open_browser(tmp_path / "profile") as opened:
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Page]:
+    with open_browser(tmp_path_factory.mktemp("browser") / "profile") as opened:
         yield opened
+
+
+@pytest.fixture
+def page(browser: Page) -> Page:
+    """An empty page of the one browser."""
+    browser.renew()
+    return browser
 
 
 def show(page: Page, file: Path, width: int = 1280, height: int = 900, **kind: bool) -> None:

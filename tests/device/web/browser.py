@@ -24,17 +24,26 @@ class Page:
     """One page.
 
     Attributes:
-        events: events of the browser, by method.
+        events: events of the page, by method.
     """
 
     def __init__(self, to_browser: int, from_browser: int) -> None:
         self._to, self._from = os.fdopen(to_browser, "wb"), os.fdopen(from_browser, "rb")
         self._count = 0
         self._rest = b""
-        self._session = ""
+        self._session = self._context = ""
         self.events: list[tuple[str, Any]] = []
-        target = self.call("Target.createTarget", url="about:blank")["targetId"]
+        self.renew()
+
+    def renew(self) -> None:
+        """Go on in an empty page, which shares no storage and no events with the last one; that one is closed."""
+        self._session = ""
+        if self._context:
+            self.call("Target.disposeBrowserContext", browserContextId=self._context)
+        self._context = self.call("Target.createBrowserContext")["browserContextId"]
+        target = self.call("Target.createTarget", url="about:blank", browserContextId=self._context)["targetId"]
         self._session = self.call("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
+        self.events.clear()
         for domain in ("Page", "Runtime", "Log", "Network"):
             self.call(f"{domain}.enable")
 
@@ -51,7 +60,8 @@ class Page:
             if answer.get("id") == self._count:
                 assert "error" not in answer, answer
                 return answer["result"]
-            self.events.append((answer.get("method", ""), answer.get("params")))
+            if answer.get("sessionId", "") == self._session:
+                self.events.append((answer.get("method", ""), answer.get("params")))
 
     def evaluate(self, script: str) -> Any:
         """The value of a script in the page."""
