@@ -13,11 +13,11 @@ from prometheus_client.registry import Collector
 from rkdeploy.device.stream.statistics import STAGES, Latency
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from prometheus_client.core import Metric
 
-    from rkdeploy.device.stream.statistics import PipelineStats
+    from rkdeploy.device.stream.statistics import PipelineStats, RecognizerStats
     from rkdeploy.device.web.status import BoardNow, Status
 
 CONTENT_TYPE = CONTENT_TYPE_PLAIN_0_0_4
@@ -82,6 +82,18 @@ def _of_pipeline(stats: PipelineStats) -> Iterator[Metric]:
             for quantile, name in _QUANTILES.items():
                 latencies.add_metric([stage, quantile], getattr(latency, name) / 1e3)
     yield latencies
+    if stats.recognizers:
+        yield from _of_recognizers(stats.recognizers)
+
+
+def _of_recognizers(recognizers: Sequence[RecognizerStats]) -> Iterator[Metric]:
+    """Crops of the further models of a chain.  Two of one name would be one series twice: they are numbered."""
+    crops = CounterMetricFamily("rkdeploy_crops", "Crops of a chain's further model", labels=["then", "outcome"])
+    for number, one in enumerate(recognizers, 1):
+        name = f"{number} {one.name}"
+        for outcome, count in (("answered", one.crops), ("failed", one.failed), ("left_out", one.left_out)):
+            crops.add_metric([name, outcome], count)
+    yield crops
 
 
 def _of_board(board: BoardNow) -> Iterator[Metric]:

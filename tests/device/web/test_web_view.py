@@ -9,6 +9,7 @@ import socket
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +20,7 @@ from rkdeploy.device.postprocess.detections import Detections
 from rkdeploy.device.stream.frames import Frame
 from rkdeploy.device.stream.pipeline import Pipeline
 from rkdeploy.device.stream.sinks.jsonl import jsonl_line
+from rkdeploy.device.stream.statistics import RecognizerStats
 from rkdeploy.device.web.frame_buffer import RING, FrameBuffer
 from rkdeploy.device.web.jpeg import JpegOptions
 from rkdeploy.errors import RkdeployError
@@ -187,6 +189,20 @@ def test_metrics_are_what_prometheus_reads(tmp_path: Path) -> None:
     assert found["rkdeploy_healthy",] == 1
     series = re.findall(rb"^([^#\s]\S*(?:\{[^}]*\})?) ", text, re.MULTILINE)
     assert len(series) == len(set(series))
+
+
+def test_metrics_count_the_crops_of_a_chain(tmp_path: Path) -> None:
+    """Two further models of one name are two series."""
+    one = RecognizerStats("plate-text", 40, 1, 2, 3, 3, 0, stats().stages)
+    chain = replace(stats(), recognizers=(one, replace(one, crops=7)))
+    with view_on(sysroot=tmp_path) as view:
+        view.watch(lambda: chain, lambda: "a stand-in")
+        found = samples(get(view, "/metrics")[2])
+        shown = json.loads(get(view, "/status")[2])
+    assert found["rkdeploy_crops_total", "answered", "1 plate-text"] == 40
+    assert found["rkdeploy_crops_total", "answered", "2 plate-text"] == 7
+    assert found["rkdeploy_crops_total", "left_out", "1 plate-text"] == 2
+    assert [one["crops"] for one in shown["stats"]["recognizers"]] == [40, 7]
 
 
 def test_metrics_leave_out_what_is_not_there(tmp_path: Path) -> None:
