@@ -24,12 +24,14 @@ from rkdeploy.host.building.map_presets import MAP_KINDS, fitting_maps
 from rkdeploy.host.building.network import Network, describe_anchors
 from rkdeploy.host.building.open_network import open_network
 from rkdeploy.host.building.presets import fitting
+from rkdeploy.host.building.text_presets import is_text, needed_of_text
 from rkdeploy.host.graph.foreign import exported_size, load_onnx, opset
 from rkdeploy.host.graph.foreign_process import run_foreign
 from rkdeploy.host.graph.graph_facts import Shape, facts_of, listed
 from rkdeploy.host.graph.graph_view import GraphView
 from rkdeploy.host.graph.head_kinds import MASK, PLANE, VECTOR
 from rkdeploy.host.graph.pixel_scale import prepared_pixels
+from rkdeploy.host.graph.text_probe import size_of_line
 
 _OPEN_TASKS: Final = {
     PLANE: "depth, a mask or areas of text: --preset says it",
@@ -82,6 +84,8 @@ def _needed(network: Network, *, free: bool) -> str:
         needed.append(f"a size, since the graph leaves it free: --imgsz {_FREE_SIZE[0]}, or the one of the training")
     if network.head.kind in VECTOR_KINDS:
         needed.append(_needed_by_vector(network))
+    if is_text(network.head):
+        return "; ".join((*needed, *needed_of_text(network)))
     presets = fitting(network.head) if network.head.kind else ()
     if presets:
         needed.append(f"what prepared its images: --preset {' or '.join(presets)}")
@@ -115,9 +119,9 @@ def _model(network: Network) -> OnnxModel:
 def _seen(path: Path) -> _Seen:
     model = load_onnx(path)
     facts = facts_of(GraphView(model))
-    return _Seen(
-        opset(model), _producer(model), dict(facts.inputs), dict(facts.outputs), exported_size(model) is not None
-    )
+    image = next((shape for shape in facts.inputs.values() if len(shape) == 4), ())
+    says_size = exported_size(model) is not None or (len(image) == 4 and size_of_line(model, image) is not None)
+    return _Seen(opset(model), _producer(model), dict(facts.inputs), dict(facts.outputs), says_size)
 
 
 def _is_free(seen: _Seen) -> bool:

@@ -265,6 +265,8 @@ def _simplified(
 
 def _onnx_names(model: onnx.ModelProto, head: Head, info: ModelInfo | None) -> tuple[tuple[str, ...], str]:
     """The class names, and a note for the user or nothing."""
+    if head.kind == TEXT and head.classes == 1:
+        return (TEXT,), ""
     if head.embedding is not None:
         return (EMBEDDING,), ""
     try:

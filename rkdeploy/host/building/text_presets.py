@@ -130,6 +130,17 @@ def with_text(network: Network, choice: InputChoice) -> Network:
     )
 
 
+def needed_of_text(network: Network) -> tuple[str, ...]:
+    """Needs of a build from a recognizer's ONNX file in addition to the file, in words; empty if there are none."""
+    if characters_of(network.trained):
+        return ()
+    scores = next(tap for tap in network.head.taps if tap.role == "text_logits").shape[1]
+    presets = fitting_texts(scores)
+    known = any(TEXT_PRESETS[name].characters for name in presets)
+    said = f"what prepared its images: --preset {' or '.join(presets)}"
+    return (said,) if known else (said, f"its {scores - 1} characters: --characters FILE")
+
+
 def _preset(network: Network, choice: InputChoice, scores: int, written: Sequence[str]) -> TextPreset | None:
     """The preset that was asked for, or that the file shows; None for a checkpoint, which needs none.
 

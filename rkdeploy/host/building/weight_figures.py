@@ -48,6 +48,11 @@ class WeightLoss:
         return f"--float16-layers {','.join(modules)}"
 
 
+_OTHER_ROUNDING = 2.0
+"""Loss by weights over that of the whole model from which the toolkit must have rounded them otherwise."""
+_NAMED_AS = {"same_text": "the share of texts that are the same", "characters": "the agreement of characters"}
+
+
 def weights_text(loss: WeightLoss, built: Measure | None) -> str:
     """The cost of the weights, in a sentence or two; empty if it is not the larger part of the loss.
 
@@ -58,10 +63,11 @@ def weights_text(loss: WeightLoss, built: Measure | None) -> str:
     if loss.headline is None or built is None or loss.headline.name != built.name:
         return ""
     alone, whole = 1 - loss.headline.value, 1 - built.value
-    if alone < MUCH_LOST or alone < whole / 2:
+    if alone < MUCH_LOST or alone < whole / 2 or alone > _OTHER_ROUNDING * whole:
         return ""
     named = ", ".join(f'"{one.name}" ({one.share:.0%})' for one in loss.layers[:NAMED_LAYERS])
+    figure = _NAMED_AS.get(built.name, built.name.upper())
     return (
-        f"Rounding the weights alone, with float activations, lowers {built.name.upper()} against the float model to "
+        f"Rounding the weights alone, with float activations, lowers {figure} against the float model to "
         f"{loss.headline.value:.3f}; the whole model has {built.value:.3f}. Most of it comes from {named}."
     )

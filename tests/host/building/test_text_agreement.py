@@ -6,7 +6,10 @@ import numpy as np
 import pytest
 
 from rkdeploy.accuracy.text_errors import edit_distance, text_errors
+from rkdeploy.contract.agreement import Agreement, TextAgreement
 from rkdeploy.device.postprocess.detections import FoundText
+from rkdeploy.errors import VerificationError
+from rkdeploy.host.building.agreement_gate import proof_of, require_agreement
 from rkdeploy.host.building.text_agreement import TextLineAgreement
 
 
@@ -47,3 +50,23 @@ def test_only_certain_texts_count() -> None:
     assert found.characters == pytest.approx((1 + 0.75 + 0) / 3)
     assert found.same_interval[0] <= found.same <= found.same_interval[1]
     assert TextLineAgreement().result() is None
+
+
+def agreement(same: float, lines: int) -> Agreement:
+    """Of a text recognizer, with an attribute that is always the same."""
+    text = TextAgreement(lines, 0.8, same, same, (same, same), (same, same))
+    return Agreement(
+        "here", 24, "lines", 0.25, (), 0, 0, 0, 0.85, 0.15, None, None, text=text, same_first_class=1.0
+    )  # fmt: skip
+
+
+def test_gate() -> None:
+    """Eight certain texts judge; fewer leave a build unproven, whatever its attribute; the advice is FP16."""
+    assert proof_of(agreement(1.0, 8)).standing == "agrees"
+    assert proof_of(agreement(0.9, 8)).standing == "weak"
+    few = proof_of(agreement(1.0, 7))
+    assert (few.standing, few.reason) == ("unproven", "few_images")
+    require_agreement(agreement(0.1, 7), 0.85)
+    with pytest.raises(VerificationError, match=r"text on 50\.0 % of the images") as failed:
+        require_agreement(agreement(0.5, 8), 0.85)
+    assert "--dtype fp16" in failed.value.hint

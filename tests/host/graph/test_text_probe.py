@@ -9,6 +9,7 @@ import onnx
 import pytest
 from numpy.typing import NDArray
 
+from rkdeploy.analysis.inspection.inspect import inspect_file
 from rkdeploy.errors import GraphError, RkdeployError
 from rkdeploy.host.building.input_choice import with_choice
 from rkdeploy.host.building.input_options import InputChoice
@@ -139,3 +140,16 @@ def test_a_line_of_characters(tmp_path: Path) -> None:
     plain = open_network(saved(recognizer("plate"), tmp_path))
     with pytest.raises(RkdeployError, match="no attribute"):
         with_choice(plain, InputChoice(preset="ctc", characters=one, names=names))
+
+
+def test_inspect_names_what_a_build_needs(tmp_path: Path) -> None:
+    """The preset, and the characters where no preset has them; nothing for RapidOCR's files."""
+    assert inspect_file(saved(recognizer("plate", scores=78), tmp_path)).needed.endswith("--preset plate-crnn")
+    needed = inspect_file(saved(recognizer("ppocr"), tmp_path)).needed
+    assert "--preset ppocr or " in needed
+    assert "its 11 characters: --characters FILE" in needed
+    model = recognizer("ppocr", (48, 320), free=True)
+    entry = model.metadata_props.add()
+    entry.key, entry.value = "character", "\n".join("0123456789")
+    found = inspect_file(saved(model, tmp_path))
+    assert (found.builds, found.needed) == (True, "")
