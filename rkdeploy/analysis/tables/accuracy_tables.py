@@ -70,7 +70,10 @@ def accuracy_blocks(found: AccuracyReport, words: Words) -> Iterator[Block]:
         yield _text(evaluations, words)
     if any(one.embedding for one in evaluations):
         yield _embedding(evaluations, words)
-    if kinds:
+    if _AREAS in kinds:
+        shown = {"validator": found.validator, "confidence": found.confidence, "lowest": found.lowest_confidence}
+        yield Note(words("accuracy.how_areas", **shown))
+    elif kinds:
         labels = words("accuracy.each_class" if found.multi_label else "accuracy.best_class")
         yield Note(
             words(

@@ -120,6 +120,7 @@ TEXTS: Final[dict[str, str]] = {
     "accuracy.none": "Not measured on labeled images. rkdeploy build --data data.yaml does while it builds, "
     "rkdeploy eval does later.",
     "accuracy.source": "Accuracy of {model} on {images} images of the {source}.",
+    "accuracy.how_areas": "Precision, recall and Hmean are at a confidence of {confidence} and an IoU of 0.5; texts that cannot be read count neither way. mAP is of areas with a score above {lowest}, its curves as by {validator}.",
     "accuracy.how": "mAP follows {validator}: predictions above {lowest}, suppressed above an IoU of {iou}, {labels}. Precision and recall are at a confidence of {confidence} and an overlap of 0.5, means over the classes.",
     "accuracy.change": "Change: {changes}.",
     "accuracy.each_class": "each class of a box",

@@ -108,6 +108,7 @@ TEXTS: Final[dict[str, str]] = {
     "accuracy.title": "精度",
     "accuracy.none": "没有在带标注的图片上测过。构建时可加 rkdeploy build --data data.yaml，之后可用 rkdeploy eval。",
     "accuracy.source": "{model} 的精度，{source}，{images} 张图片。",
+    "accuracy.how_areas": "精确率、召回率和 Hmean 取置信度 {confidence}、IoU 0.5；无法辨认的文字不计对错。mAP 取得分高于 {lowest} 的区域，曲线按 {validator} 计算。",
     "accuracy.how": "mAP 按 {validator} 的方式计算：统计置信度高于 {lowest} 的预测，IoU 超过 {iou} 的重叠框被抑制，{labels}。精确率和召回率取置信度 {confidence}、重叠度 0.5，为各类别的平均值。",
     "accuracy.change": "变化：{changes}。",
     "accuracy.each_class": "每个框按各个类别计",
