@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import shutil
 import stat
 import subprocess
 import sys
@@ -28,9 +29,20 @@ wait $!
 """
 NOT_THE_DISK = ("dev", "proc", "tmp", "kit")
 
+
+def namespaces() -> bool:
+    """True where a process may have namespaces of its own for users and mounts: not in every container or chroot."""
+    command = ["unshare", "--user", "--mount", "true"]
+    return (
+        shutil.which("unshare") is not None
+        and subprocess.run(command, capture_output=True, check=False).returncode == 0
+    )
+
+
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.skipif(os.geteuid() != 0 or KERNEL < (6, 7), reason="a private binfmt handler: root, Linux 6.7"),
+    pytest.mark.skipif(not namespaces(), reason="a private binfmt handler: no user namespaces here"),
     pytest.mark.skipif(
         not program("qemu-aarch64-static"), reason="qemu-aarch64-static is not installed: bash tests/needs.sh"
     ),
