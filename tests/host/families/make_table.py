@@ -69,7 +69,7 @@ def row(vector: Vector) -> str:
     agreement = record.agreement
     errors = record.verification.fields
     boxes = [e.max_error for e in errors if e.unit == "px"]
-    contract = max(boxes or [e.max_error for e in errors if network.task in ("semantic", "depth")], default=0.0)
+    contract = max(boxes or [e.max_error for e in errors if network.task in ("semantic", "depth", "text")], default=0.0)
     share = "-" if agreement is None or agreement.share is None else f"{100 * agreement.share:.0f} %"
     cells = (
         f"{vector.group} {vector.case}", network.task, head_of(network), px, score, f"{contract:.1g}", opencv, share,
