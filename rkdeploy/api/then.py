@@ -10,7 +10,7 @@ from rkdeploy.contract.bundle import Bundle
 from rkdeploy.contract.spec import ModelSpec
 from rkdeploy.device.chain.crop_rule import DEFAULT_LIMIT, crop_rule
 from rkdeploy.device.chain.open_chain import ChainLink, read_link
-from rkdeploy.device.postprocess.thresholds import DEFAULT_CONFIDENCE, DEFAULT_IOU, Thresholds
+from rkdeploy.device.postprocess.thresholds import DEFAULT_IOU, Thresholds, default_confidence
 
 BundleLike = str | os.PathLike[str] | Bundle
 
@@ -25,7 +25,7 @@ class Then:
         crop: form of the crops: `auto`, `box`, `corners` (four keypoints), `landmarks` (a face's five), `rotated`.
         margin: share of the width and height that a crop gains on each side.
         max_crops: maximum number of crops per image, best scores first.
-        conf: confidence threshold, if it detects objects itself.
+        conf: confidence threshold, if it detects objects itself; None for 0.25, of areas of text 0.6.
         iou: IoU threshold of its non-maximum suppression.
     """
 
@@ -34,7 +34,7 @@ class Then:
     crop: str = "auto"
     margin: float = 0.0
     max_crops: int = DEFAULT_LIMIT
-    conf: float = DEFAULT_CONFIDENCE
+    conf: float | None = None
     iou: float = DEFAULT_IOU
 
     def link(self, detector: ModelSpec) -> ChainLink:
@@ -47,7 +47,8 @@ class Then:
         bundle = self.bundle if isinstance(self.bundle, Bundle) else read_link(os.fspath(self.bundle))
         of = [self.of] if isinstance(self.of, str) else self.of
         rule = crop_rule(detector, bundle.spec, of=of, crop=self.crop, margin=self.margin, limit=self.max_crops)
-        return ChainLink(bundle, rule, Thresholds(confidence=self.conf, iou=self.iou))
+        confidence = default_confidence(bundle.spec) if self.conf is None else self.conf
+        return ChainLink(bundle, rule, Thresholds(confidence=confidence, iou=self.iou))
 
 
 ThenLike = Then | BundleLike

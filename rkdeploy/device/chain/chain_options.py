@@ -66,6 +66,14 @@ class ChainOptions:
         int,
         Option("--max-crops", "Maximum number of crops per frame for each --then, best scores first.", CHAIN, low=1),
     ] = 100
-    conf: Annotated[float, Option("--then-conf", "Score threshold of a --then that detects.", CHAIN, low=0, high=1)] = (
-        0.25
-    )
+    conf: Annotated[
+        float | None,
+        Option(
+            "--then-conf",
+            "Score threshold of a --then that detects.",
+            CHAIN,
+            low=0,
+            high=1,
+            default="0.25, of areas of text 0.6",
+        ),
+    ] = None

@@ -13,7 +13,7 @@ from rkdeploy.contract.spec import ModelSpec
 from rkdeploy.device.chain.chain_options import ChainOptions
 from rkdeploy.device.chain.crop_rule import CropRule, crop_rule
 from rkdeploy.device.chain.recognizer import Recognizer
-from rkdeploy.device.postprocess.thresholds import Thresholds
+from rkdeploy.device.postprocess.thresholds import Thresholds, default_confidence
 from rkdeploy.device.runtime.protocol import Runtime
 from rkdeploy.errors import RkdeployError
 
@@ -60,7 +60,8 @@ def read_chain(detector: ModelSpec, options: ChainOptions) -> tuple[ChainLink, .
         bundle = read_link(named)
         classes = _class_names(of, detector) if of else None
         rule = crop_rule(detector, bundle.spec, of=classes, crop=crop, margin=margin, limit=options.max_crops)
-        links.append(ChainLink(bundle, rule, Thresholds(confidence=options.conf)))
+        confidence = default_confidence(bundle.spec) if options.conf is None else options.conf
+        links.append(ChainLink(bundle, rule, Thresholds(confidence=confidence)))
     return tuple(links)
 
 
