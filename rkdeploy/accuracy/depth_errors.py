@@ -12,7 +12,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from rkdeploy.contract.spec import DepthKind
+from rkdeploy.contract.formulas import DepthKind
 from rkdeploy.device.postprocess.detections import FoundDepth
 
 DELTA: Final = 1.25

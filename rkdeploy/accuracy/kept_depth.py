@@ -12,7 +12,7 @@ import numpy as np
 from msgspec import Meta
 
 from rkdeploy.contract.bounds import Figure
-from rkdeploy.contract.spec import DepthKind
+from rkdeploy.contract.formulas import DepthKind
 from rkdeploy.device.postprocess.detections import FoundDepth
 from rkdeploy.images.file import opencv_log_silenced
 from rkdeploy.images.header import BrokenImageError, declared_size

@@ -21,7 +21,8 @@ from rkdeploy.accuracy.kept_depth import KeptDepth, found_depth, kept_depth
 from rkdeploy.accuracy.kept_text import KeptCharacter, found_text, kept_text
 from rkdeploy.contract.bundle import MAX_EXAMPLES
 from rkdeploy.contract.documents import read_document
-from rkdeploy.contract.spec import ClassMapSpec, ModelSpec, has_rotated_boxes
+from rkdeploy.contract.formulas import ClassMapSpec
+from rkdeploy.contract.spec import ModelSpec, has_rotated_boxes
 from rkdeploy.device.postprocess.class_pixels import count_class_pixels
 from rkdeploy.device.postprocess.detections import Detections, FoundClassMap, InstanceMask, Ranking
 from rkdeploy.errors import BundleError, RkdeployError

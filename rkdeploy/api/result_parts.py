@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from rkdeploy.contract.spec import DepthKind
+from rkdeploy.contract.formulas import DepthKind
 from rkdeploy.device.postprocess.corners import corners_of
 from rkdeploy.device.postprocess.detections import InstanceMask
 from rkdeploy.errors import RkdeployError

@@ -7,7 +7,7 @@ from typing import Literal
 
 from rkdeploy.contract.accuracy import FloatTruthAp
 from rkdeploy.contract.bounds import Figure, Text, Whole
-from rkdeploy.contract.spec import OutputRole
+from rkdeploy.contract.roles import OutputRole
 
 
 @dataclass(frozen=True, slots=True)

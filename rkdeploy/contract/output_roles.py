@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from rkdeploy.contract.spec import ModelSpec, OutputRole
+    from rkdeploy.contract.roles import OutputRole
+    from rkdeploy.contract.spec import ModelSpec
 
 
 def roles_of(spec: ModelSpec) -> frozenset[OutputRole]:

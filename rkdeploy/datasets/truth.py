@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rkdeploy.contract.output_roles import roles_of
-from rkdeploy.contract.spec import AnchorRole, ModelSpec, PointRole, QueryRole
+from rkdeploy.contract.roles import AnchorRole, PointRole, QueryRole
+from rkdeploy.contract.spec import ModelSpec
 from rkdeploy.errors import RkdeployError
 
 _OBJECT_ROLES: Final = frozenset((*get_args(AnchorRole), *get_args(PointRole), *get_args(QueryRole), "area_map"))

@@ -13,7 +13,8 @@ import pytest
 
 from rkdeploy.accuracy.kept_examples import FOLDER, INDEX, detections_of, kept_result, read_examples, read_picture
 from rkdeploy.contract.agreement import Agreement
-from rkdeploy.contract.spec import AngleFormula, ClassMapSpec, InputSpec, KeypointLayout, ModelSpec
+from rkdeploy.contract.formulas import AngleFormula, ClassMapSpec, KeypointLayout
+from rkdeploy.contract.spec import InputSpec, ModelSpec
 from rkdeploy.device.postprocess.detections import Detections, FoundClassMap, InstanceMask, Ranking
 from rkdeploy.errors import BundleError
 from rkdeploy.host.building.agreement_meter import Comparison

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from rkdeploy.accuracy.kept_examples import KeptResult, detections_of, kept_result
-from rkdeploy.contract.spec import HeadOutput, InputSpec, ModelSpec, TextFormula
+from rkdeploy.contract.formulas import TextFormula
+from rkdeploy.contract.spec import HeadOutput, InputSpec, ModelSpec
 from rkdeploy.device.postprocess.detections import Detections, FoundText
 
 SPEC = ModelSpec(

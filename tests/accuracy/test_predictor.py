@@ -11,7 +11,8 @@ import pytest
 
 from rkdeploy.accuracy.predictions import ImagePrediction
 from rkdeploy.accuracy.predictor import Predictor, read_mask
-from rkdeploy.contract.spec import ClassMapSpec, DepthFormula, HeadOutput, ModelSpec
+from rkdeploy.contract.formulas import ClassMapSpec, DepthFormula
+from rkdeploy.contract.spec import HeadOutput, ModelSpec
 from rkdeploy.datasets.truth import DataError, DataImage
 from rkdeploy.device.postprocess.thresholds import Thresholds
 from rkdeploy.device.runtime.protocol import HeadTensor

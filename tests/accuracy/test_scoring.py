@@ -11,7 +11,8 @@ import pytest
 from rkdeploy.accuracy.predictions import ImagePrediction, unreadable
 from rkdeploy.accuracy.scoring import kinds_of, score
 from rkdeploy.contract.accuracy import Evaluation
-from rkdeploy.contract.spec import ClassMapSpec, HeadOutput, KeypointLayout
+from rkdeploy.contract.formulas import ClassMapSpec, KeypointLayout
+from rkdeploy.contract.spec import HeadOutput
 from rkdeploy.datasets.truth import DataError, DataImage, LabeledSet, Truth
 from rkdeploy.device.postprocess.thresholds import Thresholds
 from tests.accuracy.made import prediction, truth

@@ -18,7 +18,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from rkdeploy.contract.spec import AreaFormula, HeadOutput, InputSpec, ModelSpec
+from rkdeploy.contract.formulas import AreaFormula
+from rkdeploy.contract.spec import HeadOutput, InputSpec, ModelSpec
 from rkdeploy.device.postprocess.area_reader import AreaReader
 from rkdeploy.device.postprocess.area_unclip import outlines_around
 from rkdeploy.device.runtime.protocol import HeadTensor

@@ -30,7 +30,8 @@ import numpy as np
 from numpy.typing import NDArray
 from typing_extensions import Self
 
-from rkdeploy.contract.spec import HeadOutput, InputSpec, ModelSpec, TextFormula
+from rkdeploy.contract.formulas import TextFormula
+from rkdeploy.contract.spec import HeadOutput, InputSpec, ModelSpec
 from rkdeploy.device.chain.crop_rule import CropRule, crops_of
 from rkdeploy.device.chain.in_frame import in_frame
 from rkdeploy.device.chain.recognizer import Recognizer

@@ -25,16 +25,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from rkdeploy.contract.spec import (
-    AnchorFormula,
-    Anchors,
-    HeadOutput,
-    InputSpec,
-    KeypointLayout,
-    ModelSpec,
-    OutputRole,
-    SizeBins,
-)
+from rkdeploy.contract.formulas import AnchorFormula, KeypointLayout, SizeBins
+from rkdeploy.contract.roles import OutputRole
+from rkdeploy.contract.spec import Anchors, HeadOutput, InputSpec, ModelSpec
 from rkdeploy.device.postprocess.anchor_decode import AnchorDecoder
 from rkdeploy.device.postprocess.decoder import Candidates
 from rkdeploy.device.postprocess.native.decode_library import DECODE_VARIABLE, decode_choice

@@ -28,20 +28,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rkdeploy.accuracy.depth_errors import depth_errors
-from rkdeploy.contract.spec import (
-    Anchors,
+from rkdeploy.contract.formulas import (
     AngleFormula,
     ClassMapSpec,
     DepthFormula,
     EmbeddingFormula,
-    HeadOutput,
-    InputSpec,
     KeypointLayout,
-    ModelSpec,
-    OutputRole,
     PointFormula,
     PriorFormula,
 )
+from rkdeploy.contract.roles import OutputRole
+from rkdeploy.contract.spec import Anchors, HeadOutput, InputSpec, ModelSpec
 from rkdeploy.device.postprocess.detections import Detections
 from rkdeploy.device.postprocess.native.decode_library import decode_choice
 from rkdeploy.device.postprocess.nms import nms

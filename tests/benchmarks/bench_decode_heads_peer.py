@@ -25,7 +25,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from rkdeploy.contract.spec import HeadOutput, InputSpec, ModelSpec, OutputRole
+from rkdeploy.contract.roles import OutputRole
+from rkdeploy.contract.spec import HeadOutput, InputSpec, ModelSpec
 from rkdeploy.device.postprocess.nms import nms
 from rkdeploy.device.postprocess.point_decode import PointDecoder
 from rkdeploy.device.runtime.protocol import HeadTensor

@@ -16,7 +16,8 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from rkdeploy.contract.spec import HeadOutput, InputSpec, ModelSpec, TextFormula
+from rkdeploy.contract.formulas import TextFormula
+from rkdeploy.contract.spec import HeadOutput, InputSpec, ModelSpec
 from rkdeploy.device.postprocess.text_reader import TextReader
 from rkdeploy.device.runtime.protocol import HeadTensor
 from tests.benchmarks.bench_decode import as_nc1hwc2, as_nhwc, by_numpy, median_ms

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from rkdeploy.contract.spec import KeypointLayout
+from rkdeploy.contract.formulas import KeypointLayout
 from rkdeploy.datasets.coco_labels import read_coco
 from rkdeploy.datasets.truth import DataError, RunLengths
 from tests.accuracy.tiny_model import SPEC

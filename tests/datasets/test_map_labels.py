@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from rkdeploy.contract.spec import ClassMapSpec, DepthFormula, HeadOutput, InputSpec, ModelSpec
+from rkdeploy.contract.formulas import ClassMapSpec, DepthFormula
+from rkdeploy.contract.spec import HeadOutput, InputSpec, ModelSpec
 from rkdeploy.datasets.depth_files import read_depth
 from rkdeploy.datasets.open_data import open_data
 from rkdeploy.datasets.truth import DataError

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from rkdeploy.contract.spec import ClassMapSpec, HeadOutput, KeypointLayout
+from rkdeploy.contract.formulas import ClassMapSpec, KeypointLayout
+from rkdeploy.contract.spec import HeadOutput
 from rkdeploy.datasets.open_data import open_data
 from rkdeploy.datasets.truth import DataError
 from tests.accuracy.tiny_model import SPEC, make_data

@@ -10,7 +10,8 @@ import pytest
 
 from rkdeploy.accuracy.predictions import ImagePrediction, decoded, encoded
 from rkdeploy.accuracy.predictor import Predictor
-from rkdeploy.contract.spec import HeadOutput, InputSpec, ModelSpec, TextFormula
+from rkdeploy.contract.formulas import TextFormula
+from rkdeploy.contract.spec import HeadOutput, InputSpec, ModelSpec
 from rkdeploy.datasets.open_data import open_data
 from rkdeploy.datasets.text_labels import text_set
 from rkdeploy.datasets.truth import DataError

@@ -22,7 +22,8 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from rkdeploy.contract.spec import AnchorFormula, ModelSpec, SizeBins
+from rkdeploy.contract.formulas import AnchorFormula, SizeBins
+from rkdeploy.contract.spec import ModelSpec
 from rkdeploy.device.postprocess.anchor_cells import gather_fields, mark_from
 from rkdeploy.device.postprocess.anchor_layout import (
     BOX_FIELDS,

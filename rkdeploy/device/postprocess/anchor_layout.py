@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final, get_args
 
-from rkdeploy.contract.spec import AnchorRole, HeadOutput, ImageRole, ModelSpec
+from rkdeploy.contract.roles import AnchorRole, ImageRole
+from rkdeploy.contract.spec import HeadOutput, ModelSpec
 from rkdeploy.device.postprocess.raw_values import coefficient_count, outputs_with
 from rkdeploy.errors import RkdeployError
 

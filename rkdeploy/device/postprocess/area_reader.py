@@ -15,7 +15,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from rkdeploy.contract.spec import AreaFormula, ModelSpec
+from rkdeploy.contract.formulas import AreaFormula
+from rkdeploy.contract.spec import ModelSpec
 from rkdeploy.device.postprocess.area_unclip import outlines_around
 from rkdeploy.device.postprocess.area_values import AreaValues
 from rkdeploy.device.postprocess.detections import Detections

@@ -13,7 +13,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from rkdeploy.contract.spec import ClassMapSpec, HeadOutput, ModelSpec
+from rkdeploy.contract.formulas import ClassMapSpec
+from rkdeploy.contract.spec import HeadOutput, ModelSpec
 from rkdeploy.device.postprocess.best_classes import best_classes
 from rkdeploy.device.postprocess.detections import FoundClassMap
 from rkdeploy.device.postprocess.raw_values import outputs_with, require_map_sized

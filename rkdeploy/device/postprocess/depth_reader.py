@@ -12,7 +12,8 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from rkdeploy.contract.spec import DepthFormula, ModelSpec
+from rkdeploy.contract.formulas import DepthFormula
+from rkdeploy.contract.spec import ModelSpec
 from rkdeploy.device.postprocess.detections import FoundDepth
 from rkdeploy.device.postprocess.native.decode_library import library as native_library
 from rkdeploy.device.postprocess.native.maps import native_resampled

@@ -8,7 +8,7 @@ from itertools import compress
 import numpy as np
 from numpy.typing import NDArray
 
-from rkdeploy.contract.spec import DepthKind
+from rkdeploy.contract.formulas import DepthKind
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from rkdeploy.contract.spec import PointFormula
+from rkdeploy.contract.formulas import PointFormula
 
 
 def joined_scores(

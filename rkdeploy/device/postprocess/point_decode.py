@@ -35,7 +35,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from rkdeploy.contract.spec import ModelSpec, PointFormula
+from rkdeploy.contract.formulas import PointFormula
+from rkdeploy.contract.spec import ModelSpec
 from rkdeploy.device.postprocess.boxes import xyxy_from_xywh
 from rkdeploy.device.postprocess.cell_values import read_rows
 from rkdeploy.device.postprocess.decoder import Candidates, DenseField, RowDetails

@@ -8,7 +8,8 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from rkdeploy.contract.spec import KeypointLayout, ModelSpec, PointFormula, PriorFormula
+from rkdeploy.contract.formulas import KeypointLayout, PointFormula, PriorFormula
+from rkdeploy.contract.spec import ModelSpec
 from rkdeploy.device.postprocess.point_layout import PointLevel
 
 _LARGEST_EXPONENT: Final = np.float32(80.0)

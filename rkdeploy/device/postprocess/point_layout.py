@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final, get_args
 
-from rkdeploy.contract.spec import HeadOutput, ImageRole, ModelSpec, PointRole
+from rkdeploy.contract.roles import ImageRole, PointRole
+from rkdeploy.contract.spec import HeadOutput, ModelSpec
 from rkdeploy.device.postprocess.raw_values import coefficient_count, outputs_with
 from rkdeploy.errors import RkdeployError
 

@@ -9,7 +9,8 @@ from typing import Final, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from rkdeploy.contract.spec import AnchorRole, ModelSpec
+from rkdeploy.contract.roles import AnchorRole
+from rkdeploy.contract.spec import ModelSpec
 from rkdeploy.device.postprocess.anchor_decode import AnchorDecoder
 from rkdeploy.device.postprocess.area_reader import AreaReader
 from rkdeploy.device.postprocess.class_map_reader import ClassMapReader

@@ -18,7 +18,8 @@ from typing import Any, Final, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from rkdeploy.contract.spec import ModelSpec, QueryRole
+from rkdeploy.contract.roles import QueryRole
+from rkdeploy.contract.spec import ModelSpec
 from rkdeploy.device.postprocess.boxes import xyxy_from_xywh
 from rkdeploy.device.postprocess.cell_values import read_cells
 from rkdeploy.device.postprocess.decoder import Candidates, DenseField, RowDetails

@@ -10,7 +10,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Final, Literal
 
-from rkdeploy.contract.spec import Alignment, EmbeddingFormula, InputSpec
+from rkdeploy.contract.formulas import Alignment, EmbeddingFormula
+from rkdeploy.contract.spec import InputSpec
 from rkdeploy.errors import GraphError
 from rkdeploy.host.families.imagenet import IMAGENET_MEAN, IMAGENET_STD, TORCHVISION_CROP
 from rkdeploy.host.graph.embedding_probe import as_embedding

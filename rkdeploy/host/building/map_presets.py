@@ -11,7 +11,8 @@ from dataclasses import dataclass, replace
 from typing import Final, Literal
 
 from rkdeploy.contract.class_names import BACKGROUND, is_background
-from rkdeploy.contract.spec import AreaFormula, ClassMapSpec, DepthKind, InputSpec, Task
+from rkdeploy.contract.formulas import AreaFormula, ClassMapSpec, DepthKind
+from rkdeploy.contract.spec import InputSpec, Task
 from rkdeploy.errors import GraphError
 from rkdeploy.host.families.imagenet import IMAGENET_MEAN, IMAGENET_STD
 from rkdeploy.host.graph.head import DecodedTensor, Head

@@ -10,7 +10,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Final, Literal
 
-from rkdeploy.contract.spec import Anchors, InputSpec, PointFormula, PriorFormula
+from rkdeploy.contract.formulas import PointFormula, PriorFormula
+from rkdeploy.contract.spec import Anchors, InputSpec
 from rkdeploy.errors import GraphError
 from rkdeploy.host.building.embedding_presets import EMBEDDING_PRESETS, EmbeddingPresetName
 from rkdeploy.host.building.map_presets import MAP_KINDS, MapPresetName, with_map_preset

@@ -10,7 +10,7 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
-from rkdeploy.contract.spec import KeypointLayout
+from rkdeploy.contract.formulas import KeypointLayout
 from rkdeploy.errors import GraphError
 from rkdeploy.host.building.from_checkpoint import with_taps
 from rkdeploy.host.building.presets import fitting

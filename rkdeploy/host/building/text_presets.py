@@ -9,7 +9,8 @@ from typing import Final
 
 import onnx
 
-from rkdeploy.contract.spec import InputSpec, TextFormula
+from rkdeploy.contract.formulas import TextFormula
+from rkdeploy.contract.spec import InputSpec
 from rkdeploy.errors import RkdeployError, shown
 from rkdeploy.host.building.input_options import InputChoice
 from rkdeploy.host.building.network import Network

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from rkdeploy.contract.spec import PointFormula
+from rkdeploy.contract.formulas import PointFormula
 from rkdeploy.errors import GraphError
 from rkdeploy.host.export.builder import GraphBuilder, Value
 from rkdeploy.host.export.heads import four

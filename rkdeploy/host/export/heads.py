@@ -8,7 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from rkdeploy.contract.spec import AnchorFormula, Anchors, KeypointLayout, SizeBins
+from rkdeploy.contract.formulas import AnchorFormula, KeypointLayout, SizeBins
+from rkdeploy.contract.spec import Anchors
 from rkdeploy.errors import GraphError
 from rkdeploy.host.checkpoint import Module
 from rkdeploy.host.export.builder import GraphBuilder, Value

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from rkdeploy.contract.spec import ClassMapSpec, DepthFormula
+from rkdeploy.contract.formulas import ClassMapSpec, DepthFormula
 from rkdeploy.errors import CheckpointError, GraphError
 from rkdeploy.host.checkpoint import Module
 from rkdeploy.host.export.builder import Value

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from rkdeploy.contract.spec import AngleFormula, KeypointLayout
+from rkdeploy.contract.formulas import AngleFormula, KeypointLayout
 from rkdeploy.errors import GraphError
 from rkdeploy.host.export.builder import GraphBuilder, Value
 from rkdeploy.host.export.heads import four

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from rkdeploy.contract.spec import Anchors, KeypointLayout, PointFormula, PriorFormula
+from rkdeploy.contract.formulas import KeypointLayout, PointFormula, PriorFormula
+from rkdeploy.contract.spec import Anchors
 from rkdeploy.errors import GraphError
 from rkdeploy.host.export.builder import GraphBuilder, Value
 from rkdeploy.host.export.heads import four

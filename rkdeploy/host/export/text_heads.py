@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final, Literal
 
-from rkdeploy.contract.spec import TextFormula
+from rkdeploy.contract.formulas import TextFormula
 from rkdeploy.errors import GraphError
 from rkdeploy.host.export.builder import GraphBuilder, Value
 from rkdeploy.host.export.heads import four

@@ -10,7 +10,8 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from rkdeploy.contract.spec import AnchorFormula, Anchors, InputSpec, KeypointLayout
+from rkdeploy.contract.formulas import AnchorFormula, KeypointLayout
+from rkdeploy.contract.spec import Anchors, InputSpec
 from rkdeploy.host.checkpoint import Checkpoint
 from rkdeploy.host.families.anchor_defaults import compare_anchors
 from rkdeploy.host.families.checkpoint_facts import (

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final, Literal
 
-from rkdeploy.contract.spec import TextFormula
+from rkdeploy.contract.formulas import TextFormula
 
 BlankPlace = Literal["first", "last"]
 _PROVINCES: Final = "京沪津渝冀晋蒙辽吉黑苏浙皖闽赣鲁豫鄂湘粤桂琼川贵云藏陕甘青宁新"

@@ -9,7 +9,8 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from rkdeploy.contract.spec import AnchorFormula, InputSpec
+from rkdeploy.contract.formulas import AnchorFormula
+from rkdeploy.contract.spec import InputSpec
 from rkdeploy.errors import CheckpointError
 from rkdeploy.host.checkpoint import Checkpoint
 from rkdeploy.host.checkpoint.darknet_sections import DarknetCfg

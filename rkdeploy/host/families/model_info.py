@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from rkdeploy.contract.spec import Anchors, AngleFormula, KeypointLayout, Task
+from rkdeploy.contract.formulas import AngleFormula, KeypointLayout
+from rkdeploy.contract.spec import Anchors, Task
 
 ACTIVATION_CLASSES = frozenset({
     "SiLU", "Swish", "MemoryEfficientSwish", "Hardswish", "Mish", "MemoryEfficientMish", "LeakyReLU", "ReLU", "ReLU6",

@@ -9,7 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from rkdeploy.contract.spec import Anchors, InputSpec, KeypointLayout
+from rkdeploy.contract.formulas import KeypointLayout
+from rkdeploy.contract.spec import Anchors, InputSpec
 from rkdeploy.errors import CheckpointError
 from rkdeploy.host.checkpoint import Checkpoint, Module
 from rkdeploy.host.checkpoint.typed_modules import weight_shape

@@ -9,7 +9,8 @@ from collections import Counter
 from fractions import Fraction
 from typing import TYPE_CHECKING
 
-from rkdeploy.contract.spec import AnchorFormula, Anchors, InputSpec
+from rkdeploy.contract.formulas import AnchorFormula
+from rkdeploy.contract.spec import Anchors, InputSpec
 from rkdeploy.errors import CheckpointError
 from rkdeploy.host.checkpoint import Checkpoint
 from rkdeploy.host.checkpoint.darknet_sections import (

@@ -8,7 +8,8 @@ from math import pi
 from typing import TYPE_CHECKING
 
 from rkdeploy.contract.class_names import BACKGROUND, is_background
-from rkdeploy.contract.spec import AngleFormula, ClassMapSpec, InputSpec, KeypointLayout, Task
+from rkdeploy.contract.formulas import AngleFormula, ClassMapSpec, KeypointLayout
+from rkdeploy.contract.spec import InputSpec, Task
 from rkdeploy.errors import CheckpointError, shown
 from rkdeploy.host.checkpoint import Checkpoint, Module
 from rkdeploy.host.families.checkpoint_facts import (

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from rkdeploy.contract.spec import ClassMapSpec, InputSpec
+from rkdeploy.contract.formulas import ClassMapSpec
+from rkdeploy.contract.spec import InputSpec
 from rkdeploy.errors import CheckpointError, GraphError
 from rkdeploy.host.checkpoint import Checkpoint, Module
 from rkdeploy.host.checkpoint.typed_modules import weight_shape

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from rkdeploy.contract.spec import KeypointLayout
+from rkdeploy.contract.formulas import KeypointLayout
 from rkdeploy.host.checkpoint import Checkpoint
 from rkdeploy.host.families.anchor_models import describe_anchor_model, export_anchor_model
 from rkdeploy.host.families.checkpoint_facts import landmark_count

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from rkdeploy.contract.spec import AnchorFormula, KeypointLayout, SizeBins
+from rkdeploy.contract.formulas import AnchorFormula, KeypointLayout, SizeBins
 from rkdeploy.errors import CheckpointError, shown
 from rkdeploy.host.checkpoint import Checkpoint, Module
 from rkdeploy.host.families.anchor_models import describe_anchor_model, export_anchor_model

@@ -15,7 +15,8 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from rkdeploy.contract.spec import Anchors, KeypointLayout
+from rkdeploy.contract.formulas import KeypointLayout
+from rkdeploy.contract.spec import Anchors
 from rkdeploy.errors import GraphError
 from rkdeploy.host.graph.graph_view import GraphView
 from rkdeploy.host.graph.head import PROTOTYPES, DecodedRows, DecodedTensor, Head, Tap, keypoint_fields, row_fields

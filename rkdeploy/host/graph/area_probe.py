@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from rkdeploy.contract.spec import AreaFormula
+from rkdeploy.contract.formulas import AreaFormula
 from rkdeploy.host.graph.graph_view import GraphView, attributes
 from rkdeploy.host.graph.head import DecodedTensor, Head, Tap
 from rkdeploy.host.graph.head_kinds import AREA_MAPS, AREAS

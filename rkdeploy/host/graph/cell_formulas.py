@@ -14,7 +14,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from rkdeploy.contract.spec import PointFormula
+from rkdeploy.contract.formulas import PointFormula
 from rkdeploy.host.graph.head import TapRole
 from rkdeploy.host.graph.head_walk import HeadConv
 

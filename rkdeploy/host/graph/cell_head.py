@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from rkdeploy.contract.spec import KeypointLayout, PointFormula
+from rkdeploy.contract.formulas import KeypointLayout, PointFormula
 from rkdeploy.host.graph.graph_view import GraphView
 from rkdeploy.host.graph.head import DecodedRows, Head, Tap, TapRole, row_fields
 from rkdeploy.host.graph.output_columns import ColumnRange, Shown, TracedLevel, TracedOutputs, trace_columns

@@ -7,7 +7,8 @@ from dataclasses import dataclass, replace
 
 import onnx
 
-from rkdeploy.contract.spec import Activation, ClassMapSpec
+from rkdeploy.contract.formulas import ClassMapSpec
+from rkdeploy.contract.spec import Activation
 from rkdeploy.host.graph.foreign import opset
 from rkdeploy.host.graph.graph_view import GraphView, attributes
 from rkdeploy.host.graph.head import DecodedTensor, Head, Tap

@@ -15,7 +15,8 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from rkdeploy.contract.spec import Activation, HeadOutput, OutputRole
+from rkdeploy.contract.roles import OutputRole
+from rkdeploy.contract.spec import Activation, HeadOutput
 from rkdeploy.device.postprocess.query_decode import QUERY_ROLES
 from rkdeploy.errors import GraphError
 from rkdeploy.host.graph.cut_options import CutOptions

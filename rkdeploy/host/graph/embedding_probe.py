@@ -14,7 +14,7 @@ import numpy as np
 import onnx
 from onnx import helper, numpy_helper
 
-from rkdeploy.contract.spec import EmbeddingFormula
+from rkdeploy.contract.formulas import EmbeddingFormula
 from rkdeploy.errors import GraphError
 from rkdeploy.host.graph.graph_view import GraphView, attributes
 from rkdeploy.host.graph.head import DecodedTensor, Head, Tap

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import onnx
 
-from rkdeploy.contract.spec import ClassMapSpec
+from rkdeploy.contract.formulas import ClassMapSpec
 from rkdeploy.errors import GraphError
 from rkdeploy.host.graph.anchor_probe import find_anchor_head
 from rkdeploy.host.graph.cell_head import find_cell_head

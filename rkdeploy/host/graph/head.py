@@ -13,21 +13,20 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from rkdeploy.contract.spec import (
-    Activation,
+from rkdeploy.contract.formulas import (
     AnchorFormula,
-    Anchors,
     AngleFormula,
     AreaFormula,
     ClassMapSpec,
     DepthFormula,
     EmbeddingFormula,
     KeypointLayout,
-    OutputRole,
     PointFormula,
     PriorFormula,
     TextFormula,
 )
+from rkdeploy.contract.roles import OutputRole
+from rkdeploy.contract.spec import Activation, Anchors
 from rkdeploy.device.postprocess.decoder import DenseField
 from rkdeploy.errors import GraphError
 

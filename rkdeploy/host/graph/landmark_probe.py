@@ -11,7 +11,8 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from rkdeploy.contract.spec import Anchors, KeypointLayout
+from rkdeploy.contract.formulas import KeypointLayout
+from rkdeploy.contract.spec import Anchors
 from rkdeploy.errors import GraphError
 
 _FIRST = 5

@@ -15,7 +15,8 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
-from rkdeploy.contract.spec import ClassMapSpec, DepthFormula, InputSpec
+from rkdeploy.contract.formulas import ClassMapSpec, DepthFormula
+from rkdeploy.contract.spec import InputSpec
 from rkdeploy.device.postprocess.best_classes import best_classes
 from rkdeploy.device.postprocess.resampling import map_axes, resampled
 from rkdeploy.device.runtime.protocol import HeadTensor

@@ -10,7 +10,7 @@ from dataclasses import replace
 import numpy as np
 import onnx
 
-from rkdeploy.contract.spec import PointFormula
+from rkdeploy.contract.formulas import PointFormula
 from rkdeploy.host.graph.graph_view import GraphView
 from rkdeploy.host.graph.head import Head
 

@@ -16,7 +16,7 @@ from math import pi
 import numpy as np
 from numpy.typing import NDArray
 
-from rkdeploy.contract.spec import AngleFormula, KeypointLayout
+from rkdeploy.contract.formulas import AngleFormula, KeypointLayout
 from rkdeploy.errors import GraphError
 from rkdeploy.host.graph.graph_view import GraphView
 from rkdeploy.host.graph.head import (

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from rkdeploy.contract.spec import Anchors, PriorFormula
+from rkdeploy.contract.formulas import PriorFormula
+from rkdeploy.contract.spec import Anchors
 from rkdeploy.errors import GraphError
 from rkdeploy.host.graph.box_tables import BoxMap, BoxTables, Table
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from rkdeploy.contract.spec import KeypointLayout, PointFormula, PriorFormula
+from rkdeploy.contract.formulas import KeypointLayout, PointFormula, PriorFormula
 from rkdeploy.host.graph.box_tables import BoxMap, BoxTables, trace_boxes
 from rkdeploy.host.graph.graph_view import GraphView
 from rkdeploy.host.graph.head import DecodedField, DecodedRows, DecodedTable, Head, Tap

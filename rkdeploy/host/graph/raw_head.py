@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from math import pi
 
-from rkdeploy.contract.spec import AngleFormula, KeypointLayout
+from rkdeploy.contract.formulas import AngleFormula, KeypointLayout
 from rkdeploy.host.graph.graph_view import GraphView
 from rkdeploy.host.graph.head import PROTOTYPES, DecodedTensor, Head, Tap, TapRole
 from rkdeploy.host.graph.raw_ends import Prototypes, RawEnd, RawEnds, find_raw_ends

@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from rkdeploy.analysis.report.model_report import ExampleFacts
 from rkdeploy.analysis.report.pictures import example_facts
 from rkdeploy.contract.bundle import CONTRACT, new_bundle, read_bundle, write_json
-from rkdeploy.contract.spec import AngleFormula, ClassMapSpec, KeypointLayout, ModelSpec
+from rkdeploy.contract.formulas import AngleFormula, ClassMapSpec, KeypointLayout
+from rkdeploy.contract.spec import ModelSpec
 from rkdeploy.device.postprocess.detections import Detections, FoundClassMap, InstanceMask, Ranking
 from rkdeploy.host.building.agreement_meter import Comparison
 from rkdeploy.host.building.detection_matching import Matches

@@ -6,7 +6,8 @@ import cv2
 import numpy as np
 import pytest
 
-from rkdeploy.contract.spec import HeadOutput, InputSpec, ModelSpec, TextFormula
+from rkdeploy.contract.formulas import TextFormula
+from rkdeploy.contract.spec import HeadOutput, InputSpec, ModelSpec
 from rkdeploy.device.chain.crop_rule import crop_rule, crops_of
 from rkdeploy.device.postprocess.area_reader import AreaReader
 from rkdeploy.device.runtime.protocol import HeadTensor

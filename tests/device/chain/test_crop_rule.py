@@ -7,7 +7,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from rkdeploy.contract.spec import AngleFormula, EmbeddingFormula, KeypointLayout, ModelSpec
+from rkdeploy.contract.formulas import AngleFormula, EmbeddingFormula, KeypointLayout
+from rkdeploy.contract.spec import ModelSpec
 from rkdeploy.device.chain.crop_rule import CropRule, box_region, crop_rule, crops_of
 from rkdeploy.device.postprocess.detections import Detections
 from rkdeploy.errors import RkdeployError

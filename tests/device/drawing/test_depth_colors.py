@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from rkdeploy.contract.spec import DepthKind
+from rkdeploy.contract.formulas import DepthKind
 from rkdeploy.device.drawing.depth_colors import DepthScale, depth_scale, draw_depth, draw_depth_scale
 from rkdeploy.device.drawing.pen import pen_for
 from rkdeploy.device.postprocess.detections import FoundDepth

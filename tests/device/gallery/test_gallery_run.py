@@ -11,7 +11,8 @@ import pytest
 from onnx import helper, numpy_helper
 
 import rkdeploy as library
-from rkdeploy.contract.spec import EmbeddingFormula, HeadOutput, InputSpec, ModelSpec, NpuModel
+from rkdeploy.contract.formulas import EmbeddingFormula
+from rkdeploy.contract.spec import HeadOutput, InputSpec, ModelSpec, NpuModel
 from rkdeploy.errors import RkdeployError
 from tests.accuracy.tiny_model import make_bundle
 from tests.command_line import rkdeploy

@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from rkdeploy.contract.spec import Activation, Anchors, HeadOutput, InputSpec, ModelSpec, OutputRole
+from rkdeploy.contract.roles import OutputRole
+from rkdeploy.contract.spec import Activation, Anchors, HeadOutput, InputSpec, ModelSpec
 from rkdeploy.device.runtime.protocol import HeadTensor
 
 ANCHORS = Anchors((((10.0, 13.0), (33.0, 23.0)), ((30.0, 61.0), (59.0, 119.0))))

@@ -9,16 +9,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from rkdeploy.contract.spec import (
-    Activation,
-    AngleFormula,
-    HeadOutput,
-    InputSpec,
-    KeypointLayout,
-    ModelSpec,
-    OutputRole,
-    PointFormula,
-)
+from rkdeploy.contract.formulas import AngleFormula, KeypointLayout, PointFormula
+from rkdeploy.contract.roles import OutputRole
+from rkdeploy.contract.spec import Activation, HeadOutput, InputSpec, ModelSpec
 from rkdeploy.device.runtime.protocol import HeadTensor
 
 STRIDES = (8, 16)

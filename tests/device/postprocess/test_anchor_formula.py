@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from rkdeploy.contract.spec import Activation, AnchorFormula
+from rkdeploy.contract.formulas import AnchorFormula
+from rkdeploy.contract.spec import Activation
 from rkdeploy.device.postprocess.anchor_decode import AnchorDecoder
 from rkdeploy.device.runtime.protocol import HeadTensor
 from rkdeploy.errors import RkdeployError

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from rkdeploy.contract.spec import Anchors, HeadOutput, InputSpec, KeypointLayout, ModelSpec, Quantization
+from rkdeploy.contract.formulas import KeypointLayout
+from rkdeploy.contract.spec import Anchors, HeadOutput, InputSpec, ModelSpec, Quantization
 from rkdeploy.device.postprocess.anchor_decode import AnchorDecoder
 from rkdeploy.device.runtime.protocol import HeadTensor
 from rkdeploy.errors import RkdeployError

@@ -13,7 +13,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from rkdeploy.contract.spec import Activation, AreaFormula, HeadOutput, InputSpec, ModelSpec
+from rkdeploy.contract.formulas import AreaFormula
+from rkdeploy.contract.spec import Activation, HeadOutput, InputSpec, ModelSpec
 from rkdeploy.device.postprocess.area_reader import AreaReader
 from rkdeploy.device.postprocess.corners import corners_of
 from rkdeploy.device.postprocess.detections import Detections

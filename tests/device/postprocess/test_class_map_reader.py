@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from rkdeploy.contract.spec import ClassMapSpec, HeadOutput, InputSpec, ModelSpec
+from rkdeploy.contract.formulas import ClassMapSpec
+from rkdeploy.contract.spec import HeadOutput, InputSpec, ModelSpec
 from rkdeploy.device.postprocess.class_map_reader import ClassMapReader
 from rkdeploy.device.runtime.protocol import HeadTensor
 from rkdeploy.errors import RkdeployError

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from rkdeploy.contract.spec import DepthFormula, HeadOutput, InputSpec, ModelSpec
+from rkdeploy.contract.formulas import DepthFormula
+from rkdeploy.contract.spec import HeadOutput, InputSpec, ModelSpec
 from rkdeploy.device.postprocess.depth_reader import DepthReader, depth_of
 from rkdeploy.device.postprocess.postprocessor import Postprocessor
 from rkdeploy.device.postprocess.thresholds import Thresholds

@@ -7,7 +7,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from rkdeploy.contract.spec import EmbeddingFormula, HeadOutput, InputSpec, ModelSpec
+from rkdeploy.contract.formulas import EmbeddingFormula
+from rkdeploy.contract.spec import HeadOutput, InputSpec, ModelSpec
 from rkdeploy.device.postprocess.embedding_reader import EmbeddingReader, unit_vector
 from rkdeploy.device.postprocess.postprocessor import Postprocessor
 from rkdeploy.device.postprocess.thresholds import Thresholds

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from rkdeploy.contract.spec import HeadOutput, InputSpec, KeypointLayout, ModelSpec, OutputPart, PointFormula
+from rkdeploy.contract.formulas import KeypointLayout, PointFormula
+from rkdeploy.contract.spec import HeadOutput, InputSpec, ModelSpec, OutputPart
 from rkdeploy.device.postprocess.form_reader import FormReader
 from rkdeploy.device.postprocess.nms import nms
 from rkdeploy.device.postprocess.postprocessor import Postprocessor, decoder_for

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from rkdeploy.contract.spec import OutputRole
+from rkdeploy.contract.roles import OutputRole
 from rkdeploy.device.postprocess.anchor_decode import AnchorDecoder
 from rkdeploy.device.postprocess.decoder import Decoder
 from rkdeploy.device.postprocess.point_decode import PointDecoder

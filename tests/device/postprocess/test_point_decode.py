@@ -9,7 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from rkdeploy.contract.spec import Activation, KeypointLayout
+from rkdeploy.contract.formulas import KeypointLayout
+from rkdeploy.contract.spec import Activation
 from rkdeploy.device.postprocess.decoder import Candidates, DenseField, RowDetails
 from rkdeploy.device.postprocess.point_decode import PointDecoder
 from rkdeploy.device.runtime.protocol import HeadTensor

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from rkdeploy.contract.spec import AngleFormula, ClassMapSpec, HeadOutput, InputSpec, KeypointLayout, ModelSpec
+from rkdeploy.contract.formulas import AngleFormula, ClassMapSpec, KeypointLayout
+from rkdeploy.contract.spec import HeadOutput, InputSpec, ModelSpec
 from rkdeploy.device.postprocess.postprocessor import Postprocessor, decoder_for
 from rkdeploy.device.postprocess.thresholds import Thresholds
 from rkdeploy.device.runtime.protocol import HeadTensor

@@ -10,17 +10,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from rkdeploy.contract.spec import (
-    Activation,
-    Anchors,
-    HeadOutput,
-    InputSpec,
-    KeypointLayout,
-    ModelSpec,
-    OutputRole,
-    PointFormula,
-    PriorFormula,
-)
+from rkdeploy.contract.formulas import KeypointLayout, PointFormula, PriorFormula
+from rkdeploy.contract.roles import OutputRole
+from rkdeploy.contract.spec import Activation, Anchors, HeadOutput, InputSpec, ModelSpec
 from rkdeploy.device.postprocess.decoder import Candidates
 from rkdeploy.device.postprocess.point_decode import PointDecoder
 from rkdeploy.device.runtime.protocol import HeadTensor

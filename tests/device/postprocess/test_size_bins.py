@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from rkdeploy.contract.spec import AnchorFormula, HeadOutput, KeypointLayout, ModelSpec, SizeBins
+from rkdeploy.contract.formulas import AnchorFormula, KeypointLayout, SizeBins
+from rkdeploy.contract.spec import HeadOutput, ModelSpec
 from rkdeploy.device.postprocess.anchor_decode import AnchorDecoder
 from rkdeploy.device.runtime.protocol import HeadTensor
 from rkdeploy.errors import RkdeployError

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from rkdeploy.contract.spec import Activation, HeadOutput, InputSpec, ModelSpec, TextFormula
+from rkdeploy.contract.formulas import TextFormula
+from rkdeploy.contract.spec import Activation, HeadOutput, InputSpec, ModelSpec
 from rkdeploy.device.postprocess.detections import FoundText
 from rkdeploy.device.postprocess.postprocessor import Postprocessor
 from rkdeploy.device.postprocess.text_reader import TextReader

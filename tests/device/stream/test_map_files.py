@@ -9,7 +9,8 @@ import cv2
 import numpy as np
 import pytest
 
-from rkdeploy.contract.spec import ClassMapSpec, DepthFormula, DepthKind, InputSpec, ModelSpec
+from rkdeploy.contract.formulas import ClassMapSpec, DepthFormula, DepthKind
+from rkdeploy.contract.spec import InputSpec, ModelSpec
 from rkdeploy.datasets.depth_files import read_depth
 from rkdeploy.device.postprocess.detections import Detections, FoundClassMap, FoundDepth
 from rkdeploy.device.stream.frames import Frame

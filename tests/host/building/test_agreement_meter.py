@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from rkdeploy.contract.agreement import Proof
-from rkdeploy.contract.spec import Anchors, ClassMapSpec, HeadOutput, InputSpec, ModelSpec, Quantization
+from rkdeploy.contract.formulas import ClassMapSpec
+from rkdeploy.contract.spec import Anchors, HeadOutput, InputSpec, ModelSpec, Quantization
 from rkdeploy.device.postprocess.detections import Detections
 from rkdeploy.device.runtime.protocol import HeadTensor
 from rkdeploy.errors import VerificationError

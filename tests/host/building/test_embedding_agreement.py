@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from rkdeploy.contract.spec import EmbeddingFormula, HeadOutput, InputSpec, ModelSpec
+from rkdeploy.contract.formulas import EmbeddingFormula
+from rkdeploy.contract.spec import HeadOutput, InputSpec, ModelSpec
 from rkdeploy.device.postprocess.embedding_reader import unit_vector
 from rkdeploy.device.runtime.protocol import HeadTensor
 from rkdeploy.errors import VerificationError

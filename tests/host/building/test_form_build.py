@@ -6,8 +6,9 @@ from pathlib import Path
 import pytest
 
 from rkdeploy.contract.agreement import Agreement
+from rkdeploy.contract.formulas import KeypointLayout
 from rkdeploy.contract.record import FormRecord
-from rkdeploy.contract.spec import HeadOutput, InputSpec, KeypointLayout, ModelSpec, Quantization
+from rkdeploy.contract.spec import HeadOutput, InputSpec, ModelSpec, Quantization
 from rkdeploy.host.building.build_events import BuildEvents
 from rkdeploy.host.building.build_options import BuildOptions
 from rkdeploy.host.building.build_stages import build

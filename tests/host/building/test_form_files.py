@@ -5,7 +5,8 @@ from pathlib import Path
 
 import yaml
 
-from rkdeploy.contract.spec import Anchors, HeadOutput, InputSpec, KeypointLayout, ModelSpec, NpuModel, OutputPart
+from rkdeploy.contract.formulas import KeypointLayout
+from rkdeploy.contract.spec import Anchors, HeadOutput, InputSpec, ModelSpec, NpuModel, OutputPart
 from rkdeploy.host.building.form_files import frigate_configuration, ultralytics_metadata, write_form_files
 
 ROWS = HeadOutput(

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from rkdeploy.contract.spec import ClassMapSpec, DepthFormula, HeadOutput, InputSpec, ModelSpec
+from rkdeploy.contract.formulas import ClassMapSpec, DepthFormula
+from rkdeploy.contract.spec import HeadOutput, InputSpec, ModelSpec
 from rkdeploy.device.postprocess.detections import FoundDepth
 from rkdeploy.device.runtime.protocol import HeadTensor
 from rkdeploy.errors import VerificationError

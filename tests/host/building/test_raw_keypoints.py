@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from rkdeploy.contract.spec import KeypointLayout
+from rkdeploy.contract.formulas import KeypointLayout
 from rkdeploy.host.building.raw_outputs import note_of_unproven, with_usual_keypoints
 from rkdeploy.host.graph.head import Head, Tap
 

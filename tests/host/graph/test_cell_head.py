@@ -11,7 +11,8 @@ import numpy as np
 import onnx
 import pytest
 
-from rkdeploy.contract.spec import InputSpec, ModelSpec, PointFormula
+from rkdeploy.contract.formulas import PointFormula
+from rkdeploy.contract.spec import InputSpec, ModelSpec
 from rkdeploy.device.postprocess.postprocessor import decoder_for
 from rkdeploy.device.runtime.protocol import HeadTensor
 from rkdeploy.errors import GraphError, VerificationError

@@ -10,7 +10,8 @@ import onnx
 import pytest
 from onnx import numpy_helper
 
-from rkdeploy.contract.spec import InputSpec, ModelSpec, PointFormula
+from rkdeploy.contract.formulas import PointFormula
+from rkdeploy.contract.spec import InputSpec, ModelSpec
 from rkdeploy.errors import GraphError, VerificationError
 from rkdeploy.host.building.onnx_graph import open_graph
 from rkdeploy.host.building.presets import PresetName, fitting, with_preset

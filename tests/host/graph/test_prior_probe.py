@@ -11,7 +11,8 @@ import onnx
 import pytest
 from numpy.typing import NDArray
 
-from rkdeploy.contract.spec import Anchors, InputSpec, ModelSpec, PriorFormula
+from rkdeploy.contract.formulas import PriorFormula
+from rkdeploy.contract.spec import Anchors, InputSpec, ModelSpec
 from rkdeploy.device.postprocess.postprocessor import decoder_for
 from rkdeploy.device.runtime.protocol import HeadTensor
 from rkdeploy.errors import GraphError, VerificationError

@@ -9,7 +9,8 @@ import onnx
 import pytest
 from onnx import TensorProto, helper
 
-from rkdeploy.contract.spec import HeadOutput, InputSpec, ModelSpec, OutputRole
+from rkdeploy.contract.roles import OutputRole
+from rkdeploy.contract.spec import HeadOutput, InputSpec, ModelSpec
 from rkdeploy.errors import RkdeployError, ToolkitError
 from rkdeploy.host.building.build_options import BuildOptions
 from rkdeploy.host.graph.graph_view import GraphView

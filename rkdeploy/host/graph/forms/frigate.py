@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final, Literal
 
-from rkdeploy.contract.spec import PointFormula
+from rkdeploy.contract.formulas import PointFormula
 from rkdeploy.errors import GraphError
 from rkdeploy.host.graph.cut_options import CutOptions
 from rkdeploy.host.graph.forms.form_graph import FormGraph

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Final, get_args
 
-from rkdeploy.contract.spec import ImageRole
+from rkdeploy.contract.roles import ImageRole
 
 if TYPE_CHECKING:
     from rkdeploy.contract.spec import HeadOutput, ModelSpec

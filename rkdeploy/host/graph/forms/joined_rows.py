@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from rkdeploy.contract.spec import HeadOutput, OutputPart, OutputRole
+from rkdeploy.contract.roles import OutputRole
+from rkdeploy.contract.spec import HeadOutput, OutputPart
 from rkdeploy.errors import GraphError
 from rkdeploy.host.graph.forms.head_levels import Level, levels_of, strides_of
 

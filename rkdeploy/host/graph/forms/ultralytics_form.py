@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final, Literal
 
-from rkdeploy.contract.spec import AngleFormula, PointFormula
+from rkdeploy.contract.formulas import AngleFormula, PointFormula
 from rkdeploy.errors import GraphError
 from rkdeploy.host.graph.cut_options import CutOptions
 from rkdeploy.host.graph.forms.form_graph import FormGraph
