@@ -24,9 +24,7 @@ class LabeledImages:
         Path,
         Option(
             "--data",
-            "Labeled images to measure accuracy on: a data.yaml, a COCO .json, or a folder of class or identity "
-            "folders, masks or depth maps; of lines of text a label file or images named after it; for areas of text "
-            "PP-OCR's Label.txt or ICDAR's folder.",
+            "Labeled images to measure accuracy on: a data.yaml, a COCO .json, a folder or a label file.",
             ACCURACY,
             often=True,
         ),

@@ -26,7 +26,6 @@ class GalleryOptions:
             "Name what embeddings are nearest to: a folder with one folder of pictures per name, or a .npz that "
             "--save-gallery wrote.",
             CHAIN,
-            often=True,
         ),
     ] = None
     threshold: Annotated[

@@ -142,9 +142,9 @@ class BuildOptions(QuantizationSettings):
         FormName,
         Option(
             "--form",
-            "Form of the outputs: our own, or the one that another program reads: rknn_model_zoo's demos (zoo), "
-            "Frigate or Ultralytics (docs/forms.md).",
+            "Outputs as another program reads them: zoo (rknn_model_zoo's demos), frigate or ultralytics.",
             GRAPH,
+            metavar="FORM",
             often=True,
         ),
     ] = "rkdeploy"

@@ -9,7 +9,7 @@ from rkdeploy.host.graph.cell_head import find_cell_head
 from rkdeploy.host.graph.graph_facts import GraphFacts
 from rkdeploy.host.graph.graph_kinds import GraphKind
 
-_MAX_ANCHORS = 9
+_ANCHORS = 3  # of a cell, in Yolo-FastestV2; with ten coordinates of landmarks for each it is an SCRFD
 
 
 def _is_other_yolox(facts: GraphFacts) -> bool:
@@ -48,12 +48,11 @@ def _bounded(columns: NDArray[np.float32]) -> NDArray[np.bool_]:
 
 
 def _shares_classes(facts: GraphFacts) -> bool:
-    """Boxes and objectness of n anchors, and classes that the anchors of a cell share."""
+    """Boxes and objectness of three anchors, and classes that the anchors of a cell share."""
     levels = set(facts.levels)
-    if len(levels) != 1 or len(channels := next(iter(levels))) != 3 or {64, 68} & set(channels):
-        return False
-    anchors = [n for n in channels if 1 < n <= _MAX_ANCHORS and 4 * n in channels]
-    return len(anchors) == 1 and len(facts.levels) > 1 and len(set(channels)) == 3
+    channels = next(iter(levels)) if len(levels) == 1 and len(facts.levels) > 1 else ()
+    of_anchors = {_ANCHORS, 4 * _ANCHORS}
+    return len(channels) == len(set(channels)) == 3 and of_anchors < set(channels) and 10 * _ANCHORS not in channels
 
 
 MISREAD = (
