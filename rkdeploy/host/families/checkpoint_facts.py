@@ -24,6 +24,15 @@ _MAX_MASKS = 4096
 _MAX_ANCHOR_PX = 1e5
 
 
+def weights_of(checkpoint: Checkpoint) -> Module:
+    """The network's part of the state dict, without the wrappers that training puts around it."""
+    root = checkpoint.root
+    for name in ("state_dict", "model", "module", "net"):
+        if list(root.children) == [name]:
+            root = root.children[name]
+    return root
+
+
 def layers_of(checkpoint: Checkpoint) -> tuple[Module, ...]:
     """The layer list of a YOLO model, its head last; empty if there is none."""
     model = checkpoint.root.children.get("model")

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from rkdeploy.errors import CheckpointError
 from rkdeploy.host.checkpoint import Checkpoint, Module
-from rkdeploy.host.families.checkpoint_facts import head_of, landmark_count, layers_of
+from rkdeploy.host.families.checkpoint_facts import head_of, landmark_count, layers_of, weights_of
 
 _LIST = "docs/families.md lists the models that build."
 _CLASSIFIER = (
@@ -155,10 +155,7 @@ def _keys(*names: str, inside: str = "") -> Callable[[Checkpoint], bool]:
     def matches(checkpoint: Checkpoint) -> bool:
         if not checkpoint.is_state_dict:
             return False
-        root: Module | None = checkpoint.root
-        for step in ("model", "state_dict", "net"):  # wrappers that trainers put around a model
-            if root is not None and list(root.children) == [step]:
-                root = root.children[step]
+        root: Module | None = weights_of(checkpoint)
         root = root.children.get(inside) if inside and root is not None else root
         return root is not None and set(names) <= {*root.children, *root.tensors}
 

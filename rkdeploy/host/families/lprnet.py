@@ -10,9 +10,8 @@ from typing import TYPE_CHECKING, Final
 from rkdeploy.contract.spec import InputSpec
 from rkdeploy.host.checkpoint import Checkpoint
 from rkdeploy.host.families.characters import LPRNET, text_formula
-from rkdeploy.host.families.checkpoint_facts import onnx_metadata, training_facts
+from rkdeploy.host.families.checkpoint_facts import onnx_metadata, training_facts, weights_of
 from rkdeploy.host.families.model_info import ModelInfo
-from rkdeploy.host.families.retinaface import weights_of
 
 if TYPE_CHECKING:
     from rkdeploy.host.export.exported import Exported

@@ -15,7 +15,7 @@ from rkdeploy.errors import CheckpointError
 from rkdeploy.host.checkpoint import Checkpoint, Module
 from rkdeploy.host.checkpoint.typed_modules import weight_shape
 from rkdeploy.host.families.anchor_defaults import compare_anchors
-from rkdeploy.host.families.checkpoint_facts import onnx_metadata, training_facts
+from rkdeploy.host.families.checkpoint_facts import onnx_metadata, training_facts, weights_of
 from rkdeploy.host.families.leaky_evidence import likeliest_slope
 from rkdeploy.host.families.model_info import ModelInfo
 
@@ -56,15 +56,6 @@ def recognize(checkpoint: Checkpoint) -> bool:
     """True for the keys of these networks."""
     keys = weights_of(checkpoint).children.keys()
     return checkpoint.is_state_dict and (keys >= _PYRAMID or keys >= _CHAIN)
-
-
-def weights_of(checkpoint: Checkpoint) -> Module:
-    """The network's part of the state dict, without the wrappers that training puts around it."""
-    root = checkpoint.root
-    for name in ("state_dict", "model", "module"):
-        if list(root.children) == [name]:
-            root = root.children[name]
-    return root
 
 
 def describe(checkpoint: Checkpoint) -> ModelInfo:

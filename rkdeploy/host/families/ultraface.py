@@ -12,9 +12,8 @@ from rkdeploy.contract.spec import Anchors, InputSpec
 from rkdeploy.errors import CheckpointError
 from rkdeploy.host.checkpoint import Checkpoint, Module
 from rkdeploy.host.checkpoint.typed_modules import weight_shape
-from rkdeploy.host.families.checkpoint_facts import onnx_metadata, training_facts
+from rkdeploy.host.families.checkpoint_facts import onnx_metadata, training_facts, weights_of
 from rkdeploy.host.families.model_info import ModelInfo
-from rkdeploy.host.families.retinaface import weights_of
 
 if TYPE_CHECKING:
     from rkdeploy.host.export.exported import Exported
