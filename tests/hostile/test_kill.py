@@ -11,10 +11,14 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 from rkdeploy.contract.bundle import read_bundle
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 ROOT = Path(__file__).parents[2]
 SAMPLE = ROOT / "calib_data"
@@ -30,13 +34,14 @@ class Build:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        self.stdout = folder / "stdout.txt"
         (folder / "tmp").mkdir(exist_ok=True)
         command = [sys.executable, "-m", "rkdeploy", "build", MODEL, "--calib", SAMPLE, "--out", "out"]
         self.process = subprocess.Popen(
             [*map(str, command), "--imgsz", "64", "--calib-count", "2", "--proof-count", "2", "--min-agreement", "0"],
             cwd=folder,
             env={**os.environ, "TMPDIR": str(folder / "tmp"), "OMP_NUM_THREADS": "1"},
-            stdout=subprocess.PIPE,
+            stdout=self.stdout.open("w"),
             stderr=subprocess.PIPE,
             text=True,
             start_new_session=True,
@@ -45,8 +50,12 @@ class Build:
     def end(self, sign: signal.Signals) -> tuple[int, str, str]:
         """Send a signal to the parent alone."""
         self.process.send_signal(sign)
-        out, err = self.process.communicate(timeout=20)
-        return self.process.returncode, out, err
+        _, err = self.process.communicate(timeout=20)
+        return self.process.returncode, self.said_so_far(), err
+
+    def said_so_far(self) -> str:
+        """Its standard output until now."""
+        return self.stdout.read_text()
 
     def children(self) -> list[int]:
         """Processes, toolkits among them, that work in this build's temporary folder."""
@@ -121,31 +130,37 @@ def test_killed_builds_leave_a_whole_bundle_or_none(tmp_path: Path) -> None:
     assert not left_by_toolkits(tmp_path), "the toolkit's folders go with it"
 
 
-@pytest.fixture(scope="module")
-def typical_s(tmp_path_factory: pytest.TempPathFactory) -> float:
-    """Seconds of a whole build on this machine."""
-    return whole_build(tmp_path_factory.mktemp("whole"))
+def starting(build: Build) -> bool:
+    """True when the program takes signals itself, before it imports anything else."""
+    caught = re.search(r"SigCgt:\s*([0-9a-f]+)", Path(f"/proc/{build.process.pid}/status").read_text())
+    return caught is not None and bool(int(caught[1], 16) >> (signal.SIGTERM - 1) & 1)
 
 
-def running_build(folder: Path, after_s: float) -> tuple[Build, Path]:
-    """A build that has been running for a while, and its folder; a build that ended before is tried again, shorter."""
-    for attempt in range(5):
-        place = folder / str(attempt)
-        place.mkdir()
-        build = Build(place)
-        time.sleep(after_s * 0.8**attempt)
-        if build.process.poll() is None:
-            return build, place
-    pytest.fail(f"five builds ended before they were interrupted: {build.process.communicate()}")
+def described(build: Build) -> bool:
+    """True when the checkpoint is read and its head found."""
+    return "Input " in build.said_so_far()
 
 
-@pytest.mark.parametrize("share", [0.2, 0.5, 0.75])
+def converting(build: Build) -> bool:
+    """True when the toolkit's process works."""
+    return bool(build.children())
+
+
+def wait_until(stage: Callable[[Build], bool], build: Build) -> None:
+    """Poll until the build is in a stage, however fast the machine is.  Fails when the build ends before."""
+    while not stage(build):
+        assert build.process.poll() is None, f"the build ended before it was interrupted: {build.process.communicate()}"
+        time.sleep(0.005)
+
+
+@pytest.mark.parametrize("stage", [starting, described, converting])
 @pytest.mark.parametrize(("sign", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
 def test_interrupted_builds_leave_nothing(
-    sign: signal.Signals, code: int, share: float, typical_s: float, tmp_path: Path
+    sign: signal.Signals, code: int, stage: Callable[[Build], bool], tmp_path: Path
 ) -> None:
     """Ctrl-C and SIGTERM end a build at once with their exit code, one word, and nothing left behind."""
-    build, tmp_path = running_build(tmp_path, share * typical_s)
+    build = Build(tmp_path)
+    wait_until(stage, build)
     started = time.monotonic()
     returned, out, err = build.end(sign)
     assert returned == code, err
