@@ -31,7 +31,8 @@ def diagnose(bundle: Path | None = None, sysroot: Path = Path("/"), *, import_to
     _LOG.debug("%s: %d checks", _machine(system), len(findings))
     if bundle is not None:
         findings += _bundle(bundle, system)
-    return Diagnosis(SCHEMA_VERSION, __version__, _machine(system), None if bundle is None else str(bundle), findings)
+    checked = None if bundle is None else str(bundle)
+    return Diagnosis(SCHEMA_VERSION, __version__, _machine(system), checked, findings, system.video_devices)
 
 
 def _bundle(folder: Path, system: System) -> tuple[Finding, ...]:

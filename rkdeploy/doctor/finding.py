@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    from rkdeploy.device.cameras.video_device import VideoDevice
 
 SCHEMA_VERSION = 1
 
@@ -38,7 +41,8 @@ class Diagnosis:
         rkdeploy_version: version that checked.
         machine: `board` or `host`, and of which kind.
         bundle: folder of the bundle that was checked, else None.
-            findings: in the order of the checks.
+        findings: in the order of the checks.
+        video_devices: each /dev/videoN with its formats, frame sizes and rates.
         document: what this is.
     """
 
@@ -47,6 +51,7 @@ class Diagnosis:
     machine: str
     bundle: str | None
     findings: tuple[Finding, ...]
+    video_devices: tuple[VideoDevice, ...] = ()
     document: Literal["rkdeploy doctor"] = "rkdeploy doctor"
 
     def count(self, status: Status) -> int:

@@ -16,6 +16,8 @@ from pathlib import Path
 from typing import Final
 
 from rkdeploy.contract.bundle import BOARD_HOME
+from rkdeploy.device.cameras.v4l2 import Ioctl, ask_by_ioctl, read_video_device
+from rkdeploy.device.cameras.video_device import VideoDevice
 from rkdeploy.device.postprocess.native.decode_library import decode_choice
 from rkdeploy.device.profiling.kernel_files import (
     ClockFiles,
@@ -157,6 +159,7 @@ class System:
         toolkit: None if it was not tried.
         tested: the versions that rkdeploy was tested with.
         work: results of the trial runs.
+        video_devices: answers of `cameras` to V4L2 requests.
     """
 
     python: tuple[int, int, int]
@@ -181,6 +184,7 @@ class System:
     toolkit: ToolkitTrial | None = None
     tested: KnownVersions = NOT_INSTALLED
     work: tuple[Trial, ...] = ()
+    video_devices: tuple[VideoDevice, ...] = ()
 
     @property
     def is_board(self) -> bool:
@@ -188,17 +192,19 @@ class System:
         return self.board.soc is not None or bool(self.npu_nodes)
 
 
-def read_system(sysroot: Path = Path("/"), toolkit: ToolkitTrial | None = None) -> System:
+def read_system(sysroot: Path = Path("/"), toolkit: ToolkitTrial | None = None, ioctl: Ioctl = ask_by_ioctl) -> System:
     """Read the machine's state.  Facts that cannot be read are empty or None.
 
     Args:
         sysroot: folder that contains `proc`, `sys`, `dev`, `usr` and `etc`.
         toolkit: result of its trial import, for the snapshot.
+        ioctl: sends requests to video devices.
     """
     tested = read_known_versions()
     packages = installed({*PACKAGES, *(one.package for one in tested.packages)})
     render = _nodes(sysroot, "dev/dri", "renderD*")
     npu = [node for node in render if _is_npu(sysroot, node)]
+    cameras = _nodes(sysroot, "dev", "video[0-9]*")
     return System(
         python=(sys.version_info.major, sys.version_info.minor, sys.version_info.micro),
         python_path=sys.executable,
@@ -214,7 +220,7 @@ def read_system(sysroot: Path = Path("/"), toolkit: ToolkitTrial | None = None) 
         npu_nodes=(*npu, *_nodes(sysroot, "dev", "rknpu")),
         other_render_nodes=tuple(node for node in render if node not in npu),
         dma_heaps=_nodes(sysroot, "dev/dma_heap", "*"),
-        cameras=_nodes(sysroot, "dev", "video[0-9]*"),
+        cameras=cameras,
         clocks=clocks(sysroot),
         memory=memory_bytes(sysroot),
         disks=_disks(sysroot),
@@ -222,6 +228,9 @@ def read_system(sysroot: Path = Path("/"), toolkit: ToolkitTrial | None = None) 
         toolkit=toolkit,
         tested=tested,
         work=try_work(packages),
+        video_devices=tuple(
+            read_video_device(sysroot / node.path.lstrip("/"), node.path, ioctl=ioctl) for node in cameras
+        ),
     )
 
 

@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, Final
 from rkdeploy.device.runtime.librknnrt.library import DEFAULT_LIBRARY, LIBRARY_VARIABLE
 from rkdeploy.device.runtime.model_file import ModelFile
 from rkdeploy.device.runtime.versions import parse_version, version_findings
+from rkdeploy.doctor.camera_checks import check_cameras
 from rkdeploy.doctor.finding import Finding
+from rkdeploy.doctor.node_access import may_use
 from rkdeploy.doctor.package_checks import (
     check_decode,
     check_packages,
@@ -33,7 +35,6 @@ _RUNTIME: Final = (
     "git clone --depth 1 https://github.com/airockchip/rknn-toolkit2\n"
     "sudo cp rknn-toolkit2/rknpu2/runtime/Linux/librknn_api/aarch64/librknnrt.so /usr/lib/"
 )
-_SHOWN_CAMERAS: Final = 6
 
 
 def check_system(system: System) -> tuple[Finding, ...]:
@@ -46,18 +47,7 @@ def check_system(system: System) -> tuple[Finding, ...]:
         found += _governor(system)
     elif system.library.exists:
         found += _library(system)
-    return (*found, *_docker(system), *_cameras(system), *_disks(system), *_memory(system))
-
-
-def may_use(node: Node, user: User) -> bool:
-    """True if a user may read and write a device node, by its permission bits."""
-    if user.uid == 0:
-        return True
-    if user.uid == node.uid:
-        return node.mode & 0o600 == 0o600
-    if node.gid in user.gids:
-        return node.mode & 0o060 == 0o060
-    return node.mode & 0o006 == 0o006
+    return (*found, *_docker(system), *check_cameras(system), *_disks(system), *_memory(system))
 
 
 def _soc(system: System) -> list[Finding]:
@@ -233,27 +223,6 @@ def _docker(system: System) -> list[Finding]:
             f"/.dockerenv exists and {NPU_NODE} does not: rknn-toolkit-lite2 takes this for a container without an NPU",
             f"{NPU_NODE}",
             "In a container: docker run --device /dev/dri ...\nIn none: sudo rm /.dockerenv",
-        )
-    ]
-
-
-def _cameras(system: System) -> list[Finding]:
-    if not system.cameras:
-        return [Finding("cameras", "ok", "no /dev/video*; files and network streams do not need one")]
-    names = [f"{node.path}{f' ({node.label})' if node.label else ''}" for node in system.cameras[:_SHOWN_CAMERAS]]
-    more = len(system.cameras) - len(names)
-    text = ", ".join(names) + (f" and {more} more" if more > 0 else "")
-    closed = [node for node in system.cameras if not may_use(node, system.user)]
-    if not closed:
-        return [Finding("cameras", "ok", text)]
-    first = closed[0]
-    return [
-        Finding(
-            "cameras",
-            "warning",
-            f'{text}: user "{system.user.name}" may not use {len(closed)} of {len(system.cameras)}',
-            f"membership in the group {first.group}",
-            f"sudo usermod -aG {first.group} {system.user.name}    (then log in again)",
         )
     ]
 

@@ -9,8 +9,9 @@ import pytest
 from rkdeploy.device.profiling.kernel_files import ClockFiles
 from rkdeploy.device.runtime.board_identity import Board
 from rkdeploy.doctor.finding import Finding
+from rkdeploy.doctor.node_access import may_use
 from rkdeploy.doctor.system import DecodeFacts, Disk, LibraryFile, Node, System, ToolkitTrial, User
-from rkdeploy.doctor.system_checks import check_system, may_use
+from rkdeploy.doctor.system_checks import check_system
 from rkdeploy.doctor.tested_versions import KnownPackage, KnownVersions
 from rkdeploy.doctor.trial_process import Trial
 

@@ -11,15 +11,19 @@ from pathlib import Path
 
 import pytest
 
+from rkdeploy.contract.documents import document_text
 from rkdeploy.device.postprocess.native.decode_library import decode_choice
 from rkdeploy.device.runtime.librknnrt.library import LIBRARY_VARIABLE
 from rkdeploy.doctor import system as doctor_system
 from rkdeploy.doctor.bundle_check import check_bundle, read_bundle_facts
+from rkdeploy.doctor.camera_checks import check_cameras
 from rkdeploy.doctor.diagnose import diagnose
+from rkdeploy.doctor.finding import Diagnosis
 from rkdeploy.doctor.system import System, read_system
 from rkdeploy.doctor.trial_process import Trial, try_work
 from tests.board.board_files import put, write_board, write_bundle, write_library
 from tests.command_line import rkdeploy
+from tests.device.cameras.v4l2_stand_in import KERNEL_DEVICES, StandInKernel
 
 
 @functools.cache
@@ -185,3 +189,34 @@ def test_the_decode_in_use_is_read(monkeypatch: pytest.MonkeyPatch, tmp_path: Pa
     finally:
         decode_choice.cache_clear()
     assert (decode.by, decode.asked_for) == (by, wanted != "")
+
+
+def test_cameras_are_asked_what_they_offer(board: Path) -> None:
+    """Each camera of the stand-in with its formats; the other nodes of a card name the one with pictures."""
+    kernel = StandInKernel(KERNEL_DEVICES)
+    kernel.make_nodes(board)
+    found = {one.found.split(":")[0]: one for one in check_cameras(read_system(board, ioctl=kernel))}
+    assert set(found) == {"/dev/video0", "/dev/video11", "without pictures"}
+    assert found["/dev/video0"].found == (
+        "/dev/video0: HD Webcam (uvcvideo): MJPG 1920x1080 at 30, 1280x720 at 60, 640x480 at 30; "
+        "YUYV 1280x720 at 10, 640x480 at 30, 320x240 at 30"
+    )
+    assert "rkisp_mainpath (rkisp_v6, multiplanar): UYVY 32x32 to 3840x2160 at 60; NV12" in found["/dev/video11"].found
+    others = found["without pictures"].found
+    assert "/dev/video1 (HD Webcam: metadata; pictures: /dev/video0)" in others
+    assert "/dev/video18 (rkisp-statistics: metadata; pictures: /dev/video11)" in others
+    assert "/dev/video40 (rkvdec: codec or scaler)" in others
+    assert {one.status for one in found.values()} == {"ok"}
+
+
+def test_cameras_in_json(board: Path) -> None:
+    """The document has every node with all formats, sizes and rates."""
+    kernel = StandInKernel(KERNEL_DEVICES)
+    kernel.make_nodes(board)
+    system = read_system(board, ioctl=kernel)
+    devices = json.loads(document_text(Diagnosis(1, "", "", None, (), system.video_devices)))["video_devices"]
+    assert [one["path"] for one in devices] == [f"/dev/{name}" for name in KERNEL_DEVICES]
+    assert devices[0]["formats"][1]["sizes"][0] == {
+        "smallest_wh": [640, 480], "largest_wh": [640, 480], "step_wh": [1, 1], "rates_wh": [640, 480],
+        "rates": [{"lowest": 30.0, "highest": 30.0}],
+    }  # fmt: skip

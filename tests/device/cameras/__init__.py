@@ -1,0 +1,1 @@
+"""V4L2 devices, answered by a stand-in at ioctl level."""
