@@ -26,11 +26,12 @@ from rkdeploy.device.gallery.gallery import DEFAULT_MATCH, Gallery
 from rkdeploy.device.gallery.gallery_options import GalleryOptions
 from rkdeploy.device.gallery.open_gallery import open_gallery
 from rkdeploy.device.postprocess.thresholds import DEFAULT_IOU, Thresholds, class_ids_of, default_confidence
+from rkdeploy.device.runtime.backend_names import MAX_CONTEXTS
 from rkdeploy.device.runtime.backends import choose_backend, open_runtimes
 from rkdeploy.device.runtime.protocol import Runtime, RuntimeOptions
 from rkdeploy.device.stream.chain_pool import ChainPool
 from rkdeploy.device.stream.detector_pool import DetectorPool
-from rkdeploy.errors import RkdeployError
+from rkdeploy.errors import BackendError, RkdeployError
 from rkdeploy.images.array import bgr_image
 from rkdeploy.images.file import read_image
 
@@ -60,6 +61,7 @@ def load(
     max_det: int = _MAX_DET,
     backend: str = "auto",
     cores: Sequence[int] | None = None,
+    contexts: int | None = None,
     toolkit_python: str | os.PathLike[str] | None = None,
     recording: str | os.PathLike[str] | None = None,
 ) -> Model:
@@ -84,7 +86,8 @@ def load(
         max_det: maximum number of detections per image.
         backend: what runs the network: `auto` (the NPU on a board, else onnxruntime, else OpenCV), `librknnrt`,
             `rknnlite`, `onnxruntime`, `opencv_dnn`, `simulator` or `replay`.
-        cores: NPU cores, one context on each; None takes all that the board has.
+        cores: NPU cores; None takes all that the board has.
+        contexts: number of contexts of each model, spread over the cores in turn; None takes one per core.
         toolkit_python: interpreter that has rknn-toolkit2, for the simulator; None takes this one.
         recording: folder that `replay` plays.
 
@@ -93,9 +96,12 @@ def load(
 
     Raises:
         BundleError: when there is no bundle, or it is damaged.
-        BackendError: when the backend does not exist or its package is missing.
+        BackendError: when the backend does not exist or its package is missing, or for a number of contexts out of
+            range.
         RkdeployError: for an unknown class, or a threshold out of range.
     """
+    if contexts is not None and not 1 <= contexts <= MAX_CONTEXTS:
+        raise BackendError(f"contexts is {contexts}, expected 1 to {MAX_CONTEXTS}.")
     read = bundle_of(bundle)
     names = read.spec.class_names
     conf = default_confidence(read.spec) if conf is None else conf
@@ -113,7 +119,7 @@ def load(
     links = links_of(read.spec, then)
 
     def open_recognizers() -> list[Recognizer]:
-        return [link.recognizer(open_runtimes(chosen, link.bundle, cores, options)) for link in links]
+        return [link.recognizer(open_runtimes(chosen, link.bundle, cores, options, contexts)) for link in links]
 
     def gallery_by(detect: Callable[[NDArray[Any]], Detections]) -> Gallery | None:
         asked = GalleryOptions(None if gallery is None else Path(gallery), match)
@@ -123,7 +129,7 @@ def load(
         read,
         thresholds,
         chosen,
-        lambda: open_runtimes(chosen, read, cores, options),
+        lambda: open_runtimes(chosen, read, cores, options, contexts),
         open_recognizers if links else None,
         gallery_by,
     )

@@ -13,7 +13,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColum
 from rkdeploy.cli.backend import settled
 from rkdeploy.cli.bundle_argument import bundle_and_sources, chosen_bundle
 from rkdeploy.cli.console import err, plain, print_warning
-from rkdeploy.cli.run_report import many, report_failed, status_line, summarize
+from rkdeploy.cli.run_report import many, memory_line, report_failed, status_line, summarize
 from rkdeploy.cli.typer_command import JSON
 from rkdeploy.cli.verbosity import is_quiet, note
 from rkdeploy.device.runtime.backend_names import AUTO
@@ -142,6 +142,8 @@ class _Progress(RunEvents):
         self._signals.gentle = True
         stats = run.pipeline.stats()
         note(f"Running {self._bundle.folder.name} with {run.pipeline.figures_from}, {many(stats.contexts, 'context')}")
+        if run.pipeline.memory:
+            note(memory_line(run.pipeline.memory))
         for one in stats.recognizers:
             note(f"Then {one.name}, {many(one.contexts, 'context')}")
         self._next_log = time.monotonic() + _LOG_EVERY_S

@@ -8,11 +8,14 @@ from rkdeploy.cli.console import err, out, plain, print_warning
 from rkdeploy.errors import BackendError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from rkdeploy.cli.detection_counter import DetectionCounter
+    from rkdeploy.device.runtime.protocol import MemorySize
     from rkdeploy.device.stream.run_events import RunResult
     from rkdeploy.device.stream.statistics import PipelineStats, RecognizerStats
+
+_MIB = 1 << 20
 
 
 def status_line(stats: PipelineStats) -> str:
@@ -27,6 +30,13 @@ def status_line(stats: PipelineStats) -> str:
     if stats.contexts_working < stats.contexts:
         parts.append(f"{stats.contexts_working} of {stats.contexts} contexts")
     return ", ".join(parts)
+
+
+def memory_line(sizes: Sequence[MemorySize]) -> str:
+    """Memory of each context: its own, for tensors inside of the network, and the weights."""
+    each = [f"{size.internal / _MIB:.1f}" for size in sizes]
+    own = f"{each[0]} MiB each" if len(set(each)) == 1 else f"{', '.join(each)} MiB"
+    return f"Memory of the contexts: {own}, and {sizes[0].weights / _MIB:.1f} MiB of weights"
 
 
 def report_failed(stats: PipelineStats, *, live: bool) -> None:

@@ -51,9 +51,13 @@ def stand_in_network(ms: float, failing: str) -> Iterator[None]:
     calls = range(1, 1_000_000) if failing == "all" else [int(n) for n in failing.split(",") if n != "-"]
 
     def open_runtimes(
-        _name: str, _bundle: Any, cores: Sequence[int] | None = None, _options: object = None
+        _name: str,
+        _bundle: Any,
+        cores: Sequence[int] | None = None,
+        _options: object = None,
+        contexts: int | None = None,
     ) -> list[Network]:
-        return [Network(ms / 1e3, calls) for _ in cores or (0,)]
+        return [Network(ms / 1e3, calls) for _ in range(contexts or len(cores or (0,)))]
 
     with (
         patch("rkdeploy.device.stream.bundle_run.open_runtimes", open_runtimes),

@@ -31,7 +31,7 @@ from rkdeploy.device.profiling.profile_document import (
     Versions,
 )
 from rkdeploy.device.profiling.sampling import Sample, Sampler, busy_share, conditions, take_sample
-from rkdeploy.device.runtime.backend_names import AUTO, BACKEND
+from rkdeploy.device.runtime.backend_names import AUTO, BACKEND, MAX_CONTEXTS
 from rkdeploy.device.runtime.backends import open_runtimes
 from rkdeploy.device.runtime.board_identity import Board, read_board
 from rkdeploy.device.runtime.cores import core_count
@@ -66,7 +66,7 @@ class ProfileOptions:
 
     Attributes:
         backend: name of the backend.
-        contexts: numbers of contexts to measure; None takes 1 to the number of NPU cores, and 1 without an NPU.
+        contexts: numbers of contexts to measure; None takes one, one per NPU core and two per core, without an NPU one.
         sources: images or videos; an empty tuple takes seeded noise.
         frame_wh: size of the noise, pixels.
         limits: of each measurement.
@@ -80,11 +80,11 @@ class ProfileOptions:
         tuple[int, ...] | None,
         Option(
             "--contexts",
-            "Numbers of contexts at a time, each measured: 1,2,3.",
+            "Numbers of contexts at a time, each measured: 1,3,6.",
             MEASURE,
-            form=counts(1, 16),
+            form=counts(1, MAX_CONTEXTS),
             often=True,
-            default="1 to the number of NPU cores",
+            default="1, one per NPU core and two per core",
         ),
     ] = None
     sources: tuple[str, ...] = ()
@@ -242,7 +242,7 @@ def _rates(setup: _Setup) -> _Rates:
         figures.append(rate)
         samples += seen
     if options.contexts is None and len(counts) == 1:
-        why = _why_one_context(setup.backend, setup.board, present)
+        why = _why_one_context(setup.backend)
         missing.append(Missing("throughput of more contexts", why))
     return _Rates(tuple(figures), tuple(samples), tuple(missing))
 
@@ -266,15 +266,13 @@ def _silent(_what: str) -> None:
 
 
 def _default_contexts(present: int | None) -> tuple[int, ...]:
-    return tuple(range(1, (present or 1) + 1))
+    return (1,) if present is None else (1, present, 2 * present)
 
 
-def _why_one_context(name: str, board: Board, present: int | None) -> str:
+def _why_one_context(name: str) -> str:
     if name not in NPU_BACKENDS:
         return f"the backend {name} has no NPU cores: contexts share the processors; --contexts 1,2,3 measures several"
-    if board.soc is None:
-        return "the SoC is unknown, and with it the number of NPU cores; --contexts 1,2,3 measures several"
-    return f"an {board.soc} has {present} NPU core; --contexts 1,2 measures two contexts on it"
+    return "the SoC is unknown, and with it the number of NPU cores; --contexts 1,2,3 measures several"
 
 
 def _network_input(images: Images, spec: InputSpec) -> NDArray[np.uint8]:

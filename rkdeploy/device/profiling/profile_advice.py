@@ -4,20 +4,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from rkdeploy.device.profiling.context_advice import context_advice
 from rkdeploy.device.profiling.profile_document import ProfileAdvice
 
 if TYPE_CHECKING:
-    from rkdeploy.device.profiling.profile_document import ClockProfile, CoreTiming, Profile, Throughput
+    from rkdeploy.device.profiling.profile_document import ClockProfile, CoreTiming, Profile
 
 _STEADY: Final = frozenset({"performance", "userspace"})
 _CLOCK_SLACK: Final = 0.98
 _BUSY: Final = 0.25
 _HEAT_MARGIN_CELSIUS: Final = 5.0
 _CORE_SPREAD: Final = 1.15
-_SCALING: Final = 0.8
-"""Fraction of the ideal rate that several contexts should reach: one context per core gives 2 to 3 times (three
-cores).
-"""
 _GAP_SHARE: Final = 0.25
 _GROWTH_BYTES: Final = 1 << 20
 """Smaller growth proves nothing: allocators keep a varying number of pages."""
@@ -35,7 +32,7 @@ def advise(profile: Profile) -> tuple[ProfileAdvice, ...]:
         *_clocks(profile),
         *_frames(profile),
         *_gap(profile),
-        *_contexts(profile),
+        *context_advice(profile),
         *_cores(profile.cores),
         *_cpu_layers(profile),
         *_memory(profile),
@@ -220,45 +217,6 @@ def _gap(profile: Profile) -> list[ProfileAdvice]:
             fixes[worst],
         )
     ]
-
-
-def _contexts(profile: Profile) -> list[ProfileAdvice]:
-    by_count = {figures.contexts: figures for figures in profile.throughput}
-    single = by_count.get(1)
-    if single is None or not single.network_per_second:
-        return []
-    found = []
-    for figures in profile.throughput:
-        cores = len(set(figures.cores or ()))
-        if cores < 2:
-            continue
-        gained = figures.network_per_second / single.network_per_second
-        if gained < _SCALING * cores:
-            found.append(
-                ProfileAdvice(
-                    "contexts_network",
-                    "warning",
-                    f"{figures.contexts} contexts on {cores} cores run the network {gained:.1f} times as often as one, "
-                    f"expected about {cores}: the cores wait for memory or share a slow clock.",
-                    "See the NPU and DDR clocks above; layers that wait for memory are marked in the layer table.",
-                )
-            )
-        elif figures.frames_per_second < _SCALING * figures.network_per_second:
-            found.append(_limited_by_cpu(profile, figures))
-    return found[-1:]  # the largest number of contexts is the most telling
-
-
-def _limited_by_cpu(profile: Profile, figures: Throughput) -> ProfileAdvice:
-    available = profile.conditions.processors * 1000
-    used = figures.cpu_ms_per_frame * figures.frames_per_second
-    return ProfileAdvice(
-        "contexts_pipeline",
-        "warning",
-        f"{figures.contexts} contexts could run the network {figures.network_per_second:.0f} times a second, but the "
-        f"pipeline brings {figures.frames_per_second:.0f} frames: a frame costs {figures.cpu_ms_per_frame:.1f} ms of "
-        f"processor time, {used / available:.0%} of {profile.conditions.processors} processors.",
-        "Preprocess is one thread and decode another: the longer one of them is the limit. Use smaller frames.",
-    )
 
 
 def _cores(cores: tuple[CoreTiming, ...]) -> list[ProfileAdvice]:

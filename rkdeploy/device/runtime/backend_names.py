@@ -21,6 +21,9 @@ and, if several contexts share something, `open_bundles(bundle, cores, options) 
 AUTO = "auto"
 """The best backend that works here."""
 
+MAX_CONTEXTS = 16
+"""Largest number of contexts of a model in one process."""
+
 
 def backend_names() -> tuple[str, ...]:
     """The names of all backends, those of plug-ins included, sorted."""

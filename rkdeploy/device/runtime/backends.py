@@ -30,7 +30,7 @@ _NPU_BACKENDS = frozenset({"librknnrt", "rknnlite"})
 
 _ONE_CONTEXT = (
     "The SoC of this board is not known, nor how many NPU cores it has: one context is used, on the core that the "
-    "runtime chooses. Name the cores to use more."
+    "runtime chooses. Name the cores (--cores) or the number of contexts (--contexts) to use more."
 )
 
 _HOST_PACKAGES = {"onnxruntime": "onnxruntime", "opencv_dnn": "cv2"}
@@ -73,9 +73,13 @@ def open_runtime(
 
 
 def open_runtimes(
-    name: str, bundle: Bundle, cores: Sequence[int] | None = None, options: RuntimeOptions = NO_OPTIONS
+    name: str,
+    bundle: Bundle,
+    cores: Sequence[int] | None = None,
+    options: RuntimeOptions = NO_OPTIONS,
+    contexts: int | None = None,
 ) -> list[Runtime]:
-    """One runtime per core, each to be entered and then used by one thread.
+    """One runtime per context, each to be entered and then used by one thread.
 
     With librknnrt they share the weights of the first that is entered, even if it is left and entered again; with
     every other backend they are independent, and without an NPU they are separate copies.  They may be entered and left
@@ -84,9 +88,10 @@ def open_runtimes(
     Args:
         name: name of the backend.
         bundle: bundle with the model to run.
-        cores: NPU cores, counted from 0, one per runtime; None takes all cores of the board, or one runtime
-            without an NPU.
+        cores: NPU cores, counted from 0; None takes all cores of the board.  Backends without an NPU take their number
+            only, and None as one.
         options: for the backends that they concern.
+        contexts: number of runtimes, spread over the cores in turn; None takes one per core.
 
     Raises:
         BackendError: when no backend has that name, it cannot be loaded, or the board lacks a core.
@@ -95,10 +100,12 @@ def open_runtimes(
     module = backend_module(name)
     if name in _NPU_BACKENDS:
         masks = _core_masks(cores)
-        if cores is None and masks == [None] and _cores_present() is None:
+        if cores is None and contexts is None and masks == [None] and _cores_present() is None:
             notes += (_ONE_CONTEXT,)
     else:
         masks = [None] * (1 if cores is None else len(cores))
+    if contexts is not None and masks:
+        masks = [masks[position % len(masks)] for position in range(contexts)]
     runtimes: list[Runtime] = (
         module.open_bundles(bundle, masks, options)
         if hasattr(module, "open_bundles")

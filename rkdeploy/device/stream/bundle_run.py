@@ -108,7 +108,7 @@ def run_bundle(bundle: Bundle, options: RunOptions, events: RunEvents, more_sink
 
 
 def _runtimes(bundle: Bundle, options: RunOptions, part: str = "") -> Sequence[Runtime]:
-    """The runtimes of a model, one per core, not entered; recording ones if the run is to be recorded.
+    """The runtimes of a model, one per context, not entered; recording ones if the run is to be recorded.
 
     Args:
         bundle: of the model.
@@ -117,7 +117,7 @@ def _runtimes(bundle: Bundle, options: RunOptions, part: str = "") -> Sequence[R
     """
     played = options.replay / part if options.replay is not None and part else options.replay
     runtime_options = RuntimeOptions(toolkit_python=options.toolkit_python, recording=played)
-    runtimes = open_runtimes(options.backend, bundle, options.cores, runtime_options)
+    runtimes = open_runtimes(options.backend, bundle, options.cores, runtime_options, options.contexts)
     return runtimes if options.record is None else recorded(runtimes, options.record / part)
 
 

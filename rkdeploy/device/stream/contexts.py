@@ -8,15 +8,16 @@ import threading
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from rkdeploy.device.runtime.protocol import MeasuredRuntime
 from rkdeploy.errors import BackendError, RkdeployError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
     from types import TracebackType
 
     from typing_extensions import Self  # for type checkers only; typing has it from Python 3.11 on
 
-    from rkdeploy.device.runtime.protocol import Runtime
+    from rkdeploy.device.runtime.protocol import MemorySize, Runtime
     from rkdeploy.device.stream.backoff import Backoff
 
 _LOG = logging.getLogger(__name__)
@@ -41,7 +42,7 @@ class Contexts:
     """The contexts of a run: opens them when entered, closes them when left.
 
     Args:
-        runtimes: one per core, not entered yet.
+        runtimes: one per context, not entered yet.
         backoff: delays before a failed context is opened again.
         max_failures: the run ends when every context has failed this often in a row.
         pause: waits some seconds; True when no context is needed any more.
@@ -61,6 +62,7 @@ class Contexts:
         self._noting = threading.Lock()
         self._rebuilt = 0
         self._last_failure = ""
+        self._memory: tuple[MemorySize, ...] = ()
 
     def __enter__(self) -> Self:
         """Open all contexts.
@@ -76,6 +78,7 @@ class Contexts:
         except BaseException:
             self.__exit__(None, None, None)
             raise
+        self._memory = tuple(_memory_sizes(context.runtime for context in self._contexts))
         return self
 
     def __exit__(
@@ -104,6 +107,11 @@ class Contexts:
     def notes(self) -> tuple[str, ...]:
         """Notes of the runtimes for the user, without duplicates."""
         return tuple(dict.fromkeys(note for context in self._contexts for note in context.runtime.notes))
+
+    @property
+    def memory(self) -> tuple[MemorySize, ...]:
+        """Memory of each context when it was opened; empty if the runtime does not say."""
+        return self._memory
 
     @property
     def working(self) -> int:
@@ -162,3 +170,10 @@ class Contexts:
             raise BackendError(
                 f"{which} failed {self._max_failures} times in a row. The last failure: {failure.message}", failure.hint
             ) from failure
+
+
+def _memory_sizes(runtimes: Iterable[Runtime]) -> Iterator[MemorySize]:
+    for runtime in runtimes:
+        if isinstance(runtime, MeasuredRuntime):
+            with contextlib.suppress(BackendError):  # an old runtime does not know
+                yield runtime.memory_size()

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from rkdeploy.device.chain.recognizer import Recognizer
     from rkdeploy.device.postprocess.detections import Detections
     from rkdeploy.device.postprocess.thresholds import Thresholds
-    from rkdeploy.device.runtime.protocol import Runtime
+    from rkdeploy.device.runtime.protocol import MemorySize, Runtime
     from rkdeploy.device.stream.flow import Job
     from rkdeploy.device.stream.frames import Frame
     from rkdeploy.device.stream.sinks.sink import Sink
@@ -79,7 +79,7 @@ class Pipeline:
     Args:
         source: open; its `live` decides between dropping frames (the newest wins) and waiting (none is lost).
         frames: iterator returned by entering the source.
-        runtimes: one per core, not entered.  Entered and left here, and again when one failed.
+        runtimes: one per context, not entered.  Entered and left here, and again when one failed.
         spec: the contract of their model.
         thresholds: limits of the detections to keep.
         sinks: open; each gets every frame in order, from one thread.
@@ -184,6 +184,11 @@ class Pipeline:
         """Notes of the runtimes for the user, without duplicates."""
         each = (self._contexts, *self._recognition.contexts)
         return tuple(dict.fromkeys(note for contexts in each for note in contexts.notes))
+
+    @property
+    def memory(self) -> tuple[MemorySize, ...]:
+        """Memory of each of the first model's contexts; empty if the runtime does not say."""
+        return self._contexts.memory
 
     @property
     def figures_from(self) -> str:

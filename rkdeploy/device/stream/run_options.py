@@ -8,7 +8,7 @@ from typing import Annotated
 
 from rkdeploy.device.chain.chain_options import ChainOptions
 from rkdeploy.device.gallery.gallery_options import GalleryOptions
-from rkdeploy.device.runtime.backend_names import BACKEND
+from rkdeploy.device.runtime.backend_names import BACKEND, MAX_CONTEXTS
 from rkdeploy.device.web.listening_address import DEFAULT_ADDRESS
 from rkdeploy.option import CAMERA, FRAME_SIZE, OUTPUT, RUNNING, THRESHOLDS, TOOLKIT_PYTHON, VIEW, Option, counts
 
@@ -21,7 +21,8 @@ class RunOptions:
         sources: as `open_source` takes them.
         cameras: N of /dev/videoN.
         backend: its name, or `auto`.
-        cores: NPU cores, one context on each; None takes all.
+        cores: NPU cores; None takes all.
+        contexts: number of contexts of each model, spread over the cores in turn; None takes one per core.
         conf: score thresholds, for all classes or for one; iou and max_det: of the non-maximum suppression.
         size_wh, fps: what cameras are asked for.
         show, web, web_address, web_token: a window; a page in the browser, where, and what its viewers must know.
@@ -48,10 +49,22 @@ class RunOptions:
         tuple[int, ...] | None,
         Option(
             "--cores",
-            "NPU cores, with one context on each.",
+            "NPU cores to run on.",
             RUNNING,
             form=counts(0, 31),
             default="all",
+        ),
+    ] = None
+    contexts: Annotated[
+        int | None,
+        Option(
+            "--contexts",
+            "Number of contexts of each model, spread over the cores in turn. More than cores keep a core busy while "
+            "data of the next frame is copied, and each takes memory of its own: rkdeploy profile measures both.",
+            RUNNING,
+            low=1,
+            high=MAX_CONTEXTS,
+            default="one per core",
         ),
     ] = None
     max_frames: Annotated[int | None, Option("--max-frames", "End after N frames.", RUNNING, low=1, often=True)] = None

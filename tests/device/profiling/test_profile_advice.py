@@ -22,6 +22,7 @@ from rkdeploy.device.profiling.profile_document import (
     Throughput,
     Versions,
 )
+from rkdeploy.device.runtime.protocol import MemorySize
 from rkdeploy.device.stream.statistics import Latency
 
 GHZ = 10**9
@@ -150,7 +151,28 @@ def test_contexts_that_wait_for_the_processor() -> None:
 def test_contexts_on_one_core_promise_nothing() -> None:
     """Two contexts on the same core, or on no core at all, are not expected to double anything."""
     same = (rate(1, 45, 47), rate(2, 46, 48, cores=(0, 0)))
-    assert advise(replace(GOOD, throughput=same)) == ()
+    assert [found.code for found in advise(replace(GOOD, throughput=same))] == ["contexts_best"]
+
+
+def test_more_contexts_than_cores_that_pay() -> None:
+    """The best number of contexts is named by its rate, with what it costs in latency and memory."""
+    six = replace(rate(6, 150, 160, cores=(0, 1, 2, 0, 1, 2)), infer=ms(40))
+    memory = MemorySize(weights=9 << 20, internal=2 << 20, dma=20 << 20, sram_total=0, sram_free=0)
+    found = only(replace(GOOD, throughput=(*GOOD.throughput, six), npu_memory=memory))
+    assert (found.code, found.level, found.fix) == ("contexts_best", "note", "rkdeploy run --contexts 6")
+    assert found.message == (
+        "6 contexts are best: 150.0 frames per second, 3 bring 125.0 (+20%). They cost latency, infer p50 40.0 instead "
+        "of 21.0 ms, and 6.0 MiB more memory of the NPU."
+    )
+    unknown = only(replace(GOOD, throughput=(*GOOD.throughput, six)))
+    assert unknown.message.endswith("infer p50 40.0 instead of 21.0 ms.")
+
+
+def test_more_contexts_than_cores_that_do_not_pay() -> None:
+    """A gain within the noise is none."""
+    found = only(replace(GOOD, throughput=(*GOOD.throughput, rate(6, 127, 140, cores=(0, 1, 2, 0, 1, 2)))))
+    assert (found.code, found.fix) == ("contexts_best", "Leave --contexts out of rkdeploy run.")
+    assert "gain nothing" in found.message
 
 
 def test_a_core_that_is_slower() -> None:

@@ -52,8 +52,8 @@ def test_every_figure_on_the_stand_in(make_shim: MakeShim, tmp_path: Path, board
     bundle = write_bundle(tmp_path / "best")
     profile = measure_profile(bundle, options("librknnrt", sysroot=board))
     assert profile.missing == ()
-    assert [item.contexts for item in profile.throughput] == [1, 2, 3]
-    assert [item.cores for item in profile.throughput] == [(0,), (0, 1), (0, 1, 2)]
+    assert [item.contexts for item in profile.throughput] == [1, 3, 6]
+    assert [item.cores for item in profile.throughput] == [(0,), (0, 1, 2), (0, 1, 2, 0, 1, 2)]
     assert all(item.frames == 20 and item.frames_per_second > 0 for item in profile.throughput)
     assert all(item.network_per_second > 0 and item.failed == 0 for item in profile.throughput)
     assert profile.throughput[0].npu_load_percent == (87.0, 5.0, 0.0)

@@ -26,6 +26,8 @@ from rkdeploy.device.runtime.backends import (
 from rkdeploy.device.runtime.board_identity import Board
 from rkdeploy.device.runtime.cores import CoreMask
 from rkdeploy.device.runtime.protocol import RuntimeOptions
+from rkdeploy.device.stream.backoff import Backoff
+from rkdeploy.device.stream.contexts import Contexts
 from rkdeploy.errors import BackendError
 from tests.board.sample_model import SPEC, picture, write_rknn
 from tests.board.shim import Shim
@@ -124,6 +126,23 @@ def test_one_runtime_a_core(make_shim: Callable[..., Shim], bundle: Bundle, monk
     assert masks == ["1", "2", "4", "4", "1"]
     assert (shim.calls()["rknn_init"], shim.calls()["rknn_dup_context"]) == (2, 3)
     assert shim.open_contexts() == 0
+
+
+def test_more_contexts_than_cores(
+    make_shim: Callable[..., Shim], bundle: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Contexts go round the cores, all share the weights that were loaded once, and each says its memory."""
+    monkeypatch.setattr(backends, "read_board", lambda: Board("rk3588", None))
+    shim = make_shim()
+    runtimes = open_runtimes("librknnrt", bundle, contexts=5)
+    with Contexts(runtimes, Backoff(0.0, 0.0), 1, lambda _: True) as contexts:
+        assert [(size.weights, size.internal) for size in contexts.memory] == [(1000, 2000)] * 5
+    masks = [line.rpartition("=")[2].rstrip(")") for line in shim.lines() if "set_core_mask" in line]
+    assert masks == ["1", "2", "4", "1", "2"]
+    assert (shim.calls()["rknn_init"], shim.calls()["rknn_dup_context"]) == (1, 4)
+    assert len(open_runtimes("librknnrt", bundle, [2, 0], contexts=1)) == 1
+    assert len(open_runtimes("opencv_dnn", bundle, [0, 1], contexts=3)) == 3
+    assert len(open_runtimes("opencv_dnn", bundle, contexts=3)) == 3
 
 
 def test_cores_that_the_board_lacks(bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
