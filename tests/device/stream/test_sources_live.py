@@ -18,7 +18,8 @@ import pytest
 from rkdeploy.device.stream.backoff import Backoff
 from rkdeploy.device.stream.pipeline import Pipeline
 from rkdeploy.device.stream.sources import open_source
-from rkdeploy.device.stream.sources.camera import Camera, camera_error
+from rkdeploy.device.stream.sources.camera import Camera
+from rkdeploy.device.stream.sources.camera_errors import camera_error
 from rkdeploy.device.stream.sources.live import LiveCapture
 from rkdeploy.device.stream.sources.network_stream import NetworkStream
 from rkdeploy.device.stream.sources.stream_address import host_and_port, is_stream_address, redacted
@@ -311,7 +312,7 @@ def test_another_camera(tmp_path: Path) -> None:
         (errno.EACCES, "no permission", "usermod -aG video"),
         (errno.EBUSY, "is in use", "End the other program"),
         (errno.ENODEV, "No such device", "dmesg"),
-        (0, "gives no pictures", "v4l2-ctl --list-devices"),
+        (0, "gives no pictures", "rkdeploy doctor"),
     ],
 )
 def test_why_a_camera_does_not_open(
