@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from rkdeploy.device.cameras.camera_mode import is_readable
 from rkdeploy.doctor.finding import Finding
 from rkdeploy.doctor.node_access import may_use
 
@@ -33,8 +34,8 @@ def check_cameras(system: System) -> list[Finding]:
     unanswered = [node for node in system.cameras if node.path not in {one.path for one in answered}]
     closed = [node for node in unanswered if not may_use(node, system.user)]  # an ACL may open more than the mode says
     silent = [node for node in unanswered if node not in closed]
-    found = [_camera(device, answered) for device in answered if device.gives_pictures]
-    found += _others([device for device in answered if not device.gives_pictures], answered)
+    found = [_camera(device, answered) for device in answered if is_readable(device)]
+    found += _others([device for device in answered if not is_readable(device)], answered)
     if silent:
         listed = _listed([_named(node, devices.get(node.path)) for node in silent])
         found.append(Finding("cameras", "ok" if not answered else "note", listed))
@@ -46,7 +47,7 @@ def _camera(device: VideoDevice, answered: Sequence[VideoDevice]) -> Finding:
     more = len(device.formats) - len(shown)
     formats = "; ".join(shown) + (f"; and {more} more formats" if more > 0 else "")
     planes = ", multiplanar" if all(one.multiplanar for one in device.formats) else ""
-    twins = [one.path for one in answered if one is not device and one.gives_pictures and one.is_of_same_card(device)]
+    twins = [one.path for one in answered if one is not device and is_readable(one) and one.is_of_same_card(device)]
     also = f" (pictures of the same card also: {_listed(twins)})" if twins else ""
     return Finding("camera", "ok", f"{device.path}: {device.card} ({device.driver}{planes}): {formats}{also}")
 
@@ -56,10 +57,16 @@ def _others(devices: Sequence[VideoDevice], answered: Sequence[VideoDevice]) -> 
         return []
     texts = []
     for device in devices:
-        pictures = [one.path for one in answered if one.gives_pictures and one.is_of_same_card(device)]
+        pictures = [one.path for one in answered if is_readable(one) and one.is_of_same_card(device)]
         instead = f"; pictures: {_listed(pictures)}" if pictures else ""
-        texts.append(f"{device.path} ({device.card}: {_NO_PICTURES.get(device.kind, device.kind)}{instead})")
+        texts.append(f"{device.path} ({device.card}: {_instead_of_pictures(device)}{instead})")
     return [Finding("cameras", "ok", f"without pictures: {_listed(texts)}")]
+
+
+def _instead_of_pictures(device: VideoDevice) -> str:
+    if device.formats:
+        return f"{_listed([one.fourcc for one in device.formats])} only"
+    return _NO_PICTURES.get(device.kind, device.kind)
 
 
 def _closed(closed: Sequence[Node], system: System) -> list[Finding]:

@@ -205,6 +205,7 @@ def test_cameras_are_asked_what_they_offer(board: Path) -> None:
     others = found["without pictures"].found
     assert "/dev/video1 (HD Webcam: metadata; pictures: /dev/video0)" in others
     assert "/dev/video18 (rkisp-statistics: metadata; pictures: /dev/video11)" in others
+    assert "/dev/video13 (rkisp_rawwr0: BG10 only; pictures: /dev/video11)" in others
     assert "/dev/video40 (rkvdec: codec or scaler)" in others
     assert {one.status for one in found.values()} == {"ok"}
 

@@ -19,6 +19,7 @@ _BYTES_PER_PIXEL: Final = {
 """Uncompressed formats with color that OpenCV (4.7 and later) converts, in order of preference: least memory first."""
 _JPEG: Final = ("MJPG", "JPEG")
 READABLE: Final = (*_BYTES_PER_PIXEL, *_JPEG)
+_GRAY: Final = "GREY"  # infrared cameras; OpenCV takes it by itself if there is nothing else
 
 _USB_BYTES_PER_SECOND: Final = 3 * 1024 * 8000 / 2
 """Half of what USB 2 can reserve for a device (three packets of 1024 bytes in each of 8000 microframes per second), so
@@ -38,6 +39,11 @@ class CameraMode:
     fourcc: str
     size_wh: tuple[int, int]
     rate: float | None
+
+
+def is_readable(device: VideoDevice) -> bool:
+    """True if a device captures pictures that OpenCV reads: not H.264, and not the raw data of a sensor (`BG10`)."""
+    return device.kind == "camera" and any(one.fourcc in (*READABLE, _GRAY) for one in device.formats)
 
 
 def choose_mode(

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from rkdeploy.device.cameras.camera_mode import CameraMode, choose_mode
+from rkdeploy.device.cameras.camera_mode import CameraMode, choose_mode, is_readable
 from rkdeploy.device.cameras.v4l2 import read_video_device
 from rkdeploy.device.cameras.video_device import FrameRates, FrameSizes, PixelFormat, VideoDevice
 from tests.device.cameras.v4l2_stand_in import KERNEL_DEVICES, StandInKernel
@@ -52,7 +52,10 @@ def test_only_one_format() -> None:
     """A USB camera without motion JPEG is read uncompressed, whatever it takes; one with H.264 only is not chosen."""
     device = VideoDevice("/dev/video0", "camera", bus="usb-1", formats=(pixel_format("YUYV", (1920, 1080, 5.0)),))
     assert choose_mode(device, (1920, 1080), 30) == CameraMode("YUYV", (1920, 1080), 5)
-    assert choose_mode(replace(device, formats=(pixel_format("H264", (640, 480, 30.0)),)), None, None) is None
+    encoded = replace(device, formats=(pixel_format("H264", (640, 480, 30.0)),))
+    assert choose_mode(encoded, None, None) is None
+    assert (is_readable(device), is_readable(encoded)) == (True, False)
+    assert is_readable(replace(device, formats=(pixel_format("GREY", (640, 480, 30.0)),)))
 
 
 def test_a_driver_that_lists_formats_only() -> None:

@@ -121,8 +121,12 @@ MAIN_PATH = StandInDevice(
         StandInFormat("NV12", {(32, 3840, 8, 32, 2160, 8): ((1, 60, 1, 1, 1, 1000),)}),
     ),
 )  # fmt: skip
+RAW_DATA = StandInDevice(
+    "rkisp_rawwr0", "rkisp_v6", "platform:rkisp0-vir0", CAPTURE_MULTIPLANAR, (StandInFormat("BG10"),)
+)
 STATISTICS = StandInDevice("rkisp-statistics", "rkisp_v6", "platform:rkisp0-vir0", METADATA)
 DECODER = StandInDevice("rkvdec", "rkvdec", "platform:rkvdec", CODEC)
 KERNEL_DEVICES = {
-    "video0": WEBCAM, "video1": WEBCAM_METADATA, "video11": MAIN_PATH, "video18": STATISTICS, "video40": DECODER,
+    "video0": WEBCAM, "video1": WEBCAM_METADATA, "video11": MAIN_PATH, "video13": RAW_DATA,
+    "video18": STATISTICS, "video40": DECODER,
 }  # fmt: skip

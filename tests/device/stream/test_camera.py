@@ -13,11 +13,8 @@ from rkdeploy.device.stream.sources.camera import Camera
 from rkdeploy.device.stream.sources.camera_errors import camera_error
 from rkdeploy.errors import SourceError
 from tests.device.cameras.v4l2_stand_in import (
-    CAPTURE,
     KERNEL_DEVICES,
     STATISTICS,
-    StandInDevice,
-    StandInFormat,
     StandInKernel,
 )
 
@@ -133,12 +130,9 @@ def test_no_camera_among_the_nodes(tmp_path: Path) -> None:
     assert caught.value.hint.startswith("No /dev/video* that this user may open gives pictures")
 
 
-def test_a_format_that_cannot_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_format_that_cannot_be_read(kernel: StandInKernel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A node with raw sensor data only: its format is named, and the node of the card that is processed."""
-    raw = StandInDevice("rkisp_rawwr0", "rkisp_v6", "platform:rkisp0-vir0", CAPTURE, (StandInFormat("BG10"),))
-    kernel = StandInKernel({"video10": raw, "video11": KERNEL_DEVICES["video11"]})
-    kernel.make_nodes(tmp_path)
     with pytest.raises(SourceError) as caught:
-        opened(RecordedCapture((0, 0), opened=False), monkeypatch, tmp_path, kernel, 10)
+        opened(RecordedCapture((0, 0), opened=False), monkeypatch, tmp_path, kernel, 13)
     assert '("rkisp_rawwr0") offers BG10, and OpenCV cannot read it' in caught.value.message
     assert caught.value.hint == "NV12, UYVY, YUYV or MJPG are needed. Pictures come from /dev/video11 (rkisp_mainpath)."

@@ -7,6 +7,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from rkdeploy.device.cameras.camera_mode import is_readable
 from rkdeploy.device.cameras.v4l2 import Ioctl, ask_by_ioctl, read_video_device
 from rkdeploy.errors import SourceError
 
@@ -101,10 +102,10 @@ def _present(sysroot: Path) -> list[str]:
 
 
 def _cameras(sysroot: Path, ioctl: Ioctl) -> list[VideoDevice]:
-    """The nodes that give pictures."""
+    """The nodes whose pictures can be read; a board has more that give a sensor's raw data."""
     names = _present(sysroot)[:_MOST_NODES]
     devices = [read_video_device(sysroot / "dev" / name, f"/dev/{name}", ioctl=ioctl) for name in names]
-    return [one for one in devices if one.gives_pictures]
+    return [one for one in devices if is_readable(one)]
 
 
 def _cameras_text(cameras: Sequence[VideoDevice]) -> str:
