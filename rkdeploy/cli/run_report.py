@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from rkdeploy.cli.detection_counter import DetectionCounter
     from rkdeploy.device.runtime.protocol import MemorySize
     from rkdeploy.device.stream.run_events import RunResult
-    from rkdeploy.device.stream.statistics import PipelineStats, RecognizerStats
+    from rkdeploy.device.stream.statistics import PipelineStats, RecognizerStats, SourceStats
 
 _MIB = 1 << 20
 
@@ -27,6 +27,9 @@ def status_line(stats: PipelineStats) -> str:
     ]
     counts = (("dropped", stats.dropped), ("failed", stats.failed), ("reconnects", stats.reconnects))
     parts += [f"{count} {name}" for name, count in counts if count]
+    if stats.sources:
+        rates = [source.frames_per_second for source in stats.sources]
+        parts.append(f"{len(rates)} sources at {min(rates):.1f} to {max(rates):.1f}")
     if stats.contexts_working < stats.contexts:
         parts.append(f"{stats.contexts_working} of {stats.contexts} contexts")
     return ", ".join(parts)
@@ -83,7 +86,9 @@ def summarize(counter: DetectionCounter, result: RunResult, written: Mapping[str
             f"{stats.dropped} of {stats.captured} frames dropped: {stats.dropped_before_network} came faster than the "
             f"network, {stats.dropped_before_sinks} faster than drawing and writing."
         )
-    if stats.reconnects:
+    for source in stats.sources:
+        target.print(plain(_source_line(source, stats.running_s)))
+    if stats.reconnects and not stats.sources:
         target.print(f"The source was connected again {many(stats.reconnects, 'time')}.")
     if stats.contexts_rebuilt:
         target.print(f"Contexts were opened again {many(stats.contexts_rebuilt, 'time')}.")
@@ -91,6 +96,14 @@ def summarize(counter: DetectionCounter, result: RunResult, written: Mapping[str
         target.print(f"{len(result.left_out)} files could not be read and were left out.")
     for what, where in written.items():
         target.print(f"{what}: {plain(where)}")
+
+
+def _source_line(source: SourceStats, running_s: float) -> str:
+    """Rate, drops and reconnections of one of several live sources."""
+    rate = source.processed / running_s if running_s else 0.0
+    counts = (("dropped", source.dropped), ("failed", source.failed), ("reconnects", source.reconnects))
+    parts = [f"{source.name}: {many(source.processed, 'frame')}, {rate:.1f} a second"]
+    return ", ".join([*parts, *(f"{count} {name}" for name, count in counts if count)])
 
 
 def _recognizer_line(stats: RecognizerStats, frames: int) -> str:

@@ -9,19 +9,26 @@ under one lock, so that the counts always add up:
 
 For files nothing is dropped: `put` waits for room, and `take` waits while too many tickets are not delivered yet.
 For live sources frames are dropped instead of delayed: the newest frame of a camera replaces the waiting one of the
-same camera, and a frame that the sinks have not taken yet is replaced by later ones of its camera.
+same camera, and a frame that the sinks have not taken yet is replaced by later ones of its camera.  Cameras take turns:
+of those that have a frame waiting, the one that had the fewest turns is next.  A camera that had none for a while
+catches up on a few turns only, so that one that comes back does not keep the others waiting.
 """
 
 from __future__ import annotations
 
 import threading
-from collections import Counter, deque
+from collections import Counter, defaultdict, deque
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from rkdeploy.device.postprocess.detections import Detections
     from rkdeploy.device.stream.frames import Frame
+
+
+_TURNS_BEHIND = 8
+"""Turns that a live source can be behind the one that was served last."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -57,6 +64,22 @@ class FlowCounts:
     dropped_before_sinks: int
 
 
+@dataclass(slots=True, eq=False)
+class _Tally:
+    """Numbers of frames of one source so far; see `FlowCounts`."""
+
+    captured: int = 0
+    delivered: int = 0
+    failed: int = 0
+    dropped_before_network: int = 0
+    dropped_before_sinks: int = 0
+
+    def counts(self) -> FlowCounts:
+        return FlowCounts(
+            self.captured, self.delivered, self.failed, self.dropped_before_network, self.dropped_before_sinks
+        )
+
+
 class FrameFlow:
     """Queues of the pipeline, see the module.
 
@@ -74,8 +97,10 @@ class FrameFlow:
         self._waiting: deque[tuple[Frame, float]] = deque()
         self._done: dict[int, ProcessedFrame | None] = {}
         self._ready: deque[ProcessedFrame] = deque()
-        self._issued = self._finished = self._next_ticket = self._captured = 0
-        self._delivered = self._failed = self._dropped_before_network = self._dropped_before_sinks = 0
+        self._issued = self._finished = self._next_ticket = 0
+        self._turns: Counter[int] = Counter()
+        self._turns_of_last = 0
+        self._tallies: defaultdict[int, _Tally] = defaultdict(_Tally)
         self._closed = self._hurried = self._aborted = self._discarding = False
         lock = threading.Lock()
         self._can_put, self._can_take = threading.Condition(lock), threading.Condition(lock)
@@ -92,12 +117,8 @@ class FrameFlow:
                 self._can_put.wait()
             if self._closed:
                 return False
-            self._captured += 1
-            self._waiting.append((frame, captured_s))
-            same = [n for n, (waiting, _) in enumerate(self._waiting) if waiting.origin == frame.origin]
-            if self._live and len(same) > self._max_waiting:
-                del self._waiting[same[0]]
-                self._dropped_before_network += 1
+            self._tallies[frame.origin].captured += 1
+            self._add_waiting(frame, captured_s)
             self._can_take.notify()
             return True
 
@@ -106,7 +127,7 @@ class FrameFlow:
         with self._can_take:
             while not self._aborted:
                 if self._waiting and self._under_way() < self._max_under_way:
-                    frame, captured_s = self._waiting.popleft()
+                    frame, captured_s = self._next_waiting()
                     job = Job(self._issued, frame, captured_s)
                     self._issued += 1
                     self._can_put.notify()
@@ -125,7 +146,7 @@ class FrameFlow:
         """
         with self._can_take:
             self._finished += 1
-            self._failed += detections is None
+            self._tallies[job.frame.origin].failed += detections is None
             self._done[job.ticket] = None if detections is None else ProcessedFrame(job, detections)
             while self._next_ticket in self._done:
                 result = self._done.pop(self._next_ticket)
@@ -151,8 +172,8 @@ class FrameFlow:
                 self._can_deliver.wait()
             if self._aborted:
                 return None
-            self._delivered += 1
             result = self._ready.popleft()
+            self._tallies[result.job.frame.origin].delivered += 1
             if self._waiting:
                 self._can_take.notify()
             return result
@@ -181,24 +202,55 @@ class FrameFlow:
 
     def counts(self) -> FlowCounts:
         """The counts of this moment."""
+        each = self.counts_by_origin().values()
+        return FlowCounts(
+            sum(counts.captured for counts in each),
+            sum(counts.delivered for counts in each),
+            sum(counts.failed for counts in each),
+            sum(counts.dropped_before_network for counts in each),
+            sum(counts.dropped_before_sinks for counts in each),
+        )
+
+    def counts_by_origin(self) -> dict[int, FlowCounts]:
+        """The counts of this moment, of each source that has given a frame."""
         with self._can_take:
-            return FlowCounts(
-                self._captured,
-                self._delivered,
-                self._failed,
-                self._dropped_before_network,
-                self._dropped_before_sinks,
-            )
+            return {origin: tally.counts() for origin, tally in self._tallies.items()}
 
     def discard_rest(self) -> None:
         """End delivery: frames under way count as dropped, now or when they are finished."""
         with self._can_take:
             self._closed = self._discarding = True
-            self._dropped_before_network += len(self._waiting)
-            self._dropped_before_sinks += len(self._ready)
+            for waiting, _ in self._waiting:
+                self._tallies[waiting.origin].dropped_before_network += 1
+            for result in self._ready:
+                self._tallies[result.job.frame.origin].dropped_before_sinks += 1
             self._waiting.clear()
             self._ready.clear()
             self._tell_all()
+
+    def _add_waiting(self, frame: Frame, captured_s: float) -> None:
+        """Add a frame; of a live source that has its share waiting, the oldest is dropped and each takes its place."""
+        origin = frame.origin
+        self._turns[origin] = max(self._turns[origin], self._turns_of_last - _TURNS_BEHIND)
+        same = [n for n, (waiting, _) in enumerate(self._waiting) if waiting.origin == origin]
+        if not self._live or len(same) < self._max_waiting:
+            self._waiting.append((frame, captured_s))
+            return
+        for place, following in pairwise(same):
+            self._waiting[place] = self._waiting[following]
+        self._waiting[same[-1]] = (frame, captured_s)
+        self._tallies[origin].dropped_before_network += 1
+
+    def _next_waiting(self) -> tuple[Frame, float]:
+        """Remove the frame whose turn it is: files in order, of live sources the one that had the fewest turns."""
+        if not self._live:
+            return self._waiting.popleft()
+        place = min(range(len(self._waiting)), key=lambda n: self._turns[self._waiting[n][0].origin])
+        found = self._waiting[place]
+        del self._waiting[place]
+        self._turns_of_last = self._turns[found[0].origin]
+        self._turns[found[0].origin] += 1
+        return found
 
     def _drop_ready(self, kept: int) -> None:
         """Keep the newest results of each source only."""
@@ -208,7 +260,7 @@ class FrameFlow:
             seen[origin] += 1
             if seen[origin] > kept:
                 self._ready.remove(result)
-                self._dropped_before_sinks += 1
+                self._tallies[origin].dropped_before_sinks += 1
 
     def _under_way(self) -> int:
         return self._issued - self._next_ticket + (0 if self._live else len(self._ready))

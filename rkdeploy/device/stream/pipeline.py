@@ -18,10 +18,11 @@ from typing import TYPE_CHECKING
 
 from rkdeploy.device.stream.backoff import Backoff
 from rkdeploy.device.stream.contexts import Contexts
-from rkdeploy.device.stream.flow import FrameFlow
+from rkdeploy.device.stream.flow import FlowCounts, FrameFlow
 from rkdeploy.device.stream.model_stage import ModelStage
 from rkdeploy.device.stream.recognition import Recognition
-from rkdeploy.device.stream.statistics import PipelineStats, StageTimer
+from rkdeploy.device.stream.sources.several import parts_of
+from rkdeploy.device.stream.statistics import PipelineStats, SourceStats, StageTimer
 from rkdeploy.errors import RkdeployError
 from rkdeploy.system.switch_interval import short_switch_interval
 
@@ -226,6 +227,27 @@ class Pipeline:
             last_failure=self._contexts.last_failure or self._recognition.last_failure,
             stages=self._recorder.stages(),
             recognizers=self._recognition.stats(),
+            sources=self._source_stats(now),
+        )
+
+    def _source_stats(self, now_s: float) -> tuple[SourceStats, ...]:
+        """Figures of each of several live sources."""
+        parts = parts_of(self._source)
+        if not self._source.live or len(parts) < 2:
+            return ()
+        counts = self._flow.counts_by_origin()
+        return tuple(
+            SourceStats(
+                name=part.text,
+                captured=(own := counts.get(origin, FlowCounts(0, 0, 0, 0, 0))).captured,
+                processed=own.delivered,
+                failed=own.failed,
+                dropped_before_network=own.dropped_before_network,
+                dropped_before_sinks=own.dropped_before_sinks,
+                reconnects=part.reconnects,
+                frames_per_second=self._recorder.frames_per_second(now_s, origin),
+            )
+            for origin, part in enumerate(parts)
         )
 
     def _guarded(self, run: Callable[[], None]) -> None:
@@ -265,7 +287,7 @@ class Pipeline:
             done = time.perf_counter()
             self._recorder.add("sink", done - begun)
             self._recorder.add("age", done - result.job.captured_s)
-            self._recorder.add_processed(done)
+            self._recorder.add_processed(done, result.job.frame.origin)
             count += 1
             if count == self._options.max_frames:
                 break

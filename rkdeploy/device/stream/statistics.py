@@ -80,6 +80,33 @@ class RecognizerStats:
 
 
 @dataclass(frozen=True, slots=True)
+class SourceStats:
+    """Figures of one of several live sources.
+
+    Attributes:
+        name: of the source, as frames have it.
+        captured: frames that came from it.
+        processed: its frames that the sinks were given.
+        failed, dropped_before_network, dropped_before_sinks, reconnects: as in `PipelineStats`, of this source.
+        frames_per_second: its processed frames per second over the last 5 seconds.
+    """
+
+    name: str
+    captured: int
+    processed: int
+    failed: int
+    dropped_before_network: int
+    dropped_before_sinks: int
+    reconnects: int
+    frames_per_second: float
+
+    @property
+    def dropped(self) -> int:
+        """All dropped frames."""
+        return self.dropped_before_network + self.dropped_before_sinks
+
+
+@dataclass(frozen=True, slots=True)
 class PipelineStats:
     """Figures of a pipeline at one moment.
 
@@ -98,6 +125,7 @@ class PipelineStats:
         last_failure: message of the last failed frame or context; empty when there was none.
         stages: latencies of the stages.
         recognizers: the further models of a chain.
+        sources: each of several live sources; empty for a single one and for files.
     """
 
     captured: int
@@ -114,6 +142,7 @@ class PipelineStats:
     last_failure: str
     stages: StageLatencies
     recognizers: tuple[RecognizerStats, ...] = ()
+    sources: tuple[SourceStats, ...] = ()
 
     @property
     def dropped(self) -> int:
@@ -129,6 +158,7 @@ class StageTimer:
         self._seconds = np.zeros((len(STAGES), _LATENCIES_KEPT), np.float64)
         self._counts = [0] * len(STAGES)
         self._arrivals = np.zeros(_ARRIVALS_KEPT, np.float64)
+        self._origins = np.zeros(_ARRIVALS_KEPT, np.int32)
         self._processed = 0
 
     def add(self, stage: str, seconds: float) -> None:
@@ -138,9 +168,10 @@ class StageTimer:
             self._seconds[row, self._counts[row] % _LATENCIES_KEPT] = seconds
             self._counts[row] += 1
 
-    def add_processed(self, now_s: float) -> None:
-        """Count a frame that has passed all sinks."""
+    def add_processed(self, now_s: float, origin: int = 0) -> None:
+        """Count a frame that has passed all sinks; `origin` is the position of its source."""
         with self._lock:
+            self._origins[self._processed % _ARRIVALS_KEPT] = origin
             self._arrivals[self._processed % _ARRIVALS_KEPT] = now_s
             self._processed += 1
 
@@ -149,17 +180,19 @@ class StageTimer:
         with self._lock:
             return self._processed
 
-    def frames_per_second(self, now_s: float | None = None) -> float:
-        """Processed frames per second over the window; it falls while no frames come."""
+    def frames_per_second(self, now_s: float | None = None, origin: int | None = None) -> float:
+        """Processed frames per second over the window, of all sources or of one; it falls while no frames come."""
         now = time.perf_counter() if now_s is None else now_s
         with self._lock:
             kept = min(self._processed, _ARRIVALS_KEPT)
             arrivals = self._arrivals[:kept].copy()
+            if origin is not None:
+                arrivals = arrivals[self._origins[:kept] == origin]
         # from the arrival before the first counted one, or from the window's start if that is later
         recent = arrivals[arrivals > now - RATE_WINDOW_S]
         if len(recent) == 0:
             return 0.0
-        if len(recent) == kept:  # no arrival is older than the window: the first one starts it
+        if len(recent) == len(arrivals):  # no arrival is older than the window: the first one starts it
             span = now - float(recent.min())
             return (len(recent) - 1) / span if len(recent) > 1 and span > 0 else 0.0
         return len(recent) / RATE_WINDOW_S

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections import Counter
 from collections.abc import Iterator
 from types import TracebackType
 
@@ -10,7 +11,8 @@ import cv2
 import numpy as np
 import pytest
 
-from rkdeploy.device.stream.flow import FrameFlow
+from rkdeploy.device.postprocess.detections import Detections
+from rkdeploy.device.stream.flow import FlowCounts, FrameFlow
 from rkdeploy.device.stream.frames import Frame
 from rkdeploy.device.stream.sources.live import LiveCapture
 from rkdeploy.device.stream.sources.several import FileSources, LiveSources, combined, parts_of
@@ -138,10 +140,46 @@ def test_an_error_in_a_camera_is_raised_where_the_frames_are_taken() -> None:
 
 
 def test_a_waiting_frame_is_replaced_by_its_own_cameras_next_one() -> None:
-    """A fast camera does not push out a slow one's frame; what is dropped is counted."""
+    """A fast camera neither pushes out a slow one's frame nor loses its turn; drops are counted for each."""
     flow = FrameFlow(live=True, tickets=4, waiting=1, ready=1)
     for index, origin in ((0, 0), (0, 1), (1, 0), (2, 0)):
         assert flow.put(Frame(np.zeros((1, 1, 3), np.uint8), "x", index, None, origin), 0.0)
     taken = [job.frame for job in (flow.take(), flow.take()) if job is not None]
-    assert [(one.origin, one.index) for one in taken] == [(1, 0), (0, 2)]
+    assert [(one.origin, one.index) for one in taken] == [(0, 2), (1, 0)]
     assert flow.counts().dropped_before_network == 2
+    assert flow.counts_by_origin() == {0: FlowCounts(3, 0, 0, 2, 0), 1: FlowCounts(1, 0, 0, 0, 0)}
+
+
+def test_a_camera_that_comes_back_catches_up_on_a_few_turns() -> None:
+    """After 100 turns without it, it has the next 8 and one more, and then every second one."""
+    flow = FrameFlow(live=True, tickets=2, waiting=1, ready=1)
+    order = []
+    for turn in range(120):
+        for origin in (0, 1) if turn >= 100 else (0,):
+            flow.put(Frame(np.zeros((1, 1, 3), np.uint8), "x", turn, None, origin), 0.0)
+        job = flow.take()
+        assert job is not None
+        order.append(job.frame.origin)
+        flow.finish(job, Detections.empty())
+        assert flow.deliver() is not None
+    assert order[:100] == [0] * 100
+    assert sum(order[100:110]) == 9
+    assert sum(order[110:]) == 5
+
+
+def test_cameras_take_turns_whatever_their_rates() -> None:
+    """Four cameras that are each faster than the network get the same number of frames, the newest of each."""
+    flow = FrameFlow(live=True, tickets=2, waiting=1, ready=1)
+    sent, taken = Counter[int](), Counter[int]()
+    for _ in range(40):
+        for origin, frames in ((0, 3), (1, 1), (2, 2), (3, 1)):
+            for _ in range(frames):
+                assert flow.put(Frame(np.zeros((1, 1, 3), np.uint8), "x", sent[origin], None, origin), 0.0)
+                sent[origin] += 1
+        job = flow.take()
+        assert job is not None
+        assert job.frame.index == sent[job.frame.origin] - 1
+        taken[job.frame.origin] += 1
+        flow.finish(job, Detections.empty())
+        assert flow.deliver() is not None
+    assert taken == {0: 10, 1: 10, 2: 10, 3: 10}
