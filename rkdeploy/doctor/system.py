@@ -18,6 +18,7 @@ from typing import Final
 from rkdeploy.contract.bundle import BOARD_HOME
 from rkdeploy.device.cameras.v4l2 import Ioctl, ask_by_ioctl, read_video_device
 from rkdeploy.device.cameras.video_device import VideoDevice
+from rkdeploy.device.faults.kernel_log import NO_LOG, KernelLog, read_kernel_log
 from rkdeploy.device.postprocess.native.decode_library import decode_choice
 from rkdeploy.device.profiling.kernel_files import (
     ClockFiles,
@@ -160,6 +161,8 @@ class System:
         tested: the versions that rkdeploy was tested with.
         work: results of the trial runs.
         video_devices: answers of `cameras` to V4L2 requests.
+        kernel_log: of this boot; empty on a PC.
+        uptime_s: seconds since boot; None if unknown.
     """
 
     python: tuple[int, int, int]
@@ -185,6 +188,8 @@ class System:
     tested: KnownVersions = NOT_INSTALLED
     work: tuple[Trial, ...] = ()
     video_devices: tuple[VideoDevice, ...] = ()
+    kernel_log: KernelLog = NO_LOG
+    uptime_s: float | None = None
 
     @property
     def is_board(self) -> bool:
@@ -205,6 +210,8 @@ def read_system(sysroot: Path = Path("/"), toolkit: ToolkitTrial | None = None, 
     render = _nodes(sysroot, "dev/dri", "renderD*")
     npu = [node for node in render if _is_npu(sysroot, node)]
     cameras = _nodes(sysroot, "dev", "video[0-9]*")
+    board = read_board(sysroot)
+    on_board = board.soc is not None or bool(npu)
     return System(
         python=(sys.version_info.major, sys.version_info.minor, sys.version_info.micro),
         python_path=sys.executable,
@@ -213,7 +220,7 @@ def read_system(sysroot: Path = Path("/"), toolkit: ToolkitTrial | None = None, 
         os_name=_os_name(sysroot),
         kernel=kernel_release(sysroot),
         board_model=board_model(sysroot),
-        board=read_board(sysroot),
+        board=board,
         user=_user(),
         library=_library(sysroot),
         decode=_decode(),
@@ -231,7 +238,16 @@ def read_system(sysroot: Path = Path("/"), toolkit: ToolkitTrial | None = None, 
         video_devices=tuple(
             read_video_device(sysroot / node.path.lstrip("/"), node.path, ioctl=ioctl) for node in cameras
         ),
+        kernel_log=read_kernel_log(sysroot) if on_board else NO_LOG,
+        uptime_s=_uptime(sysroot),
     )
+
+
+def _uptime(sysroot: Path) -> float | None:
+    try:
+        return float((text_of(sysroot / "proc/uptime") or "").split()[0])
+    except (ValueError, IndexError):
+        return None
 
 
 def _user() -> User:

@@ -9,6 +9,7 @@ from rkdeploy.device.runtime.model_file import ModelFile
 from rkdeploy.device.runtime.versions import parse_version, version_findings
 from rkdeploy.doctor.camera_checks import check_cameras
 from rkdeploy.doctor.finding import Finding
+from rkdeploy.doctor.kernel_log_check import check_kernel_log
 from rkdeploy.doctor.node_access import may_use
 from rkdeploy.doctor.package_checks import (
     check_decode,
@@ -35,6 +36,7 @@ _RUNTIME: Final = (
     "git clone --depth 1 https://github.com/airockchip/rknn-toolkit2\n"
     "sudo cp rknn-toolkit2/rknpu2/runtime/Linux/librknn_api/aarch64/librknnrt.so /usr/lib/"
 )
+_SHOWN_HEAPS: Final = 4
 
 
 def check_system(system: System) -> tuple[Finding, ...]:
@@ -44,7 +46,7 @@ def check_system(system: System) -> tuple[Finding, ...]:
     found += _soc(system)
     if system.is_board:
         found += [*_driver(system), *_npu_nodes(system), *_dma_heaps(system), *_library(system), *_lite(system)]
-        found += _governor(system)
+        found += [*_governor(system), *check_kernel_log(system)]
     elif system.library.exists:
         found += _library(system)
     return (*found, *_docker(system), *check_cameras(system), *_disks(system), *_memory(system))
@@ -109,9 +111,20 @@ def _npu_nodes(system: System) -> list[Finding]:
 
 def _dma_heaps(system: System) -> list[Finding]:
     closed = [node for node in system.dma_heaps if not may_use(node, system.user)]
-    if not system.dma_heaps or len(closed) < len(system.dma_heaps):
-        return []
-    return [_access("DMA memory", closed[0], system.user, "warning")]
+    if system.dma_heaps and len(closed) == len(system.dma_heaps):
+        return [_access("DMA memory", closed[0], system.user, "warning")]
+    if system.dma_heaps and not any("dma32" in node.path for node in system.dma_heaps):
+        named = ", ".join(node.path for node in system.dma_heaps[:_SHOWN_HEAPS])
+        return [
+            Finding(
+                "DMA memory",
+                "note",
+                f"no heap below 4 GB ({named}); RGA2 cannot use memory above",
+                "/dev/dma_heap/system-uncached-dma32, where a program uses RGA2",
+                "Use a vendor kernel with CONFIG_DMABUF_HEAPS_ROCKCHIP.",
+            )
+        ]
+    return []
 
 
 def _access(check: str, node: Node, user: User, status: str) -> Finding:

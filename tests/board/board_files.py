@@ -22,6 +22,7 @@ _FILES = {
     "proc/device-tree/compatible": "radxa,rock-5b\0rockchip,rk3588\0",
     "proc/device-tree/model": "Radxa ROCK 5B\0",
     "proc/sys/kernel/osrelease": "5.10.160-rockchip\n",
+    "proc/uptime": "3600.50 20000.00\n",
     "proc/loadavg": "0.20 0.10 0.05 1/200 4321\n",
     "proc/self/statm": "50000 20000 3000 1 0 9000 0\n",
     "proc/stat": "cpu  100 0 100 10000 50 0 0 0 0 0\ncpu0 1 1 1 1 1 0 0 0 0 0\n",
@@ -51,6 +52,11 @@ _FILES = {
     "sys/class/thermal/cooling_device0/cur_state": "3\n",
     "sys/class/thermal/cooling_device1/type": "thermal-devfreq-0\n",
     "sys/class/thermal/cooling_device1/cur_state": "0\n",
+    "dev/kmsg": "6,812,9919983,-;RKNPU fdab0000.npu: RKNPU: rknpu iommu is enabled, using iommu mode\n"
+    " SUBSYSTEM=platform\n DEVICE=+platform:fdab0000.npu\n"
+    "3,813,9924989,-;RKNPU fdab0000.npu: can't request region for resource [mem 0xfdab0000-0xfdabffff]\n"
+    "6,814,9926311,-;[drm] Initialized rknpu 0.9.8 20240828 for fdab0000.npu on minor 1\n"
+    "3,815,9927377,-;RKNPU fdab0000.npu: failed to find power_model node\n",
     "dev/dri/renderD128": "",
     "dev/dri/renderD129": "",
     "dev/video11": "",

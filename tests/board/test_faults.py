@@ -6,6 +6,7 @@ The table of docs/board-faults.md lists these cases by their ids.
 from __future__ import annotations
 
 import itertools
+import os
 import re
 import threading
 import time
@@ -20,6 +21,8 @@ import pytest
 from rkdeploy.contract.embedded_contract import custom_string
 from rkdeploy.device.postprocess.thresholds import Thresholds
 from rkdeploy.device.runtime.cores import CoreMask
+from rkdeploy.device.runtime.librknnrt import abi
+from rkdeploy.device.runtime.librknnrt.context import Context
 from rkdeploy.device.runtime.librknnrt.runtime import IoMode, LibRknnRt
 from rkdeploy.device.runtime.librknnrt.shared_model import SharedModel
 from rkdeploy.device.stream.backoff import Backoff
@@ -291,6 +294,27 @@ def test_the_runtimes_own_words_are_the_reason(
     assert "rknn_init, load model failed!" in caught.value.hint
     assert capfd.readouterr() == ("", "")
     assert shim.open_contexts() == 0
+
+
+def test_a_known_line_of_the_runtime_is_explained(
+    make_shim: MakeShim, rknn: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A line that the table of known faults has comes with its meaning and fix; a failed run points to the doctor."""
+    make_shim(fail="rknn_init:-6@1,rknn_run:-1")
+    create = Context._create
+
+    def speak(context: Context, handle: abi.rknn_context) -> None:
+        os.write(2, b"E RKNN: [10:49:05.216] failed to malloc npu memory, size: 3085697024, flags: 0x2\n")
+        create(context, handle)
+
+    monkeypatch.setattr(Context, "_create", speak)
+    with pytest.raises(BackendError) as caught, LibRknnRt(SharedModel(rknn), SPEC):
+        pass
+    assert "failed to malloc npu memory" in caught.value.hint
+    assert "There was no memory for the NPU. Close other programs" in caught.value.hint
+    with LibRknnRt(SharedModel(rknn), SPEC) as runtime, pytest.raises(BackendError, match="rknn_run failed") as failed:
+        runtime.infer(picture(0))
+    assert "rkdeploy doctor" in failed.value.hint
 
 
 def test_an_old_runtime_is_explained_before_it_fails(

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 
+from rkdeploy.device.faults.kernel_log import KernelLog
 from rkdeploy.device.profiling.kernel_files import ClockFiles
 from rkdeploy.device.runtime.board_identity import Board
 from rkdeploy.doctor.finding import Finding
@@ -319,3 +320,48 @@ def test_two_opencvs() -> None:
     assert only(both).status == "warning"
     none = {name: version for name, version in HOST.packages.items() if "opencv" not in name}
     assert only(replace(HOST, packages=none)).status == "problem"
+
+
+RESETS = ("6,1,9000000,-;RKNPU: soft reset, num: 6", "6,2,605375257,-;RKNPU: soft reset, num: 6")
+
+
+@pytest.mark.parametrize(
+    ("uptime", "age"),
+    [
+        (None, "605 s after boot: "),
+        (665.4, "605 s after boot, 60 s ago: "),
+        (606.0 + 7200, "605 s after boot, 2 h ago: "),
+    ],
+)
+def test_faults_in_the_kernels_log(uptime: float | None, age: str) -> None:
+    """Count, latest occurrence, its line, the fix and who reported it; on a PC the log is not looked at."""
+    log = KernelLog(RESETS, "/dev/kmsg")
+    found = only(replace(BOARD, kernel_log=log, uptime_s=uptime))
+    assert (found.check, found.status) == ("kernel log", "warning")
+    assert f'2 lines, the latest {age}"RKNPU: soft reset, num: 6"' in found.found
+    assert "rknpu 0.9.8 or later" in found.fix
+    assert found.fix.endswith("rknpu_reset.c")
+    assert bad(replace(HOST, kernel_log=log)) == []
+
+
+def test_a_kernel_log_without_faults_or_permission() -> None:
+    """None is ok with the number of lines; a log that may not be read is a note that says how to allow it."""
+    (clean,) = [
+        one
+        for one in check_system(replace(BOARD, kernel_log=KernelLog(("a",) * 1234, "dmesg")))
+        if one.check == "kernel log"
+    ]
+    assert (clean.status, clean.found) == ("ok", "no known fault in 1,234 lines of dmesg")
+    closed = only(replace(BOARD, kernel_log=KernelLog((), "", "/dev/kmsg: Operation not permitted")))
+    assert (closed.status, closed.found) == ("note", "may not be read (/dev/kmsg: Operation not permitted)")
+    assert "usermod -aG adm,systemd-journal rock" in closed.fix
+
+
+def test_dma_memory_below_4_gb() -> None:
+    """Heaps without one below 4 GB are a note; with one all is well."""
+    heaps = [replace(NPU_NODE, path=f"/dev/dma_heap/{name}") for name in ("system", "system-uncached")]
+    found = only(replace(BOARD, dma_heaps=tuple(heaps)))
+    assert (found.check, found.status) == ("DMA memory", "note")
+    assert "CONFIG_DMABUF_HEAPS_ROCKCHIP" in found.fix
+    below = replace(NPU_NODE, path="/dev/dma_heap/system-uncached-dma32")
+    assert bad(replace(BOARD, dma_heaps=(*heaps, below))) == []

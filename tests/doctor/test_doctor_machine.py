@@ -62,6 +62,8 @@ def test_a_board_is_read(board: Path) -> None:
     assert system.library.version is not None
     assert system.library.version.startswith("2.5.0")
     assert system.memory["CmaTotal"] == 65536 * 1024
+    assert system.kernel_log.read_by == "/dev/kmsg"
+    assert (len(system.kernel_log.lines), system.uptime_s) == (4, 3600.5)
     assert not system.in_docker
     put(board, ".dockerenv", "")
     assert read_system(board).in_docker

@@ -13,10 +13,12 @@ from typing import TYPE_CHECKING, Annotated
 import numpy as np
 
 from rkdeploy.contract.file_hash import sha256_of
+from rkdeploy.device.faults.kernel_log import NO_LOG, KernelLog, KernelLogWatch
 from rkdeploy.device.postprocess.thresholds import Thresholds
 from rkdeploy.device.profiling import input_frames
 from rkdeploy.device.profiling.kernel_files import board_model, kernel_release, npu_load_percent, why_no_npu_load
 from rkdeploy.device.profiling.layer_table import median_layers, parse_layers, ranking
+from rkdeploy.device.profiling.logged_faults import fault_advice
 from rkdeploy.device.profiling.many_contexts import TimedContexts, cores_of, measure_throughput
 from rkdeploy.device.profiling.one_context import MeasureLimits, OneContext, measure_cores, measure_stages
 from rkdeploy.device.profiling.package_versions import installed
@@ -50,6 +52,7 @@ if TYPE_CHECKING:
     from rkdeploy.contract.bundle import Bundle
     from rkdeploy.contract.spec import InputSpec
     from rkdeploy.device.profiling.input_frames import Images
+    from rkdeploy.device.profiling.profile_document import InputFrames
     from rkdeploy.device.runtime.protocol import MemorySize, RuntimeOptions
 
 _LOG = logging.getLogger(__name__)
@@ -169,6 +172,15 @@ def measure_profile(bundle: Bundle, options: ProfileOptions, progress: Callable[
         input_frames.of_sources(options.sources) if options.sources else input_frames.noise(*options.frame_wh)
     )
     setup = _setup(bundle, options, images, progress or _silent)
+    if not setup.on_npu_backend:
+        return _measured(setup, frames, lambda: NO_LOG)
+    with KernelLogWatch(options.sysroot) as watch:
+        return _measured(setup, frames, watch.read)
+
+
+def _measured(setup: _Setup, frames: InputFrames, read_new_log: Callable[[], KernelLog]) -> Profile:
+    """Every measurement, one after the other; `read_new_log` gives what the kernel logged since its start."""
+    bundle, options, images = setup.bundle, setup.options, setup.images
     setup.progress("reading the machine's state")
     busy, load = busy_share(options.sysroot, _SETTLE_S)
     before = take_sample(options.sysroot)
@@ -182,6 +194,7 @@ def measure_profile(bundle: Bundle, options: ProfileOptions, progress: Callable[
     cores, why_no_cores = _cores(setup)
     layers, npu_memory, why_no_layers = _layers(setup)
     one = one if one.npu_memory is not None else replace(one, npu_memory=npu_memory)
+    log = read_new_log()
 
     found = Profile(
         created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
@@ -202,10 +215,13 @@ def measure_profile(bundle: Bundle, options: ProfileOptions, progress: Callable[
         process_memory=one.process_memory,
         conditions=conditions(before, [*sampler.samples, *rates.samples], busy, load),
         versions=_versions(bundle, setup.board, options.sysroot, figures_from if setup.on_npu_backend else ""),
-        missing=tuple(_missing(setup, one, rates, why_no_cores, why_no_layers if layers is None else "")),
+        missing=(
+            *_missing(setup, one, rates, why_no_cores, why_no_layers if layers is None else ""),
+            *((Missing("kernel_log", log.why_not),) if log.why_not else ()),
+        ),
     )
     said = tuple(ProfileAdvice("runtime", "warning", note) for note in notes)
-    return replace(found, advice=(*said, *advise(found)))
+    return replace(found, advice=(*said, *fault_advice(log), *advise(found)))
 
 
 def _setup(bundle: Bundle, options: ProfileOptions, images: Images, progress: Callable[[str], None]) -> _Setup:

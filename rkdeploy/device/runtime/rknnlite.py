@@ -249,7 +249,8 @@ def _sdk_versions(text: str | None) -> tuple[str, str]:
 def _refused(call: str, answer: object, rknn: Path, log: VendorLog) -> BackendError:
     reason = log.reason()
     return BackendError(
-        f'{_PACKAGE} cannot open "{rknn}": {call} answered {answer}{f" ({reason})" if reason else ""}.', _USE_LIBRKNNRT
+        f'{_PACKAGE} cannot open "{rknn}": {call} answered {answer}{f" ({reason})" if reason else ""}.',
+        f"{log.explanation()} {_USE_LIBRKNNRT}".strip(),
     )
 
 

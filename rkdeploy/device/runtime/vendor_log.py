@@ -13,6 +13,8 @@ import tempfile
 import threading
 from typing import TYPE_CHECKING
 
+from rkdeploy.device.faults.fault_search import explanation
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -36,6 +38,10 @@ class VendorLog:
         ]
         line = "; ".join(dict.fromkeys(part.rstrip(".") for part in found))
         return line if len(line) <= 300 else f"{line[:297]}..."
+
+    def explanation(self) -> str:
+        """Meaning and fix of each known fault in the text, as one line; empty when there are none."""
+        return explanation(self.text)
 
 
 @contextlib.contextmanager

@@ -105,6 +105,24 @@ def test_an_old_runtime_without_core_masks(make_shim: MakeShim, tmp_path: Path) 
     assert "--contexts 1,2,3" in reasons(profile)["throughput of more contexts"]
 
 
+def test_resets_during_the_measurement_are_named(make_shim: MakeShim, tmp_path: Path, board: Path) -> None:
+    """Lines that the kernel logs meanwhile are warnings; those from before are not this run's."""
+    make_shim()
+
+    def log_a_reset(step: str = "layer by layer") -> None:
+        if step == "layer by layer":
+            with (board / "dev/kmsg").open("a") as log:
+                log.write("6,900,3600000000,-;RKNPU: soft reset, num: 6\n")
+
+    log_a_reset()
+    profile = measure_profile(write_bundle(tmp_path / "best"), options("librknnrt", sysroot=board), log_a_reset)
+    (reset,) = [advice for advice in profile.advice if advice.code == "kernel_npu_reset"]
+    assert reset.level == "warning"
+    assert "the driver reset the NPU" in reset.message
+    assert '1 line in the kernel\'s log, the latest "RKNPU: soft reset, num: 6"' in reset.message
+    assert profile.missing == ()
+
+
 def test_without_root_the_load_is_missing(make_shim: MakeShim, tmp_path: Path) -> None:
     """If debugfs shows nothing the load is None with the reason, and nothing else is lost."""
     make_shim()
@@ -113,6 +131,7 @@ def test_without_root_the_load_is_missing(make_shim: MakeShim, tmp_path: Path) -
     profile = measure_profile(write_bundle(tmp_path / "best"), options("librknnrt", sysroot=bare))
     assert profile.throughput[0].npu_load_percent is None
     assert "rknpu" in reasons(profile)["throughput.npu_load_percent"]
+    assert reasons(profile)["kernel_log"] == "/dev/kmsg: No such file or directory"
     assert "unknown_soc" in codes(profile)
     assert profile.layers is not None
 

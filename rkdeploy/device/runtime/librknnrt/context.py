@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from rkdeploy.device.runtime.librknnrt.library import Library
 
 _QUANTIZED: Final[tuple[TensorDtype, ...]] = ("int8", "uint8", "int16")
+_WHY_NOT_RUN = "rkdeploy doctor looks for the reason in the kernel's log: NPU resets, memory faults."
 _MAX_TENSORS = 256
 _MAX_PERF_BYTES = 16 << 20
 _Struct = TypeVar("_Struct", bound=ctypes.Structure)
@@ -106,7 +107,8 @@ class Context:
                 failure = None
         if failure is not None:  # the handle is invalid now, whatever its value
             said = log.reason()
-            raise CallError(failure.function, failure.code, f"The runtime says: {said}." if said else "")
+            hint = f"The runtime says: {said}. {log.explanation()}".strip() if said else ""
+            raise CallError(failure.function, failure.code, hint)
         if not handle.value:
             raise BackendError("The runtime opened the model, but returned no context.")
         self._handle = handle
@@ -259,7 +261,10 @@ class Context:
                 raise BackendError(f"The timeout is {timeout_ms} ms, expected 1 or more.")
             extend = ctypes.byref(abi.RunExtend(timeout_ms=timeout_ms))
         self._has_run = False
-        self.library.call("rknn_run", self.handle, extend)
+        try:
+            self.library.call("rknn_run", self.handle, extend)
+        except CallError as error:
+            raise CallError(error.function, error.code, _WHY_NOT_RUN) from error
         self._has_run = True
 
     def set_inputs(self, inputs: Sequence[abi.Input]) -> None:
