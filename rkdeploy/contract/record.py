@@ -51,7 +51,7 @@ class Verification:
             bundle without `rewrite_allowed`: the largest difference of any decoded figure, in px or score.
         rewrite_allowed: what was allowed there; None in older bundles and where nothing was rewritten.
         decode_proven: false where the graph has no decode and no checkpoint was given: then only its raw outputs were
-            compared, before and after simplification, and `rows` is 0.
+            compared, before and after simplification, and its head's tensors, before and after cutting; `rows` is 0.
     """
 
     images: Whole

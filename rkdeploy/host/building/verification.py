@@ -18,6 +18,7 @@ from rkdeploy.host.graph.foreign_process import Runs, run_foreign
 from rkdeploy.host.graph.rewrite_proof import verify_rewrite
 from rkdeploy.host.graph.verify import verify
 from rkdeploy.host.graph.verify_outputs import verify_outputs
+from rkdeploy.host.graph.verify_taps import tap_outputs, verify_taps
 from rkdeploy.images.fit import image_fit
 
 VERIFY_IMAGES = 4
@@ -30,7 +31,8 @@ def verify_contract(
 ) -> Verification:
     """Verify the contract of a cut graph, and the rewritten first layer if there is one.
 
-    For a graph of raw tensors without its checkpoint only the outputs are compared, and the result says so.
+    For a graph of raw tensors without its checkpoint the outputs of the simplified graph are compared with those of the
+    file, and the cut graph with the tensors that it was cut at; the result says that the decode is not proven.
 
     The graph of an ONNX file is run in a process with limits, since its decode may do anything.  The part that is cut
     from
@@ -72,7 +74,10 @@ def verify_rewritten(
 
 def _proven(network: Network, cut_graph: onnx.ModelProto, spec: ModelSpec, images: Sequence[_Image]) -> Verification:
     if not network.proves_decode:
-        return verify_outputs(network.reference, network.simplified, spec, images)
+        proof = verify_outputs(network.reference, network.simplified, spec, images)
+        tap_spec = network.contract(tap_outputs(network.head))
+        verify_taps(network.simplified, network.head, tap_spec, cut_graph, spec, images)
+        return proof
     rewrite = None
     if network.trained is not network.reference:  # first, since it names the layer
         rewrite = verify_rewrite(network.trained, network.reference, spec, images)

@@ -8,7 +8,7 @@ convolution do not depend on each other, and the decode knows which activation i
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -27,7 +27,7 @@ _LOG = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class _CutOutput:
+class CutOutput:
     """One output made from a tap.
 
     Attributes:
@@ -65,7 +65,7 @@ def cut(
     named = [
         (tap, part, _name(tap, part))
         for tap in head.taps
-        for part in _parts(tap, head, options, together=scores_with_boxes)
+        for part in tap_parts(tap, head, options, together=scores_with_boxes)
     ]
     source, renamed = _with_free_names(model, {f"{name}{ending}" for _, _, name in named for ending in _ENDINGS})
     result = onnx.ModelProto()
@@ -84,17 +84,22 @@ def cut(
         else:
             channels = part.channels or tuple(range(tap.shape[1]))
             _add_part(graph, before, tensor, channels, name, sigmoid=part.sigmoid, subtracted=part.subtracted)
-        n, c, h, w = tap.shape
-        shape = (n, c if part.channels is None else len(part.channels), h, w)
-        graph.output.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, shape))
-        activation: Activation = "sigmoid" if part.sigmoid else tap.activation
-        outputs.append(HeadOutput(name, part.role, tap.level, tap.stride, shape, activation))
+        outputs.append(output_of(tap, part))
+        graph.output.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, outputs[-1].shape))
     prune(graph)
     _LOG.debug("%d of %d nodes; outputs %s", len(graph.node), len(model.graph.node), ", ".join(o.name for o in outputs))
     return result, tuple(outputs)
 
 
-def _name(tap: Tap, part: _CutOutput) -> str:
+def output_of(tap: Tap, part: CutOutput) -> HeadOutput:
+    """The contract's entry of an output."""
+    n, c, h, w = tap.shape
+    shape = (n, c if part.channels is None else len(part.channels), h, w)
+    activation: Activation = "sigmoid" if part.sigmoid else tap.activation
+    return HeadOutput(_name(tap, part), part.role, tap.level, tap.stride, shape, activation)
+
+
+def _name(tap: Tap, part: CutOutput) -> str:
     """The contract's name of a part."""
     if part.role in QUERY_ROLES:
         return part.role
@@ -126,8 +131,15 @@ def _with_free_names(model: onnx.ModelProto, wanted: Collection[str]) -> tuple[o
     return result, renamed
 
 
-def _parts(tap: Tap, head: Head, options: CutOptions, *, together: bool) -> tuple[_CutOutput, ...]:
-    """The outputs made from a tap."""
+def tap_parts(tap: Tap, head: Head, options: CutOptions, *, together: bool = False) -> tuple[CutOutput, ...]:
+    """The outputs made from a tap.
+
+    Args:
+        tap: of the head.
+        head: the head.
+        options: form of the cut.
+        together: as `scores_with_boxes` of `cut`.
+    """
     boxes = options.sigmoid in {"all", "boxes"}
     scores = options.sigmoid in {"all", "scores"}
     if tap.role == "anchor_map":
@@ -136,17 +148,17 @@ def _parts(tap: Tap, head: Head, options: CutOptions, *, together: bool) -> tupl
         assert head.keypoints is not None
         dimensions = 3 if head.keypoints.scored else 2
         starts = range(0, tap.shape[1], dimensions)
-        xy = _CutOutput("keypoint_xy", tuple(start + i for start in starts for i in (0, 1)))
-        return (xy, _CutOutput("keypoint_scores", tuple(s + 2 for s in starts), scores)) if dimensions == 3 else (xy,)
+        xy = CutOutput("keypoint_xy", tuple(start + i for start in starts for i in (0, 1)))
+        return (xy, CutOutput("keypoint_scores", tuple(s + 2 for s in starts), scores)) if dimensions == 3 else (xy,)
     if tap.role in {"scores", "query_scores"}:
         shares = head.points is not None and head.points.score == "softmax"  # of a softmax, which no sigmoid is
-        return (_CutOutput(tap.role, tap.channels, scores and not shares, tap.subtracted),)
-    return (_CutOutput(tap.role, tap.channels),)
+        return (CutOutput(tap.role, tap.channels, scores and not shares, tap.subtracted),)
+    return (CutOutput(tap.role, tap.channels),)
 
 
 def _anchor_parts(
     tap: Tap, head: Head, options: CutOptions, *, boxes: bool, scores: bool, together: bool
-) -> tuple[_CutOutput, ...]:
+) -> tuple[CutOutput, ...]:
     channels = np.arange(tap.shape[1]).reshape(head.anchors_per_level, -1)
     points, point_scores = _point_columns(head)
     bins = _bin_columns(head)
@@ -156,15 +168,15 @@ def _anchor_parts(
         return tuple(int(c) for c in channels[:, list(columns)].ravel())
 
     scored = 5 + head.classes
-    beside: tuple[_CutOutput, ...] = ()
+    beside: tuple[CutOutput, ...] = ()
     if len(rest) > scored:  # otherwise coefficients are a separate tap, or there are none
-        beside = (_CutOutput("anchor_coefficients", of(rest[scored:])),)
+        beside = (CutOutput("anchor_coefficients", of(rest[scored:])),)
     if points:
-        beside += (_CutOutput("anchor_keypoint_xy", of(points)),)
+        beside += (CutOutput("anchor_keypoint_xy", of(points)),)
     if point_scores:
-        beside += (_CutOutput("anchor_keypoint_scores", of(point_scores), scores),)
+        beside += (CutOutput("anchor_keypoint_scores", of(point_scores), scores),)
     if bins:
-        beside += (_CutOutput("anchor_size_bins", of(bins)),)
+        beside += (CutOutput("anchor_size_bins", of(bins)),)
     split = options.split
     if split == "none" and head.masks and not together:  # they have no sigmoid, and need a scale of their own
         split = "boxes_scores"
@@ -172,12 +184,12 @@ def _anchor_parts(
     if exponents:  # logarithms of sizes have no sigmoid either
         split = "xy_wh_scores"
     if split == "none":
-        return (_CutOutput("anchor_map", of(rest[:scored]), boxes), *beside)
-    last = _CutOutput("anchor_scores", of(rest[4:scored]), scores)
+        return (CutOutput("anchor_map", of(rest[:scored]), boxes), *beside)
+    last = CutOutput("anchor_scores", of(rest[4:scored]), scores)
     if split == "boxes_scores":
-        return (_CutOutput("anchor_boxes", of(rest[:4]), boxes), last, *beside)
-    sizes = _CutOutput("anchor_wh", of(rest[2:4]), boxes and not exponents)
-    return (_CutOutput("anchor_xy", of(rest[:2]), boxes), sizes, last, *beside)
+        return (CutOutput("anchor_boxes", of(rest[:4]), boxes), last, *beside)
+    sizes = CutOutput("anchor_wh", of(rest[2:4]), boxes and not exponents)
+    return (CutOutput("anchor_xy", of(rest[:2]), boxes), sizes, last, *beside)
 
 
 def _point_columns(head: Head) -> tuple[list[int], list[int]]:
@@ -268,3 +280,13 @@ def prune(graph: onnx.GraphProto) -> None:
     pruned.output.extend(graph.output)
     pruned.value_info.extend(notes)
     graph.CopyFrom(pruned)
+
+
+def ending_in(model: onnx.ModelProto, tensors: Iterable[str]) -> onnx.ModelProto:
+    """The graph up to the given tensors."""
+    part = onnx.ModelProto()
+    part.CopyFrom(model)
+    del part.graph.output[:]
+    part.graph.output.extend(helper.make_empty_tensor_value_info(name) for name in dict.fromkeys(tensors))
+    prune(part.graph)
+    return part

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from rkdeploy.contract.record import FieldError
 from rkdeploy.contract.spec import ModelSpec
 from rkdeploy.errors import VerificationError
-from rkdeploy.host.graph.cut import prune
+from rkdeploy.host.graph.cut import ending_in
 from rkdeploy.host.graph.graph_view import GraphView
 from rkdeploy.host.graph.rounding import UNIT_ROUNDOFF, RoundingNoise
 from rkdeploy.host.graph.session import Session
@@ -50,7 +50,7 @@ def verify_rewrite(
     if not pairs:
         return None
     ours, theirs = ([pair[side] for pair in pairs] for side in (0, 1))
-    trained, rewritten = _ending_in(trained, ours), _ending_in(rewritten, theirs)
+    trained, rewritten = ending_in(trained, ours), ending_in(rewritten, theirs)
     sessions, noise = (Session(trained), Session(rewritten)), RoundingNoise(trained)
     errors: list[FieldError] = []
     for image, pixels in images:
@@ -149,13 +149,3 @@ def _comparable(x: str, y: str, graphs: Sequence[GraphView]) -> bool:
 
 def _attributes(node: onnx.NodeProto) -> Iterable[bytes]:
     return sorted(a.SerializeToString(deterministic=True) for a in node.attribute)
-
-
-def _ending_in(model: onnx.ModelProto, tensors: Iterable[str]) -> onnx.ModelProto:
-    """The graph up to the given tensors."""
-    part = onnx.ModelProto()
-    part.CopyFrom(model)
-    del part.graph.output[:]
-    part.graph.output.extend(onnx.helper.make_empty_tensor_value_info(name) for name in dict.fromkeys(tensors))
-    prune(part.graph)
-    return part

@@ -8,7 +8,8 @@ stride, order or activation cannot pass.
 from __future__ import annotations
 
 import logging
-from collections.abc import Container, Iterable, Mapping
+from collections.abc import Callable, Container, Iterable, Mapping
+from dataclasses import dataclass
 
 import numpy as np
 import onnx
@@ -55,6 +56,25 @@ _PHRASES = {
     "angle": ("angles differ", "their formula"),
 }
 
+
+@dataclass(frozen=True, slots=True)
+class Wording:
+    """Words of a refusal.
+
+    Attributes:
+        failure: what is wrong, before the differences.
+        hint: what to do.
+    """
+
+    failure: str
+    hint: str
+
+
+_TRAINED_DECODE = Wording(
+    "The contract does not describe this network correctly",
+    "Nothing was written. If the anchors came from --weights, they belong to another model.",
+)
+
 Images = Iterable[tuple[str, NDArray[np.uint8]]]
 """(name, (1, height, width, 3) uint8 in the contract's color order)."""
 
@@ -76,17 +96,40 @@ def verify(full: onnx.ModelProto, head: Head, cut: onnx.ModelProto, spec: ModelS
         VerificationError: when they differ by more than float32 rounding can, with the figures; when a figure is NaN or
             infinite.
     """
-    full_session, reader = Session(full), _CutReader(cut, head, spec)
+    session = Session(full)
+    reader = CutReader(cut, spec, rows=head.rows is not None, image_fields=lambda raw: _image_fields(head, raw))
+    return compare_decodes(lambda inputs: trained_fields(head, session.run(inputs)), reader, images, _TRAINED_DECODE)
+
+
+def compare_decodes(
+    expected_of: Callable[[Mapping[str, NDArray[np.float32]]], list[DenseField]],
+    reader: CutReader,
+    images: Images,
+    wording: Wording,
+) -> Verification:
+    """Compare the contract's decode of a cut graph with what it should be.
+
+    Args:
+        expected_of: the fields that it should give for one image.
+        reader: of the cut graph.
+        images: at least one.
+        wording: of a refusal.
+
+    Raises:
+        VerificationError: as for `verify`.
+    """
+    spec = reader.spec
+    rooted = spec.points is not None and spec.points.score == "root"
     names: list[str] = []
     rows = 0
     worst: dict[str, FieldError] = {}
     for name, image in images:
         inputs = {spec.input.name: network_input(image, spec)}
-        expected = trained_fields(head, full_session.run(inputs))
+        expected = expected_of(inputs)
         got, noise = reader.read(inputs)
         _require_finite(name, expected, got)
         rows += len(expected[0].values)
-        for error in _differences(expected, got, noise, rooted=spec.points is not None and spec.points.score == "root"):
+        for error in _differences(expected, got, noise, rooted=rooted):
             if error.name not in worst or error.excess > worst[error.name].excess:
                 worst[error.name] = error
         names.append(name)
@@ -95,17 +138,35 @@ def verify(full: onnx.ModelProto, head: Head, cut: onnx.ModelProto, spec: ModelS
     result = Verification(len(names), tuple(names), rows, tuple(worst.values()))
     for error in result.fields:
         _LOG.debug("%s differs by up to %.3g of its tolerance", error.name, error.excess)
-    _require(result)
+    _require(result, wording)
     return result
 
 
-class _CutReader:
+class CutReader:
     """The contract's decode of a cut graph, and the effect of float32 rounding on each decoded figure."""
 
-    def __init__(self, cut: onnx.ModelProto, head: Head, spec: ModelSpec) -> None:
+    def __init__(
+        self,
+        cut: onnx.ModelProto,
+        spec: ModelSpec,
+        *,
+        rows: bool,
+        image_fields: Callable[[Mapping[str, NDArray[np.float32]]], list[DenseField]],
+    ) -> None:
+        """Open the graph.
+
+        Args:
+            cut: the cut graph.
+            spec: contract of the cut graph.
+            rows: True if there are rows to decode.
+            image_fields: the fields of the tensors of the whole image.
+
+        Raises:
+            GraphError: when onnxruntime rejects the graph.
+        """
         self._session, self._noise = Session(cut), RoundingNoise(cut)
-        self._head, self._spec = head, spec
-        self._decoder = decoder_for(spec) if head.rows is not None else None
+        self._image_fields, self.spec = image_fields, spec
+        self._decoder = decoder_for(spec) if rows else None
 
     def read(
         self, inputs: Mapping[str, NDArray[np.float32]]
@@ -123,9 +184,9 @@ class _CutReader:
         return fields, {name: np.sqrt(squares / _PROBES) for name, squares in moved.items()}
 
     def _fields(self, raw: Mapping[str, NDArray[np.float32]]) -> list[DenseField]:
-        tensors = [HeadTensor(raw[output.name]) for output in self._spec.outputs]
+        tensors = [HeadTensor(raw[output.name]) for output in self.spec.outputs]
         rows = list(self._decoder.decode_dense(tensors)) if self._decoder else []
-        return rows + _image_fields(self._head, raw)
+        return rows + self._image_fields(raw)
 
 
 def _moved(values: NDArray[np.float32], noise: NDArray[np.float64], rng: np.random.Generator) -> NDArray[np.float32]:
@@ -154,14 +215,14 @@ def trained_fields(head: Head, outputs: Mapping[str, NDArray[np.float32]]) -> li
     for tensor in head.tensors:
         values = outputs[tensor.output]
         values = values.reshape(-1, channels[tensor.tap]).T if tensor.side_by_side else values
-        fields.append(_whole(tensor.tap, tensor.activation, values))
+        fields.append(whole_field(tensor.tap, tensor.activation, values))
     return fields
 
 
 def _image_fields(head: Head, raw: Mapping[str, NDArray[np.float32]]) -> list[DenseField]:
     """The cut graph's whole-image tensors, with the activation or formula that follows in the full graph."""
     depths = {tap.name for tap in head.taps if tap.role == "depth_map"}
-    return [_whole(t.tap, t.activation, _finished(raw[t.tap], t, head, depths)) for t in head.tensors]
+    return [whole_field(t.tap, t.activation, _finished(raw[t.tap], t, head, depths)) for t in head.tensors]
 
 
 def _finished(
@@ -176,7 +237,8 @@ def _finished(
     return depth_of(values, head.depth)
 
 
-def _whole(name: str, activation: Activation, values: NDArray[np.float32]) -> DenseField:
+def whole_field(name: str, activation: Activation, values: NDArray[np.float32]) -> DenseField:
+    """All values of a tensor of the whole image as one field."""
     return DenseField(name, "value" if activation == "linear" else "score", values.reshape(1, -1))
 
 
@@ -246,7 +308,7 @@ def network_input(image: NDArray[np.uint8], spec: ModelSpec) -> NDArray[np.float
     return np.ascontiguousarray(((image.astype(np.float32) - mean) / std).transpose(0, 3, 1, 2))
 
 
-def _require(result: Verification) -> None:
+def _require(result: Verification, wording: Wording) -> None:
     wrong = []
     for error in result.fields:
         if not error.excess <= 1:
@@ -254,7 +316,4 @@ def _require(result: Verification) -> None:
             unit = f" {error.unit}" if error.unit in {"px", "rad"} else ""
             wrong.append(f"{what} by {error.max_error:.3g}{unit} ({cause}), allowed is {error.allowed:.3g}")
     if wrong:
-        raise VerificationError(
-            f"The contract does not describe this network correctly: {'; '.join(wrong)}.",
-            "Nothing was written. If the anchors came from --weights, they belong to another model.",
-        )
+        raise VerificationError(f"{wording.failure}: {'; '.join(wrong)}.", wording.hint)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import onnx
+from numpy.typing import NDArray
 
 from rkdeploy.contract.record import FieldError, Verification
 from rkdeploy.contract.spec import ModelSpec
@@ -30,7 +31,7 @@ def verify_outputs(
         The largest difference of each output, with `decode_proven` false.
 
     Raises:
-        VerificationError: when an output differs by more than rounding, or there is no image.
+        VerificationError: when an output differs by more than rounding, or is NaN or infinite, or there is no image.
     """
     sessions = Session(trained), Session(simplified)
     worst: dict[str, FieldError] = {}
@@ -38,6 +39,7 @@ def verify_outputs(
     for name, image in images:
         expected, got = (session.run({spec.input.name: network_input(image, spec)}) for session in sessions)
         for output, values in expected.items():
+            _require_finite(name, output, values, got[output])
             allowed = _ROUNDING * float(np.abs(values).max(initial=1.0))
             error = FieldError(output, "value", float(np.abs(values - got[output]).max(initial=0.0)), allowed)
             if output not in worst or not error.excess <= worst[output].excess:
@@ -53,3 +55,12 @@ def verify_outputs(
                 "Export the model again with another opset, such as 12 or 17, and report it.",
             )
     return Verification(len(names), tuple(names), 0, tuple(worst.values()), decode_proven=False)
+
+
+def _require_finite(image: str, output: str, *sides: NDArray[np.float32]) -> None:
+    for values, whose in zip(sides, ("graph", "simplified graph"), strict=True):
+        if not np.isfinite(values).all():
+            raise VerificationError(
+                f'The {whose} gives NaN or infinity in its output "{output}" on "{image}".',
+                "The weights are damaged or the training diverged; evaluate the model in its training framework.",
+            )

@@ -7,9 +7,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
+import onnx
 import pytest
+from onnx import numpy_helper
 
-from rkdeploy.errors import RkdeployError
+from rkdeploy.errors import RkdeployError, VerificationError
 from rkdeploy.host.building.open_network import open_network
 from rkdeploy.host.building.verification import verify_contract
 from rkdeploy.host.export.stem_form import StemForm
@@ -40,8 +43,9 @@ KINDS = {
     DATA / "yolop" / "end_to_end.pth": ANCHORS | STEM,
     DATA / "rtdetr" / "hgnet.pt": ROWS,
     DATA / "onnx" / "v7_opset11.onnx": ANCHORS,
+    DATA / "cells" / "nanodet_plus.onnx": ROWS,
 }
-"""One of each kind of head, and what can be wrong with it."""
+"""One of each kind of head, and what can be wrong with it; the last ends in raw tensors, without a decode."""
 
 
 @pytest.mark.parametrize("file", KINDS, ids=lambda f: f.stem)
@@ -74,6 +78,34 @@ def test_the_message_names_the_fault(fault: str, message: str) -> None:
     assert faulty is not None
     with pytest.raises(RkdeployError, match=message):
         verify_contract(faulty.network, faulty.graph, faulty.spec, ())
+
+
+@pytest.mark.parametrize(
+    ("fault", "message"),
+    [
+        ("two columns swapped", r"does not give what the graph gives at its head: box centers differ by .* px"),
+        ("a weight that is NaN", r'The cut graph gives NaN or infinity in "scores" on "seeded noise'),
+    ],
+)
+def test_the_message_for_raw_heads(fault: str, message: str) -> None:
+    """Without a decode the cut graph is compared with the graph's own tensors, and the refusal says so."""
+    faulty = FAULTS[fault](Case.of(open_network(DATA / "cells" / "nanodet_plus.onnx")))
+    assert faulty is not None
+    with pytest.raises(VerificationError, match=message):
+        verify_contract(faulty.network, faulty.graph, faulty.spec, ())
+
+
+def test_raw_graph_with_nan(tmp_path: Path) -> None:
+    """NaN in the weights of the file itself, so that both graphs give it, is refused too."""
+    graph = onnx.load(DATA / "cells" / "nanodet_plus.onnx")
+    weight = next(c for c in graph.graph.initializer if len(c.dims) == 4)
+    values = numpy_helper.to_array(weight).copy()
+    values.flat[0] = np.nan
+    weight.CopyFrom(numpy_helper.from_array(values, weight.name))
+    onnx.save(graph, tmp_path / "nan.onnx")
+    case = Case.of(open_network(tmp_path / "nan.onnx"))
+    with pytest.raises(VerificationError, match=r"The graph gives NaN or infinity in its output"):
+        verify_contract(case.network, case.graph, case.spec, ())
 
 
 @pytest.mark.parametrize("form", ["slices", "stripes"])

@@ -175,7 +175,7 @@ TEXTS: Final[dict[str, str]] = {
     "proof.verified": "The contract's decode was compared with the trained model's own, both in floating point: {rows:,} rows of "
     "{images} images.",
     "proof.unproven": "The decode was not proven: the graph has none and no checkpoint was given. Its raw outputs were "
-    "compared before and after simplification, on {images} images.",
+    "compared before and after simplification, and its head's tensors before and after cutting, on {images} images.",
     "proof.outputs_kept": "Largest differences of the graph's outputs after simplification",
     "proof.caption": "Largest differences between the two decodes",
     "proof.field": "figure",

@@ -160,7 +160,7 @@ TEXTS: Final[dict[str, str]] = {
     "accuracy.kind.masks": "掩码",
     "proof.title": "与训练好的模型一致吗？",
     "proof.verified": "按契约解码与训练模型自带的解码逐一比对（浮点）：{images} 张图片，{rows:,} 行输出。",
-    "proof.unproven": "解码未经证明：计算图不含解码，也没有提供权重文件。仅在 {images} 张图片上比对了简化前后的原始输出。",
+    "proof.unproven": "解码未经证明：计算图不含解码，也没有提供权重文件。仅在 {images} 张图片上比对了简化前后的原始输出，以及切分前后的检测头张量。",
     "proof.outputs_kept": "简化前后各输出的最大差异",
     "proof.caption": "两种解码的最大差异",
     "proof.field": "量",
