@@ -28,6 +28,8 @@ def changed(module: Module, path: str, **changes: Any) -> Module:
     """The tree with one module's fields replaced."""
     if module.path == path:
         return replace(module, **changes)
+    if module.path and not path.startswith(f"{module.path}."):
+        return module
     children = {n: changed(c, path, **changes) for n, c in module.children.items()}
     return replace(module, children=children)
 

@@ -76,8 +76,10 @@ class Module:
         if tensor is None:
             raise CheckpointError(f'Module "{self.path}" ({self.class_name}) has no tensor "{name}".')
         self.reads.add(f"{self.path}.{name}")
-        with np.errstate(over="ignore"):  # a float64 beyond float32's range becomes infinite and is rejected below
-            values = tensor.numpy().astype(np.float32, copy=False)
+        values = tensor.numpy()
+        if values.dtype != np.float32:
+            with np.errstate(over="ignore"):  # a float64 beyond float32's range becomes infinite and is rejected below
+                values = values.astype(np.float32)
         if not np.isfinite(values).all():
             bad = int((~np.isfinite(values)).sum())
             raise CheckpointError(

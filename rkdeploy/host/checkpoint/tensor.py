@@ -101,9 +101,10 @@ class LazyTensor:
         if not self.numel:
             return np.zeros(self.shape, np.float32)
         itemsize = elements.itemsize
-        view = np.lib.stride_tricks.as_strided(
-            elements[self.offset :], self.shape, tuple(s * itemsize for s in self.stride), writeable=False
+        view: NDArray[Any] = np.ndarray(
+            self.shape, elements.dtype, elements, self.offset * itemsize, [s * itemsize for s in self.stride]
         )
+        view.setflags(write=False)
         if self.dtype == "bfloat16":
             return (view.astype(np.uint32) << 16).view(np.float32).reshape(self.shape)
         if self.dtype == "float16":

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,13 +13,13 @@ import cv2
 import numpy as np
 import onnx
 import pytest
-from typer.testing import CliRunner
+from typer.testing import CliRunner, Result
 
 from rkdeploy.analysis.explain.explain import explain
 from rkdeploy.analysis.explain.explanation import Explanation
 from rkdeploy.cli.main import app
 from rkdeploy.contract.bundle import Bundle
-from rkdeploy.datasets.calibration import find_calibration
+from rkdeploy.datasets.calibration import CalibrationImage, find_calibration
 from rkdeploy.errors import RkdeployError
 from rkdeploy.host.building.build_events import BuildEvents
 from rkdeploy.host.building.build_options import BuildOptions
@@ -53,7 +53,7 @@ def lowest_cosine(bundle: Bundle) -> float:
 
 
 def explained(bundle: Bundle) -> Explanation:
-    return explain(bundle, find_calibration(SAMPLE, ROOT, 1, 0).held_out(3).images)
+    return explain(bundle, find_calibration(SAMPLE, ROOT, 1, 0).held_out(1).images)
 
 
 @pytest.fixture(scope="module")
@@ -61,9 +61,35 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
     return built(SAMPLE / "best.pt", tmp_path_factory.mktemp("whole"))
 
 
-def test_a_sound_model(whole: Bundle) -> None:
+class RecordedCommand:
+    """The explain command, which explains once and afterward gives what it found."""
+
+    def __init__(self, bundle: Bundle) -> None:
+        self._words = ["explain", str(bundle.folder), "--data", str(SAMPLE), "--count", "3"]
+        self.found: list[Explanation] = []
+
+    def run(self, *options: str) -> Result:
+        """Run it with further options."""
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr("rkdeploy.analysis.explain.explain.explain", self._once)
+            return CliRunner().invoke(app, [*self._words, *options])
+
+    def _once(self, bundle: Bundle, images: Sequence[CalibrationImage], **options: Any) -> Explanation:
+        if not self.found:
+            self.found.append(explain(bundle, images, **options))
+            assert len(images) == 3
+        return self.found[0]
+
+
+@pytest.fixture(scope="module")
+def command(whole: Bundle) -> tuple[RecordedCommand, Result]:
+    recorded = RecordedCommand(whole)
+    return recorded, recorded.run()
+
+
+def test_a_sound_model(command: tuple[RecordedCommand, Result]) -> None:
     """Nothing is blamed where nothing is wrong."""
-    found = explained(whole)
+    (found,) = command[0].found
     assert len(found.layers) > 100
     assert min(row.single_cosine for row in found.layers) > 0.98
     assert not [cause for cause in found.causes if cause.kind in {"calibration", "channel"}]
@@ -114,20 +140,12 @@ def test_damaged_calibration(damage: Callable[[Path], Path], tmp_path: Path) -> 
     assert "--calib" in found.causes[0].try_this
 
 
-def test_command(whole: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_command(command: tuple[RecordedCommand, Result]) -> None:
     """The command prints the worst layers, or everything as JSON; both of one explanation."""
-    made: list[Explanation] = []
-
-    def once(*arguments: Any, **options: Any) -> Explanation:
-        if not made:
-            made.append(explain(*arguments, **options))
-        return made[0]
-
-    monkeypatch.setattr("rkdeploy.analysis.explain.explain.explain", once)
-    run = CliRunner().invoke(app, ["explain", str(whole.folder), "--data", str(SAMPLE), "--count", "1"])
+    recorded, run = command
     assert run.exit_code == 0, run.output
     assert "layers that lose most" in run.output
-    run = CliRunner().invoke(app, ["explain", str(whole.folder), "--data", str(SAMPLE), "--count", "1", "--json"])
+    run = recorded.run("--json")
     document = json.loads(run.stdout)
     assert {"layers", "ranges", "causes", "schema_version"} <= document.keys()
 
