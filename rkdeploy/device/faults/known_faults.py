@@ -56,7 +56,7 @@ KNOWN_FAULTS: Final = (
     ),
     KnownFault(
         "npu_reset", "warning", r"RKNPU: soft reset, num",
-        "the driver reset the NPU, and jobs on all its cores failed (num counts the SoC's reset lines, not resets)",
+        "the driver reset the NPU with all its cores (num counts the SoC's reset lines, not resets)",
         f"{_VERSIONS}\nThe lines above it in the log name the job that hung.",
         "Rockchip's kernel, drivers/rknpu/rknpu_reset.c",
     ),
