@@ -66,8 +66,8 @@ class FloatTruthMeter:
         if not per_image.sum():
             return None
         once = np.ones((1, len(self._images)), np.int64)
-        whole = self._averages(per_image, once)[0]
-        drawn = self._averages(per_image, image_weights(len(self._images)))
+        whole = mean_average_precisions(self._images, once)[0]
+        drawn = mean_average_precisions(self._images, image_weights(len(self._images)))
         return FloatTruthAp(
             kind=self._kind,
             objects=int(per_image.sum()),
@@ -79,17 +79,31 @@ class FloatTruthMeter:
             ap50_interval=interval(drawn[:, _AT_50]),
         )
 
-    def _averages(self, per_image: NDArray[np.int64], weights: NDArray[np.int64]) -> NDArray[np.float64]:
-        """(B, T) mean over classes for each of B weightings (B, I) of the images; NaN for one without an object."""
-        of_classes = [
-            _weighted_average_precision([image[class_id] for image in self._images], weights)
-            for class_id in np.flatnonzero(per_image.sum(axis=0))
-        ]
-        stacked = np.stack(of_classes)
-        known = ~np.isnan(stacked)
-        count = known.sum(axis=0)
-        total = np.where(known, stacked, 0.0).sum(axis=0)
-        return np.divide(total, count, out=np.full(total.shape, np.nan), where=count > 0)
+
+def mean_average_precisions(
+    images: Sequence[Sequence[ClassMatches]], weights: NDArray[np.int64]
+) -> NDArray[np.float64]:
+    """COCO's average precision, as the mean over the classes that have objects, for several weightings of the images.
+
+    Args:
+        images: the matches of each image, one per class.
+        weights: (B, I), how often each image counts: see `rkdeploy.accuracy.bootstrap`.
+
+    Returns:
+        (B, T) at each of `IOU_THRESHOLDS`; NaN for a weighting without an object.
+    """
+    per_image = np.array([[m.truths for m in image] for image in images], np.int64)
+    of_classes = [
+        _weighted_average_precision([image[class_id] for image in images], weights)
+        for class_id in np.flatnonzero(per_image.sum(axis=0))
+    ]
+    if not of_classes:
+        return np.full((len(weights), len(IOU_THRESHOLDS)), np.nan)
+    stacked = np.stack(of_classes)
+    known = ~np.isnan(stacked)
+    count = known.sum(axis=0)
+    total = np.where(known, stacked, 0.0).sum(axis=0)
+    return np.divide(total, count, out=np.full(total.shape, np.nan), where=count > 0)
 
 
 def _truth_of(found: Detections, source_hw: tuple[int, int]) -> Truth:
