@@ -73,6 +73,7 @@ TESTS: Final[dict[str, tuple[str, ...]]] = {
         "tests/analysis/tune/test_pareto.py",
     ),
     "supervision": ("tests/api/test_styles.py",),
+    "video": ("tests/device/stream/test_video_packages.py", "tests/device/stream/test_sources.py"),
     EVERY_PART: (
         "tests/api/test_styles.py",
         "tests/images/test_image_file.py",
@@ -85,6 +86,7 @@ TESTS: Final[dict[str, tuple[str, ...]]] = {
         "tests/analysis/page/test_texts.py",
         "tests/analysis/tune/test_study.py::test_a_stopped_search_goes_on",
         "tests/device/web/test_web_frame_buffer.py",
+        "tests/device/stream/test_video_packages.py",
     ),
 }
 """Part -> the tests that its packages are enough for."""

@@ -16,6 +16,7 @@ from packaging.utils import canonicalize_name
 import rkdeploy
 
 PACKAGE = Path(rkdeploy.__file__).parent
+_PYAV = ("pyav_capture", "video_capture", "video_decoder")
 EXTRAS = {
     **dict.fromkeys(("host", "analysis/estimate", "analysis/explain", "analysis/inspection"), ("graph",)),
     "api/result.py": ("supervision",),
@@ -26,6 +27,7 @@ EXTRAS = {
     "analysis/tune": ("tune", "graph"),
     "device/runtime/onnxruntime.py": ("graph",),
     "device/runtime/rknnlite.py": ("board",),
+    **dict.fromkeys((f"device/stream/sources/{name}.py" for name in _PYAV), ("video",)),
     "device/web": ("web",),
     "doctor/trials.py": ("graph", "eval", "report", "web"),  # it tries them all
     "host/toolkit/worker.py": ("toolkit",),
@@ -34,6 +36,7 @@ EXTRAS = {
 }
 """Folder or file below the package -> the extras whose packages it may import in addition to the base's."""
 LOOSE = {
+    "av": "av",  # pyav-rkmpp on a board
     "cv2": "opencv-python",
     "rknnlite": "rknn-toolkit-lite2",
     "google": "protobuf",

@@ -139,9 +139,13 @@ class _Progress(RunEvents):
         note(f"Live view: {url}")
 
     def started(self, run: Running) -> None:
+        from rkdeploy.device.stream.sources.decoders import decoders_of  # with OpenCV
+
         self._signals.gentle = True
         stats = run.pipeline.stats()
-        note(f"Running {self._bundle.folder.name} with {run.pipeline.figures_from}, {many(stats.contexts, 'context')}")
+        decoders = "".join(f", video by {one}" for one in decoders_of(run.source))
+        contexts = many(stats.contexts, "context")
+        note(f"Running {self._bundle.folder.name} with {run.pipeline.figures_from}, {contexts}{decoders}")
         if run.pipeline.memory:
             note(memory_line(run.pipeline.memory))
         for one in stats.recognizers:

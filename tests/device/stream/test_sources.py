@@ -80,6 +80,7 @@ def test_a_list_file_keeps_its_order(folder: Path) -> None:
     assert [Path(frame.source).name for frame in frames_of(str(folder / "list.txt"))] == ["c.jpg", "b.jpg"]
 
 
+@pytest.mark.usefixtures("video_package")
 def test_a_video_gives_every_frame_in_order(tmp_path: Path) -> None:
     """A video gives its frames with running index and time, each in memory of its own."""
     source = open_source(str(write_video(tmp_path / "Ä video.mp4", 30)))
@@ -92,6 +93,7 @@ def test_a_video_gives_every_frame_in_order(tmp_path: Path) -> None:
     assert got[0].image.mean() < got[10].image.mean() < got[29].image.mean()
 
 
+@pytest.mark.usefixtures("video_package")
 def test_a_cut_off_video_says_at_which_frame(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     """A video that ends before its header says gives its frames, then an error with the frame's number."""
     data = write_video(tmp_path / "whole.avi", 40, "MJPG").read_bytes()
@@ -107,6 +109,7 @@ def test_a_cut_off_video_says_at_which_frame(tmp_path: Path, capfd: pytest.Captu
     assert "OpenCV" not in capfd.readouterr().err
 
 
+@pytest.mark.usefixtures("video_package")
 def test_leaving_a_video_early_closes_it(tmp_path: Path) -> None:
     """A pipeline that stops after one frame leaves nothing open."""
     source = VideoFile("v", write_video(tmp_path / "v.mp4", 5))
@@ -115,6 +118,7 @@ def test_leaving_a_video_early_closes_it(tmp_path: Path) -> None:
     assert source._capture is None
 
 
+@pytest.mark.usefixtures("video_package")
 @pytest.mark.parametrize(
     ("name", "data", "says"),
     [

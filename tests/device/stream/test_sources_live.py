@@ -57,7 +57,7 @@ def live(captures: list[FakeCapture | SourceError], told: list[str] | None = Non
         return capture
 
     notify = None if told is None else told.append
-    return LiveCapture("cam", open_next, backoff=Backoff(0.0, 0.0), notify=notify)  # type: ignore[arg-type]
+    return LiveCapture("cam", open_next, backoff=Backoff(0.0, 0.0), notify=notify)
 
 
 def test_a_lost_source_is_opened_again() -> None:
@@ -89,7 +89,7 @@ def test_the_first_opening_may_fail() -> None:
 def test_stop_ends_a_reconnect() -> None:
     """A source that waits to be opened again stops at once on request."""
     lost = threading.Event()
-    source = LiveCapture("cam", lambda: FakeCapture(0), backoff=Backoff(3600, 3600), notify=lambda _: lost.set())  # type: ignore[arg-type, return-value]
+    source = LiveCapture("cam", lambda: FakeCapture(0), backoff=Backoff(3600, 3600), notify=lambda _: lost.set())
     with source as frames:
         reader = threading.Thread(target=lambda: list(frames))
         reader.start()
@@ -140,6 +140,7 @@ def test_addresses() -> None:
     assert "secret" not in str(caught.value)
 
 
+@pytest.mark.usefixtures("video_package")
 def test_a_stream_that_is_not_there() -> None:
     """The error says what may be wrong, without the password."""
     source = open_source("rtsp://admin:secret@127.0.0.1:1/cam")
@@ -246,12 +247,14 @@ class BlindRuntime(StandInRuntime):
         return super().infer(np.full_like(image, 7))
 
 
+@pytest.mark.usefixtures("video_package")
 def test_an_http_camera_that_is_restarted(mjpeg: Mjpeg) -> None:
     """Motion JPEG over HTTP: the camera goes away and comes back during a run, which goes on."""
     run_through_a_restart(f"http://user:secret@127.0.0.1:{mjpeg.port}/video", mjpeg.stop, mjpeg.start)
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("video_package")
 def test_an_rtsp_camera_that_is_restarted() -> None:
     """The same over RTSP, with Debian's gst-rtsp-server as the camera."""
     server = Path(__file__).with_name("rtsp_camera.py")

@@ -76,7 +76,8 @@ def open_source(
             address whose scheme a plug-in knows.
         on_unreadable: for image files: called with the error of one that cannot be read, which is then left out.
             None ends the run with that error.
-        notify: for streams: called with a message when the connection is lost, and when it is back.
+        notify: called with a message when a stream's connection is lost, when it is back, and when the hardware's video
+            decoder fails.
 
     Raises:
         SourceError: when it names nothing that can be read; and while frames are read.
@@ -113,7 +114,7 @@ def open_source(
     if is_image_name(path.name):
         return ImageFiles(text, (path,), on_unreadable)
     if suffix in VIDEO_SUFFIXES:
-        return VideoFile(text, path)
+        return VideoFile(text, path, notify)
     if suffix in LIST_SUFFIXES:
         return ImageFiles(text, paths_in_list(path), on_unreadable)
     known = ", ".join(sorted(IMAGE_SUFFIXES | VIDEO_SUFFIXES | LIST_SUFFIXES))

@@ -12,13 +12,15 @@ from rkdeploy.device.cameras.camera_mode import READABLE, CameraMode, choose_mod
 from rkdeploy.device.cameras.v4l2 import Ioctl, ask_by_ioctl, read_video_device
 from rkdeploy.device.cameras.video_device import sizes_text
 from rkdeploy.device.stream.sources.camera_errors import camera_error, wrong_node_error
-from rkdeploy.device.stream.sources.live import RECONNECT, LiveCapture, open_quietly
+from rkdeploy.device.stream.sources.live import RECONNECT, LiveCapture
+from rkdeploy.device.stream.sources.video_capture import open_quietly
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from rkdeploy.device.cameras.video_device import VideoDevice
     from rkdeploy.device.stream.backoff import Backoff
+    from rkdeploy.device.stream.sources.video_capture import Capture
 
 _LOG = logging.getLogger(__name__)
 
@@ -88,7 +90,7 @@ class Camera(LiveCapture):
             wanted.append((cv2.CAP_PROP_FPS, round(self._asked_rate)))
         return wanted
 
-    def _opened(self, capture: cv2.VideoCapture) -> None:
+    def _opened(self, capture: Capture) -> None:
         given = (int(capture.get(cv2.CAP_PROP_FRAME_WIDTH)), int(capture.get(cv2.CAP_PROP_FRAME_HEIGHT)))
         if self._size_wh is not None and given != self._size_wh:
             asked = f"{self._size_wh[0]}x{self._size_wh[1]}"

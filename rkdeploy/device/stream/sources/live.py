@@ -14,12 +14,13 @@ import numpy as np
 from rkdeploy.device.stream.backoff import Backoff
 from rkdeploy.device.stream.frames import Frame
 from rkdeploy.errors import SourceError
-from rkdeploy.images.file import opencv_log_silenced
 from rkdeploy.images.header import MAX_PIXELS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from types import TracebackType
+
+    from rkdeploy.device.stream.sources.video_capture import Capture
 
 _LOG = logging.getLogger(__name__)
 
@@ -29,7 +30,7 @@ _PLAUSIBLE_FRAMES_PER_SECOND = 240.0  # some RTSP cameras report their clock rat
 
 
 class LiveCapture:
-    """Frames of an OpenCV capture that is opened again after a loss, with growing pauses, without a limit.
+    """Frames of a capture that is opened again after a loss, with growing pauses, without a limit.
 
     Only the first opening may fail.  The frames must be taken as they come, from one thread; `Pipeline` does.
 
@@ -43,7 +44,7 @@ class LiveCapture:
     def __init__(
         self,
         text: str,
-        open_capture: Callable[[], cv2.VideoCapture],
+        open_capture: Callable[[], Capture],
         *,
         backoff: Backoff = RECONNECT,
         notify: Callable[[str], None] | None = None,
@@ -58,7 +59,7 @@ class LiveCapture:
         self._notify = notify or (lambda _text: None)
         self._stopped = threading.Event()
         self._reading = threading.Lock()
-        self._capture: cv2.VideoCapture | None = None
+        self._capture: Capture | None = None
 
     def __enter__(self) -> Iterator[Frame]:
         self._stopped.clear()
@@ -87,7 +88,7 @@ class LiveCapture:
         """End the frames after the current read, or at once while reconnecting."""
         self._stopped.set()
 
-    def _opened(self, capture: cv2.VideoCapture) -> None:
+    def _opened(self, capture: Capture) -> None:
         """Inspect a capture that was opened for the first time."""
 
     def _ended(self, index: int) -> bool:
@@ -150,12 +151,3 @@ class LiveCapture:
         with self._reading:
             self._capture = capture
         self.reconnects += 1
-
-
-def open_quietly(target: str | int, api: int, properties: list[int]) -> cv2.VideoCapture:
-    """Open an OpenCV capture without OpenCV's own messages on stderr; it may fail to open."""
-    with opencv_log_silenced():
-        try:
-            return cv2.VideoCapture(target, api, properties)  # type: ignore[call-overload,no-any-return,unused-ignore]
-        except cv2.error:
-            return cv2.VideoCapture()

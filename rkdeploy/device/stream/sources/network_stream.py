@@ -1,22 +1,22 @@
-"""RTSP, HTTP and other network streams, through OpenCV's FFmpeg."""
+"""RTSP, HTTP and other network streams, through FFmpeg."""
 
 from __future__ import annotations
 
 import math
-import os
 from typing import TYPE_CHECKING
 
 import cv2
 
-from rkdeploy.device.stream.sources.live import RECONNECT, LiveCapture, open_quietly
+from rkdeploy.device.stream.sources.live import RECONNECT, LiveCapture
 from rkdeploy.device.stream.sources.stream_address import host_and_port, redacted
-from rkdeploy.device.stream.sources.video_file import FFMPEG_FATAL_ONLY
+from rkdeploy.device.stream.sources.video_capture import decoder_of, open_stream
 from rkdeploy.errors import SourceError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from rkdeploy.device.stream.backoff import Backoff
+    from rkdeploy.device.stream.sources.video_capture import Capture
 
 OPEN_TIMEOUT_MS = 8000
 READ_TIMEOUT_MS = 5000
@@ -27,14 +27,17 @@ class NetworkStream(LiveCapture):
 
     RTSP uses TCP: over UDP, lost packets become gray smears that look like frames.  Other FFmpeg options can be set in
     the environment variable OPENCV_FFMPEG_CAPTURE_OPTIONS, as OpenCV documents it (`key;value|key;value`).
-    The timeouts are OpenCV's, which hold for every protocol; FFmpeg's own option has a different name in each version.
+    The timeouts hold for every protocol, unlike FFmpeg's own option, which has a different name in each version.
 
     An address of a video file (its length is known) is read like a file: `live` is False, and its end is the end.
 
     Args:
         url: with `user:password@` if the camera requires it; never shown.
         open_timeout_ms, read_timeout_ms: limits of the camera's silence.
-        backoff, notify: as for `LiveCapture`.
+        backoff, notify: as for `LiveCapture`; `notify` is also called when decoding leaves the hardware.
+
+    Attributes:
+        decoder: package and decoder, for users; empty until it is open.
     """
 
     def __init__(
@@ -49,15 +52,11 @@ class NetworkStream(LiveCapture):
         super().__init__(redacted(url), self._open_stream, backoff=backoff, notify=notify)
         self._url = url
         self._open_timeout_ms, self._read_timeout_ms = open_timeout_ms, read_timeout_ms
+        self.decoder = ""
 
-    def _open_stream(self) -> cv2.VideoCapture:
-        os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", FFMPEG_FATAL_ONLY)
-        os.environ.setdefault("OPENCV_FFMPEG_CAPTURE_OPTIONS", "rtsp_transport;tcp")
-        timeouts = [cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, self._open_timeout_ms]
-        timeouts += [cv2.CAP_PROP_READ_TIMEOUT_MSEC, self._read_timeout_ms]
-        capture = open_quietly(self._url, cv2.CAP_FFMPEG, timeouts)
-        if not capture.isOpened():
-            capture.release()
+    def _open_stream(self) -> Capture:
+        capture = open_stream(self._url, (self._open_timeout_ms, self._read_timeout_ms), self._notify)
+        if capture is None:
             host = host_and_port(self._url)
             raise SourceError(
                 f'Stream "{self.text}" cannot be opened within {self._open_timeout_ms / 1000:g} s.',
@@ -67,7 +66,8 @@ class NetworkStream(LiveCapture):
             )
         return capture
 
-    def _opened(self, capture: cv2.VideoCapture) -> None:
+    def _opened(self, capture: Capture) -> None:
+        self.decoder = decoder_of(capture)
         count = capture.get(cv2.CAP_PROP_FRAME_COUNT)
         self.frame_count = int(count) if math.isfinite(count) and 0 < count < 1 << 31 else None
         self.live = self.frame_count is None

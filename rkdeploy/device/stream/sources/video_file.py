@@ -1,15 +1,15 @@
-"""Frames from a video file, decoded on the CPU by OpenCV's FFmpeg."""
+"""Frames from a video file, decoded by FFmpeg."""
 
 from __future__ import annotations
 
 import math
-import os
 from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
 
 from rkdeploy.device.stream.frames import Frame
+from rkdeploy.device.stream.sources.video_capture import decoder_of, open_file, video_package
 from rkdeploy.device.stream.sources.video_container import require_container
 from rkdeploy.errors import SourceError
 from rkdeploy.images.file import opencv_log_silenced
@@ -17,49 +17,57 @@ from rkdeploy.images.header import MAX_PIXELS
 from rkdeploy.system.file_names import path_for_opencv
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
     from types import TracebackType
+
+    from rkdeploy.device.stream.sources.video_capture import Capture
 
 VIDEO_SUFFIXES = frozenset(
     {".avi", ".flv", ".h264", ".h265", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".mts", ".ts", ".webm", ".wmv"}
 )
-FFMPEG_FATAL_ONLY = "8"
 
 
 class VideoFile:
     """A video file, frame by frame.
 
-    OpenCV reports "no more frames" both at the end and at damage.  They are distinguished by the frame count in the
+    FFmpeg reports "no more frames" both at the end and at damage.  They are distinguished by the frame count in the
     header, with a margin for headers that only estimate it (1 %, at least 2 frames).
+
+    Args:
+        text: name for messages and frames.
+        path: the file.
+        notify: called with one sentence when decoding leaves the hardware.
+
+    Attributes:
+        decoder: package and decoder, for users; empty until it is open.
 
     Raises on reading:
         SourceError: when decoding ends before the last frame, or a frame is above `MAX_PIXELS`.
     """
 
-    def __init__(self, text: str, path: Path) -> None:
+    def __init__(self, text: str, path: Path, notify: Callable[[str], None] | None = None) -> None:
         self.text = text
         self.path = path
         self.frame_count: int | None = None
         self.frames_per_second: float | None = None
         self.live = False
         self.reconnects = 0
-        self._capture: cv2.VideoCapture | None = None
+        self.decoder = ""
+        self._notify = notify or (lambda _text: None)
+        self._capture: Capture | None = None
 
     def __enter__(self) -> Iterator[Frame]:
-        # FFmpeg reports every damaged block on stderr; here one SourceError replaces them.
-        os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", FFMPEG_FATAL_ONLY)
         require_container(self.path)
-        with path_for_opencv(self.path) as name, opencv_log_silenced():
-            capture = cv2.VideoCapture(name, cv2.CAP_FFMPEG)
-        if not capture.isOpened():
-            capture.release()
+        with path_for_opencv(self.path) as name:
+            capture = open_file(name, self._notify)
+        if capture is None:
             raise SourceError(
                 f'Video "{self.path}" cannot be opened: it is damaged, incomplete, or in a format that this build of '
-                f"OpenCV {cv2.__version__} cannot decode.",
+                f"{video_package()} cannot decode.",
                 "Check it with `ffprobe`, or re-encode it to H.264 in an mp4 file.",
             )
-        self._capture = capture
+        self._capture, self.decoder = capture, decoder_of(capture)
         width, height = (int(capture.get(key)) for key in (cv2.CAP_PROP_FRAME_WIDTH, cv2.CAP_PROP_FRAME_HEIGHT))
         if width * height > MAX_PIXELS:
             self._release()
@@ -83,7 +91,7 @@ class VideoFile:
             self._capture.release()
             self._capture = None
 
-    def _frames(self, capture: cv2.VideoCapture) -> Iterator[Frame]:
+    def _frames(self, capture: Capture) -> Iterator[Frame]:
         index = 0
         while True:
             with opencv_log_silenced():

@@ -1,0 +1,153 @@
+"""Packets of a video stream to pictures with PyAV: by a board's decoder while it works, else in software."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+
+from rkdeploy.images.header import MAX_PIXELS
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+_HARDWARE: Final = {
+    name: f"{name}_rkmpp" for name in ("h264", "hevc", "vp8", "vp9", "av1", "mjpeg", "mpeg1video", "mpeg2video")
+} | {"libdav1d": "av1_rkmpp"}
+"""Software decoder -> decoder of Rockchip's hardware; `pyav-rkmpp` has those, `av` has none."""
+_MAX_PACKETS, _MAX_PACKET_BYTES = 1200, 32 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class VideoPicture:
+    """One decoded picture.
+
+    Attributes:
+        image: uint8, BGR, height, width, 3; upright.
+        time_ms: since the stream's start, by the time stamp; None without one.
+    """
+
+    image: np.ndarray[tuple[int, ...], np.dtype[np.uint8]]
+    time_ms: float | None
+
+
+class RecentPackets:
+    """The packets since the last key frame but one: what another decoder needs to go on without a gap.
+
+    Nothing is kept of streams whose key frames are too far apart for it (1200 packets, 32 MB).
+    """
+
+    def __init__(self) -> None:
+        self._older: list[Any] = []
+        self._newer: list[Any] = []
+
+    def add(self, packet: Any) -> None:
+        """Keep a packet, and release those older than needed."""
+        if packet.is_keyframe:
+            self._older, self._newer = self._newer, []
+        self._newer.append(packet)
+        kept = [*self._older, *self._newer]
+        if len(kept) > _MAX_PACKETS or sum(one.size for one in kept) > _MAX_PACKET_BYTES:
+            self._older, self._newer = [], []
+
+    def take(self) -> list[Any]:
+        """The packets from the first key frame on; afterward there are none."""
+        kept = [*self._older, *self._newer]
+        self._older, self._newer = [], []
+        first = next((i for i, one in enumerate(kept) if one.is_keyframe), len(kept))
+        return kept[first:]
+
+
+class VideoDecoder:
+    """Decodes a stream's packets, in hardware until that fails, then in software from the last key frames on.
+
+    Pictures that were shown before the failure are recognized by their time stamps; a stream without any shows those
+    since the last key frames again.
+
+    Args:
+        stream: PyAV's video stream.
+        software: an open codec context.
+        hardware: another one, open; None to decode in software.
+        notify: called with one sentence when the hardware fails.
+    """
+
+    def __init__(self, stream: Any, software: Any, hardware: Any, notify: Callable[[str], None]) -> None:
+        self._start = stream.start_time or 0
+        self._software, self._hardware, self._notify = software, hardware, notify
+        self._errors = (import_module("av").error.FFmpegError, OSError, ValueError)
+        self._recent = RecentPackets()
+        self._shown: int | None = None  # time stamp of the last picture that the hardware gave
+
+    @property
+    def name(self) -> str:
+        """The decoder in use, for users."""
+        return f"{self._software.name} in software" if self._hardware is None else str(self._hardware.name)
+
+    def pictures(self, packet: Any) -> Iterator[VideoPicture]:
+        """Decode a packet: none, one or several pictures; damaged ones are left out."""
+        if self._hardware is None:
+            yield from self._in_software(packet)
+            return
+        self._recent.add(packet)
+        try:
+            for frame in self._hardware.decode(packet):
+                picture = self._picture(frame)
+                self._shown = frame.pts
+                yield picture
+        except self._errors as error:
+            name, self._hardware = self._hardware.name, None
+            self._notify(f"The decoder {name} failed ({error}); decoding goes on in software.")
+            for one in self._recent.take():
+                yield from self._in_software(one)
+
+    def _in_software(self, packet: Any) -> Iterator[VideoPicture]:
+        try:
+            frames = self._software.decode(packet)
+        except self._errors:
+            return
+        for frame in frames:
+            if self._shown is None or frame.pts is None or frame.pts > self._shown:
+                yield self._picture(frame)
+
+    def _picture(self, frame: Any) -> VideoPicture:
+        image = np.asarray(frame.to_ndarray(format="bgr24"), np.uint8)
+        quarters = round(frame.rotation / 90) % 4  # counterclockwise
+        if quarters:
+            image = np.ascontiguousarray(np.rot90(image, quarters))
+        time_ms = None if frame.pts is None else float((frame.pts - self._start) * frame.time_base * 1000)
+        return VideoPicture(image, time_ms)
+
+
+def opened_context(stream: Any) -> Any:
+    """The software decoder of a stream, open; None when FFmpeg has none for it."""
+    context = stream.codec_context
+    if context is None:
+        return None
+    try:
+        context.thread_type = "AUTO"
+        context.options = {"max_pixels": str(MAX_PIXELS)}
+        context.open(strict=False)
+    except (import_module("av").error.FFmpegError, OSError, ValueError):
+        return None
+    return context
+
+
+def hardware_context(stream: Any) -> Any:
+    """The decoder of Rockchip's hardware for a stream, open; None where there is none or it refuses.
+
+    It gives NV12 in memory: without a device context FFmpeg takes a decoder's last pixel format, its software one.
+    """
+    av = import_module("av")
+    name = _HARDWARE.get(stream.codec_context.name)
+    if name is None or name not in av.codecs_available:
+        return None
+    try:
+        context = av.CodecContext.create(name, "r")
+        context.extradata = stream.codec_context.extradata
+        context.width, context.height = stream.codec_context.width, stream.codec_context.height
+        context.open(strict=False)
+    except (av.error.FFmpegError, OSError, ValueError):
+        return None
+    return context
