@@ -14,7 +14,7 @@ from rkdeploy.cli.console import err, plain
 if TYPE_CHECKING:
     from rkdeploy.contract.bundle import Bundle
 
-_SOURCE_LIKE = re.compile(r"://|[*?\[]|\.\w{1,5}$|^\d+$|^-?$")
+_SOURCE_LIKE = re.compile(r"://|[*?\[]|\.\w{1,7}$|^\d+$|^-?$")
 """An address, a pattern, a file name with a suffix, a number: a source, whether it is there or not."""
 
 

@@ -8,6 +8,7 @@ from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from rkdeploy.device.stream.sources.camera import Camera
 from rkdeploy.device.stream.sources.image_files import (
     LIST_SUFFIXES,
     ImageFiles,
@@ -17,6 +18,7 @@ from rkdeploy.device.stream.sources.image_files import (
 from rkdeploy.device.stream.sources.network_stream import NetworkStream
 from rkdeploy.device.stream.sources.several import combined
 from rkdeploy.device.stream.sources.stream_address import is_stream_address, redacted
+from rkdeploy.device.stream.sources.streams_file import STREAMS_SUFFIX, streams_in
 from rkdeploy.device.stream.sources.video_file import VIDEO_SUFFIXES, VideoFile
 from rkdeploy.errors import SourceError
 from rkdeploy.images.file import IMAGE_SUFFIXES, is_image_name
@@ -33,7 +35,8 @@ _LOG = logging.getLogger(__name__)
 _CAMERA_DEVICE = re.compile(r"/dev/video(\d+)")
 _FORMS = (
     'Give an image file, a folder of images, a pattern in quotes ("images/*.jpg"), a list file (.txt, one path per '
-    "line), a video file, or the address of a stream (rtsp://...). A camera is --camera 0."
+    "line), a video file, the address of a stream (rtsp://...), or a file of such addresses (.streams). A camera is "
+    "--camera 0."
 )
 
 
@@ -72,8 +75,8 @@ def open_source(
             for frame in frames: ...
 
     Args:
-        text: an image file, a folder (its images, sorted), a glob, a list file, a video file, a stream's address, or an
-            address whose scheme a plug-in knows.
+        text: an image file, a folder (its images, sorted), a glob, a list file, a video file, a stream's address, a
+            file of streams, or an address whose scheme a plug-in knows.
         on_unreadable: for image files: called with the error of one that cannot be read, which is then left out.
             None ends the run with that error.
         notify: called with a message when a stream's connection is lost, when it is back, and when the hardware's video
@@ -117,5 +120,25 @@ def open_source(
         return VideoFile(text, path, notify)
     if suffix in LIST_SUFFIXES:
         return ImageFiles(text, paths_in_list(path), on_unreadable)
-    known = ", ".join(sorted(IMAGE_SUFFIXES | VIDEO_SUFFIXES | LIST_SUFFIXES))
+    if suffix == STREAMS_SUFFIX:
+        return _source_of_streams(path, on_unreadable, notify)
+    known = ", ".join(sorted(IMAGE_SUFFIXES | VIDEO_SUFFIXES | LIST_SUFFIXES | {STREAMS_SUFFIX}))
     raise SourceError(f'Source "{text}" has the file name ending "{path.suffix}", expected one of {known}.')
+
+
+def _source_of_streams(
+    file: Path, on_unreadable: Callable[[SourceError], None] | None, notify: Callable[[str], None] | None
+) -> Source:
+    """All sources of a file of streams as one; those with a name go by it."""
+    found: list[Source] = []
+    for listed in streams_in(file):
+        camera = _CAMERA_DEVICE.fullmatch(listed.text)
+        if camera:
+            source: Source = Camera(int(camera[1]), notify=notify)
+        elif "://" in listed.text:
+            source = open_source(listed.text, on_unreadable, notify)
+        else:
+            source = open_source(str(file.parent / listed.text), on_unreadable, notify)
+        source.text = listed.name or source.text
+        found.append(source)
+    return combined(found)

@@ -24,13 +24,14 @@ def combined(sources: Sequence[Source]) -> Source:
     """One source of all the frames; each frame keeps the name of its source, and `origin` says which one it is.
 
     Args:
-        sources: at least one, not entered.
+        sources: at least one, not entered; those that are made of several themselves count as these.
 
     Raises:
         SourceError: when files and live sources are mixed: files wait for the network, cameras do not.
     """
     if len(sources) == 1:
         return sources[0]
+    sources = [part for source in sources for part in parts_of(source)]
     live = [one.live for one in sources]
     if all(live):
         return LiveSources(sources)
