@@ -31,7 +31,9 @@ with _absent("sympy"):  # optional in onnxsim, for tables that it prints; its im
     import onnxsim
 
 # Moves a Pad of zeros into the MaxPool behind it, which pads with minus infinity (onnxsim issue 290, seen in 0.4.36).
-_WRONG_PASSES = ["fuse_pad_into_pool"]
+# From 0.8 on it makes one Attention node of onnxruntime's own domain of an attention block, which the toolkit does not
+# know; earlier ones do not have that pass and ignore its name.
+_WRONG_PASSES = ["fuse_pad_into_pool", "fuse_attention"]
 
 # Larger constants stay as the nodes that compute them.  The largest of a network known here, the grid of YOLOv5 at
 # 4096 x 4096, has 13 MB.
