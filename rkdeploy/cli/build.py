@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from rkdeploy.contract.accuracy import AccuracyReport
     from rkdeploy.contract.agreement import Agreement, Proof
     from rkdeploy.contract.bundle import Bundle
-    from rkdeploy.contract.record import FormRecord, Verification
+    from rkdeploy.contract.record import BiasCorrection, FormRecord, Verification
     from rkdeploy.datasets.calibration import CalibrationSet
     from rkdeploy.host.building.network import Network
     from rkdeploy.host.families.speed_advice import Advice
@@ -160,6 +160,14 @@ class _BuildProgress(BuildEvents):
             + (f"{found} of the trained decode" if found else "identical to the trained decode")
             + (f"; rewritten first layer within {rewrite:.2g} of the trained one" if rewrite is not None else "")
         )
+
+    def bias_correction(self, correction: BiasCorrection) -> None:
+        if correction.accepted:
+            out.print(
+                f"[bold]Biases[/]    corrected in {correction.layers} convolutions; error of the outputs "
+                f"{correction.error_before:.2g}, then {correction.error_after:.2g} on {correction.held_out} held-out "
+                "calibration images (emulated)"
+            )
 
     def compared(self, agreement: Agreement, proof: Proof) -> None:
         out.print(agreement_table(agreement))

@@ -114,6 +114,32 @@ class ToolkitSettings:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class BiasCorrection:
+    """Correction of the convolutions' biases by the means that rounding shifts, from an emulation of the integers.
+
+    Errors are squared ones of the network's outputs against the float model's, in units of the float output's variance,
+    mean over outputs and held-out calibration images.
+
+    Attributes:
+        accepted: True if the model has the corrected biases.
+        layers: number of convolutions whose biases were corrected.
+        images: calibration images from which they were computed.
+        held_out: other calibration images, on which the errors were measured.
+        error_before: with the trained biases; None if nothing was measured.
+        error_after: with the corrected ones; None likewise.
+        reason: why they were not accepted; empty if they were.
+    """
+
+    accepted: bool
+    layers: Whole = 0
+    images: Whole = 0
+    held_out: Whole = 0
+    error_before: Figure | None = None
+    error_after: Figure | None = None
+    reason: Text = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ToolkitRecord(ToolkitSettings):
     """The vendor's toolkit and its settings.
 
@@ -122,12 +148,14 @@ class ToolkitRecord(ToolkitSettings):
         version: of the package.
         disabled_rules: toolkit rules that were switched off because they fail on this graph.
         float16: tensors of a quantized model whose layers stayed float16.
+        bias_correction: what the bias correction did; None if it was not asked for.
     """
 
     name: Text
     version: Text
     disabled_rules: tuple[Text, ...] = ()
     float16: tuple[Text, ...] = ()
+    bias_correction: BiasCorrection | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from rkdeploy.contract.accuracy import AccuracyReport
     from rkdeploy.contract.agreement import Agreement, Proof
-    from rkdeploy.contract.record import FormRecord, Verification
+    from rkdeploy.contract.record import BiasCorrection, FormRecord, Verification
     from rkdeploy.datasets.calibration import CalibrationSet
     from rkdeploy.host.building.network import Network
     from rkdeploy.host.families.speed_advice import Advice
@@ -27,6 +27,9 @@ class BuildEvents:
 
     def calibration(self, calibration: CalibrationSet) -> None:
         """The calibration images were chosen."""
+
+    def bias_correction(self, correction: BiasCorrection) -> None:
+        """The bias correction was asked for, and accepted or not."""
 
     def verified(self, verification: Verification) -> None:
         """The contract's decode was proven."""

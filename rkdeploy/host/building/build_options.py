@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Annotated, Final
 
 from rkdeploy.contract.bundle import MAX_EXAMPLES
-from rkdeploy.contract.chips import FLOAT16, canonical_dtype, canonical_target
+from rkdeploy.contract.chips import FLOAT16, INT8, canonical_dtype, canonical_target
 from rkdeploy.contract.spec import FormName
 from rkdeploy.errors import RkdeployError
 from rkdeploy.host.building.agreement_gate import FLOOR
@@ -232,6 +232,10 @@ class BuildOptions(QuantizationSettings):
         if self.float16 and self.dtype == FLOAT_DTYPE:
             raise RkdeployError(
                 f"--dtype {FLOAT_DTYPE} already has every layer in float16.", "Leave out the --float16 option."
+            )
+        if self.bias_correction and self.dtype != INT8:
+            raise RkdeployError(
+                f"--bias-correction corrects INT8 models, and --dtype is {self.dtype}.", "Leave out one of the two."
             )
         if not 0 <= self.examples <= MAX_EXAMPLES:
             raise RkdeployError(f"--examples is {self.examples}, expected 0 to {MAX_EXAMPLES}.")

@@ -263,6 +263,10 @@ def _build_and_compare(
             folder / QUANTIZATION,
             journal.events.detail,
         )
+    if model.bias_correction is not None:
+        journal.events.bias_correction(model.bias_correction)
+        if not model.bias_correction.accepted:
+            journal.warn(f"The biases were not corrected: {model.bias_correction.reason}.")
     with journal.stage("compare", f"Comparing {options.dtype} with the float model in the simulator"):
         examples = ExampleKeeper(folder, options.examples)
         agreement = compare_with_float(toolkit, spec, part.graph, data.images, journal.events.detail, examples)

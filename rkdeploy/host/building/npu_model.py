@@ -100,6 +100,7 @@ def build_npu_model(
         keep if quantized else None,
         float16=tensors_of(float16.layers, GraphView(model), spec),
         propose_float16=float16.auto,
+        bias_correction=options.bias_correction,
     )
     if float16.worst:
         worst = _worst(toolkit, calibration, float16.worst, detail)

@@ -27,6 +27,7 @@ class QuantizationSettings:
         algorithm: the toolkit's search of quantization ranges.
         method: one weight scale per output channel, or one per layer.
         depthwise_parts: largest number of parts of a depthwise convolution; 1 leaves all as they are.
+        bias_correction: True to correct the biases; INT8 only.
         float16: layers that stay float16; None is `default_float16`.
         cut: cut of the graph: channels that share a scale, and the sigmoids that the NPU computes.
     """
@@ -52,6 +53,15 @@ class QuantizationSettings:
             high=MOST_PARTS,
         ),
     ] = 1
+    bias_correction: Annotated[
+        bool,
+        Option(
+            "--bias-correction",
+            "Correct the biases of the convolutions of an INT8 model, so that rounding shifts no channel's mean. Kept "
+            "if held-out calibration images gain.",
+            QUANTIZATION,
+        ),
+    ] = False
     float16: Float16Choice | None = None
     cut: CutOptions = field(default_factory=CutOptions)
 
@@ -73,6 +83,8 @@ class QuantizationSettings:
             words.append(f"draw {self.seed}")
         if self.depthwise_parts != default.depthwise_parts:
             words.append(f"depthwise in {self.depthwise_parts}")
+        if self.bias_correction:
+            words.append("biases corrected")
         if self.cut.split != default.cut.split:
             words.append(f"split {self.cut.split}")
         if self.cut.sigmoid != default.cut.sigmoid:

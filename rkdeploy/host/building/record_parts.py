@@ -43,6 +43,7 @@ def toolkit_record(options: BuildOptions, model: BuiltModel) -> ToolkitRecord:
         version=model.toolkit_version,
         disabled_rules=model.disabled_rules,
         float16=model.float16,
+        bias_correction=model.bias_correction,
     )
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
 
+from rkdeploy.contract.record import BiasCorrection
 from rkdeploy.contract.spec import Quantization, TensorDtype
 from rkdeploy.errors import ToolkitError
 from rkdeploy.system.partial_file import PartialFile
@@ -51,6 +52,7 @@ class BuiltModel:
         float16: tensors of a quantized model whose layers stayed float16.
         seconds: duration of the whole build.
         log: the toolkit's output, with its per-layer table.
+        bias_correction: what the bias correction did; None if it was not asked for, or the model was opened again.
     """
 
     rknn: Path | None
@@ -62,6 +64,7 @@ class BuiltModel:
     float16: tuple[str, ...]
     seconds: float
     log: Path = field(compare=False)
+    bias_correction: BiasCorrection | None = None
 
 
 def tensor_of(entry: dict[str, Any]) -> ModelTensor:

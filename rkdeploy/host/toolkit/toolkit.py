@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from rkdeploy.contract.record import BiasCorrection
 from rkdeploy.errors import ToolkitError
 from rkdeploy.host.toolkit.built_model import BuiltModel, KeptFiles, published, tensor_of
 from rkdeploy.host.toolkit.calibration_files import write_dataset
@@ -106,6 +107,7 @@ class Toolkit:
         *,
         float16: Sequence[str] = (),
         propose_float16: bool = False,
+        bias_correction: bool = False,
     ) -> BuiltModel:
         """Build a `.rknn`, and leave the model open for `simulate`.
 
@@ -118,6 +120,7 @@ class Toolkit:
             keep: folder for the files that open the simulator later, named after `out`; None keeps none.
             float16: tensors of a quantized model whose layers stay float16, by their names in `onnx`.
             propose_float16: True to let the toolkit choose such layers itself; takes longer.
+            bias_correction: True to correct the biases of an INT8 model by its calibration images.
 
         Raises:
             CalibrationError: no or unusable calibration images.
@@ -130,7 +133,7 @@ class Toolkit:
         dataset = write_dataset(calibration, self._process.work_dir / "calibration") if options.quantized else None
         answer = self._ask_with_reasons(
             "build",
-            _build_request(onnx, options, dataset, float16, propose=propose_float16),
+            _build_request(onnx, options, dataset, float16, propose=propose_float16, bias_correction=bias_correction),
         )
         return self._opened(answer, out, published(answer, onnx, out, keep), started)
 
@@ -151,7 +154,9 @@ class Toolkit:
         kept = published(answer, out, out, keep)
         built = self._opened(answer, out, kept, started)
         if previous is not None:
-            built = self._open = replace(built, disabled_rules=previous.disabled_rules)
+            built = self._open = replace(
+                built, disabled_rules=previous.disabled_rules, bias_correction=previous.bias_correction
+            )
         return built
 
     def open_kept(self, kept: KeptFiles, options: ToolkitOptions) -> BuiltModel:
@@ -278,6 +283,7 @@ class Toolkit:
         inputs = [tensor_of(entry) for entry in answer["inputs"]]
         if len(inputs) != 1 or len(inputs[0].shape) != 4:
             raise ToolkitError(f"The model has inputs {inputs}, expected one image input (1, C, H, W).")
+        correction = answer.get("bias_correction")
         self._open = BuiltModel(
             rknn=rknn,
             kept=kept,
@@ -288,12 +294,19 @@ class Toolkit:
             float16=tuple(answer["float16"]),
             seconds=time.monotonic() - started,
             log=self._process.log,
+            bias_correction=BiasCorrection(**correction) if correction else None,
         )
         return self._open
 
 
 def _build_request(
-    onnx: Path, options: ToolkitOptions, dataset: Path | None, float16: Sequence[str], *, propose: bool = False
+    onnx: Path,
+    options: ToolkitOptions,
+    dataset: Path | None,
+    float16: Sequence[str],
+    *,
+    propose: bool = False,
+    bias_correction: bool = False,
 ) -> dict[str, Any]:
     return {
         "onnx": str(onnx.absolute()),
@@ -301,4 +314,5 @@ def _build_request(
         "dataset": str(dataset) if dataset is not None else None,
         "float16": list(float16),
         "propose": propose,
+        "bias_correction": bias_correction,
     }

@@ -1,8 +1,8 @@
 """The child process in which the vendor's toolkit runs.  Started by `rkdeploy.host.toolkit.toolkit`, never by hand.
 
 A standalone script, run by its path with the interpreter that has rknn-toolkit2, which need not be rkdeploy's own: it
-imports the standard library, `files.py`, `late_torch.py` and `worker_pipes.py` next to it, and (late) numpy and the
-toolkit with its own requirements.
+imports the standard library, the modules next to it that say so, and (late) numpy and the toolkit with its own
+requirements.
 
     python worker.py REQUEST_FD RESPONSE_FD WORK_DIR
 
@@ -43,18 +43,20 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING or __name__ != "__main__":
     from collections.abc import Callable
 
+    from rkdeploy.host.toolkit import bias_correction, emulation, late_torch, worker_pipes
     from rkdeploy.host.toolkit import files as toolkit_files
-    from rkdeploy.host.toolkit import late_torch, worker_pipes
 else:
 
     def _next_to_this(name: str) -> Any:
         spec = spec_from_file_location(f"toolkit_{name}", f"{_HERE}/{name}.py")
         module = module_from_spec(spec)
+        sys.modules[spec.name] = module  # dataclasses look their module up
         spec.loader.exec_module(module)
         return module
 
     toolkit_files, late_torch = _next_to_this("files"), _next_to_this("late_torch")
     worker_pipes = _next_to_this("worker_pipes")
+    emulation, bias_correction = _next_to_this("emulation"), _next_to_this("bias_correction")
 
 # End of the toolkit's traceback when one of its graph optimizations fails.  In 2.5.0 the one that makes attention a
 # single NPU operation fails if a MatMul goes directly into a Softmax; otherwise it works, and is useful.
@@ -147,9 +149,7 @@ class Worker:
         rules: list[str] = []
         while True:
             try:
-                kept, float16 = self._convert(
-                    onnx_path, config, request["dataset"], set(request["float16"]), propose=request["propose"]
-                )
+                kept, float16, correction = self._convert(onnx_path, config, request)
                 break
             except Exception as error:
                 found = FAILED_RULE.findall(str(error))
@@ -160,7 +160,13 @@ class Worker:
                 print(f"# rkdeploy: the graph rule {found[-1]} failed on this graph; once more without it")
         self._kept = kept or None
         answer = self._describe_model([output.name for output in graph.output], kept)
-        facts = {"kept": kept, "float16": float16, "disabled_rules": rules, "build_s": time.monotonic() - started}
+        facts = {
+            "kept": kept,
+            "float16": float16,
+            "bias_correction": correction,
+            "disabled_rules": rules,
+            "build_s": time.monotonic() - started,
+        }
         return {**answer, **facts}, b""
 
     def op_change_float16(self, request: dict[str, Any], _payload: bytes) -> tuple[dict[str, Any], bytes]:
@@ -243,17 +249,18 @@ class Worker:
         return {"ranges": ranges}, b""
 
     def _convert(
-        self, onnx_path: Path, config: dict[str, Any], dataset: str | None, float16: set[str], *, propose: bool
-    ) -> tuple[dict[str, str], list[str]]:
+        self, onnx_path: Path, config: dict[str, Any], request: dict[str, Any]
+    ) -> tuple[dict[str, str], list[str], dict[str, Any] | None]:
         """Run the graph through the toolkit, ready for export: step 1's files (none for a float model), float16
-        tensors.
+        tensors, the record of the bias correction.
         """
+        dataset, float16, propose = request["dataset"], set(request["float16"]), request["propose"]
         self._model = self.new()
         checked("config", self._model.config, **config)
         checked("load_onnx", self._model.load_onnx, str(onnx_path))
         if dataset is None:
             checked("build", self._model.build, do_quantization=False)
-            return {}, []
+            return {}, [], None
         checked("hybrid_quantization_step1", self._model.hybrid_quantization_step1, dataset=dataset, proposal=propose)
         kept = {key: str(Path.cwd() / f"model.{key}") for key in ("model", "data", "quantization.cfg")}
         _, tensors = toolkit_files.read_quantization_table(kept["quantization.cfg"])
@@ -268,8 +275,35 @@ class Worker:
             toolkit_files.settle_ranges(kept, self._model.rknn_base.quantizer.quant_tab)
         if float16 or found_by_step2:
             toolkit_files.write_float16(Path(kept["quantization.cfg"]), tensors)
+        correction = None
+        if request["bias_correction"]:
+            print("# rkdeploy: bias correction", flush=True)
+            correction = self._correct_biases(kept, Path(dataset), config, tensors)
         self._step2(kept)
-        return kept, tensors
+        return kept, tensors, correction
+
+    @staticmethod
+    def _correct_biases(
+        kept: dict[str, str], dataset: Path, config: dict[str, Any], float16: list[str]
+    ) -> dict[str, Any]:
+        """Correct the biases in step 1's graph; what cannot be emulated is left as it is, and the record says why."""
+        import onnx
+        from onnx import numpy_helper
+
+        model, table = onnx.load(kept["model"]), toolkit_files.read_step1_data(kept["data"])["quant_tab"]
+        try:
+            network = emulation.EmulatedNetwork(model, table, float16)
+            images = emulation.network_inputs(dataset, config["mean_values"][0], config["std_values"][0])
+            biases, record = bias_correction.correct_biases(network, emulation.EmulatedRun, images)
+        except (emulation.UnsupportedGraphError, ImportError, MemoryError, RuntimeError) as error:
+            traceback.print_exc()
+            return {"accepted": False, "reason": " ".join(f"{type(error).__name__}: {error}".split())[:200]}
+        for tensor in model.graph.initializer:
+            if tensor.name in biases:
+                tensor.CopyFrom(numpy_helper.from_array(biases[tensor.name].numpy(), tensor.name))
+        if biases:
+            onnx.save(model, kept["model"])
+        return record
 
     @staticmethod
     def _link_onnx(path: Path, graph: Any) -> Path:

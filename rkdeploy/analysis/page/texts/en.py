@@ -581,6 +581,7 @@ TEXTS: Final[dict[str, str]] = {
     "diff.option.optimization_level": "optimization level",
     "diff.option.disabled_rules": "rules switched off",
     "diff.option.float16": "layers in float16",
+    "diff.option.bias_correction": "convolutions with corrected biases",
     "diff.option.calibration": "calibration images",
     "diff.option.backend": "backend",
     "diff.option.board": "board",

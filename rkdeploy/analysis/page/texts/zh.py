@@ -552,6 +552,7 @@ TEXTS: Final[dict[str, str]] = {
     "diff.option.optimization_level": "优化等级",
     "diff.option.disabled_rules": "关闭的规则",
     "diff.option.float16": "保留 float16 的层",
+    "diff.option.bias_correction": "已校正偏置的卷积数",
     "diff.option.calibration": "校准图片",
     "diff.option.backend": "后端",
     "diff.option.board": "开发板",

@@ -81,6 +81,8 @@ def _build(model: ModelReport) -> Iterator[tuple[str, str]]:
     yield "optimization_level", str(toolkit.optimization_level)
     yield "disabled_rules", ", ".join(toolkit.disabled_rules) or ABSENT
     yield "float16", ", ".join(toolkit.float16) if toolkit.float16 else ABSENT
+    correction = toolkit.bias_correction
+    yield "bias_correction", str(correction.layers) if correction is not None and correction.accepted else ABSENT
     if calibration is not None:
         digest = hashlib.sha256("".join(one.sha256 for one in calibration.images).encode()).hexdigest()[:12]
         yield "calibration", f"{len(calibration.images)} ({calibration.source}, seed {calibration.seed}, {digest}…)"
