@@ -117,8 +117,8 @@ class ToolkitSettings:
 class BiasCorrection:
     """Correction of the convolutions' biases by the means that rounding shifts, from an emulation of the integers.
 
-    Errors are squared ones of the network's outputs against the float model's, in units of the float output's variance,
-    mean over outputs and held-out calibration images.
+    Errors are squared ones of the network's outputs against the float model's, in units of the float output's variance
+    (of the squared step of its integers where that is more), mean over outputs and held-out calibration images.
 
     Attributes:
         accepted: True if the model has the corrected biases.
@@ -126,7 +126,7 @@ class BiasCorrection:
         images: calibration images from which they were computed.
         held_out: other calibration images, on which the errors were measured.
         error_before: with the trained biases; None if nothing was measured.
-        error_after: with the corrected ones; None likewise.
+        error_after: with the corrected ones; None if nothing was measured.
         reason: why they were not accepted; empty if they were.
     """
 

@@ -28,7 +28,6 @@ NEWTON_STEPS = 4
 LARGEST_STEP = 0.5
 LEAST_SLOPE = 0.05  # a channel whose activation is flat cannot be corrected
 WIDTH = 0.01  # of the difference that gives the slope
-LEAST_VARIANCE = 1e-12
 
 
 def correct_biases(
@@ -89,7 +88,7 @@ def mean_shift(wanted: Tensor, got: Tensor, activation: Callable[[Tensor], Tenso
 
     Args:
         wanted: (N, C, H, W) float32, a convolution's results in the float model.
-        got: the same of the quantized model.
+        got: (N, C, H, W) float32, the quantized model's.
         activation: None if there is none.
 
     Returns:
@@ -121,12 +120,13 @@ def output_errors(
     """Errors of the outputs, one for each choice of biases.
 
     Returns:
-        Means over images and outputs of the squared error, in units of the float output's variance.
+        Means over images and outputs of the squared error, in units of the float output's variance, or of the squared
+        step of its integers where that is more: an output without an object is all below one step.
     """
     totals = [0.0] * len(choices)
     for image in images:
         exact = run(network, image, quantized=False).outputs()
-        scales = [max(float(output.var()), LEAST_VARIANCE) for output in exact]
+        scales = [max(float(output.var()), least) for output, least in zip(exact, network.squared_steps, strict=True)]
         for index, biases in enumerate(choices):
             integer = run(network, image, quantized=True, biases=biases).outputs()
             errors = [float(((a - b) ** 2).mean()) / scale for a, b, scale in zip(exact, integer, scales, strict=True)]

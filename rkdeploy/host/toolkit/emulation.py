@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 Tensor = Any  # torch.Tensor: this module must load where torch is not
 LOW, HIGH = -128, 127
 MOST_IMAGES = 32
+LEAST_SQUARE = 1e-12  # of an output's step, if its layer stays float16
 CONVERT, CONVOLUTION = "exDataConvert", "Conv"
 
 
@@ -54,7 +55,7 @@ def network_inputs(dataset: Path, mean: Sequence[float], std: Sequence[float]) -
     Args:
         dataset: list of `.npy` files, (1, C, H, W) uint8 each; more than `MOST_IMAGES` are not read.
         mean: per channel, in pixel values.
-        std: likewise.
+        std: per channel, in pixel values.
     """
     import numpy as np
     import torch
@@ -104,6 +105,9 @@ class EmulatedNetwork:
                 raise UnsupportedGraphError(message)
         self._grids = self._grids_of(table, set(float16))
         self._rounded = self._rounded_weights(table, set(float16))
+        sources = {node.output[0]: node.input[0] for node in self.nodes if node.op_type == CONVERT}
+        ends = [self._grids.get(sources.get(name, name)) for name in self.outputs]
+        self.squared_steps = [LEAST_SQUARE if grid is None else grid.scale**2 for grid in ends]
 
     def activation_of(self, node: Any) -> str:
         """Operator that is one with a convolution; empty if none is."""
@@ -143,6 +147,7 @@ class EmulatedNetwork:
             if entry.get("dtype") == "int8"
             and len(entry["scale"]) == 1
             and name not in self.constants
+            and entry.get("qmode_dtype") != "float32"  # the toolkit's own mark of what is never stored
             and name not in one_operation
             and name not in float16
         }
