@@ -98,7 +98,7 @@ def test_corrected_biases_are_judged_on_held_out_images() -> None:
     biases, record = correct_biases(network, EmulatedRun, [bright, bright, bright, -bright])
     assert not biases
     assert not BiasCorrection(**record).accepted
-    assert "no nearer" in record["reason"]
+    assert "did not come nearer" in record["reason"]
 
 
 def test_too_few_images_correct_nothing() -> None:
