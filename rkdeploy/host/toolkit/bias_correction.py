@@ -41,7 +41,7 @@ def correct_biases(
         images: (1, C, H, W) float32 each, what the graph's input takes.
 
     Returns:
-        New values of the biases by name, empty if they are not accepted, and the record: `accepted`, `layers`, `images`,
+        New values of the biases by name, empty if they are not accepted; the record: `accepted`, `layers`, `images`,
         `held_out`, `error_before` and `error_after` (of the outputs, see `output_errors`), `reason` if not accepted.
     """
     import torch

@@ -1,4 +1,4 @@
-"""Late import of PyTorch, at its first use: only bias correction uses it in a build, and its import is most of the start.
+"""Late import of PyTorch, at its first use: of a build, only bias correction needs it, and its import takes long.
 
 rknn-toolkit2 imports torch together with itself, for its loader of PyTorch models and one algorithm that optimizes
 weights.  During that import it only decorates a function with `torch.no_grad` and derives a class from
