@@ -14,9 +14,12 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 _HARDWARE: Final = {
-    name: f"{name}_rkmpp" for name in ("h264", "hevc", "vp8", "vp9", "av1", "mjpeg", "mpeg1video", "mpeg2video")
-} | {"libdav1d": "av1_rkmpp"}
-"""Software decoder -> decoder of Rockchip's hardware; `pyav-rkmpp` has those, `av` has none."""
+    **{name: f"{name}_rkmpp" for name in ("av1", "h263", "h264", "hevc", "mjpeg", "mpeg4", "vp8", "vp9")},
+    "libdav1d": "av1_rkmpp",
+    "mpeg1video": "mpeg1_rkmpp",
+    "mpeg2video": "mpeg2_rkmpp",
+}
+"""Software decoder -> decoder of Rockchip's hardware, as `pyav-rkmpp` 18.1.0.post2 has them; `av` has none."""
 _MAX_PACKETS, _MAX_PACKET_BYTES = 1200, 32 << 20
 
 
