@@ -176,7 +176,7 @@ class PointDecoder:
         if self._keypoints is not None:
             xy, scores = self._keypoint_fields(tensors, ascending)
             keypoints = np.ones((len(rows), self._keypoints.count, 3), np.float32)
-            keypoints[order, :, :2] = np.moveaxis(xy, -1, 0)
+            keypoints[order, :, :2] = xy.transpose(2, 0, 1)
             if scores is not None:
                 keypoints[order, :, 2] = scores.T
         if self._has_coefficients:

@@ -14,6 +14,8 @@ from rkdeploy.device.runtime.protocol import HeadTensor
 _KINDS: Final = {np.dtype(name): kind for kind, name in enumerate(("int8", "uint8", "int16", "float16", "float32"))}
 LANES: Final = 32
 """Cells that the C code processes side by side."""
+_Start: Final = ctypes.c_char * 0
+"""The place where a buffer begins."""
 _NONE, _AT_LEAST, _BITS_AT_MOST = range(3)
 
 
@@ -73,5 +75,12 @@ def raw_limit_of(limit: Limit | None) -> RawLimit:
 
 
 def address(array: NDArray[Any]) -> int:
-    """Address of an array's first element, valid until the array is freed or resized."""
+    """Address of an array's first element, valid until the array is freed or resized.
+
+    Most are asked for in every frame, and `ndarray.ctypes` takes three times as long as a buffer, which has to be one
+    block that may be written to.
+    """
+    flags = array.flags
+    if flags.c_contiguous and flags.writeable:
+        return ctypes.addressof(_Start.from_buffer(array))  # type: ignore[arg-type]  # arrays are buffers, unsaid in stubs
     return int(array.ctypes.data)
