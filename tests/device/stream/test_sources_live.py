@@ -22,6 +22,7 @@ from rkdeploy.device.stream.sources.camera import Camera
 from rkdeploy.device.stream.sources.camera_errors import camera_error
 from rkdeploy.device.stream.sources.live import LiveCapture
 from rkdeploy.device.stream.sources.network_stream import NetworkStream
+from rkdeploy.device.stream.sources.several import combined
 from rkdeploy.device.stream.sources.stream_address import host_and_port, is_stream_address, redacted
 from rkdeploy.errors import SourceError
 from tests.device.stream.stand_ins import SPEC, THRESHOLDS, WAIT_S, ListSink, StandInRuntime
@@ -248,6 +249,29 @@ class BlindRuntime(StandInRuntime):
 
 
 @pytest.mark.usefixtures("video_package")
+class RtspServer:
+    """The loopback camera of `rtsp_camera.py`; starting it skips the test where its packages are missing."""
+
+    def __init__(self, port: int) -> None:
+        self.url = f"rtsp://user:secret@127.0.0.1:{port}/cam"
+        self._command = ["/usr/bin/python3", str(Path(__file__).with_name("rtsp_camera.py")), str(port)]
+        self._process: subprocess.Popen[str] | None = None
+
+    def start(self) -> None:
+        process = subprocess.Popen(self._command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        self._process = process
+        assert process.stdout is not None
+        if process.stdout.readline().strip() != "ready":
+            process.kill()
+            pytest.skip(f"no gst-rtsp-server (bash tests/needs.sh): {process.communicate()[1][-200:]}")
+
+    def stop(self) -> None:
+        if self._process is not None:
+            self._process.kill()
+            self._process.communicate()
+            self._process = None
+
+
 def test_an_http_camera_that_is_restarted(mjpeg: Mjpeg) -> None:
     """Motion JPEG over HTTP: the camera goes away and comes back during a run, which goes on."""
     run_through_a_restart(f"http://user:secret@127.0.0.1:{mjpeg.port}/video", mjpeg.stop, mjpeg.start)
@@ -257,32 +281,44 @@ def test_an_http_camera_that_is_restarted(mjpeg: Mjpeg) -> None:
 @pytest.mark.usefixtures("video_package")
 def test_an_rtsp_camera_that_is_restarted() -> None:
     """The same over RTSP, with Debian's gst-rtsp-server as the camera."""
-    server = Path(__file__).with_name("rtsp_camera.py")
-    python = "/usr/bin/python3"
-    port = 18_554 + os.getpid() % 1000
+    camera = RtspServer(18_554 + os.getpid() % 1000)
+    camera.start()
+    try:
+        run_through_a_restart(camera.url, camera.stop, camera.start)
+    finally:
+        camera.stop()
 
-    def start() -> subprocess.Popen[str]:
-        process = subprocess.Popen(
-            [python, server, str(port)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-        )
-        assert process.stdout is not None
-        if process.stdout.readline().strip() != "ready":
-            process.kill()
-            reason = process.communicate()[1]
-            pytest.skip(f"no gst-rtsp-server (bash tests/needs.sh): {reason[-200:]}")
-        return process
 
-    camera = [start()]
+@pytest.mark.slow
+def test_an_rtsp_server_that_is_restarted_under_one_of_four_streams() -> None:
+    """Three streams of one server go on at their rate while the server of the fourth is gone; then it comes back."""
+    port = 19_554 + os.getpid() % 1000
+    steady, restarted = RtspServer(port), RtspServer(port + 1000)
+    steady.start()
+    restarted.start()
+    streams = [NetworkStream(f"{steady.url}?{n}", read_timeout_ms=1500, backoff=SOON) for n in range(3)]
+    streams.append(NetworkStream(restarted.url, open_timeout_ms=3000, read_timeout_ms=1500, backoff=SOON))
+    source = combined(streams)
 
-    def stop() -> None:
-        camera[0].kill()
-        camera[0].communicate()
+    def captured() -> list[int]:
+        return [one.captured for one in pipeline.stats().sources]
 
     try:
-        url = f"rtsp://user:secret@127.0.0.1:{port}/cam"
-        run_through_a_restart(url, stop, lambda: camera.__setitem__(0, start()))
+        with source as frames, Pipeline(source, frames, [BlindRuntime()], SPEC, THRESHOLDS, [ListSink()]) as pipeline:
+            until(lambda: min(captured()) >= 5)
+            restarted.stop()
+            time.sleep(1.5)  # what was received before is read at once, faster than at the camera's rate
+            lost_s, before = time.monotonic(), captured()
+            time.sleep(2.0)
+            rates = [(now - then) / (time.monotonic() - lost_s) for now, then in zip(captured(), before, strict=True)]
+            restarted.start()
+            until(lambda: streams[3].reconnects > 0 and captured()[3] >= before[3] + 10)
     finally:
-        stop()
+        steady.stop()
+        restarted.stop()
+    assert min(rates[:3]) > 10, rates  # they bring 15 per second
+    assert rates[3] == 0, rates
+    assert [one.reconnects for one in streams[:3]] == [0, 0, 0]
 
 
 def device(root: Path, name: str) -> Path:
