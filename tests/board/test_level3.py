@@ -14,6 +14,7 @@ import shutil
 import subprocess
 import sys
 import zlib
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -30,6 +31,7 @@ from tests.board.sample_model import shim_text
 ROOT = Path(__file__).parents[2]
 SAMPLE = ROOT / "calib_data"
 IMAGES = [SAMPLE / "images" / "val" / f"val_{number:04}.jpg" for number in range(4)]
+SERVER = Path(__file__).with_name("command_server.py")
 SKIP = "RKDEPLOY_SKIP_LEVEL3"
 ROOT_VARIABLE = "RKDEPLOY_ARM64_ROOT"
 
@@ -43,6 +45,18 @@ pytestmark = [
 ]
 
 
+def emulated(root: Path, *arguments: str | Path) -> tuple[list[str], dict[str, str]]:
+    """The command line and the environment of that folder's Python under qemu, with this source tree."""
+    command = ["qemu-aarch64-static", "-L", str(root), str(root / "usr" / "bin" / "python3.11"), *map(str, arguments)]
+    return command, {
+        "PATH": os.environ["PATH"],
+        "PYTHONPATH": f"{root / 'opt' / 'site'}:{ROOT}",
+        "PYTHONPYCACHEPREFIX": str(root / "pycache"),  # compiling under emulation costs most of the time
+        "OPENBLAS_NUM_THREADS": "1",  # a fork has no other thread
+        "RKDEPLOY_DECODE": "native",
+    }
+
+
 @dataclass(frozen=True)
 class EmulatedBoard:
     """An arm64 folder, the stand-in's model and log, and how to run rkdeploy there."""
@@ -50,25 +64,31 @@ class EmulatedBoard:
     root: Path
     spec: Path
     log: Path
+    server: subprocess.Popen[str]
 
-    def rkdeploy(self, *arguments: str | Path, fail: str = "", **environment: str) -> subprocess.CompletedProcess[str]:
-        """Run the command line of this source tree under qemu."""
-        self.log.unlink(missing_ok=True)
-        command = ["qemu-aarch64-static", "-L", str(self.root), str(self.root / "usr" / "bin" / "python3.11")]
-        inside = {
-            "PATH": os.environ["PATH"],
-            "PYTHONPATH": f"{self.root / 'opt' / 'site'}:{ROOT}",
-            "PYTHONPYCACHEPREFIX": str(self.root / "pycache"),  # compiling under emulation costs most of the time
-            "RKNN_SHIM_SPEC": str(self.spec),
-            "RKNN_SHIM_LOG": str(self.log),
-            "RKNN_SHIM_FAIL": fail,
-            "RKDEPLOY_DECODE": "native",
-            **environment,
-        }
+    def rkdeploy(self, *arguments: str | Path, fail: str = "") -> subprocess.CompletedProcess[str]:
+        """Run the command line of this source tree under qemu, in a fork of the server."""
+        files = [self.log.with_name(name) for name in ("stdout", "stderr")]
+        words = [*map(str, arguments)]
+        assert self.server.stdin is not None
+        assert self.server.stdout is not None
+        request = [words, self._runtime(fail), *map(str, files)]
+        self.server.stdin.write(json.dumps(request) + "\n")
+        self.server.stdin.flush()
+        code = int(self.server.stdout.readline())
+        return subprocess.CompletedProcess(words, code, *(file.read_text() for file in files))
+
+    def rkdeploy_alone(self, *arguments: str | Path) -> subprocess.CompletedProcess[str]:
+        """Run it in a process of its own, as it is started on a board."""
+        command, inside = emulated(self.root, "-m", "rkdeploy", *arguments)
         return subprocess.run(
-            [*command, "-m", "rkdeploy", *map(str, arguments)],
-            cwd=ROOT, env=inside, capture_output=True, text=True, timeout=300, check=False,
-        )  # fmt: skip
+            command, cwd=ROOT, env=inside | self._runtime(""), capture_output=True, text=True, timeout=300, check=False
+        )
+
+    def _runtime(self, fail: str) -> dict[str, str]:
+        """The stand-in's variables, with a new log."""
+        self.log.unlink(missing_ok=True)
+        return {"RKNN_SHIM_SPEC": str(self.spec), "RKNN_SHIM_LOG": str(self.log), "RKNN_SHIM_FAIL": fail}
 
     def calls(self, function: str) -> int:
         """Number of calls of the stand-in."""
@@ -107,7 +127,7 @@ def compile_here(root: Path) -> None:
 
 
 @pytest.fixture(scope="module")
-def board(arm64_root: Path, sample_bundle: Bundle, tmp_path_factory: pytest.TempPathFactory) -> EmulatedBoard:
+def board(arm64_root: Path, sample_bundle: Bundle, tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmulatedBoard]:
     """The emulated board, whose runtime answers with what the simulator answered on this machine."""
     folder = tmp_path_factory.mktemp("recorded")
     letterbox = Letterbox(sample_bundle.spec.input)
@@ -121,7 +141,11 @@ def board(arm64_root: Path, sample_bundle: Bundle, tmp_path_factory: pytest.Temp
     spec = folder / "shim.txt"
     custom = f"custom {custom_string(sample_bundle.spec)}\n"
     spec.write_text(shim_text(sample_bundle.spec, fill=f"crc:{folder}/output{{index}}") + custom)
-    return EmulatedBoard(arm64_root, spec, folder / "shim.log")
+    command, inside = emulated(arm64_root, SERVER)
+    with subprocess.Popen(
+        command, cwd=ROOT, env=inside, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as server:
+        yield EmulatedBoard(arm64_root, spec, folder / "shim.log", server)
 
 
 @pytest.fixture(scope="module")
@@ -167,7 +191,8 @@ def test_the_board_says_what_the_simulator_says(
     `auto` is librknnrt there, which shares the weights; rknnlite loads the model three times.  The bundle there is the
     model and its contract, and the contract is found to be the one in the model.
     """
-    ran = board.rkdeploy("run", board_bundle, source, "--backend", backend, "--json")
+    rkdeploy = board.rkdeploy_alone if backend == "auto" else board.rkdeploy
+    ran = rkdeploy("run", board_bundle, source, "--backend", backend, "--json")
     assert ran.returncode == 0, ran.stderr
     assert len(expected) == len(IMAGES)
     assert sum(len(json.loads(line)["detections"]) for line in expected) > 10
