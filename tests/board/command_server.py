@@ -1,7 +1,7 @@
 """A process on the emulated board that has imported the command line, and runs each command in a fork of itself.
 
-Under emulation the imports take longer than what is tested.  Run by its path; standard input has one JSON list a line,
-`[arguments, environment, file for stdout, file for stderr]`, and each is answered by a line with the exit code.
+Under emulation the imports take longer than what is tested.  Run by its path.  Standard input has one JSON list per
+line, `[arguments, environment, file for stdout, file for stderr]`, and each is answered by a line with the exit code.
 """
 
 from __future__ import annotations

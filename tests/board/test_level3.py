@@ -27,6 +27,7 @@ from rkdeploy.device.runtime.backends import open_runtime
 from rkdeploy.images.file import read_image
 from rkdeploy.images.fit import Letterbox
 from tests.board.sample_model import shim_text
+from tests.command_line import rkdeploy
 
 ROOT = Path(__file__).parents[2]
 SAMPLE = ROOT / "calib_data"
@@ -169,10 +170,8 @@ def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def expected(sample_bundle: Bundle, source: Path) -> list[str]:
     """The JSON lines of the simulator on this machine."""
-    ran = subprocess.run(
-        [sys.executable, "-m", "rkdeploy", "run", sample_bundle.folder, source, "--backend", "simulator", "--json"],
-        cwd=ROOT, check=True, capture_output=True, text=True, timeout=300,
-    )  # fmt: skip
+    ran = rkdeploy("run", sample_bundle.folder, source, "--backend", "simulator", "--json")
+    assert ran.returncode == 0, ran.stderr
     return ran.stdout.splitlines()
 
 
@@ -191,8 +190,8 @@ def test_the_board_says_what_the_simulator_says(
     `auto` is librknnrt there, which shares the weights; rknnlite loads the model three times.  The bundle there is the
     model and its contract, and the contract is found to be the one in the model.
     """
-    rkdeploy = board.rkdeploy_alone if backend == "auto" else board.rkdeploy
-    ran = rkdeploy("run", board_bundle, source, "--backend", backend, "--json")
+    run = board.rkdeploy_alone if backend == "auto" else board.rkdeploy
+    ran = run("run", board_bundle, source, "--backend", backend, "--json")
     assert ran.returncode == 0, ran.stderr
     assert len(expected) == len(IMAGES)
     assert sum(len(json.loads(line)["detections"]) for line in expected) > 10

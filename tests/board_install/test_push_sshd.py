@@ -10,13 +10,14 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
 
 from rkdeploy.contract.bundle import read_bundle
 from tests.board_install.small_bundle import program, write_bundle, write_program
+from tests.command_line import rkdeploy
 
 pytestmark = [
     pytest.mark.slow,
@@ -55,16 +56,20 @@ class Server:
 
     def start(self, *words: str | Path, key: str = "user", port: int | None = None) -> subprocess.Popen[str]:
         return subprocess.Popen(
-            [sys.executable, "-m", "rkdeploy", "push", *map(str, words), f"{USER}@127.0.0.1", "--home", self.home,
-             "--port", str(port or self.port), "--identity", self.folder / key],
-            env={**os.environ, "PATH": f"{self.folder / 'bin'}:{os.environ['PATH']}"},
-            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+            [sys.executable, "-m", "rkdeploy", *self._arguments(words, key, port)],
+            env=self._environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
         )  # fmt: skip
 
     def push(self, *words: str | Path, key: str = "user", port: int | None = None) -> tuple[int, str]:
-        process = self.start(*words, key=key, port=port)
-        out, err = process.communicate(timeout=60)
-        return process.returncode, out + err
+        ran = rkdeploy(*self._arguments(words, key, port), env=self._environment())
+        return ran.returncode, ran.stdout + ran.stderr
+
+    def _arguments(self, words: Sequence[str | Path], key: str, port: int | None) -> list[str]:
+        to = [f"{USER}@127.0.0.1", "--home", self.home, "--port", port or self.port, "--identity", self.folder / key]
+        return ["push", *map(str, [*words, *to])]
+
+    def _environment(self) -> dict[str, str]:
+        return {**os.environ, "PATH": f"{self.folder / 'bin'}:{os.environ['PATH']}"}
 
     def names(self) -> list[str]:
         return sorted(p.name for p in (self.home / "bundles").iterdir()) if (self.home / "bundles").is_dir() else []

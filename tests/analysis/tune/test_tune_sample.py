@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import shlex
-import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -23,6 +21,7 @@ from rkdeploy.host.building.gate_options import GateOptions
 from rkdeploy.host.toolkit.simulator import kept_files
 from rkdeploy.host.toolkit.toolkit import Toolkit
 from tests.analysis.tune.test_cluster import loopback
+from tests.command_line import rkdeploy
 
 SAMPLE = Path(__file__).parents[3] / "calib_data"
 IMAGES = 8
@@ -77,7 +76,7 @@ def test_the_printed_command_builds_the_trial(options: TuneOptions, report: Tune
     chosen = build_options_of(options, UsableTrial(trial, trial.result, trial.drop, 1.0))
     words = shlex.split(build_command_line(chosen))
     assert words[:2] == ["rkdeploy", "build"]
-    done = subprocess.run([sys.executable, "-m", *words], capture_output=True, text=True, check=False)
+    done = rkdeploy(*words[1:])
     assert done.returncode == 0, done.stderr
     bundle = read_bundle(chosen.folder)
     record = bundle.record
