@@ -9,6 +9,7 @@ from rkdeploy.host.graph.graph_facts import GraphFacts, Shape
 from rkdeploy.host.graph.graph_kinds import WITHOUT_NMS, GraphKind, suppresses
 
 _MAX_QUERIES = 1000
+_SIZE_BINS = 21  # of a width or a height, in YOLOv7's IBin (utils/loss.py, SigmoidBin)
 
 
 def _widths(facts: GraphFacts) -> dict[int, int]:
@@ -106,6 +107,17 @@ def _is_yolov6(facts: GraphFacts) -> bool:
         return False
     classes = [n for n in channels if n not in (4, 68)] or [channels[0]]
     return list(facts.outputs.values()) == [(1, facts.cells, 5 + classes[0])]
+
+
+def _has_size_bins(facts: GraphFacts) -> bool:
+    """Decoded rows of all anchors, and in the convolutions 21 bins more for each width and height."""
+    shapes = list(facts.outputs.values())
+    levels = set(facts.levels)
+    if len(shapes) != 1 or len(shapes[0]) != 3 or len(levels) != 1 or len(channels := next(iter(levels))) != 1:
+        return False
+    anchors, rest = divmod(shapes[0][1] or 0, facts.cells)
+    fields = (shapes[0][2] or 0) + 2 * _SIZE_BINS
+    return anchors > 0 and rest == 0 and channels[0] == anchors * fields
 
 
 def _is_raw_anchors(facts: GraphFacts) -> bool:
@@ -218,6 +230,11 @@ UNREAD = (
         "an anchor head without its decode, whose fields are ambiguous (box, objectness, then classes or landmarks)",
         _is_raw_anchors,
         "YOLOv5 builds with its checkpoint: --weights best.pt.",
+    ),
+    GraphKind(
+        "a YOLOv7 whose widths and heights are chosen among bins (IBin)",
+        _has_size_bins,
+        "Its checkpoint builds: rkdeploy build best.pt.",
     ),
     GraphKind("a text recognizer (scores of characters along a line, for CTC)", _is_text),
     GraphKind("a keypoint model of one object (SimCC, as RTMPose has it)", _is_simcc),

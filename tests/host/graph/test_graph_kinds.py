@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 import numpy as np
 import onnx
@@ -10,6 +11,7 @@ import pytest
 from onnx import TensorProto, helper
 
 from rkdeploy.errors import GraphError
+from rkdeploy.host.building.open_network import open_network
 from rkdeploy.host.building.raw_outputs import note_of_unproven
 from rkdeploy.host.building.supported_head import find_supported_head, require_image_model
 from rkdeploy.host.graph.graph_facts import facts_of
@@ -19,6 +21,8 @@ from rkdeploy.host.graph.misread_kinds import MISREAD
 from rkdeploy.host.graph.simplify import simplify
 from rkdeploy.host.graph.unread_kinds import UNREAD
 from tests.host.graph.kind_graphs import KindGraph, per_level, shapes
+
+DATA = Path(__file__).parents[2] / "data"
 
 
 def yolov6() -> KindGraph:
@@ -180,3 +184,11 @@ def with_inputs(inputs: Inputs, output: list[int | str] | None = None) -> onnx.M
         [helper.make_tensor_value_info("y", FLOAT, output or [1, 84, 8])],
     )
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8)
+
+
+def test_size_bins() -> None:
+    """YOLOv7's IBin is named, with what to do, and not taken for text along its rows."""
+    model = simplify(open_network(DATA / "yolov7" / "bins.pt", imgsz=(64, 96)).trained)
+    with pytest.raises(GraphError, match=r"is a YOLOv7 whose widths .* bins \(IBin\)") as caught:
+        find_supported_head(model, None)
+    assert "checkpoint builds" in str(caught.value.hint)
