@@ -2,8 +2,9 @@
 
 Convolutions sum in float32 over weights that were rounded to their grid: scale and zero point per output channel, in
 double precision.  Every tensor is rounded to its own grid, half to even, except a convolution's result before its
-activation: the two are one operation of the NPU.  Tensors in float16 are left as they are.  The values equal those that
-`accuracy_analysis` of rknn-toolkit2 2.5.0 writes, layer by layer.
+activation: the two are one operation of the NPU.  Tensors in float16 are left as they are.  The outputs of a
+small network are those of the simulator of rknn-toolkit2 2.5.0, but for a step in under 1 % of the values (a test
+compares them); the layers of larger networks were not compared one by one.
 
 Loaded by `worker.py` from its own folder, in an interpreter that need not have rkdeploy: imports the standard library,
 and (late) the toolkit's own requirements, of which PyTorch is one.
