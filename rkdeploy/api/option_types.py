@@ -23,6 +23,7 @@ class BuildKeywords(TypedDict, total=False):
     algorithm: Literal["normal", "mmse", "kl_divergence"]
     method: Literal["channel", "layer"]
     depthwise_parts: int
+    bias_correction: bool
     float16_layers: str | list[str] | tuple[str, ...]
     float16_worst: int
     float16_auto: bool

@@ -64,7 +64,9 @@ def watch_parent(request_fd: int, requests: queue.Queue[tuple[dict[str, Any], by
 
 def remove_after_the_end(work_dir: Path) -> None:
     """Remove the folder now, and once more when this process has ended: until then the toolkit may write into it."""
-    wait_and_remove = 'n=0; while kill -0 "$1" && [ $n -lt 1200 ]; do sleep 0.05; n=$((n+1)); done; rm -rf -- "$2"'
+    # A process that has ended has no /proc/N/exe, even where nothing reaps it and its number stays in use.
+    alive = 'readlink "/proc/$1/exe"'
+    wait_and_remove = f'n=0; while {alive} && [ $n -lt 1200 ]; do sleep 0.05; n=$((n+1)); done; rm -rf -- "$2"'
     with contextlib.suppress(OSError):
         subprocess.Popen(  # noqa: S603 - a fixed script; its arguments are our own number and folder
             ["/bin/sh", "-c", wait_and_remove, "sh", str(os.getpid()), str(work_dir)],
