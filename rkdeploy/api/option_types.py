@@ -8,11 +8,9 @@ from __future__ import annotations
 import os
 from typing import Literal, TypedDict
 
+from rkdeploy.contract.spec import FormName
+
 PathLike = str | os.PathLike[str]
-PresetName = Literal[
-    "yolox", "yolox-legacy", "nanodet", "nanodet-plus", "picodet", "ppyoloe", "ppyoloe-plus", "yolo-nas", "damo-yolo",
-    "rtmdet", "rtmdet-pixels", "rtmdet-exp", "yunet",
-]  # fmt: skip
 
 
 class BuildKeywords(TypedDict, total=False):
@@ -47,7 +45,7 @@ class BuildKeywords(TypedDict, total=False):
     dtype: str
     calib: PathLike | None
     optimization_level: int
-    form: Literal["rkdeploy", "zoo"]
+    form: FormName
     stem: Literal["trained", "space_to_depth", "slices", "convolution", "stripes"]
     nms: bool | None
     min_agreement: float

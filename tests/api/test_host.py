@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import get_args, get_origin, get_type_hints
+from typing import Literal, get_args, get_origin, get_type_hints
 
 import pytest
 
@@ -40,6 +40,9 @@ def test_keywords_are_the_options(typed: type, kind: type, left_out: set[str]) -
         assert leaf.optional == (type(None) in get_args(hint)), name
         if get_origin(leaf.type) is None and leaf.type is not Path:
             assert leaf.type in (hint, *get_args(hint)), name
+        literal = next((one for one in (hint, *get_args(hint)) if get_origin(one) is Literal), None)
+        if literal is not None:
+            assert set(get_args(literal)) == set(get_args(leaf.type)), name
 
 
 def test_values_become_fields() -> None:
