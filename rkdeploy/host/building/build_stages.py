@@ -323,7 +323,7 @@ def _judge(
                 raise
             if of_form := refusal_hint(form, options.dtype):
                 raise VerificationError(error.message, f"{of_form}{error.hint}") from error
-            cause = _weights_cause(part.graph, built.spec, data.images, built.agreement, journal.events)
+            cause = _weights_cause(part.graph, built, data.images, built.agreement, journal.events)
             uneven = depthwise_hint(part.graph) if part.graph is part.whole else ""
             raise VerificationError(f"{error.message}{cause}", f"{uneven}{error.hint}") from error
     if text := proof_text(proof, built.agreement):
@@ -367,14 +367,18 @@ def _write(
 
 
 def _weights_cause(
-    cut_graph: onnx.ModelProto, spec: ModelSpec, images: BuildImages, agreement: Agreement, events: BuildEvents
+    cut_graph: onnx.ModelProto, built: _Built, images: BuildImages, agreement: Agreement, events: BuildEvents
 ) -> str:
     """The cost of rounding the weights alone for a refused model, as a line of its message; empty if it is small."""
-    fit = image_fit(spec.input)
+    fit = image_fit(built.spec.input)
     boxed = [fit(image.read()) for image in images.proof]
-    loss = measure_weights(cut_graph, spec, [(one.image.copy(), one.transform) for one in boxed], events.detail)
+    loss = measure_weights(cut_graph, built.spec, [(one.image.copy(), one.transform) for one in boxed], events.detail)
     text = weights_text(loss, agreement.headline)
-    return f"\n{text} Keep those modules in float16: {loss.float16_option}." if text else ""
+    if not text:
+        return ""
+    tried = built.model.bias_correction is not None
+    first = "Keep" if tried else "Build with --bias-correction, which costs nothing on the NPU, or keep"
+    return f"\n{text} {first} those modules in float16: {loss.float16_option}."
 
 
 def _compiled(model: BuiltModel, warn: Callable[[str], None]) -> CompiledModel | None:
