@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     import supervision as sv
 
     from rkdeploy.api.ultralytics_style import UltralyticsResult
+    from rkdeploy.device.stream.frames import CaptureTime
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -29,6 +30,7 @@ class Result(ModelAnswer):
         index: running number of the frame in its source, from 0.
         time: seconds since the source began; None where there is no such thing.
         origin: position of its source among those of the stream, from 0.
+        captured: when the frame was read, in UTC and on the monotonic clock; None for a single image.
         detections: what was found, as the commands handle it.
     """
 
@@ -36,6 +38,7 @@ class Result(ModelAnswer):
     index: int = 0
     time: float | None = None
     origin: int = 0
+    captured: CaptureTime | None = None
 
     def __repr__(self) -> str:
         height, width = self.frame.shape[:2]
@@ -82,6 +85,8 @@ class Result(ModelAnswer):
             self.image_hw,
             self.detections,
             self.names,
+            captured=self.captured,
+            position_ms=None if self.time is None else self.time * 1e3,
             map_masks=map_masks,
             embeddings=embeddings,
         )

@@ -36,7 +36,7 @@ class PartialFile:
 
     def __init__(self, target: Path) -> None:
         self._target = target
-        self.path = _hidden(target)
+        self.path = hidden_path(target)
         self._descriptor = -1
         try:
             self._create()
@@ -53,7 +53,7 @@ class PartialFile:
             if _lock(self._descriptor) is not False and self._is_there():
                 return
             os.close(self._descriptor)  # another run removed it as a leftover before it was locked
-            self.path = _hidden(self._target)
+            self.path = hidden_path(self._target)
 
     def __enter__(self) -> Path:
         return self.path
@@ -133,7 +133,8 @@ def _lock(descriptor: int) -> bool | None:
     return True
 
 
-def _hidden(target: Path) -> Path:
+def hidden_path(target: Path) -> Path:
+    """A new hidden name next to a file, as partial files have it."""
     return target.with_name(f".{_short_stem(target)}.{secrets.token_hex(4)}.partial{target.suffix}")
 
 

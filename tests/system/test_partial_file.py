@@ -14,7 +14,6 @@ import pytest
 from rkdeploy.device.postprocess.detections import Detections
 from rkdeploy.device.stream.frames import Frame
 from rkdeploy.device.stream.sinks.images import ImagesSink
-from rkdeploy.device.stream.sinks.jsonl import JsonlSink
 from rkdeploy.device.stream.sinks.video_writer import VideoSink
 from rkdeploy.system.atomic_file import write_atomically
 from rkdeploy.system.partial_file import PartialFile, clear_partials
@@ -33,8 +32,7 @@ with {name}(Path({target!r}), ["a"]) as sink:
     print("written", flush=True)
     time.sleep(600)
 """
-SINKS: dict[str, tuple[str, str, type[JsonlSink | VideoSink]]] = {
-    "jsonl": ("jsonl", "JsonlSink", JsonlSink),
+SINKS: dict[str, tuple[str, str, type[VideoSink]]] = {
     "mp4": ("video_writer", "VideoSink", VideoSink),
 }
 

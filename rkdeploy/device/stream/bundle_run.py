@@ -75,7 +75,7 @@ def run_bundle(bundle: Bundle, options: RunOptions, events: RunEvents, more_sink
     with ExitStack() as stack:
         frames = stack.enter_context(source)
         window = _window(options, source, names, stack)
-        sinks = _sinks(bundle, options, source, stack)
+        sinks = _sinks(bundle, options, source, events, stack)
         view = _view(bundle, options, source, events, stack)
         sinks += [sink for sink in (window, view) if sink is not None]
         given = [*sinks, *more_sinks]
@@ -141,7 +141,7 @@ def _source(options: RunOptions, leave_out: Callable[[SourceError], None], event
     return source
 
 
-def _sinks(bundle: Bundle, options: RunOptions, source: Source, stack: ExitStack) -> list[Sink]:
+def _sinks(bundle: Bundle, options: RunOptions, source: Source, events: RunEvents, stack: ExitStack) -> list[Sink]:
     names = bundle.spec.class_names
     sinks: list[Sink] = []
     if options.save is not None:
@@ -149,10 +149,17 @@ def _sinks(bundle: Bundle, options: RunOptions, source: Source, stack: ExitStack
     if options.maps is not None:
         sinks.append(stack.enter_context(MapFilesSink(options.maps, bundle.spec, npy=options.maps_npy)))
     sinks += [stack.enter_context(open_plugin_sink(text, names)) for text in options.sinks]
-    return sinks + [
-        stack.enter_context(JsonlSink(file, names, map_masks=options.map_masks, embeddings=not options.no_embeddings))
-        for file in options.json_lines
-    ]
+    for file in options.json_lines:
+        lines = JsonlSink(
+            file,
+            names,
+            live=source.live,
+            map_masks=options.map_masks,
+            embeddings=not options.no_embeddings,
+            notify=events.warning,
+        )
+        sinks.append(stack.enter_context(lines))
+    return sinks
 
 
 def _window(options: RunOptions, source: Source, names: Sequence[str], stack: ExitStack) -> WindowSink | None:

@@ -2,12 +2,37 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import time
+from dataclasses import dataclass, field
+from datetime import datetime, timezone
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
+
+
+@dataclass(frozen=True, slots=True)
+class CaptureTime:
+    """Time at which a frame was read, on two clocks.
+
+    Attributes:
+        utc_s: seconds since 1970 in UTC; jumps when the clock is set.
+        monotonic_s: seconds of the system's monotonic clock, which never jumps; for differences.
+    """
+
+    utc_s: float
+    monotonic_s: float
+
+    @classmethod
+    def now(cls) -> CaptureTime:
+        """Read both clocks."""
+        return cls(time.time(), time.monotonic())
+
+    @property
+    def iso(self) -> str:
+        """ISO 8601 in UTC with microseconds, such as `2026-12-01T04:20:00.123456Z`."""
+        return datetime.fromtimestamp(self.utc_s, timezone.utc).isoformat(timespec="microseconds")[:-6] + "Z"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -20,6 +45,7 @@ class Frame:
         index: running number within the opened source, from 0: the frame of a video, the position in a folder.
         timestamp_ms: milliseconds since the start of the source; None for images.
         origin: position of its source among those of the run, from 0.
+        captured: when it was read.
     """
 
     image: NDArray[np.uint8]
@@ -27,3 +53,4 @@ class Frame:
     index: int
     timestamp_ms: float | None = None
     origin: int = 0
+    captured: CaptureTime = field(default_factory=CaptureTime.now)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import cv2
 import numpy as np
@@ -26,6 +26,9 @@ from rkdeploy.device.postprocess.detections import (
 )
 from rkdeploy.images.coco_rle import rle_counts
 
+if TYPE_CHECKING:
+    from rkdeploy.device.stream.frames import CaptureTime
+
 RANKED = 5
 """Classes of a ranking that are written."""
 _STEP = 4
@@ -38,6 +41,8 @@ def result_object(
     detections: Detections,
     class_names: Sequence[str],
     *,
+    captured: CaptureTime | None = None,
+    position_ms: float | None = None,
     map_masks: bool = False,
     embeddings: bool = True,
 ) -> dict[str, Any]:
@@ -49,6 +54,8 @@ def result_object(
         image_hw: height and width of the frame, to which masks belong.
         detections: in pixels of the frame.
         class_names: by class id.
+        captured: when the frame was read.
+        position_ms: milliseconds since the start of the source.
         map_masks: True to include the pixels of each class of class maps.
         embeddings: False to leave embeddings out.
     """
@@ -74,9 +81,20 @@ def result_object(
     return {
         "source": source,
         "frame": frame_index,
+        **_times(captured, position_ms),
         "detections": found,
         **_of_whole_image(detections, class_names, map_masks=map_masks, embeddings=embeddings),
     }
+
+
+def _times(captured: CaptureTime | None, position_ms: float | None) -> dict[str, Any]:
+    """The times that are known."""
+    times: dict[str, Any] = {}
+    if captured is not None:
+        times = {"time": captured.iso, "monotonic_s": round(captured.monotonic_s, 6)}
+    if position_ms is not None:
+        times["position_s"] = _rounded(position_ms / 1e3, 3)
+    return times
 
 
 def _of_whole_image(

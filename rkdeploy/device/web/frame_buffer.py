@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from rkdeploy.device.postprocess.detections import Detections
-    from rkdeploy.device.stream.frames import Frame
+    from rkdeploy.device.stream.frames import CaptureTime, Frame
 
 RING = 256
 RING_BYTES = 64 << 20
@@ -41,6 +41,8 @@ class FrameDetections:
     number: int
     source: str
     index: int
+    captured: CaptureTime
+    position_ms: float | None
     image_hw: tuple[int, int]
     detections: Detections | None
     pixel_bytes: int
@@ -49,7 +51,15 @@ class FrameDetections:
     def line(self, class_names: Sequence[str]) -> str:
         """The line of `run --json`; written once for all viewers, in the server's thread."""
         if self.detections is not None:
-            self._line = json_line(self.source, self.index, self.image_hw, self.detections, class_names)
+            self._line = json_line(
+                self.source,
+                self.index,
+                self.image_hw,
+                self.detections,
+                class_names,
+                captured=self.captured,
+                position_ms=self.position_ms,
+            )
             self.detections = None  # masks and maps are a thousand times larger
             self.pixel_bytes = 0
         return self._line
@@ -82,7 +92,16 @@ class FrameBuffer:
             height, width = frame.image.shape[:2]
             size = _pixel_bytes(detections)
             self._ring.append(
-                FrameDetections(self._number, frame.source, frame.index, (height, width), detections, size)
+                FrameDetections(
+                    self._number,
+                    frame.source,
+                    frame.index,
+                    frame.captured,
+                    frame.timestamp_ms,
+                    (height, width),
+                    detections,
+                    size,
+                )
             )
             if size:
                 self._bound_bytes()

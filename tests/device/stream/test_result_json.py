@@ -16,11 +16,12 @@ from rkdeploy.device.postprocess.detections import (
     InstanceMask,
     Ranking,
 )
-from rkdeploy.device.stream.frames import Frame
+from rkdeploy.device.stream.frames import CaptureTime, Frame
 from rkdeploy.device.stream.sinks.jsonl import JsonlSink, jsonl_line
 
 NAMES = ("bolt", "螺母")
-FRAME = Frame(np.zeros((48, 64, 3), np.uint8), "in/a.jpg", 3)
+FRAME = Frame(np.zeros((48, 64, 3), np.uint8), "in/a.jpg", 3, captured=CaptureTime(1_700_000_000.25, 1.5))
+TIMES = '"time": "2023-11-14T22:13:20.250000Z", "monotonic_s": 1.5'
 ONE = Detections(np.array([[1.23456, 2, 30.5, 40]], np.float32), np.array([0.9], np.float32), np.array([1], np.int32))
 
 
@@ -30,7 +31,7 @@ def written(found: Detections, *, map_masks: bool = False) -> dict[str, object]:
     assert "\n" not in line
     result = json.loads(line)
     assert isinstance(result, dict)
-    return result
+    return {name: value for name, value in result.items() if name not in ("time", "monotonic_s")}
 
 
 def first(found: Detections) -> dict[str, object]:
@@ -42,10 +43,30 @@ def first(found: Detections) -> dict[str, object]:
 def test_plain_detections_are_written_as_ever() -> None:
     """To the letter: programs compare these lines."""
     assert jsonl_line(FRAME, ONE, NAMES) == (
-        '{"source": "in/a.jpg", "frame": 3, "detections": [{"xyxy": [1.23, 2.0, 30.5, 40.0], "confidence": 0.9, '
+        f'{{"source": "in/a.jpg", "frame": 3, {TIMES}, '
+        '"detections": [{"xyxy": [1.23, 2.0, 30.5, 40.0], "confidence": 0.9, '
         '"class_id": 1, "class_name": "\\u87ba\\u6bcd"}]}'
     )
-    assert jsonl_line(FRAME, Detections.empty(), NAMES) == '{"source": "in/a.jpg", "frame": 3, "detections": []}'
+    assert jsonl_line(FRAME, Detections.empty(), NAMES) == (
+        f'{{"source": "in/a.jpg", "frame": 3, {TIMES}, "detections": []}}'
+    )
+
+
+def test_the_position_in_a_video_is_written_beside_the_time_of_reading() -> None:
+    """Seconds of the source's own clock; a picture has none."""
+    line = json.loads(jsonl_line(replace(FRAME, timestamp_ms=1234.56), ONE, NAMES))
+    assert list(line) == ["source", "frame", "time", "monotonic_s", "position_s", "detections"]
+    assert line["position_s"] == 1.235
+    assert "position_s" not in json.loads(jsonl_line(FRAME, ONE, NAMES))
+
+
+def test_a_frame_has_the_times_at_which_it_was_made() -> None:
+    """Both clocks, read when the source gave it."""
+    before = CaptureTime.now()
+    made = Frame(FRAME.image, "a", 0).captured
+    after = CaptureTime.now()
+    assert before.utc_s <= made.utc_s <= after.utc_s
+    assert before.monotonic_s <= made.monotonic_s <= after.monotonic_s
 
 
 def test_keypoints() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import re
@@ -14,7 +15,7 @@ import numpy as np
 import pytest
 
 from rkdeploy.device.postprocess.detections import Detections
-from rkdeploy.device.stream.frames import Frame
+from rkdeploy.device.stream.frames import CaptureTime, Frame
 from rkdeploy.device.stream.sinks import open_save_folder
 from rkdeploy.device.stream.sinks.images import ImagesSink
 from rkdeploy.device.stream.sinks.jsonl import JsonlSink
@@ -33,7 +34,7 @@ FOUND = Detections(
 
 
 def frame(source: str = "in/a.jpg", index: int = 0, width: int = 64, height: int = 48) -> Frame:
-    return Frame(np.full((height, width, 3), 90, np.uint8), source, index)
+    return Frame(np.full((height, width, 3), 90, np.uint8), source, index, captured=CaptureTime(0.5, 7.25))
 
 
 def test_jsonl_lines_are_exactly_the_documented_objects(tmp_path: Path) -> None:
@@ -49,32 +50,87 @@ def test_jsonl_lines_are_exactly_the_documented_objects(tmp_path: Path) -> None:
         {
             "source": "in/a.jpg",
             "frame": 0,
+            "time": "1970-01-01T00:00:00.500000Z",
+            "monotonic_s": 7.25,
             "detections": [
                 {"xyxy": [1.23, 2.0, 30.5, 40.0], "confidence": 0.9, "class_id": 0, "class_name": "bolt"},
                 {"xyxy": [5.0, 6.0, 7.0, 8.0], "confidence": 0.25, "class_id": 1, "class_name": "螺母"},
             ],
         },
-        {"source": "in/b.jpg", "frame": 1, "detections": []},
+        {
+            "source": "in/b.jpg",
+            "frame": 1,
+            "time": "1970-01-01T00:00:00.500000Z",
+            "monotonic_s": 7.25,
+            "detections": [],
+        },
     ]
 
 
-def test_jsonl_appears_only_when_complete(tmp_path: Path) -> None:
-    """While it is written the old file stays; a failure leaves the old file and nothing else."""
+def test_json_lines_can_be_followed_and_a_failure_brings_the_earlier_file_back(tmp_path: Path) -> None:
+    """Each line is in the file when its frame is finished; what is left after an error is the old file alone."""
     target = tmp_path / "out.jsonl"
     target.write_text("old\n")
 
     def interrupted() -> None:
         with JsonlSink(target, NAMES) as sink:
             sink.write(frame(), FOUND)
-            (partial,) = (path for path in tmp_path.iterdir() if path != target)
-            assert partial.read_text().endswith("}\n")  # flushed
-            assert target.read_text() == "old\n"
+            assert target.read_text().endswith("}\n")
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
         interrupted()
     assert [path.name for path in tmp_path.iterdir()] == ["out.jsonl"]
     assert target.read_text() == "old\n"
+
+
+def test_lines_of_a_live_source_are_appended_and_stay_after_an_error(tmp_path: Path) -> None:
+    """A camera's frames cannot be recorded again."""
+    target = tmp_path / "out.jsonl"
+
+    def interrupted() -> None:
+        with JsonlSink(target, NAMES, live=True) as sink:
+            sink.write(frame(), FOUND)
+            raise KeyboardInterrupt
+
+    for number in (1, 2):
+        with pytest.raises(KeyboardInterrupt):
+            interrupted()
+        assert [json.loads(line)["frame"] for line in target.read_text().splitlines()] == [0] * number
+
+
+def test_a_full_disk_loses_lines_of_a_live_source_and_counts_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The run goes on; half a line is taken back, and the file goes on when there is space."""
+    target, told, written = tmp_path / "out.jsonl", list[str](), os.write
+    full = False
+
+    def write(descriptor: int, data: bytes) -> int:
+        if not full:
+            return written(descriptor, data)
+        if len(data) < 50:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return written(descriptor, data[: len(data) - 20])
+
+    monkeypatch.setattr(os, "write", write)
+    with JsonlSink(target, NAMES, live=True, notify=told.append) as sink:
+        sink.write(frame(index=1), FOUND)
+        full = True
+        sink.write(frame(index=2), FOUND)
+        sink.write(frame(index=3), FOUND)
+        full = False
+        sink.write(frame(index=4), FOUND)
+    assert [json.loads(line)["frame"] for line in target.read_text().splitlines()] == [1, 4]
+    assert [text.split(":")[-1].strip() for text in told] == [
+        "No space left on device. Its lines are lost until it can.",
+        "JSON lines are written again; 2 were lost.",
+    ]
+    assert sink.lost == 2
+    full = True
+    with pytest.raises(RkdeployError, match="cannot be written: No space left"), JsonlSink(target, NAMES) as sink:
+        sink.write(frame(), FOUND)
+    assert len(target.read_text().splitlines()) == 2, "a recorded source's file is whole: the earlier one is back"
 
 
 def test_jsonl_to_stdout(capsys: pytest.CaptureFixture[str]) -> None:

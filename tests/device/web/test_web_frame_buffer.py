@@ -57,10 +57,10 @@ def test_frames_that_have_been_written_hold_nothing() -> None:
     """A listener that keeps up has the whole ring; its lines are those of run --json, written once."""
     frame_buffer = FrameBuffer()
     for i in range(RING + 10):
-        found = with_map() if i % 2 else with_mask()
-        frame_buffer.put(frame(i), found)
+        found, one = with_map() if i % 2 else with_mask(), frame(i)
+        frame_buffer.put(one, found)
         (newest,) = frame_buffer.found_after(i)
-        assert newest.line(NAMES) == jsonl_line(frame(i), found, NAMES)
+        assert newest.line(NAMES) == jsonl_line(one, found, NAMES)
         assert newest.line(NAMES) is newest.line(NAMES)
         assert (newest.detections, newest.pixel_bytes) == (None, 0)
     assert len(frame_buffer.found_after(0)) == RING
