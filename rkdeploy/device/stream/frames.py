@@ -1,4 +1,4 @@
-"""A frame and its origin."""
+"""A frame: a picture and its origin."""
 
 from __future__ import annotations
 
@@ -7,9 +7,14 @@ from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING
 
+import numpy as np
+
+from rkdeploy.device.stream.frame_picture import ArrayPicture
+
 if TYPE_CHECKING:
-    import numpy as np
     from numpy.typing import NDArray
+
+    from rkdeploy.device.stream.frame_picture import FramePicture
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,10 +42,10 @@ class CaptureTime:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Frame:
-    """One image and its origin.
+    """One picture and its origin.
 
     Attributes:
-        image: (H, W, 3) uint8 BGR, in memory of its own.
+        content: (H, W, 3) uint8 BGR in memory of its own, or a picture that is converted when it is asked for.
         source: the image file's path, or the text that the video or camera was opened with.
         index: running number within the opened source, from 0: the frame of a video, the position in a folder.
         timestamp_ms: milliseconds since the start of the source; None for images.
@@ -48,9 +53,24 @@ class Frame:
         captured: when it was read.
     """
 
-    image: NDArray[np.uint8]
+    content: NDArray[np.uint8] | FramePicture
     source: str
     index: int
     timestamp_ms: float | None = None
     origin: int = 0
     captured: CaptureTime = field(default_factory=CaptureTime.now)
+
+    @property
+    def picture(self) -> FramePicture:
+        """The picture, which can be fitted into a network's input without converting all of it."""
+        return ArrayPicture(self.content) if isinstance(self.content, np.ndarray) else self.content
+
+    @property
+    def image(self) -> NDArray[np.uint8]:
+        """The whole picture, (H, W, 3) uint8 BGR: for what draws, crops or saves.  Converted at the first call."""
+        return self.picture.bgr()
+
+    @property
+    def size_hw(self) -> tuple[int, int]:
+        """Height and width in pixels, known without a conversion."""
+        return self.picture.size_hw

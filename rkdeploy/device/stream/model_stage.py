@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from rkdeploy.device.postprocess.thresholds import Thresholds
     from rkdeploy.device.runtime.protocol import HeadTensor
     from rkdeploy.device.stream.contexts import Contexts
+    from rkdeploy.device.stream.frame_picture import FramePicture
     from rkdeploy.device.stream.statistics import StageTimer
 
 Work = TypeVar("Work")
@@ -47,8 +48,8 @@ class StageQueue(Protocol[Work]):
         """The next piece of work, or None when there will be none."""
         ...
 
-    def image_of(self, work: Work) -> NDArray[np.uint8]:
-        """The image of a piece of work, (H, W, 3) uint8 BGR."""
+    def picture_of(self, work: Work) -> FramePicture:
+        """The picture of a piece of work."""
         ...
 
     def finish(self, work: Work, detections: Detections | None) -> None:
@@ -116,7 +117,7 @@ class ModelStage(Generic[Work]):
         # The slot first: then the frame taken is the newest one.
         while (slot := self._free.get()) is not None and (work := self._queue.take()) is not None:
             begun = time.perf_counter()
-            slot.load(work, self._queue.image_of(work))
+            slot.load(work, self._queue.picture_of(work))
             slot.since_s = time.perf_counter()
             self._timer.add("preprocess", slot.since_s - begun)
             self._prepared.put(slot)
@@ -185,10 +186,10 @@ class _Slot(Generic[Work]):
         self._boxed: Letterboxed | None = None
         self.since_s = 0.0
 
-    def load(self, work: Work, image: NDArray[np.uint8]) -> None:
-        """Take a piece of work and letterbox its image."""
+    def load(self, work: Work, picture: FramePicture) -> None:
+        """Take a piece of work and fit its picture into the network's input."""
         self._work = work
-        self._boxed = self._fit(image)
+        self._boxed = picture.fitted(self._fit)
 
     @property
     def input(self) -> NDArray[np.uint8]:

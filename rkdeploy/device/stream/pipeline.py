@@ -30,8 +30,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
     from types import TracebackType
 
-    import numpy as np
-    from numpy.typing import NDArray
     from typing_extensions import Self  # for type checkers only; typing has it from Python 3.11 on
 
     from rkdeploy.contract.spec import ModelSpec
@@ -40,6 +38,7 @@ if TYPE_CHECKING:
     from rkdeploy.device.postprocess.thresholds import Thresholds
     from rkdeploy.device.runtime.protocol import MemorySize, Runtime
     from rkdeploy.device.stream.flow import Job
+    from rkdeploy.device.stream.frame_picture import FramePicture
     from rkdeploy.device.stream.frames import Frame
     from rkdeploy.device.stream.sinks.sink import Sink
     from rkdeploy.device.stream.sources.source import Source
@@ -312,8 +311,8 @@ class _FrameQueue:
     def take(self) -> Job | None:
         return self._flow.take()
 
-    def image_of(self, work: Job) -> NDArray[np.uint8]:
-        return work.frame.image
+    def picture_of(self, work: Job) -> FramePicture:
+        return work.frame.picture
 
     def finish(self, work: Job, detections: Detections | None) -> None:
         if detections is None or self._recognition is None:

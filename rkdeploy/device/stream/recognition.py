@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 from rkdeploy.device.chain.crop_rule import crops_of
 from rkdeploy.device.chain.in_frame import in_frame
 from rkdeploy.device.stream.contexts import Contexts
+from rkdeploy.device.stream.frame_picture import ArrayPicture
 from rkdeploy.device.stream.model_stage import ModelStage
 from rkdeploy.device.stream.statistics import RecognizerStats, StageTimer
 
@@ -25,8 +26,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from types import TracebackType
 
-    import numpy as np
-    from numpy.typing import NDArray
     from typing_extensions import Self  # for type checkers only; typing has it from Python 3.11 on
 
     from rkdeploy.device.chain.recognizer import Recognizer
@@ -34,6 +33,7 @@ if TYPE_CHECKING:
     from rkdeploy.device.postprocess.detections import Detections, NestedResult
     from rkdeploy.device.stream.backoff import Backoff
     from rkdeploy.device.stream.flow import FrameFlow, Job
+    from rkdeploy.device.stream.frame_picture import FramePicture
 
 
 class _PendingFrame:
@@ -132,9 +132,8 @@ class Recognition:
 
     def accept(self, job: Job, detections: Detections) -> None:
         """Take a frame from the detector; waits while a recognizer has too many crops."""
-        height, width = job.frame.image.shape[:2]
         crops = [
-            crops_of(detections, line.recognizer.rule, line.recognizer.spec.input, (height, width))
+            crops_of(detections, line.recognizer.rule, line.recognizer.spec.input, job.frame.size_hw)
             for line in self._lines
         ]
         pending = _PendingFrame(job, detections, len(self._lines), sum(len(one.regions) for one in crops))
@@ -209,15 +208,15 @@ class _RecognizerLine:
                 self._can_take.wait()
             return None
 
-    def image_of(self, work: _Crop) -> NDArray[np.uint8]:
+    def picture_of(self, work: _Crop) -> FramePicture:
         """Cut a crop out of its frame."""
-        return work.region.cut(work.pending.job.frame.image)
+        return ArrayPicture(work.region.cut(work.pending.job.frame.image))
 
     def finish(self, work: _Crop, detections: Detections | None) -> None:
         """Take a recognizer's result; after the last one the frame is finished."""
-        result, frame = None, work.pending.job.frame.image
+        result = None
         if detections is not None:
-            result = self.recognizer.result(in_frame(detections, work.region, (frame.shape[0], frame.shape[1])))
+            result = self.recognizer.result(in_frame(detections, work.region, work.pending.job.frame.size_hw))
         if work.pending.answer(work.index, self._position, result):
             self._flow.finish(work.pending.job, work.pending.answered())
         with self._settled:

@@ -89,7 +89,6 @@ class FrameBuffer:
         with self._lock:
             self._number += 1
             self._newest = NewestFrame(self._number, frame, detections)
-            height, width = frame.image.shape[:2]
             size = _pixel_bytes(detections)
             self._ring.append(
                 FrameDetections(
@@ -98,7 +97,7 @@ class FrameBuffer:
                     frame.index,
                     frame.captured,
                     frame.timestamp_ms,
-                    (height, width),
+                    frame.size_hw,
                     detections,
                     size,
                 )

@@ -40,11 +40,10 @@ def jsonl_line(
     embeddings: bool = True,
 ) -> str:
     """One frame as one line of JSON, without the line end; the options are those of `result_object`."""
-    height, width = frame.image.shape[:2]
     return json_line(
         frame.source,
         frame.index,
-        (height, width),
+        frame.size_hw,
         detections,
         class_names,
         captured=frame.captured,

@@ -101,7 +101,7 @@ class VideoSink:
             RkdeployError: when the target is the source itself, the encoder cannot be opened, or the size of the frame
                 differs from the first one's (the encoder would silently drop it).
         """
-        height, width = frame.image.shape[:2]
+        height, width = frame.size_hw
         if self._writer is None:
             if Path(frame.source).resolve() == self._target.resolve():
                 raise RkdeployError(

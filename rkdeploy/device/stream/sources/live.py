@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from types import TracebackType
 
+    from numpy.typing import NDArray
+
+    from rkdeploy.device.stream.frame_picture import FramePicture
     from rkdeploy.device.stream.sources.video_capture import Capture
 
 _LOG = logging.getLogger(__name__)
@@ -106,8 +109,8 @@ class LiveCapture:
         index = failures = 0
         lost_s = 0.0
         while not self._stopped.is_set():
-            image = self._read()
-            if image is None:
+            content = self._read()
+            if content is None:
                 if self._stopped.is_set() or self._ended(index):
                     return
                 if failures == 0:
@@ -119,22 +122,23 @@ class LiveCapture:
             if failures:
                 self._notify(f"{self.text}: receiving frames again after {time.monotonic() - lost_s:.1f} s.")
                 failures = 0
-            yield Frame(image, self.text, index, (time.monotonic() - started) * 1e3)
+            yield Frame(content, self.text, index, (time.monotonic() - started) * 1e3)
             index += 1
 
-    def _read(self) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]] | None:
+    def _read(self) -> NDArray[np.uint8] | FramePicture | None:
         with self._reading:
             if self._capture is None:
                 return None
             try:
-                got, image = self._capture.read()
+                got, content = self._capture.read()
             except cv2.error:
                 return None
-        if not got or image is None or image.size == 0:
+        if not got or content is None:
             return None
-        if image.shape[0] * image.shape[1] > MAX_PIXELS:
-            raise SourceError(f'"{self.text}" gave a frame of {image.shape[1]}x{image.shape[0]}, above {MAX_PIXELS}.')
-        return np.asarray(image, np.uint8)
+        height, width = content.shape[:2] if isinstance(content, np.ndarray) else content.size_hw
+        if height * width > MAX_PIXELS:
+            raise SourceError(f'"{self.text}" gave a frame of {width}x{height}, above {MAX_PIXELS}.')
+        return content if height * width else None
 
     def _reopen(self, failures: int) -> None:
         """Try to open the capture again; the next read shows whether it worked."""

@@ -12,7 +12,7 @@ from rkdeploy.device.stream.sources.video_decoder import VideoDecoder, hardware_
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
 
-    from rkdeploy.device.stream.sources.video_decoder import VideoPicture
+    from rkdeploy.device.stream.sources.video_decoder import TimedPicture
 
 _MAX_EMPTY_PACKETS: Final = 4096  # in a row, as OpenCV's
 _MICROSECONDS: Final = 1e6
@@ -86,7 +86,7 @@ class PyAvCapture:
         return float(values.get(propId, 0.0))
 
     def read(self) -> tuple[bool, Any]:
-        """Read the next frame: (True, uint8 BGR array of height, width, 3), or (False, None) at an end or a loss."""
+        """Read the next frame: (True, picture as it was decoded), or (False, None) at an end or a loss."""
         try:
             picture = next(self._pictures, None)
         except self._errors:  # of the file or the connection; damaged pictures are passed over before
@@ -96,14 +96,14 @@ class PyAvCapture:
         by_rate = self._index * 1e3 / self._rate if self._rate else 0.0
         self._position_ms = by_rate if picture.time_ms is None else picture.time_ms
         self._index += 1
-        return True, picture.image
+        return True, picture.picture
 
     def release(self) -> None:
         """Close the file or connection."""
         self._pictures.close()
         self._container.close()
 
-    def _read_pictures(self) -> Generator[VideoPicture, None, None]:
+    def _read_pictures(self) -> Generator[TimedPicture, None, None]:
         empty = 0
         for packet in self._container.demux(self._stream):
             empty += 1

@@ -31,7 +31,7 @@ class Capture(Protocol):
         ...
 
     def read(self) -> tuple[bool, Any]:
-        """Read the next frame: (True, uint8 BGR array of height, width, 3), or (False, None) at an end or a loss."""
+        """Read the next frame: (True, `Frame.content`), or (False, None) at an end or a loss."""
         ...
 
     def release(self) -> None:

@@ -6,8 +6,7 @@ from dataclasses import dataclass
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final
 
-import numpy as np
-
+from rkdeploy.device.stream.sources.decoded_picture import DecodedPicture
 from rkdeploy.images.header import MAX_PIXELS
 
 if TYPE_CHECKING:
@@ -24,15 +23,15 @@ _MAX_PACKETS, _MAX_PACKET_BYTES = 1200, 32 << 20
 
 
 @dataclass(frozen=True, slots=True)
-class VideoPicture:
-    """One decoded picture.
+class TimedPicture:
+    """One decoded picture and its time.
 
     Attributes:
-        image: uint8, BGR, height, width, 3; upright.
+        picture: as it was decoded.
         time_ms: since the stream's start, by the time stamp; None without one.
     """
 
-    image: np.ndarray[tuple[int, ...], np.dtype[np.uint8]]
+    picture: DecodedPicture
     time_ms: float | None
 
 
@@ -88,7 +87,7 @@ class VideoDecoder:
         """The decoder in use, for users."""
         return f"{self._software.name} in software" if self._hardware is None else str(self._hardware.name)
 
-    def pictures(self, packet: Any) -> Iterator[VideoPicture]:
+    def pictures(self, packet: Any) -> Iterator[TimedPicture]:
         """Decode a packet: none, one or several pictures; damaged ones are left out."""
         if self._hardware is None:
             yield from self._in_software(packet)
@@ -105,7 +104,7 @@ class VideoDecoder:
             for one in self._recent.take():
                 yield from self._in_software(one)
 
-    def _in_software(self, packet: Any) -> Iterator[VideoPicture]:
+    def _in_software(self, packet: Any) -> Iterator[TimedPicture]:
         try:
             frames = self._software.decode(packet)
         except self._errors:
@@ -114,13 +113,10 @@ class VideoDecoder:
             if self._shown is None or frame.pts is None or frame.pts > self._shown:
                 yield self._picture(frame)
 
-    def _picture(self, frame: Any) -> VideoPicture:
-        image = np.asarray(frame.to_ndarray(format="bgr24"), np.uint8)
+    def _picture(self, frame: Any) -> TimedPicture:
         quarters = round(frame.rotation / 90) % 4  # counterclockwise
-        if quarters:
-            image = np.ascontiguousarray(np.rot90(image, quarters))
         time_ms = None if frame.pts is None else float((frame.pts - self._start) * frame.time_base * 1000)
-        return VideoPicture(image, time_ms)
+        return TimedPicture(DecodedPicture(frame, quarters), time_ms)
 
 
 def opened_context(stream: Any) -> Any:

@@ -6,7 +6,6 @@ import math
 from typing import TYPE_CHECKING
 
 import cv2
-import numpy as np
 
 from rkdeploy.device.stream.frames import Frame
 from rkdeploy.device.stream.sources.video_capture import decoder_of, open_file, video_package
@@ -96,13 +95,13 @@ class VideoFile:
         while True:
             with opencv_log_silenced():
                 try:
-                    got, image = capture.read()
+                    got, content = capture.read()
                 except cv2.error as error:
                     reason = " ".join(str(error.err).split())
                     raise SourceError(f'Video "{self.path}" failed at frame {index}: {reason}.') from error
             if not got:
                 break
-            yield Frame(np.asarray(image, np.uint8), self.text, index, float(capture.get(cv2.CAP_PROP_POS_MSEC)))
+            yield Frame(content, self.text, index, float(capture.get(cv2.CAP_PROP_POS_MSEC)))
             index += 1
         if index == 0:
             raise SourceError(f'Video "{self.path}" holds no frame that can be decoded.')
