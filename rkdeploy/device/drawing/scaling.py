@@ -33,6 +33,7 @@ def scale_detections(detections: Detections, from_hw: tuple[int, int], to_hw: tu
         masks=None if masks is None else tuple(_scaled_mask(mask, scale_x, scale_y, to_hw) for mask in masks),
         class_maps=tuple(_scaled_map(found, to_hw) for found in detections.class_maps),
         depth=None if detections.depth is None else _scaled_depth(detections.depth, to_hw),
+        tracks=None if detections.tracks is None else detections.tracks.scaled(scale_x, scale_y),
     )
 
 

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rkdeploy.contract.formulas import DepthKind
+from rkdeploy.device.tracking.found_tracks import FoundTracks
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,6 +165,7 @@ class Detections:
         match: of the embedding in a gallery; None without one.
         nested: of a chain: one entry per object, which has one entry per further model, None where it did not run or
             failed.  None without a chain.
+        tracks: of the objects; None where they are not tracked.
     """
 
     xyxy: NDArray[np.float32]
@@ -179,6 +181,7 @@ class Detections:
     embedding: NDArray[np.float32] | None = None
     match: FoundMatch | None = None
     nested: tuple[tuple[NestedResult | None, ...], ...] | None = None
+    tracks: FoundTracks | None = None
 
     @classmethod
     def empty(cls) -> Detections:
@@ -203,4 +206,5 @@ class Detections:
             rotated=None if self.rotated is None else self.rotated[kept],
             masks=None if self.masks is None else tuple(compress(self.masks, kept.tolist())),
             nested=None if self.nested is None else tuple(compress(self.nested, kept.tolist())),
+            tracks=None if self.tracks is None else self.tracks.where(kept),
         )
