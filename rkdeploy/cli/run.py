@@ -145,7 +145,8 @@ class _Progress(RunEvents):
         stats = run.pipeline.stats()
         decoders = "".join(f", video by {one}" for one in decoders_of(run.source))
         contexts = many(stats.contexts, "context")
-        note(f"Running {self._bundle.folder.name} with {run.pipeline.figures_from}, {contexts}{decoders}")
+        written = f", written by {run.video_writer}" if run.video_writer else ""
+        note(f"Running {self._bundle.folder.name} with {run.pipeline.figures_from}, {contexts}{decoders}{written}")
         if run.pipeline.memory:
             note(memory_line(run.pipeline.memory))
         for one in stats.recognizers:

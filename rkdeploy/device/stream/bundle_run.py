@@ -20,7 +20,9 @@ from rkdeploy.device.stream.sinks.map_files import MapFilesSink
 from rkdeploy.device.stream.sinks.named import NamingSink
 from rkdeploy.device.stream.sources import open_sources
 from rkdeploy.device.stream.sources.camera import Camera
+from rkdeploy.device.stream.sources.image_files import ImageFiles
 from rkdeploy.device.stream.sources.several import parts_of
+from rkdeploy.device.stream.video_out.writer_choice import WriterChoice, chosen_writer
 from rkdeploy.device.web.listening_address import DEFAULT_ADDRESS
 from rkdeploy.errors import SourceError
 from rkdeploy.system.file_names import readable_name
@@ -75,7 +77,8 @@ def run_bundle(bundle: Bundle, options: RunOptions, events: RunEvents, more_sink
     with ExitStack() as stack:
         frames = stack.enter_context(source)
         window = _window(options, source, names, stack)
-        sinks = _sinks(bundle, options, source, events, stack)
+        writer = _video_writer(options, source, events)
+        sinks = _sinks(bundle, options, source, writer, events, stack)
         view = _view(bundle, options, source, events, stack)
         sinks += [sink for sink in (window, view) if sink is not None]
         given = [*sinks, *more_sinks]
@@ -90,7 +93,7 @@ def run_bundle(bundle: Bundle, options: RunOptions, events: RunEvents, more_sink
             recognizers=recognizers,
             options=PipelineOptions(max_frames=options.max_frames),
         )
-        running = Running(source, pipeline, runtimes[0])
+        running = Running(source, pipeline, runtimes[0], "" if writer is None else writer.text)
         try:
             with pipeline:
                 if view is not None:
@@ -141,11 +144,29 @@ def _source(options: RunOptions, leave_out: Callable[[SourceError], None], event
     return source
 
 
-def _sinks(bundle: Bundle, options: RunOptions, source: Source, events: RunEvents, stack: ExitStack) -> list[Sink]:
+def _video_writer(options: RunOptions, source: Source, events: RunEvents) -> WriterChoice | None:
+    """The package and encoder of the videos of this run; None where none is written."""
+    if options.save is None or all(isinstance(part, ImageFiles) for part in parts_of(source)):
+        return None
+    writer = chosen_writer()
+    for note in writer.notes:
+        events.warning(note)
+    return writer
+
+
+def _sinks(
+    bundle: Bundle,
+    options: RunOptions,
+    source: Source,
+    writer: WriterChoice | None,
+    events: RunEvents,
+    stack: ExitStack,
+) -> list[Sink]:
     names = bundle.spec.class_names
     sinks: list[Sink] = []
     if options.save is not None:
-        sinks.append(stack.enter_context(open_save_folder(options.save, source, names)))
+        encoder = None if writer is None else writer.encoder
+        sinks.append(stack.enter_context(open_save_folder(options.save, source, names, encoder, events.warning)))
     if options.maps is not None:
         sinks.append(stack.enter_context(MapFilesSink(options.maps, bundle.spec, npy=options.maps_npy)))
     sinks += [stack.enter_context(open_plugin_sink(text, names)) for text in options.sinks]

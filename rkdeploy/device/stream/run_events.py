@@ -49,11 +49,13 @@ class Running:
         source: what it runs on.
         pipeline: what runs it.
         runtime: of its first context.
+        video_writer: package and encoder of the videos that are written, for users; empty where none is.
     """
 
     source: Source
     pipeline: Pipeline
     runtime: Runtime
+    video_writer: str = ""
 
     @property
     def figures_from(self) -> str:

@@ -6,20 +6,24 @@ import difflib
 import re
 import time
 from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rkdeploy.device.stream.sinks.images import ImagesSink
-from rkdeploy.device.stream.sinks.video_writer import VideoSink
+from rkdeploy.device.stream.sinks.video_writer import DEFAULT_FRAMES_PER_SECOND, VideoSink
 from rkdeploy.device.stream.sources.image_files import ImageFiles
 from rkdeploy.device.stream.sources.several import parts_of
+from rkdeploy.device.stream.video_out.encoded_video import EncodedVideoSink
+from rkdeploy.device.stream.video_out.mp4_files import Mp4Files
+from rkdeploy.device.stream.video_out.video_target import refuse_source
 from rkdeploy.errors import RkdeployError
 from rkdeploy.system.atomic_file import make_folder
 from rkdeploy.system.file_names import readable_name
 from rkdeploy.system.plugins import SINKS, load_plugin, plugins
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from types import TracebackType
 
     from typing_extensions import Self  # for type checkers only; typing has it from Python 3.11 on
@@ -28,17 +32,42 @@ if TYPE_CHECKING:
     from rkdeploy.device.stream.frames import Frame
     from rkdeploy.device.stream.sinks.sink import Sink
     from rkdeploy.device.stream.sources.source import Source
+    from rkdeploy.device.stream.video_out.h264_encoder import EncoderChoice
 
 
-def open_save_folder(folder: Path, source: Source, class_names: Sequence[str]) -> Sink:
+def open_save_folder(
+    folder: Path,
+    source: Source,
+    class_names: Sequence[str],
+    encoder: EncoderChoice | None = None,
+    notify: Callable[[str], None] = lambda _text: None,
+) -> Sink:
     """The sink for `--save DIR`: images for image files, one mp4 named like its source for videos, cameras and streams.
 
     Call it when the source is open: a video's frame rate is only known then.
+
+    Args:
+        folder: for all of them.
+        source: of the run.
+        class_names: of the contract.
+        encoder: of the videos; None to write them with OpenCV.
+        notify: called with one sentence when an encoder fails.
     """
     parts = parts_of(source)
+    saving = _Saving(folder, tuple(class_names), encoder, notify)
     if len(parts) == 1:
-        return _sink_of(folder, source, class_names, set())
-    return SeveralSinks(folder, parts, class_names)
+        return _sink_of(saving, source, set())
+    return SeveralSinks(saving, parts)
+
+
+@dataclass(frozen=True, slots=True)
+class _Saving:
+    """The arguments of `open_save_folder`."""
+
+    folder: Path
+    class_names: tuple[str, ...]
+    encoder: EncoderChoice | None
+    notify: Callable[[str], None]
 
 
 def open_plugin_sink(text: str, class_names: Sequence[str]) -> Sink:
@@ -61,10 +90,28 @@ def open_plugin_sink(text: str, class_names: Sequence[str]) -> Sink:
     return sink
 
 
-def _sink_of(folder: Path, source: Source, class_names: Sequence[str], taken: set[str]) -> Sink:
+def _sink_of(saving: _Saving, source: Source, taken: set[str]) -> Sink:
     """The sink of one source; `taken` has the names of the videos so far, and gets the new one."""
     if isinstance(source, ImageFiles):
-        return ImagesSink(folder, class_names)
+        return ImagesSink(saving.folder, saving.class_names)
+    target = saving.folder / f"{_free_name(source, taken)}.mp4"
+    if saving.encoder is None:
+        return VideoSink(target, saving.class_names, source.frames_per_second, keep_time=source.live)
+    if not source.live:
+        refuse_source(target, Path(source.text))
+    return EncodedVideoSink(
+        source.text,
+        saving.class_names,
+        saving.encoder,
+        [Mp4Files(target, at_once=source.live)],
+        frames_per_second=source.frames_per_second or DEFAULT_FRAMES_PER_SECOND,
+        live=source.live,
+        notify=saving.notify,
+    )
+
+
+def _free_name(source: Source, taken: set[str]) -> str:
+    """The name of a source's video without its ending; it is added to `taken`."""
     if source.live:
         # rtsp://***@10.0.0.7:554/cam1?x=1 becomes 10.0.0.7_554_cam1_x_1; a second run overwrites nothing
         words = re.findall(r"[A-Za-z0-9.-]+", re.sub(r"^[a-z]+://", "", source.text))
@@ -77,7 +124,7 @@ def _sink_of(folder: Path, source: Source, class_names: Sequence[str], taken: se
         number += 1
         name = f"{stem}_{number}"
     taken.add(name.casefold())
-    return VideoSink(folder / f"{name}.mp4", class_names, source.frames_per_second, keep_time=source.live)
+    return name
 
 
 class SeveralSinks:
@@ -87,20 +134,19 @@ class SeveralSinks:
     one begins.
 
     Args:
-        folder: for all of them.
+        saving: where and how.
         parts: the sources, by `Frame.origin`.
-        class_names: of the contract.
     """
 
-    def __init__(self, folder: Path, parts: Sequence[Source], class_names: Sequence[str]) -> None:
-        self._folder, self._parts, self._class_names = folder, tuple(parts), tuple(class_names)
+    def __init__(self, saving: _Saving, parts: Sequence[Source]) -> None:
+        self._saving, self._parts = saving, tuple(parts)
         self._taken: set[str] = set()
         self._videos: dict[int, Sink] = {}
         self._images: Sink | None = None
         self._open = ExitStack()  # the videos; nothing of the images stays open
 
     def __enter__(self) -> Self:
-        make_folder(self._folder)
+        make_folder(self._saving.folder)
         return self
 
     def __exit__(
@@ -112,7 +158,7 @@ class SeveralSinks:
         """Draw one frame into what its source has.
 
         Raises:
-            RkdeployError: see `ImagesSink` and `VideoSink`.
+            RkdeployError: see `ImagesSink`, `EncodedVideoSink` and `VideoSink`.
         """
         self._sink(frame.origin).write(frame, detections)
 
@@ -120,12 +166,12 @@ class SeveralSinks:
         part = self._parts[origin]
         if isinstance(part, ImageFiles):
             if self._images is None:
-                self._images = _sink_of(self._folder, part, self._class_names, self._taken)
+                self._images = _sink_of(self._saving, part, self._taken)
                 self._images.__enter__()
             return self._images
         if origin not in self._videos:
             self._close_ended()
-            sink = _sink_of(self._folder, part, self._class_names, self._taken)
+            sink = _sink_of(self._saving, part, self._taken)
             self._videos[origin] = self._open.enter_context(sink)
         return self._videos[origin]
 

@@ -1,19 +1,19 @@
-"""An annotated video file."""
+"""An annotated video file by OpenCV, where PyAV is not installed."""
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import cv2
 
 from rkdeploy.device.drawing import draw_detections
+from rkdeploy.device.stream.video_out.video_target import FULL_DISK, prepare_video_target, refuse_source
 from rkdeploy.errors import RkdeployError
 from rkdeploy.images.file import opencv_log_silenced
-from rkdeploy.system.atomic_file import followed, is_device, make_folder, refuse_folder
+from rkdeploy.system.atomic_file import followed
 from rkdeploy.system.file_names import path_for_opencv
-from rkdeploy.system.partial_file import PartialFile, clear_partials
+from rkdeploy.system.partial_file import PartialFile
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -28,11 +28,11 @@ if TYPE_CHECKING:
 
 DEFAULT_FRAMES_PER_SECOND = 25.0
 _MAX_STILL_S = 10.0
-_FULL_DISK = "Is the disk full? Free some space, or save into another folder."
 
 
 class VideoSink:
-    """Draws every frame into one mp4 file (MPEG-4 part 2, which OpenCV's own FFmpeg can always encode).
+    """Draws every frame into one mp4 file (MPEG-4 part 2, which OpenCV's own FFmpeg can always encode, and no browser
+    plays).
 
     Written next to its name; renamed when the context is left without an exception, removed otherwise.  The encoder
     reports no failure, so the file is read again before that: if a full disk truncated it, that is an error.  The size
@@ -67,15 +67,7 @@ class VideoSink:
         self._last: NDArray[np.uint8] | None = None
 
     def __enter__(self) -> Self:
-        if self._target.suffix.lower() != ".mp4":
-            raise RkdeployError(f'Video "{self._target}" ends in "{self._target.suffix}", expected ".mp4".')
-        refuse_folder(self._target)
-        if is_device(self._target):
-            raise RkdeployError(f'Video "{self._target}" cannot be written: it is not a file.')
-        make_folder(self._target.parent)
-        if not os.access(self._target.parent, os.W_OK):
-            raise RkdeployError(f'Folder "{self._target.parent}" is not writable.')
-        clear_partials(self._target.parent)  # all of them: a live source's video has another name each time
+        prepare_video_target(self._target)
         return self
 
     def __exit__(
@@ -103,10 +95,7 @@ class VideoSink:
         """
         height, width = frame.size_hw
         if self._writer is None:
-            if Path(frame.source).resolve() == self._target.resolve():
-                raise RkdeployError(
-                    f'"{self._target}" is the source itself, which would be overwritten.', "Save into another folder."
-                )
+            refuse_source(self._target, Path(frame.source))
             self._open(width, height)
         assert self._writer is not None
         if (width, height) != self._size_wh:
@@ -150,7 +139,7 @@ class VideoSink:
                 reader.release()
         if frames < self._encoded - 1:  # FFmpeg's count, which may be rounded
             held = f"has {frames} of {self._encoded} frames" if readable else "cannot be read again"
-            raise RkdeployError(f'Video "{self._target}" was not written: the file {held}.', _FULL_DISK)
+            raise RkdeployError(f'Video "{self._target}" was not written: the file {held}.', FULL_DISK)
 
     def _open(self, width: int, height: int) -> None:
         try:

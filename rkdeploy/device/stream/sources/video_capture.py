@@ -45,7 +45,7 @@ def video_package() -> str:
     Raises:
         SourceError: when `RKDEPLOY_VIDEO` has another value, or asks for PyAV and there is none.
     """
-    return f"PyAV {import_module('av').__version__}" if _uses_pyav() else f"OpenCV {cv2.__version__}"
+    return f"PyAV {import_module('av').__version__}" if uses_pyav() else f"OpenCV {cv2.__version__}"
 
 
 def open_file(name: str, notify: Callable[[str], None]) -> Capture | None:
@@ -55,7 +55,7 @@ def open_file(name: str, notify: Callable[[str], None]) -> Capture | None:
         name: absolute path, as `path_for_opencv` gives it.
         notify: called with one sentence when decoding leaves the hardware.
     """
-    if _uses_pyav():
+    if uses_pyav():
         # No other protocol: a file must not lead to another machine.
         return _open_pyav(name, {"protocol_whitelist": "file"}, None, notify)
     # FFmpeg reports every damaged block on stderr; here one SourceError replaces them.
@@ -71,7 +71,7 @@ def open_stream(url: str, timeouts_ms: tuple[int, int], notify: Callable[[str], 
         timeouts_ms: limits of opening and of each read.
         notify: called with one sentence when decoding leaves the hardware.
     """
-    if _uses_pyav():
+    if uses_pyav():
         return _open_pyav(url, _stream_options(), timeouts_ms, notify)
     os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", _FFMPEG_FATAL_ONLY)
     os.environ.setdefault(_OPTIONS_VARIABLE, _STREAM_OPTIONS)
@@ -94,7 +94,12 @@ def open_quietly(target: str | int, api: int, properties: Sequence[int]) -> cv2.
             return cv2.VideoCapture()
 
 
-def _uses_pyav() -> bool:
+def uses_pyav() -> bool:
+    """Tell whether PyAV reads and writes video in this process; otherwise OpenCV does.
+
+    Raises:
+        SourceError: see `video_package`.
+    """
     wanted = os.environ.get(VIDEO_VARIABLE, "")
     if wanted not in ("", "pyav", "software", "opencv"):
         raise SourceError(f'{VIDEO_VARIABLE} is "{wanted}", expected "pyav", "software" or "opencv".')
@@ -117,8 +122,12 @@ def _open_pyav(
 ) -> Capture | None:
     from rkdeploy.device.stream.sources.pyav_capture import open_capture
 
-    hardware = os.environ.get(VIDEO_VARIABLE) != "software"
-    return open_capture(name, options, timeouts_ms, notify, hardware=hardware)
+    return open_capture(name, options, timeouts_ms, notify, hardware=tries_hardware())
+
+
+def tries_hardware() -> bool:
+    """Tell whether a board's video hardware is tried before software."""
+    return os.environ.get(VIDEO_VARIABLE) != "software"
 
 
 def _opened(capture: cv2.VideoCapture) -> cv2.VideoCapture | None:

@@ -1,0 +1,141 @@
+"""An MP4 file that can be played up to its last whole second at any time, also after its writer was killed.
+
+A header without pictures comes first, then fragments, each from one key picture to the next and written at once.
+"""
+
+from __future__ import annotations
+
+import io
+from fractions import Fraction
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, Final
+
+from rkdeploy.device.stream.video_out.video_packet import TICKS_PER_S
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from rkdeploy.device.stream.video_out.video_packet import VideoFormat, VideoPacket
+
+_FRAGMENTS: Final = {"movflags": "frag_keyframe+empty_moov+default_base_moof", "flush_packets": "1"}
+
+
+class PacketMuxer:
+    """Packets of one format into an open container of PyAV.
+
+    Args:
+        container: open for writing, with no streams.
+        video: the format of the packets.
+
+    Raises:
+        ValueError, FFmpegError of PyAV: when the container does not take it.
+    """
+
+    def __init__(self, container: Any, video: VideoFormat) -> None:
+        self._container = container
+        # PyAV sets the parameters of a stream from another stream only.
+        with import_module("av").open(io.BytesIO(video.head), format="h264") as template:
+            self._stream = container.add_stream_from_template(template.streams.video[0])
+        self._stream.time_base = Fraction(1, TICKS_PER_S)
+
+    def write(self, packet: VideoPacket, start: int) -> None:
+        """Write a packet, with its time counted from `start`, in ticks."""
+        given = import_module("av").Packet(packet.data)
+        given.time_base = Fraction(1, TICKS_PER_S)
+        given.pts = given.dts = packet.time - start
+        given.duration = packet.duration
+        given.is_keyframe = packet.key
+        given.stream = self._stream
+        self._container.mux(given)
+
+
+class _WholeWrites:
+    """The file as PyAV writes it: a write of a part of the bytes, as at the end of a disk, is continued.
+
+    Args:
+        path: of the file; an existing one is emptied.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._file = path.open("wb", buffering=0)
+        self.name = str(path)
+
+    @property
+    def closed(self) -> bool:
+        return self._file.closed
+
+    def write(self, data: bytes) -> int:
+        rest = memoryview(data)
+        while rest:
+            rest = rest[self._file.write(rest) :]
+        return len(data)
+
+    def tell(self) -> int:
+        return self._file.tell()
+
+    def cut(self, size: int) -> None:
+        self._file.truncate(size)
+
+    def close(self) -> None:
+        self._file.close()
+
+
+class FragmentedMp4:
+    """Writes packets to a file; the first one is a key picture, and its time becomes 0.
+
+    After an error the file ends with its last whole fragment.
+
+    Args:
+        path: of the file; an existing one is emptied.
+        video: the format of the packets.
+
+    Raises:
+        OSError: when it cannot be created.
+    """
+
+    def __init__(self, path: Path, video: VideoFormat) -> None:
+        self._file = _WholeWrites(path)
+        self._whole_bytes = 0
+        self._container = import_module("av").open(self._file, "w", format="mp4", container_options=_FRAGMENTS)
+        self._muxer = PacketMuxer(self._container, video)
+        self._start: int | None = None
+
+    def write(self, packet: VideoPacket) -> None:
+        """Write a packet; it is in the file when the next key picture is given, or at the end.
+
+        Raises:
+            OSError: when the file cannot be written.
+        """
+        if self._start is None:
+            self._start = packet.time
+        try:
+            self._muxer.write(packet, self._start)
+        except _errors() as error:
+            self._file.cut(self._whole_bytes)
+            raise _as_os_error(error) from error
+        self._whole_bytes = self._file.tell()
+
+    def close(self) -> None:
+        """Write the last fragment and close the file.
+
+        Raises:
+            OSError: when it cannot be written; the file is closed.
+        """
+        try:
+            self._container.close()
+        except _errors() as error:
+            self._file.cut(self._whole_bytes)
+            raise _as_os_error(error) from error
+        finally:
+            self._file.close()
+
+
+def _errors() -> tuple[type[Exception], ...]:
+    return (import_module("av").error.FFmpegError, OSError, ValueError)
+
+
+def _as_os_error(error: Exception) -> OSError:
+    """The error with its sentence in `strerror`; PyAV has one of its own for each of FFmpeg's."""
+    if isinstance(error, OSError) and error.strerror:
+        return OSError(error.errno, error.strerror)
+    return OSError(None, str(error) or type(error).__name__)
