@@ -18,6 +18,7 @@ from rkdeploy.host.building.supported_head import find_supported_head, require_i
 from rkdeploy.host.families.model_info import ModelInfo
 from rkdeploy.host.graph.class_vectors import with_class_convolutions
 from rkdeploy.host.graph.embedding_probe import vector_output
+from rkdeploy.host.graph.float_weights import QUANTIZED_NOTE, is_quantized, with_float_weights
 from rkdeploy.host.graph.foreign import (
     class_names,
     exported_size,
@@ -46,7 +47,7 @@ from rkdeploy.host.graph.simplify import simplify
 from rkdeploy.host.graph.suppression import left_out
 from rkdeploy.host.graph.text_probe import size_of_line
 from rkdeploy.host.graph.volume_pooling import without_volume_pooling
-from rkdeploy.host.graph.whole_bins import with_whole_bins
+from rkdeploy.host.graph.whole_bins import ROUNDED_ERROR, WHOLE_ERROR, with_whole_bins
 
 _MULTIPLES = "Use multiples of its largest stride for --imgsz, usually 32 or 64."
 
@@ -88,8 +89,7 @@ def open_graph(file: Path, imgsz: tuple[int, int] | None, info: ModelInfo | None
     Raises:
         GraphError: whatever is wrong with it, or when it does not fit the checkpoint.
     """
-    loaded, divisor = with_float_input(with_planar_input(to_float32(without_volume_pooling(load_onnx(file)))))
-    alone, bins_error = with_whole_bins(without_scale_inputs(loaded))
+    loaded, alone, divisor, read_notes = _as_float(file)
     require_image_model(alone)
     model = with_color_input(alone)
     name, shape = image_input(model)
@@ -127,7 +127,7 @@ def open_graph(file: Path, imgsz: tuple[int, int] | None, info: ModelInfo | None
         size_note,
         GRAY_NOTE if is_made_gray(model) else "",
         names_note,
-        _bins_note(bins_error),
+        *read_notes,
         _heads_note(lead, heads),
         f'Of {heads} outputs "{vector}" is taken, a vector; the others are what it is computed from.' if vector else "",
         f"The graph's suppression ({suppression}) is left out: the board suppresses." if suppression else "",
@@ -142,6 +142,18 @@ def open_graph(file: Path, imgsz: tuple[int, int] | None, info: ModelInfo | None
         notes=tuple(note for note in notes if note),
         divisor=divisor,
     )
+
+
+def _as_float(file: Path) -> tuple[onnx.ModelProto, onnx.ModelProto, float, tuple[str, str]]:
+    """The graph with an image of floating-point numbers, the same without inputs for a scale, the divisor of its pixels
+    (0 for none), and notes for the user, which may be empty.
+    """
+    as_written = load_onnx(file)
+    quantized = is_quantized(as_written)
+    read = with_float_weights(as_written) if quantized else as_written
+    loaded, divisor = with_float_input(with_planar_input(to_float32(without_volume_pooling(read))))
+    alone, bins_error = with_whole_bins(without_scale_inputs(loaded), ROUNDED_ERROR if quantized else WHOLE_ERROR)
+    return loaded, alone, divisor, (QUANTIZED_NOTE if quantized else "", _bins_note(bins_error))
 
 
 def _bins_note(error: float) -> str:

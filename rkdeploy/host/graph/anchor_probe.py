@@ -96,6 +96,8 @@ def _decoded(graph: GraphView, convs: tuple[HeadConv, ...], ends: Sequence[_End]
             counts = [c.shape[1] // fields for c in convs]
             if sum(n * k for n, k in zip(counts, cells, strict=True)) == shape[1]:
                 per_level = _same(counts, "anchors")
+                if _is_raw_table(graph, convs, name, fields):  # YOLOv5-Lite's --concat
+                    return _raw_head(convs, fields - 5 - masks, masks, "its raw outputs")
                 zeros = _decoded_rows(graph, convs, name, 0.0)
                 anchors, order = _anchors_and_order(zeros, convs, name, per_level)
                 points = None
@@ -129,6 +131,24 @@ def _raw(
             "Give the checkpoint it was exported from with --weights best.pt, or its anchors with --anchors.",
         )
     return _raw_head(convs, classes, masks, "the checkpoint")
+
+
+def _is_raw_table(graph: GraphView, convs: tuple[HeadConv, ...], output: str, fields: int) -> bool:
+    """True if an output has the convolutions' values as rows, (1, anchors x H x W of all levels, fields), or their
+    sigmoids.
+    """
+    rng = np.random.default_rng(0)
+    noise = {conv.tensor: rng.uniform(-3, 3, conv.shape).astype(np.float32) for conv in convs}
+    try:
+        rows = Session(tail(graph, convs, output)).run(noise)[output][0]
+    except GraphError:  # the decode's own error is raised by whatever runs it next
+        return False
+    levels = [noise[c.tensor].reshape(c.shape[1] // fields, fields, -1).transpose(0, 2, 1) for c in convs]
+    flat = [level.reshape(-1, fields) for level in levels]
+    for raw in (np.concatenate(flat), np.concatenate(flat[::-1])):
+        if raw.shape == rows.shape and min(np.abs(made - rows).max() for made in (raw, 1 / (1 + np.exp(-raw)))) < 1e-5:
+            return True
+    return False
 
 
 def _raw_head(convs: tuple[HeadConv, ...], classes: int, masks: int, source: str) -> Head:

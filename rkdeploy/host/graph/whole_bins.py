@@ -14,23 +14,27 @@ import onnx
 from onnx import TensorProto, numpy_helper
 
 _FEWEST, _MOST = 4, 64
-_LARGEST_ERROR = 0.01  # of a bin; a box moves by as many cells
+WHOLE_ERROR = 0.01
+"""Largest error of a bin that is taken for a whole number; a box moves by as many cells."""
+ROUNDED_ERROR = 0.15
+"""Largest error of bins that were rounded to 8 bits: of 16 bins with a scale of 15 / 128 it is 0.11."""
 _PRODUCTS = frozenset({"MatMul", "Mul", "Conv", "Gemm"})
 
 
-def with_whole_bins(model: onnx.ModelProto) -> tuple[onnx.ModelProto, float]:
+def with_whole_bins(model: onnx.ModelProto, largest_error: float = WHOLE_ERROR) -> tuple[onnx.ModelProto, float]:
     """The model with whole bins, and the largest difference to those that it had; unchanged and 0 if they were whole.
 
     Args:
         model: the graph.
+        largest_error: up to which constants are taken for bins.
     """
-    worst = max((_error(constant) for constant in _factors(model)), default=0.0)
+    worst = max((_error(constant, largest_error) for constant in _factors(model)), default=0.0)
     if worst == 0:
         return model, 0.0
     changed = onnx.ModelProto()
     changed.CopyFrom(model)
     for constant in _factors(changed):
-        if _error(constant) > 0:
+        if _error(constant, largest_error) > 0:
             bins = np.arange(np.prod(constant.dims), dtype=np.float32).reshape(constant.dims)
             constant.CopyFrom(numpy_helper.from_array(bins, constant.name))
     return changed, worst
@@ -52,8 +56,8 @@ def _is_small(constant: onnx.TensorProto) -> bool:
     return constant.data_type == TensorProto.FLOAT and len(longer) == 1 and _FEWEST <= longer[0] <= _MOST
 
 
-def _error(constant: onnx.TensorProto) -> float:
+def _error(constant: onnx.TensorProto, largest: float) -> float:
     """Largest difference to 0, 1, 2, ...; 0 if these are not bins, or whole."""
     values = numpy_helper.to_array(constant).ravel()
     error = float(np.abs(values - np.arange(len(values))).max())
-    return error if error <= _LARGEST_ERROR else 0.0
+    return error if error <= largest else 0.0

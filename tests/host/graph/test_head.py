@@ -10,12 +10,14 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from rkdeploy.errors import GraphError
+from rkdeploy.host.building.supported_head import find_supported_head
 from rkdeploy.host.graph.anchor_probe import find_anchor_head
 from rkdeploy.host.graph.cut import cut
 from rkdeploy.host.graph.cut_options import CutOptions
 from rkdeploy.host.graph.foreign import load_onnx
 from rkdeploy.host.graph.graph_view import GraphView
 from rkdeploy.host.graph.simplify import simplify
+from tests.host.graph.kind_graphs import KindGraph
 
 ONNX = Path(__file__).parents[2] / "data" / "onnx"
 
@@ -107,3 +109,17 @@ def test_bias_of_another_convolution(decoded: onnx.ModelProto) -> None:
     node.input[2] = "few"
     with pytest.raises(GraphError, match=r'"few" of convolution ".*" has shape \(8,\), expected 24 output channels'):
         cut(damaged, head, CutOptions())
+
+
+@pytest.mark.parametrize("sigmoid", [False, True])
+@pytest.mark.parametrize("coarse_first", [False, True])
+def test_one_table_of_raw_rows(sigmoid: bool, coarse_first: bool) -> None:
+    """YOLOv5-Lite's --concat: all levels' rows in one table, without a decode; the fields are counted off it."""
+    graph = KindGraph()
+    strides = (32, 16, 8) if coarse_first else (8, 16, 32)
+    rows = [graph.rows(graph.conv(stride, 3 * 7), 7) for stride in strides]
+    table = graph.node("Concat", *rows, axis=1)
+    graph.show(graph.node("Sigmoid", table) if sigmoid else table)
+    _, head = find_supported_head(simplify(graph.model()), None)
+    assert [(tap.role, tap.stride) for tap in head.taps] == [("anchor_map", stride) for stride in (8, 16, 32)]
+    assert (head.classes, head.anchors_per_level, head.anchors, head.rows) == (2, 3, None, None)

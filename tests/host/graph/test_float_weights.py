@@ -1,0 +1,125 @@
+"""Quantized ONNX files as float ones: by onnxruntime's own quantizers, compared with the float graph."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from numpy.typing import NDArray
+from onnx import TensorProto, helper, numpy_helper
+from onnxruntime import quantization
+
+from rkdeploy.errors import GraphError
+from rkdeploy.host.building.onnx_graph import open_graph
+from rkdeploy.host.graph.float_weights import QUANTIZED_NOTE, is_quantized, with_float_weights
+from rkdeploy.host.graph.session import Session
+from rkdeploy.host.graph.whole_bins import ROUNDED_ERROR, WHOLE_ERROR, with_whole_bins
+from tests.host.graph.kind_graphs import KindGraph
+
+FORMS = ("dynamic", "pairs", "operators")
+
+
+def network(kind: str = "Relu") -> onnx.ModelProto:
+    """Two convolutions with an activation of each sort that quantizers drop or keep."""
+    graph = KindGraph((16, 16))
+    rng = np.random.default_rng(1)
+    first = graph.node(
+        "Conv",
+        "images",
+        graph.constant(rng.normal(size=(4, 3, 3, 3)).astype(np.float32)),
+        graph.constant(rng.normal(size=4).astype(np.float32)),
+        pads=[1, 1, 1, 1],
+    )
+    ends = (graph.constant(np.float32(0)), graph.constant(np.float32(6))) if kind == "Clip" else ()
+    active = graph.node(kind, first, *ends)
+    pooled = graph.node("MaxPool", active, kernel_shape=[2, 2], strides=[2, 2])
+    second = graph.node("Conv", pooled, graph.constant(rng.normal(size=(4, 4, 1, 1)).astype(np.float32)))
+    gated = graph.node("Mul", second, graph.node("Sigmoid", second))
+    return graph.show(graph.node("Concat", graph.node("Add", gated, second), second, axis=1)).model()
+
+
+class Images(quantization.CalibrationDataReader):  # type: ignore[misc]  # onnxruntime has no types
+    """Some images of noise."""
+
+    def __init__(self) -> None:
+        rng = np.random.default_rng(2)
+        self._left = [{"images": rng.normal(size=(1, 3, 16, 16)).astype(np.float32)} for _ in range(4)]
+
+    def get_next(self) -> dict[str, NDArray[np.float32]] | None:
+        """The next image."""
+        return self._left.pop() if self._left else None
+
+
+def quantized(model: onnx.ModelProto, form: str, folder: Path) -> onnx.ModelProto:
+    """The model as onnxruntime quantizes it."""
+    before, after = folder / "float.onnx", folder / "int8.onnx"
+    onnx.save(model, str(before))
+    if form == "dynamic":
+        quantization.quantize_dynamic(before, after, weight_type=quantization.QuantType.QUInt8)
+    else:
+        kind = quantization.QuantFormat.QDQ if form == "pairs" else quantization.QuantFormat.QOperator
+        quantization.quantize_static(before, after, Images(), quant_format=kind, per_channel=form == "pairs")
+    return onnx.load(str(after))
+
+
+@pytest.mark.parametrize("kind", ["Relu", "Clip"])
+@pytest.mark.parametrize("form", FORMS)
+def test_gives_nearly_the_float_values(form: str, kind: str, tmp_path: Path) -> None:
+    """Only the weights' rounding is left, and a ReLU that the quantizer dropped is back."""
+    model = network(kind)
+    rounded = quantized(model, form, tmp_path)
+    assert is_quantized(rounded)
+    assert not is_quantized(model)
+    restored = with_float_weights(rounded)
+    assert not is_quantized(restored)
+    image = {"images": np.random.default_rng(3).normal(size=(1, 3, 16, 16)).astype(np.float32)}
+    expected, got = (next(iter(Session(each).run(image).values())) for each in (model, restored))
+    assert np.abs(expected - got).max() < 0.03 * np.abs(expected).max()
+    first = next(node for node in restored.graph.node if node.op_type == "Conv")
+    weight = next(c for c in restored.graph.initializer if c.name == first.input[1])
+    own = numpy_helper.to_array(next(c for c in model.graph.initializer if list(c.dims) == [4, 3, 3, 3]))
+    assert np.abs(numpy_helper.to_array(weight) - own).max() <= 0.51 * np.ptp(own) / 127
+
+
+def test_scale_of_weights_is_taken_in(tmp_path: Path) -> None:
+    """The product behind an integer convolution is gone: the convolution has real weights."""
+    restored = with_float_weights(quantized(network(), "dynamic", tmp_path))
+    for node in (node for node in restored.graph.node if node.op_type == "Conv"):
+        taken = [other.op_type for other in restored.graph.node if node.output[0] in other.input]
+        assert "Cast" not in taken
+
+
+def test_bins_that_were_rounded() -> None:
+    """Bins of a scale of 15 / 127 become whole again, in quantized files only."""
+    bins = np.round(np.arange(16) / (15 / 127)) * (15 / 127)
+    weight = numpy_helper.from_array(bins.astype(np.float32).reshape(1, 16, 1, 1), "bins")
+    node = helper.make_node("Conv", ["x", "bins"], ["y"])
+    x, y = (helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in "xy")
+    model = helper.make_model(helper.make_graph([node], "bins", [x], [y], [weight]))
+    assert with_whole_bins(model, WHOLE_ERROR)[1] == 0
+    whole, error = with_whole_bins(model, ROUNDED_ERROR)
+    assert 0.01 < error < 0.06
+    np.testing.assert_array_equal(numpy_helper.to_array(whole.graph.initializer[0]).ravel(), np.arange(16))
+
+
+def test_unknown_operator_is_named(tmp_path: Path) -> None:
+    """An integer operator without a known float form is refused by its name, with a hint."""
+    model = quantized(network(), "operators", tmp_path)
+    next(node for node in model.graph.node if node.op_type == "QLinearSigmoid").op_type = "QLinearErf"
+    with pytest.raises(GraphError, match=r'quantized.*"QLinearErf".*the float model'):
+        with_float_weights(model)
+
+
+def test_build_says_so(tmp_path: Path) -> None:
+    """A quantized detector opens as its float form does, with a note."""
+    graph = KindGraph()
+    graph.show(*(graph.rows(graph.conv(stride, 9), 9) for stride in (8, 16, 32)))
+    path = tmp_path / "float.onnx"
+    onnx.save(graph.model(), str(path))
+    quantization.quantize_dynamic(path, tmp_path / "int8.onnx", weight_type=quantization.QuantType.QUInt8)
+    opened = [open_graph(tmp_path / name, None, None, 9) for name in ("float.onnx", "int8.onnx")]
+    assert [tap.shape for tap in opened[0].head.taps] == [tap.shape for tap in opened[1].head.taps]
+    assert QUANTIZED_NOTE in opened[1].notes
+    assert QUANTIZED_NOTE not in opened[0].notes
