@@ -19,13 +19,18 @@ import typer
 
 from rkdeploy.cli import verbosity
 from rkdeploy.cli.command import Command
-from rkdeploy.cli.signature import VERBOSITY, Signature
+from rkdeploy.cli.config_file import Key, keys_of
+from rkdeploy.cli.config_option import config_annotation
+from rkdeploy.cli.config_text import config_text
+from rkdeploy.cli.signature import CONFIG, PRINT_CONFIG, Signature
 from rkdeploy.option import Argument, Declared, Option, choices, declared, metavar
 
 JSON: Final = Option("--json", "Print the result as JSON on stdout, and nothing else there.", often=True)
 OUTPUT_FILE: Final = Option("--output", "Write the result to a file as JSON.", also=("-o",), metavar="FILE", often=True)
 PAGE_FILE: Final = replace(OUTPUT_FILE, help="Write the result to a file: .json, .md or .html.")
 _Values = Mapping[str, Any]
+_CONFIGURED: Final = frozenset({"run"})
+"""Commands that take a configuration file."""
 
 
 def command(name: str, function: Callable[..., None]) -> Command:
@@ -36,7 +41,7 @@ def command(name: str, function: Callable[..., None]) -> Command:
         part = declared(one.name, hints[one.name], MISSING if one.default is one.empty else one.default)
         assert part is not None, f"{function.__name__}: {one.name} declares nothing"
         parts.append(part)
-    signature = Signature(tuple(parts), inspect.getdoc(function) or "")
+    signature = Signature(tuple(parts), inspect.getdoc(function) or "", configured=name in _CONFIGURED)
     alone = typer.Typer(
         add_completion=False,
         rich_markup_mode="rich",
@@ -54,17 +59,45 @@ def _for_typer(signature: Signature, function: Callable[..., None]) -> Callable[
     """A function with one parameter per option, as typer reads it, that calls the one with objects."""
 
     def called(**values: Any) -> None:
+        if values.pop(PRINT_CONFIG.name, False):
+            print(config_text(_configured_keys(signature), values), end="")
+            return
         with verbosity.level(quiet=bool(values.pop("quiet")), verbose=bool(values.pop("verbose"))):
             function(**{part.name: _value(part, values, part.name) for part in signature.parts})
 
     parameters = [
         inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=_unset(leaf), annotation=_annotation(leaf))
-        for part in (*signature.parts, *VERBOSITY)
-        for name, leaf in _named(part, part.name)
+        for name, leaf in _named_all(signature)
+        if leaf is not CONFIG
     ]
+    if signature.configured:
+        hint = config_annotation(_configured_keys(signature))
+        parameters.append(inspect.Parameter(CONFIG.name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=hint))
     called.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]  # as inspect reads it
     called.__annotations__ = {one.name: one.annotation for one in parameters}
     return called
+
+
+def _named_all(signature: Signature) -> Iterator[tuple[str, Declared]]:
+    """All leaves of a command with the names of their parameters."""
+    for part in (*signature.parts, *signature.general):
+        yield from _named(part, part.name)
+
+
+def _configured_keys(signature: Signature) -> tuple[Key, ...]:
+    named = [(name, leaf) for name, leaf in _named_all(signature) if leaf not in (CONFIG, PRINT_CONFIG)]
+    return keys_of(named, _require_readable)
+
+
+def _require_readable(leaf: Declared, word: str) -> None:
+    """Read a word as the command line does.
+
+    Raises:
+        typer.BadParameter: with what was expected.
+    """
+    _, parser = _parsed(leaf)
+    if parser is not None:
+        parser(word)
 
 
 def _named(part: Declared, name: str) -> Iterator[tuple[str, Declared]]:

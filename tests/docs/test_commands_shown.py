@@ -12,6 +12,7 @@ import pytest
 import typer
 
 from rkdeploy.cli.main import app
+from rkdeploy.errors import RkdeployError
 from tests.docs.pages import NAMES, ROOT, Shown, code_spans, read, shown_lines
 
 if sys.version_info >= (3, 11):
@@ -59,6 +60,9 @@ def parse(arguments: list[str], *, complete: bool) -> None:
         command.make_context(name, rest, parent=group)
     except typer.Exit:
         pass  # --version, --help
+    except RkdeployError:
+        if "--config" not in arguments:  # a file of the reader's
+            raise
     except USAGE_ERROR as error:
         if complete or not error.format_message().startswith("Missing"):
             raise

@@ -66,6 +66,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory, sample_bundle: Bundle) -> P
     with zipfile.ZipFile(folder / "hostile.pt", "w") as archive:  # os.system("true"), as pickle writes it
         archive.writestr("hostile/data.pkl", b"\x80\x02cposix\nsystem\nX\x04\x00\x00\x00true\x85R.")
         archive.writestr("hostile/version", b"3\n")
+    (folder / "line.toml").write_text('sources = ["images"]\n')
     (folder / "parts").mkdir()
     return folder
 
