@@ -20,7 +20,7 @@ from rkdeploy.datasets.labeled_images import LabeledImages
 from rkdeploy.datasets.open_data import open_data
 from rkdeploy.datasets.truth import DataError
 from rkdeploy.device.postprocess.thresholds import Thresholds, default_confidence
-from rkdeploy.device.runtime.backend_names import AUTO, BACKEND
+from rkdeploy.device.runtime.backend_names import AUTO, BACKEND, NPU_BACKENDS
 from rkdeploy.device.runtime.board_identity import read_board
 from rkdeploy.device.runtime.protocol import NO_OPTIONS, RuntimeOptions
 from rkdeploy.option import ACCURACY, MEASURE, RUNNING, Only, Option
@@ -34,7 +34,6 @@ _LOG = logging.getLogger(__name__)
 
 LOWEST_CONFIDENCE: Final = 0.001
 _FLOAT_BACKENDS: Final = frozenset({"onnxruntime", "opencv_dnn"})
-_NPU_BACKENDS: Final = frozenset({"librknnrt", "rknnlite"})
 _PART_IMAGES: Final = 8
 
 Progress = Callable[[str, int, int], None]
@@ -47,7 +46,7 @@ def default_backends(chosen: str) -> tuple[str, ...]:
     Args:
         chosen: what `choose_backend` takes here.
     """
-    return (chosen,) if chosen in _NPU_BACKENDS else ("onnxruntime", "simulator")
+    return (chosen,) if chosen in NPU_BACKENDS else ("onnxruntime", "simulator")
 
 
 @dataclass(frozen=True, slots=True)
@@ -205,7 +204,7 @@ def _evaluate_one(
         computes="float" if backend in _FLOAT_BACKENDS else bundle.model.dtype,
         figures_from=" and ".join(sources),
     )
-    return replace(figures, on_npu=backend in _NPU_BACKENDS and read_board().soc is not None)
+    return replace(figures, on_npu=backend in NPU_BACKENDS and read_board().soc is not None)
 
 
 def _predicted(

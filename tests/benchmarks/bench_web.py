@@ -75,7 +75,7 @@ def reading(view: WebView, path: str, bytes_per_second: float) -> Iterator[None]
 
 @contextmanager
 def one_browser(view: WebView) -> Iterator[None]:
-    """The stream as fast as it comes, detections, and the figures once a second."""
+    """The page's pictures as fast as they come, detections, and the figures once a second."""
     over = threading.Event()
 
     def stream(path: str) -> None:
@@ -92,7 +92,7 @@ def one_browser(view: WebView) -> Iterator[None]:
             client.getresponse().read()
             client.close()
 
-    threads = [threading.Thread(target=stream, args=(path,)) for path in ("/stream", "/detections")]
+    threads = [threading.Thread(target=stream, args=(path,)) for path in ("/pictures", "/detections")]
     threads.append(threading.Thread(target=figures))
     for thread in threads:
         thread.start()
@@ -140,7 +140,7 @@ def rate(case: Case, viewers: Callable[[WebView], object] | None) -> tuple[float
                 view.watch(pipeline.stats, lambda: "a stand-in")
             pipeline.wait()
         stats = pipeline.stats()
-        return stats.processed / stats.running_s, view.jpeg.encoded if view is not None and view.jpeg else 0
+        return stats.processed / stats.running_s, view.pictures.encoded if view is not None and view.pictures else 0
 
 
 def main() -> None:

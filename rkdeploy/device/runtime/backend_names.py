@@ -18,6 +18,9 @@ BACKENDS: dict[str, str] = {
 and, if several contexts share something, `open_bundles(bundle, cores, options) -> list[Runtime]`.
 """
 
+NPU_BACKENDS = frozenset({"librknnrt", "rknnlite"})
+"""Those that run the built model on an NPU, where there is one."""
+
 AUTO = "auto"
 """The best backend that works here."""
 

@@ -9,7 +9,7 @@ import logging
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, cast
 
-from rkdeploy.device.runtime.backend_names import BACKENDS, backend_names
+from rkdeploy.device.runtime.backend_names import BACKENDS, NPU_BACKENDS, backend_names
 from rkdeploy.device.runtime.board_identity import read_board
 from rkdeploy.device.runtime.cores import CoreMask, core_count
 from rkdeploy.device.runtime.protocol import NO_OPTIONS
@@ -25,8 +25,6 @@ if TYPE_CHECKING:
     from rkdeploy.device.runtime.protocol import Runtime, RuntimeOptions
 
 _LOG = logging.getLogger(__name__)
-
-_NPU_BACKENDS = frozenset({"librknnrt", "rknnlite"})
 
 _ONE_CONTEXT = (
     "The SoC of this board is not known, nor how many NPU cores it has: one context is used, on the core that the "
@@ -98,7 +96,7 @@ def open_runtimes(
     """
     name, notes = _resolved(name)
     module = backend_module(name)
-    if name in _NPU_BACKENDS:
+    if name in NPU_BACKENDS:
         masks = _core_masks(cores)
         if cores is None and contexts is None and masks == [None] and _cores_present() is None:
             notes += (_ONE_CONTEXT,)

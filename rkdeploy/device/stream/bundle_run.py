@@ -21,7 +21,7 @@ from rkdeploy.device.stream.sinks.named import NamingSink
 from rkdeploy.device.stream.sources import open_sources
 from rkdeploy.device.stream.sources.camera import Camera
 from rkdeploy.device.stream.sources.image_files import ImageFiles
-from rkdeploy.device.stream.sources.several import parts_of
+from rkdeploy.device.stream.sources.several import parts_of, stream_names
 from rkdeploy.device.stream.video_out.writer_choice import WriterChoice, chosen_writer
 from rkdeploy.device.web.listening_address import DEFAULT_ADDRESS
 from rkdeploy.errors import SourceError
@@ -97,7 +97,8 @@ def run_bundle(bundle: Bundle, options: RunOptions, events: RunEvents, more_sink
         try:
             with pipeline:
                 if view is not None:
-                    view.watch(pipeline.stats, lambda: running.figures_from)
+                    backend, on_npu = running.runtime.name, running.on_npu
+                    view.watch(pipeline.stats, lambda: running.figures_from, backend, on_npu=on_npu)
                 events.started(running)
                 _wait(running, window, events)
         except Exception as error:
@@ -125,23 +126,12 @@ def _runtimes(bundle: Bundle, options: RunOptions, part: str = "") -> Sequence[R
 
 
 def _source(options: RunOptions, leave_out: Callable[[SourceError], None], events: RunEvents) -> Source:
-    """The sources as one, not entered.
-
-    Raises:
-        SourceError: also when several cameras or streams are to be shown: a view shows one.
-    """
+    """The sources as one, not entered."""
     cameras = [
         Camera(number, size_wh=options.size_wh, frames_per_second=options.fps, notify=events.warning)
         for number in dict.fromkeys(options.cameras)
     ]
-    source = open_sources(options.sources, cameras, on_unreadable=leave_out, notify=events.warning)
-    shown = options.show or options.web or options.web_address is not None
-    if source.live and shown and len(parts_of(source)) > 1:
-        raise SourceError(
-            "--show and --web show one live source, and there are several.",
-            "Start a run for each, or save videos of all (--save).",
-        )
-    return source
+    return open_sources(options.sources, cameras, on_unreadable=leave_out, notify=events.warning)
 
 
 def _video_writer(options: RunOptions, source: Source, events: RunEvents) -> WriterChoice | None:
@@ -188,7 +178,8 @@ def _window(options: RunOptions, source: Source, names: Sequence[str], stack: Ex
         return None
     from rkdeploy.device.stream.sinks.window import WindowSink
 
-    return stack.enter_context(WindowSink(f"rkdeploy: {readable_name(source.text)}", names))
+    title = f"rkdeploy: {readable_name(source.text)}"
+    return stack.enter_context(WindowSink(title, names, stream_names(source)))
 
 
 def _view(bundle: Bundle, options: RunOptions, source: Source, events: RunEvents, stack: ExitStack) -> WebView | None:
@@ -202,6 +193,7 @@ def _view(bundle: Bundle, options: RunOptions, source: Source, events: RunEvents
         bundle.spec.class_names,
         title=bundle.folder.name,
         source=source.text,
+        streams=stream_names(source),
         notify=events.warning,
     )
     stack.enter_context(view)

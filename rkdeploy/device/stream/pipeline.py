@@ -24,6 +24,7 @@ from rkdeploy.device.stream.recognition import Recognition
 from rkdeploy.device.stream.sources.several import parts_of
 from rkdeploy.device.stream.statistics import PipelineStats, SourceStats, StageTimer
 from rkdeploy.errors import RkdeployError
+from rkdeploy.system.file_names import readable_name
 from rkdeploy.system.switch_interval import short_switch_interval
 
 if TYPE_CHECKING:
@@ -237,7 +238,7 @@ class Pipeline:
         counts = self._flow.counts_by_origin()
         return tuple(
             SourceStats(
-                name=part.text,
+                name=readable_name(part.text),
                 captured=(own := counts.get(origin, FlowCounts(0, 0, 0, 0, 0))).captured,
                 processed=own.delivered,
                 failed=own.failed,

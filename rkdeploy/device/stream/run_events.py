@@ -5,6 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+from rkdeploy.device.runtime.backend_names import NPU_BACKENDS
+from rkdeploy.device.runtime.board_identity import read_board
+
 if TYPE_CHECKING:
     from rkdeploy.device.runtime.protocol import Runtime
     from rkdeploy.device.stream.pipeline import Pipeline
@@ -56,6 +59,11 @@ class Running:
     pipeline: Pipeline
     runtime: Runtime
     video_writer: str = ""
+
+    @property
+    def on_npu(self) -> bool:
+        """True if the network runs on a board's NPU: by an NPU's backend, on a Rockchip board."""
+        return self.runtime.name in NPU_BACKENDS and read_board().soc is not None
 
     @property
     def figures_from(self) -> str:

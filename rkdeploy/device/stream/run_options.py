@@ -107,10 +107,23 @@ class RunOptions:
         Option("--fps", "Frames per second to ask cameras for.", CAMERA, low=1, high=240, default="the camera's"),
     ] = None
     show: Annotated[
-        bool, Option("--show", "Show the frames in a window. The keys q and Escape end the run.", VIEW, often=True)
+        bool,
+        Option(
+            "--show",
+            "Show the frames in a window, of several cameras or streams in a grid: a key from 1 to 9 or a click shows "
+            "one large, 0 shows all. The keys q and Escape end the run.",
+            VIEW,
+            often=True,
+        ),
     ] = False
     web: Annotated[
-        bool, Option("--web", f"Show the frames and figures in a browser, at {DEFAULT_ADDRESS}.", VIEW, often=True)
+        bool,
+        Option(
+            "--web",
+            f"Show the frames and figures in a browser, at {DEFAULT_ADDRESS}; several cameras or streams in a grid.",
+            VIEW,
+            often=True,
+        ),
     ] = False
     web_address: Annotated[
         str | None,

@@ -24,6 +24,7 @@ def open_web_view(
     *,
     title: str = "",
     source: str = "",
+    streams: Sequence[str] = (),
     notify: Callable[[str], None] | None = None,
 ) -> WebView:
     """The sink for `--web`; it listens when it is entered.
@@ -34,6 +35,7 @@ def open_web_view(
         class_names: of the contract.
         title: name of what runs, for the page.
         source: its source, without passwords.
+        streams: names of the streams to show side by side; see `WebView`.
         notify: called with a sentence when the view ends before the run does.
 
     Raises:
@@ -53,4 +55,4 @@ def open_web_view(
             'Install it with: pip install "rkdeploy[web]"',
         ) from error
     require_token(where, token or None)
-    return WebView(where, token or None, class_names, title=title, source=source, notify=notify)
+    return WebView(where, token or None, class_names, title=title, source=source, streams=streams, notify=notify)

@@ -1,6 +1,6 @@
-"""Handover from the pipeline to the viewers: the newest frame, and the detections of the last few hundred.
+"""Handover from the pipeline to the viewers: the newest frame of each stream, and the detections of the last hundreds.
 
-`put` is all that the pipeline's thread does for viewers: it replaces three references under a lock.  There is one
+`put` is all that the pipeline's thread does for viewers: it replaces a few references under a lock.  There is one
 ring of detections for all viewers; each viewer only has a position in it.  A viewer that falls behind by more than the
 ring's length resumes with the oldest entry: like a bounded queue per viewer that drops its oldest entries, at no cost
 per viewer.  Masks, class maps and depth are large, so the ring is also bounded in bytes; a frame whose line has been
@@ -24,8 +24,9 @@ if TYPE_CHECKING:
     from rkdeploy.device.stream.frames import CaptureTime, Frame
 
 RING = 256
+"""Frames of each stream that the ring holds."""
 RING_BYTES = 64 << 20
-"""Limit of the masks and maps that wait to be written: two maps of 20 frames of 1920 x 1080."""
+"""Limit of the masks and maps that wait to be written, of all streams: two maps of 20 frames of 1920 x 1080."""
 
 
 @dataclass(slots=True, eq=False)
@@ -34,11 +35,15 @@ class FrameDetections:
 
     Attributes:
         number: running number in the sink, from 1.
+        stream: position of its stream in the view.
+        place: running number in its stream, from 1.
         detections: None when the line has been written.
         pixel_bytes: memory of the masks and maps that wait to be written.
     """
 
     number: int
+    stream: int
+    place: int
     source: str
     index: int
     captured: CaptureTime
@@ -67,32 +72,52 @@ class FrameDetections:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class NewestFrame:
-    """The newest frame and its number, from 1."""
+    """The newest frame of a stream.
+
+    Attributes:
+        number: running number in the sink, from 1.
+        place: running number in its stream, from 1.
+        stream: position of its stream in the view.
+    """
 
     number: int
     frame: Frame
     detections: Detections
+    place: int = 1
+    stream: int = 0
 
 
 class FrameBuffer:
-    """Buffer between the pipeline's thread and the server's."""
+    """Buffer between the pipeline's thread and the server's.
 
-    def __init__(self) -> None:
+    Args:
+        streams: number of streams that are shown side by side; frames belong to them by their `origin`.  With 1, all
+            frames do.
+    """
+
+    def __init__(self, streams: int = 1) -> None:
+        self.streams = streams
         self._lock = threading.Lock()
-        self._newest: NewestFrame | None = None
-        self._ring: deque[FrameDetections] = deque(maxlen=RING)
+        self._newest: list[NewestFrame | None] = [None] * streams
+        self._places = [0] * streams
+        self._since_s = [time.monotonic()] * streams
+        self._ring: deque[FrameDetections] = deque(maxlen=RING * streams)
         self._number = 0
-        self._since_s = time.monotonic()
 
     def put(self, frame: Frame, detections: Detections) -> None:
         """Store one frame; O(1), never waits for a viewer."""
+        stream = frame.origin if self.streams > 1 else 0
         with self._lock:
             self._number += 1
-            self._newest = NewestFrame(self._number, frame, detections)
+            self._places[stream] += 1
+            place = self._places[stream]
+            self._newest[stream] = NewestFrame(self._number, frame, detections, place, stream)
             size = _pixel_bytes(detections)
             self._ring.append(
                 FrameDetections(
                     self._number,
+                    stream,
+                    place,
                     frame.source,
                     frame.index,
                     frame.captured,
@@ -104,7 +129,7 @@ class FrameBuffer:
             )
             if size:
                 self._bound_bytes()
-            self._since_s = time.monotonic()
+            self._since_s[stream] = time.monotonic()
 
     def _bound_bytes(self) -> None:
         """Drop the oldest entries until the rest fits; the newest stays."""
@@ -112,15 +137,23 @@ class FrameBuffer:
         while total > RING_BYTES and len(self._ring) > 1:
             total -= self._ring.popleft().pixel_bytes
 
-    def newest(self) -> NewestFrame | None:
-        """The last frame that was stored."""
+    def newest(self, stream: int = 0) -> NewestFrame | None:
+        """The last frame of a stream that was stored."""
         with self._lock:
-            return self._newest
+            return self._newest[stream]
 
-    def number(self) -> int:
-        """Number of frames stored."""
+    def number(self, stream: int | None = None) -> int:
+        """Number of the last frame of a stream, or of all of them; 0 without one."""
         with self._lock:
-            return self._number
+            if stream is None:
+                return self._number
+            newest = self._newest[stream]
+            return 0 if newest is None else newest.number
+
+    def place(self, stream: int) -> int:
+        """Number of frames of a stream."""
+        with self._lock:
+            return self._places[stream]
 
     def found_after(self, number: int) -> list[FrameDetections]:
         """The detections after a number that are still stored, in order."""
@@ -128,10 +161,11 @@ class FrameBuffer:
             count = min(self._number - number, len(self._ring))
             return [self._ring[i] for i in range(-count, 0)] if count > 0 else []
 
-    def seconds_since(self) -> float:
-        """Seconds since the last frame, or since the start when there was none."""
+    def seconds_since(self, stream: int | None = None) -> float:
+        """Seconds since the last frame of a stream, or of any; since the start when there was none."""
         with self._lock:
-            return time.monotonic() - self._since_s
+            since_s = max(self._since_s) if stream is None else self._since_s[stream]
+            return time.monotonic() - since_s
 
 
 def _pixel_bytes(detections: Detections) -> int:

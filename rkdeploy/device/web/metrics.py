@@ -18,10 +18,17 @@ if TYPE_CHECKING:
     from prometheus_client.core import Metric
 
     from rkdeploy.device.stream.statistics import PipelineStats, RecognizerStats
-    from rkdeploy.device.web.status import BoardNow, Status
+    from rkdeploy.device.web.status import BoardNow, Status, StreamStatus
 
 CONTENT_TYPE = CONTENT_TYPE_PLAIN_0_0_4
 _QUANTILES = {"0.5": "p50_ms", "0.9": "p90_ms", "0.99": "p99_ms"}
+_STREAM_COUNTS = {
+    "frames_captured": "Frames that came from the source",
+    "frames_processed": "Frames that every sink has taken",
+    "frames_failed": "Frames that the runtime failed on",
+    "reconnects": "Times that a lost source was opened again",
+}
+"""Metric -> its text; without `frames_` it is the field of a `StreamStatus`."""
 assert set(_QUANTILES.values()) < {field.name for field in fields(Latency)}
 
 
@@ -54,6 +61,7 @@ class _Moment(Collector):
         yield viewers
         if status.stats is not None:
             yield from _of_pipeline(status.stats)
+        yield from _of_streams(status.streams, running=status.stats is not None)
         yield from _of_board(status.board)
 
 
@@ -84,6 +92,38 @@ def _of_pipeline(stats: PipelineStats) -> Iterator[Metric]:
     yield latencies
     if stats.recognizers:
         yield from _of_recognizers(stats.recognizers)
+
+
+def _of_streams(streams: Sequence[StreamStatus], *, running: bool) -> Iterator[Metric]:
+    """Figures of each stream by its name; the counts once the run has begun."""
+    healthy = GaugeMetricFamily("rkdeploy_stream_healthy", "1 when a frame came recently", labels=["stream"])
+    since = GaugeMetricFamily(
+        "rkdeploy_stream_seconds_since_frame", "As seconds_since_frame, of one stream", labels=["stream"]
+    )
+    for one in streams:
+        healthy.add_metric([one.name], float(one.healthy))
+        since.add_metric([one.name], one.seconds_since_frame)
+    yield healthy
+    yield since
+    if not running:
+        return
+    for name, text in _STREAM_COUNTS.items():
+        counts = CounterMetricFamily(f"rkdeploy_stream_{name}", f"{text}, of one stream", labels=["stream"])
+        for one in streams:
+            counts.add_metric([one.name], getattr(one, name.removeprefix("frames_")))
+        yield counts
+    dropped = CounterMetricFamily(
+        "rkdeploy_stream_frames_dropped", "As frames_dropped, of one stream", labels=["stream", "before"]
+    )
+    rates = GaugeMetricFamily(
+        "rkdeploy_stream_frames_per_second", "As frames_per_second, of one stream", labels=["stream"]
+    )
+    for one in streams:
+        dropped.add_metric([one.name, "network"], one.dropped_before_network)
+        dropped.add_metric([one.name, "sinks"], one.dropped_before_sinks)
+        rates.add_metric([one.name], one.frames_per_second)
+    yield dropped
+    yield rates
 
 
 def _of_recognizers(recognizers: Sequence[RecognizerStats]) -> Iterator[Metric]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from rkdeploy.device.profiling.kernel_files import (
@@ -15,9 +15,10 @@ from rkdeploy.device.profiling.kernel_files import (
     throttling_devices,
     why_no_npu_load,
 )
-from rkdeploy.device.stream.statistics import PipelineStats
+from rkdeploy.device.stream.statistics import PipelineStats, SourceStats
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
 
@@ -45,16 +46,42 @@ class BoardNow:
 
 
 @dataclass(frozen=True, slots=True)
+class StreamStatus:
+    """One of the streams that are shown side by side; a run of files, or of one camera, is one.
+
+    Attributes:
+        name: of its source, unique in the run; passwords in addresses are already hidden.
+        healthy, seconds_since_frame: as in `Status`, of this stream.
+        captured, processed, failed, dropped_before_network, dropped_before_sinks, reconnects, frames_per_second: as in
+            `PipelineStats`, of this stream; 0 before the run.
+    """
+
+    name: str
+    healthy: bool
+    seconds_since_frame: float
+    captured: int = 0
+    processed: int = 0
+    failed: int = 0
+    dropped_before_network: int = 0
+    dropped_before_sinks: int = 0
+    reconnects: int = 0
+    frames_per_second: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
 class Status:
     """The object that `/status` returns.
 
     Attributes:
         title: the bundle's name.
         source: source of the frames; passwords in addresses are already hidden.
+        backend: name of the runtime; empty before the run.
+        on_npu: True if that is an NPU.
         figures_from: source of rates and times, for users.
-        healthy: True if a frame came within `healthy_within_s`.
+        healthy: True if a frame came within `healthy_within_s`, of any stream.
         seconds_since_frame: since the last frame, or since the start when there was none.
         stats: of the pipeline; None before it runs.
+        streams: each stream.
         board: see `BoardNow`.
         viewers: number of viewers of the stream.
         listeners: number of clients of the detections.
@@ -62,14 +89,53 @@ class Status:
 
     title: str
     source: str
+    backend: str
+    on_npu: bool
     figures_from: str
     healthy: bool
     healthy_within_s: float
     seconds_since_frame: float
     stats: PipelineStats | None
+    streams: tuple[StreamStatus, ...]
     board: BoardNow
     viewers: int
     listeners: int
+
+
+def stream_statuses(
+    names: Sequence[str], stats: PipelineStats | None, seconds_since: Callable[[int], float], healthy_within_s: float
+) -> tuple[StreamStatus, ...]:
+    """The streams at one moment.
+
+    Args:
+        names: of the streams, by their positions.
+        stats: of the pipeline; None before it runs.
+        seconds_since: position of a stream -> seconds since its last frame.
+        healthy_within_s: a healthy one's last frame is not older.
+    """
+    figures: Sequence[SourceStats | PipelineStats | None] = [None] * len(names)
+    if stats is not None:
+        figures = stats.sources if len(names) > 1 else (stats,)
+    found = zip(names, map(seconds_since, range(len(names))), figures, strict=True)
+    return tuple(_stream_status(name, since_s, healthy_within_s, one) for name, since_s, one in found)
+
+
+def _stream_status(
+    name: str, since_s: float, healthy_within_s: float, figures: SourceStats | PipelineStats | None
+) -> StreamStatus:
+    status = StreamStatus(name, since_s <= healthy_within_s, since_s)
+    if figures is None:
+        return status
+    return replace(
+        status,
+        captured=figures.captured,
+        processed=figures.processed,
+        failed=figures.failed,
+        dropped_before_network=figures.dropped_before_network,
+        dropped_before_sinks=figures.dropped_before_sinks,
+        reconnects=figures.reconnects,
+        frames_per_second=figures.frames_per_second,
+    )
 
 
 def read_board_now(sysroot: Path) -> BoardNow:

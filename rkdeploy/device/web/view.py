@@ -22,8 +22,9 @@ import uvicorn
 from rkdeploy.device.web.app import WebApp
 from rkdeploy.device.web.connection import KEEP_ALIVE_S, MAX_CONNECTIONS, Connection
 from rkdeploy.device.web.frame_buffer import FrameBuffer
-from rkdeploy.device.web.jpeg import JpegOptions, SharedJpeg
-from rkdeploy.device.web.status import Status, read_board_now
+from rkdeploy.device.web.jpeg import JpegOptions
+from rkdeploy.device.web.live_pictures import LivePictures
+from rkdeploy.device.web.status import Status, read_board_now, stream_statuses
 from rkdeploy.errors import RkdeployError
 from rkdeploy.system.file_names import readable_name
 
@@ -45,7 +46,9 @@ _ROOT = Path("/")
 
 
 class WebView:
-    """Shows the newest frame, with figures, to viewers.  Entering starts to listen; leaving ends all connections.
+    """Shows the newest frame of each stream, with figures, to viewers.
+
+    Entering starts to listen; leaving ends all connections.
 
     Args:
         address: to listen on.
@@ -53,6 +56,8 @@ class WebView:
         class_names: of the contract.
         title: name of what runs.
         source: its source, without passwords.
+        streams: names of the streams that are shown side by side, by `Frame.origin`, each once; with none or one, all
+            frames are of one stream.
         notify: called with a sentence when the server ends by itself; the pipeline continues.
         sysroot: folder that contains `proc` and `sys`.
         healthy_within_s: `/healthz` requires a frame that is not older.
@@ -70,6 +75,7 @@ class WebView:
         *,
         title: str = "",
         source: str = "",
+        streams: Sequence[str] = (),
         notify: Callable[[str], None] | None = None,
         sysroot: Path = _ROOT,
         healthy_within_s: float = HEALTHY_WITHIN_S,
@@ -78,19 +84,21 @@ class WebView:
         self._address, self._token = address, token
         self._class_names = tuple(class_names)
         self._title, self._source = readable_name(title), readable_name(source)
+        self._streams = tuple(map(readable_name, streams)) or (self._source,)
         self._notify = notify
         self._sysroot = sysroot
         self._healthy_within_s = healthy_within_s
         self._options = options or JpegOptions()
-        self._frame_buffer = FrameBuffer()
+        self._frame_buffer = FrameBuffer(len(self._streams))
         self._stats: Callable[[], PipelineStats] | None = None
         self._figures_from: Callable[[], str] = str
+        self._backend, self._on_npu = "", False
         self._started, self._ending = threading.Event(), threading.Event()
         self._thread: threading.Thread | None = None
         self._end: Callable[[], None] | None = None
         self._error: BaseException | None = None
         self.app: WebApp | None = None
-        self.jpeg: SharedJpeg | None = None
+        self.pictures: LivePictures | None = None
         self.port = address.port
 
     def __enter__(self) -> Self:
@@ -118,9 +126,24 @@ class WebView:
         """Take one frame: two references are kept, nothing is copied, drawn or sent here."""
         self._frame_buffer.put(frame, detections)
 
-    def watch(self, stats: Callable[[], PipelineStats], figures_from: Callable[[], str]) -> None:
-        """Set the sources of the figures; both are called from the server's threads."""
+    def watch(
+        self,
+        stats: Callable[[], PipelineStats],
+        figures_from: Callable[[], str],
+        backend: str = "",
+        *,
+        on_npu: bool = False,
+    ) -> None:
+        """Set the sources of the figures.
+
+        Args:
+            stats: of the pipeline; with several streams, those of each among them.  Called from the server's threads.
+            figures_from: their source, for users.  Called from the server's threads.
+            backend: name of the runtime.
+            on_npu: True if that is an NPU.
+        """
         self._figures_from = figures_from
+        self._backend, self._on_npu = backend, on_npu
         self._stats = stats
 
     @property
@@ -147,8 +170,10 @@ class WebView:
         async def read_status(viewers: int, listeners: int) -> Status:
             return await loop.run_in_executor(workers, self._status, viewers, listeners)
 
-        self.jpeg = SharedJpeg(self._frame_buffer, self._class_names, self._options, workers)
-        self.app = app = WebApp(self._frame_buffer, self.jpeg, self._class_names, read_status, self._token)
+        self.pictures = LivePictures(self._frame_buffer, self._streams, self._class_names, self._options, workers)
+        self.app = app = WebApp(
+            self._frame_buffer, self.pictures, self._streams, self._class_names, read_status, self._token
+        )
         # uvicorn would log requests, including their tokens
         for name in ("uvicorn", "uvicorn.error", "uvicorn.access", "uvicorn.asgi"):
             logging.getLogger(name).setLevel(logging.CRITICAL + 1)
@@ -186,14 +211,18 @@ class WebView:
 
     def _status(self, viewers: int, listeners: int) -> Status:
         since_s = self._frame_buffer.seconds_since()
+        stats = self._stats() if self._stats is not None else None
         return Status(
             title=self._title,
             source=self._source,
+            backend=self._backend,
+            on_npu=self._on_npu,
             figures_from=self._figures_from(),
             healthy=since_s <= self._healthy_within_s,
             healthy_within_s=self._healthy_within_s,
             seconds_since_frame=since_s,
-            stats=self._stats() if self._stats is not None else None,
+            stats=stats,
+            streams=stream_statuses(self._streams, stats, self._frame_buffer.seconds_since, self._healthy_within_s),
             board=read_board_now(self._sysroot),
             viewers=viewers,
             listeners=listeners,

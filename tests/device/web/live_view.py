@@ -7,8 +7,9 @@ import json
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 import cv2
@@ -16,7 +17,7 @@ import numpy as np
 
 from rkdeploy.device.postprocess.detections import Detections
 from rkdeploy.device.stream.frames import Frame
-from rkdeploy.device.stream.statistics import PipelineStats, StageTimer
+from rkdeploy.device.stream.statistics import PipelineStats, SourceStats, StageTimer
 from rkdeploy.device.web.listening_address import parse_address
 from rkdeploy.device.web.view import WebView
 from tests.device.stream.stand_ins import SPEC, WAIT_S
@@ -46,6 +47,27 @@ def stats(frames: int = 120) -> PipelineStats:
                           ("sink", 0.4), ("age", 40 + i / 5)):  # fmt: skip
             recorder.add(stage, ms / 1e3)
     return PipelineStats(frames + 9, frames, 1, 3, 5, 1, 2, 3, 2, 47.3, 60.0, "rknn_run answered -1", recorder.stages())
+
+
+def stats_of(names: Sequence[str], frames: Sequence[int]) -> PipelineStats:
+    """Figures of a run of several streams: so many frames of each; the second one lost frames and its connection."""
+    of = [
+        SourceStats(name, count + 2 * at, count, 0, at, at, at, 10.0 + at)
+        for at, (name, count) in enumerate(zip(names, frames, strict=True))
+    ]
+    return replace(stats(sum(frames)), sources=tuple(of))
+
+
+def page_pictures(answer: http.client.HTTPResponse) -> Iterator[tuple[dict[str, Any], np.ndarray[Any, Any]]]:
+    """The facts and decoded pictures of /pictures."""
+
+    def part() -> bytes:
+        return answer.read(int.from_bytes(answer.read(4), "big"))
+
+    while facts := part():
+        decoded = cv2.imdecode(np.frombuffer(part(), np.uint8), cv2.IMREAD_COLOR)
+        assert decoded is not None
+        yield json.loads(facts), decoded
 
 
 @contextmanager

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-import cv2
 import numpy as np
 
 from rkdeploy.device.postprocess.detections import Detections, FoundClassMap, InstanceMask
 from rkdeploy.device.stream.frames import Frame
 from rkdeploy.device.stream.sinks.jsonl import jsonl_line
-from rkdeploy.device.web.frame_buffer import RING, RING_BYTES, FrameBuffer, NewestFrame
-from rkdeploy.device.web.jpeg import JpegOptions, encode
+from rkdeploy.device.web.frame_buffer import RING, RING_BYTES, FrameBuffer
 
 NAMES = ("car",)
 
@@ -66,12 +64,23 @@ def test_frames_that_have_been_written_hold_nothing() -> None:
     assert len(frame_buffer.found_after(0)) == RING
 
 
-def test_large_frames_are_scaled_with_all_that_was_found() -> None:
-    """Masks and maps are drawn at the place where they are in the scaled picture."""
-    options = JpegOptions(quality=95)
-    for found, inside, outside in ((with_mask(), (400, 600), (100, 600)), (with_map(), (600, 300), (300, 1000))):
-        data = encode(NewestFrame(1, frame(0), found), NAMES, options)
-        picture = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR).astype(int)
-        assert picture.shape == (720, 1280, 3)
-        assert np.abs(picture[inside] - 90).max() > 20
-        assert np.abs(picture[outside] - 90).max() < 5
+def test_each_stream_has_its_newest_frame() -> None:
+    """A stream's frame replaces its own only; the ring holds as many of each as of a single one."""
+    frame_buffer = FrameBuffer(3)
+    for number in range(10):
+        frame_buffer.put(replace(frame(number), origin=number % 2), Detections.empty())
+    newest = [frame_buffer.newest(stream) for stream in range(3)]
+    assert [one and (one.number, one.place, one.frame.index) for one in newest] == [(9, 5, 8), (10, 5, 9), None]
+    assert [frame_buffer.number(stream) for stream in (0, 1, 2, None)] == [9, 10, 0, 10]
+    assert [(one.stream, one.place) for one in frame_buffer.found_after(7)] == [(1, 4), (0, 5), (1, 5)]
+    assert frame_buffer.seconds_since(2) >= frame_buffer.seconds_since(1)
+    for number in range(RING * 3 + 1):
+        frame_buffer.put(replace(frame(number), origin=0), Detections.empty())
+    assert len(frame_buffer.found_after(0)) == 3 * RING
+
+
+def test_files_one_after_the_other_are_one_stream() -> None:
+    """A frame's origin does not matter in a view of one stream."""
+    frame_buffer = FrameBuffer()
+    frame_buffer.put(replace(frame(0), origin=4), Detections.empty())
+    assert frame_buffer.number(0) == 1

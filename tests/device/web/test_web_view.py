@@ -87,14 +87,14 @@ def test_large_frames_are_scaled_and_boxes_with_them() -> None:
 def test_nothing_is_encoded_without_viewers_and_once_for_all() -> None:
     """No viewer, no JPEG; five viewers of one frame, one JPEG."""
     with view_on() as view:
-        assert view.jpeg is not None
+        assert view.pictures is not None
         for i in range(100):
             view.write(picture(i), Detections.empty())
-        assert view.jpeg.encoded == 0
+        assert view.pictures.encoded == 0
         for _ in range(5):
             with streaming(view, "/stream") as answer:
                 next(parts(answer))
-        assert view.jpeg.encoded == 1
+        assert view.pictures.encoded == 1
 
 
 def test_detections_are_json_lines_as_events() -> None:

@@ -49,6 +49,19 @@ def parts_of(source: Source) -> tuple[Source, ...]:
     return source.parts if isinstance(source, FileSources | LiveSources) else (source,)
 
 
+def stream_names(source: Source) -> tuple[str, ...]:
+    """Names of the cameras and streams of an open source, each once; of files, which follow each other, one."""
+    parts = parts_of(source) if source.live else (source,)
+    names: list[str] = []
+    for part in parts:
+        name, number = part.text, 1
+        while name in names:  # two passwords of one address are hidden alike
+            number += 1
+            name = f"{part.text} ({number})"
+        names.append(name)
+    return tuple(names)
+
+
 def _names(sources: Sequence[Source]) -> str:
     more = len(sources) - 1
     return f"{sources[0].text} and {more} more"
