@@ -178,33 +178,64 @@ class Letterbox:
             SourceError: for another shape or dtype, or an image without pixels.
         """
         channels = _checked_channels(image)
-        source_height, source_width = image.shape[:2]
         # (H, W, 1) becomes (H, W): OpenCV drops the last axis by itself, and then not everywhere.
         source = image[:, :, 0] if image.ndim == 3 and channels == 1 else image
-        ratio = min(self._spec.height / source_height, self._spec.width / source_width)
-        placement = self._place(source_height, source_width, ratio)
+        code = _COLOR_CODES[channels, self._spec.color]
+
+        def resize_into(region: NDArray[np.uint8]) -> None:
+            if code is None:
+                self._resize(source, region)
+            else:
+                # Through a second small buffer: OpenCV does not guarantee that cvtColor works in place.
+                cv2.cvtColor(self._resize(source, None), code, dst=region)
+
+        return self.fill((image.shape[0], image.shape[1]), resize_into)
+
+    @property
+    def color(self) -> ColorOrder:
+        """Order of the color channels in the network's input."""
+        return self._spec.color
+
+    def resized_hw(self, source_hw: tuple[int, int]) -> tuple[int, int]:
+        """Height and width, in input pixels, that an image of this size gets."""
+        placement = self._place(*source_hw, self._ratio(source_hw))
+        return placement.height, placement.width
+
+    def fill(self, source_hw: tuple[int, int], write: Callable[[NDArray[np.uint8]], None]) -> Letterboxed:
+        """Letterbox an image that something else resizes and converts.
+
+        Args:
+            source_hw: its height and width in pixels.
+            write: called with the part of the buffer that the image gets, (*resized_hw, 3) uint8, in `color`'s order,
+                with the buffer's strides; it must fill all of it.
+
+        Returns:
+            The image, valid until the next call, and the transform.
+        """
+        ratio = self._ratio(source_hw)
+        placement = self._place(*source_hw, ratio)
         if placement != self._placement:
             self._buffer.fill(self._spec.pad_value)
             self._placement = placement
-        region = self._buffer[
-            0,
-            placement.top : placement.top + placement.height,
-            placement.left : placement.left + placement.width,
-        ]
-        code = _COLOR_CODES[channels, self._spec.color]
-        if code is None:
-            self._resize(source, region)
-        else:
-            # Through a second small buffer: OpenCV does not guarantee that cvtColor works in place.
-            cv2.cvtColor(self._resize(source, None), code, dst=region)
+        write(
+            self._buffer[
+                0,
+                placement.top : placement.top + placement.height,
+                placement.left : placement.left + placement.width,
+            ]
+        )
+        height, width = source_hw
         transform = LetterboxTransform(
             scale_x=ratio,
             scale_y=ratio,
-            pad_x=0.0 if self._spec.place == "top_left" else (self._spec.width - source_width * ratio) / 2,
-            pad_y=0.0 if self._spec.place == "top_left" else (self._spec.height - source_height * ratio) / 2,
-            source_hw=(source_height, source_width),
+            pad_x=0.0 if self._spec.place == "top_left" else (self._spec.width - width * ratio) / 2,
+            pad_y=0.0 if self._spec.place == "top_left" else (self._spec.height - height * ratio) / 2,
+            source_hw=source_hw,
         )
         return Letterboxed(self._buffer, transform)
+
+    def _ratio(self, source_hw: tuple[int, int]) -> float:
+        return min(self._spec.height / source_hw[0], self._spec.width / source_hw[1])
 
     def _place(self, source_height: int, source_width: int, ratio: float) -> _Placement:
         width = max(1, round(source_width * ratio))

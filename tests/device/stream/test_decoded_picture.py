@@ -16,7 +16,7 @@ from rkdeploy.device.stream.sources import decoded_picture, open_source
 from rkdeploy.device.stream.sources.decoded_picture import DecodedPicture
 from rkdeploy.device.stream.sources.video_capture import VIDEO_VARIABLE
 from rkdeploy.errors import SourceError
-from rkdeploy.images.fit import Letterbox
+from rkdeploy.images.fit import Letterbox, image_fit
 
 av = pytest.importorskip("av")
 
@@ -87,6 +87,55 @@ def test_a_picture_that_cannot_be_converted_is_a_known_error() -> None:
 
     with pytest.raises(SourceError, match="pixel format odd cannot be converted to BGR: no such conversion"):
         DecodedPicture(Odd(), 0).bgr()
+
+
+SIZES = {
+    (192, 108): True,  # 64x36: each third pixel
+    (64, 48): True,  # as it is
+    (36, 64): True,
+    (320, 180): True,  # each fifth
+    (128, 72): False,  # two pixels are mixed
+    (256, 144): False,
+    (191, 107): False,
+    (63, 47): False,
+    (100, 60): False,
+    (40, 30): False,
+}
+"""Width and height -> True if the network's input of 64x64 is made from the planes alone."""
+
+
+@pytest.mark.parametrize("layout", ["yuv420p", "nv12", "yuvj420p", "yuvj422p", "yuv422p", "yuv444p", "yuv420p10le"])
+@pytest.mark.parametrize("colors", [(1, 1), (5, 1), (6, 2), (2, 0), (9, 1)], ids=["709", "601", "full", "none", "2020"])
+@pytest.mark.parametrize("order", ["rgb", "bgr"])
+def test_the_input_is_that_of_the_whole_picture(layout: str, colors: tuple[int, int], order: Any) -> None:
+    """Within 2 of 255 of the letterbox of the BGR picture, on noise that uses all values of luma and chroma."""
+    spec = InputSpec("images", 64, 64, color=order)
+    for (width, height), exact in SIZES.items():
+        frame = noise(width, height, layout)
+        frame.colorspace, frame.color_range = colors
+        picture = DecodedPicture(frame, 0)
+        boxed = picture.fitted(Letterbox(spec))
+        planes_alone = exact and colors[0] != 9 and layout not in ("yuv444p", "yuv420p10le")
+        assert (picture._bgr is None) == planes_alone, (width, height)
+        expected = Letterbox(spec)(picture.bgr())
+        assert boxed.transform == expected.transform
+        assert np.abs(boxed.image.astype(int) - expected.image).max() <= 2, (width, height)
+
+
+def noise(width: int, height: int, layout: str) -> Any:
+    """A picture whose planes hold noise, in rows that are longer than the picture."""
+    frame = av.VideoFrame(width, height, layout)
+    for plane in frame.planes:
+        plane.update(np.random.default_rng(width).integers(0, 256, plane.buffer_size, np.uint8).tobytes())
+    return frame
+
+
+def test_other_fits_and_turned_pictures_take_the_whole_picture() -> None:
+    """A stretch and a quarter turn are made from BGR."""
+    for quarters, spec in ((0, InputSpec("images", 64, 64, fit="stretch")), (1, InputSpec("images", 64, 64))):
+        picture = DecodedPicture(noise(64, 192, "yuv420p"), quarters)
+        boxed = picture.fitted(image_fit(spec)).image.copy()
+        assert np.array_equal(boxed, image_fit(spec)(picture.bgr()).image)
 
 
 def test_a_video_file_gives_such_pictures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

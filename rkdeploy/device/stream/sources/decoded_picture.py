@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import threading
+from functools import partial
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
+from rkdeploy.device.stream.sources.yuv_planes import samples_exactly, write_sampled
 from rkdeploy.errors import SourceError
+from rkdeploy.images.fit import Letterbox
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -48,8 +51,12 @@ class DecodedPicture:
             return self._bgr
 
     def fitted(self, fit: ImageFit) -> Letterboxed:
-        """The network's input; see `FramePicture`."""
-        return fit(self.bgr())
+        """The network's input; see `FramePicture`.  Where the planes say it exactly, nothing else is converted."""
+        if self._quarters or not isinstance(fit, Letterbox):
+            return fit(self.bgr())
+        if not samples_exactly(self._frame, fit.resized_hw(self._size_hw)):
+            return fit(self.bgr())
+        return fit.fill(self._size_hw, partial(write_sampled, self._frame, fit.color))
 
 
 def bgr_of(frame: Any) -> NDArray[np.uint8]:
