@@ -107,6 +107,20 @@ def _require_sense(options: RunOptions, named: Path | None, sources: tuple[str, 
         raise typer.BadParameter("Class maps are written by --json and --output only.", param_hint="--map-masks")
     if not cameras and (options.size_wh is not None or options.fps is not None):
         raise typer.BadParameter("Only a camera can be asked for a size or rate.", param_hint="--size or --fps")
+    _require_sense_of_recording(options)
+
+
+def _require_sense_of_recording(options: RunOptions) -> None:
+    """Refuse options of recordings that need another one.
+
+    Raises:
+        typer.BadParameter: naming the option.
+    """
+    recording = options.recording
+    if recording.segment_s is not None and options.save is None:
+        raise typer.BadParameter("Videos are written by --save FOLDER only.", param_hint="--segment")
+    if recording.keep is not None and recording.segment_s is None:
+        raise typer.BadParameter("Only the files of --segment are removed.", param_hint="--keep")
 
 
 class _Progress(RunEvents):

@@ -156,7 +156,11 @@ def _sinks(
     sinks: list[Sink] = []
     if options.save is not None:
         encoder = None if writer is None else writer.encoder
-        sinks.append(stack.enter_context(open_save_folder(options.save, source, names, encoder, events.warning)))
+        sinks.append(
+            stack.enter_context(
+                open_save_folder(options.save, source, names, encoder, events.warning, options.recording)
+            )
+        )
     if options.maps is not None:
         sinks.append(stack.enter_context(MapFilesSink(options.maps, bundle.spec, npy=options.maps_npy)))
     sinks += [stack.enter_context(open_plugin_sink(text, names)) for text in options.sinks]

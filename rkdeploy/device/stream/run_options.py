@@ -9,6 +9,7 @@ from typing import Annotated
 from rkdeploy.device.chain.chain_options import ChainOptions
 from rkdeploy.device.gallery.gallery_options import GalleryOptions
 from rkdeploy.device.runtime.backend_names import BACKEND, MAX_CONTEXTS
+from rkdeploy.device.stream.video_out.recording_options import RecordingOptions
 from rkdeploy.device.web.listening_address import DEFAULT_ADDRESS
 from rkdeploy.option import CAMERA, FRAME_SIZE, OUTPUT, RUNNING, THRESHOLDS, TOOLKIT_PYTHON, VIEW, Option, counts
 
@@ -27,6 +28,7 @@ class RunOptions:
         size_wh, fps: what cameras are asked for.
         show, web, web_address, web_token: a window; a page in the browser, where, and what its viewers must know.
         save: folder for drawn images and videos.
+        recording: segments of these videos.
         maps: folder for class maps and depth; maps_npy: whether depth is written as `.npy`.
         sinks: of plug-ins, `NAME:TEXT`.
         json_lines: files for one JSON object per frame; `-` is stdout.
@@ -150,6 +152,7 @@ class RunOptions:
             "--save", "Folder for images and videos with the detections drawn.", OUTPUT, metavar="FOLDER", often=True
         ),
     ] = None
+    recording: RecordingOptions = field(default_factory=RecordingOptions)
     sinks: Annotated[
         tuple[str, ...],
         Option(

@@ -16,6 +16,9 @@ from rkdeploy.device.stream.sources.image_files import ImageFiles
 from rkdeploy.device.stream.sources.several import parts_of
 from rkdeploy.device.stream.video_out.encoded_video import EncodedVideoSink
 from rkdeploy.device.stream.video_out.mp4_files import Mp4Files
+from rkdeploy.device.stream.video_out.recording_options import RecordingOptions
+from rkdeploy.device.stream.video_out.recording_shelf import RecordingShelf
+from rkdeploy.device.stream.video_out.segments import SegmentFiles
 from rkdeploy.device.stream.video_out.video_target import refuse_source
 from rkdeploy.errors import RkdeployError
 from rkdeploy.system.atomic_file import make_folder
@@ -33,6 +36,7 @@ if TYPE_CHECKING:
     from rkdeploy.device.stream.sinks.sink import Sink
     from rkdeploy.device.stream.sources.source import Source
     from rkdeploy.device.stream.video_out.h264_encoder import EncoderChoice
+    from rkdeploy.device.stream.video_out.video_packet import PacketReceiver
 
 
 def open_save_folder(
@@ -41,8 +45,11 @@ def open_save_folder(
     class_names: Sequence[str],
     encoder: EncoderChoice | None = None,
     notify: Callable[[str], None] = lambda _text: None,
+    recording: RecordingOptions | None = None,
 ) -> Sink:
     """The sink for `--save DIR`: images for image files, one mp4 named like its source for videos, cameras and streams.
+
+    With segments, each of these has a folder of its own name instead.
 
     Call it when the source is open: a video's frame rate is only known then.
 
@@ -51,10 +58,21 @@ def open_save_folder(
         source: of the run.
         class_names: of the contract.
         encoder: of the videos; None to write them with OpenCV.
-        notify: called with one sentence when an encoder fails.
+        notify: called with one sentence when an encoder fails, or frames are missing in a recording.
+        recording: segments and their limits.
+
+    Raises:
+        RkdeployError: for segments without an encoder.
     """
     parts = parts_of(source)
-    saving = _Saving(folder, tuple(class_names), encoder, notify)
+    given = recording or RecordingOptions()
+    shelf = RecordingShelf(folder, given.keep)
+    saving = _Saving(folder, tuple(class_names), encoder, notify, given.segment_s, shelf)
+    if given.segment_s is not None and encoder is None:
+        raise RkdeployError(
+            "Segments need an encoder of H.264, and there is none here.",
+            'Install PyAV with: pip install "rkdeploy[video]", on a board "rkdeploy[rkmpp]".',
+        )
     if len(parts) == 1:
         return _sink_of(saving, source, set())
     return SeveralSinks(saving, parts)
@@ -68,6 +86,8 @@ class _Saving:
     class_names: tuple[str, ...]
     encoder: EncoderChoice | None
     notify: Callable[[str], None]
+    segment_s: float | None
+    shelf: RecordingShelf
 
 
 def open_plugin_sink(text: str, class_names: Sequence[str]) -> Sink:
@@ -94,7 +114,7 @@ def _sink_of(saving: _Saving, source: Source, taken: set[str]) -> Sink:
     """The sink of one source; `taken` has the names of the videos so far, and gets the new one."""
     if isinstance(source, ImageFiles):
         return ImagesSink(saving.folder, saving.class_names)
-    target = saving.folder / f"{_free_name(source, taken)}.mp4"
+    target = saving.folder / f"{_free_name(source, taken, timed=saving.segment_s is None)}.mp4"
     if saving.encoder is None:
         return VideoSink(target, saving.class_names, source.frames_per_second, keep_time=source.live)
     if not source.live:
@@ -103,19 +123,40 @@ def _sink_of(saving: _Saving, source: Source, taken: set[str]) -> Sink:
         source.text,
         saving.class_names,
         saving.encoder,
-        [Mp4Files(target, at_once=source.live)],
+        [_files_of(saving, source, target)],
         frames_per_second=source.frames_per_second or DEFAULT_FRAMES_PER_SECOND,
         live=source.live,
         notify=saving.notify,
     )
 
 
-def _free_name(source: Source, taken: set[str]) -> str:
-    """The name of a source's video without its ending; it is added to `taken`."""
+def _files_of(saving: _Saving, source: Source, target: Path) -> PacketReceiver:
+    """The files of one video: one, or segments in a folder."""
+    if saving.segment_s is None:
+        return Mp4Files(target, at_once=source.live)
+    return SegmentFiles(
+        target.with_suffix(""),
+        saving.segment_s,
+        saving.shelf,
+        live=source.live,
+        name=source.text,
+        notify=saving.notify,
+    )
+
+
+def _free_name(source: Source, taken: set[str], *, timed: bool) -> str:
+    """The name of a source's video without its ending; it is added to `taken`.
+
+    Args:
+        source: the video.
+        taken: names of the videos so far.
+        timed: whether the name of a live source has the time.
+    """
     if source.live:
         # rtsp://***@10.0.0.7:554/cam1?x=1 becomes 10.0.0.7_554_cam1_x_1; a second run overwrites nothing
         words = re.findall(r"[A-Za-z0-9.-]+", re.sub(r"^[a-z]+://", "", source.text))
-        stem = f"{'_'.join(words) or 'live'}_{time.strftime('%Y%m%d-%H%M%S')}"
+        stem = "_".join(words) or "live"
+        stem += time.strftime("_%Y%m%d-%H%M%S") if timed else ""
     else:
         stem = readable_name(Path(source.text.partition("?")[0]).stem) or "video"
     name = stem = stem[:120]

@@ -5,10 +5,13 @@ A header without pictures comes first, then fragments, each from one key picture
 
 from __future__ import annotations
 
+import fcntl
 import io
+import os
+from contextlib import suppress
 from fractions import Fraction
 from importlib import import_module
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, BinaryIO, Final
 
 from rkdeploy.device.stream.video_out.video_packet import TICKS_PER_S
 
@@ -18,6 +21,8 @@ if TYPE_CHECKING:
     from rkdeploy.device.stream.video_out.video_packet import VideoFormat, VideoPacket
 
 _FRAGMENTS: Final = {"movflags": "frag_keyframe+empty_moov+default_base_moof", "flush_packets": "1"}
+_ENDS_OF_FRAGMENTS: Final = frozenset({b"mdat", b"mfra"})
+_MOST_BOXES: Final = 1_000_000
 
 
 class PacketMuxer:
@@ -53,11 +58,14 @@ class _WholeWrites:
     """The file as PyAV writes it: a write of a part of the bytes, as at the end of a disk, is continued.
 
     Args:
-        path: of the file; an existing one is emptied.
+        path: of the file.
+        new: True to fail if it exists; otherwise it is emptied.
     """
 
-    def __init__(self, path: Path) -> None:
-        self._file = path.open("wb", buffering=0)
+    def __init__(self, path: Path, *, new: bool) -> None:
+        self._file = path.open("xb" if new else "wb", buffering=0)
+        with suppress(OSError):  # of a file system without locks
+            fcntl.flock(self._file, fcntl.LOCK_SH | fcntl.LOCK_NB)  # `cut_to_whole_fragments` leaves it alone
         self.name = str(path)
 
     @property
@@ -86,15 +94,16 @@ class FragmentedMp4:
     After an error the file ends with its last whole fragment.
 
     Args:
-        path: of the file; an existing one is emptied.
+        path: of the file.
         video: the format of the packets.
+        new: True to fail if the file exists; otherwise it is emptied.
 
     Raises:
         OSError: when it cannot be created.
     """
 
-    def __init__(self, path: Path, video: VideoFormat) -> None:
-        self._file = _WholeWrites(path)
+    def __init__(self, path: Path, video: VideoFormat, *, new: bool = False) -> None:
+        self._file = _WholeWrites(path, new=new)
         self._whole_bytes = 0
         self._container = import_module("av").open(self._file, "w", format="mp4", container_options=_FRAGMENTS)
         self._muxer = PacketMuxer(self._container, video)
@@ -128,6 +137,36 @@ class FragmentedMp4:
             raise _as_os_error(error) from error
         finally:
             self._file.close()
+
+
+def cut_to_whole_fragments(path: Path) -> None:
+    """Cut what follows the last whole fragment of a file that nothing writes any more; without any, remove the file.
+
+    A file that cannot be changed, or that is none of ours, stays as it is.
+    """
+    with suppress(OSError), path.open("r+b") as file:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        size = os.fstat(file.fileno()).st_size
+        whole = _whole_bytes(file, size)
+        if whole == 0:
+            path.unlink()
+        elif whole < size:
+            file.truncate(whole)
+
+
+def _whole_bytes(file: BinaryIO, size: int) -> int:
+    """Bytes up to the end of the last fragment; 0 without one."""
+    at = whole = 0
+    for _ in range(_MOST_BOXES):
+        file.seek(at)
+        head = file.read(8)
+        length = int.from_bytes(head[:4], "big")
+        if len(head) < 8 or length < 8 or at + length > size:
+            break
+        at += length
+        if head[4:] in _ENDS_OF_FRAGMENTS:
+            whole = at
+    return whole
 
 
 def _errors() -> tuple[type[Exception], ...]:

@@ -1,0 +1,41 @@
+"""Options of the videos of a run.  Light: `rkdeploy run -h` needs neither numpy nor OpenCV for them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated
+
+from rkdeploy.device.stream.video_out.keep_limits import KEEP, KeepLimits
+from rkdeploy.option import RECORDING, Option
+
+
+@dataclass(frozen=True, slots=True)
+class RecordingOptions:
+    """Recordings of a run, beyond one video per source.
+
+    Attributes:
+        segment_s: length of the files that a video is divided into; None writes one file.
+        keep: limits of all segments; the oldest are removed.
+    """
+
+    segment_s: Annotated[
+        float | None,
+        Option(
+            "--segment",
+            "Divide the videos of --save into numbered files of so many seconds, in a folder per source.",
+            RECORDING,
+            metavar="SECONDS",
+            low=1,
+            high=86_400,
+        ),
+    ] = None
+    keep: Annotated[
+        KeepLimits | None,
+        Option(
+            "--keep",
+            "Remove the oldest files of --segment beyond a size (20GB) or an age (48h, 7d), or both (20GB,7d).",
+            RECORDING,
+            form=KEEP,
+            default="all",
+        ),
+    ] = None
