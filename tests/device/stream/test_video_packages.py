@@ -17,6 +17,7 @@ import pytest
 
 from rkdeploy.device.stream.sources import open_source, video_capture
 from rkdeploy.device.stream.sources.decoders import decoders_of
+from rkdeploy.device.stream.sources.hardware_decoder import HardwareDecoder, node_problem
 from rkdeploy.device.stream.sources.network_stream import NetworkStream
 from rkdeploy.device.stream.sources.video_capture import VIDEO_VARIABLE, video_package
 from rkdeploy.device.stream.sources.video_decoder import RecentPackets
@@ -95,7 +96,9 @@ def test_hardware_that_fails_leaves_no_gap(clip: Path, monkeypatch: pytest.Monke
     monkeypatch.setenv(VIDEO_VARIABLE, "pyav")
     from rkdeploy.device.stream.sources import pyav_capture
 
-    monkeypatch.setattr(pyav_capture, "hardware_context", lambda stream: FailingDecoder(stream, packets))
+    monkeypatch.setattr(
+        pyav_capture, "hardware_decoder", lambda stream: HardwareDecoder(FailingDecoder(stream, packets))
+    )
     told: list[str] = []
     source = VideoFile("v", clip, told.append)
     with source as frames:
@@ -109,7 +112,7 @@ def test_hardware_that_fails_leaves_no_gap(clip: Path, monkeypatch: pytest.Monke
 
 
 def test_hardware_is_tried_where_the_package_has_it(clip: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A decoder that cannot be opened, as without the device, is passed over; `software` does not try."""
+    """A decoder that cannot be opened is passed over, and the first line says why; `software` does not try."""
     av = pytest.importorskip("av")
     tried: list[str] = []
 
@@ -117,16 +120,34 @@ def test_hardware_is_tried_where_the_package_has_it(clip: Path, monkeypatch: pyt
         @staticmethod
         def create(name: str, _mode: str) -> Any:
             tried.append(name)
-            raise av.error.ExternalError(542398533, "no device")
+            return SimpleNamespace(open=refuse)
 
-    from rkdeploy.device.stream.sources import video_decoder
+    def refuse(**_: bool) -> None:
+        av.logging.log(av.logging.ERROR, "h264_rkmpp", "Failed to init MPP context: -1")
+        raise av.error.ExternalError(542398533, "Generic error in an external library")
 
-    board = SimpleNamespace(codecs_available={"h264_rkmpp"}, CodecContext=Contexts, error=av.error)
-    monkeypatch.setattr(video_decoder, "import_module", lambda _name: board)
+    from rkdeploy.device.stream.sources import hardware_decoder
+
+    board = SimpleNamespace(codecs_available={"h264_rkmpp"}, CodecContext=Contexts, error=av.error, logging=av.logging)
+    monkeypatch.setattr(hardware_decoder, "import_module", lambda _name: board)
     assert len(frames_by("software", clip, monkeypatch)) == COUNT
     assert tried == []
-    assert len(frames_by("pyav", clip, monkeypatch)) == COUNT
+    source = VideoFile("v", clip)
+    monkeypatch.setenv(VIDEO_VARIABLE, "pyav")
+    with source as frames:
+        assert source.decoder.endswith(
+            "h264 in software (h264_rkmpp cannot be opened: Failed to init MPP context: -1; "
+            "/dev/mpp_service: No such file or directory)"
+        )
+        assert len(list(frames)) == COUNT
     assert tried == ["h264_rkmpp"]
+
+
+def test_the_problem_of_a_device_node(tmp_path: Path) -> None:
+    """Missing, closed to this user, or usable."""
+    assert node_problem(str(tmp_path / "none")) == f"{tmp_path / 'none'}: No such file or directory"
+    assert node_problem("/dev/null") == ""
+    assert node_problem(str(tmp_path)) == f"{tmp_path}: Is a directory"
 
 
 def test_what_is_kept_for_another_decoder() -> None:

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 import cv2
 
-from rkdeploy.device.stream.sources.video_decoder import VideoDecoder, hardware_context, opened_context
+from rkdeploy.device.stream.sources.hardware_decoder import HardwareDecoder, hardware_decoder
+from rkdeploy.device.stream.sources.video_decoder import VideoDecoder, opened_context
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
@@ -46,7 +47,7 @@ def open_capture(
     if stream is None or software is None:
         container.close()
         return None
-    accelerated = hardware_context(stream) if hardware else None
+    accelerated = hardware_decoder(stream) if hardware else HardwareDecoder()
     return PyAvCapture(container, stream, VideoDecoder(stream, software, accelerated, notify))
 
 

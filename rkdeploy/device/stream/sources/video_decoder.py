@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from importlib import import_module
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 from rkdeploy.device.stream.sources.decoded_picture import DecodedPicture
 from rkdeploy.images.header import MAX_PIXELS
@@ -12,13 +12,8 @@ from rkdeploy.images.header import MAX_PIXELS
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-_HARDWARE: Final = {
-    **{name: f"{name}_rkmpp" for name in ("av1", "h263", "h264", "hevc", "mjpeg", "mpeg4", "vp8", "vp9")},
-    "libdav1d": "av1_rkmpp",
-    "mpeg1video": "mpeg1_rkmpp",
-    "mpeg2video": "mpeg2_rkmpp",
-}
-"""Software decoder -> decoder of Rockchip's hardware, as `pyav-rkmpp` 18.1.0.post2 has them; `av` has none."""
+    from rkdeploy.device.stream.sources.hardware_decoder import HardwareDecoder
+
 _MAX_PACKETS, _MAX_PACKET_BYTES = 1200, 32 << 20
 
 
@@ -71,21 +66,24 @@ class VideoDecoder:
     Args:
         stream: PyAV's video stream.
         software: an open codec context.
-        hardware: another one, open; None to decode in software.
+        hardware: the board's, to be used while it works.
         notify: called with one sentence when the hardware fails.
     """
 
-    def __init__(self, stream: Any, software: Any, hardware: Any, notify: Callable[[str], None]) -> None:
+    def __init__(self, stream: Any, software: Any, hardware: HardwareDecoder, notify: Callable[[str], None]) -> None:
         self._start = stream.start_time or 0
-        self._software, self._hardware, self._notify = software, hardware, notify
+        self._software, self._hardware, self._notify = software, hardware.context, notify
+        self._refusal = hardware.refusal
         self._errors = (import_module("av").error.FFmpegError, OSError, ValueError)
         self._recent = RecentPackets()
         self._shown: int | None = None  # time stamp of the last picture that the hardware gave
 
     @property
     def name(self) -> str:
-        """The decoder in use, for users."""
-        return f"{self._software.name} in software" if self._hardware is None else str(self._hardware.name)
+        """The decoder in use, for users: "h264_rkmpp", or "h264 in software" with the hardware's refusal."""
+        if self._hardware is not None:
+            return str(self._hardware.name)
+        return f"{self._software.name} in software{f' ({self._refusal})' if self._refusal else ''}"
 
     def pictures(self, packet: Any) -> Iterator[TimedPicture]:
         """Decode a packet: none, one or several pictures; damaged ones are left out."""
@@ -129,24 +127,5 @@ def opened_context(stream: Any) -> Any:
         context.options = {"max_pixels": str(MAX_PIXELS)}
         context.open(strict=False)
     except (import_module("av").error.FFmpegError, OSError, ValueError):
-        return None
-    return context
-
-
-def hardware_context(stream: Any) -> Any:
-    """The decoder of Rockchip's hardware for a stream, open; None where there is none or it refuses.
-
-    It gives NV12 in memory: without a device context FFmpeg takes a decoder's last pixel format, its software one.
-    """
-    av = import_module("av")
-    name = _HARDWARE.get(stream.codec_context.name)
-    if name is None or name not in av.codecs_available:
-        return None
-    try:
-        context = av.CodecContext.create(name, "r")
-        context.extradata = stream.codec_context.extradata
-        context.width, context.height = stream.codec_context.width, stream.codec_context.height
-        context.open(strict=False)
-    except (av.error.FFmpegError, OSError, ValueError):
         return None
     return context
