@@ -152,15 +152,17 @@ class Letterbox:
     one.  The padding is written only when the place of the image changes.  One `Letterbox` per thread.
     """
 
-    def __init__(self, spec: InputSpec) -> None:
-        """Allocate the buffer.
+    def __init__(self, spec: InputSpec, out: NDArray[np.uint8] | None = None) -> None:
+        """Allocate the buffer, or take a given one.
 
         Args:
             spec: the contract's input; its `fit` must be `letterbox`.
+            out: buffer, see `image_fit`.
         """
         _require_fit(spec, "letterbox")
         self._spec = spec
-        self._buffer = np.full((1, spec.height, spec.width, 3), spec.pad_value, np.uint8)
+        self._buffer = _buffer_of(spec, out)
+        self._buffer.fill(spec.pad_value)
         self._placement = _Placement(0, 0, 0, 0)
         self._resized = np.empty((0, 0, 3), np.uint8)
 
@@ -271,11 +273,12 @@ class CenterCrop:
     One `CenterCrop` per thread; its buffer is reused like `Letterbox`'s.
     """
 
-    def __init__(self, spec: InputSpec) -> None:
-        """Allocate the buffer.
+    def __init__(self, spec: InputSpec, out: NDArray[np.uint8] | None = None) -> None:
+        """Allocate the buffer, or take a given one.
 
         Args:
             spec: the contract's input; its `fit` must be `center_crop`.
+            out: buffer, see `image_fit`.
 
         Raises:
             RkdeployError: when the crop fraction is not in (0, 1].
@@ -286,7 +289,7 @@ class CenterCrop:
                 f'Input "{spec.name}" has a crop fraction of {spec.crop_fraction}, expected more than 0, up to 1.'
             )
         self._spec = spec
-        self._resizer = _Resizer(spec)
+        self._resizer = _Resizer(spec, out)
 
     def __call__(self, image: NDArray[np.uint8]) -> Letterboxed:
         """Crop one image.  Arguments, result and errors are those of `Letterbox`."""
@@ -311,15 +314,16 @@ class Stretch:
     One `Stretch` per thread; its buffer is reused like `Letterbox`'s.
     """
 
-    def __init__(self, spec: InputSpec) -> None:
-        """Allocate the buffer.
+    def __init__(self, spec: InputSpec, out: NDArray[np.uint8] | None = None) -> None:
+        """Allocate the buffer, or take a given one.
 
         Args:
             spec: the contract's input; its `fit` must be `stretch`.
+            out: buffer, see `image_fit`.
         """
         _require_fit(spec, "stretch")
         self._spec = spec
-        self._resizer = _Resizer(spec)
+        self._resizer = _Resizer(spec, out)
 
     def __call__(self, image: NDArray[np.uint8]) -> Letterboxed:
         """Stretch one image.  Arguments, result and errors are those of `Letterbox`."""
@@ -333,15 +337,16 @@ class Line:
     padding; a line that is too wide is stretched.  One `Line` per thread; its buffer is reused like `Letterbox`'s.
     """
 
-    def __init__(self, spec: InputSpec) -> None:
-        """Allocate the buffer.
+    def __init__(self, spec: InputSpec, out: NDArray[np.uint8] | None = None) -> None:
+        """Allocate the buffer, or take a given one.
 
         Args:
             spec: the contract's input; its `fit` must be `line`.
+            out: buffer, see `image_fit`.
         """
         _require_fit(spec, "line")
         self._spec = spec
-        self._buffer = np.empty((1, spec.height, spec.width, 3), np.uint8)
+        self._buffer = _buffer_of(spec, out)
 
     def __call__(self, image: NDArray[np.uint8]) -> Letterboxed:
         """Fit one image.  Arguments, result and errors are those of `Letterbox`."""
@@ -359,21 +364,42 @@ class Line:
 ImageFit = Letterbox | CenterCrop | Stretch | Line
 
 
-def image_fit(spec: InputSpec) -> ImageFit:
-    """The fit that the contract's input asks for."""
+def image_fit(spec: InputSpec, out: NDArray[np.uint8] | None = None) -> ImageFit:
+    """The fit that the contract's input asks for.
+
+    Args:
+        spec: the contract's input.
+        out: buffer that every call writes into, (1, H, W, 3) uint8; its rows may be longer than W pixels, as the NPU's
+            are.  None allocates one.  Nothing else may write into it: padding is written once.
+
+    Raises:
+        RkdeployError: when `out` is not such a buffer.
+    """
     if spec.fit == "center_crop":
-        return CenterCrop(spec)
+        return CenterCrop(spec, out)
     if spec.fit == "line":
-        return Line(spec)
-    return Stretch(spec) if spec.fit == "stretch" else Letterbox(spec)
+        return Line(spec, out)
+    return Stretch(spec, out) if spec.fit == "stretch" else Letterbox(spec, out)
+
+
+def _buffer_of(spec: InputSpec, out: NDArray[np.uint8] | None) -> NDArray[np.uint8]:
+    """The given buffer, checked; a new one if there is none."""
+    shape = (1, spec.height, spec.width, 3)
+    if out is None:
+        return np.empty(shape, np.uint8)
+    if out.shape != shape or out.dtype != np.uint8 or out.strides[2:] != (3, 1):
+        raise RkdeployError(
+            f"The buffer of the input is {out.shape} {out.dtype}, expected {shape} uint8 with contiguous rows."
+        )
+    return out
 
 
 class _Resizer:
     """Antialiased resize of images whose size stays the same from frame to frame, into one buffer."""
 
-    def __init__(self, spec: InputSpec) -> None:
+    def __init__(self, spec: InputSpec, out: NDArray[np.uint8] | None) -> None:
         self._spec = spec
-        self._buffer = np.empty((1, spec.height, spec.width, 3), np.uint8)
+        self._buffer = _buffer_of(spec, out)
         self._source_hw = (0, 0)
         self._resize: Callable[[NDArray[np.uint8]], NDArray[np.uint8]] | None = None
 

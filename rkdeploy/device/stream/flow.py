@@ -106,6 +106,12 @@ class FrameFlow:
         self._can_put, self._can_take = threading.Condition(lock), threading.Condition(lock)
         self._can_deliver, self._settled = threading.Condition(lock), threading.Condition(lock)
 
+    def wait_for_room(self) -> bool:
+        """Wait until a frame can be added without waiting; False when no more frames are accepted."""
+        with self._can_put:
+            self._can_put.wait_for(lambda: self._closed or self._live or len(self._waiting) < self._max_waiting)
+            return not self._closed
+
     def put(self, frame: Frame, captured_s: float) -> bool:
         """Add a frame.
 

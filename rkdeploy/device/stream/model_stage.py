@@ -3,26 +3,27 @@
     take -> preprocess -> one context per core -> decode -> finish
               thread        one thread each        thread
 
-A context is a model on one core.  Its thread only runs it: the next input is ready when the thread returns, and
-the outputs are copied for the decode.  So no core waits for the CPU, or for another thread to wake up.
+A context is a model on one core.  Its thread only runs it: the next input is ready when the thread returns, and the
+outputs are decoded elsewhere.  So no core waits for the CPU, or for another thread to wake up.
 
-Each piece of work under way has a slot, with its own letterbox and decoder, because those reuse buffers.
+Each context has two slots, each with an input, its letterbox and the outputs: while one runs, the other is decoded and
+then gets the next input.  `NextContext` chooses the context before its input is written.
 """
 
 from __future__ import annotations
 
-import threading
 import time
 from dataclasses import replace
 from functools import partial
 from queue import SimpleQueue
-from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
+from typing import TYPE_CHECKING, Final, Generic, Protocol, TypeVar
 
 import numpy as np
 
 from rkdeploy.device.postprocess.postprocessor import Postprocessor
+from rkdeploy.device.stream.next_context import NextContext
 from rkdeploy.errors import BackendError
-from rkdeploy.images.fit import Letterboxed, image_fit
+from rkdeploy.images.fit import image_fit
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -30,15 +31,19 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from rkdeploy.contract.spec import ModelSpec
+    from rkdeploy.contract.spec import InputSpec, ModelSpec
     from rkdeploy.device.postprocess.detections import Detections
     from rkdeploy.device.postprocess.thresholds import Thresholds
-    from rkdeploy.device.runtime.protocol import HeadTensor
-    from rkdeploy.device.stream.contexts import Contexts
+    from rkdeploy.device.runtime.protocol import HeadTensor, Runtime
+    from rkdeploy.device.stream.contexts import Contexts, ContextState
     from rkdeploy.device.stream.frame_picture import FramePicture
     from rkdeploy.device.stream.statistics import StageTimer
+    from rkdeploy.images.fit import LetterboxTransform
 
 Work = TypeVar("Work")
+
+SLOTS: Final = 2
+"""Slots of each context: one runs while the other is decoded or filled."""
 
 
 class StageQueue(Protocol[Work]):
@@ -69,7 +74,7 @@ class ModelStage(Generic[Work]):
         spec: the contract.
         thresholds: limits of the detections to keep.
         queue: see `StageQueue`.
-        slots: pieces of work that are prepared, inferred or decoded at a time.
+        ahead: inputs that are written for contexts that still run.
         timer: gets the times of `preprocess`, `context`, `infer` and `decode`.
 
     Raises:
@@ -83,21 +88,17 @@ class ModelStage(Generic[Work]):
         thresholds: Thresholds,
         queue: StageQueue[Work],
         *,
-        slots: int,
+        ahead: int,
         timer: StageTimer,
     ) -> None:
+        image_fit(spec.input)  # raises the error of an inconsistent contract
         self._contexts = contexts
+        self._input = spec.input
+        self._postprocess = Postprocessor(spec, thresholds)
         self._queue = queue
         self._timer = timer
-        # None ends the thread that takes it.
-        self._free: SimpleQueue[_Slot[Work] | None] = SimpleQueue()
-        self._prepared: SimpleQueue[_Slot[Work] | None] = SimpleQueue()
-        self._answered: SimpleQueue[_Slot[Work] | None] = SimpleQueue()
-        for _ in range(slots):
-            self._free.put(_Slot(spec, thresholds))
-        self._contexts_left = len(contexts)
-        self._leaving = threading.Lock()
-        self._aborted = False
+        self._next: NextContext[_Slot[Work], Work] = NextContext(len(contexts), ahead=ahead)
+        self._answered: SimpleQueue[_Slot[Work] | None] = SimpleQueue()  # None ends the decode
 
     def bodies(self) -> list[tuple[str, Callable[[], None]]]:
         """The threads to run, each with its name."""
@@ -109,93 +110,109 @@ class ModelStage(Generic[Work]):
 
     def abort(self) -> None:
         """End all threads without finishing what is under way."""
-        self._aborted = True
-        for queue in (self._free, self._answered, *(self._prepared for _ in range(len(self._contexts)))):
-            queue.put(None)
+        self._next.abort()
+        self._answered.put(None)
 
     def _preprocess(self) -> None:
-        # The slot first: then the frame taken is the newest one.
-        while (slot := self._free.get()) is not None and (work := self._queue.take()) is not None:
-            begun = time.perf_counter()
-            slot.load(work, self._queue.picture_of(work))
-            slot.since_s = time.perf_counter()
-            self._timer.add("preprocess", slot.since_s - begun)
-            self._prepared.put(slot)
-        for _ in range(len(self._contexts)):
-            self._prepared.put(None)
+        # A context first: then the work taken is the newest.  By the time it comes another context may be the next.
+        while self._next.wait_until_wanted() and (work := self._queue.take()) is not None:
+            slot = self._next.claim()
+            if slot is None:  # every context is given up
+                self._queue.finish(work, None)
+                continue
+            self._load(slot, work)
+            self._next.prepared(slot)
+        self._next.close()
+
+    def _load(self, slot: _Slot[Work], work: Work) -> None:
+        begun = time.perf_counter()
+        slot.load(work, self._queue.picture_of(work))
+        slot.since_s = time.perf_counter()
+        self._timer.add("preprocess", slot.since_s - begun)
 
     def _infer(self, position: int) -> None:
         context = self._contexts[position]
-        add = self._timer.add
-        while (slot := self._prepared.get()) is not None and not self._aborted:
-            if not context.is_open:  # given up, and no other context is left
-                self._fail(slot)
-                continue
-            begun = time.perf_counter()
-            try:
-                tensors = context.runtime.infer(slot.input)
-            except BackendError as failure:
-                self._fail(slot)
-                if not self._contexts.rebuild(context, failure) and not self._is_last_context():
-                    return
-                continue
-            done = time.perf_counter()
-            slot.keep(tensors)
-            self._answered.put(slot)
-            self._contexts.succeeded(context)
-            add("context", begun - slot.since_s)
-            add("infer", done - begun)
-        if self._is_last_context():
+        self._next.restore(position, self._slots_of(context, position))
+        while (given := self._next.next_for(position)) is not None:
+            slot, left_over = given
+            if left_over is not None:
+                self._load(slot, left_over)
+            failure = self._run(context, slot)
+            if failure is not None and not self._reopened(context, position, failure):
+                break
+        unanswered = self._next.leave(position)
+        if unanswered is not None:
+            for work in unanswered:
+                self._queue.finish(work, None)
             self._answered.put(None)
 
-    def _is_last_context(self) -> bool:
-        """Count the calling thread's context as ended; True if it was the last one."""
-        with self._leaving:
-            if self._contexts_left > 1:
-                self._contexts_left -= 1
-                return False
-            return True
+    def _run(self, context: ContextState, slot: _Slot[Work]) -> BackendError | None:
+        """Run a slot; the failure of its work, None when there was none."""
+        begun = time.perf_counter()
+        try:
+            tensors = slot.infer()
+        except BackendError as failure:
+            self._queue.finish(slot.unload(), None)
+            self._next.release(slot)
+            return failure
+        done = time.perf_counter()
+        slot.keep(tensors)
+        self._answered.put(slot)
+        self._contexts.succeeded(context)
+        self._timer.add("context", begun - slot.since_s)
+        self._timer.add("infer", done - begun)
+        return None
 
-    def _fail(self, slot: _Slot[Work]) -> None:
-        self._queue.finish(slot.unload(), None)
-        self._free.put(slot)
+    def _reopened(self, context: ContextState, position: int, failure: BackendError) -> bool:
+        """Open a failed context again, with nothing using it; False if it stays closed."""
+        for slot in self._next.withdraw(position):
+            self._next.leave_to_others(slot.unload())
+        if self._next.aborted or not self._contexts.rebuild(context, failure):
+            return False
+        self._next.restore(position, self._slots_of(context, position))
+        return True
+
+    def _slots_of(self, context: ContextState, position: int) -> list[_Slot[Work]]:
+        return [_Slot(position, context.runtime, self._input) for _ in range(SLOTS)]
 
     def _decode(self) -> None:
         while (slot := self._answered.get()) is not None:
             begun = time.perf_counter()
-            detections = slot.decoded()
+            detections = slot.decoded(self._postprocess)
             self._timer.add("decode", time.perf_counter() - begun)
-            self._queue.finish(slot.unload(), detections)
-            self._free.put(slot)
+            work = slot.unload()
+            self._next.release(slot)
+            self._queue.finish(work, detections)
         self._queue.ended()
 
 
 class _Slot(Generic[Work]):
-    """The buffers of one piece of work under way; used by one thread at a time.
+    """Input and outputs of one piece of work under way in a context; used by one thread at a time.
 
     Attributes:
+        position: of the context.
         since_s: when its input was ready, by `time.perf_counter`.
     """
 
-    def __init__(self, spec: ModelSpec, thresholds: Thresholds) -> None:
-        self._fit = image_fit(spec.input)
-        self._postprocess = Postprocessor(spec, thresholds)
+    def __init__(self, position: int, runtime: Runtime, spec: InputSpec) -> None:
+        self.position = position
+        self.since_s = 0.0
+        self._runtime = runtime
+        self._input = np.empty((1, spec.height, spec.width, 3), np.uint8)
+        self._fit = image_fit(spec, self._input)
         self._kept: list[NDArray[Any]] = []
         self._tensors: tuple[HeadTensor, ...] = ()
         self._work: Work | None = None
-        self._boxed: Letterboxed | None = None
-        self.since_s = 0.0
+        self._transform: LetterboxTransform | None = None
 
     def load(self, work: Work, picture: FramePicture) -> None:
         """Take a piece of work and fit its picture into the network's input."""
         self._work = work
-        self._boxed = picture.fitted(self._fit)
+        self._transform = picture.fitted(self._fit).transform
 
-    @property
-    def input(self) -> NDArray[np.uint8]:
-        """Input of the network, (1, H, W, 3) uint8."""
-        assert self._boxed is not None, "a slot is loaded before it is inferred"
-        return self._boxed.image
+    def infer(self) -> tuple[HeadTensor, ...]:
+        """Run the context on the input."""
+        return self._runtime.infer(self._input)
 
     def keep(self, tensors: Sequence[HeadTensor]) -> None:
         """Copy the tensors into the slot's buffers: a runtime's are valid until its next call."""
@@ -209,13 +226,13 @@ class _Slot(Generic[Work]):
             np.copyto(kept, tensor.values)
         self._tensors = tuple(replace(tensor, values=kept) for kept, tensor in zip(self._kept, tensors, strict=True))
 
-    def decoded(self) -> Detections:
-        """Detections from the copied tensors, in pixels of the image."""
-        assert self._boxed is not None, "a slot is loaded before it is decoded"
-        return self._postprocess(self._tensors, self._boxed.transform)
+    def decoded(self, postprocess: Postprocessor) -> Detections:
+        """Detections from the outputs, in pixels of the image."""
+        assert self._transform is not None, "a slot is loaded before it is decoded"
+        return postprocess(self._tensors, self._transform)
 
     def unload(self) -> Work:
         """Return the piece of work; the buffers stay."""
-        work, self._work, self._boxed = self._work, None, None
+        work, self._work, self._transform = self._work, None, None
         assert work is not None, "a slot gives its work back once"
         return work

@@ -14,6 +14,7 @@ import threading
 import time
 from contextlib import ExitStack
 from dataclasses import dataclass
+from itertools import islice
 from typing import TYPE_CHECKING
 
 from rkdeploy.device.stream.backoff import Backoff
@@ -53,15 +54,15 @@ class PipelineOptions:
 
     Attributes:
         max_frames: end after this many frames have reached the sinks; None for all.
-        spare_slots: frames under way beyond one per context: letterboxed ahead, or being decoded.  More smooth out
-            variations of the CPU's work; fewer keep a camera's frames more recent.
+        ahead: frames that are letterboxed while every context runs.  One is enough to keep them busy; each makes frames
+            older by a context's time over the number of contexts.
         backoff: for contexts that failed.
         max_failures: the run ends when every context has failed this often in a row.
         join_s: seconds that the threads may take to end; longer is an error.
     """
 
     max_frames: int | None = None
-    spare_slots: int = 2
+    ahead: int = 1
     backoff: Backoff = _REBUILD
     max_failures: int = 5
     join_s: float = 30.0
@@ -107,11 +108,8 @@ class Pipeline:
         self._sinks = tuple(sinks)
         self._options = options or PipelineOptions()
         given = self._options
-        slots = len(runtimes) + given.spare_slots
-        under_way = slots + sum(len(one.runtimes) + given.spare_slots for one in recognizers)
-        self._flow = FrameFlow(
-            live=source.live, tickets=2 * under_way, waiting=1 if source.live else 2, ready=2 if source.live else 1
-        )
+        under_way = sum(len(one) + given.ahead for one in (runtimes, *(one.runtimes for one in recognizers)))
+        self._flow = FrameFlow(live=source.live, tickets=2 * under_way, waiting=1, ready=2 if source.live else 1)
         self._contexts = Contexts(runtimes, given.backoff, given.max_failures, self._flow.pause)
         self._recorder = StageTimer()
         self._recognition = Recognition(
@@ -119,10 +117,10 @@ class Pipeline:
             self._flow,
             backoff=given.backoff,
             max_failures=given.max_failures,
-            spare_slots=given.spare_slots,
+            ahead=given.ahead,
         )
         queue = _FrameQueue(self._flow, self._recognition if recognizers else None)
-        self._stage = ModelStage(self._contexts, spec, thresholds, queue, slots=slots, timer=self._recorder)
+        self._stage = ModelStage(self._contexts, spec, thresholds, queue, ahead=given.ahead, timer=self._recorder)
         self._threads: list[threading.Thread] = []
         self._ended = threading.Event()
         self._failing = threading.Lock()
@@ -267,15 +265,17 @@ class Pipeline:
 
     def _capture(self) -> None:
         limit = None if self._source.live else self._options.max_frames
-        asked = time.perf_counter()
-        for count, frame in enumerate(self._frames, 1):
+        frames = islice(self._frames, limit)
+        # Room first: a frame that is read before there is room for it only grows older.
+        while self._flow.wait_for_room():
+            asked = time.perf_counter()
+            frame = next(frames, None)
+            if frame is None:
+                break
             arrived = time.perf_counter()
             self._recorder.add("capture", arrived - asked)
             if not self._flow.put(frame, arrived):
-                return
-            if count == limit:
                 break
-            asked = time.perf_counter()
         self._flow.close()
 
     def _deliver(self) -> None:

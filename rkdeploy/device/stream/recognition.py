@@ -82,7 +82,7 @@ class Recognition:
         flow: gets the finished frames.
         backoff: for contexts that failed.
         max_failures: the run ends when every context of a recognizer has failed this often in a row.
-        spare_slots: crops under way beyond one per context, for each recognizer.
+        ahead: crops that are prepared while every context runs, for each recognizer.
 
     Raises:
         RkdeployError: for an inconsistent contract.
@@ -95,11 +95,11 @@ class Recognition:
         *,
         backoff: Backoff,
         max_failures: int,
-        spare_slots: int,
+        ahead: int,
     ) -> None:
         self._flow = flow
         self._lines = tuple(
-            _RecognizerLine(position, one, flow, backoff=backoff, max_failures=max_failures, spare_slots=spare_slots)
+            _RecognizerLine(position, one, flow, backoff=backoff, max_failures=max_failures, ahead=ahead)
             for position, one in enumerate(recognizers)
         )
         self._open = ExitStack()
@@ -168,13 +168,12 @@ class _RecognizerLine:
         *,
         backoff: Backoff,
         max_failures: int,
-        spare_slots: int,
+        ahead: int,
     ) -> None:
         self.recognizer = recognizer
         self._position, self._flow = position, flow
         self._waiting: deque[_Crop] = deque()
-        slots = len(recognizer.runtimes) + spare_slots
-        self._room = 2 * slots
+        self._room = 2 * (len(recognizer.runtimes) + ahead)
         self._under_way = self._answered = self._failed = self._left_out = 0
         self._closed = self._hurried = self._aborted = False
         lock = threading.Lock()
@@ -183,11 +182,11 @@ class _RecognizerLine:
         self._timer = StageTimer()
         self.contexts = Contexts(recognizer.runtimes, backoff, max_failures, self.pause)
         self.stage: ModelStage[_Crop] = ModelStage(
-            self.contexts, recognizer.spec, recognizer.thresholds, self, slots=slots, timer=self._timer
+            self.contexts, recognizer.spec, recognizer.thresholds, self, ahead=ahead, timer=self._timer
         )
 
     def put(self, crops: Sequence[_Crop], left_out: int) -> None:
-        """Add a frame's crops, waiting for room: the queue has at most those of one frame and `2 * slots` more."""
+        """Add a frame's crops, waiting for room: the queue has at most those of one frame and a few more."""
         with self._can_put:
             self._left_out += left_out
             while not self._aborted and crops and len(self._waiting) >= self._room:
