@@ -2,23 +2,30 @@
 
 from __future__ import annotations
 
+import importlib
 import sys
+from typing import Any
 
 import numpy as np
 import pytest
-import supervision as sv
 
 from rkdeploy.errors import RkdeployError
 from tests.api.found import EMPTY, FRAME, MASKS, POINTS, ROTATED, STACKED, XYXY, result
 
 
-def test_nothing_found() -> None:
+@pytest.fixture(scope="module")
+def sv() -> Any:
+    """Supervision, imported by the first test: at the top every worker would import it, and Matplotlib with it."""
+    return importlib.import_module("supervision")
+
+
+def test_nothing_found(sv: Any) -> None:
     """Empty in both forms."""
     assert len(EMPTY.to_supervision()) == 0
     assert len(sv.Detections.from_ultralytics(EMPTY.to_ultralytics())) == 0
 
 
-def test_supervision() -> None:
+def test_supervision(sv: Any) -> None:
     """Boxes, masks, oriented boxes and names where its annotators look for them."""
     found = result(masks=MASKS, rotated=ROTATED).to_supervision()
     np.testing.assert_array_equal(found.xyxy, XYXY)
@@ -46,7 +53,7 @@ def test_without_supervision(monkeypatch: pytest.MonkeyPatch) -> None:
         result().to_supervision()
 
 
-def test_ultralytics_attributes() -> None:
+def test_ultralytics_attributes(sv: Any) -> None:
     """The attributes that programs read from Ultralytics' results, tensors' methods included."""
     seen = result(keypoints=POINTS, masks=MASKS).to_ultralytics()
     assert seen.boxes is not None

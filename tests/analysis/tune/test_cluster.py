@@ -12,6 +12,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -36,7 +37,7 @@ from tests.analysis.tune.stand_in_trials import (
     until,
 )
 
-pytest.importorskip("distributed")
+pytestmark = pytest.mark.skipif(find_spec("distributed") is None, reason="distributed is not installed")
 
 ADDRESS = re.compile(r"(tcp://127\.0\.0\.1:\d+)")
 WANTED = 8

@@ -34,6 +34,11 @@ BUILT = (
     "yolov5_face-n05", "yolov7_pose-w6_pose", "rtdetr-yolov8_blocks", "text-plate_color",
 )  # fmt: skip
 """One of each kind of head, and the networks with attention, which toolkit 2.5.0 has trouble with."""
+BUILT_AT = {
+    "ultralytics-v10n": (64, 96), "yolor-paper_p6": (64, 128), "yolov7_pose-w6_pose": (64, 128),
+    "rtdetr-yolov8_blocks": (128, 160),
+}  # fmt: skip
+"""Input sizes of builds where the recorded one is larger than the head needs: the time of a build is in its cells."""
 
 
 def cut_to(folder: Path, network: Network) -> tuple[Path, onnx.ModelProto, ModelSpec]:
@@ -78,10 +83,10 @@ def test_int8_build_and_detections(vector: Vector, tmp_path: Path) -> None:
     options = BuildOptions(
         model=vector.checkpoint,
         cfg=vector.cfg,
-        imgsz=vector.hw,
+        imgsz=BUILT_AT.get(vector.key, vector.hw),
         calib=ROOT / "calib_data",
         calib_count=4,
-        proof_images=4,
+        proof_images=2,
         min_agreement=0.0,
         out=tmp_path,
     )
@@ -108,4 +113,4 @@ def test_int8_build_and_detections(vector: Vector, tmp_path: Path) -> None:
 
 def test_every_built_case_is_there() -> None:
     """The list of builds names recorded cases only."""
-    assert set(BUILT) <= {vector.key for vector in ALL}
+    assert set(BUILT_AT) < set(BUILT) <= {vector.key for vector in ALL}

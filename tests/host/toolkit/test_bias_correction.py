@@ -20,7 +20,11 @@ from rkdeploy.host.toolkit.emulation import EmulatedNetwork, EmulatedRun, Unsupp
 from rkdeploy.host.toolkit.toolkit import Toolkit
 from tests.host.toolkit.test_toolkit import INT8, images, tiny_onnx
 
-torch = pytest.importorskip("torch")
+
+@pytest.fixture(scope="module")
+def torch() -> Any:
+    """PyTorch, imported by the first test: at the top every worker would spend a second and 200 MB on it."""
+    return pytest.importorskip("torch")
 
 
 def one_convolution(operator: str = "Relu", bias: float = 0.0) -> onnx.ModelProto:
@@ -50,7 +54,7 @@ COARSE = {"weight": entry(0.25, 0), "linear": entry(7.0, 0), "out": entry(0.5, -
 """The weight 0.6 becomes 0.5; the result before the activation is not rounded."""
 
 
-def test_values_by_hand() -> None:
+def test_values_by_hand(torch: Any) -> None:
     """0.5 times 1, 2, 3 and -1, cut at 0, in steps of 0.5; ties go to the even step."""
     network = EmulatedNetwork(one_convolution(), COARSE, ())
     values = torch.tensor([1.0, 2.0, 2.5, -1.0]).view(1, 1, 2, 2)
@@ -60,7 +64,7 @@ def test_values_by_hand() -> None:
     assert exact.flatten().tolist() == pytest.approx([0.6, 1.2, 1.5, 0.0])
 
 
-def test_layers_in_float16_are_not_rounded() -> None:
+def test_layers_in_float16_are_not_rounded(torch: Any) -> None:
     """A tensor named as float16 keeps its float values, and the layer its float weights."""
     network = EmulatedNetwork(one_convolution(), COARSE, ("linear", "out"))
     (got,) = EmulatedRun(network, torch.ones(1, 1, 2, 2), quantized=True).outputs()
@@ -73,7 +77,7 @@ def test_operators_that_are_not_emulated_are_named() -> None:
         EmulatedNetwork(one_convolution("Softplus"), COARSE, ())
 
 
-def test_the_mean_behind_the_activation_is_restored() -> None:
+def test_the_mean_behind_the_activation_is_restored(torch: Any) -> None:
     """The mean of the shifted values equals the aim behind SiLU; a channel that is flat there stays as it is."""
     random = torch.Generator().manual_seed(1)
     wanted = torch.randn((2, 2, 20, 20), generator=random)
@@ -86,7 +90,7 @@ def test_the_mean_behind_the_activation_is_restored() -> None:
     assert shift[1].item() == 0
 
 
-def test_corrected_biases_are_judged_on_held_out_images() -> None:
+def test_corrected_biases_are_judged_on_held_out_images(torch: Any) -> None:
     """A bias by which every fourth image gains is accepted; where only that image loses, the trained one stays."""
     network = EmulatedNetwork(one_convolution(bias=1.0), COARSE | {"out": entry(0.01, -128)}, ())
     bright = torch.tensor([1.0, 1.1, 1.2, 1.3]).view(1, 1, 2, 2)
@@ -101,7 +105,7 @@ def test_corrected_biases_are_judged_on_held_out_images() -> None:
     assert "did not come nearer" in record["reason"]
 
 
-def test_too_few_images_correct_nothing() -> None:
+def test_too_few_images_correct_nothing(torch: Any) -> None:
     """Three images leave none to hold out, and the record says so."""
     network = EmulatedNetwork(one_convolution(), COARSE, ())
     biases, record = correct_biases(network, EmulatedRun, [torch.ones(1, 1, 2, 2)] * 3)
@@ -117,7 +121,7 @@ def test_only_int8_has_biases_to_correct() -> None:
 
 
 @pytest.mark.slow
-def test_the_simulator_gives_what_the_emulation_predicts(tmp_path: Path) -> None:
+def test_the_simulator_gives_what_the_emulation_predicts(tmp_path: Path, torch: Any) -> None:
     """A build with corrected biases: the same integers from the simulator, from its kept files, and emulated."""
     with Toolkit(log=tmp_path / "toolkit.log") as toolkit:
         tiny = tiny_onnx(tmp_path / "tiny.onnx")
