@@ -16,6 +16,7 @@ if [ "${1:-}" != venv ]; then
   need ssh openssh-client
   need systemd-analyze systemd
   need chromium chromium                     # the web view
+  need jq jq                                 # commands on the pages
   /usr/bin/python3 -c 'import gi; gi.require_version("GstRtspServer", "1.0")' 2>/dev/null || missing+=(
     python3-gi gir1.2-gst-rtsp-server-1.0      # an RTSP camera
     gstreamer1.0-plugins-base gstreamer1.0-plugins-good gstreamer1.0-plugins-ugly

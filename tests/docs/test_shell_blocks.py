@@ -108,7 +108,7 @@ def _without_figures(text: str) -> str:
 def test_a_shown_command_does_what_the_page_says(shown: Shown, folder: Path) -> None:
     """It succeeds, or fails with the error that is shown; the words of its output are those on the page."""
     if "jq" in shown.line and shutil.which("jq") is None:
-        pytest.skip("jq is not installed")
+        pytest.skip("jq is not installed: bash tests/needs.sh")
     code, printed = run(shown.line, folder)
     assert code == (1 if shows_failure(shown) else 0), printed
     assert "Traceback" not in printed
