@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Literal
 from rkdeploy.analysis.origin import Origin
 
 if TYPE_CHECKING:
-    from rkdeploy.analysis.page.plots.svg import Svg
+    from rkdeploy.analysis.page.plots.svg import Drawings
 
 ABSENT = "\N{EN DASH}"
 """Stands where there is no figure."""
@@ -77,7 +77,7 @@ class Plot:
 
     Attributes:
         title: what it shows.
-        svg: the drawing.
+        drawings: for wide screens and for phones.
         description: what can be read off it, for those who do not see it.
         legend: what its marks stand for.
         origin: of its figures.
@@ -85,7 +85,7 @@ class Plot:
     """
 
     title: str
-    svg: Svg
+    drawings: Drawings
     description: str
     legend: Sequence[LegendEntry] = ()
     origin: Origin | None = None

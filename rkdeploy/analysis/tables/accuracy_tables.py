@@ -9,6 +9,7 @@ from rkdeploy.analysis.origin import origin_of
 from rkdeploy.analysis.page.columns import ColumnOf, count_column, number_column, table_of, text_column
 from rkdeploy.analysis.page.content import ABSENT, Block, LegendEntry, Note, PageSection, Plot, Table
 from rkdeploy.analysis.page.plots.bar_plots import Group, grouped_bars
+from rkdeploy.analysis.page.plots.svg import Drawings
 from rkdeploy.analysis.page.texts import Words
 from rkdeploy.analysis.report.model_report import ModelReport
 from rkdeploy.contract.accuracy import (
@@ -165,10 +166,11 @@ def _class_bars(
     worst = sorted(names, key=lambda name: _last(values[name]))[:_MOST_CLASSES]
     shown = [name for name in names if name in set(worst)]
     series = _SERIES[: len(sides)]
+    groups = [Group(name, values[name]) for name in shown]
     left_out = len(names) - len(shown)
     return Plot(
         words("accuracy.classes_plot", kind=words.kind(kind)),
-        grouped_bars([Group(name, values[name]) for name in shown], series, high=1.0),
+        Drawings.of(lambda width: grouped_bars(groups, series, high=1.0, width=width)),
         words("accuracy.classes_desc", count=len(shown)),
         [LegendEntry(k, f"{side.network}: {side.origin}") for k, side in zip(series, sides, strict=True)],
         note=words("accuracy.classes_more", count=left_out) if left_out > 0 else "",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Iterator
+from functools import partial
 
 from rkdeploy.analysis.page.columns import ColumnOf, number_column, table_of, text_column
 from rkdeploy.analysis.page.content import (
@@ -25,6 +26,7 @@ from rkdeploy.analysis.page.content import (
     moment,
 )
 from rkdeploy.analysis.page.plots.anchor_plot import anchor_plot
+from rkdeploy.analysis.page.plots.svg import Drawings
 from rkdeploy.analysis.page.texts import Words
 from rkdeploy.analysis.report.model_report import ModelReport
 from rkdeploy.contract.spec import HeadOutput
@@ -50,7 +52,7 @@ def anchors_section(model: ModelReport, words: Words) -> PageSection | None:
     blocks.append(
         Plot(
             title,
-            anchor_plot(found.levels, headings),
+            Drawings.of(partial(anchor_plot, found.levels, headings)),
             words("anchors.desc", data_set=data_set),
             [
                 LegendEntry("own", words("anchors.own")),

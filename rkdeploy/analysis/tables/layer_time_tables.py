@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 
 from rkdeploy.analysis.page.columns import ColumnOf, count_column, number_column, share_column, table_of, text_column
 from rkdeploy.analysis.page.content import (
@@ -16,7 +17,7 @@ from rkdeploy.analysis.page.content import (
 )
 from rkdeploy.analysis.page.plots.layer_plot import LIMITS, Bar, Lane, along_the_network
 from rkdeploy.analysis.page.plots.roofline_plot import Point, roofline_plot
-from rkdeploy.analysis.page.plots.svg import Svg
+from rkdeploy.analysis.page.plots.svg import Drawings
 from rkdeploy.analysis.page.texts import Words
 from rkdeploy.analysis.report.model_report import LayerRow, LayerTable, ModelReport
 
@@ -63,11 +64,11 @@ def _along(table: LayerTable, words: Words) -> Plot:
     if any(r.weight_bytes for r in rows):
         bars = [Bar((r.weight_bytes or 0) / _KIB, "weights", _title(r)) for r in rows]
         lanes.append(Lane(words("layers.lane_weights"), bars))
-    svg: Svg = along_the_network(lanes, [r.number for r in rows], words("layers.axis"))
+    drawings = Drawings.of(partial(along_the_network, lanes, [r.number for r in rows], words("layers.axis")))
     title = words("layers.along_plot")
     return Plot(
         title,
-        svg,
+        drawings,
         words("layers.along_desc", count=len(rows)),
         [LegendEntry(name, words(f"limit.{name}")) for name in limits],
         table.origin,
@@ -98,21 +99,17 @@ def _roofline(table: LayerTable, words: Words) -> Plot | None:
     if not points:
         return None
     title = words("roofline.title")
-    svg = roofline_plot(
-        points,
-        lines.macs_per_second,
-        lines.bytes_per_second,
-        (
-            words("roofline.below"),
-            words("roofline.beside"),
-            words("roofline.flat", rate=lines.macs_per_second / 1e9),
-            words("roofline.slanted", rate=lines.bytes_per_second / 1e9),
-        ),
+    texts = (
+        words("roofline.below"),
+        words("roofline.beside"),
+        words("roofline.flat", rate=lines.macs_per_second / 1e9),
+        words("roofline.slanted", rate=lines.bytes_per_second / 1e9),
     )
+    drawings = Drawings.of(partial(roofline_plot, points, lines.macs_per_second, lines.bytes_per_second, texts))
     kinds = {point.kind for point in points}
     return Plot(
         title,
-        svg,
+        drawings,
         words("roofline.desc", count=len(points)),
         [LegendEntry(f"shape {name}", words(f"limit.{name}")) for name in LIMITS if name in kinds],
         table.origin,

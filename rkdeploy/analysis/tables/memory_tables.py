@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from rkdeploy.analysis.origin import Origin, origin_of
 from rkdeploy.analysis.page.columns import ColumnOf, number_column, table_of, text_column
 from rkdeploy.analysis.page.content import Block, Cell, PageSection, Plot, Table, facts
 from rkdeploy.analysis.page.plots.memory_plot import memory_plot
+from rkdeploy.analysis.page.plots.svg import Drawings
 from rkdeploy.analysis.page.texts import Words
 from rkdeploy.analysis.report.memory_map import TensorLife
 from rkdeploy.analysis.report.model_report import ModelReport, PlannedMemory
@@ -49,7 +52,7 @@ def runtime_memory(found: MemorySize, origin: Origin, words: Words) -> Table:
 def _map(memory: PlannedMemory, words: Words) -> Plot:
     return Plot(
         words("memory.map"),
-        memory_plot(memory.tensors, memory.internal_bytes, words("layers.axis"), "MiB"),
+        Drawings.of(partial(memory_plot, memory.tensors, memory.internal_bytes, words("layers.axis"), "MiB")),
         words("memory.map_desc", count=len(memory.tensors)),
         (),
         memory.origin,

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from functools import partial
 
 from rkdeploy.analysis.estimate.prediction import Estimate, LayerTime, PartName, Prediction
 from rkdeploy.analysis.origin import Origin, origin_of
 from rkdeploy.analysis.page.columns import ColumnOf, number_column, table_of, text_column
 from rkdeploy.analysis.page.content import Block, Cell, LegendEntry, Note, Plot, Table
 from rkdeploy.analysis.page.plots.bar_plots import BarPart, stacked_bar
+from rkdeploy.analysis.page.plots.svg import Drawings
 from rkdeploy.analysis.page.texts import Words
 
 _PARTS: tuple[PartName, ...] = ("compute", "memory", "activation", "attention", "overhead")
@@ -51,7 +53,7 @@ def prediction_plot(found: Prediction, words: Words) -> Plot:
         note = words("speed.predicted_note", coverage=f"{found.coverage:.0%}")
     return Plot(
         words("speed.predicted_plot"),
-        stacked_bar(parts, found.low_ms, found.high_ms, "ms"),
+        Drawings.of(partial(stacked_bar, parts, found.low_ms, found.high_ms, "ms")),
         words("speed.predicted_desc"),
         [LegendEntry(p.kind, f"{p.label} {p.value:.2f} ms") for p in parts],
         origin_of(found),

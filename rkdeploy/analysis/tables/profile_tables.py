@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 from typing import Literal
 
 from rkdeploy.analysis.origin import Origin, origin_of
 from rkdeploy.analysis.page.columns import ColumnOf, count_column, number_column, share_column, table_of, text_column
 from rkdeploy.analysis.page.content import TIMES, Block, LegendEntry, Note, PageSection, Plot, Table, facts, moment
 from rkdeploy.analysis.page.plots.bar_plots import Group, Spread, grouped_bars, spreads
+from rkdeploy.analysis.page.plots.svg import Drawings
 from rkdeploy.analysis.page.texts import Words
 from rkdeploy.analysis.report.layer_rows import measured_table
 from rkdeploy.analysis.report.model_report import ModelReport
@@ -87,9 +89,10 @@ def time_blocks(profile: Profile, words: Words) -> Iterator[Block]:
         number_column(words("speed.of_frame"), lambda row: row[1].p50_ms / whole_ms if whole_ms > 0 else None, ".0%"),
     ]
     yield table_of(words("speed.stages_caption", frames=frames), columns, named, origin)
+    drawn = [Spread(words(f"stage.{name}"), one.p50_ms, one.p90_ms, one.p99_ms) for name, one in named]
     yield Plot(
         words("speed.stages_plot", frames=frames),
-        spreads([Spread(words(f"stage.{name}"), one.p50_ms, one.p90_ms, one.p99_ms) for name, one in named]),
+        Drawings.of(partial(spreads, drawn)),
         words("speed.stages_desc"),
         (),
         origin,
@@ -166,7 +169,7 @@ def _throughput_plot(profile: Profile, words: Words) -> Plot:
     ]
     return Plot(
         words("speed.throughput_plot"),
-        grouped_bars(groups, ("built", "third"), digits=1),
+        Drawings.of(lambda width: grouped_bars(groups, ("built", "third"), digits=1, width=width)),
         words("speed.throughput_desc"),
         [LegendEntry("built", words("speed.pipeline")), LegendEntry("third", words("speed.network"))],
         origin_of(profile),

@@ -56,6 +56,18 @@ LOW_CONTRAST = """
   return { checked, low: low.slice(0, 8) };
 })()
 """  # noqa: E501  (a script of the page's)
+CHARTS = """
+[...document.querySelectorAll(".plot svg[role=img]")].filter(svg => svg.checkVisibility()).map(svg => {
+  const card = svg.closest(".part").getBoundingClientRect(), own = svg.getBoundingClientRect(), view = svg.viewBox.baseVal;
+  const texts = [...svg.querySelectorAll("text")].map(text => [text.getBBox(), text.textContent]);
+  const out = texts.filter(([box]) => box.x < -1 || box.x + box.width > view.width + 1 || box.y + box.height > view.height + 2);
+  return {
+    title: svg.querySelector("title").textContent, inside: own.left >= card.left && own.right <= card.right,
+    scrolls: svg.parentElement.scrollWidth > svg.parentElement.clientWidth, out: out.map(([, text]) => text),
+    letters: texts.length ? Math.min(...texts.map(([box]) => box.height)) * own.width / view.width : 99,
+  };
+})
+"""  # noqa: E501  (a script of the page's)
 ROWS = "[...document.querySelectorAll('table.sortable')].find(t => t.querySelector('caption').innerText.includes('{}'))"
 
 
@@ -127,9 +139,12 @@ def problems(page: Page) -> list[str]:
 def test_looks(
     pages: dict[str, Path], page: Page, tmp_path: Path, name: str, form: str, width: int, kind: dict[str, bool]
 ) -> None:
-    """Nothing sticks out, all text has the contrast that WCAG AA asks for, nothing is asked for or complained about."""
+    """Nothing sticks out, charts fit their cards, all text has the contrast of WCAG AA, no request, no complaint."""
     show(page, pages[name], width, **kind)
     assert page.evaluate("document.documentElement.scrollWidth") <= width
+    charts = page.evaluate(CHARTS)
+    assert [one for one in charts if not one["inside"] or one["scrolls"] or one["out"] or one["letters"] < 11] == []
+    assert len(charts) == {"report": 14, "zh": 14, "alone": 6, "diff": 0}[name]
     contrast = page.evaluate(LOW_CONTRAST)
     assert contrast["low"] == []
     assert contrast["checked"] > 60

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from rkdeploy.analysis.page.plots.scales import logarithmic, short
-from rkdeploy.analysis.page.plots.svg import Svg
+from rkdeploy.analysis.page.plots.svg import NARROW_PX, WIDE_PX, Svg, text_width
 
-_WIDTH, _HEIGHT, _LEFT, _RIGHT, _TOP, _BOTTOM = 960, 420, 76, 24, 30, 52
+_TOP, _BOTTOM = 30, 52
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +23,11 @@ class Point:
 
 
 def roofline_plot(
-    points: Sequence[Point], macs_per_second: float, bytes_per_second: float, texts: tuple[str, str, str, str]
+    points: Sequence[Point],
+    macs_per_second: float,
+    bytes_per_second: float,
+    texts: tuple[str, str, str, str],
+    width: int = WIDE_PX,
 ) -> Svg:
     """The chip's lines and the layers under them.
 
@@ -32,28 +36,33 @@ def roofline_plot(
         macs_per_second: the chip's flat line.
         bytes_per_second: its slanted line.
         texts: below the horizontal axis, next to the vertical one, on the flat line, on the slanted line.
+        width: of the drawing.
     """
     below, beside, flat, slanted = texts
-    svg = Svg(_WIDTH, _HEIGHT)
+    narrow = width <= NARROW_PX
+    left, right, bottom, largest_px = (44, 310, 308, 12) if narrow else (76, width - 24, 368, 22)
+    svg = Svg(width, bottom + _BOTTOM)
     ridge = macs_per_second / bytes_per_second
-    x = logarithmic([*(p.intensity for p in points), ridge], _LEFT, _WIDTH - _RIGHT)
-    y = logarithmic([*(p.rate for p in points), macs_per_second], _HEIGHT - _BOTTOM, _TOP)
+    x = logarithmic([*(p.intensity for p in points), ridge], left, right)
+    y = logarithmic([*(p.rate for p in points), macs_per_second], bottom, _TOP)
     for tick in x.ticks():
-        svg.line(x(tick), _TOP, x(tick), _HEIGHT - _BOTTOM, "grid")
-        svg.text(x(tick), _HEIGHT - _BOTTOM + 18, short(tick), "soft", "middle")
+        svg.line(x(tick), _TOP, x(tick), bottom, "grid")
+        svg.text(x(tick), bottom + 18, short(tick), "soft", "middle")
     for tick in y.ticks():
-        svg.line(_LEFT, y(tick), _WIDTH - _RIGHT, y(tick), "grid")
-        svg.text(_LEFT - 8, y(tick) + 4, short(tick), "soft", "end")
-    svg.text(_WIDTH - _RIGHT, _HEIGHT - 10, below, "soft", "end")
+        svg.line(left, y(tick), right, y(tick), "grid")
+        svg.text(left - 8, y(tick) + 4, short(tick), "soft", "end")
+    svg.text(right, svg.height - 10, below, "soft", "end")
     svg.text(8, 16, beside, "soft")
     low = max(x.low, y.low / bytes_per_second)
     svg.line(x(low), y(low * bytes_per_second), x(ridge), y(macs_per_second), "roof")
     svg.line(x(ridge), y(macs_per_second), x.end, y(macs_per_second), "roof")
     svg.text(x.end - 4, y(macs_per_second) - 8, flat, "strong", "end")
     middle = (low * ridge) ** 0.5
-    svg.text(x(middle) - 10, y(middle * bytes_per_second) - 8, slanted, "strong", "end" if middle > 1 else "start")
+    text_x, text_y = x(middle) - 10, y(middle * bytes_per_second) - 8
+    fits = text_x - text_width(slanted, 13) > left
+    svg.text(text_x if fits else left + 4.0, text_y, slanted, "strong", "end" if fits else "start")
     for point in sorted(points, key=lambda p: -p.share):
-        radius = 3 + 22 * min(max(point.share, 0.0), 0.25) ** 0.5
+        radius = 3 + largest_px * min(max(point.share, 0.0), 0.25) ** 0.5
         _dot(svg, x(point.intensity), y(point.rate), radius, point)
     return svg
 

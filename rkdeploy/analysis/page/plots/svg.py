@@ -4,10 +4,18 @@ from __future__ import annotations
 
 import unicodedata
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final
 
 from markupsafe import Markup, escape
 
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
 Value = str | float | int
+
+WIDE_PX: Final = 960
+NARROW_PX: Final = 320
+"""Width of a drawing for phones, whose cards are 300 to 340 pixels wide: letters keep their size."""
 
 
 @dataclass(slots=True)
@@ -52,18 +60,34 @@ class Svg:
         """Text; `anchor` is start, middle or end."""
         self.add("text", text, x=x, y=y, text_anchor=anchor, kind=f"label {kind}".strip())
 
-    def markup(self, ident: str, title: str, description: str) -> Markup:
+    def markup(self, ident: str, title: str, description: str, kind: str = "wide") -> Markup:
         """The whole drawing as one element of a page.
 
         Args:
             ident: unique in the page.
             title: what it shows, for those who do not see it.
             description: what can be read off it.
+            kind: `wide` or `narrow`, for the screens that show it.
         """
         return Markup(
-            '<svg viewBox="0 0 {w} {h}" width="{w}" height="{h}" role="img" aria-labelledby="{i}-t {i}-d">'
+            '<svg class="{k}" viewBox="0 0 {w} {h}" width="{w}" height="{h}" role="img" aria-labelledby="{i}-t {i}-d">'
             '<title id="{i}-t">{t}</title><desc id="{i}-d">{d}</desc>{parts}</svg>'
-        ).format(w=self.width, h=self.height, i=ident, t=title, d=description, parts=Markup("").join(self.parts))
+        ).format(
+            k=kind, w=self.width, h=self.height, i=ident, t=title, d=description, parts=Markup("").join(self.parts)
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Drawings:
+    """The same figures drawn for wide screens and for phones; a page shows one of them."""
+
+    wide: Svg
+    narrow: Svg
+
+    @classmethod
+    def of(cls, draw: Callable[[int], Svg]) -> Drawings:
+        """Both from one function of the width in pixels."""
+        return cls(draw(WIDE_PX), draw(NARROW_PX))
 
 
 def text_width(text: str, size_px: float = 12.5) -> float:
