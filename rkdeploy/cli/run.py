@@ -74,7 +74,13 @@ def run_command(
     with StopSignals() as signals, _Progress(bundle, counter, signals, options) as events:
         result = run_bundle(bundle, options, events, [counter])
     if not is_quiet():
-        written = {"Drawn": options.save, "Maps": options.maps, "JSON lines": output, "Recorded": options.record}
+        written = {
+            "Drawn": options.save,
+            "Crops": options.crops,
+            "Maps": options.maps,
+            "JSON lines": output,
+            "Recorded": options.record,
+        }
         summarize(counter, result, {what: str(where) for what, where in written.items() if where}, to_stderr=as_json)
     if result.failure is not None:
         raise result.failure

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -67,6 +67,17 @@ class Thresholds:
                 )
             confidences[class_id] = confidence
         return confidences
+
+    def only(self, wanted: Iterable[int], class_count: int) -> Thresholds:
+        """The same limits for some classes, and 1, which no score exceeds, for the others.
+
+        Args:
+            wanted: ids of the classes that are kept.
+            class_count: number of classes of the model.
+        """
+        kept = set(wanted)
+        per_class = {i: self.per_class.get(i, self.confidence) if i in kept else 1.0 for i in range(class_count)}
+        return replace(self, per_class=per_class)
 
     @classmethod
     def from_options(
@@ -136,6 +147,20 @@ def class_ids_of(named: str | int, class_names: Sequence[str]) -> list[int]:
             f"Class {named} does not exist: the model has {len(class_names)} classes (0 to {len(class_names) - 1})."
         )
     return [named]
+
+
+def chosen_class_ids(words: Iterable[str], class_names: Sequence[str]) -> list[int]:
+    """The ids of classes that are given as words, each by its name or else by its id.
+
+    Args:
+        words: of the command line.
+        class_names: the contract's class names.
+
+    Raises:
+        RkdeployError: when the model has no such class.
+    """
+    named = [int(word) if word.isdecimal() and word not in class_names else word for word in words]
+    return [class_id for one in named for class_id in class_ids_of(one, class_names)]
 
 
 def _require_fraction(what: str, value: float) -> None:

@@ -7,7 +7,7 @@ from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
 from rkdeploy.device.chain.open_chain import read_chain
-from rkdeploy.device.postprocess.thresholds import Thresholds, default_confidence
+from rkdeploy.device.postprocess.thresholds import Thresholds, chosen_class_ids, default_confidence
 from rkdeploy.device.runtime.backends import open_runtimes
 from rkdeploy.device.runtime.protocol import RuntimeOptions
 from rkdeploy.device.runtime.recording import recorded
@@ -15,6 +15,7 @@ from rkdeploy.device.stream.pipeline import Pipeline, PipelineOptions
 from rkdeploy.device.stream.run_events import Running, RunResult
 from rkdeploy.device.stream.run_gallery import gallery_of
 from rkdeploy.device.stream.sinks import open_plugin_sink, open_save_folder
+from rkdeploy.device.stream.sinks.crop_files import CropFilesSink
 from rkdeploy.device.stream.sinks.jsonl import JsonlSink
 from rkdeploy.device.stream.sinks.map_files import MapFilesSink
 from rkdeploy.device.stream.sinks.named import NamingSink
@@ -61,6 +62,8 @@ def run_bundle(bundle: Bundle, options: RunOptions, events: RunEvents, more_sink
     names = bundle.spec.class_names
     default = default_confidence(bundle.spec)
     thresholds = Thresholds.from_options(options.conf, names, iou=options.iou, max_det=options.max_det, default=default)
+    if options.classes:
+        thresholds = thresholds.only(chosen_class_ids(options.classes, names), len(names))
     links = read_chain(bundle.spec, options.chain)
     gallery = gallery_of(bundle, links, thresholds, options, events.warning)
     left_out: list[str] = []
@@ -161,6 +164,9 @@ def _sinks(
                 open_save_folder(options.save, source, names, encoder, events.warning, options.recording)
             )
         )
+    if options.crops is not None:
+        crops = CropFilesSink(options.crops, names, options.crops_limit, live=source.live, notify=events.warning)
+        sinks.append(stack.enter_context(crops))
     if options.maps is not None:
         sinks.append(stack.enter_context(MapFilesSink(options.maps, bundle.spec, npy=options.maps_npy)))
     sinks += [stack.enter_context(open_plugin_sink(text, names)) for text in options.sinks]

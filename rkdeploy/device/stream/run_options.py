@@ -11,7 +11,7 @@ from rkdeploy.device.gallery.gallery_options import GalleryOptions
 from rkdeploy.device.runtime.backend_names import BACKEND, MAX_CONTEXTS
 from rkdeploy.device.stream.video_out.recording_options import RecordingOptions
 from rkdeploy.device.web.listening_address import DEFAULT_ADDRESS
-from rkdeploy.option import CAMERA, FRAME_SIZE, OUTPUT, RUNNING, THRESHOLDS, TOOLKIT_PYTHON, VIEW, Option, counts
+from rkdeploy.option import CAMERA, FRAME_SIZE, OUTPUT, RUNNING, THRESHOLDS, TOOLKIT_PYTHON, VIEW, WORDS, Option, counts
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,11 +24,13 @@ class RunOptions:
         backend: its name, or `auto`.
         cores: NPU cores; None takes all.
         contexts: number of contexts of each model, spread over the cores in turn; None takes one per core.
-        conf: score thresholds, for all classes or for one; iou and max_det: of the non-maximum suppression.
+        conf: score thresholds, for all classes or for one; classes: names or ids of those that are kept, none keeps
+            all; iou and max_det: of the non-maximum suppression.
         size_wh, fps: what cameras are asked for.
         show, web, web_address, web_token: a window; a page in the browser, where, and what its viewers must know.
         save: folder for drawn images and videos.
         recording: segments of these videos.
+        crops: folder for crops of detections; crops_limit: largest number of them.
         maps: folder for class maps and depth; maps_npy: whether depth is written as `.npy`.
         sinks: of plug-ins, `NAME:TEXT`.
         json_lines: files for one JSON object per frame; `-` is stdout.
@@ -96,6 +98,16 @@ class RunOptions:
             often=True,
         ),
     ] = ()
+    classes: Annotated[
+        tuple[str, ...],
+        Option(
+            "--classes",
+            "Keep objects of these classes only, given by name or id.",
+            THRESHOLDS,
+            form=WORDS,
+            default="all",
+        ),
+    ] = ()
     iou: Annotated[
         float, Option("--iou", "IoU threshold for non-maximum suppression.", THRESHOLDS, low=0, high=1, often=True)
     ] = 0.45
@@ -112,7 +124,7 @@ class RunOptions:
         bool,
         Option(
             "--show",
-            "Show the frames in a window, of several cameras or streams in a grid: a key from 1 to 9 or a click shows "
+            "Show the frames in a window. Several cameras or streams are in a grid: a key from 1 to 9 or a click shows "
             "one large, 0 shows all. The keys q and Escape end the run.",
             VIEW,
             often=True,
@@ -122,7 +134,7 @@ class RunOptions:
         bool,
         Option(
             "--web",
-            f"Show the frames and figures in a browser, at {DEFAULT_ADDRESS}; several cameras or streams in a grid.",
+            f"Show the frames and figures in a browser, at {DEFAULT_ADDRESS}. Several live sources are in a grid.",
             VIEW,
             often=True,
         ),
@@ -181,6 +193,13 @@ class RunOptions:
     no_embeddings: Annotated[
         bool, Option("--no-embeddings", "Leave the vectors of embeddings out of JSON.", OUTPUT)
     ] = False
+    crops: Annotated[
+        Path | None,
+        Option("--save-crops", "Folder for a JPEG of each detection, in a folder per class.", OUTPUT, metavar="FOLDER"),
+    ] = None
+    crops_limit: Annotated[int, Option("--save-crops-limit", "Maximum number of crops of a run.", OUTPUT, low=1)] = (
+        10_000
+    )
     record: Annotated[
         Path | None,
         Option(

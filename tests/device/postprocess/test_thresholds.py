@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from rkdeploy.device.postprocess.thresholds import Thresholds
+from rkdeploy.device.postprocess.thresholds import Thresholds, chosen_class_ids
 from rkdeploy.errors import RkdeployError
 
 NAMES = ("person", "car", "a=b", "traffic light")
@@ -72,3 +72,19 @@ def test_unknown_class_id(class_id: int) -> None:
     """A threshold for a class that the model lacks is refused."""
     with pytest.raises(RkdeployError, match=f"class {class_id}, but the model has 3 classes"):
         Thresholds(per_class={class_id: 0.5}).of_classes(3)
+
+
+def test_some_classes_only() -> None:
+    """Others get a threshold that no score exceeds; a class of the choice keeps its own."""
+    given = Thresholds(confidence=0.3, per_class={0: 0.6, 2: 0.1}).only([2, 1], 4)
+    np.testing.assert_allclose(given.of_classes(4), [1.0, 0.3, 0.1, 1.0])
+
+
+def test_classes_by_name_or_id() -> None:
+    """A name that is a number goes before an id; several ids may have one name; others are refused with the names."""
+    names = ("person", "car", "7", "car")
+    assert chosen_class_ids(["car", "0", "7"], names) == [1, 3, 0, 2]
+    with pytest.raises(RkdeployError, match=r'no class "bus". The model\'s classes are: person, car, 7, car'):
+        chosen_class_ids(["bus"], names)
+    with pytest.raises(RkdeployError, match=r"Class 4 does not exist: the model has 4 classes \(0 to 3\)"):
+        chosen_class_ids(["4"], names)
