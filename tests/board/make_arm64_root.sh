@@ -10,6 +10,7 @@ here=$(cd "$(dirname "$0")" && pwd)
 root=$(realpath -m "${1:?usage: make_arm64_root.sh ROOT}")
 python=${PYTHON:-python3}
 constraints=$here/../../constraints.txt
+video=18.1.0.post2 # of pyav-rkmpp
 
 die() { echo "level 3: $*" >&2; exit 1; }
 pinned() { sed -n "s/^$1==\([^ ]*\).*/\1/p" "$constraints"; }
@@ -34,6 +35,10 @@ if [ "$(cat "$root/.stamp" 2>/dev/null || true)" != "$stamp" ]; then
     --python-platform aarch64-manylinux_2_28 --target "$root/opt/site" --constraints "$constraints" \
     "rknn-toolkit-lite2==$(pinned rknn-toolkit2)" "opencv-python-headless==$(pinned opencv-python)" \
     numpy msgspec typer rich
+  # The video package is 60 MB and for one test, which is skipped without it.
+  "$python" "$here/../uv.py" pip install --quiet --only-binary :all: --python-version 3.11 --no-deps \
+    --python-platform aarch64-manylinux_2_28 --target "$root/opt/video" "pyav-rkmpp==$video" ||
+    rm -rf "$root/opt/video"
   # As an RK3588 board has it: a list of names that end in NUL.
   mkdir -p "$root/proc/device-tree" "$root/sys/kernel/debug/rknpu" "$root/dev/dri" "$root/tmp"
   printf 'rockchip,rk3588-evb7-v11\0rockchip,rk3588\0' > "$root/proc/device-tree/compatible"

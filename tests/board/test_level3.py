@@ -33,6 +33,7 @@ ROOT = Path(__file__).parents[2]
 SAMPLE = ROOT / "calib_data"
 IMAGES = [SAMPLE / "images" / "val" / f"val_{number:04}.jpg" for number in range(4)]
 SERVER = Path(__file__).with_name("command_server.py")
+VIDEO_PROBE = Path(__file__).with_name("video_probe.py")
 SKIP = "RKDEPLOY_SKIP_LEVEL3"
 ROOT_VARIABLE = "RKDEPLOY_ARM64_ROOT"
 
@@ -252,3 +253,35 @@ def test_the_real_package_fails_loudly(
     others = [] if fail.startswith("rknn_init") else [expected[0], *expected[2:]]  # one context: frames run in order
     assert ran.stdout.splitlines() == others
     assert board.calls("rknn_destroy") == board.log.read_text().count("  -> ctx=")
+
+
+def test_video_with_the_boards_package(arm64_root: Path, tmp_path: Path) -> None:
+    """pyav-rkmpp lists the hardware's decoders, filters and device, and says why software decodes here.
+
+    The network's input from the planes is within 2 of 255 of the letterbox with FFmpeg's code for aarch64, too.
+    """
+    av = pytest.importorskip("av")
+    package = arm64_root / "opt" / "video"
+    if not package.is_dir():
+        pytest.skip("the wheel of pyav-rkmpp for aarch64 could not be fetched")
+    clip = tmp_path / "clip.mp4"
+    with av.open(str(clip), "w") as container:
+        stream = container.add_stream("libx264", rate=25)
+        stream.width, stream.height, stream.pix_fmt = 192, 108, "yuv420p"
+        for seed in range(3):
+            noise = np.random.default_rng(seed).integers(0, 256, (108, 192, 3), np.uint8)
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(noise, format="bgr24")))
+        container.mux(stream.encode(None))
+    command, inside = emulated(arm64_root, VIDEO_PROBE, clip)
+    inside["PYTHONPATH"] = f"{package}:{inside['PYTHONPATH']}"
+    ran = subprocess.run(command, cwd=ROOT, env=inside, capture_output=True, text=True, timeout=300, check=False)
+    assert ran.returncode == 0, ran.stderr
+    found = json.loads(ran.stdout)
+    assert {"h264_rkmpp", "hevc_rkmpp", "mjpeg_rkmpp", "vp9_rkmpp", "av1_rkmpp"} <= set(found["decoders"])
+    assert found["encoders"] == ["h264_rkmpp", "hevc_rkmpp", "mjpeg_rkmpp"]
+    assert found["filters"] == ["hwdownload", "hwupload", "scale_rkrga"]
+    assert "rkmpp" in found["devices"]
+    assert "h264 in software (h264_rkmpp cannot be opened: Failed to init MPP context" in found["decoder"]
+    assert "/dev/mpp_service: No such file or directory" in found["decoder"]
+    assert found["frames"] == 3
+    assert found["farthest"] <= 2
