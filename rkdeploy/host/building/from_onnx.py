@@ -20,7 +20,7 @@ from rkdeploy.host.building.network import Network
 from rkdeploy.host.building.onnx_graph import OpenedGraph, open_graph
 from rkdeploy.host.building.raw_outputs import completed, matching_export, note_of_unproven, with_usual_keypoints
 from rkdeploy.host.checkpoint import Checkpoint, read_checkpoint
-from rkdeploy.host.families import ultralytics, yolop, yolov5, yolov5_face, yolov7
+from rkdeploy.host.families import darknet, ultralytics, yolop, yolov5, yolov5_face, yolov7
 from rkdeploy.host.families.imagenet import IMAGENET_MEAN, IMAGENET_STD
 from rkdeploy.host.families.model_info import ModelInfo
 from rkdeploy.host.families.registry import family_of
@@ -29,6 +29,10 @@ from rkdeploy.host.graph.head import Head
 from rkdeploy.host.graph.head_kinds import TEXT
 from rkdeploy.host.graph.query_probe import PREPARED
 
+_DARKNET_IMAGES = (
+    "The ONNX file does not say how its images are prepared; RGB from 0 to 1, stretched, as darknet and pytorch-YOLOv4 "
+    "have them, is assumed. If that is wrong, give --fit, --mean, --std, --color."
+)
 _LOG = logging.getLogger(__name__)
 
 
@@ -68,6 +72,7 @@ def from_onnx(
     )
     agreed, anchors_from = agreed_anchors(head, info)
     maps_note = _maps_note(head) if head.class_maps and info is None and head.kind not in MAP_KINDS else ""
+    darknet_note = _DARKNET_IMAGES if _is_darknet(head) and info is None else ""
     return Network(
         file=file,
         sha256=sha256_of(file),
@@ -84,7 +89,7 @@ def from_onnx(
         anchors_from=anchors_from if anchors is None else GIVEN,
         class_names=opened.class_names,
         info=info,
-        notes=(*opened.notes, *(note for note in (proof.note, maps_note) if note)),
+        notes=(*opened.notes, *(note for note in (proof.note, maps_note, darknet_note) if note)),
         foreign=True,
         prepares_pixels=bool(opened.divisor),
     )
@@ -172,6 +177,8 @@ def _family(head: Head) -> str:
     if _is_yolop(head):
         return yolop.NAME
     if head.anchors_per_level:
+        if _is_darknet(head):
+            return darknet.NAME
         if head.keypoints is None:
             return yolov5.NAME
         return yolov7.NAME if head.keypoints.scored else yolov5_face.NAME
@@ -180,6 +187,11 @@ def _family(head: Head) -> str:
     if head.kind:
         return head.kind
     return "onnx" if _task(head) == "classify" else ultralytics.NAME
+
+
+def _is_darknet(head: Head) -> bool:
+    """True if the graph decodes boxes as darknet does."""
+    return head.anchor_formula is not None and head.anchor_formula.size == "exp"
 
 
 def _is_yolop(head: Head) -> bool:
@@ -212,7 +224,7 @@ def _image(opened: OpenedGraph) -> InputSpec:
         return InputSpec(name, *hw, std=(opened.divisor,) * 3)
     if _is_yolop(head):
         return InputSpec(name, *hw, mean=IMAGENET_MEAN, std=IMAGENET_STD)
-    if head.kind == PREPARED:
+    if head.kind == PREPARED or _is_darknet(head):
         return InputSpec(name, *hw, fit="stretch")
     return InputSpec(name, *hw, fit="center_crop" if _task(head) == "classify" else "letterbox")
 

@@ -13,6 +13,7 @@ from rkdeploy.host.graph.anchor_probe import find_anchor_head
 from rkdeploy.host.graph.cell_head import find_cell_head
 from rkdeploy.host.graph.class_map_probe import map_outputs, with_class_maps
 from rkdeploy.host.graph.classifier_probe import is_classifier, with_classifier_head
+from rkdeploy.host.graph.decoded_anchors import find_decoded_anchors
 from rkdeploy.host.graph.decoded_cells import find_decoded_cells
 from rkdeploy.host.graph.embedding_probe import vector_nature, with_embedding_head
 from rkdeploy.host.graph.graph_view import GraphView
@@ -82,6 +83,7 @@ def _detection_head(
         find_prior_head(graph, outputs)
         or find_cell_head(graph, outputs)
         or find_raw_head(graph, outputs)
+        or find_decoded_anchors(graph, outputs)
         or _decoded_head(graph, classes, outputs, anchors)
     )
     return with_class_maps(graph, head, maps, known_maps)
