@@ -116,11 +116,14 @@ class AnchorFormula:
         center_gains: g of the formula above, one per level, finest first; a single one is that of all levels.
         size: `square` is (2 s)^2 * anchor, `exp` is exp(raw) * anchor.  It is not read where there are bins.
         bins: of sizes that are chosen among some (YOLOv7's IBin), else None.
+        classes: of a class's score next to the objectness: the sigmoid of its logit, or its share of a softmax over all
+            classes (Yolo-FastestV2).
     """
 
     center_gains: Annotated[tuple[Positive, ...], Meta(min_length=1)] = (2.0,)
     size: Literal["square", "exp"] = "square"
     bins: SizeBins | None = None
+    classes: Literal["sigmoid", "softmax"] = "sigmoid"
 
     def center_gain(self, level: int) -> float:
         """The gain of a level, 0 the finest."""

@@ -74,6 +74,7 @@ LAYOUTS = {
     "xy+wh+scores": Layout(("anchor_xy", "anchor_wh", "anchor_scores")),
     "darknet": Layout(("anchor_xy", "anchor_wh", "anchor_scores"), AnchorFormula((1.2, 1.1, 1.05), "exp")),
     "5 landmarks": Layout(("anchor_map", "anchor_keypoint_xy"), points=5, classes=1),
+    "softmax": Layout(("anchor_boxes", "anchor_scores"), AnchorFormula(classes="softmax")),
     "21 bins": Layout(("anchor_map", "anchor_size_bins"), AnchorFormula(bins=BINS)),
 }
 CONFIDENCE = 0.25
@@ -242,6 +243,9 @@ def dense_candidates(
         logits = (np.concatenate(parts, axis=1) if len(parts) > 1 else parts[0]).transpose(0, 2, 3, 1)
         s = 1 / (1 + np.exp(-logits))
         formula = spec.anchor_formula or AnchorFormula()
+        if formula.classes == "softmax":
+            powers = np.exp(logits[..., 5:] - logits[..., 5:].max(axis=-1, keepdims=True))
+            s[..., 5:] = powers / powers.sum(axis=-1, keepdims=True)
         gain = np.float32(formula.center_gain(level))
         s[..., 0:2] = (s[..., 0:2] * gain - (gain - 1) / 2 + grids[level]) * stride
         anchors_px = np.array(ANCHORS.levels_px[level], np.float32)[:, None, None]

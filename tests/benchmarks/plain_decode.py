@@ -137,11 +137,39 @@ def scrfd(outputs: Outputs, hw: tuple[int, int]) -> Rows:
     return xyxy, scores, point[:, None] + landmarks.reshape(-1, 5, 2) * size[:, None]
 
 
+def yolo_fastestv2(outputs: Outputs, hw: tuple[int, int]) -> Rows:
+    """Boxes and objectness of three anchors, and the classes that they share: six maps of logits, or by a sigmoid and a
+    softmax, side by side, as a table of each level or of both.
+    """
+    if len(outputs) == 6:
+        rows = [output[0].reshape(output.shape[1], -1).T.astype(np.float64) for output in outputs]
+        powers = [np.exp(logits) for logits in rows[2::3]]
+        tables = [
+            np.concatenate((sigmoid(box), sigmoid(objectness), power / power.sum(axis=1, keepdims=True)), axis=1)
+            for box, objectness, power in zip(rows[::3], rows[1::3], powers, strict=True)
+        ]
+    else:
+        both = np.concatenate([output.reshape(-1, output.shape[-1]) for output in outputs]).astype(np.float64)
+        tables = np.split(both, [hw[0] * hw[1] // 16**2])
+    xyxy, scores = [], []
+    sizes = np.array(
+        [[12.64, 19.39, 37.88, 51.48, 55.71, 138.31], [126.91, 78.23, 131.57, 214.55, 279.92, 258.87]]
+    ).reshape(2, 3, 2)  # of the repository's coco.data
+    for values, stride, anchors in zip(tables, (16, 32), sizes, strict=True):
+        cells, _ = grid(hw, (stride,))
+        box, objectness, classes = values[:, :12].reshape(-1, 3, 4), values[:, 12:15], values[:, 15:]
+        center = (box[..., :2] * 2 - 0.5 + cells[:, None]) * stride
+        size = (box[..., 2:] * 2) ** 2 * anchors
+        xyxy.append(corners(center.reshape(-1, 2), size.reshape(-1, 2)))
+        scores.append((objectness[..., None] * classes[:, None]).reshape(-1, classes.shape[1]))
+    return np.concatenate(xyxy), np.concatenate(scores)
+
+
 DECODES: dict[str, Callable[[Outputs, tuple[int, int]], Rows]] = {
     "yolox": yolox, "yunet": yunet, "nanodet": nanodet, "picodet": own_tables, "ppyoloe": own_tables,
     "yolo-nas": own_tables, "damo-yolo": own_tables, "rtmdet": own_tables, "ssd": ssd, "ultraface": ssd,
     "retinaface": retinaface, "retinaface-1mb": partial(retinaface, sides=((10, 20), (32, 64), (128, 256))),
-    "scrfd": scrfd,
+    "scrfd": scrfd, "yolo-fastestv2": yolo_fastestv2,
 }  # fmt: skip
 
 

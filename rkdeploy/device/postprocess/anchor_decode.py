@@ -94,8 +94,10 @@ class AnchorDecoder:
         self._keypoints = spec.keypoints
         self._formula = spec.anchor_formula or AnchorFormula()
         self._other_centers = self._formula.center_gains != AnchorFormula().center_gains
+        self._shares = self._formula.classes == "softmax"
         exponents = self._formula.size == "exp" and self._formula.bins is None
-        self._sigmoids = ((0, 2), (BOX_FIELDS, None)) if exponents else ((0, None),)  # fields that are logits
+        last = OBJECTNESS + 1 if self._shares else None
+        self._sigmoids = ((0, 2), (BOX_FIELDS, last)) if exponents else ((0, last),)  # fields that are logits
         self._first_point, self._first_point_score, self._field_count = keypoint_fields(spec)
         self._bin_fields = bin_fields(spec)
         self._all_linear = all(part.output.activation == "linear" for level in self._levels for part in level.parts)
@@ -148,7 +150,7 @@ class AnchorDecoder:
             rows, class_ids, fields = self._found_rows(tensors, plan)
         self._activate(fields, rows)
         objectness = fields[OBJECTNESS]
-        scores = objectness * fields[OBJECTNESS + 1]
+        scores = objectness * (self._best_shares(tensors, rows) if self._shares else fields[OBJECTNESS + 1])
         # The raw comparison lets rounding cases through; the exact rule is applied here.
         kept = ((scores > class_thresholds.take(class_ids)) & (objectness > plan.lowest)).nonzero()[0]
         rows = rows.take(kept)
@@ -196,6 +198,8 @@ class AnchorDecoder:
         scores_end = BOX_FIELDS + 1 + self._class_count
         fields = self._real_fields(tensors, rows, self._level_ends, 0, scores_end)
         self._activate(fields, rows)
+        if self._shares:
+            fields[OBJECTNESS + 1 :] = _softmax(fields[OBJECTNESS + 1 :])
         xywh = self._xywh(tensors, rows, fields[:BOX_FIELDS])
         found: tuple[DenseField, ...] = (
             DenseField("xy", "px", np.ascontiguousarray(xywh[:2].T)),
@@ -361,6 +365,21 @@ class AnchorDecoder:
                     low, high = max(first, part.first), min(last or part.end, part.end)
                     sigmoid_in_place(fields[low:high, start:end])
 
+    def _best_shares(self, tensors: Sequence[HeadTensor], rows: NDArray[np.intp]) -> NDArray[np.float32]:
+        """Share of the softmax over all classes that the best class of each row has, (N,).
+
+        Args:
+            tensors: all tensors of the head.
+            rows: (N,), ascending.
+        """
+        first = OBJECTNESS + 1
+        ends = rows.searchsorted(self._level_ends).tolist()
+        logits = self._real_fields(tensors, rows, ends, first, first + self._class_count)
+        logits -= logits.max(axis=0)
+        np.exp(logits, out=logits)
+        shares: NDArray[np.float32] = np.float32(1) / logits.sum(axis=0)
+        return shares
+
     def _xywh(
         self, tensors: Sequence[HeadTensor], rows: NDArray[np.intp], probabilities: NDArray[np.float32]
     ) -> NDArray[np.float32]:
@@ -406,3 +425,10 @@ class AnchorDecoder:
         sizes += (places * np.float32(2.0) - np.float32(1.0)) * np.float32(bins.reach)
         np.clip(sizes, np.float32(bins.low), np.float32(bins.high), out=sizes)
         return sizes
+
+
+def _softmax(logits: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Shares of the classes of each row, (classes, N)."""
+    powers = np.exp(logits - logits.max(axis=0))
+    shares: NDArray[np.float32] = powers / powers.sum(axis=0)
+    return shares

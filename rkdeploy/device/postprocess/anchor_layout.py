@@ -162,6 +162,11 @@ def _part_of(
         raise RkdeployError(
             f'Output "{output.name}" has activation "{output.activation}", expected linear for the exponents of sizes.'
         )
+    shares = spec.anchor_formula is not None and spec.anchor_formula.classes == "softmax"
+    if shares and first <= BOX_FIELDS + 1 < end and output.activation != "linear":
+        raise RkdeployError(
+            f'Output "{output.name}" has activation "{output.activation}", expected linear for classes of a softmax.'
+        )
     if output.role == "anchor_keypoint_xy" and output.activation != "linear":
         raise RkdeployError(
             f'Output "{output.name}" has activation "{output.activation}", expected linear for keypoints.'

@@ -23,6 +23,7 @@ from rkdeploy.host.graph.foreign import class_names
 from rkdeploy.host.graph.graph_view import GraphView
 from rkdeploy.host.graph.gray_input import is_made_gray
 from rkdeploy.host.graph.head import Head
+from rkdeploy.host.graph.head_kinds import SHARED
 from rkdeploy.system.text_file import TextFileError, read_text, text_lines
 
 _MAX_NAMES = 1 << 20
@@ -47,7 +48,7 @@ def with_choice(network: Network, choice: InputChoice) -> Network:
     if network.task == "embedding":
         return _with_embedding_input(network, choice)
     named = read_names(choice.names) if choice.names is not None else None
-    if named is not None and network.anchors_from == GIVEN:
+    if named is not None and network.anchors_from == GIVEN and not network.head.kind:
         network = _with_landmarks(network, len(named))
     prepared = choice.mean is not None and choice.std is not None
     if network.head.kind in MAP_KINDS and (task := exported_map(network)) is not None and choice.preset is None:
@@ -66,7 +67,7 @@ def with_choice(network: Network, choice: InputChoice) -> Network:
                 f"crop of {TORCHVISION_CROP} are assumed. If that is wrong, give --mean, --std, --crop, --fit, "
                 "--color."
             )
-    if network.anchors_from == GIVEN and choice.names is None:
+    if network.anchors_from == GIVEN and choice.names is None and not network.head.kind:
         _require_scores(network)
     if is_made_gray(network.trained):
         _require_gray(choice)
@@ -95,7 +96,7 @@ def with_choice(network: Network, choice: InputChoice) -> Network:
         input=image,
         head=head,
         reference_head=replace(network.reference_head, points=head.points),
-        anchors=head.anchors if head.prior_formula is not None else network.anchors,
+        anchors=head.anchors if head.prior_formula is not None or head.kind == SHARED else network.anchors,
         class_names=names,
         notes=tuple(notes),
     )

@@ -17,7 +17,7 @@ from rkdeploy.host.building.embedding_presets import EMBEDDING_PRESETS, Embeddin
 from rkdeploy.host.building.map_presets import MAP_KINDS, MapPresetName, with_map_preset
 from rkdeploy.host.families.imagenet import IMAGENET_MEAN, IMAGENET_STD
 from rkdeploy.host.graph.head import Head
-from rkdeploy.host.graph.head_kinds import UNPREPARED
+from rkdeploy.host.graph.head_kinds import SHARED, UNPREPARED
 
 _WHOLE = (0.0, 0.0, 0.0)
 _UNIT = (1.0, 1.0, 1.0)
@@ -30,7 +30,7 @@ TextPresetName = Literal["lprnet", "plate-crnn", "ppocr", "ppocr-zoo", "crnn", "
 DetectorPresetName = Literal[
     "yolox", "yolox-legacy", "nanodet", "nanodet-plus", "picodet", "ppyoloe", "ppyoloe-plus", "yolo-nas", "damo-yolo",
     "rtmdet", "rtmdet-pixels", "rtmdet-exp", "yunet", "retinaface", "retinaface-1mb", "ultraface", "ssd", "scrfd",
-    "rtdetr", "rfdetr",
+    "rtdetr", "rfdetr", "yolo-fastestv2",
 ]  # fmt: skip
 PresetName = Literal[DetectorPresetName, MapPresetName, EmbeddingPresetName, TextPresetName]
 
@@ -50,6 +50,8 @@ class Preset:
             graphs that do not decode their boxes.
         whole_cells: the cells of each level divide the input evenly, and anchors are clipped to it.
         names: of the classes, where the training package has one set.
+        anchor_sizes: width and height of the anchors of each level, finest first, in pixels, as the training package
+            has them for COCO; for graphs that do not decode their boxes.
     """
 
     family: str
@@ -61,6 +63,7 @@ class Preset:
     anchors: tuple[tuple[tuple[float, ...], ...], ...] = ()
     whole_cells: bool = False
     names: tuple[str, ...] = ()
+    anchor_sizes: tuple[tuple[tuple[float, float], ...], ...] = ()
 
 
 KIND_NAMES: Final[Mapping[str, str]] = {
@@ -73,6 +76,7 @@ KIND_NAMES: Final[Mapping[str, str]] = {
     "retinaface": "retinaface",
     "ssd": "ssd",
     "scrfd": "scrfd",
+    SHARED: "yolo-fastestv2",
     UNPREPARED: "queries (RT-DETR, D-FINE or RF-DETR)",
 }
 """Kinds of heads that presets fit, as messages name them."""
@@ -237,6 +241,17 @@ PRESETS: Final[Mapping[str, Preset]] = {
         _input(IMAGENET_MEAN, IMAGENET_STD, fit="stretch"),
         0.5,
     ),
+    "yolo-fastestv2": Preset(
+        "yolo-fastestv2",
+        (SHARED,),
+        "Yolo-FastestV2: BGR from 0 to 1, stretched; COCO's anchors unless --anchors says others",
+        _input(_WHOLE, _BYTE, color="bgr", fit="stretch"),
+        0.5,
+        anchor_sizes=(
+            ((12.64, 19.39), (37.88, 51.48), (55.71, 138.31)),
+            ((126.91, 78.23), (131.57, 214.55), (279.92, 258.87)),
+        ),
+    ),
 }
 
 
@@ -310,11 +325,28 @@ def with_preset(image: InputSpec, head: Head, name: str | None, *, prepared: boo
     chosen = replace(preset.image, name=image.name, height=image.height, width=image.width)
     if head.kind == UNPREPARED:
         return chosen, head  # it has no cells
+    if head.kind == SHARED:
+        return chosen, head if head.anchors is not None else _with_sizes(head, name, preset)
     if head.prior_formula is not None:
         return chosen, head if head.anchors is not None else _with_anchors(head, name, preset, chosen)
     distance = head.points.distance if head.points is not None else preset.distance
     points = replace(head.points or PointFormula(), offset=preset.offset, distance=distance)
     return chosen, replace(head, points=points)
+
+
+def _with_sizes(head: Head, name: str, preset: Preset) -> Head:
+    """A head that decodes no boxes, with the anchors that the preset has for COCO.
+
+    Raises:
+        GraphError: when it has other levels.
+    """
+    strides = {tap.stride for tap in head.taps}
+    if len(strides) != len(preset.anchor_sizes):
+        raise GraphError(
+            f"The head has {len(strides)} levels, --preset {name} has anchors of {len(preset.anchor_sizes)}.",
+            "Give the anchors of this model with --anchors.",
+        )
+    return replace(head, anchors=Anchors(preset.anchor_sizes))
 
 
 def _with_anchors(head: Head, name: str, preset: Preset, image: InputSpec) -> Head:

@@ -21,6 +21,7 @@ from rkdeploy.host.families.model_info import ModelInfo
 from rkdeploy.host.families.registry import family_of
 from rkdeploy.host.graph.foreign_process import Runs, run_foreign
 from rkdeploy.host.graph.head import Head, Tap
+from rkdeploy.host.graph.head_kinds import SHARED
 from rkdeploy.host.graph.session import Session
 
 NOT_A_PAIR = "They are of different models: give the checkpoint that the graph was exported from."
@@ -45,6 +46,8 @@ _KINDS = {
     "rtmdet": "RTMDet's (four distances)",
     "retinaface": "RetinaFace's (boxes and landmarks relative to anchors, which the preset says)",
     "ssd": "SSD's (boxes relative to anchors, which the preset says)",
+    SHARED: "Yolo-FastestV2's (anchors, which --anchors or the preset says, and a softmax of classes that a cell's "
+    "anchors share)",
     "scrfd": "SCRFD's (distances and landmarks from the cells' corners, two boxes per cell)",
 }
 """Kinds of heads that are recognized by their form -> how they are read."""
@@ -118,6 +121,11 @@ def note_of_unproven(file: str, head: Head) -> str:
     """
     way_out = f"Give the checkpoint it was exported from: rkdeploy build {file} --weights best.pt"
     raw = f'"{file}" ends in raw head outputs'
+    if head.kind:
+        return (
+            f"{raw}: the form of the head says that it is {_KINDS[head.kind]}, and nothing proves that it is decoded "
+            "right. Overlapping boxes are suppressed. Look at the pictures of the report."
+        )
     if head.anchors is not None and head.anchors_per_level:
         return (
             f"{raw}, and no --weights were given: nothing proves that they are decoded correctly. With --anchors, "
@@ -134,11 +142,6 @@ def note_of_unproven(file: str, head: Head) -> str:
             f"{way_out}; or say both: its anchors with --anchors and its classes with --names. If there are fewer "
             f"names than {fields - 5}, x and y of landmarks come before the classes, as YOLOv5-face has them."
             + (_ARMOR if fields == _ARMOR_FIELDS else ""),
-        )
-    if head.kind:
-        return (
-            f"{raw}: the form of the head says that it is {_KINDS[head.kind]}, and nothing proves that it is decoded "
-            "right. Overlapping boxes are suppressed. Look at the pictures of the report."
         )
     roles = {tap.role: tap.shape[1] for tap in head.taps}
     if "keypoints" in roles and head.keypoints is None:

@@ -178,6 +178,9 @@ def _anchor_parts(
     if bins:
         beside += (CutOutput("anchor_size_bins", of(bins)),)
     split = options.split
+    if head.anchor_formula is not None and head.anchor_formula.classes == "softmax":
+        scores = False  # shares of a softmax, which no sigmoid is; they cannot share a sigmoid with boxes either
+        split = "boxes_scores" if split == "none" else split
     if split == "none" and head.masks and not together:  # they have no sigmoid, and need a scale of their own
         split = "boxes_scores"
     exponents = head.anchor_formula is not None and head.anchor_formula.size == "exp" and not bins

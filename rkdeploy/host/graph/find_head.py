@@ -25,6 +25,7 @@ from rkdeploy.host.graph.point_probe import find_point_head
 from rkdeploy.host.graph.prior_probe import find_prior_head
 from rkdeploy.host.graph.query_probe import find_query_head
 from rkdeploy.host.graph.raw_head import find_raw_head
+from rkdeploy.host.graph.shared_classes import find_shared_class_head
 from rkdeploy.host.graph.text_probe import find_text_head
 
 
@@ -55,6 +56,8 @@ def find_head(
     queries = find_query_head(graph)
     if queries is not None:
         return queries
+    if (shared := find_shared_class_head(graph, graph.outputs)) is not None:
+        return shared
     if (of_map := find_map_head(graph)) is not None:
         return of_map
     return graph.model, _detection_head(graph, classes, anchors, known_maps or {})

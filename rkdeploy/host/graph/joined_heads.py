@@ -23,7 +23,7 @@ _MAX_WEIGHTS = 1 << 24
 
 
 @dataclass(frozen=True, slots=True)
-class _JoinedBranch:
+class JoinedBranch:
     """A 1x1 convolution with the constants before and behind it taken in.
 
     Attributes:
@@ -59,7 +59,7 @@ def with_joined_heads(model: onnx.ModelProto) -> onnx.ModelProto:
     return result
 
 
-def _branches(graph: GraphView, node: onnx.NodeProto) -> tuple[_JoinedBranch, ...] | None:
+def _branches(graph: GraphView, node: onnx.NodeProto) -> tuple[JoinedBranch, ...] | None:
     """The convolutions that a node joins; None where it is something else.
 
     Only a map whose channels are counted off behind it is meant: a Reshape takes it, and nothing else.
@@ -68,7 +68,7 @@ def _branches(graph: GraphView, node: onnx.NodeProto) -> tuple[_JoinedBranch, ..
         return None
     if [consumer.op_type for consumer in graph.consumers(node.output[0])] != ["Reshape"]:
         return None
-    found = [_branch(graph, name) for name in node.input]
+    found = [branch_of(graph, name) for name in node.input]
     branches = tuple(branch for branch in found if branch is not None)
     shapes = [graph.shape(name) for name in node.input]
     if len(branches) != 2 or any(len(shape) != 4 for shape in shapes):
@@ -77,7 +77,7 @@ def _branches(graph: GraphView, node: onnx.NodeProto) -> tuple[_JoinedBranch, ..
     return branches if size <= _MAX_WEIGHTS else None
 
 
-def _branch(graph: GraphView, tensor: str) -> _JoinedBranch | None:
+def branch_of(graph: GraphView, tensor: str) -> JoinedBranch | None:
     """The convolution that computes a tensor, perhaps through a product with a constant and of a sum with one."""
     node, factor = _through(graph, tensor, "Mul")
     if node is None or node.op_type != "Conv" or len(node.input) < 2:
@@ -101,7 +101,7 @@ def _branch(graph: GraphView, tensor: str) -> _JoinedBranch | None:
         return None
     offset = offset + (matrix @ shift if shift.size else 0.0)
     scale = factor if factor.size else np.ones(out)
-    return _JoinedBranch(source, matrix * scale[:, None], offset * scale)
+    return JoinedBranch(source, matrix * scale[:, None], offset * scale)
 
 
 def _through(graph: GraphView, tensor: str, op: str) -> tuple[onnx.NodeProto | None, NDArray[np.float64]]:
@@ -121,11 +121,28 @@ def _through(graph: GraphView, tensor: str, op: str) -> tuple[onnx.NodeProto | N
     return graph.producer(given[0]), channels.astype(np.float64).ravel()
 
 
-def _replace(
-    target: onnx.GraphProto, node: onnx.NodeProto, branches: Sequence[_JoinedBranch], graph: GraphView
-) -> None:
+def _replace(target: onnx.GraphProto, node: onnx.NodeProto, branches: Sequence[JoinedBranch], graph: GraphView) -> None:
     """Compute the output of `node` by one convolution: of the branches' input, or of both side by side."""
     name = node.output[0]
+    nodes = joined_convolution(target, name, node.name or name, branches, graph)
+    place = next(i for i, other in enumerate(target.node) if name in other.output)
+    del target.node[place]
+    for offset, each in enumerate(nodes):
+        target.node.insert(place + offset, each)
+
+
+def joined_convolution(
+    target: onnx.GraphProto, name: str, node: str, branches: Sequence[JoinedBranch], graph: GraphView
+) -> list[onnx.NodeProto]:
+    """Nodes that compute the channels of all branches by one 1x1 convolution; its constants are added to the graph.
+
+    Args:
+        target: gets the constants and shapes.
+        name: of the tensor.
+        node: name of the convolution.
+        branches: in the order of their channels.
+        graph: has the branches' inputs.
+    """
     sources = list(dict.fromkeys(branch.source for branch in branches))
     widths = {branch.source: branch.weight.shape[1] for branch in branches}
     starts = dict(zip(sources, np.cumsum([0, *(widths[s] for s in sources)])[:-1].tolist(), strict=True))
@@ -138,20 +155,14 @@ def _replace(
     bias = np.concatenate([branch.bias for branch in branches])
     target.initializer.append(numpy_helper.from_array(weight[:, :, None, None].astype(np.float32), f"{name}.weight"))
     target.initializer.append(numpy_helper.from_array(bias.astype(np.float32), f"{name}.bias"))
-    place = next(i for i, other in enumerate(target.node) if name in other.output)
     joined = sources[0]
     nodes = []
     if len(sources) > 1:
         joined = f"{name}.sources"
         nodes.append(helper.make_node("Concat", sources, [joined], name=joined, axis=1))
-        shape = list(graph.shape(name))
+        shape = list(graph.shape(sources[0]))
         shape[1] = sum(widths.values())
         target.value_info.append(helper.make_tensor_value_info(joined, onnx.TensorProto.FLOAT, shape))
-    nodes.append(
-        helper.make_node(
-            "Conv", [joined, f"{name}.weight", f"{name}.bias"], [name], name=node.name or name, kernel_shape=[1, 1]
-        )
-    )
-    del target.node[place]
-    for offset, each in enumerate(nodes):
-        target.node.insert(place + offset, each)
+    inputs = [joined, f"{name}.weight", f"{name}.bias"]
+    nodes.append(helper.make_node("Conv", inputs, [name], name=node, kernel_shape=[1, 1]))
+    return nodes

@@ -9,8 +9,6 @@ from rkdeploy.host.graph.cell_head import find_cell_head
 from rkdeploy.host.graph.graph_facts import GraphFacts
 from rkdeploy.host.graph.graph_kinds import GraphKind
 
-_ANCHORS = 3  # of a cell, in Yolo-FastestV2; with ten coordinates of landmarks for each it is an SCRFD
-
 
 def _is_other_yolox(facts: GraphFacts) -> bool:
     """Box, objectness and classes from three convolutions per level, with a decode that is not YOLOX's."""
@@ -47,16 +45,7 @@ def _bounded(columns: NDArray[np.float32]) -> NDArray[np.bool_]:
     return inside
 
 
-def _shares_classes(facts: GraphFacts) -> bool:
-    """Boxes and objectness of three anchors, and classes that the anchors of a cell share."""
-    levels = set(facts.levels)
-    channels = next(iter(levels)) if len(levels) == 1 and len(facts.levels) > 1 else ()
-    of_anchors = {_ANCHORS, 4 * _ANCHORS}
-    return len(channels) == len(set(channels)) == 3 and of_anchors < set(channels) and 10 * _ANCHORS not in channels
-
-
 MISREAD = (
-    GraphKind("a Yolo-FastestV2 (anchors that share the classes of their cell)", _shares_classes),
     GraphKind(
         "a detector with box, objectness and classes of each cell, decoded in a way of its own",
         _is_other_yolox,

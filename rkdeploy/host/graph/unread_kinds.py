@@ -7,6 +7,7 @@ from math import prod
 
 from rkdeploy.host.graph.graph_facts import GraphFacts, Shape
 from rkdeploy.host.graph.graph_kinds import WITHOUT_NMS, GraphKind, suppresses
+from rkdeploy.host.graph.shared_classes import shared_levels
 
 _MAX_QUERIES = 1000
 _SIZE_BINS = 21  # of a width or a height, in YOLOv7's IBin (utils/loss.py, SigmoidBin)
@@ -194,6 +195,10 @@ SUPPRESSED = GraphKind(
 )
 UNREAD = (
     SUPPRESSED,
+    GraphKind(
+        "a Yolo-FastestV2 (anchors that share the classes of their cell) whose last convolutions are not 1x1",
+        lambda facts: bool(shared_levels(facts.convs)),
+    ),
     GraphKind("a YuNet face detector (scores, boxes and five landmarks of each level)", _is_yunet),
     GraphKind(
         "an SCRFD face detector, or one of its kind (scores, distances, perhaps landmarks of each level)", _is_scrfd

@@ -85,6 +85,32 @@ def test_exponents_behind_a_sigmoid_are_refused(layout: str) -> None:
         AnchorDecoder(replace(head.spec, anchor_formula=FORMULAS[0]))
 
 
+@pytest.mark.parametrize("layout", ["map", "boxes and scores", "xy, wh and scores"])
+def test_classes_as_shares(layout: str) -> None:
+    """A class's score is the objectness times its share of a softmax over all classes (Yolo-FastestV2)."""
+    head = AnchorHead(roles=LAYOUTS[layout])
+    levels = head.random(7)
+    decoder = AnchorDecoder(replace(head.spec, anchor_formula=AnchorFormula(classes="softmax")))
+    tensors = head.tensors(levels)
+    flat = np.concatenate([fields.transpose(0, 2, 3, 1).reshape(-1, fields.shape[1]) for fields in levels])
+    powers = np.exp(flat[:, 5:].astype(np.float64))
+    expected = powers / powers.sum(axis=1, keepdims=True) / (1 + np.exp(-flat[:, 4:5].astype(np.float64)))
+    dense = {field.name: field.values for field in decoder.decode_dense(tensors)}
+    np.testing.assert_allclose(dense["scores"] * dense["objectness"], expected, rtol=1e-5)
+    found = decoder.candidates(tensors, THRESHOLDS)
+    rows = np.flatnonzero(expected.max(axis=1) > THRESHOLDS[0])
+    assert len(rows) > 5
+    np.testing.assert_array_equal(found.rows, rows)
+    np.testing.assert_array_equal(found.class_ids, expected[rows].argmax(axis=1))
+    np.testing.assert_allclose(found.scores, expected[rows].max(axis=1), rtol=1e-5)
+
+
+def test_shares_behind_a_sigmoid_are_refused() -> None:
+    head = AnchorHead(activation="sigmoid")
+    with pytest.raises(RkdeployError, match=r"expected linear for classes of a softmax"):
+        AnchorDecoder(replace(head.spec, anchor_formula=AnchorFormula(classes="softmax")))
+
+
 def test_as_many_gains_as_levels() -> None:
     with pytest.raises(RkdeployError, match=r"3 gains of centers for 2 levels"):
         AnchorDecoder(replace(AnchorHead().spec, anchor_formula=AnchorFormula((1.2, 1.1, 1.05), "exp")))
