@@ -29,10 +29,11 @@ THRESHOLDS: Final = "Detections"
 VIEW: Final = "View"
 RECORDING: Final = "Recording"
 OUTPUT: Final = "Output"
+MESSAGES: Final = "Messages"
 GENERAL: Final = "General"
 PANELS: Final = (
     INPUT, MATRIX, RUNNING, CHAIN, QUANTIZATION, GRAPH, SEARCH, THRESHOLDS, ACCURACY, MEASURE, CAMERA, VIEW, RECORDING,
-    OUTPUT, GENERAL,
+    OUTPUT, MESSAGES, GENERAL,
 )  # fmt: skip
 """Panels of the help and headings of the tables in docs, in their order."""
 BUNDLE: Final = ("BUNDLE", "A bundle, by default the only or newest one in . or ./build.")

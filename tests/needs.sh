@@ -14,6 +14,7 @@ if [ "${1:-}" != venv ]; then
   need qemu-aarch64-static qemu-user-static  # the board's own packages, emulated
   need sshd openssh-server                   # rkdeploy push
   need ssh openssh-client
+  need mosquitto mosquitto                   # an MQTT broker
   need systemd-analyze systemd
   need chromium chromium                     # the web view
   need jq jq                                 # commands on the pages

@@ -73,8 +73,10 @@ TESTS: Final[dict[str, tuple[str, ...]]] = {
         "tests/analysis/tune/test_pareto.py",
     ),
     "supervision": ("tests/api/test_styles.py",),
+    "mqtt": ("tests/device/messages/test_mqtt.py",),
     "video": ("tests/device/stream/test_video_packages.py", "tests/device/stream/test_sources.py"),
     EVERY_PART: (
+        "tests/device/messages/test_mqtt.py::test_addresses",
         "tests/api/test_styles.py",
         "tests/images/test_image_file.py",
         "tests/test_schema.py",

@@ -7,6 +7,7 @@ from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
 from rkdeploy.device.chain.open_chain import read_chain
+from rkdeploy.device.messages.open_messages import message_sinks
 from rkdeploy.device.postprocess.thresholds import Thresholds, chosen_class_ids, default_confidence
 from rkdeploy.device.runtime.backends import open_runtimes
 from rkdeploy.device.runtime.protocol import RuntimeOptions
@@ -180,7 +181,9 @@ def _sinks(
             notify=events.warning,
         )
         sinks.append(stack.enter_context(lines))
-    return sinks
+    streams = tuple(part.text for part in parts_of(source))
+    messages = message_sinks(options.messages, streams, names, bundle.folder.name, events.warning)
+    return sinks + [stack.enter_context(one) for one in messages]
 
 
 def _window(options: RunOptions, source: Source, names: Sequence[str], stack: ExitStack) -> WindowSink | None:

@@ -8,6 +8,7 @@ from typing import Annotated
 
 from rkdeploy.device.chain.chain_options import ChainOptions
 from rkdeploy.device.gallery.gallery_options import GalleryOptions
+from rkdeploy.device.messages.message_options import MessageOptions
 from rkdeploy.device.runtime.backend_names import BACKEND, MAX_CONTEXTS
 from rkdeploy.device.stream.video_out.recording_options import RecordingOptions
 from rkdeploy.device.web.listening_address import DEFAULT_ADDRESS
@@ -38,6 +39,7 @@ class RunOptions:
         record, replay: folders of raw outputs, to write and to play.
         chain: further models.
         gallery: names for embeddings.
+        messages: brokers and web addresses that results are sent to.
         max_frames: end after so many; None takes all.
         allow_empty: whether a run in which no frame could be read is a success.
         toolkit_python: interpreter of the simulator.
@@ -87,6 +89,7 @@ class RunOptions:
     toolkit_python: Annotated[Path | None, TOOLKIT_PYTHON] = None
     chain: ChainOptions = field(default_factory=ChainOptions)
     gallery: GalleryOptions = field(default_factory=GalleryOptions)
+    messages: MessageOptions = field(default_factory=MessageOptions)
     conf: Annotated[
         tuple[str, ...],
         Option(
