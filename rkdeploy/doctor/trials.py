@@ -15,6 +15,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 _SIDE = 32  # side of the picture and of the network's input in pixels
+VIDEO: Final = Path(__file__).with_name("trial.mp4")
+"""H.264, which `tests/doctor/make_trial_video.py` made."""
+VIDEO_GRAYS: Final = tuple(range(40, 200, 20))
+"""Gray values of its frames."""
+_NEAR: Final = 8  # difference of gray values that compression may cause
 
 
 def images() -> None:
@@ -35,6 +40,53 @@ def images() -> None:
     assert image.shape == (6, 8, 3), f"a picture of 6x8 pixels was read as {image.shape}"
     fitted = Letterbox(InputSpec("images", _SIDE, _SIDE))(image).image
     assert int(fitted[0, _SIDE // 2, _SIDE // 2, 0]) == 7, "a resized picture has other colors"
+
+
+def video() -> None:
+    """Decode a small H.264 video as a run does, and save it drawn as `--save` does, with the packages that it takes."""
+    from rkdeploy.device.postprocess.detections import Detections
+    from rkdeploy.device.stream.sinks import open_save_folder
+    from rkdeploy.device.stream.sources import open_source
+    from rkdeploy.device.stream.sources.video_capture import video_package
+    from rkdeploy.device.stream.video_out.writer_choice import chosen_writer
+
+    _require_video(VIDEO, video_package())
+    writer, source = chosen_writer(), open_source(str(VIDEO))
+    with tempfile.TemporaryDirectory(prefix="rkdeploy-doctor-") as folder:
+        with source as frames, open_save_folder(Path(folder), source, ("bolt",), writer.encoder) as sink:
+            for frame in frames:
+                sink.write(frame, Detections.empty())
+        _require_video(Path(folder) / VIDEO.name, f"{video_package()} after {writer.text}")
+
+
+def _require_video(file: Path, package: str) -> None:
+    """Check that a copy of the video is read with all its frames."""
+    from rkdeploy.device.stream.sources import open_source
+    from rkdeploy.errors import SourceError
+
+    try:
+        with open_source(str(file)) as frames:
+            found = [int(frame.image[24, 32].mean()) for frame in frames]
+    except SourceError as error:
+        message = f'H.264 video is not decoded by {package}; PyAV does it: pip install "rkdeploy[video]"'
+        raise AssertionError(message) from error
+    right = [gray for gray, one in zip(VIDEO_GRAYS, found, strict=False) if abs(one - gray) < _NEAR]
+    assert len(right) == len(found) == len(VIDEO_GRAYS), f"{len(right)} of {len(VIDEO_GRAYS)} frames by {package}"
+
+
+def camera() -> None:
+    """Look for what cameras need: V4L2 in OpenCV, and a decoder of JPEG, which many of them give."""
+    import cv2
+    import numpy as np
+
+    if sys.platform == "linux":
+        backends = cv2.videoio_registry.getCameraBackends()
+        assert cv2.CAP_V4L2 in backends, f"OpenCV {cv2.__version__} is built without V4L2, which cameras need"
+    encoded, data = cv2.imencode(".jpg", np.full((16, 16, 3), 90, np.uint8))
+    assert encoded, "no JPEG was encoded"
+    decoded = cv2.imdecode(data, cv2.IMREAD_COLOR)
+    assert decoded is not None, "no JPEG was decoded"
+    assert abs(int(decoded[8, 8, 0]) - 90) < _NEAR, "a JPEG was decoded with other colors"
 
 
 def drawing() -> None:
@@ -102,7 +154,7 @@ def view() -> None:
 
 
 TRIALS: Final[dict[str, tuple[Callable[[], None], ...]]] = {
-    "run": (images, drawing, contract),
+    "run": (images, video, camera, drawing, contract),
     "build": (graph,),
     "report": (page,),
     "eval": (accuracy,),

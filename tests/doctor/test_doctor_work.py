@@ -14,10 +14,17 @@ import tomllib
 from rkdeploy.device.profiling.package_versions import installed
 from rkdeploy.doctor.tested_versions import read_known_versions
 from rkdeploy.doctor.trial_process import Trial, read_trials, try_work
-from rkdeploy.doctor.trials import TRIALS
+from rkdeploy.doctor.trials import TRIALS, VIDEO, VIDEO_GRAYS
+from tests.doctor.make_trial_video import SIZE_WH
 
 ROOT = Path(__file__).parents[2]
 ALL = {"onnx", "onnxsim", "onnxruntime", "jinja2", "pycocotools", "starlette", "uvicorn"}
+_NO_VIDEO = """
+import os, cv2
+os.environ["RKDEPLOY_VIDEO"] = "opencv"
+capture = cv2.VideoCapture
+cv2.VideoCapture = lambda *_: capture()
+"""
 
 
 def test_every_command_works_here() -> None:
@@ -34,9 +41,11 @@ def test_every_command_works_here() -> None:
         ("import cv2\ndel cv2.imencode\n", "AttributeError: "),
         ("import sys\nsys.modules['cv2'] = None\n", "ModuleNotFoundError: "),
         ("import os, cv2\ncv2.imencode = lambda *_: os.abort()\n", "ended by signal 6"),
+        ("import cv2\ncv2.videoio_registry.getCameraBackends = lambda: ()\n", "is built without V4L2"),
+        (_NO_VIDEO, "H.264 video is not decoded by OpenCV"),
         ("import cv2\ncv2.imencode = lambda *_: print('[1, 2]') or (False, None)\n", "no PNG was encoded"),
     ],
-    ids=["a function that is gone", "no package", "a crash", "a wrong answer"],
+    ids=["a function that is gone", "no package", "a crash", "no cameras", "no decoder of video", "a wrong answer"],
 )
 def test_an_opencv_that_breaks_run(tmp_path: Path, broken: str, error: str) -> None:
     """The doctor tells what `run` would meet, as a problem and with exit code 1, and does not die of it."""
@@ -52,6 +61,17 @@ def test_an_opencv_that_breaks_run(tmp_path: Path, broken: str, error: str) -> N
     assert error in ran.stdout
     assert "No problems." not in ran.stdout
     assert "Traceback" not in ran.stdout + ran.stderr
+
+
+def test_the_trial_video_is_what_its_script_makes() -> None:
+    """An H.264 video of the sizes and gray values that the trial expects, of less than 2 KB."""
+    av = pytest.importorskip("av")
+    with av.open(str(VIDEO)) as container:
+        stream = container.streams.video[0]
+        found = [round(float(frame.to_ndarray(format="bgr24").mean())) for frame in container.decode(stream)]
+        assert (stream.codec_context.name, stream.width, stream.height) == ("h264", *SIZE_WH)
+    assert found == pytest.approx(VIDEO_GRAYS, abs=5)
+    assert VIDEO.stat().st_size < 2048
 
 
 def test_reading_the_lines_of_the_child() -> None:
