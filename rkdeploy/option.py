@@ -24,6 +24,7 @@ SEARCH: Final = "Search"
 MATRIX: Final = "Builds"
 RUNNING: Final = "Running"
 CHAIN: Final = "Chain"
+TRACKING: Final = "Tracking"
 CAMERA: Final = "Camera"
 THRESHOLDS: Final = "Detections"
 VIEW: Final = "View"
@@ -32,8 +33,8 @@ OUTPUT: Final = "Output"
 MESSAGES: Final = "Messages"
 GENERAL: Final = "General"
 PANELS: Final = (
-    INPUT, MATRIX, RUNNING, CHAIN, QUANTIZATION, GRAPH, SEARCH, THRESHOLDS, ACCURACY, MEASURE, CAMERA, VIEW, RECORDING,
-    OUTPUT, MESSAGES, GENERAL,
+    INPUT, MATRIX, RUNNING, CHAIN, TRACKING, QUANTIZATION, GRAPH, SEARCH, THRESHOLDS, ACCURACY, MEASURE, CAMERA, VIEW,
+    RECORDING, OUTPUT, MESSAGES, GENERAL,
 )  # fmt: skip
 """Panels of the help and headings of the tables in docs, in their order."""
 BUNDLE: Final = ("BUNDLE", "A bundle, by default the only or newest one in . or ./build.")

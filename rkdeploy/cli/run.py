@@ -81,7 +81,13 @@ def run_command(
             "JSON lines": output,
             "Recorded": options.record,
         }
-        summarize(counter, result, {what: str(where) for what, where in written.items() if where}, to_stderr=as_json)
+        summarize(
+            counter,
+            result,
+            bundle.spec.class_names,
+            {what: str(where) for what, where in written.items() if where},
+            to_stderr=as_json,
+        )
     if result.failure is not None:
         raise result.failure
     if signals.received is not None:

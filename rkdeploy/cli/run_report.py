@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from rkdeploy.cli.console import err, out, plain, print_warning
+from rkdeploy.device.stream.track_json import named_counts
 from rkdeploy.errors import BackendError
 
 if TYPE_CHECKING:
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     from rkdeploy.device.runtime.protocol import MemorySize
     from rkdeploy.device.stream.run_events import RunResult
     from rkdeploy.device.stream.statistics import PipelineStats, RecognizerStats, SourceStats
+    from rkdeploy.device.tracking.stream_tracker import StreamCounts
 
 _MIB = 1 << 20
 
@@ -51,12 +53,20 @@ def report_failed(stats: PipelineStats, *, live: bool) -> None:
     print_warning(text)
 
 
-def summarize(counter: DetectionCounter, result: RunResult, written: Mapping[str, str], *, to_stderr: bool) -> None:
+def summarize(
+    counter: DetectionCounter,
+    result: RunResult,
+    class_names: Sequence[str],
+    written: Mapping[str, str],
+    *,
+    to_stderr: bool,
+) -> None:
     """Print what was found, how fast, and what was lost.
 
     Args:
         counter: what was found.
         result: of the whole run.
+        class_names: of the contract.
         written: what was written -> where.
         to_stderr: stdout has something else.
     """
@@ -81,6 +91,8 @@ def summarize(counter: DetectionCounter, result: RunResult, written: Mapping[str
         target.print(f"p50/p99 ms: {listed}")
     for one in stats.recognizers:
         target.print(plain(_recognizer_line(one, stats.processed)))
+    for line in track_lines(result.tracked, class_names):
+        target.print(plain(line))
     if stats.dropped:
         target.print(
             f"{stats.dropped} of {stats.captured} frames dropped: {stats.dropped_before_network} came faster than the "
@@ -96,6 +108,30 @@ def summarize(counter: DetectionCounter, result: RunResult, written: Mapping[str
         target.print(f"{len(result.left_out)} files could not be read and were left out.")
     for what, where in written.items():
         target.print(f"{what}: {plain(where)}")
+
+
+def track_lines(tracked: Sequence[StreamCounts], class_names: Sequence[str]) -> list[str]:
+    """Tracks, crossings and stays of each stream, a line for each; streams are named where there are several."""
+    lines = []
+    for stream in tracked:
+        of = f" of {stream.source}" if len(tracked) > 1 else ""
+        lines.append(f"Tracks{of}: {_by_class(stream.tracks, class_names)}")
+        lines += [
+            f"Line {line.name}{of}: in {_by_class(line.entered, class_names)}, out {_by_class(line.left, class_names)}"
+            for line in stream.lines
+        ]
+        lines += [
+            f"Zone {zone.name}{of}: {_by_class(zone.visits, class_names)}; stayed {zone.mean_s:.1f} s on average, "
+            f"{zone.longest_s:.1f} s at most; inside at the end {_by_class(zone.inside, class_names)}"
+            for zone in stream.zones
+        ]
+    return lines
+
+
+def _by_class(counts: Mapping[int, int], class_names: Sequence[str]) -> str:
+    """`3 bolt, 1 nut`; `0` for none."""
+    named = named_counts(counts, class_names)
+    return ", ".join(f"{count} {name}" for name, count in sorted(named.items(), key=lambda one: -one[1])) or "0"
 
 
 def _source_line(source: SourceStats, running_s: float) -> str:

@@ -1,4 +1,4 @@
-"""The complete picture, from back to front: depth, class maps, masks, outlines, keypoints, panels, labels."""
+"""The complete picture, from back to front: depth, class maps, masks, trails, outlines, keypoints, panels, labels."""
 
 from __future__ import annotations
 
@@ -21,6 +21,7 @@ from rkdeploy.device.drawing.panels import LEGEND_ROWS, draw_legend, draw_match,
 from rkdeploy.device.drawing.pen import Pen, pen_for
 from rkdeploy.device.drawing.skeletons import Skeleton, skeleton_for
 from rkdeploy.device.drawing.text import class_label
+from rkdeploy.device.drawing.tracks import draw_areas, draw_trails
 from rkdeploy.device.postprocess.corners import corners_of
 from rkdeploy.device.postprocess.detections import Detections, NestedResult
 from rkdeploy.errors import RkdeployError
@@ -66,6 +67,8 @@ def draw_detections(
     if detections.masks is not None:
         for i, class_id in zip(shown.tolist(), ids, strict=True):
             draw_mask(drawn, detections.masks[i], class_color(class_id), pen)
+    if detections.tracks is not None:
+        draw_trails(drawn, detections.tracks, shown.tolist(), ids, pen)
     _draw_outlines(drawn, boxes, corners, ids, pen, thin=detections.masks is not None)
     if detections.keypoints is not None and layout is not None:
         strokes = strokes_of(layout)
@@ -73,6 +76,8 @@ def draw_detections(
             draw_keypoints(drawn, detections.keypoints[i], strokes, pen)
 
     taken = _draw_panels(drawn, detections, class_names, styles, scale, pen)
+    if detections.tracks is not None:
+        taken = np.vstack((taken, draw_areas(drawn, detections.tracks, pen)))
     scores = detections.scores[shown].tolist()
     names = [_label_name(detections, i, class_names) for i in shown.tolist()]
     texts = [LabelText(name, f"{score:.2f}") for name, score in zip(names, scores, strict=True)]
@@ -87,8 +92,10 @@ def draw_detections(
 
 
 def _label_name(detections: Detections, index: int, class_names: Sequence[str]) -> str:
-    """The class of an object, and what further models of a chain say of it."""
+    """The class of an object with its id, and what further models of a chain say of it."""
     name = class_label(class_names, int(detections.class_ids[index]))
+    if detections.tracks is not None and detections.tracks.ids[index]:
+        name = f"{name} {detections.tracks.ids[index]}"
     answers = () if detections.nested is None else all_answer_words(detections.nested[index])
     return " ".join((name, *answers))
 

@@ -15,11 +15,13 @@ from rkdeploy.device.runtime.recording import recorded
 from rkdeploy.device.stream.pipeline import Pipeline, PipelineOptions
 from rkdeploy.device.stream.run_events import Running, RunResult
 from rkdeploy.device.stream.run_gallery import gallery_of
+from rkdeploy.device.stream.run_tracking import tracking_of, with_low_scores
 from rkdeploy.device.stream.sinks import open_plugin_sink, open_save_folder
 from rkdeploy.device.stream.sinks.crop_files import CropFilesSink
 from rkdeploy.device.stream.sinks.jsonl import JsonlSink
 from rkdeploy.device.stream.sinks.map_files import MapFilesSink
 from rkdeploy.device.stream.sinks.named import NamingSink
+from rkdeploy.device.stream.sinks.tracked import TrackingSink
 from rkdeploy.device.stream.sources import open_sources
 from rkdeploy.device.stream.sources.camera import Camera
 from rkdeploy.device.stream.sources.image_files import ImageFiles
@@ -74,10 +76,11 @@ def run_bundle(bundle: Bundle, options: RunOptions, events: RunEvents, more_sink
         events.left_out(error)
 
     source = _source(options, leave_out, events)
+    streams = [part.text for part in parts_of(source)]
+    tracking = tracking_of(options.tracking, bundle.spec, thresholds, streams)
     runtimes = _runtimes(bundle, options)
     recognizers = [link.recognizer(_runtimes(link.bundle, options, f"then-{i}")) for i, link in enumerate(links, 1)]
     _LOG.debug("source %s, backend %s, cores %s, %s", source.text, options.backend, options.cores or "all", thresholds)
-    failure: Exception | None = None
     with ExitStack() as stack:
         frames = stack.enter_context(source)
         window = _window(options, source, names, stack)
@@ -86,33 +89,44 @@ def run_bundle(bundle: Bundle, options: RunOptions, events: RunEvents, more_sink
         view = _view(bundle, options, source, events, stack)
         sinks += [sink for sink in (window, view) if sink is not None]
         given = [*sinks, *more_sinks]
+        if gallery is not None:
+            given = [NamingSink(gallery, given)]
+        tracked = None if tracking is None else TrackingSink(tracking, streams, given)
         events.opened(source, has_sinks=bool(sinks))
         pipeline = Pipeline(
             source,
             frames,
             runtimes,
             bundle.spec,
-            thresholds,
-            given if gallery is None else [NamingSink(gallery, given)],
+            thresholds if tracking is None else with_low_scores(thresholds, tracking.low),
+            given if tracked is None else [tracked],
             recognizers=recognizers,
             options=PipelineOptions(max_frames=options.max_frames),
         )
         running = Running(source, pipeline, runtimes[0], "" if writer is None else writer.text)
-        try:
-            with pipeline:
-                if view is not None:
-                    backend, on_npu = running.runtime.name, running.on_npu
-                    view.watch(pipeline.stats, lambda: running.figures_from, backend, on_npu=on_npu)
-                events.started(running)
-                _wait(running, window, events)
-        except Exception as error:
-            # What was recorded from a camera until then cannot be recorded again; results of files can.
-            if not (source.live and pipeline.stats().captured):
-                raise
-            failure = error
+        failure = _play(running, view, window, events)
         if failure is None and not options.allow_empty and not events.ends():  # before a sink keeps an empty file
             _require_frames(pipeline.stats(), source.text, left_out)
-    return RunResult(source.text, source.live, pipeline.stats(), running.figures_from, tuple(left_out), failure)
+    counts = () if tracked is None else tracked.counts()
+    return RunResult(source.text, source.live, pipeline.stats(), running.figures_from, tuple(left_out), failure, counts)
+
+
+def _play(running: Running, view: WebView | None, window: WindowSink | None, events: RunEvents) -> Exception | None:
+    """Run the pipeline until its end; the error that ended a live run with frames is returned, any other one raised."""
+    pipeline = running.pipeline
+    try:
+        with pipeline:
+            if view is not None:
+                backend, on_npu = running.runtime.name, running.on_npu
+                view.watch(pipeline.stats, lambda: running.figures_from, backend, on_npu=on_npu)
+            events.started(running)
+            _wait(running, window, events)
+    except Exception as error:
+        # What was recorded from a camera until then cannot be recorded again; results of files can.
+        if not (running.source.live and pipeline.stats().captured):
+            raise
+        return error
+    return None
 
 
 def _runtimes(bundle: Bundle, options: RunOptions, part: str = "") -> Sequence[Runtime]:

@@ -24,6 +24,7 @@ from rkdeploy.device.postprocess.detections import (
     NestedResult,
     Ranking,
 )
+from rkdeploy.device.stream.track_json import count_fields, track_fields
 from rkdeploy.images.coco_rle import rle_counts
 
 if TYPE_CHECKING:
@@ -78,11 +79,16 @@ def result_object(
         for one, answers in zip(found, detections.nested, strict=True):
             then = [_nested(answer, image_hw, map_masks=map_masks, embeddings=embeddings) for answer in answers]
             one["then"] = then[0] if len(then) == 1 else then
+    tracks = detections.tracks
+    if tracks is not None:
+        for one, fields in zip(found, track_fields(tracks), strict=True):
+            one.update(fields)
     return {
         "source": source,
         "frame": frame_index,
         **_times(captured, position_ms),
         "detections": found,
+        **({} if tracks is None else count_fields(tracks, class_names)),
         **_of_whole_image(detections, class_names, map_masks=map_masks, embeddings=embeddings),
     }
 

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from rkdeploy.device.stream.pipeline import Pipeline
     from rkdeploy.device.stream.sources.source import Source
     from rkdeploy.device.stream.statistics import PipelineStats
+    from rkdeploy.device.tracking.stream_tracker import StreamCounts
     from rkdeploy.errors import SourceError
 
 _ON_THIS_PC: Final = frozenset({"onnxruntime", "opencv_dnn", "simulator"})
@@ -82,6 +83,7 @@ class RunResult:
         figures_from: source of its figures.
         left_out: messages on files that could not be read.
         failure: error that ended a live run; the results until then are written.
+        tracked: tracks and counts of each stream; empty without tracking.
     """
 
     source: str
@@ -90,3 +92,4 @@ class RunResult:
     figures_from: str
     left_out: tuple[str, ...]
     failure: Exception | None
+    tracked: tuple[StreamCounts, ...] = ()

@@ -11,6 +11,7 @@ from rkdeploy.device.gallery.gallery_options import GalleryOptions
 from rkdeploy.device.messages.message_options import MessageOptions
 from rkdeploy.device.runtime.backend_names import BACKEND, MAX_CONTEXTS
 from rkdeploy.device.stream.video_out.recording_options import RecordingOptions
+from rkdeploy.device.tracking.tracking_options import TrackingOptions
 from rkdeploy.device.web.listening_address import DEFAULT_ADDRESS
 from rkdeploy.option import CAMERA, FRAME_SIZE, OUTPUT, RUNNING, THRESHOLDS, TOOLKIT_PYTHON, VIEW, WORDS, Option, counts
 
@@ -40,6 +41,7 @@ class RunOptions:
         chain: further models.
         gallery: names for embeddings.
         messages: brokers and web addresses that results are sent to.
+        tracking: ids of objects, lines and zones.
         max_frames: end after so many; None takes all.
         allow_empty: whether a run in which no frame could be read is a success.
         toolkit_python: interpreter of the simulator.
@@ -90,6 +92,7 @@ class RunOptions:
     chain: ChainOptions = field(default_factory=ChainOptions)
     gallery: GalleryOptions = field(default_factory=GalleryOptions)
     messages: MessageOptions = field(default_factory=MessageOptions)
+    tracking: TrackingOptions = field(default_factory=TrackingOptions)
     conf: Annotated[
         tuple[str, ...],
         Option(
@@ -111,9 +114,9 @@ class RunOptions:
             default="all",
         ),
     ] = ()
-    iou: Annotated[
-        float, Option("--iou", "IoU threshold for non-maximum suppression.", THRESHOLDS, low=0, high=1, often=True)
-    ] = 0.45
+    iou: Annotated[float, Option("--iou", "IoU threshold for non-maximum suppression.", THRESHOLDS, low=0, high=1)] = (
+        0.45
+    )
     max_det: Annotated[int, Option("--max-det", "Maximum number of detections per frame.", THRESHOLDS, low=1)] = 300
     size_wh: Annotated[
         tuple[int, int] | None,
@@ -137,7 +140,7 @@ class RunOptions:
         bool,
         Option(
             "--web",
-            f"Show the frames and figures in a browser, at {DEFAULT_ADDRESS}. Several live sources are in a grid.",
+            f"Show frames and figures in a browser, at {DEFAULT_ADDRESS}. Several live sources are in a grid.",
             VIEW,
             often=True,
         ),
