@@ -16,6 +16,7 @@ from rkdeploy.images.fit import Letterbox
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from rkdeploy.device.stream.sources.rga_fit import RgaFit
     from rkdeploy.images.fit import ImageFit, Letterboxed
 
 _PLANAR_FIRST: Final = {"nv12": "yuv420p"}
@@ -28,11 +29,13 @@ class DecodedPicture:
     Args:
         frame: PyAV's video frame in memory; kept until it is converted.
         quarters: quarter turns counterclockwise that make it upright, 0 to 3.
+        rga: makes the network's input where the planes alone cannot; None without.
     """
 
-    def __init__(self, frame: Any, quarters: int) -> None:
+    def __init__(self, frame: Any, quarters: int, rga: RgaFit | None = None) -> None:
         self._frame = frame
         self._quarters = quarters
+        self._rga = rga
         self._converting = threading.Lock()
         self._bgr: NDArray[np.uint8] | None = None
         height, width = int(frame.height), int(frame.width)
@@ -51,12 +54,16 @@ class DecodedPicture:
             return self._bgr
 
     def fitted(self, fit: ImageFit) -> Letterboxed:
-        """The network's input; see `FramePicture`.  Where the planes say it exactly, nothing else is converted."""
+        """The network's input: from the planes where these say it exactly, else by RGA, else from BGR.
+
+        See `FramePicture`; RGA's pixels are its own.
+        """
         if self._quarters or not isinstance(fit, Letterbox):
             return fit(self.bgr())
-        if not samples_exactly(self._frame, fit.resized_hw(self._size_hw)):
-            return fit(self.bgr())
-        return fit.fill(self._size_hw, partial(write_sampled, self._frame, fit.color))
+        if samples_exactly(self._frame, fit.resized_hw(self._size_hw)):
+            return fit.fill(self._size_hw, partial(write_sampled, self._frame, fit.color))
+        by_rga = None if self._rga is None else self._rga.fitted(self._frame, fit, self.bgr)
+        return fit(self.bgr()) if by_rga is None else by_rga
 
 
 def bgr_of(frame: Any) -> NDArray[np.uint8]:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 import cv2
 
 from rkdeploy.device.stream.sources.hardware_decoder import HardwareDecoder, hardware_decoder
+from rkdeploy.device.stream.sources.rga_fit import open_rga
 from rkdeploy.device.stream.sources.video_decoder import VideoDecoder, opened_context
 
 if TYPE_CHECKING:
@@ -48,7 +49,8 @@ def open_capture(
         container.close()
         return None
     accelerated = hardware_decoder(stream) if hardware else HardwareDecoder()
-    return PyAvCapture(container, stream, VideoDecoder(stream, software, accelerated, notify))
+    rga = open_rga(notify) if accelerated.context is not None else None
+    return PyAvCapture(container, stream, VideoDecoder(stream, software, accelerated, notify, rga))
 
 
 class PyAvCapture:

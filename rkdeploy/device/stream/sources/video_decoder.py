@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from rkdeploy.device.stream.sources.hardware_decoder import HardwareDecoder
+    from rkdeploy.device.stream.sources.rga_fit import RgaFit
 
 _MAX_PACKETS, _MAX_PACKET_BYTES = 1200, 32 << 20
 
@@ -68,12 +69,21 @@ class VideoDecoder:
         software: an open codec context.
         hardware: the board's, to be used while it works.
         notify: called with one sentence when the hardware fails.
+        rga: makes the network's input from the hardware's pictures; None without.
     """
 
-    def __init__(self, stream: Any, software: Any, hardware: HardwareDecoder, notify: Callable[[str], None]) -> None:
+    def __init__(
+        self,
+        stream: Any,
+        software: Any,
+        hardware: HardwareDecoder,
+        notify: Callable[[str], None],
+        rga: RgaFit | None = None,
+    ) -> None:
         self._start = stream.start_time or 0
         self._software, self._hardware, self._notify = software, hardware.context, notify
         self._refusal = hardware.refusal
+        self._rga = rga
         self._errors = (import_module("av").error.FFmpegError, OSError, ValueError)
         self._recent = RecentPackets()
         self._shown: int | None = None  # time stamp of the last picture that the hardware gave
@@ -82,7 +92,7 @@ class VideoDecoder:
     def name(self) -> str:
         """The decoder in use, for users: "h264_rkmpp", or "h264 in software" with the hardware's refusal."""
         if self._hardware is not None:
-            return str(self._hardware.name)
+            return f"{self._hardware.name}{'' if self._rga is None else ' and RGA'}"
         return f"{self._software.name} in software{f' ({self._refusal})' if self._refusal else ''}"
 
     def pictures(self, packet: Any) -> Iterator[TimedPicture]:
@@ -114,7 +124,7 @@ class VideoDecoder:
     def _picture(self, frame: Any) -> TimedPicture:
         quarters = round(frame.rotation / 90) % 4  # counterclockwise
         time_ms = None if frame.pts is None else float((frame.pts - self._start) * frame.time_base * 1000)
-        return TimedPicture(DecodedPicture(frame, quarters), time_ms)
+        return TimedPicture(DecodedPicture(frame, quarters, self._rga), time_ms)
 
 
 def opened_context(stream: Any) -> Any:
