@@ -34,6 +34,7 @@ EXTRAS = {
     "host/toolkit/files.py": ("toolkit", "graph"),
     "host/toolkit/late_torch.py": ("toolkit",),
     "host/toolkit/emulation.py": ("toolkit", "graph"),
+    "host/toolkit/emulated_operators.py": ("toolkit",),
     "host/toolkit/bias_correction.py": ("toolkit",),
 }
 """Folder or file below the package -> the extras whose packages it may import in addition to the base's."""

@@ -75,9 +75,10 @@ def corrected(network: EmulatedNetwork, run: Callable[..., EmulatedRun], images:
         wanted, got = exact.compute(node), integer.compute(node)
         name = network.bias_of(node)
         if name:
-            shift = mean_shift(wanted[0], got[0], network.activations.get(network.activation_of(node)))
+            shift = mean_shift(wanted[0], got[0], network.activation_of(node))
             biases[name] = network.constants[name] + shift
-            got = [got[0].add_(shift.view(1, -1, 1, 1))]
+            moved = network.rounded_bias(node, biases[name]) - network.rounded_bias(node, network.constants[name])
+            got = [got[0].add_(moved.view(1, -1, 1, 1))]
         exact.store(node, wanted)
         integer.store(node, got)
     return biases

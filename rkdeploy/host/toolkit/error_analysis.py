@@ -3,7 +3,8 @@
 `accuracy_analysis` runs one image through the float and the quantized network in the simulator and writes a table:
 for every layer the cosine and the euclidean distance between the two, once with the errors of all layers before it
 ("entire") and once with that layer alone quantized ("single").  A layer that was fused into the next has no figures.
-If the float output is all zeros, as scores of an image without objects may be, the table says `f_zero` instead.
+If an output is all zeros, as scores of an image without objects may be, the table says `f_zero` (the float model's)
+or `q_zero` (the quantized model's) instead.
 """
 
 from __future__ import annotations
@@ -20,8 +21,8 @@ from rkdeploy.contract.bounds import Figure, Text
 from rkdeploy.errors import ToolkitError
 
 _ROW: Final = re.compile(r"^\[(?P<op>[^\]]+)\] (?P<name>\S+)\s*(?P<figures>[^\[]*)$")
-_FIGURE: Final = re.compile(r"-?\d+\.\d{5}|f_zero")
-_ZERO: Final = "f_zero"
+_FIGURE: Final = re.compile(r"-?\d+\.\d{5}|[fq]_zero")
+_ZEROS: Final = ("f_zero", "q_zero")
 _COLOR: Final = re.compile(r"\x1b\[[0-9;]*m")
 _MAX_TEXT: Final = 8 << 20
 
@@ -33,8 +34,8 @@ class LayerError:
     Attributes:
         op: operator, as the toolkit names it (`Conv`, `exSwish`).
         name: the tensor that it computes.
-        entire_cosine, entire_distance: with the errors of all layers before it.  All figures are NaN in an image whose
-            float output is all zeros; a mean over images never is.
+        entire_cosine, entire_distance: with the errors of all layers before it.  All figures are NaN in an image where
+            the output of one of the two is all zeros; a mean over images never is.
         single_cosine, single_distance: with this layer alone quantized.
     """
 
@@ -58,7 +59,7 @@ def parse_error_analysis(text: str) -> tuple[LayerError, ...]:
         if found is None:
             continue
         # Columns of fixed width, which long figures fill completely: each figure ends after 5 decimals.
-        values = [nan if figure == _ZERO else float(figure) for figure in _FIGURE.findall(found["figures"])]
+        values = [nan if figure in _ZEROS else float(figure) for figure in _FIGURE.findall(found["figures"])]
         if not values and not found["figures"].strip(" |"):
             continue
         if len(values) != 4:
@@ -71,7 +72,7 @@ def parse_error_analysis(text: str) -> tuple[LayerError, ...]:
 
 
 def mean_over_images(analyses: Sequence[tuple[LayerError, ...]]) -> tuple[LayerError, ...]:
-    """Mean figures of each layer over several images; layers whose float output is zero in all of them are left out.
+    """Mean figures of each layer over several images; layers without figures in any of them are left out.
 
     Raises:
         ToolkitError: when they are not of one model.

@@ -233,11 +233,13 @@ class Toolkit:
             start += size * 4
         return arrays
 
-    def analyze(self, image: NDArray[np.uint8]) -> tuple[LayerError, ...]:
+    def analyze(self, image: NDArray[np.uint8], tensors: Path | None = None) -> tuple[LayerError, ...]:
         """Compare every layer of the open quantized model with the float model, on one image.
 
         Args:
             image: (1, H, W, 3) uint8, as for `simulate`.
+            tensors: new folder for the toolkit's texts of every tensor, hundreds of MB for an image of 640x640; None
+                keeps none.
 
         Raises:
             ToolkitError: no quantized model is open, or the toolkit failed.
@@ -245,7 +247,8 @@ class Toolkit:
         if self._open is None:
             raise ToolkitError("No model is open in the toolkit.", "Call build or open_kept first.")
         payload = np.ascontiguousarray(image).tobytes()
-        _, blob = self._process.request("analyze", {"shape": list(image.shape)}, payload)
+        kept = None if tensors is None else str(tensors.absolute())
+        _, blob = self._process.request("analyze", {"shape": list(image.shape), "tensors": kept}, payload)
         return parse_error_analysis(blob.decode("utf-8", "replace"))
 
     def ranges(self) -> dict[str, tuple[float, float]]:

@@ -43,7 +43,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING or __name__ != "__main__":
     from collections.abc import Callable
 
-    from rkdeploy.host.toolkit import bias_correction, emulation, late_torch, worker_pipes
+    from rkdeploy.host.toolkit import bias_correction, emulated_operators, emulation, late_torch, worker_pipes
     from rkdeploy.host.toolkit import files as toolkit_files
 else:
 
@@ -56,7 +56,8 @@ else:
 
     toolkit_files, late_torch = _next_to_this("files"), _next_to_this("late_torch")
     worker_pipes = _next_to_this("worker_pipes")
-    emulation, bias_correction = _next_to_this("emulation"), _next_to_this("bias_correction")
+    emulated_operators, emulation = _next_to_this("emulated_operators"), _next_to_this("emulation")
+    bias_correction = _next_to_this("bias_correction")
 
 # End of the toolkit's traceback when one of its graph optimizations fails.  In 2.5.0 the one that makes attention a
 # single NPU operation fails if a MatMul goes directly into a Softmax; otherwise it works, and is useful.
@@ -232,6 +233,8 @@ class Worker:
         shutil.rmtree(folder, ignore_errors=True)
         checked("accuracy_analysis", self._model.accuracy_analysis, inputs=["analyzed.npy"], output_dir=str(folder))
         text = (folder / "error_analysis.txt").read_text()
+        if request["tensors"] is not None:
+            shutil.copytree(folder, request["tensors"])
         shutil.rmtree(folder, ignore_errors=True)  # contains every tensor of the network, as text
         return {}, text.encode()
 
@@ -292,10 +295,10 @@ class Worker:
 
         model, table = onnx.load(kept["model"]), toolkit_files.read_step1_data(kept["data"])["quant_tab"]
         try:
-            network = emulation.EmulatedNetwork(model, table, float16)
+            network = emulation.EmulatedNetwork(model, table, float16, emulated_operators.operators())
             images = emulation.network_inputs(dataset, config["mean_values"][0], config["std_values"][0])
             biases, record = bias_correction.correct_biases(network, emulation.EmulatedRun, images)
-        except (emulation.UnsupportedGraphError, ImportError, MemoryError, RuntimeError) as error:
+        except Exception as error:  # noqa: BLE001 - a graph that meets none of the emulation's limits is built all the same
             traceback.print_exc()
             return {"accepted": False, "reason": " ".join(f"{type(error).__name__}: {error}".split())[:200]}
         for tensor in model.graph.initializer:

@@ -16,7 +16,8 @@ from rkdeploy.host.building.build_options import BuildOptions
 from rkdeploy.host.toolkit import files
 from rkdeploy.host.toolkit.bias_correction import correct_biases, mean_shift
 from rkdeploy.host.toolkit.built_model import KeptFiles
-from rkdeploy.host.toolkit.emulation import EmulatedNetwork, EmulatedRun, UnsupportedGraphError
+from rkdeploy.host.toolkit.emulated_operators import operators
+from rkdeploy.host.toolkit.emulation import EmulatedNetwork, EmulatedRun
 from rkdeploy.host.toolkit.toolkit import Toolkit
 from tests.host.toolkit.test_toolkit import INT8, images, tiny_onnx
 
@@ -50,13 +51,13 @@ def entry(scale: float, zero_point: int) -> dict[str, Any]:
     return {"dtype": "int8", "scale": [scale], "zero_point": [zero_point]}
 
 
-COARSE = {"weight": entry(0.25, 0), "linear": entry(7.0, 0), "out": entry(0.5, -128)}
-"""The weight 0.6 becomes 0.5; the result before the activation is not rounded."""
+COARSE = {"weight": entry(0.25, 0), "linear": entry(7.0, 0) | {"qmode_dtype": "float32"}, "out": entry(0.5, -128)}
+"""The weight 0.6 becomes 0.5; the result before the activation is marked as never stored."""
 
 
 def test_values_by_hand(torch: Any) -> None:
     """0.5 times 1, 2, 3 and -1, cut at 0, in steps of 0.5; ties go to the even step."""
-    network = EmulatedNetwork(one_convolution(), COARSE, ())
+    network = EmulatedNetwork(one_convolution(), COARSE, (), operators())
     values = torch.tensor([1.0, 2.0, 2.5, -1.0]).view(1, 1, 2, 2)
     (got,) = EmulatedRun(network, values, quantized=True).outputs()
     assert got.flatten().tolist() == [0.5, 1.0, 1.0, 0.0]
@@ -66,15 +67,15 @@ def test_values_by_hand(torch: Any) -> None:
 
 def test_layers_in_float16_are_not_rounded(torch: Any) -> None:
     """A tensor named as float16 keeps its float values, and the layer its float weights."""
-    network = EmulatedNetwork(one_convolution(), COARSE, ("linear", "out"))
+    network = EmulatedNetwork(one_convolution(), COARSE, ("linear", "out"), operators())
     (got,) = EmulatedRun(network, torch.ones(1, 1, 2, 2), quantized=True).outputs()
     assert got.flatten().tolist() == pytest.approx([0.6] * 4)
 
 
 def test_operators_that_are_not_emulated_are_named() -> None:
     """A graph with one is refused as a whole."""
-    with pytest.raises(UnsupportedGraphError, match="Softplus is not emulated"):
-        EmulatedNetwork(one_convolution("Softplus"), COARSE, ())
+    with pytest.raises(match="Softplus is not emulated"):
+        EmulatedNetwork(one_convolution("Softplus"), COARSE, (), operators())
 
 
 def test_the_mean_behind_the_activation_is_restored(torch: Any) -> None:
@@ -92,7 +93,7 @@ def test_the_mean_behind_the_activation_is_restored(torch: Any) -> None:
 
 def test_corrected_biases_are_judged_on_held_out_images(torch: Any) -> None:
     """A bias by which every fourth image gains is accepted; where only that image loses, the trained one stays."""
-    network = EmulatedNetwork(one_convolution(bias=1.0), COARSE | {"out": entry(0.01, -128)}, ())
+    network = EmulatedNetwork(one_convolution(bias=1.0), COARSE | {"out": entry(0.01, -128)}, (), operators())
     bright = torch.tensor([1.0, 1.1, 1.2, 1.3]).view(1, 1, 2, 2)
     biases, record = correct_biases(network, EmulatedRun, [bright] * 4)
     assert biases["bias"].item() == pytest.approx(1 + 0.1 * bright.mean().item(), abs=1e-4)
@@ -107,7 +108,7 @@ def test_corrected_biases_are_judged_on_held_out_images(torch: Any) -> None:
 
 def test_too_few_images_correct_nothing(torch: Any) -> None:
     """Three images leave none to hold out, and the record says so."""
-    network = EmulatedNetwork(one_convolution(), COARSE, ())
+    network = EmulatedNetwork(one_convolution(), COARSE, (), operators())
     biases, record = correct_biases(network, EmulatedRun, [torch.ones(1, 1, 2, 2)] * 3)
     assert not biases
     assert not record["accepted"]
@@ -154,4 +155,4 @@ def emulated(kept: KeptFiles) -> EmulatedNetwork:
     assert kept.config is not None
     _, float16 = files.read_quantization_table(str(kept.config))
     table = files.read_step1_data(str(kept.data))["quant_tab"]
-    return EmulatedNetwork(onnx.load(kept.model), table, float16)
+    return EmulatedNetwork(onnx.load(kept.model), table, float16, operators())

@@ -57,9 +57,10 @@ def test_mean_by_hand() -> None:
         mean_over_images([(a,), (a, b)])
 
 
-def test_zeros_of_float_say_nothing() -> None:
-    """Scores that float leaves zero all over have no figures in that image: only the other images count, if any."""
-    zero = parse_error_analysis("[Sigmoid] scores_int8   f_zero | f_zero    f_zero | f_zero\n")
+@pytest.mark.parametrize("word", ["f_zero", "q_zero"])
+def test_outputs_of_zeros_say_nothing(word: str) -> None:
+    """Scores that either model leaves zero all over have no figures in that image: only the others count, if any."""
+    zero = parse_error_analysis(f"[Sigmoid] scores_int8   {word} | {word}    {word} | {word}\n")
     assert [row.name for row in zero] == ["scores_int8"]
     assert isnan(zero[0].single_cosine)
     figures = parse_error_analysis("[Sigmoid] scores_int8   0.90000 | 2.00000    0.80000 | 1.00000\n")
