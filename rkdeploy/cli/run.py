@@ -20,6 +20,7 @@ from rkdeploy.device.runtime.backend_names import AUTO
 from rkdeploy.device.stream.run_events import RunEvents
 from rkdeploy.device.stream.run_options import RunOptions
 from rkdeploy.device.stream.stop_signals import StopSignals
+from rkdeploy.device.stream.video_out.publish_address import is_publish_address
 from rkdeploy.option import BUNDLE, OUTPUT, Argument, Option
 
 if TYPE_CHECKING:
@@ -53,14 +54,24 @@ def run_command(
     options: RunOptions,
     as_json: Annotated[bool, replace(JSON, help="Print one JSON object per frame on stdout.", panel=OUTPUT)] = False,
     output: Annotated[
-        Path | None,
-        Option("--output", "Write one JSON object per frame to a file.", OUTPUT, ("-o",), metavar="FILE", often=True),
+        str | None,
+        Option(
+            "--output",
+            "Write one JSON object per frame to a file. An address, rtsp://..., is one of --publish.",
+            OUTPUT,
+            ("-o",),
+            metavar="FILE",
+            often=True,
+        ),
     ] = None,
 ) -> None:
     """Run a bundle on images, videos, cameras or streams."""
     from rkdeploy.cli.detection_counter import DetectionCounter  # numpy's and OpenCV's: help needs neither
     from rkdeploy.device.stream.bundle_run import run_bundle
 
+    if output is not None and is_publish_address(output):
+        recording = replace(options.recording, publish=(*options.recording.publish, output))
+        options, output = replace(options, recording=recording), None
     named, sources = bundle_and_sources(words, more_follow=bool(options.cameras))
     _require_sense(options, named, sources, writes_json=as_json or output is not None)
     bundle = chosen_bundle(named)
@@ -68,7 +79,7 @@ def run_command(
         options,
         sources=sources,
         backend=settled("replay" if options.replay is not None else options.backend),
-        json_lines=(*(("-",) if as_json else ()), *((str(output),) if output is not None else ())),
+        json_lines=(*(("-",) if as_json else ()), *((output,) if output is not None else ())),
     )
     counter = DetectionCounter(bundle.spec.class_names)
     with StopSignals() as signals, _Progress(bundle, counter, signals, options) as events:

@@ -154,12 +154,16 @@ def _source(options: RunOptions, leave_out: Callable[[SourceError], None], event
 
 def _video_writer(options: RunOptions, source: Source, events: RunEvents) -> WriterChoice | None:
     """The package and encoder of the videos of this run; None where none is written."""
-    if options.save is None or all(isinstance(part, ImageFiles) for part in parts_of(source)):
+    if not _draws_video(options) or all(isinstance(part, ImageFiles) for part in parts_of(source)):
         return None
     writer = chosen_writer()
     for note in writer.notes:
         events.warning(note)
     return writer
+
+
+def _draws_video(options: RunOptions) -> bool:
+    return options.save is not None or bool(options.recording.publish)
 
 
 def _sinks(
@@ -172,7 +176,7 @@ def _sinks(
 ) -> list[Sink]:
     names = bundle.spec.class_names
     sinks: list[Sink] = []
-    if options.save is not None:
+    if options.save is not None or writer is not None:
         encoder = None if writer is None else writer.encoder
         sinks.append(
             stack.enter_context(

@@ -14,8 +14,11 @@ from rkdeploy.device.stream.sinks.images import ImagesSink
 from rkdeploy.device.stream.sinks.video_writer import DEFAULT_FRAMES_PER_SECOND, VideoSink
 from rkdeploy.device.stream.sources.image_files import ImageFiles
 from rkdeploy.device.stream.sources.several import parts_of
+from rkdeploy.device.stream.sources.stream_address import redacted
 from rkdeploy.device.stream.video_out.encoded_video import EncodedVideoSink
 from rkdeploy.device.stream.video_out.mp4_files import Mp4Files
+from rkdeploy.device.stream.video_out.publish_address import STREAM_PLACE, publish_address
+from rkdeploy.device.stream.video_out.publisher import Publisher
 from rkdeploy.device.stream.video_out.recording_options import RecordingOptions
 from rkdeploy.device.stream.video_out.recording_shelf import RecordingShelf
 from rkdeploy.device.stream.video_out.segments import SegmentFiles
@@ -40,7 +43,7 @@ if TYPE_CHECKING:
 
 
 def open_save_folder(
-    folder: Path,
+    folder: Path | None,
     source: Source,
     class_names: Sequence[str],
     encoder: EncoderChoice | None = None,
@@ -49,29 +52,36 @@ def open_save_folder(
 ) -> Sink:
     """The sink for `--save DIR`: images for image files, one mp4 named like its source for videos, cameras and streams.
 
-    With segments, each of these has a folder of its own name instead.
+    With segments, each of these has a folder of its own name instead.  Videos are sent to the addresses of
+    `recording.publish`, too.
 
     Call it when the source is open: a video's frame rate is only known then.
 
     Args:
-        folder: for all of them.
+        folder: for all of them; None where videos are sent and nothing is saved.
         source: of the run.
         class_names: of the contract.
         encoder: of the videos; None to write them with OpenCV.
         notify: called with one sentence when an encoder fails, or frames are missing in a recording.
-        recording: segments and their limits.
+        recording: segments, their limits, and addresses.
 
     Raises:
-        RkdeployError: for segments without an encoder.
+        RkdeployError: for segments or an address without an encoder, and for an address that several sources share.
     """
     parts = parts_of(source)
     given = recording or RecordingOptions()
-    shelf = RecordingShelf(folder, given.keep)
-    saving = _Saving(folder, tuple(class_names), encoder, notify, given.segment_s, shelf)
-    if given.segment_s is not None and encoder is None:
+    shelf = None if folder is None else RecordingShelf(folder, given.keep)
+    saving = _Saving(folder, tuple(class_names), encoder, notify, given, shelf)
+    if (given.segment_s is not None or given.publish) and encoder is None:
         raise RkdeployError(
-            "Segments need an encoder of H.264, and there is none here.",
+            f"{'--publish needs' if given.publish else 'Segments need'} an encoder of H.264, and there is none here.",
             'Install PyAV with: pip install "rkdeploy[video]", on a board "rkdeploy[rkmpp]".',
+        )
+    shared = [text for text in given.publish if STREAM_PLACE not in text]
+    if source.live and len(parts) > 1 and shared:
+        raise RkdeployError(
+            f'{len(parts)} sources cannot be sent to one address, "{redacted(shared[0])}".',
+            f"Write {STREAM_PLACE} into it, which stands for the name of each source.",
         )
     if len(parts) == 1:
         return _sink_of(saving, source, set())
@@ -82,12 +92,16 @@ def open_save_folder(
 class _Saving:
     """The arguments of `open_save_folder`."""
 
-    folder: Path
+    folder: Path | None
     class_names: tuple[str, ...]
     encoder: EncoderChoice | None
     notify: Callable[[str], None]
-    segment_s: float | None
-    shelf: RecordingShelf
+    recording: RecordingOptions
+    shelf: RecordingShelf | None
+
+    def passes_over(self, part: Source) -> bool:
+        """Tell whether nothing comes of a source: images that are not saved."""
+        return self.folder is None and isinstance(part, ImageFiles)
 
 
 def open_plugin_sink(text: str, class_names: Sequence[str]) -> Sink:
@@ -113,50 +127,50 @@ def open_plugin_sink(text: str, class_names: Sequence[str]) -> Sink:
 def _sink_of(saving: _Saving, source: Source, taken: set[str]) -> Sink:
     """The sink of one source; `taken` has the names of the videos so far, and gets the new one."""
     if isinstance(source, ImageFiles):
+        assert saving.folder is not None, "images that are not saved are passed over"
         return ImagesSink(saving.folder, saving.class_names)
-    target = saving.folder / f"{_free_name(source, taken, timed=saving.segment_s is None)}.mp4"
+    name = _free_name(source, taken)
     if saving.encoder is None:
-        return VideoSink(target, saving.class_names, source.frames_per_second, keep_time=source.live)
-    if not source.live:
-        refuse_source(target, Path(source.text))
+        assert saving.folder is not None, "checked before: only PyAV sends video"
+        timed = f"{name}{_time_of(source)}.mp4"
+        return VideoSink(saving.folder / timed, saving.class_names, source.frames_per_second, keep_time=source.live)
+    addresses = [publish_address(text, name) for text in saving.recording.publish]
+    publishers = [Publisher(one, paced=not source.live, notify=saving.notify) for one in addresses]
     return EncodedVideoSink(
         source.text,
         saving.class_names,
         saving.encoder,
-        [_files_of(saving, source, target)],
+        [*_files_of(saving, source, name), *publishers],
         frames_per_second=source.frames_per_second or DEFAULT_FRAMES_PER_SECOND,
         live=source.live,
         notify=saving.notify,
     )
 
 
-def _files_of(saving: _Saving, source: Source, target: Path) -> PacketReceiver:
-    """The files of one video: one, or segments in a folder."""
-    if saving.segment_s is None:
-        return Mp4Files(target, at_once=source.live)
-    return SegmentFiles(
-        target.with_suffix(""),
-        saving.segment_s,
-        saving.shelf,
-        live=source.live,
-        name=source.text,
-        notify=saving.notify,
-    )
+def _files_of(saving: _Saving, source: Source, name: str) -> list[PacketReceiver]:
+    """The files of one video: none, one, or segments in a folder."""
+    if saving.folder is None or saving.shelf is None:
+        return []
+    if saving.recording.segment_s is not None:
+        folder, seconds = saving.folder / name, saving.recording.segment_s
+        return [SegmentFiles(folder, seconds, saving.shelf, live=source.live, name=source.text, notify=saving.notify)]
+    target = saving.folder / f"{name}{_time_of(source)}.mp4"
+    if not source.live:
+        refuse_source(target, Path(source.text))
+    return [Mp4Files(target, at_once=source.live)]
 
 
-def _free_name(source: Source, taken: set[str], *, timed: bool) -> str:
-    """The name of a source's video without its ending; it is added to `taken`.
+def _time_of(source: Source) -> str:
+    """The end of a live source's name: a second run overwrites nothing."""
+    return time.strftime("_%Y%m%d-%H%M%S") if source.live else ""
 
-    Args:
-        source: the video.
-        taken: names of the videos so far.
-        timed: whether the name of a live source has the time.
-    """
+
+def _free_name(source: Source, taken: set[str]) -> str:
+    """The name of a source's video; it is added to `taken`."""
     if source.live:
-        # rtsp://***@10.0.0.7:554/cam1?x=1 becomes 10.0.0.7_554_cam1_x_1; a second run overwrites nothing
+        # rtsp://***@10.0.0.7:554/cam1?x=1 becomes 10.0.0.7_554_cam1_x_1
         words = re.findall(r"[A-Za-z0-9.-]+", re.sub(r"^[a-z]+://", "", source.text))
         stem = "_".join(words) or "live"
-        stem += time.strftime("_%Y%m%d-%H%M%S") if timed else ""
     else:
         stem = readable_name(Path(source.text.partition("?")[0]).stem) or "video"
     name = stem = stem[:120]
@@ -187,7 +201,8 @@ class SeveralSinks:
         self._open = ExitStack()  # the videos; nothing of the images stays open
 
     def __enter__(self) -> Self:
-        make_folder(self._saving.folder)
+        if self._saving.folder is not None:
+            make_folder(self._saving.folder)
         return self
 
     def __exit__(
@@ -201,7 +216,8 @@ class SeveralSinks:
         Raises:
             RkdeployError: see `ImagesSink`, `EncodedVideoSink` and `VideoSink`.
         """
-        self._sink(frame.origin).write(frame, detections)
+        if not self._saving.passes_over(self._parts[frame.origin]):
+            self._sink(frame.origin).write(frame, detections)
 
     def _sink(self, origin: int) -> Sink:
         part = self._parts[origin]

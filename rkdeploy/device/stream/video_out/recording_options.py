@@ -16,6 +16,7 @@ class RecordingOptions:
     Attributes:
         segment_s: length of the files that a video is divided into; None writes one file.
         keep: limits of all segments; the oldest are removed.
+        publish: addresses that the drawn video is sent to.
     """
 
     segment_s: Annotated[
@@ -39,3 +40,13 @@ class RecordingOptions:
             default="all",
         ),
     ] = None
+    publish: Annotated[
+        tuple[str, ...],
+        Option(
+            "--publish",
+            "Send the drawn video to a server: rtsp://, rtmp://, srt://, udp:// or tcp://. {stream} in the address "
+            "stands for the source's name. Repeatable.",
+            RECORDING,
+            metavar="URL",
+        ),
+    ] = ()
