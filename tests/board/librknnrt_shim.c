@@ -17,6 +17,8 @@
    fill: ramp | const:RAW | echo | sum | file:PATH (raw values) | crc:PREFIX (raw values in PREFIX-<crc32 of the input,
    8 hex digits>.bin: a run with an input that was not recorded fails).  native (outputs): nchw | nhwc | nc1hwc2.
    pad_w=N, pad_h=N (outputs): unused columns and rows of the native layout, which only its strides tell of.
+   pad_w=N (input): unused pixels behind each row of the I/O memory.
+   rebind=0 (with weight): memory that is registered for a tensor that has some is ignored.
 
    Environment:
      RKNN_SHIM_LOG=FILE|stderr          one line a call
@@ -146,7 +148,7 @@ typedef struct ctx {
   uint32_t weight, internal, run_us;
   char custom[1024];
   rknn_context loader; /* whose weights a duplicate uses */
-  int running;
+  int running, no_rebind;
   char *perf;
   struct ctx *next;
 } ctx_t;
@@ -415,6 +417,8 @@ static int parse(ctx_t *c, const char *m, size_t n) {
           c->internal = atoi(v);
         } else if (!strcmp(k, "run_us")) {
           c->run_us = atoi(v);
+        } else if (!strcmp(k, "rebind")) {
+          c->no_rebind = !atoi(v);
         }
       }
     }
@@ -557,6 +561,10 @@ static void native(const tensor_t *t, attr_t *d) {
   const attr_t *s = &t->a;
   *d = *s;
   if (s->n_dims != 4 || (s->fmt == NHWC && s->dims[3] <= 4)) {
+    if (t->pad_w && s->n_dims == 4) {
+      d->w_stride = s->dims[2] + t->pad_w;
+      d->size_with_stride = d->size / s->dims[2] * d->w_stride;
+    }
     return;
   }
   uint32_t C = s->fmt == NHWC ? s->dims[3] : s->dims[1], H = s->fmt == NHWC ? s->dims[1] : s->dims[2],
@@ -819,8 +827,17 @@ int rknn_run(rknn_context id, run_ext_t *e) {
   }
   double sum = 0;
   tensor_t *i0 = &c->in[0];
-  const uint8_t *ib = i0->io ? i0->io->virt : i0->raw;
-  size_t in_n = i0->io ? i0->io->size : i0->raw_n;
+  uint8_t *dense = NULL;
+  if (i0->io && i0->pad_w) { /* the rows without what lies between them */
+    uint32_t rows = i0->a.dims[0] * i0->a.dims[1], row = i0->a.dims[2] * i0->a.dims[3],
+             step = (i0->a.dims[2] + i0->pad_w) * i0->a.dims[3];
+    dense = malloc((size_t)rows * row);
+    for (uint32_t y = 0; y < rows; y++) {
+      memcpy(dense + (size_t)y * row, (uint8_t *)i0->io->virt + (size_t)y * step, row);
+    }
+  }
+  const uint8_t *ib = dense ? dense : i0->io ? i0->io->virt : i0->raw;
+  size_t in_n = dense ? i0->a.n_elems : i0->io ? i0->io->size : i0->raw_n;
   for (size_t i = 0; ib && i < in_n; i++) {
     sum += ib[i];
   }
@@ -845,6 +862,7 @@ int rknn_run(rknn_context id, run_ext_t *e) {
         if (f) {
           fclose(f);
         }
+        free(dense);
         return E_FAIL;
       }
       fclose(f);
@@ -888,6 +906,7 @@ int rknn_run(rknn_context id, run_ext_t *e) {
       }
     }
   }
+  free(dense);
   clock_gettime(CLOCK_MONOTONIC, &t1);
   c->us = (t1.tv_sec - t0.tv_sec) * 1000000LL + (t1.tv_nsec - t0.tv_nsec) / 1000;
   c->ran = 1;
@@ -1053,6 +1072,9 @@ int rknn_set_io_mem(rknn_context id, mem_t *m, attr_t *a) {
   if (m->size < need) {
     lg("  mem too small: %u < %zu (%s)", m->size, need, is_out ? "out" : "in");
     return E_FAIL;
+  }
+  if (t->io && c->no_rebind) {
+    return 0;
   }
   t->io = m;
   t->io_attr = *a;

@@ -244,7 +244,7 @@ def test_a_context_is_not_duplicated_while_it_runs(make_shim: MakeShim, rknn: Pa
 
 def test_a_pipeline_puts_its_contexts_right(make_shim: MakeShim, rknn: Path) -> None:
     """Of three contexts on one model two fail in the run: the frames are lost, the weights are not (case rebuilt)."""
-    shim = make_shim(fail="rknn_run:-1@5,rknn_run:-2@11")
+    shim = make_shim(fail="rknn_run:-1@14,rknn_run:-2@30")  # 9 runs try the buffers when the contexts are opened
     model = SharedModel(rknn)
     source, sink = StandInSource(map(frame, range(40))), ListSink()
     pipeline = Pipeline(

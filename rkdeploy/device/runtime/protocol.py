@@ -110,6 +110,31 @@ class Runtime(Protocol):
         ...
 
 
+@runtime_checkable
+class BufferedRuntime(Runtime, Protocol):
+    """A runtime whose input and outputs are memory that the NPU shares; test for it with `isinstance`."""
+
+    def open_buffers(self, count: int) -> tuple[NDArray[np.uint8], ...]:
+        """Make buffers for input and outputs, to be used in turn.
+
+        Returns:
+            The input of each, (1, H, W, 3) uint8 with contiguous rows that may be longer than W, valid while the
+            runtime is open.  Empty when memory cannot be shared: use `infer`; a note says why.
+        """
+        ...
+
+    def infer_buffer(self, index: int) -> tuple[HeadTensor, ...]:
+        """Run the image that was written into a buffer's input.
+
+        Returns:
+            As `infer`, but valid until this buffer's next run.  Outputs that no decode reads are not valid.
+
+        Raises:
+            BackendError: when the runtime failed.
+        """
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class MemorySize:
     """Memory of an open model, in bytes.

@@ -6,21 +6,26 @@ import contextlib
 import logging
 import threading
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
-from rkdeploy.device.runtime.protocol import MeasuredRuntime
+from rkdeploy.device.runtime.protocol import BufferedRuntime, MeasuredRuntime
 from rkdeploy.errors import BackendError, RkdeployError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
     from types import TracebackType
 
+    import numpy as np
+    from numpy.typing import NDArray
     from typing_extensions import Self  # for type checkers only; typing has it from Python 3.11 on
 
     from rkdeploy.device.runtime.protocol import MemorySize, Runtime
     from rkdeploy.device.stream.backoff import Backoff
 
 _LOG = logging.getLogger(__name__)
+
+BUFFERS: Final = 2
+"""Inputs and outputs of each context: one runs while the other is decoded or filled."""
 
 
 @dataclass(slots=True, eq=False)
@@ -30,12 +35,29 @@ class ContextState:
     Attributes:
         runtime: runs the model.
         is_open: False while it is being opened again, or after it was given up.
+        inputs: input memory that it shares with the NPU, one per buffer, while it is open; empty if it shares none.
         failures: number in a row, of frames and of opening.
     """
 
     runtime: Runtime
     is_open: bool = False
+    inputs: tuple[NDArray[np.uint8], ...] = ()
     failures: int = 0
+
+    def open(self) -> None:
+        """Open the runtime and its buffers.
+
+        Raises:
+            BackendError: when it cannot be opened.
+        """
+        self.runtime.__enter__()
+        self.is_open = True
+        if isinstance(self.runtime, BufferedRuntime):
+            self.inputs = self.runtime.open_buffers(BUFFERS)
+
+    def closing(self) -> None:
+        """Forget the buffers before the runtime is closed: its memory is given back then."""
+        self.is_open, self.inputs = False, ()
 
 
 class Contexts:
@@ -72,8 +94,7 @@ class Contexts:
         """
         try:
             for context in self._contexts:
-                context.runtime.__enter__()
-                context.is_open = True
+                context.open()
                 _LOG.debug("opened a context: %s", context.runtime.figures_from)
         except BaseException:
             self.__exit__(None, None, None)
@@ -89,7 +110,7 @@ class Contexts:
             for context in self._contexts:
                 if context.is_open:
                     stack.push(context.runtime.__exit__)
-                    context.is_open = False
+                    context.closing()
 
     def __len__(self) -> int:
         return len(self._contexts)
@@ -143,17 +164,16 @@ class Contexts:
         """
         self._note(context, failure)
         _LOG.debug("a context failed, and is opened again: %s", failure.message)
-        context.is_open = False
+        context.closing()
         # A context that failed may also fail to close; only the first failure is reported.
         with contextlib.suppress(Exception):
             context.runtime.__exit__(type(failure), failure, failure.__traceback__)
         while not self._pause(self._backoff.delay_s(context.failures)):
             try:
-                context.runtime.__enter__()
+                context.open()
             except RkdeployError as error:
                 self._note(context, error)
                 continue
-            context.is_open = True
             with self._noting:
                 self._rebuilt += 1
             return True

@@ -7,7 +7,8 @@ A context is a model on one core.  Its thread only runs it: the next input is re
 outputs are decoded elsewhere.  So no core waits for the CPU, or for another thread to wake up.
 
 Each context has two slots, each with an input, its letterbox and the outputs: while one runs, the other is decoded and
-then gets the next input.  `NextContext` chooses the context before its input is written.
+then gets the next input.  `NextContext` chooses the context before its input is written.  Where the NPU shares its
+memory, a slot lies there: the letterbox writes what the NPU reads, and what it wrote is decoded in place.
 """
 
 from __future__ import annotations
@@ -16,17 +17,19 @@ import time
 from dataclasses import replace
 from functools import partial
 from queue import SimpleQueue
-from typing import TYPE_CHECKING, Final, Generic, Protocol, TypeVar
+from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
 
 import numpy as np
 
 from rkdeploy.device.postprocess.postprocessor import Postprocessor
+from rkdeploy.device.runtime.protocol import BufferedRuntime
+from rkdeploy.device.stream.contexts import BUFFERS
 from rkdeploy.device.stream.next_context import NextContext
 from rkdeploy.errors import BackendError
 from rkdeploy.images.fit import image_fit
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable
     from typing import Any
 
     from numpy.typing import NDArray
@@ -38,12 +41,9 @@ if TYPE_CHECKING:
     from rkdeploy.device.stream.contexts import Contexts, ContextState
     from rkdeploy.device.stream.frame_picture import FramePicture
     from rkdeploy.device.stream.statistics import StageTimer
-    from rkdeploy.images.fit import LetterboxTransform
+    from rkdeploy.images.fit import ImageFit, LetterboxTransform
 
 Work = TypeVar("Work")
-
-SLOTS: Final = 2
-"""Slots of each context: one runs while the other is decoded or filled."""
 
 
 class StageQueue(Protocol[Work]):
@@ -156,7 +156,7 @@ class ModelStage(Generic[Work]):
             self._next.release(slot)
             return failure
         done = time.perf_counter()
-        slot.keep(tensors)
+        slot.take(tensors)
         self._answered.put(slot)
         self._contexts.succeeded(context)
         self._timer.add("context", begun - slot.since_s)
@@ -173,7 +173,14 @@ class ModelStage(Generic[Work]):
         return True
 
     def _slots_of(self, context: ContextState, position: int) -> list[_Slot[Work]]:
-        return [_Slot(position, context.runtime, self._input) for _ in range(SLOTS)]
+        """Slots in the memory that the NPU shares, if it does, else in memory of their own."""
+        runtime, spec = context.runtime, self._input
+        if not context.inputs or not isinstance(runtime, BufferedRuntime):
+            return [_copying_slot(position, runtime, spec) for _ in range(BUFFERS)]
+        return [
+            _Slot(position, image_fit(spec, image), partial(runtime.infer_buffer, index))
+            for index, image in enumerate(context.inputs)
+        ]
 
     def _decode(self) -> None:
         while (slot := self._answered.get()) is not None:
@@ -189,18 +196,22 @@ class ModelStage(Generic[Work]):
 class _Slot(Generic[Work]):
     """Input and outputs of one piece of work under way in a context; used by one thread at a time.
 
+    Args:
+        position: of the context.
+        fit: writes the input.
+        run: runs the context on it; its outputs are valid until its next call.
+
     Attributes:
         position: of the context.
+        infer: `run`.
         since_s: when its input was ready, by `time.perf_counter`.
     """
 
-    def __init__(self, position: int, runtime: Runtime, spec: InputSpec) -> None:
+    def __init__(self, position: int, fit: ImageFit, run: Callable[[], tuple[HeadTensor, ...]]) -> None:
         self.position = position
+        self.infer = run
         self.since_s = 0.0
-        self._runtime = runtime
-        self._input = np.empty((1, spec.height, spec.width, 3), np.uint8)
-        self._fit = image_fit(spec, self._input)
-        self._kept: list[NDArray[Any]] = []
+        self._fit = fit
         self._tensors: tuple[HeadTensor, ...] = ()
         self._work: Work | None = None
         self._transform: LetterboxTransform | None = None
@@ -210,21 +221,9 @@ class _Slot(Generic[Work]):
         self._work = work
         self._transform = picture.fitted(self._fit).transform
 
-    def infer(self) -> tuple[HeadTensor, ...]:
-        """Run the context on the input."""
-        return self._runtime.infer(self._input)
-
-    def keep(self, tensors: Sequence[HeadTensor]) -> None:
-        """Copy the tensors into the slot's buffers: a runtime's are valid until its next call."""
-        fits = len(self._kept) == len(tensors) and all(
-            kept.shape == tensor.values.shape and kept.dtype == tensor.values.dtype
-            for kept, tensor in zip(self._kept, tensors, strict=True)
-        )
-        if not fits:
-            self._kept = [np.empty_like(tensor.values) for tensor in tensors]  # keeps the layout: one plain copy
-        for kept, tensor in zip(self._kept, tensors, strict=True):
-            np.copyto(kept, tensor.values)
-        self._tensors = tuple(replace(tensor, values=kept) for kept, tensor in zip(self._kept, tensors, strict=True))
+    def take(self, tensors: tuple[HeadTensor, ...]) -> None:
+        """Take the outputs."""
+        self._tensors = tensors
 
     def decoded(self, postprocess: Postprocessor) -> Detections:
         """Detections from the outputs, in pixels of the image."""
@@ -236,3 +235,28 @@ class _Slot(Generic[Work]):
         work, self._work, self._transform = self._work, None, None
         assert work is not None, "a slot gives its work back once"
         return work
+
+
+class _CopyingSlot(_Slot[Work]):
+    """A slot with memory of its own: the runtime's outputs are valid until its next call, of whichever slot."""
+
+    def __init__(self, position: int, fit: ImageFit, run: Callable[[], tuple[HeadTensor, ...]]) -> None:
+        super().__init__(position, fit, run)
+        self._kept: list[NDArray[Any]] = []
+
+    def take(self, tensors: tuple[HeadTensor, ...]) -> None:
+        """Copy the outputs into the slot's buffers."""
+        fits = len(self._kept) == len(tensors) and all(
+            kept.shape == tensor.values.shape and kept.dtype == tensor.values.dtype
+            for kept, tensor in zip(self._kept, tensors, strict=True)
+        )
+        if not fits:
+            self._kept = [np.empty_like(tensor.values) for tensor in tensors]  # keeps the layout: one plain copy
+        for kept, tensor in zip(self._kept, tensors, strict=True):
+            np.copyto(kept, tensor.values)
+        super().take(tuple(replace(tensor, values=kept) for kept, tensor in zip(self._kept, tensors, strict=True)))
+
+
+def _copying_slot(position: int, runtime: Runtime, spec: InputSpec) -> _CopyingSlot[Work]:
+    image = np.empty((1, spec.height, spec.width, 3), np.uint8)
+    return _CopyingSlot(position, image_fit(spec, image), partial(runtime.infer, image))

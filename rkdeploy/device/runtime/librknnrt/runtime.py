@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import logging
 from contextlib import ExitStack
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
 
 from rkdeploy.device.runtime.board_identity import read_board
 from rkdeploy.device.runtime.contract_check import require_contract, require_custom_string, require_image
@@ -17,9 +19,9 @@ from rkdeploy.device.runtime.versions import require_loadable, version_findings
 from rkdeploy.errors import BackendError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from types import TracebackType
 
-    import numpy as np
     from numpy.typing import NDArray
     from typing_extensions import Self  # for type checkers only; typing has it from Python 3.11 on
 
@@ -71,6 +73,7 @@ class LibRknnRt:
         self._context: Context | None = None
         self._io: TensorIo | None = None
         self._given_up = ""
+        self._unread = frozenset(output.name for output in spec.outputs if output.role == "score_sum")
 
     @property
     def context(self) -> Context:
@@ -127,20 +130,79 @@ class LibRknnRt:
         """
         context, io = self.context, self._io
         assert io is not None
-        if self._given_up:
-            raise BackendError(self._given_up, "Close the runtime and open it again.")
         require_image(image, self._spec.input)
         with context.busy:
+            self._require_usable()
             io.write(image)
-            try:
-                context.run(self._timeout_ms)
-            except CallError as error:
-                if error.code in (TIMEOUT, DEVICE_UNAVAILABLE):
-                    self._given_up = (
-                        f"The NPU runtime failed before ({error.message.rstrip('.')}) and is not used any more."
-                    )
-                raise
+            self._run(context)
             return io.read()
+
+    def open_buffers(self, count: int) -> tuple[NDArray[np.uint8], ...]:
+        """See `rkdeploy.device.runtime.protocol.BufferedRuntime.open_buffers`.
+
+        The buffers are tried before they are used: one after the other must give the same outputs for the same image.
+        """
+        context, io = self.context, self._io
+        if not isinstance(io, ZeroCopyIo):
+            return ()
+        with context.busy:
+            try:
+                io.add_buffers(count)
+                self._require_equal_buffers(context, io)
+            except BackendError as error:
+                io.drop_more()
+                note = f"Images and outputs are copied, which takes longer. {error.message}"
+                self.notes = tuple(dict.fromkeys((*self.notes, note)))
+                return ()
+        return io.images
+
+    def infer_buffer(self, index: int) -> tuple[HeadTensor, ...]:
+        """See `rkdeploy.device.runtime.protocol.BufferedRuntime.infer_buffer`; raises as `infer`."""
+        context, io = self.context, self._io
+        assert isinstance(io, ZeroCopyIo), "buffers are opened before they are used"
+        with context.busy:
+            self._run_buffer(context, io, index)
+            return io.outputs_of(index, self._unread)
+
+    def _run(self, context: Context) -> None:
+        try:
+            context.run(self._timeout_ms)
+        except CallError as error:
+            if error.code in (TIMEOUT, DEVICE_UNAVAILABLE):
+                self._given_up = (
+                    f"The NPU runtime failed before ({error.message.rstrip('.')}) and is not used any more."
+                )
+            raise
+
+    def _run_buffer(self, context: Context, io: ZeroCopyIo, index: int) -> None:
+        self._require_usable()
+        io.select(index)
+        io.written(index)
+        self._run(context)
+
+    def _require_usable(self) -> None:
+        if self._given_up:
+            raise BackendError(self._given_up, "Close the runtime and open it again.")
+
+    def _require_equal_buffers(self, context: Context, io: ZeroCopyIo) -> None:
+        """Run two images in turn: every buffer must answer as the first, and leave the others alone.
+
+        Raises:
+            BackendError: when a run failed, or one buffer's run used the memory of another.
+        """
+        noise, dark = trial_images(io.images[0].shape)
+
+        def answers(index: int, image: NDArray[np.uint8]) -> list[NDArray[Any]]:
+            np.copyto(io.images[index], image)
+            self._run_buffer(context, io, index)
+            return [tensor.values.copy() for tensor in io.outputs_of(index)]
+
+        of_noise, of_dark = answers(0, noise), answers(0, dark)
+        for index in range(1, len(io.images)):
+            found = answers(index, noise)
+            untouched = [tensor.values for tensor in io.outputs_of(0)]
+            if not (_all_equal(found, of_noise) and _all_equal(untouched, of_dark)):
+                raise BackendError("Two buffers of NPU memory do not work in turn: their outputs are not the same.")
 
     def run_duration_us(self) -> int:
         """See `rkdeploy.device.runtime.protocol.MeasuredRuntime.run_duration_us`."""
@@ -169,3 +231,12 @@ class LibRknnRt:
                 notes = (f"Images and outputs are copied, which takes longer. {error.message}",)
         _LOG.debug("input and output by copies: %s", notes or f"shared memory {'unused' if can_share else 'missing'}")
         return stack.enter_context(CopiedIo(context)), notes
+
+
+def trial_images(shape: tuple[int, ...]) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+    """Two different images, always the same, that buffers are tried with."""
+    return np.random.default_rng(0).integers(0, 256, shape, np.uint8), np.zeros(shape, np.uint8)
+
+
+def _all_equal(found: Sequence[NDArray[Any]], wanted: Sequence[NDArray[Any]]) -> bool:
+    return all(np.array_equal(one, other) for one, other in zip(found, wanted, strict=True))

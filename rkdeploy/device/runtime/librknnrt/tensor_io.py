@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import math
 from contextlib import ExitStack, suppress
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
@@ -17,6 +18,7 @@ from rkdeploy.device.runtime.protocol import HeadTensor
 from rkdeploy.errors import BackendError
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
     from types import TracebackType
 
     from numpy.typing import NDArray
@@ -53,8 +55,37 @@ class TensorIo(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class _BoundMemory:
+    """I/O memory of one tensor, and the attributes that it is registered with."""
+
+    name: str
+    memory: Any
+    attr: abi.TensorAttr
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _IoBuffers:
+    """Memory for the input and the outputs of one run.
+
+    Attributes:
+        image: (1, H, W, 3) uint8 view of the input memory; rows may be longer than the image.
+        tensors: views of the output memory.
+        input: memory of the image.
+        outputs: memory of each tensor.
+    """
+
+    image: NDArray[np.uint8]
+    tensors: tuple[HeadTensor, ...]
+    input: _BoundMemory
+    outputs: tuple[_BoundMemory, ...]
+
+
 class ZeroCopyIo:
-    """I/O memory shared by NPU and CPU: one copy of the image, none of the outputs, which stay in the NPU's layout.
+    """I/O memory shared by NPU and CPU: the outputs stay in the NPU's layout, and an image can be written in place.
+
+    There may be several buffers for input and outputs, in turn: while the NPU uses one of them, the outputs of another
+    are decoded and its next input is written.
 
     Entering raises:
         UnviewableLayoutError: when rows, columns or whole tensors have gaps.  The runtime has no buffers of ours then.
@@ -64,65 +95,135 @@ class ZeroCopyIo:
     def __init__(self, context: Context) -> None:
         self._context = context
         self._stack = ExitStack()
-        self._memory: dict[str, Any] = {}
-        self._image: NDArray[np.uint8] | None = None
-        self._tensors: tuple[HeadTensor, ...] = ()
+        self._more = ExitStack()
+        self._buffers: list[_IoBuffers] = []
+        self._bound = 0
 
     def __enter__(self) -> Self:
-        context = self._context
-        _, output_count = context.tensor_counts()
-        (logical,) = context.attributes(abi.Query.INPUT_ATTR, 1)
-        (attr,) = context.attributes(abi.Query.NATIVE_INPUT_ATTR, 1)
-        logical_outputs = context.attributes(abi.Query.OUTPUT_ATTR, output_count)
-        native_outputs = context.attributes(abi.Query.NATIVE_OUTPUT_ATTR, output_count)
+        _, output_count = self._context.tensor_counts()
+        (logical,) = self._context.attributes(abi.Query.INPUT_ATTR, 1)
+        (attr,) = self._context.attributes(abi.Query.NATIVE_INPUT_ATTR, 1)
         _require_viewable_input(logical, attr)
-        for native, tensor in zip(native_outputs, logical_outputs, strict=True):
+        for native, tensor in zip(*self._outputs(output_count), strict=True):
             _require_viewable_output(native, tensor)
         with ExitStack() as stack:
-            self._image = self._bind_image(stack, logical, attr)
-            self._tensors = tuple(
-                self._bind_output(stack, native, tensor)
-                for native, tensor in zip(native_outputs, logical_outputs, strict=True)
-            )
+            self._buffers = [self._make(stack)]
+            self._bound = 0
+            stack.callback(self.drop_more)
             self._stack = stack.pop_all()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._image, self._tensors = None, ()
-        self._memory.clear()
         self._stack.close()
+        self._buffers.clear()
+
+    @property
+    def images(self) -> tuple[NDArray[np.uint8], ...]:
+        """The input memory of each buffer, (1, H, W, 3) uint8; rows may be longer than the image."""
+        return tuple(buffers.image for buffers in self._buffers)
+
+    def add_buffers(self, count: int) -> None:
+        """Make buffers until there are `count`.
+
+        Raises:
+            BackendError: when the runtime has no memory.
+        """
+        while len(self._buffers) < count:
+            self._bound = -1  # what is made is registered, some of it even if not all can be made
+            with ExitStack() as stack:
+                self._buffers.append(self._make(stack))
+                self._more.push(stack.pop_all())
+            self._bound = len(self._buffers) - 1
+
+    def drop_more(self) -> None:
+        """Give back all buffers but the first."""
+        del self._buffers[1:]
+        self._bound = 0 if self._bound == 0 else -1
+        self._more.close()
+
+    def select(self, index: int) -> None:
+        """Let the next run use this buffer.
+
+        Raises:
+            CallError: when the runtime refuses it.
+        """
+        if index == self._bound:
+            return
+        self._bound = -1  # unknown until all of its memory is registered
+        buffers = self._buffers[index]
+        for bound in (buffers.input, *buffers.outputs):
+            self._register(bound)
+        self._bound = index
 
     def write(self, image: NDArray[np.uint8]) -> None:
         """See `TensorIo.write`."""
-        assert self._image is not None
-        np.copyto(self._image, image[0])
-        self._sync("input", abi.SYNC_TO_DEVICE)
+        self.select(0)
+        np.copyto(self._buffers[0].image, image)
+        self.written(0)
+
+    def written(self, index: int) -> None:
+        """Pass an image that was written into a buffer's input memory to the NPU."""
+        self._sync(self._buffers[index].input, abi.SYNC_TO_DEVICE)
 
     def read(self) -> tuple[HeadTensor, ...]:
         """See `TensorIo.read`."""
-        for name in self._memory:
-            if name != "input":
-                self._sync(name, abi.SYNC_FROM_DEVICE)
-        return self._tensors
+        return self.outputs_of(0)
 
-    def _bind_image(self, stack: ExitStack, logical: abi.TensorAttr, attr: abi.TensorAttr) -> NDArray[np.uint8]:
-        """(H, W, 3) view of the input memory; rows may be longer than the image."""
+    def outputs_of(self, index: int, unread: Collection[str] = ()) -> tuple[HeadTensor, ...]:
+        """The outputs of a buffer's run, valid until its next one.
+
+        Args:
+            index: of the buffer.
+            unread: names of outputs that nothing will read: their memory is not passed to the CPU.
+        """
+        buffers = self._buffers[index]
+        for bound in buffers.outputs:
+            if bound.name not in unread:
+                self._sync(bound, abi.SYNC_FROM_DEVICE)
+        return buffers.tensors
+
+    def _outputs(self, count: int) -> tuple[list[abi.TensorAttr], list[abi.TensorAttr]]:
+        """Native and logical attributes of the outputs."""
+        context = self._context
+        logical = context.attributes(abi.Query.OUTPUT_ATTR, count)
+        return context.attributes(abi.Query.NATIVE_OUTPUT_ATTR, count), logical
+
+    def _make(self, stack: ExitStack) -> _IoBuffers:
+        """Memory for one run, registered with the runtime; `stack` gives it back."""
+        _, output_count = self._context.tensor_counts()
+        (logical,) = self._context.attributes(abi.Query.INPUT_ATTR, 1)
+        (attr,) = self._context.attributes(abi.Query.NATIVE_INPUT_ATTR, 1)
+        image, input_memory = self._bind_image(stack, logical, attr)
+        outputs = [
+            self._bind_output(stack, native, tensor)
+            for native, tensor in zip(*self._outputs(output_count), strict=True)
+        ]
+        return _IoBuffers(
+            image, tuple(tensor for tensor, _ in outputs), input_memory, tuple(bound for _, bound in outputs)
+        )
+
+    def _bind_image(
+        self, stack: ExitStack, logical: abi.TensorAttr, attr: abi.TensorAttr
+    ) -> tuple[NDArray[np.uint8], _BoundMemory]:
+        """(1, H, W, 3) view of the input memory; rows may be longer than the image."""
         _, channels, height, width = tensor_facts(logical).shape
         row_px = _row_px(attr, width)
         # The runtime converts uint8 pixels to the model's input type.
         attr.type, attr.fmt, attr.pass_through = abi.UINT8, abi.TensorFormat.NHWC, 0
         size = max(attr.size_with_stride, height * row_px * channels)
-        memory = self._bind(stack, "input", attr, size)
-        rows = memory[: height * row_px * channels].reshape(height, row_px, channels)
-        return rows[:, :width]
+        memory, bound = self._bind(stack, "input", attr, size)
+        rows = memory[: height * row_px * channels].reshape(1, height, row_px, channels)
+        return rows[:, :, :width], bound
 
-    def _bind_output(self, stack: ExitStack, native: abi.TensorAttr, logical: abi.TensorAttr) -> HeadTensor:
+    def _bind_output(
+        self, stack: ExitStack, native: abi.TensorAttr, logical: abi.TensorAttr
+    ) -> tuple[HeadTensor, _BoundMemory]:
         facts = tensor_facts(logical)
         dtype, dims = np.dtype(dtype_of(native)), dims_of(native)
         size = math.prod(dims) * dtype.itemsize
-        memory = self._bind(stack, f"output {facts.name}", native, max(size, native.size_with_stride))
+        memory, bound = self._bind(stack, f"output {facts.name}", native, max(size, native.size_with_stride))
         values = memory[:size].view(dtype).reshape(dims)
         channels = facts.shape[1]
         if native.fmt == abi.TensorFormat.NC1HWC2 and len(dims) == 5 and dims[1] * dims[4] >= channels:
@@ -132,10 +233,13 @@ class ZeroCopyIo:
             if native.fmt == abi.TensorFormat.NHWC and len(dims) == 4:
                 values = values.transpose(0, 3, 1, 2)
         quantization = facts.quantization or _UNQUANTIZED
-        return HeadTensor(values, quantization.scale, quantization.zero_point, packed)
+        tensor = HeadTensor(values, quantization.scale, quantization.zero_point, packed)
+        return tensor, replace(bound, name=facts.name)
 
-    def _bind(self, stack: ExitStack, name: str, attr: abi.TensorAttr, size: int) -> NDArray[np.uint8]:
-        """Make I/O memory of `size` bytes for a tensor and register it with the runtime; returns it as (size,)
+    def _bind(
+        self, stack: ExitStack, name: str, attr: abi.TensorAttr, size: int
+    ) -> tuple[NDArray[np.uint8], _BoundMemory]:
+        """Make I/O memory of `size` bytes for a tensor and register it with the runtime; its view is (size,)
         uint8.
         """
         context = self._context
@@ -148,13 +252,17 @@ class ZeroCopyIo:
                 f"The runtime made memory of {memory.contents.size:,} bytes for the {name}, expected {size:,}.",
                 _ABI_HINT,
             )
-        context.library.call("rknn_set_io_mem", context.handle, memory, ctypes.byref(attr))
-        self._memory[name] = memory
-        return np.ctypeslib.as_array((ctypes.c_uint8 * size).from_address(memory.contents.virt_addr))
+        bound = _BoundMemory(name, memory, attr)
+        self._register(bound)
+        return np.ctypeslib.as_array((ctypes.c_uint8 * size).from_address(memory.contents.virt_addr)), bound
 
-    def _sync(self, name: str, direction: int) -> None:
+    def _register(self, bound: _BoundMemory) -> None:
+        context = self._context
+        context.library.call("rknn_set_io_mem", context.handle, bound.memory, ctypes.byref(bound.attr))
+
+    def _sync(self, bound: _BoundMemory, direction: int) -> None:
         if self._context.library.has("rknn_mem_sync"):
-            self._context.library.call("rknn_mem_sync", self._context.handle, self._memory[name], direction)
+            self._context.library.call("rknn_mem_sync", self._context.handle, bound.memory, direction)
 
 
 class CopiedIo:
