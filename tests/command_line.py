@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -103,3 +104,8 @@ def _caught(out: IO[bytes], err: IO[bytes]) -> Iterator[None]:
 def _text(file: IO[bytes]) -> str:
     file.seek(0)
     return file.read().decode()
+
+
+def without_times(json_lines: str) -> list[str]:
+    """JSON lines of a run without the times at which its frames were read."""
+    return re.sub(r'"time": "[^"]*", "monotonic_s": [\d.]+, ', "", json_lines).splitlines()

@@ -18,7 +18,7 @@ from rkdeploy.device.postprocess.detections import Detections, NestedResult, Ran
 from rkdeploy.device.stream.result_json import result_object
 from rkdeploy.errors import RkdeployError
 from tests.accuracy.tiny_model import make_bundle
-from tests.command_line import rkdeploy
+from tests.command_line import rkdeploy, without_times
 from tests.device.chain.chain_bundles import make_brightness_bundle
 
 BOX = Detections(np.array([(20, 40, 80, 90)], np.float32), np.array([0.9], np.float32), np.array([0], np.int32))
@@ -75,7 +75,7 @@ def test_a_recorded_chain_replays(place: Path) -> None:
     recorded = rkdeploy(*words, "--record", "recording", cwd=place)
     replayed = rkdeploy(*words, "--replay", "recording", cwd=place)
     assert recorded.returncode == replayed.returncode == 0, recorded.stderr + replayed.stderr
-    assert recorded.stdout == replayed.stdout
+    assert without_times(recorded.stdout) == without_times(replayed.stdout) != []
     assert (place / "recording" / "then-1" / "index.jsonl").is_file()
 
 
