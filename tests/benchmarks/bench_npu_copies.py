@@ -24,6 +24,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import TracebackType
 from typing import Any
 from unittest import mock
 
@@ -59,8 +60,10 @@ class OnlyInfer:
         self._runtime.__enter__()
         return self
 
-    def __exit__(self, *error: object) -> None:
-        self._runtime.__exit__(*error)
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._runtime.__exit__(kind, error, trace)
 
     def infer(self, image: NDArray[np.uint8]) -> tuple[HeadTensor, ...]:
         """See `Runtime.infer`."""
