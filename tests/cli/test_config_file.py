@@ -25,7 +25,7 @@ if sys.version_info >= (3, 11):
 else:
     import tomli as tomllib
 
-EXAMPLES = ("1", "0,1", "640x480", "a,b", "1,2,3", "replay")
+EXAMPLES = ("1", "0,1", "640x480", "a,b", "1,2,3", "replay", "20GB,7d")
 UNREAD = ("config", "print-config")
 
 

@@ -78,6 +78,8 @@ def test_a_file_becomes_a_fragmented_video_that_is_whole_or_not_there(tmp_path: 
     assert times == pytest.approx([i / 12.5 for i in range(30)])
     assert boxes(target) == ["ftyp", "moov", *["moof", "mdat"] * 3, "mfra"]
     assert [path.name for path in target.parent.iterdir()] == ["v.mp4"]
+    with av.open(str(target)) as container:  # of a finished file, its header has the length
+        assert container.duration == pytest.approx(30 / 12.5 * 1e6, abs=1e3)
 
 
 @pytest.mark.parametrize("package", ["pyav", "opencv"])

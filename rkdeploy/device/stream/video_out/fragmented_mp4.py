@@ -23,6 +23,10 @@ if TYPE_CHECKING:
 _FRAGMENTS: Final = {"movflags": "frag_keyframe+empty_moov+default_base_moof", "flush_packets": "1"}
 _ENDS_OF_FRAGMENTS: Final = frozenset({b"mdat", b"mfra"})
 _MOST_BOXES: Final = 1_000_000
+_MOST_HEADER_BYTES: Final = 4096
+_UNKNOWN_DURATION: Final = (1 << 32) - 1
+_DURATIONS: Final = ((b"mvhd", 20, 1000), (b"tkhd", 24, 1000), (b"mdhd", 20, TICKS_PER_S))
+"""Boxes of the header (ISO/IEC 14496-12, 8.2.2, 8.3.2, 8.4.2): where the duration is after the name, and its unit."""
 
 
 class PacketMuxer:
@@ -63,7 +67,7 @@ class _WholeWrites:
     """
 
     def __init__(self, path: Path, *, new: bool) -> None:
-        self._file = path.open("xb" if new else "wb", buffering=0)
+        self._file = path.open("x+b" if new else "w+b", buffering=0)
         with suppress(OSError):  # of a file system without locks
             fcntl.flock(self._file, fcntl.LOCK_SH | fcntl.LOCK_NB)  # `cut_to_whole_fragments` leaves it alone
         self.name = str(path)
@@ -83,6 +87,17 @@ class _WholeWrites:
 
     def cut(self, size: int) -> None:
         self._file.truncate(size)
+
+    def set_duration(self, ticks: int) -> None:
+        """Write a duration into the header, which players show and seek by; FFmpeg leaves 0 there."""
+        self._file.seek(0)
+        head = self._file.read(_MOST_HEADER_BYTES)
+        for name, offset, scale in _DURATIONS:
+            at = head.find(name)
+            value = min(ticks * scale // TICKS_PER_S, _UNKNOWN_DURATION)
+            if at > 0 and head[at + 4] == 0:  # the version of 32-bit times
+                self._file.seek(at + offset)
+                self._file.write(value.to_bytes(4, "big"))
 
     def close(self) -> None:
         self._file.close()
@@ -108,6 +123,7 @@ class FragmentedMp4:
         self._container = import_module("av").open(self._file, "w", format="mp4", container_options=_FRAGMENTS)
         self._muxer = PacketMuxer(self._container, video)
         self._start: int | None = None
+        self._end = 0
 
     def write(self, packet: VideoPacket) -> None:
         """Write a packet; it is in the file when the next key picture is given, or at the end.
@@ -123,6 +139,7 @@ class FragmentedMp4:
             self._file.cut(self._whole_bytes)
             raise _as_os_error(error) from error
         self._whole_bytes = self._file.tell()
+        self._end = packet.time - self._start + packet.duration
 
     def close(self) -> None:
         """Write the last fragment and close the file.
@@ -132,6 +149,8 @@ class FragmentedMp4:
         """
         try:
             self._container.close()
+            if not self._file.closed:
+                self._file.set_duration(self._end)
         except _errors() as error:
             self._file.cut(self._whole_bytes)
             raise _as_os_error(error) from error
