@@ -10,6 +10,7 @@ import onnx
 
 from rkdeploy.contract.file_hash import sha256_of
 from rkdeploy.errors import RkdeployError
+from rkdeploy.host.building.given_anchors import GIVEN, anchors_of_levels
 from rkdeploy.host.building.network import Network
 from rkdeploy.host.checkpoint import Checkpoint, read_checkpoint
 from rkdeploy.host.export.exported import Exported
@@ -33,6 +34,7 @@ def from_checkpoint(
     nms: bool | None = None,
     cfg: Path | None = None,
     family_name: str | None = None,
+    anchors: tuple[float, ...] | None = None,
 ) -> Network:
     """Read, export and simplify a `.pt` or `.pth`.
 
@@ -44,11 +46,14 @@ def from_checkpoint(
             that its trainer takes.
         cfg: the darknet cfg of a checkpoint that holds weights only.
         family_name: family of the checkpoint, where its file fits several; None asks the file.
+        anchors: widths and heights in pixels, for a checkpoint that does not say them.
 
     Raises:
-        RkdeployError: for any fault of the checkpoint.
+        RkdeployError: for any fault of the checkpoint, or when it has anchors of its own.
     """
     checkpoint, family, info = recognize(file, nms=nms, cfg=cfg, family_name=family_name)
+    if anchors is not None:
+        info = _with_anchors(file, info, anchors)
     hw, note = choose_size(info, imgsz)
     end = "without" if info.end_to_end else "with"
     _LOG.debug("%s (%s), input %dx%d, head %s suppression", info.generation, info.task, hw[1], hw[0], end)
@@ -71,11 +76,23 @@ def from_checkpoint(
         reference_head=reference.head,
         input=reference.input,
         anchors=reference.head.anchors,
-        anchors_from="checkpoint" if reference.head.anchors is not None else None,
+        anchors_from=None if reference.head.anchors is None else "checkpoint" if anchors is None else GIVEN,
         class_names=info.class_names,
         info=info,
         notes=_notes(note, info, trained),
     )
+
+
+def _with_anchors(file: Path, info: ModelInfo, anchors: tuple[float, ...]) -> ModelInfo:
+    """The facts with the anchors of --anchors.
+
+    Raises:
+        RkdeployError: when the checkpoint has its own, or another number.
+    """
+    if not info.assumed_anchors or info.anchors is None:
+        raise RkdeployError(f'"{file.name}" has its own anchors.', "--anchors goes with an ONNX file without any.")
+    levels = info.anchors.levels_px
+    return replace(info, anchors=anchors_of_levels(anchors, len(levels), len(levels[0])), notes=())
 
 
 def recognize(

@@ -48,7 +48,8 @@ def with_choice(network: Network, choice: InputChoice) -> Network:
     if network.task == "embedding":
         return _with_embedding_input(network, choice)
     named = read_names(choice.names) if choice.names is not None else None
-    if named is not None and network.anchors_from == GIVEN and not network.head.kind:
+    anchors_alone = network.anchors_from == GIVEN and network.info is None and not network.head.kind
+    if named is not None and anchors_alone:
         network = _with_landmarks(network, len(named))
     prepared = choice.mean is not None and choice.std is not None
     if network.head.kind in MAP_KINDS and (task := exported_map(network)) is not None and choice.preset is None:
@@ -67,7 +68,7 @@ def with_choice(network: Network, choice: InputChoice) -> Network:
                 f"crop of {TORCHVISION_CROP} are assumed. If that is wrong, give --mean, --std, --crop, --fit, "
                 "--color."
             )
-    if network.anchors_from == GIVEN and choice.names is None and not network.head.kind:
+    if anchors_alone and choice.names is None:
         _require_scores(network)
     if is_made_gray(network.trained):
         _require_gray(choice)

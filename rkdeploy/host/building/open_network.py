@@ -68,7 +68,8 @@ def open_network(
         stem: form of a checkpoint's first layer in the graph that is cut.
         nms: head of a checkpoint with two; None takes the one that its trainer takes.
         cfg: the darknet cfg of a checkpoint that holds weights only.
-        anchors: widths and heights in pixels for an ONNX file that has neither anchors nor `weights`.
+        anchors: widths and heights in pixels for an ONNX file that has neither anchors nor `weights`, or for a
+            checkpoint that does not say them (Yolo-FastestV2).
         family: of a checkpoint that fits several.
 
     Raises:
@@ -78,9 +79,7 @@ def open_network(
     if suffix in CHECKPOINT_SUFFIXES:
         if weights is not None:
             raise RkdeployError(f'"{file.name}" is a checkpoint itself.', "--weights goes with an ONNX file.")
-        if anchors is not None:
-            raise RkdeployError(f'"{file.name}" has its own anchors.', "--anchors goes with an ONNX file without any.")
-        return from_checkpoint(file, imgsz, stem, nms=nms, cfg=cfg, family_name=family)
+        return from_checkpoint(file, imgsz, stem, nms=nms, cfg=cfg, family_name=family, anchors=anchors)
     if suffix == ".onnx":
         if family is not None:
             raise RkdeployError("--family is of a checkpoint.", "Leave it out: --preset says whose an ONNX file is.")

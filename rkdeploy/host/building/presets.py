@@ -15,6 +15,7 @@ from rkdeploy.contract.spec import Anchors, InputSpec
 from rkdeploy.errors import GraphError
 from rkdeploy.host.building.embedding_presets import EMBEDDING_PRESETS, EmbeddingPresetName
 from rkdeploy.host.building.map_presets import MAP_KINDS, MapPresetName, with_map_preset
+from rkdeploy.host.families import yolo_fastest
 from rkdeploy.host.families.imagenet import IMAGENET_MEAN, IMAGENET_STD
 from rkdeploy.host.graph.head import Head
 from rkdeploy.host.graph.head_kinds import SHARED, UNPREPARED
@@ -242,15 +243,12 @@ PRESETS: Final[Mapping[str, Preset]] = {
         0.5,
     ),
     "yolo-fastestv2": Preset(
-        "yolo-fastestv2",
+        yolo_fastest.NAME,
         (SHARED,),
         "Yolo-FastestV2: BGR from 0 to 1, stretched; COCO's anchors unless --anchors says others",
         _input(_WHOLE, _BYTE, color="bgr", fit="stretch"),
         0.5,
-        anchor_sizes=(
-            ((12.64, 19.39), (37.88, 51.48), (55.71, 138.31)),
-            ((126.91, 78.23), (131.57, 214.55), (279.92, 258.87)),
-        ),
+        anchor_sizes=yolo_fastest.COCO_ANCHORS,
     ),
 }
 

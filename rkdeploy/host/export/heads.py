@@ -233,6 +233,13 @@ def _activated(builder: GraphBuilder, path: str, cells: Value, layout: AnchorLay
         boxes, classes = (builder.add("Sigmoid", path, [v], v.shape) for v in (boxes, classes))
         xy, wh, objectness = builder.split(path, boxes, [2, 2, 1], 4)
         return [xy, wh, objectness, points, classes]
+    if layout.formula is not None and layout.formula.classes == "softmax":
+        boxes, classes = builder.split(path, cells, [5, layout.classes], 4)
+        boxes = builder.add("Sigmoid", path, [boxes], boxes.shape)
+        return [
+            *builder.split(path, boxes, [2, 2, 1], 4),
+            builder.add("Softmax", path, [classes], classes.shape, {"axis": 4}),
+        ]
     scored, rest = cells, []
     if layout.masks or layout.scored_points:
         scored, *rest = builder.split(path, cells, [5 + layout.classes, layout.masks + layout.scored_points], 4)

@@ -207,7 +207,8 @@ STATE_DICTS = (
     CheckpointKind("the state dict of a CRNN for plates (text, perhaps colors)", _keys("feature", "newCnn")),
     CheckpointKind("the state dict of a CRNN (text)", _keys("cnn", "rnn")),
     CheckpointKind(
-        "the state dict of a Yolo-FastestV2", _keys("output_reg_layers", "output_obj_layers", "output_cls_layers")
+        "the state dict of a Yolo-FastestV2 of another form",
+        _keys("output_reg_layers", "output_obj_layers", "output_cls_layers"),
     ),
     CheckpointKind("the state dict of a NanoDet", _keys("gfl_cls", inside="head")),
     CheckpointKind("the state dict of a YOLO-NAS", _keys("backbone", "neck", "heads")),

@@ -15,6 +15,7 @@ from rkdeploy.host.families import (
     rtdetr,
     ultraface,
     ultralytics,
+    yolo_fastest,
     yolop,
     yolor,
     yolov5,
@@ -74,6 +75,7 @@ FAMILIES: tuple[Family, ...] = (
     rtdetr,
     retinaface,
     ultraface,
+    yolo_fastest,
     lprnet,
     plate_crnn,
 )
