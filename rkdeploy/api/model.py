@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, overload
+from typing import TYPE_CHECKING, Any, Literal, overload
 
 from numpy.typing import NDArray
 from typing_extensions import Self
@@ -19,6 +19,7 @@ from rkdeploy.api.bundles import bundle_of
 from rkdeploy.api.result import Result
 from rkdeploy.api.stream import Stream
 from rkdeploy.api.then import ThenLike, links_of
+from rkdeploy.api.tracking import Points, tracking_settings
 from rkdeploy.contract.bundle import Bundle
 from rkdeploy.contract.spec import ModelSpec
 from rkdeploy.device.chain.recognizer import Recognizer
@@ -256,6 +257,12 @@ class Model:
         *sources: str | os.PathLike[str] | int | Source | Iterable[NDArray[Any]],
         max_frames: int | None = None,
         on_notice: Callable[[str], None] | None = None,
+        track: bool = False,
+        track_buffer: float = 1.0,
+        track_low: float = 0.1,
+        lines: Mapping[str, Points] | None = None,
+        zones: Mapping[str, Points] | None = None,
+        anchor: Literal["center", "bottom"] = "center",
     ) -> Stream:
         """Detect in everything that a source gives, with all contexts busy, in order.
 
@@ -270,12 +277,19 @@ class Model:
                 or an iterable of images.  Several: files one after the other, cameras and streams at the same time.
             max_frames: end after this many frames; None reads to the end.
             on_notice: called with one sentence when a camera or stream is lost, and when it is back.
+            track: whether objects get ids that last from frame to frame (`Boxes.track_id`).
+            track_buffer: seconds that an object keeps its id while it is not detected.
+            track_low: score above which a detection continues a track, although it is below the threshold.
+            lines: name -> two points: tracks that cross it are counted in `Result.lines`.
+            zones: name -> three or more corners: tracks inside are counted in `Result.zones`.
+            anchor: point of a box that lines and zones look at: its center, or the middle of its lower side.
 
         Returns:
             An iterator of results, which begins to read when the first one is asked for.  Leaving the loop ends it.
 
         Raises:
             SourceError: when a source is not known; while iterating, when one cannot be opened or read.
+            RkdeployError: for tracking with a model that finds no objects, and for lines and zones that are none.
         """
         from rkdeploy.api.sources import sources_of
         from rkdeploy.device.stream.sources.several import combined
@@ -288,6 +302,16 @@ class Model:
             max_frames,
             self._open_recognizers or tuple,
             self._gallery,
+            tracking_settings(
+                self.bundle.spec,
+                self.thresholds,
+                track=track,
+                track_buffer=track_buffer,
+                track_low=track_low,
+                lines=lines,
+                zones=zones,
+                anchor=anchor,
+            ),
         )
 
     def _one(self, image: ImageLike, index: int) -> Result:

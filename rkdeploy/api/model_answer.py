@@ -50,7 +50,8 @@ class ModelAnswer:
     def boxes(self) -> Boxes:
         """The detected objects; none for a classifier or a model that gives class maps only."""
         found = self.detections
-        return Boxes(found.xyxy, found.scores, found.class_ids, _named(self.names, found.class_ids), self.then)
+        ids = None if found.tracks is None else found.tracks.ids
+        return Boxes(found.xyxy, found.scores, found.class_ids, _named(self.names, found.class_ids), self.then, ids)
 
     @property
     def then(self) -> tuple[tuple[ChainedAnswer | None, ...], ...] | None:
@@ -171,6 +172,7 @@ class Box:
         class_id: index into `Result.names`.
         class_name: name of the class.
         answers: of the further models of a chain, one each, None where it did not run or failed; empty without a chain.
+        track_id: id of its track, from 1; None in its first frame, and without tracking.
     """
 
     xyxy: tuple[float, float, float, float]
@@ -178,6 +180,7 @@ class Box:
     class_id: int
     class_name: str
     answers: tuple[ChainedAnswer | None, ...] = ()
+    track_id: int | None = None
 
     @property
     def then(self) -> ChainedAnswer | None:
@@ -196,6 +199,7 @@ class Boxes:
         class_id: (N,) int32, index into `Result.names`.
         class_name: (N,) names.
         answers: `Box.answers` of each; None without a chain.
+        track_id: (N,) int32, ids of their tracks, from 1; 0 for an object in its first frame.  None without tracking.
     """
 
     xyxy: NDArray[np.float32]
@@ -203,6 +207,7 @@ class Boxes:
     class_id: NDArray[np.int32]
     class_name: tuple[str, ...]
     answers: tuple[tuple[ChainedAnswer | None, ...], ...] | None = None
+    track_id: NDArray[np.int32] | None = None
 
     def __len__(self) -> int:
         return len(self.confidence)
@@ -210,10 +215,11 @@ class Boxes:
     def __iter__(self) -> Iterator[Box]:
         corners, confidences, ids = self.xyxy.tolist(), self.confidence.tolist(), self.class_id.tolist()
         answers = ((),) * len(self) if self.answers is None else self.answers
-        for (x1, y1, x2, y2), confidence, class_id, name, then in zip(
-            corners, confidences, ids, self.class_name, answers, strict=True
+        tracks = [0] * len(self) if self.track_id is None else self.track_id.tolist()
+        for (x1, y1, x2, y2), confidence, class_id, name, then, track_id in zip(
+            corners, confidences, ids, self.class_name, answers, tracks, strict=True
         ):
-            yield Box((x1, y1, x2, y2), confidence, class_id, name, then)
+            yield Box((x1, y1, x2, y2), confidence, class_id, name, then, track_id or None)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from rkdeploy.api.ultralytics_style import UltralyticsResult
     from rkdeploy.device.stream.frames import CaptureTime
+    from rkdeploy.device.tracking.found_tracks import Crossing, LineCount, ZoneCount
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -46,6 +47,26 @@ class Result(ModelAnswer):
         if self.detections.text is not None:
             found = repr(self.detections.text.text)
         return f"<Result of {self.source or 'an array'}, {width}x{height}: {found}>"
+
+    @property
+    def lines(self) -> tuple[LineCount, ...]:
+        """Crossings of each line up to this frame: `name`, `entered` and `left` by class id; empty without lines."""
+        tracks = self.detections.tracks
+        return () if tracks is None else tracks.lines
+
+    @property
+    def zones(self) -> tuple[ZoneCount, ...]:
+        """Tracks in each zone: `name`; `inside`, `entered`, `left`, `visits` by class id; `mean_s` and `longest_s` of
+        the stays in seconds.  Empty without zones.
+        """
+        tracks = self.detections.tracks
+        return () if tracks is None else tracks.zones
+
+    @property
+    def crossings(self) -> tuple[Crossing, ...]:
+        """Crossings of lines in this frame: `line`, `direction` (`in` or `out`), `track_id`, `class_id`."""
+        tracks = self.detections.tracks
+        return () if tracks is None else tracks.crossings
 
     @property
     def parts(self) -> ResultParts:
@@ -99,7 +120,7 @@ class Result(ModelAnswer):
         """The objects as `supervision.Detections`, for its trackers, zones and annotators.
 
         `class_name` is in its `data`, the corners of oriented boxes too (`xyxyxyxy`).  Keypoints are another class
-        there: `to_supervision_keypoints`.
+        there: `to_supervision_keypoints`.  With tracking, `tracker_id` has the ids, -1 for objects without one.
 
         Raises:
             RkdeployError: when supervision is not installed.
@@ -119,7 +140,12 @@ class Result(ModelAnswer):
         return supervision_keypoints(self.parts)
 
     def to_ultralytics(self) -> UltralyticsResult:
-        """A view with the attributes of Ultralytics' `Results`, on NumPy arrays, for programs that expect them."""
+        """A view with the attributes of Ultralytics' `Results`, on NumPy arrays, for programs that expect them.
+
+        With tracking, `boxes.id` and `obb.id` are the ids, and objects without one are left out, as there.
+        """
         from rkdeploy.api.ultralytics_style import UltralyticsResult
 
-        return UltralyticsResult(self.frame, self.names, self.source, self.parts, self.plot)
+        tracks = self.detections.tracks
+        shown = self if tracks is None else replace(self, detections=self.detections.where(tracks.ids > 0))
+        return UltralyticsResult(self.frame, self.names, self.source, shown.parts, self.plot)

@@ -12,7 +12,11 @@ from typing_extensions import Self
 
 from rkdeploy.api.result import Result
 from rkdeploy.device.stream.pipeline import Pipeline, PipelineOptions
+from rkdeploy.device.stream.run_tracking import with_low_scores
 from rkdeploy.device.stream.sinks.handover import HandoverSink
+from rkdeploy.device.stream.sinks.tracked import TrackingSink
+from rkdeploy.device.stream.sources.arrays import Arrays
+from rkdeploy.device.stream.sources.several import parts_of
 
 if TYPE_CHECKING:
     from rkdeploy.contract.spec import ModelSpec
@@ -22,6 +26,7 @@ if TYPE_CHECKING:
     from rkdeploy.device.runtime.protocol import Runtime
     from rkdeploy.device.stream.sources.source import Source
     from rkdeploy.device.stream.statistics import PipelineStats
+    from rkdeploy.device.tracking.stream_tracker import TrackingSettings
 
 _TICK_S = 0.05
 
@@ -40,6 +45,7 @@ class Stream(Iterator[Result]):
         max_frames: end after this many frames; None reads to the end.
         open_recognizers: makes the further models of a chain with their contexts, not entered.
         gallery: names for embeddings.
+        tracking: settings of what is tracked; None for nothing.
     """
 
     def __init__(
@@ -51,11 +57,12 @@ class Stream(Iterator[Result]):
         max_frames: int | None = None,
         open_recognizers: Callable[[], Sequence[Recognizer]] = tuple,
         gallery: Gallery | None = None,
+        tracking: TrackingSettings | None = None,
     ) -> None:
         self._started = _Started()
         options = PipelineOptions(max_frames=max_frames)
         # A function of its own, without `self`: the generator ends as soon as the stream is not referenced any more.
-        found = _results(source, open_contexts, open_recognizers, spec, thresholds, options, self._started)
+        found = _results(source, open_contexts, open_recognizers, spec, thresholds, options, self._started, tracking)
         self._results = found if gallery is None else _named(found, gallery)
 
     def __iter__(self) -> Self:
@@ -104,6 +111,16 @@ class _Started:
     pipeline: Pipeline | None = None
 
 
+def _tracked(tracking: TrackingSettings, source: Source, handover: HandoverSink) -> TrackingSink:
+    """A sink that gives objects their ids before they are handed over.
+
+    Images of a program's own iterable come when there is room for them: their times say nothing of what they show.
+    """
+    parts = parts_of(source)
+    untimed = {origin for origin, part in enumerate(parts) if isinstance(part, Arrays)}
+    return TrackingSink(tracking, [part.text for part in parts], [handover], untimed)
+
+
 def _results(
     source: Source,
     open_contexts: Callable[[], Sequence[Runtime]],
@@ -112,6 +129,7 @@ def _results(
     thresholds: Thresholds,
     options: PipelineOptions,
     started: _Started,
+    tracking: TrackingSettings | None,
 ) -> Generator[Result, None, None]:
     names = spec.class_names
     handover = HandoverSink()
@@ -121,8 +139,8 @@ def _results(
             frames,
             open_contexts(),
             spec,
-            thresholds,
-            [handover],
+            thresholds if tracking is None else with_low_scores(thresholds, tracking.low),
+            [handover if tracking is None else _tracked(tracking, source, handover)],
             recognizers=open_recognizers(),
             options=options,
         )

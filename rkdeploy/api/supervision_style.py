@@ -21,7 +21,8 @@ def supervision_detections(parts: ResultParts) -> sv.Detections:
 
     Returns:
         Detections with xyxy (N, 4) float32, confidence (N,), class_id (N,) int, mask (N, H, W) bool where the model has
-        masks, and in `data` the `class_name` (N,) and for oriented boxes `xyxyxyxy` (N, 4, 2).
+        masks, tracker_id (N,) int with tracking, -1 for objects without a track, and in `data` the `class_name` (N,)
+        and for oriented boxes `xyxyxyxy` (N, 4, 2).
 
     Raises:
         RkdeployError: when supervision is not installed.
@@ -36,6 +37,7 @@ def supervision_detections(parts: ResultParts) -> sv.Detections:
         confidence=boxes.confidence.copy(),
         class_id=boxes.class_id.astype(int),
         mask=None if masks is None else masks.stacked(),
+        tracker_id=None if boxes.track_id is None else np.where(boxes.track_id > 0, boxes.track_id, -1).astype(int),
         data=data,
     )
     return detections

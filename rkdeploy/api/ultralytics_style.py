@@ -90,26 +90,43 @@ class _Rows:
         return self
 
 
-class BoxesView(_Rows):
-    """`results.boxes`: `data` (N, 6) float32 holds x1, y1, x2, y2, confidence, class."""
+class _Tracked(_Rows):
+    """Rows of a geometry, the track's id where objects are tracked, confidence and class."""
 
-    id: TensorLike | None = None
-    is_track = False
+    _geometry = 0
+
+    @property
+    def is_track(self) -> bool:
+        """True where objects are tracked."""
+        return self.data.shape[1] == self._geometry + 3
+
+    @property
+    def id(self) -> TensorLike | None:
+        """(N,) ids as float32; None where objects are not tracked."""
+        return tensor_like(self.data[:, -3]) if self.is_track else None
+
+    @property
+    def conf(self) -> TensorLike:
+        """(N,) confidence, 0..1."""
+        return tensor_like(self.data[:, -2])
+
+    @property
+    def cls(self) -> TensorLike:
+        """(N,) class ids as float32."""
+        return tensor_like(self.data[:, -1])
+
+
+class BoxesView(_Tracked):
+    """`results.boxes`: `data` (N, 6) float32 holds x1, y1, x2, y2, confidence, class; (N, 7) with tracking, the id
+    behind the corners.
+    """
+
+    _geometry = 4
 
     @property
     def xyxy(self) -> TensorLike:
         """(N, 4) corners in pixels."""
         return tensor_like(self.data[:, :4])
-
-    @property
-    def conf(self) -> TensorLike:
-        """(N,) confidence, 0..1."""
-        return tensor_like(self.data[:, 4])
-
-    @property
-    def cls(self) -> TensorLike:
-        """(N,) class ids as float32."""
-        return tensor_like(self.data[:, 5])
 
     @property
     def xywh(self) -> TensorLike:
@@ -162,26 +179,17 @@ class MasksView(_Rows):
         return [np.asarray(points / _wh(self.orig_shape, 1), np.float32) for points in self.xy]
 
 
-class ObbView(_Rows):
-    """`results.obb`: `data` (N, 7) float32 holds center x, y, width, height, angle in radians, confidence, class."""
+class ObbView(_Tracked):
+    """`results.obb`: `data` (N, 7) float32 holds center x, y, width, height, angle in radians, confidence, class;
+    (N, 8) with tracking, the id behind the angle.
+    """
 
-    id: TensorLike | None = None
-    is_track = False
+    _geometry = 5
 
     @property
     def xywhr(self) -> TensorLike:
         """(N, 5) center, size in pixels and angle in radians."""
         return tensor_like(self.data[:, :5])
-
-    @property
-    def conf(self) -> TensorLike:
-        """(N,) confidence, 0..1."""
-        return tensor_like(self.data[:, 5])
-
-    @property
-    def cls(self) -> TensorLike:
-        """(N,) class ids as float32."""
-        return tensor_like(self.data[:, 6])
 
     @property
     def xyxyxyxy(self) -> TensorLike:
@@ -267,7 +275,9 @@ class UltralyticsResult:
         self.path = source
         self.names = dict(enumerate(names))
         boxes, obb, points, masks = parts.boxes, parts.obb, parts.keypoints, parts.masks
-        scored = np.column_stack((boxes.confidence, boxes.class_id)).astype(np.float32).reshape(-1, 2)
+        ids = () if boxes.track_id is None else (boxes.track_id,)
+        columns = (*ids, boxes.confidence, boxes.class_id)
+        scored = np.column_stack(columns).astype(np.float32).reshape(-1, len(columns))
         self.obb = None if obb is None else ObbView(np.concatenate((obb.xywhr, scored), axis=1), hw)
         self.probs = None if parts.ranking is None else ProbsView(parts.ranking, len(names))
         has_boxes = self.obb is None and self.probs is None

@@ -39,10 +39,7 @@ def tracking_of(
     """
     if not options.wanted:
         return None
-    if spec.task in _WITHOUT_OBJECTS:
-        raise RkdeployError(
-            f'--track follows objects, and this model does "{spec.task}": it finds none.', "Leave --track out."
-        )
+    require_objects(spec)
     areas = (
         *map(line_from_text, options.lines),
         *map(zone_from_text, options.zones),
@@ -57,6 +54,18 @@ def tracking_of(
         )
     high = thresholds.of_classes(len(spec.class_names))
     return TrackingSettings(high, options.low, TrackerSettings(lost_s=options.lost_s), areas, options.anchor)
+
+
+def require_objects(spec: ModelSpec) -> None:
+    """Check that a model finds objects, which can be tracked.
+
+    Raises:
+        RkdeployError: when it finds none.
+    """
+    if spec.task in _WITHOUT_OBJECTS:
+        raise RkdeployError(
+            f'Tracking follows objects, and this model does "{spec.task}": it finds none.', "Run it without tracking."
+        )
 
 
 def with_low_scores(thresholds: Thresholds, low: float) -> Thresholds:

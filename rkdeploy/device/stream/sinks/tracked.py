@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from rkdeploy.device.tracking.stream_tracker import StreamTracker
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Container, Sequence
     from types import TracebackType
 
     from typing_extensions import Self  # for type checkers only; typing has it from Python 3.11 on
@@ -26,9 +26,17 @@ class TrackingSink:
         settings: see `TrackingSettings`.
         sources: names of the streams, by `Frame.origin`.
         sinks: open; opened and closed by the caller.
+        untimed: origins whose frames have times that say nothing of what they show.
     """
 
-    def __init__(self, settings: TrackingSettings, sources: Sequence[str], sinks: Sequence[Sink]) -> None:
+    def __init__(
+        self,
+        settings: TrackingSettings,
+        sources: Sequence[str],
+        sinks: Sequence[Sink],
+        untimed: Container[int] = (),
+    ) -> None:
+        self._untimed = untimed
         self._sinks = tuple(sinks)
         self._trackers = tuple(StreamTracker(source, settings) for source in sources)
         self._lock = threading.Lock()
@@ -48,7 +56,8 @@ class TrackingSink:
             RkdeployError: when one cannot write it.
         """
         with self._lock:
-            time_s = None if frame.timestamp_ms is None else frame.timestamp_ms / 1e3
+            time_ms = None if frame.origin in self._untimed else frame.timestamp_ms
+            time_s = None if time_ms is None else time_ms / 1e3
             tracked = self._trackers[frame.origin].track(detections, frame.size_hw, time_s)
         for sink in self._sinks:
             sink.write(frame, tracked)
