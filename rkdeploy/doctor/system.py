@@ -34,13 +34,14 @@ from rkdeploy.device.runtime.board_identity import Board, read_board
 from rkdeploy.device.runtime.librknnrt.library import DEFAULT_LIBRARY, LIBRARY_VARIABLE, version_in_file
 from rkdeploy.doctor.tested_versions import NOT_INSTALLED, KnownVersions, read_known_versions
 from rkdeploy.doctor.trial_process import Trial, try_work
+from rkdeploy.doctor.video_trial import VIDEO_PACKAGES, VideoTrial, try_video
 from rkdeploy.errors import RkdeployError
 
 OPENCV: Final = ("opencv-python", "opencv-python-headless", "opencv-contrib-python", "opencv-contrib-python-headless")
 PACKAGES: Final = (
     "numpy", *OPENCV, "msgspec", "typer", "rich",
     "onnx", "onnxsim", "ml_dtypes", "onnxruntime", "pyyaml", "protobuf", "setuptools", "torch",
-    "rknn-toolkit2", "rknn-toolkit-lite2",
+    "rknn-toolkit2", "rknn-toolkit-lite2", *VIDEO_PACKAGES,
 )  # fmt: skip
 NPU_NODE, OLD_NPU_NODE = "/dev/dri/renderD129", "/dev/rknpu"
 _MACHINES: Final = {183: "aarch64", 62: "x86_64", 40: "arm", 3: "x86", 243: "riscv64"}  # e_machine of an ELF header
@@ -163,6 +164,7 @@ class System:
         video_devices: answers of `cameras` to V4L2 requests.
         kernel_log: of this boot; empty on a PC.
         uptime_s: seconds since boot; None if unknown.
+        video: trial of the package for video; None without one.
     """
 
     python: tuple[int, int, int]
@@ -190,6 +192,7 @@ class System:
     video_devices: tuple[VideoDevice, ...] = ()
     kernel_log: KernelLog = NO_LOG
     uptime_s: float | None = None
+    video: VideoTrial | None = None
 
     @property
     def is_board(self) -> bool:
@@ -240,6 +243,7 @@ def read_system(sysroot: Path = Path("/"), toolkit: ToolkitTrial | None = None, 
         ),
         kernel_log=read_kernel_log(sysroot) if on_board else NO_LOG,
         uptime_s=_uptime(sysroot),
+        video=try_video(packages),
     )
 
 

@@ -19,6 +19,7 @@ from rkdeploy.doctor.package_checks import (
     check_work,
 )
 from rkdeploy.doctor.system import NPU_NODE, OLD_NPU_NODE
+from rkdeploy.doctor.video_checks import check_video
 from rkdeploy.host.toolkit.process import NEWEST_PYTHON
 
 if TYPE_CHECKING:
@@ -49,6 +50,7 @@ def check_system(system: System) -> tuple[Finding, ...]:
         found += [*_governor(system), *check_kernel_log(system)]
     elif system.library.exists:
         found += _library(system)
+    found += check_video(system)
     return (*found, *_docker(system), *check_cameras(system), *_disks(system), *_memory(system))
 
 

@@ -15,6 +15,7 @@ from rkdeploy.doctor.system import DecodeFacts, Disk, LibraryFile, Node, System,
 from rkdeploy.doctor.system_checks import check_system
 from rkdeploy.doctor.tested_versions import KnownPackage, KnownVersions
 from rkdeploy.doctor.trial_process import Trial
+from rkdeploy.doctor.video_trial import VideoTrial, try_video
 
 GB = 10**9
 TESTED = KnownVersions(
@@ -52,9 +53,11 @@ BOARD = System(
     in_docker=False,
     tested=TESTED,
     work=(Trial("run", ""),),
+    video=VideoTrial(("pyav-rkmpp 18.1.0.post2",), ("h264_rkmpp", "hevc_rkmpp")),
 )  # fmt: skip
 HOST = replace(
     BOARD,
+    video=VideoTrial(("av 18.1.0",)),
     packages={"numpy": "1.26.4", "opencv-python": "4.11.0.86", "msgspec": "0.22.0", "typer": "0.28.0", "rich": "15.0.0",
               "onnx": "1.18.0", "onnxsim": "0.7.3", "ml_dtypes": "0.5.0", "onnxruntime": "1.20.1", "protobuf": "4.25.4",
               "setuptools": "79.0.1", "torch": "2.4.0", "rknn-toolkit2": "2.5.0"},
@@ -365,3 +368,61 @@ def test_dma_memory_below_4_gb() -> None:
     assert "CONFIG_DMABUF_HEAPS_ROCKCHIP" in found.fix
     below = replace(NPU_NODE, path="/dev/dma_heap/system-uncached-dma32")
     assert bad(replace(BOARD, dma_heaps=(*heaps, below))) == []
+
+
+REFUSED = "h264_rkmpp cannot be opened: Failed to init MPP context: -1; /dev/mpp_service: "
+
+
+@pytest.mark.parametrize(
+    ("video", "status", "found", "fix"),
+    [
+        (None, "note", "no package for video: OpenCV decodes in software", "sudo board/install.sh --video"),
+        (VideoTrial(("av 18.1.0",)), "note", "av 18.1.0 decodes in software", "install pyav-rkmpp"),
+        (
+            VideoTrial(("pyav-rkmpp 18",), ("h264_rkmpp",), ("vp9_rkmpp cannot be opened: no",)),
+            "note",
+            "pyav-rkmpp 18, opened: h264_rkmpp; vp9_rkmpp cannot be opened: no; software decodes instead",
+            "dmesg",
+        ),
+        (
+            VideoTrial(("pyav-rkmpp 18",), (), (f"{REFUSED}Permission denied", "hevc_rkmpp cannot be opened: x")),
+            "warning",
+            f"pyav-rkmpp 18, opened: no decoder of the hardware; {REFUSED}Permission denied (and 1 more); software",
+            "sudo usermod -aG video rock",
+        ),
+        (
+            VideoTrial(("pyav-rkmpp 18",), (), (f"{REFUSED}No such file or directory",)),
+            "warning",
+            "No such file or directory; software decodes instead",
+            "a kernel of the board's vendor, which has MPP",
+        ),
+        (VideoTrial(("av 18", "pyav-rkmpp 18")), "warning", "overwrite each other's av", "uninstall -y av pyav-rkmpp"),
+        (VideoTrial(("pyav-rkmpp 18",), error="the trial ended with signal 11"), "problem", "signal 11", "reinstall"),
+    ],
+)
+def test_video(video: VideoTrial | None, status: str, found: str, fix: str) -> None:
+    """The package, decoders that open, and the reason and fix of those that do not."""
+    (finding,) = [one for one in check_system(replace(BOARD, video=video)) if one.check == "video"]
+    assert finding.status == status
+    assert found in finding.found
+    assert fix in finding.fix
+
+
+def test_video_on_a_pc_and_in_a_container() -> None:
+    """A PC needs no package; a container needs the device."""
+    (finding,) = [one for one in check_system(replace(HOST, video=None)) if one.check == "video"]
+    assert finding.status == "ok"
+    missing = VideoTrial(("pyav-rkmpp 18",), (), (f"{REFUSED}No such file or directory",))
+    (finding,) = [one for one in check_system(replace(BOARD, video=missing, in_docker=True)) if one.check == "video"]
+    assert "docker run --device /dev/mpp_service" in finding.fix
+
+
+def test_the_trial_of_video(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The package here has no decoders of the hardware; one that cannot be imported is an error with its cause."""
+    pytest.importorskip("av")
+    assert try_video({"numpy": "1"}) is None
+    assert try_video({"av": "18.1.0"}) == VideoTrial(("av 18.1.0",))
+    monkeypatch.setattr("rkdeploy.doctor.video_trial._CODE", "import no_such_package")
+    found = try_video({"av": "18.1.0"})
+    assert found is not None
+    assert found.error == "the trial ended with exit code 1: ModuleNotFoundError: No module named 'no_such_package'"
