@@ -27,6 +27,8 @@ from rkdeploy.host.graph.head_kinds import SHARED
 from rkdeploy.system.text_file import TextFileError, read_text, text_lines
 
 _MAX_NAMES = 1 << 20
+_BINS = 21
+_SIZE_BINS = " YOLOv7's IBin has 2 x 21 bins of sizes in their place: if it is one, build from its checkpoint."
 _NO_NAMES = "no class names"
 """Words of the note about a graph without class names."""
 
@@ -152,6 +154,7 @@ def _with_landmarks(network: Network, classes: int) -> Network:
     note = (
         f"--names has {classes} names for {head.classes} numbers behind objectness: the first {2 * points} are read as "
         f"x and y of {points} landmarks, as YOLOv5-face has them. Nothing proves it: look at the report's pictures."
+        + (_SIZE_BINS if points == _BINS else "")
     )
     read = replace(head, classes=classes, keypoints=yolov5_face.landmark_layout(points))
     return replace(

@@ -44,6 +44,7 @@ from rkdeploy.host.graph.planar_input import with_planar_input
 from rkdeploy.host.graph.said_reshapes import with_said_reshapes
 from rkdeploy.host.graph.session import Session
 from rkdeploy.host.graph.simplify import simplify
+from rkdeploy.host.graph.single_batch import with_batch_of_one
 from rkdeploy.host.graph.suppression import left_out
 from rkdeploy.host.graph.text_probe import size_of_line
 from rkdeploy.host.graph.volume_pooling import without_volume_pooling
@@ -93,10 +94,9 @@ def open_graph(file: Path, imgsz: tuple[int, int] | None, info: ModelInfo | None
     require_image_model(alone)
     model = with_color_input(alone)
     name, shape = image_input(model)
-    if shape[0] not in (None, 1):
-        raise GraphError(f'Input "{name}" has a batch of {shape[0]}, expected 1.', _batch_advice(model))
     assumed = exported_size(model) or size_of_line(model, shape)
     hw, size_note = _onnx_size(name, shape, imgsz, info, assumed)
+    model, batch_note = _of_one_image(model, name, shape[0] or 1, hw)
     Session(model, optimized=False)  # says what is wrong with a damaged graph; onnx's shape inference crashes (1.18)
     # Only its axes are fixed: `verify` then proves everything that is done to the other graph.
     reference = with_static_input(model, (1, 3, *hw))
@@ -125,6 +125,7 @@ def open_graph(file: Path, imgsz: tuple[int, int] | None, info: ModelInfo | None
     names, names_note = _onnx_names(model, head, info)
     notes = (
         size_note,
+        batch_note,
         GRAY_NOTE if is_made_gray(model) else "",
         names_note,
         *read_notes,
@@ -168,6 +169,20 @@ def _heads_note(lead: str, heads: int) -> str:
     if not lead:
         return ""
     return f'The graph has {heads} heads alike; "{lead}", the last, is taken: YOLOv9\'s auxiliary ones come first.'
+
+
+def _of_one_image(model: onnx.ModelProto, name: str, batch: int, hw: tuple[int, int]) -> tuple[onnx.ModelProto, str]:
+    """The graph for one image, and a note for the user where it had more.
+
+    Raises:
+        GraphError: when they cannot be separated.
+    """
+    if batch == 1:
+        return model, ""
+    single = with_batch_of_one(model, name, batch, hw)
+    if single is None:
+        raise GraphError(f'Input "{name}" has a batch of {batch}, expected 1.', _batch_advice(model))
+    return single, f"The graph takes {batch} images at once; the part of one image is taken, which gives the same."
 
 
 def _batch_advice(model: onnx.ModelProto) -> str:

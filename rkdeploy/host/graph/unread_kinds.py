@@ -170,6 +170,15 @@ def _is_centers(facts: GraphFacts) -> bool:
     return alike and len(shapes) >= 2 and any(shape[1] == 2 for shape in shapes) and facts.image_hw != (0, 0)
 
 
+def _is_mediapipe(facts: GraphFacts) -> bool:
+    """A score for each anchor, and its box with x and y of some points: (1, N, 1) and (1, N, 4 + 2 k)."""
+    widths = _widths(facts)
+    others = [width for width in widths if width != 1]
+    if len(facts.outputs) != 2 or len(others) != 1 or widths.get(1) != 1 or len(_row_counts(facts)) != 1:
+        return False
+    return others[0] > 6 and others[0] % 2 == 0 and next(iter(_row_counts(facts))) > facts.cells > 0
+
+
 def _is_simcc(facts: GraphFacts) -> bool:
     """Two outputs (1, keypoints, bins), for x and y."""
     shapes = [shape for shape in facts.outputs.values() if len(shape) == 3]
@@ -240,6 +249,10 @@ UNREAD = (
         "a YOLOv7 whose widths and heights are chosen among bins (IBin)",
         _has_size_bins,
         "Its checkpoint builds: rkdeploy build best.pt.",
+    ),
+    GraphKind(
+        "a detector of MediaPipe's form (BlazeFace, palms: a score for each anchor, and a box with points)",
+        _is_mediapipe,
     ),
     GraphKind("a text recognizer (scores of characters along a line, for CTC)", _is_text),
     GraphKind("a keypoint model of one object (SimCC, as RTMPose has it)", _is_simcc),

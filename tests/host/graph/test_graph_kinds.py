@@ -62,6 +62,16 @@ def queries(*wanted: tuple[int, ...]) -> KindGraph:
     return graph
 
 
+def mediapipe() -> KindGraph:
+    """Two and six anchors per cell, each with a score, and a box with six points."""
+    graph = KindGraph()
+    levels = ((4, 2), (8, 6))
+    for width in (16, 1):
+        rows = [graph.rows(graph.conv(stride, anchors * width), width) for stride, anchors in levels]
+        graph.show(graph.node("Concat", *rows, axis=1))
+    return graph
+
+
 def suppressed() -> KindGraph:
     """A suppression behind boxes that are decoded in a way of its own."""
     graph = KindGraph()
@@ -82,6 +92,7 @@ KINDS: dict[str, tuple[Callable[[], KindGraph], str]] = {
     "rt-detr": (lambda: queries((1, 300, 84)), "a detector with queries"),
     "yolo-world": (built_in_texts, "an open-vocabulary detector with its classes built in"),
     "detr": (lambda: queries((1, 100, 4), (1, 100, 92)), "a detector with queries"),
+    "blazeface": (mediapipe, "a detector of MediaPipe's form"),
     "yolov4": (lambda: shapes((1, 252, 1, 4), (1, 252, 3)), "pytorch-YOLOv4"),
     "suppressed": (suppressed, "suppression inside"),
     "ctc": (lambda: shapes((1, 40, 97), hw=(32, 320)), "a text recognizer"),
