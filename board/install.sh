@@ -58,6 +58,7 @@ check_all() {
   check_machine
   need_root
   if grep -qs '^opencv-python==' "$AT/requirements.txt"; then WINDOW=yes; fi
+  if grep -qs '^pyav-rkmpp==' "$AT/requirements.txt"; then VIDEO=yes; fi
   check_wheels
   choose_python
   check_python
@@ -94,6 +95,9 @@ plan_all() {
 say_done() {
   echo "Done. $("$AT/bin/python" -m rkdeploy --version) is in $PREFIX."
   echo "To push bundles as another user than root: usermod -aG $GROUP_NAME THE_USER"
+  if [ $VIDEO = no ] && [ -e "$ROOT/dev/mpp_service" ]; then
+    echo "This board has a video decoder, which is not used: install.sh --video adds pyav-rkmpp (60 MB)."
+  fi
   if [ $ENABLE = no ] && ! service_enabled; then
     echo "The service is not enabled. Set its arguments in $CONF, then: systemctl enable --now rkdeploy"
   fi

@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
 # On the host: makes a folder that installs rkdeploy on a board without a network.
-# usage: make_wheels.sh [--python 3.11] [--window] [--out DIR]
+# usage: make_wheels.sh [--python 3.11] [--window] [--video] [--out DIR]
 #   --python  the board's Python: 3.10 (Ubuntu 22.04), 3.11 (Debian 12), 3.12 (Ubuntu 24.04), 3.13 (Debian 13), 3.14 (Ubuntu 26.04)
 #   --window  with OpenCV's windows, for a board with a screen
+#   --video   with pyav-rkmpp, which uses the board's video decoder and encoder (60 MB)
 # Then: copy the folder to the board and run install.sh in it.
 set -euo pipefail
 
@@ -13,7 +14,7 @@ fail() {
 
 HERE=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 readonly ZIG='ziglang==0.15.2'
-VERSION=3.11 WINDOW=no OUT=''
+VERSION=3.11 WINDOW=no VIDEO=no OUT=''
 while [ $# -gt 0 ]; do
   case $1 in
     --python | --out)
@@ -22,7 +23,8 @@ while [ $# -gt 0 ]; do
       shift
       ;;
     --window) WINDOW=yes ;;
-    -h | --help) sed -n '2,7s/^# //p' "$0" && exit 0 ;;
+    --video) VIDEO=yes ;;
+    -h | --help) sed -n '2,8s/^# //p' "$0" && exit 0 ;;
     *) fail "Unknown option \"$1\"; see --help." 2 ;;
   esac
   shift
@@ -41,7 +43,9 @@ PARTIAL=$(mktemp -d)
 trap 'rm -rf "$PARTIAL"' EXIT
 OPENCV='opencv-python-headless'
 if [ $WINDOW = yes ]; then OPENCV='opencv-python'; fi
-sed -e 's/ *#.*//' -e '/^$/d' -e "/python_version $OTHERS/d" -e 's/ *;.*//' -e "s/^opencv-python-headless==/$OPENCV==/" "$HERE/requirements.txt" >"$PARTIAL/pins.txt"
+FILES=("$HERE/requirements.txt")
+if [ $VIDEO = yes ]; then FILES+=("$HERE/requirements-video.txt"); fi
+sed -e 's/ *#.*//' -e '/^$/d' -e "/python_version $OTHERS/d" -e 's/ *;.*//' -e "s/^opencv-python-headless==/$OPENCV==/" "${FILES[@]}" >"$PARTIAL/pins.txt"
 PIP=("$PYTHON" -m pip --disable-pip-version-check --quiet)
 "${PIP[@]}" download --no-deps --only-binary=:all: --implementation cp --python-version "$VERSION" \
   --platform manylinux2014_aarch64 --platform manylinux_2_17_aarch64 --platform manylinux_2_27_aarch64 --platform manylinux_2_28_aarch64 \
@@ -63,6 +67,6 @@ mkdir -p "$OUT"
 rm -rf "$OUT/wheels"
 cp -r "$PARTIAL/wheels" "$OUT/wheels"
 rm -rf "$OUT/install"
-cp -r "$HERE"/{install,install.sh,requirements.txt,rkdeploy.service,50-backoff.conf,99-rkdeploy-npu.rules,run.conf,README.md} "$OUT"
+cp -r "$HERE"/{install,install.sh,requirements.txt,requirements-video.txt,rkdeploy.service,50-backoff.conf,99-rkdeploy-npu.rules,run.conf,README.md} "$OUT"
 WHEELS=("$OUT"/wheels/*.whl)
 echo "$OUT: ${#WHEELS[@]} wheels for Python $VERSION, $(du -sh "$OUT" | cut -f1)"

@@ -2,7 +2,7 @@
 # What the command line says.
 # Part of install.sh, which reads it.
 
-WHEELS='' PYTHON='' USER_NAME='' WINDOW=no ENABLE=no PREFIX=/opt/rkdeploy ROOT='' PURGE=no DRY_RUN=no UNINSTALL=no
+WHEELS='' PYTHON='' USER_NAME='' WINDOW=no VIDEO=no ENABLE=no PREFIX=/opt/rkdeploy ROOT='' PURGE=no DRY_RUN=no UNINSTALL=no
 
 usage() {
   cat <<END
@@ -14,6 +14,7 @@ usage: install.sh [options]              install or bring up to date
   --python FILE   the interpreter to use; default: the first of 3.10 to 3.14 that is found
   --user NAME     the service's user; default: as before, or rkdeploy, made where it is missing
   --window        with OpenCV's windows, for a board with a screen; kept by later runs
+  --video         with pyav-rkmpp, which uses the board's video decoder and encoder (60 MB); kept by later runs
   --enable        start the service now and on every boot; without this nothing is enabled
   --prefix DIR    default: /opt/rkdeploy
   --root DIR      install below DIR, to make an image: no user is made, no service is touched
@@ -37,6 +38,7 @@ read_options() { # the command line, into the variables above
         shift
         ;;
       --window) WINDOW=yes ;;
+      --video) VIDEO=yes ;;
       --enable) ENABLE=yes ;;
       --purge) PURGE=yes ;;
       --dry-run) DRY_RUN=yes ;;

@@ -28,8 +28,9 @@ plan_program() {
 # The service cannot write bytecode later.  What is imported here and the program itself, without what only a host can
 # use, is enough: all of it would take longer than the rest of the installation.  Nothing outside the environment is written.
 readonly COMPILE='
-import compileall, py_compile, re, sys
+import compileall, importlib.util, py_compile, re, sys
 import cv2, msgspec, numpy, rich.progress, rkdeploy.cli
+if importlib.util.find_spec("av"): import av
 for path in [getattr(module, "__file__", None) or "" for module in list(sys.modules.values())]:
     if path.startswith(sys.prefix) and path.endswith(".py"):
         py_compile.compile(path)

@@ -38,7 +38,9 @@ requirements() { # the pins for the chosen Python, or else for the wheels' one, 
   local opencv='opencv-python-headless' others='>= "3.13"'
   if [ $WINDOW = yes ]; then opencv='opencv-python'; fi
   case ${PYTHON_VERSION:-$(wheels_python)} in 3.13 | 3.14) others='< "3.13"' ;; esac
-  sed -e 's/ *#.*//' -e '/^$/d' -e "/python_version $others/d" -e 's/ *;.*//' -e "s/^opencv-python-headless==/$opencv==/" "$HERE/requirements.txt"
+  local files=("$HERE/requirements.txt")
+  [ $VIDEO = no ] || files+=("$HERE/requirements-video.txt")
+  sed -e 's/ *#.*//' -e '/^$/d' -e "/python_version $others/d" -e 's/ *;.*//' -e "s/^opencv-python-headless==/$opencv==/" "${files[@]}"
 }
 
 has_wheel() { # PIN, as name==version: a wheel in $WHEELS, however the name's separators are written
@@ -92,5 +94,5 @@ check_wheel_folder() {
   PROGRAM=$(newest "$WHEELS"/rkdeploy-*.whl)
   [ -n "$PROGRAM" ] || missing="$missing rkdeploy"
   [ -z "$missing" ] ||
-    fail "\"$WHEELS\" lacks a wheel for:$missing." "Make the folder again: board/make_wheels.sh$([ $WINDOW = no ] || echo ' --window')"
+    fail "\"$WHEELS\" lacks a wheel for:$missing." "Make the folder again: board/make_wheels.sh$([ $WINDOW = no ] || echo ' --window')$([ $VIDEO = no ] || echo ' --video')"
 }

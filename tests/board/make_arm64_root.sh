@@ -10,7 +10,6 @@ here=$(cd "$(dirname "$0")" && pwd)
 root=$(realpath -m "${1:?usage: make_arm64_root.sh ROOT}")
 python=${PYTHON:-python3}
 constraints=$here/../../constraints.txt
-video=18.1.0.post2 # of pyav-rkmpp
 
 die() { echo "level 3: $*" >&2; exit 1; }
 pinned() { sed -n "s/^$1==\([^ ]*\).*/\1/p" "$constraints"; }
@@ -37,7 +36,7 @@ if [ "$(cat "$root/.stamp" 2>/dev/null || true)" != "$stamp" ]; then
     numpy msgspec typer rich
   # The video package is 60 MB and for one test, which is skipped without it.
   "$python" "$here/../uv.py" pip install --quiet --only-binary :all: --python-version 3.11 --no-deps \
-    --python-platform aarch64-manylinux_2_28 --target "$root/opt/video" "pyav-rkmpp==$video" ||
+    --python-platform aarch64-manylinux_2_28 --target "$root/opt/video" -r "$here/../../board/requirements-video.txt" ||
     rm -rf "$root/opt/video"
   # As an RK3588 board has it: a list of names that end in NUL.
   mkdir -p "$root/proc/device-tree" "$root/sys/kernel/debug/rknpu" "$root/dev/dri" "$root/tmp"

@@ -235,6 +235,37 @@ def test_the_pins_cover_the_package() -> None:
     assert all(re.fullmatch(r"[a-z0-9.-]+==[0-9.]+", pin) for pin in [*PINS, *pins_for((3, 13))])
 
 
+def test_video_is_added_on_request(machine: Machine) -> None:
+    """--video needs the wheel in the folder, and counts as one package more; the extra and the pin agree."""
+    plain = machine.install("--dry-run")
+    missing = machine.install("--dry-run", "--video")
+    (pin,) = [line for line in (BOARD / "requirements-video.txt").read_text().splitlines() if not line.startswith("#")]
+    assert f"lacks a wheel for: {pin}" in missing.stderr
+    assert "board/make_wheels.sh --video" in missing.stderr
+    machine.wheel(f"{pin.replace('-', '_').replace('==', '-')}-cp311-abi3-manylinux_2_28_aarch64")
+    video = machine.install("--dry-run", "--video")
+    counts = [re.findall(r"rkdeploy and (\d+) packages", ran.stdout) for ran in (plain, video)]
+    assert [int(count) for found in counts for count in found] == [len(PINS), len(PINS) + 1]
+    name, _, version = pin.partition("==")
+    assert f'"{name}>={version},' in (BOARD.parent / "pyproject.toml").read_text()
+
+
+def test_a_board_with_a_video_decoder_is_told_of_it(tmp_path: Path) -> None:
+    """The closing lines name --video where the device is and the package is not."""
+    text = (BOARD / "install.sh").read_text()
+    function = text[text.index("say_done() {") : text.index("\nuninstall_all")]
+    (tmp_path / "dev").mkdir()
+    (tmp_path / "dev" / "mpp_service").touch()
+    for video, expected in (("no", 1), ("yes", 0)):
+        run = subprocess.run(
+            ["bash", "-c", f"service_enabled() {{ true; }}\n{function}\nsay_done"],
+            env={**os.environ, "AT": "/nowhere", "PREFIX": "/opt/x", "GROUP_NAME": "g", "ENABLE": "no", "CONF": "c",
+                 "ROOT": str(tmp_path), "VIDEO": video},
+            capture_output=True, text=True, check=False,
+        )  # fmt: skip
+        assert run.stdout.count("install.sh --video adds pyav-rkmpp") == expected, run.stderr
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("version", ["3.10", "3.12", "3.13", "3.14"])
 def test_every_pin_has_a_wheel_for_the_board(tmp_path: Path, version: str) -> None:
