@@ -12,7 +12,7 @@ import msgspec
 from rkdeploy.device.drawing.mosaic import MosaicCell, mosaic, mosaic_layout
 from rkdeploy.device.drawing.scaled import draw_scaled
 from rkdeploy.device.web.jpeg import LOOK_EVERY_S, Jpeg, SharedJpeg, jpeg_of
-from rkdeploy.device.web.objects import objects_of
+from rkdeploy.device.web.objects import PlaceCount, objects_of, places_of
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
@@ -41,6 +41,7 @@ class FrameFacts:
         processed_of_all: frames of all streams.
         width, height: of the frame in pixels.
         objects: text and number of equal ones, the most frequent first; a number of 0 stands for a text without one.
+        places: counts of lines and zones.
     """
 
     stream: int
@@ -51,6 +52,7 @@ class FrameFacts:
     width: int
     height: int
     objects: tuple[tuple[str, int], ...]
+    places: tuple[PlaceCount, ...]
 
 
 class LivePictures:
@@ -141,6 +143,7 @@ class LivePictures:
             width=width,
             height=height,
             objects=objects_of(newest.detections, self._class_names),
+            places=places_of(newest.detections),
         )
 
     def _encode_all(self) -> Jpeg:

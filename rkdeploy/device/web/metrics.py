@@ -124,6 +124,27 @@ def _of_streams(streams: Sequence[StreamStatus], *, running: bool) -> Iterator[M
         rates.add_metric([one.name], one.frames_per_second)
     yield dropped
     yield rates
+    if any(one.places for one in streams):
+        yield from _of_places(streams)
+
+
+def _of_places(streams: Sequence[StreamStatus]) -> Iterator[Metric]:
+    """Counts of the lines and zones of each stream."""
+    crossings = CounterMetricFamily(
+        "rkdeploy_crossings",
+        "Tracks that crossed a line or the edge of a zone",
+        labels=["stream", "kind", "place", "direction"],
+    )
+    inside = GaugeMetricFamily("rkdeploy_zone_tracks", "Tracks in a zone at this moment", labels=["stream", "place"])
+    for one in streams:
+        for place in one.places:
+            kind = "line" if place.inside is None else "zone"
+            crossings.add_metric([one.name, kind, place.name, "in"], place.entered)
+            crossings.add_metric([one.name, kind, place.name, "out"], place.left)
+            if place.inside is not None:
+                inside.add_metric([one.name, place.name], place.inside)
+    yield crossings
+    yield inside
 
 
 def _of_recognizers(recognizers: Sequence[RecognizerStats]) -> Iterator[Metric]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
@@ -12,6 +13,39 @@ if TYPE_CHECKING:
 
 _SHOWN: Final = 24
 """Texts of a frame; further classes are counted together."""
+
+
+@dataclass(frozen=True, slots=True)
+class PlaceCount:
+    """Counts of a line or a zone up to a frame, of all classes.
+
+    Attributes:
+        name: of the line or zone.
+        entered, left: number of crossings in and out.
+        inside: number of tracks in a zone at this moment; None for a line.
+    """
+
+    name: str
+    entered: int
+    left: int
+    inside: int | None = None
+
+
+def places_of(detections: Detections) -> tuple[PlaceCount, ...]:
+    """Counts of the lines and zones of a run that tracks; empty for others.
+
+    Args:
+        detections: of one frame.
+    """
+    tracks = detections.tracks
+    if tracks is None:
+        return ()
+    lines = [PlaceCount(one.name, sum(one.entered.values()), sum(one.left.values())) for one in tracks.lines]
+    zones = [
+        PlaceCount(one.name, sum(one.entered.values()), sum(one.left.values()), sum(one.inside.values()))
+        for one in tracks.zones
+    ]
+    return (*lines, *zones)
 
 
 def objects_of(detections: Detections, class_names: Sequence[str]) -> tuple[tuple[str, int], ...]:

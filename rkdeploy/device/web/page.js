@@ -22,7 +22,13 @@ function cell(name, several) {
   canvas.setAttribute("role", "img");
   canvas.setAttribute("aria-label", "The newest frame with its detections");
   frame.append(canvas, note);
-  card.append(frame);
+  const full = make("button", "⛶", "full");
+  full.title = "Full screen";
+  full.setAttribute("aria-label", "Full screen");
+  full.addEventListener("click", () => document.fullscreenElement ? document.exitFullscreen() : view.requestFullscreen());
+  const view = make("div", undefined, "view");
+  view.append(frame, full);
+  card.append(view);
   const line = make("div", undefined, "line"), state = make("span", "Connecting", "state idle"), facts = make("span", "–", "facts");
   if (several) {
     line.append(make("h2", name), state, facts);
@@ -67,7 +73,9 @@ $("back").addEventListener("click", () => open(null));
 addEventListener("keydown", event => {
   if (opened === null || event.ctrlKey || event.altKey || event.metaKey) return;
   const step = {ArrowLeft: -1, ArrowRight: 1}[event.key];
-  if (event.key === "Escape") open(null);
+  if (event.key === "Escape") {
+    if (!document.fullscreenElement) open(null);
+  }
   else if (step) open(cells[(opened + step + cells.length) % cells.length].name);
 });
 
@@ -83,7 +91,11 @@ async function watch() {
   const mine = watching = new AbortController();
   try {
     const answer = await fetch("pictures" + (opened === null ? "" : "?stream=" + opened), {cache: "no-store", signal: mine.signal});
-    if (!answer.ok) throw new Error(await answer.text());
+    if (!answer.ok) {
+      const reason = await answer.text();  // all seats are taken
+      for (const one of cells) if (one.shown === null) one.note.textContent = reason;
+      throw new Error(reason);
+    }
     const take = taker(answer.body.getReader());
     for (;;) {
       const facts = JSON.parse(new TextDecoder().decode(await take()));
@@ -135,7 +147,10 @@ function show(one, facts, picture) {
     if (count) chip.append(make("b", grouped(count)), " ");
     chip.append(name);
     return chip;
-  }) : ["Nothing in this frame"]));
+  }) : ["Nothing in this frame"]), ...facts.places.map(place => {
+    const inside = place.inside === null ? "" : grouped(place.inside) + " inside, ";
+    return make("span", place.name + ": " + inside + grouped(place.entered) + " in, " + grouped(place.left) + " out", "place");
+  }));
   const time = new Date(facts.captured);
   one.number.replaceChildren(make("b", "Frame " + grouped(facts.frame)), " " + time.toLocaleTimeString("en-GB") + "." + Math.floor(time.getMilliseconds() / 100));
   one.number.title = facts.width + " × " + facts.height + " pixels, captured " + time.toLocaleString("en-GB");
@@ -260,7 +275,8 @@ function streams() {
       ...(of.reconnects ? [many(of.reconnects, "reconnect")] : [])].join(" · ");
     one.frame.classList.toggle("stale", one.shown !== null && told[0] === "bad");
     if (one.shown !== null) one.note.hidden = told[0] !== "bad";
-    if (told[0] === "bad" || one.shown === null) one.note.textContent = told[0] === "bad" ? told[1] : "Waiting for a frame";
+    if (told[0] === "bad") one.note.textContent = told[1];
+    else if (one.shown === null && of.processed === 0) one.note.textContent = "Waiting for a frame";
   });
 }
 

@@ -16,10 +16,13 @@ from rkdeploy.device.profiling.kernel_files import (
     why_no_npu_load,
 )
 from rkdeploy.device.stream.statistics import PipelineStats, SourceStats
+from rkdeploy.device.web.objects import PlaceCount, places_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
     from pathlib import Path
+
+    from rkdeploy.device.web.frame_buffer import FrameBuffer
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +57,7 @@ class StreamStatus:
         healthy, seconds_since_frame: as in `Status`, of this stream.
         captured, processed, failed, dropped_before_network, dropped_before_sinks, reconnects, frames_per_second: as in
             `PipelineStats`, of this stream; 0 before the run.
+        places: counts of lines and zones up to its newest frame; empty without any.
     """
 
     name: str
@@ -66,6 +70,7 @@ class StreamStatus:
     dropped_before_sinks: int = 0
     reconnects: int = 0
     frames_per_second: float = 0.0
+    places: tuple[PlaceCount, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,21 +108,25 @@ class Status:
 
 
 def stream_statuses(
-    names: Sequence[str], stats: PipelineStats | None, seconds_since: Callable[[int], float], healthy_within_s: float
+    names: Sequence[str], stats: PipelineStats | None, frame_buffer: FrameBuffer, healthy_within_s: float
 ) -> tuple[StreamStatus, ...]:
     """The streams at one moment.
 
     Args:
         names: of the streams, by their positions.
         stats: of the pipeline; None before it runs.
-        seconds_since: position of a stream -> seconds since its last frame.
+        frame_buffer: of these streams.
         healthy_within_s: a healthy one's last frame is not older.
     """
     figures: Sequence[SourceStats | PipelineStats | None] = [None] * len(names)
     if stats is not None:
         figures = stats.sources if len(names) > 1 else (stats,)
-    found = zip(names, map(seconds_since, range(len(names))), figures, strict=True)
-    return tuple(_stream_status(name, since_s, healthy_within_s, one) for name, since_s, one in found)
+    found = []
+    for stream, (name, one) in enumerate(zip(names, figures, strict=True)):
+        since_s, newest = frame_buffer.seconds_since(stream), frame_buffer.newest(stream)
+        status = _stream_status(name, since_s, healthy_within_s, one)
+        found.append(status if newest is None else replace(status, places=places_of(newest.detections)))
+    return tuple(found)
 
 
 def _stream_status(

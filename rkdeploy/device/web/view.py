@@ -222,7 +222,7 @@ class WebView:
             healthy_within_s=self._healthy_within_s,
             seconds_since_frame=since_s,
             stats=stats,
-            streams=stream_statuses(self._streams, stats, self._frame_buffer.seconds_since, self._healthy_within_s),
+            streams=stream_statuses(self._streams, stats, self._frame_buffer, self._healthy_within_s),
             board=read_board_now(self._sysroot),
             viewers=viewers,
             listeners=listeners,

@@ -22,7 +22,7 @@ from rkdeploy.device.stream.frames import Frame
 from rkdeploy.device.stream.statistics import PipelineStats
 from rkdeploy.device.web.view import WebView
 from tests.device.web.browser import CHROMIUM, Page, open_browser
-from tests.device.web.live_view import get, stats, stats_of, view_on, wait_until
+from tests.device.web.live_view import get, silent_viewer, stats, stats_of, view_on, wait_until
 from tests.device.web.test_web_view import board_files
 
 pytestmark = [
@@ -250,7 +250,7 @@ def test_several_streams_are_a_grid_and_one_can_be_opened(tmp_path: Path) -> Non
         wait_until(lambda: "No frame for" in page.evaluate("document.querySelectorAll('.state')[3].innerText"))
         page.screenshot(folder / "grid-lost.png", whole=True)
 
-        page.evaluate("document.querySelectorAll('.stream button')[2].click()")
+        page.evaluate("document.querySelectorAll('.stream .frame')[2].click()")
         wait_until(lambda: [one["name"] for one in page.evaluate(SEEN)] == ["hall"])
         wait_until(lambda: text(page, "fps") == "12.0")
         for _ in range(20):
@@ -273,6 +273,22 @@ def test_several_streams_are_a_grid_and_one_can_be_opened(tmp_path: Path) -> Non
 def press(page: Page, key: str) -> None:
     for kind in ("keyDown", "keyUp"):
         page.call("Input.dispatchKeyEvent", type=kind, key=key, code=key)
+
+
+def test_a_page_without_a_seat_says_why(tmp_path: Path) -> None:
+    """When all seats are taken the reason stands in place of the picture; with a free one the picture comes."""
+    with view_on(sysroot=tmp_path) as view, camera(view), open_browser(tmp_path / "profile") as page:
+        app = view.app
+        assert app is not None
+        viewers = [silent_viewer(view) for _ in range(32)]
+        wait_until(lambda: app.viewers.taken == 32)
+        page.call("Page.navigate", url=view.url)
+        note = "document.querySelector('.note')?.innerText"
+        wait_until(lambda: "32 viewers are connected" in (page.evaluate(note) or ""))
+        for viewer in viewers:
+            viewer.close()
+        wait_until(lambda: page.evaluate(WIDTH) == 960)
+        wait_until(lambda: page.evaluate("document.querySelector('.note').hidden"))
 
 
 def test_a_hidden_page_asks_for_no_pictures(tmp_path: Path) -> None:

@@ -25,6 +25,7 @@ from rkdeploy.device.stream.frames import Frame
 from rkdeploy.device.stream.run_events import RunEvents, Running
 from rkdeploy.device.stream.run_options import RunOptions
 from rkdeploy.device.stream.sources.several import LiveSources
+from rkdeploy.device.tracking.found_tracks import FoundTracks, LineCount, ZoneCount
 from rkdeploy.device.web.frame_buffer import RING
 from rkdeploy.device.web.jpeg import JpegOptions
 from rkdeploy.device.web.objects import objects_of
@@ -263,6 +264,29 @@ def test_names_from_addresses_are_text(tmp_path: Path) -> None:
         view.watch(lambda: stats_of([readable_name(name) for name in names], (1, 2)), lambda: "a stand-in")
         assert [one["processed"] for one in get_json(view, "/status")["streams"]] == [1, 2]
         assert samples(get(view, "/metrics")[2])["rkdeploy_stream_frames_processed_total", names[1]] == 2
+
+
+def test_lines_and_zones_are_counted_by_stream() -> None:
+    """The counts up to a frame come with its picture, and are in the status and the metrics of its stream."""
+    ends = ((0.0, 0.0), (9.0, 9.0))
+    line = LineCount("door", ends, {0: 2, 1: 3}, {1: 1})
+    zone = ZoneCount("yard", (*ends, (9.0, 0.0)), {0: 2}, {0: 4}, {0: 2}, {0: 4}, 1.0, 2.0)
+    tracks = FoundTracks(np.zeros(0, np.int32), (), (), (), (line,), (zone,))
+    with view_on(streams=STREAMS) as view, streaming(view, "/pictures") as answer:
+        view.watch(lambda: stats_of(STREAMS, (0, 1, 0)), lambda: "a stand-in")
+        view.write(gray(1, 0, 50), replace(Detections.empty(), tracks=tracks))
+        facts, _ = next(page_pictures(answer))
+        found = samples(get(view, "/metrics")[2])
+        status = get_json(view, "/status")
+    expected = [
+        {"name": "door", "entered": 5, "left": 1, "inside": None},
+        {"name": "yard", "entered": 4, "left": 2, "inside": 2},
+    ]
+    assert facts["places"] == expected
+    assert [one["places"] for one in status["streams"]] == [[], expected, []]
+    assert found["rkdeploy_crossings_total", "in", "line", "door", "yard 2"] == 5
+    assert found["rkdeploy_crossings_total", "out", "zone", "yard", "yard 2"] == 2
+    assert found["rkdeploy_zone_tracks", "yard", "yard 2"] == 2
 
 
 def test_words_for_results_of_every_kind() -> None:
