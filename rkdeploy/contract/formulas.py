@@ -107,23 +107,29 @@ class SizeBins:
 class AnchorFormula:
     """Formula of the boxes of an anchor head that differs from YOLOv5's.
 
-    With s = sigmoid(raw), a center's x in pixels of the network input is (g s - (g - 1) / 2 + cell_x) * stride, y
-    alike.  YOLOv5 has g = 2 and the size (2 s)^2 * anchor.  Darknet's [yolo] has g = `scale_x_y`, which differs between
-    levels (1.2, 1.1 and 1.05 in YOLOv4), and the size exp(raw) * anchor, or with `new_coords` (2 s)^2 * anchor.
+    With s = sigmoid(raw), a center's x in pixels of the network input is (g s - (g - 1) / 2 + d + cell_x) * stride, y
+    alike, d being `center_shift`.  YOLOv5 has g = 2 and the size (2 s)^2 * anchor.  Darknet's [yolo] has g =
+    `scale_x_y`, which differs between levels (1.2, 1.1 and 1.05 in YOLOv4), and the size exp(raw) * anchor, or with
+    `new_coords` (2 s)^2 * anchor.
     Source: AlexeyAB/darknet, src/yolo_layer.c, get_yolo_box.
 
     Attributes:
         center_gains: g of the formula above, one per level, finest first; a single one is that of all levels.
-        size: `square` is (2 s)^2 * anchor, `exp` is exp(raw) * anchor.  It is not read where there are bins.
+        size: `square` is (2 s)^2 * anchor, `exp` is exp(raw) * anchor, `share` is s * anchor (FastestDet, whose one
+            anchor is the input).  It is not read where there are bins.
         bins: of sizes that are chosen among some (YOLOv7's IBin), else None.
         classes: of a class's score next to the objectness: the sigmoid of its logit, or its share of a softmax over all
             classes (Yolo-FastestV2).
+        center_shift: of the centers, in cells.
+        powers: a of the objectness and b of the class's score in the score objectness^a * score^b.
     """
 
     center_gains: Annotated[tuple[Positive, ...], Meta(min_length=1)] = (2.0,)
-    size: Literal["square", "exp"] = "square"
+    size: Literal["square", "exp", "share"] = "square"
     bins: SizeBins | None = None
     classes: Literal["sigmoid", "softmax"] = "sigmoid"
+    center_shift: Figure = 0.0
+    powers: tuple[Positive, Positive] = (1.0, 1.0)
 
     def center_gain(self, level: int) -> float:
         """The gain of a level, 0 the finest."""

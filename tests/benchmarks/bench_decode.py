@@ -75,6 +75,7 @@ LAYOUTS = {
     "darknet": Layout(("anchor_xy", "anchor_wh", "anchor_scores"), AnchorFormula((1.2, 1.1, 1.05), "exp")),
     "5 landmarks": Layout(("anchor_map", "anchor_keypoint_xy"), points=5, classes=1),
     "softmax": Layout(("anchor_boxes", "anchor_scores"), AnchorFormula(classes="softmax")),
+    "powers": Layout(("anchor_boxes", "anchor_scores"), AnchorFormula(classes="softmax", powers=(0.6, 0.4))),
     "21 bins": Layout(("anchor_map", "anchor_size_bins"), AnchorFormula(bins=BINS)),
 }
 CONFIDENCE = 0.25
@@ -246,6 +247,8 @@ def dense_candidates(
         if formula.classes == "softmax":
             powers = np.exp(logits[..., 5:] - logits[..., 5:].max(axis=-1, keepdims=True))
             s[..., 5:] = powers / powers.sum(axis=-1, keepdims=True)
+        if formula.powers != (1.0, 1.0):
+            s[..., 4], s[..., 5:] = s[..., 4] ** formula.powers[0], s[..., 5:] ** formula.powers[1]
         gain = np.float32(formula.center_gain(level))
         s[..., 0:2] = (s[..., 0:2] * gain - (gain - 1) / 2 + grids[level]) * stride
         anchors_px = np.array(ANCHORS.levels_px[level], np.float32)[:, None, None]

@@ -165,11 +165,19 @@ def yolo_fastestv2(outputs: Outputs, hw: tuple[int, int]) -> Rows:
     return np.concatenate(xyxy), np.concatenate(scores)
 
 
+def fastestdet(outputs: Outputs, hw: tuple[int, int]) -> Rows:
+    """Objectness, box and shares of the classes of each cell, (1, 5 + classes, H, W)."""
+    values = outputs[0][0].reshape(outputs[0].shape[1], -1).T.astype(np.float64)
+    cells, stride = grid(hw, (hw[0] // outputs[0].shape[2],))
+    center, size = (np.tanh(values[:, 1:3]) + cells) * stride, sigmoid(values[:, 3:5]) * (hw[1], hw[0])
+    return corners(center, size), values[:, :1] ** 0.6 * values[:, 5:] ** 0.4
+
+
 DECODES: dict[str, Callable[[Outputs, tuple[int, int]], Rows]] = {
     "yolox": yolox, "yunet": yunet, "nanodet": nanodet, "picodet": own_tables, "ppyoloe": own_tables,
     "yolo-nas": own_tables, "damo-yolo": own_tables, "rtmdet": own_tables, "ssd": ssd, "ultraface": ssd,
     "retinaface": retinaface, "retinaface-1mb": partial(retinaface, sides=((10, 20), (32, 64), (128, 256))),
-    "scrfd": scrfd, "yolo-fastestv2": yolo_fastestv2,
+    "scrfd": scrfd, "yolo-fastestv2": yolo_fastestv2, "fastestdet": fastestdet,
 }  # fmt: skip
 
 

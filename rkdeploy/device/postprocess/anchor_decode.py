@@ -94,6 +94,7 @@ class AnchorDecoder:
         self._keypoints = spec.keypoints
         self._formula = spec.anchor_formula or AnchorFormula()
         self._other_centers = self._formula.center_gains != AnchorFormula().center_gains
+        self._powers = self._formula.powers if self._formula.powers != (1.0, 1.0) else None
         self._shares = self._formula.classes == "softmax"
         exponents = self._formula.size == "exp" and self._formula.bins is None
         last = OBJECTNESS + 1 if self._shares else None
@@ -123,7 +124,7 @@ class AnchorDecoder:
             self._cell[rows] = y * level.grid[2] + x
             self._level[rows] = number
             gain = self._formula.center_gain(number)
-            self._geometry[:2, rows] = np.stack((x, y)) - (gain - 1) / 2
+            self._geometry[:2, rows] = np.stack((x, y)) - (gain - 1) / 2 + self._formula.center_shift
             self._geometry[5, rows] = gain
             self._geometry[2:4, rows] = np.array(anchors_px, np.float32).T[:, anchor]
             self._geometry[4, rows] = level.scores.output.stride
@@ -149,8 +150,12 @@ class AnchorDecoder:
         else:
             rows, class_ids, fields = self._found_rows(tensors, plan)
         self._activate(fields, rows)
-        objectness = fields[OBJECTNESS]
-        scores = objectness * (self._best_shares(tensors, rows) if self._shares else fields[OBJECTNESS + 1])
+        objectness, best = fields[OBJECTNESS], fields[OBJECTNESS + 1]
+        if self._shares:
+            best = self._best_shares(tensors, rows)
+        if self._powers is not None:
+            objectness, best = objectness ** np.float32(self._powers[0]), best ** np.float32(self._powers[1])
+        scores = objectness * best
         # The raw comparison lets rounding cases through; the exact rule is applied here.
         kept = ((scores > class_thresholds.take(class_ids)) & (objectness > plan.lowest)).nonzero()[0]
         rows = rows.take(kept)
@@ -200,6 +205,9 @@ class AnchorDecoder:
         self._activate(fields, rows)
         if self._shares:
             fields[OBJECTNESS + 1 :] = _softmax(fields[OBJECTNESS + 1 :])
+        if self._powers is not None:
+            fields[OBJECTNESS] **= np.float32(self._powers[0])
+            fields[OBJECTNESS + 1 :] **= np.float32(self._powers[1])
         xywh = self._xywh(tensors, rows, fields[:BOX_FIELDS])
         found: tuple[DenseField, ...] = (
             DenseField("xy", "px", np.ascontiguousarray(xywh[:2].T)),
@@ -271,8 +279,9 @@ class AnchorDecoder:
             return self._plan
         require_tensors(self._outputs, tensors)
         lowest = class_thresholds.min()
+        least = lowest if self._powers is None else max(lowest, np.float32(0)) ** np.float32(1 / self._powers[0])
         limits = tuple(
-            raw_limit(tensors[level.scores.index], level.scores.output.activation, lowest) for level in self._levels
+            raw_limit(tensors[level.scores.index], level.scores.output.activation, least) for level in self._levels
         )
         zero_points = np.empty((BOX_FIELDS + 2, len(self._levels)), np.float32)
         scales = np.empty_like(zero_points)
@@ -399,6 +408,8 @@ class AnchorDecoder:
         xy *= geometry[4]
         if self._formula.bins is not None:
             wh[:] = self._binned_sizes(tensors, rows, probabilities[2:], self._formula.bins)
+        elif self._formula.size == "share":
+            wh[:] = probabilities[2:]
         elif self._formula.size == "exp":
             np.minimum(probabilities[2:], _LARGEST_EXPONENT, out=wh)
             np.exp(wh, out=wh)

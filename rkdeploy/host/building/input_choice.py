@@ -23,7 +23,7 @@ from rkdeploy.host.graph.foreign import class_names
 from rkdeploy.host.graph.graph_view import GraphView
 from rkdeploy.host.graph.gray_input import is_made_gray
 from rkdeploy.host.graph.head import Head
-from rkdeploy.host.graph.head_kinds import SHARED
+from rkdeploy.host.graph.head_kinds import FASTEST, SHARED
 from rkdeploy.system.text_file import TextFileError, read_text, text_lines
 
 _MAX_NAMES = 1 << 20
@@ -99,7 +99,7 @@ def with_choice(network: Network, choice: InputChoice) -> Network:
         input=image,
         head=head,
         reference_head=replace(network.reference_head, points=head.points),
-        anchors=head.anchors if head.prior_formula is not None or head.kind == SHARED else network.anchors,
+        anchors=head.anchors if head.prior_formula is not None or head.kind in (SHARED, FASTEST) else network.anchors,
         class_names=names,
         notes=tuple(notes),
     )

@@ -18,7 +18,7 @@ from rkdeploy.host.building.map_presets import MAP_KINDS, MapPresetName, with_ma
 from rkdeploy.host.families import yolo_fastest
 from rkdeploy.host.families.imagenet import IMAGENET_MEAN, IMAGENET_STD
 from rkdeploy.host.graph.head import Head
-from rkdeploy.host.graph.head_kinds import SHARED, UNPREPARED
+from rkdeploy.host.graph.head_kinds import FASTEST, SHARED, UNPREPARED
 
 _WHOLE = (0.0, 0.0, 0.0)
 _UNIT = (1.0, 1.0, 1.0)
@@ -31,7 +31,7 @@ TextPresetName = Literal["lprnet", "plate-crnn", "ppocr", "ppocr-zoo", "crnn", "
 DetectorPresetName = Literal[
     "yolox", "yolox-legacy", "nanodet", "nanodet-plus", "picodet", "ppyoloe", "ppyoloe-plus", "yolo-nas", "damo-yolo",
     "rtmdet", "rtmdet-pixels", "rtmdet-exp", "yunet", "retinaface", "retinaface-1mb", "ultraface", "ssd", "scrfd",
-    "rtdetr", "rfdetr", "yolo-fastestv2",
+    "rtdetr", "rfdetr", "yolo-fastestv2", "fastestdet",
 ]  # fmt: skip
 PresetName = Literal[DetectorPresetName, MapPresetName, EmbeddingPresetName, TextPresetName]
 
@@ -78,6 +78,7 @@ KIND_NAMES: Final[Mapping[str, str]] = {
     "ssd": "ssd",
     "scrfd": "scrfd",
     SHARED: "yolo-fastestv2",
+    FASTEST: "fastestdet",
     UNPREPARED: "queries (RT-DETR, D-FINE or RF-DETR)",
 }
 """Kinds of heads that presets fit, as messages name them."""
@@ -250,6 +251,13 @@ PRESETS: Final[Mapping[str, Preset]] = {
         0.5,
         anchor_sizes=yolo_fastest.COCO_ANCHORS,
     ),
+    "fastestdet": Preset(
+        "fastestdet",
+        (FASTEST,),
+        "FastestDet: BGR from 0 to 1, stretched",
+        _input(_WHOLE, _BYTE, color="bgr", fit="stretch"),
+        0.0,
+    ),
 }
 
 
@@ -323,6 +331,8 @@ def with_preset(image: InputSpec, head: Head, name: str | None, *, prepared: boo
     chosen = replace(preset.image, name=image.name, height=image.height, width=image.width)
     if head.kind == UNPREPARED:
         return chosen, head  # it has no cells
+    if head.kind == FASTEST:
+        return chosen, replace(head, anchors=Anchors((((float(image.width), float(image.height)),),)))
     if head.kind == SHARED:
         return chosen, head if head.anchors is not None else _with_sizes(head, name, preset)
     if head.prior_formula is not None:

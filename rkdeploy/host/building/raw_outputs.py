@@ -21,7 +21,7 @@ from rkdeploy.host.families.model_info import ModelInfo
 from rkdeploy.host.families.registry import family_of
 from rkdeploy.host.graph.foreign_process import Runs, run_foreign
 from rkdeploy.host.graph.head import Head, Tap
-from rkdeploy.host.graph.head_kinds import SHARED
+from rkdeploy.host.graph.head_kinds import FASTEST, SHARED
 from rkdeploy.host.graph.session import Session
 
 NOT_A_PAIR = "They are of different models: give the checkpoint that the graph was exported from."
@@ -46,6 +46,7 @@ _KINDS = {
     "rtmdet": "RTMDet's (four distances)",
     "retinaface": "RetinaFace's (boxes and landmarks relative to anchors, which the preset says)",
     "ssd": "SSD's (boxes relative to anchors, which the preset says)",
+    FASTEST: "FastestDet's (tangents of centers, shares of the input, powers of objectness and of a softmax)",
     SHARED: "Yolo-FastestV2's (anchors, which --anchors or the preset says, and a softmax of classes that a cell's "
     "anchors share)",
     "scrfd": "SCRFD's (distances and landmarks from the cells' corners, two boxes per cell)",

@@ -16,6 +16,7 @@ from rkdeploy.host.graph.classifier_probe import is_classifier, with_classifier_
 from rkdeploy.host.graph.decoded_anchors import find_decoded_anchors
 from rkdeploy.host.graph.decoded_cells import find_decoded_cells
 from rkdeploy.host.graph.embedding_probe import vector_nature, with_embedding_head
+from rkdeploy.host.graph.fastest_head import find_fastest_head
 from rkdeploy.host.graph.graph_view import GraphView
 from rkdeploy.host.graph.head import Head
 from rkdeploy.host.graph.head_kinds import VECTOR
@@ -58,6 +59,8 @@ def find_head(
         return queries
     if (shared := find_shared_class_head(graph, graph.outputs)) is not None:
         return shared
+    if (fastest := find_fastest_head(graph, graph.outputs)) is not None:
+        return fastest
     if (of_map := find_map_head(graph)) is not None:
         return of_map
     return graph.model, _detection_head(graph, classes, anchors, known_maps or {})

@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rkdeploy.host.graph.cell_head import find_cell_head
+from rkdeploy.host.graph.fastest_head import fastest_parts
 from rkdeploy.host.graph.graph_facts import GraphFacts
 from rkdeploy.host.graph.graph_kinds import GraphKind
 
@@ -19,6 +20,8 @@ def _is_other_yolox(facts: GraphFacts) -> bool:
     shown = facts.outputs_on_noise(silent=1)
     tables = [_columns(values, fields) for values in shown.values() if fields in values.shape[1:]]
     if not tables or len(tables) != len(shown):
+        return False
+    if fastest_parts(facts.graph, list(facts.outputs)) is not None:
         return False
     told = all(_objectness_first(columns) or np.abs(columns).max() <= 3 for columns in tables)
     return told and find_cell_head(facts.graph, list(facts.outputs)) is None

@@ -17,20 +17,25 @@ from tests.device.postprocess.anchor_heads import ANCHORS, LAYOUTS, STRIDES, Anc
 
 pytestmark = pytest.mark.usefixtures("decode")
 
-FORMULAS = [AnchorFormula((1.0,), "exp"), AnchorFormula((1.2, 1.05), "exp"), AnchorFormula((1.2,), "square")]
+FORMULAS = [
+    AnchorFormula((1.0,), "exp"),
+    AnchorFormula((1.2, 1.05), "exp"),
+    AnchorFormula((1.2,), "square"),
+    AnchorFormula((2.0,), "share", center_shift=-0.5),
+]
 THRESHOLDS = np.full(3, 0.25, np.float32)
 
 
 def expected_boxes(levels: list[NDArray[np.float32]], formula: AnchorFormula) -> NDArray[np.float64]:
-    """Rows of x, y, w, h: get_yolo_box of AlexeyAB/darknet, cell by cell."""
+    """Rows of x, y, w, h: get_yolo_box of AlexeyAB/darknet, cell by cell, and FastestDet's shares of an anchor."""
     rows = []
     for level, fields in enumerate(levels):
         for anchor, y, x in np.ndindex(fields.shape[0], *fields.shape[2:]):
             raw = fields[anchor, :4, y, x].astype(np.float64)
             s = 1 / (1 + np.exp(-raw))
             gain = formula.center_gains[level % len(formula.center_gains)]
-            center = (s[:2] * gain - (gain - 1) / 2 + (x, y)) * STRIDES[level]
-            factor = np.exp(raw[2:]) if formula.size == "exp" else (2 * s[2:]) ** 2
+            center = (s[:2] * gain - (gain - 1) / 2 + formula.center_shift + (x, y)) * STRIDES[level]
+            factor = {"exp": np.exp(raw[2:]), "share": s[2:], "square": (2 * s[2:]) ** 2}[formula.size]
             rows.append([*center, *factor * ANCHORS.levels_px[level][anchor]])
     return np.array(rows)
 
@@ -103,6 +108,23 @@ def test_classes_as_shares(layout: str) -> None:
     np.testing.assert_array_equal(found.rows, rows)
     np.testing.assert_array_equal(found.class_ids, expected[rows].argmax(axis=1))
     np.testing.assert_allclose(found.scores, expected[rows].max(axis=1), rtol=1e-5)
+
+
+@pytest.mark.parametrize("threshold", [0.05, 0.25, 0.6])
+def test_powers(threshold: float) -> None:
+    """Objectness below the threshold may give a score above it: 0.2^0.6 is 0.38."""
+    head = AnchorHead()
+    levels = head.random(9)
+    formula = AnchorFormula(classes="softmax", powers=(0.6, 0.4))
+    decoder = AnchorDecoder(replace(head.spec, anchor_formula=formula))
+    tensors = head.tensors(levels)
+    flat = np.concatenate([fields.transpose(0, 2, 3, 1).reshape(-1, fields.shape[1]) for fields in levels])
+    powers = np.exp(flat[:, 5:].astype(np.float64))
+    shares = powers / powers.sum(axis=1, keepdims=True)
+    expected = (1 / (1 + np.exp(-flat[:, 4:5].astype(np.float64)))) ** 0.6 * shares**0.4
+    found = decoder.candidates(tensors, np.full(3, threshold, np.float32))
+    np.testing.assert_array_equal(found.rows, np.flatnonzero(expected.max(axis=1) > threshold))
+    np.testing.assert_allclose(found.scores, expected.max(axis=1)[found.rows], rtol=1e-5)
 
 
 def test_shares_behind_a_sigmoid_are_refused() -> None:
