@@ -17,8 +17,8 @@ _BYTES_PER_PIXEL: Final = {
     "NV12": 1.5, "NV21": 1.5, "YU12": 1.5, "YV12": 1.5, "UYVY": 2.0, "YUYV": 2.0, "BGR3": 3.0, "RGB3": 3.0,
 }  # fmt: skip
 """Uncompressed formats with color that OpenCV (4.7 and later) converts, in order of preference: least memory first."""
-_JPEG: Final = ("MJPG", "JPEG")
-READABLE: Final = (*_BYTES_PER_PIXEL, *_JPEG)
+JPEG: Final = ("MJPG", "JPEG")
+READABLE: Final = (*_BYTES_PER_PIXEL, *JPEG)
 _GRAY: Final = "GREY"  # infrared cameras; OpenCV takes it by itself if there is nothing else
 
 _USB_BYTES_PER_SECOND: Final = 3 * 1024 * 8000 / 2

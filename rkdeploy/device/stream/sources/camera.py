@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Final
 
 import cv2
 
-from rkdeploy.device.cameras.camera_mode import READABLE, CameraMode, choose_mode
+from rkdeploy.device.cameras.camera_mode import JPEG, READABLE, CameraMode, choose_mode
 from rkdeploy.device.cameras.v4l2 import Ioctl, ask_by_ioctl, read_video_device
 from rkdeploy.device.cameras.video_device import sizes_text
 from rkdeploy.device.stream.sources.camera_errors import camera_error, wrong_node_error
 from rkdeploy.device.stream.sources.live import RECONNECT, LiveCapture
-from rkdeploy.device.stream.sources.video_capture import open_quietly
+from rkdeploy.device.stream.sources.video_capture import decoded_jpegs, decoder_of, open_quietly
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -40,6 +40,9 @@ class Camera(LiveCapture):
         backoff, notify: as for `LiveCapture`.  `notify` is also called when the camera offers another size or rate.
         sysroot: folder of the /dev and /proc that are examined.
         ioctl: sends requests to the devices.
+
+    Attributes:
+        decoder: package and decoder of motion JPEG, for users; empty until it is open, and where OpenCV decodes.
     """
 
     def __init__(
@@ -59,10 +62,11 @@ class Camera(LiveCapture):
         self._asked_rate = frames_per_second
         self._sysroot = sysroot
         self._ioctl = ioctl
+        self.decoder = ""
         self._device: VideoDevice | None = None
         self._mode: CameraMode | None = None
 
-    def _open_camera(self) -> cv2.VideoCapture:
+    def _open_camera(self) -> Capture:
         node = self._sysroot / "dev" / f"video{self.number}"
         device = read_video_device(node, f"/dev/video{self.number}", self._size_wh, self._ioctl)
         if device.kind not in ("camera", "unknown"):
@@ -77,7 +81,9 @@ class Camera(LiveCapture):
             raise camera_error(self.number, self._sysroot, self._ioctl)
         for key, value in self._wanted():
             capture.set(key, value)
-        return capture
+        if self._mode is None or self._mode.fourcc not in JPEG:
+            return capture
+        return decoded_jpegs(capture, self._notify)
 
     def _wanted(self) -> list[tuple[int, float]]:
         """Properties to request: the pixel format first, because sizes and rates depend on it."""
@@ -91,6 +97,7 @@ class Camera(LiveCapture):
         return wanted
 
     def _opened(self, capture: Capture) -> None:
+        self.decoder = decoder_of(capture) if hasattr(capture, "decoder") else ""
         given = (int(capture.get(cv2.CAP_PROP_FRAME_WIDTH)), int(capture.get(cv2.CAP_PROP_FRAME_HEIGHT)))
         if self._size_wh is not None and given != self._size_wh:
             asked = f"{self._size_wh[0]}x{self._size_wh[1]}"

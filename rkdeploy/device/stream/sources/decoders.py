@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from rkdeploy.device.stream.sources.camera import Camera
 from rkdeploy.device.stream.sources.network_stream import NetworkStream
 from rkdeploy.device.stream.sources.several import parts_of
 from rkdeploy.device.stream.sources.video_file import VideoFile
@@ -14,5 +15,5 @@ if TYPE_CHECKING:
 
 def decoders_of(source: Source) -> tuple[str, ...]:
     """The packages and decoders of the parts that are open and hold video, each once."""
-    videos = (part for part in parts_of(source) if isinstance(part, VideoFile | NetworkStream))
+    videos = (part for part in parts_of(source) if isinstance(part, VideoFile | NetworkStream | Camera))
     return tuple(dict.fromkeys(part.decoder for part in videos if part.decoder))

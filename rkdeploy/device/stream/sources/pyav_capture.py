@@ -50,7 +50,7 @@ def open_capture(
         return None
     accelerated = hardware_decoder(stream) if hardware else HardwareDecoder()
     rga = open_rga(notify) if accelerated.context is not None else None
-    return PyAvCapture(container, stream, VideoDecoder(stream, software, accelerated, notify, rga))
+    return PyAvCapture(container, stream, VideoDecoder(stream.start_time or 0, software, accelerated, notify, rga))
 
 
 class PyAvCapture:

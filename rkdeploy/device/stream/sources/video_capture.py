@@ -79,6 +79,21 @@ def open_stream(url: str, timeouts_ms: tuple[int, int], notify: Callable[[str], 
     return _opened(open_quietly(url, cv2.CAP_FFMPEG, timeouts))
 
 
+def decoded_jpegs(capture: cv2.VideoCapture, notify: Callable[[str], None]) -> Capture:
+    """A camera that is set to motion JPEG, with its pictures decoded by PyAV where that is used.
+
+    Args:
+        capture: open; each read gives a picture.
+        notify: called with one sentence when decoding leaves the hardware.
+    """
+    if not uses_pyav():
+        return capture
+    from rkdeploy.device.stream.sources.jpeg_capture import open_jpeg_capture
+
+    decoded = open_jpeg_capture(capture, notify, hardware=os.environ.get(VIDEO_VARIABLE) != "software")
+    return capture if decoded is None else decoded
+
+
 def decoder_of(capture: Capture) -> str:
     """The package and decoder of an open capture, for users: "PyAV 18.1.0, h264 in software"."""
     chosen = getattr(capture, "decoder", "")

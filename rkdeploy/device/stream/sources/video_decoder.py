@@ -65,7 +65,7 @@ class VideoDecoder:
     since the last key frames again.
 
     Args:
-        stream: PyAV's video stream.
+        start: time stamp at which the stream starts.
         software: an open codec context.
         hardware: the board's, to be used while it works.
         notify: called with one sentence when the hardware fails.
@@ -74,13 +74,13 @@ class VideoDecoder:
 
     def __init__(
         self,
-        stream: Any,
+        start: int,
         software: Any,
         hardware: HardwareDecoder,
         notify: Callable[[str], None],
         rga: RgaFit | None = None,
     ) -> None:
-        self._start = stream.start_time or 0
+        self._start = start
         self._software, self._hardware, self._notify = software, hardware.context, notify
         self._refusal = hardware.refusal
         self._rga = rga
