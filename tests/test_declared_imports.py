@@ -36,6 +36,7 @@ EXTRAS = {
     "host/toolkit/emulation.py": ("toolkit", "graph"),
     "host/toolkit/emulated_operators.py": ("toolkit",),
     "host/toolkit/bias_correction.py": ("toolkit",),
+    "host/toolkit/range_search.py": ("toolkit",),
 }
 """Folder or file below the package -> the extras whose packages it may import in addition to the base's."""
 LOOSE = {

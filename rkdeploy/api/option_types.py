@@ -18,7 +18,7 @@ class BuildKeywords(TypedDict, total=False):
 
     calib_count: int
     seed: int
-    algorithm: Literal["normal", "mmse", "kl_divergence"]
+    algorithm: Literal["normal", "mmse", "kl_divergence", "sensitivity"]
     method: Literal["channel", "layer"]
     depthwise_parts: int
     bias_correction: bool

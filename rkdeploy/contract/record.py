@@ -101,7 +101,8 @@ class ToolkitSettings:
         target: chip, for example `rk3588`.
         dtype: `int8` or `fp16`, or one of the toolkit's own names (`w8a16`, `w16a16i_dfp`, `w4a16`), each for a few
             targets only.
-        algorithm: search of the quantization ranges: `normal`, `mmse`, `kl_divergence`; None for a float build.
+        algorithm: search of the quantization ranges: `normal`, `mmse`, `kl_divergence`, or `sensitivity`, which is
+            rkdeploy's; None for a float build.
         method: `channel` or `layer`: one weight scale per output channel or per layer; None for a float build.
         optimization_level: 0 to 3, the toolkit's own.
     """

@@ -6,12 +6,15 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from rkdeploy.host.toolkit.emulation import EmulatedNetwork, EmulatedRun, Grid
+
+if TYPE_CHECKING:
+    import torch
 
 _FILE = re.compile(r"^(?P<name>\S+)\s+(?P<file>\S+\.txt)\s*$", re.MULTILINE)
 SIMULATED = "simulator"
@@ -52,6 +55,8 @@ def node_differences(network: EmulatedNetwork, tensors: Path, image: torch.Tenso
         tensors: folder of `Toolkit.analyze`.
         image: (1, C, H, W) float32, what the graph's input takes.
     """
+    import torch
+
     files = {found["name"]: found["file"] for found in _FILE.finditer((tensors / "map_name_to_file.txt").read_text())}
     run = EmulatedRun(network, image, quantized=True)
     for node in network.nodes:

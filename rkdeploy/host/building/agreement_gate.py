@@ -45,7 +45,8 @@ _PHRASES: Final = {
 }
 _MEND: Final = (
     "INT8: calibrate on 20 to 40 images like those the model will see (--calib), all classes among them; where that is "
-    "done already, --algorithm mmse searches better ranges (1 to 20 minutes); rkdeploy explain BUNDLE names the layers "
+    "done already, --algorithm sensitivity --bias-correction costs no time on the NPU (a minute), and --algorithm mmse "
+    "searches the toolkit's ranges (1 to 20 minutes); rkdeploy explain BUNDLE names the layers "
     "that lose most (build with --min-agreement 0 to have one); docs/quantization.md has what else helps. If --dtype "
     "fp16 disagrees too, it is not quantization: please report it."
 )

@@ -18,6 +18,7 @@ from rkdeploy.host.building.input_options import InputChoice
 from rkdeploy.host.building.quantization import QuantizationSettings
 from rkdeploy.host.export.stem_form import StemForm
 from rkdeploy.host.graph.cut_options import CutOptions
+from rkdeploy.host.toolkit.files import FOUND_BY_SENSITIVITY
 from rkdeploy.option import (
     ACCURACY,
     GENERAL,
@@ -236,6 +237,11 @@ class BuildOptions(QuantizationSettings):
         if self.bias_correction and self.dtype != INT8:
             raise RkdeployError(
                 f"--bias-correction corrects INT8 models, and --dtype is {self.dtype}.", "Leave out one of the two."
+            )
+        if self.algorithm == FOUND_BY_SENSITIVITY and self.dtype != INT8:
+            raise RkdeployError(
+                f"--algorithm {self.algorithm} searches ranges of INT8 models, and --dtype is {self.dtype}.",
+                "Leave out one of the two.",
             )
         if not 0 <= self.examples <= MAX_EXAMPLES:
             raise RkdeployError(f"--examples is {self.examples}, expected 0 to {MAX_EXAMPLES}.")

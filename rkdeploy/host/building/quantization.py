@@ -9,7 +9,7 @@ from rkdeploy.host.graph.cut_options import MOST_PARTS, CutOptions
 from rkdeploy.host.toolkit.float16 import NONE, Float16Choice
 from rkdeploy.option import QUANTIZATION, Option
 
-Algorithm = Literal["normal", "mmse", "kl_divergence"]
+Algorithm = Literal["normal", "mmse", "kl_divergence", "sensitivity"]
 Method = Literal["channel", "layer"]
 _DEFAULT: Final = "default"
 _WORST: Final = "worst-"
@@ -24,7 +24,7 @@ class QuantizationSettings:
     Attributes:
         calib_count: largest number of calibration images.
         seed: of the choice of calibration images.
-        algorithm: the toolkit's search of quantization ranges.
+        algorithm: search of quantization ranges: the toolkit's, or `sensitivity`, rkdeploy's own.
         method: one weight scale per output channel, or one per layer.
         depthwise_parts: largest number of parts of a depthwise convolution; 1 leaves all as they are.
         bias_correction: True to correct the biases; INT8 only.
@@ -36,9 +36,14 @@ class QuantizationSettings:
         int, Option("--calib-count", "Maximum number of calibration images.", QUANTIZATION, often=True)
     ] = 20
     seed: Annotated[int, Option("--seed", "Seed of the choice of calibration images.", QUANTIZATION)] = 0
-    algorithm: Annotated[Algorithm, Option("--algorithm", "How quantization ranges are found.", QUANTIZATION)] = (
-        "normal"
-    )
+    algorithm: Annotated[
+        Algorithm,
+        Option(
+            "--algorithm",
+            "How quantization ranges are found; sensitivity is rkdeploy's search of what costs the outputs least.",
+            QUANTIZATION,
+        ),
+    ] = "normal"
     method: Annotated[
         Method, Option("--method", "Granularity of the weight scales: one per channel, or one per layer.", QUANTIZATION)
     ] = "channel"

@@ -119,7 +119,8 @@ def depthwise_hint(model: onnx.ModelProto) -> str:
         return ""
     return (
         f"{uneven} depthwise convolutions read channels whose ranges differ too much for one scale: build with "
-        f"--depthwise-parts {_USUAL_PARTS}, which costs time on the NPU, or --algorithm mmse. "
+        "--algorithm sensitivity --bias-correction, which costs no time on the NPU; if that is not enough, add "
+        f"--depthwise-parts {_USUAL_PARTS}, which does. "
     )
 
 

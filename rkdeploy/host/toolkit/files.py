@@ -26,6 +26,7 @@ RKNN_HEADER_BYTES = 64
 NUMBERS = struct.Struct("<IiIfIfIf")  # fields of a tensor in a `.rknn`: a zero point, a scale, a maximum, a minimum
 # Ranges are found by step 1 for every algorithm but one.
 FOUND_BY_STEP_1, FOUND_BY_STEP_2 = "normal", "mmse"
+FOUND_BY_SENSITIVITY = "sensitivity"  # by `range_search.py`, from the ranges of step 1
 MOST_DATA_BYTES = 64 << 20  # step 1's `.data` for a model with 30 MB of weights has half a megabyte
 # Operators that the compiler fuses with the convolution before them, if both have the same type.
 ACTIVATIONS = frozenset({
@@ -171,6 +172,21 @@ def settle_ranges(kept: dict[str, str], table: dict[str, Any]) -> None:
         entry.update({key: plain[name][key] for key in entry})
     with Path(kept["quantization.cfg"]).open("w") as file:
         YAML().dump({"custom_quantize_layers": {}, "quantize_parameters": parameters}, file)
+
+
+def with_ranges(table: dict[str, Any], ranges: Mapping[str, tuple[float, float]]) -> dict[str, Any]:
+    """A quantization table with other ranges of some tensors, asymmetric INT8.
+
+    Args:
+        table: tensor name -> its quantization.
+        ranges: tensor name -> lowest and highest value, with 0 between them.
+    """
+    changed = dict(table)
+    for name, (low, high) in ranges.items():
+        scale = (high - low) / 255
+        grid = {"scale": [scale], "zero_point": [round(-low / scale) - 128], "min": [low], "max": [high]}
+        changed[name] = {**table[name], **grid}
+    return changed
 
 
 def read_quantization_table(path: str) -> tuple[dict[str, Any], list[str]]:

@@ -27,6 +27,7 @@ from rkdeploy.errors import ToolkitError
 from rkdeploy.host.toolkit.built_model import BuiltModel, KeptFiles, published, tensor_of
 from rkdeploy.host.toolkit.calibration_files import write_dataset
 from rkdeploy.host.toolkit.error_analysis import LayerError, parse_error_analysis
+from rkdeploy.host.toolkit.files import FOUND_BY_SENSITIVITY
 from rkdeploy.host.toolkit.process import PYTHON_VARIABLE, ToolkitProcess
 from rkdeploy.host.toolkit.toolkit_options import DTYPE_NAMES, ToolkitOptions
 
@@ -317,5 +318,6 @@ def _build_request(
         "dataset": str(dataset) if dataset is not None else None,
         "float16": list(float16),
         "propose": propose,
+        "search_ranges": options.quantized and options.algorithm == FOUND_BY_SENSITIVITY,
         "bias_correction": bias_correction,
     }

@@ -7,6 +7,7 @@ from typing import Any
 
 from rkdeploy.contract.record import ToolkitSettings
 from rkdeploy.errors import ToolkitError
+from rkdeploy.host.toolkit.files import FOUND_BY_SENSITIVITY, FOUND_BY_STEP_1
 
 DTYPE_NAMES = {"int8": "w8a8"}  # our name -> the toolkit's; all others are the toolkit's own
 _FLOAT = "fp16"
@@ -55,7 +56,8 @@ class ToolkitOptions(ToolkitSettings):
         }
         if self.quantized:
             config["quantized_dtype"] = DTYPE_NAMES.get(self.dtype, self.dtype)
-            config["quantized_algorithm"] = self.algorithm
+            found_here = self.algorithm == FOUND_BY_SENSITIVITY  # the search begins at the ranges of step 1
+            config["quantized_algorithm"] = FOUND_BY_STEP_1 if found_here else self.algorithm
             config["quantized_method"] = self.method
         if self.custom_string:
             config["custom_string"] = self.custom_string

@@ -43,7 +43,14 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING or __name__ != "__main__":
     from collections.abc import Callable
 
-    from rkdeploy.host.toolkit import bias_correction, emulated_operators, emulation, late_torch, worker_pipes
+    from rkdeploy.host.toolkit import (
+        bias_correction,
+        emulated_operators,
+        emulation,
+        late_torch,
+        range_search,
+        worker_pipes,
+    )
     from rkdeploy.host.toolkit import files as toolkit_files
 else:
 
@@ -57,7 +64,7 @@ else:
     toolkit_files, late_torch = _next_to_this("files"), _next_to_this("late_torch")
     worker_pipes = _next_to_this("worker_pipes")
     emulated_operators, emulation = _next_to_this("emulated_operators"), _next_to_this("emulation")
-    bias_correction = _next_to_this("bias_correction")
+    bias_correction, range_search = _next_to_this("bias_correction"), _next_to_this("range_search")
 
 # End of the toolkit's traceback when one of its graph optimizations fails.  In 2.5.0 the one that makes attention a
 # single NPU operation fails if a MatMul goes directly into a Softmax; otherwise it works, and is useful.
@@ -276,7 +283,10 @@ class Worker:
             toolkit_files.write_float16(Path(kept["quantization.cfg"]), [])
             self._step2(kept)
             toolkit_files.settle_ranges(kept, self._model.rknn_base.quantizer.quant_tab)
-        if float16 or found_by_step2:
+        if request["search_ranges"]:
+            print("# rkdeploy: range search", flush=True)
+            self._search_ranges(kept, Path(dataset), config, tensors)
+        if float16 or found_by_step2 or request["search_ranges"]:
             toolkit_files.write_float16(Path(kept["quantization.cfg"]), tensors)
         correction = None
         if request["bias_correction"]:
@@ -284,6 +294,27 @@ class Worker:
             correction = self._correct_biases(kept, Path(dataset), config, tensors)
         self._step2(kept)
         return kept, tensors, correction
+
+    @staticmethod
+    def _search_ranges(kept: dict[str, str], dataset: Path, config: dict[str, Any], float16: list[str]) -> None:
+        """Write ranges that cost the outputs less into step 1's files.
+
+        Raises:
+            RefusedError: when the graph cannot be emulated.
+        """
+        import onnx
+
+        table = toolkit_files.read_step1_data(kept["data"])["quant_tab"]
+        try:
+            network = emulation.EmulatedNetwork(
+                onnx.load(kept["model"]), table, float16, emulated_operators.operators()
+            )
+            images = emulation.network_inputs(dataset, config["mean_values"][0], config["std_values"][0])
+            ranges = range_search.searched_ranges(network, emulation.EmulatedRun, images)
+        except (ImportError, MemoryError, RuntimeError) as error:
+            message = f"Ranges cannot be searched by sensitivity: {error}. Choose another --algorithm."
+            raise toolkit_files.RefusedError(message) from None
+        toolkit_files.settle_ranges(kept, toolkit_files.with_ranges(table, ranges))
 
     @staticmethod
     def _correct_biases(

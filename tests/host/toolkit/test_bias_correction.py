@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -121,22 +122,40 @@ def test_only_int8_has_biases_to_correct() -> None:
         BuildOptions(model=Path("best.pt"), dtype="fp16", bias_correction=True)
 
 
+def with_an_idle_channel(path: Path) -> Path:
+    """The small network with one channel of ten times the others' range, which is hardly read."""
+    model = onnx.load(path)
+    for tensor in model.graph.initializer:
+        values = numpy_helper.to_array(tensor).copy()
+        if tensor.name.startswith("body"):
+            values[0] = 10 * np.abs(values[0])
+        elif values.ndim == 4:
+            values[:, 0] *= 1e-3
+        tensor.CopyFrom(numpy_helper.from_array(values, tensor.name))
+    onnx.save(model, path)
+    return path
+
+
 @pytest.mark.slow
 def test_the_simulator_gives_what_the_emulation_predicts(tmp_path: Path, torch: Any) -> None:
-    """A build with corrected biases: the same integers from the simulator, from its kept files, and emulated."""
+    """Searched ranges and corrected biases: the same integers from the simulator, its kept files, and emulated."""
+    int8 = replace(INT8, algorithm="sensitivity")
     with Toolkit(log=tmp_path / "toolkit.log") as toolkit:
-        tiny = tiny_onnx(tmp_path / "tiny.onnx")
-        built = toolkit.build(tiny, INT8, images(8), tmp_path / "tiny.rknn", tmp_path / "kept", bias_correction=True)
+        tiny = with_an_idle_channel(tiny_onnx(tmp_path / "tiny.onnx"))
+        built = toolkit.build(tiny, int8, images(8), tmp_path / "tiny.rknn", tmp_path / "kept", bias_correction=True)
         image = images(1, seed=3)[0][None]
         simulated = toolkit.simulate(image)
         assert built.kept is not None
-        assert toolkit.open_kept(built.kept, INT8).outputs == built.outputs
+        assert toolkit.open_kept(built.kept, int8).outputs == built.outputs
         again = toolkit.simulate(image)
     record = built.bias_correction
     assert record is not None
     assert record.accepted
     assert record.layers == 4
     network = emulated(built.kept)
+    assert built.kept.data is not None
+    calibrated = files.read_step1_data(str(built.kept.data))["quant_tab"]["features"]
+    assert calibrated["max"][0] < 0.8 * calibrated["ori_max"][0]
     trained = {tensor.name: numpy_helper.to_array(tensor) for tensor in onnx.load(tiny).graph.initializer}
     assert not np.array_equal(network.constants["body.bias"].numpy(), trained["body.bias"])
     values = (image.astype(np.float32) - np.array(INT8.mean, np.float32)) / np.array(INT8.std, np.float32)

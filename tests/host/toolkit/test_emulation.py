@@ -11,25 +11,30 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from rkdeploy.host.toolkit import files
+from rkdeploy.host.toolkit.emulated_operators import UnsupportedFormError, operators
+from rkdeploy.host.toolkit.emulation import EmulatedNetwork, Grid
 from rkdeploy.host.toolkit.toolkit import Toolkit
+from tests.benchmarks.emulation_differences import node_differences
 from tests.host.toolkit.test_toolkit import HEIGHT, INT8, WIDTH, images
 
-torch = pytest.importorskip("torch")
 
-from rkdeploy.host.toolkit.emulated_operators import UnsupportedFormError, operators  # noqa: E402 - they need torch
-from rkdeploy.host.toolkit.emulation import EmulatedNetwork, Grid  # noqa: E402
-from tests.benchmarks.emulation_differences import node_differences  # noqa: E402
+@pytest.fixture(scope="module")
+def torch() -> Any:
+    """PyTorch, imported by the first test that needs it."""
+    return pytest.importorskip("torch")
 
 
 def computed(operator: str, *inputs: object, **attributes: Any) -> list[float]:
     """Result of an operator, flat."""
+    import torch
+
     tensors = [torch.as_tensor(one) for one in inputs]
     return [round(float(value), 4) for value in operators()[operator](tensors, attributes)[0].flatten()]
 
 
-def test_activations_by_hand() -> None:
+def test_activations_by_hand(torch: Any) -> None:
     """Both sides of every kink."""
-    values = [-4.0, -1.0, 2.0, 8.0]
+    values = torch.tensor([-4.0, -1.0, 2.0, 8.0])
     assert computed("LeakyRelu", values, alpha=0.1) == [-0.4, -0.1, 2.0, 8.0]
     assert computed("PRelu", values, [0.5]) == [-2.0, -0.5, 2.0, 8.0]
     assert computed("Clip", values, 0.0, 6.0) == [0.0, 0.0, 2.0, 6.0]
@@ -37,7 +42,7 @@ def test_activations_by_hand() -> None:
     assert computed("HardSwish", values) == [0.0, -0.3333, 1.6667, 8.0]
 
 
-def test_attention_rounds_its_products_and_weights() -> None:
+def test_attention_rounds_its_products_and_weights(torch: Any) -> None:
     """Two positions with equal keys share the value; where the grid has no 0.5, they get what is nearest."""
     query, key = torch.zeros(1, 1, 1, 2), torch.ones(1, 1, 1, 2)
     value = torch.tensor([2.0, 4.0]).view(1, 1, 1, 2)
@@ -46,7 +51,7 @@ def test_attention_rounds_its_products_and_weights() -> None:
     assert computed("exSDPAttention", query, key, value, scale=0.5, inner=coarse) == [2.4, 2.4]
 
 
-def test_norms_and_sizes_by_hand() -> None:
+def test_norms_and_sizes_by_hand(torch: Any) -> None:
     """A norm over channels, a mean of four pixels, the pixel centers of a linear resize."""
     channels = torch.tensor([1.0, 3.0]).view(1, 2, 1, 1)
     assert computed("exNorm", channels, torch.tensor(2.0), torch.tensor(1.0), axes=[1], eps=0.0) == [-1.0, 3.0]
@@ -118,7 +123,7 @@ def many_operators(path: Path) -> Path:
 
 
 @pytest.mark.slow
-def test_every_node_is_the_simulators(tmp_path: Path) -> None:
+def test_every_node_is_the_simulators(tmp_path: Path, torch: Any) -> None:
     """Each node gets the simulator's own inputs: no value is off by more than the one step of a tie."""
     with Toolkit(log=tmp_path / "toolkit.log") as toolkit:
         graph = many_operators(tmp_path / "many.onnx")
