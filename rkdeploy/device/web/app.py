@@ -233,8 +233,9 @@ class WebApp:
 def load_page() -> tuple[str, str]:
     """The page, and the content security policy that only allows its own script and style."""
     folder = files("rkdeploy.device.web")
-    page, style, script = (folder.joinpath(f"page.{kind}").read_text("utf-8") for kind in ("html", "css", "js"))
-    page = page.replace("{{ style }}", f"\n{style}", 1).replace("{{ script }}", f"\n{script}", 1)
+    names = ("page.html", "page.css", "page_zh.js", "page.js")
+    page, style, texts, script = (folder.joinpath(name).read_text("utf-8") for name in names)
+    page = page.replace("{{ style }}", f"\n{style}", 1).replace("{{ script }}", f"\n{texts}{script}", 1)
 
     def sources(tag: str) -> str:
         texts = re.findall(rf"<{tag}>(.*?)</{tag}>", page, re.DOTALL)

@@ -1,4 +1,7 @@
-"use strict";
+const chinese = navigator.language.toLowerCase().startsWith("zh");
+/* A text in the browser's language, with values in the places {0}, {1}, ... */
+const say = (text, ...values) =>
+  (chinese && ZH[text] || text).replace(/\{(\d)\}/g, (_, position) => values[position]);
 const $ = id => document.getElementById(id);
 const make = (tag, text, kind) => {
   const one = document.createElement(tag);
@@ -7,7 +10,16 @@ const make = (tag, text, kind) => {
   return one;
 };
 const grouped = value => value.toLocaleString("en");
-const many = (count, name) => grouped(count) + " " + name + (count === 1 ? "" : "s");
+
+if (chinese) {
+  document.documentElement.lang = "zh-CN";
+  const walk = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
+  while (walk.nextNode()) {
+    const node = walk.currentNode, text = node.data.trim().replace(/\s+/g, " ");
+    if (ZH[text]) node.data = ZH[text];
+  }
+  for (const one of document.querySelectorAll("main [aria-label]")) one.setAttribute("aria-label", say(one.getAttribute("aria-label")));
+}
 
 /* The streams: a card for each, with the newest frame's picture, objects and number. */
 
@@ -17,25 +29,26 @@ let now = null;  // the last status
 
 function cell(name, several) {
   const card = make("article", undefined, "card stream"), frame = make(several ? "button" : "div", undefined, "frame waiting");
-  const canvas = make("canvas"), note = make("span", "Waiting for a frame", "note");
+  const canvas = make("canvas"), note = make("span", say("Waiting for a frame"), "note");
   canvas.width = canvas.height = 0;
   canvas.setAttribute("role", "img");
-  canvas.setAttribute("aria-label", "The newest frame with its detections");
+  canvas.setAttribute("aria-label", say("The newest frame with its detections"));
   frame.append(canvas, note);
-  const full = make("button", "⛶", "full");
-  full.title = "Full screen";
-  full.setAttribute("aria-label", "Full screen");
+  const full = make("button", undefined, "full");
+  full.append($("full-icon").content.cloneNode(true));
+  full.title = say("Full screen");
+  full.setAttribute("aria-label", full.title);
   full.addEventListener("click", () => document.fullscreenElement ? document.exitFullscreen() : view.requestFullscreen());
   const view = make("div", undefined, "view");
   view.append(frame, full);
   card.append(view);
-  const line = make("div", undefined, "line"), state = make("span", "Connecting", "state idle"), facts = make("span", "–", "facts");
+  const line = make("div", undefined, "line"), state = make("span", say("Connecting"), "state idle"), facts = make("span", "–", "facts");
   if (several) {
     line.append(make("h2", name), state, facts);
     card.append(line);
     frame.addEventListener("click", () => open(opened === null ? name : null));
   }
-  const below = make("div", undefined, "below"), objects = make("div", "No detections yet", "objects");
+  const below = make("div", undefined, "below"), objects = make("div", say("No detections yet"), "objects");
   const number = make("span", "", "number");
   below.append(objects, number);
   card.append(below);
@@ -57,7 +70,7 @@ function choose() {
   $("streams").style.setProperty("--columns", grid ? Math.min(4, Math.ceil(Math.sqrt(cells.length))) : 1);
   cells.forEach((one, position) => {
     one.card.hidden = opened !== null && position !== opened;
-    if (cells.length > 1) one.frame.setAttribute("aria-label", grid ? "Show " + one.name + " large" : "Show all streams");
+    if (cells.length > 1) one.frame.setAttribute("aria-label", grid ? say("Show {0} large", one.name) : say("Show all streams"));
   });
   $("back").hidden = opened === null;
   watch();
@@ -147,13 +160,14 @@ function show(one, facts, picture) {
     if (count) chip.append(make("b", grouped(count)), " ");
     chip.append(name);
     return chip;
-  }) : ["Nothing in this frame"]), ...facts.places.map(place => {
-    const inside = place.inside === null ? "" : grouped(place.inside) + " inside, ";
-    return make("span", place.name + ": " + inside + grouped(place.entered) + " in, " + grouped(place.left) + " out", "place");
+  }) : [say("Nothing in this frame")]), ...facts.places.map(place => {
+    const counts = [place.entered, place.left].map(grouped);
+    return make("span", place.inside === null ? say("{0}: {1} in, {2} out", place.name, ...counts)
+      : say("{0}: {1} inside, {2} in, {3} out", place.name, grouped(place.inside), ...counts), "place");
   }));
   const time = new Date(facts.captured);
-  one.number.replaceChildren(make("b", "Frame " + grouped(facts.frame)), " " + time.toLocaleTimeString("en-GB") + "." + Math.floor(time.getMilliseconds() / 100));
-  one.number.title = facts.width + " × " + facts.height + " pixels, captured " + time.toLocaleString("en-GB");
+  one.number.replaceChildren(make("b", say("Frame {0}", grouped(facts.frame))), " " + time.toLocaleTimeString("en-GB") + "." + Math.floor(time.getMilliseconds() / 100));
+  one.number.title = say("{0} × {1} pixels, captured {2}", facts.width, facts.height, time.toLocaleString(chinese ? "zh-CN" : "en-GB"));
   if ($("processed")) $("processed").textContent = grouped(processed(0));
 }
 
@@ -169,12 +183,12 @@ document.addEventListener("visibilitychange", watch);
 /* The figures: once a second. */
 
 function stages(found) {
-  const wait = now.on_npu ? "Wait for NPU" : now.backend ? "Wait for " + now.backend : "Wait for a context";
+  const wait = now.on_npu ? "Wait for NPU" : now.backend ? say("Wait for {0}", now.backend) : "Wait for a context";
   const texts = [["capture", "Capture"], ["preprocess", "Preprocess"], ["context", wait], ["infer", "Inference"],
     ["decode", "Decode"], ["sink", "Sinks"], ["age", "Capture to sinks"]];
   const longest = Math.max(1, ...texts.map(([name]) => found[name].p99_ms));
   $("stages").replaceChildren(...texts.map(([name, text]) => {
-    const one = found[name], row = make("tr"), bar = make("td", undefined, "bar"), head = make("th", text);
+    const one = found[name], row = make("tr"), bar = make("td", undefined, "bar"), head = make("th", say(text));
     head.scope = "row";
     bar.append(track(one.p50_ms / longest, one.p99_ms / longest));
     const shown = value => one.count ? value.toFixed(value < 100 ? 1 : 0) : "–";
@@ -187,14 +201,14 @@ function counts() {
   const of = opened === null ? now.stats : now.streams[opened];
   const rows = [["Processed", processed(of.processed)], ["Dropped before the network", of.dropped_before_network],
     ["Dropped before the sinks", of.dropped_before_sinks], ["Failed", of.failed]];
-  if (opened === null) rows.push(["Contexts at work", now.stats.contexts_working + " of " + now.stats.contexts]);
+  if (opened === null) rows.push(["Contexts at work", say("{0} of {1}", now.stats.contexts_working, now.stats.contexts)]);
   if (of.reconnects || opened !== null) rows.push(["Source connected again", of.reconnects]);
   if (opened === null && of.contexts_rebuilt) rows.push(["Contexts opened again", of.contexts_rebuilt]);
   $("counts").replaceChildren(...rows.flatMap(([name, value]) => {
     const bad = name === "Failed" && value || name === "Contexts at work" && now.stats.contexts_working < now.stats.contexts;
     const figure = make("dd", value.toLocaleString("en"), bad ? "bad" : "");
     if (name === "Processed") figure.id = "processed";
-    return [make("dt", name), figure];
+    return [make("dt", say(name)), figure];
   }));
 }
 
@@ -211,40 +225,41 @@ function track(share, second) {
 
 function line(name, bar, value, kind, full) {
   const row = make("div", undefined, "core");
-  if (full) row.title = "A full bar is " + full + ".";
+  if (full) row.title = say("A full bar is {0}.", full);
   row.append(make("span", name), bar, make("span", value, kind));
   return row;
 }
 
-const missing = reason => make("p", "Not available here: " + reason + ".", "none");
+const missing = reason => make("p", say("Not available here: {0}.", reason), "none");
 
 const hertz = hz => hz >= 1e9 ? (hz / 1e9).toFixed(2) + " GHz" : (hz / 1e6).toFixed(0) + " MHz";
 
 function board(found) {
   const load = found.npu_load_percent;
   $("load").replaceChildren(...(load === null ? [missing(found.why_no_npu_load)]
-    : load.map((percent, core) => line("Core " + core, track(percent / 100), percent + " %"))));
+    : load.map((percent, core) => line(say("Core {0}", core), track(percent / 100), percent + " %"))));
   const heat = zone => zone.celsius / (zone.throttles_at_celsius || 100);
   $("temperature").replaceChildren(...(found.temperatures.length ? found.temperatures.map(zone =>
     line(zone.name.replace(/[-_]thermal$/, ""), track(heat(zone)), zone.celsius.toFixed(0) + " °C",
       heat(zone) >= 1 ? "bad" : heat(zone) > .9 ? "warn" : "",
-      zone.throttles_at_celsius ? zone.throttles_at_celsius.toFixed(0) + " °C, where it is slowed down" : "100 °C"))
+      zone.throttles_at_celsius ? say("{0}, where it is slowed down", zone.throttles_at_celsius.toFixed(0) + " °C") : "100 °C"))
     : [missing(found.why_no_temperatures)]));
-  if (found.throttled.length) $("temperature").append(make("p", "Slowed down by heat: " + found.throttled.join(", "), "bad"));
+  if (found.throttled.length) $("temperature").append(make("p", say("Slowed down by heat: {0}", found.throttled.join(", ")), "bad"));
   const clocks = found.clocks.filter(clock => clock.current_hz !== null).map(clock =>
     line(clock.name, track(clock.current_hz / (clock.highest_hz || clock.current_hz)), hertz(clock.current_hz), "",
-      clock.highest_hz && hertz(clock.highest_hz) + ", the highest that this board allows"));
+      clock.highest_hz && say("{0}, the highest that this board allows", hertz(clock.highest_hz))));
   if (found.why_no_npu_clock) clocks.unshift(missing(found.why_no_npu_clock));
   $("clocks").replaceChildren(...clocks);
-  $("board").textContent = found.model || "this machine";
+  $("board").textContent = found.model || say("this machine");
 }
 
 /* [kind, text] of a stream, or of the run. */
 function state(of) {
-  if (!now.stats) return ["idle", "Starting"];
-  if (!of.processed && of.healthy) return ["idle", "No frame yet"];
-  if (of.seconds_since_frame < 3) return ["good", "Live"];
-  return [of.healthy ? "warn" : "bad", (of.processed ? "No frame for " : "No frame since ") + of.seconds_since_frame.toFixed(0) + " s"];
+  const ago = of.seconds_since_frame.toFixed(0);
+  if (!now.stats) return ["idle", say("Starting")];
+  if (!of.processed && of.healthy) return ["idle", say("No frame yet")];
+  if (of.seconds_since_frame < 3) return ["good", say("Live")];
+  return [of.healthy ? "warn" : "bad", say(of.processed ? "No frame for {0} s" : "No frame since {0} s", ago)];
 }
 
 function tell(element, [kind, text], base) {
@@ -270,13 +285,14 @@ function streams() {
   now.streams.forEach((of, position) => {
     const one = cells[position], told = state(of);
     tell(one.state, told, "state");
-    const lost = [["dropped", of.dropped_before_network + of.dropped_before_sinks], ["failed", of.failed]];
-    one.facts.textContent = [of.frames_per_second.toFixed(1) + " per second", ...lost.filter(([, count]) => count).map(([name, count]) => grouped(count) + " " + name),
-      ...(of.reconnects ? [many(of.reconnects, "reconnect")] : [])].join(" · ");
+    const lost = [["{0} dropped", of.dropped_before_network + of.dropped_before_sinks], ["{0} failed", of.failed],
+      [of.reconnects === 1 ? "1 reconnect" : "{0} reconnects", of.reconnects]];
+    const found = lost.filter(([, count]) => count).map(([text, count]) => say(text, grouped(count)));
+    one.facts.textContent = [say("{0} per second", of.frames_per_second.toFixed(1)), ...found].join(" · ");
     one.frame.classList.toggle("stale", one.shown !== null && told[0] === "bad");
     if (one.shown !== null) one.note.hidden = told[0] !== "bad";
     if (told[0] === "bad") one.note.textContent = told[1];
-    else if (one.shown === null && of.processed === 0) one.note.textContent = "Waiting for a frame";
+    else if (one.shown === null && of.processed === 0) one.note.textContent = say("Waiting for a frame");
   });
 }
 
@@ -284,11 +300,11 @@ function figures() {
   const live = now.streams.filter(of => of.seconds_since_frame < 3 && of.processed).length;
   const all = now.streams.length, summed = {...now, processed: now.stats ? now.stats.processed : 0};
   const partly = opened === null && live && live < all;
-  tell($("health"), opened !== null ? state(now.streams[opened]) : partly ? ["warn", live + " of " + all + " live"] : state(summed));
+  tell($("health"), opened !== null ? state(now.streams[opened]) : partly ? ["warn", say("{0} of {1} live", live, all)] : state(summed));
   $("source").textContent = opened === null ? now.source : now.streams[opened].name;
   if (!now.stats) return;
   const of = opened === null ? now.stats : now.streams[opened];
-  $("rate-of").textContent = opened === null && all > 1 ? "Frames per second, all streams" : "Frames per second";
+  $("rate-of").textContent = say(opened === null && all > 1 ? "Frames per second, all streams" : "Frames per second");
   $("fps").textContent = of.frames_per_second.toFixed(1);
   spark(opened === null ? rates : cells[opened].rates);
   counts();
@@ -299,11 +315,11 @@ let reached = false;
 async function update() {
   try {
     const answer = await fetch("status", {cache: "no-store", signal: AbortSignal.timeout(5000)});
-    if (answer.status === 401) { tell($("health"), ["bad", "Token needed"]); reached = false; return; }
+    if (answer.status === 401) { tell($("health"), ["bad", say("Token needed")]); reached = false; return; }
     now = await answer.json();
     document.title = now.title ? now.title + " - rkdeploy" : "rkdeploy";
     $("title").textContent = now.title || "rkdeploy";
-    $("origin").textContent = now.figures_from || "a run that has not started";
+    $("origin").textContent = now.figures_from || say("a run that has not started");
     const first = !cells.length;
     build(now.streams.map(of => of.name));
     if (!reached && !first) watch();
@@ -313,13 +329,13 @@ async function update() {
       now.streams.forEach((of, position) => keep(cells[position].rates, of.frames_per_second));
       $("failure").hidden = !now.stats.last_failure;
       $("failure").className = "card " + (now.stats.contexts_working < now.stats.contexts ? "bad" : "idle");
-      $("failure").textContent = "Last failure: " + now.stats.last_failure;
+      $("failure").textContent = say("Last failure: {0}", now.stats.last_failure);
     }
     streams();
     figures();
     board(now.board);
   } catch (error) {
-    tell($("health"), ["bad", "Not reached"]);
+    tell($("health"), ["bad", say("Not reached")]);
     reached = false;
   } finally {
     setTimeout(update, 1000);

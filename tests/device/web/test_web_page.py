@@ -20,6 +20,7 @@ import pytest
 from rkdeploy.device.postprocess.detections import Detections
 from rkdeploy.device.stream.frames import Frame
 from rkdeploy.device.stream.statistics import PipelineStats
+from rkdeploy.device.web import app
 from rkdeploy.device.web.view import WebView
 from tests.device.web.browser import CHROMIUM, Page, open_browser
 from tests.device.web.live_view import get, silent_viewer, stats, stats_of, view_on, wait_until
@@ -275,13 +276,48 @@ def press(page: Page, key: str) -> None:
         page.call("Input.dispatchKeyEvent", type=kind, key=key, code=key)
 
 
+def test_a_chinese_browser_gets_chinese(tmp_path: Path) -> None:
+    """Every text of the page but names, units and the reasons of the server; figures are the same."""
+    folder = shots(tmp_path)
+    names = ["gate", "yard"]
+    with (
+        view_on(streams=names, sysroot=board_files(tmp_path / "board")) as view,
+        cameras(view, names),
+        open_browser(tmp_path / "profile") as page,
+    ):
+        page.call("Network.setUserAgentOverride", userAgent="Chromium", acceptLanguage="zh-CN")
+        page.set_size(390, 844, phone=True)
+        page.call("Page.navigate", url=view.url)
+        wait_until(lambda: [one["waiting"] for one in page.evaluate(SEEN) or []] == [False] * 2)
+        wait_until(lambda: text(page, "health") == "实时" and "等待 onnxruntime" in text(page, "stages"))
+        assert page.evaluate("document.documentElement.lang") == "zh-CN"
+        assert page.evaluate("document.querySelector('.facts').innerText") == "每秒 10.0 帧"
+        assert all(re.fullmatch(r"第 [0-9,]+ 帧", one["number"]) for one in page.evaluate(SEEN))
+        words = " ".join(page.evaluate(f"document.querySelector('{part}').innerText") for part in ("main", "footer"))
+        kept = "NPU npu onnxruntime gate yard nut p GHz C a stand in for an Radxa ROCK B status metrics detections"
+        assert set(re.findall(r"[A-Za-z]+", words)) <= {*kept.split(), "rknn", "run", "answered"}
+        assert page.evaluate("document.documentElement.scrollWidth") <= 390
+        page.screenshot(folder / "chinese.png", whole=True)
+        assert problems(page) == []
+
+
+def test_every_text_has_its_chinese() -> None:
+    """The table has all that the script says, and nothing else."""
+    folder = Path(app.__file__).parent
+    said = set(re.findall(r'say\("([^"]+)"', script := (folder / "page.js").read_text("utf-8")))
+    table = set(re.findall(r'"((?:[^"\\]|\\.)+)":', (folder / "page_zh.js").read_text("utf-8")))
+    assert said <= table
+    page = re.sub(r"\s+", " ", (folder / "page.html").read_text("utf-8"))
+    assert [one for one in table if f'"{one}"' not in script and one not in page] == []
+
+
 def test_a_page_without_a_seat_says_why(tmp_path: Path) -> None:
     """When all seats are taken the reason stands in place of the picture; with a free one the picture comes."""
     with view_on(sysroot=tmp_path) as view, camera(view), open_browser(tmp_path / "profile") as page:
-        app = view.app
-        assert app is not None
+        served = view.app
+        assert served is not None
         viewers = [silent_viewer(view) for _ in range(32)]
-        wait_until(lambda: app.viewers.taken == 32)
+        wait_until(lambda: served.viewers.taken == 32)
         page.call("Page.navigate", url=view.url)
         note = "document.querySelector('.note')?.innerText"
         wait_until(lambda: "32 viewers are connected" in (page.evaluate(note) or ""))
@@ -294,16 +330,16 @@ def test_a_page_without_a_seat_says_why(tmp_path: Path) -> None:
 def test_a_hidden_page_asks_for_no_pictures(tmp_path: Path) -> None:
     """A tab in the background takes no seat, and takes one again when it is looked at."""
     with view_on(sysroot=tmp_path) as view, camera(view), open_browser(tmp_path / "profile") as page:
-        app = view.app
-        assert app is not None
+        served = view.app
+        assert served is not None
         page.call("Page.navigate", url=view.url)
-        wait_until(lambda: app.viewers.taken == 1)
+        wait_until(lambda: served.viewers.taken == 1)
         hide = "Object.defineProperty(document, 'hidden', {value: %s, configurable: true});"
         changed = "document.dispatchEvent(new Event('visibilitychange'))"
         page.evaluate(hide % "true" + changed)
-        wait_until(lambda: app.viewers.taken == 0)
+        wait_until(lambda: served.viewers.taken == 0)
         page.evaluate(hide % "false" + changed)
-        wait_until(lambda: app.viewers.taken == 1)
+        wait_until(lambda: served.viewers.taken == 1)
 
 
 def test_a_browser_keeps_the_token_as_a_cookie(tmp_path: Path) -> None:
