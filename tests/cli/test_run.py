@@ -17,7 +17,7 @@ import pytest
 from tests.board.board_files import write_bundle
 from tests.board.shim import Shim
 from tests.cli.run_with_stand_ins import stand_in_network
-from tests.command_line import rkdeploy
+from tests.command_line import rkdeploy, without_times
 
 ROOT = Path(__file__).parents[2]
 BACKEND = ("--backend", "onnxruntime")  # never opened
@@ -200,12 +200,6 @@ def test_known_failures(monkeypatch: pytest.MonkeyPatch) -> None:
         assert result.stderr.count("\n") == 2, result.stderr
 
 
-def _without_times(lines: str) -> list[dict[str, object]]:
-    """JSON lines without when they were made."""
-    objects = [json.loads(line) for line in lines.splitlines()]
-    return [{name: value for name, value in one.items() if name not in ("time", "monotonic_s")} for one in objects]
-
-
 def test_record_and_replay(make_shim: Callable[..., Shim], tmp_path: Path) -> None:
     """A recording of three contexts by --record is played by --replay on any number, without a runtime: the same
     JSON.
@@ -222,7 +216,7 @@ def test_record_and_replay(make_shim: Callable[..., Shim], tmp_path: Path) -> No
     for more in ((), ("--cores", "0,1"), ("--backend", "replay")):
         played = rkdeploy(*base, "--replay", tmp_path / "r", *more)
         assert played.returncode == 0, played.stderr
-        assert _without_times(played.stdout) == _without_times(live.stdout)
+        assert without_times(played.stdout) == without_times(live.stdout)
         assert "a recording of librknnrt 2.3.2 (shim@" in played.stderr.replace("\n", " ")
     again = rkdeploy(*base, "--replay", tmp_path / "r", "--record", tmp_path / "r")
     assert again.returncode == 1
