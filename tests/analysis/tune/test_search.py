@@ -36,7 +36,7 @@ from tests.analysis.tune.stand_in_trials import (
 )
 
 FINGERPRINT = {"model": "m"}
-WANTED = 8
+WANTED = 6
 
 
 class Lines(TuneEvents):
