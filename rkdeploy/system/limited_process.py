@@ -118,7 +118,7 @@ def _judged(status: int, answer: bytes, limits: Limits) -> bytes:
     if status == _NO_MEMORY:
         raise LimitedProcessError(f"it needs more than {limits.memory_bytes / 1e9:.1f} GB of memory")
     if status == _FAILED:
-        raise LimitedProcessError(answer.decode())
+        raise LimitedProcessError(answer.decode() or "the process that read it ended without an answer")
     if status < 0:
         name = signal.Signals(-status).name
         raise LimitedProcessError(f"the process that read it was ended by {name} ({signal.strsignal(-status)})")
@@ -135,6 +135,8 @@ def _work(work: Callable[[], bytes], limits: Limits, pipe: int) -> NoReturn:
         with open(pipe, "wb") as stream:
             stream.write(answer)
         code = outcome
+    except MemoryError:  # what filled the memory may still be there while the answer is written
+        code = _NO_MEMORY
     finally:
         os._exit(code)
 

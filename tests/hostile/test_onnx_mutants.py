@@ -23,9 +23,11 @@ def test_damaged_onnx_files(batch: int, tmp_path: Path) -> None:
         assert reading.seconds < 30, f"{what}: {reading}"
 
 
-@pytest.mark.parametrize("seed", [300902, 300906])
+@pytest.mark.parametrize("seed", [300902, 300906, 410310, 420220, 420499])
 def test_shapes_that_the_probes_meet_only_when_they_run_the_graph(seed: int, tmp_path: Path) -> None:
-    """Rows that are missing, and an answer without any: no surprise inside the child either."""
+    """Rows that are missing, an answer without any, a head of 1e19 values, negative sizes: no surprise inside the
+    child either.
+    """
     reading = read(mutant(seed)[1], tmp_path)
     assert reading.ended in ("read", "refused")
     assert " cannot be used: " not in reading.message

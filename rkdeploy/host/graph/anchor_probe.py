@@ -273,6 +273,9 @@ def _anchors_and_order(
         anchors[level] = tuple((float(w), float(h)) for w, h in block[:, 0, 2:])
         order.append(level)
         start += per_level * cells
+    if len(anchors) < len(convs):
+        strides = [conv.stride for i, conv in enumerate(convs) if i not in anchors]
+        raise GraphError(f'"{output}" has no rows of its convolutions of stride {", ".join(map(str, strides))}.')
     return Anchors(tuple(anchors[i] for i in range(len(convs)))), tuple(order)
 
 

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from rkdeploy.contract.spec import Activation
 from rkdeploy.errors import GraphError
 from rkdeploy.host.graph.graph_view import GraphView
-from rkdeploy.host.graph.head_walk import HeadConv, tail
+from rkdeploy.host.graph.head_walk import HeadConv, require_plausible_size, tail
 from rkdeploy.host.graph.session import Session
 
 _TOLERANCE = 1e-5  # float32's softmax on values up to 3
@@ -145,6 +145,7 @@ def _convolutions(graph: GraphView, output: str) -> tuple[int, tuple[HeadConv, .
         stride = cell_stride(graph.image_shape[2:], of_conv[2:])
         if stride is None or len(of_conv) != 4 or len(convs) == _MAX_CONVOLUTIONS:
             return None
+        require_plausible_size(node.name or tensor, of_conv)
         convs.append(HeadConv(node.name or tensor, end, of_conv, stride))
     if not convs or len(shape) < 2 or not 1 <= shape[-1] <= _MAX_FIELDS:
         return None

@@ -83,8 +83,8 @@ def total_bytes(model: onnx.ModelProto) -> int:
 
 
 def _size_of(kind: onnx.TypeProto.Tensor) -> int:
-    """Bytes of a tensor of 4-byte numbers, 0 if its shape is not fixed."""
-    return math.prod(d.dim_value for d in kind.shape.dim) * 4 if kind.HasField("shape") else 0
+    """Bytes of a tensor of 4-byte numbers, 0 if its shape is not fixed or says a negative size."""
+    return math.prod(max(0, d.dim_value) for d in kind.shape.dim) * 4 if kind.HasField("shape") else 0
 
 
 def _require_size(name: str, kind: onnx.TypeProto.Tensor, what: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
@@ -16,6 +17,7 @@ NO_HEAD = (
     "Detection, segmentation, pose and rotated-box models can be built from ONNX with their head, and classifiers; "
     "docs/families.md lists the known heads."
 )
+_MOST_VALUES = 1 << 28  # YOLOv5x at 4096 x 4096 has 6.7e7
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,9 +62,27 @@ def last_convolutions(graph: GraphView, ends: Iterable[str]) -> tuple[HeadConv, 
                 f"uniform stride at {height}x{width}.",
                 NO_HEAD,
             )
+        require_plausible_size(node.name or node.output[0], shape)
         convs.append(HeadConv(node.name or node.output[0], node.output[0], shape, stride))
     convs.sort(key=lambda c: c.stride)
     return tuple(convs)
+
+
+def require_plausible_size(name: str, shape: tuple[int, ...]) -> None:
+    """Check the size of a head's tensor before numbers are made for it.
+
+    Args:
+        name: of the node, for the message.
+        shape: of its output.
+
+    Raises:
+        GraphError: it has more values than a head of any known model.
+    """
+    if math.prod(shape) > _MOST_VALUES:
+        raise GraphError(
+            f'Convolution "{name}" gives {shape}, {math.prod(shape):.3g} values, expected at most {_MOST_VALUES:.3g}.',
+            "Use a smaller --imgsz.",
+        )
 
 
 def _stride(image: tuple[int, int], cells: tuple[int, ...]) -> int:

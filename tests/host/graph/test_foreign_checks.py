@@ -246,6 +246,13 @@ def test_limits_by_size(tmp_path: Path) -> None:
     assert limits_for(file, Runs(1, 1, 1 << 50)).memory_bytes == most
 
 
+def test_a_negative_size_counts_nothing() -> None:
+    """A shape with a negative size, as a damaged file says it, takes nothing off the memory of others."""
+    model = inferred(helper.make_node("Relu", ["x"], ["t"]), helper.make_node("Relu", ["t"], ["y"]))
+    model.graph.value_info.append(info("damaged", -(1 << 62), 3))
+    assert Runs.of(model, 1).tensor_bytes == 3 * 8 * 8 * 4
+
+
 def test_runs_of_a_graph() -> None:
     """One tensor of (1, 3, 8, 8) between two nodes, on an image of 8 x 8."""
     model = inferred(helper.make_node("Relu", ["x"], ["t"]), helper.make_node("Relu", ["t"], ["y"]))
