@@ -48,6 +48,7 @@ class BuildKeywords(TypedDict, total=False):
     form: FormName
     stem: Literal["trained", "space_to_depth", "slices", "convolution", "stripes"]
     nms: bool | None
+    batch: int
     min_agreement: float
     proof_count: int
     allow_unproven: bool

@@ -55,6 +55,7 @@ class BuildOptions(QuantizationSettings):
         optimization_level: of the toolkit, 0 to 3.
         stem: form of the first layer.
         nms: head of a checkpoint with two (YOLOv10, YOLO26); None takes the one that its trainer takes.
+        batch: frames per run of the network; only 1.
         min_agreement: share that every measure of agreement with the float model must reach, 0..1: see
             `rkdeploy.host.building.agreement_gate`.
         proof_images: number of held-out images for the proof.
@@ -166,6 +167,15 @@ class BuildOptions(QuantizationSettings):
             default="the trainer's",
         ),
     ] = None
+    batch: Annotated[
+        int,
+        Option(
+            "--batch",
+            "Frames per run of the network. Only 1: more bring nothing, see docs/build.md.",
+            GRAPH,
+            metavar="N",
+        ),
+    ] = 1
     min_agreement: Annotated[
         float,
         Option(
@@ -225,6 +235,12 @@ class BuildOptions(QuantizationSettings):
             raise RkdeployError(
                 f"--form {self.form} says which channels share a tensor, and which sigmoids the NPU computes.",
                 "Leave out --split and --sigmoid.",
+            )
+        if self.batch != 1:
+            raise RkdeployError(
+                f"--batch is {self.batch}, expected 1. rknn-toolkit2 2.5.0 compiles the same network with its "
+                "rknn_batch_size, and counts as many NPU cycles per frame for an ONNX file with a batch.",
+                "Build without it, and keep the cores busy by contexts: rkdeploy run --contexts 6.",
             )
         if not 0 <= self.min_agreement <= 1:
             raise RkdeployError(f"--min-agreement is {self.min_agreement}, expected a share from 0 to 1.")
