@@ -20,42 +20,12 @@ from rkdeploy.analysis.report.document_models import model_sha256_of
 from rkdeploy.analysis.report.gather import gather
 from rkdeploy.device.profiling.profile_document import Missing, ProfileAdvice
 from tests.analysis.report.report_samples import agreement, make_bundle, profile, record, write
-from tests.device.web.browser import CHROMIUM, Page, open_browser
+from tests.device.web.browser import CHROMIUM, LOW_CONTRAST, Page, open_browser
 
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.skipif(CHROMIUM is None, reason="chromium is not installed: bash tests/needs.sh"),
 ]
-LOW_CONTRAST = """
-(() => {
-  const parse = text => { const n = text.match(/[\\d.]+/g).map(Number); return n.length === 3 ? [...n, 1] : n; };
-  const over = (top, below) => top.slice(0, 3).map((c, i) => c * top[3] + below[i] * (1 - top[3]));
-  const luminance = rgb => rgb.map(c => c / 255).map(c => c <= .04045 ? c / 12.92 : ((c + .055) / 1.055) ** 2.4)
-    .reduce((sum, c, i) => sum + c * [.2126, .7152, .0722][i], 0);
-  const ratio = (a, b) => { const [x, y] = [luminance(a), luminance(b)].sort((p, q) => q - p); return (x + .05) / (y + .05); };
-  const ground = element => {
-    const stack = [];
-    for (let e = element; e; e = e.parentElement) stack.push(parse(getComputedStyle(e).backgroundColor));
-    return stack.reverse().reduce((below, top) => over(top, below), [255, 255, 255]);
-  };
-  const low = [];
-  let checked = 0;
-  const walk = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
-  while (walk.nextNode()) {
-    const element = walk.currentNode.parentElement, style = getComputedStyle(element);
-    if (!walk.currentNode.textContent.trim() || !element.checkVisibility() || element.closest("script,title,desc,style")) continue;
-    const svg = element.closest("svg"), inside = svg && element.classList.contains("on");
-    const fills = inside ? [...svg.querySelectorAll(".tensor")].map(r => parse(getComputedStyle(r).fill).slice(0, 3)) : [ground(element)];
-    const size = parseFloat(style.fontSize), large = size >= 24 || (size >= 18.66 && style.fontWeight >= 700);
-    for (const back of fills) {
-      const found = ratio(over(parse(svg ? style.fill : style.color), back), back);
-      checked++;
-      if (found < (large ? 3 : 4.5)) low.push([walk.currentNode.textContent.trim().slice(0, 40), style.color, String(back), found.toFixed(2)]);
-    }
-  }
-  return { checked, low: low.slice(0, 8) };
-})()
-"""  # noqa: E501  (a script of the page's)
 CHARTS = """
 [...document.querySelectorAll(".plot svg[role=img]")].filter(svg => svg.checkVisibility()).map(svg => {
   const card = svg.closest(".part").getBoundingClientRect(), own = svg.getBoundingClientRect(), view = svg.viewBox.baseVal;

@@ -22,7 +22,7 @@ from rkdeploy.device.stream.frames import Frame
 from rkdeploy.device.stream.statistics import PipelineStats
 from rkdeploy.device.web import app
 from rkdeploy.device.web.view import WebView
-from tests.device.web.browser import CHROMIUM, Page, open_browser
+from tests.device.web.browser import CHROMIUM, LOW_CONTRAST, Page, open_browser
 from tests.device.web.live_view import get, silent_viewer, stats, stats_of, view_on, wait_until
 from tests.device.web.test_web_view import board_files
 
@@ -266,6 +266,7 @@ def test_several_streams_are_a_grid_and_one_can_be_opened(tmp_path: Path) -> Non
         for width, dark in ((390, True), (360, False)):
             page.set_size(width, 844, phone=True, dark=dark)
             wait_until(lambda: page.evaluate(columns) == 1)
+            assert page.evaluate(LOW_CONTRAST)["low"] == []
             assert page.evaluate("document.documentElement.scrollWidth") <= width
             page.screenshot(folder / f"grid-phone-{width}.png", whole=True)
         assert problems(page) == []
