@@ -21,7 +21,7 @@ from rkdeploy.contract.bounds import Figure, Text
 from rkdeploy.errors import ToolkitError
 
 _ROW: Final = re.compile(r"^\[(?P<op>[^\]]+)\] (?P<name>\S+)\s*(?P<figures>[^\[]*)$")
-_FIGURE: Final = re.compile(r"-?\d+\.\d{5}|[fq]_zero")
+_FIGURE: Final = re.compile(r"-?\d+\.\d{5}|[fq]_zero|-?\d+\.\d{1,4}(?!\d)")
 _ZEROS: Final = ("f_zero", "q_zero")
 _COLOR: Final = re.compile(r"\x1b\[[0-9;]*m")
 _MAX_TEXT: Final = 8 << 20
@@ -58,7 +58,8 @@ def parse_error_analysis(text: str) -> tuple[LayerError, ...]:
         found = _ROW.match(line.rstrip())
         if found is None:
             continue
-        # Columns of fixed width, which long figures fill completely: each figure ends after 5 decimals.
+        # Columns of fixed width, which long figures fill completely: each figure ends after 5 decimals;
+        # distances of 2.3.2 have 4 or fewer.
         values = [nan if figure in _ZEROS else float(figure) for figure in _FIGURE.findall(found["figures"])]
         if not values and not found["figures"].strip(" |"):
             continue

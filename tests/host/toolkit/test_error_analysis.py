@@ -57,6 +57,16 @@ def test_mean_by_hand() -> None:
         mean_over_images([(a,), (a, b)])
 
 
+def test_distances_of_2_3_2_have_fewer_decimals() -> None:
+    """Rows as rknn-toolkit2 2.3.2 writes them."""
+    first, second = parse_error_analysis(
+        "[Input] images                  1.00000 | 0.0       1.00000 | 0.0\n"
+        "[exDataConvert] images_int8     0.99999 | 0.2190    0.99998 | 12.2191\n"
+    )
+    assert (first.entire_cosine, first.entire_distance, first.single_distance) == (1.0, 0.0, 0.0)
+    assert (second.entire_distance, second.single_cosine, second.single_distance) == (0.219, 0.99998, 12.2191)
+
+
 @pytest.mark.parametrize("word", ["f_zero", "q_zero"])
 def test_outputs_of_zeros_say_nothing(word: str) -> None:
     """Scores that either model leaves zero all over have no figures in that image: only the others count, if any."""
