@@ -60,7 +60,7 @@ def needed_by(info: ModelInfo) -> str:
     except ImportError:  # the packages to build are missing: a build names them before anything else
         return ""
     presets = presets_of(info.family)
-    if not presets or info.anchors is not None:  # RetinaFace's checkpoints say more than its ONNX
+    if not presets or info.says_images:  # RetinaFace's checkpoints say more than its ONNX
         return ""
     needed = [f"what prepared its images: --preset {' or '.join(presets)}"]
     if info.training.image_size is None:

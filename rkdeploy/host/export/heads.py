@@ -157,11 +157,11 @@ def _level_rows(
     formula = layout.formula or AnchorFormula()
     gain = formula.center_gain(sorted(layout.strides).index(stride))
     xy = builder.elementwise("Mul", path, xy, gain)
-    xy = builder.elementwise("Add", path, xy, grid - np.float32((gain - 1) / 2))
+    xy = builder.elementwise("Add", path, xy, grid - np.float32((gain - 1) / 2 - formula.center_shift))
     xy = builder.elementwise("Mul", path, xy, float(stride))
     if formula.size == "exp" and formula.bins is None:
         wh = builder.add("Exp", path, [wh], wh.shape)
-    elif formula.bins is None:
+    elif formula.bins is None and formula.size == "square":
         wh = builder.elementwise("Mul", path, wh, 2.0)
         wh = builder.elementwise("Pow", path, wh, 2.0)
     wh = builder.elementwise("Mul", path, wh, sizes)
@@ -236,10 +236,14 @@ def _activated(builder: GraphBuilder, path: str, cells: Value, layout: AnchorLay
     if layout.formula is not None and layout.formula.classes == "softmax":
         boxes, classes = builder.split(path, cells, [5, layout.classes], 4)
         boxes = builder.add("Sigmoid", path, [boxes], boxes.shape)
-        return [
-            *builder.split(path, boxes, [2, 2, 1], 4),
-            builder.add("Softmax", path, [classes], classes.shape, {"axis": 4}),
-        ]
+        classes = builder.add("Softmax", path, [classes], classes.shape, {"axis": 4})
+        xy, wh, objectness = builder.split(path, boxes, [2, 2, 1], 4)
+        if layout.formula.powers != (1.0, 1.0):
+            objectness, classes = (
+                builder.elementwise("Pow", path, value, power)
+                for value, power in zip((objectness, classes), layout.formula.powers, strict=True)
+            )
+        return [xy, wh, objectness, classes]
     scored, rest = cells, []
     if layout.masks or layout.scored_points:
         scored, *rest = builder.split(path, cells, [5 + layout.classes, layout.masks + layout.scored_points], 4)

@@ -78,6 +78,7 @@ class ModelInfo:
         partial_cells: whether the last row and column of cells may reach beyond the input, so that its size need not be
             a multiple of the strides.
         image_hw: height and width of the training images in pixels, if the file says both.
+        says_images: whether the checkpoint's family says how images are prepared; otherwise --preset does.
         assumed_anchors: whether the anchors are not of the file, and the user may give others.
         notes: what was assumed, for the user.
     """
@@ -103,5 +104,6 @@ class ModelInfo:
     usual_hw: tuple[int, int] | None = None
     partial_cells: bool = False
     image_hw: tuple[int, int] | None = None
+    says_images: bool = True
     assumed_anchors: bool = False
     notes: tuple[str, ...] = ()

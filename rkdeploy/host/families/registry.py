@@ -9,6 +9,7 @@ from rkdeploy.errors import CheckpointError
 from rkdeploy.host.checkpoint import Checkpoint
 from rkdeploy.host.families import (
     darknet,
+    fastestdet,
     lprnet,
     plate_crnn,
     retinaface,
@@ -76,6 +77,7 @@ FAMILIES: tuple[Family, ...] = (
     retinaface,
     ultraface,
     yolo_fastest,
+    fastestdet,
     lprnet,
     plate_crnn,
 )

@@ -82,6 +82,7 @@ def describe(checkpoint: Checkpoint) -> ModelInfo:
         blocks=tuple(Counter(layer.class_name for layer in layers).most_common()),
         training=training_facts(checkpoint),
         has_class_names=False,
+        says_images=False,
         usual_size=_SIZES[width not in _SMALL],
         notes=(_ACTIVATION_ASSUMED,) if checkpoint.is_state_dict else (),
     )

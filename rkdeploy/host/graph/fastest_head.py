@@ -15,12 +15,11 @@ import numpy as np
 import onnx
 from onnx import helper, numpy_helper
 
-from rkdeploy.contract.formulas import AnchorFormula
 from rkdeploy.errors import GraphError
 from rkdeploy.host.graph.cut import prune
 from rkdeploy.host.graph.graph_view import GraphView
 from rkdeploy.host.graph.head import Head, Tap
-from rkdeploy.host.graph.head_kinds import FASTEST
+from rkdeploy.host.graph.head_kinds import FASTEST, FASTEST_FORMULA
 from rkdeploy.host.graph.head_walk import HeadConv, last_convolutions, tail
 from rkdeploy.host.graph.joined_heads import JoinedBranch, branch_of, joined_convolution
 from rkdeploy.host.graph.node_order import sort_nodes
@@ -28,7 +27,6 @@ from rkdeploy.host.graph.session import Session
 
 _BOX = 4
 _FOLLOWS = 1e-5
-_FORMULA = AnchorFormula((2.0,), "share", classes="softmax", center_shift=-0.5, powers=(0.6, 0.4))
 _GAINS = np.array([2.0, 2.0, 1.0, 1.0])
 """Of the raw box in the joined map."""
 
@@ -88,7 +86,7 @@ def find_fastest_head(graph: GraphView, outputs: Sequence[str]) -> tuple[onnx.Mo
     prune(result.graph)
     count = classes.shape[1]
     tap = Tap(boxes.node, name, "anchor_map", (1, _BOX + 1 + count, *boxes.shape[2:]), boxes.stride)
-    head = Head((tap,), count, anchors_per_level=1, anchor_formula=_FORMULA, kind=FASTEST)
+    head = Head((tap,), count, anchors_per_level=1, anchor_formula=FASTEST_FORMULA, kind=FASTEST)
     return onnx.shape_inference.infer_shapes(result, data_prop=True), head
 
 

@@ -62,5 +62,6 @@ def refusal(kind: GraphKind, facts: GraphFacts, *, by_inputs: bool = False) -> G
 
 
 def suppresses(facts: GraphFacts) -> bool:
-    """True if it suppresses overlapping boxes itself."""
-    return bool(_SUPPRESSION & facts.ops.keys())
+    """True if it suppresses overlapping boxes itself, in a branch too (torchvision's detectors)."""
+    inner = facts.graph.inner_operators
+    return bool(_SUPPRESSION & (facts.ops.keys() | inner))

@@ -115,6 +115,12 @@ class GraphView:
         return frozenset(i.name for i in (*graph.value_info, *graph.output) if i.type.tensor_type.elem_type in whole)
 
     @cached_property
+    def inner_operators(self) -> frozenset[str]:
+        """Operators inside the branches and loops of its nodes, one level deep."""
+        graphs = [a.g for node in self.model.graph.node for a in node.attribute if a.type == onnx.AttributeProto.GRAPH]
+        return frozenset(node.op_type for graph in graphs for node in graph.node)
+
+    @cached_property
     def constants(self) -> Mapping[str, onnx.TensorProto]:
         """The graph's constants (initializers) by name."""
         return {constant.name: constant for constant in self.model.graph.initializer}

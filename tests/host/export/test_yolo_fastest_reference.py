@@ -1,4 +1,4 @@
-"""Yolo-FastestV2's graphs against what upstream's own code computed (tests/data/yolo_fastestv2)."""
+"""Graphs of Yolo-FastestV2 and FastestDet against what upstream's own code computed (tests/data)."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from rkdeploy.device.runtime.protocol import HeadTensor
 from rkdeploy.errors import RkdeployError
 from rkdeploy.host.building.open_network import open_network
 from rkdeploy.host.checkpoint import read_checkpoint
-from rkdeploy.host.families import yolo_fastest
+from rkdeploy.host.families import fastestdet, yolo_fastest
 from rkdeploy.host.families.registry import family_of
 from rkdeploy.host.graph.cut import cut
 from rkdeploy.host.graph.cut_options import CutOptions
@@ -20,18 +20,21 @@ from rkdeploy.host.graph.session import Session
 from rkdeploy.host.graph.verify import network_input, verify
 
 DATA = Path(__file__).parents[2] / "data" / "yolo_fastestv2"
+FAMILIES = {"yolo_fastestv2": yolo_fastest, "fastestdet": fastestdet}
 CASES = {"classes": 3, "one_class": 1}
 OTHER_ANCHORS = (8.0, 9.0, 10.0, 13.0, 16.0, 30.0, 33.0, 23.0, 30.0, 61.0, 62.0, 45.0)
 
 
+@pytest.mark.parametrize("folder", FAMILIES)
 @pytest.mark.parametrize("case", CASES)
-def test_upstream_graph_and_contract(case: str) -> None:
+def test_upstream_graph_and_contract(case: str, folder: str) -> None:
     """Pixels within 1e-3 and scores within 1e-5 of upstream torch, in the full graph and on the board's side."""
-    recorded = np.load(DATA / f"{case}.npz")
-    checkpoint = read_checkpoint(DATA / f"{case}.pth")
-    assert family_of(checkpoint) is yolo_fastest
-    assert len(yolo_fastest.describe(checkpoint).class_names) == CASES[case]
-    network = open_network(DATA / f"{case}.pth", imgsz=recorded["input"].shape[2:])
+    file = DATA.parent / folder / f"{case}.pth"
+    recorded = np.load(file.with_suffix(".npz"))
+    checkpoint = read_checkpoint(file)
+    assert family_of(checkpoint) is FAMILIES[folder]
+    assert len(FAMILIES[folder].describe(checkpoint).class_names) == CASES[case]
+    network = open_network(file, imgsz=recorded["input"].shape[2:])
     graph, outputs = cut(network.simplified, network.head, CutOptions())
     spec = network.contract(outputs)
     image = np.ascontiguousarray(recorded["input"].transpose(0, 2, 3, 1))
