@@ -1,6 +1,6 @@
 """A made video with known answers: fasteners of the sample set that move along a belt, under a bridge, across a line.
 
-Twenty objects enter one after the other, two in three from the left, the others from the right, in five lanes.  The
+Twenty objects enter one after the other on five belts, three of which go to the right and two to the left.  The
 nuts and washers of the upper two lanes go under a bridge that hides them, twice the light goes out for 12 frames, one
 object stands trembling on the line for two seconds, and each crosses the line once.  All comes from a seeded generator.
 
@@ -32,7 +32,7 @@ LINE: Final = ((430.0, 480.0), (430.0, 0.0))
 """From the lower edge to the upper one: in is to the right."""
 VISIBLE: Final = 0.5
 """Share of an object that must be seen for it to be expected."""
-_TREMBLING: Final = 3
+_TREMBLING: Final = 20
 _STANDS: Final = 60
 
 
@@ -85,10 +85,10 @@ def items() -> tuple[Item, ...]:
     """The objects of the video."""
     random = np.random.default_rng(11)
     lanes = (60.0, 150.0, 240.0, 330.0, 420.0)
+    speeds = random.uniform(3.5, 5.5, 5) * (1, -1, 1, -1, 1)
     found = []
     for number in range(1, 21):
-        leftward = number % 3 == 0 and number != _TREMBLING
-        speed = float(random.uniform(3.5, 5.5)) * (-1 if leftward else 1)
+        speed = float(speeds[number % 5])
         lane = lanes[number % 5]
         angle = float(random.uniform(0, 2 * np.pi))
         kind = int(random.integers(1 if lane < BRIDGE[3] else 0, 3))

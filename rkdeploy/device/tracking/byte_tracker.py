@@ -172,8 +172,8 @@ class ByteTracker:
         ids = np.zeros(len(found), np.int32)
         seen = (tracks.detections >= 0) & (tracks.states == _TRACKED)
         ids[tracks.detections[seen]] = tracks.ids[seen]
-        ended = np.setdiff1d(before.ids[before.ids > 0], tracks.ids)
-        return TrackedDetections(ids, tuple(ended.tolist()))
+        ended = set(before.ids.tolist()).difference(tracks.ids.tolist(), (0,))
+        return TrackedDetections(ids, tuple(sorted(ended)))
 
     def __len__(self) -> int:
         """Number of tracks, tentative and lost ones included."""

@@ -32,6 +32,8 @@ class ZoneCounter:
 
     def __init__(self, name: str, points: tuple[Point, ...]) -> None:
         self._name, self._points = name, points
+        columns, rows = zip(*points, strict=True)
+        self._around = min(columns), min(rows), max(columns), max(rows)
         self._visits: dict[int, _Visit] = {}
         self._outside: set[int] = set()
         self._entered: Counter[int] = Counter()
@@ -42,7 +44,7 @@ class ZoneCounter:
     def update(self, tracks: Iterable[AnchoredTrack], time_s: float) -> None:
         """Take the tracks of a frame."""
         for track in tracks:
-            depth = self._depth(track.point)
+            depth = self._depth(track.point, track.margin)
             visit = self._visits.get(track.track_id)
             if visit is None:
                 self._look_for_entry(track, depth, time_s)
@@ -97,9 +99,12 @@ class ZoneCounter:
         self._stays += 1
         self._longest_s = max(self._longest_s, stay_s)
 
-    def _depth(self, point: Point) -> float:
-        """Distance in pixels to the nearest edge; below 0 outside."""
+    def _depth(self, point: Point, margin: float) -> float:
+        """Distance in pixels to the nearest edge; below 0 outside, -inf where that is surely more than the margin."""
         x, y = point
+        left, top, right, bottom = self._around
+        if x < left - margin or x > right + margin or y < top - margin or y > bottom + margin:
+            return -math.inf
         inside, nearest = False, math.inf
         x1, y1 = self._points[-1]
         for x2, y2 in self._points:
