@@ -39,7 +39,7 @@ _LOG = logging.getLogger(__name__)
 DEFAULT_FOLDER = "calib_data"
 _FORMS = "Give a folder of images, a text file with one image path per line, or a YOLO data.yaml."
 _WAY_OUT = (
-    "INT8 needs 20 or more images like those the model will see.  "
+    "INT8 needs 40 or more images like those the model will see: 20 to calibrate on, the others to judge it.  "
     f"Give a folder, a list file or a data.yaml with --calib, or put images into ./{DEFAULT_FOLDER}."
 )
 
