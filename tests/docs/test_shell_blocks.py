@@ -23,7 +23,7 @@ from tests.docs.pages import NAMES, ROOT, Shown, shown_lines
 # What takes the toolkit, a board, a camera, a window, a server or another file than the sample's.
 _ELSEWHERE = re.compile(
     r"simulator|--toolkit-python|--then|--camera|--show|--web|--record|--replay|--data\b|/var/lib|main/|user@"
-    r"|\b(profile|eval)\.json|\.mp4|-fp16|rk9999"
+    r"|\b(profile|eval)\.json|\.mp4|\.streams|rtsp://|sudo|-fp16|rk9999"
 )
 _AT_ONCE = {"inspect", "run", "doctor", "report", "--version"}
 
