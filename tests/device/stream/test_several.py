@@ -113,6 +113,24 @@ def test_cameras_are_read_side_by_side() -> None:
     assert [camera.open for camera in cameras] == [0, 0]
 
 
+def test_frames_that_are_not_taken_do_not_pile_up() -> None:
+    """Each camera is read when its last frame was taken, so at most one of each waits; a stop ends the reading."""
+    read: Counter[str] = Counter()
+
+    class Quick(Camera):
+        def _given(self) -> Iterator[Frame]:
+            for index in range(1000):
+                read[self.text] += 1
+                yield frame(index)
+
+    source = LiveSources([Quick("left", 0), Quick("right", 0)])
+    with source as frames:
+        taken = [next(frames) for _ in range(10)]
+        assert sum(read.values()) <= len(taken) + 2
+    assert not any(thread.is_alive() for thread in source._threads)
+    assert len({one.origin for one in taken}) == 2
+
+
 def test_what_cannot_be_opened_closes_the_others() -> None:
     """The error is the camera's own; a recording among cameras is refused, a file too."""
     first = Camera("left", 1)

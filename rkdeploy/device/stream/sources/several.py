@@ -111,6 +111,9 @@ class FileSources:
 class LiveSources:
     """Cameras and streams side by side, each read by a thread of its own, so that none waits for another.
 
+    The next frame of each is read when its last one was taken: where the machine is too busy to take them, frames do
+    not pile up, and those that come then are recent.
+
     Args:
         parts: at least two, not entered.
 
@@ -125,6 +128,8 @@ class LiveSources:
         self.frames_per_second: float | None = None
         self.live = True
         self._arrived: SimpleQueue[Frame | BaseException | None] = SimpleQueue()
+        self._room: tuple[threading.Semaphore, ...] = ()
+        self._stopping = threading.Event()
         self._opened = ExitStack()
         self._threads: list[threading.Thread] = []
 
@@ -134,7 +139,8 @@ class LiveSources:
         return sum(part.reconnects for part in self.parts)
 
     def __enter__(self) -> Iterator[Frame]:
-        self._arrived = SimpleQueue()
+        self._arrived, self._stopping = SimpleQueue(), threading.Event()
+        self._room = tuple(threading.Semaphore() for _ in self.parts)
         with ExitStack() as stack:
             opened = [stack.enter_context(part) for part in self.parts]
             for part in self.parts:
@@ -162,14 +168,17 @@ class LiveSources:
 
     def stop(self) -> None:
         """End all parts; the frames end at once, also where a camera is being read."""
+        self._stopping.set()
         for part in self.parts:
             part.stop()
-        for _ in self.parts:
+        for room in self._room:
+            room.release()
             self._arrived.put(None)
 
     def _read(self, origin: int, frames: Iterator[Frame]) -> None:
+        room, stopping = self._room[origin], self._stopping
         try:
-            for frame in frames:
+            while room.acquire() and not stopping.is_set() and (frame := next(frames, None)) is not None:
                 self._arrived.put(replace(frame, origin=origin))
         except BaseException as error:  # noqa: BLE001 - raised again in the thread that takes the frames
             self._arrived.put(error)
@@ -185,4 +194,5 @@ class LiveSources:
             if arrived is None:
                 left -= 1
             else:
+                self._room[arrived.origin].release()
                 yield arrived
