@@ -43,7 +43,7 @@ class BuildOptions(QuantizationSettings):
     Attributes:
         model: a `.pt`, `.pth` or `.onnx`.
         weights: the checkpoint of an ONNX file; its anchors and names have precedence.
-        anchors: widths and heights in pixels for an ONNX file that has none, finest level first.
+        anchors: widths and heights in pixels for a file that has none, finest level first.
         cfg: the darknet cfg of a checkpoint that holds weights only (`.weights`, YOLOR's main branch).
         family: of a checkpoint that fits several; None takes the first that recognizes it.
         imgsz: (height, width) in pixels; None takes the training size.
@@ -76,8 +76,8 @@ class BuildOptions(QuantizationSettings):
         tuple[float, ...] | None,
         Option(
             "--anchors",
-            "Anchors of an ONNX file that ends in raw anchor maps, instead of --weights. In pixels, finest "
-            "level first; or a file with them, or the yaml of the training's model.",
+            "Anchors of an ONNX file that ends in raw anchor maps, instead of --weights, or of a Yolo-FastestV2. In "
+            "pixels, finest level first; or a file with them, or the yaml of the training's model.",
             INPUT,
             form=ANCHORS,
         ),
