@@ -12,7 +12,7 @@ from typing_extensions import Self
 
 from rkdeploy.api.result import Result
 from rkdeploy.device.stream.pipeline import Pipeline, PipelineOptions
-from rkdeploy.device.stream.run_tracking import with_low_scores
+from rkdeploy.device.stream.run_tracking import of_results, with_low_scores
 from rkdeploy.device.stream.sinks.handover import HandoverSink
 from rkdeploy.device.stream.sinks.tracked import TrackingSink
 from rkdeploy.device.stream.sources.arrays import Arrays
@@ -141,7 +141,7 @@ def _results(
             spec,
             thresholds if tracking is None else with_low_scores(thresholds, tracking.low),
             [handover if tracking is None else _tracked(tracking, source, handover)],
-            recognizers=open_recognizers(),
+            recognizers=of_results(open_recognizers(), tracking),
             options=options,
         )
         started.pipeline = pipeline

@@ -44,12 +44,20 @@ class CropRule:
         class_ids: of the detector; None takes all.
         margin: share of the width and height that is added on each side; a face's template has its own.
         limit: crops per frame at most, of the detections with the highest scores.
+        above: by class id of the detector, the score above which a detection is taken; None takes all.
     """
 
     kind: CropKind = "box"
     class_ids: frozenset[int] | None = None
     margin: float = 0.0
     limit: int = DEFAULT_LIMIT
+    above: tuple[float, ...] | None = None
+
+    def takes(self, class_id: int, score: float) -> bool:
+        """True for a detection that is looked at."""
+        if self.class_ids is not None and class_id not in self.class_ids:
+            return False
+        return self.above is None or score > self.above[class_id]
 
 
 def crop_rule(
@@ -153,8 +161,8 @@ def crops_of(detections: Detections, rule: CropRule, spec: InputSpec, frame_hw: 
         spec: input of the model that the crops are for.
         frame_hw: height and width of the frame.
     """
-    ids = detections.class_ids.tolist()
-    wanted = [i for i, class_id in enumerate(ids) if rule.class_ids is None or class_id in rule.class_ids]
+    found_objects = zip(detections.class_ids.tolist(), detections.scores.tolist(), strict=True)
+    wanted = [i for i, (class_id, score) in enumerate(found_objects) if rule.takes(class_id, score)]
     found = [(i, _region(detections, i, rule, spec, frame_hw)) for i in wanted[: rule.limit]]
     regions = tuple((i, region) for i, region in found if region is not None)
     return Crops(regions, len(wanted) - len(regions))

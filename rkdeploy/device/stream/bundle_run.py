@@ -15,7 +15,7 @@ from rkdeploy.device.runtime.recording import recorded
 from rkdeploy.device.stream.pipeline import Pipeline, PipelineOptions
 from rkdeploy.device.stream.run_events import Running, RunResult
 from rkdeploy.device.stream.run_gallery import gallery_of
-from rkdeploy.device.stream.run_tracking import tracking_of, with_low_scores
+from rkdeploy.device.stream.run_tracking import of_results, tracking_of, with_low_scores
 from rkdeploy.device.stream.sinks import open_plugin_sink, open_save_folder
 from rkdeploy.device.stream.sinks.crop_files import CropFilesSink
 from rkdeploy.device.stream.sinks.jsonl import JsonlSink
@@ -100,7 +100,7 @@ def run_bundle(bundle: Bundle, options: RunOptions, events: RunEvents, more_sink
             bundle.spec,
             thresholds if tracking is None else with_low_scores(thresholds, tracking.low),
             given if tracked is None else [tracked],
-            recognizers=recognizers,
+            recognizers=of_results(recognizers, tracking),
             options=PipelineOptions(max_frames=options.max_frames),
         )
         running = Running(source, pipeline, runtimes[0], "" if writer is None else writer.text)

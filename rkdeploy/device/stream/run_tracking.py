@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from rkdeploy.contract.spec import ModelSpec
+    from rkdeploy.device.chain.recognizer import Recognizer
     from rkdeploy.device.postprocess.thresholds import Thresholds
     from rkdeploy.device.tracking.tracking_options import TrackingOptions
 
@@ -66,6 +67,14 @@ def require_objects(spec: ModelSpec) -> None:
         raise RkdeployError(
             f'Tracking follows objects, and this model does "{spec.task}": it finds none.', "Run it without tracking."
         )
+
+
+def of_results(recognizers: Sequence[Recognizer], tracking: TrackingSettings | None) -> list[Recognizer]:
+    """Further models of a chain that look at detections above their thresholds only, not at those below in tracks."""
+    if tracking is None:
+        return list(recognizers)
+    above = tuple(tracking.high.tolist())
+    return [replace(one, rule=replace(one.rule, above=above)) for one in recognizers]
 
 
 def with_low_scores(thresholds: Thresholds, low: float) -> Thresholds:

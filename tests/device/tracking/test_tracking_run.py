@@ -20,6 +20,7 @@ from rkdeploy.device.tracking.areas import Area
 from rkdeploy.device.tracking.stream_tracker import TrackingSettings
 from rkdeploy.errors import RkdeployError
 from tests.command_line import rkdeploy
+from tests.device.chain.chain_bundles import make_brightness_bundle
 from tests.device.tracking.moving_spot import make_spot_bundle, write_pictures
 
 MIDDLE = "middle:0.5,1,0.5,0"
@@ -167,3 +168,13 @@ def test_a_broken_file_of_areas_is_refused(tmp_path: Path, name: str, content: s
     with pytest.raises(RkdeployError) as refused:
         read_areas(tmp_path / name)
     assert message in refused.value.message
+
+
+def test_further_models_look_at_results_above_the_threshold(place: Path) -> None:
+    """The dim spot continues its track and is not looked at: its `then` is null."""
+    make_brightness_bundle(place / "light")
+    result = rkdeploy("run", "spot", "images", "--track", "--then", "light", "--json", cwd=place)
+    assert result.returncode == 0, result.stderr
+    found = [json.loads(line)["detections"][0] for line in result.stdout.splitlines()]
+    assert [one["track_id"] for one in found] == [1] * 5
+    assert [one["then"] is None for one in found] == [False, False, True, False, False]
