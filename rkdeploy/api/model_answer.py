@@ -21,6 +21,7 @@ from rkdeploy.api.result_parts import (
 )
 from rkdeploy.device.chain.answer_words import answer_words
 from rkdeploy.device.postprocess.detections import Detections, NestedResult
+from rkdeploy.device.stream.frame_picture import FramePicture, picture_of
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -28,12 +29,12 @@ class ModelAnswer:
     """Results of a model.  All coordinates are pixels of the image, x to the right, y down.
 
     Attributes:
-        frame: (H, W, 3) uint8 BGR, the image.
+        content: the image as an array, or as a picture of a video that is converted when it is asked for.
         names: the model's class names by class id.
         detections: what was found, as the commands handle it.
     """
 
-    frame: NDArray[np.uint8]
+    content: NDArray[np.uint8] | FramePicture
     names: tuple[str, ...]
     detections: Detections
 
@@ -42,9 +43,14 @@ class ModelAnswer:
         return len(self.detections)
 
     @property
+    def frame(self) -> NDArray[np.uint8]:
+        """The image, (H, W, 3) uint8 BGR.  A video's is converted at the first call."""
+        return picture_of(self.content).bgr()
+
+    @property
     def image_hw(self) -> tuple[int, int]:
-        """Height and width of the image in pixels."""
-        return self.frame.shape[0], self.frame.shape[1]
+        """Height and width of the image in pixels, known without a conversion."""
+        return picture_of(self.content).size_hw
 
     @property
     def boxes(self) -> Boxes:
@@ -65,7 +71,7 @@ class ModelAnswer:
         return tuple(tuple(None if one is None else self._chained(one) for one in answers) for answers in nested)
 
     def _chained(self, nested: NestedResult) -> ChainedAnswer:
-        return ChainedAnswer(self.frame, nested.class_names, nested.detections, nested.model)
+        return ChainedAnswer(self.content, nested.class_names, nested.detections, nested.model)
 
     @property
     def keypoints(self) -> Keypoints | None:

@@ -25,7 +25,7 @@ class Result(ModelAnswer):
     """Results of a model for one image.  All coordinates are pixels of that image, x to the right, y down.
 
     Attributes:
-        frame: (H, W, 3) uint8 BGR, the image.
+        content: the image as an array, or as a picture of a video; `frame` is the array.
         names: the model's class names by class id.
         source: path of the image file, or the name of the video, camera or stream; empty for an array.
         index: running number of the frame in its source, from 0.
@@ -42,7 +42,7 @@ class Result(ModelAnswer):
     captured: CaptureTime | None = None
 
     def __repr__(self) -> str:
-        height, width = self.frame.shape[:2]
+        height, width = self.image_hw
         found = ", ".join(f"{count} {name}" for name, count in self.counts().items()) or "nothing"
         if self.detections.text is not None:
             found = repr(self.detections.text.text)

@@ -153,5 +153,5 @@ def _results(
                 frame, detections = taken
                 time_s = None if frame.timestamp_ms is None else frame.timestamp_ms / 1e3
                 yield Result(
-                    frame.image, names, detections, frame.source, frame.index, time_s, frame.origin, frame.captured
+                    frame.content, names, detections, frame.source, frame.index, time_s, frame.origin, frame.captured
                 )

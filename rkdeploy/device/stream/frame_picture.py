@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
+import numpy as np
+
 if TYPE_CHECKING:
-    import numpy as np
     from numpy.typing import NDArray
 
     from rkdeploy.images.fit import ImageFit, Letterboxed
@@ -55,3 +56,8 @@ class ArrayPicture:
     def fitted(self, fit: ImageFit) -> Letterboxed:
         """The network's input; see `FramePicture`."""
         return fit(self.pixels)
+
+
+def picture_of(content: NDArray[np.uint8] | FramePicture) -> FramePicture:
+    """An array or a picture as a picture."""
+    return ArrayPicture(content) if isinstance(content, np.ndarray) else content

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from rkdeploy.device.stream.frame_picture import ArrayPicture
+from rkdeploy.device.stream.frame_picture import picture_of
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -63,7 +63,7 @@ class Frame:
     @property
     def picture(self) -> FramePicture:
         """The picture, which can be fitted into a network's input without converting all of it."""
-        return ArrayPicture(self.content) if isinstance(self.content, np.ndarray) else self.content
+        return picture_of(self.content)
 
     @property
     def image(self) -> NDArray[np.uint8]:

@@ -45,7 +45,10 @@ def found(bundle: Bundle, clip: Path) -> list[Any]:
 def test_the_planes_give_the_same_detections(
     sample_bundle: Bundle, clip: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Boxes within a pixel of the network's input, scores within 0.02; nothing appears or vanishes."""
+    """Boxes within a pixel of the network's input, scores within 0.02; nothing appears or vanishes.
+
+    From the planes no whole picture is converted, also not for the results of a program that does not look at them.
+    """
     monkeypatch.setenv(VIDEO_VARIABLE, "software")
     written: list[Any] = []
 
@@ -54,8 +57,17 @@ def test_the_planes_give_the_same_detections(
         yuv_planes.write_sampled(*arguments)
 
     monkeypatch.setattr(decoded_picture, "write_sampled", counted)
+    whole: list[Any] = []
+    convert = decoded_picture.bgr_of
+
+    def converted(frame: Any) -> Any:
+        whole.append(frame)
+        return convert(frame)
+
+    monkeypatch.setattr(decoded_picture, "bgr_of", converted)
     from_planes = found(sample_bundle, clip)
     assert len(written) == len(IMAGES)
+    assert not whole
     monkeypatch.setattr(decoded_picture, "samples_exactly", lambda *_: False)
     from_bgr = found(sample_bundle, clip)
     assert len(written) == len(IMAGES)
