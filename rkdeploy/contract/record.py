@@ -128,7 +128,7 @@ class BiasCorrection:
         held_out: other calibration images, on which the errors were measured.
         error_before: with the trained biases; None if nothing was measured.
         error_after: with the corrected ones; None if nothing was measured.
-        reason: why they were not accepted; empty if they were.
+        reason: why they were not accepted, by the errors or by the held-out images of the build; empty if they were.
     """
 
     accepted: bool

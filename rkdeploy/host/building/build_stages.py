@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import logging
 import shutil
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -32,22 +33,18 @@ from rkdeploy.contract.record import BuildRecord, FormRecord, HeadNode, Verifica
 from rkdeploy.contract.spec import ModelSpec
 from rkdeploy.datasets.truth import LabeledSet
 from rkdeploy.errors import CalibrationError, ToolkitError, VerificationError
-from rkdeploy.host.building.accuracy_gate import Side, gate_notes, measure, open_gate, require_accuracy, require_sound
+from rkdeploy.host.building.accuracy_gate import gate_notes, open_gate, require_accuracy, require_sound
 from rkdeploy.host.building.agreement_gate import proof_of, proof_text, require_agreement
 from rkdeploy.host.building.build_events import BuildEvents
 from rkdeploy.host.building.build_options import FLOAT_DTYPE, BuildOptions
 from rkdeploy.host.building.chosen_images import BuildImages, choose_images, require_images, require_proof
-from rkdeploy.host.building.compared_tensors import (
-    FLOAT_FIGURES_FROM,
-    float_tensors,
-    simulated_tensors,
-    simulator_figures_from,
-)
+from rkdeploy.host.building.correction_choice import correction_loss
 from rkdeploy.host.building.example_keeper import ExampleKeeper
 from rkdeploy.host.building.float_comparison import calibration_input, compare_with_float
 from rkdeploy.host.building.form_cost import cost_text, form_record, refusal_hint, type_note
 from rkdeploy.host.building.form_cut import cut_in_form
 from rkdeploy.host.building.form_files import write_form_files
+from rkdeploy.host.building.labeled_comparison import measure_labeled
 from rkdeploy.host.building.network import Network
 from rkdeploy.host.building.npu_model import build_npu_model
 from rkdeploy.host.building.open_network import network_of, require_readable
@@ -60,7 +57,6 @@ from rkdeploy.host.building.weight_loss import measure_weights
 from rkdeploy.host.families.speed_advice import advice_for
 from rkdeploy.host.graph.depthwise_parts import depthwise_hint, with_depthwise_parts
 from rkdeploy.host.graph.forms.rgb_input import with_rgb_input
-from rkdeploy.host.graph.session import Session
 from rkdeploy.host.toolkit.built_model import BuiltModel
 from rkdeploy.host.toolkit.compile_log import read_compile_log
 from rkdeploy.host.toolkit.toolkit import Toolkit
@@ -87,7 +83,7 @@ class _Journal:
         try:
             yield
         finally:
-            self.seconds[key] = round(time.perf_counter() - started, 3)
+            self.seconds[key] = round(self.seconds.get(key, 0.0) + time.perf_counter() - started, 3)
             _LOG.debug("%s took %.2f s", key, self.seconds[key])
 
     def warn(self, text: str) -> None:
@@ -251,7 +247,41 @@ def _choose_data(options: BuildOptions, spec: ModelSpec, journal: _Journal) -> _
 def _build_and_compare(
     toolkit: Toolkit, options: BuildOptions, part: _CutNetwork, data: _Data, folder: Path, journal: _Journal
 ) -> _Built:
-    """Build the `.rknn`, and compare it with the float model while the toolkit has it open."""
+    """Build the `.rknn`, and compare it with the float model while the toolkit has it open.
+
+    A build with corrected biases that agrees less with the float model than one without is built again without.
+    """
+    if not options.bias_correction:
+        return _with_accuracy(
+            toolkit, options, part, data, _built(toolkit, options, part, data, folder, journal), journal
+        )
+    trained = replace(options, bias_correction=False)
+    with tempfile.TemporaryDirectory() as scratch:
+        before = _built(toolkit, trained, part, data, Path(scratch), journal, keeps_examples=False)
+    built = _built(toolkit, options, part, data, folder, journal)
+    record = built.model.bias_correction
+    if record is not None and record.accepted and (loss := correction_loss(before.agreement, built.agreement)):
+        record = replace(record, accepted=False, reason=loss)
+        built = _built(toolkit, trained, part, data, folder, journal)
+        built = replace(built, model=replace(built.model, bias_correction=record))
+    if record is not None:
+        journal.events.bias_correction(record)
+        if not record.accepted:
+            journal.warn(f"The biases were not corrected: {record.reason}.")
+    return _with_accuracy(toolkit, options, part, data, built, journal)
+
+
+def _built(
+    toolkit: Toolkit,
+    options: BuildOptions,
+    part: _CutNetwork,
+    data: _Data,
+    folder: Path,
+    journal: _Journal,
+    *,
+    keeps_examples: bool = True,
+) -> _Built:
+    """The `.rknn`, and its comparison with the float model."""
     with journal.stage("toolkit", f"Building for {options.target} with rknn-toolkit2"):
         model, spec = build_npu_model(
             toolkit,
@@ -263,18 +293,21 @@ def _build_and_compare(
             folder / QUANTIZATION,
             journal.events.detail,
         )
-    if model.bias_correction is not None:
-        journal.events.bias_correction(model.bias_correction)
-        if not model.bias_correction.accepted:
-            journal.warn(f"The biases were not corrected: {model.bias_correction.reason}.")
     with journal.stage("compare", f"Comparing {options.dtype} with the float model in the simulator"):
-        examples = ExampleKeeper(folder, options.examples)
+        examples = ExampleKeeper(folder, options.examples) if keeps_examples else None
         agreement = compare_with_float(toolkit, spec, part.graph, data.images, journal.events.detail, examples)
+    return _Built(model, spec, agreement, None)
+
+
+def _with_accuracy(
+    toolkit: Toolkit, options: BuildOptions, part: _CutNetwork, data: _Data, built: _Built, journal: _Journal
+) -> _Built:
+    """The same with the accuracy of both models, where there are labeled images."""
     if data.labeled is None:
-        return _Built(model, spec, agreement, None)
+        return built
     with journal.stage("accuracy", f"Measuring {options.dtype} and the float model on labeled images"):
-        accuracy = _measure(toolkit, spec, part.graph, data.labeled, options.dtype, journal.events)
-    return _Built(model, spec, agreement, accuracy)
+        accuracy = measure_labeled(toolkit, built.spec, part.graph, data.labeled, options.dtype, journal.events.detail)
+    return replace(built, accuracy=accuracy)
 
 
 def _form_record(
@@ -388,26 +421,6 @@ def _compiled(model: BuiltModel, warn: Callable[[str], None]) -> CompiledModel |
     except ToolkitError as error:
         warn(f"{error.message} Nothing can be predicted for this build.")
         return None
-
-
-def _measure(
-    toolkit: Toolkit,
-    spec: ModelSpec,
-    cut_graph: onnx.ModelProto,
-    labeled: LabeledSet,
-    dtype: str,
-    events: BuildEvents,
-) -> AccuracyReport:
-    """Measure the simulator and the float model on labeled images."""
-    session = Session(cut_graph)
-
-    return measure(
-        labeled,
-        spec,
-        Side(partial(float_tensors, session, spec), "onnxruntime", "float", FLOAT_FIGURES_FROM),
-        Side(partial(simulated_tensors, toolkit, spec), "simulator", dtype, simulator_figures_from(toolkit)),
-        events.detail,
-    )
 
 
 def _with_log_kept(error: ToolkitError, log: Path, folder: Path) -> ToolkitError:

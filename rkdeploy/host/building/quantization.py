@@ -63,7 +63,7 @@ class QuantizationSettings:
         Option(
             "--bias-correction",
             "Correct the biases of the convolutions of an INT8 model, so that rounding shifts no channel's mean. Kept "
-            "if held-out calibration images gain.",
+            "only if AP on held-out images does not fall; builds twice.",
             QUANTIZATION,
         ),
     ] = False
