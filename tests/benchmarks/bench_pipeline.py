@@ -285,8 +285,8 @@ def main() -> None:
             "one thread, 1 context": one_thread,
             "pool of 3 threads": thread_pool,
             "ours, none ahead": lambda case: ours(case, 0),
-            "ours": lambda case: ours(case, PipelineOptions().ahead),
-            "ours, 6 contexts": lambda case: ours(case, PipelineOptions().ahead, 2 * CONTEXTS),
+            "ours": lambda case: ours(case, 1),
+            "ours, 6 contexts": lambda case: ours(case, 1, 2 * CONTEXTS),
         }
         for draws in (False, True):
             case = Case(spec, tensors, picture, arguments.frames, seconds, draws)

@@ -101,7 +101,9 @@ class ModelStage(Generic[Work]):
         self._answered: SimpleQueue[_Slot[Work] | None] = SimpleQueue()  # None ends the decode
 
     def bodies(self) -> list[tuple[str, Callable[[], None]]]:
-        """The threads to run, each with its name."""
+        """The threads to run, each with its name.  The contexts are open."""
+        for position in range(len(self._contexts)):  # before the first thread runs: a frame goes to one that waits
+            self._next.restore(position, self._slots_of(self._contexts[position], position))
         return [
             ("preprocess", self._preprocess),
             *((f"context-{position}", partial(self._infer, position)) for position in range(len(self._contexts))),
@@ -132,7 +134,6 @@ class ModelStage(Generic[Work]):
 
     def _infer(self, position: int) -> None:
         context = self._contexts[position]
-        self._next.restore(position, self._slots_of(context, position))
         while (given := self._next.next_for(position)) is not None:
             slot, left_over = given
             if left_over is not None:

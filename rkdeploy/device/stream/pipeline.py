@@ -54,15 +54,16 @@ class PipelineOptions:
 
     Attributes:
         max_frames: end after this many frames have reached the sinks; None for all.
-        ahead: frames that are letterboxed while every context runs.  One is enough to keep them busy; each makes frames
-            older by a context's time over the number of contexts.
+        ahead: frames that are letterboxed while every context runs.  None is one, which is enough to keep them busy,
+            and two for several live sources, whose frames come at the same moment.  Each makes frames older by a
+            context's time over the number of contexts.
         backoff: for contexts that failed.
         max_failures: the run ends when every context has failed this often in a row.
         join_s: seconds that the threads may take to end; longer is an error.
     """
 
     max_frames: int | None = None
-    ahead: int = 1
+    ahead: int | None = None
     backoff: Backoff = _REBUILD
     max_failures: int = 5
     join_s: float = 30.0
@@ -108,7 +109,8 @@ class Pipeline:
         self._sinks = tuple(sinks)
         self._options = options or PipelineOptions()
         given = self._options
-        under_way = sum(len(one) + given.ahead for one in (runtimes, *(one.runtimes for one in recognizers)))
+        ahead = _frames_ahead(source) if given.ahead is None else given.ahead
+        under_way = sum(len(one) + ahead for one in (runtimes, *(one.runtimes for one in recognizers)))
         self._flow = FrameFlow(live=source.live, tickets=2 * under_way, waiting=1, ready=2 if source.live else 1)
         self._contexts = Contexts(runtimes, given.backoff, given.max_failures, self._flow.pause)
         self._recorder = StageTimer()
@@ -117,10 +119,10 @@ class Pipeline:
             self._flow,
             backoff=given.backoff,
             max_failures=given.max_failures,
-            ahead=given.ahead,
+            ahead=ahead,
         )
         queue = _FrameQueue(self._flow, self._recognition if recognizers else None)
-        self._stage = ModelStage(self._contexts, spec, thresholds, queue, ahead=given.ahead, timer=self._recorder)
+        self._stage = ModelStage(self._contexts, spec, thresholds, queue, ahead=ahead, timer=self._recorder)
         self._threads: list[threading.Thread] = []
         self._ended = threading.Event()
         self._failing = threading.Lock()
@@ -296,6 +298,11 @@ class Pipeline:
             self.stop()
             self._flow.discard_rest()
         self._ended.set()
+
+
+def _frames_ahead(source: Source) -> int:
+    """Number of frames that are letterboxed ahead; see `PipelineOptions.ahead`."""
+    return 2 if source.live and len(parts_of(source)) > 1 else 1
 
 
 class _FrameQueue:
