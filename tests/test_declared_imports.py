@@ -28,7 +28,9 @@ EXTRAS = {
     "device/runtime/onnxruntime.py": ("graph",),
     "device/runtime/rknnlite.py": ("board",),
     **dict.fromkeys((f"device/stream/sources/{name}.py" for name in _PYAV), ("video",)),
+    "device/messages/mqtt_sink.py": ("mqtt",),
     "device/web": ("web",),
+    "doctor/video_trial.py": ("video",),
     "doctor/trials.py": ("graph", "eval", "report", "web"),  # it tries them all
     "host/toolkit/worker.py": ("toolkit",),
     "host/toolkit/files.py": ("toolkit", "graph"),
@@ -43,6 +45,7 @@ LOOSE = {
     "av": "av",  # pyav-rkmpp on a board
     "cv2": "opencv-python",
     "rknnlite": "rknn-toolkit-lite2",
+    "tomli": "tomli",  # Python 3.10 only
     "google": "protobuf",
 }  # not installed under that name
 
@@ -69,8 +72,12 @@ def declared(extra: str) -> set[str]:
         asked = [Requirement(text) for text in requires("rknn-toolkit2") or ()]
         return {canonicalize_name(one.name) for one in asked} | {"rknn-toolkit2"}
     asked = [Requirement(text) for text in requires("rkdeploy") or ()]
-    on_a_board = {"extra": extra, "platform_machine": "aarch64", "python_version": "3.11"}
-    return {canonicalize_name(one.name) for one in asked if one.marker is None or one.marker.evaluate(on_a_board)}
+    on_boards = [
+        {"extra": extra, "platform_machine": "aarch64", "python_version": version} for version in ("3.10", "3.11")
+    ]
+    return {
+        canonicalize_name(one.name) for one in asked if one.marker is None or any(map(one.marker.evaluate, on_boards))
+    }
 
 
 def distributions(name: str) -> set[str]:
