@@ -20,7 +20,6 @@ from rkdeploy.device.runtime.backend_names import AUTO
 from rkdeploy.device.stream.run_events import RunEvents
 from rkdeploy.device.stream.run_options import RunOptions
 from rkdeploy.device.stream.stop_signals import StopSignals
-from rkdeploy.device.stream.video_out.publish_address import is_publish_address
 from rkdeploy.option import BUNDLE, OUTPUT, Argument, Option
 
 if TYPE_CHECKING:
@@ -68,6 +67,7 @@ def run_command(
     """Run a bundle on images, videos, cameras or streams."""
     from rkdeploy.cli.detection_counter import DetectionCounter  # numpy's and OpenCV's: help needs neither
     from rkdeploy.device.stream.bundle_run import run_bundle
+    from rkdeploy.device.stream.video_out.publish_address import is_publish_address
 
     if output is not None and is_publish_address(output):
         recording = replace(options.recording, publish=(*options.recording.publish, output))
@@ -139,11 +139,13 @@ def _require_sense_of_recording(options: RunOptions) -> None:
     Raises:
         typer.BadParameter: naming the option.
     """
+    if options.recording.events and options.save is None:
+        raise typer.BadParameter("Clips are written by --save FOLDER only.", param_hint="--event")
     recording = options.recording
     if recording.segment_s is not None and options.save is None:
         raise typer.BadParameter("Videos are written by --save FOLDER only.", param_hint="--segment")
-    if recording.keep is not None and recording.segment_s is None:
-        raise typer.BadParameter("Only the files of --segment are removed.", param_hint="--keep")
+    if recording.keep is not None and recording.segment_s is None and not recording.events:
+        raise typer.BadParameter("Only the files of --segment and --event are removed.", param_hint="--keep")
 
 
 class _Progress(RunEvents):

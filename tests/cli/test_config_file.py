@@ -10,7 +10,7 @@ from typing import Any, get_args, get_origin
 
 import pytest
 import typer
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from rkdeploy.cli.config_text import toml_value
@@ -165,7 +165,7 @@ def test_a_missing_file_is_named() -> None:
 
 
 @given(st.recursive(st.text() | st.integers(-(2**53), 2**53) | st.booleans(), st.lists, max_leaves=4))
-@settings(max_examples=100)
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 def test_values_are_written_as_toml(value: Any) -> None:
     """Whatever characters a path or a name has."""
     assert tomllib.loads(f"a = {toml_value(value)}")["a"] == value

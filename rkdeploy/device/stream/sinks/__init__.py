@@ -10,12 +10,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from rkdeploy.device.postprocess.thresholds import chosen_class_ids
 from rkdeploy.device.stream.sinks.images import ImagesSink
 from rkdeploy.device.stream.sinks.video_writer import DEFAULT_FRAMES_PER_SECOND, VideoSink
 from rkdeploy.device.stream.sources.image_files import ImageFiles
 from rkdeploy.device.stream.sources.several import parts_of
 from rkdeploy.device.stream.sources.stream_address import redacted
 from rkdeploy.device.stream.video_out.encoded_video import EncodedVideoSink
+from rkdeploy.device.stream.video_out.event_clips import EventClips, EventRule
 from rkdeploy.device.stream.video_out.mp4_files import Mp4Files
 from rkdeploy.device.stream.video_out.publish_address import STREAM_PLACE, publish_address
 from rkdeploy.device.stream.video_out.publisher import Publisher
@@ -52,8 +54,8 @@ def open_save_folder(
 ) -> Sink:
     """The sink for `--save DIR`: images for image files, one mp4 named like its source for videos, cameras and streams.
 
-    With segments, each of these has a folder of its own name instead.  Videos are sent to the addresses of
-    `recording.publish`, too.
+    With segments, each of these has a folder of its own name instead; with events a folder of clips.  Videos are sent
+    to the addresses of `recording.publish`, too.
 
     Call it when the source is open: a video's frame rate is only known then.
 
@@ -71,10 +73,13 @@ def open_save_folder(
     parts = parts_of(source)
     given = recording or RecordingOptions()
     shelf = None if folder is None else RecordingShelf(folder, given.keep)
-    saving = _Saving(folder, tuple(class_names), encoder, notify, given, shelf)
-    if (given.segment_s is not None or given.publish) and encoder is None:
+    chosen = frozenset(chosen_class_ids(given.events, class_names))
+    rule = EventRule(chosen, given.before_s, given.after_s) if chosen else None
+    saving = _Saving(folder, tuple(class_names), encoder, notify, given, shelf, rule)
+    needing = "--publish needs" if given.publish else "--event needs" if given.events else "Segments need"
+    if (given.segment_s is not None or given.publish or given.events) and encoder is None:
         raise RkdeployError(
-            f"{'--publish needs' if given.publish else 'Segments need'} an encoder of H.264, and there is none here.",
+            f"{needing} an encoder of H.264, and there is none here.",
             'Install PyAV with: pip install "rkdeploy[video]", on a board "rkdeploy[rkmpp]".',
         )
     shared = [text for text in given.publish if STREAM_PLACE not in text]
@@ -98,6 +103,7 @@ class _Saving:
     notify: Callable[[str], None]
     recording: RecordingOptions
     shelf: RecordingShelf | None
+    rule: EventRule | None
 
     def passes_over(self, part: Source) -> bool:
         """Tell whether nothing comes of a source: images that are not saved."""
@@ -136,15 +142,26 @@ def _sink_of(saving: _Saving, source: Source, taken: set[str]) -> Sink:
         return VideoSink(saving.folder / timed, saving.class_names, source.frames_per_second, keep_time=source.live)
     addresses = [publish_address(text, name) for text in saving.recording.publish]
     publishers = [Publisher(one, paced=not source.live, notify=saving.notify) for one in addresses]
+    clips = _clips_of(saving, source, name)
     return EncodedVideoSink(
         source.text,
         saving.class_names,
         saving.encoder,
-        [*_files_of(saving, source, name), *publishers],
+        [*_files_of(saving, source, name), *clips, *publishers],
         frames_per_second=source.frames_per_second or DEFAULT_FRAMES_PER_SECOND,
         live=source.live,
         notify=saving.notify,
+        observers=clips,
     )
+
+
+def _clips_of(saving: _Saving, source: Source, name: str) -> list[EventClips]:
+    """The clips of events of one video, where they are wanted."""
+    if saving.folder is None or saving.shelf is None or saving.rule is None:
+        return []
+    folder = saving.folder / f"{name}_events"
+    names, notify = saving.class_names, saving.notify
+    return [EventClips(folder, saving.rule, names, saving.shelf, live=source.live, name=source.text, notify=notify)]
 
 
 def _files_of(saving: _Saving, source: Source, name: str) -> list[PacketReceiver]:
@@ -154,6 +171,8 @@ def _files_of(saving: _Saving, source: Source, name: str) -> list[PacketReceiver
     if saving.recording.segment_s is not None:
         folder, seconds = saving.folder / name, saving.recording.segment_s
         return [SegmentFiles(folder, seconds, saving.shelf, live=source.live, name=source.text, notify=saving.notify)]
+    if saving.rule is not None:
+        return []
     target = saving.folder / f"{name}{_time_of(source)}.mp4"
     if not source.live:
         refuse_source(target, Path(source.text))

@@ -23,7 +23,12 @@ if TYPE_CHECKING:
     from rkdeploy.device.postprocess.detections import Detections
     from rkdeploy.device.stream.frames import Frame
     from rkdeploy.device.stream.video_out.h264_encoder import EncoderChoice
-    from rkdeploy.device.stream.video_out.video_packet import PacketReceiver, VideoFormat, VideoPacket
+    from rkdeploy.device.stream.video_out.video_packet import (
+        PacketReceiver,
+        PictureObserver,
+        VideoFormat,
+        VideoPacket,
+    )
 
 _MAX_WAITING: Final = 4
 _JOIN_S: Final = 30.0
@@ -44,6 +49,7 @@ class EncodedVideoSink:
         frames_per_second: nominal.
         live: whether the source cannot wait.
         notify: called with one sentence when an encoder fails.
+        observers: look at each picture after its packets were handed on.
     """
 
     def __init__(
@@ -56,9 +62,10 @@ class EncodedVideoSink:
         frames_per_second: float,
         live: bool,
         notify: Callable[[str], None],
+        observers: Sequence[PictureObserver] = (),
     ) -> None:
         self._name, self._class_names, self._choice = name, tuple(class_names), encoder
-        self._receivers = tuple(receivers)
+        self._receivers, self._observers = tuple(receivers), tuple(observers)
         self._rate, self._live, self._notify = frames_per_second, live, notify
         self._clock = StreamClock(frames_per_second)
         self._changed = threading.Condition()
@@ -142,8 +149,10 @@ class EncodedVideoSink:
             self._begin_size(frame, width, height)
         assert self._encoder is not None
         drawn: NDArray[np.uint8] = draw_detections(frame.image, detections, self._class_names)
-        packets = self._encoder.encode(drawn, self._clock.time_of(frame))
-        self._hand_on(packets, self._encoder.format)
+        ticks = self._clock.time_of(frame)
+        self._hand_on(self._encoder.encode(drawn, ticks), self._encoder.format)
+        for observer in self._observers:
+            observer.see(frame, detections, drawn, ticks)
 
     def _begin_size(self, frame: Frame, width: int, height: int) -> None:
         if self._encoder is not None:

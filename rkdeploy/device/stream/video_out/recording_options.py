@@ -17,6 +17,7 @@ class RecordingOptions:
         segment_s: length of the files that a video is divided into; None writes one file.
         keep: limits of all segments; the oldest are removed.
         publish: addresses that the drawn video is sent to.
+        events: classes whose objects begin a clip; before_s, after_s: seconds in it around them.
     """
 
     segment_s: Annotated[
@@ -34,7 +35,8 @@ class RecordingOptions:
         KeepLimits | None,
         Option(
             "--keep",
-            "Remove the oldest files of --segment beyond a size (20GB) or an age (48h, 7d), or both (20GB,7d).",
+            "Remove the oldest files of --segment and --event beyond a size (20GB) or an age (48h, 7d), or both "
+            "(20GB,7d).",
             RECORDING,
             form=KEEP,
             default="all",
@@ -50,3 +52,20 @@ class RecordingOptions:
             metavar="URL",
         ),
     ] = ()
+    events: Annotated[
+        tuple[str, ...],
+        Option(
+            "--event",
+            "Save clips of this class only, with a snapshot of each, instead of whole videos. Repeatable.",
+            RECORDING,
+            metavar="CLASS",
+        ),
+    ] = ()
+    before_s: Annotated[
+        float,
+        Option("--before", "Seconds in a clip before the first object.", RECORDING, metavar="SECONDS", low=0, high=60),
+    ] = 5.0
+    after_s: Annotated[
+        float,
+        Option("--after", "Seconds in a clip after the last object.", RECORDING, metavar="SECONDS", low=0, high=600),
+    ] = 10.0

@@ -3,7 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Final, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from rkdeploy.device.postprocess.detections import Detections
+    from rkdeploy.device.stream.frames import Frame
 
 TICKS_PER_S: Final = 90_000
 """Unit of time stamps, as in MPEG and RTP."""
@@ -70,5 +77,23 @@ class PacketReceiver(Protocol):
 
         Raises:
             RkdeployError: when the end cannot be written.
+        """
+        ...
+
+
+class PictureObserver(Protocol):
+    """Looks at each picture after it was given to the encoder; called from the thread that calls the receivers."""
+
+    def see(self, frame: Frame, detections: Detections, drawn: NDArray[np.uint8], ticks: int) -> None:
+        """Look at a picture.
+
+        Args:
+            frame: the frame.
+            detections: of it.
+            drawn: (H, W, 3) uint8 BGR, the picture with its detections.
+            ticks: time of its packet.
+
+        Raises:
+            RkdeployError: when that ends the run.
         """
         ...
