@@ -21,6 +21,9 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet
 
 SCRIPTS := board/install.sh board/make_wheels.sh tests/needs.sh $(wildcard tests/*/*.sh) .ci/run
 
+# Python files that are compiled again at every start cost each test worker 5 s.
+unexport PYTHONDONTWRITEBYTECODE
+
 .NOTPARALLEL:
 .PHONY: docs setup demo needs test test-fast test-resolutions lint format lock board-wheels schema clean
 
