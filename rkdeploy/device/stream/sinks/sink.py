@@ -16,8 +16,9 @@ if TYPE_CHECKING:
 class Sink(Protocol):
     """Receiver of frames with their detections.  A context manager.
 
-    Its output appears under its final name when it is complete: an image after its frame, a video or JSONL file
-    when the context is left without an exception.
+    An image appears under its name when it is complete, the video of a file when the context is left without an
+    exception.  JSON lines and recordings of live sources have their names from the first frame on, and are whole up to
+    the last line or fragment.
     """
 
     def __enter__(self) -> Self: ...
