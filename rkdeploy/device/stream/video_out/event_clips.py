@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Final
 import cv2
 
 from rkdeploy.device.stream.video_out.fragmented_mp4 import FragmentedMp4, cut_to_whole_fragments
-from rkdeploy.device.stream.video_out.recording_shelf import RECORDING_NAME, next_number
+from rkdeploy.device.stream.video_out.resumed_folder import resume_folder
 from rkdeploy.device.stream.video_out.video_packet import TICKS_PER_S
 from rkdeploy.device.stream.video_out.video_target import FULL_DISK
 from rkdeploy.errors import RkdeployError
-from rkdeploy.system.atomic_file import make_folder, write_atomically
+from rkdeploy.system.atomic_file import write_atomically
 from rkdeploy.system.file_names import readable_name
 from rkdeploy.system.line_file import LineFile
 
@@ -120,12 +120,7 @@ class EventClips:
         Raises:
             RkdeployError: when it cannot be created, or another run writes there.
         """
-        make_folder(self._folder)
-        self._number = next_number(self._folder)
-        for path in self._folder.iterdir():
-            found = RECORDING_NAME.fullmatch(path.name)
-            if found and int(found["number"]) == self._number - 1 and path.suffix == ".mp4":
-                cut_to_whole_fragments(path)
+        self._number = resume_folder(self._folder)
         self._lines.__enter__()
 
     def see(self, frame: Frame, detections: Detections, drawn: NDArray[np.uint8], ticks: int) -> None:

@@ -8,11 +8,10 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
 from rkdeploy.device.stream.video_out.fragmented_mp4 import FragmentedMp4, cut_to_whole_fragments
-from rkdeploy.device.stream.video_out.recording_shelf import RECORDING_NAME, next_number
+from rkdeploy.device.stream.video_out.resumed_folder import resume_folder
 from rkdeploy.device.stream.video_out.video_packet import TICKS_PER_S
 from rkdeploy.device.stream.video_out.video_target import FULL_DISK
 from rkdeploy.errors import RkdeployError
-from rkdeploy.system.atomic_file import make_folder
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -73,12 +72,7 @@ class SegmentFiles:
         Raises:
             RkdeployError: when the folder cannot be created.
         """
-        make_folder(self._folder)
-        self._number = next_number(self._folder)
-        for path in self._folder.iterdir():
-            found = RECORDING_NAME.fullmatch(path.name)
-            if found and int(found["number"]) == self._number - 1 and path.suffix == ".mp4":
-                cut_to_whole_fragments(path)
+        self._number = resume_folder(self._folder)
 
     def begin(self, video: VideoFormat) -> None:
         """Begin another segment with the next picture."""
