@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import sys
-import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,14 +17,14 @@ from rkdeploy.device.stream.frames import Frame
 from rkdeploy.errors import BackendError, SourceError
 from tests.api.stand_in_model import Opened, gray, stand_in_model
 from tests.device.stream.stand_ins import StandInSource, frame
+from tests.threads import no_thread_stays
 
 
 @pytest.fixture(autouse=True)
 def _no_thread_stays() -> Iterator[None]:
-    before = threading.enumerate()
     interval = sys.getswitchinterval()
-    yield
-    assert threading.enumerate() == before
+    with no_thread_stays():
+        yield
     assert sys.getswitchinterval() == interval
 
 

@@ -30,16 +30,16 @@ from tests.device.stream.stand_ins import (
     StandInSource,
     frame,
 )
+from tests.threads import no_thread_stays
 
 NOW = Backoff(0.0, 0.0)
 
 
 @pytest.fixture(autouse=True)
 def _no_thread_stays() -> Iterator[None]:
-    before = threading.enumerate()
     interval = sys.getswitchinterval()
-    yield
-    assert threading.enumerate() == before
+    with no_thread_stays():
+        yield
     assert sys.getswitchinterval() == interval
 
 

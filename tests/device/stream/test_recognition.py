@@ -30,6 +30,7 @@ from rkdeploy.device.stream.pipeline import Pipeline, PipelineOptions
 from rkdeploy.device.stream.statistics import PipelineStats
 from rkdeploy.errors import BackendError
 from tests.device.stream.stand_ins import CLASSES, SPEC, THRESHOLDS, WAIT_S, StandInRuntime, StandInSource, frame
+from tests.threads import no_thread_stays
 
 OBJECTS = replace(SPEC, class_names=("plate", "face"), outputs=(replace(SPEC.outputs[0], shape=(1, 7, 2, 2)),))
 """Contract of the detector: 10 x 10 pixels around the middle of each cell, the first one a plate, others faces."""
@@ -109,9 +110,8 @@ def run(
 
 @pytest.fixture(autouse=True)
 def _no_thread_stays() -> Iterator[None]:
-    before = threading.enumerate()
-    yield
-    assert threading.enumerate() == before
+    with no_thread_stays():
+        yield
 
 
 def expected(i: int) -> list[list[int]]:
