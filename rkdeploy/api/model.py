@@ -260,6 +260,7 @@ class Model:
         track: bool = False,
         track_buffer: float = 1.0,
         track_low: float = 0.1,
+        track_per_class: bool = False,
         lines: Mapping[str, Points] | None = None,
         zones: Mapping[str, Points] | None = None,
         anchor: Literal["center", "bottom"] = "center",
@@ -280,6 +281,8 @@ class Model:
             track: whether objects get ids that last from frame to frame (`Boxes.track_id`).
             track_buffer: seconds that an object keeps its id while it is not detected.
             track_low: score above which a detection continues a track, although it is below the threshold.
+            track_per_class: whether each class is tracked by itself; by default an id belongs to an object, whose class
+                is voted over its life.
             lines: name -> two points: tracks that cross it are counted in `Result.lines`.
             zones: name -> three or more corners: tracks inside are counted in `Result.zones`.
             anchor: point of a box that lines and zones look at: its center, or the middle of its lower side.
@@ -308,6 +311,7 @@ class Model:
                 track=track,
                 track_buffer=track_buffer,
                 track_low=track_low,
+                track_per_class=track_per_class,
                 lines=lines,
                 zones=zones,
                 anchor=anchor,

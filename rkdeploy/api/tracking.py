@@ -23,6 +23,7 @@ def tracking_settings(
     track: bool,
     track_buffer: float,
     track_low: float,
+    track_per_class: bool,
     lines: Mapping[str, Points] | None,
     zones: Mapping[str, Points] | None,
     anchor: Literal["center", "bottom"],
@@ -51,7 +52,8 @@ def tracking_settings(
         *(zone_of(name, _pairs(name, points)) for name, points in (zones or {}).items()),
     )
     high = thresholds.of_classes(len(spec.class_names))
-    return TrackingSettings(high, track_low, TrackerSettings(lost_s=track_buffer), areas, anchor)
+    tracker = TrackerSettings(lost_s=track_buffer, per_class=track_per_class)
+    return TrackingSettings(high, track_low, tracker, areas, anchor)
 
 
 def _pairs(name: str, points: Any) -> list[tuple[float, float]]:

@@ -115,7 +115,8 @@ def track_lines(tracked: Sequence[StreamCounts], class_names: Sequence[str]) -> 
     lines = []
     for stream in tracked:
         of = f" of {stream.source}" if len(tracked) > 1 else ""
-        lines.append(f"Tracks{of}: {_by_class(stream.tracks, class_names)}")
+        left_out = f"; boxes of a second class of an object left out: {stream.second_boxes}"
+        lines.append(f"Tracks{of}: {_by_class(stream.tracks, class_names)}{left_out if stream.second_boxes else ''}")
         lines += [
             f"Line {line.name}{of}: in {_by_class(line.entered, class_names)}, out {_by_class(line.left, class_names)}"
             for line in stream.lines

@@ -11,8 +11,11 @@ import pytest
 from numpy.typing import NDArray
 
 import rkdeploy
+from rkdeploy.api.tracking import tracking_settings
+from rkdeploy.device.postprocess.thresholds import Thresholds
 from rkdeploy.device.tracking.found_tracks import FoundTracks
 from rkdeploy.errors import RkdeployError
+from tests.accuracy.tiny_model import SPEC
 from tests.api.found import ROTATED, XYXY, result
 from tests.device.tracking.moving_spot import make_spot_bundle, write_pictures
 
@@ -33,6 +36,24 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> str:
     folder = tmp_path_factory.mktemp("bundle") / "spot"
     make_spot_bundle(folder)
     return str(folder)
+
+
+@pytest.mark.parametrize("per_class", [False, True])
+def test_classes_are_tracked_together_unless_a_program_wants_them_apart(per_class: bool) -> None:
+    """As `--track-per-class`."""
+    tracking = tracking_settings(
+        SPEC,
+        Thresholds(),
+        track=True,
+        track_buffer=1.0,
+        track_low=0.1,
+        track_per_class=per_class,
+        lines=None,
+        zones=None,
+        anchor="center",
+    )
+    assert tracking is not None
+    assert tracking.tracker.per_class is per_class
 
 
 def test_a_stream_with_ids_lines_and_zones(bundle: str, pictures: list[NDArray[np.uint8]]) -> None:

@@ -5,7 +5,7 @@
     rkdeploy run BUNDLE belt.mp4 --conf 0.1 -o belt.jsonl
     python -m tests.benchmarks.track_accuracy belt.jsonl
 
-Both trackers get the detections of the JSON lines: all frames, and half of them, chosen at random.  An object is
+The trackers get the detections of the JSON lines: all frames, and half of them, chosen at random.  An object is
 expected where half of it is visible; boxes of objects of which less is visible are ignored, as MOT17 does it.  A match
 is an overlap of 0.5, whatever the class.
 """
@@ -16,6 +16,7 @@ import importlib
 import json
 import sys
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -25,11 +26,14 @@ from numpy.typing import NDArray
 from rkdeploy.device.postprocess.detections import Detections
 from rkdeploy.device.tracking.areas import Area
 from rkdeploy.device.tracking.box_overlap import overlaps
+from rkdeploy.device.tracking.byte_tracker import TrackerSettings
 from rkdeploy.device.tracking.stream_tracker import StreamTracker, TrackingSettings
 from tests.benchmarks.conveyor import FRAME_RATE, HEIGHT, LINE, VISIBLE, WIDTH, expected_crossings, truth
 
 HIGH: Final = 0.25
 Rows = list[tuple[int, tuple[float, float, float, float]]]
+Tracker = tuple[Callable[[Detections, int], Rows], Callable[[], tuple[int, int]]]
+"""The tracks of a frame, and the count of crossings in and out so far."""
 
 
 def read_detections(path: Path) -> list[Detections]:
@@ -47,9 +51,11 @@ def read_detections(path: Path) -> list[Detections]:
     return frames
 
 
-def by_ours() -> tuple[Callable[[Detections, int], Rows], Callable[[], tuple[int, int]]]:
-    """The tracker, and its count of crossings in and out."""
-    tracker = StreamTracker("belt", TrackingSettings(np.full(3, HIGH, np.float32), areas=(Area("gate", LINE),)))
+def by_ours(*, per_class: bool) -> Tracker:
+    """The tracker of this project."""
+    settings = TrackerSettings(per_class=per_class)
+    gate = (Area("gate", LINE),)
+    tracker = StreamTracker("belt", TrackingSettings(np.full(3, HIGH, np.float32), tracker=settings, areas=gate))
 
     def track(found: Detections, frame: int) -> Rows:
         tracked = tracker.track(found, (HEIGHT, WIDTH), frame / FRAME_RATE)
@@ -64,7 +70,7 @@ def by_ours() -> tuple[Callable[[Detections, int], Rows], Callable[[], tuple[int
     return track, crossings
 
 
-def by_supervision() -> tuple[Callable[[Detections, int], Rows], Callable[[], tuple[int, int]]]:
+def by_supervision() -> Tracker:
     """Its tracker with the same thresholds, and its line, which looks at the centers too."""
     import supervision as sv
 
@@ -101,6 +107,13 @@ def accumulate(accumulator: Any, frame: int, tracked: Rows) -> None:
     accumulator.update([one.number for one in expected], ids, costs, frameid=frame)
 
 
+TRACKERS: Final[dict[str, Callable[[], Tracker]]] = {
+    "rkdeploy": partial(by_ours, per_class=False),
+    "rkdeploy, each class by itself": partial(by_ours, per_class=True),
+    "supervision": by_supervision,
+}
+
+
 def main(path: Path) -> None:
     """Print a row for each tracker and share of frames."""
     motmetrics: Any = importlib.import_module("motmetrics")  # not among the development packages
@@ -110,7 +123,7 @@ def main(path: Path) -> None:
     wanted = ["mota", "idf1", "num_switches", "num_fragmentations", "num_misses", "num_false_positives"]
     print(f"expected crossings: in {expected_crossings()[0]}, out {expected_crossings()[1]}")
     for share, kept in (("all frames", np.ones(len(frames), np.bool_)), ("half of them", half)):
-        for name, make in (("rkdeploy", by_ours), ("supervision", by_supervision)):
+        for name, make in TRACKERS.items():
             track, crossings = make()
             accumulator = motmetrics.MOTAccumulator()
             for frame in np.flatnonzero(kept).tolist():

@@ -54,7 +54,8 @@ def tracking_of(
             f"the run: {', '.join(sources)}."
         )
     high = thresholds.of_classes(len(spec.class_names))
-    return TrackingSettings(high, options.low, TrackerSettings(lost_s=options.lost_s), areas, options.anchor)
+    settings = TrackerSettings(lost_s=options.lost_s, per_class=options.per_class)
+    return TrackingSettings(high, options.low, settings, areas, options.anchor)
 
 
 def require_objects(spec: ModelSpec) -> None:

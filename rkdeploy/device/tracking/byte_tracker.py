@@ -12,7 +12,7 @@ once.  A track without a detection is lost, and forgotten some time later.  Diff
 
 - Times are in seconds.  A frame that was dropped is a longer step, no more: the filter predicts over it, and a lost
   track keeps its id as long as before.
-- Classes are apart: a track is only assigned to detections of its own class.
+- With `per_class`, a track is only assigned to detections of its own class; otherwise to those of all, as there.
 - Rotated boxes are filtered by their own sides and compared as Gaussians (`probiou`), as ultralytics does it.
 - An id is given when a track is confirmed, so that tentative ones use none up.
 """
@@ -48,11 +48,13 @@ class TrackerSettings:
         match: largest cost, 1 - overlap * score, at which a track is assigned to a detection with a high score.
         lost_s: seconds after its last detection in which a lost track can be found again.
         frame_rate: steps of the filter per second: the rate for which its noise is right.
+        per_class: whether a track is assigned to detections of its own class only.
     """
 
     match: float = 0.8
     lost_s: float = 1.0
     frame_rate: float = 30.0
+    per_class: bool = False
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -76,7 +78,7 @@ class _Tracks:
         filters: (T, 5, 4) float64, see `box_filter`.
         angles: (T,) float64 radians, of the last detection; 0 for upright boxes.
         ids: (T,) int32, 0 for tentative ones.
-        class_ids: (T,) int32.
+        class_ids: (T,) int32; 0 where all classes are tracked together.
         states: (T,) int8, `_TENTATIVE`, `_TRACKED` or `_LOST`.
         first_s, seen_s: (T,) float64, times of the first and the last detection.
         detections: (T,) intp, detection of this frame, -1 for none.
@@ -159,6 +161,8 @@ class ByteTracker:
         if not first and not passed_s > 0:
             raise ValueError(f"The frame is at {time_s} s, expected a time after {self._time_s} s.")
         self._time_s = time_s
+        if not self._settings.per_class:
+            found = found.of_one_class()
         self._rotated |= found.rotated
         before = self._tracks
         tracks = before.take(before.seen_s >= time_s - self._settings.lost_s - _TOLERANCE_S)

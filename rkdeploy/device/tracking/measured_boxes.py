@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -57,6 +57,16 @@ class MeasuredBoxes:
 
     def __len__(self) -> int:
         return len(self.scores)
+
+    def where(self, kept: NDArray[np.bool_]) -> MeasuredBoxes:
+        """Those for which `kept`, (N,), is True."""
+        if kept.all():
+            return self
+        return MeasuredBoxes(self.boxes[kept], self.scores[kept], self.class_ids[kept], self.high[kept], self.low[kept])
+
+    def of_one_class(self) -> MeasuredBoxes:
+        """The same, all of class 0."""
+        return replace(self, class_ids=np.zeros_like(self.class_ids))
 
     @property
     def rotated(self) -> bool:

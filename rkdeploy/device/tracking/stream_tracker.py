@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Final
@@ -13,10 +12,10 @@ from numpy.typing import NDArray
 from rkdeploy.device.postprocess.detections import Detections
 from rkdeploy.device.tracking.anchored_track import Anchor, anchored_tracks
 from rkdeploy.device.tracking.areas import Area
-from rkdeploy.device.tracking.byte_tracker import ByteTracker, TrackerSettings
+from rkdeploy.device.tracking.byte_tracker import TrackerSettings
 from rkdeploy.device.tracking.found_tracks import FoundTracks, LineCount, ZoneCount
 from rkdeploy.device.tracking.line_counter import LineCounter
-from rkdeploy.device.tracking.measured_boxes import MeasuredBoxes
+from rkdeploy.device.tracking.object_ids import ObjectIds
 from rkdeploy.device.tracking.trails import Trails
 from rkdeploy.device.tracking.zone_counter import ZoneCounter
 
@@ -50,12 +49,14 @@ class StreamCounts:
         source: name of the stream.
         tracks: number of ids that were given, by class id.
         lines, zones: counts.
+        second_boxes: detections above their threshold that were left out as a second class of an object.
     """
 
     source: str
     tracks: Mapping[int, int]
     lines: tuple[LineCount, ...]
     zones: tuple[ZoneCount, ...]
+    second_boxes: int = 0
 
 
 class StreamTracker:
@@ -69,14 +70,12 @@ class StreamTracker:
     def __init__(self, source: str, settings: TrackingSettings) -> None:
         self._source, self._settings = source, settings
         self._areas = tuple(area for area in settings.areas if area.source in ("", source))
-        self._tracker = ByteTracker(settings.tracker)
+        self._objects = ObjectIds(settings.high, settings.low, settings.tracker)
         self._trails = Trails()
         self._lines: Sequence[LineCounter] = ()
         self._zones: Sequence[ZoneCounter] = ()
         self._frame_hw: tuple[int, int] | None = None
         self._time_s: float | None = None
-        self._seen: Counter[int] = Counter()
-        self._newest = 0
 
     def track(self, found: Detections, frame_hw: tuple[int, int], time_s: float | None) -> Detections:
         """Take the detections of the next frame.
@@ -88,22 +87,17 @@ class StreamTracker:
                 filter after it.
 
         Returns:
-            The detections with `tracks`; those that neither reach their threshold nor belong to a track are left out.
+            The detections with `tracks`, each with the class of its track; those that neither reach their threshold nor
+            belong to a track are left out, and, unless classes are tracked apart, second boxes of an object too.
         """
         time_s = self._time_s = self._later(time_s)
         self._place_areas(frame_hw)
-        settings = self._settings
-        measured = MeasuredBoxes.of(found, settings.high, settings.low)
-        tracked = self._tracker.update(measured, time_s)
-        kept = (tracked.ids > 0) | (found.scores > settings.high[found.class_ids])
-        found, ids = found.where(kept), tracked.ids[kept]
-        anchored = anchored_tracks(found.xyxy, found.class_ids, ids, settings.anchor)
+        objects = self._objects.update(found, time_s)
+        found, ids = objects.found, objects.ids
+        anchored = anchored_tracks(found.xyxy, found.class_ids, ids, self._settings.anchor)
         for track in anchored:
             self._trails.add(track.track_id, track.point, time_s)
-        self._forget(tracked.ended)
-        new = ids > self._newest
-        self._seen.update(found.class_ids[new].tolist())
-        self._newest = max(self._newest, int(ids.max(initial=0)))
+        self._forget(objects.ended)
         crossings = tuple(crossing for line in self._lines for crossing in line.update(anchored))
         for zone in self._zones:
             zone.update(anchored, time_s)
@@ -116,7 +110,8 @@ class StreamTracker:
     def counts(self) -> StreamCounts:
         """Tracks and counts so far."""
         lines = tuple(line.count() for line in self._lines)
-        return StreamCounts(self._source, dict(self._seen), lines, tuple(zone.count() for zone in self._zones))
+        zones = tuple(zone.count() for zone in self._zones)
+        return StreamCounts(self._source, self._objects.counts(), lines, zones, self._objects.second_boxes)
 
     def _forget(self, ended: tuple[int, ...]) -> None:
         self._trails.forget(ended)

@@ -17,6 +17,7 @@ class TrackingOptions:
         track: whether objects get ids; lines and zones imply it.
         lost_s: seconds that a track is kept without a detection.
         low: scores above it continue tracks.
+        per_class: whether each class is tracked by itself.
         lines, zones: as text.
         areas: file of lines and zones.
         anchor: point of a box that lines and zones look at.
@@ -46,6 +47,14 @@ class TrackingOptions:
             high=1,
         ),
     ] = 0.1
+    per_class: Annotated[
+        bool,
+        Option(
+            "--track-per-class",
+            "Track each class by itself; by default an id belongs to an object, and its class is voted over its life.",
+            TRACKING,
+        ),
+    ] = False
     lines: Annotated[
         tuple[str, ...],
         Option(

@@ -13,17 +13,19 @@ from rkdeploy.device.tracking.found_tracks import Point, ZoneCount
 
 @dataclass(slots=True)
 class _Visit:
-    """A track in the zone: since when, and when it was seen last."""
+    """A track in the zone: since when, when it was seen last, and whether it came in over the edge."""
 
     class_id: int
     since_s: float
     seen_s: float
+    entered: bool
 
 
 class ZoneCounter:
     """Counts the tracks in one polygon.
 
     A track is where it was seen first, and comes in or goes out when it is farther beyond the edge than its margin.
+    Where the class of a track changes during its stay, the stay is counted for the new one.
 
     Args:
         name: of the zone.
@@ -48,7 +50,10 @@ class ZoneCounter:
             visit = self._visits.get(track.track_id)
             if visit is None:
                 self._look_for_entry(track, depth, time_s)
-            elif depth < -track.margin:
+                continue
+            if visit.class_id != track.class_id:
+                self._count_for(visit, track.class_id)
+            if depth < -track.margin:
                 self._left[visit.class_id] += 1
                 self._end(track.track_id, time_s)
                 self._outside.add(track.track_id)
@@ -74,9 +79,9 @@ class ZoneCounter:
             self._name,
             self._points,
             dict(Counter(visit.class_id for visit in self._visits.values())),
-            dict(self._entered),
+            dict(+self._entered),
             dict(self._left),
-            dict(self._visited),
+            dict(+self._visited),
             (self._stayed_s + sum(under_way)) / stays if stays else 0.0,
             max([self._longest_s, *under_way]),
         )
@@ -90,7 +95,14 @@ class ZoneCounter:
         if known:
             self._entered[track.class_id] += 1
         self._visited[track.class_id] += 1
-        self._visits[track.track_id] = _Visit(track.class_id, time_s, time_s)
+        self._visits[track.track_id] = _Visit(track.class_id, time_s, time_s, known)
+
+    def _count_for(self, visit: _Visit, class_id: int) -> None:
+        """Count a stay for another class."""
+        for counter in (self._visited, self._entered) if visit.entered else (self._visited,):
+            counter[visit.class_id] -= 1
+            counter[class_id] += 1
+        visit.class_id = class_id
 
     def _end(self, track_id: int, time_s: float) -> None:
         visit = self._visits.pop(track_id)

@@ -11,6 +11,8 @@ frames, false and double ones, and low scores where one object covers another.  
 it was seen, two after the buffer: both implementations find it then although they have just removed it, and drop it
 when it is next lost.  Coordinates are multiples of 1/8 px, so that float32 holds them.
 Scores of 0.5 to 0.6 do not occur: the original begins tracks above 0.6 where its first assignment takes 0.5.
+
+Both know no classes: `apart` has the answers of one tracker per class, `together` those of one for all of them.
 """
 
 from __future__ import annotations
@@ -98,23 +100,23 @@ def original(checkout: Path) -> Any:
 
 
 def by_original(module: Any, frames: list[dict[str, Any]], classes: int) -> list[list[list[float]]]:
-    """Tracks of each frame, each its class, id and filtered box."""
+    """Tracks of each frame, each its class, id and filtered box; 0 `classes` for one tracker of all, of class 0."""
     args = types.SimpleNamespace(track_thresh=HIGH, track_buffer=BUFFER, match_thresh=MATCH, mot20=False)
-    trackers = [module.BYTETracker(args, FRAME_RATE) for _ in range(classes)]
+    trackers = [module.BYTETracker(args, FRAME_RATE) for _ in range(max(1, classes))]
     answers = []
     for frame in frames:
         xyxy, scores, ids = (np.array(frame[name]) for name in ("xyxy", "scores", "class_ids"))
         rows = np.column_stack((xyxy.reshape(-1, 4), scores))
         tracks = []
         for class_id, tracker in enumerate(trackers):
-            updated = tracker.update(rows[ids == class_id], (HEIGHT, WIDTH), (HEIGHT, WIDTH))
+            updated = tracker.update(rows[ids * bool(classes) == class_id], (HEIGHT, WIDTH), (HEIGHT, WIDTH))
             tracks += [[class_id, track.track_id, *track.tlbr.tolist()] for track in updated]
         answers.append(tracks)
     return answers
 
 
 def by_ultralytics(frames: list[dict[str, Any]], classes: int) -> list[list[list[float]]]:
-    """Tracks of each frame, each its class, id and filtered box."""
+    """Tracks of each frame, each its class, id and filtered box; 0 `classes` for one tracker of all, of class 0."""
     from ultralytics.engine.results import Boxes
     from ultralytics.trackers.byte_tracker import BYTETracker
 
@@ -122,14 +124,14 @@ def by_ultralytics(frames: list[dict[str, Any]], classes: int) -> list[list[list
         track_high_thresh=HIGH, track_low_thresh=LOW, new_track_thresh=HIGH, track_buffer=BUFFER,
         match_thresh=MATCH, fuse_score=True,
     )  # fmt: skip
-    trackers = [BYTETracker(args) for _ in range(classes)]
+    trackers = [BYTETracker(args) for _ in range(max(1, classes))]
     answers = []
     for frame in frames:
         xyxy, scores, ids = (np.array(frame[name], np.float32) for name in ("xyxy", "scores", "class_ids"))
         rows = np.column_stack((xyxy.reshape(-1, 4), scores, ids)).astype(np.float32)
         tracks = []
         for class_id, tracker in enumerate(trackers):
-            updated = tracker.update(Boxes(rows[ids == class_id], (HEIGHT, WIDTH))).tolist()
+            updated = tracker.update(Boxes(rows[ids * bool(classes) == class_id], (HEIGHT, WIDTH))).tolist()
             tracks += [[class_id, int(row[4]), *row[:4]] for row in updated]
         answers.append(tracks)
     return answers
@@ -141,13 +143,15 @@ def main(checkout: Path) -> None:
     scenes = []
     for seed, objects, classes, frames in ((1, 6, 1, 100), (2, 12, 1, 75), (3, 12, 3, 75)):
         found = scene(seed, objects, classes, frames)
-        scenes.append(
-            {
-                "frames": found,
-                "original": rounded(by_original(module, found, classes), 8),
-                "ultralytics": rounded(by_ultralytics(found, classes), 4),
+        answers = {
+            name: {
+                "original": rounded(by_original(module, found, trackers), 8),
+                "ultralytics": rounded(by_ultralytics(found, trackers), 4),
             }
-        )
+            for name, trackers in (("apart", classes), ("together", 0))
+            if name == "apart" or classes > 1
+        }
+        scenes.append({"frames": found, **answers})
     settings = {"frame_rate": FRAME_RATE, "high": HIGH, "low": LOW, "match": MATCH, "buffer": BUFFER}
     text = json.dumps({"settings": settings, "scenes": scenes}, separators=(",", ":"))
     (HERE / "byte_track.json").write_text(text + "\n")

@@ -44,15 +44,23 @@ def box(
 
 
 @pytest.mark.parametrize(("reference", "tolerance_px"), [("original", 1e-6), ("ultralytics", 2e-3)])
-@pytest.mark.parametrize("scene", [0, 1, 2])
-def test_ids_and_boxes_are_those_of_other_implementations(scene: int, reference: str, tolerance_px: float) -> None:
-    """Ids are equal up to their names, and filtered boxes up to rounding: one of them computes in float32."""
+@pytest.mark.parametrize(
+    ("scene", "answers", "per_class"),
+    [(0, "apart", False), (0, "apart", True), (1, "apart", False), (2, "apart", True), (2, "together", False)],
+)
+def test_ids_and_boxes_are_those_of_other_implementations(
+    scene: int, answers: str, per_class: bool, reference: str, tolerance_px: float
+) -> None:
+    """Ids are equal up to their names, and filtered boxes up to rounding: one of them computes in float32.
+
+    The first two scenes have one class; three classes are those of one tracker of theirs, or of one for each.
+    """
     given, recorded = vectors()["settings"], vectors()["scenes"][scene]
     # They remove a track that is lost for longer than the buffer after they have looked for it once more.
-    settings = TrackerSettings(given["match"], (given["buffer"] + 1) / given["frame_rate"], given["frame_rate"])
-    tracker = ByteTracker(settings)
+    buffer_s = (given["buffer"] + 1) / given["frame_rate"]
+    tracker = ByteTracker(TrackerSettings(given["match"], buffer_s, given["frame_rate"], per_class))
     ours_of: dict[tuple[int, int], int] = {}
-    for number, (frame, expected) in enumerate(zip(recorded["frames"], recorded[reference], strict=True)):
+    for number, (frame, expected) in enumerate(zip(recorded["frames"], recorded[answers][reference], strict=True)):
         rows = zip(frame["xyxy"], frame["scores"], frame["class_ids"], strict=True)
         tracker.update(measured(*((*xyxy, score, i) for xyxy, score, i in rows)), number / given["frame_rate"])
         boxes = tracker.boxes()
@@ -109,10 +117,18 @@ def test_dropped_frames_are_longer_steps() -> None:
     assert {tuple(ids) for ids in follow(tracker, every[:10] + every[10::5])} == {(1,)}
 
 
-def test_classes_are_apart() -> None:
+def test_classes_can_be_apart() -> None:
     """Two objects of two classes at one place have two ids, which stay with their classes."""
     seen = [measured(box(100, class_id=1), box(101, class_id=2)), measured(box(101, class_id=2), box(100, class_id=1))]
-    assert follow(ByteTracker(), [(0.0, seen[0]), (FRAME_S, seen[1])]) == [[1, 2], [2, 1]]
+    tracker = ByteTracker(TrackerSettings(per_class=True))
+    assert follow(tracker, [(0.0, seen[0]), (FRAME_S, seen[1])]) == [[1, 2], [2, 1]]
+
+
+@pytest.mark.parametrize(("per_class", "expected"), [(False, [[1], [1]]), (True, [[1], [0]])])
+def test_a_track_takes_a_detection_of_another_class(per_class: bool, expected: list[list[int]]) -> None:
+    """Unless classes are apart, where it begins a track of its own."""
+    seen = [(0.0, measured(box(100))), (FRAME_S, measured(box(101, class_id=1)))]
+    assert follow(ByteTracker(TrackerSettings(per_class=per_class)), seen) == expected
 
 
 def test_the_threshold_is_that_of_the_class() -> None:

@@ -73,3 +73,17 @@ def test_polygons_need_not_be_convex(point: Point, inside: bool) -> None:
     zone = ZoneCounter("angle", ANGLE)
     zone.update([at(point)], 0.0)
     assert bool(zone.count().inside) == inside
+
+
+def test_a_stay_is_counted_for_the_class_that_its_track_has() -> None:
+    """One that came in as class 0 and one that appeared inside turn out to be of class 1."""
+    zone = ZoneCounter("hall", SQUARE)
+    zone.update([at((50, 150))], 0.0)
+    zone.update([at((150, 150)), at((120, 120), 2)], 1.0)
+    assert (zone.count().entered, zone.count().visits) == ({0: 1}, {0: 2})
+    zone.update([at((160, 150), class_id=1), at((120, 120), 2, 1)], 2.0)
+    counted = zone.count()
+    assert (counted.inside, counted.entered, counted.visits) == ({1: 2}, {1: 1}, {1: 2})
+    zone.update([at((250, 150), class_id=0), at((120, 120), 2, 1)], 3.0)
+    counted = zone.count()
+    assert (counted.entered, counted.left, counted.visits) == ({0: 1}, {0: 1}, {0: 1, 1: 1})
