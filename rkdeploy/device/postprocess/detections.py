@@ -197,6 +197,7 @@ class Detections:
 
     def where(self, kept: NDArray[np.bool_]) -> Detections:
         """The objects for which `kept`, (N,), is True, in their order; results for the whole image stay."""
+        # tuples are made from lists: see `found_tracks`
         return replace(
             self,
             xyxy=self.xyxy[kept],
@@ -204,7 +205,7 @@ class Detections:
             class_ids=self.class_ids[kept],
             keypoints=None if self.keypoints is None else self.keypoints[kept],
             rotated=None if self.rotated is None else self.rotated[kept],
-            masks=None if self.masks is None else tuple(compress(self.masks, kept.tolist())),
-            nested=None if self.nested is None else tuple(compress(self.nested, kept.tolist())),
+            masks=None if self.masks is None else (*compress(self.masks, kept.tolist()),),
+            nested=None if self.nested is None else (*compress(self.nested, kept.tolist()),),
             tracks=None if self.tracks is None else self.tracks.where(kept),
         )

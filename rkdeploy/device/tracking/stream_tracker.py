@@ -98,19 +98,19 @@ class StreamTracker:
         for track in anchored:
             self._trails.add(track.track_id, track.point, time_s)
         self._forget(objects.ended)
-        crossings = tuple(crossing for line in self._lines for crossing in line.update(anchored))
+        crossings = tuple([crossing for line in self._lines for crossing in line.update(anchored)])
         for zone in self._zones:
             zone.update(anchored, time_s)
         counts = self.counts()
         of_zones = [(zone.name, counter.stays()) for zone, counter in zip(counts.zones, self._zones, strict=True)]
-        stays = tuple({name: by_id[one] for name, by_id in of_zones if one in by_id} for one in ids.tolist())
-        trails = tuple(self._trails.of(one) for one in ids.tolist())
+        stays = tuple([{name: by_id[one] for name, by_id in of_zones if one in by_id} for one in ids.tolist()])
+        trails = tuple([self._trails.of(one) for one in ids.tolist()])
         return replace(found, tracks=FoundTracks(ids, trails, stays, crossings, counts.lines, counts.zones))
 
     def counts(self) -> StreamCounts:
         """Tracks and counts so far."""
-        lines = tuple(line.count() for line in self._lines)
-        zones = tuple(zone.count() for zone in self._zones)
+        lines = tuple([line.count() for line in self._lines])
+        zones = tuple([zone.count() for zone in self._zones])
         return StreamCounts(self._source, self._objects.counts(), lines, zones, self._objects.second_boxes)
 
     def _forget(self, ended: tuple[int, ...]) -> None:

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import gc
+import sys
+from collections import deque
+
 import numpy as np
 import pytest
 
 from rkdeploy.device.postprocess.detections import Detections, InstanceMask
 from rkdeploy.device.tracking.areas import Area
+from rkdeploy.device.tracking.found_tracks import FoundTracks
 from rkdeploy.device.tracking.stream_tracker import StreamTracker, TrackingSettings
 
 HW = (720, 1280)
@@ -104,3 +109,28 @@ def test_a_part_of_the_objects_keeps_its_tracks() -> None:
     half = kept.tracks.scaled(0.5, 0.25)
     assert half.trails == (((150.0, 25.0), (150.0, 25.0)),)
     assert half.lines[0].points == ((0.0, 85.0), (640.0, 85.0))
+
+
+def test_frames_leave_nothing_in_memory() -> None:
+    """Blocks of Python's allocator after 300 and 1,200 frames with six objects, of which the last 60 frames are kept.
+
+    Freed tuples that CPython keeps for others are among them, so that the garbage collector, which frees those, is off.
+    """
+    areas = (Area("middle", ((0.5, 1.0), (0.5, 0.0))), Area("left", ((0.0, 0.0), (0.5, 0.0), (0.5, 1.0), (0.0, 1.0))))
+    tracker = StreamTracker("cam", TrackingSettings(HIGH, areas=areas))
+    kept: deque[FoundTracks] = deque(maxlen=60)
+    six = np.array([(80, 100 * row, 120, 100 * row + 80) for row in range(6)], np.float32)
+    scores, class_ids = np.full(6, 0.9, np.float32), np.zeros(6, np.int32)
+    blocks = []
+    gc.disable()
+    try:
+        for number in range(1200):
+            boxes = six + np.array((10, 0, 10, 0), np.float32) * (number % 100)
+            tracks = tracker.track(Detections(boxes, scores, class_ids), HW, number / 30).tracks
+            assert tracks is not None
+            kept.append(tracks.scaled(0.5, 0.5))
+            if number in (299, 1199):
+                blocks.append(sys.getallocatedblocks())
+    finally:
+        gc.enable()
+    assert blocks[1] - blocks[0] < 1000
