@@ -85,26 +85,25 @@ def run_command(
     with StopSignals() as signals, _Progress(bundle, counter, signals, options) as events:
         result = run_bundle(bundle, options, events, [counter])
     if not is_quiet():
-        written = {
-            "Drawn": options.save,
-            "Crops": options.crops,
-            "Maps": options.maps,
-            "JSON lines": output,
-            "Recorded": options.record,
-        }
-        summarize(
-            counter,
-            result,
-            bundle.spec.class_names,
-            {what: str(where) for what, where in written.items() if where},
-            to_stderr=as_json,
-        )
+        summarize(counter, result, bundle.spec.class_names, _written(options, output), to_stderr=as_json)
     if result.failure is not None:
         raise result.failure
     if signals.received is not None:
         raise typer.Exit(signals.exit_code)
     if result.stats.failed:
         report_failed(result.stats, live=result.live)
+
+
+def _written(options: RunOptions, output: str | None) -> dict[str, str]:
+    """Files and folders that the run has written, by what they hold."""
+    written = {
+        "Drawn": options.save,
+        "Crops": options.crops,
+        "Maps": options.maps,
+        "JSON lines": output,
+        "Recorded": options.record,
+    }
+    return {what: str(where) for what, where in written.items() if where}
 
 
 def _require_sense(options: RunOptions, named: Path | None, sources: tuple[str, ...], *, writes_json: bool) -> None:

@@ -2,7 +2,8 @@
 
 TOPIC/status                online or offline, retained; offline is the will, which the broker sends after a kill
 TOPIC/STREAM/detections     the JSON line of a frame
-TOPIC/STREAM/counts         {"time": ..., "total": 3, "classes": {"person": 2, "car": 1}}, retained
+TOPIC/STREAM/counts         {"time": ..., "total": 3, "classes": {"person": 2, "car": 1}}, retained; of a tracked run
+                            also "lines": {"gate": {"in": 5, "out": 4}} and "zones": {"yard": {"inside": 1, ...}}
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Final
 from rkdeploy.device.messages.broker_address import topic_levels
 from rkdeploy.device.messages.discovery import discovery_messages
 from rkdeploy.device.messages.newest_results import NewestResults, StreamResult
+from rkdeploy.device.stream.track_json import place_totals
 from rkdeploy.errors import RkdeployError
 
 if TYPE_CHECKING:
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
     from rkdeploy.device.messages.broker_address import BrokerAddress
     from rkdeploy.device.postprocess.detections import Detections
     from rkdeploy.device.stream.frames import Frame
+    from rkdeploy.device.tracking.areas import Area
 
 _LOG = logging.getLogger(__name__)
 _KEEPALIVE_S: Final = 15
@@ -49,6 +52,7 @@ class MqttSink:
         title: name of the device for Home Assistant.
         every_s: least seconds between two messages of a stream.
         discovery: whether the sensors are announced to Home Assistant.
+        areas: lines and zones that the results have counts of, which are announced too.
         notify: called with one sentence when the broker is lost, and when it is back.
 
     Attributes:
@@ -68,11 +72,13 @@ class MqttSink:
         title: str,
         every_s: float = 1.0,
         discovery: bool = False,
+        areas: Sequence[Area] = (),
         notify: Callable[[str], None] | None = None,
     ) -> None:
         self._address, self._streams = address, streams
         self._levels = topic_levels(streams)
         self._class_names, self._title, self._discovery = tuple(class_names), title, discovery
+        self._areas = tuple(areas)
         self._notify = notify or (lambda _text: None)
         self._results = NewestResults(every_s)
         self._connected = threading.Event()
@@ -131,7 +137,8 @@ class MqttSink:
         client.publish(f"{self._address.topic}/status", "online", qos=1, retain=True)
         if self._discovery:
             named = list(zip(self._levels, self._streams, strict=True))
-            for topic, payload in discovery_messages(self._address.topic, named, self._class_names, self._title):
+            announced = discovery_messages(self._address.topic, named, self._class_names, self._title, self._areas)
+            for topic, payload in announced:
                 client.publish(topic, payload, qos=1, retain=True)
         if self._told:
             self._notify(f"{self._address.text}: connected.")
@@ -164,6 +171,9 @@ class MqttSink:
         """Send a result; False when the broker does not take it in time."""
         counts = result.counts(self._class_names)
         summary = {"time": result.captured.iso, "total": counts.total(), "classes": dict(counts)}
+        tracks = result.detections.tracks
+        if tracks is not None:
+            summary |= place_totals(tracks)
         level = self._levels[result.origin]
         line = result.line(self._class_names)
         return self._publish(f"{level}/detections", line) and self._publish(

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
 
     from rkdeploy.device.messages.message_options import MessageOptions
     from rkdeploy.device.stream.sinks.sink import Sink
+    from rkdeploy.device.tracking.areas import Area
 
 
 def message_sinks(
@@ -19,6 +20,7 @@ def message_sinks(
     class_names: Sequence[str],
     title: str,
     notify: Callable[[str], None],
+    areas: Sequence[Area] = (),
 ) -> list[Sink]:
     """The sinks, not entered.
 
@@ -28,6 +30,7 @@ def message_sinks(
         class_names: of the contract.
         title: name of what runs.
         notify: called with one sentence when messages are lost, and when they are sent again.
+        areas: lines and zones that tracks are counted at.
 
     Raises:
         RkdeployError: for an address that is not valid, or a package that is missing.
@@ -44,6 +47,7 @@ def message_sinks(
                 title=title,
                 every_s=options.mqtt_every_s,
                 discovery=options.mqtt_discovery,
+                areas=areas,
                 notify=notify,
             )
         )

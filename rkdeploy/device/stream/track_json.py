@@ -39,6 +39,25 @@ def count_fields(tracks: FoundTracks, class_names: Sequence[str]) -> dict[str, A
     return fields
 
 
+def place_totals(tracks: FoundTracks) -> dict[str, Any]:
+    """The counts of lines and zones by their names, over all classes: `lines` and `zones`, of those that there are."""
+    totals: dict[str, Any] = {}
+    if tracks.lines:
+        totals["lines"] = {
+            line.name: {"in": sum(line.entered.values()), "out": sum(line.left.values())} for line in tracks.lines
+        }
+    if tracks.zones:
+        totals["zones"] = {
+            zone.name: {
+                "inside": sum(zone.inside.values()),
+                "in": sum(zone.entered.values()),
+                "out": sum(zone.left.values()),
+            }
+            for zone in tracks.zones
+        }
+    return totals
+
+
 def line_object(line: LineCount, class_names: Sequence[str]) -> dict[str, Any]:
     """The counts of a line, by class name."""
     return {

@@ -8,7 +8,8 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +20,8 @@ from rkdeploy.device.messages.mqtt_sink import MqttSink
 from rkdeploy.device.postprocess.detections import Detections
 from rkdeploy.device.stream.frames import CaptureTime, Frame
 from rkdeploy.device.stream.sinks.jsonl import jsonl_line
+from rkdeploy.device.tracking.areas import Area
+from rkdeploy.device.tracking.found_tracks import FoundTracks, LineCount, ZoneCount
 from rkdeploy.errors import RkdeployError
 from tests.device.messages.broker import Broker, Listener, free_port, until
 
@@ -29,6 +32,21 @@ FOUND = Detections(
     np.array([[1, 2, 30, 40], [5, 6, 7, 8], [1, 1, 9, 9]], np.float32),
     np.array([0.9, 0.5, 0.25], np.float32),
     np.array([0, 1, 1], np.int32),
+)
+AREAS = (
+    Area("door", ((0, 0), (9, 9))),
+    Area('ho"f', ((0, 0), (9, 0), (9, 9)), STREAMS[0]),
+    Area("other", ((0, 0), (9, 9)), STREAMS[1]),
+)
+TRACKED = replace(
+    FOUND,
+    tracks=FoundTracks(
+        np.array([1, 2, 3], np.int32),
+        ((), (), ()),
+        ({}, {}, {}),
+        lines=(LineCount("door", ((0, 0), (9, 9)), {0: 2, 1: 3}, {1: 4}),),
+        zones=(ZoneCount('ho"f', AREAS[1].points, {1: 1}, {0: 2}, {}, {0: 5}, 1.5, 2.5),),
+    ),
 )
 needs_broker = pytest.mark.skipif(PROGRAM is None, reason="mosquitto is not installed")
 
@@ -49,9 +67,13 @@ def frame(index: int = 0, origin: int = 0) -> Frame:
     )
 
 
-def sink_of(port: int, told: list[str], *, discovery: bool = False, every_s: float = 0.0) -> MqttSink:
+def sink_of(
+    port: int, told: list[str], *, discovery: bool = False, every_s: float = 0.0, areas: Sequence[Area] = ()
+) -> MqttSink:
     address = broker_address(f"mqtt://127.0.0.1:{port}/plant/line")
-    return MqttSink(address, STREAMS, NAMES, title="line", every_s=every_s, discovery=discovery, notify=told.append)
+    return MqttSink(
+        address, STREAMS, NAMES, title="line", every_s=every_s, discovery=discovery, areas=areas, notify=told.append
+    )
 
 
 @needs_broker
@@ -100,6 +122,36 @@ def test_home_assistant_is_told_of_the_sensors(broker: Broker) -> None:
             counts = json.loads(found[one["state_topic"]])
             values[one["name"]] = jinja2.Template(one["value_template"]).render(value_json=counts)
     assert values == {"gate: occupied": "True", "gate: objects": "3", "gate: bolt": "1", 'gate: 螺"母': "2"}
+
+
+@needs_broker
+def test_lines_and_zones_are_sensors(broker: Broker) -> None:
+    """Each stream has those that are its own: crossings that only increase, and whether a track is inside."""
+    jinja2 = pytest.importorskip("jinja2")
+    with sink_of(broker.port, [], discovery=True, areas=AREAS) as sink, Listener(broker.port) as listener:
+        until(lambda: len(listener.last) >= 17, "16 sensors and the status")
+        sink.write(frame(), TRACKED)
+        until(lambda: "plant/line/gate/counts" in listener.last, "counts")
+        found = dict(listener.last)
+    counts = json.loads(found["plant/line/gate/counts"])
+    assert counts["lines"] == {"door": {"in": 5, "out": 4}}
+    assert counts["zones"] == {'ho"f': {"inside": 1, "in": 2, "out": 0}}
+    configs = [json.loads(text) for topic, text in found.items() if topic.endswith("/config")]
+    places = [one for one in configs if one["name"].split(": ")[1].startswith(("door", "ho", "other"))]
+    assert sorted(one["name"] for one in places if "10.0.0.8" in one["state_topic"]) == [
+        f"{STREAMS[1]}: {name}" for name in ("door in", "door out", "other in", "other out")
+    ]
+    here = [one for one in places if one["state_topic"] == "plant/line/gate/counts"]
+    assert {one["name"]: jinja2.Template(one["value_template"]).render(value_json=counts) for one in here} == {
+        "gate: door in": "5",
+        "gate: door out": "4",
+        'gate: ho"f occupied': "True",
+        'gate: ho"f objects': "1",
+    }
+    assert {one["name"] for one in here if one.get("state_class") == "total_increasing"} == {
+        "gate: door in",
+        "gate: door out",
+    }
 
 
 @needs_broker
