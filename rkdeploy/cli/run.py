@@ -141,6 +141,10 @@ def _require_sense_of_recording(options: RunOptions) -> None:
     if options.recording.events and options.save is None:
         raise typer.BadParameter("Clips are written by --save FOLDER only.", param_hint="--event")
     recording = options.recording
+    if recording.event_zones and not recording.events:
+        raise typer.BadParameter("A zone is of the clips of --event CLASS.", param_hint="--event-zone")
+    if recording.event_stay_s and not recording.event_zones:
+        raise typer.BadParameter("Stays are those in a zone: --event-zone NAME.", param_hint="--event-stay")
     if recording.segment_s is not None and options.save is None:
         raise typer.BadParameter("Videos are written by --save FOLDER only.", param_hint="--segment")
     if recording.keep is not None and recording.segment_s is None and not recording.events:

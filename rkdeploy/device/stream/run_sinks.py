@@ -13,6 +13,7 @@ from rkdeploy.device.stream.sinks.jsonl import JsonlSink
 from rkdeploy.device.stream.sinks.map_files import MapFilesSink
 from rkdeploy.device.stream.sources.image_files import ImageFiles
 from rkdeploy.device.stream.sources.several import parts_of, stream_names
+from rkdeploy.device.stream.video_out.event_rule import require_zones
 from rkdeploy.device.stream.video_out.writer_choice import WriterChoice, chosen_writer
 from rkdeploy.device.web.listening_address import DEFAULT_ADDRESS
 from rkdeploy.system.file_names import readable_name
@@ -60,8 +61,9 @@ def open_run_sinks(
         events: called with warnings, and with the address of the web view.
 
     Raises:
-        RkdeployError: when one of them cannot be opened.
+        RkdeployError: when one of them cannot be opened, or is about a zone that does not exist.
     """
+    require_zones(options.recording.event_zones, areas)
     with ExitStack() as stack:
         window = _window(options, source, bundle.spec.class_names, stack)
         writer = _video_writer(options, source, events)

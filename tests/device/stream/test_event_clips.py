@@ -6,6 +6,7 @@ import errno
 import json
 import os
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -15,12 +16,15 @@ import pytest
 from rkdeploy.device.postprocess.detections import Detections
 from rkdeploy.device.stream.frames import CaptureTime, Frame
 from rkdeploy.device.stream.video_out import event_clips
-from rkdeploy.device.stream.video_out.event_clips import EventClips, EventRule
+from rkdeploy.device.stream.video_out.event_clips import EventClips
+from rkdeploy.device.stream.video_out.event_rule import EventObject, EventRule, require_zones
 from rkdeploy.device.stream.video_out.fragmented_mp4 import FragmentedMp4
 from rkdeploy.device.stream.video_out.h264_encoder import H264Encoder
 from rkdeploy.device.stream.video_out.keep_limits import KeepLimits
 from rkdeploy.device.stream.video_out.recording_shelf import RecordingShelf
 from rkdeploy.device.stream.video_out.video_packet import TICKS_PER_S
+from rkdeploy.device.tracking.areas import Area
+from rkdeploy.device.tracking.found_tracks import FoundTracks
 from rkdeploy.errors import RkdeployError
 from tests.command_line import rkdeploy
 from tests.device.stream.test_video_out import read
@@ -42,8 +46,23 @@ def clips_of(
     return EventClips(folder, rule, NAMES, RecordingShelf(folder, limits), live=live, name="gate", notify=told)
 
 
-def play(clips: EventClips, seen_s: Iterable[float], length_s: float, *, class_id: int = 0) -> None:
-    """Encode pictures of noise at 10 a second; in those at `seen_s` there is an object, whose score grows."""
+def in_zones(*stays: dict[str, float]) -> FoundTracks:
+    """Tracks of objects that have been in zones for some seconds."""
+    return FoundTracks(np.arange(1, len(stays) + 1, dtype=np.int32), ((),) * len(stays), stays)
+
+
+def play(
+    clips: EventClips,
+    seen_s: Iterable[float],
+    length_s: float,
+    *,
+    class_id: int = 0,
+    stays: Callable[[float], dict[str, float]] | None = None,
+) -> None:
+    """Encode pictures of noise at 10 a second; in those at `seen_s` there is an object, whose score grows.
+
+    `stays` gives the seconds that it has been in zones, by the time.
+    """
     encoder, began = H264Encoder(["libx264"], (160, 120), RATE, lambda _text: None), False
     random, seen = np.random.default_rng(0), {round(at * RATE): None for at in seen_s}
     clips.open()
@@ -61,7 +80,8 @@ def play(clips: EventClips, seen_s: Iterable[float], length_s: float, *, class_i
         if index in seen:
             score = min(0.95, 0.3 + 0.01 * index)
             scores, ids = np.array([score], np.float32), np.array([class_id], np.int32)
-            found = Detections(np.ones((1, 4), np.float32), scores, ids)
+            tracks = None if stays is None else in_zones(stays(index / RATE))
+            found = Detections(np.ones((1, 4), np.float32), scores, ids, tracks=tracks)
         frame = Frame(image, "gate", index, captured=CaptureTime(1_700_000_000 + index / RATE, 0))
         clips.see(frame, found, image, ticks)
     clips.end(whole=True)
@@ -121,6 +141,42 @@ def test_other_classes_begin_nothing(tmp_path: Path) -> None:
     (clip,) = files(tmp_path / "b", ".mp4")
     assert clip.name[23:].strip("_").isascii()
     assert "/" not in clip.name
+
+
+def test_events_can_be_of_a_zone(tmp_path: Path) -> None:
+    """An object that is in the picture from 1 s on, in the yard from 2 s on, and begins an event 3 s later."""
+    rule = EventRule(frozenset({0}), 0.0, 1.0, frozenset({"yard", "porch"}), 3.0)
+    stays = {"street": 9.0}
+    play(
+        clips_of(tmp_path, rule=rule),
+        [i / RATE for i in range(10, 71)],
+        9.0,
+        stays=lambda at_s: stays | ({"yard": at_s - 2} if at_s >= 2 else {}),
+    )
+    (line,) = lines(tmp_path)
+    assert (line["time"], line["seconds"], line["zones"]) == ("2023-11-14T22:13:25.000000Z", 2.0, ["yard"])
+
+
+def test_the_object_of_an_event_is_the_best_one_in_the_zone() -> None:
+    """One with a higher score is elsewhere, one of another class, and one has not been there for long enough."""
+    rule = EventRule(frozenset({0}), 1, 1, frozenset({"yard"}), 2.0)
+    scores, class_ids = np.array([0.875, 0.75, 0.625, 0.25, 0.5], np.float32), np.array([0, 1, 0, 0, 0], np.int32)
+    tracks = in_zones({"street": 5}, {"yard": 5}, {"yard": 1.9}, {"yard": 3}, {"yard": 2, "street": 2})
+    found = Detections(np.ones((5, 4), np.float32), scores, class_ids, tracks=tracks)
+    assert rule.best(found) == EventObject(0, 0.5, frozenset({"yard"}))
+    assert rule.best(replace(found, tracks=None)) is None
+    assert EventRule(frozenset({0}), 1, 1).best(found) == EventObject(0, 0.875, frozenset())
+
+
+def test_zones_of_events_exist() -> None:
+    """A line of that name is none."""
+    areas = (Area("yard", ((0, 0), (1, 0), (1, 1))), Area("gate", ((0, 0), (1, 0))))
+    require_zones(["yard"], areas)
+    require_zones([], ())
+    with pytest.raises(RkdeployError, match='Zone "gate" of --event-zone does not exist, expected one of: yard'):
+        require_zones(["yard", "gate"], areas)
+    with pytest.raises(RkdeployError, match="expected one of: none"):
+        require_zones(["yard"], ())
 
 
 def test_an_object_that_stays_is_several_clips(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -194,3 +250,8 @@ def test_the_command_saves_clips_alone(tmp_path: Path) -> None:
     assert wrong.returncode == 1
     assert "boat" in wrong.stderr
     assert rkdeploy("run", "spot", "v.avi", "--event", "bolt", cwd=tmp_path).returncode == 2
+    zone = ("--zone", "left:0,0,0.6,0,0.6,1,0,1", "--event-zone", "left", "--event-stay", "0.2")
+    result = rkdeploy("run", "spot", "v.avi", "--save", "z", "--event", "bolt", *zone, cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
+    assert lines(tmp_path / "z" / "v_events")[0]["zones"] == ["left"]
+    assert rkdeploy("run", "spot", "v.avi", "--save", "z", *zone, cwd=tmp_path).returncode == 2

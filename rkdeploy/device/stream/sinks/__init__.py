@@ -17,7 +17,8 @@ from rkdeploy.device.stream.sources.image_files import ImageFiles
 from rkdeploy.device.stream.sources.several import parts_of
 from rkdeploy.device.stream.sources.stream_address import redacted
 from rkdeploy.device.stream.video_out.encoded_video import EncodedVideoSink
-from rkdeploy.device.stream.video_out.event_clips import EventClips, EventRule
+from rkdeploy.device.stream.video_out.event_clips import EventClips
+from rkdeploy.device.stream.video_out.event_rule import EventRule
 from rkdeploy.device.stream.video_out.mp4_files import Mp4Files
 from rkdeploy.device.stream.video_out.publish_address import STREAM_PLACE, publish_address
 from rkdeploy.device.stream.video_out.publisher import Publisher
@@ -74,7 +75,8 @@ def open_save_folder(
     given = recording or RecordingOptions()
     shelf = None if folder is None else RecordingShelf(folder, given.keep)
     chosen = frozenset(chosen_class_ids(given.events, class_names))
-    rule = EventRule(chosen, given.before_s, given.after_s) if chosen else None
+    zones = frozenset(given.event_zones)
+    rule = EventRule(chosen, given.before_s, given.after_s, zones, given.event_stay_s) if chosen else None
     saving = _Saving(folder, tuple(class_names), encoder, notify, given, shelf, rule)
     needing = "--publish needs" if given.publish else "--event needs" if given.events else "Segments need"
     if (given.segment_s is not None or given.publish or given.events) and encoder is None:

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
     from rkdeploy.device.postprocess.detections import Detections
     from rkdeploy.device.stream.frames import Frame
+    from rkdeploy.device.stream.video_out.event_rule import EventObject, EventRule
     from rkdeploy.device.stream.video_out.recording_shelf import RecordingShelf
     from rkdeploy.device.stream.video_out.video_packet import VideoFormat, VideoPacket
 
@@ -40,20 +41,6 @@ _BETTER: Final = 0.05
 _JPEG_QUALITY: Final = 90
 
 
-@dataclass(frozen=True, slots=True)
-class EventRule:
-    """When a clip is recorded.
-
-    Attributes:
-        class_ids: of the objects that begin an event, and prolong it.
-        before_s, after_s: seconds before the first object and after the last one.
-    """
-
-    class_ids: frozenset[int]
-    before_s: float
-    after_s: float
-
-
 @dataclass(slots=True)
 class _Event:
     """An event under way.
@@ -61,15 +48,16 @@ class _Event:
     Attributes:
         path: of the clip.
         writer: of the clip.
-        class_id, confidence: of the best object so far.
+        best: the object with the highest score so far.
+        zones: those of the rule that its objects were in.
         began: time of the first object, in UTC as ISO 8601.
         first, last: time of the first object and of the last one, in ticks.
     """
 
     path: Path
     writer: FragmentedMp4
-    class_id: int
-    confidence: float
+    best: EventObject
+    zones: frozenset[str]
     began: str
     first: int
     last: int
@@ -135,16 +123,16 @@ class EventClips:
         Raises:
             RkdeployError: when the snapshot cannot be written, and nothing may be left out.
         """
-        best = self._best(detections)
+        best = self._rule.best(detections)
         if best is None:
             return
-        class_id, confidence = best
         if self._event is None:
-            self._begin_event(frame, class_id, confidence, drawn, ticks)
+            self._begin_event(frame, best, drawn, ticks)
             return
         self._event.last = ticks
-        if confidence > self._event.confidence + _BETTER:
-            self._event.class_id, self._event.confidence = class_id, confidence
+        self._event.zones |= best.zones
+        if best.confidence > self._event.best.confidence + _BETTER:
+            self._event.best = best
             self._write_snapshot(self._event, drawn)
 
     def begin(self, video: VideoFormat) -> None:
@@ -179,19 +167,11 @@ class EventClips:
         if self.lost:
             self._notify(f"{self._name}: {self.lost} of {self.lost + self.written} clips of events were not written.")
 
-    def _best(self, detections: Detections) -> tuple[int, float] | None:
-        """Class and score of the best object of the chosen classes."""
-        found = zip(detections.class_ids.tolist(), detections.scores.tolist(), strict=True)
-        chosen = [(class_id, score) for class_id, score in found if class_id in self._rule.class_ids]
-        return max(chosen, key=lambda one: one[1], default=None)
-
-    def _begin_event(
-        self, frame: Frame, class_id: int, confidence: float, drawn: NDArray[np.uint8], ticks: int
-    ) -> None:
+    def _begin_event(self, frame: Frame, best: EventObject, drawn: NDArray[np.uint8], ticks: int) -> None:
         packets = self._since(ticks - round(self._rule.before_s * TICKS_PER_S))
         if self._video is None or not packets:  # the encoder has given nothing yet; the next picture comes soon
             return
-        label = readable_name(self._class_names[class_id])[:40].replace(" ", "_") or "event"
+        label = readable_name(self._class_names[best.class_id])[:40].replace(" ", "_") or "event"
         safe = "".join(one if one.isascii() and (one.isalnum() or one in "_.-") else "_" for one in label)
         path = self._folder / f"{self._number:06d}_{time.strftime('%Y%m%d-%H%M%S')}_{safe}.mp4"
         try:
@@ -201,7 +181,7 @@ class EventClips:
             return
         self._number += 1
         self._shelf.begin(path)
-        self._event = event = _Event(path, writer, class_id, confidence, frame.captured.iso, ticks, ticks)
+        self._event = event = _Event(path, writer, best, best.zones, frame.captured.iso, ticks, ticks)
         for packet in packets:
             if self._event is not None:
                 self._write(event, packet)
@@ -273,9 +253,10 @@ class EventClips:
             "source": self._name,
             "time": event.began,
             "seconds": round((event.last - event.first) / TICKS_PER_S, 3),
-            "class_id": event.class_id,
-            "class_name": self._class_names[event.class_id],
-            "confidence": round(event.confidence, 5),
+            "class_id": event.best.class_id,
+            "class_name": self._class_names[event.best.class_id],
+            "confidence": round(event.best.confidence, 5),
+            **({"zones": sorted(event.zones)} if self._rule.zones else {}),
             "clip": event.path.name,
             "snapshot": event.path.with_suffix(".jpg").name,
         }

@@ -18,6 +18,7 @@ class RecordingOptions:
         keep: limits of all segments; the oldest are removed.
         publish: addresses that the drawn video is sent to.
         events: classes whose objects begin a clip; before_s, after_s: seconds in it around them.
+        event_zones: names of zones in which they must be; event_stay_s: seconds that they must have been there.
     """
 
     segment_s: Annotated[
@@ -69,3 +70,23 @@ class RecordingOptions:
         float,
         Option("--after", "Seconds in a clip after the last object.", RECORDING, metavar="SECONDS", low=0, high=600),
     ] = 10.0
+    event_zones: Annotated[
+        tuple[str, ...],
+        Option(
+            "--event-zone",
+            "Save clips of objects in this zone of --zone or --areas only. Repeatable.",
+            RECORDING,
+            metavar="NAME",
+        ),
+    ] = ()
+    event_stay_s: Annotated[
+        float,
+        Option(
+            "--event-stay",
+            "Seconds that an object must have been in the zone before a clip begins.",
+            RECORDING,
+            metavar="SECONDS",
+            low=0,
+            high=3600,
+        ),
+    ] = 0.0
