@@ -68,7 +68,8 @@ def _placeholder(key: Key) -> str:
     if key.leaf.type is bool:
         return "true"
     word = metavar(key.leaf)
-    return word if word in ("N", "X") else json.dumps(word)
+    is_number = key.leaf.option.form is None and key.leaf.type in (int, float)
+    return word if is_number or word in ("N", "X") else json.dumps(word)
 
 
 def _typed(key: Key, value: Any) -> Any:

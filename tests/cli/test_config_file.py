@@ -116,6 +116,7 @@ def test_the_command_line_goes_before_the_file(tmp_path: Path) -> None:
 def test_the_printed_file_has_every_option_with_its_help(tmp_path: Path) -> None:
     """As comments until they are given: the file is its own manual, and changes nothing."""
     text = rkdeploy("run", "--print-config").stdout
+    assert {"# before = SECONDS", "# max-frames = N", '# save = "FOLDER"'} <= set(text.splitlines()), "numbers are bare"
     for leaf in options():
         assert leaf.option.hidden or f"\n# {leaf.option.flag.removeprefix('--')} = " in text
         assert leaf.option.help.split()[0] in text

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 PREFIX: Final = "homeassistant"
 MAX_CLASSES: Final = 20
-"""Most classes that get a sensor each; of models with more there is the total alone."""
+"""Most classes that get a sensor each; where more are wanted there is the total alone."""
 
 
 def discovery_messages(
@@ -29,6 +29,7 @@ def discovery_messages(
     class_names: Sequence[str],
     title: str,
     areas: Sequence[Area] = (),
+    wanted: Sequence[int] | None = None,
 ) -> Iterator[tuple[str, str]]:
     """(topic, payload) of each sensor.
 
@@ -41,7 +42,10 @@ def discovery_messages(
         class_names: of the contract.
         title: name of the device.
         areas: lines and zones.
+        wanted: ids of the classes that there can be results of; None for all.
     """
+    classes = range(len(class_names)) if wanted is None else wanted
+    named = [(class_id, class_names[class_id]) for class_id in classes]
     node = re.sub(r"[^A-Za-z0-9_-]+", "_", topic)
     device = {"identifiers": [node], "name": title, "manufacturer": "rkdeploy", "sw_version": __version__}
     for level, name in streams:
@@ -54,7 +58,7 @@ def discovery_messages(
         sensors = (
             _occupancy("occupied", "occupied", "value_json.total"),
             _Sensor("objects", "objects", "value_json.total"),
-            *_class_sensors(class_names),
+            *_class_sensors(named),
             *_area_sensors([area for area in areas if area.source in ("", name)]),
         )
         for one in sensors:
@@ -90,12 +94,11 @@ def _occupancy(suffix: str, name: str, count: str) -> _Sensor:
     return _Sensor(suffix, name, f"{count} > 0", _OCCUPIED, "binary_sensor")
 
 
-def _class_sensors(class_names: Sequence[str]) -> list[_Sensor]:
-    if len(class_names) > MAX_CLASSES:
+def _class_sensors(classes: Sequence[tuple[int, str]]) -> list[_Sensor]:
+    if len(classes) > MAX_CLASSES:
         return []
     return [
-        _Sensor(f"class_{number}", name, f"value_json.classes.get({_quoted(name)}, 0)")
-        for number, name in enumerate(class_names)
+        _Sensor(f"class_{class_id}", name, f"value_json.classes.get({_quoted(name)}, 0)") for class_id, name in classes
     ]
 
 

@@ -53,6 +53,7 @@ class MqttSink:
         every_s: least seconds between two messages of a stream.
         discovery: whether the sensors are announced to Home Assistant.
         areas: lines and zones that the results have counts of, which are announced too.
+        wanted: ids of the classes that there can be results of; None for all.
         notify: called with one sentence when the broker is lost, and when it is back.
 
     Attributes:
@@ -73,12 +74,13 @@ class MqttSink:
         every_s: float = 1.0,
         discovery: bool = False,
         areas: Sequence[Area] = (),
+        wanted: Sequence[int] | None = None,
         notify: Callable[[str], None] | None = None,
     ) -> None:
         self._address, self._streams = address, streams
         self._levels = topic_levels(streams)
         self._class_names, self._title, self._discovery = tuple(class_names), title, discovery
-        self._areas = tuple(areas)
+        self._areas, self._wanted = tuple(areas), wanted
         self._notify = notify or (lambda _text: None)
         self._results = NewestResults(every_s)
         self._connected = threading.Event()
@@ -137,7 +139,9 @@ class MqttSink:
         client.publish(f"{self._address.topic}/status", "online", qos=1, retain=True)
         if self._discovery:
             named = list(zip(self._levels, self._streams, strict=True))
-            announced = discovery_messages(self._address.topic, named, self._class_names, self._title, self._areas)
+            announced = discovery_messages(
+                self._address.topic, named, self._class_names, self._title, self._areas, self._wanted
+            )
             for topic, payload in announced:
                 client.publish(topic, payload, qos=1, retain=True)
         if self._told:

@@ -21,6 +21,7 @@ def message_sinks(
     title: str,
     notify: Callable[[str], None],
     areas: Sequence[Area] = (),
+    wanted: Sequence[int] | None = None,
 ) -> list[Sink]:
     """The sinks, not entered.
 
@@ -31,6 +32,7 @@ def message_sinks(
         title: name of what runs.
         notify: called with one sentence when messages are lost, and when they are sent again.
         areas: lines and zones that tracks are counted at.
+        wanted: ids of the classes that there can be results of; None for all.
 
     Raises:
         RkdeployError: for an address that is not valid, or a package that is missing.
@@ -48,6 +50,7 @@ def message_sinks(
                 every_s=options.mqtt_every_s,
                 discovery=options.mqtt_discovery,
                 areas=areas,
+                wanted=wanted,
                 notify=notify,
             )
         )

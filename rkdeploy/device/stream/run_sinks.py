@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from rkdeploy.device.messages.open_messages import message_sinks
+from rkdeploy.device.postprocess.thresholds import chosen_class_ids
 from rkdeploy.device.stream.sinks import open_plugin_sink, open_save_folder
 from rkdeploy.device.stream.sinks.crop_files import CropFilesSink
 from rkdeploy.device.stream.sinks.jsonl import JsonlSink
@@ -68,11 +69,7 @@ def open_run_sinks(
         window = _window(options, source, bundle.spec.class_names, stack)
         writer = _video_writer(options, source, events)
         sinks = _file_sinks(bundle, options, source, writer, events, stack)
-        streams = tuple(part.text for part in parts_of(source))
-        sent = message_sinks(
-            options.messages, streams, bundle.spec.class_names, bundle.folder.name, events.warning, areas
-        )
-        sinks += [stack.enter_context(one) for one in sent]
+        sinks += _message_sinks(bundle, options, source, areas, events, stack)
         view = _view(bundle, options, source, events, stack)
         shown = [sink for sink in (window, view) if sink is not None]
         yield RunSinks((*sinks, *shown), window, view, "" if writer is None else writer.text)
@@ -122,6 +119,23 @@ def _file_sinks(
         )
         sinks.append(stack.enter_context(lines))
     return sinks
+
+
+def _message_sinks(
+    bundle: Bundle, options: RunOptions, source: Source, areas: Sequence[Area], events: RunEvents, stack: ExitStack
+) -> list[Sink]:
+    """The sinks of messages, open."""
+    names = bundle.spec.class_names
+    sinks = message_sinks(
+        options.messages,
+        tuple(part.text for part in parts_of(source)),
+        names,
+        bundle.folder.name,
+        events.warning,
+        areas,
+        sorted(set(chosen_class_ids(options.classes, names))) if options.classes else None,
+    )
+    return [stack.enter_context(one) for one in sinks]
 
 
 def _video_writer(options: RunOptions, source: Source, events: RunEvents) -> WriterChoice | None:

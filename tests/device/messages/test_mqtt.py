@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 
 from rkdeploy.device.messages.broker_address import broker_address, topic_levels
+from rkdeploy.device.messages.discovery import discovery_messages
 from rkdeploy.device.messages.mqtt_sink import MqttSink
 from rkdeploy.device.postprocess.detections import Detections
 from rkdeploy.device.stream.frames import CaptureTime, Frame
@@ -122,6 +123,18 @@ def test_home_assistant_is_told_of_the_sensors(broker: Broker) -> None:
             counts = json.loads(found[one["state_topic"]])
             values[one["name"]] = jinja2.Template(one["value_template"]).render(value_json=counts)
     assert values == {"gate: occupied": "True", "gate: objects": "3", "gate: bolt": "1", 'gate: 螺"母': "2"}
+
+
+def test_classes_that_are_not_wanted_are_no_sensors() -> None:
+    """80 classes are too many to have a sensor each, two of them are not; ids do not depend on what is wanted."""
+    names = [f"class {number}" for number in range(80)]
+
+    def found(wanted: list[int] | None) -> list[str]:
+        messages = discovery_messages("t", [("gate", "gate")], names, "line", (), wanted)
+        return [json.loads(text)["unique_id"] for _, text in messages]
+
+    assert found(None) == ["t_gate_occupied", "t_gate_objects"]
+    assert found([2, 17]) == ["t_gate_occupied", "t_gate_objects", "t_gate_class_2", "t_gate_class_17"]
 
 
 @needs_broker
