@@ -50,6 +50,7 @@ class BuildKeywords(TypedDict, total=False):
     nms: bool | None
     batch: int
     min_agreement: float
+    remedies: bool
     proof_count: int
     allow_unproven: bool
     data: PathLike

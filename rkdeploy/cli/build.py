@@ -23,9 +23,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from rkdeploy.contract.accuracy import AccuracyReport
-    from rkdeploy.contract.agreement import Agreement, Proof
+    from rkdeploy.contract.agreement import Agreement, Measure, Proof
     from rkdeploy.contract.bundle import Bundle
-    from rkdeploy.contract.record import BiasCorrection, FormRecord, Verification
+    from rkdeploy.contract.record import AttemptRecord, BiasCorrection, FormRecord, Verification
     from rkdeploy.datasets.calibration import CalibrationSet
     from rkdeploy.host.building.network import Network
     from rkdeploy.host.families.speed_advice import Advice
@@ -181,6 +181,19 @@ class _BuildProgress(BuildEvents):
         out.print(
             f"[bold]Standing[/]  {'[green]agrees[/] with float' if proof.standing == 'agrees' else proof.standing}"
         )
+
+    def remedy(self, name: str, measure: Measure | None) -> None:
+        reached = f"{measure.name} {measure.value:.3f}" if measure is not None else "nothing found"
+        out.print(f"[bold]Too weak[/]  {plain(reached)} against the float model; trying {plain(name)}")
+
+    def attempts(self, attempts: tuple[AttemptRecord, ...]) -> None:
+        for number, one in enumerate(attempts):
+            facts = ["nothing to judge" if one.measure is None else f"{one.measure.name} {one.measure.value:.3f}"]
+            facts += [] if one.mcycles is None else [f"{one.mcycles:.3f} million cycles (the compiler's prediction)"]
+            facts += [f"{one.float16} tensors in float16"] if one.float16 else []
+            facts += ["[green]kept[/]"] if one.kept else []
+            title = "          " if number else "[bold]Tried[/]     "
+            out.print(f"{title}  {plain(one.settings)}: {', '.join(facts)}")
 
     def form(self, form: FormRecord, cost: str) -> None:
         out.print(f"[bold]Form[/]      {form.name}, for {plain(form.program)}" + (f": {cost}" if cost else ""))

@@ -7,7 +7,7 @@ from math import inf, isnan
 from typing import Literal
 
 from rkdeploy.contract.accuracy import AccuracyReport
-from rkdeploy.contract.agreement import Agreement, Proof
+from rkdeploy.contract.agreement import Agreement, Measure, Proof
 from rkdeploy.contract.bounds import Figure, Text, Whole
 from rkdeploy.contract.compiled_model import CompiledModel
 from rkdeploy.contract.spec import Anchors, FormName
@@ -216,6 +216,30 @@ class FormRecord:
 
 
 @dataclass(frozen=True, slots=True)
+class AttemptRecord:
+    """One of the quantizations that a build tried because the one before agreed too little with the float model.
+
+    Attributes:
+        settings: in words; `as given` for the first.
+        measure: the lowest figure of its agreement with the float model on the held-out images; None where nothing
+            can be judged.
+        refused: True if the build would have been refused with it.
+        float16: tensors whose layers stay float16.
+        mcycles: NPU cycles per frame that the toolkit's compiler predicts, in millions; None where its log did not say.
+        seconds: wall time.
+        kept: True for the one that the bundle has.
+    """
+
+    settings: Text
+    measure: Measure | None
+    refused: bool
+    float16: Whole
+    mcycles: Figure | None
+    seconds: Figure
+    kept: bool
+
+
+@dataclass(frozen=True, slots=True)
 class BuildRecord:
     """`build.json`: everything that a report needs to know of a build.
 
@@ -234,6 +258,7 @@ class BuildRecord:
         request: hash of everything that was asked for, see `rkdeploy.host.building.request`; None in older bundles.
         proof: what `agreement` proves; None in older bundles.
         form: of the outputs; None for our own.
+        attempts: quantizations that were tried, in order; empty where the first one was good enough.
         document: kind of this file.
     """
 
@@ -254,4 +279,5 @@ class BuildRecord:
     request: Text | None = None
     proof: Proof | None = None
     form: FormRecord | None = None
+    attempts: tuple[AttemptRecord, ...] = ()
     document: Literal["rkdeploy build"] = "rkdeploy build"

@@ -114,7 +114,15 @@ def _measured(job: Job, store: BenchStore, code: str, scratch: Path) -> Measured
     chosen = ("--calib", listed, "--calib-count", count, "--seed", job.draw, "--proof-count", 1, "--min-agreement", 0)
     begin = time.perf_counter()
     done = rkdeploy(
-        "build", job.model, "--out", scratch / "out", *map(str, chosen), *with_cfg(job.model), *job.own, *job.options
+        "build",
+        job.model,
+        "--out",
+        scratch / "out",
+        *map(str, chosen),
+        *with_cfg(job.model),
+        "--no-remedies",
+        *job.own,
+        *job.options,
     )
     facts |= {"seconds": time.perf_counter() - begin, "calibrated": count}
     if done.returncode:

@@ -93,6 +93,7 @@ def main() -> None:
                     ROOT / "calib_data" / "best.pt", calib=ROOT / "calib_data", calib_count=count, seed=seed,
                     cut=cut or CutOptions(), algorithm=algorithm, method=method,
                     float16=float16 or Float16Choice(), proof_images=arguments.images, min_agreement=0.0,
+                    remedies=False,
                     out=Path(scratch),
                 )
                 for seed in arguments.seeds

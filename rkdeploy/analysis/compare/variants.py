@@ -144,6 +144,7 @@ def build_options(options: CompareOptions, variant: Variant, *, measured: bool) 
         "target": variant.target,
         "dtype": variant.dtype,
         "min_agreement": _ACCEPTS_ALL,
+        "remedies": False,
         "allow_unproven": True,
         "gate": replace(gate, max_drop=_REFUSES_NONE) if gate is not None else None,
         "out": options.out,

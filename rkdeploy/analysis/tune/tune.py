@@ -69,7 +69,9 @@ def build_options_of(options: TuneOptions, candidate: UsableTrial) -> BuildOptio
     gate = options.build.gate
     assert gate is not None
     allowed = max(GateOptions(gate.data).max_drop, math.ceil(candidate.drop / _DROP_STEP) * _DROP_STEP)
-    return candidate.trial.settings.applied_to(replace(options.build, gate=replace(gate, max_drop=round(allowed, 3))))
+    return candidate.trial.settings.applied_to(
+        replace(options.build, remedies=False, gate=replace(gate, max_drop=round(allowed, 3)))
+    )
 
 
 @contextmanager

@@ -51,6 +51,12 @@ _MEND: Final = (
     "fp16 disagrees too, it is not quantization: please report it."
 )
 
+TRIED_MEND: Final = (
+    "INT8: calibrate on 20 to 40 images like those the model will see (--calib), all classes among them; rkdeploy "
+    "explain BUNDLE names the layers that lose most (build with --min-agreement 0 to have one). If --dtype fp16 "
+    "disagrees too, it is not quantization: please report it. Or lower --min-agreement if this is good enough."
+)
+"""Advice where all remedies were tried."""
 _DEPTH_MEND: Final = (
     "Build with --dtype fp16: one of 256 steps of an 8-bit tensor is a few percent of a depth already, and the layers "
     "before it add theirs. INT8: calibrate on 20 to 40 images like those the model will see (--calib)."
@@ -73,14 +79,34 @@ def proof_of(agreement: Agreement | None, *, decode_proven: bool = True) -> Proo
     if agreement is None:
         return Proof("unproven", "no_images")
     measures = agreement.measures
-    judged = [one for one in measures if _is_enough(one)]
-    weakest = min(judged, key=lambda one: one.value, default=None)
-    if weakest is not None:
-        return Proof("agrees" if weakest.value >= GOOD else "weak", "measured", weakest)
+    lowest = weakest(agreement)
+    if lowest is not None:
+        return Proof("agrees" if lowest.value >= GOOD else "weak", "measured", lowest)
     if not measures:
         return Proof("unproven", "no_objects")
     first = measures[0]
     return Proof("unproven", "few_objects" if first.unit == "objects" else "few_images", first)
+
+
+def weakest(agreement: Agreement | None) -> Measure | None:
+    """The lowest measure that there is enough data for; None without any."""
+    judged = [one for one in agreement.measures if _is_enough(one)] if agreement is not None else []
+    return min(judged, key=lambda one: one.value, default=None)
+
+
+def is_clearly_weak(agreement: Agreement) -> bool:
+    """True if a measure's whole interval is below what is good, or the model would be refused."""
+    judged = [one for one in agreement.measures if _is_enough(one)]
+    return any(one.interval[1] < GOOD for one in judged) or is_refused(agreement, FLOOR)
+
+
+def is_refused(agreement: Agreement, min_agreement: float) -> bool:
+    """True if `require_agreement` refuses a model."""
+    try:
+        require_agreement(agreement, min_agreement)
+    except VerificationError:
+        return True
+    return False
 
 
 def proof_text(proof: Proof, agreement: Agreement | None) -> str:

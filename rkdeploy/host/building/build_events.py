@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from rkdeploy.contract.accuracy import AccuracyReport
-    from rkdeploy.contract.agreement import Agreement, Proof
-    from rkdeploy.contract.record import BiasCorrection, FormRecord, Verification
+    from rkdeploy.contract.agreement import Agreement, Measure, Proof
+    from rkdeploy.contract.record import AttemptRecord, BiasCorrection, FormRecord, Verification
     from rkdeploy.datasets.calibration import CalibrationSet
     from rkdeploy.host.building.network import Network
     from rkdeploy.host.families.speed_advice import Advice
@@ -36,6 +36,12 @@ class BuildEvents:
 
     def compared(self, agreement: Agreement, proof: Proof) -> None:
         """The quantized model was compared with the float model."""
+
+    def remedy(self, name: str, measure: Measure | None) -> None:
+        """A remedy is tried, as the best quantization so far agrees too little: by this measure."""
+
+    def attempts(self, attempts: tuple[AttemptRecord, ...]) -> None:
+        """Several quantizations were tried, and one of them is kept."""
 
     def form(self, form: FormRecord, cost: str) -> None:
         """The outputs have the form of another program; `cost` says what that costs, or nothing."""

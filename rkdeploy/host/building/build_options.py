@@ -58,6 +58,8 @@ class BuildOptions(QuantizationSettings):
         batch: frames per run of the network; only 1.
         min_agreement: share that every measure of agreement with the float model must reach, 0..1: see
             `rkdeploy.host.building.agreement_gate`.
+        remedies: True to quantize again, in other ways, while the model clearly agrees too little with the float model:
+            see `rkdeploy.host.building.remedies`.
         proof_images: number of held-out images for the proof.
         examples: number of them that the bundle keeps as small pictures.
         gate: limits of the loss on labeled images; None measures nothing.
@@ -188,6 +190,16 @@ class BuildOptions(QuantizationSettings):
             often=True,
         ),
     ] = FLOOR
+    remedies: Annotated[
+        bool,
+        Option(
+            "--remedies",
+            "Where INT8 clearly loses too much, quantize again: with corrected biases, then searched ranges and, if it "
+            "still does, layers in float16. At most a few minutes.",
+            QUANTIZATION,
+            off="--no-remedies",
+        ),
+    ] = True
     proof_images: Annotated[
         int,
         Option(

@@ -31,8 +31,8 @@ _LEAST_GAIN: Final = 4.0
 """Factor by which the added variance must fall, for a part costs the NPU a layer and filled channels."""
 _SMALLEST: Final = 0.01
 """Of the median weight: below that a channel counts as hardly used, whatever its range."""
-_USUAL_PARTS: Final = 3
-_FEWEST_NAMED: Final = 4
+USUAL_PARTS: Final = 3
+FEWEST_NAMED: Final = 4
 """Uneven depthwise convolutions from which on they are named as a likely cause."""
 
 
@@ -109,18 +109,18 @@ def with_depthwise_parts(model: onnx.ModelProto, parts: int) -> onnx.ModelProto:
 
 def uneven_depthwise(model: onnx.ModelProto) -> int:
     """Number of depthwise convolutions that parts would help."""
-    return sum(gain >= _LEAST_GAIN for _, _, gain in _splits(model, _USUAL_PARTS))
+    return sum(gain >= _LEAST_GAIN for _, _, gain in _splits(model, USUAL_PARTS))
 
 
 def depthwise_hint(model: onnx.ModelProto) -> str:
     """A sentence for a build whose INT8 fails, with a space behind it; empty if parts would help few layers."""
     uneven = uneven_depthwise(model)
-    if uneven < _FEWEST_NAMED:
+    if uneven < FEWEST_NAMED:
         return ""
     return (
         f"{uneven} depthwise convolutions read channels whose ranges differ too much for one scale: build with "
         "--algorithm sensitivity --bias-correction, which costs no time on the NPU; if that is not enough, add "
-        f"--depthwise-parts {_USUAL_PARTS}, which does. "
+        f"--depthwise-parts {USUAL_PARTS}, which does. "
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import gzip
 from pathlib import Path
 
-from rkdeploy.host.building.build_stages import _compiled
+from rkdeploy.host.building.quantized_network import compiled_of
 from rkdeploy.host.toolkit.built_model import BuiltModel, ModelTensor
 
 LOG = Path(__file__).parents[2] / "data/compile_log/2.5.0_yolov8n_rk3588_int8.txt.gz"
@@ -17,19 +17,17 @@ def built(log: Path) -> BuiltModel:
 
 def test_a_readable_log_is_kept_without_a_warning(tmp_path: Path) -> None:
     """All layers of the log are in the record."""
-    warnings: list[str] = []
     log = tmp_path / "toolkit.log"
     log.write_bytes(gzip.decompress(LOG.read_bytes()))
-    compiled = _compiled(built(log), warnings.append)
+    compiled, problem = compiled_of(built(log))
     assert compiled is not None
-    assert (len(compiled.layers), warnings) == (110, [])
+    assert (len(compiled.layers), problem) == (110, "")
 
 
 def test_an_unreadable_log_costs_no_build(tmp_path: Path) -> None:
     """A toolkit that prints otherwise gives a warning and no figures, and the build goes on."""
-    warnings: list[str] = []
     log = tmp_path / "toolkit.log"
     log.write_text("I rknn building done.\n")
-    assert _compiled(built(log), warnings.append) is None
-    assert len(warnings) == 1
-    assert "Nothing can be predicted for this build" in warnings[0]
+    compiled, problem = compiled_of(built(log))
+    assert compiled is None
+    assert "Nothing can be predicted for this build" in problem

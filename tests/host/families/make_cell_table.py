@@ -36,7 +36,7 @@ def row(record: CellRecord | FaceRecord) -> str:
         opencv = opencv_error(network, Path(folder))
         options = BuildOptions(
             model=record.file, input=InputChoice(preset=record.preset), calib=ROOT / "calib_data", min_agreement=0.0,
-            out=Path(folder),
+            remedies=False, out=Path(folder),
         )  # fmt: skip
         found = build(options, BuildEvents()).record
     px = max((error.max_error for error in found.verification.fields if error.unit == "px"), default=0.0)

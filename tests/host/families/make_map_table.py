@@ -63,6 +63,7 @@ def built(case: str, preset: PresetName, dtype: str) -> str:
             dtype=dtype,
             calib=ROOT / "calib_data",
             min_agreement=0.0,
+            remedies=False,
             out=Path(folder),
         )
         agreement = build(options, BuildEvents()).record.agreement

@@ -54,7 +54,7 @@ def row(name: str) -> str:
         with tempfile.TemporaryDirectory() as folder:
             options = BuildOptions(
                 model=file, imgsz=(image.shape[2], image.shape[3]), input=InputChoice(preset=preset), dtype=dtype,
-                calib=ROOT / "calib_data", min_agreement=0.0, out=Path(folder),
+                calib=ROOT / "calib_data", min_agreement=0.0, remedies=False, out=Path(folder),
             )  # fmt: skip
             record = build(options, BuildEvents()).record
         px = max((error.max_error for error in record.verification.fields if error.unit == "px"), default=0.0)

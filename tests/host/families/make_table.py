@@ -59,7 +59,7 @@ def row(vector: Vector) -> str:
                 BuildOptions(
                     model=vector.checkpoint, cfg=vector.cfg, family=vector.family, input=vector.choice, imgsz=vector.hw,
                     calib=ROOT / "calib_data",
-                    min_agreement=0.0, out=Path(folder),
+                    min_agreement=0.0, remedies=False, out=Path(folder),
                 ),
                 BuildEvents(),
             )  # fmt: skip
