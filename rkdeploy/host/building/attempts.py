@@ -106,7 +106,7 @@ class Attempts:
         return replace(best.built, attempts=records)
 
     def _as_given(self) -> _Attempt:
-        """The quantization that was asked for; with trained biases where correcting them is no gain."""
+        """The quantization that was asked for; with trained biases where corrected ones lose."""
         if not self._options.bias_correction:
             return self._quantized(AS_GIVEN, self._options, self._part)
         trained = self._quantized(AS_GIVEN, replace(self._options, bias_correction=False), self._part)
@@ -183,7 +183,7 @@ class Attempts:
 
     @contextmanager
     def _set_aside(self) -> Iterator[Path]:
-        """The files of the best one, in a folder beside those of the next attempt."""
+        """The files of the best one, moved away for those of the next attempt."""
         with tempfile.TemporaryDirectory(dir=self._folder) as name:
             aside = Path(name)
             for file in self._files():
@@ -198,7 +198,7 @@ class Attempts:
             file.rename(self._folder / file.name)
 
     def _files(self) -> list[Path]:
-        """What a quantization leaves in the folder."""
+        """The files of a quantization that are in the folder."""
         names = (f"{self._options.title}.rknn", QUANTIZATION, EXAMPLES)
         return [file for name in names if (file := self._folder / name).exists()]
 
