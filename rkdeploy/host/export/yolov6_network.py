@@ -13,11 +13,12 @@ import numpy as np
 from rkdeploy.errors import GraphError
 from rkdeploy.host.checkpoint import Module
 from rkdeploy.host.export.builder import Value
+from rkdeploy.host.export.convolutions import convolution
 from rkdeploy.host.export.emission import Emission, child, emit
 from rkdeploy.host.export.layer_list import blamed
 from rkdeploy.host.export.point_heads import PointMaps
 
-TRAINING_ONLY = ("cls_preds_ab", "reg_preds_ab", "reg_preds_dist")
+TRAINING_ONLY = ("cls_preds_ab", "reg_preds_ab", "seg_preds_ab", "reg_preds_dist")
 """Parts of a head that inference does not read: anchors next to it (fuse_ab), and distillation's."""
 
 
@@ -82,8 +83,17 @@ def _lite_neck(emission: Emission, module: Module, features: Sequence[Value]) ->
     return [p3, n4, n5, builder.elementwise("Add", path, *top)]
 
 
-def emit_head(emission: Emission, module: Module, features: Sequence[Value], strides: Sequence[int]) -> list[PointMaps]:
-    """Raw boxes and scores of every level.
+def emit_head(
+    emission: Emission, module: Module, features: Sequence[Value], strides: Sequence[int], landmarks: int = 0
+) -> list[PointMaps]:
+    """Raw boxes and scores of every level, and mask coefficients (yolov6-seg) or landmarks (yolov6-face).
+
+    Args:
+        emission: the graph.
+        module: the head.
+        features: one tensor per level, finest first.
+        strides: input pixels per cell of each level.
+        landmarks: points per object in the last channels of the boxes' convolutions.
 
     Raises:
         GraphError: when the head reads another number of levels, or its distances are not counted 0, 1, 2, ...
@@ -97,13 +107,14 @@ def emit_head(emission: Emission, module: Module, features: Sequence[Value], str
             parts = {name: module.child(name).child(str(number)) for name in HEAD_PARTS}
             value = emit(emission, parts["stems"], [feature])
             scores, boxes = (emit(emission, parts[f"{kind}_convs"], [value]) for kind in ("cls", "reg"))
+            sides, points = _boxes_and_landmarks(emission, parts["reg_preds"], boxes, landmarks)
             levels.append(
                 PointMaps(
                     f"{module.path}.{number}",
                     stride,
-                    boxes=emit(emission, parts["reg_preds"], [boxes]),
+                    boxes=sides,
                     scores=emit(emission, parts["cls_preds"], [scores]),
-                    extra=None,
+                    extra=_coefficients(emission, module, number, value) if points is None else points,
                 )
             )
     return levels
@@ -111,6 +122,28 @@ def emit_head(emission: Emission, module: Module, features: Sequence[Value], str
 
 HEAD_PARTS = ("stems", "cls_convs", "reg_convs", "cls_preds", "reg_preds")
 """Modules of the head; each has one part per level."""
+
+
+def _boxes_and_landmarks(emission: Emission, conv: Module, value: Value, landmarks: int) -> tuple[Value, Value | None]:
+    """Raw boxes, and x and y of the landmarks: two convolutions, since a tensor has one quantization scale."""
+    if not landmarks:
+        return emit(emission, conv, [value]), None
+    weight = conv.array("weight")
+    bias = conv.array("bias").astype(np.float64)
+    end = len(weight) - 2 * landmarks
+    boxes, points = (
+        convolution(emission.builder, conv, value, weight=weight[part], bias=bias[part])
+        for part in (slice(0, end), slice(end, None))
+    )
+    return boxes, points
+
+
+def _coefficients(emission: Emission, module: Module, number: int, value: Value) -> Value | None:
+    """Mask coefficients of a level; None for a head without masks."""
+    if "seg_preds" not in module.children:
+        return None
+    inner = emit(emission, module.child("seg_convs").child(str(number)), [value])
+    return emit(emission, module.child("seg_preds").child(str(number)), [inner])
 
 
 def _require_projection(module: Module) -> None:

@@ -1,6 +1,6 @@
 """Make the YOLOv6 reference vectors: checkpoints and outputs written by the real upstream code.
 
-    for release in main 0.2.0 0.3.0; do
+    for release in main 0.2.0 0.3.0 yolov6-seg yolov6-face; do
         git clone --branch $release --depth 1 https://github.com/meituan/YOLOv6 upstream/$release
     done
     pip install "torch>=2.6" "numpy<2" opencv-python pyyaml requests tqdm addict "setuptools<80"
@@ -29,6 +29,8 @@ from tests.data.yolor.make_vectors import image, kept_rows, randomise, stand_ins
 
 WIDTH = 1 / 128
 P6 = (128, 128)
+BINS = 17
+LANDMARKS = slice(4, 14)  # columns of upstream's rows
 
 
 @dataclass(frozen=True)
@@ -79,6 +81,12 @@ CASES = (
     Case("v2_s", "0.2.0: RepPAN, SimConv", "yolov6s.py", release="0.2.0"),
     Case("v2_m", "0.2.0: BepC3, distributions", "yolov6m.py", release="0.2.0"),
     Case("v3_n", "0.3.0: BiFusion, SimCSPSPPF, SimConv", "yolov6n.py", release="0.3.0"),
+    Case("seg_n", "yolov6-seg N: 32 mask coefficients, prototypes; a head with anchors next to it", "yolov6n_seg.py",
+         release="yolov6-seg", head="fuse_ab"),
+    Case("face_m", "yolov6-face M: 5 landmarks behind distributions of 17 bins", "yolov6m_finetune.py",
+         release="yolov6-face", nc=1),
+    Case("face_lite_s", "yolov6-face lite: 5 landmarks behind distances, four levels", "yolov6_lite_s_finetune.py",
+         release="yolov6-face", hw=P6, nc=1),
 )  # fmt: skip
 
 
@@ -112,9 +120,9 @@ def settle(model: Any, torch: Any) -> None:
     with torch.no_grad():
         if hasattr(detect, "proj_conv"):
             detect.proj_conv.weight.copy_(detect.proj.view(detect.proj_conv.weight.shape))
-        for conv in detect.reg_preds:  # distances about 2 cells
-            bins = conv.out_channels // 4
-            conv.bias.add_(2.0 if bins == 1 else -0.15 * torch.arange(bins).repeat(4))
+        for conv in detect.reg_preds:  # distances about 2 cells; landmarks are behind them
+            bins = BINS if conv.out_channels >= 4 * BINS else 1
+            conv.bias[: 4 * bins].add_(2.0 if bins == 1 else -0.15 * torch.arange(bins).repeat(4))
         for conv in detect.cls_preds:
             conv.weight.mul_(3.0)
         for module in model.modules():
@@ -155,13 +163,14 @@ def record(case: Case, folder: Path, out: Path) -> None:
     torch.save(content, path)
     read = torch.load(path, map_location="cpu", weights_only=False)["model"].float().eval()
     with torch.no_grad():
-        pred = read(torch.from_numpy(x8).float() / 255)[0][0].numpy()
-        exact = deepcopy(read).double()(torch.from_numpy(x8).double() / 255)[0][0].numpy()
+        pred, proto = in_order(read(torch.from_numpy(x8).float() / 255)[0], case)
+        exact, _ = in_order(deepcopy(read).double()(torch.from_numpy(x8).double() / 255)[0], case)
     gap = np.abs(pred - exact) / np.maximum(1.0, np.abs(exact))
     assert gap.max() < 5e-5, f"ill-conditioned: {gap.max()}"
     assert np.isfinite(pred).all()
     assert (pred[:, 4] == 1).all()
-    assert pred[:, 5:].std() > 0.05, f"scores hardly vary: {pred[:, 5:].std()}"
+    scores = pred[:, 5 : 5 + case.nc]
+    assert scores.std() > 0.05, f"scores hardly vary: {scores.std()}"
     strides = read.detect.stride.float().numpy()
     counts = [int(case.hw[0] // s) * int(case.hw[1] // s) for s in strides]
     rows = kept_rows(len(pred), counts, rng)
@@ -171,7 +180,23 @@ def record(case: Case, folder: Path, out: Path) -> None:
         "float32_gap": float(gap.max()), "torch": torch.__version__,
     }  # fmt: skip
     arrays = {"input": x8, "rows": rows, "pred": pred[rows][:, columns].astype(np.float32), "strides": strides}
-    np.savez_compressed(out / f"{case.name}.npz", **arrays, meta=np.array(json.dumps(meta)))
+    masks = {} if proto is None else {"proto": proto}
+    np.savez_compressed(out / f"{case.name}.npz", **arrays, **masks, meta=np.array(json.dumps(meta)))
+
+
+def in_order(given: Any, case: Case) -> tuple[np.ndarray, np.ndarray | None]:
+    """Rows of box, one, classes and landmarks or mask coefficients, and prototypes (masks, H, W).
+
+    yolov6-seg gives rows, a list with the prototypes, and rows of a level's number and the coefficients; yolov6-face
+    has the landmarks before the ones.
+    """
+    if case.release == "yolov6-seg":
+        rows, (proto,), coefficients = given
+        return np.concatenate((rows[0].numpy(), coefficients[0, :, 1:].numpy()), axis=1), proto[0].numpy()
+    rows = given[0].numpy()
+    if case.release == "yolov6-face":
+        rows = np.concatenate((np.delete(rows, LANDMARKS, axis=1), rows[:, LANDMARKS]), axis=1)
+    return rows, None
 
 
 def fused(model: Any, torch: Any) -> None:
@@ -197,7 +222,8 @@ def write_readme(out: Path) -> None:
         "`<case>.pt` is a pickled module tree in `model`.  Configurations are upstream's, read when this runs, with 8",
         "to 16 channels.  `<case>.npz` holds `input` (1, 3, H, W) uint8 RGB, fed as input / 255; `pred` float32,",
         "upstream's decoded output without its column of ones at `rows` of all rows (level, row, column): x, y, w, h",
-        "(px), classes; `strides`; `meta`, a JSON string.",
+        "(px), classes, mask coefficients or x, y (px) of landmarks; `proto`, the prototypes of masks; `strides`;",
+        "`meta`, a JSON string.",
         "",
         *case_table(out, CASES),
     ]

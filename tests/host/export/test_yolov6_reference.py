@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -21,34 +22,44 @@ from rkdeploy.host.graph.verify import verify
 
 DATA = Path(__file__).parents[2] / "data" / "yolov6"
 CASES = sorted(path.stem for path in DATA.glob("*.pt"))
+EXTRA = {"seg": {"mask_coefficients", "prototypes"}, "face": {"keypoints"}}
 
 
 def test_the_reference_set_is_complete() -> None:
     """Every head, neck and block of the releases is recorded, as trained and re-parameterized."""
     assert {
         "n_fuse_ab", "n_distill", "s_deploy", "m_dfl", "l6", "s_mbla", "n_qa", "n_qa_deploy", "n_hs", "n_opt", "lite_s",
-        "v2_s", "v2_m", "v3_n",
+        "v2_s", "v2_m", "v3_n", "seg_n", "face_m", "face_lite_s",
     } <= set(CASES)  # fmt: skip
 
 
 @pytest.mark.parametrize("case", CASES)
 def test_full_graph_equals_upstream(case: str) -> None:
-    """Pixels within 1e-3 and scores within 1e-5 of upstream torch."""
+    """Pixels within 1e-3, scores within 1e-5, coefficients and prototypes within 1e-4 of upstream torch."""
     recorded = np.load(DATA / f"{case}.npz")
     checkpoint = read_checkpoint(DATA / f"{case}.pt")
     assert family_of(checkpoint) is yolov6
     require_buildable(checkpoint)
     info = yolov6.describe(checkpoint)
     assert list(info.strides) == recorded["strides"].tolist()
-    assert len(info.class_names) == recorded["pred"].shape[1] - 4
+    kind = case.split("_", maxsplit=1)[0]
+    assert info.task == {"seg": "segment", "face": "pose"}.get(kind, "detect")
+    assert len(info.class_names) == json.loads(str(recorded["meta"]))["nc"]
     image = recorded["input"]
     exported = yolov6.export(checkpoint, info, *image.shape[2:])
-    rows = Session(exported.model).run({"images": image.astype(np.float32) / 255})["output0"][0].T
+    outputs = Session(exported.model).run({"images": image.astype(np.float32) / 255})
+    rows = outputs["output0"][0].T
+    assert rows.shape[1] == recorded["pred"].shape[1]
     difference = np.abs(rows[recorded["rows"]] - recorded["pred"])
+    behind = 4 + len(info.class_names)
     assert difference[:, :4].max() < 1e-3
-    assert difference[:, 4:].max() < 1e-5
+    assert difference[:, 4:behind].max() < 1e-5
+    assert difference[:, behind:].max(initial=0) < (1e-3 if kind == "face" else 1e-4)
+    if kind == "seg":
+        assert np.abs(outputs["output1"][0] - recorded["proto"]).max() < 1e-4
     roles = {tap.role for tap in exported.head.taps}
-    assert roles == {"dfl_boxes" if case in ("m_dfl", "l6", "s_mbla", "v2_m") else "ltrb_boxes", "scores"}
+    boxes = "dfl_boxes" if case in ("m_dfl", "l6", "s_mbla", "v2_m", "face_m") else "ltrb_boxes"
+    assert roles == {boxes, "scores"} | EXTRA.get(kind, set())
 
 
 def test_training_parts_leave_no_nodes() -> None:
@@ -62,7 +73,7 @@ def test_training_parts_leave_no_nodes() -> None:
     assert "BatchNormalization" not in nodes["n_qa"]
 
 
-@pytest.mark.parametrize("case", ["m_dfl", "n_distill"])
+@pytest.mark.parametrize("case", ["m_dfl", "n_distill", "seg_n", "face_m"])
 def test_the_contract_equals_the_graph(case: str) -> None:
     """The board's decode of the cut graph gives the trained graph's rows."""
     network = open_network(DATA / f"{case}.pt", imgsz=(64, 96))
@@ -88,13 +99,22 @@ def test_the_first_release_is_named() -> None:
 
 
 def test_further_parts_are_not_left_out() -> None:
-    """Landmarks of the face branch and masks of the other one are weights that the graph would lack."""
+    """Parts that this version does not know are weights that the graph would lack."""
     checkpoint = read_checkpoint(DATA / "v3_n.pt")
     head = checkpoint.root.child("detect").child("reg_preds")
     points = replace(head.child("0"), path="detect.lmk_preds.0", tensors=dict(head.child("0").tensors))
     face = changed(checkpoint, lmk_preds=replace(head, path="detect.lmk_preds", children={"0": points}))
     with pytest.raises(GraphError, match=r"detect\.lmk_preds\.0"):
         yolov6.export(face, yolov6.describe(face), 64, 64)
+
+
+def test_masks_of_solo_are_named() -> None:
+    """Convolutions of each object's own (configs/exp/*_solo.py) have prototypes of every level."""
+    checkpoint = read_checkpoint(DATA / "seg_n.pt")
+    proto = checkpoint.root.child("detect").child("seg_proto")
+    three = replace(proto, children={name: proto.child("0") for name in "012"})
+    with pytest.raises(CheckpointError, match="3 sets of prototypes"):
+        yolov6.describe(changed(checkpoint, seg_proto=three))
 
 
 def test_bins_that_are_not_counted_from_0() -> None:

@@ -19,6 +19,7 @@ import tempfile
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
+import cv2
 import numpy as np
 import onnx
 from numpy.typing import NDArray
@@ -39,6 +40,7 @@ from rkdeploy.host.graph.verify import network_input
 from tests.host.families.vectors import Vector, vectors
 
 ROOT = Path(__file__).parents[3]
+OPENCV = cv2.__version__.rpartition(".")[0]
 PAGE = ROOT / "docs" / "families.md"
 BEGIN, END = "<!-- table: tests/host/families/make_table.py -->", "<!-- end of table -->"
 HEADING = (
@@ -131,7 +133,7 @@ def opencv_error(network: Network, folder: Path) -> str:
         with OpencvDnn(path, spec) as opencv:
             got = [tensor.values.copy() for tensor in opencv.infer(image)]
     except RkdeployError as error:
-        return "no GridSample" if "GridSample" in error.message else error.message
+        return "no GridSample" if "GridSample" in error.message else f"{OPENCV} cannot read it"
     worst = max(np.abs(a - b).max() / max(1.0, np.abs(a).max()) for a, b in zip(expected, got, strict=True))
     return f"{worst:.1g}"
 
