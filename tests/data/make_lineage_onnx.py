@@ -1,10 +1,13 @@
-"""Export checkpoints of tests/data/yolov7 and yolov9 to ONNX with each upstream's own exporter.
+"""Export checkpoints of tests/data/yolov6, yolov7 and yolov9 to ONNX with each upstream's own exporter.
 
-    pip install onnx "setuptools<80"        # besides what the two make_vectors.py need
+    pip install onnx "setuptools<80"        # besides what the make_vectors.py need
+    python -m tests.data.make_lineage_onnx yolov6-seg --upstream upstream/yolov6-seg
+    python -m tests.data.make_lineage_onnx yolov6-face --upstream upstream/yolov6-face
     python -m tests.data.make_lineage_onnx yolov7 --upstream upstream/yolov7
     python -m tests.data.make_lineage_onnx yolov9 --upstream upstream/yolov9
 
-Writes `end2end_trt.onnx` and `end2end_ort.onnx` of the case tiny_training (YOLOv7's `export.py --grid --end2end`, with
+Writes `seg_n.onnx` and `face_m.onnx` (as deploy/ONNX/export_onnx.py of YOLOv6 does, blocks as trained),
+`end2end_trt.onnx` and `end2end_ort.onnx` of the case tiny_training (YOLOv7's `export.py --grid --end2end`, with
 TensorRT's plugin or, with `--max-wh`, ONNX's operator), and `dual.onnx` of the case reversible_auxiliary (YOLOv9's
 `export.py --include onnx`, which writes one output per head).
 """
@@ -21,6 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.data.ultralytics.stand_in import stand_in_torchvision
+from tests.data.yolor.make_vectors import stand_ins
 
 DATA = Path(__file__).parent
 
@@ -35,6 +39,16 @@ def prepare(upstream: Path) -> Any:
     torch.onnx.export = functools.partial(torch.onnx.export, dynamo=False)
     sys.path.insert(0, str(upstream))
     return torch
+
+
+def yolov6(case: str, upstream: Path) -> None:
+    """Decoded rows, and for masks also prototypes and a table of a level's number and coefficients."""
+    torch = prepare(upstream)
+    stand_ins(wavelets=False)
+    model = torch.load(DATA / "yolov6" / f"{case}.pt")["model"].float().eval()
+    path = DATA / "yolov6" / f"{case}.onnx"
+    image = torch.zeros(1, 3, 64, 96)
+    torch.onnx.export(model, image, str(path), opset_version=13, input_names=["images"], output_names=["outputs"])
 
 
 def yolov7(upstream: Path) -> None:
@@ -71,15 +85,23 @@ def yolov9(upstream: Path) -> None:
     export.export_onnx(model, image, DATA / "yolov9" / "dual.onnx", 12, False, False)
 
 
+EXPORTS = {
+    "yolov6-seg": functools.partial(yolov6, "seg_n"),
+    "yolov6-face": functools.partial(yolov6, "face_m"),
+    "yolov7": yolov7,
+    "yolov9": yolov9,
+}
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description="Export recorded checkpoints with upstream's code.")
-    parser.add_argument("family", choices=("yolov7", "yolov9"))
+    parser.add_argument("family", choices=tuple(EXPORTS))
     parser.add_argument("--upstream", type=Path, required=True, help="folder of upstream's checkout")
     args = parser.parse_args()
     upstream = args.upstream.resolve()
     with tempfile.TemporaryDirectory() as scratch:
         os.chdir(scratch)
-        {"yolov7": yolov7, "yolov9": yolov9}[args.family](upstream)
+        EXPORTS[args.family](upstream)
 
 
 if __name__ == "__main__":

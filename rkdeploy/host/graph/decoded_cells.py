@@ -8,14 +8,12 @@ the image are read as well, and what was found is proven: the contract is verifi
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import TypeVar
 
-import numpy as np
-from numpy.typing import NDArray
-
 from rkdeploy.errors import GraphError
+from rkdeploy.host.graph.cell_extras import CellExtra, find_extra, is_map, left_parts, prototypes_of
 from rkdeploy.host.graph.cell_formulas import (
     BOXES,
     SCORES,
@@ -25,56 +23,20 @@ from rkdeploy.host.graph.cell_formulas import (
     ScoreParts,
     kind_of,
 )
+from rkdeploy.host.graph.cell_tables import CellLevel, CellTable, Values, cell_tables, levels_of, same
 from rkdeploy.host.graph.graph_view import GraphView
-from rkdeploy.host.graph.head import DecodedRows, DecodedTable, Head, Tap, TapRole, as_table, row_fields
-from rkdeploy.host.graph.head_walk import HeadConv, last_convolutions, tail
-from rkdeploy.host.graph.session import Session
+from rkdeploy.host.graph.head import DecodedRows, DecodedTable, Head, Tap, TapRole, row_fields
+from rkdeploy.host.graph.head_walk import HeadConv, last_convolutions
 
 _MAX_CONVOLUTIONS = 32
-_MAX_TABLES = 24  # of each kind, counted from the end of the graph
-_MAX_CLASSES = 4096
-_NOISE = 3.0
-_SELECTING = frozenset({"NonMaxSuppression", "TopK", "NonZero"})  # what they give is no longer a row for each cell
-
-Values = NDArray[np.float32]
 Part = TypeVar("Part")
-
-
-@dataclass(frozen=True, slots=True)
-class _Level:
-    """Last convolutions of a level and their noise, (C, cells)."""
-
-    convs: tuple[HeadConv, ...]
-    noise: tuple[Values, ...]
-
-    @property
-    def stride(self) -> int:
-        return self.convs[0].stride
-
-    @property
-    def grid(self) -> tuple[int, int]:
-        return self.convs[0].shape[2:]
-
-    @property
-    def cells(self) -> int:
-        return self.grid[0] * self.grid[1]
-
-
-@dataclass(frozen=True, slots=True)
-class _Table:
-    """A tensor with a row for each cell, (columns, rows), its name, place in the graph and layout."""
-
-    name: str
-    place: int
-    columns_first: bool
-    values: Values
 
 
 @dataclass(frozen=True, slots=True)
 class _Boxes:
     """The decoded boxes: where they are, by which formula, and by level the first row and the channels."""
 
-    table: _Table
+    table: CellTable
     formula: BoxFormula
     starts: tuple[int, ...]
     parts: tuple[ConvPart, ...]
@@ -84,7 +46,7 @@ class _Boxes:
 class _Scores:
     """The scores: where they are, by which formula, and by level the first row and the channels."""
 
-    table: _Table
+    table: CellTable
     formula: ScoreFormula
     starts: tuple[int, ...]
     parts: tuple[ScoreParts, ...]
@@ -101,14 +63,14 @@ def find_decoded_cells(graph: GraphView, outputs: Sequence[str]) -> Head | None:
         None when the graph has no two tables of boxes and scores that a known formula gives.
     """
     try:
-        convs = last_convolutions(graph, outputs)
+        convs = last_convolutions(graph, [name for name in outputs if not is_map(graph, name)] or outputs)
     except GraphError:  # whatever reads the graph next says what is wrong
         return None
     if len(convs) > _MAX_CONVOLUTIONS:
         return None
-    levels = _levels(convs)
+    levels = levels_of(convs)
     try:
-        tables = list(_tables(graph, convs, levels))
+        tables = list(cell_tables(graph, convs, levels))
     except GraphError:
         return None
     widths = sorted({len(table.values) for table in tables})
@@ -117,67 +79,18 @@ def find_decoded_cells(graph: GraphView, outputs: Sequence[str]) -> Head | None:
         return None
     tables.sort(key=lambda table: -table.place)
     scores = next((found for table in tables if (found := _scores_in(table, levels, boxes)) is not None), None)
-    if scores is None or not _uses_all(levels, boxes, scores):
+    if scores is None:
         return None
-    return _head(levels, boxes, scores)
-
-
-def _levels(convs: Sequence[HeadConv]) -> tuple[_Level, ...]:
-    """The levels, finest first, with seeded noise."""
-    rng = np.random.default_rng(0)
-    noise = {c.tensor: rng.uniform(-_NOISE, _NOISE, (c.shape[1], c.shape[2] * c.shape[3])) for c in convs}
-    found = []
-    for stride in sorted({conv.stride for conv in convs}):
-        own = tuple(conv for conv in convs if conv.stride == stride)
-        found.append(_Level(own, tuple(noise[conv.tensor].astype(np.float32) for conv in own)))
-    return tuple(found)
-
-
-def _tables(graph: GraphView, convs: Sequence[HeadConv], levels: Sequence[_Level]) -> Iterator[_Table]:
-    """Tensors behind the convolutions with one row per cell, the last first: those of four columns, and others."""
-    rows = sum(level.cells for level in levels)
-    behind = {conv.tensor for conv in convs}
-    named: list[tuple[str, bool]] = []
-    for node in graph.model.graph.node:
-        if node.op_type not in _SELECTING and not behind.isdisjoint(node.input):
-            behind.update(name for name in node.output if name)
-            named += [
-                (name, first) for name in node.output if (first := _columns_first(graph.shape(name), rows)) is not None
-            ]
-    fours = [each for each in named if _width(graph.shape(each[0]), rows) == 4]
-    others = [each for each in named if each not in fours]
-    places = {name: number for number, (name, _) in enumerate(named)}
-    chosen = [*reversed(fours[-_MAX_TABLES:]), *reversed(others[-_MAX_TABLES:])]
-    given = {conv.tensor for conv in convs}
-    chosen = [(name, first) for name, first in chosen if name not in given]
-    if not chosen:
-        return
-    noise = {c.tensor: v.reshape(c.shape) for level in levels for c, v in zip(level.convs, level.noise, strict=True)}
-    shown = Session(tail(graph, convs, *(name for name, _ in chosen))).run(noise)
-    for name, columns_first in chosen:
-        if shown[name].dtype == np.float32:
-            table = as_table(shown[name])
-            yield _Table(name, places[name], columns_first, table if columns_first else table.T)
-
-
-def _columns_first(shape: Sequence[int], rows: int) -> bool | None:
-    """Layout of a tensor with one row per cell; None for another tensor."""
-    if not 2 <= len(shape) <= 4 or not 0 < _width(shape, rows) <= _MAX_CLASSES:
+    left = [left_parts(level, _used(boxes, scores, number)) for number, level in enumerate(levels)]
+    if not any(left):
+        return _head(levels, boxes, scores)
+    if any(len(parts) != 1 for parts in left):
         return None
-    return shape[-1] == rows
+    extra = find_extra(graph, levels, [parts[0] for parts in left], boxes.starts, tables)
+    return None if extra is None else _with_extra(graph, levels, _head(levels, boxes, scores), extra)
 
 
-def _width(shape: Sequence[int], rows: int) -> int:
-    """Columns of a tensor with one row per cell, 0 for another tensor."""
-    if rows not in shape:
-        return 0
-    rest = list(shape)
-    rest.remove(rows)
-    longer = [n for n in rest if n != 1]
-    return 0 if len(longer) > 1 or 0 in rest else (longer or [1])[0]
-
-
-def _boxes_in(table: _Table, levels: Sequence[_Level], widths: Sequence[int]) -> _Boxes | None:
+def _boxes_in(table: CellTable, levels: Sequence[CellLevel], widths: Sequence[int]) -> _Boxes | None:
     """The boxes that a table of four columns holds; one of the widths is the number of classes."""
     if len(table.values) != 4:
         return None
@@ -195,7 +108,7 @@ def _boxes_in(table: _Table, levels: Sequence[_Level], widths: Sequence[int]) ->
     return None
 
 
-def _scores_in(table: _Table, levels: Sequence[_Level], boxes: _Boxes) -> _Scores | None:
+def _scores_in(table: CellTable, levels: Sequence[CellLevel], boxes: _Boxes) -> _Scores | None:
     """The scores that a table holds, next to the boxes."""
     classes = len(table.values)
     if table.name == boxes.table.name:
@@ -211,13 +124,10 @@ def _scores_in(table: _Table, levels: Sequence[_Level], boxes: _Boxes) -> _Score
     return None
 
 
-def _uses_all(levels: Sequence[_Level], boxes: _Boxes, scores: _Scores) -> bool:
-    """True if there is no convolution of something else, such as keypoints."""
-    for level, box, parts in zip(levels, boxes.parts, scores.parts, strict=True):
-        used = {part.conv for part in (box, parts.scores, parts.objectness) if part is not None}
-        if len(used) != len(level.convs):
-            return False
-    return True
+def _used(boxes: _Boxes, scores: _Scores, number: int) -> list[ConvPart]:
+    """Channels of a level that boxes and scores have."""
+    parts = scores.parts[number]
+    return [part for part in (boxes.parts[number], parts.scores, parts.objectness) if part is not None]
 
 
 def _placed(
@@ -239,7 +149,7 @@ def _placed(
                 for number, level in enumerate(options)
                 if number not in found
                 for part, expected in level
-                if _same(table[:, start : start + expected.shape[1]], expected, errors[number])
+                if same(table[:, start : start + expected.shape[1]], expected, errors[number])
             ),
             None,
         )
@@ -253,13 +163,7 @@ def _placed(
     return tuple(start for start, _ in ordered), tuple(part for _, part in ordered)
 
 
-def _same(shown: Values, expected: Values, error: float) -> bool:
-    if shown.shape != expected.shape:
-        return False
-    return bool((np.abs(shown - expected) <= error + 1e-5 * np.abs(expected)).all())
-
-
-def _head(levels: Sequence[_Level], boxes: _Boxes, scores: _Scores) -> Head:
+def _head(levels: Sequence[CellLevel], boxes: _Boxes, scores: _Scores) -> Head:
     """The head that the tables show."""
     classes = len(scores.table.values)
     taps: list[Tap] = []
@@ -283,6 +187,21 @@ def _head(levels: Sequence[_Level], boxes: _Boxes, scores: _Scores) -> Head:
     )
     kind = kind_of(boxes.formula, boxes.parts[0].count, scores.formula)
     return Head(tuple(taps), classes, rows=rows, points=points, kind=kind)
+
+
+def _with_extra(graph: GraphView, levels: Sequence[CellLevel], head: Head, extra: CellExtra) -> Head:
+    """The head with mask coefficients or landmarks behind the other taps of each level."""
+    role: TapRole = "keypoint_xy" if extra.keypoints is not None else "mask_coefficients"
+    taps: list[Tap] = []
+    for number, (level, part) in enumerate(zip(levels, extra.parts, strict=True)):
+        taps += [tap for tap in head.taps if tap.level == number]
+        taps.append(_tap(level.convs[part.conv], role, part, number))
+    assert head.rows is not None  # `_head` has them
+    rows = replace(head.rows, others=(*head.rows.others, extra.decoded))
+    if extra.keypoints is not None:
+        return replace(head, taps=tuple(taps), rows=rows, keypoints=extra.keypoints)
+    tap, tensor = prototypes_of(graph, extra.prototypes)
+    return replace(head, taps=(*taps, tap), rows=rows, masks=extra.parts[0].count, tensors=(tensor,))
 
 
 def _tap(conv: HeadConv, role: TapRole, part: ConvPart, level: int) -> Tap:

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from rkdeploy.contract.formulas import AngleFormula, KeypointLayout
 from rkdeploy.errors import GraphError
+from rkdeploy.host.graph.cell_extras import prototypes_of
 from rkdeploy.host.graph.graph_view import GraphView
 from rkdeploy.host.graph.head import (
     DecodedField,
@@ -32,7 +33,6 @@ from rkdeploy.host.graph.head import (
 from rkdeploy.host.graph.head_walk import NO_HEAD, HeadConv, is_before, last_convolutions, tail
 from rkdeploy.host.graph.session import Session
 
-PROTOTYPES = "prototypes"
 _SUPPRESSING = frozenset({"NonMaxSuppression", "Trilu"})  # Trilu: of a matrix of overlaps, as for rotated boxes
 _HALF_PI_ERROR = 1e-3  # tolerance of pi / 4 in float16 arithmetic: 2 ** -11 for pi, and as much for the difference
 
@@ -152,7 +152,7 @@ def _head(graph: GraphView, probe: _Probe, levels: list[list[_Probed]], images: 
         masks = extra
         roles.append("mask_coefficients")
         fields += (DecodedField("coefficients", "value", tuple(range(first, first + masks))),)
-        tensors = (DecodedTensor(PROTOTYPES, prototypes[0], "linear"),)
+        tensors = (prototypes_of(graph, prototypes[0])[1],)
     elif extra == 1:
         roles.append("angles")
         angle = _angle(float(probe.base[0, first]))
@@ -167,7 +167,7 @@ def _head(graph: GraphView, probe: _Probe, levels: list[list[_Probed]], images: 
             for p, role in zip(parts, roles, strict=True)
         ]
     if masks:
-        taps.append(_prototypes(graph, prototypes[0]))
+        taps.append(prototypes_of(graph, prototypes[0])[0])
     corners = _are_corners(probe, levels)
     order = sorted(range(len(levels)), key=lambda level: levels[level][0].rows)
     rows = DecodedRows(
@@ -185,11 +185,6 @@ def _head(graph: GraphView, probe: _Probe, levels: list[list[_Probed]], images: 
     return Head(
         tuple(taps), classes, masks, rows=rows, tensors=tensors, end_to_end=end_to_end, keypoints=keypoints, angle=angle
     )
-
-
-def _prototypes(graph: GraphView, name: str) -> Tap:
-    n, c, h, w = graph.shape(name)
-    return Tap(name, name, "prototypes", (n, c, h, w), graph.image_shape[2] // h, name=PROTOTYPES)
 
 
 def _are_corners(probe: _Probe, levels: list[list[_Probed]]) -> bool:
