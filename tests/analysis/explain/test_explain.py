@@ -42,6 +42,7 @@ def built(model: Path, folder: Path, calib: Path = SAMPLE, float16: Float16Choic
         proof_images=4,
         float16=float16 or Float16Choice(),
         min_agreement=0.0,
+        remedies=False,
         out=folder,
     )
     return build(options, BuildEvents())

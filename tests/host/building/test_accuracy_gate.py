@@ -178,7 +178,13 @@ def test_a_build_that_lost_accuracy_leaves_nothing(tmp_path: Path) -> None:
     require_sound(find_calibration(tmp_path / "dark", Path.cwd(), 20, 0))
     gate = GateOptions(SAMPLE / "data.yaml", limit=20)
     options = BuildOptions(
-        SAMPLE / "best.pt", calib=tmp_path / "dark", out=tmp_path / "out", gate=gate, min_agreement=0.0, proof_images=2
+        SAMPLE / "best.pt",
+        calib=tmp_path / "dark",
+        out=tmp_path / "out",
+        gate=gate,
+        min_agreement=0.0,
+        remedies=False,
+        proof_images=2,
     )
     with pytest.raises(VerificationError, match=r"mAP50-95 \(boxes\) fell by") as caught:
         build(options, BuildEvents())

@@ -34,7 +34,7 @@ def test_a_build_for_the_zoo_measures_our_own_form_beside_it(tmp_path: Path) -> 
     line = _Line()
     options = BuildOptions(
         DATA / "yolox" / "nano.pth", input=InputChoice(preset="yolox"), imgsz=(64, 64), calib=SAMPLE, calib_count=2,
-        proof_images=1, min_agreement=0.0, form="zoo", out=tmp_path,
+        proof_images=1, min_agreement=0.0, remedies=False, form="zoo", out=tmp_path,
     )  # fmt: skip
     bundle = build(options, line)
     assert bundle.folder.name == "nano-zoo-rk3588-int8"
@@ -55,6 +55,7 @@ def test_a_build_for_the_zoo_measures_our_own_form_beside_it(tmp_path: Path) -> 
 def test_a_build_for_ultralytics_has_its_folder_and_a_float16_decode(tmp_path: Path) -> None:
     options = BuildOptions(
         DATA / "ultralytics" / "v8.pt", calib=SAMPLE, calib_count=2, proof_images=1, min_agreement=0.0,
+        remedies=False,
         form="ultralytics", out=tmp_path,
     )  # fmt: skip
     bundle = build(options, BuildEvents())

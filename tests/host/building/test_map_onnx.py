@@ -159,6 +159,7 @@ def test_int8_build(tmp_path: Path) -> None:
         calib_count=4,
         proof_images=4,
         min_agreement=0.0,
+        remedies=False,
         out=tmp_path,
     )
     bundle = build(options, BuildEvents())

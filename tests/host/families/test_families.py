@@ -90,6 +90,7 @@ def test_int8_build_and_detections(vector: Vector, tmp_path: Path) -> None:
         calib_count=4,
         proof_images=2,
         min_agreement=0.0,
+        remedies=False,
         out=tmp_path,
     )
     bundle = build(options, BuildEvents())
