@@ -27,6 +27,7 @@ BUNDLE = "v5_last-rk3588-int8"
 MOMENTS = 10
 
 pytestmark = pytest.mark.slow
+SMALL = ("--imgsz", "64", "--calib-count", "2", "--proof-count", "2", "--min-agreement", "0", "--no-remedies")
 
 
 class Build:
@@ -38,7 +39,7 @@ class Build:
         (folder / "tmp").mkdir(exist_ok=True)
         command = [sys.executable, "-m", "rkdeploy", "build", MODEL, "--calib", SAMPLE, "--out", "out"]
         self.process = subprocess.Popen(
-            [*map(str, command), *"--imgsz 64 --calib-count 2 --proof-count 2 --min-agreement 0 --no-remedies".split()],
+            [*map(str, command), *SMALL],
             cwd=folder,
             env={**os.environ, "TMPDIR": str(folder / "tmp"), "OMP_NUM_THREADS": "1"},
             stdout=self.stdout.open("w"),
