@@ -9,7 +9,6 @@ import onnx
 import pytest
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
-from onnxruntime import quantization
 
 from rkdeploy.errors import GraphError
 from rkdeploy.host.building.onnx_graph import open_graph
@@ -40,8 +39,8 @@ def network(kind: str = "Relu") -> onnx.ModelProto:
     return graph.show(graph.node("Concat", graph.node("Add", gated, second), second, axis=1)).model()
 
 
-class Images(quantization.CalibrationDataReader):  # type: ignore[misc]  # onnxruntime has no types
-    """Some images of noise."""
+class Images:
+    """Some images of noise, as onnxruntime's quantizers read them."""
 
     def __init__(self) -> None:
         rng = np.random.default_rng(2)
@@ -54,6 +53,8 @@ class Images(quantization.CalibrationDataReader):  # type: ignore[misc]  # onnxr
 
 def quantized(model: onnx.ModelProto, form: str, folder: Path) -> onnx.ModelProto:
     """The model as onnxruntime quantizes it."""
+    from onnxruntime import quantization  # imports torch
+
     before, after = folder / "float.onnx", folder / "int8.onnx"
     onnx.save(model, str(before))
     if form == "dynamic":
@@ -114,6 +115,8 @@ def test_unknown_operator_is_named(tmp_path: Path) -> None:
 
 def test_build_says_so(tmp_path: Path) -> None:
     """A quantized detector opens as its float form does, with a note."""
+    from onnxruntime import quantization
+
     graph = KindGraph()
     graph.show(*(graph.rows(graph.conv(stride, 9), 9) for stride in (8, 16, 32)))
     path = tmp_path / "float.onnx"
