@@ -187,13 +187,15 @@ class _BuildProgress(BuildEvents):
         out.print(f"[bold]Too weak[/]  {plain(reached)} against the float model; trying {plain(name)}")
 
     def attempts(self, attempts: tuple[AttemptRecord, ...]) -> None:
+        from rkdeploy.host.building.remedies import WORDS
+
         for number, one in enumerate(attempts):
             facts = ["nothing to judge" if one.measure is None else f"{one.measure.name} {one.measure.value:.3f}"]
             facts += [] if one.mcycles is None else [f"{one.mcycles:.3f} million cycles (the compiler's prediction)"]
             facts += [f"{one.float16} tensors in float16"] if one.float16 else []
             facts += ["[green]kept[/]"] if one.kept else []
             title = "          " if number else "[bold]Tried[/]     "
-            out.print(f"{title}  {plain(one.settings)}: {', '.join(facts)}")
+            out.print(f"{title}  {WORDS[one.remedy]}: {', '.join(facts)}")
 
     def form(self, form: FormRecord, cost: str) -> None:
         out.print(f"[bold]Form[/]      {form.name}, for {plain(form.program)}" + (f": {cost}" if cost else ""))

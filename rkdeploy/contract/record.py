@@ -215,12 +215,16 @@ class FormRecord:
     own: Agreement | None = None
 
 
+RemedyName = Literal["as_given", "biases", "ranges", "float16", "depthwise"]
+
+
 @dataclass(frozen=True, slots=True)
 class AttemptRecord:
     """One of the quantizations that a build tried because the one before agreed too little with the float model.
 
     Attributes:
-        settings: in words; `as given` for the first.
+        remedy: `as_given` for the first, then corrected biases, ranges by sensitivity with corrected biases, the
+            float16 layers that the toolkit proposes, and uneven depthwise convolutions in parts with those ranges.
         measure: the lowest figure of its agreement with the float model on the held-out images; None where nothing
             can be judged.
         refused: True if the build would have been refused with it.
@@ -230,7 +234,7 @@ class AttemptRecord:
         kept: True for the one that the bundle has.
     """
 
-    settings: Text
+    remedy: RemedyName
     measure: Measure | None
     refused: bool
     float16: Whole

@@ -10,7 +10,7 @@ from rkdeploy.analysis.page.content import ABSENT, Block, Cell, Note, PageSectio
 from rkdeploy.analysis.page.texts import Words
 from rkdeploy.analysis.report.model_report import ModelReport
 from rkdeploy.contract.agreement import Agreement, OutputAgreement
-from rkdeploy.contract.record import FieldError, Verification
+from rkdeploy.contract.record import AttemptRecord, FieldError, Verification
 
 
 def proof_section(model: ModelReport, words: Words) -> PageSection | None:
@@ -20,6 +20,8 @@ def proof_section(model: ModelReport, words: Words) -> PageSection | None:
         blocks += _verification(model.verification, words)
     if model.agreement is not None:
         blocks += _agreement(model.agreement, words)
+    if model.build is not None and model.build.attempts:
+        blocks.append(_attempts(model.build.attempts, model.agreement, words))
     return PageSection("proof", words("proof.title"), blocks) if blocks else None
 
 
@@ -103,6 +105,30 @@ def _agreement(found: Agreement, words: Words) -> Iterator[Block]:
         number_column(words("proof.reachable"), lambda one: one.reachable_score),
     ]
     yield table_of(words("proof.outputs_caption"), columns, found.outputs, origin)
+
+
+def _attempts(attempts: tuple[AttemptRecord, ...], found: Agreement | None, words: Words) -> Block:
+    """The quantizations that were tried, since the first agreed too little."""
+    columns: list[ColumnOf[AttemptRecord]] = [
+        text_column(words("proof.attempt"), lambda one: words(f"proof.attempt.{one.remedy}")),
+        text_column(words("proof.measure"), lambda one: one.measure.name if one.measure is not None else ABSENT),
+        number_column(words("common.value"), lambda one: one.measure.value if one.measure is not None else None),
+        ColumnOf(words("proof.interval"), lambda one: Cell(_interval(one)), "right"),
+        number_column(words("proof.mcycles"), lambda one: one.mcycles),
+        number_column(words("proof.float16"), lambda one: one.float16, ".0f"),
+        ColumnOf(words("common.status"), lambda one: _outcome(one, words)),
+    ]
+    return table_of(words("proof.attempts_caption"), columns, attempts, origin_of(found) if found is not None else None)
+
+
+def _interval(attempt: AttemptRecord) -> str:
+    return ABSENT if attempt.measure is None else "{:.3f} - {:.3f}".format(*attempt.measure.interval)
+
+
+def _outcome(attempt: AttemptRecord, words: Words) -> Cell:
+    if attempt.kept:
+        return Cell(words("proof.kept"), status="good")
+    return Cell(words("proof.refused"), status="bad") if attempt.refused else Cell(ABSENT)
 
 
 def _share(matched: int, share: float | None) -> str:

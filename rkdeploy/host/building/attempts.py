@@ -26,17 +26,18 @@ from rkdeploy.host.building.agreement_gate import is_clearly_weak, is_refused, w
 from rkdeploy.host.building.correction_choice import correction_loss
 from rkdeploy.host.building.npu_model import toolkit_options_of
 from rkdeploy.host.building.quantized_network import quantize_network
-from rkdeploy.host.building.remedies import Remedy, remedies_for
+from rkdeploy.host.building.remedies import WORDS, Remedy, remedies_for
 from rkdeploy.host.building.verification import verify_rewritten
 from rkdeploy.host.graph.depthwise_parts import with_depthwise_parts
 
 if TYPE_CHECKING:
+    from rkdeploy.contract.record import RemedyName
     from rkdeploy.host.building.build_options import BuildOptions
     from rkdeploy.host.building.build_values import BuildData, BuiltNetwork, CutNetwork
     from rkdeploy.host.building.journal import Journal
     from rkdeploy.host.toolkit.toolkit import Toolkit
 
-AS_GIVEN: Final = "as given"
+_AS_GIVEN: Final = "as_given"
 _LEAST_GAIN: Final = 0.005
 """Of a remedy, in the figure that is judged: what changes less is left as it was asked for."""
 _LIMIT_S: Final = 300.0
@@ -48,12 +49,12 @@ class _Attempt:
     """One quantization.
 
     Attributes:
-        name: of its settings, in words.
+        remedy: that it was made with.
         built: the model.
         seconds: wall time.
     """
 
-    name: str
+    remedy: RemedyName
     built: BuiltNetwork
     seconds: float
 
@@ -95,7 +96,7 @@ class Attempts:
             if not self._is_wanted(remedy, best.built):
                 continue
             if time.monotonic() - begun > _LIMIT_S:
-                self._journal.warn(f"After {_LIMIT_S / 60:.0f} minutes this was not tried anymore: {remedy.name}.")
+                self._journal.warn(f"After {_LIMIT_S / 60:.0f} minutes this was not tried anymore: {remedy.words}.")
                 break
             attempt = self._next(best, remedy, options)
             if attempt is not None:
@@ -108,10 +109,10 @@ class Attempts:
     def _as_given(self) -> _Attempt:
         """The quantization that was asked for; with trained biases where corrected ones lose."""
         if not self._options.bias_correction:
-            return self._quantized(AS_GIVEN, self._options, self._part)
-        trained = self._quantized(AS_GIVEN, replace(self._options, bias_correction=False), self._part)
+            return self._quantized(_AS_GIVEN, self._options, self._part)
+        trained = self._quantized(_AS_GIVEN, replace(self._options, bias_correction=False), self._part)
         with self._set_aside() as aside:
-            attempt = self._quantized(AS_GIVEN, self._options, self._part)
+            attempt = self._quantized(_AS_GIVEN, self._options, self._part)
             record = attempt.built.model.bias_correction
             if record is None:
                 return attempt
@@ -135,13 +136,13 @@ class Attempts:
 
     def _next(self, best: _Attempt, remedy: Remedy, options: BuildOptions) -> _Attempt | None:
         """The quantization with a remedy, its files in the folder if it is better; None if it failed."""
-        self._journal.events.remedy(remedy.name, weakest(best.built.agreement))
+        self._journal.events.remedy(remedy.words, weakest(best.built.agreement))
         attempt = None
         with self._set_aside() as aside:
             try:
                 attempt = self._quantized(remedy.name, options, self._part_for(options))
             except ToolkitError as error:
-                self._journal.warn(f"This was tried and failed: {remedy.name}. {error.message}")
+                self._journal.warn(f"This was tried and failed: {remedy.words}. {error.message}")
             if attempt is None or not self._gains(attempt.built, best.built):
                 self._put_back(aside)
                 self._write(best.built.part)
@@ -156,13 +157,13 @@ class Attempts:
         verify_rewritten(whole, graph, self._part.spec, self._data.images.shown)
         return replace(self._part, graph=graph)
 
-    def _quantized(self, name: str, options: BuildOptions, part: CutNetwork) -> _Attempt:
+    def _quantized(self, remedy: RemedyName, options: BuildOptions, part: CutNetwork) -> _Attempt:
         """One quantization, which is then the one that the toolkit has open."""
         begun = time.monotonic()
         self._open = None
         self._write(part)
         built = quantize_network(self._toolkit, options, part, self._data, self._folder, self._journal)
-        self._open = _Attempt(name, built, time.monotonic() - begun)
+        self._open = _Attempt(remedy, built, time.monotonic() - begun)
         return self._open
 
     def _write(self, part: CutNetwork) -> None:
@@ -212,7 +213,7 @@ class Attempts:
         built = attempt.built
         layers = built.compiled.layers if built.compiled is not None else ()
         return AttemptRecord(
-            settings=attempt.name,
+            remedy=attempt.remedy,
             measure=weakest(built.agreement),
             refused=built.agreement is not None and is_refused(built.agreement, self._options.min_agreement),
             float16=len(built.model.float16),
@@ -225,9 +226,9 @@ class Attempts:
 def tried_text(attempts: Sequence[AttemptRecord]) -> str:
     """The quantizations that were tried, as a sentence with their figures."""
     listed = (
-        f"{one.settings} {one.measure.name.replace('_', ' ')} {one.measure.value:.3f}"
+        f"{WORDS[one.remedy]} {one.measure.name.replace('_', ' ')} {one.measure.value:.3f}"
         if one.measure is not None
-        else one.settings
+        else WORDS[one.remedy]
         for one in attempts
     )
     return f"Tried: {'; '.join(listed)}."

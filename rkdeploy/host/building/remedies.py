@@ -20,6 +20,7 @@ from rkdeploy.host.toolkit.float16 import Float16Choice
 if TYPE_CHECKING:
     import onnx
 
+    from rkdeploy.contract.record import RemedyName
     from rkdeploy.host.building.build_options import BuildOptions
 
 
@@ -28,12 +29,14 @@ class Remedy:
     """A change of the quantization.
 
     Attributes:
-        name: in words.
+        name: for the record.
+        words: for the user.
         costs_time: True if the NPU takes longer for it.
         applied: the options with it; the same ones where the user decided, or where it changes nothing.
     """
 
-    name: str
+    name: RemedyName
+    words: str
     costs_time: bool
     applied: Callable[[BuildOptions, onnx.ModelProto], BuildOptions]
 
@@ -59,11 +62,12 @@ def _float16_layers(options: BuildOptions, _: onnx.ModelProto) -> BuildOptions:
 
 
 REMEDIES: Final = (
-    Remedy("corrected biases", costs_time=False, applied=_corrected_biases),
-    Remedy("ranges by sensitivity, corrected biases", costs_time=False, applied=_searched_ranges),
-    Remedy("the layers in float16 that the toolkit proposes", costs_time=True, applied=_float16_layers),
-    Remedy("uneven depthwise convolutions in parts", costs_time=True, applied=_depthwise_parts),
+    Remedy("biases", "corrected biases", costs_time=False, applied=_corrected_biases),
+    Remedy("ranges", "ranges by sensitivity, corrected biases", costs_time=False, applied=_searched_ranges),
+    Remedy("float16", "the layers in float16 that the toolkit proposes", costs_time=True, applied=_float16_layers),
+    Remedy("depthwise", "uneven depthwise convolutions in parts", costs_time=True, applied=_depthwise_parts),
 )
+WORDS: Final[dict[RemedyName, str]] = {"as_given": "as given", **{one.name: one.words for one in REMEDIES}}
 
 
 def remedies_for(options: BuildOptions, graph: onnx.ModelProto) -> tuple[tuple[Remedy, BuildOptions], ...]:

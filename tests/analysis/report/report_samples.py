@@ -12,10 +12,11 @@ import msgspec
 import numpy as np
 
 from rkdeploy.contract.accuracy import AccuracyReport, ClassFigures, Evaluation, FloatTruthAp, ObjectFigures
-from rkdeploy.contract.agreement import Agreement, OutputAgreement
+from rkdeploy.contract.agreement import Agreement, Measure, OutputAgreement
 from rkdeploy.contract.bundle import BUILD, CONTRACT, Bundle, new_bundle, read_bundle, write_json
 from rkdeploy.contract.compiled_model import CompiledModel
 from rkdeploy.contract.record import (
+    AttemptRecord,
     BuildRecord,
     CalibrationImageRecord,
     CalibrationRecord,
@@ -132,6 +133,19 @@ def record(dtype: str = "int8", **changed: Any) -> BuildRecord:
         accuracy=accuracy(dtype=dtype),
     )
     return replace(whole, **changed)
+
+
+def attempts() -> tuple[AttemptRecord, ...]:
+    """A build that was refused as given, and the remedies that it tried."""
+    weak = Measure("ap50", "boxes", 0.412, (0.3, 0.5), 100, "objects")
+    good = Measure("ap50", "boxes", 0.968, (0.95, 0.99), 100, "objects")
+    return (
+        AttemptRecord("as_given", None, refused=True, float16=0, mcycles=None, seconds=3.0, kept=False),
+        AttemptRecord("biases", weak, refused=True, float16=0, mcycles=3.9, seconds=9.0, kept=False),
+        AttemptRecord("ranges", weak, refused=True, float16=0, mcycles=3.9, seconds=20.0, kept=False),
+        AttemptRecord("float16", good, refused=False, float16=80, mcycles=4.1, seconds=18.0, kept=True),
+        AttemptRecord("depthwise", weak, refused=False, float16=0, mcycles=7.2, seconds=18.0, kept=False),
+    )
 
 
 def found(*rows: tuple[float, float, float, float, float, int]) -> Detections:

@@ -19,7 +19,7 @@ from rkdeploy.analysis.report.diff.compose_diff import compose_diff
 from rkdeploy.analysis.report.document_models import model_sha256_of
 from rkdeploy.analysis.report.gather import gather
 from rkdeploy.device.profiling.profile_document import Missing, ProfileAdvice
-from tests.analysis.report.report_samples import agreement, make_bundle, profile, record, write
+from tests.analysis.report.report_samples import agreement, attempts, make_bundle, profile, record, write
 from tests.device.web.browser import CHROMIUM, LOW_CONTRAST, Page, open_browser
 
 pytestmark = [
@@ -45,7 +45,7 @@ ROWS = "[...document.querySelectorAll('table.sortable')].find(t => t.querySelect
 def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """A report with every section, in both languages, one of a bundle alone, and a comparison."""
     folder = tmp_path_factory.mktemp("pages")
-    bundle = make_bundle(folder / "best-rk3588-int8", built=record(agreement=agreement(94)))
+    bundle = make_bundle(folder / "best-rk3588-int8", built=record(agreement=agreement(94), attempts=attempts()))
     run = profile(
         sha256=model_sha256_of(bundle), advice=(ProfileAdvice("x", "warning", "Clocks fall.", "a command"),),
         missing=(Missing("load", "not root"),),

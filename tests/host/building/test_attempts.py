@@ -135,7 +135,7 @@ def test_a_good_one_and_one_that_may_be_good_are_left_alone(
 def test_the_first_remedy_that_helps_enough_ends_it(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     bench = Bench({"default": 0.7, CORRECTED: 0.97})
     built = bench.best(monkeypatch, tmp_path)
-    assert [one.settings for one in built.attempts] == ["as given", "corrected biases"]
+    assert [one.remedy for one in built.attempts] == ["as_given", "biases"]
     assert [(one.refused, one.kept) for one in built.attempts] == [(True, False), (False, True)]
     assert bench.remedies == ["corrected biases"]
     assert tried_text(built.attempts) == "Tried: as given ap50 0.700; corrected biases ap50 0.970."
