@@ -44,6 +44,7 @@ class BuildKeywords(TypedDict, total=False):
     target: str
     dtype: str
     calib: PathLike | None
+    calibration: Literal["given", "new"]
     optimization_level: int
     form: FormName
     stem: Literal["trained", "space_to_depth", "slices", "convolution", "stripes"]

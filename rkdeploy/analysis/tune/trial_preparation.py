@@ -68,6 +68,8 @@ class Preparation:
         self._samples: dict[tuple[int, int], str] = {}
         events.stage(f"Reading {options.model.name}")
         self._network = network_of(options)
+        if self._network.is_quantized:
+            self._options = replace(options, calibration="new")  # a study searches ranges of its own
         for note in self._network.notes:
             events.warning(note)
         events.stage("Choosing images")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Final
+from typing import Annotated, Final, Literal
 
 from rkdeploy.contract.bundle import MAX_EXAMPLES
 from rkdeploy.contract.chips import FLOAT16, INT8, canonical_dtype, canonical_target
@@ -32,6 +32,8 @@ from rkdeploy.option import (
     Option,
 )
 
+Calibration = Literal["given", "new"]
+
 FLOAT_DTYPE = FLOAT16
 MODEL: Final = Argument("MODEL", "A checkpoint (.pt, .pth, .weights), or ONNX made from one.")
 
@@ -51,6 +53,7 @@ class BuildOptions(QuantizationSettings):
         target: SoC, see `rkdeploy.contract.chips`; stored as the toolkit's platform.
         dtype: `int8`, `fp16`, or another type that the chip has; stored with that name.
         calib: folder, list file or data.yaml; None looks for ./calib_data.
+        calibration: for an ONNX file that is quantized already: its own quantization, or a new one.
         form: program whose form the outputs get.
         optimization_level: of the toolkit, 0 to 3.
         stem: form of the first layer.
@@ -142,6 +145,15 @@ class BuildOptions(QuantizationSettings):
             often=True,
         ),
     ] = None
+    calibration: Annotated[
+        Calibration,
+        Option(
+            "--calibration",
+            "Quantization of an ONNX file that is quantized already: given keeps its weights, scales and zero points, "
+            "new quantizes it again on --calib.",
+            QUANTIZATION,
+        ),
+    ] = "given"
     form: Annotated[
         FormName,
         Option(

@@ -34,6 +34,7 @@ from rkdeploy.host.building.chosen_images import BuildImages, choose_images, req
 from rkdeploy.host.building.form_cost import cost_text, form_record, refusal_hint, type_note
 from rkdeploy.host.building.form_cut import cut_in_form
 from rkdeploy.host.building.form_files import write_form_files
+from rkdeploy.host.building.given_calibration import given_grids, require_no_search
 from rkdeploy.host.building.journal import Journal
 from rkdeploy.host.building.network import Network
 from rkdeploy.host.building.open_network import network_of, require_readable
@@ -78,6 +79,8 @@ def build(options: BuildOptions, events: BuildEvents) -> Bundle:
             part = _in_the_programs_colors(part, options)
         try:
             built = Attempts(toolkit, options, part, data, folder, journal).best()
+            if built.model.given is not None:
+                journal.warn(built.model.given.sentence)
             built = with_accuracy(toolkit, data, built, journal)
             form = _form_record(network, options, built, data, journal)
         except ToolkitError as error:
@@ -100,6 +103,7 @@ def _read_network(options: BuildOptions, journal: Journal) -> Network:
         journal.events.network(network)
         for note in network.notes:
             journal.warn(note)
+        require_no_search(network, options)
         if replaced := replaced_note(options.folder, network.sha256, network.input_hw):
             journal.events.warning(replaced)  # of this machine, not of the bundle
     return network
@@ -112,7 +116,7 @@ def _cut(network: Network, options: BuildOptions, folder: Path, journal: Journal
         file = folder / f"{options.title}-cut.onnx"
         onnx.save(network.trained, str(folder / f"{options.title}.onnx"))
         onnx.save(graph, str(file))
-    return CutNetwork(whole, graph, file, spec)
+    return CutNetwork(whole, graph, file, spec, given_grids(network, options))
 
 
 def _in_the_programs_colors(part: CutNetwork, options: BuildOptions) -> CutNetwork:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from rkdeploy.datasets.truth import LabeledSet
     from rkdeploy.host.building.build_options import BuildOptions
     from rkdeploy.host.building.chosen_images import BuildImages
+    from rkdeploy.host.graph.given_ranges import Grids
     from rkdeploy.host.toolkit.built_model import BuiltModel
 
 
@@ -29,12 +30,14 @@ class CutNetwork:
         graph: as the NPU runs it, in floating point: with depthwise convolutions in parts, if that was asked for.
         file: the same as a file of the bundle.
         spec: contract of the model.
+        given: scales and zero points that the file brings; None to calibrate all.
     """
 
     whole: onnx.ModelProto
     graph: onnx.ModelProto
     file: Path
     spec: ModelSpec
+    given: Grids | None = None
 
 
 @dataclass(frozen=True, slots=True)

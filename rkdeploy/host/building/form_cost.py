@@ -16,6 +16,7 @@ from rkdeploy.errors import RkdeployError
 from rkdeploy.host.building.build_options import FLOAT_DTYPE, BuildOptions
 from rkdeploy.host.building.float_comparison import calibration_input, compare_with_float
 from rkdeploy.host.building.form_cut import cut_in_form, form_program
+from rkdeploy.host.building.given_calibration import given_grids
 from rkdeploy.host.building.npu_model import build_npu_model
 from rkdeploy.host.graph.depthwise_parts import with_depthwise_parts
 from rkdeploy.host.toolkit.toolkit import Toolkit
@@ -109,6 +110,14 @@ def _own_agreement(
         with Toolkit(log=folder / "toolkit.log", python=own.toolkit_python, on_progress=detail) as toolkit:
             calibration = partial(calibration_input, spec, images)
             _, built = build_npu_model(
-                toolkit, own, spec, (file, graph), calibration, folder / "own.rknn", folder / "kept", detail
+                toolkit,
+                own,
+                spec,
+                (file, graph),
+                calibration,
+                folder / "own.rknn",
+                folder / "kept",
+                detail,
+                given_grids(network, own),
             )
             return compare_with_float(toolkit, built, graph, images, detail)

@@ -92,6 +92,8 @@ def from_onnx(
         notes=(*opened.notes, *(note for note in (proof.note, maps_note, darknet_note) if note)),
         foreign=True,
         prepares_pixels=bool(opened.divisor),
+        given_grids=opened.given_grids,
+        is_quantized=opened.is_quantized,
     )
 
 

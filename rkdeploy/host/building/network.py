@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import onnx
@@ -34,6 +35,8 @@ class Network:
         info: the checkpoint's facts, None for a lone ONNX file.
         notes: remarks for the user.
         prepares_pixels: the graph takes bytes, and so says the mean and deviation of its input.
+        is_quantized: the file is quantized; `trained` and the others are its float form.
+        given_grids: scale and zero point of activations that the file brings, by their tensors in `simplified`.
         foreign: the graph comes from an ONNX file, and runs in a process with limits until it is proven.
     """
 
@@ -55,6 +58,8 @@ class Network:
     notes: tuple[str, ...]
     foreign: bool = False
     prepares_pixels: bool = False
+    given_grids: Mapping[str, tuple[float, int]] = field(default_factory=dict)
+    is_quantized: bool = False
 
     @property
     def proves_decode(self) -> bool:

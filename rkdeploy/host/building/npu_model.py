@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, replace
 from itertools import islice
 from pathlib import Path
@@ -64,6 +64,7 @@ def build_npu_model(
     rknn: Path,
     keep: Path,
     detail: Callable[[str], None],
+    given: Mapping[str, tuple[float, int]] | None = None,
 ) -> tuple[BuiltModel, ModelSpec]:
     """Build the `.rknn` and leave it open for the simulator.
 
@@ -76,6 +77,7 @@ def build_npu_model(
         rknn: file to write.
         keep: folder for the files that open the simulator again, of quantized builds only.
         detail: called with the progress.
+        given: see `Toolkit.build`.
 
     Returns:
         The model, and the contract with its quantization and its name.
@@ -101,6 +103,7 @@ def build_npu_model(
         float16=tensors_of(float16.layers, GraphView(model), spec),
         propose_float16=float16.auto,
         bias_correction=options.bias_correction,
+        given=given,
     )
     if float16.worst:
         worst = _worst(toolkit, calibration, float16.worst, detail)

@@ -5,7 +5,7 @@ All of it runs in a process of its own (`host/graph/foreign_process.py`), since 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import onnx
@@ -29,6 +29,7 @@ from rkdeploy.host.graph.foreign import (
     with_static_input,
 )  # fmt: skip
 from rkdeploy.host.graph.foreign_sizes import require_fixed_work, require_small_constants
+from rkdeploy.host.graph.given_ranges import Grids, activation_grids
 from rkdeploy.host.graph.graph_view import GraphView
 from rkdeploy.host.graph.gray_input import GRAY_NOTE, fold_gray, is_made_gray, with_color_input
 from rkdeploy.host.graph.hard_swish import with_hard_sigmoids
@@ -66,6 +67,8 @@ class OpenedGraph:
         class_names: one per class.
         notes: what the user should know.
         divisor: of the pixels, 0 to 255, where the graph takes bytes and so says how it prepares them; otherwise 0.
+        given_grids: of its activations, where it is quantized, by their tensors in `simplified`.
+        is_quantized: the file is quantized.
     """
 
     reference: onnx.ModelProto
@@ -76,6 +79,8 @@ class OpenedGraph:
     class_names: tuple[str, ...]
     notes: tuple[str, ...]
     divisor: float = 0.0
+    given_grids: Grids = field(default_factory=dict)
+    is_quantized: bool = False
 
 
 def open_graph(file: Path, imgsz: tuple[int, int] | None, info: ModelInfo | None, anchors: int) -> OpenedGraph:
@@ -90,7 +95,8 @@ def open_graph(file: Path, imgsz: tuple[int, int] | None, info: ModelInfo | None
     Raises:
         GraphError: whatever is wrong with it, or when it does not fit the checkpoint.
     """
-    loaded, alone, divisor, read_notes = _as_float(file)
+    as_written = load_onnx(file)
+    loaded, alone, divisor, read_notes = _as_float(as_written)
     require_image_model(alone)
     model = with_color_input(alone)
     name, shape = image_input(model)
@@ -142,19 +148,26 @@ def open_graph(file: Path, imgsz: tuple[int, int] | None, info: ModelInfo | None
         class_names=names,
         notes=tuple(note for note in notes if note),
         divisor=divisor,
+        given_grids=_given_grids(as_written, headed),
+        is_quantized=is_quantized(as_written),
     )
 
 
-def _as_float(file: Path) -> tuple[onnx.ModelProto, onnx.ModelProto, float, tuple[str, str]]:
+def _as_float(as_written: onnx.ModelProto) -> tuple[onnx.ModelProto, onnx.ModelProto, float, tuple[str, str]]:
     """The graph with an image of floating-point numbers, the same without inputs for a scale, the divisor of its pixels
     (0 for none), and notes for the user, which may be empty.
     """
-    as_written = load_onnx(file)
     quantized = is_quantized(as_written)
     read = with_float_weights(as_written) if quantized else as_written
     loaded, divisor = with_float_input(with_planar_input(to_float32(without_volume_pooling(read))))
     alone, bins_error = with_whole_bins(without_scale_inputs(loaded), ROUNDED_ERROR if quantized else WHOLE_ERROR)
     return loaded, alone, divisor, (QUANTIZED_NOTE if quantized else "", _bins_note(bins_error))
+
+
+def _given_grids(as_written: onnx.ModelProto, headed: onnx.ModelProto) -> Grids:
+    """The file's grids of the tensors that the graph to cut still has."""
+    kept = GraphView(headed).producers
+    return {name: grid for name, grid in activation_grids(as_written).items() if name in kept}
 
 
 def _bins_note(error: float) -> str:

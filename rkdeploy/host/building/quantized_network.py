@@ -15,6 +15,7 @@ from rkdeploy.host.building.float_comparison import calibration_input, compare_w
 from rkdeploy.host.building.labeled_comparison import measure_labeled
 from rkdeploy.host.building.npu_model import build_npu_model
 from rkdeploy.host.toolkit.compile_log import read_compile_log
+from rkdeploy.host.toolkit.files import FOUND_BY_STEP_1
 
 if TYPE_CHECKING:
     from rkdeploy.contract.compiled_model import CompiledModel
@@ -50,6 +51,7 @@ def quantize_network(
             folder / f"{options.title}.rknn",
             folder / QUANTIZATION,
             journal.events.detail,
+            part.given if options.algorithm == FOUND_BY_STEP_1 else None,  # a search finds others
         )
         compiled, problem = compiled_of(model)
     with journal.stage("compare", f"Comparing {options.dtype} with the float model in the simulator"):

@@ -38,8 +38,8 @@ _SUMS: Final = frozenset({"Conv", "ConvTranspose", "Add", "Gemm", "MatMul", "Bat
 _SIX = 6.0
 _NEAR_SIX = 1e-3
 QUANTIZED_NOTE: Final = (
-    "The ONNX file is quantized already: its weights, rounded to 8 bits, are taken as floating-point numbers, and the "
-    "rounding of its activations is left out. What they lost is lost: if you have the float model, build from that."
+    "The ONNX file is quantized already: the float model that the build is compared with has its weights as they were "
+    "rounded. What they lost is lost: if you have the float model, build from that."
 )
 """Note for the user."""
 _FLOAT_MODEL = "Give the float model that it was made from: the toolkit quantizes it on the images of --calib."

@@ -39,6 +39,32 @@ class ModelTensor:
 
 
 @dataclass(frozen=True, slots=True)
+class GivenCounts:
+    """Quantization that an ONNX file brought.
+
+    Attributes:
+        activations: number of tensors that the NPU stores as integers, between input and outputs.
+        given: number of them with the file's scale and zero point; the others are calibrated.
+        weights: number of tensors of weights in INT8.
+        exact: number of them whose values lie on grids of 8 bits, which they keep.
+    """
+
+    activations: int
+    given: int
+    weights: int
+    exact: int
+
+    @property
+    def sentence(self) -> str:
+        """The counts, for the user."""
+        return (
+            f"The ONNX file's own quantization is built: {self.exact} of {self.weights} tensors of weights as they "
+            f"are, and its scale and zero point for {self.given} of the {self.activations} tensors that the NPU stores "
+            "between input and output; the others are calibrated. --calibration new calibrates all."
+        )
+
+
+@dataclass(frozen=True, slots=True)
 class BuiltModel:
     """A model that is open in the toolkit, and its files.
 
@@ -53,6 +79,7 @@ class BuiltModel:
         seconds: duration of the whole build.
         log: the toolkit's output, with its per-layer table.
         bias_correction: what the bias correction did; None if it was not asked for, or the model was opened again.
+        given: quantization that the ONNX file brought; None if all is calibrated, or the model was opened again.
     """
 
     rknn: Path | None
@@ -65,6 +92,7 @@ class BuiltModel:
     seconds: float
     log: Path = field(compare=False)
     bias_correction: BiasCorrection | None = None
+    given: GivenCounts | None = None
 
 
 def tensor_of(entry: dict[str, Any]) -> ModelTensor:

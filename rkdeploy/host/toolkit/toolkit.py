@@ -15,7 +15,7 @@ import os
 import shutil
 import sys
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,7 +24,7 @@ import numpy as np
 
 from rkdeploy.contract.record import BiasCorrection
 from rkdeploy.errors import ToolkitError
-from rkdeploy.host.toolkit.built_model import BuiltModel, KeptFiles, published, tensor_of
+from rkdeploy.host.toolkit.built_model import BuiltModel, GivenCounts, KeptFiles, published, tensor_of
 from rkdeploy.host.toolkit.calibration_files import write_dataset
 from rkdeploy.host.toolkit.error_analysis import LayerError, parse_error_analysis
 from rkdeploy.host.toolkit.files import FOUND_BY_SENSITIVITY
@@ -109,6 +109,7 @@ class Toolkit:
         float16: Sequence[str] = (),
         propose_float16: bool = False,
         bias_correction: bool = False,
+        given: Mapping[str, tuple[float, int]] | None = None,
     ) -> BuiltModel:
         """Build a `.rknn`, and leave the model open for `simulate`.
 
@@ -122,6 +123,8 @@ class Toolkit:
             float16: tensors of a quantized model whose layers stay float16, by their names in `onnx`.
             propose_float16: True to let the toolkit choose such layers itself; takes longer.
             bias_correction: True to correct the biases of an INT8 model by its calibration images.
+            given: scale and zero point of activations of an INT8 model by their names in `onnx`, instead of calibrated
+                ones; weights that lie on a grid of 8 bits keep it then.  None calibrates all.
 
         Raises:
             CalibrationError: no or unusable calibration images.
@@ -134,7 +137,12 @@ class Toolkit:
         dataset = write_dataset(calibration, self._process.work_dir / "calibration") if options.quantized else None
         answer = self._ask_with_reasons(
             "build",
-            _build_request(onnx, options, dataset, float16, propose=propose_float16, bias_correction=bias_correction),
+            {
+                **_build_request(onnx, options, dataset, float16),
+                "propose": propose_float16,
+                "bias_correction": bias_correction,
+                "given": dict(given) if given is not None and options.quantized else None,
+            },
         )
         return self._opened(answer, out, published(answer, onnx, out, keep), started)
 
@@ -156,7 +164,10 @@ class Toolkit:
         built = self._opened(answer, out, kept, started)
         if previous is not None:
             built = self._open = replace(
-                built, disabled_rules=previous.disabled_rules, bias_correction=previous.bias_correction
+                built,
+                disabled_rules=previous.disabled_rules,
+                bias_correction=previous.bias_correction,
+                given=previous.given,
             )
         return built
 
@@ -287,7 +298,7 @@ class Toolkit:
         inputs = [tensor_of(entry) for entry in answer["inputs"]]
         if len(inputs) != 1 or len(inputs[0].shape) != 4:
             raise ToolkitError(f"The model has inputs {inputs}, expected one image input (1, C, H, W).")
-        correction = answer.get("bias_correction")
+        correction, given = answer.get("bias_correction"), answer.get("given")
         self._open = BuiltModel(
             rknn=rknn,
             kept=kept,
@@ -299,6 +310,7 @@ class Toolkit:
             seconds=time.monotonic() - started,
             log=self._process.log,
             bias_correction=BiasCorrection(**correction) if correction else None,
+            given=GivenCounts(**given) if given else None,
         )
         return self._open
 
@@ -308,16 +320,14 @@ def _build_request(
     options: ToolkitOptions,
     dataset: Path | None,
     float16: Sequence[str],
-    *,
-    propose: bool = False,
-    bias_correction: bool = False,
 ) -> dict[str, Any]:
     return {
         "onnx": str(onnx.absolute()),
         "config": options.toolkit_config(),
         "dataset": str(dataset) if dataset is not None else None,
         "float16": list(float16),
-        "propose": propose,
+        "propose": False,
         "search_ranges": options.quantized and options.algorithm == FOUND_BY_SENSITIVITY,
-        "bias_correction": bias_correction,
+        "bias_correction": False,
+        "given": None,
     }

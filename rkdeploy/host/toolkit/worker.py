@@ -47,6 +47,7 @@ if TYPE_CHECKING or __name__ != "__main__":
         bias_correction,
         emulated_operators,
         emulation,
+        given_grids,
         late_torch,
         range_search,
         worker_pipes,
@@ -65,6 +66,7 @@ else:
     worker_pipes = _next_to_this("worker_pipes")
     emulated_operators, emulation = _next_to_this("emulated_operators"), _next_to_this("emulation")
     bias_correction, range_search = _next_to_this("bias_correction"), _next_to_this("range_search")
+    given_grids = _next_to_this("given_grids")
 
 # End of the toolkit's traceback when one of its graph optimizations fails.  In 2.5.0 the one that makes attention a
 # single NPU operation fails if a MatMul goes directly into a Softmax; otherwise it works, and is useful.
@@ -157,7 +159,7 @@ class Worker:
         rules: list[str] = []
         while True:
             try:
-                kept, float16, correction = self._convert(onnx_path, config, request)
+                kept, float16, facts = self._convert(onnx_path, config, request)
                 break
             except Exception as error:
                 found = FAILED_RULE.findall(str(error))
@@ -169,9 +171,9 @@ class Worker:
         self._kept = kept or None
         answer = self._describe_model([output.name for output in graph.output], kept)
         facts = {
+            **facts,
             "kept": kept,
             "float16": float16,
-            "bias_correction": correction,
             "disabled_rules": rules,
             "build_s": time.monotonic() - started,
         }
@@ -260,9 +262,9 @@ class Worker:
 
     def _convert(
         self, onnx_path: Path, config: dict[str, Any], request: dict[str, Any]
-    ) -> tuple[dict[str, str], list[str], dict[str, Any] | None]:
+    ) -> tuple[dict[str, str], list[str], dict[str, Any]]:
         """Run the graph through the toolkit, ready for export: step 1's files (none for a float model), float16
-        tensors, the record of the bias correction.
+        tensors, the records of the bias correction and of the given grids.
         """
         dataset, float16, propose = request["dataset"], set(request["float16"]), request["propose"]
         self._model = self.new()
@@ -270,7 +272,7 @@ class Worker:
         checked("load_onnx", self._model.load_onnx, str(onnx_path))
         if dataset is None:
             checked("build", self._model.build, do_quantization=False)
-            return {}, [], None
+            return {}, [], {}
         checked("hybrid_quantization_step1", self._model.hybrid_quantization_step1, dataset=dataset, proposal=propose)
         kept = {key: str(Path.cwd() / f"model.{key}") for key in ("model", "data", "quantization.cfg")}
         _, tensors = toolkit_files.read_quantization_table(kept["quantization.cfg"])
@@ -286,14 +288,30 @@ class Worker:
         if request["search_ranges"]:
             print("# rkdeploy: range search", flush=True)
             self._search_ranges(kept, Path(dataset), config, tensors)
-        if float16 or found_by_step2 or request["search_ranges"]:
+        facts: dict[str, Any] = {}
+        if request["given"] is not None:
+            print("# rkdeploy: the file's grids", flush=True)
+            facts["given"] = self._take_grids(kept, request["given"], config)
+        if float16 or found_by_step2 or request["search_ranges"] or "given" in facts:
             toolkit_files.write_float16(Path(kept["quantization.cfg"]), tensors)
-        correction = None
         if request["bias_correction"]:
             print("# rkdeploy: bias correction", flush=True)
-            correction = self._correct_biases(kept, Path(dataset), config, tensors)
+            facts["bias_correction"] = self._correct_biases(kept, Path(dataset), config, tensors)
         self._step2(kept)
-        return kept, tensors, correction
+        return kept, tensors, facts
+
+    @staticmethod
+    def _take_grids(
+        kept: dict[str, str], grids: dict[str, tuple[float, int]], config: dict[str, Any]
+    ) -> dict[str, int]:
+        """Write the grids that the file brings into step 1's files, and count them."""
+        import onnx
+
+        table = toolkit_files.read_step1_data(kept["data"])["quant_tab"]
+        per_channel = config["quantized_method"] == "channel"
+        changed, counts = given_grids.with_given_grids(onnx.load(kept["model"]), table, grids, per_channel=per_channel)
+        toolkit_files.settle_ranges(kept, changed)
+        return counts
 
     @staticmethod
     def _search_ranges(kept: dict[str, str], dataset: Path, config: dict[str, Any], float16: list[str]) -> None:
