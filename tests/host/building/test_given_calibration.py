@@ -12,6 +12,7 @@ from onnxruntime import quantization
 from rkdeploy.errors import RkdeployError
 from rkdeploy.host.building.build_options import BuildOptions
 from rkdeploy.host.building.given_calibration import given_grids, require_no_search
+from rkdeploy.host.building.input_options import InputChoice
 from rkdeploy.host.building.network import Network
 from rkdeploy.host.building.open_network import network_of
 from rkdeploy.host.graph.cut_options import CutOptions
@@ -44,7 +45,9 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
 
 def opened(file: Path) -> tuple[BuildOptions, Network]:
     """The file with enough said to read it."""
-    options = BuildOptions(file, anchors=tuple(float(n) for n in range(1, 19)))
+    names = file.with_name("names.txt")
+    names.write_text("a\nb\nc\nd\n")
+    options = BuildOptions(file, anchors=tuple(float(n) for n in range(1, 7)), input=InputChoice(names=names))
     return options, network_of(options)
 
 

@@ -25,7 +25,7 @@ SIZE = 32
 def on_grid(integers: np.ndarray, scales: np.ndarray, zero: int) -> np.ndarray:  # type: ignore[type-arg]  # any dtype
     """float32 values of integers with a scale per first index."""
     column = (-1, *[1] * (integers.ndim - 1))
-    return ((integers.astype(np.float64) - zero) * scales.reshape(column)).astype(np.float32)
+    return np.asarray((integers.astype(np.float64) - zero) * scales.reshape(column), np.float32)
 
 
 @pytest.mark.parametrize(("low", "high", "zero"), [(-127, 127, 0), (-128, 127, 0), (0, 255, 90), (0, 15, 8)])
@@ -129,7 +129,7 @@ def test_the_simulator_computes_the_file(tmp_path: Path) -> None:
     """The built model's integers are those of onnxruntime's run of the quantized file, but for a step."""
     rng = np.random.default_rng(3)
     images = [rng.integers(0, 256, (1, 3, SIZE, SIZE), np.uint8) for _ in range(3)]
-    dark = [image // 2 for image in images]  # with which the toolkit calibrates
+    dark = [np.asarray(image // 2, np.uint8) for image in images]  # with which the toolkit calibrates
     dark[0][..., 0, 0] = 255  # the network's input has the range of all pixels on both sides
     onnx.save(relu_network(), str(tmp_path / "float.onnx"))
     quantization.quantize_static(
