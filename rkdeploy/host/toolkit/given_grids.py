@@ -100,7 +100,7 @@ def along_movers(
     """
     grids = dict(wanted)
     movers = [node for node in model.graph.node if node.op_type in MOVERS]
-    for node in reversed(movers):  # towards the network's input
+    for node in reversed(movers):  # toward the network's input
         same = [n for n in node.input if n in stored and _same(table, n, node.output[0])]
         if node.output[0] in grids:
             grids.update(dict.fromkeys(same, grids[node.output[0]]))

@@ -7,7 +7,6 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
-from onnxruntime import quantization
 
 from rkdeploy.errors import RkdeployError
 from rkdeploy.host.building.build_options import BuildOptions
@@ -19,7 +18,7 @@ from rkdeploy.host.graph.cut_options import CutOptions
 from tests.host.graph.kind_graphs import KindGraph
 
 
-class Noise(quantization.CalibrationDataReader):  # type: ignore[misc]  # onnxruntime has no types
+class Noise:
     """One image of noise."""
 
     def __init__(self) -> None:
@@ -32,7 +31,9 @@ class Noise(quantization.CalibrationDataReader):  # type: ignore[misc]  # onnxru
 
 @pytest.fixture(scope="module")
 def files(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    """A detector in float, and with its convolutions quantized."""
+    """A float detector, and with its convolutions quantized."""
+    from onnxruntime import quantization  # imports torch
+
     folder = tmp_path_factory.mktemp("given")
     graph = KindGraph((64, 64))
     graph.show(*(graph.rows(graph.conv(stride, 9), 9) for stride in (8, 16, 32)))

@@ -8,7 +8,6 @@ import numpy as np
 import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
-from onnxruntime import quantization
 
 from rkdeploy.host.graph.float_weights import with_float_weights
 from rkdeploy.host.graph.given_ranges import activation_grids
@@ -102,7 +101,7 @@ def test_table() -> None:
     assert with_given_grids(helper.make_model(graph), table, {}, per_channel=False)[0] == table
 
 
-class Photographs(quantization.CalibrationDataReader):  # type: ignore[misc]  # onnxruntime has no types
+class Photographs:
     """Images of noise, as the network takes them."""
 
     def __init__(self, images: list[np.ndarray]) -> None:  # type: ignore[type-arg]  # (1, 3, H, W) uint8
@@ -127,6 +126,8 @@ def relu_network() -> onnx.ModelProto:
 @pytest.mark.slow
 def test_the_simulator_computes_the_file(tmp_path: Path) -> None:
     """The built model's integers are those of onnxruntime's run of the quantized file, but for a step."""
+    from onnxruntime import quantization  # imports torch
+
     rng = np.random.default_rng(3)
     images = [rng.integers(0, 256, (1, 3, SIZE, SIZE), np.uint8) for _ in range(3)]
     dark = [np.asarray(image // 2, np.uint8) for image in images]  # with which the toolkit calibrates
