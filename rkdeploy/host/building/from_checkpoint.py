@@ -150,6 +150,7 @@ def choose_size(info: ModelInfo, imgsz: tuple[int, int] | None) -> tuple[tuple[i
         RkdeployError: when the size is not a multiple of the largest stride.
     """
     largest = max(info.strides, default=1)
+    least = min(info.strides, default=1) if info.partial_cells else largest
     note = ""
     if imgsz is None and info.image_hw is not None:
         imgsz = info.image_hw
@@ -163,7 +164,7 @@ def choose_size(info: ModelInfo, imgsz: tuple[int, int] | None) -> tuple[tuple[i
             note = _assumed_size(str(assumed))
         rounded = -(-size // largest) * largest
         imgsz = (rounded, rounded)
-    if any(n < largest or (n % largest and not info.partial_cells) for n in imgsz):
+    if any(n < least or (n % largest and not info.partial_cells) for n in imgsz):
         near = tuple(max(largest, round(n / largest) * largest) for n in imgsz)
         raise RkdeployError(
             f"The input size {imgsz[1]}x{imgsz[0]} (width x height) is not a multiple of the largest stride, "

@@ -202,6 +202,14 @@ STATE_DICTS = (
         "the state dict of an SSD that is not UltraFace's slim or RFB",
         _keys("base_net", "classification_headers", "regression_headers"),
     ),
+    CheckpointKind(
+        "the state dict of a Faster, Mask or Keypoint R-CNN of torchvision", _keys("backbone", "rpn", "roi_heads")
+    ),
+    CheckpointKind(
+        "the state dict of a RetinaNet or FCOS of torchvision, or of its SSD300",
+        _keys("classification_head", "regression_head", inside="head"),
+        "Of torchvision's detectors SSDLite320 on MobileNetV3-Large builds.",
+    ),
     CheckpointKind("the state dict of a FaceBoxes detector", _keys("loc", "conf", "inception1")),
     CheckpointKind("the state dict of an LPRNet (plate text)", _keys("backbone", "container")),
     CheckpointKind("the state dict of a CRNN for plates (text, perhaps colors)", _keys("feature", "newCnn")),

@@ -60,6 +60,8 @@ def model(head: str, *layers: str, module: str = "models.yolo") -> Checkpoint:
     [
         (["body.stage1", "fpn", "ssh1", "ClassHead.0", "BboxHead.0", "LandmarkHead.0"], "a RetinaFace"),
         (["base_net.0", "classification_headers.0", "regression_headers.0"], "an SSD that is not UltraFace's"),
+        (["backbone.body", "rpn.head", "roi_heads.box_head"], "a Faster, Mask or Keypoint R-CNN"),
+        (["backbone.body", "head.classification_head.0", "head.regression_head.0"], "a RetinaNet or FCOS"),
         (["backbone.0", "container.0"], "an LPRNet"),
         (["feature.0", "newCnn"], "a CRNN for plates"),
         (["cnn.conv0", "rnn.0"], r"a CRNN \(text\)"),

@@ -40,7 +40,8 @@ BUILT_AT = {
 }  # fmt: skip
 """Input sizes of builds where the recorded one is larger than the head needs: the time of a build is in its cells."""
 
-LITE_YOLOV6 = ("yolov6-lite_s", "yolov6-face_lite_s")
+NOT_FOR_OPENCV = ("yolov6-lite_s", "yolov6-face_lite_s", "torchvision_ssd-lite", "torchvision_ssd-lite_one_class")
+"""Excitation by a HardSigmoid, whose gate OpenCV 4.11 gives the shape of the whole product."""
 
 
 def cut_to(folder: Path, network: Network) -> tuple[Path, onnx.ModelProto, ModelSpec]:
@@ -61,13 +62,13 @@ def test_cut_is_proven(vector: Vector, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "vector", [v for v in ALL if v.group != "rtdetr" and v.key not in LITE_YOLOV6], ids=lambda v: v.key
+    "vector", [v for v in ALL if v.group != "rtdetr" and v.key not in NOT_FOR_OPENCV], ids=lambda v: v.key
 )
 def test_float_backends_agree(vector: Vector, tmp_path: Path) -> None:
     """Onnxruntime and OpenCV agree on every head tensor to 1e-3 of its largest value (1 at least)."""
     # Twice the recorded size: OpenCV 4.11 gets a depthwise convolution over one row of cells wrong.
     height, width = (side * (1 if vector.group == "text" else 2) for side in vector.hw)  # text has a height of its own
-    # OpenCV 4.11 does not know RT-DETR's GridSample, takes two branches of YOLOv6-lite for unlike sizes, and says so.
+    # OpenCV 4.11 does not know RT-DETR's GridSample, and says so.
     network = vector.open(hw=(height, width))
     path, _, spec = cut_to(tmp_path, network)
     image = np.random.default_rng(0).integers(0, 256, (1, height, width, 3), np.uint8)

@@ -18,7 +18,7 @@ from rkdeploy.host.building.presets import PresetName
 DATA = Path(__file__).parents[2] / "data"
 GROUPS = (
     "yolov5", "ultralytics", "yolor", "yolop", "yolov7", "yolov7_face", "yolov7_pose", "yolov5_face", "yolov5_lite",
-    "yolov9", "yolov6", "yolox", "darknet", "rtdetr", "open_vocabulary", "retinaface", "ultraface",
+    "yolov9", "yolov6", "yolox", "darknet", "rtdetr", "open_vocabulary", "retinaface", "ultraface", "torchvision_ssd",
     "yolo_fastestv2", "fastestdet",
     "text",
 )  # fmt: skip
