@@ -34,7 +34,7 @@ from rkdeploy.host.graph.graph_view import GraphView
 from rkdeploy.host.graph.gray_input import GRAY_NOTE, fold_gray, is_made_gray, with_color_input
 from rkdeploy.host.graph.hard_swish import with_hard_sigmoids
 from rkdeploy.host.graph.head import Head
-from rkdeploy.host.graph.head_kinds import EMBEDDING, TEXT, VECTOR
+from rkdeploy.host.graph.head_kinds import EMBEDDING, TEXT, VECTOR, require_no_size_bins
 from rkdeploy.host.graph.image_scale import without_scale_inputs
 from rkdeploy.host.graph.joined_heads import with_joined_heads
 from rkdeploy.host.graph.lead_output import lead_output, with_output_alone
@@ -319,6 +319,8 @@ def _onnx_names(model: onnx.ModelProto, head: Head, info: ModelInfo | None) -> t
     if names is None:
         note = "The ONNX file has no class names and no --weights was given; they are class_0, class_1, ..."
         return tuple(f"class_{i}" for i in range(head.classes)), note
+    if head.anchors_per_level:
+        require_no_size_bins(head.classes, len(names))
     if len(names) != head.classes:
         raise GraphError(
             f"The head predicts {head.classes} classes, but {'the checkpoint' if info else 'the metadata'} has "

@@ -20,6 +20,7 @@ from rkdeploy.contract.spec import Anchors
 from rkdeploy.errors import GraphError
 from rkdeploy.host.graph.graph_view import GraphView
 from rkdeploy.host.graph.head import PROTOTYPES, DecodedRows, DecodedTensor, Head, Tap, keypoint_fields, row_fields
+from rkdeploy.host.graph.head_kinds import SIZE_BINS, require_no_size_bins
 from rkdeploy.host.graph.head_walk import NO_HEAD, HeadConv, last_convolutions, tail
 from rkdeploy.host.graph.landmark_probe import landmark_layout
 from rkdeploy.host.graph.session import Session
@@ -155,6 +156,8 @@ def _raw_head(convs: tuple[HeadConv, ...], classes: int, masks: int, source: str
     """The head of a graph without a decode, which has `classes` according to `source`."""
     fields = 5 + classes + masks
     channels = [c.shape[1] for c in convs]
+    if not any(n % (fields + SIZE_BINS) for n in channels) and any(n % fields for n in channels):
+        require_no_size_bins(classes + SIZE_BINS, classes)
     if classes < 1 or any(n % fields for n in channels):
         listed = f"5 + {classes} classes" + (f" + {masks} mask coefficients" if masks else "")
         raise GraphError(

@@ -136,6 +136,12 @@ def _require_node(node: onnx.NodeProto, functions: set[tuple[str, str]], plugins
             _require_name(name, what)
     for name in node.output:
         _require_name(name, "tensor")
+    if "deformconv" in node.op_type.lower():
+        raise GraphError(
+            f'Node "{_name_of(node)}" is a deformable convolution ({node.op_type}), which rknn-toolkit2 cannot build: '
+            "the onnxruntime that it opens a network with has no such operator.",
+            "Train a model without it: PP-YOLOE instead of PP-YOLO and PP-YOLOv2, RTMDet as published, D-FINE.",
+        )
     known = node.domain in _DOMAINS or (node.domain, node.op_type) in functions or node.op_type in plugins
     if not known:
         raise GraphError(

@@ -1,10 +1,13 @@
-"""Kinds of heads that presets go by, and names of maps.  Without onnx: presets are read where no graph is."""
+"""Kinds of heads that presets go by, names of maps, and a kind that has more fields than its names say.  Without onnx:
+presets are read where no graph is.
+"""
 
 from __future__ import annotations
 
 from typing import Final
 
 from rkdeploy.contract.formulas import AnchorFormula
+from rkdeploy.errors import GraphError
 
 SEMANTIC, DEPTH, AREAS = "semantic", "depth", "text_areas"
 """Names of the maps in the contract."""
@@ -25,3 +28,24 @@ FASTEST_FORMULA: Final = AnchorFormula((2.0,), "share", classes="softmax", cente
 """Of `handle_preds` in utils/tool.py of dog-qiuqiu/FastestDet, for centers whose raw numbers are doubled."""
 UNPREPARED: Final = "detr"
 """Kind of a head of queries whose graph does not say how images are prepared."""
+SIZE_BINS: Final = 2 * 21
+"""Further fields of an anchor whose width and height are chosen among bins: YOLOv7's IBin (utils/loss.py, SigmoidBin).
+"""
+
+
+def require_no_size_bins(found: int, named: int) -> None:
+    """Check that a raw head has not as many fields more than its names say as IBin has.
+
+    Args:
+        found: classes that an anchor's fields would be.
+        named: classes by their names.
+
+    Raises:
+        GraphError: when it has; the graph then has neither the bins' order nor their values.
+    """
+    if found - named == SIZE_BINS:
+        raise GraphError(
+            f"Each anchor has {SIZE_BINS} numbers more than box, objectness and {named} classes: a YOLOv7 whose widths "
+            "and heights are chosen among bins (IBin), which is not built from ONNX.",
+            "Its checkpoint builds: rkdeploy build best.pt.",
+        )

@@ -7,10 +7,10 @@ from math import prod
 
 from rkdeploy.host.graph.graph_facts import GraphFacts, Shape
 from rkdeploy.host.graph.graph_kinds import WITHOUT_NMS, GraphKind, suppresses
+from rkdeploy.host.graph.head_kinds import SIZE_BINS
 from rkdeploy.host.graph.shared_classes import shared_levels
 
 _MAX_QUERIES = 1000
-_SIZE_BINS = 21  # of a width or a height, in YOLOv7's IBin (utils/loss.py, SigmoidBin)
 
 
 def _widths(facts: GraphFacts) -> dict[int, int]:
@@ -117,7 +117,7 @@ def _has_size_bins(facts: GraphFacts) -> bool:
     if len(shapes) != 1 or len(shapes[0]) != 3 or len(levels) != 1 or len(channels := next(iter(levels))) != 1:
         return False
     anchors, rest = divmod(shapes[0][1] or 0, facts.cells)
-    fields = (shapes[0][2] or 0) + 2 * _SIZE_BINS
+    fields = (shapes[0][2] or 0) + SIZE_BINS
     return anchors > 0 and rest == 0 and channels[0] == anchors * fields
 
 

@@ -100,6 +100,14 @@ BROKEN: dict[str, tuple[onnx.ModelProto, str]] = {
         model_of(helper.make_node("EfficientNMS_TRT", ["x"], ["y"], domain="TRT", name="n")),
         'Node "n" is the operator "EfficientNMS_TRT" of "TRT"',
     ),
+    "deformable convolution": (
+        model_of(helper.make_node("DeformConv", ["x", "w", "o"], ["y"], name="n")),
+        r'Node "n" is a deformable convolution \(DeformConv\), which rknn-toolkit2 cannot build',
+    ),
+    "deformable convolution of mmdeploy": (
+        model_of(helper.make_node("MMCVModulatedDeformConv2d", ["x"], ["y"], domain="mmdeploy", name="n")),
+        "is a deformable convolution",
+    ),
     "name that commands": (model_of(helper.make_node("Relu", ["x"], ["\x1b[2J"])), r'name of a tensor is ".*x1b\[2J"'),
     "output that is the input": (
         onnx.ModelProto(graph=onnx.GraphProto(node=[RELU], input=[info("x", 1)], output=[info("x", 1)])),

@@ -14,6 +14,7 @@ from rkdeploy.errors import GraphError
 from rkdeploy.host.building.open_network import open_network
 from rkdeploy.host.building.raw_outputs import note_of_unproven
 from rkdeploy.host.building.supported_head import find_supported_head, require_image_model
+from rkdeploy.host.graph.cut import prune
 from rkdeploy.host.graph.graph_facts import facts_of
 from rkdeploy.host.graph.graph_kinds import kind_among
 from rkdeploy.host.graph.graph_view import GraphView
@@ -202,4 +203,22 @@ def test_size_bins() -> None:
     model = simplify(open_network(DATA / "yolov7" / "bins.pt", imgsz=(64, 96)).trained)
     with pytest.raises(GraphError, match=r"is a YOLOv7 whose widths .* bins \(IBin\)") as caught:
         find_supported_head(model, None)
+    assert "checkpoint builds" in str(caught.value.hint)
+
+
+def test_raw_size_bins(tmp_path: Path) -> None:
+    """Raw maps of IBin are named when their checkpoint is given, instead of being called another model's."""
+    checkpoint = DATA / "yolov7" / "bins.pt"
+    network = open_network(checkpoint, imgsz=(64, 96))
+    raw = onnx.ModelProto()
+    raw.CopyFrom(network.simplified)
+    del raw.graph.output[:]
+    raw.graph.output.extend(
+        helper.make_tensor_value_info(tap.tensor, TensorProto.FLOAT, tap.shape) for tap in network.head.taps
+    )
+    prune(raw.graph)
+    path = tmp_path / "raw.onnx"
+    onnx.save(raw, str(path))
+    with pytest.raises(GraphError, match=r"42 numbers more than box, objectness and 3 classes.*\(IBin\)") as caught:
+        open_network(path, weights=checkpoint)
     assert "checkpoint builds" in str(caught.value.hint)
