@@ -14,6 +14,9 @@ from rkdeploy.cli.language import LANGUAGE
 from rkdeploy.cli.typer_command import JSON, PAGE_FILE
 from rkdeploy.option import BUNDLE, INPUT, OUTPUT, TOOLKIT_PYTHON, Argument, Option
 
+_FITTED = 6
+"""Images by which the emulation searches ranges and corrects biases."""
+
 
 def explain_command(
     bundle: Annotated[Path | None, Argument(*BUNDLE)] = None,
@@ -28,6 +31,16 @@ def explain_command(
         ),
     ] = None,
     count: Annotated[int, Option("--count", "Number of images.", INPUT, low=1, high=100, often=True)] = 4,
+    seconds: Annotated[
+        float,
+        Option(
+            "--layer-time",
+            "Time limit of the attribution to layers, in seconds; 0 leaves it out.",
+            INPUT,
+            low=0,
+            high=86_400,
+        ),
+    ] = 60.0,
     every: Annotated[
         bool,
         Option("--all", "List every layer in the order of the network, instead of the worst.", OUTPUT, often=True),
@@ -45,11 +58,17 @@ def explain_command(
     check_target(output)
     found = chosen_bundle(bundle, installed=False)
     # As a build proves itself: on images of the set that calibration would not take.
-    images = find_calibration(data, Path.cwd(), 1, 0).held_out(count).images
+    fitted = find_calibration(data, Path.cwd(), _FITTED, 0)
+    images = fitted.held_out(count).images
+    if len(images) < count:  # a small folder: each image counts more for what is shown
+        fitted = find_calibration(data, Path.cwd(), 1, 0)
+        images = fitted.held_out(count).images
     with err.status("Explaining") as status:
         explanation = explain(
             found,
             images,
+            calibration=fitted.images,
+            seconds=seconds,
             toolkit_python=toolkit_python,
             on_progress=lambda text: status.update(f"Explaining: {plain(text)}"),
         )

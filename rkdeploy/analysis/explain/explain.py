@@ -11,6 +11,8 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
+from rkdeploy.analysis.explain.attribute_loss import ATTRIBUTION_SECONDS, attribute_loss
+from rkdeploy.analysis.explain.attribution_request import attribution_request
 from rkdeploy.analysis.explain.causes import find_causes
 from rkdeploy.analysis.explain.explanation import Explanation
 from rkdeploy.analysis.explain.tensor_ranges import measure_ranges
@@ -19,12 +21,10 @@ from rkdeploy.datasets.calibration import CalibrationImage
 from rkdeploy.errors import RkdeployError
 from rkdeploy.host.building.weight_loss import measure_weights
 from rkdeploy.host.graph.verify import network_input
-from rkdeploy.host.toolkit.built_model import KeptFiles
 from rkdeploy.host.toolkit.error_analysis import LayerError, mean_over_images
 from rkdeploy.host.toolkit.simulator import kept_files
 from rkdeploy.host.toolkit.toolkit import Toolkit
-from rkdeploy.host.toolkit.toolkit_options import ToolkitOptions
-from rkdeploy.images.fit import image_fit
+from rkdeploy.images.fit import Letterboxed, LetterboxTransform, image_fit
 
 _LOG = logging.getLogger(__name__)
 
@@ -33,6 +33,8 @@ def explain(
     bundle: Bundle,
     images: Sequence[CalibrationImage],
     *,
+    calibration: Sequence[CalibrationImage] = (),
+    seconds: float = ATTRIBUTION_SECONDS,
     toolkit_python: Path | None = None,
     on_progress: Callable[[str], None] = lambda _text: None,
 ) -> Explanation:
@@ -41,6 +43,8 @@ def explain(
     Args:
         bundle: with the files that the toolkit left in it.
         images: one or more.
+        calibration: other images, for options that are fitted to images in the emulation.
+        seconds: time limit of the attribution by layers; 0 leaves it out.
         toolkit_python: interpreter that has rknn-toolkit2; None is this one.
         on_progress: called with the progress, for example `2/4`.
 
@@ -56,20 +60,33 @@ def explain(
     if not images:
         raise RkdeployError("There is no image to explain the model on.", "Give some with --data.")
     fit = image_fit(bundle.spec.input)
-    boxed = [fit(image.read()) for image in images]
-    pixels: list[NDArray[np.uint8]] = [one.image.copy() for one in boxed]
-    analyses, calibrated, figures_from = _analyzed(kept, options, pixels, toolkit_python, on_progress)
-    layers = mean_over_images(analyses)
+    boxed = [_boxed(fit(image.read())) for image in images]
+    pixels = [image for image, _ in boxed]
     graph = onnx.load(str(bundle.cut_onnx))
+    attribution = None
+    with (
+        tempfile.TemporaryDirectory(prefix="rkdeploy-explain-") as folder,
+        Toolkit(log=Path(folder) / "toolkit.log", python=toolkit_python) as toolkit,
+    ):
+        on_progress("opening the model")
+        _LOG.debug("%d images, toolkit %s", len(pixels), toolkit.version)
+        toolkit.open_kept(kept, options)
+        analyses = _analyses(toolkit, pixels, on_progress)
+        calibrated = toolkit.ranges()
+        figures_from = f"simulator (rknn-toolkit2 {toolkit.version})"
+        if seconds > 0:
+            fitted = [network_input(fit(image.read()).image, bundle.spec) for image in calibration]
+            request = attribution_request(bundle, graph, boxed, fitted, seconds=seconds, on_progress=on_progress)
+            attribution = attribute_loss(toolkit, request)
+    layers = mean_over_images(analyses)
     ranges = measure_ranges(
         graph,
         calibrated,
         bundle.spec.input.name,
-        (network_input(image, bundle.spec) for image in pixels),
+        ((image.path, network_input(shown, bundle.spec)) for image, shown in zip(images, pixels, strict=True)),
     )
     record = bundle.record
-    transforms = (one.transform for one in boxed)
-    weights = measure_weights(graph, bundle.spec, list(zip(pixels, transforms, strict=True)), on_progress)
+    weights = measure_weights(graph, bundle.spec, boxed, on_progress)
     return Explanation(
         bundle=bundle.folder.name,
         figures_from=figures_from,
@@ -79,26 +96,21 @@ def explain(
         outputs=record.agreement.outputs if record.agreement is not None else (),
         causes=find_causes(layers, ranges, record.calibration, record.agreement, weights),
         weights=weights,
+        attribution=attribution,
     )
 
 
-def _analyzed(
-    kept: KeptFiles,
-    options: ToolkitOptions,
-    pixels: Sequence[NDArray[np.uint8]],
-    toolkit_python: Path | None,
-    on_progress: Callable[[str], None],
-) -> tuple[list[tuple[LayerError, ...]], dict[str, tuple[float, float]], str]:
-    """The toolkit's analysis of each image, the ranges of its calibration, and the source of both."""
-    with (
-        tempfile.TemporaryDirectory(prefix="rkdeploy-explain-") as folder,
-        Toolkit(log=Path(folder) / "toolkit.log", python=toolkit_python) as toolkit,
-    ):
-        on_progress("opening the model")
-        _LOG.debug("%d images, toolkit %s", len(pixels), toolkit.version)
-        toolkit.open_kept(kept, options)
-        analyses = []
-        for number, image in enumerate(pixels):
-            on_progress(f"{number + 1}/{len(pixels)}")
-            analyses.append(toolkit.analyze(image))
-        return analyses, toolkit.ranges(), f"simulator (rknn-toolkit2 {toolkit.version})"
+def _boxed(fitted: Letterboxed) -> tuple[NDArray[np.uint8], LetterboxTransform]:
+    """A network input, (1, H, W, 3) uint8, copied from the buffer that the next image reuses, and its transform."""
+    return fitted.image.copy(), fitted.transform
+
+
+def _analyses(
+    toolkit: Toolkit, pixels: Sequence[NDArray[np.uint8]], on_progress: Callable[[str], None]
+) -> list[tuple[LayerError, ...]]:
+    """The toolkit's analysis of each image."""
+    analyses = []
+    for number, image in enumerate(pixels):
+        on_progress(f"{number + 1}/{len(pixels)}")
+        analyses.append(toolkit.analyze(image))
+    return analyses

@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 
 from msgspec import Meta
 
+from rkdeploy.analysis.explain.attribution import LossAttribution
 from rkdeploy.contract.agreement import OutputAgreement
 from rkdeploy.contract.bounds import Figure, Text, Whole
 from rkdeploy.contract.compiled_model import MAX_LAYERS
@@ -29,6 +30,7 @@ class TensorRange:
         bulk: largest magnitude of all but a thousandth of the float values.
         widest_channel: channel with the largest values.
         channel_ratio: its largest magnitude over the median channel's; 1 when all are alike.
+        widest_image: the image with the largest magnitude; empty in older documents.
     """
 
     name: Text
@@ -39,6 +41,13 @@ class TensorRange:
     bulk: Figure
     widest_channel: Whole
     channel_ratio: Figure
+    widest_image: Text = ""
+
+    @property
+    def used(self) -> float:
+        """Share of the calibrated reach, from zero to its far end, that all but a thousandth of the values need."""
+        widest = max(abs(self.calibrated[0]), abs(self.calibrated[1]))
+        return self.bulk / widest if widest > 0 else 1.0
 
     @property
     def stretch(self) -> float:
@@ -79,6 +88,7 @@ class Explanation:
         outputs: the head's tensors as the build compared them; empty if it compared none.
         causes: the most important first.
         weights: cost of rounding the weights alone; None in older documents.
+        attribution: loss by layers, emulated; None where it was not asked for, and in older documents.
         document, schema_version: type and version of this file.
     """
 
@@ -90,5 +100,6 @@ class Explanation:
     outputs: tuple[OutputAgreement, ...]
     causes: tuple[Cause, ...]
     weights: WeightLoss | None = None
+    attribution: LossAttribution | None = None
     document: Literal["rkdeploy explain"] = "rkdeploy explain"
     schema_version: int = EXPLANATION_VERSION

@@ -19,7 +19,7 @@ def measure_ranges(
     model: onnx.ModelProto,
     calibrated: Mapping[str, tuple[float, float]],
     input_name: str,
-    images: Iterable[NDArray[np.float32]],
+    images: Iterable[tuple[str, NDArray[np.float32]]],
 ) -> dict[str, TensorRange]:
     """Run the float model over images and compare every tensor with its calibrated range.
 
@@ -27,7 +27,7 @@ def measure_ranges(
         model: the cut graph, whose tensor names the toolkit keeps.
         calibrated: the ranges, by tensor name; tensors that the toolkit made itself are left out.
         input_name: of the graph.
-        images: (1, 3, H, W) float32, normalized.
+        images: name, and (1, 3, H, W) float32, normalized.
     """
     graph = GraphView(model)
     names = [name for name in calibrated if name in graph.producers]
@@ -36,10 +36,10 @@ def measure_ranges(
     watched.graph.output.extend(onnx.helper.make_empty_tensor_value_info(n) for n in names if n not in graph.outputs)
     session = Session(watched)
     sums = {name: _RangeSums() for name in names}
-    for image in images:
+    for image_name, image in images:
         values = session.run({input_name: image})
         for name in names:
-            sums[name].add(values[name], calibrated[name])
+            sums[name].add(values[name], calibrated[name], image_name)
     return {name: sums[name].result(name, graph.producers[name].op_type, calibrated[name]) for name in names}
 
 
@@ -50,9 +50,13 @@ class _RangeSums:
         self._low, self._high = np.inf, -np.inf
         self._outside = self._count = 0
         self._bulks: list[float] = []
+        self._reach, self._widest_image = -1.0, ""
         self._channels: NDArray[np.float64] | None = None
 
-    def add(self, values: NDArray[np.float32], calibrated: tuple[float, float]) -> None:
+    def add(self, values: NDArray[np.float32], calibrated: tuple[float, float], image: str) -> None:
+        reach = float(np.abs(values).max())
+        if reach > self._reach:
+            self._reach, self._widest_image = reach, image
         self._low, self._high = min(self._low, float(values.min())), max(self._high, float(values.max()))
         # Half a step beyond the ends still rounds to them.
         slack = (calibrated[1] - calibrated[0]) / 510
@@ -79,4 +83,5 @@ class _RangeSums:
             bulk=max(self._bulks, default=0.0),
             widest_channel=widest,
             channel_ratio=ratio,
+            widest_image=self._widest_image,
         )

@@ -11,6 +11,7 @@ from rkdeploy.analysis.page.columns import ColumnOf, number_column, table_of, te
 from rkdeploy.analysis.page.content import Block, Note, PageSection
 from rkdeploy.analysis.page.texts import Words
 from rkdeploy.analysis.report.model_report import ModelReport
+from rkdeploy.analysis.tables.attribution_tables import attribution_blocks
 from rkdeploy.host.toolkit.error_analysis import LayerError
 
 _WORST = 20
@@ -44,6 +45,7 @@ def explanation_blocks(found: Explanation, words: Words, *, every: bool = False)
     for number, cause in enumerate(found.causes, 1):
         text = f"{number}. {cause.kind}: {cause.text}\n{words('explain.try', text=cause.try_this)}"
         yield Note(text, "attention", quoted=True)
+    yield from attribution_blocks(found, words, every=every)
     rows = list(found.layers) if every else sorted(found.layers, key=lambda layer: layer.single_cosine)[:_WORST]
     caption = words("explain.all_caption" if every else "explain.caption", count=len(rows))
     columns: list[ColumnOf[LayerError]] = [

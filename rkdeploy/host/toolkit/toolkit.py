@@ -26,6 +26,7 @@ from rkdeploy.contract.record import BiasCorrection
 from rkdeploy.errors import ToolkitError
 from rkdeploy.host.toolkit.built_model import BuiltModel, GivenCounts, KeptFiles, published, tensor_of
 from rkdeploy.host.toolkit.calibration_files import write_dataset
+from rkdeploy.host.toolkit.emulated_model import AS_BUILT, EmulatedModel, Emulation
 from rkdeploy.host.toolkit.error_analysis import LayerError, parse_error_analysis
 from rkdeploy.host.toolkit.files import FOUND_BY_SENSITIVITY
 from rkdeploy.host.toolkit.process import PYTHON_VARIABLE, ToolkitProcess
@@ -262,6 +263,18 @@ class Toolkit:
         kept = None if tensors is None else str(tensors.absolute())
         _, blob = self._process.request("analyze", {"shape": list(image.shape), "tensors": kept}, payload)
         return parse_error_analysis(blob.decode("utf-8", "replace"))
+
+    def emulated(self, settings: Emulation = AS_BUILT, images: Sequence[NDArray[np.float32]] = ()) -> EmulatedModel:
+        """Emulate the open quantized model: layers of it can be made float without a build.
+
+        Args:
+            settings: what is otherwise than in the open model.
+            images: network inputs, (1, C, H, W) float32 each, that those settings need.
+
+        Raises:
+            ToolkitError: no quantized model is open, or the graph cannot be emulated.
+        """
+        return EmulatedModel(self._process, settings, images)
 
     def ranges(self) -> dict[str, tuple[float, float]]:
         """The range of real values that calibration gave each tensor of the open quantized model, by name.

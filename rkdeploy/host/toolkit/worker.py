@@ -46,6 +46,7 @@ if TYPE_CHECKING or __name__ != "__main__":
     from rkdeploy.host.toolkit import (
         bias_correction,
         emulated_operators,
+        emulated_variants,
         emulation,
         given_grids,
         late_torch,
@@ -67,6 +68,7 @@ else:
     emulated_operators, emulation = _next_to_this("emulated_operators"), _next_to_this("emulation")
     bias_correction, range_search = _next_to_this("bias_correction"), _next_to_this("range_search")
     given_grids = _next_to_this("given_grids")
+    emulated_variants = _next_to_this("emulated_variants")
 
 # End of the toolkit's traceback when one of its graph optimizations fails.  In 2.5.0 the one that makes attention a
 # single NPU operation fails if a MatMul goes directly into a Softmax; otherwise it works, and is useful.
@@ -107,6 +109,7 @@ class Worker:
         self._runtime_open = False
         self._folder: Path | None = None
         self._kept: dict[str, str] | None = None
+        self._variants: Any = None
 
     def enter_new_folder(self) -> None:
         """Enter an empty working directory for the next model: no file of the last one is read, followed or
@@ -259,6 +262,64 @@ class Worker:
             if entry.get("scale") and entry.get("min") and entry.get("max")
         }
         return {"ranges": ranges}, b""
+
+    def op_emulate(self, request: dict[str, Any], payload: bytes) -> tuple[dict[str, Any], bytes]:
+        """Emulate the open quantized model, with ranges searched or biases corrected on images if that is wanted.
+
+        The payload is those images, (1, C, H, W) float32 each, or none.
+        """
+        import numpy as np
+        import onnx
+        import torch
+
+        if self._kept is None:
+            message = "No quantized model is open: build or open one first."
+            raise toolkit_files.RefusedError(message)
+        model, table = onnx.load(self._kept["model"]), toolkit_files.read_step1_data(self._kept["data"])["quant_tab"]
+        _, float16 = toolkit_files.read_quantization_table(self._kept["quantization.cfg"])
+        operators, run = emulated_operators.operators(), emulation.EmulatedRun
+        given = np.frombuffer(payload, np.float32).reshape(request["shape"])
+        images = [torch.from_numpy(image[None].copy()) for image in given]
+        try:
+            network = emulation.EmulatedNetwork(model, table, float16, operators)
+            biases: dict[str, Any] = {}
+            if request["search_ranges"]:
+                table = toolkit_files.with_ranges(table, range_search.searched_ranges(network, run, images))
+                network = emulation.EmulatedNetwork(model, table, float16, operators)
+            if request["bias_correction"]:
+                biases, _ = bias_correction.correct_biases(network, run, images)
+        except (MemoryError, RuntimeError) as error:
+            raise toolkit_files.RefusedError(str(error)) from None
+        self._variants = emulated_variants.EmulatedVariants(network, run, biases)
+        return {"layers": self._variants.layers(), "outputs": network.outputs}, b""
+
+    def op_take_image(self, request: dict[str, Any], payload: bytes) -> tuple[dict[str, Any], bytes]:
+        """Compute the emulated models on an image, (1, C, H, W) float32, for the variants that are asked for next."""
+        import numpy as np
+        import torch
+
+        image = np.frombuffer(payload, np.float32).reshape(request["shape"]).copy()
+        try:
+            with torch.no_grad():
+                self._variants.take(torch.from_numpy(image))
+        except (MemoryError, RuntimeError) as error:
+            raise toolkit_files.RefusedError(str(error)) from None
+        return {}, b""
+
+    def op_variant(self, request: dict[str, Any], _payload: bytes) -> tuple[dict[str, Any], bytes]:
+        """Outputs of a variant of the emulated model for the image that was taken."""
+        import numpy as np
+        import torch
+
+        with torch.no_grad():
+            outputs = self._variants.outputs(
+                quantized=request["quantized"],
+                weights=set(request["weights"]),
+                tensors=set(request["tensors"]),
+                readers_round=request["readers_round"],
+            )
+        arrays = [np.ascontiguousarray(output.numpy(), np.float32) for output in outputs]
+        return {"shapes": [list(array.shape) for array in arrays]}, b"".join(array.tobytes() for array in arrays)
 
     def _convert(
         self, onnx_path: Path, config: dict[str, Any], request: dict[str, Any]

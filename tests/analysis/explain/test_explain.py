@@ -54,7 +54,7 @@ def lowest_cosine(bundle: Bundle) -> float:
 
 
 def explained(bundle: Bundle) -> Explanation:
-    return explain(bundle, find_calibration(SAMPLE, ROOT, 1, 0).held_out(1).images)
+    return explain(bundle, find_calibration(SAMPLE, ROOT, 1, 0).held_out(1).images, seconds=0)
 
 
 @pytest.fixture(scope="module")
@@ -95,6 +95,7 @@ def test_a_sound_model(command: tuple[RecordedCommand, Result]) -> None:
     assert min(row.single_cosine for row in found.layers) > 0.98
     assert not [cause for cause in found.causes if cause.kind in {"calibration", "channel"}]
     assert found.figures_from.startswith("simulator (rknn-toolkit2")
+    assert all(known.widest_image in found.images for known in found.ranges)
     # The toolkit's ranges are those of tensors that float has under the same names.
     assert len(found.ranges) > 100
 
@@ -117,6 +118,23 @@ def test_one_channel_scaled_by_64(whole: Bundle, tmp_path: Path) -> None:
     assert "--float16-layers model.6)" in found.causes[0].try_this
     mended = built(damaged, tmp_path / "mended", float16=Float16Choice(("model.6",)))
     assert 1 - lowest_cosine(mended) < 0.8 * (1 - lowest_cosine(bundle))
+
+
+def test_attribution(command: tuple[RecordedCommand, Result]) -> None:
+    """Every quantized layer is ranked, the worst looked at closely, and the options of a build are emulated."""
+    (found,) = command[0].found
+    loss = found.attribution
+    assert loss is not None
+    assert not loss.reason
+    assert len(loss.layers) == loss.all_layers > 60
+    assert loss.layers[0].activations_gain is not None
+    assert loss.agreement is not None
+    # The layer that gains most comes first.
+    assert loss.layers[0].gain == max(layer.gain for layer in loss.layers)
+    options = {one.option.split(" ")[0]: one for one in loss.remedies}
+    assert {"--float16-layers", "--bias-correction", "--algorithm"} <= options.keys()
+    assert all(one.gain is not None and one.agreement is not None for one in loss.remedies)
+    assert options["--bias-correction"].gain != 0
 
 
 def black(folder: Path) -> Path:
