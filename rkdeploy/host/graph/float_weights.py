@@ -146,18 +146,46 @@ class _Rewriting:
 
 def _dequantized(values: NDArray[Any], scale: NDArray[Any], zero: NDArray[Any], axis: int | None) -> NDArray[Any]:
     """(integer - zero point) * scale, along one axis where there are several."""
-
-    def along(numbers: NDArray[Any]) -> NDArray[Any]:
-        if numbers.size == 1 or axis is None:
-            return numbers.reshape(()) if numbers.size == 1 else numbers
-        return numbers.reshape([-1 if i == axis % values.ndim else 1 for i in range(values.ndim)])
-
-    real: NDArray[Any] = (values.astype(np.float64) - along(zero.astype(np.float64))) * along(scale.astype(np.float64))
+    steps = values.astype(np.float64) - _along(zero, values, axis)
+    real: NDArray[Any] = steps * _along(scale, values, axis)
     return real
 
 
+def _rounded(values: NDArray[Any], scale: NDArray[Any], zero: NDArray[Any], axis: int | None) -> NDArray[Any]:
+    """Real values after quantization and back."""
+    limits = np.iinfo(zero.dtype)
+    steps = np.rint(values.astype(np.float64) / _along(scale, values, axis)) + _along(zero, values, axis)
+    return _dequantized(np.clip(steps, limits.min, limits.max), scale, zero, axis)
+
+
+def _along(numbers: NDArray[Any], values: NDArray[Any], axis: int | None) -> NDArray[Any]:
+    """Scales or zero points in the shape that goes with the values.
+
+    Raises:
+        GraphError: for several numbers per index of the axis: a scale per block.
+    """
+    real = numbers.astype(np.float64)
+    if real.size == 1:
+        return real.reshape(())
+    if axis is None:
+        return real
+    place = axis % max(values.ndim, 1)
+    if real.ndim != 1 or not values.ndim or real.size != values.shape[place]:
+        raise GraphError(
+            f"The graph is quantized with scales of shape {numbers.shape} for values of shape {values.shape}, expected "
+            f"one scale, or one for each index of axis {place}.",
+            _FLOAT_MODEL,
+        )
+    return real.reshape([-1 if i == place else 1 for i in range(values.ndim)])
+
+
 def _quantize(to: _Rewriting, node: onnx.NodeProto) -> None:
-    """Pass the values on, bounded where the integers' range stands for a dropped activation."""
+    """Round a constant; pass anything else on, bounded where the integers' range stands for a dropped activation."""
+    values = to.graph.stored(node.input[0])
+    if values is not None:
+        axis = attributes(node).get("axis", 1)
+        to.constant(node.output[0], _rounded(values, to.scale(node, 1), to.zero(node, 2), axis))
+        return
     source = to.graph.producer(node.input[0])
     bounded = source is not None and source.op_type in _SUMS
     _finish(to, node, node.input[0], (1, 2), bounded=bounded)

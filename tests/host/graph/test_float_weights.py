@@ -84,6 +84,39 @@ def test_gives_nearly_the_float_values(form: str, kind: str, tmp_path: Path) -> 
     assert np.abs(numpy_helper.to_array(weight) - own).max() <= 0.51 * np.ptp(own) / 127
 
 
+def rounding(weight: NDArray[np.float32], scale: NDArray[np.float32], **settings: int) -> onnx.ModelProto:
+    """A convolution whose float weights the graph itself rounds, as training with quantization exports it."""
+    names = ["weight", "scale", "zero"]
+    nodes = [
+        helper.make_node("QuantizeLinear", names, ["integers"], **settings),
+        helper.make_node("DequantizeLinear", ["integers", *names[1:]], ["rounded"], **settings),
+        helper.make_node("Conv", ["x", "rounded"], ["y"]),
+    ]
+    constants = [
+        numpy_helper.from_array(values, name)
+        for name, values in zip(names, (weight, scale, np.zeros(scale.shape, np.int8)), strict=True)
+    ]
+    x, y = (helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in "xy")
+    return helper.make_model(helper.make_graph(nodes, "rounding", [x], [y], constants))
+
+
+def test_weights_that_the_graph_rounds() -> None:
+    """They are rounded, to the ends of 8 bits: 2.26 is 5 steps of 0.5 or 18 of 0.125, 99 is 127, -99 is -128."""
+    weight = np.array([[2.26, 99.0], [2.26, -99.0]], np.float32).reshape(2, 2, 1, 1)
+    restored = with_float_weights(rounding(weight, np.array([0.5, 0.125], np.float32), axis=0))
+    tensors = {tensor.name: numpy_helper.to_array(tensor) for tensor in restored.graph.initializer}
+    sources = {node.output[0]: node.input[0] for node in restored.graph.node}
+    found = tensors[sources["rounded"]]
+    np.testing.assert_array_equal(found.ravel(), np.array([2.5, 63.5, 2.25, -16], np.float32))
+
+
+def test_scales_per_block_are_refused() -> None:
+    """Three scales for an axis of two are named with the shapes."""
+    model = rounding(np.ones((2, 2, 1, 1), np.float32), np.ones(3, np.float32), axis=0)
+    with pytest.raises(GraphError, match=r"scales of shape \(3,\) for values of shape \(2, 2, 1, 1\)"):
+        with_float_weights(model)
+
+
 def test_scale_of_weights_is_taken_in(tmp_path: Path) -> None:
     """The product behind an integer convolution is gone: the convolution has real weights."""
     restored = with_float_weights(quantized(network(), "dynamic", tmp_path))
