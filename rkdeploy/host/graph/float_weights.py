@@ -35,6 +35,10 @@ _OWN_SETTINGS: Final = frozenset({"channels_last", "opset"})
 """Attributes that only the integer operators have."""
 _SUMS: Final = frozenset({"Conv", "ConvTranspose", "Add", "Gemm", "MatMul", "BatchNormalization"})
 """Operators behind which onnxruntime's quantizers drop a ReLU or a Clip that the integers' range has anyway."""
+_BACK: Final = "DequantizeLinear"
+_PASSING: Final = frozenset({"QuantizeLinear", _BACK, "Transpose", "Reshape", "Identity"})
+_MOST_PASSED: Final = 16
+"""Operators between a softmax and its mean: more are not looked through."""
 _SIX = 6.0
 _NEAR_SIX = 1e-3
 QUANTIZED_NOTE: Final = (
@@ -187,8 +191,28 @@ def _quantize(to: _Rewriting, node: onnx.NodeProto) -> None:
         to.constant(node.output[0], _rounded(values, to.scale(node, 1), to.zero(node, 2), axis))
         return
     source = to.graph.producer(node.input[0])
-    bounded = source is not None and source.op_type in _SUMS
+    bounded = source is not None and source.op_type in _SUMS and not _is_mean_of_bins(to.graph, source)
     _finish(to, node, node.input[0], (1, 2), bounded=bounded)
+
+
+def _is_mean_of_bins(graph: GraphView, node: onnx.NodeProto) -> bool:
+    """True for a convolution of shares whose weights have no negative number: it needs no ReLU for such a range.
+
+    The mean of a softmax, as the boxes of YOLOv8 have it.
+    """
+    if node.op_type != "Conv" or len(node.input) > 2:
+        return False
+    weights = graph.producer(node.input[1])
+    constant = graph.stored(weights.input[0] if weights is not None and weights.op_type == _BACK else node.input[1])
+    zero = graph.stored(weights.input[2]) if weights is not None and len(weights.input) > 2 else np.zeros(())
+    if constant is None or zero is None or (constant.astype(np.float64) < zero.astype(np.float64).min()).any():
+        return False
+    source = graph.producer(node.input[0])
+    for _ in range(_MOST_PASSED):
+        if source is None or source.op_type not in _PASSING:
+            break
+        source = graph.producer(source.input[0])
+    return source is not None and source.op_type == "Softmax"
 
 
 def _finish(to: _Rewriting, node: onnx.NodeProto, tensor: str, places: tuple[int, int], *, bounded: bool) -> None:
@@ -197,7 +221,7 @@ def _finish(to: _Rewriting, node: onnx.NodeProto, tensor: str, places: tuple[int
     limits = np.iinfo(zero.dtype)
     whole = scale.size == zero.size == 1
     low, high = ((limit - int(zero.flat[0])) * float(scale.flat[0]) for limit in (limits.min, limits.max))
-    name = f"{node.name}.range"
+    name = f"{node.output[0]}.range"
     if not (bounded and whole and low == 0.0):
         to.nodes.append(helper.make_node("Identity", [tensor], [node.output[0]], name=name))
     elif abs(high - _SIX) < _NEAR_SIX:

@@ -110,6 +110,24 @@ def test_weights_that_the_graph_rounds() -> None:
     np.testing.assert_array_equal(found.ravel(), np.array([2.5, 63.5, 2.25, -16], np.float32))
 
 
+@pytest.mark.parametrize(("lowest", "after"), [(0, ["Identity"]), (-1, ["Relu"])])
+def test_a_mean_of_shares_needs_no_relu(lowest: int, after: list[str]) -> None:
+    """Its range from 0 on is no trace of an activation, which that of a convolution with negative weights is."""
+    bins = np.arange(lowest, lowest + 16, dtype=np.int8).reshape(1, 16, 1, 1)
+    constants = {"bins": bins, "scale": np.float32(1), "zero": np.int8(0), "low": np.int8(-128)}
+    nodes = [
+        helper.make_node("Softmax", ["x"], ["shares"], axis=1),
+        helper.make_node("DequantizeLinear", ["bins", "scale", "zero"], ["weight"]),
+        helper.make_node("Conv", ["shares", "weight"], ["mean"]),
+        helper.make_node("QuantizeLinear", ["mean", "scale", "low"], ["rounded"]),
+        helper.make_node("DequantizeLinear", ["rounded", "scale", "low"], ["y"]),
+    ]
+    x, y = (helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in "xy")
+    stored = [numpy_helper.from_array(np.asarray(value), name) for name, value in constants.items()]
+    restored = with_float_weights(helper.make_model(helper.make_graph(nodes, "bins", [x], [y], stored)))
+    assert [node.op_type for node in restored.graph.node if node.output[0] == "rounded"] == after
+
+
 def test_scales_per_block_are_refused() -> None:
     """Three scales for an axis of two are named with the shapes."""
     model = rounding(np.ones((2, 2, 1, 1), np.float32), np.ones(3, np.float32), axis=0)
