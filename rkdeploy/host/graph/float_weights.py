@@ -41,6 +41,8 @@ _MOST_PASSED: Final = 16
 """Operators between a softmax and its mean: more are not looked through."""
 _SIX = 6.0
 _NEAR_SIX = 1e-3
+_LEAST_SHARE = 0.1
+"""Of the sums, those with a range from 0 on where it stands for an activation: half or more, with residuals too."""
 QUANTIZED_NOTE: Final = (
     "The ONNX file is quantized already: the float model that the build is compared with has its weights as they were "
     "rounded. What they lost is lost: if you have the float model, build from that."
@@ -63,7 +65,8 @@ def with_float_weights(model: onnx.ModelProto) -> onnx.ModelProto:
     Raises:
         GraphError: naming an integer operator whose float form is not known, or one whose weights are computed.
     """
-    rewriting = _Rewriting(GraphView(model))
+    graph = GraphView(model)
+    rewriting = _Rewriting(graph, drops_activations=_drops_activations(graph))
     for node in model.graph.node:
         rewriting.take(node)
     result = onnx.ModelProto()
@@ -83,6 +86,8 @@ class _Rewriting:
     """The nodes and constants of the float form, as they are added."""
 
     graph: GraphView
+    drops_activations: bool
+    """True if the quantizer dropped activations, see `_drops_activations`."""
     nodes: list[onnx.NodeProto] = field(default_factory=list)
     constants: list[onnx.TensorProto] = field(default_factory=list)
     done: set[str] = field(default_factory=set)
@@ -195,6 +200,23 @@ def _quantize(to: _Rewriting, node: onnx.NodeProto) -> None:
     _finish(to, node, node.input[0], (1, 2), bounded=bounded)
 
 
+def _drops_activations(graph: GraphView) -> bool:
+    """True if a range without negative numbers stands for a ReLU: if many sums have one.
+
+    In a network of other activations it is chance: the logits of a level were above 0 on all of the quantizer's images.
+    """
+    sums, bounded = 0, 0
+    for node in graph.model.graph.node:
+        source = graph.producer(node.input[0]) if node.op_type == "QuantizeLinear" else None
+        place = 2 if source is not None and source.op_type in _SUMS else 7 if node.op_type == "QLinearConv" else None
+        if place is None:
+            continue
+        zero = graph.stored(node.input[place]) if len(node.input) > place else None
+        sums += 1
+        bounded += zero is not None and zero.size == 1 and int(zero.flat[0]) == np.iinfo(zero.dtype).min
+    return bounded >= _LEAST_SHARE * sums
+
+
 def _is_mean_of_bins(graph: GraphView, node: onnx.NodeProto) -> bool:
     """True for a convolution of shares whose weights have no negative number: it needs no ReLU for such a range.
 
@@ -222,7 +244,7 @@ def _finish(to: _Rewriting, node: onnx.NodeProto, tensor: str, places: tuple[int
     whole = scale.size == zero.size == 1
     low, high = ((limit - int(zero.flat[0])) * float(scale.flat[0]) for limit in (limits.min, limits.max))
     name = f"{node.output[0]}.range"
-    if not (bounded and whole and low == 0.0):
+    if not (bounded and to.drops_activations and whole and low == 0.0):
         to.nodes.append(helper.make_node("Identity", [tensor], [node.output[0]], name=name))
     elif abs(high - _SIX) < _NEAR_SIX:
         ends = [to.constant(f"{node.output[0]}.{end}", np.array(v)) for end, v in (("low", 0.0), ("high", _SIX))]

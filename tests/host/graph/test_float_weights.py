@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -84,18 +85,16 @@ def test_gives_nearly_the_float_values(form: str, kind: str, tmp_path: Path) -> 
     assert np.abs(numpy_helper.to_array(weight) - own).max() <= 0.51 * np.ptp(own) / 127
 
 
-def rounding(weight: NDArray[np.float32], scale: NDArray[np.float32], **settings: int) -> onnx.ModelProto:
+def rounding(weight: NDArray[np.float32], scale: NDArray[np.float32]) -> onnx.ModelProto:
     """A convolution whose float weights the graph itself rounds, as training with quantization exports it."""
     names = ["weight", "scale", "zero"]
     nodes = [
-        helper.make_node("QuantizeLinear", names, ["integers"], **settings),
-        helper.make_node("DequantizeLinear", ["integers", *names[1:]], ["rounded"], **settings),
+        helper.make_node("QuantizeLinear", names, ["integers"], axis=0),
+        helper.make_node("DequantizeLinear", ["integers", *names[1:]], ["rounded"], axis=0),
         helper.make_node("Conv", ["x", "rounded"], ["y"]),
     ]
-    constants = [
-        numpy_helper.from_array(values, name)
-        for name, values in zip(names, (weight, scale, np.zeros(scale.shape, np.int8)), strict=True)
-    ]
+    stored: list[NDArray[Any]] = [weight, scale, np.zeros(scale.shape, np.int8)]
+    constants = [numpy_helper.from_array(values, name) for name, values in zip(names, stored, strict=True)]
     x, y = (helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in "xy")
     return helper.make_model(helper.make_graph(nodes, "rounding", [x], [y], constants))
 
@@ -103,18 +102,35 @@ def rounding(weight: NDArray[np.float32], scale: NDArray[np.float32], **settings
 def test_weights_that_the_graph_rounds() -> None:
     """They are rounded, to the ends of 8 bits: 2.26 is 5 steps of 0.5 or 18 of 0.125, 99 is 127, -99 is -128."""
     weight = np.array([[2.26, 99.0], [2.26, -99.0]], np.float32).reshape(2, 2, 1, 1)
-    restored = with_float_weights(rounding(weight, np.array([0.5, 0.125], np.float32), axis=0))
+    restored = with_float_weights(rounding(weight, np.array([0.5, 0.125], np.float32)))
     tensors = {tensor.name: numpy_helper.to_array(tensor) for tensor in restored.graph.initializer}
     sources = {node.output[0]: node.input[0] for node in restored.graph.node}
     found = tensors[sources["rounded"]]
     np.testing.assert_array_equal(found.ravel(), np.array([2.5, 63.5, 2.25, -16], np.float32))
 
 
+@pytest.mark.parametrize(("others", "after"), [(11, []), (3, ["Relu"])])
+def test_one_range_from_zero_on_is_chance(others: int, after: list[str]) -> None:
+    """Among many sums with negative numbers; otherwise it is an activation that the quantizer dropped."""
+    names = [f"y{index}" for index in range(others + 1)]
+    zeros = {name: np.int8(-128 if name == "y0" else 0) for name in names}
+    nodes = []
+    for name in names:
+        nodes.append(helper.make_node("Add", ["x", "x"], [f"{name}.sum"]))
+        nodes.append(helper.make_node("QuantizeLinear", [f"{name}.sum", "scale", f"{name}.zero"], [f"{name}.integers"]))
+        nodes.append(helper.make_node("DequantizeLinear", [f"{name}.integers", "scale", f"{name}.zero"], [name]))
+    stored = [numpy_helper.from_array(np.asarray(zero), f"{name}.zero") for name, zero in zeros.items()]
+    stored.append(numpy_helper.from_array(np.asarray(np.float32(1)), "scale"))
+    ends = [helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in ("x", *names)]
+    model = helper.make_model(helper.make_graph(nodes, "sums", ends[:1], ends[1:], stored))
+    assert [node.op_type for node in with_float_weights(model).graph.node if node.op_type == "Relu"] == after
+
+
 @pytest.mark.parametrize(("lowest", "after"), [(0, ["Identity"]), (-1, ["Relu"])])
 def test_a_mean_of_shares_needs_no_relu(lowest: int, after: list[str]) -> None:
     """Its range from 0 on is no trace of an activation, which that of a convolution with negative weights is."""
     bins = np.arange(lowest, lowest + 16, dtype=np.int8).reshape(1, 16, 1, 1)
-    constants = {"bins": bins, "scale": np.float32(1), "zero": np.int8(0), "low": np.int8(-128)}
+    constants: dict[str, Any] = {"bins": bins, "scale": np.float32(1), "zero": np.int8(0), "low": np.int8(-128)}
     nodes = [
         helper.make_node("Softmax", ["x"], ["shares"], axis=1),
         helper.make_node("DequantizeLinear", ["bins", "scale", "zero"], ["weight"]),
@@ -130,7 +146,7 @@ def test_a_mean_of_shares_needs_no_relu(lowest: int, after: list[str]) -> None:
 
 def test_scales_per_block_are_refused() -> None:
     """Three scales for an axis of two are named with the shapes."""
-    model = rounding(np.ones((2, 2, 1, 1), np.float32), np.ones(3, np.float32), axis=0)
+    model = rounding(np.ones((2, 2, 1, 1), np.float32), np.ones(3, np.float32))
     with pytest.raises(GraphError, match=r"scales of shape \(3,\) for values of shape \(2, 2, 1, 1\)"):
         with_float_weights(model)
 
