@@ -128,7 +128,7 @@ def test_one_range_from_zero_on_is_chance(others: int, after: list[str]) -> None
 
 @pytest.mark.parametrize(("lowest", "after"), [(0, ["Identity"]), (-1, ["Relu"])])
 def test_a_mean_of_shares_needs_no_relu(lowest: int, after: list[str]) -> None:
-    """Its range from 0 on is no trace of an activation, which that of a convolution with negative weights is."""
+    """Its range from 0 on comes from no activation; that of a convolution with negative weights does."""
     bins = np.arange(lowest, lowest + 16, dtype=np.int8).reshape(1, 16, 1, 1)
     constants: dict[str, Any] = {"bins": bins, "scale": np.float32(1), "zero": np.int8(0), "low": np.int8(-128)}
     nodes = [
