@@ -92,7 +92,7 @@ class Attempts:
         best = self._as_given()
         tried = [best]
         begun = time.monotonic()
-        for remedy, options in remedies_for(self._options, self._part.whole):
+        for remedy, options in self._remedies():
             if not self._is_wanted(remedy, best.built):
                 continue
             if time.monotonic() - begun > _LIMIT_S:
@@ -125,6 +125,13 @@ class Attempts:
         if not record.accepted:
             self._journal.warn(f"The biases were not corrected: {record.reason}.")
         return attempt
+
+    def _remedies(self) -> tuple[tuple[Remedy, BuildOptions], ...]:
+        """The remedies of the build; none for damaged calibration images, which are the thing to mend."""
+        calibration = self._data.images.calibration
+        if calibration is not None and calibration.faults:
+            return ()
+        return remedies_for(self._options, self._part.whole)
 
     def _is_wanted(self, remedy: Remedy, best: BuiltNetwork) -> bool:
         if best.agreement is None:

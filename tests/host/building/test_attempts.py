@@ -14,6 +14,7 @@ from rkdeploy.contract.agreement import Agreement, Measure
 from rkdeploy.contract.bundle import QUANTIZATION
 from rkdeploy.contract.record import BiasCorrection
 from rkdeploy.contract.spec import InputSpec, ModelSpec
+from rkdeploy.datasets.calibration import CalibrationSet
 from rkdeploy.errors import ToolkitError
 from rkdeploy.host.building import attempts as attempts_module
 from rkdeploy.host.building.attempts import Attempts, tried_text
@@ -44,6 +45,10 @@ def agreement(ap50: float) -> Agreement:
         built_detections=40, matched=40, iou=0.85, score_difference=0.15, mean_iou=None, mean_score_difference=None,
         average_precisions=(found,),
     )  # fmt: skip
+
+
+def calibration_with(faults: tuple[str, ...]) -> CalibrationSet:
+    return CalibrationSet("photos", 0, (), (), (), None, frozenset(), faults)  # type: ignore[arg-type]  # none left
 
 
 class Bench:
@@ -81,7 +86,9 @@ class Bench:
         )
         return BuiltNetwork(options, part, model, SPEC, agreement(reached), None)
 
-    def best(self, monkeypatch: pytest.MonkeyPatch, folder: Path, **options: Any) -> BuiltNetwork:
+    def best(
+        self, monkeypatch: pytest.MonkeyPatch, folder: Path, *, faults: tuple[str, ...] = (), **options: Any
+    ) -> BuiltNetwork:
         """Run a build; checks that the folder has the files of the one that was kept, and nothing else."""
         bench = self
 
@@ -102,7 +109,7 @@ class Bench:
             self,  # type: ignore[arg-type]  # stands in for the toolkit
             BuildOptions(Path("m.pt"), **options),
             CutNetwork(model, model, file, SPEC),
-            BuildData(BuildImages(), None, ""),
+            BuildData(BuildImages(calibration_with(faults)), None, ""),
             folder,
             Journal(Events()),
         ).best()
@@ -187,6 +194,11 @@ def test_what_the_user_decided_stays(monkeypatch: pytest.MonkeyPatch, tmp_path: 
 def test_none_is_tried(options: dict[str, Any], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     bench = Bench({"default": 0.1})
     assert bench.best(monkeypatch, tmp_path, **options).attempts == ()
+
+
+def test_damaged_calibration_images_are_the_thing_to_mend(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    bench = Bench({"default": 0.1})
+    assert bench.best(monkeypatch, tmp_path, faults=("All images are black.",)).attempts == ()
 
 
 def test_a_chip_without_float16_gets_none(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
