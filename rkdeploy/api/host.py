@@ -79,6 +79,7 @@ def estimate(
     dtype: str = "int8",
     imgsz: int | str | None = None,
     weights: PathLike | None = None,
+    profiles: tuple[PathLike, ...] | list[PathLike] = (),
     progress: Callable[[str], None] | None = None,
 ) -> Estimate:
     """Predict NPU time, rate and memory, as `rkdeploy estimate` does.  Nothing is measured.
@@ -90,10 +91,11 @@ def estimate(
         imgsz: network input in pixels: one number for a square, or `"640x384"`, width x height; None takes the
             training size.
         weights: the checkpoint of an ONNX file.
+        profiles: what `rkdeploy profile -o` wrote on one board, for which the times are predicted.
         progress: called with the step in words.
 
     Raises:
-        RkdeployError: an SoC or type cannot be predicted, or the file or the toolkit failed.
+        RkdeployError: an SoC or type cannot be predicted, or the file, a profile or the toolkit failed.
     """
     from rkdeploy.analysis.estimate.estimate import estimate as predict
     from rkdeploy.analysis.estimate.estimate_source import EstimateSource
@@ -101,7 +103,7 @@ def estimate(
     path = Path(model) if isinstance(model, (str, os.PathLike)) else model.folder
     source = options_from(EstimateSource, {"imgsz": imgsz, "weights": weights}, model=path)
     targets = [target] if isinstance(target, str) else target
-    return predict(source, targets, dtype, progress or _silent)
+    return predict(source, targets, dtype, progress or _silent, [Path(one) for one in profiles])
 
 
 def evaluate(

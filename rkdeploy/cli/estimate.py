@@ -35,6 +35,17 @@ def estimate_command(
     dtype: Annotated[
         str, Option("--dtype", "Data type: int8, or with less certainty fp16.", INPUT, metavar="TYPE", often=True)
     ] = "int8",
+    profiles: Annotated[
+        tuple[str, ...] | None,
+        Option(
+            "--from",
+            "Profiles of a board (rkdeploy profile -o): times are predicted for that board.",
+            INPUT,
+            metavar="FILE,...",
+            form=WORDS,
+            often=True,
+        ),
+    ] = None,
     layers: Annotated[int, Option("--layers", "Number of slowest layers to list.", OUTPUT, low=0, often=True)] = 0,
     as_json: Annotated[bool, replace(JSON, panel=OUTPUT)] = False,
     output: Annotated[Path | None, replace(PAGE_FILE, panel=OUTPUT)] = None,
@@ -46,7 +57,13 @@ def estimate_command(
 
     check_target(output)
     with err.status("Estimating") as status:
-        found = estimate(source, target, dtype, lambda what: status.update(f"Estimating: {plain(what)}"))
+        found = estimate(
+            source,
+            target,
+            dtype,
+            lambda what: status.update(f"Estimating: {plain(what)}"),
+            tuple(map(Path, profiles or ())),
+        )
     print_tables(
         found,
         lambda words: estimate_blocks(found, words, layers),

@@ -147,12 +147,12 @@ def _of_bundle(
         fresh = _compile(bundle.cut_onnx, bundle.spec.input, others, dtype, source, Path(name), progress)
         for target in targets:
             if target == own:
-                yield CompiledFor(target, _kept(bundle), f"compiled in {bundle.folder.name}", size)
+                yield CompiledFor(target, kept_model(bundle), f"compiled in {bundle.folder.name}", size)
             else:
                 yield next(fresh)
 
 
-def _kept(bundle: Bundle) -> CompiledModel:
+def kept_model(bundle: Bundle) -> CompiledModel:
     """The compiled model in the record; older bundles have the toolkit's log."""
     return bundle.record.compiled or read_compile_log(bundle.folder / LOG)
 
@@ -166,7 +166,7 @@ def _built(folder: Path, sha256: str, input_hw: tuple[int, int]) -> CompiledFor 
         if bundle.record.source.sha256 != sha256 or (bundle.spec.input.height, bundle.spec.input.width) != input_hw:
             return None
         target = bundle.model.target
-        return CompiledFor(target, _kept(bundle), f"compiled in {folder}", input_hw)
+        return CompiledFor(target, kept_model(bundle), f"compiled in {folder}", input_hw)
     except RkdeployError:  # a damaged bundle near by is not what was asked for
         return None
 

@@ -53,6 +53,7 @@ class Prediction:
         notes: what a prediction without coverage rests on, and why this one may be worse than its interval says; empty
             when nothing is unusual.
         compiled_from: where the compiled model comes from, in words.
+        board_factor: by which the times of the fit were multiplied for a profiled board; None without profiles.
     """
 
     target: Text
@@ -75,6 +76,7 @@ class Prediction:
     fitted_on: Text
     notes: tuple[Text, ...]
     compiled_from: Text = ""
+    board_factor: Positive | None = None
 
     @property
     def rests_on(self) -> str:
