@@ -15,7 +15,7 @@ from rkdeploy.contract.spec import Anchors, InputSpec
 from rkdeploy.errors import GraphError
 from rkdeploy.host.building.embedding_presets import EMBEDDING_PRESETS, EmbeddingPresetName
 from rkdeploy.host.building.map_presets import MAP_KINDS, MapPresetName, with_map_preset
-from rkdeploy.host.families import yolo_fastest
+from rkdeploy.host.families import torchvision_ssd, yolo_fastest
 from rkdeploy.host.families.imagenet import IMAGENET_MEAN, IMAGENET_STD
 from rkdeploy.host.graph.head import Head
 from rkdeploy.host.graph.head_kinds import FASTEST, SHARED, UNPREPARED
@@ -30,8 +30,8 @@ _IMAGENET_BGR = (103.53, 116.28, 123.675), (57.375, 57.12, 58.395)
 TextPresetName = Literal["lprnet", "plate-crnn", "ppocr", "ppocr-zoo", "crnn", "ctc", "ctc-blank-last"]
 DetectorPresetName = Literal[
     "yolox", "yolox-legacy", "nanodet", "nanodet-plus", "picodet", "ppyoloe", "ppyoloe-plus", "yolo-nas", "damo-yolo",
-    "rtmdet", "rtmdet-pixels", "rtmdet-exp", "yunet", "retinaface", "retinaface-1mb", "ultraface", "ssd", "scrfd",
-    "rtdetr", "rfdetr", "yolo-fastestv2", "fastestdet",
+    "rtmdet", "rtmdet-pixels", "rtmdet-exp", "yunet", "retinaface", "retinaface-1mb", "ultraface", "ssd",
+    "torchvision-ssd", "scrfd", "rtdetr", "rfdetr", "yolo-fastestv2", "fastestdet",
 ]  # fmt: skip
 PresetName = Literal[DetectorPresetName, MapPresetName, EmbeddingPresetName, TextPresetName]
 
@@ -219,6 +219,13 @@ PRESETS: Final[Mapping[str, Preset]] = {
         ("ssd",),
         "pytorch-ssd's MobileNets: RGB, (pixel - 127) / 128, stretched",
         _input((127.0,) * 3, (128.0,) * 3, fit="stretch"),
+        0.5,
+    ),
+    "torchvision-ssd": Preset(
+        torchvision_ssd.NAME,
+        ("ssd",),
+        "torchvision's SSDLite320, whose export normalizes its images: RGB from 0 to 1, stretched",
+        _input(_WHOLE, _BYTE, fit="stretch", antialias=False),
         0.5,
     ),
     "scrfd": Preset(

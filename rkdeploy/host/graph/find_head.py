@@ -26,6 +26,7 @@ from rkdeploy.host.graph.point_probe import find_point_head
 from rkdeploy.host.graph.prior_probe import find_prior_head
 from rkdeploy.host.graph.query_probe import find_query_head
 from rkdeploy.host.graph.raw_head import find_raw_head
+from rkdeploy.host.graph.selected_priors import find_selected_priors
 from rkdeploy.host.graph.shared_classes import find_shared_class_head
 from rkdeploy.host.graph.text_probe import find_text_head
 
@@ -87,6 +88,7 @@ def _detection_head(
         raise GraphError(f"The graph has no head: its outputs are only whole-image maps ({listed}).", NO_HEAD)
     head = (
         find_prior_head(graph, outputs)
+        or find_selected_priors(graph)
         or find_cell_head(graph, outputs)
         or find_raw_head(graph, outputs)
         or find_decoded_anchors(graph, outputs)

@@ -1,6 +1,6 @@
 """Make the reference vectors of torchvision's SSDLite: checkpoints and outputs written by torchvision's own code.
 
-pip install "torch>=2.6" "torchvision>=0.21" numpy
+pip install "torch>=2.6" "torchvision>=0.21" numpy onnx
 python -m tests.data.torchvision_ssd.make_vectors --out tests/data/torchvision_ssd
 """
 
@@ -36,6 +36,7 @@ class Case:
         hw: height and width of the image.
         classes: without the background.
         reduced_tail: as networks without weights of a backbone have it.
+        exported: whether torch's exporter writes it whole, with its selection.
     """
 
     name: str
@@ -43,10 +44,11 @@ class Case:
     hw: tuple[int, int]
     classes: int
     reduced_tail: bool = True
+    exported: bool = False
 
 
 CASES = (
-    Case("lite", "grids of 17x18 to 1x1, three classes, the usual reduced tail", (272, 288), 3),
+    Case("lite", "grids of 17x18 to 1x1, three classes, the usual reduced tail", (272, 288), 3, exported=True),
     Case("lite_one_class", "one class; the whole tail, as on a backbone of ImageNet", (272, 288), 1, False),
 )
 
@@ -116,7 +118,17 @@ def record(case: Case, out: Path) -> None:
     np.savez_compressed(
         out / f"{case.name}.npz", input=image.astype(np.uint8), rows=rows, pred=pred[rows].astype(np.float32)
     )
+    if case.exported:
+        export(model.float(), case, out / f"{case.name}.onnx")
     print(json.dumps({"case": case.name, "rows": len(pred), "torch": torch.__version__}))
+
+
+def export(model: Any, case: Case, path: Path) -> None:
+    """The whole detector: images from 0 to 1 in; boxes, scores and labels of what it selects out."""
+    import torch
+
+    image = torch.rand(1, 3, *case.hw)
+    torch.onnx.export(model, (image,), str(path), opset_version=13, input_names=["images"], dynamo=False)
 
 
 def without_losses(model: Any) -> Any:

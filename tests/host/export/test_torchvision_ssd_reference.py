@@ -9,6 +9,8 @@ import numpy as np
 import pytest
 
 from rkdeploy.errors import CheckpointError, GraphError
+from rkdeploy.host.building.input_choice import with_choice
+from rkdeploy.host.building.input_options import InputChoice
 from rkdeploy.host.building.open_network import open_network
 from rkdeploy.host.checkpoint import read_checkpoint
 from rkdeploy.host.checkpoint.module_tree import Module
@@ -17,8 +19,12 @@ from rkdeploy.host.families import torchvision_ssd
 from rkdeploy.host.families.registry import family_of
 from rkdeploy.host.graph.cut import cut
 from rkdeploy.host.graph.cut_options import CutOptions
+from rkdeploy.host.graph.graph_view import GraphView
+from rkdeploy.host.graph.head import read_rows
+from rkdeploy.host.graph.selected_priors import find_selected_priors
 from rkdeploy.host.graph.session import Session
 from rkdeploy.host.graph.verify import network_input, verify
+from tests.host.graph.kind_graphs import KindGraph
 
 DATA = Path(__file__).parents[2] / "data" / "torchvision_ssd"
 
@@ -79,3 +85,34 @@ def test_parts_are_read_by_their_numbers() -> None:
     assert [part.path for part in numbered_steps(shuffled)] == [part.path for part in numbered_steps(features)]
     with pytest.raises(GraphError, match="expected numbers"):
         numbered_steps(checkpoint.root)
+
+
+def test_whole_export() -> None:
+    """The export of the whole detector is cut before its selection, with the anchors of the state dict."""
+    recorded = np.load(DATA / "lite.npz")
+    of_weights = open_network(DATA / "lite.pth", imgsz=recorded["input"].shape[2:])
+    network = with_choice(open_network(DATA / "lite.onnx"), InputChoice(preset="torchvision-ssd"))
+    graph, outputs = cut(network.simplified, network.head, CutOptions())
+    spec = network.contract(outputs)
+    assert spec.input.std == (255.0, 255.0, 255.0)  # the graph normalizes its images
+    assert network.head.anchors is not None
+    assert of_weights.head.anchors is not None
+    ours, theirs = (np.concatenate(n.head.anchors.levels_px) for n in (network, of_weights) if n.head.anchors)
+    np.testing.assert_allclose(ours, theirs, rtol=1e-4)
+    image = np.ascontiguousarray(recorded["input"].transpose(0, 2, 3, 1))
+    assert verify(network.reference, network.reference_head, graph, spec, [("recorded", image)]).decode_proven
+    assert network.head.rows is not None
+    values = Session(network.reference).run({network.input.name: network_input(image, spec)})
+    found = {field.name: field.values for field in read_rows(network.head.rows, values)}
+    rows = recorded["rows"]
+    np.testing.assert_allclose((found["xy"] - found["wh"] / 2)[rows], recorded["pred"][:, :2], atol=1e-3, rtol=1e-5)
+    np.testing.assert_allclose(found["scores"][rows], recorded["pred"][:, 4:], atol=1e-5)
+
+
+def test_a_selection_without_priors() -> None:
+    """A selection behind something else than last convolutions."""
+    graph = KindGraph()
+    shares = graph.node("Softmax", graph.of_shape((1, 80, 3)), axis=2)
+    boxes = graph.of_shape((1, 80, 4))
+    graph.node("NonZero", shares)
+    assert find_selected_priors(GraphView(graph.show(boxes, shares).model())) is None

@@ -20,6 +20,7 @@ from rkdeploy.host.building.input_options import InputChoice
 from tests.host.families.make_table import PAGE, ROOT, opencv_error
 from tests.host.graph.cell_records import RECORDS, CellRecord
 from tests.host.graph.face_records import FACES, FaceRecord
+from tests.host.graph.yolov4_record import Yolov4Record
 
 BEGIN, END = "<!-- table: tests/host/families/make_cell_table.py -->", "<!-- end of table of cells -->"
 HEADING = (
@@ -28,7 +29,7 @@ HEADING = (
 )
 
 
-def row(record: CellRecord | FaceRecord) -> str:
+def row(record: CellRecord | FaceRecord | Yolov4Record) -> str:
     """One line of the table."""
     network = record.open()
     pixels, scores = record.errors(network)
@@ -42,8 +43,9 @@ def row(record: CellRecord | FaceRecord) -> str:
     px = max((error.max_error for error in found.verification.fields if error.unit == "px"), default=0.0)
     agreement = found.agreement
     share = "-" if agreement is None or agreement.share is None else f"{100 * agreement.share:.0f} %"
+    preset = f"`{record.preset}`" if record.preset else "-"
     cells = (
-        record.about, f"`{record.preset}`", "in the graph" if record.proven else "no", f"{pixels:.1g}", f"{scores:.1g}",
+        record.about, preset, "in the graph" if record.proven else "no", f"{pixels:.1g}", f"{scores:.1g}",
         f"{px:.1g}" if record.proven else "unproven", opencv, share,
     )  # fmt: skip
     return f"| {' | '.join(cells)} |"
@@ -53,7 +55,7 @@ def main() -> None:
     """Make the table, or print some of its lines."""
     words = sys.argv[1:]
     lines = []
-    for record in (*RECORDS, *FACES):
+    for record in (*RECORDS, *FACES, Yolov4Record()):
         if not words or any(word in record.name for word in words):
             lines.append(row(record))
             print(lines[-1], flush=True)

@@ -20,12 +20,12 @@ from rkdeploy.host.building.open_network import open_network
 from rkdeploy.host.building.presets import PresetName
 from rkdeploy.host.graph.head import read_rows
 from rkdeploy.host.graph.session import Session
-from tests.host.families.make_table import PAGE, ROOT
+from tests.host.families.make_table import PAGE, ROOT, opencv_error
 
 BEGIN, END = "<!-- table: tests/host/families/make_query_table.py -->", "<!-- end of table of queries -->"
 HEADING = (
-    "| file | preset | upstream px | upstream score | contract px | INT8 matched | FP16 matched |\n"
-    "|---|---|---:|---:|---:|---:|---:|"
+    "| file | preset | upstream px | upstream score | contract px | OpenCV | INT8 matched | FP16 matched |\n"
+    "|---|---|---:|---:|---:|---:|---:|---:|"
 )
 FILES: dict[str, tuple[str, PresetName]] = {
     "rtdetrv2": ("RT-DETRv2 of lyuwenyu/RT-DETR: labels, boxes, scores", "rtdetr"),
@@ -50,6 +50,8 @@ def row(name: str) -> str:
     pixels = np.abs(np.concatenate([found["xy"], found["wh"]], axis=1) - pred[:, :4] * size).max()
     scores = np.abs(found["scores"] - pred[:, 4:]).max()
     shares, px = [], 0.0
+    with tempfile.TemporaryDirectory() as folder:
+        opencv = opencv_error(network, Path(folder))
     for dtype in ("int8", "fp16"):
         with tempfile.TemporaryDirectory() as folder:
             options = BuildOptions(
@@ -61,7 +63,7 @@ def row(name: str) -> str:
         agreement = record.agreement
         share = None if agreement is None else agreement.share
         shares.append("-" if share is None else f"{100 * share:.0f} %")
-    cells = (about, f"`{preset}`", f"{pixels:.1g}", f"{scores:.1g}", f"{px:.1g}", *shares)
+    cells = (about, f"`{preset}`", f"{pixels:.1g}", f"{scores:.1g}", f"{px:.1g}", opencv, *shares)
     return f"| {' | '.join(cells)} |"
 
 
