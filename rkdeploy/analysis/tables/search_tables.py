@@ -11,6 +11,7 @@ from rkdeploy.analysis.page.texts import Words
 from rkdeploy.analysis.tune.cost import MILLISECONDS
 from rkdeploy.analysis.tune.finished_trial import FinishedTrial
 from rkdeploy.analysis.tune.pareto import Outcome, UsableTrial
+from rkdeploy.analysis.tune.trial_result import TrialResult
 from rkdeploy.analysis.tune.tune import TuneReport
 
 _MAX_REASON = 300
@@ -69,6 +70,7 @@ def _table(listed: Sequence[UsableTrial], names: Sequence[str], outcome: Outcome
         ColumnOf(words("search.number"), lambda one: Cell(str(one.trial.number), one.trial.number), "right"),
         *(_figure_column(name) for name in names),
         number_column(words("search.drop"), lambda one: one.drop, "+.4f"),
+        text_column(words("search.agreement"), lambda one: _agreement(one.result)),
         number_column(words("search.predicted", unit=unit), lambda one: one.result.cost.value),
         number_column(words("search.change"), lambda one: one.cost_share - 1, "+.1f", " %", 100),
         number_column(
@@ -78,6 +80,14 @@ def _table(listed: Sequence[UsableTrial], names: Sequence[str], outcome: Outcome
         text_column("", lambda one: _remarks(one, outcome, words)),
     ]
     return table_of(caption, columns, listed)
+
+
+def _agreement(result: TrialResult) -> str:
+    """Agreement with the float model on the held-out images, with its interval."""
+    if result.agreement is None or result.agreement_interval is None:
+        return ""
+    low, high = result.agreement_interval
+    return f"{result.agreement_name.upper()} {result.agreement:.3f} ({low:.3f} to {high:.3f})"
 
 
 def _figure_column(name: str) -> ColumnOf[UsableTrial]:

@@ -6,7 +6,8 @@ import re
 from typing import TYPE_CHECKING, Final
 
 from rkdeploy.analysis.tune.hyperparameters import SLOW_ALGORITHM, SearchSpace
-from rkdeploy.host.building.quantization import QuantizationSettings
+from rkdeploy.contract.chips import INT8
+from rkdeploy.host.building.quantization import Algorithm, QuantizationSettings
 from rkdeploy.host.graph.cut import cut
 from rkdeploy.host.graph.cut_options import CutOptions
 from rkdeploy.host.toolkit.float16 import HEAD, Float16Choice, default_float16, layer_name
@@ -48,13 +49,20 @@ def search_space(network: Network, target: str, dtype: str, candidates: int) -> 
     default = QuantizationSettings()
     counts = [n for n in CALIB_COUNTS if n <= candidates or n == default.calib_count]
     return SearchSpace(
-        algorithms=("normal", "kl_divergence", SLOW_ALGORITHM),
+        algorithms=algorithms_of(dtype),
         methods=("channel", "layer"),
         calib_counts=tuple(counts),
         seeds=DRAWS,
         cuts=cuts,
         float16=_float16_choices(network, target, dtype),
     )
+
+
+def algorithms_of(dtype: str) -> tuple[Algorithm, ...]:
+    """The default first; ranges by sensitivity are those of INT8's arithmetic."""
+    if dtype != INT8:
+        return ("normal", "kl_divergence", SLOW_ALGORITHM)
+    return ("normal", "sensitivity", "kl_divergence", SLOW_ALGORITHM)
 
 
 def _different_cuts(network: Network) -> tuple[CutOptions, ...]:

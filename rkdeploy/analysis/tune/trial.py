@@ -117,6 +117,8 @@ def run_trial(job: TrialJob, input_sets: Path, folder: Path) -> TrialResult:
             quantization=quantization,
             toolkit=toolkit.version,
             seconds=round(time.perf_counter() - started, 3),
+            agreement_name=headline.name if headline is not None else "",
+            agreement_interval=headline.interval if headline is not None else None,
         )
 
 

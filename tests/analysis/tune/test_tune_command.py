@@ -15,6 +15,7 @@ from rkdeploy.analysis.page.texts import Words
 from rkdeploy.analysis.tables.search_tables import search_blocks, trial_line
 from rkdeploy.analysis.tune.baseline import Baseline
 from rkdeploy.analysis.tune.finished_trial import FinishedTrial
+from rkdeploy.analysis.tune.network_search_space import algorithms_of
 from rkdeploy.analysis.tune.pareto import outcome_of
 from rkdeploy.analysis.tune.search_document import SearchDocument
 from rkdeploy.analysis.tune.tune import TuneReport, build_options_of
@@ -146,6 +147,28 @@ def test_the_table() -> None:
     assert r"Trial 5 (mmse) failed: it [bold]failed\x1b[31m" in whole
     assert "up to 0.0000 apart" in whole
     assert "predicted from the compile log, not measured" in whole
+
+
+def test_the_table_has_the_held_out_agreement() -> None:
+    """With its interval; results of older studies have none, and then there is no such column."""
+    found = report()
+    assert "against the float model" not in printed(search_blocks(found, 1.5, Words("en")))
+    first = found.trials[0]
+    assert first.result is not None
+    result = replace(first.result, agreement=0.952, agreement_name="ap", agreement_interval=(0.94, 0.965))
+    trials = [replace(first, result=result), *found.trials[1:]]
+    newer = replace(found, trials=tuple(trials), outcome=outcome_of(trials, SPACE.default(), 1.5))
+    text = printed(search_blocks(newer, 1.5, Words("en")))
+    assert "held out, against the float model" in text
+    assert "AP 0.952 (0.940 to 0.965)" in text
+
+
+@pytest.mark.parametrize(("dtype", "searched"), [("int8", True), ("w8a16", False)])
+def test_ranges_by_sensitivity_are_searched_for_int8(dtype: str, searched: bool) -> None:
+    """Before the slow algorithm, and only where the emulation computes the type."""
+    algorithms = algorithms_of(dtype)
+    assert ("sensitivity" in algorithms) == searched
+    assert (algorithms[0], algorithms[-1]) == ("normal", "mmse")
 
 
 def test_the_document_is_read_again(tmp_path: Path) -> None:

@@ -458,6 +458,7 @@ TEXTS: Final[dict[str, str]] = {
     "search.caption": "{count} trials; these are the ones that no other beats in both accuracy and predicted cost",
     "search.number": "trial",
     "search.drop": "drop",
+    "search.agreement": "held out, against the float model",
     "search.predicted": "predicted {unit}",
     "search.change": "change",
     "search.settings": "settings",

@@ -430,6 +430,7 @@ TEXTS: Final[dict[str, str]] = {
     "search.caption": "共 {count} 次试验；以下各项在精度和预测代价上没有被其他试验同时超过",
     "search.number": "试验",
     "search.drop": "下降",
+    "search.agreement": "留出图片上与浮点模型的一致性",
     "search.predicted": "预测 {unit}",
     "search.change": "变化",
     "search.settings": "设置",
