@@ -31,6 +31,12 @@ TYPES_OF: Final[Mapping[str, tuple[str, ...]]] = {
 }
 """The toolkit's platforms, and the types that it builds for each, by this project's names."""
 
+UNBUILT: Final[Mapping[str, frozenset[str]]] = {
+    "rv1103b": frozenset({_INT16}), "rv1106b": frozenset({_INT16}), "rk2118": frozenset({_INT16}),
+}  # fmt: skip
+"""Types in `TYPES_OF` whose first convolution the compiler of 2.5.0 does not know: "Meet unsupported conv, ... input
+type: 5", and the process ends."""
+
 _PLATFORM_OF: Final[Mapping[str, str]] = {
     **{platform: platform for platform in TYPES_OF},
     **dict.fromkeys(("rk3588s", "rk3588s2", "rk3588j", "rk3588m", "rk3582", "rk3583"), "rk3588"),
@@ -91,7 +97,13 @@ def canonical_dtype(text: str, target: str | None = None) -> str:
     if target is None:
         allowed = tuple(dict.fromkeys(name for names in TYPES_OF.values() for name in names))
     else:
-        allowed = TYPES_OF[target]
+        allowed = tuple(name for name in TYPES_OF[target] if name not in UNBUILT.get(target, ()))
+        if found in UNBUILT.get(target, ()):
+            raise RkdeployError(
+                f"--dtype {shown(text)} means {found}, which rknn-toolkit2 lists for {target} and does not build there "
+                f"(its compiler: Meet unsupported conv); {target} takes {', '.join(allowed)}.",
+                _advice(found, target),
+            )
     if found in allowed:
         return found
     where = "any chip takes" if target is None else f"{target} takes"
@@ -117,5 +129,5 @@ def _plain(text: str) -> str:
 def _advice(found: str | None, target: str | None) -> str:
     if found is None or target is None:
         return ""
-    having = [platform for platform, types in TYPES_OF.items() if found in types]
+    having = [name for name, types in TYPES_OF.items() if found in types and found not in UNBUILT.get(name, ())]
     return f"{found} builds for {', '.join(having)}."

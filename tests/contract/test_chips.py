@@ -10,7 +10,16 @@ from pathlib import Path
 import pytest
 
 from rkdeploy.analysis.compare.variants import CompareOptions
-from rkdeploy.contract.chips import FLOAT16, INT8, TYPES_OF, canonical_dtype, canonical_target, has_float16, same_npu
+from rkdeploy.contract.chips import (
+    FLOAT16,
+    INT8,
+    TYPES_OF,
+    UNBUILT,
+    canonical_dtype,
+    canonical_target,
+    has_float16,
+    same_npu,
+)
 from rkdeploy.errors import RkdeployError
 from rkdeploy.host.building.build_options import BuildOptions
 
@@ -101,6 +110,18 @@ def test_chips_that_share_an_npu() -> None:
     assert not same_npu("rk3588", "rk3576")
     assert same_npu("rk9999", "rk9999")
     assert not has_float16("rv1103b")
+
+
+@pytest.mark.parametrize("target", sorted(UNBUILT))
+def test_types_that_only_the_list_has(target: str) -> None:
+    """INT16 is refused where the toolkit's compiler crashes, with the chips that it builds for."""
+    with pytest.raises(
+        RkdeployError, match=rf"lists for {target} and does not build there.*{target} takes int8"
+    ) as got:
+        canonical_dtype("int16", target)
+    assert got.value.hint.startswith("w16a16i_dfp builds for rk3588, rk3576")
+    assert target not in got.value.hint
+    assert UNBUILT[target] <= set(TYPES_OF[target])
 
 
 @pytest.mark.slow

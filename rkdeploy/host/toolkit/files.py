@@ -10,6 +10,7 @@ import copy
 import functools
 import io
 import json
+import math
 import pickle
 import reprlib
 import struct
@@ -26,6 +27,8 @@ RKNN_HEADER_BYTES = 64
 NUMBERS = struct.Struct("<IiIfIfIf")  # fields of a tensor in a `.rknn`: a zero point, a scale, a maximum, a minimum
 # Ranges are found by step 1 for every algorithm but one.
 FOUND_BY_STEP_1, FOUND_BY_STEP_2 = "normal", "mmse"
+DYNAMIC_FIXED_POINT = "int16"  # of outputs, by the `.rknn`
+NEAR_POWER = 1e-3  # of a ratio of two scales: 1 / 16383 is 2.00006 times 1 / 32767
 FOUND_BY_SENSITIVITY = "sensitivity"  # by `range_search.py`, from the ranges of step 1
 MOST_DATA_BYTES = 64 << 20  # step 1's `.data` for a model with 30 MB of weights has half a megabyte
 # Operators that the compiler fuses with the convolution before them, if both have the same type.
@@ -295,12 +298,27 @@ def add_quantization(outputs: list[dict[str, Any]], model: Any, table: dict[str,
         in_rknn = quantization_in_rknn(blob, name, output["dtype"])
         if not in_rknn and struct.pack("<iIf", stated[1], 1, stated[0]) in blob:
             continue  # found, but not in the expected place
+        if output["dtype"] == DYNAMIC_FIXED_POINT and is_shifted(stated, in_rknn):
+            ((output["scale"], output["zero_point"]),) = in_rknn
+            continue
         if in_rknn != {stated}:
             message = (
                 f'The quantization.cfg of the toolkit states scale and zero point {stated} for output "{name}"; '
                 f"the .rknn has {', '.join(map(str, sorted(in_rknn))) or 'no such record'}."
             )
             raise RefusedError(message)
+
+
+def is_shifted(stated: tuple[float, int], in_rknn: set[tuple[float, int]]) -> bool:
+    """True if a `.rknn` states one scale, a power of two away from the table's, and the zero point of both is 0.
+
+    Step 2 shifts an INT16 tensor by whole bits where the sums of its layer would not fit; the simulator has its scale.
+    """
+    if len(in_rknn) != 1:
+        return False
+    ((scale, zero_point),) = in_rknn
+    mantissa, _ = math.frexp(scale / stated[0]) if scale > 0 and stated[0] > 0 else (0.0, 0)
+    return zero_point == stated[1] == 0 and abs(mantissa - 0.5) < NEAR_POWER
 
 
 FORM_NODE = "form/"

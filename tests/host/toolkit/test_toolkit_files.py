@@ -125,3 +125,22 @@ def test_an_outputs_scale_is_the_models_own(in_rknn: list[tuple[float, int]], re
         add_quantization(outputs, onnx.helper.make_model(graph), table, tmp_path / "best.rknn")
         assert outputs[0] == {"name": "scores", "dtype": "int8", "scale": 0.25, "zero_point": -7}
         assert outputs[1] == {"name": "boxes", "dtype": "float16"}
+
+
+@pytest.mark.parametrize(
+    ("scale", "zero_point", "refused"),
+    [(1 / 32767, 0, False), (1 / 16383, 0, False), (1 / 8191, 0, False), (1.5 / 32767, 0, True), (1 / 16383, 1, True)],
+)
+def test_an_int16_output_may_be_shifted_by_whole_bits(
+    scale: float, zero_point: int, refused: bool, tmp_path: Path
+) -> None:
+    """The `.rknn` has the scale that counts; another ratio, or a zero point, is a contradiction."""
+    kind = b"int16\0\0\0"
+    (tmp_path / "best.rknn").write_bytes(b"RKNN" + record(b"map", scale=scale, zero_point=zero_point, dtype=kind))
+    outputs = [{"name": "map", "dtype": "int16"}]
+    table = {"map": {"dtype": "int16", "scale": [1 / 32767], "zero_point": [0]}}
+    model = onnx.helper.make_model(onnx.helper.make_graph([], "g", [], []))
+    with pytest.raises(RefusedError, match="the .rknn has") if refused else contextlib.nullcontext():
+        add_quantization(outputs, model, table, tmp_path / "best.rknn")
+        assert outputs[0]["scale"] == pytest.approx(scale, rel=1e-6)
+        assert outputs[0]["zero_point"] == 0
