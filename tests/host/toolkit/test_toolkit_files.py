@@ -8,6 +8,7 @@ import pickle
 import pickletools
 import struct
 from pathlib import Path
+from typing import Any
 
 import onnx
 import pytest
@@ -137,10 +138,10 @@ def test_an_int16_output_may_be_shifted_by_whole_bits(
     """The `.rknn` has the scale that counts; another ratio, or a zero point, is a contradiction."""
     kind = b"int16\0\0\0"
     (tmp_path / "best.rknn").write_bytes(b"RKNN" + record(b"map", scale=scale, zero_point=zero_point, dtype=kind))
-    outputs = [{"name": "map", "dtype": "int16"}]
+    outputs: list[dict[str, Any]] = [{"name": "map", "dtype": "int16"}]
     table = {"map": {"dtype": "int16", "scale": [1 / 32767], "zero_point": [0]}}
     model = onnx.helper.make_model(onnx.helper.make_graph([], "g", [], []))
-    with pytest.raises(RefusedError, match="the .rknn has") if refused else contextlib.nullcontext():
+    with pytest.raises(RefusedError, match=r"the .rknn has") if refused else contextlib.nullcontext():
         add_quantization(outputs, model, table, tmp_path / "best.rknn")
         assert outputs[0]["scale"] == pytest.approx(scale, rel=1e-6)
         assert outputs[0]["zero_point"] == 0
