@@ -127,7 +127,7 @@ class _Attribution:
         meters = AgreementMeter(self._request.spec), AgreementMeter(self._request.spec)
         gains: list[float] = []
         for number, image in enumerate(self._request.images):
-            if number and self.late(_DETAILS * number / (number + 1)):
+            if number and self.late(_DETAILS):
                 break
             self._request.on_progress(f"emulating the worst layers, image {number + 1}")
             self._model.take(image.values)

@@ -120,6 +120,8 @@ def test_layers_and_options_by_hand() -> None:
     """Layers by what is gone without them, weights and activations of each, and an option that halves all errors."""
     found = attributed()
     assert (found.images, found.all_layers, [layer.name for layer in found.layers]) == (2, 3, ["a", "b", "c"])
+    assert found.agreement is not None
+    assert found.agreement.count == 2  # images: all of them are compared, not the first alone
     first, second, third = found.layers
     assert first.gain == pytest.approx(16 / 21)
     assert second.gain == pytest.approx(4 / 21)
