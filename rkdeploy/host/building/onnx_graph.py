@@ -51,6 +51,10 @@ from rkdeploy.host.graph.text_probe import size_of_line
 from rkdeploy.host.graph.volume_pooling import without_volume_pooling
 from rkdeploy.host.graph.whole_bins import ROUNDED_ERROR, WHOLE_ERROR, with_whole_bins
 
+_DECODE_ROUNDED = (
+    "The file is quantized, and if its decode is too, its constants are rounded and not read: leave the operators "
+    "behind the last convolutions out (nodes_to_exclude of onnxruntime's quantize_static), or give the float model."
+)
 _MULTIPLES = "Use multiples of its largest stride for --imgsz, usually 32 or 64."
 
 
@@ -116,9 +120,11 @@ def open_graph(file: Path, imgsz: tuple[int, int] | None, info: ModelInfo | None
     classes = len(info.class_names) if info is not None else None
     try:
         headed, found = _head_at(simplified, classes, hw, anchors, free=None in shape[2:])
-    except GraphError:
+    except GraphError as error:
         require_image_model(loaded)  # names a detector by its further inputs
         require_no_suppression(loaded)
+        if is_quantized(as_written):
+            raise GraphError(error.message, f"{_DECODE_ROUNDED} {error.hint}") from error
         raise
     head = with_pixel_distances(found, reference)
     require_fixed_work(headed, simplified, (tap.tensor for tap in head.taps))

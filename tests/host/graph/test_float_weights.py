@@ -193,3 +193,16 @@ def test_build_says_so(tmp_path: Path) -> None:
     assert [tap.shape for tap in opened[0].head.taps] == [tap.shape for tap in opened[1].head.taps]
     assert QUANTIZED_NOTE in opened[1].notes
     assert QUANTIZED_NOTE not in opened[0].notes
+
+
+def test_a_head_that_is_not_found_may_be_rounded(tmp_path: Path) -> None:
+    """The message of a quantized file says which operators to leave out; that of a float file does not."""
+    for integers in (True, False):
+        graph = KindGraph((32, 32))
+        weight = np.ones((300, 3, 1, 1), np.int8 if integers else np.float32)
+        scaled = [graph.constant(weight), graph.constant(np.float32(0.5))]
+        read = graph.node("DequantizeLinear", *scaled) if integers else scaled[0]
+        onnx.save(graph.show(graph.node("Conv", "images", read)).model(), str(tmp_path / "odd.onnx"))
+        with pytest.raises(GraphError) as caught:
+            open_graph(tmp_path / "odd.onnx", None, None, 0)
+        assert ("nodes_to_exclude" in caught.value.hint) == integers
