@@ -32,8 +32,9 @@ with _absent("sympy"):  # optional in onnxsim, for tables that it prints; its im
 
 # Moves a Pad of zeros into the MaxPool behind it, which pads with minus infinity (onnxsim issue 290, seen in 0.4.36).
 # From 0.8 on it makes one Attention node of onnxruntime's own domain of an attention block, which the toolkit does not
-# know; earlier ones do not have that pass and ignore its name.
-_WRONG_PASSES = ["fuse_pad_into_pool", "fuse_attention"]
+# know, and a constant of a softmax over one class, so that the convolution of that class is no longer there to be cut
+# at; earlier ones do not have these passes and ignore their names.
+_WRONG_PASSES = ["fuse_pad_into_pool", "fuse_attention", "eliminate_nop_softmax"]
 
 # Larger constants stay as the nodes that compute them.  The largest of a network known here, the grid of YOLOv5 at
 # 4096 x 4096, has 13 MB.
