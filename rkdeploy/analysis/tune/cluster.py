@@ -14,12 +14,14 @@ import contextlib
 import logging
 import queue
 import shutil
+import socket
 import tempfile
 import time
 import warnings
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import urlsplit
 
 from rkdeploy.analysis.tune.input_store import InputStore
 from rkdeploy.analysis.tune.runner import LostTrials, TrialFunction, TrialOutcome
@@ -83,6 +85,7 @@ class Cluster:
         # hangs for ever where that is the start of the next.
         client: Client = Client.__new__(Client)
         try:
+            _require_open(self._address)
             Client.__init__(client, self._address, timeout=_CONNECT_S, set_as_default=False)
         except (OSError, ValueError, *_TIMEOUTS) as error:
             with contextlib.suppress(Exception):  # as far as it came
@@ -299,3 +302,15 @@ def _own_folder() -> Path:
     folder = Path(get_worker().local_directory) / _FOLDER
     folder.mkdir(parents=True, exist_ok=True)
     return folder
+
+
+def _require_open(address: str) -> None:
+    """Connect to a scheduler's port once: Dask itself goes on trying for its whole time where nothing listens.
+
+    Raises:
+        OSError: nothing listens there.
+        ValueError: the port is not a number.
+    """
+    parts = urlsplit(address)
+    if parts.scheme in ("tcp", "tls") and parts.hostname is not None and parts.port is not None:
+        socket.create_connection((parts.hostname, parts.port), timeout=_CONNECT_S).close()
