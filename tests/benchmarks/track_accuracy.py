@@ -1,6 +1,6 @@
 """Accuracy of ids and counts on the made video of `conveyor.py`, by motmetrics, next to supervision's ByteTrack.
 
-    pip install motmetrics
+    pip install motmetrics "supervision<0.30"
     python -m tests.benchmarks.conveyor belt.mp4
     rkdeploy run BUNDLE belt.mp4 --conf 0.1 -o belt.jsonl
     python -m tests.benchmarks.track_accuracy belt.jsonl
