@@ -49,6 +49,7 @@ if TYPE_CHECKING or __name__ != "__main__":
         emulated_variants,
         emulation,
         given_grids,
+        input_range,
         late_torch,
         range_search,
         worker_pipes,
@@ -67,7 +68,7 @@ else:
     worker_pipes = _next_to_this("worker_pipes")
     emulated_operators, emulation = _next_to_this("emulated_operators"), _next_to_this("emulation")
     bias_correction, range_search = _next_to_this("bias_correction"), _next_to_this("range_search")
-    given_grids = _next_to_this("given_grids")
+    given_grids, input_range = _next_to_this("given_grids"), _next_to_this("input_range")
     emulated_variants = _next_to_this("emulated_variants")
 
 # End of the toolkit's traceback when one of its graph optimizations fails.  In 2.5.0 the one that makes attention a
@@ -346,6 +347,7 @@ class Worker:
             toolkit_files.write_float16(Path(kept["quantization.cfg"]), [])
             self._step2(kept)
             toolkit_files.settle_ranges(kept, self._model.rknn_base.quantizer.quant_tab)
+        whole_input = self._take_pixel_steps(kept, config)
         if request["search_ranges"]:
             print("# rkdeploy: range search", flush=True)
             self._search_ranges(kept, Path(dataset), config, tensors)
@@ -353,13 +355,28 @@ class Worker:
         if request["given"] is not None:
             print("# rkdeploy: the file's grids", flush=True)
             facts["given"] = self._take_grids(kept, request["given"], config)
-        if float16 or found_by_step2 or request["search_ranges"] or "given" in facts:
+        if float16 or found_by_step2 or whole_input or request["search_ranges"] or "given" in facts:
             toolkit_files.write_float16(Path(kept["quantization.cfg"]), tensors)
         if request["bias_correction"]:
             print("# rkdeploy: bias correction", flush=True)
             facts["bias_correction"] = self._correct_biases(kept, Path(dataset), config, tensors)
         self._step2(kept)
         return kept, tensors, facts
+
+    @staticmethod
+    def _take_pixel_steps(kept: dict[str, str], config: dict[str, Any]) -> bool:
+        """Put the input on the steps of the pixels in step 1's files; False if it is, or cannot be."""
+        import onnx
+
+        limits = input_range.pixel_range(config["mean_values"][0], config["std_values"][0])
+        if limits is None:
+            return False
+        table = toolkit_files.read_step1_data(kept["data"])["quant_tab"]
+        ranges = input_range.on_pixel_steps(onnx.load(kept["model"]), table, limits)
+        if ranges:
+            print("# rkdeploy: the input on the steps of the pixels", flush=True)
+            toolkit_files.settle_ranges(kept, toolkit_files.with_ranges(table, ranges))
+        return bool(ranges)
 
     @staticmethod
     def _take_grids(
