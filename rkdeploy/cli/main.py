@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import importlib
 import os
 import re
@@ -74,8 +75,9 @@ class _Later(TyperCommand):
         return loaded(name, place).make_context(name, args, parent=parent, **extra)
 
 
+@functools.cache
 def loaded(name: str, place: str) -> Command:
-    """Import a command: its name, and the place of its function."""
+    """Import a command, the first time that it is asked for: its name, and the place of its function."""
     from rkdeploy.cli.typer_command import command
 
     module, _, function = place.partition(":")

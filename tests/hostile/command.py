@@ -26,6 +26,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from rkdeploy.cli.main import app, run_app
+from rkdeploy.errors import RkdeployError
 
 ROOT = Path(__file__).parents[2]
 CALIBRATION = ROOT / "calib_data"
@@ -90,6 +91,8 @@ def _serve() -> None:
         importlib.import_module(name)
     with contextlib.redirect_stdout(io.StringIO()):
         app(["inspect", str(ROOT / "tests" / "data" / "yolov5" / "v7_n.pt")], standalone_mode=False)
+        with contextlib.suppress(RkdeployError):
+            app(["build", "no.pt"], standalone_mode=False)  # its parser is made with the first line of arguments
     requests = os.fdopen(os.dup(0))
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)  # the commands' own
     gc.freeze()  # a collection in a fork would copy every page that has an object

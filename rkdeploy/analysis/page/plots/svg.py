@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import unicodedata
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
@@ -9,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 from markupsafe import Markup, escape
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
 Value = str | float | int
 
@@ -33,22 +34,14 @@ class Svg:
 
     def add(self, name: str, text: str | None = None, /, **attributes: Value) -> None:
         """One element.  `_` in an attribute's name is `-`; `kind` is its class."""
-        given = Markup("").join(
-            Markup(' {}="{}"').format(_attribute(key), _number(value)) for key, value in attributes.items()
-        )
-        tag = Markup(name)  # noqa: S704  (one of our own names)
-        self.parts.append(
-            Markup("<{0}{1}/>").format(tag, given)
-            if text is None
-            else Markup("<{0}{1}>{2}</{0}>").format(tag, given, text)
-        )
+        end = "/>" if text is None else f">{escape(text)}</{name}>"
+        self._add(f"<{name}{_attributes(attributes)}{end}")
 
     def rect(self, x: float, y: float, width: float, height: float, kind: str, title: str = "") -> None:
         """A filled rectangle, with a title that shows under the pointer."""
         place: dict[str, Value] = {"x": x, "y": y, "width": max(width, 0.0), "height": max(height, 0.0), "kind": kind}
         if title:
-            given = Markup("").join(Markup(' {}="{}"').format(_attribute(k), _number(v)) for k, v in place.items())
-            self.parts.append(Markup("<rect{}><title>{}</title></rect>").format(given, title))
+            self._add(f"<rect{_attributes(place)}><title>{escape(title)}</title></rect>")
         else:
             self.add("rect", **place)
 
@@ -75,6 +68,10 @@ class Svg:
         ).format(
             k=kind, w=self.width, h=self.height, i=ident, t=title, d=description, parts=Markup("").join(self.parts)
         )
+
+    def _add(self, element: str) -> None:
+        """One element, whose values are escaped."""
+        self.parts.append(Markup(element))  # noqa: S704  (they are: Markup.format, which would, takes ten times as long)
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,8 +103,14 @@ def shortened(text: str, most_px: float) -> str:
     return f"{kept}…"
 
 
-def _attribute(name: str) -> Markup:
-    return escape("class" if name == "kind" else name.replace("_", "-"))
+def _attributes(values: Mapping[str, Value]) -> str:
+    """Attributes as they stand in a tag, escaped."""
+    return "".join(f' {_attribute(name)}="{escape(_number(value))}"' for name, value in values.items())
+
+
+@functools.cache
+def _attribute(name: str) -> str:
+    return str(escape("class" if name == "kind" else name.replace("_", "-")))
 
 
 def _number(value: Value) -> str:
