@@ -35,7 +35,7 @@ def options(tmp_path_factory: pytest.TempPathFactory) -> TuneOptions:
     gate = GateOptions(SAMPLE / "data.yaml", limit=IMAGES)
     out = tmp_path_factory.mktemp("bundles")
     built = BuildOptions(
-        SAMPLE / "best.pt", imgsz=(160, 192), calib=SAMPLE, calib_count=8, proof_images=4, gate=gate, out=out
+        SAMPLE / "best.pt", imgsz=(224, 288), calib=SAMPLE, calib_count=8, proof_images=4, gate=gate, out=out
     )
     return TuneOptions(built, trials=TRIALS, workers=2)
 

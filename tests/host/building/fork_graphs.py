@@ -142,3 +142,19 @@ def yolov5_segments(source: Exported, *, sigmoid: bool = True) -> ForkGraph:
             graph.show(graph.node("Sigmoid", shown) if activated else shown)
     graph.show(*(tap.tensor for tap in graph.head.taps if tap.name))
     return graph
+
+
+def anchor_maps(source: Exported) -> ForkGraph:
+    """airockchip/yolov5 and yolov7: the sigmoid of each level's last convolution."""
+    graph = ForkGraph(source)
+    graph.show(*(graph.node("Sigmoid", tap.tensor) for (tap,) in graph.levels()))
+    return graph
+
+
+def center_maps(source: Exported) -> ForkGraph:
+    """airockchip/YOLOX: boxes, the sigmoid of objectness and that of scores of each level in one map."""
+    graph = ForkGraph(source)
+    for boxes, scores, objectness in graph.levels():
+        activated = (graph.node("Sigmoid", tap.tensor) for tap in (objectness, scores))
+        graph.show(graph.node("Concat", boxes.tensor, *activated, axis=1))
+    return graph
