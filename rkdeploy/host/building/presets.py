@@ -182,6 +182,7 @@ PRESETS: Final[Mapping[str, Preset]] = {
         "BGR from 0 to 255, letterboxed into the top left corner, on black",
         _input(_WHOLE, _UNIT, color="bgr", place="top_left", pad_value=0),
         0.0,
+        names=_FACE,
     ),
     "retinaface": Preset(
         "retinaface",

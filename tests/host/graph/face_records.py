@@ -82,4 +82,6 @@ FACES = (
     FaceRecord(
         "ssd_three_classes", "ssd", True, "the same head with three classes, as pytorch-ssd's MobileNets have it"
     ),
+    FaceRecord("yunet", "yunet", False, "YuNet, its yunet2onnx.py: probabilities, raw boxes and landmarks"),
+    FaceRecord("scrfd", "scrfd", False, "SCRFD's head, its scrfd2onnx.py: scores, distances and landmarks"),
 )
