@@ -5,6 +5,7 @@ trainer's demo to every row, and suppresses.  Both see the same pixels.  Prints 
 same class at IoU 0.99, and of those with landmarks how far they are apart.
 
     python -m tests.benchmarks.plain_decode yolox_nano.onnx --preset yolox --images photos
+    python -m tests.benchmarks.plain_decode yolov8n.onnx --images photos  # decoded in the graph
 """
 
 from __future__ import annotations
@@ -173,11 +174,25 @@ def fastestdet(outputs: Outputs, hw: tuple[int, int]) -> Rows:
     return corners(center, size), values[:, :1] ** 0.6 * values[:, 5:] ** 0.4
 
 
+def yolov8(outputs: Outputs, _: tuple[int, int]) -> Rows:
+    """The graph's own center, size and probabilities, (1, 4 + nc, rows)."""
+    values = outputs[0][0].T.astype(np.float64)
+    return corners(values[:, :2], values[:, 2:4]), values[:, 4:]
+
+
+def yolov5_face(outputs: Outputs, _: tuple[int, int], classes: int = 2) -> Rows:
+    """The graph's own center, size, objectness, landmarks and probabilities, (1, rows, 5 + 2 k + nc)."""
+    values = outputs[0][0].astype(np.float64)
+    points = values[:, 5:-classes].reshape(len(values), -1, 2)
+    return corners(values[:, :2], values[:, 2:4]), values[:, 4:5] * values[:, -classes:], points
+
+
 DECODES: dict[str, Callable[[Outputs, tuple[int, int]], Rows]] = {
     "yolox": yolox, "yunet": yunet, "nanodet": nanodet, "picodet": own_tables, "ppyoloe": own_tables,
     "yolo-nas": own_tables, "damo-yolo": own_tables, "rtmdet": own_tables, "ssd": ssd, "ultraface": ssd,
     "retinaface": retinaface, "retinaface-1mb": partial(retinaface, sides=((10, 20), (32, 64), (128, 256))),
     "scrfd": scrfd, "yolo-fastestv2": yolo_fastestv2, "fastestdet": fastestdet,
+    "ultralytics": yolov8, "yolov5-face": yolov5_face,
 }  # fmt: skip
 
 
@@ -237,7 +252,7 @@ def main() -> None:
     """Run and print the counts."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("model", type=Path)
-    parser.add_argument("--preset", required=True)
+    parser.add_argument("--preset", help="as the build takes it; none where the graph decodes all of it")
     parser.add_argument("--images", type=Path, required=True)
     parser.add_argument("--imgsz", type=int, default=0, help="side of the input where the graph leaves it free")
     parser.add_argument("--confidence", type=float, default=CONFIDENCE)
@@ -271,7 +286,7 @@ def main() -> None:
         extra += len(found) - len(boxes)
         same += matched(ours, theirs, 0.99)
     share = 100 * len(same) / max(total, 1)
-    apart = f", landmarks at most {max(same, default=0.0):.2g} px apart" if spec.keypoints is not None else ""
+    apart = f", landmarks at most {max(same):.2g} px apart" if spec.keypoints is not None and same else ""
     counts = f"{len(same)} of {total} matched at IoU 0.99 ({share:.1f} %), {extra:+d} detections"
     print(f"{arguments.model.name}: {counts}{apart}")
 
