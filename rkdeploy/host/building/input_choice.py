@@ -58,10 +58,7 @@ def with_choice(network: Network, choice: InputChoice) -> Network:
         image, head = with_ultralytics_map(network.input, network.head, task)
     else:
         image, head = with_preset(network.input, network.head, choice.preset, prepared=prepared)
-    notes = list(network.notes)
-    if choice.preset is not None and any(ASSUMED_IMAGES in note for note in notes):
-        notes = [note for note in notes if ASSUMED_IMAGES not in note]
-        notes.append(f"Boxes and images are read as --preset {choice.preset} says; nothing in the graph proves it.")
+    notes = _preset_notes(network, choice)
     if network.task == "classify" and network.info is None and not _says_ultralytics(network):
         image = replace(image, mean=IMAGENET_MEAN, std=IMAGENET_STD, fit="center_crop", crop_fraction=TORCHVISION_CROP)
         if choice.mean is None or choice.std is None:
@@ -103,6 +100,25 @@ def with_choice(network: Network, choice: InputChoice) -> Network:
         class_names=names,
         notes=tuple(notes),
     )
+
+
+def _preset_notes(network: Network, choice: InputChoice) -> list[str]:
+    """The network's notes, with one about that which a preset says and the graph does not prove."""
+    notes = [note for note in network.notes if choice.preset is None or ASSUMED_IMAGES not in note]
+    if len(notes) < len(network.notes):
+        notes.append(f"Boxes and images are read as --preset {choice.preset} says; nothing in the graph proves it.")
+    elif choice.preset is not None and network.proves_decode and _prepared_otherwise(network, choice.preset):
+        notes.append(
+            "Boxes and scores are compared with the trained decode, but not how images are prepared: that is as "
+            f"--preset {choice.preset} says. Look at the pictures of the report."
+        )
+    return notes
+
+
+def _prepared_otherwise(network: Network, name: str) -> bool:
+    """True if a preset of the same kind of head prepares images in another way."""
+    images = {each: preset.image for each, preset in PRESETS.items() if network.head.kind in preset.kinds}
+    return any(image != images.get(name) for image in images.values())
 
 
 def _with_text(network: Network, choice: InputChoice) -> Network:

@@ -10,7 +10,7 @@ from rkdeploy.contract.spec import HeadOutput
 from rkdeploy.host.building.input_choice import with_choice
 from rkdeploy.host.building.input_options import InputChoice
 from rkdeploy.host.building.open_network import open_network
-from rkdeploy.host.building.presets import PRESETS, fitting
+from rkdeploy.host.building.presets import PRESETS, PresetName, fitting
 from tests.host.graph.cell_records import FOLDER, RECORDS, CellRecord
 
 
@@ -66,3 +66,14 @@ def test_preset_of_a_raw_head_replaces_the_assumption() -> None:
     assert any("read as --preset ppyoloe says; nothing in the graph proves it" in note for note in chosen.notes)
     assert not any("RGB from 0 to 1" in note for note in chosen.notes)
     assert chosen.input.fit == "stretch"
+
+
+@pytest.mark.parametrize(("name", "preset", "said"), [
+    ("ppyoloe_without_nms", "ppyoloe", True),
+    ("ppyoloe_model_zoo", "ppyoloe", False),  # nothing is proven there, and another note says so
+    ("rtmdet", "rtmdet", False),  # all forms of RTMDet prepare images alike
+])  # fmt: skip
+def test_preset_of_a_decoded_head_is_not_proven_to_prepare_images(name: str, preset: PresetName, said: bool) -> None:
+    """A graph with its decode proves boxes and scores; that the images' preparation is the preset's word is said."""
+    chosen = with_choice(open_network(FOLDER / f"{name}.onnx"), InputChoice(preset=preset))
+    assert any(f"but not how images are prepared: that is as --preset {preset}" in n for n in chosen.notes) is said
