@@ -64,6 +64,7 @@ def load_onnx(path: Path) -> onnx.ModelProto:
         ) from error
     if model.functions:
         model = onnx.inliner.inline_local_functions(model)
+        require_sane(model, path.name)  # attributes of calls have become attributes of nodes
     inputs = list(GraphView(model).inputs.values())
     del model.graph.input[:]
     model.graph.input.extend(inputs)

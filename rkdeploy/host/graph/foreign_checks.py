@@ -153,6 +153,8 @@ def _require_node(node: onnx.NodeProto, functions: set[tuple[str, str]], plugins
 
 
 def _require_attribute(node: onnx.NodeProto, attribute: AttributeProto) -> None:
+    if attribute.ref_attr_name:  # in a function: its call has the value, checked when the function is expanded
+        return
     if attribute.type in (AttributeProto.TENSOR, AttributeProto.TENSORS):
         for tensor in [attribute.t] if attribute.type == AttributeProto.TENSOR else attribute.tensors:
             _require_tensor(tensor, f'"{attribute.name}" of node "{_name_of(node)}"')

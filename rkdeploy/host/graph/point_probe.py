@@ -12,6 +12,7 @@ import ast
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import pi
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -168,7 +169,8 @@ def _head(graph: GraphView, probe: _Probe, levels: list[list[_Probed]], images: 
         ]
     if masks:
         taps.append(prototypes_of(graph, prototypes[0])[0])
-    corners = _are_corners(probe, levels)
+    start, end = max((parts[0].rows for parts in levels), key=lambda rows: rows[1] - rows[0])
+    corners = are_corners(probe.base[start:end, :4])
     order = sorted(range(len(levels)), key=lambda level: levels[level][0].rows)
     rows = DecodedRows(
         output=probe.output,
@@ -187,11 +189,17 @@ def _head(graph: GraphView, probe: _Probe, levels: list[list[_Probed]], images: 
     )
 
 
-def _are_corners(probe: _Probe, levels: list[list[_Probed]]) -> bool:
-    """True if boxes are corners: on zeros every box has the same size, so that width and height do not change."""
-    start, end = max((parts[0].rows for parts in levels), key=lambda rows: rows[1] - rows[0])
-    sizes = probe.base[start:end, 2:4]
-    return bool(np.ptp(sizes, axis=0).max() > 1e-3)
+def are_corners(boxes: NDArray[np.floating[Any]]) -> bool:
+    """True if boxes are two corners, False if they are center and size.
+
+    All boxes have the same size when the convolutions give zeros, so that a second corner moves from cell to cell as
+    far as the first, and a width by no more than a quantized decode is rounded (some pixels).
+
+    Args:
+        boxes: (cells of one level, 4) for convolutions that give zeros, in px.
+    """
+    extents = np.ptp(boxes, axis=0)
+    return bool(extents[2:].max() > 0.5 * extents[:2].max())
 
 
 def _angle(at_zero: float) -> AngleFormula:

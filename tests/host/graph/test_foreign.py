@@ -232,6 +232,26 @@ def test_older_opsets_keep_their_values(case: str) -> None:
     assert to_supported_opset(converted) is converted
 
 
+def test_attributes_that_a_function_takes_from_its_call(tmp_path: Path) -> None:
+    """They have no value within the function; the call's value is checked once the function is written out."""
+    inner = helper.make_node("Conv", ["a", "w"], ["c"], name="n0")
+    reference = onnx.AttributeProto(name="group", ref_attr_name="groups", type=onnx.AttributeProto.INT)
+    inner.attribute.append(reference)
+    opsets = [helper.make_opsetid("", 17)]
+    function = helper.make_function("own", "conv", ["a", "w"], ["c"], [inner], opsets, ["groups"])
+    weights = [numpy_helper.from_array(np.ones((3, 1, 1, 1), np.float32), "w")]
+    for groups in (3, 0):
+        call = helper.make_node("conv", ["images", "w"], ["y"], domain="own", groups=groups)
+        model = model_of([call], constants=weights, version=17)
+        model.opset_import.append(helper.make_opsetid("own", 1))
+        model.functions.append(function)
+        onnx.save(model, tmp_path / f"{groups}.onnx")
+    (node,) = load_onnx(tmp_path / "3.onnx").graph.node
+    assert (node.op_type, [a.i for a in node.attribute]) == ("Conv", [3])
+    with pytest.raises(GraphError, match=r"has group \[0\], expected numbers from 1"):
+        load_onnx(tmp_path / "0.onnx")
+
+
 def test_unconvertible_opset() -> None:
     """If onnx cannot convert an opset, the message names it, the toolkit's range and the export option."""
     constants = [numpy_helper.from_array(np.ones(3, np.float32), name) for name in ("scale", "bias")]
