@@ -18,6 +18,7 @@ from rkdeploy.host.building.supported_head import find_supported_head, require_i
 from rkdeploy.host.families.model_info import ModelInfo
 from rkdeploy.host.graph.class_vectors import with_class_convolutions
 from rkdeploy.host.graph.embedding_probe import vector_output
+from rkdeploy.host.graph.exact_cells import with_exact_cells
 from rkdeploy.host.graph.float_weights import QUANTIZED_NOTE, is_quantized, with_float_weights
 from rkdeploy.host.graph.foreign import (
     class_names,
@@ -107,6 +108,7 @@ def open_graph(file: Path, imgsz: tuple[int, int] | None, info: ModelInfo | None
     assumed = exported_size(model) or size_of_line(model, shape)
     hw, size_note = _onnx_size(name, shape, imgsz, info, assumed)
     model, batch_note = _of_one_image(model, name, shape[0] or 1, hw)
+    model, cells_error = with_exact_cells(model, hw) if is_quantized(as_written) else (model, 0.0)
     Session(model, optimized=False)  # says what is wrong with a damaged graph; onnx's shape inference crashes (1.18)
     # Only its axes are fixed: `verify` then proves everything that is done to the other graph.
     reference = with_static_input(model, (1, 3, *hw))
@@ -141,6 +143,7 @@ def open_graph(file: Path, imgsz: tuple[int, int] | None, info: ModelInfo | None
         GRAY_NOTE if is_made_gray(model) else "",
         names_note,
         *read_notes,
+        _cells_note(cells_error),
         _heads_note(lead, heads),
         f'Of {heads} outputs "{vector}" is taken, a vector; the others are what it is computed from.' if vector else "",
         f"The graph's suppression ({suppression}) is left out: the board suppresses." if suppression else "",
@@ -181,6 +184,13 @@ def _bins_note(error: float) -> str:
     if not error:
         return ""
     return f"The graph's bins of box distances are off by up to {error:.2g}; whole numbers are used."
+
+
+def _cells_note(error: float) -> str:
+    """Note for the user about cells and strides that a quantizer rounded; may be empty."""
+    if not error:
+        return ""
+    return f"The graph's cells and strides are rounded, by up to {error:.2g} px; exact ones are used."
 
 
 def _heads_note(lead: str, heads: int) -> str:
