@@ -21,6 +21,13 @@ POINTER = b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 13
         (b"\n <!DOCTYPE html><title>404</title>", "a web page"),
         (b"PK\x03\x04rest", "a zip archive"),
         (b"RKNN\0\0\0\0", "a compiled model"),
+        (b"7767517\n2 2\nInput images 0 1 images", "an ncnn network"),
+        (b'<?xml version="1.0"?><net name="best">', "OpenVINO"),
+        (b"ftrt\0\0\0\0", "an engine of TensorRT"),
+        (b"\x89HDF\r\n\x1a\n", "HDF5"),
+        (b"\x20\0\0\0TFL3\0\0", "TensorFlow Lite"),
+        (b'\x40\0\0\0\0\0\0\0{"model.0.conv.weight":', "safetensors"),
+        (b'\x90\x02\0\0{"description": "Ultralytics', "an engine of TensorRT"),
     ],
 )
 def test_told_by_the_first_bytes(data: bytes, what: str, tmp_path: Path) -> None:
