@@ -139,11 +139,9 @@ def open_browser(folder: Path) -> Iterator[Page]:
         os.dup2(first, 3)
         os.dup2(second, 4)
 
-    folder.mkdir(parents=True, exist_ok=True)
     process = subprocess.Popen(
         [CHROMIUM, *_FLAGS, f"--user-data-dir={folder}", "about:blank"],
-        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, pass_fds=(3, 4),
-        env={**os.environ, "HOME": str(folder), "TMPDIR": str(folder)},  # it leaves folders behind when it is ended
+        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env={**os.environ, "HOME": str(folder)}, pass_fds=(3, 4),
         preexec_fn=wire,  # noqa: PLW1509 - it takes no lock that another thread could hold
     )  # fmt: skip
     os.close(to_read)
