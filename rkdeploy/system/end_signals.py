@@ -25,14 +25,32 @@ _AGAIN_S = 0.02
 _IMPORT = "<frozen importlib._bootstrap"
 
 
+class _Ended(SystemExit):
+    """The end by a signal."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(128 + number)
+        self.number = number
+
+
 def take_end_signals() -> None:
     """Make these signals raise SystemExit(128 + number) in the main thread; an ignored one stays ignored.
 
-    One that comes while a module is imported takes effect when the import is done.
+    One that comes while a module is imported takes effect when the import is done, one that comes in a destructor or
+    another function whose exceptions Python ignores takes effect behind it.
     """
     for number in _WORDS:
         if signal.getsignal(number) is not signal.SIG_IGN:
             signal.signal(number, _end)
+    shown = sys.unraisablehook
+
+    def ignored(what: sys.UnraisableHookArgs) -> None:
+        if isinstance(what.exc_value, _Ended):
+            _end_soon(what.exc_value.number)
+        else:
+            shown(what)
+
+    sys.unraisablehook = ignored
 
 
 @contextmanager
@@ -50,7 +68,12 @@ def interrupts_ignored() -> Iterator[None]:
 
 def _end(number: int, frame: FrameType | None) -> None:
     if not _importing(frame):
-        sys.exit(128 + number)
+        raise _Ended(number)
+    _end_soon(number)
+
+
+def _end_soon(number: int) -> None:
+    """Try again in a moment."""
     signal.signal(signal.SIGALRM, lambda _alarm, now: _end(number, now))
     signal.setitimer(signal.ITIMER_REAL, _AGAIN_S)
 

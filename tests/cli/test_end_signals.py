@@ -79,6 +79,51 @@ def test_an_import_that_drops_exceptions_is_waited_for(number: signal.Signals, t
     assert stdout.splitlines()[-1] == "unwound module"
 
 
+@pytest.mark.parametrize("number", ENDS)
+def test_a_signal_within_a_destructor_is_not_lost(number: signal.Signals, tmp_path: Path) -> None:
+    """Python ignores exceptions there; the signal takes effect behind it."""
+    (tmp_path / "program.py").write_text(
+        "import time\n"
+        "from rkdeploy.system.end_signals import take_end_signals\n"
+        "class Slow:\n"
+        "    def __del__(self):\n"
+        "        print('deleting', flush=True)\n"
+        "        time.sleep(60)\n"
+        "take_end_signals()\n"
+        "slow = Slow()\n"
+        "try:\n"
+        "    del slow\n"
+        "    time.sleep(60)\n"
+        "finally:\n"
+        "    print('unwound')\n"
+    )
+    process = started(["program.py"], tmp_path)
+    assert process.stdout is not None
+    assert process.stdout.readline() == "deleting\n"
+    process.send_signal(number)
+    stdout, stderr = process.communicate(timeout=20)
+    assert (process.returncode, stdout, stderr) == (128 + number, "unwound\n", "")
+
+
+def test_other_ignored_exceptions_are_shown(tmp_path: Path) -> None:
+    """Also a SystemExit that no signal raised."""
+    (tmp_path / "program.py").write_text(
+        "import sys\n"
+        "from rkdeploy.system.end_signals import take_end_signals\n"
+        "class Wrong:\n"
+        "    def __init__(self, code):\n"
+        "        self.code = code\n"
+        "    def __del__(self):\n"
+        "        sys.exit(self.code)\n"
+        "take_end_signals()\n"
+        "Wrong(3)\n"
+        "Wrong(143)\n"
+        "print('goes on')\n"
+    )
+    done = subprocess.run([sys.executable, "program.py"], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr.count("Exception ignored in")) == (0, "goes on\n", 2)
+
+
 def test_an_ignored_signal_stays_ignored(tmp_path: Path) -> None:
     """`nohup rkdeploy ...` outlives its terminal."""
     process = started(
