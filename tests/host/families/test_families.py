@@ -64,6 +64,12 @@ class CutModel:
     graph: onnx.ModelProto
     spec: ModelSpec
 
+    def recorded(self) -> NDArray[np.uint8]:
+        """The recorded picture, enlarged to the network's size."""
+        image, size = self.vector.image(), self.spec.input
+        _, height, width, _ = image.shape
+        return np.ascontiguousarray(image.repeat(size.height // height, 1).repeat(size.width // width, 2))
+
     def image(self, seed: int) -> NDArray[np.uint8]:
         """Noise of the network's size."""
         size = self.spec.input
@@ -80,8 +86,8 @@ def cut_model(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathF
 
 
 def test_cut_is_proven(cut_model: CutModel) -> None:
-    """The contract's decode of the cut graph equals the trained decode."""
-    network, images = cut_model.network, [("noise", cut_model.image(1))]
+    """The contract's decode of the cut graph equals the trained decode, on the recorded picture and on noise."""
+    network, images = cut_model.network, [("recorded", cut_model.recorded()), ("noise", cut_model.image(1))]
     proof = verify(network.reference, network.reference_head, cut_model.graph, cut_model.spec, images)
     assert proof.rows > 0
     assert all(error.excess <= 1 for error in proof.fields)
