@@ -218,7 +218,7 @@ PRESETS: Final[Mapping[str, Preset]] = {
     "ssd": Preset(
         "ssd",
         ("ssd",),
-        "pytorch-ssd's MobileNets: RGB, (pixel - 127) / 128, stretched",
+        "an SSD of pytorch-ssd: RGB, (pixel - 127) / 128, stretched",
         _input((127.0,) * 3, (128.0,) * 3, fit="stretch"),
         0.5,
     ),

@@ -79,9 +79,7 @@ FACES = (
     ),
     FaceRecord("ultraface", "ultraface", True, "UltraFace RFB, its convert_to_onnx.py: 3.75 and 1.875 rows of cells"),
     FaceRecord("ultraface_raw", "ultraface", False, "UltraFace RFB, logits and raw boxes"),
-    FaceRecord(
-        "ssd_three_classes", "ssd", True, "the same head with three classes, as pytorch-ssd's MobileNets have it"
-    ),
+    FaceRecord("ssd_three_classes", "ssd", True, "the same head with three classes, the background first"),
     FaceRecord("yunet", "yunet", False, "YuNet, its yunet2onnx.py: probabilities, raw boxes and landmarks"),
     FaceRecord("scrfd", "scrfd", False, "SCRFD's head, its scrfd2onnx.py: scores, distances and landmarks"),
 )
