@@ -1,4 +1,4 @@
-"""Detectors among rknn_model_zoo's examples: each built from its checkpoint, and from the ONNX of the vendor's fork.
+"""Detectors among rknn_model_zoo's examples: each built from its checkpoint, and from ONNX in its fork's form.
 
     python -m tests.benchmarks.zoo_examples            # writes the table of docs/families.md, about 2 minutes
     python -m tests.benchmarks.zoo_examples yolov8 seg # those whose name has one of these words; only prints
@@ -33,6 +33,7 @@ from tests.host.building.fork_graphs import (
     separate,
     yolov5_segments,
 )
+from tests.host.families.page_table import PageTable
 
 ROOT: Final = Path(__file__).parents[2]
 PAGE: Final = ROOT / "docs" / "families.md"
@@ -93,12 +94,12 @@ def rows(example: Example) -> Iterator[str]:
     model = f"tests/data/{example.model}"
     yield row(example, example.source, (model, *example.options))
     if example.fork:
-        yield row(example, "the zoo's ONNX", (f"tests/data/{example.fork}", *example.options))
+        yield row(example, "ONNX in the zoo's form", (f"tests/data/{example.fork}", *example.options))
     if example.form is not None:
         path = ROOT / FORKS / f"{example.name}.onnx"
         path.parent.mkdir(parents=True, exist_ok=True)
         example.form(exported(ROOT / model, open_network(ROOT / model).input_hw)).save(path)
-        yield row(example, "the fork's ONNX", (f"{FORKS}/{path.name}", "--weights", model, *example.options))
+        yield row(example, "ONNX in the fork's form", (f"{FORKS}/{path.name}", "--weights", model, *example.options))
 
 
 def row(example: Example, source: str, words: tuple[str, ...]) -> str:
@@ -138,9 +139,7 @@ def main() -> None:
                 lines.append(line)
     if words:
         return
-    text = PAGE.read_text("utf-8")
-    before, after = text.split(BEGIN)[0], text.split(END)[1]
-    PAGE.write_text(f"{before}{BEGIN}\n\n{HEADING}\n" + "\n".join(lines) + f"\n\n{END}{after}", "utf-8")
+    PageTable(PAGE, BEGIN, END, HEADING).write(lines)
 
 
 if __name__ == "__main__":
