@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
@@ -20,6 +20,12 @@ if TYPE_CHECKING:
     from typing_extensions import Self  # for type checkers only; typing has it from Python 3.11 on
 
     from rkdeploy.contract.spec import HeadOutput, InputSpec, ModelSpec
+
+_FOREIGN_HINT: Final = "The ONNX file does not belong to this contract.  Build the bundle again."
+_OPENCV_HINT: Final = (
+    "OpenCV computes some networks in other shapes: try --backend onnxruntime.  If that says the same, the ONNX file "
+    "does not belong to this contract: build the bundle again."
+)
 
 
 class FloatRuntime(ABC):
@@ -114,7 +120,7 @@ def _head_tensors(
         if value.shape != output.shape:
             raise BackendError(
                 f'Output "{output.name}" has shape {value.shape} from {backend}, expected {output.shape}.',
-                "The ONNX file does not belong to this contract.  Build the bundle again.",
+                _OPENCV_HINT if backend == "opencv_dnn" else _FOREIGN_HINT,
             )
     return tuple(HeadTensor(np.ascontiguousarray(value, np.float32)) for value in values)
 

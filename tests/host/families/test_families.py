@@ -98,8 +98,12 @@ def test_float_backends_agree(cut_model: CutModel) -> None:
     vector, spec, image = cut_model.vector, cut_model.spec, cut_model.image(0)
     if vector.group == "rtdetr" or vector.key in NOT_FOR_OPENCV:
         # OpenCV 4.11 does not know RT-DETR's GridSample.
-        with pytest.raises(RkdeployError, match=r"OpenCV|opencv_dnn"), OpencvDnn(cut_model.path, spec) as opencv:
+        with (
+            pytest.raises(RkdeployError, match=r"OpenCV|opencv_dnn") as refused,
+            OpencvDnn(cut_model.path, spec) as opencv,
+        ):
             opencv.infer(image)
+        assert "onnxruntime" in str(refused.value)
         return
     with OnnxRuntime(cut_model.path, spec) as runtime:
         expected = [tensor.values.copy() for tensor in runtime.infer(image)]
