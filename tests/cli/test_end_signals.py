@@ -29,6 +29,17 @@ def started(arguments: list[str], folder: Path, **options: object) -> subprocess
     return process  # type: ignore[no-any-return]
 
 
+def ended(number: signal.Signals, first: str, folder: Path) -> str:
+    """Rest of the output of `program.py`, which ends by a signal that it gets once it has printed its first line."""
+    process = started(["program.py"], folder)
+    assert process.stdout is not None
+    assert process.stdout.readline() == f"{first}\n"
+    process.send_signal(number)
+    stdout, stderr = process.communicate(timeout=20)
+    assert (process.returncode, stderr) == (128 + number, "")
+    return stdout
+
+
 def _mask(pid: int, name: str) -> int:
     found = re.search(rf"^{name}:\s+(\w+)$", Path(f"/proc/{pid}/status").read_text(), re.MULTILINE)
     return int(found[1], 16) if found else 0
@@ -69,12 +80,7 @@ def test_an_import_that_drops_exceptions_is_waited_for(number: signal.Signals, t
         "finally:\n"
         "    print('unwound', module.__name__)\n"
     )
-    process = started(["program.py"], tmp_path)
-    assert process.stdout is not None
-    assert process.stdout.readline() == "importing\n"
-    process.send_signal(number)
-    stdout, stderr = process.communicate(timeout=20)
-    assert (process.returncode, stderr) == (128 + number, "")
+    stdout = ended(number, "importing", tmp_path)
     assert "dropped" not in stdout
     assert stdout.splitlines()[-1] == "unwound module"
 
@@ -97,12 +103,7 @@ def test_a_signal_within_a_destructor_is_not_lost(number: signal.Signals, tmp_pa
         "finally:\n"
         "    print('unwound')\n"
     )
-    process = started(["program.py"], tmp_path)
-    assert process.stdout is not None
-    assert process.stdout.readline() == "deleting\n"
-    process.send_signal(number)
-    stdout, stderr = process.communicate(timeout=20)
-    assert (process.returncode, stdout, stderr) == (128 + number, "unwound\n", "")
+    assert ended(number, "deleting", tmp_path) == "unwound\n"
 
 
 def test_other_ignored_exceptions_are_shown(tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ from rkdeploy.host.building.build_options import BuildOptions
 from rkdeploy.host.building.build_stages import build
 from rkdeploy.host.building.input_options import InputChoice
 from tests.host.families.make_table import PAGE, ROOT, opencv_error
+from tests.host.families.page_table import PageTable
 from tests.host.graph.cell_records import RECORDS, CellRecord
 from tests.host.graph.face_records import FACES, FaceRecord
 from tests.host.graph.yolov4_record import Yolov4Record
@@ -61,9 +62,7 @@ def main() -> None:
             print(lines[-1], flush=True)
     if words:
         return
-    text = PAGE.read_text("utf-8")
-    before, after = text.split(BEGIN)[0], text.split(END)[1]
-    PAGE.write_text(f"{before}{BEGIN}\n\n{HEADING}\n" + "\n".join(lines) + f"\n\n{END}{after}", "utf-8")
+    PageTable(PAGE, BEGIN, END, HEADING).write(lines)
 
 
 if __name__ == "__main__":

@@ -21,6 +21,7 @@ from rkdeploy.host.building.build_stages import build
 from rkdeploy.host.building.input_options import InputChoice
 from rkdeploy.host.building.presets import PresetName
 from tests.host.building.test_map_onnx import DATA, ROOT, both
+from tests.host.families.page_table import PageTable
 
 PAGE = ROOT / "docs" / "families.md"
 BEGIN, END = "<!-- table: tests/host/families/make_map_table.py -->", "<!-- end of map table -->"
@@ -85,9 +86,7 @@ def main() -> None:
     for case, preset in NETWORKS.items():
         lines.append(row(case, preset))
         print(lines[-1], flush=True)
-    text = PAGE.read_text("utf-8")
-    before, after = text.split(BEGIN)[0], text.split(END)[1]
-    PAGE.write_text(f"{before}{BEGIN}\n\n{HEADING}\n" + "\n".join(lines) + f"\n\n{END}{after}", "utf-8")
+    PageTable(PAGE, BEGIN, END, HEADING).write(lines)
 
 
 if __name__ == "__main__":

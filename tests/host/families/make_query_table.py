@@ -21,6 +21,7 @@ from rkdeploy.host.building.presets import PresetName
 from rkdeploy.host.graph.head import read_rows
 from rkdeploy.host.graph.session import Session
 from tests.host.families.make_table import PAGE, ROOT, opencv_error
+from tests.host.families.page_table import PageTable
 
 BEGIN, END = "<!-- table: tests/host/families/make_query_table.py -->", "<!-- end of table of queries -->"
 HEADING = (
@@ -73,9 +74,7 @@ def main() -> None:
     for name in FILES:
         lines.append(row(name))
         print(lines[-1], flush=True)
-    text = PAGE.read_text("utf-8")
-    before, after = text.split(BEGIN)[0], text.split(END)[1]
-    PAGE.write_text(f"{before}{BEGIN}\n\n{HEADING}\n" + "\n".join(lines) + f"\n\n{END}{after}", "utf-8")
+    PageTable(PAGE, BEGIN, END, HEADING).write(lines)
 
 
 if __name__ == "__main__":

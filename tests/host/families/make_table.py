@@ -37,6 +37,7 @@ from rkdeploy.host.graph.cut_options import CutOptions
 from rkdeploy.host.graph.head import Head
 from rkdeploy.host.graph.session import Session
 from rkdeploy.host.graph.verify import network_input
+from tests.host.families.page_table import PageTable
 from tests.host.families.vectors import Vector, vectors
 
 ROOT = Path(__file__).parents[3]
@@ -206,9 +207,7 @@ def main() -> None:
             lines.append(line)
     if words:
         return
-    text = PAGE.read_text("utf-8")
-    before, after = text.split(BEGIN)[0], text.split(END)[1]
-    PAGE.write_text(f"{before}{BEGIN}\n\n{HEADING}\n" + "\n".join(lines) + f"\n\n{END}{after}", "utf-8")
+    PageTable(PAGE, BEGIN, END, HEADING).write(lines)
 
 
 if __name__ == "__main__":
